@@ -1,0 +1,251 @@
+//! Connectors: each implements [`Source`], [`Target`] or both for one system. A connector knows records; it knows no
+//! repository. How Aerospike fits these traits is walked through in `format-spec/connectors.md`.
+
+pub mod error;
+pub mod files;
+pub mod jsonl;
+pub mod sqlite;
+pub mod url;
+
+pub use error::ConnectorError;
+pub use url::SourceUrl;
+
+use crate::record::{KeyCodec, KeyRange, RecordBatch, RecordStream, Timestamp};
+use serde_json::Value as Json;
+
+/// Whose records a source reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// `sqlite`, `files`, `jsonl`, `aerospike` …
+    pub connector: &'static str,
+    /// The name that stays the same when the address changes; for local sources the absolute path (the host is added by
+    /// the caller).
+    pub name: String,
+    /// Whether `name` means something only on this host.
+    pub local: bool,
+}
+
+/// Which part of the source was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scope {
+    /// A canonical text of tables, filters, paths: equal texts read the same part. Empty for everything.
+    pub canonical: String,
+    /// The same in words.
+    pub note: String,
+}
+
+/// What a source can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceAbilities {
+    /// It can deliver just the records changed since a time, and a metadata-only sweep that proves absences.
+    pub change_filter: bool,
+    /// A session shows one transaction: start and end are equal.
+    pub exact: bool,
+}
+
+/// What the caller wants of a session.
+#[derive(Debug, Clone, Default)]
+pub struct SessionOptions {
+    /// Readers that will run at once.
+    pub parallel: usize,
+    /// Bytes per second to read; `None` for no limit.
+    pub read_limit: Option<u64>,
+    /// Where temporary files go; `None` for the system's place.
+    pub temp_dir: Option<std::path::PathBuf>,
+}
+
+/// One collection as a session found it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceCollection {
+    /// Its name, unique in the session.
+    pub name: String,
+    /// How its keys become bytes.
+    pub codec: KeyCodec,
+    /// What is needed to make it again.
+    pub attributes: Json,
+    /// A guess at its records' bytes, for progress and for splitting; 0 if unknown.
+    pub estimated_bytes: u64,
+    /// A guess at its records; 0 if unknown.
+    pub estimated_records: u64,
+}
+
+/// A system to read records from.
+pub trait Source: Send + Sync {
+    /// Whose records these are.
+    fn identity(&self) -> Identity;
+    /// Which part was asked for.
+    fn scope(&self) -> Scope;
+    /// What it can do.
+    fn abilities(&self) -> SourceAbilities;
+    /// Fixes the state to be read, as far as the system can, and lists the collections.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if the source cannot be opened, is locked, or is no such thing.
+    fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError>;
+}
+
+/// One run over a source.
+pub trait SourceSession: Send + Sync {
+    /// When the state was fixed, by the source's clock.
+    fn start(&self) -> Timestamp;
+    /// What is needed beside the collections to make the whole again.
+    fn attributes(&self) -> Json;
+    /// The collections, in a stable order.
+    fn collections(&self) -> &[SourceCollection];
+    /// How many streams may be read at once, by different threads.
+    fn readers(&self) -> usize;
+    /// Sorted, distinct keys that split a collection's keys into about `parts` ranges of similar size; asked only where
+    /// there is no parent's base to take them from. Fewer, or none, is fine.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] from the source.
+    fn splits(&self, collection: usize, parts: usize) -> Result<Vec<Vec<u8>>, ConnectorError>;
+    /// Reads all records of a key range in ascending key order. Ranges of one collection may be read at once.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] from the source.
+    fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError>;
+    /// Ends the run: when the state was last read, by the source's clock, and what a person should know (a file that
+    /// changed while it was read, a key too long to keep). Called once, after every stream is dropped.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if the source says that what was read is not to be trusted.
+    fn finish(&self) -> Result<SessionEnd, ConnectorError>;
+}
+
+/// How a run over a source ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionEnd {
+    /// When the last record was read; equal to the start for exact sources.
+    pub end: Timestamp,
+    /// Records that are *not* in what was delivered, each in words that name it: makes the snapshot incomplete (exit 3).
+    pub missing: Vec<String>,
+    /// What a person should know though nothing is missing.
+    pub notes: Vec<String>,
+}
+
+/// What happens to a record that the target holds already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overwrite {
+    /// It is replaced as a whole.
+    Always,
+    /// It stays.
+    Never,
+    /// It is replaced if key, value or expiry differ.
+    IfChanged,
+}
+
+/// What became of each record written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Written where there was none.
+    pub inserted: u64,
+    /// Written over another one.
+    pub replaced: u64,
+    /// Found equal and left alone.
+    pub unchanged: u64,
+    /// Found and left alone because of [`Overwrite::Never`].
+    pub existed: u64,
+    /// Removed by make-equal.
+    pub removed: u64,
+    /// Could not be written.
+    pub failed: u64,
+    /// The first 100 failures: key as shown, reason.
+    pub failures: Vec<(String, String)>,
+    /// What a person should know though every record was written (an owner that could not be set).
+    pub notes: Vec<String>,
+}
+
+/// A system to write records to.
+pub trait Target: Send + Sync {
+    /// `sqlite`, `files`, `jsonl` …
+    fn connector(&self) -> &'static str;
+    /// The collection that the target's URL names, if it names one.
+    fn collection(&self) -> Option<String>;
+    /// The names and record counts of the collections of these names that already hold records (a count may be a lower
+    /// bound: 1 means "some"). A target that does not exist holds none. Changes nothing.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if the target cannot be looked at.
+    fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError>;
+    /// Begins a restore; creates the target if it does not exist.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if the target cannot be written.
+    fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError>;
+}
+
+/// What a restore is going to write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetPlan {
+    /// The connector that the snapshot was taken with.
+    pub connector: String,
+    /// The snapshot's attributes.
+    pub attributes: Json,
+    /// The collections, in the snapshot's order.
+    pub collections: Vec<TargetCollection>,
+    /// What happens to records that exist.
+    pub overwrite: Overwrite,
+    /// Whether records that the snapshot does not hold will be removed, after everything is written.
+    pub make_equal: bool,
+    /// Whether only some records of the collections come (filters): then nothing is dropped or rebuilt wholesale.
+    pub partial: bool,
+    /// The end of the snapshot: what a connector may show as "as of".
+    pub as_of: Timestamp,
+}
+
+/// One collection of a restore.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetCollection {
+    /// Its name in the target.
+    pub name: String,
+    /// Its name in the snapshot.
+    pub source_name: String,
+    /// How its keys became bytes.
+    pub codec: KeyCodec,
+    /// Its attributes in the snapshot.
+    pub attributes: Json,
+    /// How many records will come.
+    pub records: u64,
+}
+
+/// A running restore. Collections are opened one after the other, in the plan's order.
+pub trait TargetSession: Send {
+    /// Opens a collection of the plan for writing; creates it if it does not exist.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if it cannot be made or does not fit.
+    fn open(&mut self, collection: usize) -> Result<Box<dyn CollectionTarget + '_>, ConnectorError>;
+    /// Makes what comes after records (indexes, triggers, directory times), and makes everything durable. Without this
+    /// call an unfinished target says so when it can.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] naming what could not be made.
+    fn finish(&mut self) -> Result<Vec<String>, ConnectorError>;
+}
+
+/// One collection being written.
+pub trait CollectionTarget {
+    /// What the collection holds now of a key range, in key order; `None` if it was created by this restore or the
+    /// target cannot be read. Used for if-changed and make-equal; called before any write.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if it cannot be read.
+    fn existing(&mut self, range: &KeyRange) -> Result<Option<Box<dyn RecordStream + Send + '_>>, ConnectorError>;
+    /// Writes records that come in ascending key order. With [`Overwrite::IfChanged`] the caller has already left out
+    /// what is equal. Streamed values must be read to their end; an error from a stream fails that record only.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if writing cannot go on; a record that alone cannot be written goes to `outcomes`.
+    fn write(&mut self, batch: &mut RecordBatch, outcomes: &mut Outcomes) -> Result<(), ConnectorError>;
+    /// Removes records by key (make-equal); keys come in ascending order, after all writes.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if removing cannot go on.
+    fn remove(&mut self, keys: &[Vec<u8>], outcomes: &mut Outcomes) -> Result<(), ConnectorError>;
+    /// Ends the collection.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] naming what could not be made durable.
+    fn finish(self: Box<Self>) -> Result<(), ConnectorError>;
+}

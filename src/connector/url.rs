@@ -1,0 +1,73 @@
+//! `sqlite:file.db?table=a`, `files:dir`, `jsonl:-`: which connector, which place, which options.
+
+use super::ConnectorError;
+
+/// A parsed source or target URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceUrl {
+    /// What precedes the first colon.
+    pub scheme: String,
+    /// What follows it, up to the query, as given (not percent-decoded: file names may hold any character; a `?` that
+    /// belongs to the name is written `%3F`, a percent sign `%25`, and only these two are decoded).
+    pub place: String,
+    /// `key=value` pairs of the query, percent-decoded, in order.
+    pub options: Vec<(String, String)>,
+}
+
+impl SourceUrl {
+    /// Splits a URL. A bare path without a known scheme is an error that names the schemes.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Url`].
+    pub fn parse(text: &str) -> Result<Self, ConnectorError> {
+        let wrong = |reason: String| ConnectorError::Url { url: text.to_owned(), reason };
+        let (scheme, rest) = text.split_once(':').ok_or_else(|| {
+            wrong("write sqlite:FILE, files:DIRECTORY or jsonl:FILE (jsonl:- for standard input or output)".to_owned())
+        })?;
+        if !["sqlite", "files", "jsonl"].contains(&scheme) {
+            return Err(wrong(format!("`{scheme}:` is not one of sqlite:, files:, jsonl:")));
+        }
+        let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
+        if place.is_empty() {
+            return Err(wrong("nothing follows the colon".to_owned()));
+        }
+        let mut options = Vec::new();
+        for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decode = |part| percent_decode(part).ok_or_else(|| wrong(format!("`{part}` is not percent-encoded")));
+            options.push((decode(key)?, decode(value)?));
+        }
+        let place = place.replace("%3F", "?").replace("%3f", "?").replace("%25", "%");
+        Ok(Self { scheme: scheme.to_owned(), place, options })
+    }
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let digits = [bytes.next()?, bytes.next()?];
+            let decoded = data_encoding::HEXLOWER_PERMISSIVE.decode(&digits).ok()?;
+            out.extend_from_slice(&decoded);
+        } else {
+            out.push(byte);
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_split_into_scheme_place_and_options() {
+        let url = SourceUrl::parse("sqlite:a b%3Fc.db?table=x%26y&table=z").unwrap();
+        assert_eq!(url.place, "a b?c.db");
+        assert_eq!(url.options, [("table".to_owned(), "x&y".to_owned()), ("table".to_owned(), "z".to_owned())]);
+        for bad in ["file.db", "sqlite:", "mysql:x", "sqlite:x?table=%zz"] {
+            assert!(SourceUrl::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What can go wrong with layers.
+
+use crate::{
+    record::{StreamError, bytes::DecodeError},
+    repo::{ChunkId, RepoError},
+};
+use thiserror::Error;
+
+/// An error of the layer room.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LayerError {
+    /// The repository said no.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// A chunk's plaintext is not what the format says.
+    #[error("chunk {id} of layer data is damaged: {reason}")]
+    Damaged {
+        /// The chunk.
+        id: ChunkId,
+        /// What is wrong.
+        reason: DecodeError,
+    },
+    /// A chunk's contents contradict what refers to it (counts, first keys, order, fingerprints).
+    #[error("{object} is inconsistent: {reason}")]
+    Inconsistent {
+        /// Which object, with its id.
+        object: String,
+        /// What contradicts what.
+        reason: String,
+    },
+    /// The source failed.
+    #[error("reading the source: {0}")]
+    Source(StreamError),
+    /// The source gave keys out of order.
+    #[error("the source gave key {second} after {first}: keys must ascend")]
+    Order {
+        /// The earlier key, hexadecimal.
+        first: String,
+        /// The later key, hexadecimal.
+        second: String,
+    },
+    /// The layer was made with a function that this program does not know.
+    #[error("layer {id} uses `{function}`, which this program does not know: use a newer rekeep")]
+    Unknown {
+        /// The layer.
+        id: ChunkId,
+        /// The function's name.
+        function: String,
+    },
+}

@@ -1,0 +1,10 @@
+//! rekeep: a content-addressed, deduplicating, encrypted backup repository for databases of records.
+//!
+//! The rooms, each of which may use those after it and never those before it: [`cli`], [`ops`], [`connector`],
+//! [`layer`], [`repo`], [`record`]. Formats are specified in `format-spec/`.
+#![forbid(unsafe_code)]
+
+pub mod connector;
+pub mod layer;
+pub mod record;
+pub mod repo;

@@ -1,0 +1,256 @@
+//! Batches of records: how they travel between connectors and layers without an allocation a record.
+
+use super::{Expiry, Meta, Shape, Tag, bytes::put_u64};
+use std::{io, ops::Range, sync::Arc};
+
+/// A value that is read only if it has to be: the rest of a record's canonical bytes after what the batch holds inline.
+pub trait StreamedValue: Send {
+    /// Opens the bytes that follow the row's inline part: the last cell's body, to the value's end.
+    ///
+    /// # Errors
+    /// Whatever the source says; the record is then counted as unreadable and named, never stored in part.
+    fn open(&mut self) -> io::Result<Box<dyn io::Read + Send + '_>>;
+
+    /// Called after the last byte was read. `false` says that the source saw the value change meanwhile: it is stored as
+    /// read, and the run counts it as torn.
+    ///
+    /// # Errors
+    /// Whatever the source says.
+    fn is_untorn(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
+}
+
+/// What a connector says of one record when it adds it to a batch.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RowHead<'a> {
+    /// The sort key.
+    pub key: &'a [u8],
+    /// The rest of the key row.
+    pub meta: Meta<'a>,
+}
+
+#[derive(Debug)]
+struct Row {
+    key: Range<usize>,
+    set: Range<usize>,
+    user_key: Option<Range<usize>>,
+    generation: u32,
+    expiry: Expiry,
+    stamp: u64,
+    shape: u32,
+    value: Range<usize>,
+    stream: Option<u32>,
+}
+
+/// Records in ascending key order, their bytes in one buffer that is used again for the next batch.
+#[derive(Default)]
+pub struct RecordBatch {
+    shapes: Vec<Arc<Shape>>,
+    bytes: Vec<u8>,
+    rows: Vec<Row>,
+    streams: Vec<Option<Box<dyn StreamedValue>>>,
+}
+
+impl std::fmt::Debug for RecordBatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecordBatch").field("rows", &self.rows.len()).field("bytes", &self.bytes.len()).finish()
+    }
+}
+
+/// One record of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchRow<'a> {
+    /// The sort key.
+    pub key: &'a [u8],
+    /// The rest of the key row.
+    pub meta: Meta<'a>,
+    /// The names of the value's cells.
+    pub shape: &'a Arc<Shape>,
+    /// The value's canonical bytes; for a streamed value what precedes the stream.
+    pub value: &'a [u8],
+    /// The number to give [`RecordBatch::take_stream`], for a streamed value.
+    pub stream: Option<usize>,
+}
+
+/// Writes the cells of one value in the order of its shape.
+#[derive(Debug)]
+pub struct CellWriter<'a> {
+    out: &'a mut Vec<u8>,
+    left: usize,
+}
+
+impl<'a> CellWriter<'a> {
+    /// A writer of a value with `cells` cells.
+    #[must_use]
+    pub const fn new(out: &'a mut Vec<u8>, cells: usize) -> Self {
+        Self { out, left: cells }
+    }
+
+    /// Writes the next cell. Exactly as many calls as the shape has names must be made.
+    #[inline]
+    pub fn cell(&mut self, tag: Tag, bytes: &[u8]) {
+        debug_assert!(self.left > 0, "more cells than names");
+        self.left -= 1;
+        self.out.push(tag.0);
+        if self.left > 0 {
+            put_u64(self.out, bytes.len() as u64);
+        }
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// Writes an integer cell.
+    #[inline]
+    pub fn integer(&mut self, value: i64) {
+        self.cell(Tag::INTEGER, &value.to_be_bytes());
+    }
+
+    /// Writes a float cell.
+    #[inline]
+    pub fn float(&mut self, value: f64) {
+        self.cell(Tag::FLOAT, &value.to_bits().to_be_bytes());
+    }
+}
+
+impl RecordBatch {
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets the rows, keeps the memory and the shapes.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.rows.clear();
+        self.streams.clear();
+        if self.shapes.len() > 1024 {
+            self.shapes.clear();
+        }
+    }
+
+    /// The number of records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The bytes held: what a connector looks at to end a batch (about 1 MiB).
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len() + self.rows.len() * size_of::<Row>()
+    }
+
+    fn intern(&mut self, shape: &Arc<Shape>) -> u32 {
+        let known = self.shapes.iter().rposition(|known| Arc::ptr_eq(known, shape) || known == shape);
+        let index = known.unwrap_or_else(|| {
+            self.shapes.push(Arc::clone(shape));
+            self.shapes.len() - 1
+        });
+        u32::try_from(index).unwrap_or(u32::MAX)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        start..self.bytes.len()
+    }
+
+    /// Adds a record whose cells `write` gives in the order of `shape`.
+    pub fn push(&mut self, head: RowHead<'_>, shape: &Arc<Shape>, write: impl FnOnce(&mut CellWriter<'_>)) {
+        let row = self.begin(head, shape);
+        let mut cells = CellWriter::new(&mut self.bytes, shape.len());
+        write(&mut cells);
+        debug_assert_eq!(cells.left, 0, "fewer cells than names");
+        self.end(row, None);
+    }
+
+    /// Adds a record whose canonical value bytes are known.
+    pub fn push_encoded(&mut self, head: RowHead<'_>, shape: &Arc<Shape>, value: &[u8]) {
+        let row = self.begin(head, shape);
+        self.bytes.extend_from_slice(value);
+        self.end(row, None);
+    }
+
+    /// Adds a record whose last cell is a stream with this tag; `write` gives the cells before it.
+    pub fn push_streamed(
+        &mut self,
+        head: RowHead<'_>,
+        shape: &Arc<Shape>,
+        last: Tag,
+        stream: Box<dyn StreamedValue>,
+        write: impl FnOnce(&mut CellWriter<'_>),
+    ) {
+        let row = self.begin(head, shape);
+        let mut cells = CellWriter::new(&mut self.bytes, shape.len());
+        write(&mut cells);
+        debug_assert_eq!(cells.left, 1, "all cells but the last are given inline");
+        self.bytes.push(last.0);
+        self.streams.push(Some(stream));
+        let number = u32::try_from(self.streams.len() - 1).unwrap_or(u32::MAX);
+        self.end(row, Some(number));
+    }
+
+    fn begin(&mut self, head: RowHead<'_>, shape: &Arc<Shape>) -> Row {
+        let shape = self.intern(shape);
+        let key = self.append(head.key);
+        let set = self.append(head.meta.set);
+        let user_key = head.meta.user_key.map(|user_key| self.append(user_key));
+        let start = self.bytes.len();
+        Row {
+            key,
+            set,
+            user_key,
+            generation: head.meta.generation,
+            expiry: head.meta.expiry,
+            stamp: head.meta.stamp,
+            shape,
+            value: start..start,
+            stream: None,
+        }
+    }
+
+    fn end(&mut self, mut row: Row, stream: Option<u32>) {
+        row.value.end = self.bytes.len();
+        row.stream = stream;
+        self.rows.push(row);
+    }
+
+    /// The record at `index`.
+    ///
+    /// # Panics
+    /// If `index` is not below [`Self::len`].
+    #[must_use]
+    pub fn row(&self, index: usize) -> BatchRow<'_> {
+        let row = &self.rows[index];
+        BatchRow {
+            key: &self.bytes[row.key.clone()],
+            meta: Meta {
+                set: &self.bytes[row.set.clone()],
+                generation: row.generation,
+                expiry: row.expiry,
+                stamp: row.stamp,
+                user_key: row.user_key.clone().map(|range| &self.bytes[range]),
+            },
+            shape: &self.shapes[row.shape as usize],
+            value: &self.bytes[row.value.clone()],
+            stream: row.stream.map(|number| number as usize),
+        }
+    }
+
+    /// All records in order.
+    pub fn rows(&self) -> impl Iterator<Item = BatchRow<'_>> {
+        (0..self.len()).map(|index| self.row(index))
+    }
+
+    /// Takes the stream that a row names. `None` if it was taken before.
+    pub fn take_stream(&mut self, number: usize) -> Option<Box<dyn StreamedValue>> {
+        self.streams.get_mut(number).and_then(Option::take)
+    }
+}

@@ -1,0 +1,60 @@
+//! The record model and its canonical bytes.
+//!
+//! A *record* is one key (bytes that sort) with one value, a generation and an expiry. Values are lists of named, tagged
+//! cells; the tag numbers are Aerospike's particle types, which also cover what SQLite, files and JSON lines need, so a
+//! record of any connector can be shown, compared and moved without knowing where it came from.
+//!
+//! Everything here is specified in `format-spec/records.md`.
+
+pub mod batch;
+pub mod bytes;
+pub mod fingerprint;
+pub mod key;
+pub mod stream;
+pub mod time;
+pub mod value;
+
+pub use batch::{BatchRow, CellWriter, RecordBatch, RowHead, StreamedValue};
+pub use fingerprint::{CollectionSum, Fingerprint, Fingerprinter};
+pub use key::{KeyCodec, KeyError, KeyPart};
+pub use stream::{KeyRange, RecordStream, StreamError};
+pub use time::{Clock, Expiry, SystemClock, Timestamp};
+pub use value::{Shape, Tag};
+
+/// The longest key a record may have, in bytes. A longer one is counted and named, never stored.
+pub const MAX_KEY_BYTES: usize = 64 * 1024;
+
+/// What a record carries beside its key and value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Meta<'a> {
+    /// Aerospike's set name; empty where the system has no such subdivision.
+    pub set: &'a [u8],
+    /// The source's own version counter; 0 where it has none.
+    pub generation: u32,
+    /// When the record stops being live.
+    pub expiry: Expiry,
+    /// A cheap word that changes whenever the value may have changed (files: a hash of size, times and inode);
+    /// 0 where the source has none.
+    pub stamp: u64,
+    /// The user's own key where the source stores one beside the sort key (Aerospike: type byte, then bytes).
+    pub user_key: Option<&'a [u8]>,
+}
+
+impl Meta<'_> {
+    /// Appends the canonical key row: what a collection fingerprint sums, and what the cut rule counts.
+    pub fn write_key_row(&self, key: &[u8], fingerprint: &Fingerprint, out: &mut Vec<u8>) {
+        bytes::put_slice(out, key);
+        bytes::put_slice(out, self.set);
+        bytes::put_u64(out, u64::from(self.generation));
+        bytes::put_u64(out, self.expiry.as_millis());
+        bytes::put_u64(out, self.stamp);
+        match self.user_key {
+            None => out.push(0),
+            Some(user_key) => {
+                out.push(1);
+                bytes::put_slice(out, user_key);
+            }
+        }
+        out.extend_from_slice(&fingerprint.0);
+    }
+}

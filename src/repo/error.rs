@@ -1,0 +1,120 @@
+//! What can go wrong with a repository, each error naming the object.
+
+use super::{ChunkId, SnapshotId};
+use thiserror::Error;
+
+/// An error of the repository room.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RepoError {
+    /// There is no repository at the location.
+    #[error("there is no repository at {location}")]
+    NoRepository {
+        /// Where it was looked for.
+        location: String,
+    },
+    /// There is one already.
+    #[error("there is already a repository at {location}")]
+    AlreadyExists {
+        /// Where.
+        location: String,
+    },
+    /// No key slot opens with this password or recovery key.
+    #[error("the password opens none of the repository's {slots} key slots")]
+    WrongPassword {
+        /// How many slots were tried.
+        slots: usize,
+    },
+    /// The location cannot be understood or reached.
+    #[error("the repository location {location} cannot be used: {reason}")]
+    Location {
+        /// What was given.
+        location: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The object was written by a newer version of the format.
+    #[error("{object} is of format version {found}; this program reads up to {supported}: use a newer rekeep")]
+    NewerFormat {
+        /// Which object.
+        object: String,
+        /// The version found.
+        found: u64,
+        /// The newest version that can be read.
+        supported: u64,
+    },
+    /// The object needs a feature that this program does not know.
+    #[error("{object} needs the feature `{feature}`, which this program does not know: use a newer rekeep")]
+    UnknownFeature {
+        /// Which object.
+        object: String,
+        /// The feature's name.
+        feature: String,
+    },
+    /// A stored object's bytes are not what was written.
+    #[error("{object} is damaged: {reason}")]
+    Damaged {
+        /// Which object.
+        object: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A stored object is gone.
+    #[error("{object} is missing")]
+    Missing {
+        /// Which object.
+        object: String,
+    },
+    /// No listed pack holds the chunk.
+    #[error("chunk {id} is in no pack of the repository")]
+    ChunkMissing {
+        /// The chunk.
+        id: ChunkId,
+    },
+    /// The name that would commit this snapshot is taken: the writer was fenced, or its name was used.
+    #[error(
+        "the commit of snapshot {id} was refused: its name is taken, so this run was fenced; nothing was committed. \
+         Run the backup again: what was uploaded is used"
+    )]
+    Fenced {
+        /// The snapshot that could not commit.
+        id: SnapshotId,
+    },
+    /// A snapshot was asked for that does not exist (or no longer).
+    #[error("there is no snapshot {name}")]
+    NoSnapshot {
+        /// What was asked for.
+        name: String,
+    },
+    /// Storage said no.
+    #[error("{operation} {object}: {source}")]
+    Storage {
+        /// What was tried: `reading`, `creating`, `listing`, `deleting`.
+        operation: &'static str,
+        /// On what.
+        object: String,
+        /// What storage said.
+        source: std::io::Error,
+    },
+    /// The local catalog failed; it can always be rebuilt.
+    #[error("the catalog {path}: {reason}. It is only a cache: delete it and run again")]
+    Catalog {
+        /// The file.
+        path: String,
+        /// What SQLite said.
+        reason: String,
+    },
+    /// The run was asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// An argument that the repository cannot work with.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl RepoError {
+    /// A damaged object.
+    pub fn damaged(object: impl Into<String>, reason: impl std::fmt::Display) -> Self {
+        Self::Damaged { object: object.into(), reason: reason.to_string() }
+    }
+}

@@ -1,0 +1,181 @@
+//! Manifests: what a snapshot is. A snapshot's *content* is the same in all its revisions; tags, holds and the stacks
+//! of layers may change from one to the next.
+
+use super::{ChunkId, SnapshotId};
+use crate::record::{KeyCodec, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+/// What was *read* for a snapshot; never how it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Every record was read.
+    Full,
+    /// What changed since the parent was read, and a sweep found what vanished.
+    Incremental,
+    /// The same, with the newest full as parent.
+    Differential,
+}
+
+/// Who the records belong to. Identity is `connector` and `name`, never a network address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SourceId {
+    /// `sqlite`, `files`, `jsonl`, `aerospike` …
+    pub connector: String,
+    /// The database's or cluster's name; host and absolute path for local sources; or what `--source-name` said.
+    pub name: String,
+    /// The host the backup ran on.
+    pub host: String,
+    /// The source as a person would name it again.
+    pub url: String,
+}
+
+/// Which part of a key space was read, when, and whether all of it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// First key, hexadecimal; empty for the lowest.
+    pub from: String,
+    /// First key no longer covered, hexadecimal; absent for none.
+    pub to: Option<String>,
+    /// When reading began, by the source's clock.
+    pub start: Timestamp,
+    /// When reading ended, by the source's clock.
+    pub end: Timestamp,
+    /// Whether every record in the range was read. An incomplete range keeps its parent's records.
+    pub complete: bool,
+    /// The collection fingerprint of the range: 64 hexadecimal digits.
+    pub sum: String,
+    /// Records live in the range at its end.
+    pub records: u64,
+}
+
+/// One layer of a stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerRef {
+    /// The layer's name: the id of its root list chunk.
+    pub id: ChunkId,
+    /// Rows in it, tombstones included.
+    pub rows: u64,
+    /// Plaintext bytes of its rows.
+    pub bytes: u64,
+}
+
+/// One collection of a snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Collection {
+    /// Its name.
+    pub name: String,
+    /// How its keys became bytes.
+    pub codec: KeyCodec,
+    /// Records live at the end.
+    pub records: u64,
+    /// Plaintext bytes of those records: keys and values.
+    pub bytes: u64,
+    /// What was read of it.
+    pub coverage: Vec<Coverage>,
+    /// What the connector needs to make it again: columns, schema, options.
+    #[serde(default, skip_serializing_if = "Json::is_null")]
+    pub attributes: Json,
+    /// Base first, then deltas, oldest first.
+    pub stack: Vec<LayerRef>,
+}
+
+/// Counts and costs of the run that took the snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stats {
+    /// Records that the source delivered.
+    pub seen: u64,
+    /// Records that the parent does not have.
+    pub new: u64,
+    /// Records whose value or metadata differ from the parent's.
+    pub changed: u64,
+    /// Of those, records whose value stands: only generation, expiry, stamp or user key moved.
+    pub inherited: u64,
+    /// Records that the parent has and the source no longer.
+    pub deleted: u64,
+    /// Records that could not be read.
+    pub unreadable: u64,
+    /// Records that changed while they were read.
+    pub torn: u64,
+    /// Plaintext bytes that the source delivered.
+    pub bytes_read: u64,
+    /// Plaintext bytes of new and changed records.
+    pub bytes_changed: u64,
+    /// Bytes that the repository grew by, packs and index.
+    pub bytes_added: u64,
+    /// Blocks written.
+    pub blocks: u64,
+    /// Chunks that were not in the repository.
+    pub chunks_new: u64,
+    /// Chunks that were.
+    pub chunks_reused: u64,
+    /// From start to commit.
+    pub duration_seconds: f64,
+    /// The process's peak memory.
+    pub peak_memory_bytes: u64,
+}
+
+/// What of a snapshot never changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Content {
+    /// When reading began, by the source's clock.
+    pub start: Timestamp,
+    /// When reading ended, by the source's clock; equal to `start` where the source gives an exact transaction.
+    pub end: Timestamp,
+    /// Whose records these are.
+    pub source: SourceId,
+    /// A canonical hash of what of the source was asked for (tables, filters, paths).
+    pub scope: String,
+    /// The scope in words, for people; empty for everything.
+    #[serde(default)]
+    pub scope_note: String,
+    /// What was read.
+    pub kind: Kind,
+    /// The snapshot it was joined with.
+    pub parent: Option<SnapshotId>,
+    /// Whether every asked-for record is in it.
+    pub complete: bool,
+    /// What is missing or unsure, in words.
+    #[serde(default)]
+    pub problems: Vec<String>,
+    /// What the connector needs beside collections: schema, pragmas, directory root.
+    #[serde(default, skip_serializing_if = "Json::is_null")]
+    pub attributes: Json,
+    /// Counts and costs.
+    pub stats: Stats,
+    /// The program that wrote it.
+    pub program: String,
+}
+
+/// One revision of a snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The snapshot's name for ever.
+    pub id: SnapshotId,
+    /// Which revision this is; 0 is the commit.
+    pub revision: u64,
+    /// Mandatory features for reading: a reader that does not know one refuses.
+    #[serde(default)]
+    pub features: Vec<String>,
+    /// What never changes.
+    pub content: Content,
+    /// The collections and their stacks.
+    pub collections: Vec<Collection>,
+    /// Free words of people.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Legal hold: nothing may drop it.
+    #[serde(default)]
+    pub hold: bool,
+    /// Nothing may drop it before this time.
+    #[serde(default)]
+    pub lock_until: Option<Timestamp>,
+    /// The squash that wrote this revision: it counts only once that lease has committed.
+    #[serde(default)]
+    pub squash: Option<SnapshotId>,
+}
+
+/// The newest revision of a snapshot that counts.
+pub type Snapshot = Manifest;

@@ -1,0 +1,27 @@
+//! The repository: objects on a storage backend, the keys that open them, the catalog that finds things in them, and
+//! the leases that let any number of writers and readers work beside a prune.
+//!
+//! The formats are specified in `format-spec/repository.md`, the protocol in `format-spec/protocol.md`.
+
+pub mod catalog;
+pub mod chunk;
+pub mod error;
+pub mod ids;
+pub mod index;
+pub mod keys;
+pub mod lease;
+pub mod manifest;
+pub mod object;
+pub mod pack;
+pub mod repository;
+pub mod session;
+pub mod storage;
+
+pub use chunk::{ChunkData, ChunkPlain, ChunkReader, ChunkWriter, Put};
+pub use error::RepoError;
+pub use ids::{ChunkId, ChunkKind, ObjectName, RepoId, SnapshotId};
+pub use keys::{RecoveryKey, Secrets, Unlock};
+pub use manifest::{Manifest, Snapshot};
+pub use repository::{InitOptions, OpenOptions, Repository};
+pub use session::{ReadLease, WriteOptions, WriteSession, WriteStats};
+pub use storage::{Backend, Storage};

@@ -1,0 +1,17 @@
+//! The verbs: one file each. A verb takes a repository, connectors and options, reports through [`Progress`], and
+//! returns a typed outcome. It knows no terminal and no HTTP; it can be cancelled; many can run in one process.
+
+pub mod backup;
+pub mod diff;
+pub mod dump;
+pub mod error;
+pub mod history;
+pub mod list;
+pub mod progress;
+pub mod restore;
+pub mod select;
+pub mod verify;
+
+pub use error::OpsError;
+pub use progress::{Phase, Progress, Silent};
+pub use select::{Narrow, SnapshotSpec};

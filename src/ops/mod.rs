@@ -6,10 +6,12 @@ pub mod diff;
 pub mod dump;
 pub mod error;
 pub mod history;
+pub mod limit;
 pub mod list;
 pub mod progress;
 pub mod restore;
 pub mod select;
+pub mod usage;
 pub mod verify;
 
 pub use error::OpsError;

@@ -21,6 +21,9 @@ pub enum ReadData {
     OneIn(u32),
 }
 
+/// The catalog note that keeps what the last verification covered.
+pub(super) const LAST_VERIFY: &str = "last-verify";
+
 /// How to verify.
 #[derive(Debug, Clone, Default)]
 pub struct VerifyOptions {

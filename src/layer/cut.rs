@@ -107,7 +107,8 @@ mod tests {
     #[test]
     fn after_an_insertion_cuts_soon_agree_again() {
         let mut rng = Rng(5);
-        let rows: Vec<(u64, u64)> = (0..200_000).map(|i| (i << 32 | rng.next() >> 32, 100 + rng.next() % 700)).collect();
+        let rows: Vec<(u64, u64)> =
+            (0..200_000).map(|i| (i << 32 | rng.next() >> 32, 100 + rng.next() % 700)).collect();
         let (before, _) = cuts(&rows);
         let mut blocks_off = 0;
         let tries = 60;

@@ -2,7 +2,10 @@
 
 use super::{
     LayerError,
-    block::{BlockTotals, columns::{shared_prefix, take_key}},
+    block::{
+        BlockTotals,
+        columns::{shared_prefix, take_key},
+    },
 };
 use crate::{
     record::{

@@ -152,18 +152,8 @@ impl PieceWriter {
     fn cut(&self, bytes: &[u8]) -> usize {
         let (strict, loose) = select_masks(AVERAGE_PIECE, Normalization::Level1);
         let (gear, shifted) = (&self.gear, &self.gear_shifted);
-        let (_, len) = cut_gear(
-            bytes,
-            MIN_PIECE,
-            AVERAGE_PIECE,
-            MAX_PIECE,
-            strict,
-            loose,
-            strict << 1,
-            loose << 1,
-            gear,
-            shifted,
-        );
+        let (_, len) =
+            cut_gear(bytes, MIN_PIECE, AVERAGE_PIECE, MAX_PIECE, strict, loose, strict << 1, loose << 1, gear, shifted);
         len.clamp(1, bytes.len())
     }
 

@@ -64,7 +64,8 @@ impl KeysBlock {
     /// Decodes and checks a keys chunk.
     pub(in crate::layer) fn decode(plain: &ChunkPlain) -> Result<Self, DecodeError> {
         let runs = runs_of(plain)?;
-        let runs: [&[u8]; 13] = runs.try_into().map_err(|_| DecodeError::Invalid("the number of runs of a keys chunk"))?;
+        let runs: [&[u8]; 13] =
+            runs.try_into().map_err(|_| DecodeError::Invalid("the number of runs of a keys chunk"))?;
         let mut block = Self::default();
         let header = block.read_header(&runs)?;
         block.read_pieces(runs[12])?;
@@ -141,7 +142,8 @@ impl KeysBlock {
             if self.keys.len() - start > MAX_KEY_BYTES {
                 return Err(DecodeError::Invalid("a key's length"));
             }
-            let kind = RowKind::from_u64(header.kinds.next("a row's kind")?).ok_or(DecodeError::Invalid("a row's kind"))?;
+            let kind =
+                RowKind::from_u64(header.kinds.next("a row's kind")?).ok_or(DecodeError::Invalid("a row's kind"))?;
             let mut row = RowHead {
                 key_end: self.keys.len() as u32,
                 set: u32::MAX,

@@ -8,8 +8,8 @@ mod tests;
 mod values;
 mod values_reader;
 
-pub(super) use keys::KeysBuilder;
-pub(super) use keys_reader::{KeysBlock, RowHead};
+pub(super) use keys::{KeysBuilder, encoded_len};
+pub(super) use keys_reader::KeysBlock;
 pub(super) use values::ValuesBuilder;
 pub(super) use values_reader::ValuesBlock;
 
@@ -112,8 +112,7 @@ impl<'a> NewRow<'a> {
 /// The length of a canonical key row.
 pub(super) fn key_row_len(key: &[u8], meta: &Meta<'_>) -> u64 {
     let slice = |bytes: &[u8]| len_u64(bytes.len() as u64) + bytes.len();
-    let numbers =
-        len_u64(u64::from(meta.generation)) + len_u64(meta.expiry.as_millis()) + len_u64(meta.stamp) + 1 + 12;
+    let numbers = len_u64(u64::from(meta.generation)) + len_u64(meta.expiry.as_millis()) + len_u64(meta.stamp) + 1 + 12;
     (slice(key) + slice(meta.set) + numbers + meta.user_key.map_or(0, slice)) as u64
 }
 

@@ -3,9 +3,8 @@
 use super::{MAX_COLUMNS, MAX_ROWS, VERSION, keys_reader::runs_of};
 use crate::{
     record::{
-        Shape, Tag,
+        CellWriter, Shape, Tag,
         bytes::{DecodeError, Reader},
-        CellWriter,
     },
     repo::ChunkPlain,
 };
@@ -171,7 +170,11 @@ impl Column {
                 total
             }
         };
-        if total == self.data.len() as u64 { Ok(()) } else { Err(DecodeError::Invalid("the length of a column's bytes")) }
+        if total == self.data.len() as u64 {
+            Ok(())
+        } else {
+            Err(DecodeError::Invalid("the length of a column's bytes"))
+        }
     }
 
     #[inline]

@@ -6,5 +6,6 @@
 
 pub mod connector;
 pub mod layer;
+pub mod ops;
 pub mod record;
 pub mod repo;

@@ -1,6 +1,6 @@
-//! Storage in a local folder. Creating and reading are ours: OpenDAL's own conditional create opens the final name, so a
+//! Storage in a local folder. Creating and reading are ours: `OpenDAL`'s own conditional create opens the final name, so a
 //! crash could leave a torn object there, and its asynchronous bridge costs more than a small read. Lists and deletions
-//! go through OpenDAL.
+//! go through `OpenDAL`.
 
 use super::{Backend, Created, Listed, Promises, remote};
 use data_encoding::HEXLOWER;
@@ -34,7 +34,7 @@ impl LocalBackend {
         Self { root, operator: OnceLock::new(), durable: Mutex::default() }
     }
 
-    /// OpenDAL makes the folder when it is asked for an operator; so it is only asked once the folder is there.
+    /// `OpenDAL` makes the folder when it is asked for an operator; so it is only asked once the folder is there.
     fn operator(&self) -> io::Result<Option<&opendal::blocking::Operator>> {
         if let Some(operator) = self.operator.get() {
             return Ok(Some(operator));
@@ -166,7 +166,7 @@ fn has_no_links(error: &io::Error) -> bool {
 }
 
 /// For file systems without hard links.
-fn rename_new(temporary: &Path, target: &Path) -> io::Result<Created> {
+pub(super) fn rename_new(temporary: &Path, target: &Path) -> io::Result<Created> {
     match rustix::fs::renameat_with(CWD, temporary, CWD, target, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(Created::New),
         Err(Errno::EXIST) => Ok(Created::Exists),
@@ -203,9 +203,4 @@ pub(super) fn canonical(path: &Path) -> io::Result<PathBuf> {
             _ => return Err(io::Error::new(ErrorKind::InvalidInput, "a folder that does not exist is left with `..`")),
         }
     }
-}
-
-#[cfg(test)]
-pub(super) mod seams {
-    pub(in crate::repo::storage) use super::rename_new;
 }

@@ -146,7 +146,7 @@ impl RecordStream for Source<'_> {
     }
 }
 
-pub(super) fn context() -> LayerContext {
+pub(in crate::layer) fn context() -> LayerContext {
     LayerContext {
         fingerprinter: Fingerprinter::new(&[3; 32]),
         collection_key: [4; 32],

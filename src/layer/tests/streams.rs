@@ -31,12 +31,12 @@ fn long_values_are_cut_so_that_an_insertion_stores_few_pieces() {
     model.insert(b"inline".to_vec(), inline);
     let (base, _, sum) = backup(&chunks, &model, None, false, (0, 10), &all());
     let base = base.unwrap();
-    assert_eq!(assert_reads(&chunks, &[base.clone()], 10, &model), sum);
+    assert_eq!(assert_reads(&chunks, std::slice::from_ref(&base), 10, &model), sum);
     let before = chunks.len();
     let mut moved = b"inserted".to_vec();
     moved.extend_from_slice(&content);
     model.insert(b"big".to_vec(), file(moved, 2));
-    let (delta, ..) = backup(&chunks, &model, Some(&[base.clone()]), false, (10, 20), &all());
+    let (delta, ..) = backup(&chunks, &model, Some(std::slice::from_ref(&base)), false, (10, 20), &all());
     // Keys chunk, root list, and the pieces at the front.
     assert!(chunks.len() - before <= 5, "{} new chunks", chunks.len() - before);
     let layers = [base, delta.unwrap()];
@@ -62,21 +62,25 @@ fn a_stamp_that_stands_opens_no_stream() {
     for rec in model.values_mut() {
         rec.stream = Stream::Broken;
     }
-    let (delta, outcomes, _) = backup(&chunks, &model, Some(&[base.clone()]), false, (10, 20), &all());
+    let (delta, outcomes, _) = backup(&chunks, &model, Some(std::slice::from_ref(&base)), false, (10, 20), &all());
     assert_eq!((delta, outcomes[0].counts.unreadable), (None, 0));
-    let (again, outcomes, _) = backup(&chunks, &model, Some(&[base.clone()]), true, (10, 20), &all());
+    let (again, outcomes, _) = backup(&chunks, &model, Some(std::slice::from_ref(&base)), true, (10, 20), &all());
     assert_eq!(outcomes[0].counts.unreadable, 0);
     assert_eq!(again, Some(base.clone()));
     // Only generations move: rows are inherited, also over a row in pieces, also twice.
     let mut layers = vec![base];
     for generation in 1..3 {
-        model.values_mut().for_each(|rec| rec.generation = generation);
+        for rec in model.values_mut() {
+            rec.generation = generation;
+        }
         let (delta, outcomes, _) = backup(&chunks, &model, Some(&layers), false, (10, 20), &all());
         assert_eq!((outcomes[0].counts.changed, outcomes[0].counts.inherited), (20, 20));
         layers.extend(delta);
     }
     let mut expected = good;
-    expected.values_mut().for_each(|rec| rec.generation = 2);
+    for rec in expected.values_mut() {
+        rec.generation = 2;
+    }
     assert_reads(&chunks, &layers, 20, &expected);
 }
 
@@ -90,7 +94,7 @@ fn a_touched_long_value_is_inherited_and_its_user_key_may_move() {
     let rec = model.get_mut(b"k".as_slice()).unwrap();
     (rec.stamp, rec.user_key) = (2, Some(b"user".to_vec()));
     let base = base.unwrap();
-    let (delta, outcomes, _) = backup(&chunks, &model, Some(&[base.clone()]), false, (10, 20), &all());
+    let (delta, outcomes, _) = backup(&chunks, &model, Some(std::slice::from_ref(&base)), false, (10, 20), &all());
     assert_eq!(outcomes[0].counts.inherited, 1);
     assert_reads(&chunks, &[base, delta.unwrap()], 20, &model);
 }
@@ -111,7 +115,8 @@ fn an_unreadable_value_leaves_the_parents_row_and_is_named() {
             model.insert(key.to_vec(), rec);
         }
         let base = base.unwrap();
-        let (layer, outcomes, _) = backup(&chunks, &model, Some(&[base.clone()]), new_base, (10, 20), &all());
+        let (layer, outcomes, _) =
+            backup(&chunks, &model, Some(std::slice::from_ref(&base)), new_base, (10, 20), &all());
         let outcome = &outcomes[0];
         assert_eq!((outcome.counts.unreadable, outcome.counts.deleted, outcome.stood), (3, 0, 2));
         assert_eq!(outcome.problems.len(), 3);
@@ -136,9 +141,9 @@ fn a_torn_value_is_stored_without_its_stamp_so_that_it_is_read_again() {
     let rec = model.get_mut(b"t".as_slice()).unwrap();
     rec.stamp = 0;
     let base = base.unwrap();
-    assert_reads(&chunks, &[base.clone()], 10, &model);
+    assert_reads(&chunks, std::slice::from_ref(&base), 10, &model);
     model.insert(b"t".to_vec(), file(vec![1; 50], 7));
-    let (delta, outcomes, _) = backup(&chunks, &model, Some(&[base.clone()]), false, (10, 20), &all());
+    let (delta, outcomes, _) = backup(&chunks, &model, Some(std::slice::from_ref(&base)), false, (10, 20), &all());
     assert_eq!(outcomes[0].counts.inherited, 1);
     assert_reads(&chunks, &[base, delta.unwrap()], 20, &model);
 }
@@ -159,6 +164,19 @@ fn records_beyond_the_limits_are_counted_and_named() {
     assert_reads(&chunks, &[base.unwrap()], 10, &fits);
 }
 
+/// Gives the same key in two batches.
+struct Twice(u8);
+impl crate::record::RecordStream for Twice {
+    fn next_batch(&mut self, batch: &mut crate::record::RecordBatch) -> Result<bool, crate::record::StreamError> {
+        batch.clear();
+        let rec = Rec::of(&[]);
+        let head = crate::record::RowHead { key: b"k", meta: rec.meta() };
+        batch.push_encoded(head, &rec.shape(), &[]);
+        self.0 += 1;
+        Ok(self.0 < 3)
+    }
+}
+
 #[test]
 fn a_source_out_of_order_or_range_ends_the_join() {
     let (chunks, context) = (MemoryChunks::new([1; 32]), context());
@@ -168,17 +186,6 @@ fn a_source_out_of_order_or_range_ends_the_join() {
     let mut source = Source::new(&model, &KeyRange::all(), 3);
     let error = join_range(&context, &mut source, &range, &options, &mut chunks.writer()).unwrap_err();
     assert!(matches!(error, LayerError::Inconsistent { .. }), "{error}");
-    struct Twice(u8);
-    impl crate::record::RecordStream for Twice {
-        fn next_batch(&mut self, batch: &mut crate::record::RecordBatch) -> Result<bool, crate::record::StreamError> {
-            batch.clear();
-            let rec = Rec::of(&[]);
-            let head = crate::record::RowHead { key: b"k", meta: rec.meta() };
-            batch.push_encoded(head, &rec.shape(), &[]);
-            self.0 += 1;
-            Ok(self.0 < 3)
-        }
-    }
     let error = join_range(&context, &mut Twice(0), &KeyRange::all(), &options, &mut chunks.writer()).unwrap_err();
     assert!(matches!(error, LayerError::Order { .. }), "{error}");
     let stopped = JoinOptions { progress: &|_, _| false, ..options };

@@ -221,7 +221,7 @@ pub struct SlotInfo {
     /// Words given when it was made: host and user.
     pub label: String,
     /// When it was made.
-    pub created: crate::record::Timestamp,
+    pub created: Timestamp,
     /// Whether the keyring in use was opened through it.
     pub current: bool,
 }
@@ -371,7 +371,11 @@ pub fn open(storage: &Storage, unlock: &Unlock) -> Result<Keyring, RepoError> {
     let attempt = slot::Attempt::new(unlock)?;
     let mut failures = Vec::new();
     let mut tried = 0;
-    for (name, slot) in read_slots(storage, &config.id)? {
+    let slots = read_slots(storage, &config.id)?;
+    if slots.is_empty() {
+        return Err(RepoError::Missing { object: "every key slot under keys/".to_owned() });
+    }
+    for (name, slot) in slots {
         let opened = match slot {
             Ok(slot) if attempt.fits(&slot) => {
                 tried += 1;

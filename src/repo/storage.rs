@@ -49,15 +49,15 @@ pub struct Promises {
 pub trait Backend: Send + Sync {
     /// Lists all objects whose names begin with `prefix` (a folder name with its `/`), in any order; an absent folder is
     /// an empty one.
-    fn list(&self, prefix: &str) -> std::io::Result<Vec<Listed>>;
+    fn list(&self, prefix: &str) -> io::Result<Vec<Listed>>;
     /// Reads an object or a byte range of it. A range past the end is an error. `NotFound` if it does not exist.
-    fn read(&self, name: &str, range: Option<Range<u64>>) -> std::io::Result<Vec<u8>>;
+    fn read(&self, name: &str, range: Option<Range<u64>>) -> io::Result<Vec<u8>>;
     /// Creates an object, durably, all of it or nothing, if none of that name exists.
-    fn create(&self, name: &str, bytes: &[u8]) -> std::io::Result<Created>;
+    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<Created>;
     /// Deletes an object; deleting one that does not exist is no error.
-    fn delete(&self, name: &str) -> std::io::Result<()>;
+    fn delete(&self, name: &str) -> io::Result<()>;
     /// The length of an object. `NotFound` if it does not exist.
-    fn len(&self, name: &str) -> std::io::Result<u64>;
+    fn len(&self, name: &str) -> io::Result<u64>;
     /// What the backend can promise.
     fn promises(&self) -> Promises;
 }

@@ -2,8 +2,8 @@
 //! once into the pack and encrypted there.
 
 use super::{
-    DIRECTORY_ORDINAL, FRAME_HEAD_BYTES, HEADER_BYTES, Header, MAX_PACK_BYTES, PADDING_BYTES, PackEntry, PackHeader,
-    SealedPack, TARGET_PACK_BYTES, TRAILER_BYTES, TRAILER_MAGIC, frame_head, put_entries,
+    DIRECTORY_ORDINAL, FRAME_HEAD_BYTES, Header, MAX_PACK_BYTES, PADDING_BYTES, PackEntry, PackHeader, SealedPack,
+    TARGET_PACK_BYTES, TRAILER_BYTES, TRAILER_MAGIC, frame_head, put_entries,
 };
 use crate::{
     record::bytes::put_u64,
@@ -61,6 +61,7 @@ impl PackBuilder {
         level: i32,
         check: bool,
     ) -> Result<PackEntry, RepoError> {
+        self.check_whole()?;
         plain.check()?;
         if kind.pack_kind() != self.fields.kind {
             return Err(RepoError::Invalid(format!("a {kind:?} chunk does not belong into this pack")));
@@ -75,9 +76,6 @@ impl PackBuilder {
             return Err(RepoError::Invalid(format!("chunk {id}: {reason}")));
         }
         let ordinal = self.ordinal;
-        if self.entries.len() as u64 != ordinal {
-            return Err(RepoError::Invalid("sealing into this pack failed before".to_owned()));
-        }
         self.ordinal += 1;
         self.seal_frame(start, ordinal, &id)?;
         let entry = PackEntry {
@@ -131,6 +129,15 @@ impl PackBuilder {
         Ok(())
     }
 
+    /// An ordinal is never used twice, so a pack whose sealing failed once is given up.
+    fn check_whole(&self) -> Result<(), RepoError> {
+        if self.entries.len() as u64 == self.ordinal {
+            Ok(())
+        } else {
+            Err(RepoError::Invalid("sealing into this pack failed before: it cannot be used".to_owned()))
+        }
+    }
+
     /// More than directory, trailer and padding will take.
     fn directory_bound(&self) -> usize {
         (self.entries.len() + 1) * 64 + 64 + PADDING_BYTES
@@ -150,7 +157,7 @@ impl PackBuilder {
 
     /// Seals the directory, pads, names.
     pub fn finish(mut self) -> Result<SealedPack, RepoError> {
-        debug_assert!(self.entries.first().is_none_or(|entry| entry.offset == HEADER_BYTES as u64));
+        self.check_whole()?;
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; FRAME_HEAD_BYTES]);
         put_entries(&mut self.bytes, &self.entries);

@@ -166,7 +166,7 @@ fn has_no_links(error: &io::Error) -> bool {
 }
 
 /// For file systems without hard links.
-fn rename_new(temporary: &Path, target: &Path) -> io::Result<Created> {
+pub(super) fn rename_new(temporary: &Path, target: &Path) -> io::Result<Created> {
     match rustix::fs::renameat_with(CWD, temporary, CWD, target, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(Created::New),
         Err(Errno::EXIST) => Ok(Created::Exists),
@@ -203,9 +203,4 @@ pub(super) fn canonical(path: &Path) -> io::Result<PathBuf> {
             _ => return Err(io::Error::new(ErrorKind::InvalidInput, "a folder that does not exist is left with `..`")),
         }
     }
-}
-
-#[cfg(test)]
-pub(super) mod seams {
-    pub(in crate::repo::storage) use super::rename_new;
 }

@@ -1,1 +1,258 @@
 use super::*;
+use std::{
+    fs,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+fn stores() -> Vec<(Option<tempfile::TempDir>, Storage)> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("not/yet/there");
+    let local = Storage::at(path.to_str().unwrap()).unwrap();
+    vec![(Some(folder), local), (None, Storage::at("memory:///").unwrap())]
+}
+
+#[test]
+fn objects_are_created_once_read_listed_and_deleted() {
+    for (_folder, storage) in stores() {
+        assert!(storage.list("").unwrap().is_empty());
+        assert!(storage.list("packs/").unwrap().is_empty());
+        assert!(matches!(storage.read("a"), Err(RepoError::Missing { .. })));
+        assert_eq!(storage.create("packs/ab/abcd", b"0123456789").unwrap(), Created::New);
+        assert_eq!(storage.create("packs/ab/abcd", b"other").unwrap(), Created::Exists);
+        assert_eq!(storage.create("empty", b"").unwrap(), Created::New);
+        assert_eq!(storage.read("packs/ab/abcd").unwrap(), b"0123456789");
+        assert_eq!(storage.read("empty").unwrap(), b"");
+        assert_eq!(storage.read_range("packs/ab/abcd", 2..5).unwrap(), b"234");
+        assert_eq!(storage.read_range("packs/ab/abcd", 9..10).unwrap(), b"9");
+        assert!(storage.read_range("packs/ab/abcd", 9..11).is_err());
+        assert!(storage.read_range("packs/ab/abcd", 20..30).is_err());
+        assert!(matches!(storage.read_range("packs/ab/none", 0..1), Err(RepoError::Missing { .. })));
+        assert_eq!(storage.len("packs/ab/abcd").unwrap(), Some(10));
+        assert_eq!(storage.len("packs/ab/none").unwrap(), None);
+        assert_eq!(storage.len("packs").unwrap(), None);
+        let mut listed = storage.list("").unwrap();
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        assert_eq!(listed[0], Listed { name: "empty".to_owned(), bytes: 0 });
+        assert_eq!(listed[1], Listed { name: "packs/ab/abcd".to_owned(), bytes: 10 });
+        assert_eq!(
+            (listed.len(), storage.list("packs/").unwrap().len(), storage.list("pa/").unwrap().len()),
+            (2, 1, 0)
+        );
+        storage.delete("packs/ab/abcd").unwrap();
+        storage.delete("packs/ab/abcd").unwrap();
+        assert_eq!(storage.len("packs/ab/abcd").unwrap(), None);
+        assert!(storage.promises().conditional_create);
+    }
+}
+
+#[test]
+fn names_never_leave_the_repository() {
+    for (_folder, storage) in stores() {
+        for name in ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", "tmp/x", "a\\b", "a\0"] {
+            assert!(storage.create(name, b"x").is_err(), "{name:?}");
+            assert!(storage.read(name).is_err(), "{name:?}");
+            assert!(storage.delete(name).is_err(), "{name:?}");
+        }
+        assert!(storage.list("../").is_err());
+    }
+}
+
+#[test]
+fn of_many_creates_of_one_name_exactly_one_succeeds_and_readers_see_all_or_nothing() {
+    for (_folder, storage) in stores() {
+        for round in 0..20 {
+            let name = format!("snapshots/{round}/0");
+            let wins = AtomicUsize::new(0);
+            std::thread::scope(|scope| {
+                for writer in 0..4_u8 {
+                    let (storage, name, wins) = (&storage, &name, &wins);
+                    scope.spawn(move || {
+                        if storage.create(name, &[writer; 50_000]).unwrap() == Created::New {
+                            wins.fetch_add(1, Ordering::Relaxed);
+                        }
+                        let seen = storage.read(name).unwrap();
+                        assert_eq!(seen.len(), 50_000);
+                        assert!(seen.iter().all(|byte| *byte == seen[0]));
+                    });
+                }
+            });
+            assert_eq!(wins.into_inner(), 1);
+        }
+    }
+}
+
+#[test]
+fn opening_a_place_makes_nothing_and_different_ways_there_are_one_location() {
+    let folder = tempfile::tempdir().unwrap();
+    let real = folder.path().canonicalize().unwrap().join("real");
+    let storage = Storage::at(real.to_str().unwrap()).unwrap();
+    assert!(storage.list("").unwrap().is_empty() && storage.len("x").unwrap().is_none());
+    storage.delete("x").unwrap();
+    assert!(!real.exists());
+    fs::create_dir(&real).unwrap();
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    for way in [link.join("sub").display().to_string(), format!("fs://{}/sub/", real.display())] {
+        assert_eq!(Storage::at(&way).unwrap().location(), real.join("sub").to_str().unwrap(), "{way}");
+    }
+}
+
+#[test]
+fn unknown_services_are_refused_with_those_that_there_are() {
+    let error = Storage::at("s3://bucket/path").unwrap_err().to_string();
+    assert!(error.contains("s3") && error.contains("fs://") && error.contains("memory://"), "{error}");
+    assert!(Storage::at("fs://host/path").is_err());
+    assert!(Storage::at("").is_err());
+}
+
+#[test]
+fn temporary_files_are_never_listed_and_never_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::at(folder.path().to_str().unwrap()).unwrap();
+    storage.create("a/b", b"x").unwrap();
+    storage.create("a/b", b"y").unwrap();
+    assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+    fs::write(folder.path().join("tmp/left-over"), b"torn").unwrap();
+    assert_eq!(storage.list("").unwrap().len(), 1);
+}
+
+#[test]
+fn a_create_that_fails_leaves_neither_name_nor_temporary_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::at(folder.path().to_str().unwrap()).unwrap();
+    storage.create("file", b"x").unwrap();
+    // A file where a folder is needed.
+    assert!(storage.create("file/b", b"x").is_err());
+    let long = format!("a/{}", "n".repeat(300));
+    assert!(storage.create(&long, b"x").is_err());
+    assert_eq!(storage.list("").unwrap().len(), 1);
+    assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+}
+
+/// Needs a file system of a few MiB: `REKEEP_TEST_SMALL_DISK=/mnt/small cargo test -- --ignored full_disk`.
+#[test]
+#[ignore = "needs a small file system"]
+fn a_full_disk_leaves_neither_name_nor_temporary_file() {
+    let root = std::env::var("REKEEP_TEST_SMALL_DISK").unwrap();
+    let folder = tempfile::tempdir_in(root).unwrap();
+    let storage = Storage::at(folder.path().to_str().unwrap()).unwrap();
+    let error = storage.create("packs/a", &vec![1; 64 << 20]).unwrap_err();
+    assert!(matches!(error, RepoError::Storage { source, .. } if source.kind() == ErrorKind::StorageFull));
+    assert!(storage.list("").unwrap().is_empty());
+    assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+    assert_eq!(storage.create("packs/a", b"room again").unwrap(), Created::New);
+}
+
+#[test]
+#[ignore = "prints figures"]
+fn measure_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::at(folder.path().to_str().unwrap()).unwrap();
+    storage.create("packs/a", &vec![1; 16 << 20]).unwrap();
+    let operator = remote::blocking(|| {
+        opendal::Operator::new(opendal::services::Fs::default().root(folder.path().to_str().unwrap()))
+    })
+    .unwrap();
+    let (bytes, rounds) = (300, 2000_u64);
+    let start = std::time::Instant::now();
+    for round in 0..rounds {
+        storage.read_range("packs/a", round * 4096..round * 4096 + bytes).unwrap();
+    }
+    println!("direct {:?}", start.elapsed() / rounds as u32);
+    let start = std::time::Instant::now();
+    for round in 0..rounds {
+        let range = (round * 4096..round * 4096 + bytes).into();
+        let options = opendal::options::ReadOptions { range, ..Default::default() };
+        operator.read_options("packs/a", options).unwrap();
+    }
+    println!("bridge {:?}", start.elapsed() / rounds as u32);
+}
+
+#[test]
+fn folders_removed_by_others_are_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::at(folder.path().to_str().unwrap()).unwrap();
+    storage.create("leases/a/0", b"x").unwrap();
+    fs::remove_dir_all(folder.path().join("leases")).unwrap();
+    fs::remove_dir_all(folder.path().join("tmp")).unwrap();
+    assert_eq!(storage.create("leases/a/0", b"y").unwrap(), Created::New);
+}
+
+#[test]
+fn without_hard_links_a_rename_does_not_replace() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second, target] = ["first", "second", "target"].map(|name| folder.path().join(name));
+    fs::write(&first, b"1").unwrap();
+    fs::write(&second, b"2").unwrap();
+    assert_eq!(local::rename_new(&first, &target).unwrap(), Created::New);
+    assert_eq!(local::rename_new(&second, &target).unwrap(), Created::Exists);
+    assert_eq!(fs::read(&target).unwrap(), b"1");
+}
+
+/// Fails as told, then does what it was asked for; or does it and fails to say so.
+struct Flaky {
+    inner: Storage,
+    failures: Mutex<Vec<(ErrorKind, bool)>>,
+}
+
+impl Flaky {
+    fn over(failures: &[(ErrorKind, bool)]) -> Storage {
+        let inner = Storage::at("memory:///").unwrap();
+        Storage::over(Arc::new(Self { inner, failures: Mutex::new(failures.to_vec()) }), "flaky")
+    }
+
+    fn run<T>(&self, work: impl Fn(&dyn Backend) -> io::Result<T>) -> io::Result<T> {
+        let failure = self.failures.lock().unwrap().pop();
+        match failure {
+            None => work(&*self.inner.backend),
+            Some((kind, done)) => {
+                if done {
+                    work(&*self.inner.backend)?;
+                }
+                Err(kind.into())
+            }
+        }
+    }
+}
+
+impl Backend for Flaky {
+    fn list(&self, prefix: &str) -> io::Result<Vec<Listed>> {
+        self.run(|inner| inner.list(prefix))
+    }
+    fn read(&self, name: &str, range: Option<Range<u64>>) -> io::Result<Vec<u8>> {
+        self.run(|inner| inner.read(name, range.clone()))
+    }
+    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<Created> {
+        self.run(|inner| inner.create(name, bytes))
+    }
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.run(|inner| inner.delete(name))
+    }
+    fn len(&self, name: &str) -> io::Result<u64> {
+        self.run(|inner| inner.len(name))
+    }
+    fn promises(&self) -> Promises {
+        self.inner.promises()
+    }
+}
+
+#[test]
+fn passing_failures_are_tried_again_and_others_are_not() {
+    let storage = Flaky::over(&[(ErrorKind::TimedOut, false), (ErrorKind::ConnectionReset, false)]);
+    assert_eq!(storage.create("a", b"x").unwrap(), Created::New);
+    for kind in [ErrorKind::StorageFull, ErrorKind::PermissionDenied, ErrorKind::Other] {
+        let storage = Flaky::over(&[(kind, false)]);
+        let error = storage.create("a", b"x").unwrap_err();
+        assert!(matches!(&error, RepoError::Storage { operation: "creating", source, .. } if source.kind() == kind));
+    }
+}
+
+#[test]
+fn a_create_without_an_answer_is_recognised_as_ours() {
+    let storage = Flaky::over(&[(ErrorKind::TimedOut, true)]);
+    assert_eq!(storage.create("a", b"ours").unwrap(), Created::New);
+    assert_eq!(storage.create("a", b"ours").unwrap(), Created::Exists, "a plain second create");
+}

@@ -1,5 +1,6 @@
 //! Keys: the keyring in its slots, the lasting secrets, and the sealing keys derived from an epoch's secret.
 
+mod config;
 pub(super) mod crypto;
 mod lines;
 mod recovery;
@@ -9,9 +10,9 @@ mod tests;
 
 use super::{RepoError, RepoId, Storage, ids::PackKind, storage::Created};
 use crate::record::Timestamp;
+use config::{Config, config_bytes, parse_config};
 use crypto::{derive, random};
-use data_encoding::{BASE64, HEXLOWER};
-use serde::{Deserialize, Serialize};
+use data_encoding::HEXLOWER;
 use slot::Slot;
 use std::collections::BTreeMap;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -26,8 +27,6 @@ const METADATA_CONTEXT: &str = "rekeep 2026-11 v1 metadata packs";
 const DATA_CONTEXT: &str = "rekeep 2026-11 v1 data packs";
 const OBJECTS_CONTEXT: &str = "rekeep 2026-11 v1 small objects";
 const INDEX_CONTEXT: &str = "rekeep 2026-11 v1 index objects";
-const SECRETS_CONTEXT: &str = "rekeep 2026-11 v1 lasting secrets";
-const CHECK_CONTEXT: &str = "rekeep 2026-11 v1 config check";
 
 /// What a person unlocks a repository with.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -53,7 +52,7 @@ pub struct Secrets {
     pub collection: [u8; 32],
     /// Decides where blocks end.
     pub cut: [u8; 32],
-    /// Seeds the gear table of FastCDC.
+    /// Seeds the gear table of `FastCDC`.
     pub gear_seed: u64,
 }
 
@@ -226,81 +225,6 @@ pub struct SlotInfo {
     pub current: bool,
 }
 
-/// Line 1 of `rekeep.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    format: u32,
-    id: RepoId,
-    created: Timestamp,
-    features: Vec<String>,
-    secrets: String,
-    check: String,
-}
-
-impl Config {
-    fn make(keyring: &Keyring, now: Timestamp) -> Result<Self, RepoError> {
-        let root = keyring.root_secret()?;
-        let key = Zeroizing::new(derive(SECRETS_CONTEXT, root));
-        let secrets = crypto::seal_with_nonce(&key, &secrets_ad(&keyring.repo_id), &keyring.secrets.to_bytes())?;
-        let mut config = Self {
-            format: FORMAT,
-            id: keyring.repo_id,
-            created: now,
-            features: Vec::new(),
-            secrets: BASE64.encode(&secrets),
-            check: String::new(),
-        };
-        config.check =
-            HEXLOWER.encode(blake3::keyed_hash(&derive(CHECK_CONTEXT, root), &config.fields(&secrets)).as_bytes());
-        Ok(config)
-    }
-
-    /// What the keyed hash covers.
-    fn fields(&self, secrets: &[u8]) -> Vec<u8> {
-        let mut fields = Vec::new();
-        fields.extend_from_slice(&self.format.to_le_bytes());
-        fields.extend_from_slice(&self.id.0);
-        fields.extend_from_slice(&self.created.as_millis().to_le_bytes());
-        fields.extend_from_slice(&(self.features.len() as u32).to_le_bytes());
-        for feature in &self.features {
-            crypto::put_string(&mut fields, feature.as_bytes());
-        }
-        crypto::put_string(&mut fields, secrets);
-        fields
-    }
-
-    /// Checks the keyed hash and opens the lasting secrets.
-    fn open(&self, root: &[u8; 32]) -> Result<Secrets, RepoError> {
-        let sealed = BASE64
-            .decode(self.secrets.as_bytes())
-            .map_err(|error| RepoError::damaged(CONFIG, format!("secrets: {error}")))?;
-        let check = blake3::keyed_hash(&derive(CHECK_CONTEXT, root), &self.fields(&sealed));
-        let given: [u8; 32] = HEXLOWER
-            .decode(self.check.as_bytes())
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or_else(|| RepoError::damaged(CONFIG, "its keyed check is not 64 hexadecimal digits"))?;
-        // blake3::Hash compares in constant time.
-        if check != blake3::Hash::from_bytes(given) {
-            return Err(RepoError::damaged(
-                CONFIG,
-                "its keyed check fails: it was altered, or belongs to other key slots",
-            ));
-        }
-        let key = Zeroizing::new(derive(SECRETS_CONTEXT, root));
-        let plain = crypto::open_with_nonce(&key, &secrets_ad(&self.id), &sealed)
-            .ok_or_else(|| RepoError::damaged(CONFIG, "the lasting secrets do not open"))?;
-        Secrets::from_bytes(&plain).ok_or_else(|| RepoError::damaged(CONFIG, "the lasting secrets have another length"))
-    }
-}
-
-fn secrets_ad(id: &RepoId) -> Vec<u8> {
-    let mut ad = FORMAT.to_le_bytes().to_vec();
-    ad.extend_from_slice(&id.0);
-    ad
-}
-
 impl Keyring {
     fn root_secret(&self) -> Result<&[u8; 32], RepoError> {
         let keys = self.epochs.get(&0).ok_or_else(|| RepoError::damaged("the keyring", "it lacks epoch 0"))?;
@@ -312,21 +236,6 @@ impl Keyring {
 pub fn read_config(storage: &Storage) -> Result<serde_json::Value, RepoError> {
     let bytes = config_bytes(storage)?;
     lines::value(CONFIG, &bytes)
-}
-
-fn config_bytes(storage: &Storage) -> Result<Vec<u8>, RepoError> {
-    match storage.read(CONFIG) {
-        Err(RepoError::Missing { .. }) => Err(RepoError::NoRepository { location: storage.location().to_owned() }),
-        other => other,
-    }
-}
-
-fn parse_config(bytes: &[u8]) -> Result<Config, RepoError> {
-    let config: Config = lines::parse(CONFIG, bytes)?;
-    match config.features.first() {
-        Some(feature) => Err(RepoError::UnknownFeature { object: CONFIG.to_owned(), feature: feature.clone() }),
-        None => Ok(config),
-    }
 }
 
 /// Makes a repository's keys: a slot for `password`, a slot for a fresh recovery key, then `rekeep.json`, whose creation
@@ -418,8 +327,11 @@ fn assemble(
     Ok(Keyring { repo_id: config.id, secrets: config.open(root)?, current_epoch, epochs, slot, warnings })
 }
 
+/// A slot's name, and the slot if it is readable.
+type NamedSlot = (String, Result<Slot, RepoError>);
+
 /// Every slot under `keys/`, by name, each readable or not.
-fn read_slots(storage: &Storage, id: &RepoId) -> Result<Vec<(String, Result<Slot, RepoError>)>, RepoError> {
+fn read_slots(storage: &Storage, id: &RepoId) -> Result<Vec<NamedSlot>, RepoError> {
     let mut listed = storage.list("keys/")?;
     listed.sort_by(|a, b| a.name.cmp(&b.name));
     let mut slots = Vec::new();

@@ -163,7 +163,7 @@ pub fn read_directory(
         return Err(damaged("its bytes do not have the hash that it is named by"));
     }
     let key = PackKey::unwrap(keyring, name, header)?;
-    if bytes.len() % PADDING_BYTES != 0 || bytes.len() > MAX_PACK_BYTES {
+    if !bytes.len().is_multiple_of(PADDING_BYTES) || bytes.len() > MAX_PACK_BYTES {
         return Err(damaged("no pack has this length"));
     }
     let (content, trailer) = bytes.split_last_chunk::<TRAILER_BYTES>().ok_or_else(|| damaged("it is cut off"))?;

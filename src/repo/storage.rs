@@ -16,7 +16,7 @@ use std::{
 
 /// The waits between the attempts of one operation: it is tried once more than there are waits.
 const BACKOFF: [Duration; 4] =
-    [Duration::from_millis(20), Duration::from_millis(200), Duration::from_millis(1000), Duration::from_millis(4000)];
+    [Duration::from_millis(20), Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(4)];
 
 /// One listed object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl std::fmt::Debug for Storage {
 }
 
 impl Storage {
-    /// Storage at a local path or an OpenDAL URI (`fs:///path`, `memory:///`, …). Local paths are canonicalised; the
+    /// Storage at a local path or an `OpenDAL` URI (`fs:///path`, `memory:///`, …). Local paths are canonicalised; the
     /// folder need not exist and is not made before something is created in it. Each `memory:` storage is one of its own.
     pub fn at(location: &str) -> Result<Self, RepoError> {
         let refuse = |reason: String| RepoError::Location { location: location.to_owned(), reason };
@@ -126,14 +126,14 @@ impl Storage {
 
     /// See [`Backend::read`].
     pub fn read_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>, RepoError> {
-        self.read_any(name, Some(range))
+        self.read_any(name, Some(&range))
     }
 
-    fn read_any(&self, name: &str, range: Option<Range<u64>>) -> Result<Vec<u8>, RepoError> {
+    fn read_any(&self, name: &str, range: Option<&Range<u64>>) -> Result<Vec<u8>, RepoError> {
         let attempt = || {
             check_name(name)?;
-            let bytes = self.backend.read(name, range.clone())?;
-            match &range {
+            let bytes = self.backend.read(name, range.cloned())?;
+            match range {
                 Some(range) if bytes.len() as u64 != range.end.saturating_sub(range.start) => {
                     Err(io::Error::new(ErrorKind::UnexpectedEof, format!("{} bytes came of {range:?}", bytes.len())))
                 }

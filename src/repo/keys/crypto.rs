@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 /// The length of a Poly1305 tag.
 pub(in crate::repo) const TAG_BYTES: usize = 16;
 
-/// The length of an XChaCha20 nonce.
+/// The length of an `XChaCha20` nonce.
 pub(in crate::repo) const NONCE_BYTES: usize = 24;
 
 /// BLAKE3 in its key derivation mode.

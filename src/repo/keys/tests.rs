@@ -113,7 +113,7 @@ fn a_damaged_slot_is_named_and_the_others_still_open() {
             // The damaged one is tried only if it comes first.
             let opened = opened.unwrap();
             assert!(opened.warnings().iter().all(|warning| warning.contains(&name)));
-            assert_eq!(opened.warnings().len(), usize::from(slot.name < opened.slot().to_owned()));
+            assert_eq!(opened.warnings().len(), usize::from(slot.name.as_str() < opened.slot()));
         }
     }
 }

@@ -140,7 +140,7 @@ fn no_flipped_byte_of_directory_padding_or_trailer_goes_unseen() {
     for end in [0, 1, 159, 160, 192, 65_535, len - 1] {
         assert!(!reads(&keyring, &pack.bytes[..end]), "cut at {end}");
     }
-    assert!(!reads(&keyring, &[&pack.bytes[..], &[0; PADDING_BYTES]].concat()));
+    assert!(!reads(&keyring, &[&pack.bytes[..], &vec![0; PADDING_BYTES]].concat()));
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! Storage in a local folder. Creating and reading are ours: OpenDAL's own conditional create opens the final name, so a
+//! Storage in a local folder. Creating and reading are ours: `OpenDAL`'s own conditional create opens the final name, so a
 //! crash could leave a torn object there, and its asynchronous bridge costs more than a small read. Lists and deletions
-//! go through OpenDAL.
+//! go through `OpenDAL`.
 
 use super::{Backend, Created, Listed, Promises, remote};
 use data_encoding::HEXLOWER;
@@ -34,7 +34,7 @@ impl LocalBackend {
         Self { root, operator: OnceLock::new(), durable: Mutex::default() }
     }
 
-    /// OpenDAL makes the folder when it is asked for an operator; so it is only asked once the folder is there.
+    /// `OpenDAL` makes the folder when it is asked for an operator; so it is only asked once the folder is there.
     fn operator(&self) -> io::Result<Option<&opendal::blocking::Operator>> {
         if let Some(operator) = self.operator.get() {
             return Ok(Some(operator));

@@ -1,4 +1,4 @@
-//! Storage behind OpenDAL's services, called from ordinary threads through a small runtime of our own.
+//! Storage behind `OpenDAL`'s services, called from ordinary threads through a small runtime of our own.
 
 use super::{Backend, Created, Listed, Promises};
 use opendal::{
@@ -126,7 +126,7 @@ pub(super) fn local_path(uri: &str) -> Result<String, String> {
     Ok(format!("/{}", uri.root().unwrap_or("")))
 }
 
-/// OpenDAL's errors in the standard library's words; those that may pass become `TimedOut`.
+/// `OpenDAL`'s errors in the standard library's words; those that may pass become `TimedOut`.
 #[allow(clippy::needless_pass_by_value, reason = "used as a function for map_err")]
 pub(super) fn io_error(error: opendal::Error) -> io::Error {
     let kind = match error.kind() {

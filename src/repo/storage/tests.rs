@@ -70,7 +70,7 @@ fn of_many_creates_of_one_name_exactly_one_succeeds_and_readers_see_all_or_nothi
                 for writer in 0..4_u8 {
                     let (storage, name, wins) = (&storage, &name, &wins);
                     scope.spawn(move || {
-                        if storage.create(name, &[writer; 50_000]).unwrap() == Created::New {
+                        if storage.create(name, &vec![writer; 50_000]).unwrap() == Created::New {
                             wins.fetch_add(1, Ordering::Relaxed);
                         }
                         let seen = storage.read(name).unwrap();
@@ -144,31 +144,6 @@ fn a_full_disk_leaves_neither_name_nor_temporary_file() {
     assert!(storage.list("").unwrap().is_empty());
     assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
     assert_eq!(storage.create("packs/a", b"room again").unwrap(), Created::New);
-}
-
-#[test]
-#[ignore = "prints figures"]
-fn measure_reads() {
-    let folder = tempfile::tempdir().unwrap();
-    let storage = Storage::at(folder.path().to_str().unwrap()).unwrap();
-    storage.create("packs/a", &vec![1; 16 << 20]).unwrap();
-    let operator = remote::blocking(|| {
-        opendal::Operator::new(opendal::services::Fs::default().root(folder.path().to_str().unwrap()))
-    })
-    .unwrap();
-    let (bytes, rounds) = (300, 2000_u64);
-    let start = std::time::Instant::now();
-    for round in 0..rounds {
-        storage.read_range("packs/a", round * 4096..round * 4096 + bytes).unwrap();
-    }
-    println!("direct {:?}", start.elapsed() / rounds as u32);
-    let start = std::time::Instant::now();
-    for round in 0..rounds {
-        let range = (round * 4096..round * 4096 + bytes).into();
-        let options = opendal::options::ReadOptions { range, ..Default::default() };
-        operator.read_options("packs/a", options).unwrap();
-    }
-    println!("bridge {:?}", start.elapsed() / rounds as u32);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::{
 };
 
 /// How often a lease shows that it lives.
-pub const HEARTBEAT: Duration = Duration::from_secs(5 * 60);
+pub const HEARTBEAT: Duration = Duration::from_mins(5);
 
 /// How often a random name that is taken is drawn again. Twice never happens, but for a broken generator.
 const MAX_DRAWS: usize = 3;

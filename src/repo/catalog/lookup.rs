@@ -27,6 +27,9 @@ pub struct Place {
     pub entry: PackEntry,
 }
 
+/// Called with a chunk and the packs that hold it.
+pub type FoundPacks<'a> = dyn FnMut(&ChunkId, &[(PackNumber, ObjectName)]) + 'a;
+
 /// A pack as the catalog knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexedPackInfo {
@@ -42,7 +45,7 @@ pub struct IndexedPackInfo {
     pub chunks: u64,
 }
 
-/// The first 8 bytes of an id, as SQLite keeps integers.
+/// The first 8 bytes of an id, as `SQLite` keeps integers.
 pub(super) fn prefix(id: &ChunkId) -> i64 {
     let mut first = [0; 8];
     first.copy_from_slice(&id.0[..8]);
@@ -69,11 +72,7 @@ impl Catalog {
     }
 
     /// The packs that hold each of these chunks, in one go; `found` is called once a chunk, in order.
-    pub fn find_packs(
-        &self,
-        ids: &[ChunkId],
-        found: &mut dyn FnMut(&ChunkId, &[(PackNumber, ObjectName)]),
-    ) -> Result<(), RepoError> {
+    pub fn find_packs(&self, ids: &[ChunkId], found: &mut FoundPacks<'_>) -> Result<(), RepoError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(FIND_PACKS)?;
             let mut packs = Vec::new();

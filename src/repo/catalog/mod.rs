@@ -1,4 +1,4 @@
-//! The catalog: a local SQLite database that says which packs hold a chunk and keeps the sealed manifests, so that
+//! The catalog: a local `SQLite` database that says which packs hold a chunk and keeps the sealed manifests, so that
 //! opening a repository reads only what is new. It is a cache of what index objects and snapshots say: a file that is
 //! damaged, or of another schema, is thrown away and filled again. Several processes may use one file at once.
 //!
@@ -27,7 +27,7 @@ use std::{
 const SCHEMA_VERSION: i64 = 1;
 
 /// How long to wait for another process's import.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(120);
+const BUSY_TIMEOUT: Duration = Duration::from_mins(2);
 
 const SCHEMA: &str = "
 CREATE TABLE index_objects (num INTEGER PRIMARY KEY AUTOINCREMENT, name BLOB NOT NULL UNIQUE);

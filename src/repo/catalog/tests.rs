@@ -137,7 +137,7 @@ fn a_spoilt_catalog_is_rebuilt_empty() {
     import(&catalog, &[(1, vec![pack(1, &[10])])], &[]);
     drop(catalog);
     let file = folder.path().join("c.db");
-    std::fs::write(
+    fs::write(
         &file,
         b"this was a catalog once, and now it is a text of more than a hundred bytes, which no SQLite reads.",
     )

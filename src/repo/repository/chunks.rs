@@ -86,13 +86,12 @@ impl Inner {
         }
         let end = place.entry.offset.checked_add(u64::from(place.entry.stored_len));
         let end = end.ok_or_else(|| RepoError::damaged(&*path, "the index names a frame outside of it"))?;
-        let key = match self.pack_keys.get(place.pack) {
-            Some(key) => key,
-            None => {
-                let key = Arc::new(PackKey::unwrap(&self.keyring, &place.name, &place.header)?);
-                self.pack_keys.insert(place.pack, &key);
-                key
-            }
+        let key = if let Some(key) = self.pack_keys.get(place.pack) {
+            key
+        } else {
+            let key = Arc::new(PackKey::unwrap(&self.keyring, &place.name, &place.header)?);
+            self.pack_keys.insert(place.pack, &key);
+            key
         };
         let frame = self.storage.read_range(&path, place.entry.offset..end)?;
         key.open_frame(place.ordinal, &place.entry, &frame)

@@ -81,7 +81,7 @@ fn a_chunk_that_moved_is_found_after_the_index_is_read_again() {
     let (mut world, repo) = World::new();
     commit(&repo, &[1], 100);
     let (old_pack, old_index) = (home(&repo, 1), world.memory.names("index/").remove(0));
-    let mut mover = world.open();
+    let mover = world.open();
     world.memory.mark("m1", &[old_pack]);
     let session = begin(&mover);
     put(&session, &[1]);
@@ -90,8 +90,6 @@ fn a_chunk_that_moved_is_found_after_the_index_is_read_again() {
     world.memory.remove(&pack::path(&old_pack));
     assert_eq!(read(&repo, 1).unwrap().plain().unwrap(), plain(1));
     assert_ne!(home(&repo, 1), old_pack);
-    mover = repo;
-    drop(mover);
 }
 
 #[test]
@@ -249,7 +247,7 @@ fn a_manifest_under_another_name_is_refused() {
     world.memory.put(&format!("snapshots/{snapshot}/1"), bytes);
     repo.refresh().unwrap();
     assert_eq!(repo.snapshots().unwrap()[0].revision, 0);
-    assert!(!repo.refresh().unwrap().is_empty() || !repo.warnings().is_empty());
+    assert!(repo.warnings().iter().any(|it| it.contains(&format!("snapshots/{snapshot}/1"))), "{:?}", repo.warnings());
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Work {
         loop {
             let index_after = self.shared.timing.index_after;
             let wait =
-                self.oldest.map_or(Duration::from_secs(3600), |oldest| index_after.saturating_sub(oldest.elapsed()));
+                self.oldest.map_or(Duration::from_hours(1), |oldest| index_after.saturating_sub(oldest.elapsed()));
             let outcome = match queue.recv_timeout(wait) {
                 Ok(Job::Pack(pack)) => self.store(*pack),
                 Ok(Job::Index(done)) => {

@@ -384,6 +384,7 @@ fn a_busy_writer_does_not_tear_the_snapshot() {
                     .unwrap();
                 }
             });
+            let _stopper = Stopper(&stop);
             for _ in 0..4 {
                 let session = source(&from).begin(&parallel(4)).unwrap();
                 assert_eq!(session.readers(), 4);
@@ -404,8 +405,16 @@ fn a_busy_writer_does_not_tear_the_snapshot() {
                 assert_eq!(total, 2 * 20000 * 100, "{mode}");
                 session.finish().unwrap();
             }
-            stop.store(true, Ordering::Relaxed);
         });
+    }
+}
+
+/// Ends the writer however the test ends.
+struct Stopper<'a>(&'a AtomicBool);
+
+impl Drop for Stopper<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

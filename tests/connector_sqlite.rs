@@ -431,3 +431,79 @@ fn sum(session: &dyn SourceSession, number: usize, range: &KeyRange) -> i64 {
     }
     total
 }
+
+#[test]
+fn an_existing_database_is_changed_by_key() {
+    let room = Room::new();
+    let schema = "CREATE TABLE i(id INTEGER PRIMARY KEY AUTOINCREMENT, v, u UNIQUE);
+        CREATE TABLE t(k TEXT PRIMARY KEY, v); CREATE TABLE n(k COLLATE NOCASE PRIMARY KEY, v) WITHOUT ROWID;";
+    let from = room.database(
+        "from.db",
+        &format!(
+            "{schema} INSERT INTO i VALUES (1, 'new', 1), (2, 'two', 2), (5, 'clash', 9);
+             INSERT INTO t VALUES ('a', 'new'), ('b', 2); INSERT INTO n VALUES ('a', 'new'); CREATE INDEX extra ON t(v);"
+        ),
+    );
+    let existing = |name: &str| {
+        room.database(
+            name,
+            &format!(
+                "{schema} INSERT INTO i VALUES (1, 'old', 1), (7, 'seven', 9);
+                 INSERT INTO t VALUES ('z', 'mine'), ('a', 'old'); INSERT INTO n VALUES ('A', 'old'), ('c', 'mine');"
+            ),
+        )
+    };
+    let all = |path: &Path, sql: &str| -> String {
+        Connection::open(path).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    let rows = |table: &str, key: &str| {
+        format!("SELECT group_concat({key} || v, ',') FROM (SELECT * FROM {table} ORDER BY {key})")
+    };
+    let to = existing("always.db");
+    let copied = copy(&source(&from), &to, &Way::default()).unwrap();
+    assert_eq!((copied.outcomes.failed, copied.outcomes.failures[0].0.as_str()), (1, "int:5"));
+    assert_eq!(all(&to, &rows("i", "id")), "1new,2two,7seven");
+    assert_eq!(all(&to, &rows("t", "k")), "anew,b2,zmine");
+    assert_eq!(all(&to, &rows("n", "k")), "anew,cmine");
+    assert_eq!(all(&to, "SELECT group_concat(name || seq) FROM sqlite_sequence"), "i7");
+    assert_eq!(all(&to, "SELECT name FROM sqlite_schema WHERE name = 'extra'"), "extra");
+
+    let never = existing("never.db");
+    let copied = copy(&source(&from), &never, &Way { overwrite: Overwrite::Never, ..Way::default() }).unwrap();
+    assert_eq!(all(&never, &rows("t", "k")), "aold,b2,zmine", "{:?}", copied.notes);
+
+    let equal = existing("equal.db");
+    Connection::open(&equal).unwrap().execute_batch("DELETE FROM i WHERE id = 7").unwrap();
+    copy(&source(&from), &equal, &Way { make_equal: true, ..Way::default() }).unwrap();
+    for (table, key) in [("i", "id"), ("t", "k"), ("n", "k")] {
+        assert_eq!(all(&equal, &rows(table, key)), all(&from, &rows(table, key)));
+    }
+}
+
+#[test]
+fn a_table_takes_another_name_without_its_indexes() {
+    let room = Room::new();
+    let from = room
+        .database("from.db", "CREATE TABLE \"t x\"(a); INSERT INTO \"t x\" VALUES (3); CREATE INDEX i ON \"t x\"(a);");
+    let way = Way { partial: true, rename: |name| format!("{name} of \"May\""), ..Way::default() };
+    let copied = copy(&source(&from), &room.path("to.db"), &way).unwrap();
+    assert_eq!(copied.notes.len(), 1, "{:?}", copied.notes);
+    let target = SqliteTarget::new(&url(&room.path("to.db"), "")).unwrap();
+    let name = "t x of \"May\"".to_owned();
+    assert_eq!(target.occupied(&[name.clone(), "nope".to_owned()]).unwrap(), [(name, 1)]);
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_in_clear_words() {
+    let room = Room::new();
+    let gone = room.path("gone.db");
+    assert!(matches!(source(&gone).begin(&parallel(1)), Err(ConnectorError::Missing { .. })));
+    assert!(!gone.exists());
+    let text = room.path("text.db");
+    std::fs::write(&text, "no database at all. ".repeat(300)).unwrap();
+    assert!(matches!(source(&text).begin(&parallel(1)), Err(ConnectorError::Unreadable { .. })));
+    let held = room.database("held.db", "CREATE TABLE t(x)");
+    let holder = Connection::open(&held).unwrap();
+    holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    assert!(matches!(source(&held).begin(&parallel(2)), Err(ConnectorError::Locked { .. })));
+}

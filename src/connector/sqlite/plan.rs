@@ -84,12 +84,12 @@ impl Plan {
             named.push((Vec::new(), rowid));
         }
         named.sort();
-        let (names, cells) = named.into_iter().unzip();
+        let (shape, cells) = named.into_iter().unzip();
         let mut plan = Self {
             codec,
             order: if rowid_keyed { Order::Rowid } else { Order::Index },
             wide: encoding != Encoding::Utf8,
-            shape: Arc::new(Shape::new(names)),
+            shape: Arc::new(Shape::new(shape)),
             cells,
             keys,
             affinities,
@@ -198,8 +198,7 @@ impl Plan {
         let (last, others) = self.cells.split_last()?;
         let values = self.keys.iter().chain(others);
         let list: Vec<String> = values.map(|value| value_sql(value, self.wide)).collect();
-        let select =
-            format!("SELECT {}, typeof({last}), octet_length({last}) FROM {}", list.join(", "), self.from());
+        let select = format!("SELECT {}, typeof({last}), octet_length({last}) FROM {}", list.join(", "), self.from());
         Some(match (self.order, after) {
             (Order::Rowid, _) => self.rowid_order(&select),
             (_, None) => select + &self.order_by(),

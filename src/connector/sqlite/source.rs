@@ -259,7 +259,7 @@ impl Snapshot {
 
 /// Opens a connection for reading; never makes a file.
 pub(super) fn open(path: &Path, mode: OpenFlags, options: &SessionOptions) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let mut connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_handler(Some(wait_for_lock))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.pragma_update(None, "cache_size", -8192)?;

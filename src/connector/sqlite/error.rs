@@ -22,7 +22,9 @@ pub(super) fn reading(object: &str, error: &Error) -> ConnectorError {
         },
         Some(ErrorCode::CannotOpen) => ConnectorError::Unreadable {
             object,
-            reason: format!("SQLite cannot open it ({error}); a database in WAL mode needs a directory it can write to"),
+            reason: format!(
+                "SQLite cannot open it ({error}); a database in WAL mode needs a directory it can write to"
+            ),
         },
         _ => ConnectorError::Unreadable { object, reason: error.to_string() },
     }

@@ -48,13 +48,13 @@ impl StreamedValue for LargeCell {
                 let _ = sender.send(Ok(Vec::new()));
             }
         })?;
-        Ok(Box::new(Pieces { pieces, piece: Vec::new(), at: 0, done: false }))
+        Ok(Box::new(Pieces { coming: pieces, piece: Vec::new(), at: 0, done: false }))
     }
 }
 
 /// Reads pieces from the blob's thread; an empty piece is the end.
 struct Pieces {
-    pieces: Receiver<io::Result<Vec<u8>>>,
+    coming: Receiver<io::Result<Vec<u8>>>,
     piece: Vec<u8>,
     at: usize,
     done: bool,
@@ -63,7 +63,7 @@ struct Pieces {
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.at == self.piece.len() && !self.done && !buffer.is_empty() {
-            self.piece = self.pieces.recv().map_err(|_| io::Error::other("the reader of a large value stopped"))??;
+            self.piece = self.coming.recv().map_err(|_| io::Error::other("the reader of a large value stopped"))??;
             self.at = 0;
             self.done = self.piece.is_empty();
         }

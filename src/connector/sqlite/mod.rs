@@ -19,7 +19,6 @@ mod write;
 pub use source::SqliteSource;
 pub use target::SqliteTarget;
 
-
 use super::{ConnectorError, SourceUrl};
 
 /// The URL as text, for messages.

@@ -10,12 +10,7 @@ use super::schema::Object;
 const MAX_STUBS: usize = 100;
 
 /// Runs a `CREATE TABLE` statement. A collation or function that only the application has is stood in for, and said so.
-pub(super) fn create(
-    connection: &Connection,
-    sql: &str,
-    table: &str,
-    notes: &mut Vec<String>,
-) -> rusqlite::Result<()> {
+pub(super) fn create(connection: &Connection, sql: &str, table: &str, notes: &mut Vec<String>) -> rusqlite::Result<()> {
     if table.starts_with("sqlite_") {
         connection.pragma_update(None, "writable_schema", true)?;
         let made = connection.execute_batch(sql);
@@ -71,7 +66,10 @@ pub(super) fn restore(
     for left in plan.collections.iter().filter(|c| c.source_name != c.name) {
         let count = objects.iter().filter(|o| o.kind != "table" && o.table == left.source_name).count();
         if count > 0 {
-            notes.push(format!("table `{}`: {count} indexes and triggers of `{}` are left out", left.name, left.source_name));
+            notes.push(format!(
+                "table `{}`: {count} indexes and triggers of `{}` are left out",
+                left.name, left.source_name
+            ));
         }
     }
     let (indexes, rows): (Vec<&Object>, Vec<&Object>) =
@@ -101,7 +99,9 @@ pub(super) fn restore(
 }
 
 fn has_shadow(name: &str, plan: &TargetPlan) -> bool {
-    plan.collections.iter().any(|c| c.name == c.source_name && c.name.strip_prefix(name).is_some_and(|r| r.starts_with('_')))
+    plan.collections
+        .iter()
+        .any(|c| c.name == c.source_name && c.name.strip_prefix(name).is_some_and(|r| r.starts_with('_')))
 }
 
 /// Whether the object has to be made; one of the same name that is another is left alone and named.

@@ -84,12 +84,12 @@ impl Plan {
             named.push((Vec::new(), rowid));
         }
         named.sort();
-        let (names, cells) = named.into_iter().unzip();
+        let (shape, cells) = named.into_iter().unzip();
         let mut plan = Self {
             codec,
             order: if rowid_keyed { Order::Rowid } else { Order::Index },
             wide: encoding != Encoding::Utf8,
-            shape: Arc::new(Shape::new(names)),
+            shape: Arc::new(Shape::new(shape)),
             cells,
             keys,
             affinities,
@@ -116,7 +116,7 @@ impl Plan {
             return Ok(true);
         }
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", self.after_sql(">")))?;
-        let mut rows = statement.query([])?;
+        let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {
             if row.get::<_, String>("detail")?.contains("TEMP B-TREE") {
                 return Ok(true);
@@ -198,8 +198,7 @@ impl Plan {
         let (last, others) = self.cells.split_last()?;
         let values = self.keys.iter().chain(others);
         let list: Vec<String> = values.map(|value| value_sql(value, self.wide)).collect();
-        let select =
-            format!("SELECT {}, typeof({last}), octet_length({last}) FROM {}", list.join(", "), self.from());
+        let select = format!("SELECT {}, typeof({last}), octet_length({last}) FROM {}", list.join(", "), self.from());
         Some(match (self.order, after) {
             (Order::Rowid, _) => self.rowid_order(&select),
             (_, None) => select + &self.order_by(),

@@ -105,11 +105,7 @@ impl TableStream {
     }
 
     /// Returns the connection there when the stream is dropped, and names what could not be delivered.
-    pub(super) fn of_session(
-        mut self,
-        pool: Arc<Mutex<Vec<SharedConnection>>>,
-        missing: Arc<Mutex<Missing>>,
-    ) -> Self {
+    pub(super) fn of_session(mut self, pool: Arc<Mutex<Vec<SharedConnection>>>, missing: Arc<Mutex<Missing>>) -> Self {
         self.give_back = Some(pool);
         self.missing = missing;
         self

@@ -221,7 +221,8 @@ pub(super) fn table(connection: &Connection, name: String, sql: String) -> rusql
         }
         _ => None,
     };
-    let taken = |alias: &&str| !columns.iter().map(|c| &c.name).chain(&generated).any(|c| c.eq_ignore_ascii_case(alias));
+    let taken =
+        |alias: &&str| !columns.iter().map(|c| &c.name).chain(&generated).any(|c| c.eq_ignore_ascii_case(alias));
     let rowid_name = if without_rowid {
         None
     } else {

@@ -25,8 +25,15 @@ use std::{
     time::Duration,
 };
 
-/// How long to wait for a lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait for a lock: SQLite's own waiting looks only every 100 ms, and a writer that never rests leaves
+/// shorter gaps than that.
+const BUSY_LOOKS: i32 = 5000;
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
+
+fn wait_for_lock(looks: i32) -> bool {
+    std::thread::sleep(BUSY_PAUSE);
+    looks < BUSY_LOOKS
+}
 
 /// A database to read.
 #[derive(Debug)]
@@ -123,7 +130,10 @@ impl Source for SqliteSource {
             match Plan::new(&connection, table.clone(), schema.encoding) {
                 Ok(plan) => {
                     if !table.without_rowid && table.rowid_name.is_none() {
-                        notes.push(format!("table `{}`: its columns bear all names of the rowid, which is not kept", table.name));
+                        notes.push(format!(
+                            "table `{}`: its columns bear all names of the rowid, which is not kept",
+                            table.name
+                        ));
                     }
                     plans.push(Arc::new(plan));
                 }
@@ -143,7 +153,10 @@ impl Source for SqliteSource {
         prepare_reader(&connection, schema.encoding, &object)?;
         let collections = describe(&connection, &plans, &schema, &object)?;
         if !schema.wal && !plans.is_empty() {
-            notes.push("the database keeps a rollback journal: its writers wait while it is read (WAL mode lets them write)".to_owned());
+            notes.push(
+                "the database keeps a rollback journal: its writers wait while it is read (WAL mode lets them write)"
+                    .to_owned(),
+            );
         }
         let kept: Vec<&Object> = schema.objects.iter().filter(|o| self.wants_object(o, &schema)).collect();
         let attributes = json!({
@@ -190,7 +203,9 @@ impl Snapshot {
         let object = path.display().to_string();
         let fail = |error: rusqlite::Error| reading(&object, &error);
         match std::fs::metadata(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(ConnectorError::Missing { object }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(ConnectorError::Missing { object });
+            }
             Err(error) => return Err(io("look at", path, error)),
             Ok(metadata) if !metadata.is_file() => {
                 return Err(ConnectorError::Unreadable { object, reason: "it is no file".to_owned() });
@@ -210,12 +225,16 @@ impl Snapshot {
         let mut wanted = options.parallel.clamp(1, 64);
         if wanted > 1 && keeper.is_readonly("main").map_err(fail)? {
             wanted = 1;
-            notes.push("the file cannot be written, so its writers cannot be held: it is read by one reader".to_owned());
+            notes
+                .push("the file cannot be written, so its writers cannot be held: it is read by one reader".to_owned());
         }
         if wanted > 1 {
             if let Err(error) = keeper.execute_batch("BEGIN IMMEDIATE") {
                 let ConnectorError::Locked { .. } = fail(error) else {
-                    return Err(ConnectorError::Unreadable { object, reason: "no transaction can be begun".to_owned() });
+                    return Err(ConnectorError::Unreadable {
+                        object,
+                        reason: "no transaction can be begun".to_owned(),
+                    });
                 };
                 wanted = 1;
                 notes.push("a writer holds the database for longer than we wait: it is read by one reader".to_owned());
@@ -240,8 +259,8 @@ impl Snapshot {
 
 /// Opens a connection for reading; never makes a file.
 pub(super) fn open(path: &Path, mode: OpenFlags, options: &SessionOptions) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mut connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_handler(Some(wait_for_lock))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.pragma_update(None, "cache_size", -8192)?;
     connection.pragma_update(None, "mmap_size", 0)?;

@@ -36,7 +36,8 @@ fn by_rowid(connection: &Connection, plan: &Plan, parts: usize) -> rusqlite::Res
 }
 
 fn by_first_column(connection: &Connection, plan: &Plan, parts: usize) -> rusqlite::Result<Vec<Vec<u8>>> {
-    let (Some((low, lowest)), Some((high, _))) = (edge_key(connection, plan, false)?, edge_key(connection, plan, true)?)
+    let (Some((low, lowest)), Some((high, _))) =
+        (edge_key(connection, plan, false)?, edge_key(connection, plan, true)?)
     else {
         return Ok(Vec::new());
     };

@@ -12,7 +12,7 @@ use super::{
     wrong_url,
 };
 use crate::connector::{
-    CollectionTarget, ConnectorError, SourceUrl, Target, TargetCollection, TargetPlan, TargetSession,
+    CollectionTarget, ConnectorError, SessionOptions, SourceUrl, Target, TargetCollection, TargetPlan, TargetSession,
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig};
 use serde::Deserialize;
@@ -71,7 +71,7 @@ impl Target for SqliteTarget {
         if !self.path.try_exists().map_err(|error| io("look at", &self.path, error))? {
             return Ok(Vec::new());
         }
-        let connection = super::source::open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY, &Default::default())
+        let connection = super::source::open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY, &SessionOptions::default())
             .map_err(fail)?;
         let mut occupied = Vec::new();
         for name in collections {
@@ -88,7 +88,8 @@ impl Target for SqliteTarget {
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
         let object = self.path.display().to_string();
         if plan.connector != "sqlite" {
-            let reason = format!("the snapshot was taken from `{}`; only SQLite snapshots become databases", plan.connector);
+            let reason =
+                format!("the snapshot was taken from `{}`; only SQLite snapshots become databases", plan.connector);
             return Err(ConnectorError::Mismatch { object, reason });
         }
         let attributes: Attributes = parse(&plan.attributes, &object)?;
@@ -154,8 +155,8 @@ impl Versioned for TableAttributes {
 
 fn parse<'a, T: Deserialize<'a> + Versioned>(json: &'a serde_json::Value, object: &str) -> Result<T, ConnectorError> {
     let mismatch = |reason| ConnectorError::Mismatch { object: object.to_owned(), reason };
-    let parsed =
-        T::deserialize(json).map_err(|error| mismatch(format!("the snapshot's attributes are not understood: {error}")))?;
+    let parsed = T::deserialize(json)
+        .map_err(|error| mismatch(format!("the snapshot's attributes are not understood: {error}")))?;
     match parsed.format().cmp(&1) {
         Ordering::Equal => Ok(parsed),
         _ => Err(mismatch(format!("the snapshot's attributes have format {}; this version knows 1", parsed.format()))),
@@ -195,9 +196,8 @@ fn create(path: &Path, attributes: &Attributes) -> Result<(Connection, PathBuf),
 fn discard(partial: &Path) -> Result<(), ConnectorError> {
     let object = partial.display().to_string();
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let probe = Connection::open_with_flags(partial, flags).and_then(|connection| {
-        connection.execute_batch("PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE; ROLLBACK")
-    });
+    let probe = Connection::open_with_flags(partial, flags)
+        .and_then(|connection| connection.execute_batch("PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE; ROLLBACK"));
     if let Err(error) = probe {
         if let locked @ ConnectorError::Locked { .. } = reading(&object, &error) {
             return Err(locked);
@@ -219,8 +219,7 @@ fn open_existing(path: &Path, attributes: &Attributes) -> Result<Connection, Con
     }
     settle(&connection).map_err(fail)?;
     connection.execute_batch("BEGIN IMMEDIATE").map_err(fail)?;
-    let encoding: String =
-        connection.query_row("PRAGMA main.encoding", [], |row| row.get(0)).map_err(fail)?;
+    let encoding: String = connection.query_row("PRAGMA main.encoding", [], |row| row.get(0)).map_err(fail)?;
     if encoding != attributes.encoding.name() {
         let reason = format!("it stores text as {encoding}, the snapshot as {}", attributes.encoding.name());
         return Err(ConnectorError::Mismatch { object, reason: format!("{reason}; restore into a new file") });

@@ -7,7 +7,9 @@ use super::{
 };
 use crate::{
     connector::{CollectionTarget, ConnectorError, Outcomes, Overwrite},
-    record::{BatchRow, KeyPart, KeyRange, RecordBatch, RecordStream, StreamedValue, Tag, key::decode_int, value::Cell},
+    record::{
+        BatchRow, KeyPart, KeyRange, RecordBatch, RecordStream, StreamedValue, Tag, key::decode_int, value::Cell,
+    },
 };
 use rusqlite::{CachedStatement, Connection, blob::ZeroBlob, types::ValueRef};
 use std::{
@@ -323,7 +325,8 @@ impl CollectionTarget for TableWriter {
         if self.created || self.is_sequence() {
             return Ok(None);
         }
-        let stream = TableStream::new(Arc::clone(&self.connection), Arc::clone(&self.plan), range.clone(), &self.object);
+        let stream =
+            TableStream::new(Arc::clone(&self.connection), Arc::clone(&self.plan), range.clone(), &self.object);
         Ok(Some(Box::new(stream)))
     }
 

@@ -24,6 +24,9 @@ use tools::{Data, Tool};
 /// Phase and tool to what each run cost and what the repository held afterwards.
 type Results = BTreeMap<(usize, usize), Vec<(Cost, u64)>>;
 
+/// Takes one figure of a run.
+type Figure = dyn Fn(&(Cost, u64)) -> f64;
+
 const PHASES: [&str; 9] = [
     "list an empty repository",
     "W1 first backup",
@@ -202,10 +205,10 @@ impl Bench {
 
     /// Medians in Markdown; times without those of listing an empty repository, which are password derivation.
     fn report(&self) {
-        let middle = |phase, tool, of: &dyn Fn(&(Cost, u64)) -> f64| {
+        let middle = |phase, tool, of: &Figure| {
             self.results.get(&(phase, tool)).map(|runs| median(runs.iter().map(of).collect()))
         };
-        let columns: [(&str, &dyn Fn(&(Cost, u64)) -> f64, bool); 4] = [
+        let columns: [(&str, &Figure, bool); 4] = [
             ("wall, s", &|run| run.0.wall_seconds, true),
             ("user + system CPU, s", &|run| run.0.cpu_seconds, true),
             ("peak memory, MiB", &|run| run.0.peak_mib, false),

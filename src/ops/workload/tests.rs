@@ -19,7 +19,8 @@ fn rows(path: &Path) -> HashMap<i64, String> {
     let mut statement = conn.prepare("SELECT * FROM records").unwrap();
     let columns = statement.column_count();
     let rows = statement.query_map([], |row| {
-        let text = (0..columns).map(|i| format!("{:?}|", row.get_ref(i).unwrap())).collect();
+        let cells: Vec<String> = (0..columns).map(|i| format!("{:?}", row.get_ref(i).unwrap())).collect();
+        let text = cells.join("|");
         Ok((row.get(0)?, text))
     });
     rows.unwrap().map(Result::unwrap).collect()

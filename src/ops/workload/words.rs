@@ -1,6 +1,6 @@
 //! Random numbers and text that are the same on every platform for the same seed.
 
-/// SplitMix64: 64 bits of state, a permutation of it for every number.
+/// `SplitMix64`: 64 bits of state, a permutation of it for every number.
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);
 

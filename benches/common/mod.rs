@@ -1,0 +1,119 @@
+//! What the drivers share: flags, measured child processes, medians.
+#![allow(dead_code, reason = "each driver uses a part")]
+
+use std::{
+    error::Error,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+pub type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// `--name value` pairs behind `--`; what cargo itself adds (`--bench`) is dropped, anything unknown is refused.
+pub struct Flags(Vec<(String, String)>);
+
+impl Flags {
+    pub fn parse(known: &[&str]) -> Outcome<Self> {
+        let mut pairs = Vec::new();
+        let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
+        while let Some(arg) = args.next() {
+            let name = arg.strip_prefix("--").filter(|name| known.contains(name));
+            let name = name.ok_or_else(|| format!("unknown argument {arg}; known: --{}", known.join(", --")))?;
+            pairs.push((name.to_owned(), args.next().ok_or_else(|| format!("--{name} needs a value"))?));
+        }
+        Ok(Self(pairs))
+    }
+
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn number<T: std::str::FromStr>(&self, name: &str, default: T) -> Outcome<T> {
+        match self.text(name) {
+            None => Ok(default),
+            Some(text) => text.parse().map_err(|_| format!("--{name} {text}: not a number").into()),
+        }
+    }
+}
+
+/// What one process cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Cost {
+    pub wall_seconds: f64,
+    pub cpu_seconds: f64,
+    pub peak_mib: f64,
+}
+
+/// Runs a command to its end under GNU time, which waits for it and hands its exit status on. A status other than 0 is
+/// an error: a peer that failed is not fast.
+pub fn measure(program: &OsStr, args: &[&OsStr], env: &[(String, String)], dir: Option<&Path>) -> Outcome<Cost> {
+    let report = tempfile::NamedTempFile::new()?;
+    let errors = tempfile::NamedTempFile::new()?;
+    let mut command = Command::new("/usr/bin/time");
+    command.args(["-q", "-f", "%U %S %M", "-o"]).arg(report.path()).arg("--").arg(program).args(args);
+    command.envs(env.iter().cloned()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors.reopen()?);
+    if let Some(dir) = dir {
+        command.current_dir(dir);
+    }
+    let start = Instant::now();
+    let status = command.status().map_err(|cause| format!("/usr/bin/time (GNU time is needed): {cause}"))?;
+    let wall_seconds = start.elapsed().as_secs_f64();
+    if !status.success() {
+        let errors = fs::read_to_string(errors.path()).unwrap_or_default();
+        return Err(format!("{} {args:?}: {status}\n{errors}", program.display()).into());
+    }
+    let text = fs::read_to_string(report.path())?;
+    let numbers: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    let [user, system, peak_kib] = numbers[..] else { return Err(format!("GNU time said {text:?}").into()) };
+    Ok(Cost { wall_seconds, cpu_seconds: user + system, peak_mib: peak_kib / 1024.0 })
+}
+
+/// The bytes of all files below `path`.
+pub fn bytes_below(path: &Path) -> Outcome<u64> {
+    let mut total = 0;
+    let mut left = vec![path.to_owned()];
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                left.push(entry.path());
+            } else {
+                total += entry.metadata()?.len();
+            }
+        }
+    }
+    Ok(total)
+}
+
+/// Removes a file or a folder that may not be there.
+pub fn remove(path: &Path) -> Outcome<()> {
+    let gone = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match gone {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("{}: {cause}", path.display()).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The folder to work in: `--workdir`, or a temporary one that goes away with the returned guard.
+pub fn workdir(flags: &Flags) -> Outcome<(PathBuf, Option<tempfile::TempDir>)> {
+    if let Some(dir) = flags.text("workdir") {
+        fs::create_dir_all(dir)?;
+        return Ok((fs::canonicalize(dir)?, None));
+    }
+    let guard = tempfile::tempdir()?;
+    Ok((guard.path().to_owned(), Some(guard)))
+}
+
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => values[n / 2],
+        n => f64::midpoint(values[n / 2 - 1], values[n / 2]),
+    }
+}

@@ -1,0 +1,163 @@
+//! The command lines of rekeep and its peers.
+
+use crate::common::{Cost, Outcome, measure, remove};
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    path::{Path, PathBuf},
+};
+
+const PASSWORD: &str = "benchmark";
+
+/// What is backed up.
+#[derive(Clone, Copy)]
+pub enum Data<'a> {
+    Database(&'a Path),
+    Tree(&'a Path),
+}
+
+impl<'a> Data<'a> {
+    fn path(self) -> &'a Path {
+        match self {
+            Self::Database(path) | Self::Tree(path) => path,
+        }
+    }
+
+    /// rekeep's URL of a path of this kind.
+    fn url(self, path: &Path) -> OsString {
+        let mut url = OsString::from(if matches!(self, Self::Database(_)) { "sqlite:" } else { "files:" });
+        url.push(path);
+        url
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Rekeep,
+    Restic,
+    Borg,
+    Rustic,
+}
+
+/// One tool; its repository and cache lie below the working folder.
+pub struct Tool {
+    pub name: String,
+    kind: Kind,
+    program: String,
+}
+
+impl Tool {
+    pub fn new(name: &str, program: &str) -> Outcome<Self> {
+        let kind = match name {
+            "rekeep" => Kind::Rekeep,
+            "restic" => Kind::Restic,
+            "borg" => Kind::Borg,
+            "rustic" => Kind::Rustic,
+            _ => return Err(format!("--peers {name}: restic, borg or rustic").into()),
+        };
+        Ok(Self { name: name.to_owned(), kind, program: program.to_owned() })
+    }
+
+    pub fn repository(&self, dir: &Path) -> PathBuf {
+        dir.join(format!("{}-repo", self.name))
+    }
+
+    fn cache(&self, dir: &Path) -> PathBuf {
+        dir.join(format!("{}-cache", self.name))
+    }
+
+    fn out(&self, dir: &Path) -> PathBuf {
+        dir.join(format!("{}-out", self.name))
+    }
+
+    pub fn clear(&self, dir: &Path) -> Outcome<()> {
+        remove(&self.repository(dir))?;
+        remove(&self.cache(dir))?;
+        remove(&self.out(dir))
+    }
+
+    fn run(&self, dir: &Path, args: &[&OsStr], work: Option<&Path>) -> Outcome<Cost> {
+        let (repository, cache) = (self.repository(dir), self.cache(dir));
+        let (repository, cache) = (repository.to_string_lossy().into_owned(), cache.to_string_lossy().into_owned());
+        let prefix = match self.kind {
+            Kind::Rekeep => "REKEEP",
+            Kind::Restic => "RESTIC",
+            Kind::Borg => "BORG",
+            Kind::Rustic => "RUSTIC",
+        };
+        let secret = if matches!(self.kind, Kind::Borg) { "PASSPHRASE" } else { "PASSWORD" };
+        let mut env =
+            vec![(format!("{prefix}_{secret}"), PASSWORD.to_owned()), (format!("{prefix}_CACHE_DIR"), cache.clone())];
+        if matches!(self.kind, Kind::Borg) {
+            // Borg keeps security and key files outside its cache.
+            env.push(("BORG_BASE_DIR".to_owned(), cache));
+            env.push(("BORG_REPO".to_owned(), repository));
+            return measure(self.program.as_ref(), args, &env, work);
+        }
+        let all: Vec<&OsStr> = ["-r".as_ref(), repository.as_ref()].into_iter().chain(args.iter().copied()).collect();
+        measure(self.program.as_ref(), &all, &env, work)
+    }
+
+    fn words(&self, dir: &Path, words: &str) -> Outcome<Cost> {
+        self.run(dir, &words.split(' ').map(OsStr::new).collect::<Vec<_>>(), None)
+    }
+
+    pub fn init(&self, dir: &Path) -> Outcome<Cost> {
+        self.words(dir, if matches!(self.kind, Kind::Borg) { "init -e repokey-blake2" } else { "init" })
+    }
+
+    pub fn list(&self, dir: &Path) -> Outcome<Cost> {
+        self.words(dir, if matches!(self.kind, Kind::Borg) { "list" } else { "snapshots" })
+    }
+
+    pub fn check(&self, dir: &Path) -> Outcome<Cost> {
+        self.words(
+            dir,
+            match self.kind {
+                Kind::Rekeep => "verify --read-data",
+                Kind::Borg => "check --verify-data",
+                Kind::Restic | Kind::Rustic => "check --read-data",
+            },
+        )
+    }
+
+    /// Backs up as the `number`th snapshot; borg at zstd level 3, the others at their defaults.
+    pub fn backup(&self, dir: &Path, data: Data<'_>, number: usize) -> Outcome<Cost> {
+        let path = data.path().as_os_str();
+        match self.kind {
+            Kind::Rekeep => self.run(dir, &["backup".as_ref(), &data.url(data.path())], None),
+            Kind::Restic | Kind::Rustic => self.run(dir, &["backup".as_ref(), path], None),
+            Kind::Borg => {
+                let name = format!("::s{number}");
+                self.run(
+                    dir,
+                    &["create".as_ref(), "--compression".as_ref(), "zstd,3".as_ref(), name.as_ref(), path],
+                    None,
+                )
+            }
+        }
+    }
+
+    /// Restores the `number`th snapshot, the newest, to a new place; says where the data came to lie.
+    pub fn restore(&self, dir: &Path, data: Data<'_>, number: usize) -> Outcome<(Cost, PathBuf)> {
+        let out = self.out(dir);
+        remove(&out)?;
+        fs::create_dir_all(&out)?;
+        let inside = out.join(data.path().strip_prefix("/").unwrap_or(data.path()));
+        Ok(match self.kind {
+            Kind::Rekeep => {
+                let target = out.join("restored");
+                (self.run(dir, &["restore".as_ref(), "latest".as_ref(), &data.url(&target)], None)?, target)
+            }
+            Kind::Restic => {
+                let args: [&OsStr; 4] = ["restore".as_ref(), "latest".as_ref(), "--target".as_ref(), out.as_ref()];
+                (self.run(dir, &args, None)?, inside)
+            }
+            Kind::Rustic => (self.run(dir, &["restore".as_ref(), "latest".as_ref(), out.as_ref()], None)?, inside),
+            Kind::Borg => {
+                let name = format!("::s{number}");
+                (self.run(dir, &["extract".as_ref(), name.as_ref()], Some(&out))?, inside)
+            }
+        })
+    }
+}

@@ -173,6 +173,13 @@ pub trait Target: Send + Sync {
     /// # Errors
     /// [`ConnectorError`] if the target cannot be written.
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError>;
+    /// The target as a source, for reading back what was written; `None` where that cannot be done (a pipe).
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if the target cannot be read.
+    fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
+        Ok(None)
+    }
 }
 
 /// What a restore is going to write.

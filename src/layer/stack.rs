@@ -31,6 +31,12 @@ impl Stack {
         todo!()
     }
 
+    /// The smallest first key of a block, in any layer, that is greater than `key`.
+    pub fn next_boundary(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LayerError> {
+        let _ = key;
+        todo!()
+    }
+
     /// Walks the records of `range` that are live at `at`, in key order. With `keys_only` no values are read and
     /// [`StackCursor::value`] must not be called.
     pub fn cursor(&self, range: &KeyRange, at: Timestamp, keys_only: bool) -> Result<StackCursor<'_>, LayerError> {
@@ -50,6 +56,20 @@ pub enum VersionValue<'a> {
         /// The bytes.
         reader: Box<dyn Read + Send>,
     },
+}
+
+/// One record with everything about it.
+pub struct FullRow<'a> {
+    /// The record's key.
+    pub key: &'a [u8],
+    /// The rest of its key row.
+    pub meta: Meta<'a>,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Its shape.
+    pub shape: Arc<Shape>,
+    /// Its value.
+    pub value: VersionValue<'a>,
 }
 
 /// Walks the live records of a stack. Use as: `while cursor.advance()? { cursor.key() … }`.
@@ -84,6 +104,11 @@ impl StackCursor<'_> {
     /// The length of its value's canonical bytes.
     #[must_use]
     pub fn value_bytes(&self) -> u64 {
+        todo!()
+    }
+
+    /// The record with its value.
+    pub fn row(&mut self) -> Result<FullRow<'_>, LayerError> {
         todo!()
     }
 

@@ -1,16 +1,20 @@
 //! `backup`: reads a source, joins it with the parent snapshot, stores what differs, commits.
 
-use super::{OpsError, Progress};
+mod parent;
+mod run;
+mod stack;
+
+use super::{OpsError, Progress, usage::peak_memory_bytes};
 use crate::{
-    connector::Source,
+    connector::{SessionOptions, Source},
     record::Timestamp,
     repo::{
-        Repository, SnapshotId,
-        manifest::{Kind, Stats},
+        Manifest, Repository, SnapshotId, WriteOptions,
+        manifest::{Content, Kind, SourceId, Stats},
     },
 };
 use serde::Serialize;
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Instant};
 
 /// Which kind of backup was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -131,6 +135,147 @@ pub fn backup(
     options: &BackupOptions,
     progress: &dyn Progress,
 ) -> Result<BackupOutcome, OpsError> {
-    let _ = (repo, source, options, progress);
-    todo!()
+    let began = Instant::now();
+    let abilities = source.abilities();
+    if options.ask == Ask::Differential && !abilities.change_filter {
+        return Err(OpsError::Usage(
+            "--differential needs a source that can deliver just what changed since a time; this one is always read fully"
+                .to_owned(),
+        ));
+    }
+    let id = source_id(repo, source, options);
+    let scope = source.scope();
+    let scope_hash = parent::scope_hash(&scope.canonical);
+    let session = source.begin(&SessionOptions {
+        parallel: options.parallel.max(1),
+        read_limit: options.read_limit,
+        temp_dir: options.temp_dir.clone(),
+    })?;
+    let writing = if options.dry_run {
+        None
+    } else {
+        Some(repo.begin_write(&WriteOptions {
+            purpose: "backup".to_owned(),
+            compression: options.compression,
+            check: options.check,
+            write_limit: options.write_limit,
+        })?)
+    };
+    let attempt = (|| {
+        let parent = parent::choose(repo, writing.as_ref(), &id, &scope_hash, options, progress)?;
+        let read = run::read_all(repo, session.as_ref(), writing.as_ref(), parent.as_ref(), options, progress)?;
+        let end = session.finish()?;
+        Ok::<_, OpsError>((parent, read, end))
+    })();
+    let (parent, mut read, end) = match attempt {
+        Ok(done) => done,
+        Err(error) => {
+            if let Some(writing) = writing
+                && let Err(second) = writing.abandon()
+            {
+                progress.warn(&format!("after the failure below, what was uploaded could not be indexed: {second}"));
+            }
+            return Err(if progress.cancelled() { OpsError::Interrupted } else { error });
+        }
+    };
+
+    for note in &end.notes {
+        progress.warn(note);
+    }
+    let mut problems = std::mem::take(&mut read.problems);
+    problems.extend(end.missing.iter().cloned());
+    let start = session.start();
+    let end_time = if abilities.exact { start } else { end.end.max(start) };
+    if let Some(parent) = &parent
+        && end_time < parent.content.end
+    {
+        progress.warn(&format!(
+            "this snapshot ends at {end_time}, before its parent {} at {}: the clock went backwards; it is kept all the same",
+            parent.id.short(),
+            parent.content.end
+        ));
+    }
+    for coverage in read.collections.iter_mut().flat_map(|collection| &mut collection.coverage) {
+        coverage.start = start;
+        coverage.end = end_time;
+    }
+
+    let written = writing.as_ref().map(crate::repo::WriteSession::stats).unwrap_or_default();
+    let mut stats = read.stats.clone();
+    stats.bytes_added = if options.dry_run { read.dry_bytes } else { written.bytes_added };
+    stats.chunks_new = if options.dry_run { read.dry_chunks_new } else { written.chunks_new };
+    stats.chunks_reused = if options.dry_run { read.dry_chunks_reused } else { written.chunks_reused };
+    stats.duration_seconds = began.elapsed().as_secs_f64();
+    stats.peak_memory_bytes = peak_memory_bytes();
+
+    let mut outcome = BackupOutcome {
+        id: None,
+        dry_run: options.dry_run,
+        skipped_unchanged: false,
+        parent: parent.as_ref().map(|parent| parent.id),
+        kind: Kind::Full,
+        start,
+        end: end_time,
+        complete: problems.is_empty(),
+        problems: problems.clone(),
+        records: read.collections.iter().map(|c| c.records).sum(),
+        bytes: read.collections.iter().map(|c| c.bytes).sum(),
+        collections: read.collections.len(),
+        stats: stats.clone(),
+    };
+    let Some(writing) = writing else { return Ok(outcome) };
+    let attributes = session.attributes();
+    if options.skip_if_unchanged
+        && outcome.complete
+        && parent.as_ref().is_some_and(|parent| stack::is_same(parent, &attributes, &read.collections))
+    {
+        writing.abandon()?;
+        outcome.skipped_unchanged = true;
+        return Ok(outcome);
+    }
+    if progress.cancelled() {
+        writing.abandon()?;
+        return Err(OpsError::Interrupted);
+    }
+    let id_of_snapshot = writing.id();
+    let manifest = Manifest {
+        id: id_of_snapshot,
+        revision: 0,
+        features: Vec::new(),
+        content: Content {
+            start,
+            end: end_time,
+            source: id,
+            scope: scope_hash,
+            scope_note: scope.note,
+            kind: Kind::Full,
+            parent: outcome.parent,
+            complete: outcome.complete,
+            problems,
+            attributes,
+            stats,
+            program: concat!("rekeep ", env!("CARGO_PKG_VERSION")).to_owned(),
+        },
+        collections: read.collections,
+        tags: options.tags.clone(),
+        hold: false,
+        lock_until: None,
+        squash: None,
+    };
+    writing.commit(&manifest)?;
+    outcome.id = Some(id_of_snapshot);
+    outcome.stats.duration_seconds = began.elapsed().as_secs_f64();
+    outcome.stats.peak_memory_bytes = peak_memory_bytes();
+    Ok(outcome)
+}
+
+fn source_id(repo: &Repository, source: &dyn Source, options: &BackupOptions) -> SourceId {
+    let identity = source.identity();
+    let host = options.host.clone().unwrap_or_else(|| repo.host().to_owned());
+    let name = match &options.source_name {
+        Some(name) => name.clone(),
+        None if identity.local => format!("{host}:{}", identity.name),
+        None => identity.name,
+    };
+    SourceId { connector: identity.connector.to_owned(), name, host, url: options.url.clone() }
 }

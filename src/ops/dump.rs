@@ -1,12 +1,23 @@
 //! `dump`: one value's bytes; `find`: which snapshots hold a key.
 
-use super::{OpsError, Progress};
+use super::{
+    OpsError, Phase, Progress,
+    restore::{find_collection, parse_key},
+};
 use crate::{
-    record::Timestamp,
+    layer::{Stack, stack::VersionValue},
+    record::{KeyCodec, KeyRange, Shape, Timestamp, bytes::Reader, value::value_to_json},
     repo::{Repository, Snapshot, SnapshotId},
 };
+use globset::Glob;
 use serde::Serialize;
-use std::io::Write;
+use std::{
+    io::{Read, Write},
+    sync::Arc,
+};
+
+/// The cell that holds a file's content: the last of a file's value.
+const CONTENT: &[u8] = b"content";
 
 /// Writes one record's value to `out`: a file's content, or the cells as one JSON object and a line feed; with `cell`
 /// just the bytes of that cell.
@@ -18,8 +29,88 @@ pub fn dump(
     cell: Option<&str>,
     out: &mut dyn Write,
 ) -> Result<(), OpsError> {
-    let _ = (repo, snapshot, collection, key, cell, out);
-    todo!()
+    let _lease = repo.begin_read("dump")?;
+    let found = find_collection(snapshot, collection)?;
+    let stack = Stack::open(&repo.chunks(), &found.stack)?;
+    for sort_key in parse_key(found.codec, key)? {
+        let mut cursor = stack.cursor(&KeyRange::only(&sort_key), snapshot.content.end, false)?;
+        if !cursor.advance()? {
+            continue;
+        }
+        let row = cursor.row()?;
+        let wanted = cell.map(str::as_bytes).or((found.codec == KeyCodec::Path).then_some(CONTENT));
+        return match row.value {
+            VersionValue::Inline(value) => write_value(&row.shape, value, wanted, out),
+            VersionValue::Pieces { reader, .. } => write_pieces(&row.shape, reader, wanted, out),
+        };
+    }
+    Err(OpsError::Failed(format!("snapshot {} has no record {key} in {collection}", snapshot.id.short())))
+}
+
+fn io_failed(error: &std::io::Error) -> OpsError {
+    OpsError::Failed(format!("writing the value: {error}"))
+}
+
+fn write_value(shape: &Arc<Shape>, value: &[u8], wanted: Option<&[u8]>, out: &mut dyn Write) -> Result<(), OpsError> {
+    let broken = |error| OpsError::Failed(format!("the stored value is no value: {error}"));
+    let Some(wanted) = wanted else {
+        let json = value_to_json(shape, value).map_err(broken)?;
+        return writeln!(out, "{json}").map_err(|error| io_failed(&error));
+    };
+    for (name, cell) in shape.names().iter().zip(shape.cells(value)) {
+        let cell = cell.map_err(broken)?;
+        if name == wanted {
+            return out.write_all(cell.bytes).map_err(|error| io_failed(&error));
+        }
+    }
+    Err(no_cell(wanted))
+}
+
+fn no_cell(wanted: &[u8]) -> OpsError {
+    OpsError::Failed(format!("the record has no cell `{}`", String::from_utf8_lossy(wanted)))
+}
+
+/// Copies one cell of a large value without holding it; a JSON object of the whole is made only if it has to be.
+fn write_pieces(
+    shape: &Arc<Shape>,
+    mut reader: Box<dyn Read + Send>,
+    wanted: Option<&[u8]>,
+    out: &mut dyn Write,
+) -> Result<(), OpsError> {
+    let Some(wanted) = wanted else {
+        let mut whole = Vec::new();
+        reader.read_to_end(&mut whole).map_err(|error| io_failed(&error))?;
+        return write_value(shape, &whole, None, out);
+    };
+    for (index, name) in shape.names().iter().enumerate() {
+        let mut tag = [0];
+        reader.read_exact(&mut tag).map_err(|error| io_failed(&error))?;
+        let mut body: Box<dyn Read + '_> = if index + 1 == shape.len() {
+            Box::new(&mut reader)
+        } else {
+            let length = read_length(&mut reader)?;
+            Box::new((&mut reader).take(length))
+        };
+        if name == wanted {
+            std::io::copy(&mut body, out).map_err(|error| io_failed(&error))?;
+            return Ok(());
+        }
+        std::io::copy(&mut body, &mut std::io::sink()).map_err(|error| io_failed(&error))?;
+    }
+    Err(no_cell(wanted))
+}
+
+fn read_length(reader: &mut dyn Read) -> Result<u64, OpsError> {
+    let mut encoded = Vec::new();
+    loop {
+        let mut byte = [0];
+        reader.read_exact(&mut byte).map_err(|error| io_failed(&error))?;
+        encoded.push(byte[0]);
+        if byte[0] & 0x80 == 0 {
+            let length = Reader::new(&encoded).u64("a cell's length");
+            return length.map_err(|error| OpsError::Failed(format!("the stored value is no value: {error}")));
+        }
+    }
 }
 
 /// A key found.
@@ -46,6 +137,36 @@ pub fn find(
     progress: &dyn Progress,
     each: &mut dyn FnMut(Found),
 ) -> Result<(), OpsError> {
-    let _ = (repo, snapshots, collection, pattern, progress, each);
-    todo!()
+    let glob = Glob::new(pattern).map_err(|error| OpsError::Usage(error.to_string()))?.compile_matcher();
+    let _lease = repo.begin_read("find")?;
+    progress.begin(&Phase {
+        name: "searching".to_owned(),
+        records: snapshots.iter().flat_map(|s| &s.collections).map(|c| c.records).sum(),
+        bytes: 0,
+    });
+    for snapshot in snapshots {
+        for found in snapshot.collections.iter().filter(|c| collection.is_none_or(|wanted| wanted == c.name)) {
+            let stack = Stack::open(&repo.chunks(), &found.stack)?;
+            let mut cursor = stack.cursor(&KeyRange::all(), snapshot.content.end, true)?;
+            while cursor.advance()? {
+                if progress.cancelled() {
+                    return Err(OpsError::Interrupted);
+                }
+                progress.advance(1, 0);
+                let shown = found.codec.show(cursor.key());
+                let path = shown.trim_end_matches('/');
+                let name = path.rsplit('/').next().unwrap_or(path);
+                if glob.is_match(path) || (found.codec == KeyCodec::Path && glob.is_match(name)) {
+                    each(Found {
+                        snapshot: snapshot.id,
+                        time: snapshot.content.end,
+                        collection: found.name.clone(),
+                        bytes: cursor.value_bytes(),
+                        key: shown,
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
 }

@@ -1,12 +1,27 @@
 //! `history`: every stored version of one record in a time range, reading only the blocks that can hold its key.
 
-use super::{OpsError, Progress};
-use crate::{
-    record::Timestamp,
-    repo::{Repository, Snapshot, SnapshotId},
+use super::{
+    OpsError, Progress,
+    restore::{find_collection, parse_key},
 };
+use crate::{
+    layer::{LayerError, Version, Versions},
+    record::{Fingerprint, Shape, Timestamp, value::value_to_json},
+    repo::{
+        ChunkId, Repository, Snapshot, SnapshotId,
+        manifest::{Collection, LayerRef},
+    },
+};
+use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value as Json;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+/// A longer value is not shown, only its length.
+const MAX_SHOWN_BYTES: u64 = 1024 * 1024;
 
 /// One version of the record, as long as it stood.
 #[derive(Debug, Clone, Serialize)]
@@ -63,6 +78,197 @@ pub fn history(
     to: Option<Timestamp>,
     progress: &dyn Progress,
 ) -> Result<History, OpsError> {
-    let _ = (repo, snapshots, collection, key, from, to, progress);
-    todo!()
+    let _lease = repo.begin_read("history")?;
+    let in_range =
+        |s: &&Snapshot| from.is_none_or(|from| s.content.end >= from) && to.is_none_or(|to| s.content.end <= to);
+    let looked_at: Vec<(&Snapshot, &Collection)> = snapshots
+        .iter()
+        .filter(in_range)
+        .filter_map(|s| Some((s, s.collections.iter().find(|c| c.name == collection)?)))
+        .collect();
+    let Some((newest, found)) = looked_at.last() else {
+        if let Some(newest) = snapshots.iter().rfind(|s| in_range(s)).or(snapshots.last()) {
+            find_collection(newest, collection)?;
+        }
+        return Err(OpsError::Failed(format!("no snapshot in this range holds a collection `{collection}`")));
+    };
+    let codec = found.codec;
+    if let Some((odd, _)) = looked_at.iter().find(|(_, other)| other.codec != codec) {
+        progress.warn(&format!(
+            "snapshot {} keeps {collection} under keys of another kind than {}: its versions are looked up as such",
+            odd.id.short(),
+            newest.id.short()
+        ));
+    }
+    let mut history = History {
+        collection: collection.to_owned(),
+        key: key.to_owned(),
+        versions: Vec::new(),
+        snapshots: looked_at.len(),
+        layers: 0,
+    };
+    for sort_key in parse_key(codec, key)? {
+        let reader = Reader::new(repo, &looked_at, &sort_key)?;
+        history.layers = reader.by_layer.len();
+        let versions = reader.versions(&looked_at)?;
+        if versions.iter().any(|version| version.state != "absent") || history.versions.is_empty() {
+            history.key = codec.show(&sort_key);
+            history.versions = versions;
+        }
+    }
+    history.versions.retain(|version| version.state != "absent");
+    Ok(history)
+}
+
+/// What each distinct layer says of the key; looked up once, by several threads.
+struct Reader<'a> {
+    versions: Versions,
+    key: &'a [u8],
+    by_layer: HashMap<ChunkId, Version>,
+}
+
+/// What one snapshot shows of the key.
+#[derive(Clone, PartialEq)]
+struct State {
+    name: &'static str,
+    row: Option<Row>,
+    /// The newest layer that says something of the key, and where it lies in the stack.
+    layer: Option<(ChunkId, usize)>,
+}
+
+#[derive(Clone, PartialEq)]
+struct Row {
+    set: Vec<u8>,
+    generation: u32,
+    expiry_millis: u64,
+    stamp: u64,
+    user_key: Option<Vec<u8>>,
+    fingerprint: Fingerprint,
+    value_bytes: u64,
+}
+
+impl<'a> Reader<'a> {
+    fn new(repo: &Repository, looked_at: &[(&Snapshot, &Collection)], key: &'a [u8]) -> Result<Self, OpsError> {
+        let versions = Versions::new(&repo.chunks());
+        let mut seen = HashSet::new();
+        let layers: Vec<&LayerRef> =
+            looked_at.iter().flat_map(|(_, c)| &c.stack).filter(|layer| seen.insert(layer.id)).collect();
+        let by_layer = layers
+            .par_iter()
+            .map(|layer| Ok((layer.id, versions.version(layer, key)?)))
+            .collect::<Result<HashMap<_, _>, LayerError>>()?;
+        Ok(Self { versions, key, by_layer })
+    }
+
+    fn state(&self, snapshot: &Snapshot, collection: &Collection) -> State {
+        for (depth, layer) in collection.stack.iter().enumerate().rev() {
+            match self.by_layer.get(&layer.id) {
+                None | Some(Version::Absent) => {}
+                Some(Version::Tombstone) => {
+                    return State { name: "deleted", row: None, layer: Some((layer.id, depth)) };
+                }
+                Some(Version::Live { set, generation, expiry, stamp, user_key, fingerprint, value_bytes, .. }) => {
+                    let over = expiry.is_over_at(snapshot.content.end);
+                    let row = Row {
+                        set: set.clone(),
+                        generation: *generation,
+                        expiry_millis: expiry.as_millis(),
+                        stamp: *stamp,
+                        user_key: user_key.clone(),
+                        fingerprint: *fingerprint,
+                        value_bytes: *value_bytes,
+                    };
+                    let name = if over { "expired" } else { "live" };
+                    return State { name, row: Some(row), layer: Some((layer.id, depth)) };
+                }
+            }
+        }
+        State { name: "absent", row: None, layer: None }
+    }
+
+    fn versions(&self, looked_at: &[(&Snapshot, &Collection)]) -> Result<Vec<HistoryVersion>, OpsError> {
+        let mut out: Vec<HistoryVersion> = Vec::new();
+        let mut last: Option<State> = None;
+        let mut last_value: Option<(Arc<Shape>, Vec<u8>)> = None;
+        let mut was_seen = false;
+        for (snapshot, collection) in looked_at {
+            let state = self.state(snapshot, collection);
+            let same = last.as_ref().is_some_and(|last| last.name == state.name && last.row == state.row);
+            if let (true, Some(version)) = (same, out.last_mut()) {
+                version.last_snapshot = snapshot.id;
+                version.to = snapshot.content.end;
+                version.snapshots += 1;
+                continue;
+            }
+            // A base made after a deletion holds no tombstone: a key that was seen before is still deleted.
+            let name = if state.name == "absent" && was_seen { "deleted" } else { state.name };
+            if let (Some(version), true) = (out.last_mut(), name == "deleted")
+                && version.state == "deleted"
+            {
+                version.last_snapshot = snapshot.id;
+                version.to = snapshot.content.end;
+                version.snapshots += 1;
+                last = Some(state);
+                continue;
+            }
+            was_seen |= state.row.is_some();
+            let value = match &state.row {
+                Some(_) => self.versions.value(&collection.stack, self.key, MAX_SHOWN_BYTES)?,
+                None => None,
+            };
+            let mut version = describe(snapshot, &state, name);
+            if let Some((shape, bytes)) = &value {
+                version.value = Some(
+                    value_to_json(shape, bytes)
+                        .map_err(|error| OpsError::Failed(format!("the stored value is no value: {error}")))?,
+                );
+                version.changed = changed_cells(last_value.as_ref(), shape, bytes);
+            }
+            if value.is_some() {
+                last_value = value;
+            }
+            out.push(version);
+            last = Some(state);
+        }
+        Ok(out)
+    }
+}
+
+fn describe(snapshot: &Snapshot, state: &State, name: &'static str) -> HistoryVersion {
+    let row = state.row.as_ref();
+    HistoryVersion {
+        state: name,
+        first_snapshot: snapshot.id,
+        from: snapshot.content.end,
+        last_snapshot: snapshot.id,
+        to: snapshot.content.end,
+        snapshots: 1,
+        generation: row.map(|row| row.generation),
+        expiry: row.filter(|row| row.expiry_millis != 0).map(|row| Timestamp::from_millis(row.expiry_millis as i64)),
+        set: row.filter(|row| !row.set.is_empty()).map(|row| String::from_utf8_lossy(&row.set).into_owned()),
+        value: None,
+        value_bytes: row.map(|row| row.value_bytes),
+        changed: Vec::new(),
+    }
+}
+
+/// The names of cells that are new, gone or different; empty for the first version.
+fn changed_cells(before: Option<&(Arc<Shape>, Vec<u8>)>, shape: &Arc<Shape>, value: &[u8]) -> Vec<String> {
+    let Some((old_shape, old_value)) = before else { return Vec::new() };
+    let old: HashMap<&[u8], _> = old_shape
+        .names()
+        .iter()
+        .map(Vec::as_slice)
+        .zip(old_shape.cells(old_value))
+        .filter_map(|(name, cell)| Some((name, cell.ok()?)))
+        .collect();
+    let mut changed: Vec<String> = Vec::new();
+    for (name, cell) in shape.names().iter().zip(shape.cells(value)) {
+        if cell.ok().as_ref() != old.get(name.as_slice()) {
+            changed.push(String::from_utf8_lossy(name).into_owned());
+        }
+    }
+    let gone = old_shape.names().iter().filter(|name| shape.names().binary_search(name).is_err());
+    changed.extend(gone.map(|name| String::from_utf8_lossy(name).into_owned()));
+    changed
 }

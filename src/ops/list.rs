@@ -1,8 +1,9 @@
 //! `snapshots`, `ls`, `stats`, `status`, `tag`: what the repository holds, in rows for tables and JSON.
 
-use super::{OpsError, Progress};
+use super::{OpsError, Progress, restore::find_collection, select::sources};
 use crate::{
-    record::Timestamp,
+    layer::Stack,
+    record::{KeyRange, Timestamp},
     repo::{
         Repository, Snapshot, SnapshotId,
         manifest::{Kind, Stats},
@@ -98,8 +99,24 @@ pub fn records(
     progress: &dyn Progress,
     each: &mut dyn FnMut(RecordRow),
 ) -> Result<(), OpsError> {
-    let _ = (repo, snapshot, collection, progress, each);
-    todo!()
+    let _lease = repo.begin_read("ls")?;
+    let found = find_collection(snapshot, collection)?;
+    let stack = Stack::open(&repo.chunks(), &found.stack)?;
+    let mut cursor = stack.cursor(&KeyRange::all(), snapshot.content.end, true)?;
+    while cursor.advance()? {
+        if progress.cancelled() {
+            return Err(OpsError::Interrupted);
+        }
+        let meta = cursor.meta();
+        let expiry = meta.expiry.as_millis();
+        each(RecordRow {
+            key: found.codec.show(cursor.key()),
+            generation: meta.generation,
+            expiry: (expiry != 0).then(|| Timestamp::from_millis(expiry as i64)),
+            bytes: cursor.value_bytes(),
+        });
+    }
+    Ok(())
 }
 
 /// How one source stands.
@@ -127,8 +144,28 @@ pub fn status(
     snapshots: &[Snapshot],
     max_age_seconds: Option<u64>,
 ) -> Result<Vec<SourceStatus>, OpsError> {
-    let _ = (repo, snapshots, max_age_seconds);
-    todo!()
+    let now = repo.clock().now();
+    let mut all = Vec::new();
+    for source in sources(snapshots) {
+        let of_source =
+            |s: &&Snapshot| s.content.source.connector == source.connector && s.content.source.name == source.name;
+        let newest = snapshots.iter().filter(of_source).rfind(|s| s.content.complete);
+        let age_seconds = newest.map(|s| (now.as_millis() - s.content.end.as_millis()).max(0) as u64 / 1000);
+        let last_verify = match newest {
+            Some(_) => repo.note(super::verify::LAST_VERIFY)?,
+            None => None,
+        };
+        all.push(SourceStatus {
+            newest: newest.map(|s| s.id),
+            time: newest.map(|s| s.content.end),
+            age_seconds,
+            snapshots: snapshots.iter().filter(of_source).count(),
+            last_verify,
+            too_old: max_age_seconds.is_some_and(|max| age_seconds.is_none_or(|age| age > max)),
+            source,
+        });
+    }
+    Ok(all)
 }
 
 /// What the repository takes.

@@ -1,12 +1,23 @@
 //! `restore`: replays a snapshot's base and deltas into a target, each record once.
 
-use super::{OpsError, Progress};
+mod compare;
+mod feed;
+mod plan;
+
+pub(in crate::ops) use compare::{Pair, walk};
+pub(in crate::ops) use plan::{find_collection, parse_key};
+
+use super::{OpsError, Phase, Progress, usage::peak_memory_bytes};
 use crate::{
-    connector::{Outcomes, Overwrite, Target},
-    record::Timestamp,
+    connector::{CollectionTarget, Outcomes, Overwrite, Target, TargetPlan},
+    layer::LayerContext,
+    record::{RecordBatch, Timestamp},
     repo::{Repository, Snapshot, SnapshotId},
 };
+use feed::{Damage, Feed};
+use plan::Selected;
 use serde::Serialize;
+use std::time::Instant;
 
 /// How to restore.
 #[derive(Debug, Clone, Default)]
@@ -114,6 +125,190 @@ pub fn restore(
     options: &RestoreOptions,
     progress: &dyn Progress,
 ) -> Result<RestoreOutcome, OpsError> {
-    let _ = (repo, snapshot, target, options, progress);
-    todo!()
+    let began = Instant::now();
+    let _lease = repo.begin_read("restore")?;
+    let selected = plan::select(snapshot, target, options)?;
+    if options.make_equal && !options.force && !snapshot.content.complete {
+        return Err(OpsError::Usage(format!(
+            "snapshot {} is partial: --make-equal would remove records that it merely does not know; --force does it anyway",
+            snapshot.id.short()
+        )));
+    }
+    plan::check_occupied(target, &selected, options)?;
+    let partial = options.has_filters() || selected.len() < snapshot.collections.len();
+    let target_plan = TargetPlan {
+        connector: snapshot.content.source.connector.clone(),
+        attributes: snapshot.content.attributes.clone(),
+        collections: selected.iter().map(Selected::target).collect(),
+        overwrite: options.overwrite.unwrap_or(if options.make_equal {
+            Overwrite::IfChanged
+        } else {
+            Overwrite::Never
+        }),
+        make_equal: options.make_equal,
+        partial,
+        as_of: snapshot.content.end,
+    };
+    progress.begin(&Phase {
+        name: if options.dry_run { "counting".to_owned() } else { "restoring".to_owned() },
+        records: selected.iter().map(|s| s.collection.records).sum(),
+        bytes: selected.iter().map(|s| s.collection.bytes).sum(),
+    });
+    let mut run = Run { repo, snapshot, options, progress, outcomes: Outcomes::default(), totals: Totals::default() };
+    let mut notes = Vec::new();
+    if options.dry_run {
+        for one in &selected {
+            run.count(one)?;
+        }
+    } else {
+        let mut session = target.begin(&target_plan)?;
+        for (index, one) in selected.iter().enumerate() {
+            let mut writer = session.open(index)?;
+            run.write(one, writer.as_mut(), &target_plan)?;
+            writer.finish()?;
+        }
+        notes = session.finish()?;
+    }
+    let mut verified = None;
+    let mut different = 0;
+    if options.verify && !options.dry_run {
+        match target.read_back()? {
+            Some(source) => {
+                let (compared, differences) = compare::read_back(&run, source.as_ref(), &selected)?;
+                verified = Some(compared);
+                different = differences;
+            }
+            None => notes.push("this target cannot be read back: nothing was verified".to_owned()),
+        }
+    }
+    let Run { mut outcomes, totals, .. } = run;
+    notes.append(&mut outcomes.notes);
+    let complete = outcomes.failed == 0 && totals.lost == 0 && totals.damage.is_empty() && different == 0;
+    Ok(RestoreOutcome {
+        snapshot: snapshot.id,
+        end: snapshot.content.end,
+        dry_run: options.dry_run,
+        records: totals.records,
+        bytes: totals.bytes,
+        outcomes: outcomes.into(),
+        lost: totals.lost,
+        damage: totals.damage,
+        notes,
+        verified,
+        different,
+        complete: complete && snapshot.content.complete,
+        duration_seconds: began.elapsed().as_secs_f64(),
+        peak_memory_bytes: peak_memory_bytes(),
+    })
+}
+
+impl RestoreOptions {
+    fn has_filters(&self) -> bool {
+        !(self.keys.is_empty() && self.include.is_empty() && self.exclude.is_empty())
+    }
+}
+
+/// What the feed of records added up to.
+#[derive(Debug, Default)]
+struct Totals {
+    records: u64,
+    bytes: u64,
+    lost: u64,
+    damage: Vec<String>,
+}
+
+impl Totals {
+    fn add(&mut self, damage: Damage) {
+        self.lost += damage.lost;
+        for line in damage.lines {
+            if self.damage.len() < 100 {
+                self.damage.push(line);
+            }
+        }
+    }
+}
+
+struct Run<'a> {
+    repo: &'a Repository,
+    snapshot: &'a Snapshot,
+    options: &'a RestoreOptions,
+    progress: &'a dyn Progress,
+    outcomes: Outcomes,
+    totals: Totals,
+}
+
+impl Run<'_> {
+    fn feed<'s>(&'s self, one: &'s Selected<'_>, skip: Option<&'s compare::Equal>) -> Feed<'s> {
+        Feed {
+            repo: self.repo,
+            collection: one.collection,
+            filter: &one.filter,
+            at: self.snapshot.content.end,
+            skip,
+            keep_going: self.options.keep_going,
+            parallel: self.options.parallel.max(1),
+            read_limit: self.options.read_limit,
+            progress: self.progress,
+        }
+    }
+
+    fn count(&mut self, one: &Selected<'_>) -> Result<(), OpsError> {
+        let mut records = 0;
+        let mut bytes = 0;
+        let damage = self.feed(one, None).for_each_key(&mut |key, value_bytes| {
+            records += 1;
+            bytes += key.len() as u64 + value_bytes;
+            self.progress.advance(1, key.len() as u64 + value_bytes);
+        })?;
+        self.totals.records += records;
+        self.totals.bytes += bytes;
+        self.totals.add(damage);
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        one: &Selected<'_>,
+        writer: &mut dyn CollectionTarget,
+        plan: &TargetPlan,
+    ) -> Result<(), OpsError> {
+        let context = LayerContext::new(self.repo.secrets());
+        let found = if plan.overwrite == Overwrite::IfChanged || plan.make_equal {
+            Some(compare::with_existing(&self.feed(one, None), &context, writer, plan)?)
+        } else {
+            None
+        };
+        if let Some(found) = &found {
+            self.outcomes.unchanged += found.equal.count();
+            self.totals.records += found.equal.count();
+        }
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        let mut records = 0;
+        let mut bytes = 0;
+        let mut throttle = super::limit::Throttle::new(self.options.write_limit);
+        let fed = self.feed(one, found.as_ref().map(|found| &found.equal)).run(&mut |batch: &mut RecordBatch, size| {
+            records += batch.len() as u64;
+            bytes += size;
+            self.progress.advance(batch.len() as u64, size);
+            throttle.spend(size);
+            Ok(writer.write(batch, &mut outcomes)?)
+        });
+        self.outcomes = outcomes;
+        self.totals.records += records;
+        self.totals.bytes += bytes;
+        self.totals.add(fed?);
+        if let Some(found) = found
+            && plan.make_equal
+        {
+            if self.totals.lost > 0 || !self.totals.damage.is_empty() {
+                self.outcomes.notes.push(format!(
+                    "nothing was removed from {}: parts of the snapshot are lost, so what it holds is not known in full",
+                    one.name()
+                ));
+            } else {
+                found.extra.remove_from(writer, &mut self.outcomes)?;
+            }
+        }
+        Ok(())
+    }
 }

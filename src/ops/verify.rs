@@ -1,11 +1,24 @@
 //! `verify`: proves that what the repository holds can be restored.
 
-use super::{OpsError, Progress};
+mod data;
+mod test_restore;
+
+use super::{
+    OpsError, Phase, Progress,
+    restore::{Pair, walk},
+    usage::peak_memory_bytes,
+};
 use crate::{
-    connector::Source,
-    repo::{Repository, Snapshot, SnapshotId, Storage},
+    connector::{SessionOptions, Source},
+    layer::{Layer, LayerContext, Stack},
+    record::{KeyRange, Timestamp},
+    repo::{ChunkId, Repository, Snapshot, SnapshotId, Storage, manifest::LayerRef},
 };
 use serde::Serialize;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Instant,
+};
 
 /// How much of the stored data to read.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -20,6 +33,9 @@ pub enum ReadData {
     /// The next 1/n of the packs, by a cursor kept in the catalog.
     OneIn(u32),
 }
+
+/// The catalog note that keeps what the last verification covered.
+pub(super) const LAST_VERIFY: &str = "last-verify";
 
 /// How to verify.
 #[derive(Debug, Clone, Default)]
@@ -77,14 +93,106 @@ pub fn verify(
     options: &VerifyOptions,
     progress: &dyn Progress,
 ) -> Result<VerifyOutcome, OpsError> {
-    let _ = (repo, snapshots, options, progress);
-    todo!()
+    let began = Instant::now();
+    let _lease = repo.begin_read("verify")?;
+    let mut outcome = VerifyOutcome::default();
+    for warning in repo.warnings() {
+        outcome.findings.push(Finding { object: "repository".to_owned(), problem: warning, snapshots: Vec::new() });
+    }
+    structure(repo, snapshots, &mut outcome, progress)?;
+    data::packs_listed(repo, &mut outcome)?;
+    if options.read_data != ReadData::None {
+        data::read_packs(repo, options, &mut outcome, progress)?;
+    }
+    if options.restore {
+        let tested = test_restore::choose(snapshots);
+        if tested.len() < snapshots.len() {
+            outcome.notes.push(format!(
+                "{} of {} snapshots were restored into nothing: the newest of each source; name a snapshot to test it",
+                tested.len(),
+                snapshots.len()
+            ));
+        }
+        for snapshot in tested {
+            test_restore::run(repo, snapshot, options, &mut outcome, progress)?;
+        }
+    }
+    outcome.snapshots = snapshots.len();
+    outcome.duration_seconds = began.elapsed().as_secs_f64();
+    outcome.peak_memory_bytes = peak_memory_bytes();
+    repo.set_note(LAST_VERIFY, &summary(repo.clock().now(), options, &outcome))?;
+    Ok(outcome)
+}
+
+fn summary(now: Timestamp, options: &VerifyOptions, outcome: &VerifyOutcome) -> String {
+    let read = match options.read_data {
+        ReadData::None => "no stored data".to_owned(),
+        _ => format!("{} of {} packs", outcome.packs_read, outcome.packs),
+    };
+    let restored =
+        if options.restore { format!(", {} records restored into nothing", outcome.records) } else { String::new() };
+    let found = match outcome.findings.len() {
+        0 => "nothing wrong".to_owned(),
+        n => format!("{n} problems"),
+    };
+    format!("{now}: structure of {} snapshots, {read}{restored}: {found}", outcome.snapshots)
+}
+
+/// Every chunk that a snapshot references must be in a listed pack; lists and the keys that hold piece lists are opened.
+fn structure(
+    repo: &Repository,
+    snapshots: &[Snapshot],
+    outcome: &mut VerifyOutcome,
+    progress: &dyn Progress,
+) -> Result<(), OpsError> {
+    let chunks = repo.chunks();
+    let mut layers: BTreeMap<ChunkId, (LayerRef, Vec<SnapshotId>)> = BTreeMap::new();
+    for snapshot in snapshots {
+        for layer in snapshot.collections.iter().flat_map(|c| &c.stack) {
+            layers.entry(layer.id).or_insert_with(|| (layer.clone(), Vec::new())).1.push(snapshot.id);
+        }
+    }
+    progress.begin(&Phase { name: "checking structure".to_owned(), records: layers.len() as u64, bytes: 0 });
+    for (layer, users) in layers.values() {
+        if progress.cancelled() {
+            return Err(OpsError::Interrupted);
+        }
+        let mut absent: HashMap<ChunkId, ()> = HashMap::new();
+        let walked = Layer::open(&chunks, layer).and_then(|opened| {
+            opened.for_each_chunk(&mut |id| {
+                if chunks.stored_len(&id)?.is_none() {
+                    absent.insert(id, ());
+                }
+                Ok(())
+            })
+        });
+        if let Err(error) = walked {
+            outcome.findings.push(Finding {
+                object: format!("layer {}", layer.id),
+                problem: error.to_string(),
+                snapshots: users.clone(),
+            });
+        }
+        for id in absent.into_keys() {
+            outcome.findings.push(Finding {
+                object: format!("chunk {id}"),
+                problem: "is in no pack of the repository".to_owned(),
+                snapshots: users.clone(),
+            });
+        }
+        progress.advance(1, 0);
+    }
+    Ok(())
 }
 
 /// Checks stored bytes against names, and that no listed pack is missing: needs no password.
 pub fn verify_keyless(storage: &Storage, progress: &dyn Progress) -> Result<VerifyOutcome, OpsError> {
-    let _ = (storage, progress);
-    todo!()
+    let began = Instant::now();
+    let mut outcome = VerifyOutcome::default();
+    data::keyless(storage, &mut outcome, progress)?;
+    outcome.duration_seconds = began.elapsed().as_secs_f64();
+    outcome.peak_memory_bytes = peak_memory_bytes();
+    Ok(outcome)
 }
 
 /// How a live source differs from a snapshot.
@@ -111,6 +219,85 @@ pub fn verify_against(
     source: &dyn Source,
     progress: &dyn Progress,
 ) -> Result<AgainstOutcome, OpsError> {
-    let _ = (repo, snapshot, source, progress);
-    todo!()
+    let _lease = repo.begin_read("verify")?;
+    let context = LayerContext::new(repo.secrets());
+    let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None })?;
+    let mut outcome = AgainstOutcome::default();
+    progress.begin(&Phase {
+        name: "comparing".to_owned(),
+        records: snapshot.collections.iter().map(|c| c.records).sum(),
+        bytes: snapshot.collections.iter().map(|c| c.bytes).sum(),
+    });
+    for collection in &snapshot.collections {
+        let found = session.collections().iter().position(|c| c.name == collection.name && c.codec == collection.codec);
+        let Some(index) = found else {
+            outcome.missing += collection.records;
+            outcome.example(format!("{}: the source has no such collection", collection.name));
+            continue;
+        };
+        let stack = Stack::open(&repo.chunks(), &collection.stack)?;
+        for range in stack.ranges() {
+            let mut live = session.read(index, &range)?;
+            let mut cursor = stack.cursor(&range, snapshot.content.end, true)?;
+            walk(&context.fingerprinter, live.as_mut(), &mut cursor, &mut |key, pair| {
+                if progress.cancelled() {
+                    return Err(OpsError::Interrupted);
+                }
+                progress.advance(1, 0);
+                outcome.count(&collection.name, &|| collection.codec.show(key), &pair);
+                Ok(())
+            })?;
+        }
+    }
+    for extra in session.collections() {
+        let known = snapshot.collections.iter().any(|c| c.name == extra.name && c.codec == extra.codec);
+        if !known {
+            let index = session.collections().iter().position(|c| c.name == extra.name).unwrap_or_default();
+            let mut stream = session.read(index, &KeyRange::all())?;
+            let mut batch = crate::record::RecordBatch::new();
+            while stream
+                .next_batch(&mut batch)
+                .map_err(|error| OpsError::Failed(format!("reading {}: {error}", extra.name)))?
+            {
+                outcome.extra += batch.len() as u64;
+            }
+            outcome.example(format!("{}: the snapshot has no such collection", extra.name));
+        }
+    }
+    session.finish()?;
+    Ok(outcome)
+}
+
+impl AgainstOutcome {
+    fn example(&mut self, text: String) {
+        if self.examples.len() < 100 {
+            self.examples.push(text);
+        }
+    }
+
+    fn count(&mut self, collection: &str, key: &dyn Fn() -> String, pair: &Pair) {
+        let how = match pair {
+            Pair::Both { same: true, same_row } => {
+                self.records += 1;
+                self.metadata_only += u64::from(!same_row);
+                return;
+            }
+            Pair::Both { same: false, .. } => {
+                self.records += 1;
+                self.different += 1;
+                "differs"
+            }
+            Pair::SnapshotOnly => {
+                self.missing += 1;
+                "is missing from the source"
+            }
+            Pair::LiveOnly => {
+                self.extra += 1;
+                "is not in the snapshot"
+            }
+        };
+        if self.examples.len() < 100 {
+            self.example(format!("{collection}: {} {how}", key()));
+        }
+    }
 }

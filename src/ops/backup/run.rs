@@ -1,0 +1,454 @@
+//! Reading all collections of a source by several workers and joining them with the parent.
+
+use super::{BackupOptions, stack};
+use crate::{
+    connector::{SourceCollection, SourceSession},
+    layer::{BuiltRange, JoinCounts, LayerContext, RangeOutcome, Stack, finish_layer, join::JoinOptions, join_range},
+    ops::{OpsError, Phase, Progress},
+    record::{CollectionSum, KeyRange, Timestamp},
+    repo::{
+        ChunkId, ChunkKind, ChunkPlain, ChunkReader, ChunkWriter, Put, RepoError, Repository, Snapshot, WriteSession,
+        manifest::{Collection, Coverage, LayerRef, Stats},
+        session::SessionWriter,
+    },
+};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+/// The plaintext of one key range of a base, roughly; small enough that workers finish together, large enough that the
+/// odd block at its end does not matter.
+const RANGE_BYTES: u64 = 96 * 1024 * 1024;
+
+/// The most ranges of one collection.
+const MAX_RANGES: u64 = 64;
+
+/// The most problems that a manifest names.
+const MAX_PROBLEMS: usize = 100;
+
+/// What reading gave.
+pub(super) struct ReadOutcome {
+    pub(super) collections: Vec<Collection>,
+    pub(super) stats: Stats,
+    pub(super) problems: Vec<String>,
+    pub(super) dry_bytes: u64,
+    pub(super) dry_chunks_new: u64,
+    pub(super) dry_chunks_reused: u64,
+}
+
+/// One collection with what it is joined with.
+struct Job<'a> {
+    found: &'a SourceCollection,
+    parent: Option<&'a Collection>,
+    new_base: bool,
+    ranges: Vec<KeyRange>,
+    stack: OnceLock<Option<Stack>>,
+}
+
+/// One range of one collection.
+struct Task {
+    job: usize,
+    range: usize,
+}
+
+struct Workers<'a> {
+    repo: &'a Repository,
+    session: &'a dyn SourceSession,
+    writing: Option<&'a WriteSession>,
+    context: LayerContext,
+    chunks: Arc<dyn ChunkReader>,
+    parent_end: Timestamp,
+    end: Timestamp,
+    jobs: Vec<Job<'a>>,
+    tasks: Vec<Task>,
+    next: AtomicUsize,
+    stop: AtomicBool,
+    outcomes: Mutex<Vec<Option<RangeOutcome>>>,
+    dry: Mutex<DryCounts>,
+    progress: &'a dyn Progress,
+}
+
+#[derive(Default)]
+struct DryCounts {
+    seen: HashSet<ChunkId>,
+    bytes: u64,
+    new: u64,
+    reused: u64,
+}
+
+/// Reads everything that the session shows.
+pub(super) fn read_all(
+    repo: &Repository,
+    session: &dyn SourceSession,
+    writing: Option<&WriteSession>,
+    parent: Option<&Snapshot>,
+    options: &BackupOptions,
+    progress: &dyn Progress,
+) -> Result<ReadOutcome, OpsError> {
+    let chunks = repo.chunks();
+    let jobs = plan(session, &chunks, parent, options)?;
+    let mut tasks = Vec::new();
+    for (job, planned) in jobs.iter().enumerate() {
+        tasks.extend((0..planned.ranges.len()).map(|range| Task { job, range }));
+    }
+    progress.begin(&Phase {
+        name: "reading".to_owned(),
+        records: jobs.iter().map(|job| job.found.estimated_records).sum(),
+        bytes: jobs.iter().map(|job| job.found.estimated_bytes).sum(),
+    });
+    let workers = Workers {
+        repo,
+        session,
+        writing,
+        context: LayerContext::new(repo.secrets()),
+        chunks,
+        parent_end: parent.map_or(Timestamp::default(), |parent| parent.content.end),
+        end: session.start(),
+        outcomes: Mutex::new(tasks.iter().map(|_| None).collect()),
+        jobs,
+        tasks,
+        next: AtomicUsize::new(0),
+        stop: AtomicBool::new(false),
+        dry: Mutex::default(),
+        progress,
+    };
+    workers.run(options.parallel.clamp(1, session.readers().max(1)))?;
+    workers.assemble(parent)
+}
+
+fn plan<'a>(
+    session: &'a dyn SourceSession,
+    chunks: &Arc<dyn ChunkReader>,
+    parent: Option<&'a Snapshot>,
+    options: &BackupOptions,
+) -> Result<Vec<Job<'a>>, OpsError> {
+    let mut jobs = Vec::new();
+    for (index, found) in session.collections().iter().enumerate() {
+        let parent = parent.and_then(|p| p.collections.iter().find(|c| c.name == found.name && c.codec == found.codec));
+        let base = parent.and_then(|parent| parent.stack.first());
+        let ranges = match base {
+            Some(base) => crate::layer::Layer::open(chunks, base)?.ranges(),
+            None => {
+                let parts = (found.estimated_bytes / RANGE_BYTES).clamp(1, MAX_RANGES);
+                let splits = if parts > 1 { session.splits(index, parts as usize)? } else { Vec::new() };
+                KeyRange::between(&splits)
+            }
+        };
+        let new_base = options.new_base || parent.is_some_and(|parent| stack::wants_new_base(&parent.stack));
+        jobs.push(Job { found, parent, new_base, ranges, stack: OnceLock::new() });
+    }
+    Ok(jobs)
+}
+
+impl Workers<'_> {
+    fn run(&self, threads: usize) -> Result<(), OpsError> {
+        let threads = threads.min(self.tasks.len()).max(1);
+        std::thread::scope(|scope| {
+            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.work())).collect();
+            let mut result = Ok(());
+            for handle in handles {
+                let outcome = handle.join().unwrap_or_else(|_| Err(OpsError::Failed("a worker panicked".to_owned())));
+                // The first failure stops the others; theirs then only say that they were stopped.
+                if let Err(error) = outcome
+                    && (result.is_ok() || result.as_ref().is_err_and(OpsError::is_interruption))
+                {
+                    result = Err(error);
+                }
+            }
+            result
+        })
+    }
+
+    fn work(&self) -> Result<(), OpsError> {
+        let outcome = match self.writing {
+            Some(writing) => {
+                let mut writer = writing.writer();
+                let worked = self.take_tasks(&mut writer);
+                worked.and(writer.finish().map_err(OpsError::from))
+            }
+            None => self.take_tasks(&mut DryWriter { workers: self }),
+        };
+        if outcome.is_err() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn take_tasks(&self, writer: &mut dyn ChunkWriter) -> Result<(), OpsError> {
+        while !self.stop.load(Ordering::Relaxed) {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(task) = self.tasks.get(number) else { break };
+            if self.progress.cancelled() {
+                return Err(OpsError::Interrupted);
+            }
+            let outcome = self.join(task, writer)?;
+            if let Ok(mut outcomes) = self.outcomes.lock() {
+                outcomes[number] = Some(outcome);
+            }
+        }
+        Ok(())
+    }
+
+    fn join(&self, task: &Task, writer: &mut dyn ChunkWriter) -> Result<RangeOutcome, OpsError> {
+        let job = &self.jobs[task.job];
+        let range = &job.ranges[task.range];
+        let stack = self.parent_stack(job)?;
+        let mut stream = self.session.read(task.job, range)?;
+        let options = JoinOptions {
+            parent: stack,
+            new_base: job.new_base,
+            parent_end: self.parent_end,
+            end: self.end,
+            progress: &|records, bytes| {
+                self.progress.advance(records, bytes);
+                !self.progress.cancelled() && !self.stop.load(Ordering::Relaxed)
+            },
+        };
+        Ok(join_range(&self.context, stream.as_mut(), range, &options, writer)?)
+    }
+
+    fn parent_stack<'s>(&self, job: &'s Job<'_>) -> Result<Option<&'s Stack>, OpsError> {
+        if let Some(stack) = job.stack.get() {
+            return Ok(stack.as_ref());
+        }
+        let opened = match job.parent {
+            Some(parent) => Some(Stack::open(&self.chunks, &parent.stack)?),
+            None => None,
+        };
+        Ok(job.stack.get_or_init(|| opened).as_ref())
+    }
+
+    fn assemble(&self, parent: Option<&Snapshot>) -> Result<ReadOutcome, OpsError> {
+        let mut outcome = ReadOutcome {
+            collections: Vec::new(),
+            stats: Stats::default(),
+            problems: Vec::new(),
+            dry_bytes: 0,
+            dry_chunks_new: 0,
+            dry_chunks_reused: 0,
+        };
+        let mut done = self.outcomes.lock().map(|mut all| std::mem::take(&mut *all)).unwrap_or_default().into_iter();
+        let mut writer = match self.writing {
+            Some(writing) => Writer::Real(writing.writer()),
+            None => Writer::Dry(DryWriter { workers: self }),
+        };
+        for job in &self.jobs {
+            let ranges: Option<Vec<RangeOutcome>> = done.by_ref().take(job.ranges.len()).collect();
+            let ranges = ranges.ok_or_else(|| OpsError::Failed("a range was not read".to_owned()))?;
+            let collection = self.assemble_one(job, ranges, writer.as_dyn(), &mut outcome)?;
+            outcome.collections.push(collection);
+        }
+        if let Writer::Real(writer) = writer {
+            writer.finish()?;
+        }
+        for gone in parent.iter().flat_map(|parent| &parent.collections) {
+            if !outcome.collections.iter().any(|c| c.name == gone.name && c.codec == gone.codec) {
+                outcome.stats.deleted += gone.records;
+            }
+        }
+        if let Ok(dry) = self.dry.lock() {
+            outcome.dry_bytes = dry.bytes;
+            outcome.dry_chunks_new = dry.new;
+            outcome.dry_chunks_reused = dry.reused;
+        }
+        Ok(outcome)
+    }
+
+    fn assemble_one(
+        &self,
+        job: &Job<'_>,
+        ranges: Vec<RangeOutcome>,
+        writer: &mut dyn ChunkWriter,
+        outcome: &mut ReadOutcome,
+    ) -> Result<Collection, OpsError> {
+        let mut counts = JoinCounts::default();
+        let mut sum = CollectionSum::default();
+        let mut built: Vec<(KeyRange, BuiltRange)> = Vec::new();
+        let mut unread = false;
+        for (range, part) in job.ranges.iter().zip(ranges) {
+            add(&mut counts, &part.counts);
+            sum.add(&part.sum);
+            for (key, reason) in &part.problems {
+                if outcome.problems.len() < MAX_PROBLEMS {
+                    outcome.problems.push(format!("{}: {}: {reason}", job.found.name, job.found.codec.show(key)));
+                }
+            }
+            unread |= part.counts.unreadable > 0;
+            built.push((range.clone(), part.built));
+        }
+        check_counts(&job.found.name, job.parent.map_or(0, |parent| parent.records), &counts)?;
+        let new_layer = finish_layer(&self.context, writer, &built)?;
+        let stack = self.next_stack(job, new_layer, writer)?;
+        add_stats(&mut outcome.stats, &counts);
+        Ok(Collection {
+            name: job.found.name.clone(),
+            codec: job.found.codec,
+            records: counts.records,
+            bytes: counts.bytes,
+            coverage: vec![Coverage {
+                from: String::new(),
+                to: None,
+                start: self.end,
+                end: self.end,
+                complete: !unread,
+                sum: sum.to_hex(),
+                records: counts.records,
+            }],
+            attributes: job.found.attributes.clone(),
+            stack,
+        })
+    }
+
+    fn next_stack(
+        &self,
+        job: &Job<'_>,
+        new_layer: Option<LayerRef>,
+        writer: &mut dyn ChunkWriter,
+    ) -> Result<Vec<LayerRef>, OpsError> {
+        let Some(parent) = job.parent.filter(|_| !job.new_base) else { return Ok(new_layer.into_iter().collect()) };
+        let Some(new_layer) = new_layer else { return Ok(parent.stack.clone()) };
+        let mut stack = parent.stack.clone();
+        if self.writing.is_some() {
+            stack = stack::make_room(&self.context, &self.chunks, writer, &job.ranges, stack, self.end)?;
+        }
+        stack.push(new_layer);
+        Ok(stack)
+    }
+}
+
+fn add(total: &mut JoinCounts, part: &JoinCounts) {
+    total.seen += part.seen;
+    total.new += part.new;
+    total.changed += part.changed;
+    total.inherited += part.inherited;
+    total.deleted += part.deleted;
+    total.expired += part.expired;
+    total.seen_expired += part.seen_expired;
+    total.parent_records += part.parent_records;
+    total.records += part.records;
+    total.unreadable += part.unreadable;
+    total.torn += part.torn;
+    total.bytes += part.bytes;
+    total.bytes_read += part.bytes_read;
+    total.bytes_changed += part.bytes_changed;
+    total.blocks += part.blocks;
+}
+
+fn add_stats(stats: &mut Stats, counts: &JoinCounts) {
+    stats.seen += counts.seen;
+    stats.new += counts.new;
+    stats.changed += counts.changed;
+    stats.inherited += counts.inherited;
+    stats.deleted += counts.deleted;
+    stats.unreadable += counts.unreadable;
+    stats.torn += counts.torn;
+    stats.bytes_read += counts.bytes_read;
+    stats.bytes_changed += counts.bytes_changed;
+    stats.blocks += counts.blocks;
+}
+
+/// The identities that a correct join of all ranges fulfils, checked before anything is committed: a range that was
+/// skipped, read twice or joined at a wrong seam breaks one of them.
+fn check_counts(collection: &str, parent_records: u64, counts: &JoinCounts) -> Result<(), OpsError> {
+    let wrong = |identity: String| Err(OpsError::Counts { collection: collection.to_owned(), identity });
+    if counts.parent_records != parent_records {
+        return wrong(format!(
+            "the parent has {parent_records} records, but the join met {} of them",
+            counts.parent_records
+        ));
+    }
+    if (parent_records + counts.new).checked_sub(counts.deleted + counts.expired) != Some(counts.records) {
+        return wrong(format!(
+            "{parent_records} in the parent + {} new - {} deleted - {} expired is not {} in the new state",
+            counts.new, counts.deleted, counts.expired, counts.records
+        ));
+    }
+    if counts.unreadable == 0 && counts.seen.checked_sub(counts.seen_expired) != Some(counts.records) {
+        return wrong(format!(
+            "{} seen - {} expired by the end is not {} in the new state",
+            counts.seen, counts.seen_expired, counts.records
+        ));
+    }
+    Ok(())
+}
+
+enum Writer<'a> {
+    Real(SessionWriter),
+    Dry(DryWriter<'a>),
+}
+
+impl Writer<'_> {
+    fn as_dyn(&mut self) -> &mut dyn ChunkWriter {
+        match self {
+            Self::Real(writer) => writer,
+            Self::Dry(writer) => writer,
+        }
+    }
+}
+
+/// Counts what would be stored.
+struct DryWriter<'a> {
+    workers: &'a Workers<'a>,
+}
+
+impl ChunkWriter for DryWriter<'_> {
+    fn put(&mut self, kind: ChunkKind, plain: &ChunkPlain) -> Result<Put, RepoError> {
+        let id = plain.id(&self.workers.repo.secrets().chunk_id, kind);
+        let stored = self.workers.chunks.stored_len(&id)?.is_some();
+        let Ok(mut dry) = self.workers.dry.lock() else { return Err(RepoError::Interrupted) };
+        let new = !stored && dry.seen.insert(id);
+        if new {
+            dry.new += 1;
+            dry.bytes += plain.bytes.len() as u64;
+        } else {
+            dry.reused += 1;
+        }
+        Ok(Put { id, new, stored_bytes: if new { plain.bytes.len() as u64 } else { 0 } })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: JoinCounts = JoinCounts {
+        seen: 105,
+        new: 10,
+        changed: 3,
+        inherited: 1,
+        deleted: 4,
+        expired: 1,
+        seen_expired: 0,
+        parent_records: 100,
+        records: 105,
+        unreadable: 0,
+        torn: 0,
+        bytes: 0,
+        bytes_read: 0,
+        bytes_changed: 0,
+        blocks: 0,
+    };
+
+    #[test]
+    fn counts_that_add_up_are_accepted() {
+        check_counts("c", 100, &GOOD).unwrap();
+    }
+
+    #[test]
+    fn a_join_that_loses_a_deletion_at_a_seam_is_refused() {
+        let lost = JoinCounts { deleted: GOOD.deleted - 1, ..GOOD };
+        assert!(matches!(check_counts("c", 100, &lost), Err(OpsError::Counts { .. })));
+    }
+
+    #[test]
+    fn a_range_that_was_skipped_or_read_twice_is_refused() {
+        let skipped = JoinCounts { parent_records: 90, seen: 95, records: 95, ..GOOD };
+        assert!(check_counts("c", 100, &skipped).is_err());
+        let twice = JoinCounts { seen: 110, ..GOOD };
+        assert!(check_counts("c", 100, &twice).is_err());
+    }
+}

@@ -1,0 +1,94 @@
+//! What becomes of a collection's stack: when it gets a delta, a merged delta, or a new base.
+
+use crate::{
+    layer::{LayerContext, LayerError, Stack, merge_layers},
+    record::{KeyRange, Timestamp},
+    repo::{
+        ChunkReader, ChunkWriter, Snapshot,
+        manifest::{Collection, LayerRef},
+    },
+};
+use serde_json::Value as Json;
+use std::sync::Arc;
+
+/// The most deltas a stack may have.
+pub(super) const MAX_DELTAS: usize = 24;
+
+/// How many adjacent deltas become one when there would be more.
+const MERGED: usize = 8;
+
+/// Whether the deltas have grown so large that a backup which reads everything writes a new base: half the base's bytes.
+pub(super) fn wants_new_base(stack: &[LayerRef]) -> bool {
+    let Some((base, deltas)) = stack.split_first() else { return false };
+    let deltas: u64 = deltas.iter().map(|layer| layer.bytes).sum();
+    deltas > base.bytes / 2
+}
+
+/// Which deltas of a stack (base at 0) are merged before one more is put on it: the eight adjacent ones with the fewest
+/// bytes, the oldest on ties. `None` while there is room.
+pub(super) fn deltas_to_merge(stack: &[LayerRef]) -> Option<std::ops::Range<usize>> {
+    let deltas = stack.get(1..)?;
+    if deltas.len() < MAX_DELTAS {
+        return None;
+    }
+    let bytes = |window: &[LayerRef]| window.iter().map(|layer| layer.bytes).sum::<u64>();
+    let (first, _) = deltas.windows(MERGED).enumerate().min_by_key(|(index, window)| (bytes(window), *index))?;
+    Some(first + 1..first + 1 + MERGED)
+}
+
+/// Makes room for one more delta: puts a merged one in place of those that [`deltas_to_merge`] names. `end` is the new
+/// snapshot's end.
+pub(super) fn make_room(
+    context: &LayerContext,
+    chunks: &Arc<dyn ChunkReader>,
+    writer: &mut dyn ChunkWriter,
+    ranges: &[KeyRange],
+    mut stack: Vec<LayerRef>,
+    end: Timestamp,
+) -> Result<Vec<LayerRef>, LayerError> {
+    while let Some(range) = deltas_to_merge(&stack) {
+        let part = Stack::open(chunks, &stack[range.clone()])?;
+        let merged = merge_layers(context, &part, false, end, ranges, writer)?;
+        stack.splice(range, merged);
+    }
+    Ok(stack)
+}
+
+/// Whether a new snapshot would say just what its parent says.
+pub(super) fn is_same(parent: &Snapshot, attributes: &Json, collections: &[Collection]) -> bool {
+    let same = |(a, b): (&Collection, &Collection)| {
+        a.name == b.name && a.codec == b.codec && a.attributes == b.attributes && a.stack == b.stack
+    };
+    parent.content.attributes == *attributes
+        && parent.content.complete
+        && parent.collections.len() == collections.len()
+        && parent.collections.iter().zip(collections).all(same)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repo::ChunkId;
+
+    fn layers(bytes: &[u64]) -> Vec<LayerRef> {
+        bytes.iter().map(|&bytes| LayerRef { id: ChunkId([0; 32]), rows: 1, bytes }).collect()
+    }
+
+    #[test]
+    fn the_eight_smallest_adjacent_deltas_are_merged_the_oldest_on_ties() {
+        let mut bytes = vec![1000];
+        bytes.extend([5; 23]);
+        assert_eq!(deltas_to_merge(&layers(&bytes)), None);
+        bytes.push(5);
+        assert_eq!(deltas_to_merge(&layers(&bytes)), Some(1..9));
+        bytes[1] = 100;
+        assert_eq!(deltas_to_merge(&layers(&bytes)), Some(2..10));
+    }
+
+    #[test]
+    fn a_new_base_is_wanted_when_deltas_pass_half_the_base() {
+        assert!(!wants_new_base(&layers(&[100, 20, 30])));
+        assert!(wants_new_base(&layers(&[100, 20, 31])));
+        assert!(!wants_new_base(&[]));
+    }
+}

@@ -1,0 +1,30 @@
+//! Holding a rate in bytes per second.
+
+use std::time::{Duration, Instant};
+
+/// Sleeps so that on average no more than a rate is spent.
+#[derive(Debug)]
+pub struct Throttle {
+    rate: Option<u64>,
+    since: Instant,
+    spent: u64,
+}
+
+impl Throttle {
+    /// A throttle at `rate` bytes per second; none without one.
+    #[must_use]
+    pub fn new(rate: Option<u64>) -> Self {
+        Self { rate: rate.filter(|&rate| rate > 0), since: Instant::now(), spent: 0 }
+    }
+
+    /// Accounts for bytes, and sleeps until they are due.
+    pub fn spend(&mut self, bytes: u64) {
+        let Some(rate) = self.rate else { return };
+        self.spent += bytes;
+        let due = Duration::from_secs_f64(self.spent as f64 / rate as f64);
+        let elapsed = self.since.elapsed();
+        if due > elapsed {
+            std::thread::sleep(due - elapsed);
+        }
+    }
+}

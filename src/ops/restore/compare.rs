@@ -1,0 +1,254 @@
+//! Comparing what a target holds with the snapshot: which records are equal, which are not the snapshot's.
+
+use super::{Feed, Run, Selected};
+use crate::{
+    connector::{CollectionTarget, Outcomes, Overwrite, SessionOptions, Source, TargetPlan},
+    layer::{LayerContext, Stack, StackCursor},
+    ops::OpsError,
+    record::{Fingerprint, Fingerprinter, KeyRange, RecordBatch, RecordStream},
+};
+use std::{
+    fs::File,
+    io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
+};
+
+/// Keys removed by one call.
+const REMOVE_AT_ONCE: usize = 10_000;
+
+/// Which admitted records of each range stand in the target as the snapshot has them: one bit each.
+#[derive(Debug, Default)]
+pub(super) struct Equal {
+    ranges: Vec<Vec<u64>>,
+    count: u64,
+}
+
+impl Equal {
+    pub(super) fn contains(&self, range: usize, position: u64) -> bool {
+        let word = self.ranges.get(range).and_then(|words| words.get((position / 64) as usize));
+        word.is_some_and(|word| word >> (position % 64) & 1 == 1)
+    }
+
+    pub(super) const fn count(&self) -> u64 {
+        self.count
+    }
+
+    fn set(&mut self, position: u64) {
+        let Some(words) = self.ranges.last_mut() else { return };
+        let word = (position / 64) as usize;
+        if words.len() <= word {
+            words.resize(word + 1, 0);
+        }
+        words[word] |= 1 << (position % 64);
+        self.count += 1;
+    }
+}
+
+/// Keys that the target holds and the snapshot does not, in key order, kept in a temporary file.
+pub(super) struct Extra {
+    file: BufWriter<File>,
+}
+
+impl Extra {
+    fn new() -> Result<Self, OpsError> {
+        Ok(Self { file: BufWriter::new(tempfile::tempfile().map_err(|error| spool(&error))?) })
+    }
+
+    fn push(&mut self, key: &[u8]) -> io::Result<()> {
+        self.file.write_all(&(key.len() as u32).to_le_bytes())?;
+        self.file.write_all(key)
+    }
+
+    pub(super) fn remove_from(
+        self,
+        writer: &mut dyn CollectionTarget,
+        outcomes: &mut Outcomes,
+    ) -> Result<(), OpsError> {
+        let mut file = self.file.into_inner().map_err(|error| spool(error.error()))?;
+        file.seek(SeekFrom::Start(0)).map_err(|error| spool(&error))?;
+        let mut file = BufReader::new(file);
+        let mut keys = Vec::new();
+        loop {
+            let mut len = [0; 4];
+            match file.read_exact(&mut len) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+                Err(error) => return Err(spool(&error)),
+            }
+            let mut key = vec![0; u32::from_le_bytes(len) as usize];
+            file.read_exact(&mut key).map_err(|error| spool(&error))?;
+            keys.push(key);
+            if keys.len() == REMOVE_AT_ONCE {
+                writer.remove(&keys, outcomes)?;
+                keys.clear();
+            }
+        }
+        if !keys.is_empty() {
+            writer.remove(&keys, outcomes)?;
+        }
+        Ok(())
+    }
+}
+
+fn spool(error: &io::Error) -> OpsError {
+    OpsError::Failed(format!("the list of keys to remove could not be kept in a temporary file: {error}"))
+}
+
+/// What comparing with the target gave.
+pub(super) struct Found {
+    pub(super) equal: Equal,
+    pub(super) extra: Extra,
+}
+
+/// Compares every record that the target holds with the snapshot, before anything is written.
+pub(super) fn with_existing(
+    feed: &Feed<'_>,
+    context: &LayerContext,
+    writer: &mut dyn CollectionTarget,
+    plan: &TargetPlan,
+) -> Result<Found, OpsError> {
+    let stack = feed.open()?;
+    let mut found = Found { equal: Equal::default(), extra: Extra::new()? };
+    for range in feed.ranges(&stack) {
+        found.equal.ranges.push(Vec::new());
+        let Some(mut existing) = writer.existing(&range)? else { continue };
+        let mut cursor = stack.cursor(&range, feed.at, true)?;
+        let mut position = 0;
+        let (equal, extra) = (&mut found.equal, &mut found.extra);
+        walk(&context.fingerprinter, existing.as_mut(), &mut cursor, &mut |key, pair| {
+            if feed.progress.cancelled() {
+                return Err(OpsError::Interrupted);
+            }
+            if !feed.filter.admits(key) {
+                return Ok(());
+            }
+            match pair {
+                Pair::Both { same, .. } => {
+                    if same && plan.overwrite == Overwrite::IfChanged {
+                        equal.set(position);
+                    }
+                    position += 1;
+                }
+                Pair::SnapshotOnly => position += 1,
+                Pair::LiveOnly if plan.make_equal => extra.push(key).map_err(|error| spool(&error))?,
+                Pair::LiveOnly => {}
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
+}
+
+/// How a key stands in snapshot and live data.
+pub(in crate::ops) enum Pair {
+    /// In both.
+    Both {
+        /// Value, user key, set and expiry are equal.
+        same: bool,
+        /// All of that, and the generation and stamp.
+        same_row: bool,
+    },
+    /// Only the snapshot has it.
+    SnapshotOnly,
+    /// Only the live data has it.
+    LiveOnly,
+}
+
+/// Walks live records and a snapshot's records of one range side by side.
+pub(in crate::ops) fn walk(
+    fingerprinter: &Fingerprinter,
+    live: &mut dyn RecordStream,
+    cursor: &mut StackCursor<'_>,
+    each: &mut dyn FnMut(&[u8], Pair) -> Result<(), OpsError>,
+) -> Result<(), OpsError> {
+    let mut batch = RecordBatch::new();
+    let mut stored = cursor.advance()?;
+    while live.next_batch(&mut batch).map_err(|error| OpsError::Failed(format!("reading the live data: {error}")))? {
+        for index in 0..batch.len() {
+            let print = fingerprint_of(fingerprinter, &mut batch, index);
+            let row = batch.row(index);
+            while stored && cursor.key() < row.key {
+                each(cursor.key(), Pair::SnapshotOnly)?;
+                stored = cursor.advance()?;
+            }
+            if !stored || cursor.key() != row.key {
+                each(row.key, Pair::LiveOnly)?;
+                continue;
+            }
+            let meta = cursor.meta();
+            let same = print.as_ref().is_ok_and(|print| *print == cursor.fingerprint())
+                && meta.set == row.meta.set
+                && meta.expiry == row.meta.expiry;
+            let same_row = same && meta.generation == row.meta.generation && meta.stamp == row.meta.stamp;
+            each(row.key, Pair::Both { same, same_row })?;
+            stored = cursor.advance()?;
+        }
+    }
+    while stored {
+        each(cursor.key(), Pair::SnapshotOnly)?;
+        stored = cursor.advance()?;
+    }
+    Ok(())
+}
+
+/// The fingerprint of a batch's record; reads its stream if it has one.
+fn fingerprint_of(fingerprinter: &Fingerprinter, batch: &mut RecordBatch, index: usize) -> io::Result<Fingerprint> {
+    let stream = batch.row(index).stream.and_then(|number| batch.take_stream(number));
+    let row = batch.row(index);
+    let mut print = fingerprinter.start(row.shape, row.meta.user_key);
+    print.append(row.value);
+    if let Some(mut stream) = stream {
+        let mut reader = stream.open()?;
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => print.append(&buffer[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(print.finish())
+}
+
+/// Reads the target back through its source and compares every selected record: records compared, and how many differ.
+pub(super) fn read_back(run: &Run<'_>, source: &dyn Source, selected: &[Selected<'_>]) -> Result<(u64, u64), OpsError> {
+    let context = LayerContext::new(run.repo.secrets());
+    let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None })?;
+    let (mut compared, mut different) = (0, 0);
+    for one in selected {
+        let feed = run.feed(one, None);
+        let stack: Stack = feed.open()?;
+        let Some(index) = session.collections().iter().position(|found| found.name == one.name()) else {
+            different += one.collection.records;
+            continue;
+        };
+        for range in feed.ranges(&stack) {
+            let range: KeyRange = range;
+            let mut live = session.read(index, &range)?;
+            let mut cursor = stack.cursor(&range, feed.at, true)?;
+            walk(&context.fingerprinter, live.as_mut(), &mut cursor, &mut |key, pair| {
+                if run.progress.cancelled() {
+                    return Err(OpsError::Interrupted);
+                }
+                if !feed.filter.admits(key) {
+                    return Ok(());
+                }
+                match pair {
+                    Pair::Both { same, .. } => {
+                        compared += 1;
+                        different += u64::from(!same);
+                    }
+                    Pair::SnapshotOnly => {
+                        compared += 1;
+                        different += 1;
+                    }
+                    Pair::LiveOnly => different += u64::from(run.options.make_equal),
+                }
+                Ok(())
+            })?;
+        }
+    }
+    session.finish()?;
+    Ok((compared, different))
+}

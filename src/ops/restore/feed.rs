@@ -1,0 +1,372 @@
+//! The feed: a collection's live records, read and decompressed ahead of the writer, in key order, in batches.
+//!
+//! Reader threads take the base's key ranges in order, each with a bounded channel of its own; the writer empties the
+//! channels in order. So memory is bounded by threads × queue × batch, and the writer never waits while others read.
+
+use super::{compare::Equal, plan::Filter};
+use crate::{
+    layer::{Stack, StackCursor, stack::VersionValue},
+    ops::{OpsError, Progress, limit::Throttle},
+    record::{KeyRange, RecordBatch, RowHead, Shape, StreamedValue, Tag, Timestamp, bytes::Reader},
+    repo::{Repository, manifest::Collection},
+};
+use std::{
+    io::{self, Read},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+/// Where a batch ends.
+const BATCH_BYTES: usize = 1024 * 1024;
+
+/// Batches that may wait for the writer, for each reader.
+const QUEUE: usize = 4;
+
+/// A larger last cell is handed over as a stream.
+const INLINE_BYTES: u64 = 1024 * 1024;
+
+/// What was lost in a range.
+#[derive(Debug, Default)]
+pub(super) struct Damage {
+    pub(super) lost: u64,
+    pub(super) lines: Vec<String>,
+}
+
+pub(super) struct Feed<'a> {
+    pub(super) repo: &'a Repository,
+    pub(super) collection: &'a Collection,
+    pub(super) filter: &'a Filter,
+    pub(super) at: Timestamp,
+    /// Records to leave out, by their position among the admitted records of each range.
+    pub(super) skip: Option<&'a Equal>,
+    pub(super) keep_going: bool,
+    pub(super) parallel: usize,
+    pub(super) read_limit: Option<u64>,
+    pub(super) progress: &'a dyn Progress,
+}
+
+enum Message {
+    Batch(RecordBatch, u64),
+    Damage(Damage),
+    Failed(OpsError),
+}
+
+impl Feed<'_> {
+    pub(super) fn open(&self) -> Result<Stack, OpsError> {
+        Ok(Stack::open(&self.repo.chunks(), &self.collection.stack)?)
+    }
+
+    /// The ranges that are read, in order: single keys, or the base's ranges.
+    pub(super) fn ranges(&self, stack: &Stack) -> Vec<KeyRange> {
+        if self.filter.keys.is_empty() {
+            stack.ranges()
+        } else {
+            self.filter.keys.iter().map(|key| KeyRange::only(key)).collect()
+        }
+    }
+
+    /// Calls `write` with batches in key order and their plaintext bytes.
+    pub(super) fn run(
+        &self,
+        write: &mut dyn FnMut(&mut RecordBatch, u64) -> Result<(), OpsError>,
+    ) -> Result<Damage, OpsError> {
+        let stack = self.open()?;
+        let ranges = self.ranges(&stack);
+        let threads = self.parallel.min(ranges.len()).max(1);
+        let (spare_back, spare) = crossbeam_channel::bounded::<RecordBatch>(threads * (QUEUE + 2));
+        let channels: Vec<_> = ranges.iter().map(|_| crossbeam_channel::bounded::<Message>(QUEUE)).collect();
+        let next = AtomicUsize::new(0);
+        let stop = AtomicBool::new(false);
+        let mut damage = Damage::default();
+        let limit = self.read_limit.map(|limit| limit / threads as u64);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    let mut throttle = Throttle::new(limit);
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(range) = ranges.get(number) else { break };
+                        let send = &channels[number].0;
+                        let mut out = |message| !stop.load(Ordering::Relaxed) && send.send(message).is_ok();
+                        let mut reader = RangeReader { feed: self, number, position: 0, spare: &spare, out: &mut out };
+                        let read = catch_unwind(AssertUnwindSafe(|| reader.read(&stack, range, &mut throttle)));
+                        let message = match read {
+                            Ok(Ok(lost)) => Message::Damage(lost),
+                            Ok(Err(error)) => Message::Failed(error),
+                            // The writer waits for this range: it must hear of it whatever happened.
+                            Err(_) => Message::Failed(OpsError::Failed("a reader panicked".to_owned())),
+                        };
+                        out(message);
+                    }
+                });
+            }
+            let result = (|| {
+                for (_, receive) in &channels {
+                    loop {
+                        if self.progress.cancelled() {
+                            return Err(OpsError::Interrupted);
+                        }
+                        match receive.recv() {
+                            Ok(Message::Batch(mut batch, bytes)) => {
+                                write(&mut batch, bytes)?;
+                                batch.clear();
+                                let _ = spare_back.try_send(batch);
+                            }
+                            Ok(Message::Damage(mut lost)) => {
+                                damage.lost += lost.lost;
+                                damage.lines.append(&mut lost.lines);
+                                break;
+                            }
+                            Ok(Message::Failed(error)) => return Err(error),
+                            Err(_) => return Err(OpsError::Failed("a reader ended early".to_owned())),
+                        }
+                    }
+                }
+                Ok(())
+            })();
+            // A reader that waits for room is let go by emptying its channel; each sees the flag before it sends again, so
+            // what is still on its way fits.
+            stop.store(true, Ordering::Relaxed);
+            next.store(ranges.len(), Ordering::Relaxed);
+            for (_, receive) in &channels {
+                while receive.try_recv().is_ok() {}
+            }
+            result
+        })?;
+        Ok(damage)
+    }
+
+    /// Calls `each` with every admitted record's key and value length, in key order, on this thread.
+    pub(super) fn for_each_key(&self, each: &mut dyn FnMut(&[u8], u64)) -> Result<Damage, OpsError> {
+        let stack = self.open()?;
+        for range in self.ranges(&stack) {
+            let mut cursor = stack.cursor(&range, self.at, true)?;
+            while cursor.advance()? {
+                if self.progress.cancelled() {
+                    return Err(OpsError::Interrupted);
+                }
+                if self.filter.admits(cursor.key()) {
+                    each(cursor.key(), cursor.value_bytes());
+                }
+            }
+        }
+        Ok(Damage::default())
+    }
+}
+
+struct RangeReader<'a> {
+    feed: &'a Feed<'a>,
+    number: usize,
+    position: u64,
+    spare: &'a crossbeam_channel::Receiver<RecordBatch>,
+    out: &'a mut dyn FnMut(Message) -> bool,
+}
+
+impl RangeReader<'_> {
+    fn read(&mut self, stack: &Stack, range: &KeyRange, throttle: &mut Throttle) -> Result<Damage, OpsError> {
+        let mut damage = Damage::default();
+        let mut batch = self.batch();
+        let mut bytes = 0;
+        let mut rest = range.clone();
+        loop {
+            match self.read_some(stack, &rest, &mut batch, &mut bytes, throttle, &mut damage) {
+                Ok(_) => break,
+                Err((error, _)) if !self.feed.keep_going || error.is_interruption() => return Err(error),
+                Err((error, last)) => {
+                    let Some(next) = after_damage(stack, &rest, last.as_deref(), &error, &mut damage, self.feed)?
+                    else {
+                        break;
+                    };
+                    rest.start = next;
+                }
+            }
+        }
+        if !batch.is_empty() && !(self.out)(Message::Batch(batch, bytes)) {
+            return Err(OpsError::Interrupted);
+        }
+        Ok(damage)
+    }
+
+    fn batch(&self) -> RecordBatch {
+        self.spare.try_recv().unwrap_or_default()
+    }
+
+    /// Reads on from the start of `range`. An error comes with the last key that was read.
+    fn read_some(
+        &mut self,
+        stack: &Stack,
+        range: &KeyRange,
+        batch: &mut RecordBatch,
+        bytes: &mut u64,
+        throttle: &mut Throttle,
+        damage: &mut Damage,
+    ) -> Result<(), (OpsError, Option<Vec<u8>>)> {
+        let mut last: Option<Vec<u8>> = None;
+        let keep_going = self.feed.keep_going;
+        let mut cursor = stack.cursor(range, self.feed.at, false).map_err(|error| (error.into(), None))?;
+        loop {
+            match cursor.advance() {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => return Err((error.into(), last)),
+            }
+            if keep_going {
+                let last = last.get_or_insert_with(Vec::new);
+                last.clear();
+                last.extend_from_slice(cursor.key());
+            }
+            if !self.feed.filter.admits(cursor.key()) {
+                continue;
+            }
+            let position = self.position;
+            self.position += 1;
+            if self.feed.skip.is_some_and(|equal| equal.contains(self.number, position)) {
+                continue;
+            }
+            let size = cursor.key().len() as u64 + cursor.value_bytes();
+            if let Err(error) = push_current(&mut cursor, batch) {
+                if !keep_going {
+                    return Err((error, last));
+                }
+                damage.lost += 1;
+                damage.lines.push(format!(
+                    "{}: {} is lost: {error}",
+                    self.feed.collection.name,
+                    self.feed.collection.codec.show(cursor.key())
+                ));
+                damage.lines.truncate(100);
+                continue;
+            }
+            *bytes += size;
+            if batch.bytes() >= BATCH_BYTES {
+                throttle.spend(*bytes);
+                let full = std::mem::replace(batch, self.batch());
+                if !(self.out)(Message::Batch(full, std::mem::take(bytes))) {
+                    return Err((OpsError::Interrupted, last));
+                }
+            }
+        }
+    }
+}
+
+/// Where reading can go on after damage: the first block boundary, of any layer, behind the last key that was read. What
+/// lies between is lost as a range: its keys are not known, and older versions must not pass for newer ones.
+fn after_damage(
+    stack: &Stack,
+    range: &KeyRange,
+    last: Option<&[u8]>,
+    error: &OpsError,
+    damage: &mut Damage,
+    feed: &Feed<'_>,
+) -> Result<Option<Vec<u8>>, OpsError> {
+    let behind = last.unwrap_or(&range.start);
+    let next = stack.next_boundary(behind)?.filter(|next| range.contains(next));
+    let codec = feed.collection.codec;
+    let to = next.as_ref().or(range.end.as_ref()).map_or_else(|| "the end".to_owned(), |key| codec.show(key));
+    let from =
+        last.map_or_else(|| format!("from {}", codec.show(&range.start)), |key| format!("after {}", codec.show(key)));
+    damage.lines.push(format!("{}: all records {from} and before {to} are lost: {error}", feed.collection.name));
+    damage.lines.truncate(100);
+    Ok(next)
+}
+
+/// Adds the cursor's record to a batch; a large last cell as a stream.
+fn push_current(cursor: &mut StackCursor<'_>, batch: &mut RecordBatch) -> Result<(), OpsError> {
+    let row = cursor.row()?;
+    let head = RowHead { key: row.key, meta: row.meta };
+    let shape = row.shape;
+    let (bytes, reader) = match row.value {
+        VersionValue::Inline(value) => {
+            batch.push_encoded(head, &shape, value);
+            return Ok(());
+        }
+        VersionValue::Pieces { bytes, reader } => (bytes, reader),
+    };
+    let mut value = PieceValue::open(reader, bytes, shape.len()).map_err(|error| failed(&error))?;
+    match value.last {
+        Some(last) if value.rest > INLINE_BYTES => {
+            let prefix = std::mem::take(&mut value.prefix);
+            let shape_before = Arc::clone(&shape);
+            batch.push_streamed(head, &shape, last, Box::new(value), |cells| {
+                for cell in prefix_cells(&shape_before, &prefix) {
+                    cells.cell(cell.0, cell.1);
+                }
+            });
+        }
+        _ => {
+            let mut whole = std::mem::take(&mut value.prefix);
+            if let Some(last) = value.last {
+                whole.push(last.0);
+            }
+            value.reader.read_to_end(&mut whole).map_err(|error| failed(&error))?;
+            batch.push_encoded(head, &shape, &whole);
+        }
+    }
+    Ok(())
+}
+
+fn failed(error: &io::Error) -> OpsError {
+    OpsError::Failed(error.to_string())
+}
+
+/// The cells before the last one, from their canonical bytes, which [`PieceValue::open`] has walked already.
+fn prefix_cells<'a>(shape: &Shape, prefix: &'a [u8]) -> Vec<(Tag, &'a [u8])> {
+    let mut reader = Reader::new(prefix);
+    (1..shape.len())
+        .filter_map(|_| {
+            let tag = reader.u8("a cell's tag").ok()?;
+            Some((Tag(tag), reader.slice("a cell").ok()?))
+        })
+        .collect()
+}
+
+/// A value in pieces, read up to the body of its last cell.
+struct PieceValue {
+    reader: Box<dyn Read + Send>,
+    prefix: Vec<u8>,
+    last: Option<Tag>,
+    rest: u64,
+}
+
+impl PieceValue {
+    fn open(mut reader: Box<dyn Read + Send>, bytes: u64, cells: usize) -> io::Result<Self> {
+        let mut prefix = Vec::new();
+        for _ in 1..cells {
+            copy_exactly(&mut reader, 1, &mut prefix)?;
+            let mut length = 0u64;
+            for shift in (0..64).step_by(7) {
+                copy_exactly(&mut reader, 1, &mut prefix)?;
+                let byte = prefix.last().copied().unwrap_or(0);
+                length |= u64::from(byte & 0x7f) << shift;
+                if byte & 0x80 == 0 {
+                    break;
+                }
+            }
+            if length > bytes {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a cell is longer than its value"));
+            }
+            copy_exactly(&mut reader, length, &mut prefix)?;
+        }
+        let mut last = None;
+        if cells > 0 {
+            let mut tag = [0];
+            reader.read_exact(&mut tag)?;
+            last = Some(Tag(tag[0]));
+        }
+        let rest = bytes.saturating_sub(prefix.len() as u64 + u64::from(last.is_some()));
+        Ok(Self { reader, prefix, last, rest })
+    }
+}
+
+fn copy_exactly(reader: &mut dyn Read, bytes: u64, out: &mut Vec<u8>) -> io::Result<()> {
+    if reader.take(bytes).read_to_end(out)? as u64 == bytes { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+impl StreamedValue for PieceValue {
+    fn open(&mut self) -> io::Result<Box<dyn Read + Send + '_>> {
+        Ok(Box::new(&mut self.reader))
+    }
+}

@@ -1,0 +1,165 @@
+//! What of a snapshot is restored, and under which names.
+
+use super::RestoreOptions;
+use crate::{
+    connector::{Target, TargetCollection},
+    ops::OpsError,
+    record::KeyCodec,
+    repo::{Snapshot, manifest::Collection},
+};
+use globset::{Glob, GlobSet, GlobSetBuilder};
+
+/// A collection to restore.
+pub(super) struct Selected<'a> {
+    pub(super) collection: &'a Collection,
+    pub(super) new_name: Option<String>,
+    pub(super) filter: Filter,
+}
+
+impl Selected<'_> {
+    pub(super) fn name(&self) -> &str {
+        self.new_name.as_deref().unwrap_or(&self.collection.name)
+    }
+
+    pub(super) fn target(&self) -> TargetCollection {
+        TargetCollection {
+            name: self.name().to_owned(),
+            source_name: self.collection.name.clone(),
+            codec: self.collection.codec,
+            attributes: self.collection.attributes.clone(),
+            records: self.collection.records,
+        }
+    }
+}
+
+/// Which records of a collection.
+#[derive(Debug, Clone)]
+pub(in crate::ops) struct Filter {
+    codec: KeyCodec,
+    /// Sorted keys; empty for all.
+    pub(in crate::ops) keys: Vec<Vec<u8>>,
+    include: Option<GlobSet>,
+    exclude: Option<GlobSet>,
+}
+
+impl Filter {
+    /// Every record.
+    pub(in crate::ops) const fn all(codec: KeyCodec) -> Self {
+        Self { codec, keys: Vec::new(), include: None, exclude: None }
+    }
+
+    /// Whether a record is meant, its key being in one of the ranges that [`Self::keys`] gives.
+    pub(in crate::ops) fn admits(&self, key: &[u8]) -> bool {
+        if self.include.is_none() && self.exclude.is_none() {
+            return true;
+        }
+        let shown = self.codec.show(key);
+        let path = shown.trim_end_matches('/');
+        let hit = |set: &GlobSet| set.is_match(path);
+        self.include.as_ref().is_none_or(hit) && !self.exclude.as_ref().is_some_and(hit)
+    }
+}
+
+fn globs(patterns: &[String]) -> Result<Option<GlobSet>, OpsError> {
+    if patterns.is_empty() {
+        return Ok(None);
+    }
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        let glob = Glob::new(pattern).map_err(|error| OpsError::Usage(error.to_string()))?;
+        set.add(glob);
+        // Naming a folder means what is in it too.
+        if let Ok(below) = Glob::new(&format!("{}/**", pattern.trim_end_matches('/'))) {
+            set.add(below);
+        }
+    }
+    set.build().map(Some).map_err(|error| OpsError::Usage(error.to_string()))
+}
+
+fn filter(collection: &Collection, options: &RestoreOptions) -> Result<Filter, OpsError> {
+    let mut keys = Vec::new();
+    for text in &options.keys {
+        keys.extend(parse_key(collection.codec, text)?);
+    }
+    keys.sort();
+    keys.dedup();
+    Ok(Filter { codec: collection.codec, keys, include: globs(&options.include)?, exclude: globs(&options.exclude)? })
+}
+
+/// The keys that a person's words may mean: a path may be a directory's too.
+pub(in crate::ops) fn parse_key(codec: KeyCodec, text: &str) -> Result<Vec<Vec<u8>>, OpsError> {
+    let key = codec.parse(text).map_err(|error| OpsError::Usage(error.to_string()))?;
+    if codec == KeyCodec::Path && !key.ends_with(b"/") {
+        let mut directory = key.clone();
+        directory.push(b'/');
+        return Ok(vec![key, directory]);
+    }
+    Ok(vec![key])
+}
+
+/// Chooses collections by name.
+pub(super) fn select<'a>(
+    snapshot: &'a Snapshot,
+    target: &dyn Target,
+    options: &RestoreOptions,
+) -> Result<Vec<Selected<'a>>, OpsError> {
+    let mut selected = Vec::new();
+    if options.collections.is_empty() {
+        for collection in &snapshot.collections {
+            selected.push(Selected { collection, new_name: None, filter: filter(collection, options)? });
+        }
+    }
+    for (name, new_name) in &options.collections {
+        let collection = find_collection(snapshot, name)?;
+        selected.push(Selected { collection, new_name: new_name.clone(), filter: filter(collection, options)? });
+    }
+    if let Some(name) = target.collection() {
+        let [one] = selected.as_mut_slice() else {
+            return Err(OpsError::Usage(format!(
+                "the target names one collection ({name}), but {} would be restored: choose one with --collection",
+                selected.len()
+            )));
+        };
+        one.new_name = Some(name);
+    }
+    for (index, one) in selected.iter().enumerate() {
+        if selected[..index].iter().any(|other| other.name() == one.name()) {
+            return Err(OpsError::Usage(format!("two collections would be restored as {}", one.name())));
+        }
+    }
+    Ok(selected)
+}
+
+/// Finds a collection of a snapshot by name.
+pub(in crate::ops) fn find_collection<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a Collection, OpsError> {
+    snapshot.collections.iter().find(|collection| collection.name == name).ok_or_else(|| {
+        let names: Vec<&str> = snapshot.collections.iter().take(20).map(|c| c.name.as_str()).collect();
+        OpsError::Usage(format!(
+            "snapshot {} has no collection `{name}`; it has {}: {}",
+            snapshot.id.short(),
+            snapshot.collections.len(),
+            names.join(", ")
+        ))
+    })
+}
+
+/// Refuses a target that holds records, unless the person said what should happen to them.
+pub(super) fn check_occupied(
+    target: &dyn Target,
+    selected: &[Selected<'_>],
+    options: &RestoreOptions,
+) -> Result<(), OpsError> {
+    if options.overwrite.is_some() || options.make_equal {
+        return Ok(());
+    }
+    let names: Vec<String> = selected.iter().map(|one| one.name().to_owned()).collect();
+    let occupied = target.occupied(&names)?;
+    if occupied.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = occupied.iter().map(|(name, records)| format!("{name} (at least {records})")).collect();
+    Err(OpsError::Usage(format!(
+        "the target already holds records: {}; nothing was written. Say --overwrite always|never|if-changed or --make-equal",
+        list.join(", ")
+    )))
+}

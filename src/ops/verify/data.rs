@@ -1,0 +1,203 @@
+//! Stored data: bytes against names, and every chunk against its id.
+
+use super::{Finding, ReadData, VerifyOptions, VerifyOutcome};
+use crate::{
+    ops::{OpsError, Phase, Progress, limit::Throttle},
+    repo::{ObjectName, RepoError, Repository, Storage, index, keys, object, pack},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    str::FromStr,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// The catalog note that keeps where a `1/n` verification goes on.
+const CURSOR: &str = "verify-cursor";
+
+fn finding(outcome: &mut VerifyOutcome, object: String, problem: impl std::fmt::Display) {
+    outcome.findings.push(Finding { object, problem: problem.to_string(), snapshots: Vec::new() });
+}
+
+/// Compares the packs that index objects name with those that are listed.
+pub(super) fn packs_listed(repo: &Repository, outcome: &mut VerifyOutcome) -> Result<(), OpsError> {
+    let listed: HashMap<String, u64> = repo.storage().list("packs/")?.into_iter().map(|l| (l.name, l.bytes)).collect();
+    let packs = repo.packs()?;
+    outcome.packs = packs.len() as u64;
+    for info in packs {
+        let path = pack::path(&info.name);
+        match listed.get(&path) {
+            None => finding(outcome, path, "is missing: an index object names it"),
+            Some(&bytes) if bytes != info.bytes => {
+                finding(outcome, path, format!("has {bytes} bytes; the index says {}", info.bytes));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Reads packs as a whole: name, seal of every frame, id of every chunk.
+pub(super) fn read_packs(
+    repo: &Repository,
+    options: &VerifyOptions,
+    outcome: &mut VerifyOutcome,
+    progress: &dyn Progress,
+) -> Result<(), OpsError> {
+    let mut packs: Vec<(ObjectName, u64)> = repo.packs()?.into_iter().map(|info| (info.name, info.bytes)).collect();
+    packs.sort_unstable();
+    let chosen = choose(repo, &packs, options.read_data)?;
+    progress.begin(&Phase {
+        name: "reading packs".to_owned(),
+        records: chosen.iter().map(|_| 1).sum(),
+        bytes: chosen.iter().map(|(_, bytes)| bytes).sum(),
+    });
+    let threads = options.parallel.max(1);
+    let next = AtomicUsize::new(0);
+    let shared = Mutex::new(VerifyOutcome::default());
+    let limit = options.read_limit.map(|limit| limit / threads as u64);
+    let work = || -> Result<(), OpsError> {
+        let mut throttle = Throttle::new(limit);
+        while let Some((name, bytes)) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if progress.cancelled() {
+                return Err(OpsError::Interrupted);
+            }
+            let read = repo.read_pack(name);
+            let Ok(mut shared) = shared.lock() else { return Err(OpsError::Interrupted) };
+            match read {
+                Ok(read) => {
+                    shared.packs_read += 1;
+                    shared.bytes_read += bytes;
+                    shared.chunks += read.chunks;
+                }
+                Err(error @ (RepoError::Damaged { .. } | RepoError::Missing { .. })) => {
+                    finding(&mut shared, pack::path(name), error);
+                }
+                Err(error) => return Err(error.into()),
+            }
+            drop(shared);
+            progress.advance(1, *bytes);
+            throttle.spend(*bytes);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let mut result = Ok(());
+        for handle in handles {
+            let joined = handle.join().unwrap_or_else(|_| Err(OpsError::Failed("a worker panicked".to_owned())));
+            result = result.and(joined);
+        }
+        result
+    })?;
+    let read = shared.into_inner().unwrap_or_default();
+    outcome.packs_read += read.packs_read;
+    outcome.bytes_read += read.bytes_read;
+    outcome.chunks += read.chunks;
+    outcome.findings.extend(read.findings);
+    if let (ReadData::OneIn(_), Some((last, _))) = (options.read_data, chosen.last()) {
+        repo.set_note(CURSOR, &last.to_string())?;
+    }
+    Ok(())
+}
+
+/// Which packs are read. A share by cursor takes the packs behind the cursor in name order, round and round, so that n
+/// runs read every pack that stood through them once.
+fn choose(repo: &Repository, packs: &[(ObjectName, u64)], read: ReadData) -> Result<Vec<(ObjectName, u64)>, OpsError> {
+    Ok(match read {
+        ReadData::None => Vec::new(),
+        ReadData::All => packs.to_vec(),
+        ReadData::Percent(percent) => {
+            let wanted = (packs.len() as f64 * percent.clamp(0.0, 100.0) / 100.0).ceil() as usize;
+            // Names are hashes; which share comes first is decided by hashing them with the time.
+            let salt = repo.clock().now().as_millis().to_le_bytes();
+            let order = |name: &ObjectName| *blake3::Hasher::new().update(&salt).update(&name.0).finalize().as_bytes();
+            let mut by_chance: Vec<_> = packs.to_vec();
+            by_chance.sort_by_key(|(name, _)| order(name));
+            by_chance.truncate(wanted);
+            by_chance
+        }
+        ReadData::OneIn(n) => {
+            let wanted = packs.len().div_ceil(n.max(1) as usize);
+            let cursor = repo.note(CURSOR)?.and_then(|text| ObjectName::from_str(&text).ok());
+            let start = cursor.map_or(0, |cursor| packs.partition_point(|(name, _)| *name <= cursor));
+            packs.iter().cycle().skip(start).take(wanted).copied().collect()
+        }
+    })
+}
+
+/// Reads every object and compares its bytes with its name or its own closing hash.
+pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: &dyn Progress) -> Result<(), OpsError> {
+    keys::read_config(storage)?;
+    let mut objects = Vec::new();
+    for folder in ["keys/", "packs/", "index/", "snapshots/", "checkpoints/", "leases/", "trash/"] {
+        objects.extend(storage.list(folder)?);
+    }
+    progress.begin(&Phase {
+        name: "reading objects".to_owned(),
+        records: objects.len() as u64,
+        bytes: objects.iter().map(|listed| listed.bytes).sum(),
+    });
+    let mut named: BTreeMap<ObjectName, u64> = BTreeMap::new();
+    let mut found: HashMap<ObjectName, u64> = HashMap::new();
+    for listed in objects {
+        if progress.cancelled() {
+            return Err(OpsError::Interrupted);
+        }
+        let bytes = match storage.read(&listed.name) {
+            Ok(bytes) => bytes,
+            Err(RepoError::Missing { .. }) => continue,
+            Err(error) => {
+                finding(outcome, listed.name, error);
+                continue;
+            }
+        };
+        progress.advance(1, bytes.len() as u64);
+        outcome.bytes_read += bytes.len() as u64;
+        if let Err(problem) = check_one(&listed.name, &bytes, &mut named, &mut found) {
+            finding(outcome, listed.name, problem);
+        }
+    }
+    outcome.packs = named.len() as u64;
+    outcome.packs_read = found.len() as u64;
+    for (name, bytes) in named {
+        match found.get(&name) {
+            None => finding(outcome, pack::path(&name), "is missing: an index object names it"),
+            Some(&stored) if stored != bytes => {
+                finding(outcome, pack::path(&name), format!("has {stored} bytes; the index says {bytes}"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_one(
+    path: &str,
+    bytes: &[u8],
+    named: &mut BTreeMap<ObjectName, u64>,
+    found: &mut HashMap<ObjectName, u64>,
+) -> Result<(), String> {
+    let folder = path.split('/').next().unwrap_or_default();
+    let last = path.rsplit('/').next().unwrap_or_default();
+    match folder {
+        "packs" | "index" => {
+            let name = ObjectName::from_str(last).map_err(|_| "its name is no hash".to_owned())?;
+            if *blake3::hash(bytes).as_bytes() != name.0 {
+                return Err("its bytes are not those that its name promises".to_owned());
+            }
+            if folder == "packs" {
+                found.insert(name, bytes.len() as u64);
+            } else {
+                named.extend(index::packs_of(&name, bytes).map_err(|error| error.to_string())?);
+            }
+        }
+        "keys" => keys::check_lines(path, bytes).map_err(|error| error.to_string())?,
+        _ => {
+            object::kind_of(path, bytes).map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! The test restore: every live record of a snapshot is read as a restore would read it, and compared with its
+//! fingerprint; counts and collection fingerprints are compared with what was noted when the snapshot was taken.
+
+use super::{Finding, VerifyOptions, VerifyOutcome};
+use crate::{
+    layer::{LayerContext, LayerError, Stack},
+    ops::{OpsError, Phase, Progress, limit::Throttle, select::sources},
+    record::{CollectionSum, KeyRange},
+    repo::{Repository, Snapshot, manifest::Collection},
+};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// The most records that one collection's findings name.
+const MAX_NAMED: usize = 20;
+
+/// The newest snapshot of each source; the one snapshot if there is just one.
+pub(super) fn choose(snapshots: &[Snapshot]) -> Vec<&Snapshot> {
+    let newest = |source: &crate::repo::manifest::SourceId| {
+        snapshots
+            .iter()
+            .rfind(|s| s.content.source.connector == source.connector && s.content.source.name == source.name)
+    };
+    sources(snapshots).iter().filter_map(newest).collect()
+}
+
+/// What reading one range added up to.
+#[derive(Debug, Default)]
+struct Part {
+    sum: CollectionSum,
+    records: u64,
+    bytes: u64,
+    wrong: Vec<String>,
+    failed: Option<String>,
+}
+
+impl Part {
+    fn add(&mut self, other: Self) {
+        self.sum.add(&other.sum);
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.wrong.extend(other.wrong);
+        self.failed = self.failed.take().or(other.failed);
+    }
+}
+
+/// Restores a snapshot into nothing.
+pub(super) fn run(
+    repo: &Repository,
+    snapshot: &Snapshot,
+    options: &VerifyOptions,
+    outcome: &mut VerifyOutcome,
+    progress: &dyn Progress,
+) -> Result<(), OpsError> {
+    progress.begin(&Phase {
+        name: format!("restoring {} into nothing", snapshot.id.short()),
+        records: snapshot.collections.iter().map(|c| c.records).sum(),
+        bytes: snapshot.collections.iter().map(|c| c.bytes).sum(),
+    });
+    let context = LayerContext::new(repo.secrets());
+    for collection in &snapshot.collections {
+        let part = read_collection(repo, &context, snapshot, collection, options, progress)?;
+        outcome.records += part.records;
+        let mut finding = |problem: String| {
+            outcome.findings.push(Finding {
+                object: format!("collection {} of snapshot {}", collection.name, snapshot.id.short()),
+                problem,
+                snapshots: vec![snapshot.id],
+            });
+        };
+        for wrong in part.wrong.iter().take(MAX_NAMED) {
+            finding(wrong.clone());
+        }
+        if let Some(failed) = part.failed {
+            finding(failed);
+            continue;
+        }
+        if part.records != collection.records {
+            finding(format!("{} records can be read, {} were backed up", part.records, collection.records));
+        }
+        let mut expected = CollectionSum::default();
+        for coverage in &collection.coverage {
+            match CollectionSum::from_hex(&coverage.sum) {
+                Some(sum) => expected.add(&sum),
+                None => finding(format!("its fingerprint `{}` is no fingerprint", coverage.sum)),
+            }
+        }
+        if part.sum != expected {
+            finding("its records differ from those that were backed up: the collection fingerprint differs".to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn read_collection(
+    repo: &Repository,
+    context: &LayerContext,
+    snapshot: &Snapshot,
+    collection: &Collection,
+    options: &VerifyOptions,
+    progress: &dyn Progress,
+) -> Result<Part, OpsError> {
+    let stack = match Stack::open(&repo.chunks(), &collection.stack) {
+        Ok(stack) => stack,
+        Err(error) => return Ok(Part { failed: Some(error.to_string()), ..Part::default() }),
+    };
+    let ranges = stack.ranges();
+    let threads = options.parallel.max(1).min(ranges.len());
+    let next = AtomicUsize::new(0);
+    let total = Mutex::new(Part::default());
+    let limit = options.read_limit.map(|limit| limit / threads.max(1) as u64);
+    let work = || -> Result<(), OpsError> {
+        let mut throttle = Throttle::new(limit);
+        while let Some(range) = ranges.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let mut part = Part::default();
+            if let Err(error) =
+                read_range(context, &stack, snapshot, collection, range, &mut part, &mut throttle, progress)
+            {
+                match error {
+                    OpsError::Layer(error) => part.failed = Some(error.to_string()),
+                    error => return Err(error),
+                }
+            }
+            if let Ok(mut total) = total.lock() {
+                total.add(part);
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let mut result = Ok(());
+        for handle in handles {
+            let joined = handle.join().unwrap_or_else(|_| Err(OpsError::Failed("a worker panicked".to_owned())));
+            result = result.and(joined);
+        }
+        result
+    })?;
+    Ok(total.into_inner().unwrap_or_default())
+}
+
+#[allow(clippy::too_many_arguments, reason = "the parts of one worker's loop, passed once")]
+fn read_range(
+    context: &LayerContext,
+    stack: &Stack,
+    snapshot: &Snapshot,
+    collection: &Collection,
+    range: &KeyRange,
+    part: &mut Part,
+    throttle: &mut Throttle,
+    progress: &dyn Progress,
+) -> Result<(), OpsError> {
+    let mut cursor = stack.cursor(range, snapshot.content.end, false)?;
+    let mut scratch = Vec::new();
+    let (mut records, mut bytes) = (0u64, 0u64);
+    while cursor.advance()? {
+        let size = cursor.key().len() as u64 + cursor.value_bytes();
+        match cursor.check_value(&context.fingerprinter) {
+            Ok(true) => {}
+            Ok(false) => {
+                part.wrong
+                    .push(format!("{}: the value is not the one that was read", collection.codec.show(cursor.key())));
+            }
+            Err(error) => {
+                part.wrong.push(format!("{}: {error}", collection.codec.show(cursor.key())));
+                if part.wrong.len() > MAX_NAMED {
+                    return Err(LayerError::into(error));
+                }
+            }
+        }
+        let sum = CollectionSum::of_row(
+            &context.collection_key,
+            cursor.key(),
+            &cursor.meta(),
+            &cursor.fingerprint(),
+            &mut scratch,
+        );
+        part.sum.add(&sum);
+        part.records += 1;
+        part.bytes += size;
+        records += 1;
+        bytes += size;
+        if bytes >= 1 << 20 {
+            progress.advance(records, bytes);
+            throttle.spend(bytes);
+            (records, bytes) = (0, 0);
+            if progress.cancelled() {
+                return Err(OpsError::Interrupted);
+            }
+        }
+    }
+    progress.advance(records, bytes);
+    Ok(())
+}

@@ -1,0 +1,397 @@
+//! How one table is read: which key, which cells, in which order, and by which SQL.
+
+use super::{
+    quote::ident,
+    schema::{Affinity, Encoding, Table},
+};
+use crate::record::{
+    KeyCodec, KeyPart, Shape,
+    key::{encode_int, encode_part},
+};
+use rusqlite::{
+    Connection, Row, Statement,
+    functions::FunctionFlags,
+    types::{ToSqlOutput, ValueRef},
+};
+use std::sync::Arc;
+
+/// In which way the records of a table come in key order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The key is the rowid.
+    Rowid,
+    /// The index of the primary key sorts as our keys do.
+    Index,
+    /// It does not (another collation, mixed directions, NULLs, numbers of two kinds): rows are sorted by their encoded
+    /// key first.
+    Sorted,
+}
+
+/// How one table is read.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) table: Table,
+    pub(super) codec: KeyCodec,
+    pub(super) order: Order,
+    pub(super) wide: bool,
+    pub(super) shape: Arc<Shape>,
+    /// The column of each cell in the shape's order; the rowid for the cell without a name.
+    pub(super) cells: Vec<String>,
+    keys: Vec<String>,
+    affinities: Vec<Affinity>,
+}
+
+/// Why a table cannot be read.
+#[derive(Debug)]
+pub(super) enum PlanError {
+    /// Its rowid is its key, or part of it, and cannot be reached.
+    NoRowid,
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for PlanError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl Plan {
+    /// Decides how to read `table`.
+    pub(super) fn new(connection: &Connection, table: Table, encoding: Encoding) -> Result<Self, PlanError> {
+        let rowid_keyed = table.integer_key.is_some() || table.primary_key.is_empty();
+        let rowid = table.rowid_name.as_deref().map(ident);
+        let codec = match (rowid_keyed, encoding) {
+            (true, _) => KeyCodec::Int,
+            (false, Encoding::Utf8) => KeyCodec::Tuple,
+            (false, Encoding::Utf16le) => KeyCodec::TupleUtf16le,
+            (false, Encoding::Utf16be) => KeyCodec::TupleUtf16be,
+        };
+        let keys: Vec<String> = if rowid_keyed {
+            vec![rowid.clone().ok_or(PlanError::NoRowid)?]
+        } else {
+            table.primary_key.iter().map(|name| ident(name)).collect()
+        };
+        let key_columns: Vec<_> = table.primary_key.iter().filter_map(|name| table.column(name)).collect();
+        let affinities = key_columns.iter().map(|column| column.affinity).collect();
+        let in_key = |name: &str| table.primary_key.iter().any(|key| key == name);
+        let mut named: Vec<(Vec<u8>, String)> = table
+            .columns
+            .iter()
+            .filter(|column| !in_key(&column.name))
+            .map(|column| (column.name.clone().into_bytes(), ident(&column.name)))
+            .collect();
+        if let (false, Some(rowid)) = (rowid_keyed, rowid) {
+            named.push((Vec::new(), rowid));
+        }
+        named.sort();
+        let (names, cells) = named.into_iter().unzip();
+        let mut plan = Self {
+            codec,
+            order: if rowid_keyed { Order::Rowid } else { Order::Index },
+            wide: encoding != Encoding::Utf8,
+            shape: Arc::new(Shape::new(names)),
+            cells,
+            keys,
+            affinities,
+            table,
+        };
+        if !rowid_keyed && plan.needs_sorting(connection)? {
+            plan.order = Order::Sorted;
+        }
+        Ok(plan)
+    }
+
+    fn needs_sorting(&self, connection: &Connection) -> Result<bool, PlanError> {
+        let nullable = self.table.primary_key.iter().any(|key| self.table.column(key).is_none_or(|c| c.nullable));
+        if nullable {
+            let tests: Vec<String> = self.keys.iter().map(|key| format!("{key} IS NULL")).collect();
+            let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {})", self.from(), tests.join(" OR "));
+            if connection.query_row(&sql, [], |row| row.get::<_, bool>(0))? {
+                return if self.table.rowid_name.is_some() { Ok(true) } else { Err(PlanError::NoRowid) };
+            }
+        }
+        // 5 and 5.0 are equal to an index, which then sorts by the next column; they are two keys to us.
+        let (_, before_last) = self.affinities.split_last().unwrap_or((&Affinity::None, &[]));
+        if before_last.contains(&Affinity::None) {
+            return Ok(true);
+        }
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", self.after_sql(">")))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if row.get::<_, String>("detail")?.contains("TEMP B-TREE") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// SQL columns per value.
+    pub(super) const fn stride(&self) -> usize {
+        if self.wide { 2 } else { 1 }
+    }
+
+    pub(super) const fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The table in SQL.
+    pub(super) fn from(&self) -> String {
+        format!("main.{}", ident(&self.table.name))
+    }
+
+    /// The position of the rowid's cell, where one is kept.
+    pub(super) fn rowid_cell(&self) -> Option<usize> {
+        self.shape.names().first().filter(|name| name.is_empty()).map(|_| 0)
+    }
+
+    /// The values of key and cells, in this order, as SQL.
+    fn values(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().chain(&self.cells).map(String::as_str)
+    }
+
+    fn select(&self, values: impl Iterator<Item = impl AsRef<str>>) -> String {
+        let list: Vec<String> = values.map(|value| value_sql(value.as_ref(), self.wide)).collect();
+        format!("SELECT {} FROM {}", list.join(", "), self.from())
+    }
+
+    fn order_by(&self) -> String {
+        let keys: Vec<String> = self.keys.iter().map(|key| format!("{key} COLLATE BINARY")).collect();
+        format!(" ORDER BY {}", keys.join(", "))
+    }
+
+    /// All records between two rowids, both included.
+    pub(super) fn rowid_sql(&self) -> String {
+        self.rowid_order(&self.select(self.values()))
+    }
+
+    fn rowid_order(&self, select: &str) -> String {
+        let key = &self.keys[0];
+        format!("{select} WHERE {key} >= ?1 AND {key} <= ?2 ORDER BY {key}")
+    }
+
+    /// All records in key order.
+    pub(super) fn all_sql(&self) -> String {
+        self.select(self.values()) + &self.order_by()
+    }
+
+    /// All records after (`>`) or from (`>=`) a whole key.
+    pub(super) fn after_sql(&self, operator: &str) -> String {
+        self.select(self.values()) + &self.after(operator) + &self.order_by()
+    }
+
+    fn after(&self, operator: &str) -> String {
+        let parameters: Vec<String> =
+            (0..self.keys.len()).map(|i| format!("{} COLLATE BINARY", self.parameter(i))).collect();
+        if let [key] = self.keys.as_slice() {
+            return format!(" WHERE {key} {operator} {}", parameters[0]);
+        }
+        format!(" WHERE ({}) {operator} ({})", self.keys.join(", "), parameters.join(", "))
+    }
+
+    /// The first record of a scan without its last cell, whose type and length come in its place.
+    pub(super) fn probe_sql(&self, after: Option<&str>) -> Option<String> {
+        let (last, others) = self.cells.split_last()?;
+        let values = self.keys.iter().chain(others);
+        let list: Vec<String> = values.map(|value| value_sql(value, self.wide)).collect();
+        let select =
+            format!("SELECT {}, typeof({last}), octet_length({last}) FROM {}", list.join(", "), self.from());
+        Some(match (self.order, after) {
+            (Order::Rowid, _) => self.rowid_order(&select),
+            (_, None) => select + &self.order_by(),
+            (_, Some(operator)) => select + &self.after(operator) + &self.order_by(),
+        })
+    }
+
+    /// The whole key of the first record from a value of the first key column on.
+    pub(super) fn snap_sql(&self) -> String {
+        let first = &self.keys[0];
+        let keys = self.select(self.keys.iter());
+        format!("{keys} WHERE {first} >= {} COLLATE BINARY{} LIMIT 1", self.parameter(0), self.order_by())
+    }
+
+    /// The whole key of the first or the last record.
+    pub(super) fn edge_sql(&self, last: bool) -> String {
+        let direction = if last { " DESC" } else { "" };
+        let order: Vec<String> = self.keys.iter().map(|key| format!("{key} COLLATE BINARY{direction}")).collect();
+        format!("{} ORDER BY {} LIMIT 1", self.select(self.keys.iter()), order.join(", "))
+    }
+
+    /// Statements that sort the table's records by encoded key into the temporary table `name`.
+    pub(super) fn sort_sql(&self, name: &str) -> [String; 2] {
+        let values = self.key_count() + self.cells.len();
+        let columns: Vec<String> = (0..values * self.stride()).map(|i| format!("c{i}")).collect();
+        let mut arguments: Vec<String> = self.keys.iter().map(|key| value_sql(key, self.wide)).collect();
+        if let Some(cell) = self.rowid_cell() {
+            arguments.push(self.cells[cell].clone());
+        }
+        let key = format!("rekeep_key({}, {})", self.key_count(), arguments.join(", "));
+        let list: Vec<String> = self
+            .values()
+            .flat_map(|value| value_columns(value, self.wide))
+            .zip(&columns)
+            .map(|(value, column)| format!("{value} AS {column}"))
+            .collect();
+        let ident = ident(name);
+        [
+            format!("CREATE TEMP TABLE {ident}({}, k)", columns.join(", ")),
+            format!(
+                "INSERT INTO temp.{ident} SELECT * FROM (SELECT {}, {key} AS k FROM {}) \
+                 WHERE k >= ?1 AND (?2 IS NULL OR k < ?2) ORDER BY k",
+                list.join(", "),
+                self.from()
+            ),
+        ]
+    }
+
+    /// A parameter for the key part or column at `index`.
+    pub(super) fn parameter(&self, index: usize) -> String {
+        parameter_sql(index, self.wide)
+    }
+
+    /// Encodes the key of a row that begins with the key's values.
+    pub(super) fn encode_key(&self, row: &Row<'_>, out: &mut Vec<u8>) -> rusqlite::Result<()> {
+        out.clear();
+        if self.order == Order::Rowid {
+            out.extend_from_slice(&encode_int(row.get_ref(self.stride() - 1)?.as_i64().unwrap_or_default()));
+            return Ok(());
+        }
+        let mut has_null = false;
+        for index in 0..self.key_count() {
+            let value = self.value(row, index)?;
+            has_null |= value == ValueRef::Null;
+            encode_value(value, out);
+        }
+        if let (true, Some(cell)) = (has_null, self.rowid_cell()) {
+            encode_value(self.value(row, self.key_count() + cell)?, out);
+        }
+        Ok(())
+    }
+
+    /// The value at `index` of a row, text in the database's own encoding.
+    #[inline]
+    pub(super) fn value<'r>(&self, row: &'r Row<'_>, index: usize) -> rusqlite::Result<ValueRef<'r>> {
+        if !self.wide {
+            return row.get_ref(index);
+        }
+        match (row.get_ref(index * 2)?, row.get_ref(index * 2 + 1)?) {
+            (ValueRef::Integer(1), ValueRef::Blob(bytes)) => Ok(ValueRef::Text(bytes)),
+            (_, value) => Ok(value),
+        }
+    }
+
+    /// Whether these are the parts of one whole key without NULL.
+    pub(super) fn is_whole(&self, parts: &[KeyPart]) -> bool {
+        parts.len() == self.keys.len() && !parts.contains(&KeyPart::Null)
+    }
+
+    /// Whether SQL may compare the key columns with these parts as our keys compare: the columns' affinities leave them
+    /// as they are.
+    pub(super) fn comparable(&self, parts: &[KeyPart]) -> bool {
+        self.is_whole(parts)
+            && parts.iter().zip(&self.affinities).all(|(part, affinity)| match part {
+                KeyPart::Null => false,
+                KeyPart::Bytes(_) => true,
+                KeyPart::Str(_) => *affinity != Affinity::Number,
+                KeyPart::Int(_) | KeyPart::Float(_) => *affinity != Affinity::Text,
+            })
+    }
+
+    /// Binds key parts to the parameters from `first` on.
+    pub(super) fn bind_parts(&self, statement: &mut Statement<'_>, parts: &[KeyPart]) -> rusqlite::Result<()> {
+        for (index, part) in parts.iter().enumerate() {
+            bind(statement, index, part_ref(part), self.wide)?;
+        }
+        Ok(())
+    }
+}
+
+/// A key part as SQLite's value.
+pub(super) fn part_ref(part: &KeyPart) -> ValueRef<'_> {
+    match part {
+        KeyPart::Null => ValueRef::Null,
+        KeyPart::Int(value) => ValueRef::Integer(*value),
+        KeyPart::Float(value) => ValueRef::Real(*value),
+        KeyPart::Str(bytes) => ValueRef::Text(bytes),
+        KeyPart::Bytes(bytes) => ValueRef::Blob(bytes),
+    }
+}
+
+/// A value as SQL columns: in UTF-16 databases text travels as its own bytes behind a flag, because the library would
+/// convert it (and lose what is no valid text).
+fn value_sql(value: &str, wide: bool) -> String {
+    value_columns(value, wide).join(", ")
+}
+
+fn value_columns(value: &str, wide: bool) -> Vec<String> {
+    if wide {
+        let raw = format!("CASE typeof({value}) WHEN 'text' THEN CAST({value} AS BLOB) ELSE {value} END");
+        vec![format!("typeof({value}) = 'text'"), raw]
+    } else {
+        vec![value.to_owned()]
+    }
+}
+
+/// The parameter at `index`: the counterpart of [`value_sql`].
+pub(super) fn parameter_sql(index: usize, wide: bool) -> String {
+    if wide {
+        let (flag, value) = (index * 2 + 1, index * 2 + 2);
+        format!("CASE ?{flag} WHEN 1 THEN CAST(?{value} AS TEXT) ELSE ?{value} END")
+    } else {
+        format!("?{}", index + 1)
+    }
+}
+
+/// Binds a value to [`parameter_sql`].
+#[inline]
+pub(super) fn bind(
+    statement: &mut Statement<'_>,
+    index: usize,
+    value: ValueRef<'_>,
+    wide: bool,
+) -> rusqlite::Result<()> {
+    if !wide {
+        return statement.raw_bind_parameter(index + 1, ToSqlOutput::Borrowed(value));
+    }
+    let (flag, value) = match value {
+        ValueRef::Text(bytes) => (1, ValueRef::Blob(bytes)),
+        value => (0, value),
+    };
+    statement.raw_bind_parameter(index * 2 + 1, flag)?;
+    statement.raw_bind_parameter(index * 2 + 2, ToSqlOutput::Borrowed(value))
+}
+
+fn encode_value(value: ValueRef<'_>, out: &mut Vec<u8>) {
+    let part = match value {
+        ValueRef::Null => KeyPart::Null,
+        ValueRef::Integer(value) => KeyPart::Int(value),
+        ValueRef::Real(value) => KeyPart::Float(value),
+        ValueRef::Text(bytes) => KeyPart::Str(bytes.to_vec()),
+        ValueRef::Blob(bytes) => KeyPart::Bytes(bytes.to_vec()),
+    };
+    encode_part(&part, out);
+}
+
+/// Makes `rekeep_key(count, values…, rowid)` known to a connection: the encoded key, by which rows are sorted.
+pub(super) fn register_key_function(connection: &Connection, wide: bool) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_scalar_function("rekeep_key", -1, flags, move |context| {
+        let stride = if wide { 2 } else { 1 };
+        let count = usize::try_from(context.get::<i64>(0)?).unwrap_or_default();
+        let mut key = Vec::new();
+        let mut has_null = false;
+        for index in 0..count {
+            let value = context.get_raw(index * stride + stride);
+            let value = match (wide && context.get_raw(index * 2 + 1) == ValueRef::Integer(1), value) {
+                (true, ValueRef::Blob(bytes)) => ValueRef::Text(bytes),
+                (_, value) => value,
+            };
+            has_null |= value == ValueRef::Null;
+            encode_value(value, &mut key);
+        }
+        let rowid = count * stride + 1;
+        if has_null && context.len() > rowid {
+            encode_value(context.get_raw(rowid), &mut key);
+        }
+        Ok(key)
+    })
+}

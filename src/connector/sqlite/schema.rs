@@ -1,0 +1,232 @@
+//! What a database's schema says of its tables, read without touching any virtual table's module.
+
+use super::{error::reading, quote::ident};
+use crate::connector::ConnectorError;
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+
+/// How the database stores text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Encoding {
+    #[serde(rename = "UTF-8")]
+    Utf8,
+    #[serde(rename = "UTF-16le")]
+    Utf16le,
+    #[serde(rename = "UTF-16be")]
+    Utf16be,
+}
+
+impl Encoding {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Utf8 => "UTF-8",
+            Self::Utf16le => "UTF-16le",
+            Self::Utf16be => "UTF-16be",
+        }
+    }
+}
+
+/// What values of a column are turned into when they are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Affinity {
+    None,
+    Text,
+    Number,
+}
+
+impl Affinity {
+    /// SQLite's rules, §3.1 of its page on data types.
+    fn of(declared: &str, strict: bool) -> Self {
+        let upper = declared.to_ascii_uppercase();
+        let has = |part: &str| upper.contains(part);
+        if strict && upper == "ANY" {
+            Self::None
+        } else if has("INT") {
+            Self::Number
+        } else if has("CHAR") || has("CLOB") || has("TEXT") {
+            Self::Text
+        } else if has("BLOB") || upper.is_empty() {
+            Self::None
+        } else {
+            Self::Number
+        }
+    }
+}
+
+/// A column that is stored (generated ones are not listed).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) affinity: Affinity,
+    pub(super) nullable: bool,
+}
+
+/// An ordinary table, a virtual table's shadow, or one of SQLite's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Table {
+    pub(super) name: String,
+    pub(super) sql: String,
+    pub(super) columns: Vec<Column>,
+    pub(super) generated: Vec<String>,
+    /// In the declared order of the key.
+    pub(super) primary_key: Vec<String>,
+    /// The `INTEGER PRIMARY KEY` column that is the rowid.
+    pub(super) integer_key: Option<String>,
+    pub(super) without_rowid: bool,
+    /// A name by which SQL reaches the rowid; `None` if there is none, or columns bear all its names.
+    pub(super) rowid_name: Option<String>,
+}
+
+impl Table {
+    pub(super) fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Whether it is one of SQLite's own tables.
+    pub(super) fn is_internal(&self) -> bool {
+        self.name.starts_with("sqlite_")
+    }
+}
+
+/// A row of the schema that holds no records: a virtual table, an index, a view, a trigger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Object {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) table: String,
+    pub(super) sql: String,
+}
+
+/// A whole schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Schema {
+    pub(super) encoding: Encoding,
+    pub(super) page_size: i64,
+    pub(super) auto_vacuum: i64,
+    pub(super) user_version: i64,
+    pub(super) application_id: i64,
+    pub(super) wal: bool,
+    /// Ordinary tables in the order of their making, SQLite's own last.
+    pub(super) tables: Vec<Table>,
+    pub(super) objects: Vec<Object>,
+}
+
+struct Entry {
+    kind: String,
+    name: String,
+    table: String,
+    rootpage: i64,
+    sql: Option<String>,
+}
+
+impl Schema {
+    /// Reads the schema of the `main` database.
+    pub(super) fn read(connection: &Connection, object: &str) -> Result<Self, ConnectorError> {
+        let fail = |error: rusqlite::Error| reading(object, &error);
+        let number = |pragma: &str| {
+            connection.query_row(&format!("PRAGMA main.{pragma}"), [], |row| row.get::<_, i64>(0)).map_err(fail)
+        };
+        let text = |pragma: &str| {
+            connection.query_row(&format!("PRAGMA main.{pragma}"), [], |row| row.get::<_, String>(0)).map_err(fail)
+        };
+        let mut tables = Vec::new();
+        let mut objects = Vec::new();
+        for entry in entries(connection).map_err(fail)? {
+            let Some(sql) = entry.sql else { continue };
+            if entry.kind == "table" && entry.rootpage != 0 {
+                tables.push(table(connection, entry.name, sql).map_err(fail)?);
+            } else {
+                objects.push(Object { kind: entry.kind, name: entry.name, table: entry.table, sql });
+            }
+        }
+        tables.sort_by_key(Table::is_internal);
+        Ok(Self {
+            encoding: match text("encoding")?.as_str() {
+                "UTF-16le" => Encoding::Utf16le,
+                "UTF-16be" => Encoding::Utf16be,
+                _ => Encoding::Utf8,
+            },
+            page_size: number("page_size")?,
+            auto_vacuum: number("auto_vacuum")?,
+            user_version: number("user_version")?,
+            application_id: number("application_id")?,
+            wal: text("journal_mode")?.eq_ignore_ascii_case("wal"),
+            tables,
+            objects,
+        })
+    }
+
+    pub(super) fn table(&self, name: &str) -> Option<&Table> {
+        self.tables.iter().find(|table| table.name == name)
+    }
+
+    /// Whether any object of the schema is a virtual table of this name.
+    pub(super) fn is_virtual(&self, name: &str) -> bool {
+        self.objects.iter().any(|object| object.kind == "table" && object.name == name)
+    }
+}
+
+fn entries(connection: &Connection) -> rusqlite::Result<Vec<Entry>> {
+    let mut statement =
+        connection.prepare("SELECT type, name, tbl_name, rootpage, sql FROM main.sqlite_schema ORDER BY rowid")?;
+    let rows = statement.query_map([], |row| {
+        Ok(Entry {
+            kind: row.get(0)?,
+            name: row.get(1)?,
+            table: row.get(2)?,
+            rootpage: row.get::<_, Option<i64>>(3)?.unwrap_or(0),
+            sql: row.get(4)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// Reads one ordinary table.
+pub(super) fn table(connection: &Connection, name: String, sql: String) -> rusqlite::Result<Table> {
+    let (without_rowid, strict) = connection.query_row(
+        "SELECT wr, strict FROM pragma_table_list(?1) WHERE schema = 'main' AND name = ?1",
+        [&name],
+        |row| Ok((row.get::<_, bool>(0)?, row.get::<_, bool>(1)?)),
+    )?;
+    let mut columns = Vec::new();
+    let mut generated = Vec::new();
+    let mut key: Vec<(i64, String, String)> = Vec::new();
+    let mut statement = connection.prepare(&format!("PRAGMA main.table_xinfo({})", ident(&name)))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let column: String = row.get("name")?;
+        let declared: String = row.get("type")?;
+        if row.get::<_, i64>("hidden")? != 0 {
+            generated.push(column);
+            continue;
+        }
+        let place: i64 = row.get("pk")?;
+        if place > 0 {
+            key.push((place, column.clone(), declared.clone()));
+        }
+        let affinity = Affinity::of(&declared, strict);
+        columns.push(Column { name: column, affinity, nullable: !row.get::<_, bool>("notnull")? && !without_rowid });
+    }
+    key.sort();
+    let has_key_index: bool = connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM pragma_index_list(?1, 'main') WHERE origin = 'pk')",
+        [&name],
+        |row| row.get(0),
+    )?;
+    // `INTEGER PRIMARY KEY DESC` is no alias of the rowid: it gets an index of its own.
+    let integer_key = match key.as_slice() {
+        [(_, column, declared)] if declared.eq_ignore_ascii_case("INTEGER") && !without_rowid && !has_key_index => {
+            Some(column.clone())
+        }
+        _ => None,
+    };
+    let taken = |alias: &&str| !columns.iter().map(|c| &c.name).chain(&generated).any(|c| c.eq_ignore_ascii_case(alias));
+    let rowid_name = if without_rowid {
+        None
+    } else {
+        integer_key.clone().or_else(|| ["rowid", "_rowid_", "oid"].iter().find(|a| taken(a)).map(|a| (*a).to_owned()))
+    };
+    let primary_key = key.into_iter().map(|(_, column, _)| column).collect();
+    Ok(Table { name, sql, columns, generated, primary_key, integer_key, without_rowid, rowid_name })
+}

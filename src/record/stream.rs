@@ -52,4 +52,12 @@ pub trait RecordStream {
     /// # Errors
     /// What the source says. The range is then incomplete: nothing may be concluded from what did not come.
     fn next_batch(&mut self, batch: &mut RecordBatch) -> Result<bool, StreamError>;
+
+    /// A range of keys that the source could not look at (a directory that may not be listed): no row of it was
+    /// delivered, and nothing may be concluded from that, so what the parent holds there stands. Asked again and again
+    /// until it says `None`, after each [`Self::next_batch`] (the one that says `false` too) and *before* that batch's
+    /// rows are used: such a range begins after the last key of the batch before.
+    fn unread(&mut self) -> Option<KeyRange> {
+        None
+    }
 }

@@ -1,0 +1,161 @@
+//! `files:DIR` and `files:URI`: a directory tree, or any place that OpenDAL reaches, as one collection of records.
+//!
+//! A record is a file, directory, link or special file; its key is the path below the root, its cells are the
+//! attributes, and a file's content is a stream that is opened only if it has to be read. The shape of the records is
+//! specified in `format-spec/files.md`.
+
+mod cells;
+mod content;
+mod names;
+mod place;
+mod remote;
+mod select;
+mod session;
+mod shared;
+mod stdin;
+mod stream;
+mod target;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod write;
+
+pub use target::{FilesTarget, FilesTargetOptions};
+
+use super::{
+    ConnectorError, Identity, Scope, SessionOptions, Source, SourceAbilities, SourceCollection, SourceSession,
+    SourceUrl,
+};
+use crate::record::KeyCodec;
+use remote::Remote;
+use select::Selection;
+use serde_json::json;
+use session::LocalSession;
+use std::{fs, path::PathBuf};
+use stdin::StdinValue;
+
+/// The name of the one collection.
+const COLLECTION: &str = "files";
+
+/// Which files are read.
+#[derive(Debug, Clone, Default)]
+pub struct FilesOptions {
+    /// Patterns of what is left out, as `.gitignore` writes them: a leading `/` anchors at the root, a trailing `/` means
+    /// directories only, `!` takes back in, the last pattern that matches decides.
+    pub exclude: Vec<String>,
+    /// Files with such patterns, one on a line; empty lines and lines that begin with `#` are skipped.
+    pub exclude_files: Vec<PathBuf>,
+    /// Files that list what to read: one path on a line (or ended by NUL, if the file holds one), below the root.
+    pub files_from: Vec<PathBuf>,
+    /// Whether directories on other file systems stay empty.
+    pub one_file_system: bool,
+    /// Standard input is read instead, as the one file of this name.
+    pub stdin: Option<String>,
+}
+
+enum Origin {
+    Local(PathBuf),
+    Remote(Remote),
+    Stdin(StdinValue),
+}
+
+/// A tree of files to read.
+pub struct FilesSource {
+    origin: Origin,
+    options: FilesOptions,
+    scope: Scope,
+}
+
+impl std::fmt::Debug for FilesSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FilesSource").field("identity", &self.identity()).field("options", &self.options).finish()
+    }
+}
+
+impl FilesSource {
+    /// A source at `files:DIR`, `files:URI`, or standard input if the options say so (the place is not used then).
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if the place is no directory or the options cannot be read.
+    pub fn new(url: &SourceUrl, options: FilesOptions) -> Result<Self, ConnectorError> {
+        refuse_url_options(url)?;
+        let origin = if let Some(name) = &options.stdin {
+            Origin::Stdin(StdinValue::new(name, Box::new(std::io::stdin()))?)
+        } else if url.place.contains("://") {
+            Origin::Remote(Remote::open(&url.place)?)
+        } else {
+            Origin::Local(local_root(&url.place)?)
+        };
+        let selection = match &origin {
+            Origin::Local(root) => Selection::new(&options, root)?,
+            Origin::Remote(_) => Selection::new(&options, std::path::Path::new("/"))?,
+            Origin::Stdin(_) => Selection::all(),
+        };
+        let scope = Scope { canonical: selection.canonical(), note: selection.note() };
+        Ok(Self { origin, options, scope })
+    }
+}
+
+fn refuse_url_options(url: &SourceUrl) -> Result<(), ConnectorError> {
+    match url.options.first() {
+        Some((option, _)) if !url.place.contains("://") => Err(ConnectorError::Url {
+            url: format!("{}:{}", url.scheme, url.place),
+            reason: format!("files: knows no option `{option}` (a question mark in a path is written %3F)"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn local_root(place: &str) -> Result<PathBuf, ConnectorError> {
+    let root = fs::canonicalize(place).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => ConnectorError::Missing { object: format!("the directory {place}") },
+        _ => ConnectorError::Io { operation: "open", object: place.to_owned(), source },
+    })?;
+    if !root.is_dir() {
+        return Err(ConnectorError::Unreadable { object: place.to_owned(), reason: "it is no directory".to_owned() });
+    }
+    Ok(root)
+}
+
+fn one_collection() -> Vec<SourceCollection> {
+    vec![SourceCollection {
+        name: COLLECTION.to_owned(),
+        codec: KeyCodec::Path,
+        attributes: json!({}),
+        estimated_bytes: 0,
+        estimated_records: 0,
+    }]
+}
+
+impl Source for FilesSource {
+    fn identity(&self) -> Identity {
+        let (name, local) = match &self.origin {
+            Origin::Local(root) => (root.to_string_lossy().into_owned(), true),
+            Origin::Remote(remote) => (remote.location().to_owned(), false),
+            Origin::Stdin(value) => (format!("stdin:{}", value.name()), true),
+        };
+        Identity { connector: "files", name, local }
+    }
+
+    fn scope(&self) -> Scope {
+        self.scope.clone()
+    }
+
+    fn abilities(&self) -> SourceAbilities {
+        SourceAbilities { change_filter: false, exact: false }
+    }
+
+    fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
+        Ok(match &self.origin {
+            Origin::Local(root) => {
+                let selection = Selection::new(&self.options, root)?;
+                Box::new(LocalSession::begin(root.clone(), selection, options)?)
+            }
+            Origin::Remote(remote) => {
+                let selection = Selection::new(&self.options, std::path::Path::new("/"))?;
+                Box::new(remote::RemoteSession::begin(remote.clone(), selection, options))
+            }
+            Origin::Stdin(value) => Box::new(stdin::StdinSession::begin(value.clone())),
+        })
+    }
+}

@@ -1,0 +1,435 @@
+//! `files:URI`: objects at any place that OpenDAL reaches.
+
+use super::{
+    COLLECTION,
+    cells::{Attributes, FileTime, Kind, Shapes},
+    one_collection,
+    select::Selection,
+    session::{quantiles, sample},
+    target::failed,
+    walk::{Listed, ROOT, Step, Walker, below, is_valid_key},
+};
+use crate::{
+    connector::{
+        CollectionTarget, ConnectorError, Outcomes, Overwrite, SessionEnd, SessionOptions, SourceCollection,
+        SourceSession, TargetPlan, TargetSession,
+    },
+    record::{
+        Clock, KeyCodec, KeyRange, Meta, RecordBatch, RecordStream, RowHead, StreamError, StreamedValue, SystemClock,
+        Tag, Timestamp,
+    },
+};
+use opendal::{ErrorKind, Metadata, blocking::Operator};
+use serde_json::{Value as Json, json};
+use std::{
+    collections::VecDeque,
+    io::{self, Read, Write},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+/// A place that OpenDAL reaches.
+#[derive(Debug, Clone)]
+pub(super) struct Remote {
+    operator: Operator,
+    location: String,
+}
+
+/// The runtime that drives requests: one for the process, it owns nothing but two threads.
+fn runtime() -> io::Result<&'static tokio::runtime::Runtime> {
+    static RUNTIME: OnceLock<io::Result<tokio::runtime::Runtime>> = OnceLock::new();
+    let made = RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("files").enable_all().build()
+    });
+    made.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
+}
+
+impl Remote {
+    pub(super) fn open(location: &str) -> Result<Self, ConnectorError> {
+        let wrong = |reason: String| ConnectorError::Url { url: format!("files:{location}"), reason };
+        let guard = runtime().map_err(|error| wrong(error.to_string()))?.enter();
+        let operator = Operator::from_uri(location).map_err(|error| wrong(error.to_string()))?;
+        drop(guard);
+        Ok(Self { operator, location: location.to_owned() })
+    }
+
+    pub(super) fn location(&self) -> &str {
+        &self.location
+    }
+
+    pub(super) fn is_occupied(&self) -> Result<bool, ConnectorError> {
+        let listed = self.list(b"").map_err(|source| self.error("list", source))?;
+        Ok(!listed.is_empty())
+    }
+
+    fn error(&self, operation: &'static str, source: io::Error) -> ConnectorError {
+        ConnectorError::Io { operation, object: self.location.clone(), source }
+    }
+
+    /// The entries of a folder; an absent one is empty.
+    fn list(&self, dir: &[u8]) -> io::Result<Vec<Listed<()>>> {
+        let dir = std::str::from_utf8(dir).map_err(io::Error::other)?;
+        let entries = match self.operator.list(if dir.is_empty() { "/" } else { dir }) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let names = entries.iter().filter_map(|entry| {
+            let name = entry.path().strip_prefix(dir)?.as_bytes().to_vec();
+            // The folder itself may be listed.
+            (!name.is_empty() && name != b"/").then_some(Listed { name, item: () })
+        });
+        Ok(names.collect())
+    }
+}
+
+struct Run {
+    remote: Remote,
+    selection: Selection,
+    missing: Mutex<Vec<String>>,
+    notes: Mutex<Vec<String>>,
+}
+
+impl Run {
+    fn list(&self, dir: &[u8]) -> io::Result<Vec<Listed<()>>> {
+        let mut entries = self.remote.list(dir)?;
+        entries.retain(|entry| self.selection.takes(&[dir, &entry.name].concat()));
+        Ok(entries)
+    }
+
+    fn missing(&self, key: &[u8], error: &io::Error) {
+        let sentence = format!("{}: {error}", KeyCodec::Path.show(key));
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).push(sentence);
+    }
+
+    fn note(&self, key: &[u8], what: &str) {
+        let sentence = format!("{} {what}", KeyCodec::Path.show(key));
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(sentence);
+    }
+}
+
+/// A run over such a place.
+pub(super) struct RemoteSession {
+    run: Arc<Run>,
+    start: Timestamp,
+    readers: usize,
+    collections: Vec<SourceCollection>,
+}
+
+impl RemoteSession {
+    pub(super) fn begin(remote: Remote, selection: Selection, options: &SessionOptions) -> Self {
+        let run = Run { remote, selection, missing: Mutex::default(), notes: Mutex::default() };
+        let readers = options.parallel.clamp(1, 16);
+        Self { run: Arc::new(run), start: SystemClock.now(), readers, collections: one_collection() }
+    }
+}
+
+impl SourceSession for RemoteSession {
+    fn start(&self) -> Timestamp {
+        self.start
+    }
+
+    fn attributes(&self) -> Json {
+        json!({ "location": self.run.remote.location })
+    }
+
+    fn collections(&self) -> &[SourceCollection] {
+        &self.collections
+    }
+
+    fn readers(&self) -> usize {
+        self.readers
+    }
+
+    fn splits(&self, _collection: usize, parts: usize) -> Result<Vec<Vec<u8>>, ConnectorError> {
+        Ok(quantiles(sample(|dir| self.run.list(dir).map(|entries| entries.into_iter().map(|e| e.name))), parts))
+    }
+
+    fn read(&self, _collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
+        Ok(Box::new(RemoteStream::new(Arc::clone(&self.run), range)))
+    }
+
+    fn finish(&self) -> Result<SessionEnd, ConnectorError> {
+        let all = |list: &Mutex<Vec<String>>| list.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(SessionEnd { end: SystemClock.now(), missing: all(&self.run.missing), notes: all(&self.run.notes) })
+    }
+}
+
+struct RemoteStream {
+    run: Arc<Run>,
+    walker: Walker<()>,
+    shapes: Shapes,
+    unread: VecDeque<KeyRange>,
+}
+
+/// What tells one version of an object from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    bytes: u64,
+    modified: Option<FileTime>,
+    etag: Option<String>,
+    version: Option<String>,
+}
+
+impl Seen {
+    fn of(metadata: &Metadata) -> Self {
+        let modified = metadata.last_modified().map(|time| {
+            let time: std::time::SystemTime = time.into();
+            match time.duration_since(std::time::UNIX_EPOCH) {
+                Ok(since) => FileTime { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() },
+                Err(_) => FileTime { seconds: 0, nanos: 0 },
+            }
+        });
+        Self {
+            bytes: metadata.content_length(),
+            modified,
+            etag: metadata.etag().map(str::to_owned),
+            version: metadata.version().map(str::to_owned),
+        }
+    }
+
+    /// 0 where nothing but the size is known, or the time is so new that the object may change under it.
+    fn stamp(&self) -> u64 {
+        let now = SystemClock.now().as_millis() / 1000;
+        let rested = self.modified.is_some_and(|time| time.seconds + 2 < now);
+        if self.etag.is_none() && self.version.is_none() && !rested {
+            return 0;
+        }
+        let hash = blake3::hash(format!("{self:?}").as_bytes());
+        hash.as_bytes().first_chunk().map_or(1, |bytes| u64::from_le_bytes(*bytes)).max(1)
+    }
+}
+
+impl RemoteStream {
+    fn new(run: Arc<Run>, range: &KeyRange) -> Self {
+        Self { run, walker: Walker::new(range.clone()), shapes: Shapes::default(), unread: VecDeque::new() }
+    }
+
+    fn add(&mut self, batch: &mut RecordBatch, key: &[u8]) -> io::Result<()> {
+        let path = std::str::from_utf8(key).map_err(io::Error::other)?;
+        if key.ends_with(b"/") {
+            let cells = Attributes { kind: Kind::Directory, ..Attributes::default() }.cells();
+            let shape = self.shapes.of(&cells, false);
+            batch.push(RowHead { key, meta: Meta::default() }, &shape, |writer| {
+                for (_, tag, bytes) in &cells {
+                    writer.cell(*tag, bytes);
+                }
+            });
+            return Ok(());
+        }
+        let seen = Seen::of(&self.run.remote.operator.stat(path)?);
+        let attributes = Attributes { size: Some(seen.bytes), mtime: seen.modified, ..Attributes::default() };
+        let cells = attributes.cells();
+        let shape = self.shapes.of(&cells, true);
+        let head = RowHead { key, meta: Meta { stamp: seen.stamp(), ..Meta::default() } };
+        let content = RemoteContent { run: Arc::clone(&self.run), path: path.to_owned(), seen };
+        batch.push_streamed(head, &shape, Tag::BLOB, Box::new(content), |writer| {
+            for (_, tag, bytes) in &cells {
+                writer.cell(*tag, bytes);
+            }
+        });
+        Ok(())
+    }
+}
+
+impl RecordStream for RemoteStream {
+    fn next_batch(&mut self, batch: &mut RecordBatch) -> Result<bool, StreamError> {
+        batch.clear();
+        while batch.len() < 512 && batch.bytes() < 1 << 20 {
+            let run = Arc::clone(&self.run);
+            match self.walker.next(|dir| run.list(dir)) {
+                None => break,
+                Some(Step::Entry(key, ())) => match self.add(batch, &key) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        run.note(&key, "vanished before it was read")
+                    }
+                    Err(error) => {
+                        run.missing(&key, &error);
+                        self.unread.push_back(KeyRange::only(&key));
+                    }
+                },
+                Some(Step::Unlistable(dir, error)) if dir.is_empty() => {
+                    return Err(format!("list {}: {error}", run.remote.location).into());
+                }
+                Some(Step::Unlistable(dir, error)) => {
+                    run.missing(&dir, &error);
+                    self.unread.push_back(below(&dir));
+                }
+            }
+        }
+        Ok(!batch.is_empty())
+    }
+
+    fn unread(&mut self) -> Option<KeyRange> {
+        self.unread.pop_front()
+    }
+}
+
+struct RemoteContent {
+    run: Arc<Run>,
+    path: String,
+    seen: Seen,
+}
+
+impl StreamedValue for RemoteContent {
+    fn open(&mut self) -> io::Result<Box<dyn Read + Send + '_>> {
+        let opened =
+            self.run.remote.operator.reader(&self.path).and_then(|reader| reader.into_std_read(0..self.seen.bytes));
+        let reader = opened.map_err(io::Error::from).inspect_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                self.run.note(self.path.as_bytes(), "vanished before it was read");
+            } else {
+                self.run.missing(self.path.as_bytes(), error);
+            }
+        })?;
+        Ok(Box::new(Exactly { inner: reader, left: self.seen.bytes }))
+    }
+
+    fn is_untorn(&mut self) -> io::Result<bool> {
+        let untorn = Seen::of(&self.run.remote.operator.stat(&self.path)?) == self.seen;
+        if !untorn {
+            self.run.note(self.path.as_bytes(), "changed while it was read");
+        }
+        Ok(untorn)
+    }
+}
+
+/// Fails where fewer bytes come than were promised.
+struct Exactly<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)? as u64;
+        if read == 0 && !buffer.is_empty() && self.left > 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter while it was read"));
+        }
+        self.left = self.left.saturating_sub(read);
+        Ok(read as usize)
+    }
+}
+
+/// A restore to such a place.
+pub(super) struct RemoteTargetSession {
+    remote: Remote,
+    overwrite: Overwrite,
+    /// Entries whose attributes the place does not keep.
+    bare: u64,
+}
+
+impl RemoteTargetSession {
+    pub(super) const fn new(remote: Remote, plan: &TargetPlan) -> Self {
+        Self { remote, overwrite: plan.overwrite, bare: 0 }
+    }
+}
+
+impl TargetSession for RemoteTargetSession {
+    fn open(&mut self, _collection: usize) -> Result<Box<dyn CollectionTarget + '_>, ConnectorError> {
+        Ok(Box::new(RemoteWriter { session: self }))
+    }
+
+    fn finish(&mut self) -> Result<Vec<String>, ConnectorError> {
+        let note = format!("{} keeps no owners, permissions and times: {COLLECTION} lost them", self.remote.location);
+        Ok(if self.bare > 0 { vec![format!("{note} for {} entries", self.bare)] } else { Vec::new() })
+    }
+}
+
+struct RemoteWriter<'a> {
+    session: &'a mut RemoteTargetSession,
+}
+
+enum Done {
+    Inserted,
+    Replaced,
+    Existed,
+}
+
+impl RemoteWriter<'_> {
+    fn write_one(&mut self, batch: &mut RecordBatch, index: usize) -> Result<Done, String> {
+        let stream = batch.row(index).stream.map(|number| batch.take_stream(number));
+        let row = batch.row(index);
+        if !is_valid_key(row.key) {
+            return Err("the key is no path below the target".to_owned());
+        }
+        let path = std::str::from_utf8(row.key).map_err(|_| "object names must be UTF-8".to_owned())?;
+        let (attributes, content, _) = Attributes::decode(&row).map_err(|error| error.to_string())?;
+        self.session.bare += u64::from(attributes.mode.is_some() || attributes.uid.is_some());
+        if row.key == ROOT {
+            return Ok(Done::Replaced);
+        }
+        let operator = &self.session.remote.operator;
+        let before = operator.exists(path).map_err(|error| error.to_string())?;
+        if before && self.session.overwrite == Overwrite::Never {
+            return Ok(Done::Existed);
+        }
+        match attributes.kind {
+            Kind::Directory => operator.create_dir(path).map_err(|error| error.to_string())?,
+            Kind::File if attributes.hardlink.is_none() && attributes.extents.is_none() => {
+                let inline = content.unwrap_or_default();
+                match stream {
+                    None => write_object(operator, path, &mut &*inline)?,
+                    Some(None) => return Err("its content was taken already".to_owned()),
+                    Some(Some(mut stream)) => {
+                        let mut rest = stream.open().map_err(|error| error.to_string())?;
+                        write_object(operator, path, &mut inline.chain(&mut rest))?;
+                    }
+                }
+            }
+            _ => return Err("links, sparse and special files can only be written to a local directory".to_owned()),
+        }
+        Ok(if before { Done::Replaced } else { Done::Inserted })
+    }
+}
+
+fn write_object(operator: &Operator, path: &str, content: &mut dyn Read) -> Result<(), String> {
+    let mut writer = operator.writer(path).map_err(|error| error.to_string())?.into_std_write();
+    let written = io::copy(content, &mut writer).and_then(|_| writer.flush()).and_then(|()| writer.close());
+    written.map_err(|error| {
+        // Half an object under its name would look like a whole one.
+        drop(writer);
+        let _ = operator.delete(path);
+        error.to_string()
+    })
+}
+
+impl CollectionTarget for RemoteWriter<'_> {
+    fn existing(&mut self, range: &KeyRange) -> Result<Option<Box<dyn RecordStream + Send + '_>>, ConnectorError> {
+        let run = Run {
+            remote: self.session.remote.clone(),
+            selection: Selection::all(),
+            missing: Mutex::default(),
+            notes: Mutex::default(),
+        };
+        Ok(Some(Box::new(RemoteStream::new(Arc::new(run), range))))
+    }
+
+    fn write(&mut self, batch: &mut RecordBatch, outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+        for index in 0..batch.len() {
+            match self.write_one(batch, index) {
+                Ok(Done::Inserted) => outcomes.inserted += 1,
+                Ok(Done::Replaced) => outcomes.replaced += 1,
+                Ok(Done::Existed) => outcomes.existed += 1,
+                Err(reason) => failed(outcomes, batch.row(index).key, reason),
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, keys: &[Vec<u8>], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+        // Children sort after their folder, which only goes when it is empty.
+        for key in keys.iter().rev() {
+            let path = std::str::from_utf8(key).map_err(io::Error::other);
+            match path.and_then(|path| Ok(self.session.remote.operator.delete(path)?)) {
+                Ok(()) => outcomes.removed += 1,
+                Err(error) => failed(outcomes, key, error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! One run over a local directory.
+
+use super::{
+    one_collection,
+    select::Selection,
+    shared::Shared,
+    stream::{FilesStream, Links},
+};
+use crate::{
+    connector::{ConnectorError, SessionEnd, SessionOptions, SourceCollection, SourceSession},
+    record::{Clock, KeyRange, RecordStream, SystemClock, Timestamp},
+};
+use serde_json::{Value as Json, json};
+use std::{fs, path::PathBuf, sync::Arc};
+
+/// Names looked at to find splits.
+const SPLIT_SAMPLE: usize = 50_000;
+
+/// A run over a directory.
+pub(super) struct LocalSession {
+    shared: Arc<Shared>,
+    start: Timestamp,
+    readers: usize,
+    collections: Vec<SourceCollection>,
+}
+
+impl LocalSession {
+    pub(super) fn begin(root: PathBuf, selection: Selection, options: &SessionOptions) -> Result<Self, ConnectorError> {
+        let object = root.display().to_string();
+        let io = |source| ConnectorError::Io { operation: "open", object: object.clone(), source };
+        let shared = Shared::new(root, selection, options.read_limit).map_err(io)?;
+        // A root that cannot be listed would look like one from which everything was deleted.
+        fs::read_dir(shared.root()).map_err(io)?;
+        for path in shared.selection.listed() {
+            if let Err(error) = fs::symlink_metadata(shared.path(path)) {
+                shared.missing(path, &error);
+            }
+        }
+        let readers = options.parallel.clamp(1, 16);
+        Ok(Self { shared: Arc::new(shared), start: SystemClock.now(), readers, collections: one_collection() })
+    }
+}
+
+impl SourceSession for LocalSession {
+    fn start(&self) -> Timestamp {
+        self.start
+    }
+
+    fn attributes(&self) -> Json {
+        json!({ "root": self.shared.root().to_string_lossy() })
+    }
+
+    fn collections(&self) -> &[SourceCollection] {
+        &self.collections
+    }
+
+    fn readers(&self) -> usize {
+        self.readers
+    }
+
+    fn splits(&self, _collection: usize, parts: usize) -> Result<Vec<Vec<u8>>, ConnectorError> {
+        Ok(quantiles(sample(|dir| self.shared.list(dir).map(|entries| entries.into_iter().map(|e| e.name))), parts))
+    }
+
+    fn read(&self, _collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
+        Ok(Box::new(FilesStream::new(Arc::clone(&self.shared), range, Links::Refer)))
+    }
+
+    fn finish(&self) -> Result<SessionEnd, ConnectorError> {
+        self.shared.check_groups();
+        Ok(SessionEnd { end: SystemClock.now(), missing: self.shared.all_missing(), notes: self.shared.all_notes() })
+    }
+}
+
+/// Keys of the upper levels of a tree, sorted; each weighs the same.
+pub(super) fn sample<N: Iterator<Item = Vec<u8>>>(list: impl Fn(&[u8]) -> std::io::Result<N>) -> Vec<Vec<u8>> {
+    let mut level = vec![Vec::new()];
+    let mut keys: Vec<Vec<u8>> = Vec::new();
+    while !level.is_empty() && keys.len() < SPLIT_SAMPLE {
+        let mut below = Vec::new();
+        for dir in level {
+            // What cannot be listed is reported when it is read.
+            for name in list(&dir).into_iter().flatten() {
+                let key = [dir.as_slice(), &name].concat();
+                if key.ends_with(b"/") && key != super::walk::ROOT {
+                    below.push(key.clone());
+                }
+                keys.push(key);
+            }
+            if keys.len() >= SPLIT_SAMPLE {
+                break;
+            }
+        }
+        level = below;
+    }
+    keys.sort_unstable();
+    keys
+}
+
+/// Keys that cut a sorted sample into `parts` parts of the same number.
+pub(super) fn quantiles(keys: Vec<Vec<u8>>, parts: usize) -> Vec<Vec<u8>> {
+    let wanted = 1..parts.min(keys.len());
+    let mut splits: Vec<Vec<u8>> = wanted.map(|part| keys[part * keys.len() / parts].clone()).collect();
+    splits.dedup();
+    splits.retain(|split| !split.is_empty());
+    splits
+}

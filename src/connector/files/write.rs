@@ -1,0 +1,242 @@
+//! Writing one entry: under a temporary name with everything it needs, then renamed to its own.
+
+use super::{
+    cells::{Attributes, Extent, Kind},
+    names::Names,
+    place::times,
+};
+use crate::record::KeyCodec;
+use rustix::{
+    fd::{AsFd, BorrowedFd},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, XattrFlags},
+    io::Errno,
+};
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::{self, Read},
+    os::unix::{ffi::OsStrExt, fs::FileExt},
+    path::Path,
+    sync::Arc,
+};
+
+/// What could not be set though the record was written, counted.
+pub(super) struct Tally {
+    pub(super) names: Option<Arc<Names>>,
+    pub(super) owners: u64,
+    pub(super) xattrs: u64,
+    pub(super) modes: u64,
+    pub(super) times: u64,
+    first_xattr: Option<String>,
+}
+
+impl Tally {
+    /// Owners go by number, or by these names where the host has them.
+    pub(super) const fn new(names: Option<Arc<Names>>) -> Self {
+        Self { names, owners: 0, xattrs: 0, modes: 0, times: 0, first_xattr: None }
+    }
+
+    /// The counts in words.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let mut say = |count: u64, what: &str| {
+            if count > 0 {
+                notes.push(format!("{what} of {count} entries could not be set"));
+            }
+        };
+        say(self.owners, "owner or group");
+        say(self.modes, "permissions");
+        say(self.times, "times");
+        if let Some(first) = &self.first_xattr {
+            notes.push(format!("{} extended attributes could not be set; the first: {first}", self.xattrs));
+        }
+        notes
+    }
+
+    fn xattr_failed(&mut self, key: &[u8], name: &[u8], error: Errno) {
+        self.xattrs += 1;
+        self.first_xattr.get_or_insert_with(|| {
+            let name = String::from_utf8_lossy(name);
+            format!("{name} of {}: {}", KeyCodec::Path.show(key), io::Error::from(error))
+        });
+    }
+
+    fn owner(&self, attributes: &Attributes) -> (Option<Uid>, Option<Gid>) {
+        let names = self.names.as_deref();
+        let uid = attributes.user.as_ref().and_then(|user| names?.uid(user)).or(attributes.uid);
+        let gid = attributes.group.as_ref().and_then(|group| names?.gid(group)).or(attributes.gid);
+        // All ones means "leave it" to the system.
+        let known = |id: &u32| *id != u32::MAX;
+        (uid.filter(known).map(Uid::from_raw), gid.filter(known).map(Gid::from_raw))
+    }
+}
+
+/// A name that nobody else uses, for an entry while it is made.
+pub(super) fn temporary_name() -> io::Result<OsString> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(format!(".rekeep-{}", data_encoding::HEXLOWER.encode(&random)).into())
+}
+
+/// Where a file's content comes from, and the stretches it fills.
+pub(super) struct Content<'a> {
+    pub(super) bytes: &'a mut dyn Read,
+    pub(super) extents: Option<&'a [Extent]>,
+    pub(super) size: Option<u64>,
+}
+
+/// Makes a regular file under `name`, which must not exist.
+pub(super) fn make_file(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    key: &[u8],
+    attributes: &Attributes,
+    content: Content<'_>,
+    tally: &mut Tally,
+) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600))?);
+    fill(&file, content)?;
+    apply(file.as_fd(), attributes, key, tally);
+    Ok(())
+}
+
+fn fill(file: &File, content: Content<'_>) -> io::Result<()> {
+    let mut buffer = vec![0; 256 << 10];
+    let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    if let Some(extents) = content.extents {
+        for extent in extents {
+            let (mut at, end) = (extent.start, extent.start + extent.len);
+            while at < end {
+                let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+                let read = content.bytes.read(&mut buffer[..want])?;
+                if read == 0 {
+                    return Err(wrong("its content is shorter than its extents"));
+                }
+                file.write_all_at(&buffer[..read], at)?;
+                at += read as u64;
+            }
+        }
+        if content.bytes.read(&mut buffer[..1])? != 0 {
+            return Err(wrong("its content is longer than its extents"));
+        }
+        let size = content.size.ok_or_else(|| wrong("it is sparse and has no size"))?;
+        if extents.last().is_some_and(|last| last.start + last.len > size) {
+            return Err(wrong("its extents reach beyond its size"));
+        }
+        return file.set_len(size);
+    }
+    let mut at = 0;
+    loop {
+        let read = match content.bytes.read(&mut buffer) {
+            Ok(0) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        file.write_all_at(&buffer[..read], at)?;
+        at += read as u64;
+    }
+    if content.size.is_some_and(|size| size != at) {
+        return Err(wrong("its content is not as long as its size says"));
+    }
+    Ok(())
+}
+
+/// Makes a link or special file under `name`, which must not exist. `full` is its path, for extended attributes.
+pub(super) fn make_special(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    full: &Path,
+    key: &[u8],
+    attributes: &Attributes,
+    tally: &mut Tally,
+) -> io::Result<()> {
+    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    if attributes.kind == Kind::Symlink {
+        let target = attributes.target.as_deref().filter(|target| !target.is_empty() && !target.contains(&0));
+        let target = target.ok_or_else(|| invalid("it is a link that points nowhere"))?;
+        rustix::fs::symlinkat(OsStr::from_bytes(target), dir, name)?;
+    } else {
+        make_node(dir, name, attributes)?;
+    }
+    let (uid, gid) = tally.owner(attributes);
+    let owned = rustix::fs::chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    tally.owners += u64::from(!owned);
+    for (xattr, value) in &attributes.xattrs {
+        if let Err(error) = rustix::fs::lsetxattr(full, OsStr::from_bytes(xattr), value, XattrFlags::empty()) {
+            tally.xattr_failed(key, xattr, error);
+        }
+    }
+    if let (Some(mode), true) = (attributes.mode, attributes.kind != Kind::Symlink) {
+        let mode = Mode::from_raw_mode(safe_mode(mode, owned) as _);
+        tally.modes += u64::from(rustix::fs::chmodat(dir, name, mode, AtFlags::empty()).is_err());
+    }
+    if let Some(mtime) = attributes.mtime {
+        let set = rustix::fs::utimensat(dir, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW);
+        tally.times += u64::from(set.is_err());
+    }
+    Ok(())
+}
+
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+fn make_node(dir: BorrowedFd<'_>, name: &OsStr, attributes: &Attributes) -> io::Result<()> {
+    let kind = match attributes.kind {
+        Kind::Fifo => FileType::Fifo,
+        Kind::Socket => FileType::Socket,
+        Kind::CharDevice => FileType::CharacterDevice,
+        _ => FileType::BlockDevice,
+    };
+    let device = match kind {
+        FileType::CharacterDevice | FileType::BlockDevice => {
+            let numbers = attributes.device.ok_or_else(|| io::Error::other("it is a device without numbers"))?;
+            rustix::fs::makedev(numbers.0, numbers.1)
+        }
+        _ => 0,
+    };
+    Ok(rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(0o600), device)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+fn make_node(_dir: BorrowedFd<'_>, _name: &OsStr, _attributes: &Attributes) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "special files cannot be made on this system"))
+}
+
+/// Sets owner, extended attributes, permissions and time, in the order in which none undoes another.
+fn apply(fd: BorrowedFd<'_>, attributes: &Attributes, key: &[u8], tally: &mut Tally) {
+    let (uid, gid) = tally.owner(attributes);
+    let owned = rustix::fs::fchown(fd, uid, gid).is_ok();
+    tally.owners += u64::from(!owned);
+    for (name, value) in &attributes.xattrs {
+        if let Err(error) = rustix::fs::fsetxattr(fd, OsStr::from_bytes(name), value, XattrFlags::empty()) {
+            tally.xattr_failed(key, name, error);
+        }
+    }
+    if let Some(mode) = attributes.mode {
+        let mode = Mode::from_raw_mode(safe_mode(mode, owned) as _);
+        tally.modes += u64::from(rustix::fs::fchmod(fd, mode).is_err());
+    }
+    if let Some(mtime) = attributes.mtime {
+        tally.times += u64::from(rustix::fs::futimens(fd, &times(mtime)).is_err());
+    }
+}
+
+/// Without its owner a set-id bit would lend the rights of somebody else.
+const fn safe_mode(mode: u32, owned: bool) -> u32 {
+    if owned { mode & 0o7777 } else { mode & 0o1777 }
+}
+
+/// The same for a directory, which may have extended attributes from before.
+pub(super) fn apply_to_directory(fd: BorrowedFd<'_>, attributes: &Attributes, key: &[u8], tally: &mut Tally) {
+    let mut list = vec![0; 64 << 10];
+    let len = rustix::fs::flistxattr(fd, list.as_mut_slice()).unwrap_or(0);
+    for name in list[..len].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
+        let ours = name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_");
+        let kept = attributes.xattrs.iter().any(|(kept, _)| kept == name);
+        if ours && !kept {
+            if let Err(error) = rustix::fs::fremovexattr(fd, OsStr::from_bytes(name)) {
+                tally.xattr_failed(key, name, error);
+            }
+        }
+    }
+    apply(fd, attributes, key, tally);
+}

@@ -1,1 +1,258 @@
-//! To be written.
+//! Leases: a running writer's or reader's announcement, its heartbeats, its end; and the marks that it looks at.
+//! The rules are in `format-spec/protocol.md`.
+
+use super::{
+    ObjectName, RepoError, SnapshotId, entropy,
+    object::{self, ObjectKind},
+    repository::{Inner, lock, standing::json},
+};
+use crate::record::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+/// How often a lease shows that it lives.
+pub const HEARTBEAT: Duration = Duration::from_secs(5 * 60);
+
+/// How often a random name that is taken is drawn again. Twice never happens, but for a broken generator.
+const MAX_DRAWS: usize = 3;
+
+/// What a lease object says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseBody {
+    /// The lease.
+    pub lease: SnapshotId,
+    /// Which heartbeat this is; 0 begins it.
+    pub number: u64,
+    /// `backup`, `squash`, `prune`, `read` …
+    pub purpose: String,
+    /// Whose.
+    pub host: String,
+    /// When it began, by its own clock: for people.
+    pub started: Timestamp,
+    /// The marks that it has honoured so far.
+    #[serde(default)]
+    pub honours: Vec<String>,
+}
+
+/// What the last object of a lease says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseEndBody {
+    /// The lease.
+    pub lease: SnapshotId,
+    /// `committed`, `abandoned` or `done`.
+    pub outcome: String,
+}
+
+/// What a mark says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkBody {
+    /// The packs that are to be deleted.
+    pub packs: Vec<ObjectName>,
+}
+
+/// One listed mark.
+#[derive(Debug, Clone)]
+pub(super) struct Mark {
+    pub id: String,
+    pub packs: Vec<ObjectName>,
+}
+
+/// `leases/<S>/<n>`.
+#[must_use]
+pub fn lease_path(lease: &SnapshotId, number: u64) -> String {
+    format!("leases/{lease}/{number}")
+}
+
+/// `leases/<S>/end`.
+#[must_use]
+pub fn end_path(lease: &SnapshotId) -> String {
+    format!("leases/{lease}/end")
+}
+
+/// A lease of our own.
+pub(super) struct Lease {
+    inner: Arc<Inner>,
+    id: SnapshotId,
+    purpose: String,
+    started: Timestamp,
+    /// The next number to be sent; locked while one is being sent, so that numbers rise with time.
+    next: Mutex<u64>,
+}
+
+impl Lease {
+    /// Draws a name and creates object 0.
+    pub fn begin(inner: &Arc<Inner>, purpose: &str) -> Result<Self, RepoError> {
+        for _ in 0..MAX_DRAWS {
+            let lease = Self {
+                inner: Arc::clone(inner),
+                id: entropy::snapshot_id()?,
+                purpose: purpose.to_owned(),
+                started: inner.clock.now(),
+                next: Mutex::new(0),
+            };
+            if lease.beat(&mut Vec::new)? {
+                return Ok(lease);
+            }
+        }
+        Err(RepoError::Invalid("every name drawn for a lease is taken: the system's random numbers repeat".to_owned()))
+    }
+
+    pub fn id(&self) -> SnapshotId {
+        self.id
+    }
+
+    /// Creates the next object. `honours` is asked for under the lock and gives all marks honoured so far. Gives `false`
+    /// if the name is taken by other bytes; the next beat takes the next number in any case.
+    pub fn beat(&self, honours: &mut dyn FnMut() -> Vec<String>) -> Result<bool, RepoError> {
+        let mut next = lock(&self.next);
+        let number = *next;
+        let body = LeaseBody {
+            lease: self.id,
+            number,
+            purpose: self.purpose.clone(),
+            host: self.inner.host.clone(),
+            started: self.started,
+            honours: honours(),
+        };
+        // If the answer is lost the number may be taken: a gap is no harm, a second body under one name would be.
+        *next += 1;
+        let path = lease_path(&self.id, number);
+        self.inner.create_or_same(&path, &object::wrap(ObjectKind::Lease, &path, &json(&body)?))
+    }
+
+    /// Creates the end.
+    pub fn end(&self, outcome: &str) -> Result<(), RepoError> {
+        let path = end_path(&self.id);
+        let body = LeaseEndBody { lease: self.id, outcome: outcome.to_owned() };
+        self.inner.storage.create(&path, &object::wrap(ObjectKind::LeaseEnd, &path, &json(&body)?))?;
+        Ok(())
+    }
+}
+
+/// Whether marks that cannot be read stop the caller or are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    Fails,
+    IsSkipped,
+}
+
+impl Inner {
+    /// Lists `trash/` and reads the marks not in `known`, by name. One that is gone when it is read is left out: what it
+    /// named is gone too.
+    pub(super) fn marks(&self, known: &HashSet<String>, unreadable: Unreadable) -> Result<Vec<Mark>, RepoError> {
+        let mut paths: Vec<String> = self.storage.list("trash/")?.into_iter().map(|object| object.name).collect();
+        paths.sort_unstable();
+        let mut marks = Vec::new();
+        for path in paths {
+            let id = path.strip_prefix("trash/").unwrap_or(&path).to_owned();
+            if known.contains(&id) {
+                continue;
+            }
+            match self.read_mark(&path) {
+                Ok(packs) => marks.push(Mark { id, packs }),
+                Err(RepoError::Missing { .. }) => {}
+                Err(_) if unreadable == Unreadable::IsSkipped => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(marks)
+    }
+
+    fn read_mark(&self, path: &str) -> Result<Vec<ObjectName>, RepoError> {
+        let bytes = self.storage.read(path)?;
+        let body = object::unwrap(ObjectKind::Mark, path, &bytes)?;
+        let body: MarkBody = serde_json::from_slice(&body).map_err(|error| RepoError::damaged(path, error))?;
+        Ok(body.packs)
+    }
+}
+
+/// Calls something at an interval of the monotonic clock, on a thread of its own, until it is dropped.
+pub(super) struct Ticker {
+    stop: Arc<(Mutex<bool>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    pub fn start(interval: Duration, mut work: impl FnMut() + Send + 'static) -> Result<Self, RepoError> {
+        let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let shared = Arc::clone(&stop);
+        let run = move || {
+            loop {
+                let (flag, bell) = &*shared;
+                let waited = bell.wait_timeout_while(lock(flag), interval, |stopped| !*stopped);
+                let (stopped, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                if *stopped {
+                    return;
+                }
+                drop(stopped);
+                if timeout.timed_out() {
+                    work();
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("heartbeat".to_owned()).spawn(run);
+        let thread = thread.map_err(|error| RepoError::Invalid(format!("no thread for the heartbeat: {error}")))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        *lock(&self.stop.0) = true;
+        self.stop.1.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // A heartbeat that panicked has nothing left to stop.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A reader's lease; ends when dropped. Without the right to write it is empty and the reader works without.
+pub struct ReadLease {
+    lease: Option<Arc<Lease>>,
+    ticker: Option<Ticker>,
+}
+
+impl ReadLease {
+    /// Takes the lease, then lists index and snapshots, so that what is read was unmarked when it began or is held.
+    pub(super) fn begin(inner: &Arc<Inner>, purpose: &str, interval: Duration) -> Result<Self, RepoError> {
+        let purpose = if purpose.is_empty() { "read".to_owned() } else { format!("read: {purpose}") };
+        let lease = match Lease::begin(inner, &purpose) {
+            Ok(lease) => Some(Arc::new(lease)),
+            Err(RepoError::Storage { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let ticker = match &lease {
+            None => None,
+            Some(lease) => {
+                let beating = Arc::clone(lease);
+                // A reader that cannot beat may be fenced; it then finds out by what it misses.
+                Some(Ticker::start(interval, move || drop(beating.beat(&mut Vec::new)))?)
+            }
+        };
+        let lease = Self { lease, ticker };
+        inner.refresh()?;
+        Ok(lease)
+    }
+
+    /// The lease's name; `None` if the storage cannot be written.
+    #[must_use]
+    pub fn id(&self) -> Option<SnapshotId> {
+        self.lease.as_ref().map(|lease| lease.id())
+    }
+}
+
+impl Drop for ReadLease {
+    fn drop(&mut self) {
+        self.ticker = None;
+        if let Some(lease) = self.lease.take() {
+            // Without an end the lease is fenced in time: nothing is lost but that time.
+            let _ = lease.end("done");
+        }
+    }
+}

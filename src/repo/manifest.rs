@@ -1,7 +1,7 @@
 //! Manifests: what a snapshot is. A snapshot's *content* is the same in all its revisions; tags, holds and the stacks
 //! of layers may change from one to the next.
 
-use super::{ChunkId, SnapshotId};
+use super::{ChunkId, RepoError, SnapshotId};
 use crate::record::{KeyCodec, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -179,3 +179,110 @@ pub struct Manifest {
 
 /// The newest revision of a snapshot that counts.
 pub type Snapshot = Manifest;
+
+/// Features of manifests that this program can read: none beyond the format's first version yet.
+const KNOWN_FEATURES: [&str; 0] = [];
+
+/// JSON longer than this moves from the manifest to Table chunks.
+const MAX_INLINE_BYTES: usize = 64 * 1024;
+
+/// The longest piece of a table.
+const TABLE_PIECE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The most pieces a table may have.
+const MAX_TABLE_PIECES: usize = 64;
+
+const COLLECTIONS_TABLE: &str = "collections_table";
+const ATTRIBUTES_TABLE: &str = "attributes_table";
+
+impl Manifest {
+    /// The JSON to be sealed. What is too large for it goes through `put_table`, one Table chunk a call.
+    pub(super) fn to_json(
+        &self,
+        put_table: &mut dyn FnMut(Vec<u8>) -> Result<ChunkId, RepoError>,
+    ) -> Result<Vec<u8>, RepoError> {
+        let mut json = serde_json::to_value(self).map_err(|error| self.unwritable(error))?;
+        let collections = serde_json::to_vec(&self.collections).map_err(|error| self.unwritable(error))?;
+        let attributes = serde_json::to_vec(&self.content.attributes).map_err(|error| self.unwritable(error))?;
+        let object = json.as_object_mut().ok_or_else(|| self.unwritable("it is no JSON object"))?;
+        if collections.len() > MAX_INLINE_BYTES {
+            object.remove("collections");
+            object.insert(COLLECTIONS_TABLE.to_owned(), self.put_pieces(&collections, put_table)?);
+        }
+        if attributes.len() > MAX_INLINE_BYTES {
+            if let Some(content) = object.get_mut("content").and_then(Json::as_object_mut) {
+                content.remove("attributes");
+            }
+            object.insert(ATTRIBUTES_TABLE.to_owned(), self.put_pieces(&attributes, put_table)?);
+        }
+        serde_json::to_vec(&json).map_err(|error| self.unwritable(error))
+    }
+
+    fn put_pieces(
+        &self,
+        bytes: &[u8],
+        put_table: &mut dyn FnMut(Vec<u8>) -> Result<ChunkId, RepoError>,
+    ) -> Result<Json, RepoError> {
+        if bytes.len() > MAX_TABLE_PIECES * TABLE_PIECE_BYTES {
+            return Err(self.unwritable("its table of collections or its attributes are too large"));
+        }
+        let pieces =
+            bytes.chunks(TABLE_PIECE_BYTES).map(|piece| Ok(Json::from(put_table(piece.to_vec())?.to_string())));
+        Ok(Json::Array(pieces.collect::<Result<_, RepoError>>()?))
+    }
+
+    /// Reads what [`Self::to_json`] wrote; `read_table` gives the plaintext of a Table chunk. `object` names it in errors.
+    pub(super) fn from_json(
+        object: &str,
+        bytes: &[u8],
+        read_table: &mut dyn FnMut(&ChunkId) -> Result<Vec<u8>, RepoError>,
+    ) -> Result<Self, RepoError> {
+        let damaged = |reason: String| RepoError::damaged(object, reason);
+        let mut json: Json = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
+        let map = json.as_object_mut().ok_or_else(|| damaged("its body is no JSON object".to_owned()))?;
+        if let Some(features) = map.get("features").and_then(Json::as_array) {
+            for feature in features.iter().filter_map(Json::as_str) {
+                if !KNOWN_FEATURES.contains(&feature) {
+                    return Err(RepoError::UnknownFeature { object: object.to_owned(), feature: feature.to_owned() });
+                }
+            }
+        }
+        if let Some(table) = map.remove(COLLECTIONS_TABLE) {
+            let collections = read_pieces(object, &table, read_table)?;
+            map.insert("collections".to_owned(), collections);
+        }
+        if let Some(table) = map.remove(ATTRIBUTES_TABLE) {
+            let attributes = read_pieces(object, &table, read_table)?;
+            let content = map.get_mut("content").and_then(Json::as_object_mut);
+            content.ok_or_else(|| damaged("it has no content".to_owned()))?.insert("attributes".to_owned(), attributes);
+        }
+        serde_json::from_value(json).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// Whether this is the commit of a squash: it makes the squash's revisions count and is no snapshot itself.
+    #[must_use]
+    pub fn is_squash_commit(&self) -> bool {
+        self.revision == 0 && self.squash == Some(self.id)
+    }
+
+    fn unwritable(&self, reason: impl std::fmt::Display) -> RepoError {
+        RepoError::Invalid(format!("the manifest of snapshot {} cannot be written: {reason}", self.id))
+    }
+}
+
+fn read_pieces(
+    object: &str,
+    table: &Json,
+    read_table: &mut dyn FnMut(&ChunkId) -> Result<Vec<u8>, RepoError>,
+) -> Result<Json, RepoError> {
+    let ids = table.as_array().filter(|ids| ids.len() <= MAX_TABLE_PIECES);
+    let ids = ids.ok_or_else(|| RepoError::damaged(object, "a table is no list, or has too many pieces"))?;
+    let mut bytes = Vec::new();
+    for id in ids {
+        let id = id.as_str().ok_or_else(|| RepoError::damaged(object, "a table names no chunk"))?;
+        let id =
+            id.parse().map_err(|reason| RepoError::damaged(object, format!("a table names no chunk: {reason}")))?;
+        bytes.extend_from_slice(&read_table(&id)?);
+    }
+    serde_json::from_slice(&bytes).map_err(|error| RepoError::damaged(object, format!("its table: {error}")))
+}

@@ -5,6 +5,7 @@
 
 pub mod catalog;
 pub mod chunk;
+pub mod entropy;
 pub mod error;
 pub mod ids;
 pub mod index;

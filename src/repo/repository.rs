@@ -1,12 +1,26 @@
 //! An opened repository: snapshots, chunks, and the way to begin writing.
 
+mod chunks;
+pub(super) mod names;
+mod packs;
+mod refresh;
+pub(super) mod standing;
+
+pub use packs::{FolderStats, PackCheck};
+
 use super::{
-    ChunkReader, Manifest, ReadLease, RecoveryKey, RepoError, RepoId, Secrets, Snapshot, SnapshotId, Storage, Unlock,
-    WriteOptions, WriteSession,
-    keys::{KdfParams, SlotInfo},
+    ChunkId, ChunkReader, Manifest, ReadLease, RecoveryKey, RepoError, RepoId, Secrets, Snapshot, SnapshotId, Storage,
+    Unlock, WriteOptions, WriteSession,
+    catalog::{Catalog, Revision, RevisionKind},
+    keys::{self, KdfParams, Keyring, SlotInfo},
+    session::SessionTiming,
 };
-use crate::record::Clock;
-use std::{path::PathBuf, sync::Arc};
+use crate::record::{Clock, Timestamp};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// How a repository is made.
 #[derive(Debug, Clone)]
@@ -31,7 +45,39 @@ pub struct OpenOptions {
 /// An opened repository. Cheap to clone; may be shared by threads.
 #[derive(Clone)]
 pub struct Repository {
-    _inner: Arc<()>,
+    pub(super) inner: Arc<Inner>,
+}
+
+/// What all clones of a repository, its readers and its sessions share.
+pub(super) struct Inner {
+    pub(super) storage: Storage,
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) catalog: Catalog,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) host: String,
+    pack_keys: chunks::PackKeys,
+    warnings: Mutex<Vec<String>>,
+    refreshing: Mutex<()>,
+}
+
+/// Locks; a thread that panicked under one of our locks left nothing half done in it.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Inner {
+    pub(super) fn set_warnings(&self, warnings: &[String]) {
+        *lock(&self.warnings) = warnings.to_vec();
+    }
+
+    fn add_warnings(&self, warnings: Vec<String>) {
+        let mut all = lock(&self.warnings);
+        for warning in warnings {
+            if !all.contains(&warning) {
+                all.push(warning);
+            }
+        }
+    }
 }
 
 impl Repository {
@@ -44,117 +90,180 @@ impl Repository {
         init: &InitOptions,
         open: &OpenOptions,
     ) -> Result<(Self, RecoveryKey), RepoError> {
-        let _ = (storage, password, like, init, open);
-        todo!()
+        let like = like.map(Repository::secrets);
+        let (keyring, recovery) = keys::create(storage, password, like, init.kdf, &init.label, open.clock.now())?;
+        Ok((Self::with_keys(storage, keyring, open)?, recovery))
     }
 
     /// Opens a repository and makes its catalog equal to what is listed.
     pub fn open(storage: &Storage, unlock: &Unlock, open: &OpenOptions) -> Result<Self, RepoError> {
-        let _ = (storage, unlock, open);
-        todo!()
+        Self::with_keys(storage, keys::open(storage, unlock)?, open)
+    }
+
+    fn with_keys(storage: &Storage, keyring: Keyring, open: &OpenOptions) -> Result<Self, RepoError> {
+        let catalog = Catalog::open(&open.cache_dir, &keyring.repo_id, storage.location())?;
+        let inner = Inner {
+            storage: storage.clone(),
+            keyring: Arc::new(keyring),
+            catalog,
+            clock: Arc::clone(&open.clock),
+            host: open.host.clone(),
+            pack_keys: chunks::PackKeys::default(),
+            warnings: Mutex::default(),
+            refreshing: Mutex::default(),
+        };
+        inner.refresh()?;
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The repository's name.
     #[must_use]
     pub fn id(&self) -> RepoId {
-        todo!()
+        self.inner.keyring.repo_id
     }
 
     /// Where it is.
     #[must_use]
     pub fn storage(&self) -> &Storage {
-        todo!()
+        &self.inner.storage
     }
 
     /// The lasting secrets.
     #[must_use]
     pub fn secrets(&self) -> &Secrets {
-        todo!()
+        &self.inner.keyring.secrets
     }
 
     /// The wall clock it was opened with.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
-        todo!()
+        &self.inner.clock
     }
 
     /// This host's name.
     #[must_use]
     pub fn host(&self) -> &str {
-        todo!()
+        &self.inner.host
     }
 
     /// Lists storage again and makes the catalog equal to it. Gives what a person should hear: objects that could not
     /// be read or opened, snapshots that vanished without having been forgotten.
     pub fn refresh(&self) -> Result<Vec<String>, RepoError> {
-        todo!()
+        self.inner.refresh()
     }
 
-    /// The warnings of the last refresh (and of opening).
+    /// The warnings of the last refresh (and of opening), and of the snapshots looked at since.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        todo!()
+        lock(&self.inner.warnings).clone()
     }
 
     /// Every snapshot's newest revision that counts, ordered by (end, id). Tombstones and voids are left out; one that
     /// cannot be opened is a warning.
     pub fn snapshots(&self) -> Result<Vec<Snapshot>, RepoError> {
-        todo!()
+        let revisions = self.inner.catalog.revisions()?;
+        let commits: HashMap<SnapshotId, &Revision> = revisions
+            .iter()
+            .filter(|it| it.revision == 0 && it.kind == RevisionKind::Manifest)
+            .map(|it| (it.snapshot, it))
+            .collect();
+        let squashed = |lease: &SnapshotId| match commits.get(lease) {
+            Some(commit) => Ok(self.inner.open_revision(commit)?.is_squash_commit()),
+            None => Ok(false),
+        };
+        let mut snapshots = Vec::new();
+        let mut problems = Vec::new();
+        for group in revisions.chunk_by(|a, b| a.snapshot == b.snapshot) {
+            let group: Vec<&Revision> = group.iter().collect();
+            let standing = self.inner.standing(&group, &squashed)?;
+            snapshots.extend(standing.manifest);
+            problems.extend(standing.problems);
+        }
+        self.inner.add_warnings(problems);
+        snapshots.sort_by_key(|snapshot| (snapshot.content.end, snapshot.id));
+        Ok(snapshots)
     }
 
     /// Reads chunks.
     #[must_use]
     pub fn chunks(&self) -> Arc<dyn ChunkReader> {
-        todo!()
+        Arc::clone(&self.inner) as Arc<dyn ChunkReader>
     }
 
     /// Begins to write: draws the snapshot's name, takes its lease, honours what is marked.
     pub fn begin_write(&self, options: &WriteOptions) -> Result<WriteSession, RepoError> {
-        let _ = options;
-        todo!()
+        self.begin_write_timed(options, &SessionTiming::default())
+    }
+
+    /// [`Self::begin_write`] with other intervals and sizes than the protocol's.
+    pub fn begin_write_timed(&self, options: &WriteOptions, timing: &SessionTiming) -> Result<WriteSession, RepoError> {
+        WriteSession::begin(&self.inner, options, timing)
     }
 
     /// Takes a reader's lease where the storage can be written; otherwise works without.
     pub fn begin_read(&self, purpose: &str) -> Result<ReadLease, RepoError> {
-        let _ = purpose;
-        todo!()
+        ReadLease::begin(&self.inner, purpose, SessionTiming::default().heartbeat)
     }
 
     /// Writes the next revision of a snapshot by conditional create; a lost race is retried on the new one.
     ///
     /// # Errors
-    /// [`RepoError::Invalid`] if `change` alters the content.
+    /// [`RepoError::Invalid`] if `change` alters the content; [`RepoError::NoSnapshot`] if it was forgotten.
     pub fn revise(&self, id: &SnapshotId, change: &dyn Fn(&mut Manifest)) -> Result<Snapshot, RepoError> {
-        let _ = (id, change);
-        todo!()
+        self.inner.revise(id, change)
+    }
+
+    /// Forgets a snapshot: writes the tombstone that hides it for ever. Its data stays until a prune.
+    ///
+    /// # Errors
+    /// [`RepoError::Invalid`] if it is on hold or locked; [`RepoError::NoSnapshot`] if there never was one.
+    pub fn forget(&self, id: &SnapshotId) -> Result<(), RepoError> {
+        self.inner.forget(id)
+    }
+
+    /// Shuts out a lease by taking the name of its commit. Gives `true` if it can never commit, `false` if it has.
+    pub fn fence(&self, lease: &SnapshotId) -> Result<bool, RepoError> {
+        self.inner.fence(lease)
+    }
+
+    /// When this catalog first saw a lease's newest object; remembers now if that is news.
+    pub fn lease_first_seen(&self, lease: &SnapshotId, newest: u64) -> Result<Timestamp, RepoError> {
+        self.inner.catalog.lease_first_seen(lease, newest, self.inner.clock.now())
+    }
+
+    /// The catalog's numbers of a layer's chunks, ascending, if they were kept.
+    pub fn layer_chunks(&self, layer: &ChunkId) -> Result<Option<Vec<u64>>, RepoError> {
+        self.inner.catalog.layer_chunks(layer)
+    }
+
+    /// Keeps the numbers of a layer's chunks; `false` if one of them is in no index object.
+    pub fn set_layer_chunks(&self, layer: &ChunkId, chunks: &[ChunkId]) -> Result<bool, RepoError> {
+        self.inner.catalog.set_layer_chunks(layer, chunks)
     }
 
     /// The key slots.
     pub fn key_slots(&self) -> Result<Vec<SlotInfo>, RepoError> {
-        todo!()
+        keys::slots(&self.inner.storage, &self.inner.keyring)
     }
 
     /// Adds a slot for another password; gives its name.
     pub fn key_add(&self, password: &Unlock, label: &str) -> Result<String, RepoError> {
-        let _ = (password, label);
-        todo!()
+        let (storage, keyring) = (&self.inner.storage, &self.inner.keyring);
+        keys::add_slot(storage, keyring, password, KdfParams::STANDARD, label, self.inner.clock.now())
     }
 
     /// Removes a slot by a prefix of its name; refuses the last one.
     pub fn key_remove(&self, name: &str) -> Result<(), RepoError> {
-        let _ = name;
-        todo!()
+        keys::remove_slot(&self.inner.storage, &self.inner.keyring, name)
     }
 
     /// A small value kept in the catalog, such as verify's cursor. Lost with the catalog.
     pub fn note(&self, name: &str) -> Result<Option<String>, RepoError> {
-        let _ = name;
-        todo!()
+        self.inner.catalog.note(name)
     }
 
     /// Keeps a small value in the catalog.
     pub fn set_note(&self, name: &str, value: &str) -> Result<(), RepoError> {
-        let _ = (name, value);
-        todo!()
+        self.inner.catalog.set_note(name, value)
     }
 }

@@ -1,7 +1,34 @@
-//! Writing and reading under a lease: sessions, their chunk writers, and the commit.
+//! Writing under a lease: sessions, their chunk writers, and the commit. The rules are in `format-spec/protocol.md`.
 
-use super::{ChunkId, ChunkWriter, Manifest, RepoError, SnapshotId};
-use std::sync::Arc;
+mod presence;
+mod upload;
+mod writer;
+
+pub use super::lease::ReadLease;
+pub use writer::SessionWriter;
+
+use super::{
+    ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Manifest, ObjectName, RepoError, SnapshotId,
+    catalog::{Revision, RevisionKind},
+    lease::{HEARTBEAT, Lease, Ticker, Unreadable},
+    object::{self, ObjectKind},
+    pack::TARGET_PACK_BYTES,
+    repository::{Inner, lock, names},
+};
+use presence::Presence;
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use upload::Uploader;
+use writer::Pending;
+
+/// How many chunks of a parent's stack are looked up in one go.
+const RELY_BATCH: usize = 512;
 
 /// How a writer works.
 #[derive(Debug, Clone)]
@@ -16,6 +43,25 @@ pub struct WriteOptions {
     pub write_limit: Option<u64>,
 }
 
+/// The protocol's intervals and sizes; only tests have reason to change them.
+#[derive(Debug, Clone)]
+pub struct SessionTiming {
+    /// Between heartbeats.
+    pub heartbeat: Duration,
+    /// How long a stored pack may wait for its index object.
+    pub index_after: Duration,
+    /// How many may.
+    pub index_packs: usize,
+    /// The length at which a pack is finished.
+    pub pack_bytes: usize,
+}
+
+impl Default for SessionTiming {
+    fn default() -> Self {
+        Self { heartbeat: HEARTBEAT, index_after: HEARTBEAT, index_packs: 64, pack_bytes: TARGET_PACK_BYTES }
+    }
+}
+
 /// What a session wrote so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WriteStats {
@@ -27,36 +73,189 @@ pub struct WriteStats {
     pub bytes_added: u64,
 }
 
+/// What a session, its writers, its uploader and its heartbeat share.
+struct Shared {
+    inner: Arc<Inner>,
+    lease: Lease,
+    options: WriteOptions,
+    timing: SessionTiming,
+    presence: Mutex<Presence>,
+    pending: Pending,
+    failure: Mutex<Failure>,
+    failed: AtomicBool,
+    closed: AtomicBool,
+    /// A create without an answer: the lease must not end.
+    unsettled: AtomicBool,
+    writers: AtomicUsize,
+    chunks_new: AtomicU64,
+    chunks_reused: AtomicU64,
+    bytes_added: AtomicU64,
+}
+
+#[derive(Default)]
+struct Failure {
+    /// The first error, until someone takes it.
+    first: Option<RepoError>,
+    text: String,
+}
+
+impl Shared {
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    fn note_failure(&self, outcome: Result<(), RepoError>) {
+        if let Err(error) = outcome {
+            let mut failure = lock(&self.failure);
+            if !self.failed.swap(true, Ordering::SeqCst) {
+                failure.text = error.to_string();
+                failure.first = Some(error);
+            }
+        }
+    }
+
+    /// Notes a failure whose error goes to the caller by another way.
+    fn poison(&self, reason: &dyn std::fmt::Display) {
+        let mut failure = lock(&self.failure);
+        if !self.failed.swap(true, Ordering::SeqCst) {
+            failure.text = reason.to_string();
+        }
+    }
+
+    /// The error that made this session fail: itself the first time, its words later.
+    fn check(&self) -> Result<(), RepoError> {
+        if !self.has_failed() {
+            return Ok(());
+        }
+        let mut failure = lock(&self.failure);
+        Err(match failure.first.take() {
+            Some(error) => error,
+            None if failure.text.is_empty() => RepoError::Interrupted,
+            None => RepoError::Invalid(format!("this run failed before: {}", failure.text)),
+        })
+    }
+
+    /// Whether the repository holds the chunk in a present pack, which the session then relies on.
+    fn is_present(&self, id: &ChunkId) -> Result<bool, RepoError> {
+        let mut present = false;
+        self.inner.catalog.find_packs(std::slice::from_ref(id), &mut |_, packs| {
+            present = !packs.is_empty() && lock(&self.presence).rely(packs);
+        })?;
+        Ok(present)
+    }
+
+    /// One heartbeat: new marks are judged, and the packs of those honoured are absent before the object is sent.
+    fn beat(&self) -> Result<(), RepoError> {
+        let judged = lock(&self.presence).judged();
+        let marks = self.inner.marks(&judged, Unreadable::IsSkipped);
+        if let Ok(marks) = marks {
+            lock(&self.presence).judge(marks);
+        }
+        self.lease.beat(&mut || lock(&self.presence).honoured())?;
+        let id = self.lease.id();
+        if self.inner.storage.len(&names::revision_path(&id, 0))?.is_some() && !self.is_closed() {
+            self.note_failure(Err(RepoError::Fenced { id }));
+        }
+        Ok(())
+    }
+}
+
 /// A running writer: a lease with its heartbeats, and the chunks it relies on. Dropping it without a commit abandons
 /// it: full packs stay, with their index, so that the next run finds them.
 pub struct WriteSession {
-    _inner: Arc<()>,
+    shared: Arc<Shared>,
+    uploader: Uploader,
+    ticker: Option<Ticker>,
+    ended: bool,
 }
 
 impl WriteSession {
+    /// Takes the lease, lists `trash/`, *then* index, `packs/`, snapshots, and names the marks it honours at once.
+    pub(super) fn begin(inner: &Arc<Inner>, options: &WriteOptions, timing: &SessionTiming) -> Result<Self, RepoError> {
+        let lease = Lease::begin(inner, &options.purpose)?;
+        let presence = match first_listings(inner) {
+            Ok(presence) => presence,
+            Err(error) => {
+                // Nothing was put but the lease itself.
+                let _ = lease.end("abandoned");
+                return Err(error);
+            }
+        };
+        let shared = Arc::new(Shared {
+            inner: Arc::clone(inner),
+            lease,
+            options: options.clone(),
+            timing: timing.clone(),
+            presence: Mutex::new(presence),
+            pending: Pending::default(),
+            failure: Mutex::default(),
+            failed: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            unsettled: AtomicBool::new(false),
+            writers: AtomicUsize::new(0),
+            chunks_new: AtomicU64::new(0),
+            chunks_reused: AtomicU64::new(0),
+            bytes_added: AtomicU64::new(0),
+        });
+        let uploader = Uploader::start(&shared)?;
+        let mut session = Self { shared, uploader, ticker: None, ended: false };
+        let honoured = lock(&session.shared.presence).honoured();
+        if !honoured.is_empty() && !session.shared.lease.beat(&mut || honoured.clone())? {
+            return Err(RepoError::Invalid(format!("the lease {} is written by someone else", session.id())));
+        }
+        let beating = Arc::clone(&session.shared);
+        // A lease whose heartbeats fail may be fenced; the commit then fails whole and says so.
+        session.ticker = Some(Ticker::start(timing.heartbeat, move || drop(beating.beat()))?);
+        Ok(session)
+    }
+
     /// The name of the snapshot that this session may commit.
     #[must_use]
     pub fn id(&self) -> SnapshotId {
-        todo!()
+        self.shared.lease.id()
     }
 
     /// A chunk writer for one thread. Its open packs are finished by `finish`.
     #[must_use]
     pub fn writer(&self) -> SessionWriter {
-        todo!()
+        SessionWriter::new(&self.shared, self.uploader.jobs.clone())
+    }
+
+    /// Sends a heartbeat now: what the session does by itself at every interval.
+    pub fn beat_now(&self) -> Result<(), RepoError> {
+        self.shared.beat()
     }
 
     /// Declares that the snapshot will reference these chunks (the parent's stack). Gives those that are absent: a parent
     /// with an absent chunk is no parent.
     pub fn rely_on(&self, chunks: &mut dyn Iterator<Item = ChunkId>) -> Result<Vec<ChunkId>, RepoError> {
-        let _ = chunks;
-        todo!()
+        let mut absent = Vec::new();
+        loop {
+            let batch: Vec<ChunkId> = chunks.take(RELY_BATCH).collect();
+            if batch.is_empty() {
+                return Ok(absent);
+            }
+            self.shared.inner.catalog.find_packs(&batch, &mut |id, packs| {
+                let relied = lock(&self.shared.presence).rely(packs);
+                if !relied && !self.shared.pending.has(id) {
+                    absent.push(*id);
+                }
+            })?;
+        }
     }
 
     /// What was written so far, by all writers of this session.
     #[must_use]
     pub fn stats(&self) -> WriteStats {
-        todo!()
+        WriteStats {
+            chunks_new: self.shared.chunks_new.load(Ordering::Relaxed),
+            chunks_reused: self.shared.chunks_reused.load(Ordering::Relaxed),
+            bytes_added: self.shared.bytes_added.load(Ordering::Relaxed),
+        }
     }
 
     /// Commits: all packs must be finished. Writes the index, then creates the snapshot's revision 0 conditionally, then
@@ -64,37 +263,119 @@ impl WriteSession {
     ///
     /// # Errors
     /// [`RepoError::Fenced`] if the name is taken; nothing is committed then.
-    pub fn commit(self, manifest: &Manifest) -> Result<(), RepoError> {
-        let _ = manifest;
-        todo!()
+    pub fn commit(mut self, manifest: &Manifest) -> Result<(), RepoError> {
+        let id = self.id();
+        if manifest.id != id || manifest.revision != 0 {
+            return Err(RepoError::Invalid(format!(
+                "only revision 0 of snapshot {id} can be committed by its session"
+            )));
+        }
+        if self.shared.writers.load(Ordering::SeqCst) != 0 {
+            return Err(RepoError::Invalid(format!("snapshot {id} has chunk writers that are not finished")));
+        }
+        self.shared.check()?;
+        let mut tables = self.writer();
+        let body = manifest.to_json(&mut |piece| Ok(tables.put(ChunkKind::Table, &ChunkPlain::single(piece))?.id))?;
+        tables.finish()?;
+        self.uploader.drain();
+        self.shared.check()?;
+        self.check_relied()?;
+        let path = names::revision_path(&id, 0);
+        let sealed = object::seal(&self.shared.inner.keyring, ObjectKind::Snapshot, &path, &body);
+        self.create_commit(&path, &sealed)?;
+        self.end("committed");
+        let revision = Revision { snapshot: id, revision: 0, kind: RevisionKind::Manifest, sealed };
+        // The snapshot stands; a catalog that cannot say so learns it at the next refresh.
+        let _ = self.shared.inner.catalog.apply_revisions(&[revision], &[], &[]);
+        Ok(())
+    }
+
+    /// The conditional create, and what its lost answer means.
+    fn create_commit(&self, path: &str, sealed: &[u8]) -> Result<(), RepoError> {
+        let (inner, id) = (&self.shared.inner, self.id());
+        match inner.create_or_same(path, sealed) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(RepoError::Fenced { id }),
+            Err(error) => {
+                // The put may yet arrive: only the void in its place makes sure that it cannot.
+                self.shared.unsettled.store(true, Ordering::SeqCst);
+                let fenced = inner.fence(&id);
+                match fenced {
+                    Ok(true) => self.shared.unsettled.store(false, Ordering::SeqCst),
+                    Ok(false) if inner.storage.read(path).is_ok_and(|there| there == sealed) => {
+                        self.shared.unsettled.store(false, Ordering::SeqCst);
+                        return Ok(());
+                    }
+                    _ => {}
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Every pack of others that this session relies on must still be there. The rules see to that; this finds a store
+    /// that lost one, or a prune that broke them, before a snapshot with a hole is made.
+    fn check_relied(&self) -> Result<(), RepoError> {
+        let relied = lock(&self.shared.presence).relied_on_others();
+        if relied.is_empty() {
+            return Ok(());
+        }
+        let storage = &self.shared.inner.storage;
+        let listed = listed_packs(&self.shared.inner)?;
+        for name in relied.iter().filter(|name| !listed.contains(*name)) {
+            let path = super::pack::path(name);
+            if storage.len(&path)?.is_none() {
+                return Err(RepoError::Missing { object: path });
+            }
+        }
+        Ok(())
     }
 
     /// Ends without a commit: finished packs get their index, the lease ends.
-    pub fn abandon(self) -> Result<(), RepoError> {
-        todo!()
+    pub fn abandon(mut self) -> Result<(), RepoError> {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        self.uploader.drain();
+        let failed = lock(&self.shared.failure).first.take();
+        self.end("abandoned");
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Stops the threads and, unless a put is still without an answer, ends the lease.
+    fn end(&mut self, outcome: &str) {
+        self.ended = true;
+        self.shared.closed.store(true, Ordering::SeqCst);
+        self.ticker = None;
+        self.uploader.stop();
+        if !self.shared.unsettled.load(Ordering::SeqCst) {
+            // Without an end the lease is fenced in time: nothing is lost but that time.
+            let _ = self.shared.lease.end(outcome);
+        }
     }
 }
 
-/// One thread's chunk writer: an open metadata pack and an open data pack.
-pub struct SessionWriter {
-    _inner: (),
-}
-
-impl SessionWriter {
-    /// Stores the open packs. Must be called before the session commits.
-    pub fn finish(self) -> Result<(), RepoError> {
-        todo!()
+impl Drop for WriteSession {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.shared.closed.store(true, Ordering::SeqCst);
+            self.uploader.drain();
+            self.end("abandoned");
+        }
     }
 }
 
-impl ChunkWriter for SessionWriter {
-    fn put(&mut self, kind: super::ChunkKind, plain: &super::ChunkPlain) -> Result<super::Put, RepoError> {
-        let _ = (kind, plain);
-        todo!()
-    }
+fn first_listings(inner: &Inner) -> Result<Presence, RepoError> {
+    let marks = inner.marks(&HashSet::new(), Unreadable::Fails)?;
+    let mut warnings = Vec::new();
+    inner.refresh_index(&mut warnings)?;
+    let listed = listed_packs(inner)?;
+    inner.refresh_snapshots(&mut warnings)?;
+    inner.set_warnings(&warnings);
+    Ok(Presence::new(marks, inner.catalog.pack_numbers()?, &listed))
 }
 
-/// A reader's lease; ends when dropped.
-pub struct ReadLease {
-    _inner: (),
+fn listed_packs(inner: &Inner) -> Result<HashSet<ObjectName>, RepoError> {
+    Ok(inner.storage.list("packs/")?.iter().filter_map(|object| names::parse_pack(&object.name)).collect())
 }
+
+#[cfg(test)]
+mod tests;

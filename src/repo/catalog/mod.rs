@@ -1,0 +1,198 @@
+//! The catalog: a local SQLite database that says which packs hold a chunk and keeps the sealed manifests, so that
+//! opening a repository reads only what is new. It is a cache of what index objects and snapshots say: a file that is
+//! damaged, or of another schema, is thrown away and filled again. Several processes may use one file at once.
+//!
+//! Two connections: one that writes (imports, notes) and one that only looks up, so that a long import does not stop
+//! those who look for chunks.
+
+mod import;
+mod lookup;
+mod revisions;
+mod small;
+
+pub use import::IndexImport;
+pub use lookup::{IndexedPackInfo, PackNumber, Place};
+pub use revisions::{Revision, RevisionKind};
+
+use super::{RepoError, RepoId};
+use rusqlite::{Connection, OpenFlags};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+
+/// The schema's number; a file with any other is rebuilt.
+const SCHEMA_VERSION: i64 = 1;
+
+/// How long to wait for another process's import.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(120);
+
+const SCHEMA: &str = "
+CREATE TABLE index_objects (num INTEGER PRIMARY KEY AUTOINCREMENT, name BLOB NOT NULL UNIQUE);
+CREATE TABLE packs (
+    num INTEGER PRIMARY KEY AUTOINCREMENT, name BLOB NOT NULL UNIQUE, bytes INTEGER NOT NULL, kind INTEGER NOT NULL,
+    lease BLOB NOT NULL, header BLOB NOT NULL);
+CREATE TABLE pack_homes (
+    index_num INTEGER NOT NULL, pack INTEGER NOT NULL, PRIMARY KEY (index_num, pack)) WITHOUT ROWID;
+CREATE INDEX pack_homes_by_pack ON pack_homes (pack);
+CREATE TABLE chunks (num INTEGER PRIMARY KEY, id BLOB NOT NULL);
+CREATE TABLE chunk_prefixes (prefix INTEGER NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (prefix, chunk)) WITHOUT ROWID;
+CREATE TABLE places (
+    pack INTEGER NOT NULL, ordinal INTEGER NOT NULL, chunk INTEGER NOT NULL, kind INTEGER NOT NULL,
+    start INTEGER NOT NULL, stored_len INTEGER NOT NULL, plain_len INTEGER NOT NULL,
+    PRIMARY KEY (pack, ordinal)) WITHOUT ROWID;
+CREATE INDEX places_by_chunk ON places (chunk);
+CREATE TABLE revisions (
+    snapshot BLOB NOT NULL, revision INTEGER NOT NULL, kind INTEGER NOT NULL, sealed BLOB NOT NULL,
+    gone INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (snapshot, revision)) WITHOUT ROWID;
+CREATE TABLE layers (id BLOB PRIMARY KEY, chunks BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE leases (id BLOB PRIMARY KEY, newest INTEGER NOT NULL, first_seen INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+";
+
+/// An open catalog.
+pub struct Catalog {
+    path: PathBuf,
+    writer: Mutex<Connection>,
+    reader: Mutex<Connection>,
+}
+
+impl Catalog {
+    /// Opens the catalog of the repository `id` at `location` under `cache_dir`, making or rebuilding it if need be.
+    pub fn open(cache_dir: &Path, id: &RepoId, location: &str) -> Result<Self, RepoError> {
+        let place = blake3::hash(location.as_bytes()).to_hex();
+        Self::open_file(&cache_dir.join(format!("{id}-{}.db", &place[..16])))
+    }
+
+    /// Opens the catalog in one file.
+    pub fn open_file(path: &Path) -> Result<Self, RepoError> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|error| failed(path, error))?;
+        }
+        match Self::try_open(path) {
+            Ok(catalog) => Ok(catalog),
+            Err(error) if is_spoilt(&error) => {
+                throw_away(path).map_err(|error| failed(path, error))?;
+                Self::try_open(path).map_err(|error| failed(path, error))
+            }
+            Err(error) => Err(failed(path, error)),
+        }
+    }
+
+    fn try_open(path: &Path) -> rusqlite::Result<Self> {
+        let mut writer = connect(path)?;
+        let made = ensure_schema(&mut writer)?;
+        if !made {
+            check(&writer)?;
+        }
+        let reader = connect(path)?;
+        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), reader: Mutex::new(reader) })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Connection> {
+        self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Connection> {
+        self.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn failed(&self, error: impl std::fmt::Display) -> RepoError {
+        failed(&self.path, error)
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, RepoError> {
+        work(&self.reader()).map_err(|error| self.failed(error))
+    }
+
+    /// Runs `work` in one transaction that holds the write lock from its start.
+    fn write<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, RepoError> {
+        let mut connection = self.writer();
+        write_in(&mut connection, work).map_err(|error| self.failed(error))
+    }
+}
+
+fn write_in<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let done = work(&transaction)?;
+    transaction.commit()?;
+    Ok(done)
+}
+
+fn failed(path: &Path, error: impl std::fmt::Display) -> RepoError {
+    RepoError::Catalog { path: path.display().to_string(), reason: error.to_string() }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // A lost catalog is rebuilt, so losing the last transaction with the power is no harm.
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384; PRAGMA temp_store = FILE;",
+    )?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// Makes the schema in an empty file; gives whether it did. Another schema is an error that makes the caller rebuild.
+fn ensure_schema(connection: &mut Connection) -> rusqlite::Result<bool> {
+    write_in(connection, |connection| {
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if version == SCHEMA_VERSION {
+            return Ok(false);
+        }
+        if version != 0 || tables != 0 {
+            return Err(spoilt("it has another schema"));
+        }
+        connection.execute_batch(SCHEMA)?;
+        connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        Ok(true)
+    })
+}
+
+/// A cheap look at every table: finds a file that is no database, or lacks one.
+fn check(connection: &Connection) -> rusqlite::Result<()> {
+    for table in ["index_objects", "packs", "chunks", "places", "revisions", "layers", "leases", "notes"] {
+        connection
+            .query_row(&format!("SELECT EXISTS (SELECT 1 FROM {table})"), [], |row| row.get::<_, i64>(0))
+            .map_err(|error| if is_spoilt(&error) { error } else { spoilt(&format!("{table}: {error}")) })?;
+    }
+    Ok(())
+}
+
+fn spoilt(reason: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(reason.to_owned()))
+}
+
+fn is_spoilt(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+}
+
+fn throw_away(path: &Path) -> std::io::Result<()> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match fs::remove_file(&name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

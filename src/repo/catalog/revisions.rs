@@ -1,0 +1,104 @@
+//! The stored bytes of snapshot revisions, tombstones and voids, so that a listing of 1 000 known snapshots reads none.
+
+use super::Catalog;
+use crate::repo::{RepoError, SnapshotId};
+use rusqlite::params;
+
+/// What lies under a revision's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RevisionKind {
+    /// A sealed manifest.
+    Manifest = 1,
+    /// A void: the lease was fenced.
+    Void = 6,
+    /// The snapshot was forgotten.
+    Tombstone = 7,
+}
+
+/// One stored revision.
+#[derive(Debug, Clone)]
+pub struct Revision {
+    /// Whose.
+    pub snapshot: SnapshotId,
+    /// Its number.
+    pub revision: u64,
+    /// What it is.
+    pub kind: RevisionKind,
+    /// The object's bytes as stored.
+    pub sealed: Vec<u8>,
+}
+
+impl Catalog {
+    /// Names of all revisions that the catalog holds, and whether each was found gone.
+    pub fn revision_names(&self) -> Result<Vec<(SnapshotId, u64, bool)>, RepoError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT snapshot, revision, gone FROM revisions")?;
+            let names = statement.query_map([], |row| {
+                Ok((SnapshotId(row.get(0)?), row.get::<_, i64>(1)?.cast_unsigned(), row.get(2)?))
+            })?;
+            names.collect()
+        })
+    }
+
+    /// All revisions that are not gone, by snapshot, highest first.
+    pub fn revisions(&self) -> Result<Vec<Revision>, RepoError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT snapshot, revision, kind, sealed FROM revisions WHERE gone = 0 ORDER BY snapshot, revision DESC",
+            )?;
+            let revisions = statement.query_map([], |row| {
+                let kind = match row.get(2)? {
+                    1 => RevisionKind::Manifest,
+                    6 => RevisionKind::Void,
+                    7 => RevisionKind::Tombstone,
+                    other => return Err(super::spoilt(&format!("revision kind {other}"))),
+                };
+                Ok(Revision {
+                    snapshot: SnapshotId(row.get(0)?),
+                    revision: row.get::<_, i64>(1)?.cast_unsigned(),
+                    kind,
+                    sealed: row.get(3)?,
+                })
+            })?;
+            revisions.collect()
+        })
+    }
+
+    /// Adds revisions, forgets others, and marks some as gone (`true`) or there again (`false`).
+    pub fn apply_revisions(
+        &self,
+        new: &[Revision],
+        dropped: &[(SnapshotId, u64)],
+        gone: &[(SnapshotId, u64, bool)],
+    ) -> Result<(), RepoError> {
+        if new.is_empty() && dropped.is_empty() && gone.is_empty() {
+            return Ok(());
+        }
+        self.write(|connection| {
+            for revision in new {
+                connection
+                    .prepare_cached(
+                        "INSERT OR REPLACE INTO revisions (snapshot, revision, kind, sealed) VALUES (?1, ?2, ?3, ?4)",
+                    )?
+                    .execute(params![
+                        revision.snapshot.0,
+                        revision.revision.cast_signed(),
+                        revision.kind as u8,
+                        revision.sealed
+                    ])?;
+            }
+            for (snapshot, revision) in dropped {
+                connection
+                    .prepare_cached("DELETE FROM revisions WHERE snapshot = ?1 AND revision = ?2")?
+                    .execute(params![snapshot.0, revision.cast_signed()])?;
+            }
+            for (snapshot, revision, is_gone) in gone {
+                connection
+                    .prepare_cached("UPDATE revisions SET gone = ?3 WHERE snapshot = ?1 AND revision = ?2")?
+                    .execute(params![snapshot.0, revision.cast_signed(), is_gone])?;
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,107 @@
+//! The small tables: notes, chunk numbers of layers, and when a lease's newest heartbeat was first seen.
+
+use super::{Catalog, lookup::chunk_number};
+use crate::{
+    record::{
+        Timestamp,
+        bytes::{Reader, put_u64},
+    },
+    repo::{ChunkId, RepoError, SnapshotId},
+};
+use rusqlite::{OptionalExtension, params};
+
+impl Catalog {
+    /// A note.
+    pub fn note(&self, name: &str) -> Result<Option<String>, RepoError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT value FROM notes WHERE name = ?1")?;
+            statement.query_row(params![name], |row| row.get(0)).optional()
+        })
+    }
+
+    /// Keeps a note.
+    pub fn set_note(&self, name: &str, value: &str) -> Result<(), RepoError> {
+        self.write(|connection| {
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO notes (name, value) VALUES (?1, ?2)")?
+                .execute(params![name, value])?;
+            Ok(())
+        })
+    }
+
+    /// The numbers of a layer's chunks, ascending, if they were kept.
+    pub fn layer_chunks(&self, layer: &ChunkId) -> Result<Option<Vec<u64>>, RepoError> {
+        let blob: Option<Vec<u8>> = self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT chunks FROM layers WHERE id = ?1")?;
+            statement.query_row(params![layer.0], |row| row.get(0)).optional()
+        })?;
+        let Some(blob) = blob else { return Ok(None) };
+        Ok(Some(decode_numbers(&blob).map_err(|reason| self.failed(reason))?))
+    }
+
+    /// Keeps the numbers of a layer's chunks, the layer's lists included. Gives `false`, and keeps nothing, if one of
+    /// them has no number because no index object ever named it.
+    pub fn set_layer_chunks(&self, layer: &ChunkId, chunks: &[ChunkId]) -> Result<bool, RepoError> {
+        self.write(|connection| {
+            let mut numbers = Vec::with_capacity(chunks.len());
+            for id in chunks {
+                match chunk_number(connection, id)? {
+                    Some(number) => numbers.push(number),
+                    None => return Ok(false),
+                }
+            }
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO layers (id, chunks) VALUES (?1, ?2)")?
+                .execute(params![layer.0, encode_numbers(&mut numbers)])?;
+            Ok(true)
+        })
+    }
+
+    /// When this catalog first saw a lease's newest object; remembers `now` if that is news.
+    pub fn lease_first_seen(&self, lease: &SnapshotId, newest: u64, now: Timestamp) -> Result<Timestamp, RepoError> {
+        self.write(|connection| {
+            connection
+                .prepare_cached(
+                    "INSERT INTO leases (id, newest, first_seen) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE
+                     SET newest = excluded.newest, first_seen = excluded.first_seen WHERE excluded.newest > newest",
+                )?
+                .execute(params![lease.0, newest.cast_signed(), now.as_millis()])?;
+            connection
+                .prepare_cached("SELECT first_seen FROM leases WHERE id = ?1")?
+                .query_row(params![lease.0], |row| row.get(0).map(Timestamp::from_millis))
+        })
+    }
+
+    /// Forgets a lease that has ended.
+    pub fn forget_lease(&self, lease: &SnapshotId) -> Result<(), RepoError> {
+        self.write(|connection| {
+            connection.prepare_cached("DELETE FROM leases WHERE id = ?1")?.execute(params![lease.0])?;
+            Ok(())
+        })
+    }
+}
+
+/// Sorted, each number as its distance from the one before.
+fn encode_numbers(numbers: &mut Vec<u64>) -> Vec<u8> {
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut blob = Vec::with_capacity(numbers.len() * 2);
+    let mut last = 0;
+    for &number in numbers.iter() {
+        put_u64(&mut blob, number - last);
+        last = number;
+    }
+    blob
+}
+
+fn decode_numbers(blob: &[u8]) -> Result<Vec<u64>, String> {
+    let mut reader = Reader::new(blob);
+    let mut numbers = Vec::new();
+    let mut last = 0_u64;
+    while !reader.is_empty() {
+        let step = reader.u64("a chunk number").map_err(|error| error.to_string())?;
+        last = last.checked_add(step).ok_or("a chunk number is out of range")?;
+        numbers.push(last);
+    }
+    Ok(numbers)
+}

@@ -1,0 +1,153 @@
+//! Reading chunks: catalog, then the frame's bytes alone, then the next pack that holds the chunk if one fails.
+
+use super::{Inner, lock};
+use crate::repo::{
+    ChunkData, ChunkId, ChunkKind, ChunkPlain, ChunkReader, RepoError,
+    catalog::{PackNumber, Place},
+    chunk::{MAX_CHUNK_BYTES, MAX_RUNS},
+    pack::{self, PackKey},
+};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex},
+};
+
+/// Unwrapped pack keys kept at most: half of them recent, half older.
+const MAX_PACK_KEYS: usize = 1024;
+
+/// How often the index may change under a reader before it gives up.
+const MAX_RELOADS: usize = 100;
+
+/// Recently used pack keys. When the young half is full it becomes the old half and the old half is dropped.
+#[derive(Default)]
+pub(super) struct PackKeys {
+    halves: Mutex<[HashMap<PackNumber, Arc<PackKey>>; 2]>,
+}
+
+impl PackKeys {
+    fn get(&self, pack: PackNumber) -> Option<Arc<PackKey>> {
+        let mut halves = lock(&self.halves);
+        if let Some(key) = halves[0].get(&pack) {
+            return Some(Arc::clone(key));
+        }
+        let key = halves[1].remove(&pack)?;
+        Self::put(&mut halves, pack, &key);
+        Some(key)
+    }
+
+    fn insert(&self, pack: PackNumber, key: &Arc<PackKey>) {
+        Self::put(&mut lock(&self.halves), pack, key);
+    }
+
+    fn put(halves: &mut [HashMap<PackNumber, Arc<PackKey>>; 2], pack: PackNumber, key: &Arc<PackKey>) {
+        if halves[0].len() >= MAX_PACK_KEYS / 2 {
+            halves[1] = std::mem::take(&mut halves[0]);
+        }
+        halves[0].insert(pack, Arc::clone(key));
+    }
+}
+
+impl ChunkReader for Inner {
+    fn read(&self, kind: ChunkKind, id: &ChunkId) -> Result<ChunkData, RepoError> {
+        let mut tried = HashSet::new();
+        let mut failures = Vec::new();
+        for _ in 0..MAX_RELOADS {
+            for place in self.catalog.find(id)? {
+                if !tried.insert((place.pack, place.ordinal)) {
+                    continue;
+                }
+                match self.read_place(kind, &place) {
+                    Ok(data) => return Ok(data),
+                    Err(error) => failures.push((place.name, error)),
+                }
+            }
+            // A prune beside us may have moved the chunk; whether it did shows in the index.
+            if !self.refresh_index(&mut Vec::new())? {
+                break;
+            }
+        }
+        Err(unreadable(id, failures))
+    }
+
+    fn stored_len(&self, id: &ChunkId) -> Result<Option<u64>, RepoError> {
+        Ok(self.catalog.find(id)?.first().map(|place| u64::from(place.entry.stored_len)))
+    }
+}
+
+impl Inner {
+    fn read_place(&self, kind: ChunkKind, place: &Place) -> Result<ChunkData, RepoError> {
+        let path = pack::path(&place.name);
+        if place.entry.kind != kind {
+            let reason = format!("chunk {} in it is a {:?}, not a {kind:?}", place.entry.id, place.entry.kind);
+            return Err(RepoError::damaged(path, reason));
+        }
+        if place.entry.stored_len as usize > MAX_FRAME_BYTES {
+            return Err(RepoError::damaged(path, "the index names a frame longer than any can be"));
+        }
+        let end = place.entry.offset.checked_add(u64::from(place.entry.stored_len));
+        let end = end.ok_or_else(|| RepoError::damaged(&*path, "the index names a frame outside of it"))?;
+        let key = match self.pack_keys.get(place.pack) {
+            Some(key) => key,
+            None => {
+                let key = Arc::new(PackKey::unwrap(&self.keyring, &place.name, &place.header)?);
+                self.pack_keys.insert(place.pack, &key);
+                key
+            }
+        };
+        let frame = self.storage.read_range(&path, place.entry.offset..end)?;
+        key.open_frame(place.ordinal, &place.entry, &frame)
+    }
+
+    /// The plaintext of a Table chunk.
+    pub(in crate::repo) fn read_table(&self, id: &ChunkId) -> Result<Vec<u8>, RepoError> {
+        let data = self.read(ChunkKind::Table, id)?;
+        let plain = plain(&data).map_err(|reason| RepoError::damaged(format!("chunk {id}"), reason))?;
+        Ok(plain.bytes)
+    }
+}
+
+/// A chunk's plaintext, the directory of its runs, tags and what compression may add.
+const MAX_FRAME_BYTES: usize = MAX_CHUNK_BYTES + MAX_RUNS * 32 + 64 * 1024;
+
+/// All runs of a chunk, decompressed.
+pub(super) fn plain(data: &ChunkData) -> Result<ChunkPlain, String> {
+    let total: usize =
+        data.runs.iter().try_fold(0_usize, |sum, run| sum.checked_add(run.plain_len)).unwrap_or(usize::MAX);
+    if total > MAX_CHUNK_BYTES {
+        return Err(format!("its runs are said to hold {total} bytes"));
+    }
+    let mut plain = ChunkPlain { bytes: Vec::with_capacity(total), ends: Vec::with_capacity(data.runs.len()) };
+    for run in &data.runs {
+        let stored = data.body.get(run.stored.clone()).ok_or("a run lies outside of it")?;
+        if run.compressed {
+            let bytes = zstd::bulk::decompress(stored, run.plain_len).map_err(|error| error.to_string())?;
+            plain.bytes.extend_from_slice(&bytes);
+            if bytes.len() != run.plain_len {
+                return Err("a run is shorter than said".to_owned());
+            }
+        } else {
+            plain.bytes.extend_from_slice(stored);
+        }
+        plain.end_run();
+    }
+    Ok(plain)
+}
+
+/// One error for all packs that were tried: storage trouble is told as such, since it may pass.
+fn unreadable(id: &ChunkId, mut failures: Vec<(crate::repo::ObjectName, RepoError)>) -> RepoError {
+    if failures.is_empty() {
+        return RepoError::ChunkMissing { id: *id };
+    }
+    let all_missing = failures.iter().all(|(_, error)| matches!(error, RepoError::Missing { .. }));
+    let packs: Vec<_> = failures.iter().map(|(pack, _)| format!("packs/{}/{pack}", &pack.to_string()[..2])).collect();
+    if all_missing {
+        return RepoError::Missing { object: format!("chunk {id}: {}", packs.join(" and ")) };
+    }
+    let reasons: Vec<_> = failures.iter().map(|(pack, error)| format!("in pack {pack}: {error}")).collect();
+    let passing = failures.iter().position(|(_, error)| matches!(error, RepoError::Storage { .. }));
+    if let Some(RepoError::Storage { operation, source, .. }) = passing.map(|at| failures.swap_remove(at).1) {
+        let source = std::io::Error::new(source.kind(), reasons.join("; "));
+        return RepoError::Storage { operation, object: format!("chunk {id}"), source };
+    }
+    RepoError::damaged(format!("chunk {id}"), reasons.join("; "))
+}

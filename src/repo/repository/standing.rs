@@ -1,0 +1,217 @@
+//! Which revision of a snapshot counts (`format-spec/protocol.md` §3), and writing the next one.
+
+use super::{
+    Inner, names,
+    names::{TombstoneBody, VoidBody},
+};
+use crate::repo::{
+    ChunkKind, ChunkPlain, Manifest, RepoError, SnapshotId,
+    catalog::{Revision, RevisionKind},
+    object::{self, ObjectKind},
+    storage::Created,
+};
+
+/// How often a lost race for the next revision is run again.
+const MAX_RACES: usize = 1000;
+
+/// What stands under a snapshot's name.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// The newest revision that counts.
+    pub manifest: Option<Manifest>,
+    /// The squash whose revision lies above it and has not committed.
+    pub pending: Option<SnapshotId>,
+    /// The highest revision there is.
+    pub highest: Option<u64>,
+    /// Whether a tombstone lies there.
+    pub forgotten: bool,
+    /// What could not be opened.
+    pub problems: Vec<String>,
+}
+
+impl Inner {
+    /// Judges all revisions of one snapshot, highest first. `squashed` tells whether a lease committed a squash.
+    pub(super) fn standing(
+        &self,
+        revisions: &[&Revision],
+        squashed: &dyn Fn(&SnapshotId) -> Result<bool, RepoError>,
+    ) -> Result<Standing, RepoError> {
+        let mut standing = Standing { highest: revisions.first().map(|it| it.revision), ..Standing::default() };
+        standing.forgotten = revisions.iter().any(|it| it.kind == RevisionKind::Tombstone);
+        if standing.forgotten || revisions.iter().any(|it| it.kind == RevisionKind::Void) {
+            return Ok(standing);
+        }
+        for revision in revisions {
+            let manifest = match self.open_revision(revision) {
+                Ok(manifest) => manifest,
+                Err(error @ (RepoError::Catalog { .. } | RepoError::Interrupted)) => return Err(error),
+                Err(error @ RepoError::UnknownFeature { .. }) => {
+                    standing.problems.push(error.to_string());
+                    return Ok(standing);
+                }
+                Err(error) => {
+                    standing.problems.push(format!("a snapshot's revision cannot be opened: {error}"));
+                    continue;
+                }
+            };
+            match manifest.squash {
+                _ if manifest.is_squash_commit() => {}
+                Some(lease) if !squashed(&lease)? => standing.pending = standing.pending.or(Some(lease)),
+                _ => {
+                    standing.manifest = Some(manifest);
+                    break;
+                }
+            }
+        }
+        Ok(standing)
+    }
+
+    /// Opens a sealed manifest and checks that it is what its name says.
+    pub(super) fn open_revision(&self, revision: &Revision) -> Result<Manifest, RepoError> {
+        let path = names::revision_path(&revision.snapshot, revision.revision);
+        let body = object::open(&self.keyring, ObjectKind::Snapshot, &path, &revision.sealed)?;
+        let manifest = Manifest::from_json(&path, &body, &mut |id| self.read_table(id))?;
+        if manifest.id != revision.snapshot || manifest.revision != revision.revision {
+            let reason = format!("it says it is revision {} of {}", manifest.revision, manifest.id);
+            return Err(RepoError::damaged(path, reason));
+        }
+        Ok(manifest)
+    }
+
+    /// Whether this lease's commit is a squash.
+    pub(super) fn squash_committed(&self, lease: &SnapshotId) -> Result<bool, RepoError> {
+        match self.fetch_revision(lease, 0) {
+            Ok(revision) if revision.kind == RevisionKind::Manifest => {
+                Ok(self.open_revision(&revision)?.is_squash_commit())
+            }
+            Ok(_) | Err(RepoError::Missing { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What stands under one name, read from storage.
+    fn standing_now(&self, id: &SnapshotId) -> Result<Standing, RepoError> {
+        let folder = format!("snapshots/{id}/");
+        let listed = self.storage.list(&folder)?;
+        let mut numbers: Vec<u64> =
+            listed.iter().filter_map(|it| names::parse_revision(&it.name)).map(|(_, number)| number).collect();
+        numbers.sort_unstable();
+        // A listing may be late: ask for the next name itself.
+        let mut next = numbers.last().map_or(0, |last| last + 1);
+        while self.storage.len(&names::revision_path(id, next))?.is_some() {
+            numbers.push(next);
+            next += 1;
+        }
+        let mut revisions = Vec::new();
+        for number in numbers.iter().rev() {
+            match self.fetch_revision(id, *number) {
+                Ok(revision) => revisions.push(revision),
+                Err(RepoError::Missing { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let revisions: Vec<&Revision> = revisions.iter().collect();
+        let mut standing = self.standing(&revisions, &|lease| self.squash_committed(lease))?;
+        standing.highest = numbers.last().copied();
+        Ok(standing)
+    }
+
+    /// The revision that a change starts from.
+    fn writable(&self, id: &SnapshotId) -> Result<(Manifest, u64), RepoError> {
+        let standing = self.standing_now(id)?;
+        if let Some(lease) = standing.pending {
+            return Err(RepoError::Invalid(format!(
+                "snapshot {id} is being squashed by the run {lease}, which has not finished: try again later"
+            )));
+        }
+        match (standing.manifest, standing.highest) {
+            (Some(manifest), Some(highest)) if standing.problems.is_empty() => Ok((manifest, highest)),
+            (None, _) if standing.problems.is_empty() => Err(RepoError::NoSnapshot { name: id.to_string() }),
+            _ => Err(RepoError::damaged(format!("snapshots/{id}"), standing.problems.join("; "))),
+        }
+    }
+
+    pub(super) fn revise(&self, id: &SnapshotId, change: &dyn Fn(&mut Manifest)) -> Result<Manifest, RepoError> {
+        for _ in 0..MAX_RACES {
+            let (old, highest) = self.writable(id)?;
+            let mut new = old.clone();
+            change(&mut new);
+            if new.id != old.id || new.content != old.content {
+                return Err(RepoError::Invalid(format!("a revision of snapshot {id} may not change its content")));
+            }
+            new.revision = highest + 1;
+            let body = new.to_json(&mut |piece| self.known_table(piece))?;
+            let path = names::revision_path(id, new.revision);
+            let sealed = object::seal(&self.keyring, ObjectKind::Snapshot, &path, &body);
+            if self.create_or_same(&path, &sealed)? {
+                let revision = Revision { snapshot: *id, revision: new.revision, kind: RevisionKind::Manifest, sealed };
+                self.catalog.apply_revisions(&[revision], &[], &[])?;
+                return Ok(new);
+            }
+        }
+        Err(RepoError::Invalid(format!("snapshot {id} is revised by others all the time: try again later")))
+    }
+
+    pub(super) fn forget(&self, id: &SnapshotId) -> Result<(), RepoError> {
+        for _ in 0..MAX_RACES {
+            let (old, highest) = match self.writable(id) {
+                Err(RepoError::NoSnapshot { .. }) if self.standing_now(id)?.forgotten => return Ok(()),
+                other => other?,
+            };
+            let now = self.clock.now();
+            if old.hold {
+                return Err(RepoError::Invalid(format!("snapshot {id} is on hold: release it first")));
+            }
+            if let Some(until) = old.lock_until.filter(|until| *until > now) {
+                return Err(RepoError::Invalid(format!("snapshot {id} is locked until {until}")));
+            }
+            let revision = highest + 1;
+            let body = TombstoneBody { forgotten: *id, revision, host: self.host.clone(), time: now };
+            let path = names::revision_path(id, revision);
+            let sealed = object::wrap(ObjectKind::Tombstone, &path, &json(&body)?);
+            if self.create_or_same(&path, &sealed)? {
+                let stone = Revision { snapshot: *id, revision, kind: RevisionKind::Tombstone, sealed };
+                return self.catalog.apply_revisions(&[stone], &[], &[]);
+            }
+        }
+        Err(RepoError::Invalid(format!("snapshot {id} is revised by others all the time: try again later")))
+    }
+
+    /// Creates the void. Gives whether the lease can never commit.
+    pub(in crate::repo) fn fence(&self, lease: &SnapshotId) -> Result<bool, RepoError> {
+        let path = names::revision_path(lease, 0);
+        let body = VoidBody { void: *lease, host: self.host.clone(), time: self.clock.now() };
+        let bytes = object::wrap(ObjectKind::Void, &path, &json(&body)?);
+        if self.storage.create(&path, &bytes)? == Created::New {
+            return Ok(true);
+        }
+        Ok(self.fetch_revision(lease, 0)?.kind == RevisionKind::Void)
+    }
+
+    /// Creates an object; `false` if the name is taken by other bytes. Our own bytes there mean that an answer was lost.
+    pub(in crate::repo) fn create_or_same(&self, path: &str, bytes: &[u8]) -> Result<bool, RepoError> {
+        match self.storage.create(path, bytes)? {
+            Created::New => Ok(true),
+            Created::Exists => match self.storage.read(path) {
+                Ok(there) => Ok(there == bytes),
+                // Taken, and gone again: by whomever, it is not ours to say that it stands.
+                Err(RepoError::Missing { .. }) => Ok(false),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// A table that the repository holds already: a revision that changes no stack writes none.
+    fn known_table(&self, piece: Vec<u8>) -> Result<crate::repo::ChunkId, RepoError> {
+        let id = ChunkPlain::single(piece).id(&self.keyring.secrets.chunk_id, ChunkKind::Table);
+        if self.catalog.find(&id)?.is_empty() {
+            return Err(RepoError::Invalid("this revision needs a new table and so a write session".to_owned()));
+        }
+        Ok(id)
+    }
+}
+
+/// A plain body.
+pub(in crate::repo) fn json(body: &impl serde::Serialize) -> Result<Vec<u8>, RepoError> {
+    serde_json::to_vec(body).map_err(|error| RepoError::Invalid(format!("a small object cannot be written: {error}")))
+}

@@ -1,0 +1,172 @@
+//! What a writer may deduplicate against, and what it relies on. Both change under one lock, so that choosing a pack
+//! and relying on it is one step to the heartbeat that judges a new mark.
+
+use crate::repo::{ObjectName, catalog::PackNumber, lease::Mark};
+use std::collections::HashSet;
+
+/// A set of pack numbers.
+#[derive(Debug, Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn set(&mut self, pack: PackNumber) {
+        let Ok(number) = usize::try_from(pack.0) else { return };
+        if self.0.len() <= number / 64 {
+            self.0.resize(number / 64 + 1, 0);
+        }
+        self.0[number / 64] |= 1 << (number % 64);
+    }
+
+    fn has(&self, pack: PackNumber) -> bool {
+        let Ok(number) = usize::try_from(pack.0) else { return false };
+        self.0.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+}
+
+/// The packs of one session.
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    /// In a listed index object and listed in `packs/` when the session began; or our own, indexed since.
+    present: Bits,
+    relied: Bits,
+    /// Names of the packs in `relied`, and of our own uploads before they have a number.
+    relied_names: HashSet<ObjectName>,
+    own: HashSet<ObjectName>,
+    /// In a mark that this session honours; for good.
+    absent: HashSet<ObjectName>,
+    honoured: Vec<String>,
+    /// Marks that were judged, honoured or not.
+    judged: HashSet<String>,
+}
+
+impl Presence {
+    /// What a session starts with: the marks listed first, then what index and `packs/` list.
+    pub fn new(marks: Vec<Mark>, indexed: Vec<(PackNumber, ObjectName)>, listed: &HashSet<ObjectName>) -> Self {
+        let mut presence = Self::default();
+        for mark in marks {
+            presence.absent.extend(mark.packs);
+            presence.judged.insert(mark.id.clone());
+            presence.honoured.push(mark.id);
+        }
+        for (number, name) in indexed {
+            if listed.contains(&name) && !presence.absent.contains(&name) {
+                presence.present.set(number);
+            }
+        }
+        presence
+    }
+
+    /// Chooses a present pack out of those that hold a chunk, one already relied on if there is one, and relies on it.
+    pub fn rely(&mut self, packs: &[(PackNumber, ObjectName)]) -> bool {
+        let usable =
+            |(number, name): &&(PackNumber, ObjectName)| self.present.has(*number) && !self.absent.contains(name);
+        let chosen = packs.iter().find(|(number, _)| self.relied.has(*number)).or_else(|| packs.iter().find(usable));
+        let Some(&(number, name)) = chosen else { return false };
+        if !self.relied.has(number) {
+            self.relied.set(number);
+            self.relied_names.insert(name);
+        }
+        true
+    }
+
+    /// Relies on an own pack before it is uploaded.
+    pub fn rely_on_own(&mut self, name: ObjectName) {
+        self.relied_names.insert(name);
+        self.own.insert(name);
+    }
+
+    /// An own pack's index object is durable and imported.
+    pub fn own_is_indexed(&mut self, number: PackNumber) {
+        self.present.set(number);
+        self.relied.set(number);
+    }
+
+    /// Judges new marks one after the other: honours one only if nothing relied on is in it, and then its packs are
+    /// absent before the next is judged. Gives whether any was honoured.
+    pub fn judge(&mut self, marks: Vec<Mark>) -> bool {
+        let before = self.honoured.len();
+        for mark in marks {
+            if !self.judged.insert(mark.id.clone()) || mark.packs.iter().any(|pack| self.relied_names.contains(pack)) {
+                continue;
+            }
+            self.absent.extend(mark.packs);
+            self.honoured.push(mark.id);
+        }
+        self.honoured.len() > before
+    }
+
+    pub fn honoured(&self) -> Vec<String> {
+        self.honoured.clone()
+    }
+
+    pub fn judged(&self) -> HashSet<String> {
+        self.judged.clone()
+    }
+
+    /// Packs relied on that others uploaded.
+    pub fn relied_on_others(&self) -> Vec<ObjectName> {
+        self.relied_names.difference(&self.own).copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(n: u8) -> ObjectName {
+        ObjectName([n; 32])
+    }
+
+    fn mark(id: &str, packs: &[u8]) -> Mark {
+        Mark { id: id.to_owned(), packs: packs.iter().map(|&n| name(n)).collect() }
+    }
+
+    fn presence(marks: Vec<Mark>, indexed: &[u8], listed: &[u8]) -> Presence {
+        let indexed = indexed.iter().map(|&n| (PackNumber(i64::from(n)), name(n))).collect();
+        Presence::new(marks, indexed, &listed.iter().map(|&n| name(n)).collect())
+    }
+
+    const X: (PackNumber, ObjectName) = (PackNumber(1), ObjectName([1; 32]));
+    const Y: (PackNumber, ObjectName) = (PackNumber(2), ObjectName([2; 32]));
+
+    #[test]
+    fn a_pack_that_packs_does_not_list_is_absent() {
+        let mut presence = presence(vec![], &[1, 2], &[2]);
+        assert!(!presence.rely(&[X]));
+        assert!(presence.rely(&[X, Y]));
+        assert_eq!(presence.relied_on_others(), [name(2)]);
+    }
+
+    #[test]
+    fn d_packs_of_any_mark_are_absent() {
+        let mut presence = presence(vec![mark("m1", &[1]), mark("m2", &[2])], &[1, 2], &[1, 2]);
+        assert!(!presence.rely(&[X, Y]));
+        assert_eq!(presence.honoured(), ["m1", "m2"]);
+    }
+
+    #[test]
+    fn a_mark_relied_on_is_never_honoured_and_one_not_relied_on_is_for_good() {
+        let mut presence = presence(vec![], &[1, 2], &[1, 2]);
+        assert!(presence.rely(&[X]));
+        assert!(presence.judge(vec![mark("m1", &[1]), mark("m2", &[2])]));
+        assert_eq!(presence.honoured(), ["m2"]);
+        assert!(!presence.rely(&[Y]), "honoured packs stay absent");
+        assert!(!presence.judge(vec![mark("m1", &[1]), mark("m2", &[2])]), "judged once");
+    }
+
+    #[test]
+    fn own_packs_are_relied_on_before_and_after_they_have_a_number() {
+        let mut presence = presence(vec![], &[], &[]);
+        presence.rely_on_own(name(1));
+        assert!(!presence.judge(vec![mark("m", &[1])]));
+        presence.own_is_indexed(X.0);
+        assert!(presence.rely(&[X]));
+        assert_eq!(presence.relied_on_others(), []);
+    }
+
+    #[test]
+    fn a_pack_that_a_later_import_brings_is_absent() {
+        let mut presence = presence(vec![], &[1], &[1]);
+        assert!(!presence.rely(&[(PackNumber(1000), name(9))]));
+    }
+}

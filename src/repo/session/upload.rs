@@ -1,0 +1,171 @@
+//! The uploader: one thread a session that stores finished packs and, every so often, the index object that names them.
+
+use super::Shared;
+use crate::repo::{
+    RepoError,
+    catalog::PackNumber,
+    index::{self, IndexedPack},
+    pack::{self, SealedPack},
+    repository::{lock, names},
+};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+/// What the uploader is asked to do.
+pub(super) enum Job {
+    /// Store a pack.
+    Pack(Box<SealedPack>),
+    /// Store the index of all packs stored so far, then answer.
+    Index(Sender<()>),
+    /// End.
+    Stop,
+}
+
+/// The session's handle on its uploader.
+pub(super) struct Uploader {
+    pub jobs: Sender<Job>,
+    pub thread: Option<JoinHandle<()>>,
+}
+
+impl Uploader {
+    /// One pack may wait while one is stored: compression goes on beside fsync, and memory stays bounded.
+    pub fn start(shared: &Arc<Shared>) -> Result<Self, RepoError> {
+        let (jobs, queue) = bounded(1);
+        let shared = Arc::clone(shared);
+        let run = move || Work { shared, unindexed: Vec::new(), oldest: None, free_at: Instant::now() }.run(&queue);
+        let thread = std::thread::Builder::new().name("uploader".to_owned()).spawn(run);
+        let thread = thread.map_err(|error| RepoError::Invalid(format!("no thread for uploads: {error}")))?;
+        Ok(Self { jobs, thread: Some(thread) })
+    }
+
+    /// Waits until everything handed over is stored and indexed. What went wrong is in the shared state.
+    pub fn drain(&self) {
+        let (done, wait) = bounded(1);
+        if self.jobs.send(Job::Index(done)).is_ok() {
+            // An uploader that is gone has left its error behind.
+            let _ = wait.recv();
+        }
+    }
+
+    pub fn stop(&mut self) {
+        let _ = self.jobs.send(Job::Stop);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            // The panic has been reported by its own hook; the session's caller is on its way out.
+        }
+    }
+}
+
+struct Work {
+    shared: Arc<Shared>,
+    unindexed: Vec<IndexedPack>,
+    /// When the first of `unindexed` was stored.
+    oldest: Option<Instant>,
+    /// When the write limit lets the next byte go.
+    free_at: Instant,
+}
+
+impl Work {
+    fn run(mut self, queue: &Receiver<Job>) {
+        loop {
+            let index_after = self.shared.timing.index_after;
+            let wait =
+                self.oldest.map_or(Duration::from_secs(3600), |oldest| index_after.saturating_sub(oldest.elapsed()));
+            let outcome = match queue.recv_timeout(wait) {
+                Ok(Job::Pack(pack)) => self.store(*pack),
+                Ok(Job::Index(done)) => {
+                    let outcome = self.store_index();
+                    self.shared.note_failure(outcome);
+                    let _ = done.send(());
+                    Ok(())
+                }
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => self.index_if_due(),
+            };
+            self.shared.note_failure(outcome);
+        }
+    }
+
+    fn store(&mut self, sealed: SealedPack) -> Result<(), RepoError> {
+        if self.shared.has_failed() {
+            return Ok(());
+        }
+        lock(&self.shared.presence).rely_on_own(sealed.name);
+        self.create(&pack::path(&sealed.name), &sealed.bytes)?;
+        self.oldest.get_or_insert_with(Instant::now);
+        self.unindexed.push(IndexedPack {
+            name: sealed.name,
+            bytes: sealed.bytes.len() as u64,
+            kind: sealed.kind,
+            lease: sealed.lease,
+            header: sealed.header,
+            entries: sealed.entries,
+        });
+        self.index_if_due()
+    }
+
+    fn index_if_due(&mut self) -> Result<(), RepoError> {
+        let timing = &self.shared.timing;
+        let due = self.oldest.is_some_and(|oldest| oldest.elapsed() >= timing.index_after);
+        if due || self.unindexed.len() >= timing.index_packs { self.store_index() } else { Ok(()) }
+    }
+
+    /// Stores the index of what is stored and not yet indexed, even after a failure: the next run finds it then.
+    fn store_index(&mut self) -> Result<(), RepoError> {
+        if self.unindexed.is_empty() {
+            return Ok(());
+        }
+        let (name, bytes) = index::seal(&self.shared.inner.keyring, &self.unindexed)?;
+        self.create(&names::index_path(&name), &bytes)?;
+        let packs = std::mem::take(&mut self.unindexed);
+        self.oldest = None;
+        let ids: Vec<_> = packs.iter().flat_map(|pack| pack.entries.iter().map(|entry| entry.id)).collect();
+        let numbers = self.import(name, packs)?;
+        let mut presence = lock(&self.shared.presence);
+        for number in numbers {
+            presence.own_is_indexed(number);
+        }
+        drop(presence);
+        self.shared.pending.remove(&ids);
+        Ok(())
+    }
+
+    fn import(&self, name: crate::repo::ObjectName, packs: Vec<IndexedPack>) -> Result<Vec<PackNumber>, RepoError> {
+        let catalog = &self.shared.inner.catalog;
+        let pack_names: Vec<_> = packs.iter().map(|pack| pack.name).collect();
+        let mut once = Some((name, packs));
+        catalog.apply_index(&mut || Ok(once.take()), &[])?;
+        // One is absent only if someone made the catalog equal to a listing older than our object: then its chunks count
+        // as absent until the next import, and are stored twice at worst.
+        let numbers = pack_names.iter().map(|pack| catalog.pack_number(pack));
+        Ok(numbers.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    fn create(&mut self, path: &str, bytes: &[u8]) -> Result<(), RepoError> {
+        self.keep_to_limit(bytes.len() as u64);
+        if let Err(error) = self.shared.inner.storage.create(path, bytes) {
+            // The put may still arrive: the lease must not end before it is known.
+            self.shared.unsettled.store(true, Ordering::SeqCst);
+            return Err(error);
+        }
+        // An object of that name holds these bytes: the name is their hash.
+        self.shared.bytes_added.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn keep_to_limit(&mut self, bytes: u64) {
+        let Some(limit) = self.shared.options.write_limit.filter(|limit| *limit > 0) else { return };
+        while let Some(rest) = self.free_at.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) {
+            if self.shared.is_closed() {
+                break;
+            }
+            std::thread::sleep(rest.min(Duration::from_millis(100)));
+        }
+        self.free_at = self.free_at.max(Instant::now()) + Duration::from_secs_f64(bytes as f64 / limit as f64);
+    }
+}

@@ -1,0 +1,118 @@
+//! One thread's chunk writer.
+
+use super::{Shared, upload::Job};
+use crate::repo::{
+    ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Put, RepoError, ids::PackKind, pack::PackBuilder, repository::lock,
+};
+use crossbeam_channel::Sender;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, atomic::Ordering},
+};
+
+const SHARDS: usize = 16;
+
+/// Chunks that this session has taken on and that no imported index object names yet. Who inserts an id stores it.
+#[derive(Default)]
+pub(super) struct Pending {
+    shards: [Mutex<HashSet<ChunkId>>; SHARDS],
+}
+
+impl Pending {
+    fn shard(&self, id: &ChunkId) -> &Mutex<HashSet<ChunkId>> {
+        &self.shards[usize::from(id.0[0]) % SHARDS]
+    }
+
+    /// Whether the caller is the first and now has to store it.
+    fn claim(&self, id: &ChunkId) -> bool {
+        lock(self.shard(id)).insert(*id)
+    }
+
+    pub fn has(&self, id: &ChunkId) -> bool {
+        lock(self.shard(id)).contains(id)
+    }
+
+    pub fn remove(&self, ids: &[ChunkId]) {
+        for id in ids {
+            lock(self.shard(id)).remove(id);
+        }
+    }
+}
+
+/// One thread's chunk writer: an open metadata pack and an open data pack.
+pub struct SessionWriter {
+    shared: Arc<Shared>,
+    jobs: Sender<Job>,
+    metadata: Option<PackBuilder>,
+    data: Option<PackBuilder>,
+}
+
+impl SessionWriter {
+    pub(super) fn new(shared: &Arc<Shared>, jobs: Sender<Job>) -> Self {
+        shared.writers.fetch_add(1, Ordering::SeqCst);
+        Self { shared: Arc::clone(shared), jobs, metadata: None, data: None }
+    }
+
+    /// Stores the open packs. Must be called before the session commits.
+    pub fn finish(mut self) -> Result<(), RepoError> {
+        for builder in [self.data.take(), self.metadata.take()].into_iter().flatten() {
+            self.hand_over(builder)?;
+        }
+        self.shared.check()
+    }
+
+    fn store(&mut self, id: ChunkId, kind: ChunkKind, plain: &ChunkPlain) -> Result<u64, RepoError> {
+        let (pack_kind, options) = (kind.pack_kind(), &self.shared.options);
+        let slot = match pack_kind {
+            PackKind::Metadata => &mut self.metadata,
+            PackKind::Data => &mut self.data,
+        };
+        let mut builder = match slot.take() {
+            Some(builder) => builder,
+            None => PackBuilder::new(Arc::clone(&self.shared.inner.keyring), pack_kind, self.shared.lease.id())?,
+        };
+        let entry = builder.add(id, kind, plain, options.compression, options.check)?;
+        if builder.len() >= self.shared.timing.pack_bytes {
+            self.hand_over(builder)?;
+        } else {
+            *slot = Some(builder);
+        }
+        Ok(u64::from(entry.stored_len))
+    }
+
+    fn hand_over(&self, builder: PackBuilder) -> Result<(), RepoError> {
+        if builder.is_empty() {
+            return Ok(());
+        }
+        let sealed = builder.finish().inspect_err(|error| self.shared.poison(error))?;
+        if self.jobs.send(Job::Pack(Box::new(sealed))).is_err() {
+            self.shared.poison(&"a pack was finished after the run had ended");
+        }
+        self.shared.check()
+    }
+}
+
+impl ChunkWriter for SessionWriter {
+    fn put(&mut self, kind: ChunkKind, plain: &ChunkPlain) -> Result<Put, RepoError> {
+        self.shared.check()?;
+        let id = plain.id(&self.shared.inner.keyring.secrets.chunk_id, kind);
+        if self.shared.is_present(&id)? || !self.shared.pending.claim(&id) {
+            self.shared.chunks_reused.fetch_add(1, Ordering::Relaxed);
+            return Ok(Put { id, new: false, stored_bytes: 0 });
+        }
+        // Others now count on this chunk: if it cannot be stored, nothing may be committed.
+        let stored_bytes = self.store(id, kind, plain).inspect_err(|error| self.shared.poison(error))?;
+        self.shared.chunks_new.fetch_add(1, Ordering::Relaxed);
+        Ok(Put { id, new: true, stored_bytes })
+    }
+}
+
+impl Drop for SessionWriter {
+    fn drop(&mut self) {
+        let open = [&self.data, &self.metadata];
+        if open.into_iter().flatten().any(|builder| !builder.is_empty()) {
+            self.shared.poison(&"a chunk writer ended with chunks that it had not stored");
+        }
+        self.shared.writers.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -1,8 +1,15 @@
 //! Chunks: the unit of deduplication. A chunk's plaintext is a sequence of *runs*; each run is compressed or stored raw
 //! on its own, and the chunk's id is taken over the canonical plaintext, before compression.
 
+pub(super) mod codec;
+pub mod memory;
+#[cfg(test)]
+mod tests;
+
+pub use memory::MemoryChunks;
+
 use super::{ChunkId, ChunkKind, RepoError};
-use crate::record::bytes::put_u64;
+use crate::record::bytes::{DecodeError, Reader, put_u64};
 use std::ops::Range;
 
 /// The most bytes of plaintext one chunk may have.
@@ -45,6 +52,21 @@ impl ChunkPlain {
         starts.zip(self.ends.iter().copied()).map(|(start, end)| start..end)
     }
 
+    /// Checks that the runs cover the bytes in order and that both are within the format's limits.
+    pub fn check(&self) -> Result<(), RepoError> {
+        let invalid = |what: &str| Err(RepoError::Invalid(format!("a chunk {what}")));
+        if self.bytes.len() > MAX_CHUNK_BYTES {
+            return invalid(&format!("of {} bytes exceeds {MAX_CHUNK_BYTES}", self.bytes.len()));
+        }
+        if self.ends.len() > MAX_RUNS {
+            return invalid(&format!("of {} runs exceeds {MAX_RUNS}", self.ends.len()));
+        }
+        if self.ends.last().copied().unwrap_or(0) != self.bytes.len() || !self.ends.is_sorted() {
+            return invalid("whose runs do not cover its bytes");
+        }
+        Ok(())
+    }
+
     /// The chunk's name: keyed BLAKE3 over the kind, the number of runs, each run's length, and the bytes.
     #[must_use]
     pub fn id(&self, chunk_id_key: &[u8; 32], kind: ChunkKind) -> ChunkId {
@@ -73,6 +95,127 @@ pub(super) struct StoredRun {
     pub(super) compressed: bool,
     pub(super) stored: Range<usize>,
     pub(super) plain_len: usize,
+}
+
+impl ChunkData {
+    /// Reads the run table of a decrypted frame body.
+    pub(super) fn parse(body: Vec<u8>) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(&body);
+        let count = reader.len("the number of runs")?;
+        if count > MAX_RUNS {
+            return Err(DecodeError::Invalid("the number of runs"));
+        }
+        let mut runs = Vec::with_capacity(count);
+        let (mut stored_end, mut plain_end) = (0_usize, 0_usize);
+        for _ in 0..count {
+            let method = reader.u8("a run's method")?;
+            let stored = reader.len("a run's stored length")?;
+            let plain_len = reader.u64("a run's plain length")?;
+            let plain_len = usize::try_from(plain_len).map_err(|_| DecodeError::Invalid("a run's plain length"))?;
+            let compressed = match method {
+                0 if stored == plain_len => false,
+                1 if stored < plain_len => true,
+                0 | 1 => return Err(DecodeError::Invalid("a run's stored length")),
+                _ => return Err(DecodeError::Invalid("a run's method")),
+            };
+            plain_end = plain_end.saturating_add(plain_len);
+            if plain_end > MAX_CHUNK_BYTES {
+                return Err(DecodeError::Invalid("the total of plain lengths"));
+            }
+            runs.push(StoredRun { compressed, stored: stored_end..stored_end + stored, plain_len });
+            stored_end += stored;
+        }
+        let payload = reader.rest().len();
+        if payload < stored_end {
+            return Err(DecodeError::Truncated("the runs"));
+        }
+        if payload > stored_end {
+            return Err(DecodeError::Trailing("the runs"));
+        }
+        let start = body.len() - payload;
+        for run in &mut runs {
+            run.stored = run.stored.start + start..run.stored.end + start;
+        }
+        Ok(Self { body, runs })
+    }
+
+    /// How many runs the chunk has.
+    #[must_use]
+    pub fn runs(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// The plain length of run `index`; `None` if there is no such run.
+    #[must_use]
+    pub fn run_len(&self, index: usize) -> Option<usize> {
+        self.runs.get(index).map(|run| run.plain_len)
+    }
+
+    /// The plaintext's length, all runs together.
+    #[must_use]
+    pub fn plain_len(&self) -> usize {
+        self.runs.iter().map(|run| run.plain_len).sum()
+    }
+
+    /// Puts the plaintext of run `index` into `out`, whose former content is dropped.
+    ///
+    /// # Errors
+    /// [`RepoError::Damaged`] if there is no such run or it cannot be decompressed to its length.
+    pub fn run(&self, index: usize, out: &mut Vec<u8>) -> Result<(), RepoError> {
+        out.clear();
+        self.append_run(index, out)
+    }
+
+    fn append_run(&self, index: usize, out: &mut Vec<u8>) -> Result<(), RepoError> {
+        let run = self.runs.get(index).ok_or_else(|| {
+            RepoError::damaged("chunk", format!("run {index} was asked for, it has {}", self.runs.len()))
+        })?;
+        let stored =
+            self.body.get(run.stored.clone()).ok_or_else(|| RepoError::damaged("chunk", "a run is cut off"))?;
+        if run.compressed {
+            codec::decompress_onto(stored, run.plain_len, out)
+                .map_err(|reason| RepoError::damaged("chunk", format!("run {index}: {reason}")))
+        } else {
+            out.extend_from_slice(stored);
+            Ok(())
+        }
+    }
+
+    /// The whole plaintext.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn plain(&self) -> Result<ChunkPlain, RepoError> {
+        let mut plain =
+            ChunkPlain { bytes: Vec::with_capacity(self.plain_len()), ends: Vec::with_capacity(self.runs()) };
+        for index in 0..self.runs.len() {
+            self.append_run(index, &mut plain.bytes)?;
+            plain.end_run();
+        }
+        Ok(plain)
+    }
+
+    /// Decompresses everything and recomputes the chunk's id.
+    ///
+    /// # Errors
+    /// [`RepoError::Damaged`] naming the chunk if it is another.
+    pub fn verify(&self, chunk_id_key: &[u8; 32], kind: ChunkKind, id: &ChunkId) -> Result<(), RepoError> {
+        let plain = self.plain().map_err(|error| RepoError::damaged(format!("chunk {id}"), error))?;
+        let found = plain.id(chunk_id_key, kind);
+        if found == *id {
+            Ok(())
+        } else {
+            Err(RepoError::damaged(format!("chunk {id}"), format!("its content is that of chunk {found}")))
+        }
+    }
+
+    /// A chunk as if it had been read from a pack where nothing is compressed.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn from_plain(plain: ChunkPlain) -> Self {
+        let runs = plain.runs().map(|run| StoredRun { compressed: false, plain_len: run.len(), stored: run }).collect();
+        Self { body: plain.bytes, runs }
+    }
 }
 
 /// What a chunk writer did with a chunk.

@@ -1,7 +1,12 @@
 //! From a URL to a connector: the one place that knows which there are.
 
 use super::exit::{Failure, usage};
-use crate::connector::{ConnectorError, Source, SourceUrl, Target};
+use crate::connector::{
+    ConnectorError, Source, SourceUrl, Target,
+    files::{FilesOptions, FilesSource, FilesTarget, FilesTargetOptions},
+    jsonl::{JsonlSource, JsonlTarget},
+    sqlite::{SqliteSource, SqliteTarget},
+};
 use std::path::PathBuf;
 
 /// What only some sources understand.
@@ -27,17 +32,38 @@ pub fn source(text: &str, options: SourceOptions) -> Result<Box<dyn Source>, Fai
             "--exclude, --exclude-file, --files-from, --one-file-system and --stdin are for files: sources, not `{text}`"
         )));
     }
-    Err(unknown(text).into())
+    let files = FilesOptions {
+        exclude: options.exclude,
+        exclude_files: options.exclude_files,
+        files_from: options.files_from,
+        one_file_system: options.one_file_system,
+        stdin: options.stdin,
+    };
+    Ok(match url.scheme.as_str() {
+        "sqlite" => Box::new(SqliteSource::new(&url)?),
+        "files" => Box::new(FilesSource::new(&url, files)?),
+        "jsonl" => Box::new(JsonlSource::new(&url)?),
+        _ => return Err(unknown(text).into()),
+    })
 }
 
 /// The target that a URL names.
-pub fn target(text: &str) -> Result<Box<dyn Target>, Failure> {
-    let _ = SourceUrl::parse(text)?;
-    Err(unknown(text).into())
+pub fn target(text: &str, owners_by_name: bool) -> Result<Box<dyn Target>, Failure> {
+    let url = SourceUrl::parse(text)?;
+    if url.scheme != "files" && owners_by_name {
+        return Err(usage(format!("--owners-by-name is for files: targets, not `{text}`")));
+    }
+    Ok(match url.scheme.as_str() {
+        "sqlite" => Box::new(SqliteTarget::new(&url)?),
+        "files" => Box::new(FilesTarget::new(&url, FilesTargetOptions { owners_by_name })?),
+        "jsonl" => Box::new(JsonlTarget::new(&url)?),
+        _ => return Err(unknown(text).into()),
+    })
 }
 
+/// A scheme that the parser knows and this file does not.
 fn unknown(text: &str) -> ConnectorError {
-    ConnectorError::Url { url: text.to_owned(), reason: "this build has no connector for it".to_owned() }
+    ConnectorError::Url { url: text.to_owned(), reason: "there is no connector for it".to_owned() }
 }
 
 /// Whether a target's records go to standard output, where then nothing else may go.

@@ -49,6 +49,11 @@ impl Out {
         self.with(|writer| writer.write_all(text.as_bytes()));
     }
 
+    /// Sends what is buffered.
+    pub fn flush(&self) {
+        self.with(|writer| writer.flush());
+    }
+
     /// Whether nobody reads any more, or writing failed.
     #[must_use]
     pub fn closed(&self) -> bool {
@@ -63,7 +68,7 @@ impl Out {
 
     /// Flushes; gives the first error that was not a closed pipe.
     pub fn finish(&self) -> Result<(), CliError> {
-        self.with(|writer| writer.flush());
+        self.flush();
         match self.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
             None => Ok(()),
             Some(error) => Err(CliError::io("writing", "standard output", error)),

@@ -4,7 +4,7 @@ use crate::{
     cli::{
         connect::{self, SourceOptions},
         context::{Context, threads},
-        exit::{Failure, Kept as _, Status},
+        exit::{Failure, Kept as _, Status, usage},
         units::{show_count, show_duration, show_size, show_time},
     },
     ops::backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, backup},
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub struct BackupArgs {
     /// What to back up: sqlite:FILE, files:DIRECTORY, jsonl:FILE
-    #[arg(required_unless_present = "stdin", conflicts_with = "stdin")]
+    #[arg(required_unless_present = "stdin")]
     pub source: Option<String>,
     /// Read every record (the only way for sources without a change filter)
     #[arg(long, conflicts_with = "differential")]
@@ -79,7 +79,7 @@ pub struct BackupArgs {
 
 impl BackupArgs {
     fn url(&self) -> String {
-        self.source.clone().unwrap_or_else(|| "files:-".to_owned())
+        self.source.clone().unwrap_or_else(|| STDIN.to_owned())
     }
 
     fn source_options(&self) -> SourceOptions {
@@ -123,9 +123,15 @@ impl BackupArgs {
     }
 }
 
+/// How standard input is named as a source.
+const STDIN: &str = "files:-";
+
 const KEPT: &str = "nothing was committed and all snapshots are as they were; a new run uses what was uploaded";
 
 pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure> {
+    if args.stdin && args.source.as_deref().is_some_and(|source| source != STDIN) {
+        return Err(usage(format!("with --stdin standard input is the source: leave SOURCE out, or write {STDIN}")));
+    }
     let source = connect::source(&args.url(), args.source_options())?;
     let repo = context.open()?;
     let options = args.options(context);

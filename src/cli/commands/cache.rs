@@ -70,15 +70,14 @@ pub(super) fn run(command: &CacheCommand, context: &Context) -> Result<Status, F
     Ok(Status::Done)
 }
 
-/// Whether a file is a catalog or belongs to one: nothing else in the directory is ours to delete.
+/// Whether a file is a catalog (`<repository id>-<location hash>.db`) or belongs to one: nothing else in the directory
+/// is ours to delete.
 fn is_catalog(name: &str) -> bool {
-    const ENDINGS: [&str; 2] = [".catalog", ".sqlite"];
     let name = ["-wal", "-shm", "-journal"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-    ENDINGS.iter().any(|end| name.strip_suffix(end).is_some_and(|stem| stem.len() >= 32 && is_hex_word(stem)))
-}
-
-fn is_hex_word(stem: &str) -> bool {
-    stem.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+    let hex = |text: &str, digits: usize| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    name.strip_suffix(".db")
+        .and_then(|stem| stem.split_once('-'))
+        .is_some_and(|(id, location)| hex(id, 32) && hex(location, 16))
 }
 
 fn list(dir: &Path) -> io::Result<Vec<CacheFile>> {
@@ -101,4 +100,19 @@ fn list(dir: &Path) -> io::Result<Vec<CacheFile>> {
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_catalogs_are_ours_to_delete() {
+        let catalog = format!("{}-{}.db", "0a".repeat(16), "f1".repeat(8));
+        assert!(is_catalog(&catalog));
+        assert!(is_catalog(&format!("{catalog}-wal")));
+        for other in ["notes.db", "a-b.db", "letter.txt", &format!("{catalog}.bak")] {
+            assert!(!is_catalog(other), "{other}");
+        }
+    }
 }

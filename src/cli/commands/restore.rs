@@ -55,6 +55,9 @@ pub struct RestoreArgs {
     /// Allow --make-equal from a partial snapshot
     #[arg(long)]
     pub force: bool,
+    /// Set owners and groups by name where this host knows the name, else by number (files)
+    #[arg(long)]
+    pub owners_by_name: bool,
     /// Worker threads [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub parallel: Option<u16>,
@@ -87,7 +90,7 @@ const KEPT: &str = "the repository is as it was; the target may hold part of the
                     the same command brings the rest";
 
 pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failure> {
-    let target = connect::target(&args.target)?;
+    let target = connect::target(&args.target, args.owners_by_name)?;
     let repo = context.open()?;
     let snapshot = context.resolve(&repo, &args.snapshot, &args.narrow.narrow())?;
     let names: Vec<&str> = snapshot.collections.iter().map(|c| c.name.as_str()).collect();
@@ -137,11 +140,10 @@ fn show(outcome: &RestoreOutcome, records_on_stdout: bool, context: &Context) {
         context.out.json(outcome);
     } else {
         warn(outcome, context);
-        if context.quiet {
-        } else if records_on_stdout {
-            output::complain(summary(outcome).trim_end());
-        } else {
-            context.out.text(&summary(outcome));
+        match (context.quiet, records_on_stdout) {
+            (true, _) => {}
+            (false, true) => output::complain(summary(outcome).trim_end()),
+            (false, false) => context.out.text(&summary(outcome)),
         }
     }
 }

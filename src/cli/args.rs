@@ -2,23 +2,9 @@
 
 use super::{
     commands::{
-        backup::BackupArgs,
-        cache::CacheCommand,
-        cat::CatArgs,
-        demo::DemoArgs,
-        diff::DiffArgs,
-        dump::DumpArgs,
-        find::FindArgs,
-        history::HistoryArgs,
-        init::InitArgs,
-        key::KeyCommand,
-        ls::LsArgs,
-        man::ManArgs,
-        restore::RestoreArgs,
-        snapshots::SnapshotsArgs,
-        status::StatusArgs,
-        tag::TagArgs,
-        verify::VerifyArgs,
+        backup::BackupArgs, cache::CacheCommand, cat::CatArgs, demo::DemoArgs, diff::DiffArgs, dump::DumpArgs,
+        find::FindArgs, history::HistoryArgs, init::InitArgs, key::KeyCommand, ls::LsArgs, man::ManArgs,
+        restore::RestoreArgs, snapshots::SnapshotsArgs, status::StatusArgs, tag::TagArgs, verify::VerifyArgs,
     },
     units,
 };

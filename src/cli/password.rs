@@ -118,7 +118,11 @@ fn one_line(mut bytes: Vec<u8>, object: &str) -> Result<String, Failure> {
 }
 
 fn not_empty(password: String, object: &str) -> Result<String, Failure> {
-    if password.is_empty() { Err(usage(format!("{object} is empty: an empty password is refused"))) } else { Ok(password) }
+    if password.is_empty() {
+        Err(usage(format!("{object} is empty: an empty password is refused")))
+    } else {
+        Ok(password)
+    }
 }
 
 fn ask(prompt: &str) -> Result<String, Failure> {

@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn durations_are_understood() {
-        for (text, seconds) in [("26h", 93_600), ("90min", 5_400), ("2 days", 172_800), ("1h30m", 5_400), ("PT26H", 93_600)]
+        for (text, seconds) in
+            [("26h", 93_600), ("90min", 5_400), ("2 days", 172_800), ("1h30m", 5_400), ("PT26H", 93_600)]
         {
             assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }

@@ -11,9 +11,7 @@ use crate::{
     },
     ops::{
         Progress as _,
-        verify::{
-            AgainstOutcome, ReadData, VerifyOptions, VerifyOutcome, verify, verify_against, verify_keyless,
-        },
+        verify::{AgainstOutcome, ReadData, VerifyOptions, VerifyOutcome, verify, verify_against, verify_keyless},
     },
 };
 use clap::Args;

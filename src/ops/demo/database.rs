@@ -10,8 +10,8 @@ pub(super) const TABLE: &str = "accounts";
 const SEED: u64 = 0x5eed_ac_c0;
 
 const WORDS: [&str; 16] = [
-    "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "islet", "jetty", "knoll", "linden", "marsh",
-    "north", "ocean", "pines",
+    "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "islet", "jetty", "knoll", "linden",
+    "marsh", "north", "ocean", "pines",
 ];
 
 /// What `change` did.

@@ -142,7 +142,10 @@ impl Place {
         let failed = |error| failed_at("using", dir, &error);
         std::fs::create_dir_all(dir).map_err(failed)?;
         if std::fs::read_dir(dir).map_err(failed)?.next().is_some() {
-            return Err(OpsError::Usage(format!("{} is not empty: the demonstration wants a place of its own", dir.display())));
+            return Err(OpsError::Usage(format!(
+                "{} is not empty: the demonstration wants a place of its own",
+                dir.display()
+            )));
         }
         // Identities of sources are absolute paths.
         let dir = std::fs::canonicalize(dir).map_err(failed)?;
@@ -224,7 +227,8 @@ impl Run<'_> {
         let command = self.place.command(&format!("backup {}", shell_word(&url)));
         self.step(title, Some(command), |run| {
             let source = SqliteSource::new(&SourceUrl::parse(&url)?)?;
-            let options = BackupOptions { url: url.clone(), parallel: run.options.parallel, ..BackupOptions::default() };
+            let options =
+                BackupOptions { url: url.clone(), parallel: run.options.parallel, ..BackupOptions::default() };
             let outcome = backup(repo, &source, &options, run.progress)?;
             if !outcome.complete {
                 return Err(OpsError::Failed(format!("the backup is incomplete: {}", outcome.problems.join("; "))));
@@ -304,7 +308,8 @@ impl Run<'_> {
                 )));
             }
             let still = original.rows_that_differ(&run.place.restored)?;
-            let result = format!("all {records} rows equal those of that time; the damaged database differs in {still}");
+            let result =
+                format!("all {records} rows equal those of that time; the damaged database differs in {still}");
             Ok((result, Cost { records, ..Cost::default() }, records))
         })
     }

@@ -49,3 +49,19 @@ pub enum LayerError {
         function: String,
     },
 }
+
+/// A key for people who read errors: hexadecimal, cut after 64 bytes.
+pub(super) fn hex_of(key: &[u8]) -> String {
+    let head = data_encoding::HEXLOWER.encode(&key[..key.len().min(64)]);
+    if key.len() > 64 { format!("{head}… ({} bytes)", key.len()) } else { head }
+}
+
+impl LayerError {
+    pub(super) const fn damaged(id: ChunkId, reason: DecodeError) -> Self {
+        Self::Damaged { id, reason }
+    }
+
+    pub(super) fn inconsistent(object: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Inconsistent { object: object.into(), reason: reason.into() }
+    }
+}

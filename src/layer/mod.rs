@@ -1,20 +1,27 @@
 //! Layers: immutable runs of record versions and tombstones, sorted by key, cut by content into blocks, and the join and
 //! merge over them. Specified in `format-spec/layers.md`.
 
-pub mod block;
-pub mod cut;
+mod block;
+mod cut;
+pub mod diff;
 pub mod error;
+mod groups;
 pub mod join;
-pub mod list;
-pub mod merge;
-pub mod piece;
+mod list;
+mod merge;
+mod piece;
 pub mod reader;
 pub mod stack;
+#[cfg(test)]
+mod tests;
+mod versions;
 pub mod writer;
 
+pub use block::{MAX_HEAD_BYTES, MAX_INLINE_BYTES, MAX_SHAPE_BYTES};
+pub use diff::{Change, diff_stacks};
 pub use error::LayerError;
-pub use join::{JoinCounts, RangeOutcome, join_range};
+pub use join::{JoinCounts, JoinOptions, RangeOutcome, join_range};
 pub use merge::merge_layers;
-pub use reader::Layer;
-pub use stack::{Stack, StackCursor, Version, Versions};
+pub use reader::{BlockInfo, Layer};
+pub use stack::{Stack, StackCursor, Version, VersionValue, Versions};
 pub use writer::{BuiltRange, LayerContext, finish_layer};

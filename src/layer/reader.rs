@@ -1,34 +1,294 @@
-//! Reading one layer.
+//! Reading one layer: its root, and a walk over its rows.
 
-use super::LayerError;
+use super::{
+    LayerError,
+    block::{KeysBlock, RowKind, RowValue, ValuesBlock},
+    list::{Entry, List, RootHeader},
+    piece,
+};
 use crate::{
-    record::KeyRange,
-    repo::{ChunkId, ChunkReader, manifest::LayerRef},
+    record::{Fingerprinter, KeyRange},
+    repo::{ChunkId, ChunkKind, ChunkReader, manifest::LayerRef},
 };
 use std::sync::Arc;
 
-/// An opened layer: its root list.
+/// An opened layer: its root list. May be shared by threads.
 pub struct Layer {
-    _inner: Arc<()>,
+    chunks: Arc<dyn ChunkReader>,
+    id: ChunkId,
+    root: Arc<List>,
+    header: RootHeader,
+}
+
+/// What a layer's lists say of one block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockInfo {
+    /// The first row's key.
+    pub first_key: Vec<u8>,
+    /// Its rows, tombstones included.
+    pub rows: u64,
+    /// Its rows that are not tombstones.
+    pub live_rows: u64,
+    /// Plaintext bytes of its rows.
+    pub bytes: u64,
+    /// Its keys chunk.
+    pub keys: ChunkId,
+    /// Its values chunk, if it has values in place.
+    pub values: Option<ChunkId>,
+    /// Whether it has rows in pieces.
+    pub has_pieces: bool,
 }
 
 impl Layer {
     /// Reads the root list of a layer and checks it against the reference.
     pub fn open(chunks: &Arc<dyn ChunkReader>, layer: &LayerRef) -> Result<Self, LayerError> {
-        let _ = (chunks, layer);
-        todo!()
+        let root = List::read(chunks, &layer.id)?;
+        let object = || format!("layer {}", layer.id);
+        let Some(header) = root.root.clone() else {
+            return Err(LayerError::inconsistent(object(), "its root list has no header"));
+        };
+        if header.function != Fingerprinter::NAME {
+            return Err(LayerError::Unknown { id: layer.id, function: header.function });
+        }
+        if (header.rows, header.bytes) != (layer.rows, layer.bytes) {
+            return Err(LayerError::inconsistent(object(), "its rows and bytes are not those that its snapshot gives"));
+        }
+        Ok(Self { chunks: Arc::clone(chunks), id: layer.id, root: Arc::new(root), header })
+    }
+
+    /// The layer's name, rows and bytes.
+    #[must_use]
+    pub const fn reference(&self) -> LayerRef {
+        LayerRef { id: self.id, rows: self.header.rows, bytes: self.header.bytes }
     }
 
     /// The key ranges at whose starts cuts restarted: gap-free, ascending, covering every key.
     #[must_use]
     pub fn ranges(&self) -> Vec<KeyRange> {
-        todo!()
+        KeyRange::between(&self.header.starts)
+    }
+
+    pub(super) const fn chunks(&self) -> &Arc<dyn ChunkReader> {
+        &self.chunks
     }
 
     /// Every chunk that the layer references, the root included; reads lists, and the keys of blocks that hold lists of
     /// pieces, but no values.
     pub fn for_each_chunk(&self, visit: &mut dyn FnMut(ChunkId) -> Result<(), LayerError>) -> Result<(), LayerError> {
-        let _ = visit;
-        todo!()
+        visit(self.id)?;
+        self.for_each_entry(&mut |entry| {
+            visit(entry.id)?;
+            if let Some(values) = entry.values {
+                visit(values)?;
+            }
+            if entry.has_pieces && !entry.is_list {
+                for list in read_keys(&self.chunks, entry)?.piece_lists() {
+                    piece::for_each_piece(&self.chunks, list, visit)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Every block in key order, from the lists alone.
+    pub fn for_each_block(
+        &self,
+        visit: &mut dyn FnMut(&BlockInfo) -> Result<(), LayerError>,
+    ) -> Result<(), LayerError> {
+        self.for_each_entry(&mut |entry| {
+            if entry.is_list {
+                return Ok(());
+            }
+            visit(&BlockInfo {
+                first_key: entry.key.clone(),
+                rows: entry.rows,
+                live_rows: entry.live_rows,
+                bytes: entry.bytes,
+                keys: entry.id,
+                values: entry.values,
+                has_pieces: entry.has_pieces,
+            })
+        })
+    }
+
+    fn for_each_entry(&self, visit: &mut dyn FnMut(&Entry) -> Result<(), LayerError>) -> Result<(), LayerError> {
+        let mut path = vec![(Arc::clone(&self.root), 0)];
+        while let Some((list, next)) = path.last_mut() {
+            let Some(entry) = list.entries.get(*next).cloned() else {
+                path.pop();
+                continue;
+            };
+            *next += 1;
+            visit(&entry)?;
+            if entry.is_list {
+                path.push((Arc::new(read_list(&self.chunks, &entry)?), 0));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the list that an entry names.
+pub(super) fn read_list(chunks: &Arc<dyn ChunkReader>, entry: &Entry) -> Result<List, LayerError> {
+    let list = List::read(chunks, &entry.id)?;
+    list.check_against(entry)?;
+    Ok(list)
+}
+
+/// Reads the keys of the block that an entry names.
+pub(super) fn read_keys(chunks: &Arc<dyn ChunkReader>, entry: &Entry) -> Result<KeysBlock, LayerError> {
+    let plain = chunks.read(ChunkKind::Keys, &entry.id)?.plain()?;
+    let block = KeysBlock::decode(&plain).map_err(|reason| LayerError::damaged(entry.id, reason))?;
+    let counts = (block.len() as u64, block.live_rows(), block.values() > 0, block.piece_lists().next().is_some());
+    if counts != (entry.rows, entry.live_rows, entry.values.is_some(), entry.has_pieces) || block.key(0) != entry.key {
+        let object = format!("keys chunk {}", entry.id);
+        return Err(LayerError::inconsistent(object, "first key or counts are not those that its list gives"));
+    }
+    Ok(block)
+}
+
+/// Reads the values of a block.
+pub(super) fn read_values(
+    chunks: &Arc<dyn ChunkReader>,
+    id: ChunkId,
+    keys: &KeysBlock,
+) -> Result<ValuesBlock, LayerError> {
+    let plain = chunks.read(ChunkKind::Values, &id)?.plain()?;
+    let values = ValuesBlock::decode(plain).map_err(|reason| LayerError::damaged(id, reason))?;
+    if values.len() as u64 != keys.values() {
+        let object = format!("values chunk {id}");
+        return Err(LayerError::inconsistent(object, "it has not as many values as its keys chunk has rows in place"));
+    }
+    Ok(values)
+}
+
+/// Walks the rows of one layer in a key range. Use as: `while walk.advance()? { walk.key() … }`.
+pub(super) struct LayerWalk<'a> {
+    layer: &'a Layer,
+    /// Where to begin, until the first block is found.
+    start: Option<Vec<u8>>,
+    end: Option<Vec<u8>>,
+    path: Vec<(Arc<List>, usize)>,
+    keys: KeysBlock,
+    values_id: Option<ChunkId>,
+    values: Option<ValuesBlock>,
+    /// The row after the current one, and the first row of the block that is no longer in the range.
+    next: usize,
+    row_end: usize,
+}
+
+impl<'a> LayerWalk<'a> {
+    pub(super) fn new(layer: &'a Layer, range: &KeyRange) -> Self {
+        let first = layer.root.position(&range.start);
+        Self {
+            layer,
+            start: Some(range.start.clone()),
+            end: range.end.clone(),
+            path: vec![(Arc::clone(&layer.root), first)],
+            keys: KeysBlock::default(),
+            values_id: None,
+            values: None,
+            next: 0,
+            row_end: 0,
+        }
+    }
+
+    #[inline]
+    pub(super) fn advance(&mut self) -> Result<bool, LayerError> {
+        while self.next >= self.row_end {
+            if !self.next_block()? {
+                return Ok(false);
+            }
+        }
+        self.next += 1;
+        Ok(true)
+    }
+
+    fn next_block(&mut self) -> Result<bool, LayerError> {
+        while let Some((list, next)) = self.path.last_mut() {
+            let Some(entry) = list.entries.get(*next).cloned() else {
+                self.path.pop();
+                continue;
+            };
+            if self.end.as_ref().is_some_and(|end| entry.key >= *end) {
+                break;
+            }
+            *next += 1;
+            if entry.is_list {
+                let list = read_list(&self.layer.chunks, &entry)?;
+                let first = self.start.as_ref().map_or(0, |start| list.position(start));
+                self.path.push((Arc::new(list), first));
+                continue;
+            }
+            self.load(&entry)?;
+            return Ok(true);
+        }
+        self.path.clear();
+        self.row_end = 0;
+        self.next = 0;
+        Ok(false)
+    }
+
+    fn load(&mut self, entry: &Entry) -> Result<(), LayerError> {
+        let keys = read_keys(&self.layer.chunks, entry)?;
+        if self.keys.len() > 0 && self.keys.key(self.keys.len() - 1) >= keys.key(0) {
+            let object = format!("keys chunk {}", entry.id);
+            return Err(LayerError::inconsistent(object, "it begins before the block before it ends"));
+        }
+        self.next = self.start.take().map_or(0, |start| keys.lower_bound(&start));
+        self.row_end = self.end.as_ref().map_or(keys.len(), |end| keys.lower_bound(end));
+        self.keys = keys;
+        self.values_id = entry.values;
+        self.values = None;
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) const fn row(&self) -> usize {
+        self.next - 1
+    }
+
+    #[inline]
+    pub(super) fn key(&self) -> &[u8] {
+        self.keys.key(self.row())
+    }
+
+    #[inline]
+    pub(super) const fn keys(&self) -> &KeysBlock {
+        &self.keys
+    }
+
+    #[inline]
+    pub(super) fn kind(&self) -> RowKind {
+        self.keys.row(self.row()).kind
+    }
+
+    /// The current row's value, and its length as its row says.
+    pub(super) fn value(&mut self) -> Result<(RowValue<'_>, u64), LayerError> {
+        let row = self.row();
+        let head = self.keys.row(row);
+        let bytes = head.value_bytes;
+        let value = match head.kind {
+            RowKind::Tombstone => RowValue::Tombstone,
+            RowKind::Inherited => RowValue::Inherited,
+            RowKind::Pieces => {
+                let (shape, list) = self.keys.pieces(row);
+                RowValue::Pieces(shape, list)
+            }
+            RowKind::InPlace => {
+                let (shape, value) = match (&mut self.values, self.values_id) {
+                    (Some(values), _) => values,
+                    (none, Some(id)) => none.insert(read_values(&self.layer.chunks, id, &self.keys)?),
+                    (None, None) => return Err(LayerError::inconsistent("a block", "it has no values chunk")),
+                }
+                .value(head.ordinal as usize);
+                if value.len() as u64 != bytes {
+                    let object = format!("the value of key {}", super::error::hex_of(self.keys.key(row)));
+                    return Err(LayerError::inconsistent(object, "its length is not what its row says"));
+                }
+                RowValue::InPlace(shape, value)
+            }
+        };
+        Ok((value, bytes))
     }
 }

@@ -1,34 +1,41 @@
-//! Reading a stack of layers: a merge by key in which the newest row wins, and all versions of one key.
+//! Reading a stack of layers: a merge by key in which the newest row wins.
 
-use super::{Layer, LayerError};
+pub use super::versions::{Version, Versions};
+use super::{
+    Layer, LayerError,
+    block::{RowKind, RowValue},
+    error::hex_of,
+    groups::Groups,
+    piece::PieceReader,
+};
 use crate::{
-    record::{Expiry, Fingerprint, KeyRange, Meta, Shape, Timestamp},
+    record::{Fingerprint, Fingerprinter, KeyRange, Meta, Shape, Timestamp},
     repo::{ChunkReader, manifest::LayerRef},
 };
 use std::{io::Read, sync::Arc};
 
-/// An opened stack of layers, base first.
+/// An opened stack of layers, base first. May be shared by threads, each with its own cursors.
 pub struct Stack {
-    _layers: Vec<Layer>,
+    layers: Vec<Layer>,
 }
 
 impl Stack {
     /// Opens the layers of a stack.
     pub fn open(chunks: &Arc<dyn ChunkReader>, layers: &[LayerRef]) -> Result<Self, LayerError> {
-        let _ = (chunks, layers);
-        todo!()
+        let layers = layers.iter().map(|layer| Layer::open(chunks, layer)).collect::<Result<_, _>>()?;
+        Ok(Self { layers })
     }
 
     /// The layers, base first.
     #[must_use]
     pub fn layers(&self) -> &[Layer] {
-        &self._layers
+        &self.layers
     }
 
     /// The base's key ranges; every key in one range for an empty stack.
     #[must_use]
     pub fn ranges(&self) -> Vec<KeyRange> {
-        todo!()
+        self.layers.first().map_or_else(|| vec![KeyRange::all()], Layer::ranges)
     }
 
     /// The smallest first key of a block, in any layer, that is greater than `key`.
@@ -40,8 +47,7 @@ impl Stack {
     /// Walks the records of `range` that are live at `at`, in key order. With `keys_only` no values are read and
     /// [`StackCursor::value`] must not be called.
     pub fn cursor(&self, range: &KeyRange, at: Timestamp, keys_only: bool) -> Result<StackCursor<'_>, LayerError> {
-        let _ = (range, at, keys_only);
-        todo!()
+        Ok(StackCursor { stack: self, groups: Groups::new(&self.layers, range), at, keys_only })
     }
 }
 
@@ -74,37 +80,50 @@ pub struct FullRow<'a> {
 
 /// Walks the live records of a stack. Use as: `while cursor.advance()? { cursor.key() … }`.
 pub struct StackCursor<'a> {
-    _stack: &'a Stack,
+    stack: &'a Stack,
+    groups: Groups<'a>,
+    at: Timestamp,
+    keys_only: bool,
 }
 
 impl StackCursor<'_> {
     /// Moves to the next live record; `false` at the end.
     pub fn advance(&mut self) -> Result<bool, LayerError> {
-        todo!()
+        while self.groups.advance()? {
+            let (block, row) = self.groups.head();
+            let head = block.row(row);
+            if head.kind != RowKind::Tombstone && !head.expiry.is_over_at(self.at) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The record's key.
     #[must_use]
     pub fn key(&self) -> &[u8] {
-        todo!()
+        self.groups.key()
     }
 
     /// The rest of its key row (the newest one).
     #[must_use]
     pub fn meta(&self) -> Meta<'_> {
-        todo!()
+        let (block, row) = self.groups.head();
+        block.meta(row)
     }
 
     /// Its fingerprint.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        todo!()
+        let (block, row) = self.groups.head();
+        block.row(row).fingerprint
     }
 
     /// The length of its value's canonical bytes.
     #[must_use]
     pub fn value_bytes(&self) -> u64 {
-        todo!()
+        let (block, row) = self.groups.head();
+        block.row(row).value_bytes
     }
 
     /// The record with its value.
@@ -114,65 +133,61 @@ impl StackCursor<'_> {
 
     /// Its shape and value, from the layer that holds it in place.
     pub fn value(&mut self) -> Result<(Arc<Shape>, VersionValue<'_>), LayerError> {
-        todo!()
+        debug_assert!(!self.keys_only, "a cursor over keys gives no values");
+        let stack = self.stack;
+        let (value, bytes) = self.held()?;
+        match value {
+            RowValue::InPlace(shape, value) => Ok((Arc::clone(shape), VersionValue::Inline(value))),
+            RowValue::Pieces(shape, list) => {
+                let chunks = stack.layers.first().map(Layer::chunks);
+                let chunks = chunks.ok_or_else(|| LayerError::inconsistent("a stack", "it has no layers"))?;
+                let reader = Box::new(PieceReader::open(chunks, list, bytes)?);
+                Ok((Arc::clone(shape), VersionValue::Pieces { bytes, reader }))
+            }
+            RowValue::Inherited | RowValue::Tombstone => Err(LayerError::inconsistent("a stack", "a row has no value")),
+        }
+    }
+
+    /// Its value as the layer holds it: never inherited, never a tombstone.
+    pub(super) fn held(&mut self) -> Result<(RowValue<'_>, u64), LayerError> {
+        if self.groups.kind() == RowKind::Inherited {
+            let object = format!("the inherited value of key {}", hex_of(self.groups.key()));
+            // Asked twice because the borrow of a found value would outlive the error's.
+            if matches!(self.groups.value()?.0, RowValue::Inherited) {
+                return Err(LayerError::inconsistent(object, "no layer of the stack holds it"));
+            }
+        }
+        self.groups.value()
+    }
+
+    /// Reads the whole value, computes its fingerprint and compares it with the row's.
+    pub fn check_value(&mut self, fingerprinter: &Fingerprinter) -> Result<bool, LayerError> {
+        let expected = self.fingerprint();
+        let user_key = self.meta().user_key.map(<[u8]>::to_vec);
+        let key = hex_of(self.key());
+        let (shape, value) = self.value()?;
+        let mut stream = fingerprinter.start(&shape, user_key.as_deref());
+        match value {
+            VersionValue::Inline(bytes) => stream.append(bytes),
+            VersionValue::Pieces { mut reader, .. } => {
+                let mut buffer = vec![0; 64 * 1024];
+                loop {
+                    let read = reader.read(&mut buffer).map_err(|error| unreadable(&key, error))?;
+                    if read == 0 {
+                        break;
+                    }
+                    stream.append(&buffer[..read]);
+                }
+            }
+        }
+        Ok(stream.finish() == expected)
     }
 }
 
-/// What one layer says of one key.
-#[derive(Debug, Clone)]
-pub enum Version {
-    /// The layer has no row for the key.
-    Absent,
-    /// The record was deleted.
-    Tombstone,
-    /// The record as of this layer.
-    Live {
-        /// Its set.
-        set: Vec<u8>,
-        /// Its generation.
-        generation: u32,
-        /// When it expires.
-        expiry: Expiry,
-        /// Its stamp.
-        stamp: u64,
-        /// Its user key.
-        user_key: Option<Vec<u8>>,
-        /// Its fingerprint.
-        fingerprint: Fingerprint,
-        /// Length of its value's canonical bytes.
-        value_bytes: u64,
-        /// Whether the value of the next older version stands.
-        inherited: bool,
-    },
-}
-
-/// What single layers say of single keys, reading only the blocks that can hold them.
-pub struct Versions {
-    _chunks: Arc<dyn ChunkReader>,
-}
-
-impl Versions {
-    /// A reader of versions that keeps a few list chunks at hand between calls.
-    #[must_use]
-    pub fn new(chunks: &Arc<dyn ChunkReader>) -> Self {
-        Self { _chunks: Arc::clone(chunks) }
-    }
-
-    /// What `layer` says of `key`.
-    pub fn version(&self, layer: &LayerRef, key: &[u8]) -> Result<Version, LayerError> {
-        let _ = (layer, key);
-        todo!()
-    }
-
-    /// The value of `key` as the newest layer of `stack` that holds it in place has it (base first); whole, so of at most
-    /// `limit` bytes: `None` for a longer one or an absent record.
-    pub fn value(
-        &self,
-        stack: &[LayerRef],
-        key: &[u8],
-        limit: u64,
-    ) -> Result<Option<(Arc<Shape>, Vec<u8>)>, LayerError> {
-        let _ = (stack, key, limit);
-        todo!()
+/// The error that a reader over pieces wrapped, or one that names the key.
+pub(super) fn unreadable(key: &str, error: std::io::Error) -> LayerError {
+    match error.downcast::<LayerError>() {
+        Ok(error) => error,
+        Err(error) => LayerError::inconsistent(format!("the value of key {key}"), error.to_string()),
     }
 }

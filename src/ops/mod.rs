@@ -14,6 +14,7 @@ pub mod restore;
 pub mod select;
 pub mod usage;
 pub mod verify;
+pub mod workload;
 
 pub use error::OpsError;
 pub use progress::{Phase, Progress, Silent};

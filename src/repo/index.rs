@@ -1,11 +1,27 @@
 //! Index objects: which chunks lie in which packs. The names and lengths of the packs are readable without a key.
 
+//!
+//! The layout is section 8 of `format-spec/repository.md`.
+
+#[cfg(test)]
+mod tests;
+
 use super::{
-    ObjectName, RepoError, SnapshotId,
+    ObjectName, RepoError, RepoId, SnapshotId,
     ids::PackKind,
-    keys::Keyring,
-    pack::{PackEntry, PackHeader},
+    keys::{
+        Keyring,
+        crypto::{self, NONCE_BYTES},
+    },
+    object,
+    pack::{self, Header, PackEntry, PackHeader},
 };
+use crate::record::bytes::{DecodeError, Reader};
+
+const MAGIC: &[u8; 8] = b"RKEEPIDX";
+const VERSION: u16 = 1;
+const HEADER_BYTES: usize = 60;
+const LISTED_BYTES: usize = 40;
 
 /// One pack as an index object describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,20 +40,141 @@ pub struct IndexedPack {
     pub entries: Vec<PackEntry>,
 }
 
+/// `index/<name>`.
+#[must_use]
+pub fn path(name: &ObjectName) -> String {
+    format!("index/{name}")
+}
+
 /// Seals an index object; gives its name and stored bytes.
+///
+/// # Errors
+/// [`RepoError::Invalid`] if a pack is not one that a reader would accept.
 pub fn seal(keyring: &Keyring, packs: &[IndexedPack]) -> Result<(ObjectName, Vec<u8>), RepoError> {
-    let _ = (keyring, packs);
-    todo!()
+    let invalid = |reason: &str| RepoError::Invalid(format!("index object: {reason}"));
+    let epoch = keyring.current_epoch;
+    let key = keyring.index_key(epoch).ok_or_else(|| invalid("the keyring lacks its current epoch"))?;
+    let count = u32::try_from(packs.len()).map_err(|_| invalid("too many packs"))?;
+    let nonce = crypto::random::<NONCE_BYTES>()?;
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + packs.len() * LISTED_BYTES);
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&[0; 2]);
+    bytes.extend_from_slice(&epoch.to_le_bytes());
+    bytes.extend_from_slice(&keyring.repo_id.0);
+    bytes.extend_from_slice(&count.to_le_bytes());
+    bytes.extend_from_slice(&nonce);
+    let mut content = Vec::new();
+    for pack in packs {
+        check_pack(keyring.repo_id, pack).map_err(|reason| invalid(&format!("pack {}: {reason}", pack.name)))?;
+        bytes.extend_from_slice(&pack.name.0);
+        bytes.extend_from_slice(&pack.bytes.to_le_bytes());
+        content.push(pack.kind as u8);
+        content.extend_from_slice(&pack.lease.0);
+        content.extend_from_slice(&pack.header);
+        pack::put_entries(&mut content, &pack.entries);
+    }
+    let ad = bytes.clone();
+    object::compress_onto(&content, &mut bytes)?;
+    crypto::xseal(key, &nonce, &ad, &mut bytes, ad.len())?;
+    Ok((ObjectName(*blake3::hash(&bytes).as_bytes()), bytes))
 }
 
 /// Opens an index object, checking its name.
 pub fn open(keyring: &Keyring, name: &ObjectName, bytes: &[u8]) -> Result<Vec<IndexedPack>, RepoError> {
-    let _ = (keyring, name, bytes);
-    todo!()
+    let object = path(name);
+    let damaged = |reason: String| RepoError::damaged(&object, reason);
+    let plain = Plain::parse(name, bytes)?;
+    if plain.repo_id != keyring.repo_id {
+        return Err(damaged(format!("it belongs to the repository {}", plain.repo_id)));
+    }
+    let key =
+        keyring.index_key(plain.epoch).ok_or_else(|| damaged(format!("the keyring has no epoch {}", plain.epoch)))?;
+    let content = crypto::xopen(key, &plain.nonce, plain.head, plain.sealed)
+        .ok_or_else(|| damaged("its seal does not open".to_owned()))?;
+    let content = object::decompress(&content).map_err(damaged)?;
+    let mut reader = Reader::new(&content);
+    let mut packs = Vec::with_capacity(plain.packs.len());
+    for (pack_name, len) in plain.packs {
+        let pack = read_pack(&mut reader, pack_name, len).map_err(|error| damaged(error.to_string()))?;
+        check_pack(keyring.repo_id, &pack).map_err(|reason| damaged(format!("pack {pack_name}: {reason}")))?;
+        packs.push(pack);
+    }
+    reader.finish("the index").map_err(|error| damaged(error.to_string()))?;
+    Ok(packs)
 }
 
 /// Names and lengths of the packs in an index object, without a key, checking its name.
 pub fn packs_of(name: &ObjectName, bytes: &[u8]) -> Result<Vec<(ObjectName, u64)>, RepoError> {
-    let _ = (name, bytes);
-    todo!()
+    Ok(Plain::parse(name, bytes)?.packs)
+}
+
+/// What can be read without a key.
+struct Plain<'a> {
+    epoch: u32,
+    repo_id: RepoId,
+    nonce: [u8; NONCE_BYTES],
+    packs: Vec<(ObjectName, u64)>,
+    /// Everything before the sealed body: its associated data.
+    head: &'a [u8],
+    sealed: &'a [u8],
+}
+
+impl<'a> Plain<'a> {
+    fn parse(name: &ObjectName, bytes: &'a [u8]) -> Result<Self, RepoError> {
+        let object = path(name);
+        let damaged = |reason: &str| RepoError::damaged(&object, reason);
+        if blake3::hash(bytes) != blake3::Hash::from_bytes(name.0) {
+            return Err(damaged("its bytes do not have the hash that it is named by"));
+        }
+        match bytes.split_first_chunk::<10>() {
+            None => return Err(damaged("it is cut off")),
+            Some((start, _)) if start[..8] != *MAGIC => return Err(damaged("it is no index object")),
+            Some((start, _)) => object::check_version(&object, u16::from_le_bytes([start[8], start[9]]), VERSION)?,
+        }
+        Self::fields(bytes).map_err(|error| damaged(&error.to_string()))
+    }
+
+    /// Reads everything behind magic and version.
+    fn fields(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        reader.take(10, "the header")?;
+        if reader.array::<2>("the header")? != [0; 2] {
+            return Err(DecodeError::Invalid("a zero field"));
+        }
+        let epoch = u32::from_le_bytes(reader.array("the key epoch")?);
+        let repo_id = RepoId(reader.array("the repository id")?);
+        let count = u32::from_le_bytes(reader.array("the number of packs")?) as usize;
+        let nonce = reader.array("the nonce")?;
+        if count > reader.rest().len() / LISTED_BYTES {
+            return Err(DecodeError::Truncated("the list of packs"));
+        }
+        let mut packs = Vec::with_capacity(count);
+        for _ in 0..count {
+            let name = ObjectName(reader.array("a pack's name")?);
+            packs.push((name, u64::from_le_bytes(reader.array("a pack's length")?)));
+        }
+        let sealed = reader.rest();
+        Ok(Self { epoch, repo_id, nonce, packs, head: &bytes[..bytes.len() - sealed.len()], sealed })
+    }
+}
+
+fn read_pack(reader: &mut Reader, name: ObjectName, bytes: u64) -> Result<IndexedPack, DecodeError> {
+    let kind = PackKind::from_u8(reader.u8("a pack's kind")?).ok_or(DecodeError::Invalid("a pack's kind"))?;
+    let lease = SnapshotId(reader.array("a pack's lease")?);
+    let header: PackHeader = reader.array("a pack's header")?;
+    let entries: Vec<PackEntry> = pack::read_entries(reader, kind)?;
+    Ok(IndexedPack { name, bytes, kind, lease, header, entries })
+}
+
+/// Whether header and entries fit the pack.
+fn check_pack(repo_id: RepoId, pack: &IndexedPack) -> Result<(), String> {
+    let header = Header::parse("its header", &pack.header).map_err(|error| error.to_string())?;
+    if (header.kind, header.lease, header.repo_id) != (pack.kind, pack.lease, repo_id) {
+        return Err("its header says otherwise".to_owned());
+    }
+    let fits = |entry: &PackEntry| {
+        pack::is_possible(entry, pack.kind) && entry.offset + u64::from(entry.stored_len) <= pack.bytes
+    };
+    if pack.entries.iter().all(fits) { Ok(()) } else { Err("a chunk lies outside of it".to_owned()) }
 }

@@ -1,7 +1,33 @@
 //! Keys: the keyring in its slots, the lasting secrets, and the sealing keys derived from an epoch's secret.
 
-use super::{RepoError, RepoId, Storage};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+pub(super) mod crypto;
+mod lines;
+mod recovery;
+mod slot;
+#[cfg(test)]
+mod tests;
+
+use super::{RepoError, RepoId, Storage, ids::PackKind, storage::Created};
+use crate::record::Timestamp;
+use crypto::{derive, random};
+use data_encoding::{BASE64, HEXLOWER};
+use serde::{Deserialize, Serialize};
+use slot::Slot;
+use std::collections::BTreeMap;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// The format version of `rekeep.json` and of key slots.
+pub const FORMAT: u32 = 1;
+
+/// The name of the object that makes a folder a repository.
+pub const CONFIG: &str = "rekeep.json";
+
+const METADATA_CONTEXT: &str = "rekeep 2026-11 v1 metadata packs";
+const DATA_CONTEXT: &str = "rekeep 2026-11 v1 data packs";
+const OBJECTS_CONTEXT: &str = "rekeep 2026-11 v1 small objects";
+const INDEX_CONTEXT: &str = "rekeep 2026-11 v1 index objects";
+const SECRETS_CONTEXT: &str = "rekeep 2026-11 v1 lasting secrets";
+const CHECK_CONTEXT: &str = "rekeep 2026-11 v1 config check";
 
 /// What a person unlocks a repository with.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -55,7 +81,134 @@ pub struct Keyring {
     pub secrets: Secrets,
     /// The epoch whose keys seal what is written now.
     pub current_epoch: u32,
-    // the epochs' secrets and derived sealing keys are private to the keys, object, pack and index modules
+    epochs: BTreeMap<u32, EpochKeys>,
+    slot: String,
+    warnings: Vec<String>,
+}
+
+impl std::fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keyring")
+            .field("repo_id", &self.repo_id)
+            .field("current_epoch", &self.current_epoch)
+            .field("slot", &self.slot)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One epoch's secret and what is derived from it.
+#[derive(Zeroize, ZeroizeOnDrop)]
+struct EpochKeys {
+    secret: [u8; 32],
+    metadata: [u8; 32],
+    data: [u8; 32],
+    objects: [u8; 32],
+    index: [u8; 32],
+}
+
+impl EpochKeys {
+    fn new(secret: [u8; 32]) -> Self {
+        Self {
+            metadata: derive(METADATA_CONTEXT, &secret),
+            data: derive(DATA_CONTEXT, &secret),
+            objects: derive(OBJECTS_CONTEXT, &secret),
+            index: derive(INDEX_CONTEXT, &secret),
+            secret,
+        }
+    }
+}
+
+impl Keyring {
+    /// The slot it was opened through; empty for one that was not read from storage.
+    #[must_use]
+    pub fn slot(&self) -> &str {
+        &self.slot
+    }
+
+    /// What a person should hear: slots that were found damaged while opening.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// A keyring of random keys that is stored nowhere, for tests.
+    #[doc(hidden)]
+    pub fn ephemeral() -> Result<Self, RepoError> {
+        Ok(Self::fresh(Secrets::draw(None)?, RepoId(random()?), random()?))
+    }
+
+    fn fresh(secrets: Secrets, repo_id: RepoId, secret: [u8; 32]) -> Self {
+        Self {
+            repo_id,
+            secrets,
+            current_epoch: 0,
+            epochs: BTreeMap::from([(0, EpochKeys::new(secret))]),
+            slot: String::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    pub(super) fn pack_key(&self, kind: PackKind, epoch: u32) -> Option<&[u8; 32]> {
+        self.epochs.get(&epoch).map(|keys| match kind {
+            PackKind::Metadata => &keys.metadata,
+            PackKind::Data => &keys.data,
+        })
+    }
+
+    pub(super) fn object_key(&self, epoch: u32) -> Option<&[u8; 32]> {
+        self.epochs.get(&epoch).map(|keys| &keys.objects)
+    }
+
+    pub(super) fn index_key(&self, epoch: u32) -> Option<&[u8; 32]> {
+        self.epochs.get(&epoch).map(|keys| &keys.index)
+    }
+
+    fn secrets_by_epoch(&self) -> BTreeMap<u32, [u8; 32]> {
+        self.epochs.iter().map(|(epoch, keys)| (*epoch, keys.secret)).collect()
+    }
+}
+
+impl Secrets {
+    /// The length of the stored form.
+    const BYTES: usize = 4 * 32 + 8;
+
+    /// Draws all, or with `like` those that do not decide whether copies deduplicate.
+    fn draw(like: Option<&Self>) -> Result<Self, RepoError> {
+        let mut secrets = Self {
+            chunk_id: random()?,
+            fingerprint: random()?,
+            collection: random()?,
+            cut: random()?,
+            gear_seed: u64::from_le_bytes(random()?),
+        };
+        if let Some(like) = like {
+            secrets.chunk_id = like.chunk_id;
+            secrets.cut = like.cut;
+            secrets.gear_seed = like.gear_seed;
+        }
+        Ok(secrets)
+    }
+
+    fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(Self::BYTES));
+        for key in [&self.chunk_id, &self.fingerprint, &self.collection, &self.cut] {
+            bytes.extend_from_slice(key);
+        }
+        bytes.extend_from_slice(&self.gear_seed.to_le_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
+        let key = |index: usize| bytes[32 * index..][..32].try_into().ok();
+        Some(Self {
+            chunk_id: key(0)?,
+            fingerprint: key(1)?,
+            collection: key(2)?,
+            cut: key(3)?,
+            gear_seed: u64::from_le_bytes(bytes[128..].try_into().ok()?),
+        })
+    }
 }
 
 /// One key slot, as `key list` shows it.
@@ -73,8 +226,266 @@ pub struct SlotInfo {
     pub current: bool,
 }
 
+/// Line 1 of `rekeep.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    format: u32,
+    id: RepoId,
+    created: Timestamp,
+    features: Vec<String>,
+    secrets: String,
+    check: String,
+}
+
+impl Config {
+    fn make(keyring: &Keyring, now: Timestamp) -> Result<Self, RepoError> {
+        let root = keyring.root_secret()?;
+        let key = Zeroizing::new(derive(SECRETS_CONTEXT, root));
+        let secrets = crypto::seal_with_nonce(&key, &secrets_ad(&keyring.repo_id), &keyring.secrets.to_bytes())?;
+        let mut config = Self {
+            format: FORMAT,
+            id: keyring.repo_id,
+            created: now,
+            features: Vec::new(),
+            secrets: BASE64.encode(&secrets),
+            check: String::new(),
+        };
+        config.check =
+            HEXLOWER.encode(blake3::keyed_hash(&derive(CHECK_CONTEXT, root), &config.fields(&secrets)).as_bytes());
+        Ok(config)
+    }
+
+    /// What the keyed hash covers.
+    fn fields(&self, secrets: &[u8]) -> Vec<u8> {
+        let mut fields = Vec::new();
+        fields.extend_from_slice(&self.format.to_le_bytes());
+        fields.extend_from_slice(&self.id.0);
+        fields.extend_from_slice(&self.created.as_millis().to_le_bytes());
+        fields.extend_from_slice(&(self.features.len() as u32).to_le_bytes());
+        for feature in &self.features {
+            crypto::put_string(&mut fields, feature.as_bytes());
+        }
+        crypto::put_string(&mut fields, secrets);
+        fields
+    }
+
+    /// Checks the keyed hash and opens the lasting secrets.
+    fn open(&self, root: &[u8; 32]) -> Result<Secrets, RepoError> {
+        let sealed = BASE64
+            .decode(self.secrets.as_bytes())
+            .map_err(|error| RepoError::damaged(CONFIG, format!("secrets: {error}")))?;
+        let check = blake3::keyed_hash(&derive(CHECK_CONTEXT, root), &self.fields(&sealed));
+        let given: [u8; 32] = HEXLOWER
+            .decode(self.check.as_bytes())
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or_else(|| RepoError::damaged(CONFIG, "its keyed check is not 64 hexadecimal digits"))?;
+        // blake3::Hash compares in constant time.
+        if check != blake3::Hash::from_bytes(given) {
+            return Err(RepoError::damaged(
+                CONFIG,
+                "its keyed check fails: it was altered, or belongs to other key slots",
+            ));
+        }
+        let key = Zeroizing::new(derive(SECRETS_CONTEXT, root));
+        let plain = crypto::open_with_nonce(&key, &secrets_ad(&self.id), &sealed)
+            .ok_or_else(|| RepoError::damaged(CONFIG, "the lasting secrets do not open"))?;
+        Secrets::from_bytes(&plain).ok_or_else(|| RepoError::damaged(CONFIG, "the lasting secrets have another length"))
+    }
+}
+
+fn secrets_ad(id: &RepoId) -> Vec<u8> {
+    let mut ad = FORMAT.to_le_bytes().to_vec();
+    ad.extend_from_slice(&id.0);
+    ad
+}
+
+impl Keyring {
+    fn root_secret(&self) -> Result<&[u8; 32], RepoError> {
+        let keys = self.epochs.get(&0).ok_or_else(|| RepoError::damaged("the keyring", "it lacks epoch 0"))?;
+        Ok(&keys.secret)
+    }
+}
+
 /// Reads `rekeep.json` without any key: the repository's id and format version.
 pub fn read_config(storage: &Storage) -> Result<serde_json::Value, RepoError> {
-    let _ = storage;
-    todo!()
+    let bytes = config_bytes(storage)?;
+    lines::value(CONFIG, &bytes)
+}
+
+fn config_bytes(storage: &Storage) -> Result<Vec<u8>, RepoError> {
+    match storage.read(CONFIG) {
+        Err(RepoError::Missing { .. }) => Err(RepoError::NoRepository { location: storage.location().to_owned() }),
+        other => other,
+    }
+}
+
+fn parse_config(bytes: &[u8]) -> Result<Config, RepoError> {
+    let config: Config = lines::parse(CONFIG, bytes)?;
+    match config.features.first() {
+        Some(feature) => Err(RepoError::UnknownFeature { object: CONFIG.to_owned(), feature: feature.clone() }),
+        None => Ok(config),
+    }
+}
+
+/// Makes a repository's keys: a slot for `password`, a slot for a fresh recovery key, then `rekeep.json`, whose creation
+/// is the commit. With `like`, chunk-id key, cut key and gear seed are those of another repository.
+///
+/// # Errors
+/// [`RepoError::AlreadyExists`] if there is a `rekeep.json`; nothing of it is touched.
+pub fn create(
+    storage: &Storage,
+    password: &Unlock,
+    like: Option<&Secrets>,
+    kdf: KdfParams,
+    label: &str,
+    now: Timestamp,
+) -> Result<(Keyring, RecoveryKey), RepoError> {
+    let exists = || RepoError::AlreadyExists { location: storage.location().to_owned() };
+    if storage.len(CONFIG)?.is_some() {
+        return Err(exists());
+    }
+    let mut keyring = Keyring::fresh(Secrets::draw(like)?, RepoId(random()?), random()?);
+    let recovery = RecoveryKey::generate()?;
+    let first = add_slot(storage, &keyring, password, kdf, label, now)?;
+    let second = add_slot(storage, &keyring, &Unlock::Recovery(recovery.0.clone()), kdf, label, now)?;
+    let config = lines::print(&Config::make(&keyring, now)?)?;
+    if storage.create(CONFIG, &config)? == Created::Exists {
+        for name in [&first, &second] {
+            storage.delete(&slot::path(name))?;
+        }
+        return Err(exists());
+    }
+    keyring.slot = first;
+    Ok((keyring, recovery))
+}
+
+/// Opens the keyring through any slot that the password or recovery key opens.
+///
+/// # Errors
+/// [`RepoError::NoRepository`]; [`RepoError::WrongPassword`]; [`RepoError::Damaged`] naming the damaged slots if none of
+/// the others opens.
+pub fn open(storage: &Storage, unlock: &Unlock) -> Result<Keyring, RepoError> {
+    let config = parse_config(&config_bytes(storage)?)?;
+    let attempt = slot::Attempt::new(unlock)?;
+    let mut failures = Vec::new();
+    let mut tried = 0;
+    for (name, slot) in read_slots(storage, &config.id)? {
+        let opened = match slot {
+            Ok(slot) if attempt.fits(&slot) => {
+                tried += 1;
+                slot.open(&name, &attempt)
+            }
+            Ok(_) => continue,
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(Some(secrets)) => {
+                let warnings = failures.iter().map(ToString::to_string).collect();
+                return assemble(&config, &secrets, name, warnings);
+            }
+            Ok(None) => {}
+            Err(error) => failures.push(error),
+        }
+    }
+    // A newer or unknown slot says more than a wrong password does.
+    if failures.len() == 1 && tried == 0 {
+        return Err(failures.remove(0));
+    }
+    if failures.is_empty() {
+        return Err(RepoError::WrongPassword { slots: tried });
+    }
+    let reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();
+    let reason = format!("{}; none of the other {tried} slots opens with what was given", reasons.join("; "));
+    Err(RepoError::damaged("keys/", reason))
+}
+
+fn assemble(
+    config: &Config,
+    secrets: &BTreeMap<u32, [u8; 32]>,
+    slot: String,
+    warnings: Vec<String>,
+) -> Result<Keyring, RepoError> {
+    let epochs: BTreeMap<_, _> = secrets.iter().map(|(epoch, secret)| (*epoch, EpochKeys::new(*secret))).collect();
+    let damaged = || RepoError::damaged(slot::path(&slot), "its keyring lacks epoch 0");
+    let root = secrets.get(&0).ok_or_else(damaged)?;
+    let current_epoch = *epochs.keys().next_back().ok_or_else(damaged)?;
+    Ok(Keyring { repo_id: config.id, secrets: config.open(root)?, current_epoch, epochs, slot, warnings })
+}
+
+/// Every slot under `keys/`, by name, each readable or not.
+fn read_slots(storage: &Storage, id: &RepoId) -> Result<Vec<(String, Result<Slot, RepoError>)>, RepoError> {
+    let mut listed = storage.list("keys/")?;
+    listed.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut slots = Vec::new();
+    for object in listed {
+        let name = object.name.strip_prefix("keys/").unwrap_or(&object.name).to_owned();
+        let slot = match storage.read(&object.name) {
+            Ok(bytes) => Slot::parse(&name, &bytes, id),
+            // Removed since it was listed.
+            Err(RepoError::Missing { .. }) => continue,
+            Err(error @ RepoError::Storage { .. }) => Err(error),
+            Err(error) => return Err(error),
+        };
+        slots.push((name, slot));
+    }
+    Ok(slots)
+}
+
+/// The readable key slots. A damaged one is shown with the kind `damaged`.
+pub fn slots(storage: &Storage, keyring: &Keyring) -> Result<Vec<SlotInfo>, RepoError> {
+    let slots = read_slots(storage, &keyring.repo_id)?;
+    Ok(slots
+        .into_iter()
+        .map(|(name, slot)| {
+            let current = name == keyring.slot;
+            match slot {
+                Ok(slot) => SlotInfo { name, kind: slot.kind, label: slot.label, created: slot.created, current },
+                Err(error) => SlotInfo {
+                    name,
+                    kind: "damaged".to_owned(),
+                    label: error.to_string(),
+                    created: Timestamp::default(),
+                    current,
+                },
+            }
+        })
+        .collect())
+}
+
+/// Adds a slot for another password or recovery key; gives its name.
+pub fn add_slot(
+    storage: &Storage,
+    keyring: &Keyring,
+    unlock: &Unlock,
+    kdf: KdfParams,
+    label: &str,
+    now: Timestamp,
+) -> Result<String, RepoError> {
+    let name = HEXLOWER.encode(&random::<16>()?);
+    let slot = Slot::make(&name, keyring, unlock, kdf, label, now)?;
+    match storage.create(&slot::path(&name), &lines::print(&slot)?)? {
+        Created::New => Ok(name),
+        Created::Exists => Err(RepoError::Invalid(format!("the random slot name {name} is taken"))),
+    }
+}
+
+/// Removes the slot whose name begins with `prefix`; refuses to remove the last readable one.
+pub fn remove_slot(storage: &Storage, keyring: &Keyring, prefix: &str) -> Result<(), RepoError> {
+    let slots = slots(storage, keyring)?;
+    let mut matching = slots.iter().filter(|slot| !prefix.is_empty() && slot.name.starts_with(prefix));
+    let Some(slot) = matching.next() else {
+        return Err(RepoError::Invalid(format!("no key slot begins with `{prefix}`")));
+    };
+    if matching.next().is_some() {
+        return Err(RepoError::Invalid(format!("more than one key slot begins with `{prefix}`")));
+    }
+    if !slots.iter().any(|other| other.name != slot.name && other.kind != "damaged") {
+        return Err(RepoError::Invalid(format!(
+            "{} is the last key slot: without it nothing could be read",
+            slot.name
+        )));
+    }
+    storage.delete(&slot::path(&slot.name))
 }

@@ -1,15 +1,52 @@
 //! Packs: storage objects that hold many sealed chunks under a key of their own.
 
+//!
+//! The layout is section 7 of `format-spec/repository.md`.
+
+mod builder;
+mod header;
+#[cfg(test)]
+mod tests;
+
+pub use builder::PackBuilder;
+
 use super::{
-    ChunkData, ChunkId, ChunkKind, ChunkPlain, ObjectName, RepoError, SnapshotId, ids::PackKind, keys::Keyring,
+    ChunkData, ChunkId, ChunkKind, ObjectName, RepoError, SnapshotId,
+    chunk::MAX_CHUNK_BYTES,
+    ids::PackKind,
+    keys::{
+        Keyring,
+        crypto::{self, TAG_BYTES},
+    },
 };
-use std::sync::Arc;
+use crate::record::bytes::{DecodeError, Reader, put_u64};
+use chacha20poly1305::{ChaCha20Poly1305, KeyInit};
+pub(super) use header::Header;
+use zeroize::Zeroizing;
 
 /// What packs aim at, in stored bytes.
 pub const TARGET_PACK_BYTES: usize = 16 * 1024 * 1024;
 
 /// The length of a pack's plaintext header, which holds the wrapped pack key.
 pub const HEADER_BYTES: usize = 160;
+
+/// Packs are padded to a multiple of this.
+pub const PADDING_BYTES: usize = 64 * 1024;
+
+/// The most bytes one pack may have.
+pub const MAX_PACK_BYTES: usize = 256 * 1024 * 1024;
+
+/// The only suite so far: ChaCha20-Poly1305 frames under a pack key wrapped with XChaCha20-Poly1305.
+const SUITE: u8 = 1;
+const VERSION: u16 = 1;
+const FRAME_MAGIC: &[u8; 4] = b"RKFR";
+const FRAME_HEAD_BYTES: usize = 16;
+const DIRECTORY_ORDINAL: u64 = u64::MAX;
+const TRAILER_MAGIC: &[u8; 8] = b"RKEEPEND";
+const TRAILER_BYTES: usize = 32;
+
+/// The shortest frame: head, a body of one byte, tag.
+const MIN_FRAME_BYTES: usize = FRAME_HEAD_BYTES + 1 + TAG_BYTES;
 
 /// A pack's header as stored: enough, with the keyring, to open its frames.
 pub type PackHeader = [u8; HEADER_BYTES];
@@ -46,74 +83,71 @@ pub struct SealedPack {
     pub entries: Vec<PackEntry>,
 }
 
-/// Builds one pack in memory.
-pub struct PackBuilder {
-    _inner: (),
-}
-
-impl PackBuilder {
-    /// An empty pack with a fresh random key.
-    pub fn new(keyring: Arc<Keyring>, kind: PackKind, lease: SnapshotId) -> Result<Self, RepoError> {
-        let _ = (keyring, kind, lease);
-        todo!()
-    }
-
-    /// Compresses (each run by trial, at `level`; 0: never), checks if asked, seals and appends a chunk. Gives its entry.
-    pub fn add(
-        &mut self,
-        id: ChunkId,
-        kind: ChunkKind,
-        plain: &ChunkPlain,
-        level: i32,
-        check: bool,
-    ) -> Result<PackEntry, RepoError> {
-        let _ = (id, kind, plain, level, check);
-        todo!()
-    }
-
-    /// Bytes so far.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        todo!()
-    }
-
-    /// Whether no chunk was added.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        todo!()
-    }
-
-    /// Seals the directory, pads, names.
-    pub fn finish(self) -> Result<SealedPack, RepoError> {
-        todo!()
-    }
-}
-
 /// `packs/xx/<name>`.
 #[must_use]
 pub fn path(name: &ObjectName) -> String {
-    let _ = name;
-    todo!()
+    let name = name.to_string();
+    format!("packs/{}/{name}", &name[..2])
 }
 
 /// An unwrapped pack key: opens the frames of one pack.
 #[derive(Clone)]
 pub struct PackKey {
-    _inner: (),
+    cipher: ChaCha20Poly1305,
+    header: Header,
+    name: ObjectName,
 }
 
 impl PackKey {
     /// Unwraps the key in a pack's header.
     pub fn unwrap(keyring: &Keyring, name: &ObjectName, header: &PackHeader) -> Result<Self, RepoError> {
-        let _ = (keyring, name, header);
-        todo!()
+        let object = path(name);
+        let parsed = Header::parse(&object, header)?;
+        let key = parsed.unwrap_key(&object, keyring, header)?;
+        Ok(Self { cipher: ChaCha20Poly1305::new((&*key).into()), header: parsed, name: *name })
     }
 
     /// Opens a frame: checks magic, length and seal. Runs are decompressed later, as they are read.
     pub fn open_frame(&self, ordinal: u64, entry: &PackEntry, frame: &[u8]) -> Result<ChunkData, RepoError> {
-        let _ = (ordinal, entry, frame);
-        todo!()
+        let damaged = |reason: String| {
+            let object = format!("{}, chunk {} at {}", path(&self.name), entry.id, entry.offset);
+            RepoError::Damaged { object, reason }
+        };
+        if frame.len() as u64 != u64::from(entry.stored_len) {
+            return Err(damaged(format!("{} bytes came, {} are listed", frame.len(), entry.stored_len)));
+        }
+        if ordinal == DIRECTORY_ORDINAL || entry.kind.pack_kind() != self.header.kind {
+            return Err(damaged("its kind does not belong into this pack".to_owned()));
+        }
+        let body = self.open_body(ordinal, &entry.id, frame).map_err(|reason| damaged(reason.to_owned()))?;
+        let chunk = ChunkData::parse(body).map_err(|error| damaged(error.to_string()))?;
+        if chunk.plain_len() as u64 != u64::from(entry.plain_len) {
+            return Err(damaged(format!("its runs have {} bytes, {} are listed", chunk.plain_len(), entry.plain_len)));
+        }
+        Ok(chunk)
     }
+
+    fn open_body(&self, ordinal: u64, id: &ChunkId, frame: &[u8]) -> Result<Vec<u8>, &'static str> {
+        let (head, rest) = frame.split_first_chunk::<FRAME_HEAD_BYTES>().ok_or("the frame is cut off")?;
+        let (body, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or("the frame is cut off")?;
+        if *head != frame_head(rest.len() as u32, ordinal) {
+            return Err("the frame does not begin as it should");
+        }
+        let mut body = body.to_vec();
+        if crypto::open_frame(&self.cipher, ordinal, &self.header.frame_ad(ordinal, id), &mut body, *tag) {
+            Ok(body)
+        } else {
+            Err("the frame's seal does not open")
+        }
+    }
+}
+
+fn frame_head(len: u32, ordinal: u64) -> [u8; FRAME_HEAD_BYTES] {
+    let mut head = [0; FRAME_HEAD_BYTES];
+    head[..4].copy_from_slice(FRAME_MAGIC);
+    head[4..8].copy_from_slice(&len.to_le_bytes());
+    head[8..].copy_from_slice(&ordinal.to_le_bytes());
+    head
 }
 
 /// Reads a whole pack's header and directory from its bytes, checking its name: for rebuilding an index and for verify.
@@ -122,6 +156,93 @@ pub fn read_directory(
     name: &ObjectName,
     bytes: &[u8],
 ) -> Result<(PackHeader, PackKind, SnapshotId, Vec<PackEntry>), RepoError> {
-    let _ = (keyring, name, bytes);
-    todo!()
+    let object = path(name);
+    let damaged = |reason: &str| RepoError::damaged(&object, reason);
+    let (header, _) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or_else(|| damaged("it is cut off"))?;
+    if blake3::hash(bytes) != blake3::Hash::from_bytes(name.0) {
+        return Err(damaged("its bytes do not have the hash that it is named by"));
+    }
+    let key = PackKey::unwrap(keyring, name, header)?;
+    if bytes.len() % PADDING_BYTES != 0 || bytes.len() > MAX_PACK_BYTES {
+        return Err(damaged("no pack has this length"));
+    }
+    let (content, trailer) = bytes.split_last_chunk::<TRAILER_BYTES>().ok_or_else(|| damaged("it is cut off"))?;
+    let (start, end) = directory_range(trailer, content.len()).ok_or_else(|| damaged("its trailer is not valid"))?;
+    if content[end..].iter().any(|&byte| byte != 0) {
+        return Err(damaged("its padding is not zero"));
+    }
+    let body = key
+        .open_body(DIRECTORY_ORDINAL, &ChunkId([0; 32]), &content[start..end])
+        .map_err(|reason| damaged(&format!("directory: {reason}")))?;
+    let mut reader = Reader::new(&body);
+    let entries = read_entries(&mut reader, key.header.kind)
+        .and_then(|entries| reader.finish("the directory").map(|()| entries))
+        .map_err(|error| damaged(&error.to_string()))?;
+    let mut next = HEADER_BYTES as u64;
+    for entry in &entries {
+        if entry.offset != next {
+            return Err(damaged("its frames do not follow one another"));
+        }
+        next += u64::from(entry.stored_len);
+    }
+    if next != start as u64 {
+        return Err(damaged("its directory does not follow its last frame"));
+    }
+    Ok((*header, key.header.kind, key.header.lease, entries))
 }
+
+/// Where the directory frame begins and ends, if the trailer is valid.
+fn directory_range(trailer: &[u8; TRAILER_BYTES], content_len: usize) -> Option<(usize, usize)> {
+    if trailer[24..] != *TRAILER_MAGIC || trailer[12..24] != [0; 12] {
+        return None;
+    }
+    let start = usize::try_from(u64::from_le_bytes(trailer[..8].try_into().ok()?)).ok()?;
+    let len = usize::try_from(u32::from_le_bytes(trailer[8..12].try_into().ok()?)).ok()?;
+    let end = start.checked_add(len)?;
+    (start >= HEADER_BYTES && end <= content_len).then_some((start, end))
+}
+
+/// Appends a directory's body.
+pub(super) fn put_entries(out: &mut Vec<u8>, entries: &[PackEntry]) {
+    put_u64(out, entries.len() as u64);
+    for entry in entries {
+        out.extend_from_slice(&entry.id.0);
+        out.push(entry.kind as u8);
+        put_u64(out, entry.offset);
+        put_u64(out, u64::from(entry.stored_len));
+        put_u64(out, u64::from(entry.plain_len));
+    }
+}
+
+/// Reads a directory's body; every entry is possible for a pack of this kind.
+pub(super) fn read_entries(reader: &mut Reader, kind: PackKind) -> Result<Vec<PackEntry>, DecodeError> {
+    let count = reader.len("the number of chunks")?;
+    // An entry takes 36 bytes or more, so this is never more memory than the input.
+    let mut entries = Vec::with_capacity(count.min(reader.rest().len() / 36 + 1));
+    for _ in 0..count {
+        let entry = PackEntry {
+            id: ChunkId(reader.array("a chunk's id")?),
+            kind: ChunkKind::from_u8(reader.u8("a chunk's kind")?).ok_or(DecodeError::Invalid("a chunk's kind"))?,
+            offset: reader.u64("a chunk's offset")?,
+            stored_len: reader.u32("a chunk's stored length")?,
+            plain_len: reader.u32("a chunk's plain length")?,
+        };
+        if !is_possible(&entry, kind) {
+            return Err(DecodeError::Invalid("a chunk's place"));
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// Whether a pack of this kind can have such an entry.
+pub(super) fn is_possible(entry: &PackEntry, kind: PackKind) -> bool {
+    entry.kind.pack_kind() == kind
+        && entry.offset >= HEADER_BYTES as u64
+        && entry.stored_len as usize >= MIN_FRAME_BYTES
+        && entry.plain_len as usize <= MAX_CHUNK_BYTES
+        && entry.offset.saturating_add(u64::from(entry.stored_len)) <= MAX_PACK_BYTES as u64
+}
+
+/// A pack's own key.
+type RawPackKey = Zeroizing<[u8; 32]>;

@@ -6,6 +6,11 @@ mod packs;
 mod refresh;
 pub(super) mod standing;
 
+#[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use packs::{FolderStats, PackCheck};
 
 use super::{

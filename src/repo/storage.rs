@@ -1,7 +1,22 @@
 //! Storage: named objects that are created once, read, listed and deleted. The only room that does repository I/O.
 
+mod local;
+mod remote;
+#[cfg(test)]
+mod tests;
+
 use super::RepoError;
-use std::{ops::Range, sync::Arc};
+use std::{
+    io::{self, ErrorKind},
+    ops::Range,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+/// The waits between the attempts of one operation: it is tried once more than there are waits.
+const BACKOFF: [Duration; 4] =
+    [Duration::from_millis(20), Duration::from_millis(200), Duration::from_millis(1000), Duration::from_millis(4000)];
 
 /// One listed object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,10 +76,21 @@ impl std::fmt::Debug for Storage {
 }
 
 impl Storage {
-    /// Storage at a local path or an OpenDAL URI (`fs:///path`, `memory:///`, …). Local paths are canonicalised.
+    /// Storage at a local path or an OpenDAL URI (`fs:///path`, `memory:///`, …). Local paths are canonicalised; the
+    /// folder need not exist and is not made before something is created in it. Each `memory:` storage is one of its own.
     pub fn at(location: &str) -> Result<Self, RepoError> {
-        let _ = location;
-        todo!()
+        let refuse = |reason: String| RepoError::Location { location: location.to_owned(), reason };
+        let path = match location.split_once("://") {
+            None => location.to_owned(),
+            Some(("fs" | "file", _)) => remote::local_path(location).map_err(refuse)?,
+            Some((scheme, _)) => {
+                let backend = remote::RemoteBackend::open(scheme, location).map_err(refuse)?;
+                return Ok(Self::over(Arc::new(backend), location.trim_end_matches('/')));
+            }
+        };
+        let root = local::canonical(Path::new(&path)).map_err(|error| refuse(error.to_string()))?;
+        let text = root.to_str().ok_or_else(|| refuse("the path is not UTF-8".to_owned()))?.to_owned();
+        Ok(Self::over(Arc::new(local::LocalBackend::new(root)), &text))
     }
 
     /// Storage over a backend of the caller's; `location` tells its catalog from others.
@@ -87,37 +113,123 @@ impl Storage {
 
     /// See [`Backend::list`].
     pub fn list(&self, prefix: &str) -> Result<Vec<Listed>, RepoError> {
-        let _ = prefix;
-        todo!()
+        if !prefix.is_empty() {
+            check_name(prefix.strip_suffix('/').unwrap_or("")).map_err(|error| failed("listing", prefix, error))?;
+        }
+        retry(|| self.backend.list(prefix)).map_err(|error| failed("listing", prefix, error))
     }
 
     /// See [`Backend::read`]; [`RepoError::Missing`] if it does not exist.
     pub fn read(&self, name: &str) -> Result<Vec<u8>, RepoError> {
-        let _ = name;
-        todo!()
+        self.read_any(name, None)
     }
 
     /// See [`Backend::read`].
     pub fn read_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>, RepoError> {
-        let _ = (name, range);
-        todo!()
+        self.read_any(name, Some(range))
+    }
+
+    fn read_any(&self, name: &str, range: Option<Range<u64>>) -> Result<Vec<u8>, RepoError> {
+        let attempt = || {
+            check_name(name)?;
+            let bytes = self.backend.read(name, range.clone())?;
+            match &range {
+                Some(range) if bytes.len() as u64 != range.end.saturating_sub(range.start) => {
+                    Err(io::Error::new(ErrorKind::UnexpectedEof, format!("{} bytes came of {range:?}", bytes.len())))
+                }
+                _ => Ok(bytes),
+            }
+        };
+        retry(attempt).map_err(|error| failed("reading", name, error))
     }
 
     /// See [`Backend::create`].
+    ///
+    /// An attempt that failed without an answer may have created the object. If a later attempt finds the name taken, the
+    /// object is read: equal bytes are ours, so the answer is [`Created::New`].
     pub fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, RepoError> {
-        let _ = (name, bytes);
-        todo!()
+        let mut unanswered = false;
+        let attempt = || {
+            check_name(name)?;
+            match self.backend.create(name, bytes) {
+                Ok(Created::Exists) if unanswered && self.backend.read(name, None)? == bytes => Ok(Created::New),
+                Err(error) => {
+                    unanswered = true;
+                    Err(error)
+                }
+                answer => answer,
+            }
+        };
+        retry(attempt).map_err(|error| failed("creating", name, error))
     }
 
     /// See [`Backend::delete`].
     pub fn delete(&self, name: &str) -> Result<(), RepoError> {
-        let _ = name;
-        todo!()
+        let attempt = || {
+            check_name(name)?;
+            self.backend.delete(name)
+        };
+        retry(attempt).map_err(|error| failed("deleting", name, error))
     }
 
     /// See [`Backend::len`]; `None` if it does not exist.
     pub fn len(&self, name: &str) -> Result<Option<u64>, RepoError> {
-        let _ = name;
-        todo!()
+        let attempt = || {
+            check_name(name)?;
+            self.backend.len(name)
+        };
+        match retry(attempt) {
+            Ok(len) => Ok(Some(len)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("reading", name, error)),
+        }
     }
+}
+
+fn failed(operation: &'static str, object: &str, source: io::Error) -> RepoError {
+    let object = object.to_owned();
+    if operation == "reading" && source.kind() == ErrorKind::NotFound {
+        RepoError::Missing { object }
+    } else {
+        RepoError::Storage { operation, object, source }
+    }
+}
+
+/// Refuses names that could lead out of the repository or into its temporary folder.
+fn check_name(name: &str) -> io::Result<()> {
+    let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0']);
+    if name.split('/').all(plain) && !name.starts_with(local::TEMPORARY) {
+        Ok(())
+    } else {
+        Err(io::Error::new(ErrorKind::InvalidInput, "this is not an object's name"))
+    }
+}
+
+/// Whether trying again may help.
+fn is_transient(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Interrupted
+            | ErrorKind::TimedOut
+            | ErrorKind::WouldBlock
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::NotConnected
+            | ErrorKind::BrokenPipe
+            | ErrorKind::NetworkDown
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::HostUnreachable
+            | ErrorKind::ResourceBusy
+    )
+}
+
+fn retry<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for wait in BACKOFF {
+        match attempt() {
+            Err(error) if is_transient(error.kind()) => std::thread::sleep(wait),
+            answer => return answer,
+        }
+    }
+    attempt()
 }

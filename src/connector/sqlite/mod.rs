@@ -5,7 +5,6 @@
 //! `schema` and `plan` decide how a table is read, [`target`] writes a database anew or into one that exists.
 
 mod error;
-mod inplace;
 mod large;
 mod objects;
 mod plan;
@@ -18,6 +17,7 @@ pub mod target;
 mod write;
 
 pub use source::SqliteSource;
+pub use target::SqliteTarget;
 
 
 use super::{ConnectorError, SourceUrl};

@@ -134,6 +134,11 @@ impl Plan {
         self.keys.len()
     }
 
+    /// The columns of the key in SQL.
+    pub(super) fn key_columns(&self) -> &[String] {
+        &self.keys
+    }
+
     /// The table in SQL.
     pub(super) fn from(&self) -> String {
         format!("main.{}", ident(&self.table.name))

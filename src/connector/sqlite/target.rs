@@ -1,0 +1,392 @@
+//! The target: a new database, which gets its name only when it is complete, or one that exists, changed in one
+//! transaction.
+
+use super::{
+    error::{io, reading, writing},
+    objects,
+    plan::{Plan, PlanError, register_key_function},
+    quote::{ident, rename_table},
+    scan::{SharedConnection, lock},
+    schema::{self, Encoding, Object, Table},
+    write::TableWriter,
+    wrong_url,
+};
+use crate::connector::{
+    CollectionTarget, ConnectorError, SourceUrl, Target, TargetCollection, TargetPlan, TargetSession,
+};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig};
+use serde::Deserialize;
+use std::{
+    cmp::Ordering,
+    ffi::OsString,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+/// What the name of an unfinished database ends with.
+const PARTIAL: &str = ".rekeep-partial";
+
+/// A database to write.
+#[derive(Debug)]
+pub struct SqliteTarget {
+    path: PathBuf,
+    table: Option<String>,
+}
+
+impl SqliteTarget {
+    /// The target that a URL names: `sqlite:FILE`, with `table=` to name the one table.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Url`] for an option that does not exist or comes twice.
+    pub fn new(url: &SourceUrl) -> Result<Self, ConnectorError> {
+        let mut table = None;
+        for (option, value) in &url.options {
+            if option != "table" {
+                return Err(wrong_url(url, format!("`{option}` is no option of a target; write table=")));
+            }
+            if table.replace(value.clone()).is_some() {
+                return Err(wrong_url(url, "a target names one table at most".to_owned()));
+            }
+        }
+        let given = PathBuf::from(&url.place);
+        let path = std::path::absolute(&given).map_err(|error| io("find", &given, error))?;
+        Ok(Self { path, table })
+    }
+}
+
+impl Target for SqliteTarget {
+    fn connector(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn collection(&self) -> Option<String> {
+        self.table.clone()
+    }
+
+    fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {
+        let object = self.path.display().to_string();
+        let fail = |error: rusqlite::Error| reading(&object, &error);
+        if !self.path.try_exists().map_err(|error| io("look at", &self.path, error))? {
+            return Ok(Vec::new());
+        }
+        let connection = super::source::open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY, &Default::default())
+            .map_err(fail)?;
+        let mut occupied = Vec::new();
+        for name in collections {
+            let Some((found, ..)) = find_table(&connection, name).map_err(fail)? else { continue };
+            let sql = format!("SELECT count(*) FROM (SELECT 1 FROM main.{} LIMIT 1000)", ident(&found));
+            let count: i64 = connection.query_row(&sql, [], |row| row.get(0)).map_err(fail)?;
+            if count > 0 {
+                occupied.push((name.clone(), count.unsigned_abs()));
+            }
+        }
+        Ok(occupied)
+    }
+
+    fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
+        let object = self.path.display().to_string();
+        if plan.connector != "sqlite" {
+            let reason = format!("the snapshot was taken from `{}`; only SQLite snapshots become databases", plan.connector);
+            return Err(ConnectorError::Mismatch { object, reason });
+        }
+        let attributes: Attributes = parse(&plan.attributes, &object)?;
+        let exists = self.path.try_exists().map_err(|error| io("look at", &self.path, error))?;
+        let (connection, partial) = if exists {
+            (open_existing(&self.path, &attributes)?, None)
+        } else {
+            let (connection, partial) = create(&self.path, &attributes)?;
+            (connection, Some(partial))
+        };
+        register_key_function(&connection, attributes.encoding != Encoding::Utf8)
+            .map_err(|error| writing(&object, &error))?;
+        Ok(Box::new(SqliteTargetSession {
+            connection: Some(Arc::new(Mutex::new(connection))),
+            path: self.path.clone(),
+            partial,
+            attributes,
+            plan: plan.clone(),
+            notes: Vec::new(),
+        }))
+    }
+}
+
+/// The snapshot's attributes.
+#[derive(Debug, Deserialize)]
+pub(super) struct Attributes {
+    format: u32,
+    encoding: Encoding,
+    page_size: i64,
+    auto_vacuum: i64,
+    user_version: i64,
+    application_id: i64,
+    wal: bool,
+    pub(super) objects: Vec<Object>,
+}
+
+/// A collection's attributes.
+#[derive(Debug, Deserialize)]
+struct TableAttributes {
+    format: u32,
+    sql: String,
+    columns: Vec<String>,
+    generated: Vec<String>,
+    primary_key: Vec<String>,
+    without_rowid: bool,
+}
+
+trait Versioned {
+    fn format(&self) -> u32;
+}
+
+impl Versioned for Attributes {
+    fn format(&self) -> u32 {
+        self.format
+    }
+}
+
+impl Versioned for TableAttributes {
+    fn format(&self) -> u32 {
+        self.format
+    }
+}
+
+fn parse<'a, T: Deserialize<'a> + Versioned>(json: &'a serde_json::Value, object: &str) -> Result<T, ConnectorError> {
+    let mismatch = |reason| ConnectorError::Mismatch { object: object.to_owned(), reason };
+    let parsed =
+        T::deserialize(json).map_err(|error| mismatch(format!("the snapshot's attributes are not understood: {error}")))?;
+    match parsed.format().cmp(&1) {
+        Ordering::Equal => Ok(parsed),
+        _ => Err(mismatch(format!("the snapshot's attributes have format {}; this version knows 1", parsed.format()))),
+    }
+}
+
+/// The exact name, the SQL and whether it holds records, of the table, view or virtual table of this name.
+fn find_table(connection: &Connection, name: &str) -> rusqlite::Result<Option<(String, String, bool)>> {
+    let sql = "SELECT name, sql, type = 'table' AND rootpage <> 0 FROM main.sqlite_schema \
+               WHERE type IN ('table', 'view') AND name = ?1 COLLATE NOCASE";
+    connection.query_row(sql, [name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
+}
+
+/// Makes the unfinished database beside the place where it will be.
+fn create(path: &Path, attributes: &Attributes) -> Result<(Connection, PathBuf), ConnectorError> {
+    let mut name = OsString::from(path);
+    name.push(PARTIAL);
+    let partial = PathBuf::from(name);
+    let object = partial.display().to_string();
+    let fail = |error: rusqlite::Error| writing(&object, &error);
+    if partial.exists() {
+        discard(&partial)?;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(&partial, flags).map_err(fail)?;
+    set_form(&connection, attributes).map_err(fail)?;
+    // Nobody sees the file before it is complete and synced; the journal in memory only undoes single statements.
+    for (pragma, value) in [("journal_mode", "MEMORY"), ("synchronous", "OFF"), ("locking_mode", "EXCLUSIVE")] {
+        connection.pragma_update(None, pragma, value).map_err(fail)?;
+    }
+    settle(&connection).map_err(fail)?;
+    connection.execute_batch("BEGIN EXCLUSIVE").map_err(fail)?;
+    Ok((connection, partial))
+}
+
+/// Removes what a killed restore left, unless that restore still runs.
+fn discard(partial: &Path) -> Result<(), ConnectorError> {
+    let object = partial.display().to_string();
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let probe = Connection::open_with_flags(partial, flags).and_then(|connection| {
+        connection.execute_batch("PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE; ROLLBACK")
+    });
+    if let Err(error) = probe {
+        if let locked @ ConnectorError::Locked { .. } = reading(&object, &error) {
+            return Err(locked);
+        }
+    }
+    fs::remove_file(partial).map_err(|error| io("remove", partial, error))
+}
+
+fn open_existing(path: &Path, attributes: &Attributes) -> Result<Connection, ConnectorError> {
+    let object = path.display().to_string();
+    let fail = |error: rusqlite::Error| writing(&object, &error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
+    connection.busy_timeout(Duration::from_secs(10)).map_err(fail)?;
+    let is_empty =
+        connection.query_row("SELECT count(*) = 0 FROM main.sqlite_schema", [], |row| row.get(0)).map_err(fail)?;
+    if is_empty {
+        set_form(&connection, attributes).map_err(fail)?;
+    }
+    settle(&connection).map_err(fail)?;
+    connection.execute_batch("BEGIN IMMEDIATE").map_err(fail)?;
+    let encoding: String =
+        connection.query_row("PRAGMA main.encoding", [], |row| row.get(0)).map_err(fail)?;
+    if encoding != attributes.encoding.name() {
+        let reason = format!("it stores text as {encoding}, the snapshot as {}", attributes.encoding.name());
+        return Err(ConnectorError::Mismatch { object, reason: format!("{reason}; restore into a new file") });
+    }
+    Ok(connection)
+}
+
+/// What can be chosen only before the first table.
+fn set_form(connection: &Connection, attributes: &Attributes) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "page_size", attributes.page_size)?;
+    connection.pragma_update(None, "encoding", attributes.encoding.name())?;
+    connection.pragma_update(None, "auto_vacuum", attributes.auto_vacuum)?;
+    connection.pragma_update(None, "user_version", attributes.user_version)?;
+    connection.pragma_update(None, "application_id", attributes.application_id)
+}
+
+/// A restore brings rows as they are: nothing is to be computed from them or refused because of them.
+fn settle(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "foreign_keys", false)?;
+    connection.pragma_update(None, "ignore_check_constraints", true)?;
+    connection.pragma_update(None, "cache_size", -32768)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, true)?;
+    connection.set_prepared_statement_cache_capacity(16);
+    Ok(())
+}
+
+struct SqliteTargetSession {
+    connection: Option<SharedConnection>,
+    path: PathBuf,
+    partial: Option<PathBuf>,
+    attributes: Attributes,
+    plan: TargetPlan,
+    notes: Vec<String>,
+}
+
+impl SqliteTargetSession {
+    fn connection(&self) -> Result<SharedConnection, ConnectorError> {
+        self.connection.clone().ok_or_else(|| ConnectorError::Unwritable {
+            object: self.path.display().to_string(),
+            reason: "the restore is over".to_owned(),
+        })
+    }
+
+    /// Makes the collection's table if there is none; says whether it did.
+    fn ensure_table(
+        &mut self,
+        connection: &Connection,
+        collection: &TargetCollection,
+        wanted: &TableAttributes,
+    ) -> Result<(Table, bool), ConnectorError> {
+        let object = format!("table `{}` of {}", collection.name, self.path.display());
+        let fail = |error: rusqlite::Error| writing(&object, &error);
+        let mismatch = |reason: &str| ConnectorError::Mismatch { object: object.clone(), reason: reason.to_owned() };
+        let mut created = false;
+        let found = match find_table(connection, &collection.name).map_err(fail)? {
+            Some((_, _, false)) => return Err(mismatch("a view or virtual table of this name exists")),
+            Some(found) => found,
+            None => {
+                let renamed = collection.name != collection.source_name;
+                let sql = if renamed {
+                    rename_table(&wanted.sql, &collection.name)
+                        .ok_or_else(|| mismatch("its CREATE TABLE statement cannot take another name"))?
+                } else {
+                    wanted.sql.clone()
+                };
+                objects::create(connection, &sql, &collection.name, &mut self.notes).map_err(fail)?;
+                created = true;
+                find_table(connection, &collection.name)
+                    .map_err(fail)?
+                    .ok_or_else(|| mismatch("its CREATE TABLE statement makes another table"))?
+            }
+        };
+        let (name, sql, _) = found;
+        // SQLite makes this table by itself, and its rows while others are written; they are replaced by the snapshot's.
+        let is_statistics = name.starts_with("sqlite_stat") && !self.plan.partial;
+        if !created && ((name == "sqlite_sequence" && self.partial.is_some()) || is_statistics) {
+            connection.execute_batch(&format!("DELETE FROM main.{}", ident(&name))).map_err(fail)?;
+            created = true;
+        }
+        let table = schema::table(connection, name, sql).map_err(fail)?;
+        let sorted = |names: &[String]| {
+            let mut names = names.to_vec();
+            names.sort();
+            names
+        };
+        let columns: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
+        if sorted(&columns) != sorted(&wanted.columns) || sorted(&table.generated) != sorted(&wanted.generated) {
+            return Err(mismatch(&format!("it has the columns {columns:?}, the snapshot {:?}", wanted.columns)));
+        }
+        if table.primary_key != wanted.primary_key || table.without_rowid != wanted.without_rowid {
+            return Err(mismatch("its primary key is not the snapshot's"));
+        }
+        Ok((table, created))
+    }
+}
+
+impl TargetSession for SqliteTargetSession {
+    fn open(&mut self, collection: usize) -> Result<Box<dyn CollectionTarget + '_>, ConnectorError> {
+        let shared = self.connection()?;
+        let file = self.path.display().to_string();
+        let Some(wanted) = self.plan.collections.get(collection).cloned() else {
+            return Err(ConnectorError::Missing { object: format!("collection {collection} of the restore") });
+        };
+        let object = format!("table `{}` of {file}", wanted.name);
+        let attributes: TableAttributes = parse(&wanted.attributes, &object)?;
+        let connection = lock(&shared);
+        let (table, created) = self.ensure_table(&connection, &wanted, &attributes)?;
+        let plan = match Plan::new(&connection, table, self.attributes.encoding) {
+            Ok(plan) => plan,
+            Err(PlanError::NoRowid) => {
+                return Err(ConnectorError::Mismatch { object, reason: "its rowid cannot be reached".to_owned() });
+            }
+            Err(PlanError::Sqlite(error)) => return Err(writing(&object, &error)),
+        };
+        if plan.codec != wanted.codec {
+            let reason = "its keys are not of the snapshot's kind".to_owned();
+            return Err(ConnectorError::Mismatch { object, reason });
+        }
+        drop(connection);
+        let overwrite = self.plan.overwrite;
+        let directory = self.path.parent().unwrap_or(Path::new(".")).to_owned();
+        Ok(Box::new(TableWriter::new(shared, Arc::new(plan), created, overwrite, object, directory)))
+    }
+
+    fn finish(&mut self) -> Result<Vec<String>, ConnectorError> {
+        let object = self.path.display().to_string();
+        let fail = |error: rusqlite::Error| writing(&object, &error);
+        let shared = self.connection()?;
+        {
+            let connection = lock(&shared);
+            objects::restore(&connection, &self.attributes.objects, &self.plan, &mut self.notes).map_err(fail)?;
+            connection.execute_batch("COMMIT").map_err(fail)?;
+            if self.partial.is_some() && self.attributes.wal {
+                connection.pragma_update(None, "locking_mode", "NORMAL").map_err(fail)?;
+                connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+            }
+        }
+        self.connection = None;
+        if let Some(connection) = Arc::into_inner(shared) {
+            let connection = connection.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+            connection.close().map_err(|(_, error)| fail(error))?;
+        }
+        if let Some(partial) = self.partial.take() {
+            publish(&partial, &self.path)?;
+        }
+        Ok(std::mem::take(&mut self.notes))
+    }
+}
+
+/// Gives a complete file its name, durably, and never over another file.
+fn publish(partial: &Path, path: &Path) -> Result<(), ConnectorError> {
+    File::open(partial).and_then(|file| file.sync_all()).map_err(|error| io("sync", partial, error))?;
+    match fs::hard_link(partial, path) {
+        Ok(()) => fs::remove_file(partial).map_err(|error| io("remove", partial, error))?,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let object = path.display().to_string();
+            let reason = format!("it was made meanwhile; the restored database is {}", partial.display());
+            return Err(ConnectorError::Unwritable { object, reason });
+        }
+        Err(_) => fs::rename(partial, path).map_err(|error| io("rename", partial, error))?,
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match File::open(directory).and_then(|directory| directory.sync_all()) {
+        Err(error) if cfg!(unix) => Err(io("sync", directory, error)),
+        _ => Ok(()),
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::{Inner, lock};
 use crate::repo::{
-    ChunkData, ChunkId, ChunkKind, ChunkPlain, ChunkReader, RepoError,
+    ChunkData, ChunkId, ChunkKind, ChunkReader, RepoError,
     catalog::{PackNumber, Place},
     chunk::{MAX_CHUNK_BYTES, MAX_RUNS},
     pack::{self, PackKey},
@@ -101,37 +101,12 @@ impl Inner {
     /// The plaintext of a Table chunk.
     pub(in crate::repo) fn read_table(&self, id: &ChunkId) -> Result<Vec<u8>, RepoError> {
         let data = self.read(ChunkKind::Table, id)?;
-        let plain = plain(&data).map_err(|reason| RepoError::damaged(format!("chunk {id}"), reason))?;
-        Ok(plain.bytes)
+        Ok(data.plain()?.bytes)
     }
 }
 
 /// A chunk's plaintext, the directory of its runs, tags and what compression may add.
 const MAX_FRAME_BYTES: usize = MAX_CHUNK_BYTES + MAX_RUNS * 32 + 64 * 1024;
-
-/// All runs of a chunk, decompressed.
-pub(super) fn plain(data: &ChunkData) -> Result<ChunkPlain, String> {
-    let total: usize =
-        data.runs.iter().try_fold(0_usize, |sum, run| sum.checked_add(run.plain_len)).unwrap_or(usize::MAX);
-    if total > MAX_CHUNK_BYTES {
-        return Err(format!("its runs are said to hold {total} bytes"));
-    }
-    let mut plain = ChunkPlain { bytes: Vec::with_capacity(total), ends: Vec::with_capacity(data.runs.len()) };
-    for run in &data.runs {
-        let stored = data.body.get(run.stored.clone()).ok_or("a run lies outside of it")?;
-        if run.compressed {
-            let bytes = zstd::bulk::decompress(stored, run.plain_len).map_err(|error| error.to_string())?;
-            plain.bytes.extend_from_slice(&bytes);
-            if bytes.len() != run.plain_len {
-                return Err("a run is shorter than said".to_owned());
-            }
-        } else {
-            plain.bytes.extend_from_slice(stored);
-        }
-        plain.end_run();
-    }
-    Ok(plain)
-}
 
 /// One error for all packs that were tried: storage trouble is told as such, since it may pass.
 fn unreadable(id: &ChunkId, mut failures: Vec<(crate::repo::ObjectName, RepoError)>) -> RepoError {

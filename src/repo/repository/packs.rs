@@ -1,6 +1,6 @@
 //! Whole packs and whole folders: what `verify` and `stats` look at.
 
-use super::{Repository, chunks, names};
+use super::{Repository, names};
 use crate::repo::{
     ChunkId, ObjectName, RepoError,
     catalog::{IndexedPackInfo, Place},
@@ -108,7 +108,7 @@ impl Repository {
         let end = start.checked_add(entry.stored_len as usize).ok_or("its frame lies outside of the pack")?;
         let frame = bytes.get(start..end).ok_or("its frame lies outside of the pack")?;
         let data = key.open_frame(ordinal, entry, frame).map_err(|error| error.to_string())?;
-        let plain = chunks::plain(&data)?;
+        let plain = data.plain().map_err(|error| error.to_string())?;
         if plain.id(&self.inner.keyring.secrets.chunk_id, entry.kind) != entry.id {
             return Err("its plaintext is not what its name says".to_owned());
         }

@@ -1,1 +1,363 @@
+use super::*;
+use crate::repo::repository::testing::{
+    Fault, World, begin, collection, commit, home, id, manifest, plain, put, read, write_options,
+};
+use serde_json::json;
+use std::sync::Barrier;
 
+#[test]
+fn what_was_put_is_read_back_by_whoever_opens_the_repository() {
+    let (mut world, repo) = World::new();
+    let snapshot = commit(&repo, &[1, 2, 3], 100);
+    for repo in [&repo, &world.reopen(), &world.open()] {
+        for n in 1..=3 {
+            assert_eq!(read(repo, n).unwrap().plain().unwrap(), plain(n));
+        }
+        assert_eq!(repo.snapshots().unwrap(), [manifest(snapshot, 100)]);
+        assert_eq!(repo.warnings(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_second_session_stores_nothing_again() {
+    let (_world, repo) = World::new();
+    commit(&repo, &[1, 2], 100);
+    let session = begin(&repo);
+    assert_eq!(put(&session, &[1, 2, 3, 3]), [false, false, true, false]);
+    let stats = session.stats();
+    assert_eq!((stats.chunks_new, stats.chunks_reused), (1, 3));
+    let id = session.id();
+    session.commit(&manifest(id, 200)).unwrap();
+    assert_eq!(repo.packs().unwrap().len(), 3);
+}
+
+#[test]
+fn packs_then_index_then_snapshot_then_end() {
+    let (world, repo) = World::new();
+    world.memory.take_log();
+    let snapshot = commit(&repo, &[1], 100);
+    let log = world.memory.take_log();
+    let at = |what: &str| log.iter().position(|it| it.starts_with(what)).unwrap_or_else(|| panic!("{what} in {log:?}"));
+    let order = [
+        at(&format!("create leases/{snapshot}/0")),
+        at("list trash/"),
+        at("list index/"),
+        at("list packs/"),
+        at("list snapshots/"),
+        at("create packs/"),
+        at("create index/"),
+        at(&format!("create snapshots/{snapshot}/0")),
+        at(&format!("create leases/{snapshot}/end")),
+    ];
+    assert!(order.is_sorted(), "{log:?}");
+}
+
+#[test]
+fn lease_objects_say_what_the_protocol_says() {
+    let (world, repo) = World::new();
+    world.memory.mark("00000000000000000000000000000001", &[ObjectName([1; 32])]);
+    let session = begin(&repo);
+    session.beat_now().unwrap();
+    let lease = session.id();
+    let body = |n: u64, honours: &[&str]| {
+        json!({"lease": lease.to_string(), "number": n, "purpose": "backup", "host": "host",
+               "started": 1_800_000_000_000_i64, "honours": honours})
+    };
+    let read = |n: u64| world.memory.body(ObjectKind::Lease, &format!("leases/{lease}/{n}"));
+    assert_eq!(read(0), body(0, &[]));
+    assert_eq!(read(1), body(1, &["00000000000000000000000000000001"]));
+    assert_eq!(read(2), body(2, &["00000000000000000000000000000001"]));
+    session.abandon().unwrap();
+    let end = world.memory.body(ObjectKind::LeaseEnd, &format!("leases/{lease}/end"));
+    assert_eq!(end, json!({"lease": lease.to_string(), "outcome": "abandoned"}));
+}
+
+#[test]
+fn heartbeats_come_by_themselves_and_a_clock_going_backwards_is_no_harm() {
+    let (world, repo) = World::new();
+    let timing = SessionTiming { heartbeat: Duration::from_millis(5), ..SessionTiming::default() };
+    let session = repo.begin_write_timed(&write_options(), &timing).unwrap();
+    world.clock.0.store(-5_000_000_000_000, Ordering::SeqCst);
+    let folder = format!("leases/{}/", session.id());
+    while world.memory.names(&folder).len() < 4 {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    put(&session, &[1]);
+    let id = session.id();
+    session.commit(&manifest(id, 100)).unwrap();
+    assert_eq!(repo.snapshots().unwrap().len(), 1);
+}
+
+#[test]
+fn a_killed_sessions_packs_are_found_by_the_next() {
+    let (mut world, repo) = World::new();
+    let timing = SessionTiming { heartbeat: Duration::MAX, pack_bytes: 1, index_packs: 2, ..SessionTiming::default() };
+    let session = repo.begin_write_timed(&write_options(), &timing).unwrap();
+    put(&session, &[1, 2, 3]);
+    while world.memory.names("index/").is_empty() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::mem::forget(session);
+    let next = world.open();
+    let session = begin(&next);
+    assert_eq!(put(&session, &[1, 2, 3]), [false, false, true]);
+}
+
+#[test]
+fn an_abandoned_session_leaves_its_packs_indexed() {
+    let (world, repo) = World::new();
+    let session = begin(&repo);
+    put(&session, &[1]);
+    drop(session);
+    assert_eq!(world.memory.names("index/").len(), 1);
+    assert_eq!(world.memory.names("snapshots/"), Vec::<String>::new());
+    assert_eq!(put(&begin(&repo), &[1]), [false]);
+}
+
+#[test]
+fn a_fenced_session_fails_whole_and_says_so() {
+    let (_world, repo) = World::new();
+    let session = begin(&repo);
+    put(&session, &[1]);
+    let id = session.id();
+    assert!(repo.fence(&id).unwrap());
+    assert!(repo.fence(&id).unwrap(), "fencing twice is fencing");
+    assert!(matches!(session.commit(&manifest(id, 100)), Err(RepoError::Fenced { .. })));
+    repo.refresh().unwrap();
+    assert_eq!(repo.snapshots().unwrap(), []);
+    assert_eq!(put(&begin(&repo), &[1]), [false], "what was uploaded is used");
+}
+
+#[test]
+fn a_heartbeat_finds_out_that_it_was_fenced() {
+    let (_world, repo) = World::new();
+    let session = begin(&repo);
+    repo.fence(&session.id()).unwrap();
+    session.beat_now().unwrap();
+    let outcome = session.writer().put(ChunkKind::Values, &plain(1));
+    assert!(matches!(outcome, Err(RepoError::Fenced { .. })), "{outcome:?}");
+}
+
+#[test]
+fn what_has_committed_cannot_be_fenced() {
+    let (_world, repo) = World::new();
+    let snapshot = commit(&repo, &[1], 100);
+    assert!(!repo.fence(&snapshot).unwrap());
+    assert_eq!(repo.snapshots().unwrap().len(), 1);
+}
+
+#[test]
+fn a_commit_whose_answer_is_lost_is_a_commit() {
+    let (world, repo) = World::new();
+    let session = begin(&repo);
+    put(&session, &[1]);
+    world.memory.fail("snapshots/", Fault::AnswerLost);
+    let id = session.id();
+    session.commit(&manifest(id, 100)).unwrap();
+    world.memory.heal();
+    repo.refresh().unwrap();
+    assert_eq!(repo.snapshots().unwrap().len(), 1);
+    assert_eq!(world.memory.names(&format!("leases/{id}/end")).len(), 1);
+}
+
+#[test]
+fn a_lease_with_an_unsettled_put_does_not_end() {
+    let (world, repo) = World::new();
+    let session = begin(&repo);
+    world.memory.fail("packs/", Fault::Refused);
+    let mut writer = session.writer();
+    let outcomes = [writer.put(ChunkKind::Values, &plain(1)).map(drop), writer.finish()];
+    let id = session.id();
+    let outcome = session.commit(&manifest(id, 100));
+    assert!(outcomes.iter().any(Result::is_err) || outcome.is_err());
+    assert_eq!(world.memory.names("snapshots/"), Vec::<String>::new());
+    assert_eq!(world.memory.names(&format!("leases/{id}/end")), Vec::<String>::new());
+}
+
+#[test]
+fn nothing_is_committed_over_an_unfinished_writer() {
+    let (_world, repo) = World::new();
+    let session = begin(&repo);
+    let writer = session.writer();
+    let id = session.id();
+    assert!(matches!(session.commit(&manifest(id, 1)), Err(RepoError::Invalid(_))));
+    drop(writer);
+
+    let session = repo.begin_write(&write_options()).unwrap();
+    let mut writer = session.writer();
+    writer.put(ChunkKind::Values, &plain(1)).unwrap();
+    drop(writer);
+    let id = session.id();
+    assert!(session.commit(&manifest(id, 1)).is_err());
+    assert_eq!(repo.snapshots().unwrap(), []);
+}
+
+#[test]
+fn two_sessions_with_many_writers_share_one_repository() {
+    let (mut world, repo) = World::new();
+    let other = world.open();
+    let barrier = Barrier::new(2);
+    std::thread::scope(|scope| {
+        for (repo, end) in [(&repo, 1), (&other, 2)] {
+            let barrier = &barrier;
+            scope.spawn(move || {
+                let session = begin(repo);
+                barrier.wait();
+                std::thread::scope(|scope| {
+                    for first in 0..3 {
+                        let session = &session;
+                        scope.spawn(move || put(session, &(first..first + 20).collect::<Vec<_>>()));
+                    }
+                });
+                let id = session.id();
+                session.commit(&manifest(id, end)).unwrap();
+            });
+        }
+    });
+    let fresh = world.open();
+    assert_eq!(fresh.snapshots().unwrap().len(), 2);
+    for n in 0..22 {
+        assert_eq!(read(&fresh, n).unwrap().plain().unwrap(), plain(n));
+    }
+}
+
+#[test]
+fn a_a_marked_pack_is_not_deduplicated_against() {
+    let (world, repo) = World::new();
+    commit(&repo, &[1, 2], 100);
+    world.memory.mark("m1", &[home(&repo, 1)]);
+    let session = begin(&repo);
+    assert_eq!(put(&session, &[1, 2]), [true, false]);
+}
+
+#[test]
+fn a_mark_made_during_a_session_is_honoured_only_if_nothing_in_it_is_relied_on() {
+    let (world, repo) = World::new();
+    commit(&repo, &[1, 2, 3], 100);
+    let session = begin(&repo);
+    assert_eq!(put(&session, &[1]), [false]);
+    world.memory.mark("m1", &[home(&repo, 1), home(&repo, 2)]);
+    world.memory.mark("m2", &[home(&repo, 3)]);
+    session.beat_now().unwrap();
+    let body = world.memory.body(ObjectKind::Lease, &format!("leases/{}/1", session.id()));
+    assert_eq!(body["honours"], json!(["m2"]));
+    assert_eq!(put(&session, &[2, 3]), [false, true]);
+    world.memory.remove("trash/m2");
+    session.beat_now().unwrap();
+    let body = world.memory.body(ObjectKind::Lease, &format!("leases/{}/2", session.id()));
+    assert_eq!(body["honours"], json!(["m2"]), "for good");
+}
+
+#[test]
+fn d_each_of_two_marks_naming_one_copy_leaves_none_present() {
+    let (world, repo) = World::new();
+    let hidden = begin(&repo);
+    put(&hidden, &[1]);
+    commit(&repo, &[1], 100);
+    drop(hidden);
+    let homes = repo.chunk_places(&id(&repo, 1)).unwrap();
+    assert_eq!(homes.len(), 2, "two sessions at once store a chunk twice");
+    world.memory.mark("m1", &[homes[0].name]);
+    world.memory.mark("m2", &[homes[1].name]);
+    assert_eq!(put(&begin(&repo), &[1]), [true]);
+}
+
+#[test]
+fn e_a_parent_with_a_chunk_in_a_marked_pack_is_no_parent() {
+    let (world, repo) = World::new();
+    commit(&repo, &[1, 2], 100);
+    world.memory.mark("m1", &[home(&repo, 2)]);
+    let session = begin(&repo);
+    let chunks = [id(&repo, 1), id(&repo, 2), id(&repo, 77)];
+    assert_eq!(session.rely_on(&mut chunks.into_iter()).unwrap(), chunks[1..]);
+}
+
+#[test]
+fn f_the_parents_stack_is_relied_on() {
+    let (world, repo) = World::new();
+    commit(&repo, &[1, 2], 100);
+    let session = begin(&repo);
+    assert_eq!(session.rely_on(&mut [id(&repo, 1)].into_iter()).unwrap(), []);
+    world.memory.mark("m1", &[home(&repo, 1)]);
+    session.beat_now().unwrap();
+    let body = world.memory.body(ObjectKind::Lease, &format!("leases/{}/1", session.id()));
+    assert_eq!(body["honours"], json!([]));
+}
+
+#[test]
+fn c_k_m_an_index_object_does_not_bring_a_deleted_pack_back() {
+    let (world, repo) = World::new();
+    commit(&repo, &[1], 100);
+    world.memory.remove(&crate::repo::pack::path(&home(&repo, 1)));
+    let session = begin(&repo);
+    assert_eq!(put(&session, &[1]), [true]);
+    let id = session.id();
+    session.commit(&manifest(id, 200)).unwrap();
+    assert_eq!(read(&repo, 1).unwrap().plain().unwrap(), plain(1));
+}
+
+#[test]
+fn nothing_is_committed_when_a_pack_relied_on_has_vanished() {
+    let (world, repo) = World::new();
+    commit(&repo, &[1], 100);
+    let session = begin(&repo);
+    assert_eq!(put(&session, &[1]), [false]);
+    world.memory.remove(&crate::repo::pack::path(&home(&repo, 1)));
+    let id = session.id();
+    assert!(matches!(session.commit(&manifest(id, 200)), Err(RepoError::Missing { .. })));
+    assert_eq!(world.memory.names(&format!("snapshots/{id}")), Vec::<String>::new());
+}
+
+#[test]
+fn a_mark_that_cannot_be_read_stops_a_writer_that_begins_and_is_not_honoured_by_one_that_runs() {
+    let (world, repo) = World::new();
+    let session = begin(&repo);
+    world.memory.put("trash/m1", b"no mark".to_vec());
+    session.beat_now().unwrap();
+    let body = world.memory.body(ObjectKind::Lease, &format!("leases/{}/1", session.id()));
+    assert_eq!(body["honours"], json!([]));
+    assert!(repo.begin_write(&write_options()).is_err());
+}
+
+#[test]
+fn a_large_table_moves_to_chunks_and_comes_back() {
+    let (mut world, repo) = World::new();
+    let session = begin(&repo);
+    let mut large = manifest(session.id(), 100);
+    large.collections = (0..2000).map(|n| collection(&format!("collection {n}"))).collect();
+    large.content.attributes = json!({"schema": "x".repeat(5 << 20), "table": ["a"]});
+    session.commit(&large).unwrap();
+    let path = format!("snapshots/{}/0", large.id);
+    assert!(world.memory.bytes(&path).len() < 4096);
+    assert_eq!(world.open().snapshots().unwrap(), [large.clone()]);
+    let revised = repo.revise(&large.id, &|manifest| manifest.tags = vec!["t".to_owned()]).unwrap();
+    assert_eq!(revised.collections, large.collections);
+    assert_eq!(world.open().snapshots().unwrap(), [revised]);
+}
+
+#[test]
+fn a_readers_lease_ends_when_dropped_and_is_not_needed() {
+    let (world, repo) = World::new();
+    let lease = repo.begin_read("verify").unwrap();
+    let id = lease.id().unwrap();
+    let body = world.memory.body(ObjectKind::Lease, &format!("leases/{id}/0"));
+    assert_eq!(body["purpose"], "read: verify");
+    drop(lease);
+    let end = world.memory.body(ObjectKind::LeaseEnd, &format!("leases/{id}/end"));
+    assert_eq!(end["outcome"], "done");
+    world.memory.fail("leases/", Fault::Refused);
+    assert_eq!(repo.begin_read("restore").unwrap().id(), None);
+}
+
+#[test]
+fn a_write_limit_is_kept() {
+    let (_world, repo) = World::new();
+    let options = WriteOptions { write_limit: Some(1 << 20), ..write_options() };
+    let timing = SessionTiming { heartbeat: Duration::MAX, pack_bytes: 1, ..SessionTiming::default() };
+    let session = repo.begin_write_timed(&options, &timing).unwrap();
+    let start = std::time::Instant::now();
+    put(&session, &[1, 2, 3, 4, 5]);
+    let id = session.id();
+    session.commit(&manifest(id, 1)).unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(250), "five packs of 64 KiB: {:?}", start.elapsed());
+}

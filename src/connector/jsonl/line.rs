@@ -1,0 +1,237 @@
+//! One line: a header, a collection, or a record.
+
+use super::{
+    VERSION,
+    cell::{ReadCell, read_name, write_cell, write_name},
+};
+use crate::record::{BatchRow, KeyCodec, Shape, value::Cell};
+use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Visitor},
+};
+use serde_json::{Map, Value as Json, json};
+use std::{fmt, sync::Arc};
+
+/// What a line says.
+pub(super) enum Line {
+    /// The first line of what was written from a snapshot.
+    Header {
+        connector: Option<String>,
+        attributes: Json,
+    },
+    Collection {
+        name: String,
+        codec: Option<KeyCodec>,
+        attributes: Json,
+    },
+    Record(Box<RecordLine>),
+}
+
+/// A record before it is known which collection and so which codec it belongs to.
+pub(super) struct RecordLine {
+    pub(super) collection: Option<String>,
+    pub(super) codec: Option<KeyCodec>,
+    key: Option<String>,
+    key_hex: Option<String>,
+    pub(super) set: Vec<u8>,
+    pub(super) generation: u32,
+    pub(super) expiry: u64,
+    pub(super) stamp: u64,
+    pub(super) user_key: Option<Vec<u8>>,
+    cells: Vec<(Vec<u8>, ReadCell)>,
+}
+
+impl RecordLine {
+    /// The sort key under the collection's codec.
+    pub(super) fn key(&self, codec: KeyCodec) -> Result<Vec<u8>, String> {
+        match (&self.key, &self.key_hex) {
+            (Some(text), None) => codec.parse(text).map_err(|error| error.to_string()),
+            (None, Some(hex)) => {
+                HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).map_err(|_| "key_hex is not hexadecimal".to_owned())
+            }
+            _ => Err("a record has either key or key_hex".to_owned()),
+        }
+    }
+
+    /// The names, sorted, and the value's canonical bytes.
+    pub(super) fn value(&self) -> (Shape, Vec<u8>) {
+        let shape = Shape::new(self.cells.iter().map(|(name, _)| name.clone()).collect());
+        let mut value = Vec::new();
+        let mut writer = crate::record::CellWriter::new(&mut value, self.cells.len());
+        for (_, cell) in &self.cells {
+            writer.cell(cell.tag, &cell.bytes);
+        }
+        (shape, value)
+    }
+}
+
+/// Every field that a line may have.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    rekeep: Option<String>,
+    version: Option<u32>,
+    connector: Option<String>,
+    attributes: Option<Json>,
+    collection: Option<String>,
+    codec: Option<KeyCodec>,
+    key: Option<String>,
+    key_hex: Option<String>,
+    set: Option<ReadCell>,
+    generation: Option<u32>,
+    expiry: Option<u64>,
+    stamp: Option<u64>,
+    user_key: Option<ReadCell>,
+    value: Option<Cells>,
+}
+
+/// The cells of a value, sorted by name; no name twice.
+struct Cells(Vec<(Vec<u8>, ReadCell)>);
+
+impl<'de> Deserialize<'de> for Cells {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct CellsVisitor;
+        impl<'de> Visitor<'de> for CellsVisitor {
+            type Value = Cells;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of cells")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Cells, A::Error> {
+                let mut cells: Vec<(Vec<u8>, ReadCell)> = Vec::new();
+                while let Some(text) = map.next_key::<String>()? {
+                    let name = read_name(&text)
+                        .ok_or_else(|| A::Error::custom(format!("the cell name `{text}` is no base64")))?;
+                    cells.push((name, map.next_value()?));
+                }
+                cells.sort_by(|a, b| a.0.cmp(&b.0));
+                if let Some(pair) = cells.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+                    return Err(A::Error::custom(format!("the cell `{}` is given twice", write_name(&pair[0].0))));
+                }
+                if cells.len() > crate::record::value::MAX_CELLS {
+                    return Err(A::Error::custom("a value has too many cells"));
+                }
+                Ok(Cells(cells))
+            }
+        }
+        deserializer.deserialize_map(CellsVisitor)
+    }
+}
+
+/// Reads a line; the error says what is wrong with it.
+pub(super) fn read(text: &[u8]) -> Result<Line, String> {
+    let fields: Fields = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let only = |wrong: bool, what: &str| {
+        if wrong { Err(format!("{what} has fields of another kind of line")) } else { Ok(()) }
+    };
+    let of_record = fields.set.is_some()
+        || fields.generation.is_some()
+        || fields.expiry.is_some()
+        || fields.stamp.is_some()
+        || fields.user_key.is_some()
+        || fields.value.is_some();
+    if let Some(format) = fields.rekeep {
+        only(of_record || fields.collection.is_some() || fields.codec.is_some(), "a header")?;
+        if format != "jsonl" {
+            return Err(format!("this is rekeep's `{format}`, not its jsonl"));
+        }
+        match fields.version {
+            Some(version) if version <= VERSION => {}
+            Some(version) => return Err(format!("format version {version} is newer than this program's {VERSION}")),
+            None => return Err("the header names no version".to_owned()),
+        }
+        let attributes = fields.attributes.unwrap_or_else(|| json!({}));
+        return Ok(Line::Header { connector: fields.connector, attributes });
+    }
+    only(fields.version.is_some() || fields.connector.is_some(), "a line that is no header")?;
+    if fields.key.is_none() && fields.key_hex.is_none() {
+        let name = fields.collection.filter(|_| !of_record).ok_or("it has no key and names no collection")?;
+        let attributes = fields.attributes.unwrap_or_else(|| json!({}));
+        return Ok(Line::Collection { name, codec: fields.codec, attributes });
+    }
+    only(fields.attributes.is_some(), "a record")?;
+    let bytes_of = |field: Option<ReadCell>, what: &str| match field {
+        None => Ok(None),
+        Some(cell) if [crate::record::Tag::STRING, crate::record::Tag::BLOB].contains(&cell.tag) => {
+            Ok(Some(cell.bytes))
+        }
+        Some(_) => Err(format!("{what} is a string or an object with base64")),
+    };
+    let set = bytes_of(fields.set, "set")?.unwrap_or_default();
+    let user_key = bytes_of(fields.user_key, "user_key")?;
+    let cells = fields.value.ok_or("the record has no value (an empty one is {})")?.0;
+    Ok(Line::Record(Box::new(RecordLine {
+        collection: fields.collection,
+        codec: fields.codec,
+        key: fields.key,
+        key_hex: fields.key_hex,
+        set,
+        generation: fields.generation.unwrap_or(0),
+        expiry: fields.expiry.unwrap_or(0),
+        stamp: fields.stamp.unwrap_or(0),
+        user_key,
+        cells,
+    })))
+}
+
+/// The header's line.
+pub(super) fn header(connector: &str, attributes: &Json) -> Json {
+    json!({ "rekeep": "jsonl", "version": VERSION, "connector": connector, "attributes": attributes })
+}
+
+/// A collection's line.
+pub(super) fn collection(name: &str, codec: KeyCodec, attributes: &Json) -> Json {
+    json!({ "collection": name, "codec": codec, "attributes": attributes })
+}
+
+/// A record's line. `value` is the whole value; the codec is named where no collection line says it.
+pub(super) fn record(
+    collection: &str,
+    codec: KeyCodec,
+    names_codec: bool,
+    row: &BatchRow<'_>,
+    value: &[u8],
+) -> Result<Json, String> {
+    let mut line = Map::new();
+    line.insert("collection".to_owned(), json!(collection));
+    if names_codec {
+        line.insert("codec".to_owned(), json!(codec));
+    }
+    let shown = codec.show(row.key);
+    // A path may look like `hex:…`, a float may be one of many NaNs: what cannot be typed again is written as bytes.
+    if codec.parse(&shown).is_ok_and(|key| key == row.key) {
+        line.insert("key".to_owned(), json!(shown));
+    } else {
+        line.insert("key_hex".to_owned(), json!(HEXLOWER.encode(row.key)));
+    }
+    let meta = &row.meta;
+    if !meta.set.is_empty() {
+        let set = std::str::from_utf8(meta.set)
+            .map_or_else(|_| json!({ "base64": BASE64.encode(meta.set) }), |set| json!(set));
+        line.insert("set".to_owned(), set);
+    }
+    let mut number = |name: &str, value: u64| {
+        if value != 0 {
+            line.insert(name.to_owned(), json!(value));
+        }
+    };
+    number("generation", u64::from(meta.generation));
+    number("expiry", meta.expiry.as_millis());
+    number("stamp", meta.stamp);
+    if let Some(user_key) = meta.user_key {
+        line.insert("user_key".to_owned(), json!({ "base64": BASE64.encode(user_key) }));
+    }
+    line.insert("value".to_owned(), cells(row.shape, value)?);
+    Ok(Json::Object(line))
+}
+
+fn cells(shape: &Arc<Shape>, value: &[u8]) -> Result<Json, String> {
+    let mut object = Map::new();
+    for (name, cell) in shape.names().iter().zip(shape.cells(value)) {
+        let cell: Cell<'_> = cell.map_err(|error| error.to_string())?;
+        object.insert(write_name(name), write_cell(cell));
+    }
+    Ok(Json::Object(object))
+}

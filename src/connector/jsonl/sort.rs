@@ -1,0 +1,319 @@
+//! Sorting records that come in any order, in bounded memory: runs that are sorted in memory and written to temporary
+//! files, and a merge that reads them again.
+
+use crate::record::{
+    Expiry, KeyRange, Meta, RecordBatch, RecordStream, RowHead, Shape, StreamError,
+    bytes::{DecodeError, Reader, put_slice, put_u64},
+};
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    fs::File,
+    io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tempfile::NamedTempFile;
+
+/// Bytes of records sorted in memory at once.
+const RUN_BYTES: usize = 32 << 20;
+/// More runs than this are merged into one: each takes an open file and a buffer.
+const MAX_RUNS: usize = 64;
+/// A run's index names a record about this often.
+const INDEX_STEP: u64 = 256 << 10;
+const BATCH_BYTES: usize = 1 << 20;
+
+/// One record, encoded, with what it is sorted by.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    key: Vec<u8>,
+    line: u64,
+    body: Vec<u8>,
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.key.len() + self.body.len() + size_of::<Self>()
+    }
+
+    fn write(&self, out: &mut impl Write) -> io::Result<u64> {
+        let mut head = Vec::with_capacity(self.key.len() + 32);
+        put_slice(&mut head, &self.key);
+        put_u64(&mut head, self.line);
+        put_u64(&mut head, self.body.len() as u64);
+        out.write_all(&head)?;
+        out.write_all(&self.body)?;
+        Ok((head.len() + self.body.len()) as u64)
+    }
+}
+
+/// Everything of a record but its key.
+pub(super) fn encode_body(meta: &Meta<'_>, shape: &Shape, value: &[u8]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(value.len() + 64);
+    put_slice(&mut body, meta.set);
+    put_u64(&mut body, u64::from(meta.generation));
+    put_u64(&mut body, meta.expiry.as_millis());
+    put_u64(&mut body, meta.stamp);
+    match meta.user_key {
+        None => body.push(0),
+        Some(user_key) => {
+            body.push(1);
+            put_slice(&mut body, user_key);
+        }
+    }
+    let mut names = Vec::new();
+    shape.encode(&mut names);
+    put_slice(&mut body, &names);
+    body.extend_from_slice(value);
+    body
+}
+
+/// A sorted run in a temporary file.
+struct Run {
+    file: NamedTempFile,
+    /// Keys and where their records begin, sorted.
+    index: Vec<(Vec<u8>, u64)>,
+}
+
+impl Run {
+    fn write(entries: impl Iterator<Item = io::Result<Entry>>, dir: &Path) -> io::Result<Self> {
+        let file = NamedTempFile::with_prefix_in("rekeep-sort-", dir)?;
+        let mut out = BufWriter::with_capacity(1 << 20, file.reopen()?);
+        let (mut index, mut at, mut indexed) = (Vec::new(), 0, None);
+        for entry in entries {
+            let entry = entry?;
+            if indexed.is_none_or(|indexed| at >= indexed + INDEX_STEP) {
+                index.push((entry.key.clone(), at));
+                indexed = Some(at);
+            }
+            at += entry.write(&mut out)?;
+        }
+        out.flush()?;
+        Ok(Self { file, index })
+    }
+
+    /// Reads from the first record that may not be below `start`.
+    fn read(&self, start: &[u8]) -> io::Result<RunReader> {
+        let before = self.index.partition_point(|(key, _)| key.as_slice() < start).saturating_sub(1);
+        let mut file = self.file.reopen()?;
+        file.seek(SeekFrom::Start(self.index.get(before).map_or(0, |(_, at)| *at)))?;
+        Ok(RunReader { input: BufReader::with_capacity(64 << 10, file) })
+    }
+}
+
+struct RunReader {
+    input: BufReader<File>,
+}
+
+impl RunReader {
+    fn next(&mut self) -> io::Result<Option<Entry>> {
+        let Some(len) = self.number()? else { return Ok(None) };
+        let key = self.bytes(len)?;
+        let line = self.number()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let len = self.number()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let body = self.bytes(len)?;
+        Ok(Some(Entry { key, line, body }))
+    }
+
+    /// A LEB128; `None` at the end of the file.
+    fn number(&mut self) -> io::Result<Option<u64>> {
+        let (mut value, mut byte) = (0, [0]);
+        for shift in (0..64).step_by(7) {
+            if self.input.read(&mut byte)? == 0 {
+                return if shift == 0 { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            }
+            value |= u64::from(byte[0] & 0x7f) << shift;
+            if byte[0] & 0x80 == 0 {
+                return Ok(Some(value));
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "a temporary file was changed"))
+    }
+
+    fn bytes(&mut self, len: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let read = (&mut self.input).take(len).read_to_end(&mut bytes)?;
+        if read as u64 == len { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
+/// Takes the records of one collection in any order.
+pub(super) struct Sorter {
+    dir: PathBuf,
+    pending: Vec<Entry>,
+    pending_bytes: usize,
+    runs: Vec<Run>,
+    /// How many records were taken.
+    pub(super) records: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+}
+
+impl Sorter {
+    pub(super) const fn new(dir: PathBuf) -> Self {
+        Self { dir, pending: Vec::new(), pending_bytes: 0, runs: Vec::new(), records: 0, bytes: 0 }
+    }
+
+    /// Takes a record, with the number of its line.
+    pub(super) fn push(&mut self, key: Vec<u8>, line: u64, body: Vec<u8>) {
+        let entry = Entry { key, line, body };
+        self.records += 1;
+        self.bytes += (entry.key.len() + entry.body.len()) as u64;
+        self.pending_bytes += entry.bytes();
+        self.pending.push(entry);
+    }
+
+    /// The bytes held in memory.
+    pub(super) const fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    /// Writes what is in memory to a run.
+    pub(super) fn spill(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.pending.sort_unstable();
+        let run = Run::write(self.pending.drain(..).map(Ok), &self.dir)?;
+        self.pending_bytes = 0;
+        self.runs.push(run);
+        if self.runs.len() >= MAX_RUNS {
+            let merge = Merge::new(&self.runs, b"")?;
+            self.runs = vec![Run::write(merge, &self.dir)?];
+        }
+        Ok(())
+    }
+
+    /// Ends taking.
+    pub(super) fn finish(mut self) -> io::Result<Sorted> {
+        self.spill()?;
+        Ok(Sorted { runs: self.runs })
+    }
+}
+
+/// Whether sorters that hold `bytes` together have to spill.
+pub(super) const fn must_spill(bytes: usize) -> bool {
+    bytes >= RUN_BYTES
+}
+
+/// The sorted records of one collection.
+pub(super) struct Sorted {
+    runs: Vec<Run>,
+}
+
+impl Sorted {
+    /// About `parts - 1` keys that split the records.
+    pub(super) fn splits(&self, parts: usize) -> Vec<Vec<u8>> {
+        let mut keys: Vec<&Vec<u8>> = self.runs.iter().flat_map(|run| run.index.iter().map(|(key, _)| key)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut splits: Vec<Vec<u8>> =
+            (1..parts.min(keys.len())).map(|part| keys[part * keys.len() / parts].clone()).collect();
+        splits.dedup();
+        splits.retain(|key| !key.is_empty());
+        splits
+    }
+
+    /// The records of a range; `origin` names the file in errors.
+    pub(super) fn read(&self, range: &KeyRange, origin: &str) -> io::Result<SortedStream> {
+        let merge = Merge::new(&self.runs, &range.start)?;
+        Ok(SortedStream {
+            merge,
+            range: range.clone(),
+            origin: origin.to_owned(),
+            last: None,
+            shape: None,
+            done: false,
+        })
+    }
+}
+
+/// The entries of several runs in order.
+struct Merge {
+    readers: Vec<RunReader>,
+    heads: BinaryHeap<Reverse<(Entry, usize)>>,
+}
+
+impl Merge {
+    fn new(runs: &[Run], start: &[u8]) -> io::Result<Self> {
+        let mut readers = runs.iter().map(|run| run.read(start)).collect::<io::Result<Vec<_>>>()?;
+        let mut heads = BinaryHeap::with_capacity(readers.len());
+        for (at, reader) in readers.iter_mut().enumerate() {
+            heads.extend(reader.next()?.map(|entry| Reverse((entry, at))));
+        }
+        Ok(Self { readers, heads })
+    }
+}
+
+impl Iterator for Merge {
+    type Item = io::Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Reverse((entry, at)) = self.heads.pop()?;
+        match self.readers[at].next() {
+            Ok(next) => self.heads.extend(next.map(|next| Reverse((next, at)))),
+            Err(error) => return Some(Err(error)),
+        }
+        Some(Ok(entry))
+    }
+}
+
+/// Sorted records as a stream; two lines with one key end it with an error that names both.
+pub(super) struct SortedStream {
+    merge: Merge,
+    range: KeyRange,
+    origin: String,
+    last: Option<(Vec<u8>, u64)>,
+    /// The shape of the record before, and its bytes: most records have the same.
+    shape: Option<(Vec<u8>, Arc<Shape>)>,
+    done: bool,
+}
+
+impl RecordStream for SortedStream {
+    fn next_batch(&mut self, batch: &mut RecordBatch) -> Result<bool, StreamError> {
+        batch.clear();
+        while !self.done && batch.bytes() < BATCH_BYTES {
+            let Some(entry) = self.merge.next() else { break };
+            let entry = entry.map_err(|error| format!("read a temporary file of {}: {error}", self.origin))?;
+            if entry.key < self.range.start {
+                continue;
+            }
+            if self.range.end.as_ref().is_some_and(|end| entry.key >= *end) {
+                self.done = true;
+                break;
+            }
+            if let Some((_, line)) = self.last.as_ref().filter(|(key, _)| *key == entry.key) {
+                return Err(format!("lines {line} and {} of {} have the same key", entry.line, self.origin).into());
+            }
+            self.push(batch, &entry)?;
+            self.last = Some((entry.key, entry.line));
+        }
+        Ok(!batch.is_empty())
+    }
+}
+
+impl SortedStream {
+    fn push(&mut self, batch: &mut RecordBatch, entry: &Entry) -> Result<(), DecodeError> {
+        let mut reader = Reader::new(&entry.body);
+        let set = reader.slice("a set")?;
+        let generation = reader.u32("a generation")?;
+        let expiry = Expiry::from_millis(reader.u64("an expiry")?);
+        let stamp = reader.u64("a stamp")?;
+        let user_key = match reader.u8("a user key")? {
+            0 => None,
+            _ => Some(reader.slice("a user key")?),
+        };
+        let names = reader.slice("the cell names")?;
+        let shape = match &self.shape {
+            Some((bytes, shape)) if bytes == names => Arc::clone(shape),
+            _ => {
+                let shape = Arc::new(Shape::decode(&mut Reader::new(names))?);
+                self.shape = Some((names.to_vec(), Arc::clone(&shape)));
+                shape
+            }
+        };
+        let meta = Meta { set, generation, expiry, stamp, user_key };
+        batch.push_encoded(RowHead { key: &entry.key, meta }, &shape, reader.rest());
+        Ok(())
+    }
+}

@@ -1,0 +1,312 @@
+//! `jsonl:PATH|-` as a source: one pass over the lines sorts them, then ranges are read.
+
+use super::{
+    Place,
+    line::{self, Line, RecordLine},
+    sort::{Sorted, Sorter, encode_body, must_spill},
+};
+use crate::{
+    connector::{
+        ConnectorError, Identity, Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection,
+        SourceSession, SourceUrl,
+    },
+    record::{Clock, Expiry, KeyCodec, KeyRange, MAX_KEY_BYTES, Meta, RecordStream, SystemClock, Timestamp},
+};
+use serde_json::{Value as Json, json};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::PathBuf,
+};
+
+/// The longest line.
+const MAX_LINE_BYTES: u64 = 512 << 20;
+/// The most collections of one file: each has a sorter.
+const MAX_COLLECTIONS: usize = 10_000;
+
+/// Lines of JSON to read.
+#[derive(Debug)]
+pub struct JsonlSource {
+    place: Place,
+    default: String,
+}
+
+impl JsonlSource {
+    /// A source at `jsonl:PATH` or `jsonl:-`. Records that name no collection belong to the one that `?collection=` names,
+    /// or to one named like the file.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if the URL has other options or the file does not exist.
+    pub fn new(url: &SourceUrl) -> Result<Self, ConnectorError> {
+        let (place, collection) = Place::of(url)?;
+        if let Place::File(path) = &place {
+            if !path.exists() {
+                return Err(ConnectorError::Missing { object: path.display().to_string() });
+            }
+        }
+        let default = collection.unwrap_or_else(|| place.stem());
+        Ok(Self { place, default })
+    }
+}
+
+impl Source for JsonlSource {
+    fn identity(&self) -> Identity {
+        let name = match &self.place {
+            Place::Standard => "-".to_owned(),
+            Place::File(path) => {
+                let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+                path.to_string_lossy().into_owned()
+            }
+        };
+        Identity { connector: "jsonl", name, local: true }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::default()
+    }
+
+    fn abilities(&self) -> SourceAbilities {
+        SourceAbilities { change_filter: false, exact: false }
+    }
+
+    fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
+        let start = SystemClock.now();
+        let origin = self.place.show();
+        let input: Box<dyn Read> = match &self.place {
+            Place::Standard => Box::new(io::stdin()),
+            Place::File(path) => Box::new(File::open(path).map_err(|source| ConnectorError::Io {
+                operation: "open",
+                object: origin.clone(),
+                source,
+            })?),
+        };
+        let temp_dir = options.temp_dir.clone().unwrap_or_else(std::env::temp_dir);
+        let mut lines = Lines::new(&origin, &self.default, temp_dir);
+        lines.read_all(input)?;
+        let readers = options.parallel.clamp(1, 16);
+        Ok(Box::new(lines.session(start, readers)?))
+    }
+}
+
+struct Found {
+    name: String,
+    codec: Option<KeyCodec>,
+    attributes: Option<Json>,
+    sorter: Sorter,
+}
+
+/// The pass over the lines.
+struct Lines<'a> {
+    origin: &'a str,
+    default: &'a str,
+    temp_dir: PathBuf,
+    header: Option<(Option<String>, Json)>,
+    found: Vec<Found>,
+    line: u64,
+    notes: Vec<String>,
+    missing: Vec<String>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(origin: &'a str, default: &'a str, temp_dir: PathBuf) -> Self {
+        let (found, notes, missing) = (Vec::new(), Vec::new(), Vec::new());
+        Self { origin, default, temp_dir, header: None, found, line: 0, notes, missing }
+    }
+
+    fn wrong(&self, reason: &str) -> ConnectorError {
+        ConnectorError::Unreadable {
+            object: format!("line {} of {}", self.line, self.origin),
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn io(&self, operation: &'static str, source: io::Error) -> ConnectorError {
+        ConnectorError::Io { operation, object: self.origin.to_owned(), source }
+    }
+
+    fn read_all(&mut self, input: impl Read) -> Result<(), ConnectorError> {
+        let mut input = BufReader::with_capacity(1 << 20, input);
+        let mut text = Vec::new();
+        loop {
+            text.clear();
+            let read = (&mut input).take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut text);
+            if read.map_err(|source| self.io("read", source))? == 0 {
+                return Ok(());
+            }
+            self.line += 1;
+            if text.len() as u64 > MAX_LINE_BYTES {
+                return Err(self.wrong("the line is longer than 512 MiB"));
+            }
+            // A byte order mark is no part of the text.
+            let skip = if self.line == 1 && text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+            if text[skip..].trim_ascii().is_empty() {
+                continue;
+            }
+            match line::read(&text[skip..]).map_err(|reason| self.wrong(&reason))? {
+                Line::Header { connector, attributes } => self.take_header(connector, attributes)?,
+                Line::Collection { name, codec, attributes } => self.take_collection(&name, codec, attributes)?,
+                Line::Record(record) => self.take_record(*record)?,
+            }
+            // One long line must not keep its memory.
+            text.shrink_to(1 << 20);
+        }
+    }
+
+    fn take_header(&mut self, connector: Option<String>, attributes: Json) -> Result<(), ConnectorError> {
+        if self.header.is_some() || !self.found.is_empty() {
+            return Err(self.wrong("a header stands on the first line only"));
+        }
+        self.header = Some((connector, attributes));
+        Ok(())
+    }
+
+    fn take_collection(&mut self, name: &str, codec: Option<KeyCodec>, attributes: Json) -> Result<(), ConnectorError> {
+        let at = self.find(name)?;
+        let found = &self.found[at];
+        if found.attributes.is_some() {
+            return Err(self.wrong(&format!("the collection {name} is described twice")));
+        }
+        if found.sorter.records > 0 {
+            return Err(self.wrong(&format!("records of {name} stand before its description")));
+        }
+        self.found[at].codec = codec;
+        self.found[at].attributes = Some(attributes);
+        Ok(())
+    }
+
+    fn take_record(&mut self, record: RecordLine) -> Result<(), ConnectorError> {
+        let default = self.default;
+        let at = self.find(record.collection.as_deref().unwrap_or(default))?;
+        let codec = self.found[at].codec;
+        if record.codec.is_some_and(|named| codec.is_some_and(|codec| codec != named)) {
+            return Err(self.wrong("its codec is not that of its collection"));
+        }
+        let codec = *self.found[at].codec.insert(codec.or(record.codec).unwrap_or(KeyCodec::Tuple));
+        let key = record.key(codec).map_err(|reason| self.wrong(&reason))?;
+        if key.len() > MAX_KEY_BYTES {
+            if self.missing.len() < 1000 {
+                self.missing.push(format!(
+                    "line {}: the key has {} bytes; the most is {MAX_KEY_BYTES}",
+                    self.line,
+                    key.len()
+                ));
+            } else if self.missing.len() == 1000 {
+                self.missing.push("and further lines with keys that are too long".to_owned());
+            }
+            return Ok(());
+        }
+        let (shape, value) = record.value();
+        let meta = Meta {
+            set: &record.set,
+            generation: record.generation,
+            expiry: Expiry::from_millis(record.expiry),
+            stamp: record.stamp,
+            user_key: record.user_key.as_deref(),
+        };
+        let body = encode_body(&meta, &shape, &value);
+        self.found[at].sorter.push(key, self.line, body);
+        if must_spill(self.found.iter().map(|found| found.sorter.pending_bytes()).sum()) {
+            for at in 0..self.found.len() {
+                let spilled = self.found[at].sorter.spill();
+                spilled.map_err(|source| self.io("sort", source))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, name: &str) -> Result<usize, ConnectorError> {
+        if let Some(at) = self.found.iter().rposition(|found| found.name == name) {
+            return Ok(at);
+        }
+        if self.found.len() == MAX_COLLECTIONS {
+            return Err(self.wrong("there are more than 10000 collections"));
+        }
+        let sorter = Sorter::new(self.temp_dir.clone());
+        self.found.push(Found { name: name.to_owned(), codec: None, attributes: None, sorter });
+        Ok(self.found.len() - 1)
+    }
+
+    fn session(mut self, start: Timestamp, readers: usize) -> Result<JsonlSession, ConnectorError> {
+        let (mut collections, mut sorted) = (Vec::new(), Vec::new());
+        for found in std::mem::take(&mut self.found) {
+            collections.push(SourceCollection {
+                name: found.name,
+                codec: found.codec.unwrap_or(KeyCodec::Tuple),
+                attributes: found.attributes.unwrap_or_else(|| json!({})),
+                estimated_bytes: found.sorter.bytes,
+                estimated_records: found.sorter.records,
+            });
+            sorted.push(found.sorter.finish().map_err(|source| self.io("sort", source))?);
+        }
+        let attributes = match self.header {
+            Some((connector, attributes)) => json!({ "connector": connector, "attributes": attributes }),
+            None => json!({}),
+        };
+        let (notes, missing, origin) = (self.notes, self.missing, self.origin.to_owned());
+        Ok(JsonlSession {
+            start,
+            end: SystemClock.now(),
+            attributes,
+            collections,
+            sorted,
+            readers,
+            notes,
+            missing,
+            origin,
+        })
+    }
+}
+
+/// One run over the sorted lines.
+struct JsonlSession {
+    start: Timestamp,
+    end: Timestamp,
+    attributes: Json,
+    collections: Vec<SourceCollection>,
+    sorted: Vec<Sorted>,
+    readers: usize,
+    notes: Vec<String>,
+    missing: Vec<String>,
+    origin: String,
+}
+
+impl JsonlSession {
+    fn sorted(&self, collection: usize) -> Result<&Sorted, ConnectorError> {
+        self.sorted.get(collection).ok_or_else(|| ConnectorError::Missing {
+            object: format!("collection number {collection} of {}", self.origin),
+        })
+    }
+}
+
+impl SourceSession for JsonlSession {
+    fn start(&self) -> Timestamp {
+        self.start
+    }
+
+    fn attributes(&self) -> Json {
+        self.attributes.clone()
+    }
+
+    fn collections(&self) -> &[SourceCollection] {
+        &self.collections
+    }
+
+    fn readers(&self) -> usize {
+        self.readers
+    }
+
+    fn splits(&self, collection: usize, parts: usize) -> Result<Vec<Vec<u8>>, ConnectorError> {
+        Ok(self.sorted(collection)?.splits(parts))
+    }
+
+    fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
+        let stream = self.sorted(collection)?.read(range, &self.origin);
+        let io =
+            |source| ConnectorError::Io { operation: "read the sorted lines of", object: self.origin.clone(), source };
+        Ok(Box::new(stream.map_err(io)?))
+    }
+
+    fn finish(&self) -> Result<SessionEnd, ConnectorError> {
+        Ok(SessionEnd { end: self.end, missing: self.missing.clone(), notes: self.notes.clone() })
+    }
+}

@@ -1,0 +1,111 @@
+//! The merge by key of several layers' rows: all rows of one key at a time, newest first.
+
+use super::{
+    Layer, LayerError,
+    block::{KeysBlock, RowKind, RowValue},
+    error::hex_of,
+    reader::LayerWalk,
+};
+use crate::record::KeyRange;
+
+/// Walks the keys of several layers. Use as: `while groups.advance()? { groups.key() … }`.
+pub(super) struct Groups<'a> {
+    /// One walk a layer, base first.
+    walks: Vec<LayerWalk<'a>>,
+    /// The walks that have a row, by key, the newer layer first among equals.
+    order: Vec<usize>,
+    /// How many at the head of `order` have the current key.
+    group: usize,
+    started: bool,
+}
+
+impl<'a> Groups<'a> {
+    pub(super) fn new(layers: &'a [Layer], range: &KeyRange) -> Self {
+        let walks: Vec<LayerWalk<'a>> = layers.iter().map(|layer| LayerWalk::new(layer, range)).collect();
+        Self { order: Vec::with_capacity(walks.len()), walks, group: 0, started: false }
+    }
+
+    fn start(&mut self) -> Result<(), LayerError> {
+        self.started = true;
+        for walk in 0..self.walks.len() {
+            if self.walks[walk].advance()? {
+                self.order.insert(0, walk);
+                self.sift(0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the walk at `at`, whose key has grown, to its place.
+    #[inline]
+    fn sift(&mut self, mut at: usize) {
+        while let Some(&after) = self.order.get(at + 1) {
+            let this = self.order[at];
+            let keys = self.walks[after].key().cmp(self.walks[this].key());
+            if keys.then(this.cmp(&after)).is_ge() {
+                break;
+            }
+            self.order.swap(at, at + 1);
+            at += 1;
+        }
+    }
+
+    /// Moves to the next key; `false` at the end.
+    pub(super) fn advance(&mut self) -> Result<bool, LayerError> {
+        if !self.started {
+            self.start()?;
+        }
+        // From the right, so that what lies behind the walk being moved is in order.
+        for at in (0..self.group).rev() {
+            if self.walks[self.order[at]].advance()? {
+                self.sift(at);
+            } else {
+                self.order.remove(at);
+            }
+        }
+        self.group = 0;
+        let Some(&first) = self.order.first() else { return Ok(false) };
+        let key = self.walks[first].key();
+        self.group = 1 + self.order[1..].iter().take_while(|walk| self.walks[**walk].key() == key).count();
+        Ok(true)
+    }
+
+    /// The newest row of the current key.
+    #[inline]
+    fn newest(&self) -> &LayerWalk<'a> {
+        &self.walks[self.order[0]]
+    }
+
+    #[inline]
+    pub(super) fn key(&self) -> &[u8] {
+        self.newest().key()
+    }
+
+    #[inline]
+    pub(super) fn kind(&self) -> RowKind {
+        self.newest().kind()
+    }
+
+    /// The block and the row in it of the newest row.
+    #[inline]
+    pub(super) fn head(&self) -> (&KeysBlock, usize) {
+        (self.newest().keys(), self.newest().row())
+    }
+
+    /// The newest value of the current key among these layers, with its length; [`RowValue::Inherited`] if it lies in an older
+    /// layer than these.
+    pub(super) fn value(&mut self) -> Result<(RowValue<'_>, u64), LayerError> {
+        let expected = self.newest().keys().row(self.newest().row()).value_bytes;
+        let holder =
+            self.order[..self.group].iter().copied().find(|walk| self.walks[*walk].kind() != RowKind::Inherited);
+        let Some(holder) = holder else { return Ok((RowValue::Inherited, expected)) };
+        if holder != self.order[0] {
+            let held = self.walks[holder].keys().row(self.walks[holder].row());
+            if held.kind == RowKind::Tombstone || held.value_bytes != expected {
+                let object = format!("the inherited value of key {}", hex_of(self.key()));
+                return Err(LayerError::inconsistent(object, "the older layer does not hold it"));
+            }
+        }
+        self.walks[holder].value()
+    }
+}

@@ -1,0 +1,85 @@
+//! What a join writes and counts.
+
+use super::JoinCounts;
+use crate::{
+    layer::{
+        LayerContext, LayerError,
+        block::{NewRow, RowValue},
+        writer::RangeWriter,
+    },
+    record::{CollectionSum, Fingerprint, Meta},
+    repo::ChunkWriter,
+};
+
+/// Keys named in an outcome.
+const MAX_PROBLEMS: usize = 100;
+
+/// A record of the new state, as it was read or as the parent has it.
+#[derive(Clone, Copy)]
+pub(super) struct Record<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) meta: Meta<'a>,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) value_bytes: u64,
+}
+
+pub(super) struct Output<'a> {
+    collection_key: &'a [u8; 32],
+    range: RangeWriter,
+    scratch: Vec<u8>,
+    pub(super) counts: JoinCounts,
+    pub(super) sum: CollectionSum,
+    pub(super) stood: u64,
+    pub(super) problems: Vec<(Vec<u8>, String)>,
+}
+
+impl<'a> Output<'a> {
+    pub(super) fn new(context: &'a LayerContext) -> Self {
+        Self {
+            collection_key: &context.collection_key,
+            range: RangeWriter::new(context),
+            scratch: Vec::new(),
+            counts: JoinCounts::default(),
+            sum: CollectionSum::default(),
+            stood: 0,
+            problems: Vec::new(),
+        }
+    }
+
+    /// Counts a record of the new state; gives the length of its key row.
+    pub(super) fn count_live(&mut self, record: &Record<'_>) -> u64 {
+        let Record { key, meta, fingerprint, value_bytes } = record;
+        let hash = CollectionSum::of_row(self.collection_key, key, meta, fingerprint, &mut self.scratch);
+        self.sum.add(&hash);
+        let row_bytes = self.scratch.len() as u64;
+        self.counts.records += 1;
+        self.counts.bytes += row_bytes + value_bytes;
+        row_bytes
+    }
+
+    pub(super) fn write(
+        &mut self,
+        record: &Record<'_>,
+        value: RowValue<'_>,
+        writer: &mut dyn ChunkWriter,
+    ) -> Result<(), LayerError> {
+        let Record { key, meta, fingerprint, value_bytes } = *record;
+        self.range.push(writer, &NewRow { key, meta, fingerprint, value_bytes, value })
+    }
+
+    pub(super) fn write_tombstone(&mut self, key: &[u8], writer: &mut dyn ChunkWriter) -> Result<(), LayerError> {
+        self.range.push(writer, &NewRow::tombstone(key))
+    }
+
+    pub(super) fn problem(&mut self, key: &[u8], reason: impl Into<String>) {
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push((key.to_vec(), reason.into()));
+        }
+    }
+
+    pub(super) fn finish(self, writer: &mut dyn ChunkWriter) -> Result<super::RangeOutcome, LayerError> {
+        let (built, blocks) = self.range.finish(writer)?;
+        let counts = JoinCounts { blocks, ..self.counts };
+        Ok(super::RangeOutcome { built, counts, sum: self.sum, problems: self.problems, stood: self.stood })
+    }
+}

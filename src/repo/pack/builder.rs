@@ -1,0 +1,196 @@
+//! Building a pack: the hot path of every backup. A chunk is compressed run by run into a buffer of the thread, copied
+//! once into the pack and encrypted there.
+
+use super::{
+    DIRECTORY_ORDINAL, FRAME_HEAD_BYTES, HEADER_BYTES, Header, MAX_PACK_BYTES, PADDING_BYTES, PackEntry, PackHeader,
+    SealedPack, TARGET_PACK_BYTES, TRAILER_BYTES, TRAILER_MAGIC, frame_head, put_entries,
+};
+use crate::{
+    record::bytes::put_u64,
+    repo::{
+        ChunkId, ChunkKind, ChunkPlain, ObjectName, RepoError, SnapshotId,
+        chunk::codec::{self, RunCompressor},
+        ids::PackKind,
+        keys::{
+            Keyring,
+            crypto::{self, TAG_BYTES},
+        },
+    },
+};
+use chacha20poly1305::{ChaCha20Poly1305, KeyInit};
+use std::{ops::Range, sync::Arc};
+
+/// Where a run's stored bytes are: compressed, in the thread's buffer; or raw, in the plaintext.
+enum Stored {
+    Compressed(Range<usize>),
+    Raw,
+}
+
+/// Builds one pack in memory.
+pub struct PackBuilder {
+    fields: Header,
+    header: PackHeader,
+    cipher: ChaCha20Poly1305,
+    bytes: Vec<u8>,
+    entries: Vec<PackEntry>,
+    /// Spent when sealing begins, whether it succeeds or not.
+    ordinal: u64,
+}
+
+impl PackBuilder {
+    /// An empty pack with a fresh random key.
+    #[allow(clippy::needless_pass_by_value, reason = "the signature that callers share a keyring through")]
+    pub fn new(keyring: Arc<Keyring>, kind: PackKind, lease: SnapshotId) -> Result<Self, RepoError> {
+        let (fields, header, key) = Header::make(&keyring, kind, lease)?;
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&header);
+        let cipher = ChaCha20Poly1305::new((&*key).into());
+        Ok(Self { fields, header, cipher, bytes, entries: Vec::new(), ordinal: 0 })
+    }
+
+    /// Compresses (each run by trial, at `level`; 0: never), checks if asked, seals and appends a chunk. Gives its entry.
+    ///
+    /// # Errors
+    /// [`RepoError::Invalid`] if the chunk is outside the format's limits, belongs into the other kind of pack, or, with
+    /// `check`, does not come back from the compressor as it went in. The pack is as it was before then.
+    pub fn add(
+        &mut self,
+        id: ChunkId,
+        kind: ChunkKind,
+        plain: &ChunkPlain,
+        level: i32,
+        check: bool,
+    ) -> Result<PackEntry, RepoError> {
+        plain.check()?;
+        if kind.pack_kind() != self.fields.kind {
+            return Err(RepoError::Invalid(format!("a {kind:?} chunk does not belong into this pack")));
+        }
+        let start = self.bytes.len();
+        let added = self.append_body(plain, level, check).and_then(|()| {
+            let roomy = self.bytes.len() + TAG_BYTES + self.directory_bound() <= MAX_PACK_BYTES;
+            if roomy { Ok(()) } else { Err(format!("a pack may not exceed {MAX_PACK_BYTES} bytes")) }
+        });
+        if let Err(reason) = added {
+            self.bytes.truncate(start);
+            return Err(RepoError::Invalid(format!("chunk {id}: {reason}")));
+        }
+        let ordinal = self.ordinal;
+        if self.entries.len() as u64 != ordinal {
+            return Err(RepoError::Invalid("sealing into this pack failed before".to_owned()));
+        }
+        self.ordinal += 1;
+        self.seal_frame(start, ordinal, &id)?;
+        let entry = PackEntry {
+            id,
+            kind,
+            offset: start as u64,
+            stored_len: (self.bytes.len() - start) as u32,
+            plain_len: plain.bytes.len() as u32,
+        };
+        self.entries.push(entry);
+        Ok(entry)
+    }
+
+    /// Appends room for a frame's head, then its body in clear.
+    fn append_body(&mut self, plain: &ChunkPlain, level: i32, check: bool) -> Result<(), String> {
+        // Most packs are closed at the target; the last ones of a run stay small.
+        if self.bytes.len() > TARGET_PACK_BYTES / 8 && self.bytes.capacity() < TARGET_PACK_BYTES {
+            self.bytes.reserve_exact(TARGET_PACK_BYTES + TARGET_PACK_BYTES / 8 - self.bytes.len());
+        }
+        let out = &mut self.bytes;
+        codec::with_compressor(level, |compressor| {
+            let runs = compress_runs(compressor, plain, check)?;
+            out.extend_from_slice(&[0; FRAME_HEAD_BYTES]);
+            put_u64(out, runs.len() as u64);
+            for (run, stored) in plain.runs().zip(&runs) {
+                let (method, stored_len) = match stored {
+                    Stored::Compressed(range) => (1, range.len()),
+                    Stored::Raw => (0, run.len()),
+                };
+                out.push(method);
+                put_u64(out, stored_len as u64);
+                put_u64(out, run.len() as u64);
+            }
+            for (run, stored) in plain.runs().zip(&runs) {
+                out.extend_from_slice(match stored {
+                    Stored::Compressed(range) => &compressor.buffer()[range.clone()],
+                    Stored::Raw => &plain.bytes[run],
+                });
+            }
+            Ok(())
+        })
+    }
+
+    /// Seals what lies behind the head at `start`, in place.
+    fn seal_frame(&mut self, start: usize, ordinal: u64, id: &ChunkId) -> Result<(), RepoError> {
+        let ad = self.fields.frame_ad(ordinal, id);
+        let (head, body) = self.bytes[start..].split_at_mut(FRAME_HEAD_BYTES);
+        head.copy_from_slice(&frame_head((body.len() + TAG_BYTES) as u32, ordinal));
+        let tag = crypto::seal_frame(&self.cipher, ordinal, &ad, body)?;
+        self.bytes.extend_from_slice(&tag);
+        Ok(())
+    }
+
+    /// More than directory, trailer and padding will take.
+    fn directory_bound(&self) -> usize {
+        (self.entries.len() + 1) * 64 + 64 + PADDING_BYTES
+    }
+
+    /// Bytes so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether no chunk was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Seals the directory, pads, names.
+    pub fn finish(mut self) -> Result<SealedPack, RepoError> {
+        debug_assert!(self.entries.first().is_none_or(|entry| entry.offset == HEADER_BYTES as u64));
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; FRAME_HEAD_BYTES]);
+        put_entries(&mut self.bytes, &self.entries);
+        self.seal_frame(start, DIRECTORY_ORDINAL, &ChunkId([0; 32]))?;
+        let directory_len = (self.bytes.len() - start) as u32;
+        let len = (self.bytes.len() + TRAILER_BYTES).next_multiple_of(PADDING_BYTES);
+        self.bytes.resize(len - TRAILER_BYTES, 0);
+        self.bytes.extend_from_slice(&(start as u64).to_le_bytes());
+        self.bytes.extend_from_slice(&directory_len.to_le_bytes());
+        self.bytes.extend_from_slice(&[0; 12]);
+        self.bytes.extend_from_slice(TRAILER_MAGIC);
+        Ok(SealedPack {
+            name: ObjectName(*blake3::hash(&self.bytes).as_bytes()),
+            bytes: self.bytes,
+            kind: self.fields.kind,
+            lease: self.fields.lease,
+            header: self.header,
+            entries: self.entries,
+        })
+    }
+}
+
+/// Compresses each run that shrinks; with `check`, decompresses and compares each.
+fn compress_runs(compressor: &mut RunCompressor, plain: &ChunkPlain, check: bool) -> Result<Vec<Stored>, String> {
+    compressor.begin(plain.bytes.len());
+    let mut runs = Vec::with_capacity(plain.ends.len());
+    for run in plain.runs() {
+        let stored = compressor.compress(&plain.bytes[run])?;
+        runs.push(stored.map_or(Stored::Raw, Stored::Compressed));
+    }
+    if check {
+        let mut back = Vec::new();
+        for (index, (run, stored)) in plain.runs().zip(&runs).enumerate() {
+            let Stored::Compressed(range) = stored else { continue };
+            back.clear();
+            codec::decompress_onto(&compressor.buffer()[range.clone()], run.len(), &mut back)?;
+            if back != plain.bytes[run] {
+                return Err(format!("run {index} did not come back from the compressor as it went in"));
+            }
+        }
+    }
+    Ok(runs)
+}

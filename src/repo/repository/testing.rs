@@ -1,0 +1,297 @@
+//! Storage in memory that records every operation and fails where a test wants it to, and small repositories on it.
+
+use super::{InitOptions, OpenOptions, Repository, lock};
+use crate::{
+    record::{Clock, KeyCodec, Timestamp},
+    repo::{
+        Backend, ChunkData, ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Manifest, ObjectName, RepoError, SnapshotId,
+        Storage, Unlock, WriteOptions, WriteSession,
+        keys::KdfParams,
+        lease::MarkBody,
+        manifest::{Collection, Content, Kind, LayerRef, SourceId, Stats},
+        object::{self, ObjectKind},
+        session::SessionTiming,
+        storage::{Created, Listed, Promises},
+    },
+};
+use serde_json::Value as Json;
+use std::{
+    collections::BTreeMap,
+    io::{Error, ErrorKind},
+    ops::Range,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+/// How a create that matches goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::repo) enum Fault {
+    /// The object is made, the answer is an error.
+    AnswerLost,
+    /// Nothing is made.
+    Refused,
+}
+
+#[derive(Default)]
+pub(in crate::repo) struct Memory {
+    objects: Mutex<BTreeMap<String, Vec<u8>>>,
+    pub log: Mutex<Vec<String>>,
+    /// Creates of names with this prefix fail.
+    pub fault: Mutex<Option<(String, Fault)>>,
+    /// Names with this prefix are not listed.
+    pub hidden: Mutex<Option<String>>,
+}
+
+impl Memory {
+    fn note(&self, operation: &str, name: &str) {
+        lock(&self.log).push(format!("{operation} {name}"));
+    }
+
+    pub fn names(&self, prefix: &str) -> Vec<String> {
+        lock(&self.objects).keys().filter(|name| name.starts_with(prefix)).cloned().collect()
+    }
+
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        lock(&self.objects)[name].clone()
+    }
+
+    pub fn put(&self, name: &str, bytes: Vec<u8>) {
+        lock(&self.objects).insert(name.to_owned(), bytes);
+    }
+
+    pub fn remove(&self, name: &str) {
+        assert!(lock(&self.objects).remove(name).is_some(), "{name}");
+    }
+
+    pub fn fail(&self, prefix: &str, fault: Fault) {
+        *lock(&self.fault) = Some((prefix.to_owned(), fault));
+    }
+
+    pub fn heal(&self) {
+        *lock(&self.fault) = None;
+    }
+
+    pub fn take_log(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.log))
+    }
+
+    pub fn mark(&self, id: &str, packs: &[ObjectName]) {
+        let path = format!("trash/{id}");
+        let body = serde_json::to_vec(&MarkBody { packs: packs.to_vec() }).unwrap();
+        self.put(&path, object::wrap(ObjectKind::Mark, &path, &body));
+    }
+
+    /// The plain body of a small object.
+    pub fn body(&self, kind: ObjectKind, path: &str) -> Json {
+        serde_json::from_slice(&object::unwrap(kind, path, &self.bytes(path)).unwrap()).unwrap()
+    }
+}
+
+impl Backend for Memory {
+    fn list(&self, prefix: &str) -> std::io::Result<Vec<Listed>> {
+        self.note("list", prefix);
+        let hidden = lock(&self.hidden).clone();
+        let objects = lock(&self.objects);
+        let listed = objects.iter().filter(|(name, _)| {
+            name.starts_with(prefix) && !hidden.as_ref().is_some_and(|hidden| name.starts_with(hidden))
+        });
+        Ok(listed.map(|(name, bytes)| Listed { name: name.clone(), bytes: bytes.len() as u64 }).collect())
+    }
+
+    fn read(&self, name: &str, range: Option<Range<u64>>) -> std::io::Result<Vec<u8>> {
+        self.note("read", name);
+        let objects = lock(&self.objects);
+        let bytes = objects.get(name).ok_or(ErrorKind::NotFound)?;
+        let range = range.unwrap_or(0..bytes.len() as u64);
+        let bytes = bytes.get(range.start as usize..range.end as usize).ok_or(ErrorKind::UnexpectedEof)?;
+        Ok(bytes.to_vec())
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> std::io::Result<Created> {
+        self.note("create", name);
+        let fault = lock(&self.fault).clone().filter(|(prefix, _)| name.starts_with(prefix));
+        if let Some((_, Fault::Refused)) = fault {
+            return Err(Error::new(ErrorKind::PermissionDenied, "refused by the test"));
+        }
+        let mut objects = lock(&self.objects);
+        if objects.contains_key(name) {
+            return Ok(Created::Exists);
+        }
+        objects.insert(name.to_owned(), bytes.to_vec());
+        if fault.is_some() {
+            return Err(Error::new(ErrorKind::PermissionDenied, "answer lost by the test"));
+        }
+        Ok(Created::New)
+    }
+
+    fn delete(&self, name: &str) -> std::io::Result<()> {
+        self.note("delete", name);
+        lock(&self.objects).remove(name);
+        Ok(())
+    }
+
+    fn len(&self, name: &str) -> std::io::Result<u64> {
+        self.note("len", name);
+        Ok(lock(&self.objects).get(name).ok_or(ErrorKind::NotFound)?.len() as u64)
+    }
+
+    fn promises(&self) -> Promises {
+        Promises { conditional_create: true, prompt_listing: true }
+    }
+}
+
+/// A wall clock that a test sets.
+pub(in crate::repo) struct Hands(pub AtomicI64);
+
+impl Clock for Hands {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// One repository in memory, opened as often as a test likes, each time with a catalog of its own.
+pub(in crate::repo) struct World {
+    pub memory: Arc<Memory>,
+    pub clock: Arc<Hands>,
+    caches: Vec<tempfile::TempDir>,
+}
+
+impl World {
+    pub fn new() -> (Self, Repository) {
+        let clock = Arc::new(Hands(AtomicI64::new(1_800_000_000_000)));
+        let mut world = Self { memory: Arc::default(), clock, caches: Vec::new() };
+        let init =
+            InitOptions { kdf: KdfParams { memory_kib: 64, passes: 1, lanes: 1 }, label: "test@host".to_owned() };
+        let (storage, open) = (world.storage(), world.options());
+        let (repo, _) = Repository::init(&storage, &password(), None, &init, &open).unwrap();
+        (world, repo)
+    }
+
+    fn storage(&self) -> Storage {
+        Storage::over(Arc::clone(&self.memory) as Arc<dyn Backend>, "memory")
+    }
+
+    fn options(&mut self) -> OpenOptions {
+        let cache = tempfile::tempdir().unwrap();
+        let cache_dir = cache.path().to_owned();
+        self.caches.push(cache);
+        OpenOptions { cache_dir, clock: Arc::clone(&self.clock) as Arc<dyn Clock>, host: "host".to_owned() }
+    }
+
+    /// Opens with an empty catalog.
+    pub fn open(&mut self) -> Repository {
+        let open = self.options();
+        Repository::open(&self.storage(), &password(), &open).unwrap()
+    }
+
+    /// Opens with the catalog of the first.
+    pub fn reopen(&self) -> Repository {
+        let open = OpenOptions {
+            cache_dir: self.caches[0].path().to_owned(),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            host: "host".to_owned(),
+        };
+        Repository::open(&self.storage(), &password(), &open).unwrap()
+    }
+}
+
+fn password() -> Unlock {
+    Unlock::Password("correct horse".to_owned())
+}
+
+pub(in crate::repo) fn write_options() -> WriteOptions {
+    WriteOptions { purpose: "backup".to_owned(), compression: 3, check: true, write_limit: None }
+}
+
+/// No heartbeat but those that the test sends; packs of one or two chunks.
+pub(in crate::repo) fn begin(repo: &Repository) -> WriteSession {
+    let timing = SessionTiming { heartbeat: Duration::MAX, pack_bytes: 1, ..SessionTiming::default() };
+    repo.begin_write_timed(&write_options(), &timing).unwrap()
+}
+
+pub(in crate::repo) fn plain(n: u8) -> ChunkPlain {
+    let mut plain = ChunkPlain { bytes: vec![n; 5000], ends: vec![5000] };
+    plain.bytes.extend((0..5000_u32).map(|i| blake3::hash(&[n, i as u8, (i >> 8) as u8]).as_bytes()[0]));
+    plain.end_run();
+    plain
+}
+
+pub(in crate::repo) fn id(repo: &Repository, n: u8) -> ChunkId {
+    plain(n).id(&repo.secrets().chunk_id, ChunkKind::Values)
+}
+
+/// Puts chunks and finishes their packs; gives which were new.
+pub(in crate::repo) fn put(session: &WriteSession, chunks: &[u8]) -> Vec<bool> {
+    let mut writer = session.writer();
+    let new = chunks.iter().map(|&n| writer.put(ChunkKind::Values, &plain(n)).unwrap().new).collect();
+    writer.finish().unwrap();
+    new
+}
+
+pub(in crate::repo) fn read(repo: &Repository, n: u8) -> Result<ChunkData, RepoError> {
+    repo.chunks().read(ChunkKind::Values, &id(repo, n))
+}
+
+/// The pack of the only place of a chunk.
+pub(in crate::repo) fn home(repo: &Repository, n: u8) -> ObjectName {
+    let places = repo.chunk_places(&id(repo, n)).unwrap();
+    assert_eq!(places.len(), 1);
+    places[0].name
+}
+
+pub(in crate::repo) fn manifest(id: SnapshotId, end: i64) -> Manifest {
+    let time = Timestamp::from_millis(end);
+    Manifest {
+        id,
+        revision: 0,
+        features: vec![],
+        content: Content {
+            start: time,
+            end: time,
+            source: SourceId {
+                connector: "jsonl".to_owned(),
+                name: "n".to_owned(),
+                host: "host".to_owned(),
+                url: "jsonl:-".to_owned(),
+            },
+            scope: String::new(),
+            scope_note: String::new(),
+            kind: Kind::Full,
+            parent: None,
+            complete: true,
+            problems: vec![],
+            attributes: Json::Null,
+            stats: Stats { duration_seconds: 1.25, ..Stats::default() },
+            program: "test".to_owned(),
+        },
+        collections: vec![collection("c")],
+        tags: vec![],
+        hold: false,
+        lock_until: None,
+        squash: None,
+    }
+}
+
+pub(in crate::repo) fn collection(name: &str) -> Collection {
+    Collection {
+        name: name.to_owned(),
+        codec: KeyCodec::Int,
+        records: 1,
+        bytes: 2,
+        coverage: vec![],
+        attributes: Json::Null,
+        stack: vec![LayerRef { id: ChunkId([9; 32]), rows: 1, bytes: 2 }],
+    }
+}
+
+/// A committed snapshot of these chunks.
+pub(in crate::repo) fn commit(repo: &Repository, chunks: &[u8], end: i64) -> SnapshotId {
+    let session = begin(repo);
+    put(&session, chunks);
+    let id = session.id();
+    session.commit(&manifest(id, end)).unwrap();
+    id
+}

@@ -1,0 +1,296 @@
+use super::testing::{World, begin, commit, home, id, manifest, plain, put, read};
+use crate::repo::{
+    ChunkKind, RepoError, SnapshotId,
+    object::{self, ObjectKind},
+    pack,
+};
+use std::sync::Barrier;
+
+#[test]
+fn opening_with_a_catalog_reads_nothing_again() {
+    let (world, repo) = World::new();
+    for end in 0..20 {
+        commit(&repo, &[end], i64::from(end));
+    }
+    world.memory.take_log();
+    let again = world.reopen();
+    assert_eq!(again.snapshots().unwrap().len(), 20);
+    let log = world.memory.take_log();
+    let read: Vec<_> =
+        log.iter().filter(|it| it.starts_with("read snapshots/") || it.starts_with("read index/")).collect();
+    assert_eq!(read, Vec::<&String>::new());
+    assert_eq!(log.iter().filter(|it| it.starts_with("list snapshots/")).count(), 1);
+}
+
+#[test]
+fn a_lost_catalog_is_rebuilt_equal() {
+    let (mut world, repo) = World::new();
+    commit(&repo, &[1, 2], 200);
+    commit(&repo, &[2, 3], 100);
+    let fresh = world.open();
+    assert_eq!(fresh.snapshots().unwrap(), repo.snapshots().unwrap());
+    let ends: Vec<_> = fresh.snapshots().unwrap().iter().map(|it| it.content.end.as_millis()).collect();
+    assert_eq!(ends, [100, 200]);
+    let sorted = |mut packs: Vec<crate::repo::catalog::IndexedPackInfo>| {
+        packs.sort_by_key(|pack| pack.name);
+        packs
+    };
+    assert_eq!(sorted(fresh.packs().unwrap()), sorted(repo.packs().unwrap()));
+}
+
+#[test]
+fn a_damaged_index_object_is_a_warning_and_its_chunks_are_absent() {
+    let (mut world, repo) = World::new();
+    commit(&repo, &[1], 100);
+    let path = world.memory.names("index/").remove(0);
+    let mut bytes = world.memory.bytes(&path);
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    world.memory.put(&path, bytes);
+    let fresh = world.open();
+    let warnings = fresh.warnings();
+    assert!(warnings.iter().any(|it| it.contains(path.trim_start_matches("index/"))), "{warnings:?}");
+    assert!(matches!(read(&fresh, 1), Err(RepoError::ChunkMissing { .. })));
+    assert_eq!(put(&begin(&fresh), &[1]), [true]);
+}
+
+#[test]
+fn a_damaged_chunk_is_read_from_its_next_pack() {
+    let (world, repo) = World::new();
+    let first = begin(&repo);
+    put(&first, &[1]);
+    commit(&repo, &[1], 100);
+    drop(first);
+    let places = repo.chunk_places(&id(&repo, 1)).unwrap();
+    let mut tried = Vec::new();
+    for place in &places {
+        assert_eq!(read(&repo, 1).unwrap().plain().unwrap(), plain(1));
+        let path = pack::path(&place.name);
+        let mut bytes = world.memory.bytes(&path);
+        bytes[(place.entry.offset + u64::from(place.entry.stored_len) / 2) as usize] ^= 1;
+        world.memory.put(&path, bytes);
+        tried.push(place.name.to_string());
+    }
+    assert_eq!(tried.len(), 2);
+    let error = read(&repo, 1).unwrap_err().to_string();
+    assert!(error.contains(&id(&repo, 1).to_string()) && tried.iter().all(|name| error.contains(name)), "{error}");
+}
+
+#[test]
+fn a_chunk_that_moved_is_found_after_the_index_is_read_again() {
+    let (mut world, repo) = World::new();
+    commit(&repo, &[1], 100);
+    let (old_pack, old_index) = (home(&repo, 1), world.memory.names("index/").remove(0));
+    let mut mover = world.open();
+    world.memory.mark("m1", &[old_pack]);
+    let session = begin(&mover);
+    put(&session, &[1]);
+    session.abandon().unwrap();
+    world.memory.remove(&old_index);
+    world.memory.remove(&pack::path(&old_pack));
+    assert_eq!(read(&repo, 1).unwrap().plain().unwrap(), plain(1));
+    assert_ne!(home(&repo, 1), old_pack);
+    mover = repo;
+    drop(mover);
+}
+
+#[test]
+fn a_chunk_whose_only_pack_is_gone_is_named_with_it() {
+    let (world, repo) = World::new();
+    commit(&repo, &[1], 100);
+    let name = home(&repo, 1);
+    world.memory.remove(&pack::path(&name));
+    let error = read(&repo, 1).unwrap_err();
+    assert!(matches!(error, RepoError::Missing { .. }), "{error:?}");
+    assert!(error.to_string().contains(&name.to_string()));
+    let other = repo.chunks().read(ChunkKind::Keys, &id(&repo, 1));
+    assert!(other.is_err(), "a chunk of another kind");
+}
+
+#[test]
+fn a_pack_is_checked_to_its_last_chunk() {
+    let (world, repo) = World::new();
+    commit(&repo, &[1], 100);
+    let name = home(&repo, 1);
+    let check = repo.read_pack(&name).unwrap();
+    assert!(check.is_sound());
+    assert_eq!((check.chunks, check.plain_bytes), (1, 10_000));
+    let place = repo.chunk_places(&id(&repo, 1)).unwrap().remove(0);
+    let mut bytes = world.memory.bytes(&pack::path(&name));
+    bytes[place.entry.offset as usize + 40] ^= 1;
+    world.memory.put(&pack::path(&name), bytes);
+    let check = repo.read_pack(&name).unwrap();
+    assert!(check.problem.is_some());
+    assert_eq!(check.damaged.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [id(&repo, 1)]);
+}
+
+#[test]
+fn revisions_race_and_all_of_them_count() {
+    let (mut world, repo) = World::new();
+    let snapshot = commit(&repo, &[1], 100);
+    let repos = [repo.clone(), world.open(), world.open(), world.open()];
+    let barrier = Barrier::new(4);
+    std::thread::scope(|scope| {
+        for (n, repo) in repos.iter().enumerate() {
+            let barrier = &barrier;
+            scope.spawn(move || {
+                barrier.wait();
+                for k in 0..5 {
+                    repo.revise(&snapshot, &|it| it.tags.push(format!("{n}-{k}"))).unwrap();
+                }
+            });
+        }
+    });
+    repo.refresh().unwrap();
+    let now = repo.snapshots().unwrap().remove(0);
+    assert_eq!((now.revision, now.tags.len()), (20, 20));
+    assert_eq!(world.memory.names(&format!("snapshots/{snapshot}/")).len(), 21);
+}
+
+#[test]
+fn a_revision_may_not_change_the_content() {
+    let (_world, repo) = World::new();
+    let snapshot = commit(&repo, &[1], 100);
+    let outcome = repo.revise(&snapshot, &|it| it.content.complete = false);
+    assert!(matches!(outcome, Err(RepoError::Invalid(_))));
+    let outcome = repo.revise(&SnapshotId([1; 16]), &|_| {});
+    assert!(matches!(outcome, Err(RepoError::NoSnapshot { .. })));
+}
+
+#[test]
+fn i_a_tombstone_hides_the_snapshot_and_nobody_writes_above_it() {
+    let (mut world, repo) = World::new();
+    let other = world.open();
+    let snapshot = commit(&repo, &[1], 100);
+    repo.forget(&snapshot).unwrap();
+    repo.forget(&snapshot).unwrap();
+    assert_eq!(repo.snapshots().unwrap(), []);
+    world.memory.remove(&format!("snapshots/{snapshot}/0"));
+    let outcome = other.revise(&snapshot, &|it| it.tags.push("t".to_owned()));
+    assert!(matches!(outcome, Err(RepoError::NoSnapshot { .. })), "{outcome:?}");
+    other.refresh().unwrap();
+    repo.refresh().unwrap();
+    for repo in [&repo, &other] {
+        assert_eq!(repo.snapshots().unwrap(), []);
+        assert_eq!(repo.warnings(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_held_or_locked_snapshot_is_not_forgotten() {
+    let (world, repo) = World::new();
+    let snapshot = commit(&repo, &[1], 100);
+    repo.revise(&snapshot, &|it| it.hold = true).unwrap();
+    assert!(matches!(repo.forget(&snapshot), Err(RepoError::Invalid(_))));
+    let later = crate::record::Timestamp::from_millis(1_900_000_000_000);
+    repo.revise(&snapshot, &|it| (it.hold, it.lock_until) = (false, Some(later))).unwrap();
+    assert!(matches!(repo.forget(&snapshot), Err(RepoError::Invalid(_))));
+    world.clock.0.store(later.as_millis(), std::sync::atomic::Ordering::SeqCst);
+    repo.forget(&snapshot).unwrap();
+}
+
+#[test]
+fn a_vanished_snapshot_is_told_of_until_it_is_back_and_a_late_listing_is_no_vanishing() {
+    let (world, repo) = World::new();
+    let snapshot = commit(&repo, &[1], 100);
+    *super::lock(&world.memory.hidden) = Some("snapshots/".to_owned());
+    assert_eq!(repo.refresh().unwrap(), Vec::<String>::new());
+    assert_eq!(repo.snapshots().unwrap().len(), 1);
+    *super::lock(&world.memory.hidden) = None;
+
+    let path = format!("snapshots/{snapshot}/0");
+    let bytes = world.memory.bytes(&path);
+    world.memory.remove(&path);
+    for _ in 0..2 {
+        let warnings = repo.refresh().unwrap();
+        assert!(warnings.len() == 1 && warnings[0].contains(&snapshot.to_string()), "{warnings:?}");
+        assert_eq!(repo.snapshots().unwrap(), []);
+    }
+    world.memory.put(&path, bytes);
+    assert_eq!(repo.refresh().unwrap(), Vec::<String>::new());
+    assert_eq!(repo.snapshots().unwrap().len(), 1);
+}
+
+#[test]
+fn a_damaged_manifest_is_a_warning_and_the_others_are_there() {
+    let (mut world, repo) = World::new();
+    let snapshot = commit(&repo, &[1], 100);
+    let sound = commit(&repo, &[2], 200);
+    world.memory.put(&format!("snapshots/{snapshot}/0"), vec![7; 300]);
+    let fresh = world.open();
+    assert_eq!(fresh.snapshots().unwrap().iter().map(|it| it.id).collect::<Vec<_>>(), [sound]);
+    let warnings = fresh.warnings();
+    assert!(warnings.iter().any(|it| it.contains(&snapshot.to_string())), "{warnings:?}");
+}
+
+fn put_manifest(world: &World, repo: &super::Repository, manifest: &crate::repo::Manifest) {
+    let path = format!("snapshots/{}/{}", manifest.id, manifest.revision);
+    let body = manifest.to_json(&mut |_| unreachable!()).unwrap();
+    world.memory.put(&path, object::seal(&repo.inner.keyring, ObjectKind::Snapshot, &path, &body));
+}
+
+#[test]
+fn a_manifest_with_an_unknown_feature_is_left_out_and_told_of() {
+    let (world, repo) = World::new();
+    let mut new = manifest(commit(&repo, &[1], 100), 100);
+    (new.revision, new.features) = (1, vec!["time-travel".to_owned()]);
+    put_manifest(&world, &repo, &new);
+    repo.refresh().unwrap();
+    assert_eq!(repo.snapshots().unwrap(), []);
+    assert!(repo.warnings().iter().any(|it| it.contains("time-travel")));
+    assert!(repo.revise(&new.id, &|_| {}).is_err(), "nobody writes above what he cannot read");
+}
+
+#[test]
+fn a_manifest_under_another_name_is_refused() {
+    let (world, repo) = World::new();
+    let snapshot = commit(&repo, &[1], 100);
+    let bytes = world.memory.bytes(&format!("snapshots/{snapshot}/0"));
+    world.memory.put(&format!("snapshots/{snapshot}/1"), bytes);
+    repo.refresh().unwrap();
+    assert_eq!(repo.snapshots().unwrap()[0].revision, 0);
+    assert!(!repo.refresh().unwrap().is_empty() || !repo.warnings().is_empty());
+}
+
+#[test]
+fn h_j_a_squash_counts_only_with_its_commit() {
+    let (world, repo) = World::new();
+    let snapshot = commit(&repo, &[1], 100);
+    let lease = SnapshotId([5; 16]);
+    let mut pending = manifest(snapshot, 100);
+    (pending.revision, pending.squash) = (1, Some(lease));
+    put_manifest(&world, &repo, &pending);
+    repo.refresh().unwrap();
+    assert_eq!(repo.snapshots().unwrap()[0].revision, 0);
+    assert!(matches!(repo.revise(&snapshot, &|_| {}), Err(RepoError::Invalid(_))), "nobody writes above it");
+
+    let mut commit = manifest(lease, 100);
+    commit.squash = Some(lease);
+    put_manifest(&world, &repo, &commit);
+    repo.refresh().unwrap();
+    let snapshots = repo.snapshots().unwrap();
+    assert_eq!(snapshots.iter().map(|it| (it.id, it.revision)).collect::<Vec<_>>(), [(snapshot, 1)]);
+}
+
+#[test]
+fn a_fenced_squash_never_counts() {
+    let (world, repo) = World::new();
+    let snapshot = commit(&repo, &[1], 100);
+    let lease = SnapshotId([5; 16]);
+    assert!(repo.fence(&lease).unwrap());
+    let mut late = manifest(snapshot, 100);
+    (late.revision, late.squash) = (1, Some(lease));
+    put_manifest(&world, &repo, &late);
+    repo.refresh().unwrap();
+    assert_eq!(repo.snapshots().unwrap()[0].revision, 0);
+}
+
+#[test]
+fn stats_count_objects_by_folder() {
+    let (_world, repo) = World::new();
+    commit(&repo, &[1, 2], 100);
+    let stats = repo.stats().unwrap();
+    let objects = |folder: &str| stats.iter().find(|it| it.folder == folder).unwrap().objects;
+    assert_eq!((objects("packs"), objects("index"), objects("snapshots"), objects("leases")), (2, 1, 1, 2));
+    assert_eq!(repo.raw_index_objects().unwrap().len(), 1);
+}

@@ -1,0 +1,211 @@
+//! Storage in a local folder. Creating and reading are ours: OpenDAL's own conditional create opens the final name, so a
+//! crash could leave a torn object there, and its asynchronous bridge costs more than a small read. Lists and deletions
+//! go through OpenDAL.
+
+use super::{Backend, Created, Listed, Promises, remote};
+use data_encoding::HEXLOWER;
+use rustix::{
+    fs::{CWD, RenameFlags},
+    io::Errno,
+};
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    io::{self, ErrorKind, Write},
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, OnceLock, PoisonError},
+};
+
+/// Where objects lie while they are written.
+pub(super) const TEMPORARY: &str = "tmp/";
+
+/// A folder.
+pub(super) struct LocalBackend {
+    root: PathBuf,
+    operator: OnceLock<opendal::blocking::Operator>,
+    /// Folders that this process has made sure are durable.
+    durable: Mutex<HashSet<PathBuf>>,
+}
+
+impl LocalBackend {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root, operator: OnceLock::new(), durable: Mutex::default() }
+    }
+
+    /// OpenDAL makes the folder when it is asked for an operator; so it is only asked once the folder is there.
+    fn operator(&self) -> io::Result<Option<&opendal::blocking::Operator>> {
+        if let Some(operator) = self.operator.get() {
+            return Ok(Some(operator));
+        }
+        match fs::metadata(&self.root) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => return Err(io::Error::new(ErrorKind::NotADirectory, "the repository is not a folder")),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let root =
+            self.root.to_str().ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "the path is not UTF-8"))?;
+        let operator = remote::blocking(|| opendal::Operator::new(opendal::services::Fs::default().root(root)))?;
+        Ok(Some(self.operator.get_or_init(|| operator)))
+    }
+
+    /// Makes a folder and those above it, and syncs each into the one above, once in this process. Folders above the
+    /// repository's own are only touched if they have to be made.
+    fn make_durable(&self, folder: &Path) -> io::Result<()> {
+        if self.durable.lock().unwrap_or_else(PoisonError::into_inner).contains(folder) {
+            return Ok(());
+        }
+        let inside = folder != self.root && folder.starts_with(&self.root);
+        if let Some(above) = folder.parent().filter(|_| inside || !folder.is_dir()) {
+            self.make_durable(above)?;
+            match fs::create_dir(folder) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
+                other => other?,
+            }
+            sync_folder(above)?;
+        }
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
+        Ok(())
+    }
+
+    /// One attempt; fails with `NotFound` if somebody removed a folder meanwhile.
+    fn try_create(&self, name: &str, bytes: &[u8]) -> io::Result<Created> {
+        let target = self.root.join(name);
+        let folder = target.parent().unwrap_or(&self.root);
+        let temporary_folder = self.root.join(TEMPORARY);
+        self.make_durable(folder)?;
+        self.make_durable(&temporary_folder)?;
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let temporary = Temporary(temporary_folder.join(HEXLOWER.encode(&random)));
+        let mut file = File::options().write(true).create_new(true).open(&temporary.0)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        drop(file);
+        let created = publish(&temporary.0, &target)?;
+        drop(temporary);
+        // Also if it exists: who made it may not have come that far yet, and the caller relies on it.
+        sync_folder(folder)?;
+        Ok(created)
+    }
+}
+
+impl Backend for LocalBackend {
+    fn list(&self, prefix: &str) -> io::Result<Vec<Listed>> {
+        let Some(operator) = self.operator()? else { return Ok(Vec::new()) };
+        let mut listed = remote::list(operator, prefix)?;
+        listed.retain(|object| !object.name.starts_with(TEMPORARY));
+        Ok(listed)
+    }
+
+    fn read(&self, name: &str, range: Option<Range<u64>>) -> io::Result<Vec<u8>> {
+        let path = self.root.join(name);
+        let Some(range) = range else { return fs::read(path) };
+        let file = File::open(path)?;
+        if range.start > range.end || range.end > file.metadata()?.len() {
+            return Err(io::Error::new(ErrorKind::UnexpectedEof, format!("{range:?} is not within the object")));
+        }
+        let len = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
+        let mut bytes = vec![0; len];
+        file.read_exact_at(&mut bytes, range.start)?;
+        Ok(bytes)
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<Created> {
+        match self.try_create(name, bytes) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                self.try_create(name, bytes)
+            }
+            answer => answer,
+        }
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        match self.operator()? {
+            Some(operator) => operator.delete(name).map_err(remote::io_error),
+            None => Ok(()),
+        }
+    }
+
+    fn len(&self, name: &str) -> io::Result<u64> {
+        let metadata = fs::metadata(self.root.join(name))?;
+        if metadata.is_file() { Ok(metadata.len()) } else { Err(ErrorKind::NotFound.into()) }
+    }
+
+    fn promises(&self) -> Promises {
+        Promises { conditional_create: true, prompt_listing: true }
+    }
+}
+
+/// A file that goes when this does.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Gone already where it was renamed; otherwise it is out of the way of every listing.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Gives a whole, synced file its final name, unless that is taken.
+fn publish(temporary: &Path, target: &Path) -> io::Result<Created> {
+    match fs::hard_link(temporary, target) {
+        Ok(()) => Ok(Created::New),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Created::Exists),
+        Err(error) if has_no_links(&error) => rename_new(temporary, target),
+        Err(error) => Err(error),
+    }
+}
+
+fn has_no_links(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK))
+}
+
+/// For file systems without hard links.
+fn rename_new(temporary: &Path, target: &Path) -> io::Result<Created> {
+    match rustix::fs::renameat_with(CWD, temporary, CWD, target, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(Created::New),
+        Err(Errno::EXIST) => Ok(Created::Exists),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// The canonical form of a path that need not exist: links are followed in the part that does.
+pub(super) fn canonical(path: &Path) -> io::Result<PathBuf> {
+    if path.as_os_str().is_empty() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is empty"));
+    }
+    let absolute = std::path::absolute(path)?;
+    let mut missing = Vec::new();
+    let mut existing = absolute.as_path();
+    loop {
+        match existing.canonicalize() {
+            Ok(mut canonical) => {
+                canonical.extend(missing.iter().rev());
+                return Ok(canonical);
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        match (existing.parent(), existing.file_name()) {
+            (Some(parent), Some(name)) => {
+                missing.push(name.to_owned());
+                existing = parent;
+            }
+            _ => return Err(io::Error::new(ErrorKind::InvalidInput, "a folder that does not exist is left with `..`")),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod seams {
+    pub(in crate::repo::storage) use super::rename_new;
+}

@@ -85,8 +85,14 @@ pub(super) struct Attributes {
     pub(super) uid: Option<u32>,
     pub(super) user: Option<Vec<u8>>,
     /// Extended attributes, sorted by name.
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) xattrs: Vec<Xattr>,
 }
+
+/// The name and the value of an extended attribute.
+pub(super) type Xattr = (Vec<u8>, Vec<u8>);
+
+/// The attributes of a record, what the row holds of its content, and the names of cells that are not known.
+pub(super) type Decoded<'a> = (Attributes, Option<&'a [u8]>, Vec<String>);
 
 /// One cell before the content: its place in the names, its tag and bytes.
 pub(super) type NamedCell = (usize, Tag, Vec<u8>);
@@ -117,7 +123,7 @@ impl Attributes {
 
     /// Reads a record's cells. The second is what the row holds of the content, `None` where it has no such cell; the
     /// third names cells that are not known here.
-    pub(super) fn decode<'a>(row: &BatchRow<'a>) -> Result<(Self, Option<&'a [u8]>, Vec<String>), DecodeError> {
+    pub(super) fn decode<'a>(row: &BatchRow<'a>) -> Result<Decoded<'a>, DecodeError> {
         let mut attributes = Self::default();
         let (mut content, mut unknown, mut typed) = (None, Vec::new(), false);
         for (name, cell) in row.shape.names().iter().zip(row.shape.cells(row.value)) {
@@ -238,7 +244,7 @@ fn decode_extents(bytes: &[u8]) -> Result<Vec<Extent>, DecodeError> {
     Ok(extents)
 }
 
-fn encode_xattrs(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+fn encode_xattrs(xattrs: &[Xattr]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, value) in xattrs {
         put_slice(&mut out, name);
@@ -247,9 +253,9 @@ fn encode_xattrs(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     out
 }
 
-fn decode_xattrs(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DecodeError> {
+fn decode_xattrs(bytes: &[u8]) -> Result<Vec<Xattr>, DecodeError> {
     let mut reader = Reader::new(bytes);
-    let mut xattrs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut xattrs: Vec<Xattr> = Vec::new();
     while !reader.is_empty() {
         let name = reader.slice("the name of an extended attribute")?;
         let ordered = xattrs.last().is_none_or(|(last, _)| last.as_slice() < name);

@@ -1,4 +1,4 @@
-//! `files:DIR` and `files:URI`: a directory tree, or any place that OpenDAL reaches, as one collection of records.
+//! `files:DIR` and `files:URI`: a directory tree, or any place that `OpenDAL` reaches, as one collection of records.
 //!
 //! A record is a file, directory, link or special file; its key is the path below the root, its cells are the
 //! attributes, and a file's content is a stream that is opened only if it has to be read. The shape of the records is
@@ -68,7 +68,10 @@ pub struct FilesSource {
 
 impl std::fmt::Debug for FilesSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FilesSource").field("identity", &self.identity()).field("options", &self.options).finish()
+        f.debug_struct("FilesSource")
+            .field("identity", &self.identity())
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,7 +85,7 @@ impl FilesSource {
         let origin = if let Some(name) = &options.stdin {
             Origin::Stdin(StdinValue::new(name, Box::new(std::io::stdin()))?)
         } else if url.place.contains("://") {
-            Origin::Remote(Remote::open(&url.place)?)
+            Origin::Remote(Remote::open(&url.place, &url.options)?)
         } else {
             Origin::Local(local_root(&url.place)?)
         };

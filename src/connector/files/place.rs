@@ -11,18 +11,20 @@ use super::{
 };
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT},
+    fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT},
     io::Errno,
 };
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
 
 /// What happens to a directory when it is left.
-enum Leaving {
-    Nothing,
+#[derive(Default)]
+struct Leaving {
     /// It gets a record's attributes.
-    Attributes(Box<Attributes>),
-    /// It gets back the time that it had: no record of it comes, because it is equal.
-    Time(FileTime),
+    attributes: Option<Box<Attributes>>,
+    /// Without a record: it gets back the time that it had.
+    time: Option<FileTime>,
+    /// Without a record: it gets back the permissions that were in our way.
+    mode: Option<Mode>,
 }
 
 struct Open {
@@ -47,13 +49,9 @@ impl Places {
     /// Opens the root of a restore.
     pub(super) fn open(root: &Path, keep_times: bool) -> rustix::io::Result<Self> {
         let root = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let root_leaving = if keep_times { Leaving::Time(time_of(&root)?) } else { Leaving::Nothing };
+        let mut root_leaving = make_writable(&root)?;
+        root_leaving.time = if keep_times { Some(time_of(&root)?) } else { None };
         Ok(Self { root, root_leaving, stack: Vec::new(), keep_times })
-    }
-
-    /// The root.
-    pub(super) fn root(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
     }
 
     /// Splits a key into its directory's key and its own name.
@@ -77,6 +75,7 @@ impl Places {
                 format!("{what} the directory {}: {}", String::from_utf8_lossy(&key), std::io::Error::from(error))
             };
             let parent = self.here();
+            let mut closed_mode = None;
             let (fd, made) = match rustix::fs::openat(parent, name, DIRECTORY, Mode::empty()) {
                 Err(Errno::NOENT) => {
                     rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)).map_err(|e| fail("make", e))?;
@@ -84,6 +83,12 @@ impl Places {
                 }
                 Err(Errno::ACCESS) => {
                     // Ours, but closed to ourselves: opened until it is left.
+                    let stat =
+                        rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| fail("open", e))?;
+                    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                        return Err(fail("open", Errno::NOTDIR));
+                    }
+                    closed_mode = Some(Mode::from_raw_mode(stat.st_mode));
                     let mode = Mode::from_raw_mode(0o700);
                     rustix::fs::chmodat(parent, name, mode, AtFlags::empty()).map_err(|e| fail("open", e))?;
                     (rustix::fs::openat(parent, name, DIRECTORY, Mode::empty()), false)
@@ -96,10 +101,11 @@ impl Places {
                 }
                 error => fail("open", error),
             })?;
-            let leaving = match self.keep_times && !made {
-                true => Leaving::Time(time_of(&fd).map_err(|e| fail("look at", e))?),
-                false => Leaving::Nothing,
-            };
+            let mut leaving = make_writable(&fd).map_err(|error| fail("look at", error))?;
+            leaving.mode = leaving.mode.or(closed_mode);
+            if self.keep_times && !made {
+                leaving.time = Some(time_of(&fd).map_err(|error| fail("look at", error))?);
+            }
             done += len;
             self.stack.push(Open { key, fd, leaving });
         }
@@ -108,11 +114,11 @@ impl Places {
 
     /// Says which attributes the directory that was entered last (or the root) gets when it is left.
     pub(super) fn set_attributes(&mut self, dir: &[u8], attributes: Attributes) {
-        let leaving = Leaving::Attributes(Box::new(attributes));
-        match self.stack.last_mut() {
-            Some(open) if dir != ROOT => open.leaving = leaving,
-            _ => self.root_leaving = leaving,
-        }
+        let leaving = match self.stack.last_mut() {
+            Some(open) if dir != ROOT => &mut open.leaving,
+            _ => &mut self.root_leaving,
+        };
+        leaving.attributes = Some(Box::new(attributes));
     }
 
     /// Leaves every directory, the root last.
@@ -120,14 +126,14 @@ impl Places {
         while !self.stack.is_empty() {
             self.leave_one(tally);
         }
-        leave(&self.root, &std::mem::replace(&mut self.root_leaving, Leaving::Nothing), ROOT, tally);
+        leave(&self.root, &std::mem::take(&mut self.root_leaving), ROOT, tally);
     }
 
-    /// Opens the directory of a key again, to remove something from it; gives the time it has to get back.
+    /// Goes to a directory to remove something from it: it and those on the way keep their times.
     pub(super) fn revisit(&mut self, dir: &[u8], tally: &mut Tally) -> Result<BorrowedFd<'_>, String> {
         self.keep_times = true;
-        if matches!(self.root_leaving, Leaving::Nothing) {
-            self.root_leaving = time_of(&self.root).map_or(Leaving::Nothing, Leaving::Time);
+        if self.root_leaving.attributes.is_none() && self.root_leaving.time.is_none() {
+            self.root_leaving.time = time_of(&self.root).ok();
         }
         self.enter(dir, tally)
     }
@@ -144,15 +150,29 @@ impl Places {
 }
 
 fn leave(fd: &OwnedFd, leaving: &Leaving, key: &[u8], tally: &mut Tally) {
-    match leaving {
-        Leaving::Nothing => {}
-        Leaving::Attributes(attributes) => apply_to_directory(fd.as_fd(), attributes, key, tally),
-        Leaving::Time(time) => {
-            if rustix::fs::futimens(fd, &times(*time)).is_err() {
-                tally.times += 1;
-            }
-        }
+    if let Some(attributes) = &leaving.attributes {
+        apply_to_directory(fd.as_fd(), attributes, key, tally);
+        return;
     }
+    if let Some(mode) = leaving.mode {
+        tally.modes += u64::from(rustix::fs::fchmod(fd, mode).is_err());
+    }
+    if let Some(time) = leaving.time {
+        tally.times += u64::from(rustix::fs::futimens(fd, &times(time)).is_err());
+    }
+}
+
+/// Lets the owner write to a directory that forbids it, until it is left. Where that fails, writing to it will say so.
+fn make_writable(fd: &OwnedFd) -> rustix::io::Result<Leaving> {
+    let mut leaving = Leaving::default();
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
+    if !mode.contains(Mode::WUSR | Mode::XUSR)
+        && !rustix::process::geteuid().is_root()
+        && rustix::fs::fchmod(fd, mode | Mode::RWXU).is_ok()
+    {
+        leaving.mode = Some(mode);
+    }
+    Ok(leaving)
 }
 
 fn time_of(fd: &OwnedFd) -> rustix::io::Result<FileTime> {

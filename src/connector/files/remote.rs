@@ -1,4 +1,4 @@
-//! `files:URI`: objects at any place that OpenDAL reaches.
+//! `files:URI`: objects at any place that `OpenDAL` reaches.
 
 use super::{
     COLLECTION,
@@ -27,7 +27,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-/// A place that OpenDAL reaches.
+/// A place that `OpenDAL` reaches.
 #[derive(Debug, Clone)]
 pub(super) struct Remote {
     operator: Operator,
@@ -44,10 +44,11 @@ fn runtime() -> io::Result<&'static tokio::runtime::Runtime> {
 }
 
 impl Remote {
-    pub(super) fn open(location: &str) -> Result<Self, ConnectorError> {
+    pub(super) fn open(location: &str, options: &[(String, String)]) -> Result<Self, ConnectorError> {
         let wrong = |reason: String| ConnectorError::Url { url: format!("files:{location}"), reason };
         let guard = runtime().map_err(|error| wrong(error.to_string()))?.enter();
-        let operator = Operator::from_uri(location).map_err(|error| wrong(error.to_string()))?;
+        opendal::init_default_registry();
+        let operator = Operator::from_uri((location, options.to_vec())).map_err(|error| wrong(error.to_string()))?;
         drop(guard);
         Ok(Self { operator, location: location.to_owned() })
     }
@@ -141,7 +142,7 @@ impl SourceSession for RemoteSession {
     }
 
     fn splits(&self, _collection: usize, parts: usize) -> Result<Vec<Vec<u8>>, ConnectorError> {
-        Ok(quantiles(sample(|dir| self.run.list(dir).map(|entries| entries.into_iter().map(|e| e.name))), parts))
+        Ok(quantiles(&sample(|dir| self.run.list(dir).map(|entries| entries.into_iter().map(|e| e.name))), parts))
     }
 
     fn read(&self, _collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
@@ -241,7 +242,7 @@ impl RecordStream for RemoteStream {
                 Some(Step::Entry(key, ())) => match self.add(batch, &key) {
                     Ok(()) => {}
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        run.note(&key, "vanished before it was read")
+                        run.note(&key, "vanished before it was read");
                     }
                     Err(error) => {
                         run.missing(&key, &error);
@@ -369,11 +370,11 @@ impl RemoteWriter<'_> {
             Kind::File if attributes.hardlink.is_none() && attributes.extents.is_none() => {
                 let inline = content.unwrap_or_default();
                 match stream {
-                    None => write_object(operator, path, &mut &*inline)?,
+                    None => write_object(operator, path, before, &mut &*inline)?,
                     Some(None) => return Err("its content was taken already".to_owned()),
                     Some(Some(mut stream)) => {
                         let mut rest = stream.open().map_err(|error| error.to_string())?;
-                        write_object(operator, path, &mut inline.chain(&mut rest))?;
+                        write_object(operator, path, before, &mut inline.chain(&mut rest))?;
                     }
                 }
             }
@@ -383,13 +384,15 @@ impl RemoteWriter<'_> {
     }
 }
 
-fn write_object(operator: &Operator, path: &str, content: &mut dyn Read) -> Result<(), String> {
+fn write_object(operator: &Operator, path: &str, before: bool, content: &mut dyn Read) -> Result<(), String> {
     let mut writer = operator.writer(path).map_err(|error| error.to_string())?.into_std_write();
     let written = io::copy(content, &mut writer).and_then(|_| writer.flush()).and_then(|()| writer.close());
     written.map_err(|error| {
-        // Half an object under its name would look like a whole one.
         drop(writer);
-        let _ = operator.delete(path);
+        // Half an object under its name would look like a whole one; most places keep the old one, which must stay.
+        if !before {
+            let _ = operator.delete(path);
+        }
         error.to_string()
     })
 }

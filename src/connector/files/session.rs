@@ -59,7 +59,7 @@ impl SourceSession for LocalSession {
     }
 
     fn splits(&self, _collection: usize, parts: usize) -> Result<Vec<Vec<u8>>, ConnectorError> {
-        Ok(quantiles(sample(|dir| self.shared.list(dir).map(|entries| entries.into_iter().map(|e| e.name))), parts))
+        Ok(quantiles(&sample(|dir| self.shared.list(dir).map(|entries| entries.into_iter().map(|e| e.name))), parts))
     }
 
     fn read(&self, _collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
@@ -98,7 +98,7 @@ pub(super) fn sample<N: Iterator<Item = Vec<u8>>>(list: impl Fn(&[u8]) -> std::i
 }
 
 /// Keys that cut a sorted sample into `parts` parts of the same number.
-pub(super) fn quantiles(keys: Vec<Vec<u8>>, parts: usize) -> Vec<Vec<u8>> {
+pub(super) fn quantiles(keys: &[Vec<u8>], parts: usize) -> Vec<Vec<u8>> {
     let wanted = 1..parts.min(keys.len());
     let mut splits: Vec<Vec<u8>> = wanted.map(|part| keys[part * keys.len() / parts].clone()).collect();
     splits.dedup();

@@ -60,7 +60,7 @@ impl FilesTarget {
     pub fn new(url: &SourceUrl, options: FilesTargetOptions) -> Result<Self, ConnectorError> {
         refuse_url_options(url)?;
         let place = if url.place.contains("://") {
-            Place::Remote(Remote::open(&url.place)?)
+            Place::Remote(Remote::open(&url.place, &url.options)?)
         } else {
             Place::Local(PathBuf::from(&url.place))
         };
@@ -186,18 +186,17 @@ impl CollectionTarget for FilesWriter<'_> {
         if !self.session.existed {
             return Ok(None);
         }
-        let shared = match &self.session.shared {
-            Some(shared) => Arc::clone(shared),
-            None => {
-                let root = self.session.root.clone();
-                let object = root.display().to_string();
-                let shared = Shared::new(root, Selection::all(), None).map_err(|source| ConnectorError::Io {
-                    operation: "open",
-                    object,
-                    source,
-                })?;
-                Arc::clone(self.session.shared.insert(Arc::new(shared)))
-            }
+        let shared = if let Some(shared) = &self.session.shared {
+            Arc::clone(shared)
+        } else {
+            let root = self.session.root.clone();
+            let object = root.display().to_string();
+            let shared = Shared::new(root, Selection::all(), None).map_err(|source| ConnectorError::Io {
+                operation: "open",
+                object,
+                source,
+            })?;
+            Arc::clone(self.session.shared.insert(Arc::new(shared)))
         };
         Ok(Some(Box::new(FilesStream::new(shared, range, Links::Differ))))
     }
@@ -238,6 +237,15 @@ impl CollectionTarget for FilesWriter<'_> {
                 continue;
             }
             self.remove_one(key, outcomes);
+        }
+        // What is in them may still come with the next keys; what is empty by now can go.
+        while let Some(key) = self.doomed.last() {
+            let is_empty =
+                fs::read_dir(self.session.root.join(OsStr::from_bytes(key))).map(|mut dir| dir.next().is_none());
+            if !is_empty.unwrap_or(true) {
+                break;
+            }
+            self.remove_last_doomed(outcomes);
         }
         Ok(())
     }
@@ -382,9 +390,13 @@ impl FilesWriter<'_> {
     /// Removes the directories that `next` does not lie in: everything in them has been removed.
     fn remove_doomed(&mut self, next: Option<&[u8]>, outcomes: &mut Outcomes) {
         while self.doomed.last().is_some_and(|doomed| next.is_none_or(|next| !next.starts_with(doomed))) {
-            if let Some(key) = self.doomed.pop() {
-                self.remove_one(&key, outcomes);
-            }
+            self.remove_last_doomed(outcomes);
+        }
+    }
+
+    fn remove_last_doomed(&mut self, outcomes: &mut Outcomes) {
+        if let Some(key) = self.doomed.pop() {
+            self.remove_one(&key, outcomes);
         }
     }
 }

@@ -106,7 +106,7 @@ fn nasty(root: &Path) {
         write(name, name);
     }
     write(b"empty", b"");
-    write(b"big", &(0..3_000_000u32).map(|i| (i * i >> 7) as u8).collect::<Vec<_>>());
+    write(b"big", &(0..3_000_000u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect::<Vec<_>>());
     fs::create_dir(root.join("empty dir")).unwrap();
     symlink("../does/not/exist", root.join("dangling")).unwrap();
     symlink("a", root.join("to a directory")).unwrap();
@@ -119,7 +119,8 @@ fn nasty(root: &Path) {
     File::create(root.join("only hole")).unwrap().set_len(1 << 20).unwrap();
     let mode = rustix::fs::Mode::from_raw_mode(0o640);
     rustix::fs::mkfifoat(rustix::fs::CWD, root.join("fifo"), mode).unwrap();
-    for (name, mode) in [("a.b", 0o4755), ("a0", 0o000), ("a", 0o1555), ("empty dir", 0o700)] {
+    let closed = if rustix::process::geteuid().is_root() { 0o000 } else { 0o400 };
+    for (name, mode) in [("a.b", 0o4755), ("a0", closed), ("a", 0o1555), ("empty dir", 0o700)] {
         fs::set_permissions(root.join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
     for (name, value) in [("user.plain", &b"v"[..]), ("user.bytes", b"\0\xff")] {
@@ -416,6 +417,23 @@ fn make_equal_removes_deepest_first_and_keeps_times() {
 }
 
 #[test]
+fn a_closed_directory_is_written_to_and_closed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, mode) in [("r", 0o500), ("none", 0o000)] {
+        let path = dir.path().join(name);
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let key = format!("{name}/x");
+        let outcomes =
+            write_raw(dir.path(), Overwrite::IfChanged, &[(key.as_bytes(), cells::Attributes::default(), b"1")]);
+        assert_eq!(outcomes.inserted, 1, "{:?}", outcomes.failures);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, mode);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(path.join("x").is_file());
+    }
+}
+
+#[test]
 fn directories_that_cannot_be_listed_prove_no_deletion() {
     if rustix::process::geteuid().is_root() {
         // Root may list everything: a directory that is gone and one that is a file have to do.
@@ -436,7 +454,7 @@ fn directories_that_cannot_be_listed_prove_no_deletion() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("d")).unwrap();
     fs::write(dir.path().join("e"), "1").unwrap();
-    fs::set_permissions(dir.path().join("d"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(dir.path().join("d"), fs::Permissions::from_mode(0o000)).unwrap();
     let source = source(dir.path());
     let session = source.begin(&SessionOptions::default()).unwrap();
     let mut stream = session.read(0, &KeyRange::all()).unwrap();

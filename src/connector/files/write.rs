@@ -91,17 +91,17 @@ pub(super) fn make_file(
     name: &OsStr,
     key: &[u8],
     attributes: &Attributes,
-    content: Content<'_>,
+    mut content: Content<'_>,
     tally: &mut Tally,
 ) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600))?);
-    fill(&file, content)?;
+    fill(&file, &mut content)?;
     apply(file.as_fd(), attributes, key, tally);
     Ok(())
 }
 
-fn fill(file: &File, content: Content<'_>) -> io::Result<()> {
+fn fill(file: &File, content: &mut Content<'_>) -> io::Result<()> {
     let mut buffer = vec![0; 256 << 10];
     let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     if let Some(extents) = content.extents {
@@ -232,10 +232,11 @@ pub(super) fn apply_to_directory(fd: BorrowedFd<'_>, attributes: &Attributes, ke
     for name in list[..len].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
         let ours = name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_");
         let kept = attributes.xattrs.iter().any(|(kept, _)| kept == name);
-        if ours && !kept {
-            if let Err(error) = rustix::fs::fremovexattr(fd, OsStr::from_bytes(name)) {
-                tally.xattr_failed(key, name, error);
-            }
+        if ours
+            && !kept
+            && let Err(error) = rustix::fs::fremovexattr(fd, OsStr::from_bytes(name))
+        {
+            tally.xattr_failed(key, name, error);
         }
     }
     apply(fd, attributes, key, tally);

@@ -39,10 +39,10 @@ impl JsonlSource {
     /// [`ConnectorError`] if the URL has other options or the file does not exist.
     pub fn new(url: &SourceUrl) -> Result<Self, ConnectorError> {
         let (place, collection) = Place::of(url)?;
-        if let Place::File(path) = &place {
-            if !path.exists() {
-                return Err(ConnectorError::Missing { object: path.display().to_string() });
-            }
+        if let Place::File(path) = &place
+            && !path.exists()
+        {
+            return Err(ConnectorError::Missing { object: path.display().to_string() });
         }
         let default = collection.unwrap_or_else(|| place.stem());
         Ok(Self { place, default })
@@ -145,7 +145,7 @@ impl<'a> Lines<'a> {
             match line::read(&text[skip..]).map_err(|reason| self.wrong(&reason))? {
                 Line::Header { connector, attributes } => self.take_header(connector, attributes)?,
                 Line::Collection { name, codec, attributes } => self.take_collection(&name, codec, attributes)?,
-                Line::Record(record) => self.take_record(*record)?,
+                Line::Record(record) => self.take_record(&record)?,
             }
             // One long line must not keep its memory.
             text.shrink_to(1 << 20);
@@ -174,7 +174,7 @@ impl<'a> Lines<'a> {
         Ok(())
     }
 
-    fn take_record(&mut self, record: RecordLine) -> Result<(), ConnectorError> {
+    fn take_record(&mut self, record: &RecordLine) -> Result<(), ConnectorError> {
         let default = self.default;
         let at = self.find(record.collection.as_deref().unwrap_or(default))?;
         let codec = self.found[at].codec;

@@ -230,14 +230,14 @@ fn many_runs_merge_into_one_order_and_ranges_partition_it() {
             sorter.spill().unwrap();
         }
     }
-    let sorted = sorter.finish().unwrap();
-    let all = collect(&mut sorted.read(&KeyRange::all(), "x").unwrap()).unwrap();
+    let all_runs = sorter.finish().unwrap();
+    let all = collect(&mut all_runs.read(&KeyRange::all(), "x").unwrap()).unwrap();
     assert_eq!(all.len() as u64, count);
-    let splits = sorted.splits(5);
+    let splits = all_runs.splits(5);
     assert_eq!(splits.len(), 4);
     let mut joined = Rows::new();
     for range in KeyRange::between(&splits) {
-        let part = collect(&mut sorted.read(&range, "x").unwrap()).unwrap();
+        let part = collect(&mut all_runs.read(&range, "x").unwrap()).unwrap();
         assert!(part.len() > 100, "the parts are of similar size");
         assert!(part.keys().all(|key| range.contains(key)));
         joined.extend(part);

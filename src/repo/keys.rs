@@ -314,6 +314,11 @@ pub fn read_config(storage: &Storage) -> Result<serde_json::Value, RepoError> {
     lines::value(CONFIG, &bytes)
 }
 
+/// Checks the two lines of a key slot or of `rekeep.json` against each other; needs no key.
+pub fn check_lines(object: &str, bytes: &[u8]) -> Result<(), RepoError> {
+    lines::value(object, bytes).map(drop)
+}
+
 fn config_bytes(storage: &Storage) -> Result<Vec<u8>, RepoError> {
     match storage.read(CONFIG) {
         Err(RepoError::Missing { .. }) => Err(RepoError::NoRepository { location: storage.location().to_owned() }),

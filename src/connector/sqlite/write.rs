@@ -228,13 +228,13 @@ impl TableWriter {
                 Some(Body::Held(bytes)) => {
                     bind(&mut statement, at, value(Cell { tag: cell.tag, bytes })?, plan.wide)?;
                 }
-                Some(Body::Spilled(file, len)) if cell.tag == Tag::BLOB && !exists && !plan.table.without_rowid => {
+                Some(Body::Spilled(_, len)) if cell.tag == Tag::BLOB && !exists && !plan.table.without_rowid => {
                     if plan.wide {
                         statement.raw_bind_parameter(at * 2 + 1, 0)?;
                     }
                     let zeros = ZeroBlob(*len);
                     statement.raw_bind_parameter(if plan.wide { at * 2 + 2 } else { at + 1 }, zeros)?;
-                    aside = Some((file, index));
+                    aside = Some(index);
                 }
                 Some(Body::Spilled(file, _)) => {
                     let read = file.rewind().and_then(|()| file.read_to_end(&mut held));
@@ -244,7 +244,7 @@ impl TableWriter {
             }
         }
         statement.raw_execute()?;
-        if let Some((file, index)) = aside {
+        if let (Some(index), Some(Body::Spilled(file, _))) = (aside, &mut record.body) {
             let column = std::str::from_utf8(&plan.shape.names()[index]).unwrap_or_default();
             let rowid = connection.last_insert_rowid();
             let mut blob = connection.blob_open("main", plan.table.name.as_str(), column, rowid, false)?;

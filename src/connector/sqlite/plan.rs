@@ -116,7 +116,7 @@ impl Plan {
             return Ok(true);
         }
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", self.after_sql(">")))?;
-        let mut rows = statement.query([])?;
+        let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {
             if row.get::<_, String>("detail")?.contains("TEMP B-TREE") {
                 return Ok(true);

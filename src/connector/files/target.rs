@@ -423,11 +423,15 @@ impl Linking<'_> {
         if fs::symlink_metadata(self.root.join(OsStr::from_bytes(parent))).is_err() {
             return Err(missing(Errno::NOENT));
         }
-        let parent = places.enter(parent, &mut tally)?;
-        if kind_at(parent, first_name)?.is_none() {
-            return Err(missing(Errno::NOENT));
-        }
-        rustix::fs::linkat(parent, first_name, dir, name, AtFlags::empty()).map_err(|error| said("link it", error))
+        let linked = places.enter(parent, &mut tally).and_then(|parent| {
+            if kind_at(parent, first_name)?.is_none() {
+                return Err(missing(Errno::NOENT));
+            }
+            rustix::fs::linkat(parent, first_name, dir, name, AtFlags::empty()).map_err(|error| said("link it", error))
+        });
+        // Closed directories on the way there are closed again.
+        places.leave_all(&mut tally);
+        linked
     }
 }
 

@@ -71,6 +71,12 @@ fn snapshot(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     all
 }
 
+/// The keys of the records that differ: contents would fill a page.
+fn differing(a: &BTreeMap<Vec<u8>, Vec<u8>>, b: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<String> {
+    let keys: std::collections::BTreeSet<&Vec<u8>> = a.keys().chain(b.keys()).collect();
+    keys.into_iter().filter(|key| a.get(*key) != b.get(*key)).map(|key| KeyCodec::Path.show(key)).collect()
+}
+
 fn copy(from: &Path, to: &Path, plan: &TargetPlan) -> (Outcomes, Vec<String>) {
     let source = source(from);
     let reading = source.begin(&SessionOptions::default()).unwrap();
@@ -152,7 +158,7 @@ fn a_nasty_tree_comes_back_and_comes_back_again() {
     assert_eq!((outcomes.failed, outcomes.failures), (0, Vec::new()));
     assert_eq!(notes, Vec::<String>::new());
     assert_eq!(outcomes.inserted, before.len() as u64);
-    assert_eq!(snapshot(&to), before);
+    assert_eq!(differing(&snapshot(&to), &before), Vec::<String>::new());
 
     let inode = |name: &str| fs::metadata(to.join(name)).unwrap().ino();
     assert_eq!((inode("a/b"), inode("a/b")), (inode("z-linked"), inode("deep/linked")));
@@ -168,7 +174,7 @@ fn a_nasty_tree_comes_back_and_comes_back_again() {
 
     let (outcomes, _) = copy(&from, &to, &plan(Overwrite::Always, false));
     assert_eq!((outcomes.failed, outcomes.inserted), (0, 0));
-    assert_eq!(snapshot(&to), before, "restoring twice is restoring once");
+    assert_eq!(differing(&snapshot(&to), &before), Vec::<String>::new(), "restoring twice is restoring once");
 
     let (outcomes, _) = copy(&from, &to, &plan(Overwrite::Never, false));
     assert_eq!((outcomes.existed, outcomes.inserted, outcomes.replaced), (before.len() as u64, 0, 0));
@@ -185,7 +191,7 @@ fn ranges_partition_the_tree_and_agree_on_hard_links() {
     let mut ranges = KeyRange::between(&splits);
     ranges.reverse();
     let (parts, end) = read_all(&source(dir.path()), &ranges);
-    assert_eq!(parts, all);
+    assert_eq!(differing(&parts, &all), Vec::<String>::new());
     assert!(end.missing.is_empty());
     let session = source(dir.path()).begin(&SessionOptions::default()).unwrap();
     let splits = session.splits(0, 4).unwrap();

@@ -92,7 +92,7 @@ mod tests {
     fn blocks_are_about_260_kib_for_records_of_any_usual_size() {
         for (len, seed) in [(50, 1), (430, 2), (4_000, 3), (30_000, 4)] {
             let mut rng = Rng(seed);
-            let count = 120_000_000 / len;
+            let count = 40_000_000 / len;
             let rows: Vec<(u64, u64)> = (0..count).map(|_| (rng.next(), len)).collect();
             let (_, mut sizes) = cuts(&rows);
             let mean = sizes.iter().sum::<u64>() / sizes.len() as u64 / 1024;
@@ -111,7 +111,7 @@ mod tests {
             (0..200_000).map(|i| (i << 32 | rng.next() >> 32, 100 + rng.next() % 700)).collect();
         let (before, _) = cuts(&rows);
         let mut blocks_off = 0;
-        let tries = 60;
+        let tries = 40;
         for _ in 0..tries {
             let at = (rng.next() % 100_000) as usize;
             let mut with = rows.clone();

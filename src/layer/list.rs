@@ -260,3 +260,29 @@ fn read_entries(count: usize, meta: &[u8], ids: &[u8]) -> Result<Vec<Entry>, Dec
     ids.finish("a list's ids")?;
     Ok(entries)
 }
+
+/// A root list with random entries.
+#[cfg(test)]
+pub(super) fn sample(rng: &mut super::tests::model::Rng) -> ChunkPlain {
+    let mut entries: Vec<Entry> = (0..20u8)
+        .map(|i| {
+            let is_list = rng.below(2) == 0;
+            Entry {
+                key: [&[i], rng.bytes(3).as_slice()].concat(),
+                rows: 5,
+                live_rows: rng.below(6),
+                bytes: rng.below(1 << 40),
+                id: ChunkId(std::array::from_fn(|_| rng.next() as u8)),
+                values: (!is_list && rng.below(2) == 0).then_some(ChunkId([i; 32])),
+                is_list,
+                has_pieces: rng.below(2) == 0,
+            }
+        })
+        .collect();
+    entries[0].key.clear();
+    let root = RootHeader::new(vec![vec![1], vec![3, 4]], &entries);
+    let mut plain = ChunkPlain::default();
+    write_list(&entries, Some(&root), &mut plain).expect("a small list");
+    assert_eq!(List::decode(&plain), Ok(List { root: Some(root), entries }));
+    plain
+}

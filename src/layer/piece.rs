@@ -283,3 +283,6 @@ pub(super) fn for_each_piece(
 }
 
 const _: () = assert!(MAX_PIECE <= MAX_CHUNK_BYTES);
+
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,9 @@ pub enum Version {
     },
 }
 
+/// A value's shape and canonical bytes.
+pub type WholeValue = (Arc<Shape>, Vec<u8>);
+
 /// What single layers say of single keys, reading only the blocks that can hold them.
 pub struct Versions {
     chunks: Arc<dyn ChunkReader>,
@@ -134,12 +137,7 @@ impl Versions {
 
     /// The value of `key` as the newest layer of `stack` that holds it in place has it (base first); whole, so of at most
     /// `limit` bytes: `None` for a longer one or an absent record.
-    pub fn value(
-        &self,
-        stack: &[LayerRef],
-        key: &[u8],
-        limit: u64,
-    ) -> Result<Option<(Arc<Shape>, Vec<u8>)>, LayerError> {
+    pub fn value(&self, stack: &[LayerRef], key: &[u8], limit: u64) -> Result<Option<WholeValue>, LayerError> {
         let mut inherited = false;
         for layer in stack.iter().rev() {
             let Some(found) = self.find(layer, key)? else { continue };
@@ -157,7 +155,7 @@ impl Versions {
         Ok(None)
     }
 
-    fn whole(&self, found: &Found, limit: u64) -> Result<Option<(Arc<Shape>, Vec<u8>)>, LayerError> {
+    fn whole(&self, found: &Found, limit: u64) -> Result<Option<WholeValue>, LayerError> {
         let head = found.block.row(found.row);
         if head.value_bytes > limit {
             return Ok(None);

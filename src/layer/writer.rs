@@ -20,7 +20,7 @@ pub struct LayerContext {
     pub collection_key: [u8; 32],
     /// Decides where blocks end.
     pub cut_key: [u8; 32],
-    /// Seeds FastCDC's gear table.
+    /// Seeds the gear table of `FastCDC`.
     pub gear_seed: u64,
 }
 

@@ -92,11 +92,11 @@ pub(in crate::layer) fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
 /// Reads a key that shares a prefix with the one before (`keys[before..]`), checks that it is greater, and appends it.
 /// `own` gives the key's own bytes once their number is known.
 #[inline]
-pub(in crate::layer) fn take_key<'a>(
+pub(in crate::layer) fn take_key(
     keys: &mut Vec<u8>,
     before: Option<usize>,
     shared: u64,
-    own: &'a [u8],
+    own: &[u8],
     most: usize,
 ) -> Result<(), DecodeError> {
     let shared = usize::try_from(shared).map_err(|_| DecodeError::Invalid("a key's shared prefix"))?;

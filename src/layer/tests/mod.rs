@@ -1,1 +1,5 @@
+//! Layers against a model: random histories, every way of storing them, and damage.
 
+mod histories;
+pub(super) mod model;
+mod streams;

@@ -27,6 +27,7 @@ pub enum CatCommand {
     Snapshot {
         /// Which snapshot
         snapshot: String,
+        /// Which of the snapshots that match
         #[command(flatten)]
         narrow: NarrowArgs,
     },

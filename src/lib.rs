@@ -4,6 +4,7 @@
 //! [`layer`], [`repo`], [`record`]. Formats are specified in `format-spec/`.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod connector;
 pub mod layer;
 pub mod ops;

@@ -1,0 +1,186 @@
+//! `backup`: backs up a source and says what it came to.
+
+use crate::{
+    cli::{
+        connect::{self, SourceOptions},
+        context::{Context, threads},
+        exit::{Failure, Kept as _, Status, usage},
+        units::{show_count, show_duration, show_size, show_time},
+    },
+    ops::backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, backup},
+};
+use clap::Args;
+use std::path::PathBuf;
+
+/// `backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// What to back up: sqlite:FILE, files:DIRECTORY, jsonl:FILE
+    #[arg(required_unless_present = "stdin")]
+    pub source: Option<String>,
+    /// Read every record (the only way for sources without a change filter)
+    #[arg(long, conflicts_with = "differential")]
+    pub full: bool,
+    /// Read what changed since the newest full backup
+    #[arg(long)]
+    pub differential: bool,
+    /// Store everything anew as a base, not what differs from the parent
+    #[arg(long)]
+    pub new_base: bool,
+    /// Tag the snapshot (repeatable)
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// Record this host instead of this machine's name
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// Read and compare, but store nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Worker threads [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub parallel: Option<u16>,
+    /// zstd level; 0 stores everything as it is
+    #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(0..=22))]
+    pub compression: i32,
+    /// Do not decompress and compare each chunk before it is stored
+    #[arg(long)]
+    pub no_check: bool,
+    /// Compare with this snapshot, or with none [default: the newest of this source and scope]
+    #[arg(long, value_name = "ID|none")]
+    pub parent: Option<String>,
+    /// Name the source yourself instead of by its address
+    #[arg(long, value_name = "NAME")]
+    pub source_name: Option<String>,
+    /// Leave out paths that match (files; repeatable)
+    #[arg(long, value_name = "GLOB", help_heading = "Files")]
+    pub exclude: Vec<String>,
+    /// Leave out paths that match a line of this file (files; repeatable)
+    #[arg(long = "exclude-file", value_name = "FILE", help_heading = "Files")]
+    pub exclude_files: Vec<PathBuf>,
+    /// Read only the paths listed in this file (files; repeatable)
+    #[arg(long, value_name = "FILE", help_heading = "Files")]
+    pub files_from: Vec<PathBuf>,
+    /// Do not enter other file systems (files)
+    #[arg(long, help_heading = "Files")]
+    pub one_file_system: bool,
+    /// Back up standard input as one file
+    #[arg(long, help_heading = "Files")]
+    pub stdin: bool,
+    /// The name of that file
+    #[arg(long, value_name = "NAME", default_value = "stdin", requires = "stdin", help_heading = "Files")]
+    pub stdin_name: String,
+    /// Make no snapshot if nothing changed
+    #[arg(long)]
+    pub skip_if_unchanged: bool,
+    /// Where temporary files go
+    #[arg(long, value_name = "DIR")]
+    pub temp_dir: Option<PathBuf>,
+}
+
+impl BackupArgs {
+    fn url(&self) -> String {
+        self.source.clone().unwrap_or_else(|| STDIN.to_owned())
+    }
+
+    fn source_options(&self) -> SourceOptions {
+        SourceOptions {
+            exclude: self.exclude.clone(),
+            exclude_files: self.exclude_files.clone(),
+            files_from: self.files_from.clone(),
+            one_file_system: self.one_file_system,
+            stdin: self.stdin.then(|| self.stdin_name.clone()),
+        }
+    }
+
+    fn options(self, context: &Context) -> BackupOptions {
+        let ask = match (self.full, self.differential) {
+            (true, _) => Ask::Full,
+            (false, true) => Ask::Differential,
+            (false, false) => Ask::Default,
+        };
+        let parent = match self.parent.as_deref() {
+            None => ParentChoice::Auto,
+            Some("none") => ParentChoice::None,
+            Some(id) => ParentChoice::Id(id.to_ascii_lowercase()),
+        };
+        BackupOptions {
+            url: self.url(),
+            ask,
+            new_base: self.new_base,
+            tags: self.tags,
+            host: self.host,
+            source_name: self.source_name,
+            parent,
+            dry_run: self.dry_run,
+            parallel: threads(self.parallel),
+            compression: self.compression,
+            check: !self.no_check,
+            skip_if_unchanged: self.skip_if_unchanged,
+            read_limit: context.read_limit,
+            write_limit: context.write_limit,
+            temp_dir: self.temp_dir,
+        }
+    }
+}
+
+/// How standard input is named as a source.
+const STDIN: &str = "files:-";
+
+const KEPT: &str = "nothing was committed and all snapshots are as they were; a new run uses what was uploaded";
+
+pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure> {
+    if args.stdin && args.source.as_deref().is_some_and(|source| source != STDIN) {
+        return Err(usage(format!("with --stdin standard input is the source: leave SOURCE out, or write {STDIN}")));
+    }
+    let source = connect::source(&args.url(), args.source_options())?;
+    let repo = context.open()?;
+    let options = args.options(context);
+    let outcome = backup(&repo, source.as_ref(), &options, &context.reporter).kept(KEPT)?;
+    context.reporter.finish();
+    if context.json {
+        context.out.json(&outcome);
+    } else {
+        for problem in &outcome.problems {
+            crate::ops::Progress::warn(&context.reporter, problem);
+        }
+        if !context.quiet {
+            context.out.text(&summary(&outcome));
+        }
+    }
+    Ok(Status::complete(outcome.complete))
+}
+
+/// What a person wants to know after a backup.
+pub(super) fn summary(outcome: &BackupOutcome) -> String {
+    let stats = &outcome.stats;
+    let kind = serde_json::to_value(outcome.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
+    let what = match (&outcome.id, outcome.dry_run) {
+        (Some(id), _) => format!("snapshot {}", id.short()),
+        (None, true) => "dry run, nothing stored".to_owned(),
+        (None, false) => "nothing changed, no snapshot made".to_owned(),
+    };
+    let parent = outcome.parent.map_or_else(|| "no parent".to_owned(), |id| format!("parent {}", id.short()));
+    let complete = if outcome.complete { "complete" } else { "INCOMPLETE" };
+    format!(
+        "{what}: {}, {complete}, {parent}, as of {}\n\
+         records  {} seen: {} new, {} changed, {} deleted; {} in the snapshot\n\
+         bytes    {} read, {} new or changed, {} added to the repository\n\
+         blocks   {} written; chunks: {} new, {} reused\n\
+         took     {}, peak memory {}\n",
+        kind.unwrap_or_default(),
+        show_time(outcome.end),
+        show_count(stats.seen),
+        show_count(stats.new),
+        show_count(stats.changed),
+        show_count(stats.deleted),
+        show_count(outcome.records),
+        show_size(stats.bytes_read),
+        show_size(stats.bytes_changed),
+        show_size(stats.bytes_added),
+        show_count(stats.blocks),
+        show_count(stats.chunks_new),
+        show_count(stats.chunks_reused),
+        show_duration(stats.duration_seconds),
+        show_size(stats.peak_memory_bytes),
+    )
+}

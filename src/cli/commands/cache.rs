@@ -1,0 +1,118 @@
+//! `cache`: the local catalogs. They can always be rebuilt from the repository.
+
+use crate::{
+    cli::{
+        context::{Context, io_error},
+        exit::{Failure, Status},
+        show::{render, table},
+        units::{show_size, show_time},
+    },
+    record::Timestamp,
+};
+use clap::Subcommand;
+use serde::Serialize;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
+
+/// `cache`.
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// List the catalogs
+    List,
+    /// Delete the catalogs; the next command rebuilds what it needs
+    Clear,
+}
+
+#[derive(Debug, Serialize)]
+struct CacheFile {
+    path: PathBuf,
+    bytes: u64,
+    modified: Option<Timestamp>,
+}
+
+pub(super) fn run(command: &CacheCommand, context: &Context) -> Result<Status, Failure> {
+    let dir = context.cache_dir()?;
+    let files = list(&dir).map_err(|error| io_error("listing", &dir, error))?;
+    if matches!(command, CacheCommand::Clear) {
+        for file in &files {
+            match std::fs::remove_file(&file.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(io_error("deleting", &file.path, error).into());
+                }
+                _ => {}
+            }
+        }
+    }
+    if context.json {
+        context.out.json(&files);
+        return Ok(Status::Done);
+    }
+    if context.quiet && matches!(command, CacheCommand::Clear) {
+        return Ok(Status::Done);
+    }
+    let bytes = show_size(files.iter().map(|file| file.bytes).sum());
+    if matches!(command, CacheCommand::Clear) {
+        context.out.line(format_args!("deleted {} files, {bytes}, in {}", files.len(), dir.display()));
+        return Ok(Status::Done);
+    }
+    let mut rows = table(&["file", "size", "last used"], &[1]);
+    for file in &files {
+        let name = file.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        rows.add_row(vec![name, show_size(file.bytes), file.modified.map_or_else(String::new, show_time)]);
+    }
+    context.out.line(format_args!("{}: {} files, {bytes}", dir.display(), files.len()));
+    if !files.is_empty() {
+        context.out.line(render(&rows));
+    }
+    Ok(Status::Done)
+}
+
+/// Whether a file is a catalog (`<repository id>-<location hash>.db`) or belongs to one: nothing else in the directory
+/// is ours to delete.
+fn is_catalog(name: &str) -> bool {
+    let name = ["-wal", "-shm", "-journal"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+    let hex = |text: &str, digits: usize| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    name.strip_suffix(".db")
+        .and_then(|stem| stem.split_once('-'))
+        .is_some_and(|(id, location)| hex(id, 32) && hex(location, 16))
+}
+
+fn list(dir: &Path) -> io::Result<Vec<CacheFile>> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_file() && entry.file_name().to_str().is_some_and(is_catalog) {
+            let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            files.push(CacheFile {
+                path: entry.path(),
+                bytes: metadata.len(),
+                modified: modified.map(|since| Timestamp::from_millis(since.as_millis() as i64)),
+            });
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_catalogs_are_ours_to_delete() {
+        let catalog = format!("{}-{}.db", "0a".repeat(16), "f1".repeat(8));
+        assert!(is_catalog(&catalog));
+        assert!(is_catalog(&format!("{catalog}-wal")));
+        for other in ["notes.db", "a-b.db", "letter.txt", &format!("{catalog}.bak")] {
+            assert!(!is_catalog(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `history`: every stored version of one record.
+
+use crate::{
+    cli::{
+        args::NarrowArgs,
+        context::{Context, now},
+        exit::{Failure, Status, usage},
+        show::safe,
+        units::{show_size, show_time},
+    },
+    ops::{
+        history::{History, HistoryVersion, history},
+        select::{one_source, parse_time},
+    },
+};
+use clap::Args;
+use serde_json::Value as Json;
+
+/// `history`.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// Which collection
+    pub collection: String,
+    /// Which record
+    pub key: String,
+    /// Only snapshots that end at or after this time
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Only snapshots that end at or before this time
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    #[command(flatten)]
+    narrow: NarrowArgs,
+}
+
+pub(super) fn run(args: &HistoryArgs, context: &Context) -> Result<Status, Failure> {
+    let now = now();
+    let time = |text: &Option<String>| text.as_deref().map(|text| parse_time(text, now)).transpose();
+    let (from, to) = (time(&args.from)?, time(&args.to)?);
+    let repo = context.open()?;
+    let snapshots = args.narrow.narrow().apply(&repo)?;
+    // A collection that only one source ever had needs no --source; a snapshot of that source without it still says
+    // that the record was absent then.
+    let holds = |s: &crate::repo::Snapshot| s.collections.iter().any(|c| c.name == args.collection);
+    let holders: Vec<_> = snapshots.iter().filter(|s| holds(s)).cloned().collect();
+    one_source(&holders)?;
+    let Some(holder) = holders.first() else {
+        return Err(usage(format!("no snapshot that matches has a collection `{}`", args.collection)));
+    };
+    let source = &holder.content.source;
+    let of_source: Vec<_> = snapshots
+        .iter()
+        .filter(|s| s.content.source.connector == source.connector && s.content.source.name == source.name)
+        .cloned()
+        .collect();
+    let found = history(&repo, &of_source, &args.collection, &args.key, from, to, &context.reporter)?;
+    if context.json {
+        context.out.json(&found);
+    } else {
+        context.out.text(&show(&found));
+    }
+    Ok(Status::Done)
+}
+
+/// A history as people read it.
+pub(crate) fn show(history: &History) -> String {
+    let mut text = format!("{} {}\n", safe(&history.collection), safe(&history.key));
+    for version in &history.versions {
+        text.push_str(&show_version(version));
+    }
+    if history.versions.is_empty() {
+        text.push_str("no version is stored\n");
+    }
+    text.push_str(&format!("\n{} snapshots, {} layers asked\n", history.snapshots, history.layers));
+    text
+}
+
+fn show_version(version: &HistoryVersion) -> String {
+    let mut text = format!("\n{}  from {}", version.state, show_time(version.from));
+    if version.snapshots > 1 {
+        text.push_str(&format!(" to {}", show_time(version.to)));
+    }
+    text.push_str(&format!("\n  {} snapshot(s), first {}", version.snapshots, version.first_snapshot.short()));
+    if let Some(generation) = version.generation.filter(|generation| *generation != 0) {
+        text.push_str(&format!(", generation {generation}"));
+    }
+    if let Some(expiry) = version.expiry {
+        text.push_str(&format!(", expires {}", show_time(expiry)));
+    }
+    if let Some(set) = version.set.as_deref().filter(|set| !set.is_empty()) {
+        text.push_str(&format!(", set {}", safe(set)));
+    }
+    if let Some(bytes) = version.value_bytes {
+        text.push_str(&format!(", {}", show_size(bytes)));
+    }
+    text.push('\n');
+    match &version.value {
+        Some(Json::Object(cells)) => {
+            for (name, value) in cells {
+                // serde_json escapes control characters in values.
+                let mark = if version.changed.contains(name) { '*' } else { ' ' };
+                text.push_str(&format!("  {mark} {}: {}\n", safe(name), pretty(value)));
+            }
+            for name in version.changed.iter().filter(|name| !cells.contains_key(*name)) {
+                text.push_str(&format!("  * {}: (gone)\n", safe(name)));
+            }
+        }
+        Some(value) => text.push_str(&format!("    {}\n", pretty(value))),
+        None if version.state == "live" => text.push_str("    (value not shown: `rekeep dump` writes it)\n"),
+        None => {}
+    }
+    text
+}
+
+fn pretty(value: &Json) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default().replace('\n', "\n    ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{record::Timestamp, repo::SnapshotId};
+    use serde_json::json;
+
+    #[test]
+    fn changed_and_vanished_cells_are_marked() {
+        let version = HistoryVersion {
+            state: "live",
+            first_snapshot: SnapshotId([7; 16]),
+            from: Timestamp::from_millis(0),
+            last_snapshot: SnapshotId([7; 16]),
+            to: Timestamp::from_millis(0),
+            snapshots: 1,
+            generation: None,
+            expiry: None,
+            set: None,
+            value: Some(json!({ "name": "b", "same": 1 })),
+            value_bytes: Some(12),
+            changed: vec!["name".into(), "old".into()],
+        };
+        let text = show_version(&version);
+        assert!(text.contains("* name: \"b\""), "{text}");
+        assert!(text.contains("    same: 1"), "{text}");
+        assert!(text.contains("* old: (gone)"), "{text}");
+    }
+}

@@ -1,0 +1,72 @@
+//! `init`: makes a repository.
+
+use crate::{
+    cli::{
+        context::{Context, host_name},
+        exit::{Failure, Kept as _, Status, usage},
+        interrupt,
+        password::PasswordSource,
+    },
+    repo::{InitOptions, Repository, Storage, keys::KdfParams},
+};
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Cut and name chunks as this repository does, so that copies between both deduplicate
+    #[arg(long, value_name = "REPO")]
+    pub like: Option<String>,
+    /// The password of the --like repository, in a file [default: asked for]
+    #[arg(long, value_name = "FILE", requires = "like")]
+    pub like_password_file: Option<PathBuf>,
+    /// A word that `key list` shows beside the password's slot [default: user@host]
+    #[arg(long, value_name = "WORD")]
+    pub label: Option<String>,
+}
+
+pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Status, Failure> {
+    let storage = context.storage()?;
+    let open = context.open_options()?;
+    if matches!(context.password, PasswordSource::RecoveryFile(_) | PasswordSource::RecoveryPrompt) {
+        return Err(usage("init makes the recovery key itself: give a password"));
+    }
+    let like = match &args.like {
+        None => None,
+        Some(location) => {
+            let source =
+                args.like_password_file.as_ref().map_or(PasswordSource::Prompt, |f| PasswordSource::File(f.clone()));
+            let unlock = source.unlock(&format!("password of {location}: "), false)?;
+            Some(Repository::open(&Storage::at(location)?, &unlock, &open)?)
+        }
+    };
+    let password = context.password.unlock("password of the new repository: ", true)?;
+    interrupt::listen();
+    let init = InitOptions { kdf: KdfParams::STANDARD, label: args.label.clone().unwrap_or_else(default_label) };
+    let (repo, recovery) = Repository::init(&storage, &password, like.as_ref(), &init, &open)
+        .kept("if `rekeep.json` was made, the repository is usable with its password; else run it again")?;
+    if context.json {
+        let result = json!({
+            "repository": repo.id(),
+            "location": repo.storage().location(),
+            "recovery_key": recovery.0,
+        });
+        context.out.json(&result);
+        return Ok(Status::Done);
+    }
+    context.out.line(format_args!("made repository {} at {}", repo.id(), repo.storage().location()));
+    // Even with --quiet: it is shown only now.
+    context.out.line(format_args!(
+        "\nrecovery key (shown only now; without it or a password nobody can read this repository):\n\n    {}\n",
+        recovery.0
+    ));
+    Ok(Status::Done)
+}
+
+/// `user@host`.
+pub(super) fn default_label() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_else(|_| "somebody".to_owned());
+    format!("{user}@{}", host_name())
+}

@@ -1,0 +1,205 @@
+//! `restore`: brings a snapshot back into a target.
+
+use crate::{
+    cli::{
+        args::NarrowArgs,
+        connect,
+        context::{Context, threads},
+        exit::{Failure, Kept as _, Status, usage},
+        output,
+        units::{show_count, show_duration, show_size, show_time},
+    },
+    connector::Overwrite,
+    ops::{
+        Progress as _,
+        restore::{RestoreOptions, RestoreOutcome, restore},
+    },
+};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+/// `restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// Which snapshot
+    pub snapshot: String,
+    /// Where to: sqlite:FILE, files:DIRECTORY, jsonl:FILE, jsonl:-
+    pub target: String,
+    /// Only this collection, by another name if one is given (repeatable)
+    #[arg(long = "collection", value_name = "NAME[=NEW]")]
+    pub collections: Vec<String>,
+    /// Only this record (repeatable)
+    #[arg(long = "key", value_name = "KEY")]
+    pub keys: Vec<String>,
+    /// Only records whose key matches (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// No records whose key matches (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// What happens to records that the target holds [default: a target that holds records is refused]
+    #[arg(long, value_name = "WHEN")]
+    pub overwrite: Option<When>,
+    /// Remove what the snapshot does not hold, after everything is written
+    #[arg(long)]
+    pub make_equal: bool,
+    /// Count, but write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Read the target back and compare
+    #[arg(long)]
+    pub verify: bool,
+    /// Go on past damage, and say what is lost
+    #[arg(long)]
+    pub keep_going: bool,
+    /// Allow --make-equal from a partial snapshot
+    #[arg(long)]
+    pub force: bool,
+    /// Set owners and groups by name where this host knows the name, else by number (files)
+    #[arg(long)]
+    pub owners_by_name: bool,
+    /// Worker threads [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub parallel: Option<u16>,
+    #[command(flatten)]
+    narrow: NarrowArgs,
+}
+
+/// When a record is overwritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// Replace it.
+    Always,
+    /// Leave it.
+    Never,
+    /// Replace it if it differs.
+    IfChanged,
+}
+
+impl From<When> for Overwrite {
+    fn from(when: When) -> Self {
+        match when {
+            When::Always => Self::Always,
+            When::Never => Self::Never,
+            When::IfChanged => Self::IfChanged,
+        }
+    }
+}
+
+const KEPT: &str = "the repository is as it was; the target may hold part of the records. With `--overwrite if-changed` \
+                    the same command brings the rest";
+
+pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failure> {
+    let target = connect::target(&args.target, args.owners_by_name)?;
+    let repo = context.open()?;
+    let snapshot = context.resolve(&repo, &args.snapshot, &args.narrow.narrow())?;
+    let names: Vec<&str> = snapshot.collections.iter().map(|c| c.name.as_str()).collect();
+    let collections = args.collections.iter().map(|text| choose(text, &names)).collect::<Result<_, _>>()?;
+    let options = RestoreOptions {
+        collections,
+        keys: args.keys.clone(),
+        include: args.include.clone(),
+        exclude: args.exclude.clone(),
+        overwrite: args.overwrite.map(Overwrite::from),
+        make_equal: args.make_equal,
+        dry_run: args.dry_run,
+        verify: args.verify,
+        keep_going: args.keep_going,
+        force: args.force,
+        parallel: threads(args.parallel),
+        read_limit: context.read_limit,
+        write_limit: context.write_limit,
+    };
+    let outcome = restore(&repo, &snapshot, target.as_ref(), &options, &context.reporter).kept(KEPT)?;
+    context.reporter.finish();
+    show(&outcome, connect::is_stdout(&args.target), context);
+    Ok(if outcome.different > 0 { Status::Bad } else { Status::complete(outcome.complete) })
+}
+
+/// `NAME` or `NAME=NEW`. Names may hold `=` themselves, so the snapshot's own names decide.
+fn choose(text: &str, names: &[&str]) -> Result<(String, Option<String>), Failure> {
+    if names.contains(&text) {
+        return Ok((text.to_owned(), None));
+    }
+    let splits = text.match_indices('=').map(|(at, _)| (&text[..at], &text[at + 1..]));
+    let mut meant = splits.filter(|(name, new)| names.contains(name) && !new.is_empty());
+    match (meant.next(), meant.next()) {
+        (Some((name, new)), None) => Ok((name.to_owned(), Some(new.to_owned()))),
+        (Some(_), Some(_)) => Err(usage(format!("`{text}` can be split at more than one `=`"))),
+        (None, _) => {
+            let list: Vec<&str> = names.iter().take(50).copied().collect();
+            Err(usage(format!("the snapshot has no collection `{text}`; it has: {}", list.join(", "))))
+        }
+    }
+}
+
+fn show(outcome: &RestoreOutcome, records_on_stdout: bool, context: &Context) {
+    if context.json && records_on_stdout {
+        output::complain(&json!({ "event": "result", "result": outcome }).to_string());
+    } else if context.json {
+        context.out.json(outcome);
+    } else {
+        warn(outcome, context);
+        match (context.quiet, records_on_stdout) {
+            (true, _) => {}
+            (false, true) => output::complain(summary(outcome).trim_end()),
+            (false, false) => context.out.text(&summary(outcome)),
+        }
+    }
+}
+
+fn warn(outcome: &RestoreOutcome, context: &Context) {
+    let warn = |text: &str| context.reporter.warn(text);
+    outcome.damage.iter().for_each(|text| warn(text));
+    outcome.outcomes.failures.iter().for_each(|(key, reason)| warn(&format!("{key}: {reason}")));
+    outcome.notes.iter().for_each(|text| warn(text));
+}
+
+/// What a person wants to know after a restore.
+pub(super) fn summary(outcome: &RestoreOutcome) -> String {
+    let counts = &outcome.outcomes;
+    let did = if outcome.dry_run { "dry run, nothing written:" } else { "restored" };
+    let complete = if outcome.complete { "" } else { ", INCOMPLETE" };
+    let mut text = format!(
+        "{did} snapshot {} as of {}{complete}\n\
+         records  {} ({}): {} inserted, {} replaced, {} unchanged, {} left alone, {} removed\n",
+        outcome.snapshot.short(),
+        show_time(outcome.end),
+        show_count(outcome.records),
+        show_size(outcome.bytes),
+        show_count(counts.inserted),
+        show_count(counts.replaced),
+        show_count(counts.unchanged),
+        show_count(counts.existed),
+        show_count(counts.removed),
+    );
+    if counts.failed > 0 || outcome.lost > 0 {
+        text.push_str(&format!("missing  {} failed, {} lost to damage\n", counts.failed, outcome.lost));
+    }
+    if let Some(verified) = outcome.verified {
+        text.push_str(&format!("compared {}: {} differ\n", show_count(verified), show_count(outcome.different)));
+    }
+    text.push_str(&format!(
+        "took     {}, peak memory {}\n",
+        show_duration(outcome.duration_seconds),
+        show_size(outcome.peak_memory_bytes)
+    ));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn collections_may_be_renamed_even_with_equal_signs_in_their_names() {
+        let names = ["a", "b=c", "d", "d=e"];
+        assert_eq!(choose("a", &names).unwrap(), ("a".to_owned(), None));
+        assert_eq!(choose("a=x", &names).unwrap(), ("a".to_owned(), Some("x".to_owned())));
+        assert_eq!(choose("b=c", &names).unwrap(), ("b=c".to_owned(), None));
+        assert_eq!(choose("b=c=x", &names).unwrap(), ("b=c".to_owned(), Some("x".to_owned())));
+        for bad in ["x", "a=", "x=a", "d=e=f"] {
+            assert!(choose(bad, &names).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! `snapshots`: what there is to go back to.
+
+use crate::{
+    cli::{
+        args::NarrowArgs,
+        context::{Context, now},
+        exit::{Failure, Status},
+        show::{render, safe, table},
+        units::{show_count, show_size, show_time},
+    },
+    ops::{
+        list::{SnapshotRow, row},
+        select::parse_time,
+    },
+    repo::Snapshot,
+};
+use clap::{Args, ValueEnum};
+use std::collections::BTreeMap;
+
+/// `snapshots`.
+#[derive(Debug, Args)]
+pub struct SnapshotsArgs {
+    /// Only the newest N of each source
+    #[arg(long, value_name = "N")]
+    pub latest: Option<usize>,
+    /// Only those that end at or after this time
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Only those that end at or before this time
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// One table for each source, host, tags (no effect with --json)
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    pub group_by: Vec<GroupBy>,
+    #[command(flatten)]
+    narrow: NarrowArgs,
+}
+
+/// What tables are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GroupBy {
+    /// Connector and name.
+    Source,
+    /// The host the backup ran on.
+    Host,
+    /// All tags together.
+    Tags,
+}
+
+pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Status, Failure> {
+    let now = now();
+    let time = |text: &Option<String>| text.as_deref().map(|text| parse_time(text, now)).transpose();
+    let (from, to) = (time(&args.from)?, time(&args.to)?);
+    let repo = context.open()?;
+    let mut snapshots = args.narrow.narrow().apply(&repo)?;
+    snapshots.retain(|s| from.is_none_or(|from| s.content.end >= from) && to.is_none_or(|to| s.content.end <= to));
+    if let Some(count) = args.latest {
+        keep_newest(&mut snapshots, count);
+    }
+    let rows: Vec<SnapshotRow> = snapshots.iter().map(row).collect();
+    if context.json {
+        context.out.json(&rows);
+        return Ok(Status::Done);
+    }
+    if rows.is_empty() {
+        context.out.line("no snapshots");
+        return Ok(Status::Done);
+    }
+    let mut groups: BTreeMap<Vec<String>, Vec<&SnapshotRow>> = BTreeMap::new();
+    for row in &rows {
+        groups.entry(args.group_by.iter().map(|by| group(row, *by)).collect()).or_default().push(row);
+    }
+    for (name, rows) in groups {
+        if !name.is_empty() {
+            context.out.line(name.join(", "));
+        }
+        print(&rows, context);
+    }
+    Ok(Status::Done)
+}
+
+/// Keeps the newest of each source; the order stays.
+fn keep_newest(snapshots: &mut Vec<Snapshot>, count: usize) {
+    let mut seen: BTreeMap<(String, String), usize> = BTreeMap::new();
+    let mut kept: Vec<Snapshot> = Vec::new();
+    for snapshot in snapshots.drain(..).rev() {
+        let source = &snapshot.content.source;
+        let so_far = seen.entry((source.connector.clone(), source.name.clone())).or_default();
+        *so_far += 1;
+        if *so_far <= count {
+            kept.push(snapshot);
+        }
+    }
+    kept.reverse();
+    *snapshots = kept;
+}
+
+fn group(row: &SnapshotRow, by: GroupBy) -> String {
+    match by {
+        GroupBy::Source => format!("source {}:{}", row.source.connector, safe(&row.source.name)),
+        GroupBy::Host => format!("host {}", safe(&row.source.host)),
+        GroupBy::Tags if row.tags.is_empty() => "no tags".to_owned(),
+        GroupBy::Tags => {
+            let mut tags = row.tags.clone();
+            tags.sort();
+            format!("tags {}", safe(&tags.join(" ")))
+        }
+    }
+}
+
+fn print(rows: &[&SnapshotRow], context: &Context) {
+    let header = ["id", "as of", "kind", "source", "tags", "collections", "records", "bytes", "added"];
+    let mut out = table(&header, &[5, 6, 7, 8]);
+    for row in rows {
+        let kind = format!("{:?}", row.kind).to_lowercase();
+        out.add_row(vec![
+            row.short_id.clone(),
+            show_time(row.time),
+            if row.complete { kind } else { format!("{kind}, PARTIAL") },
+            safe(&row.source.url),
+            safe(&row.tags.join(" ")),
+            row.collections.len().to_string(),
+            show_count(row.collections.iter().map(|c| c.records).sum()),
+            show_size(row.collections.iter().map(|c| c.bytes).sum()),
+            show_size(row.stats.bytes_added),
+        ]);
+    }
+    context.out.line(render(&out));
+    context.out.line(format_args!("{} snapshots", rows.len()));
+}

@@ -1,0 +1,54 @@
+//! `status`: how old each source's newest complete snapshot is.
+
+use crate::{
+    cli::{
+        args::NarrowArgs,
+        context::Context,
+        exit::{Failure, Status},
+        show::{render, safe, table},
+        units::{parse_duration, show_duration, show_time},
+    },
+    ops::list::status,
+};
+use clap::Args;
+use std::time::Duration;
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Exit with status 1 if a source's newest complete snapshot is older (26h, 2 days)
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub max_age: Option<Duration>,
+    #[command(flatten)]
+    narrow: NarrowArgs,
+}
+
+pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Status, Failure> {
+    let repo = context.open()?;
+    let snapshots = args.narrow.narrow().apply(&repo)?;
+    let sources = status(&repo, &snapshots, args.max_age.map(|age| age.as_secs()))?;
+    // Nothing at all is older than anything.
+    let none = sources.is_empty() && args.max_age.is_some();
+    let bad = none || sources.iter().any(|source| source.too_old);
+    if context.json {
+        context.out.json(&sources);
+    } else if sources.is_empty() {
+        context.out.line("no snapshots");
+    } else {
+        let header = ["source", "newest complete", "as of", "age", "snapshots", "last verify"];
+        let mut rows = table(&header, &[3, 4]);
+        for source in &sources {
+            let age = source.age_seconds.map_or_else(|| "-".to_owned(), |age| show_duration(age as f64));
+            rows.add_row(vec![
+                format!("{}:{}", source.source.connector, safe(&source.source.name)),
+                source.newest.map_or_else(|| "none".to_owned(), |id| id.short()),
+                source.time.map_or_else(|| "-".to_owned(), show_time),
+                if source.too_old { format!("{age} TOO OLD") } else { age },
+                source.snapshots.to_string(),
+                source.last_verify.clone().unwrap_or_else(|| "none known here".to_owned()),
+            ]);
+        }
+        context.out.line(render(&rows));
+    }
+    Ok(if bad { Status::Bad } else { Status::Done })
+}

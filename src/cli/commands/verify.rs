@@ -1,0 +1,149 @@
+//! `verify`: proves that what is kept can be restored, or names what cannot.
+
+use crate::{
+    cli::{
+        args::NarrowArgs,
+        connect::{self, SourceOptions},
+        context::{Context, threads},
+        exit::{Failure, Status},
+        interrupt,
+        units::{parse_read_data, show_count, show_duration, show_size},
+    },
+    ops::{
+        Progress as _,
+        verify::{AgainstOutcome, ReadData, VerifyOptions, VerifyOutcome, verify, verify_against, verify_keyless},
+    },
+};
+use clap::Args;
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Only this snapshot [default: all]
+    pub snapshot: Option<String>,
+    /// Read stored data and decrypt it: all, a percentage, or the next 1/N (N runs read everything once)
+    #[arg(
+        long,
+        value_name = "PERCENT|1/N",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "100",
+        value_parser = parse_read_data
+    )]
+    pub read_data: Option<ReadData>,
+    /// Restore into nothing, checking every record and every count
+    #[arg(long)]
+    pub restore: bool,
+    /// Check all stored bytes against their names; needs no password
+    #[arg(long, conflicts_with_all = ["snapshot", "read_data", "restore", "against"])]
+    pub keyless: bool,
+    /// Compare a live source with the snapshot [default: latest]
+    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["read_data", "restore"])]
+    pub against: Option<String>,
+    /// Worker threads [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub parallel: Option<u16>,
+    #[command(flatten)]
+    narrow: NarrowArgs,
+}
+
+pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failure> {
+    if let Some(url) = &args.against {
+        return against(args, url, context);
+    }
+    let outcome = if args.keyless {
+        let storage = context.storage()?;
+        crate::repo::keys::read_config(&storage)?;
+        interrupt::listen();
+        verify_keyless(&storage, &context.reporter)?
+    } else {
+        let repo = context.open()?;
+        let narrow = args.narrow.narrow();
+        let snapshots = match &args.snapshot {
+            Some(name) => vec![context.resolve(&repo, name, &narrow)?],
+            None => narrow.apply(&repo)?,
+        };
+        let options = VerifyOptions {
+            read_data: args.read_data.unwrap_or_default(),
+            restore: args.restore,
+            parallel: threads(args.parallel),
+            read_limit: context.read_limit,
+        };
+        verify(&repo, &snapshots, &options, &context.reporter)?
+    };
+    context.reporter.finish();
+    if context.json {
+        context.out.json(&outcome);
+    } else {
+        outcome.notes.iter().for_each(|note| context.reporter.warn(note));
+        if !context.quiet || !outcome.findings.is_empty() {
+            context.out.text(&summary(&outcome));
+        }
+    }
+    Ok(match (outcome.findings.is_empty(), outcome.notes.is_empty()) {
+        (false, _) => Status::Bad,
+        (true, false) => Status::Incomplete,
+        (true, true) => Status::Done,
+    })
+}
+
+/// What a person wants to know after a verification.
+pub(super) fn summary(outcome: &VerifyOutcome) -> String {
+    let mut text = String::new();
+    for finding in &outcome.findings {
+        text.push_str(&format!("DAMAGED {}: {}", finding.object, finding.problem));
+        if !finding.snapshots.is_empty() {
+            let ids: Vec<String> = finding.snapshots.iter().map(crate::repo::SnapshotId::short).collect();
+            text.push_str(&format!(" (snapshots {})", ids.join(", ")));
+        }
+        text.push('\n');
+    }
+    text.push_str(&format!(
+        "checked  {} snapshots; {} of {} packs ({}), {} chunks; {} records restored into nothing\n\
+         took     {}, peak memory {}\n",
+        outcome.snapshots,
+        show_count(outcome.packs_read),
+        show_count(outcome.packs),
+        show_size(outcome.bytes_read),
+        show_count(outcome.chunks),
+        show_count(outcome.records),
+        show_duration(outcome.duration_seconds),
+        show_size(outcome.peak_memory_bytes),
+    ));
+    let verdict = match (outcome.findings.len(), outcome.notes.len()) {
+        (0, 0) => "no damage found".to_owned(),
+        (0, notes) => format!("no damage found in what could be read; {notes} could not be read"),
+        (findings, _) => format!("{findings} findings: `rekeep restore --keep-going` gives everything that is intact"),
+    };
+    text.push_str(&verdict);
+    text.push('\n');
+    text
+}
+
+fn against(args: &VerifyArgs, url: &str, context: &Context) -> Result<Status, Failure> {
+    let source = connect::source(url, SourceOptions::default())?;
+    let repo = context.open()?;
+    let name = args.snapshot.as_deref().unwrap_or("latest");
+    let snapshot = context.resolve(&repo, name, &args.narrow.narrow())?;
+    let outcome = verify_against(&repo, &snapshot, source.as_ref(), &context.reporter)?;
+    context.reporter.finish();
+    if context.json {
+        context.out.json(&outcome);
+    } else {
+        outcome.examples.iter().for_each(|example| context.out.line(crate::cli::show::safe(example)));
+        context.out.text(&against_summary(&outcome));
+    }
+    let equal = outcome.missing == 0 && outcome.extra == 0 && outcome.different == 0;
+    Ok(if equal { Status::Done } else { Status::Bad })
+}
+
+fn against_summary(outcome: &AgainstOutcome) -> String {
+    format!(
+        "compared {} records: {} only in the snapshot, {} only in the source, {} differ, {} differ in metadata only\n",
+        show_count(outcome.records),
+        show_count(outcome.missing),
+        show_count(outcome.extra),
+        show_count(outcome.different),
+        show_count(outcome.metadata_only),
+    )
+}

@@ -1,0 +1,140 @@
+//! What was typed, understood: where the repository is, how to unlock it, where results go.
+
+use super::{
+    args::GlobalArgs,
+    exit::{CliError, Failure, usage},
+    interrupt,
+    output::Out,
+    password::PasswordSource,
+    progress::{Mode, Reporter},
+};
+use crate::{
+    ops::{Narrow, Progress as _, SnapshotSpec, select},
+    record::{SystemClock, Timestamp},
+    repo::{OpenOptions, Repository, Snapshot, Storage},
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What every command works with.
+pub struct Context {
+    repo: Option<String>,
+    /// Results as JSON.
+    pub json: bool,
+    /// No summary.
+    pub quiet: bool,
+    /// How much more to say.
+    pub verbose: u8,
+    /// What unlocks the repository.
+    pub password: PasswordSource,
+    cache_dir: Option<PathBuf>,
+    /// Bytes per second to read.
+    pub read_limit: Option<u64>,
+    /// Bytes per second to write.
+    pub write_limit: Option<u64>,
+    /// Where results go.
+    pub out: Out,
+    /// Where progress goes.
+    pub reporter: Reporter,
+}
+
+impl Context {
+    /// Understands the global arguments; touches nothing.
+    pub fn new(global: GlobalArgs) -> Result<Self, Failure> {
+        let password = PasswordSource::choose(&global, &|name| {
+            // A variable that is not UTF-8 still counts as set: reading it says what is wrong.
+            std::env::var_os(name).filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned())
+        });
+        let out = Out::stdout();
+        let reporter = Reporter::new(Mode::choose(global.json, global.quiet), global.json, out.closed_flag());
+        Ok(Self {
+            repo: global.repo.filter(|repo| !repo.is_empty()),
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            password,
+            cache_dir: global.cache_dir.filter(|dir| !dir.as_os_str().is_empty()),
+            read_limit: global.read_limit,
+            write_limit: global.write_limit,
+            out,
+            reporter,
+        })
+    }
+
+    /// The repository's location as it was given.
+    pub fn location(&self) -> Result<&str, Failure> {
+        self.repo.as_deref().ok_or_else(|| usage("which repository? Give -r REPO or set REKEEP_REPOSITORY"))
+    }
+
+    /// The repository's storage.
+    pub fn storage(&self) -> Result<Storage, Failure> {
+        Ok(Storage::at(self.location()?)?)
+    }
+
+    /// Opens the repository, passing on its warnings; from here on signals are requests.
+    pub fn open(&self) -> Result<Repository, Failure> {
+        let storage = self.storage()?;
+        // Whether there is a repository is told before anyone is asked for a password.
+        crate::repo::keys::read_config(&storage)?;
+        let unlock = self.password.unlock(&format!("password of {}: ", self.location()?), false)?;
+        interrupt::listen();
+        let repo = Repository::open(&storage, &unlock, &self.open_options()?)?;
+        for warning in repo.warnings() {
+            self.reporter.warn(&warning);
+        }
+        Ok(repo)
+    }
+
+    /// How repositories are opened.
+    pub fn open_options(&self) -> Result<OpenOptions, Failure> {
+        Ok(OpenOptions { cache_dir: self.cache_dir()?, clock: Arc::new(SystemClock), host: host_name() })
+    }
+
+    /// Where catalogs lie.
+    pub fn cache_dir(&self) -> Result<PathBuf, Failure> {
+        if let Some(dir) = &self.cache_dir {
+            return Ok(dir.clone());
+        }
+        let place = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
+        let found = place("XDG_CACHE_HOME").or_else(|| place("HOME").map(|home| home.join(".cache")));
+        found
+            .map(|dir| dir.join("rekeep"))
+            .ok_or_else(|| usage("no place for catalogs: neither XDG_CACHE_HOME nor HOME is set; give --cache-dir"))
+    }
+
+    /// Finds the one snapshot that is meant.
+    pub fn resolve(&self, repo: &Repository, name: &str, narrow: &Narrow) -> Result<Snapshot, Failure> {
+        let spec = SnapshotSpec::parse(name, now())?;
+        Ok(select::resolve(&repo.snapshots()?, &spec, narrow, &self.reporter)?)
+    }
+}
+
+/// The time now, which anchors relative times.
+#[must_use]
+pub fn now() -> Timestamp {
+    use crate::record::Clock as _;
+    SystemClock.now()
+}
+
+/// This host's name.
+#[must_use]
+pub fn host_name() -> String {
+    #[cfg(unix)]
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    #[cfg(not(unix))]
+    let name = std::env::var("COMPUTERNAME").unwrap_or_default();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+/// Worker threads: as asked for, else one for each processor.
+#[must_use]
+pub fn threads(asked: Option<u16>) -> usize {
+    asked.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+}
+
+/// An I/O error on a path.
+pub fn io_error(operation: &'static str, path: &Path, error: std::io::Error) -> CliError {
+    CliError::io(operation, path.display().to_string(), error)
+}

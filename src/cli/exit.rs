@@ -1,0 +1,255 @@
+//! Exit statuses and error messages: the one place where an error becomes a number and gets its advice.
+
+use super::output;
+use crate::{connector::ConnectorError, layer::LayerError, ops::OpsError, repo::RepoError};
+use serde_json::json;
+use std::{fmt, io};
+use thiserror::Error;
+
+/// Failed.
+pub const FAILED: u8 = 1;
+/// The command line makes no sense, or what it names is not unique.
+pub const USAGE: u8 = 2;
+/// Done, but something is missing.
+pub const INCOMPLETE: u8 = 3;
+/// There is no repository.
+pub const NO_REPOSITORY: u8 = 10;
+/// The source or target is locked.
+pub const LOCKED: u8 = 11;
+/// The password opens no key slot.
+pub const WRONG_PASSWORD: u8 = 12;
+/// Interrupted.
+pub const INTERRUPTED: u8 = 130;
+
+/// How a command ended that did not fail with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Everything asked for is done.
+    Done,
+    /// Done, but something is missing.
+    Incomplete,
+    /// It ran to its end and the answer is bad: damage found, a backup too old.
+    Bad,
+}
+
+impl Status {
+    /// Done or incomplete.
+    #[must_use]
+    pub const fn complete(complete: bool) -> Self {
+        if complete { Self::Done } else { Self::Incomplete }
+    }
+
+    /// The exit status.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Incomplete => INCOMPLETE,
+            Self::Bad => FAILED,
+        }
+    }
+}
+
+/// What a command fails with.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CliError {
+    /// A verb failed.
+    #[error(transparent)]
+    Ops(#[from] OpsError),
+    /// An I/O error of the command itself.
+    #[error("{operation} {object}: {source}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        object: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// An error with what was kept in spite of it.
+#[derive(Debug)]
+pub struct Failure {
+    /// What failed, on which object.
+    pub error: CliError,
+    /// What was kept.
+    pub kept: Option<&'static str>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<E: Into<CliError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), kept: None }
+    }
+}
+
+impl From<RepoError> for CliError {
+    fn from(error: RepoError) -> Self {
+        Self::Ops(error.into())
+    }
+}
+
+impl From<LayerError> for CliError {
+    fn from(error: LayerError) -> Self {
+        Self::Ops(error.into())
+    }
+}
+
+impl From<ConnectorError> for CliError {
+    fn from(error: ConnectorError) -> Self {
+        Self::Ops(error.into())
+    }
+}
+
+impl CliError {
+    /// An I/O error.
+    pub fn io(operation: &'static str, object: impl Into<String>, source: io::Error) -> Self {
+        Self::Io { operation, object: object.into(), source }
+    }
+}
+
+/// A usage error.
+pub fn usage(text: impl Into<String>) -> Failure {
+    OpsError::Usage(text.into()).into()
+}
+
+/// Says what was kept if this fails.
+pub trait Kept<T> {
+    /// Adds what was kept.
+    fn kept(self, words: &'static str) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<CliError>> Kept<T> for Result<T, E> {
+    fn kept(self, words: &'static str) -> Result<T, Failure> {
+        self.map_err(|error| Failure { error: error.into(), kept: Some(words) })
+    }
+}
+
+impl Failure {
+    /// Whether it was stopped rather than failed.
+    #[must_use]
+    pub fn is_interruption(&self) -> bool {
+        code(&self.error) == INTERRUPTED
+    }
+}
+
+/// The exit status of an error.
+#[must_use]
+pub fn code(error: &CliError) -> u8 {
+    match error {
+        CliError::Ops(error) if error.is_interruption() => INTERRUPTED,
+        CliError::Ops(error) => ops_code(error),
+        CliError::Io { source, .. } if source.kind() == io::ErrorKind::Interrupted => INTERRUPTED,
+        CliError::Io { .. } => FAILED,
+    }
+}
+
+fn ops_code(error: &OpsError) -> u8 {
+    match error {
+        OpsError::Usage(_) => USAGE,
+        OpsError::Interrupted => INTERRUPTED,
+        OpsError::Repo(error) | OpsError::Layer(LayerError::Repo(error)) => repo_code(error),
+        OpsError::Connector(ConnectorError::Url { .. }) => USAGE,
+        OpsError::Connector(ConnectorError::Locked { .. }) => LOCKED,
+        OpsError::Connector(_) | OpsError::Layer(_) | OpsError::Counts { .. } | OpsError::Failed(_) => FAILED,
+    }
+}
+
+const fn repo_code(error: &RepoError) -> u8 {
+    match error {
+        RepoError::NoRepository { .. } => NO_REPOSITORY,
+        RepoError::WrongPassword { .. } => WRONG_PASSWORD,
+        RepoError::Invalid(_) => USAGE,
+        RepoError::Interrupted => INTERRUPTED,
+        _ => FAILED,
+    }
+}
+
+/// What to do next.
+fn advice(error: &CliError) -> Option<&'static str> {
+    let error = match error {
+        CliError::Ops(error) => error,
+        CliError::Io { .. } => return None,
+    };
+    match error {
+        OpsError::Repo(error) | OpsError::Layer(LayerError::Repo(error)) => repo_advice(error),
+        OpsError::Layer(LayerError::Damaged { .. } | LayerError::Inconsistent { .. }) => Some(DAMAGE_ADVICE),
+        OpsError::Connector(error) => match error {
+            ConnectorError::Locked { .. } => Some("run it again when nothing holds the lock"),
+            ConnectorError::Missing { .. } => Some("check its name"),
+            _ => None,
+        },
+        OpsError::Counts { .. } => Some(
+            "run the backup again; if it happens twice, run `rekeep verify --read-data` and report it: this is a defect \
+             of rekeep or of the source's ordering",
+        ),
+        _ => None,
+    }
+}
+
+const DAMAGE_ADVICE: &str =
+    "`rekeep verify --read-data` lists all damage; `rekeep restore --keep-going` gives everything that is intact";
+
+const fn repo_advice(error: &RepoError) -> Option<&'static str> {
+    match error {
+        RepoError::NoRepository { .. } => Some("check -r or REKEEP_REPOSITORY, or make one with `rekeep init`"),
+        RepoError::AlreadyExists { .. } => Some("nothing was changed; use it, or choose another location"),
+        RepoError::WrongPassword { .. } => Some("try another one, or the recovery key with --recovery-key"),
+        RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. } => Some(DAMAGE_ADVICE),
+        RepoError::NoSnapshot { .. } => Some("`rekeep snapshots` lists them"),
+        RepoError::Storage { .. } => Some("when the cause is gone, run the same command again"),
+        _ => None,
+    }
+}
+
+/// Prints a failure, and gives its exit status.
+#[must_use]
+pub fn report(failure: &Failure, json: bool) -> u8 {
+    let code = code(&failure.error);
+    let next = advice(&failure.error);
+    let message = failure.to_string();
+    if json {
+        event(code, &message, failure.kept, next);
+        return code;
+    }
+    let mut text = format!("rekeep: error: {message}");
+    for part in failure.kept.iter().chain(next.iter()) {
+        text.push_str("\nrekeep: ");
+        text.push_str(part);
+    }
+    output::complain(&text);
+    code
+}
+
+/// Prints an error as an event.
+pub fn event(code: u8, message: &str, kept: Option<&str>, next: Option<&str>) {
+    let event = json!({ "event": "error", "code": code, "message": message, "kept": kept, "next": next });
+    output::complain(&event.to_string());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_documented_status_has_its_error() {
+        let of = |error: OpsError| code(&error.into());
+        assert_eq!(of(OpsError::Failed(String::new())), 1);
+        assert_eq!(of(OpsError::Usage(String::new())), 2);
+        assert_eq!(of(RepoError::NoRepository { location: String::new() }.into()), 10);
+        assert_eq!(of(ConnectorError::Locked { object: String::new(), reason: String::new() }.into()), 11);
+        assert_eq!(of(RepoError::WrongPassword { slots: 1 }.into()), 12);
+        assert_eq!(of(LayerError::Repo(RepoError::WrongPassword { slots: 1 }).into()), 12);
+        assert_eq!(of(OpsError::Interrupted), 130);
+        assert_eq!(of(RepoError::Interrupted.into()), 130);
+        assert_eq!(of(LayerError::Repo(RepoError::Interrupted).into()), 130);
+        assert_eq!(Status::Incomplete.code(), 3);
+    }
+}

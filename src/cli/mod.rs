@@ -1,0 +1,75 @@
+//! The command line: parse what was typed, run one command, say what came of it, give the exit status.
+//!
+//! What was typed ([`args::Cli`]) and what it means ([`context::Context`]) are two types. Each command is one file under
+//! [`commands`]; everything that talks to people or scripts is in this room and nowhere below it. The shapes of `--json`
+//! are in `docs/json.md`, the exit statuses in `docs/exit-status.md`.
+
+pub mod args;
+pub mod commands;
+pub mod connect;
+pub mod context;
+pub mod exit;
+pub mod interrupt;
+pub mod output;
+pub mod password;
+pub mod progress;
+pub mod show;
+pub mod units;
+
+use args::Cli;
+use clap::Parser;
+use context::Context;
+use exit::{Failure, Status};
+use std::{ffi::OsString, process::ExitCode};
+
+/// Runs the command with this process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    ExitCode::from(run(std::env::args_os().collect()))
+}
+
+/// Runs the command with these arguments; gives the exit status.
+fn run(typed: Vec<OsString>) -> u8 {
+    // Asked for before parsing, because a usage error wants to know it too.
+    let json = typed.iter().any(|arg| arg == "--json");
+    let cli = match Cli::try_parse_from(typed) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error, json),
+    };
+    let context = match Context::new(cli.global) {
+        Ok(context) => context,
+        Err(error) => return exit::report(&error, json),
+    };
+    let result = commands::run(cli.command, &context);
+    context.reporter.finish();
+    settle(result, &context)
+}
+
+/// Turns what a command came to into an exit status, saying what is to be said. A reader of our standard output that
+/// went away (`rekeep ls … | head`) is no failure of ours.
+fn settle(result: Result<Status, Failure>, context: &Context) -> u8 {
+    let result = match (result, context.out.finish()) {
+        (Err(failure), _) if failure.is_interruption() && context.out.closed() && !interrupt::requested() => {
+            Ok(Status::Done)
+        }
+        (Ok(_), Err(error)) => Err(Failure::from(error)),
+        (result, _) => result,
+    };
+    match result {
+        Ok(status) => status.code(),
+        Err(failure) => exit::report(&failure, context.json),
+    }
+}
+
+/// Prints clap's help or usage error.
+fn refuse(error: &clap::Error, json: bool) -> u8 {
+    let code = u8::try_from(error.exit_code()).unwrap_or(exit::USAGE);
+    if json && code != 0 {
+        let text = error.render().to_string();
+        exit::event(code, text.trim_end().trim_start_matches("error: "), None, None);
+    } else {
+        // Nothing is left to tell, and to nobody, if this fails.
+        let _ = error.print();
+    }
+    code
+}

@@ -1,0 +1,188 @@
+//! Where passwords and recovery keys come from: a file, a command, the environment, or a prompt without echo.
+
+use super::{
+    args::GlobalArgs,
+    exit::{CliError, Failure, usage},
+};
+use crate::repo::Unlock;
+use std::{
+    io::{IsTerminal, Read},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// The longest password that is read.
+const MAX_PASSWORD_BYTES: u64 = 64 * 1024;
+
+/// Where to get what unlocks a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PasswordSource {
+    /// The recovery key in this file.
+    RecoveryFile(PathBuf),
+    /// The recovery key, asked for.
+    RecoveryPrompt,
+    /// The content of this file.
+    File(PathBuf),
+    /// What this shell command prints.
+    Command(String),
+    /// `REKEEP_PASSWORD`.
+    Environment,
+    /// A person.
+    Prompt,
+}
+
+impl PasswordSource {
+    /// What was typed goes before the environment; there a file goes before a command, and that before the password itself.
+    #[must_use]
+    pub fn choose(global: &GlobalArgs, environment: &dyn Fn(&str) -> Option<String>) -> Self {
+        match (&global.recovery_key, &global.password_file, &global.password_command) {
+            (Some(Some(file)), ..) => return Self::RecoveryFile(file.clone()),
+            (Some(None), ..) => return Self::RecoveryPrompt,
+            (None, Some(file), _) => return Self::File(file.clone()),
+            (None, None, Some(command)) => return Self::Command(command.clone()),
+            (None, None, None) => {}
+        }
+        if let Some(file) = environment("REKEEP_PASSWORD_FILE") {
+            return Self::File(file.into());
+        }
+        if let Some(command) = environment("REKEEP_PASSWORD_COMMAND") {
+            return Self::Command(command);
+        }
+        if environment("REKEEP_PASSWORD").is_some() { Self::Environment } else { Self::Prompt }
+    }
+
+    /// Gets it. `new` asks twice.
+    pub fn unlock(&self, prompt: &str, new: bool) -> Result<Unlock, Failure> {
+        match self {
+            Self::RecoveryFile(file) => Ok(Unlock::Recovery(from_file(file)?.trim().to_owned())),
+            Self::RecoveryPrompt => Ok(Unlock::Recovery(ask("recovery key: ")?)),
+            Self::File(file) => from_file(file).map(Unlock::Password),
+            Self::Command(command) => from_command(command).map(Unlock::Password),
+            Self::Environment => {
+                let password = std::env::var("REKEEP_PASSWORD")
+                    .map_err(|_| usage("REKEEP_PASSWORD is not valid UTF-8: use a password file"))?;
+                not_empty(password, "REKEEP_PASSWORD").map(Unlock::Password)
+            }
+            Self::Prompt if new => ask_twice(prompt).map(Unlock::Password),
+            Self::Prompt => ask(prompt).map(Unlock::Password),
+        }
+    }
+}
+
+/// A password for a slot to be made: from a file, or asked for twice.
+pub fn new_password(file: Option<&Path>) -> Result<Unlock, Failure> {
+    let source = file.map_or(PasswordSource::Prompt, |file| PasswordSource::File(file.to_path_buf()));
+    source.unlock("new password: ", true)
+}
+
+fn from_file(path: &Path) -> Result<String, Failure> {
+    let object = path.display().to_string();
+    let failed = |error| CliError::io("reading the password file", object.clone(), error);
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_PASSWORD_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    one_line(bytes, &format!("the password file {object}"))
+}
+
+fn from_command(command: &str) -> Result<String, Failure> {
+    let failed = |error| CliError::io("running the password command", command.to_owned(), error);
+    let shell = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
+    let mut child = Command::new(shell.0).args([shell.1, command]).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let mut bytes = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        stdout.take(MAX_PASSWORD_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    }
+    let status = child.wait().map_err(failed)?;
+    if !status.success() {
+        return Err(failed(std::io::Error::other(status.to_string())).into());
+    }
+    one_line(bytes, "what the password command printed")
+}
+
+/// One line end is cut off; anything else belongs to the password, except that it must be text and one line.
+fn one_line(mut bytes: Vec<u8>, object: &str) -> Result<String, Failure> {
+    if bytes.len() as u64 > MAX_PASSWORD_BYTES {
+        return Err(usage(format!("{object} is longer than {MAX_PASSWORD_BYTES} bytes")));
+    }
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    let text = String::from_utf8(bytes).map_err(|_| usage(format!("{object} is not UTF-8 text")))?;
+    if text.contains('\n') {
+        return Err(usage(format!("{object} has more than one line")));
+    }
+    not_empty(text, object)
+}
+
+fn not_empty(password: String, object: &str) -> Result<String, Failure> {
+    if password.is_empty() {
+        Err(usage(format!("{object} is empty: an empty password is refused")))
+    } else {
+        Ok(password)
+    }
+}
+
+fn ask(prompt: &str) -> Result<String, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(usage(
+            "no password: give --password-file, --password-command, REKEEP_PASSWORD, or run it on a terminal",
+        ));
+    }
+    let typed = rpassword::prompt_password(prompt).map_err(|error| CliError::io("reading", "the password", error))?;
+    not_empty(typed, "what was typed")
+}
+
+fn ask_twice(prompt: &str) -> Result<String, Failure> {
+    let first = ask(prompt)?;
+    let second = ask("the same again: ")?;
+    if first == second { Ok(first) } else { Err(usage("the two passwords differ; nothing was done")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::Cli;
+    use clap::Parser as _;
+
+    fn chosen(typed: &[&str], environment: &[(&str, &str)]) -> PasswordSource {
+        let line = ["rekeep", "stats"].iter().chain(typed);
+        let global = Cli::try_parse_from(line).unwrap().global;
+        PasswordSource::choose(&global, &|name| {
+            environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn what_was_typed_goes_before_the_environment() {
+        let all = [("REKEEP_PASSWORD", "p"), ("REKEEP_PASSWORD_COMMAND", "c"), ("REKEEP_PASSWORD_FILE", "f")];
+        assert_eq!(chosen(&["--password-command", "x"], &all), PasswordSource::Command("x".into()));
+        assert_eq!(chosen(&["--recovery-key"], &all), PasswordSource::RecoveryPrompt);
+        assert_eq!(chosen(&["--recovery-key=k"], &all), PasswordSource::RecoveryFile("k".into()));
+        assert_eq!(chosen(&[], &all), PasswordSource::File("f".into()));
+        assert_eq!(chosen(&[], &all[..2]), PasswordSource::Command("c".into()));
+        assert_eq!(chosen(&[], &all[..1]), PasswordSource::Environment);
+        assert_eq!(chosen(&[], &[]), PasswordSource::Prompt);
+    }
+
+    #[test]
+    fn a_password_file_is_one_line_that_is_not_empty() {
+        let read = |text: &str| one_line(text.as_bytes().to_vec(), "it");
+        assert_eq!(read("secret\n").unwrap(), "secret");
+        assert_eq!(read("secret\r\n").unwrap(), "secret");
+        assert_eq!(read(" a b ").unwrap(), " a b ");
+        for bad in ["", "\n", "a\nb\n", "a\n\n"] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+        assert!(one_line(vec![0xff], "it").is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_password_command_must_succeed() {
+        assert_eq!(from_command("echo hidden").unwrap(), "hidden");
+        assert!(from_command("echo hidden; exit 3").is_err());
+    }
+}

@@ -1,0 +1,256 @@
+//! Progress for people and scripts: a bar on a terminal, a line a minute elsewhere, events with `--json`, nothing with
+//! `--quiet`. Warnings are always told. All of it goes to standard error.
+
+use super::{interrupt, output, units};
+use crate::ops::{Phase, Progress};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+use std::{
+    io::IsTerminal,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// A bar.
+    Bar,
+    /// A line a minute.
+    Lines,
+    /// JSON lines, one a second at most.
+    Events,
+    /// Nothing.
+    Nothing,
+}
+
+impl Mode {
+    /// What fits where standard error goes.
+    #[must_use]
+    pub fn choose(json: bool, quiet: bool) -> Self {
+        match (quiet, json) {
+            (true, _) => Self::Nothing,
+            (false, true) => Self::Events,
+            (false, false) if std::io::stderr().is_terminal() => Self::Bar,
+            (false, false) => Self::Lines,
+        }
+    }
+
+    const fn interval(self) -> Duration {
+        match self {
+            Self::Bar => Duration::from_millis(100),
+            Self::Lines | Self::Nothing => Duration::from_mins(1),
+            Self::Events => Duration::from_secs(1),
+        }
+    }
+}
+
+struct Current {
+    phase: Phase,
+    since: Instant,
+}
+
+/// Shows what a verb does, and passes on the wish to stop.
+pub struct Reporter {
+    mode: Mode,
+    json: bool,
+    bar: ProgressBar,
+    began: Instant,
+    current: Mutex<Option<Current>>,
+    records: AtomicU64,
+    bytes: AtomicU64,
+    /// Milliseconds after `began` before which nothing is shown: spares most calls the lock.
+    next_ms: AtomicU64,
+    output_closed: Arc<AtomicBool>,
+}
+
+impl Reporter {
+    /// A reporter; `output_closed` stops the verb like a signal.
+    #[must_use]
+    pub fn new(mode: Mode, json: bool, output_closed: Arc<AtomicBool>) -> Self {
+        let target = if mode == Mode::Bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        Self {
+            mode,
+            json,
+            bar,
+            began: Instant::now(),
+            current: Mutex::new(None),
+            records: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            next_ms: AtomicU64::new(0),
+            output_closed,
+        }
+    }
+
+    /// Ends the last phase and removes the bar.
+    pub fn finish(&self) {
+        self.end_phase(&mut self.lock());
+        self.bar.finish_and_clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end_phase(&self, current: &mut Option<Current>) {
+        let Some(ended) = current.take() else { return };
+        match self.mode {
+            Mode::Events => output::complain(&self.event("phase-end", &ended)),
+            // A short phase needs no line in a log.
+            Mode::Lines if ended.since.elapsed() > self.mode.interval() => self.show(&ended),
+            Mode::Lines | Mode::Bar | Mode::Nothing => {}
+        }
+    }
+
+    fn done(&self) -> (u64, u64) {
+        (self.records.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
+    fn event(&self, name: &str, current: &Current) -> String {
+        let (records, bytes) = self.done();
+        let Phase { name: phase, records: records_expected, bytes: bytes_expected } = &current.phase;
+        let event = json!({
+            "event": name,
+            "phase": phase,
+            "records": records,
+            "bytes": bytes,
+            "records_expected": expected(*records_expected),
+            "bytes_expected": expected(*bytes_expected),
+            "seconds": current.since.elapsed().as_secs_f64(),
+        });
+        event.to_string()
+    }
+
+    fn show(&self, current: &Current) {
+        let (records, bytes) = self.done();
+        let seconds = current.since.elapsed().as_secs_f64();
+        let text = describe(records, bytes, &current.phase, seconds);
+        match self.mode {
+            Mode::Bar => {
+                let share = share(records, bytes, &current.phase);
+                self.bar.set_position(share.map_or(0, |share| (share * 1000.0) as u64));
+                self.bar.set_message(text);
+                self.bar.tick();
+            }
+            Mode::Lines => output::complain(&format!("rekeep: {}: {text}", current.phase.name)),
+            Mode::Events => output::complain(&self.event("progress", current)),
+            Mode::Nothing => {}
+        }
+    }
+
+    fn set_style(&self, phase: &Phase) {
+        let known = phase.bytes > 0 || phase.records > 0;
+        let template = if known { "{prefix} [{bar:30}] {msg}" } else { "{prefix} {spinner} {msg}" };
+        self.bar.set_length(1000);
+        self.bar.set_position(0);
+        self.bar.set_prefix(phase.name.clone());
+        self.bar.set_message(String::new());
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style.progress_chars("=> "));
+        }
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+}
+
+impl Progress for Reporter {
+    fn begin(&self, phase: &Phase) {
+        let mut current = self.lock();
+        self.end_phase(&mut current);
+        self.records.store(0, Ordering::Relaxed);
+        self.bytes.store(0, Ordering::Relaxed);
+        let now = Instant::now();
+        let begun = Current { phase: phase.clone(), since: now };
+        match self.mode {
+            Mode::Events => output::complain(&self.event("phase", &begun)),
+            Mode::Bar => self.set_style(phase),
+            Mode::Lines | Mode::Nothing => {}
+        }
+        self.next_ms.store(self.elapsed_ms() + self.mode.interval().as_millis() as u64, Ordering::Relaxed);
+        *current = Some(begun);
+    }
+
+    fn advance(&self, records: u64, bytes: u64) {
+        self.records.fetch_add(records, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let now = self.elapsed_ms();
+        if self.mode == Mode::Nothing || now < self.next_ms.load(Ordering::Relaxed) {
+            return;
+        }
+        self.next_ms.store(now + self.mode.interval().as_millis() as u64, Ordering::Relaxed);
+        // Another thread that holds the lock is showing the same thing.
+        if let Ok(guard) = self.current.try_lock()
+            && let Some(current) = guard.as_ref()
+        {
+            self.show(current);
+        }
+    }
+
+    fn warn(&self, text: &str) {
+        let line = if self.json {
+            json!({ "event": "warning", "message": text }).to_string()
+        } else {
+            format!("rekeep: warning: {text}")
+        };
+        self.bar.suspend(|| output::complain(&line));
+    }
+
+    fn cancelled(&self) -> bool {
+        interrupt::requested() || self.output_closed.load(Ordering::Relaxed)
+    }
+}
+
+const fn expected(count: u64) -> Option<u64> {
+    if count == 0 { None } else { Some(count) }
+}
+
+/// How much of the phase is done, from 0 to 1: by bytes if they are known, else by records.
+fn share(records: u64, bytes: u64, phase: &Phase) -> Option<f64> {
+    let of = |done: u64, all: u64| (all > 0).then(|| (done as f64 / all as f64).min(1.0));
+    of(bytes, phase.bytes).or_else(|| of(records, phase.records))
+}
+
+fn describe(records: u64, bytes: u64, phase: &Phase, seconds: f64) -> String {
+    let mut text = format!("{} records, {}", units::show_count(records), units::show_size(bytes));
+    if seconds > 0.5 {
+        text.push_str(&format!(", {}/s", units::show_size((bytes as f64 / seconds) as u64)));
+    }
+    match share(records, bytes, phase) {
+        // The first percent says too little to promise anything.
+        Some(share) if share > 0.01 && share < 1.0 && seconds > 2.0 => {
+            let left = seconds * (1.0 - share) / share;
+            text.push_str(&format!(", {} left", units::show_duration(left.ceil())));
+        }
+        _ => {}
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_tells_rate_and_time_left() {
+        let phase = Phase { name: "reading".into(), records: 0, bytes: 4 << 20 };
+        let text = describe(1000, 1 << 20, &phase, 10.0);
+        assert_eq!(text, "1 000 records, 1.0 MiB, 102.4 KiB/s, 30.00 s left");
+        let unknown = describe(5, 10, &Phase::default(), 10.0);
+        assert!(!unknown.contains("left"), "{unknown}");
+    }
+
+    #[test]
+    fn a_closed_output_cancels() {
+        let closed = Arc::new(AtomicBool::new(false));
+        let reporter = Reporter::new(Mode::Nothing, false, Arc::clone(&closed));
+        assert!(!reporter.cancelled());
+        closed.store(true, Ordering::Relaxed);
+        assert!(reporter.cancelled());
+    }
+}

@@ -1,0 +1,49 @@
+//! Tables and other ways to show things to people.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+/// A table in the house style; the numbered columns are aligned to the right.
+#[must_use]
+pub fn table(header: &[&str], right: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.to_vec());
+    for index in right {
+        if let Some(column) = table.column_mut(*index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// A table as text whose lines have no trailing blanks.
+#[must_use]
+pub fn render(table: &Table) -> String {
+    table.trim_fmt()
+}
+
+/// Text that cannot play tricks with a terminal: control characters are escaped.
+#[must_use]
+pub fn safe(text: &str) -> String {
+    if text.chars().any(char::is_control) { text.escape_debug().to_string() } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(safe("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert_eq!(safe("Grüße"), "Grüße");
+    }
+
+    #[test]
+    fn tables_have_a_header_and_rows() {
+        let mut table = table(&["name", "records"], &[1]);
+        table.add_row(vec!["t", "12"]);
+        let text = render(&table);
+        assert!(text.contains("name") && text.contains("12"), "{text}");
+    }
+}

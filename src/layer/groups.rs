@@ -108,4 +108,10 @@ impl<'a> Groups<'a> {
         }
         self.walks[holder].value()
     }
+
+    /// What [`Self::value`] gave for the current key, without reading anything.
+    pub(super) fn loaded(&self) -> Option<RowValue<'_>> {
+        let holder = self.order[..self.group].iter().find(|walk| self.walks[**walk].kind() != RowKind::Inherited)?;
+        self.walks[*holder].loaded()
+    }
 }

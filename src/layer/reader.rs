@@ -111,6 +111,29 @@ impl Layer {
         })
     }
 
+    /// The first key of the first block that begins behind `key`; reads no list but those on the way to it.
+    pub(super) fn next_boundary(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LayerError> {
+        let mut path = vec![(Arc::clone(&self.root), self.root.position(key))];
+        while let Some((list, next)) = path.last_mut() {
+            let Some(entry) = list.entries.get(*next).cloned() else {
+                path.pop();
+                continue;
+            };
+            *next += 1;
+            if entry.key.as_slice() > key {
+                return Ok(Some(entry.key));
+            }
+            if entry.is_list {
+                // A list that cannot be read is passed over as a whole.
+                if let Ok(list) = read_list(&self.chunks, &entry) {
+                    let first = list.position(key);
+                    path.push((Arc::new(list), first));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     fn for_each_entry(&self, visit: &mut dyn FnMut(&Entry) -> Result<(), LayerError>) -> Result<(), LayerError> {
         let mut path = vec![(Arc::clone(&self.root), 0)];
         while let Some((list, next)) = path.last_mut() {
@@ -290,5 +313,22 @@ impl<'a> LayerWalk<'a> {
             }
         };
         Ok((value, bytes))
+    }
+
+    /// What [`Self::value`] gave for the current row, without reading anything.
+    pub(super) fn loaded(&self) -> Option<RowValue<'_>> {
+        let row = self.row();
+        Some(match self.kind() {
+            RowKind::Tombstone => RowValue::Tombstone,
+            RowKind::Inherited => RowValue::Inherited,
+            RowKind::Pieces => {
+                let (shape, list) = self.keys.pieces(row);
+                RowValue::Pieces(shape, list)
+            }
+            RowKind::InPlace => {
+                let (shape, value) = self.values.as_ref()?.current();
+                RowValue::InPlace(shape, value)
+            }
+        })
     }
 }

@@ -40,8 +40,15 @@ impl Stack {
 
     /// The smallest first key of a block, in any layer, that is greater than `key`.
     pub fn next_boundary(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LayerError> {
-        let _ = key;
-        todo!()
+        let mut next: Option<Vec<u8>> = None;
+        for layer in &self.layers {
+            if let Some(boundary) = layer.next_boundary(key)?
+                && next.as_ref().is_none_or(|next| boundary < *next)
+            {
+                next = Some(boundary);
+            }
+        }
+        Ok(next)
     }
 
     /// Walks the records of `range` that are live at `at`, in key order. With `keys_only` no values are read and
@@ -128,24 +135,33 @@ impl StackCursor<'_> {
 
     /// The record with its value.
     pub fn row(&mut self) -> Result<FullRow<'_>, LayerError> {
-        todo!()
+        debug_assert!(!self.keys_only, "a cursor over keys gives no values");
+        let (_, bytes) = self.held()?;
+        let (block, row) = self.groups.head();
+        let (shape, value) = match self.groups.loaded() {
+            Some(RowValue::InPlace(shape, value)) => (shape, VersionValue::Inline(value)),
+            Some(RowValue::Pieces(shape, list)) => {
+                let chunks = self.stack.layers.first().map(Layer::chunks);
+                let chunks = chunks.ok_or_else(|| LayerError::inconsistent("a stack", "it has no layers"))?;
+                (shape, VersionValue::Pieces { bytes, reader: Box::new(PieceReader::open(chunks, list, bytes)?) })
+            }
+            Some(RowValue::Inherited | RowValue::Tombstone) | None => {
+                return Err(LayerError::inconsistent("a stack", "a row has no value"));
+            }
+        };
+        Ok(FullRow {
+            key: self.groups.key(),
+            meta: block.meta(row),
+            fingerprint: block.row(row).fingerprint,
+            shape: Arc::clone(shape),
+            value,
+        })
     }
 
     /// Its shape and value, from the layer that holds it in place.
     pub fn value(&mut self) -> Result<(Arc<Shape>, VersionValue<'_>), LayerError> {
-        debug_assert!(!self.keys_only, "a cursor over keys gives no values");
-        let stack = self.stack;
-        let (value, bytes) = self.held()?;
-        match value {
-            RowValue::InPlace(shape, value) => Ok((Arc::clone(shape), VersionValue::Inline(value))),
-            RowValue::Pieces(shape, list) => {
-                let chunks = stack.layers.first().map(Layer::chunks);
-                let chunks = chunks.ok_or_else(|| LayerError::inconsistent("a stack", "it has no layers"))?;
-                let reader = Box::new(PieceReader::open(chunks, list, bytes)?);
-                Ok((Arc::clone(shape), VersionValue::Pieces { bytes, reader }))
-            }
-            RowValue::Inherited | RowValue::Tombstone => Err(LayerError::inconsistent("a stack", "a row has no value")),
-        }
+        let row = self.row()?;
+        Ok((row.shape, row.value))
     }
 
     /// Its value as the layer holds it: never inherited, never a tombstone.

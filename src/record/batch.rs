@@ -8,7 +8,8 @@ pub trait StreamedValue: Send {
     /// Opens the bytes that follow the row's inline part: the last cell's body, to the value's end.
     ///
     /// # Errors
-    /// Whatever the source says; the record is then counted as unreadable and named, never stored in part.
+    /// [`io::ErrorKind::NotFound`] says that the record is gone: it counts as not delivered. With any other error it is
+    /// counted as unreadable and named, never stored in part.
     fn open(&mut self) -> io::Result<Box<dyn io::Read + Send + '_>>;
 
     /// Called after the last byte was read. `false` says that the source saw the value change meanwhile: it is stored as

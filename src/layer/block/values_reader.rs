@@ -111,6 +111,12 @@ impl ValuesBlock {
         (&self.shapes[shape], &self.value)
     }
 
+    /// What [`Self::value`] gave last.
+    pub(in crate::layer) fn current(&self) -> (&Arc<Shape>, &[u8]) {
+        let shape = self.row_shapes[self.next_row.saturating_sub(1)] as usize;
+        (&self.shapes[shape], &self.value)
+    }
+
     fn put_together(&mut self, shape: usize) {
         self.value.clear();
         let names = &self.shape_columns[shape];

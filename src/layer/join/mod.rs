@@ -68,7 +68,7 @@ pub struct RangeOutcome {
     pub sum: CollectionSum,
     /// The first 100 keys that could not be read, were torn or too long, with the reason.
     pub problems: Vec<(Vec<u8>, String)>,
-    /// Of the unreadable records, those whose parent's row stands and is live.
+    /// Records not read, alone or with the range they lie in, whose parent's row stands and is live.
     pub stood: u64,
 }
 
@@ -101,7 +101,14 @@ pub fn join_range(
     let mut join = Join::new(context, range, options)?;
     let mut batch = RecordBatch::new();
     let mut last_key: Option<Vec<u8>> = None;
-    while stream.next_batch(&mut batch).map_err(LayerError::Source)? {
+    loop {
+        let more = stream.next_batch(&mut batch).map_err(LayerError::Source)?;
+        while let Some(range) = stream.unread() {
+            join.unread.push(range);
+        }
+        if !more {
+            break;
+        }
         for index in 0..batch.len() {
             let before = if index > 0 { Some(batch.row(index - 1).key) } else { last_key.as_deref() };
             check_order(before, batch.row(index).key, range)?;
@@ -174,6 +181,8 @@ struct Join<'a> {
     /// The bytes of a streamed value that may be in place.
     head: Vec<u8>,
     known_shape: Option<Arc<Shape>>,
+    /// Ranges that the source could not look at.
+    unread: Vec<KeyRange>,
 }
 
 impl<'a> Join<'a> {
@@ -199,6 +208,7 @@ impl<'a> Join<'a> {
             pieces: None,
             head: Vec::new(),
             known_shape: None,
+            unread: Vec::new(),
         })
     }
 
@@ -229,6 +239,14 @@ impl<'a> Join<'a> {
     /// The parent's current record was not delivered.
     fn vanished(&mut self, writer: &mut dyn ChunkWriter) -> Result<(), LayerError> {
         let (state, over) = self.parent_row();
+        if let Some(parent) = &self.parent
+            && self.unread.iter().any(|range| range.contains(parent.key()))
+        {
+            let key = parent.key().to_vec();
+            self.out.counts.parent_records += u64::from(state == InParent::Live);
+            self.stands(&key, state, over, writer)?;
+            return self.advance_parent();
+        }
         if state == InParent::Live {
             self.out.counts.parent_records += 1;
             let count = if over { &mut self.out.counts.expired } else { &mut self.out.counts.deleted };
@@ -319,6 +337,37 @@ impl<'a> Join<'a> {
     ) -> Result<(), LayerError> {
         self.out.counts.unreadable += 1;
         self.out.problem(key, reason);
+        self.stands(key, state, over, writer)
+    }
+
+    /// The record vanished between being found and being opened: it was not delivered.
+    fn gone(
+        &mut self,
+        key: &[u8],
+        state: InParent,
+        over: bool,
+        writer: &mut dyn ChunkWriter,
+    ) -> Result<(), LayerError> {
+        let counts = &mut self.out.counts;
+        counts.seen -= 1;
+        if state == InParent::Live {
+            let count = if over { &mut counts.expired } else { &mut counts.deleted };
+            *count += 1;
+        }
+        if state != InParent::Absent && !over && !self.base {
+            self.out.write_tombstone(key, writer)?;
+        }
+        Ok(())
+    }
+
+    /// The parent's current row, of this key, stands.
+    fn stands(
+        &mut self,
+        key: &[u8],
+        state: InParent,
+        over: bool,
+        writer: &mut dyn ChunkWriter,
+    ) -> Result<(), LayerError> {
         let Some(parent) = &mut self.parent else { return Ok(()) };
         if state == InParent::Absent || over {
             self.out.counts.expired += u64::from(state == InParent::Live);

@@ -73,6 +73,9 @@ impl Join<'_> {
         let (content, untorn) = match untorn {
             Ok(read) => read,
             Err(PieceError::Layer(error)) => return Err(error),
+            Err(PieceError::Source(error)) if error.kind() == io::ErrorKind::NotFound => {
+                return self.gone(row.key, state, over, writer);
+            }
             Err(PieceError::Source(error)) => return self.unreadable(row.key, error.to_string(), state, over, writer),
         };
         let mut meta = row.meta;

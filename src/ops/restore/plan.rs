@@ -43,11 +43,6 @@ pub(in crate::ops) struct Filter {
 }
 
 impl Filter {
-    /// Every record.
-    pub(in crate::ops) const fn all(codec: KeyCodec) -> Self {
-        Self { codec, keys: Vec::new(), include: None, exclude: None }
-    }
-
     /// Whether a record is meant, its key being in one of the ranges that [`Self::keys`] gives.
     pub(in crate::ops) fn admits(&self, key: &[u8]) -> bool {
         if self.include.is_none() && self.exclude.is_none() {

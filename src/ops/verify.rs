@@ -16,7 +16,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashSet},
     time::Instant,
 };
 
@@ -157,11 +157,11 @@ fn structure(
         if progress.cancelled() {
             return Err(OpsError::Interrupted);
         }
-        let mut absent: HashMap<ChunkId, ()> = HashMap::new();
+        let mut absent: HashSet<ChunkId> = HashSet::new();
         let walked = Layer::open(&chunks, layer).and_then(|opened| {
             opened.for_each_chunk(&mut |id| {
                 if chunks.stored_len(&id)?.is_none() {
-                    absent.insert(id, ());
+                    absent.insert(id);
                 }
                 Ok(())
             })
@@ -173,7 +173,7 @@ fn structure(
                 snapshots: users.clone(),
             });
         }
-        for id in absent.into_keys() {
+        for id in absent {
             outcome.findings.push(Finding {
                 object: format!("chunk {id}"),
                 problem: "is in no pack of the repository".to_owned(),

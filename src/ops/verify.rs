@@ -96,6 +96,8 @@ pub fn verify(
     let began = Instant::now();
     let _lease = repo.begin_read("verify")?;
     let mut outcome = VerifyOutcome::default();
+    // Taking the lease listed everything again; what cannot be opened shows only when it is opened.
+    repo.snapshots()?;
     for warning in repo.warnings() {
         outcome.findings.push(Finding { object: "repository".to_owned(), problem: warning, snapshots: Vec::new() });
     }

@@ -302,11 +302,18 @@ fn decode_number(bytes: &[u8]) -> Option<KeyPart> {
     let bits = if ordered >> 63 == 1 { ordered & !(1 << 63) } else { !ordered };
     let nearest = f64::from_bits(bits);
     let distance = (u16::from_be_bytes(bytes.get(8..10)?.try_into().ok()?) ^ 0x8000) as i16;
-    match bytes.get(10)? {
-        &SUFFIX_INT => i64::try_from(nearest as i128 + i128::from(distance)).ok().map(KeyPart::Int),
-        &SUFFIX_FLOAT => Some(KeyPart::Float(nearest)),
-        _ => None,
-    }
+    let part = match bytes.get(10)? {
+        &SUFFIX_INT => {
+            let value = (nearest as i128).checked_add(i128::from(distance))?;
+            KeyPart::Int(i64::try_from(value).ok()?)
+        }
+        &SUFFIX_FLOAT => KeyPart::Float(nearest),
+        _ => return None,
+    };
+    // Other bytes than the encoder's own would show as a number that names another key.
+    let mut canonical = Vec::new();
+    encode_part(&part, &mut canonical);
+    (canonical.get(1..) == bytes.get(..11)).then_some(part)
 }
 
 fn take_escaped(key: &mut &[u8]) -> Option<Vec<u8>> {

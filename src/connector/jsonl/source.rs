@@ -44,8 +44,13 @@ impl JsonlSource {
         {
             return Err(ConnectorError::Missing { object: path.display().to_string() });
         }
+        Ok(Self::of(place, collection))
+    }
+
+    /// The lines at `place`; those that name no collection belong to `collection`.
+    pub(super) fn of(place: Place, collection: Option<String>) -> Self {
         let default = collection.unwrap_or_else(|| place.stem());
-        Ok(Self { place, default })
+        Self { place, default }
     }
 }
 

@@ -112,7 +112,7 @@ impl Layer {
     }
 
     /// The first key of the first block that begins behind `key`; reads no list but those on the way to it.
-    pub(super) fn next_boundary(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LayerError> {
+    pub(super) fn next_boundary(&self, key: &[u8]) -> Option<Vec<u8>> {
         let mut path = vec![(Arc::clone(&self.root), self.root.position(key))];
         while let Some((list, next)) = path.last_mut() {
             let Some(entry) = list.entries.get(*next).cloned() else {
@@ -121,7 +121,7 @@ impl Layer {
             };
             *next += 1;
             if entry.key.as_slice() > key {
-                return Ok(Some(entry.key));
+                return Some(entry.key);
             }
             if entry.is_list {
                 // A list that cannot be read is passed over as a whole.
@@ -131,7 +131,7 @@ impl Layer {
                 }
             }
         }
-        Ok(None)
+        None
     }
 
     fn for_each_entry(&self, visit: &mut dyn FnMut(&Entry) -> Result<(), LayerError>) -> Result<(), LayerError> {

@@ -38,17 +38,11 @@ impl Stack {
         self.layers.first().map_or_else(|| vec![KeyRange::all()], Layer::ranges)
     }
 
-    /// The smallest first key of a block, in any layer, that is greater than `key`.
-    pub fn next_boundary(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LayerError> {
-        let mut next: Option<Vec<u8>> = None;
-        for layer in &self.layers {
-            if let Some(boundary) = layer.next_boundary(key)?
-                && next.as_ref().is_none_or(|next| boundary < *next)
-            {
-                next = Some(boundary);
-            }
-        }
-        Ok(next)
+    /// The smallest first key of a block, in any layer, that is greater than `key`; lists that cannot be read are passed
+    /// over.
+    #[must_use]
+    pub fn next_boundary(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.layers.iter().filter_map(|layer| layer.next_boundary(key)).min()
     }
 
     /// Walks the records of `range` that are live at `at`, in key order. With `keys_only` no values are read and

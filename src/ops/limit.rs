@@ -22,9 +22,6 @@ impl Throttle {
         let Some(rate) = self.rate else { return };
         self.spent += bytes;
         let due = Duration::from_secs_f64(self.spent as f64 / rate as f64);
-        let elapsed = self.since.elapsed();
-        if due > elapsed {
-            std::thread::sleep(due - elapsed);
-        }
+        std::thread::sleep(due.saturating_sub(self.since.elapsed()));
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     },
 };
 use serde::Serialize;
+use std::collections::HashSet;
 
 /// One collection of a listed snapshot.
 #[derive(Debug, Clone, Serialize)]
@@ -189,6 +190,23 @@ pub struct RepositoryStats {
 
 /// Sums up the repository.
 pub fn stats(repo: &Repository) -> Result<RepositoryStats, OpsError> {
-    let _ = repo;
-    todo!()
+    let snapshots = repo.snapshots()?;
+    let layers: HashSet<_> =
+        snapshots.iter().flat_map(|s| &s.collections).flat_map(|c| &c.stack).map(|layer| layer.id).collect();
+    let packs = repo.packs()?;
+    let mut plain_bytes = 0;
+    for pack in &packs {
+        if let Some((_, entries)) = repo.pack_entries(&pack.name)? {
+            plain_bytes += entries.iter().map(|entry| u64::from(entry.plain_len)).sum::<u64>();
+        }
+    }
+    Ok(RepositoryStats {
+        snapshots: snapshots.len(),
+        layers: layers.len(),
+        packs: packs.len() as u64,
+        chunks: packs.iter().map(|pack| pack.chunks).sum(),
+        stored_bytes: repo.stats()?.iter().map(|folder| folder.bytes).sum(),
+        plain_bytes,
+        restore_bytes: snapshots.iter().flat_map(|s| &s.collections).map(|c| c.bytes).sum(),
+    })
 }

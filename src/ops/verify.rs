@@ -16,7 +16,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashSet},
     time::Instant,
 };
 
@@ -96,6 +96,8 @@ pub fn verify(
     let began = Instant::now();
     let _lease = repo.begin_read("verify")?;
     let mut outcome = VerifyOutcome::default();
+    // Taking the lease listed everything again; what cannot be opened shows only when it is opened.
+    repo.snapshots()?;
     for warning in repo.warnings() {
         outcome.findings.push(Finding { object: "repository".to_owned(), problem: warning, snapshots: Vec::new() });
     }
@@ -157,11 +159,11 @@ fn structure(
         if progress.cancelled() {
             return Err(OpsError::Interrupted);
         }
-        let mut absent: HashMap<ChunkId, ()> = HashMap::new();
+        let mut absent: HashSet<ChunkId> = HashSet::new();
         let walked = Layer::open(&chunks, layer).and_then(|opened| {
             opened.for_each_chunk(&mut |id| {
                 if chunks.stored_len(&id)?.is_none() {
-                    absent.insert(id, ());
+                    absent.insert(id);
                 }
                 Ok(())
             })
@@ -173,7 +175,7 @@ fn structure(
                 snapshots: users.clone(),
             });
         }
-        for id in absent.into_keys() {
+        for id in absent {
             outcome.findings.push(Finding {
                 object: format!("chunk {id}"),
                 problem: "is in no pack of the repository".to_owned(),

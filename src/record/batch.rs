@@ -55,7 +55,8 @@ pub struct RecordBatch {
 
 impl std::fmt::Debug for RecordBatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RecordBatch").field("rows", &self.rows.len()).field("bytes", &self.bytes.len()).finish()
+        let (rows, bytes) = (self.rows.len(), self.bytes.len());
+        f.debug_struct("RecordBatch").field("rows", &rows).field("bytes", &bytes).finish_non_exhaustive()
     }
 }
 

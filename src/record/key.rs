@@ -96,21 +96,19 @@ impl KeyCodec {
     /// # Errors
     /// [`KeyError`] if the text is no typed key or does not fit.
     pub fn parse(self, text: &str) -> Result<Vec<u8>, KeyError> {
-        match self {
-            Self::Path => Ok(match text.strip_prefix("hex:").and_then(|hex| decode_hex(hex)) {
+        if self == Self::Path {
+            return Ok(match text.strip_prefix("hex:").and_then(decode_hex) {
                 Some(bytes) => bytes,
                 None => text.strip_prefix("str:").unwrap_or(text).as_bytes().to_vec(),
-            }),
-            _ => {
-                let mut parts = parse_parts(text)?;
-                for part in &mut parts {
-                    if let KeyPart::Str(bytes) = part {
-                        *bytes = self.encode_text(bytes);
-                    }
-                }
-                self.encode(&parts)
+            });
+        }
+        let mut parts = parse_parts(text)?;
+        for part in &mut parts {
+            if let KeyPart::Str(bytes) = part {
+                *bytes = self.encode_text(bytes);
             }
         }
+        self.encode(&parts)
     }
 
     /// Decodes a key; `None` if the bytes are not of this codec.
@@ -302,9 +300,9 @@ fn decode_number(bytes: &[u8]) -> Option<KeyPart> {
     let bits = if ordered >> 63 == 1 { ordered & !(1 << 63) } else { !ordered };
     let nearest = f64::from_bits(bits);
     let distance = (u16::from_be_bytes(bytes.get(8..10)?.try_into().ok()?) ^ 0x8000) as i16;
-    match bytes.get(10)? {
-        &SUFFIX_INT => i64::try_from(nearest as i128 + i128::from(distance)).ok().map(KeyPart::Int),
-        &SUFFIX_FLOAT => Some(KeyPart::Float(nearest)),
+    match *bytes.get(10)? {
+        SUFFIX_INT => i64::try_from(nearest as i128 + i128::from(distance)).ok().map(KeyPart::Int),
+        SUFFIX_FLOAT => Some(KeyPart::Float(nearest)),
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     cli::{
         connect::{self, SourceOptions},
-        context::{Context, threads},
+        context::Context,
         exit::{Failure, Kept as _, Status, usage},
         units::{show_count, show_duration, show_size, show_time},
     },
@@ -40,7 +40,7 @@ pub struct BackupArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub parallel: Option<u16>,
     /// zstd level; 0 stores everything as it is
-    #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(0..=22))]
+    #[arg(long, value_name = "LEVEL", default_value_t = 1, value_parser = clap::value_parser!(i32).range(0..=22))]
     pub compression: i32,
     /// Do not decompress and compare each chunk before it is stored
     #[arg(long)]
@@ -112,7 +112,7 @@ impl BackupArgs {
             source_name: self.source_name,
             parent,
             dry_run: self.dry_run,
-            parallel: threads(self.parallel),
+            parallel: self.parallel.map_or_else(|| BackupOptions::default().parallel, usize::from),
             compression: self.compression,
             check: !self.no_check,
             skip_if_unchanged: self.skip_if_unchanged,

@@ -75,10 +75,10 @@ pub(super) fn restore(
     let (indexes, rows): (Vec<&Object>, Vec<&Object>) =
         objects.iter().filter(belongs).partition(|object| object.kind == "index");
     for object in indexes {
-        if is_missing(connection, object, notes)? {
-            if let Err(error) = connection.execute_batch(&object.sql) {
-                notes.push(format!("NOT RESTORED: index `{}`: {error}; its SQL is: {}", object.name, object.sql));
-            }
+        if is_missing(connection, object, notes)?
+            && let Err(error) = connection.execute_batch(&object.sql)
+        {
+            notes.push(format!("NOT RESTORED: index `{}`: {error}; its SQL is: {}", object.name, object.sql));
         }
     }
     let mut inserted = false;

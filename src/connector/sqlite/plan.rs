@@ -197,8 +197,9 @@ impl Plan {
     pub(super) fn probe_sql(&self, after: Option<&str>) -> Option<String> {
         let (last, others) = self.cells.split_last()?;
         let values = self.keys.iter().chain(others);
-        let list: Vec<String> = values.map(|value| value_sql(value, self.wide)).collect();
-        let select = format!("SELECT {}, typeof({last}), octet_length({last}) FROM {}", list.join(", "), self.from());
+        let selected: Vec<String> = values.map(|value| value_sql(value, self.wide)).collect();
+        let select =
+            format!("SELECT {}, typeof({last}), octet_length({last}) FROM {}", selected.join(", "), self.from());
         Some(match (self.order, after) {
             (Order::Rowid, _) => self.rowid_order(&select),
             (_, None) => select + &self.order_by(),

@@ -228,17 +228,14 @@ impl Snapshot {
             notes
                 .push("the file cannot be written, so its writers cannot be held: it is read by one reader".to_owned());
         }
-        if wanted > 1 {
-            if let Err(error) = keeper.execute_batch("BEGIN IMMEDIATE") {
-                let ConnectorError::Locked { .. } = fail(error) else {
-                    return Err(ConnectorError::Unreadable {
-                        object,
-                        reason: "no transaction can be begun".to_owned(),
-                    });
-                };
-                wanted = 1;
-                notes.push("a writer holds the database for longer than we wait: it is read by one reader".to_owned());
-            }
+        if wanted > 1
+            && let Err(error) = keeper.execute_batch("BEGIN IMMEDIATE")
+        {
+            let ConnectorError::Locked { .. } = fail(error) else {
+                return Err(ConnectorError::Unreadable { object, reason: "no transaction can be begun".to_owned() });
+            };
+            wanted = 1;
+            notes.push("a writer holds the database for longer than we wait: it is read by one reader".to_owned());
         }
         let mut readers = Vec::with_capacity(wanted);
         let mut time = SystemClock.now();

@@ -198,10 +198,10 @@ fn discard(partial: &Path) -> Result<(), ConnectorError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let probe = Connection::open_with_flags(partial, flags)
         .and_then(|connection| connection.execute_batch("PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE; ROLLBACK"));
-    if let Err(error) = probe {
-        if let locked @ ConnectorError::Locked { .. } = reading(&object, &error) {
-            return Err(locked);
-        }
+    if let Err(error) = probe
+        && let locked @ ConnectorError::Locked { .. } = reading(&object, &error)
+    {
+        return Err(locked);
     }
     fs::remove_file(partial).map_err(|error| io("remove", partial, error))
 }

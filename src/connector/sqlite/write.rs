@@ -8,7 +8,7 @@ use super::{
 use crate::{
     connector::{CollectionTarget, ConnectorError, Outcomes, Overwrite},
     record::{
-        BatchRow, KeyPart, KeyRange, RecordBatch, RecordStream, StreamedValue, Tag, key::decode_int, value::Cell,
+        BatchRow, KeyPart, KeyRange, Meta, RecordBatch, RecordStream, StreamedValue, Tag, key::decode_int, value::Cell,
     },
 };
 use rusqlite::{CachedStatement, Connection, blob::ZeroBlob, types::ValueRef};
@@ -361,7 +361,7 @@ impl CollectionTarget for TableWriter {
         let shared = Arc::clone(&self.connection);
         let connection = lock(&shared);
         for key in keys {
-            let row = BatchRow { key, meta: Default::default(), shape: &self.plan.shape, value: &[], stream: None };
+            let row = BatchRow { key, meta: Meta::default(), shape: &self.plan.shape, value: &[], stream: None };
             let removed = self.record(row, None).and_then(|record| {
                 let mut statement = connection.prepare_cached(&self.sql.remove)?;
                 self.bind_key(&mut statement, &record)?;

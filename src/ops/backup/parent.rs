@@ -77,26 +77,25 @@ fn absent_chunk(
 ) -> Result<Option<ChunkId>, OpsError> {
     let chunks = match snapshot_chunks(repo, snapshot) {
         Ok(chunks) => chunks,
-        Err(OpsError::Layer(LayerError::Repo(RepoError::ChunkMissing { id }))) => return Ok(Some(id)),
         // A list that cannot be read makes this no parent just as one that is gone.
-        Err(OpsError::Layer(LayerError::Damaged { id, .. })) => return Ok(Some(id)),
+        Err(OpsError::Layer(LayerError::Repo(RepoError::ChunkMissing { id }) | LayerError::Damaged { id, .. })) => {
+            return Ok(Some(id));
+        }
         Err(OpsError::Layer(LayerError::Repo(RepoError::Damaged { .. } | RepoError::Missing { .. }))) => {
             return Ok(snapshot.collections.iter().flat_map(|c| &c.stack).map(|layer| layer.id).next());
         }
         Err(error) => return Err(error),
     };
-    match writing {
-        Some(writing) => Ok(writing.rely_on(&mut chunks.into_iter())?.first().copied()),
-        None => {
-            let reader = repo.chunks();
-            for id in chunks {
-                if reader.stored_len(&id)?.is_none() {
-                    return Ok(Some(id));
-                }
-            }
-            Ok(None)
+    if let Some(writing) = writing {
+        return Ok(writing.rely_on(&mut chunks.into_iter())?.first().copied());
+    }
+    let reader = repo.chunks();
+    for id in chunks {
+        if reader.stored_len(&id)?.is_none() {
+            return Ok(Some(id));
         }
     }
+    Ok(None)
 }
 
 /// Every chunk that a snapshot's stacks reference.

@@ -3,7 +3,9 @@
 use super::{BackupOptions, stack};
 use crate::{
     connector::{SourceCollection, SourceSession},
-    layer::{BuiltRange, JoinCounts, LayerContext, RangeOutcome, Stack, finish_layer, join::JoinOptions, join_range},
+    layer::{
+        BuiltRange, JoinCounts, Layer, LayerContext, RangeOutcome, Stack, finish_layer, join::JoinOptions, join_range,
+    },
     ops::{OpsError, Phase, Progress},
     record::{CollectionSum, KeyRange, Timestamp},
     repo::{
@@ -130,13 +132,12 @@ fn plan<'a>(
     for (index, found) in session.collections().iter().enumerate() {
         let parent = parent.and_then(|p| p.collections.iter().find(|c| c.name == found.name && c.codec == found.codec));
         let base = parent.and_then(|parent| parent.stack.first());
-        let ranges = match base {
-            Some(base) => crate::layer::Layer::open(chunks, base)?.ranges(),
-            None => {
-                let parts = (found.estimated_bytes / RANGE_BYTES).clamp(1, MAX_RANGES);
-                let splits = if parts > 1 { session.splits(index, parts as usize)? } else { Vec::new() };
-                KeyRange::between(&splits)
-            }
+        let ranges = if let Some(base) = base {
+            Layer::open(chunks, base)?.ranges()
+        } else {
+            let parts = (found.estimated_bytes / RANGE_BYTES).clamp(1, MAX_RANGES);
+            let splits = if parts > 1 { session.splits(index, parts as usize)? } else { Vec::new() };
+            KeyRange::between(&splits)
         };
         let new_base = options.new_base || parent.is_some_and(|parent| stack::wants_new_base(&parent.stack));
         jobs.push(Job { found, parent, new_base, ranges, stack: OnceLock::new() });
@@ -233,7 +234,7 @@ impl Workers<'_> {
         };
         let mut done = self.outcomes.lock().map(|mut all| std::mem::take(&mut *all)).unwrap_or_default().into_iter();
         let mut writer = match self.writing {
-            Some(writing) => Writer::Real(writing.writer()),
+            Some(writing) => Writer::Real(Box::new(writing.writer())),
             None => Writer::Dry(DryWriter { workers: self }),
         };
         for job in &self.jobs {
@@ -377,14 +378,14 @@ fn check_counts(collection: &str, parent_records: u64, counts: &JoinCounts, stoo
 }
 
 enum Writer<'a> {
-    Real(SessionWriter),
+    Real(Box<SessionWriter>),
     Dry(DryWriter<'a>),
 }
 
 impl Writer<'_> {
     fn as_dyn(&mut self) -> &mut dyn ChunkWriter {
         match self {
-            Self::Real(writer) => writer,
+            Self::Real(writer) => writer.as_mut(),
             Self::Dry(writer) => writer,
         }
     }

@@ -57,7 +57,9 @@ pub(super) fn make_room(
 /// Whether a new snapshot would say just what its parent says.
 pub(super) fn is_same(parent: &Snapshot, attributes: &Json, collections: &[Collection]) -> bool {
     let same = |(a, b): (&Collection, &Collection)| {
-        a.name == b.name && a.codec == b.codec && a.attributes == b.attributes && a.stack == b.stack
+        // Equal stacks hold fewer live records once some have expired.
+        let same_records = a.records == b.records && a.stack == b.stack;
+        a.name == b.name && a.codec == b.codec && a.attributes == b.attributes && same_records
     };
     parent.content.attributes == *attributes
         && parent.content.complete

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Its one table.
 pub(super) const TABLE: &str = "accounts";
 
-const SEED: u64 = 0x5eed_ac_c0;
+const SEED: u64 = 0x5eed_acc0;
 
 const WORDS: [&str; 16] = [
     "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "islet", "jetty", "knoll", "linden",

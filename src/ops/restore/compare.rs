@@ -153,12 +153,15 @@ pub(in crate::ops) enum Pair {
     LiveOnly,
 }
 
+/// Called with every key of either side, in order.
+pub(in crate::ops) type Each<'a> = &'a mut dyn FnMut(&[u8], Pair) -> Result<(), OpsError>;
+
 /// Walks live records and a snapshot's records of one range side by side.
 pub(in crate::ops) fn walk(
     fingerprinter: &Fingerprinter,
     live: &mut dyn RecordStream,
     cursor: &mut StackCursor<'_>,
-    each: &mut dyn FnMut(&[u8], Pair) -> Result<(), OpsError>,
+    each: Each<'_>,
 ) -> Result<(), OpsError> {
     let mut batch = RecordBatch::new();
     let mut stored = cursor.advance()?;

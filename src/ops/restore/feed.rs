@@ -173,7 +173,7 @@ impl RangeReader<'_> {
         let mut rest = range.clone();
         loop {
             match self.read_some(stack, &rest, &mut batch, &mut bytes, throttle, &mut damage) {
-                Ok(_) => break,
+                Ok(()) => break,
                 Err((error, _)) if !self.feed.keep_going || error.is_interruption() => return Err(error),
                 Err((error, last)) => {
                     let Some(next) = after_damage(stack, &rest, last.as_deref(), &error, &mut damage, self.feed)?
@@ -263,7 +263,7 @@ fn after_damage(
     feed: &Feed<'_>,
 ) -> Result<Option<Vec<u8>>, OpsError> {
     let behind = last.unwrap_or(&range.start);
-    let next = stack.next_boundary(behind)?.filter(|next| range.contains(next));
+    let next = stack.next_boundary(behind).filter(|next| range.contains(next));
     let codec = feed.collection.codec;
     let to = next.as_ref().or(range.end.as_ref()).map_or_else(|| "the end".to_owned(), |key| codec.show(key));
     let from =

@@ -1,0 +1,434 @@
+//! One function for each decoder, to be fed anything: none may panic, and none may allocate what its input does not
+//! justify. `seeds` gives valid inputs to begin with. The library's tests feed mutated seeds to the same functions.
+//!
+//! Bytes that are only looked at behind a hash get that hash here, so that what lies behind it is reached. What lies
+//! behind a seal is reached by sealing the input where the library lets one (small objects, chunks); the inside of
+//! pack directories and index bodies is reached with valid seals only.
+
+use rekeep::{
+    layer::{JoinOptions, LayerContext, Stack, VersionValue, Versions, finish_layer, join_range},
+    record::{
+        KeyCodec, KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError, Tag, Timestamp,
+        bytes::Reader, fingerprint::CollectionSum, value::value_to_json,
+    },
+    repo::{
+        ChunkId, ChunkKind, ChunkPlain, ChunkReader, Manifest, ObjectName, SnapshotId,
+        chunk::MemoryChunks,
+        ids::PackKind,
+        index::{self, IndexedPack},
+        keys::{self, Keyring},
+        manifest::LayerRef,
+        object::{self, ObjectKind},
+        pack::{self, PackBuilder, PackKey, SealedPack},
+    },
+};
+use std::{
+    io::{Read, Write},
+    sync::{Arc, OnceLock},
+};
+
+const LEASE: &str = "leases/000102030405060708090a0b0c0d0e0f/0";
+const SNAPSHOT: &str = "snapshots/000102030405060708090a0b0c0d0e0f/0";
+
+/// A decoder: its name, what feeds it, and valid inputs.
+pub struct Decoder {
+    pub name: &'static str,
+    pub feed: fn(&[u8]),
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All of them.
+pub const DECODERS: &[Decoder] = &[
+    Decoder { name: "container", feed: container, seeds: container_seeds },
+    Decoder { name: "manifest", feed: manifest, seeds: manifest_seeds },
+    Decoder { name: "pack", feed: pack_bytes, seeds: pack_seeds },
+    Decoder { name: "frame", feed: frame, seeds: frame_seeds },
+    Decoder { name: "index", feed: index_bytes, seeds: index_seeds },
+    Decoder { name: "config", feed: config, seeds: config_seeds },
+    Decoder { name: "keys_block", feed: keys_block, seeds: || chunk_seeds(ChunkKind::Keys) },
+    Decoder { name: "values_block", feed: values_block, seeds: || chunk_seeds(ChunkKind::Values) },
+    Decoder { name: "list", feed: list, seeds: || chunk_seeds(ChunkKind::List) },
+    Decoder { name: "cells", feed: cells, seeds: cells_seeds },
+    Decoder { name: "key", feed: key, seeds: key_seeds },
+    Decoder { name: "jsonl", feed: jsonl, seeds: jsonl_seeds },
+];
+
+fn keyring() -> &'static Arc<Keyring> {
+    static KEYRING: OnceLock<Arc<Keyring>> = OnceLock::new();
+    KEYRING.get_or_init(|| Arc::new(Keyring::ephemeral().expect("the system gives random bytes")))
+}
+
+fn named(data: &[u8]) -> ObjectName {
+    ObjectName(*blake3::hash(data).as_bytes())
+}
+
+/// Small objects: leases, marks, snapshots, with the hash at their end made right.
+pub fn container(data: &[u8]) {
+    let mut whole = data.to_vec();
+    whole.extend_from_slice(blake3::hash(data).as_bytes());
+    for bytes in [data, &whole] {
+        for name in [LEASE, SNAPSHOT] {
+            let kind = object::kind_of(name, bytes);
+            for number in 0..=8 {
+                let Some(kind) = ObjectKind::from_u8(number) else { continue };
+                let _ = object::unwrap(kind, name, bytes);
+                let _ = object::open(keyring(), kind, name, bytes);
+            }
+            drop(kind);
+        }
+    }
+}
+
+fn container_seeds() -> Vec<Vec<u8>> {
+    let plain = object::wrap(ObjectKind::Lease, LEASE, br#"{"lease":"000102030405060708090a0b0c0d0e0f","number":0}"#);
+    let sealed = object::seal(keyring(), ObjectKind::Snapshot, SNAPSHOT, b"{}");
+    [plain, sealed].into_iter().map(|bytes| bytes[..bytes.len() - 32].to_vec()).collect()
+}
+
+/// The JSON of a snapshot, as it comes out of its seal.
+pub fn manifest(data: &[u8]) {
+    let sealed = object::seal(keyring(), ObjectKind::Snapshot, SNAPSHOT, data);
+    let opened = object::open(keyring(), ObjectKind::Snapshot, SNAPSHOT, &sealed).expect("it was just sealed");
+    assert!(opened == data, "a seal gives back what it was given");
+    if let Ok(manifest) = serde_json::from_slice::<Manifest>(&opened) {
+        for coverage in manifest.collections.iter().flat_map(|collection| &collection.coverage) {
+            let _ = CollectionSum::from_hex(&coverage.sum);
+        }
+    }
+}
+
+fn manifest_seeds() -> Vec<Vec<u8>> {
+    let text = r#"{"id":"000102030405060708090a0b0c0d0e0f","revision":0,"features":[],"content":{"start":1,"end":2,"source":
+    {"connector":"sqlite","name":"h:/x","host":"h","url":"sqlite:x"},"scope":"","kind":"full","parent":null,"complete":true,
+    "stats":{},"program":"rekeep"},"collections":[{"name":"c","codec":"int","records":1,"bytes":2,"coverage":[{"from":"",
+    "to":null,"start":1,"end":2,"complete":true,"sum":"00","records":1}],"stack":[]}],"tags":["t"]}"#;
+    vec![text.as_bytes().to_vec()]
+}
+
+fn sample_pack() -> &'static SealedPack {
+    static PACK: OnceLock<SealedPack> = OnceLock::new();
+    PACK.get_or_init(|| {
+        let keyring = keyring();
+        let mut builder = PackBuilder::new(Arc::clone(keyring), PackKind::Data, SnapshotId([7; 16])).expect("a pack");
+        for n in 0..3u8 {
+            let plain = ChunkPlain { bytes: vec![n; 600], ends: vec![100, 100, 600] };
+            let id = plain.id(&keyring.secrets.chunk_id, ChunkKind::Values);
+            builder.add(id, ChunkKind::Values, &plain, 3, true).expect("a chunk");
+        }
+        builder.finish().expect("a pack")
+    })
+}
+
+/// A whole pack under the name that its bytes have.
+pub fn pack_bytes(data: &[u8]) {
+    let _ = pack::read_directory(keyring(), &named(data), data);
+}
+
+fn pack_seeds() -> Vec<Vec<u8>> {
+    vec![sample_pack().bytes.clone()]
+}
+
+/// One frame of a pack, and the header that holds its key.
+pub fn frame(data: &[u8]) {
+    let pack = sample_pack();
+    let Ok(key) = PackKey::unwrap(keyring(), &pack.name, &pack.header) else { return };
+    for (ordinal, entry) in pack.entries.iter().enumerate() {
+        if let Ok(chunk) = key.open_frame(ordinal as u64, entry, data) {
+            let _ = chunk.plain();
+        }
+        let entry = pack::PackEntry { stored_len: data.len() as u32, ..*entry };
+        let _ = key.open_frame(ordinal as u64, &entry, data).map(|chunk| chunk.plain().map(drop));
+    }
+    if let Some(header) = data.first_chunk() {
+        let _ = PackKey::unwrap(keyring(), &pack.name, header);
+    }
+}
+
+fn frame_seeds() -> Vec<Vec<u8>> {
+    let pack = sample_pack();
+    let frame = |entry: &pack::PackEntry| {
+        pack.bytes[entry.offset as usize..entry.offset as usize + entry.stored_len as usize].to_vec()
+    };
+    pack.entries.iter().map(frame).chain([pack.header.to_vec()]).collect()
+}
+
+/// An index object under the name that its bytes have.
+pub fn index_bytes(data: &[u8]) {
+    let name = named(data);
+    let packs = index::packs_of(&name, data);
+    if let (Ok(packs), Ok(opened)) = (packs, index::open(keyring(), &name, data)) {
+        assert_eq!(packs.len(), opened.len(), "the plain header names the packs of the sealed body");
+    }
+}
+
+fn index_seeds() -> Vec<Vec<u8>> {
+    let pack = sample_pack();
+    let indexed = IndexedPack {
+        name: pack.name,
+        bytes: pack.bytes.len() as u64,
+        kind: pack.kind,
+        lease: pack.lease,
+        header: pack.header,
+        entries: pack.entries.clone(),
+    };
+    vec![index::seal(keyring(), &[indexed]).expect("an index").1, index::seal(keyring(), &[]).map_or(Vec::new(), |i| i.1)]
+}
+
+/// The two lines of `rekeep.json` and of key slots, the second made right.
+pub fn config(data: &[u8]) {
+    let _ = keys::check_lines("rekeep.json", data);
+    let mut line = data.to_vec();
+    line.push(b'\n');
+    let hash = blake3::hash(&line);
+    let _ = writeln!(line, "\"{hash}\"");
+    let _ = keys::check_lines("rekeep.json", &line);
+}
+
+fn config_seeds() -> Vec<Vec<u8>> {
+    vec![br#"{"format":1,"id":"000102030405060708090a0b0c0d0e0f","created":1,"features":[],"secrets":"","check":""}"#.to_vec()]
+}
+
+/// Rows for a small stack.
+struct Rows(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl RecordStream for Rows {
+    fn next_batch(&mut self, batch: &mut RecordBatch) -> Result<bool, StreamError> {
+        batch.clear();
+        let shape = Arc::new(Shape::new(vec![b"a".to_vec(), b"b".to_vec()]));
+        for (key, value) in self.0.drain(..) {
+            let head = RowHead { key: &key, ..RowHead::default() };
+            batch.push(head, &shape, |out| {
+                out.integer(5);
+                out.cell(Tag::BLOB, &value);
+            });
+        }
+        Ok(!batch.is_empty())
+    }
+}
+
+/// A base with a value in pieces, and a delta with tombstones.
+fn stack() -> &'static (MemoryChunks, Vec<LayerRef>) {
+    static STACK: OnceLock<(MemoryChunks, Vec<LayerRef>)> = OnceLock::new();
+    STACK.get_or_init(|| {
+        let secrets = &keyring().secrets;
+        let chunks = MemoryChunks::new(secrets.chunk_id);
+        let context = LayerContext::new(secrets);
+        let mut layers = Vec::new();
+        for delta in [false, true] {
+            let reader: Arc<dyn ChunkReader> = Arc::new(chunks.clone());
+            let parent = delta.then(|| Stack::open(&reader, &layers).expect("a stack"));
+            let rows = (0..30u8).filter(|n| !delta || n % 7 != 0).map(|n| {
+                let len = if n == 11 { 200_000 } else { usize::from(n) };
+                (vec![b'k', n], vec![n ^ u8::from(delta && n % 5 == 0); len])
+            });
+            let options = JoinOptions {
+                parent: parent.as_ref(),
+                new_base: false,
+                parent_end: Timestamp::from_millis(1),
+                end: Timestamp::from_millis(2),
+                progress: &|_, _| true,
+            };
+            let mut writer = chunks.writer();
+            let range = KeyRange::all();
+            let joined = join_range(&context, &mut Rows(rows.collect()), &range, &options, &mut writer).expect("a join");
+            layers.extend(finish_layer(&context, &mut writer, &[(range, joined.built)]).expect("a layer"));
+        }
+        (chunks, layers)
+    })
+}
+
+/// A chunk as bytes: the number of runs, each run's length, the bytes.
+fn chunk_to_bytes(plain: &ChunkPlain) -> Vec<u8> {
+    let mut out = vec![plain.ends.len() as u8];
+    for run in plain.runs() {
+        out.extend_from_slice(&(run.len() as u32).to_le_bytes());
+    }
+    out.extend_from_slice(&plain.bytes);
+    out
+}
+
+fn chunk_from_bytes(data: &[u8]) -> ChunkPlain {
+    let (&runs, mut rest) = data.split_first().unwrap_or((&0, &[]));
+    let mut lengths = Vec::new();
+    for _ in 0..runs {
+        let Some((length, behind)) = rest.split_first_chunk() else { break };
+        lengths.push(u32::from_le_bytes(*length) as usize);
+        rest = behind;
+    }
+    let mut end = 0usize;
+    let ends = lengths.iter().map(|length| {
+        end = end.saturating_add(*length).min(rest.len());
+        end
+    });
+    let mut ends: Vec<usize> = ends.collect();
+    if ends.last().is_some_and(|last| *last < rest.len()) {
+        ends.push(rest.len());
+    }
+    let bytes = if ends.is_empty() { Vec::new() } else { rest.to_vec() };
+    ChunkPlain { bytes, ends }
+}
+
+fn chunk_seeds(kind: ChunkKind) -> Vec<Vec<u8>> {
+    let (chunks, _) = stack();
+    let plain = |id: &ChunkId| chunks.read(kind, id).and_then(|chunk| chunk.plain()).expect("a chunk");
+    chunks.ids(kind).iter().map(|id| chunk_to_bytes(&plain(id))).collect()
+}
+
+/// Puts the input in the place of each chunk of a kind in turn, and reads everything.
+fn in_place_of(kind: ChunkKind, data: &[u8]) {
+    let (sound, layers) = stack();
+    for id in sound.ids(kind) {
+        let chunks = MemoryChunks::new(keyring().secrets.chunk_id);
+        for other in [ChunkKind::Keys, ChunkKind::Values, ChunkKind::List, ChunkKind::Piece, ChunkKind::PieceList] {
+            for id in sound.ids(other) {
+                let plain = sound.read(other, &id).and_then(|chunk| chunk.plain()).expect("a chunk");
+                chunks.replace(other, id, plain);
+            }
+        }
+        chunks.replace(kind, id, chunk_from_bytes(data));
+        walk(&chunks, layers);
+    }
+}
+
+fn walk(chunks: &MemoryChunks, layers: &[LayerRef]) {
+    let reader: Arc<dyn ChunkReader> = Arc::new(chunks.clone());
+    let context = LayerContext::new(&keyring().secrets);
+    if let Ok(stack) = Stack::open(&reader, layers) {
+        for layer in stack.layers() {
+            let _ = layer.for_each_chunk(&mut |_| Ok(()));
+            let _ = layer.for_each_block(&mut |_| Ok(()));
+        }
+        let _ = stack.next_boundary(b"k");
+        for range in [KeyRange::all(), KeyRange::only(b"k\x05")] {
+            let Ok(mut cursor) = stack.cursor(&range, Timestamp::from_millis(2), false) else { continue };
+            let mut last: Option<Vec<u8>> = None;
+            while let Ok(true) = cursor.advance() {
+                assert!(last.as_deref().is_none_or(|last| last < cursor.key()), "keys ascend, whatever is stored");
+                last = Some(cursor.key().to_vec());
+                let _ = cursor.check_value(&context.fingerprinter);
+                if let Ok(row) = cursor.row()
+                    && let VersionValue::Pieces { reader, .. } = row.value
+                {
+                    let _ = std::io::copy(&mut reader.take(1 << 20), &mut std::io::sink());
+                }
+            }
+        }
+    }
+    let versions = Versions::new(&reader);
+    for key in [b"k\x05".as_slice(), b"k\x0b", b"k\x07", b""] {
+        for layer in layers {
+            let _ = versions.version(layer, key);
+        }
+        let _ = versions.value(layers, key, 1 << 20);
+    }
+}
+
+/// The keys chunk of a block.
+pub fn keys_block(data: &[u8]) {
+    in_place_of(ChunkKind::Keys, data);
+}
+
+/// The values chunk of a block.
+pub fn values_block(data: &[u8]) {
+    in_place_of(ChunkKind::Values, data);
+}
+
+/// A list chunk, the root of a layer included.
+pub fn list(data: &[u8]) {
+    in_place_of(ChunkKind::List, data);
+}
+
+/// A shape, and a value of that shape behind it.
+pub fn cells(data: &[u8]) {
+    let mut reader = Reader::new(data);
+    let Ok(shape) = Shape::decode(&mut reader) else { return };
+    let shape = Arc::new(shape);
+    let mut again = Vec::new();
+    shape.encode(&mut again);
+    assert!(data.starts_with(&again), "a shape has one encoding");
+    let _ = value_to_json(&shape, reader.rest());
+}
+
+fn cells_seeds() -> Vec<Vec<u8>> {
+    let mut out = Vec::new();
+    Shape::new(vec![b"a".to_vec(), b"bc".to_vec(), b"d".to_vec()]).encode(&mut out);
+    let mut writer = rekeep::record::CellWriter::new(&mut out, 3);
+    writer.integer(-1);
+    writer.float(1.5);
+    writer.cell(Tag::STRING, b"text");
+    vec![out]
+}
+
+/// Sort keys, and keys as people type them.
+pub fn key(data: &[u8]) {
+    let codecs = [
+        KeyCodec::Int,
+        KeyCodec::Tuple,
+        KeyCodec::TupleUtf16le,
+        KeyCodec::TupleUtf16be,
+        KeyCodec::Path,
+        KeyCodec::Raw,
+    ];
+    for codec in codecs {
+        let shown = codec.show(data);
+        if let Some(parts) = codec.decode(data) {
+            assert_eq!(codec.encode(&parts).as_deref(), Ok(data), "{codec:?}: a key has one encoding");
+            assert_eq!(codec.parse(&shown).as_deref(), Ok(data), "{codec:?}: what is shown ({shown}) can be typed");
+        }
+        if let Ok(text) = std::str::from_utf8(data) {
+            let _ = codec.parse(text);
+        }
+    }
+}
+
+fn key_seeds() -> Vec<Vec<u8>> {
+    let typed = "int:5,str:abc,hex:00ff,f64:1.5,null,f64:-0.0,int:-9223372036854775808";
+    let encode = |codec: KeyCodec| codec.parse(typed).expect("a key");
+    vec![
+        encode(KeyCodec::Tuple),
+        encode(KeyCodec::TupleUtf16le),
+        encode(KeyCodec::TupleUtf16be),
+        KeyCodec::Int.parse("int:77").expect("a key"),
+        typed.as_bytes().to_vec(),
+    ]
+}
+
+/// JSON lines as the connector reads them.
+pub fn jsonl(data: &[u8]) {
+    use rekeep::connector::{SessionOptions, Source, SourceUrl, jsonl::JsonlSource};
+    let Ok(mut file) = tempfile::NamedTempFile::new() else { return };
+    if file.write_all(data).is_err() {
+        return;
+    }
+    let Ok(url) = SourceUrl::parse(&format!("jsonl:{}", file.path().display())) else { return };
+    let Ok(source) = JsonlSource::new(&url) else { return };
+    let Ok(session) = source.begin(&SessionOptions { parallel: 1, ..SessionOptions::default() }) else { return };
+    for collection in 0..session.collections().len() {
+        let Ok(mut stream) = session.read(collection, &KeyRange::all()) else { continue };
+        let mut batch = RecordBatch::new();
+        let mut last: Option<Vec<u8>> = None;
+        while let Ok(true) = stream.next_batch(&mut batch) {
+            for row in batch.rows() {
+                assert!(last.as_deref().is_none_or(|last| last < row.key), "keys ascend");
+                last = Some(row.key.to_vec());
+                if row.stream.is_none() {
+                    assert!(value_to_json(row.shape, row.value).is_ok(), "what a source gives can be shown");
+                }
+            }
+        }
+    }
+    let _ = session.finish();
+}
+
+fn jsonl_seeds() -> Vec<Vec<u8>> {
+    vec![
+        br#"{"collection":"c","key":"str:a","value":{"x":1,"y":null,"z":{"base64":"AAE="}}}
+{"collection":"c","key":"int:2","generation":3,"expiry":5,"value":{"f":1.5,"b":true,"t":"text"}}
+"#
+        .to_vec(),
+        br#"{"a":1}
+{"a":"x"}
+"#
+        .to_vec(),
+    ]
+}

@@ -1,0 +1,18 @@
+//! The library by behaviour: what a person relies on, through the public interface of the crate.
+//!
+//! `REKEEP_TEST_STEPS` and `REKEEP_TEST_SEED` make the model test longer or different, `REKEEP_TEST_LARGE=1` runs the
+//! edge cases at their full size.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bounds;
+mod counts;
+mod crash;
+mod damage;
+mod decoders;
+mod golden;
+mod leases;
+mod model;
+mod sources;

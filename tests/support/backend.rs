@@ -1,0 +1,229 @@
+//! A storage backend in memory that fails on command: the nth operation with an error, with its answer lost, or with
+//! the power cut; a disk that stays full; listings that are late and out of order; someone else who is first.
+//!
+//! What a `create` stored is durable when it has returned. Of the create that a power cut interrupts, all or nothing is
+//! there: never a part, which is what [`Backend::create`] promises.
+
+use rekeep::repo::storage::{Backend, Created, Listed, Promises};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::{self, ErrorKind},
+    ops::Range,
+    sync::Mutex,
+};
+
+/// Objects by name.
+pub type Image = BTreeMap<String, Vec<u8>>;
+
+/// What happens to an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails and does nothing.
+    Error(ErrorKind),
+    /// It is done, but its answer is lost.
+    LostAnswer(ErrorKind),
+    /// Nothing works from here on; the interrupted create is there, or not.
+    PowerCut { lands: bool },
+    /// No create works from here on; everything else does.
+    Full,
+}
+
+type Rival = Box<dyn Fn(&str) -> Option<Vec<u8>> + Send>;
+
+#[derive(Default)]
+struct State {
+    image: Image,
+    born: HashMap<String, u64>,
+    operations: u64,
+    log: Vec<String>,
+    armed: Option<(u64, Fault)>,
+    fired: bool,
+    dead: bool,
+    full: bool,
+    lag: u64,
+    backwards: bool,
+    rival: Option<Rival>,
+}
+
+/// The backend.
+#[derive(Default)]
+pub struct TestBackend {
+    state: Mutex<State>,
+}
+
+enum Turn {
+    Go,
+    GoAndFail(io::Error),
+}
+
+impl State {
+    fn turn(&mut self, what: &str, name: &str, creates: bool) -> io::Result<Turn> {
+        if self.dead {
+            return Err(io::Error::other("the power is off"));
+        }
+        self.operations += 1;
+        self.log.push(format!("{what} {name}"));
+        if let Some((at, fault)) = self.armed
+            && at == self.operations
+        {
+            self.fired = true;
+            match fault {
+                Fault::Error(kind) => return Err(io::Error::new(kind, "failed on command")),
+                Fault::LostAnswer(kind) => {
+                    return Ok(Turn::GoAndFail(io::Error::new(kind, "the answer was lost on command")));
+                }
+                Fault::PowerCut { lands } => {
+                    self.dead = true;
+                    let error = io::Error::other("the power went off");
+                    return if lands { Ok(Turn::GoAndFail(error)) } else { Err(error) };
+                }
+                Fault::Full => self.full = true,
+            }
+        }
+        if creates && self.full {
+            return Err(io::Error::new(ErrorKind::StorageFull, "the disk is full on command"));
+        }
+        Ok(Turn::Go)
+    }
+}
+
+impl TestBackend {
+    pub fn new(image: Image) -> Self {
+        Self { state: Mutex::new(State { image, ..State::default() }) }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// What is durable now.
+    pub fn image(&self) -> Image {
+        self.state().image.clone()
+    }
+
+    /// Changes what is stored behind everyone's back.
+    pub fn tamper(&self, change: impl FnOnce(&mut Image)) {
+        change(&mut self.state().image);
+    }
+
+    /// Lets the `nth` operation from now on (1 is the next) meet a fault.
+    pub fn arm(&self, nth: u64, fault: Fault) {
+        let mut state = self.state();
+        state.armed = Some((state.operations + nth, fault));
+        state.fired = false;
+    }
+
+    /// Ends all faults; whether one was met.
+    pub fn disarm(&self) -> bool {
+        let mut state = self.state();
+        state.armed = None;
+        state.dead = false;
+        state.full = false;
+        std::mem::take(&mut state.fired)
+    }
+
+    /// Operations so far.
+    pub fn operations(&self) -> u64 {
+        self.state().operations
+    }
+
+    /// The operations from number `from` on, as words.
+    pub fn log_from(&self, from: u64) -> Vec<String> {
+        self.state().log[from as usize..].to_vec()
+    }
+
+    /// Listings show an object only `operations` operations after it was made, and in descending order.
+    pub fn list_late(&self, operations: u64) {
+        let mut state = self.state();
+        state.lag = operations;
+        state.backwards = true;
+    }
+
+    /// Before a create, `rival` may put other bytes under that name.
+    pub fn set_rival(&self, rival: impl Fn(&str) -> Option<Vec<u8>> + Send + 'static) {
+        self.state().rival = Some(Box::new(rival));
+    }
+
+    pub fn remove_rival(&self) {
+        self.state().rival = None;
+    }
+
+    /// The names that begin with `prefix`.
+    pub fn names(&self, prefix: &str) -> Vec<String> {
+        self.state().image.keys().filter(|name| name.starts_with(prefix)).cloned().collect()
+    }
+}
+
+fn answer<T>(turn: Turn, value: T) -> io::Result<T> {
+    match turn {
+        Turn::Go => Ok(value),
+        Turn::GoAndFail(error) => Err(error),
+    }
+}
+
+impl Backend for TestBackend {
+    fn list(&self, prefix: &str) -> io::Result<Vec<Listed>> {
+        let mut state = self.state();
+        let turn = state.turn("list", prefix, false)?;
+        let now = state.operations;
+        let shows = |name: &str| state.lag == 0 || state.born.get(name).is_none_or(|&born| born + state.lag <= now);
+        let mut listed: Vec<Listed> = state
+            .image
+            .iter()
+            .filter(|(name, _)| name.starts_with(prefix) && shows(name))
+            .map(|(name, bytes)| Listed { name: name.clone(), bytes: bytes.len() as u64 })
+            .collect();
+        if state.backwards {
+            listed.reverse();
+        }
+        answer(turn, listed)
+    }
+
+    fn read(&self, name: &str, range: Option<Range<u64>>) -> io::Result<Vec<u8>> {
+        let mut state = self.state();
+        let turn = state.turn("read", name, false)?;
+        let bytes = state.image.get(name).ok_or(ErrorKind::NotFound)?;
+        let part = match range {
+            None => bytes.clone(),
+            Some(range) => {
+                let part = bytes.get(range.start as usize..range.end as usize);
+                part.ok_or_else(|| io::Error::new(ErrorKind::UnexpectedEof, "the range lies past the end"))?.to_vec()
+            }
+        };
+        answer(turn, part)
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<Created> {
+        let mut state = self.state();
+        let turn = state.turn("create", name, true)?;
+        let other = state.rival.as_ref().and_then(|rival| rival(name));
+        if let Some(other) = other {
+            state.image.entry(name.to_owned()).or_insert(other);
+        }
+        if state.image.contains_key(name) {
+            return answer(turn, Created::Exists);
+        }
+        state.image.insert(name.to_owned(), bytes.to_vec());
+        let now = state.operations;
+        state.born.insert(name.to_owned(), now);
+        answer(turn, Created::New)
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        let mut state = self.state();
+        let turn = state.turn("delete", name, false)?;
+        state.image.remove(name);
+        answer(turn, ())
+    }
+
+    fn len(&self, name: &str) -> io::Result<u64> {
+        let mut state = self.state();
+        let turn = state.turn("len", name, false)?;
+        let len = state.image.get(name).map(|bytes| bytes.len() as u64).ok_or(ErrorKind::NotFound)?;
+        answer(turn, len)
+    }
+
+    fn promises(&self) -> Promises {
+        Promises { conditional_create: true, prompt_listing: self.state().lag == 0 }
+    }
+}

@@ -8,11 +8,8 @@
 mod common;
 mod tools;
 
-use common::{Cost, Flags, Outcome, bytes_below, median, remove, workdir};
-use rekeep::ops::workload::{
-    Fractions, RecordSize, W1_RECORDS, W3_RUNS, W4_FILES, Workload, create_database, create_tree, mutate_contiguous,
-    mutate_scattered, state_digest,
-};
+use common::{Cost, Flags, Outcome, bytes_below, make_state, median, remove, workdir};
+use rekeep::ops::workload::{W1_RECORDS, W4_FILES, create_tree, state_digest};
 use rusqlite::Connection;
 use std::{
     collections::BTreeMap,
@@ -21,18 +18,37 @@ use std::{
 };
 use tools::{Data, Tool};
 
-/// Phase and tool to what each run cost and what the repository held afterwards.
-type Results = BTreeMap<(usize, usize), Vec<(Cost, u64)>>;
+const MIB: f64 = 1_048_576.0;
+
+/// Phase and tool to what each run cost.
+type Results = BTreeMap<(usize, usize), Vec<Run>>;
 
 /// Takes one figure of a run.
-type Figure = dyn Fn(&(Cost, u64)) -> f64;
+type Figure = dyn Fn(&Run) -> f64;
 
-const PHASES: [&str; 9] = [
+/// What one phase of one tool came to.
+#[derive(Clone, Copy)]
+struct Run {
+    cost: Cost,
+    /// The repository's bytes afterwards.
+    stored: u64,
+    /// By how many it grew.
+    added: u64,
+}
+
+const LIST: usize = 0;
+const RESTORE: usize = 4;
+const TEST_RESTORE: usize = 5;
+const CHECK: usize = 6;
+const TREE: usize = 7;
+
+const PHASES: [&str; 10] = [
     "list an empty repository",
     "W1 first backup",
     "W2 second backup, 1 % scattered",
     "W3 third backup, 5 % in runs",
     "restore the database",
+    "test restore into nothing (peers: restore)",
     "check all data",
     "W4 first backup, small files",
     "W4 second backup, nothing changed",
@@ -46,6 +62,8 @@ struct Bench {
     records: u64,
     files: u64,
     results: Results,
+    /// What each tool's repository holds now, in bytes.
+    stored: Vec<u64>,
 }
 
 fn main() -> Outcome<()> {
@@ -65,6 +83,7 @@ fn main() -> Outcome<()> {
     }
     let mut bench = Bench {
         dir,
+        stored: vec![0; tools.len()],
         tools,
         only,
         records: (flags.number("records", W1_RECORDS)? as f64 * scale) as u64,
@@ -91,40 +110,20 @@ impl Bench {
         self.only.iter().any(|only| only == name)
     }
 
-    fn state(&self, number: usize) -> PathBuf {
-        self.dir.join(format!("w{number}-{}.db", self.records))
-    }
-
     fn files_dir(&self) -> PathBuf {
         self.dir.join(format!("tree-{}", self.files))
     }
 
-    /// Makes the data once; a later call with the same `--workdir` and sizes finds it. Each is made under another name
-    /// first, so that what bears the final name is complete.
+    /// Makes the data once; a later call with the same `--workdir` and sizes finds it.
     fn prepare(&self) -> Outcome<()> {
-        let unfinished = self.dir.join("unfinished");
-        remove(&unfinished)?;
-        for number in 1..=3 {
-            if self.state(number).exists() || !(self.wants("W1") || self.wants("W2") || self.wants("W3")) {
-                continue;
+        if self.wants("W1") || self.wants("W2") || self.wants("W3") {
+            for number in 1..=3 {
+                make_state(&self.dir, number, self.records)?;
             }
-            match number {
-                1 => {
-                    let workload = Workload { records: self.records, seed: 1, size: RecordSize::Wide };
-                    create_database(&unfinished, &workload, &mut |_| true)?;
-                }
-                2 => {
-                    fs::copy(self.state(1), &unfinished)?;
-                    mutate_scattered(&unfinished, Fractions::W2, 2)?;
-                }
-                _ => {
-                    fs::copy(self.state(2), &unfinished)?;
-                    mutate_contiguous(&unfinished, 50_000, W3_RUNS, 3)?;
-                }
-            }
-            fs::rename(&unfinished, self.state(number))?;
         }
         if self.wants("W4") && !self.files_dir().exists() {
+            let unfinished = self.dir.join("unfinished");
+            remove(&unfinished)?;
             create_tree(&unfinished, self.files, 4)?;
             fs::rename(&unfinished, self.files_dir())?;
         }
@@ -133,17 +132,24 @@ impl Bench {
 
     fn note(&mut self, phase: usize, tool: usize, cost: Cost) -> Outcome<()> {
         let stored = bytes_below(&self.tools[tool].repository(&self.dir))?;
+        let added = stored.saturating_sub(std::mem::replace(&mut self.stored[tool], stored));
         eprintln!(
-            "  {:<34} {:<8} {:8.2} s {:8.2} CPU s {:7.0} MiB",
-            PHASES[phase], self.tools[tool].name, cost.wall_seconds, cost.cpu_seconds, cost.peak_mib
+            "  {:<42} {:<8} {:8.2} s {:8.2} CPU s {:6.0} MiB peak {:9.2} MiB added",
+            PHASES[phase],
+            self.tools[tool].name,
+            cost.wall_seconds,
+            cost.cpu_seconds,
+            cost.peak_mib,
+            added as f64 / MIB
         );
-        self.results.entry((phase, tool)).or_default().push((cost, stored));
+        self.results.entry((phase, tool)).or_default().push(Run { cost, stored, added });
         Ok(())
     }
 
-    fn fresh(&self, tool: usize) -> Outcome<()> {
+    fn fresh(&mut self, tool: usize) -> Outcome<()> {
         self.tools[tool].clear(&self.dir)?;
         self.tools[tool].init(&self.dir)?;
+        self.stored[tool] = bytes_below(&self.tools[tool].repository(&self.dir))?;
         Ok(())
     }
 
@@ -151,7 +157,7 @@ impl Bench {
         for tool in 0..self.tools.len() {
             self.fresh(tool)?;
             let cost = self.tools[tool].list(&self.dir)?;
-            self.note(0, tool, cost)?;
+            self.note(LIST, tool, cost)?;
         }
         Ok(())
     }
@@ -160,7 +166,7 @@ impl Bench {
         let data = self.dir.join("records.db");
         let last = (1..=3).rev().find(|n| self.wants(&format!("W{n}"))).unwrap_or(1);
         for number in 1..=last {
-            fs::copy(self.state(number), &data)?;
+            fs::copy(make_state(&self.dir, number, self.records)?, &data)?;
             for tool in 0..self.tools.len() {
                 if number == 1 {
                     self.fresh(tool)?;
@@ -170,16 +176,27 @@ impl Bench {
             }
         }
         let expected = digest(&data)?;
+        let length = fs::metadata(&data)?.len();
+        eprintln!("  the database has {:.1} MiB", length as f64 / MIB);
         for tool in 0..self.tools.len() {
             let (cost, out) = self.tools[tool].restore(&self.dir, Data::Database(&data), last)?;
             if digest(&out)? != expected {
                 return Err(format!("{} restored other records than it was given", self.tools[tool].name).into());
             }
-            self.note(4, tool, cost)?;
+            self.note(RESTORE, tool, cost)?;
+        }
+        for tool in 0..self.tools.len() {
+            // No peer restores into nothing: what it is compared with is their restore.
+            let restored = |runs: &Vec<Run>| runs.last().map(|run| run.cost);
+            let cost = match self.tools[tool].test_restore(&self.dir)? {
+                Some(cost) => cost,
+                None => self.results.get(&(RESTORE, tool)).and_then(restored).unwrap_or_default(),
+            };
+            self.note(TEST_RESTORE, tool, cost)?;
         }
         for tool in 0..self.tools.len() {
             let cost = self.tools[tool].check(&self.dir)?;
-            self.note(5, tool, cost)?;
+            self.note(CHECK, tool, cost)?;
         }
         Ok(())
     }
@@ -192,13 +209,13 @@ impl Bench {
                     self.fresh(tool)?;
                 }
                 let cost = self.tools[tool].backup(&self.dir, Data::Tree(&data), number)?;
-                self.note(5 + number, tool, cost)?;
+                self.note(TREE + number - 1, tool, cost)?;
             }
         }
         for tool in 0..self.tools.len() {
             let (cost, out) = self.tools[tool].restore(&self.dir, Data::Tree(&data), 2)?;
             same_tree(&data, &out)?;
-            self.note(8, tool, cost)?;
+            self.note(TREE + 2, tool, cost)?;
         }
         Ok(())
     }
@@ -208,11 +225,12 @@ impl Bench {
         let middle = |phase, tool, of: &Figure| {
             self.results.get(&(phase, tool)).map(|runs| median(runs.iter().map(of).collect()))
         };
-        let columns: [(&str, &Figure, bool); 4] = [
-            ("wall, s", &|run| run.0.wall_seconds, true),
-            ("user + system CPU, s", &|run| run.0.cpu_seconds, true),
-            ("peak memory, MiB", &|run| run.0.peak_mib, false),
-            ("repository afterwards, MiB", &|run| run.1 as f64 / 1_048_576.0, false),
+        let columns: [(&str, &Figure, bool); 5] = [
+            ("wall, s", &|run| run.cost.wall_seconds, true),
+            ("user + system CPU, s", &|run| run.cost.cpu_seconds, true),
+            ("peak memory, MiB", &|run| run.cost.peak_mib, false),
+            ("added to the repository, MiB", &|run| run.added as f64 / MIB, false),
+            ("repository afterwards, MiB", &|run| run.stored as f64 / MIB, false),
         ];
         for (title, of, net) in columns {
             println!("\n**{title}**{}\n", if net { " (phases other than the first: without the first)" } else { "" });

@@ -1,6 +1,9 @@
 //! What the drivers share: flags, measured child processes, medians.
 #![allow(dead_code, reason = "each driver uses a part")]
 
+use rekeep::ops::workload::{
+    Fractions, RecordSize, W3_RUNS, Workload, create_database, mutate_contiguous, mutate_scattered,
+};
 use std::{
     error::Error,
     ffi::OsStr,
@@ -97,6 +100,36 @@ pub fn remove(path: &Path) -> Outcome<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// The database of W1, W2 or W3 in `dir`: made if it is not there, with those before it, each under another name first, so
+/// that what bears the final name is complete.
+pub fn make_state(dir: &Path, number: usize, records: u64) -> Outcome<PathBuf> {
+    let path = dir.join(format!("w{number}-{records}.db"));
+    if path.exists() {
+        return Ok(path);
+    }
+    let unfinished = dir.join("unfinished");
+    remove(&unfinished)?;
+    if number <= 1 {
+        create_database(&unfinished, &Workload { records, seed: 1, size: RecordSize::Wide }, &mut |_| true)?;
+    } else {
+        let before = make_state(dir, number - 1, records)?;
+        fs::copy(before, &unfinished)?;
+        if number == 2 {
+            mutate_scattered(&unfinished, Fractions::W2, 2)?;
+        } else {
+            mutate_contiguous(&unfinished, 50_000, W3_RUNS, 3)?;
+        }
+    }
+    fs::rename(&unfinished, &path)?;
+    Ok(path)
+}
+
+/// CPU seconds that the calling thread has used; what runs beside it does not count. Linux only.
+pub fn thread_cpu_seconds() -> f64 {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1e9
 }
 
 /// The folder to work in: `--workdir`, or a temporary one that goes away with the returned guard.

@@ -121,6 +121,14 @@ impl Tool {
         )
     }
 
+    /// Restores the newest snapshot into nothing, where a tool can.
+    pub fn test_restore(&self, dir: &Path) -> Outcome<Option<Cost>> {
+        match self.kind {
+            Kind::Rekeep => self.words(dir, "verify --restore latest").map(Some),
+            Kind::Borg | Kind::Restic | Kind::Rustic => Ok(None),
+        }
+    }
+
     /// Backs up as the `number`th snapshot; borg at zstd level 3, the others at their defaults.
     pub fn backup(&self, dir: &Path, data: Data<'_>, number: usize) -> Outcome<Cost> {
         let path = data.path().as_os_str();

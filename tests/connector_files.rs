@@ -1,4 +1,5 @@
 //! Trees of files, backed up, restored and dumped through the verbs.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 #![cfg(target_os = "linux")]
 
 use rekeep::{
@@ -41,13 +42,9 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("tree")).unwrap();
         let storage = Storage::at(dir.path().join("repo").to_str().unwrap()).unwrap();
-        let init =
-            InitOptions { kdf: KdfParams { memory_kib: 64, passes: 1, lanes: 1 }, label: "test".to_owned() };
-        let open = OpenOptions {
-            cache_dir: dir.path().join("cache"),
-            clock: Arc::new(SystemClock),
-            host: "here".to_owned(),
-        };
+        let init = InitOptions { kdf: KdfParams { memory_kib: 64, passes: 1, lanes: 1 }, label: "test".to_owned() };
+        let open =
+            OpenOptions { cache_dir: dir.path().join("cache"), clock: Arc::new(SystemClock), host: "here".to_owned() };
         let password = Unlock::Password("secret".to_owned());
         let (repo, _) = Repository::init(&storage, &password, None, &init, &open).unwrap();
         Self { dir, repo }
@@ -117,7 +114,9 @@ fn as_nobody(test: &str) -> bool {
             let said = String::from_utf8_lossy(&output.stdout);
             assert!(output.status.success() && said.contains("1 passed"), "{said}");
         }
-        Err(error) => eprintln!("{test} was skipped: the test program cannot be run by another user than root: {error}"),
+        Err(error) => {
+            eprintln!("{test} was skipped: the test program cannot be run by another user than root: {error}")
+        }
     }
     false
 }

@@ -248,17 +248,7 @@ impl<'a> Lines<'a> {
             None => json!({}),
         };
         let (notes, missing, origin) = (self.notes, self.missing, self.origin.to_owned());
-        Ok(JsonlSession {
-            start,
-            end: start,
-            attributes,
-            collections,
-            sorted,
-            readers,
-            notes,
-            missing,
-            origin,
-        })
+        Ok(JsonlSession { start, end: start, attributes, collections, sorted, readers, notes, missing, origin })
     }
 }
 

@@ -41,13 +41,9 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("tree")).unwrap();
         let storage = Storage::at(dir.path().join("repo").to_str().unwrap()).unwrap();
-        let init =
-            InitOptions { kdf: KdfParams { memory_kib: 64, passes: 1, lanes: 1 }, label: "test".to_owned() };
-        let open = OpenOptions {
-            cache_dir: dir.path().join("cache"),
-            clock: Arc::new(SystemClock),
-            host: "here".to_owned(),
-        };
+        let init = InitOptions { kdf: KdfParams { memory_kib: 64, passes: 1, lanes: 1 }, label: "test".to_owned() };
+        let open =
+            OpenOptions { cache_dir: dir.path().join("cache"), clock: Arc::new(SystemClock), host: "here".to_owned() };
         let password = Unlock::Password("secret".to_owned());
         let (repo, _) = Repository::init(&storage, &password, None, &init, &open).unwrap();
         Self { dir, repo }
@@ -117,7 +113,9 @@ fn as_nobody(test: &str) -> bool {
             let said = String::from_utf8_lossy(&output.stdout);
             assert!(output.status.success() && said.contains("1 passed"), "{said}");
         }
-        Err(error) => eprintln!("{test} was skipped: the test program cannot be run by another user than root: {error}"),
+        Err(error) => {
+            eprintln!("{test} was skipped: the test program cannot be run by another user than root: {error}")
+        }
     }
     false
 }
@@ -133,7 +131,7 @@ fn what_lies_in_a_closed_directory_stands() {
     }
     place.write("secret", b"readable for now");
     let first = place.back_up();
-    assert!(first.complete && first.records == 12, "{first:?}");
+    assert!(first.complete && first.records == 11, "{first:?}");
 
     fs::set_permissions(place.path("closed"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(place.path("secret"), fs::Permissions::from_mode(0o000)).unwrap();
@@ -145,7 +143,7 @@ fn what_lies_in_a_closed_directory_stands() {
     assert_eq!(second.problems.len(), 2, "each problem has one name: {:?}", second.problems);
     assert!(second.problems.iter().any(|problem| problem.contains("closed/")), "{:?}", second.problems);
     assert!(second.problems.iter().any(|problem| problem.contains("secret")), "{:?}", second.problems);
-    assert_eq!((second.stats.deleted, second.stats.new, second.records), (1, 1, 12));
+    assert_eq!((second.stats.deleted, second.stats.new, second.records), (1, 1, 11));
 
     let snapshot = place.snapshot(&second);
     assert!(!snapshot.content.complete);

@@ -41,13 +41,7 @@ impl StreamedValue for FileContent {
         }
         let content = self;
         let file = content.file.insert(file);
-        Ok(Box::new(ContentReader {
-            shared: &content.shared,
-            file,
-            extents: content.extents.iter(),
-            at: 0,
-            left: 0,
-        }))
+        Ok(Box::new(ContentReader { shared: &content.shared, file, extents: content.extents.iter(), at: 0, left: 0 }))
     }
 
     fn is_untorn(&mut self) -> io::Result<bool> {

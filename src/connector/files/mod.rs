@@ -114,11 +114,16 @@ fn refuse_url_options(url: &SourceUrl) -> Result<(), ConnectorError> {
 
 fn local_root(place: &Path) -> Result<PathBuf, ConnectorError> {
     let root = fs::canonicalize(place).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => ConnectorError::Missing { object: format!("the directory {}", place.display()) },
+        std::io::ErrorKind::NotFound => {
+            ConnectorError::Missing { object: format!("the directory {}", place.display()) }
+        }
         _ => ConnectorError::Io { operation: "open", object: place.display().to_string(), source },
     })?;
     if !root.is_dir() {
-        return Err(ConnectorError::Unreadable { object: place.display().to_string(), reason: "it is no directory".to_owned() });
+        return Err(ConnectorError::Unreadable {
+            object: place.display().to_string(),
+            reason: "it is no directory".to_owned(),
+        });
     }
     Ok(root)
 }

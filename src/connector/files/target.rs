@@ -3,9 +3,10 @@
 use super::{
     COLLECTION, FilesOptions, FilesSource, Origin,
     cells::{Attributes, Kind},
+    local_root,
     names::Names,
     place::Places,
-    local_root, refuse_url_options,
+    refuse_url_options,
     remote::{Remote, RemoteTargetSession},
     select::Selection,
     shared::Shared,

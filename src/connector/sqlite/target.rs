@@ -13,7 +13,8 @@ use super::{
     wrong_url,
 };
 use crate::connector::{
-    CollectionTarget, ConnectorError, SessionOptions, Source, SourceUrl, Target, TargetCollection, TargetPlan, TargetSession,
+    CollectionTarget, ConnectorError, SessionOptions, Source, SourceUrl, Target, TargetCollection, TargetPlan,
+    TargetSession,
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig};
 use serde::Deserialize;

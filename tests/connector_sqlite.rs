@@ -97,7 +97,8 @@ fn copy(source: &SqliteSource, to: &Path, way: &Way) -> Result<Copied, Connector
         table.remove(&extra, &mut outcomes)?;
         table.finish()?;
     }
-    let notes = writing.finish()?;
+    let end = writing.finish()?;
+    let notes = [end.missing, end.notes].concat();
     drop(writing);
     Ok(Copied { end: session.finish()?, outcomes, notes })
 }

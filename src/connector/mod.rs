@@ -227,8 +227,18 @@ pub trait TargetSession: Send {
     /// call an unfinished target says so when it can.
     ///
     /// # Errors
-    /// [`ConnectorError`] naming what could not be made.
-    fn finish(&mut self) -> Result<Vec<String>, ConnectorError>;
+    /// [`ConnectorError`] if the target cannot be completed at all.
+    fn finish(&mut self) -> Result<TargetEnd, ConnectorError>;
+}
+
+/// How a restore ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TargetEnd {
+    /// What the snapshot has beside records and the target has not (an index), each in words that name it: makes the
+    /// restore incomplete (exit 3).
+    pub missing: Vec<String>,
+    /// What a person should know though nothing is missing.
+    pub notes: Vec<String>,
 }
 
 /// One collection being written.

@@ -9,7 +9,7 @@ pub(in crate::ops) use plan::{find_collection, parse_key};
 
 use super::{OpsError, Phase, Progress, usage::peak_memory_bytes};
 use crate::{
-    connector::{CollectionTarget, Outcomes, Overwrite, Target, TargetPlan},
+    connector::{CollectionTarget, Outcomes, Overwrite, Target, TargetEnd, TargetPlan},
     layer::LayerContext,
     record::{RecordBatch, Timestamp},
     repo::{Repository, Snapshot, SnapshotId},
@@ -72,6 +72,8 @@ pub struct RestoreOutcome {
     pub damage: Vec<String>,
     /// What a person should know.
     pub notes: Vec<String>,
+    /// What the snapshot has beside records and the target has not, in words.
+    pub missing: Vec<String>,
     /// Records compared afterwards, and how many differ (`verify`).
     pub verified: Option<u64>,
     /// Differences found by `verify`.
@@ -155,7 +157,7 @@ pub fn restore(
         bytes: selected.iter().map(|s| s.collection.bytes).sum(),
     });
     let mut run = Run { repo, snapshot, options, progress, outcomes: Outcomes::default(), totals: Totals::default() };
-    let mut notes = Vec::new();
+    let mut end = TargetEnd::default();
     if options.dry_run {
         for one in &selected {
             run.count(one)?;
@@ -167,8 +169,9 @@ pub fn restore(
             run.write(one, writer.as_mut(), &target_plan)?;
             writer.finish()?;
         }
-        notes = session.finish()?;
+        end = session.finish()?;
     }
+    let TargetEnd { missing, mut notes } = end;
     let mut verified = None;
     let mut different = 0;
     if options.verify && !options.dry_run {
@@ -183,7 +186,8 @@ pub fn restore(
     }
     let Run { mut outcomes, totals, .. } = run;
     notes.append(&mut outcomes.notes);
-    let complete = outcomes.failed == 0 && totals.lost == 0 && totals.damage.is_empty() && different == 0;
+    let complete =
+        outcomes.failed == 0 && totals.lost == 0 && totals.damage.is_empty() && missing.is_empty() && different == 0;
     Ok(RestoreOutcome {
         snapshot: snapshot.id,
         end: snapshot.content.end,
@@ -194,6 +198,7 @@ pub fn restore(
         lost: totals.lost,
         damage: totals.damage,
         notes,
+        missing,
         verified,
         different,
         complete: complete && snapshot.content.complete,

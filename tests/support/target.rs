@@ -3,7 +3,7 @@
 use super::{Coll, Db, MemorySource, Rec, TestClock};
 use rekeep::{
     connector::{
-        CollectionTarget, ConnectorError, Outcomes, Overwrite, Source, Target, TargetCollection, TargetPlan,
+        CollectionTarget, ConnectorError, Outcomes, Overwrite, Source, Target, TargetCollection, TargetEnd, TargetPlan,
         TargetSession,
     },
     record::{KeyCodec, KeyRange, RecordBatch, RecordStream, RowHead, StreamError, Tag},
@@ -79,8 +79,8 @@ impl TargetSession for MemoryTargetSession {
         }))
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, ConnectorError> {
-        Ok(Vec::new())
+    fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
+        Ok(TargetEnd::default())
     }
 }
 

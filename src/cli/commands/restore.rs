@@ -152,6 +152,7 @@ fn warn(outcome: &RestoreOutcome, context: &Context) {
     let warn = |text: &str| context.reporter.warn(text);
     outcome.damage.iter().for_each(|text| warn(text));
     outcome.outcomes.failures.iter().for_each(|(key, reason)| warn(&format!("{key}: {reason}")));
+    outcome.missing.iter().for_each(|text| warn(&format!("not restored: {text}")));
     outcome.notes.iter().for_each(|text| warn(text));
 }
 

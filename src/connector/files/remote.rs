@@ -12,7 +12,7 @@ use super::{
 use crate::{
     connector::{
         CollectionTarget, ConnectorError, Outcomes, Overwrite, SessionEnd, SessionOptions, SourceCollection,
-        SourceSession, TargetPlan, TargetSession,
+        SourceSession, TargetEnd, TargetPlan, TargetSession,
     },
     record::{
         Clock, KeyCodec, KeyRange, Meta, RecordBatch, RecordStream, RowHead, StreamError, StreamedValue, SystemClock,
@@ -330,9 +330,10 @@ impl TargetSession for RemoteTargetSession {
         Ok(Box::new(RemoteWriter { session: self }))
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, ConnectorError> {
+    fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
         let note = format!("{} keeps no owners, permissions and times: {COLLECTION} lost them", self.remote.location);
-        Ok(if self.bare > 0 { vec![format!("{note} for {} entries", self.bare)] } else { Vec::new() })
+        let notes = if self.bare > 0 { vec![format!("{note} for {} entries", self.bare)] } else { Vec::new() };
+        Ok(TargetEnd { missing: Vec::new(), notes })
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     connector::{
-        CollectionTarget, ConnectorError, Outcomes, Overwrite, Scope, Source, SourceUrl, Target, TargetPlan,
+        CollectionTarget, ConnectorError, Outcomes, Overwrite, Scope, Source, SourceUrl, Target, TargetEnd, TargetPlan,
         TargetSession,
     },
     record::{KeyCodec, KeyRange, RecordBatch, RecordStream, StreamedValue},
@@ -166,14 +166,14 @@ impl TargetSession for LocalTarget {
         Ok(Box::new(FilesWriter { session: self, places, left_alone: HashSet::new(), doomed: Vec::new() }))
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, ConnectorError> {
+    fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
         #[cfg(target_os = "linux")]
         {
             let io = |source| ConnectorError::Io { operation: "sync", object: self.root.display().to_string(), source };
             let root = fs::File::open(&self.root).map_err(io)?;
             rustix::fs::syncfs(&root).map_err(|error| io(error.into()))?;
         }
-        Ok(self.tally.notes())
+        Ok(TargetEnd { missing: Vec::new(), notes: self.tally.notes() })
     }
 }
 

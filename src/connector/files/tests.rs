@@ -90,7 +90,7 @@ fn copy(from: &Path, to: &Path, plan: &TargetPlan) -> (Outcomes, Vec<String>) {
         writer.write(&mut batch, &mut outcomes).unwrap();
     }
     writer.finish().unwrap();
-    let notes = session.finish().unwrap();
+    let notes = session.finish().unwrap().notes;
     (outcomes, notes)
 }
 

@@ -3,8 +3,8 @@
 use super::{JsonlSource, Place, line};
 use crate::{
     connector::{
-        CollectionTarget, ConnectorError, Outcomes, Overwrite, Source, SourceUrl, Target, TargetCollection, TargetPlan,
-        TargetSession,
+        CollectionTarget, ConnectorError, Outcomes, Overwrite, Source, SourceUrl, Target, TargetCollection, TargetEnd,
+        TargetPlan, TargetSession,
     },
     record::{KeyRange, RecordBatch, RecordStream},
 };
@@ -152,13 +152,13 @@ impl TargetSession for JsonlWriting {
         Ok(Box::new(JsonlWriter { session: self, collection, value: Vec::new() }))
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, ConnectorError> {
+    fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
         self.output.finish().map_err(|source| ConnectorError::Io {
             operation: "write",
             object: self.origin.clone(),
             source,
         })?;
-        Ok(Vec::new())
+        Ok(TargetEnd::default())
     }
 }
 

@@ -53,6 +53,7 @@ pub(super) fn restore(
     objects: &[Object],
     plan: &TargetPlan,
     notes: &mut Vec<String>,
+    missing: &mut Vec<String>,
 ) -> rusqlite::Result<()> {
     let belongs = |object: &&Object| {
         let restored = |name: &str| plan.collections.iter().any(|c| c.source_name == name && c.name == name);
@@ -75,16 +76,16 @@ pub(super) fn restore(
     let (indexes, rows): (Vec<&Object>, Vec<&Object>) =
         objects.iter().filter(belongs).partition(|object| object.kind == "index");
     for object in indexes {
-        if is_missing(connection, object, notes)?
+        if is_missing(connection, object, missing)?
             && let Err(error) = connection.execute_batch(&object.sql)
         {
-            notes.push(format!("NOT RESTORED: index `{}`: {error}; its SQL is: {}", object.name, object.sql));
+            missing.push(format!("index `{}`: {error}; its SQL is: {}", object.name, object.sql));
         }
     }
     let mut inserted = false;
     connection.pragma_update(None, "writable_schema", true)?;
     for object in rows {
-        if is_missing(connection, object, notes)? {
+        if is_missing(connection, object, missing)? {
             let sql = "INSERT INTO main.sqlite_schema(type, name, tbl_name, rootpage, sql) VALUES (?1, ?2, ?3, 0, ?4)";
             connection.execute(sql, [&object.kind, &object.name, &object.table, &object.sql])?;
             inserted = true;
@@ -105,7 +106,7 @@ fn has_shadow(name: &str, plan: &TargetPlan) -> bool {
 }
 
 /// Whether the object has to be made; one of the same name that is another is left alone and named.
-fn is_missing(connection: &Connection, object: &Object, notes: &mut Vec<String>) -> rusqlite::Result<bool> {
+fn is_missing(connection: &Connection, object: &Object, missing: &mut Vec<String>) -> rusqlite::Result<bool> {
     let sql = "SELECT type, sql FROM main.sqlite_schema WHERE name = ?1 COLLATE NOCASE AND (type = 'trigger') = (?2 = 'trigger')";
     let found: Option<(String, Option<String>)> =
         connection.query_row(sql, [&object.name, &object.kind], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
@@ -113,8 +114,8 @@ fn is_missing(connection: &Connection, object: &Object, notes: &mut Vec<String>)
         None => Ok(true),
         Some((kind, sql)) if kind == object.kind && sql.as_ref() == Some(&object.sql) => Ok(false),
         Some((kind, _)) => {
-            notes.push(format!(
-                "NOT RESTORED: {} `{}`: another {kind} of this name exists; its SQL is: {}",
+            missing.push(format!(
+                "{} `{}`: another {kind} of this name exists; its SQL is: {}",
                 object.kind, object.name, object.sql
             ));
             Ok(false)

@@ -13,8 +13,8 @@ use super::{
     wrong_url,
 };
 use crate::connector::{
-    CollectionTarget, ConnectorError, SessionOptions, Source, SourceUrl, Target, TargetCollection, TargetPlan,
-    TargetSession,
+    CollectionTarget, ConnectorError, SessionOptions, Source, SourceUrl, Target, TargetCollection, TargetEnd,
+    TargetPlan, TargetSession,
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig};
 use serde::Deserialize;
@@ -111,6 +111,7 @@ impl Target for SqliteTarget {
             attributes,
             plan: plan.clone(),
             notes: Vec::new(),
+            missing: Vec::new(),
         }))
     }
 
@@ -261,6 +262,7 @@ struct SqliteTargetSession {
     attributes: Attributes,
     plan: TargetPlan,
     notes: Vec<String>,
+    missing: Vec<String>,
 }
 
 impl SqliteTargetSession {
@@ -352,13 +354,14 @@ impl TargetSession for SqliteTargetSession {
         Ok(Box::new(TableWriter::new(shared, Arc::new(plan), created, overwrite, object, directory)))
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, ConnectorError> {
+    fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
         let object = self.path.display().to_string();
         let fail = |error: rusqlite::Error| writing(&object, &error);
         let shared = self.connection()?;
         {
             let connection = lock(&shared);
-            objects::restore(&connection, &self.attributes.objects, &self.plan, &mut self.notes).map_err(fail)?;
+            objects::restore(&connection, &self.attributes.objects, &self.plan, &mut self.notes, &mut self.missing)
+                .map_err(fail)?;
             connection.execute_batch("COMMIT").map_err(fail)?;
             if self.partial.is_some() && self.attributes.wal {
                 connection.pragma_update(None, "locking_mode", "NORMAL").map_err(fail)?;
@@ -373,7 +376,8 @@ impl TargetSession for SqliteTargetSession {
         if let Some(partial) = self.partial.take() {
             publish(&partial, &self.path)?;
         }
-        Ok(std::mem::take(&mut self.notes))
+        let notes = std::mem::take(&mut self.notes);
+        Ok(TargetEnd { missing: std::mem::take(&mut self.missing), notes })
     }
 }
 

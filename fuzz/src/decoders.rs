@@ -8,8 +8,8 @@
 use rekeep::{
     layer::{JoinOptions, LayerContext, Stack, VersionValue, Versions, finish_layer, join_range},
     record::{
-        KeyCodec, KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError, Tag, Timestamp,
-        bytes::Reader, fingerprint::CollectionSum, value::value_to_json,
+        KeyCodec, KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError, Tag, Timestamp, bytes::Reader,
+        fingerprint::CollectionSum, value::value_to_json,
     },
     repo::{
         ChunkId, ChunkKind, ChunkPlain, ChunkReader, Manifest, ObjectName, SnapshotId,
@@ -171,7 +171,10 @@ fn index_seeds() -> Vec<Vec<u8>> {
         header: pack.header,
         entries: pack.entries.clone(),
     };
-    vec![index::seal(keyring(), &[indexed]).expect("an index").1, index::seal(keyring(), &[]).map_or(Vec::new(), |i| i.1)]
+    vec![
+        index::seal(keyring(), &[indexed]).expect("an index").1,
+        index::seal(keyring(), &[]).map_or(Vec::new(), |i| i.1),
+    ]
 }
 
 /// The two lines of `rekeep.json` and of key slots, the second made right.
@@ -185,7 +188,10 @@ pub fn config(data: &[u8]) {
 }
 
 fn config_seeds() -> Vec<Vec<u8>> {
-    vec![br#"{"format":1,"id":"000102030405060708090a0b0c0d0e0f","created":1,"features":[],"secrets":"","check":""}"#.to_vec()]
+    vec![
+        br#"{"format":1,"id":"000102030405060708090a0b0c0d0e0f","created":1,"features":[],"secrets":"","check":""}"#
+            .to_vec(),
+    ]
 }
 
 /// Rows for a small stack.
@@ -230,7 +236,8 @@ fn stack() -> &'static (MemoryChunks, Vec<LayerRef>) {
             };
             let mut writer = chunks.writer();
             let range = KeyRange::all();
-            let joined = join_range(&context, &mut Rows(rows.collect()), &range, &options, &mut writer).expect("a join");
+            let joined =
+                join_range(&context, &mut Rows(rows.collect()), &range, &options, &mut writer).expect("a join");
             layers.extend(finish_layer(&context, &mut writer, &[(range, joined.built)]).expect("a layer"));
         }
         (chunks, layers)
@@ -361,14 +368,8 @@ fn cells_seeds() -> Vec<Vec<u8>> {
 
 /// Sort keys, and keys as people type them.
 pub fn key(data: &[u8]) {
-    let codecs = [
-        KeyCodec::Int,
-        KeyCodec::Tuple,
-        KeyCodec::TupleUtf16le,
-        KeyCodec::TupleUtf16be,
-        KeyCodec::Path,
-        KeyCodec::Raw,
-    ];
+    let codecs =
+        [KeyCodec::Int, KeyCodec::Tuple, KeyCodec::TupleUtf16le, KeyCodec::TupleUtf16be, KeyCodec::Path, KeyCodec::Raw];
     for codec in codecs {
         let shown = codec.show(data);
         if let Some(parts) = codec.decode(data) {

@@ -5,11 +5,7 @@ use crate::support::{
     db::sample,
     world::{assert_sound, back_up, backup_with, plain, restored, snapshot},
 };
-use rekeep::{
-    layer::LayerError,
-    ops::OpsError,
-    record::KeyCodec,
-};
+use rekeep::{layer::LayerError, ops::OpsError, record::KeyCodec};
 
 /// Backs up honestly, then with `mischief`: the second run must fail, and commit nothing.
 fn refused(mischief: &Mischief) -> OpsError {

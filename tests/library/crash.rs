@@ -193,8 +193,12 @@ fn a_reader_sees_an_error_and_no_wrong_data_when_an_operation_fails() {
         world.backend.arm(nth, Fault::Error(ErrorKind::Other));
         let target = crate::support::MemoryTarget::default();
         let snapshot = snapshot(&repo, taken);
-        let outcome =
-            crate::support::world::restore_with(&repo, &snapshot, &target, &rekeep::ops::restore::RestoreOptions::default());
+        let outcome = crate::support::world::restore_with(
+            &repo,
+            &snapshot,
+            &target,
+            &rekeep::ops::restore::RestoreOptions::default(),
+        );
         let met = world.backend.disarm();
         if let Ok(outcome) = outcome {
             assert!(outcome.complete);

@@ -48,15 +48,8 @@ const OBJECTS: [Object; 7] = [
     Object::Lease,
 ];
 
-const HARMS: [Harm; 7] = [
-    Harm::Truncated,
-    Harm::Emptied,
-    Harm::BitFlipped,
-    Harm::Lengthened,
-    Harm::Swapped,
-    Harm::Duplicated,
-    Harm::Gone,
-];
+const HARMS: [Harm; 7] =
+    [Harm::Truncated, Harm::Emptied, Harm::BitFlipped, Harm::Lengthened, Harm::Swapped, Harm::Duplicated, Harm::Gone];
 
 /// A sound repository of three snapshots, and what it should give.
 struct Sound {

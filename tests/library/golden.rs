@@ -87,7 +87,9 @@ fn states(clock: &TestClock) -> Vec<Db> {
     things.attributes = json!({ "sql": "CREATE TABLE things (id PRIMARY KEY, note)" });
     for n in 0..40i64 {
         let key = KeyCodec::Tuple.parse(&format!("int:{n},str:part {n}")).unwrap();
-        things.records.insert(key, Rec::of(&[(b"id", Tag::INTEGER, &n.to_be_bytes()), (b"note", Tag::STRING, b"first")]));
+        things
+            .records
+            .insert(key, Rec::of(&[(b"id", Tag::INTEGER, &n.to_be_bytes()), (b"note", Tag::STRING, b"first")]));
     }
     let mut ints = Coll::new(KeyCodec::Int);
     let int = |n: i64| KeyCodec::Int.parse(&format!("int:{n}")).unwrap();

@@ -33,7 +33,10 @@ fn lease_objects(world: &World, id: &SnapshotId) -> Vec<(String, Json)> {
         .take_while(|(name, _)| name.starts_with(&folder))
         .map(|(name, bytes)| {
             let kind = object::kind_of(name, bytes).unwrap();
-            (name[folder.len()..].to_owned(), serde_json::from_slice(&object::unwrap(kind, name, bytes).unwrap()).unwrap())
+            (
+                name[folder.len()..].to_owned(),
+                serde_json::from_slice(&object::unwrap(kind, name, bytes).unwrap()).unwrap(),
+            )
         })
         .collect();
     found.sort_by_key(|(name, _)| name.parse::<u64>().unwrap_or(u64::MAX));

@@ -256,8 +256,7 @@ impl Model {
         }
         let snapshots = self.repo().snapshots().unwrap();
         let shown = codec.show(&key);
-        let found =
-            history(self.repo(), &snapshots, &collection, &shown, None, None, &Heard::default()).unwrap();
+        let found = history(self.repo(), &snapshots, &collection, &shown, None, None, &Heard::default()).unwrap();
         let found: Vec<(&str, SnapshotId, SnapshotId, Option<u32>, u64)> = found
             .versions
             .iter()
@@ -390,7 +389,10 @@ fn random_sequences_agree_with_the_model() {
         for step in 0..100.min(steps - done) {
             let stepped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| model.step()));
             if let Err(panic) = stepped {
-                eprintln!("seed {seed}, step {step}: REKEEP_TEST_SEED={seed} REKEEP_TEST_STEPS={} repeats it", step + 1);
+                eprintln!(
+                    "seed {seed}, step {step}: REKEEP_TEST_SEED={seed} REKEEP_TEST_STEPS={} repeats it",
+                    step + 1
+                );
                 std::panic::resume_unwind(panic);
             }
             done += 1;

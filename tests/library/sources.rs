@@ -7,10 +7,7 @@ use crate::support::{
 };
 use rekeep::{
     ops::{
-        Narrow, OpsError, SnapshotSpec,
-        backup::backup,
-        restore::RestoreOptions,
-        select::resolve,
+        Narrow, OpsError, SnapshotSpec, backup::backup, restore::RestoreOptions, select::resolve,
         verify::verify_against,
     },
     record::Clock,

@@ -106,20 +106,12 @@ impl World {
 
     /// The world after a restart on what is stored, without a catalog.
     pub fn over(image: Image) -> Self {
-        Self {
-            backend: Arc::new(TestBackend::new(image)),
-            clock: Arc::default(),
-            cache: tempfile::tempdir().unwrap(),
-        }
+        Self { backend: Arc::new(TestBackend::new(image)), clock: Arc::default(), cache: tempfile::tempdir().unwrap() }
     }
 
     /// Another machine at the same storage, at the same time.
     pub fn beside(&self) -> Self {
-        Self {
-            backend: Arc::clone(&self.backend),
-            clock: Arc::clone(&self.clock),
-            cache: tempfile::tempdir().unwrap(),
-        }
+        Self { backend: Arc::clone(&self.backend), clock: Arc::clone(&self.clock), cache: tempfile::tempdir().unwrap() }
     }
 
     pub fn storage(&self) -> Storage {

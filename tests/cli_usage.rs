@@ -1,4 +1,5 @@
 //! What the command says and does without a repository: help, usage errors, exit statuses, completions, manual pages.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 use std::{
     io::Read as _,

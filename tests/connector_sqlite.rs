@@ -1,4 +1,5 @@
 //! SQLite as a source and as a target, through the connector traits alone.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 use rekeep::{
     connector::{

@@ -102,12 +102,7 @@ impl KeyCodec {
                 None => text.strip_prefix("str:").unwrap_or(text).as_bytes().to_vec(),
             });
         }
-        let mut parts = parse_parts(text)?;
-        for part in &mut parts {
-            if let KeyPart::Str(bytes) = part {
-                *bytes = self.encode_text(bytes);
-            }
-        }
+        let parts = self.parse_parts(text)?;
         self.encode(&parts)
     }
 
@@ -131,16 +126,9 @@ impl KeyCodec {
                 Err(_) => format!("hex:{}", HEXLOWER.encode(key)),
             },
             (_, None) => format!("hex:{}", HEXLOWER.encode(key)),
-            (_, Some(mut parts)) => {
-                for part in &mut parts {
-                    if let KeyPart::Str(bytes) = part {
-                        match self.decode_text(bytes) {
-                            Some(text) => *bytes = text,
-                            None => *part = KeyPart::Bytes(bytes.clone()),
-                        }
-                    }
-                }
-                show_parts(&parts)
+            (_, Some(parts)) => {
+                let shown: Vec<String> = parts.into_iter().map(|part| self.show_stored(part)).collect();
+                shown.join(",")
             }
         }
     }
@@ -149,6 +137,50 @@ impl KeyCodec {
     #[must_use]
     pub fn to_json(self, key: &[u8]) -> Json {
         json!(self.show(key))
+    }
+
+    /// A part whose text is in the codec's encoding; text that is not of it shows as `strhex:` and its bytes.
+    fn show_stored(self, part: KeyPart) -> String {
+        match part {
+            KeyPart::Str(bytes) => match self.decode_text(&bytes) {
+                Some(text) => show_part(&KeyPart::Str(text)),
+                None => format!("strhex:{}", HEXLOWER.encode(&bytes)),
+            },
+            part => show_part(&part),
+        }
+    }
+
+    /// Parses `int:5,str:abc`. A comma inside a string is written `\,`, a backslash `\\`; `base64:` is taken as well.
+    fn parse_parts(self, text: &str) -> Result<Vec<KeyPart>, KeyError> {
+        let syntax = || KeyError::Syntax(text.to_owned());
+        let mut parts = vec![String::new()];
+        let mut chars = text.chars();
+        while let Some(c) = chars.next() {
+            let last = parts.len() - 1;
+            match c {
+                '\\' => parts[last].push(chars.next().ok_or_else(syntax)?),
+                ',' => parts.push(String::new()),
+                c => parts[last].push(c),
+            }
+        }
+        parts.iter().map(|part| self.parse_part(part).ok_or_else(syntax)).collect()
+    }
+
+    /// `strhex:` gives the bytes of a text as they are stored, whatever the encoding.
+    fn parse_part(self, text: &str) -> Option<KeyPart> {
+        if text == "null" {
+            return Some(KeyPart::Null);
+        }
+        let (kind, rest) = text.split_once(':')?;
+        match kind {
+            "int" => rest.parse().ok().map(KeyPart::Int),
+            "f64" => rest.parse().ok().map(KeyPart::Float),
+            "str" => Some(KeyPart::Str(self.encode_text(rest.as_bytes()))),
+            "hex" => decode_hex(rest).map(KeyPart::Bytes),
+            "base64" => BASE64.decode(rest.as_bytes()).ok().map(KeyPart::Bytes),
+            "strhex" => decode_hex(rest).map(KeyPart::Str),
+            _ => None,
+        }
     }
 
     fn encode_text(self, utf8: &[u8]) -> Vec<u8> {
@@ -175,38 +207,6 @@ impl KeyCodec {
 
 fn decode_hex(text: &str) -> Option<Vec<u8>> {
     HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()
-}
-
-/// Parses `int:5,str:abc`. A comma inside a string is written `\,`, a backslash `\\`; `base64:` is taken as well.
-fn parse_parts(text: &str) -> Result<Vec<KeyPart>, KeyError> {
-    let syntax = || KeyError::Syntax(text.to_owned());
-    let mut parts = vec![String::new()];
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        let last = parts.len() - 1;
-        match c {
-            '\\' => parts[last].push(chars.next().ok_or_else(syntax)?),
-            ',' => parts.push(String::new()),
-            c => parts[last].push(c),
-        }
-    }
-    parts.iter().map(|part| parse_part(part).ok_or_else(syntax)).collect()
-}
-
-fn parse_part(text: &str) -> Option<KeyPart> {
-    if text == "null" {
-        return Some(KeyPart::Null);
-    }
-    let (kind, rest) = text.split_once(':')?;
-    match kind {
-        "int" => rest.parse().ok().map(KeyPart::Int),
-        "f64" => rest.parse().ok().map(KeyPart::Float),
-        "str" => Some(KeyPart::Str(rest.as_bytes().to_vec())),
-        "hex" => decode_hex(rest).map(KeyPart::Bytes),
-        "base64" => BASE64.decode(rest.as_bytes()).ok().map(KeyPart::Bytes),
-        "strhex" => decode_hex(rest).map(KeyPart::Str),
-        _ => None,
-    }
 }
 
 fn show_parts(parts: &[KeyPart]) -> String {
@@ -300,11 +300,18 @@ fn decode_number(bytes: &[u8]) -> Option<KeyPart> {
     let bits = if ordered >> 63 == 1 { ordered & !(1 << 63) } else { !ordered };
     let nearest = f64::from_bits(bits);
     let distance = (u16::from_be_bytes(bytes.get(8..10)?.try_into().ok()?) ^ 0x8000) as i16;
-    match *bytes.get(10)? {
-        SUFFIX_INT => i64::try_from(nearest as i128 + i128::from(distance)).ok().map(KeyPart::Int),
-        SUFFIX_FLOAT => Some(KeyPart::Float(nearest)),
-        _ => None,
-    }
+    let part = match *bytes.get(10)? {
+        SUFFIX_INT => {
+            let value = (nearest as i128).checked_add(i128::from(distance))?;
+            KeyPart::Int(i64::try_from(value).ok()?)
+        }
+        SUFFIX_FLOAT => KeyPart::Float(nearest),
+        _ => return None,
+    };
+    // Other bytes than the encoder's own would show as a number that names another key.
+    let mut canonical = Vec::new();
+    encode_part(&part, &mut canonical);
+    (canonical.get(1..) == bytes.get(..11)).then_some(part)
 }
 
 fn take_escaped(key: &mut &[u8]) -> Option<Vec<u8>> {
@@ -374,6 +381,8 @@ mod tests {
             (KeyCodec::Tuple, "int:5,str:a\\,b,hex:00ff,f64:1.5,null"),
             (KeyCodec::TupleUtf16le, "str:żółw"),
             (KeyCodec::Tuple, "strhex:ff"),
+            (KeyCodec::TupleUtf16le, "strhex:616263"),
+            (KeyCodec::TupleUtf16be, "strhex:d800,str:a"),
             (KeyCodec::Path, "a/b c"),
             (KeyCodec::Raw, "hex:00"),
         ];

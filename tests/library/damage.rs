@@ -74,7 +74,7 @@ fn make() -> Sound {
     let mut states = Vec::new();
     let mut take = |db: &Db, name: &str| {
         let mut source = MemorySource::of(db.clone(), &world.clock);
-        source.name = name.to_owned();
+        name.clone_into(&mut source.name);
         states.push((back_up(&repo, &source).id.unwrap(), db.clone()));
         world.clock.advance(1000);
     };
@@ -311,9 +311,8 @@ fn check_keyless(world: &World, object: Object, kind: Harm, names: &[String]) {
         // What is gone without a trace, or is whole but another's, is not seen from outside.
         (Object::Snapshot | Object::Index | Object::Lease | Object::Slot, Harm::Gone) => {}
         (Object::Config, Harm::Gone) => assert!(found.iter().any(|text| text.contains("no repository")), "{found:?}"),
-        (Object::Config | Object::Slot, Harm::Swapped | Harm::Duplicated) => {}
         // Sealed objects carry their name in the seal only.
-        (Object::Snapshot, Harm::Swapped | Harm::Duplicated) => {}
+        (Object::Config | Object::Slot | Object::Snapshot, Harm::Swapped | Harm::Duplicated) => {}
         _ => assert!(names_it(&found, names), "{what}: {names:?} is named nowhere in {found:#?}"),
     }
 }

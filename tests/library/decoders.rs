@@ -11,7 +11,7 @@ use shared::DECODERS;
 /// Changes a seed as a fuzzer would: bits, bytes, numbers, lengths, pieces of itself.
 fn mutate(rng: &mut Rng, seed: &[u8]) -> Vec<u8> {
     let mut data = seed.to_vec();
-    for _ in 0..1 + rng.below(4) {
+    for _ in 0..=rng.below(4) {
         let at = if data.is_empty() { 0 } else { rng.below(data.len() as u64) as usize };
         match rng.below(8) {
             0 => data.truncate(at),

@@ -106,7 +106,7 @@ impl Model {
         }
         let names: Vec<String> = db.keys().cloned().collect();
         let coll = db.get_mut(self.rng.pick(&names)).unwrap();
-        for _ in 0..1 + self.rng.below(12) {
+        for _ in 0..=self.rng.below(12) {
             let key = self.key(coll.codec);
             let existing = coll.records.get(&key).cloned();
             match (self.rng.below(10), existing) {

@@ -1,4 +1,4 @@
-//! A small seeded generator (SplitMix64), so that every run of a test does the same.
+//! A small seeded generator (`SplitMix64`), so that every run of a test does the same.
 
 /// A stream of numbers from a seed.
 #[derive(Debug, Clone)]

@@ -110,7 +110,9 @@ impl RecordStream for Held {
     }
 }
 
-fn cells_of(batch: &mut RecordBatch, index: usize) -> Result<BTreeMap<Vec<u8>, (u8, Vec<u8>)>, String> {
+type CellsByName = BTreeMap<Vec<u8>, (u8, Vec<u8>)>;
+
+fn cells_of(batch: &mut RecordBatch, index: usize) -> Result<CellsByName, String> {
     let stream = batch.row(index).stream.and_then(|number| batch.take_stream(number));
     let row = batch.row(index);
     let mut value = row.value.to_vec();

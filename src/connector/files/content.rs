@@ -30,37 +30,23 @@ pub(super) struct FileContent {
 impl StreamedValue for FileContent {
     fn open(&mut self) -> io::Result<Box<dyn Read + Send + '_>> {
         let path = self.shared.path(&self.key);
+        // Who reads the stream names what fails; that nothing fails where a file is gone is for us to say.
         let file = open_no_follow(&path).inspect_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
                 self.shared.vanished(&self.key);
-            } else {
-                self.shared.missing(&self.key, error);
             }
         })?;
         if !file.metadata()?.is_file() {
-            let error = io::Error::other("it is no regular file any more");
-            self.shared.missing(&self.key, &error);
-            return Err(error);
+            return Err(io::Error::other("it is no regular file any more"));
         }
         let content = self;
         let file = content.file.insert(file);
-        Ok(Box::new(ContentReader {
-            shared: &content.shared,
-            key: &content.key,
-            file,
-            extents: content.extents.iter(),
-            at: 0,
-            left: 0,
-        }))
+        Ok(Box::new(ContentReader { shared: &content.shared, file, extents: content.extents.iter(), at: 0, left: 0 }))
     }
 
     fn is_untorn(&mut self) -> io::Result<bool> {
         let Some(file) = self.file.take() else { return Ok(true) };
-        let untorn = Version::of(&file.metadata()?) == self.seen;
-        if !untorn {
-            self.shared.torn(&self.key);
-        }
-        Ok(untorn)
+        Ok(Version::of(&file.metadata()?) == self.seen)
     }
 }
 
@@ -80,7 +66,6 @@ pub(super) fn open_no_follow(path: &Path) -> io::Result<File> {
 
 struct ContentReader<'a> {
     shared: &'a Shared,
-    key: &'a [u8],
     file: &'a File,
     extents: std::slice::Iter<'a, Extent>,
     at: u64,
@@ -102,8 +87,7 @@ impl Read for ContentReader<'_> {
             Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter while it was read")),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
             read => read,
-        };
-        let read = read.inspect_err(|error| self.shared.missing(self.key, error))?;
+        }?;
         self.at += read as u64;
         self.left -= read as u64;
         self.shared.throttle(read as u64);

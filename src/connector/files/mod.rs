@@ -31,7 +31,10 @@ use remote::Remote;
 use select::Selection;
 use serde_json::json;
 use session::LocalSession;
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use stdin::StdinValue;
 
 /// The name of the one collection.
@@ -87,7 +90,7 @@ impl FilesSource {
         } else if url.place.contains("://") {
             Origin::Remote(Remote::open(&url.place, &url.options)?)
         } else {
-            Origin::Local(local_root(&url.place)?)
+            Origin::Local(local_root(url.place.as_ref())?)
         };
         let selection = match &origin {
             Origin::Local(root) => Selection::new(&options, root)?,
@@ -109,13 +112,18 @@ fn refuse_url_options(url: &SourceUrl) -> Result<(), ConnectorError> {
     }
 }
 
-fn local_root(place: &str) -> Result<PathBuf, ConnectorError> {
+fn local_root(place: &Path) -> Result<PathBuf, ConnectorError> {
     let root = fs::canonicalize(place).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => ConnectorError::Missing { object: format!("the directory {place}") },
-        _ => ConnectorError::Io { operation: "open", object: place.to_owned(), source },
+        std::io::ErrorKind::NotFound => {
+            ConnectorError::Missing { object: format!("the directory {}", place.display()) }
+        }
+        _ => ConnectorError::Io { operation: "open", object: place.display().to_string(), source },
     })?;
     if !root.is_dir() {
-        return Err(ConnectorError::Unreadable { object: place.to_owned(), reason: "it is no directory".to_owned() });
+        return Err(ConnectorError::Unreadable {
+            object: place.display().to_string(),
+            reason: "it is no directory".to_owned(),
+        });
     }
     Ok(root)
 }

@@ -279,19 +279,18 @@ impl StreamedValue for RemoteContent {
         let reader = opened.map_err(io::Error::from).inspect_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
                 self.run.note(self.path.as_bytes(), "vanished before it was read");
-            } else {
-                self.run.missing(self.path.as_bytes(), error);
             }
         })?;
         Ok(Box::new(Exactly { inner: reader, left: self.seen.bytes }))
     }
 
     fn is_untorn(&mut self) -> io::Result<bool> {
-        let untorn = Seen::of(&self.run.remote.operator.stat(&self.path)?) == self.seen;
-        if !untorn {
-            self.run.note(self.path.as_bytes(), "changed while it was read");
-        }
-        Ok(untorn)
+        let now = self.run.remote.operator.stat(&self.path).map_err(|error| match error.kind() {
+            // It was read: only that it is the same cannot be told.
+            ErrorKind::NotFound => io::Error::other("it was deleted while it was read"),
+            _ => error.into(),
+        })?;
+        Ok(Seen::of(&now) == self.seen)
     }
 }
 

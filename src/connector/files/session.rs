@@ -11,10 +11,17 @@ use crate::{
     record::{Clock, KeyRange, RecordStream, SystemClock, Timestamp},
 };
 use serde_json::{Value as Json, json};
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
 
 /// Names looked at to find splits.
 const SPLIT_SAMPLE: usize = 50_000;
+/// Files whose size is looked at for the estimate.
+const MEASURED_FILES: usize = 2000;
+/// A record's attributes, roughly.
+const ROW_BYTES: u64 = 150;
+/// Files weigh by their number as much as by their bytes, and lie unevenly: smaller ranges let readers finish together.
+const RANGES_A_PART: usize = 3;
+const MAX_RANGES: usize = 64;
 
 /// A run over a directory.
 pub(super) struct LocalSession {
@@ -22,6 +29,8 @@ pub(super) struct LocalSession {
     start: Timestamp,
     readers: usize,
     collections: Vec<SourceCollection>,
+    /// Keys of the upper levels, sorted.
+    sample: Vec<Vec<u8>>,
 }
 
 impl LocalSession {
@@ -36,9 +45,28 @@ impl LocalSession {
                 shared.missing(path, &error);
             }
         }
+        let start = SystemClock.now();
+        let sample = sample(|dir| shared.list(dir).map(|entries| entries.into_iter().map(|e| e.name)));
+        let mut collections = one_collection();
+        for collection in &mut collections {
+            collection.estimated_records = sample.len() as u64;
+            collection.estimated_bytes = estimate_bytes(&shared, &sample);
+        }
         let readers = options.parallel.clamp(1, 16);
-        Ok(Self { shared: Arc::new(shared), start: SystemClock.now(), readers, collections: one_collection() })
+        Ok(Self { shared: Arc::new(shared), start, readers, collections, sample })
     }
+}
+
+/// The bytes of these entries, from every so many of them.
+fn estimate_bytes(shared: &Shared, keys: &[Vec<u8>]) -> u64 {
+    let stride = keys.len() / MEASURED_FILES + 1;
+    let files = keys.iter().step_by(stride).filter(|key| !key.ends_with(b"/"));
+    let bytes = |key: &Vec<u8>| {
+        let metadata = fs::symlink_metadata(shared.path(key)).ok()?;
+        Some(metadata.len().min(metadata.blocks().saturating_mul(512)))
+    };
+    let measured = files.filter_map(bytes).fold(0, u64::saturating_add);
+    measured.saturating_mul(stride as u64).saturating_add(keys.iter().map(|key| key.len() as u64 + ROW_BYTES).sum())
 }
 
 impl SourceSession for LocalSession {
@@ -59,7 +87,7 @@ impl SourceSession for LocalSession {
     }
 
     fn splits(&self, _collection: usize, parts: usize) -> Result<Vec<Vec<u8>>, ConnectorError> {
-        Ok(quantiles(&sample(|dir| self.shared.list(dir).map(|entries| entries.into_iter().map(|e| e.name))), parts))
+        Ok(quantiles(&self.sample, (parts * RANGES_A_PART).min(MAX_RANGES)))
     }
 
     fn read(&self, _collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {

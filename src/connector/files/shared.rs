@@ -219,11 +219,6 @@ impl Shared {
         self.note(key, "vanished before it was read");
     }
 
-    /// Names a file that changed while it was read.
-    pub(super) fn torn(&self, key: &[u8]) {
-        self.note(key, "changed while it was read");
-    }
-
     /// Says something of an entry.
     pub(super) fn note(&self, key: &[u8], what: &str) {
         lock(&self.notes).add(format!("{} {what}", KeyCodec::Path.show(key)));

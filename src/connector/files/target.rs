@@ -1,8 +1,9 @@
 //! `files:DIR` as a target.
 
 use super::{
-    COLLECTION,
+    COLLECTION, FilesOptions, FilesSource, Origin,
     cells::{Attributes, Kind},
+    local_root,
     names::Names,
     place::Places,
     refuse_url_options,
@@ -14,7 +15,10 @@ use super::{
     write::{Content, Tally, make_file, make_special, temporary_name},
 };
 use crate::{
-    connector::{CollectionTarget, ConnectorError, Outcomes, Overwrite, SourceUrl, Target, TargetPlan, TargetSession},
+    connector::{
+        CollectionTarget, ConnectorError, Outcomes, Overwrite, Scope, Source, SourceUrl, Target, TargetPlan,
+        TargetSession,
+    },
     record::{KeyCodec, KeyRange, RecordBatch, RecordStream, StreamedValue},
 };
 use rustix::{
@@ -129,6 +133,15 @@ impl Target for FilesTarget {
             tally: Tally::new(self.options.owners_by_name.then_some(names)),
             shared: None,
         }))
+    }
+
+    fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
+        let (options, scope) = (FilesOptions::default(), Scope::default());
+        let origin = match &self.place {
+            Place::Local(root) => Origin::Local(local_root(root)?),
+            Place::Remote(remote) => Origin::Remote(remote.clone()),
+        };
+        Ok(Some(Box::new(FilesSource { origin, options, scope })))
     }
 }
 

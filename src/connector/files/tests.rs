@@ -252,7 +252,7 @@ fn read_while(change: impl FnOnce(&Path)) -> (std::io::Result<(Vec<u8>, bool)>, 
 }
 
 #[test]
-fn files_that_change_while_they_are_read_are_named() {
+fn files_that_change_while_they_are_read_are_told() {
     let (read, end) = read_while(|_| {});
     assert_eq!(read.unwrap(), (b"0123456789".to_vec(), true));
     assert_eq!((end.missing.len(), end.notes.len()), (0, 0));
@@ -260,11 +260,11 @@ fn files_that_change_while_they_are_read_are_named() {
     let append = |path: &Path| OpenOptions::new().append(true).open(path).unwrap().write_all(b"more").unwrap();
     let (read, end) = read_while(append);
     assert_eq!(read.unwrap(), (b"0123456789".to_vec(), false), "as many bytes as the attributes say");
-    assert_eq!(end.notes, ["f changed while it was read"]);
+    assert_eq!((end.missing.len(), end.notes.len()), (0, 0), "who reads the stream names it");
 
     let (read, end) = read_while(|path| File::options().write(true).open(path).unwrap().set_len(3).unwrap());
-    assert!(read.is_err());
-    assert_eq!(end.missing, ["f: it became shorter while it was read"]);
+    assert_eq!(read.unwrap_err().to_string(), "it became shorter while it was read");
+    assert!(end.missing.is_empty());
 
     let (read, end) = read_while(|path| fs::remove_file(path).unwrap());
     assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::NotFound);
@@ -275,7 +275,7 @@ fn files_that_change_while_they_are_read_are_named() {
         symlink("/etc/passwd", path).unwrap();
     });
     assert!(read.is_err(), "no link is followed");
-    assert_eq!(end.missing.len(), 1);
+    assert!(end.missing.is_empty());
 }
 
 /// Writes records made by hand: key, cells before the content, content.

@@ -44,8 +44,13 @@ impl JsonlSource {
         {
             return Err(ConnectorError::Missing { object: path.display().to_string() });
         }
+        Ok(Self::of(place, collection))
+    }
+
+    /// The lines at `place`; those that name no collection belong to `collection`.
+    pub(super) fn of(place: Place, collection: Option<String>) -> Self {
         let default = collection.unwrap_or_else(|| place.stem());
-        Ok(Self { place, default })
+        Self { place, default }
     }
 }
 
@@ -66,11 +71,11 @@ impl Source for JsonlSource {
     }
 
     fn abilities(&self) -> SourceAbilities {
-        SourceAbilities { change_filter: false, exact: false }
+        // Every line is read before the session begins: what is delivered is one state.
+        SourceAbilities { change_filter: false, exact: true }
     }
 
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
-        let start = SystemClock.now();
         let origin = self.place.show();
         let input: Box<dyn Read> = match &self.place {
             Place::Standard => Box::new(io::stdin()),
@@ -84,7 +89,7 @@ impl Source for JsonlSource {
         let mut lines = Lines::new(&origin, &self.default, temp_dir);
         lines.read_all(input)?;
         let readers = options.parallel.clamp(1, 16);
-        Ok(Box::new(lines.session(start, readers)?))
+        Ok(Box::new(lines.session(SystemClock.now(), readers)?))
     }
 }
 
@@ -243,17 +248,7 @@ impl<'a> Lines<'a> {
             None => json!({}),
         };
         let (notes, missing, origin) = (self.notes, self.missing, self.origin.to_owned());
-        Ok(JsonlSession {
-            start,
-            end: SystemClock.now(),
-            attributes,
-            collections,
-            sorted,
-            readers,
-            notes,
-            missing,
-            origin,
-        })
+        Ok(JsonlSession { start, end: start, attributes, collections, sorted, readers, notes, missing, origin })
     }
 }
 

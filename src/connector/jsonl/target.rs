@@ -1,9 +1,9 @@
 //! `jsonl:PATH|-` as a target: a new file that gets its name when it is whole, or standard output.
 
-use super::{Place, line};
+use super::{JsonlSource, Place, line};
 use crate::{
     connector::{
-        CollectionTarget, ConnectorError, Outcomes, Overwrite, SourceUrl, Target, TargetCollection, TargetPlan,
+        CollectionTarget, ConnectorError, Outcomes, Overwrite, Source, SourceUrl, Target, TargetCollection, TargetPlan,
         TargetSession,
     },
     record::{KeyRange, RecordBatch, RecordStream},
@@ -127,6 +127,13 @@ impl Target for JsonlTarget {
             }
         }
         Ok(Box::new(JsonlWriting { output, bare, collections: plan.collections.clone(), origin: self.place.show() }))
+    }
+
+    fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
+        Ok(match &self.place {
+            Place::Standard => None,
+            Place::File(_) => Some(Box::new(JsonlSource::of(self.place.clone(), self.collection.clone()))),
+        })
     }
 }
 

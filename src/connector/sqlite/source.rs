@@ -67,6 +67,11 @@ impl SqliteSource {
         Ok(Self { path, include, exclude })
     }
 
+    /// The database at `path`, or one table of it.
+    pub(super) fn of(path: PathBuf, table: Option<String>) -> Self {
+        Self { path, include: table.into_iter().collect(), exclude: BTreeSet::new() }
+    }
+
     /// Whether a table is part of what was asked for. A virtual table brings its shadow tables along.
     fn wants(&self, name: &str, schema: &Schema) -> bool {
         let named = |set: &BTreeSet<String>| {

@@ -2,6 +2,7 @@
 //! transaction.
 
 use super::{
+    SqliteSource,
     error::{io, reading, writing},
     objects,
     plan::{Plan, PlanError, register_key_function},
@@ -12,7 +13,8 @@ use super::{
     wrong_url,
 };
 use crate::connector::{
-    CollectionTarget, ConnectorError, SessionOptions, SourceUrl, Target, TargetCollection, TargetPlan, TargetSession,
+    CollectionTarget, ConnectorError, SessionOptions, Source, SourceUrl, Target, TargetCollection, TargetPlan,
+    TargetSession,
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig};
 use serde::Deserialize;
@@ -110,6 +112,10 @@ impl Target for SqliteTarget {
             plan: plan.clone(),
             notes: Vec::new(),
         }))
+    }
+
+    fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
+        Ok(Some(Box::new(SqliteSource::of(self.path.clone(), self.table.clone()))))
     }
 }
 

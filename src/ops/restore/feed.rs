@@ -176,8 +176,7 @@ impl RangeReader<'_> {
                 Ok(()) => break,
                 Err((error, _)) if !self.feed.keep_going || error.is_interruption() => return Err(error),
                 Err((error, last)) => {
-                    let Some(next) = after_damage(stack, &rest, last.as_deref(), &error, &mut damage, self.feed)?
-                    else {
+                    let Some(next) = after_damage(stack, &rest, last.as_deref(), &error, &mut damage, self.feed) else {
                         break;
                     };
                     rest.start = next;
@@ -261,7 +260,7 @@ fn after_damage(
     error: &OpsError,
     damage: &mut Damage,
     feed: &Feed<'_>,
-) -> Result<Option<Vec<u8>>, OpsError> {
+) -> Option<Vec<u8>> {
     let behind = last.unwrap_or(&range.start);
     let next = stack.next_boundary(behind).filter(|next| range.contains(next));
     let codec = feed.collection.codec;
@@ -270,7 +269,7 @@ fn after_damage(
         last.map_or_else(|| format!("from {}", codec.show(&range.start)), |key| format!("after {}", codec.show(key)));
     damage.lines.push(format!("{}: all records {from} and before {to} are lost: {error}", feed.collection.name));
     damage.lines.truncate(100);
-    Ok(next)
+    next
 }
 
 /// Adds the cursor's record to a batch; a large last cell as a stream.

@@ -1,0 +1,318 @@
+//! Trees of files, backed up, restored and dumped through the verbs.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+#![cfg(target_os = "linux")]
+
+use rekeep::{
+    connector::{
+        SourceUrl, Target,
+        files::{FilesOptions, FilesSource, FilesTarget, FilesTargetOptions},
+    },
+    ops::{
+        Phase, Progress, Silent,
+        backup::{BackupOptions, BackupOutcome, backup},
+        dump::dump,
+        restore::{RestoreOptions, restore},
+        verify::{VerifyOptions, verify},
+    },
+    record::SystemClock,
+    repo::{InitOptions, OpenOptions, Repository, Snapshot, Storage, Unlock, keys::KdfParams},
+};
+use rustix::fs::inotify;
+use std::{
+    fs,
+    mem::MaybeUninit,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+use tempfile::TempDir;
+
+const MIB: usize = 1 << 20;
+
+/// A tree beside a repository.
+struct Place {
+    dir: TempDir,
+    repo: Repository,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("tree")).unwrap();
+        let storage = Storage::at(dir.path().join("repo").to_str().unwrap()).unwrap();
+        let init = InitOptions { kdf: KdfParams { memory_kib: 64, passes: 1, lanes: 1 }, label: "test".to_owned() };
+        let open =
+            OpenOptions { cache_dir: dir.path().join("cache"), clock: Arc::new(SystemClock), host: "here".to_owned() };
+        let password = Unlock::Password("secret".to_owned());
+        let (repo, _) = Repository::init(&storage, &password, None, &init, &open).unwrap();
+        Self { dir, repo }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("tree").join(name)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        fs::write(self.path(name), bytes).unwrap();
+    }
+
+    fn back_up(&self) -> BackupOutcome {
+        self.back_up_with(&Silent)
+    }
+
+    fn back_up_with(&self, progress: &dyn Progress) -> BackupOutcome {
+        let source = FilesSource::new(&url(&self.path("")), FilesOptions::default()).unwrap();
+        backup(&self.repo, &source, &BackupOptions::default(), progress).unwrap()
+    }
+
+    fn snapshot(&self, outcome: &BackupOutcome) -> Snapshot {
+        let id = outcome.id.unwrap();
+        self.repo.snapshots().unwrap().into_iter().find(|snapshot| snapshot.id == id).unwrap()
+    }
+
+    fn dump(&self, snapshot: &Snapshot, key: &str) -> Result<Vec<u8>, String> {
+        let mut out = Vec::new();
+        dump(&self.repo, snapshot, "files", key, None, &mut out).map_err(|error| error.to_string())?;
+        Ok(out)
+    }
+
+    fn verify(&self) {
+        let options = VerifyOptions { restore: true, parallel: 1, ..VerifyOptions::default() };
+        let outcome = verify(&self.repo, &self.repo.snapshots().unwrap(), &options, &Silent).unwrap();
+        assert!(outcome.findings.is_empty(), "{:?}", outcome.findings);
+    }
+}
+
+fn url(path: &Path) -> SourceUrl {
+    SourceUrl { scheme: "files".to_owned(), place: path.to_str().unwrap().to_owned(), options: Vec::new() }
+}
+
+/// Bytes that neither compress nor repeat.
+fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut out = vec![0; bytes];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
+    out
+}
+
+/// Long enough for file times to tell a later write.
+fn rest() {
+    std::thread::sleep(Duration::from_millis(60));
+}
+
+/// Runs this test again as somebody who may not read everything, if root runs it. `true` for that one.
+fn as_nobody(test: &str) -> bool {
+    if !rustix::process::geteuid().is_root() {
+        return true;
+    }
+    let program = std::env::current_exe().unwrap();
+    let child = Command::new(program).args(["--exact", test, "--nocapture"]).uid(65534).gid(65534).output();
+    match child {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        }
+        Err(error) => {
+            eprintln!("{test} was skipped: the test program cannot be run by another user than root: {error}")
+        }
+    }
+    false
+}
+
+#[test]
+fn what_lies_in_a_closed_directory_stands() {
+    if !as_nobody("what_lies_in_a_closed_directory_stands") {
+        return;
+    }
+    let place = Place::new();
+    for name in ["a", "closed/1", "closed/deep/2", "closed.txt", "z/3", "gone"] {
+        place.write(name, name.as_bytes());
+    }
+    place.write("secret", b"readable for now");
+    let first = place.back_up();
+    assert!(first.complete && first.records == 12, "{first:?}");
+
+    fs::set_permissions(place.path("closed"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(place.path("secret"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::remove_file(place.path("gone")).unwrap();
+    place.write("new", b"new");
+    let second = place.back_up();
+    fs::set_permissions(place.path("closed"), fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(!second.complete);
+    assert_eq!(second.problems.len(), 2, "each problem has one name: {:?}", second.problems);
+    assert!(second.problems.iter().any(|problem| problem.contains("closed/")), "{:?}", second.problems);
+    assert!(second.problems.iter().any(|problem| problem.contains("secret")), "{:?}", second.problems);
+    assert_eq!((second.stats.deleted, second.stats.new, second.records), (1, 1, 12));
+
+    let snapshot = place.snapshot(&second);
+    assert!(!snapshot.content.complete);
+    for name in ["closed/1", "closed/deep/2", "closed.txt", "z/3", "new"] {
+        assert_eq!(place.dump(&snapshot, name).unwrap(), name.as_bytes());
+    }
+    assert_eq!(place.dump(&snapshot, "secret").unwrap(), b"readable for now");
+    assert!(place.dump(&snapshot, "gone").is_err());
+    place.verify();
+
+    fs::remove_dir_all(place.path("closed")).unwrap();
+    fs::set_permissions(place.path("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    let third = place.back_up();
+    assert!(third.complete, "{:?}", third.problems);
+    assert_eq!(third.stats.deleted, 4, "what can be listed again is deleted where it is gone");
+}
+
+/// Deletes a file as soon as anything was read.
+struct Deleting {
+    doomed: PathBuf,
+}
+
+impl Progress for Deleting {
+    fn begin(&self, _: &Phase) {}
+    fn advance(&self, _: u64, _: u64) {
+        let _ = fs::remove_file(&self.doomed);
+    }
+    fn warn(&self, _: &str) {}
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_file_that_vanishes_before_it_is_opened_is_absent() {
+    let place = Place::new();
+    place.write("a", &noise(1, 4 * MIB));
+    place.write("z", b"z");
+    let first = place.back_up_with(&Deleting { doomed: place.path("z") });
+    assert!(!place.path("z").exists());
+    assert!(first.complete, "{:?}", first.problems);
+    assert_eq!((first.records, first.stats.unreadable), (2, 0));
+
+    place.write("a", &noise(2, 4 * MIB));
+    place.write("z", b"z");
+    assert_eq!(place.back_up().records, 3);
+    place.write("a", &noise(3, 4 * MIB));
+    place.write("z", b"another");
+    let last = place.back_up_with(&Deleting { doomed: place.path("z") });
+    assert!(last.complete, "{:?}", last.problems);
+    assert_eq!((last.records, last.stats.deleted), (2, 1));
+    assert!(place.dump(&place.snapshot(&last), "z").is_err());
+    place.verify();
+}
+
+#[test]
+fn a_file_that_is_written_to_while_it_is_read_is_named_once() {
+    struct Appending(PathBuf);
+    impl Progress for Appending {
+        fn begin(&self, _: &Phase) {}
+        fn advance(&self, _: u64, _: u64) {
+            use std::io::Write;
+            fs::OpenOptions::new().append(true).open(&self.0).unwrap().write_all(b"x").unwrap();
+        }
+        fn warn(&self, text: &str) {
+            panic!("{text}");
+        }
+        fn cancelled(&self) -> bool {
+            false
+        }
+    }
+    let place = Place::new();
+    place.write("a", &noise(1, 4 * MIB));
+    let outcome = place.back_up_with(&Appending(place.path("a")));
+    assert_eq!((outcome.stats.torn, outcome.problems.len()), (1, 1), "{:?}", outcome.problems);
+    assert_eq!(place.dump(&place.snapshot(&outcome), "a").unwrap(), noise(1, 4 * MIB));
+}
+
+#[test]
+fn unchanged_files_are_not_opened() {
+    let place = Place::new();
+    for name in ["a", "b", "c"] {
+        place.write(name, name.repeat(1000).as_bytes());
+    }
+    rest();
+    place.back_up();
+    place.write("b", b"changed");
+    rest();
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    inotify::add_watch(&watch, place.path(""), inotify::WatchFlags::OPEN).unwrap();
+    let second = place.back_up();
+    let mut buffer = [MaybeUninit::uninit(); 16 << 10];
+    let mut reader = inotify::Reader::new(&watch, &mut buffer);
+    let mut opened = Vec::new();
+    while let Ok(event) = reader.next() {
+        if !event.events().contains(inotify::ReadFlags::ISDIR) {
+            opened.push(event.file_name().unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(opened, ["b"]);
+    // The directory's time has moved as well.
+    assert_eq!((second.stats.changed, second.stats.seen), (1, 4));
+    assert!(second.stats.bytes_read < 1000, "{}", second.stats.bytes_read);
+}
+
+#[test]
+fn bytes_inserted_at_the_front_of_a_large_file_store_little() {
+    let place = Place::new();
+    let mut bytes = noise(1, 64 * MIB);
+    place.write("large", &bytes);
+    place.back_up();
+    bytes.splice(0..0, noise(2, 1000));
+    place.write("large", &bytes);
+    let second = place.back_up();
+    assert_eq!(second.stats.changed, 1);
+    let added = second.stats.bytes_added as usize;
+    assert!(added > 1000 && added < 9 * MIB, "{added} bytes were added");
+    assert!(place.dump(&place.snapshot(&second), "large").unwrap() == bytes);
+    place.verify();
+}
+
+#[test]
+fn dump_writes_the_content_of_small_and_of_large_files() {
+    let place = Place::new();
+    let large = noise(1, 5 * MIB + 12345);
+    place.write("large", &large);
+    place.write("d/small", b"small");
+    place.write("d/empty", b"");
+    let snapshot = place.snapshot(&place.back_up());
+    assert!(place.dump(&snapshot, "large").unwrap() == large);
+    assert_eq!(place.dump(&snapshot, "d/small").unwrap(), b"small");
+    assert_eq!(place.dump(&snapshot, "d/empty").unwrap(), b"");
+    let mut out = Vec::new();
+    dump(&place.repo, &snapshot, "files", "large", Some("attr.type"), &mut out).unwrap();
+    assert_eq!(out, b"file");
+    assert!(place.dump(&snapshot, "d/").is_err(), "a directory has no content");
+}
+
+#[test]
+fn a_restore_is_verified_and_a_wrong_byte_found() {
+    let place = Place::new();
+    for number in 0..300 {
+        place.write(&format!("d{}/f{number}", number % 7), &noise(number, 3000));
+    }
+    place.write("large", &noise(1000, 3 * MIB));
+    fs::hard_link(place.path("large"), place.path("linked")).unwrap();
+    std::os::unix::fs::symlink("large", place.path("symbolic")).unwrap();
+    let snapshot = place.snapshot(&place.back_up());
+    let to = place.dir.path().join("restored");
+    let target = FilesTarget::new(&url(&to), FilesTargetOptions::default()).unwrap();
+    let options = RestoreOptions { verify: true, parallel: 2, ..RestoreOptions::default() };
+    let outcome = restore(&place.repo, &snapshot, &target, &options, &Silent).unwrap();
+    assert!(outcome.complete, "{outcome:?}");
+    assert_eq!((outcome.verified, outcome.different), (Some(outcome.records), 0));
+    assert_eq!(outcome.records, 300 + 7 + 4);
+
+    let mut bytes = fs::read(to.join("d3/f3")).unwrap();
+    bytes[1500] ^= 1;
+    fs::write(to.join("d3/f3"), bytes).unwrap();
+    fs::remove_file(to.join("symbolic")).unwrap();
+    let options = RestoreOptions {
+        verify: true,
+        overwrite: Some(rekeep::connector::Overwrite::Never),
+        ..RestoreOptions::default()
+    };
+    let outcome = restore(&place.repo, &snapshot, &target, &options, &Silent).unwrap();
+    assert!(!outcome.complete);
+    assert_eq!((outcome.outcomes.inserted, outcome.verified), (1, Some(outcome.records)));
+    assert!(outcome.different >= 1, "{outcome:?}");
+    assert!(target.read_back().unwrap().is_some());
+}

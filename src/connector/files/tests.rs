@@ -195,7 +195,33 @@ fn ranges_partition_the_tree_and_agree_on_hard_links() {
     assert!(end.missing.is_empty());
     let session = source(dir.path()).begin(&SessionOptions::default()).unwrap();
     let splits = session.splits(0, 4).unwrap();
-    assert!(splits.len() == 3 && splits.windows(2).all(|pair| pair[0] < pair[1]));
+    assert!((3..12).contains(&splits.len()) && splits.windows(2).all(|pair| pair[0] < pair[1]));
+}
+
+#[test]
+fn splits_cut_a_tree_into_ranges_of_like_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    for number in 0..600 {
+        let path = dir.path().join(format!("{}/{}", number % 7, number % 5));
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join(number.to_string()), [0; 1000]).unwrap();
+    }
+    let source = source(dir.path());
+    let session = source.begin(&SessionOptions::default()).unwrap();
+    let found = &session.collections()[0];
+    assert_eq!(found.estimated_records, 600 + 35 + 7 + 1);
+    assert!((600_000..900_000).contains(&found.estimated_bytes), "{}", found.estimated_bytes);
+    let splits = session.splits(0, 2).unwrap();
+    assert!(splits.len() == 5 && splits.windows(2).all(|pair| pair[0] < pair[1]), "{splits:?}");
+    let mut batch = RecordBatch::new();
+    for range in KeyRange::between(&splits) {
+        let mut stream = session.read(0, &range).unwrap();
+        let mut records = 0;
+        while stream.next_batch(&mut batch).unwrap() {
+            records += batch.len();
+        }
+        assert!((100..115).contains(&records), "{records}");
+    }
 }
 
 fn stamps(path: &Path) -> BTreeMap<Vec<u8>, u64> {

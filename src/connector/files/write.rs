@@ -20,6 +20,8 @@ use std::{
     sync::Arc,
 };
 
+const BUFFER_BYTES: usize = 256 << 10;
+
 /// What could not be set though the record was written, counted.
 pub(super) struct Tally {
     pub(super) names: Option<Arc<Names>>,
@@ -102,7 +104,9 @@ pub(super) fn make_file(
 }
 
 fn fill(file: &File, content: &mut Content<'_>) -> io::Result<()> {
-    let mut buffer = vec![0; 256 << 10];
+    // A small file gets a small buffer, which costs as much to clear as the file to write.
+    let wanted = content.size.and_then(|size| usize::try_from(size).ok()).unwrap_or(BUFFER_BYTES);
+    let mut buffer = vec![0; wanted.clamp(1, BUFFER_BYTES)];
     let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     if let Some(extents) = content.extents {
         for extent in extents {

@@ -119,7 +119,7 @@ impl Bench {
             if !outcome.complete {
                 return Err(format!("snapshot {number} is incomplete: {:?}", outcome.problems).into());
             }
-            if number % 100 == 99 {
+            if (number + 1).is_multiple_of(100) {
                 eprintln!("  {} snapshots after {:.0} s", number + 1, start.elapsed().as_secs_f64());
             }
         }
@@ -140,7 +140,7 @@ impl Bench {
                 let record = (change * step + number.wrapping_mul(7_919) % step) % self.records;
                 update.execute([((record + 1) * ID_STEP as u64) as i64])?;
             }
-            if number % KEY_CHANGES_EVERY == 0 {
+            if number.is_multiple_of(KEY_CHANGES_EVERY) {
                 update.execute([self.key() as i64])?;
             }
         }

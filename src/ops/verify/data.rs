@@ -71,6 +71,12 @@ pub(super) fn read_packs(
                     shared.packs_read += 1;
                     shared.bytes_read += bytes;
                     shared.chunks += read.chunks;
+                    if let Some(problem) = read.problem {
+                        finding(&mut shared, pack::path(name), problem);
+                    }
+                    for (chunk, problem) in read.damaged {
+                        finding(&mut shared, format!("{}, chunk {chunk}", pack::path(name)), problem);
+                    }
                 }
                 Err(error @ (RepoError::Damaged { .. } | RepoError::Missing { .. })) => {
                     finding(&mut shared, pack::path(name), error);

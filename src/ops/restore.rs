@@ -137,6 +137,7 @@ pub fn restore(
         )));
     }
     plan::check_occupied(target, &selected, options)?;
+    plan::check_keys(repo, snapshot, &selected, options)?;
     let partial = options.has_filters() || selected.len() < snapshot.collections.len();
     let target_plan = TargetPlan {
         connector: snapshot.content.source.connector.clone(),
@@ -186,8 +187,10 @@ pub fn restore(
     }
     let Run { mut outcomes, totals, .. } = run;
     notes.append(&mut outcomes.notes);
-    let complete =
-        outcomes.failed == 0 && totals.lost == 0 && totals.damage.is_empty() && missing.is_empty() && different == 0;
+    // What was to be proved and could not be is not all that was asked for.
+    let proved = verified.is_some() || !options.verify || options.dry_run;
+    let complete = proved
+        && outcomes.failed == 0 && totals.lost == 0 && totals.damage.is_empty() && missing.is_empty() && different == 0;
     Ok(RestoreOutcome {
         snapshot: snapshot.id,
         end: snapshot.content.end,

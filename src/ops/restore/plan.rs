@@ -3,9 +3,10 @@
 use super::RestoreOptions;
 use crate::{
     connector::{Target, TargetCollection},
+    layer::Stack,
     ops::OpsError,
-    record::KeyCodec,
-    repo::{Snapshot, manifest::Collection},
+    record::{KeyCodec, KeyRange},
+    repo::{Repository, Snapshot, manifest::Collection},
 };
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
@@ -136,6 +137,36 @@ pub(in crate::ops) fn find_collection<'a>(snapshot: &'a Snapshot, name: &str) ->
             names.join(", ")
         ))
     })
+}
+
+/// Fails if a record that was asked for by its key is in none of the collections: a restore of nothing would look like a
+/// success.
+pub(super) fn check_keys(
+    repo: &Repository,
+    snapshot: &Snapshot,
+    selected: &[Selected<'_>],
+    options: &RestoreOptions,
+) -> Result<(), OpsError> {
+    'keys: for text in &options.keys {
+        for one in selected {
+            let stack = Stack::open(&repo.chunks(), &one.collection.stack)?;
+            for key in parse_key(one.collection.codec, text)? {
+                let found = stack.cursor(&KeyRange::only(&key), snapshot.content.end, true)?.advance();
+                match found {
+                    Ok(false) => {}
+                    Ok(true) => continue 'keys,
+                    // Whether it is there cannot be told; the restore itself will say what is lost.
+                    Err(_) if options.keep_going => continue 'keys,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        return Err(OpsError::Failed(format!(
+            "snapshot {} has no record {text}; nothing was written",
+            snapshot.id.short()
+        )));
+    }
+    Ok(())
 }
 
 /// Refuses a target that holds records, unless the person said what should happen to them.

@@ -194,7 +194,7 @@ fn no_snapshot(what: &str, snapshots: &[Snapshot]) -> OpsError {
         }
         _ => "none match".to_owned(),
     };
-    OpsError::Failed(format!("there is no complete snapshot {what} ({range})"))
+    OpsError::Failed(format!("there is no complete snapshot {what} ({range}); `rekeep snapshots` lists what there is"))
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ impl Place {
 
     fn show(&self) -> String {
         match self {
-            Self::Standard => "standard input".to_owned(),
+            Self::Standard => "standard input or output".to_owned(),
             Self::File(path) => path.display().to_string(),
         }
     }

@@ -9,7 +9,7 @@ use super::{
     units,
 };
 use crate::ops::Narrow;
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// The whole command line.
@@ -46,9 +46,9 @@ pub struct GlobalArgs {
     /// Show no progress and no summary
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global")]
     pub quiet: bool,
-    /// Say more
-    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global")]
-    pub verbose: u8,
+    /// Tell of each stretch of work what it came to and how long it took
+    #[arg(short, long, global = true, help_heading = "Global")]
+    pub verbose: bool,
     /// Read the password from a file [env: `REKEEP_PASSWORD_FILE`; or the password itself in `REKEEP_PASSWORD`]
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "password_command", help_heading = "Global")]
     pub password_file: Option<PathBuf>,

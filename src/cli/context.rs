@@ -7,6 +7,7 @@ use super::{
     output::Out,
     password::PasswordSource,
     progress::{Mode, Reporter},
+    units::show_duration,
 };
 use crate::{
     ops::{Narrow, Progress as _, SnapshotSpec, select},
@@ -16,6 +17,7 @@ use crate::{
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 /// What every command works with.
@@ -25,8 +27,6 @@ pub struct Context {
     pub json: bool,
     /// No summary.
     pub quiet: bool,
-    /// How much more to say.
-    pub verbose: u8,
     /// What unlocks the repository.
     pub password: PasswordSource,
     cache_dir: Option<PathBuf>,
@@ -48,12 +48,12 @@ impl Context {
             std::env::var_os(name).filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned())
         });
         let out = Out::stdout();
-        let reporter = Reporter::new(Mode::choose(global.json, global.quiet), global.json, out.closed_flag());
+        let reporter = Reporter::new(Mode::choose(global.json, global.quiet), global.json, out.closed_flag())
+            .telling(global.verbose);
         Ok(Self {
             repo: global.repo.filter(|repo| !repo.is_empty()),
             json: global.json,
             quiet: global.quiet,
-            verbose: global.verbose,
             password,
             cache_dir: global.cache_dir.filter(|dir| !dir.as_os_str().is_empty()),
             read_limit: global.read_limit,
@@ -80,7 +80,14 @@ impl Context {
         crate::repo::keys::read_config(&storage)?;
         let unlock = self.password.unlock(&format!("password of {}: ", self.location()?), false)?;
         interrupt::listen();
+        let began = Instant::now();
         let repo = Repository::open(&storage, &unlock, &self.open_options()?)?;
+        self.reporter.detail(&format!(
+            "opened repository {} at {}: {} (the password's derivation included)",
+            repo.id(),
+            repo.storage().location(),
+            show_duration(began.elapsed().as_secs_f64())
+        ));
         for warning in repo.warnings() {
             self.reporter.warn(&warning);
         }

@@ -215,12 +215,14 @@ pub fn report(failure: &Failure, json: bool) -> u8 {
     let code = code(&failure.error);
     let next = advice(&failure.error);
     let message = failure.to_string();
+    // Whoever mistyped has begun nothing that could be kept.
+    let kept = failure.kept.filter(|_| code != USAGE);
     if json {
-        event(code, &message, failure.kept, next);
+        event(code, &message, kept, next);
         return code;
     }
     let mut text = format!("rekeep: error: {message}");
-    for part in failure.kept.iter().chain(next.iter()) {
+    for part in kept.iter().chain(next.iter()) {
         text.push_str("\nrekeep: ");
         text.push_str(part);
     }

@@ -6,6 +6,7 @@ use crate::ops::{Phase, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use std::{
+    fmt::Write as _,
     io::IsTerminal,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -57,6 +58,7 @@ struct Current {
 pub struct Reporter {
     mode: Mode,
     json: bool,
+    verbose: bool,
     bar: ProgressBar,
     began: Instant,
     current: Mutex<Option<Current>>,
@@ -76,6 +78,7 @@ impl Reporter {
         Self {
             mode,
             json,
+            verbose: false,
             bar,
             began: Instant::now(),
             current: Mutex::new(None),
@@ -83,6 +86,20 @@ impl Reporter {
             bytes: AtomicU64::new(0),
             next_ms: AtomicU64::new(0),
             output_closed,
+        }
+    }
+
+    /// Whether each phase is told when it ends.
+    #[must_use]
+    pub fn telling(mut self, verbose: bool) -> Self {
+        self.verbose = verbose;
+        self
+    }
+
+    /// Says what only a person who asked for more wants to know; events say it in their own way.
+    pub fn detail(&self, text: &str) {
+        if self.verbose && !self.json {
+            self.bar.suspend(|| output::complain(&format!("rekeep: {text}")));
         }
     }
 
@@ -100,10 +117,18 @@ impl Reporter {
         let Some(ended) = current.take() else { return };
         match self.mode {
             Mode::Events => output::complain(&self.event("phase-end", &ended)),
+            Mode::Bar | Mode::Lines if self.verbose => self.detail(&self.ended(&ended)),
             // A short phase needs no line in a log.
             Mode::Lines if ended.since.elapsed() > self.mode.interval() => self.show(&ended),
             Mode::Lines | Mode::Bar | Mode::Nothing => {}
         }
+    }
+
+    fn ended(&self, ended: &Current) -> String {
+        let (records, bytes) = self.done();
+        let seconds = ended.since.elapsed().as_secs_f64();
+        let size = if bytes == 0 { String::new() } else { format!(", {}", units::show_size(bytes)) };
+        format!("{}: {}{size} in {}", ended.phase.name, units::show_count(records), units::show_duration(seconds))
     }
 
     fn done(&self) -> (u64, u64) {
@@ -219,13 +244,13 @@ fn share(records: u64, bytes: u64, phase: &Phase) -> Option<f64> {
 fn describe(records: u64, bytes: u64, phase: &Phase, seconds: f64) -> String {
     let mut text = format!("{} records, {}", units::show_count(records), units::show_size(bytes));
     if seconds > 0.5 {
-        text.push_str(&format!(", {}/s", units::show_size((bytes as f64 / seconds) as u64)));
+        let _ = write!(text, ", {}/s", units::show_size((bytes as f64 / seconds) as u64));
     }
     match share(records, bytes, phase) {
         // The first percent says too little to promise anything.
         Some(share) if share > 0.01 && share < 1.0 && seconds > 2.0 => {
             let left = seconds * (1.0 - share) / share;
-            text.push_str(&format!(", {} left", units::show_duration(left.ceil())));
+            let _ = write!(text, ", {} left", units::show_duration(left.ceil()));
         }
         _ => {}
     }

@@ -1,12 +1,12 @@
 //! Tables and other ways to show things to people.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
 
 /// A table in the house style; the numbered columns are aligned to the right.
 #[must_use]
 pub fn table(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
     table.set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.to_vec());
     for index in right {
@@ -15,6 +15,13 @@ pub fn table(header: &[&str], right: &[usize]) -> Table {
         }
     }
     table
+}
+
+/// A count with its word: `1 snapshot`, `2 snapshots`.
+#[must_use]
+pub fn counted(count: u64, word: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {word}{plural}", super::units::show_count(count))
 }
 
 /// A table as text whose lines have no trailing blanks.
@@ -37,6 +44,12 @@ mod tests {
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(safe("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
         assert_eq!(safe("Grüße"), "Grüße");
+    }
+
+    #[test]
+    fn one_of_a_thing_is_not_many() {
+        assert_eq!(counted(1, "snapshot"), "1 snapshot");
+        assert_eq!(counted(2000, "snapshot"), "2 000 snapshots");
     }
 
     #[test]

@@ -125,6 +125,12 @@ pub fn show_duration(seconds: f64) -> String {
     }
 }
 
+/// An age in whole seconds: `12 s`, `4 min 5 s`, `2 h 3 min`.
+#[must_use]
+pub fn show_age(seconds: u64) -> String {
+    if seconds < 60 { format!("{seconds} s") } else { show_duration(seconds as f64) }
+}
+
 /// A time in the local time zone with its offset: `2026-11-20 10:00:00+01:00`.
 #[must_use]
 pub fn show_time(time: Timestamp) -> String {
@@ -203,6 +209,8 @@ mod tests {
         assert_eq!(show_duration(3.214), "3.21 s");
         assert_eq!(show_duration(59.999), "1 min 0 s");
         assert_eq!(show_duration(7_380.0), "2 h 3 min");
+        assert_eq!(show_age(7), "7 s");
+        assert_eq!(show_age(7_380), "2 h 3 min");
         assert_eq!(show_duration(f64::NAN), "0.00 s");
     }
 

@@ -7,7 +7,10 @@ use crate::{
         exit::{Failure, Kept as _, Status, usage},
         units::{show_count, show_duration, show_size, show_time},
     },
+    layer::LayerError,
+    ops::OpsError,
     ops::backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, backup},
+    repo::RepoError,
 };
 use clap::Args;
 use std::path::PathBuf;
@@ -135,7 +138,7 @@ pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure
     let source = connect::source(&args.url(), args.source_options())?;
     let repo = context.open()?;
     let options = args.options(context);
-    let outcome = backup(&repo, source.as_ref(), &options, &context.reporter).kept(KEPT)?;
+    let outcome = backup(&repo, source.as_ref(), &options, &context.reporter).map_err(as_failure).kept(KEPT)?;
     context.reporter.finish();
     if context.json {
         context.out.json(&outcome);
@@ -148,6 +151,17 @@ pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure
         }
     }
     Ok(Status::complete(outcome.complete))
+}
+
+/// What the repository refuses in the middle of a run, such as a write after one that failed, is no mistake in what was
+/// typed.
+fn as_failure(error: OpsError) -> OpsError {
+    match error {
+        OpsError::Repo(RepoError::Invalid(text)) | OpsError::Layer(LayerError::Repo(RepoError::Invalid(text))) => {
+            OpsError::Failed(text)
+        }
+        error => error,
+    }
 }
 
 /// What a person wants to know after a backup.

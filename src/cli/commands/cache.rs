@@ -4,7 +4,7 @@ use crate::{
     cli::{
         context::{Context, io_error},
         exit::{Failure, Status},
-        show::{render, table},
+        show::{counted, render, table},
         units::{show_size, show_time},
     },
     record::Timestamp,
@@ -55,7 +55,7 @@ pub(super) fn run(command: &CacheCommand, context: &Context) -> Result<Status, F
     }
     let bytes = show_size(files.iter().map(|file| file.bytes).sum());
     if matches!(command, CacheCommand::Clear) {
-        context.out.line(format_args!("deleted {} files, {bytes}, in {}", files.len(), dir.display()));
+        context.out.line(format_args!("deleted {}, {bytes}, in {}", counted(files.len() as u64, "file"), dir.display()));
         return Ok(Status::Done);
     }
     let mut rows = table(&["file", "size", "last used"], &[1]);
@@ -63,7 +63,7 @@ pub(super) fn run(command: &CacheCommand, context: &Context) -> Result<Status, F
         let name = file.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         rows.add_row(vec![name, show_size(file.bytes), file.modified.map_or_else(String::new, show_time)]);
     }
-    context.out.line(format_args!("{}: {} files, {bytes}", dir.display(), files.len()));
+    context.out.line(format_args!("{}: {}, {bytes}", dir.display(), counted(files.len() as u64, "file")));
     if !files.is_empty() {
         context.out.line(render(&rows));
     }

@@ -5,7 +5,7 @@ use crate::{
         args::NarrowArgs,
         context::{Context, now},
         exit::{Failure, Status, usage},
-        show::safe,
+        show::{counted, safe},
         units::{show_size, show_time},
     },
     ops::{
@@ -15,6 +15,7 @@ use crate::{
 };
 use clap::Args;
 use serde_json::Value as Json;
+use std::fmt::Write as _;
 
 /// `history`.
 #[derive(Debug, Args)]
@@ -71,27 +72,29 @@ pub(crate) fn show(history: &History) -> String {
     if history.versions.is_empty() {
         text.push_str("no version is stored\n");
     }
-    text.push_str(&format!("\n{} snapshots, {} layers asked\n", history.snapshots, history.layers));
+    let (snapshots, layers) = (counted(history.snapshots as u64, "snapshot"), counted(history.layers as u64, "layer"));
+    let _ = writeln!(text, "\n{snapshots}, {layers} asked");
     text
 }
 
 fn show_version(version: &HistoryVersion) -> String {
     let mut text = format!("\n{}  from {}", version.state, show_time(version.from));
     if version.snapshots > 1 {
-        text.push_str(&format!(" to {}", show_time(version.to)));
+        let _ = write!(text, " to {}", show_time(version.to));
     }
-    text.push_str(&format!("\n  {} snapshot(s), first {}", version.snapshots, version.first_snapshot.short()));
+    let snapshots = counted(version.snapshots, "snapshot");
+    let _ = write!(text, "\n  {snapshots}, first {}", version.first_snapshot.short());
     if let Some(generation) = version.generation.filter(|generation| *generation != 0) {
-        text.push_str(&format!(", generation {generation}"));
+        let _ = write!(text, ", generation {generation}");
     }
     if let Some(expiry) = version.expiry {
-        text.push_str(&format!(", expires {}", show_time(expiry)));
+        let _ = write!(text, ", expires {}", show_time(expiry));
     }
     if let Some(set) = version.set.as_deref().filter(|set| !set.is_empty()) {
-        text.push_str(&format!(", set {}", safe(set)));
+        let _ = write!(text, ", set {}", safe(set));
     }
     if let Some(bytes) = version.value_bytes {
-        text.push_str(&format!(", {}", show_size(bytes)));
+        let _ = write!(text, ", {}", show_size(bytes));
     }
     text.push('\n');
     match &version.value {
@@ -99,20 +102,27 @@ fn show_version(version: &HistoryVersion) -> String {
             for (name, value) in cells {
                 // serde_json escapes control characters in values.
                 let mark = if version.changed.contains(name) { '*' } else { ' ' };
-                text.push_str(&format!("  {mark} {}: {}\n", safe(name), pretty(value)));
+                let _ = writeln!(text, "  {mark} {}: {}", safe(name), pretty(value));
             }
             for name in version.changed.iter().filter(|name| !cells.contains_key(*name)) {
-                text.push_str(&format!("  * {}: (gone)\n", safe(name)));
+                let _ = writeln!(text, "  * {}: (gone)", safe(name));
             }
         }
-        Some(value) => text.push_str(&format!("    {}\n", pretty(value))),
+        Some(value) => {
+            let _ = writeln!(text, "    {}", pretty(value));
+        }
         None if version.state == "live" => text.push_str("    (value not shown: `rekeep dump` writes it)\n"),
         None => {}
     }
     text
 }
 
+/// On one line if it is short.
 fn pretty(value: &Json) -> String {
+    let line = value.to_string();
+    if line.len() <= 100 {
+        return line;
+    }
     serde_json::to_string_pretty(value).unwrap_or_default().replace('\n', "\n    ")
 }
 

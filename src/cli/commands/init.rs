@@ -7,6 +7,7 @@ use crate::{
         interrupt,
         password::PasswordSource,
     },
+    ops::Progress as _,
     repo::{InitOptions, Repository, Storage, keys::KdfParams},
 };
 use clap::Args;
@@ -25,6 +26,12 @@ pub struct InitArgs {
     /// A word that `key list` shows beside the password's slot [default: user@host]
     #[arg(long, value_name = "WORD")]
     pub label: Option<String>,
+    /// Memory that deriving the key from the password takes, in MiB: what each guess costs an attacker
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub kdf_memory: u32,
+    /// Passes over that memory
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub kdf_passes: u32,
 }
 
 pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Status, Failure> {
@@ -44,7 +51,14 @@ pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Status, Failure>
     };
     let password = context.password.unlock("password of the new repository: ", true)?;
     interrupt::listen();
-    let init = InitOptions { kdf: KdfParams::STANDARD, label: args.label.clone().unwrap_or_else(default_label) };
+    let kdf =
+        KdfParams { memory_kib: args.kdf_memory * 1024, passes: args.kdf_passes, lanes: KdfParams::STANDARD.lanes };
+    if kdf.memory_kib < KdfParams::STANDARD.memory_kib || kdf.passes < KdfParams::STANDARD.passes {
+        context.reporter.warn(
+            "the password's key is derived with less work than the default (64 MiB, 3 passes): guessing it is cheaper",
+        );
+    }
+    let init = InitOptions { kdf, label: args.label.clone().unwrap_or_else(default_label) };
     let (repo, recovery) = Repository::init(&storage, &password, like.as_ref(), &init, &open)
         .kept("if `rekeep.json` was made, the repository is usable with its password; else run it again")?;
     if context.json {

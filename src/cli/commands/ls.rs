@@ -12,6 +12,7 @@ use crate::{
     ops::list::{self, RecordRow},
 };
 use clap::Args;
+use std::fmt::Write as _;
 
 /// `ls`.
 #[derive(Debug, Args)]
@@ -55,10 +56,10 @@ pub(super) fn run(args: &LsArgs, context: &Context) -> Result<Status, Failure> {
 fn line(row: &RecordRow) -> String {
     let mut text = format!("{}  {} B", safe(&row.key), row.bytes);
     if row.generation != 0 {
-        text.push_str(&format!("  generation {}", row.generation));
+        let _ = write!(text, "  generation {}", row.generation);
     }
     if let Some(expiry) = row.expiry {
-        text.push_str(&format!("  expires {}", show_time(expiry)));
+        let _ = write!(text, "  expires {}", show_time(expiry));
     }
     text
 }

@@ -9,14 +9,15 @@ use crate::{
         output,
         units::{show_count, show_duration, show_size, show_time},
     },
-    connector::Overwrite,
+    connector::{ConnectorError, Overwrite},
     ops::{
-        Progress as _,
+        OpsError, Progress as _,
         restore::{RestoreOptions, RestoreOutcome, restore},
     },
 };
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use std::{fmt::Write as _, io::ErrorKind};
 
 /// `restore`.
 #[derive(Debug, Args)]
@@ -110,10 +111,19 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failu
         read_limit: context.read_limit,
         write_limit: context.write_limit,
     };
-    let outcome = restore(&repo, &snapshot, target.as_ref(), &options, &context.reporter).kept(KEPT)?;
+    let to_stdout = connect::is_stdout(&args.target);
+    let outcome = match restore(&repo, &snapshot, target.as_ref(), &options, &context.reporter) {
+        // The reader of the records went away: nothing is left to do for him.
+        Err(error) if to_stdout && is_broken_pipe(&error) => return Ok(Status::Done),
+        outcome => outcome.kept(KEPT)?,
+    };
     context.reporter.finish();
-    show(&outcome, connect::is_stdout(&args.target), context);
+    show(&outcome, to_stdout, context);
     Ok(if outcome.different > 0 { Status::Bad } else { Status::complete(outcome.complete) })
+}
+
+fn is_broken_pipe(error: &OpsError) -> bool {
+    matches!(error, OpsError::Connector(ConnectorError::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe)
 }
 
 /// `NAME` or `NAME=NEW`. Names may hold `=` themselves, so the snapshot's own names decide.
@@ -159,10 +169,19 @@ fn warn(outcome: &RestoreOutcome, context: &Context) {
 /// What a person wants to know after a restore.
 pub(super) fn summary(outcome: &RestoreOutcome) -> String {
     let counts = &outcome.outcomes;
-    let did = if outcome.dry_run { "dry run, nothing written:" } else { "restored" };
     let complete = if outcome.complete { "" } else { ", INCOMPLETE" };
+    if outcome.dry_run {
+        return format!(
+            "dry run, nothing written: snapshot {} as of {}{complete}\n\
+             records  {} ({}) would be restored\n",
+            outcome.snapshot.short(),
+            show_time(outcome.end),
+            show_count(outcome.records),
+            show_size(outcome.bytes),
+        );
+    }
     let mut text = format!(
-        "{did} snapshot {} as of {}{complete}\n\
+        "restored snapshot {} as of {}{complete}\n\
          records  {} ({}): {} inserted, {} replaced, {} unchanged, {} left alone, {} removed\n",
         outcome.snapshot.short(),
         show_time(outcome.end),
@@ -175,16 +194,17 @@ pub(super) fn summary(outcome: &RestoreOutcome) -> String {
         show_count(counts.removed),
     );
     if counts.failed > 0 || outcome.lost > 0 {
-        text.push_str(&format!("missing  {} failed, {} lost to damage\n", counts.failed, outcome.lost));
+        let _ = writeln!(text, "missing  {} failed, {} lost to damage", counts.failed, outcome.lost);
     }
     if let Some(verified) = outcome.verified {
-        text.push_str(&format!("compared {}: {} differ\n", show_count(verified), show_count(outcome.different)));
+        let _ = writeln!(text, "compared {}: {} differ", show_count(verified), show_count(outcome.different));
     }
-    text.push_str(&format!(
-        "took     {}, peak memory {}\n",
+    let _ = writeln!(
+        text,
+        "took     {}, peak memory {}",
         show_duration(outcome.duration_seconds),
         show_size(outcome.peak_memory_bytes)
-    ));
+    );
     text
 }
 

@@ -5,7 +5,7 @@ use crate::{
         args::NarrowArgs,
         context::{Context, now},
         exit::{Failure, Status},
-        show::{render, safe, table},
+        show::{counted, render, safe, table},
         units::{show_count, show_size, show_time},
     },
     ops::{
@@ -126,5 +126,5 @@ fn print(rows: &[&SnapshotRow], context: &Context) {
         ]);
     }
     context.out.line(render(&out));
-    context.out.line(format_args!("{} snapshots", rows.len()));
+    context.out.line(counted(rows.len() as u64, "snapshot"));
 }

@@ -6,7 +6,7 @@ use crate::{
         context::Context,
         exit::{Failure, Status},
         show::{render, safe, table},
-        units::{parse_duration, show_duration, show_time},
+        units::{parse_duration, show_age, show_time},
     },
     ops::list::status,
 };
@@ -38,7 +38,7 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Status, Failur
         let header = ["source", "newest complete", "as of", "age", "snapshots", "last verify"];
         let mut rows = table(&header, &[3, 4]);
         for source in &sources {
-            let age = source.age_seconds.map_or_else(|| "-".to_owned(), |age| show_duration(age as f64));
+            let age = source.age_seconds.map_or_else(|| "-".to_owned(), show_age);
             rows.add_row(vec![
                 format!("{}:{}", source.source.connector, safe(&source.source.name)),
                 source.newest.map_or_else(|| "none".to_owned(), |id| id.short()),

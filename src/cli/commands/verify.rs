@@ -7,6 +7,7 @@ use crate::{
         context::{Context, threads},
         exit::{Failure, Status},
         interrupt,
+        show::counted,
         units::{parse_read_data, show_count, show_duration, show_size},
     },
     ops::{
@@ -15,6 +16,7 @@ use crate::{
     },
 };
 use clap::Args;
+use std::fmt::Write as _;
 
 /// `verify`.
 #[derive(Debug, Args)]
@@ -80,44 +82,55 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failur
             context.out.text(&summary(&outcome));
         }
     }
-    Ok(match (outcome.findings.is_empty(), outcome.notes.is_empty()) {
-        (false, _) => Status::Bad,
-        (true, false) => Status::Incomplete,
-        (true, true) => Status::Done,
-    })
+    Ok(if outcome.findings.is_empty() { Status::Done } else { Status::Bad })
 }
 
 /// What a person wants to know after a verification.
 pub(super) fn summary(outcome: &VerifyOutcome) -> String {
     let mut text = String::new();
     for finding in &outcome.findings {
-        text.push_str(&format!("DAMAGED {}: {}", finding.object, finding.problem));
+        let _ = write!(text, "DAMAGED {}: {}", finding.object, finding.problem);
         if !finding.snapshots.is_empty() {
             let ids: Vec<String> = finding.snapshots.iter().map(crate::repo::SnapshotId::short).collect();
-            text.push_str(&format!(" (snapshots {})", ids.join(", ")));
+            let _ = write!(text, " (snapshots {})", ids.join(", "));
         }
         text.push('\n');
     }
-    text.push_str(&format!(
-        "checked  {} snapshots; {} of {} packs ({}), {} chunks; {} records restored into nothing\n\
-         took     {}, peak memory {}\n",
-        outcome.snapshots,
-        show_count(outcome.packs_read),
-        show_count(outcome.packs),
-        show_size(outcome.bytes_read),
-        show_count(outcome.chunks),
-        show_count(outcome.records),
+    let _ = writeln!(text, "checked  {}", checked(outcome).join(", "));
+    let _ = writeln!(
+        text,
+        "took     {}, peak memory {}",
         show_duration(outcome.duration_seconds),
         show_size(outcome.peak_memory_bytes),
-    ));
-    let verdict = match (outcome.findings.len(), outcome.notes.len()) {
-        (0, 0) => "no damage found".to_owned(),
-        (0, notes) => format!("no damage found in what could be read; {notes} could not be read"),
-        (findings, _) => format!("{findings} findings: `rekeep restore --keep-going` gives everything that is intact"),
+    );
+    let verdict = match outcome.findings.len() {
+        0 => "no damage found".to_owned(),
+        findings => format!("{}: `rekeep restore --keep-going` gives everything that is intact", counted(findings as u64, "finding")),
     };
     text.push_str(&verdict);
     text.push('\n');
     text
+}
+
+/// What was looked at, in words.
+fn checked(outcome: &VerifyOutcome) -> Vec<String> {
+    let mut parts = Vec::new();
+    if outcome.snapshots > 0 {
+        parts.push(format!("the structure of {}", counted(outcome.snapshots as u64, "snapshot")));
+    }
+    parts.push(match outcome.packs_read {
+        0 => "that all packs are there".to_owned(),
+        read => {
+            format!("{} of {} packs ({})", show_count(read), show_count(outcome.packs), show_size(outcome.bytes_read))
+        }
+    });
+    if outcome.chunks > 0 {
+        parts.push(counted(outcome.chunks, "chunk"));
+    }
+    if outcome.records > 0 {
+        parts.push(format!("{} restored into nothing", counted(outcome.records, "record")));
+    }
+    parts
 }
 
 fn against(args: &VerifyArgs, url: &str, context: &Context) -> Result<Status, Failure> {

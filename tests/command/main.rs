@@ -1,0 +1,14 @@
+//! The command as a subprocess, on real databases, directories and files: what a person types, sees and gets back.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod backups;
+mod connectors;
+mod crashes;
+mod going_back;
+mod output;
+mod reading;
+mod refusals;
+mod tour;
+mod verifying;
+mod world;

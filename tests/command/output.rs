@@ -1,0 +1,166 @@
+//! What scripts rely on: the shapes of `--json`, where events go, closed pipes, `--quiet` and `-v`.
+
+use crate::world::{Ran, World, many_rows};
+use serde_json::{Value as Json, json};
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    process::Stdio,
+};
+
+#[track_caller]
+fn has(value: &Json, fields: &[&str]) {
+    for field in fields {
+        assert!(value.get(field).is_some(), "no `{field}` in {value}");
+    }
+}
+
+#[test]
+fn snapshots_have_the_promised_shape() {
+    let world = World::new();
+    many_rows(&world, "a.db", 50);
+    world.backup(&["sqlite:a.db", "--tag", "x"]);
+    world.sql("a.db", "DELETE FROM t WHERE id = 1");
+    world.backup(&["sqlite:a.db"]);
+    let all = world.snapshots();
+    assert_eq!(all.len(), 2);
+    assert!(all[0]["end"].as_i64() <= all[1]["end"].as_i64());
+    for snapshot in &all {
+        has(
+            snapshot,
+            &["id", "start", "end", "time", "kind", "complete", "source", "parent", "tags", "collections", "stats"],
+        );
+        assert_eq!(snapshot["time"], snapshot["end"]);
+        has(&snapshot["source"], &["connector", "name", "host", "url"]);
+        has(&snapshot["collections"][0], &["name", "records", "bytes"]);
+        has(
+            &snapshot["stats"],
+            &["seen", "new", "changed", "deleted", "bytes_read", "bytes_added", "duration_seconds"],
+        );
+        assert_eq!(snapshot["complete"], true);
+        assert!(snapshot["end"].is_i64() && snapshot["stats"]["seen"].is_u64());
+    }
+    assert_eq!((&all[0]["parent"], &all[1]["parent"]), (&Json::Null, &all[0]["id"]));
+    assert_eq!((&all[0]["tags"], &all[1]["collections"][0]["records"]), (&json!(["x"]), &json!(49)));
+    assert_eq!(all[1]["stats"]["deleted"], 1);
+    assert_eq!(world.json(&["snapshots", "--latest", "1"]).as_array().unwrap().len(), 1);
+    let end = all[0]["end"].to_string();
+    assert_eq!(world.json(&["snapshots", "--to", &end])[0]["id"], all[0]["id"]);
+    assert_eq!(world.json(&["snapshots", "--from", "1 hour ago"]).as_array().unwrap().len(), 2);
+    world.ok(&["snapshots", "--group-by", "source,tags"]).says(&["source sqlite:", "tags x", "no tags"]);
+}
+
+#[test]
+fn results_go_to_standard_output_and_events_to_standard_error() {
+    let world = World::new();
+    many_rows(&world, "a.db", 2_000);
+    for args in [
+        &["backup", "sqlite:a.db"][..],
+        &["restore", "latest", "sqlite:out.db"],
+        &["verify", "--read-data", "--restore"],
+        &["snapshots"],
+        &["ls", "latest"],
+        &["ls", "latest", "t"],
+        &["find", "int:7"],
+        &["history", "t", "int:7"],
+        &["diff", "latest", "latest"],
+        &["stats"],
+        &["status"],
+        &["tag", "latest", "--add", "x"],
+        &["key", "list"],
+        &["cache", "list"],
+        &["cat", "config"],
+    ] {
+        let mut all = vec!["--json"];
+        all.extend(args);
+        let ran = world.ok(&all);
+        ran.json();
+        let events = ran.events();
+        assert!(events.iter().all(|event| event["event"].is_string()), "{args:?}: {events:?}");
+        if matches!(args[0], "backup" | "restore" | "verify") {
+            assert!(events.iter().any(|event| event["event"] == "phase-end"), "{args:?}: {events:?}");
+            has(&events[0], &["event", "phase", "records", "bytes", "records_expected", "bytes_expected", "seconds"]);
+        }
+        let mut quiet = vec!["--json", "--quiet"];
+        quiet.extend(if args[0] == "restore" { &["restore", "latest", "jsonl:o", "--dry-run"][..] } else { args });
+        assert_eq!(world.ok(&quiet).err, "", "{args:?}");
+    }
+    let error = world.run(&["--json", "ls", "latest", "nothing"]);
+    assert_eq!(error.code, Some(2));
+    assert_eq!(error.events().last().unwrap()["event"], "error");
+}
+
+#[test]
+fn records_on_standard_output_leave_it_to_nothing_else() {
+    let world = World::new();
+    many_rows(&world, "a.db", 20);
+    world.backup(&["sqlite:a.db"]);
+    let ran = world.ok(&["--json", "restore", "latest", "jsonl:-"]);
+    let lines: Vec<Json> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().filter(|line| line.get("key").is_some()).count(), 20);
+    let last = ran.events().pop().unwrap();
+    assert_eq!((&last["event"], &last["result"]["records"]), (&json!("result"), &json!(20)));
+    let plain = world.ok(&["restore", "latest", "jsonl:-"]);
+    assert_eq!(plain.out, ran.out);
+    assert!(plain.err.contains("restored snapshot"), "{plain:?}");
+}
+
+#[test]
+fn a_reader_who_leaves_early_ends_the_command_quietly() {
+    let world = World::new();
+    many_rows(&world, "a.db", 60_000);
+    world.backup(&["sqlite:a.db"]);
+    for args in [
+        &["ls", "latest", "t"][..],
+        &["--json", "ls", "latest", "t"],
+        &["restore", "latest", "jsonl:-"],
+        &["find", "*"],
+    ] {
+        let mut child = world.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        drop(lines);
+        let mut err = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        let code = child.wait().unwrap().code();
+        assert_eq!(code, Some(0), "{args:?}: {err}");
+        assert!(!err.contains("error") && !err.contains("panicked"), "{args:?}: {err}");
+    }
+    world.is_good();
+}
+
+#[test]
+fn more_is_said_on_request() {
+    let world = World::new();
+    many_rows(&world, "a.db", 200);
+    let ran = world.ok(&["-v", "backup", "sqlite:a.db"]);
+    assert!(ran.err.contains("opened repository") && ran.err.contains("reading: 200, "), "{ran:?}");
+    assert_eq!(world.ok(&["backup", "sqlite:a.db"]).err, "");
+}
+
+#[test]
+fn completions_and_manual_pages_need_no_repository() {
+    let world = World::empty();
+    world.ok(&["completions", "bash"]).says(&["rekeep", "snapshots"]);
+    world.ok(&["man"]).says(&[".TH rekeep"]);
+}
+
+#[test]
+fn names_cannot_play_tricks_with_a_terminal() {
+    let world = World::new();
+    world.sql(
+        "a.db",
+        "CREATE TABLE \"t\u{1b}[2J\"(k TEXT PRIMARY KEY); INSERT INTO \"t\u{1b}[2J\" VALUES('k' || char(27) || '[31m')",
+    );
+    world.backup(&["sqlite:a.db"]);
+    let plain: [Ran; 4] = [
+        world.ok(&["ls", "latest"]),
+        world.ok(&["ls", "latest", "t\u{1b}[2J"]),
+        world.ok(&["find", "*"]),
+        world.ok(&["history", "t\u{1b}[2J", "str:k\u{1b}[31m"]),
+    ];
+    for ran in plain {
+        assert!(!ran.out.contains('\u{1b}'), "{ran:?}");
+        assert!(ran.out.contains("\\u{1b}"), "{ran:?}");
+    }
+}

@@ -1,0 +1,138 @@
+//! Bad input: each refusal has its exit status, names the object, and leaves everything as it was.
+
+use crate::world::{PASSWORD, World, many_rows};
+
+#[test]
+fn a_wrong_password_is_status_12() {
+    let world = World::new();
+    let ran: crate::world::Ran = world.command(&["snapshots"]).env("REKEEP_PASSWORD", "wrong").output().unwrap().into();
+    ran.fails(12, &["password", "key slots"]);
+    std::fs::write(world.path("pw"), "wrong\n").unwrap();
+    world.run(&["snapshots", "--password-file", "pw"]).fails(12, &["password"]);
+    world.run(&["snapshots", "--password-file", "absent"]).fails(1, &["absent"]);
+    world.run(&["snapshots", "--password-command", "exit 4"]).fails(1, &["password command"]);
+    let none: crate::world::Ran = world.command(&["snapshots"]).env_remove("REKEEP_PASSWORD").output().unwrap().into();
+    none.fails(2, &["no password", "--password-file"]);
+    std::fs::write(world.path("pw"), format!("{PASSWORD}\r\n")).unwrap();
+    world.ok(&["snapshots", "--password-file", "pw"]);
+}
+
+#[test]
+fn no_repository_is_status_10() {
+    let world = World::empty();
+    for args in [
+        &["snapshots"][..],
+        &["verify"],
+        &["status"],
+        &["stats"],
+        &["key", "list"],
+        &["restore", "latest", "sqlite:x.db"],
+    ] {
+        world.run(args).fails(10, &["no repository", "rekeep init"]);
+    }
+    std::fs::create_dir(world.repo()).unwrap();
+    std::fs::write(world.path("repo/letter.txt"), "x").unwrap();
+    world.run(&["snapshots"]).fails(10, &["no repository"]);
+}
+
+#[test]
+fn a_second_repository_is_not_made_over_the_first() {
+    let world = World::new();
+    let before = world.objects();
+    world.run(&["init", "--kdf-memory", "1", "--kdf-passes", "1"]).fails(1, &["already a repository"]);
+    assert_eq!(world.objects(), before);
+    for args in [&["init", "--kdf-memory", "0"][..], &["init", "--kdf-memory", "1025"], &["init", "--kdf-passes", "65"]]
+    {
+        world.run(args).fails(2, &["--kdf"]);
+    }
+}
+
+#[test]
+fn a_newer_format_and_an_unknown_feature_are_told_apart_from_damage() {
+    let world = World::new();
+    let place = world.path("repo/rekeep.json");
+    let text = std::fs::read_to_string(&place).unwrap();
+    let write = |text: &str| {
+        let _ = std::fs::remove_file(&place);
+        std::fs::write(&place, text).unwrap();
+    };
+    let line = text.lines().next().unwrap().replacen("\"format\":1", "\"format\":7", 1) + "\n";
+    write(&format!("{line}\"{}\"\n", blake3::hash(line.as_bytes())));
+    world.run(&["snapshots"]).fails(1, &["rekeep.json", "version 7", "newer rekeep"]);
+    write(&text[..text.len() / 2]);
+    world.run(&["snapshots"]).fails(1, &["rekeep.json", "damaged"]);
+    write(&text);
+    world.ok(&["snapshots"]);
+}
+
+#[test]
+fn a_source_that_is_no_database_is_named() {
+    let world = World::new();
+    std::fs::write(world.path("text.db"), "this is not a database, but it is long enough to be looked at. ".repeat(40))
+        .unwrap();
+    world.run(&["backup", "sqlite:text.db"]).fails(1, &["text.db"]);
+    let noise: Vec<u8> = (0_u32..8192).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    std::fs::write(world.path("cipher.db"), noise).unwrap();
+    world.run(&["backup", "sqlite:cipher.db"]).fails(1, &["cipher.db", "encrypted"]);
+    world.run(&["backup", "sqlite:absent.db"]).fails(1, &["absent.db", "does not exist"]);
+    assert!(!world.path("absent.db").exists());
+    std::fs::create_dir(world.path("dir.db")).unwrap();
+    world.run(&["backup", "sqlite:dir.db"]).fails(1, &["dir.db"]);
+    world.run(&["backup", "files:absent"]).fails(1, &["absent", "does not exist"]);
+    world.run(&["backup", "jsonl:absent.jsonl"]).fails(1, &["absent.jsonl"]);
+    assert_eq!(world.snapshots().len(), 0);
+}
+
+#[test]
+fn a_corrupt_database_is_named_and_nothing_is_committed() {
+    let world = World::new();
+    many_rows(&world, "a.db", 5_000);
+    let path = world.path("a.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 40_000].fill(0x5a);
+    std::fs::write(&path, bytes).unwrap();
+    let ran = world.run(&["backup", "sqlite:a.db"]);
+    assert!(matches!(ran.code, Some(1 | 3)), "{ran:?}");
+    assert!(ran.err.contains("a.db") || ran.err.contains("malformed"), "{ran:?}");
+    for snapshot in world.snapshots() {
+        assert_eq!(snapshot["complete"], false, "{snapshot}");
+    }
+}
+
+#[test]
+fn a_locked_target_is_status_11() {
+    let world = World::new();
+    many_rows(&world, "a.db", 10);
+    world.backup(&["sqlite:a.db"]);
+    world.sql("busy.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT, data BLOB)");
+    let holder = rusqlite::Connection::open(world.path("busy.db")).unwrap();
+    holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    world.run(&["backup", "sqlite:busy.db"]).fails(11, &["busy.db", "locked"]);
+    world.run(&["restore", "latest", "sqlite:busy.db", "--overwrite", "always"]).fails(11, &["busy.db", "locked"]);
+    holder.execute_batch("ROLLBACK").unwrap();
+    world.ok(&["restore", "latest", "sqlite:busy.db", "--overwrite", "always"]);
+}
+
+#[test]
+fn an_unwritable_target_is_named_and_nothing_is_left_of_it() {
+    let world = World::new();
+    many_rows(&world, "a.db", 10);
+    world.backup(&["sqlite:a.db"]);
+    world.run(&["restore", "latest", "sqlite:no/such/dir/out.db"]).fails(1, &["no/such/dir/out.db"]);
+    std::fs::write(world.path("letter.txt"), "dear reader, this is not a database").unwrap();
+    world.run(&["restore", "latest", "sqlite:letter.txt", "--overwrite", "always"]).fails(1, &["letter.txt"]);
+    assert_eq!(std::fs::read_to_string(world.path("letter.txt")).unwrap(), "dear reader, this is not a database");
+    world.run(&["restore", "latest", "files:out"]).fails(1, &["does not fit"]);
+    assert!(!world.path("out").exists());
+}
+
+#[test]
+fn a_missing_table_is_told() {
+    let world = World::new();
+    many_rows(&world, "a.db", 10);
+    let ran = world.run(&["backup", "sqlite:a.db?table=absent"]);
+    assert_ne!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.err.contains("absent"), "{ran:?}");
+    world.run(&["backup", "sqlite:a.db?colour=red"]).fails(2, &["colour"]);
+}

@@ -1,0 +1,161 @@
+//! Proof: structure, stored bytes, every record, a live source; and how old the newest snapshot is.
+
+use crate::world::{World, many_rows};
+use serde_json::json;
+use std::{collections::BTreeSet, path::PathBuf};
+
+fn packs(world: &World) -> Vec<PathBuf> {
+    let mut packs: Vec<(usize, PathBuf)> = world
+        .objects()
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("packs"))
+        .map(|(name, bytes)| (bytes.len(), name))
+        .collect();
+    packs.sort();
+    packs.into_iter().map(|(_, name)| world.repo().join(name)).collect()
+}
+
+fn flip(path: &PathBuf, at: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    let mut permissions = std::fs::metadata(path).unwrap().permissions();
+    #[expect(clippy::permissions_set_readonly_false, reason = "a test's own file")]
+    permissions.set_readonly(false);
+    std::fs::set_permissions(path, permissions).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_good_repository_is_verified_in_every_way() {
+    let world = World::new();
+    many_rows(&world, "a.db", 2_000);
+    world.backup(&["sqlite:a.db"]);
+    world.sql("a.db", "UPDATE t SET name = 'x' WHERE id < 10");
+    world.backup(&["sqlite:a.db"]);
+    world.ok(&["verify"]).says(&["no damage found", "2 snapshots"]);
+    let read = world.json(&["verify", "--read-data"]);
+    assert_eq!(read["packs_read"], read["packs"]);
+    assert!(read["chunks"].as_u64().unwrap() > 0, "{read}");
+    let restored = world.json(&["verify", "latest", "--restore"]);
+    assert_eq!(restored["records"], 2_000);
+    world.ok(&["verify", "--restore"]).says(&["2 000 records restored into nothing"]);
+    world.ok(&["verify", "latest~1", "--read-data=10%", "--restore"]);
+    let status = world.json(&["status"]);
+    assert!(status[0]["last_verify"].as_str().unwrap().contains("nothing wrong"), "{status}");
+}
+
+#[test]
+fn stored_bytes_are_checked_without_a_password() {
+    let world = World::new();
+    many_rows(&world, "a.db", 2_000);
+    world.backup(&["sqlite:a.db"]);
+    let keyless = || world.command(&["verify", "--keyless"]).env_remove("REKEEP_PASSWORD").output().unwrap().into();
+    let sound: crate::world::Ran = keyless();
+    assert_eq!(sound.code, Some(0), "{sound:?}");
+    let pack = packs(&world).pop().unwrap();
+    flip(&pack, 5_000);
+    let name = pack.file_name().unwrap().to_str().unwrap();
+    let damaged: crate::world::Ran = keyless();
+    assert_eq!(damaged.code, Some(1), "{damaged:?}");
+    damaged.says(&["DAMAGED", name]);
+    std::fs::remove_file(&pack).unwrap();
+    let gone: crate::world::Ran = keyless();
+    assert_eq!(gone.code, Some(1), "{gone:?}");
+    gone.says(&[name]);
+}
+
+#[test]
+fn damage_is_named_and_what_is_intact_comes_back() {
+    let world = World::new();
+    many_rows(&world, "a.db", 20_000);
+    world.backup(&["sqlite:a.db"]);
+    let pack = packs(&world).pop().unwrap();
+    flip(&pack, 100_000);
+    let name = pack.file_name().unwrap().to_str().unwrap();
+    // Structure alone does not read values.
+    world.ok(&["verify"]);
+    let verified = world.run(&["verify", "--read-data"]);
+    assert_eq!(verified.code, Some(1), "{verified:?}");
+    verified.says(&["DAMAGED", name, "--keep-going"]);
+    assert_eq!(world.run(&["verify", "--restore"]).code, Some(1));
+    world.run(&["restore", "latest", "sqlite:out.db"]).fails(1, &["chunk", "--keep-going"]);
+    assert!(!world.path("out.db").exists());
+    let kept = world.run(&["--json", "restore", "latest", "sqlite:out.db", "--keep-going"]);
+    assert_eq!(kept.code, Some(3), "{kept:?}");
+    let outcome = kept.json();
+    let (lost, inserted) = (outcome["lost"].as_u64().unwrap(), outcome["inserted"].as_u64().unwrap());
+    assert!(lost > 0 && inserted > 0 && lost + inserted == 20_000, "{outcome}");
+    assert!(!outcome["damage"].as_array().unwrap().is_empty());
+    let both = "SELECT count(*) FROM t JOIN o.t AS u ON t.id = u.id AND t.name = u.name AND t.data = u.data";
+    let db = rusqlite::Connection::open(world.path("a.db")).unwrap();
+    db.execute("ATTACH ? AS o", [world.path("out.db").to_str().unwrap()]).unwrap();
+    let equal: i64 = db.query_row(both, [], |row| row.get(0)).unwrap();
+    assert_eq!(equal as u64, inserted);
+}
+
+#[test]
+fn thirty_daily_runs_read_everything_once() {
+    let world = World::new();
+    for number in 0..12 {
+        world.sql(
+            "a.db",
+            &format!(
+                "CREATE TABLE t{number}(id INTEGER PRIMARY KEY, v); INSERT INTO t{number} VALUES(1, randomblob(900))"
+            ),
+        );
+        world.backup(&["sqlite:a.db"]);
+    }
+    let all = packs(&world).len() as u64;
+    let mut read = 0;
+    let mut runs = BTreeSet::new();
+    for run in 0..6 {
+        let outcome = world.json(&["verify", "--read-data=1/6"]);
+        assert_eq!(outcome["packs"], all);
+        read += outcome["packs_read"].as_u64().unwrap();
+        runs.insert((run, outcome["packs_read"].as_u64().unwrap()));
+    }
+    assert_eq!(read, all, "{runs:?}");
+    assert!(runs.iter().all(|(_, packs)| *packs < all), "{runs:?}");
+    let tenth = world.json(&["verify", "--read-data=10"]);
+    assert!(tenth["packs_read"].as_u64().unwrap() < all, "{tenth}");
+}
+
+#[test]
+fn a_live_source_is_compared_with_a_snapshot() {
+    let world = World::new();
+    many_rows(&world, "a.db", 200);
+    world.backup(&["sqlite:a.db"]);
+    world.ok(&["verify", "--against", "sqlite:a.db"]).says(&["compared 200 records", "0 differ"]);
+    world.sql(
+        "a.db",
+        "UPDATE t SET name = 'x' WHERE id = 3; DELETE FROM t WHERE id = 5; INSERT INTO t VALUES(900, 'n', NULL)",
+    );
+    let ran = world.run(&["--json", "verify", "--against", "sqlite:a.db"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let outcome = ran.json();
+    for (field, count) in [("records", 199), ("missing", 1), ("extra", 1), ("different", 1)] {
+        assert_eq!(outcome[field], count, "{field}: {outcome}");
+    }
+    let ran = world.run(&["verify", "latest", "--against", "sqlite:a.db"]);
+    ran.says(&["t: int:3 differs", "t: int:5 is missing from the source", "t: int:900 is not in the snapshot"]);
+}
+
+#[test]
+fn an_old_backup_is_told_by_the_status() {
+    let world = World::new();
+    // Nothing at all is older than anything.
+    assert_eq!(world.run(&["status", "--max-age", "26h"]).code, Some(1));
+    assert_eq!(world.ok(&["--json", "status"]).json(), json!([]));
+    many_rows(&world, "a.db", 10);
+    world.backup(&["sqlite:a.db"]);
+    world.ok(&["status", "--max-age", "26h"]).says(&["a.db", "1"]);
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    many_rows(&world, "b.db", 10);
+    world.backup(&["sqlite:b.db"]);
+    let ran = world.run(&["status", "--max-age", "0s"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    ran.says(&["TOO OLD"]);
+    let rows = world.json(&["status"]);
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    assert_eq!((&rows[0]["snapshots"], &rows[0]["too_old"]), (&json!(1), &json!(false)));
+}

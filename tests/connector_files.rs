@@ -115,7 +115,7 @@ fn as_nobody(test: &str) -> bool {
             assert!(output.status.success() && said.contains("1 passed"), "{said}");
         }
         Err(error) => {
-            eprintln!("{test} was skipped: the test program cannot be run by another user than root: {error}")
+            eprintln!("{test} was skipped: the test program cannot be run by another user than root: {error}");
         }
     }
     false

@@ -1,4 +1,5 @@
 //! `restore --verify`: what was written is read back from the target and compared.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 use rekeep::{
     connector::{

@@ -23,7 +23,7 @@ pub struct InitArgs {
     /// The password of the --like repository, in a file [default: asked for]
     #[arg(long, value_name = "FILE", requires = "like")]
     pub like_password_file: Option<PathBuf>,
-    /// A word that `key list` shows beside the password's slot [default: user@host]
+    /// A word that `key list` shows beside the password's slot (default: user@host)
     #[arg(long, value_name = "WORD")]
     pub label: Option<String>,
     /// Memory that deriving the key from the password takes, in MiB: what each guess costs an attacker

@@ -37,7 +37,7 @@ pub struct NewArgs {
     /// Read the new password from a file [default: asked for, twice]
     #[arg(long, value_name = "FILE")]
     pub new_password_file: Option<PathBuf>,
-    /// A word that `key list` shows beside the slot [default: user@host]
+    /// A word that `key list` shows beside the slot (default: user@host)
     #[arg(long, value_name = "WORD")]
     pub label: Option<String>,
 }

@@ -190,7 +190,11 @@ pub fn restore(
     // What was to be proved and could not be is not all that was asked for.
     let proved = verified.is_some() || !options.verify || options.dry_run;
     let complete = proved
-        && outcomes.failed == 0 && totals.lost == 0 && totals.damage.is_empty() && missing.is_empty() && different == 0;
+        && outcomes.failed == 0
+        && totals.lost == 0
+        && totals.damage.is_empty()
+        && missing.is_empty()
+        && different == 0;
     Ok(RestoreOutcome {
         snapshot: snapshot.id,
         end: snapshot.content.end,

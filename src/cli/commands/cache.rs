@@ -55,7 +55,11 @@ pub(super) fn run(command: &CacheCommand, context: &Context) -> Result<Status, F
     }
     let bytes = show_size(files.iter().map(|file| file.bytes).sum());
     if matches!(command, CacheCommand::Clear) {
-        context.out.line(format_args!("deleted {}, {bytes}, in {}", counted(files.len() as u64, "file"), dir.display()));
+        context.out.line(format_args!(
+            "deleted {}, {bytes}, in {}",
+            counted(files.len() as u64, "file"),
+            dir.display()
+        ));
         return Ok(Status::Done);
     }
     let mut rows = table(&["file", "size", "last used"], &[1]);

@@ -105,7 +105,10 @@ pub(super) fn summary(outcome: &VerifyOutcome) -> String {
     );
     let verdict = match outcome.findings.len() {
         0 => "no damage found".to_owned(),
-        findings => format!("{}: `rekeep restore --keep-going` gives everything that is intact", counted(findings as u64, "finding")),
+        findings => format!(
+            "{}: `rekeep restore --keep-going` gives everything that is intact",
+            counted(findings as u64, "finding")
+        ),
     };
     text.push_str(&verdict);
     text.push('\n');

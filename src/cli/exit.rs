@@ -153,10 +153,9 @@ pub fn code(error: &CliError) -> u8 {
 
 fn ops_code(error: &OpsError) -> u8 {
     match error {
-        OpsError::Usage(_) => USAGE,
+        OpsError::Usage(_) | OpsError::Connector(ConnectorError::Url { .. }) => USAGE,
         OpsError::Interrupted => INTERRUPTED,
         OpsError::Repo(error) | OpsError::Layer(LayerError::Repo(error)) => repo_code(error),
-        OpsError::Connector(ConnectorError::Url { .. }) => USAGE,
         OpsError::Connector(ConnectorError::Locked { .. }) => LOCKED,
         OpsError::Connector(_) | OpsError::Layer(_) | OpsError::Counts { .. } | OpsError::Failed(_) => FAILED,
     }

@@ -116,9 +116,10 @@ pub fn show_count(count: u64) -> String {
 /// A length of time: `3.21 s`, `4 min 5 s`, `2 h 3 min`, `5 d 2 h`.
 #[must_use]
 pub fn show_duration(seconds: f64) -> String {
-    let whole = if seconds.is_finite() { seconds.max(0.0).round() as u64 } else { 0 };
+    let seconds = if seconds.is_finite() { seconds.max(0.0) } else { 0.0 };
+    let whole = seconds.round() as u64;
     match whole {
-        0..60 if seconds < 59.995 => format!("{:.2} s", seconds.max(0.0)),
+        0..60 if seconds < 59.995 => format!("{seconds:.2} s"),
         0..3600 => format!("{} min {} s", whole / 60, whole % 60),
         3600..172_800 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
         _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3600),

@@ -4,7 +4,7 @@
 use super::{OpsError, Progress};
 use crate::{
     record::Timestamp,
-    repo::{Repository, Snapshot, manifest::SourceId},
+    repo::{RepoError, Repository, Snapshot, manifest::SourceId},
 };
 use std::{collections::BTreeSet, str::FromStr};
 
@@ -182,13 +182,14 @@ fn by_prefix(snapshots: &[Snapshot], prefix: &str) -> Result<Snapshot, OpsError>
     let mut found = snapshots.iter().filter(|s| s.id.to_string().starts_with(prefix));
     match (found.next(), found.next()) {
         (Some(snapshot), None) => Ok(snapshot.clone()),
-        (None, _) => Err(no_snapshot(prefix, snapshots)),
+        (None, _) => Err(RepoError::NoSnapshot { name: prefix.to_owned() }.into()),
         (Some(_), Some(_)) => Err(OpsError::Usage(format!("more than one snapshot's id begins with {prefix}"))),
     }
 }
 
 fn no_snapshot(what: &str, snapshots: &[Snapshot]) -> OpsError {
     let range = match (snapshots.first(), snapshots.last()) {
+        (Some(one), Some(_)) if snapshots.len() == 1 => format!("the one that matches ends at {}", one.content.end),
         (Some(first), Some(last)) => {
             format!("the {} that match end between {} and {}", snapshots.len(), first.content.end, last.content.end)
         }

@@ -161,7 +161,7 @@ fn objects_are_shown_for_inspection() {
     assert!(!index["packs"].as_array().unwrap().is_empty(), "{index}");
     assert!(!world.ok(&["cat", "lease"]).json().as_array().unwrap().is_empty());
     assert_eq!(world.ok(&["cat", "mark"]).json(), json!([]));
-    world.run(&["cat", "index", "ffff00001111"]).fails(1, &["index/ffff00001111", "missing"]);
+    world.run(&["cat", "index", "ffff00001111"]).fails(1, &["index/ffff00001111", "`rekeep cat index`"]);
 }
 
 #[test]

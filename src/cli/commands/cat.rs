@@ -6,6 +6,7 @@ use crate::{
         context::Context,
         exit::{Failure, Status, usage},
     },
+    ops::OpsError,
     repo::{ObjectName, RepoError, Storage, index, keys, object},
 };
 use clap::{Args, Subcommand};
@@ -86,8 +87,20 @@ fn show(
             context.out.json(&read(one, &storage.read(one)?)?);
             Ok(())
         }
-        [] => Err(RepoError::Missing { object: wanted }.into()),
+        [] => {
+            let what = folder_word(folder);
+            Err(OpsError::Failed(format!("there is no object {wanted}; `rekeep cat {what}` lists what there is")).into())
+        }
         many => Err(usage(format!("{} objects begin with {wanted}", many.len()))),
+    }
+}
+
+/// What a folder's objects are called on the command line.
+fn folder_word(folder: &str) -> &'static str {
+    match folder {
+        "leases/" => "lease",
+        "trash/" => "mark",
+        _ => "index",
     }
 }
 

@@ -90,6 +90,9 @@ impl From<When> for Overwrite {
 const KEPT: &str = "the repository is as it was; the target may hold part of the records. With `--overwrite if-changed` \
                     the same command brings the rest";
 
+/// What an error says that came before the target was touched.
+const NOTHING_WRITTEN: &str = "nothing was written";
+
 pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failure> {
     let target = connect::target(&args.target, args.owners_by_name)?;
     let repo = context.open()?;
@@ -115,6 +118,7 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failu
     let outcome = match restore(&repo, &snapshot, target.as_ref(), &options, &context.reporter) {
         // The reader of the records went away: nothing is left to do for him.
         Err(error) if to_stdout && is_broken_pipe(&error) => return Ok(Status::Done),
+        Err(error) if error.to_string().contains(NOTHING_WRITTEN) => return Err(error.into()),
         outcome => outcome.kept(KEPT)?,
     };
     context.reporter.finish();

@@ -35,7 +35,7 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Status, Failur
     } else if sources.is_empty() {
         context.out.line("no snapshots");
     } else {
-        let header = ["source", "newest complete", "as of", "age", "snapshots", "last verify"];
+        let header = ["source", "newest complete", "as of", "age", "snapshots"];
         let mut rows = table(&header, &[3, 4]);
         for source in &sources {
             let age = source.age_seconds.map_or_else(|| "-".to_owned(), show_age);
@@ -45,10 +45,12 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Status, Failur
                 source.time.map_or_else(|| "-".to_owned(), show_time),
                 if source.too_old { format!("{age} TOO OLD") } else { age },
                 source.snapshots.to_string(),
-                source.last_verify.clone().unwrap_or_else(|| "none known here".to_owned()),
             ]);
         }
         context.out.line(render(&rows));
+        // One verification covers all sources.
+        let last = sources.iter().find_map(|source| source.last_verify.as_deref());
+        context.out.line(format_args!("last verify  {}", last.unwrap_or("none known here")));
     }
     Ok(if bad { Status::Bad } else { Status::Done })
 }

@@ -104,6 +104,12 @@ pub enum RepoError {
         /// What SQLite said.
         reason: String,
     },
+    /// Another part of the same run failed first.
+    #[error("this run failed before: {reason}")]
+    RunFailed {
+        /// What it said.
+        reason: String,
+    },
     /// The run was asked to stop.
     #[error("interrupted")]
     Interrupted,

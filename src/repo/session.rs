@@ -135,7 +135,7 @@ impl Shared {
         Err(match failure.first.take() {
             Some(error) => error,
             None if failure.text.is_empty() => RepoError::Interrupted,
-            None => RepoError::Invalid(format!("this run failed before: {}", failure.text)),
+            None => RepoError::RunFailed { reason: failure.text.clone() },
         })
     }
 

@@ -89,7 +89,8 @@ fn show(
         }
         [] => {
             let what = folder_word(folder);
-            Err(OpsError::Failed(format!("there is no object {wanted}; `rekeep cat {what}` lists what there is")).into())
+            Err(OpsError::Failed(format!("there is no object {wanted}; `rekeep cat {what}` lists what there is"))
+                .into())
         }
         many => Err(usage(format!("{} objects begin with {wanted}", many.len()))),
     }

@@ -19,9 +19,14 @@ impl Throttle {
 
     /// Accounts for bytes, and sleeps until they are due.
     pub fn spend(&mut self, bytes: u64) {
-        let Some(rate) = self.rate else { return };
+        std::thread::sleep(self.wait_after(bytes));
+    }
+
+    /// Accounts for bytes, and says how long to wait until they are due.
+    pub fn wait_after(&mut self, bytes: u64) -> Duration {
+        let Some(rate) = self.rate else { return Duration::ZERO };
         self.spent += bytes;
         let due = Duration::from_secs_f64(self.spent as f64 / rate as f64);
-        std::thread::sleep(due.saturating_sub(self.since.elapsed()));
+        due.saturating_sub(self.since.elapsed())
     }
 }

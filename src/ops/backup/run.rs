@@ -6,7 +6,7 @@ use crate::{
     layer::{
         BuiltRange, JoinCounts, Layer, LayerContext, RangeOutcome, Stack, finish_layer, join::JoinOptions, join_range,
     },
-    ops::{OpsError, Phase, Progress},
+    ops::{OpsError, Phase, Progress, limit::Throttle},
     record::{CollectionSum, KeyRange, Timestamp},
     repo::{
         ChunkId, ChunkKind, ChunkPlain, ChunkReader, ChunkWriter, Put, RepoError, Repository, Snapshot, WriteSession,
@@ -20,6 +20,7 @@ use std::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 /// The plaintext of one key range of a base, roughly; small enough that workers finish together, large enough that the
@@ -71,6 +72,7 @@ struct Workers<'a> {
     stop: AtomicBool,
     outcomes: Mutex<Vec<Option<RangeOutcome>>>,
     dry: Mutex<DryCounts>,
+    throttle: Mutex<Throttle>,
     progress: &'a dyn Progress,
 }
 
@@ -116,6 +118,7 @@ pub(super) fn read_all(
         next: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
         dry: Mutex::default(),
+        throttle: Mutex::new(Throttle::new(options.read_limit)),
         progress,
     };
     workers.run(options.parallel.clamp(1, session.readers().max(1)))?;
@@ -206,10 +209,27 @@ impl Workers<'_> {
             end: self.end,
             progress: &|records, bytes| {
                 self.progress.advance(records, bytes);
-                !self.progress.cancelled() && !self.stop.load(Ordering::Relaxed)
+                self.keep_to_limit(bytes);
+                !self.is_stopped()
             },
         };
         Ok(join_range(&self.context, stream.as_mut(), range, &options, writer)?)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.progress.cancelled() || self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Holds the read limit over all workers, and still hears that it is to stop.
+    fn keep_to_limit(&self, bytes: u64) {
+        let wait = self.throttle.lock().map_or(Duration::ZERO, |mut throttle| throttle.wait_after(bytes));
+        let until = Instant::now() + wait;
+        while let Some(rest) = until.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) {
+            if self.is_stopped() {
+                break;
+            }
+            std::thread::sleep(rest.min(Duration::from_millis(100)));
+        }
     }
 
     fn parent_stack<'s>(&self, job: &'s Job<'_>) -> Result<Option<&'s Stack>, OpsError> {

@@ -171,6 +171,9 @@ pub fn backup(
         let parent = parent::choose(repo, writing.as_ref(), &id, &scope_hash, options, progress)?;
         let read = run::read_all(repo, session.as_ref(), writing.as_ref(), parent.as_ref(), options, progress)?;
         let end = session.finish()?;
+        if let Some(writing) = &writing {
+            writing.flush()?;
+        }
         Ok::<_, OpsError>((parent, read, end))
     })();
     let (parent, mut read, end) = match attempt {

@@ -248,6 +248,12 @@ impl WriteSession {
         }
     }
 
+    /// Waits until every pack that writers have finished is stored and indexed: [`Self::stats`] is complete then.
+    pub fn flush(&self) -> Result<(), RepoError> {
+        self.uploader.drain();
+        self.shared.check()
+    }
+
     /// What was written so far, by all writers of this session.
     #[must_use]
     pub fn stats(&self) -> WriteStats {

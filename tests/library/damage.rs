@@ -310,11 +310,11 @@ fn check_keyless(world: &World, object: Object, kind: Harm, names: &[String]) {
         Err(error) => vec![error.to_string()],
     };
     match (object, kind) {
-        // What is gone without a trace, or is whole but another's, is not seen from outside.
-        (Object::Snapshot | Object::Index | Object::Lease | Object::Slot, Harm::Gone) => {}
         (Object::Config, Harm::Gone) => assert!(found.iter().any(|text| text.contains("no repository")), "{found:?}"),
-        // Sealed objects carry their name in the seal only.
-        (Object::Config | Object::Slot | Object::Snapshot, Harm::Swapped | Harm::Duplicated) => {}
+        // What is gone without a trace, or is whole but another's, is not seen from outside: sealed objects carry their
+        // name in the seal only.
+        (Object::Snapshot | Object::Index | Object::Lease | Object::Slot, Harm::Gone)
+        | (Object::Config | Object::Slot | Object::Snapshot, Harm::Swapped | Harm::Duplicated) => {}
         _ => assert!(names_it(&found, names), "{what}: {names:?} is named nowhere in {found:#?}"),
     }
 }

@@ -15,7 +15,7 @@ pub use lookup::{IndexedPackInfo, PackNumber, Place};
 pub use revisions::{Revision, RevisionKind};
 
 use super::{RepoError, RepoId};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -142,6 +142,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384; PRAGMA temp_store = FILE;",
     )?;
+    // Without this every lookup is planned anew, because another value is bound.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

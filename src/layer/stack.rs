@@ -172,17 +172,14 @@ impl StackCursor<'_> {
 
     /// Reads the whole value, computes its fingerprint and compares it with the row's.
     pub fn check_value(&mut self, fingerprinter: &Fingerprinter) -> Result<bool, LayerError> {
-        let expected = self.fingerprint();
-        let user_key = self.meta().user_key.map(<[u8]>::to_vec);
-        let key = hex_of(self.key());
-        let (shape, value) = self.value()?;
-        let mut stream = fingerprinter.start(&shape, user_key.as_deref());
+        let FullRow { key, meta, fingerprint, shape, value } = self.row()?;
+        let mut stream = fingerprinter.start(&shape, meta.user_key);
         match value {
             VersionValue::Inline(bytes) => stream.append(bytes),
             VersionValue::Pieces { mut reader, .. } => {
                 let mut buffer = vec![0; 64 * 1024];
                 loop {
-                    let read = reader.read(&mut buffer).map_err(|error| unreadable(&key, error))?;
+                    let read = reader.read(&mut buffer).map_err(|error| unreadable(&hex_of(key), error))?;
                     if read == 0 {
                         break;
                     }
@@ -190,7 +187,7 @@ impl StackCursor<'_> {
                 }
             }
         }
-        Ok(stream.finish() == expected)
+        Ok(stream.finish() == fingerprint)
     }
 }
 

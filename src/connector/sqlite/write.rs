@@ -187,27 +187,40 @@ impl TableWriter {
         Ok(Body::Spilled(file, len))
     }
 
-    fn write_record(&mut self, connection: &Connection, record: &mut Record<'_>) -> Result<Written, Failure> {
+    /// `insert` keeps the statement between the records of a batch: looking it up costs as much as binding it.
+    fn write_record<'c>(
+        &mut self,
+        connection: &'c Connection,
+        insert: &mut Option<CachedStatement<'c>>,
+        record: &mut Record<'_>,
+    ) -> Result<Written, Failure> {
         if self.is_sequence() {
             return self.write_sequence(connection, record);
         }
         let exists = !self.created && {
             let mut statement = connection.prepare_cached(&self.sql.exists)?;
+            statement.clear_bindings();
             self.bind_key(&mut statement, record)?;
             statement.raw_query().next()?.is_some()
         };
         if exists && self.overwrite == Overwrite::Never {
             return Ok(Written::Existed);
         }
-        let (sql, without_rowid) = if exists {
-            (&self.sql.update, self.sql.update_new_rowid.as_ref())
+        let (done, without_rowid) = if exists {
+            let mut update = connection.prepare_cached(&self.sql.update)?;
+            update.clear_bindings();
+            (self.run(connection, &mut update, record, exists), self.sql.update_new_rowid.as_ref())
         } else {
-            (&self.sql.insert, self.sql.insert_new_rowid.as_ref())
+            let insert = match insert {
+                Some(insert) => insert,
+                None => insert.insert(connection.prepare_cached(&self.sql.insert)?),
+            };
+            (self.run(connection, insert, record, exists), self.sql.insert_new_rowid.as_ref())
         };
-        match self.run(connection, sql, record, exists) {
+        match done {
             Err(Failure::Sqlite(error)) if rowid_taken(&error) && !self.created => {
                 let Some(sql) = without_rowid else { return Err(error.into()) };
-                self.run(connection, sql, record, exists)?;
+                self.run(connection, &mut connection.prepare_cached(sql)?, record, exists)?;
                 self.new_rowids += 1;
             }
             done => done?,
@@ -215,9 +228,14 @@ impl TableWriter {
         Ok(if exists { Written::Replaced } else { Written::Inserted })
     }
 
-    fn run(&self, connection: &Connection, sql: &str, record: &mut Record<'_>, exists: bool) -> Result<(), Failure> {
-        let mut statement = connection.prepare_cached(sql)?;
-        self.bind_key(&mut statement, record)?;
+    fn run(
+        &self,
+        connection: &Connection,
+        statement: &mut CachedStatement<'_>,
+        record: &mut Record<'_>,
+        exists: bool,
+    ) -> Result<(), Failure> {
+        self.bind_key(statement, record)?;
         let plan = &*self.plan;
         let mut aside = None;
         let mut held = Vec::new();
@@ -226,9 +244,9 @@ impl TableWriter {
             let cell = cell.map_err(|error| Failure::Record(error.to_string()))?;
             let at = plan.key_count() + index;
             match record.body.as_mut().filter(|_| index == last) {
-                None => bind(&mut statement, at, value(cell)?, plan.wide)?,
+                None => bind(statement, at, value(cell)?, plan.wide)?,
                 Some(Body::Held(bytes)) => {
-                    bind(&mut statement, at, value(Cell { tag: cell.tag, bytes })?, plan.wide)?;
+                    bind(statement, at, value(Cell { tag: cell.tag, bytes })?, plan.wide)?;
                 }
                 Some(Body::Spilled(_, len)) if cell.tag == Tag::BLOB && !exists && !plan.table.without_rowid => {
                     if plan.wide {
@@ -241,7 +259,7 @@ impl TableWriter {
                 Some(Body::Spilled(file, _)) => {
                     let read = file.rewind().and_then(|()| file.read_to_end(&mut held));
                     read.map_err(|error| Failure::Record(error.to_string()))?;
-                    bind(&mut statement, at, value(Cell { tag: cell.tag, bytes: &held })?, plan.wide)?;
+                    bind(statement, at, value(Cell { tag: cell.tag, bytes: &held })?, plan.wide)?;
                 }
             }
         }
@@ -259,7 +277,6 @@ impl TableWriter {
 
     fn bind_key(&self, statement: &mut CachedStatement<'_>, record: &Record<'_>) -> rusqlite::Result<()> {
         let plan = &*self.plan;
-        statement.clear_bindings();
         if let Some(key) = record.integer {
             return bind(statement, 0, ValueRef::Integer(key), plan.wide);
         }
@@ -333,11 +350,12 @@ impl CollectionTarget for TableWriter {
     fn write(&mut self, batch: &mut RecordBatch, outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         let shared = Arc::clone(&self.connection);
         let connection = lock(&shared);
+        let mut insert = None;
         for index in 0..batch.len() {
             let stream = batch.row(index).stream.and_then(|number| batch.take_stream(number));
             let row = batch.row(index);
             let written = match self.record(row, stream) {
-                Ok(mut record) => self.write_record(&connection, &mut record),
+                Ok(mut record) => self.write_record(&connection, &mut insert, &mut record),
                 Err(failure) => Err(failure),
             };
             match written {
@@ -364,6 +382,7 @@ impl CollectionTarget for TableWriter {
             let row = BatchRow { key, meta: Meta::default(), shape: &self.plan.shape, value: &[], stream: None };
             let removed = self.record(row, None).and_then(|record| {
                 let mut statement = connection.prepare_cached(&self.sql.remove)?;
+                statement.clear_bindings();
                 self.bind_key(&mut statement, &record)?;
                 Ok(statement.raw_execute()?)
             });

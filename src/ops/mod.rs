@@ -6,6 +6,7 @@ pub mod demo;
 pub mod diff;
 pub mod dump;
 pub mod error;
+pub mod forget;
 pub mod history;
 pub mod limit;
 pub mod list;

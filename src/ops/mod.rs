@@ -13,6 +13,7 @@ pub mod list;
 pub mod progress;
 pub mod restore;
 pub mod select;
+pub mod squash;
 pub mod usage;
 pub mod verify;
 pub mod workload;

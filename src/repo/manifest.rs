@@ -273,6 +273,36 @@ impl Manifest {
         self.revision == 0 && self.squash == Some(self.id)
     }
 
+    /// The commit of the squash that ran under this lease.
+    #[must_use]
+    pub(super) fn squash_commit(id: SnapshotId, host: &str, time: Timestamp, stats: Stats) -> Self {
+        let (connector, name) = ("rekeep".to_owned(), "squash".to_owned());
+        Self {
+            id,
+            revision: 0,
+            features: Vec::new(),
+            content: Content {
+                start: time,
+                end: time,
+                source: SourceId { connector, name, host: host.to_owned(), url: String::new() },
+                scope: String::new(),
+                scope_note: String::new(),
+                kind: Kind::Full,
+                parent: None,
+                complete: true,
+                problems: Vec::new(),
+                attributes: Json::Null,
+                stats,
+                program: concat!("rekeep ", env!("CARGO_PKG_VERSION")).to_owned(),
+            },
+            collections: Vec::new(),
+            tags: Vec::new(),
+            hold: false,
+            lock_until: None,
+            squash: Some(id),
+        }
+    }
+
     /// Whether what is not in it was not there: every range of every collection was read to its end.
     #[must_use]
     pub fn confirms_deletions(&self) -> bool {

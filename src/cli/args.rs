@@ -3,8 +3,9 @@
 use super::{
     commands::{
         backup::BackupArgs, cache::CacheCommand, cat::CatArgs, demo::DemoArgs, diff::DiffArgs, dump::DumpArgs,
-        find::FindArgs, history::HistoryArgs, init::InitArgs, key::KeyCommand, ls::LsArgs, man::ManArgs,
-        restore::RestoreArgs, snapshots::SnapshotsArgs, status::StatusArgs, tag::TagArgs, verify::VerifyArgs,
+        find::FindArgs, forget::ForgetArgs, history::HistoryArgs, init::InitArgs, key::KeyCommand, ls::LsArgs,
+        man::ManArgs, restore::RestoreArgs, snapshots::SnapshotsArgs, status::StatusArgs, tag::TagArgs,
+        verify::VerifyArgs,
     },
     units,
 };
@@ -104,7 +105,9 @@ pub enum Command {
     Status(StatusArgs),
     /// Show what the repository takes
     Stats,
-    /// Change a snapshot's tags
+    /// Forget snapshots, by name or by policy
+    Forget(ForgetArgs),
+    /// Change a snapshot's tags, hold or release it, lock it
     Tag(TagArgs),
     /// List, add, remove passwords
     #[command(subcommand)]

@@ -86,6 +86,11 @@ impl<'a> Groups<'a> {
         self.newest().kind()
     }
 
+    /// Whether any row of the current key takes its value from an older one.
+    pub(super) fn any_inherits(&self) -> bool {
+        self.order[..self.group].iter().any(|walk| self.walks[*walk].kind() == RowKind::Inherited)
+    }
+
     /// The block and the row in it of the newest row.
     #[inline]
     pub(super) fn head(&self) -> (&KeysBlock, usize) {

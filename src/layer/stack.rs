@@ -15,6 +15,7 @@ use crate::{
 use std::{io::Read, sync::Arc};
 
 /// An opened stack of layers, base first. May be shared by threads, each with its own cursors.
+#[derive(Default)]
 pub struct Stack {
     layers: Vec<Layer>,
 }

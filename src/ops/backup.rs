@@ -281,7 +281,7 @@ pub fn backup(
 /// What open packs may take together: each worker has two of them open.
 const OPEN_PACKS_BYTES: usize = 64 * 1024 * 1024;
 
-fn pack_bytes(workers: usize) -> usize {
+pub(in crate::ops) fn pack_bytes(workers: usize) -> usize {
     (OPEN_PACKS_BYTES / (2 * workers.max(1))).clamp(4 * 1024 * 1024, TARGET_PACK_BYTES)
 }
 

@@ -52,6 +52,19 @@ pub struct HistoryVersion {
     pub changed: Vec<String>,
 }
 
+/// Where snapshots were forgotten: versions that only they showed are no longer promised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HistoryGap {
+    /// The snapshot before the gap; absent if what is gone was older than all.
+    pub after: Option<SnapshotId>,
+    /// That snapshot's end.
+    pub from: Option<Timestamp>,
+    /// The snapshot after the gap.
+    pub before: SnapshotId,
+    /// That snapshot's end.
+    pub to: Timestamp,
+}
+
 /// A record's history.
 #[derive(Debug, Clone, Serialize)]
 pub struct History {
@@ -61,6 +74,8 @@ pub struct History {
     pub key: String,
     /// Its versions, oldest first.
     pub versions: Vec<HistoryVersion>,
+    /// Where versions in between are no longer promised, oldest first.
+    pub gaps: Vec<HistoryGap>,
     /// Snapshots looked at.
     pub snapshots: usize,
     /// Layers asked.
@@ -104,6 +119,7 @@ pub fn history(
         collection: collection.to_owned(),
         key: key.to_owned(),
         versions: Vec::new(),
+        gaps: gaps(snapshots, &looked_at),
         snapshots: looked_at.len(),
         layers: 0,
     };
@@ -118,6 +134,25 @@ pub fn history(
     }
     history.versions.retain(|version| version.state != "absent");
     Ok(history)
+}
+
+/// A snapshot whose parent is no longer there came after one that was forgotten.
+fn gaps(all: &[Snapshot], looked_at: &[(&Snapshot, &Collection)]) -> Vec<HistoryGap> {
+    let there: HashSet<SnapshotId> = all.iter().map(|snapshot| snapshot.id).collect();
+    let mut gaps = Vec::new();
+    let mut before: Option<&Snapshot> = None;
+    for (snapshot, _) in looked_at {
+        if snapshot.content.parent.is_some_and(|parent| !there.contains(&parent)) {
+            gaps.push(HistoryGap {
+                after: before.map(|before| before.id),
+                from: before.map(|before| before.content.end),
+                before: snapshot.id,
+                to: snapshot.content.end,
+            });
+        }
+        before = Some(snapshot);
+    }
+    gaps
 }
 
 /// What each distinct layer says of the key; looked up once, by several threads.

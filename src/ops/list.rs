@@ -46,6 +46,10 @@ pub struct SnapshotRow {
     pub parent: Option<SnapshotId>,
     /// Free words.
     pub tags: Vec<String>,
+    /// Whether nothing may drop it.
+    pub hold: bool,
+    /// Nothing may drop it before this time.
+    pub lock_until: Option<Timestamp>,
     /// Its collections.
     pub collections: Vec<CollectionRow>,
     /// What is missing, in words.
@@ -69,6 +73,8 @@ pub fn row(snapshot: &Snapshot) -> SnapshotRow {
         source: content.source.clone(),
         parent: content.parent,
         tags: snapshot.tags.clone(),
+        hold: snapshot.hold,
+        lock_until: snapshot.lock_until,
         collections: snapshot
             .collections
             .iter()

@@ -81,6 +81,14 @@ pub struct Collection {
     pub stack: Vec<LayerRef>,
 }
 
+impl Collection {
+    /// Whether what is not in it was not there: every range of it was read to its end.
+    #[must_use]
+    pub fn confirms_deletions(&self) -> bool {
+        self.coverage.iter().all(|range| range.complete)
+    }
+}
+
 /// Counts and costs of the run that took the snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -263,6 +271,48 @@ impl Manifest {
     #[must_use]
     pub fn is_squash_commit(&self) -> bool {
         self.revision == 0 && self.squash == Some(self.id)
+    }
+
+    /// The commit of the squash that ran under this lease.
+    #[must_use]
+    pub(super) fn squash_commit(id: SnapshotId, host: &str, time: Timestamp, stats: Stats) -> Self {
+        let (connector, name) = ("rekeep".to_owned(), "squash".to_owned());
+        Self {
+            id,
+            revision: 0,
+            features: Vec::new(),
+            content: Content {
+                start: time,
+                end: time,
+                source: SourceId { connector, name, host: host.to_owned(), url: String::new() },
+                scope: String::new(),
+                scope_note: String::new(),
+                kind: Kind::Full,
+                parent: None,
+                complete: true,
+                problems: Vec::new(),
+                attributes: Json::Null,
+                stats,
+                program: concat!("rekeep ", env!("CARGO_PKG_VERSION")).to_owned(),
+            },
+            collections: Vec::new(),
+            tags: Vec::new(),
+            hold: false,
+            lock_until: None,
+            squash: Some(id),
+        }
+    }
+
+    /// Whether what is not in it was not there: every range of every collection was read to its end.
+    #[must_use]
+    pub fn confirms_deletions(&self) -> bool {
+        self.collections.iter().all(Collection::confirms_deletions)
+    }
+
+    /// Whether a hold or a lock keeps it from being dropped at this time.
+    #[must_use]
+    pub fn is_protected_at(&self, now: Timestamp) -> bool {
+        self.hold || self.lock_until.is_some_and(|until| until > now)
     }
 
     fn unwritable(&self, reason: impl std::fmt::Display) -> RepoError {

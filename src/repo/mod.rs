@@ -24,5 +24,5 @@ pub use ids::{ChunkId, ChunkKind, ObjectName, RepoId, SnapshotId};
 pub use keys::{RecoveryKey, Secrets, Unlock};
 pub use manifest::{Manifest, Snapshot};
 pub use repository::{InitOptions, OpenOptions, Repository};
-pub use session::{ReadLease, WriteOptions, WriteSession, WriteStats};
+pub use session::{ReadLease, SessionWriter, WriteOptions, WriteSession, WriteStats};
 pub use storage::{Backend, Storage};

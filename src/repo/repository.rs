@@ -16,7 +16,7 @@ pub use packs::{FolderStats, PackCheck};
 use super::{
     ChunkId, ChunkReader, Manifest, ReadLease, RecoveryKey, RepoError, RepoId, Secrets, Snapshot, SnapshotId, Storage,
     Unlock, WriteOptions, WriteSession,
-    catalog::{Catalog, Revision, RevisionKind},
+    catalog::{Catalog, Revision},
     keys::{self, KdfParams, Keyring, SlotInfo},
     session::SessionTiming,
 };
@@ -166,27 +166,29 @@ impl Repository {
     /// Every snapshot's newest revision that counts, ordered by (end, id). Tombstones and voids are left out; one that
     /// cannot be opened is a warning.
     pub fn snapshots(&self) -> Result<Vec<Snapshot>, RepoError> {
+        Ok(self.snapshots_and_pending()?.0)
+    }
+
+    /// [`Self::snapshots`], and those above whose revision a squash that has not committed has written the next, each with
+    /// the squash's lease.
+    #[allow(clippy::type_complexity, reason = "two lists that are read together")]
+    pub fn snapshots_and_pending(&self) -> Result<(Vec<Snapshot>, Vec<(SnapshotId, SnapshotId)>), RepoError> {
         let revisions = self.inner.catalog.revisions()?;
-        let commits: HashMap<SnapshotId, &Revision> = revisions
-            .iter()
-            .filter(|it| it.revision == 0 && it.kind == RevisionKind::Manifest)
-            .map(|it| (it.snapshot, it))
-            .collect();
-        let squashed = |lease: &SnapshotId| match commits.get(lease) {
-            Some(commit) => Ok(self.inner.open_revision(commit)?.is_squash_commit()),
-            None => Ok(false),
-        };
-        let mut snapshots = Vec::new();
+        let commits: HashMap<SnapshotId, &Revision> =
+            revisions.iter().filter(|it| it.revision == 0).map(|it| (it.snapshot, it)).collect();
+        let squashed = |lease: &SnapshotId| self.inner.squash_state(commits.get(lease).copied());
+        let (mut snapshots, mut pending) = (Vec::new(), Vec::new());
         let mut problems = Vec::new();
         for group in revisions.chunk_by(|a, b| a.snapshot == b.snapshot) {
-            let group: Vec<&Revision> = group.iter().collect();
-            let standing = self.inner.standing(&group, &squashed)?;
+            let highest_first: Vec<&Revision> = group.iter().collect();
+            let standing = self.inner.standing(&highest_first, &squashed)?;
             snapshots.extend(standing.manifest);
+            pending.extend(group.first().zip(standing.pending).map(|(revision, lease)| (revision.snapshot, lease)));
             problems.extend(standing.problems);
         }
         self.inner.add_warnings(problems);
         snapshots.sort_by_key(|snapshot| (snapshot.content.end, snapshot.id));
-        Ok(snapshots)
+        Ok((snapshots, pending))
     }
 
     /// Reads chunks.

@@ -1,10 +1,12 @@
 //! Writing under a lease: sessions, their chunk writers, and the commit. The rules are in `format-spec/protocol.md`.
 
 mod presence;
+mod squash;
 mod upload;
 mod writer;
 
 pub use super::lease::ReadLease;
+pub use squash::Restacked;
 pub use writer::SessionWriter;
 
 use super::{

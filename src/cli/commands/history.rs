@@ -9,7 +9,7 @@ use crate::{
         units::{show_size, show_time},
     },
     ops::{
-        history::{History, HistoryVersion, history},
+        history::{History, HistoryGap, HistoryVersion, history},
         select::{one_source, parse_time},
     },
 };
@@ -66,8 +66,15 @@ pub(super) fn run(args: &HistoryArgs, context: &Context) -> Result<Status, Failu
 /// A history as people read it.
 pub(crate) fn show(history: &History) -> String {
     let mut text = format!("{} {}\n", safe(&history.collection), safe(&history.key));
+    let mut gaps = history.gaps.iter().peekable();
     for version in &history.versions {
+        while let Some(gap) = gaps.next_if(|gap| gap.to <= version.from) {
+            text.push_str(&show_gap(gap));
+        }
         text.push_str(&show_version(version));
+    }
+    for gap in gaps {
+        text.push_str(&show_gap(gap));
     }
     if history.versions.is_empty() {
         text.push_str("no version is stored\n");
@@ -75,6 +82,17 @@ pub(crate) fn show(history: &History) -> String {
     let (snapshots, layers) = (counted(history.snapshots as u64, "snapshot"), counted(history.layers as u64, "layer"));
     let _ = writeln!(text, "\n{snapshots}, {layers} asked");
     text
+}
+
+fn show_gap(gap: &HistoryGap) -> String {
+    let to = show_time(gap.to);
+    match gap.from {
+        Some(from) => format!(
+            "\n--  between {} and {to} snapshots were forgotten:\n    versions in between are no longer promised\n",
+            show_time(from)
+        ),
+        None => format!("\n--  before {to} snapshots were forgotten: earlier versions are no longer promised\n"),
+    }
 }
 
 fn show_version(version: &HistoryVersion) -> String {

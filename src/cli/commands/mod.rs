@@ -8,6 +8,7 @@ pub mod demo;
 pub mod diff;
 pub mod dump;
 pub mod find;
+pub mod forget;
 pub mod history;
 pub mod init;
 pub mod key;
@@ -41,6 +42,7 @@ pub fn run(command: Command, context: &Context) -> Result<Status, Failure> {
         Command::Verify(args) => verify::run(&args, context),
         Command::Status(args) => status::run(&args, context),
         Command::Stats => stats::run(context),
+        Command::Forget(args) => forget::run(&args, context),
         Command::Tag(args) => tag::run(&args, context),
         Command::Key(command) => key::run(&command, context),
         Command::Cat(args) => cat::run(&args, context),

@@ -108,12 +108,22 @@ fn group(row: &SnapshotRow, by: GroupBy) -> String {
     }
 }
 
+fn protection(row: &SnapshotRow) -> String {
+    let hold = row.hold.then(|| "hold".to_owned());
+    let lock = row.lock_until.map(|until| format!("locked until {}", show_time(until)));
+    hold.into_iter().chain(lock).collect::<Vec<_>>().join(", ")
+}
+
 fn print(rows: &[&SnapshotRow], context: &Context) {
-    let header = ["id", "as of", "kind", "source", "tags", "collections", "records", "bytes", "added"];
+    let mut header = vec!["id", "as of", "kind", "source", "tags", "collections", "records", "bytes", "added"];
+    let protected = rows.iter().any(|row| row.hold || row.lock_until.is_some());
+    if protected {
+        header.push("protected");
+    }
     let mut out = table(&header, &[5, 6, 7, 8]);
     for row in rows {
         let kind = format!("{:?}", row.kind).to_lowercase();
-        out.add_row(vec![
+        let mut cells = vec![
             row.short_id.clone(),
             show_time(row.time),
             if row.complete { kind } else { format!("{kind}, PARTIAL") },
@@ -123,7 +133,11 @@ fn print(rows: &[&SnapshotRow], context: &Context) {
             show_count(row.collections.iter().map(|c| c.records).sum()),
             show_size(row.collections.iter().map(|c| c.bytes).sum()),
             show_size(row.stats.bytes_added),
-        ]);
+        ];
+        if protected {
+            cells.push(protection(row));
+        }
+        out.add_row(cells);
     }
     context.out.line(render(&out));
     context.out.line(counted(rows.len() as u64, "snapshot"));

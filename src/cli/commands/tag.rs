@@ -1,16 +1,22 @@
-//! `tag`: changes a snapshot's tags.
+//! `tag`: changes what may be changed of a snapshot: its tags, its hold, its lock.
 
-use crate::cli::{
-    args::NarrowArgs,
-    context::Context,
-    exit::{Failure, Status},
+use crate::{
+    cli::{
+        args::NarrowArgs,
+        context::{Context, now},
+        exit::{Failure, Status, usage},
+        units::show_time,
+    },
+    ops::select::parse_time,
+    record::Timestamp,
+    repo::Manifest,
 };
 use clap::Args;
 use serde_json::json;
 
 /// `tag`.
 #[derive(Debug, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["add", "remove", "set"])]
+#[group(id = "change", required = true, multiple = true, args = ["add", "remove", "set", "hold", "release", "lock_until"])]
 pub struct TagArgs {
     /// Which snapshot
     pub snapshot: String,
@@ -23,6 +29,15 @@ pub struct TagArgs {
     /// Make these the only tags (repeatable; an empty one for none)
     #[arg(long, value_name = "TAG", conflicts_with_all = ["add", "remove"])]
     pub set: Vec<String>,
+    /// Hold it: nothing may drop it until it is released
+    #[arg(long, conflicts_with = "release")]
+    pub hold: bool,
+    /// Release it from its hold
+    #[arg(long)]
+    pub release: bool,
+    /// Lock it: nothing may drop it before this time, which can only be moved to a later one
+    #[arg(long, value_name = "TIME")]
+    pub lock_until: Option<String>,
     #[command(flatten)]
     narrow: NarrowArgs,
 }
@@ -41,18 +56,50 @@ impl TagArgs {
     }
 }
 
+/// When the lock is to end: in the future, and not before the end of the lock that there is.
+fn lock(text: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
+    let Some(text) = text else { return Ok(None) };
+    match parse_time(text, now)? {
+        until if until > now => Ok(Some(until)),
+        until => Err(usage(format!("--lock-until {text}: {until} has passed"))),
+    }
+}
+
 pub(super) fn run(args: &TagArgs, context: &Context) -> Result<Status, Failure> {
+    let lock = lock(args.lock_until.as_deref(), now())?;
     let repo = context.open()?;
     let snapshot = context.resolve(&repo, &args.snapshot, &args.narrow.narrow())?;
-    let snapshot = if args.apply(&snapshot.tags) == snapshot.tags {
-        snapshot
-    } else {
-        repo.revise(&snapshot.id, &|manifest| manifest.tags = args.apply(&manifest.tags))?
+    if let (Some(asked), Some(there)) = (lock, snapshot.lock_until)
+        && asked < there
+    {
+        let id = snapshot.id.short();
+        return Err(usage(format!("snapshot {id} is locked until {there}: a lock cannot be made shorter")));
+    }
+    let change = |manifest: &mut Manifest| {
+        manifest.tags = args.apply(&manifest.tags);
+        manifest.hold = (manifest.hold || args.hold) && !args.release;
+        manifest.lock_until = manifest.lock_until.max(lock);
     };
+    let mut changed = snapshot.clone();
+    change(&mut changed);
+    let snapshot = if changed == snapshot { snapshot } else { repo.revise(&snapshot.id, &change)? };
     if context.json {
-        context.out.json(&json!({ "id": snapshot.id, "revision": snapshot.revision, "tags": snapshot.tags }));
+        context.out.json(&json!({
+            "id": snapshot.id,
+            "revision": snapshot.revision,
+            "tags": snapshot.tags,
+            "hold": snapshot.hold,
+            "lock_until": snapshot.lock_until,
+        }));
     } else if !context.quiet {
-        context.out.line(format_args!("snapshot {}: tags [{}]", snapshot.id.short(), snapshot.tags.join(", ")));
+        let mut line = format!("snapshot {}: tags [{}]", snapshot.id.short(), snapshot.tags.join(", "));
+        if snapshot.hold {
+            line.push_str(", on hold");
+        }
+        if let Some(until) = snapshot.lock_until {
+            line.push_str(&format!(", locked until {}", show_time(until)));
+        }
+        context.out.line(line);
     }
     Ok(Status::Done)
 }
@@ -69,10 +116,22 @@ mod tests {
             add: words(add),
             remove: words(remove),
             set: words(set),
+            hold: false,
+            release: false,
+            lock_until: None,
             narrow: NarrowArgs::default(),
         };
         assert_eq!(args(&["b", "a"], &["c"], &[]).apply(&words(&["a", "c"])), words(&["a", "b"]));
         assert_eq!(args(&[], &[], &["x", "x"]).apply(&words(&["a"])), words(&["x"]));
         assert_eq!(args(&[], &[], &[""]).apply(&words(&["a"])), words(&[]));
+    }
+
+    #[test]
+    fn a_lock_ends_in_the_future() {
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        assert_eq!(lock(Some("1800000000001"), now).unwrap(), Some(Timestamp::from_millis(1_800_000_000_001)));
+        assert!(lock(Some("1800000000000"), now).is_err());
+        assert!(lock(Some("soon"), now).is_err());
+        assert_eq!(lock(None, now).unwrap(), None);
     }
 }

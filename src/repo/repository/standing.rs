@@ -7,12 +7,24 @@ use super::{
 use crate::repo::{
     ChunkKind, ChunkPlain, Manifest, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
+    lease,
     object::{self, ObjectKind},
     storage::Created,
 };
 
 /// How often a lost race for the next revision is run again.
-const MAX_RACES: usize = 1000;
+pub(in crate::repo) const MAX_RACES: usize = 1000;
+
+/// What stands under the commit's name of a squash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SquashState {
+    /// Its commit: its revisions count.
+    Committed,
+    /// Nothing yet: its revisions are pending.
+    Open,
+    /// A void, or the commit of something else: its revisions never count.
+    Dead,
+}
 
 /// What stands under a snapshot's name.
 #[derive(Debug, Default)]
@@ -30,11 +42,11 @@ pub(super) struct Standing {
 }
 
 impl Inner {
-    /// Judges all revisions of one snapshot, highest first. `squashed` tells whether a lease committed a squash.
+    /// Judges all revisions of one snapshot, highest first. `squashed` tells what became of the squash of a lease.
     pub(super) fn standing(
         &self,
         revisions: &[&Revision],
-        squashed: &dyn Fn(&SnapshotId) -> Result<bool, RepoError>,
+        squashed: &dyn Fn(&SnapshotId) -> Result<SquashState, RepoError>,
     ) -> Result<Standing, RepoError> {
         let mut standing = Standing { highest: revisions.first().map(|it| it.revision), ..Standing::default() };
         standing.forgotten = revisions.iter().any(|it| it.kind == RevisionKind::Tombstone);
@@ -54,13 +66,17 @@ impl Inner {
                     continue;
                 }
             };
-            match manifest.squash {
-                _ if manifest.is_squash_commit() => {}
-                Some(lease) if !squashed(&lease)? => standing.pending = standing.pending.or(Some(lease)),
-                _ => {
+            if manifest.is_squash_commit() {
+                continue;
+            }
+            let state = manifest.squash.map_or(Ok(SquashState::Committed), |lease| squashed(&lease))?;
+            match state {
+                SquashState::Committed => {
                     standing.manifest = Some(manifest);
                     break;
                 }
+                SquashState::Open => standing.pending = standing.pending.or(manifest.squash),
+                SquashState::Dead => {}
             }
         }
         Ok(standing)
@@ -78,13 +94,22 @@ impl Inner {
         Ok(manifest)
     }
 
-    /// Whether this lease's commit is a squash.
-    pub(super) fn squash_committed(&self, lease: &SnapshotId) -> Result<bool, RepoError> {
-        match self.fetch_revision(lease, 0) {
-            Ok(revision) if revision.kind == RevisionKind::Manifest => {
-                Ok(self.open_revision(&revision)?.is_squash_commit())
+    /// What became of a squash, by what lies under its commit's name.
+    pub(super) fn squash_state(&self, commit: Option<&Revision>) -> Result<SquashState, RepoError> {
+        match commit {
+            None => Ok(SquashState::Open),
+            Some(commit) if commit.kind == RevisionKind::Manifest && self.open_revision(commit)?.is_squash_commit() => {
+                Ok(SquashState::Committed)
             }
-            Ok(_) | Err(RepoError::Missing { .. }) => Ok(false),
+            Some(_) => Ok(SquashState::Dead),
+        }
+    }
+
+    /// The same, read from storage.
+    fn squash_state_now(&self, lease: &SnapshotId) -> Result<SquashState, RepoError> {
+        match self.fetch_revision(lease, 0) {
+            Ok(commit) => self.squash_state(Some(&commit)),
+            Err(RepoError::Missing { .. }) => Ok(SquashState::Open),
             Err(error) => Err(error),
         }
     }
@@ -111,14 +136,21 @@ impl Inner {
             }
         }
         let revisions: Vec<&Revision> = revisions.iter().collect();
-        let mut standing = self.standing(&revisions, &|lease| self.squash_committed(lease))?;
+        let mut standing = self.standing(&revisions, &|lease| self.squash_state_now(lease))?;
         standing.highest = numbers.last().copied();
         Ok(standing)
     }
 
-    /// The revision that a change starts from.
-    fn writable(&self, id: &SnapshotId) -> Result<(Manifest, u64), RepoError> {
-        let standing = self.standing_now(id)?;
+    /// The revision that a change starts from, and the highest number.
+    pub(in crate::repo) fn writable(&self, id: &SnapshotId) -> Result<(Manifest, u64), RepoError> {
+        let mut standing = self.standing_now(id)?;
+        if let Some(lease) = standing.pending
+            && self.storage.len(&lease::end_path(&lease))?.is_some()
+        {
+            // It ended: whether it committed shows under its name, which is taken for good if it did not.
+            self.fence(&lease)?;
+            standing = self.standing_now(id)?;
+        }
         if let Some(lease) = standing.pending {
             return Err(RepoError::Invalid(format!(
                 "snapshot {id} is being squashed by the run {lease}, which has not finished: try again later"
@@ -202,7 +234,7 @@ impl Inner {
     }
 
     /// A table that the repository holds already: a revision that changes no stack writes none.
-    fn known_table(&self, piece: Vec<u8>) -> Result<crate::repo::ChunkId, RepoError> {
+    pub(in crate::repo) fn known_table(&self, piece: Vec<u8>) -> Result<crate::repo::ChunkId, RepoError> {
         let id = ChunkPlain::single(piece).id(&self.keyring.secrets.chunk_id, ChunkKind::Table);
         if self.catalog.find(&id)?.is_empty() {
             return Err(RepoError::Invalid("this revision needs a new table and so a write session".to_owned()));

@@ -1,0 +1,244 @@
+//! `forget`: drops snapshots, by name or by policy, and says why each stays or goes.
+
+use super::snapshots::GroupBy;
+use crate::{
+    cli::{
+        args::NarrowArgs,
+        context::Context,
+        exit::{Failure, Kept as _, Status, usage},
+        show::{counted, render, safe, table},
+        units::show_time,
+    },
+    ops::{
+        Phase, Progress as _,
+        forget::{
+            Age, ForgetOutcome, ForgetPlan, GroupName, Grouping, KeepPeriod, KeepWithin, Period, Policy, execute,
+            plan_named, plan_policy, time_zone,
+        },
+    },
+    repo::Repository,
+};
+use clap::Args;
+use serde_json::json;
+
+/// `forget`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A snapshot stays if any --keep rule keeps it. Held and locked snapshots always stay, and so does the newest of \
+                        each source whose deletions are confirmed; only --max-age is stronger than that. Forgotten data stays \
+                        in the repository until a prune."
+)]
+pub struct ForgetArgs {
+    /// Which snapshots; or a policy
+    #[arg(conflicts_with_all = ["last", "hourly", "daily", "weekly", "monthly", "yearly", "within", "within_hourly", "within_daily",
+        "within_weekly", "within_monthly", "within_yearly", "tag_kept", "full", "incremental", "max_age"])]
+    pub snapshot: Vec<String>,
+    #[command(flatten)]
+    rules: RuleArgs,
+    /// What a policy is applied to one by one [default: source,host]; an empty word puts all into one group
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = parse_group)]
+    pub group_by: Option<Vec<Option<GroupBy>>>,
+    /// The time zone of hours, days, weeks, months and years [default: the system's]
+    #[arg(long, value_name = "ZONE")]
+    pub time_zone: Option<String>,
+    /// Let the last snapshot of a source go
+    #[arg(long)]
+    pub force: bool,
+    /// Say what would be forgotten, and why; forget nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    narrow: NarrowArgs,
+}
+
+/// The rules of a policy.
+#[derive(Debug, Default, Args)]
+struct RuleArgs {
+    /// Keep the newest N
+    #[arg(long = "keep-last", value_name = "N", help_heading = "Policy")]
+    last: Option<u32>,
+    /// Keep the newest of each of the last N hours that have one
+    #[arg(long = "keep-hourly", value_name = "N", help_heading = "Policy")]
+    hourly: Option<u32>,
+    /// The same of days
+    #[arg(long = "keep-daily", value_name = "N", help_heading = "Policy")]
+    daily: Option<u32>,
+    /// The same of weeks, from Monday
+    #[arg(long = "keep-weekly", value_name = "N", help_heading = "Policy")]
+    weekly: Option<u32>,
+    /// The same of months
+    #[arg(long = "keep-monthly", value_name = "N", help_heading = "Policy")]
+    monthly: Option<u32>,
+    /// The same of years
+    #[arg(long = "keep-yearly", value_name = "N", help_heading = "Policy")]
+    yearly: Option<u32>,
+    /// Keep all that are at most this much older than the newest (36h, 30d, 1y 6mo)
+    #[arg(long = "keep-within", value_name = "AGE", help_heading = "Policy")]
+    within: Option<Age>,
+    /// Keep the newest of each hour in this time
+    #[arg(long = "keep-within-hourly", value_name = "AGE", help_heading = "Policy")]
+    within_hourly: Option<Age>,
+    /// Keep the newest of each day in this time
+    #[arg(long = "keep-within-daily", value_name = "AGE", help_heading = "Policy")]
+    within_daily: Option<Age>,
+    /// Keep the newest of each week in this time
+    #[arg(long = "keep-within-weekly", value_name = "AGE", help_heading = "Policy")]
+    within_weekly: Option<Age>,
+    /// Keep the newest of each month in this time
+    #[arg(long = "keep-within-monthly", value_name = "AGE", help_heading = "Policy")]
+    within_monthly: Option<Age>,
+    /// Keep the newest of each year in this time
+    #[arg(long = "keep-within-yearly", value_name = "AGE", help_heading = "Policy")]
+    within_yearly: Option<Age>,
+    /// Keep all with this tag (repeatable: with any of them)
+    #[arg(long = "keep-tag", value_name = "TAG", id = "tag_kept", help_heading = "Policy")]
+    tags: Vec<String>,
+    /// Keep the newest N fulls
+    #[arg(long = "keep-full", value_name = "N", help_heading = "Policy")]
+    full: Option<u32>,
+    /// Keep the incrementals of the newest N fulls [default: of all that --keep-full keeps]
+    #[arg(long = "keep-incremental", value_name = "N", help_heading = "Policy")]
+    incremental: Option<u32>,
+    /// Drop whatever is older, also against the rules; only holds and locks are stronger
+    #[arg(long, value_name = "AGE", help_heading = "Policy")]
+    max_age: Option<Age>,
+}
+
+/// A word of `--group-by`; the empty one stands for no grouping.
+fn parse_group(text: &str) -> Result<Option<GroupBy>, String> {
+    use clap::ValueEnum as _;
+    if text.is_empty() { Ok(None) } else { GroupBy::from_str(text, false).map(Some) }
+}
+
+impl ForgetArgs {
+    fn policy(&self) -> Policy {
+        let rules = &self.rules;
+        let counts = [rules.hourly, rules.daily, rules.weekly, rules.monthly, rules.yearly];
+        let ages = [
+            &rules.within_hourly,
+            &rules.within_daily,
+            &rules.within_weekly,
+            &rules.within_monthly,
+            &rules.within_yearly,
+        ];
+        let within = |(period, age): (Option<Period>, &Option<Age>)| {
+            age.as_ref().map(|age| KeepWithin { period, age: age.clone() })
+        };
+        let periods = Period::ALL.iter().zip(counts);
+        let grouping = self.group_by.as_ref().map(|by| Grouping {
+            source: by.contains(&Some(GroupBy::Source)),
+            host: by.contains(&Some(GroupBy::Host)),
+            tags: by.contains(&Some(GroupBy::Tags)),
+        });
+        Policy {
+            last: rules.last,
+            periods: periods.filter_map(|(&period, count)| Some(KeepPeriod { period, count: count? })).collect(),
+            within: std::iter::once((None, &rules.within))
+                .chain(Period::ALL.iter().map(|period| Some(*period)).zip(ages))
+                .filter_map(within)
+                .collect(),
+            tags: rules.tags.clone(),
+            full: rules.full,
+            incremental: rules.incremental,
+            max_age: rules.max_age.clone(),
+            group_by: grouping.unwrap_or_default(),
+            force: self.force,
+        }
+    }
+
+    fn plan(&self, repo: &Repository, policy: &Policy, context: &Context) -> Result<ForgetPlan, Failure> {
+        let narrow = self.narrow.narrow();
+        if self.snapshot.is_empty() {
+            let zone = time_zone(self.time_zone.as_deref())?;
+            return Ok(plan_policy(repo, &narrow, policy, &zone)?);
+        }
+        let named: Result<Vec<_>, Failure> =
+            self.snapshot.iter().map(|name| context.resolve(repo, name, &narrow)).collect();
+        Ok(plan_named(repo, &named?, self.force)?)
+    }
+}
+
+pub(super) fn run(args: &ForgetArgs, context: &Context) -> Result<Status, Failure> {
+    let policy = args.policy();
+    if args.snapshot.is_empty() {
+        policy.check()?;
+    } else if args.group_by.is_some() || args.time_zone.is_some() {
+        return Err(usage("--group-by and --time-zone belong to a policy; named snapshots need none"));
+    }
+    time_zone(args.time_zone.as_deref())?;
+    let repo = context.open()?;
+    let plan = args.plan(&repo, &policy, context)?;
+    let outcome = if args.dry_run {
+        ForgetOutcome { plan, forgotten: Vec::new(), failed: Vec::new() }
+    } else {
+        let records = plan.dropped().count() as u64;
+        context.reporter.begin(&Phase { name: "forgetting".to_owned(), records, bytes: 0 });
+        execute(&repo, plan, &context.reporter).kept("snapshots that were forgotten before this stay forgotten")?
+    };
+    report(args, &outcome, context);
+    Ok(Status::complete(outcome.failed.is_empty()))
+}
+
+fn report(args: &ForgetArgs, outcome: &ForgetOutcome, context: &Context) {
+    if context.json {
+        let failed: Vec<_> = outcome.failed.iter().map(|(id, reason)| json!({ "id": id, "reason": reason })).collect();
+        context.out.json(&json!({
+            "dry_run": args.dry_run,
+            "groups": outcome.plan.groups,
+            "forgotten": outcome.forgotten,
+            "failed": failed,
+        }));
+        return;
+    }
+    if context.quiet {
+        return;
+    }
+    for group in &outcome.plan.groups {
+        let name = group_name(&group.name);
+        if !name.is_empty() {
+            context.out.line(name);
+        }
+        let mut out = table(&["id", "as of", "kind", "tags", "", "why"], &[]);
+        for decision in &group.snapshots {
+            let kind = format!("{:?}", decision.kind).to_lowercase();
+            let why: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
+            out.add_row(vec![
+                decision.id.short(),
+                show_time(decision.end),
+                if decision.complete { kind } else { format!("{kind}, PARTIAL") },
+                safe(&decision.tags.join(" ")),
+                if decision.keep { "keep" } else { "drop" }.to_owned(),
+                safe(&why.join("; ")),
+            ]);
+        }
+        context.out.line(render(&out));
+        context.out.line("");
+    }
+    let kept = outcome.plan.decisions().filter(|decision| decision.keep).count() as u64;
+    let dropped = counted(outcome.plan.dropped().count() as u64, "snapshot");
+    context.out.line(if args.dry_run {
+        format!("would forget {dropped} and keep {kept}; nothing was changed")
+    } else {
+        let forgotten = counted(outcome.forgotten.len() as u64, "snapshot");
+        format!("forgot {forgotten} and kept {kept}; their data stays until a prune")
+    });
+}
+
+fn group_name(name: &GroupName) -> String {
+    let mut parts = Vec::new();
+    if let Some(source) = &name.source {
+        parts.push(format!("source {}", safe(source)));
+    }
+    if let Some(scope) = name.scope.as_deref().filter(|scope| !scope.is_empty()) {
+        parts.push(safe(scope));
+    }
+    if let Some(host) = &name.host {
+        parts.push(format!("host {}", safe(host)));
+    }
+    match name.tags.as_deref() {
+        None => {}
+        Some([]) => parts.push("no tags".to_owned()),
+        Some(tags) => parts.push(format!("tags {}", safe(&tags.join(" ")))),
+    }
+    parts.join(", ")
+}

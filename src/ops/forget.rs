@@ -1,0 +1,113 @@
+//! `forget`: which snapshots stay by a policy, and the tombstones of the others. Specified in
+//! `format-spec/retention.md`.
+
+pub mod calendar;
+pub mod plan;
+pub mod policy;
+pub mod reason;
+#[cfg(test)]
+mod tests;
+
+pub use calendar::{Age, Period};
+pub use plan::{Candidate, Decision, ForgetPlan, Group, GroupName};
+pub use policy::{Grouping, KeepPeriod, KeepWithin, Policy, time_zone};
+pub use reason::Reason;
+
+use super::{Narrow, OpsError, Progress};
+use crate::repo::{RepoError, Repository, Snapshot, SnapshotId};
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use std::collections::HashSet;
+
+/// What `forget` did.
+#[derive(Debug, Clone, Serialize)]
+pub struct ForgetOutcome {
+    /// What was decided, and why.
+    #[serde(flatten)]
+    pub plan: ForgetPlan,
+    /// The snapshots that are forgotten.
+    pub forgotten: Vec<SnapshotId>,
+    /// The snapshots that should have been and are still there, each with the reason.
+    pub failed: Vec<(SnapshotId, String)>,
+}
+
+/// Decides by a policy about the snapshots that `narrow` admits.
+pub fn plan_policy(
+    repo: &Repository,
+    narrow: &Narrow,
+    policy: &Policy,
+    zone: &TimeZone,
+) -> Result<ForgetPlan, OpsError> {
+    let snapshots = repo.snapshots()?;
+    let candidates: Vec<Candidate> = snapshots.iter().map(|s| Candidate::of(s, narrow.admits(s))).collect();
+    plan::plan(&candidates, policy, zone, repo.clock().now())
+}
+
+/// Decides to forget what a person named.
+///
+/// # Errors
+/// [`OpsError::Usage`] if one is on hold or locked, or if a source would have no snapshot left and `force` is not given.
+pub fn plan_named(repo: &Repository, named: &[Snapshot], force: bool) -> Result<ForgetPlan, OpsError> {
+    let now = repo.clock().now();
+    let ids: HashSet<SnapshotId> = named.iter().map(|snapshot| snapshot.id).collect();
+    for snapshot in named {
+        let id = snapshot.id.short();
+        if snapshot.hold {
+            return Err(OpsError::Usage(format!("snapshot {id} is on hold: `rekeep tag {id} --release` releases it")));
+        }
+        if let Some(until) = snapshot.lock_until.filter(|until| *until > now) {
+            return Err(OpsError::Usage(format!("snapshot {id} is locked until {until}")));
+        }
+    }
+    let all = repo.snapshots()?;
+    for snapshot in named.iter().filter(|_| !force) {
+        let same = |other: &&Snapshot| {
+            let (its, own) = (&other.content, &snapshot.content);
+            (&its.source.connector, &its.source.name, &its.scope)
+                == (&own.source.connector, &own.source.name, &own.scope)
+        };
+        if all.iter().filter(same).all(|other| ids.contains(&other.id)) {
+            let source = &snapshot.content.source;
+            return Err(OpsError::Usage(format!(
+                "this would leave no snapshot of {}:{}: --force says that you mean it",
+                source.connector, source.name
+            )));
+        }
+    }
+    let decision = |snapshot: &Snapshot| Decision {
+        id: snapshot.id,
+        end: snapshot.content.end,
+        kind: snapshot.content.kind,
+        complete: snapshot.content.complete,
+        tags: snapshot.tags.clone(),
+        keep: false,
+        reasons: vec![Reason::Named],
+    };
+    let mut seen = HashSet::new();
+    let named = named.iter().filter(|snapshot| seen.insert(snapshot.id));
+    let name = GroupName { source: None, scope: None, host: None, tags: None };
+    Ok(ForgetPlan { groups: vec![Group { name, snapshots: named.map(decision).collect() }] })
+}
+
+/// Writes the tombstones of a plan. A snapshot that says no, because it was held since or is being squashed, is told and
+/// the others still go.
+pub fn execute(repo: &Repository, plan: ForgetPlan, progress: &dyn Progress) -> Result<ForgetOutcome, OpsError> {
+    let mut outcome = ForgetOutcome { forgotten: Vec::new(), failed: Vec::new(), plan };
+    for decision in outcome.plan.dropped() {
+        if progress.cancelled() {
+            return Err(OpsError::Interrupted);
+        }
+        match repo.forget(&decision.id) {
+            Ok(()) => outcome.forgotten.push(decision.id),
+            Err(error @ (RepoError::Invalid(_) | RepoError::Damaged { .. })) => {
+                progress.warn(&format!("snapshot {} stays: {error}", decision.id.short()));
+                outcome.failed.push((decision.id, error.to_string()));
+            }
+            // Someone else was faster, and a prune after him.
+            Err(RepoError::NoSnapshot { .. }) => outcome.forgotten.push(decision.id),
+            Err(error) => return Err(error.into()),
+        }
+        progress.advance(1, 0);
+    }
+    Ok(outcome)
+}

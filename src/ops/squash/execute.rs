@@ -1,0 +1,143 @@
+//! Carrying out a plan: layers, then pending revisions, then the commit that makes them count.
+
+use super::{
+    SquashOptions, SquashOutcome, SquashPlan,
+    plan::{PlannedSnapshot, Slot},
+    rows,
+    work::{self, Merged},
+};
+use crate::{
+    ops::{OpsError, Phase, Progress, backup::pack_bytes},
+    repo::{
+        Manifest, RepoError, Repository, SnapshotId, WriteOptions, WriteSession,
+        manifest::{Collection, LayerRef},
+        session::{Restacked, SessionTiming},
+    },
+};
+use std::collections::HashMap;
+
+/// Carries out a plan. Whatever was changed by others since is left as it is and named; a merge whose result is not what
+/// was merged is not used, and named.
+pub fn execute(
+    repo: &Repository,
+    plan: &SquashPlan,
+    options: &SquashOptions,
+    progress: &dyn Progress,
+) -> Result<SquashOutcome, OpsError> {
+    if plan.is_empty() {
+        return Ok(SquashOutcome::default());
+    }
+    let write = WriteOptions {
+        purpose: "squash".to_owned(),
+        compression: options.compression,
+        check: options.check,
+        write_limit: options.write_limit,
+    };
+    let timing = SessionTiming { pack_bytes: pack_bytes(options.parallel), ..SessionTiming::default() };
+    let session = repo.begin_write_timed(&write, &timing)?;
+    match squash(repo, &session, plan, options, progress) {
+        Ok(mut outcome) if outcome.snapshots > 0 => {
+            let id = session.id();
+            session.commit_squash()?;
+            outcome.id = Some(id);
+            Ok(outcome)
+        }
+        Ok(outcome) => {
+            session.abandon()?;
+            Ok(outcome)
+        }
+        Err(error) => {
+            if let Err(second) = session.abandon_squash() {
+                progress.warn(&format!("after the failure below, the squash could not be given up cleanly: {second}"));
+            }
+            Err(if progress.cancelled() { OpsError::Interrupted } else { error })
+        }
+    }
+}
+
+/// Everything but the commit.
+fn squash(
+    repo: &Repository,
+    session: &WriteSession,
+    plan: &SquashPlan,
+    options: &SquashOptions,
+    progress: &dyn Progress,
+) -> Result<SquashOutcome, OpsError> {
+    progress.begin(&Phase {
+        name: "squashing".to_owned(),
+        records: plan.merges.iter().fold(0, |sum, merge| sum.saturating_add(rows(&merge.layers))),
+        bytes: plan.bytes_before(),
+    });
+    let merged = work::run(repo, session, &plan.merges, options.parallel, progress)?;
+    let mut outcome = SquashOutcome::default();
+    for (merge, result) in plan.merges.iter().zip(&merged) {
+        match result {
+            Merged::Layer(layer) => {
+                outcome.merged += u64::from(layer.is_some());
+                outcome.replaced += merge.layers.len() as u64;
+                outcome.bytes_before += merge.bytes_before;
+                outcome.bytes_after += layer.as_ref().map_or(0, |layer| layer.bytes);
+            }
+            Merged::Wrong(reason) => {
+                let count = merge.layers.len();
+                let text = format!("{count} layers of collection {} were not merged: {reason}", merge.collection);
+                progress.warn(&text);
+                outcome.left.push(text);
+            }
+        }
+    }
+    let planned: Vec<(&PlannedSnapshot, Vec<Collection>)> = plan
+        .snapshots
+        .iter()
+        .map(|snapshot| (snapshot, restacked(snapshot, plan, &merged)))
+        .filter(|(snapshot, after)| *after != snapshot.before)
+        .collect();
+    store_tables(repo, session, &planned)?;
+    for (snapshot, after) in &planned {
+        if progress.cancelled() {
+            return Err(OpsError::Interrupted);
+        }
+        match session.restack(&snapshot.id, &snapshot.before, after)? {
+            Restacked::Written => outcome.snapshots += 1,
+            Restacked::Left(reason) => {
+                outcome.left.push(format!("snapshot {} keeps its layers: {reason}", snapshot.id.short()));
+            }
+        }
+    }
+    outcome.bytes_added = session.stats().bytes_added;
+    Ok(outcome)
+}
+
+/// A snapshot's collections with what became of their layers.
+fn restacked(snapshot: &PlannedSnapshot, plan: &SquashPlan, merged: &[Merged]) -> Vec<Collection> {
+    let layers = |slot: &Slot| -> Vec<LayerRef> {
+        match slot {
+            Slot::There(layer) => vec![layer.clone()],
+            Slot::Merged(number) => match &merged[*number] {
+                Merged::Layer(layer) => layer.iter().cloned().collect(),
+                Merged::Wrong(_) => plan.merges[*number].layers.clone(),
+            },
+        }
+    };
+    let after = snapshot.after.iter().map(|slots| slots.iter().flat_map(layers).collect());
+    let collections = snapshot.before.iter().zip(after);
+    collections.map(|(before, stack)| Collection { stack, ..before.clone() }).collect()
+}
+
+/// Stores and indexes the tables of manifests that are too long without, before any revision names them.
+fn store_tables(
+    repo: &Repository,
+    session: &WriteSession,
+    planned: &[(&PlannedSnapshot, Vec<Collection>)],
+) -> Result<(), RepoError> {
+    let mut snapshots: HashMap<SnapshotId, Manifest> = repo.snapshots()?.into_iter().map(|it| (it.id, it)).collect();
+    let mut writer = session.writer();
+    for (snapshot, after) in planned {
+        if let Some(there) = snapshots.remove(&snapshot.id) {
+            let manifest = Manifest { collections: after.clone(), ..there };
+            session.store_tables(&manifest, &mut writer)?;
+        }
+    }
+    writer.finish()?;
+    session.flush()
+}

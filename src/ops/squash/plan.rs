@@ -1,0 +1,285 @@
+//! Deciding what is squashed: a function of the remaining snapshots.
+
+use super::{Witness, bytes, rows, runs, share};
+use crate::{
+    record::{CollectionSum, Timestamp},
+    repo::{
+        ChunkId, Snapshot, SnapshotId,
+        manifest::{Collection, LayerRef},
+    },
+};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
+
+/// What is merged into one layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum MergeOf {
+    /// Adjacent deltas.
+    Deltas,
+    /// A base and the deltas on it, up to the oldest remaining stack.
+    Base {
+        /// What the new base must show.
+        witness: Witness,
+        /// The earliest end of the snapshots that use it: what is over then is part of none.
+        at: Timestamp,
+        /// The layers above it in some stack, each once.
+        #[serde(skip)]
+        above: Vec<LayerRef>,
+        /// The rows that it drops.
+        superseded: u64,
+    },
+}
+
+/// Layers that become one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedMerge {
+    /// What they are.
+    #[serde(flatten)]
+    pub of: MergeOf,
+    /// A collection that they belong to.
+    pub collection: String,
+    /// The layers, oldest first.
+    pub layers: Vec<LayerRef>,
+    /// Their plaintext bytes.
+    pub bytes_before: u64,
+    /// Plaintext bytes of what they become, at most.
+    pub bytes_after: u64,
+}
+
+/// A layer of a stack to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Slot {
+    /// One that is there.
+    There(LayerRef),
+    /// What the merge of this number gives.
+    Merged(usize),
+}
+
+/// A snapshot that gets other stacks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedSnapshot {
+    /// Which.
+    pub id: SnapshotId,
+    /// Its collections as they were planned with.
+    pub before: Vec<Collection>,
+    /// Of each collection, its stack to be.
+    pub after: Vec<Vec<Slot>>,
+}
+
+/// What is to be squashed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct SquashPlan {
+    /// Layers that become one.
+    pub merges: Vec<PlannedMerge>,
+    /// Snapshots that get a new revision.
+    #[serde(skip)]
+    pub snapshots: Vec<PlannedSnapshot>,
+}
+
+impl SquashPlan {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.merges.is_empty()
+    }
+
+    /// Plaintext bytes of the layers that are merged.
+    #[must_use]
+    pub fn bytes_before(&self) -> u64 {
+        self.merges.iter().fold(0, |sum, merge| sum.saturating_add(merge.bytes_before))
+    }
+
+    /// Plaintext bytes of what they become, at most.
+    #[must_use]
+    pub fn bytes_after(&self) -> u64 {
+        self.merges.iter().fold(0, |sum, merge| sum.saturating_add(merge.bytes_after))
+    }
+}
+
+/// One collection of one snapshot.
+#[derive(Clone, Copy)]
+struct Use<'a> {
+    snapshot: &'a Snapshot,
+    collection: &'a Collection,
+    held: bool,
+}
+
+impl<'a> Use<'a> {
+    fn stack(&self) -> &'a [LayerRef] {
+        &self.collection.stack
+    }
+}
+
+/// Decides over the remaining `snapshots`. Those that are held or locked `now`, and those of `busy`, keep their layers.
+#[must_use]
+pub fn plan(snapshots: &[Snapshot], busy: &HashSet<SnapshotId>, now: Timestamp, max_superseded: f64) -> SquashPlan {
+    let max_superseded = share(max_superseded);
+    let mut uses: Vec<Use<'_>> = Vec::new();
+    for snapshot in snapshots {
+        let held = snapshot.is_protected_at(now) || busy.contains(&snapshot.id);
+        uses.extend(snapshot.collections.iter().map(|collection| Use { snapshot, collection, held }));
+    }
+    uses.sort_by_key(|it| (it.snapshot.content.end, it.snapshot.id));
+    let mut merges = Merges::default();
+    let rolled = roll_bases(&uses, max_superseded, &mut merges);
+    let stacks = merge_runs(&uses, &rolled, max_superseded, &mut merges);
+    let changed: HashSet<SnapshotId> = uses
+        .iter()
+        .zip(&stacks)
+        .filter(|(_, stack)| stack.iter().any(|slot| matches!(slot, Slot::Merged(_))))
+        .map(|(it, _)| it.snapshot.id)
+        .collect();
+    let mut planned: BTreeMap<SnapshotId, Vec<Vec<Slot>>> = BTreeMap::new();
+    for (it, stack) in uses.iter().zip(stacks) {
+        if changed.contains(&it.snapshot.id) {
+            planned.entry(it.snapshot.id).or_default().push(stack);
+        }
+    }
+    let snapshots = snapshots.iter().filter_map(|snapshot| {
+        let after = planned.remove(&snapshot.id)?;
+        Some(PlannedSnapshot { id: snapshot.id, before: snapshot.collections.clone(), after })
+    });
+    SquashPlan { snapshots: snapshots.collect(), merges: merges.list }
+}
+
+/// The merges so far, each list of layers once.
+#[derive(Default)]
+struct Merges {
+    list: Vec<PlannedMerge>,
+    of_deltas: HashMap<Vec<ChunkId>, usize>,
+}
+
+impl Merges {
+    fn deltas(&mut self, collection: &str, layers: &[LayerRef]) -> usize {
+        match self.of_deltas.entry(layers.iter().map(|layer| layer.id).collect()) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                self.list.push(PlannedMerge {
+                    of: MergeOf::Deltas,
+                    collection: collection.to_owned(),
+                    layers: layers.to_vec(),
+                    bytes_before: bytes(layers),
+                    bytes_after: bytes(layers),
+                });
+                *new.insert(self.list.len() - 1)
+            }
+        }
+    }
+}
+
+/// A base that rolls forward: how many layers of each stack on it become one, and which merge that is.
+struct Rolled {
+    layers: usize,
+    merge: usize,
+}
+
+/// `uses` are ordered by (end, id).
+fn roll_bases(uses: &[Use<'_>], max_superseded: f64, merges: &mut Merges) -> HashMap<ChunkId, Rolled> {
+    let mut families: HashMap<ChunkId, Vec<Use<'_>>> = HashMap::new();
+    let mut order = Vec::new();
+    for it in uses {
+        if let Some(base) = it.stack().first() {
+            let family = families.entry(base.id).or_default();
+            if family.is_empty() {
+                order.push(base.id);
+            }
+            family.push(*it);
+        }
+    }
+    // A base that is also a delta somewhere would stay for that.
+    let blocked: HashSet<ChunkId> =
+        uses.iter().filter(|it| it.held).flat_map(|it| it.stack()).map(|layer| layer.id).collect();
+    let mut rolled = HashMap::new();
+    for base in order.iter().filter(|base| !blocked.contains(*base)) {
+        if let Some(merge) = families.get(base).and_then(|family| roll(family, max_superseded)) {
+            rolled.insert(*base, Rolled { layers: merge.layers.len(), merge: merges.list.len() });
+            merges.list.push(merge);
+        }
+    }
+    rolled
+}
+
+fn roll(family: &[Use<'_>], max_superseded: f64) -> Option<PlannedMerge> {
+    let oldest = family.first()?.stack();
+    let base = oldest.first().filter(|_| oldest.len() > 1)?;
+    if !family.iter().all(|it| it.stack().starts_with(oldest)) {
+        return None;
+    }
+    let confirmed = |it: &&Use<'_>| it.stack() == oldest && it.collection.confirms_deletions();
+    let witness = family.iter().find(confirmed)?;
+    let records = witness.collection.records;
+    let superseded = rows(oldest).saturating_sub(records);
+    if superseded as f64 <= max_superseded * base.rows as f64 {
+        return None;
+    }
+    let mut seen = HashSet::new();
+    let above = family.iter().flat_map(|it| &it.stack()[oldest.len()..]).filter(|layer| seen.insert(layer.id));
+    let above: Vec<LayerRef> = above.cloned().collect();
+    // An empty layer cannot be a base, and what lies above might not be one either.
+    if records == 0 && !above.is_empty() {
+        return None;
+    }
+    let mut sum = CollectionSum::default();
+    for range in &witness.collection.coverage {
+        sum.add(&CollectionSum::from_hex(&range.sum)?);
+    }
+    let before = bytes(oldest);
+    let kept = if rows(oldest) == 0 { 0.0 } else { records as f64 / rows(oldest) as f64 };
+    Some(PlannedMerge {
+        of: MergeOf::Base {
+            witness: Witness {
+                snapshot: witness.snapshot.id,
+                end: witness.snapshot.content.end,
+                records,
+                sum: sum.to_hex(),
+            },
+            at: family.iter().map(|it| it.snapshot.content.end).min()?,
+            above,
+            superseded,
+        },
+        collection: witness.collection.name.clone(),
+        layers: oldest.to_vec(),
+        bytes_before: before,
+        bytes_after: (before as f64 * kept) as u64,
+    })
+}
+
+/// Gives each use's stack to be.
+fn merge_runs(
+    uses: &[Use<'_>],
+    rolled: &HashMap<ChunkId, Rolled>,
+    max_superseded: f64,
+    merges: &mut Merges,
+) -> Vec<Vec<Slot>> {
+    let split = |it: &Use<'_>| {
+        let stack = it.collection.stack.as_slice();
+        let rolled = stack.first().and_then(|base| rolled.get(&base.id));
+        let below = rolled.map_or(1, |rolled| rolled.layers).min(stack.len());
+        let bottom: Vec<Slot> = match rolled {
+            Some(rolled) => vec![Slot::Merged(rolled.merge)],
+            None => stack[..below].iter().map(|layer| Slot::There(layer.clone())).collect(),
+        };
+        (bottom, below)
+    };
+    let blocked: HashSet<ChunkId> =
+        uses.iter().filter(|it| it.held).flat_map(|it| it.stack()).map(|layer| layer.id).collect();
+    let links = runs::Links::new(uses.iter().map(|it| &it.stack()[split(it).1..]), &blocked);
+    let mut stacks = Vec::with_capacity(uses.len());
+    for it in uses {
+        let (mut stack, below) = split(it);
+        let deltas = &it.stack()[below..];
+        let mut next = 0;
+        for run in links.runs(deltas) {
+            for part in runs::worth_it(&deltas[run.clone()], max_superseded) {
+                let part = run.start + part.start..run.start + part.end;
+                stack.extend(deltas[next..part.start].iter().map(|layer| Slot::There(layer.clone())));
+                stack.push(Slot::Merged(merges.deltas(&it.collection.name, &deltas[part.clone()])));
+                next = part.end;
+            }
+        }
+        stack.extend(deltas[next..].iter().map(|layer| Slot::There(layer.clone())));
+        stacks.push(stack);
+    }
+    stacks
+}

@@ -1,0 +1,1 @@
+//! Squashing over plain data.

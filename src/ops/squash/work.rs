@@ -1,0 +1,295 @@
+//! Writing the merged layers of a plan by several workers, and reading them back.
+
+use super::plan::{MergeOf, PlannedMerge};
+use crate::{
+    layer::{
+        BuiltRange, Layer, LayerContext, LayerError, MergeKind, RowTotals, Stack, StateTotals, finish_layer,
+        merge_range, read_totals,
+    },
+    ops::{OpsError, Progress},
+    record::KeyRange,
+    repo::{ChunkReader, RepoError, Repository, SessionWriter, WriteSession, manifest::LayerRef},
+};
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+/// The most layers above a base that are looked into for inherited rows: as many as a stack may have. With more, rows
+/// that are over stay.
+const MAX_ABOVE: usize = 24;
+
+/// What became of one merge.
+pub(super) enum Merged {
+    /// The layer; `None` if nothing is left.
+    Layer(Option<LayerRef>),
+    /// What is wrong with it: it must not be used.
+    Wrong(String),
+}
+
+/// A merge at work.
+struct Job<'a> {
+    plan: &'a PlannedMerge,
+    ranges: Vec<KeyRange>,
+    opened: OnceLock<Opened>,
+    /// Why it cannot be done: a layer is damaged.
+    wrong: OnceLock<String>,
+}
+
+struct Opened {
+    stack: Stack,
+    above: Stack,
+}
+
+/// Workers over all ranges of all merges.
+struct Workers<'a> {
+    context: LayerContext,
+    chunks: Arc<dyn ChunkReader>,
+    jobs: Vec<Job<'a>>,
+    tasks: Vec<(usize, usize)>,
+    progress: &'a dyn Progress,
+    next: AtomicUsize,
+    stop: AtomicBool,
+}
+
+impl<'a> Workers<'a> {
+    fn new(repo: &Repository, merges: &'a [PlannedMerge], progress: &'a dyn Progress) -> Result<Self, OpsError> {
+        let chunks = repo.chunks();
+        let mut jobs = Vec::with_capacity(merges.len());
+        for plan in merges {
+            // The deltas of a stack are cut where its base is.
+            let ranges = plan.layers.first().map(|first| Ok(Layer::open(&chunks, first)?.ranges()));
+            let wrong = OnceLock::new();
+            let ranges = match ranges.transpose() {
+                Ok(ranges) => ranges.unwrap_or_else(|| vec![KeyRange::all()]),
+                Err(error) => {
+                    let _ = wrong.set(damage(error)?);
+                    Vec::new()
+                }
+            };
+            jobs.push(Job { plan, ranges, opened: OnceLock::new(), wrong });
+        }
+        let tasks = jobs.iter().enumerate().flat_map(|(at, job)| (0..job.ranges.len()).map(move |range| (at, range)));
+        let tasks = tasks.collect();
+        let context = LayerContext::new(repo.secrets());
+        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Ok(Self { context, chunks, jobs, tasks, progress, next, stop })
+    }
+
+    /// Takes tasks until there are none; `begin` makes what a worker needs, `finish` ends it.
+    fn run<W>(
+        &self,
+        threads: usize,
+        begin: &(dyn Fn() -> W + Sync),
+        work: &(dyn Fn(&mut W, &Job<'a>, usize, usize) -> Result<(), OpsError> + Sync),
+        finish: &(dyn Fn(W) -> Result<(), OpsError> + Sync),
+    ) -> Result<(), OpsError> {
+        self.next.store(0, Ordering::Relaxed);
+        let take_tasks = || {
+            let mut own = begin();
+            let mut outcome = Ok(());
+            while outcome.is_ok() && !self.is_stopped() {
+                let number = self.next.fetch_add(1, Ordering::Relaxed);
+                let Some(&(job, range)) = self.tasks.get(number) else { break };
+                outcome = work(&mut own, &self.jobs[job], range, number);
+            }
+            let outcome = outcome.and(finish(own));
+            if outcome.is_err() {
+                self.stop.store(true, Ordering::Relaxed);
+            }
+            outcome
+        };
+        let result = std::thread::scope(|scope| {
+            let handles: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(take_tasks)).collect();
+            let mut result = Ok(());
+            for handle in handles {
+                let joined = handle.join().unwrap_or_else(|_| Err(OpsError::Failed("a worker panicked".to_owned())));
+                result = result.and(joined);
+            }
+            result
+        });
+        if self.progress.cancelled() { Err(OpsError::Interrupted) } else { result }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.progress.cancelled() || self.stop.load(Ordering::Relaxed)
+    }
+
+    fn report(&self, rows: u64, bytes: u64) -> bool {
+        self.progress.advance(rows, bytes);
+        !self.is_stopped()
+    }
+
+    fn opened<'j>(&self, job: &'j Job<'_>) -> Result<&'j Opened, LayerError> {
+        if let Some(opened) = job.opened.get() {
+            return Ok(opened);
+        }
+        let above = match &job.plan.of {
+            MergeOf::Base { above, .. } if above.len() <= MAX_ABOVE => Stack::open(&self.chunks, above)?,
+            _ => Stack::default(),
+        };
+        let opened = Opened { stack: Stack::open(&self.chunks, &job.plan.layers)?, above };
+        Ok(job.opened.get_or_init(|| opened))
+    }
+
+    fn merge(
+        &self,
+        job: &Job<'_>,
+        range: usize,
+        writer: &mut SessionWriter,
+    ) -> Result<(BuiltRange, RowTotals), LayerError> {
+        let opened = self.opened(job)?;
+        let kind = match &job.plan.of {
+            MergeOf::Deltas => MergeKind::Deltas,
+            MergeOf::Base { at, above, .. } => {
+                MergeKind::Base { at: (above.len() <= MAX_ABOVE).then_some(*at), above: &opened.above }
+            }
+        };
+        let report = |rows, bytes| self.report(rows, bytes);
+        merge_range(&self.context, &opened.stack, kind, &job.ranges[range], writer, &report)
+    }
+}
+
+/// What is wrong with layers, in words; an error that does not lie in them is passed on.
+fn damage(error: LayerError) -> Result<String, OpsError> {
+    match error {
+        LayerError::Repo(RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. })
+        | LayerError::Damaged { .. }
+        | LayerError::Inconsistent { .. }
+        | LayerError::Unknown { .. } => Ok(error.to_string()),
+        error => Err(error.into()),
+    }
+}
+
+/// A range as it was written.
+type Written = (BuiltRange, RowTotals);
+
+/// Writes every merged layer. Stored and indexed when this returns.
+pub(super) fn run(
+    repo: &Repository,
+    session: &WriteSession,
+    merges: &[PlannedMerge],
+    threads: usize,
+    progress: &dyn Progress,
+) -> Result<Vec<Merged>, OpsError> {
+    let workers = Workers::new(repo, merges, progress)?;
+    let written: Mutex<Vec<Option<Written>>> = Mutex::new(vec![None; workers.tasks.len()]);
+    workers.run(
+        threads,
+        &|| session.writer(),
+        &|writer, job, range, number| {
+            if job.wrong.get().is_some() {
+                return Ok(());
+            }
+            match workers.merge(job, range, writer) {
+                Ok(done) => written.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(done),
+                Err(error) => drop(job.wrong.set(damage(error)?)),
+            }
+            Ok(())
+        },
+        &|writer| Ok(writer.finish()?),
+    )?;
+    let mut parts = written.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
+    let mut layers: Vec<(Option<LayerRef>, RowTotals)> = Vec::with_capacity(merges.len());
+    let mut writer = session.writer();
+    for job in &workers.jobs {
+        let parts: Vec<Option<Written>> = parts.by_ref().take(job.ranges.len()).collect();
+        if job.wrong.get().is_some() {
+            layers.push((None, RowTotals::default()));
+            continue;
+        }
+        let parts: Option<Vec<Written>> = parts.into_iter().collect();
+        let parts = parts.ok_or_else(|| OpsError::Failed("a range was not merged".to_owned()))?;
+        let mut totals = RowTotals::default();
+        let mut built = Vec::with_capacity(parts.len());
+        for (range, (part, rows)) in job.ranges.iter().zip(parts) {
+            totals.add(&rows);
+            built.push((range.clone(), part));
+        }
+        layers.push((finish_layer(&workers.context, &mut writer, &built)?, totals));
+    }
+    writer.finish()?;
+    session.flush()?;
+    check(&workers, &layers, threads)
+}
+
+/// Reads back what was written and compares it with what was read before.
+fn check(
+    workers: &Workers<'_>,
+    layers: &[(Option<LayerRef>, RowTotals)],
+    threads: usize,
+) -> Result<Vec<Merged>, OpsError> {
+    let opened: Vec<Result<Option<Layer>, LayerError>> = layers
+        .iter()
+        .map(|(layer, _)| layer.as_ref().map(|layer| Layer::open(&workers.chunks, layer)).transpose())
+        .collect();
+    let found: Mutex<Vec<Result<(RowTotals, StateTotals), String>>> =
+        Mutex::new(vec![Ok(Default::default()); layers.len()]);
+    workers.run(
+        threads,
+        &|| (),
+        &|(), job, range, number| {
+            let merge = workers.tasks[number].0;
+            let Ok(Some(layer)) = &opened[merge] else { return Ok(()) };
+            let at = match &job.plan.of {
+                MergeOf::Base { witness, .. } => Some(witness.end),
+                MergeOf::Deltas => None,
+            };
+            let report = |_, _| !workers.is_stopped();
+            let read = match read_totals(&workers.context, layer, &job.ranges[range], at, &report) {
+                Err(LayerError::Repo(RepoError::Interrupted)) => return Err(OpsError::Interrupted),
+                read => read,
+            };
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            let sum = &mut found[merge];
+            match (read, sum) {
+                (Ok((rows, state)), Ok(sum)) => {
+                    sum.0.add(&rows);
+                    sum.1.add(&state);
+                }
+                (Err(error), sum @ Ok(_)) => *sum = Err(error.to_string()),
+                (_, Err(_)) => {}
+            }
+            Ok(())
+        },
+        &|()| Ok(()),
+    )?;
+    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let verdict =
+        |((job, opened), ((layer, expected), found)): ((&Job<'_>, _), (&(Option<LayerRef>, RowTotals), _))| match job
+            .wrong
+            .get()
+            .map_or_else(|| judge(job.plan, opened, expected, found), |wrong| Err(wrong.clone()))
+        {
+            Ok(()) => Merged::Layer(layer.clone()),
+            Err(reason) => Merged::Wrong(reason),
+        };
+    Ok(workers.jobs.iter().zip(opened).zip(layers.iter().zip(found)).map(verdict).collect())
+}
+
+fn judge(
+    plan: &PlannedMerge,
+    opened: Result<Option<Layer>, LayerError>,
+    expected: &RowTotals,
+    found: Result<(RowTotals, StateTotals), String>,
+) -> Result<(), String> {
+    opened.map_err(|error| error.to_string())?;
+    let (rows, state) = found?;
+    if rows != *expected {
+        return Err(format!(
+            "it holds {} rows with {} tombstones, {} with {} were merged, or their hashes differ",
+            rows.rows, rows.tombstones, expected.rows, expected.tombstones
+        ));
+    }
+    if let MergeOf::Base { witness, .. } = &plan.of
+        && (state.records != witness.records || state.sum.to_hex() != witness.sum)
+    {
+        return Err(format!(
+            "it shows {} records of snapshot {}, which has {}, or other ones: `rekeep verify --restore` tells more",
+            state.records,
+            witness.snapshot.short(),
+            witness.records
+        ));
+    }
+    Ok(())
+}

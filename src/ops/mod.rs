@@ -10,6 +10,7 @@ pub mod history;
 pub mod limit;
 pub mod list;
 pub mod progress;
+pub mod prune;
 pub mod restore;
 pub mod select;
 pub mod usage;

@@ -4,7 +4,8 @@ use super::{
     commands::{
         backup::BackupArgs, cache::CacheCommand, cat::CatArgs, demo::DemoArgs, diff::DiffArgs, dump::DumpArgs,
         find::FindArgs, history::HistoryArgs, init::InitArgs, key::KeyCommand, ls::LsArgs, man::ManArgs,
-        restore::RestoreArgs, snapshots::SnapshotsArgs, status::StatusArgs, tag::TagArgs, verify::VerifyArgs,
+        prune::PruneArgs, restore::RestoreArgs, snapshots::SnapshotsArgs, status::StatusArgs, tag::TagArgs,
+        unlock::UnlockArgs, verify::VerifyArgs,
     },
     units,
 };
@@ -106,6 +107,12 @@ pub enum Command {
     Stats,
     /// Change a snapshot's tags
     Tag(TagArgs),
+    /// Give back the space of what no snapshot needs
+    Prune(PruneArgs),
+    /// Show who is at work on the repository
+    Leases,
+    /// Shut out leases whose holder is gone
+    Unlock(UnlockArgs),
     /// List, add, remove passwords
     #[command(subcommand)]
     Key(KeyCommand),

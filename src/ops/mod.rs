@@ -7,6 +7,7 @@ pub mod diff;
 pub mod dump;
 pub mod error;
 pub mod history;
+pub mod leases;
 pub mod limit;
 pub mod list;
 pub mod progress;

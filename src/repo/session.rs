@@ -61,7 +61,13 @@ pub struct SessionTiming {
 
 impl Default for SessionTiming {
     fn default() -> Self {
-        Self { heartbeat: HEARTBEAT, index_after: HEARTBEAT, index_packs: 64, pack_bytes: TARGET_PACK_BYTES, alone: false }
+        Self {
+            heartbeat: HEARTBEAT,
+            index_after: HEARTBEAT,
+            index_packs: 64,
+            pack_bytes: TARGET_PACK_BYTES,
+            alone: false,
+        }
     }
 }
 

@@ -132,8 +132,7 @@ fn execute(
     grace: Duration,
     progress: &dyn Progress,
 ) -> Result<PruneOutcome, OpsError> {
-    let pruning =
-        PrunerOptions { walk: Arc::new(walk::Layers), grace, write_limit: options.write_limit };
+    let pruning = PrunerOptions { walk: Arc::new(walk::Layers), grace, write_limit: options.write_limit };
     let pruner = repo.begin_prune(&pruning, &options.timing)?;
     let worked = steps(&pruner, options, progress);
     let ended = pruner.end();

@@ -128,7 +128,8 @@ fn choose_repacks(candidates: &[&PackUse], options: &PruneOptions) -> HashSet<Ob
             chosen.extend(small_packs(candidates, kind, options));
         }
     }
-    chosen.sort_by(|a, b| dead_share(b).total_cmp(&dead_share(a)).then(a.bytes.cmp(&b.bytes)).then(a.name.cmp(&b.name)));
+    chosen
+        .sort_by(|a, b| dead_share(b).total_cmp(&dead_share(a)).then(a.bytes.cmp(&b.bytes)).then(a.name.cmp(&b.name)));
     let mut left = options.max_repack_bytes.unwrap_or(u64::MAX);
     let mut names = HashSet::new();
     for pack in chosen {

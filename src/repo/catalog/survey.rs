@@ -21,7 +21,8 @@ impl Catalog {
     /// Every place of every pack, pack by pack.
     pub fn for_each_place(&self, visit: &mut dyn FnMut(PlaceUse)) -> Result<(), RepoError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT pack, chunk, stored_len FROM places ORDER BY pack")?;
+            let mut statement =
+                connection.prepare_cached("SELECT pack, chunk, stored_len FROM places ORDER BY pack")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 visit(PlaceUse {

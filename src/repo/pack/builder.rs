@@ -94,7 +94,10 @@ impl PackBuilder {
         self.bytes.extend_from_slice(&data.body);
         if self.bytes.len() + TAG_BYTES + self.directory_bound() > MAX_PACK_BYTES {
             self.bytes.truncate(start);
-            return Err(RepoError::Invalid(format!("chunk {}: a pack may not exceed {MAX_PACK_BYTES} bytes", chunk.id)));
+            return Err(RepoError::Invalid(format!(
+                "chunk {}: a pack may not exceed {MAX_PACK_BYTES} bytes",
+                chunk.id
+            )));
         }
         self.seal_entry(start, chunk.id, chunk.kind, chunk.plain_len)
     }

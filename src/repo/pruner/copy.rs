@@ -80,7 +80,8 @@ impl Pruner {
                 None => match self.open_anywhere(place) {
                     Ok(data) => data,
                     Err(
-                        error @ (RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. }),
+                        error
+                        @ (RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. }),
                     ) => {
                         copied.unreadable.push(error.to_string());
                         continue;

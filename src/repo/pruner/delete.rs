@@ -58,7 +58,8 @@ impl Pruner {
             }
         }
         let doomed = self.doomed(&view, &homes, &named)?;
-        deleted.stayed = named.iter().filter(|name| view.packs.contains_key(*name)).count() as u64 - doomed.len() as u64;
+        deleted.stayed =
+            named.iter().filter(|name| view.packs.contains_key(*name)).count() as u64 - doomed.len() as u64;
         match self.reindex(&view, &doomed) {
             Ok(index_objects) => deleted.index_objects = index_objects,
             Err(error @ RepoError::Storage { operation: "deleting", .. }) => {

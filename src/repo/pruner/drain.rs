@@ -114,8 +114,8 @@ pub(super) fn mark_key(mark: &str) -> SnapshotId {
 fn waits_for(mark: &str, leases: &[LeaseInfo]) -> Vec<Waits> {
     let in_the_way = |lease: &&LeaseInfo| {
         let waits = !lease.is_over() && !lease.is_prune() && !lease.honours.iter().any(|honoured| honoured == mark);
-        let ignored = faults::is_broken(Rule::DrainWaits)
-            || lease.is_reader() && faults::is_broken(Rule::DrainWaitsForReaders);
+        let ignored =
+            faults::is_broken(Rule::DrainWaits) || lease.is_reader() && faults::is_broken(Rule::DrainWaitsForReaders);
         waits && !ignored
     };
     let waits = leases.iter().filter(in_the_way).map(|lease| Waits {

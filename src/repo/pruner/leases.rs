@@ -48,8 +48,7 @@ pub struct LeaseInfo {
     pub state: LeaseState,
     /// When this catalog first saw the newest object, by this host's clock; only for running ones.
     pub newest_seen: Option<Timestamp>,
-    /// The process that holds it.
-    #[serde(skip)]
+    /// The process that holds it, if its lease says so.
     pub process: Option<ProcessId>,
     /// What is wrong with its newest object.
     pub problem: Option<String>,

@@ -26,10 +26,8 @@ pub use survey::{Orphan, PackUse, Survey};
 pub use tidy::Tidied;
 
 use super::{
-    ChunkId, ChunkReader, RepoError, Repository, SnapshotId, WriteOptions, WriteSession,
-    manifest::LayerRef,
-    repository::Inner,
-    session::SessionTiming,
+    ChunkId, ChunkReader, RepoError, Repository, SnapshotId, WriteOptions, WriteSession, manifest::LayerRef,
+    repository::Inner, session::SessionTiming,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -74,12 +72,8 @@ pub struct Pruner {
 impl Repository {
     /// Begins to prune: takes a lease with the purpose `prune`.
     pub fn begin_prune(&self, options: &PrunerOptions, timing: &SessionTiming) -> Result<Pruner, RepoError> {
-        let writing = WriteOptions {
-            purpose: PRUNE.to_owned(),
-            compression: 0,
-            check: false,
-            write_limit: options.write_limit,
-        };
+        let writing =
+            WriteOptions { purpose: PRUNE.to_owned(), compression: 0, check: false, write_limit: options.write_limit };
         let session = WriteSession::begin(&self.inner, &writing, timing)?;
         Ok(Pruner { inner: Arc::clone(&self.inner), session, options: options.clone() })
     }

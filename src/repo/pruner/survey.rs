@@ -115,12 +115,7 @@ impl Inner {
         Ok(listed.iter().filter_map(|it| Some((parse(&it.name)?, it.bytes))).collect())
     }
 
-    fn survey(
-        self: &Arc<Self>,
-        walk: &dyn LayerWalk,
-        grace: Duration,
-        fence: Leases,
-    ) -> Result<Survey, RepoError> {
+    fn survey(self: &Arc<Self>, walk: &dyn LayerWalk, grace: Duration, fence: Leases) -> Result<Survey, RepoError> {
         let (mut view, homes) = self.look(walk, fence)?;
         if fence == Leases::AreNot {
             view.leases = self.leases_seen()?;

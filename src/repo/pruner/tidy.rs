@@ -40,7 +40,14 @@ impl Pruner {
             Err(error) => tidied.failures.push(error.to_string()),
         }
         let mut keep: HashSet<[u8; 16]> = leases.iter().map(|lease| lease.id.0).collect();
-        keep.extend(self.inner.storage.list("trash/")?.iter().filter_map(|it| it.name.strip_prefix("trash/")).map(|m| mark_key(m).0));
+        keep.extend(
+            self.inner
+                .storage
+                .list("trash/")?
+                .iter()
+                .filter_map(|it| it.name.strip_prefix("trash/"))
+                .map(|m| mark_key(m).0),
+        );
         keep.extend(self.inner.storage.list("checkpoints/")?.iter().map(|it| mark_key(&it.name).0));
         self.inner.catalog.keep_leases(&keep)?;
         Ok(tidied)

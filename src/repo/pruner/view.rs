@@ -97,11 +97,7 @@ impl Inner {
     ///
     /// # Errors
     /// [`RepoError::ChunkMissing`] if one is, and nothing moves any more that could bring it.
-    pub(super) fn look(
-        self: &Arc<Self>,
-        walk: &dyn LayerWalk,
-        leases: Leases,
-    ) -> Result<(View, Homes), RepoError> {
+    pub(super) fn look(self: &Arc<Self>, walk: &dyn LayerWalk, leases: Leases) -> Result<(View, Homes), RepoError> {
         let mut last = None;
         for _ in 0..MAX_LOOKS {
             let missing = match self.look_once(walk, leases) {

@@ -64,8 +64,7 @@ impl Presence {
 
     /// Chooses a present pack out of those that hold a chunk, one already relied on if there is one, and relies on it.
     pub fn rely(&mut self, packs: &[(PackNumber, ObjectName)]) -> bool {
-        let usable =
-            |(number, name): &&(PackNumber, ObjectName)| self.present.has(*number) && !self.is_absent(name);
+        let usable = |(number, name): &&(PackNumber, ObjectName)| self.present.has(*number) && !self.is_absent(name);
         let chosen = packs.iter().find(|(number, _)| self.relied.has(*number)).or_else(|| packs.iter().find(usable));
         let Some(&(number, name)) = chosen else { return false };
         if !self.relied.has(number) {

@@ -1,8 +1,8 @@
 use super::*;
+use crate::repo::process::ProcessId;
 use crate::repo::repository::testing::{
     Fault, World, begin, collection, commit, home, id, manifest, plain, put, read, write_options,
 };
-use crate::repo::process::ProcessId;
 use serde_json::json;
 use std::sync::Barrier;
 

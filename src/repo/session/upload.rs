@@ -56,8 +56,7 @@ impl Jobs {
 impl Uploader {
     /// One pack may wait while one is stored: compression goes on beside fsync, and memory stays bounded.
     pub fn start(shared: &Arc<Shared>) -> Result<Self, RepoError> {
-        let work =
-            Work { shared: Arc::clone(shared), unindexed: Vec::new(), oldest: None, free_at: Instant::now() };
+        let work = Work { shared: Arc::clone(shared), unindexed: Vec::new(), oldest: None, free_at: Instant::now() };
         if shared.timing.alone {
             return Ok(Self { jobs: Jobs::Inline(Arc::new(Mutex::new(work))), thread: None });
         }

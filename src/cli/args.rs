@@ -4,8 +4,8 @@ use super::{
     commands::{
         backup::BackupArgs, cache::CacheCommand, cat::CatArgs, demo::DemoArgs, diff::DiffArgs, dump::DumpArgs,
         find::FindArgs, forget::ForgetArgs, history::HistoryArgs, init::InitArgs, key::KeyCommand, ls::LsArgs,
-        man::ManArgs, restore::RestoreArgs, snapshots::SnapshotsArgs, status::StatusArgs, tag::TagArgs,
-        verify::VerifyArgs,
+        man::ManArgs, prune::PruneArgs, restore::RestoreArgs, snapshots::SnapshotsArgs, status::StatusArgs,
+        tag::TagArgs, unlock::UnlockArgs, verify::VerifyArgs,
     },
     units,
 };
@@ -109,6 +109,12 @@ pub enum Command {
     Forget(ForgetArgs),
     /// Change a snapshot's tags, hold or release it, lock it
     Tag(TagArgs),
+    /// Give back the space of what no snapshot needs
+    Prune(PruneArgs),
+    /// Show who is at work on the repository
+    Leases,
+    /// Shut out leases whose holder is gone
+    Unlock(UnlockArgs),
     /// List, add, remove passwords
     #[command(subcommand)]
     Key(KeyCommand),

@@ -4,6 +4,7 @@
 use super::{
     ObjectName, RepoError, SnapshotId, entropy,
     object::{self, ObjectKind},
+    process::ProcessId,
     repository::{Inner, lock, standing::json},
 };
 use crate::record::Timestamp;
@@ -37,6 +38,9 @@ pub struct LeaseBody {
     /// The marks that it has honoured so far.
     #[serde(default)]
     pub honours: Vec<String>,
+    /// The process that holds it, where the system tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessId>,
 }
 
 /// What the last object of a lease says.
@@ -80,6 +84,7 @@ pub(super) struct Lease {
     id: SnapshotId,
     purpose: String,
     started: Timestamp,
+    process: Option<ProcessId>,
     /// The next number to be sent; locked while one is being sent, so that numbers rise with time.
     next: Mutex<u64>,
 }
@@ -93,6 +98,7 @@ impl Lease {
                 id: entropy::snapshot_id()?,
                 purpose: purpose.to_owned(),
                 started: inner.clock.now(),
+                process: ProcessId::this(),
                 next: Mutex::new(0),
             };
             if lease.beat(&mut Vec::new)? {
@@ -118,6 +124,7 @@ impl Lease {
             host: self.inner.host.clone(),
             started: self.started,
             honours: honours(),
+            process: self.process.clone(),
         };
         // If the answer is lost the number may be taken: a gap is no harm, a second body under one name would be.
         *next += 1;

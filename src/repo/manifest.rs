@@ -320,6 +320,18 @@ impl Manifest {
     }
 }
 
+/// The Table chunks that a manifest's JSON names.
+pub(super) fn tables_of(object: &str, bytes: &[u8]) -> Result<Vec<ChunkId>, RepoError> {
+    let json: Json = serde_json::from_slice(bytes).map_err(|error| RepoError::damaged(object, error))?;
+    let mut tables = Vec::new();
+    for table in [COLLECTIONS_TABLE, ATTRIBUTES_TABLE].into_iter().filter_map(|name| json.get(name)) {
+        let ids: Vec<ChunkId> = Deserialize::deserialize(table)
+            .map_err(|error| RepoError::damaged(object, format!("its table: {error}")))?;
+        tables.extend(ids);
+    }
+    Ok(tables)
+}
+
 fn read_pieces(
     object: &str,
     table: &Json,

@@ -60,6 +60,14 @@ pub trait Backend: Send + Sync {
     fn len(&self, name: &str) -> io::Result<u64>;
     /// What the backend can promise.
     fn promises(&self) -> Promises;
+    /// Waits before an operation is tried again.
+    fn pause(&self, wait: Duration) {
+        std::thread::sleep(wait);
+    }
+    /// Removes what writers of this machine that have certainly ended left half written; gives how many things.
+    fn sweep(&self) -> io::Result<u64> {
+        Ok(0)
+    }
 }
 
 /// A repository's storage: a backend and where it is. The one place of retries.
@@ -116,7 +124,7 @@ impl Storage {
         if !prefix.is_empty() {
             check_name(prefix.strip_suffix('/').unwrap_or("")).map_err(|error| failed("listing", prefix, error))?;
         }
-        retry(|| self.backend.list(prefix)).map_err(|error| failed("listing", prefix, error))
+        self.retry(|| self.backend.list(prefix)).map_err(|error| failed("listing", prefix, error))
     }
 
     /// See [`Backend::read`]; [`RepoError::Missing`] if it does not exist.
@@ -140,7 +148,7 @@ impl Storage {
                 _ => Ok(bytes),
             }
         };
-        retry(attempt).map_err(|error| failed("reading", name, error))
+        self.retry(attempt).map_err(|error| failed("reading", name, error))
     }
 
     /// See [`Backend::create`].
@@ -160,7 +168,7 @@ impl Storage {
                 answer => answer,
             }
         };
-        retry(attempt).map_err(|error| failed("creating", name, error))
+        self.retry(attempt).map_err(|error| failed("creating", name, error))
     }
 
     /// See [`Backend::delete`].
@@ -169,7 +177,7 @@ impl Storage {
             check_name(name)?;
             self.backend.delete(name)
         };
-        retry(attempt).map_err(|error| failed("deleting", name, error))
+        self.retry(attempt).map_err(|error| failed("deleting", name, error))
     }
 
     /// See [`Backend::len`]; `None` if it does not exist.
@@ -178,11 +186,26 @@ impl Storage {
             check_name(name)?;
             self.backend.len(name)
         };
-        match retry(attempt) {
+        match self.retry(attempt) {
             Ok(len) => Ok(Some(len)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("reading", name, error)),
         }
+    }
+
+    /// See [`Backend::sweep`].
+    pub fn sweep(&self) -> Result<u64, RepoError> {
+        self.backend.sweep().map_err(|error| failed("deleting", local::TEMPORARY, error))
+    }
+
+    fn retry<T>(&self, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        for wait in BACKOFF {
+            match attempt() {
+                Err(error) if is_transient(error.kind()) => self.backend.pause(wait),
+                answer => return answer,
+            }
+        }
+        attempt()
     }
 }
 
@@ -222,14 +245,4 @@ fn is_transient(kind: ErrorKind) -> bool {
             | ErrorKind::HostUnreachable
             | ErrorKind::ResourceBusy
     )
-}
-
-fn retry<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    for wait in BACKOFF {
-        match attempt() {
-            Err(error) if is_transient(error.kind()) => std::thread::sleep(wait),
-            answer => return answer,
-        }
-    }
-    attempt()
 }

@@ -12,13 +12,16 @@ pub mod forget;
 pub mod history;
 pub mod init;
 pub mod key;
+pub mod leases;
 pub mod ls;
 pub mod man;
+pub mod prune;
 pub mod restore;
 pub mod snapshots;
 pub mod stats;
 pub mod status;
 pub mod tag;
+pub mod unlock;
 pub mod verify;
 
 use super::{
@@ -44,6 +47,9 @@ pub fn run(command: Command, context: &Context) -> Result<Status, Failure> {
         Command::Stats => stats::run(context),
         Command::Forget(args) => forget::run(&args, context),
         Command::Tag(args) => tag::run(&args, context),
+        Command::Prune(args) => prune::run(&args, context),
+        Command::Leases => leases::run(context),
+        Command::Unlock(args) => unlock::run(&args, context),
         Command::Key(command) => key::run(&command, context),
         Command::Cat(args) => cat::run(&args, context),
         Command::Cache(command) => cache::run(&command, context),

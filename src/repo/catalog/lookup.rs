@@ -129,6 +129,23 @@ impl Catalog {
         })
     }
 
+    /// All packs, by number, with 0 for the number of their chunks: counting takes a look at every one of them.
+    pub fn packs_without_counts(&self) -> Result<Vec<IndexedPackInfo>, RepoError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT name, bytes, kind, lease FROM packs ORDER BY num")?;
+            let packs = statement.query_map([], |row| {
+                Ok(IndexedPackInfo {
+                    name: ObjectName(row.get(0)?),
+                    bytes: row.get::<_, i64>(1)?.cast_unsigned(),
+                    kind: pack_kind(row.get(2)?)?,
+                    lease: SnapshotId(row.get(3)?),
+                    chunks: 0,
+                })
+            })?;
+            packs.collect()
+        })
+    }
+
     /// What an index object says about a pack: its header and, by ordinal, its entries.
     pub fn pack_entries(&self, name: &ObjectName) -> Result<Option<(PackHeader, Vec<PackEntry>)>, RepoError> {
         self.read(|connection| {
@@ -163,7 +180,7 @@ pub(super) fn chunk_number(connection: &Connection, id: &ChunkId) -> rusqlite::R
     Ok(number.map(i64::cast_unsigned))
 }
 
-fn place(row: &Row<'_>, id: &ChunkId) -> rusqlite::Result<Place> {
+pub(super) fn place(row: &Row<'_>, id: &ChunkId) -> rusqlite::Result<Place> {
     Ok(Place {
         pack: PackNumber(row.get(0)?),
         ordinal: row.get::<_, i64>(1)?.cast_unsigned(),

@@ -9,10 +9,12 @@ mod import;
 mod lookup;
 mod revisions;
 mod small;
+mod survey;
 
 pub use import::IndexImport;
 pub use lookup::{IndexedPackInfo, PackNumber, Place};
 pub use revisions::{Revision, RevisionKind};
+pub use survey::PlaceUse;
 
 use super::{RepoError, RepoId};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};

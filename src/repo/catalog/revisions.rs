@@ -48,18 +48,25 @@ impl Catalog {
                 "SELECT snapshot, revision, kind, sealed FROM revisions WHERE gone = 0 ORDER BY snapshot, revision DESC",
             )?;
             let revisions = statement.query_map([], |row| {
-                let kind = match row.get(2)? {
-                    1 => RevisionKind::Manifest,
-                    6 => RevisionKind::Void,
-                    7 => RevisionKind::Tombstone,
-                    other => return Err(super::spoilt(&format!("revision kind {other}"))),
-                };
                 Ok(Revision {
                     snapshot: SnapshotId(row.get(0)?),
                     revision: row.get::<_, i64>(1)?.cast_unsigned(),
-                    kind,
+                    kind: kind(row.get(2)?)?,
                     sealed: row.get(3)?,
                 })
+            })?;
+            revisions.collect()
+        })
+    }
+
+    /// What lies under every revision's name that is not gone, by snapshot, highest first.
+    pub fn revision_kinds(&self) -> Result<Vec<(SnapshotId, u64, RevisionKind)>, RepoError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT snapshot, revision, kind FROM revisions WHERE gone = 0 ORDER BY snapshot, revision DESC",
+            )?;
+            let revisions = statement.query_map([], |row| {
+                Ok((SnapshotId(row.get(0)?), row.get::<_, i64>(1)?.cast_unsigned(), kind(row.get(2)?)?))
             })?;
             revisions.collect()
         })
@@ -101,4 +108,13 @@ impl Catalog {
             Ok(())
         })
     }
+}
+
+fn kind(number: u8) -> rusqlite::Result<RevisionKind> {
+    Ok(match number {
+        1 => RevisionKind::Manifest,
+        6 => RevisionKind::Void,
+        7 => RevisionKind::Tombstone,
+        other => return Err(super::spoilt(&format!("revision kind {other}"))),
+    })
 }

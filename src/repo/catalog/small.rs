@@ -82,7 +82,7 @@ impl Catalog {
 }
 
 /// Sorted, each number as its distance from the one before.
-fn encode_numbers(numbers: &mut Vec<u64>) -> Vec<u8> {
+pub(super) fn encode_numbers(numbers: &mut Vec<u64>) -> Vec<u8> {
     numbers.sort_unstable();
     numbers.dedup();
     let mut blob = Vec::with_capacity(numbers.len() * 2);
@@ -95,13 +95,18 @@ fn encode_numbers(numbers: &mut Vec<u64>) -> Vec<u8> {
 }
 
 fn decode_numbers(blob: &[u8]) -> Result<Vec<u64>, String> {
-    let mut reader = Reader::new(blob);
     let mut numbers = Vec::new();
+    for_each_number(blob, &mut |number| numbers.push(number))?;
+    Ok(numbers)
+}
+
+pub(super) fn for_each_number(blob: &[u8], visit: &mut dyn FnMut(u64)) -> Result<(), String> {
+    let mut reader = Reader::new(blob);
     let mut last = 0_u64;
     while !reader.is_empty() {
         let step = reader.u64("a chunk number").map_err(|error| error.to_string())?;
         last = last.checked_add(step).ok_or("a chunk number is out of range")?;
-        numbers.push(last);
+        visit(last);
     }
-    Ok(numbers)
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! The few cryptographic operations that all objects share.
 
-use crate::repo::RepoError;
+use crate::repo::{RepoError, entropy};
 use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, Tag, XChaCha20Poly1305};
 use zeroize::Zeroizing;
 
@@ -15,11 +15,10 @@ pub(in crate::repo) fn derive(context: &str, material: &[u8]) -> [u8; 32] {
     blake3::derive_key(context, material)
 }
 
-/// Random bytes from the system: the one seam through which randomness enters this room.
+/// Random bytes from the system.
 pub(in crate::repo) fn random<const N: usize>() -> Result<[u8; N], RepoError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| RepoError::Invalid(format!("the system gives no random bytes: {error}")))?;
+    entropy::fill(&mut bytes)?;
     Ok(bytes)
 }
 

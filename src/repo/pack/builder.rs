@@ -8,7 +8,7 @@ use super::{
 use crate::{
     record::bytes::put_u64,
     repo::{
-        ChunkId, ChunkKind, ChunkPlain, ObjectName, RepoError, SnapshotId,
+        ChunkData, ChunkId, ChunkKind, ChunkPlain, ObjectName, RepoError, SnapshotId,
         chunk::codec::{self, RunCompressor},
         ids::PackKind,
         keys::{
@@ -75,26 +75,60 @@ impl PackBuilder {
             self.bytes.truncate(start);
             return Err(RepoError::Invalid(format!("chunk {id}: {reason}")));
         }
+        self.seal_entry(start, id, kind, plain.bytes.len() as u32)
+    }
+
+    /// Seals and appends a chunk as it was stored elsewhere, its runs as compressed as they are. The caller has compared it
+    /// with its id.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn add_copy(&mut self, chunk: &PackEntry, data: &ChunkData) -> Result<PackEntry, RepoError> {
+        self.check_whole()?;
+        if chunk.kind.pack_kind() != self.fields.kind {
+            return Err(RepoError::Invalid(format!("a {:?} chunk does not belong into this pack", chunk.kind)));
+        }
+        let start = self.bytes.len();
+        self.reserve();
+        self.bytes.extend_from_slice(&[0; FRAME_HEAD_BYTES]);
+        self.bytes.extend_from_slice(&data.body);
+        if self.bytes.len() + TAG_BYTES + self.directory_bound() > MAX_PACK_BYTES {
+            self.bytes.truncate(start);
+            return Err(RepoError::Invalid(format!(
+                "chunk {}: a pack may not exceed {MAX_PACK_BYTES} bytes",
+                chunk.id
+            )));
+        }
+        self.seal_entry(start, chunk.id, chunk.kind, chunk.plain_len)
+    }
+
+    /// Seals the body at `start` under the next ordinal and lists it.
+    fn seal_entry(
+        &mut self,
+        start: usize,
+        id: ChunkId,
+        kind: ChunkKind,
+        plain_len: u32,
+    ) -> Result<PackEntry, RepoError> {
         let ordinal = self.ordinal;
         self.ordinal += 1;
         self.seal_frame(start, ordinal, &id)?;
-        let entry = PackEntry {
-            id,
-            kind,
-            offset: start as u64,
-            stored_len: (self.bytes.len() - start) as u32,
-            plain_len: plain.bytes.len() as u32,
-        };
+        let stored_len = (self.bytes.len() - start) as u32;
+        let entry = PackEntry { id, kind, offset: start as u64, stored_len, plain_len };
         self.entries.push(entry);
         Ok(entry)
     }
 
-    /// Appends room for a frame's head, then its body in clear.
-    fn append_body(&mut self, plain: &ChunkPlain, level: i32, check: bool) -> Result<(), String> {
-        // Most packs are closed at the target; the last ones of a run stay small.
+    /// Most packs are closed at the target; the last ones of a run stay small.
+    fn reserve(&mut self) {
         if self.bytes.len() > TARGET_PACK_BYTES / 8 && self.bytes.capacity() < TARGET_PACK_BYTES {
             self.bytes.reserve_exact(TARGET_PACK_BYTES + TARGET_PACK_BYTES / 8 - self.bytes.len());
         }
+    }
+
+    /// Appends room for a frame's head, then its body in clear.
+    fn append_body(&mut self, plain: &ChunkPlain, level: i32, check: bool) -> Result<(), String> {
+        self.reserve();
         let out = &mut self.bytes;
         codec::with_compressor(level, |compressor| {
             let runs = compress_runs(compressor, plain, check)?;

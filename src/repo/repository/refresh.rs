@@ -24,6 +24,16 @@ impl Inner {
 
     /// Gives whether anything changed.
     pub(in crate::repo) fn refresh_index(&self, warnings: &mut Vec<String>) -> Result<bool, RepoError> {
+        Ok(self.refresh_index_listed(warnings, &mut Vec::new())?.1)
+    }
+
+    /// [`Self::refresh_index`], giving the names that were listed too. `unread` gets the index objects that are there and
+    /// could not be read.
+    pub(in crate::repo) fn refresh_index_listed(
+        &self,
+        warnings: &mut Vec<String>,
+        unread: &mut Vec<RepoError>,
+    ) -> Result<(HashSet<ObjectName>, bool), RepoError> {
         let _one_at_a_time = super::lock(&self.refreshing);
         let mut listed = HashSet::new();
         for object in self.storage.list("index/")? {
@@ -44,6 +54,7 @@ impl Inner {
                     Err(RepoError::Missing { .. }) => continue,
                     Err(error) => {
                         warnings.push(format!("{error}; the chunks it names count as absent"));
+                        unread.push(error);
                         continue;
                     }
                 };
@@ -52,16 +63,27 @@ impl Inner {
                         imported = true;
                         return Ok(Some((*name, packs)));
                     }
-                    Err(error) => warnings.push(format!("{path}: {error}; the chunks it names count as absent")),
+                    Err(error) => {
+                        warnings.push(format!("{path}: {error}; the chunks it names count as absent"));
+                        unread.push(error);
+                    }
                 }
             }
             Ok(None)
         };
         self.catalog.apply_index(&mut next, &change.gone)?;
-        Ok(imported || !change.gone.is_empty())
+        Ok((listed, imported || !change.gone.is_empty()))
     }
 
     pub(in crate::repo) fn refresh_snapshots(&self, warnings: &mut Vec<String>) -> Result<(), RepoError> {
+        self.refresh_snapshots_listed(warnings).map(drop)
+    }
+
+    /// [`Self::refresh_snapshots`], giving the names that were listed.
+    pub(in crate::repo) fn refresh_snapshots_listed(
+        &self,
+        warnings: &mut Vec<String>,
+    ) -> Result<HashSet<(SnapshotId, u64)>, RepoError> {
         let _one_at_a_time = super::lock(&self.refreshing);
         let mut listed = HashSet::new();
         for object in self.storage.list("snapshots/")? {
@@ -76,7 +98,8 @@ impl Inner {
         unread.sort_unstable();
         let new = self.fetch_revisions(&unread, warnings)?;
         let (dropped, gone) = self.settle_absent(&known, &listed, &new, warnings)?;
-        self.catalog.apply_revisions(&new, &dropped, &gone)
+        self.catalog.apply_revisions(&new, &dropped, &gone)?;
+        Ok(listed)
     }
 
     fn fetch_revisions(
@@ -137,7 +160,9 @@ impl Inner {
         }
         let (mut dropped, mut gone) = (Vec::new(), Vec::new());
         let mut vanished = HashSet::new();
-        for (&(id, revision), &was_gone) in known {
+        let mut known: Vec<_> = known.iter().map(|(&name, &was_gone)| (name, was_gone)).collect();
+        known.sort_unstable();
+        for ((id, revision), was_gone) in known {
             if listed.contains(&(id, revision)) {
                 if was_gone {
                     gone.push((id, revision, false));

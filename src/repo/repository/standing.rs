@@ -83,7 +83,7 @@ impl Inner {
     }
 
     /// Opens a sealed manifest and checks that it is what its name says.
-    pub(super) fn open_revision(&self, revision: &Revision) -> Result<Manifest, RepoError> {
+    pub(in crate::repo) fn open_revision(&self, revision: &Revision) -> Result<Manifest, RepoError> {
         let path = names::revision_path(&revision.snapshot, revision.revision);
         let body = object::open(&self.keyring, ObjectKind::Snapshot, &path, &revision.sealed)?;
         let manifest = Manifest::from_json(&path, &body, &mut |id| self.read_table(id))?;

@@ -1,7 +1,12 @@
 //! What a writer may deduplicate against, and what it relies on. Both change under one lock, so that choosing a pack
 //! and relying on it is one step to the heartbeat that judges a new mark.
 
-use crate::repo::{ObjectName, catalog::PackNumber, lease::Mark};
+use crate::repo::{
+    ObjectName,
+    catalog::PackNumber,
+    faults::{self, Rule},
+    lease::Mark,
+};
 use std::collections::HashSet;
 
 /// A set of pack numbers.
@@ -49,7 +54,8 @@ impl Presence {
             presence.honoured.push(mark.id);
         }
         for (number, name) in indexed {
-            if listed.contains(&name) && !presence.absent.contains(&name) {
+            let is_listed = listed.contains(&name) || faults::is_broken(Rule::PackMustBeListed);
+            if is_listed && !presence.is_absent(&name) {
                 presence.present.set(number);
             }
         }
@@ -58,8 +64,7 @@ impl Presence {
 
     /// Chooses a present pack out of those that hold a chunk, one already relied on if there is one, and relies on it.
     pub fn rely(&mut self, packs: &[(PackNumber, ObjectName)]) -> bool {
-        let usable =
-            |(number, name): &&(PackNumber, ObjectName)| self.present.has(*number) && !self.absent.contains(name);
+        let usable = |(number, name): &&(PackNumber, ObjectName)| self.present.has(*number) && !self.is_absent(name);
         let chosen = packs.iter().find(|(number, _)| self.relied.has(*number)).or_else(|| packs.iter().find(usable));
         let Some(&(number, name)) = chosen else { return false };
         if !self.relied.has(number) {
@@ -86,13 +91,18 @@ impl Presence {
     pub fn judge(&mut self, marks: Vec<Mark>) -> bool {
         let before = self.honoured.len();
         for mark in marks {
-            if !self.judged.insert(mark.id.clone()) || mark.packs.iter().any(|pack| self.relied_names.contains(pack)) {
+            let relied = mark.packs.iter().any(|pack| self.relied_names.contains(pack));
+            if !self.judged.insert(mark.id.clone()) || relied && !faults::is_broken(Rule::HonourOnlyUnused) {
                 continue;
             }
             self.absent.extend(mark.packs);
             self.honoured.push(mark.id);
         }
         self.honoured.len() > before
+    }
+
+    fn is_absent(&self, pack: &ObjectName) -> bool {
+        self.absent.contains(pack) && !faults::is_broken(Rule::HonouredIsAbsent)
     }
 
     pub fn honoured(&self) -> Vec<String> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::repo::process::ProcessId;
 use crate::repo::repository::testing::{
     Fault, World, begin, collection, commit, home, id, manifest, plain, put, read, write_options,
 };
@@ -63,7 +64,13 @@ fn lease_objects_say_what_the_protocol_says() {
         json!({"lease": lease.to_string(), "number": n, "purpose": "backup", "host": "host",
                "started": 1_800_000_000_000_i64, "honours": honours})
     };
-    let read = |n: u64| world.memory.body(ObjectKind::Lease, &format!("leases/{lease}/{n}"));
+    let read = |n: u64| {
+        let mut body = world.memory.body(ObjectKind::Lease, &format!("leases/{lease}/{n}"));
+        let process: Option<ProcessId> = serde_json::from_value(body["process"].take()).unwrap();
+        assert_eq!(process, ProcessId::this());
+        body.as_object_mut().unwrap().remove("process");
+        body
+    };
     assert_eq!(read(0), body(0, &[]));
     assert_eq!(read(1), body(1, &["00000000000000000000000000000001"]));
     assert_eq!(read(2), body(2, &["00000000000000000000000000000001"]));

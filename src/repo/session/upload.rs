@@ -10,7 +10,7 @@ use crate::repo::{
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -27,25 +27,50 @@ pub(super) enum Job {
 
 /// The session's handle on its uploader.
 pub(super) struct Uploader {
-    pub jobs: Sender<Job>,
+    pub jobs: Jobs,
     pub thread: Option<JoinHandle<()>>,
+}
+
+/// Where jobs go.
+#[derive(Clone)]
+pub(super) enum Jobs {
+    /// To the uploader's thread.
+    Queue(Sender<Job>),
+    /// Done at once by whoever brings them.
+    Inline(Arc<Mutex<Work>>),
+}
+
+impl Jobs {
+    /// Hands a job over; `false` if nobody is there to take it.
+    pub fn send(&self, job: Job) -> bool {
+        match self {
+            Self::Queue(queue) => queue.send(job).is_ok(),
+            Self::Inline(work) => {
+                lock(work).work_on(job);
+                true
+            }
+        }
+    }
 }
 
 impl Uploader {
     /// One pack may wait while one is stored: compression goes on beside fsync, and memory stays bounded.
     pub fn start(shared: &Arc<Shared>) -> Result<Self, RepoError> {
+        let work = Work { shared: Arc::clone(shared), unindexed: Vec::new(), oldest: None, free_at: Instant::now() };
+        if shared.timing.alone {
+            return Ok(Self { jobs: Jobs::Inline(Arc::new(Mutex::new(work))), thread: None });
+        }
         let (jobs, queue) = bounded(1);
-        let shared = Arc::clone(shared);
-        let run = move || Work { shared, unindexed: Vec::new(), oldest: None, free_at: Instant::now() }.run(&queue);
+        let run = move || work.run(&queue);
         let thread = std::thread::Builder::new().name("uploader".to_owned()).spawn(run);
         let thread = thread.map_err(|error| RepoError::Invalid(format!("no thread for uploads: {error}")))?;
-        Ok(Self { jobs, thread: Some(thread) })
+        Ok(Self { jobs: Jobs::Queue(jobs), thread: Some(thread) })
     }
 
     /// Waits until everything handed over is stored and indexed. What went wrong is in the shared state.
     pub fn drain(&self) {
         let (done, wait) = bounded(1);
-        if self.jobs.send(Job::Index(done)).is_ok() {
+        if self.jobs.send(Job::Index(done)) {
             // An uploader that is gone has left its error behind.
             let _ = wait.recv();
         }
@@ -61,7 +86,8 @@ impl Uploader {
     }
 }
 
-struct Work {
+/// What the uploader has done and has yet to do.
+pub(super) struct Work {
     shared: Arc<Shared>,
     unindexed: Vec<IndexedPack>,
     /// When the first of `unindexed` was stored.
@@ -76,18 +102,29 @@ impl Work {
             let index_after = self.shared.timing.index_after;
             let wait =
                 self.oldest.map_or(Duration::from_hours(1), |oldest| index_after.saturating_sub(oldest.elapsed()));
-            let outcome = match queue.recv_timeout(wait) {
-                Ok(Job::Pack(pack)) => self.store(*pack),
-                Ok(Job::Index(done)) => {
-                    let outcome = self.store_index();
-                    self.shared.note_failure(outcome);
-                    let _ = done.send(());
-                    Ok(())
-                }
+            match queue.recv_timeout(wait) {
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => self.index_if_due(),
-            };
-            self.shared.note_failure(outcome);
+                Ok(job) => self.work_on(job),
+                Err(RecvTimeoutError::Timeout) => {
+                    let outcome = self.index_if_due();
+                    self.shared.note_failure(outcome);
+                }
+            }
+        }
+    }
+
+    fn work_on(&mut self, job: Job) {
+        match job {
+            Job::Pack(pack) => {
+                let outcome = self.store(*pack);
+                self.shared.note_failure(outcome);
+            }
+            Job::Index(done) => {
+                let outcome = self.store_index();
+                self.shared.note_failure(outcome);
+                let _ = done.send(());
+            }
+            Job::Stop => {}
         }
     }
 

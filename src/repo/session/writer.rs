@@ -1,10 +1,15 @@
 //! One thread's chunk writer.
 
-use super::{Shared, upload::Job};
-use crate::repo::{
-    ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Put, RepoError, ids::PackKind, pack::PackBuilder, repository::lock,
+use super::{
+    Shared,
+    upload::{Job, Jobs},
 };
-use crossbeam_channel::Sender;
+use crate::repo::{
+    ChunkData, ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Put, RepoError, WriteOptions,
+    ids::PackKind,
+    pack::{PackBuilder, PackEntry},
+    repository::lock,
+};
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, atomic::Ordering},
@@ -42,13 +47,13 @@ impl Pending {
 /// One thread's chunk writer: an open metadata pack and an open data pack.
 pub struct SessionWriter {
     shared: Arc<Shared>,
-    jobs: Sender<Job>,
+    jobs: Jobs,
     metadata: Option<PackBuilder>,
     data: Option<PackBuilder>,
 }
 
 impl SessionWriter {
-    pub(super) fn new(shared: &Arc<Shared>, jobs: Sender<Job>) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, jobs: Jobs) -> Self {
         shared.writers.fetch_add(1, Ordering::SeqCst);
         Self { shared: Arc::clone(shared), jobs, metadata: None, data: None }
     }
@@ -61,8 +66,23 @@ impl SessionWriter {
         self.shared.check()
     }
 
+    /// Stores a chunk once more, wherever else it lies. The caller has compared it with its id. Gives what it takes.
+    pub(in crate::repo) fn copy(&mut self, chunk: &PackEntry, data: &ChunkData) -> Result<u64, RepoError> {
+        self.shared.check()?;
+        self.store_with(chunk.kind, |builder, _| builder.add_copy(chunk, data))
+            .inspect_err(|error| self.shared.poison(error))
+    }
+
     fn store(&mut self, id: ChunkId, kind: ChunkKind, plain: &ChunkPlain) -> Result<u64, RepoError> {
-        let (pack_kind, options) = (kind.pack_kind(), &self.shared.options);
+        self.store_with(kind, |builder, options| builder.add(id, kind, plain, options.compression, options.check))
+    }
+
+    fn store_with(
+        &mut self,
+        kind: ChunkKind,
+        add: impl FnOnce(&mut PackBuilder, &WriteOptions) -> Result<PackEntry, RepoError>,
+    ) -> Result<u64, RepoError> {
+        let pack_kind = kind.pack_kind();
         let slot = match pack_kind {
             PackKind::Metadata => &mut self.metadata,
             PackKind::Data => &mut self.data,
@@ -71,7 +91,7 @@ impl SessionWriter {
             Some(builder) => builder,
             None => PackBuilder::new(Arc::clone(&self.shared.inner.keyring), pack_kind, self.shared.lease.id())?,
         };
-        let entry = builder.add(id, kind, plain, options.compression, options.check)?;
+        let entry = add(&mut builder, &self.shared.options)?;
         if builder.len() >= self.shared.timing.pack_bytes {
             self.hand_over(builder)?;
         } else {
@@ -85,7 +105,7 @@ impl SessionWriter {
             return Ok(());
         }
         let sealed = builder.finish().inspect_err(|error| self.shared.poison(error))?;
-        if self.jobs.send(Job::Pack(Box::new(sealed))).is_err() {
+        if !self.jobs.send(Job::Pack(Box::new(sealed))) {
             self.shared.poison(&"a pack was finished after the run had ended");
         }
         self.shared.check()

@@ -1,0 +1,186 @@
+//! `prune`: gives back the space of what no snapshot needs.
+
+use crate::{
+    cli::{
+        context::Context,
+        exit::{Failure, Kept as _, Status},
+        show::{counted, safe},
+        units::{parse_duration, parse_size, show_count, show_duration, show_size, show_time},
+    },
+    ops::{
+        Progress as _,
+        prune::{PruneOptions, PruneOutcome, PrunePlan, Sum, prune},
+    },
+    repo::pruner::MarkState,
+};
+use clap::Args;
+use std::time::Duration;
+
+/// `prune`.
+#[derive(Debug, Clone, Args)]
+pub struct PruneArgs {
+    /// Copy what is needed out of packs of which more than this is dead
+    #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = parse_percent)]
+    pub max_unused: f64,
+    /// Copy small packs together
+    #[arg(long)]
+    pub repack_small: bool,
+    /// Copy at most so much; the deadest packs come first
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_repack_size: Option<u64>,
+    /// Let marks wait at least so long [default: 24 h where the storage lists late or lacks conditional create, else 0]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub grace: Option<Duration>,
+    /// Wait until everything that is marked is gone
+    #[arg(long)]
+    pub wait: bool,
+    /// Show the plan and change nothing
+    #[arg(short = 'n', long, conflicts_with = "wait")]
+    pub dry_run: bool,
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches('%').trim_end();
+    match number.parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("a percentage from 0 to 100".to_owned()),
+    }
+}
+
+impl PruneArgs {
+    /// The same as the verb takes it.
+    #[must_use]
+    pub fn options(&self, context: &Context) -> PruneOptions {
+        PruneOptions {
+            max_unused: self.max_unused,
+            repack_small: self.repack_small,
+            max_repack_bytes: self.max_repack_size,
+            grace: self.grace,
+            wait: self.wait,
+            dry_run: self.dry_run,
+            write_limit: context.write_limit,
+            ..PruneOptions::default()
+        }
+    }
+}
+
+pub(super) fn run(args: &PruneArgs, context: &Context) -> Result<Status, Failure> {
+    let repo = context.open()?;
+    let outcome = prune(&repo, &args.options(context), &context.reporter)
+        .kept("every snapshot is as it was; what was begun is carried on by the next prune")?;
+    context.reporter.finish();
+    Ok(show(&outcome, context))
+}
+
+/// Tells what a prune came to.
+pub(super) fn show(outcome: &PruneOutcome, context: &Context) -> Status {
+    if context.json {
+        context.out.json(outcome);
+    } else {
+        outcome.failures.iter().for_each(|failure| context.reporter.warn(failure));
+        if !context.quiet {
+            let text = if outcome.dry_run { planned(&outcome.plan) } else { done(outcome) };
+            context.out.text(&text);
+        }
+    }
+    Status::complete(outcome.failures.is_empty())
+}
+
+fn packs(sum: Sum) -> String {
+    format!("{} ({})", counted(sum.packs, "pack"), show_size(sum.bytes))
+}
+
+fn planned(plan: &PrunePlan) -> String {
+    let mut text = format!(
+        "needed       {} of {}\nto delete    {}, {} of them in no index object\nto repack    {}\n",
+        counted(plan.needed_chunks, "chunk"),
+        counted(plan.snapshots, "snapshot"),
+        packs(plan.whole),
+        show_count(plan.unindexed.packs),
+        packs(plan.repack),
+    );
+    for (label, sum) in
+        [("marked       ", plan.marked), ("in use       ", plan.busy), ("partly dead  ", plan.partly_dead)]
+    {
+        if sum.packs > 0 {
+            text.push_str(&format!("{label}{}\n", packs(sum)));
+        }
+    }
+    text.push_str(&waiting(&plan.marks));
+    text.push_str(&format!(
+        "to move      download {}, upload {}\nsize         {} now, {} when all of it is done\n",
+        show_size(plan.bytes_to_download),
+        show_size(plan.bytes_to_upload),
+        show_size(plan.bytes_before),
+        show_size(plan.bytes_after),
+    ));
+    text
+}
+
+fn done(outcome: &PruneOutcome) -> String {
+    let mut text = format!(
+        "deleted  {}\ncopied   {} ({})\nmarked   {}\n",
+        packs(outcome.deleted),
+        counted(outcome.chunks_copied, "chunk"),
+        show_size(outcome.bytes_copied),
+        counted(outcome.packs_marked, "pack"),
+    );
+    let tidied = [
+        (outcome.leases_removed, "ended lease"),
+        (outcome.revisions_removed, "revision of forgotten snapshots"),
+        (outcome.checkpoints_removed, "old checkpoint"),
+        (outcome.half_written_removed, "half-written file"),
+    ];
+    let tidied: Vec<String> =
+        tidied.iter().filter(|(count, _)| *count > 0).map(|(count, word)| tidy_word(*count, word)).collect();
+    if !tidied.is_empty() {
+        text.push_str(&format!("tidied   {}\n", tidied.join(", ")));
+    }
+    text.push_str(&waiting(&outcome.waiting));
+    text.push_str(&format!("took     {}\n", show_duration(outcome.duration_seconds)));
+    text
+}
+
+fn tidy_word(count: u64, word: &str) -> String {
+    match word.split_once(" of ") {
+        Some((word, of)) => format!("{} of {of}", counted(count, word)),
+        None => counted(count, word),
+    }
+}
+
+/// One line for each mark that waits, and for whom.
+fn waiting(marks: &[MarkState]) -> String {
+    let mut text = String::new();
+    for mark in marks {
+        let sum = Sum { packs: mark.packs, bytes: mark.bytes };
+        let mut reasons: Vec<String> = mark
+            .waits_for
+            .iter()
+            .map(|lease| {
+                let what = if lease.purpose.is_empty() { "lease" } else { &lease.purpose };
+                format!("{} {} on {}", safe(what), lease.lease.short(), safe(&lease.host))
+            })
+            .collect();
+        reasons.extend(mark.waits_until.map(|until| format!("the grace period until {}", show_time(until))));
+        let reason = if reasons.is_empty() { "the next prune".to_owned() } else { reasons.join(", ") };
+        text.push_str(&format!("waiting  {} for {reason}\n", packs(sum)));
+    }
+    if marks.iter().any(|mark| !mark.waits_for.is_empty()) {
+        text.push_str("         a later prune deletes them; `rekeep leases` shows who is at work\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentages_have_their_bounds() {
+        assert_eq!(parse_percent("5"), Ok(5.0));
+        assert_eq!(parse_percent("2.5 %"), Ok(2.5));
+        for wrong in ["-1", "101", "x", "", "NaN"] {
+            assert!(parse_percent(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `leases` and `unlock`: who is at work on a repository, and shutting out who is not any more.
+
+use super::OpsError;
+use crate::repo::{Repository, SnapshotId, pruner::LeaseInfo};
+use serde::Serialize;
+
+/// Which leases to fence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unlock {
+    /// Those of this machine whose process is gone.
+    Gone,
+    /// Those whose names begin so.
+    Named(Vec<String>),
+    /// Every running one.
+    All,
+}
+
+/// What fencing came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct UnlockOutcome {
+    /// Leases that can never commit now.
+    pub fenced: Vec<SnapshotId>,
+    /// Leases whose snapshot turned out to be committed.
+    pub committed: Vec<SnapshotId>,
+    /// Leases that were not touched and run, as far as anyone can tell.
+    pub left: Vec<LeaseInfo>,
+}
+
+/// The leases that are not over.
+pub fn running(repo: &Repository) -> Result<Vec<LeaseInfo>, OpsError> {
+    Ok(repo.leases()?.into_iter().filter(|lease| !lease.is_over()).collect())
+}
+
+/// Fences leases. Fencing one whose writer lives costs that run, never data.
+pub fn unlock(repo: &Repository, which: &Unlock) -> Result<UnlockOutcome, OpsError> {
+    let running = running(repo)?;
+    if let Unlock::Named(names) = which {
+        for name in names {
+            let found = running.iter().filter(|lease| lease.id.to_string().starts_with(name.as_str())).count();
+            match found {
+                1 if !name.is_empty() => {}
+                0 => {
+                    return Err(OpsError::Usage(format!(
+                        "no running lease begins with {name}; `rekeep leases` lists them"
+                    )));
+                }
+                many => return Err(OpsError::Usage(format!("{many} running leases begin with `{name}`"))),
+            }
+        }
+    }
+    let chosen = |lease: &LeaseInfo| match which {
+        Unlock::Gone => lease.process.as_ref().is_some_and(|process| process.is_gone()),
+        Unlock::Named(names) => names.iter().any(|name| lease.id.to_string().starts_with(name.as_str())),
+        Unlock::All => true,
+    };
+    let mut outcome = UnlockOutcome::default();
+    for lease in running {
+        if !chosen(&lease) {
+            outcome.left.push(lease);
+        } else if repo.fence(&lease.id)? {
+            outcome.fenced.push(lease.id);
+        } else {
+            outcome.committed.push(lease.id);
+        }
+    }
+    Ok(outcome)
+}

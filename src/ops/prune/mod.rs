@@ -1,0 +1,219 @@
+//! `prune`: gives back the space of what no snapshot needs. Options, then a plan, then its execution, which follows
+//! `format-spec/protocol.md` (section 4) and may be cut short anywhere: the next prune carries on.
+
+mod plan;
+mod walk;
+
+pub use plan::{PrunePlan, Sum};
+
+use super::{OpsError, Phase, Progress};
+use crate::{
+    ops::usage::peak_memory_bytes,
+    repo::{
+        RepoError, Repository,
+        pruner::{GRACE, MarkState, Pruner, PrunerOptions},
+        session::SessionTiming,
+    },
+};
+use serde::Serialize;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Between two looks at what is waited for.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// How to prune.
+#[derive(Debug, Clone)]
+pub struct PruneOptions {
+    /// The share of a pack, in percent, that may be dead before what is needed of it is copied out.
+    pub max_unused: f64,
+    /// Copy small packs together.
+    pub repack_small: bool,
+    /// Copy at most so many bytes.
+    pub max_repack_bytes: Option<u64>,
+    /// How long a mark waits in any case; by default not at all where the storage promises enough, else
+    /// [`GRACE`].
+    pub grace: Option<Duration>,
+    /// Wait until everything that was marked is gone.
+    pub wait: bool,
+    /// Plan only.
+    pub dry_run: bool,
+    /// Bytes per second to storage.
+    pub write_limit: Option<u64>,
+    /// The protocol's intervals; only tests have reason to change them.
+    pub timing: SessionTiming,
+}
+
+impl Default for PruneOptions {
+    fn default() -> Self {
+        Self {
+            max_unused: 5.0,
+            repack_small: false,
+            max_repack_bytes: None,
+            grace: None,
+            wait: false,
+            dry_run: false,
+            write_limit: None,
+            timing: SessionTiming::default(),
+        }
+    }
+}
+
+/// What a prune did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct PruneOutcome {
+    /// Whether it was a dry run: only `plan` says anything then.
+    pub dry_run: bool,
+    /// What was planned.
+    pub plan: PrunePlan,
+    /// Chunks copied to new packs, and their stored bytes.
+    pub chunks_copied: u64,
+    /// Stored bytes of those chunks.
+    pub bytes_copied: u64,
+    /// Packs marked by this run.
+    pub packs_marked: u64,
+    /// Packs deleted, whoever marked them, and their bytes.
+    pub deleted: Sum,
+    /// Index objects rewritten.
+    pub index_objects_deleted: u64,
+    /// Leases that were over and are tidied away.
+    pub leases_removed: u64,
+    /// Revisions of forgotten snapshots.
+    pub revisions_removed: u64,
+    /// Checkpoints that nobody resumed.
+    pub checkpoints_removed: u64,
+    /// What dead writers of this machine left half written.
+    pub half_written_removed: u64,
+    /// The marks that are left, and which lease each waits for.
+    pub waiting: Vec<MarkState>,
+    /// What could not be read or deleted, and why. What it is about stays, and the next prune tries again.
+    pub failures: Vec<String>,
+    /// Wall time.
+    pub duration_seconds: f64,
+    /// The process's peak memory.
+    pub peak_memory_bytes: u64,
+}
+
+/// Prunes.
+pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress) -> Result<PruneOutcome, OpsError> {
+    let began = Instant::now();
+    let grace = grace(repo, options, progress);
+    let mut outcome = if options.dry_run {
+        let _lease = repo.begin_read("prune --dry-run")?;
+        progress.begin(&Phase { name: "looking for what is needed".to_owned(), ..Phase::default() });
+        let plan = plan::plan(&repo.survey(&walk::Layers, grace)?, options);
+        PruneOutcome { dry_run: true, plan, ..PruneOutcome::default() }
+    } else {
+        execute(repo, options, grace, progress)?
+    };
+    outcome.duration_seconds = began.elapsed().as_secs_f64();
+    outcome.peak_memory_bytes = peak_memory_bytes();
+    Ok(outcome)
+}
+
+/// How long marks wait in any case, and a word where the storage promises little.
+fn grace(repo: &Repository, options: &PruneOptions, progress: &dyn Progress) -> Duration {
+    let promises = repo.storage().promises();
+    if promises.conditional_create && promises.prompt_listing {
+        return options.grace.unwrap_or_default();
+    }
+    progress.warn(
+        "this storage lacks conditional create or lists late: the proof that nothing needed is deleted is weaker here. \
+         Dead leases are not fenced without a person (`rekeep unlock`), and marks wait for the grace period",
+    );
+    options.grace.unwrap_or(GRACE)
+}
+
+fn execute(
+    repo: &Repository,
+    options: &PruneOptions,
+    grace: Duration,
+    progress: &dyn Progress,
+) -> Result<PruneOutcome, OpsError> {
+    let pruning = PrunerOptions { walk: Arc::new(walk::Layers), grace, write_limit: options.write_limit };
+    let pruner = repo.begin_prune(&pruning, &options.timing)?;
+    let worked = steps(&pruner, options, progress);
+    let ended = pruner.end();
+    let outcome = worked?;
+    ended?;
+    Ok(outcome)
+}
+
+/// The steps in the order of the protocol. Squashing belongs before the first of them: what it supersedes is then dead
+/// in the plan.
+fn steps(pruner: &Pruner, options: &PruneOptions, progress: &dyn Progress) -> Result<PruneOutcome, OpsError> {
+    let mut outcome = PruneOutcome::default();
+    progress.begin(&Phase { name: "looking for what is needed".to_owned(), ..Phase::default() });
+    outcome.plan = plan::plan(&pruner.survey()?, options);
+    heed(progress)?;
+
+    let bytes = outcome.plan.bytes_to_download;
+    progress.begin(&Phase { name: "repacking".to_owned(), records: 0, bytes });
+    let mut copied = |bytes: u64| {
+        progress.advance(0, bytes);
+        !progress.cancelled()
+    };
+    let (chunks, bytes, unreadable) = pruner.repack(&outcome.plan.repacking, &mut copied)?;
+    (outcome.chunks_copied, outcome.bytes_copied) = (chunks, bytes);
+    outcome.failures.extend(unreadable);
+    heed(progress)?;
+
+    let wanted = outcome.plan.going.union(&outcome.plan.repacking).copied().collect();
+    outcome.packs_marked = pruner.mark(&wanted)?;
+    heed(progress)?;
+
+    progress.begin(&Phase { name: "deleting".to_owned(), ..Phase::default() });
+    loop {
+        let done = delete(pruner, &mut outcome, progress)?;
+        outcome.waiting = pruner.marks()?;
+        let drained = outcome.waiting.iter().any(MarkState::is_drained);
+        // What is drained and still there could not be deleted, or came up meanwhile: once more, if that helps.
+        if outcome.waiting.is_empty() || !options.wait && !(drained && done) {
+            break;
+        }
+        if !(drained && done) {
+            wait(progress)?;
+        }
+    }
+
+    let tidied = pruner.tidy()?;
+    outcome.leases_removed = tidied.leases;
+    outcome.revisions_removed = tidied.revisions;
+    outcome.checkpoints_removed = tidied.checkpoints;
+    outcome.half_written_removed = tidied.half_written;
+    outcome.failures.extend(tidied.failures);
+    Ok(outcome)
+}
+
+/// Carries out what is drained; gives whether anything went.
+fn delete(pruner: &Pruner, outcome: &mut PruneOutcome, progress: &dyn Progress) -> Result<bool, OpsError> {
+    let deleted = pruner.delete_drained(&mut |_| !progress.cancelled())?;
+    outcome.deleted.packs += deleted.packs;
+    outcome.deleted.bytes += deleted.bytes;
+    outcome.index_objects_deleted += deleted.index_objects;
+    outcome.chunks_copied += deleted.copied_chunks;
+    outcome.bytes_copied += deleted.copied_bytes;
+    let refused = !deleted.failures.is_empty();
+    for failure in deleted.failures {
+        if !outcome.failures.contains(&failure) {
+            outcome.failures.push(failure);
+        }
+    }
+    progress.advance(0, deleted.bytes);
+    Ok(deleted.marks > 0 && !refused)
+}
+
+fn heed(progress: &dyn Progress) -> Result<(), OpsError> {
+    if progress.cancelled() { Err(RepoError::Interrupted.into()) } else { Ok(()) }
+}
+
+fn wait(progress: &dyn Progress) -> Result<(), OpsError> {
+    let until = Instant::now() + LOOK_EVERY;
+    while Instant::now() < until {
+        heed(progress)?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Looking at everything: which chunks a layer has, and what lies in which pack. What a pruner asks, without a query for
+//! each chunk.
+
+use super::{Catalog, PackNumber, Place, lookup, small};
+use crate::repo::{ChunkId, ObjectName, RepoError};
+use rusqlite::{OptionalExtension, params};
+use std::collections::HashSet;
+
+/// One place, as much of it as counting needs.
+#[derive(Debug, Clone, Copy)]
+pub struct PlaceUse {
+    /// The pack.
+    pub pack: PackNumber,
+    /// The chunk's number.
+    pub chunk: u64,
+    /// The frame's length.
+    pub stored_len: u32,
+}
+
+impl Catalog {
+    /// Every place of every pack, pack by pack.
+    pub fn for_each_place(&self, visit: &mut dyn FnMut(PlaceUse)) -> Result<(), RepoError> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT pack, chunk, stored_len FROM places ORDER BY pack")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                visit(PlaceUse {
+                    pack: PackNumber(row.get(0)?),
+                    chunk: row.get::<_, i64>(1)?.cast_unsigned(),
+                    stored_len: row.get(2)?,
+                });
+            }
+            Ok(())
+        })
+    }
+
+    /// The numbers of a pack's chunks, by ordinal.
+    pub fn pack_chunks(&self, pack: PackNumber) -> Result<Vec<u64>, RepoError> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT chunk FROM places WHERE pack = ?1 ORDER BY ordinal")?;
+            statement.query_map(params![pack.0], |row| row.get::<_, i64>(0).map(i64::cast_unsigned))?.collect()
+        })
+    }
+
+    /// A pack's chunks with their numbers and places, by ordinal.
+    pub fn pack_places(&self, pack: PackNumber) -> Result<Vec<(u64, Place)>, RepoError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT l.pack, l.ordinal, l.kind, l.start, l.stored_len, l.plain_len, p.name, p.header, c.id, c.num
+                 FROM places l JOIN packs p ON p.num = l.pack JOIN chunks c ON c.num = l.chunk
+                 WHERE l.pack = ?1 ORDER BY l.ordinal",
+            )?;
+            let places = statement.query_map(params![pack.0], |row| {
+                let id = ChunkId(row.get(8)?);
+                Ok((row.get::<_, i64>(9)?.cast_unsigned(), lookup::place(row, &id)?))
+            })?;
+            places.collect()
+        })
+    }
+
+    /// Which of these index objects name any of these packs.
+    pub fn index_objects_naming(&self, packs: &[ObjectName]) -> Result<HashSet<ObjectName>, RepoError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT o.name FROM packs p JOIN pack_homes h ON h.pack = p.num JOIN index_objects o ON o.num = h.index_num
+                 WHERE p.name = ?1",
+            )?;
+            let mut objects = HashSet::new();
+            for pack in packs {
+                for object in statement.query_map(params![pack.0], |row| row.get(0).map(ObjectName))? {
+                    objects.insert(object?);
+                }
+            }
+            Ok(objects)
+        })
+    }
+
+    /// A chunk's name by its number.
+    pub fn chunk_id(&self, number: u64) -> Result<Option<ChunkId>, RepoError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT id FROM chunks WHERE num = ?1")?;
+            statement.query_row(params![number.cast_signed()], |row| row.get(0).map(ChunkId)).optional()
+        })
+    }
+
+    /// Visits the numbers of a layer's chunks; `false` if they were not kept.
+    pub fn for_each_layer_chunk(&self, layer: &ChunkId, visit: &mut dyn FnMut(u64)) -> Result<bool, RepoError> {
+        let blob: Option<Vec<u8>> = self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT chunks FROM layers WHERE id = ?1")?;
+            statement.query_row(params![layer.0], |row| row.get(0)).optional()
+        })?;
+        let Some(blob) = blob else { return Ok(false) };
+        small::for_each_number(&blob, visit).map_err(|reason| self.failed(reason))?;
+        Ok(true)
+    }
+
+    /// Keeps the numbers of a layer's chunks.
+    pub fn set_layer_numbers(&self, layer: &ChunkId, numbers: &mut Vec<u64>) -> Result<(), RepoError> {
+        let blob = small::encode_numbers(numbers);
+        self.write(|connection| {
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO layers (id, chunks) VALUES (?1, ?2)")?
+                .execute(params![layer.0, blob])?;
+            Ok(())
+        })
+    }
+
+    /// Forgets the chunk numbers of all layers but these.
+    pub fn keep_layers(&self, keep: &HashSet<ChunkId>) -> Result<(), RepoError> {
+        let known: Vec<ChunkId> = self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT id FROM layers")?;
+            statement.query_map([], |row| row.get(0).map(ChunkId))?.collect()
+        })?;
+        let gone: Vec<ChunkId> = known.into_iter().filter(|layer| !keep.contains(layer)).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.write(|connection| {
+            let mut statement = connection.prepare_cached("DELETE FROM layers WHERE id = ?1")?;
+            for layer in &gone {
+                statement.execute(params![layer.0])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets when these were first seen, and all others that are not in `keep`.
+    pub fn keep_leases(&self, keep: &HashSet<[u8; 16]>) -> Result<(), RepoError> {
+        let known: Vec<[u8; 16]> = self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT id FROM leases")?;
+            statement.query_map([], |row| row.get(0))?.collect()
+        })?;
+        let gone: Vec<[u8; 16]> = known.into_iter().filter(|lease| !keep.contains(lease)).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.write(|connection| {
+            let mut statement = connection.prepare_cached("DELETE FROM leases WHERE id = ?1")?;
+            for lease in &gone {
+                statement.execute(params![lease])?;
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,76 @@
+//! Rules of the protocol that a simulation may break, one at a time, to show that it would notice. In builds for use no
+//! rule can be broken: [`is_broken`] is constant there.
+
+/// A rule of `format-spec/protocol.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Rule {
+    /// Packs in a mark that a writer honours are absent for it.
+    HonouredIsAbsent,
+    /// A new mark is honoured only if nothing relied on is in it.
+    HonourOnlyUnused,
+    /// A pack is present only if `packs/` lists it.
+    PackMustBeListed,
+    /// Packs, then index, then snapshot.
+    IndexBeforeCommit,
+    /// A mark names no pack of a lease that is not over.
+    NoPackOfALiveLease,
+    /// Packs are listed before leases.
+    PacksBeforeLeases,
+    /// Packs that a mark names are no homes.
+    MarkedIsNoHome,
+    /// A drain waits for every lease that does not honour the mark.
+    DrainWaits,
+    /// A drain waits for readers too.
+    DrainWaitsForReaders,
+    /// Snapshots are listed again before anything is deleted.
+    SnapshotsAgain,
+    /// `trash/`, `index/` and `packs/` are listed again before anything is deleted.
+    PacksAgain,
+    /// What is needed is copied out; the mark stays.
+    CopyOut,
+    /// A needed chunk in no listed index stops a pruner.
+    MissingStops,
+    /// New index objects are durable before old ones are deleted.
+    NewIndexFirst,
+    /// Voids are never deleted.
+    VoidsStay,
+    /// Tombstones are never deleted.
+    TombstonesStay,
+    /// A reader without a lease reloads until nothing changes.
+    ReloadUntilStill,
+}
+
+/// Whether a simulation has broken the rule for this thread.
+#[cfg(debug_assertions)]
+#[must_use]
+pub fn is_broken(rule: Rule) -> bool {
+    broken::get() & (1 << rule as u32) != 0
+}
+
+/// No rule can be broken in a build for use.
+#[cfg(not(debug_assertions))]
+#[must_use]
+pub const fn is_broken(_: Rule) -> bool {
+    false
+}
+
+/// Which rules are broken, for each thread.
+#[cfg(debug_assertions)]
+pub mod broken {
+    use super::Rule;
+    use std::cell::Cell;
+
+    thread_local! {
+        static BROKEN: Cell<u32> = const { Cell::new(0) };
+    }
+
+    /// From now on these rules, and no others, are broken for this thread.
+    pub fn set(rules: &[Rule]) {
+        BROKEN.set(rules.iter().fold(0, |all, rule| all | 1 << *rule as u32));
+    }
+
+    pub(super) fn get() -> u32 {
+        BROKEN.get()
+    }
+}

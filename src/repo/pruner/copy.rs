@@ -1,0 +1,132 @@
+//! Copying needed chunks to new packs: opened, compared with their ids, sealed again under the pruner's own lease.
+
+use super::{
+    Pruner,
+    view::{Homes, View},
+};
+use crate::repo::{
+    ChunkData, ChunkReader, ObjectName, RepoError,
+    catalog::{PackNumber, Place},
+    pack::{self, PackKey},
+    session::SessionWriter,
+};
+
+/// Frames this close to each other are read in one request.
+const MAX_GAP_BYTES: u64 = 256 * 1024;
+
+/// What one request reads at most, but for a single frame that is longer.
+const MAX_SPAN_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What copying came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Copied {
+    pub chunks: u64,
+    /// Stored bytes of those chunks.
+    pub bytes: u64,
+    /// Chunks that could be read from nowhere, and why: their packs have to stay.
+    pub unreadable: Vec<String>,
+}
+
+/// Told of every copied chunk's bytes; `false` asks to stop.
+pub type CopyProgress<'a> = dyn FnMut(u64) -> bool + 'a;
+
+impl Pruner {
+    /// Copies what is needed in `packs` and has no home, and waits until the index of the copies is durable.
+    pub(super) fn copy_needed(
+        &self,
+        view: &View,
+        homes: &mut Homes,
+        packs: &[(PackNumber, ObjectName)],
+        progress: &mut CopyProgress<'_>,
+    ) -> Result<Copied, RepoError> {
+        let mut copied = Copied::default();
+        let mut writer = self.session.writer();
+        for (number, name) in packs {
+            let mut places = self.inner.catalog.pack_places(*number)?;
+            places.retain(|(chunk, _)| view.needed.chunks.has(*chunk) && !homes.housed.has(*chunk));
+            places.sort_unstable_by_key(|(_, place)| place.entry.offset);
+            let mut rest = places.as_slice();
+            while !rest.is_empty() {
+                let (span, behind) = rest.split_at(span_len(rest));
+                self.copy_span(name, span, homes, &mut writer, &mut copied, progress)?;
+                rest = behind;
+            }
+        }
+        writer.finish()?;
+        self.session.flush()?;
+        Ok(copied)
+    }
+
+    fn copy_span(
+        &self,
+        name: &ObjectName,
+        span: &[(u64, Place)],
+        homes: &mut Homes,
+        writer: &mut SessionWriter,
+        copied: &mut Copied,
+        progress: &mut CopyProgress<'_>,
+    ) -> Result<(), RepoError> {
+        let Some(((_, first), (_, last))) = span.first().zip(span.last()) else { return Ok(()) };
+        let range = first.entry.offset..last.entry.offset + u64::from(last.entry.stored_len);
+        let read = self.inner.storage.read_range(&pack::path(name), range.clone());
+        let key = PackKey::unwrap(&self.inner.keyring, name, &first.header);
+        for (number, place) in span {
+            let here = match (&read, &key) {
+                (Ok(bytes), Ok(key)) => self.open_frame(key, place, bytes, range.start),
+                _ => None,
+            };
+            let data = match here {
+                Some(data) => data,
+                None => match self.open_anywhere(place) {
+                    Ok(data) => data,
+                    Err(
+                        error
+                        @ (RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. }),
+                    ) => {
+                        copied.unreadable.push(error.to_string());
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            writer.copy(&place.entry, &data)?;
+            homes.housed.insert(*number);
+            copied.chunks += 1;
+            copied.bytes += u64::from(place.entry.stored_len);
+            if !progress(u64::from(place.entry.stored_len)) {
+                return Err(RepoError::Interrupted);
+            }
+        }
+        Ok(())
+    }
+
+    fn open_frame(&self, key: &PackKey, place: &Place, bytes: &[u8], start: u64) -> Option<ChunkData> {
+        let from = usize::try_from(place.entry.offset.checked_sub(start)?).ok()?;
+        let frame = bytes.get(from..from.checked_add(place.entry.stored_len as usize)?)?;
+        let data = key.open_frame(place.ordinal, &place.entry, frame).ok()?;
+        self.verify(place, &data).ok()?;
+        Some(data)
+    }
+
+    fn open_anywhere(&self, place: &Place) -> Result<ChunkData, RepoError> {
+        let data = self.inner.read(place.entry.kind, &place.entry.id)?;
+        self.verify(place, &data)?;
+        Ok(data)
+    }
+
+    fn verify(&self, place: &Place, data: &ChunkData) -> Result<(), RepoError> {
+        data.verify(&self.inner.keyring.secrets.chunk_id, place.entry.kind, &place.entry.id)
+    }
+}
+
+/// How many of the places at the front are read in one request.
+fn span_len(places: &[(u64, Place)]) -> usize {
+    let Some((_, first)) = places.first() else { return 0 };
+    let end = |place: &Place| place.entry.offset + u64::from(place.entry.stored_len);
+    let together = places.windows(2).take_while(|pair| {
+        let [(_, before), (_, next)] = pair else { return false };
+        next.entry.offset.saturating_sub(end(before)) <= MAX_GAP_BYTES
+            && end(next) - first.entry.offset <= MAX_SPAN_BYTES
+    });
+    1 + together.count()
+}

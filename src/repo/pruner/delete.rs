@@ -1,0 +1,143 @@
+//! Carrying out drained marks: look again, copy out what is needed, take the rest out of the index, delete.
+
+use super::{
+    Pruner,
+    copy::CopyProgress,
+    view::{Homes, Leases, View},
+};
+use crate::repo::{
+    ObjectName, RepoError,
+    catalog::PackNumber,
+    faults::{self, Rule},
+    lease::Mark,
+    pack,
+};
+use std::collections::{HashMap, HashSet};
+
+/// After this many refusals in a row the storage is not asked any more.
+const MAX_REFUSALS: usize = 10;
+
+/// What carrying out marks came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// Marks that are done with.
+    pub marks: u64,
+    /// Packs deleted.
+    pub packs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Index objects deleted, new ones in their place.
+    pub index_objects: u64,
+    /// Chunks that were needed after all and were copied out.
+    pub copied_chunks: u64,
+    /// Their stored bytes.
+    pub copied_bytes: u64,
+    /// Packs that stay although they are marked, because something in them is needed that could not be copied.
+    pub stayed: u64,
+    /// What could not be read, or not be deleted, and why.
+    pub failures: Vec<String>,
+}
+
+impl Pruner {
+    /// Carries out every mark that is drained, whoever made it. Gives also the marks that still wait.
+    pub fn delete_drained(&self, progress: &mut CopyProgress<'_>) -> Result<Deleted, RepoError> {
+        let (drained, _) = self.drain()?;
+        if drained.is_empty() { Ok(Deleted::default()) } else { self.delete(&drained, progress) }
+    }
+
+    fn delete(&self, drained: &[Mark], progress: &mut CopyProgress<'_>) -> Result<Deleted, RepoError> {
+        let named: HashSet<ObjectName> = drained.iter().flat_map(|mark| mark.packs.iter().copied()).collect();
+        let (mut view, mut homes) = self.look(Leases::AreNot)?;
+        let mut deleted = Deleted::default();
+        if !faults::is_broken(Rule::CopyOut) {
+            let copied = self.copy_needed(&view, &mut homes, &indexed(&view, &named), progress)?;
+            (deleted.copied_chunks, deleted.copied_bytes) = (copied.chunks, copied.bytes);
+            deleted.failures = copied.unreadable;
+            if copied.chunks > 0 {
+                (view, homes) = self.look(Leases::AreNot)?;
+            }
+        }
+        let doomed = self.doomed(&view, &homes, &named)?;
+        deleted.stayed =
+            named.iter().filter(|name| view.packs.contains_key(*name)).count() as u64 - doomed.len() as u64;
+        match self.reindex(&view, &doomed) {
+            Ok(index_objects) => deleted.index_objects = index_objects,
+            Err(error @ RepoError::Storage { operation: "deleting", .. }) => {
+                // As long as the index names a pack, it stays.
+                deleted.failures.push(error.to_string());
+                return Ok(deleted);
+            }
+            Err(error) => return Err(error),
+        }
+        let gone = self.delete_packs(&view, &doomed, &mut deleted);
+        self.delete_marks(&view, drained, &gone, &mut deleted);
+        Ok(deleted)
+    }
+
+    /// The packs that hold nothing which is needed and at home nowhere.
+    fn doomed(
+        &self,
+        view: &View,
+        homes: &Homes,
+        named: &HashSet<ObjectName>,
+    ) -> Result<HashSet<ObjectName>, RepoError> {
+        let mut doomed: HashSet<ObjectName> =
+            named.iter().filter(|name| view.packs.contains_key(*name)).copied().collect();
+        for (number, name) in indexed(view, named) {
+            let chunks = self.inner.catalog.pack_chunks(number)?;
+            if chunks.iter().any(|&chunk| view.needed.chunks.has(chunk) && !homes.housed.has(chunk)) {
+                doomed.remove(&name);
+            }
+        }
+        Ok(doomed)
+    }
+
+    /// Deletes packs; gives those that are gone.
+    fn delete_packs(&self, view: &View, doomed: &HashSet<ObjectName>, deleted: &mut Deleted) -> HashSet<ObjectName> {
+        let mut names: Vec<ObjectName> = doomed.iter().copied().collect();
+        names.sort_unstable();
+        let mut gone = HashSet::new();
+        let mut refusals = 0;
+        for name in names {
+            match self.inner.storage.delete(&pack::path(&name)) {
+                Ok(()) => {
+                    refusals = 0;
+                    deleted.packs += 1;
+                    deleted.bytes += view.packs.get(&name).copied().unwrap_or(0);
+                    gone.insert(name);
+                }
+                Err(error) => {
+                    refusals += 1;
+                    deleted.failures.push(error.to_string());
+                    if refusals == MAX_REFUSALS {
+                        break;
+                    }
+                }
+            }
+        }
+        gone
+    }
+
+    /// Deletes the marks of which nothing is left.
+    fn delete_marks(&self, view: &View, drained: &[Mark], gone: &HashSet<ObjectName>, deleted: &mut Deleted) {
+        let there: HashMap<&str, &Mark> = view.marks.iter().map(|mark| (mark.id.as_str(), mark)).collect();
+        for mark in drained.iter().filter(|mark| there.contains_key(mark.id.as_str())) {
+            let left = |name: &ObjectName| view.packs.contains_key(name) && !gone.contains(name);
+            if mark.packs.iter().any(left) && !faults::is_broken(Rule::CopyOut) {
+                continue;
+            }
+            match self.inner.storage.delete(&format!("trash/{}", mark.id)) {
+                Ok(()) => deleted.marks += 1,
+                Err(error) => deleted.failures.push(error.to_string()),
+            }
+        }
+    }
+}
+
+/// Those of these packs that are listed and that the index describes, by number.
+fn indexed(view: &View, names: &HashSet<ObjectName>) -> Vec<(PackNumber, ObjectName)> {
+    let there = view.indexed.iter().filter(|(_, name)| names.contains(*name) && view.packs.contains_key(*name));
+    let mut packs: Vec<_> = there.map(|(&number, &name)| (number, name)).collect();
+    packs.sort_unstable();
+    packs
+}

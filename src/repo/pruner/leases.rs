@@ -1,0 +1,196 @@
+//! The leases of others: who holds them, whether they are over, whether they are dead; and shutting dead ones out.
+
+use super::{DEAD_AFTER, PRUNE};
+use crate::{
+    record::Timestamp,
+    repo::{
+        RepoError, Repository, SnapshotId,
+        catalog::RevisionKind,
+        lease::{LeaseBody, LeaseEndBody, end_path, lease_path},
+        object::{self, ObjectKind},
+        process::ProcessId,
+        repository::{Inner, names},
+    },
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What became of a lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeaseState {
+    /// It runs, as far as anyone can tell.
+    Running,
+    /// Its writer or reader ended it.
+    Ended,
+    /// Its snapshot is committed, though it has no end.
+    Committed,
+    /// It was shut out: it can never commit.
+    Fenced,
+}
+
+/// One lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeaseInfo {
+    /// Its name, and that of the snapshot it may commit.
+    pub id: SnapshotId,
+    /// `backup`, `prune`, `read` …; empty if its newest object cannot be read.
+    pub purpose: String,
+    /// Whose.
+    pub host: String,
+    /// When it began, by its own clock.
+    pub started: Option<Timestamp>,
+    /// The number of its newest object.
+    pub newest: u64,
+    /// The marks that it honours.
+    pub honours: Vec<String>,
+    /// What became of it.
+    pub state: LeaseState,
+    /// When this catalog first saw the newest object, by this host's clock; only for running ones.
+    pub newest_seen: Option<Timestamp>,
+    /// The process that holds it, if its lease says so.
+    pub process: Option<ProcessId>,
+    /// What is wrong with its newest object.
+    pub problem: Option<String>,
+}
+
+impl LeaseInfo {
+    /// Whether nothing more can come of it.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state != LeaseState::Running
+    }
+
+    /// Whether a pruner holds it.
+    #[must_use]
+    pub fn is_prune(&self) -> bool {
+        self.purpose == PRUNE
+    }
+
+    /// Whether a reader holds it.
+    #[must_use]
+    pub fn is_reader(&self) -> bool {
+        self.purpose == "read" || self.purpose.starts_with("read:")
+    }
+
+    /// Whether it has shown no sign for so long that it may be fenced.
+    #[must_use]
+    pub fn is_dead(&self, now: Timestamp) -> bool {
+        let silent = self.newest_seen.map_or(0, |seen| now.as_millis().saturating_sub(seen.as_millis()));
+        !self.is_over() && silent >= i64::try_from(DEAD_AFTER.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+impl Inner {
+    /// Lists leases and finds out what became of each. Those that are dead are fenced where the storage allows it to be
+    /// done without a person.
+    pub(super) fn leases(&self) -> Result<Vec<LeaseInfo>, RepoError> {
+        let mut leases = self.leases_seen()?;
+        if !self.storage.promises().conditional_create || !self.storage.promises().prompt_listing {
+            return Ok(leases);
+        }
+        let now = self.clock.now();
+        for lease in leases.iter_mut().filter(|lease| lease.is_dead(now)) {
+            lease.state = if self.fence(&lease.id)? { LeaseState::Fenced } else { LeaseState::Committed };
+        }
+        Ok(leases)
+    }
+
+    /// Lists leases and finds out what became of each; changes nothing in the repository.
+    pub(super) fn leases_seen(&self) -> Result<Vec<LeaseInfo>, RepoError> {
+        let mut found: BTreeMap<SnapshotId, (Vec<u64>, bool)> = BTreeMap::new();
+        for object in self.storage.list("leases/")? {
+            let Some((lease, last)) = object.name.strip_prefix("leases/").and_then(|name| name.split_once('/')) else {
+                continue;
+            };
+            let Ok(id) = lease.parse::<SnapshotId>() else { continue };
+            let (numbers, ended) = found.entry(id).or_default();
+            match last.parse::<u64>() {
+                Ok(number) if number.to_string() == last => numbers.push(number),
+                _ => *ended |= last == "end",
+            }
+        }
+        let mut leases = Vec::with_capacity(found.len());
+        for (id, (mut numbers, ended)) in found {
+            numbers.sort_unstable();
+            leases.push(self.lease_info(id, &numbers, ended)?);
+        }
+        Ok(leases)
+    }
+
+    fn lease_info(&self, id: SnapshotId, numbers: &[u64], ended: bool) -> Result<LeaseInfo, RepoError> {
+        let newest = numbers.last().copied().unwrap_or(0);
+        let mut info = LeaseInfo {
+            id,
+            purpose: String::new(),
+            host: String::new(),
+            started: None,
+            newest,
+            honours: Vec::new(),
+            state: if ended { LeaseState::Ended } else { self.fate(&id)? },
+            newest_seen: None,
+            process: None,
+            problem: None,
+        };
+        if info.is_over() {
+            return Ok(info);
+        }
+        info.newest_seen = Some(self.catalog.lease_first_seen(&id, newest, self.clock.now())?);
+        match self.read_lease(&id, newest) {
+            Ok(body) => {
+                info.purpose = body.purpose;
+                info.host = body.host;
+                info.started = Some(body.started);
+                info.honours = body.honours;
+                info.process = body.process;
+            }
+            // Gone since it was listed: what is over is tidied away by others. Until it is no longer listed it counts.
+            Err(error @ (RepoError::Missing { .. } | RepoError::Damaged { .. } | RepoError::NewerFormat { .. })) => {
+                info.problem = Some(error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(info)
+    }
+
+    /// What the name of its commit says of a lease without an end.
+    fn fate(&self, id: &SnapshotId) -> Result<LeaseState, RepoError> {
+        let listed = self.storage.list(&format!("snapshots/{id}/"))?;
+        let revisions: Vec<u64> =
+            listed.iter().filter_map(|it| names::parse_revision(&it.name)).map(|(_, revision)| revision).collect();
+        if revisions.is_empty() {
+            return Ok(LeaseState::Running);
+        }
+        match self.fetch_revision(id, 0) {
+            Ok(revision) if revision.kind == RevisionKind::Void => Ok(LeaseState::Fenced),
+            // Only what was committed is revised or forgotten.
+            Ok(_) | Err(RepoError::Missing { .. }) => Ok(LeaseState::Committed),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_lease(&self, id: &SnapshotId, number: u64) -> Result<LeaseBody, RepoError> {
+        let path = lease_path(id, number);
+        let body = object::unwrap(ObjectKind::Lease, &path, &self.storage.read(&path)?)?;
+        let body: LeaseBody = serde_json::from_slice(&body).map_err(|error| RepoError::damaged(&*path, error))?;
+        if body.lease != *id || body.number != number {
+            return Err(RepoError::damaged(path, format!("it says it is number {} of {}", body.number, body.lease)));
+        }
+        Ok(body)
+    }
+}
+
+impl Repository {
+    /// The leases that storage lists.
+    pub fn leases(&self) -> Result<Vec<LeaseInfo>, RepoError> {
+        self.inner.leases_seen()
+    }
+
+    /// The outcome that a lease's end gives, for people.
+    pub fn lease_outcome(&self, id: &SnapshotId) -> Result<String, RepoError> {
+        let path = end_path(id);
+        let body = object::unwrap(ObjectKind::LeaseEnd, &path, &self.inner.storage.read(&path)?)?;
+        let body: LeaseEndBody = serde_json::from_slice(&body).map_err(|error| RepoError::damaged(&*path, error))?;
+        Ok(body.outcome)
+    }
+}

@@ -1,0 +1,153 @@
+//! What is needed: a bit for every chunk that a revision references which counts or is pending.
+
+use super::{LayerWalk, bits::ChunkSet};
+use crate::repo::{
+    ChunkId, ChunkReader, Manifest, RepoError, SnapshotId,
+    catalog::{Revision, RevisionKind},
+    manifest::{self, LayerRef},
+    object::{self, ObjectKind},
+    repository::{Inner, names},
+};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+/// What all snapshots together need.
+#[derive(Default)]
+pub(super) struct Needed {
+    pub chunks: ChunkSet,
+    pub layers: HashSet<ChunkId>,
+    /// How many snapshots there are.
+    pub snapshots: u64,
+}
+
+/// The layers and tables that revisions name, each once.
+#[derive(Default)]
+struct References {
+    layers: HashMap<ChunkId, LayerRef>,
+    tables: HashSet<ChunkId>,
+    snapshots: u64,
+}
+
+impl Inner {
+    /// What the revisions that the catalog holds need. `listed` are those that storage showed just now: one of them that
+    /// cannot be opened stops the pruner.
+    pub(super) fn needed(
+        self: &Arc<Self>,
+        listed: &HashSet<(SnapshotId, u64)>,
+        walk: &dyn LayerWalk,
+    ) -> Result<Needed, RepoError> {
+        let revisions = self.catalog.revisions()?;
+        self.all_are_known(listed, &revisions)?;
+        let mut references = References::default();
+        let first: HashMap<SnapshotId, &Revision> =
+            revisions.iter().filter(|it| it.revision == 0).map(|it| (it.snapshot, it)).collect();
+        for group in revisions.chunk_by(|a, b| a.snapshot == b.snapshot) {
+            self.add_snapshot(group, &first, &mut references)?;
+        }
+        let mut needed = Needed { snapshots: references.snapshots, ..Needed::default() };
+        for table in &references.tables {
+            needed.chunks.insert(self.number(table)?);
+        }
+        for layer in references.layers.values() {
+            self.add_layer(layer, walk, &mut needed)?;
+        }
+        Ok(needed)
+    }
+
+    /// A listed revision that the catalog does not have was deleted since, or cannot be read.
+    fn all_are_known(&self, listed: &HashSet<(SnapshotId, u64)>, revisions: &[Revision]) -> Result<(), RepoError> {
+        let known: HashSet<(SnapshotId, u64)> = revisions.iter().map(|it| (it.snapshot, it.revision)).collect();
+        for (id, revision) in listed.difference(&known) {
+            match self.fetch_revision(id, *revision) {
+                Ok(_) => {
+                    return Err(RepoError::damaged(
+                        names::revision_path(id, *revision),
+                        "it came and went while it was listed: run the prune again",
+                    ));
+                }
+                Err(RepoError::Missing { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// All revisions of one snapshot, highest first: the pending ones and the one that counts.
+    fn add_snapshot(
+        &self,
+        group: &[Revision],
+        first: &HashMap<SnapshotId, &Revision>,
+        references: &mut References,
+    ) -> Result<(), RepoError> {
+        if group.iter().any(|it| it.kind != RevisionKind::Manifest) {
+            return Ok(());
+        }
+        for revision in group {
+            let manifest = self.open_revision(revision)?;
+            let squash = manifest.squash.filter(|_| !manifest.is_squash_commit());
+            let commit = squash.and_then(|lease| first.get(&lease));
+            // The revision of a squash that was fenced never counts, and what it names may be gone.
+            if commit.is_some_and(|commit| commit.kind == RevisionKind::Void) {
+                continue;
+            }
+            let counts = match (squash, commit) {
+                (None, _) => !manifest.is_squash_commit(),
+                (Some(_), Some(commit)) => self.open_revision(commit)?.is_squash_commit(),
+                (Some(_), None) => false,
+            };
+            self.add_manifest(revision, manifest, references)?;
+            if counts {
+                references.snapshots += 1;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_manifest(
+        &self,
+        revision: &Revision,
+        manifest: Manifest,
+        references: &mut References,
+    ) -> Result<(), RepoError> {
+        let path = names::revision_path(&revision.snapshot, revision.revision);
+        let body = object::open(&self.keyring, ObjectKind::Snapshot, &path, &revision.sealed)?;
+        references.tables.extend(manifest::tables_of(&path, &body)?);
+        for layer in manifest.collections.into_iter().flat_map(|collection| collection.stack) {
+            references.layers.entry(layer.id).or_insert(layer);
+        }
+        Ok(())
+    }
+
+    fn add_layer(
+        self: &Arc<Self>,
+        layer: &LayerRef,
+        walk: &dyn LayerWalk,
+        needed: &mut Needed,
+    ) -> Result<(), RepoError> {
+        needed.layers.insert(layer.id);
+        if self.catalog.for_each_layer_chunk(&layer.id, &mut |number| {
+            needed.chunks.insert(number);
+        })? {
+            return Ok(());
+        }
+        // Seen for the first time by this catalog.
+        let reader = Arc::clone(self) as Arc<dyn ChunkReader>;
+        let mut numbers = Vec::new();
+        walk.chunks(&reader, layer, &mut |id| {
+            numbers.push(self.number(&id)?);
+            Ok(())
+        })?;
+        self.catalog.set_layer_numbers(&layer.id, &mut numbers)?;
+        for number in numbers {
+            needed.chunks.insert(number);
+        }
+        Ok(())
+    }
+
+    fn number(&self, id: &ChunkId) -> Result<u64, RepoError> {
+        self.catalog.chunk_number(id)?.ok_or(RepoError::ChunkMissing { id: *id })
+    }
+}

@@ -1,0 +1,105 @@
+//! Marking: which of the packs that are to go may be named, and the mark's creation.
+
+use super::{
+    Pruner,
+    view::{Leases, View},
+};
+use crate::repo::{
+    ObjectName, RepoError, SnapshotId,
+    catalog::PackNumber,
+    entropy,
+    faults::{self, Rule},
+    lease::{Mark, MarkBody},
+    object::{self, ObjectKind},
+    pack::{self, HEADER_BYTES, Header},
+    repository::{Inner, standing::json},
+};
+use std::collections::{HashMap, HashSet};
+
+/// How many packs one mark names at most: 1 MiB of JSON.
+const MAX_MARKED: usize = 15_000;
+
+impl Pruner {
+    /// Marks what of `wanted` may go: listed, in no mark, of no running lease, and not the only home of a needed chunk.
+    /// Gives the marks that it made.
+    pub(super) fn mark_packs(&self, wanted: &HashSet<ObjectName>) -> Result<Vec<Mark>, RepoError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (view, _) = self.look(Leases::AreListed)?;
+        let doomed = self.inner.markable(&view, wanted)?;
+        let mut marks = Vec::new();
+        for packs in doomed.chunks(MAX_MARKED) {
+            marks.push(self.inner.create_mark(packs.to_vec())?);
+        }
+        Ok(marks)
+    }
+}
+
+impl Inner {
+    /// What of `wanted` may be marked, by name.
+    fn markable(&self, view: &View, wanted: &HashSet<ObjectName>) -> Result<Vec<ObjectName>, RepoError> {
+        let running: HashSet<SnapshotId> =
+            view.leases.iter().filter(|lease| !lease.is_over()).map(|lease| lease.id).collect();
+        let indexed: HashMap<ObjectName, PackNumber> = view.indexed.iter().map(|(&num, &name)| (name, num)).collect();
+        let leases: HashMap<ObjectName, SnapshotId> =
+            self.catalog.packs_without_counts()?.into_iter().map(|info| (info.name, info.lease)).collect();
+        let mut orphans = Vec::new();
+        let mut leaving: Vec<(PackNumber, ObjectName)> = Vec::new();
+        for name in wanted.iter().filter(|name| view.packs.contains_key(*name) && !view.marked.contains(*name)) {
+            let lease = match leases.get(name) {
+                Some(lease) => *lease,
+                None => match self.pack_lease(name)? {
+                    Some(lease) => lease,
+                    None => continue,
+                },
+            };
+            if running.contains(&lease) && !faults::is_broken(Rule::NoPackOfALiveLease) {
+                continue;
+            }
+            match indexed.get(name) {
+                Some(number) => leaving.push((*number, *name)),
+                None => orphans.push(*name),
+            }
+        }
+        leaving.sort_unstable();
+        let mut homes = self.homes(view, &leaving.iter().map(|(number, _)| *number).collect())?;
+        for (number, name) in leaving {
+            let chunks = self.catalog.pack_chunks(number)?;
+            let is_only_home = |&chunk: &u64| view.needed.chunks.has(chunk) && !homes.housed.has(chunk);
+            if chunks.iter().any(is_only_home) {
+                for chunk in chunks {
+                    homes.housed.insert(chunk);
+                }
+            } else {
+                orphans.push(name);
+            }
+        }
+        orphans.sort_unstable();
+        Ok(orphans)
+    }
+
+    /// The lease that a pack's header names; `None` if the pack is gone, or its header cannot be understood: such a pack is
+    /// left alone.
+    pub(super) fn pack_lease(&self, name: &ObjectName) -> Result<Option<SnapshotId>, RepoError> {
+        let path = pack::path(name);
+        let head = match self.storage.read_range(&path, 0..HEADER_BYTES as u64) {
+            Ok(head) => head,
+            Err(RepoError::Missing { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Ok(head) = head.as_slice().try_into() else { return Ok(None) };
+        Ok(Header::parse(&path, head).ok().map(|header| header.lease))
+    }
+
+    fn create_mark(&self, packs: Vec<ObjectName>) -> Result<Mark, RepoError> {
+        let id = entropy::snapshot_id()?.to_string();
+        let path = format!("trash/{id}");
+        let body = json(&MarkBody { packs: packs.clone() })?;
+        if self.create_or_same(&path, &object::wrap(ObjectKind::Mark, &path, &body))? {
+            Ok(Mark { id, packs })
+        } else {
+            Err(RepoError::Invalid("the name drawn for a mark is taken: the system's random numbers repeat".to_owned()))
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Taking packs out of the index: new index objects for what stays, durable, before the old ones are deleted.
+
+use super::{Pruner, view::View};
+use crate::repo::{
+    ObjectName, RepoError,
+    faults::{self, Rule},
+    index::{self, IndexedPack},
+    repository::names,
+};
+use std::collections::HashSet;
+
+/// How many chunks one new index object describes, roughly.
+const MAX_ENTRIES: usize = 100_000;
+
+impl Pruner {
+    /// Takes these packs out of the index, and with them those that are gone and that no mark names. Gives how many
+    /// index objects were deleted.
+    pub(super) fn reindex(&self, view: &View, doomed: &HashSet<ObjectName>) -> Result<u64, RepoError> {
+        let mut leaving: Vec<ObjectName> = doomed.iter().copied().collect();
+        if self.inner.storage.promises().prompt_listing {
+            let gone = |name: &&ObjectName| !view.packs.contains_key(*name) && !view.marked.contains(*name);
+            leaving.extend(view.indexed.values().filter(gone).copied());
+        }
+        let naming = self.inner.catalog.index_objects_naming(&leaving)?;
+        let mut old: Vec<ObjectName> = naming.intersection(&view.index).copied().collect();
+        old.sort_unstable();
+        if old.is_empty() {
+            return Ok(0);
+        }
+        if faults::is_broken(Rule::NewIndexFirst) {
+            self.delete_index_objects(&old)?;
+        }
+        self.describe_what_stays(view, doomed, &old)?;
+        self.delete_index_objects(&old)?;
+        Ok(old.len() as u64)
+    }
+
+    fn describe_what_stays(
+        &self,
+        view: &View,
+        doomed: &HashSet<ObjectName>,
+        old: &[ObjectName],
+    ) -> Result<(), RepoError> {
+        let mut described = HashSet::new();
+        let mut packs: Vec<IndexedPack> = Vec::new();
+        let mut entries = 0;
+        for name in old {
+            let bytes = match self.inner.storage.read(&names::index_path(name)) {
+                Ok(bytes) => bytes,
+                // Someone else was first: what it described stands in his new objects.
+                Err(RepoError::Missing { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            for pack in index::open(&self.inner.keyring, name, &bytes)? {
+                let stays = view.packs.contains_key(&pack.name) || !self.inner.storage.promises().prompt_listing;
+                if stays && !doomed.contains(&pack.name) && described.insert(pack.name) {
+                    entries += pack.entries.len();
+                    packs.push(pack);
+                }
+            }
+            if entries >= MAX_ENTRIES {
+                self.create_index(&packs)?;
+                packs.clear();
+                entries = 0;
+            }
+        }
+        self.create_index(&packs)
+    }
+
+    fn create_index(&self, packs: &[IndexedPack]) -> Result<(), RepoError> {
+        if packs.is_empty() {
+            return Ok(());
+        }
+        let (name, bytes) = index::seal(&self.inner.keyring, packs)?;
+        // The name is the hash of these bytes: whatever has it holds them.
+        self.inner.storage.create(&names::index_path(&name), &bytes)?;
+        Ok(())
+    }
+
+    fn delete_index_objects(&self, objects: &[ObjectName]) -> Result<(), RepoError> {
+        objects.iter().try_for_each(|name| self.inner.storage.delete(&names::index_path(name)))
+    }
+}

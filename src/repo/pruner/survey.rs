@@ -1,0 +1,159 @@
+//! Surveying: what lies in which pack, what of it is needed, what is marked. What a plan is made from.
+
+use super::{LayerWalk, MarkState, Pruner, copy::CopyProgress, view::Leases};
+use crate::repo::{ObjectName, RepoError, Repository, SnapshotId, ids::PackKind, lease::Mark, repository::Inner};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+/// One pack that the index describes and that no mark names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackUse {
+    /// Its name.
+    pub name: ObjectName,
+    /// Its length.
+    pub bytes: u64,
+    /// Metadata or data.
+    pub kind: PackKind,
+    /// Stored bytes of chunks that are needed, and at home here before anywhere else.
+    pub live_bytes: u64,
+    /// Stored bytes of all others.
+    pub dead_bytes: u64,
+    /// How many chunks are needed here.
+    pub live_chunks: u64,
+    /// Whether its writer still runs: it is left alone.
+    pub is_busy: bool,
+}
+
+/// A pack that no index object describes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// Its name.
+    pub name: ObjectName,
+    /// Its length.
+    pub bytes: u64,
+    /// Whether its writer still runs, or cannot be told: it is left alone.
+    pub is_busy: bool,
+}
+
+/// The whole repository, as a plan needs it.
+#[derive(Debug, Clone, Default)]
+pub struct Survey {
+    /// Indexed packs in no mark.
+    pub packs: Vec<PackUse>,
+    /// Packs that no index object describes, in no mark.
+    pub orphans: Vec<Orphan>,
+    /// Marks, and what they wait for.
+    pub marks: Vec<MarkState>,
+    /// Snapshots that count.
+    pub snapshots: u64,
+    /// Chunks that they need.
+    pub needed_chunks: u64,
+    /// Listed packs and their bytes.
+    pub packs_listed: u64,
+    /// Bytes of all listed packs.
+    pub bytes_listed: u64,
+}
+
+impl Repository {
+    /// Surveys the repository without changing anything in it.
+    pub fn survey(&self, walk: &dyn LayerWalk, grace: Duration) -> Result<Survey, RepoError> {
+        self.inner.survey(walk, grace, Leases::AreNot)
+    }
+}
+
+impl Pruner {
+    /// Surveys the repository; fences dead leases on the way.
+    pub fn survey(&self) -> Result<Survey, RepoError> {
+        self.inner.survey(self.options.walk.as_ref(), self.options.grace, Leases::AreListed)
+    }
+
+    /// Copies what is needed in these packs into new ones, and waits until their index is durable. Gives chunks and
+    /// stored bytes copied, and what could not be read: its packs cannot go.
+    pub fn repack(
+        &self,
+        packs: &HashSet<ObjectName>,
+        progress: &mut CopyProgress<'_>,
+    ) -> Result<(u64, u64, Vec<String>), RepoError> {
+        if packs.is_empty() {
+            return Ok((0, 0, Vec::new()));
+        }
+        let (view, _) = self.look(Leases::AreNot)?;
+        let mut leaving: Vec<_> =
+            view.indexed.iter().filter(|(_, name)| packs.contains(name)).map(|(&num, &name)| (num, name)).collect();
+        leaving.retain(|(_, name)| view.is_home(name));
+        leaving.sort_unstable();
+        let mut homes = self.inner.homes(&view, &leaving.iter().map(|(number, _)| *number).collect())?;
+        let copied = self.copy_needed(&view, &mut homes, &leaving, progress)?;
+        Ok((copied.chunks, copied.bytes, copied.unreadable))
+    }
+
+    /// Marks what of `wanted` may go. Gives how many packs that is.
+    pub fn mark(&self, wanted: &HashSet<ObjectName>) -> Result<u64, RepoError> {
+        let marks: Vec<Mark> = self.mark_packs(wanted)?;
+        Ok(marks.iter().map(|mark| mark.packs.len() as u64).sum())
+    }
+
+    /// The marks that are left, and what they wait for.
+    pub fn marks(&self) -> Result<Vec<MarkState>, RepoError> {
+        let marks = self.inner.marks(&HashSet::new(), crate::repo::lease::Unreadable::Fails)?;
+        if marks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let packs = self.inner.packs_listed()?;
+        let leases = self.inner.leases()?;
+        self.inner.mark_states(&marks, &leases, &packs, self.options.grace)
+    }
+}
+
+impl Inner {
+    fn packs_listed(&self) -> Result<HashMap<ObjectName, u64>, RepoError> {
+        let listed = self.storage.list("packs/")?;
+        let parse = crate::repo::repository::names::parse_pack;
+        Ok(listed.iter().filter_map(|it| Some((parse(&it.name)?, it.bytes))).collect())
+    }
+
+    fn survey(self: &Arc<Self>, walk: &dyn LayerWalk, grace: Duration, fence: Leases) -> Result<Survey, RepoError> {
+        let (mut view, homes) = self.look(walk, fence)?;
+        if fence == Leases::AreNot {
+            view.leases = self.leases_seen()?;
+        }
+        let running: HashSet<SnapshotId> =
+            view.leases.iter().filter(|lease| !lease.is_over()).map(|lease| lease.id).collect();
+        let mut survey = Survey {
+            marks: self.mark_states(&view.marks, &view.leases, &view.packs, grace)?,
+            snapshots: view.needed.snapshots,
+            needed_chunks: view.needed.chunks.len(),
+            packs_listed: view.packs.len() as u64,
+            bytes_listed: view.packs.values().sum(),
+            ..Survey::default()
+        };
+        let numbers: HashMap<ObjectName, _> = view.indexed.iter().map(|(&number, &name)| (name, number)).collect();
+        for info in self.catalog.packs_without_counts()? {
+            if !view.packs.contains_key(&info.name) || view.marked.contains(&info.name) {
+                continue;
+            }
+            let uses = numbers.get(&info.name).and_then(|number| homes.uses.get(number)).copied().unwrap_or_default();
+            survey.packs.push(PackUse {
+                name: info.name,
+                bytes: info.bytes,
+                kind: info.kind,
+                live_bytes: uses.live_bytes,
+                dead_bytes: uses.dead_bytes,
+                live_chunks: uses.live_chunks,
+                is_busy: running.contains(&info.lease),
+            });
+        }
+        let mut unknown: Vec<_> = view.packs.iter().collect();
+        unknown.retain(|(name, _)| !numbers.contains_key(*name) && !view.marked.contains(*name));
+        unknown.sort_unstable();
+        for (&name, &bytes) in unknown {
+            let lease = self.pack_lease(&name)?;
+            let is_busy = lease.is_none_or(|lease| running.contains(&lease));
+            survey.orphans.push(Orphan { name, bytes, is_busy });
+        }
+        Ok(survey)
+    }
+}

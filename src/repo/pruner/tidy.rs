@@ -1,0 +1,131 @@
+//! Tidying: the objects of leases that are over, and the revisions below tombstones. Voids and tombstones stay.
+
+use super::{LeaseInfo, LeaseState, Pruner, drain::mark_key};
+use crate::repo::{
+    RepoError, SnapshotId,
+    catalog::RevisionKind,
+    faults::{self, Rule},
+    repository::names,
+};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// How long checkpoints stay once this catalog has seen that their lease is over.
+const CHECKPOINTS_STAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// What tidying removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tidied {
+    /// Leases that were over.
+    pub leases: u64,
+    /// Revisions below a tombstone.
+    pub revisions: u64,
+    /// Checkpoints of leases that are over.
+    pub checkpoints: u64,
+    /// Things that dead writers of this machine left half written.
+    pub half_written: u64,
+    /// What could not be deleted, and why.
+    pub failures: Vec<String>,
+}
+
+impl Pruner {
+    /// Removes what nobody needs any more beside packs and index objects.
+    pub fn tidy(&self) -> Result<Tidied, RepoError> {
+        let mut tidied = Tidied::default();
+        let leases = self.inner.leases()?;
+        self.tidy_revisions(&leases, &mut tidied)?;
+        self.tidy_checkpoints(&leases, &mut tidied)?;
+        self.tidy_leases(&leases, &mut tidied)?;
+        match self.inner.storage.sweep() {
+            Ok(swept) => tidied.half_written = swept,
+            Err(error) => tidied.failures.push(error.to_string()),
+        }
+        let mut keep: HashSet<[u8; 16]> = leases.iter().map(|lease| lease.id.0).collect();
+        keep.extend(
+            self.inner
+                .storage
+                .list("trash/")?
+                .iter()
+                .filter_map(|it| it.name.strip_prefix("trash/"))
+                .map(|m| mark_key(m).0),
+        );
+        keep.extend(self.inner.storage.list("checkpoints/")?.iter().map(|it| mark_key(&it.name).0));
+        self.inner.catalog.keep_leases(&keep)?;
+        Ok(tidied)
+    }
+
+    /// A snapshot with a tombstone needs no other revision. Its writer may still be asking for revision 0, though, as long
+    /// as its lease has no end.
+    fn tidy_revisions(&self, leases: &[LeaseInfo], tidied: &mut Tidied) -> Result<(), RepoError> {
+        self.inner.refresh_snapshots(&mut Vec::new())?;
+        let open: HashSet<SnapshotId> =
+            leases.iter().filter(|lease| lease.state != LeaseState::Ended).map(|lease| lease.id).collect();
+        let revisions = self.inner.catalog.revision_kinds()?;
+        for group in revisions.chunk_by(|a, b| a.0 == b.0) {
+            let forgotten = group.iter().any(|(_, _, kind)| *kind == RevisionKind::Tombstone);
+            for (id, revision, kind) in group {
+                let goes = match kind {
+                    RevisionKind::Manifest => forgotten && !open.contains(id),
+                    RevisionKind::Tombstone => faults::is_broken(Rule::TombstonesStay),
+                    RevisionKind::Void => faults::is_broken(Rule::VoidsStay),
+                };
+                if goes && self.remove(&names::revision_path(id, *revision), &mut tidied.failures) {
+                    tidied.revisions += 1;
+                    self.inner.catalog.apply_revisions(&[], &[(*id, *revision)], &[])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a resuming run could use is kept for a day from when it was first seen.
+    fn tidy_checkpoints(&self, leases: &[LeaseInfo], tidied: &mut Tidied) -> Result<(), RepoError> {
+        let running: HashSet<SnapshotId> =
+            leases.iter().filter(|lease| !lease.is_over()).map(|lease| lease.id).collect();
+        let now = self.inner.clock.now();
+        for object in self.inner.storage.list("checkpoints/")? {
+            let lease = object.name.strip_prefix("checkpoints/").and_then(|name| name.split('/').next());
+            let Some(Ok(lease)) = lease.map(str::parse::<SnapshotId>) else { continue };
+            if running.contains(&lease) {
+                continue;
+            }
+            let seen = self.inner.catalog.lease_first_seen(&mark_key(&object.name), 0, now)?;
+            let old = now.as_millis().saturating_sub(seen.as_millis()) >= CHECKPOINTS_STAY_MS;
+            if old && self.remove(&object.name, &mut tidied.failures) {
+                tidied.checkpoints += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn tidy_leases(&self, leases: &[LeaseInfo], tidied: &mut Tidied) -> Result<(), RepoError> {
+        let over: HashMap<SnapshotId, &LeaseInfo> =
+            leases.iter().filter(|lease| lease.is_over()).map(|lease| (lease.id, lease)).collect();
+        let mut objects: BTreeMap<SnapshotId, Vec<(u64, String)>> = BTreeMap::new();
+        for object in self.inner.storage.list("leases/")? {
+            let Some((lease, last)) = object.name.strip_prefix("leases/").and_then(|name| name.split_once('/')) else {
+                continue;
+            };
+            let Some(id) = lease.parse::<SnapshotId>().ok().filter(|id| over.contains_key(id)) else { continue };
+            // The end goes last: until then it says that the rest does not matter.
+            let rank = last.parse().unwrap_or(u64::MAX);
+            objects.entry(id).or_default().push((rank, object.name.clone()));
+        }
+        for mut names in objects.into_values() {
+            names.sort_unstable();
+            if names.iter().all(|(_, name)| self.remove(name, &mut tidied.failures)) {
+                tidied.leases += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&self, name: &str, failures: &mut Vec<String>) -> bool {
+        match self.inner.storage.delete(name) {
+            Ok(()) => true,
+            Err(error) => {
+                failures.push(error.to_string());
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! One look at the repository: the listings of a step, in the order that the protocol wants, and which pack is a home.
+
+use super::{LayerWalk, Pruner, bits::ChunkSet, leases::LeaseInfo, live::Needed};
+use crate::repo::{
+    ChunkId, ObjectName, RepoError,
+    catalog::PackNumber,
+    faults::{self, Rule},
+    lease::{Mark, Unreadable},
+    repository::{Inner, names},
+};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+/// How often a step lists everything again because the index moved under it.
+const MAX_LOOKS: usize = 10;
+
+/// What one round of listings showed.
+pub(super) struct View {
+    pub marks: Vec<Mark>,
+    /// Every pack that a mark names.
+    pub marked: HashSet<ObjectName>,
+    pub index: HashSet<ObjectName>,
+    /// Listed packs and their lengths.
+    pub packs: HashMap<ObjectName, u64>,
+    /// Empty unless the step looks at leases.
+    pub leases: Vec<LeaseInfo>,
+    pub needed: Needed,
+    /// Indexed packs by their numbers.
+    pub indexed: HashMap<PackNumber, ObjectName>,
+}
+
+/// Whether a step looks at leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leases {
+    AreListed,
+    AreNot,
+}
+
+/// What lies where, as far as needed chunks go.
+#[derive(Default)]
+pub(super) struct Homes {
+    /// Needed chunks that have a home in a pack that stays.
+    pub housed: ChunkSet,
+    /// Stored bytes of chunks whose first home is this pack, of all its chunks, and how many of them are needed here.
+    pub uses: HashMap<PackNumber, Uses>,
+}
+
+/// What lies in one pack.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Uses {
+    pub live_bytes: u64,
+    pub dead_bytes: u64,
+    pub live_chunks: u64,
+    pub chunks: u64,
+}
+
+impl View {
+    /// Whether a listed pack that the index describes is a home: no mark names it.
+    pub fn is_home(&self, name: &ObjectName) -> bool {
+        let is_marked = self.marked.contains(name) && !faults::is_broken(Rule::MarkedIsNoHome);
+        self.packs.contains_key(name) && !is_marked
+    }
+}
+
+impl Inner {
+    /// Lists `trash/`, index, `packs/`, leases if asked, snapshots, in this order; then finds out what is needed.
+    fn look_once(self: &Arc<Self>, walk: &dyn LayerWalk, leases: Leases) -> Result<View, RepoError> {
+        let marks = self.marks(&HashSet::new(), Unreadable::Fails)?;
+        let early = faults::is_broken(Rule::PacksBeforeLeases) && leases == Leases::AreListed;
+        let before = if early { self.leases()? } else { Vec::new() };
+        let (mut warnings, mut unread) = (Vec::new(), Vec::new());
+        let (index, _) = self.refresh_index_listed(&mut warnings, &mut unread)?;
+        if let Some(error) = unread.pop() {
+            return Err(error);
+        }
+        let listed = self.storage.list("packs/")?;
+        let packs = listed.iter().filter_map(|it| Some((names::parse_pack(&it.name)?, it.bytes))).collect();
+        drop(listed);
+        let found = match leases {
+            Leases::AreListed if !early => self.leases()?,
+            _ => before,
+        };
+        let revisions = if leases == Leases::AreNot && faults::is_broken(Rule::SnapshotsAgain) {
+            HashSet::new()
+        } else {
+            self.refresh_snapshots_listed(&mut warnings)?
+        };
+        let needed = self.needed(&revisions, walk)?;
+        let marked = marks.iter().flat_map(|mark| mark.packs.iter().copied()).collect();
+        let indexed = self.catalog.pack_numbers()?.into_iter().collect();
+        Ok(View { marks, marked, index, packs, leases: found, needed, indexed })
+    }
+
+    /// Looks until no needed chunk is missing.
+    ///
+    /// # Errors
+    /// [`RepoError::ChunkMissing`] if one is, and nothing moves any more that could bring it.
+    pub(super) fn look(self: &Arc<Self>, walk: &dyn LayerWalk, leases: Leases) -> Result<(View, Homes), RepoError> {
+        let mut last = None;
+        for _ in 0..MAX_LOOKS {
+            let missing = match self.look_once(walk, leases) {
+                Ok(view) => {
+                    let homes = self.homes(&view, &HashSet::new())?;
+                    match self.missing(&view, &homes)? {
+                        None => return Ok((view, homes)),
+                        Some(id) => RepoError::ChunkMissing { id },
+                    }
+                }
+                // A layer that is seen for the first time and whose pack has just moved.
+                Err(error @ (RepoError::ChunkMissing { .. } | RepoError::Missing { .. })) => error,
+                Err(error) => return Err(error),
+            };
+            let mut index = self.storage.list("index/")?;
+            index.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            if last.as_ref() == Some(&index) {
+                return Err(missing);
+            }
+            last = Some(index);
+        }
+        Err(RepoError::RunFailed { reason: "the index moves all the time: run the prune again".to_owned() })
+    }
+
+    /// Which needed chunks have a home in a pack that is not among `leaving`, and what lies in every pack.
+    pub(super) fn homes(&self, view: &View, leaving: &HashSet<PackNumber>) -> Result<Homes, RepoError> {
+        let mut homes = Homes::default();
+        let mut current: Option<(PackNumber, bool, Uses)> = None;
+        let (needed, housed, uses) = (&view.needed.chunks, &mut homes.housed, &mut homes.uses);
+        self.catalog.for_each_place(&mut |place| {
+            let (_, stays, all) = match &mut current {
+                Some(current) if current.0 == place.pack => current,
+                other => {
+                    if let Some((pack, _, all)) = other.take() {
+                        uses.insert(pack, all);
+                    }
+                    let name = view.indexed.get(&place.pack);
+                    let stays = name.is_some_and(|name| view.is_home(name)) && !leaving.contains(&place.pack);
+                    other.insert((place.pack, stays, Uses::default()))
+                }
+            };
+            all.chunks += 1;
+            if needed.has(place.chunk) && (!*stays || housed.insert(place.chunk)) {
+                all.live_bytes += u64::from(place.stored_len);
+                all.live_chunks += 1;
+            } else {
+                all.dead_bytes += u64::from(place.stored_len);
+            }
+        })?;
+        if let Some((pack, _, all)) = current {
+            uses.insert(pack, all);
+        }
+        Ok(homes)
+    }
+
+    /// A needed chunk that lies in no listed pack that a listed index object describes.
+    fn missing(&self, view: &View, homes: &Homes) -> Result<Option<ChunkId>, RepoError> {
+        if faults::is_broken(Rule::MissingStops) || view.needed.chunks.first_beyond(&homes.housed).is_none() {
+            return Ok(None);
+        }
+        let mut found = homes.housed.clone();
+        for (number, name) in &view.indexed {
+            if view.marked.contains(name) && view.packs.contains_key(name) {
+                for chunk in self.catalog.pack_chunks(*number)? {
+                    found.insert(chunk);
+                }
+            }
+        }
+        match view.needed.chunks.first_beyond(&found) {
+            None => Ok(None),
+            // A number that the catalog gave a chunk stays its own.
+            Some(number) => Ok(Some(self.catalog.chunk_id(number)?.unwrap_or(ChunkId([0; 32])))),
+        }
+    }
+}
+
+impl Pruner {
+    /// [`Inner::look`] with this pruner's options.
+    pub(super) fn look(&self, leases: Leases) -> Result<(View, Homes), RepoError> {
+        self.inner.look(self.options.walk.as_ref(), leases)
+    }
+}

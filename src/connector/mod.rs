@@ -105,6 +105,10 @@ pub trait SourceSession: Send + Sync {
     /// # Errors
     /// [`ConnectorError`] from the source.
     fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError>;
+    /// Whether a range may be read a second time in this session. Standard input cannot.
+    fn reads_again(&self) -> bool {
+        true
+    }
     /// Ends the run: when the state was last read, by the source's clock, and what a person should know (a file that
     /// changed while it was read, a key too long to keep). Called once, after every stream is dropped.
     ///

@@ -8,7 +8,7 @@ pub use super::lease::ReadLease;
 pub use writer::SessionWriter;
 
 use super::{
-    ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Manifest, ObjectName, RepoError, SnapshotId,
+    ChunkId, ChunkKind, ChunkPlain, ChunkReader as _, ChunkWriter, Manifest, ObjectName, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
     lease::{HEARTBEAT, Lease, Ticker, Unreadable},
     object::{self, ObjectKind},
@@ -84,6 +84,8 @@ struct Shared {
     failure: Mutex<Failure>,
     failed: AtomicBool,
     closed: AtomicBool,
+    /// Damage was met: every chunk is read before it is relied on.
+    careful: AtomicBool,
     /// A create without an answer: the lease must not end.
     unsettled: AtomicBool,
     writers: AtomicUsize,
@@ -140,12 +142,31 @@ impl Shared {
     }
 
     /// Whether the repository holds the chunk in a present pack, which the session then relies on.
-    fn is_present(&self, id: &ChunkId) -> Result<bool, RepoError> {
+    fn is_present(&self, kind: ChunkKind, id: &ChunkId) -> Result<bool, RepoError> {
+        let present = self.rely(id)?;
+        if present && self.careful.load(Ordering::Relaxed) { self.is_readable(kind, id) } else { Ok(present) }
+    }
+
+    fn rely(&self, id: &ChunkId) -> Result<bool, RepoError> {
         let mut present = false;
         self.inner.catalog.find_packs(std::slice::from_ref(id), &mut |_, packs| {
             present = !packs.is_empty() && lock(&self.presence).rely(packs);
         })?;
         Ok(present)
+    }
+
+    /// Where one pack was found damaged others may be: a chunk that is there already is read before it is relied on.
+    fn is_readable(&self, kind: ChunkKind, id: &ChunkId) -> Result<bool, RepoError> {
+        match self.inner.read(kind, id).and_then(|data| data.plain()) {
+            Ok(_) => {}
+            Err(RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. }) => {
+                self.inner.distrust(id)?;
+            }
+            Err(error) => return Err(error),
+        }
+        // What was found in these packs before was read, and stays relied on.
+        let newly = lock(&self.presence).distrust(&self.inner.bad_packs.all());
+        if newly.is_empty() { Ok(true) } else { self.rely(id) }
     }
 
     /// One heartbeat: new marks are judged, and the packs of those honoured are absent before the object is sent.
@@ -178,7 +199,10 @@ impl WriteSession {
     pub(super) fn begin(inner: &Arc<Inner>, options: &WriteOptions, timing: &SessionTiming) -> Result<Self, RepoError> {
         let lease = Lease::begin(inner, &options.purpose)?;
         let presence = match first_listings(inner) {
-            Ok(presence) => presence,
+            Ok(mut presence) => {
+                presence.distrust(&inner.bad_packs.all());
+                presence
+            }
             Err(error) => {
                 // Nothing was put but the lease itself.
                 let _ = lease.end("abandoned");
@@ -195,6 +219,7 @@ impl WriteSession {
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            careful: AtomicBool::new(!inner.bad_packs.all().is_empty()),
             unsettled: AtomicBool::new(false),
             writers: AtomicUsize::new(0),
             chunks_new: AtomicU64::new(0),
@@ -246,6 +271,22 @@ impl WriteSession {
                 }
             })?;
         }
+    }
+
+    /// Counts every pack in which a chunk was found unreadable as absent from here on. Gives the names of those that this
+    /// session relied on until now: what was joined or deduplicated since must be done again.
+    ///
+    /// From the first such pack on, every chunk is read before it is found to be there already.
+    #[must_use]
+    pub fn distrust_unreadable(&self) -> Vec<ObjectName> {
+        let bad = self.shared.inner.bad_packs.all();
+        if !bad.is_empty() {
+            self.shared.careful.store(true, Ordering::Relaxed);
+        }
+        let mut presence = lock(&self.shared.presence);
+        let relied = presence.distrust(&bad);
+        presence.release(&relied);
+        relied
     }
 
     /// Waits until every pack that writers have finished is stored and indexed: [`Self::stats`] is complete then.

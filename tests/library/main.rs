@@ -16,3 +16,4 @@ mod golden;
 mod leases;
 mod model;
 mod sources;
+mod unreadable;

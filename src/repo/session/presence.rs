@@ -17,6 +17,13 @@ impl Bits {
         self.0[number / 64] |= 1 << (number % 64);
     }
 
+    fn unset(&mut self, pack: PackNumber) {
+        let word = usize::try_from(pack.0).ok().and_then(|number| self.0.get_mut(number / 64));
+        if let Some(word) = word {
+            *word &= !(1 << (pack.0 % 64));
+        }
+    }
+
     fn has(&self, pack: PackNumber) -> bool {
         let Ok(number) = usize::try_from(pack.0) else { return false };
         self.0.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
@@ -32,7 +39,7 @@ pub(super) struct Presence {
     /// Names of the packs in `relied`, and of our own uploads before they have a number.
     relied_names: HashSet<ObjectName>,
     own: HashSet<ObjectName>,
-    /// In a mark that this session honours; for good.
+    /// In a mark that this session honours, or unreadable; for good.
     absent: HashSet<ObjectName>,
     honoured: Vec<String>,
     /// Marks that were judged, honoured or not.
@@ -93,6 +100,29 @@ impl Presence {
             self.honoured.push(mark.id);
         }
         self.honoured.len() > before
+    }
+
+    /// Chooses these packs no more, because what they hold cannot be read; gives the names of those that were chosen
+    /// until now. Own packs stay, since nothing else holds what is in them.
+    pub fn distrust(&mut self, packs: &[(PackNumber, ObjectName)]) -> Vec<ObjectName> {
+        let mut relied = Vec::new();
+        for &(number, name) in packs {
+            if self.own.contains(&name) || !self.absent.insert(name) {
+                continue;
+            }
+            self.relied.unset(number);
+            if self.relied_names.contains(&name) {
+                relied.push(name);
+            }
+        }
+        relied
+    }
+
+    /// Relies on these packs no longer: nothing that was found in them will be referenced.
+    pub fn release(&mut self, packs: &[ObjectName]) {
+        for name in packs {
+            self.relied_names.remove(name);
+        }
     }
 
     pub fn honoured(&self) -> Vec<String> {
@@ -162,6 +192,21 @@ mod tests {
         presence.own_is_indexed(X.0);
         assert!(presence.rely(&[X]));
         assert_eq!(presence.relied_on_others(), []);
+    }
+
+    #[test]
+    fn an_unreadable_pack_is_absent_even_if_it_was_relied_on() {
+        let mut presence = presence(vec![], &[1, 2], &[1, 2]);
+        assert!(presence.rely(&[X]));
+        assert_eq!(presence.distrust(&[X]), [name(1)]);
+        assert!(!presence.rely(&[X]));
+        assert_eq!(presence.relied_on_others(), [name(1)], "what was found in it before stands");
+        presence.release(&[name(1)]);
+        assert!(presence.rely(&[X, Y]), "another pack that holds the chunk will do");
+        assert_eq!(presence.relied_on_others(), [name(2)]);
+        assert!(presence.judge(vec![mark("m1", &[1])]), "nothing is relied on in it any more");
+        presence.rely_on_own(name(3));
+        assert_eq!(presence.distrust(&[X, (PackNumber(3), name(3))]), []);
     }
 
     #[test]

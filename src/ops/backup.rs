@@ -175,7 +175,7 @@ pub fn backup(
         let (parent, read) = loop {
             let parent = chooser.choose()?;
             match run::read_all(repo, session.as_ref(), writing.as_ref(), parent.as_ref(), options, progress) {
-                Ok(read) if !chooser.must_rejoin() => break (parent, read),
+                Ok(read) if chooser.stands(parent.as_ref())? => break (parent, read),
                 Ok(_) if session.reads_again() => {}
                 Ok(_) => {
                     return Err(OpsError::Failed(

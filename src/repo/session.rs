@@ -73,6 +73,15 @@ pub struct WriteStats {
     pub bytes_added: u64,
 }
 
+/// Packs that a session relied on and relies on no longer, because they are damaged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Distrusted {
+    /// Which.
+    pub packs: Vec<ObjectName>,
+    /// Whether chunks were not stored because one of them held them: what was written has to be written again.
+    pub reused: bool,
+}
+
 /// What a session, its writers, its uploader and its heartbeat share.
 struct Shared {
     inner: Arc<Inner>,
@@ -143,14 +152,14 @@ impl Shared {
 
     /// Whether the repository holds the chunk in a present pack, which the session then relies on.
     fn is_present(&self, kind: ChunkKind, id: &ChunkId) -> Result<bool, RepoError> {
-        let present = self.rely(id)?;
+        let present = self.reuse(id)?;
         if present && self.careful.load(Ordering::Relaxed) { self.is_readable(kind, id) } else { Ok(present) }
     }
 
-    fn rely(&self, id: &ChunkId) -> Result<bool, RepoError> {
+    fn reuse(&self, id: &ChunkId) -> Result<bool, RepoError> {
         let mut present = false;
         self.inner.catalog.find_packs(std::slice::from_ref(id), &mut |_, packs| {
-            present = !packs.is_empty() && lock(&self.presence).rely(packs);
+            present = !packs.is_empty() && lock(&self.presence).reuse(packs);
         })?;
         Ok(present)
     }
@@ -166,7 +175,7 @@ impl Shared {
         }
         // What was found in these packs before was read, and stays relied on.
         let newly = lock(&self.presence).distrust(&self.inner.bad_packs.all());
-        if newly.is_empty() { Ok(true) } else { self.rely(id) }
+        if newly.is_empty() { Ok(true) } else { self.reuse(id) }
     }
 
     /// One heartbeat: new marks are judged, and the packs of those honoured are absent before the object is sent.
@@ -273,12 +282,10 @@ impl WriteSession {
         }
     }
 
-    /// Counts every pack in which a chunk was found unreadable as absent from here on. Gives the names of those that this
-    /// session relied on until now: what was joined or deduplicated since must be done again.
-    ///
-    /// From the first such pack on, every chunk is read before it is found to be there already.
+    /// Counts every pack in which a chunk was found unreadable as absent from here on, and tells of those that this session
+    /// relied on until now. From the first such pack on, every chunk is read before it is found to be there already.
     #[must_use]
-    pub fn distrust_unreadable(&self) -> Vec<ObjectName> {
+    pub fn distrust_unreadable(&self) -> Distrusted {
         let bad = self.shared.inner.bad_packs.all();
         if !bad.is_empty() {
             self.shared.careful.store(true, Ordering::Relaxed);
@@ -286,7 +293,10 @@ impl WriteSession {
         let mut presence = lock(&self.shared.presence);
         let relied = presence.distrust(&bad);
         presence.release(&relied);
-        relied
+        Distrusted {
+            reused: relied.iter().any(|(number, _)| presence.is_reused(*number)),
+            packs: relied.into_iter().map(|(_, name)| name).collect(),
+        }
     }
 
     /// Waits until every pack that writers have finished is stored and indexed: [`Self::stats`] is complete then.

@@ -125,6 +125,22 @@ fn heals(kinds: &[PackKind]) {
     drop(repo);
     let repo = world.open();
     assert_same(&restored(&repo, &snapshot(&repo, ids[0])), &first, "the first snapshot, healed, read anew");
+    // The damaged packs are still listed, and still the first that hold their chunks; yet the source is read just once.
+    let again = changed(&first, "again");
+    world.clock.advance(1_000);
+    let progress = Heard::default();
+    let next = backup(&repo, &MemorySource::of(again.clone(), &world.clock), &plain(), &progress).unwrap();
+    assert_eq!((next.parent, progress.records()), (outcome.id, 600), "{}", progress.warnings());
+    all_is_whole(&repo, next.id.unwrap(), &again);
+    drop(repo);
+    let repo = world.open();
+    let again = changed(&first, "and again");
+    world.clock.advance(1_000);
+    let progress = Heard::default();
+    let last = backup(&repo, &MemorySource::of(again.clone(), &world.clock), &plain(), &progress).unwrap();
+    assert_eq!((last.parent, progress.records()), (next.id, 600), "{}", progress.warnings());
+    assert!(names_one(&progress.warnings(), &bad), "{}", progress.warnings());
+    all_is_whole(&repo, last.id.unwrap(), &again);
 }
 
 #[test]

@@ -12,6 +12,8 @@ use std::collections::HashSet;
 /// Joins that may fail on damage before a base is made: each costs a reading of the source.
 const MAX_REFUSED: usize = 2;
 
+const LISTS_DAMAGE: &str = "`rekeep verify --read-data` lists all damage";
+
 /// The canonical hash of a scope's text, as manifests give it.
 pub(super) fn scope_hash(canonical: &str) -> String {
     let hash = blake3::derive_key("rekeep 1 scope", canonical.as_bytes());
@@ -95,23 +97,30 @@ impl<'a> Chooser<'a> {
         Ok(())
     }
 
-    /// Whether a join that worked has to be done again, because a pack that it relied on was found damaged meanwhile.
-    pub(super) fn must_rejoin(&mut self) -> bool {
-        let relied = self.writing.map(WriteSession::distrust_unreadable).unwrap_or_default();
-        for pack in &relied {
-            self.progress.warn(&format!(
-                "pack {pack} is damaged: the backup begins anew without it. `rekeep verify --read-data` lists all damage"
-            ));
+    /// Whether a join that worked stands. It does not if a chunk was taken to be there already in a pack that was found
+    /// damaged meanwhile, or if the parent has nothing but such a pack for one of its chunks.
+    pub(super) fn stands(&mut self, parent: Option<&Snapshot>) -> Result<bool, OpsError> {
+        let Some(writing) = self.writing else { return Ok(true) };
+        let distrusted = writing.distrust_unreadable();
+        for pack in &distrusted.packs {
+            self.progress.warn(&format!("pack {pack} is damaged and is not relied on; {LISTS_DAMAGE}"));
         }
-        self.careful |= !relied.is_empty();
-        !relied.is_empty()
+        if distrusted.packs.is_empty() {
+            return Ok(true);
+        }
+        self.careful = true;
+        match parent {
+            _ if distrusted.reused => Ok(false),
+            Some(parent) => Ok(self.unfit(parent)?.is_none()),
+            None => Ok(true),
+        }
     }
 
     fn pass_over(&mut self, candidate: &Snapshot, why: &str) {
         self.refused.insert(candidate.id);
         self.progress.warn(&format!(
-            "snapshot {} is no parent for this backup, which stores again what it cannot find elsewhere: {why}. \
-             `rekeep verify --read-data` lists all damage",
+            "snapshot {} is no parent for this backup, which stores again what it cannot find elsewhere: {why}; \
+             {LISTS_DAMAGE}",
             candidate.id.short()
         ));
     }

@@ -36,6 +36,8 @@ pub(super) struct Presence {
     /// In a listed index object and listed in `packs/` when the session began; or our own, indexed since.
     present: Bits,
     relied: Bits,
+    /// Of `relied`, those chosen for a chunk that a writer would have stored otherwise.
+    reused: Bits,
     /// Names of the packs in `relied`, and of our own uploads before they have a number.
     relied_names: HashSet<ObjectName>,
     own: HashSet<ObjectName>,
@@ -76,6 +78,22 @@ impl Presence {
         true
     }
 
+    /// [`Self::rely`] for a chunk that is not stored because the pack holds it.
+    pub fn reuse(&mut self, packs: &[(PackNumber, ObjectName)]) -> bool {
+        if !self.rely(packs) {
+            return false;
+        }
+        if let Some((number, _)) = packs.iter().find(|(number, _)| self.relied.has(*number)) {
+            self.reused.set(*number);
+        }
+        true
+    }
+
+    /// Whether the pack was chosen instead of storing something.
+    pub fn is_reused(&self, pack: PackNumber) -> bool {
+        self.reused.has(pack)
+    }
+
     /// Relies on an own pack before it is uploaded.
     pub fn rely_on_own(&mut self, name: ObjectName) {
         self.relied_names.insert(name);
@@ -102,9 +120,9 @@ impl Presence {
         self.honoured.len() > before
     }
 
-    /// Chooses these packs no more, because what they hold cannot be read; gives the names of those that were chosen
-    /// until now. Own packs stay, since nothing else holds what is in them.
-    pub fn distrust(&mut self, packs: &[(PackNumber, ObjectName)]) -> Vec<ObjectName> {
+    /// Chooses these packs no more, because what they hold cannot be read; gives those that were chosen until now. Own
+    /// packs stay, since nothing else holds what is in them.
+    pub fn distrust(&mut self, packs: &[(PackNumber, ObjectName)]) -> Vec<(PackNumber, ObjectName)> {
         let mut relied = Vec::new();
         for &(number, name) in packs {
             if self.own.contains(&name) || !self.absent.insert(name) {
@@ -112,15 +130,15 @@ impl Presence {
             }
             self.relied.unset(number);
             if self.relied_names.contains(&name) {
-                relied.push(name);
+                relied.push((number, name));
             }
         }
         relied
     }
 
     /// Relies on these packs no longer: nothing that was found in them will be referenced.
-    pub fn release(&mut self, packs: &[ObjectName]) {
-        for name in packs {
+    pub fn release(&mut self, packs: &[(PackNumber, ObjectName)]) {
+        for (_, name) in packs {
             self.relied_names.remove(name);
         }
     }
@@ -197,11 +215,12 @@ mod tests {
     #[test]
     fn an_unreadable_pack_is_absent_even_if_it_was_relied_on() {
         let mut presence = presence(vec![], &[1, 2], &[1, 2]);
-        assert!(presence.rely(&[X]));
-        assert_eq!(presence.distrust(&[X]), [name(1)]);
+        assert!(presence.reuse(&[X]));
+        assert_eq!(presence.distrust(&[X]), [X]);
+        assert!(presence.is_reused(X.0) && !presence.is_reused(Y.0));
         assert!(!presence.rely(&[X]));
         assert_eq!(presence.relied_on_others(), [name(1)], "what was found in it before stands");
-        presence.release(&[name(1)]);
+        presence.release(&[X]);
         assert!(presence.rely(&[X, Y]), "another pack that holds the chunk will do");
         assert_eq!(presence.relied_on_others(), [name(2)]);
         assert!(presence.judge(vec![mark("m1", &[1])]), "nothing is relied on in it any more");

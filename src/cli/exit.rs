@@ -193,8 +193,8 @@ fn advice(error: &CliError) -> Option<&'static str> {
     }
 }
 
-const DAMAGE_ADVICE: &str = "`rekeep verify --read-data` lists all damage; `rekeep restore --keep-going` gives everything that is intact. A damaged \
-     pack moved out of the repository no longer stands in the way: the next backup stores what it held and still exists";
+const DAMAGE_ADVICE: &str = "`rekeep verify --read-data` lists all damage; `rekeep restore --keep-going` gives everything that is intact. A \
+     backup passes over a damaged parent and stores what still exists again";
 
 const fn repo_advice(error: &RepoError) -> Option<&'static str> {
     match error {

@@ -105,6 +105,10 @@ pub trait SourceSession: Send + Sync {
     /// # Errors
     /// [`ConnectorError`] from the source.
     fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError>;
+    /// Whether a range may be read a second time in this session. Standard input cannot.
+    fn reads_again(&self) -> bool {
+        true
+    }
     /// Ends the run: when the state was last read, by the source's clock, and what a person should know (a file that
     /// changed while it was read, a key too long to keep). Called once, after every stream is dropped.
     ///
@@ -168,6 +172,14 @@ pub trait Target: Send + Sync {
     /// # Errors
     /// [`ConnectorError`] if the target cannot be looked at.
     fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError>;
+    /// Says whether a plan fits, and what each of its collections meets, in the plan's order. Changes nothing, and is asked
+    /// before anything is written.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if the target cannot take what the plan brings, or cannot be looked at.
+    fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {
+        Ok(vec![Meets::Unknown; plan.collections.len()])
+    }
     /// Begins a restore; creates the target if it does not exist.
     ///
     /// # Errors
@@ -180,6 +192,21 @@ pub trait Target: Send + Sync {
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
         Ok(None)
     }
+    /// The name under which [`Self::read_back`] shows what was restored as `name`.
+    fn shown_as<'a>(&self, name: &'a str) -> &'a str {
+        name
+    }
+}
+
+/// What a collection of a restore meets in the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meets {
+    /// Nothing, or what is replaced as a whole.
+    Nothing,
+    /// A collection that it fits, which [`Target::read_back`] shows.
+    Records,
+    /// The target cannot tell beforehand.
+    Unknown,
 }
 
 /// What a restore is going to write.

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 use serde::Serialize;
-use std::{path::PathBuf, time::Instant};
+use std::{collections::HashSet, path::PathBuf, time::Instant};
 
 /// Which kind of backup was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -168,8 +168,25 @@ pub fn backup(
         Some(repo.begin_write_timed(&write, &timing)?)
     };
     let attempt = (|| {
-        let parent = parent::choose(repo, writing.as_ref(), &id, &scope_hash, options, progress)?;
-        let read = run::read_all(repo, session.as_ref(), writing.as_ref(), parent.as_ref(), options, progress)?;
+        let mut chooser = parent::Chooser::new(repo, writing.as_ref(), &id, &scope_hash, options, progress);
+        if !session.reads_again() {
+            chooser.be_careful();
+        }
+        let (parent, read) = loop {
+            let parent = chooser.choose()?;
+            match run::read_all(repo, session.as_ref(), writing.as_ref(), parent.as_ref(), options, progress) {
+                Ok(read) if chooser.stands(parent.as_ref())? => break (parent, read),
+                Ok(_) if session.reads_again() => {}
+                Ok(_) => {
+                    return Err(OpsError::Failed(
+                        "the repository turned out to be damaged on the way, and this source can be read only once"
+                            .to_owned(),
+                    ));
+                }
+                Err(error) if session.reads_again() => chooser.refuse(parent.as_ref(), error)?,
+                Err(error) => return Err(error),
+            }
+        };
         let end = session.finish()?;
         if let Some(writing) = &writing {
             writing.flush()?;
@@ -188,11 +205,11 @@ pub fn backup(
         }
     };
 
-    for note in &end.notes {
-        progress.warn(note);
+    for note in once(end.notes) {
+        progress.warn(&note);
     }
     let mut problems = std::mem::take(&mut read.problems);
-    problems.extend(end.missing.iter().cloned());
+    problems.extend(once(end.missing));
     let start = session.start();
     let end_time = if abilities.exact { start } else { end.end.max(start) };
     if let Some(parent) = &parent
@@ -276,6 +293,12 @@ pub fn backup(
     outcome.stats.duration_seconds = began.elapsed().as_secs_f64();
     outcome.stats.peak_memory_bytes = peak_memory_bytes();
     Ok(outcome)
+}
+
+/// Each text once: a source that was read a second time may have said it twice.
+fn once(texts: Vec<String>) -> impl Iterator<Item = String> {
+    let mut said = HashSet::new();
+    texts.into_iter().filter(move |text| said.insert(text.clone()))
 }
 
 /// What open packs may take together: each worker has two of them open.

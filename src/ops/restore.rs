@@ -3,6 +3,7 @@
 mod compare;
 mod feed;
 mod plan;
+mod rehearse;
 
 pub(in crate::ops) use compare::{Pair, walk};
 pub(in crate::ops) use plan::{find_collection, parse_key};
@@ -139,9 +140,10 @@ pub fn restore(
     plan::check_occupied(target, &selected, options)?;
     plan::check_keys(repo, snapshot, &selected, options)?;
     let partial = options.has_filters() || selected.len() < snapshot.collections.len();
+    let (connector, attributes) = plan::origin(snapshot);
     let target_plan = TargetPlan {
-        connector: snapshot.content.source.connector.clone(),
-        attributes: snapshot.content.attributes.clone(),
+        connector,
+        attributes,
         collections: selected.iter().map(Selected::target).collect(),
         overwrite: options.overwrite.unwrap_or(if options.make_equal {
             Overwrite::IfChanged
@@ -152,6 +154,7 @@ pub fn restore(
         partial,
         as_of: snapshot.content.end,
     };
+    let meets = rehearse::ask(target, &target_plan)?;
     progress.begin(&Phase {
         name: if options.dry_run { "counting".to_owned() } else { "restoring".to_owned() },
         records: selected.iter().map(|s| s.collection.records).sum(),
@@ -160,9 +163,7 @@ pub fn restore(
     let mut run = Run { repo, snapshot, options, progress, outcomes: Outcomes::default(), totals: Totals::default() };
     let mut end = TargetEnd::default();
     if options.dry_run {
-        for one in &selected {
-            run.count(one)?;
-        }
+        rehearse::count(&mut run, target, &target_plan, &selected, &meets)?;
     } else {
         let mut session = target.begin(&target_plan)?;
         for (index, one) in selected.iter().enumerate() {
@@ -178,7 +179,7 @@ pub fn restore(
     if options.verify && !options.dry_run {
         match target.read_back()? {
             Some(source) => {
-                let (compared, differences) = compare::read_back(&run, source.as_ref(), &selected)?;
+                let (compared, differences) = compare::read_back(&run, target, source.as_ref(), &selected)?;
                 verified = Some(compared);
                 different = differences;
             }

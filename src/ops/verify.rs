@@ -241,7 +241,7 @@ pub fn verify_against(
         for range in stack.ranges() {
             let mut live = session.read(index, &range)?;
             let mut cursor = stack.cursor(&range, snapshot.content.end, true)?;
-            walk(&context.fingerprinter, live.as_mut(), &mut cursor, &mut |key, pair| {
+            walk(Some(&context.fingerprinter), live.as_mut(), &mut cursor, &mut |key, pair| {
                 if progress.cancelled() {
                     return Err(OpsError::Interrupted);
                 }

@@ -61,6 +61,7 @@ pub(super) struct Inner {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) host: String,
     pack_keys: chunks::PackKeys,
+    pub(super) bad_packs: chunks::BadPacks,
     warnings: Mutex<Vec<String>>,
     refreshing: Mutex<()>,
 }
@@ -114,6 +115,7 @@ impl Repository {
             clock: Arc::clone(&open.clock),
             host: open.host.clone(),
             pack_keys: chunks::PackKeys::default(),
+            bad_packs: chunks::BadPacks::default(),
             warnings: Mutex::default(),
             refreshing: Mutex::default(),
         };
@@ -195,6 +197,18 @@ impl Repository {
     #[must_use]
     pub fn chunks(&self) -> Arc<dyn ChunkReader> {
         Arc::clone(&self.inner) as Arc<dyn ChunkReader>
+    }
+
+    /// Whether the repository holds a chunk, as far as is known: not if every pack that has it failed to give one of its
+    /// chunks since the repository was opened.
+    pub fn holds(&self, id: &ChunkId) -> Result<bool, RepoError> {
+        self.inner.holds(id)
+    }
+
+    /// Counts a chunk as unreadable, because what it holds is no such thing as refers to it, and with it the packs that
+    /// have it: writers store what lies in them again.
+    pub fn distrust(&self, id: &ChunkId) -> Result<(), RepoError> {
+        self.inner.distrust(id)
     }
 
     /// Begins to write: draws the snapshot's name, takes its lease, honours what is marked.

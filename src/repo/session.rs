@@ -10,7 +10,7 @@ pub use squash::Restacked;
 pub use writer::SessionWriter;
 
 use super::{
-    ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Manifest, ObjectName, RepoError, SnapshotId,
+    ChunkId, ChunkKind, ChunkPlain, ChunkReader as _, ChunkWriter, Manifest, ObjectName, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
     faults::{self, Rule},
     lease::{HEARTBEAT, Lease, Ticker, Unreadable},
@@ -84,6 +84,15 @@ pub struct WriteStats {
     pub bytes_added: u64,
 }
 
+/// Packs that a session relied on and relies on no longer, because they are damaged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Distrusted {
+    /// Which.
+    pub packs: Vec<ObjectName>,
+    /// Whether chunks were not stored because one of them held them: what was written has to be written again.
+    pub reused: bool,
+}
+
 /// What a session, its writers, its uploader and its heartbeat share.
 struct Shared {
     inner: Arc<Inner>,
@@ -95,6 +104,8 @@ struct Shared {
     failure: Mutex<Failure>,
     failed: AtomicBool,
     closed: AtomicBool,
+    /// Damage was met: every chunk is read before it is relied on.
+    careful: AtomicBool,
     /// A create without an answer: the lease must not end.
     unsettled: AtomicBool,
     writers: AtomicUsize,
@@ -151,12 +162,31 @@ impl Shared {
     }
 
     /// Whether the repository holds the chunk in a present pack, which the session then relies on.
-    fn is_present(&self, id: &ChunkId) -> Result<bool, RepoError> {
+    fn is_present(&self, kind: ChunkKind, id: &ChunkId) -> Result<bool, RepoError> {
+        let present = self.reuse(id)?;
+        if present && self.careful.load(Ordering::Relaxed) { self.is_readable(kind, id) } else { Ok(present) }
+    }
+
+    fn reuse(&self, id: &ChunkId) -> Result<bool, RepoError> {
         let mut present = false;
         self.inner.catalog.find_packs(std::slice::from_ref(id), &mut |_, packs| {
-            present = !packs.is_empty() && lock(&self.presence).rely(packs);
+            present = !packs.is_empty() && lock(&self.presence).reuse(packs);
         })?;
         Ok(present)
+    }
+
+    /// Where one pack was found damaged others may be: a chunk that is there already is read before it is relied on.
+    fn is_readable(&self, kind: ChunkKind, id: &ChunkId) -> Result<bool, RepoError> {
+        match self.inner.read(kind, id).and_then(|data| data.plain()) {
+            Ok(_) => {}
+            Err(RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. }) => {
+                self.inner.distrust(id)?;
+            }
+            Err(error) => return Err(error),
+        }
+        // What was found in these packs before was read, and stays relied on.
+        let newly = lock(&self.presence).distrust(&self.inner.bad_packs.all());
+        if newly.is_empty() { Ok(true) } else { self.reuse(id) }
     }
 
     /// One heartbeat: new marks are judged, and the packs of those honoured are absent before the object is sent.
@@ -189,7 +219,10 @@ impl WriteSession {
     pub(super) fn begin(inner: &Arc<Inner>, options: &WriteOptions, timing: &SessionTiming) -> Result<Self, RepoError> {
         let lease = Lease::begin(inner, &options.purpose)?;
         let presence = match first_listings(inner) {
-            Ok(presence) => presence,
+            Ok(mut presence) => {
+                presence.distrust(&inner.bad_packs.all());
+                presence
+            }
             Err(error) => {
                 // Nothing was put but the lease itself.
                 let _ = lease.end("abandoned");
@@ -206,6 +239,7 @@ impl WriteSession {
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            careful: AtomicBool::new(!inner.bad_packs.all().is_empty()),
             unsettled: AtomicBool::new(false),
             writers: AtomicUsize::new(0),
             chunks_new: AtomicU64::new(0),
@@ -258,6 +292,23 @@ impl WriteSession {
                     absent.push(*id);
                 }
             })?;
+        }
+    }
+
+    /// Counts every pack in which a chunk was found unreadable as absent from here on, and tells of those that this session
+    /// relied on until now. From the first such pack on, every chunk is read before it is found to be there already.
+    #[must_use]
+    pub fn distrust_unreadable(&self) -> Distrusted {
+        let bad = self.shared.inner.bad_packs.all();
+        if !bad.is_empty() {
+            self.shared.careful.store(true, Ordering::Relaxed);
+        }
+        let mut presence = lock(&self.shared.presence);
+        let relied = presence.distrust(&bad);
+        presence.release(&relied);
+        Distrusted {
+            reused: relied.iter().any(|(number, _)| presence.is_reused(*number)),
+            packs: relied.into_iter().map(|(_, name)| name).collect(),
         }
     }
 

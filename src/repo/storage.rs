@@ -213,6 +213,9 @@ fn failed(operation: &'static str, object: &str, source: io::Error) -> RepoError
     let object = object.to_owned();
     if operation == "reading" && source.kind() == ErrorKind::NotFound {
         RepoError::Missing { object }
+    } else if operation == "reading" && source.kind() == ErrorKind::UnexpectedEof {
+        // Objects never change, so one that is too short does not get longer by waiting.
+        RepoError::damaged(object, format!("it is shorter than it was: {source}"))
     } else {
         RepoError::Storage { operation, object, source }
     }

@@ -153,6 +153,16 @@ fn a_directory_comes_back_with_everything_in_it() {
     std::fs::remove_file(root.join("dangling")).unwrap();
     std::fs::remove_file(out.join("dangling")).unwrap();
     assert_eq!(files(&out), files(&root));
+    // A directory has no name for its one collection.
+    let renamed = world.json(&["restore", "latest", "files:renamed", "--collection", "files=other", "--verify"]);
+    assert_eq!((&renamed["different"], &renamed["complete"]), (&Json::from(0), &Json::from(true)), "{renamed}");
+    world.ok(&["restore", "latest", "jsonl:files.jsonl"]);
+    let lines = world.backup(&["jsonl:files.jsonl"]);
+    world.ok(&["restore", &lines, "files:from-lines", "--verify"]);
+    for out in ["renamed", "from-lines"] {
+        std::fs::remove_file(world.path(out).join("dangling")).unwrap();
+    }
+    assert_eq!(files(&world.path("from-lines")), files(&world.path("renamed")));
 }
 
 #[cfg(unix)]
@@ -246,12 +256,22 @@ fn lines_of_json_come_back_as_they_were() {
     let id = world.backup(&["jsonl:out.jsonl"]);
     world.ok(&["restore", &id, "jsonl:again.jsonl"]);
     let text = |name: &str| std::fs::read_to_string(world.path(name)).unwrap();
-    // The header names the connector that the snapshot was taken with; all else is the same.
-    let records = |text: String| text.split_once('\n').unwrap().1.to_owned();
-    assert_eq!(records(text("again.jsonl")), records(text("out.jsonl")));
-    // Lines are no database: what a table was is not told by its records.
-    world.run(&["restore", &id, "sqlite:back.db"]).fails(1, &["back.db", "only SQLite snapshots become databases"]);
-    assert!(!world.path("back.db").exists());
+    assert_eq!(text("again.jsonl"), text("out.jsonl"));
+    // The header carries along what the database was.
+    world.ok(&["restore", &id, "sqlite:back.db", "--verify"]);
+    for query in ["SELECT * FROM t ORDER BY k", "SELECT * FROM u", "SELECT name, sql FROM sqlite_schema ORDER BY name"]
+    {
+        assert_eq!(world.rows("back.db", query), world.rows("a.db", query), "{query}");
+    }
+    // Lines without it are no database: what a table was is not told by its records.
+    std::fs::write(world.path("plain.jsonl"), "{\"key\":\"int:1\",\"value\":{}}\n").unwrap();
+    let plain = world.backup(&["jsonl:plain.jsonl"]);
+    for dry in [&[][..], &["--dry-run"]] {
+        let mut args = vec!["restore", &plain, "sqlite:none.db"];
+        args.extend(dry);
+        world.run(&args).fails(1, &["none.db", "only SQLite snapshots become databases", "nothing was written"]);
+    }
+    assert!(!world.path("none.db").exists());
     std::fs::write(world.path("bad.jsonl"), "{\"key\":\"int:1\",\"value\":{}}\n{\"key\":\"int:1\",\"value\":{}}\n")
         .unwrap();
     world.run(&["backup", "jsonl:bad.jsonl"]).fails(1, &["bad.jsonl", "line"]);

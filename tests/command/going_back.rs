@@ -215,10 +215,91 @@ fn a_dry_run_writes_nothing() {
     many_rows(&world, "a.db", 300);
     world.backup(&["sqlite:a.db"]);
     let outcome = world.json(&["restore", "latest", "sqlite:out.db", "--dry-run"]);
-    assert_eq!((&outcome["records"], &outcome["inserted"]), (&json!(300), &json!(0)));
+    assert_eq!((&outcome["records"], &outcome["inserted"]), (&json!(300), &json!(300)));
     world.ok(&["restore", "latest", "jsonl:out.jsonl", "--dry-run"]).says(&["dry run, nothing written", "300"]);
     let names: Vec<_> = std::fs::read_dir(world.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!names.iter().any(|name| name.to_string_lossy().starts_with("out")), "{names:?}");
+}
+
+#[test]
+fn a_dry_run_counts_what_the_restore_then_does() {
+    for args in [
+        &["--overwrite", "always"][..],
+        &["--overwrite", "never"],
+        &["--overwrite", "if-changed"],
+        &["--make-equal"],
+        &["--make-equal", "--key", "int:2", "--key", "int:1"],
+        &["--overwrite", "if-changed", "--exclude", "int:3"],
+        &["--collection", "t=elsewhere"],
+    ] {
+        let world = World::new();
+        occupied(&world);
+        let before = values(&world);
+        let all = |more: &[&'static str]| -> Vec<&str> {
+            ["restore", "latest", "sqlite:a.db"]
+                .into_iter()
+                .chain(args.iter().copied())
+                .chain(more.iter().copied())
+                .collect()
+        };
+        let dry = world.json(&all(&["--dry-run"]));
+        assert_eq!(values(&world), before, "{args:?}");
+        let wet = world.json(&all(&[]));
+        for field in ["records", "inserted", "replaced", "unchanged", "existed", "removed", "failed"] {
+            assert_eq!(dry[field], wet[field], "{field} {args:?}: {dry} {wet}");
+        }
+    }
+}
+
+#[test]
+fn a_dry_run_asks_whether_the_target_takes_the_snapshot() {
+    let world = World::new();
+    occupied(&world);
+    world.sql("other.db", "CREATE TABLE t(id TEXT PRIMARY KEY, v)");
+    world.sql("view.db", "CREATE VIEW t AS SELECT 1 AS id, 2 AS v");
+    world.sql("wide.db", "PRAGMA encoding = 'UTF-16le'; CREATE TABLE u(x)");
+    std::fs::write(world.path("letter.txt"), "dear reader").unwrap();
+    for (target, words) in [
+        ("sqlite:other.db", "does not fit"),
+        ("sqlite:view.db", "a view or virtual table"),
+        ("sqlite:wide.db", "UTF-16le"),
+        ("files:dir", "its records are no files"),
+        ("sqlite:letter.txt", "letter.txt"),
+    ] {
+        for dry in [&[][..], &["--dry-run"]] {
+            let mut args = vec!["restore", "latest", target, "--overwrite", "always"];
+            args.extend(dry);
+            world.run(&args).fails(1, &[words, "nothing was written"]);
+        }
+    }
+    world.run(&["restore", "latest", "sqlite:a.db", "--dry-run"]).fails(2, &["already holds records"]);
+    assert!(!world.path("dir").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_dry_run_counts_files() {
+    let world = World::new();
+    let root = world.path("src");
+    std::fs::create_dir(&root).unwrap();
+    for name in ["same", "changed", "gone"] {
+        std::fs::write(root.join(name), name).unwrap();
+    }
+    world.backup(&["files:src"]);
+    std::fs::write(root.join("changed"), "otherwise").unwrap();
+    std::fs::remove_file(root.join("gone")).unwrap();
+    std::fs::write(root.join("extra"), "x").unwrap();
+    let dry = world.json(&["restore", "latest", "files:src", "--make-equal", "--dry-run"]);
+    assert!(root.join("extra").exists() && !root.join("gone").exists());
+    let wet = world.json(&["restore", "latest", "files:src", "--make-equal"]);
+    for (field, count) in [("inserted", 1), ("removed", 1), ("unchanged", 1)] {
+        assert_eq!((&dry[field], &wet[field]), (&json!(count), &json!(count)), "{field}: {dry} {wet}");
+    }
+    // The file and the root, whose time moved.
+    assert_eq!((&dry["replaced"], &wet["replaced"]), (&json!(2), &json!(2)), "{dry} {wet}");
+    let elsewhere = world.json(&["restore", "latest", "files:out", "--dry-run"]);
+    assert_eq!(elsewhere["inserted"], elsewhere["records"]);
+    assert!(!world.path("out").exists());
 }
 
 #[test]

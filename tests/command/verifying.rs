@@ -94,6 +94,27 @@ fn damage_is_named_and_what_is_intact_comes_back() {
 }
 
 #[test]
+fn a_backup_passes_over_a_damaged_parent_and_says_so() {
+    let world = World::new();
+    many_rows(&world, "a.db", 2_000);
+    world.backup(&["sqlite:a.db"]);
+    for pack in packs(&world) {
+        flip(&pack, 300);
+    }
+    world.sql("a.db", "UPDATE t SET name = 'x' WHERE id < 10");
+    let ran = world.run(&["--json", "--quiet", "backup", "sqlite:a.db"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!((&ran.json()["parent"], &ran.json()["complete"]), (&json!(null), &json!(true)));
+    let warnings: Vec<String> = ran.events().iter().map(|event| event["message"].to_string()).collect();
+    assert!(warnings.iter().any(|text| text.contains("no parent") && text.contains("in pack")), "{warnings:?}");
+    world.ok(&["restore", "latest", "sqlite:out.db", "--verify"]);
+    assert_eq!(world.run(&["verify", "--read-data"]).code, Some(1));
+    // With a parent that can be read there is nothing to say.
+    let again = world.run(&["--quiet", "backup", "sqlite:a.db"]);
+    assert_eq!((again.code, again.err.as_str()), (Some(0), ""));
+}
+
+#[test]
 fn thirty_daily_runs_read_everything_once() {
     let world = World::new();
     for number in 0..12 {

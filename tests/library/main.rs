@@ -17,3 +17,4 @@ mod leases;
 mod model;
 mod retention;
 mod sources;
+mod unreadable;

@@ -10,7 +10,7 @@ use rekeep::{
 };
 use serde_json::{Value as Json, json};
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     io::{self, Read},
     sync::{
         Arc, Barrier, Mutex,
@@ -69,6 +69,8 @@ pub struct MemorySource {
     pub meet: Option<Arc<Barrier>>,
     /// Streams that were opened.
     pub opened: Arc<AtomicU64>,
+    /// Whether a range may be read twice; if not, the second time fails.
+    pub reads_again: bool,
 }
 
 impl MemorySource {
@@ -86,6 +88,7 @@ impl MemorySource {
             stream_over: 64 * 1024,
             meet: None,
             opened: Arc::default(),
+            reads_again: true,
         }
     }
 
@@ -145,6 +148,8 @@ impl Source for MemorySource {
             meet: self.meet.clone(),
             delivered: AtomicU64::new(0),
             opened: Arc::clone(&self.opened),
+            reads_again: self.reads_again,
+            read: Mutex::default(),
         }))
     }
 }
@@ -161,6 +166,8 @@ struct MemorySession {
     meet: Option<Arc<Barrier>>,
     delivered: AtomicU64,
     opened: Arc<AtomicU64>,
+    reads_again: bool,
+    read: Mutex<HashSet<(usize, Vec<u8>)>>,
 }
 
 impl SourceSession for MemorySession {
@@ -187,6 +194,11 @@ impl SourceSession for MemorySession {
     }
 
     fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
+        let first = self.read.lock().unwrap().insert((collection, range.start.clone()));
+        if !first && !self.reads_again {
+            let (object, reason) = ("memory".to_owned(), "it was read already".to_owned());
+            return Err(ConnectorError::Unreadable { object, reason });
+        }
         let records = &self.db[&self.collections[collection].name].records;
         let mut rows: VecDeque<(&[u8], &Rec)> =
             records.iter().filter(|(key, _)| range.contains(key)).map(|(key, rec)| (key.as_slice(), rec)).collect();
@@ -204,6 +216,10 @@ impl SourceSession for MemorySession {
             _ => {}
         }
         Ok(Box::new(MemoryStream { session: self, rows }))
+    }
+
+    fn reads_again(&self) -> bool {
+        self.reads_again
     }
 
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {

@@ -55,6 +55,11 @@ pub struct Heard {
 }
 
 impl Heard {
+    /// Records that were reported.
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
     pub fn warnings(&self) -> String {
         self.warnings.lock().unwrap().join("\n")
     }

@@ -177,11 +177,16 @@ pub(super) fn summary(outcome: &RestoreOutcome) -> String {
     if outcome.dry_run {
         return format!(
             "dry run, nothing written: snapshot {} as of {}{complete}\n\
-             records  {} ({}) would be restored\n",
+             records  {} ({}) would be restored: {} inserted, {} replaced, {} unchanged, {} left alone, {} removed\n",
             outcome.snapshot.short(),
             show_time(outcome.end),
             show_count(outcome.records),
             show_size(outcome.bytes),
+            show_count(counts.inserted),
+            show_count(counts.replaced),
+            show_count(counts.unchanged),
+            show_count(counts.existed),
+            show_count(counts.removed),
         );
     }
     let mut text = format!(

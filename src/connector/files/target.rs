@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     connector::{
-        CollectionTarget, ConnectorError, Outcomes, Overwrite, Scope, Source, SourceUrl, Target, TargetEnd, TargetPlan,
-        TargetSession,
+        CollectionTarget, ConnectorError, Meets, Outcomes, Overwrite, Scope, Source, SourceUrl, Target, TargetEnd,
+        TargetPlan, TargetSession,
     },
     record::{KeyCodec, KeyRange, RecordBatch, RecordStream, StreamedValue},
 };
@@ -115,6 +115,18 @@ impl Target for FilesTarget {
         Ok(if occupied { vec![(name.to_owned(), 1)] } else { Vec::new() })
     }
 
+    fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {
+        check_plan(plan)?;
+        if let Place::Local(root) = &self.place
+            && fs::metadata(root).is_ok_and(|metadata| !metadata.is_dir())
+        {
+            let (object, reason) = (root.display().to_string(), "it is no directory".to_owned());
+            return Err(ConnectorError::Unwritable { object, reason });
+        }
+        let occupied = !self.occupied(&[])?.is_empty();
+        Ok(plan.collections.iter().map(|_| if occupied { Meets::Records } else { Meets::Nothing }).collect())
+    }
+
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
         check_plan(plan)?;
         let root = match &self.place {
@@ -142,6 +154,11 @@ impl Target for FilesTarget {
             Place::Remote(remote) => Origin::Remote(remote.clone()),
         };
         Ok(Some(Box::new(FilesSource { origin, options, scope })))
+    }
+
+    /// A directory holds one collection, whatever it was called.
+    fn shown_as<'a>(&self, _name: &'a str) -> &'a str {
+        COLLECTION
     }
 }
 

@@ -3,8 +3,8 @@
 use super::{JsonlSource, Place, line};
 use crate::{
     connector::{
-        CollectionTarget, ConnectorError, Outcomes, Overwrite, Source, SourceUrl, Target, TargetCollection, TargetEnd,
-        TargetPlan, TargetSession,
+        CollectionTarget, ConnectorError, Meets, Outcomes, Overwrite, Source, SourceUrl, Target, TargetCollection,
+        TargetEnd, TargetPlan, TargetSession,
     },
     record::{KeyRange, RecordBatch, RecordStream},
 };
@@ -34,6 +34,22 @@ impl JsonlTarget {
     pub fn new(url: &SourceUrl) -> Result<Self, ConnectorError> {
         let (place, collection) = Place::of(url)?;
         Ok(Self { place, collection })
+    }
+}
+
+impl JsonlTarget {
+    fn check(&self, plan: &TargetPlan) -> Result<(), ConnectorError> {
+        let Place::File(path) = &self.place else { return Ok(()) };
+        let unwritable =
+            |reason: &str| Err(ConnectorError::Unwritable { object: self.place.show(), reason: reason.to_owned() });
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => unwritable("it is a directory"),
+            Ok(metadata) if metadata.len() > 0 && plan.overwrite != Overwrite::Always => unwritable(
+                "it exists, and a file of lines can only be replaced as a whole: choose another name, or overwrite it \
+                 always",
+            ),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -99,21 +115,18 @@ impl Target for JsonlTarget {
         }
     }
 
+    fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {
+        self.check(plan)?;
+        Ok(vec![Meets::Nothing; plan.collections.len()])
+    }
+
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
         let io = |source| ConnectorError::Io { operation: "write", object: self.place.show(), source };
         let mut output = match &self.place {
             Place::Standard => Output::Standard(BufWriter::with_capacity(64 << 10, io::stdout())),
             Place::File(path) => {
+                self.check(plan)?;
                 let replace = plan.overwrite == Overwrite::Always;
-                if !replace && fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) {
-                    return Err(ConnectorError::Unwritable {
-                        object: self.place.show(),
-                        reason:
-                            "it exists, and a file of lines can only be replaced as a whole: choose another name, or \
-                                 overwrite it always"
-                                .to_owned(),
-                    });
-                }
                 Output::file(path, replace || path.exists()).map_err(io)?
             }
         };

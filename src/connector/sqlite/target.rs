@@ -13,7 +13,7 @@ use super::{
     wrong_url,
 };
 use crate::connector::{
-    CollectionTarget, ConnectorError, SessionOptions, Source, SourceUrl, Target, TargetCollection, TargetEnd,
+    CollectionTarget, ConnectorError, Meets, SessionOptions, Source, SourceUrl, Target, TargetCollection, TargetEnd,
     TargetPlan, TargetSession,
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig};
@@ -87,14 +87,26 @@ impl Target for SqliteTarget {
         Ok(occupied)
     }
 
+    fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {
+        let object = self.path.display().to_string();
+        let attributes = snapshot_attributes(plan, &object)?;
+        let mut connection = None;
+        if self.path.try_exists().map_err(|error| io("look at", &self.path, error))? {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+            let opened = super::source::open(&self.path, flags, &SessionOptions::default());
+            let opened = opened.map_err(|error| reading(&object, &error))?;
+            check_encoding(&opened, &attributes, &object)?;
+            connection = Some(opened);
+        }
+        plan.collections
+            .iter()
+            .map(|collection| self.rehearse_one(connection.as_ref(), collection, &attributes))
+            .collect()
+    }
+
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
         let object = self.path.display().to_string();
-        if plan.connector != "sqlite" {
-            let reason =
-                format!("the snapshot was taken from `{}`; only SQLite snapshots become databases", plan.connector);
-            return Err(ConnectorError::Mismatch { object, reason });
-        }
-        let attributes: Attributes = parse(&plan.attributes, &object)?;
+        let attributes = snapshot_attributes(plan, &object)?;
         let exists = self.path.try_exists().map_err(|error| io("look at", &self.path, error))?;
         let (connection, partial) = if exists {
             (open_existing(&self.path, &attributes)?, None)
@@ -117,6 +129,34 @@ impl Target for SqliteTarget {
 
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
         Ok(Some(Box::new(SqliteSource::of(self.path.clone(), self.table.clone()))))
+    }
+}
+
+impl SqliteTarget {
+    fn rehearse_one(
+        &self,
+        connection: Option<&Connection>,
+        collection: &TargetCollection,
+        attributes: &Attributes,
+    ) -> Result<Meets, ConnectorError> {
+        let object = format!("table `{}` of {}", collection.name, self.path.display());
+        let fail = |error: rusqlite::Error| reading(&object, &error);
+        let wanted: TableAttributes = parse(&collection.attributes, &object)?;
+        let found = match connection {
+            Some(connection) => find_table(connection, &collection.name).map_err(fail)?,
+            None => None,
+        };
+        let (Some((name, sql, true)), Some(connection)) = (found.clone(), connection) else {
+            if found.is_some() {
+                return Err(is_no_table(&object));
+            }
+            table_sql(collection, &wanted, &object)?;
+            return Ok(Meets::Nothing);
+        };
+        let table = schema::table(connection, name, sql).map_err(fail)?;
+        check_fit(&table, &wanted, &object)?;
+        key_plan(connection, table, attributes.encoding, collection, &object)?;
+        Ok(Meets::Records)
     }
 }
 
@@ -167,6 +207,79 @@ fn parse<'a, T: Deserialize<'a> + Versioned>(json: &'a serde_json::Value, object
     match parsed.format().cmp(&1) {
         Ordering::Equal => Ok(parsed),
         _ => Err(mismatch(format!("the snapshot's attributes have format {}; this version knows 1", parsed.format()))),
+    }
+}
+
+fn snapshot_attributes(plan: &TargetPlan, object: &str) -> Result<Attributes, ConnectorError> {
+    if plan.connector != "sqlite" {
+        let reason =
+            format!("the snapshot was taken from `{}`; only SQLite snapshots become databases", plan.connector);
+        return Err(ConnectorError::Mismatch { object: object.to_owned(), reason });
+    }
+    parse(&plan.attributes, object)
+}
+
+/// Text of another encoding would be other keys. A database without tables takes the snapshot's.
+fn check_encoding(connection: &Connection, attributes: &Attributes, object: &str) -> Result<(), ConnectorError> {
+    let fail = |error: rusqlite::Error| reading(object, &error);
+    let is_empty: bool =
+        connection.query_row("SELECT count(*) = 0 FROM main.sqlite_schema", [], |row| row.get(0)).map_err(fail)?;
+    let encoding: String = connection.query_row("PRAGMA main.encoding", [], |row| row.get(0)).map_err(fail)?;
+    if is_empty || encoding == attributes.encoding.name() {
+        return Ok(());
+    }
+    let reason = format!("it stores text as {encoding}, the snapshot as {}", attributes.encoding.name());
+    Err(ConnectorError::Mismatch { object: object.to_owned(), reason: format!("{reason}; restore into a new file") })
+}
+
+fn is_no_table(object: &str) -> ConnectorError {
+    let reason = "a view or virtual table of this name exists".to_owned();
+    ConnectorError::Mismatch { object: object.to_owned(), reason }
+}
+
+/// The statement that makes a collection's table.
+fn table_sql(collection: &TargetCollection, wanted: &TableAttributes, object: &str) -> Result<String, ConnectorError> {
+    if collection.name == collection.source_name {
+        return Ok(wanted.sql.clone());
+    }
+    rename_table(&wanted.sql, &collection.name).ok_or_else(|| ConnectorError::Mismatch {
+        object: object.to_owned(),
+        reason: "its CREATE TABLE statement cannot take another name".to_owned(),
+    })
+}
+
+/// Whether a table takes a collection's records as they are.
+fn check_fit(table: &Table, wanted: &TableAttributes, object: &str) -> Result<(), ConnectorError> {
+    let mismatch = |reason: &str| ConnectorError::Mismatch { object: object.to_owned(), reason: reason.to_owned() };
+    let sorted = |names: &[String]| {
+        let mut names = names.to_vec();
+        names.sort();
+        names
+    };
+    let columns: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
+    if sorted(&columns) != sorted(&wanted.columns) || sorted(&table.generated) != sorted(&wanted.generated) {
+        return Err(mismatch(&format!("it has the columns {columns:?}, the snapshot {:?}", wanted.columns)));
+    }
+    if table.primary_key != wanted.primary_key || table.without_rowid != wanted.without_rowid {
+        return Err(mismatch("its primary key is not the snapshot's"));
+    }
+    Ok(())
+}
+
+/// How a table's records are keyed; fails unless that is how the snapshot's are.
+fn key_plan(
+    connection: &Connection,
+    table: Table,
+    encoding: Encoding,
+    collection: &TargetCollection,
+    object: &str,
+) -> Result<Plan, ConnectorError> {
+    let mismatch = |reason: &str| ConnectorError::Mismatch { object: object.to_owned(), reason: reason.to_owned() };
+    match Plan::new(connection, table, encoding) {
+        Ok(plan) if plan.codec == collection.codec => Ok(plan),
+        Ok(_) => Err(mismatch("its keys are not of the snapshot's kind")),
+        Err(PlanError::NoRowid) => Err(mismatch("its rowid cannot be reached")),
+        Err(PlanError::Sqlite(error)) => Err(writing(object, &error)),
     }
 }
 
@@ -226,11 +339,7 @@ fn open_existing(path: &Path, attributes: &Attributes) -> Result<Connection, Con
     }
     settle(&connection).map_err(fail)?;
     connection.execute_batch("BEGIN IMMEDIATE").map_err(fail)?;
-    let encoding: String = connection.query_row("PRAGMA main.encoding", [], |row| row.get(0)).map_err(fail)?;
-    if encoding != attributes.encoding.name() {
-        let reason = format!("it stores text as {encoding}, the snapshot as {}", attributes.encoding.name());
-        return Err(ConnectorError::Mismatch { object, reason: format!("{reason}; restore into a new file") });
-    }
+    check_encoding(&connection, attributes, &object)?;
     Ok(connection)
 }
 
@@ -285,16 +394,10 @@ impl SqliteTargetSession {
         let mismatch = |reason: &str| ConnectorError::Mismatch { object: object.clone(), reason: reason.to_owned() };
         let mut created = false;
         let found = match find_table(connection, &collection.name).map_err(fail)? {
-            Some((_, _, false)) => return Err(mismatch("a view or virtual table of this name exists")),
+            Some((_, _, false)) => return Err(is_no_table(&object)),
             Some(found) => found,
             None => {
-                let renamed = collection.name != collection.source_name;
-                let sql = if renamed {
-                    rename_table(&wanted.sql, &collection.name)
-                        .ok_or_else(|| mismatch("its CREATE TABLE statement cannot take another name"))?
-                } else {
-                    wanted.sql.clone()
-                };
+                let sql = table_sql(collection, wanted, &object)?;
                 objects::create(connection, &sql, &collection.name, &mut self.notes).map_err(fail)?;
                 created = true;
                 find_table(connection, &collection.name)
@@ -310,18 +413,7 @@ impl SqliteTargetSession {
             created = true;
         }
         let table = schema::table(connection, name, sql).map_err(fail)?;
-        let sorted = |names: &[String]| {
-            let mut names = names.to_vec();
-            names.sort();
-            names
-        };
-        let columns: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
-        if sorted(&columns) != sorted(&wanted.columns) || sorted(&table.generated) != sorted(&wanted.generated) {
-            return Err(mismatch(&format!("it has the columns {columns:?}, the snapshot {:?}", wanted.columns)));
-        }
-        if table.primary_key != wanted.primary_key || table.without_rowid != wanted.without_rowid {
-            return Err(mismatch("its primary key is not the snapshot's"));
-        }
+        check_fit(&table, wanted, &object)?;
         Ok((table, created))
     }
 }
@@ -337,17 +429,7 @@ impl TargetSession for SqliteTargetSession {
         let attributes: TableAttributes = parse(&wanted.attributes, &object)?;
         let connection = lock(&shared);
         let (table, created) = self.ensure_table(&connection, &wanted, &attributes)?;
-        let plan = match Plan::new(&connection, table, self.attributes.encoding) {
-            Ok(plan) => plan,
-            Err(PlanError::NoRowid) => {
-                return Err(ConnectorError::Mismatch { object, reason: "its rowid cannot be reached".to_owned() });
-            }
-            Err(PlanError::Sqlite(error)) => return Err(writing(&object, &error)),
-        };
-        if plan.codec != wanted.codec {
-            let reason = "its keys are not of the snapshot's kind".to_owned();
-            return Err(ConnectorError::Mismatch { object, reason });
-        }
+        let plan = key_plan(&connection, table, self.attributes.encoding, &wanted, &object)?;
         drop(connection);
         let overwrite = self.plan.overwrite;
         let directory = self.path.parent().unwrap_or(Path::new(".")).to_owned();

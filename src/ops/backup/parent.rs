@@ -2,11 +2,17 @@
 
 use super::{BackupOptions, ParentChoice};
 use crate::{
-    layer::{Layer, LayerError},
+    layer::{Layer, LayerError, Stack},
     ops::{OpsError, Progress},
-    repo::{ChunkId, RepoError, Repository, Snapshot, WriteSession, manifest::SourceId},
+    record::{KeyRange, Timestamp},
+    repo::{ChunkId, RepoError, Repository, Snapshot, SnapshotId, WriteSession, manifest::SourceId},
 };
 use std::collections::HashSet;
+
+/// Joins that may fail on damage before a base is made: each costs a reading of the source.
+const MAX_REFUSED: usize = 2;
+
+const LISTS_DAMAGE: &str = "`rekeep verify --read-data` lists all damage";
 
 /// The canonical hash of a scope's text, as manifests give it.
 pub(super) fn scope_hash(canonical: &str) -> String {
@@ -14,88 +20,202 @@ pub(super) fn scope_hash(canonical: &str) -> String {
     data_encoding::HEXLOWER.encode(&hash[..16])
 }
 
-/// The newest snapshot of the same identity and scope all of whose chunks are present; or the one asked for.
-pub(super) fn choose(
-    repo: &Repository,
-    writing: Option<&WriteSession>,
-    source: &SourceId,
-    scope: &str,
-    options: &BackupOptions,
-    progress: &dyn Progress,
-) -> Result<Option<Snapshot>, OpsError> {
-    let snapshots = repo.snapshots()?;
-    match &options.parent {
-        ParentChoice::None => Ok(None),
-        ParentChoice::Id(prefix) => {
-            let mut found = snapshots.iter().filter(|s| s.id.to_string().starts_with(prefix.as_str()));
-            let (Some(parent), None) = (found.next(), found.next()) else {
-                return Err(OpsError::Usage(format!("--parent {prefix} names no snapshot, or more than one")));
-            };
-            if parent.content.source.connector != source.connector {
-                return Err(OpsError::Usage(format!(
-                    "--parent {prefix} is a snapshot of a {} source, this one is {}",
-                    parent.content.source.connector, source.connector
-                )));
-            }
-            if parent.content.scope != scope {
-                return Err(OpsError::Usage(format!(
-                    "--parent {prefix} covers another part of the source ({}); records outside of it would look deleted",
-                    if parent.content.scope_note.is_empty() { "everything" } else { &parent.content.scope_note }
-                )));
-            }
-            match absent_chunk(repo, writing, parent)? {
-                None => Ok(Some(parent.clone())),
-                Some(chunk) => Err(OpsError::Failed(format!(
-                    "--parent {prefix} cannot be used: its chunk {chunk} is absent from the repository"
-                ))),
-            }
-        }
-        ParentChoice::Auto => {
-            let same = |s: &&Snapshot| {
-                let its = &s.content.source;
-                its.connector == source.connector && its.name == source.name && s.content.scope == scope
-            };
-            for candidate in snapshots.iter().rev().filter(same) {
-                match absent_chunk(repo, writing, candidate)? {
-                    None => return Ok(Some(candidate.clone())),
-                    Some(chunk) => progress.warn(&format!(
-                        "snapshot {} is no parent for this backup: its chunk {chunk} is absent; `rekeep verify` tells more",
-                        candidate.id.short()
-                    )),
+/// Chooses a parent; and another one when that turns out to be unreadable.
+pub(super) struct Chooser<'a> {
+    repo: &'a Repository,
+    writing: Option<&'a WriteSession>,
+    source: &'a SourceId,
+    scope: &'a str,
+    options: &'a BackupOptions,
+    progress: &'a dyn Progress,
+    /// Whether a candidate's keys are read before it is chosen: once damage was met, or if the source can be read only once.
+    careful: bool,
+    refused: HashSet<SnapshotId>,
+    rejoined: usize,
+}
+
+impl<'a> Chooser<'a> {
+    pub(super) fn new(
+        repo: &'a Repository,
+        writing: Option<&'a WriteSession>,
+        source: &'a SourceId,
+        scope: &'a str,
+        options: &'a BackupOptions,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        let (careful, refused, rejoined) = (false, HashSet::new(), 0);
+        Self { repo, writing, source, scope, options, progress, careful, refused, rejoined }
+    }
+
+    /// Reads the keys of each candidate before it is chosen.
+    pub(super) fn be_careful(&mut self) {
+        self.careful = true;
+    }
+
+    /// The newest snapshot of the same identity and scope all of whose chunks are present; or the one asked for.
+    pub(super) fn choose(&mut self) -> Result<Option<Snapshot>, OpsError> {
+        let snapshots = self.repo.snapshots()?;
+        match &self.options.parent {
+            ParentChoice::None => Ok(None),
+            ParentChoice::Id(prefix) => self.by_prefix(&snapshots, prefix).map(Some),
+            ParentChoice::Auto if self.rejoined >= MAX_REFUSED => Ok(None),
+            ParentChoice::Auto => {
+                for candidate in snapshots.iter().rev() {
+                    if !self.is_same_source(candidate) || self.refused.contains(&candidate.id) {
+                        continue;
+                    }
+                    match self.unfit(candidate)? {
+                        None => return Ok(Some(candidate.clone())),
+                        Some(why) => self.pass_over(candidate, &why),
+                    }
                 }
+                Ok(None)
             }
-            Ok(None)
         }
+    }
+
+    fn is_same_source(&self, snapshot: &Snapshot) -> bool {
+        let its = &snapshot.content.source;
+        its.connector == self.source.connector && its.name == self.source.name && snapshot.content.scope == self.scope
+    }
+
+    /// What to do after joining with `parent` failed: nothing if it was damage that another parent, or none, gets around.
+    pub(super) fn refuse(&mut self, parent: Option<&Snapshot>, error: OpsError) -> Result<(), OpsError> {
+        let Some(parent) = parent.filter(|_| self.options.parent == ParentChoice::Auto && is_damage(&error)) else {
+            return Err(error);
+        };
+        if let OpsError::Layer(LayerError::Damaged { id, .. }) = &error {
+            self.repo.distrust(id)?;
+        }
+        self.pass_over(parent, &error.to_string());
+        self.rejoined += 1;
+        self.careful = true;
+        if let Some(writing) = self.writing {
+            // Nothing of the join that failed is used, so what it relied on does not matter.
+            let _ = writing.distrust_unreadable();
+        }
+        Ok(())
+    }
+
+    /// Whether a join that worked stands. It does not if a chunk was taken to be there already in a pack that was found
+    /// damaged meanwhile, or if the parent has nothing but such a pack for one of its chunks.
+    pub(super) fn stands(&mut self, parent: Option<&Snapshot>) -> Result<bool, OpsError> {
+        let Some(writing) = self.writing else { return Ok(true) };
+        let distrusted = writing.distrust_unreadable();
+        for pack in &distrusted.packs {
+            self.progress.warn(&format!("pack {pack} is damaged and is not relied on; {LISTS_DAMAGE}"));
+        }
+        if distrusted.packs.is_empty() {
+            return Ok(true);
+        }
+        self.careful = true;
+        match parent {
+            _ if distrusted.reused => Ok(false),
+            Some(parent) => Ok(self.unfit(parent)?.is_none()),
+            None => Ok(true),
+        }
+    }
+
+    fn pass_over(&mut self, candidate: &Snapshot, why: &str) {
+        self.refused.insert(candidate.id);
+        self.progress.warn(&format!(
+            "snapshot {} is no parent for this backup, which stores again what it cannot find elsewhere: {why}; \
+             {LISTS_DAMAGE}",
+            candidate.id.short()
+        ));
+    }
+
+    fn by_prefix(&self, snapshots: &[Snapshot], prefix: &str) -> Result<Snapshot, OpsError> {
+        let mut found = snapshots.iter().filter(|s| s.id.to_string().starts_with(prefix));
+        let (Some(parent), None) = (found.next(), found.next()) else {
+            return Err(OpsError::Usage(format!("--parent {prefix} names no snapshot, or more than one")));
+        };
+        if parent.content.source.connector != self.source.connector {
+            return Err(OpsError::Usage(format!(
+                "--parent {prefix} is a snapshot of a {} source, this one is {}",
+                parent.content.source.connector, self.source.connector
+            )));
+        }
+        if parent.content.scope != self.scope {
+            return Err(OpsError::Usage(format!(
+                "--parent {prefix} covers another part of the source ({}); records outside of it would look deleted",
+                if parent.content.scope_note.is_empty() { "everything" } else { &parent.content.scope_note }
+            )));
+        }
+        match self.unfit(parent)? {
+            None => Ok(parent.clone()),
+            Some(why) => Err(OpsError::Failed(format!("--parent {prefix} cannot be used: {why}"))),
+        }
+    }
+
+    /// Why a snapshot cannot be the parent. Makes the writer rely on every chunk of its stacks.
+    fn unfit(&self, snapshot: &Snapshot) -> Result<Option<String>, OpsError> {
+        let found = self.absent_chunk(snapshot).and_then(|absent| match absent {
+            Some(chunk) => self.why_absent(&chunk).map(Some),
+            None if self.careful => read_keys(self.repo, snapshot).map(|()| None),
+            None => Ok(None),
+        });
+        match found {
+            Err(error) if is_damage(&error) => {
+                if let OpsError::Layer(LayerError::Damaged { id, .. }) = &error {
+                    self.repo.distrust(id)?;
+                }
+                if let Some(writing) = self.writing {
+                    let _ = writing.distrust_unreadable();
+                }
+                Ok(Some(error.to_string()))
+            }
+            found => found,
+        }
+    }
+
+    fn why_absent(&self, chunk: &ChunkId) -> Result<String, OpsError> {
+        let packs: Vec<String> = self.repo.chunk_places(chunk)?.iter().map(|place| place.name.to_string()).collect();
+        let why = match packs.as_slice() {
+            [] => "is in no pack".to_owned(),
+            packs if self.repo.holds(chunk)? => {
+                format!("was in pack {}, which is gone or about to go", packs.join(" and "))
+            }
+            packs => format!("is in pack {}, which is damaged or gone", packs.join(" and ")),
+        };
+        Ok(format!("its chunk {chunk} {why}"))
+    }
+
+    fn absent_chunk(&self, snapshot: &Snapshot) -> Result<Option<ChunkId>, OpsError> {
+        let chunks = snapshot_chunks(self.repo, snapshot)?;
+        if let Some(writing) = self.writing {
+            return Ok(writing.rely_on(&mut chunks.into_iter())?.first().copied());
+        }
+        for id in chunks {
+            if !self.repo.holds(&id)? {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
     }
 }
 
-/// Makes the writer rely on every chunk of the snapshot's stacks; gives one that is absent, if any is.
-fn absent_chunk(
-    repo: &Repository,
-    writing: Option<&WriteSession>,
-    snapshot: &Snapshot,
-) -> Result<Option<ChunkId>, OpsError> {
-    let chunks = match snapshot_chunks(repo, snapshot) {
-        Ok(chunks) => chunks,
-        // A list that cannot be read makes this no parent just as one that is gone.
-        Err(OpsError::Layer(LayerError::Repo(RepoError::ChunkMissing { id }) | LayerError::Damaged { id, .. })) => {
-            return Ok(Some(id));
-        }
-        Err(OpsError::Layer(LayerError::Repo(RepoError::Damaged { .. } | RepoError::Missing { .. }))) => {
-            return Ok(snapshot.collections.iter().flat_map(|c| &c.stack).map(|layer| layer.id).next());
-        }
-        Err(error) => return Err(error),
+/// Whether an error says that something stored cannot be read or makes no sense, rather than that something went wrong now.
+fn is_damage(error: &OpsError) -> bool {
+    let of_repo = |error: &RepoError| {
+        matches!(error, RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. })
     };
-    if let Some(writing) = writing {
-        return Ok(writing.rely_on(&mut chunks.into_iter())?.first().copied());
+    match error {
+        OpsError::Repo(error) | OpsError::Layer(LayerError::Repo(error)) => of_repo(error),
+        OpsError::Layer(LayerError::Damaged { .. } | LayerError::Inconsistent { .. }) => true,
+        _ => false,
     }
+}
+
+/// Reads every list and every keys chunk of a snapshot's stacks.
+fn read_keys(repo: &Repository, snapshot: &Snapshot) -> Result<(), OpsError> {
     let reader = repo.chunks();
-    for id in chunks {
-        if reader.stored_len(&id)?.is_none() {
-            return Ok(Some(id));
-        }
+    for collection in &snapshot.collections {
+        let stack = Stack::open(&reader, &collection.stack)?;
+        let mut cursor = stack.cursor(&KeyRange::all(), Timestamp::default(), true)?;
+        while cursor.advance()? {}
     }
-    Ok(None)
+    Ok(())
 }
 
 /// Every chunk that a snapshot's stacks reference.

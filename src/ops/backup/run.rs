@@ -252,19 +252,16 @@ impl Workers<'_> {
             dry_chunks_new: 0,
             dry_chunks_reused: 0,
         };
-        let mut done = self.outcomes.lock().map(|mut all| std::mem::take(&mut *all)).unwrap_or_default().into_iter();
         let mut writer = match self.writing {
             Some(writing) => Writer::Real(Box::new(writing.writer())),
             None => Writer::Dry(DryWriter { workers: self }),
         };
-        for job in &self.jobs {
-            let ranges: Option<Vec<RangeOutcome>> = done.by_ref().take(job.ranges.len()).collect();
-            let ranges = ranges.ok_or_else(|| OpsError::Failed("a range was not read".to_owned()))?;
-            let collection = self.assemble_one(job, ranges, writer.as_dyn(), &mut outcome)?;
-            outcome.collections.push(collection);
-        }
+        let assembled = self.assemble_all(writer.as_dyn(), &mut outcome);
+        // Also after a failure: another try may follow in this session, and needs all that was put.
         if let Writer::Real(writer) = writer {
-            writer.finish()?;
+            assembled.and(writer.finish().map_err(OpsError::from))?;
+        } else {
+            assembled?;
         }
         for gone in parent.iter().flat_map(|parent| &parent.collections) {
             if !outcome.collections.iter().any(|c| c.name == gone.name && c.codec == gone.codec) {
@@ -277,6 +274,17 @@ impl Workers<'_> {
             outcome.dry_chunks_reused = dry.reused;
         }
         Ok(outcome)
+    }
+
+    fn assemble_all(&self, writer: &mut dyn ChunkWriter, outcome: &mut ReadOutcome) -> Result<(), OpsError> {
+        let mut done = self.outcomes.lock().map(|mut all| std::mem::take(&mut *all)).unwrap_or_default().into_iter();
+        for job in &self.jobs {
+            let ranges: Option<Vec<RangeOutcome>> = done.by_ref().take(job.ranges.len()).collect();
+            let ranges = ranges.ok_or_else(|| OpsError::Failed("a range was not read".to_owned()))?;
+            let collection = self.assemble_one(job, ranges, writer, outcome)?;
+            outcome.collections.push(collection);
+        }
+        Ok(())
     }
 
     fn assemble_one(
@@ -419,7 +427,7 @@ struct DryWriter<'a> {
 impl ChunkWriter for DryWriter<'_> {
     fn put(&mut self, kind: ChunkKind, plain: &ChunkPlain) -> Result<Put, RepoError> {
         let id = plain.id(&self.workers.repo.secrets().chunk_id, kind);
-        let stored = self.workers.chunks.stored_len(&id)?.is_some();
+        let stored = self.workers.repo.holds(&id)?;
         let Ok(mut dry) = self.workers.dry.lock() else { return Err(RepoError::Interrupted) };
         let new = !stored && dry.seen.insert(id);
         if new {

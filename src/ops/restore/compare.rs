@@ -2,7 +2,7 @@
 
 use super::{Feed, Run, Selected};
 use crate::{
-    connector::{CollectionTarget, Outcomes, Overwrite, SessionOptions, Source, TargetPlan},
+    connector::{CollectionTarget, Outcomes, Overwrite, SessionOptions, Source, Target, TargetPlan},
     layer::{LayerContext, Stack, StackCursor},
     ops::OpsError,
     record::{Fingerprint, Fingerprinter, KeyRange, RecordBatch, RecordStream},
@@ -114,7 +114,7 @@ pub(super) fn with_existing(
         let mut cursor = stack.cursor(&range, feed.at, true)?;
         let mut position = 0;
         let (equal, extra) = (&mut found.equal, &mut found.extra);
-        walk(&context.fingerprinter, existing.as_mut(), &mut cursor, &mut |key, pair| {
+        walk(Some(&context.fingerprinter), existing.as_mut(), &mut cursor, &mut |key, pair| {
             if feed.progress.cancelled() {
                 return Err(OpsError::Interrupted);
             }
@@ -156,9 +156,10 @@ pub(in crate::ops) enum Pair {
 /// Called with every key of either side, in order.
 pub(in crate::ops) type Each<'a> = &'a mut dyn FnMut(&[u8], Pair) -> Result<(), OpsError>;
 
-/// Walks live records and a snapshot's records of one range side by side.
+/// Walks live records and a snapshot's records of one range side by side. Without a fingerprinter values are not read, and
+/// no two records are the same.
 pub(in crate::ops) fn walk(
-    fingerprinter: &Fingerprinter,
+    fingerprinter: Option<&Fingerprinter>,
     live: &mut dyn RecordStream,
     cursor: &mut StackCursor<'_>,
     each: Each<'_>,
@@ -167,7 +168,7 @@ pub(in crate::ops) fn walk(
     let mut stored = cursor.advance()?;
     while live.next_batch(&mut batch).map_err(|error| OpsError::Failed(format!("reading the live data: {error}")))? {
         for index in 0..batch.len() {
-            let print = fingerprint_of(fingerprinter, &mut batch, index);
+            let print = fingerprinter.map(|fingerprinter| fingerprint_of(fingerprinter, &mut batch, index));
             let row = batch.row(index);
             while stored && cursor.key() < row.key {
                 each(cursor.key(), Pair::SnapshotOnly)?;
@@ -178,7 +179,7 @@ pub(in crate::ops) fn walk(
                 continue;
             }
             let meta = cursor.meta();
-            let same = print.as_ref().is_ok_and(|print| *print == cursor.fingerprint())
+            let same = print.is_some_and(|print| print.is_ok_and(|print| print == cursor.fingerprint()))
                 && meta.set == row.meta.set
                 && meta.expiry == row.meta.expiry;
             let same_row = same && meta.generation == row.meta.generation && meta.stamp == row.meta.stamp;
@@ -215,14 +216,20 @@ fn fingerprint_of(fingerprinter: &Fingerprinter, batch: &mut RecordBatch, index:
 }
 
 /// Reads the target back through its source and compares every selected record: records compared, and how many differ.
-pub(super) fn read_back(run: &Run<'_>, source: &dyn Source, selected: &[Selected<'_>]) -> Result<(u64, u64), OpsError> {
+pub(super) fn read_back(
+    run: &Run<'_>,
+    target: &dyn Target,
+    source: &dyn Source,
+    selected: &[Selected<'_>],
+) -> Result<(u64, u64), OpsError> {
     let context = LayerContext::new(run.repo.secrets());
     let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None })?;
     let (mut compared, mut different) = (0, 0);
     for one in selected {
         let feed = run.feed(one, None);
         let stack: Stack = feed.open()?;
-        let Some(index) = session.collections().iter().position(|found| found.name == one.name()) else {
+        let Some(index) = session.collections().iter().position(|found| found.name == target.shown_as(one.name()))
+        else {
             different += one.collection.records;
             continue;
         };
@@ -230,7 +237,7 @@ pub(super) fn read_back(run: &Run<'_>, source: &dyn Source, selected: &[Selected
             let range: KeyRange = range;
             let mut live = session.read(index, &range)?;
             let mut cursor = stack.cursor(&range, feed.at, true)?;
-            walk(&context.fingerprinter, live.as_mut(), &mut cursor, &mut |key, pair| {
+            walk(Some(&context.fingerprinter), live.as_mut(), &mut cursor, &mut |key, pair| {
                 if run.progress.cancelled() {
                     return Err(OpsError::Interrupted);
                 }

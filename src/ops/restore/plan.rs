@@ -9,6 +9,7 @@ use crate::{
     repo::{Repository, Snapshot, manifest::Collection},
 };
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use serde_json::Value as Json;
 
 /// A collection to restore.
 pub(super) struct Selected<'a> {
@@ -91,6 +92,16 @@ pub(in crate::ops) fn parse_key(codec: KeyCodec, text: &str) -> Result<Vec<Vec<u
         return Ok(vec![key, directory]);
     }
     Ok(vec![key])
+}
+
+/// The connector that a snapshot's records were first taken with, and its attributes: lines of JSON carry both along.
+pub(super) fn origin(snapshot: &Snapshot) -> (String, Json) {
+    let (connector, attributes) = (&snapshot.content.source.connector, &snapshot.content.attributes);
+    let carried = (connector == "jsonl").then(|| (attributes.get("connector"), attributes.get("attributes")));
+    match carried {
+        Some((Some(Json::String(first)), Some(attributes))) => (first.clone(), attributes.clone()),
+        _ => (connector.clone(), attributes.clone()),
+    }
 }
 
 /// Chooses collections by name.

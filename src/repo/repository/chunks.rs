@@ -2,14 +2,17 @@
 
 use super::{Inner, lock};
 use crate::repo::{
-    ChunkData, ChunkId, ChunkKind, ChunkReader, RepoError,
+    ChunkData, ChunkId, ChunkKind, ChunkReader, ObjectName, RepoError,
     catalog::{PackNumber, Place},
     chunk::{MAX_CHUNK_BYTES, MAX_RUNS},
     pack::{self, PackKey},
 };
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex},
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// Unwrapped pack keys kept at most: half of them recent, half older.
@@ -47,6 +50,40 @@ impl PackKeys {
     }
 }
 
+/// Packs in which a chunk that their index promises could not be read, since this repository was opened. Packs never
+/// change, so what was damaged or gone once is not trusted again: writers count what lies in them as absent.
+#[derive(Default)]
+pub(in crate::repo) struct BadPacks {
+    found: Mutex<BTreeMap<ObjectName, PackNumber>>,
+    any: AtomicBool,
+}
+
+impl BadPacks {
+    /// Trouble that may pass says nothing about the pack.
+    fn note(&self, place: &Place, error: &RepoError) {
+        if matches!(error, RepoError::Damaged { .. } | RepoError::Missing { .. }) {
+            self.insert(place);
+        }
+    }
+
+    fn insert(&self, place: &Place) {
+        lock(&self.found).insert(place.name, place.pack);
+        self.any.store(true, Ordering::Release);
+    }
+
+    fn has(&self, name: &ObjectName) -> bool {
+        self.any.load(Ordering::Acquire) && lock(&self.found).contains_key(name)
+    }
+
+    /// All of them; nearly always none.
+    pub(in crate::repo) fn all(&self) -> Vec<(PackNumber, ObjectName)> {
+        if !self.any.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        lock(&self.found).iter().map(|(name, number)| (*number, *name)).collect()
+    }
+}
+
 impl ChunkReader for Inner {
     fn read(&self, kind: ChunkKind, id: &ChunkId) -> Result<ChunkData, RepoError> {
         let mut tried = HashSet::new();
@@ -58,7 +95,10 @@ impl ChunkReader for Inner {
                 }
                 match self.read_place(kind, &place) {
                     Ok(data) => return Ok(data),
-                    Err(error) => failures.push((place.name, error)),
+                    Err(error) => {
+                        self.bad_packs.note(&place, &error);
+                        failures.push((place.name, error));
+                    }
                 }
             }
             // A prune beside us may have moved the chunk; whether it did shows in the index.
@@ -75,6 +115,19 @@ impl ChunkReader for Inner {
 }
 
 impl Inner {
+    /// Whether a pack holds the chunk in which nothing was found unreadable.
+    pub(super) fn holds(&self, id: &ChunkId) -> Result<bool, RepoError> {
+        Ok(self.catalog.find(id)?.iter().any(|place| !self.bad_packs.has(&place.name)))
+    }
+
+    /// Counts the packs that hold a chunk as unreadable: its plaintext turned out to be no such thing.
+    pub(in crate::repo) fn distrust(&self, id: &ChunkId) -> Result<(), RepoError> {
+        for place in self.catalog.find(id)? {
+            self.bad_packs.insert(&place);
+        }
+        Ok(())
+    }
+
     fn read_place(&self, kind: ChunkKind, place: &Place) -> Result<ChunkData, RepoError> {
         let path = pack::path(&place.name);
         if place.entry.kind != kind {
@@ -108,7 +161,7 @@ impl Inner {
 const MAX_FRAME_BYTES: usize = MAX_CHUNK_BYTES + MAX_RUNS * 32 + 64 * 1024;
 
 /// One error for all packs that were tried: storage trouble is told as such, since it may pass.
-fn unreadable(id: &ChunkId, mut failures: Vec<(crate::repo::ObjectName, RepoError)>) -> RepoError {
+fn unreadable(id: &ChunkId, mut failures: Vec<(ObjectName, RepoError)>) -> RepoError {
     if failures.is_empty() {
         return RepoError::ChunkMissing { id: *id };
     }

@@ -22,6 +22,13 @@ impl Bits {
         self.0[number / 64] |= 1 << (number % 64);
     }
 
+    fn unset(&mut self, pack: PackNumber) {
+        let word = usize::try_from(pack.0).ok().and_then(|number| self.0.get_mut(number / 64));
+        if let Some(word) = word {
+            *word &= !(1 << (pack.0 % 64));
+        }
+    }
+
     fn has(&self, pack: PackNumber) -> bool {
         let Ok(number) = usize::try_from(pack.0) else { return false };
         self.0.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
@@ -34,10 +41,12 @@ pub(super) struct Presence {
     /// In a listed index object and listed in `packs/` when the session began; or our own, indexed since.
     present: Bits,
     relied: Bits,
+    /// Of `relied`, those chosen for a chunk that a writer would have stored otherwise.
+    reused: Bits,
     /// Names of the packs in `relied`, and of our own uploads before they have a number.
     relied_names: HashSet<ObjectName>,
     own: HashSet<ObjectName>,
-    /// In a mark that this session honours; for good.
+    /// In a mark that this session honours, or unreadable; for good.
     absent: HashSet<ObjectName>,
     honoured: Vec<String>,
     /// Marks that were judged, honoured or not.
@@ -74,6 +83,22 @@ impl Presence {
         true
     }
 
+    /// [`Self::rely`] for a chunk that is not stored because the pack holds it.
+    pub fn reuse(&mut self, packs: &[(PackNumber, ObjectName)]) -> bool {
+        if !self.rely(packs) {
+            return false;
+        }
+        if let Some((number, _)) = packs.iter().find(|(number, _)| self.relied.has(*number)) {
+            self.reused.set(*number);
+        }
+        true
+    }
+
+    /// Whether the pack was chosen instead of storing something.
+    pub fn is_reused(&self, pack: PackNumber) -> bool {
+        self.reused.has(pack)
+    }
+
     /// Relies on an own pack before it is uploaded.
     pub fn rely_on_own(&mut self, name: ObjectName) {
         self.relied_names.insert(name);
@@ -103,6 +128,29 @@ impl Presence {
 
     fn is_absent(&self, pack: &ObjectName) -> bool {
         self.absent.contains(pack) && !faults::is_broken(Rule::HonouredIsAbsent)
+    }
+
+    /// Chooses these packs no more, because what they hold cannot be read; gives those that were chosen until now. Own
+    /// packs stay, since nothing else holds what is in them.
+    pub fn distrust(&mut self, packs: &[(PackNumber, ObjectName)]) -> Vec<(PackNumber, ObjectName)> {
+        let mut relied = Vec::new();
+        for &(number, name) in packs {
+            if self.own.contains(&name) || !self.absent.insert(name) {
+                continue;
+            }
+            self.relied.unset(number);
+            if self.relied_names.contains(&name) {
+                relied.push((number, name));
+            }
+        }
+        relied
+    }
+
+    /// Relies on these packs no longer: nothing that was found in them will be referenced.
+    pub fn release(&mut self, packs: &[(PackNumber, ObjectName)]) {
+        for (_, name) in packs {
+            self.relied_names.remove(name);
+        }
     }
 
     pub fn honoured(&self) -> Vec<String> {
@@ -172,6 +220,22 @@ mod tests {
         presence.own_is_indexed(X.0);
         assert!(presence.rely(&[X]));
         assert_eq!(presence.relied_on_others(), []);
+    }
+
+    #[test]
+    fn an_unreadable_pack_is_absent_even_if_it_was_relied_on() {
+        let mut presence = presence(vec![], &[1, 2], &[1, 2]);
+        assert!(presence.reuse(&[X]));
+        assert_eq!(presence.distrust(&[X]), [X]);
+        assert!(presence.is_reused(X.0) && !presence.is_reused(Y.0));
+        assert!(!presence.rely(&[X]));
+        assert_eq!(presence.relied_on_others(), [name(1)], "what was found in it before stands");
+        presence.release(&[X]);
+        assert!(presence.rely(&[X, Y]), "another pack that holds the chunk will do");
+        assert_eq!(presence.relied_on_others(), [name(2)]);
+        assert!(presence.judge(vec![mark("m1", &[1])]), "nothing is relied on in it any more");
+        presence.rely_on_own(name(3));
+        assert_eq!(presence.distrust(&[X, (PackNumber(3), name(3))]), []);
     }
 
     #[test]

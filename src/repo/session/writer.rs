@@ -116,7 +116,7 @@ impl ChunkWriter for SessionWriter {
     fn put(&mut self, kind: ChunkKind, plain: &ChunkPlain) -> Result<Put, RepoError> {
         self.shared.check()?;
         let id = plain.id(&self.shared.inner.keyring.secrets.chunk_id, kind);
-        if self.shared.is_present(&id)? || !self.shared.pending.claim(&id) {
+        if self.shared.is_present(kind, &id)? || !self.shared.pending.claim(&id) {
             self.shared.chunks_reused.fetch_add(1, Ordering::Relaxed);
             return Ok(Put { id, new: false, stored_bytes: 0 });
         }

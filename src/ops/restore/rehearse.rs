@@ -1,0 +1,96 @@
+//! What a restore would do: whether the target takes the snapshot, and how many records it would insert, replace, leave
+//! and remove. Reads both sides, writes nothing.
+
+use super::{Pair, Run, Selected, walk};
+use crate::{
+    connector::{ConnectorError, Meets, Overwrite, SessionOptions, Source, SourceSession, Target, TargetPlan},
+    layer::LayerContext,
+    ops::OpsError,
+};
+
+/// Asks the target whether it takes what the plan brings, before anything is touched.
+pub(super) fn ask(target: &dyn Target, plan: &TargetPlan) -> Result<Vec<Meets>, OpsError> {
+    target.rehearse(plan).map_err(|error| OpsError::Connector(untouched(error)))
+}
+
+/// Adds that nothing was written.
+fn untouched(error: ConnectorError) -> ConnectorError {
+    let say = |reason: String| format!("{reason}; nothing was written");
+    match error {
+        ConnectorError::Mismatch { object, reason } => ConnectorError::Mismatch { object, reason: say(reason) },
+        ConnectorError::Unwritable { object, reason } => ConnectorError::Unwritable { object, reason: say(reason) },
+        ConnectorError::Unreadable { object, reason } => ConnectorError::Unreadable { object, reason: say(reason) },
+        ConnectorError::Locked { object, reason } => ConnectorError::Locked { object, reason: say(reason) },
+        error => error,
+    }
+}
+
+/// Counts what would become of every record.
+pub(super) fn count(
+    run: &mut Run<'_>,
+    target: &dyn Target,
+    plan: &TargetPlan,
+    selected: &[Selected<'_>],
+    meets: &[Meets],
+) -> Result<(), OpsError> {
+    let live: Option<Box<dyn Source>> = if meets.contains(&Meets::Records) { target.read_back()? } else { None };
+    let options = SessionOptions { parallel: 1, read_limit: run.options.read_limit, temp_dir: None };
+    let session = live.as_ref().map(|source| source.begin(&options)).transpose()?;
+    for (one, meets) in selected.iter().zip(meets) {
+        let before = run.totals.records;
+        run.count(one)?;
+        let records = run.totals.records - before;
+        let shown = target.shown_as(one.name());
+        let position = |session: &dyn SourceSession| session.collections().iter().position(|found| found.name == shown);
+        match (meets, session.as_deref().and_then(|session| Some((session, position(session)?)))) {
+            (Meets::Nothing, _) => run.outcomes.inserted += records,
+            (Meets::Records, Some((session, index))) => compare(run, one, session, index, plan)?,
+            _ => run.outcomes.notes.push(format!(
+                "what the target holds of {} cannot be told beforehand, so its records are not counted as inserted or replaced",
+                one.name()
+            )),
+        }
+    }
+    if let Some(session) = session {
+        session.finish()?;
+    }
+    Ok(())
+}
+
+fn compare(
+    run: &mut Run<'_>,
+    one: &Selected<'_>,
+    session: &dyn SourceSession,
+    index: usize,
+    plan: &TargetPlan,
+) -> Result<(), OpsError> {
+    let context = LayerContext::new(run.repo.secrets());
+    // Only where equal records are left alone do values matter.
+    let fingerprinter = (plan.overwrite == Overwrite::IfChanged).then_some(&context.fingerprinter);
+    let mut outcomes = std::mem::take(&mut run.outcomes);
+    let feed = run.feed(one, None);
+    let stack = feed.open()?;
+    for range in feed.ranges(&stack) {
+        let mut live = session.read(index, &range)?;
+        let mut cursor = stack.cursor(&range, feed.at, true)?;
+        walk(fingerprinter, live.as_mut(), &mut cursor, &mut |key, pair| {
+            if run.progress.cancelled() {
+                return Err(OpsError::Interrupted);
+            }
+            if !feed.filter.admits(key) {
+                return Ok(());
+            }
+            match (pair, plan.overwrite) {
+                (Pair::SnapshotOnly, _) => outcomes.inserted += 1,
+                (Pair::LiveOnly, _) => outcomes.removed += u64::from(plan.make_equal),
+                (Pair::Both { same: true, .. }, Overwrite::IfChanged) => outcomes.unchanged += 1,
+                (Pair::Both { .. }, Overwrite::Never) => outcomes.existed += 1,
+                (Pair::Both { .. }, Overwrite::Always | Overwrite::IfChanged) => outcomes.replaced += 1,
+            }
+            Ok(())
+        })?;
+    }
+    drop(feed);
+    run.outcomes = outcomes;
+    Ok(())
+}

@@ -1,12 +1,13 @@
 //! `backup`: reads a source, joins it with the parent snapshot, stores what differs, commits.
 
+mod coverage;
 mod parent;
 mod run;
 mod stack;
 
 use super::{OpsError, Progress, usage::peak_memory_bytes};
 use crate::{
-    connector::{SessionOptions, Source},
+    connector::{ParentView, SessionOptions, Source},
     record::Timestamp,
     repo::{
         Manifest, Repository, SnapshotId, WriteOptions,
@@ -169,14 +170,28 @@ pub fn backup(
     };
     let attempt = (|| {
         let parent = parent::choose(repo, writing.as_ref(), &id, &scope_hash, options, progress)?;
-        let read = run::read_all(repo, session.as_ref(), writing.as_ref(), parent.as_ref(), options, progress)?;
-        let end = session.finish()?;
+        if let Some(parent) = &parent {
+            session.meet_parent(&ParentView {
+                snapshot: &parent.id.short().to_string(),
+                attributes: &parent.content.attributes,
+                chosen: options.source_name.is_some() || matches!(options.parent, ParentChoice::Id(_)),
+            })?;
+        }
+        let read = run::read_all(
+            repo,
+            session.as_ref(),
+            writing.as_ref(),
+            abilities.exact,
+            parent.as_ref(),
+            options,
+            progress,
+        )?;
         if let Some(writing) = &writing {
             writing.flush()?;
         }
-        Ok::<_, OpsError>((parent, read, end))
+        Ok::<_, OpsError>((parent, read))
     })();
-    let (parent, mut read, end) = match attempt {
+    let (parent, mut read) = match attempt {
         Ok(done) => done,
         Err(error) => {
             if let Some(writing) = writing
@@ -188,13 +203,13 @@ pub fn backup(
         }
     };
 
-    for note in &end.notes {
+    for note in &read.session.notes {
         progress.warn(note);
     }
     let mut problems = std::mem::take(&mut read.problems);
-    problems.extend(end.missing.iter().cloned());
+    problems.append(&mut read.session.missing);
     let start = session.start();
-    let end_time = if abilities.exact { start } else { end.end.max(start) };
+    let end_time = read.end;
     if let Some(parent) = &parent
         && end_time < parent.content.end
     {
@@ -204,11 +219,6 @@ pub fn backup(
             parent.content.end
         ));
     }
-    for coverage in read.collections.iter_mut().flat_map(|collection| &mut collection.coverage) {
-        coverage.start = start;
-        coverage.end = end_time;
-    }
-
     let written = writing.as_ref().map(crate::repo::WriteSession::stats).unwrap_or_default();
     let mut stats = read.stats.clone();
     stats.bytes_added = if options.dry_run { read.dry_bytes } else { written.bytes_added };

@@ -1,0 +1,115 @@
+//! What a test server is told before it starts.
+
+use std::time::Duration;
+
+use crate::clock::ClockMode;
+
+/// A cluster of nodes on loopback ports.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How many nodes.
+    pub nodes: usize,
+    /// Port of the first node, the others follow; `None` takes free ports.
+    pub port: Option<u16>,
+    /// Name of the cluster; `None` answers `null`.
+    pub cluster_name: Option<String>,
+    /// Node ids, upper-case hexadecimal; where there are too few, `BB9` and a number.
+    pub node_ids: Vec<String>,
+    /// The namespaces.
+    pub namespaces: Vec<NamespaceConfig>,
+    /// Copies of each partition; never more than there are nodes.
+    pub replication_factor: usize,
+    /// How time passes.
+    pub clock: ClockMode,
+    /// Users; empty: security is off, as in Community Edition.
+    pub users: Vec<User>,
+    /// How long a session token is good for.
+    pub session_ttl: Duration,
+    /// TLS on every port.
+    #[cfg(feature = "tls")]
+    pub tls: Option<crate::tls::TlsConfig>,
+    /// Bytes of records after which a query's message is sent. Small ones interleave small data too.
+    pub query_message_bytes: usize,
+    /// Partitions a query reads side by side.
+    pub query_lanes: usize,
+    /// Whether a query that takes the id of a finished one never gets its end, as measured on a real server.
+    pub reused_query_id_hangs: bool,
+    /// Most rows of a batch; 0 any.
+    pub batch_max_requests: u32,
+    /// Whether migrations wait for [`crate::Control::migrate`] instead of being done at once.
+    pub manual_migrations: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            nodes: 1,
+            port: None,
+            cluster_name: None,
+            node_ids: Vec::new(),
+            namespaces: vec![NamespaceConfig::named("test")],
+            replication_factor: 1,
+            // 2026-01-01T00:00:00Z.
+            clock: ClockMode::Virtual(504_921_600_000),
+            users: Vec::new(),
+            session_ttl: Duration::from_secs(86_400),
+            #[cfg(feature = "tls")]
+            tls: None,
+            query_message_bytes: 64 << 10,
+            query_lanes: 4,
+            reused_query_id_hangs: true,
+            batch_max_requests: 0,
+            manual_migrations: false,
+        }
+    }
+}
+
+impl Config {
+    /// The default with this many nodes.
+    pub fn with_nodes(nodes: usize) -> Self {
+        Self { nodes, ..Self::default() }
+    }
+}
+
+/// A namespace.
+#[derive(Clone, Debug)]
+pub struct NamespaceConfig {
+    /// Its name.
+    pub name: String,
+    /// Seconds a record lives that is written with TTL 0; 0 for ever.
+    pub default_ttl: u32,
+    /// Seconds between two runs of the reaper; 0 switches expiry off.
+    pub nsup_period: u32,
+    /// Whether records with an expiry are taken although the reaper is off.
+    pub allow_ttl_without_nsup: bool,
+    /// Most bytes of a record, overhead included.
+    pub max_record_bytes: usize,
+    /// Share of a record's life before its end in which a read extends it, in percent; 0 never.
+    pub read_touch_percent: u8,
+    /// Whether the namespace calls itself strongly consistent.
+    pub strong_consistency: bool,
+}
+
+impl NamespaceConfig {
+    /// A namespace as a stock server has it, with the reaper on.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            default_ttl: 0,
+            nsup_period: 120,
+            allow_ttl_without_nsup: false,
+            max_record_bytes: 1 << 20,
+            read_touch_percent: 0,
+            strong_consistency: false,
+        }
+    }
+}
+
+/// A user of a server with security switched on.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Name.
+    pub name: String,
+    /// What a client sends for the password: its bcrypt string with the fixed salt `$2a$10$7EqJtq98hPqEX7fNZaFWoO`.
+    pub credential: Vec<u8>,
+}

@@ -1,0 +1,81 @@
+//! Login with user and password, session tokens, and the refusal of everybody else.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use crate::codes::rc;
+use crate::connection::security_fields;
+use crate::server::{Shared, lock};
+use crate::wire::put_field;
+
+const AUTHENTICATE: u8 = 0;
+const LOGIN: u8 = 20;
+
+const FIELD_USER: u8 = 0;
+const FIELD_CREDENTIAL: u8 = 3;
+const FIELD_SESSION_TOKEN: u8 = 5;
+const FIELD_SESSION_TTL: u8 = 6;
+
+/// Tokens that were handed out: whose, and until when.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions(Mutex<HashMap<Vec<u8>, (Vec<u8>, i64)>>);
+
+impl Sessions {
+    /// Ends every session.
+    pub(crate) fn clear(&self) {
+        lock(&self.0).clear();
+    }
+}
+
+/// An answer that is only a result code: 16 bytes of header.
+pub(crate) fn result(code: u8) -> Vec<u8> {
+    let mut out = vec![0; 16];
+    out[1] = code;
+    out
+}
+
+/// Answers a security message; says whether the client is logged in now.
+pub(crate) fn answer(shared: &Shared, body: &[u8], is_authenticated: bool, now_ms: i64) -> (Vec<u8>, bool) {
+    let Some((command, fields)) = security_fields(body) else { return (result(rc::PARAMETER), false) };
+    if shared.config.users.is_empty() {
+        return (result(rc::SECURITY_OFF), false);
+    }
+    let get = |kind: u8| fields.iter().find(|(k, _)| *k == kind).map(|(_, bytes)| *bytes);
+    match command {
+        LOGIN => login(shared, get(FIELD_USER), get(FIELD_CREDENTIAL), now_ms),
+        AUTHENTICATE => match authenticate(shared, get(FIELD_USER), get(FIELD_SESSION_TOKEN), now_ms) {
+            Ok(()) => (result(rc::OK), true),
+            Err(code) => (result(code), false),
+        },
+        _ if !is_authenticated => (result(rc::NOT_AUTHENTICATED), false),
+        _ => (result(rc::SECURITY_UNSUPPORTED), false),
+    }
+}
+
+fn login(shared: &Shared, user: Option<&[u8]>, credential: Option<&[u8]>, now_ms: i64) -> (Vec<u8>, bool) {
+    let Some(known) = shared.config.users.iter().find(|known| Some(known.name.as_bytes()) == user) else {
+        return (result(rc::NO_USER), false);
+    };
+    if credential != Some(&known.credential[..]) {
+        return (result(rc::BAD_CREDENTIAL), false);
+    }
+    let mut sessions = lock(&shared.sessions.0);
+    let ttl = shared.config.session_ttl.as_secs();
+    let token = format!("{}:{}:{now_ms}", known.name, sessions.len()).into_bytes();
+    sessions.insert(token.clone(), (known.name.clone().into_bytes(), now_ms + ttl as i64 * 1000));
+    let mut out = result(rc::OK);
+    out[3] = 2;
+    put_field(&mut out, FIELD_SESSION_TOKEN, &token);
+    put_field(&mut out, FIELD_SESSION_TTL, &(ttl as u32).to_be_bytes());
+    (out, true)
+}
+
+fn authenticate(shared: &Shared, user: Option<&[u8]>, token: Option<&[u8]>, now_ms: i64) -> Result<(), u8> {
+    let token = token.ok_or(rc::BAD_CREDENTIAL)?;
+    let sessions = lock(&shared.sessions.0);
+    let (owner, until_ms) = sessions.get(token).ok_or(rc::BAD_CREDENTIAL)?;
+    if user.is_some_and(|user| user != &owner[..]) {
+        return Err(rc::BAD_CREDENTIAL);
+    }
+    if *until_ms <= now_ms { Err(rc::SESSION_EXPIRED) } else { Ok(()) }
+}

@@ -186,6 +186,8 @@ fn build_all(session: &dyn SourceSession, level: i32) -> Outcome<(Spent, PartsWr
         new_base: false,
         parent_end: Timestamp::default(),
         end: session.start(),
+        is_end_known: true,
+        doubtful: &[],
         progress: &|_, _| true,
     };
     let mut writer = PartsWriter::new(level)?;

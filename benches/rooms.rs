@@ -108,6 +108,8 @@ fn build(context: &LayerContext, source: &mut Again, writer: &mut Kept) {
         new_base: false,
         parent_end: Timestamp::default(),
         end: Timestamp::default(),
+        is_end_known: true,
+        doubtful: &[],
         progress: &|_, _| true,
     };
     join_range(context, source, &KeyRange::all(), &options, writer).expect("records in order make a layer");

@@ -232,6 +232,8 @@ fn stack() -> &'static (MemoryChunks, Vec<LayerRef>) {
                 new_base: false,
                 parent_end: Timestamp::from_millis(1),
                 end: Timestamp::from_millis(2),
+                is_end_known: true,
+                doubtful: &[],
                 progress: &|_, _| true,
             };
             let mut writer = chunks.writer();

@@ -1,8 +1,12 @@
 //! From a URL to a connector: the one place that knows which there are.
 
-use super::exit::{Failure, usage};
+use super::{
+    aerospike::AerospikeArgs,
+    exit::{Failure, usage},
+};
 use crate::connector::{
     ConnectorError, Source, SourceUrl, Target,
+    aerospike::AerospikeSource,
     files::{FilesOptions, FilesSource, FilesTarget, FilesTargetOptions},
     jsonl::{JsonlSource, JsonlTarget},
     sqlite::{SqliteSource, SqliteTarget},
@@ -22,15 +26,36 @@ pub struct SourceOptions {
     pub one_file_system: bool,
     /// Read standard input as one value under this name.
     pub stdin: Option<String>,
+    /// What only Aerospike understands.
+    pub aerospike: AerospikeArgs,
+}
+
+impl SourceOptions {
+    fn narrows_files(&self) -> bool {
+        let Self { exclude, exclude_files, files_from, one_file_system, stdin, aerospike: _ } = self;
+        !exclude.is_empty()
+            || !exclude_files.is_empty()
+            || !files_from.is_empty()
+            || *one_file_system
+            || stdin.is_some()
+    }
 }
 
 /// The source that a URL names.
 pub fn source(text: &str, options: SourceOptions) -> Result<Box<dyn Source>, Failure> {
     let url = SourceUrl::parse(text)?;
-    if url.scheme != "files" && options != SourceOptions::default() {
+    if url.scheme != "aerospike" && options.aerospike.narrows() {
+        return Err(usage(format!(
+            "--set, --bin, --partitions, --no-records and their kin are for aerospike: sources, not `{text}`"
+        )));
+    }
+    if url.scheme != "files" && options.narrows_files() {
         return Err(usage(format!(
             "--exclude, --exclude-file, --files-from, --one-file-system and --stdin are for files: sources, not `{text}`"
         )));
+    }
+    if url.scheme == "aerospike" {
+        return Ok(Box::new(AerospikeSource::new(&url, options.aerospike.options()?)?));
     }
     let files = FilesOptions {
         exclude: options.exclude,

@@ -4,6 +4,7 @@
 //! [`commands`]; everything that talks to people or scripts is in this room and nowhere below it. The shapes of `--json`
 //! are in `docs/json.md`, the exit statuses in `docs/exit-status.md`.
 
+pub mod aerospike;
 pub mod args;
 pub mod commands;
 pub mod connect;

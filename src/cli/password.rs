@@ -75,7 +75,7 @@ pub fn new_password(file: Option<&Path>) -> Result<Unlock, Failure> {
     source.unlock("new password: ", true)
 }
 
-fn from_file(path: &Path) -> Result<String, Failure> {
+pub(super) fn from_file(path: &Path) -> Result<String, Failure> {
     let object = path.display().to_string();
     let failed = |error| CliError::io("reading the password file", object.clone(), error);
     let file = std::fs::File::open(path).map_err(failed)?;
@@ -84,7 +84,7 @@ fn from_file(path: &Path) -> Result<String, Failure> {
     one_line(bytes, &format!("the password file {object}"))
 }
 
-fn from_command(command: &str) -> Result<String, Failure> {
+pub(super) fn from_command(command: &str) -> Result<String, Failure> {
     let failed = |error| CliError::io("running the password command", command.to_owned(), error);
     let shell = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
     let mut child = Command::new(shell.0).args([shell.1, command]).stdout(Stdio::piped()).spawn().map_err(failed)?;

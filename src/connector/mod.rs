@@ -1,6 +1,7 @@
 //! Connectors: each implements [`Source`], [`Target`] or both for one system. A connector knows records; it knows no
 //! repository. How Aerospike fits these traits is walked through in `format-spec/connectors.md`.
 
+pub mod aerospike;
 pub mod error;
 pub mod files;
 pub mod jsonl;
@@ -109,12 +110,62 @@ pub trait SourceSession: Send + Sync {
     fn reads_again(&self) -> bool {
         true
     }
+    /// Tells the session which snapshot the run is joined with, before the first read.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if that snapshot cannot be of the same source.
+    fn meet_parent(&self, _parent: &ParentView<'_>) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+    /// What is known of a range whose stream was read to its end. Called once for each time it was read.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] from the source.
+    fn part_end(&self, _collection: usize, _range: &KeyRange) -> Result<PartEnd, ConnectorError> {
+        Ok(PartEnd::default())
+    }
     /// Ends the run: when the state was last read, by the source's clock, and what a person should know (a file that
-    /// changed while it was read, a key too long to keep). Called once, after every stream is dropped.
+    /// changed while it was read, a key too long to keep). Called after every stream is dropped: once for exact sources, for
+    /// others each time that all was read.
     ///
     /// # Errors
     /// [`ConnectorError`] if the source says that what was read is not to be trusted.
     fn finish(&self) -> Result<SessionEnd, ConnectorError>;
+}
+
+/// The snapshot that a run is joined with, as a session may look at it.
+#[derive(Debug, Clone, Copy)]
+pub struct ParentView<'a> {
+    /// Its id, short.
+    pub snapshot: &'a str,
+    /// Its attributes.
+    pub attributes: &'a Json,
+    /// Whether a person said that it is of the same source (by its id, or by the source's name).
+    pub chosen: bool,
+}
+
+/// What is known of a range whose stream is at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartEnd {
+    /// Whether every record was read.
+    pub complete: bool,
+    /// Ranges in which a record that did not come may be there all the same: the parent's rows stand there.
+    pub doubts: Vec<Doubt>,
+}
+
+impl Default for PartEnd {
+    fn default() -> Self {
+        Self { complete: true, doubts: Vec::new() }
+    }
+}
+
+/// Keys of which an absence proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// Which.
+    pub range: KeyRange,
+    /// Why, in words.
+    pub reason: String,
 }
 
 /// How a run over a source ended.

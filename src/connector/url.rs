@@ -22,10 +22,14 @@ impl SourceUrl {
     pub fn parse(text: &str) -> Result<Self, ConnectorError> {
         let wrong = |reason: String| ConnectorError::Url { url: text.to_owned(), reason };
         let (scheme, rest) = text.split_once(':').ok_or_else(|| {
-            wrong("write sqlite:FILE, files:DIRECTORY or jsonl:FILE (jsonl:- for standard input or output)".to_owned())
+            wrong(
+                "write aerospike://HOST/NAMESPACE, sqlite:FILE, files:DIRECTORY or jsonl:FILE (jsonl:- for standard input \
+                 or output)"
+                    .to_owned(),
+            )
         })?;
-        if !["sqlite", "files", "jsonl"].contains(&scheme) {
-            return Err(wrong(format!("`{scheme}:` is not one of sqlite:, files:, jsonl:")));
+        if !["aerospike", "sqlite", "files", "jsonl"].contains(&scheme) {
+            return Err(wrong(format!("`{scheme}:` is not one of aerospike:, sqlite:, files:, jsonl:")));
         }
         let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
         if place.is_empty() {

@@ -1,12 +1,13 @@
 //! `backup`: reads a source, joins it with the parent snapshot, stores what differs, commits.
 
+mod coverage;
 mod parent;
 mod run;
 mod stack;
 
 use super::{OpsError, Progress, usage::peak_memory_bytes};
 use crate::{
-    connector::{SessionOptions, Source},
+    connector::{ParentView, SessionOptions, Source},
     record::Timestamp,
     repo::{
         Manifest, Repository, SnapshotId, WriteOptions,
@@ -172,9 +173,17 @@ pub fn backup(
         if !session.reads_again() {
             chooser.be_careful();
         }
-        let (parent, read) = loop {
+        let (parent, mut read) = loop {
             let parent = chooser.choose()?;
-            match run::read_all(repo, session.as_ref(), writing.as_ref(), parent.as_ref(), options, progress) {
+            if let Some(parent) = &parent {
+                session.meet_parent(&ParentView {
+                    snapshot: &parent.id.short().to_string(),
+                    attributes: &parent.content.attributes,
+                    chosen: options.source_name.is_some() || matches!(options.parent, ParentChoice::Id(_)),
+                })?;
+            }
+            let (exact, parent_or_none) = (abilities.exact, parent.as_ref());
+            match run::read_all(repo, session.as_ref(), writing.as_ref(), exact, parent_or_none, options, progress) {
                 Ok(read) if chooser.stands(parent.as_ref())? => break (parent, read),
                 Ok(_) if session.reads_again() => {}
                 Ok(_) => {
@@ -187,13 +196,16 @@ pub fn backup(
                 Err(error) => return Err(error),
             }
         };
-        let end = session.finish()?;
+        let ended = match read.session.take() {
+            Some(ended) => ended,
+            None => session.finish()?,
+        };
         if let Some(writing) = &writing {
             writing.flush()?;
         }
-        Ok::<_, OpsError>((parent, read, end))
+        Ok::<_, OpsError>((parent, read, ended))
     })();
-    let (parent, mut read, end) = match attempt {
+    let (parent, mut read, ended) = match attempt {
         Ok(done) => done,
         Err(error) => {
             if let Some(writing) = writing
@@ -205,13 +217,13 @@ pub fn backup(
         }
     };
 
-    for note in once(end.notes) {
+    for note in once(ended.notes) {
         progress.warn(&note);
     }
     let mut problems = std::mem::take(&mut read.problems);
-    problems.extend(once(end.missing));
+    problems.extend(once(ended.missing));
     let start = session.start();
-    let end_time = if abilities.exact { start } else { end.end.max(start) };
+    let end_time = read.end;
     if let Some(parent) = &parent
         && end_time < parent.content.end
     {
@@ -221,11 +233,6 @@ pub fn backup(
             parent.content.end
         ));
     }
-    for coverage in read.collections.iter_mut().flat_map(|collection| &mut collection.coverage) {
-        coverage.start = start;
-        coverage.end = end_time;
-    }
-
     let written = writing.as_ref().map(crate::repo::WriteSession::stats).unwrap_or_default();
     let mut stats = read.stats.clone();
     stats.bytes_added = if options.dry_run { read.dry_bytes } else { written.bytes_added };

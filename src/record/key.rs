@@ -3,6 +3,7 @@
 //! Every collection names its [`KeyCodec`] in the manifest, so a key can be encoded and shown without its source.
 //! The encodings are specified in `format-spec/records.md`.
 
+use super::digest::{self, Digest};
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -25,6 +26,8 @@ pub enum KeyCodec {
     Path,
     /// Bytes with no further meaning.
     Raw,
+    /// An Aerospike digest: partition id, then its complement.
+    Digest,
 }
 
 /// One part of a typed key.
@@ -59,6 +62,9 @@ pub enum KeyError {
     },
 }
 
+/// What keys of [`KeyCodec::Digest`] are.
+const DIGESTS: &str = "named by set and key (SET/int:5, SET/str:abc, SET/hex:00ff, /int:5) or digest:HEX";
+
 const NULL: u8 = 0x05;
 const NUMBER: u8 = 0x15;
 const TEXT: u8 = 0x25;
@@ -87,6 +93,8 @@ impl KeyCodec {
             (Self::Path | Self::Raw, [KeyPart::Str(bytes) | KeyPart::Bytes(bytes)]) => Ok(bytes.clone()),
             (Self::Path, _) => Err(mismatch("paths")),
             (Self::Raw, _) => Err(mismatch("bytes (hex:00ff or str:abc)")),
+            (Self::Digest, [KeyPart::Bytes(key)]) if Digest::from_sort_key(key).is_some() => Ok(key.clone()),
+            (Self::Digest, _) => Err(mismatch(DIGESTS)),
         }
     }
 
@@ -102,8 +110,17 @@ impl KeyCodec {
                 None => text.strip_prefix("str:").unwrap_or(text).as_bytes().to_vec(),
             });
         }
+        if self == Self::Digest {
+            let given = || text.to_owned();
+            return digest::parse_key(text).ok_or_else(|| KeyError::Mismatch { expected: DIGESTS, given: given() });
+        }
         let parts = self.parse_parts(text)?;
         self.encode(&parts)
+    }
+
+    /// Parses one typed part whose commas and backslashes stand for themselves.
+    pub(super) fn parse_single(self, text: &str) -> Option<KeyPart> {
+        self.parse_part(text)
     }
 
     /// Decodes a key; `None` if the bytes are not of this codec.
@@ -113,7 +130,7 @@ impl KeyCodec {
             Self::Int => Some(vec![KeyPart::Int(decode_int(key)?)]),
             Self::Tuple | Self::TupleUtf16le | Self::TupleUtf16be => decode_tuple(key),
             Self::Path => Some(vec![KeyPart::Str(key.to_vec())]),
-            Self::Raw => Some(vec![KeyPart::Bytes(key.to_vec())]),
+            Self::Raw | Self::Digest => Some(vec![KeyPart::Bytes(key.to_vec())]),
         }
     }
 
@@ -125,6 +142,7 @@ impl KeyCodec {
                 Ok(path) => path.to_owned(),
                 Err(_) => format!("hex:{}", HEXLOWER.encode(key)),
             },
+            (Self::Digest, _) => digest::show_key(key).unwrap_or_else(|| format!("hex:{}", HEXLOWER.encode(key))),
             (_, None) => format!("hex:{}", HEXLOWER.encode(key)),
             (_, Some(parts)) => {
                 let shown: Vec<String> = parts.into_iter().map(|part| self.show_stored(part)).collect();

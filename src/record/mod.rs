@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod bytes;
+pub mod digest;
 pub mod fingerprint;
 pub mod key;
 pub mod stream;
@@ -15,6 +16,7 @@ pub mod time;
 pub mod value;
 
 pub use batch::{BatchRow, CellWriter, RecordBatch, RowHead, StreamedValue};
+pub use digest::Digest;
 pub use fingerprint::{CollectionSum, Fingerprint, Fingerprinter};
 pub use key::{KeyCodec, KeyError, KeyPart};
 pub use stream::{KeyRange, RecordStream, StreamError};

@@ -48,6 +48,9 @@ pub struct Coverage {
     pub sum: String,
     /// Records live in the range at its end.
     pub records: u64,
+    /// The end of the run that last proved what is gone from the range; absent if this one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletions_as_of: Option<Timestamp>,
 }
 
 /// One layer of a stack.

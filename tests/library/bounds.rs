@@ -286,10 +286,7 @@ fn a_snapshot_in_which_records_expired_is_not_taken_for_unchanged() {
     assert_sound(&repo);
 }
 
-/// The join counts by the start of a run, readers drop by its end: a source that is not exact and whose records expire in
-/// between gets a snapshot that verify reports as wrong. Waits for counting by the end.
 #[test]
-#[ignore = "known to fail: expiry is counted by the start of a run and read by its end"]
 fn records_that_expire_while_a_slow_source_is_read_do_not_contradict_the_counts() {
     let (world, repo) = World::new();
     let soon = crate::support::world::EPOCH as u64 + 500;

@@ -2,6 +2,7 @@
 
 use crate::{
     cli::{
+        aerospike::AerospikeArgs,
         connect::{self, SourceOptions},
         context::Context,
         exit::{Failure, Kept as _, Status, usage},
@@ -18,7 +19,7 @@ use std::path::PathBuf;
 /// `backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
-    /// What to back up: sqlite:FILE, files:DIRECTORY, jsonl:FILE
+    /// What to back up: aerospike://HOST[:PORT][,HOST…][/NAMESPACE], sqlite:FILE, files:DIRECTORY, jsonl:FILE
     #[arg(required_unless_present = "stdin")]
     pub source: Option<String>,
     /// Read every record (the only way for sources without a change filter)
@@ -72,6 +73,9 @@ pub struct BackupArgs {
     /// The name of that file
     #[arg(long, value_name = "NAME", default_value = "stdin", requires = "stdin", help_heading = "Files")]
     pub stdin_name: String,
+    /// What only Aerospike sources understand.
+    #[command(flatten)]
+    pub aerospike: AerospikeArgs,
     /// Make no snapshot if nothing changed
     #[arg(long)]
     pub skip_if_unchanged: bool,
@@ -92,6 +96,7 @@ impl BackupArgs {
             files_from: self.files_from.clone(),
             one_file_system: self.one_file_system,
             stdin: self.stdin.then(|| self.stdin_name.clone()),
+            aerospike: self.aerospike.clone(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The join: what a source delivers, in key order, against what the parent holds.
 
+mod expiring;
 mod meter;
 mod output;
 mod streamed;
@@ -17,6 +18,7 @@ use crate::{
     },
     repo::{ChunkWriter, RepoError},
 };
+pub use expiring::Expiring;
 use meter::Meter;
 use output::{Output, Record};
 use std::{cmp::Ordering, sync::Arc};
@@ -70,6 +72,8 @@ pub struct RangeOutcome {
     pub problems: Vec<(Vec<u8>, String)>,
     /// Records not read, alone or with the range they lie in, whose parent's row stands and is live.
     pub stood: u64,
+    /// What expires after the time that was counted by, where the run's end is not known yet: to be settled then.
+    pub expiring: Expiring,
 }
 
 /// How a join treats its input.
@@ -81,8 +85,12 @@ pub struct JoinOptions<'a> {
     pub new_base: bool,
     /// The parent's end.
     pub parent_end: Timestamp,
-    /// This run's end, as far as expiry goes.
+    /// This run's end, as far as expiry goes; its start where the end is not known yet.
     pub end: Timestamp,
+    /// Whether `end` is the run's end.
+    pub is_end_known: bool,
+    /// Ranges in which an absence proves nothing: the parent's rows stand there.
+    pub doubtful: &'a [KeyRange],
     /// Called about every MiB with the records and bytes since the last call; `false` stops the join.
     pub progress: &'a (dyn Fn(u64, u64) -> bool + Sync),
 }
@@ -203,12 +211,12 @@ impl<'a> Join<'a> {
             base: options.new_base || options.parent.is_none(),
             parent,
             has_parent,
-            out: Output::new(context),
+            out: Output::new(context, (!options.is_end_known).then_some(options.end)),
             meter: Meter::new(options.progress),
             pieces: None,
             head: Vec::new(),
             known_shape: None,
-            unread: Vec::new(),
+            unread: options.doubtful.to_vec(),
         })
     }
 
@@ -249,8 +257,7 @@ impl<'a> Join<'a> {
         }
         if state == InParent::Live {
             self.out.counts.parent_records += 1;
-            let count = if over { &mut self.out.counts.expired } else { &mut self.out.counts.deleted };
-            *count += 1;
+            self.count_absent(over);
         }
         if let Some(parent) = &self.parent
             && !over
@@ -259,6 +266,19 @@ impl<'a> Join<'a> {
             self.out.write_tombstone(parent.key(), writer)?;
         }
         self.advance_parent()
+    }
+
+    /// Counts the parent's current row, live there, as expired or deleted.
+    fn count_absent(&mut self, over: bool) {
+        if over {
+            self.out.counts.expired += 1;
+            return;
+        }
+        self.out.counts.deleted += 1;
+        if let Some(note) = self.parent.as_ref().and_then(|parent| self.out.note(parent.meta().expiry)) {
+            note.lived += 1;
+            note.deleted += 1;
+        }
     }
 
     fn delivered(
@@ -348,11 +368,9 @@ impl<'a> Join<'a> {
         over: bool,
         writer: &mut dyn ChunkWriter,
     ) -> Result<(), LayerError> {
-        let counts = &mut self.out.counts;
-        counts.seen -= 1;
+        self.out.counts.seen -= 1;
         if state == InParent::Live {
-            let count = if over { &mut counts.expired } else { &mut counts.deleted };
-            *count += 1;
+            self.count_absent(over);
         }
         if state != InParent::Absent && !over && !self.base {
             self.out.write_tombstone(key, writer)?;
@@ -376,7 +394,13 @@ impl<'a> Join<'a> {
         self.out.counts.new += u64::from(state == InParent::Reviving);
         self.out.stood += 1;
         let (fingerprint, value_bytes) = (parent.fingerprint(), parent.value_bytes());
+        let expiry = parent.meta().expiry;
         self.out.count_live(&Record { key, meta: parent.meta(), fingerprint, value_bytes });
+        if let Some(note) = self.out.note(expiry) {
+            note.stood += 1;
+            note.new += u64::from(state == InParent::Reviving);
+            note.lived += u64::from(state == InParent::Live);
+        }
         if self.base { write_held(&mut self.out, parent, key, None, writer) } else { Ok(()) }
     }
 
@@ -448,8 +472,16 @@ impl<'a> Join<'a> {
                 counts.bytes_changed += row_bytes;
             }
         }
+        let is_changed = matches!(verdict, Verdict::Changed | Verdict::Inherited);
         if matches!(verdict, Verdict::New | Verdict::Changed) {
             counts.bytes_changed += row_bytes + record.value_bytes;
+        }
+        if let Some(note) = self.out.note(record.meta.expiry) {
+            note.seen += 1;
+            note.new += u64::from(verdict == Verdict::New);
+            note.lived += u64::from(verdict != Verdict::New);
+            note.changed += u64::from(is_changed);
+            note.inherited += u64::from(verdict == Verdict::Inherited);
         }
         match (self.base, verdict, &mut self.parent) {
             (true, _, Some(parent)) if matches!(value, RowValue::Inherited) => {

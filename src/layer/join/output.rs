@@ -1,13 +1,16 @@
 //! What a join writes and counts.
 
-use super::JoinCounts;
+use super::{
+    JoinCounts,
+    expiring::{Expiring, Note},
+};
 use crate::{
     layer::{
         LayerContext, LayerError,
         block::{NewRow, RowValue},
         writer::RangeWriter,
     },
-    record::{CollectionSum, Fingerprint, Meta},
+    record::{CollectionSum, Expiry, Fingerprint, Meta, Timestamp},
     repo::ChunkWriter,
 };
 
@@ -30,11 +33,14 @@ pub(super) struct Output<'a> {
     pub(super) counts: JoinCounts,
     pub(super) sum: CollectionSum,
     pub(super) stood: u64,
+    /// Absent where the run's end is known.
+    expiring: Option<Expiring>,
     pub(super) problems: Vec<(Vec<u8>, String)>,
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn new(context: &'a LayerContext) -> Self {
+    /// `start` is given where the run's end is not known yet.
+    pub(super) fn new(context: &'a LayerContext, start: Option<Timestamp>) -> Self {
         Self {
             collection_key: &context.collection_key,
             range: RangeWriter::new(context),
@@ -42,6 +48,7 @@ impl<'a> Output<'a> {
             counts: JoinCounts::default(),
             sum: CollectionSum::default(),
             stood: 0,
+            expiring: start.map(Expiring::new),
             problems: Vec::new(),
         }
     }
@@ -54,7 +61,18 @@ impl<'a> Output<'a> {
         let row_bytes = self.scratch.len() as u64;
         self.counts.records += 1;
         self.counts.bytes += row_bytes + value_bytes;
+        if let Some(note) = self.expiring.as_mut().and_then(|expiring| expiring.note(meta.expiry)) {
+            note.records += 1;
+            note.bytes += row_bytes + value_bytes;
+            note.sum.add(&hash);
+        }
         row_bytes
+    }
+
+    /// Where to note what is counted and may expire before the run's end.
+    #[inline]
+    pub(super) fn note(&mut self, expiry: Expiry) -> Option<&mut Note> {
+        self.expiring.as_mut()?.note(expiry)
     }
 
     pub(super) fn write(
@@ -80,6 +98,13 @@ impl<'a> Output<'a> {
     pub(super) fn finish(self, writer: &mut dyn ChunkWriter) -> Result<super::RangeOutcome, LayerError> {
         let (built, blocks) = self.range.finish(writer)?;
         let counts = JoinCounts { blocks, ..self.counts };
-        Ok(super::RangeOutcome { built, counts, sum: self.sum, problems: self.problems, stood: self.stood })
+        Ok(super::RangeOutcome {
+            built,
+            counts,
+            sum: self.sum,
+            problems: self.problems,
+            stood: self.stood,
+            expiring: self.expiring.unwrap_or_default(),
+        })
     }
 }

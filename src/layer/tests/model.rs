@@ -180,6 +180,8 @@ pub(super) fn backup(
         new_base,
         parent_end: at(ends.0),
         end: at(ends.1),
+        is_end_known: true,
+        doubtful: &[],
         progress: &|_, _| true,
     };
     let mut outcomes = Vec::new();

@@ -181,7 +181,15 @@ impl crate::record::RecordStream for Twice {
 fn a_source_out_of_order_or_range_ends_the_join() {
     let (chunks, context) = (MemoryChunks::new([1; 32]), context());
     let model: Model = (0..9u8).map(|i| (vec![i], Rec::of(&[]))).collect();
-    let options = JoinOptions { parent: None, new_base: false, parent_end: at(0), end: at(0), progress: &|_, _| true };
+    let options = JoinOptions {
+        parent: None,
+        new_base: false,
+        parent_end: at(0),
+        end: at(0),
+        is_end_known: true,
+        doubtful: &[],
+        progress: &|_, _| true,
+    };
     let range = KeyRange { start: vec![2], end: Some(vec![5]) };
     let mut source = Source::new(&model, &KeyRange::all(), 3);
     let error = join_range(&context, &mut source, &range, &options, &mut chunks.writer()).unwrap_err();

@@ -1,16 +1,16 @@
 //! Reading all collections of a source by several workers and joining them with the parent.
 
-use super::{BackupOptions, stack};
+use super::{BackupOptions, coverage::cover, stack};
 use crate::{
-    connector::{SourceCollection, SourceSession},
+    connector::{Doubt, PartEnd, SessionEnd, SourceCollection, SourceSession},
     layer::{
         BuiltRange, JoinCounts, Layer, LayerContext, RangeOutcome, Stack, finish_layer, join::JoinOptions, join_range,
     },
     ops::{OpsError, Phase, Progress, limit::Throttle},
-    record::{CollectionSum, KeyRange, Timestamp},
+    record::{KeyRange, Timestamp},
     repo::{
         ChunkId, ChunkKind, ChunkPlain, ChunkReader, ChunkWriter, Put, RepoError, Repository, Snapshot, WriteSession,
-        manifest::{Collection, Coverage, LayerRef, Stats},
+        manifest::{Collection, LayerRef, Stats},
         session::SessionWriter,
     },
 };
@@ -41,7 +41,20 @@ pub(super) struct ReadOutcome {
     pub(super) dry_bytes: u64,
     pub(super) dry_chunks_new: u64,
     pub(super) dry_chunks_reused: u64,
+    /// How the session ended, if that had to be known: of exact sources the end is the start, and they may be read again.
+    pub(super) session: Option<SessionEnd>,
+    /// The run's end: what is over by then is not counted.
+    pub(super) end: Timestamp,
 }
+
+/// What joining one range gave, and what the source says of it.
+pub(super) struct Joined {
+    pub(super) outcome: RangeOutcome,
+    pub(super) part: PartEnd,
+}
+
+/// Times that a range is joined because of doubts that came up while it was read; then all of it is doubted.
+const MAX_JOINS: usize = 3;
 
 /// One collection with what it is joined with.
 struct Job<'a> {
@@ -65,12 +78,14 @@ struct Workers<'a> {
     context: LayerContext,
     chunks: Arc<dyn ChunkReader>,
     parent_end: Timestamp,
-    end: Timestamp,
+    /// When reading began; records are counted by it until the end is known.
+    start: Timestamp,
+    is_exact: bool,
     jobs: Vec<Job<'a>>,
     tasks: Vec<Task>,
     next: AtomicUsize,
     stop: AtomicBool,
-    outcomes: Mutex<Vec<Option<RangeOutcome>>>,
+    outcomes: Mutex<Vec<Option<Joined>>>,
     dry: Mutex<DryCounts>,
     throttle: Mutex<Throttle>,
     progress: &'a dyn Progress,
@@ -89,6 +104,7 @@ pub(super) fn read_all(
     repo: &Repository,
     session: &dyn SourceSession,
     writing: Option<&WriteSession>,
+    is_exact: bool,
     parent: Option<&Snapshot>,
     options: &BackupOptions,
     progress: &dyn Progress,
@@ -111,7 +127,8 @@ pub(super) fn read_all(
         context: LayerContext::new(repo.secrets()),
         chunks,
         parent_end: parent.map_or(Timestamp::default(), |parent| parent.content.end),
-        end: session.start(),
+        start: session.start(),
+        is_exact,
         outcomes: Mutex::new(tasks.iter().map(|_| None).collect()),
         jobs,
         tasks,
@@ -122,7 +139,12 @@ pub(super) fn read_all(
         progress,
     };
     workers.run(options.parallel.clamp(1, session.readers().max(1)))?;
-    workers.assemble(parent)
+    let ended = if is_exact { None } else { Some(session.finish()?) };
+    let end = match &ended {
+        Some(ended) => workers.settle(ended)?,
+        None => session.start(),
+    };
+    workers.assemble(parent, ended, end)
 }
 
 fn plan<'a>(
@@ -197,16 +219,44 @@ impl Workers<'_> {
         Ok(())
     }
 
-    fn join(&self, task: &Task, writer: &mut dyn ChunkWriter) -> Result<RangeOutcome, OpsError> {
+    /// Joins a range; again, with the parent's rows standing, where the source then says that absences prove nothing.
+    fn join(&self, task: &Task, writer: &mut dyn ChunkWriter) -> Result<Joined, OpsError> {
+        let job = &self.jobs[task.job];
+        let range = &job.ranges[task.range];
+        let has_parent = job.parent.is_some();
+        let mut doubts = if has_parent { self.session.part_end(task.job, range)?.doubts } else { Vec::new() };
+        for attempt in 1.. {
+            let outcome = self.join_once(task, &doubts, writer)?;
+            let part = self.session.part_end(task.job, range)?;
+            let is_new = |doubt: &&Doubt| !doubts.iter().any(|known| known.range == doubt.range);
+            let new: Vec<Doubt> = part.doubts.iter().filter(is_new).cloned().collect();
+            if !has_parent || new.is_empty() || outcome.counts.deleted == 0 {
+                doubts.extend(new);
+                let part = PartEnd { doubts: if has_parent { doubts } else { part.doubts }, ..part };
+                return Ok(Joined { outcome, part });
+            }
+            let reason = new[0].reason.clone();
+            doubts.extend(new);
+            if attempt >= MAX_JOINS {
+                doubts.push(Doubt { range: range.clone(), reason });
+            }
+        }
+        Err(OpsError::Failed("a range was joined without an outcome".to_owned()))
+    }
+
+    fn join_once(&self, task: &Task, doubts: &[Doubt], writer: &mut dyn ChunkWriter) -> Result<RangeOutcome, OpsError> {
         let job = &self.jobs[task.job];
         let range = &job.ranges[task.range];
         let stack = self.parent_stack(job)?;
         let mut stream = self.session.read(task.job, range)?;
+        let doubtful: Vec<KeyRange> = doubts.iter().map(|doubt| doubt.range.clone()).collect();
         let options = JoinOptions {
             parent: stack,
             new_base: job.new_base,
             parent_end: self.parent_end,
-            end: self.end,
+            end: self.start,
+            is_end_known: self.is_exact,
+            doubtful: &doubtful,
             progress: &|records, bytes| {
                 self.progress.advance(records, bytes);
                 self.keep_to_limit(bytes);
@@ -214,6 +264,25 @@ impl Workers<'_> {
             },
         };
         Ok(join_range(&self.context, stream.as_mut(), range, &options, writer)?)
+    }
+
+    /// Takes what expired by the end of the run off what was counted by its start; gives that end.
+    fn settle(&self, ended: &SessionEnd) -> Result<Timestamp, OpsError> {
+        let mut end = ended.end.max(self.start);
+        let Ok(mut outcomes) = self.outcomes.lock() else { return Ok(end) };
+        // Moving the end for one range may move it into what another one rounded.
+        loop {
+            let moved = outcomes.iter().flatten().try_fold(end, |end, joined| joined.outcome.expiring.end_from(end));
+            let moved = moved.ok_or_else(|| OpsError::Failed("the run took longer than 99 days".to_owned()))?;
+            if moved == end {
+                break;
+            }
+            end = moved;
+        }
+        for joined in outcomes.iter_mut().flatten() {
+            joined.outcome.settle(end);
+        }
+        Ok(end)
     }
 
     fn is_stopped(&self) -> bool {
@@ -243,7 +312,12 @@ impl Workers<'_> {
         Ok(job.stack.get_or_init(|| opened).as_ref())
     }
 
-    fn assemble(&self, parent: Option<&Snapshot>) -> Result<ReadOutcome, OpsError> {
+    fn assemble(
+        &self,
+        parent: Option<&Snapshot>,
+        session: Option<SessionEnd>,
+        end: Timestamp,
+    ) -> Result<ReadOutcome, OpsError> {
         let mut outcome = ReadOutcome {
             collections: Vec::new(),
             stats: Stats::default(),
@@ -251,6 +325,8 @@ impl Workers<'_> {
             dry_bytes: 0,
             dry_chunks_new: 0,
             dry_chunks_reused: 0,
+            session,
+            end,
         };
         let mut writer = match self.writing {
             Some(writing) => Writer::Real(Box::new(writing.writer())),
@@ -279,7 +355,7 @@ impl Workers<'_> {
     fn assemble_all(&self, writer: &mut dyn ChunkWriter, outcome: &mut ReadOutcome) -> Result<(), OpsError> {
         let mut done = self.outcomes.lock().map(|mut all| std::mem::take(&mut *all)).unwrap_or_default().into_iter();
         for job in &self.jobs {
-            let ranges: Option<Vec<RangeOutcome>> = done.by_ref().take(job.ranges.len()).collect();
+            let ranges: Option<Vec<Joined>> = done.by_ref().take(job.ranges.len()).collect();
             let ranges = ranges.ok_or_else(|| OpsError::Failed("a range was not read".to_owned()))?;
             let collection = self.assemble_one(job, ranges, writer, outcome)?;
             outcome.collections.push(collection);
@@ -290,43 +366,43 @@ impl Workers<'_> {
     fn assemble_one(
         &self,
         job: &Job<'_>,
-        ranges: Vec<RangeOutcome>,
+        ranges: Vec<Joined>,
         writer: &mut dyn ChunkWriter,
         outcome: &mut ReadOutcome,
     ) -> Result<Collection, OpsError> {
         let mut counts = JoinCounts::default();
-        let mut sum = CollectionSum::default();
         let mut built: Vec<(KeyRange, BuiltRange)> = Vec::new();
         let mut stood = 0;
-        for (range, part) in job.ranges.iter().zip(ranges) {
+        let name = &job.found.name;
+        for (range, joined) in job.ranges.iter().zip(&ranges) {
+            let part = &joined.outcome;
             add(&mut counts, &part.counts);
-            sum.add(&part.sum);
             for (key, reason) in &part.problems {
                 if outcome.problems.len() < MAX_PROBLEMS {
-                    outcome.problems.push(format!("{}: {}: {reason}", job.found.name, job.found.codec.show(key)));
+                    outcome.problems.push(format!("{name}: {}: {reason}", job.found.codec.show(key)));
                 }
             }
+            if let Some(doubt) = joined.part.doubts.first().filter(|_| part.stood > 0)
+                && outcome.problems.len() < MAX_PROBLEMS
+            {
+                outcome.problems.push(format!(
+                    "{name}: deletions unconfirmed: {} records that did not come are kept as they were: {}",
+                    part.stood, doubt.reason
+                ));
+            }
             stood += part.stood;
-            built.push((range.clone(), part.built));
+            built.push((range.clone(), part.built.clone()));
         }
-        check_counts(&job.found.name, job.parent.map_or(0, |parent| parent.records), &counts, stood)?;
+        check_counts(name, job.parent.map_or(0, |parent| parent.records), &counts, stood)?;
         let new_layer = finish_layer(&self.context, writer, &built)?;
-        let stack = self.next_stack(job, new_layer, writer)?;
+        let stack = self.next_stack(job, new_layer, outcome.end, writer)?;
         add_stats(&mut outcome.stats, &counts);
         Ok(Collection {
-            name: job.found.name.clone(),
+            name: name.clone(),
             codec: job.found.codec,
             records: counts.records,
             bytes: counts.bytes,
-            coverage: vec![Coverage {
-                from: String::new(),
-                to: None,
-                start: self.end,
-                end: self.end,
-                complete: counts.unreadable == 0 && stood == 0,
-                sum: sum.to_hex(),
-                records: counts.records,
-            }],
+            coverage: cover(&job.ranges, &ranges, job.parent, self.start, outcome.end),
             attributes: job.found.attributes.clone(),
             stack,
         })
@@ -336,13 +412,14 @@ impl Workers<'_> {
         &self,
         job: &Job<'_>,
         new_layer: Option<LayerRef>,
+        end: Timestamp,
         writer: &mut dyn ChunkWriter,
     ) -> Result<Vec<LayerRef>, OpsError> {
         let Some(parent) = job.parent.filter(|_| !job.new_base) else { return Ok(new_layer.into_iter().collect()) };
         let Some(new_layer) = new_layer else { return Ok(parent.stack.clone()) };
         let mut stack = parent.stack.clone();
         if self.writing.is_some() {
-            stack = stack::make_room(&self.context, &self.chunks, writer, &job.ranges, stack, self.end)?;
+            stack = stack::make_room(&self.context, &self.chunks, writer, &job.ranges, stack, end)?;
         }
         stack.push(new_layer);
         Ok(stack)

@@ -1,0 +1,352 @@
+//! The cluster as its nodes tell of it: who belongs to it, who masters which partition, and what may be asked of a node.
+
+use super::{
+    connection::{Connection, Dialer},
+    error::Error,
+    info::{self, Answers, Mastered, Peer},
+    login::Credential,
+    options::{Address, AerospikeOptions},
+    tls::Tls,
+};
+use crate::record::digest::PARTITIONS;
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
+};
+
+/// Idle connections kept for each node.
+const MAX_IDLE: usize = 16;
+
+/// The most nodes that are believed.
+const MAX_NODES: usize = 1024;
+
+/// A node that answers.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) id: String,
+    pub(super) build: String,
+    address: Address,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Node {
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who masters which partition of a namespace.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PartitionMap {
+    owners: Vec<Option<Arc<Node>>>,
+    /// Copies of each partition.
+    pub(super) replicas: u32,
+}
+
+impl PartitionMap {
+    /// Who masters this partition.
+    pub(super) fn owner(&self, pid: u16) -> Option<&Arc<Node>> {
+        self.owners.get(usize::from(pid)).and_then(Option::as_ref)
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    nodes: Vec<Arc<Node>>,
+    maps: HashMap<String, Arc<PartitionMap>>,
+    /// Nodes that others name and that do not answer, with the reason.
+    silent: BTreeMap<String, String>,
+    name: String,
+}
+
+/// Who was in the cluster, by each node's own word.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Membership(pub(super) BTreeMap<String, NodeView>);
+
+/// What one node says of the cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct NodeView {
+    pub(super) cluster_key: String,
+    pub(super) cluster_size: String,
+}
+
+/// A cluster.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    seeds: Vec<Address>,
+    dialer: Dialer,
+    max_retries: u32,
+    peers_command: &'static str,
+    state: RwLock<State>,
+}
+
+impl Cluster {
+    /// Finds the nodes from some of their addresses.
+    pub(super) fn connect(seeds: &[Address], options: &AerospikeOptions) -> Result<Self, Error> {
+        let credential = match (&options.user, &options.password) {
+            (None, None) => None,
+            (Some(user), Some(password)) => Some(
+                Credential::new(user, password)
+                    .map_err(|reason| Error::Usage(format!("--as-user {user}: {reason}")))?,
+            ),
+            (Some(_), None) => {
+                return Err(Error::Usage("--as-user needs a password: --as-password-file, -command or -env".to_owned()));
+            }
+            (None, Some(_)) => return Err(Error::Usage("a password needs a user: --as-user".to_owned())),
+        };
+        let tls = options.tls.as_ref().map(Tls::new).transpose()?;
+        let peers_command = match (tls.is_some(), options.services_alternate) {
+            (false, false) => "peers-clear-std",
+            (false, true) => "peers-clear-alt",
+            (true, false) => "peers-tls-std",
+            (true, true) => "peers-tls-alt",
+        };
+        let cluster = Self {
+            seeds: seeds.to_vec(),
+            dialer: Dialer { tls, credential, timeout: options.socket_timeout },
+            max_retries: options.max_retries,
+            peers_command,
+            state: RwLock::default(),
+        };
+        cluster.refresh()?;
+        Ok(cluster)
+    }
+
+    /// Asks all nodes anew who there is and who masters what.
+    pub(super) fn refresh(&self) -> Result<(), Error> {
+        let known = self.nodes();
+        let mut found = Discovery { cluster: self, known, state: State::default(), failures: Vec::new() };
+        found.run();
+        if found.state.nodes.is_empty() {
+            return Err(found.failures.pop().unwrap_or_else(|| Error::NoNode("no address was given".to_owned())));
+        }
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = found.state;
+        Ok(())
+    }
+
+    /// The nodes that answered last.
+    pub(super) fn nodes(&self) -> Vec<Arc<Node>> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).nodes.clone()
+    }
+
+    /// Nodes that others know and that do not answer: id and reason.
+    pub(super) fn silent(&self) -> Vec<(String, String)> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.silent.iter().map(|(id, reason)| (id.clone(), reason.clone())).collect()
+    }
+
+    /// The cluster's name, `null` if it has none.
+    pub(super) fn name(&self) -> String {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).name.clone()
+    }
+
+    /// Who masters the partitions of a namespace.
+    pub(super) fn map(&self, namespace: &str) -> Arc<PartitionMap> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.maps.get(namespace).cloned().unwrap_or_default()
+    }
+
+    /// A connection to a node: an idle one, or a new one. `true` says that it was idle and may have been closed.
+    pub(super) fn connection(&self, node: &Node) -> Result<(Connection, bool), Error> {
+        let idle = node.idle().pop();
+        match idle {
+            Some(idle) => Ok((idle, true)),
+            None => Ok((self.dialer.connect(&node.address)?, false)),
+        }
+    }
+
+    /// Keeps a connection whose last answer was read to its end.
+    pub(super) fn give_back(node: &Node, connection: Connection) {
+        let mut idle = node.idle();
+        if idle.len() < MAX_IDLE {
+            idle.push(connection);
+        }
+    }
+
+    /// Asks a node, again if a connection breaks.
+    pub(super) fn info(&self, node: &Node, commands: &[&str]) -> Result<Answers, Error> {
+        self.with_connection(node, &mut |connection| connection.info(commands))
+    }
+
+    /// Does what can be done again on a connection, again if it breaks.
+    pub(super) fn with_connection<T>(
+        &self,
+        node: &Node,
+        act: &mut dyn FnMut(&mut Connection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut tries = 0;
+        loop {
+            let (outcome, was_idle) = match self.connection(node) {
+                Ok((mut connection, was_idle)) => match act(&mut connection) {
+                    Ok(done) => {
+                        Self::give_back(node, connection);
+                        return Ok(done);
+                    }
+                    Err(error) => (error, was_idle),
+                },
+                Err(error) => (error, false),
+            };
+            if !outcome.is_transient() || (!was_idle && tries >= self.max_retries) {
+                return Err(outcome);
+            }
+            if !was_idle {
+                std::thread::sleep(Duration::from_millis(50 << tries.min(5)));
+                tries += 1;
+            }
+        }
+    }
+
+    /// Who is in the cluster now, as each node sees it.
+    pub(super) fn membership(&self) -> Result<Membership, Error> {
+        let mut views = BTreeMap::new();
+        for node in self.nodes() {
+            let answers = self.info(&node, &["node", "statistics"])?;
+            let statistics = answers.text("statistics").unwrap_or_default();
+            let value = |key| info::value_of(statistics, ';', key).unwrap_or_default().to_owned();
+            let id = answers.text("node").unwrap_or(&node.id).to_owned();
+            views.insert(id, NodeView { cluster_key: value("cluster_key"), cluster_size: value("cluster_size") });
+        }
+        Ok(Membership(views))
+    }
+}
+
+struct Discovery<'a> {
+    cluster: &'a Cluster,
+    known: Vec<Arc<Node>>,
+    state: State,
+    failures: Vec<Error>,
+}
+
+impl Discovery<'_> {
+    fn run(&mut self) {
+        let mut masters: Vec<(usize, Vec<Mastered>)> = Vec::new();
+        let mut queue: VecDeque<(Option<String>, Vec<Address>)> =
+            self.known.iter().map(|node| (None, vec![node.address.clone()])).collect();
+        queue.extend(self.cluster.seeds.iter().map(|seed| (None, vec![seed.clone()])));
+        while let Some((expected, addresses)) = queue.pop_front() {
+            let is_known = |id: &String| self.state.nodes.iter().any(|node| node.id == *id);
+            if expected.as_ref().is_some_and(is_known) || self.state.nodes.len() >= MAX_NODES {
+                continue;
+            }
+            let (peers, mastered) = match self.visit(expected.as_deref(), &addresses) {
+                Ok(Some(found)) => found,
+                Ok(None) => continue,
+                Err(error) => {
+                    if let Some(id) = expected {
+                        self.state.silent.insert(id, error.to_string());
+                    }
+                    self.failures.push(error);
+                    continue;
+                }
+            };
+            masters.push((self.state.nodes.len() - 1, mastered));
+            queue.extend(peers.into_iter().map(|peer| (Some(peer.id), peer.addresses)));
+        }
+        let nodes = &self.state.nodes;
+        self.state.silent.retain(|id, _| !nodes.iter().any(|node| node.id == *id));
+        self.state.maps = build_maps(nodes, &masters);
+    }
+
+    /// Asks the node at one of these addresses; `None` if it is known already.
+    fn visit(
+        &mut self,
+        expected: Option<&str>,
+        addresses: &[Address],
+    ) -> Result<Option<(Vec<Peer>, Vec<Mastered>)>, Error> {
+        let mut last = Error::NoNode(format!("{} has no address", expected.unwrap_or("a node")));
+        for address in addresses {
+            match self.ask(address) {
+                Ok((node, ..)) if expected.is_some_and(|id| id != node.id) => {
+                    last =
+                        Error::NoNode(format!("{address} is node {}, not {}", node.id, expected.unwrap_or_default()));
+                }
+                Ok((node, name, peers, mastered)) => {
+                    if self.state.nodes.iter().any(|known| known.id == node.id) {
+                        return Ok(None);
+                    }
+                    if self.state.name.is_empty() {
+                        self.state.name = name;
+                    }
+                    self.state.nodes.push(node);
+                    return Ok(Some((peers, mastered)));
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn ask(&self, address: &Address) -> Result<(Arc<Node>, String, Vec<Peer>, Vec<Mastered>), Error> {
+        let peers_command = self.cluster.peers_command;
+        let commands = ["node", "build", "cluster-name", "partition-generation", peers_command, "replicas"];
+        let known = self.known.iter().find(|node| node.address == *address);
+        let (mut connection, answers) = match known.and_then(|node| node.idle().pop()) {
+            // An idle connection may have been closed by the other side meanwhile.
+            Some(mut idle) => match idle.info(&commands) {
+                Ok(answers) => (idle, answers),
+                Err(_) => self.ask_anew(address, &commands)?,
+            },
+            None => self.ask_anew(address, &commands)?,
+        };
+        let refuse = |command: &str, answers: &Answers| Error::Info {
+            node: address.to_string(),
+            command: command.to_owned(),
+            answer: answers.bytes(command).map_or_else(
+                || "no answer".to_owned(),
+                |answer| String::from_utf8_lossy(answer).chars().take(200).collect(),
+            ),
+        };
+        let text = |command: &str| {
+            let text = answers.text(command).filter(|text| info::failure(text).is_none());
+            text.ok_or_else(|| refuse(command, &answers))
+        };
+        let id = text("node")?.to_owned();
+        if text("partition-generation")? == "-1" {
+            return Err(Error::NoNode(format!("{address} is not ready: it has no partitions yet")));
+        }
+        let peers = info::parse_peers(text(peers_command)?).ok_or_else(|| refuse(peers_command, &answers))?;
+        let mut replicas = answers.clone();
+        if text("replicas").is_err() {
+            replicas = connection.info(&["replicas"])?;
+        }
+        let mastered = replicas.text("replicas").and_then(info::parse_replicas);
+        let mastered = mastered.ok_or_else(|| refuse("replicas", &answers))?;
+        let build = answers.text("build").unwrap_or_default().to_owned();
+        let name = answers.text("cluster-name").filter(|name| info::failure(name).is_none()).unwrap_or("null");
+        let node = match known.filter(|node| node.id == id && node.build == build) {
+            Some(node) => Arc::clone(node),
+            None => Arc::new(Node { id, build, address: address.clone(), idle: Mutex::default() }),
+        };
+        let name = name.to_owned();
+        Cluster::give_back(&node, connection);
+        Ok((node, name, peers, mastered))
+    }
+
+    fn ask_anew(&self, address: &Address, commands: &[&str]) -> Result<(Connection, Answers), Error> {
+        let mut connection = self.cluster.dialer.connect(address)?;
+        let answers = connection.info(commands)?;
+        Ok((connection, answers))
+    }
+}
+
+/// Two nodes may claim a partition while it moves: the newer regime counts, then the one that was asked first.
+fn build_maps(nodes: &[Arc<Node>], masters: &[(usize, Vec<Mastered>)]) -> HashMap<String, Arc<PartitionMap>> {
+    let mut maps: HashMap<String, (PartitionMap, Vec<u64>)> = HashMap::new();
+    for (node, mastered) in masters {
+        for claim in mastered {
+            let (map, regimes) = maps.entry(claim.namespace.clone()).or_default();
+            map.owners.resize(usize::from(PARTITIONS), None);
+            regimes.resize(usize::from(PARTITIONS), 0);
+            map.replicas = map.replicas.max(claim.replicas);
+            for pid in (0..PARTITIONS).filter(|pid| claim.has(*pid)) {
+                let at = usize::from(pid);
+                if map.owners[at].is_none() || regimes[at] < claim.regime {
+                    map.owners[at] = nodes.get(*node).cloned();
+                    regimes[at] = claim.regime;
+                }
+            }
+        }
+    }
+    maps.into_iter().map(|(name, (map, _))| (name, Arc::new(map))).collect()
+}

@@ -1,0 +1,173 @@
+//! One connection to a node: framing, timeouts, login, info, commands.
+
+use super::{
+    error::Error,
+    info::Answers,
+    login::{self, Credential},
+    options::Address,
+    tls::{Tls, TlsStream},
+    wire::{self, KIND_INFO, KIND_MESSAGE, KIND_SECURITY, WireError},
+};
+use std::{
+    io::{self, BufReader, Read, Write},
+    net::{TcpStream, ToSocketAddrs as _},
+    time::Duration,
+};
+
+/// What is read from a socket at once where frames are shorter.
+const READ_BYTES: usize = 64 * 1024;
+
+/// How connections are opened.
+#[derive(Debug, Clone)]
+pub(super) struct Dialer {
+    pub(super) tls: Option<Tls>,
+    pub(super) credential: Option<Credential>,
+    pub(super) timeout: Duration,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream>),
+}
+
+impl Read for Stream {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(out),
+            Self::Tls(stream) => stream.read(out),
+        }
+    }
+}
+
+impl Stream {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.write_all(bytes),
+            Self::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+        }
+    }
+}
+
+/// A connection, logged in.
+pub(super) struct Connection {
+    address: String,
+    stream: BufReader<Stream>,
+    raw: TcpStream,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Dialer {
+    /// Connects, shakes hands, logs in.
+    pub(super) fn connect(&self, address: &Address) -> Result<Connection, Error> {
+        let shown = address.to_string();
+        let failed = |source| Error::Io { operation: "connect to", node: address.to_string(), source };
+        let raw = self.dial(address).map_err(failed)?;
+        let timeout = Some(self.timeout).filter(|timeout| !timeout.is_zero());
+        raw.set_read_timeout(timeout).and_then(|()| raw.set_write_timeout(timeout)).map_err(failed)?;
+        raw.set_nodelay(true).map_err(failed)?;
+        let plain = raw.try_clone().map_err(failed)?;
+        let stream = match &self.tls {
+            None => Stream::Plain(plain),
+            Some(tls) => Stream::Tls(Box::new(tls.connect(&address.host, plain).map_err(|source| Error::Io {
+                operation: "open TLS to",
+                node: address.to_string(),
+                source,
+            })?)),
+        };
+        let mut connection = Connection { address: shown, stream: BufReader::with_capacity(READ_BYTES, stream), raw };
+        if let Some(credential) = &self.credential {
+            connection.log_in(credential)?;
+        }
+        Ok(connection)
+    }
+
+    fn dial(&self, address: &Address) -> io::Result<TcpStream> {
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for socket in (address.host.as_str(), address.port).to_socket_addrs()? {
+            let timeout = if self.timeout.is_zero() { Duration::from_secs(30) } else { self.timeout };
+            match TcpStream::connect_timeout(&socket, timeout) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+impl Connection {
+    fn log_in(&mut self, credential: &Credential) -> Result<(), Error> {
+        self.send(&credential.request())?;
+        let mut body = Vec::new();
+        self.receive(KIND_SECURITY, &mut body)?;
+        match login::result(&body) {
+            Some(0 | login::NOT_CONFIGURED | login::NOT_SUPPORTED) => Ok(()),
+            Some(code) => Err(self.refused("the login", code)),
+            None => Err(Error::Wire { node: self.address.clone(), source: WireError::Truncated("a login's answer") }),
+        }
+    }
+
+    /// The address it goes to.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A handle that ends every read and write from elsewhere.
+    pub(super) fn closer(&self) -> Option<TcpStream> {
+        self.raw.try_clone().ok()
+    }
+
+    /// A refusal by this node.
+    pub(super) fn refused(&self, what: &str, code: u8) -> Error {
+        Error::Refused { node: self.address.clone(), what: what.to_owned(), code }
+    }
+
+    /// What this node sent is no answer.
+    pub(super) fn invalid(&self, source: WireError) -> Error {
+        Error::Wire { node: self.address.clone(), source }
+    }
+
+    /// Sends a whole frame.
+    pub(super) fn send(&mut self, frame: &[u8]) -> Result<(), Error> {
+        let sent = self.stream.get_mut().write_all(frame);
+        sent.map_err(|source| Error::Io { operation: "send to", node: self.address.clone(), source })
+    }
+
+    /// Receives a frame's body.
+    fn receive(&mut self, kind: u8, body: &mut Vec<u8>) -> Result<(), Error> {
+        body.clear();
+        self.append(kind, body)
+    }
+
+    fn append(&mut self, kind: u8, body: &mut Vec<u8>) -> Result<(), Error> {
+        wire::append_frame(&mut self.stream, kind, body).map_err(|error| {
+            let wire = error.get_ref().and_then(|inner| inner.downcast_ref::<WireError>()).copied();
+            match wire {
+                Some(source) => self.invalid(source),
+                None => Error::Io { operation: "read from", node: self.address.clone(), source: error },
+            }
+        })
+    }
+
+    /// Receives messages, and appends them.
+    pub(super) fn append_messages(&mut self, body: &mut Vec<u8>) -> Result<(), Error> {
+        self.append(KIND_MESSAGE, body)
+    }
+
+    /// Asks info commands.
+    pub(super) fn info(&mut self, commands: &[&str]) -> Result<Answers, Error> {
+        let mut text = commands.join("\n").into_bytes();
+        text.push(b'\n');
+        let mut frame = Vec::with_capacity(text.len() + wire::FRAME_HEAD_BYTES);
+        wire::put_frame_head(&mut frame, KIND_INFO, text.len());
+        frame.extend_from_slice(&text);
+        self.send(&frame)?;
+        let mut body = Vec::new();
+        self.receive(KIND_INFO, &mut body)?;
+        Ok(Answers::parse(&body))
+    }
+}

@@ -1,0 +1,250 @@
+//! From a message to a row of a batch: bins sorted by name, particles as they came. The order of names is remembered, so
+//! that records alike cost neither a sort nor an allocation.
+
+use super::wire::{Bin, Message, WireError};
+use crate::record::{CellWriter, Digest, Expiry, Meta, RecordBatch, RowHead, Shape, Tag};
+use std::{collections::HashMap, sync::Arc};
+
+/// Unix seconds at which void-times begin: 2010-01-01.
+pub const VOID_TIME_EPOCH_SECONDS: u64 = 1_262_304_000;
+
+/// The set in which servers keep the monitors of transactions.
+pub const MONITOR_SET: &[u8] = b"<ERO~MRT";
+
+/// Orders of names remembered.
+const MAX_LAYOUTS: usize = 1024;
+
+const INTEGER: u8 = 1;
+const GEOJSON: u8 = 23;
+
+/// The sorted names of bins that came in some order.
+#[derive(Debug, Clone)]
+struct Layout {
+    /// The names as they came, each after its length.
+    came: Vec<u8>,
+    shape: Arc<Shape>,
+    /// For each cell in order the place at which its bin came.
+    order: Vec<u16>,
+}
+
+/// Decodes records.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    last: Option<Arc<Layout>>,
+    layouts: HashMap<Vec<u8>, Arc<Layout>>,
+    names: Vec<u8>,
+}
+
+/// The expiry that a void-time gives.
+#[must_use]
+pub const fn expiry_of(void_time: u32) -> Expiry {
+    match void_time {
+        0 => Expiry::NEVER,
+        seconds => Expiry::from_millis((VOID_TIME_EPOCH_SECONDS + seconds as u64) * 1000),
+    }
+}
+
+/// The rest of a record's key row.
+#[must_use]
+pub const fn meta_of<'a>(message: &Message<'a>) -> Meta<'a> {
+    Meta {
+        set: message.set,
+        generation: message.generation,
+        expiry: expiry_of(message.void_time),
+        stamp: 0,
+        user_key: message.user_key,
+    }
+}
+
+impl Decoder {
+    /// Adds the record of a message to the batch.
+    ///
+    /// # Errors
+    /// [`WireError`] for bins that are cut, bear one name twice, or hold what no particle of their type holds.
+    pub fn push(&mut self, message: &Message<'_>, digest: &Digest, batch: &mut RecordBatch) -> Result<(), WireError> {
+        let base = message.bins.clone();
+        self.names.clear();
+        let mut bins: [Option<Bin<'_>>; INLINE_BINS] = [None; INLINE_BINS];
+        let mut more: Vec<Bin<'_>> = Vec::new();
+        let mut count = 0;
+        for bin in base {
+            let bin = bin?;
+            if bin.particle == 0 {
+                continue;
+            }
+            self.names.push(bin.name.len() as u8);
+            self.names.extend_from_slice(bin.name);
+            match bins.get_mut(count) {
+                Some(place) => *place = Some(bin),
+                None => more.push(bin),
+            }
+            count += 1;
+        }
+        let layout = self.layout(count)?;
+        let key = digest.sort_key();
+        let head = RowHead { key: &key, meta: meta_of(message) };
+        let mut wrong = None;
+        batch.push(head, &layout.shape, |cells| {
+            for at in &layout.order {
+                let at = usize::from(*at);
+                let bin = bins.get(at).copied().flatten().or_else(|| more.get(at.wrapping_sub(INLINE_BINS)).copied());
+                let written = bin.map_or(Err(WireError::Invalid("the number of bins")), |bin| write_bin(cells, &bin));
+                if let Err(error) = written {
+                    cells.cell(Tag::NULL, &[]);
+                    wrong = Some(error);
+                }
+            }
+        });
+        wrong.map_or(Ok(()), Err)
+    }
+
+    /// The layout of the names gathered.
+    fn layout(&mut self, count: usize) -> Result<Arc<Layout>, WireError> {
+        if let Some(last) = self.last.as_ref().filter(|last| last.came == self.names) {
+            return Ok(Arc::clone(last));
+        }
+        let layout = match self.layouts.get(&self.names) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let layout = Arc::new(Layout::of(&self.names, count)?);
+                if self.layouts.len() >= MAX_LAYOUTS {
+                    self.layouts.clear();
+                }
+                self.layouts.insert(self.names.clone(), Arc::clone(&layout));
+                layout
+            }
+        };
+        self.last = Some(Arc::clone(&layout));
+        Ok(layout)
+    }
+}
+
+/// Bins of a record that need no allocation.
+const INLINE_BINS: usize = 64;
+
+impl Layout {
+    fn of(came: &[u8], count: usize) -> Result<Self, WireError> {
+        let mut names: Vec<(&[u8], u16)> = Vec::with_capacity(count);
+        let mut rest = came;
+        while let Some((&len, tail)) = rest.split_first() {
+            let (name, tail) = tail.split_at_checked(usize::from(len)).ok_or(WireError::Truncated("a bin's name"))?;
+            names.push((name, names.len() as u16));
+            rest = tail;
+        }
+        if names.len() > crate::record::value::MAX_CELLS {
+            return Err(WireError::Invalid("the number of bins"));
+        }
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return Err(WireError::Invalid("a bin that comes twice: the name"));
+        }
+        let order = names.iter().map(|(_, at)| *at).collect();
+        let shape = Arc::new(Shape::new(names.into_iter().map(|(name, _)| name.to_vec()).collect()));
+        Ok(Self { came: came.to_vec(), shape, order })
+    }
+}
+
+#[inline]
+fn write_bin(cells: &mut CellWriter<'_>, bin: &Bin<'_>) -> Result<(), WireError> {
+    match bin.particle {
+        INTEGER if bin.value.len() != 8 => cells.integer(widen(bin.value)?),
+        GEOJSON => cells.cell(Tag::JSON, geojson_text(bin.value)?),
+        particle => cells.cell(Tag(particle), bin.value),
+    }
+    Ok(())
+}
+
+fn widen(value: &[u8]) -> Result<i64, WireError> {
+    match *value {
+        [a] => Ok(i64::from(i8::from_be_bytes([a]))),
+        [a, b] => Ok(i64::from(i16::from_be_bytes([a, b]))),
+        [a, b, c, d] => Ok(i64::from(i32::from_be_bytes([a, b, c, d]))),
+        _ => Err(WireError::Invalid("the length of an integer")),
+    }
+}
+
+/// The JSON text behind flags, cell count and cells.
+fn geojson_text(value: &[u8]) -> Result<&[u8], WireError> {
+    let head = value.get(..3).ok_or(WireError::Truncated("a GeoJSON value"))?;
+    let cells = usize::from(u16::from_be_bytes([head[1], head[2]]));
+    value.get(3 + 8 * cells..).ok_or(WireError::Truncated("the cells of a GeoJSON value"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connector::aerospike::wire::{FRAME_HEAD_BYTES, Request, field};
+
+    /// A message with these bins.
+    fn message(bins: &[(&[u8], u8, &[u8])]) -> Vec<u8> {
+        let mut request = Request::default().field(field::DIGEST, &[9; 20]);
+        for (name, _, value) in bins {
+            request = request.op(1, name, value);
+        }
+        let mut bytes = request.encode(0, 0, 0)[FRAME_HEAD_BYTES..].to_vec();
+        let mut at = 22 + 25;
+        for (name, particle, value) in bins {
+            bytes[at + 5] = *particle;
+            at += 8 + name.len() + value.len();
+        }
+        bytes
+    }
+
+    fn decode(decoder: &mut Decoder, bytes: &[u8], batch: &mut RecordBatch) -> Result<(), WireError> {
+        let (message, _) = Message::parse(bytes)?;
+        decoder.push(&message, &message.digest.unwrap(), batch)
+    }
+
+    #[test]
+    fn bins_are_sorted_and_particles_kept_as_they_came() {
+        let (mut decoder, mut batch) = (Decoder::default(), RecordBatch::new());
+        let geo = [&[0u8, 0, 1][..], &[1; 8], b"{}"].concat();
+        let bins: [(&[u8], u8, &[u8]); 5] =
+            [(b"z", 3, b"\xff"), (b"a", 1, &[0xff, 0xfe]), (b"none", 0, b""), (b"g", 23, &geo), (b"odd", 99, b"x")];
+        for _ in 0..2 {
+            decode(&mut decoder, &message(&bins), &mut batch).unwrap();
+        }
+        for row in batch.rows() {
+            let names: Vec<&[u8]> = row.shape.names().iter().map(Vec::as_slice).collect();
+            assert_eq!(names, [b"a".as_slice(), b"g", b"odd", b"z"]);
+            let cells: Vec<(u8, &[u8])> =
+                row.shape.cells(row.value).map(|cell| cell.map(|cell| (cell.tag.0, cell.bytes)).unwrap()).collect();
+            assert_eq!(
+                cells,
+                [(1, (-2i64).to_be_bytes().as_slice()), (23, b"{}"), (99, b"x"), (3, b"\xff".as_slice())]
+            );
+        }
+        assert!(Arc::ptr_eq(batch.row(0).shape, batch.row(1).shape));
+    }
+
+    #[test]
+    fn more_bins_than_fit_inline_are_kept() {
+        let names: Vec<Vec<u8>> = (0..1000).rev().map(|n| format!("bin{n:04}").into_bytes()).collect();
+        let bins: Vec<(&[u8], u8, &[u8])> = names.iter().map(|name| (name.as_slice(), 4, name.as_slice())).collect();
+        let (mut decoder, mut batch) = (Decoder::default(), RecordBatch::new());
+        decode(&mut decoder, &message(&bins), &mut batch).unwrap();
+        let row = batch.row(0);
+        assert_eq!(row.shape.len(), 1000);
+        for (name, cell) in row.shape.names().iter().zip(row.shape.cells(row.value)) {
+            assert_eq!(name, cell.unwrap().bytes);
+        }
+    }
+
+    #[test]
+    fn what_no_server_sends_is_refused() {
+        let refused = |bins: &[(&[u8], u8, &[u8])]| {
+            decode(&mut Decoder::default(), &message(bins), &mut RecordBatch::new()).is_err()
+        };
+        assert!(refused(&[(b"a", 1, b"123")]));
+        assert!(refused(&[(b"a", 23, b"\0")]));
+        assert!(refused(&[(b"a", 23, b"\0\0\x01{}")]));
+        assert!(refused(&[(b"a", 4, b"1"), (b"a", 4, b"2")]));
+        assert!(!refused(&[]));
+    }
+
+    #[test]
+    fn void_times_become_expiries() {
+        assert_eq!(expiry_of(0), Expiry::NEVER);
+        assert_eq!(expiry_of(1).as_millis(), 1_262_304_001_000);
+    }
+}

@@ -1,0 +1,157 @@
+//! What is kept of namespaces and clusters beside records: secondary indexes, UDF modules, and the facts that a restore
+//! or a reader of the snapshot wants to know.
+
+use super::{
+    cluster::{Cluster, Node},
+    error::Error,
+    info::{failure, value_of},
+};
+use data_encoding::BASE64;
+use serde_json::{Map, Value as Json, json};
+use std::collections::BTreeSet;
+
+/// Text of modules that a manifest carries.
+const MAX_MODULE_BYTES: usize = 16 * 1024 * 1024;
+
+/// What one namespace is like, over all nodes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct NamespaceFacts {
+    pub(super) objects: u64,
+    pub(super) bytes: u64,
+    pub(super) replication_factor: u32,
+    pub(super) sets: BTreeSet<String>,
+    facts: Map<String, Json>,
+}
+
+impl NamespaceFacts {
+    /// Asks every node.
+    pub(super) fn read(cluster: &Cluster, namespace: &str) -> Result<Self, Error> {
+        let (about, sets) = (format!("namespace/{namespace}"), format!("sets/{namespace}"));
+        let mut all = Self::default();
+        for node in cluster.nodes() {
+            let answers = cluster.info(&node, &[&about, &sets])?;
+            let text = answers.text(&about).unwrap_or_default();
+            if failure(text).is_some() {
+                continue;
+            }
+            let value = |key: &str| value_of(text, ';', key);
+            let number = |key: &str| value(key).and_then(|value| value.parse::<u64>().ok());
+            let copies = number("effective_replication_factor").or_else(|| number("replication-factor")).unwrap_or(1);
+            all.replication_factor = all.replication_factor.max(copies as u32);
+            all.objects += number("master_objects").or_else(|| Some(number("objects")? / copies.max(1))).unwrap_or(0);
+            let used = ["data_used_bytes", "device_used_bytes", "memory_used_data_bytes"];
+            all.bytes += used.iter().find_map(|key| number(key)).unwrap_or(0) / copies.max(1);
+            for (key, name) in [
+                ("default-ttl", "default_ttl"),
+                ("nsup-period", "nsup_period"),
+                ("strong-consistency", "strong_consistency"),
+                ("allow-ttl-without-nsup", "allow_ttl_without_nsup"),
+            ] {
+                if let Some(value) = value(key) {
+                    all.facts.entry(name).or_insert_with(|| json!(value));
+                }
+            }
+            let sets = answers.text(&sets).unwrap_or_default();
+            all.sets.extend(sets.split(';').filter_map(|line| value_of(line, ':', "set")).map(str::to_owned));
+        }
+        all.facts.insert("replication_factor".to_owned(), json!(all.replication_factor));
+        Ok(all)
+    }
+
+    /// The attributes of the collection.
+    pub(super) fn attributes(&self, indexes: &[Json]) -> Json {
+        json!({ "format": 1, "facts": self.facts, "sets": self.sets, "sindexes": indexes })
+    }
+}
+
+/// The secondary indexes of a namespace: each raw line, and what it says.
+pub(super) fn indexes(cluster: &Cluster, node: &Node, namespace: &str) -> Result<Vec<Json>, Error> {
+    // Newer servers know the first spelling only, older ones the others.
+    let spellings = [
+        format!("sindex-list:namespace={namespace};b64=true"),
+        format!("sindex-list:ns={namespace};b64=true"),
+        format!("sindex-list:ns={namespace}"),
+    ];
+    let mut refused = String::new();
+    for command in &spellings {
+        let answers = cluster.info(node, &[command])?;
+        let bytes = answers.bytes(command).unwrap_or_default();
+        let text = String::from_utf8_lossy(bytes);
+        match failure(&text) {
+            Some(answer) => answer.clone_into(&mut refused),
+            None => return Ok(bytes.split(|byte| *byte == b';').filter(|line| !line.is_empty()).map(index).collect()),
+        }
+    }
+    Err(Error::Info { node: node.id.clone(), command: spellings[0].clone(), answer: refused })
+}
+
+fn index(line: &[u8]) -> Json {
+    let Ok(text) = std::str::from_utf8(line) else {
+        return json!({ "raw_base64": BASE64.encode(line) });
+    };
+    let mut parsed = Map::new();
+    parsed.insert("raw".to_owned(), json!(text));
+    for (key, name) in [
+        ("indexname", "name"),
+        ("set", "set"),
+        ("bin", "bin"),
+        ("type", "type"),
+        ("indextype", "index_type"),
+        ("context", "context"),
+        ("exp", "expression"),
+    ] {
+        if let Some(value) = value_of(text, ':', key).filter(|value| !value.eq_ignore_ascii_case("null")) {
+            parsed.insert(name.to_owned(), json!(value));
+        }
+    }
+    Json::Object(parsed)
+}
+
+/// The UDF modules, and what of them could not be kept.
+pub(super) fn modules(cluster: &Cluster, node: &Node) -> Result<(Vec<Json>, Vec<String>), Error> {
+    let answers = cluster.info(node, &["udf-list"])?;
+    let list = answers.text("udf-list").unwrap_or_default();
+    if let Some(answer) = failure(list) {
+        return Err(Error::Info { node: node.id.clone(), command: "udf-list".to_owned(), answer: answer.to_owned() });
+    }
+    let (mut kept, mut missing, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for line in list.split(';').filter(|line| !line.is_empty()) {
+        let value = |key: &str| value_of(line, ',', key);
+        let Some(name) = value("filename") else {
+            missing.push(format!("UDF module `{line}`: its name could not be read"));
+            continue;
+        };
+        let command = format!("udf-get:filename={name}");
+        let answers = cluster.info(node, &[&command])?;
+        let module = answers.text(&command).unwrap_or_default();
+        let content = value_of(module, ';', "content").filter(|text| BASE64.decode(text.as_bytes()).is_ok());
+        match content {
+            Some(content) if failure(module).is_none() => {
+                bytes += content.len();
+                if bytes > MAX_MODULE_BYTES {
+                    missing.push(format!("UDF module `{name}`: the modules have more than 16 MiB together"));
+                    continue;
+                }
+                let kind = value("type").or_else(|| value_of(module, ';', "type")).unwrap_or("LUA");
+                kept.push(json!({ "name": name, "type": kind, "hash": value("hash"), "content": content }));
+            }
+            _ => missing.push(format!("UDF module `{name}`: the node does not give it out ({module:.80})")),
+        }
+    }
+    Ok((kept, missing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_line_is_kept_raw_and_parsed() {
+        let line = b"ns=t:indexname=i:set=null:bin=b:type=numeric:indextype=default:context=null:exp=kwE=:state=RW";
+        let parsed = index(line);
+        assert_eq!(parsed["raw"].as_str().unwrap().as_bytes(), line);
+        assert_eq!((parsed.get("set"), parsed.get("context")), (None, None));
+        assert_eq!((&parsed["name"], &parsed["expression"]), (&json!("i"), &json!("kwE=")));
+        assert_eq!(index(b"\xff"), json!({ "raw_base64": "/w==" }));
+    }
+}

@@ -1,0 +1,26 @@
+//! Aerospike clusters as a source: `aerospike://HOST:PORT[,HOST:PORT…][/NAMESPACE]`.
+//!
+//! What is kept, how it is read and when it is believed is specified in `format-spec/aerospike.md`. The parts: [`wire`] and
+//! [`info`] are the protocol, `connection` and `cluster` who is talked to, `query` one query, `window` some partitions until
+//! they are complete, `scan` a key range, [`decode`] a record, [`source`] the whole run.
+
+mod account;
+mod clock;
+mod cluster;
+mod connection;
+pub mod decode;
+mod error;
+mod facts;
+pub mod info;
+mod login;
+pub mod options;
+mod query;
+mod scan;
+mod select;
+pub mod source;
+mod tls;
+mod window;
+pub mod wire;
+
+pub use options::{AerospikeOptions, Sweep, TlsOptions};
+pub use source::AerospikeSource;

@@ -1,0 +1,433 @@
+//! Reading a key range: partition after partition, in windows while they are small, in pieces when they are large. A
+//! thread receives while the caller takes what was received before.
+
+use super::{
+    account::{Account, partition},
+    cluster::Cluster,
+    decode::{Decoder, MONITOR_SET, meta_of},
+    error::Error,
+    options::AerospikeOptions,
+    query::{Ask, End, Evidence, Mode, Plan, Sink, Span, Stop, open_buffer},
+    select::{Selection, intersect},
+    window::{Part, Piece, Windows, rest_of},
+    wire::{Message, WireError},
+};
+use crate::record::{Digest, KeyRange, Meta, RecordBatch, RecordStream, StreamError, digest::PARTITIONS};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::Instant,
+};
+
+/// A batch is handed over at this size.
+const BATCH_BYTES: usize = 1024 * 1024;
+
+/// The most partitions of one window.
+const MAX_WIDTH: usize = 512;
+
+/// The first window, before anything is known of sizes.
+const FIRST_WIDTH: usize = 16;
+
+/// What reading a namespace needs; shared by all its streams.
+#[derive(Debug, Clone)]
+pub(super) struct ScanContext {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) namespace: String,
+    pub(super) collection: usize,
+    pub(super) selection: Arc<Selection>,
+    pub(super) options: Arc<AerospikeOptions>,
+    pub(super) account: Arc<Account>,
+    /// Bytes of a window, as planned.
+    pub(super) window_bytes: usize,
+    /// Records a second for one query; 0 for no limit.
+    pub(super) records_per_second: u32,
+    /// Records that may still be read, where there is a limit.
+    pub(super) remaining: Arc<AtomicU64>,
+}
+
+/// One partition with the keys of it that are wanted.
+struct Wanted {
+    ask: Ask,
+    /// Set where only some keys of the partition are wanted.
+    clip: Option<KeyRange>,
+}
+
+/// What the receiving thread hands over.
+enum Item {
+    Piece(Piece, Vec<Option<KeyRange>>),
+    End,
+}
+
+impl ScanContext {
+    /// The partitions of a range, as far as they are asked for.
+    fn wanted(&self, range: &KeyRange) -> Vec<Wanted> {
+        let ranges: Vec<KeyRange> = self.selection.ranges.iter().filter_map(|part| intersect(part, range)).collect();
+        let mut all = Vec::new();
+        for pid in 0..PARTITIONS {
+            let whole = partition(pid);
+            for part in ranges.iter().filter_map(|part| intersect(part, &whole)) {
+                if part == whole {
+                    all.push(Wanted { ask: Ask { pid, after: None }, clip: None });
+                    continue;
+                }
+                let behind = part.start.split_last().filter(|(last, _)| **last == 0);
+                let after = behind.and_then(|(_, key)| Digest::from_sort_key(key));
+                all.push(Wanted { ask: Ask { pid, after }, clip: Some(part) });
+            }
+        }
+        all
+    }
+
+    fn windows<'a>(&'a self, mode: Mode, stop: &'a Stop) -> Windows<'a> {
+        Windows {
+            plan: Plan {
+                cluster: &self.cluster,
+                namespace: &self.namespace,
+                selection: &self.selection,
+                options: &self.options,
+                mode,
+                records_per_second: self.records_per_second,
+                max_records: 0,
+                stop,
+            },
+            account: &self.account,
+            collection: self.collection,
+            limit_bytes: 2 * self.window_bytes,
+        }
+    }
+
+    fn produce(
+        &self,
+        range: &KeyRange,
+        mode: Mode,
+        stop: &Stop,
+        sender: &Sender<Result<Item, Error>>,
+    ) -> Result<(), Error> {
+        let send = |item: Item| sender.send(Ok(item)).map_err(|_| Error::Stopped);
+        let wanted = self.wanted(range);
+        let mut windows = self.windows(mode, stop);
+        let mut width = FIRST_WIDTH;
+        let mut rest = wanted.as_slice();
+        while !rest.is_empty() {
+            windows.plan.max_records = match self.options.max_records {
+                0 => 0,
+                _ => match self.remaining.load(Ordering::Relaxed) {
+                    0 => break,
+                    left => left,
+                },
+            };
+            // Two parts of one partition cannot share a window.
+            let fits = rest.windows(2).take_while(|pair| pair[0].ask.pid < pair[1].ask.pid).count() + 1;
+            let (now, later) = rest.split_at(width.min(fits).min(rest.len()));
+            let asks: Vec<Ask> = now.iter().map(|wanted| wanted.ask).collect();
+            let whole = if now.len() > 1 { windows.read(&asks)? } else { None };
+            let (bytes, records) = match whole {
+                Some(piece) => {
+                    let bytes = piece.buffers.iter().map(Vec::len).sum::<usize>();
+                    let records = piece.parts.iter().map(|part| part.spans.len()).sum::<usize>();
+                    send(Item::Piece(piece, now.iter().map(|wanted| wanted.clip.clone()).collect()))?;
+                    (bytes, records)
+                }
+                None => self.in_pieces(&windows, now, &send)?,
+            };
+            if self.options.max_records > 0 {
+                let take = |left: u64| Some(left.saturating_sub(records as u64));
+                // The closure always gives a value.
+                let _ = self.remaining.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+            }
+            let average = (bytes / now.len()).max(1);
+            width = (self.window_bytes / average).clamp(1, MAX_WIDTH.min(4 * width.max(1)));
+            rest = later;
+        }
+        send(Item::End)
+    }
+
+    /// Reads partitions one by one, handing over what came as soon as it is enough.
+    fn in_pieces(
+        &self,
+        windows: &Windows<'_>,
+        wanted: &[Wanted],
+        send: &dyn Fn(Item) -> Result<(), Error>,
+    ) -> Result<(usize, usize), Error> {
+        let (mut bytes, mut records) = (0, 0);
+        for wanted in wanted {
+            let mut pieces = Pieces {
+                pid: wanted.ask.pid,
+                clip: wanted.clip.clone(),
+                last: wanted.ask.after,
+                buffers: Vec::new(),
+                spans: Vec::new(),
+                limit_bytes: self.window_bytes,
+                send,
+                bytes: 0,
+                records: 0,
+            };
+            windows.stream(&mut pieces)?;
+            bytes += pieces.bytes;
+            records += pieces.records;
+        }
+        Ok((bytes, records))
+    }
+}
+
+/// Receives one partition in pieces.
+struct Pieces<'a> {
+    pid: u16,
+    clip: Option<KeyRange>,
+    last: Option<Digest>,
+    buffers: Vec<Vec<u8>>,
+    spans: Vec<Span>,
+    limit_bytes: usize,
+    send: &'a dyn Fn(Item) -> Result<(), Error>,
+    bytes: usize,
+    records: usize,
+}
+
+impl Pieces<'_> {
+    fn flush(&mut self, unread: Option<KeyRange>) -> Result<(), Error> {
+        let part = Part { spans: std::mem::take(&mut self.spans), unread };
+        let piece = Piece { buffers: std::mem::take(&mut self.buffers), parts: vec![part] };
+        self.bytes += piece.buffers.iter().map(Vec::len).sum::<usize>();
+        (self.send)(Item::Piece(piece, vec![self.clip.clone()]))
+    }
+}
+
+impl Sink for Pieces<'_> {
+    fn buffer(&mut self) -> (&mut Vec<u8>, u32) {
+        open_buffer(&mut self.buffers)
+    }
+
+    fn record(&mut self, _: u16, digest: Digest, span: Span) {
+        self.last = Some(digest);
+        self.spans.push(span);
+        self.records += 1;
+    }
+
+    fn room(&mut self) -> Result<bool, Error> {
+        if self.buffers.iter().map(Vec::len).sum::<usize>() >= self.limit_bytes {
+            self.flush(None)?;
+        }
+        Ok(true)
+    }
+
+    fn last(&self, pid: u16) -> Option<Option<Digest>> {
+        (pid == self.pid).then_some(self.last)
+    }
+}
+
+impl Windows<'_> {
+    /// Reads one partition to its end, continuing where a query was cut.
+    fn stream(&self, pieces: &mut Pieces<'_>) -> Result<(), Error> {
+        let mut progress = Instant::now();
+        let mut pauses = 0;
+        loop {
+            let before = pieces.last;
+            let asks = [Ask { pid: pieces.pid, after: pieces.last }];
+            let map = self.plan.cluster.map(self.plan.namespace);
+            let reason = match map.owner(pieces.pid) {
+                None => "no node masters it".to_owned(),
+                Some(owner) => {
+                    let outcome = self.plan.run(owner, &asks, pieces)?;
+                    match outcome.evidence {
+                        // Deletions are decided before this is known: the range is joined again without them.
+                        Evidence::Differs(reason) => self.account.doubtful(self.collection, pieces.pid, &reason),
+                        Evidence::Unknown(reason) => self.account.unproven(self.collection, &reason),
+                        Evidence::Sound => {}
+                    }
+                    match outcome.end {
+                        End::Complete if outcome.unavailable.is_empty() => return pieces.flush(None),
+                        End::Complete => "its node says that it is unavailable".to_owned(),
+                        End::Cut(error) => error.to_string(),
+                        End::Overflow => "it does not fit".to_owned(),
+                    }
+                }
+            };
+            if pieces.last != before {
+                (progress, pauses) = (Instant::now(), 0);
+            } else if progress.elapsed() >= self.plan.options.partition_timeout {
+                self.account.missing(self.collection, pieces.pid, &reason);
+                let rest = rest_of(pieces.pid, pieces.last);
+                return pieces.flush(Some(rest));
+            } else {
+                pauses += 1;
+            }
+            self.pause(pauses)?;
+        }
+    }
+}
+
+/// The records of a range, one after the other.
+pub(super) struct Feed {
+    receiver: Receiver<Result<Item, Error>>,
+    thread: Option<JoinHandle<()>>,
+    stop: Arc<Stop>,
+    object: String,
+    piece: Piece,
+    clips: Vec<Option<KeyRange>>,
+    part: usize,
+    next: usize,
+    current: Option<Span>,
+    unread: VecDeque<KeyRange>,
+    ended: bool,
+}
+
+impl Feed {
+    pub(super) fn open(context: &ScanContext, range: &KeyRange, mode: Mode) -> Self {
+        let (sender, receiver) = bounded(0);
+        let stop = Arc::new(Stop::default());
+        let object = format!("namespace {}", context.namespace);
+        let (context, range, thread_stop) = (context.clone(), range.clone(), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            if let Err(error) = context.produce(&range, mode, &thread_stop, &sender) {
+                // Nobody listens to a stream that was dropped.
+                let _ = sender.send(Err(error));
+            }
+        });
+        Self {
+            receiver,
+            thread: Some(thread),
+            stop,
+            object,
+            piece: Piece::default(),
+            clips: Vec::new(),
+            part: 0,
+            next: 0,
+            current: None,
+            unread: VecDeque::new(),
+            ended: false,
+        }
+    }
+
+    /// Moves to the next record; `false` at the end.
+    pub(super) fn advance(&mut self) -> Result<bool, StreamError> {
+        loop {
+            if let Some(part) = self.piece.parts.get_mut(self.part) {
+                if let Some(unread) = part.unread.take() {
+                    self.unread.push_back(unread);
+                }
+                if let Some(span) = part.spans.get(self.next) {
+                    self.current = Some(*span);
+                    self.next += 1;
+                    return Ok(true);
+                }
+                self.part += 1;
+                self.next = 0;
+                continue;
+            }
+            if self.ended {
+                return Ok(false);
+            }
+            match self.receiver.recv() {
+                Ok(Ok(Item::Piece(piece, clips))) => {
+                    (self.piece, self.clips) = (piece, clips);
+                    (self.part, self.next) = (0, 0);
+                }
+                Ok(Ok(Item::End)) => self.ended = true,
+                Ok(Err(error)) => return Err(Box::new(error.into_connector(&self.object))),
+                Err(_) => return Err(format!("{}: its reader ended without a word", self.object).into()),
+            }
+        }
+    }
+
+    /// The record at hand; `None` if it is not wanted.
+    #[inline]
+    pub(super) fn message(&self) -> Result<Option<(Message<'_>, Digest)>, WireError> {
+        let span = self.current.unwrap_or(Span { buffer: 0, at: 0, len: 0 });
+        let buffer = self.piece.buffers.get(span.buffer as usize).map_or(&[][..], Vec::as_slice);
+        let bytes = buffer.get(span.at as usize..).unwrap_or_default();
+        let (message, _) = Message::parse(bytes)?;
+        let digest = message.digest.ok_or(WireError::Invalid("a record without a digest: the fields"))?;
+        if message.set == MONITOR_SET {
+            return Ok(None);
+        }
+        match self.clips.get(self.part) {
+            Some(Some(clip)) if !clip.contains(&digest.sort_key()) => Ok(None),
+            _ => Ok(Some((message, digest))),
+        }
+    }
+
+    pub(super) fn unread(&mut self) -> Option<KeyRange> {
+        self.unread.pop_front()
+    }
+
+    pub(super) fn failed(&self, error: WireError) -> StreamError {
+        format!("{}: a node sent what is no answer: {error}", self.object).into()
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.stop.stop();
+        // What waits to be handed over is dropped, so that the thread ends.
+        while self.receiver.try_recv().is_ok() {}
+        let (_, closed) = bounded(0);
+        self.receiver = closed;
+        if let Some(thread) = self.thread.take() {
+            // A panic there was told by the missing end.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The records of a range as batches.
+pub(super) struct NamespaceStream {
+    feed: Feed,
+    decoder: Decoder,
+}
+
+impl NamespaceStream {
+    pub(super) fn open(context: &ScanContext, range: &KeyRange, mode: Mode) -> Self {
+        Self { feed: Feed::open(context, range, mode), decoder: Decoder::default() }
+    }
+}
+
+impl RecordStream for NamespaceStream {
+    fn next_batch(&mut self, batch: &mut RecordBatch) -> Result<bool, StreamError> {
+        batch.clear();
+        while batch.bytes() < BATCH_BYTES && self.feed.advance()? {
+            let message = self.feed.message().map_err(|error| self.feed.failed(error))?;
+            if let Some((message, digest)) = message {
+                let pushed = self.decoder.push(&message, &digest, batch);
+                pushed.map_err(|error| self.feed.failed(error))?;
+            }
+        }
+        Ok(!batch.is_empty())
+    }
+
+    fn unread(&mut self) -> Option<KeyRange> {
+        self.feed.unread()
+    }
+}
+
+/// Keys and key rows of a range, for a sweep.
+pub(super) struct SweepStream {
+    feed: Feed,
+}
+
+impl SweepStream {
+    pub(super) fn open(context: &ScanContext, range: &KeyRange) -> Self {
+        Self { feed: Feed::open(context, range, Mode::Meta) }
+    }
+
+    /// Calls `take` with about this many more records; `false` at the end.
+    pub(super) fn next(&mut self, count: usize, take: &mut dyn FnMut(&[u8], &Meta<'_>)) -> Result<bool, StreamError> {
+        let mut taken = 0;
+        while taken < count && self.feed.advance()? {
+            let message = self.feed.message().map_err(|error| self.feed.failed(error))?;
+            if let Some((message, digest)) = message {
+                take(&digest.sort_key(), &meta_of(&message));
+                taken += 1;
+            }
+        }
+        Ok(taken > 0)
+    }
+
+    pub(super) fn unread(&mut self) -> Option<KeyRange> {
+        self.feed.unread()
+    }
+}

@@ -1,0 +1,378 @@
+//! The source: a cluster, and one run over its namespaces.
+
+use super::{
+    account::{Account, in_words, partition},
+    clock::Clocks,
+    cluster::{Cluster, Membership},
+    error::Error,
+    facts::{self, NamespaceFacts},
+    options::{AerospikeOptions, Place},
+    query::Mode,
+    scan::{NamespaceStream, ScanContext},
+    select::{Selection, intersect},
+};
+use crate::{
+    connector::{
+        ConnectorError, Doubt, Identity, ParentView, PartEnd, Scope, SessionEnd, SessionOptions, Source,
+        SourceAbilities, SourceCollection, SourceSession, SourceUrl,
+    },
+    record::{KeyCodec, KeyRange, RecordStream, Timestamp, digest::PARTITIONS},
+};
+use serde_json::{Value as Json, json};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+};
+
+/// What all windows being written out take together; as much again is being received.
+const WINDOWS_BYTES: usize = 24 * 1024 * 1024;
+
+/// The most streams at once.
+const MAX_READERS: usize = 16;
+
+/// The name of clusters that nobody named.
+const UNNAMED: &str = "null";
+
+/// A cluster to read.
+#[derive(Debug)]
+pub struct AerospikeSource {
+    object: String,
+    place: Place,
+    options: Arc<AerospikeOptions>,
+    selection: Arc<Selection>,
+    cluster: Arc<Cluster>,
+    name: String,
+}
+
+impl AerospikeSource {
+    /// Finds the cluster that a URL names.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if the URL or the options make no sense, or no node answers.
+    pub fn new(url: &SourceUrl, options: AerospikeOptions) -> Result<Self, ConnectorError> {
+        let place = Place::parse(url)?;
+        let object = format!("aerospike:{}", url.place);
+        let failed = |error: Error| error.into_connector(&object);
+        let selection = Selection::new(place.namespace.as_deref(), &options).map_err(failed)?;
+        let cluster = Cluster::connect(&place.seeds, &options).map_err(failed)?;
+        let name = cluster.name();
+        Ok(Self {
+            place,
+            options: Arc::new(options),
+            selection: Arc::new(selection),
+            cluster: Arc::new(cluster),
+            name: if name.is_empty() { UNNAMED.to_owned() } else { name },
+            object,
+        })
+    }
+
+    /// The namespaces that are asked for.
+    fn namespaces(&self) -> Result<Vec<String>, Error> {
+        let mut all = BTreeSet::new();
+        for node in self.cluster.nodes() {
+            let answers = self.cluster.info(&node, &["namespaces"])?;
+            let text = answers.text("namespaces").unwrap_or_default();
+            all.extend(text.split(';').filter(|name| !name.is_empty()).map(str::to_owned));
+        }
+        match &self.place.namespace {
+            None => Ok(all.into_iter().collect()),
+            Some(name) if all.contains(name) => Ok(vec![name.clone()]),
+            Some(name) => {
+                let known: Vec<String> = all.into_iter().collect();
+                Err(Error::Missing(format!("namespace `{name}` of {} (it has {})", self.object, known.join(", "))))
+            }
+        }
+    }
+
+    fn check_sets(&self, namespaces: &[(String, NamespaceFacts)]) -> Result<(), Error> {
+        let known = |set: &String| set.is_empty() || namespaces.iter().any(|(_, facts)| facts.sets.contains(set));
+        match self.options.sets.iter().find(|set| !known(set)) {
+            Some(set) if !self.options.allow_missing_set => {
+                Err(Error::Missing(format!("set `{set}` of {} (--allow-missing-set goes on without it)", self.object)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn open(&self, options: &SessionOptions) -> Result<AerospikeSession, Error> {
+        self.cluster.refresh()?;
+        let membership = self.cluster.membership()?;
+        let names = self.namespaces()?;
+        let mut namespaces = Vec::new();
+        for name in names {
+            let facts = NamespaceFacts::read(&self.cluster, &name)?;
+            namespaces.push((name, facts));
+        }
+        self.check_sets(&namespaces)?;
+        let mut missing = Vec::new();
+        let node = self.cluster.nodes().into_iter().next().ok_or_else(|| Error::NoNode(self.object.clone()))?;
+        let udfs = if self.options.no_udfs {
+            Vec::new()
+        } else {
+            let (kept, lost) = facts::modules(&self.cluster, &node)?;
+            missing.extend(lost);
+            kept
+        };
+        let mut collections = Vec::new();
+        for (name, facts) in &namespaces {
+            let indexes = match self.options.no_indexes {
+                true => Vec::new(),
+                false => facts::indexes(&self.cluster, &node, name)?,
+            };
+            collections.push(SourceCollection {
+                name: name.clone(),
+                codec: KeyCodec::Digest,
+                attributes: facts.attributes(&indexes),
+                estimated_bytes: facts.bytes,
+                estimated_records: if self.options.no_records { 0 } else { facts.objects },
+            });
+        }
+        let clocks = Clocks::default();
+        let names: Vec<String> = namespaces.iter().map(|(name, _)| name.clone()).collect();
+        let times = clocks.read(&self.cluster, &names, &self.options);
+        let mut notes = Vec::new();
+        if !times.silent.is_empty() && !self.options.no_records {
+            notes.push(format!(
+                "the clock of node {} is not known (no record to read it from, or a server before 5.6): times are those \
+                 of {}",
+                times.silent.join(", "),
+                if times.silent.len() == membership.0.len() { "this host" } else { "the other nodes" }
+            ));
+        }
+        for (id, reason) in self.cluster.silent() {
+            notes.push(format!("node {id} does not answer ({reason}): what only it has cannot be read"));
+        }
+        let readers = options.parallel.clamp(1, MAX_READERS);
+        let contexts = collections
+            .iter()
+            .enumerate()
+            .map(|(collection, found)| ScanContext {
+                cluster: Arc::clone(&self.cluster),
+                namespace: found.name.clone(),
+                collection,
+                selection: Arc::clone(&self.selection),
+                options: Arc::clone(&self.options),
+                account: Arc::default(),
+                window_bytes: WINDOWS_BYTES / readers,
+                records_per_second: self.rate(readers, membership.0.len()),
+                remaining: Arc::new(AtomicU64::new(self.options.max_records)),
+            })
+            .collect();
+        Ok(AerospikeSession {
+            object: self.object.clone(),
+            unnamed: self.name == UNNAMED,
+            name: self.name.clone(),
+            cluster: Arc::clone(&self.cluster),
+            options: Arc::clone(&self.options),
+            account: Arc::default(),
+            contexts,
+            collections,
+            replication: namespaces.iter().map(|(_, facts)| facts.replication_factor.max(1)).collect(),
+            readers,
+            start: times.earliest,
+            clocks,
+            before: membership,
+            gone: Mutex::default(),
+            after: Mutex::default(),
+            udfs,
+            missing,
+            notes,
+        }
+        .with_one_account())
+    }
+
+    /// Records a second for one query, so that all together keep to the limit.
+    fn rate(&self, readers: usize, nodes: usize) -> u32 {
+        match self.options.records_per_second {
+            0 => 0,
+            all => (all / (readers * nodes.max(1)) as u32).max(1),
+        }
+    }
+}
+
+impl Source for AerospikeSource {
+    fn identity(&self) -> Identity {
+        Identity { connector: "aerospike", name: self.name.clone(), local: false }
+    }
+
+    fn scope(&self) -> Scope {
+        let (mut canonical, note) = (self.selection.canonical.clone(), self.selection.note.clone());
+        if self.options.max_records > 0 {
+            // Which records it were is chance: no other run covers the same part.
+            use std::fmt::Write as _;
+            let _ = write!(canonical, " {:?}", std::time::SystemTime::now());
+        }
+        Scope { canonical, note }
+    }
+
+    fn abilities(&self) -> SourceAbilities {
+        SourceAbilities { change_filter: false, exact: false }
+    }
+
+    fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
+        let session = self.open(options).map_err(|error| error.into_connector(&self.object))?;
+        Ok(Box::new(session))
+    }
+}
+
+/// One run.
+struct AerospikeSession {
+    object: String,
+    name: String,
+    unnamed: bool,
+    cluster: Arc<Cluster>,
+    options: Arc<AerospikeOptions>,
+    account: Arc<Account>,
+    contexts: Vec<ScanContext>,
+    collections: Vec<SourceCollection>,
+    /// Copies of each partition, by collection.
+    replication: Vec<u32>,
+    readers: usize,
+    start: Timestamp,
+    clocks: Clocks,
+    before: Membership,
+    /// Nodes of the parent that are gone.
+    gone: Mutex<Vec<String>>,
+    after: Mutex<Option<Membership>>,
+    udfs: Vec<Json>,
+    missing: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl AerospikeSession {
+    fn with_one_account(mut self) -> Self {
+        for context in &mut self.contexts {
+            context.account = Arc::clone(&self.account);
+        }
+        self
+    }
+
+    fn context(&self, collection: usize) -> Result<&ScanContext, ConnectorError> {
+        self.contexts
+            .get(collection)
+            .ok_or_else(|| ConnectorError::Missing { object: format!("collection {collection} of {}", self.object) })
+    }
+
+    /// Why no absence may be believed, if so.
+    fn distrust(&self, collection: usize) -> Option<String> {
+        let now = match self.cluster.membership() {
+            Ok(now) => now,
+            Err(error) => return Some(format!("the nodes could not be asked whether all are still there: {error}")),
+        };
+        if now != self.before {
+            return Some("nodes came or went while it was read".to_owned());
+        }
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let copies = self.replication.get(collection).copied().unwrap_or(1) as usize;
+        if gone.len() >= copies {
+            return Some(format!(
+                "{} of the parent's nodes are gone ({}), and each record has {copies} copies",
+                gone.len(),
+                gone.join(", ")
+            ));
+        }
+        None
+    }
+}
+
+fn node_ids(attributes: &Json) -> BTreeSet<String> {
+    let nodes = attributes.get("nodes").and_then(Json::as_array);
+    nodes.into_iter().flatten().filter_map(|node| node.get("id")?.as_str().map(str::to_owned)).collect()
+}
+
+impl SourceSession for AerospikeSession {
+    fn start(&self) -> Timestamp {
+        self.start
+    }
+
+    fn attributes(&self) -> Json {
+        let view = |membership: &Membership| {
+            let nodes = membership.0.iter().map(
+                |(id, view)| json!({ "id": id, "cluster_key": view.cluster_key, "cluster_size": view.cluster_size }),
+            );
+            Json::Array(nodes.collect())
+        };
+        let builds: std::collections::BTreeMap<String, String> =
+            self.cluster.nodes().iter().map(|node| (node.id.clone(), node.build.clone())).collect();
+        let nodes: Vec<Json> = self.before.0.keys().map(|id| json!({ "id": id, "build": builds.get(id) })).collect();
+        let after = self.after.lock().unwrap_or_else(PoisonError::into_inner);
+        json!({
+            "format": 1,
+            "cluster_name": self.name,
+            "nodes": nodes,
+            "membership": { "before": view(&self.before), "after": after.as_ref().map(view) },
+            "udfs": self.udfs,
+        })
+    }
+
+    fn collections(&self) -> &[SourceCollection] {
+        &self.collections
+    }
+
+    fn readers(&self) -> usize {
+        self.readers
+    }
+
+    fn splits(&self, _: usize, parts: usize) -> Result<Vec<Vec<u8>>, ConnectorError> {
+        let pids = (1..parts).map(|part| (part * usize::from(PARTITIONS) / parts) as u16).filter(|pid| *pid > 0);
+        let distinct: BTreeSet<u16> = pids.collect();
+        Ok(distinct.into_iter().map(|pid| pid.to_be_bytes().to_vec()).collect())
+    }
+
+    fn meet_parent(&self, parent: &ParentView<'_>) -> Result<(), ConnectorError> {
+        let theirs = node_ids(parent.attributes);
+        let gone: Vec<String> = theirs.iter().filter(|id| !self.before.0.contains_key(*id)).cloned().collect();
+        if self.unnamed && !parent.chosen && !theirs.is_empty() && gone.len() == theirs.len() {
+            return Err(ConnectorError::Mismatch {
+                object: self.object.clone(),
+                reason: format!(
+                    "its cluster has no name and none of the nodes of snapshot {} ({}): it may be another one; \
+                     --source-name NAME keeps it apart, --parent {} says that it is the same",
+                    parent.snapshot,
+                    theirs.into_iter().collect::<Vec<_>>().join(", "),
+                    parent.snapshot
+                ),
+            });
+        }
+        *self.gone.lock().unwrap_or_else(PoisonError::into_inner) = gone;
+        Ok(())
+    }
+
+    fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
+        let context = self.context(collection)?;
+        self.account.forget(collection, |pid| intersect(&partition(pid), range).is_some());
+        Ok(Box::new(NamespaceStream::open(context, range, Mode::Full)))
+    }
+
+    fn part_end(&self, collection: usize, range: &KeyRange) -> Result<PartEnd, ConnectorError> {
+        let lacks = self.account.of(collection);
+        let within = |pid: &u16| intersect(&partition(*pid), range).is_some();
+        let doubtful = lacks.doubtful.iter().filter(|(pid, _)| within(pid));
+        let mut doubts: Vec<Doubt> =
+            doubtful.map(|(pid, reason)| Doubt { range: partition(*pid), reason: reason.clone() }).collect();
+        if let Some(reason) = lacks.unproven.or_else(|| self.distrust(collection)) {
+            doubts.push(Doubt { range: range.clone(), reason });
+        }
+        let complete = !lacks.missing.keys().any(|pid| within(pid)) && !lacks.doubtful.keys().any(|pid| within(pid));
+        Ok(PartEnd { complete, doubts })
+    }
+
+    fn finish(&self) -> Result<SessionEnd, ConnectorError> {
+        let mut end = SessionEnd { missing: self.missing.clone(), notes: self.notes.clone(), ..SessionEnd::default() };
+        match self.cluster.membership() {
+            Ok(after) => *self.after.lock().unwrap_or_else(PoisonError::into_inner) = Some(after),
+            Err(error) => end.notes.push(format!("the nodes could not be asked at the end: {error}")),
+        }
+        let names: Vec<String> = self.collections.iter().map(|found| found.name.clone()).collect();
+        end.end = self.clocks.read(&self.cluster, &names, &self.options).latest;
+        for (collection, found) in self.collections.iter().enumerate() {
+            let lacks = self.account.of(collection);
+            end.missing.extend(in_words(&found.name, "could not be read to the end", &lacks.missing));
+            end.missing.extend(in_words(&found.name, "may lack records", &lacks.doubtful));
+            if let Some(reason) = &lacks.unproven {
+                end.notes.push(format!("namespace {}: {reason}", found.name));
+            }
+        }
+        Ok(end)
+    }
+}

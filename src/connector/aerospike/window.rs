@@ -1,0 +1,358 @@
+//! A window of consecutive partitions: asked for until each is complete, doubtful or missing.
+
+use super::{
+    account::{Account, partition},
+    cluster::Node,
+    error::Error,
+    query::{Ask, End, Evidence, Outcome, Plan, Sink, Span, open_buffer},
+};
+use crate::record::{Digest, KeyRange};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Nodes asked at once.
+const MAX_NODES_AT_ONCE: usize = 8;
+
+/// A partition that is asked for again and again pauses at most this long.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Times that a partition alone may differ from what its node says it sent.
+const DIFFERING_TRIES: u8 = 2;
+
+/// What came of one partition.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// Its records, in key order.
+    pub(super) spans: Vec<Span>,
+    /// Keys of which nothing may be concluded; said before its records.
+    pub(super) unread: Option<KeyRange>,
+}
+
+/// Records in key order, in the buffers they were received into.
+#[derive(Debug, Default)]
+pub(super) struct Piece {
+    pub(super) buffers: Vec<Vec<u8>>,
+    pub(super) parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Pending,
+    Done,
+    Missing,
+}
+
+/// A partition on its way.
+struct State {
+    pid: u16,
+    last: Option<Digest>,
+    spans: Vec<Span>,
+    status: Status,
+    progress: Instant,
+    reason: String,
+    alone: bool,
+    differed: u8,
+    doubt: bool,
+}
+
+/// Reads windows.
+pub(super) struct Windows<'a> {
+    pub(super) plan: Plan<'a>,
+    pub(super) account: &'a Account,
+    pub(super) collection: usize,
+    /// The most bytes of a window.
+    pub(super) limit_bytes: usize,
+}
+
+/// What one query of a window received.
+struct Received {
+    buffers: Vec<Vec<u8>>,
+    /// By partition, from the first one asked for.
+    slots: Vec<Option<Slot>>,
+    first: u16,
+    records: usize,
+    limit_bytes: usize,
+}
+
+struct Slot {
+    last: Option<Digest>,
+    spans: Vec<Span>,
+}
+
+impl Received {
+    fn new(asks: &[Ask], limit_bytes: usize) -> Self {
+        let first = asks.iter().map(|ask| ask.pid).min().unwrap_or(0);
+        let mut slots = Vec::new();
+        for ask in asks {
+            let at = usize::from(ask.pid - first);
+            if slots.len() <= at {
+                slots.resize_with(at + 1, || None);
+            }
+            slots[at] = Some(Slot { last: ask.after, spans: Vec::new() });
+        }
+        Self { buffers: Vec::new(), slots, first, records: 0, limit_bytes }
+    }
+
+    fn slot(&self, pid: u16) -> Option<&Slot> {
+        self.slots.get(usize::from(pid.checked_sub(self.first)?))?.as_ref()
+    }
+}
+
+impl Sink for Received {
+    fn buffer(&mut self) -> (&mut Vec<u8>, u32) {
+        open_buffer(&mut self.buffers)
+    }
+
+    #[inline]
+    fn record(&mut self, pid: u16, digest: Digest, span: Span) {
+        let at = usize::from(pid.wrapping_sub(self.first));
+        if let Some(Some(slot)) = self.slots.get_mut(at) {
+            slot.last = Some(digest);
+            slot.spans.push(span);
+            self.records += 1;
+        }
+    }
+
+    fn room(&mut self) -> Result<bool, Error> {
+        let bytes: usize = self.buffers.iter().map(Vec::len).sum();
+        Ok(bytes + self.records * size_of::<Span>() <= self.limit_bytes)
+    }
+
+    #[inline]
+    fn last(&self, pid: u16) -> Option<Option<Digest>> {
+        self.slot(pid).map(|slot| slot.last)
+    }
+}
+
+impl Windows<'_> {
+    /// Reads these partitions whole; `None` if they are more than the window may hold.
+    pub(super) fn read(&self, asks: &[Ask]) -> Result<Option<Piece>, Error> {
+        let mut window = Window::new(asks);
+        let mut pauses = 0;
+        while window.is_pending() {
+            let began = Instant::now();
+            let outcomes = self.ask_all(&window.groups(&self.plan))?;
+            let mut progressed = false;
+            for (asked, outcome, received) in outcomes {
+                if matches!(outcome.end, End::Overflow) {
+                    return Ok(None);
+                }
+                progressed |= self.take(&mut window, &asked, outcome, received)?;
+            }
+            if window.bytes() > self.limit_bytes {
+                return Ok(None);
+            }
+            window.give_up(began, self.plan.options.partition_timeout);
+            if window.is_pending() {
+                pauses = if progressed { 0 } else { pauses + 1 };
+                self.pause(pauses)?;
+            }
+        }
+        Ok(Some(self.finish(window)))
+    }
+
+    /// Waits before another try, with a fresh map.
+    pub(super) fn pause(&self, pauses: u32) -> Result<(), Error> {
+        if pauses > 0 {
+            self.plan.stop.sleep((Duration::from_millis(25) * (1 << pauses.min(7))).min(LONGEST_PAUSE));
+        }
+        if self.plan.stop.is_stopped() {
+            return Err(Error::Stopped);
+        }
+        match self.plan.cluster.refresh() {
+            Err(error) if !error.is_transient() && !matches!(error, Error::Info { .. }) => Err(error),
+            // The old map serves until a node answers again.
+            _ => Ok(()),
+        }
+    }
+
+    fn ask_all(&self, groups: &[(Arc<Node>, Vec<Ask>)]) -> Result<Vec<(Vec<Ask>, Outcome, Received)>, Error> {
+        let one = |(node, asks): &(Arc<Node>, Vec<Ask>)| {
+            let mut received = Received::new(asks, self.limit_bytes);
+            let outcome = self.plan.run(node, asks, &mut received)?;
+            Ok((asks.clone(), outcome, received))
+        };
+        let mut all = Vec::with_capacity(groups.len());
+        for some in groups.chunks(MAX_NODES_AT_ONCE) {
+            if let [only] = some {
+                all.push(one(only)?);
+                continue;
+            }
+            let answers: Vec<Result<_, Error>> = std::thread::scope(|scope| {
+                let handles: Vec<_> = some.iter().map(|group| scope.spawn(|| one(group))).collect();
+                let join = |handle: std::thread::ScopedJoinHandle<'_, _>| handle.join().unwrap_or(Err(Error::Stopped));
+                handles.into_iter().map(join).collect()
+            });
+            for answer in answers {
+                all.push(answer?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Adds what a query gave to the window; says whether that was anything.
+    fn take(&self, window: &mut Window, asked: &[Ask], outcome: Outcome, received: Received) -> Result<bool, Error> {
+        let differs = match &outcome.evidence {
+            Evidence::Differs(reason) => Some(reason.clone()),
+            Evidence::Unknown(reason) => {
+                self.account.unproven(self.collection, reason);
+                None
+            }
+            Evidence::Sound => None,
+        };
+        if let (Some(reason), true) = (&differs, asked.len() > 1) {
+            // Which of them it is shows when each is asked for alone.
+            for ask in asked {
+                let state = window.state(ask.pid);
+                (state.alone, state.reason) = (true, reason.clone());
+            }
+            return Ok(true);
+        }
+        if let Some(reason) = differs {
+            let state = window.state(asked[0].pid);
+            state.differed += 1;
+            state.reason.clone_from(&reason);
+            if state.differed < DIFFERING_TRIES {
+                return Ok(true);
+            }
+            state.doubt = true;
+            self.account.doubtful(self.collection, state.pid, &reason);
+        }
+        let progressed = received.records > 0;
+        window.add(received);
+        match outcome.end {
+            End::Complete => {
+                for ask in asked.iter().filter(|ask| !outcome.unavailable.contains(&ask.pid)) {
+                    window.state(ask.pid).status = Status::Done;
+                }
+                for pid in outcome.unavailable.iter().filter(|pid| asked.iter().any(|ask| ask.pid == **pid)) {
+                    "its node says that it is unavailable".clone_into(&mut window.state(*pid).reason);
+                }
+                Ok(progressed || outcome.unavailable.len() < asked.len())
+            }
+            End::Cut(error) => {
+                for ask in asked {
+                    window.state(ask.pid).reason = error.to_string();
+                }
+                Ok(progressed)
+            }
+            End::Overflow => Ok(false),
+        }
+    }
+
+    fn finish(&self, window: Window) -> Piece {
+        let mut piece = Piece { buffers: window.buffers, parts: Vec::with_capacity(window.states.len()) };
+        for state in window.states {
+            let unread = match state.status {
+                Status::Missing => {
+                    self.account.missing(self.collection, state.pid, &state.reason);
+                    Some(rest_of(state.pid, state.last))
+                }
+                _ if state.doubt => Some(partition(state.pid)),
+                _ => None,
+            };
+            piece.parts.push(Part { spans: state.spans, unread });
+        }
+        piece
+    }
+}
+
+/// The keys of a partition behind a digest.
+pub(super) fn rest_of(pid: u16, last: Option<Digest>) -> KeyRange {
+    let mut range = partition(pid);
+    if let Some(last) = last {
+        range.start = last.sort_key().to_vec();
+        range.start.push(0);
+    }
+    range
+}
+
+struct Window {
+    states: Vec<State>,
+    buffers: Vec<Vec<u8>>,
+}
+
+impl Window {
+    fn new(asks: &[Ask]) -> Self {
+        let now = Instant::now();
+        let states = asks
+            .iter()
+            .map(|ask| State {
+                pid: ask.pid,
+                last: ask.after,
+                spans: Vec::new(),
+                status: Status::Pending,
+                progress: now,
+                reason: String::new(),
+                alone: false,
+                differed: 0,
+                doubt: false,
+            })
+            .collect();
+        Self { states, buffers: Vec::new() }
+    }
+
+    fn is_pending(&self) -> bool {
+        self.states.iter().any(|state| state.status == Status::Pending)
+    }
+
+    fn bytes(&self) -> usize {
+        self.buffers.iter().map(Vec::len).sum()
+    }
+
+    /// Partitions are consecutive only until some are left out: found by search.
+    fn state(&mut self, pid: u16) -> &mut State {
+        let at = self.states.partition_point(|state| state.pid < pid).min(self.states.len() - 1);
+        &mut self.states[at]
+    }
+
+    /// What to ask whom: one query a node, and one for each partition that is to be asked for alone.
+    fn groups(&mut self, plan: &Plan<'_>) -> Vec<(Arc<Node>, Vec<Ask>)> {
+        let map = plan.cluster.map(plan.namespace);
+        let mut groups: Vec<(Arc<Node>, Vec<Ask>)> = Vec::new();
+        let mut by_node: BTreeMap<String, usize> = BTreeMap::new();
+        for state in self.states.iter_mut().filter(|state| state.status == Status::Pending) {
+            let Some(owner) = map.owner(state.pid) else {
+                "no node masters it".clone_into(&mut state.reason);
+                continue;
+            };
+            let ask = Ask { pid: state.pid, after: state.last };
+            if state.alone {
+                groups.push((Arc::clone(owner), vec![ask]));
+                continue;
+            }
+            let at = *by_node.entry(owner.id.clone()).or_insert_with(|| {
+                groups.push((Arc::clone(owner), Vec::new()));
+                groups.len() - 1
+            });
+            groups[at].1.push(ask);
+        }
+        groups
+    }
+
+    fn add(&mut self, received: Received) {
+        let shift = self.buffers.len() as u32;
+        self.buffers.extend(received.buffers);
+        let now = Instant::now();
+        for (at, slot) in received.slots.into_iter().enumerate() {
+            let Some(slot) = slot.filter(|slot| !slot.spans.is_empty()) else { continue };
+            let state = self.state(received.first + at as u16);
+            let shifted = slot.spans.into_iter().map(|span| Span { buffer: span.buffer + shift, ..span });
+            state.spans.extend(shifted);
+            state.last = slot.last;
+            state.progress = now;
+        }
+    }
+
+    /// Partitions that have made no progress for too long are missing.
+    fn give_up(&mut self, round: Instant, timeout: Duration) {
+        for state in self.states.iter_mut().filter(|state| state.status == Status::Pending) {
+            if state.progress < round && state.progress.elapsed() >= timeout {
+                state.status = Status::Missing;
+            }
+        }
+    }
+}

@@ -15,6 +15,7 @@ use crate::{
             Age, ForgetOutcome, ForgetPlan, GroupName, Grouping, KeepPeriod, KeepWithin, Period, Policy, execute,
             plan_named, plan_policy, time_zone,
         },
+        prune::{PruneOptions, PruneOutcome, prune},
     },
     repo::Repository,
 };
@@ -47,6 +48,9 @@ pub struct ForgetArgs {
     /// Say what would be forgotten, and why; forget nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Prune afterwards, as `rekeep prune` does by default
+    #[arg(long, conflicts_with = "dry_run")]
+    pub prune: bool,
     #[command(flatten)]
     narrow: NarrowArgs,
 }
@@ -175,11 +179,22 @@ pub(super) fn run(args: &ForgetArgs, context: &Context) -> Result<Status, Failur
         context.reporter.begin(&Phase { name: "forgetting".to_owned(), records, bytes: 0 });
         execute(&repo, plan, &context.reporter).kept("snapshots that were forgotten before this stay forgotten")?
     };
-    report(args, &outcome, context);
-    Ok(Status::complete(outcome.failed.is_empty()))
+    if !args.prune {
+        report(args, &outcome, None, context);
+        return Ok(Status::complete(outcome.failed.is_empty()));
+    }
+    let options = PruneOptions { write_limit: context.write_limit, ..PruneOptions::default() };
+    let pruned = prune(&repo, &options, &context.reporter)
+        .kept("what was forgotten stays forgotten; `rekeep prune` carries on with the rest")?;
+    context.reporter.finish();
+    report(args, &outcome, Some(&pruned), context);
+    if !context.json {
+        super::prune::show(&pruned, context);
+    }
+    Ok(Status::complete(outcome.failed.is_empty() && pruned.failures.is_empty()))
 }
 
-fn report(args: &ForgetArgs, outcome: &ForgetOutcome, context: &Context) {
+fn report(args: &ForgetArgs, outcome: &ForgetOutcome, pruned: Option<&PruneOutcome>, context: &Context) {
     if context.json {
         let failed: Vec<_> = outcome.failed.iter().map(|(id, reason)| json!({ "id": id, "reason": reason })).collect();
         context.out.json(&json!({
@@ -187,6 +202,7 @@ fn report(args: &ForgetArgs, outcome: &ForgetOutcome, context: &Context) {
             "groups": outcome.plan.groups,
             "forgotten": outcome.forgotten,
             "failed": failed,
+            "prune": pruned,
         }));
         return;
     }
@@ -220,7 +236,8 @@ fn report(args: &ForgetArgs, outcome: &ForgetOutcome, context: &Context) {
         format!("would forget {dropped} and keep {kept}; nothing was changed")
     } else {
         let forgotten = counted(outcome.forgotten.len() as u64, "snapshot");
-        format!("forgot {forgotten} and kept {kept}; their data stays until a prune")
+        let data = if pruned.is_some() { "" } else { "; their data stays until a prune" };
+        format!("forgot {forgotten} and kept {kept}{data}")
     });
 }
 

@@ -22,6 +22,9 @@ pub struct PruneArgs {
     /// Copy what is needed out of packs of which more than this is dead
     #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = parse_percent)]
     pub max_unused: f64,
+    /// Make one layer of those of which more than this is superseded
+    #[arg(long, value_name = "PERCENT", default_value = "30", value_parser = parse_percent)]
+    pub max_superseded: f64,
     /// Copy small packs together
     #[arg(long)]
     pub repack_small: bool,
@@ -53,6 +56,7 @@ impl PruneArgs {
     pub fn options(&self, context: &Context) -> PruneOptions {
         PruneOptions {
             max_unused: self.max_unused,
+            max_superseded: self.max_superseded,
             repack_small: self.repack_small,
             max_repack_bytes: self.max_repack_size,
             grace: self.grace,
@@ -91,14 +95,24 @@ fn packs(sum: Sum) -> String {
 }
 
 fn planned(plan: &PrunePlan) -> String {
-    let mut text = format!(
+    let mut text = String::new();
+    for merge in &plan.squash.merges {
+        text.push_str(&format!(
+            "to squash    {} of {} ({}) into one of at most {}\n",
+            counted(merge.layers.len() as u64, "layer"),
+            safe(&merge.collection),
+            show_size(merge.bytes_before),
+            show_size(merge.bytes_after),
+        ));
+    }
+    text.push_str(&format!(
         "needed       {} of {}\nto delete    {}, {} of them in no index object\nto repack    {}\n",
         counted(plan.needed_chunks, "chunk"),
         counted(plan.snapshots, "snapshot"),
         packs(plan.whole),
         show_count(plan.unindexed.packs),
         packs(plan.repack),
-    );
+    ));
     for (label, sum) in
         [("marked       ", plan.marked), ("in use       ", plan.busy), ("partly dead  ", plan.partly_dead)]
     {
@@ -118,13 +132,25 @@ fn planned(plan: &PrunePlan) -> String {
 }
 
 fn done(outcome: &PruneOutcome) -> String {
-    let mut text = format!(
+    let mut text = String::new();
+    let squashed = &outcome.squashed;
+    if squashed.snapshots > 0 {
+        text.push_str(&format!(
+            "squashed {} into {} ({} into {}), {} revised\n",
+            counted(squashed.replaced, "layer"),
+            show_count(squashed.merged),
+            show_size(squashed.bytes_before),
+            show_size(squashed.bytes_after),
+            counted(squashed.snapshots, "snapshot"),
+        ));
+    }
+    text.push_str(&format!(
         "deleted  {}\ncopied   {} ({})\nmarked   {}\n",
         packs(outcome.deleted),
         counted(outcome.chunks_copied, "chunk"),
         show_size(outcome.bytes_copied),
         counted(outcome.packs_marked, "pack"),
-    );
+    ));
     let tidied = [
         (outcome.leases_removed, "ended lease"),
         (outcome.revisions_removed, "revision of forgotten snapshots"),

@@ -91,7 +91,9 @@ impl Cluster {
                     .map_err(|reason| Error::Usage(format!("--as-user {user}: {reason}")))?,
             ),
             (Some(_), None) => {
-                return Err(Error::Usage("--as-user needs a password: --as-password-file, -command or -env".to_owned()));
+                return Err(Error::Usage(
+                    "--as-user needs a password: --as-password-file, -command or -env".to_owned(),
+                ));
             }
             (None, Some(_)) => return Err(Error::Usage("a password needs a user: --as-user".to_owned())),
         };

@@ -8,7 +8,10 @@ pub use plan::{PrunePlan, Sum};
 
 use super::{OpsError, Phase, Progress};
 use crate::{
-    ops::usage::peak_memory_bytes,
+    ops::{
+        squash::{self, SquashOptions, SquashOutcome},
+        usage::peak_memory_bytes,
+    },
     repo::{
         RepoError, Repository,
         pruner::{GRACE, MarkState, Pruner, PrunerOptions},
@@ -29,6 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 pub struct PruneOptions {
     /// The share of a pack, in percent, that may be dead before what is needed of it is copied out.
     pub max_unused: f64,
+    /// The share of superseded rows, in percent, above which layers are squashed into one.
+    pub max_superseded: f64,
     /// Copy small packs together.
     pub repack_small: bool,
     /// Copy at most so many bytes.
@@ -50,6 +55,7 @@ impl Default for PruneOptions {
     fn default() -> Self {
         Self {
             max_unused: 5.0,
+            max_superseded: squash::MAX_SUPERSEDED * 100.0,
             repack_small: false,
             max_repack_bytes: None,
             grace: None,
@@ -66,7 +72,9 @@ impl Default for PruneOptions {
 pub struct PruneOutcome {
     /// Whether it was a dry run: only `plan` says anything then.
     pub dry_run: bool,
-    /// What was planned.
+    /// What was squashed before anything else.
+    pub squashed: SquashOutcome,
+    /// What was planned, after squashing.
     pub plan: PrunePlan,
     /// Chunks copied to new packs, and their stored bytes.
     pub chunks_copied: u64,
@@ -103,7 +111,8 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
     let mut outcome = if options.dry_run {
         let _lease = repo.begin_read("prune --dry-run")?;
         progress.begin(&Phase { name: "looking for what is needed".to_owned(), ..Phase::default() });
-        let plan = plan::plan(&repo.survey(&walk::Layers, grace)?, options);
+        let mut plan = plan::plan(&repo.survey(&walk::Layers, grace)?, options);
+        plan.squash = squash::plan(repo, options.max_superseded / 100.0)?;
         PruneOutcome { dry_run: true, plan, ..PruneOutcome::default() }
     } else {
         execute(repo, options, grace, progress)?
@@ -132,17 +141,38 @@ fn execute(
     grace: Duration,
     progress: &dyn Progress,
 ) -> Result<PruneOutcome, OpsError> {
+    // Before everything else, so that what it supersedes is dead in the plan.
+    let (squashed, failure) = squash(repo, options, progress)?;
     let pruning = PrunerOptions { walk: Arc::new(walk::Layers), grace, write_limit: options.write_limit };
     let pruner = repo.begin_prune(&pruning, &options.timing)?;
     let worked = steps(&pruner, options, progress);
     let ended = pruner.end();
-    let outcome = worked?;
+    let mut outcome = worked?;
     ended?;
+    outcome.failures.extend(failure);
+    outcome.failures.extend(squashed.left.iter().cloned());
+    outcome.squashed = squashed;
     Ok(outcome)
 }
 
-/// The steps in the order of the protocol. Squashing belongs before the first of them: what it supersedes is then dead
-/// in the plan.
+/// Squashes. Layers that cannot be read stay as they are, which keeps nobody from pruning.
+fn squash(
+    repo: &Repository,
+    options: &PruneOptions,
+    progress: &dyn Progress,
+) -> Result<(SquashOutcome, Option<String>), OpsError> {
+    let plan = squash::plan(repo, options.max_superseded / 100.0)?;
+    let how = SquashOptions { write_limit: options.write_limit, ..SquashOptions::default() };
+    match squash::execute(repo, &plan, &how, progress) {
+        Ok(squashed) => Ok((squashed, None)),
+        Err(error @ OpsError::Layer(_)) if !error.is_interruption() => {
+            Ok((SquashOutcome::default(), Some(format!("nothing was squashed: {error}"))))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The steps in the order of the protocol.
 fn steps(pruner: &Pruner, options: &PruneOptions, progress: &dyn Progress) -> Result<PruneOutcome, OpsError> {
     let mut outcome = PruneOutcome::default();
     progress.begin(&Phase { name: "looking for what is needed".to_owned(), ..Phase::default() });

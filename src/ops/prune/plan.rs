@@ -1,6 +1,7 @@
 //! What a prune is going to do, decided on plain numbers: which packs go, which are repacked, what that moves and frees.
 
 use super::PruneOptions;
+use crate::ops::squash::SquashPlan;
 use crate::repo::{
     ObjectName,
     ids::PackKind,
@@ -32,6 +33,8 @@ impl Sum {
 /// What a prune is going to do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct PrunePlan {
+    /// What is squashed first; what that frees is not in the other numbers. Empty once it is done.
+    pub squash: SquashPlan,
     /// Snapshots that count.
     pub snapshots: u64,
     /// Chunks that they need.

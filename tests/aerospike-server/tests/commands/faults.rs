@@ -155,7 +155,8 @@ fn partitions_made_unavailable_answer_11_in_queries_and_reads() {
     let (server, mut client) = start(1000);
     server.set_unavailable(0, 0..100, true);
     let (answers, end) = client.query(&all(1));
-    let unavailable: BTreeSet<u32> = answers.iter().filter(|a| a.result == rc::UNAVAILABLE).map(|a| a.generation).collect();
+    let unavailable: BTreeSet<u32> =
+        answers.iter().filter(|a| a.result == rc::UNAVAILABLE).map(|a| a.generation).collect();
     assert_eq!((unavailable, end), ((0..100).collect(), Some(rc::OK)));
     let digest = server.dump("test").iter().map(|r| r.digest).find(|d| rekeep_aerospike_server::partition_of(d) < 100);
     assert_eq!(client.ask(&Request::get().digest(&digest.unwrap())).result, rc::UNAVAILABLE);

@@ -231,3 +231,36 @@ fn a_query_with_the_id_of_a_finished_one_gets_its_records_but_never_its_end() {
     let (records, end) = client.query(&Request::query(9, 0..4096));
     assert_eq!((records.len(), end), (5, None));
 }
+
+/// Prints what a million records cost; `cargo test -p rekeep-aerospike-server -- --ignored --nocapture million`.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn a_million_records_are_seeded_and_scanned_in_each_form() {
+    use std::time::Instant;
+
+    let n = 1_000_000;
+    let (server, _) = start(Config::default());
+    let begin = Instant::now();
+    server.put_all("test", (0..n).map(|i| Seed::int(i).set("load").bin_int("i", i).bin("b", 4, &[7; 190])));
+    println!("seeding: {:?}", begin.elapsed());
+    let lut = [0x92, 0x91, 66, 0];
+    let recent = [&[0x93, 4, 0x91, 66, 0xD3][..], &i64::MAX.to_be_bytes()].concat();
+    for (name, query) in [
+        ("all bins", Request::query(1, 0..4096)),
+        ("no bins", Request::query(2, 0..4096).no_bins()),
+        ("last-update-time", Request::query(3, 0..4096).op(op::EXP_READ, "lut", 0, &lut)),
+        ("filter without hits", Request::query(4, 0..4096).filter(&recent)),
+    ] {
+        let mut client = Client::connect(server.address(0));
+        let begin = Instant::now();
+        client.send(&query);
+        let mut bytes = 0;
+        while let Some((_, body)) = client.receive() {
+            bytes += body.len() + 8;
+            if body.len() == 22 && body[3] == info3::LAST {
+                break;
+            }
+        }
+        println!("{name}: {:?}, {} MB", begin.elapsed(), bytes / 1_000_000);
+    }
+}

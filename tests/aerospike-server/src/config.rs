@@ -32,6 +32,8 @@ pub struct Config {
     pub query_message_bytes: usize,
     /// Partitions a query reads side by side.
     pub query_lanes: usize,
+    /// Most queries a node works on at once; one more is refused.
+    pub query_threads_limit: usize,
     /// Whether a query that takes the id of a finished one never gets its end, as measured on a real server.
     pub reused_query_id_hangs: bool,
     /// Most rows of a batch; 0 any.
@@ -57,6 +59,7 @@ impl Default for Config {
             tls: None,
             query_message_bytes: 64 << 10,
             query_lanes: 4,
+            query_threads_limit: 128,
             reused_query_id_hangs: true,
             batch_max_requests: 0,
             manual_migrations: false,

@@ -97,15 +97,21 @@ impl Control {
     /// Puts a record in as it is and returns its digest.
     pub fn put(&self, namespace: &str, seed: Seed) -> Digest {
         let now_ms = self.now_ms();
-        seed.insert(&mut self.lock(namespace), now_ms)
+        let mut namespace = self.lock(namespace);
+        let (place, record) = seed.record(&mut namespace, now_ms);
+        namespace.insert(place, record);
+        place.digest()
     }
 
     /// Puts many records in.
     pub fn put_all(&self, namespace: &str, seeds: impl IntoIterator<Item = Seed>) {
         let now_ms = self.now_ms();
         let mut namespace = self.lock(namespace);
-        for seed in seeds {
-            seed.insert(&mut namespace, now_ms);
+        let mut records: Vec<_> = seeds.into_iter().map(|seed| seed.record(&mut namespace, now_ms)).collect();
+        // In scan order a million go in several times faster; of two with one digest the later one still wins.
+        records.sort_by_key(|(place, _)| *place);
+        for (place, record) in records {
+            namespace.insert(place, record);
         }
     }
 

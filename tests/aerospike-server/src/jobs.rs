@@ -115,6 +115,11 @@ impl Jobs {
         self.all().iter().any(|job| job.trid == trid)
     }
 
+    /// Queries that run.
+    pub fn running(&self) -> usize {
+        self.all().iter().filter(|job| !job.is_done()).count()
+    }
+
     /// Remembers a query that begins.
     pub fn push(&self, job: Arc<Job>) {
         let mut jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);

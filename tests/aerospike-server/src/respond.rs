@@ -23,6 +23,8 @@ pub(crate) struct Responder<'c> {
     records_sent: u64,
     lie: i64,
     overwrite: Vec<u8>,
+    /// Releases before this command: a later one lets its stalls go on, even one that has not begun.
+    releases: u64,
 }
 
 impl<'c> Responder<'c> {
@@ -32,7 +34,17 @@ impl<'c> Responder<'c> {
         connection: &'c mut Connection,
         script: Vec<(At, Action)>,
     ) -> Self {
-        Self { shared, node, connection, script, bytes_sent: 0, records_sent: 0, lie: 0, overwrite: Vec::new() }
+        Self {
+            releases: shared.releases(),
+            shared,
+            node,
+            connection,
+            script,
+            bytes_sent: 0,
+            records_sent: 0,
+            lie: 0,
+            overwrite: Vec::new(),
+        }
     }
 
     /// Where the client is.
@@ -133,9 +145,9 @@ impl<'c> Responder<'c> {
     }
 
     fn stall(&self, time: Option<Duration>) {
-        let (start, releases) = (Instant::now(), self.shared.releases());
+        let start = Instant::now();
         while time.is_none_or(|time| start.elapsed() < time)
-            && self.shared.releases() == releases
+            && self.shared.releases() == self.releases
             && self.shared.is_alive(self.node)
         {
             std::thread::sleep(STALL_STEP);

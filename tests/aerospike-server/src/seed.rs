@@ -125,8 +125,9 @@ impl Seed {
         }
     }
 
-    pub(crate) fn insert(self, namespace: &mut Namespace, now_ms: i64) -> Digest {
-        let digest = self.digest();
+    /// Its place and what is to be stored there.
+    pub(crate) fn record(self, namespace: &mut Namespace, now_ms: i64) -> (Place, Record) {
+        let place = Place::of(&self.digest());
         let bins: Vec<Bin<'_>> = self
             .bins
             .iter()
@@ -142,8 +143,7 @@ impl Seed {
             key: self.key.filter(|_| self.stores_key).map(Vec::into_boxed_slice),
             bins,
         };
-        namespace.insert(Place::of(&digest), record);
-        digest
+        (place, record)
     }
 }
 

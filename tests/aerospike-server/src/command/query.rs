@@ -67,6 +67,9 @@ pub(crate) fn query(responder: &mut Responder<'_>, message: &Message<'_>) -> io:
     };
     let trid = message.fields.u64(field::TRID).unwrap_or_default();
     let node = shared.node(responder.node);
+    if node.jobs.running() >= shared.config.query_threads_limit {
+        return end(responder, rc::FORBIDDEN);
+    }
     let hangs = shared.config.reused_query_id_hangs && node.jobs.has(trid);
     let set = plan.set.map(|set| String::from_utf8_lossy(set).into_owned());
     let name = String::from_utf8_lossy(plan.namespace_name).into_owned();

@@ -25,6 +25,11 @@ impl Request {
         Self { info: [info1, info2, info3, 0], ..Self::default() }.field(field::NAMESPACE, b"test")
     }
 
+    /// A request without any field.
+    pub fn bare(info1: u8, info2: u8, info3: u8) -> Self {
+        Self { info: [info1, info2, info3, 0], ..Self::default() }
+    }
+
     pub fn get() -> Self {
         Self::new(info1::READ | info1::GET_ALL, 0, 0)
     }
@@ -233,6 +238,11 @@ impl Client {
         // A test that waits for ever says less than one that fails.
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         Self(stream)
+    }
+
+    /// A connection, if somebody listens.
+    pub fn try_connect(address: SocketAddr) -> Option<Self> {
+        TcpStream::connect(address).ok().map(Self)
     }
 
     pub fn send_raw(&mut self, bytes: &[u8]) {

@@ -106,7 +106,7 @@ pub enum Command {
     /// Show what the repository takes
     Stats,
     /// Forget snapshots, by name or by policy
-    Forget(ForgetArgs),
+    Forget(Box<ForgetArgs>),
     /// Change a snapshot's tags, hold or release it, lock it
     Tag(TagArgs),
     /// List, add, remove passwords

@@ -186,7 +186,7 @@ fn a_large_delta_is_not_rewritten_for_a_small_one() {
         past.touch(&mut rng, changes, 1000);
         ids.push(past.take());
     }
-    past.forget(&ids[1..4].to_vec());
+    past.forget(&ids[1..4]);
     past.squash(MAX_SUPERSEDED);
     let stack = past.stack(ids[4]);
     assert_eq!(stack.len(), 3, "the large one, and one for the small ones");
@@ -419,13 +419,13 @@ fn history_says_where_versions_are_no_longer_promised() {
             .unwrap()
     };
     assert!(asked(&past).gaps.is_empty());
-    past.forget(&ids[2..4].to_vec());
+    past.forget(&ids[2..4]);
     past.squash(0.0);
     let found = asked(&past);
     assert_eq!(found.versions.len(), 4);
     assert_eq!(found.gaps.len(), 1, "{found:?}");
     assert_eq!((found.gaps[0].after, found.gaps[0].before), (Some(ids[1]), ids[4]));
-    past.forget(&ids[..2].to_vec());
+    past.forget(&ids[..2]);
     let gaps = asked(&past).gaps;
     assert_eq!((gaps.len(), gaps[0].after, gaps[0].before), (1, None, ids[4]));
 }
@@ -540,7 +540,7 @@ fn random_histories_survive_forgetting_and_squashing() {
 fn random_history(seed: u64) {
     let mut rng = Rng::new(seed ^ 0x5005);
     let mut past = Past::of(sample(seed, 60 + rng.below(200) as usize, 50));
-    past.source.parts_if(seed % 3 == 0);
+    past.source.parts = if seed.is_multiple_of(3) { 3 } else { 1 };
     for step in 0..40 {
         match rng.below(10) {
             0..6 => {
@@ -585,12 +585,4 @@ fn random_history(seed: u64) {
     }
     past.squash(0.0);
     past.check(&format!("seed {seed}"));
-}
-
-impl MemorySource {
-    fn parts_if(&mut self, more: bool) {
-        if more {
-            self.parts = 3;
-        }
-    }
 }

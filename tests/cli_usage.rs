@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "init",
     "backup",
     "snapshots",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 19] = [
     "verify",
     "status",
     "stats",
+    "forget",
     "tag",
     "key",
     "cat",

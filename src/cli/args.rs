@@ -108,7 +108,7 @@ pub enum Command {
     /// Show what the repository takes
     Stats,
     /// Forget snapshots, by name or by policy
-    Forget(ForgetArgs),
+    Forget(Box<ForgetArgs>),
     /// Change a snapshot's tags, hold or release it, lock it
     Tag(TagArgs),
     /// Give back the space of what no snapshot needs

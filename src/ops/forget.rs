@@ -98,13 +98,12 @@ pub fn execute(repo: &Repository, plan: ForgetPlan, progress: &dyn Progress) -> 
             return Err(OpsError::Interrupted);
         }
         match repo.forget(&decision.id) {
-            Ok(()) => outcome.forgotten.push(decision.id),
+            // Someone else was faster, and a prune after him.
+            Ok(()) | Err(RepoError::NoSnapshot { .. }) => outcome.forgotten.push(decision.id),
             Err(error @ (RepoError::Invalid(_) | RepoError::Damaged { .. })) => {
                 progress.warn(&format!("snapshot {} stays: {error}", decision.id.short()));
                 outcome.failed.push((decision.id, error.to_string()));
             }
-            // Someone else was faster, and a prune after him.
-            Err(RepoError::NoSnapshot { .. }) => outcome.forgotten.push(decision.id),
             Err(error) => return Err(error.into()),
         }
         progress.advance(1, 0);

@@ -18,7 +18,7 @@ use crate::{
     repo::{Repository, SnapshotId, manifest::LayerRef},
 };
 use serde::Serialize;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 /// The share of superseded rows that is left alone.
 pub const MAX_SUPERSEDED: f64 = 0.3;
@@ -67,7 +67,7 @@ pub struct SquashOutcome {
 /// Plans over everything the repository holds; snapshots that another squash is working on are left out of it.
 pub fn plan(repo: &Repository, max_superseded: f64) -> Result<SquashPlan, OpsError> {
     let (snapshots, pending) = repo.snapshots_and_pending()?;
-    let pending: HashSet<SnapshotId> = pending.into_iter().map(|(snapshot, _)| snapshot).collect();
+    let pending: BTreeSet<SnapshotId> = pending.into_iter().map(|(snapshot, _)| snapshot).collect();
     Ok(plan::plan(&snapshots, &pending, repo.clock().now(), max_superseded))
 }
 

@@ -21,6 +21,7 @@ use super::{
     session::SessionTiming,
 };
 use crate::record::{Clock, Timestamp};
+use rayon::prelude::*;
 use std::{
     collections::HashMap,
     path::PathBuf,
@@ -179,13 +180,17 @@ impl Repository {
         let commits: HashMap<SnapshotId, &Revision> =
             revisions.iter().filter(|it| it.revision == 0).map(|it| (it.snapshot, it)).collect();
         let squashed = |lease: &SnapshotId| self.inner.squash_state(commits.get(lease).copied());
+        let groups: Vec<&[Revision]> = revisions.chunk_by(|a, b| a.snapshot == b.snapshot).collect();
+        // Opening them is what takes time where there are many.
+        let standings = groups.par_iter().map(|group| {
+            let highest_first: Vec<&Revision> = group.iter().collect();
+            Ok((group[0].snapshot, self.inner.standing(&highest_first, &squashed)?))
+        });
         let (mut snapshots, mut pending) = (Vec::new(), Vec::new());
         let mut problems = Vec::new();
-        for group in revisions.chunk_by(|a, b| a.snapshot == b.snapshot) {
-            let highest_first: Vec<&Revision> = group.iter().collect();
-            let standing = self.inner.standing(&highest_first, &squashed)?;
+        for (id, standing) in standings.collect::<Result<Vec<_>, RepoError>>()? {
             snapshots.extend(standing.manifest);
-            pending.extend(group.first().zip(standing.pending).map(|(revision, lease)| (revision.snapshot, lease)));
+            pending.extend(standing.pending.map(|lease| (id, lease)));
             problems.extend(standing.problems);
         }
         self.inner.add_warnings(problems);

@@ -9,6 +9,7 @@ mod going_back;
 mod output;
 mod reading;
 mod refusals;
+mod retention;
 mod tour;
 mod verifying;
 mod world;

@@ -168,8 +168,8 @@ fn partial_snapshots_never_displace_complete_ones() {
 #[test]
 fn the_newest_with_confirmed_deletions_stays() {
     let mut all = hourly(6);
-    for n in 3..6 {
-        all[n].confirmed = false;
+    for one in &mut all[3..] {
+        one.confirmed = false;
     }
     assert_eq!(kept(&all, &keep_last(1)), [2, 5]);
     assert_eq!(reasons(&all, &keep_last(1), 2), ["newest of its source with confirmed deletions"]);

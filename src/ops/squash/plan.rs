@@ -9,7 +9,7 @@ use crate::{
     },
 };
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry};
 
 /// What is merged into one layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -113,7 +113,7 @@ impl<'a> Use<'a> {
 
 /// Decides over the remaining `snapshots`. Those that are held or locked `now`, and those of `busy`, keep their layers.
 #[must_use]
-pub fn plan(snapshots: &[Snapshot], busy: &HashSet<SnapshotId>, now: Timestamp, max_superseded: f64) -> SquashPlan {
+pub fn plan(snapshots: &[Snapshot], busy: &BTreeSet<SnapshotId>, now: Timestamp, max_superseded: f64) -> SquashPlan {
     let max_superseded = share(max_superseded);
     let mut uses: Vec<Use<'_>> = Vec::new();
     for snapshot in snapshots {
@@ -189,7 +189,7 @@ fn roll_bases(uses: &[Use<'_>], max_superseded: f64, merges: &mut Merges) -> Has
     }
     // A base that is also a delta somewhere would stay for that.
     let blocked: HashSet<ChunkId> =
-        uses.iter().filter(|it| it.held).flat_map(|it| it.stack()).map(|layer| layer.id).collect();
+        uses.iter().filter(|it| it.held).flat_map(Use::stack).map(|layer| layer.id).collect();
     let mut rolled = HashMap::new();
     for base in order.iter().filter(|base| !blocked.contains(*base)) {
         if let Some(merge) = families.get(base).and_then(|family| roll(family, max_superseded)) {
@@ -263,7 +263,7 @@ fn merge_runs(
         (bottom, below)
     };
     let blocked: HashSet<ChunkId> =
-        uses.iter().filter(|it| it.held).flat_map(|it| it.stack()).map(|layer| layer.id).collect();
+        uses.iter().filter(|it| it.held).flat_map(Use::stack).map(|layer| layer.id).collect();
     let links = runs::Links::new(uses.iter().map(|it| &it.stack()[split(it).1..]), &blocked);
     let mut stacks = Vec::with_capacity(uses.len());
     for it in uses {

@@ -80,9 +80,9 @@ impl<'a> Workers<'a> {
     fn run<W>(
         &self,
         threads: usize,
-        begin: &(dyn Fn() -> W + Sync),
-        work: &(dyn Fn(&mut W, &Job<'a>, usize, usize) -> Result<(), OpsError> + Sync),
-        finish: &(dyn Fn(W) -> Result<(), OpsError> + Sync),
+        begin: impl Fn() -> W + Sync,
+        work: impl Fn(&mut W, &Job<'a>, usize, usize) -> Result<(), OpsError> + Sync,
+        finish: impl Fn(W) -> Result<(), OpsError> + Sync,
     ) -> Result<(), OpsError> {
         self.next.store(0, Ordering::Relaxed);
         let take_tasks = || {
@@ -176,8 +176,8 @@ pub(super) fn run(
     let written: Mutex<Vec<Option<Written>>> = Mutex::new(vec![None; workers.tasks.len()]);
     workers.run(
         threads,
-        &|| session.writer(),
-        &|writer, job, range, number| {
+        || session.writer(),
+        |writer, job, range, number| {
             if job.wrong.get().is_some() {
                 return Ok(());
             }
@@ -187,7 +187,7 @@ pub(super) fn run(
             }
             Ok(())
         },
-        &|writer| Ok(writer.finish()?),
+        |writer| Ok(writer.finish()?),
     )?;
     let mut parts = written.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
     let mut layers: Vec<(Option<LayerRef>, RowTotals)> = Vec::with_capacity(merges.len());
@@ -227,8 +227,8 @@ fn check(
         Mutex::new(vec![Ok(Default::default()); layers.len()]);
     workers.run(
         threads,
-        &|| (),
-        &|(), job, range, number| {
+        || (),
+        |(), job, range, number| {
             let merge = workers.tasks[number].0;
             let Ok(Some(layer)) = &opened[merge] else { return Ok(()) };
             let at = match &job.plan.of {
@@ -252,7 +252,7 @@ fn check(
             }
             Ok(())
         },
-        &|()| Ok(()),
+        |()| Ok(()),
     )?;
     let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     let verdict =

@@ -46,7 +46,7 @@ impl Inner {
     pub(super) fn standing(
         &self,
         revisions: &[&Revision],
-        squashed: &dyn Fn(&SnapshotId) -> Result<SquashState, RepoError>,
+        squashed: &(dyn Fn(&SnapshotId) -> Result<SquashState, RepoError> + Sync),
     ) -> Result<Standing, RepoError> {
         let mut standing = Standing { highest: revisions.first().map(|it| it.revision), ..Standing::default() };
         standing.forgotten = revisions.iter().any(|it| it.kind == RevisionKind::Tombstone);

@@ -15,4 +15,5 @@ mod decoders;
 mod golden;
 mod leases;
 mod model;
+mod pruning;
 mod sources;

@@ -49,7 +49,8 @@ pub fn unlock(repo: &Repository, which: &Unlock) -> Result<UnlockOutcome, OpsErr
         }
     }
     let chosen = |lease: &LeaseInfo| match which {
-        Unlock::Gone => lease.process.as_ref().is_some_and(|process| process.is_gone()),
+        // Machines that were cloned share a name for themselves; the host's name has to be ours as well.
+        Unlock::Gone => lease.host == repo.host() && lease.process.as_ref().is_some_and(|process| process.is_gone()),
         Unlock::Named(names) => names.iter().any(|name| lease.id.to_string().starts_with(name.as_str())),
         Unlock::All => true,
     };

@@ -25,8 +25,11 @@ pub enum Rule {
     DrainWaitsForReaders,
     /// Snapshots are listed again before anything is deleted.
     SnapshotsAgain,
-    /// `trash/`, `index/` and `packs/` are listed again before anything is deleted.
-    PacksAgain,
+    /// Everything is listed again, and what is needed kept, before anything is deleted.
+    LookAgain,
+    /// Packs of others that a writer relies on are looked for once more before it commits: no rule of the protocol, but a
+    /// net below it.
+    LastLook,
     /// What is needed is copied out; the mark stays.
     CopyOut,
     /// A needed chunk in no listed index stops a pruner.

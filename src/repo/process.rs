@@ -1,7 +1,7 @@
 //! Which process of which machine holds a lease, so that `unlock` can tell that it is gone.
 
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::{fs, sync::OnceLock};
 
 /// A process, told apart from every other that ever had its number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +22,27 @@ impl ProcessId {
     /// This process; `None` where the system does not tell all of it.
     #[must_use]
     pub fn this() -> Option<Self> {
-        let pid = std::process::id();
-        Some(Self { pid, began: began(pid)?, boot: boot()?, namespace: namespace()?, machine: machine()? })
+        static THIS: OnceLock<Option<ProcessId>> = OnceLock::new();
+        let find = || {
+            let pid = std::process::id();
+            Some(Self { pid, began: began(pid)?, boot: boot()?, namespace: namespace()?, machine: machine()? })
+        };
+        THIS.get_or_init(find).clone()
+    }
+
+    /// As part of a file's name.
+    #[must_use]
+    pub fn to_token(&self) -> String {
+        format!("{}.{}.{}.{}.{}", self.machine, self.boot, self.namespace, self.pid, self.began)
+    }
+
+    /// What [`Self::to_token`] wrote, at the front of a file's name.
+    #[must_use]
+    pub fn from_token(name: &str) -> Option<Self> {
+        let mut parts = name.split('.');
+        let mut next = || parts.next().filter(|part| !part.is_empty());
+        let (machine, boot, namespace) = (next()?.to_owned(), next()?.to_owned(), next()?.to_owned());
+        Some(Self { machine, boot, namespace, pid: next()?.parse().ok()?, began: next()?.parse().ok()? })
     }
 
     /// Whether it has certainly ended. Of another machine, or of another namespace of this boot, nothing is certain.
@@ -53,7 +72,9 @@ fn boot() -> Option<String> {
 }
 
 fn namespace() -> Option<String> {
-    Some(fs::read_link("/proc/self/ns/pid").ok()?.to_string_lossy().into_owned())
+    let link = fs::read_link("/proc/self/ns/pid").ok()?;
+    // `pid:[4026531836]`, of which only the number may stand in a file's name everywhere.
+    Some(link.to_string_lossy().chars().filter(char::is_ascii_digit).collect())
 }
 
 fn machine() -> Option<String> {
@@ -73,6 +94,8 @@ mod tests {
         assert!(!this.is_gone());
         assert!(ProcessId { began: this.began + 1, ..this.clone() }.is_gone());
         assert!(ProcessId { boot: "earlier".to_owned(), ..this.clone() }.is_gone());
+        assert_eq!(ProcessId::from_token(&format!("{}.0123", this.to_token())), Some(this.clone()));
+        assert_eq!(ProcessId::from_token("0123456789abcdef0123456789abcdef"), None);
         assert!(!ProcessId { machine: "another".to_owned(), began: 0, ..this.clone() }.is_gone());
         assert!(!ProcessId { namespace: "another".to_owned(), began: 0, ..this }.is_gone());
     }

@@ -7,6 +7,7 @@ mod connectors;
 mod crashes;
 mod going_back;
 mod output;
+mod pruning;
 mod reading;
 mod refusals;
 mod retention;

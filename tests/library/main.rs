@@ -15,6 +15,7 @@ mod decoders;
 mod golden;
 mod leases;
 mod model;
+mod pruning;
 mod retention;
 mod sources;
 mod unreadable;

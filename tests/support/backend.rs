@@ -26,6 +26,8 @@ pub enum Fault {
     PowerCut { lands: bool },
     /// No create works from here on; everything else does.
     Full,
+    /// Operations that begin so are refused from here on: `delete packs/`, `list`.
+    Refuses(&'static str),
 }
 
 type Rival = Box<dyn Fn(&str) -> Option<Vec<u8>> + Send>;
@@ -40,6 +42,7 @@ struct State {
     fired: bool,
     dead: bool,
     full: bool,
+    refused: Option<&'static str>,
     lag: u64,
     backwards: bool,
     rival: Option<Rival>,
@@ -78,10 +81,14 @@ impl State {
                     return if lands { Ok(Turn::GoAndFail(error)) } else { Err(error) };
                 }
                 Fault::Full => self.full = true,
+                Fault::Refuses(what) => self.refused = Some(what),
             }
         }
         if creates && self.full {
             return Err(io::Error::new(ErrorKind::StorageFull, "the disk is full on command"));
+        }
+        if self.refused.is_some_and(|refused| format!("{what} {name}").starts_with(refused)) {
+            return Err(io::Error::new(ErrorKind::PermissionDenied, "refused on command"));
         }
         Ok(Turn::Go)
     }
@@ -119,6 +126,7 @@ impl TestBackend {
         state.armed = None;
         state.dead = false;
         state.full = false;
+        state.refused = None;
         std::mem::take(&mut state.fired)
     }
 

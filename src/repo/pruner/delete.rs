@@ -49,7 +49,7 @@ impl Pruner {
         let named: HashSet<ObjectName> = drained.iter().flat_map(|mark| mark.packs.iter().copied()).collect();
         let (mut view, mut homes) = self.look(Leases::AreNot)?;
         let mut deleted = Deleted::default();
-        if !faults::is_broken(Rule::CopyOut) {
+        if !faults::is_broken(Rule::CopyOut) && !faults::is_broken(Rule::LookAgain) {
             let copied = self.copy_needed(&view, &mut homes, &indexed(&view, &named), progress)?;
             (deleted.copied_chunks, deleted.copied_bytes) = (copied.chunks, copied.bytes);
             deleted.failures = copied.unreadable;
@@ -83,6 +83,9 @@ impl Pruner {
     ) -> Result<HashSet<ObjectName>, RepoError> {
         let mut doomed: HashSet<ObjectName> =
             named.iter().filter(|name| view.packs.contains_key(*name)).copied().collect();
+        if faults::is_broken(Rule::LookAgain) {
+            return Ok(doomed);
+        }
         for (number, name) in indexed(view, named) {
             let chunks = self.inner.catalog.pack_chunks(number)?;
             if chunks.iter().any(|&chunk| view.needed.chunks.has(chunk) && !homes.housed.has(chunk)) {

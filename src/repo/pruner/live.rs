@@ -9,7 +9,7 @@ use crate::repo::{
     repository::{Inner, names},
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -25,8 +25,8 @@ pub(super) struct Needed {
 /// The layers and tables that revisions name, each once.
 #[derive(Default)]
 struct References {
-    layers: HashMap<ChunkId, LayerRef>,
-    tables: HashSet<ChunkId>,
+    layers: BTreeMap<ChunkId, LayerRef>,
+    tables: BTreeSet<ChunkId>,
     snapshots: u64,
 }
 
@@ -59,7 +59,9 @@ impl Inner {
     /// A listed revision that the catalog does not have was deleted since, or cannot be read.
     fn all_are_known(&self, listed: &HashSet<(SnapshotId, u64)>, revisions: &[Revision]) -> Result<(), RepoError> {
         let known: HashSet<(SnapshotId, u64)> = revisions.iter().map(|it| (it.snapshot, it.revision)).collect();
-        for (id, revision) in listed.difference(&known) {
+        let mut unknown: Vec<_> = listed.difference(&known).collect();
+        unknown.sort_unstable();
+        for (id, revision) in unknown {
             match self.fetch_revision(id, *revision) {
                 Ok(_) => {
                     return Err(RepoError::damaged(

@@ -46,7 +46,9 @@ impl Inner {
             self.catalog.packs_without_counts()?.into_iter().map(|info| (info.name, info.lease)).collect();
         let mut orphans = Vec::new();
         let mut leaving: Vec<(PackNumber, ObjectName)> = Vec::new();
-        for name in wanted.iter().filter(|name| view.packs.contains_key(*name) && !view.marked.contains(*name)) {
+        let mut there: Vec<&ObjectName> = wanted.iter().filter(|name| view.packs.contains_key(*name)).collect();
+        there.sort_unstable();
+        for name in there.into_iter().filter(|name| !view.marked.contains(*name)) {
             let lease = match leases.get(name) {
                 Some(lease) => *lease,
                 None => match self.pack_lease(name)? {

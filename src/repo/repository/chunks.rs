@@ -5,6 +5,7 @@ use crate::repo::{
     ChunkData, ChunkId, ChunkKind, ChunkReader, ObjectName, RepoError,
     catalog::{PackNumber, Place},
     chunk::{MAX_CHUNK_BYTES, MAX_RUNS},
+    faults::{self, Rule},
     pack::{self, PackKey},
 };
 use std::{
@@ -88,7 +89,8 @@ impl ChunkReader for Inner {
     fn read(&self, kind: ChunkKind, id: &ChunkId) -> Result<ChunkData, RepoError> {
         let mut tried = HashSet::new();
         let mut failures = Vec::new();
-        for _ in 0..MAX_RELOADS {
+        let mut reloads = 0;
+        while reloads < MAX_RELOADS {
             for place in self.catalog.find(id)? {
                 if !tried.insert((place.pack, place.ordinal)) {
                     continue;
@@ -102,7 +104,8 @@ impl ChunkReader for Inner {
                 }
             }
             // A prune beside us may have moved the chunk; whether it did shows in the index.
-            if !self.refresh_index(&mut Vec::new())? {
+            reloads += 1;
+            if !self.refresh_index(&mut Vec::new())? || reloads > 1 && faults::is_broken(Rule::ReloadUntilStill) {
                 break;
             }
         }

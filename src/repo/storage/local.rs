@@ -3,6 +3,7 @@
 //! than a look at a folder of a thousand folders. Deletions go through `OpenDAL`.
 
 use super::{Backend, Created, Listed, Promises, remote};
+use crate::repo::process::ProcessId;
 use data_encoding::HEXLOWER;
 use rustix::{
     fs::{CWD, RenameFlags},
@@ -79,7 +80,9 @@ impl LocalBackend {
         self.make_durable(&temporary_folder)?;
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
-        let temporary = Temporary(temporary_folder.join(HEXLOWER.encode(&random)));
+        // Whose it is, so that what a dead writer leaves can be told from what a living one is writing.
+        let owner = ProcessId::this().map_or_else(String::new, |this| this.to_token() + ".");
+        let temporary = Temporary(temporary_folder.join(owner + &HEXLOWER.encode(&random)));
         let mut file = File::options().write(true).create_new(true).open(&temporary.0)?;
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -141,6 +144,27 @@ impl Backend for LocalBackend {
 
     fn promises(&self) -> Promises {
         Promises { conditional_create: true, prompt_listing: true }
+    }
+
+    fn sweep(&self) -> io::Result<u64> {
+        let entries = match fs::read_dir(self.root.join(TEMPORARY)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        let mut swept = 0;
+        for entry in entries {
+            let entry = entry?;
+            let owner = entry.file_name().to_str().and_then(ProcessId::from_token);
+            if owner.is_some_and(|owner| owner.is_gone()) {
+                match fs::remove_file(entry.path()) {
+                    Ok(()) => swept += 1,
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(swept)
     }
 }
 

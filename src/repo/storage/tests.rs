@@ -231,3 +231,21 @@ fn a_create_without_an_answer_is_recognised_as_ours() {
     assert_eq!(storage.create("a", b"ours").unwrap(), Created::New);
     assert_eq!(storage.create("a", b"ours").unwrap(), Created::Exists, "a plain second create");
 }
+
+#[test]
+fn only_what_dead_processes_of_this_machine_left_half_written_is_swept() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::at(folder.path().to_str().unwrap()).unwrap();
+    assert_eq!(storage.sweep().unwrap(), 0);
+    storage.create("a", b"x").unwrap();
+    let Some(this) = crate::repo::process::ProcessId::this() else { return };
+    let dead = crate::repo::process::ProcessId { boot: "earlier".to_owned(), ..this.clone() };
+    let other = crate::repo::process::ProcessId { machine: "another".to_owned(), ..dead.clone() };
+    let file = |name: String| folder.path().join("tmp").join(name);
+    for name in ["unknown".to_owned(), this.to_token() + ".1", dead.to_token() + ".1", other.to_token() + ".1"] {
+        fs::write(file(name), b"torn").unwrap();
+    }
+    assert_eq!(storage.sweep().unwrap(), 1);
+    assert!(!file(dead.to_token() + ".1").exists());
+    assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 3);
+}

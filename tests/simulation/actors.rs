@@ -1,0 +1,358 @@
+//! Who is at work: writers, readers, pruners, those who tag and forget. Each does what the command does, by the same
+//! code of the repository room.
+
+use super::{checker::is_forgotten, rng::Rng, scheduler::Scheduler, storage::Sea};
+use rekeep::{
+    record::{Clock, KeyCodec, Timestamp},
+    repo::{
+        ChunkId, ChunkKind, ChunkPlain, ChunkReader, ChunkWriter, InitOptions, Manifest, ObjectName, OpenOptions,
+        RepoError, Repository, Snapshot, SnapshotId, Storage, Unlock, WriteOptions, WriteSession, entropy,
+        faults::{self, Rule},
+        keys::KdfParams,
+        manifest::{Collection, Content, Kind, LayerRef, SourceId, Stats},
+        pruner::{LayerWalk, Pruner, PrunerOptions},
+        session::SessionTiming,
+    },
+};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+/// How many different chunks there are: few, so that everybody meets everybody's.
+const CHUNKS: u64 = 8;
+
+/// A layer is a List chunk that holds the ids of its chunks.
+pub struct Flat;
+
+impl LayerWalk for Flat {
+    fn chunks(
+        &self,
+        reader: &Arc<dyn ChunkReader>,
+        layer: &LayerRef,
+        visit: &mut dyn FnMut(ChunkId) -> Result<(), RepoError>,
+    ) -> Result<(), RepoError> {
+        visit(layer.id)?;
+        let list = reader.read(ChunkKind::List, &layer.id)?.plain()?;
+        list.bytes.chunks_exact(32).try_for_each(|id| visit(ChunkId(id.try_into().unwrap())))
+    }
+}
+
+/// A host's clock: its own, and wrong.
+struct Skewed(Arc<AtomicI64>, i64);
+
+impl Clock for Skewed {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst) + self.1)
+    }
+}
+
+/// Mistakes of an actor itself.
+#[derive(Debug, Clone, Default)]
+pub struct Flaws {
+    /// Rules that the repository room breaks for it.
+    pub rules: Vec<Rule>,
+    /// A writer does not rely on its parent's stack.
+    pub trusts_parent: bool,
+}
+
+/// What an actor needs to be somewhere.
+#[derive(Clone)]
+pub struct Place {
+    pub sea: Sea,
+    pub scheduler: Scheduler,
+    pub caches: PathBuf,
+    pub flaws: Flaws,
+}
+
+/// One actor at its place.
+pub struct Actor {
+    pub place: Place,
+    pub number: usize,
+    pub host: u64,
+    live: Arc<AtomicBool>,
+}
+
+pub fn password() -> Unlock {
+    Unlock::Password("correct horse".to_owned())
+}
+
+/// A repository opened by someone who needs no turn.
+pub fn open_directly(sea: &Sea, caches: &std::path::Path, host: &str) -> Repository {
+    let storage = Storage::over(sea.backend(None, &Arc::default()), "sea");
+    Repository::open(&storage, &password(), &options(sea, caches.join(host), host, 0)).unwrap()
+}
+
+pub fn init(sea: &Sea, caches: &std::path::Path) {
+    let storage = Storage::over(sea.backend(None, &Arc::default()), "sea");
+    let init = InitOptions { kdf: KdfParams { memory_kib: 8, passes: 1, lanes: 1 }, label: "test".to_owned() };
+    Repository::init(&storage, &password(), None, &init, &options(sea, caches.join("init"), "init", 0)).unwrap();
+}
+
+fn options(sea: &Sea, cache_dir: PathBuf, host: &str, skew: i64) -> OpenOptions {
+    OpenOptions { cache_dir, clock: Arc::new(Skewed(Arc::clone(&sea.time), skew)), host: host.to_owned() }
+}
+
+impl Place {
+    /// Starts an actor on a host; actors of one host share its catalog and its clock.
+    pub fn start(
+        &self,
+        host: u64,
+        seed: u64,
+        work: impl FnOnce(&Actor, &mut Rng) -> Result<(), RepoError> + Send + 'static,
+    ) -> usize {
+        let place = self.clone();
+        self.scheduler.spawn(move |number| {
+            // What the repository room does on several threads it does on this one here, in one order.
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().unwrap();
+            entropy::seeded::set(Some(seed.wrapping_mul(1_000_003) + number as u64));
+            faults::broken::set(&place.flaws.rules);
+            let mut rng = Rng::new(seed.wrapping_mul(31) + number as u64);
+            let actor = Actor { place, number, host, live: Arc::default() };
+            // What fails an actor is the weather, or the end of its process; what matters is what it leaves behind.
+            let _ = work(&actor, &mut rng);
+            drop(pool);
+        })
+    }
+}
+
+impl Actor {
+    pub fn open(&self) -> Result<Repository, RepoError> {
+        let way = self.place.sea.backend(Some((self.place.scheduler.clone(), self.number)), &self.live);
+        let host = format!("host{}", self.host);
+        let skew = self.host as i64 * 7_000_000 - 5_000_000;
+        let open = options(&self.place.sea, self.place.caches.join(&host), &host, skew);
+        let repo = Repository::open(&Storage::over(way, "sea"), &password(), &open)?;
+        self.live.store(true, Ordering::SeqCst);
+        Ok(repo)
+    }
+
+    pub fn now(&self) -> i64 {
+        self.place.sea.time.load(Ordering::SeqCst)
+    }
+}
+
+/// Nothing beside the actor's own thread.
+pub fn alone(pack_bytes: usize) -> SessionTiming {
+    SessionTiming { alone: true, pack_bytes, index_packs: 3, ..SessionTiming::default() }
+}
+
+pub fn plain(n: u64) -> ChunkPlain {
+    ChunkPlain::single(Rng::new(n + 1).bytes(300))
+}
+
+pub fn begin(repo: &Repository, pack_bytes: usize) -> Result<WriteSession, RepoError> {
+    let options = WriteOptions { purpose: "backup".to_owned(), compression: 0, check: false, write_limit: None };
+    repo.begin_write_timed(&options, &alone(pack_bytes))
+}
+
+/// The newest snapshot all of whose chunks are present, and whose stack the session relies on now.
+pub fn choose_parent(actor: &Actor, repo: &Repository, session: &WriteSession) -> Result<Option<Snapshot>, RepoError> {
+    for candidate in repo.snapshots()?.into_iter().rev() {
+        if actor.place.flaws.trusts_parent {
+            return Ok(Some(candidate));
+        }
+        let mut chunks = Vec::new();
+        let mut walked = Ok(());
+        for layer in &candidate.collections[0].stack {
+            walked = walked.and_then(|()| {
+                Flat.chunks(&repo.chunks(), layer, &mut |id| {
+                    chunks.push(id);
+                    Ok(())
+                })
+            });
+        }
+        match walked {
+            Ok(()) if session.rely_on(&mut chunks.into_iter())?.is_empty() => return Ok(Some(candidate)),
+            Ok(()) | Err(RepoError::ChunkMissing { .. } | RepoError::Missing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// Puts chunks and the list that names them; gives the layer.
+pub fn put_layer(
+    session: &WriteSession,
+    chunks: &[u64],
+    between: &mut dyn FnMut() -> Result<(), RepoError>,
+) -> Result<LayerRef, RepoError> {
+    let mut writer = session.writer();
+    let mut ids = Vec::new();
+    for &n in chunks {
+        ids.extend(writer.put(ChunkKind::Values, &plain(n))?.id.0);
+        between()?;
+    }
+    let list = writer.put(ChunkKind::List, &ChunkPlain::single(ids))?.id;
+    writer.finish()?;
+    Ok(LayerRef { id: list, rows: 1, bytes: 1 })
+}
+
+/// A backup: lease, parent, chunks, commit, with heartbeats when they are due.
+pub fn write(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
+    let repo = actor.open()?;
+    let pack_bytes = if rng.chance(50) { 1 } else { 1 << 20 };
+    let session = begin(&repo, pack_bytes)?;
+    let parent = if rng.chance(60) { choose_parent(actor, &repo, &session)? } else { None };
+    let mut stack = parent.as_ref().map_or_else(Vec::new, |parent| parent.collections[0].stack.clone());
+    let mut beaten = actor.now();
+    let chunks: Vec<u64> = (0..1 + rng.below(3)).map(|_| rng.below(CHUNKS)).collect();
+    let layer = put_layer(&session, &chunks, &mut || {
+        if actor.now() - beaten >= 300_000 {
+            beaten = actor.now();
+            session.beat_now()?;
+        }
+        Ok(())
+    })?;
+    stack.push(layer);
+    if rng.chance(30) {
+        session.beat_now()?;
+    }
+    let manifest = manifest(session.id(), actor.now(), stack, parent.map(|parent| parent.id));
+    session.commit(&manifest)
+}
+
+/// Restores a snapshot under a lease, or without one. Under a lease nothing may be missing, unless it was fenced, or the
+/// snapshot was forgotten and stood in a mark before.
+pub fn read(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
+    let repo = actor.open()?;
+    let lease = repo.begin_read("restore")?;
+    let Some(lease_id) = lease.id() else { return Ok(()) };
+    let marked = !actor.place.sea.names("trash/").is_empty();
+    let snapshots = repo.snapshots()?;
+    if snapshots.is_empty() {
+        return Ok(());
+    }
+    let snapshot = rng.pick(&snapshots).clone();
+    let outcome = read_all(&repo, &snapshot);
+    let sea = &actor.place.sea;
+    let fenced = sea.has(&format!("snapshots/{lease_id}/0"));
+    let excused = fenced || marked && is_forgotten(sea, &snapshot.id);
+    match outcome {
+        Err(error @ (RepoError::ChunkMissing { .. } | RepoError::Missing { .. })) if !excused => {
+            sea.report(format!("a reader with the lease {lease_id} of snapshot {}: {error}", snapshot.id));
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+pub fn read_all(repo: &Repository, snapshot: &Snapshot) -> Result<(), RepoError> {
+    let chunks = repo.chunks();
+    for layer in &snapshot.collections[0].stack {
+        let mut ids = Vec::new();
+        Flat.chunks(&chunks, layer, &mut |id| {
+            ids.push(id);
+            Ok(())
+        })?;
+        for id in &ids[1..] {
+            let data = chunks.read(ChunkKind::Values, id)?;
+            data.verify(&repo.secrets().chunk_id, ChunkKind::Values, id)?;
+        }
+    }
+    Ok(())
+}
+
+pub fn forget(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
+    let repo = actor.open()?;
+    for _ in 0..1 + rng.below(3) {
+        repo.refresh()?;
+        let snapshots = repo.snapshots()?;
+        if !snapshots.is_empty() {
+            repo.forget(&rng.pick(&snapshots).id)?;
+        }
+    }
+    Ok(())
+}
+
+pub fn tag(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
+    let repo = actor.open()?;
+    let snapshots = repo.snapshots()?;
+    if !snapshots.is_empty() {
+        repo.revise(&rng.pick(&snapshots).id, &|manifest| manifest.tags.push("t".to_owned()))?;
+    }
+    Ok(())
+}
+
+pub fn begin_prune(repo: &Repository) -> Result<Pruner, RepoError> {
+    let options = PrunerOptions { walk: Arc::new(Flat), grace: Duration::ZERO, write_limit: None };
+    repo.begin_prune(&options, &alone(1 << 20))
+}
+
+/// A few prunes, each of which repacks what it likes.
+pub fn prune(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
+    let repo = actor.open()?;
+    for _ in 0..1 + rng.below(3) {
+        let pruner = begin_prune(&repo)?;
+        let worked = prune_once(&pruner, rng);
+        pruner.end()?;
+        // A needed chunk that is in flux stops a prune; the next one goes on.
+        if !matches!(worked, Err(RepoError::ChunkMissing { .. } | RepoError::Missing { .. })) {
+            worked?;
+        }
+    }
+    Ok(())
+}
+
+fn prune_once(pruner: &Pruner, rng: &mut Rng) -> Result<(), RepoError> {
+    let survey = pruner.survey()?;
+    let (mut dead, mut repack) = (HashSet::<ObjectName>::new(), HashSet::new());
+    for pack in survey.packs.iter().filter(|pack| !pack.is_busy) {
+        if pack.live_chunks == 0 {
+            dead.insert(pack.name);
+        } else if rng.chance(30) {
+            repack.insert(pack.name);
+        }
+    }
+    dead.extend(survey.orphans.iter().filter(|orphan| !orphan.is_busy).map(|orphan| orphan.name));
+    pruner.repack(&repack, &mut |_| true)?;
+    pruner.mark(&dead.union(&repack).copied().collect())?;
+    if rng.chance(50) {
+        pruner.beat_now()?;
+    }
+    pruner.delete_drained(&mut |_| true)?;
+    pruner.tidy()?;
+    Ok(())
+}
+
+pub fn manifest(id: SnapshotId, end: i64, stack: Vec<LayerRef>, parent: Option<SnapshotId>) -> Manifest {
+    let time = Timestamp::from_millis(end);
+    let name = || "n".to_owned();
+    Manifest {
+        id,
+        revision: 0,
+        features: vec![],
+        content: Content {
+            start: time,
+            end: time,
+            source: SourceId { connector: name(), name: name(), host: name(), url: name() },
+            scope: String::new(),
+            scope_note: String::new(),
+            kind: Kind::Full,
+            parent,
+            complete: true,
+            problems: vec![],
+            attributes: serde_json::Value::Null,
+            stats: Stats::default(),
+            program: name(),
+        },
+        collections: vec![Collection {
+            name: name(),
+            codec: KeyCodec::Int,
+            records: 1,
+            bytes: 1,
+            coverage: vec![],
+            attributes: serde_json::Value::Null,
+            stack,
+        }],
+        tags: vec![],
+        hold: false,
+        lock_until: None,
+        squash: None,
+    }
+}

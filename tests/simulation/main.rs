@@ -1,0 +1,99 @@
+//! A deterministic simulation of writers, readers, pruners, those who tag and forget, and crashes, over the real code of
+//! the repository room. Time, randomness and the schedule depend on a seed alone.
+//!
+//! `REKEEP_SIM_SEED=N` replays one seed and prints what happened; `REKEEP_SIM_SEEDS=N` runs so many (a soak:
+//! 100000); `REKEEP_SIM_FIRST=N` begins there.
+#![cfg(debug_assertions)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod actors;
+mod checker;
+mod random;
+#[path = "../support/rng.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod rng;
+mod scheduler;
+mod schedules;
+mod storage;
+
+use actors::Flaws;
+use rekeep::repo::faults::Rule;
+use rng::from_env;
+use storage::Broken;
+
+/// Most seeds run without the last look before a commit, which would hide what the rules let through.
+fn usual(seed: u64) -> Flaws {
+    Flaws { rules: if seed.is_multiple_of(4) { vec![] } else { vec![Rule::LastLook] }, ..Flaws::default() }
+}
+
+#[test]
+fn no_schedule_loses_anything() {
+    if let Some(seed) = std::env::var("REKEEP_SIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        let run = random::run(seed, &usual(seed), None);
+        run.log.iter().for_each(|line| println!("{line}"));
+        assert_eq!(run.violation, None);
+        return;
+    }
+    let first = from_env("REKEEP_SIM_FIRST", 0);
+    for seed in first..first + from_env("REKEEP_SIM_SEEDS", 300) {
+        if let Some(violation) = random::run(seed, &usual(seed), None).violation {
+            panic!("REKEEP_SIM_SEED={seed}: {violation}");
+        }
+    }
+}
+
+#[test]
+fn a_seed_decides_everything() {
+    for seed in [3, 4] {
+        let (one, two) = (random::run(seed, &usual(seed), None), random::run(seed, &usual(seed), None));
+        assert!(one.log.len() > 100, "{}", one.log.len());
+        let differs = one.log.iter().zip(&two.log).position(|(a, b)| a != b);
+        assert_eq!(differs.map(|at| (&one.log[at], &two.log[at])), None);
+        assert_eq!(one.log.len(), two.log.len());
+    }
+}
+
+/// The first seed under which something is lost.
+fn noticed(flaws: &Flaws, broken: Option<Broken>) -> Option<u64> {
+    (0..from_env("REKEEP_SIM_SEEDS", 600)).find(|&seed| random::run(seed, flaws, broken).violation.is_some())
+}
+
+/// Each rule, alone or with the net that makes up for it, is missed by some random schedule.
+#[test]
+fn random_schedules_notice_every_rule_that_is_broken() {
+    let sets: [&[Rule]; 14] = [
+        &[Rule::HonouredIsAbsent, Rule::LastLook],
+        &[Rule::HonourOnlyUnused, Rule::LastLook],
+        &[Rule::PackMustBeListed, Rule::LastLook],
+        &[Rule::IndexBeforeCommit],
+        &[Rule::MarkedIsNoHome],
+        &[Rule::DrainWaits, Rule::LastLook],
+        &[Rule::DrainWaitsForReaders],
+        &[Rule::SnapshotsAgain],
+        &[Rule::LookAgain],
+        &[Rule::CopyOut],
+        &[Rule::NewIndexFirst],
+        &[Rule::VoidsStay],
+        &[Rule::TombstonesStay],
+        &[Rule::NoPackOfALiveLease, Rule::LookAgain],
+    ];
+    let mut unnoticed = Vec::new();
+    for rules in sets {
+        let flaws = Flaws { rules: rules.to_vec(), ..Flaws::default() };
+        match noticed(&flaws, None) {
+            Some(seed) => println!("{rules:?}: seed {seed}"),
+            None => unnoticed.push(format!("{rules:?}")),
+        }
+    }
+    for broken in [Broken::ConditionalCreate, Broken::Fsync] {
+        match noticed(&Flaws::default(), Some(broken)) {
+            Some(seed) => println!("{broken:?}: seed {seed}"),
+            None => unnoticed.push(format!("{broken:?}")),
+        }
+    }
+    match noticed(&Flaws { trusts_parent: true, ..Flaws::default() }, None) {
+        Some(seed) => println!("a parent that is trusted: seed {seed}"),
+        None => unnoticed.push("a parent that is trusted".to_owned()),
+    }
+    assert_eq!(unnoticed, Vec::<String>::new());
+}

@@ -1,0 +1,179 @@
+//! Random schedules: everything that happens follows from the seed.
+
+use super::{
+    actors::{self, Flaws, Place, begin_prune, init, open_directly, read_all},
+    checker::Checker,
+    rng::Rng,
+    scheduler::Scheduler,
+    storage::{Broken, Sea, Weather},
+};
+use rekeep::repo::entropy;
+use std::{path::PathBuf, sync::atomic::Ordering};
+
+/// After so many steps everybody's process ends.
+const MAX_STEPS: u64 = 2500;
+
+/// What a run came to.
+pub struct Run {
+    pub violation: Option<String>,
+    pub log: Vec<String>,
+}
+
+/// Where catalogs lie: in memory if the system has such a place.
+pub fn scratch() -> tempfile::TempDir {
+    let memory = PathBuf::from("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
+
+/// One schedule.
+pub fn run(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Run {
+    let mut rng = Rng::new(seed);
+    let caches = scratch();
+    let sea = Sea::default();
+    sea.time.store(1_800_000_000_000, Ordering::SeqCst);
+    entropy::seeded::set(Some(seed));
+    init(&sea, caches.path());
+    let place = Place {
+        sea: sea.clone(),
+        scheduler: Scheduler::default(),
+        caches: caches.path().to_owned(),
+        flaws: flaws.clone(),
+    };
+    let windy = rng.chance(50);
+    let weather = if windy { Weather { fails: 8, lost_answers: 8, arrives_late: 500 } } else { Weather::default() };
+    sea.configure(seed, Weather::default(), broken);
+    let first = place.start(0, seed, actors::write);
+    place.scheduler.finish(first);
+    sea.watch(Checker::new(open_directly(&sea, caches.path(), "checker")));
+    sea.check_all();
+    sea.configure(seed, weather, broken);
+    let mut director = Director { place: &place, rng, seed, asleep: Vec::new(), to_come: 6 + seed % 8 };
+    director.direct();
+    end(&place);
+    entropy::seeded::set(None);
+    Run { violation: sea.violation(), log: sea.log() }
+}
+
+struct Director<'a> {
+    place: &'a Place,
+    rng: Rng,
+    seed: u64,
+    asleep: Vec<usize>,
+    /// Actors that have not begun yet.
+    to_come: u64,
+}
+
+impl Director<'_> {
+    fn direct(&mut self) {
+        let (sea, scheduler) = (&self.place.sea, &self.place.scheduler);
+        let mut current = None;
+        for _ in 0..MAX_STEPS {
+            if sea.violation().is_some() {
+                return;
+            }
+            let alive = scheduler.alive();
+            if self.to_come > 0 && (alive.len() < 2 || self.rng.chance(3)) {
+                self.begin_one();
+                continue;
+            }
+            let awake: Vec<usize> = alive.iter().filter(|actor| !self.asleep.contains(actor)).copied().collect();
+            if awake.is_empty() || self.rng.chance(1) {
+                if self.asleep.is_empty() && alive.is_empty() {
+                    return;
+                }
+                self.asleep.clear();
+                continue;
+            }
+            let actor = match current {
+                Some(actor) if awake.contains(&actor) && self.rng.chance(60) => actor,
+                _ => *self.rng.pick(&awake),
+            };
+            current = Some(actor);
+            self.happen(actor);
+            scheduler.step(actor);
+        }
+    }
+
+    /// Time passes, processes sleep or die, late requests arrive.
+    fn happen(&mut self, actor: usize) {
+        let (sea, scheduler) = (&self.place.sea, &self.place.scheduler);
+        let passes = match self.rng.below(200) {
+            0 => 31 * 60_000,
+            1..=4 => 6 * 60_000,
+            _ => self.rng.below(2000) as i64,
+        };
+        sea.time.fetch_add(passes, Ordering::SeqCst);
+        if self.rng.chance(2) {
+            sea.land_one();
+        }
+        match self.rng.below(400) {
+            0 => scheduler.kill(actor),
+            1..=5 => self.asleep.push(actor),
+            6 => sea.power_cut(),
+            _ => {}
+        }
+    }
+
+    fn begin_one(&mut self) {
+        self.to_come -= 1;
+        let host = self.rng.below(3);
+        let work = match self.rng.below(20) {
+            0..=6 => actors::write,
+            7..=9 => actors::read,
+            10..=12 => actors::forget,
+            13 => actors::tag,
+            _ => actors::prune,
+        };
+        self.place.start(host, self.seed, work);
+    }
+}
+
+/// Everybody's process ends; later requests arrive or do not; then prunes in peace must leave nothing but what is needed.
+fn end(place: &Place) {
+    let (sea, scheduler) = (&place.sea, &place.scheduler);
+    while let Some(&actor) = scheduler.alive().first() {
+        scheduler.kill(actor);
+        scheduler.finish(actor);
+    }
+    sea.calm();
+    for _ in 0..3 {
+        sea.land_one();
+    }
+    sea.drop_in_flight();
+    if sea.violation().is_some() {
+        return;
+    }
+    if let Err(error) = settle(place) {
+        sea.report(format!("in peace: {error}"));
+    }
+    sea.check_all();
+}
+
+fn settle(place: &Place) -> Result<(), String> {
+    let text = |error: rekeep::repo::RepoError| error.to_string();
+    let repo = open_directly(&place.sea, &place.caches, "last");
+    for _ in 0..3 {
+        let pruner = begin_prune(&repo).map_err(text)?;
+        let survey = pruner.survey().map_err(text)?;
+        let dead = survey.packs.iter().filter(|pack| pack.live_chunks == 0 && !pack.is_busy).map(|pack| pack.name);
+        let orphans = survey.orphans.iter().filter(|orphan| !orphan.is_busy).map(|orphan| orphan.name);
+        pruner.mark(&dead.chain(orphans).collect()).map_err(text)?;
+        pruner.delete_drained(&mut |_| true).map_err(text)?;
+        pruner.tidy().map_err(text)?;
+        pruner.end().map_err(text)?;
+        place.sea.time.fetch_add(31 * 60_000, Ordering::SeqCst);
+    }
+    for snapshot in repo.snapshots().map_err(text)? {
+        read_all(&repo, &snapshot).map_err(text)?;
+    }
+    let left = place.sea.names("trash/");
+    if !left.is_empty() {
+        return Err(format!("marks that nobody is in the way of are left: {left:?}"));
+    }
+    let survey = begin_prune(&repo).and_then(|pruner| pruner.survey()).map_err(text)?;
+    match survey.packs.iter().find(|pack| pack.live_chunks == 0) {
+        Some(pack) => Err(format!("pack {} holds nothing needed and is left", pack.name)),
+        None if !survey.orphans.is_empty() => Err(format!("packs in no index are left: {:?}", survey.orphans)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,633 @@
+//! Schedules that break the protocol when a rule is missing, one by one: first with all rules, then without.
+//!
+//! T: a committed snapshot. W: a writer. P: a pruner. X, Y, Z: packs. M: a mark.
+
+use super::{
+    actors::{
+        Actor, Flaws, Place, begin, begin_prune, choose_parent, init, manifest, open_directly, plain, put_layer,
+        read_all,
+    },
+    checker::Checker,
+    random::scratch,
+    scheduler::Scheduler,
+    storage::{Broken, Sea, Weather},
+};
+use rekeep::repo::{ChunkKind, ObjectName, RepoError, Repository, SnapshotId, entropy, faults::Rule, pruner::Pruner};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, atomic::Ordering},
+};
+
+type Slot<T> = Arc<Mutex<Option<T>>>;
+
+struct Stage {
+    place: Place,
+    _caches: tempfile::TempDir,
+    seed: u64,
+}
+
+impl Stage {
+    fn new(flaws: &Flaws, broken: Option<Broken>) -> Self {
+        let caches = scratch();
+        let sea = Sea::default();
+        sea.time.store(1_800_000_000_000, Ordering::SeqCst);
+        entropy::seeded::set(Some(1));
+        init(&sea, caches.path());
+        entropy::seeded::set(None);
+        sea.configure(1, Weather::default(), broken);
+        sea.watch(Checker::new(open_directly(&sea, caches.path(), "checker")));
+        let place =
+            Place { sea, scheduler: Scheduler::default(), caches: caches.path().to_owned(), flaws: flaws.clone() };
+        Self { place, _caches: caches, seed: 1 }
+    }
+
+    fn sea(&self) -> &Sea {
+        &self.place.sea
+    }
+
+    fn start(&self, work: impl FnOnce(&Actor) -> Result<(), RepoError> + Send + 'static) -> usize {
+        // Everybody is a host of his own.
+        let host = self.place.scheduler.alive().len() as u64 + 10 * self.seed;
+        self.place.start(host, self.seed, move |actor, _| work(actor))
+    }
+
+    fn until(&self, actor: usize, operation: &str) {
+        assert!(
+            self.place.scheduler.run_until(actor, operation),
+            "it ends before `{operation}`: {:#?}",
+            self.sea().log()
+        );
+    }
+
+    /// Until it has done what begins so.
+    fn past(&self, actor: usize, operation: &str) {
+        self.until(actor, operation);
+        self.place.scheduler.step(actor);
+    }
+
+    fn finish(&self, actor: usize) {
+        self.place.scheduler.finish(actor);
+    }
+
+    fn pass(&self, minutes: i64) {
+        self.sea().time.fetch_add(minutes * 60_000, Ordering::SeqCst);
+    }
+
+    /// A writer of these chunks; each pack holds one.
+    fn writer(&self, chunks: &'static [u64], with_parent: bool) -> (usize, Slot<SnapshotId>) {
+        let slot: Slot<SnapshotId> = Arc::default();
+        let committed = Arc::clone(&slot);
+        let actor = self.start(move |actor| {
+            let repo = actor.open()?;
+            let session = begin(&repo, 1)?;
+            let parent = if with_parent { choose_parent(actor, &repo, &session)? } else { None };
+            let mut stack = parent.as_ref().map_or_else(Vec::new, |parent| parent.collections[0].stack.clone());
+            stack.push(put_layer(&session, chunks, &mut || Ok(()))?);
+            let id = session.id();
+            session.commit(&manifest(id, actor.now(), stack, None))?;
+            *committed.lock().unwrap() = Some(id);
+            Ok(())
+        });
+        (actor, slot)
+    }
+
+    fn commit(&self, chunks: &'static [u64]) -> SnapshotId {
+        let (actor, slot) = self.writer(chunks, false);
+        self.finish(actor);
+        let id = slot.lock().unwrap().take();
+        id.expect("nothing is in its way")
+    }
+
+    fn forget(&self, id: SnapshotId) {
+        let actor = self.start(move |actor| actor.open()?.forget(&id));
+        self.finish(actor);
+    }
+
+    /// A pruner that wants everything gone: what may go is decided by the rules alone.
+    fn pruner(&self) -> usize {
+        self.pruner_of(prune_all)
+    }
+
+    fn pruner_of(&self, work: impl FnOnce(&Pruner) -> Result<(), RepoError> + Send + 'static) -> usize {
+        self.start(move |actor| {
+            let repo = actor.open()?;
+            let pruner = begin_prune(&repo)?;
+            work(&pruner)?;
+            pruner.end()
+        })
+    }
+
+    fn prune(&self) {
+        let actor = self.pruner();
+        self.finish(actor);
+    }
+
+    fn checked(self) -> Option<String> {
+        for actor in self.place.scheduler.alive() {
+            self.place.scheduler.kill(actor);
+            self.place.scheduler.finish(actor);
+        }
+        self.sea().check_all();
+        let repo = open_directly(self.sea(), &self.place.caches, "last");
+        for snapshot in repo.snapshots().unwrap() {
+            if let Err(error) = read_all(&repo, &snapshot) {
+                self.sea().report(error.to_string());
+            }
+        }
+        self.sea().violation()
+    }
+
+    fn home(&self, n: u64) -> ObjectName {
+        let repo = open_directly(self.sea(), &self.place.caches, "looker");
+        home(&repo, n)
+    }
+}
+
+fn home(repo: &Repository, n: u64) -> ObjectName {
+    let id = plain(n).id(&repo.secrets().chunk_id, ChunkKind::Values);
+    repo.chunk_places(&id).unwrap()[0].name
+}
+
+fn everything(pruner: &Pruner) -> Result<HashSet<ObjectName>, RepoError> {
+    let survey = pruner.survey()?;
+    let orphans = survey.orphans.iter().map(|orphan| orphan.name);
+    Ok(survey.packs.iter().map(|pack| pack.name).chain(orphans).collect())
+}
+
+fn prune_all(pruner: &Pruner) -> Result<(), RepoError> {
+    let all = everything(pruner)?;
+    pruner.mark(&all)?;
+    pruner.delete_drained(&mut |_| true)?;
+    pruner.tidy()?;
+    Ok(())
+}
+
+/// With all rules nothing is lost, also without the net below them; without these rules something is.
+fn needs(schedule: fn(&Flaws, Option<Broken>) -> Option<String>, broken: &[&[Rule]]) {
+    assert_eq!(schedule(&Flaws::default(), None), None);
+    let without_net = Flaws { rules: vec![Rule::LastLook], ..Flaws::default() };
+    assert_eq!(schedule(&without_net, None), None);
+    for rules in broken {
+        let flaws = Flaws { rules: rules.to_vec(), ..Flaws::default() };
+        assert!(schedule(&flaws, None).is_some(), "without {rules:?} nothing is lost");
+    }
+}
+
+/// W lists `trash/`, P marks X, W deduplicates against X, P deletes, W commits.
+fn a(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    let old = stage.commit(&[1]);
+    stage.forget(old);
+    let (writer, _) = stage.writer(&[1], false);
+    stage.past(writer, "list-on trash/");
+    stage.prune();
+    stage.finish(writer);
+    stage.prune();
+    stage.checked()
+}
+
+#[test]
+fn a_writer_that_came_before_the_mark() {
+    needs(a, &[&[Rule::DrainWaits, Rule::LastLook]]);
+}
+
+/// W commits between P's drain and its deletion.
+fn a_second(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    let old = stage.commit(&[1]);
+    stage.forget(old);
+    let (writer, _) = stage.writer(&[1], false);
+    stage.past(writer, "list-on trash/");
+    let pruner = stage.pruner();
+    stage.past(pruner, "create trash/");
+    stage.finish(writer);
+    stage.finish(pruner);
+    stage.checked()
+}
+
+#[test]
+fn a_writer_that_commits_before_the_second_listing() {
+    needs(a_second, &[&[Rule::SnapshotsAgain], &[Rule::LookAgain]]);
+}
+
+/// P sees W's pack before W's index. W commits and ends.
+fn a2(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    stage.commit(&[7]);
+    let pruner = stage.pruner();
+    stage.past(pruner, "list-on trash/");
+    stage.past(pruner, "list-on trash/");
+    let (writer, _) = stage.writer(&[1], false);
+    stage.until(writer, "create index/");
+    stage.until(pruner, "list snapshots/");
+    stage.finish(writer);
+    stage.finish(pruner);
+    stage.prune();
+    stage.checked()
+}
+
+#[test]
+fn a2_a_writers_pack_without_an_index_is_no_orphan() {
+    needs(a2, &[&[Rule::PacksBeforeLeases, Rule::LookAgain]]);
+    // Each alone is made up for by the other.
+    for rule in [Rule::PacksBeforeLeases, Rule::LookAgain] {
+        assert_eq!(a2(&Flaws { rules: vec![rule], ..Flaws::default() }, None), None);
+    }
+}
+
+/// Two pruners carry out M = {X}. One finds X needed; then T is forgotten; W begins and could rely on X.
+fn b(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    let old = stage.commit(&[1]);
+    let again: Slot<SnapshotId> = Arc::default();
+    // T relies on X while the mark is made.
+    stage.forget(old);
+    let (writer, slot) = stage.writer(&[1], false);
+    stage.past(writer, "list-on trash/");
+    let first = stage.pruner();
+    stage.past(first, "create trash/");
+    stage.finish(writer);
+    *again.lock().unwrap() = slot.lock().unwrap().take();
+    // The second one has drained the mark and sleeps before its deletion; T is there when it looks, so it copies out.
+    let second = stage.pruner_of(|pruner| {
+        pruner.delete_drained(&mut |_| true)?;
+        Ok(())
+    });
+    stage.until(first, "delete ");
+    stage.finish(second);
+    let late = stage.commit(&[1]);
+    let id = again.lock().unwrap().take();
+    stage.forget(id.expect("it committed"));
+    stage.finish(first);
+    stage.prune();
+    let _ = late;
+    stage.checked()
+}
+
+#[test]
+fn b_a_marked_name_never_comes_back() {
+    needs(b, &[]);
+}
+
+/// P1 decides on a new index that names Z; P2 deletes Z and its mark; P1's index appears; W believes Z.
+fn c(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    // Both packs in one index object.
+    let old = stage.commit(&[1, 2]);
+    let keep = stage.commit(&[2]);
+    stage.forget(old);
+    let first = stage.pruner();
+    stage.until(first, "create index/");
+    stage.forget(keep);
+    stage.prune();
+    stage.finish(first);
+    let index = stage.sea().names("index/");
+    let (writer, _) = stage.writer(&[2, 1], false);
+    stage.finish(writer);
+    let _ = index;
+    stage.checked()
+}
+
+#[test]
+fn c_an_index_object_that_names_what_is_gone() {
+    needs(c, &[&[Rule::PackMustBeListed, Rule::LastLook]]);
+}
+
+/// A chunk lies in X and Y. M1 = {X} and M2 = {Y} each count the other copy.
+fn d(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    stage.commit(&[1]);
+    let x = stage.home(1);
+    let copying = stage.pruner_of(move |pruner| pruner.repack(&HashSet::from([x]), &mut |_| true).map(drop));
+    stage.finish(copying);
+    // Both have listed before either mark is durable.
+    let mark = move |wants_x: bool| {
+        move |pruner: &Pruner| {
+            let mut all = everything(pruner)?;
+            all.retain(|name| (*name == x) == wants_x);
+            pruner.mark(&all)?;
+            pruner.delete_drained(&mut |_| true)?;
+            Ok(())
+        }
+    };
+    let (one, two) = (stage.pruner_of(mark(true)), stage.pruner_of(mark(false)));
+    stage.until(one, "create trash/");
+    stage.until(two, "create trash/");
+    stage.finish(one);
+    stage.finish(two);
+    stage.prune();
+    stage.checked()
+}
+
+#[test]
+fn d_p_q_two_marks_that_count_each_others_copy() {
+    needs(d, &[&[Rule::MarkedIsNoHome]]);
+}
+
+/// M = {X} is durable while T, relying on X, commits. W honours M and takes T as parent. T is forgotten, M drains.
+fn e(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    let old = stage.commit(&[1]);
+    stage.forget(old);
+    let (first, slot) = stage.writer(&[1], false);
+    stage.past(first, "list-on trash/");
+    let pruner = stage.pruner();
+    stage.past(pruner, "create trash/");
+    stage.finish(first);
+    let (child, _) = stage.writer(&[2], true);
+    stage.until(child, "create packs/");
+    let parent = slot.lock().unwrap().take().expect("it committed");
+    stage.forget(parent);
+    stage.finish(pruner);
+    stage.finish(child);
+    stage.prune();
+    stage.checked()
+}
+
+#[test]
+fn e_a_parent_with_an_absent_chunk_is_no_parent() {
+    needs(e, &[&[Rule::HonouredIsAbsent, Rule::LastLook]]);
+    assert!(e(&Flaws { trusts_parent: true, ..Flaws::default() }, None).is_some());
+}
+
+/// T is the parent of running W; T is forgotten and pruned.
+fn f(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    let parent = stage.commit(&[1]);
+    let (child, _) = stage.writer(&[2], true);
+    stage.until(child, "create packs/");
+    stage.forget(parent);
+    stage.prune();
+    stage.finish(child);
+    stage.prune();
+    stage.checked()
+}
+
+#[test]
+fn f_a_parent_that_is_forgotten_while_its_child_runs() {
+    needs(f, &[&[Rule::DrainWaits, Rule::LastLook]]);
+}
+
+/// As f; W sends a heartbeat while the mark is there. It may honour it only if it does not rely on what it names.
+fn f_beaten(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    let parent = stage.commit(&[1]);
+    let child = stage.start(|actor| {
+        let repo = actor.open()?;
+        let session = begin(&repo, 1)?;
+        let parent = choose_parent(actor, &repo, &session)?.expect("there is one");
+        let mut stack = parent.collections[0].stack.clone();
+        stack.push(put_layer(&session, &[2], &mut || Ok(()))?);
+        session.beat_now()?;
+        let id = session.id();
+        session.commit(&manifest(id, actor.now(), stack, None))
+    });
+    stage.until(child, "create packs/");
+    stage.forget(parent);
+    stage.prune();
+    stage.until(child, "len snapshots/");
+    stage.prune();
+    stage.finish(child);
+    stage.checked()
+}
+
+#[test]
+fn f_r_a_mark_that_is_relied_on_is_not_honoured() {
+    needs(f_beaten, &[&[Rule::HonourOnlyUnused, Rule::LastLook]]);
+}
+
+/// Tag reads T/0; forget deletes it; P prunes; tag creates T/1.
+fn i(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    let id = stage.commit(&[1]);
+    let tagging = stage.start(move |actor| {
+        let repo = actor.open()?;
+        repo.revise(&id, &|manifest| manifest.tags.push("t".to_owned())).map(drop)
+    });
+    stage.until(tagging, "create snapshots/");
+    stage.forget(id);
+    stage.prune();
+    stage.prune();
+    stage.finish(tagging);
+    stage.checked()
+}
+
+#[test]
+fn i_a_tag_does_not_bring_a_forgotten_snapshot_back() {
+    needs(i, &[&[Rule::TombstonesStay]]);
+}
+
+/// A fenced W wakes, uploads packs and an index; a new W deduplicates against them. Its commit fails.
+fn k_l(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    stage.commit(&[7]);
+    let (asleep, slot) = stage.writer(&[1, 2], false);
+    stage.until(asleep, "create index/");
+    for _ in 0..3 {
+        stage.prune();
+        stage.pass(31);
+    }
+    stage.prune();
+    let left = stage.sea().names("packs/").len();
+    stage.finish(asleep);
+    if slot.lock().unwrap().is_some() {
+        stage.sea().report("a fenced writer has committed".to_owned());
+    }
+    let (next, _) = stage.writer(&[1, 2], false);
+    stage.finish(next);
+    assert!(left < 4 || !flaws.rules.is_empty() || broken.is_some(), "the packs of the fenced writer were to go");
+    stage.checked()
+}
+
+#[test]
+fn k_l_a_fenced_writer_wakes() {
+    needs(k_l, &[&[Rule::PackMustBeListed, Rule::LastLook], &[Rule::VoidsStay]]);
+    assert!(k_l(&Flaws::default(), Some(Broken::ConditionalCreate)).is_some());
+}
+
+/// A late put makes an ended writer's index object again; its pack is gone.
+fn m(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    let old = stage.commit(&[1]);
+    let index: Vec<(String, Vec<u8>)> =
+        stage.sea().names("index/").into_iter().map(|name| (name.clone(), stage.sea().bytes(&name))).collect();
+    stage.forget(old);
+    stage.prune();
+    for (name, bytes) in index {
+        stage.sea().land(&name, &bytes);
+    }
+    let (writer, _) = stage.writer(&[1], false);
+    stage.finish(writer);
+    stage.checked()
+}
+
+#[test]
+fn m_a_late_put_of_an_index_object() {
+    needs(m, &[&[Rule::PackMustBeListed, Rule::LastLook]]);
+}
+
+/// A reader with a lease, while its snapshot is forgotten, repacked and pruned by two.
+fn n(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    let id = stage.commit(&[1, 2]);
+    let sea = stage.sea().clone();
+    let reader = stage.start(move |actor| {
+        let repo = actor.open()?;
+        let _lease = repo.begin_read("restore")?;
+        let snapshot = repo.snapshots()?.remove(0);
+        if let Err(error) = read_all(&repo, &snapshot) {
+            sea.report(format!("the reader: {error}"));
+        }
+        Ok(())
+    });
+    stage.until(reader, "read packs/");
+    stage.forget(id);
+    let (one, two) = (stage.pruner(), stage.pruner());
+    stage.past(one, "create trash/");
+    stage.finish(two);
+    stage.finish(one);
+    stage.finish(reader);
+    stage.prune();
+    stage.checked()
+}
+
+#[test]
+fn n_a_reader_with_a_lease_is_waited_for() {
+    needs(n, &[&[Rule::DrainWaitsForReaders]]);
+}
+
+/// A reader without a lease, while two prunes repack one after the other.
+fn o(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    stage.commit(&[1]);
+    let sea = stage.sea().clone();
+    let reader = stage.start(move |actor| {
+        let repo = actor.open()?;
+        let id = plain(1).id(&repo.secrets().chunk_id, ChunkKind::Values);
+        if let Err(error) = repo.chunks().read(ChunkKind::Values, &id) {
+            sea.report(format!("the reader: {error}"));
+        }
+        Ok(())
+    });
+    let repack = || {
+        stage.pruner_of(|pruner| {
+            let all = everything(pruner)?;
+            pruner.repack(&all, &mut |_| true)?;
+            pruner.mark(&all)?;
+            pruner.delete_drained(&mut |_| true)?;
+            pruner.tidy().map(drop)
+        })
+    };
+    stage.until(reader, "read packs/");
+    let first = repack();
+    stage.finish(first);
+    stage.past(reader, "read index/");
+    stage.until(reader, "read packs/");
+    let second = repack();
+    stage.finish(second);
+    stage.finish(reader);
+    stage.checked()
+}
+
+#[test]
+fn o_a_reader_without_a_lease_reloads_until_nothing_changes() {
+    needs(o, &[&[Rule::ReloadUntilStill]]);
+}
+
+/// One page of the index listing is read before the new index object appears, the next after the old one is gone.
+fn t(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    (0..3).find_map(|look| torn_at(look, flaws, broken))
+}
+
+fn torn_at(look: usize, flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    let old = stage.commit(&[1, 2]);
+    stage.commit(&[2]);
+    stage.forget(old);
+    let first = stage.pruner();
+    stage.until(first, "create index/");
+    let torn = stage.pruner();
+    for _ in 0..look {
+        stage.until(torn, "list-on index/");
+        stage.place.scheduler.step(torn);
+    }
+    stage.until(torn, "list-on index/");
+    stage.past(first, "delete packs/");
+    stage.finish(torn);
+    stage.finish(first);
+    stage.prune();
+    stage.checked()
+}
+
+#[test]
+fn t_a_torn_listing_of_the_index_stops_a_prune_or_is_read_again() {
+    needs(t, &[&[Rule::MissingStops, Rule::LookAgain]]);
+}
+
+/// A mark relied on by a running writer is taken over by a second pruner.
+fn u(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    let parent = stage.commit(&[1]);
+    let (child, _) = stage.writer(&[2], true);
+    stage.until(child, "create packs/");
+    stage.forget(parent);
+    let first = stage.pruner();
+    stage.past(first, "create trash/");
+    stage.place.scheduler.kill(first);
+    stage.finish(first);
+    stage.prune();
+    stage.pass(10);
+    stage.prune();
+    stage.finish(child);
+    stage.checked()
+}
+
+#[test]
+fn u_u2_who_takes_a_mark_over_waits_for_the_same_leases() {
+    needs(u, &[&[Rule::DrainWaits, Rule::LastLook]]);
+}
+
+/// A crash between the index and the commit leaves nothing that looks committed.
+fn order(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    let (writer, _) = stage.writer(&[1], false);
+    stage.past(writer, "create snapshots/");
+    stage.place.scheduler.kill(writer);
+    stage.checked()
+}
+
+#[test]
+fn packs_then_index_then_snapshot() {
+    needs(order, &[&[Rule::IndexBeforeCommit]]);
+}
+
+/// What was acknowledged outlives the power.
+fn power(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    stage.commit(&[1]);
+    stage.sea().power_cut();
+    stage.checked()
+}
+
+#[test]
+fn what_was_acknowledged_outlives_the_power() {
+    needs(power, &[]);
+    assert!(power(&Flaws::default(), Some(Broken::Fsync)).is_some());
+}
+
+/// P deletes old index objects, then its process ends.
+fn reindex(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    let old = stage.commit(&[1, 2]);
+    stage.commit(&[2]);
+    stage.forget(old);
+    let pruner = stage.pruner();
+    stage.past(pruner, "delete index/");
+    stage.place.scheduler.kill(pruner);
+    stage.checked()
+}
+
+#[test]
+fn new_index_objects_come_before_old_ones_go() {
+    needs(reindex, &[&[Rule::NewIndexFirst]]);
+}

@@ -1,0 +1,355 @@
+//! Storage as bad as a backend may be and still keep its promises: pages of a listing are read at different moments,
+//! requests fail, answers get lost, and what a client has given up on may still arrive much later.
+
+use super::{
+    checker::Checker,
+    rng::Rng,
+    scheduler::{Killed, Scheduler},
+};
+use rekeep::repo::storage::{Backend, Created, Listed, Promises};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, ErrorKind},
+    ops::Range,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+/// What is wrong with the storage itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// A create under a taken name overwrites and says that it is new.
+    ConditionalCreate,
+    /// What was created is lost when the power fails, although it was acknowledged.
+    Fsync,
+}
+
+/// How often things go wrong, in thousandths.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Weather {
+    /// An operation fails and does nothing.
+    pub fails: u64,
+    /// A create or delete is done, but its answer is lost.
+    pub lost_answers: u64,
+    /// Of creates that failed: the request is still on its way and arrives later.
+    pub arrives_late: u64,
+}
+
+struct State {
+    objects: BTreeMap<String, Vec<u8>>,
+    /// Acknowledged, but not on the disk; only if fsync is broken.
+    unsynced: BTreeSet<String>,
+    in_flight: Vec<(String, Vec<u8>)>,
+    log: Vec<String>,
+    rng: Rng,
+    weather: Weather,
+    broken: Option<Broken>,
+    /// Objects of which folder may arrive late: not both packs and index objects in one run, which is the open case of
+    /// the protocol.
+    late_folder: &'static str,
+    checker: Option<Checker>,
+    violation: Option<String>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            unsynced: BTreeSet::new(),
+            in_flight: Vec::new(),
+            log: Vec::new(),
+            rng: Rng::new(0),
+            weather: Weather::default(),
+            broken: None,
+            late_folder: "packs/",
+            checker: None,
+            violation: None,
+        }
+    }
+}
+
+/// The storage that all share.
+#[derive(Clone, Default)]
+pub struct Sea {
+    state: Arc<Mutex<State>>,
+    pub time: Arc<AtomicI64>,
+}
+
+impl Sea {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub fn configure(&self, seed: u64, weather: Weather, broken: Option<Broken>) {
+        let mut state = self.state();
+        state.rng = Rng::new(seed ^ 0x5ea);
+        state.weather = weather;
+        state.broken = broken;
+        state.late_folder = ["packs/", "index/", "snapshots/", "trash/", "leases/"][state.rng.below(5) as usize];
+    }
+
+    /// From here on whatever could break the invariant is checked when it happens.
+    pub fn watch(&self, checker: Checker) {
+        self.state().checker = Some(checker);
+    }
+
+    /// The backend of one actor, who needs no turn before `live` is set; of nobody for whoever never needs one.
+    pub fn backend(&self, actor: Option<(Scheduler, usize)>, live: &Arc<AtomicBool>) -> Arc<dyn Backend> {
+        Arc::new(Boat { sea: self.clone(), actor, live: Arc::clone(live) })
+    }
+
+    pub fn names(&self, prefix: &str) -> Vec<String> {
+        self.state().objects.keys().filter(|name| name.starts_with(prefix)).cloned().collect()
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.state().objects.contains_key(name)
+    }
+
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        self.state().objects[name].clone()
+    }
+
+    /// Puts an object there, as a late request would: only if the name is free.
+    pub fn land(&self, name: &str, bytes: &[u8]) {
+        let mut state = self.state();
+        if !state.objects.contains_key(name) {
+            state.log.push(format!("late create {name}"));
+            state.objects.insert(name.to_owned(), bytes.to_vec());
+            drop(state);
+            self.check("create", name);
+        }
+    }
+
+    /// One of the requests that are still on their way arrives.
+    pub fn land_one(&self) {
+        let mut state = self.state();
+        if state.in_flight.is_empty() {
+            return;
+        }
+        let count = state.in_flight.len() as u64;
+        let at = state.rng.below(count) as usize;
+        let (name, bytes) = state.in_flight.remove(at);
+        drop(state);
+        self.land(&name, &bytes);
+    }
+
+    pub fn drop_in_flight(&self) {
+        self.state().in_flight.clear();
+    }
+
+    pub fn calm(&self) {
+        self.state().weather = Weather::default();
+    }
+
+    /// The power of the storage fails: what was not synced is gone.
+    pub fn power_cut(&self) {
+        let mut state = self.state();
+        for name in std::mem::take(&mut state.unsynced) {
+            state.objects.remove(&name);
+        }
+        state.log.push("power cut".to_owned());
+        drop(state);
+        self.check("delete", "packs/");
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.state().log.clone()
+    }
+
+    pub fn violation(&self) -> Option<String> {
+        self.state().violation.clone()
+    }
+
+    /// The invariant is broken; the first report stands.
+    pub fn report(&self, violation: String) {
+        self.state().violation.get_or_insert(violation);
+    }
+
+    fn check(&self, what: &str, name: &str) {
+        let Some(mut checker) = self.state().checker.take() else { return };
+        let found = match what {
+            "create" if name.starts_with("snapshots/") => checker.snapshots_changed(self),
+            "delete" if !name.starts_with("leases/") && !name.starts_with("trash/") => checker.something_went(self),
+            _ => Ok(()),
+        };
+        if let Err(violation) = found {
+            self.report(format!("after {what} {name}: {violation}"));
+        }
+        self.state().checker = Some(checker);
+    }
+
+    /// Looks at everything once more.
+    pub fn check_all(&self) {
+        self.check("create", "snapshots/");
+        self.check("delete", "packs/");
+    }
+}
+
+/// One actor's way to the storage.
+struct Boat {
+    sea: Sea,
+    actor: Option<(Scheduler, usize)>,
+    live: Arc<AtomicBool>,
+}
+
+enum Luck {
+    Good,
+    Fails,
+    AnswerLost,
+    Late,
+}
+
+fn lost(kind: ErrorKind) -> io::Error {
+    io::Error::new(kind, "the simulated network failed")
+}
+
+impl Boat {
+    fn scheduled(&self) -> Option<&(Scheduler, usize)> {
+        self.actor.as_ref().filter(|_| self.live.load(Ordering::SeqCst))
+    }
+
+    fn turn(&self, operation: &str) -> io::Result<()> {
+        let Some((scheduler, actor)) = self.scheduled() else { return Ok(()) };
+        match scheduler.turn(*actor, operation) {
+            Ok(()) => {
+                self.sea.state().log.push(format!("{actor}: {operation}"));
+                Ok(())
+            }
+            Err(Killed) => Err(io::Error::other("this process is gone")),
+        }
+    }
+
+    fn luck(&self, creates: Option<&str>) -> Luck {
+        if self.scheduled().is_none() {
+            return Luck::Good;
+        }
+        let mut state = self.sea.state();
+        let (weather, roll) = (state.weather, state.rng.below(1000));
+        if roll < weather.fails {
+            let late = creates.is_some_and(|name| name.starts_with(state.late_folder));
+            if late && state.rng.below(1000) < weather.arrives_late { Luck::Late } else { Luck::Fails }
+        } else if roll < weather.fails + weather.lost_answers {
+            Luck::AnswerLost
+        } else {
+            Luck::Good
+        }
+    }
+
+    /// Whether a failure is one after which a client tries again.
+    fn kind(&self) -> ErrorKind {
+        if self.sea.state().rng.below(2) == 0 { ErrorKind::TimedOut } else { ErrorKind::Other }
+    }
+}
+
+impl Backend for Boat {
+    fn list(&self, prefix: &str) -> io::Result<Vec<Listed>> {
+        self.turn(&format!("list {prefix}"))?;
+        if matches!(self.luck(None), Luck::Fails | Luck::Late) {
+            return Err(lost(self.kind()));
+        }
+        if self.scheduled().is_none() {
+            let state = self.sea.state();
+            let found = state.objects.iter().filter(|(name, _)| name.starts_with(prefix));
+            return Ok(found.map(|(name, bytes)| Listed { name: name.clone(), bytes: bytes.len() as u64 }).collect());
+        }
+        // Two pages, each as of its own moment, in either order.
+        let first = self.sea.state().rng.below(2) as u8;
+        let mut listed = Vec::new();
+        for page in [first, 1 - first] {
+            if page != first {
+                self.turn(&format!("list-on {prefix}"))?;
+            }
+            let state = self.sea.state();
+            let found = state.objects.iter().filter(|(name, _)| name.starts_with(prefix) && page_of(name) == page);
+            listed.extend(found.map(|(name, bytes)| Listed { name: name.clone(), bytes: bytes.len() as u64 }));
+        }
+        Ok(listed)
+    }
+
+    fn read(&self, name: &str, range: Option<Range<u64>>) -> io::Result<Vec<u8>> {
+        self.turn(&format!("read {name}"))?;
+        if matches!(self.luck(None), Luck::Fails | Luck::Late) {
+            return Err(lost(self.kind()));
+        }
+        let state = self.sea.state();
+        let bytes = state.objects.get(name).ok_or(ErrorKind::NotFound)?;
+        let range = range.unwrap_or(0..bytes.len() as u64);
+        let bytes = bytes.get(range.start as usize..range.end as usize).ok_or(ErrorKind::UnexpectedEof)?;
+        Ok(bytes.to_vec())
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<Created> {
+        self.turn(&format!("create {name}"))?;
+        let luck = self.luck(Some(name));
+        let mut state = self.sea.state();
+        match luck {
+            Luck::Fails => {
+                drop(state);
+                return Err(lost(self.kind()));
+            }
+            Luck::Late => {
+                state.in_flight.push((name.to_owned(), bytes.to_vec()));
+                drop(state);
+                return Err(lost(self.kind()));
+            }
+            Luck::Good | Luck::AnswerLost => {}
+        }
+        let taken = state.objects.contains_key(name) && state.broken != Some(Broken::ConditionalCreate);
+        if !taken {
+            state.objects.insert(name.to_owned(), bytes.to_vec());
+            if state.broken == Some(Broken::Fsync) {
+                state.unsynced.insert(name.to_owned());
+            }
+        }
+        // A request whose answer was lost may be sent twice by the network itself.
+        if matches!(luck, Luck::AnswerLost) && name.starts_with(state.late_folder) {
+            state.in_flight.push((name.to_owned(), bytes.to_vec()));
+        }
+        drop(state);
+        if !taken {
+            self.sea.check("create", name);
+        }
+        match luck {
+            Luck::AnswerLost => Err(lost(self.kind())),
+            _ if taken => Ok(Created::Exists),
+            _ => Ok(Created::New),
+        }
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.turn(&format!("delete {name}"))?;
+        let luck = self.luck(None);
+        if matches!(luck, Luck::Fails | Luck::Late) {
+            return Err(lost(self.kind()));
+        }
+        let was_there = self.sea.state().objects.remove(name).is_some();
+        if was_there {
+            self.sea.check("delete", name);
+        }
+        if matches!(luck, Luck::AnswerLost) { Err(lost(self.kind())) } else { Ok(()) }
+    }
+
+    fn len(&self, name: &str) -> io::Result<u64> {
+        self.turn(&format!("len {name}"))?;
+        if matches!(self.luck(None), Luck::Fails | Luck::Late) {
+            return Err(lost(self.kind()));
+        }
+        Ok(self.sea.state().objects.get(name).ok_or(ErrorKind::NotFound)?.len() as u64)
+    }
+
+    fn promises(&self) -> Promises {
+        Promises { conditional_create: true, prompt_listing: true }
+    }
+
+    fn pause(&self, wait: Duration) {
+        self.sea.time.fetch_add(wait.as_millis() as i64, Ordering::SeqCst);
+    }
+}
+
+fn page_of(name: &str) -> u8 {
+    blake3::hash(name.as_bytes()).as_bytes()[0] & 1
+}

@@ -207,6 +207,7 @@ impl WriteSession {
     /// Takes the lease, lists `trash/`, *then* index, `packs/`, snapshots, and names the marks it honours at once.
     pub(super) fn begin(inner: &Arc<Inner>, options: &WriteOptions, timing: &SessionTiming) -> Result<Self, RepoError> {
         let lease = Lease::begin(inner, &options.purpose)?;
+        inner.storage.sweep();
         let presence = match first_listings(inner) {
             Ok(mut presence) => {
                 presence.distrust(&inner.bad_packs.all());

@@ -60,6 +60,10 @@ pub trait Backend: Send + Sync {
     fn len(&self, name: &str) -> io::Result<u64>;
     /// What the backend can promise.
     fn promises(&self) -> Promises;
+    /// Removes what creates that never ended left behind, if it is old enough to be of no use to anyone; gives how many.
+    fn sweep(&self) -> io::Result<u64> {
+        Ok(0)
+    }
 }
 
 /// A repository's storage: a backend and where it is. The one place of retries.
@@ -109,6 +113,11 @@ impl Storage {
     #[must_use]
     pub fn promises(&self) -> Promises {
         self.backend.promises()
+    }
+
+    /// See [`Backend::sweep`]. What cannot be removed stays: it is in nobody's way.
+    pub fn sweep(&self) -> u64 {
+        self.backend.sweep().unwrap_or(0)
     }
 
     /// See [`Backend::list`].

@@ -17,3 +17,4 @@ mod leases;
 mod model;
 mod sources;
 mod unreadable;
+mod vectors;

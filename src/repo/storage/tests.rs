@@ -231,3 +231,25 @@ fn a_create_without_an_answer_is_recognised_as_ours() {
     assert_eq!(storage.create("a", b"ours").unwrap(), Created::New);
     assert_eq!(storage.create("a", b"ours").unwrap(), Created::Exists, "a plain second create");
 }
+
+#[test]
+fn what_killed_writers_left_is_swept_after_a_day_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Storage::at(dir.path().to_str().unwrap()).unwrap();
+    assert_eq!(storage.sweep(), 0, "nothing is made where nothing is");
+    assert!(!dir.path().join("tmp").exists());
+    storage.create("rekeep.json", b"x").unwrap();
+    let make = |name: &str, hours: u64| {
+        let path = dir.path().join("tmp").join(name);
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_hours(hours)).unwrap();
+        path
+    };
+    let (old, young) = (make(&"a".repeat(32), 25), make(&"b".repeat(32), 23));
+    let (foreign, probe) = (make("letter.txt", 1000), make(&format!("{}.now", "c".repeat(32)), 30));
+    assert_eq!(storage.sweep(), 2);
+    assert!(!old.exists() && !probe.exists() && young.exists() && foreign.exists());
+    assert_eq!(storage.sweep(), 0);
+    assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 2, "the probe is gone");
+    assert_eq!(storage.read("rekeep.json").unwrap(), b"x");
+}

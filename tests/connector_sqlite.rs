@@ -9,7 +9,10 @@ use rekeep::{
     },
     record::{KeyRange, RecordBatch},
 };
-use rusqlite::{Connection, types::ValueRef};
+use rusqlite::{
+    Connection,
+    types::{Value, ValueRef},
+};
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -508,4 +511,165 @@ fn what_cannot_be_read_is_refused_in_clear_words() {
     let holder = Connection::open(&held).unwrap();
     holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
     assert!(matches!(source(&held).begin(&parallel(2)), Err(ConnectorError::Locked { .. })));
+}
+
+/// A small seeded generator (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn word(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.word() % bound
+    }
+
+    fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.below(all.len() as u64) as usize]
+    }
+
+    /// A value of any storage class, often one that lies close to another in some order.
+    fn value(&mut self) -> Value {
+        const EDGES: [i64; 9] = [0, 1, -1, 1 << 53, -(1 << 53), i64::MAX, i64::MIN, 1 << 62, 1_000_000];
+        const TEXTS: [&str; 14] =
+            ["", "a", "A", "b", "B", "a ", "a  ", "ab", "a\0", "a\0b", "\u{ffff}", "🐢", "ż", "\u{e000}"];
+        let near = |random: &mut Self| random.pick(&EDGES).wrapping_add(random.below(7) as i64 - 3);
+        match self.below(8) {
+            0 | 1 => Value::Integer(near(self)),
+            2 => Value::Integer(self.word() as i64),
+            3 => Value::Real(near(self) as f64),
+            4 => match f64::from_bits(self.word()) {
+                float if float.is_nan() => Value::Real(f64::INFINITY),
+                float => Value::Real(float),
+            },
+            5 | 6 => {
+                let mut text = String::new();
+                for _ in 0..=self.below(2) {
+                    text.push_str(self.pick(&TEXTS));
+                }
+                Value::Text(text)
+            }
+            _ => Value::Blob((0..self.below(4)).map(|_| *self.pick(&[0, 1, 0x7f, 0xff, b'a'])).collect()),
+        }
+    }
+}
+
+/// Column `v` of every record, in the order in which the source gives them.
+fn read_order(path: &Path) -> Vec<i64> {
+    let session = source(path).begin(&parallel(1)).unwrap();
+    let mut order = Vec::new();
+    let mut last: Option<Vec<u8>> = None;
+    for range in KeyRange::between(&session.splits(0, 4).unwrap()) {
+        let mut stream = session.read(0, &range).unwrap();
+        let mut batch = RecordBatch::new();
+        while stream.next_batch(&mut batch).unwrap() {
+            for row in batch.rows() {
+                assert!(range.contains(row.key) && last.as_deref() < Some(row.key), "{last:?} {:?}", row.key);
+                last = Some(row.key.to_vec());
+                let cells = row.shape.names().iter().zip(row.shape.cells(row.value));
+                let (_, cell) = cells.into_iter().find(|(name, _)| name.as_slice() == b"v").unwrap();
+                order.push(i64::from_be_bytes(cell.unwrap().bytes.try_into().unwrap()));
+            }
+        }
+    }
+    assert_eq!(session.finish().unwrap().missing, Vec::<String>::new());
+    order
+}
+
+/// Tables whose key sorts the same to us and to `ORDER BY … COLLATE BINARY`: no value that SQL takes for equal to another
+/// stands before a further part.
+const SAME_ORDER: [(&str, &str); 10] = [
+    ("k NOT NULL PRIMARY KEY, v INT", "k COLLATE BINARY"),
+    ("k PRIMARY KEY, v INT) WITHOUT ROWID --", "k COLLATE BINARY"),
+    ("k TEXT PRIMARY KEY NOT NULL, v INT", "k COLLATE BINARY"),
+    ("k REAL PRIMARY KEY NOT NULL, v INT", "k COLLATE BINARY"),
+    ("k INT PRIMARY KEY NOT NULL, v INT", "k COLLATE BINARY"),
+    ("k COLLATE NOCASE PRIMARY KEY NOT NULL, v INT", "k COLLATE BINARY"),
+    ("k TEXT COLLATE RTRIM PRIMARY KEY, v INT) WITHOUT ROWID --", "k COLLATE BINARY"),
+    ("a TEXT NOT NULL, k NOT NULL, v INT, PRIMARY KEY (a, k)", "a COLLATE BINARY, k COLLATE BINARY"),
+    ("a TEXT, k, v INT, PRIMARY KEY (a DESC, k)) WITHOUT ROWID --", "a COLLATE BINARY, k COLLATE BINARY"),
+    (
+        "a TEXT COLLATE NOCASE, k BLOB, v INT, PRIMARY KEY (a, k DESC)) WITHOUT ROWID --",
+        "a COLLATE BINARY, k COLLATE BINARY",
+    ),
+];
+
+#[test]
+fn random_keys_of_every_kind_are_read_as_sql_orders_them_and_come_back() {
+    let mut random = Random(2026);
+    for encoding in ["UTF-8", "UTF-16le", "UTF-16be"] {
+        for (columns, order) in SAME_ORDER {
+            let room = Room::new();
+            let schema = format!("PRAGMA encoding = '{encoding}'; CREATE TABLE t({columns}\n);");
+            let from = room.database("from.db", &schema.replace("--\n)", "--\n"));
+            let db = Connection::open(&from).unwrap();
+            let composite = columns.starts_with('a');
+            db.execute_batch("BEGIN").unwrap();
+            for n in 0..400_i64 {
+                let (first, second) = (random.value(), random.value());
+                if composite {
+                    db.execute("INSERT OR IGNORE INTO t(a, k, v) VALUES (?1, ?2, ?3)", (&first, &second, n)).unwrap();
+                } else {
+                    db.execute("INSERT OR IGNORE INTO t(k, v) VALUES (?1, ?2)", (&first, n)).unwrap();
+                }
+            }
+            db.execute_batch("COMMIT").unwrap();
+            let mut statement = db.prepare(&format!("SELECT v FROM t ORDER BY {order}")).unwrap();
+            let expected: Vec<i64> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+            assert!(expected.len() > 20, "{columns}: {}", expected.len());
+            assert_eq!(read_order(&from), expected, "{encoding} {columns}");
+            drop(statement);
+            drop(db);
+            let to = room.path("to.db");
+            let copied = copy(&source(&from), &to, &Way::default()).unwrap();
+            assert_eq!(copied.outcomes.failures, [], "{encoding} {columns}");
+            assert_eq!(picture(&from), picture(&to), "{encoding} {columns}");
+        }
+    }
+}
+
+/// Keys whose order is ours alone (5 and 5.0 before further parts, NULLs in them): ascending, whole, and they come back.
+#[test]
+fn random_keys_that_sql_orders_otherwise_come_back() {
+    let mut random = Random(77);
+    for encoding in ["UTF-8", "UTF-16be"] {
+        for columns in [
+            "a, k, v INT, PRIMARY KEY (a, k)",
+            "a COLLATE NOCASE, k COLLATE RTRIM, v INT, PRIMARY KEY (k DESC, a)",
+            "a NOT NULL, k NOT NULL, v INT, PRIMARY KEY (a, k DESC)",
+            "a NUMERIC, k, v INT, PRIMARY KEY (a, k)) WITHOUT ROWID --",
+        ] {
+            let room = Room::new();
+            let schema = format!("PRAGMA encoding = '{encoding}'; CREATE TABLE t({columns}\n);");
+            let from = room.database("from.db", &schema.replace("--\n)", "--\n"));
+            let db = Connection::open(&from).unwrap();
+            for n in 0..300_i64 {
+                let null = |value: Value, random: &mut Random| if random.below(6) == 0 { Value::Null } else { value };
+                let (first, second) = (random.value(), random.value());
+                let (first, second) = (null(first, &mut random), null(second, &mut random));
+                db.execute("INSERT OR IGNORE INTO t(a, k, v) VALUES (?1, ?2, ?3)", (&first, &second, n)).unwrap();
+            }
+            let mut held: Vec<i64> = db
+                .prepare("SELECT v FROM t")
+                .unwrap()
+                .query_map([], |row| row.get(0))
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            drop(db);
+            let mut read = read_order(&from);
+            held.sort_unstable();
+            read.sort_unstable();
+            assert_eq!(read, held, "{encoding} {columns}");
+            let to = room.path("to.db");
+            let copied = copy(&source(&from), &to, &Way::default()).unwrap();
+            assert_eq!(copied.outcomes.failures, [], "{encoding} {columns}");
+            assert_eq!(picture(&from), picture(&to), "{encoding} {columns}");
+        }
+    }
 }

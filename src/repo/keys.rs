@@ -392,7 +392,8 @@ pub fn add_slot(
     }
 }
 
-/// Removes the slot whose name begins with `prefix`; refuses to remove the last readable one.
+/// Removes the slot whose name begins with `prefix`; refuses to remove the last readable one. Of several who remove
+/// slots at once the last to look puts his back if the others are gone by then.
 pub fn remove_slot(storage: &Storage, keyring: &Keyring, prefix: &str) -> Result<(), RepoError> {
     let slots = slots(storage, keyring)?;
     let mut matching = slots.iter().filter(|slot| !prefix.is_empty() && slot.name.starts_with(prefix));
@@ -402,11 +403,29 @@ pub fn remove_slot(storage: &Storage, keyring: &Keyring, prefix: &str) -> Result
     if matching.next().is_some() {
         return Err(RepoError::Invalid(format!("more than one key slot begins with `{prefix}`")));
     }
-    if !slots.iter().any(|other| other.name != slot.name && other.kind != "damaged") {
+    let others: Vec<_> = slots.iter().filter(|other| other.name != slot.name && other.kind != "damaged").collect();
+    if others.is_empty() {
         return Err(RepoError::Invalid(format!(
             "{} is the last key slot: without it nothing could be read",
             slot.name
         )));
     }
-    storage.delete(&slot::path(&slot.name))
+    let path = slot::path(&slot.name);
+    let bytes = storage.read(&path)?;
+    storage.delete(&path)?;
+    // By name, since a listing may be late.
+    let left = others
+        .iter()
+        .try_fold(false, |left, other| Ok::<_, RepoError>(left || storage.len(&slot::path(&other.name))?.is_some()));
+    match left {
+        Ok(true) => Ok(()),
+        left => {
+            storage.create(&path, &bytes)?;
+            left?;
+            Err(RepoError::Invalid(format!(
+                "all other key slots were removed meanwhile: {} was put back, without it nothing could be read",
+                slot.name
+            )))
+        }
+    }
 }

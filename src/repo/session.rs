@@ -218,6 +218,8 @@ impl WriteSession {
     /// Takes the lease, lists `trash/`, *then* index, `packs/`, snapshots, and names the marks it honours at once.
     pub(super) fn begin(inner: &Arc<Inner>, options: &WriteOptions, timing: &SessionTiming) -> Result<Self, RepoError> {
         let lease = Lease::begin(inner, &options.purpose)?;
+        // What cannot be removed is in nobody's way.
+        let _ = inner.storage.sweep();
         let presence = match first_listings(inner) {
             Ok(mut presence) => {
                 presence.distrust(&inner.bad_packs.all());

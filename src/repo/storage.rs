@@ -64,7 +64,8 @@ pub trait Backend: Send + Sync {
     fn pause(&self, wait: Duration) {
         std::thread::sleep(wait);
     }
-    /// Removes what writers of this machine that have certainly ended left half written; gives how many things.
+    /// Removes what creates that never ended left half written: of processes of this machine that have certainly ended, and
+    /// whatever is too old to be of use to anyone; gives how many things.
     fn sweep(&self) -> io::Result<u64> {
         Ok(0)
     }

@@ -19,3 +19,4 @@ mod pruning;
 mod retention;
 mod sources;
 mod unreadable;
+mod vectors;

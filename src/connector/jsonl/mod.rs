@@ -4,6 +4,7 @@ mod cell;
 mod line;
 mod sort;
 mod source;
+mod spool;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
-//! Sorting records that come in any order, in bounded memory: runs that are sorted in memory and written to temporary
-//! files, and a merge that reads them again.
+//! Sorting records that come in any order, in bounded memory: runs that are sorted in memory and written to a temporary
+//! file, and a merge that reads them again.
 
+use super::spool::{Spool, SpoolReader};
 use crate::record::{
     Expiry, KeyRange, Meta, RecordBatch, RecordStream, RowHead, Shape, StreamError,
     bytes::{DecodeError, Reader, put_slice, put_u64},
@@ -8,16 +9,14 @@ use crate::record::{
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
-    fs::File,
-    io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
+    io::{self, BufReader, Read, Write},
+    ops::Range,
     sync::Arc,
 };
-use tempfile::NamedTempFile;
 
 /// Bytes of records sorted in memory at once.
 const RUN_BYTES: usize = 32 << 20;
-/// More runs than this are merged into one: each takes an open file and a buffer.
+/// As many runs are merged into one: each takes a buffer when they are read.
 const MAX_RUNS: usize = 64;
 /// A run's index names a record about this often.
 const INDEX_STEP: u64 = 256 << 10;
@@ -68,18 +67,19 @@ pub(super) fn encode_body(meta: &Meta<'_>, shape: &Shape, value: &[u8]) -> Vec<u
     body
 }
 
-/// A sorted run in a temporary file.
+/// A sorted run: a stretch of the spool.
 struct Run {
-    file: NamedTempFile,
+    spool: Arc<Spool>,
+    stretch: Range<u64>,
     /// Keys and where their records begin, sorted.
     index: Vec<(Vec<u8>, u64)>,
 }
 
 impl Run {
-    fn write(entries: impl Iterator<Item = io::Result<Entry>>, dir: &Path) -> io::Result<Self> {
-        let file = NamedTempFile::with_prefix_in("rekeep-sort-", dir)?;
-        let mut out = BufWriter::with_capacity(1 << 20, file.reopen()?);
-        let (mut index, mut at, mut indexed) = (Vec::new(), 0, None);
+    fn write(entries: impl Iterator<Item = io::Result<Entry>>, spool: &Arc<Spool>) -> io::Result<Self> {
+        let mut out = spool.append();
+        let (start, mut at) = (out.at(), out.at());
+        let (mut index, mut indexed) = (Vec::new(), None);
         for entry in entries {
             let entry = entry?;
             if indexed.is_none_or(|indexed| at >= indexed + INDEX_STEP) {
@@ -88,21 +88,21 @@ impl Run {
             }
             at += entry.write(&mut out)?;
         }
-        out.flush()?;
-        Ok(Self { file, index })
+        out.finish()?;
+        Ok(Self { spool: Arc::clone(spool), stretch: start..at, index })
     }
 
     /// Reads from the first record that may not be below `start`.
-    fn read(&self, start: &[u8]) -> io::Result<RunReader> {
+    fn read(&self, start: &[u8]) -> RunReader {
         let before = self.index.partition_point(|(key, _)| key.as_slice() < start).saturating_sub(1);
-        let mut file = self.file.reopen()?;
-        file.seek(SeekFrom::Start(self.index.get(before).map_or(0, |(_, at)| *at)))?;
-        Ok(RunReader { input: BufReader::with_capacity(64 << 10, file) })
+        let from = self.index.get(before).map_or(self.stretch.start, |(_, at)| *at);
+        let input = self.spool.read(from..self.stretch.end);
+        RunReader { input: BufReader::with_capacity(64 << 10, input) }
     }
 }
 
 struct RunReader {
-    input: BufReader<File>,
+    input: BufReader<SpoolReader>,
 }
 
 impl RunReader {
@@ -115,7 +115,7 @@ impl RunReader {
         Ok(Some(Entry { key, line, body }))
     }
 
-    /// A LEB128; `None` at the end of the file.
+    /// A LEB128; `None` at the end of the stretch.
     fn number(&mut self) -> io::Result<Option<u64>> {
         let (mut value, mut byte) = (0, [0]);
         for shift in (0..64).step_by(7) {
@@ -139,10 +139,11 @@ impl RunReader {
 
 /// Takes the records of one collection in any order.
 pub(super) struct Sorter {
-    dir: PathBuf,
+    spool: Arc<Spool>,
     pending: Vec<Entry>,
     pending_bytes: usize,
-    runs: Vec<Run>,
+    /// By how often their records were merged.
+    levels: Vec<Vec<Run>>,
     /// How many records were taken.
     pub(super) records: u64,
     /// Their bytes.
@@ -150,22 +151,19 @@ pub(super) struct Sorter {
 }
 
 impl Sorter {
-    pub(super) const fn new(dir: PathBuf) -> Self {
-        Self { dir, pending: Vec::new(), pending_bytes: 0, runs: Vec::new(), records: 0, bytes: 0 }
+    pub(super) const fn new(spool: Arc<Spool>) -> Self {
+        Self { spool, pending: Vec::new(), pending_bytes: 0, levels: Vec::new(), records: 0, bytes: 0 }
     }
 
-    /// Takes a record, with the number of its line.
-    pub(super) fn push(&mut self, key: Vec<u8>, line: u64, body: Vec<u8>) {
+    /// Takes a record, with the number of its line; gives the bytes of memory that it takes until the next spill.
+    pub(super) fn push(&mut self, key: Vec<u8>, line: u64, body: Vec<u8>) -> usize {
         let entry = Entry { key, line, body };
+        let bytes = entry.bytes();
         self.records += 1;
         self.bytes += (entry.key.len() + entry.body.len()) as u64;
-        self.pending_bytes += entry.bytes();
+        self.pending_bytes += bytes;
         self.pending.push(entry);
-    }
-
-    /// The bytes held in memory.
-    pub(super) const fn pending_bytes(&self) -> usize {
-        self.pending_bytes
+        bytes
     }
 
     /// Writes what is in memory to a run.
@@ -174,12 +172,22 @@ impl Sorter {
             return Ok(());
         }
         self.pending.sort_unstable();
-        let run = Run::write(self.pending.drain(..).map(Ok), &self.dir)?;
+        let mut run = Run::write(self.pending.drain(..).map(Ok), &self.spool)?;
         self.pending_bytes = 0;
-        self.runs.push(run);
-        if self.runs.len() >= MAX_RUNS {
-            let merge = Merge::new(&self.runs, b"")?;
-            self.runs = vec![Run::write(merge, &self.dir)?];
+        // Every record is merged once a level, however many there are.
+        for level in 0.. {
+            if self.levels.len() == level {
+                self.levels.push(Vec::new());
+            }
+            let runs = &mut self.levels[level];
+            runs.push(run);
+            if runs.len() < MAX_RUNS {
+                break;
+            }
+            run = Run::write(Merge::new(runs, b"")?, &self.spool)?;
+            for merged in runs.drain(..) {
+                self.spool.forget(&merged.stretch);
+            }
         }
         Ok(())
     }
@@ -187,7 +195,7 @@ impl Sorter {
     /// Ends taking.
     pub(super) fn finish(mut self) -> io::Result<Sorted> {
         self.spill()?;
-        Ok(Sorted { runs: self.runs })
+        Ok(Sorted { runs: self.levels.into_iter().flatten().collect() })
     }
 }
 
@@ -236,7 +244,7 @@ struct Merge {
 
 impl Merge {
     fn new(runs: &[Run], start: &[u8]) -> io::Result<Self> {
-        let mut readers = runs.iter().map(|run| run.read(start)).collect::<io::Result<Vec<_>>>()?;
+        let mut readers: Vec<RunReader> = runs.iter().map(|run| run.read(start)).collect();
         let mut heads = BinaryHeap::with_capacity(readers.len());
         for (at, reader) in readers.iter_mut().enumerate() {
             heads.extend(reader.next()?.map(|entry| Reverse((entry, at))));

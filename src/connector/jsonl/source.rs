@@ -4,6 +4,7 @@ use super::{
     Place,
     line::{self, Line, RecordLine},
     sort::{Sorted, Sorter, encode_body, must_spill},
+    spool::Spool,
 };
 use crate::{
     connector::{
@@ -14,9 +15,10 @@ use crate::{
 };
 use serde_json::{Value as Json, json};
 use std::{
+    collections::HashMap,
     fs::File,
     io::{self, BufRead, BufReader, Read},
-    path::PathBuf,
+    sync::Arc,
 };
 
 /// The longest line.
@@ -86,7 +88,12 @@ impl Source for JsonlSource {
             })?),
         };
         let temp_dir = options.temp_dir.clone().unwrap_or_else(std::env::temp_dir);
-        let mut lines = Lines::new(&origin, &self.default, temp_dir);
+        let spool = Spool::new(&temp_dir).map_err(|source| ConnectorError::Io {
+            operation: "make a temporary file in",
+            object: temp_dir.display().to_string(),
+            source,
+        })?;
+        let mut lines = Lines::new(&origin, &self.default, spool);
         lines.read_all(input)?;
         let readers = options.parallel.clamp(1, 16);
         Ok(Box::new(lines.session(SystemClock.now(), readers)?))
@@ -104,18 +111,22 @@ struct Found {
 struct Lines<'a> {
     origin: &'a str,
     default: &'a str,
-    temp_dir: PathBuf,
+    spool: Arc<Spool>,
+    /// What all sorters hold in memory.
+    pending_bytes: usize,
     header: Option<(Option<String>, Json)>,
     found: Vec<Found>,
+    by_name: HashMap<String, usize>,
     line: u64,
     notes: Vec<String>,
     missing: Vec<String>,
 }
 
 impl<'a> Lines<'a> {
-    fn new(origin: &'a str, default: &'a str, temp_dir: PathBuf) -> Self {
+    fn new(origin: &'a str, default: &'a str, spool: Arc<Spool>) -> Self {
         let (found, notes, missing) = (Vec::new(), Vec::new(), Vec::new());
-        Self { origin, default, temp_dir, header: None, found, line: 0, notes, missing }
+        let by_name = HashMap::new();
+        Self { origin, default, spool, pending_bytes: 0, header: None, found, by_name, line: 0, notes, missing }
     }
 
     fn wrong(&self, reason: &str) -> ConnectorError {
@@ -209,8 +220,9 @@ impl<'a> Lines<'a> {
             user_key: record.user_key.as_deref(),
         };
         let body = encode_body(&meta, &shape, &value);
-        self.found[at].sorter.push(key, self.line, body);
-        if must_spill(self.found.iter().map(|found| found.sorter.pending_bytes()).sum()) {
+        self.pending_bytes += self.found[at].sorter.push(key, self.line, body);
+        if must_spill(self.pending_bytes) {
+            self.pending_bytes = 0;
             for at in 0..self.found.len() {
                 let spilled = self.found[at].sorter.spill();
                 spilled.map_err(|source| self.io("sort", source))?;
@@ -220,13 +232,14 @@ impl<'a> Lines<'a> {
     }
 
     fn find(&mut self, name: &str) -> Result<usize, ConnectorError> {
-        if let Some(at) = self.found.iter().rposition(|found| found.name == name) {
-            return Ok(at);
+        if let Some(at) = self.by_name.get(name) {
+            return Ok(*at);
         }
         if self.found.len() == MAX_COLLECTIONS {
             return Err(self.wrong("there are more than 10000 collections"));
         }
-        let sorter = Sorter::new(self.temp_dir.clone());
+        let sorter = Sorter::new(Arc::clone(&self.spool));
+        self.by_name.insert(name.to_owned(), self.found.len());
         self.found.push(Found { name: name.to_owned(), codec: None, attributes: None, sorter });
         Ok(self.found.len() - 1)
     }

@@ -219,7 +219,7 @@ fn what_is_wrong_is_named_with_its_line() {
 #[test]
 fn many_runs_merge_into_one_order_and_ranges_partition_it() {
     let dir = tempfile::tempdir().unwrap();
-    let mut sorter = sort::Sorter::new(dir.path().to_owned());
+    let mut sorter = sort::Sorter::new(spool::Spool::new(dir.path()).unwrap());
     let shape = Shape::new(vec![b"a".to_vec()]);
     let value = [&[3u8][..], &[b'x'; 500]].concat();
     let count = 20_000u64;

@@ -4,6 +4,7 @@ use super::{error::reading, quote::ident};
 use crate::connector::ConnectorError;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// How the database stores text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,13 +183,66 @@ fn entries(connection: &Connection) -> rusqlite::Result<Vec<Entry>> {
     rows.collect()
 }
 
+fn is_strict(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT strict FROM pragma_table_list(?1) WHERE schema = 'main' AND name = ?1";
+    connection.query_row(sql, [name], |row| row.get(0))
+}
+
+/// What the tables, views and virtual tables of a database are, by their names as SQLite compares them.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    found: HashMap<String, Named>,
+    /// The last row of the schema that was read.
+    last: i64,
+}
+
+/// A table, view or virtual table.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    /// Its exact name.
+    pub(super) name: String,
+    pub(super) sql: String,
+    /// Whether it holds records: neither a view nor virtual.
+    pub(super) is_table: bool,
+}
+
+impl Names {
+    /// Those of the `main` database.
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut names = Self::default();
+        names.read_on(connection)?;
+        Ok(names)
+    }
+
+    /// Adds what was made since.
+    pub(super) fn read_on(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare_cached(
+            "SELECT rowid, name, sql, type = 'table' AND rootpage <> 0 FROM main.sqlite_schema
+             WHERE rowid > ?1 AND type IN ('table', 'view') ORDER BY rowid",
+        )?;
+        let mut rows = statement.query([self.last])?;
+        while let Some(row) = rows.next()? {
+            self.last = row.get(0)?;
+            let named = Named { name: row.get(1)?, sql: row.get(2)?, is_table: row.get(3)? };
+            self.found.insert(named.name.to_ascii_lowercase(), named);
+        }
+        Ok(())
+    }
+
+    /// The one of this name.
+    pub(super) fn find(&self, name: &str) -> Option<&Named> {
+        self.found.get(&name.to_ascii_lowercase())
+    }
+}
+
 /// Reads one ordinary table.
 pub(super) fn table(connection: &Connection, name: String, sql: String) -> rusqlite::Result<Table> {
-    let (without_rowid, strict) = connection.query_row(
-        "SELECT wr, strict FROM pragma_table_list(?1) WHERE schema = 'main' AND name = ?1",
-        [&name],
-        |row| Ok((row.get::<_, bool>(0)?, row.get::<_, bool>(1)?)),
-    )?;
+    // Under a table's own name this lists the key's columns of one without rowids, and nothing for any other. (The list of
+    // all tables says it too, but takes as long as there are tables.)
+    let without_rowid: bool =
+        connection
+            .query_row("SELECT EXISTS (SELECT 1 FROM pragma_index_info(?1, 'main'))", [&name], |row| row.get(0))?;
+    let mut strict = None;
     let mut columns = Vec::new();
     let mut generated = Vec::new();
     let mut key: Vec<(i64, String, String)> = Vec::new();
@@ -205,6 +259,12 @@ pub(super) fn table(connection: &Connection, name: String, sql: String) -> rusql
         if place > 0 {
             key.push((place, column.clone(), declared.clone()));
         }
+        // Only this type means something else in a strict table.
+        let strict = match strict {
+            Some(strict) => strict,
+            None if declared.eq_ignore_ascii_case("ANY") => *strict.insert(is_strict(connection, &name)?),
+            None => false,
+        };
         let affinity = Affinity::of(&declared, strict);
         columns.push(Column { name: column, affinity, nullable: !row.get::<_, bool>("notnull")? && !without_rowid });
     }

@@ -8,7 +8,7 @@ use super::{
     plan::{Plan, PlanError, register_key_function},
     quote::{ident, rename_table},
     scan::{SharedConnection, lock},
-    schema::{self, Encoding, Object, Table},
+    schema::{self, Encoding, Named, Names, Object, Table},
     write::TableWriter,
     wrong_url,
 };
@@ -16,7 +16,7 @@ use crate::connector::{
     CollectionTarget, ConnectorError, Meets, SessionOptions, Source, SourceUrl, Target, TargetCollection, TargetEnd,
     TargetPlan, TargetSession,
 };
-use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use serde::Deserialize;
 use std::{
     cmp::Ordering,
@@ -75,10 +75,11 @@ impl Target for SqliteTarget {
         }
         let connection = super::source::open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY, &SessionOptions::default())
             .map_err(fail)?;
+        let names = Names::read(&connection).map_err(fail)?;
         let mut occupied = Vec::new();
         for name in collections {
-            let Some((found, ..)) = find_table(&connection, name).map_err(fail)? else { continue };
-            let sql = format!("SELECT count(*) FROM (SELECT 1 FROM main.{} LIMIT 1000)", ident(&found));
+            let Some(found) = names.find(name) else { continue };
+            let sql = format!("SELECT count(*) FROM (SELECT 1 FROM main.{} LIMIT 1000)", ident(&found.name));
             let count: i64 = connection.query_row(&sql, [], |row| row.get(0)).map_err(fail)?;
             if count > 0 {
                 occupied.push((name.clone(), count.unsigned_abs()));
@@ -90,17 +91,18 @@ impl Target for SqliteTarget {
     fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {
         let object = self.path.display().to_string();
         let attributes = snapshot_attributes(plan, &object)?;
-        let mut connection = None;
+        let mut existing = None;
         if self.path.try_exists().map_err(|error| io("look at", &self.path, error))? {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
             let opened = super::source::open(&self.path, flags, &SessionOptions::default());
             let opened = opened.map_err(|error| reading(&object, &error))?;
             check_encoding(&opened, &attributes, &object)?;
-            connection = Some(opened);
+            let names = Names::read(&opened).map_err(|error| reading(&object, &error))?;
+            existing = Some((opened, names));
         }
         plan.collections
             .iter()
-            .map(|collection| self.rehearse_one(connection.as_ref(), collection, &attributes))
+            .map(|collection| self.rehearse_one(existing.as_ref(), collection, &attributes))
             .collect()
     }
 
@@ -116,7 +118,9 @@ impl Target for SqliteTarget {
         };
         register_key_function(&connection, attributes.encoding != Encoding::Utf8)
             .map_err(|error| writing(&object, &error))?;
+        let names = Names::read(&connection).map_err(|error| reading(&object, &error))?;
         Ok(Box::new(SqliteTargetSession {
+            names,
             connection: Some(Arc::new(Mutex::new(connection))),
             path: self.path.clone(),
             partial,
@@ -135,25 +139,22 @@ impl Target for SqliteTarget {
 impl SqliteTarget {
     fn rehearse_one(
         &self,
-        connection: Option<&Connection>,
+        existing: Option<&(Connection, Names)>,
         collection: &TargetCollection,
         attributes: &Attributes,
     ) -> Result<Meets, ConnectorError> {
         let object = format!("table `{}` of {}", collection.name, self.path.display());
         let fail = |error: rusqlite::Error| reading(&object, &error);
         let wanted: TableAttributes = parse(&collection.attributes, &object)?;
-        let found = match connection {
-            Some(connection) => find_table(connection, &collection.name).map_err(fail)?,
-            None => None,
-        };
-        let (Some((name, sql, true)), Some(connection)) = (found.clone(), connection) else {
-            if found.is_some() {
-                return Err(is_no_table(&object));
-            }
+        let found = existing.and_then(|(connection, names)| Some((connection, names.find(&collection.name)?)));
+        let Some((connection, found)) = found else {
             table_sql(collection, &wanted, &object)?;
             return Ok(Meets::Nothing);
         };
-        let table = schema::table(connection, name, sql).map_err(fail)?;
+        if !found.is_table {
+            return Err(is_no_table(&object));
+        }
+        let table = schema::table(connection, found.name.clone(), found.sql.clone()).map_err(fail)?;
         check_fit(&table, &wanted, &object)?;
         key_plan(connection, table, attributes.encoding, collection, &object)?;
         Ok(Meets::Records)
@@ -283,13 +284,6 @@ fn key_plan(
     }
 }
 
-/// The exact name, the SQL and whether it holds records, of the table, view or virtual table of this name.
-fn find_table(connection: &Connection, name: &str) -> rusqlite::Result<Option<(String, String, bool)>> {
-    let sql = "SELECT name, sql, type = 'table' AND rootpage <> 0 FROM main.sqlite_schema \
-               WHERE type IN ('table', 'view') AND name = ?1 COLLATE NOCASE";
-    connection.query_row(sql, [name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
-}
-
 /// Makes the unfinished database beside the place where it will be.
 fn create(path: &Path, attributes: &Attributes) -> Result<(Connection, PathBuf), ConnectorError> {
     let mut name = OsString::from(path);
@@ -365,6 +359,7 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 struct SqliteTargetSession {
+    names: Names,
     connection: Option<SharedConnection>,
     path: PathBuf,
     partial: Option<PathBuf>,
@@ -391,21 +386,21 @@ impl SqliteTargetSession {
     ) -> Result<(Table, bool), ConnectorError> {
         let object = format!("table `{}` of {}", collection.name, self.path.display());
         let fail = |error: rusqlite::Error| writing(&object, &error);
-        let mismatch = |reason: &str| ConnectorError::Mismatch { object: object.clone(), reason: reason.to_owned() };
         let mut created = false;
-        let found = match find_table(connection, &collection.name).map_err(fail)? {
-            Some((_, _, false)) => return Err(is_no_table(&object)),
-            Some(found) => found,
-            None => {
-                let sql = table_sql(collection, wanted, &object)?;
-                objects::create(connection, &sql, &collection.name, &mut self.notes).map_err(fail)?;
-                created = true;
-                find_table(connection, &collection.name)
-                    .map_err(fail)?
-                    .ok_or_else(|| mismatch("its CREATE TABLE statement makes another table"))?
-            }
-        };
-        let (name, sql, _) = found;
+        if self.names.find(&collection.name).is_none() {
+            let sql = table_sql(collection, wanted, &object)?;
+            objects::create(connection, &sql, &collection.name, &mut self.notes).map_err(fail)?;
+            created = true;
+            self.names.read_on(connection).map_err(fail)?;
+        }
+        let found = self.names.find(&collection.name).cloned();
+        let Named { name, sql, is_table } = found.ok_or_else(|| ConnectorError::Mismatch {
+            object: object.clone(),
+            reason: "its CREATE TABLE statement makes another table".to_owned(),
+        })?;
+        if !is_table {
+            return Err(is_no_table(&object));
+        }
         // SQLite makes this table by itself, and its rows while others are written; they are replaced by the snapshot's.
         let is_statistics = name.starts_with("sqlite_stat") && !self.plan.partial;
         if !created && ((name == "sqlite_sequence" && self.partial.is_some()) || is_statistics) {

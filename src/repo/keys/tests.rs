@@ -210,3 +210,48 @@ fn recovery_keys_are_fourteen_groups_of_four() {
     assert!(recovery::parse(&text[..text.len() - 5]).is_err());
     assert!(recovery::parse("").is_err());
 }
+
+/// Storage on which somebody removes another slot between the look at the slots and what is done about it.
+struct Racing {
+    inner: Storage,
+    victim: String,
+}
+
+impl crate::repo::Backend for Racing {
+    fn list(&self, prefix: &str) -> std::io::Result<Vec<crate::repo::storage::Listed>> {
+        self.inner.list(prefix).map_err(std::io::Error::other)
+    }
+    fn read(&self, name: &str, _: Option<std::ops::Range<u64>>) -> std::io::Result<Vec<u8>> {
+        self.inner.read(name).map_err(std::io::Error::other)
+    }
+    fn create(&self, name: &str, bytes: &[u8]) -> std::io::Result<crate::repo::storage::Created> {
+        self.inner.create(name, bytes).map_err(std::io::Error::other)
+    }
+    fn delete(&self, name: &str) -> std::io::Result<()> {
+        self.inner.delete(name).map_err(std::io::Error::other)?;
+        self.inner.delete(&self.victim).map_err(std::io::Error::other)
+    }
+    fn len(&self, name: &str) -> std::io::Result<u64> {
+        match self.inner.len(name) {
+            Ok(Some(len)) => Ok(len),
+            _ => Err(std::io::ErrorKind::NotFound.into()),
+        }
+    }
+    fn promises(&self) -> crate::repo::storage::Promises {
+        self.inner.promises()
+    }
+}
+
+#[test]
+fn two_who_remove_the_last_two_slots_at_once_leave_one() {
+    let (storage, keyring, _) = repository();
+    let names: Vec<String> = slots(&storage, &keyring).unwrap().into_iter().map(|slot| slot.name).collect();
+    assert_eq!(names.len(), 2);
+    let racing = Racing { inner: storage.clone(), victim: slot::path(&names[1]) };
+    let racing = Storage::over(std::sync::Arc::new(racing), "racing:");
+    let error = remove_slot(&racing, &keyring, &names[0]).unwrap_err().to_string();
+    assert!(error.contains("put back"), "{error}");
+    let left: Vec<String> = slots(&storage, &keyring).unwrap().into_iter().map(|slot| slot.name).collect();
+    assert_eq!(left, names[..1]);
+    remove_slot(&storage, &keyring, &names[0]).unwrap_err();
+}

@@ -17,10 +17,14 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Mutex, OnceLock, PoisonError},
+    time::Duration,
 };
 
 /// Where objects lie while they are written.
 pub(super) const TEMPORARY: &str = "tmp/";
+
+/// An object is written in far less: what is older in `tmp/` was left by a writer that was killed.
+const STALE: Duration = Duration::from_hours(24);
 
 /// A folder.
 pub(super) struct LocalBackend {
@@ -78,11 +82,9 @@ impl LocalBackend {
         let temporary_folder = self.root.join(TEMPORARY);
         self.make_durable(folder)?;
         self.make_durable(&temporary_folder)?;
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
         // Whose it is, so that what a dead writer leaves can be told from what a living one is writing.
         let owner = ProcessId::this().map_or_else(String::new, |this| this.to_token() + ".");
-        let temporary = Temporary(temporary_folder.join(owner + &HEXLOWER.encode(&random)));
+        let temporary = Temporary(temporary_folder.join(owner + &random_name()?));
         let mut file = File::options().write(true).create_new(true).open(&temporary.0)?;
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -146,17 +148,31 @@ impl Backend for LocalBackend {
         Promises { conditional_create: true, prompt_listing: true }
     }
 
+    /// Ages are told by the file system's own clock: a file that is made now says what time it is there. Should a writer
+    /// have slept for a day, its link fails with `NotFound` and it writes the object again.
     fn sweep(&self) -> io::Result<u64> {
-        let entries = match fs::read_dir(self.root.join(TEMPORARY)) {
-            Ok(entries) => entries,
+        let folder = self.root.join(TEMPORARY);
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries.collect::<io::Result<Vec<_>>>()?,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
             Err(error) => return Err(error),
         };
+        if entries.is_empty() {
+            return Ok(0);
+        }
+        let probe = Temporary(folder.join(format!("{}.now", random_name()?)));
+        let now = File::options().write(true).create_new(true).open(&probe.0)?.metadata()?.modified()?;
         let mut swept = 0;
         for entry in entries {
-            let entry = entry?;
-            let owner = entry.file_name().to_str().and_then(ProcessId::from_token);
-            if owner.is_some_and(|owner| owner.is_gone()) {
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_old = now.duration_since(metadata.modified()?).is_ok_and(|age| age > STALE);
+            let is_left = ProcessId::from_token(&name).is_some_and(|owner| owner.is_gone());
+            if metadata.is_file() && (is_left || is_old && is_temporary_name(&name)) {
                 match fs::remove_file(entry.path()) {
                     Ok(()) => swept += 1,
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -166,6 +182,19 @@ impl Backend for LocalBackend {
         }
         Ok(swept)
     }
+}
+
+fn random_name() -> io::Result<String> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    Ok(HEXLOWER.encode(&random))
+}
+
+/// Whether a file in `tmp/` is one of ours.
+fn is_temporary_name(name: &str) -> bool {
+    let name = name.strip_suffix(".now").unwrap_or(name);
+    let digits = name.rsplit('.').next().unwrap_or(name);
+    digits.len() == 32 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Adds the files of one folder to `listed` and the folders in it to `left`. What vanishes meanwhile is not there.

@@ -249,3 +249,25 @@ fn only_what_dead_processes_of_this_machine_left_half_written_is_swept() {
     assert!(!file(dead.to_token() + ".1").exists());
     assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 3);
 }
+
+#[test]
+fn what_killed_writers_left_is_swept_after_a_day_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Storage::at(dir.path().to_str().unwrap()).unwrap();
+    assert_eq!(storage.sweep().unwrap(), 0, "nothing is made where nothing is");
+    assert!(!dir.path().join("tmp").exists());
+    storage.create("rekeep.json", b"x").unwrap();
+    let make = |name: &str, hours: u64| {
+        let path = dir.path().join("tmp").join(name);
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_hours(hours)).unwrap();
+        path
+    };
+    let (old, young) = (make(&"a".repeat(32), 25), make(&"b".repeat(32), 23));
+    let (foreign, probe) = (make("letter.txt", 1000), make(&format!("{}.now", "c".repeat(32)), 30));
+    assert_eq!(storage.sweep().unwrap(), 2);
+    assert!(!old.exists() && !probe.exists() && young.exists() && foreign.exists());
+    assert_eq!(storage.sweep().unwrap(), 0);
+    assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 2, "the probe is gone");
+    assert_eq!(storage.read("rekeep.json").unwrap(), b"x");
+}

@@ -1,0 +1,304 @@
+//! What a suspicious person tries: sources that vanish or spoil midway, kills in the middle of a restore into a database
+//! that exists, names of every byte, schemas of every kind.
+#![cfg(unix)]
+
+use crate::world::{Ran, World, files, many_rows, rows};
+use serde_json::json;
+use std::{
+    ffi::OsStr,
+    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
+    process::{Child, Stdio},
+    time::Duration,
+};
+
+fn spawn(world: &World, args: &[&str]) -> Child {
+    world.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn end(child: Child) -> Ran {
+    child.wait_with_output().unwrap().into()
+}
+
+#[test]
+fn a_database_that_vanishes_midway_is_read_to_its_end() {
+    let world = World::new();
+    many_rows(&world, "a.db", 20_000);
+    let before = world.rows("a.db", "SELECT * FROM t ORDER BY id");
+    let child = spawn(&world, &["backup", "sqlite:a.db", "--read-limit", "2M"]);
+    std::thread::sleep(Duration::from_millis(600));
+    for name in ["a.db", "a.db-wal", "a.db-shm"] {
+        let _ = std::fs::remove_file(world.path(name));
+    }
+    // What is open stays readable: the snapshot is whole, or the run says why not. Half of it must never be committed as all.
+    let ran = end(child);
+    if ran.code == Some(0) {
+        world.ok(&["restore", "latest", "sqlite:out.db", "--verify"]);
+        assert_eq!(world.rows("out.db", "SELECT * FROM t ORDER BY id"), before);
+    } else {
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert_eq!(world.snapshots().len(), 0);
+    }
+    world.is_good();
+    world.run(&["backup", "sqlite:a.db"]).fails(1, &["a.db", "does not exist"]);
+}
+
+#[test]
+fn a_database_that_is_cut_or_overwritten_midway_commits_nothing_as_complete() {
+    for harm in ["cut", "overwritten"] {
+        let world = World::new();
+        many_rows(&world, "a.db", 20_000);
+        world.sql("a.db", "PRAGMA wal_checkpoint(TRUNCATE)");
+        let child = spawn(&world, &["backup", "sqlite:a.db", "--read-limit", "1M", "--parallel", "1"]);
+        std::thread::sleep(Duration::from_millis(700));
+        let path = world.path("a.db");
+        let len = std::fs::metadata(&path).unwrap().len();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        if harm == "cut" {
+            file.set_len(len / 4).unwrap();
+        } else {
+            use std::os::unix::fs::FileExt as _;
+            file.write_all_at(&vec![0x5a; (len / 2) as usize], len / 2).unwrap();
+        }
+        let ran = end(child);
+        assert!(!ran.err.contains("panicked"), "{ran:?}");
+        if ran.code == Some(0) {
+            // All pages were in memory by then.
+            world.ok(&["verify", "--restore"]);
+            assert_eq!(world.snapshots()[0]["collections"][0]["records"], 20_000);
+        } else {
+            assert!(matches!(ran.code, Some(1 | 3)), "{harm}: {ran:?}");
+            assert!(world.snapshots().iter().all(|snapshot| snapshot["complete"] == false), "{harm}");
+        }
+    }
+}
+
+#[test]
+fn every_damaged_page_is_an_error_or_harmless() {
+    let world = World::new();
+    world.sql(
+        "a.db",
+        "PRAGMA page_size = 1024;
+         CREATE TABLE t(k TEXT PRIMARY KEY, v) WITHOUT ROWID; CREATE TABLE u(id INTEGER PRIMARY KEY, v); CREATE INDEX i ON u(v);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+         INSERT INTO t SELECT 'key ' || i, randomblob(40) FROM n; INSERT INTO u SELECT NULL, v FROM t",
+    );
+    let sound = std::fs::read(world.path("a.db")).unwrap();
+    let pages = sound.len() / 1024;
+    for page in (0..pages).step_by(3) {
+        let mut bytes = sound.clone();
+        bytes[page * 1024..(page + 1) * 1024].fill(if page % 2 == 0 { 0 } else { 0xd7 });
+        std::fs::write(world.path("b.db"), bytes).unwrap();
+        let ran = world.run(&["--quiet", "backup", "sqlite:b.db", "--dry-run"]);
+        assert!(!ran.err.contains("panicked"), "page {page}: {ran:?}");
+        assert!(matches!(ran.code, Some(0 | 1 | 3)), "page {page}: {ran:?}");
+        if ran.code == Some(1) {
+            assert!(ran.err.contains("b.db") || ran.err.contains("malformed"), "page {page}: {ran:?}");
+        }
+    }
+}
+
+#[test]
+fn a_restore_into_a_database_that_exists_may_be_killed_at_any_moment() {
+    let world = World::new();
+    many_rows(&world, "a.db", 20_000);
+    world.backup(&["sqlite:a.db"]);
+    world.sql(
+        "a.db",
+        "UPDATE t SET name = 'later'; DELETE FROM t WHERE id % 3 = 0; INSERT INTO t VALUES(90000, 'new', NULL)",
+    );
+    let all = "SELECT * FROM t ORDER BY id";
+    let before = world.rows("a.db", all);
+    for moment in [50, 200, 500, 900] {
+        let mut child = spawn(&world, &["restore", "latest", "sqlite:a.db", "--make-equal", "--write-limit", "2M"]);
+        std::thread::sleep(Duration::from_millis(moment));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(world.rows("a.db", all), before, "killed after {moment} ms");
+    }
+    world.ok(&["restore", "latest", "sqlite:a.db", "--make-equal", "--verify"]);
+    assert_ne!(world.rows("a.db", all), before);
+}
+
+#[test]
+fn an_interrupted_restore_into_a_database_that_exists_changes_nothing() {
+    let world = World::new();
+    many_rows(&world, "a.db", 20_000);
+    world.backup(&["sqlite:a.db"]);
+    world.sql("a.db", "UPDATE t SET name = 'later'");
+    let child = spawn(&world, &["restore", "latest", "sqlite:a.db", "--overwrite", "always", "--write-limit", "2M"]);
+    std::thread::sleep(Duration::from_millis(700));
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    end(child).fails(130, &["interrupted"]);
+    assert_eq!(
+        world.rows("a.db", "SELECT count(*) FROM t WHERE name <> 'later'"),
+        rows(&world.path("a.db"), "SELECT 0")
+    );
+}
+
+#[test]
+fn file_names_of_every_byte_come_back_and_can_be_asked_for() {
+    let world = World::new();
+    let root = world.path("src");
+    for byte in (1..=255_u8).filter(|byte| *byte != b'/') {
+        for name in [vec![byte, b'x'], vec![b'd', byte, b'/', b'f', byte]] {
+            if name == [b'.', b'.'] {
+                continue;
+            }
+            let path = root.join(OsStr::from_bytes(&name));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &name).unwrap();
+        }
+    }
+    world.backup(&["files:src"]);
+    world.ok(&["restore", "latest", "files:out", "--verify"]);
+    assert_eq!(files(&world.path("out")), files(&root));
+    world.ok(&["restore", "latest", "jsonl:out.jsonl"]);
+    let lines = world.backup(&["jsonl:out.jsonl"]);
+    world.ok(&["restore", &lines, "files:again", "--verify"]);
+    assert_eq!(files(&world.path("again")), files(&root));
+    let listed = world.json(&["ls", "latest", "files", "--source", "files:src"]);
+    assert!(listed.as_array().unwrap().len() >= 254 * 3, "{}", listed.as_array().unwrap().len());
+    for entry in listed.as_array().unwrap().iter().step_by(17) {
+        let key = entry["key"].as_str().unwrap();
+        if key.ends_with('/') || (key.starts_with("hex:") && key.ends_with("2f")) {
+            continue;
+        }
+        let dumped = world.ok(&["dump", "latest", "files", key, "--source", "files:src"]);
+        assert!(dumped.bytes.len() == 2 || dumped.bytes.len() == 5, "{key}: {dumped:?}");
+    }
+}
+
+#[test]
+fn table_names_and_keys_of_every_character_come_back_and_can_be_asked_for() {
+    let world = World::new();
+    let db = rusqlite::Connection::open(world.path("a.db")).unwrap();
+    let mut names = Vec::new();
+    for byte in 1..=127_u8 {
+        let name = format!("t{}", char::from(byte));
+        if byte.is_ascii_uppercase() {
+            continue;
+        }
+        let ident = name.replace('"', "\"\"");
+        db.execute_batch(&format!("CREATE TABLE \"{ident}\"(k TEXT PRIMARY KEY, v)")).unwrap();
+        db.execute(&format!("INSERT INTO \"{ident}\" VALUES (?1, ?2)"), (name.as_str(), byte)).unwrap();
+        names.push(name);
+    }
+    drop(db);
+    world.backup(&["sqlite:a.db"]);
+    world.ok(&["restore", "latest", "sqlite:out.db", "--verify"]);
+    world.ok(&["ls", "latest"]);
+    for name in names.iter().step_by(9) {
+        let key = format!("str:{}", name.replace('\\', "\\\\").replace(',', "\\,"));
+        let ran = world.run(&["history", name, &key]);
+        assert!(!ran.err.contains("panicked"), "{name:?}: {ran:?}");
+        let query = format!("SELECT * FROM \"{}\"", name.replace('"', "\"\""));
+        assert_eq!(world.rows("out.db", &query), world.rows("a.db", &query), "{name:?}");
+    }
+}
+
+#[test]
+fn schemas_of_every_kind_come_back() {
+    let wide: Vec<String> = (0..1_999).map(|n| format!("c{n}")).collect();
+    for sql in [
+        "CREATE VIEW v AS SELECT 1 AS one".to_owned(),
+        "CREATE TABLE t(a); CREATE TRIGGER no BEFORE INSERT ON t BEGIN SELECT RAISE(ABORT, 'never'); END".to_owned(),
+        format!("CREATE TABLE wide({}); INSERT INTO wide(c0, c1998) VALUES (1, 'last')", wide.join(", ")),
+        "CREATE TABLE g(id INTEGER PRIMARY KEY, a INT, b AS (a + 1) VIRTUAL, c AS (b * 2) STORED); INSERT INTO g(a) VALUES (3)".to_owned(),
+        "CREATE VIRTUAL TABLE f USING fts5(x, content=''); INSERT INTO f(rowid, x) VALUES (1, 'words here')".to_owned(),
+        "CREATE VIRTUAL TABLE r USING rtree(id, a, b); INSERT INTO r VALUES (1, 2, 3); DROP TABLE r; VACUUM".to_owned(),
+        "CREATE TABLE s(a INT, b ANY, PRIMARY KEY(b)) STRICT; INSERT INTO s VALUES (1, '1'), (2, 1)".to_owned(),
+        "PRAGMA page_size = 65536; CREATE TABLE p(v); INSERT INTO p VALUES (zeroblob(200000))".to_owned(),
+        "CREATE TABLE c(v CHECK (v > 0)); PRAGMA ignore_check_constraints = 1; INSERT INTO c VALUES (-1)".to_owned(),
+    ] {
+        let world = World::new();
+        world.sql("a.db", &sql);
+        world.backup(&["sqlite:a.db"]);
+        world.ok(&["restore", "latest", "sqlite:out.db", "--verify"]);
+        let schema = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name";
+        // integrity_check also judges CHECK constraints, which the source itself breaks.
+        if !sql.contains("CHECK") {
+            assert_eq!(world.rows("out.db", schema), world.rows("a.db", schema), "{sql:.60}");
+        }
+    }
+}
+
+#[test]
+fn odd_places_of_a_database_are_read() {
+    let world = World::new();
+    many_rows(&world, "a.db", 100);
+    // A link to it is the same source.
+    std::os::unix::fs::symlink("a.db", world.path("link.db")).unwrap();
+    let first = world.backup(&["sqlite:a.db"]);
+    let second = world.json(&["backup", "sqlite:link.db"]);
+    assert_eq!(second["parent"], json!(first));
+    // A write-ahead log that was not checkpointed, in a directory that cannot be written.
+    let keeper = rusqlite::Connection::open(world.path("a.db")).unwrap();
+    keeper.execute_batch("INSERT INTO t VALUES (1000, 'in the log', NULL)").unwrap();
+    let dir = world.path("closed");
+    std::fs::create_dir(&dir).unwrap();
+    for name in ["a.db", "a.db-wal", "a.db-shm"] {
+        std::fs::copy(world.path(name), dir.join(name)).unwrap();
+    }
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o555)).unwrap();
+    let ran = world.json(&["backup", "sqlite:closed/a.db"]);
+    assert_eq!(ran["records"], 101);
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn special_files_are_kept_without_being_opened() {
+    let world = World::new();
+    let root = world.path("src");
+    std::fs::create_dir(&root).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(root.join("pipe")).status();
+    if !made.is_ok_and(|status| status.success()) {
+        return;
+    }
+    let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
+    let sparse = std::fs::File::create(root.join("sparse")).unwrap();
+    sparse.set_len(1 << 34).unwrap();
+    drop(sparse);
+    std::fs::write(root.join("a"), "linked").unwrap();
+    std::fs::hard_link(root.join("a"), root.join("z")).unwrap();
+    // With the first path excluded the other one has the content.
+    let part = world.json(&["backup", "files:src", "--exclude", "a"]);
+    assert_eq!(part["complete"], true, "{part}");
+    world.ok(&["restore", part["id"].as_str().unwrap(), "files:part", "--verify"]);
+    assert_eq!(std::fs::read_to_string(world.path("part/z")).unwrap(), "linked");
+    let whole = world.json(&["backup", "files:src"]);
+    assert_eq!(whole["complete"], true, "{whole}");
+    assert!(whole["stats"]["bytes_added"].as_u64().unwrap() < 10_000_000, "{whole}");
+    let id = whole["id"].as_str().unwrap();
+    world.ok(&["restore", id, "files:out"]);
+    assert_eq!(std::fs::metadata(world.path("out/sparse")).unwrap().len(), 1 << 34);
+    // Only the second of two links is restored: it says what it lacks.
+    let ran = world.run(&["restore", id, "files:single", "--key", "z"]);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    assert!(ran.err.contains("restore it too"), "{ran:?}");
+}
+
+#[test]
+fn thousands_of_collections_need_few_open_files() {
+    use std::fmt::Write as _;
+    let world = World::new();
+    let mut lines = String::new();
+    for n in 0..3_000 {
+        writeln!(lines, "{{\"collection\":\"c{n}\",\"key\":\"int:{n}\",\"value\":{{\"v\":{n}}}}}").unwrap();
+    }
+    std::fs::write(world.path("many.jsonl"), lines).unwrap();
+    let plain = world.command(&["--json", "backup", "jsonl:many.jsonl"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.arg("-c").arg("ulimit -n 128; exec \"$0\" \"$@\"").arg(plain.get_program()).args(plain.get_args());
+    shell.current_dir(world.path("")).stdin(Stdio::null());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let ran: Ran = shell.output().unwrap().into();
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!((&ran.json()["collections"], &ran.json()["records"]), (&json!(3_000), &json!(3_000)));
+    world.ok(&["restore", "latest", "jsonl:out.jsonl", "--verify"]);
+}

@@ -1,0 +1,223 @@
+//! Lines of JSON as a source and as a target, through a repository: round trips, bad lines, huge lines, lines in any order.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(dead_code, reason = "the shared support has more than this test needs")]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use rekeep::{
+    connector::{
+        SourceUrl,
+        jsonl::{JsonlSource, JsonlTarget},
+    },
+    ops::{
+        OpsError,
+        backup::{BackupOptions, BackupOutcome, backup},
+        restore::{RestoreOptions, restore},
+    },
+    repo::Repository,
+};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+use support::{
+    Heard, Rng, World,
+    world::{plain, snapshot},
+};
+use tempfile::TempDir;
+
+struct Room {
+    dir: TempDir,
+    world: World,
+    repo: Repository,
+}
+
+fn url(path: &Path) -> SourceUrl {
+    SourceUrl::parse(&format!("jsonl:{}", path.display())).unwrap()
+}
+
+impl Room {
+    fn new() -> Self {
+        let (world, repo) = World::new();
+        Self { dir: tempfile::tempdir().unwrap(), world, repo }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn try_back_up(&self, name: &str) -> Result<BackupOutcome, OpsError> {
+        let temp = self.path("temp");
+        std::fs::create_dir_all(&temp).unwrap();
+        let options = BackupOptions { temp_dir: Some(temp.clone()), ..plain() };
+        let outcome =
+            backup(&self.repo, &JsonlSource::new(&url(&self.path(name))).unwrap(), &options, &Heard::default());
+        assert_eq!(std::fs::read_dir(&temp).unwrap().count(), 0, "nothing is left in the temporary folder");
+        outcome
+    }
+
+    fn back_up(&self, name: &str) -> BackupOutcome {
+        self.try_back_up(name).unwrap()
+    }
+
+    fn restore(&self, taken: &BackupOutcome, name: &str) -> String {
+        let target = JsonlTarget::new(&url(&self.path(name))).unwrap();
+        let options = RestoreOptions { verify: true, parallel: 2, ..RestoreOptions::default() };
+        let taken = snapshot(&self.repo, taken.id.unwrap());
+        let outcome = restore(&self.repo, &taken, &target, &options, &Heard::default()).unwrap();
+        assert!(outcome.complete && outcome.different == 0, "{outcome:?}");
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+}
+
+/// A record of every kind of cell and field.
+fn line(rng: &mut Rng, key: u64) -> String {
+    let value = match rng.below(9) {
+        0 => "{}".to_owned(),
+        1 => format!("{{\"n\":{}}}", rng.word() as i64),
+        2 => "{\"f\":1.5,\"g\":-0.0,\"h\":1e300}".to_owned(),
+        3 => "{\"f\":{\"float\":\"NaN\",\"bits\":\"7ff8000000000001\"}}".to_owned(),
+        4 => format!("{{\"s\":\"é\\u0000\\n{key}\",\"\":null,\"t\":true}}"),
+        5 => "{\"base64:_w==\":false,\"b\":{\"base64\":\"AP8=\"},\"u\":{\"string_base64\":\"_w==\"}}".replace('_', "/"),
+        6 => "{\"list\":{\"tag\":20,\"base64\":\"kwEC\"}}".to_owned(),
+        7 => format!("{{\"long\":\"{}\"}}", "x".repeat(rng.below(3000) as usize)),
+        _ => format!("{{\"a\":{key},\"b\":\"{key}\",\"c\":null}}"),
+    };
+    let extra = match rng.below(5) {
+        0 => ",\"generation\":7,\"stamp\":9".to_owned(),
+        1 => ",\"expiry\":4102444800000,\"set\":\"users\"".to_owned(),
+        2 => ",\"user_key\":{\"base64\":\"A21l\"},\"set\":{\"base64\":\"/w==\"}".to_owned(),
+        _ => String::new(),
+    };
+    format!("{{\"key\":\"int:{key}\"{extra},\"value\":{value}}}\n")
+}
+
+fn shuffled(rng: &mut Rng, lines: &mut [String]) {
+    for last in (1..lines.len()).rev() {
+        lines.swap(last, rng.below(last as u64 + 1) as usize);
+    }
+}
+
+#[test]
+fn lines_in_any_order_are_one_state_and_come_back_in_key_order() {
+    let room = Room::new();
+    let mut rng = Rng::new(91);
+    let mut lines: Vec<String> = (0..3_000).map(|key| line(&mut rng, key)).collect();
+    room.write("in.jsonl", &lines.concat());
+    let first = room.back_up("in.jsonl");
+    assert_eq!((first.records, first.complete), (3_000, true));
+    let text = room.restore(&first, "sorted.jsonl");
+    shuffled(&mut rng, &mut lines);
+    room.write("in.jsonl", &lines.concat());
+    room.world.clock.advance(1_000);
+    let second = room.back_up("in.jsonl");
+    assert_eq!((second.parent, second.stats.new, second.stats.changed, second.stats.deleted), (first.id, 0, 0, 0));
+    assert_eq!(room.restore(&second, "again.jsonl"), text);
+    // What was written is a source again, and writes itself.
+    let third = room.back_up("sorted.jsonl");
+    assert_eq!(room.restore(&third, "third.jsonl"), text);
+}
+
+#[test]
+fn more_lines_than_fit_memory_are_sorted_in_runs() {
+    let room = Room::new();
+    let mut rng = Rng::new(92);
+    let (count, mut text) = (30_000_u64, String::new());
+    for n in 0..count {
+        // 7 919 is prime: every key once, in no order.
+        let key = n * 7_919 % count;
+        writeln!(
+            text,
+            "{{\"key\":\"int:{key}\",\"value\":{{\"v\":\"{}\"}}}}",
+            "y".repeat(1_500 + rng.below(500) as usize)
+        )
+        .unwrap();
+    }
+    room.write("in.jsonl", &text);
+    let taken = room.back_up("in.jsonl");
+    assert_eq!(taken.records, count);
+    let text = room.restore(&taken, "out.jsonl");
+    let keys: Vec<u64> =
+        text.lines().filter_map(|line| line.split_once("\"key\":\"int:")?.1.split('"').next()?.parse().ok()).collect();
+    assert_eq!(keys, (0..count).collect::<Vec<_>>());
+}
+
+#[test]
+fn keys_that_stand_twice_name_both_lines_and_commit_nothing() {
+    let room = Room::new();
+    let mut rng = Rng::new(93);
+    let mut lines: Vec<String> = (0..500).map(|key| line(&mut rng, key)).collect();
+    lines.push(line(&mut rng, 17));
+    room.write("in.jsonl", &lines.concat());
+    let error = room.try_back_up("in.jsonl").unwrap_err().to_string();
+    assert!(error.contains("lines 18 and 501"), "{error}");
+    assert!(room.repo.snapshots().unwrap().is_empty());
+}
+
+#[test]
+fn a_bad_line_is_named_and_commits_nothing() {
+    let room = Room::new();
+    for (bad, words) in [
+        ("not json", "line 3"),
+        ("{\"key\":\"int:1\"", "line 3"),
+        ("{\"value\":{}}", "line 3"),
+        ("{\"key\":\"int:9\",\"value\":{\"a\":[1]}}", "line 3"),
+        ("{\"key\":\"int:9\",\"value\":{\"a\":99999999999999999999}}", "line 3"),
+        ("{\"key\":\"str\",\"value\":{}}", "line 3"),
+        ("{\"key\":\"int:9\",\"value\":{\"a\":1,\"a\":2}}", "line 3"),
+        ("{\"key\":\"int:9\",\"colour\":1,\"value\":{}}", "colour"),
+        ("{\"key\":\"int:9\",\"value\":{\"a\":{\"base64\":\"*\"}}}", "line 3"),
+        ("[1]", "line 3"),
+        ("\u{0}", "line 3"),
+    ] {
+        room.write("bad.jsonl", &format!("{{\"key\":\"int:1\",\"value\":{{}}}}\n\n{bad}\n"));
+        let error = room.try_back_up("bad.jsonl").unwrap_err().to_string();
+        assert!(error.contains(words) && error.contains("bad.jsonl"), "{bad}: {error}");
+    }
+    std::fs::write(room.path("bad.jsonl"), b"{\"key\":\"int:1\",\"value\":{}}\n{\"key\":\"str:\xff\",\"value\":{}}\n")
+        .unwrap();
+    let error = room.try_back_up("bad.jsonl").unwrap_err().to_string();
+    assert!(error.contains("line 2"), "{error}");
+    assert!(room.repo.snapshots().unwrap().is_empty());
+}
+
+#[test]
+fn a_huge_line_comes_back_and_a_cut_last_line_is_an_error() {
+    let room = Room::new();
+    let huge = "z".repeat(20 << 20);
+    let text = format!("{{\"key\":\"str:a\",\"value\":{{\"v\":\"{huge}\"}}}}\n{{\"key\":\"str:b\",\"value\":{{}}}}");
+    // The last line needs no newline.
+    room.write("in.jsonl", &text);
+    let taken = room.back_up("in.jsonl");
+    assert_eq!(taken.records, 2);
+    assert!(room.restore(&taken, "out.jsonl").contains(&huge));
+    room.write("in.jsonl", &text[..text.len() / 2]);
+    let error = room.try_back_up("in.jsonl").unwrap_err().to_string();
+    assert!(error.contains("line 1"), "{error}");
+}
+
+#[test]
+fn an_empty_file_and_windows_line_ends_are_read() {
+    let room = Room::new();
+    room.write("in.jsonl", "");
+    assert_eq!(room.back_up("in.jsonl").records, 0);
+    room.write("in.jsonl", "\u{feff}{\"key\":\"int:1\",\"value\":{}}\r\n\r\n{\"key\":\"int:2\",\"value\":{}}\r\n");
+    assert_eq!(room.back_up("in.jsonl").records, 2);
+}
+
+#[test]
+fn a_key_that_is_too_long_is_named_and_the_rest_is_kept() {
+    let room = Room::new();
+    room.write(
+        "in.jsonl",
+        &format!("{{\"key\":\"int:1\",\"value\":{{}}}}\n{{\"key\":\"str:{}\",\"value\":{{}}}}\n", "k".repeat(70_000)),
+    );
+    let taken = room.back_up("in.jsonl");
+    assert_eq!((taken.records, taken.complete), (1, false));
+    assert!(taken.problems[0].contains("line 2"), "{:?}", taken.problems);
+}

@@ -6,7 +6,7 @@ use super::{
     connection::Connection,
     decode::{Decoder, MONITOR_SET},
     error::Error,
-    query::{Ask, End, Mode, Plan, Sink, Span, Stop, open_buffer},
+    query::{Ask, End, Evidence, Mode, Plan, Sink, Span, Stop, open_buffer},
     scan::ScanContext,
     wire::{BATCH, LAST, Message, NO_BINS, READ, Request, WireError, field},
 };
@@ -62,7 +62,10 @@ fn ask(context: &ScanContext, digests: &[Digest]) -> Result<Vec<IsThere>, Error>
     loop {
         let map = context.cluster.map(&context.namespace);
         let mut by_node: BTreeMap<String, (Arc<Node>, Vec<usize>)> = BTreeMap::new();
-        for (index, digest) in digests.iter().enumerate().filter(|(index, _)| answers[*index].is_err()) {
+        for (index, digest) in digests.iter().enumerate() {
+            if answers[index].is_ok() {
+                continue;
+            }
             match map.owner(digest.partition()) {
                 None => answers[index] = Err("no node masters its partition".to_owned()),
                 Some(owner) => {
@@ -209,6 +212,10 @@ fn fetch(
             Some(owner) => {
                 let outcome = plan.run(owner, &asks, &mut one)?;
                 match outcome.end {
+                    End::Complete if one.span.is_none() && matches!(outcome.evidence, Evidence::Differs(_)) => {
+                        let Evidence::Differs(reason) = outcome.evidence else { continue };
+                        return Ok(Presence::Unknown(reason));
+                    }
                     End::Complete if outcome.unavailable.is_empty() => return one.finish(decoder, batch),
                     End::Cut(error) => error.to_string(),
                     _ => "its partition is unavailable".to_owned(),

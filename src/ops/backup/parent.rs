@@ -1,10 +1,10 @@
 //! Which snapshot a backup is joined with.
 
-use super::{BackupOptions, ParentChoice};
+use super::{Ask, BackupOptions, ParentChoice};
 use crate::{
     layer::{Layer, LayerError},
     ops::{OpsError, Progress},
-    repo::{ChunkId, RepoError, Repository, Snapshot, WriteSession, manifest::SourceId},
+    repo::{ChunkId, RepoError, Repository, Snapshot, WriteSession, manifest::{Kind, SourceId}},
 };
 use std::collections::HashSet;
 
@@ -53,7 +53,11 @@ pub(super) fn choose(
         ParentChoice::Auto => {
             let same = |s: &&Snapshot| {
                 let its = &s.content.source;
-                its.connector == source.connector && its.name == source.name && s.content.scope == scope
+                its.connector == source.connector
+                    && its.name == source.name
+                    && s.content.scope == scope
+                    // A differential run reads what changed since everything was read.
+                    && (options.ask != Ask::Differential || s.content.kind == Kind::Full)
             };
             for candidate in snapshots.iter().rev().filter(same) {
                 match absent_chunk(repo, writing, candidate)? {

@@ -5,7 +5,7 @@
 mod world;
 
 use crate::{cluster::some_record, support::Rng};
-use rekeep_aerospike_server::{Config, Handle, Seed, Server, User, digest_of};
+use rekeep_aerospike_server::{Config, Handle, Seed, Server, TlsConfig, User, digest_of};
 use std::time::Duration;
 use world::World;
 
@@ -106,4 +106,20 @@ fn a_user_logs_in_by_password_file_command_or_variable() {
     run("REKEEP_AS_PASSWORD", "wrong").fails(1, &["wrong user or password"]);
     world.run(&["backup", &url, "--as-user", "joe", "--as-password-file", "bad"]).fails(1, &["login"]);
     world.run(&["backup", &url]).fails(1, &[]);
+}
+
+#[test]
+fn nodes_are_reached_by_tls_and_must_bear_the_name() {
+    let fixture = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name);
+    let read = |name: &str| std::fs::read(fixture(name)).unwrap();
+    let tls = TlsConfig::from_pem("aerospike.test", &read("server.pem"), &read("server.key")).unwrap();
+    let (_server, url) = cluster(Config { tls: Some(tls), ..Config::with_nodes(2) });
+    let world = World::new();
+    let ca = fixture("ca.pem");
+    let ca = ca.to_str().unwrap();
+    world.ok(&["backup", &url, "--tls-name", "aerospike.test", "--tls-ca", ca]).says(&["complete", "300 seen"]);
+    world.run(&["backup", &url, "--tls-name", "other.test", "--tls-ca", ca]).fails(1, &["open TLS to"]);
+    world.run(&["backup", &url, "--tls-name", "aerospike.test"]).fails(1, &[]);
+    world.run(&["backup", &url, "--socket-timeout", "1s"]).fails(1, &["127.0.0.1"]);
+    world.run(&["backup", &url, "--tls-ca", "nowhere.pem"]).fails(2, &["nowhere.pem"]);
 }

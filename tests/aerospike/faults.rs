@@ -6,7 +6,7 @@ use crate::{
 };
 use rekeep::{
     connector::aerospike::AerospikeOptions,
-    ops::backup::{BackupOptions, BackupOutcome, ParentChoice},
+    ops::backup::{Ask, BackupOptions, BackupOutcome, ParentChoice},
     repo::Repository,
 };
 use rekeep_aerospike_server::{Action, At, Command, Config, Fault, Handle, Seed, Server, Unreadable, partition_of};
@@ -16,21 +16,31 @@ fn patient() -> AerospikeOptions {
     AerospikeOptions { partition_timeout: Duration::from_secs(20), socket_timeout: Duration::from_millis(500), ..quick() }
 }
 
-fn whole(repo: &Repository, server: &Handle, what: &str) -> BackupOutcome {
-    let (outcome, _) = try_back_up(repo, &url(server), patient(), &plain()).unwrap();
-    assert!(outcome.complete, "{what}: {:#?}", outcome.problems);
+fn whole_as(ask: Ask, repo: &Repository, server: &Handle, what: &str) -> BackupOutcome {
+    let how = BackupOptions { ask, ..plain() };
+    let (outcome, _) = try_back_up(repo, &url(server), patient(), &how).unwrap();
+    assert!(outcome.complete, "{what}, {ask:?}: {:#?}", outcome.problems);
     assert_kept(repo, server, &outcome, what);
     outcome
 }
+
+fn whole(repo: &Repository, server: &Handle, what: &str) -> BackupOutcome {
+    whole_as(Ask::Default, repo, server, what)
+}
+
+/// Both ways to read: all of it, and what changed with a sweep.
+const ASKS: [Ask; 2] = [Ask::Full, Ask::Default];
 
 #[test]
 fn a_connection_cut_anywhere_is_continued() {
     let server = Server::start(Config { query_message_bytes: 2000, ..Config::with_nodes(2) }).unwrap();
     let (_world, repo) = populated(&server, 2_000, 11);
     for (n, at) in [At::Start, At::Records(1), At::Records(17), At::Bytes(5), At::Bytes(4_321), At::End].into_iter().enumerate() {
-        server.fault(Fault::new(at, Action::Cut).on(Command::Query).after_requests(3).times(4));
-        whole(&repo, &server, &format!("cut {n} at {at:?}"));
-        assert_eq!(server.faults_waiting(), 0, "the fault happened");
+        for ask in ASKS {
+            server.fault(Fault::new(at, Action::Cut).on(Command::Query).after_requests(3).times(4));
+            whole_as(ask, &repo, &server, &format!("cut {n} at {at:?}"));
+            assert_eq!(server.faults_waiting(), 0, "the fault happened");
+        }
     }
     assert_sound(&repo);
 }
@@ -40,8 +50,10 @@ fn a_silent_node_is_asked_again() {
     let server = Server::start(Config { query_message_bytes: 2000, ..Config::with_nodes(2) }).unwrap();
     let (_world, repo) = populated(&server, 500, 12);
     for at in [At::Start, At::Records(5), At::End] {
-        server.fault(Fault::new(at, Action::Silence).on(Command::Query).after_requests(3));
-        whole(&repo, &server, &format!("silence at {at:?}"));
+        for ask in ASKS {
+            server.fault(Fault::new(at, Action::Silence).on(Command::Query).after_requests(3));
+            whole_as(ask, &repo, &server, &format!("silence at {at:?}"));
+        }
     }
 }
 
@@ -52,7 +64,7 @@ fn overload_and_too_many_queries_are_waited_out() {
     for code in [9, 11, 14, 15, 18, 22] {
         for at in [At::Start, At::Records(3), At::End] {
             server.fault(Fault::new(at, Action::Refuse(code)).on(Command::Query).after_requests(2).times(3));
-            whole(&repo, &server, &format!("code {code} at {at:?}"));
+            whole_as(if code < 15 { Ask::Full } else { Ask::Default }, &repo, &server, &format!("code {code} at {at:?}"));
         }
     }
 }

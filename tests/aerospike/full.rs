@@ -107,7 +107,7 @@ fn records_that_expire_are_counted_as_expired_and_never_as_deleted() {
     assert_eq!(first.records, 130);
     server.advance(Duration::from_secs(200));
     let second = back_up(&repo, &server);
-    assert_eq!((second.records, second.stats.deleted), (100, 0));
+    assert_eq!((second.records, second.stats.deleted, second.stats.seen), (100, 0, 100));
     assert_kept(&repo, &server, &second, "after the expiry");
     assert_sound(&repo);
 }

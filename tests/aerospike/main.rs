@@ -11,3 +11,4 @@ mod cluster;
 mod command;
 mod faults;
 mod full;
+mod incremental;

@@ -51,6 +51,8 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "cells", feed: cells, seeds: cells_seeds },
     Decoder { name: "key", feed: key, seeds: key_seeds },
     Decoder { name: "jsonl", feed: jsonl, seeds: jsonl_seeds },
+    Decoder { name: "aerospike_wire", feed: aerospike_wire, seeds: aerospike_wire_seeds },
+    Decoder { name: "aerospike_info", feed: aerospike_info, seeds: aerospike_info_seeds },
 ];
 
 fn keyring() -> &'static Arc<Keyring> {
@@ -370,8 +372,15 @@ fn cells_seeds() -> Vec<Vec<u8>> {
 
 /// Sort keys, and keys as people type them.
 pub fn key(data: &[u8]) {
-    let codecs =
-        [KeyCodec::Int, KeyCodec::Tuple, KeyCodec::TupleUtf16le, KeyCodec::TupleUtf16be, KeyCodec::Path, KeyCodec::Raw];
+    let codecs = [
+        KeyCodec::Int,
+        KeyCodec::Tuple,
+        KeyCodec::TupleUtf16le,
+        KeyCodec::TupleUtf16be,
+        KeyCodec::Path,
+        KeyCodec::Raw,
+        KeyCodec::Digest,
+    ];
     for codec in codecs {
         let shown = codec.show(data);
         if let Some(parts) = codec.decode(data) {
@@ -397,6 +406,9 @@ fn key_seeds() -> Vec<Vec<u8>> {
         encode(KeyCodec::TupleUtf16le),
         encode(KeyCodec::TupleUtf16be),
         KeyCodec::Int.parse("int:77").expect("a key"),
+        KeyCodec::Digest.parse("demo/int:77").expect("a key"),
+        b"demo/str:a\\/b".to_vec(),
+        b"digest:b7f4b83889e2da67de683e1df6919a1eacc446c8".to_vec(),
         typed.as_bytes().to_vec(),
     ]
 }
@@ -438,5 +450,76 @@ fn jsonl_seeds() -> Vec<Vec<u8>> {
 {"a":"x"}
 "#
         .to_vec(),
+    ]
+}
+
+/// Frames and messages as a node sends them, decoded into records.
+pub fn aerospike_wire(data: &[u8]) {
+    use rekeep::connector::aerospike::{
+        decode::Decoder,
+        wire::{KIND_MESSAGE, Message, read_frame},
+    };
+    let mut rest = data;
+    let mut body = Vec::new();
+    while read_frame(&mut rest, KIND_MESSAGE, &mut body).is_ok() {
+        let (mut decoder, mut batch) = (Decoder::default(), RecordBatch::new());
+        let mut at = 0;
+        while let Ok((message, len)) = Message::parse(&body[at..]) {
+            assert!(len > 0 && len <= body.len() - at, "a message has its length");
+            at += len;
+            let Some(digest) = message.digest else { continue };
+            if decoder.push(&message, &digest, &mut batch).is_ok() {
+                let row = batch.row(batch.len() - 1);
+                assert!(value_to_json(row.shape, row.value).is_ok(), "what a node gives can be shown");
+            }
+        }
+        assert!(batch.bytes() <= 64 * body.len() + 4096, "records take no more memory than they came with");
+    }
+}
+
+fn aerospike_wire_seeds() -> Vec<Vec<u8>> {
+    use rekeep::connector::aerospike::wire::{LAST, Request, field};
+    let record = Request::default()
+        .field(field::NAMESPACE, b"test")
+        .field(field::DIGEST, &[7; 20])
+        .field(field::SET, b"demo")
+        .field(field::KEY, b"\x03abc")
+        .op(1, b"b", b"text")
+        .op(1, b"a", &[0; 8])
+        .encode(0, 0, 0);
+    let mut geo =
+        Request::default().field(field::DIGEST, &[8; 20]).op(1, b"g", b"\0\0\x01\0\0\0\0\0\0\0\0{}").encode(0, 0, 0);
+    // The particle's type follows the length and the code of the only operation.
+    let at = geo.len() - 13 - 1 - 4 + 1;
+    geo[at] = 23;
+    let end = Request::default().encode(0, LAST, 0);
+    vec![[record.clone(), end.clone()].concat(), [geo, record, end].concat()]
+}
+
+/// Answers to info commands.
+pub fn aerospike_info(data: &[u8]) {
+    use rekeep::connector::aerospike::info::{
+        Answers, failure, parse_peers, parse_query_show, parse_replicas, value_of,
+    };
+    let answers = Answers::parse(data);
+    let _ = answers.text("node");
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = (failure(text), value_of(text, ';', "a"), parse_query_show(text));
+    if let Some(peers) = parse_peers(text) {
+        assert!(peers.len() <= data.len(), "a peer takes some text");
+    }
+    for mastered in parse_replicas(text).into_iter().flatten() {
+        let _ = (mastered.has(0), mastered.has(4095), mastered.has(u16::MAX));
+    }
+}
+
+fn aerospike_info_seeds() -> Vec<Vec<u8>> {
+    let bitmap = data_encoding::BASE64.encode(&[0xff; 512]);
+    vec![
+        b"node\tBB9000000000001\nbuild\t8.1.2.0\n".to_vec(),
+        b"7,3000,[[A1,,[10.0.0.1:3100,h]],[B2,tls,[[::1]:3200]]]".to_vec(),
+        format!("test:0,2,{bitmap},{bitmap};bar:3,1,{bitmap}").into_bytes(),
+        b"trid=5:status=done(ok):recs-succeeded=12:recs-failed=1;".to_vec(),
+        b"ERROR:4:unrecognized command".to_vec(),
     ]
 }

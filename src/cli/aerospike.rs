@@ -6,8 +6,8 @@ use super::{
     units::parse_duration,
 };
 use crate::{
-    connector::aerospike::{AerospikeOptions, Sweep, TlsOptions},
-    ops::select::parse_time,
+    connector::aerospike::{AerospikeOptions, TlsOptions},
+    ops::{backup::Sweep, select::parse_time},
     record::{Clock as _, SystemClock},
 };
 use clap::Args;
@@ -73,6 +73,12 @@ pub struct AerospikeArgs {
     /// When to look for deletions: always, every=N, never [default: always]
     #[arg(long, value_name = "WHEN", env = "REKEEP_AS_SWEEP", value_parser = parse_sweep)]
     pub sweep: Option<Sweep>,
+    /// Believe at most this share of 64 partitions' records to be deleted, if it is over 1000 [default: 20]
+    #[arg(long, value_name = "PERCENT", env = "REKEEP_AS_MAX_DELETED", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub max_deleted: Option<u8>,
+    /// Believe that what is gone was deleted, however much it is and whichever nodes are gone
+    #[arg(long)]
+    pub accept_deletions: bool,
     /// How far the nodes' clocks are apart [default: measured]
     #[arg(long, value_name = "TIME", env = "REKEEP_AS_SKEW", value_parser = parse_duration)]
     pub skew: Option<Duration>,
@@ -194,7 +200,6 @@ impl AerospikeArgs {
             password: password.map(Zeroizing::new),
             tls,
             skew: self.skew,
-            sweep: self.sweep.unwrap_or(defaults.sweep),
         })
     }
 }

@@ -2,12 +2,14 @@
 //! repository. How Aerospike fits these traits is walked through in `format-spec/connectors.md`.
 
 pub mod aerospike;
+pub mod change;
 pub mod error;
 pub mod files;
 pub mod jsonl;
 pub mod sqlite;
 pub mod url;
 
+pub use change::ChangeSource;
 pub use error::ConnectorError;
 pub use url::SourceUrl;
 
@@ -117,7 +119,11 @@ pub trait SourceSession: Send + Sync {
     fn meet_parent(&self, _parent: &ParentView<'_>) -> Result<(), ConnectorError> {
         Ok(())
     }
-    /// What is known of a range whose stream was read to its end. Called once for each time it was read.
+    /// What reads only part of the state, where [`SourceAbilities::change_filter`] is set.
+    fn changes(&self) -> Option<&dyn ChangeSource> {
+        None
+    }
+    /// What is known of a range: before it is read, and after its stream was read to its end.
     ///
     /// # Errors
     /// [`ConnectorError`] from the source.
@@ -166,6 +172,8 @@ pub struct Doubt {
     pub range: KeyRange,
     /// Why, in words.
     pub reason: String,
+    /// Whether a person may say that the loss is real all the same (`--accept-deletions`).
+    pub acceptable: bool,
 }
 
 /// How a run over a source ended.

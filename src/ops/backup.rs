@@ -1,6 +1,8 @@
 //! `backup`: reads a source, joins it with the parent snapshot, stores what differs, commits.
 
+mod changes;
 mod coverage;
+mod guard;
 mod parent;
 mod run;
 mod stack;
@@ -43,6 +45,18 @@ pub enum ParentChoice {
     Id(String),
 }
 
+/// In which incremental runs deletions are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sweep {
+    /// In each.
+    #[default]
+    Always,
+    /// In one of this many.
+    Every(u32),
+    /// In none: what is gone stays in the snapshots.
+    Never,
+}
+
 /// How to back up.
 #[derive(Debug, Clone)]
 pub struct BackupOptions {
@@ -76,6 +90,12 @@ pub struct BackupOptions {
     pub write_limit: Option<u64>,
     /// Where temporary files go.
     pub temp_dir: Option<PathBuf>,
+    /// When incremental runs look for deletions.
+    pub sweep: Sweep,
+    /// Deletions that are believed without more ado, in percent of 64 partitions.
+    pub max_deleted_percent: u8,
+    /// Believe deletions that look like a loss.
+    pub accept_deletions: bool,
 }
 
 impl Default for BackupOptions {
@@ -98,6 +118,9 @@ impl Default for BackupOptions {
             read_limit: None,
             write_limit: None,
             temp_dir: None,
+            sweep: Sweep::Always,
+            max_deleted_percent: 20,
+            accept_deletions: false,
         }
     }
 }
@@ -182,8 +205,8 @@ pub fn backup(
                     chosen: options.source_name.is_some() || matches!(options.parent, ParentChoice::Id(_)),
                 })?;
             }
-            let (exact, parent_or_none) = (abilities.exact, parent.as_ref());
-            match run::read_all(repo, session.as_ref(), writing.as_ref(), exact, parent_or_none, options, progress) {
+            let (session, parent_or_none) = (session.as_ref(), parent.as_ref());
+            match run::read_all(repo, session, writing.as_ref(), abilities, parent_or_none, options, progress) {
                 Ok(read) if chooser.stands(parent.as_ref())? => break (parent, read),
                 Ok(_) if session.reads_again() => {}
                 Ok(_) => {
@@ -246,7 +269,7 @@ pub fn backup(
         dry_run: options.dry_run,
         skipped_unchanged: false,
         parent: parent.as_ref().map(|parent| parent.id),
-        kind: Kind::Full,
+        kind: read.kind,
         start,
         end: end_time,
         complete: problems.is_empty(),
@@ -281,7 +304,7 @@ pub fn backup(
             source: id,
             scope: scope_hash,
             scope_note: scope.note,
-            kind: Kind::Full,
+            kind: read.kind,
             parent: outcome.parent,
             complete: outcome.complete,
             problems,

@@ -42,6 +42,7 @@ struct Row {
     shape: u32,
     value: Range<usize>,
     stream: Option<u32>,
+    held: bool,
 }
 
 /// Records in ascending key order, their bytes in one buffer that is used again for the next batch.
@@ -73,6 +74,8 @@ pub struct BatchRow<'a> {
     pub value: &'a [u8],
     /// The number to give [`RecordBatch::take_stream`], for a streamed value.
     pub stream: Option<usize>,
+    /// Whether the value is the one that the parent snapshot holds: it was not read.
+    pub held: bool,
 }
 
 /// Writes the cells of one value in the order of its shape.
@@ -199,6 +202,19 @@ impl RecordBatch {
         self.end(row, Some(number));
     }
 
+    /// Adds a record of which only the key row was read, because it is the one that the parent snapshot holds.
+    pub fn push_held(&mut self, head: RowHead<'_>, nothing: &Arc<Shape>) {
+        let mut row = self.begin(head, nothing);
+        row.held = true;
+        self.end(row, None);
+    }
+
+    /// Adds a copy of another batch's row, which must have no stream.
+    pub fn push_row(&mut self, row: &BatchRow<'_>) {
+        debug_assert!(row.stream.is_none(), "a stream cannot be copied");
+        self.push_encoded(RowHead { key: row.key, meta: row.meta }, row.shape, row.value);
+    }
+
     fn begin(&mut self, head: RowHead<'_>, shape: &Arc<Shape>) -> Row {
         let shape = self.intern(shape);
         let key = self.append(head.key);
@@ -215,6 +231,7 @@ impl RecordBatch {
             shape,
             value: start..start,
             stream: None,
+            held: false,
         }
     }
 
@@ -243,6 +260,7 @@ impl RecordBatch {
             shape: &self.shapes[row.shape as usize],
             value: &self.bytes[row.value.clone()],
             stream: row.stream.map(|number| number as usize),
+            held: row.held,
         }
     }
 

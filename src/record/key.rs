@@ -130,7 +130,8 @@ impl KeyCodec {
             Self::Int => Some(vec![KeyPart::Int(decode_int(key)?)]),
             Self::Tuple | Self::TupleUtf16le | Self::TupleUtf16be => decode_tuple(key),
             Self::Path => Some(vec![KeyPart::Str(key.to_vec())]),
-            Self::Raw | Self::Digest => Some(vec![KeyPart::Bytes(key.to_vec())]),
+            Self::Raw => Some(vec![KeyPart::Bytes(key.to_vec())]),
+            Self::Digest => Digest::from_sort_key(key).map(|_| vec![KeyPart::Bytes(key.to_vec())]),
         }
     }
 

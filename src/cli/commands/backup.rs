@@ -127,6 +127,9 @@ impl BackupArgs {
             read_limit: context.read_limit,
             write_limit: context.write_limit,
             temp_dir: self.temp_dir,
+            sweep: self.aerospike.sweep.unwrap_or_default(),
+            max_deleted_percent: self.aerospike.max_deleted.unwrap_or(BackupOptions::default().max_deleted_percent),
+            accept_deletions: self.aerospike.accept_deletions,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What is kept of namespaces and clusters beside records: secondary indexes, UDF modules, and the facts that a restore
 //! or a reader of the snapshot wants to know.
 
+use super::decode::VOID_TIME_EPOCH_SECONDS;
 use super::{
     cluster::{Cluster, Node},
     error::Error,
     info::{failure, value_of},
 };
+use crate::record::Timestamp;
 use data_encoding::BASE64;
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeSet;
@@ -62,6 +64,23 @@ impl NamespaceFacts {
     pub(super) fn attributes(&self, indexes: &[Json]) -> Json {
         json!({ "format": 1, "facts": self.facts, "sets": self.sets, "sindexes": indexes })
     }
+}
+
+/// When a set, or its whole namespace, was last truncated, by any node's word.
+pub(super) fn emptied(cluster: &Cluster, namespace: &str, set: &[u8]) -> Option<Timestamp> {
+    let (about, sets) = (format!("namespace/{namespace}"), format!("sets/{namespace}"));
+    let mut latest = 0;
+    for node in cluster.nodes() {
+        let Ok(answers) = cluster.info(&node, &[&about, &sets]) else { continue };
+        let (about, sets) = (answers.text(&about).unwrap_or_default(), answers.text(&sets).unwrap_or_default());
+        let of_set =
+            sets.split(';').filter(|line| value_of(line, ':', "set").is_some_and(|name| name.as_bytes() == set));
+        let times =
+            of_set.filter_map(|line| value_of(line, ':', "truncate_lut")).chain(value_of(about, ';', "truncate_lut"));
+        latest = times.filter_map(|time| time.parse::<i64>().ok()).fold(latest, i64::max);
+    }
+    // Milliseconds since 2010; 0 for never.
+    (latest > 0).then(|| Timestamp::from_millis(latest.saturating_add(VOID_TIME_EPOCH_SECONDS as i64 * 1000)))
 }
 
 /// The secondary indexes of a namespace: each raw line, and what it says.

@@ -5,6 +5,8 @@
 //! they are complete, `scan` a key range, [`decode`] a record, [`source`] the whole run.
 
 mod account;
+mod batch;
+mod changes;
 mod clock;
 mod cluster;
 mod connection;
@@ -22,5 +24,5 @@ mod tls;
 mod window;
 pub mod wire;
 
-pub use options::{AerospikeOptions, Sweep, TlsOptions};
+pub use options::{AerospikeOptions, TlsOptions};
 pub use source::AerospikeSource;

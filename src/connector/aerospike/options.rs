@@ -61,18 +61,6 @@ pub struct TlsOptions {
     pub key_file: Option<PathBuf>,
 }
 
-/// Which metadata sweeps an incremental backup makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Sweep {
-    /// One in every run.
-    #[default]
-    Always,
-    /// One in every this many runs.
-    Every(u32),
-    /// None: no deletion is found.
-    Never,
-}
-
 /// Everything that can be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AerospikeOptions {
@@ -120,8 +108,6 @@ pub struct AerospikeOptions {
     pub tls: Option<TlsOptions>,
     /// The spread of the nodes' clocks, instead of the measured one.
     pub skew: Option<Duration>,
-    /// When to sweep.
-    pub sweep: Sweep,
 }
 
 impl Default for AerospikeOptions {
@@ -149,7 +135,6 @@ impl Default for AerospikeOptions {
             password: None,
             tls: None,
             skew: None,
-            sweep: Sweep::Always,
         }
     }
 }

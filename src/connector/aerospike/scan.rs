@@ -427,7 +427,7 @@ impl SweepStream {
         Ok(taken > 0)
     }
 
-    pub(super) fn unread(&mut self) -> Option<KeyRange> {
+    pub(super) fn take_unread(&mut self) -> Option<KeyRange> {
         self.feed.unread()
     }
 }

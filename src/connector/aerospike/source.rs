@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     connector::{
-        ConnectorError, Doubt, Identity, ParentView, PartEnd, Scope, SessionEnd, SessionOptions, Source,
+        ChangeSource, ConnectorError, Doubt, Identity, ParentView, PartEnd, Scope, SessionEnd, SessionOptions, Source,
         SourceAbilities, SourceCollection, SourceSession, SourceUrl,
     },
     record::{KeyCodec, KeyRange, RecordStream, Timestamp, digest::PARTITIONS},
@@ -170,6 +170,7 @@ impl AerospikeSource {
             replication: namespaces.iter().map(|(_, facts)| facts.replication_factor.max(1)).collect(),
             readers,
             start: times.earliest,
+            spread_millis: times.spread_millis,
             clocks,
             before: membership,
             gone: Mutex::default(),
@@ -206,7 +207,7 @@ impl Source for AerospikeSource {
     }
 
     fn abilities(&self) -> SourceAbilities {
-        SourceAbilities { change_filter: false, exact: false }
+        SourceAbilities { change_filter: true, exact: false }
     }
 
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
@@ -216,27 +217,29 @@ impl Source for AerospikeSource {
 }
 
 /// One run.
-struct AerospikeSession {
-    object: String,
-    name: String,
-    unnamed: bool,
-    cluster: Arc<Cluster>,
-    options: Arc<AerospikeOptions>,
-    account: Arc<Account>,
-    contexts: Vec<ScanContext>,
-    collections: Vec<SourceCollection>,
+pub(super) struct AerospikeSession {
+    pub(super) object: String,
+    pub(super) name: String,
+    pub(super) unnamed: bool,
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) options: Arc<AerospikeOptions>,
+    pub(super) account: Arc<Account>,
+    pub(super) contexts: Vec<ScanContext>,
+    pub(super) collections: Vec<SourceCollection>,
     /// Copies of each partition, by collection.
-    replication: Vec<u32>,
-    readers: usize,
-    start: Timestamp,
-    clocks: Clocks,
-    before: Membership,
+    pub(super) replication: Vec<u32>,
+    pub(super) readers: usize,
+    pub(super) start: Timestamp,
+    pub(super) clocks: Clocks,
+    /// How far the nodes' clocks are apart.
+    pub(super) spread_millis: i64,
+    pub(super) before: Membership,
     /// Nodes of the parent that are gone.
-    gone: Mutex<Vec<String>>,
-    after: Mutex<Option<Membership>>,
-    udfs: Vec<Json>,
-    missing: Vec<String>,
-    notes: Vec<String>,
+    pub(super) gone: Mutex<Vec<String>>,
+    pub(super) after: Mutex<Option<Membership>>,
+    pub(super) udfs: Vec<Json>,
+    pub(super) missing: Vec<String>,
+    pub(super) notes: Vec<String>,
 }
 
 impl AerospikeSession {
@@ -247,7 +250,7 @@ impl AerospikeSession {
         self
     }
 
-    fn context(&self, collection: usize) -> Result<&ScanContext, ConnectorError> {
+    pub(super) fn context(&self, collection: usize) -> Result<&ScanContext, ConnectorError> {
         self.contexts
             .get(collection)
             .ok_or_else(|| ConnectorError::Missing { object: format!("collection {collection} of {}", self.object) })
@@ -344,14 +347,19 @@ impl SourceSession for AerospikeSession {
         Ok(Box::new(NamespaceStream::open(context, range, Mode::Full)))
     }
 
+    fn changes(&self) -> Option<&dyn ChangeSource> {
+        Some(self)
+    }
+
     fn part_end(&self, collection: usize, range: &KeyRange) -> Result<PartEnd, ConnectorError> {
         let lacks = self.account.of(collection);
         let within = |pid: &u16| intersect(&partition(*pid), range).is_some();
         let doubtful = lacks.doubtful.iter().filter(|(pid, _)| within(pid));
-        let mut doubts: Vec<Doubt> =
-            doubtful.map(|(pid, reason)| Doubt { range: partition(*pid), reason: reason.clone() }).collect();
+        let mut doubts: Vec<Doubt> = doubtful
+            .map(|(pid, reason)| Doubt { range: partition(*pid), reason: reason.clone(), acceptable: false })
+            .collect();
         if let Some(reason) = lacks.unproven.or_else(|| self.distrust(collection)) {
-            doubts.push(Doubt { range: range.clone(), reason });
+            doubts.push(Doubt { range: range.clone(), reason, acceptable: true });
         }
         let complete = !lacks.missing.keys().any(|pid| within(pid)) && !lacks.doubtful.keys().any(|pid| within(pid));
         Ok(PartEnd { complete, doubts })

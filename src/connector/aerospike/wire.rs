@@ -324,7 +324,9 @@ impl Request {
         let mut out = Vec::with_capacity(FRAME_HEAD_BYTES + body);
         put_frame_head(&mut out, KIND_MESSAGE, body);
         out.extend_from_slice(&[MESSAGE_HEAD_BYTES as u8, info1, 0, info3, 0, 0]);
-        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&[0; 4]);
+        // Reading moves no record's expiry.
+        out.extend_from_slice(&u32::MAX.to_be_bytes());
         out.extend_from_slice(&timeout_millis.to_be_bytes());
         out.extend_from_slice(&self.field_count.to_be_bytes());
         out.extend_from_slice(&self.op_count.to_be_bytes());
@@ -371,7 +373,7 @@ mod tests {
             "02030000000000",
             "2a",
             "16010004000000000000",
-            "00000000000003e800010001",
+            "ffffffff000003e800010001",
             "0000000500",
             "74657374",
             "00000007",

@@ -300,6 +300,8 @@ impl<'a> Join<'a> {
         self.meter.add(1, (row.key.len() + row.value.len()) as u64);
         if row.meta.expiry.is_over_at(self.end) {
             self.delivered_expired(row.key, state, over, writer)?;
+        } else if row.held {
+            self.held(&row, state, writer)?;
         } else if let Some(reason) = self.beyond_limits(&row) {
             self.unreadable(row.key, reason, state, over, writer)?;
         } else if let Some(number) = row.stream {
@@ -311,6 +313,18 @@ impl<'a> Join<'a> {
             self.inline(&row, row.meta, row.value, state, writer)?;
         }
         if order.is_eq() { self.advance_parent() } else { Ok(()) }
+    }
+
+    /// A record of which only the key row was read, because nothing of it has moved since the parent.
+    fn held(&mut self, row: &BatchRow<'_>, state: InParent, writer: &mut dyn ChunkWriter) -> Result<(), LayerError> {
+        let parent = self.parent.as_ref().filter(|parent| state == InParent::Live && parent.meta() == row.meta);
+        let Some(parent) = parent else {
+            let reason = format!("it gave key {} without its value, and the parent has another", hex_of(row.key));
+            return Err(LayerError::inconsistent("the source", reason));
+        };
+        let (fingerprint, value_bytes) = (parent.fingerprint(), parent.value_bytes());
+        let record = Record { key: row.key, meta: row.meta, fingerprint, value_bytes };
+        self.settle(&record, Verdict::Same, RowValue::Inherited, writer)
     }
 
     fn delivered_expired(

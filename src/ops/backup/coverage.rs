@@ -18,16 +18,17 @@ pub(super) fn cover(
     let mut all: Vec<(Coverage, CollectionSum)> = Vec::new();
     for (range, joined) in ranges.iter().zip(joined) {
         let outcome = &joined.outcome;
-        let is_doubted = !joined.part.doubts.is_empty();
+        let is_doubted = !joined.part.doubts.is_empty() || !joined.swept;
         let complete = joined.part.complete && outcome.counts.unreadable == 0 && (outcome.stood == 0 || is_doubted);
         let from = HEXLOWER.encode(&range.start);
         let to = range.end.as_deref().map(|end| HEXLOWER.encode(end));
-        let old = || parent.iter().flat_map(|parent| &parent.coverage).filter(|old| touches(old, &from, to.as_deref()));
         // What was not read to its end is next read from where the parent left off.
-        let start = if complete { start } else { old().map(|old| old.start).min().unwrap_or_default() };
-        let unconfirmed = parent.is_some() && is_doubted;
-        let deletions_as_of =
-            unconfirmed.then(|| old().map(|old| old.deletions_as_of.unwrap_or(old.end)).min().unwrap_or_default());
+        let start = match parent {
+            _ if complete => start,
+            Some(parent) => lower_bound(parent, range, false),
+            None => Timestamp::default(),
+        };
+        let deletions_as_of = parent.filter(|_| is_doubted).map(|parent| lower_bound(parent, range, true));
         match all.last_mut() {
             Some((last, sum))
                 if last.complete == complete && last.start == start && last.deletions_as_of == deletions_as_of =>
@@ -45,6 +46,15 @@ pub(super) fn cover(
         }
     }
     all.into_iter().map(|(coverage, sum)| Coverage { sum: sum.to_hex(), ..coverage }).collect()
+}
+
+/// Up to when all of a range was surely read for the parent; with `deletions`, up to when its deletions were proved.
+pub(super) fn lower_bound(parent: &Collection, range: &KeyRange, deletions: bool) -> Timestamp {
+    let from = HEXLOWER.encode(&range.start);
+    let to = range.end.as_deref().map(|end| HEXLOWER.encode(end));
+    let old = parent.coverage.iter().filter(|old| touches(old, &from, to.as_deref()));
+    let times = old.map(|old| if deletions { old.deletions_as_of.unwrap_or(old.start) } else { old.start });
+    times.min().unwrap_or_default()
 }
 
 fn touches(coverage: &Coverage, from: &str, to: Option<&str>) -> bool {

@@ -1,11 +1,14 @@
 //! Which snapshot a backup is joined with.
 
-use super::{BackupOptions, ParentChoice};
+use super::{Ask, BackupOptions, ParentChoice};
 use crate::{
     layer::{Layer, LayerError, Stack},
     ops::{OpsError, Progress},
     record::{KeyRange, Timestamp},
-    repo::{ChunkId, RepoError, Repository, Snapshot, SnapshotId, WriteSession, manifest::SourceId},
+    repo::{
+        ChunkId, RepoError, Repository, Snapshot, SnapshotId, WriteSession,
+        manifest::{Kind, SourceId},
+    },
 };
 use std::collections::HashSet;
 
@@ -61,7 +64,9 @@ impl<'a> Chooser<'a> {
             ParentChoice::Auto if self.rejoined >= MAX_REFUSED => Ok(None),
             ParentChoice::Auto => {
                 for candidate in snapshots.iter().rev() {
-                    if !self.is_same_source(candidate) || self.refused.contains(&candidate.id) {
+                    // A differential run reads what changed since everything was read.
+                    let is_kind = self.options.ask != Ask::Differential || candidate.content.kind == Kind::Full;
+                    if !is_kind || !self.is_same_source(candidate) || self.refused.contains(&candidate.id) {
                         continue;
                     }
                     match self.unfit(candidate)? {

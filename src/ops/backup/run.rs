@@ -1,16 +1,22 @@
 //! Reading all collections of a source by several workers and joining them with the parent.
 
-use super::{BackupOptions, coverage::cover, stack};
+use super::{
+    Ask, BackupOptions, Sweep,
+    changes::{Confirmed, Doubts, ParentSide, Swept},
+    coverage::{cover, lower_bound},
+    guard::{Guard, Limits},
+    stack,
+};
 use crate::{
-    connector::{Doubt, PartEnd, SessionEnd, SourceCollection, SourceSession},
+    connector::{ChangeSource, Doubt, PartEnd, SessionEnd, SourceAbilities, SourceCollection, SourceSession},
     layer::{
         BuiltRange, JoinCounts, Layer, LayerContext, RangeOutcome, Stack, finish_layer, join::JoinOptions, join_range,
     },
     ops::{OpsError, Phase, Progress, limit::Throttle},
-    record::{KeyRange, Timestamp},
+    record::{KeyCodec, KeyRange, RecordStream, Timestamp},
     repo::{
         ChunkId, ChunkKind, ChunkPlain, ChunkReader, ChunkWriter, Put, RepoError, Repository, Snapshot, WriteSession,
-        manifest::{Collection, LayerRef, Stats},
+        manifest::{Collection, Kind, LayerRef, Stats},
         session::SessionWriter,
     },
 };
@@ -45,12 +51,16 @@ pub(super) struct ReadOutcome {
     pub(super) session: Option<SessionEnd>,
     /// The run's end: what is over by then is not counted.
     pub(super) end: Timestamp,
+    /// What was read.
+    pub(super) kind: Kind,
 }
 
 /// What joining one range gave, and what the source says of it.
 pub(super) struct Joined {
     pub(super) outcome: RangeOutcome,
     pub(super) part: PartEnd,
+    /// Whether deletions were looked for at all.
+    pub(super) swept: bool,
 }
 
 /// Times that a range is joined because of doubts that came up while it was read; then all of it is doubted.
@@ -81,6 +91,10 @@ struct Workers<'a> {
     /// When reading began; records are counted by it until the end is known.
     start: Timestamp,
     is_exact: bool,
+    kind: Kind,
+    /// Whether an incremental run looks for deletions.
+    swept: bool,
+    options: &'a BackupOptions,
     jobs: Vec<Job<'a>>,
     tasks: Vec<Task>,
     next: AtomicUsize,
@@ -104,13 +118,19 @@ pub(super) fn read_all(
     repo: &Repository,
     session: &dyn SourceSession,
     writing: Option<&WriteSession>,
-    is_exact: bool,
+    abilities: SourceAbilities,
     parent: Option<&Snapshot>,
     options: &BackupOptions,
     progress: &dyn Progress,
 ) -> Result<ReadOutcome, OpsError> {
     let chunks = repo.chunks();
-    let jobs = plan(session, &chunks, parent, options)?;
+    let is_partial = abilities.change_filter && options.ask != Ask::Full && !options.new_base && parent.is_some();
+    let kind = match options.ask {
+        _ if !is_partial => Kind::Full,
+        Ask::Differential => Kind::Differential,
+        _ => Kind::Incremental,
+    };
+    let jobs = plan(session, &chunks, parent, options, kind, progress)?;
     let mut tasks = Vec::new();
     for (job, planned) in jobs.iter().enumerate() {
         tasks.extend((0..planned.ranges.len()).map(|range| Task { job, range }));
@@ -128,7 +148,10 @@ pub(super) fn read_all(
         chunks,
         parent_end: parent.map_or(Timestamp::default(), |parent| parent.content.end),
         start: session.start(),
-        is_exact,
+        is_exact: abilities.exact,
+        kind,
+        swept: kind == Kind::Full || is_sweep_due(repo, parent, options.sweep)?,
+        options,
         outcomes: Mutex::new(tasks.iter().map(|_| None).collect()),
         jobs,
         tasks,
@@ -139,7 +162,7 @@ pub(super) fn read_all(
         progress,
     };
     workers.run(options.parallel.clamp(1, session.readers().max(1)))?;
-    let ended = if is_exact { None } else { Some(session.finish()?) };
+    let ended = if abilities.exact { None } else { Some(session.finish()?) };
     let end = match &ended {
         Some(ended) => workers.settle(ended)?,
         None => session.start(),
@@ -152,6 +175,8 @@ fn plan<'a>(
     chunks: &Arc<dyn ChunkReader>,
     parent: Option<&'a Snapshot>,
     options: &BackupOptions,
+    kind: Kind,
+    progress: &dyn Progress,
 ) -> Result<Vec<Job<'a>>, OpsError> {
     let mut jobs = Vec::new();
     for (index, found) in session.collections().iter().enumerate() {
@@ -164,7 +189,15 @@ fn plan<'a>(
             let splits = if parts > 1 { session.splits(index, parts as usize)? } else { Vec::new() };
             KeyRange::between(&splits)
         };
-        let new_base = options.new_base || parent.is_some_and(|parent| stack::wants_new_base(&parent.stack));
+        let wants_new_base = parent.is_some_and(|parent| stack::wants_new_base(&parent.stack));
+        if wants_new_base && kind != Kind::Full {
+            progress.warn(&format!(
+                "what changed in {} since its last full backup is more than half of it: `--new-base` reads it anew and \
+                 makes its snapshots shorter",
+                found.name
+            ));
+        }
+        let new_base = options.new_base || (wants_new_base && kind == Kind::Full);
         jobs.push(Job { found, parent, new_base, ranges, stack: OnceLock::new() });
     }
     Ok(jobs)
@@ -219,37 +252,54 @@ impl Workers<'_> {
         Ok(())
     }
 
-    /// Joins a range; again, with the parent's rows standing, where the source then says that absences prove nothing.
+    /// Joins a range; again, with the parent's rows standing, where it then shows that absences prove nothing.
     fn join(&self, task: &Task, writer: &mut dyn ChunkWriter) -> Result<Joined, OpsError> {
         let job = &self.jobs[task.job];
         let range = &job.ranges[task.range];
         let has_parent = job.parent.is_some();
-        let mut doubts = if has_parent { self.session.part_end(task.job, range)?.doubts } else { Vec::new() };
+        let believed = |doubts: Vec<Doubt>| -> Vec<Doubt> {
+            doubts.into_iter().filter(|doubt| !(doubt.acceptable && self.options.accept_deletions)).collect()
+        };
+        let swept = self.swept || !has_parent;
+        let mut doubts = if has_parent { believed(self.session.part_end(task.job, range)?.doubts) } else { Vec::new() };
         for attempt in 1.. {
-            let outcome = self.join_once(task, &doubts, writer)?;
+            let came_up = Mutex::new(Doubts::default());
+            let outcome = self.join_once(task, &doubts, &came_up, writer)?;
             let part = self.session.part_end(task.job, range)?;
-            let is_new = |doubt: &&Doubt| !doubts.iter().any(|known| known.range == doubt.range);
-            let new: Vec<Doubt> = part.doubts.iter().filter(is_new).cloned().collect();
+            let came_up = came_up.into_inner().unwrap_or_default();
+            let is_new = |doubt: &Doubt| !doubts.iter().any(|known| known.range == doubt.range);
+            let found = part.doubts.iter().cloned().chain(came_up.guarded).filter(is_new).collect();
+            let new = believed(found);
             if !has_parent || new.is_empty() || outcome.counts.deleted == 0 {
                 doubts.extend(new);
+                doubts.extend(came_up.unknown);
                 let part = PartEnd { doubts: if has_parent { doubts } else { part.doubts }, ..part };
-                return Ok(Joined { outcome, part });
+                return Ok(Joined { outcome, part, swept });
             }
             let reason = new[0].reason.clone();
             doubts.extend(new);
             if attempt >= MAX_JOINS {
-                doubts.push(Doubt { range: range.clone(), reason });
+                doubts.push(Doubt { range: range.clone(), reason, acceptable: false });
             }
         }
         Err(OpsError::Failed("a range was joined without an outcome".to_owned()))
     }
 
-    fn join_once(&self, task: &Task, doubts: &[Doubt], writer: &mut dyn ChunkWriter) -> Result<RangeOutcome, OpsError> {
+    fn join_once(
+        &self,
+        task: &Task,
+        doubts: &[Doubt],
+        came_up: &Mutex<Doubts>,
+        writer: &mut dyn ChunkWriter,
+    ) -> Result<RangeOutcome, OpsError> {
         let job = &self.jobs[task.job];
         let range = &job.ranges[task.range];
         let stack = self.parent_stack(job)?;
-        let mut stream = self.session.read(task.job, range)?;
-        let doubtful: Vec<KeyRange> = doubts.iter().map(|doubt| doubt.range.clone()).collect();
+        let mut doubtful: Vec<KeyRange> = doubts.iter().map(|doubt| doubt.range.clone()).collect();
+        if !self.swept && job.parent.is_some() {
+            doubtful.push(range.clone());
+        }
+        let mut stream = self.stream(task, stack, came_up)?;
         let options = JoinOptions {
             parent: stack,
             new_base: job.new_base,
@@ -264,6 +314,38 @@ impl Workers<'_> {
             },
         };
         Ok(join_range(&self.context, stream.as_mut(), range, &options, writer)?)
+    }
+
+    /// What the join is fed: all of the range, or what changed of it and a sweep; with absences confirmed where the source
+    /// can be asked.
+    fn stream<'s>(
+        &'s self,
+        task: &Task,
+        stack: Option<&'s Stack>,
+        came_up: &'s Mutex<Doubts>,
+    ) -> Result<Box<dyn RecordStream + 's>, OpsError> {
+        let job = &self.jobs[task.job];
+        let range = &job.ranges[task.range];
+        let (Some(stack), Some(parent), Some(changes)) = (stack, job.parent, self.session.changes()) else {
+            return Ok(self.session.read(task.job, range)?);
+        };
+        let side = || -> Result<ParentSide<'s>, OpsError> {
+            let cursor = stack.cursor(range, self.parent_end, true)?;
+            let limits = (job.found.codec == KeyCodec::Digest && !self.options.accept_deletions).then(|| Limits {
+                max_deleted_percent: self.options.max_deleted_percent,
+                since: lower_bound(parent, range, true),
+            });
+            let guard = Guard::new(changes, task.job, limits);
+            Ok(ParentSide::new(changes, task.job, cursor, self.start, guard, came_up)?)
+        };
+        if self.kind == Kind::Full {
+            return Ok(Box::new(Confirmed::new(self.session.read(task.job, range)?, side()?)));
+        }
+        let changed = changes.read_changed(task.job, range, since(changes, parent, range))?;
+        if !self.swept {
+            return Ok(changed);
+        }
+        Ok(Box::new(Swept::new(changed, changes.sweep(task.job, range)?, side()?)))
     }
 
     /// Takes what expired by the end of the run off what was counted by its start; gives that end.
@@ -327,6 +409,7 @@ impl Workers<'_> {
             dry_chunks_reused: 0,
             session,
             end,
+            kind: self.kind,
         };
         let mut writer = match self.writing {
             Some(writing) => Writer::Real(Box::new(writing.writer())),
@@ -424,6 +507,32 @@ impl Workers<'_> {
         stack.push(new_layer);
         Ok(stack)
     }
+}
+
+/// The time from which on changes are read: behind the parent's start by as much as clocks may differ.
+fn since(changes: &dyn ChangeSource, parent: &Collection, range: &KeyRange) -> Timestamp {
+    let bound = lower_bound(parent, range, false).as_millis();
+    Timestamp::from_millis(bound.saturating_sub(changes.margin_millis()).max(0))
+}
+
+/// Whether this run looks for deletions: where only every Nth does, N - 1 runs in a row did not.
+fn is_sweep_due(repo: &Repository, parent: Option<&Snapshot>, sweep: Sweep) -> Result<bool, OpsError> {
+    let every = match sweep {
+        Sweep::Always => return Ok(true),
+        Sweep::Never => return Ok(false),
+        Sweep::Every(every) => every,
+    };
+    let snapshots = repo.snapshots()?;
+    let (mut unswept, mut at) = (0, parent);
+    while let Some(snapshot) = at {
+        let coverage = || snapshot.collections.iter().flat_map(|collection| &collection.coverage);
+        if unswept + 1 >= every || coverage().all(|part| part.deletions_as_of.is_none()) {
+            break;
+        }
+        unswept += 1;
+        at = snapshot.content.parent.and_then(|id| snapshots.iter().find(|other| other.id == id));
+    }
+    Ok(unswept + 1 >= every)
 }
 
 fn add(total: &mut JoinCounts, part: &JoinCounts) {

@@ -1,0 +1,292 @@
+//! Records asked for by their digests: whether they are there, many in one command, and what they are, one by one by a
+//! query that begins right before them (only queries give out sets and stored keys).
+
+use super::{
+    cluster::{Cluster, Node},
+    connection::Connection,
+    decode::{Decoder, MONITOR_SET},
+    error::Error,
+    query::{Ask, End, Evidence, Mode, Plan, Sink, Span, Stop, open_buffer},
+    scan::ScanContext,
+    wire::{BATCH, LAST, Message, NO_BINS, READ, Request, WireError, field},
+};
+use crate::{
+    connector::change::Presence,
+    record::{Digest, RecordBatch},
+};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Rows of one command.
+const ROWS: usize = 500;
+
+const NOT_FOUND: u8 = 2;
+const FILTERED_OUT: u8 = 27;
+
+/// All rows are to be answered, whatever their results.
+const RESPOND_ALL_KEYS: u8 = 0x04;
+/// A row that says what its predecessor said.
+const REPEAT: u8 = 0x01;
+/// A row that says how reading moves its expiry.
+const HAS_TTL: u8 = 0x08;
+/// Reading does not move it.
+const NO_TOUCH: u32 = 0xffff_ffff;
+
+/// Whether a record is there, or why nobody can say.
+type IsThere = Result<bool, String>;
+
+/// Reads these digests; adds what is there to the batch, in the order asked.
+pub(super) fn read(context: &ScanContext, digests: &[Digest], batch: &mut RecordBatch) -> Result<Vec<Presence>, Error> {
+    let mut decoder = Decoder::default();
+    let mut presences = Vec::with_capacity(digests.len());
+    for some in digests.chunks(ROWS) {
+        for (digest, is_there) in some.iter().zip(ask(context, some)?) {
+            presences.push(match is_there {
+                Err(reason) => Presence::Unknown(reason),
+                Ok(false) => Presence::Absent,
+                Ok(true) => fetch(context, digest, &mut decoder, batch)?,
+            });
+        }
+    }
+    Ok(presences)
+}
+
+/// Asks the owners until all have answered or time is up.
+fn ask(context: &ScanContext, digests: &[Digest]) -> Result<Vec<IsThere>, Error> {
+    let mut answers: Vec<IsThere> = digests.iter().map(|_| Err("it was not asked for".to_owned())).collect();
+    let began = Instant::now();
+    let mut pause = Duration::from_millis(25);
+    loop {
+        let map = context.cluster.map(&context.namespace);
+        let mut by_node: BTreeMap<String, (Arc<Node>, Vec<usize>)> = BTreeMap::new();
+        for (index, digest) in digests.iter().enumerate() {
+            if answers[index].is_ok() {
+                continue;
+            }
+            match map.owner(digest.partition()) {
+                None => answers[index] = Err("no node masters its partition".to_owned()),
+                Some(owner) => {
+                    by_node.entry(owner.id.clone()).or_insert_with(|| (Arc::clone(owner), Vec::new())).1.push(index);
+                }
+            }
+        }
+        for (node, rows) in by_node.into_values() {
+            match ask_node(context, &node, digests, &rows) {
+                Ok(found) => found.into_iter().for_each(|(row, is_there)| answers[row] = is_there),
+                Err(error) if error.is_transient() => {
+                    rows.into_iter().for_each(|row| answers[row] = Err(error.to_string()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if answers.iter().all(Result::is_ok) || began.elapsed() >= context.options.partition_timeout {
+            return Ok(answers);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_secs(1));
+        // The old map serves until a node answers again.
+        let _ = context.cluster.refresh();
+    }
+}
+
+fn ask_node(
+    context: &ScanContext,
+    node: &Node,
+    digests: &[Digest],
+    rows: &[usize],
+) -> Result<Vec<(usize, IsThere)>, Error> {
+    let frame = request(context, digests, rows);
+    let (mut connection, was_idle) = context.cluster.connection(node)?;
+    let mut found = exchange(&mut connection, &frame, rows);
+    if found.is_err() && was_idle {
+        connection = context.cluster.connection(node)?.0;
+        found = exchange(&mut connection, &frame, rows);
+    }
+    let found = found?;
+    Cluster::give_back(node, connection);
+    Ok(found)
+}
+
+fn request(context: &ScanContext, digests: &[Digest], rows: &[usize]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(64 + 25 * rows.len());
+    body.extend_from_slice(&(rows.len() as u32).to_be_bytes());
+    body.push(RESPOND_ALL_KEYS);
+    let namespace = context.namespace.as_bytes();
+    for (place, row) in rows.iter().enumerate() {
+        body.extend_from_slice(&(*row as u32).to_be_bytes());
+        body.extend_from_slice(&digests[*row].0);
+        if place > 0 {
+            body.push(REPEAT);
+            continue;
+        }
+        body.extend_from_slice(&[HAS_TTL, READ | NO_BINS]);
+        body.extend_from_slice(&NO_TOUCH.to_be_bytes());
+        body.extend_from_slice(&[0, 1, 0, 0]);
+        body.extend_from_slice(&(namespace.len() as u32 + 1).to_be_bytes());
+        body.push(field::NAMESPACE);
+        body.extend_from_slice(namespace);
+    }
+    let mut request = Request::default().field(field::BATCH, &body);
+    if let Some(filter) = context.selection.filter(None) {
+        request = request.field(field::FILTER, &filter);
+    }
+    let timeout = u32::try_from(context.options.socket_timeout.as_millis()).unwrap_or(u32::MAX);
+    request.encode(BATCH, 0, timeout)
+}
+
+/// Sends a batch and reads its rows up to the end message.
+fn exchange(connection: &mut Connection, frame: &[u8], rows: &[usize]) -> Result<Vec<(usize, IsThere)>, Error> {
+    connection.send(frame)?;
+    let mut found = Vec::with_capacity(rows.len());
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        connection.append_messages(&mut bytes)?;
+        let mut at = 0;
+        while at < bytes.len() {
+            let (message, len) = Message::parse(&bytes[at..]).map_err(|error| connection.invalid(error))?;
+            at += len;
+            if message.info3 & LAST != 0 {
+                return match message.result {
+                    0 if found.len() == rows.len() => Ok(found),
+                    0 => Err(connection.invalid(WireError::Invalid("the number of a batch's rows"))),
+                    code => Err(connection.refused("a batch", code)),
+                };
+            }
+            let row = message.index as usize;
+            if rows.binary_search(&row).is_err() || found.len() >= rows.len() {
+                return Err(connection.invalid(WireError::Invalid("a batch's row")));
+            }
+            let is_there = match message.result {
+                0 => Ok(true),
+                NOT_FOUND | FILTERED_OUT => Ok(false),
+                code => Err(connection.refused("to read a record by its key", code).to_string()),
+            };
+            found.push((row, is_there));
+        }
+    }
+}
+
+/// The digest that a partition's scan meets right before this one; `None` if there is none to name.
+fn before(digest: &Digest) -> Option<Digest> {
+    let mut next = digest.0;
+    for byte in next[2..].iter_mut().rev() {
+        *byte = byte.wrapping_add(1);
+        if *byte != 0 {
+            return Some(Digest(next));
+        }
+    }
+    None
+}
+
+/// Reads one record whole.
+fn fetch(
+    context: &ScanContext,
+    digest: &Digest,
+    decoder: &mut Decoder,
+    batch: &mut RecordBatch,
+) -> Result<Presence, Error> {
+    let Some(after) = before(digest) else {
+        return Ok(Presence::Unknown("its digest cannot be asked for alone".to_owned()));
+    };
+    let stop = Stop::default();
+    let plan = Plan {
+        cluster: &context.cluster,
+        namespace: &context.namespace,
+        selection: &context.selection,
+        options: &context.options,
+        mode: Mode::Full,
+        records_per_second: 0,
+        max_records: 1,
+        stop: &stop,
+    };
+    let asks = [Ask { pid: digest.partition(), after: Some(after) }];
+    let began = Instant::now();
+    loop {
+        let mut one = One { digest: *digest, after, span: None, buffers: Vec::new() };
+        let reason = match context.cluster.map(&context.namespace).owner(digest.partition()) {
+            None => "no node masters its partition".to_owned(),
+            Some(owner) => {
+                let outcome = plan.run(owner, &asks, &mut one)?;
+                match outcome.end {
+                    End::Complete if one.span.is_none() && matches!(outcome.evidence, Evidence::Differs(_)) => {
+                        let Evidence::Differs(reason) = outcome.evidence else { continue };
+                        return Ok(Presence::Unknown(reason));
+                    }
+                    End::Complete if outcome.unavailable.is_empty() => return one.finish(decoder, batch),
+                    End::Cut(error) => error.to_string(),
+                    _ => "its partition is unavailable".to_owned(),
+                }
+            }
+        };
+        if began.elapsed() >= context.options.partition_timeout {
+            return Ok(Presence::Unknown(reason));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        // The old map serves until a node answers again.
+        let _ = context.cluster.refresh();
+    }
+}
+
+/// Keeps the record of one digest.
+struct One {
+    digest: Digest,
+    after: Digest,
+    span: Option<Span>,
+    buffers: Vec<Vec<u8>>,
+}
+
+impl One {
+    fn finish(self, decoder: &mut Decoder, batch: &mut RecordBatch) -> Result<Presence, Error> {
+        let Some(span) = self.span else { return Ok(Presence::Absent) };
+        let bytes = self.buffers.get(span.buffer as usize).and_then(|buffer| buffer.get(span.at as usize..));
+        let invalid = |source| Error::Wire { node: "that masters a record".to_owned(), source };
+        let (message, _) = Message::parse(bytes.unwrap_or_default()).map_err(invalid)?;
+        if message.set == MONITOR_SET {
+            return Ok(Presence::Absent);
+        }
+        decoder.push(&message, &self.digest, batch).map_err(invalid)?;
+        Ok(Presence::Read)
+    }
+}
+
+impl Sink for One {
+    fn buffer(&mut self) -> (&mut Vec<u8>, u32) {
+        open_buffer(&mut self.buffers)
+    }
+
+    fn record(&mut self, _: u16, digest: Digest, span: Span) {
+        if digest == self.digest {
+            self.span = Some(span);
+        }
+    }
+
+    fn room(&mut self) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    fn last(&self, pid: u16) -> Option<Option<Digest>> {
+        (pid == self.digest.partition()).then_some(Some(self.after))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_before_another_is_the_next_greater_one_of_its_partition() {
+        let mut digest = Digest([3; 20]);
+        digest.0[19] = 0xff;
+        let before_it = before(&digest).unwrap();
+        assert_eq!((before_it.0[18], before_it.0[19]), (4, 0));
+        assert_eq!(before_it.partition(), digest.partition());
+        assert!(before_it.sort_key() < digest.sort_key());
+        let mut last = Digest([0xff; 20]);
+        last.0[0] = 1;
+        assert_eq!(before(&last), None);
+    }
+}

@@ -1,0 +1,125 @@
+//! The command on a cluster: what a person types and sees.
+
+#[path = "../command/world.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod world;
+
+use crate::{cluster::some_record, support::Rng};
+use rekeep_aerospike_server::{Config, Handle, Seed, Server, TlsConfig, User, digest_of};
+use std::time::Duration;
+use world::World;
+
+fn cluster(config: Config) -> (Handle, String) {
+    let server = Server::start(config).unwrap();
+    let mut rng = Rng::new(31);
+    server.put_all("test", (0..300).map(|n| some_record(&mut rng, n)));
+    let url = format!("aerospike://{},{}/test", server.addresses()[0], server.addresses().last().unwrap());
+    (server, url)
+}
+
+#[test]
+fn a_cluster_is_backed_up_listed_dumped_found_and_verified() {
+    let (server, url) = cluster(Config::with_nodes(2));
+    server.put("test", Seed::string("abc").set("people").bin_int("age", 41).bin_string("name", "Żaneta"));
+    let world = World::new();
+    world.ok(&["backup", &url]).says(&["full, complete", "301 seen"]);
+    world.ok(&["ls", "latest"]).says(&["test", "301"]);
+    let digest = data_encoding::HEXLOWER.encode(&digest_of(b"people", 3, b"abc"));
+    world.ok(&["ls", "latest", "test"]).says(&[&format!("digest:{digest}")]);
+    world.ok(&["dump", "latest", "test", "people/str:abc"]).says(&["\"age\":41", "Żaneta"]);
+    world.ok(&["dump", "latest", "test", &format!("digest:{digest}"), "--cell", "name"]).says(&["Żaneta"]);
+    world.ok(&["find", &format!("digest:{digest}")]).says(&["test"]);
+    world.run(&["dump", "latest", "test", "people/str:nobody"]).fails(1, &["people/str:nobody"]);
+    world.run(&["dump", "latest", "test", "int:1"]).fails(2, &["SET/int:5"]);
+    world.is_good();
+}
+
+#[test]
+fn the_history_of_a_record_is_told_by_set_and_key() {
+    let (server, url) = cluster(Config::with_nodes(1));
+    let world = World::new();
+    let seed = || Seed::int(5).set("people");
+    let digest = server.put("test", seed().bin_int("age", 41));
+    world.ok(&["backup", &url]);
+    server.advance(Duration::from_secs(60));
+    server.put("test", seed().bin_int("age", 42).generation(2));
+    world.ok(&["backup", &url]);
+    server.advance(Duration::from_secs(60));
+    server.delete("test", &digest);
+    world.ok(&["backup", &url]);
+    let history = world.json(&["history", "test", "people/int:5"]);
+    let versions = history["versions"].as_array().unwrap();
+    let states: Vec<&str> = versions.iter().map(|version| version["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["live", "live", "deleted"]);
+    assert_eq!((&versions[0]["value"]["age"], &versions[1]["value"]["age"]), (&41.into(), &42.into()));
+    assert_eq!(versions[1]["generation"], 2);
+    assert_eq!(versions[0]["set"], "people");
+    let base64 = data_encoding::BASE64.encode(&digest);
+    assert_eq!(world.json(&["history", "test", &format!("digest:{base64}")])["versions"], history["versions"]);
+}
+
+#[test]
+fn partial_backups_exit_with_3_and_say_what_is_missing() {
+    let (server, url) = cluster(Config::with_nodes(1));
+    let world = World::new();
+    server.set_unavailable(0, [300], true);
+    let ran = world.run(&["backup", &url, "--partition-timeout", "100ms"]);
+    ran.fails(3, &["partition 300 could not be read to the end"]);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_advice() {
+    let (_server, url) = cluster(Config::with_nodes(1));
+    let world = World::new();
+    world.run(&["backup", "aerospike://joe:secret@h:3000"]).fails(2, &["--as-password-file"]);
+    world.run(&["backup", &format!("{url}x")]).fails(1, &["namespace `testx`"]);
+    world.run(&["backup", &url, "--set", "typo"]).fails(1, &["set `typo`", "--allow-missing-set"]);
+    world.run(&["backup", &url, "--partitions", "5-3"]).fails(2, &["--partitions"]);
+    world.run(&["backup", &url, "--filter-exp", "!"]).fails(2, &["base64"]);
+    world.run(&["backup", "sqlite:a.db", "--set", "demo"]).fails(2, &["aerospike:"]);
+    world.run(&["backup", "aerospike://127.0.0.1:1"]).fails(1, &["127.0.0.1:1"]);
+    world.ok(&["backup", &url, "--set", "demo", "--dry-run"]).says(&["nothing stored"]);
+}
+
+#[test]
+fn a_user_logs_in_by_password_file_command_or_variable() {
+    let hashed = bcrypt::hash_with_salt(
+        "pass word",
+        10,
+        [0xf4, 0x6b, 0x0b, 0xbe, 0xcf, 0xfe, 0x8d, 0x1b, 0x06, 0x67, 0xd8, 0x4f, 0x6d, 0xc1, 0xd8, 0xa9],
+    )
+    .unwrap();
+    let credential = hashed.format_for_version(bcrypt::Version::TwoA).into_bytes();
+    let users = vec![User { name: "joe".to_owned(), credential }];
+    let (_server, url) = cluster(Config { users, ..Config::with_nodes(2) });
+    let world = World::new();
+    std::fs::write(world.path("good"), "pass word\n").unwrap();
+    std::fs::write(world.path("bad"), "wrong\n").unwrap();
+    world.ok(&["backup", &url, "--as-user", "joe", "--as-password-file", "good"]);
+    world.ok(&["backup", &url, "--as-user", "joe", "--as-password-command", "echo 'pass word'"]);
+    let run = |name: &str, value: &str| -> world::Ran {
+        let mut command = world.command(&["backup", &url]);
+        command.env("REKEEP_AS_USER", "joe").env(name, value).output().unwrap().into()
+    };
+    assert_eq!(run("REKEEP_AS_PASSWORD", "pass word").code, Some(0));
+    assert_eq!(run("REKEEP_AS_PASSWORD_FILE", "good").code, Some(0));
+    run("REKEEP_AS_PASSWORD", "wrong").fails(1, &["wrong user or password"]);
+    world.run(&["backup", &url, "--as-user", "joe", "--as-password-file", "bad"]).fails(1, &["login"]);
+    world.run(&["backup", &url]).fails(1, &[]);
+}
+
+#[test]
+fn nodes_are_reached_by_tls_and_must_bear_the_name() {
+    let fixture = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name);
+    let read = |name: &str| std::fs::read(fixture(name)).unwrap();
+    let tls = TlsConfig::from_pem("aerospike.test", &read("server.pem"), &read("server.key")).unwrap();
+    let (_server, url) = cluster(Config { tls: Some(tls), ..Config::with_nodes(2) });
+    let world = World::new();
+    let ca = fixture("ca.pem");
+    let ca = ca.to_str().unwrap();
+    world.ok(&["backup", &url, "--tls-name", "aerospike.test", "--tls-ca", ca]).says(&["complete", "300 seen"]);
+    world.run(&["backup", &url, "--tls-name", "other.test", "--tls-ca", ca]).fails(1, &["open TLS to"]);
+    world.run(&["backup", &url, "--tls-name", "aerospike.test"]).fails(1, &[]);
+    world.run(&["backup", &url, "--socket-timeout", "1s"]).fails(1, &["127.0.0.1"]);
+    world.run(&["backup", &url, "--tls-ca", "nowhere.pem"]).fails(2, &["nowhere.pem"]);
+}

@@ -1,0 +1,347 @@
+//! Incremental backups: what changed is read, what is gone is proved, and what cannot be is not believed.
+
+use crate::{
+    cluster::{
+        assert_kept, back_up, given_back, held, kept, plain, populated, quick, server_now, some_record, try_back_up,
+        url,
+    },
+    support::{
+        Rec, Rng, World,
+        rng::from_env,
+        world::{assert_sound, snapshot},
+    },
+};
+use rekeep::{
+    ops::backup::{Ask, BackupOptions, Sweep},
+    record::Digest,
+    repo::manifest::Kind,
+};
+use rekeep_aerospike_server::{Config, Control, Handle, Seed, Server, partition_of};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+#[test]
+fn only_what_changed_is_read_whole() {
+    let server = Server::start(Config::with_nodes(2)).unwrap();
+    let (_world, repo) = populated(&server, 3_000, 41);
+    let first = back_up(&repo, &server);
+    assert_eq!(first.kind, Kind::Full);
+    server.advance(Duration::from_secs(60));
+    let all = server.dump("test");
+    for dumped in all.iter().step_by(100) {
+        server.delete("test", &dumped.digest);
+    }
+    server.put_all("test", (0..30).map(|n| Seed::int(50_000 + n).bin("big", 4, &[7; 1000])));
+    let second = back_up(&repo, &server);
+    assert_eq!((second.kind, second.parent), (Kind::Incremental, first.id));
+    assert_eq!((second.stats.new, second.stats.deleted, second.stats.changed), (30, 30, 0));
+    assert!(second.stats.bytes_read < first.stats.bytes_read, "{:?}", second.stats);
+    assert_kept(&repo, &server, &second, "incremental");
+    server.advance(Duration::from_secs(60));
+    let third = back_up(&repo, &server);
+    assert_eq!((third.stats.new, third.stats.deleted, third.stats.changed, third.stats.seen), (0, 0, 0, 3_000));
+    assert_kept(&repo, &server, &third, "nothing changed");
+    assert_sound(&repo);
+}
+
+#[test]
+fn touching_every_record_stores_some_tens_of_bytes_each() {
+    let server = Server::start(Config::with_nodes(1)).unwrap();
+    let (_world, repo) = World::new();
+    let mut rng = Rng::new(42);
+    server.put_all("test", (0..20_000).map(|n| Seed::int(n).set("demo").bin("v", 4, &rng.bytes(300))));
+    back_up(&repo, &server);
+    server.advance(Duration::from_secs(60));
+    for dumped in server.dump("test") {
+        server.touch("test", &dumped.digest);
+    }
+    let second = back_up(&repo, &server);
+    assert_eq!(second.stats.inherited, 20_000);
+    // Packs are padded to 64 KiB each; the bound is for the records.
+    let padding = 4 * 65_536;
+    assert!(second.stats.bytes_added < 45 * 20_000 + padding, "{} bytes", second.stats.bytes_added);
+    assert_kept(&repo, &server, &second, "touched");
+    assert_sound(&repo);
+}
+
+#[test]
+fn a_record_made_anew_with_the_same_generation_is_noticed() {
+    let server = Server::start(Config::with_nodes(1)).unwrap();
+    let (_world, repo) = populated(&server, 50, 43);
+    let seed = |value: i64| Seed::int(7777).set("demo").bin_int("v", value);
+    let digest = server.put("test", seed(1));
+    back_up(&repo, &server);
+    server.advance(Duration::from_secs(60));
+    server.delete("test", &digest);
+    server.put("test", seed(2));
+    let second = back_up(&repo, &server);
+    assert_eq!(second.stats.changed, 1);
+    assert_kept(&repo, &server, &second, "made anew");
+}
+
+#[test]
+fn a_node_whose_clock_is_behind_loses_no_change() {
+    let server = Server::start(Config::with_nodes(2)).unwrap();
+    let (_world, repo) = populated(&server, 500, 44);
+    server.set_clock_offset_ms(1, -60_000);
+    back_up(&repo, &server);
+    server.advance(Duration::from_secs(5));
+    // Written right after the first backup, by a node that thinks it was before.
+    let now = server.now_ms();
+    for n in 0..200i64 {
+        let seed = Seed::int(n).bin_int("n", -n).generation(50);
+        let late = server.master_of(partition_of(&seed.digest())) == Some(1);
+        server.put("test", seed.lut_ms((now - if late { 60_000 } else { 0 }) as u64));
+    }
+    let second = back_up(&repo, &server);
+    assert_eq!(second.kind, Kind::Incremental);
+    assert_kept(&repo, &server, &second, "behind");
+}
+
+#[test]
+fn sweeps_happen_when_asked_for_and_the_snapshot_says_since_when_deletions_are_known() {
+    let server = Server::start(Config::with_nodes(2)).unwrap();
+    let (_world, repo) = populated(&server, 400, 45);
+    let how = |sweep| BackupOptions { sweep, ..plain() };
+    let run = |sweep| try_back_up(&repo, &url(&server), quick(), &how(sweep)).unwrap().0;
+    let first = run(Sweep::Never);
+    let as_of = |outcome: &rekeep::ops::backup::BackupOutcome| {
+        snapshot(&repo, outcome.id.unwrap()).collections[0].coverage[0].deletions_as_of
+    };
+    assert_eq!(as_of(&first), None, "a full read proves deletions");
+    let mut gone = 0;
+    let mut step = |sweep| {
+        server.advance(Duration::from_secs(60));
+        let all = server.dump("test");
+        server.delete("test", &all[gone * 3].digest);
+        server.put("test", Seed::int(9_000 + gone as i64).bin_int("v", 1));
+        gone += 1;
+        run(sweep)
+    };
+    let second = step(Sweep::Never);
+    assert!(second.complete, "{:?}", second.problems);
+    assert_eq!((second.records, second.stats.deleted, as_of(&second)), (401, 0, Some(first.start)));
+    let third = step(Sweep::Every(3));
+    assert_eq!((third.records, third.stats.deleted, as_of(&third)), (402, 0, Some(first.start)));
+    let fourth = step(Sweep::Every(3));
+    assert_eq!((fourth.records, fourth.stats.deleted, as_of(&fourth)), (400, 3, None));
+    assert_kept(&repo, &server, &fourth, "swept");
+    assert_sound(&repo);
+}
+
+#[test]
+fn a_differential_backup_reads_what_changed_since_the_last_full_one() {
+    let server = Server::start(Config::with_nodes(1)).unwrap();
+    let (_world, repo) = populated(&server, 300, 46);
+    let full = back_up(&repo, &server);
+    let mut changed = 0;
+    for ask in [Ask::Default, Ask::Differential, Ask::Differential] {
+        server.advance(Duration::from_secs(60));
+        server.put_all("test", (0..10).map(|n| Seed::int(1000 + changed + n).bin_int("v", n)));
+        changed += 10;
+        let how = BackupOptions { ask, ..plain() };
+        let (outcome, _) = try_back_up(&repo, &url(&server), quick(), &how).unwrap();
+        assert_eq!((outcome.parent, outcome.stats.new), (full.id, changed as u64), "{ask:?}");
+        assert_kept(&repo, &server, &outcome, "differential");
+    }
+    assert_sound(&repo);
+}
+
+fn delete_where(server: &Handle, mut is_gone: impl FnMut(usize, u16) -> bool) -> u64 {
+    let mut gone = 0;
+    for (n, dumped) in server.dump("test").into_iter().enumerate() {
+        if is_gone(n, partition_of(&dumped.digest)) {
+            server.delete("test", &dumped.digest);
+            gone += 1;
+        }
+    }
+    gone
+}
+
+#[test]
+fn a_partition_that_is_suddenly_empty_is_not_believed_unless_a_person_says_so() {
+    for ask in [Ask::Default, Ask::Full] {
+        let server = Server::start(Config::with_nodes(1)).unwrap();
+        let (_world, repo) = World::new();
+        // Partition 5 has 20 records, partition 6 has 15.
+        for n in 0..35u8 {
+            let mut digest = [n; 20];
+            (digest[0], digest[1]) = (if n < 20 { 5 } else { 6 }, 0);
+            server.put("test", Seed::with_digest(digest).bin_int("v", 1));
+        }
+        back_up(&repo, &server);
+        server.advance(Duration::from_secs(60));
+        delete_where(&server, |_, _| true);
+        server.put("test", Seed::int(1).bin_int("v", 1));
+        let how = BackupOptions { ask, ..plain() };
+        let (second, _) = try_back_up(&repo, &url(&server), quick(), &how).unwrap();
+        assert!(
+            !second.complete && second.problems[0].contains("all 20 records of partition 5"),
+            "{:?}",
+            second.problems
+        );
+        assert_eq!((second.records, second.stats.deleted), (21, 15), "{ask:?}");
+        assert_sound(&repo);
+        let how = BackupOptions { accept_deletions: true, ..how };
+        let (third, _) = try_back_up(&repo, &url(&server), quick(), &how).unwrap();
+        assert!(third.complete, "{:?}", third.problems);
+        assert_eq!((third.records, third.stats.deleted), (1, 20));
+        assert_kept(&repo, &server, &third, "accepted");
+    }
+}
+
+#[test]
+fn a_truncation_explains_that_all_is_gone() {
+    for ask in [Ask::Default, Ask::Full] {
+        let server = Server::start(Config::with_nodes(2)).unwrap();
+        let (_world, repo) = World::new();
+        let seeds = (0..60_000).map(|n| Seed::int(n).set(if n < 40_000 { "cache" } else { "kept" }).bin_int("n", n));
+        server.put_all("test", seeds);
+        back_up(&repo, &server);
+        server.advance(Duration::from_secs(60));
+        server.truncate("test", Some("cache"));
+        server.reap("test");
+        let how = BackupOptions { ask, ..plain() };
+        let (second, _) = try_back_up(&repo, &url(&server), quick(), &how).unwrap();
+        assert!(second.complete, "{:?}", second.problems);
+        assert_eq!((second.records, second.stats.deleted), (20_000, 40_000));
+        assert_sound(&repo);
+    }
+}
+
+#[test]
+fn a_mass_deletion_within_groups_is_not_believed_above_the_limit() {
+    let server = Server::start(Config::with_nodes(1)).unwrap();
+    let (_world, repo) = World::new();
+    // One group of partitions with 5 000 records.
+    let mut rng = Rng::new(47);
+    for n in 0..5_000u32 {
+        let mut digest = [0; 20];
+        digest[0] = (n % 64) as u8;
+        digest[2..10].copy_from_slice(&rng.word().to_be_bytes());
+        server.put("test", Seed::with_digest(digest).bin_int("n", 1));
+    }
+    let before = back_up(&repo, &server);
+    server.advance(Duration::from_secs(60));
+    let gone = delete_where(&server, |n, _| n % 4 == 0);
+    let (second, _) = try_back_up(&repo, &url(&server), quick(), &plain()).unwrap();
+    let words = format!("{gone} of 5000 records of partitions 0-63 are gone");
+    assert!(!second.complete && second.problems[0].contains(&words), "{:?}", second.problems);
+    assert_eq!(second.records, before.records);
+    let coverage = &snapshot(&repo, second.id.unwrap()).collections[0].coverage[0];
+    assert_eq!(coverage.deletions_as_of, Some(before.start));
+    let how = BackupOptions { max_deleted_percent: 30, ..plain() };
+    let (third, _) = try_back_up(&repo, &url(&server), quick(), &how).unwrap();
+    assert!(third.complete, "{:?}", third.problems);
+    assert_eq!(third.stats.deleted, gone);
+    assert_kept(&repo, &server, &third, "with a higher limit");
+    assert_sound(&repo);
+}
+
+/// What each record was while a backup ran.
+type Seen = Arc<Mutex<BTreeMap<Vec<u8>, Vec<Option<Rec>>>>>;
+
+/// Changes one record in one of the ways that there are; notes what it was before and after.
+fn mutate(control: &Control, rng: &mut Rng, seen: Option<&Seen>) {
+    let n = rng.below(400);
+    let seed = some_record(rng, n);
+    let digest = seed.digest();
+    let key = Digest(digest).sort_key().to_vec();
+    let state = || control.get("test", &digest).map(|dumped| kept(dumped).1);
+    let before = state();
+    match rng.below(10) {
+        0..=3 => drop(control.put("test", seed)),
+        4 => drop(control.put("test", seed.ttl(1 + rng.below(300) as u32))),
+        5 | 6 => drop(control.delete("test", &digest)),
+        7 => drop(control.touch("test", &digest)),
+        8 => {
+            control.delete("test", &digest);
+            control.put("test", seed.generation(1));
+        }
+        _ => drop(control.put("test", seed.void_time(0))),
+    }
+    if let Some(seen) = seen {
+        let mut seen = seen.lock().unwrap();
+        let states = seen.entry(key).or_default();
+        states.push(before);
+        states.push(state());
+    }
+}
+
+/// Runs a random history on a cluster; every snapshot must give back what the cluster held.
+fn random_history(seed: u64) {
+    let mut rng = Rng::new(seed);
+    let nodes = 1 + rng.below(3) as usize;
+    let copies = if nodes > 2 { 2 } else { 1 };
+    let server = Server::start(Config {
+        replication_factor: copies,
+        query_message_bytes: 300 + rng.below(3000) as usize,
+        cluster_name: Some("random".into()),
+        ..Config::with_nodes(nodes)
+    })
+    .unwrap();
+    let (_world, repo) = populated(&server, 300, seed);
+    let during: Seen = Arc::default();
+    let hooked = Arc::new(Mutex::new(Rng::new(seed + 1)));
+    let is_busy = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    {
+        let (during, hooked, is_busy) = (Arc::clone(&during), Arc::clone(&hooked), Arc::clone(&is_busy));
+        server.on_query(move |control, _| {
+            let mut rng = hooked.lock().unwrap();
+            if is_busy.load(std::sync::atomic::Ordering::SeqCst) && rng.chance(10) {
+                mutate(control, &mut rng, Some(&during));
+            }
+        });
+    }
+    for round in 0..5 {
+        for _ in 0..rng.below(60) {
+            mutate(&server, &mut rng, None);
+        }
+        if rng.chance(20) {
+            server.truncate("test", Some("other"));
+        }
+        server.advance(Duration::from_millis(1000 + rng.below(200_000)));
+        if nodes > 2 && rng.chance(30) {
+            server.kill_node(1);
+            server.revive_node(1).unwrap();
+        }
+        during.lock().unwrap().clear();
+        is_busy.store(rng.chance(50), std::sync::atomic::Ordering::SeqCst);
+        let ask = *rng.pick(&[Ask::Default, Ask::Default, Ask::Full, Ask::Differential]);
+        let before = held(&server, &["test"], server_now(&server)).remove("test").unwrap().records;
+        let how = BackupOptions { ask, accept_deletions: true, ..plain() };
+        let (outcome, _) = try_back_up(&repo, &url(&server), quick(), &how).unwrap();
+        is_busy.store(false, std::sync::atomic::Ordering::SeqCst);
+        let what = format!("seed {seed}, round {round}, {ask:?}, {nodes} nodes");
+        assert!(outcome.complete, "{what}: {:?}", outcome.problems);
+        let got = given_back(&repo, outcome.id.unwrap()).remove("test").unwrap().records;
+        let during = during.lock().unwrap();
+        let keys: BTreeSet<&Vec<u8>> = before.keys().chain(got.keys()).chain(during.keys()).collect();
+        for key in keys {
+            let shown = rekeep::record::KeyCodec::Digest.show(key);
+            match during.get(key) {
+                None => assert_eq!(got.get(key), before.get(key), "{what}: {shown}"),
+                Some(states) => {
+                    let live = |rec: &Option<Rec>| rec.clone().filter(|rec| rec.is_live_at(outcome.end));
+                    let state = got.get(key).cloned();
+                    assert!(
+                        states.iter().any(|had| live(had) == state),
+                        "{what}: {shown} is {state:?}, never in {states:?}"
+                    );
+                }
+            }
+        }
+    }
+    assert_sound(&repo);
+}
+
+#[test]
+fn after_random_histories_every_snapshot_gives_back_what_the_cluster_held() {
+    let first = from_env("REKEEP_TEST_SEED", 1000);
+    for seed in first..first + from_env("REKEEP_TEST_STEPS", 6) {
+        random_history(seed);
+    }
+}

@@ -1,0 +1,14 @@
+//! Aerospike clusters as a source, against a server in this process: what it holds is what comes back, whatever happens
+//! on the way.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+#[allow(unused_imports, dead_code, reason = "other tests use the rest")]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod captures;
+mod cluster;
+mod command;
+mod faults;
+mod full;
+mod incremental;

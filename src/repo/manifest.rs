@@ -85,10 +85,10 @@ pub struct Collection {
 }
 
 impl Collection {
-    /// Whether what is not in it was not there: every range of it was read to its end.
+    /// Whether what is not in it was not there: every range of it was read to its end, and its deletions proved.
     #[must_use]
     pub fn confirms_deletions(&self) -> bool {
-        self.coverage.iter().all(|range| range.complete)
+        self.coverage.iter().all(|range| range.complete && range.deletions_as_of.is_none())
     }
 }
 
@@ -306,7 +306,7 @@ impl Manifest {
         }
     }
 
-    /// Whether what is not in it was not there: every range of every collection was read to its end.
+    /// Whether what is not in it was not there, in any of its collections.
     #[must_use]
     pub fn confirms_deletions(&self) -> bool {
         self.collections.iter().all(Collection::confirms_deletions)

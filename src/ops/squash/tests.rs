@@ -36,6 +36,7 @@ fn snapshot(number: u8, stacks: &[Vec<LayerRef>]) -> Snapshot {
         complete: true,
         sum: CollectionSum::default().to_hex(),
         records: 1000,
+        deletions_as_of: None,
     };
     let collection = |(at, stack): (usize, &Vec<LayerRef>)| Collection {
         name: format!("c{at}"),

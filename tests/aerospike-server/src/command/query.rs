@@ -307,14 +307,14 @@ fn put_record(
     match &plan.projection {
         Projection::NoBins => {}
         Projection::AllBins => out.extend_from_slice(&record.bins),
-        Projection::Some(columns) => match put_columns(out, columns, &context) {
-            Some(n_ops) => out[start + 20..start + 22].copy_from_slice(&n_ops.to_be_bytes()),
-            None => {
+        Projection::Some(columns) => {
+            let Some(n_ops) = put_columns(out, columns, &context) else {
                 out.truncate(start);
                 job.failed.fetch_add(1, Ordering::SeqCst);
                 return false;
-            }
-        },
+            };
+            out[start + 20..start + 22].copy_from_slice(&n_ops.to_be_bytes());
+        }
     }
     job.succeeded.fetch_add(1, Ordering::SeqCst);
     true

@@ -66,7 +66,7 @@ fn a_query_can_end_without_its_end_cut_or_silent() {
 #[test]
 fn a_stalled_answer_goes_on_when_released() {
     let (server, mut client) = start(100);
-    server.fault(Fault::new(At::Records(50), Action::Stall(Duration::from_secs(3600))).on(Command::Query));
+    server.fault(Fault::new(At::Records(50), Action::Stall(Duration::from_hours(1))).on(Command::Query));
     client.send(&all(1));
     client.receive().unwrap();
     server.release();

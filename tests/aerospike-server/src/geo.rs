@@ -59,10 +59,10 @@ const TURNS: [usize; 4] = [1, 0, 0, 3];
 /// The leaf of the S2 grid: the sphere on a cube, each face a quadtree numbered along a Hilbert curve.
 fn leaf_cell(longitude: f64, latitude: f64) -> u64 {
     let (x, y, z) = (latitude.cos() * longitude.cos(), latitude.cos() * longitude.sin(), latitude.sin());
-    let axes = [x, y, z];
-    let axis = (0..3).fold(0, |best, at| if axes[at].abs() > axes[best].abs() { at } else { best });
-    let face = axis + if axes[axis] < 0.0 { 3 } else { 0 };
-    let (u, v) = match face {
+    let sides = [x, y, z];
+    let longest = (0..3).fold(0, |best, at| if sides[at].abs() > sides[best].abs() { at } else { best });
+    let face = longest + if sides[longest] < 0.0 { 3 } else { 0 };
+    let (across, up) = match face {
         0 => (y / x, z / x),
         1 => (-x / y, z / y),
         2 => (-x / z, -y / z),
@@ -70,11 +70,11 @@ fn leaf_cell(longitude: f64, latitude: f64) -> u64 {
         4 => (z / y, -x / y),
         _ => (-y / z, -x / z),
     };
-    let (i, j) = (grid(u), grid(v));
+    let (column, row) = (grid(across), grid(up));
     let mut orientation = face & 1;
     let mut path = 0;
     for level in (0..LEVELS).rev() {
-        let quadrant = ((i >> level) & 1) << 1 | ((j >> level) & 1);
+        let quadrant = ((column >> level) & 1) << 1 | ((row >> level) & 1);
         let place = PLACES[orientation][quadrant as usize];
         path = path << 2 | place;
         orientation ^= TURNS[place as usize];

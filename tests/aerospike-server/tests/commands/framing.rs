@@ -184,7 +184,7 @@ fn messages_with_any_bytes_changed_are_answered_or_end_only_their_connection() {
     ];
     for round in 0..1500 {
         let mut body = models[round % 3].clone();
-        for _ in 0..1 + numbers.next() % 3 {
+        for _ in 0..=numbers.next() % 3 {
             let at = numbers.next() as usize % body.len();
             body[at] = numbers.next() as u8;
         }

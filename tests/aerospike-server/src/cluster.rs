@@ -42,7 +42,7 @@ pub struct Cluster {
     /// Moves when membership does.
     pub rebalance_generation: u64,
     /// Changes with membership.
-    pub cluster_key: u64,
+    pub key: u64,
     members: Vec<usize>,
     replication_factor: usize,
 }
@@ -55,7 +55,7 @@ impl Cluster {
             partition_generation: 0,
             peers_generation: 0,
             rebalance_generation: 0,
-            cluster_key: 0xE2F2_D971_43F2,
+            key: 0xE2F2_D971_43F2,
             members: (0..nodes).collect(),
             replication_factor: replication_factor.max(1),
         };
@@ -138,7 +138,7 @@ impl Cluster {
         self.partition_generation += 1;
         self.peers_generation += 1;
         self.rebalance_generation += 1;
-        self.cluster_key = mix(self.cluster_key ^ salt ^ (self.peers_generation << 32)) >> 16;
+        self.key = mix(self.key ^ salt ^ (self.peers_generation << 32)) >> 16;
     }
 
     fn reassign(&mut self) {

@@ -180,7 +180,7 @@ pub mod particle {
     pub const VECTOR: u8 = 16;
     /// Boolean, one byte.
     pub const BOOL: u8 = 17;
-    /// HyperLogLog.
+    /// `HyperLogLog`.
     pub const HLL: u8 = 18;
     /// Map in msgpack.
     pub const MAP: u8 = 19;

@@ -54,7 +54,7 @@ impl Default for Config {
             // 2026-01-01T00:00:00Z.
             clock: ClockMode::Virtual(504_921_600_000),
             users: Vec::new(),
-            session_ttl: Duration::from_secs(86_400),
+            session_ttl: Duration::from_hours(24),
             #[cfg(feature = "tls")]
             tls: None,
             query_message_bytes: 64 << 10,

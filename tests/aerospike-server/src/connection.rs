@@ -184,8 +184,11 @@ fn send(connection: &mut Connection, body: impl FnOnce(&mut Vec<u8>)) -> io::Res
     connection.flush()
 }
 
-/// The fields of a security message: number and bytes.
-pub(crate) fn security_fields(body: &[u8]) -> Option<(u8, Vec<(u8, &[u8])>)> {
+/// A security message taken apart: its command, and its fields by number.
+pub(crate) type SecurityMessage<'a> = (u8, Vec<(u8, &'a [u8])>);
+
+/// Takes a security message apart.
+pub(crate) fn security_message(body: &[u8]) -> Option<SecurityMessage<'_>> {
     let mut cursor = Cursor::new(body);
     let head = cursor.take(16).ok()?;
     let mut fields = Vec::new();

@@ -113,8 +113,17 @@ impl Record {
 
     /// The value of one bin.
     pub fn bin(&self, name: &[u8]) -> Option<(u8, &[u8])> {
-        let ops = parse_ops(&mut Cursor::new(&self.bins), self.n_bins).ok()?;
-        ops.into_iter().find(|op| op.name == name).map(|op| (op.particle, op.value))
+        let mut cursor = Cursor::new(&self.bins);
+        for _ in 0..self.n_bins {
+            let size = cursor.u32().ok()?;
+            let op = cursor.take(size as usize).ok()?;
+            let (head, rest) = op.split_at_checked(4)?;
+            let (have, value) = rest.split_at_checked(usize::from(head[3]))?;
+            if have == name {
+                return Some((head[1], value));
+            }
+        }
+        None
     }
 
     /// Puts other bins in place of the old.

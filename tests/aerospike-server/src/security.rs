@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use crate::codes::rc;
-use crate::connection::security_fields;
+use crate::connection::security_message;
 use crate::server::{Shared, lock};
 use crate::wire::put_field;
 
@@ -16,9 +16,12 @@ const FIELD_CREDENTIAL: u8 = 3;
 const FIELD_SESSION_TOKEN: u8 = 5;
 const FIELD_SESSION_TTL: u8 = 6;
 
-/// Tokens that were handed out: whose, and until when.
+/// Whose session it is, and until when, in milliseconds since 2010.
+type Session = (Vec<u8>, i64);
+
+/// Tokens that were handed out.
 #[derive(Debug, Default)]
-pub(crate) struct Sessions(Mutex<HashMap<Vec<u8>, (Vec<u8>, i64)>>);
+pub(crate) struct Sessions(Mutex<HashMap<Vec<u8>, Session>>);
 
 impl Sessions {
     /// Ends every session.
@@ -36,7 +39,7 @@ pub(crate) fn result(code: u8) -> Vec<u8> {
 
 /// Answers a security message; says whether the client is logged in now.
 pub(crate) fn answer(shared: &Shared, body: &[u8], is_authenticated: bool, now_ms: i64) -> (Vec<u8>, bool) {
-    let Some((command, fields)) = security_fields(body) else { return (result(rc::PARAMETER), false) };
+    let Some((command, fields)) = security_message(body) else { return (result(rc::PARAMETER), false) };
     if shared.config.users.is_empty() {
         return (result(rc::SECURITY_OFF), false);
     }

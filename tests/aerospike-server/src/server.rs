@@ -152,10 +152,13 @@ impl Shared {
     fn listen(self: &Arc<Self>, index: usize, node: &Arc<Node>, listener: TcpListener) {
         let (shared, own) = (Arc::clone(self), Arc::clone(node));
         let thread = std::thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
+            loop {
+                let accepted = listener.accept();
                 if !own.alive.load(Ordering::SeqCst) {
                     break;
                 }
+                // A client that left before it was taken is no reason to close the port.
+                let Ok((stream, _)) = accepted else { continue };
                 let number = shared.next_connection.fetch_add(1, Ordering::SeqCst);
                 let Ok(copy) = stream.try_clone() else { continue };
                 lock(&own.connections).insert(number, copy);

@@ -40,6 +40,9 @@ pub(crate) fn batch(responder: &mut Responder<'_>, message: &Message<'_>) -> io:
         Ok(parts) => parts,
         Err(code) => return finish(responder, Vec::new(), 0, code),
     };
+    if let Some(code) = responder.reach(At::Records(0))? {
+        return finish(responder, Vec::new(), 0, code);
+    }
     let mut out = Vec::new();
     begin_frame(&mut out, MESSAGE);
     let mut pending = 0;

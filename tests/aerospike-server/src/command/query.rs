@@ -65,7 +65,8 @@ pub(crate) fn query(responder: &mut Responder<'_>, message: &Message<'_>) -> io:
         Ok(plan) => plan,
         Err(code) => return end(responder, code),
     };
-    let trid = message.fields.u64(field::TRID).unwrap_or_default();
+    // A query without an id gets one that no client draws.
+    let trid = message.fields.u64(field::TRID).unwrap_or_else(|| u64::MAX - shared.requests.load(Ordering::SeqCst));
     let node = shared.node(responder.node);
     if node.jobs.running() >= shared.config.query_threads_limit {
         return end(responder, rc::FORBIDDEN);
@@ -167,6 +168,9 @@ fn projection(message: &Message<'_>) -> Result<Projection, u8> {
 /// Sends the records and returns the code with which the query ends.
 fn run(responder: &mut Responder<'_>, mut plan: Plan<'_>, job: &Job) -> io::Result<u8> {
     let shared = Arc::clone(responder.shared);
+    if let Some(code) = responder.reach(At::Records(0))? {
+        return Ok(code);
+    }
     let mut waiting = std::mem::take(&mut plan.pids).into_iter().map(|(pid, after)| Lane { pid, after, begun: false });
     let mut lanes: Vec<Lane> = waiting.by_ref().take(shared.config.query_lanes.max(1)).collect();
     let mut turn = 0;
@@ -307,14 +311,14 @@ fn put_record(
     match &plan.projection {
         Projection::NoBins => {}
         Projection::AllBins => out.extend_from_slice(&record.bins),
-        Projection::Some(columns) => match put_columns(out, columns, &context) {
-            Some(n_ops) => out[start + 20..start + 22].copy_from_slice(&n_ops.to_be_bytes()),
-            None => {
+        Projection::Some(columns) => {
+            let Some(n_ops) = put_columns(out, columns, &context) else {
                 out.truncate(start);
                 job.failed.fetch_add(1, Ordering::SeqCst);
                 return false;
-            }
-        },
+            };
+            out[start + 20..start + 22].copy_from_slice(&n_ops.to_be_bytes());
+        }
     }
     job.succeeded.fetch_add(1, Ordering::SeqCst);
     true

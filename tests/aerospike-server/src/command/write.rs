@@ -157,7 +157,7 @@ fn check_policies(
         return Err(rc::GENERATION);
     }
     match (message.fields.get(field::KEY), &record.key) {
-        (Some(sent), Some(stored)) if sent != &**stored => Err(rc::KEY_MISMATCH),
+        (Some(given), Some(kept)) if given != &**kept => Err(rc::KEY_MISMATCH),
         _ => Ok(()),
     }
 }

@@ -74,8 +74,8 @@ pub(super) fn eval(node: &Node, context: &Context<'_>, depth: u8) -> Val {
         Node::Arithmetic(kind, nodes) => arithmetic(*kind, nodes.iter().map(below)),
         Node::Meta(kind) => meta(*kind, context),
         Node::DigestModulo(m) => {
-            let [.., a, b, c, d] = context.digest;
-            Val::Int(i64::from(u32::from_le_bytes([a, b, c, d]) % m))
+            let tail = context.digest.last_chunk::<4>().map_or(0, |tail| u32::from_le_bytes(*tail));
+            Val::Int(i64::from(tail % m))
         }
         Node::Key(kind) => match context.record.key.as_deref() {
             Some([have, rest @ ..]) if particle_of_type(*kind) == Some(*have) => Val::of_particle(*have, rest),
@@ -201,9 +201,8 @@ fn meta(kind: Meta, context: &Context<'_>) -> Val {
         Meta::Size => Val::Int(record.stored_bytes(set.len()) as i64),
         Meta::LastUpdate => Val::Int(record.lut_unix_ns()),
         Meta::SinceUpdate => Val::Int(context.now_ms.saturating_sub(record.lut_ms as i64)),
-        Meta::VoidTime if void_time == 0 => Val::Int(-1),
+        Meta::VoidTime | Meta::Ttl if void_time == 0 => Val::Int(-1),
         Meta::VoidTime => Val::Int((void_time + EPOCH_UNIX_SECONDS) * 1_000_000_000),
-        Meta::Ttl if void_time == 0 => Val::Int(-1),
         Meta::Ttl => Val::Int(void_time - context.now_ms.div_euclid(1000)),
         Meta::SetName => Val::Bytes(particle::STRING, set.to_vec()),
         Meta::KeyExists => Val::Bool(record.key.is_some()),

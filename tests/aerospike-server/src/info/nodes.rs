@@ -114,7 +114,7 @@ fn cluster_stable(shared: &Arc<Shared>, request: &Request<'_>) -> String {
     if !ignores && cluster.migrations_left() > 0 {
         return "ERROR::unstable-cluster".to_owned();
     }
-    format!("{:X}", cluster.cluster_key)
+    format!("{:X}", cluster.key)
 }
 
 fn statistics(shared: &Arc<Shared>, node: &Node) -> String {
@@ -130,7 +130,7 @@ fn statistics(shared: &Arc<Shared>, node: &Node) -> String {
          cluster_integrity=true;cluster_is_member=true;cluster_clock_skew_ms=0;uptime=2402;objects={objects};\
          tombstones=0;migrate_allowed=true;migrate_partitions_remaining={};client_connections=1;paxos_principal={}",
         cluster.members().len(),
-        cluster.cluster_key,
+        cluster.key,
         cluster.rebalance_generation + 1,
         principal.clone().unwrap_or_else(|| node.id.clone()),
         cluster.migrations_left(),

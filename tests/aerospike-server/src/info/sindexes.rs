@@ -12,12 +12,11 @@ use crate::sindex::{Sindex, SindexSource, SindexType, path_is_known};
 pub(super) fn answer(shared: &Arc<Shared>, node: usize, request: &Request<'_>) -> Option<String> {
     Some(match request.name {
         "sindex-list" => list(shared, request),
+        "sindex" if request.arguments.len() < 2 => list(shared, request),
         "sindex-create" => create(shared, request),
         "sindex-delete" => delete(shared, request),
         "sindex-exists" => exists(shared, request).to_string(),
-        "sindex-stat" => stat(shared, node, request),
-        "sindex" if request.arguments.len() == 2 => stat(shared, node, request),
-        "sindex" => list(shared, request),
+        "sindex-stat" | "sindex" => stat(shared, node, request),
         _ => return None,
     })
 }

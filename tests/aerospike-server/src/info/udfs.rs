@@ -26,7 +26,8 @@ pub(super) fn answer(shared: &Arc<Shared>, request: &Request<'_>) -> Option<Stri
 
 fn list(shared: &Arc<Shared>) -> String {
     let udfs = lock(&shared.udfs);
-    udfs.iter().map(|(name, content)| format!("filename={name},hash={},type=LUA;", hash(name, content))).collect()
+    let lines = udfs.iter().map(|(name, content)| format!("filename={name},hash={},type=LUA;", hash(name, content)));
+    lines.collect::<Vec<_>>().concat()
 }
 
 /// The hash of the text under which the cluster keeps the module.

@@ -43,7 +43,7 @@ fn a_connection_is_cut_at_exactly_the_byte_that_was_asked_for() {
 #[test]
 fn a_query_is_cut_after_exactly_so_many_records() {
     let (server, _) = start(1000);
-    for (trid, n) in [(1, 1), (2, 17), (3, 999)] {
+    for (trid, n) in [(1, 1), (2, 17), (3, 999), (4, 0)] {
         server.fault(Fault::new(At::Records(n), Action::Cut).on(Command::Query));
         let (records, end) = Client::connect(server.address(0)).query(&all(trid));
         assert_eq!((records.len() as u64, end), (n, None));
@@ -66,7 +66,7 @@ fn a_query_can_end_without_its_end_cut_or_silent() {
 #[test]
 fn a_stalled_answer_goes_on_when_released() {
     let (server, mut client) = start(100);
-    server.fault(Fault::new(At::Records(50), Action::Stall(Duration::from_secs(3600))).on(Command::Query));
+    server.fault(Fault::new(At::Records(50), Action::Stall(Duration::from_hours(1))).on(Command::Query));
     client.send(&all(1));
     client.receive().unwrap();
     server.release();

@@ -39,7 +39,9 @@ fn passing(server: &Handle, filter: &[u8]) -> Result<BTreeSet<i64>, u8> {
 
 fn list(parts: &[&[u8]]) -> Vec<u8> {
     let mut out = vec![0x90 | parts.len() as u8];
-    parts.iter().for_each(|part| out.extend_from_slice(part));
+    for part in parts {
+        out.extend_from_slice(part);
+    }
     out
 }
 
@@ -113,7 +115,7 @@ fn an_expression_that_is_not_known_is_refused_with_4() {
     for filter in [&[0x94, 7, 0, 0xA1, b'x', 0xC0][..], &[0x91, 99], &[0xC1], &[], &[0x93, 1, 1], &[0x91, 66, 0]] {
         assert_eq!(passing(&server, filter), Err(rc::PARAMETER), "{filter:?}");
     }
-    let deep = [vec![0x92, 18].repeat(10_000), vec![0xC3]].concat();
+    let deep = [[0x92, 18].repeat(10_000), vec![0xC3]].concat();
     assert_eq!(passing(&server, &deep), Err(rc::PARAMETER));
 }
 

@@ -135,3 +135,72 @@ fn numbers_are_added_and_strings_appended() {
     assert_eq!((record.bin("n").unwrap(), record.bin("s").unwrap()), (&6i64.to_be_bytes()[..], &b"---ababab"[..]));
     assert_eq!(client.ask(&change(4, "l", 20, &[0x90])).result, rc::PARAMETER, "list operations are not known here");
 }
+
+/// A small generator: the same numbers in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn bytes(&mut self, most: u64) -> Vec<u8> {
+        (0..self.next() % most).map(|_| self.next() as u8).collect()
+    }
+}
+
+#[test]
+fn values_filters_and_rows_of_any_bytes_are_answered_and_never_end_the_connection() {
+    let server = Server::start(Config::default()).unwrap();
+    let mut client = Client::connect(server.address(0));
+    let mut numbers = Numbers(0x9E37_79B9_7F4A_7C15);
+    for round in 0..3000u32 {
+        let kind = [18, 19, 20, 23, 1, 17][numbers.next() as usize % 6];
+        let mut value = numbers.bytes(24);
+        if matches!(kind, 19 | 20) && !value.is_empty() {
+            // A small container, so that its elements are looked at.
+            value[0] = 0x80 | (kind - 19) << 4 | value[0] & 3;
+        }
+        client.ask(&Request::put().digest(&[1; 20]).write("b", kind, &value));
+        client.ask(&Request::get().digest(&[1; 20]).filter(&numbers.bytes(16)));
+        let batch = Request::bare(info1::BATCH, 0, 0).field(field::BATCH, &numbers.bytes(60));
+        assert!(client.stream(&batch).last().unwrap().is_last(), "round {round}");
+    }
+    assert_eq!(client.info("status"), "ok");
+}
+
+#[test]
+fn messages_with_any_bytes_changed_are_answered_or_end_only_their_connection() {
+    let server = Server::start(Config::default()).unwrap();
+    let mut numbers = Numbers(0x1234_5678_9ABC_DEF1);
+    let row = Request::put().write("b", 20, &[0x92, 1, 2]).row(0, &[3; 20]);
+    let models = [
+        Request::put().set("demo").digest(&[2; 20]).write("b", 19, &[0x81, 1, 2]).body(),
+        crate::support::batch(4, &[row]).body(),
+        Request::get().digest(&[2; 20]).filter(&[0x93, 3, 0x93, 0x51, 2, 0xA1, b'n', 25]).body(),
+    ];
+    for round in 0..1500 {
+        let mut body = models[round % 3].clone();
+        for _ in 0..=numbers.next() % 3 {
+            let at = numbers.next() as usize % body.len();
+            body[at] = numbers.next() as u8;
+        }
+        let mut frame = Vec::new();
+        put_frame(&mut frame, MESSAGE, &body);
+        put_frame(&mut frame, INFO, b"status\n");
+        let mut client = Client::connect(server.address(0));
+        client.send_raw(&frame);
+        // Whatever the message became, the next request on the connection is answered.
+        let mut answered = false;
+        while let Some((kind, _)) = client.receive() {
+            if kind == INFO {
+                answered = true;
+                break;
+            }
+        }
+        assert!(answered, "round {round}: {body:?}");
+    }
+}

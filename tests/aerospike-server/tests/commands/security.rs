@@ -72,7 +72,7 @@ fn a_token_expires_and_can_be_taken_back() {
     let token = token.unwrap();
     let open = |token: &[u8]| security(&mut Client::connect(server.address(0)), 0, &[(0, b"admin"), (5, token)]).0;
     assert_eq!(open(&token), rc::OK);
-    server.advance(Duration::from_secs(86_400));
+    server.advance(Duration::from_hours(24));
     assert_eq!(open(&token), rc::SESSION_EXPIRED);
     server.expire_sessions();
     assert_eq!(open(&token), rc::BAD_CREDENTIAL);

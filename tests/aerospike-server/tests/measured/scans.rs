@@ -230,6 +230,12 @@ fn a_query_with_the_id_of_a_finished_one_gets_its_records_but_never_its_end() {
     client.0.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let (records, end) = client.query(&Request::query(9, 0..4096));
     assert_eq!((records.len(), end), (5, None));
+    // Without an id there is nothing to be mistaken for.
+    let pids: Vec<u8> = (0..4096u16).flat_map(u16::to_le_bytes).collect();
+    for _ in 0..2 {
+        let bare = Request::new(info1::READ, 0, info3::PARTITION_DONE).field(field::PID_ARRAY, &pids);
+        assert_eq!(Client::connect(server.address(0)).query(&bare).1, Some(rc::OK));
+    }
 }
 
 /// Prints what a million records cost; `cargo test -p rekeep-aerospike-server -- --ignored --nocapture million`.

@@ -13,11 +13,15 @@ pub use plan::{Candidate, Decision, ForgetPlan, Group, GroupName};
 pub use policy::{Grouping, KeepPeriod, KeepWithin, Policy, time_zone};
 pub use reason::Reason;
 
-use super::{Narrow, OpsError, Progress};
+use super::{Narrow, OpsError, Phase, Progress};
 use crate::repo::{RepoError, Repository, Snapshot, SnapshotId};
 use jiff::tz::TimeZone;
+use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::HashSet;
+
+/// How many tombstones are written before cancelling is looked at again.
+const BATCH: usize = 32;
 
 /// What `forget` did.
 #[derive(Debug, Clone, Serialize)]
@@ -92,21 +96,26 @@ pub fn plan_named(repo: &Repository, named: &[Snapshot], force: bool) -> Result<
 /// Writes the tombstones of a plan. A snapshot that says no, because it was held since or is being squashed, is told and
 /// the others still go.
 pub fn execute(repo: &Repository, plan: ForgetPlan, progress: &dyn Progress) -> Result<ForgetOutcome, OpsError> {
+    let dropped: Vec<SnapshotId> = plan.dropped().map(|decision| decision.id).collect();
+    progress.begin(&Phase { name: "forgetting".to_owned(), records: dropped.len() as u64, bytes: 0 });
     let mut outcome = ForgetOutcome { forgotten: Vec::new(), failed: Vec::new(), plan };
-    for decision in outcome.plan.dropped() {
+    for batch in dropped.chunks(BATCH) {
         if progress.cancelled() {
             return Err(OpsError::Interrupted);
         }
-        match repo.forget(&decision.id) {
-            // Someone else was faster, and a prune after him.
-            Ok(()) | Err(RepoError::NoSnapshot { .. }) => outcome.forgotten.push(decision.id),
-            Err(error @ (RepoError::Invalid(_) | RepoError::Damaged { .. })) => {
-                progress.warn(&format!("snapshot {} stays: {error}", decision.id.short()));
-                outcome.failed.push((decision.id, error.to_string()));
+        let results: Vec<_> = batch.par_iter().map(|id| repo.forget(id)).collect();
+        for (id, result) in batch.iter().zip(results) {
+            match result {
+                // Someone else was faster, and a prune after him.
+                Ok(()) | Err(RepoError::NoSnapshot { .. }) => outcome.forgotten.push(*id),
+                Err(error @ (RepoError::Invalid(_) | RepoError::Damaged { .. })) => {
+                    progress.warn(&format!("snapshot {} stays: {error}", id.short()));
+                    outcome.failed.push((*id, error.to_string()));
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error.into()),
         }
-        progress.advance(1, 0);
+        progress.advance(batch.len() as u64, 0);
     }
     Ok(outcome)
 }

@@ -10,7 +10,6 @@ use crate::{
         units::show_time,
     },
     ops::{
-        Phase, Progress as _,
         forget::{
             Age, ForgetOutcome, ForgetPlan, GroupName, Grouping, KeepPeriod, KeepWithin, Period, Policy, execute,
             plan_named, plan_policy, time_zone,
@@ -175,8 +174,6 @@ pub(super) fn run(args: &ForgetArgs, context: &Context) -> Result<Status, Failur
     let outcome = if args.dry_run {
         ForgetOutcome { plan, forgotten: Vec::new(), failed: Vec::new() }
     } else {
-        let records = plan.dropped().count() as u64;
-        context.reporter.begin(&Phase { name: "forgetting".to_owned(), records, bytes: 0 });
         execute(&repo, plan, &context.reporter).kept("snapshots that were forgotten before this stay forgotten")?
     };
     if !args.prune {

@@ -77,29 +77,29 @@ impl Policy {
 
     /// Whether any rule was given, be it one that keeps nothing, such as a count of 0.
     fn gives_rules(&self) -> bool {
-        self.last.is_some()
-            || !self.periods.is_empty()
-            || self.full.is_some()
-            || self.incremental.is_some()
-            || self.has_rules()
+        self.last.is_some() || !self.periods.is_empty() || self.full.is_some() || self.has_rules()
     }
 
     /// Refuses what makes no sense.
     pub fn check(&self) -> Result<(), OpsError> {
         let usage = |text: &str| Err(OpsError::Usage(text.to_owned()));
+        match (self.full, self.incremental) {
+            (None, Some(_)) => return usage("--keep-incremental counts fulls and needs --keep-full"),
+            (Some(full), Some(incremental)) if incremental > full => {
+                return usage(
+                    "--keep-incremental may not be more than --keep-full: the fulls that the incrementals follow would \
+                     be gone",
+                );
+            }
+            _ => {}
+        }
         if !self.gives_rules() && self.max_age.is_none() {
             return usage("which snapshots? Name them, or give a policy: --keep-last, --keep-daily, --max-age …");
         }
         if self.gives_rules() && !self.has_rules() {
             return usage("this policy would keep nothing and is refused: every count is 0");
         }
-        match (self.full, self.incremental) {
-            (None, Some(_)) => usage("--keep-incremental counts fulls and needs --keep-full"),
-            (Some(full), Some(incremental)) if incremental > full => usage(
-                "--keep-incremental may not be more than --keep-full: the fulls that the incrementals follow would be gone",
-            ),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// The fulls whose incrementals stay.

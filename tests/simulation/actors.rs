@@ -25,7 +25,7 @@ use std::{
 };
 
 /// How many different chunks there are: few, so that everybody meets everybody's.
-const CHUNKS: u64 = 8;
+const CHUNKS: u64 = 5;
 
 /// A layer is a List chunk that holds the ids of its chunks.
 pub struct Flat;

@@ -119,8 +119,8 @@ impl Director<'_> {
         let host = self.rng.below(3);
         let work = match self.rng.below(20) {
             0..=6 => actors::write,
-            7..=9 => actors::read,
-            10..=12 => actors::forget,
+            7..=8 => actors::read,
+            9..=12 => actors::forget,
             13 => actors::tag,
             _ => actors::prune,
         };

@@ -1,6 +1,6 @@
 //! Lines of JSON as a source and as a target, through a repository: round trips, bad lines, huge lines, lines in any order.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-#![allow(dead_code, reason = "the shared support has more than this test needs")]
+#![allow(dead_code, unused_imports, reason = "the shared support has more than this test needs")]
 
 #[path = "support/mod.rs"]
 mod support;

@@ -49,6 +49,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "values_block", feed: values_block, seeds: || chunk_seeds(ChunkKind::Values) },
     Decoder { name: "list", feed: list, seeds: || chunk_seeds(ChunkKind::List) },
     Decoder { name: "cells", feed: cells, seeds: cells_seeds },
+    Decoder { name: "file_cells", feed: file_cells, seeds: file_cells_seeds },
     Decoder { name: "key", feed: key, seeds: key_seeds },
     Decoder { name: "jsonl", feed: jsonl, seeds: jsonl_seeds },
     Decoder { name: "aerospike_wire", feed: aerospike_wire, seeds: aerospike_wire_seeds },
@@ -367,6 +368,37 @@ fn cells_seeds() -> Vec<Vec<u8>> {
     writer.integer(-1);
     writer.float(1.5);
     writer.cell(Tag::STRING, b"text");
+    vec![out]
+}
+
+/// The cells of a file's record, by shape and value.
+pub fn file_cells(data: &[u8]) {
+    let mut reader = Reader::new(data);
+    let Ok(shape) = Shape::decode(&mut reader) else { return };
+    let mut batch = RecordBatch::new();
+    batch.push_encoded(RowHead { key: b"file", ..RowHead::default() }, &Arc::new(shape), reader.rest());
+    let _ = rekeep::connector::files::is_file_record(&batch.row(0));
+}
+
+fn file_cells_seeds() -> Vec<Vec<u8>> {
+    let cells: [(&str, Tag, &[u8]); 10] = [
+        ("attr.device", Tag::INTEGER, &[0, 0, 0, 1, 0, 0, 0, 2]),
+        ("attr.extents", Tag::BLOB, &[0, 5, 0x80, 1, 7]),
+        ("attr.gid", Tag::INTEGER, &[0, 0, 0, 0, 0, 0, 3, 0xe8]),
+        ("attr.hardlink", Tag::STRING, b"a/b"),
+        ("attr.mode", Tag::INTEGER, &[0, 0, 0, 0, 0, 0, 1, 0xa4]),
+        ("attr.mtime", Tag::STRING, b"-99999999999.123456789"),
+        ("attr.size", Tag::INTEGER, &[0, 0, 0, 0, 0, 0, 0, 12]),
+        ("attr.type", Tag::STRING, b"file"),
+        ("attr.xattrs", Tag::BLOB, b"\x06user.a\x01b"),
+        ("content", Tag::BLOB, b"hello worlds"),
+    ];
+    let mut out = Vec::new();
+    Shape::new(cells.iter().map(|(name, ..)| name.as_bytes().to_vec()).collect()).encode(&mut out);
+    let mut writer = rekeep::record::CellWriter::new(&mut out, cells.len());
+    for (_, tag, bytes) in cells {
+        writer.cell(tag, bytes);
+    }
     vec![out]
 }
 

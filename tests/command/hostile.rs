@@ -120,6 +120,29 @@ fn a_restore_into_a_database_that_exists_may_be_killed_at_any_moment() {
 }
 
 #[test]
+fn a_journal_that_a_killed_restore_left_is_rolled_back_by_the_next() {
+    let world = World::new();
+    many_rows(&world, "a.db", 20_000);
+    world.sql("a.db", "PRAGMA journal_mode = DELETE");
+    world.backup(&["sqlite:a.db"]);
+    world.sql("a.db", "UPDATE t SET name = 'later', data = randomblob(400)");
+    for dry in [&["--dry-run"][..], &[]] {
+        // Pages go to the file before the end once they no longer fit the cache.
+        let mut child = spawn(&world, &["restore", "latest", "sqlite:a.db", "--make-equal", "--write-limit", "2M"]);
+        std::thread::sleep(Duration::from_millis(900));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut args = vec!["restore", "latest", "sqlite:a.db", "--make-equal"];
+        args.extend(dry);
+        world.ok(&args);
+    }
+    assert_eq!(
+        world.rows("a.db", "SELECT count(*) FROM t WHERE name = 'later'"),
+        rows(&world.path("a.db"), "SELECT 0")
+    );
+}
+
+#[test]
 fn an_interrupted_restore_into_a_database_that_exists_changes_nothing() {
     let world = World::new();
     many_rows(&world, "a.db", 20_000);

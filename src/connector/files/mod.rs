@@ -102,6 +102,13 @@ impl FilesSource {
     }
 }
 
+/// Whether a record's cells are those of a file. For fuzzing: nothing is written.
+#[doc(hidden)]
+#[must_use]
+pub fn is_file_record(row: &crate::record::BatchRow<'_>) -> bool {
+    cells::Attributes::decode(row).is_ok()
+}
+
 fn refuse_url_options(url: &SourceUrl) -> Result<(), ConnectorError> {
     match url.options.first() {
         Some((option, _)) if !url.place.contains("://") => Err(ConnectorError::Url {

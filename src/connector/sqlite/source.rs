@@ -236,9 +236,10 @@ impl Snapshot {
         if wanted > 1
             && let Err(error) = keeper.execute_batch("BEGIN IMMEDIATE")
         {
-            let ConnectorError::Locked { .. } = fail(error) else {
-                return Err(ConnectorError::Unreadable { object, reason: "no transaction can be begun".to_owned() });
-            };
+            let error = fail(error);
+            if !matches!(error, ConnectorError::Locked { .. }) {
+                return Err(error);
+            }
             wanted = 1;
             notes.push("a writer holds the database for longer than we wait: it is read by one reader".to_owned());
         }

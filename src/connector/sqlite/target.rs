@@ -16,7 +16,7 @@ use crate::connector::{
     CollectionTarget, ConnectorError, Meets, SessionOptions, Source, SourceUrl, Target, TargetCollection, TargetEnd,
     TargetPlan, TargetSession,
 };
-use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use serde::Deserialize;
 use std::{
     cmp::Ordering,
@@ -73,8 +73,7 @@ impl Target for SqliteTarget {
         if !self.path.try_exists().map_err(|error| io("look at", &self.path, error))? {
             return Ok(Vec::new());
         }
-        let connection = super::source::open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY, &SessionOptions::default())
-            .map_err(fail)?;
+        let connection = look(&self.path).map_err(fail)?;
         let names = Names::read(&connection).map_err(fail)?;
         let mut occupied = Vec::new();
         for name in collections {
@@ -93,9 +92,7 @@ impl Target for SqliteTarget {
         let attributes = snapshot_attributes(plan, &object)?;
         let mut existing = None;
         if self.path.try_exists().map_err(|error| io("look at", &self.path, error))? {
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-            let opened = super::source::open(&self.path, flags, &SessionOptions::default());
-            let opened = opened.map_err(|error| reading(&object, &error))?;
+            let opened = look(&self.path).map_err(|error| reading(&object, &error))?;
             check_encoding(&opened, &attributes, &object)?;
             let names = Names::read(&opened).map_err(|error| reading(&object, &error))?;
             existing = Some((opened, names));
@@ -281,6 +278,20 @@ fn key_plan(
         Ok(_) => Err(mismatch("its keys are not of the snapshot's kind")),
         Err(PlanError::NoRowid) => Err(mismatch("its rowid cannot be reached")),
         Err(PlanError::Sqlite(error)) => Err(writing(object, &error)),
+    }
+}
+
+/// Opens a database to look at it. Where a killed writer left a journal, it is rolled back first, as it is for any reader that
+/// may write.
+fn look(path: &Path) -> rusqlite::Result<Connection> {
+    let options = SessionOptions::default();
+    let connection = super::source::open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, &options)?;
+    match connection.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(())) {
+        Ok(()) => Ok(connection),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::ReadOnly) => {
+            super::source::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, &options)
+        }
+        Err(error) => Err(error),
     }
 }
 

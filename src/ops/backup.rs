@@ -198,6 +198,7 @@ pub fn backup(
                 snapshot: &parent.id.short().to_string(),
                 attributes: &parent.content.attributes,
                 chosen: options.source_name.is_some() || matches!(options.parent, ParentChoice::Id(_)),
+                accept_deletions: options.accept_deletions,
             })?;
         }
         let read = run::read_all(

@@ -50,7 +50,8 @@ pub enum Presence {
 
 /// Keys and key rows of one range in ascending, distinct key order.
 pub trait MetaStream {
-    /// Replaces the batch's rows with the next ones, a few thousand; `false` when there are no more.
+    /// Replaces the batch's rows with the next ones, a few thousand; `false` when there are no more. As with
+    /// [`RecordStream::next_batch`], an empty batch and `true` means: not yet.
     ///
     /// # Errors
     /// What the source says. The range is then incomplete.

@@ -148,6 +148,8 @@ pub struct ParentView<'a> {
     pub attributes: &'a Json,
     /// Whether a person said that it is of the same source (by its id, or by the source's name).
     pub chosen: bool,
+    /// Whether a person said that what is gone was deleted.
+    pub accept_deletions: bool,
 }
 
 /// What is known of a range whose stream is at its end.

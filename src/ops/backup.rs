@@ -203,6 +203,7 @@ pub fn backup(
                     snapshot: &parent.id.short().to_string(),
                     attributes: &parent.content.attributes,
                     chosen: options.source_name.is_some() || matches!(options.parent, ParentChoice::Id(_)),
+                    accept_deletions: options.accept_deletions,
                 })?;
             }
             let (session, parent_or_none) = (session.as_ref(), parent.as_ref());

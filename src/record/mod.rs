@@ -19,6 +19,7 @@ pub use batch::{BatchRow, CellWriter, RecordBatch, RowHead, StreamedValue};
 pub use digest::Digest;
 pub use fingerprint::{CollectionSum, Fingerprint, Fingerprinter};
 pub use key::{KeyCodec, KeyError, KeyPart};
+pub(crate) use stream::Gaps;
 pub use stream::{KeyRange, RecordStream, StreamError};
 pub use time::{Clock, Expiry, SystemClock, Timestamp};
 pub use value::{Shape, Tag};

@@ -41,13 +41,39 @@ impl KeyRange {
     }
 }
 
+/// Ranges of which nothing is known, to be asked about by ascending keys: what lies behind is forgotten.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Gaps {
+    ranges: Vec<KeyRange>,
+}
+
+impl Gaps {
+    /// Adds a range; one that follows the last without a gap becomes part of it.
+    pub(crate) fn push(&mut self, range: KeyRange) {
+        match self.ranges.last_mut() {
+            Some(last) if last.end.as_ref() == Some(&range.start) => last.end = range.end,
+            _ => self.ranges.push(range),
+        }
+    }
+
+    /// Whether `key` lies in one of them; keys must not descend from one call to the next.
+    pub(crate) fn contains(&mut self, key: &[u8]) -> bool {
+        let is_passed = |range: &KeyRange| range.end.as_deref().is_some_and(|end| end <= key);
+        if self.ranges.first().is_some_and(is_passed) {
+            self.ranges.retain(|range| !is_passed(range));
+        }
+        self.ranges.iter().any(|range| range.contains(key))
+    }
+}
+
 /// Why a stream of records ended early: what the source said, in words for people.
 pub type StreamError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Records of one key range in ascending, distinct key order.
 pub trait RecordStream {
     /// Replaces the batch's rows with the next records, about 1 MiB of them; `false` when there are no more (the batch is
-    /// then empty).
+    /// then empty). A source that has to wait may give an empty batch and `true`, so that its caller can look whether it
+    /// is still wanted.
     ///
     /// # Errors
     /// What the source says. The range is then incomplete: nothing may be concluded from what did not come.
@@ -59,5 +85,23 @@ pub trait RecordStream {
     /// rows are used: such a range begins after the last key of the batch before.
     fn unread(&mut self) -> Option<KeyRange> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_forgotten_behind_the_key_and_joined_where_they_touch() {
+        let range = |from: u8, to: u8| KeyRange { start: vec![from], end: Some(vec![to]) };
+        let mut gaps = Gaps::default();
+        for gap in [range(1, 2), range(2, 3), range(5, 6), range(4, 9)] {
+            gaps.push(gap);
+        }
+        assert_eq!(gaps.ranges.len(), 3);
+        let found: Vec<u8> = (0..12).filter(|key| gaps.contains(&[*key])).collect();
+        assert_eq!(found, [1, 2, 4, 5, 6, 7, 8]);
+        assert!(gaps.ranges.is_empty());
     }
 }

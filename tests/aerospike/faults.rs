@@ -1,15 +1,17 @@
 //! Whatever goes wrong on the way: a snapshot is either whole, or says what it lacks and believes no absence there.
 
 use crate::{
-    cluster::{assert_kept, back_up, given_back, held, plain, populated, quick, some_record, try_back_up, url},
+    cluster::{
+        assert_kept, back_up, given_back, held, plain, populated, quick, some_record, source_of, try_back_up, url,
+    },
     support::{
-        Rng, World,
+        Heard, Rng, World,
         world::{assert_sound, snapshot},
     },
 };
 use rekeep::{
     connector::aerospike::AerospikeOptions,
-    ops::backup::{Ask, BackupOptions, BackupOutcome, ParentChoice},
+    ops::backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, backup},
     repo::Repository,
 };
 use rekeep_aerospike_server::{Action, At, Command, Config, Fault, Handle, Seed, Server, Unreadable, partition_of};
@@ -197,6 +199,15 @@ fn records_lost_with_a_node_are_not_believed_deleted() {
     assert_eq!(given_back(&repo, outcome.id.unwrap()), before);
     let coverage = &snapshot(&repo, outcome.id.unwrap()).collections[0].coverage[0];
     assert_eq!(coverage.deletions_as_of, Some(first.end));
+    // The parent of the next one knows the lost node no longer, and it is missed all the same.
+    let (third, _) = try_back_up(&repo, &url(&server), patient(), &plain()).unwrap();
+    assert!(third.problems.iter().any(|line| line.contains("nodes are gone")), "{:?}", third.problems);
+    assert_eq!(given_back(&repo, third.id.unwrap()), before);
+    let accepting = BackupOptions { accept_deletions: true, ..plain() };
+    let (fourth, _) = try_back_up(&repo, &url(&server), patient(), &accepting).unwrap();
+    assert!(fourth.complete, "{:?}", fourth.problems);
+    assert_kept(&repo, &server, &fourth, "the loss is accepted");
+    whole(&repo, &server, "and stays accepted");
     assert_sound(&repo);
 }
 
@@ -306,6 +317,23 @@ fn another_cluster_without_a_name_is_not_taken_for_the_same() {
     let newest = back_up(&repo, &grown).id.unwrap();
     let chosen = BackupOptions { parent: ParentChoice::Id(newest.to_string()), ..plain() };
     assert_eq!(try_back_up(&repo, &url(&other), quick(), &chosen).unwrap().0.parent, Some(newest));
+}
+
+#[test]
+fn a_backup_that_waits_for_a_dead_cluster_can_be_cancelled() {
+    let server = Server::start(Config::with_nodes(1)).unwrap();
+    let (_world, repo) = populated(&server, 300, 25);
+    for ask in ASKS {
+        server.fault(Fault::new(At::Start, Action::Refuse(18)).on(Command::Query).after_requests(1).always());
+        let heard = Heard::default();
+        heard.cancel_at_idle.store(true, std::sync::atomic::Ordering::SeqCst);
+        let endless = AerospikeOptions { partition_timeout: Duration::from_secs(3600), ..quick() };
+        let how = BackupOptions { ask, ..plain() };
+        let error = backup(&repo, &source_of(&url(&server), endless), &how, &heard).unwrap_err();
+        assert!(error.is_interruption(), "{error}");
+        server.clear_faults();
+        whole(&repo, &server, "afterwards");
+    }
 }
 
 #[test]

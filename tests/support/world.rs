@@ -51,6 +51,8 @@ pub struct Heard {
     pub cancel: AtomicBool,
     /// Cancels once this many records were reported; 0 for never.
     pub cancel_after: AtomicU64,
+    /// Cancels it as soon as nothing comes.
+    pub cancel_at_idle: AtomicBool,
     records: AtomicU64,
 }
 
@@ -68,7 +70,10 @@ impl Heard {
 impl Progress for Heard {
     fn begin(&self, _: &Phase) {}
 
-    fn advance(&self, records: u64, _: u64) {
+    fn advance(&self, records: u64, bytes: u64) {
+        if records == 0 && bytes == 0 && self.cancel_at_idle.load(Ordering::Relaxed) {
+            self.cancel.store(true, Ordering::Relaxed);
+        }
         let all = self.records.fetch_add(records, Ordering::Relaxed) + records;
         let limit = self.cancel_after.load(Ordering::Relaxed);
         if limit > 0 && all >= limit {

@@ -13,7 +13,7 @@ use super::{
     wire::{Message, WireError},
 };
 use crate::record::{Digest, KeyRange, Meta, RecordBatch, RecordStream, StreamError, digest::PARTITIONS};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::{
     collections::VecDeque,
     sync::{
@@ -21,7 +21,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// A batch is handed over at this size.
@@ -261,6 +261,18 @@ impl Windows<'_> {
     }
 }
 
+/// How long a reader waits before it lets its caller look around.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What a feed has next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    Record,
+    /// Nothing yet.
+    Later,
+    End,
+}
+
 /// The records of a range, one after the other.
 pub(super) struct Feed {
     receiver: Receiver<Result<Item, Error>>,
@@ -281,7 +293,11 @@ impl Feed {
         let (sender, receiver) = bounded(0);
         let stop = Arc::new(Stop::default());
         let object = format!("namespace {}", context.namespace);
-        let (context, range, thread_stop) = (context.clone(), range.clone(), Arc::clone(&stop));
+        let (mut context, range, thread_stop) = (context.clone(), range.clone(), Arc::clone(&stop));
+        if mode != Mode::Full {
+            // An incremental read has two feeds open.
+            context.window_bytes /= 2;
+        }
         let thread = std::thread::spawn(move || {
             if let Err(error) = context.produce(&range, mode, &thread_stop, &sender) {
                 // Nobody listens to a stream that was dropped.
@@ -303,8 +319,8 @@ impl Feed {
         }
     }
 
-    /// Moves to the next record; `false` at the end.
-    pub(super) fn advance(&mut self) -> Result<bool, StreamError> {
+    /// Moves to the next record, if one comes soon.
+    pub(super) fn advance(&mut self) -> Result<Next, StreamError> {
         loop {
             if let Some(part) = self.piece.parts.get_mut(self.part) {
                 if let Some(unread) = part.unread.take() {
@@ -313,23 +329,26 @@ impl Feed {
                 if let Some(span) = part.spans.get(self.next) {
                     self.current = Some(*span);
                     self.next += 1;
-                    return Ok(true);
+                    return Ok(Next::Record);
                 }
                 self.part += 1;
                 self.next = 0;
                 continue;
             }
             if self.ended {
-                return Ok(false);
+                return Ok(Next::End);
             }
-            match self.receiver.recv() {
+            match self.receiver.recv_timeout(PATIENCE) {
                 Ok(Ok(Item::Piece(piece, clips))) => {
                     (self.piece, self.clips) = (piece, clips);
                     (self.part, self.next) = (0, 0);
                 }
                 Ok(Ok(Item::End)) => self.ended = true,
                 Ok(Err(error)) => return Err(Box::new(error.into_connector(&self.object))),
-                Err(_) => return Err(format!("{}: its reader ended without a word", self.object).into()),
+                Err(RecvTimeoutError::Timeout) => return Ok(Next::Later),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(format!("{}: its reader ended without a word", self.object).into());
+                }
             }
         }
     }
@@ -389,7 +408,12 @@ impl NamespaceStream {
 impl RecordStream for NamespaceStream {
     fn next_batch(&mut self, batch: &mut RecordBatch) -> Result<bool, StreamError> {
         batch.clear();
-        while batch.bytes() < BATCH_BYTES && self.feed.advance()? {
+        while batch.bytes() < BATCH_BYTES {
+            match self.feed.advance()? {
+                Next::Record => {}
+                Next::Later => return Ok(true),
+                Next::End => break,
+            }
             let message = self.feed.message().map_err(|error| self.feed.failed(error))?;
             if let Some((message, digest)) = message {
                 let pushed = self.decoder.push(&message, &digest, batch);
@@ -417,7 +441,12 @@ impl SweepStream {
     /// Calls `take` with about this many more records; `false` at the end.
     pub(super) fn next(&mut self, count: usize, take: &mut dyn FnMut(&[u8], &Meta<'_>)) -> Result<bool, StreamError> {
         let mut taken = 0;
-        while taken < count && self.feed.advance()? {
+        while taken < count {
+            match self.feed.advance()? {
+                Next::Record => {}
+                Next::Later => return Ok(true),
+                Next::End => break,
+            }
             let message = self.feed.message().map_err(|error| self.feed.failed(error))?;
             if let Some((message, digest)) = message {
                 take(&digest.sort_key(), &meta_of(&message));

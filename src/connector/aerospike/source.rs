@@ -283,6 +283,12 @@ fn node_ids(attributes: &Json) -> BTreeSet<String> {
     nodes.into_iter().flatten().filter_map(|node| node.get("id")?.as_str().map(str::to_owned)).collect()
 }
 
+/// Nodes that were gone already when the snapshot was taken, and whose loss nobody accepted.
+fn nodes_gone(attributes: &Json) -> BTreeSet<String> {
+    let nodes = attributes.get("nodes_gone").and_then(Json::as_array);
+    nodes.into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)).collect()
+}
+
 impl SourceSession for AerospikeSession {
     fn start(&self) -> Timestamp {
         self.start
@@ -298,11 +304,16 @@ impl SourceSession for AerospikeSession {
         let builds: std::collections::BTreeMap<String, String> =
             self.cluster.nodes().iter().map(|node| (node.id.clone(), node.build.clone())).collect();
         let nodes: Vec<Json> = self.before.0.keys().map(|id| json!({ "id": id, "build": builds.get(id) })).collect();
+        // Too many for absences to be believed: the next run must not believe them either.
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let fewest = self.replication.iter().min().copied().unwrap_or(1) as usize;
+        let gone = if gone.len() >= fewest { gone } else { Vec::new() };
         let after = self.after.lock().unwrap_or_else(PoisonError::into_inner);
         json!({
             "format": 1,
             "cluster_name": self.name,
             "nodes": nodes,
+            "nodes_gone": gone,
             "membership": { "before": view(&self.before), "after": after.as_ref().map(view) },
             "udfs": self.udfs,
         })
@@ -324,8 +335,8 @@ impl SourceSession for AerospikeSession {
 
     fn meet_parent(&self, parent: &ParentView<'_>) -> Result<(), ConnectorError> {
         let theirs = node_ids(parent.attributes);
-        let gone: Vec<String> = theirs.iter().filter(|id| !self.before.0.contains_key(*id)).cloned().collect();
-        if self.unnamed && !parent.chosen && !theirs.is_empty() && gone.len() == theirs.len() {
+        let is_gone = |id: &&String| !self.before.0.contains_key(*id);
+        if self.unnamed && !parent.chosen && !theirs.is_empty() && theirs.iter().all(|id| is_gone(&id)) {
             return Err(ConnectorError::Mismatch {
                 object: self.object.clone(),
                 reason: format!(
@@ -337,7 +348,11 @@ impl SourceSession for AerospikeSession {
                 ),
             });
         }
-        *self.gone.lock().unwrap_or_else(PoisonError::into_inner) = gone;
+        if !parent.accept_deletions {
+            let missed = nodes_gone(parent.attributes);
+            let gone = theirs.union(&missed).filter(is_gone).cloned().collect();
+            *self.gone.lock().unwrap_or_else(PoisonError::into_inner) = gone;
+        }
         Ok(())
     }
 

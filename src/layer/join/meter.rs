@@ -26,6 +26,12 @@ impl<'a> Meter<'a> {
         }
     }
 
+    /// Reports that nothing came, to hear whether that is still wanted.
+    pub(super) fn ask(&mut self) {
+        self.stopped |= !(self.progress)(self.records, self.bytes);
+        (self.records, self.bytes) = (0, 0);
+    }
+
     /// Reports what was not reported yet.
     pub(super) fn report(&mut self) {
         if self.records > 0 || self.bytes > 0 {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     record::{
-        BatchRow, CollectionSum, Fingerprint, KeyRange, MAX_KEY_BYTES, Meta, RecordBatch, RecordStream, Shape,
+        BatchRow, CollectionSum, Fingerprint, Gaps, KeyRange, MAX_KEY_BYTES, Meta, RecordBatch, RecordStream, Shape,
         Timestamp,
     },
     repo::{ChunkWriter, RepoError},
@@ -117,6 +117,12 @@ pub fn join_range(
         if !more {
             break;
         }
+        if batch.is_empty() {
+            join.meter.ask();
+        }
+        if join.meter.stopped {
+            return Err(RepoError::Interrupted.into());
+        }
         for index in 0..batch.len() {
             let before = if index > 0 { Some(batch.row(index - 1).key) } else { last_key.as_deref() };
             check_order(before, batch.row(index).key, range)?;
@@ -190,7 +196,7 @@ struct Join<'a> {
     head: Vec<u8>,
     known_shape: Option<Arc<Shape>>,
     /// Ranges that the source could not look at.
-    unread: Vec<KeyRange>,
+    unread: Gaps,
 }
 
 impl<'a> Join<'a> {
@@ -204,6 +210,8 @@ impl<'a> Join<'a> {
             Some(cursor) => cursor.advance()?,
             None => false,
         };
+        let mut unread = Gaps::default();
+        options.doubtful.iter().for_each(|range| unread.push(range.clone()));
         Ok(Self {
             context,
             end: options.end,
@@ -216,7 +224,7 @@ impl<'a> Join<'a> {
             pieces: None,
             head: Vec::new(),
             known_shape: None,
-            unread: options.doubtful.to_vec(),
+            unread,
         })
     }
 
@@ -248,7 +256,7 @@ impl<'a> Join<'a> {
     fn vanished(&mut self, writer: &mut dyn ChunkWriter) -> Result<(), LayerError> {
         let (state, over) = self.parent_row();
         if let Some(parent) = &self.parent
-            && self.unread.iter().any(|range| range.contains(parent.key()))
+            && self.unread.contains(parent.key())
         {
             let key = parent.key().to_vec();
             self.out.counts.parent_records += u64::from(state == InParent::Live);

@@ -9,7 +9,7 @@ use crate::{
         change::{MetaBatch, MetaStream, Presence},
     },
     layer::{LayerError, StackCursor},
-    record::{KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError, Timestamp},
+    record::{Gaps, KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError, Timestamp},
 };
 use std::{
     cmp::Ordering,
@@ -34,7 +34,7 @@ pub(super) struct ParentSide<'a> {
     guard: Guard<'a>,
     unread: VecDeque<KeyRange>,
     /// Ranges not read, for as long as the range is: nobody is asked about them.
-    skipped: Vec<KeyRange>,
+    skipped: Gaps,
     doubts: &'a Mutex<Doubts>,
 }
 
@@ -57,7 +57,7 @@ impl<'a> ParentSide<'a> {
         doubts: &'a Mutex<Doubts>,
     ) -> Result<Self, LayerError> {
         let more = cursor.advance()?;
-        let (unread, skipped) = (VecDeque::new(), Vec::new());
+        let (unread, skipped) = (VecDeque::new(), Gaps::default());
         Ok(Self { source, collection, cursor, more, start, guard, unread, skipped, doubts })
     }
 
@@ -73,9 +73,8 @@ impl<'a> ParentSide<'a> {
     }
 
     /// Whether the current row's absence would be a deletion.
-    fn is_candidate(&self) -> bool {
-        let key = self.cursor.key();
-        !self.cursor.meta().expiry.is_over_at(self.start) && !self.skipped.iter().any(|range| range.contains(key))
+    fn is_candidate(&mut self) -> bool {
+        !self.cursor.meta().expiry.is_over_at(self.start) && !self.skipped.contains(self.cursor.key())
     }
 
     /// Tells the guard of the current row.
@@ -198,6 +197,9 @@ impl RecordStream for Confirmed<'_> {
         while let Some(range) = self.inner.unread() {
             self.side.skip(range);
         }
+        if batch.is_empty() && !self.ended {
+            return Ok(true);
+        }
         let mut found = RecordBatch::new();
         self.confirm(batch, &mut found)?;
         if self.ended {
@@ -272,17 +274,16 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// Makes the next row available; gives what was not read.
-    fn fill(&mut self) -> Result<Vec<KeyRange>, StreamError> {
-        let mut unread = Vec::new();
-        while self.at >= self.batch.len() && !self.ended {
+    /// Makes the next row available, if it comes soon; tells of what was not read.
+    fn fill(&mut self, side: &mut ParentSide<'_>) -> Result<bool, StreamError> {
+        if self.at >= self.batch.len() && !self.ended {
             self.ended = !self.stream.next_batch(&mut self.batch)?;
             self.at = 0;
             while let Some(range) = self.stream.unread() {
-                unread.push(range);
+                side.skip(range);
             }
         }
-        Ok(unread)
+        Ok(self.ended || self.at < self.batch.len())
     }
 
     fn key(&self, bound: Option<&[u8]>) -> Option<&[u8]> {
@@ -311,24 +312,27 @@ impl<'a> Swept<'a> {
         }
     }
 
-    /// Decides on keys until the sweep's batch is used up, or enough came together.
-    fn collect(&mut self, actions: &mut Vec<Action>, keys: &mut Keys) -> Result<(), StreamError> {
+    /// Decides on keys until the sweep's batch is used up, or enough came together; `false` if something has not come yet.
+    fn collect(&mut self, actions: &mut Vec<Action>, keys: &mut Keys) -> Result<bool, StreamError> {
         if self.at >= self.swept.len() && !self.ended {
             self.ended = !self.sweep.next_batch(&mut self.swept)?;
             self.at = 0;
             while let Some(range) = self.sweep.unread() {
                 self.side.skip(range);
             }
+            if self.swept.is_empty() && !self.ended {
+                return Ok(false);
+            }
         }
         let last = self.swept.len().checked_sub(1).map(|last| self.swept.row(last).0.to_vec());
         let bound = if self.ended { None } else { last.as_deref() };
         while keys.len() < MAX_KEYS && actions.len() < MAX_KEYS && self.staged.bytes() < MAX_STAGED_BYTES {
-            for range in self.changed.fill()? {
-                self.side.skip(range);
+            if !self.changed.fill(&mut self.side)? {
+                return Ok(false);
             }
             let Some(found) = self.next(bound) else {
                 self.done = self.ended;
-                return Ok(());
+                break;
             };
             match found {
                 Found { changed: true, swept: true, .. } => actions.push(Action::Take(self.staged.len())),
@@ -341,7 +345,7 @@ impl<'a> Swept<'a> {
             }
             self.pass(&found)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The smallest key that is not behind `bound`, into [`Self::key`], and where it is.
@@ -350,15 +354,16 @@ impl<'a> Swept<'a> {
         let (changed, parent) = (self.changed.key(bound), self.side.key(bound));
         let key = [swept.map(|row| row.0), changed, parent].into_iter().flatten().min()?;
         let is_parent = parent == Some(key);
-        let found = Found {
+        let mut found = Found {
             swept: swept.is_some_and(|row| row.0 == key),
             changed: changed == Some(key),
             parent: is_parent,
             same: is_parent && swept.is_some_and(|row| row.0 == key && row.1 == self.side.cursor.meta()),
-            candidate: is_parent && self.side.is_candidate(),
+            candidate: false,
         };
         self.key.clear();
         self.key.extend_from_slice(key);
+        found.candidate = is_parent && self.side.is_candidate();
         Some(found)
     }
 
@@ -403,10 +408,11 @@ impl<'a> Swept<'a> {
 impl RecordStream for Swept<'_> {
     fn next_batch(&mut self, batch: &mut RecordBatch) -> Result<bool, StreamError> {
         batch.clear();
-        while batch.is_empty() && !self.done {
+        let mut is_here = true;
+        while batch.is_empty() && is_here && !self.done {
             let (mut actions, mut keys) = (Vec::new(), Keys::default());
             self.staged.clear();
-            self.collect(&mut actions, &mut keys)?;
+            is_here = self.collect(&mut actions, &mut keys)?;
             let mut found = RecordBatch::new();
             let presences = keys.settle(&mut self.side, &mut found)?;
             self.emit(&actions, &presences, &found, batch);
@@ -414,7 +420,7 @@ impl RecordStream for Swept<'_> {
                 self.side.finish();
             }
         }
-        Ok(!batch.is_empty())
+        Ok(!batch.is_empty() || !self.done)
     }
 
     fn unread(&mut self) -> Option<KeyRange> {

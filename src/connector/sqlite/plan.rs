@@ -115,6 +115,17 @@ impl Plan {
         if before_last.contains(&Affinity::None) {
             return Ok(true);
         }
+        // Elsewhere SQLite makes integers of such numbers, all but the smallest.
+        let smallest: Vec<String> = (self.keys.iter().zip(before_last))
+            .filter(|(_, affinity)| **affinity == Affinity::Number)
+            .map(|(key, _)| format!("({key} = -9223372036854775808.0 AND typeof({key}) = 'real')"))
+            .collect();
+        if !smallest.is_empty() {
+            let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {})", self.from(), smallest.join(" OR "));
+            if connection.query_row(&sql, [], |row| row.get::<_, bool>(0))? {
+                return Ok(true);
+            }
+        }
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", self.after_sql(">")))?;
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {

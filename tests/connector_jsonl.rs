@@ -83,7 +83,7 @@ fn line(rng: &mut Rng, key: u64) -> String {
         2 => "{\"f\":1.5,\"g\":-0.0,\"h\":1e300}".to_owned(),
         3 => "{\"f\":{\"float\":\"NaN\",\"bits\":\"7ff8000000000001\"}}".to_owned(),
         4 => format!("{{\"s\":\"é\\u0000\\n{key}\",\"\":null,\"t\":true}}"),
-        5 => "{\"base64:_w==\":false,\"b\":{\"base64\":\"AP8=\"},\"u\":{\"string_base64\":\"_w==\"}}".replace('_', "/"),
+        5 => "{\"base64:/w==\":false,\"b\":{\"base64\":\"AP8=\"},\"u\":{\"string_base64\":\"/w==\"}}".to_owned(),
         6 => "{\"list\":{\"tag\":20,\"base64\":\"kwEC\"}}".to_owned(),
         7 => format!("{{\"long\":\"{}\"}}", "x".repeat(rng.below(3000) as usize)),
         _ => format!("{{\"a\":{key},\"b\":\"{key}\",\"c\":null}}"),
@@ -167,7 +167,8 @@ fn a_bad_line_is_named_and_commits_nothing() {
         ("{\"key\":\"int:1\"", "line 3"),
         ("{\"value\":{}}", "line 3"),
         ("{\"key\":\"int:9\",\"value\":{\"a\":[1]}}", "line 3"),
-        ("{\"key\":\"int:9\",\"value\":{\"a\":99999999999999999999}}", "line 3"),
+        ("{\"key\":\"int:9\",\"value\":{\"a\":99999999999999999999}}", "99999999999999999999 does not fit"),
+        ("{\"key\":\"int:9\",\"value\":{\"\\\\\":-9223372036854775809}}", "-9223372036854775809 does not fit"),
         ("{\"key\":\"str\",\"value\":{}}", "line 3"),
         ("{\"key\":\"int:9\",\"value\":{\"a\":1,\"a\":2}}", "line 3"),
         ("{\"key\":\"int:9\",\"colour\":1,\"value\":{}}", "colour"),
@@ -184,6 +185,17 @@ fn a_bad_line_is_named_and_commits_nothing() {
     let error = room.try_back_up("bad.jsonl").unwrap_err().to_string();
     assert!(error.contains("line 2"), "{error}");
     assert!(room.repo.snapshots().unwrap().is_empty());
+}
+
+#[test]
+fn long_numbers_that_fit_and_digits_in_strings_are_kept() {
+    let room = Room::new();
+    let value = "{\"a\":-9223372036854775808,\"b\":9223372036854775807,\"c\":100000000000000000000.0,\"d\":1e30,\"99999999999999999999\":\"x\\\"99999999999999999999\"}";
+    room.write("in.jsonl", &format!("{{\"key\":\"int:1\",\"value\":{value}}}\n"));
+    let text = room.restore(&room.back_up("in.jsonl"), "out.jsonl");
+    for part in ["-9223372036854775808", "9223372036854775807", "\"x\\\"99999999999999999999\""] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
 }
 
 #[test]

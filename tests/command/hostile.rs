@@ -165,7 +165,8 @@ fn file_names_of_every_byte_come_back_and_can_be_asked_for() {
     let root = world.path("src");
     for byte in (1..=255_u8).filter(|byte| *byte != b'/') {
         for name in [vec![byte, b'x'], vec![b'd', byte, b'/', b'f', byte]] {
-            if name == [b'.', b'.'] {
+            // The file `dx` would stand where the directory of the same name does.
+            if name == b"dx" {
                 continue;
             }
             let path = root.join(OsStr::from_bytes(&name));

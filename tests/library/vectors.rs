@@ -243,8 +243,12 @@ fn open_pack(name: &str, bytes: &[u8], keys: &Keys) -> Json {
         assert_eq!(runs.iter().map(Vec::len).sum::<usize>() as u64, plain);
         let mut named = blake3::Hasher::new_keyed(&keys.chunk_id);
         named.update(&[chunk_kind]).update(&varint(runs.len() as u64));
-        runs.iter().for_each(|run| drop(named.update(&varint(run.len() as u64))));
-        runs.iter().for_each(|run| drop(named.update(run)));
+        for run in &runs {
+            named.update(&varint(run.len() as u64));
+        }
+        for run in &runs {
+            named.update(run);
+        }
         assert_eq!(named.finalize().as_bytes()[..], id[..]);
         let runs: Vec<Json> = runs.iter().map(|run| shown(run)).collect();
         frames.push(json!({ "offset": offset, "length": stored, "kind": chunk_kind, "id": hex(&id), "runs": runs }));

@@ -120,9 +120,42 @@ impl<'de> Deserialize<'de> for Cells {
     }
 }
 
+/// The first integer of a line of valid JSON that neither 64 bits with sign nor 64 without hold: the parser would take it for
+/// a float near it.
+fn wide_integer(text: &[u8]) -> Option<&str> {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'-' | b'0'..=b'9')) {
+        rest = &rest[at..];
+        let end = if rest[0] == b'"' {
+            let mut end = 1;
+            while end < rest.len() && rest[end] != b'"' {
+                end += if rest[end] == b'\\' { 2 } else { 1 };
+            }
+            end + 1
+        } else {
+            let is_part = |byte: &u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+            let end = rest.iter().position(|byte| !is_part(byte)).unwrap_or(rest.len());
+            // Fewer digits always fit.
+            let number = (end > 18).then(|| std::str::from_utf8(&rest[..end]).ok()).flatten();
+            let is_wide = |number: &&str| {
+                !number.contains(['.', 'e', 'E']) && number.parse::<i64>().is_err() && number.parse::<u64>().is_err()
+            };
+            if let Some(wide) = number.filter(is_wide) {
+                return Some(wide);
+            }
+            end
+        };
+        rest = rest.get(end..).unwrap_or_default();
+    }
+    None
+}
+
 /// Reads a line; the error says what is wrong with it.
 pub(super) fn read(text: &[u8]) -> Result<Line, String> {
     let fields: Fields = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    if let Some(number) = wide_integer(text) {
+        return Err(format!("the integer {number} does not fit 64 bits"));
+    }
     let only = |wrong: bool, what: &str| {
         if wrong { Err(format!("{what} has fields of another kind of line")) } else { Ok(()) }
     };

@@ -1,7 +1,7 @@
 //! `leases` and `unlock`: who is at work on a repository, and shutting out who is not any more.
 
 use super::OpsError;
-use crate::repo::{Repository, SnapshotId, pruner::LeaseInfo};
+use crate::repo::{Repository, SnapshotId, process::ProcessId, pruner::LeaseInfo};
 use serde::Serialize;
 
 /// Which leases to fence.
@@ -50,7 +50,7 @@ pub fn unlock(repo: &Repository, which: &Unlock) -> Result<UnlockOutcome, OpsErr
     }
     let chosen = |lease: &LeaseInfo| match which {
         // Machines that were cloned share a name for themselves; the host's name has to be ours as well.
-        Unlock::Gone => lease.host == repo.host() && lease.process.as_ref().is_some_and(|process| process.is_gone()),
+        Unlock::Gone => lease.host == repo.host() && lease.process.as_ref().is_some_and(ProcessId::is_gone),
         Unlock::Named(names) => names.iter().any(|name| lease.id.to_string().starts_with(name.as_str())),
         Unlock::All => true,
     };

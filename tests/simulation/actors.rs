@@ -200,17 +200,17 @@ pub fn write(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
     let session = begin(&repo, pack_bytes)?;
     let parent = if rng.chance(60) { choose_parent(actor, &repo, &session)? } else { None };
     let mut stack = parent.as_ref().map_or_else(Vec::new, |parent| parent.collections[0].stack.clone());
-    let mut beaten = actor.now();
-    let chunks: Vec<u64> = (0..1 + rng.below(3)).map(|_| rng.below(CHUNKS)).collect();
+    let (mut beaten, mut beats) = (actor.now(), Rng::new(rng.word()));
+    let chunks: Vec<u64> = (0..=rng.below(3)).map(|_| rng.below(CHUNKS)).collect();
     let layer = put_layer(&session, &chunks, &mut || {
-        if actor.now() - beaten >= 300_000 {
+        if actor.now() - beaten >= 300_000 || beats.chance(15) {
             beaten = actor.now();
             session.beat_now()?;
         }
         Ok(())
     })?;
     stack.push(layer);
-    if rng.chance(30) {
+    if rng.chance(60) {
         session.beat_now()?;
     }
     let manifest = manifest(session.id(), actor.now(), stack, parent.map(|parent| parent.id));
@@ -260,11 +260,13 @@ pub fn read_all(repo: &Repository, snapshot: &Snapshot) -> Result<(), RepoError>
 
 pub fn forget(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
     let repo = actor.open()?;
-    for _ in 0..1 + rng.below(3) {
+    for _ in 0..=rng.below(3) {
         repo.refresh()?;
         let snapshots = repo.snapshots()?;
         if !snapshots.is_empty() {
-            repo.forget(&rng.pick(&snapshots).id)?;
+            // The newest are the parents of whoever runs.
+            let newest = snapshots.last().filter(|_| rng.chance(50));
+            repo.forget(&newest.unwrap_or_else(|| rng.pick(&snapshots)).id)?;
         }
     }
     Ok(())
@@ -287,7 +289,7 @@ pub fn begin_prune(repo: &Repository) -> Result<Pruner, RepoError> {
 /// A few prunes, each of which repacks what it likes.
 pub fn prune(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
     let repo = actor.open()?;
-    for _ in 0..1 + rng.below(3) {
+    for _ in 0..=rng.below(3) {
         let pruner = begin_prune(&repo)?;
         let worked = prune_once(&pruner, rng);
         pruner.end()?;

@@ -82,7 +82,10 @@ fn random_schedules_notice_every_rule_that_is_broken() {
         let flaws = Flaws { rules: rules.to_vec(), ..Flaws::default() };
         match noticed(&flaws, None) {
             Some(seed) => println!("{rules:?}: seed {seed}"),
-            None => unnoticed.push(format!("{rules:?}")),
+            None => {
+                println!("{rules:?}: none");
+                unnoticed.push(format!("{rules:?}"));
+            }
         }
     }
     for broken in [Broken::ConditionalCreate, Broken::Fsync] {

@@ -47,7 +47,8 @@ pub fn run(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Run {
     sea.watch(Checker::new(open_directly(&sea, caches.path(), "checker")));
     sea.check_all();
     sea.configure(seed, weather, broken);
-    let mut director = Director { place: &place, rng, seed, asleep: Vec::new(), to_come: 6 + seed % 8 };
+    let hasty = rng.chance(30);
+    let mut director = Director { place: &place, rng, seed, asleep: Vec::new(), hasty, to_come: 6 + seed % 8 };
     director.direct();
     end(&place);
     entropy::seeded::set(None);
@@ -59,6 +60,8 @@ struct Director<'a> {
     rng: Rng,
     seed: u64,
     asleep: Vec<usize>,
+    /// Whether time jumps so that leases die.
+    hasty: bool,
     /// Actors that have not begun yet.
     to_come: u64,
 }
@@ -77,7 +80,7 @@ impl Director<'_> {
                 continue;
             }
             let awake: Vec<usize> = alive.iter().filter(|actor| !self.asleep.contains(actor)).copied().collect();
-            if awake.is_empty() || self.rng.chance(1) {
+            if awake.is_empty() || self.rng.below(300) == 0 {
                 if self.asleep.is_empty() && alive.is_empty() {
                     return;
                 }
@@ -97,7 +100,7 @@ impl Director<'_> {
     /// Time passes, processes sleep or die, late requests arrive.
     fn happen(&mut self, actor: usize) {
         let (sea, scheduler) = (&self.place.sea, &self.place.scheduler);
-        let passes = match self.rng.below(200) {
+        let passes = match self.rng.below(if self.hasty { 200 } else { 2000 }) {
             0 => 31 * 60_000,
             1..=4 => 6 * 60_000,
             _ => self.rng.below(2000) as i64,
@@ -108,7 +111,7 @@ impl Director<'_> {
         }
         match self.rng.below(400) {
             0 => scheduler.kill(actor),
-            1..=5 => self.asleep.push(actor),
+            1..=8 => self.asleep.push(actor),
             6 => sea.power_cut(),
             _ => {}
         }

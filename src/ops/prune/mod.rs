@@ -200,10 +200,11 @@ fn steps(pruner: &Pruner, options: &PruneOptions, progress: &dyn Progress) -> Re
         outcome.waiting = pruner.marks()?;
         let drained = outcome.waiting.iter().any(MarkState::is_drained);
         // What is drained and still there could not be deleted, or came up meanwhile: once more, if that helps.
-        if outcome.waiting.is_empty() || !options.wait && !(drained && done) {
+        let goes_on = drained && done;
+        if outcome.waiting.is_empty() || !options.wait && !goes_on {
             break;
         }
-        if !(drained && done) {
+        if !goes_on {
             wait(progress)?;
         }
     }

@@ -487,7 +487,8 @@ fn aerospike_wire_seeds() -> Vec<Vec<u8>> {
         .op(1, b"b", b"text")
         .op(1, b"a", &[0; 8])
         .encode(0, 0, 0);
-    let mut geo = Request::default().field(field::DIGEST, &[8; 20]).op(1, b"g", b"\0\0\x01\0\0\0\0\0\0\0\0{}").encode(0, 0, 0);
+    let mut geo =
+        Request::default().field(field::DIGEST, &[8; 20]).op(1, b"g", b"\0\0\x01\0\0\0\0\0\0\0\0{}").encode(0, 0, 0);
     // The particle's type follows the length and the code of the only operation.
     let at = geo.len() - 13 - 1 - 4 + 1;
     geo[at] = 23;
@@ -497,7 +498,9 @@ fn aerospike_wire_seeds() -> Vec<Vec<u8>> {
 
 /// Answers to info commands.
 pub fn aerospike_info(data: &[u8]) {
-    use rekeep::connector::aerospike::info::{Answers, failure, parse_peers, parse_query_show, parse_replicas, value_of};
+    use rekeep::connector::aerospike::info::{
+        Answers, failure, parse_peers, parse_query_show, parse_replicas, value_of,
+    };
     let answers = Answers::parse(data);
     let _ = answers.text("node");
     let Ok(text) = std::str::from_utf8(data) else { return };

@@ -33,7 +33,11 @@ pub struct SourceOptions {
 impl SourceOptions {
     fn narrows_files(&self) -> bool {
         let Self { exclude, exclude_files, files_from, one_file_system, stdin, aerospike: _ } = self;
-        !exclude.is_empty() || !exclude_files.is_empty() || !files_from.is_empty() || *one_file_system || stdin.is_some()
+        !exclude.is_empty()
+            || !exclude_files.is_empty()
+            || !files_from.is_empty()
+            || *one_file_system
+            || stdin.is_some()
     }
 }
 

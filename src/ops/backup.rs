@@ -3,6 +3,7 @@
 mod changes;
 mod coverage;
 mod guard;
+mod joining;
 mod parent;
 mod run;
 mod stack;
@@ -201,15 +202,8 @@ pub fn backup(
                 accept_deletions: options.accept_deletions,
             })?;
         }
-        let read = run::read_all(
-            repo,
-            session.as_ref(),
-            writing.as_ref(),
-            abilities,
-            parent.as_ref(),
-            options,
-            progress,
-        )?;
+        let read =
+            run::read_all(repo, session.as_ref(), writing.as_ref(), abilities, parent.as_ref(), options, progress)?;
         if let Some(writing) = &writing {
             writing.flush()?;
         }

@@ -2,7 +2,10 @@
 
 use crate::{
     cluster::{plain, quick, try_back_up},
-    support::{Rec, World, world::{assert_sound, restored, snapshot}},
+    support::{
+        Rec, World,
+        world::{assert_sound, restored, snapshot},
+    },
 };
 use data_encoding::BASE64;
 use rekeep::{
@@ -14,7 +17,10 @@ use std::{
     io::Write,
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::{AtomicUsize, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -39,7 +45,12 @@ fn messages(capture: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// Answers as the captured server did: one partition list at a time.
-fn serve(mut stream: TcpStream, info: &BTreeMap<String, String>, records: &[Vec<u8>], sent: &AtomicUsize) -> std::io::Result<()> {
+fn serve(
+    mut stream: TcpStream,
+    info: &BTreeMap<String, String>,
+    records: &[Vec<u8>],
+    sent: &AtomicUsize,
+) -> std::io::Result<()> {
     loop {
         let mut head = [0; wire::FRAME_HEAD_BYTES];
         std::io::Read::read_exact(&mut stream, &mut head)?;

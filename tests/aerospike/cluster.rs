@@ -67,7 +67,8 @@ pub fn server_now(server: &Handle) -> Timestamp {
 
 /// The record as it is kept.
 pub fn kept(dumped: Dumped) -> (Vec<u8>, Rec) {
-    let cells = dumped.bins.into_iter().map(|(name, particle, value)| (name, (particle, without_cells(particle, value))));
+    let cells =
+        dumped.bins.into_iter().map(|(name, particle, value)| (name, (particle, without_cells(particle, value))));
     let rec = Rec {
         cells: cells.collect(),
         generation: u32::from(dumped.generation),

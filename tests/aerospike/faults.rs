@@ -1,8 +1,13 @@
 //! Whatever goes wrong on the way: a snapshot is either whole, or says what it lacks and believes no absence there.
 
 use crate::{
-    cluster::{assert_kept, back_up, given_back, held, plain, populated, quick, some_record, source_of, try_back_up, url},
-    support::{Heard, Rng, World, world::{assert_sound, snapshot}},
+    cluster::{
+        assert_kept, back_up, given_back, held, plain, populated, quick, some_record, source_of, try_back_up, url,
+    },
+    support::{
+        Heard, Rng, World,
+        world::{assert_sound, snapshot},
+    },
 };
 use rekeep::{
     connector::aerospike::AerospikeOptions,
@@ -13,7 +18,11 @@ use rekeep_aerospike_server::{Action, At, Command, Config, Fault, Handle, Seed, 
 use std::time::Duration;
 
 fn patient() -> AerospikeOptions {
-    AerospikeOptions { partition_timeout: Duration::from_secs(20), socket_timeout: Duration::from_millis(500), ..quick() }
+    AerospikeOptions {
+        partition_timeout: Duration::from_secs(20),
+        socket_timeout: Duration::from_millis(500),
+        ..quick()
+    }
 }
 
 fn whole_as(ask: Ask, repo: &Repository, server: &Handle, what: &str) -> BackupOutcome {
@@ -35,7 +44,9 @@ const ASKS: [Ask; 2] = [Ask::Full, Ask::Default];
 fn a_connection_cut_anywhere_is_continued() {
     let server = Server::start(Config { query_message_bytes: 2000, ..Config::with_nodes(2) }).unwrap();
     let (_world, repo) = populated(&server, 2_000, 11);
-    for (n, at) in [At::Start, At::Records(1), At::Records(17), At::Bytes(5), At::Bytes(4_321), At::End].into_iter().enumerate() {
+    for (n, at) in
+        [At::Start, At::Records(1), At::Records(17), At::Bytes(5), At::Bytes(4_321), At::End].into_iter().enumerate()
+    {
         for ask in ASKS {
             server.fault(Fault::new(at, Action::Cut).on(Command::Query).after_requests(3).times(4));
             whole_as(ask, &repo, &server, &format!("cut {n} at {at:?}"));
@@ -64,7 +75,12 @@ fn overload_and_too_many_queries_are_waited_out() {
     for code in [9, 11, 14, 15, 18, 22] {
         for at in [At::Start, At::Records(3), At::End] {
             server.fault(Fault::new(at, Action::Refuse(code)).on(Command::Query).after_requests(2).times(3));
-            whole_as(if code < 15 { Ask::Full } else { Ask::Default }, &repo, &server, &format!("code {code} at {at:?}"));
+            whole_as(
+                if code < 15 { Ask::Full } else { Ask::Default },
+                &repo,
+                &server,
+                &format!("code {code} at {at:?}"),
+            );
         }
     }
 }
@@ -150,13 +166,15 @@ fn a_partition_missing_from_the_first_backup_makes_it_partial() {
 
 #[test]
 fn a_node_that_dies_during_the_backup_costs_nothing_where_others_have_its_records() {
-    let server = Server::start(Config { replication_factor: 2, query_message_bytes: 1000, ..Config::with_nodes(3) }).unwrap();
+    let server =
+        Server::start(Config { replication_factor: 2, query_message_bytes: 1000, ..Config::with_nodes(3) }).unwrap();
     let (_world, repo) = populated(&server, 2_000, 18);
     whole(&repo, &server, "before");
     server.advance(Duration::from_secs(60));
     let gone = server.dump("test")[5].digest;
     server.delete("test", &gone);
-    server.fault(Fault::run(At::Records(5), |control| control.kill_node(1)).on(Command::Query).node(1).after_requests(4));
+    server
+        .fault(Fault::run(At::Records(5), |control| control.kill_node(1)).on(Command::Query).node(1).after_requests(4));
     let (outcome, _) = try_back_up(&repo, &url(&server), patient(), &plain()).unwrap();
     // The deletion came while nodes went: it waits for the next run.
     assert!(!outcome.complete);
@@ -173,6 +191,7 @@ fn records_lost_with_a_node_are_not_believed_deleted() {
     let (_world, repo) = populated(&server, 2_000, 19);
     let first = back_up(&repo, &server);
     let before = given_back(&repo, first.id.unwrap());
+    server.advance(Duration::from_secs(60));
     server.kill_node(1);
     assert!(server.count("test") < 1_500, "half is gone, and nothing on the wire says so");
     let (outcome, _) = try_back_up(&repo, &url(&server), patient(), &plain()).unwrap();
@@ -180,15 +199,18 @@ fn records_lost_with_a_node_are_not_believed_deleted() {
     assert!(outcome.problems.iter().any(|line| line.contains("nodes are gone")), "{:?}", outcome.problems);
     assert_eq!(given_back(&repo, outcome.id.unwrap()), before);
     let coverage = &snapshot(&repo, outcome.id.unwrap()).collections[0].coverage[0];
-    assert_eq!(coverage.deletions_as_of, Some(first.end));
+    assert_eq!(coverage.deletions_as_of, Some(first.start));
     // The parent of the next one knows the lost node no longer, and it is missed all the same.
+    server.advance(Duration::from_secs(60));
     let (third, _) = try_back_up(&repo, &url(&server), patient(), &plain()).unwrap();
     assert!(third.problems.iter().any(|line| line.contains("nodes are gone")), "{:?}", third.problems);
     assert_eq!(given_back(&repo, third.id.unwrap()), before);
+    server.advance(Duration::from_secs(60));
     let accepting = BackupOptions { accept_deletions: true, ..plain() };
     let (fourth, _) = try_back_up(&repo, &url(&server), patient(), &accepting).unwrap();
     assert!(fourth.complete, "{:?}", fourth.problems);
     assert_kept(&repo, &server, &fourth, "the loss is accepted");
+    server.advance(Duration::from_secs(60));
     whole(&repo, &server, "and stays accepted");
     assert_sound(&repo);
 }

@@ -2,7 +2,10 @@
 
 use crate::{
     cluster::{assert_kept, back_up, given_back, held, plain, populated, quick, server_now, try_back_up, url},
-    support::{World, world::{assert_sound, snapshot}},
+    support::{
+        World,
+        world::{assert_sound, snapshot},
+    },
 };
 use rekeep::{connector::aerospike::AerospikeOptions, record::Timestamp};
 use rekeep_aerospike_server::{Config, NamespaceConfig, Seed, Server};
@@ -154,10 +157,8 @@ fn only_what_was_asked_for_is_read_and_the_snapshot_says_so() {
     });
     assert_eq!(ask(partitions), in_partitions.count());
     let middle = all[300].digest;
-    let after = AerospikeOptions {
-        partitions: Some(format!("after:{}", data_encoding::HEXLOWER.encode(&middle))),
-        ..quick()
-    };
+    let after =
+        AerospikeOptions { partitions: Some(format!("after:{}", data_encoding::HEXLOWER.encode(&middle))), ..quick() };
     let behind = rekeep::record::Digest(middle).sort_key();
     assert_eq!(ask(after), all.iter().filter(|d| rekeep::record::Digest(d.digest).sort_key() > behind).count());
     let bins = AerospikeOptions { bins: vec!["n".into()], ..quick() };

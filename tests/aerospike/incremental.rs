@@ -1,8 +1,15 @@
 //! Incremental backups: what changed is read, what is gone is proved, and what cannot be is not believed.
 
 use crate::{
-    cluster::{assert_kept, back_up, given_back, held, kept, plain, populated, quick, server_now, some_record, try_back_up, url},
-    support::{Rec, Rng, World, rng::from_env, world::{assert_sound, snapshot}},
+    cluster::{
+        assert_kept, back_up, given_back, held, kept, plain, populated, quick, server_now, some_record, try_back_up,
+        url,
+    },
+    support::{
+        Rec, Rng, World,
+        rng::from_env,
+        world::{assert_sound, snapshot},
+    },
 };
 use rekeep::{
     ops::backup::{Ask, BackupOptions, Sweep},
@@ -173,7 +180,11 @@ fn a_partition_that_is_suddenly_empty_is_not_believed_unless_a_person_says_so() 
         server.put("test", Seed::int(1).bin_int("v", 1));
         let how = BackupOptions { ask, ..plain() };
         let (second, _) = try_back_up(&repo, &url(&server), quick(), &how).unwrap();
-        assert!(!second.complete && second.problems[0].contains("all 20 records of partition 5"), "{:?}", second.problems);
+        assert!(
+            !second.complete && second.problems[0].contains("all 20 records of partition 5"),
+            "{:?}",
+            second.problems
+        );
         assert_eq!((second.records, second.stats.deleted), (21, 15), "{ask:?}");
         assert_sound(&repo);
         let how = BackupOptions { accept_deletions: true, ..how };
@@ -318,7 +329,10 @@ fn random_history(seed: u64) {
                 Some(states) => {
                     let live = |rec: &Option<Rec>| rec.clone().filter(|rec| rec.is_live_at(outcome.end));
                     let state = got.get(key).cloned();
-                    assert!(states.iter().any(|had| live(had) == state), "{what}: {shown} is {state:?}, never in {states:?}");
+                    assert!(
+                        states.iter().any(|had| live(had) == state),
+                        "{what}: {shown} is {state:?}, never in {states:?}"
+                    );
                 }
             }
         }

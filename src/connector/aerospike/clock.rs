@@ -52,7 +52,8 @@ impl Clocks {
             let offsets: Vec<i64> = known.iter().map(|(_, offset)| *offset).collect();
             pick(&offsets).unwrap_or(0)
         };
-        let furthest = spread(|offsets| offsets.iter().max().copied()) - spread(|offsets| offsets.iter().min().copied());
+        let furthest =
+            spread(|offsets| offsets.iter().max().copied()) - spread(|offsets| offsets.iter().min().copied());
         Times {
             earliest: known.iter().map(|(time, _)| *time).min().unwrap_or(host),
             latest: known.iter().map(|(time, _)| *time).max().unwrap_or(host),

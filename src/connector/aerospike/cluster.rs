@@ -87,9 +87,12 @@ impl Cluster {
         let credential = match (&options.user, &options.password) {
             (None, None) => None,
             (Some(user), Some(password)) => Some(
-                Credential::new(user, password).map_err(|reason| Error::Usage(format!("--as-user {user}: {reason}")))?,
+                Credential::new(user, password)
+                    .map_err(|reason| Error::Usage(format!("--as-user {user}: {reason}")))?,
             ),
-            (Some(_), None) => return Err(Error::Usage("--as-user needs a password: --as-password-file, -command or -env".to_owned())),
+            (Some(_), None) => {
+                return Err(Error::Usage("--as-user needs a password: --as-password-file, -command or -env".to_owned()));
+            }
             (None, Some(_)) => return Err(Error::Usage("a password needs a user: --as-user".to_owned())),
         };
         let tls = options.tls.as_ref().map(Tls::new).transpose()?;
@@ -255,7 +258,8 @@ impl Discovery<'_> {
         for address in addresses {
             match self.ask(address) {
                 Ok((node, ..)) if expected.is_some_and(|id| id != node.id) => {
-                    last = Error::NoNode(format!("{address} is node {}, not {}", node.id, expected.unwrap_or_default()));
+                    last =
+                        Error::NoNode(format!("{address} is node {}, not {}", node.id, expected.unwrap_or_default()));
                 }
                 Ok((node, name, peers, mastered)) => {
                     if self.state.nodes.iter().any(|known| known.id == node.id) {

@@ -127,8 +127,7 @@ impl Layout {
         let mut names: Vec<(&[u8], u16)> = Vec::with_capacity(count);
         let mut rest = came;
         while let Some((&len, tail)) = rest.split_first() {
-            let (name, tail) =
-                tail.split_at_checked(usize::from(len)).ok_or(WireError::Truncated("a bin's name"))?;
+            let (name, tail) = tail.split_at_checked(usize::from(len)).ok_or(WireError::Truncated("a bin's name"))?;
             names.push((name, names.len() as u16));
             rest = tail;
         }

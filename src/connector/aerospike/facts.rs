@@ -1,12 +1,12 @@
 //! What is kept of namespaces and clusters beside records: secondary indexes, UDF modules, and the facts that a restore
 //! or a reader of the snapshot wants to know.
 
+use super::decode::VOID_TIME_EPOCH_SECONDS;
 use super::{
     cluster::{Cluster, Node},
     error::Error,
     info::{failure, value_of},
 };
-use super::decode::VOID_TIME_EPOCH_SECONDS;
 use crate::record::Timestamp;
 use data_encoding::BASE64;
 use serde_json::{Map, Value as Json, json};
@@ -73,8 +73,10 @@ pub(super) fn emptied(cluster: &Cluster, namespace: &str, set: &[u8]) -> Option<
     for node in cluster.nodes() {
         let Ok(answers) = cluster.info(&node, &[&about, &sets]) else { continue };
         let (about, sets) = (answers.text(&about).unwrap_or_default(), answers.text(&sets).unwrap_or_default());
-        let of_set = sets.split(';').filter(|line| value_of(line, ':', "set").is_some_and(|name| name.as_bytes() == set));
-        let times = of_set.filter_map(|line| value_of(line, ':', "truncate_lut")).chain(value_of(about, ';', "truncate_lut"));
+        let of_set =
+            sets.split(';').filter(|line| value_of(line, ':', "set").is_some_and(|name| name.as_bytes() == set));
+        let times =
+            of_set.filter_map(|line| value_of(line, ':', "truncate_lut")).chain(value_of(about, ';', "truncate_lut"));
         latest = times.filter_map(|time| time.parse::<i64>().ok()).fold(latest, i64::max);
     }
     // Milliseconds since 2010; 0 for never.

@@ -174,8 +174,7 @@ impl Place {
         if namespace.is_some_and(|namespace| namespace.len() > 31 || namespace.contains(['/', ';', ':', '\n'])) {
             return Err(wrong("what follows the hosts is no name of a namespace"));
         }
-        let seeds: Option<Vec<Address>> =
-            hosts.split(',').map(|text| Address::parse(text, DEFAULT_PORT)).collect();
+        let seeds: Option<Vec<Address>> = hosts.split(',').map(|text| Address::parse(text, DEFAULT_PORT)).collect();
         let seeds = seeds.filter(|seeds| !seeds.is_empty()).ok_or_else(|| wrong(usage))?;
         Ok(Self { seeds, namespace: namespace.map(str::to_owned) })
     }

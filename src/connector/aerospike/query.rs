@@ -386,4 +386,3 @@ fn query_id() -> u64 {
     }
     (u64::from_le_bytes(bytes) >> 1).max(1)
 }
-

@@ -101,7 +101,13 @@ impl ScanContext {
         }
     }
 
-    fn produce(&self, range: &KeyRange, mode: Mode, stop: &Stop, sender: &Sender<Result<Item, Error>>) -> Result<(), Error> {
+    fn produce(
+        &self,
+        range: &KeyRange,
+        mode: Mode,
+        stop: &Stop,
+        sender: &Sender<Result<Item, Error>>,
+    ) -> Result<(), Error> {
         let send = |item: Item| sender.send(Ok(item)).map_err(|_| Error::Stopped);
         let wanted = self.wanted(range);
         let mut windows = self.windows(mode, stop);
@@ -340,7 +346,9 @@ impl Feed {
                 Ok(Ok(Item::End)) => self.ended = true,
                 Ok(Err(error)) => return Err(Box::new(error.into_connector(&self.object))),
                 Err(RecvTimeoutError::Timeout) => return Ok(Next::Later),
-                Err(RecvTimeoutError::Disconnected) => return Err(format!("{}: its reader ended without a word", self.object).into()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(format!("{}: its reader ended without a word", self.object).into());
+                }
             }
         }
     }

@@ -65,11 +65,8 @@ fn join(code: u8, mut parts: Vec<Vec<u8>>) -> Option<Vec<u8>> {
         return parts.pop();
     }
     let count = parts.len() + 1;
-    let mut out = if count < 16 {
-        vec![0x90 | count as u8]
-    } else {
-        [&[0xdc][..], &(count as u16).to_be_bytes()].concat()
-    };
+    let mut out =
+        if count < 16 { vec![0x90 | count as u8] } else { [&[0xdc][..], &(count as u16).to_be_bytes()].concat() };
     put_code(&mut out, code);
     out.extend(parts.into_iter().flatten());
     Some(out)

@@ -21,10 +21,7 @@ use crate::{
 use serde_json::{Value as Json, json};
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::AtomicU64,
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
 };
 
 /// What all windows being written out take together; as much again is being received.
@@ -299,15 +296,14 @@ impl SourceSession for AerospikeSession {
 
     fn attributes(&self) -> Json {
         let view = |membership: &Membership| {
-            let nodes = membership.0.iter().map(|(id, view)| {
-                json!({ "id": id, "cluster_key": view.cluster_key, "cluster_size": view.cluster_size })
-            });
+            let nodes = membership.0.iter().map(
+                |(id, view)| json!({ "id": id, "cluster_key": view.cluster_key, "cluster_size": view.cluster_size }),
+            );
             Json::Array(nodes.collect())
         };
         let builds: std::collections::BTreeMap<String, String> =
             self.cluster.nodes().iter().map(|node| (node.id.clone(), node.build.clone())).collect();
-        let nodes: Vec<Json> =
-            self.before.0.keys().map(|id| json!({ "id": id, "build": builds.get(id) })).collect();
+        let nodes: Vec<Json> = self.before.0.keys().map(|id| json!({ "id": id, "build": builds.get(id) })).collect();
         // Too many for absences to be believed: the next run must not believe them either.
         let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let fewest = self.replication.iter().min().copied().unwrap_or(1) as usize;
@@ -374,8 +370,9 @@ impl SourceSession for AerospikeSession {
         let lacks = self.account.of(collection);
         let within = |pid: &u16| intersect(&partition(*pid), range).is_some();
         let doubtful = lacks.doubtful.iter().filter(|(pid, _)| within(pid));
-        let mut doubts: Vec<Doubt> =
-            doubtful.map(|(pid, reason)| Doubt { range: partition(*pid), reason: reason.clone(), acceptable: false }).collect();
+        let mut doubts: Vec<Doubt> = doubtful
+            .map(|(pid, reason)| Doubt { range: partition(*pid), reason: reason.clone(), acceptable: false })
+            .collect();
         if let Some(reason) = lacks.unproven.or_else(|| self.distrust(collection)) {
             doubts.push(Doubt { range: range.clone(), reason, acceptable: true });
         }

@@ -194,13 +194,7 @@ impl Windows<'_> {
     }
 
     /// Adds what a query gave to the window; says whether that was anything.
-    fn take(
-        &self,
-        window: &mut Window,
-        asked: &[Ask],
-        outcome: Outcome,
-        received: Received,
-    ) -> Result<bool, Error> {
+    fn take(&self, window: &mut Window, asked: &[Ask], outcome: Outcome, received: Received) -> Result<bool, Error> {
         let differs = match &outcome.evidence {
             Evidence::Differs(reason) => Some(reason.clone()),
             Evidence::Unknown(reason) => {

@@ -370,8 +370,15 @@ mod tests {
         let request = Request::default().field(field::NAMESPACE, b"test").op(1, b"bin", b"");
         let bytes = request.encode(READ, PARTITION_DONE, 1000);
         let expected = [
-            "02030000000000", "2a", "16010004000000000000", "ffffffff000003e800010001", "0000000500", "74657374",
-            "00000007", "01000003", "62696e",
+            "02030000000000",
+            "2a",
+            "16010004000000000000",
+            "ffffffff000003e800010001",
+            "0000000500",
+            "74657374",
+            "00000007",
+            "01000003",
+            "62696e",
         ];
         assert_eq!(data_encoding::HEXLOWER.encode(&bytes), expected.concat());
     }

@@ -361,7 +361,8 @@ impl CollectionTarget for TableWriter {
         let shared = Arc::clone(&self.connection);
         let connection = lock(&shared);
         for key in keys {
-            let row = BatchRow { key, meta: Meta::default(), shape: &self.plan.shape, value: &[], stream: None, held: false };
+            let row =
+                BatchRow { key, meta: Meta::default(), shape: &self.plan.shape, value: &[], stream: None, held: false };
             let removed = self.record(row, None).and_then(|record| {
                 let mut statement = connection.prepare_cached(&self.sql.remove)?;
                 self.bind_key(&mut statement, &record)?;

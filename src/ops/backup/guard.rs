@@ -110,7 +110,8 @@ impl<'a> Guard<'a> {
             let mut total = Tally::default();
             for (pid, tally) in (first..).zip(group) {
                 if tally.live >= FEW && tally.present == 0 && unexplained(tally) > 0 {
-                    let reason = format!("all {} records of partition {pid} are gone, and nothing says why", tally.live);
+                    let reason =
+                        format!("all {} records of partition {pid} are gone, and nothing says why", tally.live);
                     doubts.push(doubt(pid, pid, reason));
                 }
                 total.add(tally);

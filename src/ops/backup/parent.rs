@@ -4,7 +4,10 @@ use super::{Ask, BackupOptions, ParentChoice};
 use crate::{
     layer::{Layer, LayerError},
     ops::{OpsError, Progress},
-    repo::{ChunkId, RepoError, Repository, Snapshot, WriteSession, manifest::{Kind, SourceId}},
+    repo::{
+        ChunkId, RepoError, Repository, Snapshot, WriteSession,
+        manifest::{Kind, SourceId},
+    },
 };
 use std::collections::HashSet;
 

@@ -196,7 +196,7 @@ pub fn backup(
         let parent = parent::choose(repo, writing.as_ref(), &id, &scope_hash, options, progress)?;
         if let Some(parent) = &parent {
             session.meet_parent(&ParentView {
-                snapshot: &parent.id.short().to_string(),
+                snapshot: &parent.id.short(),
                 attributes: &parent.content.attributes,
                 chosen: options.source_name.is_some() || matches!(options.parent, ParentChoice::Id(_)),
                 accept_deletions: options.accept_deletions,

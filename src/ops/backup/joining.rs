@@ -120,11 +120,11 @@ impl Workers<'_> {
         if self.kind == Kind::Full {
             return Ok(Box::new(Confirmed::new(self.session.read(task.job, range)?, side()?)));
         }
-        let changed = changes.read_changed(task.job, range, since(changes, parent, range))?;
+        let updated = changes.read_changed(task.job, range, since(changes, parent, range))?;
         if !self.swept {
-            return Ok(changed);
+            return Ok(updated);
         }
-        Ok(Box::new(Swept::new(changed, changes.sweep(task.job, range)?, side()?)))
+        Ok(Box::new(Swept::new(updated, changes.sweep(task.job, range)?, side()?)))
     }
 }
 

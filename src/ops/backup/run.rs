@@ -309,7 +309,7 @@ impl Workers<'_> {
         for job in &self.jobs {
             let ranges: Option<Vec<Joined>> = done.by_ref().take(job.ranges.len()).collect();
             let ranges = ranges.ok_or_else(|| OpsError::Failed("a range was not read".to_owned()))?;
-            let collection = self.assemble_one(job, ranges, writer.as_dyn(), &mut outcome)?;
+            let collection = self.assemble_one(job, &ranges, writer.as_dyn(), &mut outcome)?;
             outcome.collections.push(collection);
         }
         if let Writer::Real(writer) = writer {
@@ -331,7 +331,7 @@ impl Workers<'_> {
     fn assemble_one(
         &self,
         job: &Job<'_>,
-        ranges: Vec<Joined>,
+        ranges: &[Joined],
         writer: &mut dyn ChunkWriter,
         outcome: &mut ReadOutcome,
     ) -> Result<Collection, OpsError> {
@@ -339,7 +339,7 @@ impl Workers<'_> {
         let mut built: Vec<(KeyRange, BuiltRange)> = Vec::new();
         let mut stood = 0;
         let name = &job.found.name;
-        for (range, joined) in job.ranges.iter().zip(&ranges) {
+        for (range, joined) in job.ranges.iter().zip(ranges) {
             let part = &joined.outcome;
             add(&mut counts, &part.counts);
             for (key, reason) in &part.problems {
@@ -367,7 +367,7 @@ impl Workers<'_> {
             codec: job.found.codec,
             records: counts.records,
             bytes: counts.bytes,
-            coverage: cover(&job.ranges, &ranges, job.parent, self.start, outcome.end),
+            coverage: cover(&job.ranges, ranges, job.parent, self.start, outcome.end),
             attributes: job.found.attributes.clone(),
             stack,
         })

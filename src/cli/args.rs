@@ -86,7 +86,7 @@ pub enum Command {
     /// Make a repository; prints its recovery key once
     Init(InitArgs),
     /// Back up a source
-    Backup(BackupArgs),
+    Backup(Box<BackupArgs>),
     /// List snapshots
     Snapshots(SnapshotsArgs),
     /// List a snapshot's collections, or a collection's records

@@ -3,6 +3,7 @@
 mod changes;
 mod coverage;
 mod guard;
+mod joining;
 mod parent;
 mod run;
 mod stack;
@@ -200,7 +201,7 @@ pub fn backup(
             let parent = chooser.choose()?;
             if let Some(parent) = &parent {
                 session.meet_parent(&ParentView {
-                    snapshot: &parent.id.short().to_string(),
+                    snapshot: &parent.id.short(),
                     attributes: &parent.content.attributes,
                     chosen: options.source_name.is_some() || matches!(options.parent, ParentChoice::Id(_)),
                     accept_deletions: options.accept_deletions,

@@ -276,11 +276,14 @@ fn a_real_servers_answers_give_the_records_that_the_stock_tool_wrote() {
     assert_sound(&repo);
 }
 
+/// Set, generation, void-time and stored key.
+type Head = (Vec<u8>, u32, u32, Option<Vec<u8>>);
+
 #[test]
 fn a_sweep_of_a_real_server_names_the_same_records() {
     let swept = messages(&fixture("aerospike-wire/scan-metadata-only.response.bin"));
     let whole = messages(&fixture("aerospike-wire/scan-all-bins.response.bin"));
-    let heads = |all: &[Vec<u8>]| -> BTreeMap<Vec<u8>, (Vec<u8>, u32, u32, Option<Vec<u8>>)> {
+    let heads = |all: &[Vec<u8>]| -> BTreeMap<Vec<u8>, Head> {
         all.iter()
             .map(|bytes| Message::parse(bytes).unwrap().0)
             .filter_map(|m| {

@@ -41,10 +41,10 @@ fn the_history_of_a_record_is_told_by_set_and_key() {
     let seed = || Seed::int(5).set("people");
     let digest = server.put("test", seed().bin_int("age", 41));
     world.ok(&["backup", &url]);
-    server.advance(Duration::from_secs(60));
+    server.advance(Duration::from_mins(1));
     server.put("test", seed().bin_int("age", 42).generation(2));
     world.ok(&["backup", &url]);
-    server.advance(Duration::from_secs(60));
+    server.advance(Duration::from_mins(1));
     server.delete("test", &digest);
     world.ok(&["backup", &url]);
     let history = world.json(&["history", "test", "people/int:5"]);

@@ -28,7 +28,7 @@ fn a_second_backup_stores_what_changed_and_finds_what_is_gone() {
     let server = Server::start(Config::with_nodes(2)).unwrap();
     let (_world, repo) = populated(&server, 2_000, 2);
     back_up(&repo, &server);
-    server.advance(Duration::from_secs(60));
+    server.advance(Duration::from_mins(1));
     let all = server.dump("test");
     for dumped in all.iter().step_by(50) {
         assert!(server.delete("test", &dumped.digest));

@@ -28,10 +28,10 @@ fn only_what_changed_is_read_whole() {
     let server = Server::start(Config::with_nodes(2)).unwrap();
     let (_world, repo) = populated(&server, 3_000, 41);
     // Older than the margin that an incremental run goes back.
-    server.advance(Duration::from_secs(60));
+    server.advance(Duration::from_mins(1));
     let first = back_up(&repo, &server);
     assert_eq!(first.kind, Kind::Full);
-    server.advance(Duration::from_secs(60));
+    server.advance(Duration::from_mins(1));
     let all = server.dump("test");
     for dumped in all.iter().step_by(100) {
         server.delete("test", &dumped.digest);
@@ -42,7 +42,7 @@ fn only_what_changed_is_read_whole() {
     assert_eq!((second.stats.new, second.stats.deleted, second.stats.changed), (30, 30, 0));
     assert!(second.stats.bytes_read < first.stats.bytes_read, "{:?}", second.stats);
     assert_kept(&repo, &server, &second, "incremental");
-    server.advance(Duration::from_secs(60));
+    server.advance(Duration::from_mins(1));
     let third = back_up(&repo, &server);
     assert_eq!((third.stats.new, third.stats.deleted, third.stats.changed, third.stats.seen), (0, 0, 0, 3_000));
     assert_kept(&repo, &server, &third, "nothing changed");
@@ -56,7 +56,7 @@ fn touching_every_record_stores_some_tens_of_bytes_each() {
     let mut rng = Rng::new(42);
     server.put_all("test", (0..20_000).map(|n| Seed::int(n).set("demo").bin("v", 4, &rng.bytes(300))));
     back_up(&repo, &server);
-    server.advance(Duration::from_secs(60));
+    server.advance(Duration::from_mins(1));
     for dumped in server.dump("test") {
         server.touch("test", &dumped.digest);
     }
@@ -76,7 +76,7 @@ fn a_record_made_anew_with_the_same_generation_is_noticed() {
     let seed = |value: i64| Seed::int(7777).set("demo").bin_int("v", value);
     let digest = server.put("test", seed(1));
     back_up(&repo, &server);
-    server.advance(Duration::from_secs(60));
+    server.advance(Duration::from_mins(1));
     server.delete("test", &digest);
     server.put("test", seed(2));
     let second = back_up(&repo, &server);
@@ -116,7 +116,7 @@ fn sweeps_happen_when_asked_for_and_the_snapshot_says_since_when_deletions_are_k
     assert_eq!(as_of(&first), None, "a full read proves deletions");
     let mut gone = 0;
     let mut step = |sweep| {
-        server.advance(Duration::from_secs(60));
+        server.advance(Duration::from_mins(1));
         let all = server.dump("test");
         server.delete("test", &all[gone * 3].digest);
         server.put("test", Seed::int(9_000 + gone as i64).bin_int("v", 1));
@@ -141,7 +141,7 @@ fn a_differential_backup_reads_what_changed_since_the_last_full_one() {
     let full = back_up(&repo, &server);
     let mut changed = 0;
     for ask in [Ask::Default, Ask::Differential, Ask::Differential] {
-        server.advance(Duration::from_secs(60));
+        server.advance(Duration::from_mins(1));
         server.put_all("test", (0..10).map(|n| Seed::int(1000 + changed + n).bin_int("v", n)));
         changed += 10;
         let how = BackupOptions { ask, ..plain() };
@@ -175,7 +175,7 @@ fn a_partition_that_is_suddenly_empty_is_not_believed_unless_a_person_says_so() 
             server.put("test", Seed::with_digest(digest).bin_int("v", 1));
         }
         back_up(&repo, &server);
-        server.advance(Duration::from_secs(60));
+        server.advance(Duration::from_mins(1));
         delete_where(&server, |_, _| true);
         server.put("test", Seed::int(1).bin_int("v", 1));
         let how = BackupOptions { ask, ..plain() };
@@ -203,7 +203,7 @@ fn a_truncation_explains_that_all_is_gone() {
         let seeds = (0..60_000).map(|n| Seed::int(n).set(if n < 40_000 { "cache" } else { "kept" }).bin_int("n", n));
         server.put_all("test", seeds);
         back_up(&repo, &server);
-        server.advance(Duration::from_secs(60));
+        server.advance(Duration::from_mins(1));
         server.truncate("test", Some("cache"));
         server.reap("test");
         let how = BackupOptions { ask, ..plain() };
@@ -227,7 +227,7 @@ fn a_mass_deletion_within_groups_is_not_believed_above_the_limit() {
         server.put("test", Seed::with_digest(digest).bin_int("n", 1));
     }
     let before = back_up(&repo, &server);
-    server.advance(Duration::from_secs(60));
+    server.advance(Duration::from_mins(1));
     let gone = delete_where(&server, |n, _| n % 4 == 0);
     let (second, _) = try_back_up(&repo, &url(&server), quick(), &plain()).unwrap();
     let words = format!("{gone} of 5000 records of partitions 0-63 are gone");
@@ -247,7 +247,7 @@ fn a_mass_deletion_within_groups_is_not_believed_above_the_limit() {
 type Seen = Arc<Mutex<BTreeMap<Vec<u8>, Vec<Option<Rec>>>>>;
 
 /// Changes one record in one of the ways that there are; notes what it was before and after.
-fn mutate(control: &Control, rng: &mut Rng, seen: Option<&Seen>) {
+fn mutate(control: &Control, rng: &mut Rng, during: Option<&Seen>) {
     let n = rng.below(400);
     let seed = some_record(rng, n);
     let digest = seed.digest();
@@ -265,9 +265,9 @@ fn mutate(control: &Control, rng: &mut Rng, seen: Option<&Seen>) {
         }
         _ => drop(control.put("test", seed.void_time(0))),
     }
-    if let Some(seen) = seen {
-        let mut seen = seen.lock().unwrap();
-        let states = seen.entry(key).or_default();
+    if let Some(during) = during {
+        let mut during = during.lock().unwrap();
+        let states = during.entry(key).or_default();
         states.push(before);
         states.push(state());
     }

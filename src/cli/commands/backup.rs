@@ -19,7 +19,7 @@ use std::path::PathBuf;
 /// `backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
-    /// What to back up: aerospike://HOST[:PORT][,HOST…][/NAMESPACE], sqlite:FILE, files:DIRECTORY, jsonl:FILE
+    /// What to back up: `aerospike://HOST[:PORT][,HOST…][/NAMESPACE]`, sqlite:FILE, files:DIRECTORY, jsonl:FILE
     #[arg(required_unless_present = "stdin")]
     pub source: Option<String>,
     /// Read every record (the only way for sources without a change filter)

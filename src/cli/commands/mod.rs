@@ -34,7 +34,7 @@ use super::{
 pub fn run(command: Command, context: &Context) -> Result<Status, Failure> {
     match command {
         Command::Init(args) => init::run(&args, context),
-        Command::Backup(args) => backup::run(args, context),
+        Command::Backup(args) => backup::run(*args, context),
         Command::Snapshots(args) => snapshots::run(&args, context),
         Command::Ls(args) => ls::run(&args, context),
         Command::Restore(args) => restore::run(&args, context),

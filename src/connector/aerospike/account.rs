@@ -77,9 +77,8 @@ fn runs(pids: &[u16]) -> String {
             _ => all.push((pid, pid)),
         }
     }
-    let show = |(first, last): &(u16, u16)| match first == last {
-        true => first.to_string(),
-        false => format!("{first}-{last}"),
+    let show = |(first, last): &(u16, u16)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
     };
     let mut shown: Vec<String> = all.iter().take(20).map(show).collect();
     if all.len() > 20 {

@@ -6,7 +6,7 @@ use super::{
     connection::Connection,
     decode::{Decoder, MONITOR_SET},
     error::Error,
-    query::{Ask, End, Evidence, Mode, Plan, Sink, Span, Stop, open_buffer},
+    query::{Ask, End, Evidence, Mode, NotAsked, Plan, Sink, Span, Stop, open_buffer},
     scan::ScanContext,
     wire::{BATCH, LAST, Message, NO_BINS, READ, Request, WireError, field},
 };
@@ -75,9 +75,15 @@ fn ask(context: &ScanContext, digests: &[Digest]) -> Result<Vec<IsThere>, Error>
         }
         for (node, rows) in by_node.into_values() {
             match ask_node(context, &node, digests, &rows) {
-                Ok(found) => found.into_iter().for_each(|(row, is_there)| answers[row] = is_there),
+                Ok(found) => {
+                    for (row, is_there) in found {
+                        answers[row] = is_there;
+                    }
+                }
                 Err(error) if error.is_transient() => {
-                    rows.into_iter().for_each(|row| answers[row] = Err(error.to_string()));
+                    for row in rows {
+                        answers[row] = Err(error.to_string());
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -268,8 +274,8 @@ impl Sink for One {
         Ok(true)
     }
 
-    fn last(&self, pid: u16) -> Option<Option<Digest>> {
-        (pid == self.digest.partition()).then_some(Some(self.after))
+    fn last(&self, pid: u16) -> Result<Option<Digest>, NotAsked> {
+        (pid == self.digest.partition()).then_some(Some(self.after)).ok_or(NotAsked)
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     cluster::{Cluster, Node},
     error::Error,
     options::AerospikeOptions,
-    query::{Ask, Mode, Plan, Sink, Span, Stop, open_buffer},
+    query::{Ask, Mode, NotAsked, Plan, Sink, Span, Stop, open_buffer},
     select::{LAST_UPDATE, SINCE_UPDATE, Selection},
     wire::{FRAME_HEAD_BYTES, Message, READ, Request, field},
 };
@@ -173,7 +173,7 @@ impl Sink for First {
         Ok(true)
     }
 
-    fn last(&self, _: u16) -> Option<Option<Digest>> {
-        Some(None)
+    fn last(&self, _: u16) -> Result<Option<Digest>, NotAsked> {
+        Ok(None)
     }
 }

@@ -213,6 +213,9 @@ impl Cluster {
     }
 }
 
+/// What a node tells of others and of itself.
+type Told = (Vec<Peer>, Vec<Mastered>);
+
 struct Discovery<'a> {
     cluster: &'a Cluster,
     known: Vec<Arc<Node>>,
@@ -251,11 +254,7 @@ impl Discovery<'_> {
     }
 
     /// Asks the node at one of these addresses; `None` if it is known already.
-    fn visit(
-        &mut self,
-        expected: Option<&str>,
-        addresses: &[Address],
-    ) -> Result<Option<(Vec<Peer>, Vec<Mastered>)>, Error> {
+    fn visit(&mut self, expected: Option<&str>, addresses: &[Address]) -> Result<Option<Told>, Error> {
         let mut last = Error::NoNode(format!("{} has no address", expected.unwrap_or("a node")));
         for address in addresses {
             match self.ask(address) {
@@ -263,7 +262,7 @@ impl Discovery<'_> {
                     last =
                         Error::NoNode(format!("{address} is node {}, not {}", node.id, expected.unwrap_or_default()));
                 }
-                Ok((node, name, peers, mastered)) => {
+                Ok((node, name, told)) => {
                     if self.state.nodes.iter().any(|known| known.id == node.id) {
                         return Ok(None);
                     }
@@ -271,7 +270,7 @@ impl Discovery<'_> {
                         self.state.name = name;
                     }
                     self.state.nodes.push(node);
-                    return Ok(Some((peers, mastered)));
+                    return Ok(Some(told));
                 }
                 Err(error) => last = error,
             }
@@ -279,7 +278,7 @@ impl Discovery<'_> {
         Err(last)
     }
 
-    fn ask(&self, address: &Address) -> Result<(Arc<Node>, String, Vec<Peer>, Vec<Mastered>), Error> {
+    fn ask(&self, address: &Address) -> Result<(Arc<Node>, String, Told), Error> {
         let peers_command = self.cluster.peers_command;
         let commands = ["node", "build", "cluster-name", "partition-generation", peers_command, "replicas"];
         let known = self.known.iter().find(|node| node.address == *address);
@@ -322,7 +321,7 @@ impl Discovery<'_> {
         };
         let name = name.to_owned();
         Cluster::give_back(&node, connection);
-        Ok((node, name, peers, mastered))
+        Ok((node, name, (peers, mastered)))
     }
 
     fn ask_anew(&self, address: &Address, commands: &[&str]) -> Result<(Connection, Answers), Error> {

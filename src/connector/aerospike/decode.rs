@@ -103,16 +103,15 @@ impl Decoder {
         if let Some(last) = self.last.as_ref().filter(|last| last.came == self.names) {
             return Ok(Arc::clone(last));
         }
-        let layout = match self.layouts.get(&self.names) {
-            Some(known) => Arc::clone(known),
-            None => {
-                let layout = Arc::new(Layout::of(&self.names, count)?);
-                if self.layouts.len() >= MAX_LAYOUTS {
-                    self.layouts.clear();
-                }
-                self.layouts.insert(self.names.clone(), Arc::clone(&layout));
-                layout
+        let layout = if let Some(known) = self.layouts.get(&self.names) {
+            Arc::clone(known)
+        } else {
+            let layout = Arc::new(Layout::of(&self.names, count)?);
+            if self.layouts.len() >= MAX_LAYOUTS {
+                self.layouts.clear();
             }
+            self.layouts.insert(self.names.clone(), Arc::clone(&layout));
+            layout
         };
         self.last = Some(Arc::clone(&layout));
         Ok(layout)

@@ -85,6 +85,10 @@ pub(super) struct Outcome {
     pub(super) unavailable: Vec<u16>,
 }
 
+/// A partition that was not asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NotAsked;
+
 /// Takes what a query receives.
 pub(super) trait Sink {
     /// The buffer to receive into, and its number.
@@ -93,8 +97,8 @@ pub(super) trait Sink {
     fn record(&mut self, pid: u16, digest: Digest, span: Span);
     /// Called after each frame; `false` ends the query for want of room.
     fn room(&mut self) -> Result<bool, Error>;
-    /// The last digest seen of a partition; `None` if the partition was not asked for.
-    fn last(&self, pid: u16) -> Option<Option<Digest>>;
+    /// The last digest seen of a partition.
+    fn last(&self, pid: u16) -> Result<Option<Digest>, NotAsked>;
 }
 
 /// Ends what a dropped stream still waits for.
@@ -274,7 +278,7 @@ impl Plan<'_> {
             let ended = ended.map_err(|error| connection.invalid(error))?;
             for (pid, digest, span) in spans.drain(..) {
                 let last = sink.last(pid);
-                let last = last.ok_or(WireError::Invalid("a record of another partition: the digest"));
+                let last = last.map_err(|NotAsked| WireError::Invalid("a record of another partition: the digest"));
                 if last.map_err(|error| connection.invalid(error))?.is_some_and(|last| last.0 <= digest.0) {
                     return Err(connection.invalid(WireError::Invalid("the order of digests")));
                 }

@@ -7,7 +7,7 @@ use super::{
     decode::{Decoder, MONITOR_SET, meta_of},
     error::Error,
     options::AerospikeOptions,
-    query::{Ask, End, Evidence, Mode, Plan, Sink, Span, Stop, open_buffer},
+    query::{Ask, End, Evidence, Mode, NotAsked, Plan, Sink, Span, Stop, open_buffer},
     select::{Selection, intersect},
     window::{Part, Piece, Windows, rest_of},
     wire::{Message, WireError},
@@ -215,8 +215,8 @@ impl Sink for Pieces<'_> {
         Ok(true)
     }
 
-    fn last(&self, pid: u16) -> Option<Option<Digest>> {
-        (pid == self.pid).then_some(self.last)
+    fn last(&self, pid: u16) -> Result<Option<Digest>, NotAsked> {
+        (pid == self.pid).then_some(self.last).ok_or(NotAsked)
     }
 }
 

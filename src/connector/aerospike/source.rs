@@ -115,10 +115,8 @@ impl AerospikeSource {
         };
         let mut collections = Vec::new();
         for (name, facts) in &namespaces {
-            let indexes = match self.options.no_indexes {
-                true => Vec::new(),
-                false => facts::indexes(&self.cluster, &node, name)?,
-            };
+            let indexes =
+                if self.options.no_indexes { Vec::new() } else { facts::indexes(&self.cluster, &node, name)? };
             collections.push(SourceCollection {
                 name: name.clone(),
                 codec: KeyCodec::Digest,
@@ -376,7 +374,7 @@ impl SourceSession for AerospikeSession {
         if let Some(reason) = lacks.unproven.or_else(|| self.distrust(collection)) {
             doubts.push(Doubt { range: range.clone(), reason, acceptable: true });
         }
-        let complete = !lacks.missing.keys().any(|pid| within(pid)) && !lacks.doubtful.keys().any(|pid| within(pid));
+        let complete = !lacks.missing.keys().any(&within) && !lacks.doubtful.keys().any(within);
         Ok(PartEnd { complete, doubts })
     }
 

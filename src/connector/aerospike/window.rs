@@ -4,7 +4,7 @@ use super::{
     account::{Account, partition},
     cluster::Node,
     error::Error,
-    query::{Ask, End, Evidence, Outcome, Plan, Sink, Span, open_buffer},
+    query::{Ask, End, Evidence, NotAsked, Outcome, Plan, Sink, Span, open_buffer},
 };
 use crate::record::{Digest, KeyRange};
 use std::{
@@ -122,8 +122,8 @@ impl Sink for Received {
     }
 
     #[inline]
-    fn last(&self, pid: u16) -> Option<Option<Digest>> {
-        self.slot(pid).map(|slot| slot.last)
+    fn last(&self, pid: u16) -> Result<Option<Digest>, NotAsked> {
+        self.slot(pid).map(|slot| slot.last).ok_or(NotAsked)
     }
 }
 
@@ -140,7 +140,7 @@ impl Windows<'_> {
                 if matches!(outcome.end, End::Overflow) {
                     return Ok(None);
                 }
-                progressed |= self.take(&mut window, &asked, outcome, received)?;
+                progressed |= self.take(&mut window, &asked, outcome, received);
             }
             if window.bytes() > self.limit_bytes {
                 return Ok(None);
@@ -194,7 +194,7 @@ impl Windows<'_> {
     }
 
     /// Adds what a query gave to the window; says whether that was anything.
-    fn take(&self, window: &mut Window, asked: &[Ask], outcome: Outcome, received: Received) -> Result<bool, Error> {
+    fn take(&self, window: &mut Window, asked: &[Ask], outcome: Outcome, received: Received) -> bool {
         let differs = match &outcome.evidence {
             Evidence::Differs(reason) => Some(reason.clone()),
             Evidence::Unknown(reason) => {
@@ -209,14 +209,14 @@ impl Windows<'_> {
                 let state = window.state(ask.pid);
                 (state.alone, state.reason) = (true, reason.clone());
             }
-            return Ok(true);
+            return true;
         }
         if let Some(reason) = differs {
             let state = window.state(asked[0].pid);
             state.differed += 1;
             state.reason.clone_from(&reason);
             if state.differed < DIFFERING_TRIES {
-                return Ok(true);
+                return true;
             }
             state.doubt = true;
             self.account.doubtful(self.collection, state.pid, &reason);
@@ -231,15 +231,15 @@ impl Windows<'_> {
                 for pid in outcome.unavailable.iter().filter(|pid| asked.iter().any(|ask| ask.pid == **pid)) {
                     "its node says that it is unavailable".clone_into(&mut window.state(*pid).reason);
                 }
-                Ok(progressed || outcome.unavailable.len() < asked.len())
+                progressed || outcome.unavailable.len() < asked.len()
             }
             End::Cut(error) => {
                 for ask in asked {
                     window.state(ask.pid).reason = error.to_string();
                 }
-                Ok(progressed)
+                progressed
             }
-            End::Overflow => Ok(false),
+            End::Overflow => false,
         }
     }
 

@@ -133,7 +133,7 @@ pub fn append_frame(from: &mut impl Read, kind: u8, body: &mut Vec<u8>) -> io::R
 }
 
 /// A message of an answer, borrowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message<'a> {
     /// Flags.
     pub info3: u8,
@@ -215,7 +215,7 @@ impl<'a> Message<'a> {
 }
 
 /// The bins of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bins<'a> {
     rest: &'a [u8],
     left: u16,

@@ -157,10 +157,10 @@ impl<'a> Confirmed<'a> {
         let mut next = 0;
         let mut keys = Keys::default();
         loop {
-            let order = self.side.key(bound).map(|key| match next < batch.len() {
-                true => batch.row(next).key.cmp(key),
-                false => Ordering::Greater,
-            });
+            let order = self
+                .side
+                .key(bound)
+                .map(|key| if next < batch.len() { batch.row(next).key.cmp(key) } else { Ordering::Greater });
             let Some(order) = order else { break };
             if order.is_le() {
                 self.side.guard.present(batch.row(next).key);
@@ -255,7 +255,7 @@ struct Found {
 pub(super) struct Swept<'a> {
     changed: Rows<'a>,
     sweep: Box<dyn MetaStream + 'a>,
-    swept: MetaBatch,
+    rows: MetaBatch,
     at: usize,
     ended: bool,
     side: ParentSide<'a>,
@@ -301,7 +301,7 @@ impl<'a> Swept<'a> {
         Self {
             changed: Rows { stream: changed, batch: RecordBatch::new(), at: 0, ended: false },
             sweep,
-            swept: MetaBatch::default(),
+            rows: MetaBatch::default(),
             at: 0,
             ended: false,
             side,
@@ -314,17 +314,17 @@ impl<'a> Swept<'a> {
 
     /// Decides on keys until the sweep's batch is used up, or enough came together; `false` if something has not come yet.
     fn collect(&mut self, actions: &mut Vec<Action>, keys: &mut Keys) -> Result<bool, StreamError> {
-        if self.at >= self.swept.len() && !self.ended {
-            self.ended = !self.sweep.next_batch(&mut self.swept)?;
+        if self.at >= self.rows.len() && !self.ended {
+            self.ended = !self.sweep.next_batch(&mut self.rows)?;
             self.at = 0;
             while let Some(range) = self.sweep.unread() {
                 self.side.skip(range);
             }
-            if self.swept.is_empty() && !self.ended {
+            if self.rows.is_empty() && !self.ended {
                 return Ok(false);
             }
         }
-        let last = self.swept.len().checked_sub(1).map(|last| self.swept.row(last).0.to_vec());
+        let last = self.rows.len().checked_sub(1).map(|last| self.rows.row(last).0.to_vec());
         let bound = if self.ended { None } else { last.as_deref() };
         while keys.len() < MAX_KEYS && actions.len() < MAX_KEYS && self.staged.bytes() < MAX_STAGED_BYTES {
             if !self.changed.fill(&mut self.side)? {
@@ -350,7 +350,7 @@ impl<'a> Swept<'a> {
 
     /// The smallest key that is not behind `bound`, into [`Self::key`], and where it is.
     fn next(&mut self, bound: Option<&[u8]>) -> Option<Found> {
-        let swept = (self.at < self.swept.len()).then(|| self.swept.row(self.at));
+        let swept = (self.at < self.rows.len()).then(|| self.rows.row(self.at));
         let (changed, parent) = (self.changed.key(bound), self.side.key(bound));
         let key = [swept.map(|row| row.0), changed, parent].into_iter().flatten().min()?;
         let is_parent = parent == Some(key);
@@ -391,7 +391,7 @@ impl<'a> Swept<'a> {
         for action in actions {
             match action {
                 Action::Held(row) => {
-                    let (key, meta) = self.swept.row(*row);
+                    let (key, meta) = self.rows.row(*row);
                     out.push_held(RowHead { key, meta }, &self.nothing);
                 }
                 Action::Take(row) => out.push_row(&self.staged.row(*row)),

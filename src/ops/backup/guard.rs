@@ -95,13 +95,9 @@ impl<'a> Guard<'a> {
         let tallies = std::mem::take(&mut self.tallies);
         let mut emptied: BTreeMap<Vec<u8>, bool> = BTreeMap::new();
         let mut unexplained = |tally: &Tally| -> u64 {
-            let mut is_emptied = |set: &Vec<u8>| match emptied.get(set) {
-                Some(known) => *known,
-                None => {
-                    let found = self.source.emptied(self.collection, set).is_some_and(|time| time >= limits.since);
-                    emptied.insert(set.clone(), found);
-                    found
-                }
+            let mut is_emptied = |set: &Vec<u8>| {
+                let ask = || self.source.emptied(self.collection, set).is_some_and(|time| time >= limits.since);
+                *emptied.entry(set.clone()).or_insert_with(ask)
             };
             tally.gone_by_set.iter().filter(|(set, _)| !is_emptied(set)).map(|(_, gone)| gone).sum()
         };

@@ -1,19 +1,16 @@
 //! Reading all collections of a source by several workers and joining them with the parent.
 
 use super::{
-    Ask, BackupOptions, Sweep,
-    changes::{Confirmed, Doubts, ParentSide, Swept},
-    coverage::{cover, lower_bound},
-    guard::{Guard, Limits},
+    Ask, BackupOptions,
+    coverage::cover,
+    joining::{Joined, is_sweep_due},
     stack,
 };
 use crate::{
-    connector::{ChangeSource, Doubt, PartEnd, SessionEnd, SourceAbilities, SourceCollection, SourceSession},
-    layer::{
-        BuiltRange, JoinCounts, Layer, LayerContext, RangeOutcome, Stack, finish_layer, join::JoinOptions, join_range,
-    },
+    connector::{SessionEnd, SourceAbilities, SourceCollection, SourceSession},
+    layer::{BuiltRange, JoinCounts, Layer, LayerContext, Stack, finish_layer},
     ops::{OpsError, Phase, Progress, limit::Throttle},
-    record::{KeyCodec, KeyRange, RecordStream, Timestamp},
+    record::{KeyRange, Timestamp},
     repo::{
         ChunkId, ChunkKind, ChunkPlain, ChunkReader, ChunkWriter, Put, RepoError, Repository, Snapshot, WriteSession,
         manifest::{Collection, Kind, LayerRef, Stats},
@@ -55,58 +52,47 @@ pub(super) struct ReadOutcome {
     pub(super) kind: Kind,
 }
 
-/// What joining one range gave, and what the source says of it.
-pub(super) struct Joined {
-    pub(super) outcome: RangeOutcome,
-    pub(super) part: PartEnd,
-    /// Whether deletions were looked for at all.
-    pub(super) swept: bool,
-}
-
-/// Times that a range is joined because of doubts that came up while it was read; then all of it is doubted.
-const MAX_JOINS: usize = 3;
-
 /// One collection with what it is joined with.
-struct Job<'a> {
-    found: &'a SourceCollection,
-    parent: Option<&'a Collection>,
-    new_base: bool,
-    ranges: Vec<KeyRange>,
-    stack: OnceLock<Option<Stack>>,
+pub(super) struct Job<'a> {
+    pub(super) found: &'a SourceCollection,
+    pub(super) parent: Option<&'a Collection>,
+    pub(super) new_base: bool,
+    pub(super) ranges: Vec<KeyRange>,
+    pub(super) stack: OnceLock<Option<Stack>>,
 }
 
 /// One range of one collection.
-struct Task {
-    job: usize,
-    range: usize,
+pub(super) struct Task {
+    pub(super) job: usize,
+    pub(super) range: usize,
 }
 
-struct Workers<'a> {
-    repo: &'a Repository,
-    session: &'a dyn SourceSession,
-    writing: Option<&'a WriteSession>,
-    context: LayerContext,
-    chunks: Arc<dyn ChunkReader>,
-    parent_end: Timestamp,
+pub(super) struct Workers<'a> {
+    pub(super) repo: &'a Repository,
+    pub(super) session: &'a dyn SourceSession,
+    pub(super) writing: Option<&'a WriteSession>,
+    pub(super) context: LayerContext,
+    pub(super) chunks: Arc<dyn ChunkReader>,
+    pub(super) parent_end: Timestamp,
     /// When reading began; records are counted by it until the end is known.
-    start: Timestamp,
-    is_exact: bool,
-    kind: Kind,
+    pub(super) start: Timestamp,
+    pub(super) is_exact: bool,
+    pub(super) kind: Kind,
     /// Whether an incremental run looks for deletions.
-    swept: bool,
-    options: &'a BackupOptions,
-    jobs: Vec<Job<'a>>,
-    tasks: Vec<Task>,
-    next: AtomicUsize,
-    stop: AtomicBool,
-    outcomes: Mutex<Vec<Option<Joined>>>,
-    dry: Mutex<DryCounts>,
-    throttle: Mutex<Throttle>,
-    progress: &'a dyn Progress,
+    pub(super) swept: bool,
+    pub(super) options: &'a BackupOptions,
+    pub(super) jobs: Vec<Job<'a>>,
+    pub(super) tasks: Vec<Task>,
+    pub(super) next: AtomicUsize,
+    pub(super) stop: AtomicBool,
+    pub(super) outcomes: Mutex<Vec<Option<Joined>>>,
+    pub(super) dry: Mutex<DryCounts>,
+    pub(super) throttle: Mutex<Throttle>,
+    pub(super) progress: &'a dyn Progress,
 }
 
 #[derive(Default)]
-struct DryCounts {
+pub(super) struct DryCounts {
     seen: HashSet<ChunkId>,
     bytes: u64,
     new: u64,
@@ -252,102 +238,6 @@ impl Workers<'_> {
         Ok(())
     }
 
-    /// Joins a range; again, with the parent's rows standing, where it then shows that absences prove nothing.
-    fn join(&self, task: &Task, writer: &mut dyn ChunkWriter) -> Result<Joined, OpsError> {
-        let job = &self.jobs[task.job];
-        let range = &job.ranges[task.range];
-        let has_parent = job.parent.is_some();
-        let believed = |doubts: Vec<Doubt>| -> Vec<Doubt> {
-            doubts.into_iter().filter(|doubt| !(doubt.acceptable && self.options.accept_deletions)).collect()
-        };
-        let swept = self.swept || !has_parent;
-        let mut doubts = if has_parent { believed(self.session.part_end(task.job, range)?.doubts) } else { Vec::new() };
-        for attempt in 1.. {
-            let came_up = Mutex::new(Doubts::default());
-            let outcome = self.join_once(task, &doubts, &came_up, writer)?;
-            let part = self.session.part_end(task.job, range)?;
-            let came_up = came_up.into_inner().unwrap_or_default();
-            let is_new = |doubt: &Doubt| !doubts.iter().any(|known| known.range == doubt.range);
-            let found = part.doubts.iter().cloned().chain(came_up.guarded).filter(is_new).collect();
-            let new = believed(found);
-            if !has_parent || new.is_empty() || outcome.counts.deleted == 0 {
-                doubts.extend(new);
-                doubts.extend(came_up.unknown);
-                let part = PartEnd { doubts: if has_parent { doubts } else { part.doubts }, ..part };
-                return Ok(Joined { outcome, part, swept });
-            }
-            let reason = new[0].reason.clone();
-            doubts.extend(new);
-            if attempt >= MAX_JOINS {
-                doubts.push(Doubt { range: range.clone(), reason, acceptable: false });
-            }
-        }
-        Err(OpsError::Failed("a range was joined without an outcome".to_owned()))
-    }
-
-    fn join_once(
-        &self,
-        task: &Task,
-        doubts: &[Doubt],
-        came_up: &Mutex<Doubts>,
-        writer: &mut dyn ChunkWriter,
-    ) -> Result<RangeOutcome, OpsError> {
-        let job = &self.jobs[task.job];
-        let range = &job.ranges[task.range];
-        let stack = self.parent_stack(job)?;
-        let mut doubtful: Vec<KeyRange> = doubts.iter().map(|doubt| doubt.range.clone()).collect();
-        if !self.swept && job.parent.is_some() {
-            doubtful.push(range.clone());
-        }
-        let mut stream = self.stream(task, stack, came_up)?;
-        let options = JoinOptions {
-            parent: stack,
-            new_base: job.new_base,
-            parent_end: self.parent_end,
-            end: self.start,
-            is_end_known: self.is_exact,
-            doubtful: &doubtful,
-            progress: &|records, bytes| {
-                self.progress.advance(records, bytes);
-                self.keep_to_limit(bytes);
-                !self.is_stopped()
-            },
-        };
-        Ok(join_range(&self.context, stream.as_mut(), range, &options, writer)?)
-    }
-
-    /// What the join is fed: all of the range, or what changed of it and a sweep; with absences confirmed where the source
-    /// can be asked.
-    fn stream<'s>(
-        &'s self,
-        task: &Task,
-        stack: Option<&'s Stack>,
-        came_up: &'s Mutex<Doubts>,
-    ) -> Result<Box<dyn RecordStream + 's>, OpsError> {
-        let job = &self.jobs[task.job];
-        let range = &job.ranges[task.range];
-        let (Some(stack), Some(parent), Some(changes)) = (stack, job.parent, self.session.changes()) else {
-            return Ok(self.session.read(task.job, range)?);
-        };
-        let side = || -> Result<ParentSide<'s>, OpsError> {
-            let cursor = stack.cursor(range, self.parent_end, true)?;
-            let limits = (job.found.codec == KeyCodec::Digest && !self.options.accept_deletions).then(|| Limits {
-                max_deleted_percent: self.options.max_deleted_percent,
-                since: lower_bound(parent, range, true),
-            });
-            let guard = Guard::new(changes, task.job, limits);
-            Ok(ParentSide::new(changes, task.job, cursor, self.start, guard, came_up)?)
-        };
-        if self.kind == Kind::Full {
-            return Ok(Box::new(Confirmed::new(self.session.read(task.job, range)?, side()?)));
-        }
-        let changed = changes.read_changed(task.job, range, since(changes, parent, range))?;
-        if !self.swept {
-            return Ok(changed);
-        }
-        Ok(Box::new(Swept::new(changed, changes.sweep(task.job, range)?, side()?)))
-    }
-
     /// Takes what expired by the end of the run off what was counted by its start; gives that end.
     fn settle(&self, ended: &SessionEnd) -> Result<Timestamp, OpsError> {
         let mut end = ended.end.max(self.start);
@@ -367,12 +257,12 @@ impl Workers<'_> {
         Ok(end)
     }
 
-    fn is_stopped(&self) -> bool {
+    pub(super) fn is_stopped(&self) -> bool {
         self.progress.cancelled() || self.stop.load(Ordering::Relaxed)
     }
 
     /// Holds the read limit over all workers, and still hears that it is to stop.
-    fn keep_to_limit(&self, bytes: u64) {
+    pub(super) fn keep_to_limit(&self, bytes: u64) {
         let wait = self.throttle.lock().map_or(Duration::ZERO, |mut throttle| throttle.wait_after(bytes));
         let until = Instant::now() + wait;
         while let Some(rest) = until.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) {
@@ -383,7 +273,7 @@ impl Workers<'_> {
         }
     }
 
-    fn parent_stack<'s>(&self, job: &'s Job<'_>) -> Result<Option<&'s Stack>, OpsError> {
+    pub(super) fn parent_stack<'s>(&self, job: &'s Job<'_>) -> Result<Option<&'s Stack>, OpsError> {
         if let Some(stack) = job.stack.get() {
             return Ok(stack.as_ref());
         }
@@ -440,7 +330,7 @@ impl Workers<'_> {
         for job in &self.jobs {
             let ranges: Option<Vec<Joined>> = done.by_ref().take(job.ranges.len()).collect();
             let ranges = ranges.ok_or_else(|| OpsError::Failed("a range was not read".to_owned()))?;
-            let collection = self.assemble_one(job, ranges, writer, outcome)?;
+            let collection = self.assemble_one(job, &ranges, writer, outcome)?;
             outcome.collections.push(collection);
         }
         Ok(())
@@ -449,7 +339,7 @@ impl Workers<'_> {
     fn assemble_one(
         &self,
         job: &Job<'_>,
-        ranges: Vec<Joined>,
+        ranges: &[Joined],
         writer: &mut dyn ChunkWriter,
         outcome: &mut ReadOutcome,
     ) -> Result<Collection, OpsError> {
@@ -457,7 +347,7 @@ impl Workers<'_> {
         let mut built: Vec<(KeyRange, BuiltRange)> = Vec::new();
         let mut stood = 0;
         let name = &job.found.name;
-        for (range, joined) in job.ranges.iter().zip(&ranges) {
+        for (range, joined) in job.ranges.iter().zip(ranges) {
             let part = &joined.outcome;
             add(&mut counts, &part.counts);
             for (key, reason) in &part.problems {
@@ -485,7 +375,7 @@ impl Workers<'_> {
             codec: job.found.codec,
             records: counts.records,
             bytes: counts.bytes,
-            coverage: cover(&job.ranges, &ranges, job.parent, self.start, outcome.end),
+            coverage: cover(&job.ranges, ranges, job.parent, self.start, outcome.end),
             attributes: job.found.attributes.clone(),
             stack,
         })
@@ -507,32 +397,6 @@ impl Workers<'_> {
         stack.push(new_layer);
         Ok(stack)
     }
-}
-
-/// The time from which on changes are read: behind the parent's start by as much as clocks may differ.
-fn since(changes: &dyn ChangeSource, parent: &Collection, range: &KeyRange) -> Timestamp {
-    let bound = lower_bound(parent, range, false).as_millis();
-    Timestamp::from_millis(bound.saturating_sub(changes.margin_millis()).max(0))
-}
-
-/// Whether this run looks for deletions: where only every Nth does, N - 1 runs in a row did not.
-fn is_sweep_due(repo: &Repository, parent: Option<&Snapshot>, sweep: Sweep) -> Result<bool, OpsError> {
-    let every = match sweep {
-        Sweep::Always => return Ok(true),
-        Sweep::Never => return Ok(false),
-        Sweep::Every(every) => every,
-    };
-    let snapshots = repo.snapshots()?;
-    let (mut unswept, mut at) = (0, parent);
-    while let Some(snapshot) = at {
-        let coverage = || snapshot.collections.iter().flat_map(|collection| &collection.coverage);
-        if unswept + 1 >= every || coverage().all(|part| part.deletions_as_of.is_none()) {
-            break;
-        }
-        unswept += 1;
-        at = snapshot.content.parent.and_then(|id| snapshots.iter().find(|other| other.id == id));
-    }
-    Ok(unswept + 1 >= every)
 }
 
 fn add(total: &mut JoinCounts, part: &JoinCounts) {

@@ -1,0 +1,155 @@
+//! Joining one range: which streams it takes, and whether the absences in it are believed.
+
+use super::{
+    Sweep,
+    changes::{Confirmed, Doubts, ParentSide, Swept},
+    coverage::lower_bound,
+    guard::{Guard, Limits},
+    run::{Task, Workers},
+};
+use crate::{
+    connector::{ChangeSource, Doubt, PartEnd},
+    layer::{RangeOutcome, Stack, join::JoinOptions, join_range},
+    ops::OpsError,
+    record::{KeyCodec, KeyRange, RecordStream, Timestamp},
+    repo::{
+        ChunkWriter, Repository, Snapshot,
+        manifest::{Collection, Kind},
+    },
+};
+use std::sync::Mutex;
+
+/// What joining one range gave, and what the source says of it.
+pub(super) struct Joined {
+    pub(super) outcome: RangeOutcome,
+    pub(super) part: PartEnd,
+    /// Whether deletions were looked for at all.
+    pub(super) swept: bool,
+}
+
+/// Times that a range is joined because of doubts that came up while it was read; then all of it is doubted.
+const MAX_JOINS: usize = 3;
+
+impl Workers<'_> {
+    /// Joins a range; again, with the parent's rows standing, where it then shows that absences prove nothing.
+    pub(super) fn join(&self, task: &Task, writer: &mut dyn ChunkWriter) -> Result<Joined, OpsError> {
+        let job = &self.jobs[task.job];
+        let range = &job.ranges[task.range];
+        let has_parent = job.parent.is_some();
+        let believed = |doubts: Vec<Doubt>| -> Vec<Doubt> {
+            doubts.into_iter().filter(|doubt| !(doubt.acceptable && self.options.accept_deletions)).collect()
+        };
+        let swept = self.swept || !has_parent;
+        let mut doubts = if has_parent { believed(self.session.part_end(task.job, range)?.doubts) } else { Vec::new() };
+        for attempt in 1.. {
+            let came_up = Mutex::new(Doubts::default());
+            let outcome = self.join_once(task, &doubts, &came_up, writer)?;
+            let part = self.session.part_end(task.job, range)?;
+            let came_up = came_up.into_inner().unwrap_or_default();
+            let is_new = |doubt: &Doubt| !doubts.iter().any(|known| known.range == doubt.range);
+            let found = part.doubts.iter().cloned().chain(came_up.guarded).filter(is_new).collect();
+            let new = believed(found);
+            if !has_parent || new.is_empty() || outcome.counts.deleted == 0 {
+                doubts.extend(new);
+                doubts.extend(came_up.unknown);
+                let part = PartEnd { doubts: if has_parent { doubts } else { part.doubts }, ..part };
+                return Ok(Joined { outcome, part, swept });
+            }
+            let reason = new[0].reason.clone();
+            doubts.extend(new);
+            if attempt >= MAX_JOINS {
+                doubts.push(Doubt { range: range.clone(), reason, acceptable: false });
+            }
+        }
+        Err(OpsError::Failed("a range was joined without an outcome".to_owned()))
+    }
+
+    fn join_once(
+        &self,
+        task: &Task,
+        doubts: &[Doubt],
+        came_up: &Mutex<Doubts>,
+        writer: &mut dyn ChunkWriter,
+    ) -> Result<RangeOutcome, OpsError> {
+        let job = &self.jobs[task.job];
+        let range = &job.ranges[task.range];
+        let stack = self.parent_stack(job)?;
+        let mut doubtful: Vec<KeyRange> = doubts.iter().map(|doubt| doubt.range.clone()).collect();
+        if !self.swept && job.parent.is_some() {
+            doubtful.push(range.clone());
+        }
+        let mut stream = self.stream(task, stack, came_up)?;
+        let options = JoinOptions {
+            parent: stack,
+            new_base: job.new_base,
+            parent_end: self.parent_end,
+            end: self.start,
+            is_end_known: self.is_exact,
+            doubtful: &doubtful,
+            progress: &|records, bytes| {
+                self.progress.advance(records, bytes);
+                self.keep_to_limit(bytes);
+                !self.is_stopped()
+            },
+        };
+        Ok(join_range(&self.context, stream.as_mut(), range, &options, writer)?)
+    }
+
+    /// What the join is fed: all of the range, or what changed of it and a sweep; with absences confirmed where the source
+    /// can be asked.
+    fn stream<'s>(
+        &'s self,
+        task: &Task,
+        stack: Option<&'s Stack>,
+        came_up: &'s Mutex<Doubts>,
+    ) -> Result<Box<dyn RecordStream + 's>, OpsError> {
+        let job = &self.jobs[task.job];
+        let range = &job.ranges[task.range];
+        let (Some(stack), Some(parent), Some(changes)) = (stack, job.parent, self.session.changes()) else {
+            return Ok(self.session.read(task.job, range)?);
+        };
+        let side = || -> Result<ParentSide<'s>, OpsError> {
+            let cursor = stack.cursor(range, self.parent_end, true)?;
+            let limits = (job.found.codec == KeyCodec::Digest && !self.options.accept_deletions).then(|| Limits {
+                max_deleted_percent: self.options.max_deleted_percent,
+                since: lower_bound(parent, range, true),
+            });
+            let guard = Guard::new(changes, task.job, limits);
+            Ok(ParentSide::new(changes, task.job, cursor, self.start, guard, came_up)?)
+        };
+        if self.kind == Kind::Full {
+            return Ok(Box::new(Confirmed::new(self.session.read(task.job, range)?, side()?)));
+        }
+        let updated = changes.read_changed(task.job, range, since(changes, parent, range))?;
+        if !self.swept {
+            return Ok(updated);
+        }
+        Ok(Box::new(Swept::new(updated, changes.sweep(task.job, range)?, side()?)))
+    }
+}
+
+/// The time from which on changes are read: behind the parent's start by as much as clocks may differ.
+fn since(changes: &dyn ChangeSource, parent: &Collection, range: &KeyRange) -> Timestamp {
+    let bound = lower_bound(parent, range, false).as_millis();
+    Timestamp::from_millis(bound.saturating_sub(changes.margin_millis()).max(0))
+}
+
+/// Whether this run looks for deletions: where only every Nth does, N - 1 runs in a row did not.
+pub(super) fn is_sweep_due(repo: &Repository, parent: Option<&Snapshot>, sweep: Sweep) -> Result<bool, OpsError> {
+    let every = match sweep {
+        Sweep::Always => return Ok(true),
+        Sweep::Never => return Ok(false),
+        Sweep::Every(every) => every,
+    };
+    let snapshots = repo.snapshots()?;
+    let (mut unswept, mut at) = (0, parent);
+    while let Some(snapshot) = at {
+        let coverage = || snapshot.collections.iter().flat_map(|collection| &collection.coverage);
+        if unswept + 1 >= every || coverage().all(|part| part.deletions_as_of.is_none()) {
+            break;
+        }
+        unswept += 1;
+        at = snapshot.content.parent.and_then(|id| snapshots.iter().find(|other| other.id == id));
+    }
+    Ok(unswept + 1 >= every)
+}

@@ -79,17 +79,17 @@ impl<'a> Restore<'a> {
         self
     }
 
-    pub fn try_into(&self, server: &Handle) -> Result<RestoreOutcome, OpsError> {
+    pub fn attempt(&self, server: &Handle) -> Result<RestoreOutcome, OpsError> {
         let target = AerospikeTarget::new(&url(server), self.options.clone(), self.how.clone())?;
         restore(self.repo, &snapshot(self.repo, self.id), &target, &self.what, &Heard::default())
     }
 
-    pub fn into(&self, server: &Handle) -> RestoreOutcome {
-        self.try_into(server).unwrap()
+    pub fn run(&self, server: &Handle) -> RestoreOutcome {
+        self.attempt(server).unwrap()
     }
 
     pub fn error(&self, server: &Handle) -> String {
-        self.try_into(server).unwrap_err().to_string()
+        self.attempt(server).unwrap_err().to_string()
     }
 }
 

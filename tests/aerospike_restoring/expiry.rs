@@ -20,7 +20,7 @@ fn expiries_are_kept_whatever_the_clock_of_this_host_says() {
     let id = back_up(&repo, &server);
     let to = Server::start(Config { clock: ClockMode::Running(FAR_MS + 60_000), ..Config::with_nodes(1) }).unwrap();
     to.with_namespace("test", |namespace| namespace.config.default_ttl = 77);
-    let outcome = Restore::of(&repo, id).into(&to);
+    let outcome = Restore::of(&repo, id).run(&to);
     assert_eq!((outcome.outcomes.inserted, outcome.outcomes.failed), (501, 0));
     assert_same(&server, &to);
 }
@@ -33,12 +33,12 @@ fn what_is_over_by_the_servers_clock_is_not_written() {
     let id = back_up(&repo, &server);
     let to = start(1);
     to.advance(Duration::from_secs(5_000));
-    let outcome = Restore::of(&repo, id).into(&to);
+    let outcome = Restore::of(&repo, id).run(&to);
     assert_eq!((outcome.outcomes.inserted, outcome.outcomes.expired, outcome.complete), (6, 4, true));
     let longer = Restore::of(&repo, id)
         .overwrite(Overwrite::Never)
         .how(|how| how.extra_ttl = Duration::from_secs(6_000))
-        .into(&to);
+        .run(&to);
     assert_eq!((longer.outcomes.inserted, longer.outcomes.existed), (4, 6));
     let short = to.get("test", &Seed::int(0).digest()).unwrap().void_time;
     assert!(short.abs_diff(504_921_600 + 6_100) <= 2, "{short}");
@@ -54,7 +54,7 @@ fn expiries_are_put_right_when_a_clock_jumps_on_the_way() {
         let to = start(1);
         let jump = |control: &rekeep_aerospike_server::Control| control.advance(Duration::from_secs(600));
         to.fault(Fault::run(At::Start, jump).on(Command::Batch).after_requests(1));
-        let outcome = Restore::of(&repo, id).overwrite(overwrite).how(|how| how.max_async_batches = 1).into(&to);
+        let outcome = Restore::of(&repo, id).overwrite(overwrite).how(|how| how.max_async_batches = 1).run(&to);
         assert_eq!((outcome.outcomes.inserted, outcome.outcomes.failed), (300, 0));
         assert_same(&server, &to);
     }

@@ -43,10 +43,10 @@ fn a_namespace_with_records_needs_a_word_on_them() {
 #[test]
 fn always_replaces_whole_records_and_never_leaves_them() {
     let (server, _world, repo, id, to) = with_three();
-    let never = Restore::of(&repo, id).overwrite(Overwrite::Never).into(&to).outcomes;
+    let never = Restore::of(&repo, id).overwrite(Overwrite::Never).run(&to).outcomes;
     assert_eq!((never.inserted, never.existed, never.failed), (7, 3, 0));
     assert_eq!(bins(&to, 0), [bin("more", 1), bin("n", -1)]);
-    let always = Restore::of(&repo, id).overwrite(Overwrite::Always).into(&to).outcomes;
+    let always = Restore::of(&repo, id).overwrite(Overwrite::Always).run(&to).outcomes;
     assert_eq!((always.inserted, always.replaced), (0, 10));
     assert_eq!(held(&to), held(&server));
 }
@@ -54,11 +54,11 @@ fn always_replaces_whole_records_and_never_leaves_them() {
 #[test]
 fn if_changed_writes_only_what_differs() {
     let (server, _world, repo, id, to) = with_three();
-    let first = Restore::of(&repo, id).overwrite(Overwrite::IfChanged).into(&to).outcomes;
+    let first = Restore::of(&repo, id).overwrite(Overwrite::IfChanged).run(&to).outcomes;
     assert_eq!((first.inserted, first.replaced, first.unchanged), (7, 3, 0));
     assert_eq!(held(&to), held(&server));
     let before = to.dump("test");
-    let second = Restore::of(&repo, id).overwrite(Overwrite::IfChanged).into(&to).outcomes;
+    let second = Restore::of(&repo, id).overwrite(Overwrite::IfChanged).run(&to).outcomes;
     assert_eq!((second.inserted, second.replaced, second.unchanged), (0, 0, 10));
     assert_eq!(to.dump("test"), before);
 }
@@ -66,11 +66,11 @@ fn if_changed_writes_only_what_differs() {
 #[test]
 fn if_newer_replaces_lower_generations_and_merge_leaves_other_bins() {
     let (_server, _world, repo, id, to) = with_three();
-    let newer = Restore::of(&repo, id).overwrite(Overwrite::IfNewer).into(&to);
+    let newer = Restore::of(&repo, id).overwrite(Overwrite::IfNewer).run(&to);
     assert_eq!((newer.outcomes.inserted, newer.outcomes.replaced, newer.outcomes.fresher), (7, 1, 2));
     assert!(newer.complete);
     assert_eq!((bins(&to, 0), bins(&to, 2)), (vec![bin("n", 0)], vec![bin("more", 1), bin("n", -1)]));
-    let merged = Restore::of(&repo, id).overwrite(Overwrite::Merge).into(&to).outcomes;
+    let merged = Restore::of(&repo, id).overwrite(Overwrite::Merge).run(&to).outcomes;
     assert_eq!(merged.replaced, 10);
     assert_eq!(bins(&to, 2), [bin("more", 1), bin("n", 2)]);
 }
@@ -88,7 +88,7 @@ fn records_that_cannot_be_written_are_named_and_the_others_come() {
         to.put("test", Seed::int(0).digest_is(Seed::int(0).set("s").digest()).set("t").bin_int("n", 0));
         to.put("test", Seed::int(9).digest_is(Seed::int(1).set("s").digest()).set("s").stores_key().bin_int("n", 0));
         let restore = Restore::of(&repo, id).overwrite(Overwrite::Always).how(|how| how.ignore_record_error = ignored);
-        let outcome = restore.into(&to);
+        let outcome = restore.run(&to);
         let counts = &outcome.outcomes;
         assert_eq!((counts.inserted, counts.failed + counts.ignored), (18, 3));
         assert_eq!((outcome.complete, counts.ignored > 0), (ignored, ignored));
@@ -104,18 +104,18 @@ fn sets_bins_and_partitions_choose() {
     let (server, _world, repo, id) = kept(1, 500, 3);
     let demo = server.dump("test").iter().filter(|dumped| dumped.set == b"demo").count();
     let to = start(1);
-    let only = Restore::of(&repo, id).options(|options| options.sets = vec!["demo".into()]).into(&to);
+    let only = Restore::of(&repo, id).options(|options| options.sets = vec!["demo".into()]).run(&to);
     assert_eq!((only.outcomes.inserted as usize, only.outcomes.skipped as usize), (demo, 500 - demo));
     assert!(only.complete && to.dump("test").iter().all(|dumped| dumped.set == b"demo"));
 
     let to = start(1);
-    let blobs = Restore::of(&repo, id).options(|options| options.bins = vec!["blob".into()]).into(&to);
+    let blobs = Restore::of(&repo, id).options(|options| options.bins = vec!["blob".into()]).run(&to);
     let with_blob = server.dump("test").iter().filter(|dumped| dumped.bin("blob").is_some()).count();
     assert_eq!((blobs.outcomes.inserted as usize, to.count("test")), (with_blob, with_blob));
     assert!(to.dump("test").iter().all(|dumped| dumped.bins.len() == 1));
 
     let to = start(1);
-    Restore::of(&repo, id).options(|options| options.partitions = Some("0-2047".into())).into(&to);
+    Restore::of(&repo, id).options(|options| options.partitions = Some("0-2047".into())).run(&to);
     let low = |dumped: &rekeep_aerospike_server::Dumped| rekeep_aerospike_server::partition_of(&dumped.digest) < 2048;
     assert_eq!(to.count("test"), server.dump("test").iter().filter(|dumped| low(dumped)).count());
 }
@@ -133,7 +133,7 @@ fn a_mapped_set_gets_new_digests_where_the_user_key_is_known() {
     };
     let error = Restore::of(&repo, id).how(map).error(&to);
     assert!(error.contains("1 records have no stored user key") && error.contains("nothing was written"), "{error}");
-    let skipping = Restore::of(&repo, id).how(map).how(|how| how.skip_unmappable = true).into(&to);
+    let skipping = Restore::of(&repo, id).how(map).how(|how| how.skip_unmappable = true).run(&to);
     assert_eq!((skipping.outcomes.inserted, skipping.outcomes.unmappable, skipping.complete), (5, 1, false));
     for n in 0..5 {
         assert!(to.get("test", &Seed::int(n).set("b").digest()).is_some());

@@ -62,12 +62,12 @@ fn particles_of_every_kind_come_back_byte_for_byte() {
     server.put("test", wide);
     server.put("test", Seed::int(1).bin("big", 4, &vec![7; 1_048_512]));
     server.put("test", Seed::int(2).set(&"s".repeat(63)).generation(u16::MAX).bin_int("x", 1));
-    server.put("test", Seed::with_digest([9; 20]).bin_string("digest of no key", "x"));
+    server.put("test", Seed::with_digest([9; 20]).bin_string("no key", "x"));
     let (_world, repo) = World::new();
     let id = back_up(&repo, &server);
     for singly in [false, true] {
         let to = start(1);
-        let outcome = Restore::of(&repo, id).how(|how| how.disable_batch_writes = singly).into(&to);
+        let outcome = Restore::of(&repo, id).how(|how| how.disable_batch_writes = singly).run(&to);
         assert_eq!((outcome.outcomes.failures.clone(), outcome.outcomes.inserted), (vec![], outcome.records));
         assert!(outcome.complete);
         assert_eq!(held(&to), held(&server), "singly: {singly}");
@@ -81,7 +81,7 @@ fn a_namespace_comes_back_on_clusters_of_any_size() {
         let to = start(nodes);
         let mut restore = Restore::of(&repo, id).how(|how| how.batch_size = 50);
         restore.what.verify = true;
-        let outcome = restore.into(&to);
+        let outcome = restore.run(&to);
         assert_eq!((outcome.outcomes.inserted, outcome.outcomes.failed), (5_000, 0));
         assert_eq!((outcome.verified, outcome.different), (Some(5_000), 0));
         assert!(outcome.complete, "{:?} {:?}", outcome.missing, outcome.notes);
@@ -98,7 +98,7 @@ fn a_single_record_comes_alone_and_by_its_key() {
     let to = start(1);
     let mut restore = Restore::of(&repo, id);
     restore.what.keys = vec!["s/int:7".to_owned()];
-    let outcome = restore.into(&to);
+    let outcome = restore.run(&to);
     assert_eq!((outcome.outcomes.inserted, to.count("test")), (1, 1));
     assert!(to.get("test", &Seed::int(7).set("s").digest()).is_some());
 }

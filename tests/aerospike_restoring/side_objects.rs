@@ -42,7 +42,6 @@ fn all_kinds() -> Vec<Sindex> {
         Sindex { kind: SindexType::String, ..index("text", Some("demo"), Some("a text")) },
         Sindex { source: SindexSource::List, ..index("list", None, Some("l")) },
         Sindex { context: Some(vec![0x92, 0x22, 0xa2, 3, b'a']), ..index("nested", None, Some("m")) },
-        // age > 25, as a number is not what it gives; only the definition matters here.
         Sindex { expression: Some(vec![0x93, 0x51, 2, 0xa1, b'n']), ..index("expression", None, None) },
         Sindex { kind: SindexType::Geo, ..index("geo", None, Some("g")) },
         Sindex { source: SindexSource::Set, ..index("set", Some("demo"), None) },
@@ -57,7 +56,7 @@ fn listed(server: &Handle) -> Vec<Sindex> {
 
 #[test]
 fn indexes_of_every_kind_and_modules_come_back_exactly() {
-    let server = start(2);
+    let server = start(1);
     server.put_all("test", (0..50).map(|n| Seed::int(n).set("demo").bin_int("n", n)));
     server.with_namespace("test", |namespace| namespace.sindexes = all_kinds());
     assert_eq!(info(&server, "udf-put:filename=a.lua;content=bG9jYWwgeA==;content-len=12;udf-type=LUA;"), "ok");
@@ -65,7 +64,7 @@ fn indexes_of_every_kind_and_modules_come_back_exactly() {
     let id = back_up(&repo, &server);
     for order in [IndexOrder::First, IndexOrder::Last] {
         let to = start(1);
-        let outcome = Restore::of(&repo, id).how(|how| how.indexes = order).into(&to);
+        let outcome = Restore::of(&repo, id).how(|how| how.indexes = order).run(&to);
         assert!(outcome.complete, "{:?}", outcome.missing);
         assert_eq!(listed(&to), listed(&server));
         assert_eq!(info(&to, "udf-get:filename=a.lua"), info(&server, "udf-get:filename=a.lua"));
@@ -73,11 +72,11 @@ fn indexes_of_every_kind_and_modules_come_back_exactly() {
             let stat = format!("sindex-stat:namespace=test;indexname={}", one.name);
             assert_eq!(info(&to, &stat).split(';').next(), info(&server, &stat).split(';').next(), "{}", one.name);
         }
-        let again = Restore::of(&repo, id).overwrite(Overwrite::IfChanged).into(&to);
+        let again = Restore::of(&repo, id).overwrite(Overwrite::IfChanged).run(&to);
         assert!(again.complete && again.notes.is_empty(), "{:?} {:?}", again.missing, again.notes);
     }
     let none = start(1);
-    Restore::of(&repo, id).how(|how| how.indexes = IndexOrder::Never).options(|o| o.no_udfs = true).into(&none);
+    Restore::of(&repo, id).how(|how| how.indexes = IndexOrder::Never).options(|o| o.no_udfs = true).run(&none);
     assert_eq!((listed(&none), info(&none, "udf-list")), (vec![], String::new()));
 }
 
@@ -91,7 +90,7 @@ fn another_index_of_the_same_name_stops_before_any_write() {
     let error = Restore::of(&repo, id).error(&to);
     assert!(error.contains("index `i`") && error.contains("nothing was written"), "{error}");
     assert_eq!(to.count("test"), 0);
-    let outcome = Restore::of(&repo, id).how(|how| how.replace_indexes = true).into(&to);
+    let outcome = Restore::of(&repo, id).how(|how| how.replace_indexes = true).run(&to);
     assert!(outcome.complete && outcome.notes.iter().any(|note| note.contains("replaced")), "{:?}", outcome.notes);
     assert_eq!(listed(&to), listed(&server));
 }
@@ -105,7 +104,7 @@ fn no_records_brings_indexes_alone_into_a_namespace_that_holds_records() {
     to.put("test", Seed::int(1).bin_int("n", 5));
     let mut restore = Restore::of(&repo, id);
     restore.what.no_records = true;
-    let outcome = restore.into(&to);
+    let outcome = restore.run(&to);
     assert!(outcome.complete);
     assert_eq!((to.count("test"), listed(&to)), (1, listed(&server)));
 }

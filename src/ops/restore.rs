@@ -195,9 +195,10 @@ pub fn restore(
         bytes: selected.iter().map(|s| s.collection.bytes).sum(),
     });
     let mut end = TargetEnd::default();
-    if options.dry_run && options.no_records {
-    } else if options.dry_run {
-        rehearse::count(&mut run, target, &target_plan, &selected, &meets)?;
+    if options.dry_run {
+        if !options.no_records {
+            rehearse::count(&mut run, target, &target_plan, &selected, &meets)?;
+        }
     } else {
         let mut session = target.begin(&target_plan)?;
         for (index, one) in selected.iter().enumerate().filter(|_| !options.no_records) {

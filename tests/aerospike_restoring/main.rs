@@ -7,6 +7,7 @@
 mod support;
 
 mod cluster;
+mod command;
 mod equal;
 mod expiry;
 mod faults;

@@ -1,5 +1,6 @@
 //! Secondary indexes: compared with what is there, made anew exactly, awaited.
 
+use super::is_plain;
 use crate::connector::{
     TargetCollection,
     aerospike::{
@@ -32,6 +33,10 @@ struct Definition {
 
 impl Definition {
     fn parse(index: &Json) -> Option<Self> {
+        let values = || index.as_object().into_iter().flatten().filter(|(key, _)| *key != "raw");
+        if !values().all(|(_, value)| value.as_str().is_some_and(is_plain)) {
+            return None;
+        }
         let text = |key: &str| index.get(key).and_then(Json::as_str).map(str::to_owned);
         let kind = text("type").map(|kind| match kind.to_ascii_lowercase().as_str() {
             "geojson" => "geo2dsphere".to_owned(),

@@ -149,6 +149,11 @@ impl SharedRestore {
     }
 }
 
+/// Whether a text can stand in an info command and be nothing else there.
+fn is_plain(text: &str) -> bool {
+    !text.contains([';', ':']) && !text.chars().any(char::is_control)
+}
+
 /// Asks every node what time it is; gives the earliest.
 fn ask_clocks(cluster: &Cluster, namespaces: &[String], clocks: &NodeClocks) -> Result<Timestamp, Error> {
     let mut earliest = i64::MAX;
@@ -191,6 +196,8 @@ impl Target for AerospikeTarget {
             let facts = NamespaceFacts::read(&self.cluster, name).map_err(|error| self.unreadable(error))?;
             let records = match self.options.sets.as_slice() {
                 [] => facts.objects,
+                // Nodes do not tell how many records are in no set.
+                sets if sets.iter().any(String::is_empty) => facts.objects,
                 sets => preflight::set_objects(&self.cluster, name, sets, facts.replication_factor)
                     .map_err(|error| self.unreadable(error))?,
             };

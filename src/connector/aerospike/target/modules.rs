@@ -1,5 +1,6 @@
 //! UDF modules: put where they are not, awaited on all nodes.
 
+use super::is_plain;
 use crate::connector::aerospike::{
     cluster::Cluster,
     error::Error,
@@ -29,6 +30,11 @@ pub(super) fn restore(cluster: &Cluster, modules: &[Json], keep: bool) -> Result
             done.missing.push("a UDF module of the snapshot has no name or no content".to_owned());
             continue;
         };
+        let kind = text("type").unwrap_or("LUA");
+        if ![name, content, kind].into_iter().all(is_plain) {
+            done.missing.push(format!("UDF module {name:?}: no server takes such a name"));
+            continue;
+        }
         let ask = format!("udf-get:filename={name}");
         let answers = cluster.info(&node, &[&ask])?;
         let there = answers.text(&ask).filter(|text| failure(text).is_none()).unwrap_or_default();
@@ -41,7 +47,6 @@ pub(super) fn restore(cluster: &Cluster, modules: &[Json], keep: bool) -> Result
             Some(_) => done.notes.push(format!("UDF module `{name}`: another one of this name was replaced")),
             None => {}
         }
-        let kind = text("type").unwrap_or("LUA");
         let command =
             format!("udf-put:filename={name};content={content};content-len={};udf-type={kind};", content.len());
         let answers = cluster.info(&node, &[&command])?;

@@ -67,7 +67,6 @@ pub(super) fn set_objects(cluster: &Cluster, namespace: &str, sets: &[String], c
             }
         }
     }
-    // A single set without a name has no line: whether it holds records is only known of the whole namespace.
     Ok(objects.div_ceil(u64::from(copies.max(1))))
 }
 

@@ -10,7 +10,7 @@ use crate::{
     connector::{
         CollectionTarget, ConnectorError, Outcomes, Overwrite,
         aerospike::{
-            account::Account,
+            account::{Account, in_words},
             cluster::{Node, PartitionMap},
             decode::VOID_TIME_EPOCH_SECONDS,
             query::Mode,
@@ -355,11 +355,10 @@ impl CollectionTarget for NamespaceWriter {
                 self.namespace
             ));
         }
-        let missing = self.account.of(0).missing;
-        if self.restore.make_equal && !missing.is_empty() {
-            let lines =
-                crate::connector::aerospike::account::in_words(&self.namespace, "could not be compared", &missing);
-            self.restore.missing(lines);
+        if self.restore.make_equal {
+            let lacks = self.account.of(0);
+            self.restore.missing(in_words(&self.namespace, "could not be compared", &lacks.missing));
+            self.restore.missing(in_words(&self.namespace, "may not have been compared whole", &lacks.doubtful));
         }
         Ok(())
     }

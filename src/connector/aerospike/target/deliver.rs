@@ -134,21 +134,17 @@ impl<'a> Delivery<'a> {
         let answered = self.shared.clocks.ours();
         let (mut stale, mut heard) = (false, None);
         for ((mut pending, (_, ttl)), answer) in sent_rows.into_iter().zip(picks).zip(&sent.answers) {
-            match answer {
-                Some(answer) => {
-                    stale |= answer.code == 11;
-                    if answer.code == 0 && answer.void_time > 0 && self.group.void_time(pending.row) > 0 {
-                        let second = i64::from(answer.void_time) - i64::from(ttl);
-                        heard = Some(second);
-                    }
-                    if self.settle(&mut pending, answer)? {
-                        again.push(pending);
-                    }
-                }
-                None => {
-                    pending.unsure |= sent.unsure;
-                    again.push(pending);
-                }
+            let Some(answer) = answer else {
+                pending.unsure |= sent.unsure;
+                again.push(pending);
+                continue;
+            };
+            stale |= answer.code == 11;
+            if answer.code == 0 && answer.void_time > 0 && self.group.void_time(pending.row) > 0 {
+                heard = Some(i64::from(answer.void_time) - i64::from(ttl));
+            }
+            if self.settle(&mut pending, answer)? {
+                again.push(pending);
             }
         }
         if let Some(second) = heard {

@@ -44,10 +44,9 @@ pub(super) enum Verdict {
 pub(super) fn judge(work: Work, answer: &Answer) -> Verdict {
     match (work, answer.code) {
         (Work::Write(_), 0) if answer.generation == 1 => Verdict::Inserted,
-        (Work::Write(_), 0) => Verdict::Replaced,
+        (Work::Write(_) | Work::Touch, 0) => Verdict::Replaced,
         (Work::Write(info2), 5) if info2 & rows::CREATE_ONLY != 0 => Verdict::Existed,
         (Work::Write(info2), 3) if info2 & rows::OVER_GENERATION != 0 => Verdict::Fresher,
-        (Work::Touch, 0) => Verdict::Replaced,
         // Somebody else's record is none of ours.
         (Work::Touch, 2 | 3) => Verdict::Existed,
         (Work::Delete, 0) => Verdict::Removed,

@@ -1,18 +1,17 @@
 //! What only Aerospike sources understand, as it is typed.
 
 use super::{
+    aerospike_connect::ConnectArgs,
     exit::{Failure, usage},
-    password::{from_command, from_file},
     units::parse_duration,
 };
 use crate::{
-    connector::aerospike::{AerospikeOptions, TlsOptions},
+    connector::aerospike::AerospikeOptions,
     ops::{backup::Sweep, select::parse_time},
     record::{Clock as _, SystemClock},
 };
 use clap::Args;
-use std::{path::PathBuf, time::Duration};
-use zeroize::Zeroizing;
+use std::time::Duration;
 
 /// Options of `aerospike:` sources.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
@@ -58,18 +57,6 @@ pub struct AerospikeArgs {
     /// Read about this many records, then stop
     #[arg(long, value_name = "N")]
     pub max_records: Option<u64>,
-    /// How long a node may be silent [default: 10s]
-    #[arg(long, value_name = "TIME", env = "REKEEP_AS_SOCKET_TIMEOUT", value_parser = parse_duration)]
-    pub socket_timeout: Option<Duration>,
-    /// How long one command may take [default: for ever]
-    #[arg(long, value_name = "TIME", env = "REKEEP_AS_TOTAL_TIMEOUT", value_parser = parse_duration)]
-    pub total_timeout: Option<Duration>,
-    /// How often a command is tried again [default: 5]
-    #[arg(long, value_name = "N", env = "REKEEP_AS_MAX_RETRIES")]
-    pub max_retries: Option<u32>,
-    /// How long a partition may make no progress before it counts as missing [default: 10m]
-    #[arg(long, value_name = "TIME", env = "REKEEP_AS_PARTITION_TIMEOUT", value_parser = parse_duration)]
-    pub partition_timeout: Option<Duration>,
     /// When to look for deletions: always, every=N, never [default: always]
     #[arg(long, value_name = "WHEN", env = "REKEEP_AS_SWEEP", value_parser = parse_sweep)]
     pub sweep: Option<Sweep>,
@@ -82,36 +69,9 @@ pub struct AerospikeArgs {
     /// How far the nodes' clocks are apart [default: measured]
     #[arg(long, value_name = "TIME", env = "REKEEP_AS_SKEW", value_parser = parse_duration)]
     pub skew: Option<Duration>,
-    /// Use the nodes' alternate addresses
-    #[arg(long, env = "REKEEP_AS_SERVICES_ALTERNATE")]
-    pub services_alternate: bool,
-    /// Log in as this user
-    #[arg(long, value_name = "USER", env = "REKEEP_AS_USER")]
-    pub as_user: Option<String>,
-    /// Take that user's password from a file
-    #[arg(long, value_name = "FILE", env = "REKEEP_AS_PASSWORD_FILE")]
-    pub as_password_file: Option<PathBuf>,
-    /// Take it from what a shell command prints
-    #[arg(long, value_name = "COMMAND", env = "REKEEP_AS_PASSWORD_COMMAND", conflicts_with = "as_password_file")]
-    pub as_password_command: Option<String>,
-    /// Take it from this environment variable [default: `REKEEP_AS_PASSWORD`]
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["as_password_file", "as_password_command"])]
-    pub as_password_env: Option<String>,
-    /// Connect by TLS
-    #[arg(long, env = "REKEEP_AS_TLS")]
-    pub tls: bool,
-    /// The name that the nodes' certificates bear (implies --tls)
-    #[arg(long, value_name = "NAME", env = "REKEEP_AS_TLS_NAME")]
-    pub tls_name: Option<String>,
-    /// Trust the authorities in this file, not those of the system (implies --tls)
-    #[arg(long, value_name = "FILE", env = "REKEEP_AS_TLS_CA")]
-    pub tls_ca: Option<PathBuf>,
-    /// Our own certificate (implies --tls)
-    #[arg(long, value_name = "FILE", env = "REKEEP_AS_TLS_CERT_FILE")]
-    pub tls_cert_file: Option<PathBuf>,
-    /// Its key
-    #[arg(long, value_name = "FILE", env = "REKEEP_AS_TLS_KEY_FILE")]
-    pub tls_key_file: Option<PathBuf>,
+    /// How the cluster is reached.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
 }
 
 fn parse_sweep(text: &str) -> Result<Sweep, String> {
@@ -144,7 +104,6 @@ impl AerospikeArgs {
 
     /// The same as the connector takes it.
     pub(crate) fn options(self) -> Result<AerospikeOptions, Failure> {
-        let defaults = AerospikeOptions::default();
         let now = SystemClock.now();
         let time = |text: &Option<String>| text.as_deref().map(|text| parse_time(text, now)).transpose();
         let filter = match &self.filter_exp {
@@ -157,26 +116,6 @@ impl AerospikeArgs {
                     .ok_or_else(|| usage(format!("--filter-exp {text}: it is not base64")))?,
             ),
         };
-        let password = match (&self.as_password_file, &self.as_password_command) {
-            _ if self.as_user.is_none() => None,
-            (Some(file), _) => Some(from_file(file)?),
-            (_, Some(command)) => Some(from_command(command)?),
-            (None, None) => {
-                let name = self.as_password_env.as_deref().unwrap_or("REKEEP_AS_PASSWORD");
-                Some(std::env::var(name).map_err(|_| {
-                    usage(format!(
-                        "--as-user needs a password: --as-password-file, --as-password-command, or the variable {name}"
-                    ))
-                })?)
-            }
-        };
-        let named = self.tls_name.is_some() || self.tls_ca.is_some() || self.tls_cert_file.is_some();
-        let tls = (self.tls || named || self.tls_key_file.is_some()).then_some(TlsOptions {
-            name: self.tls_name,
-            ca_file: self.tls_ca,
-            cert_file: self.tls_cert_file,
-            key_file: self.tls_key_file,
-        });
         Ok(AerospikeOptions {
             modified_after: time(&self.modified_after)?,
             modified_before: time(&self.modified_before)?,
@@ -191,15 +130,8 @@ impl AerospikeArgs {
             partitions: self.partitions,
             records_per_second: self.records_per_second.unwrap_or(0),
             max_records: self.max_records.unwrap_or(0),
-            socket_timeout: self.socket_timeout.unwrap_or(defaults.socket_timeout),
-            total_timeout: self.total_timeout.unwrap_or(defaults.total_timeout),
-            max_retries: self.max_retries.unwrap_or(defaults.max_retries),
-            partition_timeout: self.partition_timeout.unwrap_or(defaults.partition_timeout),
-            services_alternate: self.services_alternate,
-            user: self.as_user,
-            password: password.map(Zeroizing::new),
-            tls,
             skew: self.skew,
+            ..self.connect.options()?
         })
     }
 }
@@ -216,16 +148,5 @@ mod tests {
         for bad in ["", "every", "every=0", "rolling"] {
             assert!(parse_sweep(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_user_without_a_password_is_told_where_to_put_it() {
-        let args = AerospikeArgs {
-            as_user: Some("joe".into()),
-            as_password_env: Some("REKEEP_TEST_NO_SUCH_VARIABLE".into()),
-            ..AerospikeArgs::default()
-        };
-        let error = args.options().err().unwrap().to_string();
-        assert!(error.contains("--as-password-file"), "{error}");
     }
 }

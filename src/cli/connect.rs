@@ -2,11 +2,12 @@
 
 use super::{
     aerospike::AerospikeArgs,
+    aerospike_target::AerospikeTargetArgs,
     exit::{Failure, usage},
 };
 use crate::connector::{
     ConnectorError, Source, SourceUrl, Target,
-    aerospike::AerospikeSource,
+    aerospike::{AerospikeSource, AerospikeTarget},
     files::{FilesOptions, FilesSource, FilesTarget, FilesTargetOptions},
     jsonl::{JsonlSource, JsonlTarget},
     sqlite::{SqliteSource, SqliteTarget},
@@ -72,9 +73,31 @@ pub fn source(text: &str, options: SourceOptions) -> Result<Box<dyn Source>, Fai
     })
 }
 
+/// What only some targets understand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TargetOptions {
+    /// Set owners by name (files).
+    pub owners_by_name: bool,
+    /// Whether only single records are restored.
+    pub single_records: bool,
+    /// What only Aerospike understands.
+    pub aerospike: AerospikeTargetArgs,
+}
+
 /// The target that a URL names.
-pub fn target(text: &str, owners_by_name: bool) -> Result<Box<dyn Target>, Failure> {
+pub fn target(text: &str, options: TargetOptions) -> Result<Box<dyn Target>, Failure> {
     let url = SourceUrl::parse(text)?;
+    let owners_by_name = options.owners_by_name;
+    if url.scheme != "aerospike" && options.aerospike.narrows() {
+        return Err(usage(format!(
+            "--set, --bin, --partitions, --indexes, --set-map, --extra-ttl, --no-records and their kin are for aerospike: \
+             targets, not `{text}`"
+        )));
+    }
+    if url.scheme == "aerospike" {
+        let (connect, how) = options.aerospike.options(options.single_records)?;
+        return Ok(Box::new(AerospikeTarget::new(&url, connect, how)?));
+    }
     if url.scheme != "files" && owners_by_name {
         return Err(usage(format!("--owners-by-name is for files: targets, not `{text}`")));
     }

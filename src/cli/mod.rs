@@ -5,6 +5,8 @@
 //! are in `docs/json.md`, the exit statuses in `docs/exit-status.md`.
 
 pub mod aerospike;
+pub mod aerospike_connect;
+pub mod aerospike_target;
 pub mod args;
 pub mod commands;
 pub mod connect;

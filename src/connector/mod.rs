@@ -13,7 +13,7 @@ pub use change::ChangeSource;
 pub use error::ConnectorError;
 pub use url::SourceUrl;
 
-use crate::record::{KeyCodec, KeyRange, RecordBatch, RecordStream, Timestamp};
+use crate::record::{Expiry, KeyCodec, KeyRange, RecordBatch, RecordStream, Timestamp};
 use serde_json::Value as Json;
 
 /// Whose records a source reads.
@@ -198,6 +198,10 @@ pub enum Overwrite {
     Never,
     /// It is replaced if key, value or expiry differ.
     IfChanged,
+    /// It is replaced if its generation is lower than that of the record that comes.
+    IfNewer,
+    /// Cells that come replace those of the same name; others stay.
+    Merge,
 }
 
 /// What became of each record written.
@@ -211,8 +215,20 @@ pub struct Outcomes {
     pub unchanged: u64,
     /// Found and left alone because of [`Overwrite::Never`].
     pub existed: u64,
+    /// Found newer and left alone because of [`Overwrite::IfNewer`].
+    pub fresher: u64,
+    /// Not written: their time is over.
+    pub expired: u64,
+    /// Not written: what the target was told to take does not include them.
+    pub skipped: u64,
+    /// Not written: their key in the target cannot be known.
+    pub unmappable: u64,
     /// Removed by make-equal.
     pub removed: u64,
+    /// Not removed by make-equal: somebody wrote them since the restore began.
+    pub changed: u64,
+    /// Could not be written, which the target was told to go on past.
+    pub ignored: u64,
     /// Could not be written.
     pub failed: u64,
     /// The first 100 failures: key as shown, reason.
@@ -241,6 +257,26 @@ pub trait Target: Send + Sync {
     fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {
         Ok(vec![Meets::Unknown; plan.collections.len()])
     }
+    /// Whether it can do this to records that exist.
+    fn takes(&self, overwrite: Overwrite) -> bool {
+        matches!(overwrite, Overwrite::Always | Overwrite::Never | Overwrite::IfChanged)
+    }
+    /// Milliseconds by which an expiry may come out off; records that differ by no more count as equal.
+    fn expiry_slack_millis(&self) -> u64 {
+        0
+    }
+    /// Whether [`Self::preflight`] is to be asked: the keys of all that comes are then read once more.
+    fn wants_survey(&self) -> bool {
+        false
+    }
+    /// Says whether the target takes such records as come; gives what a person should know. Changes nothing, and is asked
+    /// after [`Self::rehearse`].
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if it does not, or cannot be looked at.
+    fn preflight(&self, _plan: &TargetPlan, _survey: &Survey) -> Result<Vec<String>, ConnectorError> {
+        Ok(Vec::new())
+    }
     /// Begins a restore; creates the target if it does not exist.
     ///
     /// # Errors
@@ -257,6 +293,25 @@ pub trait Target: Send + Sync {
     fn shown_as<'a>(&self, name: &'a str) -> &'a str {
         name
     }
+}
+
+/// What the records of a restore are like, taken together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// How many there are.
+    pub records: u64,
+    /// Those that expire.
+    pub expiring: u64,
+    /// The latest expiry; never if none expires.
+    pub latest_expiry: Expiry,
+    /// Those without a stored user key.
+    pub without_user_key: u64,
+    /// The bytes of the largest value.
+    pub largest_value_bytes: u64,
+    /// Which part of its source the snapshot holds, in words; empty for all.
+    pub scope_note: String,
+    /// Whether a person said that make-equal from a part is meant.
+    pub forced: bool,
 }
 
 /// What a collection of a restore meets in the target.
@@ -348,6 +403,21 @@ pub trait CollectionTarget {
     /// # Errors
     /// [`ConnectorError`] if removing cannot go on.
     fn remove(&mut self, keys: &[Vec<u8>], outcomes: &mut Outcomes) -> Result<(), ConnectorError>;
+    /// As [`Self::remove`], of records with the generation that [`Self::existing`] gave.
+    ///
+    /// # Errors
+    /// As of [`Self::remove`].
+    fn remove_at(&mut self, rows: &[(Vec<u8>, u32)], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+        let keys: Vec<Vec<u8>> = rows.iter().map(|(key, _)| key.clone()).collect();
+        self.remove(&keys, outcomes)
+    }
+    /// Waits for what [`Self::write`] has under way: called after the last write.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if writing cannot go on.
+    fn drain(&mut self, _outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+        Ok(())
+    }
     /// Ends the collection.
     ///
     /// # Errors

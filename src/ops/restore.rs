@@ -5,7 +5,7 @@ mod feed;
 mod plan;
 mod rehearse;
 
-pub(in crate::ops) use compare::{Pair, walk};
+pub(in crate::ops) use compare::{Likeness, Pair, walk};
 pub(in crate::ops) use plan::{find_collection, parse_key};
 
 use super::{OpsError, Phase, Progress, usage::peak_memory_bytes};
@@ -35,6 +35,8 @@ pub struct RestoreOptions {
     pub overwrite: Option<Overwrite>,
     /// Remove what the snapshot does not hold, after everything is written.
     pub make_equal: bool,
+    /// Write no records, only what the target makes beside them.
+    pub no_records: bool,
     /// Count, write nothing.
     pub dry_run: bool,
     /// Read back and compare afterwards.
@@ -98,8 +100,20 @@ pub struct OutcomeCounts {
     pub unchanged: u64,
     /// Left alone because of `never`.
     pub existed: u64,
+    /// Left alone because of `if-newer`.
+    pub fresher: u64,
+    /// Not written: their time is over.
+    pub expired: u64,
+    /// Not written: not chosen by the target's options.
+    pub skipped: u64,
+    /// Not written: their key in the target cannot be known.
+    pub unmappable: u64,
     /// Removed by make-equal.
     pub removed: u64,
+    /// Not removed by make-equal: written since the restore began.
+    pub changed: u64,
+    /// Could not be written, and that was to be ignored.
+    pub ignored: u64,
     /// Could not be written.
     pub failed: u64,
     /// The first failures: key, reason.
@@ -113,7 +127,13 @@ impl From<Outcomes> for OutcomeCounts {
             replaced: o.replaced,
             unchanged: o.unchanged,
             existed: o.existed,
+            fresher: o.fresher,
+            expired: o.expired,
+            skipped: o.skipped,
+            unmappable: o.unmappable,
             removed: o.removed,
+            changed: o.changed,
+            ignored: o.ignored,
             failed: o.failed,
             failures: o.failures,
         }
@@ -131,12 +151,16 @@ pub fn restore(
     let began = Instant::now();
     let _lease = repo.begin_read("restore")?;
     let selected = plan::select(snapshot, target, options)?;
+    if options.no_records && (options.make_equal || options.verify) {
+        return Err(OpsError::Usage("without records there is nothing to make equal or to verify".to_owned()));
+    }
     if options.make_equal && !options.force && !snapshot.content.complete {
         return Err(OpsError::Usage(format!(
             "snapshot {} is partial: --make-equal would remove records that it merely does not know; --force does it anyway",
             snapshot.id.short()
         )));
     }
+    plan::check_overwrite(target, options)?;
     plan::check_occupied(target, &selected, options)?;
     plan::check_keys(repo, snapshot, &selected, options)?;
     let partial = options.has_filters() || selected.len() < snapshot.collections.len();
@@ -155,18 +179,29 @@ pub fn restore(
         as_of: snapshot.content.end,
     };
     let meets = rehearse::ask(target, &target_plan)?;
+    let mut run = Run {
+        repo,
+        snapshot,
+        options,
+        progress,
+        outcomes: Outcomes::default(),
+        totals: Totals::default(),
+        expiry_slack_millis: target.expiry_slack_millis(),
+    };
+    run.outcomes.notes = rehearse::preflight(&run, target, &target_plan, &selected)?;
     progress.begin(&Phase {
         name: if options.dry_run { "counting".to_owned() } else { "restoring".to_owned() },
         records: selected.iter().map(|s| s.collection.records).sum(),
         bytes: selected.iter().map(|s| s.collection.bytes).sum(),
     });
-    let mut run = Run { repo, snapshot, options, progress, outcomes: Outcomes::default(), totals: Totals::default() };
     let mut end = TargetEnd::default();
     if options.dry_run {
-        rehearse::count(&mut run, target, &target_plan, &selected, &meets)?;
+        if !options.no_records {
+            rehearse::count(&mut run, target, &target_plan, &selected, &meets)?;
+        }
     } else {
         let mut session = target.begin(&target_plan)?;
-        for (index, one) in selected.iter().enumerate() {
+        for (index, one) in selected.iter().enumerate().filter(|_| !options.no_records) {
             let mut writer = session.open(index)?;
             run.write(one, writer.as_mut(), &target_plan)?;
             writer.finish()?;
@@ -192,6 +227,8 @@ pub fn restore(
     let proved = verified.is_some() || !options.verify || options.dry_run;
     let complete = proved
         && outcomes.failed == 0
+        && outcomes.unmappable == 0
+        && outcomes.changed == 0
         && totals.lost == 0
         && totals.damage.is_empty()
         && missing.is_empty()
@@ -248,6 +285,7 @@ struct Run<'a> {
     progress: &'a dyn Progress,
     outcomes: Outcomes,
     totals: Totals,
+    expiry_slack_millis: u64,
 }
 
 impl Run<'_> {
@@ -287,7 +325,7 @@ impl Run<'_> {
     ) -> Result<(), OpsError> {
         let context = LayerContext::new(self.repo.secrets());
         let found = if plan.overwrite == Overwrite::IfChanged || plan.make_equal {
-            Some(compare::with_existing(&self.feed(one, None), &context, writer, plan)?)
+            Some(compare::with_existing(&self.feed(one, None), &context, writer, plan, self.expiry_slack_millis)?)
         } else {
             None
         };
@@ -306,10 +344,12 @@ impl Run<'_> {
             throttle.spend(size);
             Ok(writer.write(batch, &mut outcomes)?)
         });
+        let drained = if fed.is_ok() { writer.drain(&mut outcomes) } else { Ok(()) };
         self.outcomes = outcomes;
         self.totals.records += records;
         self.totals.bytes += bytes;
         self.totals.add(fed?);
+        drained?;
         if let Some(found) = found
             && plan.make_equal
         {

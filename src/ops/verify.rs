@@ -5,7 +5,7 @@ mod test_restore;
 
 use super::{
     OpsError, Phase, Progress,
-    restore::{Pair, walk},
+    restore::{Likeness, Pair, walk},
     usage::peak_memory_bytes,
 };
 use crate::{
@@ -223,6 +223,7 @@ pub fn verify_against(
 ) -> Result<AgainstOutcome, OpsError> {
     let _lease = repo.begin_read("verify")?;
     let context = LayerContext::new(repo.secrets());
+    let likeness = Likeness { fingerprinter: Some(&context.fingerprinter), expiry_slack_millis: 0 };
     let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None })?;
     let mut outcome = AgainstOutcome::default();
     progress.begin(&Phase {
@@ -241,7 +242,7 @@ pub fn verify_against(
         for range in stack.ranges() {
             let mut live = session.read(index, &range)?;
             let mut cursor = stack.cursor(&range, snapshot.content.end, true)?;
-            walk(Some(&context.fingerprinter), live.as_mut(), &mut cursor, &mut |key, pair| {
+            walk(likeness, live.as_mut(), &mut cursor, &mut |key, pair| {
                 if progress.cancelled() {
                     return Err(OpsError::Interrupted);
                 }
@@ -279,7 +280,7 @@ impl AgainstOutcome {
 
     fn count(&mut self, collection: &str, key: &dyn Fn() -> String, pair: &Pair) {
         let how = match pair {
-            Pair::Both { same: true, same_row } => {
+            Pair::Both { same: true, same_row, .. } => {
                 self.records += 1;
                 self.metadata_only += u64::from(!same_row);
                 return;
@@ -293,7 +294,7 @@ impl AgainstOutcome {
                 self.missing += 1;
                 "is missing from the source"
             }
-            Pair::LiveOnly => {
+            Pair::LiveOnly { .. } => {
                 self.extra += 1;
                 "is not in the snapshot"
             }

@@ -2,8 +2,9 @@
 
 use crate::{
     cli::{
+        aerospike_target::AerospikeTargetArgs,
         args::NarrowArgs,
-        connect,
+        connect::{self, TargetOptions},
         context::{Context, threads},
         exit::{Failure, Kept as _, Status, usage},
         output,
@@ -24,7 +25,7 @@ use std::{fmt::Write as _, io::ErrorKind};
 pub struct RestoreArgs {
     /// Which snapshot
     pub snapshot: String,
-    /// Where to: sqlite:FILE, files:DIRECTORY, jsonl:FILE, jsonl:-
+    /// Where to: aerospike://HOST:PORT/NAMESPACE, sqlite:FILE, files:DIRECTORY, jsonl:FILE, jsonl:-
     pub target: String,
     /// Only this collection, by another name if one is given (repeatable)
     #[arg(long = "collection", value_name = "NAME[=NEW]")]
@@ -64,6 +65,8 @@ pub struct RestoreArgs {
     pub parallel: Option<u16>,
     #[command(flatten)]
     narrow: NarrowArgs,
+    #[command(flatten)]
+    aerospike: AerospikeTargetArgs,
 }
 
 /// When a record is overwritten.
@@ -75,6 +78,10 @@ pub enum When {
     Never,
     /// Replace it if it differs.
     IfChanged,
+    /// Replace it if its generation is lower (Aerospike).
+    IfNewer,
+    /// Replace what of it comes, and leave its other bins (Aerospike).
+    Merge,
 }
 
 impl From<When> for Overwrite {
@@ -83,6 +90,8 @@ impl From<When> for Overwrite {
             When::Always => Self::Always,
             When::Never => Self::Never,
             When::IfChanged => Self::IfChanged,
+            When::IfNewer => Self::IfNewer,
+            When::Merge => Self::Merge,
         }
     }
 }
@@ -94,7 +103,12 @@ const KEPT: &str = "the repository is as it was; the target may hold part of the
 const NOTHING_WRITTEN: &str = "nothing was written";
 
 pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failure> {
-    let target = connect::target(&args.target, args.owners_by_name)?;
+    let options = TargetOptions {
+        owners_by_name: args.owners_by_name,
+        single_records: !(args.keys.is_empty() && args.include.is_empty() && args.exclude.is_empty()),
+        aerospike: args.aerospike.clone(),
+    };
+    let target = connect::target(&args.target, options)?;
     let repo = context.open()?;
     let snapshot = context.resolve(&repo, &args.snapshot, &args.narrow.narrow())?;
     let names: Vec<&str> = snapshot.collections.iter().map(|c| c.name.as_str()).collect();
@@ -106,6 +120,7 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failu
         exclude: args.exclude.clone(),
         overwrite: args.overwrite.map(Overwrite::from),
         make_equal: args.make_equal,
+        no_records: args.aerospike.no_records,
         dry_run: args.dry_run,
         verify: args.verify,
         keep_going: args.keep_going,
@@ -202,6 +217,21 @@ pub(super) fn summary(outcome: &RestoreOutcome) -> String {
         show_count(counts.existed),
         show_count(counts.removed),
     );
+    let others: Vec<String> = [
+        ("newer in the target", counts.fresher),
+        ("expired", counts.expired),
+        ("not chosen", counts.skipped),
+        ("without a key to map", counts.unmappable),
+        ("changed meanwhile", counts.changed),
+        ("ignored errors", counts.ignored),
+    ]
+    .iter()
+    .filter(|(_, count)| *count > 0)
+    .map(|(what, count)| format!("{} {what}", show_count(*count)))
+    .collect();
+    if !others.is_empty() {
+        let _ = writeln!(text, "others   {}", others.join(", "));
+    }
     if counts.failed > 0 || outcome.lost > 0 {
         let _ = writeln!(text, "missing  {} failed, {} lost to damage", counts.failed, outcome.lost);
     }

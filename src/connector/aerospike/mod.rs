@@ -1,8 +1,9 @@
-//! Aerospike clusters as a source: `aerospike://HOST:PORT[,HOST:PORT…][/NAMESPACE]`.
+//! Aerospike clusters as source and target: `aerospike://HOST:PORT[,HOST:PORT…][/NAMESPACE]`.
 //!
 //! What is kept, how it is read and when it is believed is specified in `format-spec/aerospike.md`. The parts: [`wire`] and
 //! [`info`] are the protocol, `connection` and `cluster` who is talked to, `query` one query, `window` some partitions until
-//! they are complete, `scan` a key range, [`decode`] a record, [`source`] the whole run.
+//! they are complete, `scan` a key range, [`decode`] a record, [`source`] the whole run. What
+//! is written is in [`target`] and `format-spec/aerospike-restore.md`.
 
 mod account;
 mod batch;
@@ -20,9 +21,11 @@ mod query;
 mod scan;
 mod select;
 pub mod source;
+pub mod target;
 mod tls;
 mod window;
 pub mod wire;
 
 pub use options::{AerospikeOptions, TlsOptions};
 pub use source::AerospikeSource;
+pub use target::{AerospikeTarget, AerospikeTargetOptions, IndexOrder};

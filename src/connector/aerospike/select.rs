@@ -78,6 +78,11 @@ pub(super) const LAST_UPDATE: [u8; 2] = call(op::LAST_UPDATE);
 /// The expression that gives the milliseconds since.
 pub(super) const SINCE_UPDATE: [u8; 2] = call(op::SINCE_UPDATE);
 
+/// The filter that lets only records pass that were last updated before this.
+pub(super) fn updated_before(time: Timestamp) -> Vec<u8> {
+    compare(op::BELOW, &call(op::LAST_UPDATE), &nanos(time))
+}
+
 /// What of each namespace is asked for.
 #[derive(Debug, Clone)]
 pub(super) struct Selection {

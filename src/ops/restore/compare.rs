@@ -5,7 +5,7 @@ use crate::{
     connector::{CollectionTarget, Outcomes, Overwrite, SessionOptions, Source, Target, TargetPlan},
     layer::{LayerContext, Stack, StackCursor},
     ops::OpsError,
-    record::{Fingerprint, Fingerprinter, KeyRange, RecordBatch, RecordStream},
+    record::{Expiry, Fingerprint, Fingerprinter, KeyRange, RecordBatch, RecordStream},
 };
 use std::{
     fs::File,
@@ -53,7 +53,8 @@ impl Extra {
         Ok(Self { file: BufWriter::new(tempfile::tempfile().map_err(|error| spool(&error))?) })
     }
 
-    fn push(&mut self, key: &[u8]) -> io::Result<()> {
+    fn push(&mut self, key: &[u8], generation: u32) -> io::Result<()> {
+        self.file.write_all(&generation.to_le_bytes())?;
         self.file.write_all(&(key.len() as u32).to_le_bytes())?;
         self.file.write_all(key)
     }
@@ -68,22 +69,23 @@ impl Extra {
         let mut file = BufReader::new(file);
         let mut keys = Vec::new();
         loop {
-            let mut len = [0; 4];
-            match file.read_exact(&mut len) {
+            let (mut generation, mut len) = ([0; 4], [0; 4]);
+            match file.read_exact(&mut generation) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
                 Err(error) => return Err(spool(&error)),
             }
+            file.read_exact(&mut len).map_err(|error| spool(&error))?;
             let mut key = vec![0; u32::from_le_bytes(len) as usize];
             file.read_exact(&mut key).map_err(|error| spool(&error))?;
-            keys.push(key);
+            keys.push((key, u32::from_le_bytes(generation)));
             if keys.len() == REMOVE_AT_ONCE {
-                writer.remove(&keys, outcomes)?;
+                writer.remove_at(&keys, outcomes)?;
                 keys.clear();
             }
         }
         if !keys.is_empty() {
-            writer.remove(&keys, outcomes)?;
+            writer.remove_at(&keys, outcomes)?;
         }
         Ok(())
     }
@@ -105,7 +107,9 @@ pub(super) fn with_existing(
     context: &LayerContext,
     writer: &mut dyn CollectionTarget,
     plan: &TargetPlan,
+    expiry_slack_millis: u64,
 ) -> Result<Found, OpsError> {
+    let likeness = Likeness { fingerprinter: Some(&context.fingerprinter), expiry_slack_millis };
     let stack = feed.open()?;
     let mut found = Found { equal: Equal::default(), extra: Extra::new()? };
     for range in feed.ranges(&stack) {
@@ -114,7 +118,7 @@ pub(super) fn with_existing(
         let mut cursor = stack.cursor(&range, feed.at, true)?;
         let mut position = 0;
         let (equal, extra) = (&mut found.equal, &mut found.extra);
-        walk(Some(&context.fingerprinter), existing.as_mut(), &mut cursor, &mut |key, pair| {
+        walk(likeness, existing.as_mut(), &mut cursor, &mut |key, pair| {
             if feed.progress.cancelled() {
                 return Err(OpsError::Interrupted);
             }
@@ -129,8 +133,10 @@ pub(super) fn with_existing(
                     position += 1;
                 }
                 Pair::SnapshotOnly => position += 1,
-                Pair::LiveOnly if plan.make_equal => extra.push(key).map_err(|error| spool(&error))?,
-                Pair::LiveOnly => {}
+                Pair::LiveOnly { generation } if plan.make_equal => {
+                    extra.push(key, generation).map_err(|error| spool(&error))?;
+                }
+                Pair::LiveOnly { .. } => {}
             }
             Ok(())
         })?;
@@ -146,20 +152,40 @@ pub(in crate::ops) enum Pair {
         same: bool,
         /// All of that, and the generation and stamp.
         same_row: bool,
+        /// Whether the live one's generation is not lower.
+        fresher: bool,
     },
     /// Only the snapshot has it.
     SnapshotOnly,
     /// Only the live data has it.
-    LiveOnly,
+    LiveOnly {
+        /// Its generation there.
+        generation: u32,
+    },
 }
 
 /// Called with every key of either side, in order.
 pub(in crate::ops) type Each<'a> = &'a mut dyn FnMut(&[u8], Pair) -> Result<(), OpsError>;
 
-/// Walks live records and a snapshot's records of one range side by side. Without a fingerprinter values are not read, and
-/// no two records are the same.
+/// How two records are compared.
+#[derive(Clone, Copy)]
+pub(in crate::ops) struct Likeness<'a> {
+    /// What tells whether values are equal. Without one values are not read, and no two records are the same.
+    pub(in crate::ops) fingerprinter: Option<&'a Fingerprinter>,
+    /// Milliseconds by which expiries may differ.
+    pub(in crate::ops) expiry_slack_millis: u64,
+}
+
+impl Likeness<'_> {
+    fn expire_alike(self, one: Expiry, other: Expiry) -> bool {
+        let both_expire = one != Expiry::NEVER && other != Expiry::NEVER;
+        one == other || both_expire && one.as_millis().abs_diff(other.as_millis()) <= self.expiry_slack_millis
+    }
+}
+
+/// Walks live records and a snapshot's records of one range side by side.
 pub(in crate::ops) fn walk(
-    fingerprinter: Option<&Fingerprinter>,
+    likeness: Likeness<'_>,
     live: &mut dyn RecordStream,
     cursor: &mut StackCursor<'_>,
     each: Each<'_>,
@@ -168,22 +194,26 @@ pub(in crate::ops) fn walk(
     let mut stored = cursor.advance()?;
     while live.next_batch(&mut batch).map_err(|error| OpsError::Failed(format!("reading the live data: {error}")))? {
         for index in 0..batch.len() {
-            let print = fingerprinter.map(|fingerprinter| fingerprint_of(fingerprinter, &mut batch, index));
+            let print = likeness.fingerprinter.map(|fingerprinter| fingerprint_of(fingerprinter, &mut batch, index));
             let row = batch.row(index);
             while stored && cursor.key() < row.key {
                 each(cursor.key(), Pair::SnapshotOnly)?;
                 stored = cursor.advance()?;
             }
             if !stored || cursor.key() != row.key {
-                each(row.key, Pair::LiveOnly)?;
+                each(row.key, Pair::LiveOnly { generation: row.meta.generation })?;
                 continue;
             }
             let meta = cursor.meta();
             let same = print.is_some_and(|print| print.is_ok_and(|print| print == cursor.fingerprint()))
                 && meta.set == row.meta.set
-                && meta.expiry == row.meta.expiry;
-            let same_row = same && meta.generation == row.meta.generation && meta.stamp == row.meta.stamp;
-            each(row.key, Pair::Both { same, same_row })?;
+                && likeness.expire_alike(meta.expiry, row.meta.expiry);
+            let same_row = same
+                && meta.expiry == row.meta.expiry
+                && meta.generation == row.meta.generation
+                && meta.stamp == row.meta.stamp;
+            let fresher = row.meta.generation >= meta.generation;
+            each(row.key, Pair::Both { same, same_row, fresher })?;
             stored = cursor.advance()?;
         }
     }
@@ -224,6 +254,8 @@ pub(super) fn read_back(
 ) -> Result<(u64, u64), OpsError> {
     let context = LayerContext::new(run.repo.secrets());
     let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None })?;
+    let expiry_slack_millis = target.expiry_slack_millis();
+    let likeness = Likeness { fingerprinter: Some(&context.fingerprinter), expiry_slack_millis };
     let (mut compared, mut different) = (0, 0);
     for one in selected {
         let feed = run.feed(one, None);
@@ -237,7 +269,7 @@ pub(super) fn read_back(
             let range: KeyRange = range;
             let mut live = session.read(index, &range)?;
             let mut cursor = stack.cursor(&range, feed.at, true)?;
-            walk(Some(&context.fingerprinter), live.as_mut(), &mut cursor, &mut |key, pair| {
+            walk(likeness, live.as_mut(), &mut cursor, &mut |key, pair| {
                 if run.progress.cancelled() {
                     return Err(OpsError::Interrupted);
                 }
@@ -253,7 +285,7 @@ pub(super) fn read_back(
                         compared += 1;
                         different += 1;
                     }
-                    Pair::LiveOnly => different += u64::from(run.options.make_equal),
+                    Pair::LiveOnly { .. } => different += u64::from(run.options.make_equal),
                 }
                 Ok(())
             })?;

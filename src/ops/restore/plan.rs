@@ -180,13 +180,24 @@ pub(super) fn check_keys(
     Ok(())
 }
 
+/// Refuses what the target cannot do to records that exist.
+pub(super) fn check_overwrite(target: &dyn Target, options: &RestoreOptions) -> Result<(), OpsError> {
+    match options.overwrite {
+        Some(overwrite) if !target.takes(overwrite) => Err(OpsError::Usage(format!(
+            "{}: targets know no --overwrite if-newer or merge; nothing was written. Say always, never or if-changed",
+            target.connector()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses a target that holds records, unless the person said what should happen to them.
 pub(super) fn check_occupied(
     target: &dyn Target,
     selected: &[Selected<'_>],
     options: &RestoreOptions,
 ) -> Result<(), OpsError> {
-    if options.overwrite.is_some() || options.make_equal {
+    if options.overwrite.is_some() || options.make_equal || options.no_records {
         return Ok(());
     }
     let names: Vec<String> = selected.iter().map(|one| one.name().to_owned()).collect();

@@ -1,12 +1,27 @@
 //! What a restore would do: whether the target takes the snapshot, and how many records it would insert, replace, leave
 //! and remove. Reads both sides, writes nothing.
 
-use super::{Pair, Run, Selected, walk};
+use super::{Likeness, Pair, Run, Selected, walk};
 use crate::{
-    connector::{ConnectorError, Meets, Overwrite, SessionOptions, Source, SourceSession, Target, TargetPlan},
+    connector::{ConnectorError, Meets, Overwrite, SessionOptions, Source, SourceSession, Survey, Target, TargetPlan},
     layer::LayerContext,
     ops::OpsError,
+    record::Expiry,
 };
+
+/// Asks the target whether it takes such records as come.
+pub(super) fn preflight(
+    run: &Run<'_>,
+    target: &dyn Target,
+    plan: &TargetPlan,
+    selected: &[Selected<'_>],
+) -> Result<Vec<String>, OpsError> {
+    if !target.wants_survey() || run.options.no_records {
+        return Ok(Vec::new());
+    }
+    let survey = survey(run, selected)?;
+    target.preflight(plan, &survey).map_err(|error| OpsError::Connector(untouched(error)))
+}
 
 /// Asks the target whether it takes what the plan brings, before anything is touched.
 pub(super) fn ask(target: &dyn Target, plan: &TargetPlan) -> Result<Vec<Meets>, OpsError> {
@@ -23,6 +38,36 @@ fn untouched(error: ConnectorError) -> ConnectorError {
         ConnectorError::Locked { object, reason } => ConnectorError::Locked { object, reason: say(reason) },
         error => error,
     }
+}
+
+/// What the records that come are like: their keys are read once, values are not.
+pub(super) fn survey(run: &Run<'_>, selected: &[Selected<'_>]) -> Result<Survey, OpsError> {
+    let mut survey =
+        Survey { scope_note: run.snapshot.content.scope_note.clone(), forced: run.options.force, ..Survey::default() };
+    for one in selected {
+        let feed = run.feed(one, None);
+        let stack = feed.open()?;
+        for range in feed.ranges(&stack) {
+            let mut cursor = stack.cursor(&range, feed.at, true)?;
+            // What is damaged is found, and named, by the restore itself.
+            while cursor.advance().unwrap_or(false) {
+                if run.progress.cancelled() {
+                    return Err(OpsError::Interrupted);
+                }
+                if !feed.filter.admits(cursor.key()) {
+                    continue;
+                }
+                let meta = cursor.meta();
+                survey.records += 1;
+                survey.expiring += u64::from(meta.expiry != Expiry::NEVER);
+                survey.latest_expiry =
+                    Expiry::from_millis(survey.latest_expiry.as_millis().max(meta.expiry.as_millis()));
+                survey.without_user_key += u64::from(meta.user_key.is_none());
+                survey.largest_value_bytes = survey.largest_value_bytes.max(cursor.value_bytes());
+            }
+        }
+    }
+    Ok(survey)
 }
 
 /// Counts what would become of every record.
@@ -44,7 +89,9 @@ pub(super) fn count(
         let position = |session: &dyn SourceSession| session.collections().iter().position(|found| found.name == shown);
         match (meets, session.as_deref().and_then(|session| Some((session, position(session)?)))) {
             (Meets::Nothing, _) => run.outcomes.inserted += records,
-            (Meets::Records, Some((session, index))) => compare(run, one, session, index, plan)?,
+            (Meets::Records, Some((session, index))) => {
+                compare(run, one, session, index, plan, target.expiry_slack_millis())?;
+            }
             _ => run.outcomes.notes.push(format!(
                 "what the target holds of {} cannot be told beforehand, so its records are not counted as inserted or replaced",
                 one.name()
@@ -63,17 +110,19 @@ fn compare(
     session: &dyn SourceSession,
     index: usize,
     plan: &TargetPlan,
+    expiry_slack_millis: u64,
 ) -> Result<(), OpsError> {
     let context = LayerContext::new(run.repo.secrets());
     // Only where equal records are left alone do values matter.
     let fingerprinter = (plan.overwrite == Overwrite::IfChanged).then_some(&context.fingerprinter);
+    let likeness = Likeness { fingerprinter, expiry_slack_millis };
     let mut outcomes = std::mem::take(&mut run.outcomes);
     let feed = run.feed(one, None);
     let stack = feed.open()?;
     for range in feed.ranges(&stack) {
         let mut live = session.read(index, &range)?;
         let mut cursor = stack.cursor(&range, feed.at, true)?;
-        walk(fingerprinter, live.as_mut(), &mut cursor, &mut |key, pair| {
+        walk(likeness, live.as_mut(), &mut cursor, &mut |key, pair| {
             if run.progress.cancelled() {
                 return Err(OpsError::Interrupted);
             }
@@ -82,10 +131,11 @@ fn compare(
             }
             match (pair, plan.overwrite) {
                 (Pair::SnapshotOnly, _) => outcomes.inserted += 1,
-                (Pair::LiveOnly, _) => outcomes.removed += u64::from(plan.make_equal),
+                (Pair::LiveOnly { .. }, _) => outcomes.removed += u64::from(plan.make_equal),
                 (Pair::Both { same: true, .. }, Overwrite::IfChanged) => outcomes.unchanged += 1,
                 (Pair::Both { .. }, Overwrite::Never) => outcomes.existed += 1,
-                (Pair::Both { .. }, Overwrite::Always | Overwrite::IfChanged) => outcomes.replaced += 1,
+                (Pair::Both { fresher: true, .. }, Overwrite::IfNewer) => outcomes.fresher += 1,
+                (Pair::Both { .. }, _) => outcomes.replaced += 1,
             }
             Ok(())
         })?;

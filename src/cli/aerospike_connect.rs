@@ -1,0 +1,113 @@
+//! How a cluster is reached, as it is typed: the same for reading and for writing.
+
+use super::{
+    exit::{Failure, usage},
+    password::{from_command, from_file},
+    units::parse_duration,
+};
+use crate::connector::aerospike::{AerospikeOptions, TlsOptions};
+use clap::Args;
+use std::{path::PathBuf, time::Duration};
+use zeroize::Zeroizing;
+
+/// How to reach a cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Aerospike")]
+pub struct ConnectArgs {
+    /// How long a node may be silent [default: 10s]
+    #[arg(long, value_name = "TIME", env = "REKEEP_AS_SOCKET_TIMEOUT", value_parser = parse_duration)]
+    pub socket_timeout: Option<Duration>,
+    /// How long one command may take [default: for ever]
+    #[arg(long, value_name = "TIME", env = "REKEEP_AS_TOTAL_TIMEOUT", value_parser = parse_duration)]
+    pub total_timeout: Option<Duration>,
+    /// How often a command is tried again [default: 5]
+    #[arg(long, value_name = "N", env = "REKEEP_AS_MAX_RETRIES")]
+    pub max_retries: Option<u32>,
+    /// How long a partition may make no progress before it counts as missing [default: 10m]
+    #[arg(long, value_name = "TIME", env = "REKEEP_AS_PARTITION_TIMEOUT", value_parser = parse_duration)]
+    pub partition_timeout: Option<Duration>,
+    /// Use the nodes' alternate addresses
+    #[arg(long, env = "REKEEP_AS_SERVICES_ALTERNATE")]
+    pub services_alternate: bool,
+    /// Log in as this user
+    #[arg(long, value_name = "USER", env = "REKEEP_AS_USER")]
+    pub as_user: Option<String>,
+    /// Take that user's password from a file
+    #[arg(long, value_name = "FILE", env = "REKEEP_AS_PASSWORD_FILE")]
+    pub as_password_file: Option<PathBuf>,
+    /// Take it from what a shell command prints
+    #[arg(long, value_name = "COMMAND", env = "REKEEP_AS_PASSWORD_COMMAND", conflicts_with = "as_password_file")]
+    pub as_password_command: Option<String>,
+    /// Take it from this environment variable [default: `REKEEP_AS_PASSWORD`]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["as_password_file", "as_password_command"])]
+    pub as_password_env: Option<String>,
+    /// Connect by TLS
+    #[arg(long, env = "REKEEP_AS_TLS")]
+    pub tls: bool,
+    /// The name that the nodes' certificates bear (implies --tls)
+    #[arg(long, value_name = "NAME", env = "REKEEP_AS_TLS_NAME")]
+    pub tls_name: Option<String>,
+    /// Trust the authorities in this file, not those of the system (implies --tls)
+    #[arg(long, value_name = "FILE", env = "REKEEP_AS_TLS_CA")]
+    pub tls_ca: Option<PathBuf>,
+    /// Our own certificate (implies --tls)
+    #[arg(long, value_name = "FILE", env = "REKEEP_AS_TLS_CERT_FILE")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", env = "REKEEP_AS_TLS_KEY_FILE")]
+    pub tls_key_file: Option<PathBuf>,
+}
+
+impl ConnectArgs {
+    /// The same as the connector takes it.
+    pub(crate) fn options(self) -> Result<AerospikeOptions, Failure> {
+        let defaults = AerospikeOptions::default();
+        let password = match (&self.as_password_file, &self.as_password_command) {
+            _ if self.as_user.is_none() => None,
+            (Some(file), _) => Some(from_file(file)?),
+            (_, Some(command)) => Some(from_command(command)?),
+            (None, None) => {
+                let name = self.as_password_env.as_deref().unwrap_or("REKEEP_AS_PASSWORD");
+                Some(std::env::var(name).map_err(|_| {
+                    usage(format!(
+                        "--as-user needs a password: --as-password-file, --as-password-command, or the variable {name}"
+                    ))
+                })?)
+            }
+        };
+        let named = self.tls_name.is_some() || self.tls_ca.is_some() || self.tls_cert_file.is_some();
+        let tls = (self.tls || named || self.tls_key_file.is_some()).then(|| TlsOptions {
+            name: self.tls_name,
+            ca_file: self.tls_ca,
+            cert_file: self.tls_cert_file,
+            key_file: self.tls_key_file,
+        });
+        Ok(AerospikeOptions {
+            socket_timeout: self.socket_timeout.unwrap_or(defaults.socket_timeout),
+            total_timeout: self.total_timeout.unwrap_or(defaults.total_timeout),
+            max_retries: self.max_retries.unwrap_or(defaults.max_retries),
+            partition_timeout: self.partition_timeout.unwrap_or(defaults.partition_timeout),
+            services_alternate: self.services_alternate,
+            user: self.as_user,
+            password: password.map(Zeroizing::new),
+            tls,
+            ..defaults
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_without_a_password_is_told_where_to_put_it() {
+        let args = ConnectArgs {
+            as_user: Some("joe".into()),
+            as_password_env: Some("REKEEP_TEST_NO_SUCH_VARIABLE".into()),
+            ..ConnectArgs::default()
+        };
+        let error = args.options().err().unwrap().to_string();
+        assert!(error.contains("--as-password-file"), "{error}");
+    }
+}

@@ -1,0 +1,155 @@
+//! What only Aerospike targets understand, as it is typed.
+
+use super::{
+    aerospike_connect::ConnectArgs,
+    exit::{Failure, usage},
+    units::parse_duration,
+};
+use crate::connector::aerospike::{AerospikeOptions, AerospikeTargetOptions, IndexOrder};
+use clap::{Args, ValueEnum};
+use std::time::Duration;
+
+/// Options of `aerospike:` targets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Aerospike")]
+pub struct AerospikeTargetArgs {
+    /// Only this set; '' is the null set (repeatable)
+    #[arg(long = "set", value_name = "SET")]
+    pub sets: Vec<String>,
+    /// Only this bin (repeatable)
+    #[arg(long = "bin", value_name = "BIN")]
+    pub bins: Vec<String>,
+    /// Only partitions such as 0-99,200; a DIGEST stands for what follows it in its partition, after:DIGEST for all
+    /// behind it
+    #[arg(long, value_name = "LIST")]
+    pub partitions: Option<String>,
+    /// Restore no records
+    #[arg(long)]
+    pub no_records: bool,
+    /// Restore no secondary indexes
+    #[arg(long)]
+    pub no_indexes: bool,
+    /// Restore no UDF modules
+    #[arg(long)]
+    pub no_udfs: bool,
+    /// When to make secondary indexes [default: last]
+    #[arg(long, value_name = "WHEN", conflicts_with = "no_indexes")]
+    pub indexes: Option<IndexesWhen>,
+    /// Make an index anew where another one of its name stands
+    #[arg(long)]
+    pub replace_indexes: bool,
+    /// Do not wait until indexes are built
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Records of the first set go to the second; needs stored user keys (repeatable)
+    #[arg(long = "set-map", value_name = "SET=NEW")]
+    pub set_map: Vec<String>,
+    /// Leave out records that --set-map concerns and that have no stored user key
+    #[arg(long)]
+    pub skip_unmappable: bool,
+    /// Let records live so much longer
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub extra_ttl: Option<Duration>,
+    /// Count records that cannot be written, and be done all the same
+    #[arg(long)]
+    pub ignore_record_error: bool,
+    /// Records in a batch [default: 128]
+    #[arg(long, value_name = "N", env = "REKEEP_AS_BATCH_SIZE", value_parser = clap::value_parser!(u16).range(1..))]
+    pub batch_size: Option<u16>,
+    /// Batches under way at once [default: 16]
+    #[arg(long, value_name = "N", env = "REKEEP_AS_MAX_ASYNC_BATCHES", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub max_async_batches: Option<u16>,
+    /// Write each record by a command of its own (servers before 6.0)
+    #[arg(long, env = "REKEEP_AS_DISABLE_BATCH_WRITES")]
+    pub disable_batch_writes: bool,
+    /// How the cluster is reached.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// When indexes are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum IndexesWhen {
+    /// Before the records.
+    First,
+    /// After the records.
+    Last,
+    /// Not at all.
+    None,
+}
+
+impl AerospikeTargetArgs {
+    /// Whether one was typed that makes no sense for another target; those that the environment may hold do not count.
+    pub(crate) fn narrows(&self) -> bool {
+        !self.sets.is_empty()
+            || !self.bins.is_empty()
+            || self.partitions.is_some()
+            || self.no_records
+            || self.no_indexes
+            || self.no_udfs
+            || self.indexes.is_some()
+            || self.replace_indexes
+            || self.no_wait
+            || !self.set_map.is_empty()
+            || self.skip_unmappable
+            || self.extra_ttl.is_some()
+            || self.ignore_record_error
+    }
+
+    /// The same as the connector takes it. Single records bring neither modules nor indexes.
+    pub(crate) fn options(self, single_records: bool) -> Result<(AerospikeOptions, AerospikeTargetOptions), Failure> {
+        let defaults = AerospikeTargetOptions::default();
+        let set_map = self.set_map.iter().map(|text| map(text)).collect::<Result<_, _>>()?;
+        let indexes = match self.indexes {
+            _ if single_records || self.no_indexes => IndexOrder::Never,
+            Some(IndexesWhen::First) => IndexOrder::First,
+            Some(IndexesWhen::Last) | None => IndexOrder::Last,
+            Some(IndexesWhen::None) => IndexOrder::Never,
+        };
+        let how = AerospikeTargetOptions {
+            batch_size: self.batch_size.map_or(defaults.batch_size, usize::from),
+            max_async_batches: self.max_async_batches.map_or(defaults.max_async_batches, usize::from),
+            disable_batch_writes: self.disable_batch_writes,
+            extra_ttl: self.extra_ttl.unwrap_or_default(),
+            indexes,
+            replace_indexes: self.replace_indexes,
+            no_wait: self.no_wait,
+            ignore_record_error: self.ignore_record_error,
+            set_map,
+            skip_unmappable: self.skip_unmappable,
+        };
+        let options = AerospikeOptions {
+            sets: self.sets,
+            allow_missing_set: true,
+            bins: self.bins,
+            partitions: self.partitions,
+            no_udfs: self.no_udfs || single_records,
+            ..self.connect.options()?
+        };
+        Ok((options, how))
+    }
+}
+
+fn map(text: &str) -> Result<(String, String), Failure> {
+    match text.split_once('=') {
+        Some((old, new)) if new.len() <= 63 => Ok((old.to_owned(), new.to_owned())),
+        Some(_) => Err(usage(format!("--set-map {text}: the name of a set has 63 bytes at most"))),
+        None => Err(usage(format!("--set-map {text}: write SET=NEW; nothing before or after = is the null set"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_mapped_by_name_and_single_records_come_alone() {
+        let args = AerospikeTargetArgs { set_map: vec!["a=b".into(), "=c".into()], ..AerospikeTargetArgs::default() };
+        let (options, how) = args.clone().options(false).unwrap();
+        assert_eq!(how.set_map, [("a".into(), "b".into()), (String::new(), "c".into())]);
+        assert_eq!((options.no_udfs, how.indexes), (false, IndexOrder::Last));
+        let (options, how) = args.options(true).unwrap();
+        assert_eq!((options.no_udfs, how.indexes), (true, IndexOrder::Never));
+        assert!(map("a").is_err());
+    }
+}

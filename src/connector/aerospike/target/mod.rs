@@ -1,0 +1,331 @@
+//! Aerospike clusters as a target. How records are written, what becomes of each and what is not exact is specified in
+//! `format-spec/aerospike-restore.md`. The parts: `rows` are records as they are sent, `answers` one exchange with a node,
+//! `verdict` what an answer means, `deliver` a group of rows until each has its outcome, `pool` the groups under way,
+//! `writer` a namespace, `modules`, `indexes` and `preflight` what is beside records.
+
+mod answers;
+mod clocks;
+mod deliver;
+mod indexes;
+mod modules;
+pub mod options;
+mod pool;
+mod preflight;
+mod rows;
+mod verdict;
+mod writer;
+
+pub use options::{AerospikeTargetOptions, IndexOrder};
+
+use super::{
+    clock::Clocks,
+    cluster::Cluster,
+    decode::VOID_TIME_EPOCH_SECONDS,
+    error::Error,
+    facts::NamespaceFacts,
+    info::value_of,
+    options::{AerospikeOptions, Place},
+    source::AerospikeSource,
+};
+use crate::{
+    connector::{
+        CollectionTarget, ConnectorError, Meets, Overwrite, Source, SourceUrl, Survey, Target, TargetEnd, TargetPlan,
+        TargetSession,
+    },
+    record::{Clock as _, SystemClock, Timestamp},
+};
+use clocks::NodeClocks;
+use serde_json::Value as Json;
+use std::sync::{Arc, Mutex, PoisonError};
+use writer::NamespaceWriter;
+
+/// Milliseconds by which a restored expiry may be off.
+const EXPIRY_SLACK_MILLIS: u64 = 2_000;
+
+/// A cluster to write.
+#[derive(Debug)]
+pub struct AerospikeTarget {
+    url: SourceUrl,
+    object: String,
+    namespace: Option<String>,
+    options: Arc<AerospikeOptions>,
+    how: Arc<AerospikeTargetOptions>,
+    cluster: Arc<Cluster>,
+}
+
+impl AerospikeTarget {
+    /// Finds the cluster that a URL names. Of `options`, sets, bins and partitions choose records.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if the URL or the options make no sense, or no node answers.
+    pub fn new(
+        url: &SourceUrl,
+        options: AerospikeOptions,
+        how: AerospikeTargetOptions,
+    ) -> Result<Self, ConnectorError> {
+        let place = Place::parse(url)?;
+        let object = format!("aerospike:{}", url.place);
+        let cluster = Cluster::connect(&place.seeds, &options).map_err(|error: Error| error.into_connector(&object))?;
+        Ok(Self {
+            url: url.clone(),
+            object,
+            namespace: place.namespace,
+            options: Arc::new(options),
+            how: Arc::new(how),
+            cluster: Arc::new(cluster),
+        })
+    }
+
+    fn unreadable(&self, error: Error) -> ConnectorError {
+        error.into_connector(&self.object)
+    }
+
+    /// Whether only some of the records that come are written.
+    fn selects(&self) -> bool {
+        !self.options.sets.is_empty() || !self.options.bins.is_empty() || self.options.partitions.is_some()
+    }
+
+    fn mismatch(&self, reason: String) -> ConnectorError {
+        ConnectorError::Mismatch { object: self.object.clone(), reason }
+    }
+
+    /// What options cannot go together.
+    fn check_options(&self, plan: &TargetPlan) -> Result<(), ConnectorError> {
+        let compares = plan.make_equal || plan.overwrite == Overwrite::IfChanged;
+        if compares && !self.options.bins.is_empty() {
+            return Err(
+                self.mismatch("--bin writes part of records, which --make-equal and if-changed compare whole".into())
+            );
+        }
+        if compares && !self.how.set_map.is_empty() {
+            return Err(self.mismatch(
+                "--set-map gives records other digests: --make-equal and if-changed would not find \
+                                      them"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_plan(&self, plan: &TargetPlan) -> Result<(), ConnectorError> {
+        if let Some(other) = plan.collections.iter().find(|one| one.codec != crate::record::KeyCodec::Digest) {
+            return Err(self.mismatch(format!(
+                "{} was taken from `{}`: its keys are no digests",
+                other.source_name, plan.connector
+            )));
+        }
+        self.check_options(plan)
+    }
+}
+
+/// What a restore's parts share.
+#[derive(Debug)]
+struct SharedRestore {
+    object: String,
+    cluster: Arc<Cluster>,
+    clocks: Arc<NodeClocks>,
+    options: Arc<AerospikeOptions>,
+    how: Arc<AerospikeTargetOptions>,
+    overwrite: Overwrite,
+    make_equal: bool,
+    /// The earliest node's clock when the restore began, for make-equal.
+    since: Option<Timestamp>,
+    missing: Mutex<Vec<String>>,
+}
+
+impl SharedRestore {
+    fn unwritable(&self, reason: &str) -> ConnectorError {
+        ConnectorError::Unwritable { object: self.object.clone(), reason: reason.to_owned() }
+    }
+
+    /// Notes what makes the restore incomplete, once.
+    fn missing(&self, lines: Vec<String>) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in lines {
+            if !missing.contains(&line) {
+                missing.push(line);
+            }
+        }
+    }
+}
+
+/// Whether a text can stand in an info command and be nothing else there.
+fn is_plain(text: &str) -> bool {
+    !text.contains([';', ':']) && !text.chars().any(char::is_control)
+}
+
+/// Asks every node what time it is; gives the earliest.
+fn ask_clocks(cluster: &Cluster, namespaces: &[String], clocks: &NodeClocks) -> Result<Timestamp, Error> {
+    let mut earliest = i64::MAX;
+    for node in cluster.nodes() {
+        let asked = clocks.ours();
+        let mut told = None;
+        for namespace in namespaces {
+            let command = format!("namespace/{namespace}");
+            let answers = cluster.info(&node, &[&command])?;
+            let second = value_of(answers.text(&command).unwrap_or_default(), ';', "current_time");
+            told = told.or_else(|| second.and_then(|text| text.parse::<i64>().ok()));
+        }
+        let second = told.unwrap_or_else(|| SystemClock.now().as_millis() / 1000 - VOID_TIME_EPOCH_SECONDS as i64);
+        clocks.learn(&node.id, second, asked, clocks.ours());
+        earliest = earliest.min(second);
+    }
+    Ok(Timestamp::from_millis((earliest.saturating_add(VOID_TIME_EPOCH_SECONDS as i64)).saturating_mul(1000)))
+}
+
+impl Target for AerospikeTarget {
+    fn connector(&self) -> &'static str {
+        "aerospike"
+    }
+
+    fn collection(&self) -> Option<String> {
+        self.namespace.clone()
+    }
+
+    fn takes(&self, _: Overwrite) -> bool {
+        true
+    }
+
+    fn expiry_slack_millis(&self) -> u64 {
+        EXPIRY_SLACK_MILLIS
+    }
+
+    fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {
+        let mut occupied = Vec::new();
+        for name in collections {
+            let facts = NamespaceFacts::read(&self.cluster, name).map_err(|error| self.unreadable(error))?;
+            let records = match self.options.sets.as_slice() {
+                [] => facts.objects,
+                // Nodes do not tell how many records are in no set.
+                sets if sets.iter().any(String::is_empty) => facts.objects,
+                sets => preflight::set_objects(&self.cluster, name, sets, facts.replication_factor)
+                    .map_err(|error| self.unreadable(error))?,
+            };
+            if records > 0 {
+                occupied.push((name.clone(), records));
+            }
+        }
+        Ok(occupied)
+    }
+
+    fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {
+        self.check_plan(plan)?;
+        for collection in &plan.collections {
+            preflight::namespace(self, &collection.name)?;
+            if self.how.indexes != IndexOrder::Never && !self.how.replace_indexes {
+                let conflicts =
+                    indexes::conflicts(&self.cluster, collection).map_err(|error| self.unreadable(error))?;
+                if let Some(conflict) = conflicts.first() {
+                    return Err(self.mismatch(format!("{conflict}; --replace-indexes makes it anew")));
+                }
+            }
+        }
+        // What of a set or partition stands there, reading the whole namespace would not tell.
+        let meets = if self.selects() || !self.how.set_map.is_empty() { Meets::Unknown } else { Meets::Records };
+        Ok(vec![meets; plan.collections.len()])
+    }
+
+    fn wants_survey(&self) -> bool {
+        true
+    }
+
+    fn preflight(&self, plan: &TargetPlan, survey: &Survey) -> Result<Vec<String>, ConnectorError> {
+        preflight::records(self, plan, survey)
+    }
+
+    fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
+        self.check_plan(plan)?;
+        let names: Vec<String> = plan.collections.iter().map(|collection| collection.name.clone()).collect();
+        let clocks = NodeClocks::new();
+        let told = ask_clocks(&self.cluster, &names, &clocks).map_err(|error| self.unreadable(error))?;
+        let since = plan.make_equal.then(|| {
+            let times = Clocks::default().read(&self.cluster, &names, &self.options);
+            // Where no record tells the time, the second that the node told has to do.
+            if times.silent.is_empty() { times.earliest } else { told }
+        });
+        let shared = SharedRestore {
+            object: self.object.clone(),
+            cluster: Arc::clone(&self.cluster),
+            clocks: Arc::new(clocks),
+            options: Arc::clone(&self.options),
+            how: Arc::clone(&self.how),
+            overwrite: plan.overwrite,
+            make_equal: plan.make_equal,
+            since,
+            missing: Mutex::default(),
+        };
+        let mut session = AerospikeTargetSession {
+            shared: Arc::new(shared),
+            plan: plan.clone(),
+            notes: Vec::new(),
+            made: Vec::new(),
+        };
+        session.begin()?;
+        Ok(Box::new(session))
+    }
+
+    fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
+        if self.selects() || !self.how.set_map.is_empty() || !self.how.extra_ttl.is_zero() {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(AerospikeSource::new(&self.url, (*self.options).clone())?)))
+    }
+}
+
+/// A restore under way.
+struct AerospikeTargetSession {
+    shared: Arc<SharedRestore>,
+    plan: TargetPlan,
+    notes: Vec<String>,
+    /// Indexes that were made, and are to be awaited: namespace and name.
+    made: Vec<(String, String)>,
+}
+
+impl AerospikeTargetSession {
+    fn begin(&mut self) -> Result<(), ConnectorError> {
+        if !self.shared.options.no_udfs
+            && let Some(modules) = self.plan.attributes.get("udfs").and_then(Json::as_array)
+        {
+            let done = modules::restore(&self.shared.cluster, modules, self.shared.overwrite == Overwrite::Never)
+                .map_err(|error| self.shared.unwritable(&error.to_string()))?;
+            self.notes.extend(done.notes);
+            self.shared.missing(done.missing);
+        }
+        if self.shared.how.indexes == IndexOrder::First {
+            self.make_indexes()?;
+        }
+        Ok(())
+    }
+
+    fn make_indexes(&mut self) -> Result<(), ConnectorError> {
+        for collection in &self.plan.collections {
+            let done = indexes::restore(&self.shared.cluster, collection, self.shared.how.replace_indexes)
+                .map_err(|error| self.shared.unwritable(&error.to_string()))?;
+            self.notes.extend(done.notes);
+            self.shared.missing(done.missing);
+            self.made.extend(done.made.into_iter().map(|name| (collection.name.clone(), name)));
+        }
+        Ok(())
+    }
+}
+
+impl TargetSession for AerospikeTargetSession {
+    fn open(&mut self, collection: usize) -> Result<Box<dyn CollectionTarget + '_>, ConnectorError> {
+        let Some(collection) = self.plan.collections.get(collection) else {
+            return Err(ConnectorError::Missing { object: format!("collection {collection} of the plan") });
+        };
+        Ok(Box::new(NamespaceWriter::new(&self.shared, &collection.name, &collection.source_name)?))
+    }
+
+    fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
+        if self.shared.how.indexes == IndexOrder::Last {
+            self.make_indexes()?;
+        }
+        if !self.shared.how.no_wait {
+            let missing = indexes::wait(&self.shared.cluster, &self.made, self.shared.options.partition_timeout);
+            self.shared.missing(missing);
+        }
+        let mut missing = self.shared.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(TargetEnd { missing: std::mem::take(&mut *missing), notes: std::mem::take(&mut self.notes) })
+    }
+}

@@ -1,0 +1,82 @@
+//! UDF modules: put where they are not, awaited on all nodes.
+
+use super::is_plain;
+use crate::connector::aerospike::{
+    cluster::Cluster,
+    error::Error,
+    info::{failure, value_of},
+};
+use serde_json::Value as Json;
+use std::time::{Duration, Instant};
+
+/// How long a module may take to reach all nodes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What was done, in words.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    pub(super) notes: Vec<String>,
+    pub(super) missing: Vec<String>,
+}
+
+/// Puts the modules of a snapshot.
+pub(super) fn restore(cluster: &Cluster, modules: &[Json], keep: bool) -> Result<Done, Error> {
+    let mut done = Done::default();
+    let Some(node) = cluster.nodes().into_iter().next() else { return Err(Error::NoNode("the target".to_owned())) };
+    let mut put = Vec::new();
+    for module in modules {
+        let text = |key: &str| module.get(key).and_then(Json::as_str);
+        let (Some(name), Some(content)) = (text("name"), text("content")) else {
+            done.missing.push("a UDF module of the snapshot has no name or no content".to_owned());
+            continue;
+        };
+        let kind = text("type").unwrap_or("LUA");
+        if ![name, content, kind].into_iter().all(is_plain) {
+            done.missing.push(format!("UDF module {name:?}: no server takes such a name"));
+            continue;
+        }
+        let ask = format!("udf-get:filename={name}");
+        let answers = cluster.info(&node, &[&ask])?;
+        let there = answers.text(&ask).filter(|text| failure(text).is_none()).unwrap_or_default();
+        match value_of(there, ';', "content") {
+            Some(there) if there == content => continue,
+            Some(_) if keep => {
+                done.notes.push(format!("UDF module `{name}`: another one of this name stands, and stays"));
+                continue;
+            }
+            Some(_) => done.notes.push(format!("UDF module `{name}`: another one of this name was replaced")),
+            None => {}
+        }
+        let command =
+            format!("udf-put:filename={name};content={content};content-len={};udf-type={kind};", content.len());
+        let answers = cluster.info(&node, &[&command])?;
+        match answers.text(&command).map(str::trim) {
+            Some(answer) if failure(answer).is_none() => put.push(name),
+            answer => done.missing.push(format!("UDF module `{name}`: {:.200}", answer.unwrap_or("no answer"))),
+        }
+    }
+    await_all(cluster, &put, &mut done)?;
+    Ok(done)
+}
+
+/// Waits until every node lists the modules.
+fn await_all(cluster: &Cluster, names: &[&str], done: &mut Done) -> Result<(), Error> {
+    let began = Instant::now();
+    for name in names {
+        for node in cluster.nodes() {
+            loop {
+                let answers = cluster.info(&node, &["udf-list"])?;
+                let list = answers.text("udf-list").unwrap_or_default();
+                if list.split(';').any(|line| value_of(line, ',', "filename") == Some(name)) {
+                    break;
+                }
+                if began.elapsed() >= PATIENCE {
+                    done.missing.push(format!("UDF module `{name}` did not reach node {}", node.id));
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+    Ok(())
+}

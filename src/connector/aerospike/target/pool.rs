@@ -1,0 +1,260 @@
+//! Batches under way: threads that deliver them, bounded in number and bytes, and what they add up to.
+
+use super::{answers::Sender, clocks::NodeClocks, deliver::Delivery, rows::Group, verdict::Work};
+use crate::{
+    connector::{
+        Outcomes,
+        aerospike::cluster::{Cluster, PartitionMap},
+    },
+    record::{Digest, KeyCodec},
+};
+use crossbeam_channel::Receiver;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+/// Bytes of all batches handed over, counted twice: their rows and the frames built of them.
+const FLIGHT_BYTES: usize = 64 * 1024 * 1024;
+
+/// The partition map is not fetched more often.
+const REFRESH_PAUSE: Duration = Duration::from_millis(100);
+
+/// Failures named.
+const NAMED: usize = 100;
+
+/// What became of rows.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) outcomes: Outcomes,
+    /// Rows left alone for what stands there, which may be what was sent before without an answer.
+    pub(super) unsure: u64,
+}
+
+#[derive(Debug, Default)]
+struct Flight {
+    groups: usize,
+    bytes: usize,
+    tally: Tally,
+    failed: Option<String>,
+}
+
+/// What the threads share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) namespace: String,
+    pub(super) clocks: Arc<NodeClocks>,
+    pub(super) singly: bool,
+    pub(super) timeout_millis: u32,
+    /// How long rows may make no progress.
+    pub(super) patience: Duration,
+    pub(super) ignore_record_error: bool,
+    flight: Mutex<Flight>,
+    landed: Condvar,
+    stopped: AtomicBool,
+    refreshed: Mutex<Instant>,
+}
+
+impl Shared {
+    pub(super) fn map(&self) -> Arc<PartitionMap> {
+        self.cluster.map(&self.namespace)
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Sleeps, shorter if it is stopped.
+    pub(super) fn sleep(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while !self.is_stopped() {
+            let rest = until.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return;
+            }
+            std::thread::sleep(rest.min(Duration::from_millis(50)));
+        }
+    }
+
+    /// Fetches the partition map anew, one thread for all.
+    pub(super) fn refresh(&self) {
+        let Ok(mut last) = self.refreshed.try_lock() else { return };
+        if last.elapsed() >= REFRESH_PAUSE {
+            // The old map serves until a node answers again.
+            let _ = self.cluster.refresh();
+            *last = Instant::now();
+        }
+    }
+
+    /// Counts and names a record that cannot be written.
+    pub(super) fn fail(&self, outcomes: &mut Outcomes, digest: &Digest, why: String) {
+        if self.ignore_record_error {
+            outcomes.ignored += 1;
+        } else {
+            outcomes.failed += 1;
+        }
+        self.name(&mut outcomes.failures, digest, why);
+    }
+
+    /// Names a record, if not too many are named.
+    #[expect(clippy::unused_self, reason = "who names is who knows the records")]
+    pub(super) fn name(&self, failures: &mut Vec<(String, String)>, digest: &Digest, why: String) {
+        if failures.len() < NAMED {
+            failures.push((KeyCodec::Digest.show(&digest.sort_key()), why));
+        }
+    }
+
+    fn flight(&self) -> MutexGuard<'_, Flight> {
+        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self, groups: &Receiver<(Group, Work)>) {
+        let mut sender = Sender::default();
+        while let Ok((group, work)) = groups.recv() {
+            let result = if self.is_stopped() {
+                Ok(Ok(Tally::default()))
+            } else {
+                catch_unwind(AssertUnwindSafe(|| Delivery::new(self, &mut sender, &group, work).run()))
+            };
+            let mut flight = self.flight();
+            flight.groups -= 1;
+            flight.bytes -= 2 * group.bytes();
+            match result {
+                Ok(Ok(tally)) => add(&mut flight.tally, tally),
+                Ok(Err(why)) => {
+                    flight.failed.get_or_insert(why);
+                }
+                // Whoever waits must hear of it whatever happened.
+                Err(_) => {
+                    flight.failed.get_or_insert_with(|| "a writer panicked".to_owned());
+                }
+            }
+            if flight.failed.is_some() {
+                self.stopped.store(true, Ordering::Relaxed);
+            }
+            drop(flight);
+            self.landed.notify_all();
+        }
+    }
+}
+
+fn add(to: &mut Tally, from: Tally) {
+    to.unsure += from.unsure;
+    add_outcomes(&mut to.outcomes, from.outcomes);
+}
+
+fn add_outcomes(to: &mut Outcomes, mut from: Outcomes) {
+    to.inserted += from.inserted;
+    to.replaced += from.replaced;
+    to.existed += from.existed;
+    to.fresher += from.fresher;
+    to.expired += from.expired;
+    to.removed += from.removed;
+    to.changed += from.changed;
+    to.ignored += from.ignored;
+    to.failed += from.failed;
+    let room = NAMED.saturating_sub(to.failures.len());
+    from.failures.truncate(room);
+    to.failures.append(&mut from.failures);
+}
+
+/// What a pool is made of.
+pub(super) struct PoolOptions {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) namespace: String,
+    pub(super) clocks: Arc<NodeClocks>,
+    pub(super) threads: usize,
+    pub(super) singly: bool,
+    pub(super) timeout: Duration,
+    pub(super) patience: Duration,
+    pub(super) ignore_record_error: bool,
+}
+
+/// The threads.
+pub(super) struct Pool {
+    pub(super) shared: Arc<Shared>,
+    sender: Option<crossbeam_channel::Sender<(Group, Work)>>,
+    threads: Vec<JoinHandle<()>>,
+    most_groups: usize,
+}
+
+impl Pool {
+    pub(super) fn start(options: PoolOptions) -> Self {
+        let count = options.threads.clamp(1, 256);
+        let shared = Arc::new(Shared {
+            cluster: options.cluster,
+            namespace: options.namespace,
+            clocks: options.clocks,
+            singly: options.singly,
+            timeout_millis: u32::try_from(options.timeout.as_millis()).unwrap_or(0),
+            patience: options.patience,
+            ignore_record_error: options.ignore_record_error,
+            flight: Mutex::default(),
+            landed: Condvar::new(),
+            stopped: AtomicBool::new(false),
+            refreshed: Mutex::new(Instant::now()),
+        });
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        let threads = (0..count)
+            .map(|_| {
+                let (shared, receiver) = (Arc::clone(&shared), receiver.clone());
+                std::thread::spawn(move || shared.work(&receiver))
+            })
+            .collect();
+        Self { shared, sender: Some(sender), threads, most_groups: 2 * count }
+    }
+
+    /// Hands a group over; waits while too much is under way.
+    pub(super) fn submit(&self, group: Group, work: Work) -> Result<(), String> {
+        let bytes = 2 * group.bytes();
+        let mut flight = self.shared.flight();
+        while flight.failed.is_none()
+            && flight.groups > 0
+            && (flight.groups >= self.most_groups || flight.bytes + bytes > FLIGHT_BYTES)
+        {
+            flight = self.shared.landed.wait(flight).unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Some(why) = &flight.failed {
+            return Err(why.clone());
+        }
+        flight.groups += 1;
+        flight.bytes += bytes;
+        drop(flight);
+        let ended = || "the writers are gone".to_owned();
+        let sender = self.sender.as_ref().ok_or_else(ended)?;
+        sender.send((group, work)).map_err(|_| ended())
+    }
+
+    /// Waits until nothing is under way.
+    pub(super) fn wait(&self) -> Result<(), String> {
+        let mut flight = self.shared.flight();
+        while flight.groups > 0 && flight.failed.is_none() {
+            flight = self.shared.landed.wait(flight).unwrap_or_else(PoisonError::into_inner);
+        }
+        flight.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// Moves what came of rows so far to `outcomes`; gives how many may have been done before they were found.
+    pub(super) fn report(&self, outcomes: &mut Outcomes) -> u64 {
+        let tally = std::mem::take(&mut self.shared.flight().tally);
+        add_outcomes(outcomes, tally.outcomes);
+        tally.unsure
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Relaxed);
+        self.sender = None;
+        for thread in self.threads.drain(..) {
+            // Panics are caught where the work is done.
+            let _ = thread.join();
+        }
+    }
+}

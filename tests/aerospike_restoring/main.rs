@@ -1,0 +1,16 @@
+//! Restoring into Aerospike clusters, against a server in this process: exactly the state that was kept, whatever stands
+//! in the way.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+#[allow(unused_imports, dead_code, reason = "other tests use the rest")]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cluster;
+mod command;
+mod equal;
+mod expiry;
+mod faults;
+mod policies;
+mod round_trip;
+mod side_objects;

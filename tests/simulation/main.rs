@@ -62,10 +62,10 @@ fn noticed(flaws: &Flaws, broken: Option<Broken>) -> Option<u64> {
 }
 
 /// Each rule, alone or with the net that makes up for it, is missed by some random schedule. (That a pack must be listed
-/// is missed by the named schedules c, k and m; random ones meet a late index object too seldom.)
+/// is missed by the named schedules c, k and m, the second listing of snapshots by a; random ones meet these too seldom.)
 #[test]
 fn random_schedules_notice_every_rule_that_is_broken() {
-    let sets: [&[Rule]; 13] = [
+    let sets: [&[Rule]; 12] = [
         &[Rule::HonourOnlyUnused, Rule::LastLook],
         &[Rule::VoidsStay],
         &[Rule::HonouredIsAbsent, Rule::LastLook],
@@ -73,7 +73,6 @@ fn random_schedules_notice_every_rule_that_is_broken() {
         &[Rule::MarkedIsNoHome],
         &[Rule::DrainWaits, Rule::LastLook],
         &[Rule::DrainWaitsForReaders],
-        &[Rule::SnapshotsAgain],
         &[Rule::LookAgain],
         &[Rule::CopyOut],
         &[Rule::NewIndexFirst],

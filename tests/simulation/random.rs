@@ -119,7 +119,7 @@ impl Director<'_> {
         match self.rng.below(400) {
             0 => scheduler.kill(actor),
             1..=8 => self.asleep.push(actor),
-            6 => sea.power_cut(),
+            9 => sea.power_cut(),
             _ => {}
         }
     }

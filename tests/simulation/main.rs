@@ -62,7 +62,7 @@ fn noticed(flaws: &Flaws, broken: Option<Broken>) -> Option<u64> {
 }
 
 /// Each rule, alone or with the net that makes up for it, is missed by some random schedule. (That a pack must be listed
-/// is missed by the named schedules c, k and m, the second listing of snapshots by a; random ones meet these too seldom.)
+/// is missed by the named schedules c, k and m, the second listing of snapshots by a, a parent's stack by e; random ones meet these too seldom.)
 #[test]
 fn random_schedules_notice_every_rule_that_is_broken() {
     let sets: [&[Rule]; 11] = [
@@ -94,10 +94,6 @@ fn random_schedules_notice_every_rule_that_is_broken() {
             Some(seed) => println!("{broken:?}: seed {seed}"),
             None => unnoticed.push(format!("{broken:?}")),
         }
-    }
-    match noticed(&Flaws { trusts_parent: true, ..Flaws::default() }, None) {
-        Some(seed) => println!("a parent that is trusted: seed {seed}"),
-        None => unnoticed.push("a parent that is trusted".to_owned()),
     }
     assert_eq!(unnoticed, Vec::<String>::new());
 }

@@ -203,14 +203,14 @@ pub fn write(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
     let (mut beaten, mut beats) = (actor.now(), Rng::new(rng.word()));
     let chunks: Vec<u64> = (0..=rng.below(3)).map(|_| rng.below(CHUNKS)).collect();
     let layer = put_layer(&session, &chunks, &mut || {
-        if actor.now() - beaten >= 300_000 || beats.chance(15) {
+        if actor.now() - beaten >= 300_000 || beats.chance(30) {
             beaten = actor.now();
             session.beat_now()?;
         }
         Ok(())
     })?;
     stack.push(layer);
-    if rng.chance(60) {
+    for _ in 0..rng.below(3) {
         session.beat_now()?;
     }
     let manifest = manifest(session.id(), actor.now(), stack, parent.map(|parent| parent.id));

@@ -48,7 +48,14 @@ pub fn run(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Run {
     sea.check_all();
     sea.configure(seed, weather, broken);
     let hasty = rng.chance(30);
-    let mut director = Director { place: &place, rng, seed, asleep: Vec::new(), hasty, to_come: 6 + seed % 8 };
+    let mut director = Director {
+        place: &place,
+        rng,
+        seed,
+        asleep: Vec::new(),
+        hasty,
+        to_come: if hasty { 12 } else { 6 + seed % 8 },
+    };
     director.direct();
     end(&place);
     entropy::seeded::set(None);
@@ -80,7 +87,7 @@ impl Director<'_> {
                 continue;
             }
             let awake: Vec<usize> = alive.iter().filter(|actor| !self.asleep.contains(actor)).copied().collect();
-            if awake.is_empty() || self.rng.below(300) == 0 {
+            if awake.is_empty() || self.rng.below(if self.hasty { 2500 } else { 300 }) == 0 {
                 if self.asleep.is_empty() && alive.is_empty() {
                     return;
                 }
@@ -100,26 +107,26 @@ impl Director<'_> {
     /// Time passes, processes sleep or die, late requests arrive.
     fn happen(&mut self, actor: usize) {
         let (sea, scheduler) = (&self.place.sea, &self.place.scheduler);
-        let passes = match self.rng.below(if self.hasty { 200 } else { 2000 }) {
+        let passes = match self.rng.below(if self.hasty { 100 } else { 2000 }) {
             0 => 31 * 60_000,
             1..=4 => 6 * 60_000,
             _ => self.rng.below(2000) as i64,
         };
         sea.time.fetch_add(passes, Ordering::SeqCst);
-        if self.rng.chance(2) {
+        if self.rng.below(150) == 0 {
             sea.land_one();
         }
         match self.rng.below(400) {
             0 => scheduler.kill(actor),
             1..=8 => self.asleep.push(actor),
-            6 => sea.power_cut(),
+            9 => sea.power_cut(),
             _ => {}
         }
     }
 
     fn begin_one(&mut self) {
         self.to_come -= 1;
-        let host = self.rng.below(3);
+        let host = self.rng.below(2);
         let work = match self.rng.below(20) {
             0..=6 => actors::write,
             7..=8 => actors::read,

@@ -127,11 +127,13 @@ impl Sea {
     /// One of the requests that are still on their way arrives.
     pub fn land_one(&self) {
         let mut state = self.state();
-        if state.in_flight.is_empty() {
+        // Those whose name is taken would change nothing.
+        let free: Vec<usize> =
+            (0..state.in_flight.len()).filter(|&at| !state.objects.contains_key(&state.in_flight[at].0)).collect();
+        if free.is_empty() {
             return;
         }
-        let count = state.in_flight.len() as u64;
-        let at = state.rng.below(count) as usize;
+        let at = *state.rng.pick(&free);
         let (name, bytes) = state.in_flight.remove(at);
         drop(state);
         self.land(&name, &bytes);
@@ -305,8 +307,9 @@ impl Backend for Boat {
                 state.unsynced.insert(name.to_owned());
             }
         }
-        // A request whose answer was lost may be sent twice by the network itself.
-        if matches!(luck, Luck::AnswerLost) && name.starts_with(state.late_folder) {
+        // The network itself may send a request twice.
+        let late = self.scheduled().is_some() && name.starts_with(state.late_folder);
+        if late && state.weather.fails > 0 && state.rng.chance(40) {
             state.in_flight.push((name.to_owned(), bytes.to_vec()));
         }
         drop(state);

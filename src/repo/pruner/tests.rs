@@ -229,8 +229,8 @@ fn a_needed_chunk_in_no_listed_index_stops_the_prune() {
     let old = commit(&repo, &[1], 100);
     commit(&repo, &[2], 200);
     repo.forget(&old).unwrap();
-    for index in world.memory.names("index/").iter().rev().take(1) {
-        world.memory.remove(index);
+    for index in world.memory.names("index/") {
+        world.memory.remove(&index);
     }
     let before = world.memory.names("packs/");
     let pruning = pruner(&world.open());

@@ -550,7 +550,8 @@ impl Random {
             5 | 6 => {
                 let mut text = String::new();
                 for _ in 0..=self.below(2) {
-                    text.push_str(self.pick::<&str>(&TEXTS));
+                    let part: &&str = self.pick(&TEXTS);
+                    text.push_str(part);
                 }
                 Value::Text(text)
             }

@@ -115,13 +115,15 @@ impl Plan {
         if before_last.contains(&Affinity::None) {
             return Ok(true);
         }
-        // Elsewhere SQLite makes integers of such numbers, all but the smallest.
-        let smallest: Vec<String> = (self.keys.iter().zip(before_last))
-            .filter(|(_, affinity)| **affinity == Affinity::Number)
-            .map(|(key, _)| format!("({key} = -9223372036854775808.0 AND typeof({key}) = 'real')"))
+        // A column with a number's affinity makes integers of floats wherever one is equal, but for this: the two stay.
+        let lowest: Vec<String> = before_last
+            .iter()
+            .zip(&self.keys)
+            .filter(|(affinity, _)| **affinity == Affinity::Number)
+            .map(|(_, key)| format!("{key} = -9223372036854775808"))
             .collect();
-        if !smallest.is_empty() {
-            let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {})", self.from(), smallest.join(" OR "));
+        if !lowest.is_empty() {
+            let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {})", self.from(), lowest.join(" OR "));
             if connection.query_row(&sql, [], |row| row.get::<_, bool>(0))? {
                 return Ok(true);
             }

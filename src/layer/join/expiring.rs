@@ -127,7 +127,8 @@ mod tests {
         let mut expiring = Expiring::new(Timestamp::from_millis(1000));
         let at = |distance: i64| Timestamp::from_millis(1000 + distance);
         expiring.note(Expiry::from_millis(1000 + 600_001)).unwrap().records += 1;
-        assert_eq!(expiring.end_from(at(600_000)), Some(at(600_000)));
+        assert_eq!(expiring.end_from(at(599_808)), Some(at(599_808)));
+        assert_eq!(expiring.end_from(at(600_000)), Some(at(600_064)));
         assert_eq!(expiring.end_from(at(600_001)), Some(at(600_064)));
         assert_eq!(expiring.end_from(at(900_000)), Some(at(900_000)));
         assert_eq!(expiring.end_from(at(1 << 33)), None);

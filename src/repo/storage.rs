@@ -178,7 +178,11 @@ impl Storage {
             check_name(name)?;
             self.backend.delete(name)
         };
-        self.retry(attempt).map_err(|error| failed("deleting", name, error))
+        match self.retry(attempt) {
+            // Somebody else was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done.map_err(|error| failed("deleting", name, error)),
+        }
     }
 
     /// See [`Backend::len`]; `None` if it does not exist.

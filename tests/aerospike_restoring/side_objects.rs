@@ -20,8 +20,7 @@ fn info(server: &Handle, command: &str) -> String {
     stream.read_exact(&mut head).unwrap();
     let mut body = vec![0; (u64::from_be_bytes(head) & 0xffff_ffff_ffff) as usize];
     stream.read_exact(&mut body).unwrap();
-    let text = String::from_utf8(body).unwrap();
-    text.trim_end_matches('\n').split_once('\t').unwrap().1.to_owned()
+    String::from_utf8(body).unwrap().trim_end_matches('\n').rsplit('\t').next().unwrap().to_owned()
 }
 
 fn index(name: &str, set: Option<&str>, bin: Option<&str>) -> Sindex {

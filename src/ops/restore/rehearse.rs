@@ -90,7 +90,6 @@ fn compare(
             Ok(())
         })?;
     }
-    drop(feed);
     run.outcomes = outcomes;
     Ok(())
 }

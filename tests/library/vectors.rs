@@ -221,7 +221,7 @@ fn open_index(name: &str, bytes: &[u8], keys: &Keys) -> Json {
 fn open_pack(name: &str, bytes: &[u8], keys: &Keys) -> Json {
     let (header, trailer) = (&bytes[..160], &bytes[bytes.len() - 32..]);
     assert_eq!((&header[..8], &trailer[24..]), (&b"RKEEPPAK"[..], &b"RKEEPEND"[..]));
-    assert!(name.ends_with(&blake3::hash(bytes).to_hex().to_string()) && bytes.len() % 65_536 == 0);
+    assert!(name.ends_with(&blake3::hash(bytes).to_hex().to_string()) && bytes.len().is_multiple_of(65_536));
     let kind = header[10];
     let wrapping = keys.derive(if kind == 1 { "metadata packs" } else { "data packs" });
     let ad = [&header[8..10], &keys.repository, &header[10..12], &header[12..16], &header[32..48]].concat();

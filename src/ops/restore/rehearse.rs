@@ -140,7 +140,6 @@ fn compare(
             Ok(())
         })?;
     }
-    drop(feed);
     run.outcomes = outcomes;
     Ok(())
 }

@@ -76,7 +76,7 @@ impl ConnectArgs {
             }
         };
         let named = self.tls_name.is_some() || self.tls_ca.is_some() || self.tls_cert_file.is_some();
-        let tls = (self.tls || named || self.tls_key_file.is_some()).then(|| TlsOptions {
+        let tls = (self.tls || named || self.tls_key_file.is_some()).then_some(TlsOptions {
             name: self.tls_name,
             ca_file: self.tls_ca,
             cert_file: self.tls_cert_file,

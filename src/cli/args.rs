@@ -92,7 +92,7 @@ pub enum Command {
     /// List a snapshot's collections, or a collection's records
     Ls(LsArgs),
     /// Restore a snapshot into a target
-    Restore(RestoreArgs),
+    Restore(Box<RestoreArgs>),
     /// Write one record's value to standard output
     Dump(DumpArgs),
     /// List the snapshots that hold a key

@@ -144,7 +144,8 @@ pub(super) fn restore(cluster: &Cluster, collection: &TargetCollection, replace:
     match unparsed(collection) {
         0 => {}
         count => {
-            done.missing.extend([format!("{count} indexes of {namespace} that the snapshot's server named unreadably")])
+            done.missing
+                .extend([format!("{count} indexes of {namespace} that the snapshot's server named unreadably")]);
         }
     }
     let wanted = wanted(collection);

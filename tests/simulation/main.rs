@@ -81,12 +81,11 @@ fn random_schedules_notice_every_rule_that_is_broken() {
     let mut unnoticed = Vec::new();
     for rules in sets {
         let flaws = Flaws { rules: rules.to_vec(), ..Flaws::default() };
-        match noticed(&flaws, None) {
-            Some(seed) => println!("{rules:?}: seed {seed}"),
-            None => {
-                println!("{rules:?}: none");
-                unnoticed.push(format!("{rules:?}"));
-            }
+        if let Some(seed) = noticed(&flaws, None) {
+            println!("{rules:?}: seed {seed}");
+        } else {
+            println!("{rules:?}: none");
+            unnoticed.push(format!("{rules:?}"));
         }
     }
     for broken in [Broken::ConditionalCreate, Broken::Fsync] {

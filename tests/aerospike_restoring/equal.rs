@@ -41,7 +41,7 @@ fn what_is_written_while_it_runs_is_not_removed() {
     let (server, _world, repo, id) = kept(1, 200, 22);
     let extra = |n: i64| Seed::int(n).set("extra").bin_int("n", n);
     server.put_all("test", (10_000..10_050).map(extra));
-    server.advance(Duration::from_secs(60));
+    server.advance(Duration::from_mins(1));
     let touched = extra(10_007).digest();
     let new = extra(20_000);
     let new_digest = new.digest();

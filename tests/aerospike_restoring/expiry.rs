@@ -37,7 +37,7 @@ fn what_is_over_by_the_servers_clock_is_not_written() {
     assert_eq!((outcome.outcomes.inserted, outcome.outcomes.expired, outcome.complete), (6, 4, true));
     let longer = Restore::of(&repo, id)
         .overwrite(Overwrite::Never)
-        .how(|how| how.extra_ttl = Duration::from_secs(6_000))
+        .how(|how| how.extra_ttl = Duration::from_mins(100))
         .run(&to);
     assert_eq!((longer.outcomes.inserted, longer.outcomes.existed), (4, 6));
     let short = to.get("test", &Seed::int(0).digest()).unwrap().void_time;
@@ -52,7 +52,7 @@ fn expiries_are_put_right_when_a_clock_jumps_on_the_way() {
     let id = back_up(&repo, &server);
     for overwrite in [Overwrite::Always, Overwrite::Never] {
         let to = start(1);
-        let jump = |control: &rekeep_aerospike_server::Control| control.advance(Duration::from_secs(600));
+        let jump = |control: &rekeep_aerospike_server::Control| control.advance(Duration::from_mins(10));
         to.fault(Fault::run(At::Start, jump).on(Command::Batch).after_requests(1));
         let outcome = Restore::of(&repo, id).overwrite(overwrite).how(|how| how.max_async_batches = 1).run(&to);
         assert_eq!((outcome.outcomes.inserted, outcome.outcomes.failed), (300, 0));

@@ -35,10 +35,8 @@ fn what_is_over_by_the_servers_clock_is_not_written() {
     to.advance(Duration::from_secs(5_000));
     let outcome = Restore::of(&repo, id).run(&to);
     assert_eq!((outcome.outcomes.inserted, outcome.outcomes.expired, outcome.complete), (6, 4, true));
-    let longer = Restore::of(&repo, id)
-        .overwrite(Overwrite::Never)
-        .how(|how| how.extra_ttl = Duration::from_mins(100))
-        .run(&to);
+    let longer =
+        Restore::of(&repo, id).overwrite(Overwrite::Never).how(|how| how.extra_ttl = Duration::from_mins(100)).run(&to);
     assert_eq!((longer.outcomes.inserted, longer.outcomes.existed), (4, 6));
     let short = to.get("test", &Seed::int(0).digest()).unwrap().void_time;
     assert!(short.abs_diff(504_921_600 + 6_100) <= 2, "{short}");

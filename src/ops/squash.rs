@@ -64,7 +64,8 @@ pub struct SquashOutcome {
     pub left: Vec<String>,
 }
 
-/// Plans over everything the repository holds; snapshots that another squash is working on are left out of it.
+/// Plans over every snapshot that the catalog knows ([`Repository::refresh`] brings it up to date); the layers of snapshots that
+/// another squash is working on are left alone. Whatever changes until [`execute`] is left as it is.
 pub fn plan(repo: &Repository, max_superseded: f64) -> Result<SquashPlan, OpsError> {
     let (snapshots, pending) = repo.snapshots_and_pending()?;
     let pending: BTreeSet<SnapshotId> = pending.into_iter().map(|(snapshot, _)| snapshot).collect();

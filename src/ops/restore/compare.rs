@@ -2,10 +2,10 @@
 
 use super::{Feed, Run, Selected};
 use crate::{
-    connector::{CollectionTarget, Outcomes, Overwrite, SessionOptions, Source, Target, TargetPlan},
-    layer::{LayerContext, Stack, StackCursor},
+    connector::{CollectionTarget, Outcomes, Overwrite, SessionOptions, Source, SourceSession, Target, TargetPlan},
+    layer::{LayerContext, StackCursor},
     ops::OpsError,
-    record::{Expiry, Fingerprint, Fingerprinter, KeyRange, RecordBatch, RecordStream},
+    record::{Expiry, Fingerprint, Fingerprinter, RecordBatch, RecordStream},
 };
 use std::{
     fs::File,
@@ -245,6 +245,39 @@ fn fingerprint_of(fingerprinter: &Fingerprinter, batch: &mut RecordBatch, index:
     Ok(print.finish())
 }
 
+/// The collection of a live source that a selected one is shown as by `target`.
+pub(super) fn shown_in(session: &dyn SourceSession, target: &dyn Target, one: &Selected<'_>) -> Option<usize> {
+    let shown = target.shown_as(one.name());
+    session.collections().iter().position(|found| found.name == shown)
+}
+
+/// Walks what is selected of one collection beside what a live source has of it, in all ranges.
+pub(super) fn with_live(
+    run: &Run<'_>,
+    one: &Selected<'_>,
+    session: &dyn SourceSession,
+    index: usize,
+    likeness: Likeness<'_>,
+    each: &mut dyn FnMut(Pair),
+) -> Result<(), OpsError> {
+    let feed = run.feed(one, None);
+    let stack = feed.open()?;
+    for range in feed.ranges(&stack) {
+        let mut live = session.read(index, &range)?;
+        let mut cursor = stack.cursor(&range, feed.at, true)?;
+        walk(likeness, live.as_mut(), &mut cursor, &mut |key, pair| {
+            if run.progress.cancelled() {
+                return Err(OpsError::Interrupted);
+            }
+            if feed.filter.admits(key) {
+                each(pair);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 /// Reads the target back through its source and compares every selected record: records compared, and how many differ.
 pub(super) fn read_back(
     run: &Run<'_>,
@@ -258,38 +291,21 @@ pub(super) fn read_back(
     let likeness = Likeness { fingerprinter: Some(&context.fingerprinter), expiry_slack_millis };
     let (mut compared, mut different) = (0, 0);
     for one in selected {
-        let feed = run.feed(one, None);
-        let stack: Stack = feed.open()?;
-        let Some(index) = session.collections().iter().position(|found| found.name == target.shown_as(one.name()))
-        else {
+        let Some(index) = shown_in(session.as_ref(), target, one) else {
             different += one.collection.records;
             continue;
         };
-        for range in feed.ranges(&stack) {
-            let range: KeyRange = range;
-            let mut live = session.read(index, &range)?;
-            let mut cursor = stack.cursor(&range, feed.at, true)?;
-            walk(likeness, live.as_mut(), &mut cursor, &mut |key, pair| {
-                if run.progress.cancelled() {
-                    return Err(OpsError::Interrupted);
-                }
-                if !feed.filter.admits(key) {
-                    return Ok(());
-                }
-                match pair {
-                    Pair::Both { same, .. } => {
-                        compared += 1;
-                        different += u64::from(!same);
-                    }
-                    Pair::SnapshotOnly => {
-                        compared += 1;
-                        different += 1;
-                    }
-                    Pair::LiveOnly { .. } => different += u64::from(run.options.make_equal),
-                }
-                Ok(())
-            })?;
-        }
+        with_live(run, one, session.as_ref(), index, likeness, &mut |pair| match pair {
+            Pair::Both { same, .. } => {
+                compared += 1;
+                different += u64::from(!same);
+            }
+            Pair::SnapshotOnly => {
+                compared += 1;
+                different += 1;
+            }
+            Pair::LiveOnly { .. } => different += u64::from(run.options.make_equal),
+        })?;
     }
     session.finish()?;
     Ok((compared, different))

@@ -9,12 +9,13 @@ pub mod jsonl;
 pub mod sqlite;
 pub mod url;
 
-pub use change::ChangeSource;
+pub use change::{ChangeSource, MetaStream};
 pub use error::ConnectorError;
 pub use url::SourceUrl;
 
 use crate::record::{Expiry, KeyCodec, KeyRange, RecordBatch, RecordStream, Timestamp};
 use serde_json::Value as Json;
+use std::sync::{Arc, atomic::AtomicBool};
 
 /// Whose records a source reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -289,6 +290,15 @@ pub trait Target: Send + Sync {
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
         Ok(None)
     }
+    /// A text by which a restore that was broken off is known again, so that a later one goes on behind it: what is
+    /// written where, and all that decides how. `None` where a restore cannot go on, or need not.
+    fn resume_key(&self, _plan: &TargetPlan) -> Option<String> {
+        None
+    }
+    /// A flag that whoever cancels sets, so that what waits inside of the target hears of it.
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        None
+    }
     /// The name under which [`Self::read_back`] shows what was restored as `name`.
     fn shown_as<'a>(&self, name: &'a str) -> &'a str {
         name
@@ -361,7 +371,8 @@ pub struct TargetCollection {
 
 /// A running restore. Collections are opened one after the other, in the plan's order.
 pub trait TargetSession: Send {
-    /// Opens a collection of the plan for writing; creates it if it does not exist.
+    /// Opens a collection of the plan for writing; creates it if it does not exist. Where [`Target::resume_key`] gives one,
+    /// collections may also be opened before, to be looked at.
     ///
     /// # Errors
     /// [`ConnectorError`] if it cannot be made or does not fit.
@@ -417,6 +428,18 @@ pub trait CollectionTarget {
     /// [`ConnectorError`] if writing cannot go on.
     fn drain(&mut self, _outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         Ok(())
+    }
+    /// The keys of what the collection holds now of a range, of the records that the target was told to take; `None` if
+    /// that cannot be told. Used before a restore goes on that was broken off.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if it cannot be read.
+    fn standing(&self, _range: &KeyRange) -> Result<Option<Box<dyn MetaStream + '_>>, ConnectorError> {
+        Ok(None)
+    }
+    /// Whether the time of a record with this expiry is over by now, by the target's clock.
+    fn is_over(&self, _expiry: Expiry) -> bool {
+        false
     }
     /// Ends the collection.
     ///

@@ -11,6 +11,8 @@ mod command;
 mod equal;
 mod expiry;
 mod faults;
+mod killed;
 mod policies;
+mod resuming;
 mod round_trip;
 mod side_objects;

@@ -1,12 +1,13 @@
 //! Sending rows to a node and reading what it answers, row by row.
 
-use super::rows::Group;
+use super::{pool::Line, rows::Group};
 use crate::connector::aerospike::{
     cluster::{Cluster, Node},
     connection::Connection,
     error::Error,
     wire::{LAST, Message, WireError},
 };
+use std::sync::Arc;
 
 /// Frames of an answer larger than this are not kept for the next one.
 const KEEP_BYTES: usize = 2 * 1024 * 1024;
@@ -35,9 +36,15 @@ pub(super) struct Sent {
 pub(super) struct Sender {
     frame: Vec<u8>,
     body: Vec<u8>,
+    line: Arc<Line>,
 }
 
 impl Sender {
+    /// What ends its exchanges from elsewhere.
+    pub(super) fn line(&self) -> Arc<Line> {
+        Arc::clone(&self.line)
+    }
+
     /// Sends these rows of a group, with their times to live.
     pub(super) fn send(
         &mut self,
@@ -52,6 +59,7 @@ impl Sender {
         if let Err(error) = self.exchange(cluster, node, group, picks, singly, timeout_millis, &mut sent) {
             sent.error = Some(error);
         }
+        self.line.use_of(None);
         for buffer in [&mut self.frame, &mut self.body] {
             if buffer.capacity() > KEEP_BYTES {
                 *buffer = Vec::new();
@@ -72,6 +80,9 @@ impl Sender {
         sent: &mut Sent,
     ) -> Result<(), Error> {
         let (mut connection, _) = cluster.connection(node)?;
+        if !self.line.use_of(connection.closer()) {
+            return Err(Error::Stopped);
+        }
         // From here on a row may be done though nobody says so.
         sent.unsure = true;
         if singly {

@@ -11,13 +11,16 @@ use crate::connector::{
     },
 };
 use serde_json::Value as Json;
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 /// The first build that takes `namespace=`, `bin=` and `type=`.
 const NEW_SPELLING: [u32; 2] = [8, 1];
 
 /// The longest pause between two questions whether an index is built.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// What an index is, as far as servers tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,8 +210,14 @@ fn await_gone(cluster: &Cluster, namespace: &str, name: &str) -> Result<(), Erro
     Ok(())
 }
 
-/// Waits until all nodes have built the indexes; gives those that were not, for so long as nothing moved.
-pub(super) fn wait(cluster: &Cluster, made: &[(String, String)], patience: Duration) -> Vec<String> {
+/// Waits until all nodes have built the indexes; gives those that were not, for so long as nothing moved. `None` if it was
+/// stopped.
+pub(super) fn wait(
+    cluster: &Cluster,
+    made: &[(String, String)],
+    patience: Duration,
+    stop: &AtomicBool,
+) -> Option<Vec<String>> {
     let mut missing = Vec::new();
     for (namespace, name) in made {
         let mut progress = Instant::now();
@@ -226,11 +235,14 @@ pub(super) fn wait(cluster: &Cluster, made: &[(String, String)], patience: Durat
                 missing.push(format!("index `{name}` of namespace `{namespace}` is not built: {percent}"));
                 break;
             }
+            if stop.load(Ordering::Relaxed) {
+                return None;
+            }
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
-    missing
+    Some(missing)
 }
 
 /// How far the node that is furthest behind has built an index, in percent.

@@ -36,7 +36,7 @@ use crate::{
 };
 use clocks::NodeClocks;
 use serde_json::Value as Json;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicBool};
 use writer::NamespaceWriter;
 
 /// Milliseconds by which a restored expiry may be off.
@@ -51,6 +51,8 @@ pub struct AerospikeTarget {
     options: Arc<AerospikeOptions>,
     how: Arc<AerospikeTargetOptions>,
     cluster: Arc<Cluster>,
+    /// Set by whoever cancels.
+    stop: Arc<AtomicBool>,
 }
 
 impl AerospikeTarget {
@@ -73,6 +75,7 @@ impl AerospikeTarget {
             options: Arc::new(options),
             how: Arc::new(how),
             cluster: Arc::new(cluster),
+            stop: Arc::default(),
         })
     }
 
@@ -131,6 +134,7 @@ struct SharedRestore {
     /// The earliest node's clock when the restore began, for make-equal.
     since: Option<Timestamp>,
     missing: Mutex<Vec<String>>,
+    stop: Arc<AtomicBool>,
 }
 
 impl SharedRestore {
@@ -233,6 +237,23 @@ impl Target for AerospikeTarget {
         preflight::records(self, plan, survey)
     }
 
+    fn resume_key(&self, plan: &TargetPlan) -> Option<String> {
+        // Where digests change, what was written cannot be found again; what compares goes on by itself.
+        if !self.how.set_map.is_empty() {
+            return None;
+        }
+        let name = self.cluster.name();
+        let cluster = if name.is_empty() || name == "null" { self.url.place.as_str() } else { name.as_str() };
+        let (options, how) = (&self.options, &self.how);
+        let names: Vec<&str> = plan.collections.iter().map(|collection| collection.name.as_str()).collect();
+        let what = (&options.sets, &options.bins, &options.partitions, how.extra_ttl, how.ignore_record_error);
+        Some(format!("aerospike {cluster:?} {names:?} {what:?}"))
+    }
+
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        Some(Arc::clone(&self.stop))
+    }
+
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
         self.check_plan(plan)?;
         let names: Vec<String> = plan.collections.iter().map(|collection| collection.name.clone()).collect();
@@ -253,6 +274,7 @@ impl Target for AerospikeTarget {
             make_equal: plan.make_equal,
             since,
             missing: Mutex::default(),
+            stop: Arc::clone(&self.stop),
         };
         let mut session = AerospikeTargetSession {
             shared: Arc::new(shared),
@@ -322,8 +344,9 @@ impl TargetSession for AerospikeTargetSession {
             self.make_indexes()?;
         }
         if !self.shared.how.no_wait {
-            let missing = indexes::wait(&self.shared.cluster, &self.made, self.shared.options.partition_timeout);
-            self.shared.missing(missing);
+            let patience = self.shared.options.partition_timeout;
+            let missing = indexes::wait(&self.shared.cluster, &self.made, patience, &self.shared.stop);
+            self.shared.missing(missing.ok_or_else(|| self.shared.unwritable("interrupted"))?);
         }
         let mut missing = self.shared.missing.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(TargetEnd { missing: std::mem::take(&mut *missing), notes: std::mem::take(&mut self.notes) })

@@ -8,13 +8,13 @@ use super::{
 };
 use crate::{
     connector::{
-        CollectionTarget, ConnectorError, Outcomes, Overwrite,
+        CollectionTarget, ConnectorError, MetaStream, Outcomes, Overwrite,
         aerospike::{
             account::{Account, in_words},
             cluster::{Node, PartitionMap},
             decode::VOID_TIME_EPOCH_SECONDS,
             query::Mode,
-            scan::{NamespaceStream, ScanContext},
+            scan::{NamespaceStream, ScanContext, SweepStream},
             select::{Selection, updated_before},
             wire::field,
         },
@@ -105,6 +105,7 @@ impl NamespaceWriter {
             timeout: options.socket_timeout,
             patience: options.partition_timeout.max(Duration::from_millis(1)),
             ignore_record_error: restore.how.ignore_record_error,
+            stop: Arc::clone(&restore.stop),
         });
         Ok(Self {
             namespace: namespace.to_owned(),
@@ -126,10 +127,12 @@ impl NamespaceWriter {
     }
 
     fn failed(&self, why: &str) -> ConnectorError {
-        self.restore.unwritable(&format!(
-            "namespace {}: {why}; what is written stays, and the same command with --overwrite if-changed goes on",
-            self.namespace
-        ))
+        let goes_on = if self.restore.how.set_map.is_empty() {
+            "the same command goes on"
+        } else {
+            "the same command with --overwrite always writes all again"
+        };
+        self.restore.unwritable(&format!("namespace {}: {why}; what is written stays, and {goes_on}", self.namespace))
     }
 
     /// Looks where the partitions are now.
@@ -394,6 +397,16 @@ impl CollectionTarget for NamespaceWriter {
         self.hand_over_all()?;
         self.work = writes;
         self.drain(outcomes)
+    }
+
+    fn standing(&self, range: &KeyRange) -> Result<Option<Box<dyn MetaStream + '_>>, ConnectorError> {
+        Ok(Some(Box::new(SweepStream::open(&self.context(), range))))
+    }
+
+    fn is_over(&self, expiry: Expiry) -> bool {
+        let until = self.void_time(expiry).unwrap_or(u32::MAX);
+        // A node may say so a moment before its clock is known to.
+        until > 0 && i64::from(until) <= self.restore.clocks.latest() + 2
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), ConnectorError> {

@@ -2,26 +2,29 @@
 
 mod compare;
 mod feed;
+mod outcome;
 mod plan;
 mod rehearse;
 mod resume;
 mod watch;
+mod writing;
 
 pub(in crate::ops) use compare::{Likeness, Pair, walk};
 pub(in crate::ops) use plan::{find_collection, parse_key};
+
+pub use outcome::{OutcomeCounts, RestoreOutcome};
 
 use super::{OpsError, Phase, Progress, usage::peak_memory_bytes};
 use crate::{
     connector::{CollectionTarget, Outcomes, Overwrite, Target, TargetEnd, TargetPlan, TargetSession},
     layer::LayerContext,
-    record::{RecordBatch, Timestamp},
-    repo::{Repository, Snapshot, SnapshotId},
+    repo::{Repository, Snapshot},
 };
-use feed::{Damage, Fed, Feed};
+use feed::{Damage, Feed};
 use plan::Selected;
 use resume::{Ledger, Place};
-use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
+use writing::Writing;
 
 /// How to restore.
 #[derive(Debug, Clone, Default)]
@@ -60,117 +63,6 @@ pub struct RestoreOptions {
     pub write_limit: Option<u64>,
 }
 
-/// What a restore did.
-#[derive(Debug, Clone, Serialize)]
-pub struct RestoreOutcome {
-    /// The snapshot.
-    pub snapshot: SnapshotId,
-    /// Its end: the time gone back to.
-    pub end: Timestamp,
-    /// Whether it was a dry run.
-    pub dry_run: bool,
-    /// Live records of the snapshot that were selected.
-    pub records: u64,
-    /// Their plaintext bytes.
-    pub bytes: u64,
-    /// Of those, records that earlier runs of the same restore had done before they were stopped.
-    pub resumed: u64,
-    /// What became of them.
-    #[serde(flatten)]
-    pub outcomes: OutcomeCounts,
-    /// Records lost to damage (`keep_going`).
-    pub lost: u64,
-    /// Where damage lies, in words, with the keys or key ranges lost: the first 100.
-    pub damage: Vec<String>,
-    /// What a person should know.
-    pub notes: Vec<String>,
-    /// What the snapshot has beside records and the target has not, in words.
-    pub missing: Vec<String>,
-    /// Records compared afterwards, and how many differ (`verify`).
-    pub verified: Option<u64>,
-    /// Differences found by `verify`.
-    pub different: u64,
-    /// Whether everything asked for is in the target; `false` gives exit status 3.
-    pub complete: bool,
-    /// Wall time.
-    pub duration_seconds: f64,
-    /// The process's peak memory.
-    pub peak_memory_bytes: u64,
-}
-
-/// [`Outcomes`] for output.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct OutcomeCounts {
-    /// Written where there was none.
-    pub inserted: u64,
-    /// Written over another one.
-    pub replaced: u64,
-    /// Found equal and left alone.
-    pub unchanged: u64,
-    /// Left alone because of `never`.
-    pub existed: u64,
-    /// Left alone because of `if-newer`.
-    pub fresher: u64,
-    /// Not written: their time is over.
-    pub expired: u64,
-    /// Not written: not chosen by the target's options.
-    pub skipped: u64,
-    /// Not written: their key in the target cannot be known.
-    pub unmappable: u64,
-    /// Removed by make-equal.
-    pub removed: u64,
-    /// Not removed by make-equal: written since the restore began.
-    pub changed: u64,
-    /// Could not be written, and that was to be ignored.
-    pub ignored: u64,
-    /// Could not be written.
-    pub failed: u64,
-    /// The first failures: key, reason.
-    pub failures: Vec<(String, String)>,
-}
-
-impl From<Outcomes> for OutcomeCounts {
-    fn from(o: Outcomes) -> Self {
-        Self {
-            inserted: o.inserted,
-            replaced: o.replaced,
-            unchanged: o.unchanged,
-            existed: o.existed,
-            fresher: o.fresher,
-            expired: o.expired,
-            skipped: o.skipped,
-            unmappable: o.unmappable,
-            removed: o.removed,
-            changed: o.changed,
-            ignored: o.ignored,
-            failed: o.failed,
-            failures: o.failures,
-        }
-    }
-}
-
-impl From<OutcomeCounts> for Outcomes {
-    fn from(o: OutcomeCounts) -> Self {
-        Self {
-            inserted: o.inserted,
-            replaced: o.replaced,
-            unchanged: o.unchanged,
-            existed: o.existed,
-            fresher: o.fresher,
-            expired: o.expired,
-            skipped: o.skipped,
-            unmappable: o.unmappable,
-            removed: o.removed,
-            changed: o.changed,
-            ignored: o.ignored,
-            failed: o.failed,
-            failures: o.failures,
-            notes: Vec::new(),
-        }
-    }
-}
-
 /// Restores `snapshot` into `target`. If it is stopped, the same call goes on behind it where the target can; what was
 /// done is told as a warning.
 pub fn restore(
@@ -180,7 +72,8 @@ pub fn restore(
     options: &RestoreOptions,
     progress: &dyn Progress,
 ) -> Result<RestoreOutcome, OpsError> {
-    let restored = watch::passing_on(target.stop_flag(), progress, || restore_to(repo, snapshot, target, options, progress));
+    let restored =
+        watch::passing_on(target.stop_flag(), progress, || restore_to(repo, snapshot, target, options, progress));
     restored.map_err(|error| match error {
         // What the target says of its own interruption is no news.
         OpsError::Connector(_) | OpsError::Failed(_) if progress.cancelled() => OpsError::Interrupted,
@@ -492,67 +385,6 @@ impl Run<'_> {
             complete: complete && self.snapshot.content.complete,
             duration_seconds: began.elapsed().as_secs_f64(),
             peak_memory_bytes: peak_memory_bytes(),
-        }
-    }
-}
-
-/// One collection being written.
-struct Writing<'a, 'b> {
-    index: usize,
-    /// The last key that was handed over.
-    behind: Option<Vec<u8>>,
-    writer: &'a mut dyn CollectionTarget,
-    ledger: &'a mut Ledger<'b>,
-    tally: Tally,
-    /// Lost behind that key.
-    lost: Damage,
-    throttle: super::limit::Throttle,
-}
-
-impl Writing<'_, '_> {
-    /// Writes all that is fed, and waits until it is done.
-    fn all(&mut self, feed: &Feed<'_>) -> Result<(), OpsError> {
-        let fed = feed.run(&mut |fed| match fed {
-            Fed::Batch(batch, bytes) => self.batch(feed, batch, bytes),
-            Fed::Lost(Damage { lost, mut lines }) => {
-                self.lost.lost += lost;
-                self.lost.lines.append(&mut lines);
-                self.lost.lines.truncate(100);
-                Ok(())
-            }
-        });
-        let drained = self.writer.drain(&mut self.tally.outcomes);
-        if drained.is_ok() && fed.is_err() {
-            self.keep();
-        }
-        self.tally.totals.add(std::mem::take(&mut self.lost));
-        fed?;
-        Ok(drained?)
-    }
-
-    fn batch(&mut self, feed: &Feed<'_>, batch: &mut RecordBatch, bytes: u64) -> Result<(), OpsError> {
-        // What was lost before this batch is so for good.
-        self.tally.totals.add(std::mem::take(&mut self.lost));
-        let records = batch.len();
-        let last = records.checked_sub(1).map(|last| batch.row(last).key.to_vec());
-        if !self.throttle.spend_unless(bytes, &|| feed.progress.cancelled()) {
-            return Err(OpsError::Interrupted);
-        }
-        self.writer.write(batch, &mut self.tally.outcomes)?;
-        self.tally.totals.records += records as u64;
-        self.tally.totals.bytes += bytes;
-        self.behind = last.or_else(|| self.behind.take());
-        feed.progress.advance(records as u64, bytes);
-        if self.ledger.due() {
-            self.writer.drain(&mut self.tally.outcomes)?;
-            self.keep();
-        }
-        Ok(())
-    }
-
-    fn keep(&mut self) {
-        if self.behind.is_some() {
-            self.ledger.keep(Place { collections: self.index, behind: self.behind.clone() }, &self.tally);
         }
     }
 }

@@ -75,12 +75,19 @@ fn stopped_anywhere_and_taken_up_again_the_result_is_the_same() {
                     1 => {
                         let heard = Arc::clone(&heard);
                         let cancel = move |_: &_| heard.cancel.store(true, Ordering::Relaxed);
-                        to.fault(Fault::run(At::Records(rng.below(50)), cancel).on(Command::Batch).after_requests(requests));
+                        to.fault(
+                            Fault::run(At::Records(rng.below(50)), cancel).on(Command::Batch).after_requests(requests),
+                        );
                     }
                     _ => {
                         let heard = Arc::clone(&heard);
                         let cancel = move |_: &_| heard.cancel.store(true, Ordering::Relaxed);
-                        to.fault(Fault::new(At::Records(20), Action::Cut).on(Command::Batch).after_requests(requests).always());
+                        to.fault(
+                            Fault::new(At::Records(20), Action::Cut)
+                                .on(Command::Batch)
+                                .after_requests(requests)
+                                .always(),
+                        );
                         to.fault(Fault::run(At::Start, cancel).on(Command::Batch).after_requests(requests + 3));
                     }
                 }

@@ -3,10 +3,12 @@
 
 use super::{Likeness, Pair, Run, Selected, walk};
 use crate::{
-    connector::{ConnectorError, Meets, Overwrite, SessionOptions, Source, SourceSession, Survey, Target, TargetPlan},
+    connector::{
+        CollectionSurvey, ConnectorError, Meets, Overwrite, SessionOptions, Source, SourceSession, Survey, Target,
+        TargetPlan,
+    },
     layer::LayerContext,
     ops::OpsError,
-    record::Expiry,
 };
 
 /// Asks the target whether it takes such records as come.
@@ -16,10 +18,10 @@ pub(super) fn preflight(
     plan: &TargetPlan,
     selected: &[Selected<'_>],
 ) -> Result<Vec<String>, OpsError> {
-    if !target.wants_survey() || run.options.no_records {
+    if !target.wants_survey() {
         return Ok(Vec::new());
     }
-    let survey = survey(run, selected)?;
+    let survey = survey(run, target, selected)?;
     target.preflight(plan, &survey).map_err(|error| OpsError::Connector(untouched(error)))
 }
 
@@ -41,12 +43,13 @@ fn untouched(error: ConnectorError) -> ConnectorError {
 }
 
 /// What the records that come are like: their keys are read once, values are not.
-pub(super) fn survey(run: &Run<'_>, selected: &[Selected<'_>]) -> Result<Survey, OpsError> {
+pub(super) fn survey(run: &Run<'_>, target: &dyn Target, selected: &[Selected<'_>]) -> Result<Survey, OpsError> {
     let mut survey =
         Survey { scope_note: run.snapshot.content.scope_note.clone(), forced: run.options.force, ..Survey::default() };
-    for one in selected {
+    for one in selected.iter().filter(|_| !run.options.no_records) {
         let feed = run.feed(one, None);
         let stack = feed.open()?;
+        let mut of = CollectionSurvey::default();
         for range in feed.ranges(&stack) {
             let mut cursor = stack.cursor(&range, feed.at, true)?;
             // What is damaged is found, and named, by the restore itself.
@@ -54,18 +57,12 @@ pub(super) fn survey(run: &Run<'_>, selected: &[Selected<'_>]) -> Result<Survey,
                 if run.progress.cancelled() {
                     return Err(OpsError::Interrupted);
                 }
-                if !feed.filter.admits(cursor.key()) {
-                    continue;
+                if feed.filter.admits(cursor.key()) && target.chooses(cursor.key(), &cursor.meta()) {
+                    of.add(&cursor.meta(), cursor.value_bytes());
                 }
-                let meta = cursor.meta();
-                survey.records += 1;
-                survey.expiring += u64::from(meta.expiry != Expiry::NEVER);
-                survey.latest_expiry =
-                    Expiry::from_millis(survey.latest_expiry.as_millis().max(meta.expiry.as_millis()));
-                survey.without_user_key += u64::from(meta.user_key.is_none());
-                survey.largest_value_bytes = survey.largest_value_bytes.max(cursor.value_bytes());
             }
         }
+        survey.collections.push(of);
     }
     Ok(survey)
 }

@@ -3,7 +3,9 @@
 
 use super::{OutcomeCounts, Run, Selected, Tally};
 use crate::{
-    connector::{CollectionTarget, MetaStream, Outcomes, Overwrite, Target, TargetPlan, TargetSession, change::MetaBatch},
+    connector::{
+        CollectionTarget, MetaStream, Outcomes, Overwrite, Target, TargetPlan, TargetSession, change::MetaBatch,
+    },
     layer::StackCursor,
     ops::{OpsError, Progress},
     record::{KeyRange, Timestamp},

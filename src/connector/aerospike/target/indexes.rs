@@ -3,12 +3,7 @@
 use super::is_plain;
 use crate::connector::{
     TargetCollection,
-    aerospike::{
-        cluster::Cluster,
-        error::Error,
-        facts,
-        info::{failure, value_of},
-    },
+    aerospike::{cluster::Cluster, error::Error, facts, info::failure},
 };
 use serde_json::Value as Json;
 use std::{
@@ -245,16 +240,34 @@ pub(super) fn wait(
     Some(missing)
 }
 
+/// Compares the entries of indexes with those that the snapshot's cluster had: what a person should know, and what is
+/// missing. An index without any, though every record was written, is none.
+pub(super) fn compare(cluster: &Cluster, collection: &TargetCollection, whole: bool) -> Result<Done, Error> {
+    let mut done = Done::default();
+    let Some(before) = collection.attributes.get("sindex_entries").and_then(Json::as_object) else { return Ok(done) };
+    let namespace = &collection.name;
+    let copies = facts::NamespaceFacts::read(cluster, namespace)?.replication_factor;
+    let all = collection.attributes.get("sindexes").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+    let now = facts::index_entries(cluster, namespace, all, copies);
+    for (name, before) in before {
+        let (Some(before), Some(now)) = (before.as_u64(), now.get(name).and_then(Json::as_u64)) else { continue };
+        let text = format!(
+            "index `{name}` of namespace `{namespace}` has {now} entries, and had {before} when the snapshot was taken"
+        );
+        if now == 0 && before > 0 && whole {
+            done.missing.push(text);
+        } else if now != before {
+            done.notes.push(text);
+        }
+    }
+    Ok(done)
+}
+
 /// How far the node that is furthest behind has built an index, in percent.
 fn least_loaded(cluster: &Cluster, namespace: &str, name: &str) -> Option<u64> {
-    let spellings =
-        [format!("sindex-stat:namespace={namespace};indexname={name}"), format!("sindex/{namespace}/{name}")];
     let mut least = None;
     for node in cluster.nodes() {
-        let told = spellings.iter().find_map(|command| {
-            let answers = cluster.info(&node, &[command]).ok()?;
-            value_of(answers.text(command)?, ';', "load_pct")?.parse::<u64>().ok()
-        })?;
+        let told = facts::index_stat(cluster, &node, namespace, name, "load_pct")?;
         least = Some(least.map_or(told, |least: u64| least.min(told)));
     }
     least

@@ -25,6 +25,7 @@ use super::{
     facts::NamespaceFacts,
     info::value_of,
     options::{AerospikeOptions, Place},
+    select::Selection,
     source::AerospikeSource,
 };
 use crate::{
@@ -32,11 +33,14 @@ use crate::{
         CollectionTarget, ConnectorError, Meets, Overwrite, Source, SourceUrl, Survey, Target, TargetEnd, TargetPlan,
         TargetSession,
     },
-    record::{Clock as _, SystemClock, Timestamp},
+    record::{Clock as _, KeyRange, Meta, SystemClock, Timestamp},
 };
 use clocks::NodeClocks;
 use serde_json::Value as Json;
-use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicBool};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+};
 use writer::NamespaceWriter;
 
 /// Milliseconds by which a restored expiry may be off.
@@ -51,6 +55,8 @@ pub struct AerospikeTarget {
     options: Arc<AerospikeOptions>,
     how: Arc<AerospikeTargetOptions>,
     cluster: Arc<Cluster>,
+    /// The keys that were chosen by partition.
+    ranges: Vec<KeyRange>,
     /// Set by whoever cancels.
     stop: Arc<AtomicBool>,
 }
@@ -67,7 +73,9 @@ impl AerospikeTarget {
     ) -> Result<Self, ConnectorError> {
         let place = Place::parse(url)?;
         let object = format!("aerospike:{}", url.place);
-        let cluster = Cluster::connect(&place.seeds, &options).map_err(|error: Error| error.into_connector(&object))?;
+        let failed = |error: Error| error.into_connector(&object);
+        let ranges = Selection::new(None, &options).map_err(failed)?.ranges;
+        let cluster = Cluster::connect(&place.seeds, &options).map_err(failed)?;
         Ok(Self {
             url: url.clone(),
             object,
@@ -75,6 +83,7 @@ impl AerospikeTarget {
             options: Arc::new(options),
             how: Arc::new(how),
             cluster: Arc::new(cluster),
+            ranges,
             stop: Arc::default(),
         })
     }
@@ -134,6 +143,8 @@ struct SharedRestore {
     /// The earliest node's clock when the restore began, for make-equal.
     since: Option<Timestamp>,
     missing: Mutex<Vec<String>>,
+    /// Namespaces to which all records that came were written.
+    whole: Mutex<BTreeSet<String>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -216,13 +227,6 @@ impl Target for AerospikeTarget {
         self.check_plan(plan)?;
         for collection in &plan.collections {
             preflight::namespace(self, &collection.name)?;
-            if self.how.indexes != IndexOrder::Never && !self.how.replace_indexes {
-                let conflicts =
-                    indexes::conflicts(&self.cluster, collection).map_err(|error| self.unreadable(error))?;
-                if let Some(conflict) = conflicts.first() {
-                    return Err(self.mismatch(format!("{conflict}; --replace-indexes makes it anew")));
-                }
-            }
         }
         // What of a set or partition stands there, reading the whole namespace would not tell.
         let meets = if self.selects() || !self.how.set_map.is_empty() { Meets::Unknown } else { Meets::Records };
@@ -234,7 +238,13 @@ impl Target for AerospikeTarget {
     }
 
     fn preflight(&self, plan: &TargetPlan, survey: &Survey) -> Result<Vec<String>, ConnectorError> {
-        preflight::records(self, plan, survey)
+        preflight::look(self, plan, survey)
+    }
+
+    fn chooses(&self, key: &[u8], meta: &Meta<'_>) -> bool {
+        let sets = &self.options.sets;
+        (sets.is_empty() || sets.iter().any(|wanted| wanted.as_bytes() == meta.set))
+            && self.ranges.iter().any(|range| range.contains(key))
     }
 
     fn resume_key(&self, plan: &TargetPlan) -> Option<String> {
@@ -274,6 +284,7 @@ impl Target for AerospikeTarget {
             make_equal: plan.make_equal,
             since,
             missing: Mutex::default(),
+            whole: Mutex::default(),
             stop: Arc::clone(&self.stop),
         };
         let mut session = AerospikeTargetSession {
@@ -331,6 +342,19 @@ impl AerospikeTargetSession {
     }
 }
 
+impl AerospikeTargetSession {
+    fn compare_indexes(&mut self) -> Result<(), ConnectorError> {
+        for collection in &self.plan.collections {
+            let whole = self.shared.whole.lock().unwrap_or_else(PoisonError::into_inner).contains(&collection.name);
+            let done = indexes::compare(&self.shared.cluster, collection, whole)
+                .map_err(|error| self.shared.unwritable(&error.to_string()))?;
+            self.notes.extend(done.notes);
+            self.shared.missing(done.missing);
+        }
+        Ok(())
+    }
+}
+
 impl TargetSession for AerospikeTargetSession {
     fn open(&mut self, collection: usize) -> Result<Box<dyn CollectionTarget + '_>, ConnectorError> {
         let Some(collection) = self.plan.collections.get(collection) else {
@@ -347,6 +371,9 @@ impl TargetSession for AerospikeTargetSession {
             let patience = self.shared.options.partition_timeout;
             let missing = indexes::wait(&self.shared.cluster, &self.made, patience, &self.shared.stop);
             self.shared.missing(missing.ok_or_else(|| self.shared.unwritable("interrupted"))?);
+            if self.shared.how.indexes != IndexOrder::Never {
+                self.compare_indexes()?;
+            }
         }
         let mut missing = self.shared.missing.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(TargetEnd { missing: std::mem::take(&mut *missing), notes: std::mem::take(&mut self.notes) })

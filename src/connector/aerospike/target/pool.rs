@@ -217,7 +217,8 @@ fn add(to: &mut Tally, from: Tally) {
     add_outcomes(&mut to.outcomes, from.outcomes);
 }
 
-fn add_outcomes(to: &mut Outcomes, mut from: Outcomes) {
+/// Adds up what became of rows.
+pub(super) fn add_outcomes(to: &mut Outcomes, mut from: Outcomes) {
     to.inserted += from.inserted;
     to.replaced += from.replaced;
     to.existed += from.existed;

@@ -2,7 +2,7 @@
 
 use super::{
     SharedRestore,
-    pool::{Pool, PoolOptions},
+    pool::{Pool, PoolOptions, add_outcomes},
     rows::{self, Group, RowHead},
     verdict::Work,
 };
@@ -26,7 +26,7 @@ use crate::{
 use std::{
     borrow::Cow,
     io::{self, Read as _},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -71,6 +71,9 @@ pub(super) struct NamespaceWriter {
     unsure: u64,
     /// The filter of deletions.
     unchanged: Vec<u8>,
+    /// Records written, and records left out.
+    written: u64,
+    left_out: u64,
 }
 
 /// Why a record is no row.
@@ -123,6 +126,8 @@ impl NamespaceWriter {
             unsure: 0,
             unchanged: restore.since.map(updated_before).unwrap_or_default(),
             restore: Arc::clone(restore),
+            written: 0,
+            left_out: 0,
         })
     }
 
@@ -263,7 +268,17 @@ impl NamespaceWriter {
         }
     }
 
-    fn count(&self, row: &BatchRow<'_>, no: No, outcomes: &mut Outcomes) {
+    /// Takes over what became of records so far.
+    fn report(&mut self, outcomes: &mut Outcomes) {
+        let mut new = Outcomes::default();
+        self.unsure += self.pool.report(&mut new);
+        self.written += new.inserted + new.replaced;
+        self.left_out += new.existed + new.fresher + new.expired + new.failed + new.ignored;
+        add_outcomes(outcomes, new);
+    }
+
+    fn count(&mut self, row: &BatchRow<'_>, no: No, outcomes: &mut Outcomes) {
+        self.left_out += 1;
         match no {
             No::Skipped => outcomes.skipped += 1,
             No::Unmappable => {
@@ -341,14 +356,14 @@ impl CollectionTarget for NamespaceWriter {
                 self.count(&row, no, outcomes);
             }
         }
-        self.unsure += self.pool.report(outcomes);
+        self.report(outcomes);
         Ok(())
     }
 
     fn drain(&mut self, outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         self.hand_over_all()?;
         let waited = self.pool.wait();
-        self.unsure += self.pool.report(outcomes);
+        self.report(outcomes);
         waited.map_err(|why| self.failed(&why))?;
         let unsure = std::mem::take(&mut self.unsure);
         if unsure > 0 {
@@ -414,7 +429,13 @@ impl CollectionTarget for NamespaceWriter {
         self.drain(&mut left)?;
         match left.failures.first() {
             Some((key, why)) => Err(self.failed(&format!("{key}: {why}"))),
-            None => Ok(()),
+            None => {
+                if self.written > 0 && self.left_out == 0 {
+                    let mut whole = self.restore.whole.lock().unwrap_or_else(PoisonError::into_inner);
+                    whole.insert(self.namespace.clone());
+                }
+                Ok(())
+            }
         }
     }
 }

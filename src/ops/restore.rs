@@ -318,7 +318,7 @@ impl Run<'_> {
         if let Some(found) = found
             && plan.make_equal
         {
-            if self.totals.lost > 0 || !self.totals.damage.is_empty() {
+            if found.damaged || self.totals.lost > 0 || !self.totals.damage.is_empty() {
                 self.outcomes.notes.push(format!(
                     "nothing was removed from {}: parts of the snapshot are lost, so what it holds is not known in full",
                     one.name()

@@ -193,27 +193,14 @@ fn warn(outcome: &RestoreOutcome, context: &Context) {
 /// What a person wants to know after a restore.
 pub(super) fn summary(outcome: &RestoreOutcome) -> String {
     let counts = &outcome.outcomes;
-    let complete = if outcome.complete { "" } else { ", INCOMPLETE" };
-    if outcome.dry_run {
-        return format!(
-            "dry run, nothing written: snapshot {} as of {}{complete}\n\
-             records  {} ({}) would be restored: {} inserted, {} replaced, {} unchanged, {} left alone, {} removed\n",
-            outcome.snapshot.short(),
-            show_time(outcome.end),
-            show_count(outcome.records),
-            show_size(outcome.bytes),
-            show_count(counts.inserted),
-            show_count(counts.replaced),
-            show_count(counts.unchanged),
-            show_count(counts.existed),
-            show_count(counts.removed),
-        );
-    }
+    let (head, would) =
+        if outcome.dry_run { ("dry run, nothing written:", " would be restored") } else { ("restored", "") };
     let mut text = format!(
-        "restored snapshot {} as of {}{complete}\n\
-         records  {} ({}): {} inserted, {} replaced, {} unchanged, {} left alone, {} removed\n",
+        "{head} snapshot {} as of {}{}\n\
+         records  {} ({}){would}: {} inserted, {} replaced, {} unchanged, {} left alone, {} removed\n",
         outcome.snapshot.short(),
         show_time(outcome.end),
+        if outcome.complete { "" } else { ", INCOMPLETE" },
         show_count(outcome.records),
         show_size(outcome.bytes),
         show_count(counts.inserted),
@@ -222,6 +209,9 @@ pub(super) fn summary(outcome: &RestoreOutcome) -> String {
         show_count(counts.existed),
         show_count(counts.removed),
     );
+    if outcome.dry_run {
+        return text;
+    }
     let others: Vec<String> = [
         ("newer in the target", counts.fresher),
         ("expired", counts.expired),

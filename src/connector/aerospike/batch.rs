@@ -8,7 +8,7 @@ use super::{
     error::Error,
     query::{Ask, End, Evidence, Mode, NotAsked, Plan, Sink, Span, Stop, open_buffer},
     scan::ScanContext,
-    wire::{BATCH, LAST, Message, NO_BINS, READ, Request, WireError, field},
+    wire::{BATCH, Message, NO_BINS, READ, Request, WireError, field},
 };
 use crate::{
     connector::change::Presence,
@@ -147,32 +147,23 @@ fn request(context: &ScanContext, digests: &[Digest], rows: &[usize]) -> Vec<u8>
 fn exchange(connection: &mut Connection, frame: &[u8], rows: &[usize]) -> Result<Vec<(usize, IsThere)>, Error> {
     connection.send(frame)?;
     let mut found = Vec::with_capacity(rows.len());
-    let mut bytes = Vec::new();
-    loop {
-        bytes.clear();
-        connection.append_messages(&mut bytes)?;
-        let mut at = 0;
-        while at < bytes.len() {
-            let (message, len) = Message::parse(&bytes[at..]).map_err(|error| connection.invalid(error))?;
-            at += len;
-            if message.info3 & LAST != 0 {
-                return match message.result {
-                    0 if found.len() == rows.len() => Ok(found),
-                    0 => Err(connection.invalid(WireError::Invalid("the number of a batch's rows"))),
-                    code => Err(connection.refused("a batch", code)),
-                };
-            }
-            let row = message.index as usize;
-            if rows.binary_search(&row).is_err() || found.len() >= rows.len() {
-                return Err(connection.invalid(WireError::Invalid("a batch's row")));
-            }
-            let is_there = match message.result {
-                0 => Ok(true),
-                NOT_FOUND | FILTERED_OUT => Ok(false),
-                code => Err(connection.refused("to read a record by its key", code).to_string()),
-            };
-            found.push((row, is_there));
+    let code = connection.receive_rows(&mut Vec::new(), |connection, message| {
+        let row = message.index as usize;
+        if rows.binary_search(&row).is_err() || found.len() >= rows.len() {
+            return Err(WireError::Invalid("a batch's row"));
         }
+        let is_there = match message.result {
+            0 => Ok(true),
+            NOT_FOUND | FILTERED_OUT => Ok(false),
+            code => Err(connection.refused("to read a record by its key", code).to_string()),
+        };
+        found.push((row, is_there));
+        Ok(())
+    })?;
+    match code {
+        0 if found.len() == rows.len() => Ok(found),
+        0 => Err(connection.invalid(WireError::Invalid("the number of a batch's rows"))),
+        code => Err(connection.refused("a batch", code)),
     }
 }
 

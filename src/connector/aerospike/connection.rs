@@ -6,7 +6,7 @@ use super::{
     login::{self, Credential},
     options::Address,
     tls::{Tls, TlsStream},
-    wire::{self, KIND_INFO, KIND_MESSAGE, KIND_SECURITY, WireError},
+    wire::{self, KIND_INFO, KIND_MESSAGE, KIND_SECURITY, LAST, Message, WireError},
 };
 use std::{
     io::{self, BufReader, Read, Write},
@@ -156,6 +156,27 @@ impl Connection {
     /// Receives messages, and appends them.
     pub(super) fn append_messages(&mut self, body: &mut Vec<u8>) -> Result<(), Error> {
         self.append(KIND_MESSAGE, body)
+    }
+
+    /// Gives each row of a batch's answer to `take`, up to the last message, whose result it returns.
+    pub(super) fn receive_rows(
+        &mut self,
+        body: &mut Vec<u8>,
+        mut take: impl FnMut(&Self, &Message<'_>) -> Result<(), WireError>,
+    ) -> Result<u8, Error> {
+        loop {
+            body.clear();
+            self.append_messages(body)?;
+            let mut rest = body.as_slice();
+            while !rest.is_empty() {
+                let (message, len) = Message::parse(rest).map_err(|error| self.invalid(error))?;
+                rest = rest.get(len..).unwrap_or_default();
+                if message.info3 & LAST != 0 {
+                    return Ok(message.result);
+                }
+                take(self, &message).map_err(|error| self.invalid(error))?;
+            }
+        }
     }
 
     /// Asks info commands.

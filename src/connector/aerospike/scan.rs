@@ -370,11 +370,33 @@ impl Feed {
         }
     }
 
-    pub(super) fn unread(&mut self) -> Option<KeyRange> {
+    /// Gives wanted records to `take` until it has enough. Whether there may be more: not at the end, but also where none
+    /// comes soon.
+    #[inline]
+    fn give(
+        &mut self,
+        mut take: impl FnMut(&Message<'_>, &Digest) -> Result<bool, WireError>,
+    ) -> Result<bool, StreamError> {
+        loop {
+            match self.advance()? {
+                Next::Record => {}
+                Next::Later => return Ok(true),
+                Next::End => return Ok(false),
+            }
+            let message = self.message().map_err(|error| self.failed(error))?;
+            if let Some((message, digest)) = message
+                && take(&message, &digest).map_err(|error| self.failed(error))?
+            {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn unread(&mut self) -> Option<KeyRange> {
         self.unread.pop_front()
     }
 
-    pub(super) fn failed(&self, error: WireError) -> StreamError {
+    fn failed(&self, error: WireError) -> StreamError {
         format!("{}: a node sent what is no answer: {error}", self.object).into()
     }
 }
@@ -408,19 +430,11 @@ impl NamespaceStream {
 impl RecordStream for NamespaceStream {
     fn next_batch(&mut self, batch: &mut RecordBatch) -> Result<bool, StreamError> {
         batch.clear();
-        while batch.bytes() < BATCH_BYTES {
-            match self.feed.advance()? {
-                Next::Record => {}
-                Next::Later => return Ok(true),
-                Next::End => break,
-            }
-            let message = self.feed.message().map_err(|error| self.feed.failed(error))?;
-            if let Some((message, digest)) = message {
-                let pushed = self.decoder.push(&message, &digest, batch);
-                pushed.map_err(|error| self.feed.failed(error))?;
-            }
-        }
-        Ok(!batch.is_empty())
+        let more = self.feed.give(|message, digest| {
+            self.decoder.push(message, digest, batch)?;
+            Ok(batch.bytes() >= BATCH_BYTES)
+        })?;
+        Ok(more || !batch.is_empty())
     }
 
     fn unread(&mut self) -> Option<KeyRange> {
@@ -441,19 +455,12 @@ impl SweepStream {
     /// Calls `take` with about this many more records; `false` at the end.
     pub(super) fn next(&mut self, count: usize, take: &mut dyn FnMut(&[u8], &Meta<'_>)) -> Result<bool, StreamError> {
         let mut taken = 0;
-        while taken < count {
-            match self.feed.advance()? {
-                Next::Record => {}
-                Next::Later => return Ok(true),
-                Next::End => break,
-            }
-            let message = self.feed.message().map_err(|error| self.feed.failed(error))?;
-            if let Some((message, digest)) = message {
-                take(&digest.sort_key(), &meta_of(&message));
-                taken += 1;
-            }
-        }
-        Ok(taken > 0)
+        let more = self.feed.give(|message, digest| {
+            take(&digest.sort_key(), &meta_of(message));
+            taken += 1;
+            Ok(taken >= count)
+        })?;
+        Ok(more || taken > 0)
     }
 
     pub(super) fn take_unread(&mut self) -> Option<KeyRange> {

@@ -1,11 +1,11 @@
 //! Comparing what a target holds with the snapshot: which records are equal, which are not the snapshot's.
 
-use super::{Feed, Run, Selected};
+use super::{Feed, Run, Selected, feed::is_damage};
 use crate::{
-    connector::{CollectionTarget, Outcomes, Overwrite, SessionOptions, Source, Target, TargetPlan},
-    layer::{LayerContext, Stack, StackCursor},
+    connector::{CollectionTarget, Outcomes, Overwrite, SessionOptions, Source, SourceSession, Target, TargetPlan},
+    layer::{LayerContext, StackCursor},
     ops::OpsError,
-    record::{Expiry, Fingerprint, Fingerprinter, KeyRange, RecordBatch, RecordStream},
+    record::{Expiry, Fingerprint, Fingerprinter, RecordBatch, RecordStream},
 };
 use std::{
     fs::File,
@@ -99,6 +99,8 @@ fn spool(error: &io::Error) -> OpsError {
 pub(super) struct Found {
     pub(super) equal: Equal,
     pub(super) extra: Extra,
+    /// Whether damage kept a part from being compared: its records are all written, and what is extra there is not known.
+    pub(super) damaged: bool,
 }
 
 /// Compares every record that the target holds with the snapshot, before anything is written.
@@ -111,14 +113,14 @@ pub(super) fn with_existing(
 ) -> Result<Found, OpsError> {
     let likeness = Likeness { fingerprinter: Some(&context.fingerprinter), expiry_slack_millis };
     let stack = feed.open()?;
-    let mut found = Found { equal: Equal::default(), extra: Extra::new()? };
+    let mut found = Found { equal: Equal::default(), extra: Extra::new()?, damaged: false };
     for range in feed.ranges(&stack) {
         found.equal.ranges.push(Vec::new());
         let Some(mut existing) = writer.existing(&range)? else { continue };
         let mut cursor = stack.cursor(&range, feed.at, true)?;
         let mut position = 0;
         let (equal, extra) = (&mut found.equal, &mut found.extra);
-        walk(likeness, existing.as_mut(), &mut cursor, &mut |key, pair| {
+        let walked = walk(likeness, existing.as_mut(), &mut cursor, &mut |key, pair| {
             if feed.progress.cancelled() {
                 return Err(OpsError::Interrupted);
             }
@@ -139,7 +141,12 @@ pub(super) fn with_existing(
                 Pair::LiveOnly { .. } => {}
             }
             Ok(())
-        })?;
+        });
+        match walked {
+            // What lies behind is written whatever the target holds; the feed names what is lost.
+            Err(error) if feed.keep_going && is_damage(&error) => found.damaged = true,
+            walked => walked?,
+        }
     }
     Ok(found)
 }
@@ -245,6 +252,46 @@ fn fingerprint_of(fingerprinter: &Fingerprinter, batch: &mut RecordBatch, index:
     Ok(print.finish())
 }
 
+/// The collection of a live source that a selected one is shown as by `target`.
+pub(super) fn shown_in(session: &dyn SourceSession, target: &dyn Target, one: &Selected<'_>) -> Option<usize> {
+    let shown = target.shown_as(one.name());
+    session.collections().iter().position(|found| found.name == shown)
+}
+
+/// Walks what is selected of one collection beside what a live source has of it, in all ranges. What is lost to damage is
+/// passed over where the restore passes over it, and named by it.
+pub(super) fn with_live(
+    run: &Run<'_>,
+    one: &Selected<'_>,
+    session: &dyn SourceSession,
+    index: usize,
+    likeness: Likeness<'_>,
+    each: &mut dyn FnMut(Pair),
+) -> Result<(), OpsError> {
+    let feed = run.feed(one, None);
+    let stack = feed.open()?;
+    for range in feed.ranges(&stack) {
+        feed.past_damage(&stack, &range, &mut |_| {}, &mut |rest, last| {
+            let mut live = session.read(index, rest)?;
+            let mut cursor = stack.cursor(rest, feed.at, true)?;
+            walk(likeness, live.as_mut(), &mut cursor, &mut |key, pair| {
+                if run.progress.cancelled() {
+                    return Err(OpsError::Interrupted);
+                }
+                if !matches!(pair, Pair::LiveOnly { .. }) {
+                    last.clear();
+                    last.extend_from_slice(key);
+                }
+                if feed.filter.admits(key) {
+                    each(pair);
+                }
+                Ok(())
+            })
+        })?;
+    }
+    Ok(())
+}
+
 /// Reads the target back through its source and compares every selected record: records compared, and how many differ.
 pub(super) fn read_back(
     run: &Run<'_>,
@@ -258,38 +305,21 @@ pub(super) fn read_back(
     let likeness = Likeness { fingerprinter: Some(&context.fingerprinter), expiry_slack_millis };
     let (mut compared, mut different) = (0, 0);
     for one in selected {
-        let feed = run.feed(one, None);
-        let stack: Stack = feed.open()?;
-        let Some(index) = session.collections().iter().position(|found| found.name == target.shown_as(one.name()))
-        else {
+        let Some(index) = shown_in(session.as_ref(), target, one) else {
             different += one.collection.records;
             continue;
         };
-        for range in feed.ranges(&stack) {
-            let range: KeyRange = range;
-            let mut live = session.read(index, &range)?;
-            let mut cursor = stack.cursor(&range, feed.at, true)?;
-            walk(likeness, live.as_mut(), &mut cursor, &mut |key, pair| {
-                if run.progress.cancelled() {
-                    return Err(OpsError::Interrupted);
-                }
-                if !feed.filter.admits(key) {
-                    return Ok(());
-                }
-                match pair {
-                    Pair::Both { same, .. } => {
-                        compared += 1;
-                        different += u64::from(!same);
-                    }
-                    Pair::SnapshotOnly => {
-                        compared += 1;
-                        different += 1;
-                    }
-                    Pair::LiveOnly { .. } => different += u64::from(run.options.make_equal),
-                }
-                Ok(())
-            })?;
-        }
+        with_live(run, one, session.as_ref(), index, likeness, &mut |pair| match pair {
+            Pair::Both { same, .. } => {
+                compared += 1;
+                different += u64::from(!same);
+            }
+            Pair::SnapshotOnly => {
+                compared += 1;
+                different += 1;
+            }
+            Pair::LiveOnly { .. } => different += u64::from(run.options.make_equal),
+        })?;
     }
     session.finish()?;
     Ok((compared, different))

@@ -28,6 +28,11 @@ const QUEUE: usize = 4;
 /// A larger last cell is handed over as a stream.
 const INLINE_BYTES: u64 = 1024 * 1024;
 
+/// Whether an error says that something of the repository is damaged or missing.
+pub(super) const fn is_damage(error: &OpsError) -> bool {
+    matches!(error, OpsError::Layer(_) | OpsError::Repo(_)) && !error.is_interruption()
+}
+
 /// What was lost.
 #[derive(Debug, Default)]
 pub(super) struct Damage {
@@ -150,18 +155,53 @@ impl Feed<'_> {
     /// Calls `each` with every admitted record's key and value length, in key order, on this thread.
     pub(super) fn for_each_key(&self, each: &mut dyn FnMut(&[u8], u64)) -> Result<Damage, OpsError> {
         let stack = self.open()?;
+        let mut lost = Damage::default();
         for range in self.ranges(&stack) {
-            let mut cursor = stack.cursor(&range, self.at, true)?;
-            while cursor.advance()? {
-                if self.progress.cancelled() {
-                    return Err(OpsError::Interrupted);
+            let mut add = |mut damage: Damage| {
+                lost.lost += damage.lost;
+                lost.lines.append(&mut damage.lines);
+                lost.lines.truncate(100);
+            };
+            self.past_damage(&stack, &range, &mut add, &mut |rest, last| {
+                let mut cursor = stack.cursor(rest, self.at, true)?;
+                while cursor.advance()? {
+                    if self.progress.cancelled() {
+                        return Err(OpsError::Interrupted);
+                    }
+                    last.clear();
+                    last.extend_from_slice(cursor.key());
+                    if self.filter.admits(cursor.key()) {
+                        each(cursor.key(), cursor.value_bytes());
+                    }
                 }
-                if self.filter.admits(cursor.key()) {
-                    each(cursor.key(), cursor.value_bytes());
-                }
-            }
+                Ok(())
+            })?;
         }
-        Ok(Damage::default())
+        Ok(lost)
+    }
+
+    /// Does some work on a range, which keeps the last key of the snapshot that it met. Where damage stops it and the restore
+    /// goes on past damage, it is done again on what lies behind.
+    pub(super) fn past_damage(
+        &self,
+        stack: &Stack,
+        range: &KeyRange,
+        lost: &mut dyn FnMut(Damage),
+        work: &mut dyn FnMut(&KeyRange, &mut Vec<u8>) -> Result<(), OpsError>,
+    ) -> Result<(), OpsError> {
+        let mut rest = range.clone();
+        let mut last = Vec::new();
+        loop {
+            let Err(error) = work(&rest, &mut last) else { return Ok(()) };
+            if !self.keep_going || !is_damage(&error) {
+                return Err(error);
+            }
+            let behind = Some(last.as_slice()).filter(|last| !last.is_empty() && rest.contains(last));
+            let (damage, next) = after_damage(stack, &rest, behind, &error, self);
+            lost(damage);
+            let Some(next) = next else { return Ok(()) };
+            rest.start = next;
+        }
     }
 }
 

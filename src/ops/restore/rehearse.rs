@@ -1,7 +1,10 @@
 //! What a restore would do: whether the target takes the snapshot, and how many records it would insert, replace, leave
 //! and remove. Reads both sides, writes nothing.
 
-use super::{Likeness, Pair, Run, Selected, walk};
+use super::{
+    Likeness, Pair, Run, Selected,
+    compare::{shown_in, with_live},
+};
 use crate::{
     connector::{
         CollectionSurvey, ConnectorError, Meets, Overwrite, SessionOptions, Source, SourceSession, Survey, Target,
@@ -52,8 +55,14 @@ pub(super) fn survey(run: &Run<'_>, target: &dyn Target, selected: &[Selected<'_
         let mut of = CollectionSurvey::default();
         for range in feed.ranges(&stack) {
             let mut cursor = stack.cursor(&range, feed.at, true)?;
-            // What is damaged is found, and named, by the restore itself.
-            while cursor.advance().unwrap_or(false) {
+            loop {
+                match cursor.advance() {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    // The restore itself names what is lost.
+                    Err(_) if run.options.keep_going => break,
+                    Err(error) => return Err(error.into()),
+                }
                 if run.progress.cancelled() {
                     return Err(OpsError::Interrupted);
                 }
@@ -82,9 +91,7 @@ pub(super) fn count(
         let before = run.totals.records;
         run.count(one)?;
         let records = run.totals.records - before;
-        let shown = target.shown_as(one.name());
-        let position = |session: &dyn SourceSession| session.collections().iter().position(|found| found.name == shown);
-        match (meets, session.as_deref().and_then(|session| Some((session, position(session)?)))) {
+        match (meets, session.as_deref().and_then(|session| Some((session, shown_in(session, target, one)?)))) {
             (Meets::Nothing, _) => run.outcomes.inserted += records,
             (Meets::Records, Some((session, index))) => {
                 compare(run, one, session, index, plan, target.expiry_slack_millis())?;
@@ -114,29 +121,14 @@ fn compare(
     let fingerprinter = (plan.overwrite == Overwrite::IfChanged).then_some(&context.fingerprinter);
     let likeness = Likeness { fingerprinter, expiry_slack_millis };
     let mut outcomes = std::mem::take(&mut run.outcomes);
-    let feed = run.feed(one, None);
-    let stack = feed.open()?;
-    for range in feed.ranges(&stack) {
-        let mut live = session.read(index, &range)?;
-        let mut cursor = stack.cursor(&range, feed.at, true)?;
-        walk(likeness, live.as_mut(), &mut cursor, &mut |key, pair| {
-            if run.progress.cancelled() {
-                return Err(OpsError::Interrupted);
-            }
-            if !feed.filter.admits(key) {
-                return Ok(());
-            }
-            match (pair, plan.overwrite) {
-                (Pair::SnapshotOnly, _) => outcomes.inserted += 1,
-                (Pair::LiveOnly { .. }, _) => outcomes.removed += u64::from(plan.make_equal),
-                (Pair::Both { same: true, .. }, Overwrite::IfChanged) => outcomes.unchanged += 1,
-                (Pair::Both { .. }, Overwrite::Never) => outcomes.existed += 1,
-                (Pair::Both { fresher: true, .. }, Overwrite::IfNewer) => outcomes.fresher += 1,
-                (Pair::Both { .. }, _) => outcomes.replaced += 1,
-            }
-            Ok(())
-        })?;
-    }
+    let walked = with_live(run, one, session, index, likeness, &mut |pair| match (pair, plan.overwrite) {
+        (Pair::SnapshotOnly, _) => outcomes.inserted += 1,
+        (Pair::LiveOnly { .. }, _) => outcomes.removed += u64::from(plan.make_equal),
+        (Pair::Both { same: true, .. }, Overwrite::IfChanged) => outcomes.unchanged += 1,
+        (Pair::Both { .. }, Overwrite::Never) => outcomes.existed += 1,
+        (Pair::Both { fresher: true, .. }, Overwrite::IfNewer) => outcomes.fresher += 1,
+        (Pair::Both { .. }, _) => outcomes.replaced += 1,
+    });
     run.outcomes = outcomes;
-    Ok(())
+    walked
 }

@@ -111,11 +111,18 @@ impl Catalog {
 
     /// All packs, by number.
     pub fn packs(&self) -> Result<Vec<IndexedPackInfo>, RepoError> {
+        self.list_packs("(SELECT count(*) FROM places l WHERE l.pack = p.num)")
+    }
+
+    /// All packs, by number, with 0 for the number of their chunks: counting takes a look at every one of them.
+    pub fn packs_without_counts(&self) -> Result<Vec<IndexedPackInfo>, RepoError> {
+        self.list_packs("0")
+    }
+
+    fn list_packs(&self, chunks: &str) -> Result<Vec<IndexedPackInfo>, RepoError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT name, bytes, kind, lease, (SELECT count(*) FROM places l WHERE l.pack = p.num) FROM packs p
-                 ORDER BY num",
-            )?;
+            let sql = format!("SELECT name, bytes, kind, lease, {chunks} FROM packs p ORDER BY num");
+            let mut statement = connection.prepare_cached(&sql)?;
             let packs = statement.query_map([], |row| {
                 Ok(IndexedPackInfo {
                     name: ObjectName(row.get(0)?),
@@ -123,23 +130,6 @@ impl Catalog {
                     kind: pack_kind(row.get(2)?)?,
                     lease: SnapshotId(row.get(3)?),
                     chunks: row.get::<_, i64>(4)?.cast_unsigned(),
-                })
-            })?;
-            packs.collect()
-        })
-    }
-
-    /// All packs, by number, with 0 for the number of their chunks: counting takes a look at every one of them.
-    pub fn packs_without_counts(&self) -> Result<Vec<IndexedPackInfo>, RepoError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT name, bytes, kind, lease FROM packs ORDER BY num")?;
-            let packs = statement.query_map([], |row| {
-                Ok(IndexedPackInfo {
-                    name: ObjectName(row.get(0)?),
-                    bytes: row.get::<_, i64>(1)?.cast_unsigned(),
-                    kind: pack_kind(row.get(2)?)?,
-                    lease: SnapshotId(row.get(3)?),
-                    chunks: 0,
                 })
             })?;
             packs.collect()

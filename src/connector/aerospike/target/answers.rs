@@ -3,9 +3,8 @@
 use super::{pool::Line, rows::Group};
 use crate::connector::aerospike::{
     cluster::{Cluster, Node},
-    connection::Connection,
     error::Error,
-    wire::{LAST, Message, WireError},
+    wire::{Message, WireError},
 };
 use std::sync::Arc;
 
@@ -39,24 +38,27 @@ pub(super) struct Sender {
     line: Arc<Line>,
 }
 
+/// What is sent, and where to.
+pub(super) struct Sending<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) node: &'a Node,
+    pub(super) group: &'a Group,
+    /// Rows of the group, with their times to live.
+    pub(super) picks: &'a [(usize, u32)],
+    /// Each row in a command of its own.
+    pub(super) singly: bool,
+    pub(super) timeout_millis: u32,
+}
+
 impl Sender {
     /// What ends its exchanges from elsewhere.
     pub(super) fn line(&self) -> Arc<Line> {
         Arc::clone(&self.line)
     }
 
-    /// Sends these rows of a group, with their times to live.
-    pub(super) fn send(
-        &mut self,
-        cluster: &Cluster,
-        node: &Node,
-        group: &Group,
-        picks: &[(usize, u32)],
-        singly: bool,
-        timeout_millis: u32,
-    ) -> Sent {
-        let mut sent = Sent { answers: vec![None; picks.len()], error: None, unsure: false };
-        if let Err(error) = self.exchange(cluster, node, group, picks, singly, timeout_millis, &mut sent) {
+    pub(super) fn send(&mut self, what: &Sending<'_>) -> Sent {
+        let mut sent = Sent { answers: vec![None; what.picks.len()], error: None, unsure: false };
+        if let Err(error) = self.exchange(what, &mut sent) {
             sent.error = Some(error);
         }
         self.line.use_of(None);
@@ -68,26 +70,16 @@ impl Sender {
         sent
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the same as of `send`, and where the answers go")]
-    fn exchange(
-        &mut self,
-        cluster: &Cluster,
-        node: &Node,
-        group: &Group,
-        picks: &[(usize, u32)],
-        singly: bool,
-        timeout_millis: u32,
-        sent: &mut Sent,
-    ) -> Result<(), Error> {
-        let (mut connection, _) = cluster.connection(node)?;
+    fn exchange(&mut self, what: &Sending<'_>, sent: &mut Sent) -> Result<(), Error> {
+        let (mut connection, _) = what.cluster.connection(what.node)?;
         if !self.line.use_of(connection.closer()) {
             return Err(Error::Stopped);
         }
         // From here on a row may be done though nobody says so.
         sent.unsure = true;
-        if singly {
-            for (place, &(index, ttl)) in picks.iter().enumerate() {
-                group.single_frame(index, ttl, timeout_millis, &mut self.frame);
+        if what.singly {
+            for (place, &(index, ttl)) in what.picks.iter().enumerate() {
+                what.group.single_frame(index, ttl, what.timeout_millis, &mut self.frame);
                 connection.send(&self.frame)?;
                 self.body.clear();
                 connection.append_messages(&mut self.body)?;
@@ -95,37 +87,23 @@ impl Sender {
                 sent.answers[place] = Some(answer(&message));
             }
         } else {
-            group.batch_frame(picks, timeout_millis, &mut self.frame);
+            what.group.batch_frame(what.picks, what.timeout_millis, &mut self.frame);
             connection.send(&self.frame)?;
-            let code = self.receive_batch(&mut connection, sent)?;
+            let code = connection.receive_rows(&mut self.body, |_, message| {
+                match sent.answers.get_mut(message.index as usize) {
+                    Some(place @ None) => *place = Some(answer(message)),
+                    _ => return Err(WireError::Invalid("the index of a row")),
+                }
+                Ok(())
+            })?;
             if code != 0 && sent.answers.iter().any(Option::is_none) {
                 let refused = connection.refused("a batch", code);
-                Cluster::give_back(node, connection);
+                Cluster::give_back(what.node, connection);
                 return Err(refused);
             }
         }
-        Cluster::give_back(node, connection);
+        Cluster::give_back(what.node, connection);
         Ok(())
-    }
-
-    /// Reads the answers to a batch up to the last message, whose result it gives.
-    fn receive_batch(&mut self, connection: &mut Connection, sent: &mut Sent) -> Result<u8, Error> {
-        loop {
-            self.body.clear();
-            connection.append_messages(&mut self.body)?;
-            let mut rest = self.body.as_slice();
-            while !rest.is_empty() {
-                let (message, len) = Message::parse(rest).map_err(|error| connection.invalid(error))?;
-                rest = rest.get(len..).unwrap_or_default();
-                if message.info3 & LAST != 0 {
-                    return Ok(message.result);
-                }
-                match sent.answers.get_mut(message.index as usize) {
-                    Some(place @ None) => *place = Some(answer(&message)),
-                    _ => return Err(connection.invalid(WireError::Invalid("the index of a row"))),
-                }
-            }
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Delivering a group of rows: sent to their partitions' masters, again where that may help, until each has its outcome.
 
 use super::{
-    answers::{Answer, Sender},
+    answers::{Answer, Sender, Sending},
     clocks::ttl,
     pool::{INTERRUPTED, Shared, Tally},
     rows::Group,
@@ -130,7 +130,14 @@ impl<'a> Delivery<'a> {
         }
         let asked = self.shared.clocks.ours();
         let shared = self.shared;
-        let sent = self.sender.send(&shared.cluster, node, self.group, &picks, shared.singly, shared.timeout_millis);
+        let sent = self.sender.send(&Sending {
+            cluster: &shared.cluster,
+            node,
+            group: self.group,
+            picks: &picks,
+            singly: shared.singly,
+            timeout_millis: shared.timeout_millis,
+        });
         let answered = self.shared.clocks.ours();
         let (mut stale, mut heard) = (false, None);
         for ((mut pending, (_, ttl)), answer) in sent_rows.into_iter().zip(picks).zip(&sent.answers) {

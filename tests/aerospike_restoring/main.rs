@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
 mod cluster;
 mod command;
 mod equal;
@@ -13,6 +14,7 @@ mod expiry;
 mod faults;
 mod killed;
 mod policies;
+mod preflight;
 mod resuming;
 mod round_trip;
 mod side_objects;

@@ -7,11 +7,13 @@
 mod support;
 
 mod bad_input;
+mod choosing;
 mod cluster;
 mod command;
 mod equal;
 mod expiry;
 mod faults;
+mod histories;
 mod killed;
 mod policies;
 mod preflight;

@@ -95,8 +95,6 @@ fn copies_count_and_nodes_add_up() {
     let (_server, _world, repo, id) = twenty();
     let of = |more: &str| {
         let to = Server::start(Config { replication_factor: 2, ..Config::with_nodes(2) }).unwrap();
-        says(&to, &format!("{more};data_used_bytes=0"));
-        // The first of two keys counts.
         let text = format!(
             "objects=0;master_objects=0;effective_replication_factor=2;current_time=504921600;nsup-period=120;\
              {more};data_used_bytes=0"

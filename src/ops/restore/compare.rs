@@ -5,7 +5,7 @@ use crate::{
     connector::{CollectionTarget, Outcomes, Overwrite, SessionOptions, Source, SourceSession, Target, TargetPlan},
     layer::{LayerContext, StackCursor},
     ops::OpsError,
-    record::{Expiry, Fingerprint, Fingerprinter, RecordBatch, RecordStream},
+    record::{Expiry, Fingerprint, Fingerprinter, Meta, RecordBatch, RecordStream},
 };
 use std::{
     fs::File,
@@ -111,7 +111,8 @@ pub(super) fn with_existing(
     plan: &TargetPlan,
     expiry_slack_millis: u64,
 ) -> Result<Found, OpsError> {
-    let likeness = Likeness { fingerprinter: Some(&context.fingerprinter), expiry_slack_millis };
+    let fingerprinter = Some(&context.fingerprinter);
+    let likeness = Likeness { fingerprinter, expiry_slack_millis, ..Likeness::default() };
     let stack = feed.open()?;
     let mut found = Found { equal: Equal::default(), extra: Extra::new()?, damaged: false };
     for range in feed.ranges(&stack) {
@@ -175,15 +176,22 @@ pub(in crate::ops) enum Pair {
 pub(in crate::ops) type Each<'a> = &'a mut dyn FnMut(&[u8], Pair) -> Result<(), OpsError>;
 
 /// How two records are compared.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(in crate::ops) struct Likeness<'a> {
     /// What tells whether values are equal. Without one values are not read, and no two records are the same.
     pub(in crate::ops) fingerprinter: Option<&'a Fingerprinter>,
     /// Milliseconds by which expiries may differ.
     pub(in crate::ops) expiry_slack_millis: u64,
+    /// Which of the snapshot's records are meant; all without one.
+    pub(in crate::ops) chooses: Option<&'a dyn Fn(&[u8], &Meta<'_>) -> bool>,
 }
 
 impl Likeness<'_> {
+    /// Whether the cursor's record is meant.
+    fn means(self, cursor: &StackCursor<'_>) -> bool {
+        self.chooses.is_none_or(|chooses| chooses(cursor.key(), &cursor.meta()))
+    }
+
     fn expire_alike(self, one: Expiry, other: Expiry) -> bool {
         let both_expire = one != Expiry::NEVER && other != Expiry::NEVER;
         one == other || both_expire && one.as_millis().abs_diff(other.as_millis()) <= self.expiry_slack_millis
@@ -204,7 +212,9 @@ pub(in crate::ops) fn walk(
             let print = likeness.fingerprinter.map(|fingerprinter| fingerprint_of(fingerprinter, &mut batch, index));
             let row = batch.row(index);
             while stored && cursor.key() < row.key {
-                each(cursor.key(), Pair::SnapshotOnly)?;
+                if likeness.means(cursor) {
+                    each(cursor.key(), Pair::SnapshotOnly)?;
+                }
                 stored = cursor.advance()?;
             }
             if !stored || cursor.key() != row.key {
@@ -225,7 +235,9 @@ pub(in crate::ops) fn walk(
         }
     }
     while stored {
-        each(cursor.key(), Pair::SnapshotOnly)?;
+        if likeness.means(cursor) {
+            each(cursor.key(), Pair::SnapshotOnly)?;
+        }
         stored = cursor.advance()?;
     }
     Ok(())
@@ -302,7 +314,9 @@ pub(super) fn read_back(
     let context = LayerContext::new(run.repo.secrets());
     let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None })?;
     let expiry_slack_millis = target.expiry_slack_millis();
-    let likeness = Likeness { fingerprinter: Some(&context.fingerprinter), expiry_slack_millis };
+    let chooses = |key: &[u8], meta: &Meta<'_>| target.chooses(key, meta);
+    let fingerprinter = Some(&context.fingerprinter);
+    let likeness = Likeness { fingerprinter, expiry_slack_millis, chooses: Some(&chooses) };
     let (mut compared, mut different) = (0, 0);
     for one in selected {
         let Some(index) = shown_in(session.as_ref(), target, one) else {

@@ -12,6 +12,7 @@ use crate::{
     },
     layer::LayerContext,
     ops::OpsError,
+    record::Meta,
 };
 
 /// Asks the target whether it takes such records as come.
@@ -94,7 +95,9 @@ pub(super) fn count(
         match (meets, session.as_deref().and_then(|session| Some((session, shown_in(session, target, one)?)))) {
             (Meets::Nothing, _) => run.outcomes.inserted += records,
             (Meets::Records, Some((session, index))) => {
-                compare(run, one, session, index, plan, target.expiry_slack_millis())?;
+                let met = compare(run, one, session, index, plan, target)?;
+                // What the target was not told to take.
+                run.outcomes.skipped += records.saturating_sub(met);
             }
             _ => run.outcomes.notes.push(format!(
                 "what the target holds of {} cannot be told beforehand, so its records are not counted as inserted or replaced",
@@ -114,21 +117,27 @@ fn compare(
     session: &dyn SourceSession,
     index: usize,
     plan: &TargetPlan,
-    expiry_slack_millis: u64,
-) -> Result<(), OpsError> {
+    target: &dyn Target,
+) -> Result<u64, OpsError> {
     let context = LayerContext::new(run.repo.secrets());
     // Only where equal records are left alone do values matter.
     let fingerprinter = (plan.overwrite == Overwrite::IfChanged).then_some(&context.fingerprinter);
-    let likeness = Likeness { fingerprinter, expiry_slack_millis };
+    let chooses = |key: &[u8], meta: &Meta<'_>| target.chooses(key, meta);
+    let expiry_slack_millis = target.expiry_slack_millis();
+    let likeness = Likeness { fingerprinter, expiry_slack_millis, chooses: Some(&chooses) };
+    let mut met = 0;
     let mut outcomes = std::mem::take(&mut run.outcomes);
-    let walked = with_live(run, one, session, index, likeness, &mut |pair| match (pair, plan.overwrite) {
-        (Pair::SnapshotOnly, _) => outcomes.inserted += 1,
-        (Pair::LiveOnly { .. }, _) => outcomes.removed += u64::from(plan.make_equal),
-        (Pair::Both { same: true, .. }, Overwrite::IfChanged) => outcomes.unchanged += 1,
-        (Pair::Both { .. }, Overwrite::Never) => outcomes.existed += 1,
-        (Pair::Both { fresher: true, .. }, Overwrite::IfNewer) => outcomes.fresher += 1,
-        (Pair::Both { .. }, _) => outcomes.replaced += 1,
+    let walked = with_live(run, one, session, index, likeness, &mut |pair| {
+        met += u64::from(!matches!(pair, Pair::LiveOnly { .. }));
+        match (pair, plan.overwrite) {
+            (Pair::SnapshotOnly, _) => outcomes.inserted += 1,
+            (Pair::LiveOnly { .. }, _) => outcomes.removed += u64::from(plan.make_equal),
+            (Pair::Both { same: true, .. }, Overwrite::IfChanged) => outcomes.unchanged += 1,
+            (Pair::Both { .. }, Overwrite::Never) => outcomes.existed += 1,
+            (Pair::Both { fresher: true, .. }, Overwrite::IfNewer) => outcomes.fresher += 1,
+            (Pair::Both { .. }, _) => outcomes.replaced += 1,
+        }
     });
     run.outcomes = outcomes;
-    walked
+    walked.map(|()| met)
 }

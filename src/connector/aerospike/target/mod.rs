@@ -92,9 +92,9 @@ impl AerospikeTarget {
         error.into_connector(&self.object)
     }
 
-    /// Whether only some of the records that come are written.
-    fn selects(&self) -> bool {
-        !self.options.sets.is_empty() || !self.options.bins.is_empty() || self.options.partitions.is_some()
+    /// Whether records stand in the target otherwise than in the snapshot.
+    fn alters(&self) -> bool {
+        !self.options.bins.is_empty() || !self.how.set_map.is_empty()
     }
 
     fn mismatch(&self, reason: String) -> ConnectorError {
@@ -228,8 +228,7 @@ impl Target for AerospikeTarget {
         for collection in &plan.collections {
             preflight::namespace(self, &collection.name)?;
         }
-        // What of a set or partition stands there, reading the whole namespace would not tell.
-        let meets = if self.selects() || !self.how.set_map.is_empty() { Meets::Unknown } else { Meets::Records };
+        let meets = if self.alters() { Meets::Unknown } else { Meets::Records };
         Ok(vec![meets; plan.collections.len()])
     }
 
@@ -298,7 +297,7 @@ impl Target for AerospikeTarget {
     }
 
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
-        if self.selects() || !self.how.set_map.is_empty() || !self.how.extra_ttl.is_zero() {
+        if self.alters() || !self.how.extra_ttl.is_zero() {
             return Ok(None);
         }
         Ok(Some(Box::new(AerospikeSource::new(&self.url, (*self.options).clone())?)))

@@ -43,7 +43,7 @@ impl Equal {
     }
 }
 
-/// Keys that the target holds and the snapshot does not, in key order, kept in a temporary file.
+/// Keys that the target holds and the snapshot does not, or soon no more, in key order, kept in a temporary file.
 pub(super) struct Extra {
     file: BufWriter<File>,
 }
@@ -53,8 +53,10 @@ impl Extra {
         Ok(Self { file: BufWriter::new(tempfile::tempfile().map_err(|error| spool(&error))?) })
     }
 
-    fn push(&mut self, key: &[u8], generation: u32) -> io::Result<()> {
+    /// Adds a key, with the generation that the target has and the expiry that the snapshot has.
+    fn push(&mut self, key: &[u8], generation: u32, expiry: Expiry) -> io::Result<()> {
         self.file.write_all(&generation.to_le_bytes())?;
+        self.file.write_all(&expiry.as_millis().to_le_bytes())?;
         self.file.write_all(&(key.len() as u32).to_le_bytes())?;
         self.file.write_all(key)
     }
@@ -69,16 +71,21 @@ impl Extra {
         let mut file = BufReader::new(file);
         let mut keys = Vec::new();
         loop {
-            let (mut generation, mut len) = ([0; 4], [0; 4]);
+            let (mut generation, mut expiry, mut len) = ([0; 4], [0; 8], [0; 4]);
             match file.read_exact(&mut generation) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
                 Err(error) => return Err(spool(&error)),
             }
+            file.read_exact(&mut expiry).map_err(|error| spool(&error))?;
             file.read_exact(&mut len).map_err(|error| spool(&error))?;
             let mut key = vec![0; u32::from_le_bytes(len) as usize];
             file.read_exact(&mut key).map_err(|error| spool(&error))?;
-            keys.push((key, u32::from_le_bytes(generation)));
+            let expiry = Expiry::from_millis(u64::from_le_bytes(expiry));
+            // What the snapshot holds until later was written; only what is over by now stands there still.
+            if expiry == Expiry::NEVER || writer.is_over(expiry) {
+                keys.push((key, u32::from_le_bytes(generation)));
+            }
             if keys.len() == REMOVE_AT_ONCE {
                 writer.remove_at(&keys, outcomes)?;
                 keys.clear();
@@ -129,15 +136,17 @@ pub(super) fn with_existing(
                 return Ok(());
             }
             match pair {
-                Pair::Both { same, .. } => {
+                Pair::Both { same, generation, expiry, .. } => {
                     if same && plan.overwrite == Overwrite::IfChanged {
                         equal.set(position);
+                    } else if plan.make_equal && expiry != Expiry::NEVER {
+                        extra.push(key, generation, expiry).map_err(|error| spool(&error))?;
                     }
                     position += 1;
                 }
                 Pair::SnapshotOnly => position += 1,
                 Pair::LiveOnly { generation } if plan.make_equal => {
-                    extra.push(key, generation).map_err(|error| spool(&error))?;
+                    extra.push(key, generation, Expiry::NEVER).map_err(|error| spool(&error))?;
                 }
                 Pair::LiveOnly { .. } => {}
             }
@@ -162,6 +171,10 @@ pub(in crate::ops) enum Pair {
         same_row: bool,
         /// Whether the live one's generation is not lower.
         fresher: bool,
+        /// The live one's generation.
+        generation: u32,
+        /// The snapshot's expiry.
+        expiry: Expiry,
     },
     /// Only the snapshot has it.
     SnapshotOnly,
@@ -230,7 +243,8 @@ pub(in crate::ops) fn walk(
                 && meta.generation == row.meta.generation
                 && meta.stamp == row.meta.stamp;
             let fresher = row.meta.generation >= meta.generation;
-            each(row.key, Pair::Both { same, same_row, fresher })?;
+            let (generation, expiry) = (row.meta.generation, meta.expiry);
+            each(row.key, Pair::Both { same, same_row, fresher, generation, expiry })?;
             stored = cursor.advance()?;
         }
     }

@@ -489,8 +489,9 @@ pub trait CollectionTarget {
     fn standing(&self, _range: &KeyRange) -> Result<Option<Box<dyn MetaStream + '_>>, ConnectorError> {
         Ok(None)
     }
-    /// Whether the time of a record with this expiry is over by now, by the target's clock.
-    fn is_over(&self, _expiry: Expiry) -> bool {
+    /// Whether the time of a record with this key and this expiry in the snapshot is over by now, by the target's clock as far
+    /// as it is known.
+    fn is_over(&self, _key: &[u8], _expiry: Expiry) -> bool {
         false
     }
     /// Ends the collection.

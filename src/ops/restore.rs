@@ -324,7 +324,7 @@ impl Run<'_> {
                     one.name()
                 ));
             } else {
-                found.extra.remove_from(writer, &mut self.outcomes)?;
+                found.extra.remove_from(writer, &mut self.outcomes, self.expiry_slack_millis, self.progress)?;
             }
         }
         Ok(())

@@ -4,12 +4,13 @@ use super::{Feed, Run, Selected, feed::is_damage};
 use crate::{
     connector::{CollectionTarget, Outcomes, Overwrite, SessionOptions, Source, SourceSession, Target, TargetPlan},
     layer::{LayerContext, StackCursor},
-    ops::OpsError,
+    ops::{OpsError, Progress},
     record::{Expiry, Fingerprint, Fingerprinter, Meta, RecordBatch, RecordStream},
 };
 use std::{
     fs::File,
     io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
+    time::{Duration, Instant},
 };
 
 /// Keys removed by one call.
@@ -61,40 +62,69 @@ impl Extra {
         self.file.write_all(key)
     }
 
+    /// Removes the keys from the target. Of those that the snapshot has with an expiry, only what is over by now: nothing was
+    /// written for it, so another state stands there. Clocks being known to some seconds only, what is over just now is
+    /// waited for.
     pub(super) fn remove_from(
         self,
         writer: &mut dyn CollectionTarget,
         outcomes: &mut Outcomes,
+        slack_millis: u64,
+        progress: &dyn Progress,
     ) -> Result<(), OpsError> {
         let mut file = self.file.into_inner().map_err(|error| spool(error.error()))?;
-        file.seek(SeekFrom::Start(0)).map_err(|error| spool(&error))?;
-        let mut file = BufReader::new(file);
-        let mut keys = Vec::new();
-        loop {
-            let (mut generation, mut expiry, mut len) = ([0; 4], [0; 8], [0; 4]);
-            match file.read_exact(&mut generation) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
-                Err(error) => return Err(spool(&error)),
+        let later = |expiry: Expiry| Expiry::from_millis(expiry.as_millis().saturating_add(slack_millis));
+        let sooner = |expiry: Expiry| Expiry::from_millis(expiry.as_millis().saturating_sub(slack_millis).max(1));
+        let mut just_now = false;
+        for_each(&mut file, &mut |key, _, expiry| {
+            just_now |=
+                expiry != Expiry::NEVER && !writer.is_over(key, later(expiry)) && writer.is_over(key, sooner(expiry));
+            Ok(())
+        })?;
+        let until = Instant::now() + Duration::from_millis(2 * slack_millis);
+        while just_now && Instant::now() < until {
+            if progress.cancelled() {
+                return Err(OpsError::Interrupted);
             }
-            file.read_exact(&mut expiry).map_err(|error| spool(&error))?;
-            file.read_exact(&mut len).map_err(|error| spool(&error))?;
-            let mut key = vec![0; u32::from_le_bytes(len) as usize];
-            file.read_exact(&mut key).map_err(|error| spool(&error))?;
-            let expiry = Expiry::from_millis(u64::from_le_bytes(expiry));
-            // What the snapshot holds until later was written; only what is over by now stands there still.
-            if expiry == Expiry::NEVER || writer.is_over(expiry) {
-                keys.push((key, u32::from_le_bytes(generation)));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let mut keys = Vec::new();
+        for_each(&mut file, &mut |key, generation, expiry| {
+            if expiry == Expiry::NEVER || writer.is_over(key, later(expiry)) {
+                keys.push((key.to_vec(), generation));
             }
             if keys.len() == REMOVE_AT_ONCE {
                 writer.remove_at(&keys, outcomes)?;
                 keys.clear();
             }
-        }
+            Ok(())
+        })?;
         if !keys.is_empty() {
             writer.remove_at(&keys, outcomes)?;
         }
         Ok(())
+    }
+}
+
+/// Called with a key, its generation in the target, and its expiry in the snapshot.
+type EachExtra<'a> = &'a mut dyn FnMut(&[u8], u32, Expiry) -> Result<(), OpsError>;
+
+fn for_each(file: &mut File, each: EachExtra<'_>) -> Result<(), OpsError> {
+    file.seek(SeekFrom::Start(0)).map_err(|error| spool(&error))?;
+    let mut file = BufReader::new(file);
+    let mut key = Vec::new();
+    loop {
+        let (mut generation, mut expiry, mut len) = ([0; 4], [0; 8], [0; 4]);
+        match file.read_exact(&mut generation) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) => return Err(spool(&error)),
+        }
+        let rest = file.read_exact(&mut expiry).and_then(|()| file.read_exact(&mut len));
+        rest.map_err(|error| spool(&error))?;
+        key.resize(u32::from_le_bytes(len) as usize, 0);
+        file.read_exact(&mut key).map_err(|error| spool(&error))?;
+        each(&key, u32::from_le_bytes(generation), Expiry::from_millis(u64::from_le_bytes(expiry)))?;
     }
 }
 

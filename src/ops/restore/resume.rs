@@ -8,7 +8,7 @@ use crate::{
     },
     layer::StackCursor,
     ops::{OpsError, Progress},
-    record::{KeyRange, Timestamp},
+    record::{Expiry, KeyRange, Timestamp},
     repo::Repository,
 };
 use data_encoding::HEXLOWER;
@@ -235,7 +235,12 @@ pub(super) fn gone(
         for range in feed.ranges(&stack) {
             let Some(range) = part_up_to(range, last) else { continue };
             let mut cursor = stack.cursor(&range, feed.at, true)?;
-            let over = Over { writer: writer.as_ref(), range: &range, admits: &|key| feed.filter.admits(key) };
+            let over = Over {
+                writer: writer.as_ref(),
+                range: &range,
+                admits: &|key| feed.filter.admits(key),
+                slack_millis: run.expiry_slack_millis,
+            };
             accounted += over.count(run.progress, &mut cursor)?;
         }
         writer.finish()?;
@@ -261,6 +266,7 @@ struct Over<'a> {
     writer: &'a dyn CollectionTarget,
     range: &'a KeyRange,
     admits: &'a dyn Fn(&[u8]) -> bool,
+    slack_millis: u64,
 }
 
 impl Over<'_> {
@@ -278,7 +284,10 @@ impl Over<'_> {
                 more = live.advance()?;
             }
             let stands = more && live.key() == cursor.key();
-            accounted += u64::from(stands || self.writer.is_over(cursor.meta().expiry));
+            // A node may say so a moment before its clock is known to.
+            let expiry = cursor.meta().expiry.as_millis();
+            let sooner = Expiry::from_millis(expiry.saturating_sub(self.slack_millis).max(expiry.min(1)));
+            accounted += u64::from(stands || self.writer.is_over(cursor.key(), sooner));
         }
         Ok(accounted)
     }

@@ -58,14 +58,6 @@ impl NodeClocks {
     }
 }
 
-impl NodeClocks {
-    /// The second since 2010 that it is at the node that is furthest ahead.
-    pub(super) fn latest(&self) -> i64 {
-        let most = self.ahead().values().map(|ahead| ahead.most).max().unwrap_or(0);
-        (self.ours() + most).div_euclid(1000)
-    }
-}
-
 /// What a write sends so that the record expires at this void-time; `None` if it is over.
 pub(super) fn ttl(void_time: u32, now: i64) -> Option<u32> {
     if void_time == 0 {

@@ -2,6 +2,7 @@
 
 use super::{
     SharedRestore,
+    clocks::ttl,
     pool::{Pool, PoolOptions, add_outcomes},
     rows::{self, Group, RowHead},
     verdict::Work,
@@ -418,10 +419,11 @@ impl CollectionTarget for NamespaceWriter {
         Ok(Some(Box::new(SweepStream::open(&self.context(), range))))
     }
 
-    fn is_over(&self, expiry: Expiry) -> bool {
-        let until = self.void_time(expiry).unwrap_or(u32::MAX);
-        // A node may say so a moment before its clock is known to.
-        until > 0 && i64::from(until) <= self.restore.clocks.latest() + 2
+    fn is_over(&self, key: &[u8], expiry: Expiry) -> bool {
+        let map = self.pool.shared.map();
+        let owner = Digest::from_sort_key(key).and_then(|digest| map.owner(digest.partition()));
+        let now = self.restore.clocks.second(owner.map_or("", |node| node.id.as_str()));
+        self.void_time(expiry).is_ok_and(|until| ttl(until, now).is_none())
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), ConnectorError> {

@@ -9,12 +9,10 @@ mod common;
 mod parts;
 
 use common::{Flags, Outcome, make_state, measure, median, remove, thread_cpu_seconds, workdir};
-use parts::{KeyParts, PartsWriter};
+use parts::{Spent, build_all, read_all};
 use rekeep::{
     connector::{SessionOptions, Source, SourceSession, SourceUrl, sqlite::SqliteSource},
-    layer::{JoinOptions, LayerContext, finish_layer, join_range},
     ops::workload::W1_RECORDS,
-    record::{KeyRange, RecordBatch, Timestamp},
 };
 use rusqlite::{
     Connection, OpenFlags, ToSql,
@@ -29,13 +27,6 @@ use std::{
 
 const GIB: f64 = 1_073_741_824.0;
 const CORES: f64 = 2.0;
-
-/// Wall and CPU seconds of one part.
-#[derive(Debug, Clone, Copy, Default)]
-struct Spent {
-    wall: f64,
-    cpu: f64,
-}
 
 fn main() -> Outcome<()> {
     let flags = Flags::parse(&["scale", "records", "runs", "level", "workdir", "rekeep"])?;
@@ -158,44 +149,6 @@ fn parts_of_a_backup(path: &Path, level: i32, gib: f64) -> Outcome<f64> {
 fn begin(path: &Path) -> Outcome<Box<dyn SourceSession>> {
     let source = SqliteSource::new(&SourceUrl::parse(&format!("sqlite:{}", path.display()))?)?;
     Ok(source.begin(&SessionOptions { parallel: 1, ..SessionOptions::default() })?)
-}
-
-/// Reads everything by rekeep's connector, and does beside it what each record costs.
-fn read_all(session: &dyn SourceSession) -> Outcome<(Spent, KeyParts)> {
-    let mut keys = KeyParts::new();
-    let mut batch = RecordBatch::new();
-    let mut spent = Spent::default();
-    let mut stream = session.read(0, &KeyRange::all())?;
-    loop {
-        let (start, cpu) = (Instant::now(), thread_cpu_seconds());
-        let more = stream.next_batch(&mut batch).map_err(|error| error.to_string())?;
-        spent.cpu += thread_cpu_seconds() - cpu;
-        spent.wall += start.elapsed().as_secs_f64();
-        if !more {
-            return Ok((spent, keys));
-        }
-        keys.measure(&batch);
-    }
-}
-
-/// Builds a whole base by rekeep's layer room; the writer measures what each chunk costs.
-fn build_all(session: &dyn SourceSession, level: i32) -> Outcome<(Spent, PartsWriter)> {
-    let context = LayerContext::new(&parts::secrets());
-    let options = JoinOptions {
-        parent: None,
-        new_base: false,
-        parent_end: Timestamp::default(),
-        end: session.start(),
-        is_end_known: true,
-        doubtful: &[],
-        progress: &|_, _| true,
-    };
-    let mut writer = PartsWriter::new(level)?;
-    let mut stream = session.read(0, &KeyRange::all())?;
-    let (start, cpu) = (Instant::now(), thread_cpu_seconds());
-    let outcome = join_range(&context, stream.as_mut(), &KeyRange::all(), &options, &mut writer)?;
-    finish_layer(&context, &mut writer, &[(KeyRange::all(), outcome.built)])?;
-    Ok((Spent { wall: start.elapsed().as_secs_f64(), cpu: thread_cpu_seconds() - cpu }, writer))
 }
 
 /// Reads every row of `from` and inserts it into the new database `to`, as a restore without any repository would.

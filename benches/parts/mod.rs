@@ -3,10 +3,12 @@
 use crate::common::{Outcome, thread_cpu_seconds};
 use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
 use rekeep::{
-    record::{CollectionSum, Fingerprinter, RecordBatch},
+    connector::SourceSession,
+    layer::{JoinOptions, LayerContext, finish_layer, join_range},
+    record::{CollectionSum, Fingerprinter, KeyRange, RecordBatch, Timestamp},
     repo::{ChunkKind, ChunkPlain, ChunkWriter, Put, RepoError, Secrets},
 };
-use std::hint::black_box;
+use std::{hint::black_box, time::Instant};
 use zstd::bulk::{Compressor, Decompressor};
 
 /// Runs shorter than this are stored as they are.
@@ -15,6 +17,13 @@ const MIN_RUN_BYTES: usize = 64;
 const LEAST_BLOCK_BYTES: usize = 32 * 1024;
 /// About where a block ends.
 const MEAN_BLOCK_BYTES: usize = 260 * 1024;
+
+/// Wall and CPU seconds of one part.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spent {
+    pub wall: f64,
+    pub cpu: f64,
+}
 
 /// Fixed secrets: the same data gives the same chunks in every run.
 pub fn secrets() -> Secrets {
@@ -174,4 +183,42 @@ impl ChunkWriter for PartsWriter {
         self.stored_bytes += self.frame.len() as u64;
         Ok(Put { id, new: true, stored_bytes: self.frame.len() as u64 })
     }
+}
+
+/// Reads everything of the first collection by rekeep's connector, and does beside it what each record costs.
+pub fn read_all(session: &dyn SourceSession) -> Outcome<(Spent, KeyParts)> {
+    let mut keys = KeyParts::new();
+    let mut batch = RecordBatch::new();
+    let mut spent = Spent::default();
+    let mut stream = session.read(0, &KeyRange::all())?;
+    loop {
+        let (start, cpu) = (Instant::now(), thread_cpu_seconds());
+        let more = stream.next_batch(&mut batch).map_err(|error| error.to_string())?;
+        spent.cpu += thread_cpu_seconds() - cpu;
+        spent.wall += start.elapsed().as_secs_f64();
+        if !more {
+            return Ok((spent, keys));
+        }
+        keys.measure(&batch);
+    }
+}
+
+/// Builds a whole base by rekeep's layer room; the writer measures what each chunk costs.
+pub fn build_all(session: &dyn SourceSession, level: i32) -> Outcome<(Spent, PartsWriter)> {
+    let context = LayerContext::new(&secrets());
+    let options = JoinOptions {
+        parent: None,
+        new_base: false,
+        parent_end: Timestamp::default(),
+        end: session.start(),
+        is_end_known: true,
+        doubtful: &[],
+        progress: &|_, _| true,
+    };
+    let mut writer = PartsWriter::new(level)?;
+    let mut stream = session.read(0, &KeyRange::all())?;
+    let (start, cpu) = (Instant::now(), thread_cpu_seconds());
+    let outcome = join_range(&context, stream.as_mut(), &KeyRange::all(), &options, &mut writer)?;
+    finish_layer(&context, &mut writer, &[(KeyRange::all(), outcome.built)])?;
+    Ok((Spent { wall: start.elapsed().as_secs_f64(), cpu: thread_cpu_seconds() - cpu }, writer))
 }

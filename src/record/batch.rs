@@ -1,7 +1,7 @@
 //! Batches of records: how they travel between connectors and layers without an allocation a record.
 
 use super::{Expiry, Meta, Shape, Tag, bytes::put_u64};
-use std::{io, ops::Range, sync::Arc};
+use std::{io, sync::Arc};
 
 /// A value that is read only if it has to be: the rest of a record's canonical bytes after what the batch holds inline.
 pub trait StreamedValue: Send {
@@ -33,15 +33,18 @@ pub struct RowHead<'a> {
 
 #[derive(Debug)]
 struct Row {
-    key: Range<usize>,
-    set: Range<usize>,
-    user_key: Option<Range<usize>>,
-    generation: u32,
+    /// Where the key begins; set, user key and value follow it.
+    key: usize,
+    set: usize,
+    user_key: usize,
+    value: usize,
+    end: usize,
     expiry: Expiry,
     stamp: u64,
+    generation: u32,
     shape: u32,
-    value: Range<usize>,
     stream: Option<u32>,
+    has_user_key: bool,
     held: bool,
 }
 
@@ -161,12 +164,6 @@ impl RecordBatch {
         u32::try_from(index).unwrap_or(u32::MAX)
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Range<usize> {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(bytes);
-        start..self.bytes.len()
-    }
-
     /// Adds a record whose cells `write` gives in the order of `shape`.
     pub fn push(&mut self, head: RowHead<'_>, shape: &Arc<Shape>, write: impl FnOnce(&mut CellWriter<'_>)) {
         let row = self.begin(head, shape);
@@ -217,26 +214,32 @@ impl RecordBatch {
 
     fn begin(&mut self, head: RowHead<'_>, shape: &Arc<Shape>) -> Row {
         let shape = self.intern(shape);
-        let key = self.append(head.key);
-        let set = self.append(head.meta.set);
-        let user_key = head.meta.user_key.map(|user_key| self.append(user_key));
+        let RowHead { key, meta } = head;
+        let user_key = meta.user_key.unwrap_or_default();
         let start = self.bytes.len();
+        self.bytes.reserve(key.len() + meta.set.len() + user_key.len());
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(meta.set);
+        self.bytes.extend_from_slice(user_key);
+        let end = self.bytes.len();
         Row {
-            key,
-            set,
-            user_key,
-            generation: head.meta.generation,
-            expiry: head.meta.expiry,
-            stamp: head.meta.stamp,
+            key: start,
+            set: start + key.len(),
+            user_key: start + key.len() + meta.set.len(),
+            value: end,
+            end,
+            expiry: meta.expiry,
+            stamp: meta.stamp,
+            generation: meta.generation,
             shape,
-            value: start..start,
             stream: None,
+            has_user_key: meta.user_key.is_some(),
             held: false,
         }
     }
 
     fn end(&mut self, mut row: Row, stream: Option<u32>) {
-        row.value.end = self.bytes.len();
+        row.end = self.bytes.len();
         row.stream = stream;
         self.rows.push(row);
     }
@@ -246,19 +249,20 @@ impl RecordBatch {
     /// # Panics
     /// If `index` is not below [`Self::len`].
     #[must_use]
+    #[inline]
     pub fn row(&self, index: usize) -> BatchRow<'_> {
         let row = &self.rows[index];
         BatchRow {
-            key: &self.bytes[row.key.clone()],
+            key: &self.bytes[row.key..row.set],
             meta: Meta {
-                set: &self.bytes[row.set.clone()],
+                set: &self.bytes[row.set..row.user_key],
                 generation: row.generation,
                 expiry: row.expiry,
                 stamp: row.stamp,
-                user_key: row.user_key.clone().map(|range| &self.bytes[range]),
+                user_key: row.has_user_key.then(|| &self.bytes[row.user_key..row.value]),
             },
             shape: &self.shapes[row.shape as usize],
-            value: &self.bytes[row.value.clone()],
+            value: &self.bytes[row.value..row.end],
             stream: row.stream.map(|number| number as usize),
             held: row.held,
         }

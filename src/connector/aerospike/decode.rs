@@ -1,7 +1,7 @@
 //! From a message to a row of a batch: bins sorted by name, particles as they came. The order of names is remembered, so
 //! that records alike cost neither a sort nor an allocation.
 
-use super::wire::{Bin, Message, WireError};
+use super::wire::{Bin, Bins, Message, WireError};
 use crate::record::{CellWriter, Digest, Expiry, Meta, RecordBatch, RowHead, Shape, Tag};
 use std::{collections::HashMap, sync::Arc};
 
@@ -32,7 +32,21 @@ struct Layout {
 pub struct Decoder {
     last: Option<Arc<Layout>>,
     layouts: HashMap<Vec<u8>, Arc<Layout>>,
-    names: Vec<u8>,
+    places: Vec<Place>,
+}
+
+/// Where a bin's value lies among the bytes of all bins.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    at: u32,
+    len: u32,
+    particle: u8,
+}
+
+impl Place {
+    fn of<'a>(self, bins: &'a [u8]) -> &'a [u8] {
+        bins.get(self.at as usize..).and_then(|rest| rest.get(..self.len as usize)).unwrap_or_default()
+    }
 }
 
 /// The expiry that a void-time gives.
@@ -62,68 +76,65 @@ impl Decoder {
     /// # Errors
     /// [`WireError`] for bins that are cut, bear one name twice, or hold what no particle of their type holds.
     pub fn push(&mut self, message: &Message<'_>, digest: &Digest, batch: &mut RecordBatch) -> Result<(), WireError> {
-        let base = message.bins.clone();
-        self.names.clear();
-        let mut bins: [Option<Bin<'_>>; INLINE_BINS] = [None; INLINE_BINS];
-        let mut more: Vec<Bin<'_>> = Vec::new();
-        let mut count = 0;
-        for bin in base {
-            let bin = bin?;
-            if bin.particle == 0 {
+        let bytes = message.bins.bytes();
+        let mut bins = message.bins.clone();
+        self.places.clear();
+        let last = self.last.take();
+        let mut expected = last.as_ref().map(|last| last.came.as_slice());
+        while let Some(bin) = bins.next() {
+            let Bin { name, particle, value } = bin?;
+            if particle == 0 {
                 continue;
             }
-            self.names.push(bin.name.len() as u8);
-            self.names.extend_from_slice(bin.name);
-            match bins.get_mut(count) {
-                Some(place) => *place = Some(bin),
-                None => more.push(bin),
-            }
-            count += 1;
+            let at = bytes.len() - bins.bytes().len() - value.len();
+            self.places.push(Place { at: at as u32, len: value.len() as u32, particle });
+            expected = expected.and_then(|expected| expected.strip_prefix(&[name.len() as u8])?.strip_prefix(name));
         }
-        let layout = self.layout(count)?;
+        let layout = match last {
+            Some(last) if expected.is_some_and(<[u8]>::is_empty) => last,
+            _ => self.layout(message.bins.clone())?,
+        };
         let key = digest.sort_key();
         let head = RowHead { key: &key, meta: meta_of(message) };
         let mut wrong = None;
         batch.push(head, &layout.shape, |cells| {
             for at in &layout.order {
-                let at = usize::from(*at);
-                let bin = bins.get(at).copied().flatten().or_else(|| more.get(at.wrapping_sub(INLINE_BINS)).copied());
-                let written = bin.map_or(Err(WireError::Invalid("the number of bins")), |bin| write_bin(cells, &bin));
-                if let Err(error) = written {
+                let place = self.places.get(usize::from(*at)).ok_or(WireError::Invalid("the number of bins"));
+                if let Err(error) = place.and_then(|place| write_bin(cells, place.particle, place.of(bytes))) {
                     cells.cell(Tag::NULL, &[]);
                     wrong = Some(error);
                 }
             }
         });
+        self.last = Some(layout);
         wrong.map_or(Ok(()), Err)
     }
 
-    /// The layout of the names gathered.
-    fn layout(&mut self, count: usize) -> Result<Arc<Layout>, WireError> {
-        if let Some(last) = self.last.as_ref().filter(|last| last.came == self.names) {
-            return Ok(Arc::clone(last));
-        }
-        let layout = if let Some(known) = self.layouts.get(&self.names) {
-            Arc::clone(known)
-        } else {
-            let layout = Arc::new(Layout::of(&self.names, count)?);
-            if self.layouts.len() >= MAX_LAYOUTS {
-                self.layouts.clear();
+    /// The layout of these bins' names.
+    fn layout(&mut self, bins: Bins<'_>) -> Result<Arc<Layout>, WireError> {
+        let mut came = Vec::new();
+        for bin in bins {
+            let bin = bin?;
+            if bin.particle != 0 {
+                came.push(bin.name.len() as u8);
+                came.extend_from_slice(bin.name);
             }
-            self.layouts.insert(self.names.clone(), Arc::clone(&layout));
-            layout
-        };
-        self.last = Some(Arc::clone(&layout));
+        }
+        if let Some(known) = self.layouts.get(&came) {
+            return Ok(Arc::clone(known));
+        }
+        let layout = Arc::new(Layout::of(&came)?);
+        if self.layouts.len() >= MAX_LAYOUTS {
+            self.layouts.clear();
+        }
+        self.layouts.insert(came, Arc::clone(&layout));
         Ok(layout)
     }
 }
 
-/// Bins of a record that need no allocation.
-const INLINE_BINS: usize = 64;
-
 impl Layout {
-    fn of(came: &[u8], count: usize) -> Result<Self, WireError> {
-        let mut names: Vec<(&[u8], u16)> = Vec::with_capacity(count);
+    fn of(came: &[u8]) -> Result<Self, WireError> {
+        let mut names: Vec<(&[u8], u16)> = Vec::new();
         let mut rest = came;
         while let Some((&len, tail)) = rest.split_first() {
             let (name, tail) = tail.split_at_checked(usize::from(len)).ok_or(WireError::Truncated("a bin's name"))?;
@@ -144,11 +155,11 @@ impl Layout {
 }
 
 #[inline]
-fn write_bin(cells: &mut CellWriter<'_>, bin: &Bin<'_>) -> Result<(), WireError> {
-    match bin.particle {
-        INTEGER if bin.value.len() != 8 => cells.integer(widen(bin.value)?),
-        GEOJSON => cells.cell(Tag::JSON, geojson_text(bin.value)?),
-        particle => cells.cell(Tag(particle), bin.value),
+fn write_bin(cells: &mut CellWriter<'_>, particle: u8, value: &[u8]) -> Result<(), WireError> {
+    match particle {
+        INTEGER if value.len() != 8 => cells.integer(widen(value)?),
+        GEOJSON => cells.cell(Tag::JSON, geojson_text(value)?),
+        particle => cells.cell(Tag(particle), value),
     }
     Ok(())
 }

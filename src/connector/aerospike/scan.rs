@@ -358,8 +358,8 @@ impl Feed {
     pub(super) fn message(&self) -> Result<Option<(Message<'_>, Digest)>, WireError> {
         let span = self.current.unwrap_or(Span { buffer: 0, at: 0, len: 0 });
         let buffer = self.piece.buffers.get(span.buffer as usize).map_or(&[][..], Vec::as_slice);
-        let bytes = buffer.get(span.at as usize..).unwrap_or_default();
-        let (message, _) = Message::parse(bytes)?;
+        let bytes = buffer.get(span.at as usize..).and_then(|rest| rest.get(..span.len as usize)).unwrap_or_default();
+        let message = Message::parse_whole(bytes)?;
         let digest = message.digest.ok_or(WireError::Invalid("a record without a digest: the fields"))?;
         if message.set == MONITOR_SET {
             return Ok(None);

@@ -164,6 +164,24 @@ impl<'a> Message<'a> {
     /// [`WireError`] if the bytes are no whole message.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<(Self, usize), WireError> {
+        let mut message = Self::parse_whole(bytes)?;
+        let bins = message.bins.rest;
+        let mut rest = bins;
+        for _ in 0..message.bins.left {
+            let size = u32_at(&mut rest, "an operation")?;
+            take(&mut rest, size as usize, "an operation")?;
+        }
+        message.bins.rest = &bins[..bins.len() - rest.len()];
+        Ok((message, bytes.len() - rest.len()))
+    }
+
+    /// Reads the message that `bytes` are. Its bins are looked at only as they are taken: what is cut, or stands behind
+    /// them, shows there or not at all, so [`Self::parse`] has to have found the message.
+    ///
+    /// # Errors
+    /// [`WireError`] if the bytes do not begin with a message's head and fields.
+    #[inline]
+    pub fn parse_whole(bytes: &'a [u8]) -> Result<Self, WireError> {
         let mut rest = bytes;
         let head = take(&mut rest, MESSAGE_HEAD_BYTES, "the head")?;
         if usize::from(head[0]) != MESSAGE_HEAD_BYTES {
@@ -185,13 +203,8 @@ impl<'a> Message<'a> {
         for _ in 0..u16::from_be_bytes([head[18], head[19]]) {
             message.take_field(&mut rest)?;
         }
-        let bins = rest;
-        for _ in 0..message.bins.left {
-            let size = u32_at(&mut rest, "an operation")?;
-            take(&mut rest, size as usize, "an operation")?;
-        }
-        message.bins.rest = &bins[..bins.len() - rest.len()];
-        Ok((message, bytes.len() - rest.len()))
+        message.bins.rest = rest;
+        Ok(message)
     }
 
     #[inline]
@@ -232,7 +245,13 @@ pub struct Bin<'a> {
     pub value: &'a [u8],
 }
 
-impl Bins<'_> {
+impl<'a> Bins<'a> {
+    /// The bytes of those not taken yet.
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// How many there are.
     #[must_use]
     pub const fn len(&self) -> usize {

@@ -17,6 +17,7 @@ mod histories;
 mod killed;
 mod policies;
 mod preflight;
+mod real;
 mod resuming;
 mod round_trip;
 mod side_objects;

@@ -9,12 +9,16 @@ pub mod jsonl;
 pub mod sqlite;
 pub mod url;
 
-pub use change::ChangeSource;
+pub use change::{ChangeSource, MetaStream};
 pub use error::ConnectorError;
 pub use url::SourceUrl;
 
-use crate::record::{Expiry, KeyCodec, KeyRange, RecordBatch, RecordStream, Timestamp};
+use crate::record::{Expiry, KeyCodec, KeyRange, Meta, RecordBatch, RecordStream, Timestamp};
 use serde_json::Value as Json;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 /// Whose records a source reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -269,6 +273,10 @@ pub trait Target: Send + Sync {
     fn wants_survey(&self) -> bool {
         false
     }
+    /// Whether a record is one that the target was told to take.
+    fn chooses(&self, _key: &[u8], _meta: &Meta<'_>) -> bool {
+        true
+    }
     /// Says whether the target takes such records as come; gives what a person should know. Changes nothing, and is asked
     /// after [`Self::rehearse`].
     ///
@@ -289,6 +297,15 @@ pub trait Target: Send + Sync {
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
         Ok(None)
     }
+    /// A text by which a restore that was broken off is known again, so that a later one goes on behind it: what is
+    /// written where, and all that decides how. `None` where a restore cannot go on, or need not.
+    fn resume_key(&self, _plan: &TargetPlan) -> Option<String> {
+        None
+    }
+    /// A flag that whoever cancels sets, so that what waits inside of the target hears of it.
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        None
+    }
     /// The name under which [`Self::read_back`] shows what was restored as `name`.
     fn shown_as<'a>(&self, name: &'a str) -> &'a str {
         name
@@ -298,20 +315,65 @@ pub trait Target: Send + Sync {
 /// What the records of a restore are like, taken together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// How many there are.
-    pub records: u64,
-    /// Those that expire.
-    pub expiring: u64,
-    /// The latest expiry; never if none expires.
-    pub latest_expiry: Expiry,
-    /// Those without a stored user key.
-    pub without_user_key: u64,
-    /// The bytes of the largest value.
-    pub largest_value_bytes: u64,
+    /// By collection, in the plan's order; empty if no records come.
+    pub collections: Vec<CollectionSurvey>,
     /// Which part of its source the snapshot holds, in words; empty for all.
     pub scope_note: String,
     /// Whether a person said that make-equal from a part is meant.
     pub forced: bool,
+}
+
+/// What the records that come to one collection are like.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CollectionSurvey {
+    /// How many there are.
+    pub records: u64,
+    /// Bytes of their values.
+    pub value_bytes: u64,
+    /// Those that expire.
+    pub expiring: u64,
+    /// The latest expiry; never if none expires.
+    pub latest_expiry: Expiry,
+    /// The bytes of the largest value.
+    pub largest_value_bytes: u64,
+    /// By the set or table that a record names. At most [`MAX_SURVEYED_SETS`]; records of others are counted above only.
+    pub sets: BTreeMap<Vec<u8>, SetSurvey>,
+}
+
+/// Sets that a survey tells apart.
+pub const MAX_SURVEYED_SETS: usize = 1 << 16;
+
+/// What the records of one set are like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SetSurvey {
+    /// How many there are.
+    pub records: u64,
+    /// Bytes of their values.
+    pub value_bytes: u64,
+    /// Those without a stored user key.
+    pub records_without_user_key: u64,
+}
+
+impl CollectionSurvey {
+    /// Adds a record.
+    pub fn add(&mut self, meta: &Meta<'_>, value_bytes: u64) {
+        self.records += 1;
+        self.value_bytes += value_bytes;
+        self.expiring += u64::from(meta.expiry != Expiry::NEVER);
+        self.latest_expiry = Expiry::from_millis(self.latest_expiry.as_millis().max(meta.expiry.as_millis()));
+        self.largest_value_bytes = self.largest_value_bytes.max(value_bytes);
+        if !self.sets.contains_key(meta.set) {
+            if self.sets.len() >= MAX_SURVEYED_SETS {
+                return;
+            }
+            self.sets.insert(meta.set.to_vec(), SetSurvey::default());
+        }
+        if let Some(set) = self.sets.get_mut(meta.set) {
+            set.records += 1;
+            set.value_bytes += value_bytes;
+            set.records_without_user_key += u64::from(meta.user_key.is_none());
+        }
+    }
 }
 
 /// What a collection of a restore meets in the target.
@@ -361,7 +423,8 @@ pub struct TargetCollection {
 
 /// A running restore. Collections are opened one after the other, in the plan's order.
 pub trait TargetSession: Send {
-    /// Opens a collection of the plan for writing; creates it if it does not exist.
+    /// Opens a collection of the plan for writing; creates it if it does not exist. Where [`Target::resume_key`] gives one,
+    /// collections may also be opened before, to be looked at.
     ///
     /// # Errors
     /// [`ConnectorError`] if it cannot be made or does not fit.
@@ -417,6 +480,19 @@ pub trait CollectionTarget {
     /// [`ConnectorError`] if writing cannot go on.
     fn drain(&mut self, _outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         Ok(())
+    }
+    /// The keys of what the collection holds now of a range, of the records that the target was told to take; `None` if
+    /// that cannot be told. Used before a restore goes on that was broken off.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if it cannot be read.
+    fn standing(&self, _range: &KeyRange) -> Result<Option<Box<dyn MetaStream + '_>>, ConnectorError> {
+        Ok(None)
+    }
+    /// Whether the time of a record with this key and this expiry in the snapshot is over by now, by the target's clock as far
+    /// as it is known.
+    fn is_over(&self, _key: &[u8], _expiry: Expiry) -> bool {
+        false
     }
     /// Ends the collection.
     ///

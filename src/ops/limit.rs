@@ -22,6 +22,18 @@ impl Throttle {
         std::thread::sleep(self.wait_after(bytes));
     }
 
+    /// As [`Self::spend`], but no longer than until `stop` says so; gives whether they are due.
+    pub fn spend_unless(&mut self, bytes: u64, stop: &dyn Fn() -> bool) -> bool {
+        let until = Instant::now() + self.wait_after(bytes);
+        loop {
+            let rest = until.saturating_duration_since(Instant::now());
+            if stop() || rest.is_zero() {
+                return rest.is_zero();
+            }
+            std::thread::sleep(rest.min(Duration::from_millis(50)));
+        }
+    }
+
     /// Accounts for bytes, and says how long to wait until they are due.
     pub fn wait_after(&mut self, bytes: u64) -> Duration {
         let Some(rate) = self.rate else { return Duration::ZERO };

@@ -2,23 +2,29 @@
 
 mod compare;
 mod feed;
+mod outcome;
 mod plan;
 mod rehearse;
+mod resume;
+mod watch;
+mod writing;
 
 pub(in crate::ops) use compare::{Likeness, Pair, walk};
 pub(in crate::ops) use plan::{find_collection, parse_key};
 
+pub use outcome::{OutcomeCounts, RestoreOutcome};
+
 use super::{OpsError, Phase, Progress, usage::peak_memory_bytes};
 use crate::{
-    connector::{CollectionTarget, Outcomes, Overwrite, Target, TargetEnd, TargetPlan},
+    connector::{CollectionTarget, Outcomes, Overwrite, Target, TargetEnd, TargetPlan, TargetSession},
     layer::LayerContext,
-    record::{RecordBatch, Timestamp},
-    repo::{Repository, Snapshot, SnapshotId},
+    repo::{Repository, Snapshot},
 };
 use feed::{Damage, Feed};
 use plan::Selected;
-use serde::Serialize;
-use std::time::Instant;
+use resume::{Ledger, Place};
+use std::time::{Duration, Instant};
+use writing::Writing;
 
 /// How to restore.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +51,10 @@ pub struct RestoreOptions {
     pub keep_going: bool,
     /// Allow make-equal from a partial snapshot.
     pub force: bool,
+    /// Begin anew, whatever an earlier run left of its progress.
+    pub no_resume: bool,
+    /// How often progress is kept at most; `None` for the usual pause.
+    pub progress_every: Option<Duration>,
     /// Threads that read and decompress.
     pub parallel: usize,
     /// Bytes per second from the repository.
@@ -53,95 +63,25 @@ pub struct RestoreOptions {
     pub write_limit: Option<u64>,
 }
 
-/// What a restore did.
-#[derive(Debug, Clone, Serialize)]
-pub struct RestoreOutcome {
-    /// The snapshot.
-    pub snapshot: SnapshotId,
-    /// Its end: the time gone back to.
-    pub end: Timestamp,
-    /// Whether it was a dry run.
-    pub dry_run: bool,
-    /// Live records of the snapshot that were selected.
-    pub records: u64,
-    /// Their plaintext bytes.
-    pub bytes: u64,
-    /// What became of them.
-    #[serde(flatten)]
-    pub outcomes: OutcomeCounts,
-    /// Records lost to damage (`keep_going`).
-    pub lost: u64,
-    /// Where damage lies, in words, with the keys or key ranges lost: the first 100.
-    pub damage: Vec<String>,
-    /// What a person should know.
-    pub notes: Vec<String>,
-    /// What the snapshot has beside records and the target has not, in words.
-    pub missing: Vec<String>,
-    /// Records compared afterwards, and how many differ (`verify`).
-    pub verified: Option<u64>,
-    /// Differences found by `verify`.
-    pub different: u64,
-    /// Whether everything asked for is in the target; `false` gives exit status 3.
-    pub complete: bool,
-    /// Wall time.
-    pub duration_seconds: f64,
-    /// The process's peak memory.
-    pub peak_memory_bytes: u64,
-}
-
-/// [`Outcomes`] for output.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct OutcomeCounts {
-    /// Written where there was none.
-    pub inserted: u64,
-    /// Written over another one.
-    pub replaced: u64,
-    /// Found equal and left alone.
-    pub unchanged: u64,
-    /// Left alone because of `never`.
-    pub existed: u64,
-    /// Left alone because of `if-newer`.
-    pub fresher: u64,
-    /// Not written: their time is over.
-    pub expired: u64,
-    /// Not written: not chosen by the target's options.
-    pub skipped: u64,
-    /// Not written: their key in the target cannot be known.
-    pub unmappable: u64,
-    /// Removed by make-equal.
-    pub removed: u64,
-    /// Not removed by make-equal: written since the restore began.
-    pub changed: u64,
-    /// Could not be written, and that was to be ignored.
-    pub ignored: u64,
-    /// Could not be written.
-    pub failed: u64,
-    /// The first failures: key, reason.
-    pub failures: Vec<(String, String)>,
-}
-
-impl From<Outcomes> for OutcomeCounts {
-    fn from(o: Outcomes) -> Self {
-        Self {
-            inserted: o.inserted,
-            replaced: o.replaced,
-            unchanged: o.unchanged,
-            existed: o.existed,
-            fresher: o.fresher,
-            expired: o.expired,
-            skipped: o.skipped,
-            unmappable: o.unmappable,
-            removed: o.removed,
-            changed: o.changed,
-            ignored: o.ignored,
-            failed: o.failed,
-            failures: o.failures,
-        }
-    }
-}
-
-/// Restores `snapshot` into `target`.
+/// Restores `snapshot` into `target`. If it is stopped, the same call goes on behind it where the target can; what was
+/// done is told as a warning.
 pub fn restore(
+    repo: &Repository,
+    snapshot: &Snapshot,
+    target: &dyn Target,
+    options: &RestoreOptions,
+    progress: &dyn Progress,
+) -> Result<RestoreOutcome, OpsError> {
+    let restored =
+        watch::passing_on(target.stop_flag(), progress, || restore_to(repo, snapshot, target, options, progress));
+    restored.map_err(|error| match error {
+        // What the target says of its own interruption is no news.
+        OpsError::Connector(_) | OpsError::Failed(_) if progress.cancelled() => OpsError::Interrupted,
+        error => error,
+    })
+}
+
+fn restore_to(
     repo: &Repository,
     snapshot: &Snapshot,
     target: &dyn Target,
@@ -151,34 +91,9 @@ pub fn restore(
     let began = Instant::now();
     let _lease = repo.begin_read("restore")?;
     let selected = plan::select(snapshot, target, options)?;
-    if options.no_records && (options.make_equal || options.verify) {
-        return Err(OpsError::Usage("without records there is nothing to make equal or to verify".to_owned()));
-    }
-    if options.make_equal && !options.force && !snapshot.content.complete {
-        return Err(OpsError::Usage(format!(
-            "snapshot {} is partial: --make-equal would remove records that it merely does not know; --force does it anyway",
-            snapshot.id.short()
-        )));
-    }
+    plan::check_options(snapshot, options)?;
     plan::check_overwrite(target, options)?;
-    plan::check_occupied(target, &selected, options)?;
-    plan::check_keys(repo, snapshot, &selected, options)?;
-    let partial = options.has_filters() || selected.len() < snapshot.collections.len();
-    let (connector, attributes) = plan::origin(snapshot);
-    let target_plan = TargetPlan {
-        connector,
-        attributes,
-        collections: selected.iter().map(Selected::target).collect(),
-        overwrite: options.overwrite.unwrap_or(if options.make_equal {
-            Overwrite::IfChanged
-        } else {
-            Overwrite::Never
-        }),
-        make_equal: options.make_equal,
-        partial,
-        as_of: snapshot.content.end,
-    };
-    let meets = rehearse::ask(target, &target_plan)?;
+    let target_plan = plan::target_plan(snapshot, &selected, options);
     let mut run = Run {
         repo,
         snapshot,
@@ -188,68 +103,62 @@ pub fn restore(
         totals: Totals::default(),
         expiry_slack_millis: target.expiry_slack_millis(),
     };
-    run.outcomes.notes = rehearse::preflight(&run, target, &target_plan, &selected)?;
+    let mut ledger = Ledger::open(&run, target, &target_plan);
+    if !ledger.found() {
+        plan::check_occupied(target, &selected, options)?;
+    }
+    plan::check_keys(repo, snapshot, &selected, options)?;
+    let meets = rehearse::ask(target, &target_plan)?;
+    let mut notes = rehearse::preflight(&run, target, &target_plan, &selected)?;
     progress.begin(&Phase {
         name: if options.dry_run { "counting".to_owned() } else { "restoring".to_owned() },
         records: selected.iter().map(|s| s.collection.records).sum(),
         bytes: selected.iter().map(|s| s.collection.bytes).sum(),
     });
     let mut end = TargetEnd::default();
+    let mut resumed = 0;
     if options.dry_run {
         if !options.no_records {
             rehearse::count(&mut run, target, &target_plan, &selected, &meets)?;
         }
     } else {
-        let mut session = target.begin(&target_plan)?;
-        for (index, one) in selected.iter().enumerate().filter(|_| !options.no_records) {
-            let mut writer = session.open(index)?;
-            run.write(one, writer.as_mut(), &target_plan)?;
-            writer.finish()?;
+        // From here on the target may hold records of this restore.
+        if ledger.keeps() && !ledger.found() {
+            ledger.keep(Place::default(), &Tally::default());
         }
+        let mut session = target.begin(&target_plan)?;
+        resumed = run.resume(session.as_mut(), &selected, &mut ledger)?;
+        run.write_all(session.as_mut(), &selected, &target_plan, &mut ledger)?;
         end = session.finish()?;
     }
-    let TargetEnd { missing, mut notes } = end;
-    let mut verified = None;
-    let mut different = 0;
-    if options.verify && !options.dry_run {
-        match target.read_back()? {
-            Some(source) => {
-                let (compared, differences) = compare::read_back(&run, target, source.as_ref(), &selected)?;
-                verified = Some(compared);
-                different = differences;
-            }
-            None => notes.push("this target cannot be read back: nothing was verified".to_owned()),
-        }
+    notes.extend(end.notes);
+    let read_back = verify(&run, target, &selected, &mut notes)?;
+    ledger.finish();
+    Ok(run.outcome(began, end.missing, notes, read_back, resumed))
+}
+
+/// What reading the target back came to.
+#[derive(Default)]
+struct ReadBack {
+    verified: Option<u64>,
+    different: u64,
+}
+
+fn verify(
+    run: &Run<'_>,
+    target: &dyn Target,
+    selected: &[Selected<'_>],
+    notes: &mut Vec<String>,
+) -> Result<ReadBack, OpsError> {
+    if !run.options.verify || run.options.dry_run {
+        return Ok(ReadBack::default());
     }
-    let Run { mut outcomes, totals, .. } = run;
-    notes.append(&mut outcomes.notes);
-    // What was to be proved and could not be is not all that was asked for.
-    let proved = verified.is_some() || !options.verify || options.dry_run;
-    let complete = proved
-        && outcomes.failed == 0
-        && outcomes.unmappable == 0
-        && outcomes.changed == 0
-        && totals.lost == 0
-        && totals.damage.is_empty()
-        && missing.is_empty()
-        && different == 0;
-    Ok(RestoreOutcome {
-        snapshot: snapshot.id,
-        end: snapshot.content.end,
-        dry_run: options.dry_run,
-        records: totals.records,
-        bytes: totals.bytes,
-        outcomes: outcomes.into(),
-        lost: totals.lost,
-        damage: totals.damage,
-        notes,
-        missing,
-        verified,
-        different,
-        complete: complete && snapshot.content.complete,
-        duration_seconds: began.elapsed().as_secs_f64(),
-        peak_memory_bytes: peak_memory_bytes(),
-    })
+    let Some(source) = target.read_back()? else {
+        notes.push("this target cannot be read back: nothing was verified".to_owned());
+        return Ok(ReadBack::default());
+    };
+    let (compared, different) = compare::read_back(run, target, source.as_ref(), selected)?;
+    Ok(ReadBack { verified: Some(compared), different })
 }
 
 impl RestoreOptions {
@@ -278,6 +187,13 @@ impl Totals {
     }
 }
 
+/// What a restore came to so far.
+#[derive(Debug, Default)]
+struct Tally {
+    outcomes: Outcomes,
+    totals: Totals,
+}
+
 struct Run<'a> {
     repo: &'a Repository,
     snapshot: &'a Snapshot,
@@ -295,6 +211,7 @@ impl Run<'_> {
             collection: one.collection,
             filter: &one.filter,
             at: self.snapshot.content.end,
+            behind: None,
             skip,
             keep_going: self.options.keep_going,
             parallel: self.options.parallel.max(1),
@@ -317,11 +234,65 @@ impl Run<'_> {
         Ok(())
     }
 
+    fn take_tally(&mut self) -> Tally {
+        Tally { outcomes: std::mem::take(&mut self.outcomes), totals: std::mem::take(&mut self.totals) }
+    }
+
+    /// Takes over what earlier runs did, if it still stands; gives how many records that are.
+    fn resume(
+        &mut self,
+        session: &mut dyn TargetSession,
+        selected: &[Selected<'_>],
+        ledger: &mut Ledger<'_>,
+    ) -> Result<u64, OpsError> {
+        if *ledger.place() == Place::default() {
+            return Ok(0);
+        }
+        let before = ledger.tally();
+        let gone = resume::gone(self, session, selected, ledger.place(), &before)?;
+        if gone > 0 {
+            self.progress.warn(&format!(
+                "{gone} of the {} records that an earlier run restored are no longer in the target: it begins anew",
+                before.totals.records
+            ));
+            ledger.begin_anew();
+            ledger.keep(Place::default(), &Tally::default());
+            return Ok(0);
+        }
+        let Totals { records, bytes, .. } = before.totals;
+        self.progress.advance(records, bytes);
+        (self.outcomes, self.totals) = (before.outcomes, before.totals);
+        Ok(records)
+    }
+
+    fn write_all(
+        &mut self,
+        session: &mut dyn TargetSession,
+        selected: &[Selected<'_>],
+        plan: &TargetPlan,
+        ledger: &mut Ledger<'_>,
+    ) -> Result<(), OpsError> {
+        let place = ledger.place().clone();
+        for (index, one) in selected.iter().enumerate().skip(place.collections).filter(|_| !self.options.no_records) {
+            let mut writer = session.open(index)?;
+            let behind = if index == place.collections { place.behind.clone() } else { None };
+            self.write(index, behind, one, writer.as_mut(), plan, ledger)?;
+            writer.finish()?;
+            let tally = self.take_tally();
+            ledger.keep(Place { collections: index + 1, behind: None }, &tally);
+            (self.outcomes, self.totals) = (tally.outcomes, tally.totals);
+        }
+        Ok(())
+    }
+
     fn write(
         &mut self,
+        index: usize,
+        behind: Option<Vec<u8>>,
         one: &Selected<'_>,
         writer: &mut dyn CollectionTarget,
         plan: &TargetPlan,
+        ledger: &mut Ledger<'_>,
     ) -> Result<(), OpsError> {
         let context = LayerContext::new(self.repo.secrets());
         let found = if plan.overwrite == Overwrite::IfChanged || plan.make_equal {
@@ -333,35 +304,87 @@ impl Run<'_> {
             self.outcomes.unchanged += found.equal.count();
             self.totals.records += found.equal.count();
         }
-        let mut outcomes = std::mem::take(&mut self.outcomes);
-        let mut records = 0;
-        let mut bytes = 0;
-        let mut throttle = super::limit::Throttle::new(self.options.write_limit);
-        let fed = self.feed(one, found.as_ref().map(|found| &found.equal)).run(&mut |batch: &mut RecordBatch, size| {
-            records += batch.len() as u64;
-            bytes += size;
-            self.progress.advance(batch.len() as u64, size);
-            throttle.spend(size);
-            Ok(writer.write(batch, &mut outcomes)?)
-        });
-        let drained = if fed.is_ok() { writer.drain(&mut outcomes) } else { Ok(()) };
-        self.outcomes = outcomes;
-        self.totals.records += records;
-        self.totals.bytes += bytes;
-        self.totals.add(fed?);
-        drained?;
+        let tally = self.take_tally();
+        let feed = Feed { behind: behind.clone(), ..self.feed(one, found.as_ref().map(|found| &found.equal)) };
+        let throttle = super::limit::Throttle::new(self.options.write_limit);
+        let mut writing = Writing { index, behind, writer, ledger, tally, lost: Damage::default(), throttle };
+        let written = writing.all(&feed);
+        let tally = writing.tally;
+        (self.outcomes, self.totals) = (tally.outcomes, tally.totals);
+        if let Err(error) = written {
+            self.say_where_it_stopped(ledger);
+            return Err(error);
+        }
         if let Some(found) = found
             && plan.make_equal
         {
-            if self.totals.lost > 0 || !self.totals.damage.is_empty() {
+            if found.damaged || self.totals.lost > 0 || !self.totals.damage.is_empty() {
                 self.outcomes.notes.push(format!(
                     "nothing was removed from {}: parts of the snapshot are lost, so what it holds is not known in full",
                     one.name()
                 ));
             } else {
-                found.extra.remove_from(writer, &mut self.outcomes)?;
+                found.extra.remove_from(writer, &mut self.outcomes, self.expiry_slack_millis, self.progress)?;
             }
         }
         Ok(())
+    }
+
+    /// What of a restore that ends early is done.
+    fn say_where_it_stopped(&self, ledger: &Ledger<'_>) {
+        let Some(advice) = ledger.advice() else { return };
+        let o = &self.outcomes;
+        self.progress.warn(&format!(
+            "stopped after {} inserted, {} replaced, {} left alone, {} expired, {} failed; {advice}",
+            o.inserted,
+            o.replaced,
+            o.unchanged + o.existed + o.fresher,
+            o.expired,
+            o.failed + o.ignored
+        ));
+    }
+
+    fn outcome(
+        self,
+        began: Instant,
+        missing: Vec<String>,
+        mut notes: Vec<String>,
+        read_back: ReadBack,
+        resumed: u64,
+    ) -> RestoreOutcome {
+        let (mut outcomes, totals) = (self.outcomes, self.totals);
+        for note in std::mem::take(&mut outcomes.notes) {
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+        // What was to be proved and could not be is not all that was asked for.
+        let proved = read_back.verified.is_some() || !self.options.verify || self.options.dry_run;
+        let complete = proved
+            && outcomes.failed == 0
+            && outcomes.unmappable == 0
+            && outcomes.changed == 0
+            && totals.lost == 0
+            && totals.damage.is_empty()
+            && missing.is_empty()
+            && read_back.different == 0;
+        RestoreOutcome {
+            snapshot: self.snapshot.id,
+            end: self.snapshot.content.end,
+            dry_run: self.options.dry_run,
+            records: totals.records,
+            bytes: totals.bytes,
+            resumed,
+            outcomes: outcomes.into(),
+            lost: totals.lost,
+            damage: totals.damage,
+            notes,
+            missing,
+            verified: read_back.verified,
+            different: read_back.different,
+            complete: complete && self.snapshot.content.complete,
+            duration_seconds: began.elapsed().as_secs_f64(),
+            peak_memory_bytes: peak_memory_bytes(),
+        }
     }
 }

@@ -223,7 +223,7 @@ pub fn verify_against(
 ) -> Result<AgainstOutcome, OpsError> {
     let _lease = repo.begin_read("verify")?;
     let context = LayerContext::new(repo.secrets());
-    let likeness = Likeness { fingerprinter: Some(&context.fingerprinter), expiry_slack_millis: 0 };
+    let likeness = Likeness { fingerprinter: Some(&context.fingerprinter), ..Likeness::default() };
     let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None })?;
     let mut outcome = AgainstOutcome::default();
     progress.begin(&Phase {

@@ -292,4 +292,14 @@ impl Repository {
     pub fn set_note(&self, name: &str, value: &str) -> Result<(), RepoError> {
         self.inner.catalog.set_note(name, value)
     }
+
+    /// The names and values of all small values whose names begin so.
+    pub fn notes(&self, prefix: &str) -> Result<Vec<(String, String)>, RepoError> {
+        self.inner.catalog.notes(prefix)
+    }
+
+    /// Forgets a small value.
+    pub fn forget_note(&self, name: &str) -> Result<(), RepoError> {
+        self.inner.catalog.forget_note(name)
+    }
 }

@@ -88,3 +88,21 @@ fn cut_answers_do_not_stop_removals() {
     to.set_now_ms(server.now_ms());
     assert_same(&server, &to);
 }
+
+#[test]
+fn a_record_whose_time_is_over_leaves_nothing_of_what_came_after_it() {
+    let server = start(1);
+    server.put("test", Seed::int(1).ttl(100).bin_int("n", 1));
+    server.put("test", Seed::int(2).ttl(10_000).bin_int("n", 1));
+    let (_world, repo) = World::new();
+    let id = back_up(&repo, &server);
+    server.advance(Duration::from_secs(200));
+    server.put("test", Seed::int(1).bin_int("n", 2));
+    server.put("test", Seed::int(2).bin_int("n", 2));
+    server.advance(Duration::from_secs(10));
+    let outcome = Restore::of(&repo, id).make_equal().run(&server);
+    let counts = &outcome.outcomes;
+    assert_eq!((counts.expired, counts.removed, counts.replaced, outcome.complete), (1, 1, 1, true));
+    assert!(server.get("test", &Seed::int(1).digest()).is_none());
+    assert_eq!(server.get("test", &Seed::int(2).digest()).unwrap().bins[0].2[7], 1);
+}

@@ -6,11 +6,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
+mod choosing;
 mod cluster;
 mod command;
 mod equal;
 mod expiry;
 mod faults;
+mod histories;
+mod killed;
 mod policies;
+mod preflight;
+mod real;
+mod resuming;
 mod round_trip;
 mod side_objects;

@@ -108,3 +108,91 @@ fn no_records_brings_indexes_alone_into_a_namespace_that_holds_records() {
     assert!(outcome.complete);
     assert_eq!((to.count("test"), listed(&to)), (1, listed(&server)));
 }
+
+/// A snapshot with an index of twenty entries.
+fn with_an_index() -> (Handle, World, rekeep::repo::Repository, rekeep::repo::SnapshotId) {
+    let server = start(1);
+    server.put_all("test", (0..20).map(|n| Seed::int(n).bin_int("n", n)));
+    server.with_namespace("test", |namespace| namespace.sindexes = vec![index("i", None, Some("n"))]);
+    let (world, repo) = World::new();
+    let id = back_up(&repo, &server);
+    (server, world, repo, id)
+}
+
+#[test]
+fn entries_of_indexes_are_compared_at_the_end() {
+    let (_server, _world, repo, id) = with_an_index();
+    let to = start(2);
+    let outcome = Restore::of(&repo, id).run(&to);
+    assert!(outcome.complete && outcome.notes.is_empty(), "{:?}", outcome.notes);
+    for (entries, complete) in [(19, true), (0, false)] {
+        let to = start(1);
+        to.set_info(None, "sindex-stat", Some(&format!("entries={entries};load_pct=100")));
+        let outcome = Restore::of(&repo, id).run(&to);
+        let said = [outcome.notes.as_slice(), &outcome.missing].concat().join("; ");
+        assert!(said.contains(&format!("has {entries} entries, and had 20")), "{said}");
+        assert_eq!((outcome.complete, outcome.missing.is_empty()), (complete, complete));
+    }
+    // What was left out explains an empty one.
+    let to = start(1);
+    to.set_info(None, "sindex-stat", Some("entries=0;load_pct=100"));
+    assert!(Restore::of(&repo, id).options(|options| options.sets = vec!["other".into()]).run(&to).complete);
+}
+
+#[test]
+fn an_index_that_is_not_built_is_said_and_no_wait_does_not_ask() {
+    let (_server, _world, repo, id) = with_an_index();
+    let to = start(1);
+    to.set_info(None, "sindex-stat", Some("entries=20;load_pct=40"));
+    let short = |options: &mut rekeep::connector::aerospike::AerospikeOptions| {
+        options.partition_timeout = std::time::Duration::from_millis(200);
+    };
+    let outcome = Restore::of(&repo, id).options(short).run(&to);
+    assert!(!outcome.complete && outcome.missing[0].contains("is not built: 40 %"), "{:?}", outcome.missing);
+    let to = start(1);
+    to.set_info(None, "sindex-stat", Some("entries=20;load_pct=40"));
+    assert!(Restore::of(&repo, id).how(|how| how.no_wait = true).run(&to).complete);
+}
+
+#[test]
+fn one_node_that_lags_behind_is_waited_for() {
+    let (_server, _world, repo, id) = with_an_index();
+    let to = start(2);
+    to.set_info(Some(1), "sindex-stat", Some("entries=5;load_pct=99"));
+    let short = |options: &mut rekeep::connector::aerospike::AerospikeOptions| {
+        options.partition_timeout = std::time::Duration::from_millis(200);
+    };
+    let outcome = Restore::of(&repo, id).options(short).run(&to);
+    assert!(!outcome.complete && outcome.missing[0].contains("99 %"), "{:?}", outcome.missing);
+}
+
+#[test]
+fn a_stop_is_heard_while_an_index_is_awaited() {
+    use crate::support::Heard;
+    use rekeep::{connector::aerospike::AerospikeTarget, ops::restore::restore};
+    let (server, _world, repo, id) = with_an_index();
+    let to = start(1);
+    let heard = std::sync::Arc::new(Heard::default());
+    to.set_info(None, "sindex-stat", Some("entries=20;load_pct=40"));
+    let cancel = std::sync::Arc::clone(&heard);
+    // All records are there when the indexes are asked about.
+    to.fault(
+        rekeep_aerospike_server::Fault::run(rekeep_aerospike_server::At::Start, move |control| {
+            if control.count("test") == 20 {
+                cancel.cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        })
+        .on(rekeep_aerospike_server::Command::Info)
+        .always(),
+    );
+    let what = Restore::of(&repo, id).options(|o| o.partition_timeout = std::time::Duration::from_hours(1));
+    let target = AerospikeTarget::new(&crate::cluster::url(&to), what.options.clone(), what.how.clone()).unwrap();
+    let snapshot = crate::support::world::snapshot(&repo, id);
+    let error = restore(&repo, &snapshot, &target, &what.what, heard.as_ref()).unwrap_err();
+    assert!(error.is_interruption(), "{error}");
+    to.clear_faults();
+    to.set_info(None, "sindex-stat", None);
+    let outcome = what.run(&to);
+    assert!(outcome.complete && outcome.resumed == 20, "{outcome:?}");
+    assert_eq!(listed(&to), listed(&server));
+}

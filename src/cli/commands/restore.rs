@@ -54,6 +54,9 @@ pub struct RestoreArgs {
     /// Go on past damage, and say what is lost
     #[arg(long)]
     pub keep_going: bool,
+    /// Begin anew, even if the same restore was stopped on its way
+    #[arg(long)]
+    pub no_resume: bool,
     /// Allow --make-equal from a partial snapshot
     #[arg(long)]
     pub force: bool,
@@ -96,8 +99,8 @@ impl From<When> for Overwrite {
     }
 }
 
-const KEPT: &str = "the repository is as it was; the target may hold part of the records. With `--overwrite if-changed` \
-                    the same command brings the rest";
+const KEPT: &str = "the repository is as it was; the target may hold part of the records. The same command goes on behind \
+                    them (aerospike:), or with `--overwrite if-changed` brings the rest";
 
 /// What an error says that came before the target was touched.
 const NOTHING_WRITTEN: &str = "nothing was written";
@@ -125,6 +128,8 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failu
         verify: args.verify,
         keep_going: args.keep_going,
         force: args.force,
+        no_resume: args.no_resume,
+        progress_every: None,
         parallel: threads(args.parallel),
         read_limit: context.read_limit,
         write_limit: context.write_limit,

@@ -61,9 +61,36 @@ impl NamespaceFacts {
     }
 
     /// The attributes of the collection.
-    pub(super) fn attributes(&self, indexes: &[Json]) -> Json {
-        json!({ "format": 1, "facts": self.facts, "sets": self.sets, "sindexes": indexes })
+    pub(super) fn attributes(&self, indexes: &[Json], entries: Map<String, Json>) -> Json {
+        let mut all = json!({ "format": 1, "facts": self.facts, "sets": self.sets, "sindexes": indexes });
+        if let Some(all) = all.as_object_mut().filter(|_| !entries.is_empty()) {
+            all.insert("sindex_entries".to_owned(), Json::Object(entries));
+        }
+        all
     }
+}
+
+/// A number that a node tells of a secondary index.
+pub(super) fn index_stat(cluster: &Cluster, node: &Node, namespace: &str, name: &str, key: &str) -> Option<u64> {
+    let spellings =
+        [format!("sindex-stat:namespace={namespace};indexname={name}"), format!("sindex/{namespace}/{name}")];
+    spellings.iter().find_map(|command| {
+        let answers = cluster.info(node, &[command]).ok()?;
+        value_of(answers.text(command)?, ';', key)?.parse().ok()
+    })
+}
+
+/// The entries of secondary indexes by name, each record counted once. One of which a node does not tell is left out.
+pub(super) fn index_entries(cluster: &Cluster, namespace: &str, indexes: &[Json], copies: u32) -> Map<String, Json> {
+    let mut entries = Map::new();
+    for name in indexes.iter().filter_map(|index| index.get("name").and_then(Json::as_str)) {
+        let of = |node: &std::sync::Arc<Node>| index_stat(cluster, node, namespace, name, "entries");
+        if let Some(sum) = cluster.nodes().iter().map(of).sum::<Option<u64>>() {
+            let copies = u64::from(copies.max(1));
+            entries.insert(name.to_owned(), json!((sum + copies / 2) / copies));
+        }
+    }
+    entries
 }
 
 /// When a set, or its whole namespace, was last truncated, by any node's word.

@@ -117,10 +117,11 @@ impl AerospikeSource {
         for (name, facts) in &namespaces {
             let indexes =
                 if self.options.no_indexes { Vec::new() } else { facts::indexes(&self.cluster, &node, name)? };
+            let entries = facts::index_entries(&self.cluster, name, &indexes, facts.replication_factor);
             collections.push(SourceCollection {
                 name: name.clone(),
                 codec: KeyCodec::Digest,
-                attributes: facts.attributes(&indexes),
+                attributes: facts.attributes(&indexes, entries),
                 estimated_bytes: facts.bytes,
                 estimated_records: if self.options.no_records { 0 } else { facts.objects },
             });

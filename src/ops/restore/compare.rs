@@ -1,15 +1,16 @@
 //! Comparing what a target holds with the snapshot: which records are equal, which are not the snapshot's.
 
-use super::{Feed, Run, Selected};
+use super::{Feed, Run, Selected, feed::is_damage};
 use crate::{
     connector::{CollectionTarget, Outcomes, Overwrite, SessionOptions, Source, SourceSession, Target, TargetPlan},
     layer::{LayerContext, StackCursor},
-    ops::OpsError,
-    record::{Expiry, Fingerprint, Fingerprinter, RecordBatch, RecordStream},
+    ops::{OpsError, Progress},
+    record::{Expiry, Fingerprint, Fingerprinter, Meta, RecordBatch, RecordStream},
 };
 use std::{
     fs::File,
     io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
+    time::{Duration, Instant},
 };
 
 /// Keys removed by one call.
@@ -43,7 +44,7 @@ impl Equal {
     }
 }
 
-/// Keys that the target holds and the snapshot does not, in key order, kept in a temporary file.
+/// Keys that the target holds and the snapshot does not, or soon no more, in key order, kept in a temporary file.
 pub(super) struct Extra {
     file: BufWriter<File>,
 }
@@ -53,41 +54,77 @@ impl Extra {
         Ok(Self { file: BufWriter::new(tempfile::tempfile().map_err(|error| spool(&error))?) })
     }
 
-    fn push(&mut self, key: &[u8], generation: u32) -> io::Result<()> {
+    /// Adds a key, with the generation that the target has and the expiry that the snapshot has.
+    fn push(&mut self, key: &[u8], generation: u32, expiry: Expiry) -> io::Result<()> {
         self.file.write_all(&generation.to_le_bytes())?;
+        self.file.write_all(&expiry.as_millis().to_le_bytes())?;
         self.file.write_all(&(key.len() as u32).to_le_bytes())?;
         self.file.write_all(key)
     }
 
+    /// Removes the keys from the target. Of those that the snapshot has with an expiry, only what is over by now: nothing was
+    /// written for it, so another state stands there. Clocks being known to some seconds only, what is over just now is
+    /// waited for.
     pub(super) fn remove_from(
         self,
         writer: &mut dyn CollectionTarget,
         outcomes: &mut Outcomes,
+        slack_millis: u64,
+        progress: &dyn Progress,
     ) -> Result<(), OpsError> {
         let mut file = self.file.into_inner().map_err(|error| spool(error.error()))?;
-        file.seek(SeekFrom::Start(0)).map_err(|error| spool(&error))?;
-        let mut file = BufReader::new(file);
-        let mut keys = Vec::new();
-        loop {
-            let (mut generation, mut len) = ([0; 4], [0; 4]);
-            match file.read_exact(&mut generation) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
-                Err(error) => return Err(spool(&error)),
+        let later = |expiry: Expiry| Expiry::from_millis(expiry.as_millis().saturating_add(slack_millis));
+        let sooner = |expiry: Expiry| Expiry::from_millis(expiry.as_millis().saturating_sub(slack_millis).max(1));
+        let mut just_now = false;
+        for_each(&mut file, &mut |key, _, expiry| {
+            just_now |=
+                expiry != Expiry::NEVER && !writer.is_over(key, later(expiry)) && writer.is_over(key, sooner(expiry));
+            Ok(())
+        })?;
+        let until = Instant::now() + Duration::from_millis(2 * slack_millis);
+        while just_now && Instant::now() < until {
+            if progress.cancelled() {
+                return Err(OpsError::Interrupted);
             }
-            file.read_exact(&mut len).map_err(|error| spool(&error))?;
-            let mut key = vec![0; u32::from_le_bytes(len) as usize];
-            file.read_exact(&mut key).map_err(|error| spool(&error))?;
-            keys.push((key, u32::from_le_bytes(generation)));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let mut keys = Vec::new();
+        for_each(&mut file, &mut |key, generation, expiry| {
+            if expiry == Expiry::NEVER || writer.is_over(key, later(expiry)) {
+                keys.push((key.to_vec(), generation));
+            }
             if keys.len() == REMOVE_AT_ONCE {
                 writer.remove_at(&keys, outcomes)?;
                 keys.clear();
             }
-        }
+            Ok(())
+        })?;
         if !keys.is_empty() {
             writer.remove_at(&keys, outcomes)?;
         }
         Ok(())
+    }
+}
+
+/// Called with a key, its generation in the target, and its expiry in the snapshot.
+type EachExtra<'a> = &'a mut dyn FnMut(&[u8], u32, Expiry) -> Result<(), OpsError>;
+
+fn for_each(file: &mut File, each: EachExtra<'_>) -> Result<(), OpsError> {
+    file.seek(SeekFrom::Start(0)).map_err(|error| spool(&error))?;
+    let mut file = BufReader::new(file);
+    let mut key = Vec::new();
+    loop {
+        let (mut generation, mut expiry, mut len) = ([0; 4], [0; 8], [0; 4]);
+        match file.read_exact(&mut generation) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) => return Err(spool(&error)),
+        }
+        let rest = file.read_exact(&mut expiry).and_then(|()| file.read_exact(&mut len));
+        rest.map_err(|error| spool(&error))?;
+        key.resize(u32::from_le_bytes(len) as usize, 0);
+        file.read_exact(&mut key).map_err(|error| spool(&error))?;
+        each(&key, u32::from_le_bytes(generation), Expiry::from_millis(u64::from_le_bytes(expiry)))?;
     }
 }
 
@@ -99,6 +136,8 @@ fn spool(error: &io::Error) -> OpsError {
 pub(super) struct Found {
     pub(super) equal: Equal,
     pub(super) extra: Extra,
+    /// Whether damage kept a part from being compared: its records are all written, and what is extra there is not known.
+    pub(super) damaged: bool,
 }
 
 /// Compares every record that the target holds with the snapshot, before anything is written.
@@ -109,16 +148,17 @@ pub(super) fn with_existing(
     plan: &TargetPlan,
     expiry_slack_millis: u64,
 ) -> Result<Found, OpsError> {
-    let likeness = Likeness { fingerprinter: Some(&context.fingerprinter), expiry_slack_millis };
+    let fingerprinter = Some(&context.fingerprinter);
+    let likeness = Likeness { fingerprinter, expiry_slack_millis, ..Likeness::default() };
     let stack = feed.open()?;
-    let mut found = Found { equal: Equal::default(), extra: Extra::new()? };
+    let mut found = Found { equal: Equal::default(), extra: Extra::new()?, damaged: false };
     for range in feed.ranges(&stack) {
         found.equal.ranges.push(Vec::new());
         let Some(mut existing) = writer.existing(&range)? else { continue };
         let mut cursor = stack.cursor(&range, feed.at, true)?;
         let mut position = 0;
         let (equal, extra) = (&mut found.equal, &mut found.extra);
-        walk(likeness, existing.as_mut(), &mut cursor, &mut |key, pair| {
+        let walked = walk(likeness, existing.as_mut(), &mut cursor, &mut |key, pair| {
             if feed.progress.cancelled() {
                 return Err(OpsError::Interrupted);
             }
@@ -126,20 +166,27 @@ pub(super) fn with_existing(
                 return Ok(());
             }
             match pair {
-                Pair::Both { same, .. } => {
+                Pair::Both { same, generation, expiry, .. } => {
                     if same && plan.overwrite == Overwrite::IfChanged {
                         equal.set(position);
+                    } else if plan.make_equal && expiry != Expiry::NEVER {
+                        extra.push(key, generation, expiry).map_err(|error| spool(&error))?;
                     }
                     position += 1;
                 }
                 Pair::SnapshotOnly => position += 1,
                 Pair::LiveOnly { generation } if plan.make_equal => {
-                    extra.push(key, generation).map_err(|error| spool(&error))?;
+                    extra.push(key, generation, Expiry::NEVER).map_err(|error| spool(&error))?;
                 }
                 Pair::LiveOnly { .. } => {}
             }
             Ok(())
-        })?;
+        });
+        match walked {
+            // What lies behind is written whatever the target holds; the feed names what is lost.
+            Err(error) if feed.keep_going && is_damage(&error) => found.damaged = true,
+            walked => walked?,
+        }
     }
     Ok(found)
 }
@@ -154,6 +201,10 @@ pub(in crate::ops) enum Pair {
         same_row: bool,
         /// Whether the live one's generation is not lower.
         fresher: bool,
+        /// The live one's generation.
+        generation: u32,
+        /// The snapshot's expiry.
+        expiry: Expiry,
     },
     /// Only the snapshot has it.
     SnapshotOnly,
@@ -168,15 +219,22 @@ pub(in crate::ops) enum Pair {
 pub(in crate::ops) type Each<'a> = &'a mut dyn FnMut(&[u8], Pair) -> Result<(), OpsError>;
 
 /// How two records are compared.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(in crate::ops) struct Likeness<'a> {
     /// What tells whether values are equal. Without one values are not read, and no two records are the same.
     pub(in crate::ops) fingerprinter: Option<&'a Fingerprinter>,
     /// Milliseconds by which expiries may differ.
     pub(in crate::ops) expiry_slack_millis: u64,
+    /// Which of the snapshot's records are meant; all without one.
+    pub(in crate::ops) chooses: Option<&'a dyn Fn(&[u8], &Meta<'_>) -> bool>,
 }
 
 impl Likeness<'_> {
+    /// Whether the cursor's record is meant.
+    fn means(self, cursor: &StackCursor<'_>) -> bool {
+        self.chooses.is_none_or(|chooses| chooses(cursor.key(), &cursor.meta()))
+    }
+
     fn expire_alike(self, one: Expiry, other: Expiry) -> bool {
         let both_expire = one != Expiry::NEVER && other != Expiry::NEVER;
         one == other || both_expire && one.as_millis().abs_diff(other.as_millis()) <= self.expiry_slack_millis
@@ -197,7 +255,9 @@ pub(in crate::ops) fn walk(
             let print = likeness.fingerprinter.map(|fingerprinter| fingerprint_of(fingerprinter, &mut batch, index));
             let row = batch.row(index);
             while stored && cursor.key() < row.key {
-                each(cursor.key(), Pair::SnapshotOnly)?;
+                if likeness.means(cursor) {
+                    each(cursor.key(), Pair::SnapshotOnly)?;
+                }
                 stored = cursor.advance()?;
             }
             if !stored || cursor.key() != row.key {
@@ -213,12 +273,15 @@ pub(in crate::ops) fn walk(
                 && meta.generation == row.meta.generation
                 && meta.stamp == row.meta.stamp;
             let fresher = row.meta.generation >= meta.generation;
-            each(row.key, Pair::Both { same, same_row, fresher })?;
+            let (generation, expiry) = (row.meta.generation, meta.expiry);
+            each(row.key, Pair::Both { same, same_row, fresher, generation, expiry })?;
             stored = cursor.advance()?;
         }
     }
     while stored {
-        each(cursor.key(), Pair::SnapshotOnly)?;
+        if likeness.means(cursor) {
+            each(cursor.key(), Pair::SnapshotOnly)?;
+        }
         stored = cursor.advance()?;
     }
     Ok(())
@@ -251,7 +314,8 @@ pub(super) fn shown_in(session: &dyn SourceSession, target: &dyn Target, one: &S
     session.collections().iter().position(|found| found.name == shown)
 }
 
-/// Walks what is selected of one collection beside what a live source has of it, in all ranges.
+/// Walks what is selected of one collection beside what a live source has of it, in all ranges. What is lost to damage is
+/// passed over where the restore passes over it, and named by it.
 pub(super) fn with_live(
     run: &Run<'_>,
     one: &Selected<'_>,
@@ -263,16 +327,22 @@ pub(super) fn with_live(
     let feed = run.feed(one, None);
     let stack = feed.open()?;
     for range in feed.ranges(&stack) {
-        let mut live = session.read(index, &range)?;
-        let mut cursor = stack.cursor(&range, feed.at, true)?;
-        walk(likeness, live.as_mut(), &mut cursor, &mut |key, pair| {
-            if run.progress.cancelled() {
-                return Err(OpsError::Interrupted);
-            }
-            if feed.filter.admits(key) {
-                each(pair);
-            }
-            Ok(())
+        feed.past_damage(&stack, &range, &mut |_| {}, &mut |rest, last| {
+            let mut live = session.read(index, rest)?;
+            let mut cursor = stack.cursor(rest, feed.at, true)?;
+            walk(likeness, live.as_mut(), &mut cursor, &mut |key, pair| {
+                if run.progress.cancelled() {
+                    return Err(OpsError::Interrupted);
+                }
+                if !matches!(pair, Pair::LiveOnly { .. }) {
+                    last.clear();
+                    last.extend_from_slice(key);
+                }
+                if feed.filter.admits(key) {
+                    each(pair);
+                }
+                Ok(())
+            })
         })?;
     }
     Ok(())
@@ -288,7 +358,9 @@ pub(super) fn read_back(
     let context = LayerContext::new(run.repo.secrets());
     let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None })?;
     let expiry_slack_millis = target.expiry_slack_millis();
-    let likeness = Likeness { fingerprinter: Some(&context.fingerprinter), expiry_slack_millis };
+    let chooses = |key: &[u8], meta: &Meta<'_>| target.chooses(key, meta);
+    let fingerprinter = Some(&context.fingerprinter);
+    let likeness = Likeness { fingerprinter, expiry_slack_millis, chooses: Some(&chooses) };
     let (mut compared, mut different) = (0, 0);
     for one in selected {
         let Some(index) = shown_in(session.as_ref(), target, one) else {

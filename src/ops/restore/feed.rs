@@ -28,7 +28,12 @@ const QUEUE: usize = 4;
 /// A larger last cell is handed over as a stream.
 const INLINE_BYTES: u64 = 1024 * 1024;
 
-/// What was lost in a range.
+/// Whether an error says that something of the repository is damaged or missing.
+pub(super) const fn is_damage(error: &OpsError) -> bool {
+    matches!(error, OpsError::Layer(_) | OpsError::Repo(_)) && !error.is_interruption()
+}
+
+/// What was lost.
 #[derive(Debug, Default)]
 pub(super) struct Damage {
     pub(super) lost: u64,
@@ -40,6 +45,8 @@ pub(super) struct Feed<'a> {
     pub(super) collection: &'a Collection,
     pub(super) filter: &'a Filter,
     pub(super) at: Timestamp,
+    /// Only records behind this key.
+    pub(super) behind: Option<Vec<u8>>,
     /// Records to leave out, by their position among the admitted records of each range.
     pub(super) skip: Option<&'a Equal>,
     pub(super) keep_going: bool,
@@ -48,10 +55,20 @@ pub(super) struct Feed<'a> {
     pub(super) progress: &'a dyn Progress,
 }
 
+/// What a feed gives, in the order of its keys.
+pub(super) enum Fed<'a> {
+    /// Records, and their plaintext bytes.
+    Batch(&'a mut RecordBatch, u64),
+    /// Records that are lost.
+    Lost(Damage),
+}
+
 enum Message {
     Batch(RecordBatch, u64),
-    Damage(Damage),
+    Lost(Damage),
     Failed(OpsError),
+    /// The range is read.
+    End,
 }
 
 impl Feed<'_> {
@@ -61,18 +78,19 @@ impl Feed<'_> {
 
     /// The ranges that are read, in order: single keys, or the base's ranges.
     pub(super) fn ranges(&self, stack: &Stack) -> Vec<KeyRange> {
-        if self.filter.keys.is_empty() {
+        let ranges = if self.filter.keys.is_empty() {
             stack.ranges()
         } else {
             self.filter.keys.iter().map(|key| KeyRange::only(key)).collect()
+        };
+        match &self.behind {
+            None => ranges,
+            Some(key) => ranges.into_iter().filter_map(|range| part_behind(range, key)).collect(),
         }
     }
 
-    /// Calls `write` with batches in key order and their plaintext bytes.
-    pub(super) fn run(
-        &self,
-        write: &mut dyn FnMut(&mut RecordBatch, u64) -> Result<(), OpsError>,
-    ) -> Result<Damage, OpsError> {
+    /// Calls `take` with batches and with what is lost, in key order.
+    pub(super) fn run(&self, take: &mut dyn FnMut(Fed<'_>) -> Result<(), OpsError>) -> Result<(), OpsError> {
         let stack = self.open()?;
         let ranges = self.ranges(&stack);
         let threads = self.parallel.min(ranges.len()).max(1);
@@ -80,7 +98,6 @@ impl Feed<'_> {
         let channels: Vec<_> = ranges.iter().map(|_| crossbeam_channel::bounded::<Message>(QUEUE)).collect();
         let next = AtomicUsize::new(0);
         let stop = AtomicBool::new(false);
-        let mut damage = Damage::default();
         let limit = self.read_limit.map(|limit| limit / threads as u64);
         std::thread::scope(|scope| {
             for _ in 0..threads {
@@ -94,7 +111,7 @@ impl Feed<'_> {
                         let mut reader = RangeReader { feed: self, number, position: 0, spare: &spare, out: &mut out };
                         let read = catch_unwind(AssertUnwindSafe(|| reader.read(&stack, range, &mut throttle)));
                         let message = match read {
-                            Ok(Ok(lost)) => Message::Damage(lost),
+                            Ok(Ok(())) => Message::End,
                             Ok(Err(error)) => Message::Failed(error),
                             // The writer waits for this range: it must hear of it whatever happened.
                             Err(_) => Message::Failed(OpsError::Failed("a reader panicked".to_owned())),
@@ -111,15 +128,12 @@ impl Feed<'_> {
                         }
                         match receive.recv() {
                             Ok(Message::Batch(mut batch, bytes)) => {
-                                write(&mut batch, bytes)?;
+                                take(Fed::Batch(&mut batch, bytes))?;
                                 batch.clear();
                                 let _ = spare_back.try_send(batch);
                             }
-                            Ok(Message::Damage(mut lost)) => {
-                                damage.lost += lost.lost;
-                                damage.lines.append(&mut lost.lines);
-                                break;
-                            }
+                            Ok(Message::Lost(damage)) => take(Fed::Lost(damage))?,
+                            Ok(Message::End) => break,
                             Ok(Message::Failed(error)) => return Err(error),
                             Err(_) => return Err(OpsError::Failed("a reader ended early".to_owned())),
                         }
@@ -135,26 +149,71 @@ impl Feed<'_> {
                 while receive.try_recv().is_ok() {}
             }
             result
-        })?;
-        Ok(damage)
+        })
     }
 
     /// Calls `each` with every admitted record's key and value length, in key order, on this thread.
     pub(super) fn for_each_key(&self, each: &mut dyn FnMut(&[u8], u64)) -> Result<Damage, OpsError> {
         let stack = self.open()?;
+        let mut lost = Damage::default();
         for range in self.ranges(&stack) {
-            let mut cursor = stack.cursor(&range, self.at, true)?;
-            while cursor.advance()? {
-                if self.progress.cancelled() {
-                    return Err(OpsError::Interrupted);
+            let mut add = |mut damage: Damage| {
+                lost.lost += damage.lost;
+                lost.lines.append(&mut damage.lines);
+                lost.lines.truncate(100);
+            };
+            self.past_damage(&stack, &range, &mut add, &mut |rest, last| {
+                let mut cursor = stack.cursor(rest, self.at, true)?;
+                while cursor.advance()? {
+                    if self.progress.cancelled() {
+                        return Err(OpsError::Interrupted);
+                    }
+                    last.clear();
+                    last.extend_from_slice(cursor.key());
+                    if self.filter.admits(cursor.key()) {
+                        each(cursor.key(), cursor.value_bytes());
+                    }
                 }
-                if self.filter.admits(cursor.key()) {
-                    each(cursor.key(), cursor.value_bytes());
-                }
-            }
+                Ok(())
+            })?;
         }
-        Ok(Damage::default())
+        Ok(lost)
     }
+
+    /// Does some work on a range, which keeps the last key of the snapshot that it met. Where damage stops it and the restore
+    /// goes on past damage, it is done again on what lies behind.
+    pub(super) fn past_damage(
+        &self,
+        stack: &Stack,
+        range: &KeyRange,
+        lost: &mut dyn FnMut(Damage),
+        work: &mut dyn FnMut(&KeyRange, &mut Vec<u8>) -> Result<(), OpsError>,
+    ) -> Result<(), OpsError> {
+        let mut rest = range.clone();
+        let mut last = Vec::new();
+        loop {
+            let Err(error) = work(&rest, &mut last) else { return Ok(()) };
+            if !self.keep_going || !is_damage(&error) {
+                return Err(error);
+            }
+            let behind = Some(last.as_slice()).filter(|last| !last.is_empty() && rest.contains(last));
+            let (damage, next) = after_damage(stack, &rest, behind, &error, self);
+            lost(damage);
+            let Some(next) = next else { return Ok(()) };
+            rest.start = next;
+        }
+    }
+}
+
+/// What of a range lies behind a key.
+fn part_behind(mut range: KeyRange, key: &[u8]) -> Option<KeyRange> {
+    let mut next = key.to_vec();
+    next.push(0);
+    if range.end.as_ref().is_some_and(|end| *end <= next) {
+        return None;
+    }
+    range.start = range.start.max(next);
+    Some(range)
 }
 
 struct RangeReader<'a> {
@@ -166,31 +225,41 @@ struct RangeReader<'a> {
 }
 
 impl RangeReader<'_> {
-    fn read(&mut self, stack: &Stack, range: &KeyRange, throttle: &mut Throttle) -> Result<Damage, OpsError> {
-        let mut damage = Damage::default();
+    fn read(&mut self, stack: &Stack, range: &KeyRange, throttle: &mut Throttle) -> Result<(), OpsError> {
         let mut batch = self.batch();
         let mut bytes = 0;
         let mut rest = range.clone();
         loop {
-            match self.read_some(stack, &rest, &mut batch, &mut bytes, throttle, &mut damage) {
+            match self.read_some(stack, &rest, &mut batch, &mut bytes, throttle) {
                 Ok(()) => break,
                 Err((error, _)) if !self.feed.keep_going || error.is_interruption() => return Err(error),
                 Err((error, last)) => {
-                    let Some(next) = after_damage(stack, &rest, last.as_deref(), &error, &mut damage, self.feed) else {
-                        break;
-                    };
+                    let (damage, next) = after_damage(stack, &rest, last.as_deref(), &error, self.feed);
+                    self.lose(&mut batch, &mut bytes, damage)?;
+                    let Some(next) = next else { break };
                     rest.start = next;
                 }
             }
         }
-        if !batch.is_empty() && !(self.out)(Message::Batch(batch, bytes)) {
-            return Err(OpsError::Interrupted);
-        }
-        Ok(damage)
+        self.hand_over(&mut batch, &mut bytes)
     }
 
     fn batch(&self) -> RecordBatch {
         self.spare.try_recv().unwrap_or_default()
+    }
+
+    fn hand_over(&mut self, batch: &mut RecordBatch, bytes: &mut u64) -> Result<(), OpsError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let full = std::mem::replace(batch, self.batch());
+        if (self.out)(Message::Batch(full, std::mem::take(bytes))) { Ok(()) } else { Err(OpsError::Interrupted) }
+    }
+
+    /// Hands over what lies before, then the loss: whoever stops in between has counted neither twice.
+    fn lose(&mut self, batch: &mut RecordBatch, bytes: &mut u64, damage: Damage) -> Result<(), OpsError> {
+        self.hand_over(batch, bytes)?;
+        if (self.out)(Message::Lost(damage)) { Ok(()) } else { Err(OpsError::Interrupted) }
     }
 
     /// Reads on from the start of `range`. An error comes with the last key that was read.
@@ -201,7 +270,6 @@ impl RangeReader<'_> {
         batch: &mut RecordBatch,
         bytes: &mut u64,
         throttle: &mut Throttle,
-        damage: &mut Damage,
     ) -> Result<(), (OpsError, Option<Vec<u8>>)> {
         let mut last: Option<Vec<u8>> = None;
         let keep_going = self.feed.keep_going;
@@ -230,22 +298,20 @@ impl RangeReader<'_> {
                 if !keep_going {
                     return Err((error, last));
                 }
-                damage.lost += 1;
-                damage.lines.push(format!(
+                let line = format!(
                     "{}: {} is lost: {error}",
                     self.feed.collection.name,
                     self.feed.collection.codec.show(cursor.key())
-                ));
-                damage.lines.truncate(100);
+                );
+                self.lose(batch, bytes, Damage { lost: 1, lines: vec![line] }).map_err(|error| (error, None))?;
                 continue;
             }
             *bytes += size;
             if batch.bytes() >= BATCH_BYTES {
-                throttle.spend(*bytes);
-                let full = std::mem::replace(batch, self.batch());
-                if !(self.out)(Message::Batch(full, std::mem::take(bytes))) {
-                    return Err((OpsError::Interrupted, last));
+                if !throttle.spend_unless(*bytes, &|| self.feed.progress.cancelled()) {
+                    return Err((OpsError::Interrupted, None));
                 }
+                self.hand_over(batch, bytes).map_err(|error| (error, None))?;
             }
         }
     }
@@ -258,18 +324,16 @@ fn after_damage(
     range: &KeyRange,
     last: Option<&[u8]>,
     error: &OpsError,
-    damage: &mut Damage,
     feed: &Feed<'_>,
-) -> Option<Vec<u8>> {
+) -> (Damage, Option<Vec<u8>>) {
     let behind = last.unwrap_or(&range.start);
     let next = stack.next_boundary(behind).filter(|next| range.contains(next));
     let codec = feed.collection.codec;
     let to = next.as_ref().or(range.end.as_ref()).map_or_else(|| "the end".to_owned(), |key| codec.show(key));
     let from =
         last.map_or_else(|| format!("from {}", codec.show(&range.start)), |key| format!("after {}", codec.show(key)));
-    damage.lines.push(format!("{}: all records {from} and before {to} are lost: {error}", feed.collection.name));
-    damage.lines.truncate(100);
-    next
+    let line = format!("{}: all records {from} and before {to} are lost: {error}", feed.collection.name);
+    (Damage { lost: 0, lines: vec![line] }, next)
 }
 
 /// Adds the cursor's record to a batch; a large last cell as a stream.

@@ -2,7 +2,7 @@
 
 use super::RestoreOptions;
 use crate::{
-    connector::{Target, TargetCollection},
+    connector::{Overwrite, Target, TargetCollection, TargetPlan},
     layer::Stack,
     ops::OpsError,
     record::{KeyCodec, KeyRange},
@@ -95,13 +95,42 @@ pub(in crate::ops) fn parse_key(codec: KeyCodec, text: &str) -> Result<Vec<Vec<u
 }
 
 /// The connector that a snapshot's records were first taken with, and its attributes: lines of JSON carry both along.
-pub(super) fn origin(snapshot: &Snapshot) -> (String, Json) {
+fn origin(snapshot: &Snapshot) -> (String, Json) {
     let (connector, attributes) = (&snapshot.content.source.connector, &snapshot.content.attributes);
     let carried = (connector == "jsonl").then(|| (attributes.get("connector"), attributes.get("attributes")));
     match carried {
         Some((Some(Json::String(first)), Some(attributes))) => (first.clone(), attributes.clone()),
         _ => (connector.clone(), attributes.clone()),
     }
+}
+
+/// What a restore of these collections is to write.
+pub(super) fn target_plan(snapshot: &Snapshot, selected: &[Selected<'_>], options: &RestoreOptions) -> TargetPlan {
+    let (connector, attributes) = origin(snapshot);
+    let unsaid = if options.make_equal { Overwrite::IfChanged } else { Overwrite::Never };
+    TargetPlan {
+        connector,
+        attributes,
+        collections: selected.iter().map(Selected::target).collect(),
+        overwrite: options.overwrite.unwrap_or(unsaid),
+        make_equal: options.make_equal,
+        partial: options.has_filters() || selected.len() < snapshot.collections.len(),
+        as_of: snapshot.content.end,
+    }
+}
+
+/// Refuses options that make no sense together, or with this snapshot.
+pub(super) fn check_options(snapshot: &Snapshot, options: &RestoreOptions) -> Result<(), OpsError> {
+    if options.no_records && (options.make_equal || options.verify) {
+        return Err(OpsError::Usage("without records there is nothing to make equal or to verify".to_owned()));
+    }
+    if options.make_equal && !options.force && !snapshot.content.complete {
+        return Err(OpsError::Usage(format!(
+            "snapshot {} is partial: --make-equal would remove records that it merely does not know; --force does it anyway",
+            snapshot.id.short()
+        )));
+    }
+    Ok(())
 }
 
 /// Chooses collections by name.

@@ -6,10 +6,13 @@ use super::{
     compare::{shown_in, with_live},
 };
 use crate::{
-    connector::{ConnectorError, Meets, Overwrite, SessionOptions, Source, SourceSession, Survey, Target, TargetPlan},
+    connector::{
+        CollectionSurvey, ConnectorError, Meets, Overwrite, SessionOptions, Source, SourceSession, Survey, Target,
+        TargetPlan,
+    },
     layer::LayerContext,
     ops::OpsError,
-    record::Expiry,
+    record::Meta,
 };
 
 /// Asks the target whether it takes such records as come.
@@ -19,10 +22,10 @@ pub(super) fn preflight(
     plan: &TargetPlan,
     selected: &[Selected<'_>],
 ) -> Result<Vec<String>, OpsError> {
-    if !target.wants_survey() || run.options.no_records {
+    if !target.wants_survey() {
         return Ok(Vec::new());
     }
-    let survey = survey(run, selected)?;
+    let survey = survey(run, target, selected)?;
     target.preflight(plan, &survey).map_err(|error| OpsError::Connector(untouched(error)))
 }
 
@@ -44,12 +47,13 @@ fn untouched(error: ConnectorError) -> ConnectorError {
 }
 
 /// What the records that come are like: their keys are read once, values are not.
-pub(super) fn survey(run: &Run<'_>, selected: &[Selected<'_>]) -> Result<Survey, OpsError> {
+pub(super) fn survey(run: &Run<'_>, target: &dyn Target, selected: &[Selected<'_>]) -> Result<Survey, OpsError> {
     let mut survey =
         Survey { scope_note: run.snapshot.content.scope_note.clone(), forced: run.options.force, ..Survey::default() };
-    for one in selected {
+    for one in selected.iter().filter(|_| !run.options.no_records) {
         let feed = run.feed(one, None);
         let stack = feed.open()?;
+        let mut of = CollectionSurvey::default();
         for range in feed.ranges(&stack) {
             let mut cursor = stack.cursor(&range, feed.at, true)?;
             loop {
@@ -63,18 +67,12 @@ pub(super) fn survey(run: &Run<'_>, selected: &[Selected<'_>]) -> Result<Survey,
                 if run.progress.cancelled() {
                     return Err(OpsError::Interrupted);
                 }
-                if !feed.filter.admits(cursor.key()) {
-                    continue;
+                if feed.filter.admits(cursor.key()) && target.chooses(cursor.key(), &cursor.meta()) {
+                    of.add(&cursor.meta(), cursor.value_bytes());
                 }
-                let meta = cursor.meta();
-                survey.records += 1;
-                survey.expiring += u64::from(meta.expiry != Expiry::NEVER);
-                survey.latest_expiry =
-                    Expiry::from_millis(survey.latest_expiry.as_millis().max(meta.expiry.as_millis()));
-                survey.without_user_key += u64::from(meta.user_key.is_none());
-                survey.largest_value_bytes = survey.largest_value_bytes.max(cursor.value_bytes());
             }
         }
+        survey.collections.push(of);
     }
     Ok(survey)
 }
@@ -97,7 +95,9 @@ pub(super) fn count(
         match (meets, session.as_deref().and_then(|session| Some((session, shown_in(session, target, one)?)))) {
             (Meets::Nothing, _) => run.outcomes.inserted += records,
             (Meets::Records, Some((session, index))) => {
-                compare(run, one, session, index, plan, target.expiry_slack_millis())?;
+                let met = compare(run, one, session, index, plan, target)?;
+                // What the target was not told to take.
+                run.outcomes.skipped += records.saturating_sub(met);
             }
             _ => run.outcomes.notes.push(format!(
                 "what the target holds of {} cannot be told beforehand, so its records are not counted as inserted or replaced",
@@ -117,21 +117,27 @@ fn compare(
     session: &dyn SourceSession,
     index: usize,
     plan: &TargetPlan,
-    expiry_slack_millis: u64,
-) -> Result<(), OpsError> {
+    target: &dyn Target,
+) -> Result<u64, OpsError> {
     let context = LayerContext::new(run.repo.secrets());
     // Only where equal records are left alone do values matter.
     let fingerprinter = (plan.overwrite == Overwrite::IfChanged).then_some(&context.fingerprinter);
-    let likeness = Likeness { fingerprinter, expiry_slack_millis };
+    let chooses = |key: &[u8], meta: &Meta<'_>| target.chooses(key, meta);
+    let expiry_slack_millis = target.expiry_slack_millis();
+    let likeness = Likeness { fingerprinter, expiry_slack_millis, chooses: Some(&chooses) };
+    let mut met = 0;
     let mut outcomes = std::mem::take(&mut run.outcomes);
-    let walked = with_live(run, one, session, index, likeness, &mut |pair| match (pair, plan.overwrite) {
-        (Pair::SnapshotOnly, _) => outcomes.inserted += 1,
-        (Pair::LiveOnly { .. }, _) => outcomes.removed += u64::from(plan.make_equal),
-        (Pair::Both { same: true, .. }, Overwrite::IfChanged) => outcomes.unchanged += 1,
-        (Pair::Both { .. }, Overwrite::Never) => outcomes.existed += 1,
-        (Pair::Both { fresher: true, .. }, Overwrite::IfNewer) => outcomes.fresher += 1,
-        (Pair::Both { .. }, _) => outcomes.replaced += 1,
+    let walked = with_live(run, one, session, index, likeness, &mut |pair| {
+        met += u64::from(!matches!(pair, Pair::LiveOnly { .. }));
+        match (pair, plan.overwrite) {
+            (Pair::SnapshotOnly, _) => outcomes.inserted += 1,
+            (Pair::LiveOnly { .. }, _) => outcomes.removed += u64::from(plan.make_equal),
+            (Pair::Both { same: true, .. }, Overwrite::IfChanged) => outcomes.unchanged += 1,
+            (Pair::Both { .. }, Overwrite::Never) => outcomes.existed += 1,
+            (Pair::Both { fresher: true, .. }, Overwrite::IfNewer) => outcomes.fresher += 1,
+            (Pair::Both { .. }, _) => outcomes.replaced += 1,
+        }
     });
     run.outcomes = outcomes;
-    walked
+    walked.map(|()| met)
 }

@@ -29,6 +29,23 @@ impl Catalog {
         })
     }
 
+    /// The names and values of all notes whose names begin so.
+    pub fn notes(&self, prefix: &str) -> Result<Vec<(String, String)>, RepoError> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT name, value FROM notes WHERE substr(name, 1, length(?1)) = ?1")?;
+            statement.query_map(params![prefix], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })
+    }
+
+    /// Forgets a note.
+    pub fn forget_note(&self, name: &str) -> Result<(), RepoError> {
+        self.write(|connection| {
+            connection.prepare_cached("DELETE FROM notes WHERE name = ?1")?.execute(params![name])?;
+            Ok(())
+        })
+    }
+
     /// The numbers of a layer's chunks, ascending, if they were kept.
     pub fn layer_chunks(&self, layer: &ChunkId) -> Result<Option<Vec<u64>>, RepoError> {
         let blob: Option<Vec<u8>> = self.read(|connection| {

@@ -188,6 +188,12 @@ fn layers_notes_and_first_sights_are_kept() {
     catalog.set_note("cursor", "a").unwrap();
     catalog.set_note("cursor", "b").unwrap();
     assert_eq!(catalog.note("cursor").unwrap().as_deref(), Some("b"));
+    catalog.set_note("cur", "c").unwrap();
+    catalog.set_note("other", "d").unwrap();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(catalog.notes("cur").unwrap(), [pair("cur", "c"), pair("cursor", "b")]);
+    catalog.forget_note("cur").unwrap();
+    assert_eq!(catalog.notes("cur").unwrap(), [pair("cursor", "b")]);
 
     let (lease, at) = (SnapshotId([1; 16]), Timestamp::from_millis);
     assert_eq!(catalog.lease_first_seen(&lease, 3, at(100)).unwrap(), at(100));

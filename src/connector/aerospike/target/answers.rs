@@ -1,11 +1,12 @@
 //! Sending rows to a node and reading what it answers, row by row.
 
-use super::rows::Group;
+use super::{pool::Line, rows::Group};
 use crate::connector::aerospike::{
     cluster::{Cluster, Node},
     error::Error,
     wire::{Message, WireError},
 };
+use std::sync::Arc;
 
 /// Frames of an answer larger than this are not kept for the next one.
 const KEEP_BYTES: usize = 2 * 1024 * 1024;
@@ -34,6 +35,7 @@ pub(super) struct Sent {
 pub(super) struct Sender {
     frame: Vec<u8>,
     body: Vec<u8>,
+    line: Arc<Line>,
 }
 
 /// What is sent, and where to.
@@ -49,11 +51,17 @@ pub(super) struct Sending<'a> {
 }
 
 impl Sender {
+    /// What ends its exchanges from elsewhere.
+    pub(super) fn line(&self) -> Arc<Line> {
+        Arc::clone(&self.line)
+    }
+
     pub(super) fn send(&mut self, what: &Sending<'_>) -> Sent {
         let mut sent = Sent { answers: vec![None; what.picks.len()], error: None, unsure: false };
         if let Err(error) = self.exchange(what, &mut sent) {
             sent.error = Some(error);
         }
+        self.line.use_of(None);
         for buffer in [&mut self.frame, &mut self.body] {
             if buffer.capacity() > KEEP_BYTES {
                 *buffer = Vec::new();
@@ -64,6 +72,9 @@ impl Sender {
 
     fn exchange(&mut self, what: &Sending<'_>, sent: &mut Sent) -> Result<(), Error> {
         let (mut connection, _) = what.cluster.connection(what.node)?;
+        if !self.line.use_of(connection.closer()) {
+            return Err(Error::Stopped);
+        }
         // From here on a row may be done though nobody says so.
         sent.unsure = true;
         if what.singly {

@@ -3,7 +3,7 @@
 use super::{
     answers::{Answer, Sender, Sending},
     clocks::ttl,
-    pool::{Shared, Tally},
+    pool::{INTERRUPTED, Shared, Tally},
     rows::Group,
     verdict::{Verdict, Work, judge, judge_failure, reason},
 };
@@ -62,7 +62,7 @@ impl<'a> Delivery<'a> {
                 break;
             }
             if self.shared.is_stopped() {
-                return Err("interrupted".to_owned());
+                return Err(INTERRUPTED.to_owned());
             }
             if left.len() < before {
                 (progress, pause) = (Instant::now(), FIRST_PAUSE);
@@ -172,6 +172,7 @@ impl<'a> Delivery<'a> {
         match error {
             Error::Refused { code, .. } if judge_failure(*code) == Verdict::Hopeless => Err(self.why.clone()),
             Error::Refused { code, .. } => Ok(*code == 11),
+            Error::Stopped => Ok(false),
             Error::Io { .. } | Error::NoNode(_) | Error::Wire { .. } => Ok(true),
             _ => Err(self.why.clone()),
         }
@@ -258,8 +259,11 @@ impl<'a> Delivery<'a> {
         let began = Instant::now();
         while !left.is_empty() {
             left = self.round(&left)?;
-            if left.is_empty() || self.shared.is_stopped() {
+            if left.is_empty() {
                 break;
+            }
+            if self.shared.is_stopped() {
+                return Err(INTERRUPTED.to_owned());
             }
             if began.elapsed() >= self.shared.patience {
                 return Err(format!("expiries could not be set for {:?}: {}", self.shared.patience, self.why));

@@ -3,21 +3,19 @@
 use super::is_plain;
 use crate::connector::{
     TargetCollection,
-    aerospike::{
-        cluster::Cluster,
-        error::Error,
-        facts,
-        info::{failure, value_of},
-    },
+    aerospike::{cluster::Cluster, error::Error, facts, info::failure},
 };
 use serde_json::Value as Json;
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 /// The first build that takes `namespace=`, `bin=` and `type=`.
 const NEW_SPELLING: [u32; 2] = [8, 1];
 
 /// The longest pause between two questions whether an index is built.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// What an index is, as far as servers tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,8 +205,14 @@ fn await_gone(cluster: &Cluster, namespace: &str, name: &str) -> Result<(), Erro
     Ok(())
 }
 
-/// Waits until all nodes have built the indexes; gives those that were not, for so long as nothing moved.
-pub(super) fn wait(cluster: &Cluster, made: &[(String, String)], patience: Duration) -> Vec<String> {
+/// Waits until all nodes have built the indexes; gives those that were not, for so long as nothing moved. `None` if it was
+/// stopped.
+pub(super) fn wait(
+    cluster: &Cluster,
+    made: &[(String, String)],
+    patience: Duration,
+    stop: &AtomicBool,
+) -> Option<Vec<String>> {
     let mut missing = Vec::new();
     for (namespace, name) in made {
         let mut progress = Instant::now();
@@ -226,23 +230,44 @@ pub(super) fn wait(cluster: &Cluster, made: &[(String, String)], patience: Durat
                 missing.push(format!("index `{name}` of namespace `{namespace}` is not built: {percent}"));
                 break;
             }
+            if stop.load(Ordering::Relaxed) {
+                return None;
+            }
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
-    missing
+    Some(missing)
+}
+
+/// Compares the entries of indexes with those that the snapshot's cluster had: what a person should know, and what is
+/// missing. An index without any, though every record was written, is none.
+pub(super) fn compare(cluster: &Cluster, collection: &TargetCollection, whole: bool) -> Result<Done, Error> {
+    let mut done = Done::default();
+    let Some(before) = collection.attributes.get("sindex_entries").and_then(Json::as_object) else { return Ok(done) };
+    let namespace = &collection.name;
+    let copies = facts::NamespaceFacts::read(cluster, namespace)?.replication_factor;
+    let all = collection.attributes.get("sindexes").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+    let now = facts::index_entries(cluster, namespace, all, copies);
+    for (name, before) in before {
+        let (Some(before), Some(now)) = (before.as_u64(), now.get(name).and_then(Json::as_u64)) else { continue };
+        let text = format!(
+            "index `{name}` of namespace `{namespace}` has {now} entries, and had {before} when the snapshot was taken"
+        );
+        if now == 0 && before > 0 && whole {
+            done.missing.push(text);
+        } else if now != before {
+            done.notes.push(text);
+        }
+    }
+    Ok(done)
 }
 
 /// How far the node that is furthest behind has built an index, in percent.
 fn least_loaded(cluster: &Cluster, namespace: &str, name: &str) -> Option<u64> {
-    let spellings =
-        [format!("sindex-stat:namespace={namespace};indexname={name}"), format!("sindex/{namespace}/{name}")];
     let mut least = None;
     for node in cluster.nodes() {
-        let told = spellings.iter().find_map(|command| {
-            let answers = cluster.info(&node, &[command]).ok()?;
-            value_of(answers.text(command)?, ';', "load_pct")?.parse::<u64>().ok()
-        })?;
+        let told = facts::index_stat(cluster, &node, namespace, name, "load_pct")?;
         least = Some(least.map_or(told, |least: u64| least.min(told)));
     }
     least

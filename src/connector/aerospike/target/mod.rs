@@ -25,6 +25,7 @@ use super::{
     facts::NamespaceFacts,
     info::value_of,
     options::{AerospikeOptions, Place},
+    select::Selection,
     source::AerospikeSource,
 };
 use crate::{
@@ -32,11 +33,14 @@ use crate::{
         CollectionTarget, ConnectorError, Meets, Overwrite, Source, SourceUrl, Survey, Target, TargetEnd, TargetPlan,
         TargetSession,
     },
-    record::{Clock as _, SystemClock, Timestamp},
+    record::{Clock as _, KeyRange, Meta, SystemClock, Timestamp},
 };
 use clocks::NodeClocks;
 use serde_json::Value as Json;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+};
 use writer::NamespaceWriter;
 
 /// Milliseconds by which a restored expiry may be off.
@@ -51,6 +55,10 @@ pub struct AerospikeTarget {
     options: Arc<AerospikeOptions>,
     how: Arc<AerospikeTargetOptions>,
     cluster: Arc<Cluster>,
+    /// The keys that were chosen by partition.
+    ranges: Vec<KeyRange>,
+    /// Set by whoever cancels.
+    stop: Arc<AtomicBool>,
 }
 
 impl AerospikeTarget {
@@ -65,7 +73,9 @@ impl AerospikeTarget {
     ) -> Result<Self, ConnectorError> {
         let place = Place::parse(url)?;
         let object = format!("aerospike:{}", url.place);
-        let cluster = Cluster::connect(&place.seeds, &options).map_err(|error: Error| error.into_connector(&object))?;
+        let failed = |error: Error| error.into_connector(&object);
+        let ranges = Selection::new(None, &options).map_err(failed)?.ranges;
+        let cluster = Cluster::connect(&place.seeds, &options).map_err(failed)?;
         Ok(Self {
             url: url.clone(),
             object,
@@ -73,6 +83,8 @@ impl AerospikeTarget {
             options: Arc::new(options),
             how: Arc::new(how),
             cluster: Arc::new(cluster),
+            ranges,
+            stop: Arc::default(),
         })
     }
 
@@ -80,9 +92,9 @@ impl AerospikeTarget {
         error.into_connector(&self.object)
     }
 
-    /// Whether only some of the records that come are written.
-    fn selects(&self) -> bool {
-        !self.options.sets.is_empty() || !self.options.bins.is_empty() || self.options.partitions.is_some()
+    /// Whether records stand in the target otherwise than in the snapshot.
+    fn alters(&self) -> bool {
+        !self.options.bins.is_empty() || !self.how.set_map.is_empty()
     }
 
     fn mismatch(&self, reason: String) -> ConnectorError {
@@ -131,6 +143,9 @@ struct SharedRestore {
     /// The earliest node's clock when the restore began, for make-equal.
     since: Option<Timestamp>,
     missing: Mutex<Vec<String>>,
+    /// Namespaces to which all records that came were written.
+    whole: Mutex<BTreeSet<String>>,
+    stop: Arc<AtomicBool>,
 }
 
 impl SharedRestore {
@@ -212,16 +227,8 @@ impl Target for AerospikeTarget {
         self.check_plan(plan)?;
         for collection in &plan.collections {
             preflight::namespace(self, &collection.name)?;
-            if self.how.indexes != IndexOrder::Never && !self.how.replace_indexes {
-                let conflicts =
-                    indexes::conflicts(&self.cluster, collection).map_err(|error| self.unreadable(error))?;
-                if let Some(conflict) = conflicts.first() {
-                    return Err(self.mismatch(format!("{conflict}; --replace-indexes makes it anew")));
-                }
-            }
         }
-        // What of a set or partition stands there, reading the whole namespace would not tell.
-        let meets = if self.selects() || !self.how.set_map.is_empty() { Meets::Unknown } else { Meets::Records };
+        let meets = if self.alters() { Meets::Unknown } else { Meets::Records };
         Ok(vec![meets; plan.collections.len()])
     }
 
@@ -230,7 +237,30 @@ impl Target for AerospikeTarget {
     }
 
     fn preflight(&self, plan: &TargetPlan, survey: &Survey) -> Result<Vec<String>, ConnectorError> {
-        preflight::records(self, plan, survey)
+        preflight::look(self, plan, survey)
+    }
+
+    fn chooses(&self, key: &[u8], meta: &Meta<'_>) -> bool {
+        let sets = &self.options.sets;
+        (sets.is_empty() || sets.iter().any(|wanted| wanted.as_bytes() == meta.set))
+            && self.ranges.iter().any(|range| range.contains(key))
+    }
+
+    fn resume_key(&self, plan: &TargetPlan) -> Option<String> {
+        // Where digests change, what was written cannot be found again; what compares goes on by itself.
+        if !self.how.set_map.is_empty() {
+            return None;
+        }
+        let name = self.cluster.name();
+        let cluster = if name.is_empty() || name == "null" { self.url.place.as_str() } else { name.as_str() };
+        let (options, how) = (&self.options, &self.how);
+        let names: Vec<&str> = plan.collections.iter().map(|collection| collection.name.as_str()).collect();
+        let what = (&options.sets, &options.bins, &options.partitions, how.extra_ttl, how.ignore_record_error);
+        Some(format!("aerospike {cluster:?} {names:?} {what:?}"))
+    }
+
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        Some(Arc::clone(&self.stop))
     }
 
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
@@ -253,6 +283,8 @@ impl Target for AerospikeTarget {
             make_equal: plan.make_equal,
             since,
             missing: Mutex::default(),
+            whole: Mutex::default(),
+            stop: Arc::clone(&self.stop),
         };
         let mut session = AerospikeTargetSession {
             shared: Arc::new(shared),
@@ -265,7 +297,7 @@ impl Target for AerospikeTarget {
     }
 
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
-        if self.selects() || !self.how.set_map.is_empty() || !self.how.extra_ttl.is_zero() {
+        if self.alters() || !self.how.extra_ttl.is_zero() {
             return Ok(None);
         }
         Ok(Some(Box::new(AerospikeSource::new(&self.url, (*self.options).clone())?)))
@@ -309,6 +341,19 @@ impl AerospikeTargetSession {
     }
 }
 
+impl AerospikeTargetSession {
+    fn compare_indexes(&mut self) -> Result<(), ConnectorError> {
+        for collection in &self.plan.collections {
+            let whole = self.shared.whole.lock().unwrap_or_else(PoisonError::into_inner).contains(&collection.name);
+            let done = indexes::compare(&self.shared.cluster, collection, whole)
+                .map_err(|error| self.shared.unwritable(&error.to_string()))?;
+            self.notes.extend(done.notes);
+            self.shared.missing(done.missing);
+        }
+        Ok(())
+    }
+}
+
 impl TargetSession for AerospikeTargetSession {
     fn open(&mut self, collection: usize) -> Result<Box<dyn CollectionTarget + '_>, ConnectorError> {
         let Some(collection) = self.plan.collections.get(collection) else {
@@ -322,8 +367,12 @@ impl TargetSession for AerospikeTargetSession {
             self.make_indexes()?;
         }
         if !self.shared.how.no_wait {
-            let missing = indexes::wait(&self.shared.cluster, &self.made, self.shared.options.partition_timeout);
-            self.shared.missing(missing);
+            let patience = self.shared.options.partition_timeout;
+            let missing = indexes::wait(&self.shared.cluster, &self.made, patience, &self.shared.stop);
+            self.shared.missing(missing.ok_or_else(|| self.shared.unwritable("interrupted"))?);
+            if self.shared.how.indexes != IndexOrder::Never {
+                self.compare_indexes()?;
+            }
         }
         let mut missing = self.shared.missing.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(TargetEnd { missing: std::mem::take(&mut *missing), notes: std::mem::take(&mut self.notes) })

@@ -10,6 +10,7 @@ use crate::{
 };
 use crossbeam_channel::Receiver;
 use std::{
+    net::{Shutdown, TcpStream},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -25,8 +26,17 @@ const FLIGHT_BYTES: usize = 64 * 1024 * 1024;
 /// The partition map is not fetched more often.
 const REFRESH_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long what is under way may take once it is to stop.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How often whoever waits looks whether it is to stop.
+const LOOK_AROUND: Duration = Duration::from_millis(50);
+
 /// Failures named.
 const NAMED: usize = 100;
+
+/// Why what was handed over is not done.
+pub(super) const INTERRUPTED: &str = "interrupted";
 
 /// What became of rows.
 #[derive(Debug, Default)]
@@ -57,8 +67,37 @@ pub(super) struct Shared {
     pub(super) ignore_record_error: bool,
     flight: Mutex<Flight>,
     landed: Condvar,
+    /// Nothing is done any more.
     stopped: AtomicBool,
+    /// Somebody asked to stop: nothing is sent a second time.
+    asked: Arc<AtomicBool>,
+    /// Since when that is known.
+    asked_at: Mutex<Option<Instant>>,
     refreshed: Mutex<Instant>,
+    lines: Mutex<Vec<Arc<Line>>>,
+}
+
+/// The connection that a thread uses, so that another can end it.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    ended: AtomicBool,
+    socket: Mutex<Option<TcpStream>>,
+}
+
+impl Line {
+    /// Notes what is used now; gives `false` if all is to end.
+    pub(super) fn use_of(&self, socket: Option<TcpStream>) -> bool {
+        *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = socket;
+        !self.ended.load(Ordering::SeqCst)
+    }
+
+    fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        if let Some(socket) = self.socket.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            // One that is closed already has ended as well.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
 }
 
 impl Shared {
@@ -67,7 +106,35 @@ impl Shared {
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
+        self.stopped.load(Ordering::Relaxed) || self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Ends what is under way if it was asked to stop and took too long since.
+    fn look_around(&self, flight: &mut Flight) {
+        if !self.asked.load(Ordering::Relaxed) || flight.failed.is_some() {
+            return;
+        }
+        let mut since = self.asked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if since.get_or_insert_with(Instant::now).elapsed() >= GRACE {
+            flight.failed = Some(INTERRUPTED.to_owned());
+            self.end();
+        }
+    }
+
+    /// Ends everything at once.
+    fn end(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        for line in self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            line.end();
+        }
+    }
+
+    /// Waits until something landed, or a moment.
+    fn wait_for_landing<'f>(&self, flight: MutexGuard<'f, Flight>) -> MutexGuard<'f, Flight> {
+        let waited = self.landed.wait_timeout(flight, LOOK_AROUND);
+        let (mut flight, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        self.look_around(&mut flight);
+        flight
     }
 
     /// Sleeps, shorter if it is stopped.
@@ -116,9 +183,10 @@ impl Shared {
 
     fn work(&self, groups: &Receiver<(Group, Work)>) {
         let mut sender = Sender::default();
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(sender.line());
         while let Ok((group, work)) = groups.recv() {
-            let result = if self.is_stopped() {
-                Ok(Ok(Tally::default()))
+            let result = if self.stopped.load(Ordering::Relaxed) {
+                Ok(Err(INTERRUPTED.to_owned()))
             } else {
                 catch_unwind(AssertUnwindSafe(|| Delivery::new(self, &mut sender, &group, work).run()))
             };
@@ -149,7 +217,8 @@ fn add(to: &mut Tally, from: Tally) {
     add_outcomes(&mut to.outcomes, from.outcomes);
 }
 
-fn add_outcomes(to: &mut Outcomes, mut from: Outcomes) {
+/// Adds up what became of rows.
+pub(super) fn add_outcomes(to: &mut Outcomes, mut from: Outcomes) {
     to.inserted += from.inserted;
     to.replaced += from.replaced;
     to.existed += from.existed;
@@ -174,6 +243,7 @@ pub(super) struct PoolOptions {
     pub(super) timeout: Duration,
     pub(super) patience: Duration,
     pub(super) ignore_record_error: bool,
+    pub(super) stop: Arc<AtomicBool>,
 }
 
 /// The threads.
@@ -198,7 +268,10 @@ impl Pool {
             flight: Mutex::default(),
             landed: Condvar::new(),
             stopped: AtomicBool::new(false),
+            asked: options.stop,
+            asked_at: Mutex::default(),
             refreshed: Mutex::new(Instant::now()),
+            lines: Mutex::default(),
         });
         let (sender, receiver) = crossbeam_channel::unbounded();
         let threads = (0..count)
@@ -218,7 +291,7 @@ impl Pool {
             && flight.groups > 0
             && (flight.groups >= self.most_groups || flight.bytes + bytes > FLIGHT_BYTES)
         {
-            flight = self.shared.landed.wait(flight).unwrap_or_else(PoisonError::into_inner);
+            flight = self.shared.wait_for_landing(flight);
         }
         if let Some(why) = &flight.failed {
             return Err(why.clone());
@@ -235,7 +308,7 @@ impl Pool {
     pub(super) fn wait(&self) -> Result<(), String> {
         let mut flight = self.shared.flight();
         while flight.groups > 0 && flight.failed.is_none() {
-            flight = self.shared.landed.wait(flight).unwrap_or_else(PoisonError::into_inner);
+            flight = self.shared.wait_for_landing(flight);
         }
         flight.failed.clone().map_or(Ok(()), Err)
     }
@@ -250,8 +323,13 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.stopped.store(true, Ordering::Relaxed);
+        let interrupted = self.shared.asked.load(Ordering::Relaxed);
+        self.shared.end();
         self.sender = None;
+        if interrupted {
+            // One that just waits for a connection ends by itself, and nobody waits for it.
+            return;
+        }
         for thread in self.threads.drain(..) {
             // Panics are caught where the work is done.
             let _ = thread.join();

@@ -75,7 +75,10 @@ pub(super) fn reason(code: u8) -> String {
             "a parameter that the server does not take (result 4): the record may stand in another set, or a value is not \
              valid"
         }
-        8 => "out of space, or writes are stopped (result 8)",
+        8 => {
+            "out of space, or writes are stopped (result 8): make room there (delete, evict, add storage or nodes) or raise \
+             its stop-writes limits"
+        }
         10 => "a bin is there already (result 10)",
         12 => "a bin of another type (result 12)",
         13 => "the record is too big for this namespace (result 13)",

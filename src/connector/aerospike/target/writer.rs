@@ -2,19 +2,20 @@
 
 use super::{
     SharedRestore,
-    pool::{Pool, PoolOptions},
+    clocks::ttl,
+    pool::{Pool, PoolOptions, add_outcomes},
     rows::{self, Group, RowHead},
     verdict::Work,
 };
 use crate::{
     connector::{
-        CollectionTarget, ConnectorError, Outcomes, Overwrite,
+        CollectionTarget, ConnectorError, MetaStream, Outcomes, Overwrite,
         aerospike::{
             account::{Account, in_words},
             cluster::{Node, PartitionMap},
             decode::VOID_TIME_EPOCH_SECONDS,
             query::Mode,
-            scan::{NamespaceStream, ScanContext},
+            scan::{NamespaceStream, ScanContext, SweepStream},
             select::{Selection, updated_before},
             wire::field,
         },
@@ -26,7 +27,7 @@ use crate::{
 use std::{
     borrow::Cow,
     io::{self, Read as _},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -71,6 +72,9 @@ pub(super) struct NamespaceWriter {
     unsure: u64,
     /// The filter of deletions.
     unchanged: Vec<u8>,
+    /// Records written, and records left out.
+    written: u64,
+    left_out: u64,
 }
 
 /// Why a record is no row.
@@ -105,6 +109,7 @@ impl NamespaceWriter {
             timeout: options.socket_timeout,
             patience: options.partition_timeout.max(Duration::from_millis(1)),
             ignore_record_error: restore.how.ignore_record_error,
+            stop: Arc::clone(&restore.stop),
         });
         Ok(Self {
             namespace: namespace.to_owned(),
@@ -122,14 +127,18 @@ impl NamespaceWriter {
             unsure: 0,
             unchanged: restore.since.map(updated_before).unwrap_or_default(),
             restore: Arc::clone(restore),
+            written: 0,
+            left_out: 0,
         })
     }
 
     fn failed(&self, why: &str) -> ConnectorError {
-        self.restore.unwritable(&format!(
-            "namespace {}: {why}; what is written stays, and the same command with --overwrite if-changed goes on",
-            self.namespace
-        ))
+        let goes_on = if self.restore.how.set_map.is_empty() {
+            "the same command goes on"
+        } else {
+            "the same command with --overwrite always writes all again"
+        };
+        self.restore.unwritable(&format!("namespace {}: {why}; what is written stays, and {goes_on}", self.namespace))
     }
 
     /// Looks where the partitions are now.
@@ -260,7 +269,17 @@ impl NamespaceWriter {
         }
     }
 
-    fn count(&self, row: &BatchRow<'_>, no: No, outcomes: &mut Outcomes) {
+    /// Takes over what became of records so far.
+    fn report(&mut self, outcomes: &mut Outcomes) {
+        let mut new = Outcomes::default();
+        self.unsure += self.pool.report(&mut new);
+        self.written += new.inserted + new.replaced;
+        self.left_out += new.existed + new.fresher + new.expired + new.failed + new.ignored;
+        add_outcomes(outcomes, new);
+    }
+
+    fn count(&mut self, row: &BatchRow<'_>, no: No, outcomes: &mut Outcomes) {
+        self.left_out += 1;
         match no {
             No::Skipped => outcomes.skipped += 1,
             No::Unmappable => {
@@ -338,14 +357,14 @@ impl CollectionTarget for NamespaceWriter {
                 self.count(&row, no, outcomes);
             }
         }
-        self.unsure += self.pool.report(outcomes);
+        self.report(outcomes);
         Ok(())
     }
 
     fn drain(&mut self, outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         self.hand_over_all()?;
         let waited = self.pool.wait();
-        self.unsure += self.pool.report(outcomes);
+        self.report(outcomes);
         waited.map_err(|why| self.failed(&why))?;
         let unsure = std::mem::take(&mut self.unsure);
         if unsure > 0 {
@@ -396,12 +415,29 @@ impl CollectionTarget for NamespaceWriter {
         self.drain(outcomes)
     }
 
+    fn standing(&self, range: &KeyRange) -> Result<Option<Box<dyn MetaStream + '_>>, ConnectorError> {
+        Ok(Some(Box::new(SweepStream::open(&self.context(), range))))
+    }
+
+    fn is_over(&self, key: &[u8], expiry: Expiry) -> bool {
+        let map = self.pool.shared.map();
+        let owner = Digest::from_sort_key(key).and_then(|digest| map.owner(digest.partition()));
+        let now = self.restore.clocks.second(owner.map_or("", |node| node.id.as_str()));
+        self.void_time(expiry).is_ok_and(|until| ttl(until, now).is_none())
+    }
+
     fn finish(mut self: Box<Self>) -> Result<(), ConnectorError> {
         let mut left = Outcomes::default();
         self.drain(&mut left)?;
         match left.failures.first() {
             Some((key, why)) => Err(self.failed(&format!("{key}: {why}"))),
-            None => Ok(()),
+            None => {
+                if self.written > 0 && self.left_out == 0 {
+                    let mut whole = self.restore.whole.lock().unwrap_or_else(PoisonError::into_inner);
+                    whole.insert(self.namespace.clone());
+                }
+                Ok(())
+            }
         }
     }
 }

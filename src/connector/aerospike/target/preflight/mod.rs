@@ -1,0 +1,218 @@
+//! What is looked at before the first write, so that nothing is written that cannot be finished. All that is found is said
+//! at once: what stands in the way, and what a person should know.
+
+mod limits;
+mod settings;
+mod space;
+
+use super::{AerospikeTarget, IndexOrder, ask_clocks, clocks::NodeClocks, indexes};
+use crate::{
+    connector::{
+        CollectionSurvey, ConnectorError, Survey, TargetCollection, TargetPlan,
+        aerospike::{
+            cluster::Cluster,
+            error::Error,
+            info::{failure, value_of},
+        },
+    },
+    record::Expiry,
+};
+use settings::NodeSettings;
+
+/// The longest time to live that a server takes.
+const MAX_TTL_MILLIS: u64 = 315_360_000_000;
+
+/// What was found.
+#[derive(Debug, Default)]
+struct Findings {
+    /// What stands in the way.
+    refused: Vec<String>,
+    /// What a person should know.
+    notes: Vec<String>,
+}
+
+impl Findings {
+    fn refuse(&mut self, text: String) {
+        if !self.refused.contains(&text) {
+            self.refused.push(text);
+        }
+    }
+
+    fn note(&mut self, text: String) {
+        if !self.notes.contains(&text) {
+            self.notes.push(text);
+        }
+    }
+
+    /// What concerns single records: refused, unless those may be left out.
+    fn refuse_or_note(&mut self, may_be_left_out: bool, text: String) {
+        if may_be_left_out { self.note(text) } else { self.refuse(text) }
+    }
+
+    /// All of it in one text.
+    fn in_words(&self) -> String {
+        match (self.refused.as_slice(), self.notes.as_slice()) {
+            ([one], []) => one.clone(),
+            (refused, notes) => {
+                let lines = refused.iter().map(|text| format!("\n  - {text}"));
+                let also = notes.iter().map(|text| format!("\n  - also: {text}"));
+                format!("{} things stand in the way:{}", refused.len(), lines.chain(also).collect::<String>())
+            }
+        }
+    }
+}
+
+/// Whether every node knows the namespace.
+pub(super) fn namespace(target: &AerospikeTarget, name: &str) -> Result<(), ConnectorError> {
+    for node in NodeSettings::read(&target.cluster, name).map_err(|error| target.unreadable(error))? {
+        if let Some(answer) = failure(&node.text) {
+            let known = namespaces(target);
+            return Err(ConnectorError::Missing {
+                object: format!(
+                    "namespace `{name}` of node {} of {} ({answer}; it has {known})",
+                    node.id, target.object
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn namespaces(target: &AerospikeTarget) -> String {
+    let Some(node) = target.cluster.nodes().into_iter().next() else { return String::new() };
+    let answers = target.cluster.info(&node, &["namespaces"]).unwrap_or_default();
+    answers.text("namespaces").unwrap_or_default().replace(';', ", ")
+}
+
+/// Records of these sets.
+pub(super) fn set_objects(cluster: &Cluster, namespace: &str, sets: &[String], copies: u32) -> Result<u64, Error> {
+    let command = format!("sets/{namespace}");
+    let mut objects = 0;
+    for node in cluster.nodes() {
+        let answers = cluster.info(&node, &[&command])?;
+        for line in answers.text(&command).unwrap_or_default().split(';') {
+            if value_of(line, ':', "set").is_some_and(|set| sets.iter().any(|wanted| wanted == set)) {
+                objects += value_of(line, ':', "objects").and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+            }
+        }
+    }
+    Ok(objects.div_ceil(u64::from(copies.max(1))))
+}
+
+/// Whether the namespaces take what comes; gives what a person should know.
+pub(super) fn look(
+    target: &AerospikeTarget,
+    plan: &TargetPlan,
+    survey: &Survey,
+) -> Result<Vec<String>, ConnectorError> {
+    let mut findings = Findings::default();
+    check_part(plan, survey, &mut findings);
+    for (number, collection) in plan.collections.iter().enumerate() {
+        let of = survey.collections.get(number).cloned().unwrap_or_default();
+        check_keys(target, &of, &mut findings);
+        look_at(target, collection, &of, survey.forced, &mut findings).map_err(|error| target.unreadable(error))?;
+        check_latest(target, plan, &of, &mut findings).map_err(|error| target.unreadable(error))?;
+        if target.how.indexes != IndexOrder::Never && !target.how.replace_indexes {
+            let conflicts =
+                indexes::conflicts(&target.cluster, collection).map_err(|error| target.unreadable(error))?;
+            for conflict in conflicts {
+                findings.refuse(format!("{conflict}; --replace-indexes makes it anew"));
+            }
+        }
+    }
+    if findings.refused.is_empty() { Ok(findings.notes) } else { Err(target.mismatch(findings.in_words())) }
+}
+
+/// What one namespace is like.
+fn look_at(
+    target: &AerospikeTarget,
+    collection: &TargetCollection,
+    survey: &CollectionSurvey,
+    forced: bool,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    let nodes = NodeSettings::read(&target.cluster, &collection.name)?;
+    for node in &nodes {
+        settings::check(node, collection, survey, target.how.ignore_record_error, findings);
+    }
+    space::check(&target.cluster, &nodes, &collection.name, survey, forced, findings)?;
+    limits::check(target, &collection.name, survey, findings)?;
+    check_shipping(&target.cluster, &collection.name, findings)
+}
+
+/// Make-equal from a part would remove the rest.
+fn check_part(plan: &TargetPlan, survey: &Survey, findings: &mut Findings) {
+    // The namespace of a URL narrows to a whole collection; modules and indexes are no records.
+    let whole = ["namespace ", "no indexes", "no udfs"];
+    let filtered =
+        survey.scope_note.split("; ").any(|part| !part.is_empty() && !whole.iter().any(|one| part.starts_with(one)));
+    if plan.make_equal && filtered && !survey.forced {
+        findings.refuse(format!(
+            "the snapshot holds only a part ({}): --make-equal would remove the rest; --force does it anyway",
+            survey.scope_note
+        ));
+    }
+}
+
+/// Records that get another digest need a stored key.
+fn check_keys(target: &AerospikeTarget, survey: &CollectionSurvey, findings: &mut Findings) {
+    let mapped = |set: &[u8]| target.how.set_map.iter().any(|(old, _)| old.as_bytes() == set);
+    let without: u64 =
+        survey.sets.iter().filter(|(set, _)| mapped(set)).map(|(_, of)| of.records_without_user_key).sum();
+    if without > 0 && !target.how.skip_unmappable {
+        findings.refuse(format!(
+            "{without} records have no stored user key, so --set-map cannot give them a digest; --skip-unmappable leaves \
+             them out"
+        ));
+    }
+}
+
+/// Whether a record would live longer than a server lets it.
+fn check_latest(
+    target: &AerospikeTarget,
+    plan: &TargetPlan,
+    survey: &CollectionSurvey,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    if survey.latest_expiry == Expiry::NEVER {
+        return Ok(());
+    }
+    let names: Vec<String> = plan.collections.iter().map(|collection| collection.name.clone()).collect();
+    let now = ask_clocks(&target.cluster, &names, &NodeClocks::new())?;
+    let last = survey.latest_expiry.as_millis().saturating_add(target.how.extra_ttl.as_millis() as u64);
+    let left = last.saturating_sub(now.as_millis().max(0) as u64);
+    if left > MAX_TTL_MILLIS {
+        findings.refuse_or_note(
+            target.how.ignore_record_error,
+            format!(
+                "a record would expire {} days from now by the server's clock ({now}), which takes ten years at most; a \
+                 smaller --extra-ttl, or --ignore-record-error for all but those records",
+                left / 86_400_000
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// What is restored goes wherever the namespace is shipped to.
+fn check_shipping(cluster: &Cluster, namespace: &str, findings: &mut Findings) -> Result<(), Error> {
+    const ALL: &str = "get-config:context=xdr";
+    for node in cluster.nodes() {
+        let answers = cluster.info(&node, &[ALL])?;
+        let Some(text) = answers.text(ALL).filter(|text| failure(text).is_none()) else { continue };
+        let centers = value_of(text, ';', "dcs").unwrap_or_default();
+        for center in centers.split(',').filter(|name| !name.is_empty()) {
+            let one = format!("{ALL};dc={center}");
+            let answers = cluster.info(&node, &[&one])?;
+            let of = answers.text(&one).unwrap_or_default();
+            let ships = value_of(of, ';', "namespaces").is_none_or(|all| all.split(',').any(|name| name == namespace));
+            if ships {
+                findings.note(format!(
+                    "namespace `{namespace}` is shipped to `{center}` (XDR): what is restored, and what --make-equal \
+                     removes, goes there too"
+                ));
+            }
+        }
+    }
+    Ok(())
+}

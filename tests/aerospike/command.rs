@@ -4,16 +4,36 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod world;
 
-use crate::{cluster::some_record, support::Rng};
-use rekeep_aerospike_server::{Config, Handle, Seed, Server, TlsConfig, User, digest_of};
+use crate::{
+    cluster::some_record,
+    place::{Living, Place, here, real},
+    support::Rng,
+};
+use rekeep_aerospike_server::{Config, Handle, Seed, TlsConfig, User, digest_of};
 use std::time::Duration;
 use world::World;
 
-fn cluster(config: Config) -> (Handle, String) {
-    let server = Server::start(config).unwrap();
+fn fill(server: &impl Living) {
     let mut rng = Rng::new(31);
     server.put_all("test", (0..300).map(|n| some_record(&mut rng, n)));
+}
+
+fn cluster_here(config: Config) -> (Handle, String) {
+    let server = here(config);
+    fill(&server);
     let url = format!("aerospike://{},{}/test", server.addresses()[0], server.addresses().last().unwrap());
+    (server, url)
+}
+
+fn cluster(config: Config) -> (Place, String) {
+    let server = Place::new(config);
+    fill(&server);
+    let url = match &server {
+        Place::Here(server) => {
+            format!("aerospike://{},{}/test", server.addresses()[0], server.addresses().last().unwrap())
+        }
+        Place::There(server) => server.url(),
+    };
     (server, url)
 }
 
@@ -23,14 +43,15 @@ fn a_cluster_is_backed_up_listed_dumped_found_and_verified() {
     server.put("test", Seed::string("abc").set("people").bin_int("age", 41).bin_string("name", "Żaneta"));
     let world = World::new();
     world.ok(&["backup", &url]).says(&["full, complete", "301 seen"]);
-    world.ok(&["ls", "latest"]).says(&["test", "301"]);
+    let test = real("test");
+    world.ok(&["ls", "latest"]).says(&[&test, "301"]);
     let digest = data_encoding::HEXLOWER.encode(&digest_of(b"people", 3, b"abc"));
-    world.ok(&["ls", "latest", "test"]).says(&[&format!("digest:{digest}")]);
-    world.ok(&["dump", "latest", "test", "people/str:abc"]).says(&["\"age\":41", "Żaneta"]);
-    world.ok(&["dump", "latest", "test", &format!("digest:{digest}"), "--cell", "name"]).says(&["Żaneta"]);
-    world.ok(&["find", &format!("digest:{digest}")]).says(&["test"]);
-    world.run(&["dump", "latest", "test", "people/str:nobody"]).fails(1, &["people/str:nobody"]);
-    world.run(&["dump", "latest", "test", "int:1"]).fails(2, &["SET/int:5"]);
+    world.ok(&["ls", "latest", &test]).says(&[&format!("digest:{digest}")]);
+    world.ok(&["dump", "latest", &test, "people/str:abc"]).says(&["\"age\":41", "Żaneta"]);
+    world.ok(&["dump", "latest", &test, &format!("digest:{digest}"), "--cell", "name"]).says(&["Żaneta"]);
+    world.ok(&["find", &format!("digest:{digest}")]).says(&[&test]);
+    world.run(&["dump", "latest", &test, "people/str:nobody"]).fails(1, &["people/str:nobody"]);
+    world.run(&["dump", "latest", &test, "int:1"]).fails(2, &["SET/int:5"]);
     world.is_good();
 }
 
@@ -47,7 +68,8 @@ fn the_history_of_a_record_is_told_by_set_and_key() {
     server.advance(Duration::from_mins(1));
     server.delete("test", &digest);
     world.ok(&["backup", &url]);
-    let history = world.json(&["history", "test", "people/int:5"]);
+    let test = real("test");
+    let history = world.json(&["history", &test, "people/int:5"]);
     let versions = history["versions"].as_array().unwrap();
     let states: Vec<&str> = versions.iter().map(|version| version["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["live", "live", "deleted"]);
@@ -55,12 +77,12 @@ fn the_history_of_a_record_is_told_by_set_and_key() {
     assert_eq!(versions[1]["generation"], 2);
     assert_eq!(versions[0]["set"], "people");
     let base64 = data_encoding::BASE64.encode(&digest);
-    assert_eq!(world.json(&["history", "test", &format!("digest:{base64}")])["versions"], history["versions"]);
+    assert_eq!(world.json(&["history", &test, &format!("digest:{base64}")])["versions"], history["versions"]);
 }
 
 #[test]
 fn partial_backups_exit_with_3_and_say_what_is_missing() {
-    let (server, url) = cluster(Config::with_nodes(1));
+    let (server, url) = cluster_here(Config::with_nodes(1));
     let world = World::new();
     server.set_unavailable(0, [300], true);
     let ran = world.run(&["backup", &url, "--partition-timeout", "100ms"]);
@@ -72,7 +94,7 @@ fn what_makes_no_sense_is_refused_with_advice() {
     let (_server, url) = cluster(Config::with_nodes(1));
     let world = World::new();
     world.run(&["backup", "aerospike://joe:secret@h:3000"]).fails(2, &["--as-password-file"]);
-    world.run(&["backup", &format!("{url}x")]).fails(1, &["namespace `testx`"]);
+    world.run(&["backup", &format!("{url}x")]).fails(1, &[&format!("namespace `{}x`", real("test"))]);
     world.run(&["backup", &url, "--set", "typo"]).fails(1, &["set `typo`", "--allow-missing-set"]);
     world.run(&["backup", &url, "--partitions", "5-3"]).fails(2, &["--partitions"]);
     world.run(&["backup", &url, "--filter-exp", "!"]).fails(2, &["base64"]);
@@ -91,7 +113,7 @@ fn a_user_logs_in_by_password_file_command_or_variable() {
     .unwrap();
     let credential = hashed.format_for_version(bcrypt::Version::TwoA).into_bytes();
     let users = vec![User { name: "joe".to_owned(), credential }];
-    let (_server, url) = cluster(Config { users, ..Config::with_nodes(2) });
+    let (_server, url) = cluster_here(Config { users, ..Config::with_nodes(2) });
     let world = World::new();
     std::fs::write(world.path("good"), "pass word\n").unwrap();
     std::fs::write(world.path("bad"), "wrong\n").unwrap();
@@ -113,7 +135,7 @@ fn nodes_are_reached_by_tls_and_must_bear_the_name() {
     let fixture = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name);
     let read = |name: &str| std::fs::read(fixture(name)).unwrap();
     let tls = TlsConfig::from_pem("aerospike.test", &read("server.pem"), &read("server.key")).unwrap();
-    let (_server, url) = cluster(Config { tls: Some(tls), ..Config::with_nodes(2) });
+    let (_server, url) = cluster_here(Config { tls: Some(tls), ..Config::with_nodes(2) });
     let world = World::new();
     let ca = fixture("ca.pem");
     let ca = ca.to_str().unwrap();

@@ -5,6 +5,7 @@ use crate::{
         assert_kept, back_up, given_back, held, kept, plain, populated, quick, server_now, some_record, try_back_up,
         url,
     },
+    place::{Living, Place, here},
     support::{
         Rec, Rng, World,
         rng::from_env,
@@ -16,7 +17,7 @@ use rekeep::{
     record::Digest,
     repo::manifest::Kind,
 };
-use rekeep_aerospike_server::{Config, Control, Handle, Seed, Server, partition_of};
+use rekeep_aerospike_server::{Config, Seed, partition_of};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -25,7 +26,7 @@ use std::{
 
 #[test]
 fn only_what_changed_is_read_whole() {
-    let server = Server::start(Config::with_nodes(2)).unwrap();
+    let server = here(Config::with_nodes(2));
     let (_world, repo) = populated(&server, 3_000, 41);
     // Older than the margin that an incremental run goes back.
     server.advance(Duration::from_mins(1));
@@ -51,7 +52,7 @@ fn only_what_changed_is_read_whole() {
 
 #[test]
 fn touching_every_record_stores_some_tens_of_bytes_each() {
-    let server = Server::start(Config::with_nodes(1)).unwrap();
+    let server = Place::new(Config::with_nodes(1));
     let (_world, repo) = World::new();
     let mut rng = Rng::new(42);
     server.put_all("test", (0..20_000).map(|n| Seed::int(n).set("demo").bin("v", 4, &rng.bytes(300))));
@@ -71,7 +72,7 @@ fn touching_every_record_stores_some_tens_of_bytes_each() {
 
 #[test]
 fn a_record_made_anew_with_the_same_generation_is_noticed() {
-    let server = Server::start(Config::with_nodes(1)).unwrap();
+    let server = Place::new(Config::with_nodes(1));
     let (_world, repo) = populated(&server, 50, 43);
     let seed = |value: i64| Seed::int(7777).set("demo").bin_int("v", value);
     let digest = server.put("test", seed(1));
@@ -86,7 +87,7 @@ fn a_record_made_anew_with_the_same_generation_is_noticed() {
 
 #[test]
 fn a_node_whose_clock_is_behind_loses_no_change() {
-    let server = Server::start(Config::with_nodes(2)).unwrap();
+    let server = here(Config::with_nodes(2));
     let (_world, repo) = populated(&server, 500, 44);
     server.set_clock_offset_ms(1, -60_000);
     back_up(&repo, &server);
@@ -105,7 +106,7 @@ fn a_node_whose_clock_is_behind_loses_no_change() {
 
 #[test]
 fn sweeps_happen_when_asked_for_and_the_snapshot_says_since_when_deletions_are_known() {
-    let server = Server::start(Config::with_nodes(2)).unwrap();
+    let server = Place::new(Config::with_nodes(2));
     let (_world, repo) = populated(&server, 400, 45);
     let how = |sweep| BackupOptions { sweep, ..plain() };
     let run = |sweep| try_back_up(&repo, &url(&server), quick(), &how(sweep)).unwrap().0;
@@ -136,7 +137,7 @@ fn sweeps_happen_when_asked_for_and_the_snapshot_says_since_when_deletions_are_k
 
 #[test]
 fn a_differential_backup_reads_what_changed_since_the_last_full_one() {
-    let server = Server::start(Config::with_nodes(1)).unwrap();
+    let server = Place::new(Config::with_nodes(1));
     let (_world, repo) = populated(&server, 300, 46);
     let full = back_up(&repo, &server);
     let mut changed = 0;
@@ -152,7 +153,7 @@ fn a_differential_backup_reads_what_changed_since_the_last_full_one() {
     assert_sound(&repo);
 }
 
-fn delete_where(server: &Handle, mut is_gone: impl FnMut(usize, u16) -> bool) -> u64 {
+fn delete_where(server: &impl Living, mut is_gone: impl FnMut(usize, u16) -> bool) -> u64 {
     let mut gone = 0;
     for (n, dumped) in server.dump("test").into_iter().enumerate() {
         if is_gone(n, partition_of(&dumped.digest)) {
@@ -166,7 +167,7 @@ fn delete_where(server: &Handle, mut is_gone: impl FnMut(usize, u16) -> bool) ->
 #[test]
 fn a_partition_that_is_suddenly_empty_is_not_believed_unless_a_person_says_so() {
     for ask in [Ask::Default, Ask::Full] {
-        let server = Server::start(Config::with_nodes(1)).unwrap();
+        let server = Place::new(Config::with_nodes(1));
         let (_world, repo) = World::new();
         // Partition 5 has 20 records, partition 6 has 15.
         for n in 0..35u8 {
@@ -198,14 +199,13 @@ fn a_partition_that_is_suddenly_empty_is_not_believed_unless_a_person_says_so() 
 #[test]
 fn a_truncation_explains_that_all_is_gone() {
     for ask in [Ask::Default, Ask::Full] {
-        let server = Server::start(Config::with_nodes(2)).unwrap();
+        let server = Place::new(Config::with_nodes(2));
         let (_world, repo) = World::new();
         let seeds = (0..60_000).map(|n| Seed::int(n).set(if n < 40_000 { "cache" } else { "kept" }).bin_int("n", n));
         server.put_all("test", seeds);
         back_up(&repo, &server);
         server.advance(Duration::from_mins(1));
         server.truncate("test", Some("cache"));
-        server.reap("test");
         let how = BackupOptions { ask, ..plain() };
         let (second, _) = try_back_up(&repo, &url(&server), quick(), &how).unwrap();
         assert!(second.complete, "{:?}", second.problems);
@@ -216,7 +216,7 @@ fn a_truncation_explains_that_all_is_gone() {
 
 #[test]
 fn a_mass_deletion_within_groups_is_not_believed_above_the_limit() {
-    let server = Server::start(Config::with_nodes(1)).unwrap();
+    let server = Place::new(Config::with_nodes(1));
     let (_world, repo) = World::new();
     // One group of partitions with 5 000 records.
     let mut rng = Rng::new(47);
@@ -247,7 +247,7 @@ fn a_mass_deletion_within_groups_is_not_believed_above_the_limit() {
 type Seen = Arc<Mutex<BTreeMap<Vec<u8>, Vec<Option<Rec>>>>>;
 
 /// Changes one record in one of the ways that there are; notes what it was before and after.
-fn mutate(control: &Control, rng: &mut Rng, during: Option<&Seen>) {
+fn mutate(control: &impl Living, rng: &mut Rng, during: Option<&Seen>) {
     let n = rng.below(400);
     let seed = some_record(rng, n);
     let digest = seed.digest();
@@ -278,13 +278,12 @@ fn random_history(seed: u64) {
     let mut rng = Rng::new(seed);
     let nodes = 1 + rng.below(3) as usize;
     let copies = if nodes > 2 { 2 } else { 1 };
-    let server = Server::start(Config {
+    let server = here(Config {
         replication_factor: copies,
         query_message_bytes: 300 + rng.below(3000) as usize,
         cluster_name: Some("random".into()),
         ..Config::with_nodes(nodes)
-    })
-    .unwrap();
+    });
     let (_world, repo) = populated(&server, 300, seed);
     let during: Seen = Arc::default();
     let hooked = Arc::new(Mutex::new(Rng::new(seed + 1)));

@@ -1,10 +1,14 @@
-//! Aerospike clusters as a source, against a server in this process: what it holds is what comes back, whatever happens
-//! on the way.
+//! Aerospike clusters as a source, against a server in this process, or the one that `REKEEP_TEST_AEROSPIKE` names: what
+//! it holds is what comes back, whatever happens on the way.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 #[allow(unused_imports, dead_code, reason = "other tests use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
+
+#[allow(dead_code, reason = "the server's own tests use the rest")]
+#[path = "../aerospike-server/tests/support/mod.rs"]
+mod raw;
 
 mod captures;
 mod cluster;
@@ -12,3 +16,5 @@ mod command;
 mod faults;
 mod full;
 mod incremental;
+mod outside;
+mod place;

@@ -99,6 +99,10 @@ fn what_makes_no_sense_is_refused_with_advice() {
     world.run(&["backup", &url, "--partitions", "5-3"]).fails(2, &["--partitions"]);
     world.run(&["backup", &url, "--filter-exp", "!"]).fails(2, &["base64"]);
     world.run(&["backup", "sqlite:a.db", "--set", "demo"]).fails(2, &["aerospike:"]);
+    world.run(&["backup", &url, "--sweep", "rolling=65"]).fails(2, &["1 to 64"]);
+    world.run(&["verify", "--set", "demo"]).fails(2, &["--against"]);
+    world.run(&["verify", "--metadata-only"]).fails(2, &["--against"]);
+    world.run(&["verify", "--against", "aerospike://joe:secret@h:3000"]).fails(2, &["--as-password-file"]);
     world.run(&["backup", "aerospike://127.0.0.1:1"]).fails(1, &["127.0.0.1:1"]);
     world.ok(&["backup", &url, "--set", "demo", "--dry-run"]).says(&["nothing stored"]);
 }
@@ -119,6 +123,13 @@ fn a_user_logs_in_by_password_file_command_or_variable() {
     std::fs::write(world.path("bad"), "wrong\n").unwrap();
     world.ok(&["backup", &url, "--as-user", "joe", "--as-password-file", "good"]);
     world.ok(&["backup", &url, "--as-user", "joe", "--as-password-command", "echo 'pass word'"]);
+    let verify = ["verify", "--against", &url, "--as-user", "joe", "--as-password-file"];
+    world.ok(&[&verify[..], &["good"]].concat()).says(&["compared 300 records"]);
+    world.run(&[&verify[..], &["bad"]].concat()).fails(1, &["login"]);
+    world.ok(&["backup", &url, "--estimate", "--as-user", "joe", "--as-password-file", "good"]).says(&["300 records"]);
+    world.run(&["backup", &url, "--as-auth", "pki"]).fails(2, &["not there yet"]);
+    let base = ["backup", &url, "--as-user", "joe", "--as-password-file", "good", "--as-auth", "internal"];
+    world.ok(&base);
     let run = |name: &str, value: &str| -> world::Ran {
         let mut command = world.command(&["backup", &url]);
         command.env("REKEEP_AS_USER", "joe").env(name, value).output().unwrap().into()
@@ -140,8 +151,29 @@ fn nodes_are_reached_by_tls_and_must_bear_the_name() {
     let ca = fixture("ca.pem");
     let ca = ca.to_str().unwrap();
     world.ok(&["backup", &url, "--tls-name", "aerospike.test", "--tls-ca", ca]).says(&["complete", "300 seen"]);
+    let against = ["verify", "--against", &url, "--tls-name", "aerospike.test", "--tls-ca", ca, "--metadata-only"];
+    world.ok(&against).says(&["compared 300 records"]);
     world.run(&["backup", &url, "--tls-name", "other.test", "--tls-ca", ca]).fails(1, &["open TLS to"]);
     world.run(&["backup", &url, "--tls-name", "aerospike.test"]).fails(1, &[]);
     world.run(&["backup", &url, "--socket-timeout", "1s"]).fails(1, &["127.0.0.1"]);
     world.run(&["backup", &url, "--tls-ca", "nowhere.pem"]).fails(2, &["nowhere.pem"]);
+}
+
+#[test]
+fn a_part_of_a_cluster_is_compared_and_estimated_by_the_same_options_as_it_is_backed_up() {
+    let (server, url) = cluster(Config::with_nodes(1));
+    let world = World::new();
+    world.ok(&["backup", &url, "--set", "demo", "--bin", "n", "--sweep", "rolling=8"]);
+    world.ok(&["verify", "--against", &url, "--set", "demo", "--bin", "n"]).says(&[", 0 only in the source, 0 differ"]);
+    world.run(&["verify", "--against", &url]).fails(1, &["covers", "sets demo"]);
+    let all = server.dump("test");
+    let told = world.json(&["backup", &url, "--estimate"]);
+    assert_eq!((&told["records"], &told["collections"][0]["sample"]["is_all"]), (&all.len().into(), &true.into()));
+    assert!(told["stored_bytes"].as_u64().unwrap() > 0 && told["seconds"].as_f64().unwrap() > 0.0, "{told}");
+    let demo = all.iter().filter(|dumped| dumped.set == b"demo").count();
+    assert_eq!(told["collections"][0]["sets"]["demo"], demo);
+    world
+        .ok(&["backup", &url, "--estimate", "--set", "demo"])
+        .says(&["nothing was stored", &format!("about {demo} records")]);
+    assert_eq!(world.json(&["snapshots"]).as_array().unwrap().len(), 1);
 }

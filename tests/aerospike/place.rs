@@ -21,6 +21,7 @@ pub const HERE_ONLY: &[(&str, &[&str])] = &[
             "full::records_that_expire_are_counted_as_expired_and_never_as_deleted",
             "full::records_that_expire_during_the_backup_do_not_contradict_its_counts",
             "incremental::only_what_changed_is_read_whole",
+            "verifying::what_has_expired_since_is_not_missed",
         ],
     ),
     (
@@ -52,6 +53,36 @@ pub const HERE_ONLY: &[(&str, &[&str])] = &[
             "faults::another_cluster_without_a_name_is_not_taken_for_the_same",
             "faults::a_backup_that_waits_for_a_dead_cluster_can_be_cancelled",
             "faults::no_node_some_nodes_and_a_node_that_is_not_ready",
+            "options::commands_are_tried_again_as_often_as_asked_for",
+            "options::a_query_that_takes_too_long_is_left_and_continued",
+            "options::what_is_asked_for_by_key_hears_that_it_is_to_stop",
+            "strange::answers_by_key_that_are_none_are_no_proof",
+            "strange::a_renamed_cluster_is_another_one_unless_a_person_says_that_it_is_not",
+            "strange::a_cluster_that_grew_or_shrank_without_loss_is_the_same",
+            "strange::a_replaced_cluster_of_the_same_name_proves_no_deletion",
+            "strange::a_node_that_others_know_and_that_does_not_answer_is_named_with_what_it_has",
+            "verifying::partitions_that_cannot_be_read_are_not_missing_but_not_compared",
+            "verifying::a_comparison_that_waits_can_be_cancelled",
+        ],
+    ),
+    (
+        "info commands with other answers",
+        &[
+            "options::alternate_addresses_are_used_when_asked_for",
+            "strange::a_server_too_old_for_what_is_asked_is_named",
+            "strange::counts_that_do_not_fit_what_came_make_partitions_doubtful",
+            "strange::totals_that_make_no_sense_spoil_nothing",
+        ],
+    ),
+    (
+        "a namespace for sets that nobody removes",
+        &["strange::every_set_that_a_namespace_may_have_is_kept_with_the_longest_names"],
+    ),
+    (
+        "a hook in every query",
+        &[
+            "options::records_per_second_are_shared_by_all_queries_that_run",
+            "strange::records_that_change_or_go_while_the_scan_is_at_them_are_kept_in_a_state_they_had",
         ],
     ),
     (
@@ -284,6 +315,9 @@ fn the_list_of_tests_that_need_the_test_server_names_tests_that_there_are() {
         ("faults", include_str!("faults.rs")),
         ("full", include_str!("full.rs")),
         ("incremental", include_str!("incremental.rs")),
+        ("options", include_str!("options.rs")),
+        ("strange", include_str!("strange.rs")),
+        ("verifying", include_str!("verifying.rs")),
     ];
     for (need, tests) in HERE_ONLY {
         for test in *tests {

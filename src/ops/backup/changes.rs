@@ -45,6 +45,8 @@ pub(super) struct Doubts {
     pub(super) guarded: Vec<Doubt>,
     /// Single records of which nobody could say: their rows stand already.
     pub(super) unknown: Vec<Doubt>,
+    /// Candidates for deletion that did not turn out to be there.
+    pub(super) absent: u64,
 }
 
 impl<'a> ParentSide<'a> {
@@ -124,6 +126,8 @@ impl Keys {
         }
         let keys: Vec<&[u8]> = self.keys.iter().map(Vec::as_slice).collect();
         let presences = side.source.read_keys(side.collection, &keys, found)?;
+        let absent = self.sets.iter().zip(&presences).filter(|(set, p)| set.is_some() && **p != Presence::Read).count();
+        side.doubts.lock().unwrap_or_else(PoisonError::into_inner).absent += absent as u64;
         for ((key, set), presence) in self.keys.iter().zip(&self.sets).zip(&presences) {
             match (presence, set) {
                 (Presence::Absent, Some(set)) => side.guard.gone(key, set),

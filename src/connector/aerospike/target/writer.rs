@@ -257,6 +257,7 @@ impl NamespaceWriter {
             window_bytes: WINDOW_BYTES,
             records_per_second: 0,
             remaining: Arc::new(AtomicU64::new(0)),
+            stop: Arc::default(),
         }
     }
 

@@ -36,6 +36,15 @@ pub fn quick() -> AerospikeOptions {
     }
 }
 
+/// Options that wait until what moves has come to rest.
+pub fn patient() -> AerospikeOptions {
+    AerospikeOptions {
+        partition_timeout: Duration::from_secs(20),
+        socket_timeout: Duration::from_millis(500),
+        ..quick()
+    }
+}
+
 pub fn source_of(url: &str, options: AerospikeOptions) -> AerospikeSource {
     AerospikeSource::new(&SourceUrl::parse(url).unwrap(), options).unwrap()
 }

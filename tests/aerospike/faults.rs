@@ -2,7 +2,8 @@
 
 use crate::{
     cluster::{
-        assert_kept, back_up, given_back, held, plain, populated, quick, some_record, source_of, try_back_up, url,
+        assert_kept, back_up, given_back, held, patient, plain, populated, quick, some_record, source_of, try_back_up,
+        url,
     },
     place::here,
     support::{
@@ -15,16 +16,13 @@ use rekeep::{
     ops::backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, backup},
     repo::Repository,
 };
-use rekeep_aerospike_server::{Action, At, Command, Config, Fault, Handle, Seed, Unreadable, partition_of};
-use std::time::Duration;
-
-fn patient() -> AerospikeOptions {
-    AerospikeOptions {
-        partition_timeout: Duration::from_secs(20),
-        socket_timeout: Duration::from_millis(500),
-        ..quick()
-    }
-}
+use rekeep_aerospike_server::{
+    Action, At, Command, Config, Fault, Handle, QueryMoment, Seed, Unreadable, partition_of,
+};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 fn whole_as(ask: Ask, repo: &Repository, server: &Handle, what: &str) -> BackupOutcome {
     let how = BackupOptions { ask, ..plain() };
@@ -173,8 +171,13 @@ fn a_node_that_dies_during_the_backup_costs_nothing_where_others_have_its_record
     server.advance(Duration::from_mins(1));
     let gone = server.dump("test")[5].digest;
     server.delete("test", &gone);
-    server
-        .fault(Fault::run(At::Records(5), |control| control.kill_node(1)).on(Command::Query).node(1).after_requests(4));
+    let is_dead = AtomicBool::new(false);
+    server.on_query(move |control, event| {
+        let is_in_the_middle = event.node == 1 && matches!(event.moment, QueryMoment::Sent(5..));
+        if is_in_the_middle && !is_dead.swap(true, Ordering::SeqCst) {
+            control.kill_node(1);
+        }
+    });
     let (outcome, _) = try_back_up(&repo, &url(&server), patient(), &plain()).unwrap();
     // The deletion came while nodes went: it waits for the next run.
     assert!(!outcome.complete);

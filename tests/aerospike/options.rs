@@ -12,7 +12,7 @@ use rekeep::{
         estimate::{EstimateOptions, estimate},
     },
 };
-use rekeep_aerospike_server::{Action, At, Command, Config, Control, Fault, QueryMoment, Seed, partition_of};
+use rekeep_aerospike_server::{Action, At, Command, Config, Control, Fault, QueryMoment, Seed, User, partition_of};
 use std::{
     sync::{
         Arc,
@@ -20,6 +20,9 @@ use std::{
     },
     time::Duration,
 };
+
+/// The salt that every client uses.
+const SALT: [u8; 16] = [0xf4, 0x6b, 0x0b, 0xbe, 0xcf, 0xfe, 0x8d, 0x1b, 0x06, 0x67, 0xd8, 0x4f, 0x6d, 0xc1, 0xd8, 0xa9];
 
 /// Records a second that the running queries of all nodes were told, together.
 fn told_rates(control: &Control, nodes: usize) -> u32 {
@@ -225,4 +228,36 @@ fn an_estimate_is_near_what_a_backup_comes_to_and_stores_nothing() {
     let small = of(&options, &["demo"]);
     assert!(small.collections[0].sample.is_all, "{small:?}");
     assert_eq!(given_back(&repo, real.id.unwrap())["test"].records.len(), 12_000);
+}
+
+#[test]
+fn sessions_that_end_are_begun_anew() {
+    let hashed = bcrypt::hash_with_salt("secret", 10, SALT).unwrap();
+    let credential = hashed.format_for_version(bcrypt::Version::TwoA).into_bytes();
+    let users = vec![User { name: "joe".to_owned(), credential }];
+    let server = here(Config { users, query_message_bytes: 1_000, ..Config::with_nodes(2) });
+    let (_world, repo) = populated(&server, 500, 99);
+    let options = || AerospikeOptions {
+        user: Some("joe".to_owned()),
+        password: Some("secret".to_owned().into()),
+        partition_timeout: Duration::from_secs(20),
+        ..quick()
+    };
+    server.on_query(|control, event| {
+        if event.moment == QueryMoment::Begun {
+            control.expire_sessions();
+        }
+    });
+    for ask in [Ask::Full, Ask::Default] {
+        // New connections are needed all the time.
+        server.fault(Fault::new(At::Records(3), Action::Cut).on(Command::Query).after_requests(2).times(8));
+        let how = BackupOptions { ask, ..plain() };
+        let (outcome, _) = try_back_up(&repo, &url(&server), options(), &how).unwrap();
+        assert!(outcome.complete, "{:?}", outcome.problems);
+        assert_kept(&repo, &server, &outcome, "through many sessions");
+        server.advance(Duration::from_mins(1));
+    }
+    let nobody = AerospikeOptions { user: None, password: None, ..options() };
+    let error = AerospikeSource::new(&SourceUrl::parse(&url(&server)).unwrap(), nobody).unwrap_err().to_string();
+    assert!(error.contains("not authenticated"), "{error}");
 }

@@ -89,6 +89,7 @@ pub const HERE_ONLY: &[(&str, &[&str])] = &[
         "logins, or TLS",
         &[
             "command::a_user_logs_in_by_password_file_command_or_variable",
+            "options::sessions_that_end_are_begun_anew",
             "command::nodes_are_reached_by_tls_and_must_bear_the_name",
         ],
     ),

@@ -113,7 +113,7 @@ fn answers_by_key_that_are_none_are_no_proof() {
     for lie in lies {
         for ask in [Ask::Default, Ask::Full] {
             // Behind the frame's head, which only a false length concerns.
-            let at = if matches!(lie, Action::LieAboutLength(_)) { At::Bytes(0) } else { At::Bytes(8) };
+            let at = if matches!(lie, Action::LieAboutLength(_)) { At::Start } else { At::Bytes(8) };
             server.fault(Fault::new(at, lie.clone()).on(Command::Batch).always());
             let how = BackupOptions { ask, ..plain() };
             let told = try_back_up(&repo, &url(&server), quick(), &how);

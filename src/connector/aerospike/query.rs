@@ -6,7 +6,7 @@ use super::{
     error::Error,
     info,
     options::AerospikeOptions,
-    select::Selection,
+    select::{Selection, updated_before, updated_since},
     wire::{GET_ALL, LAST, Message, NO_BINS, PARTITION_DONE, READ, Request, WireError, field},
 };
 use crate::record::{Digest, Timestamp};
@@ -40,6 +40,24 @@ pub(super) enum Mode {
     Since(Timestamp),
     /// All, without bins.
     Meta,
+    /// Those updated before this, without bins.
+    MetaBefore(Timestamp),
+}
+
+impl Mode {
+    /// Whether no bins are wanted.
+    const fn is_meta(self) -> bool {
+        matches!(self, Self::Meta | Self::MetaBefore(_))
+    }
+
+    /// What it demands of a record's last update.
+    fn times(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Full | Self::Meta => None,
+            Self::Since(time) => Some(updated_since(time)),
+            Self::MetaBefore(time) => Some(updated_before(time)),
+        }
+    }
 }
 
 /// A partition to read, from its beginning or behind a digest.
@@ -177,8 +195,7 @@ impl Plan<'_> {
         }
         request = request.field(field::SOCKET_TIMEOUT, &millis(self.options.socket_timeout).to_be_bytes());
         request = request.field(field::QUERY_ID, &id.to_be_bytes());
-        let since = if let Mode::Since(time) = self.mode { Some(time) } else { None };
-        if let Some(filter) = self.selection.filter(since) {
+        if let Some(filter) = self.selection.filter(self.mode.times()) {
             request = request.field(field::FILTER, &filter);
         }
         let (mut whole, mut begun) = (Vec::new(), Vec::new());
@@ -198,11 +215,11 @@ impl Plan<'_> {
             request = request.field(field::MAX_RECORDS, &self.max_records.to_be_bytes());
         }
         let info1 = match self.mode {
-            Mode::Meta => READ | NO_BINS,
+            Mode::Meta | Mode::MetaBefore(_) => READ | NO_BINS,
             _ if self.selection.bins.is_empty() => READ | GET_ALL,
             _ => READ,
         };
-        if self.mode != Mode::Meta {
+        if !self.mode.is_meta() {
             for bin in &self.selection.bins {
                 request = request.op(OP_READ, bin, &[]);
             }

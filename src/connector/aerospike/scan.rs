@@ -12,7 +12,7 @@ use super::{
     window::{Part, Piece, Windows, rest_of},
     wire::{Message, WireError},
 };
-use crate::record::{Digest, KeyRange, Meta, RecordBatch, RecordStream, StreamError, digest::PARTITIONS};
+use crate::record::{Digest, KeyRange, Meta, RecordBatch, RecordStream, StreamError, Timestamp, digest::PARTITIONS};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::{
     collections::VecDeque,
@@ -439,8 +439,8 @@ pub(super) struct SweepStream {
 }
 
 impl SweepStream {
-    pub(super) fn open(context: &ScanContext, range: &KeyRange) -> Self {
-        Self { feed: Feed::open(context, range, Mode::Meta) }
+    pub(super) fn open(context: &ScanContext, range: &KeyRange, before: Option<Timestamp>) -> Self {
+        Self { feed: Feed::open(context, range, before.map_or(Mode::Meta, Mode::MetaBefore)) }
     }
 
     /// Calls `take` with about this many more records; `false` at the end.

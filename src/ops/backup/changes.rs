@@ -255,7 +255,9 @@ struct Found {
     candidate: bool,
 }
 
-/// An incremental read.
+/// An incremental read: what changed since a time, and a sweep over what did not. What the sweep shows as the parent knows it
+/// has not been touched, whatever happens meanwhile: a record made anew, even with the same generation, is no longer among
+/// those that it shows.
 pub(super) struct Swept<'a> {
     changed: Rows<'a>,
     sweep: Box<dyn MetaStream + 'a>,
@@ -339,8 +341,8 @@ impl<'a> Swept<'a> {
                 break;
             };
             match found {
-                Found { changed: true, swept: true, .. } => actions.push(Action::Take(self.staged.len())),
-                Found { swept: true, same: true, .. } => actions.push(Action::Held(self.at)),
+                Found { changed: true, swept: false, .. } => actions.push(Action::Take(self.staged.len())),
+                Found { changed: false, swept: true, same: true, .. } => actions.push(Action::Held(self.at)),
                 Found { changed: false, swept: false, candidate: false, .. } => {}
                 Found { changed, candidate, .. } => {
                     actions.push(Action::Ask(keys.len(), changed.then_some(self.staged.len())));
@@ -376,8 +378,10 @@ impl<'a> Swept<'a> {
         if found.candidate {
             self.side.held();
         }
-        if found.swept {
+        if found.swept || found.changed {
             self.side.guard.present(&self.key);
+        }
+        if found.swept {
             self.at += 1;
         }
         if found.changed {

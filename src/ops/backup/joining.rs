@@ -137,11 +137,13 @@ impl Workers<'_> {
             return Ok(Box::new(Confirmed::new(self.session.read(number, range)?, side(range)?)));
         }
         let open = move |range: &KeyRange, reading: Reading| -> Result<Box<dyn RecordStream + 's>, OpsError> {
-            let updated = changes.read_changed(number, range, since(changes, parent, range))?;
+            let since = since(changes, parent, range);
+            let updated = changes.read_changed(number, range, since)?;
             match reading {
                 Reading::ChangedOnly => Ok(updated),
                 Reading::Swept => {
-                    Ok(Box::new(Swept::new(updated, changes.sweep(number, range)?, side(range)?)) as Box<_>)
+                    Ok(Box::new(Swept::new(updated, changes.sweep(number, range, Some(since))?, side(range)?))
+                        as Box<_>)
                 }
             }
         };

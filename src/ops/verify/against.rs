@@ -162,7 +162,7 @@ impl Comparison<'_> {
         let rows = match self.session.changes().filter(|_| self.options.metadata_only) {
             Some(changes) => {
                 let nothing = Arc::new(Shape::new(Vec::new()));
-                Rows::Keys(changes.sweep(index, range)?, MetaBatch::default(), nothing)
+                Rows::Keys(changes.sweep(index, range, None)?, MetaBatch::default(), nothing)
             }
             None => Rows::Whole(self.session.read(index, range)?),
         };

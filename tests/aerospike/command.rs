@@ -160,6 +160,27 @@ fn nodes_are_reached_by_tls_and_must_bear_the_name() {
 }
 
 #[test]
+fn peers_must_bear_the_name_that_the_cluster_gives_them() {
+    let fixture = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name);
+    let read = |name: &str| std::fs::read(fixture(name)).unwrap();
+    let ca = fixture("loopback-ca.pem");
+    let ca = ca.to_str().unwrap();
+    // The address that is typed is in the certificate; whether the peer's name is makes the difference.
+    for (name, code) in [("node.test", 0), ("else.test", 3)] {
+        let tls = TlsConfig::from_pem(name, &read("loopback.pem"), &read("loopback.key")).unwrap();
+        let server = here(Config { tls: Some(tls), ..Config::with_nodes(2) });
+        fill(&server);
+        let url = format!("aerospike://{}/test", server.addresses()[0]);
+        let world = World::new();
+        let ran = world.run(&["backup", &url, "--tls-ca", ca, "--partition-timeout", "100ms"]);
+        assert_eq!(ran.code, Some(code), "{name}: {ran:?}");
+        assert_eq!(ran.err.contains("node BB9000000000002 does not answer"), code == 3, "{name}: {ran:?}");
+        // A name that is typed stands for all of them.
+        world.ok(&["backup", &url, "--tls-ca", ca, "--tls-name", "node.test"]).says(&["300 seen"]);
+    }
+}
+
+#[test]
 fn a_part_of_a_cluster_is_compared_and_estimated_by_the_same_options_as_it_is_backed_up() {
     let (server, url) = cluster(Config::with_nodes(1));
     let world = World::new();

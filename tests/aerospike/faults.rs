@@ -236,6 +236,26 @@ fn an_unreadable_record_is_told_and_not_taken_for_deleted() {
 }
 
 #[test]
+fn a_record_whose_key_cannot_be_read_is_skipped_by_the_sweep_and_not_taken_for_deleted() {
+    let server = here(Config::with_nodes(1));
+    let (_world, repo) = populated(&server, 500, 27);
+    let victim = server.put("test", Seed::string("victim").set("demo").stores_key().bin_int("v", 1));
+    server.advance(Duration::from_mins(1));
+    let first = back_up(&repo, &server);
+    server.advance(Duration::from_mins(1));
+    server.set_unreadable("test", &victim, Some(Unreadable::StoredKey));
+    let gone = server.dump("test")[7].digest;
+    server.delete("test", &gone);
+    let (outcome, _) = try_back_up(&repo, &url(&server), quick(), &plain()).unwrap();
+    let words = format!("partition {} may lack records", partition_of(&victim));
+    assert!(outcome.problems.iter().any(|line| line.contains(&words)), "{:?}", outcome.problems);
+    assert_eq!((outcome.records, outcome.stats.deleted), (first.records - 1, 1), "what is gone elsewhere is known");
+    server.set_unreadable("test", &victim, None);
+    whole(&repo, &server, "once it can be read again");
+    assert_sound(&repo);
+}
+
+#[test]
 fn without_counts_absences_are_not_believed() {
     let server = here(Config::with_nodes(2));
     let (_world, repo) = populated(&server, 500, 21);

@@ -89,6 +89,47 @@ fn a_record_made_anew_with_the_same_generation_is_noticed() {
 }
 
 #[test]
+fn a_read_that_moves_an_expiry_stores_a_row_without_a_value() {
+    let server = here(Config::with_nodes(1));
+    let (_world, repo) = World::new();
+    let mut rng = Rng::new(48);
+    let seeds: Vec<Seed> = (0..2_000).map(|n| Seed::int(n).set("cache").bin("v", 4, &rng.bytes(500))).collect();
+    server.put_all("test", seeds.iter().map(|seed| seed.clone().generation(3).ttl(1_000)));
+    back_up(&repo, &server);
+    server.advance(Duration::from_mins(1));
+    // As a read-touch does: last update and void-time move, the generation stays.
+    server.put_all("test", seeds.iter().map(|seed| seed.clone().generation(3).ttl(1_000)));
+    let second = back_up(&repo, &server);
+    assert_eq!((second.stats.changed, second.stats.inherited), (2_000, 2_000));
+    assert!(second.stats.bytes_added < 45 * 2_000 + 4 * 65_536, "{} bytes", second.stats.bytes_added);
+    assert_kept(&repo, &server, &second, "read");
+    assert_sound(&repo);
+}
+
+#[test]
+fn what_the_filter_for_changes_does_not_see_the_sweep_does() {
+    let server = here(Config::with_nodes(2));
+    let (_world, repo) = populated(&server, 1_000, 49);
+    let seed = |n: i64| Seed::int(80_000 + n).set("demo").bin_int("v", n);
+    server.put_all("test", (0..40).map(seed));
+    server.advance(Duration::from_hours(1));
+    back_up(&repo, &server);
+    server.advance(Duration::from_hours(1));
+    // Records that came, changed, or got another expiry, with a last update of long ago: from a node whose clock was wrong.
+    let old = server.now_ms() as u64 - 2 * 3_600_000;
+    server.put_all("test", (0..10).map(|n| seed(n).bin_int("w", 1).generation(9).lut_ms(old)));
+    server.put_all("test", (10..20).map(|n| seed(n).ttl(5_000).lut_ms(old)));
+    server.put_all("test", (40..50).map(|n| seed(n).stores_key().lut_ms(old)));
+    let second = back_up(&repo, &server);
+    assert_eq!(
+        (second.kind, second.stats.new, second.stats.changed, second.stats.inherited),
+        (Kind::Incremental, 10, 20, 10)
+    );
+    assert_kept(&repo, &server, &second, "by the sweep");
+    assert_sound(&repo);
+}
+
+#[test]
 fn a_node_whose_clock_is_behind_loses_no_change() {
     let server = here(Config::with_nodes(2));
     let (_world, repo) = populated(&server, 500, 44);

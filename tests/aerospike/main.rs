@@ -6,7 +6,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-#[allow(dead_code, reason = "the server's own tests use the rest")]
 #[path = "../aerospike-server/tests/support/mod.rs"]
 mod raw;
 

@@ -49,7 +49,9 @@ fn each_run_sweeps_the_part_that_was_proved_the_longest_ago() {
         let (one, swept) = (round % 4, Sweep::Rolling(4));
         // Of every quarter something goes, in every round.
         let gone: Vec<&Dumped> = all.iter().skip(round * 5).step_by(40).collect();
-        gone.iter().for_each(|dumped| assert!(server.delete("test", &dumped.digest)));
+        for dumped in gone {
+            assert!(server.delete("test", &dumped.digest));
+        }
         let expected = (0..=round)
             .flat_map(|past| all.iter().skip(past * 5).step_by(40).map(move |dumped| (past, dumped)))
             // What went since that quarter was swept last.
@@ -113,7 +115,9 @@ fn a_part_whose_losses_are_not_believed_does_not_keep_the_others_from_their_turn
     let first = back_up(&repo, &server);
     let all = server.dump("test");
     let in_five: Vec<_> = all.iter().filter(|dumped| partition_of(&dumped.digest) == 5).collect();
-    in_five.iter().for_each(|dumped| assert!(server.delete("test", &dumped.digest)));
+    for dumped in in_five {
+        assert!(server.delete("test", &dumped.digest));
+    }
     let other = all.iter().find(|dumped| half(dumped) == 1).unwrap();
     server.delete("test", &other.digest);
     let step = || {
@@ -147,7 +151,9 @@ fn differential_runs_sweep_everything_since_they_do_not_follow_each_other() {
     for (round, sweep) in [Sweep::Rolling(4), Sweep::Every(9), Sweep::Rolling(64)].into_iter().enumerate() {
         server.advance(Duration::from_mins(1));
         let all = server.dump("test");
-        all.iter().step_by(30).for_each(|dumped| assert!(server.delete("test", &dumped.digest)));
+        for dumped in all.iter().step_by(30) {
+            assert!(server.delete("test", &dumped.digest));
+        }
         let how = BackupOptions { sweep, ask: Ask::Differential, ..plain() };
         let (outcome, _) = try_back_up(&repo, &url(&server), quick(), &how).unwrap();
         assert_kept(&repo, &server, &outcome, &format!("round {round}"));

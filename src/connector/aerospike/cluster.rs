@@ -341,12 +341,11 @@ impl Discovery<'_> {
         let mastered = mastered.ok_or_else(|| refuse("replicas", &answers))?;
         let build = answers.text("build").unwrap_or_default().to_owned();
         let name = answers.text("cluster-name").filter(|name| info::failure(name).is_none()).unwrap_or("null");
-        let node = match known.filter(|node| node.id == id && node.build == build) {
-            Some(node) => Arc::clone(node),
-            None => {
-                let tls_name = tls_name.map(str::to_owned);
-                Arc::new(Node { id, build, address: address.clone(), tls_name, idle: Mutex::default() })
-            }
+        let node = if let Some(node) = known.filter(|node| node.id == id && node.build == build) {
+            Arc::clone(node)
+        } else {
+            let tls_name = tls_name.map(str::to_owned);
+            Arc::new(Node { id, build, address: address.clone(), tls_name, idle: Mutex::default() })
         };
         let name = name.to_owned();
         Cluster::give_back(&node, connection);

@@ -101,9 +101,12 @@ pub fn parse_session(body: &[u8]) -> Option<(&[u8], u32)> {
     token.filter(|token| !token.is_empty()).zip(ttl)
 }
 
-/// What tokens are good for at which address.
+/// A token, and until when it is good.
+type Session = (Zeroizing<Vec<u8>>, Instant);
+
+/// The sessions that nodes granted, by address.
 #[derive(Default)]
-pub(super) struct Sessions(Mutex<HashMap<String, (Zeroizing<Vec<u8>>, Instant)>>);
+pub(super) struct Sessions(Mutex<HashMap<String, Session>>);
 
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -122,7 +125,7 @@ impl Sessions {
     pub(super) fn keep(&self, address: &str, answer: &[u8]) {
         let Some((token, seconds)) = parse_session(answer) else { return };
         let ttl = Duration::from_secs(u64::from(seconds));
-        let Some(until) = Instant::now().checked_add(ttl - MARGIN.min(ttl / 10)) else { return };
+        let Some(until) = Instant::now().checked_add(ttl.saturating_sub(MARGIN.min(ttl / 10))) else { return };
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.insert(address.to_owned(), (Zeroizing::new(token.to_vec()), until));
     }

@@ -23,6 +23,7 @@ pub(super) fn cover(
         let from = HEXLOWER.encode(&range.start);
         let to = range.end.as_deref().map(|end| HEXLOWER.encode(end));
         // What was not read to its end is next read from where the parent left off.
+        let (start, end) = if joined.read.earlier { (joined.read.start, joined.read.end) } else { (start, end) };
         let start = match parent {
             _ if complete => start,
             Some(parent) => lower_bound(parent, range, false),
@@ -31,7 +32,8 @@ pub(super) fn cover(
         let deletions_as_of = parent.filter(|_| is_doubted).map(|parent| lower_bound(parent, range, true));
         match all.last_mut() {
             Some((last, sum))
-                if last.complete == complete && last.start == start && last.deletions_as_of == deletions_as_of =>
+                if (last.complete, last.start, last.end, last.deletions_as_of)
+                    == (complete, start, end, deletions_as_of) =>
             {
                 sum.add(&outcome.sum);
                 last.records += outcome.counts.records;

@@ -25,6 +25,32 @@ pub(super) struct Joined {
     pub(super) part: PartEnd,
     /// Whether deletions were looked for at all.
     pub(super) swept: bool,
+    /// When it was read.
+    pub(super) read: Reading,
+}
+
+/// When a range was read, by the source's clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading {
+    /// When the run that read it began.
+    pub(super) start: Timestamp,
+    /// When it had been read, as far as that is asked.
+    pub(super) end: Timestamp,
+    /// Whether another run read it.
+    pub(super) earlier: bool,
+}
+
+impl Joined {
+    /// Whether nothing would be won by reading it again.
+    pub(super) fn is_whole(&self) -> bool {
+        let counts = &self.outcome.counts;
+        let stood_for_want_of_proof = self.swept && self.outcome.stood > 0;
+        self.part.complete
+            && self.outcome.problems.is_empty()
+            && counts.unreadable == 0
+            && counts.torn == 0
+            && !stood_for_want_of_proof
+    }
 }
 
 /// Times that a range is joined because of doubts that came up while it was read; then all of it is doubted.
@@ -53,7 +79,9 @@ impl Workers<'_> {
                 doubts.extend(new);
                 doubts.extend(came_up.unknown);
                 let part = PartEnd { doubts: if has_parent { doubts } else { part.doubts }, ..part };
-                return Ok(Joined { outcome, part, swept });
+                let end = if self.checkpoints.are_written() { self.session.now() } else { self.start };
+                let read = Reading { start: self.start, end: end.max(self.start), earlier: false };
+                return Ok(Joined { outcome, part, swept, read });
             }
             let reason = new[0].reason.clone();
             doubts.extend(new);
@@ -83,7 +111,7 @@ impl Workers<'_> {
             parent: stack,
             new_base: job.new_base,
             parent_end: self.parent_end,
-            end: self.start,
+            end: self.counted_by,
             is_end_known: self.is_exact,
             doubtful: &doubtful,
             progress: &|records, bytes| {

@@ -1,0 +1,191 @@
+//! Writing checkpoints while a backup runs (`format-spec/protocol.md`, section 5).
+
+use super::{outcomes::Finished, run::Workers};
+use crate::{
+    layer::LayerError,
+    ops::OpsError,
+    repo::{
+        Checkpoint, ChunkKind, ChunkPlain, ChunkWriter, RepoError, SnapshotId, WriteSession,
+        checkpoint::{CheckpointCollection, CheckpointOptions, Span, SpanDoubt},
+        manifest::{Kind, SourceId},
+    },
+};
+use data_encoding::HEXLOWER;
+use serde_json::Value as Json;
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError, TryLockError},
+    time::{Duration, Instant},
+};
+
+/// Writing checkpoints may take one part in so many of the time.
+const SHARE: u32 = 20;
+
+/// However long it takes, so many intervals are the most between two.
+const LONGEST: u32 = 10;
+
+/// What all checkpoints of a run say.
+#[derive(Debug, Clone)]
+pub(super) struct Ground {
+    pub(super) source: SourceId,
+    pub(super) scope: String,
+    pub(super) kind: Kind,
+    pub(super) parent: Option<SnapshotId>,
+    pub(super) options: CheckpointOptions,
+}
+
+/// The checkpoints of a run.
+pub(super) struct Checkpoints {
+    ground: Ground,
+    /// Absent if nothing of this run may be taken over.
+    handover: Option<Json>,
+    every: Duration,
+    last: Mutex<Last>,
+}
+
+struct Last {
+    at: Instant,
+    took: Duration,
+    /// The first tasks of the spans that it named.
+    named: BTreeSet<usize>,
+}
+
+impl Checkpoints {
+    /// `taken` are the first tasks of what was taken over.
+    pub(super) fn new(ground: Ground, handover: Option<Json>, every: Duration, taken: BTreeSet<usize>) -> Self {
+        let last = Mutex::new(Last { at: Instant::now(), took: Duration::ZERO, named: taken });
+        Self { ground, handover, every, last }
+    }
+
+    /// Whether there will be any.
+    pub(super) fn are_written(&self) -> bool {
+        self.handover.is_some()
+    }
+
+    /// Whether a worker that closed its packs so long ago closes them for the next checkpoint.
+    pub(super) fn wants_closed(&self, since: Instant) -> bool {
+        self.handover.is_some() && since.elapsed() >= self.every
+    }
+}
+
+impl Workers<'_> {
+    /// Writes a checkpoint if it is time.
+    pub(super) fn checkpoint_if_due(&self) -> Result<(), OpsError> {
+        let mut last = match self.checkpoints.last.try_lock() {
+            Ok(last) => last,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Somebody is writing one.
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
+        let every = self.checkpoints.every;
+        if last.at.elapsed() < every.max((last.took * SHARE).min(every * LONGEST)) {
+            return Ok(());
+        }
+        self.write_checkpoint(&mut last)
+    }
+
+    /// Leaves a last checkpoint behind: the run gives up.
+    pub(super) fn leave_checkpoint(&self) {
+        let mut last = self.checkpoints.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.write_checkpoint(&mut last) {
+            Ok(()) | Err(OpsError::Repo(RepoError::RunFailed { .. })) => {}
+            Err(error) => self.progress.warn(&format!("what was finished could not be noted: {error}")),
+        }
+    }
+
+    fn write_checkpoint(&self, last: &mut Last) -> Result<(), OpsError> {
+        let (Some(writing), Some(handover)) = (self.writing, &self.checkpoints.handover) else { return Ok(()) };
+        let began = Instant::now();
+        let firsts = self.outcomes().nameable();
+        if firsts.iter().all(|first| last.named.contains(first)) {
+            return Ok(());
+        }
+        let mut writer = writing.writer();
+        let put = self.put_spans(&firsts, &mut writer);
+        // Also after a failure, so that nothing is left in it.
+        let finished = writer.finish().map_err(OpsError::from);
+        let mut spans = put?;
+        finished?;
+        writing.flush()?;
+        spans.retain(|(_, finished, _)| finished.shares.iter().all(|shares| writing.are_durable(shares)));
+        let named: BTreeSet<usize> = spans.iter().map(|(first, ..)| *first).collect();
+        if !named.is_subset(&last.named) {
+            self.create(writing, handover, spans)?;
+        }
+        *last = Last { at: Instant::now(), took: began.elapsed(), named };
+        Ok(())
+    }
+
+    fn put_spans(
+        &self,
+        firsts: &[usize],
+        writer: &mut dyn ChunkWriter,
+    ) -> Result<Vec<(usize, Finished, Span)>, OpsError> {
+        let mut spans = Vec::with_capacity(firsts.len());
+        for first in firsts {
+            let finished = self.outcomes().finished(*first);
+            if let Some(mut finished) = finished
+                && let Some(span) = put_span(&mut finished, self.tasks[*first].range, writer)?
+            {
+                spans.push((*first, finished, span));
+            }
+        }
+        Ok(spans)
+    }
+
+    fn create(
+        &self,
+        writing: &WriteSession,
+        handover: &Json,
+        spans: Vec<(usize, Finished, Span)>,
+    ) -> Result<(), OpsError> {
+        let mut collections: Vec<CheckpointCollection> = Vec::new();
+        for job in &self.jobs {
+            let starts = job.ranges.iter().skip(1).map(|range| HEXLOWER.encode(&range.start)).collect();
+            let (name, codec, new_base) = (job.found.name.clone(), job.found.codec, job.new_base);
+            collections.push(CheckpointCollection { name, codec, new_base, starts, spans: Vec::new() });
+        }
+        let mut time = self.counted_by;
+        for (first, _, span) in spans {
+            time = time.max(span.end);
+            collections[self.tasks[first].job].spans.push(span);
+        }
+        let ground = &self.checkpoints.ground;
+        writing.create_checkpoint(Checkpoint {
+            version: Checkpoint::VERSION,
+            lease: writing.id(),
+            number: 0,
+            source: ground.source.clone(),
+            scope: ground.scope.clone(),
+            kind: ground.kind,
+            parent: ground.parent,
+            options: ground.options.clone(),
+            counted_by: self.counted_by,
+            time,
+            handover: handover.clone(),
+            collections,
+        })?;
+        Ok(())
+    }
+}
+
+/// Puts what a span refers to; `None` if it does not fit into a chunk. Gives up what is put.
+fn put_span(finished: &mut Finished, first: usize, writer: &mut dyn ChunkWriter) -> Result<Option<Span>, OpsError> {
+    let mut lists = Vec::with_capacity(finished.built.len());
+    for built in std::mem::take(&mut finished.built) {
+        match built.put(writer) {
+            Ok(list) => lists.push(list),
+            Err(LayerError::Inconsistent { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let numbers = ChunkPlain::single(std::mem::take(&mut finished.numbers));
+    let outcome = writer.put(ChunkKind::Table, &numbers)?.id;
+    let doubts = finished.part.doubts.iter().map(|doubt| SpanDoubt {
+        from: HEXLOWER.encode(&doubt.range.start),
+        to: doubt.range.end.as_deref().map(|end| HEXLOWER.encode(end)),
+        reason: doubt.reason.clone(),
+        acceptable: doubt.acceptable,
+    });
+    Ok(Some(Span { first, lists, outcome, start: finished.start, end: finished.end, doubts: doubts.collect() }))
+}

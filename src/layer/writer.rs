@@ -121,7 +121,11 @@ impl RangeWriter {
     }
 }
 
-pub(super) fn put_list(entries: &[Entry], plain: &mut ChunkPlain, writer: &mut dyn ChunkWriter) -> Result<Entry, LayerError> {
+pub(super) fn put_list(
+    entries: &[Entry],
+    plain: &mut ChunkPlain,
+    writer: &mut dyn ChunkWriter,
+) -> Result<Entry, LayerError> {
     write_list(entries, None, plain)?;
     let id = writer.put(ChunkKind::List, plain)?.id;
     Ok(Entry::list(id, entries))

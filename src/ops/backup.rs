@@ -24,7 +24,11 @@ use crate::{
     },
 };
 use serde::Serialize;
-use std::{collections::HashSet, path::PathBuf, time::{Duration, Instant}};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// Which kind of backup was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -341,7 +341,11 @@ mod tests {
             assert_ne!(lie, GOOD, "{from}");
             assert!(matches!(parse(&lie), Err(RepoError::Damaged { .. })), "{to}");
         }
-        let twice = GOOD.replacen("\"collections\":[", "\"collections\":[{\"name\":\"test\",\"codec\":\"digest\",\"new_base\":false,\"starts\":[],\"spans\":[]},", 1);
+        let twice = GOOD.replacen(
+            "\"collections\":[",
+            "\"collections\":[{\"name\":\"test\",\"codec\":\"digest\",\"new_base\":false,\"starts\":[],\"spans\":[]},",
+            1,
+        );
         assert!(matches!(parse(&twice), Err(RepoError::Damaged { .. })));
     }
 

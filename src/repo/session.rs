@@ -10,7 +10,8 @@ pub use squash::Restacked;
 pub use writer::SessionWriter;
 
 use super::{
-    Checkpoint, ChunkId, ChunkKind, ChunkPlain, ChunkReader as _, ChunkWriter, Manifest, ObjectName, RepoError, SnapshotId,
+    Checkpoint, ChunkId, ChunkKind, ChunkPlain, ChunkReader as _, ChunkWriter, Manifest, ObjectName, RepoError,
+    SnapshotId,
     catalog::{Revision, RevisionKind},
     checkpoint::checkpoint_path,
     faults::{self, Rule},

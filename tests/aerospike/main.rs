@@ -12,3 +12,4 @@ mod command;
 mod faults;
 mod full;
 mod incremental;
+mod resuming;

@@ -150,7 +150,8 @@ fn backups_broken_off_at_random_moments_are_carried_on_to_the_same_state() {
         let mut taken = 0;
         for _ in 0..=rng.below(2) {
             let heard = Heard::default();
-            let mut source = MemorySource { takes_millis: 5_000, ..MemorySource::resumable(&story.db, &story.world.clock, PARTS) };
+            let mut source =
+                MemorySource { takes_millis: 5_000, ..MemorySource::resumable(&story.db, &story.world.clock, PARTS) };
             let moment = 1 + rng.below(550);
             match rng.below(3) {
                 0 => source.mischief = Mischief::FailsAfter(moment),
@@ -171,7 +172,11 @@ fn backups_broken_off_at_random_moments_are_carried_on_to_the_same_state() {
         let outcome = backup_with(&repo, &story.source, &plain()).unwrap();
         taken += outcome.stats.resumed_ranges;
         let db = live_at(&story.now(), outcome.end);
-        assert_same(&restored(&repo, &snapshot(&repo, outcome.id.unwrap())), &db, &format!("seed {seed}, {taken} taken"));
+        assert_same(
+            &restored(&repo, &snapshot(&repo, outcome.id.unwrap())),
+            &db,
+            &format!("seed {seed}, {taken} taken"),
+        );
         assert_sound(&repo);
     }
 }

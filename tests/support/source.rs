@@ -3,8 +3,8 @@
 use super::{Db, Rec, TestClock};
 use rekeep::{
     connector::{
-        ConnectorError, Handover, Identity, Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection,
-        SourceSession,
+        ConnectorError, Handover, Identity, Scope, SessionEnd, SessionOptions, Source, SourceAbilities,
+        SourceCollection, SourceSession,
     },
     record::{Clock, KeyRange, RecordBatch, RecordStream, RowHead, StreamError, StreamedValue, Tag, Timestamp},
 };

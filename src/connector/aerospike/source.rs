@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     connector::{
-        ChangeSource, ConnectorError, Doubt, Handover, Identity, ParentView, PartEnd, Scope, SessionEnd, SessionOptions, Source,
-        SourceAbilities, SourceCollection, SourceSession, SourceUrl,
+        ChangeSource, ConnectorError, Doubt, Handover, Identity, ParentView, PartEnd, Scope, SessionEnd,
+        SessionOptions, Source, SourceAbilities, SourceCollection, SourceSession, SourceUrl,
     },
     record::{KeyCodec, KeyRange, RecordStream, Timestamp, digest::PARTITIONS},
 };

@@ -87,9 +87,9 @@ impl Finder<'_> {
                 "there is nothing to resume: the backup {} broke off, but {reason}",
                 lease.short()
             ))),
-            (Resume::Always, None) => {
-                Err(OpsError::Failed("there is nothing to resume: no backup of this source left a checkpoint".to_owned()))
-            }
+            (Resume::Always, None) => Err(OpsError::Failed(
+                "there is nothing to resume: no backup of this source left a checkpoint".to_owned(),
+            )),
             _ => Ok(None),
         }
     }

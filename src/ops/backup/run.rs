@@ -135,10 +135,8 @@ pub(super) struct Run<'a> {
 
 impl Run<'_> {
     fn kind(&self, parent: Option<&Snapshot>) -> Kind {
-        let is_partial = self.abilities.change_filter
-            && self.options.ask != Ask::Full
-            && !self.options.new_base
-            && parent.is_some();
+        let is_partial =
+            self.abilities.change_filter && self.options.ask != Ask::Full && !self.options.new_base && parent.is_some();
         match self.options.ask {
             _ if !is_partial => Kind::Full,
             Ask::Differential => Kind::Differential,

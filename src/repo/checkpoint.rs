@@ -247,7 +247,9 @@ impl Inner {
                 found.entry(lease).or_default().push(number);
             }
         }
-        found.values_mut().for_each(|numbers| numbers.sort_unstable());
+        for numbers in found.values_mut() {
+            numbers.sort_unstable();
+        }
         Ok(found)
     }
 

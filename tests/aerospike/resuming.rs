@@ -25,9 +25,13 @@ const WIDTH: u16 = 4096 / PARTS as u16;
 
 /// A cluster whose namespace says that it is larger than it is.
 fn cluster(nodes: usize, records: u64, seed: u64) -> (Handle, World, Repository) {
+    cluster_of(nodes, records, seed, 256 * 1024 * 1024)
+}
+
+fn cluster_of(nodes: usize, records: u64, seed: u64, bytes: usize) -> (Handle, World, Repository) {
     let server = Server::start(Config::with_nodes(nodes)).unwrap();
     let (world, repo) = populated(&server, records, seed);
-    let bytes = 256 * 1024 * 1024 / nodes;
+    let bytes = bytes / nodes;
     let answer =
         format!("objects={records};data_used_bytes={bytes};replication-factor=1;effective_replication_factor=1");
     server.set_info(None, "namespace", Some(&answer));
@@ -241,6 +245,30 @@ fn runs_that_break_off_again_and_again_come_to_an_end() {
         assert_kept(&other, &server, &outcome, &format!("seed {seed}"));
         assert_sound(&other);
     }
+}
+
+#[test]
+fn neighbouring_ranges_of_a_huge_namespace_are_carried_on_together() {
+    let (server, _world, repo) = cluster_of(1, 3_000, 59, 300_000_000_000);
+    server.put_all("test", (5_000..5_500).map(|n| Seed::int(n).set("ttl").bin_int("n", n).ttl(60 + n as u32 % 4_000)));
+    break_off(&repo, &server, 1_700, &every_range());
+    let (checkpoints, _) = repo.checkpoints().unwrap();
+    let spans = &checkpoints[0].collections[0].spans;
+    let ranges: usize = spans.iter().map(|span| span.lists.len()).sum();
+    assert!(ranges > 50 && spans.len() <= ranges.div_ceil(4) + 4, "{ranges} in {}", spans.len());
+    server.advance(Duration::from_mins(30));
+    server.reap("test");
+    let again = break_off(&repo, &server, 600, &every_range());
+    assert!(again >= spans.len() as u64);
+    server.advance(Duration::from_mins(5));
+    let outcome = resumed(&repo, &server, &plain());
+    assert!(outcome.stats.resumed_ranges > ranges as u64);
+    assert_eq!(outcome.stats.blocks, 256);
+    assert_kept(&repo, &server, &outcome, "256 ranges");
+    assert_sound(&repo);
+    server.advance(Duration::from_mins(5));
+    let next = run(&repo, &server, &plain(), &Heard::default()).unwrap();
+    assert_kept(&repo, &server, &next, "the next of 256 ranges");
 }
 
 #[test]

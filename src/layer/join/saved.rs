@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 
 const VERSION: u8 = 1;
 
+/// Times further away than this are no times: nothing that is added to them overflows.
+const MAX_MILLIS: u64 = 1 << 60;
+
 impl JoinCounts {
     /// All of them, in the order of the format.
     pub(super) const fn fields(&self) -> [u64; 15] {
@@ -142,6 +145,18 @@ impl RangeOutcome {
         }
     }
 
+    /// Adds the numbers of a range that lies beside, so that both are kept together. Both were counted by the same time.
+    pub fn absorb(&mut self, numbers: &Self) {
+        self.counts.add(&numbers.counts);
+        self.sum.add(&numbers.sum);
+        self.stood += numbers.stood;
+        for (distance, note) in &numbers.expiring.notes {
+            let own = self.expiring.notes.entry(*distance).or_default();
+            own.fields_mut().into_iter().zip(note.fields()).for_each(|(field, more)| *field += more);
+            own.sum.add(&note.sum);
+        }
+    }
+
     /// Reads what [`Self::numbers`] gave, with nothing built.
     ///
     /// # Errors
@@ -157,7 +172,11 @@ impl RangeOutcome {
         }
         let stood = reader.u64("a range's count")?;
         let sum = CollectionSum(reader.array("a range's sum")?);
-        let start = Timestamp::from_millis(unzigzag(reader.u64("the time that a range was counted by")?));
+        let start = unzigzag(reader.u64("the time that a range was counted by")?);
+        if start.unsigned_abs() > MAX_MILLIS {
+            return Err(DecodeError::Invalid("the time that a range was counted by"));
+        }
+        let start = Timestamp::from_millis(start);
         let (notes, all) = read_notes(&mut reader)?;
         reader.finish("a range's numbers")?;
         let expiring = Expiring { start, notes };
@@ -265,6 +284,20 @@ mod tests {
         assert_eq!((one.counts, one.sum, one.stood), (other.counts, other.sum, other.stood));
         assert_eq!(one.counts.records, 24 - 9, "three notes are over");
         assert!(one.adds_up());
+    }
+
+    #[test]
+    fn ranges_whose_numbers_are_kept_together_settle_to_the_sum_of_both() {
+        let end = Timestamp::from_millis(1_005_000);
+        let (mut alone, mut together) = (sample(), sample());
+        together.absorb(&sample().take_numbers());
+        alone.settle(end);
+        together.settle(end);
+        let mut twice = alone.counts;
+        twice.add(&alone.counts);
+        let mut sum = alone.sum;
+        sum.add(&alone.sum);
+        assert_eq!((together.counts, together.sum, together.stood), (twice, sum, 2 * alone.stood));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use data_encoding::HEXLOWER;
 use serde_json::Value as Json;
 use std::{
     collections::BTreeSet,
+    ops::Range,
     sync::{Mutex, PoisonError, TryLockError},
     time::{Duration, Instant},
 };
@@ -46,12 +47,12 @@ pub(super) struct Checkpoints {
 struct Last {
     at: Instant,
     took: Duration,
-    /// The first tasks of the spans that it named.
+    /// The tasks that it named, or that were taken over.
     named: BTreeSet<usize>,
 }
 
 impl Checkpoints {
-    /// `taken` are the first tasks of what was taken over.
+    /// `taken` are the tasks that were taken over.
     pub(super) fn new(ground: Ground, handover: Option<Json>, every: Duration, taken: BTreeSet<usize>) -> Self {
         let last = Mutex::new(Last { at: Instant::now(), took: Duration::ZERO, named: taken });
         Self { ground, handover, every, last }
@@ -95,20 +96,30 @@ impl Workers<'_> {
 
     fn write_checkpoint(&self, last: &mut Last) -> Result<(), OpsError> {
         let (Some(writing), Some(handover)) = (self.writing, &self.checkpoints.handover) else { return Ok(()) };
+        let spans = self.outcomes().freeze();
+        let is_news = spans.iter().any(|span| span.clone().any(|task| !last.named.contains(&task)));
+        let written = if is_news { self.write_spans(last, writing, handover, &spans) } else { Ok(()) };
+        self.outcomes().thaw();
+        written
+    }
+
+    fn write_spans(
+        &self,
+        last: &mut Last,
+        writing: &WriteSession,
+        handover: &Json,
+        spans: &[Range<usize>],
+    ) -> Result<(), OpsError> {
         let began = Instant::now();
-        let firsts = self.outcomes().nameable();
-        if firsts.iter().all(|first| last.named.contains(first)) {
-            return Ok(());
-        }
         let mut writer = writing.writer();
-        let put = self.put_spans(&firsts, &mut writer);
+        let put = self.put_spans(spans, &mut writer);
         // Also after a failure, so that nothing is left in it.
-        let finished = writer.finish().map_err(OpsError::from);
+        let closed = writer.finish().map_err(OpsError::from);
         let mut spans = put?;
-        finished?;
+        closed?;
         writing.flush()?;
-        spans.retain(|(_, finished, _)| finished.shares.iter().all(|shares| writing.are_durable(shares)));
-        let named: BTreeSet<usize> = spans.iter().map(|(first, ..)| *first).collect();
+        spans.retain(|(finished, _)| finished.shares.iter().all(|shares| writing.are_durable(shares)));
+        let named: BTreeSet<usize> = spans.iter().flat_map(|(finished, _)| finished.tasks.clone()).collect();
         if !named.is_subset(&last.named) {
             self.create(writing, handover, spans)?;
         }
@@ -118,27 +129,22 @@ impl Workers<'_> {
 
     fn put_spans(
         &self,
-        firsts: &[usize],
+        spans: &[Range<usize>],
         writer: &mut dyn ChunkWriter,
-    ) -> Result<Vec<(usize, Finished, Span)>, OpsError> {
-        let mut spans = Vec::with_capacity(firsts.len());
-        for first in firsts {
-            let finished = self.outcomes().finished(*first);
+    ) -> Result<Vec<(Finished, Span)>, OpsError> {
+        let mut put = Vec::with_capacity(spans.len());
+        for span in spans {
+            let finished = self.outcomes().finished(span.start);
             if let Some(mut finished) = finished
-                && let Some(span) = put_span(&mut finished, self.tasks[*first].range, writer)?
+                && let Some(span) = put_span(&mut finished, self.tasks[span.start].range, writer)?
             {
-                spans.push((*first, finished, span));
+                put.push((finished, span));
             }
         }
-        Ok(spans)
+        Ok(put)
     }
 
-    fn create(
-        &self,
-        writing: &WriteSession,
-        handover: &Json,
-        spans: Vec<(usize, Finished, Span)>,
-    ) -> Result<(), OpsError> {
+    fn create(&self, writing: &WriteSession, handover: &Json, spans: Vec<(Finished, Span)>) -> Result<(), OpsError> {
         let mut collections: Vec<CheckpointCollection> = Vec::new();
         for job in &self.jobs {
             let starts = job.ranges.iter().skip(1).map(|range| HEXLOWER.encode(&range.start)).collect();
@@ -146,9 +152,9 @@ impl Workers<'_> {
             collections.push(CheckpointCollection { name, codec, new_base, starts, spans: Vec::new() });
         }
         let mut time = self.counted_by;
-        for (first, _, span) in spans {
+        for (finished, span) in spans {
             time = time.max(span.end);
-            collections[self.tasks[first].job].spans.push(span);
+            collections[self.tasks[finished.tasks.start].job].spans.push(span);
         }
         let ground = &self.checkpoints.ground;
         writing.create_checkpoint(Checkpoint {

@@ -4,7 +4,8 @@ use super::{
     Sweep,
     changes::{Confirmed, Doubts, ParentSide, Swept},
     coverage::lower_bound,
-    guard::{Guard, Limits},
+    guard::{FREE_DELETIONS, Guard, Limits},
+    outcomes::group_size,
     run::{Task, Workers},
 };
 use crate::{
@@ -140,6 +141,7 @@ impl Workers<'_> {
             let cursor = stack.cursor(range, self.parent_end, true)?;
             let limits = (job.found.codec == KeyCodec::Digest && !self.options.accept_deletions).then(|| Limits {
                 max_deleted_percent: self.options.max_deleted_percent,
+                free_deletions: FREE_DELETIONS / group_size(job.ranges.len()) as u64,
                 since: lower_bound(parent, range, true),
             });
             let guard = Guard::new(changes, task.job, limits);

@@ -39,8 +39,8 @@ pub(super) struct Finder<'a> {
 /// What was taken over.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    /// The first tasks of the spans.
-    pub(super) firsts: BTreeSet<usize>,
+    /// Which tasks.
+    pub(super) tasks: BTreeSet<usize>,
     pub(super) ranges: u64,
     pub(super) records: u64,
     pub(super) bytes: u64,
@@ -160,7 +160,7 @@ impl Finder<'_> {
             }
         }
         for (first, span) in found {
-            taken.firsts.insert(first);
+            taken.tasks.extend(first..first + span.len());
             taken.ranges += span.len() as u64;
             taken.records += span.iter().map(|joined| joined.outcome.counts.records).sum::<u64>();
             taken.bytes += span.iter().map(|joined| joined.outcome.counts.bytes).sum::<u64>();

@@ -196,7 +196,7 @@ pub(super) fn read_all(run: &mut Run<'_>, parent: Option<&Snapshot>) -> Result<R
     for (job, planned) in jobs.iter().enumerate() {
         tasks.extend((0..planned.ranges.len()).map(|range| Task { job, range }));
     }
-    let mut outcomes = Outcomes::new(&tasks);
+    let mut outcomes = Outcomes::new(jobs.iter().map(|job| job.ranges.len()));
     let taken = match finder.zip(found.as_ref()) {
         Some((finder, found)) => finder.fill(found, &jobs, &tasks, &mut outcomes)?,
         None => resume::Taken::default(),
@@ -230,7 +230,7 @@ pub(super) fn read_all(run: &mut Run<'_>, parent: Option<&Snapshot>) -> Result<R
             ground,
             handover.filter(|_| run.writing.is_some()),
             options.checkpoint_after,
-            taken.firsts,
+            taken.tasks,
         ),
         jobs,
         tasks,
@@ -372,6 +372,10 @@ impl Workers<'_> {
             let outcome = self.join(task, writer)?;
             self.outcomes().finish(number, outcome);
             mine.push(number);
+            if opened.is_none() {
+                // Nothing is written, so that no pack has to be closed.
+                self.outcomes().close(&[number], Vec::new());
+            }
             if opened.is_some_and(|opened| self.checkpoints.wants_closed(opened)) {
                 return Ok(Paused::ToClose);
             }

@@ -531,3 +531,55 @@ fn what_could_not_be_read_is_no_finished_range() {
     assert!(outcome.complete && outcome.resumed.is_some());
     story.holds(&outcome, &db, "read at last");
 }
+
+#[test]
+fn a_power_cut_at_any_operation_of_a_backup_is_carried_on() {
+    let db = sample(19, 240, 200);
+    let options = BackupOptions { parallel: 1, checkpoint_after: Duration::ZERO, ..plain() };
+    let operations = {
+        let story = Story::new(&db);
+        let from = story.world.backend.operations();
+        story.back_up(&options);
+        story.world.backend.operations() - from
+    };
+    let mut resumed = 0;
+    for nth in 1..=operations {
+        let story = Story::new(&db);
+        story.world.backend.arm(nth, Fault::PowerCut { lands: nth % 2 == 0 });
+        let broken = backup(&story.repo, &story.source, &options, &Heard::default());
+        story.world.backend.disarm();
+        story.source.take_reads();
+        let what = format!("operation {nth} of {operations}");
+        let repo = story.world.beside().open();
+        if repo.snapshots().unwrap().is_empty() {
+            assert!(broken.is_err(), "{what}");
+            story.world.clock.advance(60_000);
+            let outcome = backup_with(&repo, &story.source, &plain()).unwrap();
+            let reads = story.source.take_reads().len() as u64;
+            assert_eq!(reads + outcome.stats.resumed_ranges, PARTS as u64, "{what}");
+            assert_same(&restored(&repo, &snapshot(&repo, outcome.id.unwrap())), &db, &what);
+            resumed += u64::from(outcome.resumed.is_some());
+        }
+        assert_sound(&repo);
+    }
+    assert!(resumed > operations / 3, "{resumed} of {operations} were carried on");
+}
+
+#[test]
+fn a_second_run_that_breaks_off_too_hands_on_what_it_took_over() {
+    let db = sample(20, 800, 300);
+    let story = Story::new(&db);
+    story.break_off_after(250, &every_range());
+    let first = story.checkpoints().pop().unwrap();
+    story.world.clock.advance(HOUR);
+    story.break_off_after(250, &every_range());
+    let second = story.checkpoints().into_iter().max_by_key(|it| it.time).unwrap();
+    let (before, after) = (&first.collections[0].spans, &second.collections[0].spans);
+    assert!(after.len() > before.len() && before.iter().all(|span| after.contains(span)), "{after:?}");
+    assert_eq!(second.counted_by, first.counted_by);
+    story.world.clock.advance(HOUR);
+    let (outcome, _, reads) = story.back_up(&plain());
+    assert_eq!((outcome.resumed, reads), (Some(second.lease), PARTS - after.len()));
+    assert_eq!(story.snapshot(&outcome).collections[0].coverage.len(), 3);
+    story.holds(&outcome, &db, "twice");
+}

@@ -359,7 +359,8 @@ impl SourceSession for AerospikeSession {
 
     /// Partitions stand for themselves, and what is missing of one is known when it was read.
     fn handover(&self) -> Option<Json> {
-        let nodes: Vec<&String> = self.before.0.keys().collect();
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let nodes: BTreeSet<&String> = self.before.0.keys().chain(gone.iter()).collect();
         // Which records a limited run read is chance.
         (self.options.max_records == 0).then(|| json!({ "nodes": nodes }))
     }

@@ -310,8 +310,8 @@ mod tests {
             |it| it.counts.bytes = 100,
             |it| it.expiring.notes.get_mut(&7).unwrap().records += 1,
             |it| it.expiring.notes.get_mut(&7).unwrap().bytes = u64::MAX,
-            |it| drop(it.expiring.notes.insert(4097, Note::default())),
-            |it| drop(it.expiring.notes.insert(HORIZON_MILLIS, Note::default())),
+            |it| _ = it.expiring.notes.insert(4097, Note::default()),
+            |it| _ = it.expiring.notes.insert(HORIZON_MILLIS, Note::default()),
         ];
         for (number, lie) in lies.into_iter().enumerate() {
             let mut outcome = sample();

@@ -11,7 +11,6 @@ use crate::{
     },
 };
 use data_encoding::HEXLOWER;
-use serde_json::Value as Json;
 use std::{
     collections::BTreeSet,
     ops::Range,
@@ -38,8 +37,8 @@ pub(super) struct Ground {
 /// The checkpoints of a run.
 pub(super) struct Checkpoints {
     ground: Ground,
-    /// Absent if nothing of this run may be taken over.
-    handover: Option<Json>,
+    /// Whether anything of this run may be taken over.
+    are_written: bool,
     every: Duration,
     last: Mutex<Last>,
 }
@@ -53,19 +52,19 @@ struct Last {
 
 impl Checkpoints {
     /// `taken` are the tasks that were taken over.
-    pub(super) fn new(ground: Ground, handover: Option<Json>, every: Duration, taken: BTreeSet<usize>) -> Self {
+    pub(super) fn new(ground: Ground, are_written: bool, every: Duration, taken: BTreeSet<usize>) -> Self {
         let last = Mutex::new(Last { at: Instant::now(), took: Duration::ZERO, named: taken });
-        Self { ground, handover, every, last }
+        Self { ground, are_written, every, last }
     }
 
     /// Whether there will be any.
     pub(super) fn are_written(&self) -> bool {
-        self.handover.is_some()
+        self.are_written
     }
 
     /// Whether a worker that closed its packs so long ago closes them for the next checkpoint.
     pub(super) fn wants_closed(&self, since: Instant) -> bool {
-        self.handover.is_some() && since.elapsed() >= self.every
+        self.are_written && since.elapsed() >= self.every
     }
 }
 
@@ -79,7 +78,7 @@ impl Workers<'_> {
             Err(TryLockError::WouldBlock) => return Ok(()),
         };
         let every = self.checkpoints.every;
-        if last.at.elapsed() < every.max((last.took * SHARE).min(every * LONGEST)) {
+        if last.at.elapsed() < every.max(last.took.saturating_mul(SHARE).min(every.saturating_mul(LONGEST))) {
             return Ok(());
         }
         self.write_checkpoint(&mut last)
@@ -95,21 +94,15 @@ impl Workers<'_> {
     }
 
     fn write_checkpoint(&self, last: &mut Last) -> Result<(), OpsError> {
-        let (Some(writing), Some(handover)) = (self.writing, &self.checkpoints.handover) else { return Ok(()) };
+        let Some(writing) = self.writing.filter(|_| self.checkpoints.are_written) else { return Ok(()) };
         let spans = self.outcomes().freeze();
         let is_news = spans.iter().any(|span| span.clone().any(|task| !last.named.contains(&task)));
-        let written = if is_news { self.write_spans(last, writing, handover, &spans) } else { Ok(()) };
+        let written = if is_news { self.write_spans(last, writing, &spans) } else { Ok(()) };
         self.outcomes().thaw();
         written
     }
 
-    fn write_spans(
-        &self,
-        last: &mut Last,
-        writing: &WriteSession,
-        handover: &Json,
-        spans: &[Range<usize>],
-    ) -> Result<(), OpsError> {
+    fn write_spans(&self, last: &mut Last, writing: &WriteSession, spans: &[Range<usize>]) -> Result<(), OpsError> {
         let began = Instant::now();
         let mut writer = writing.writer();
         let put = self.put_spans(spans, &mut writer);
@@ -120,10 +113,15 @@ impl Workers<'_> {
         writing.flush()?;
         spans.retain(|(finished, _)| finished.shares.iter().all(|shares| writing.are_durable(shares)));
         let named: BTreeSet<usize> = spans.iter().flat_map(|(finished, _)| finished.tasks.clone()).collect();
-        if !named.is_subset(&last.named) {
-            self.create(writing, handover, spans)?;
+        (last.at, last.took) = (Instant::now(), began.elapsed());
+        if named.is_subset(&last.named) {
+            return Ok(());
         }
-        *last = Last { at: Instant::now(), took: began.elapsed(), named };
+        match self.create(writing, spans) {
+            Ok(()) => last.named = named,
+            // What is stored is stored; a backup does not fail because this could not be noted.
+            Err(error) => self.progress.warn(&format!("what is finished could not be noted: {error}")),
+        }
         Ok(())
     }
 
@@ -144,7 +142,7 @@ impl Workers<'_> {
         Ok(put)
     }
 
-    fn create(&self, writing: &WriteSession, handover: &Json, spans: Vec<(Finished, Span)>) -> Result<(), OpsError> {
+    fn create(&self, writing: &WriteSession, spans: Vec<(Finished, Span)>) -> Result<(), RepoError> {
         let mut collections: Vec<CheckpointCollection> = Vec::new();
         for job in &self.jobs {
             let starts = job.ranges.iter().skip(1).map(|range| HEXLOWER.encode(&range.start)).collect();
@@ -168,10 +166,10 @@ impl Workers<'_> {
             options: ground.options.clone(),
             counted_by: self.counted_by,
             time,
-            handover: handover.clone(),
+            // Asked now: it also tells of what was taken over.
+            handover: self.session.handover().unwrap_or_default(),
             collections,
-        })?;
-        Ok(())
+        })
     }
 }
 

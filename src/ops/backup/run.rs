@@ -228,7 +228,7 @@ pub(super) fn read_all(run: &mut Run<'_>, parent: Option<&Snapshot>) -> Result<R
         outcomes: Mutex::new(outcomes),
         checkpoints: Checkpoints::new(
             ground,
-            handover.filter(|_| run.writing.is_some()),
+            handover.is_some() && run.writing.is_some(),
             options.checkpoint_after,
             taken.tasks,
         ),

@@ -6,13 +6,13 @@
 //! pack directories and index bodies is reached with valid seals only.
 
 use rekeep::{
-    layer::{JoinOptions, LayerContext, Stack, VersionValue, Versions, finish_layer, join_range},
+    layer::{JoinOptions, LayerContext, RangeOutcome, Stack, VersionValue, Versions, finish_layer, join_range},
     record::{
         KeyCodec, KeyPart, KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError, Tag, Timestamp,
         bytes::Reader, fingerprint::CollectionSum, value::value_to_json,
     },
     repo::{
-        ChunkId, ChunkKind, ChunkPlain, ChunkReader, Manifest, ObjectName, SnapshotId,
+        Checkpoint, ChunkId, ChunkKind, ChunkPlain, ChunkReader, Manifest, ObjectName, SnapshotId,
         chunk::MemoryChunks,
         ids::PackKind,
         index::{self, IndexedPack},
@@ -41,6 +41,8 @@ pub struct Decoder {
 pub const DECODERS: &[Decoder] = &[
     Decoder { name: "container", feed: container, seeds: container_seeds },
     Decoder { name: "manifest", feed: manifest, seeds: manifest_seeds },
+    Decoder { name: "checkpoint", feed: checkpoint, seeds: checkpoint_seeds },
+    Decoder { name: "range_numbers", feed: range_numbers, seeds: range_numbers_seeds },
     Decoder { name: "pack", feed: pack_bytes, seeds: pack_seeds },
     Decoder { name: "frame", feed: frame, seeds: frame_seeds },
     Decoder { name: "index", feed: index_bytes, seeds: index_seeds },
@@ -107,6 +109,76 @@ fn manifest_seeds() -> Vec<Vec<u8>> {
     "stats":{},"program":"rekeep"},"collections":[{"name":"c","codec":"int","records":1,"bytes":2,"coverage":[{"from":"",
     "to":null,"start":1,"end":2,"complete":true,"sum":"00","records":1}],"stack":[]}],"tags":["t"]}"#;
     vec![text.as_bytes().to_vec()]
+}
+
+/// The JSON of a checkpoint, as it comes out of its seal.
+pub fn checkpoint(data: &[u8]) {
+    let Ok(checkpoint) = Checkpoint::from_json("checkpoints/x/0", data) else { return };
+    for collection in &checkpoint.collections {
+        let ranges = collection.ranges().expect("they were checked");
+        for span in &collection.spans {
+            assert!(span.first + span.lists.len() <= ranges.len(), "a span lies within its ranges");
+            assert!(span.doubts.iter().all(|doubt| doubt.range().is_some()));
+        }
+    }
+    let _ = checkpoint.named_chunks().count();
+    let again = serde_json::to_vec(&checkpoint).expect("it is JSON");
+    assert!(Checkpoint::from_json("checkpoints/x/0", &again).is_ok_and(|again| again == checkpoint));
+}
+
+fn checkpoint_seeds() -> Vec<Vec<u8>> {
+    let chunk = "07".repeat(32);
+    let text = format!(
+        r#"{{"version":1,"lease":"000102030405060708090a0b0c0d0e0f","number":3,"source":{{"connector":"aerospike","name":"c",
+    "host":"h","url":"u"}},"scope":"s","kind":"incremental","parent":"000102030405060708090a0b0c0d0e0f","options":{{"new_base":
+    false,"swept":true,"accept_deletions":false,"max_deleted_percent":20}},"counted_by":1,"time":9,"handover":{{"nodes":["A"]}},
+    "collections":[{{"name":"test","codec":"digest","new_base":false,"starts":["0400","0800"],"spans":[{{"first":0,"lists":
+    [null,"{chunk}"],"outcome":"{chunk}","start":1,"end":9}},{{"first":2,"lists":[null],"outcome":"{chunk}","start":2,"end":3,
+    "doubts":[{{"from":"08","to":null,"reason":"r","acceptable":true}}]}}]}}]}}"#
+    );
+    vec![text.into_bytes()]
+}
+
+/// The numbers of a finished range, and what settling makes of them.
+pub fn range_numbers(data: &[u8]) {
+    let Ok(mut outcome) = RangeOutcome::from_numbers(data) else { return };
+    let again = RangeOutcome::from_numbers(&outcome.numbers()).expect("what was read can be written");
+    assert_eq!((again.counts, again.stood), (outcome.counts, outcome.stood));
+    let end = Timestamp::from_millis(outcome.counted_by().as_millis().saturating_add(3_600_000));
+    if let Some(end) = outcome.expiring.end_from(end) {
+        outcome.settle(end);
+    }
+}
+
+fn range_numbers_seeds() -> Vec<Vec<u8>> {
+    let (secrets, mut all) = (&keyring().secrets, Vec::new());
+    for is_end_known in [false, true] {
+        let rows = (0..40u8).map(|n| (vec![b'k', n], vec![n; 20])).collect();
+        let options = JoinOptions {
+            parent: None,
+            new_base: false,
+            parent_end: Timestamp::from_millis(0),
+            end: Timestamp::from_millis(5),
+            is_end_known,
+            doubtful: &[],
+            progress: &|_, _| true,
+        };
+        let mut writer = MemoryChunks::new(secrets.chunk_id).writer();
+        let (context, range) = (LayerContext::new(secrets), KeyRange::all());
+        let joined = join_range(&context, &mut Rows(rows), &range, &options, &mut writer).expect("a join");
+        all.push(joined.numbers());
+    }
+    // Two notes.
+    let mut noted = vec![1];
+    noted.extend([20, 10, 0, 0, 5, 2, 0, 21, 24, 0, 0, 100, 0, 0, 0, 4]);
+    noted.extend([9; 32]);
+    noted.extend([10, 2]);
+    for _ in 0..2 {
+        noted.extend([7, 3, 30, 2, 1, 1, 0, 0, 3, 1]);
+        noted.extend([8; 32]);
+    }
+    all.push(noted);
+    all
 }
 
 fn sample_pack() -> &'static SealedPack {

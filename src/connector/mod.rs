@@ -123,6 +123,23 @@ pub trait SourceSession: Send + Sync {
     fn meet_parent(&self, _parent: &ParentView<'_>) -> Result<(), ConnectorError> {
         Ok(())
     }
+    /// What a later session must know of this one to carry on behind ranges that this one finished; `None` where they cannot
+    /// be carried over: records of different ranges hang together, or what is missing is known only at the end.
+    fn handover(&self) -> Option<Json> {
+        None
+    }
+    /// What time it is by the source's clock; asked when a range has been read, where there is a [`Self::handover`].
+    fn now(&self) -> Timestamp {
+        self.start()
+    }
+    /// Tells the session that ranges which an earlier one finished are part of this run: asked before the first read, and
+    /// after [`Self::meet_parent`].
+    ///
+    /// # Errors
+    /// In words, why they cannot be.
+    fn take_over(&self, _earlier: &Handover<'_>) -> Result<(), String> {
+        Ok(())
+    }
     /// What reads only part of the state, where [`SourceAbilities::change_filter`] is set.
     fn changes(&self) -> Option<&dyn ChangeSource> {
         None
@@ -154,6 +171,17 @@ pub struct ParentView<'a> {
     /// Its attributes.
     pub attributes: &'a Json,
     /// Whether a person said that it is of the same source (by its id, or by the source's name).
+    pub chosen: bool,
+    /// Whether a person said that what is gone was deleted.
+    pub accept_deletions: bool,
+}
+
+/// What an earlier session handed over.
+#[derive(Debug, Clone, Copy)]
+pub struct Handover<'a> {
+    /// What its [`SourceSession::handover`] gave.
+    pub told: &'a Json,
+    /// Whether a person named the source, and so said that it is the same.
     pub chosen: bool,
     /// Whether a person said that what is gone was deleted.
     pub accept_deletions: bool,

@@ -2,6 +2,7 @@
 //! merge over them. Specified in `format-spec/layers.md`.
 
 mod block;
+mod built;
 mod cut;
 pub mod diff;
 pub mod error;

@@ -76,18 +76,7 @@ impl Layer {
     /// pieces, but no values.
     pub fn for_each_chunk(&self, visit: &mut dyn FnMut(ChunkId) -> Result<(), LayerError>) -> Result<(), LayerError> {
         visit(self.id)?;
-        self.for_each_entry(&mut |entry| {
-            visit(entry.id)?;
-            if let Some(values) = entry.values {
-                visit(values)?;
-            }
-            if entry.has_pieces && !entry.is_list {
-                for list in read_keys(&self.chunks, entry)?.piece_lists() {
-                    piece::for_each_piece(&self.chunks, list, visit)?;
-                }
-            }
-            Ok(())
-        })
+        self.for_each_entry(&mut |entry| for_each_chunk_of(&self.chunks, entry, visit))
     }
 
     /// Every block in key order, from the lists alone.
@@ -135,20 +124,47 @@ impl Layer {
     }
 
     fn for_each_entry(&self, visit: &mut dyn FnMut(&Entry) -> Result<(), LayerError>) -> Result<(), LayerError> {
-        let mut path = vec![(Arc::clone(&self.root), 0)];
-        while let Some((list, next)) = path.last_mut() {
-            let Some(entry) = list.entries.get(*next).cloned() else {
-                path.pop();
-                continue;
-            };
-            *next += 1;
-            visit(&entry)?;
-            if entry.is_list {
-                path.push((Arc::new(read_list(&self.chunks, &entry)?), 0));
-            }
-        }
-        Ok(())
+        for_each_entry_of(&self.chunks, Arc::clone(&self.root), visit)
     }
+}
+
+/// Every entry under a list, each before what it names is read.
+pub(super) fn for_each_entry_of(
+    chunks: &Arc<dyn ChunkReader>,
+    list: Arc<List>,
+    visit: &mut dyn FnMut(&Entry) -> Result<(), LayerError>,
+) -> Result<(), LayerError> {
+    let mut path = vec![(list, 0)];
+    while let Some((list, next)) = path.last_mut() {
+        let Some(entry) = list.entries.get(*next).cloned() else {
+            path.pop();
+            continue;
+        };
+        *next += 1;
+        visit(&entry)?;
+        if entry.is_list {
+            path.push((Arc::new(read_list(chunks, &entry)?), 0));
+        }
+    }
+    Ok(())
+}
+
+/// Every chunk that an entry names by itself: of a list only the list.
+pub(super) fn for_each_chunk_of(
+    chunks: &Arc<dyn ChunkReader>,
+    entry: &Entry,
+    visit: &mut dyn FnMut(ChunkId) -> Result<(), LayerError>,
+) -> Result<(), LayerError> {
+    visit(entry.id)?;
+    if let Some(values) = entry.values {
+        visit(values)?;
+    }
+    if entry.has_pieces && !entry.is_list {
+        for list in read_keys(chunks, entry)?.piece_lists() {
+            piece::for_each_piece(chunks, list, visit)?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads the list that an entry names.

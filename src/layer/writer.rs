@@ -41,14 +41,14 @@ impl LayerContext {
 /// them.
 #[derive(Debug, Clone, Default)]
 pub struct BuiltRange {
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
 }
 
 impl BuiltRange {
     /// Rows in the range, tombstones included.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        self.entries.iter().map(|entry| entry.rows).sum()
+        self.entries.iter().fold(0, |sum, entry| entry.rows.saturating_add(sum))
     }
 }
 
@@ -121,7 +121,11 @@ impl RangeWriter {
     }
 }
 
-fn put_list(entries: &[Entry], plain: &mut ChunkPlain, writer: &mut dyn ChunkWriter) -> Result<Entry, LayerError> {
+pub(super) fn put_list(
+    entries: &[Entry],
+    plain: &mut ChunkPlain,
+    writer: &mut dyn ChunkWriter,
+) -> Result<Entry, LayerError> {
     write_list(entries, None, plain)?;
     let id = writer.put(ChunkKind::List, plain)?.id;
     Ok(Entry::list(id, entries))

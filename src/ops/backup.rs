@@ -1,10 +1,14 @@
 //! `backup`: reads a source, joins it with the parent snapshot, stores what differs, commits.
 
 mod changes;
+mod checkpoint;
 mod coverage;
 mod guard;
 mod joining;
+mod outcomes;
 pub(in crate::ops) mod parent;
+mod ranges;
+mod resume;
 pub(crate) mod rolling;
 mod run;
 mod segments;
@@ -22,7 +26,11 @@ use crate::{
     },
 };
 use serde::Serialize;
-use std::{collections::HashSet, path::PathBuf, time::Instant};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// Which kind of backup was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,6 +54,18 @@ pub enum ParentChoice {
     None,
     /// The snapshot whose id begins with these digits.
     Id(String),
+}
+
+/// Whether a backup carries on behind what one that broke off had finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Resume {
+    /// If it is of the same source, selection, kind, parent and options, and began within a day.
+    #[default]
+    Auto,
+    /// Whenever it began; without one there is no backup.
+    Always,
+    /// Everything is read.
+    Never,
 }
 
 /// In which incremental runs deletions are looked for.
@@ -101,6 +121,10 @@ pub struct BackupOptions {
     pub max_deleted_percent: u8,
     /// Believe deletions that look like a loss.
     pub accept_deletions: bool,
+    /// Whether what a backup that broke off had finished is taken over.
+    pub resume: Resume,
+    /// How often what is finished is noted, so that it can be taken over.
+    pub checkpoint_after: Duration,
 }
 
 impl Default for BackupOptions {
@@ -126,6 +150,8 @@ impl Default for BackupOptions {
             sweep: Sweep::Always,
             max_deleted_percent: 20,
             accept_deletions: false,
+            resume: Resume::Auto,
+            checkpoint_after: Duration::from_mins(1),
         }
     }
 }
@@ -141,6 +167,8 @@ pub struct BackupOutcome {
     pub skipped_unchanged: bool,
     /// What it was joined with.
     pub parent: Option<SnapshotId>,
+    /// The backup that broke off whose finished ranges were taken over.
+    pub resumed: Option<SnapshotId>,
     /// What was read.
     pub kind: Kind,
     /// When reading began.
@@ -201,6 +229,18 @@ pub fn backup(
         if !session.reads_again() {
             chooser.be_careful();
         }
+        let mut run = run::Run {
+            repo,
+            session: session.as_ref(),
+            writing: writing.as_ref(),
+            abilities,
+            source: &id,
+            scope: &scope_hash,
+            options,
+            progress,
+            resume: if options.dry_run { Resume::Never } else { options.resume },
+            has_resumed: false,
+        };
         let (parent, mut read) = loop {
             let parent = chooser.choose()?;
             if let Some(parent) = &parent {
@@ -211,10 +251,15 @@ pub fn backup(
                     accept_deletions: options.accept_deletions,
                 })?;
             }
-            let (session, parent_or_none) = (session.as_ref(), parent.as_ref());
-            match run::read_all(repo, session, writing.as_ref(), abilities, parent_or_none, options, progress) {
+            run.has_resumed = false;
+            let read = run::read_all(&mut run, parent.as_ref());
+            match read {
                 Ok(read) if chooser.stands(parent.as_ref())? => break (parent, read),
-                Ok(_) if session.reads_again() => {}
+                Err(error) if run.has_resumed && run::is_contradiction(&error) && options.resume == Resume::Auto => {
+                    progress.warn(&format!("what was taken over does not fit, so that everything is read: {error}"));
+                    run.resume = Resume::Never;
+                }
+                Ok(_) if session.reads_again() => run.resume = Resume::Never,
                 Ok(_) => {
                     return Err(OpsError::Failed(
                         "the repository turned out to be damaged on the way, and this source can be read only once"
@@ -251,7 +296,7 @@ pub fn backup(
     }
     let mut problems = std::mem::take(&mut read.problems);
     problems.extend(once(ended.missing));
-    let start = session.start();
+    let start = read.start;
     let end_time = read.end;
     if let Some(parent) = &parent
         && end_time < parent.content.end
@@ -275,6 +320,7 @@ pub fn backup(
         dry_run: options.dry_run,
         skipped_unchanged: false,
         parent: parent.as_ref().map(|parent| parent.id),
+        resumed: read.resumed,
         kind: read.kind,
         start,
         end: end_time,
@@ -289,6 +335,8 @@ pub fn backup(
     let attributes = session.attributes();
     if options.skip_if_unchanged
         && outcome.complete
+        // What was taken over is older than this run, and no later one may take it over again.
+        && read.resumed.is_none()
         && parent.as_ref().is_some_and(|parent| stack::is_same(parent, &attributes, &read.collections))
     {
         writing.abandon()?;

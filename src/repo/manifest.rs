@@ -140,6 +140,10 @@ pub struct Stats {
     pub chunks_new: u64,
     /// Chunks that were.
     pub chunks_reused: u64,
+    /// Key ranges that were taken over from a backup that broke off; their records are in the counts above.
+    pub resumed_ranges: u64,
+    /// Their records.
+    pub resumed_records: u64,
     /// From start to commit.
     pub duration_seconds: f64,
     /// The process's peak memory.

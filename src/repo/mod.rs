@@ -4,6 +4,7 @@
 //! The formats are specified in `format-spec/repository.md`, the protocol in `format-spec/protocol.md`.
 
 pub mod catalog;
+pub mod checkpoint;
 pub mod chunk;
 pub mod entropy;
 pub mod error;
@@ -21,6 +22,7 @@ pub mod repository;
 pub mod session;
 pub mod storage;
 
+pub use checkpoint::Checkpoint;
 pub use chunk::{ChunkData, ChunkPlain, ChunkReader, ChunkWriter, Put};
 pub use error::RepoError;
 pub use ids::{ChunkId, ChunkKind, ObjectName, RepoId, SnapshotId};

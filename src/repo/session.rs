@@ -10,13 +10,15 @@ pub use squash::Restacked;
 pub use writer::SessionWriter;
 
 use super::{
-    ChunkId, ChunkKind, ChunkPlain, ChunkReader as _, ChunkWriter, Manifest, ObjectName, RepoError, SnapshotId,
+    Checkpoint, ChunkId, ChunkKind, ChunkPlain, ChunkReader as _, ChunkWriter, Manifest, ObjectName, RepoError,
+    SnapshotId,
     catalog::{Revision, RevisionKind},
+    checkpoint::checkpoint_path,
     faults::{self, Rule},
     lease::{HEARTBEAT, Lease, Ticker, Unreadable},
     object::{self, ObjectKind},
     pack::TARGET_PACK_BYTES,
-    repository::{Inner, lock, names},
+    repository::{Inner, lock, names, standing},
 };
 use presence::Presence;
 use std::{
@@ -32,6 +34,9 @@ use writer::Pending;
 
 /// How many chunks of a parent's stack are looked up in one go.
 const RELY_BATCH: usize = 512;
+
+/// The longest JSON of a checkpoint.
+const MAX_CHECKPOINT_BYTES: usize = 64 * 1024 * 1024;
 
 /// How a writer works.
 #[derive(Debug, Clone)]
@@ -109,6 +114,8 @@ struct Shared {
     /// A create without an answer: the lease must not end.
     unsettled: AtomicBool,
     writers: AtomicUsize,
+    /// The number of the next checkpoint.
+    checkpoints: AtomicU64,
     chunks_new: AtomicU64,
     chunks_reused: AtomicU64,
     bytes_added: AtomicU64,
@@ -244,6 +251,7 @@ impl WriteSession {
             careful: AtomicBool::new(!inner.bad_packs.all().is_empty()),
             unsettled: AtomicBool::new(false),
             writers: AtomicUsize::new(0),
+            checkpoints: AtomicU64::new(0),
             chunks_new: AtomicU64::new(0),
             chunks_reused: AtomicU64::new(0),
             bytes_added: AtomicU64::new(0),
@@ -318,6 +326,30 @@ impl WriteSession {
     pub fn flush(&self) -> Result<(), RepoError> {
         self.uploader.drain();
         self.shared.check()
+    }
+
+    /// Whether none of these chunks waits for its pack or its index object.
+    #[must_use]
+    pub fn are_durable(&self, chunks: &[ChunkId]) -> bool {
+        !chunks.iter().any(|id| self.shared.pending.has(id))
+    }
+
+    /// Notes what is finished: lease and number are filled in here. Everything that it names must be durable.
+    pub fn create_checkpoint(&self, mut checkpoint: Checkpoint) -> Result<(), RepoError> {
+        self.shared.check()?;
+        checkpoint.lease = self.id();
+        // As with heartbeats: a lost answer leaves a gap.
+        checkpoint.number = self.shared.checkpoints.fetch_add(1, Ordering::SeqCst);
+        let path = checkpoint_path(&checkpoint.lease, checkpoint.number);
+        let body = standing::json(&checkpoint)?;
+        if body.len() > MAX_CHECKPOINT_BYTES {
+            return Err(RepoError::Invalid(format!("{path} would have {} bytes", body.len())));
+        }
+        let sealed = object::seal(&self.shared.inner.keyring, ObjectKind::Checkpoint, &path, &body);
+        if self.shared.inner.create_or_same(&path, &sealed)? {
+            return Ok(());
+        }
+        Err(RepoError::Invalid(format!("{path} is written by someone else")))
     }
 
     /// What was written so far, by all writers of this session.

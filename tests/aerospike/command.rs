@@ -198,3 +198,56 @@ fn a_part_of_a_cluster_is_compared_and_estimated_by_the_same_options_as_it_is_ba
         .says(&["nothing was stored", &format!("about {demo} records")]);
     assert_eq!(world.json(&["snapshots"]).as_array().unwrap().len(), 1);
 }
+
+/// A backup that reads slowly, in many ranges.
+fn slow(world: &World, url: &str, more: &[&str]) -> std::process::Child {
+    let mut args = vec!["backup", url, "--parallel", "1", "--read-limit", "60k"];
+    args.extend(more);
+    let mut command = world.command(&args);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+}
+
+#[track_caller]
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_mins(1), "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn checkpoints(world: &World) -> usize {
+    world.objects().keys().filter(|name| name.starts_with("checkpoints")).count()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_backup_that_was_killed_or_interrupted_is_carried_on_and_says_so() {
+    use rustix::process::{Pid, Signal, kill_process};
+    for signal in [Signal::KILL, Signal::INT] {
+        let (server, url) = cluster_here(Config::with_nodes(2));
+        server.put_all("test", (1_000..2_500).map(|n| Seed::int(n).bin("b", 4, &[n as u8; 100])));
+        server.set_info(None, "namespace", Some("objects=900;data_used_bytes=134217728;replication-factor=1"));
+        let world = World::new();
+        world.run(&["backup", &url, "--resume"]).fails(1, &["nothing to resume"]);
+        let mut child = slow(&world, &url, &["--checkpoint-after", "1ms"]);
+        wait_until("a checkpoint", || checkpoints(&world) > 1);
+        kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), signal).unwrap();
+        let ended = child.wait().unwrap();
+        assert!(!ended.success(), "{ended}");
+        assert_eq!(world.snapshots().len(), 0);
+        world.ok(&["verify"]);
+        world.run(&["backup", &url, "--resume", "--accept-deletions"]).fails(1, &["nothing to resume", "not the same"]);
+        world.run(&["backup", &url, "--resume", "--no-resume"]).fails(2, &[]);
+        let dry = world.json(&["backup", &url, "--dry-run"]);
+        assert_eq!((&dry["resumed"], &dry["stats"]["seen"]), (&serde_json::Value::Null, &1_800.into()));
+        let ran = world.ok(&["--json", "backup", &url]);
+        let outcome = ran.json();
+        assert_eq!((outcome["complete"].as_bool(), outcome["records"].as_u64()), (Some(true), Some(1_800)));
+        let taken = outcome["stats"]["resumed_records"].as_u64().unwrap();
+        assert!(taken > 0 && outcome["resumed"].is_string(), "{outcome}");
+        assert!(ran.err.contains("are taken over from the backup"), "{}", ran.err);
+        world.is_good();
+        world.ok(&["backup", &url, "--full"]).says(&["1 800 seen", "0 changed"]);
+    }
+}

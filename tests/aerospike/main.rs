@@ -18,6 +18,7 @@ mod incremental;
 mod options;
 mod outside;
 mod place;
+mod resuming;
 mod rolling;
 mod strange;
 mod verifying;

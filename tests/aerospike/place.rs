@@ -75,6 +75,22 @@ pub const HERE_ONLY: &[(&str, &[&str])] = &[
             "strange::a_server_too_old_for_what_is_asked_is_named",
             "strange::counts_that_do_not_fit_what_came_make_partitions_doubtful",
             "strange::totals_that_make_no_sense_spoil_nothing",
+            "command::a_backup_that_was_killed_or_interrupted_is_carried_on_and_says_so",
+        ],
+    ),
+    (
+        "totals with other answers, faults, or a clock that is moved by hand",
+        &[
+            "resuming::finished_partitions_are_not_scanned_again",
+            "resuming::what_changed_in_finished_partitions_is_caught_by_the_next_incremental_backup",
+            "resuming::an_incremental_backup_is_carried_on",
+            "resuming::records_that_expire_between_the_runs_are_gone_from_the_snapshot",
+            "resuming::another_cluster_without_a_name_is_not_mixed_in",
+            "resuming::a_node_that_is_gone_since_the_first_run_counts_as_gone",
+            "resuming::another_selection_reads_everything_and_a_limited_run_hands_nothing_over",
+            "resuming::runs_that_break_off_again_and_again_come_to_an_end",
+            "resuming::neighbouring_ranges_of_a_huge_namespace_are_carried_on_together",
+            "resuming::ranges_are_groups_of_partitions",
         ],
     ),
     (

@@ -16,6 +16,7 @@ mod golden;
 mod leases;
 mod model;
 mod pruning;
+mod resuming;
 mod retention;
 mod sources;
 mod unreadable;

@@ -3,8 +3,8 @@
 use super::{Db, Rec, TestClock};
 use rekeep::{
     connector::{
-        ConnectorError, Identity, Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection,
-        SourceSession,
+        ConnectorError, Handover, Identity, Scope, SessionEnd, SessionOptions, Source, SourceAbilities,
+        SourceCollection, SourceSession,
     },
     record::{Clock, KeyRange, RecordBatch, RecordStream, RowHead, StreamError, StreamedValue, Tag, Timestamp},
 };
@@ -71,6 +71,10 @@ pub struct MemorySource {
     pub opened: Arc<AtomicU64>,
     /// Whether a range may be read twice; if not, the second time fails.
     pub reads_again: bool,
+    /// What sessions hand over to later ones, if ranges may be carried over.
+    pub handover: Option<Json>,
+    /// Collections and ranges that were read.
+    pub reads: Arc<Mutex<Vec<(String, KeyRange)>>>,
 }
 
 impl MemorySource {
@@ -89,7 +93,19 @@ impl MemorySource {
             meet: None,
             opened: Arc::default(),
             reads_again: true,
+            handover: None,
+            reads: Arc::default(),
         }
+    }
+
+    /// A source that is not exact, in so many ranges, each of which stands for itself.
+    pub fn resumable(db: &Arc<Mutex<Db>>, clock: &Arc<TestClock>, parts: usize) -> Self {
+        Self { exact: false, parts, handover: Some(json!("memory")), ..Self::new(db, clock) }
+    }
+
+    /// The ranges that were read since this was asked last.
+    pub fn take_reads(&self) -> Vec<(String, KeyRange)> {
+        std::mem::take(&mut self.reads.lock().unwrap())
     }
 
     /// A source that never changes.
@@ -150,6 +166,8 @@ impl Source for MemorySource {
             opened: Arc::clone(&self.opened),
             reads_again: self.reads_again,
             read: Mutex::default(),
+            handover: self.handover.clone(),
+            reads: Arc::clone(&self.reads),
         }))
     }
 }
@@ -168,6 +186,8 @@ struct MemorySession {
     opened: Arc<AtomicU64>,
     reads_again: bool,
     read: Mutex<HashSet<(usize, Vec<u8>)>>,
+    handover: Option<Json>,
+    reads: Arc<Mutex<Vec<(String, KeyRange)>>>,
 }
 
 impl SourceSession for MemorySession {
@@ -194,6 +214,7 @@ impl SourceSession for MemorySession {
     }
 
     fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
+        self.reads.lock().unwrap().push((self.collections[collection].name.clone(), range.clone()));
         let first = self.read.lock().unwrap().insert((collection, range.start.clone()));
         if !first && !self.reads_again {
             let (object, reason) = ("memory".to_owned(), "it was read already".to_owned());
@@ -220,6 +241,18 @@ impl SourceSession for MemorySession {
 
     fn reads_again(&self) -> bool {
         self.reads_again
+    }
+
+    fn handover(&self) -> Option<Json> {
+        self.handover.clone()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn take_over(&self, earlier: &Handover<'_>) -> Result<(), String> {
+        if Some(earlier.told) == self.handover.as_ref() { Ok(()) } else { Err("it is another memory".to_owned()) }
     }
 
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {

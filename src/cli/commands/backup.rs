@@ -6,15 +6,15 @@ use crate::{
         connect::{self, SourceOptions},
         context::Context,
         exit::{Failure, Kept as _, Status, usage},
-        units::{show_count, show_duration, show_size, show_time},
+        units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
     layer::LayerError,
     ops::OpsError,
-    ops::backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, backup},
+    ops::backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, Resume, backup},
     repo::RepoError,
 };
 use clap::Args;
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// `backup`.
 #[derive(Debug, Args)]
@@ -82,6 +82,16 @@ pub struct BackupArgs {
     /// Make no snapshot if nothing changed
     #[arg(long)]
     pub skip_if_unchanged: bool,
+    /// Carry on behind what a backup that broke off had finished, whenever that was; fail if there is none [default: if one
+    /// of the same source, selection, kind and parent began within a day]
+    #[arg(long, conflicts_with_all = ["no_resume", "dry_run"])]
+    pub resume: bool,
+    /// Read everything, also what a backup that broke off had finished
+    #[arg(long)]
+    pub no_resume: bool,
+    /// Note this often what is finished, so that it need not be read again if the backup breaks off
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
+    pub checkpoint_after: Duration,
     /// Where temporary files go
     #[arg(long, value_name = "DIR")]
     pub temp_dir: Option<PathBuf>,
@@ -114,7 +124,14 @@ impl BackupArgs {
             Some("none") => ParentChoice::None,
             Some(id) => ParentChoice::Id(id.to_ascii_lowercase()),
         };
+        let resume = match (self.resume, self.no_resume) {
+            (true, _) => Resume::Always,
+            (false, true) => Resume::Never,
+            (false, false) => Resume::Auto,
+        };
         BackupOptions {
+            resume,
+            checkpoint_after: self.checkpoint_after,
             url: self.url(),
             ask,
             new_base: self.new_base,
@@ -189,8 +206,16 @@ pub(super) fn summary(outcome: &BackupOutcome) -> String {
     };
     let parent = outcome.parent.map_or_else(|| "no parent".to_owned(), |id| format!("parent {}", id.short()));
     let complete = if outcome.complete { "complete" } else { "INCOMPLETE" };
+    let resumed = outcome.resumed.map_or_else(String::new, |lease| {
+        format!(
+            "resumed  {} ranges with {} records of the backup {}\n",
+            show_count(stats.resumed_ranges),
+            show_count(stats.resumed_records),
+            lease.short()
+        )
+    });
     format!(
-        "{what}: {}, {complete}, {parent}, as of {}\n\
+        "{what}: {}, {complete}, {parent}, as of {}\n{resumed}\
          records  {} seen: {} new, {} changed, {} deleted; {} in the snapshot\n\
          bytes    {} read, {} new or changed, {} added to the repository\n\
          blocks   {} written; chunks: {} new, {} reused\n\

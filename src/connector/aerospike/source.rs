@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     connector::{
-        ChangeSource, ConnectorError, Doubt, Identity, ParentView, PartEnd, Scope, SessionEnd, SessionOptions, Source,
-        SourceAbilities, SourceCollection, SourceSession, SourceUrl,
+        ChangeSource, ConnectorError, Doubt, Handover, Identity, ParentView, PartEnd, Scope, SessionEnd,
+        SessionOptions, Source, SourceAbilities, SourceCollection, SourceSession, SourceUrl,
     },
     record::{KeyCodec, KeyRange, RecordStream, Timestamp, digest::PARTITIONS},
 };
@@ -23,6 +23,7 @@ use serde_json::{Value as Json, json};
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::Instant,
 };
 
 /// What all windows being written out take together; as much again is being received.
@@ -177,6 +178,7 @@ impl AerospikeSource {
             replication: namespaces.iter().map(|(_, facts)| facts.replication_factor.max(1)).collect(),
             readers,
             start: times.earliest,
+            began: Instant::now(),
             spread_millis: times.spread_millis,
             clocks,
             before: membership,
@@ -238,6 +240,7 @@ pub(super) struct AerospikeSession {
     pub(super) replication: Vec<u32>,
     pub(super) readers: usize,
     pub(super) start: Timestamp,
+    pub(super) began: Instant,
     pub(super) clocks: Clocks,
     /// How far the nodes' clocks are apart.
     pub(super) spread_millis: i64,
@@ -360,6 +363,42 @@ impl SourceSession for AerospikeSession {
             let missed = nodes_gone(parent.attributes);
             let gone = theirs.union(&missed).filter(is_gone).cloned().collect();
             *self.gone.lock().unwrap_or_else(PoisonError::into_inner) = gone;
+        }
+        Ok(())
+    }
+
+    /// Partitions stand for themselves, and what is missing of one is known when it was read.
+    fn handover(&self) -> Option<Json> {
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let nodes: BTreeSet<&String> = self.before.0.keys().chain(gone.iter()).collect();
+        // Which records a limited run read is chance.
+        (self.options.max_records == 0).then(|| json!({ "nodes": nodes }))
+    }
+
+    fn now(&self) -> Timestamp {
+        let names: Vec<String> = self.collections.iter().map(|found| found.name.clone()).collect();
+        let times = self.clocks.read(&self.cluster, &names, &self.options);
+        if times.silent.len() < self.before.0.len() {
+            return times.latest;
+        }
+        // This host's clock may tell another time than the one that the start was taken from.
+        let elapsed = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(self.start.as_millis().saturating_add(elapsed))
+    }
+
+    fn take_over(&self, earlier: &Handover<'_>) -> Result<(), String> {
+        let told = earlier.told.get("nodes").and_then(Json::as_array);
+        let theirs: BTreeSet<String> =
+            told.into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)).collect();
+        let is_gone = |id: &&String| !self.before.0.contains_key(*id);
+        if !earlier.chosen && theirs.iter().all(|id| is_gone(&id)) {
+            return Err("none of the nodes that it read from is here: it may have been another cluster".to_owned());
+        }
+        if !earlier.accept_deletions {
+            // What only they had is not in what is read now.
+            let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+            let more: Vec<String> = theirs.iter().filter(is_gone).filter(|id| !gone.contains(id)).cloned().collect();
+            gone.extend(more);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::record::{CollectionSum, Expiry, Timestamp};
 use std::collections::BTreeMap;
 
 /// Milliseconds after the start up to which expiries are noted: 99 days.
-const HORIZON_MILLIS: u64 = 1 << 33;
+pub(super) const HORIZON_MILLIS: u64 = 1 << 33;
 
 const SIGNIFICANT_BITS: u32 = 12;
 
@@ -37,11 +37,11 @@ pub(super) struct Note {
 /// What was noted of one range.
 #[derive(Debug, Clone, Default)]
 pub struct Expiring {
-    start: Timestamp,
-    notes: BTreeMap<u64, Note>,
+    pub(super) start: Timestamp,
+    pub(super) notes: BTreeMap<u64, Note>,
 }
 
-const fn rounded(distance: u64) -> u64 {
+pub(super) const fn rounded(distance: u64) -> u64 {
     let bits = u64::BITS - distance.leading_zeros();
     if bits <= SIGNIFICANT_BITS {
         return distance;

@@ -3,6 +3,7 @@
 mod expiring;
 mod meter;
 mod output;
+mod saved;
 mod streamed;
 
 use super::{
@@ -57,6 +58,16 @@ pub struct JoinCounts {
     pub bytes_changed: u64,
     /// Blocks written.
     pub blocks: u64,
+}
+
+impl JoinCounts {
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, part: &Self) {
+        let (all, others) = (self.fields_mut(), part.fields());
+        for (field, other) in all.into_iter().zip(others) {
+            *field += other;
+        }
+    }
 }
 
 /// What joining one range gave.

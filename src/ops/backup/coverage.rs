@@ -25,6 +25,7 @@ pub(super) fn cover(
         let complete = joined.part.complete && outcome.counts.unreadable == 0 && (outcome.stood == 0 || is_doubted);
         let (from, to) = in_hex(range);
         // What was not read to its end is next read from where the parent left off.
+        let (start, end) = if joined.read.earlier { (joined.read.start, joined.read.end) } else { (start, end) };
         let start = match parent {
             _ if complete => start,
             Some(parent) => lower_bound(parent, range, false),
@@ -35,7 +36,8 @@ pub(super) fn cover(
         let deletions_as_of = deletions.iter().any(|part| part.as_of != start).then_some(oldest);
         match all.last_mut() {
             Some((last, sum))
-                if last.complete == complete && last.start == start && last.deletions_as_of == deletions_as_of =>
+                if (last.complete, last.start, last.end, last.deletions_as_of)
+                    == (complete, start, end, deletions_as_of) =>
             {
                 sum.add(&outcome.sum);
                 last.records += outcome.counts.records;

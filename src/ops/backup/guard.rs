@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 const GROUP: u16 = 64;
 
 /// Deletions in a group that are believed whatever their share.
-const FREE_DELETIONS: u64 = 1000;
+pub(super) const FREE_DELETIONS: u64 = 1000;
 
 /// Records of a partition that do not all go without a reason.
 const FEW: u64 = 16;
@@ -22,6 +22,9 @@ const FEW: u64 = 16;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) max_deleted_percent: u8,
+    /// Deletions in a group that are believed whatever their share; where a group lies in several ranges, in each of its
+    /// parts.
+    pub(super) free_deletions: u64,
     /// A set that was emptied after this time explains what is gone from it.
     pub(super) since: Timestamp,
 }
@@ -112,8 +115,9 @@ impl<'a> Guard<'a> {
                 }
                 total.add(tally);
             }
-            let is_too_much =
-                |gone: u64| gone > FREE_DELETIONS && gone * 100 > u64::from(limits.max_deleted_percent) * total.live;
+            let is_too_much = |gone: u64| {
+                gone > limits.free_deletions && gone * 100 > u64::from(limits.max_deleted_percent) * total.live
+            };
             if is_too_much(total.gone) {
                 let gone = unexplained(&total);
                 if is_too_much(gone) {

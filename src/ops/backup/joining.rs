@@ -4,10 +4,10 @@ use super::{
     Sweep,
     changes::{Confirmed, Doubts, ParentSide, Swept},
     coverage::lower_bound,
-    guard::{Guard, Limits},
-    rolling::{intersect, outside},
+    guard::{FREE_DELETIONS, Guard, Limits},
+    outcomes::group_size,
     run::{Task, Workers},
-    segments::{Reading, Segments},
+    segments::{How, Segments},
 };
 use crate::{
     connector::{ChangeSource, Doubt, PartEnd},
@@ -29,6 +29,31 @@ pub(super) struct Joined {
     pub(super) unswept: Vec<KeyRange>,
     /// Records of the parent that were looked for and did not come.
     pub(super) absent: u64,
+    /// When it was read.
+    pub(super) read: Reading,
+}
+
+/// When a range was read, by the source's clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading {
+    /// When the run that read it began.
+    pub(super) start: Timestamp,
+    /// When it had been read, as far as that is asked.
+    pub(super) end: Timestamp,
+    /// Whether another run read it.
+    pub(super) earlier: bool,
+}
+
+impl Joined {
+    /// Whether nothing would be won by reading it again.
+    pub(super) fn is_whole(&self) -> bool {
+        let counts = &self.outcome.counts;
+        self.part.complete
+            && self.outcome.problems.is_empty()
+            && counts.unreadable == 0
+            && counts.torn == 0
+            && self.absent == 0
+    }
 }
 
 /// Times that a range is joined because of doubts that came up while it was read; then all of it is doubted.
@@ -43,7 +68,7 @@ impl Workers<'_> {
         let believed = |doubts: Vec<Doubt>| -> Vec<Doubt> {
             doubts.into_iter().filter(|doubt| !(doubt.acceptable && self.options.accept_deletions)).collect()
         };
-        let unswept = self.unswept(task);
+        let unswept = job.unswept(range);
         let mut doubts = if has_parent { believed(self.session.part_end(task.job, range)?.doubts) } else { Vec::new() };
         for attempt in 1.. {
             let came_up = Mutex::new(Doubts::default());
@@ -58,7 +83,9 @@ impl Workers<'_> {
                 doubts.extend(came_up.unknown);
                 let part = PartEnd { doubts: if has_parent { doubts } else { part.doubts }, ..part };
                 let absent = if unswept.is_empty() { outcome.stood } else { came_up.absent };
-                return Ok(Joined { outcome, part, unswept, absent });
+                let end = if self.checkpoints.are_written() { self.session.now() } else { self.start };
+                let read = Reading { start: self.start, end: end.max(self.start), earlier: false };
+                return Ok(Joined { outcome, part, unswept, absent, read });
             }
             let reason = new[0].reason.clone();
             doubts.extend(new);
@@ -67,18 +94,6 @@ impl Workers<'_> {
             }
         }
         Err(OpsError::Failed("a range was joined without an outcome".to_owned()))
-    }
-
-    /// Where in a task's range this run does not look for deletions.
-    fn unswept(&self, task: &Task) -> Vec<KeyRange> {
-        let job = &self.jobs[task.job];
-        let range = &job.ranges[task.range];
-        match &self.parts[task.job] {
-            _ if job.parent.is_none() || self.kind == Kind::Full => Vec::new(),
-            _ if !self.swept => vec![range.clone()],
-            None => Vec::new(),
-            Some(part) => outside(range, part),
-        }
     }
 
     fn join_once(
@@ -92,13 +107,13 @@ impl Workers<'_> {
         let range = &job.ranges[task.range];
         let stack = self.parent_stack(job)?;
         let mut doubtful: Vec<KeyRange> = doubts.iter().map(|doubt| doubt.range.clone()).collect();
-        doubtful.extend(self.unswept(task));
+        doubtful.extend(job.unswept(range));
         let mut stream = self.stream(task, stack, came_up)?;
         let options = JoinOptions {
             parent: stack,
             new_base: job.new_base,
             parent_end: self.parent_end,
-            end: self.start,
+            end: self.counted_by,
             is_end_known: self.is_exact,
             doubtful: &doubtful,
             progress: &|records, bytes| {
@@ -128,36 +143,34 @@ impl Workers<'_> {
         let number = task.job;
         let side = move |range: &KeyRange| -> Result<ParentSide<'s>, OpsError> {
             let cursor = stack.cursor(range, self.parent_end, true)?;
-            let limits = limits
-                .map(|max_deleted_percent| Limits { max_deleted_percent, since: lower_bound(parent, range, true) });
+            let limits = limits.map(|max_deleted_percent| Limits {
+                max_deleted_percent,
+                free_deletions: FREE_DELETIONS / group_size(job.ranges.len()) as u64,
+                since: lower_bound(parent, range, true),
+            });
             let guard = Guard::new(changes, number, limits);
             Ok(ParentSide::new(changes, number, cursor, self.start, guard, came_up)?)
         };
         if self.kind == Kind::Full {
             return Ok(Box::new(Confirmed::new(self.session.read(number, range)?, side(range)?)));
         }
-        let open = move |range: &KeyRange, reading: Reading| -> Result<Box<dyn RecordStream + 's>, OpsError> {
+        let open = move |range: &KeyRange, how: How| -> Result<Box<dyn RecordStream + 's>, OpsError> {
             let since = since(changes, parent, range);
             let updated = changes.read_changed(number, range, since)?;
-            match reading {
-                Reading::ChangedOnly => Ok(updated),
-                Reading::Swept => {
+            match how {
+                How::ChangedOnly => Ok(updated),
+                How::Swept => {
                     Ok(Box::new(Swept::new(updated, changes.sweep(number, range, Some(since))?, side(range)?))
                         as Box<_>)
                 }
             }
         };
-        let mut parts: Vec<(KeyRange, Reading)> =
-            self.unswept(task).into_iter().map(|part| (part, Reading::ChangedOnly)).collect();
-        let swept = match &self.parts[number] {
-            _ if !self.swept => None,
-            None => Some(range.clone()),
-            Some(part) => intersect(range, part),
-        };
-        parts.extend(swept.map(|part| (part, Reading::Swept)));
+        let mut parts: Vec<(KeyRange, How)> =
+            job.unswept(range).into_iter().map(|part| (part, How::ChangedOnly)).collect();
+        parts.extend(job.swept(range).map(|part| (part, How::Swept)));
         parts.sort_by(|a, b| a.0.start.cmp(&b.0.start));
         match parts.as_slice() {
-            [(only, reading)] => open(only, *reading),
+            [(only, how)] => open(only, *how),
             _ => Ok(Box::new(Segments::new(parts, Box::new(open)))),
         }
     }

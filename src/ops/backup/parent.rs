@@ -201,7 +201,7 @@ impl<'a> Chooser<'a> {
 }
 
 /// Whether an error says that something stored cannot be read or makes no sense, rather than that something went wrong now.
-fn is_damage(error: &OpsError) -> bool {
+pub(super) fn is_damage(error: &OpsError) -> bool {
     let of_repo = |error: &RepoError| {
         matches!(error, RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. })
     };

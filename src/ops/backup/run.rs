@@ -1,10 +1,15 @@
 //! Reading all collections of a source by several workers and joining them with the parent.
 
 use super::{
-    Ask, BackupOptions, Sweep,
+    Ask, BackupOptions, Resume, Sweep,
+    checkpoint::{Checkpoints, Ground},
     coverage::cover,
     joining::{Joined, is_sweep_due},
-    rolling, stack,
+    outcomes::Outcomes,
+    parent::is_damage,
+    ranges, resume,
+    rolling::{self, intersect, outside},
+    stack,
 };
 use crate::{
     connector::{SessionEnd, SourceAbilities, SourceCollection, SourceSession},
@@ -12,26 +17,21 @@ use crate::{
     ops::{OpsError, Phase, Progress, limit::Throttle},
     record::{KeyCodec, KeyRange, Timestamp},
     repo::{
-        ChunkId, ChunkKind, ChunkPlain, ChunkReader, ChunkWriter, Put, RepoError, Repository, Snapshot, WriteSession,
-        manifest::{Collection, Kind, LayerRef, Stats},
+        Checkpoint, ChunkId, ChunkKind, ChunkPlain, ChunkReader, ChunkWriter, Put, RepoError, Repository, Snapshot,
+        SnapshotId, WriteSession,
+        checkpoint::CheckpointOptions,
+        manifest::{Collection, Kind, LayerRef, SourceId, Stats},
         session::SessionWriter,
     },
 };
 use std::{
     collections::HashSet,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
-
-/// The plaintext of one key range of a base, roughly; small enough that workers finish together, large enough that the
-/// odd block at its end does not matter.
-const RANGE_BYTES: u64 = 96 * 1024 * 1024;
-
-/// The most ranges of one collection.
-const MAX_RANGES: u64 = 64;
 
 /// The most problems that a manifest names.
 const MAX_PROBLEMS: usize = 100;
@@ -46,6 +46,10 @@ pub(super) struct ReadOutcome {
     pub(super) dry_chunks_reused: u64,
     /// How the session ended, if that had to be known: of exact sources the end is the start, and they may be read again.
     pub(super) session: Option<SessionEnd>,
+    /// When the first of the ranges was begun.
+    pub(super) start: Timestamp,
+    /// The backup that broke off whose ranges are part of this.
+    pub(super) resumed: Option<SnapshotId>,
     /// The run's end: what is over by then is not counted.
     pub(super) end: Timestamp,
     /// What was read.
@@ -58,7 +62,18 @@ pub(super) struct Job<'a> {
     pub(super) parent: Option<&'a Collection>,
     pub(super) new_base: bool,
     pub(super) ranges: Vec<KeyRange>,
+    /// Where deletions are looked for.
+    swept: Option<KeyRange>,
     pub(super) stack: OnceLock<Option<Stack>>,
+}
+
+/// Why a worker pauses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Paused {
+    /// Nothing is left to do.
+    ForNothing,
+    /// Its packs are to be closed.
+    ToClose,
 }
 
 /// One range of one collection.
@@ -74,20 +89,19 @@ pub(super) struct Workers<'a> {
     pub(super) context: LayerContext,
     pub(super) chunks: Arc<dyn ChunkReader>,
     pub(super) parent_end: Timestamp,
-    /// When reading began; records are counted by it until the end is known.
+    /// When reading began.
     pub(super) start: Timestamp,
+    /// Records are counted by it until the end is known: the start, of the first run if this one carries on.
+    pub(super) counted_by: Timestamp,
     pub(super) is_exact: bool,
     pub(super) kind: Kind,
-    /// Whether an incremental run looks for deletions.
-    pub(super) swept: bool,
-    /// By collection, the part of it to which that is restricted.
-    pub(super) parts: Vec<Option<KeyRange>>,
     pub(super) options: &'a BackupOptions,
     pub(super) jobs: Vec<Job<'a>>,
     pub(super) tasks: Vec<Task>,
     pub(super) next: AtomicUsize,
     pub(super) stop: AtomicBool,
-    pub(super) outcomes: Mutex<Vec<Option<Joined>>>,
+    pub(super) outcomes: Mutex<Outcomes>,
+    pub(super) checkpoints: Checkpoints,
     pub(super) dry: Mutex<DryCounts>,
     pub(super) throttle: Mutex<Throttle>,
     pub(super) progress: &'a dyn Progress,
@@ -101,52 +115,130 @@ pub(super) struct DryCounts {
     reused: u64,
 }
 
+/// Whether an error says that what was read contradicts itself or what is stored.
+pub(super) fn is_contradiction(error: &OpsError) -> bool {
+    matches!(error, OpsError::Counts { .. }) || is_damage(error)
+}
+
+/// What is read, and for whom.
+pub(super) struct Run<'a> {
+    pub(super) repo: &'a Repository,
+    pub(super) session: &'a dyn SourceSession,
+    pub(super) writing: Option<&'a WriteSession>,
+    pub(super) abilities: SourceAbilities,
+    pub(super) source: &'a SourceId,
+    pub(super) scope: &'a str,
+    pub(super) options: &'a BackupOptions,
+    pub(super) progress: &'a dyn Progress,
+    /// Whether something of a backup that broke off may be taken over; whether it was.
+    pub(super) resume: Resume,
+    pub(super) has_resumed: bool,
+}
+
+impl Run<'_> {
+    fn kind(&self, parent: Option<&Snapshot>) -> Kind {
+        let is_partial =
+            self.abilities.change_filter && self.options.ask != Ask::Full && !self.options.new_base && parent.is_some();
+        match self.options.ask {
+            _ if !is_partial => Kind::Full,
+            Ask::Differential => Kind::Differential,
+            _ => Kind::Incremental,
+        }
+    }
+
+    fn ground(&self, parent: Option<&Snapshot>) -> Result<Ground, OpsError> {
+        let kind = self.kind(parent);
+        // Differential runs have one parent in common: none of them is the turn after the other.
+        let sweep = match self.options.sweep {
+            Sweep::Every(_) | Sweep::Rolling(_) if kind == Kind::Differential => Sweep::Always,
+            sweep => sweep,
+        };
+        Ok(Ground {
+            source: self.source.clone(),
+            scope: self.scope.to_owned(),
+            kind,
+            parent: parent.map(|parent| parent.id),
+            options: CheckpointOptions {
+                new_base: self.options.new_base,
+                swept: kind == Kind::Full || is_sweep_due(self.repo, parent, sweep)?,
+                rolling: if let Sweep::Rolling(count) = sweep { Some(count) } else { None },
+                accept_deletions: self.options.accept_deletions,
+                max_deleted_percent: self.options.max_deleted_percent,
+            },
+        })
+    }
+
+    /// What looks for checkpoints; `None` where nothing can be taken over.
+    fn finder(&self, handover: Option<&serde_json::Value>) -> Result<Option<resume::Finder<'_>>, OpsError> {
+        match (self.writing, handover, self.resume) {
+            (_, None, Resume::Always) => Err(OpsError::Usage(
+                "--resume needs a source whose ranges stand for themselves; of this one only the chunks are found again"
+                    .to_owned(),
+            )),
+            (None, _, _) | (_, None, _) | (_, _, Resume::Never) => Ok(None),
+            (Some(writing), Some(_), resume) => Ok(Some(resume::Finder {
+                repo: self.repo,
+                session: self.session,
+                writing,
+                resume,
+                chosen: self.options.source_name.is_some(),
+                progress: self.progress,
+            })),
+        }
+    }
+}
+
 /// Reads everything that the session shows.
-pub(super) fn read_all(
-    repo: &Repository,
-    session: &dyn SourceSession,
-    writing: Option<&WriteSession>,
-    abilities: SourceAbilities,
-    parent: Option<&Snapshot>,
-    options: &BackupOptions,
-    progress: &dyn Progress,
-) -> Result<ReadOutcome, OpsError> {
+pub(super) fn read_all(run: &mut Run<'_>, parent: Option<&Snapshot>) -> Result<ReadOutcome, OpsError> {
+    let (repo, session, options, progress) = (run.repo, run.session, run.options, run.progress);
     let chunks = repo.chunks();
-    let is_partial = abilities.change_filter && options.ask != Ask::Full && !options.new_base && parent.is_some();
-    let kind = match options.ask {
-        _ if !is_partial => Kind::Full,
-        Ask::Differential => Kind::Differential,
-        _ => Kind::Incremental,
+    let ground = run.ground(parent)?;
+    let handover = if run.abilities.exact { None } else { session.handover() };
+    let finder = run.finder(handover.as_ref())?;
+    let found = match &finder {
+        Some(finder) => finder.find(&ground)?,
+        None => None,
     };
-    // Differential runs have one parent in common: none of them is the turn after the other.
-    let sweep = match options.sweep {
-        Sweep::Every(_) | Sweep::Rolling(_) if kind == Kind::Differential => Sweep::Always,
-        sweep => sweep,
-    };
-    let jobs = plan(session, &chunks, parent, options, kind, progress)?;
+    let jobs = plan(session, &chunks, parent, options, &ground, progress, found.as_ref())?;
     let mut tasks = Vec::new();
     for (job, planned) in jobs.iter().enumerate() {
         tasks.extend((0..planned.ranges.len()).map(|range| Task { job, range }));
     }
+    let mut outcomes = Outcomes::new(jobs.iter().map(|job| job.ranges.len()));
+    let taken = match finder.zip(found.as_ref()) {
+        Some((finder, found)) => finder.fill(found, &jobs, &tasks, &mut outcomes)?,
+        None => resume::Taken::default(),
+    };
+    if found.is_some() && taken.ranges == 0 && run.resume == Resume::Always {
+        let reason = "there is nothing to resume: what the backup that broke off had finished cannot be used any more";
+        return Err(OpsError::Failed(reason.to_owned()));
+    }
+    let found = found.filter(|_| taken.ranges > 0);
+    run.has_resumed = found.is_some();
     progress.begin(&Phase {
         name: "reading".to_owned(),
-        records: jobs.iter().map(|job| job.found.estimated_records).sum(),
-        bytes: jobs.iter().map(|job| job.found.estimated_bytes).sum(),
+        records: jobs.iter().map(|job| job.found.estimated_records).sum::<u64>().saturating_sub(taken.records),
+        bytes: jobs.iter().map(|job| job.found.estimated_bytes).sum::<u64>().saturating_sub(taken.bytes),
     });
     let workers = Workers {
         repo,
         session,
-        writing,
+        writing: run.writing,
         context: LayerContext::new(repo.secrets()),
         chunks,
         parent_end: parent.map_or(Timestamp::default(), |parent| parent.content.end),
         start: session.start(),
-        is_exact: abilities.exact,
-        kind,
-        swept: kind == Kind::Full || is_sweep_due(repo, parent, sweep)?,
-        parts: jobs.iter().map(|job| part_to_sweep(job, sweep)).collect(),
+        counted_by: found.as_ref().map_or(session.start(), |found| found.counted_by),
+        is_exact: run.abilities.exact,
+        kind: ground.kind,
         options,
-        outcomes: Mutex::new(tasks.iter().map(|_| None).collect()),
+        outcomes: Mutex::new(outcomes),
+        checkpoints: Checkpoints::new(
+            ground,
+            handover.is_some() && run.writing.is_some(),
+            options.checkpoint_after,
+            taken.tasks,
+        ),
         jobs,
         tasks,
         next: AtomicUsize::new(0),
@@ -155,13 +247,19 @@ pub(super) fn read_all(
         throttle: Mutex::new(Throttle::new(options.read_limit)),
         progress,
     };
-    workers.run(options.parallel.clamp(1, session.readers().max(1)))?;
-    let ended = if abilities.exact { None } else { Some(session.finish()?) };
+    let ended = workers.read(options.parallel.clamp(1, session.readers().max(1)), run.abilities.exact);
+    let ended = ended.inspect_err(|_| workers.leave_checkpoint())?;
+    let start = resume::earliest(workers.start, &workers.outcomes());
     let end = match &ended {
         Some(ended) => workers.settle(ended)?,
         None => session.start(),
     };
-    workers.assemble(parent, ended, end)
+    let mut outcome = workers.assemble(parent, ended, end)?;
+    outcome.start = start;
+    outcome.resumed = found.map(|found| found.lease);
+    outcome.stats.resumed_ranges = taken.ranges;
+    outcome.stats.resumed_records = taken.records;
+    Ok(outcome)
 }
 
 fn plan<'a>(
@@ -169,8 +267,9 @@ fn plan<'a>(
     chunks: &Arc<dyn ChunkReader>,
     parent: Option<&'a Snapshot>,
     options: &BackupOptions,
-    kind: Kind,
+    ground: &Ground,
     progress: &dyn Progress,
+    resumed: Option<&Checkpoint>,
 ) -> Result<Vec<Job<'a>>, OpsError> {
     let mut jobs = Vec::new();
     for (index, found) in session.collections().iter().enumerate() {
@@ -179,28 +278,44 @@ fn plan<'a>(
         let ranges = if let Some(base) = base {
             Layer::open(chunks, base)?.ranges()
         } else {
-            let parts = (found.estimated_bytes / RANGE_BYTES).clamp(1, MAX_RANGES);
-            let splits = if parts > 1 { session.splits(index, parts as usize)? } else { Vec::new() };
-            KeyRange::between(&splits)
+            ranges::of_base(session, index, resumed)?
         };
         let wants_new_base = parent.is_some_and(|parent| stack::wants_new_base(&parent.stack));
-        if wants_new_base && kind != Kind::Full {
+        if wants_new_base && ground.kind != Kind::Full {
             progress.warn(&format!(
                 "what changed in {} since its last full backup is more than half of it: `--new-base` reads it anew and \
                  makes its snapshots shorter",
                 found.name
             ));
         }
-        let new_base = options.new_base || (wants_new_base && kind == Kind::Full);
-        jobs.push(Job { found, parent, new_base, ranges, stack: OnceLock::new() });
+        let new_base = options.new_base || (wants_new_base && ground.kind == Kind::Full);
+        let swept = swept_part(parent, found.codec, ground);
+        jobs.push(Job { found, parent, new_base, ranges, swept, stack: OnceLock::new() });
     }
     Ok(jobs)
 }
 
-/// The part of a collection that is swept, where each run sweeps one.
-fn part_to_sweep(job: &Job<'_>, sweep: Sweep) -> Option<KeyRange> {
-    let Sweep::Rolling(count) = sweep else { return None };
-    job.parent.filter(|_| job.found.codec == KeyCodec::Digest).map(|parent| rolling::due(parent, count))
+/// Where a run looks for what is gone from a collection.
+fn swept_part(parent: Option<&Collection>, codec: KeyCodec, ground: &Ground) -> Option<KeyRange> {
+    match (parent, ground.options.rolling) {
+        (Some(_), _) if !ground.options.swept => None,
+        (Some(parent), Some(count)) if ground.kind != Kind::Full && codec == KeyCodec::Digest => {
+            Some(rolling::due(parent, count))
+        }
+        _ => Some(KeyRange::all()),
+    }
+}
+
+impl Job<'_> {
+    /// The part of a range in which deletions are looked for.
+    pub(super) fn swept(&self, range: &KeyRange) -> Option<KeyRange> {
+        self.swept.as_ref().and_then(|part| intersect(range, part))
+    }
+
+    /// The parts of a range in which deletions are not looked for.
+    pub(super) fn unswept(&self, range: &KeyRange) -> Vec<KeyRange> {
+        self.swept.as_ref().map_or_else(|| vec![range.clone()], |part| outside(range, part))
+    }
 }
 
 impl Workers<'_> {
@@ -236,14 +351,24 @@ impl Workers<'_> {
         }
     }
 
+    /// Reads all ranges, and ends the session if its end has to be known.
+    fn read(&self, threads: usize, is_exact: bool) -> Result<Option<SessionEnd>, OpsError> {
+        self.run(threads)?;
+        if is_exact {
+            return Ok(None);
+        }
+        self.checkpoint_if_due()?;
+        Ok(Some(self.session.finish()?))
+    }
+
+    pub(super) fn outcomes(&self) -> MutexGuard<'_, Outcomes> {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn work(&self) -> Result<(), OpsError> {
         let outcome = match self.writing {
-            Some(writing) => {
-                let mut writer = writing.writer();
-                let worked = self.take_tasks(&mut writer);
-                worked.and(writer.finish().map_err(OpsError::from))
-            }
-            None => self.take_tasks(&mut DryWriter { workers: self }),
+            Some(writing) => self.work_in(writing),
+            None => self.take_tasks(&mut DryWriter { workers: self }, &mut Vec::new(), None).map(|_| ()),
         };
         if outcome.is_err() {
             self.stop.store(true, Ordering::Relaxed);
@@ -251,35 +376,73 @@ impl Workers<'_> {
         outcome
     }
 
-    fn take_tasks(&self, writer: &mut dyn ChunkWriter) -> Result<(), OpsError> {
+    /// Works until nothing is left to do, and closes packs from time to time, so that a checkpoint may name what is in them.
+    fn work_in(&self, writing: &WriteSession) -> Result<(), OpsError> {
+        let mut mine = Vec::new();
+        loop {
+            let opened = Instant::now();
+            let mut writer = writing.writer();
+            let worked = self.take_tasks(&mut writer, &mut mine, Some(opened));
+            let shares = writer.take_shares();
+            // Also after a failure: what is in open packs is found again by the next run.
+            let finished = writer.finish();
+            if finished.is_ok() {
+                self.outcomes().close(&mine, shares);
+                mine.clear();
+            }
+            let paused = worked?;
+            finished?;
+            if paused == Paused::ForNothing {
+                return Ok(());
+            }
+            self.checkpoint_if_due()?;
+        }
+    }
+
+    fn take_tasks(
+        &self,
+        writer: &mut dyn ChunkWriter,
+        mine: &mut Vec<usize>,
+        opened: Option<Instant>,
+    ) -> Result<Paused, OpsError> {
         while !self.stop.load(Ordering::Relaxed) {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(task) = self.tasks.get(number) else { break };
+            if self.outcomes().is_done(number) {
+                continue;
+            }
             if self.progress.cancelled() {
                 return Err(OpsError::Interrupted);
             }
             let outcome = self.join(task, writer)?;
-            if let Ok(mut outcomes) = self.outcomes.lock() {
-                outcomes[number] = Some(outcome);
+            self.outcomes().finish(number, outcome);
+            mine.push(number);
+            if opened.is_none() {
+                // Nothing is written, so that no pack has to be closed.
+                self.outcomes().close(&[number], Vec::new());
+            }
+            if opened.is_some_and(|opened| self.checkpoints.wants_closed(opened)) {
+                return Ok(Paused::ToClose);
             }
         }
-        Ok(())
+        Ok(Paused::ForNothing)
     }
 
     /// Takes what expired by the end of the run off what was counted by its start; gives that end.
     fn settle(&self, ended: &SessionEnd) -> Result<Timestamp, OpsError> {
-        let mut end = ended.end.max(self.start);
-        let Ok(mut outcomes) = self.outcomes.lock() else { return Ok(end) };
+        let mut outcomes = self.outcomes();
+        let earlier = outcomes.all().filter(|joined| joined.read.earlier).map(|joined| joined.read.end);
+        let mut end = earlier.fold(ended.end.max(self.start).max(self.counted_by), Timestamp::max);
         // Moving the end for one range may move it into what another one rounded.
         loop {
-            let moved = outcomes.iter().flatten().try_fold(end, |end, joined| joined.outcome.expiring.end_from(end));
+            let moved = outcomes.all().try_fold(end, |end, joined| joined.outcome.expiring.end_from(end));
             let moved = moved.ok_or_else(|| OpsError::Failed("the run took longer than 99 days".to_owned()))?;
             if moved == end {
                 break;
             }
             end = moved;
         }
-        for joined in outcomes.iter_mut().flatten() {
+        for joined in outcomes.all_mut() {
             joined.outcome.settle(end);
         }
         Ok(end)
@@ -326,6 +489,8 @@ impl Workers<'_> {
             dry_chunks_new: 0,
             dry_chunks_reused: 0,
             session,
+            start: self.start,
+            resumed: None,
             end,
             kind: self.kind,
         };
@@ -354,7 +519,7 @@ impl Workers<'_> {
     }
 
     fn assemble_all(&self, writer: &mut dyn ChunkWriter, outcome: &mut ReadOutcome) -> Result<(), OpsError> {
-        let mut done = self.outcomes.lock().map(|mut all| std::mem::take(&mut *all)).unwrap_or_default().into_iter();
+        let mut done = self.outcomes().take().into_iter();
         for job in &self.jobs {
             let ranges: Option<Vec<Joined>> = done.by_ref().take(job.ranges.len()).collect();
             let ranges = ranges.ok_or_else(|| OpsError::Failed("a range was not read".to_owned()))?;
@@ -377,7 +542,7 @@ impl Workers<'_> {
         let name = &job.found.name;
         for (range, joined) in job.ranges.iter().zip(ranges) {
             let part = &joined.outcome;
-            add(&mut counts, &part.counts);
+            counts.add(&part.counts);
             for (key, reason) in &part.problems {
                 if outcome.problems.len() < MAX_PROBLEMS {
                     outcome.problems.push(format!("{name}: {}: {reason}", job.found.codec.show(key)));
@@ -425,24 +590,6 @@ impl Workers<'_> {
         stack.push(new_layer);
         Ok(stack)
     }
-}
-
-fn add(total: &mut JoinCounts, part: &JoinCounts) {
-    total.seen += part.seen;
-    total.new += part.new;
-    total.changed += part.changed;
-    total.inherited += part.inherited;
-    total.deleted += part.deleted;
-    total.expired += part.expired;
-    total.seen_expired += part.seen_expired;
-    total.parent_records += part.parent_records;
-    total.records += part.records;
-    total.unreadable += part.unreadable;
-    total.torn += part.torn;
-    total.bytes += part.bytes;
-    total.bytes_read += part.bytes_read;
-    total.bytes_changed += part.bytes_changed;
-    total.blocks += part.blocks;
 }
 
 fn add_stats(stats: &mut Stats, counts: &JoinCounts) {

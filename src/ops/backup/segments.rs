@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 /// How a part of a range is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(super) enum How {
     /// What changed, and a sweep that finds what is gone.
     Swept,
     /// What changed.
@@ -16,19 +16,19 @@ pub(super) enum Reading {
 }
 
 /// Opens the stream of a part.
-pub(super) type Open<'a> = Box<dyn Fn(&KeyRange, Reading) -> Result<Box<dyn RecordStream + 'a>, OpsError> + 'a>;
+pub(super) type Open<'a> = Box<dyn Fn(&KeyRange, How) -> Result<Box<dyn RecordStream + 'a>, OpsError> + 'a>;
 
 /// The parts of a range as one stream.
 pub(super) struct Segments<'a> {
     open: Open<'a>,
-    left: VecDeque<(KeyRange, Reading)>,
+    left: VecDeque<(KeyRange, How)>,
     current: Option<Box<dyn RecordStream + 'a>>,
     unread: VecDeque<KeyRange>,
 }
 
 impl<'a> Segments<'a> {
     /// The parts come in key order.
-    pub(super) fn new(parts: impl IntoIterator<Item = (KeyRange, Reading)>, open: Open<'a>) -> Self {
+    pub(super) fn new(parts: impl IntoIterator<Item = (KeyRange, How)>, open: Open<'a>) -> Self {
         Self { open, left: parts.into_iter().collect(), current: None, unread: VecDeque::new() }
     }
 }

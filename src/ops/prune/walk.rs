@@ -1,7 +1,8 @@
 //! The chunks of a layer, for the room below, which cannot read layers.
 
 use crate::{
-    layer::{Layer, LayerError},
+    layer::{BuiltRange, Layer, LayerError},
+    record::KeyRange,
     repo::{ChunkId, ChunkReader, RepoError, manifest::LayerRef, pruner::LayerWalk},
 };
 use std::sync::Arc;
@@ -17,9 +18,25 @@ impl LayerWalk for Layers {
         visit: &mut dyn FnMut(ChunkId) -> Result<(), RepoError>,
     ) -> Result<(), RepoError> {
         let walked = Layer::open(reader, layer).and_then(|opened| opened.for_each_chunk(&mut |id| Ok(visit(id)?)));
-        walked.map_err(|error| match error {
-            LayerError::Repo(error) => error,
-            other => RepoError::damaged(format!("layer {}", layer.id), other),
-        })
+        walked.map_err(|error| in_room_below(error, || format!("layer {}", layer.id)))
+    }
+
+    fn list_chunks(
+        &self,
+        reader: &Arc<dyn ChunkReader>,
+        list: &ChunkId,
+        visit: &mut dyn FnMut(ChunkId) -> Result<(), RepoError>,
+    ) -> Result<(), RepoError> {
+        visit(*list)?;
+        let walked = BuiltRange::read(reader, list, &KeyRange::all())
+            .and_then(|built| built.for_each_chunk(reader, &mut |id| Ok(visit(id)?)));
+        walked.map_err(|error| in_room_below(error, || format!("list {list}")))
+    }
+}
+
+fn in_room_below(error: LayerError, object: impl FnOnce() -> String) -> RepoError {
+    match error {
+        LayerError::Repo(error) => error,
+        other => RepoError::damaged(object(), other),
     }
 }

@@ -4,6 +4,7 @@
 //! short, or sleep for a day, and any other pruner may carry on.
 
 mod bits;
+mod checkpoints;
 mod copy;
 mod delete;
 mod drain;
@@ -49,6 +50,17 @@ pub trait LayerWalk: Send + Sync {
         layer: &LayerRef,
         visit: &mut dyn FnMut(ChunkId) -> Result<(), RepoError>,
     ) -> Result<(), RepoError>;
+
+    /// Visits every chunk under an inner list that a checkpoint names, itself included. Without it nothing is kept for
+    /// backups that broke off.
+    fn list_chunks(
+        &self,
+        _reader: &Arc<dyn ChunkReader>,
+        _list: &ChunkId,
+        _visit: &mut dyn FnMut(ChunkId) -> Result<(), RepoError>,
+    ) -> Result<(), RepoError> {
+        Ok(())
+    }
 }
 
 /// How a pruner works.

@@ -9,9 +9,6 @@ use crate::repo::{
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// How long checkpoints stay once this catalog has seen that their lease is over.
-const CHECKPOINTS_STAY_MS: i64 = 24 * 60 * 60 * 1000;
-
 /// What tidying removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tidied {
@@ -77,26 +74,6 @@ impl Pruner {
         Ok(())
     }
 
-    /// What a resuming run could use is kept for a day from when it was first seen.
-    fn tidy_checkpoints(&self, leases: &[LeaseInfo], tidied: &mut Tidied) -> Result<(), RepoError> {
-        let running: HashSet<SnapshotId> =
-            leases.iter().filter(|lease| !lease.is_over()).map(|lease| lease.id).collect();
-        let now = self.inner.clock.now();
-        for object in self.inner.storage.list("checkpoints/")? {
-            let lease = object.name.strip_prefix("checkpoints/").and_then(|name| name.split('/').next());
-            let Some(Ok(lease)) = lease.map(str::parse::<SnapshotId>) else { continue };
-            if running.contains(&lease) {
-                continue;
-            }
-            let seen = self.inner.catalog.lease_first_seen(&mark_key(&object.name), 0, now)?;
-            let old = now.as_millis().saturating_sub(seen.as_millis()) >= CHECKPOINTS_STAY_MS;
-            if old && self.remove(&object.name, &mut tidied.failures) {
-                tidied.checkpoints += 1;
-            }
-        }
-        Ok(())
-    }
-
     fn tidy_leases(&self, leases: &[LeaseInfo], tidied: &mut Tidied) -> Result<(), RepoError> {
         let over: HashMap<SnapshotId, &LeaseInfo> =
             leases.iter().filter(|lease| lease.is_over()).map(|lease| (lease.id, lease)).collect();
@@ -119,7 +96,7 @@ impl Pruner {
         Ok(())
     }
 
-    fn remove(&self, name: &str, failures: &mut Vec<String>) -> bool {
+    pub(super) fn remove(&self, name: &str, failures: &mut Vec<String>) -> bool {
         match self.inner.storage.delete(name) {
             Ok(()) => true,
             Err(error) => {

@@ -90,7 +90,9 @@ impl Inner {
         let needed = self.needed(&revisions, walk)?;
         let marked = marks.iter().flat_map(|mark| mark.packs.iter().copied()).collect();
         let indexed = self.catalog.pack_numbers()?.into_iter().collect();
-        Ok(View { marks, marked, index, packs, leases: found, needed, indexed })
+        let mut view = View { marks, marked, index, packs, leases: found, needed, indexed };
+        self.keep_checkpointed(&mut view, walk)?;
+        Ok(view)
     }
 
     /// Looks until no needed chunk is missing.

@@ -50,12 +50,19 @@ pub struct SessionWriter {
     jobs: Jobs,
     metadata: Option<PackBuilder>,
     data: Option<PackBuilder>,
+    /// Chunks put here that another writer, or this one before, has taken on and that were not durable then.
+    shares: HashSet<ChunkId>,
 }
 
 impl SessionWriter {
     pub(super) fn new(shared: &Arc<Shared>, jobs: Jobs) -> Self {
         shared.writers.fetch_add(1, Ordering::SeqCst);
-        Self { shared: Arc::clone(shared), jobs, metadata: None, data: None }
+        Self { shared: Arc::clone(shared), jobs, metadata: None, data: None, shares: HashSet::new() }
+    }
+
+    /// The chunks that what was put refers to and that somebody's open packs may hold: at most what waits to be indexed.
+    pub fn take_shares(&mut self) -> Vec<ChunkId> {
+        std::mem::take(&mut self.shares).into_iter().collect()
     }
 
     /// Stores the open packs. Must be called before the session commits.
@@ -116,7 +123,11 @@ impl ChunkWriter for SessionWriter {
     fn put(&mut self, kind: ChunkKind, plain: &ChunkPlain) -> Result<Put, RepoError> {
         self.shared.check()?;
         let id = plain.id(&self.shared.inner.keyring.secrets.chunk_id, kind);
-        if self.shared.is_present(kind, &id)? || !self.shared.pending.claim(&id) {
+        let is_present = self.shared.is_present(kind, &id)?;
+        if is_present || !self.shared.pending.claim(&id) {
+            if !is_present {
+                self.shares.insert(id);
+            }
             self.shared.chunks_reused.fetch_add(1, Ordering::Relaxed);
             return Ok(Put { id, new: false, stored_bytes: 0 });
         }

@@ -1,0 +1,127 @@
+//! Checkpoints beside a prune (`format-spec/protocol.md`, section 5): what young ones name is kept, old ones are tidied away.
+//! Who takes one over checks what it names, so nothing here has to be exact.
+
+use super::{LayerWalk, LeaseInfo, Pruner, bits::ChunkSet, drain::mark_key, tidy::Tidied, view::View};
+use crate::repo::{
+    Checkpoint, ChunkId, ChunkReader, RepoError, Repository, Snapshot, SnapshotId, checkpoint::checkpoint_path,
+    repository::Inner,
+};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
+
+/// How long a checkpoint and what it names stay once this catalog has seen it.
+const STAYS_MILLIS: i64 = 24 * 60 * 60 * 1000;
+
+impl Inner {
+    /// Whether this catalog first saw a checkpoint long ago; remembers that it sees it now.
+    fn is_stale(&self, lease: &SnapshotId, number: u64) -> Result<bool, RepoError> {
+        let now = self.clock.now();
+        let seen = self.catalog.lease_first_seen(&mark_key(&checkpoint_path(lease, number)), 0, now)?;
+        Ok(now.as_millis().saturating_sub(seen.as_millis()) >= STAYS_MILLIS)
+    }
+
+    fn snapshots_now(self: &Arc<Self>) -> Result<Vec<Snapshot>, RepoError> {
+        Repository { inner: Arc::clone(self) }.snapshots()
+    }
+
+    /// Counts as needed what young checkpoints name, as far as it lies in a listed pack that the index describes.
+    pub(super) fn keep_checkpointed(self: &Arc<Self>, view: &mut View, walk: &dyn LayerWalk) -> Result<(), RepoError> {
+        let wanted = self.checkpointed(walk)?;
+        if wanted.len() == 0 {
+            return Ok(());
+        }
+        let (indexed, packs, needed) = (&view.indexed, &view.packs, &mut view.needed.chunks);
+        self.catalog.for_each_place(&mut |place| {
+            let is_there = indexed.get(&place.pack).is_some_and(|name| packs.contains_key(name));
+            if is_there && wanted.has(place.chunk) {
+                needed.insert(place.chunk);
+            }
+        })
+    }
+
+    /// The chunks that young checkpoints name.
+    fn checkpointed(self: &Arc<Self>, walk: &dyn LayerWalk) -> Result<ChunkSet, RepoError> {
+        let mut wanted = ChunkSet::default();
+        let numbers = self.checkpoint_numbers()?;
+        if numbers.is_empty() {
+            return Ok(wanted);
+        }
+        let (committed, snapshots) = (self.committed_leases()?, self.snapshots_now()?);
+        for (lease, numbers) in numbers {
+            let Some(newest) = numbers.last().filter(|_| !committed.contains(&lease)) else { continue };
+            if self.is_stale(&lease, *newest)? {
+                continue;
+            }
+            match self.read_checkpoint(&lease, *newest) {
+                Ok(checkpoint) if checkpoint.overtaken_by(&snapshots).is_none() => {
+                    self.add_named(&checkpoint, walk, &mut wanted)?;
+                }
+                // One that cannot be read cannot be taken over either.
+                Ok(_) | Err(RepoError::Missing { .. } | RepoError::Damaged { .. } | RepoError::NewerFormat { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn add_named(
+        self: &Arc<Self>,
+        checkpoint: &Checkpoint,
+        walk: &dyn LayerWalk,
+        wanted: &mut ChunkSet,
+    ) -> Result<(), RepoError> {
+        let reader = Arc::clone(self) as Arc<dyn ChunkReader>;
+        let mut lists: BTreeSet<ChunkId> = BTreeSet::new();
+        for (list, outcome) in checkpoint.named_chunks() {
+            lists.extend(list);
+            if let Some(number) = self.catalog.chunk_number(&outcome)? {
+                wanted.insert(number);
+            }
+        }
+        for list in lists {
+            let walked = walk.list_chunks(&reader, &list, &mut |id| {
+                if let Some(number) = self.catalog.chunk_number(&id)? {
+                    wanted.insert(number);
+                }
+                Ok(())
+            });
+            match walked {
+                Ok(())
+                | Err(RepoError::Missing { .. } | RepoError::Damaged { .. } | RepoError::ChunkMissing { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Pruner {
+    /// Removes the checkpoints of leases that are over and that nobody will take over, or could for a day.
+    pub(super) fn tidy_checkpoints(&self, leases: &[LeaseInfo], tidied: &mut Tidied) -> Result<(), RepoError> {
+        let running: HashSet<SnapshotId> =
+            leases.iter().filter(|lease| !lease.is_over()).map(|lease| lease.id).collect();
+        let numbers = self.inner.checkpoint_numbers()?;
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let (committed, snapshots) = (self.inner.committed_leases()?, self.inner.snapshots_now()?);
+        for (lease, numbers) in numbers {
+            let Some((newest, older)) = numbers.split_last().filter(|_| !running.contains(&lease)) else { continue };
+            let newest_goes = committed.contains(&lease)
+                || self.inner.is_stale(&lease, *newest)?
+                || match self.inner.read_checkpoint(&lease, *newest) {
+                    Ok(checkpoint) => checkpoint.overtaken_by(&snapshots).is_some(),
+                    // What a newer program wrote it may still want; damage may pass with the storage's trouble.
+                    Err(_) => false,
+                };
+            for number in older.iter().chain(newest_goes.then_some(newest)) {
+                if self.remove(&checkpoint_path(&lease, *number), &mut tidied.failures) {
+                    tidied.checkpoints += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+}

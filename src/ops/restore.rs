@@ -8,7 +8,7 @@ mod rehearse;
 pub(in crate::ops) use compare::{Likeness, Pair, walk};
 pub(in crate::ops) use plan::{find_collection, parse_key};
 
-use super::{OpsError, Phase, Progress, usage::peak_memory_bytes};
+use super::{OpsError, Phase, Progress, reading::Reading, usage::peak_memory_bytes};
 use crate::{
     connector::{CollectionTarget, Outcomes, Overwrite, Target, TargetEnd, TargetPlan},
     layer::LayerContext,
@@ -149,7 +149,8 @@ pub fn restore(
     progress: &dyn Progress,
 ) -> Result<RestoreOutcome, OpsError> {
     let began = Instant::now();
-    let _lease = repo.begin_read("restore")?;
+    let reading = Reading::begin(repo, "restore", std::slice::from_ref(snapshot))?;
+    let snapshot = &reading.snapshots()[0];
     let selected = plan::select(snapshot, target, options)?;
     if options.no_records && (options.make_equal || options.verify) {
         return Err(OpsError::Usage("without records there is nothing to make equal or to verify".to_owned()));

@@ -5,6 +5,7 @@ mod test_restore;
 
 use super::{
     OpsError, Phase, Progress,
+    reading::Reading,
     restore::{Likeness, Pair, walk},
     usage::peak_memory_bytes,
 };
@@ -94,7 +95,8 @@ pub fn verify(
     progress: &dyn Progress,
 ) -> Result<VerifyOutcome, OpsError> {
     let began = Instant::now();
-    let _lease = repo.begin_read("verify")?;
+    let reading = Reading::begin(repo, "verify", snapshots)?;
+    let snapshots = reading.snapshots();
     let mut outcome = VerifyOutcome::default();
     // Taking the lease listed everything again; what cannot be opened shows only when it is opened.
     repo.snapshots()?;
@@ -221,7 +223,8 @@ pub fn verify_against(
     source: &dyn Source,
     progress: &dyn Progress,
 ) -> Result<AgainstOutcome, OpsError> {
-    let _lease = repo.begin_read("verify")?;
+    let reading = Reading::begin(repo, "verify", std::slice::from_ref(snapshot))?;
+    let snapshot = &reading.snapshots()[0];
     let context = LayerContext::new(repo.secrets());
     let likeness = Likeness { fingerprinter: Some(&context.fingerprinter), expiry_slack_millis: 0 };
     let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None })?;

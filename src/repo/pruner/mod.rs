@@ -7,6 +7,8 @@ mod bits;
 mod copy;
 mod delete;
 mod drain;
+#[cfg(debug_assertions)]
+pub mod flat;
 mod leases;
 mod live;
 mod mark;

@@ -89,8 +89,9 @@ impl ChunkReader for Inner {
     fn read(&self, kind: ChunkKind, id: &ChunkId) -> Result<ChunkData, RepoError> {
         let mut tried = HashSet::new();
         let mut failures = Vec::new();
-        let mut reloads = 0;
+        let (mut reloads, mut is_still) = (0, false);
         while reloads < MAX_RELOADS {
+            let before = tried.len();
             for place in self.catalog.find(id)? {
                 if !tried.insert((place.pack, place.ordinal)) {
                     continue;
@@ -103,9 +104,14 @@ impl ChunkReader for Inner {
                     }
                 }
             }
-            // A prune beside us may have moved the chunk; whether it did shows in the index.
+            if is_still && tried.len() == before {
+                break;
+            }
+            // A prune beside us may have moved the chunk; whether it did shows in the index. If nothing is new there, another
+            // process may have brought it into the catalog since we looked: once more, then.
             reloads += 1;
-            if !self.refresh_index(&mut Vec::new())? || reloads > 1 && faults::is_broken(Rule::ReloadUntilStill) {
+            is_still = !self.refresh_index(&mut Vec::new())?;
+            if reloads > 1 && faults::is_broken(Rule::ReloadUntilStill) {
                 break;
             }
         }

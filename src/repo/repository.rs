@@ -66,6 +66,8 @@ pub(super) struct Inner {
     pub(super) bad_packs: chunks::BadPacks,
     warnings: Mutex<Vec<String>>,
     refreshing: Mutex<()>,
+    /// Which revisions there were when reading without a lease began.
+    read_since: Mutex<Option<blake3::Hash>>,
 }
 
 /// Locks; a thread that panicked under one of our locks left nothing half done in it.
@@ -120,6 +122,7 @@ impl Repository {
             bad_packs: chunks::BadPacks::default(),
             warnings: Mutex::default(),
             refreshing: Mutex::default(),
+            read_since: Mutex::default(),
         };
         inner.refresh()?;
         Ok(Self { inner: Arc::new(inner) })

@@ -1,7 +1,7 @@
 //! Making the catalog equal to the listed index objects. What is new is first read into temporary tables, which takes
 //! no lock on the file; then one short transaction merges it and drops what is no longer listed.
 
-use super::{Catalog, write_in};
+use super::{Catalog, uses, write_in};
 use crate::repo::{ObjectName, RepoError, index::IndexedPack};
 use rusqlite::{Connection, params};
 use std::collections::HashSet;
@@ -53,6 +53,7 @@ INSERT INTO places (pack, ordinal, chunk, kind, start, stored_len, plain_len)
 
 const DROP_HOMELESS: &str = "
 DELETE FROM places WHERE pack IN (SELECT num FROM packs WHERE num NOT IN (SELECT pack FROM pack_homes));
+DELETE FROM pack_uses WHERE pack IN (SELECT num FROM packs WHERE num NOT IN (SELECT pack FROM pack_homes));
 DELETE FROM packs WHERE num NOT IN (SELECT pack FROM pack_homes);
 ";
 
@@ -116,6 +117,7 @@ impl Catalog {
         write_in(&mut connection, |connection| {
             if staged > 0 {
                 connection.execute_batch(MERGE)?;
+                uses::fill(connection)?;
             }
             drop_objects(connection, gone)
         })

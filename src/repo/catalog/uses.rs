@@ -6,7 +6,6 @@ use crate::{
     record::bytes::{DecodeError, Reader, put_u64, unzigzag, zigzag},
     repo::RepoError,
 };
-use rusqlite::{Connection, params};
 
 /// One place, as much of it as counting needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,32 +18,27 @@ pub struct PlaceUse {
     pub stored_len: u32,
 }
 
-/// Packs that an import brought and that have no blob yet.
-const FRESH: &str = "
-SELECT s.real FROM stage_packs s WHERE s.real IS NOT NULL AND NOT EXISTS (SELECT 1 FROM pack_uses u WHERE u.pack = s.real)
-ORDER BY s.real";
+/// Makes a pack's blob.
+#[derive(Default)]
+pub(super) struct Encoder {
+    blob: Vec<u8>,
+    last: i64,
+}
 
-/// Makes the blobs of the packs that are staged and merged.
-pub(super) fn fill(connection: &Connection) -> rusqlite::Result<()> {
-    let fresh: Vec<i64> = connection.prepare(FRESH)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    let mut places =
-        connection.prepare_cached("SELECT chunk, stored_len FROM places WHERE pack = ?1 ORDER BY ordinal")?;
-    let mut insert = connection.prepare_cached("INSERT INTO pack_uses (pack, uses) VALUES (?1, ?2)")?;
-    let mut blob = Vec::new();
-    for pack in fresh {
-        blob.clear();
-        let mut last = 0_i64;
-        let mut rows = places.query(params![pack])?;
-        while let Some(row) = rows.next()? {
-            let (chunk, stored_len): (i64, u32) = (row.get(0)?, row.get(1)?);
-            // Chunks are numbered in the order of their packs: mostly the next number follows.
-            put_u64(&mut blob, zigzag(chunk.wrapping_sub(last)));
-            put_u64(&mut blob, u64::from(stored_len));
-            last = chunk;
-        }
-        insert.execute(params![pack, blob])?;
+impl Encoder {
+    /// Adds the next chunk. Chunks are numbered in the order of their packs: mostly the next number follows.
+    pub fn add(&mut self, chunk: u64, stored_len: u32) {
+        let chunk = chunk.cast_signed();
+        put_u64(&mut self.blob, zigzag(chunk.wrapping_sub(self.last)));
+        put_u64(&mut self.blob, u64::from(stored_len));
+        self.last = chunk;
     }
-    Ok(())
+
+    /// The blob, after which the next pack begins.
+    pub fn take(&mut self) -> Vec<u8> {
+        self.last = 0;
+        std::mem::take(&mut self.blob)
+    }
 }
 
 fn decode(pack: PackNumber, blob: &[u8], visit: &mut dyn FnMut(PlaceUse)) -> Result<(), DecodeError> {

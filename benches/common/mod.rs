@@ -4,10 +4,12 @@
 use rekeep::ops::workload::{
     Fractions, RecordSize, W3_RUNS, Workload, create_database, mutate_contiguous, mutate_scattered,
 };
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use std::{
     error::Error,
     ffi::OsStr,
     fs,
+    io::{Read as _, Seek as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Instant,
@@ -72,6 +74,54 @@ pub fn measure(program: &OsStr, args: &[&OsStr], env: &[(String, String)], dir: 
     let numbers: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
     let [user, system, peak_kib] = numbers[..] else { return Err(format!("GNU time said {text:?}").into()) };
     Ok(Cost { wall_seconds, cpu_seconds: user + system, peak_mib: peak_kib / 1024.0 })
+}
+
+/// What one process moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Moved {
+    pub wall_seconds: f64,
+    pub cpu_seconds: f64,
+    /// What its system calls read, page cache and its own cache files included.
+    pub bytes_read: u64,
+    /// What they wrote.
+    pub bytes_written: u64,
+}
+
+/// Runs a command to its end and looks at its counters before they go. Gives its output too. Linux only.
+pub fn run_counted(program: &OsStr, args: &[&OsStr], env: &[(String, String)]) -> Outcome<(Moved, Vec<u8>)> {
+    let (mut out, mut errors) = (tempfile::tempfile()?, tempfile::NamedTempFile::new()?);
+    let start = Instant::now();
+    let mut command = Command::new(program);
+    command.args(args).envs(env.iter().cloned()).stdin(Stdio::null());
+    let mut child = command.stdout(out.try_clone()?).stderr(errors.reopen()?).spawn()?;
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    while waitid(WaitId::Pid(Pid::from_child(&child)), options)?.is_none() {}
+    let wall_seconds = start.elapsed().as_secs_f64();
+    let counters = fs::read_to_string(format!("/proc/{}/io", child.id()))?;
+    let times = fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
+    let status = child.wait()?;
+    if !status.success() {
+        let mut text = String::new();
+        errors.read_to_string(&mut text)?;
+        return Err(format!("{} {args:?}: {status}\n{text}", program.display()).into());
+    }
+    let counter = |name: &str| {
+        let line = counters.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|value| value.trim().parse().ok()).ok_or_else(|| format!("/proc says {counters:?}"))
+    };
+    // User and system time are fields 14 and 15, in hundredths; the name in field 2 may hold blanks.
+    let fields: Vec<&str> = times.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks: f64 = fields.get(11..13).unwrap_or_default().iter().filter_map(|it| it.parse::<f64>().ok()).sum();
+    let mut output = Vec::new();
+    out.rewind()?;
+    out.read_to_end(&mut output)?;
+    let moved = Moved {
+        wall_seconds,
+        cpu_seconds: ticks / 100.0,
+        bytes_read: counter("rchar:")?,
+        bytes_written: counter("wchar:")?,
+    };
+    Ok((moved, output))
 }
 
 /// The bytes of all files below `path`.

@@ -1,6 +1,8 @@
 //! The command lines of rekeep and its peers.
 
-use crate::common::{Cost, Outcome, measure, remove};
+#![allow(dead_code, reason = "each driver uses a part")]
+
+use crate::common::{Cost, Moved, Outcome, measure, remove, run_counted};
 use std::{
     ffi::{OsStr, OsString},
     fs,
@@ -77,6 +79,52 @@ impl Tool {
     }
 
     fn run(&self, dir: &Path, args: &[&OsStr], work: Option<&Path>) -> Outcome<Cost> {
+        let (env, repository) = self.environment(dir);
+        let mut all: Vec<&OsStr> = Vec::new();
+        if !matches!(self.kind, Kind::Borg) {
+            all.extend::<[&OsStr; 2]>(["-r".as_ref(), repository.as_ref()]);
+        }
+        all.extend(args);
+        measure(self.program.as_ref(), &all, &env, work)
+    }
+
+    /// A run of which the output and what it moved is of interest.
+    fn counted(&self, dir: &Path, args: &[&str]) -> Outcome<(Moved, Vec<u8>)> {
+        if matches!(self.kind, Kind::Borg) {
+            return Err("borg is not part of this bench".into());
+        }
+        let (env, repository) = self.environment(dir);
+        let mut all: Vec<&OsStr> = vec!["-r".as_ref(), repository.as_ref()];
+        all.extend(args.iter().map(OsStr::new));
+        run_counted(self.program.as_ref(), &all, &env)
+    }
+
+    /// The names of all snapshots, oldest first.
+    pub fn snapshots(&self, dir: &Path) -> Outcome<Vec<String>> {
+        let (_, listed) = self.counted(dir, &["snapshots", "--json"])?;
+        let mut found = Vec::new();
+        collect_snapshots(&serde_json::from_slice(&listed)?, &mut found);
+        found.sort();
+        Ok(found.into_iter().map(|(_, id)| id).collect())
+    }
+
+    pub fn list_moved(&self, dir: &Path) -> Outcome<Moved> {
+        Ok(self.counted(dir, &["snapshots"])?.0)
+    }
+
+    pub fn forget(&self, dir: &Path, ids: &[&str]) -> Outcome<Moved> {
+        let args: Vec<&str> = ["forget"].into_iter().chain(ids.iter().copied()).collect();
+        Ok(self.counted(dir, &args)?.0)
+    }
+
+    /// Prunes; rustic would only mark packs and delete them a day later, unless told otherwise.
+    pub fn prune(&self, dir: &Path) -> Outcome<Moved> {
+        let args: &[&str] = if matches!(self.kind, Kind::Rustic) { &["prune", "--instant-delete"] } else { &["prune"] };
+        Ok(self.counted(dir, args)?.0)
+    }
+
+    /// The environment of a run, and the repository's place.
+    fn environment(&self, dir: &Path) -> (Vec<(String, String)>, String) {
         let (repository, cache) = (self.repository(dir), self.cache(dir));
         let (repository, cache) = (repository.to_string_lossy().into_owned(), cache.to_string_lossy().into_owned());
         let prefix = match self.kind {
@@ -91,11 +139,9 @@ impl Tool {
         if matches!(self.kind, Kind::Borg) {
             // Borg keeps security and key files outside its cache.
             env.push(("BORG_BASE_DIR".to_owned(), cache));
-            env.push(("BORG_REPO".to_owned(), repository));
-            return measure(self.program.as_ref(), args, &env, work);
+            env.push(("BORG_REPO".to_owned(), repository.clone()));
         }
-        let all: Vec<&OsStr> = ["-r".as_ref(), repository.as_ref()].into_iter().chain(args.iter().copied()).collect();
-        measure(self.program.as_ref(), &all, &env, work)
+        (env, repository)
     }
 
     fn words(&self, dir: &Path, words: &str) -> Outcome<Cost> {
@@ -167,5 +213,25 @@ impl Tool {
                 (self.run(dir, &["extract".as_ref(), name.as_ref()], Some(&out))?, inside)
             }
         })
+    }
+}
+
+/// Every object with an id and a time, wherever it is: as (time as text that sorts, id).
+fn collect_snapshots(value: &serde_json::Value, found: &mut Vec<(String, String)>) {
+    use serde_json::Value;
+    match value {
+        Value::Array(all) => all.iter().for_each(|it| collect_snapshots(it, found)),
+        Value::Object(fields) => {
+            let time = match fields.get("time") {
+                Some(Value::String(time)) => Some(time.clone()),
+                Some(Value::Number(time)) => Some(format!("{:020}", time.as_u64().unwrap_or(0))),
+                _ => None,
+            };
+            match (time, fields.get("id").and_then(Value::as_str)) {
+                (Some(time), Some(id)) => found.push((time, id.to_owned())),
+                _ => fields.values().for_each(|it| collect_snapshots(it, found)),
+            }
+        }
+        _ => {}
     }
 }

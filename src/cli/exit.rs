@@ -202,6 +202,7 @@ const fn repo_advice(error: &RepoError) -> Option<&'static str> {
         RepoError::AlreadyExists { .. } => Some("nothing was changed; use it, or choose another location"),
         RepoError::WrongPassword { .. } => Some("try another one, or the recovery key with --recovery-key"),
         RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. } => Some(DAMAGE_ADVICE),
+        RepoError::MovedOn { .. } => Some("run it again: it takes what the snapshot consists of now"),
         RepoError::NoSnapshot { .. } => Some("`rekeep snapshots` lists them"),
         RepoError::Storage { .. } => Some("when the cause is gone, run the same command again"),
         _ => None,

@@ -1,6 +1,6 @@
 //! `diff`: what differs between two snapshots, by reading keys only.
 
-use super::{OpsError, Phase, Progress};
+use super::{OpsError, Phase, Progress, reading::Reading};
 use crate::{
     layer::{Stack, StackCursor},
     record::KeyRange,
@@ -44,7 +44,9 @@ pub fn diff(
     progress: &dyn Progress,
     each: &mut dyn FnMut(&str, &str, Change),
 ) -> Result<Vec<DiffCounts>, OpsError> {
-    let _lease = repo.begin_read("diff")?;
+    let both = [a.clone(), b.clone()];
+    let reading = Reading::begin(repo, "diff", &both)?;
+    let (a, b) = (&reading.snapshots()[0], &reading.snapshots()[1]);
     let names: BTreeSet<&str> = a.collections.iter().chain(&b.collections).map(|c| c.name.as_str()).collect();
     if let Some(wanted) = collection
         && !names.contains(wanted)

@@ -2,6 +2,7 @@
 
 use super::{
     OpsError, Phase, Progress,
+    reading::Reading,
     restore::{find_collection, parse_key},
 };
 use crate::{
@@ -29,7 +30,8 @@ pub fn dump(
     cell: Option<&str>,
     out: &mut dyn Write,
 ) -> Result<(), OpsError> {
-    let _lease = repo.begin_read("dump")?;
+    let reading = Reading::begin(repo, "dump", std::slice::from_ref(snapshot))?;
+    let snapshot = &reading.snapshots()[0];
     let found = find_collection(snapshot, collection)?;
     let stack = Stack::open(&repo.chunks(), &found.stack)?;
     for sort_key in parse_key(found.codec, key)? {
@@ -138,7 +140,8 @@ pub fn find(
     each: &mut dyn FnMut(Found),
 ) -> Result<(), OpsError> {
     let glob = Glob::new(pattern).map_err(|error| OpsError::Usage(error.to_string()))?.compile_matcher();
-    let _lease = repo.begin_read("find")?;
+    let reading = Reading::begin(repo, "find", snapshots)?;
+    let snapshots = reading.snapshots();
     progress.begin(&Phase {
         name: "searching".to_owned(),
         records: snapshots.iter().flat_map(|s| &s.collections).map(|c| c.records).sum(),

@@ -2,6 +2,7 @@
 
 use super::{
     OpsError, Progress,
+    reading::Reading,
     restore::{find_collection, parse_key},
 };
 use crate::{
@@ -93,7 +94,8 @@ pub fn history(
     to: Option<Timestamp>,
     progress: &dyn Progress,
 ) -> Result<History, OpsError> {
-    let _lease = repo.begin_read("history")?;
+    let reading = Reading::begin(repo, "history", snapshots)?;
+    let snapshots = reading.snapshots();
     let in_range =
         |s: &&Snapshot| from.is_none_or(|from| s.content.end >= from) && to.is_none_or(|to| s.content.end <= to);
     let looked_at: Vec<(&Snapshot, &Collection)> = snapshots

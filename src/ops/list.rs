@@ -1,6 +1,6 @@
 //! `snapshots`, `ls`, `stats`, `status`, `tag`: what the repository holds, in rows for tables and JSON.
 
-use super::{OpsError, Progress, restore::find_collection, select::sources};
+use super::{OpsError, Progress, reading::Reading, restore::find_collection, select::sources};
 use crate::{
     layer::Stack,
     record::{KeyRange, Timestamp},
@@ -106,7 +106,8 @@ pub fn records(
     progress: &dyn Progress,
     each: &mut dyn FnMut(RecordRow),
 ) -> Result<(), OpsError> {
-    let _lease = repo.begin_read("ls")?;
+    let reading = Reading::begin(repo, "ls", std::slice::from_ref(snapshot))?;
+    let snapshot = &reading.snapshots()[0];
     let found = find_collection(snapshot, collection)?;
     let stack = Stack::open(&repo.chunks(), &found.stack)?;
     let mut cursor = stack.cursor(&KeyRange::all(), snapshot.content.end, true)?;

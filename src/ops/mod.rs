@@ -14,6 +14,7 @@ pub mod limit;
 pub mod list;
 pub mod progress;
 pub mod prune;
+mod reading;
 pub mod restore;
 pub mod select;
 pub mod squash;

@@ -14,7 +14,7 @@ pub(in crate::ops) use plan::{find_collection, parse_key};
 
 pub use outcome::{OutcomeCounts, RestoreOutcome};
 
-use super::{OpsError, Phase, Progress, usage::peak_memory_bytes};
+use super::{OpsError, Phase, Progress, reading::Reading, usage::peak_memory_bytes};
 use crate::{
     connector::{CollectionTarget, Outcomes, Overwrite, Target, TargetEnd, TargetPlan, TargetSession},
     layer::LayerContext,
@@ -89,7 +89,8 @@ fn restore_to(
     progress: &dyn Progress,
 ) -> Result<RestoreOutcome, OpsError> {
     let began = Instant::now();
-    let _lease = repo.begin_read("restore")?;
+    let reading = Reading::begin(repo, "restore", std::slice::from_ref(snapshot))?;
+    let snapshot = &reading.snapshots()[0];
     let selected = plan::select(snapshot, target, options)?;
     plan::check_options(snapshot, options)?;
     plan::check_overwrite(target, options)?;

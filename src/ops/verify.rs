@@ -6,7 +6,7 @@ mod test_restore;
 
 pub use against::{AgainstOptions, AgainstOutcome, verify_against};
 
-use super::{OpsError, Phase, Progress, usage::peak_memory_bytes};
+use super::{OpsError, Phase, Progress, reading::Reading, usage::peak_memory_bytes};
 use crate::{
     layer::Layer,
     record::Timestamp,
@@ -92,7 +92,8 @@ pub fn verify(
     progress: &dyn Progress,
 ) -> Result<VerifyOutcome, OpsError> {
     let began = Instant::now();
-    let _lease = repo.begin_read("verify")?;
+    let reading = Reading::begin(repo, "verify", snapshots)?;
+    let snapshots = reading.snapshots();
     let mut outcome = VerifyOutcome::default();
     // Taking the lease listed everything again; what cannot be opened shows only when it is opened.
     repo.snapshots()?;

@@ -71,6 +71,15 @@ pub enum RepoError {
         /// The chunk.
         id: ChunkId,
     },
+    /// A reader without a lease misses a chunk, and snapshots were revised or forgotten since it began.
+    #[error(
+        "chunk {id} is gone: this storage cannot be written, so it was read without a lease, and meanwhile snapshots were \
+         forgotten or squashed"
+    )]
+    MovedOn {
+        /// The chunk.
+        id: ChunkId,
+    },
     /// The name that would commit this snapshot is taken: the writer was fenced, or its name was used.
     #[error(
         "the commit of snapshot {id} was refused: its name is taken, so this run was fenced; nothing was committed. \

@@ -42,6 +42,10 @@ pub enum Rule {
     TombstonesStay,
     /// A reader without a lease reloads until nothing changes.
     ReloadUntilStill,
+    /// A squash's revisions count only with its commit.
+    SquashNeedsCommit,
+    /// Nobody writes above a pending revision.
+    NothingAbovePending,
 }
 
 /// Whether a simulation has broken the rule for this thread.

@@ -244,6 +244,9 @@ impl ReadLease {
         };
         let lease = Self { lease, ticker };
         inner.refresh()?;
+        if lease.lease.is_none() {
+            inner.reads_without_lease()?;
+        }
         Ok(lease)
     }
 

@@ -23,6 +23,7 @@ use super::{
 use crate::record::{Clock, Timestamp};
 use rayon::prelude::*;
 use std::{
+    borrow::Cow,
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -65,6 +66,8 @@ pub(super) struct Inner {
     pub(super) bad_packs: chunks::BadPacks,
     warnings: Mutex<Vec<String>>,
     refreshing: Mutex<()>,
+    /// Which revisions there were when reading without a lease began.
+    read_since: Mutex<Option<blake3::Hash>>,
 }
 
 /// Locks; a thread that panicked under one of our locks left nothing half done in it.
@@ -119,6 +122,7 @@ impl Repository {
             bad_packs: chunks::BadPacks::default(),
             warnings: Mutex::default(),
             refreshing: Mutex::default(),
+            read_since: Mutex::default(),
         };
         inner.refresh()?;
         Ok(Self { inner: Arc::new(inner) })
@@ -196,6 +200,21 @@ impl Repository {
         self.inner.add_warnings(problems);
         snapshots.sort_by_key(|snapshot| (snapshot.content.end, snapshot.id));
         Ok((snapshots, pending))
+    }
+
+    /// The newest revisions that count of these snapshots, as of the last refresh; one that has been forgotten since is
+    /// left as it is. Cheap as long as nobody has revised one.
+    pub fn newest_of<'a>(&self, chosen: &'a [Snapshot]) -> Result<Cow<'a, [Snapshot]>, RepoError> {
+        let mut highest: HashMap<SnapshotId, u64> = HashMap::new();
+        for (id, revision, _) in self.inner.catalog.revision_kinds()? {
+            // Highest first.
+            highest.entry(id).or_insert(revision);
+        }
+        if chosen.iter().all(|it| highest.get(&it.id).is_none_or(|highest| *highest <= it.revision)) {
+            return Ok(Cow::Borrowed(chosen));
+        }
+        let mut now: HashMap<SnapshotId, Snapshot> = self.snapshots()?.into_iter().map(|it| (it.id, it)).collect();
+        Ok(chosen.iter().map(|it| now.remove(&it.id).unwrap_or_else(|| it.clone())).collect())
     }
 
     /// Reads chunks.

@@ -1,12 +1,15 @@
 //! Leases, honouring, fences and commits: many writers at once, and the side of the protocol that prune will lean on.
 
 use crate::support::{
-    Fault, MemorySource, World,
+    Fault, Heard, MemorySource, Rec, World,
     db::{assert_same, sample},
     world::{assert_sound, back_up, backup_with, plain, restored, snapshot},
 };
 use rekeep::{
-    ops::OpsError,
+    ops::{
+        OpsError,
+        prune::{PruneOptions, prune},
+    },
     repo::{
         ChunkKind, ChunkPlain, ChunkWriter, Manifest, RepoError, Repository, SnapshotId, WriteOptions,
         object::{self, ObjectKind},
@@ -299,6 +302,38 @@ fn readers_work_where_nothing_can_be_written() {
     assert_same(&restored(&repo, &snapshot(&repo, id)), &sample(1, 20, 40), "from a full disk");
     assert_sound(&repo);
     assert!(world.backend.image() == before);
+}
+
+#[test]
+fn a_reader_without_a_lease_is_told_when_what_it_reads_has_moved_on() {
+    let (world, repo) = World::new();
+    let mut state = sample(5, 40, 100);
+    let mut taken = Vec::new();
+    for round in 0..3_u8 {
+        state.get_mut("c").unwrap().records.insert(vec![b'k', round], Rec::text("new"));
+        world.clock.advance(60_000);
+        taken.push(back_up(&repo, &MemorySource::of(state.clone(), &world.clock)).id.unwrap());
+    }
+    let reader = world.beside().open();
+    let chosen = snapshot(&reader, taken[2]);
+    world.backend.arm(1, Fault::Refuses("create leases/"));
+    let lease = reader.begin_read("test").unwrap();
+    assert_eq!(lease.id(), None);
+    world.backend.disarm();
+    for id in &taken[..2] {
+        repo.forget(id).unwrap();
+    }
+    let options = PruneOptions { max_unused: 0.0, max_superseded: 0.0, ..PruneOptions::default() };
+    assert!(prune(&repo, &options, &Heard::default()).unwrap().squashed.snapshots > 0);
+    let old = chosen.collections[0].stack.last().unwrap().id;
+    let error = reader.chunks().read(ChunkKind::List, &old).unwrap_err();
+    assert!(matches!(error, RepoError::MovedOn { .. }), "{error}");
+    // Begun again, it reads what is there.
+    assert_same(&restored(&reader, &snapshot(&reader, taken[2])), &state, "again");
+    // Of a chunk that is lost nobody says that it moved.
+    let lost = rekeep::repo::ChunkId([3; 32]);
+    let error = world.open().chunks().read(ChunkKind::List, &lost).unwrap_err();
+    assert!(matches!(error, RepoError::ChunkMissing { .. }), "{error}");
 }
 
 #[test]

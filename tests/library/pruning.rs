@@ -5,12 +5,20 @@ use crate::support::{
     db::{assert_same, sample},
     world::{assert_sound, back_up, restored, snapshot},
 };
+use jiff::tz::TimeZone;
 use rekeep::{
     ops::{
-        OpsError,
+        Narrow, OpsError,
+        forget::{Policy, execute, plan_policy},
+        leases::{Unlock, unlock},
         prune::{PruneOptions, PruneOutcome, prune},
     },
-    repo::{RepoError, Repository, SnapshotId},
+    record::Clock as _,
+    repo::{
+        RepoError, Repository, SnapshotId, WriteOptions,
+        lease::{LeaseBody, lease_path},
+        object::{self, ObjectKind},
+    },
 };
 use std::io::ErrorKind;
 
@@ -217,6 +225,115 @@ fn a_snapshot_deleted_by_hand_is_told_of_and_does_not_stop_a_prune() {
     let done = pruned(&repo, &alone()).unwrap();
     assert!(repo.warnings().iter().any(|warning| warning.contains("has vanished")), "{:?}", repo.warnings());
     assert_eq!(done.plan.snapshots, 0);
+}
+
+/// The next heartbeat of a reader.
+fn beat(world: &World, lease: SnapshotId, number: u64) {
+    let body = LeaseBody {
+        lease,
+        number,
+        purpose: "read: restore".to_owned(),
+        host: "elsewhere".to_owned(),
+        started: world.clock.now(),
+        honours: Vec::new(),
+        process: None,
+    };
+    let path = lease_path(&lease, number);
+    let bytes = object::wrap(ObjectKind::Lease, &path, &serde_json::to_vec(&body).unwrap());
+    world.backend.tamper(|image| drop(image.insert(path.clone(), bytes)));
+}
+
+#[test]
+fn a_reader_that_never_ends_is_named_and_waited_for_until_it_is_unlocked() {
+    let history = History::new();
+    let world = history.world();
+    let endless = SnapshotId([9; 16]);
+    beat(&world, endless, 0);
+    let repo = world.open();
+    for number in 1..20 {
+        world.clock.advance(20 * 60_000);
+        beat(&world, endless, number);
+        let done = pruned(&repo, &alone()).unwrap();
+        assert_eq!((done.deleted.packs, done.failures.len()), (0, 0));
+        assert_eq!(done.waiting.len(), 1, "what is marked is not marked again");
+        assert_eq!(done.waiting[0].waits_for[0].lease, endless);
+    }
+    // Others go on beside it.
+    let source = MemorySource::of(history.last.clone(), &world.clock);
+    back_up(&repo, &source);
+    assert_same(&restored(&repo, &snapshot(&repo, history.kept)), &history.last, "beside it");
+    let fenced = unlock(&repo, &Unlock::Named(vec![endless.to_string()])).unwrap().fenced;
+    assert_eq!(fenced, [endless]);
+    assert!(pruned(&repo, &alone()).unwrap().deleted.packs > 0);
+    history.check(&world, "after the endless one");
+}
+
+#[test]
+fn a_writer_that_never_ends_holds_up_nothing_once_it_honours_the_mark() {
+    let history = History::new();
+    let world = history.world();
+    let options = WriteOptions { purpose: "backup".to_owned(), compression: 1, check: true, write_limit: None };
+    let endless = world.beside().open().begin_write(&options).unwrap();
+    let repo = world.open();
+    let done = pruned(&repo, &alone()).unwrap();
+    assert_eq!((done.deleted.packs, done.waiting[0].waits_for[0].lease), (0, endless.id()));
+    endless.beat_now().unwrap();
+    assert!(pruned(&repo, &alone()).unwrap().deleted.packs > 0);
+    drop(endless);
+    history.check(&world, "after the endless one");
+}
+
+/// A forget that is cut short has forgotten some; asked again, it forgets the rest.
+fn forget_everywhere(fault: Fault) {
+    let (world, repo) = World::new();
+    let mut state = sample(32, 40, 100);
+    let mut taken = Vec::new();
+    for day in 0..4_u8 {
+        state.get_mut("c").unwrap().records.insert(vec![b'k', day], Rec::text("new"));
+        world.clock.advance(60_000);
+        taken.push(back_up(&repo, &MemorySource::of(state.clone(), &world.clock)).id.unwrap());
+    }
+    let image = world.backend.image();
+    let policy = Policy { last: Some(1), ..Policy::default() };
+    let forgotten = |repo: &Repository| {
+        let plan = plan_policy(repo, &Narrow::default(), &policy, &TimeZone::UTC)?;
+        execute(repo, plan, &Heard::default())
+    };
+    let operations = {
+        let world = World::over(image.clone());
+        let repo = world.open();
+        let from = world.backend.operations();
+        assert_eq!(forgotten(&repo).unwrap().forgotten, taken[..3]);
+        world.backend.operations() - from
+    };
+    assert!(operations >= 9, "{operations}");
+    for nth in 1..=operations {
+        let what = format!("{fault:?} at operation {nth} of {operations}");
+        let world = World::over(image.clone());
+        {
+            let repo = world.open();
+            world.backend.arm(nth, fault);
+            // It may fail, and then says so; or others of its tombstones came through.
+            let _ = forgotten(&repo);
+        }
+        world.backend.disarm();
+        let repo = world.open();
+        for id in repo.snapshots().unwrap().iter().map(|it| it.id) {
+            assert!(taken.contains(&id), "{what}");
+        }
+        forgotten(&repo).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(repo.snapshots().unwrap().iter().map(|it| it.id).collect::<Vec<_>>(), taken[3..], "{what}");
+        pruned(&repo, &alone()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_same(&restored(&repo, &snapshot(&repo, taken[3])), &state, &what);
+        assert_sound(&repo);
+    }
+}
+
+#[test]
+fn a_forget_that_is_cut_short_anywhere_is_finished_by_the_next() {
+    for fault in [Fault::PowerCut { lands: false }, Fault::PowerCut { lands: true }, Fault::Full] {
+        forget_everywhere(fault);
+    }
 }
 
 #[test]

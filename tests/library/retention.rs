@@ -11,6 +11,7 @@ use rekeep::{
         OpsError,
         backup::{BackupOptions, ParentChoice},
         history::history,
+        prune::{PruneOptions, prune},
         squash::{self, MAX_SUPERSEDED, SquashOptions, SquashOutcome},
     },
     record::{Clock, Timestamp},
@@ -402,6 +403,24 @@ fn a_backup_beside_a_squash_keeps_the_stack_it_relies_on() {
     past.squash(0.0);
     assert_eq!(past.layers(beside), 1);
     past.check("alone");
+}
+
+#[test]
+fn a_snapshot_that_was_squashed_since_it_was_chosen_is_read_by_its_newest_revision() {
+    let (mut past, ids) = day(10);
+    let chosen = snapshot(&past.repo, ids[24]);
+    past.forget(&ids[1..24]);
+    past.squash(MAX_SUPERSEDED);
+    let options = PruneOptions { max_unused: 0.0, ..PruneOptions::default() };
+    prune(&past.repo, &options, &Heard::default()).unwrap();
+    past.repo.refresh().unwrap();
+    let old = &chosen.collections[0].stack[5].id;
+    assert!(!past.repo.holds(old).unwrap(), "its old layers are gone");
+    assert_same(&restored(&past.repo, &chosen), &past.taken[1].1, "chosen before");
+    let snapshots = [chosen];
+    let found = history(&past.repo, &snapshots, "c", "str:key000003", None, None, &Heard::default())
+        .or_else(|_| history(&past.repo, &snapshots, "c", "hex:6b6579303030303033", None, None, &Heard::default()));
+    assert_eq!(found.unwrap().snapshots, 1);
 }
 
 #[test]

@@ -5,12 +5,12 @@ use super::{checker::is_forgotten, rng::Rng, scheduler::Scheduler, storage::Sea}
 use rekeep::{
     record::{Clock, KeyCodec, Timestamp},
     repo::{
-        ChunkId, ChunkKind, ChunkPlain, ChunkReader, ChunkWriter, InitOptions, Manifest, ObjectName, OpenOptions,
-        RepoError, Repository, Snapshot, SnapshotId, Storage, Unlock, WriteOptions, WriteSession, entropy,
+        ChunkKind, ChunkPlain, ChunkWriter, InitOptions, Manifest, ObjectName, OpenOptions, RepoError, Repository,
+        Snapshot, SnapshotId, Storage, Unlock, WriteOptions, WriteSession, entropy,
         faults::{self, Rule},
         keys::KdfParams,
         manifest::{Collection, Content, Kind, LayerRef, SourceId, Stats},
-        pruner::{LayerWalk, Pruner, PrunerOptions},
+        pruner::{LayerWalk as _, Pruner, PrunerOptions, flat::Flat},
         session::SessionTiming,
     },
 };
@@ -26,22 +26,6 @@ use std::{
 
 /// How many different chunks there are: few, so that everybody meets everybody's.
 const CHUNKS: u64 = 5;
-
-/// A layer is a List chunk that holds the ids of its chunks.
-pub struct Flat;
-
-impl LayerWalk for Flat {
-    fn chunks(
-        &self,
-        reader: &Arc<dyn ChunkReader>,
-        layer: &LayerRef,
-        visit: &mut dyn FnMut(ChunkId) -> Result<(), RepoError>,
-    ) -> Result<(), RepoError> {
-        visit(layer.id)?;
-        let list = reader.read(ChunkKind::List, &layer.id)?.plain()?;
-        list.bytes.chunks_exact(32).try_for_each(|id| visit(ChunkId(id.try_into().unwrap())))
-    }
-}
 
 /// A host's clock: its own, and wrong.
 struct Skewed(Arc<AtomicI64>, i64);
@@ -59,6 +43,8 @@ pub struct Flaws {
     pub rules: Vec<Rule>,
     /// A writer does not rely on its parent's stack.
     pub trusts_parent: bool,
+    /// A writer whose parent was squashed takes the new stack without looking whether it is present.
+    pub adopts: bool,
 }
 
 /// What an actor needs to be somewhere.
@@ -147,7 +133,11 @@ pub fn plain(n: u64) -> ChunkPlain {
 }
 
 pub fn begin(repo: &Repository, pack_bytes: usize) -> Result<WriteSession, RepoError> {
-    let options = WriteOptions { purpose: "backup".to_owned(), compression: 0, check: false, write_limit: None };
+    begin_as(repo, "backup", pack_bytes)
+}
+
+pub fn begin_as(repo: &Repository, purpose: &str, pack_bytes: usize) -> Result<WriteSession, RepoError> {
+    let options = WriteOptions { purpose: purpose.to_owned(), compression: 0, check: false, write_limit: None };
     repo.begin_write_timed(&options, &alone(pack_bytes))
 }
 
@@ -209,15 +199,31 @@ pub fn write(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
         }
         Ok(())
     })?;
-    stack.push(layer);
     for _ in 0..rng.below(3) {
         session.beat_now()?;
     }
+    if let Some(parent) = &parent {
+        stack = stack_to_keep(actor, &repo, parent)?;
+    }
+    stack.push(layer);
     let manifest = manifest(session.id(), actor.now(), stack, parent.map(|parent| parent.id));
     session.commit(&manifest)
 }
 
-/// Restores a snapshot under a lease, or without one. Under a lease nothing may be missing, unless it was fenced, or the
+/// The parent's stack that the writer relies on since it began, whatever became of the parent; with a flaw, the newest.
+pub fn stack_to_keep(actor: &Actor, repo: &Repository, parent: &Snapshot) -> Result<Vec<LayerRef>, RepoError> {
+    let mut stack = parent.collections[0].stack.clone();
+    if actor.place.flaws.adopts {
+        repo.refresh()?;
+        let newest = repo.snapshots()?.into_iter().find(|snapshot| snapshot.id == parent.id);
+        if let Some(newest) = newest {
+            stack.clone_from(&newest.collections[0].stack);
+        }
+    }
+    Ok(stack)
+}
+
+/// Restores a snapshot under a lease. Nothing may be missing, unless it was fenced, or the
 /// snapshot was forgotten and stood in a mark before.
 pub fn read(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
     let repo = actor.open()?;
@@ -256,6 +262,36 @@ pub fn read_all(repo: &Repository, snapshot: &Snapshot) -> Result<(), RepoError>
         }
     }
     Ok(())
+}
+
+/// Restores a snapshot without a lease: what it misses it looks for in the newest revision, until nothing moves any more.
+/// Then nothing may be missing of a snapshot that nobody forgot.
+pub fn read_without_lease(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
+    let repo = actor.open()?;
+    let snapshots = repo.snapshots()?;
+    if snapshots.is_empty() {
+        return Ok(());
+    }
+    let mut snapshot = rng.pick(&snapshots).clone();
+    let mut still = Vec::new();
+    loop {
+        let error = match read_all(&repo, &snapshot) {
+            Err(error @ (RepoError::ChunkMissing { .. } | RepoError::Missing { .. })) => error,
+            other => return other,
+        };
+        let mut listed = repo.storage().list("snapshots/")?;
+        listed.extend(repo.storage().list("index/")?);
+        listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        repo.refresh()?;
+        let Some(newest) = repo.snapshots()?.into_iter().find(|it| it.id == snapshot.id) else { return Ok(()) };
+        if newest.revision == snapshot.revision && listed == still {
+            if !is_forgotten(&actor.place.sea, &snapshot.id) {
+                actor.place.sea.report(format!("a reader without a lease of snapshot {}: {error}", snapshot.id));
+            }
+            return Ok(());
+        }
+        (snapshot, still) = (newest, listed);
+    }
 }
 
 pub fn forget(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {

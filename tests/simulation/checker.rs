@@ -1,21 +1,30 @@
 //! The invariant, looked at after every operation that could break it: no committed snapshot references a chunk that lies
-//! in no listed pack of a listed index object, and what committed stays until it is forgotten.
+//! in no listed pack of a listed index object, what committed stays until it is forgotten, and holds the same in all its
+//! revisions.
 
-use super::{actors::Flat, storage::Sea};
+use super::storage::Sea;
 use rekeep::repo::{
-    ChunkId, ObjectName, Repository, SnapshotId,
+    ChunkId, ObjectName, Repository, Snapshot, SnapshotId,
     object::{self, ObjectKind},
-    pruner::LayerWalk,
+    pruner::{LayerWalk as _, flat::Flat},
 };
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Packs and their chunks.
 type Described = Vec<(ObjectName, Vec<ChunkId>)>;
 
+/// What a snapshot's newest revision that counts references.
+struct Needs {
+    revision: u64,
+    chunks: Vec<ChunkId>,
+    /// What its layers hold, themselves left out.
+    holds: BTreeSet<ChunkId>,
+}
+
 /// Looks at the storage from outside.
 pub struct Checker {
     repo: Repository,
-    needs: BTreeMap<SnapshotId, Vec<ChunkId>>,
+    needs: BTreeMap<SnapshotId, Needs>,
     index: HashMap<String, Described>,
 }
 
@@ -37,20 +46,32 @@ impl Checker {
             self.needs.remove(&id);
         }
         for snapshot in snapshots {
-            if self.needs.contains_key(&snapshot.id) {
+            let before = self.needs.get(&snapshot.id);
+            if before.is_some_and(|needs| needs.revision == snapshot.revision) {
                 continue;
             }
-            let mut chunks = Vec::new();
-            for layer in snapshot.collections.iter().flat_map(|collection| &collection.stack) {
-                let walked = Flat.chunks(&self.repo.chunks(), layer, &mut |id| {
-                    chunks.push(id);
-                    Ok(())
-                });
-                walked.map_err(|error| format!("snapshot {} cannot be read: {error}", snapshot.id))?;
+            let needs = self.needs_of(&snapshot)?;
+            if before.is_some_and(|before| before.holds != needs.holds) {
+                return Err(format!("revision {} of snapshot {} holds other things", needs.revision, snapshot.id));
             }
-            self.needs.insert(snapshot.id, chunks);
+            self.needs.insert(snapshot.id, needs);
         }
         self.all_are_home(sea)
+    }
+
+    fn needs_of(&self, snapshot: &Snapshot) -> Result<Needs, String> {
+        let mut needs = Needs { revision: snapshot.revision, chunks: Vec::new(), holds: BTreeSet::new() };
+        for layer in snapshot.collections.iter().flat_map(|collection| &collection.stack) {
+            let walked = Flat.chunks(&self.repo.chunks(), layer, &mut |id| {
+                needs.chunks.push(id);
+                if id != layer.id {
+                    needs.holds.insert(id);
+                }
+                Ok(())
+            });
+            walked.map_err(|error| format!("snapshot {} cannot be read: {error}", snapshot.id))?;
+        }
+        Ok(needs)
     }
 
     /// Packs, index objects or revisions went.
@@ -77,8 +98,8 @@ impl Checker {
                 }
             }
         }
-        for (snapshot, chunks) in &self.needs {
-            if let Some(chunk) = chunks.iter().find(|chunk| !there.contains(chunk)) {
+        for (snapshot, needs) in &self.needs {
+            if let Some(chunk) = needs.chunks.iter().find(|chunk| !there.contains(chunk)) {
                 return Err(format!("snapshot {snapshot} needs chunk {chunk}, which is nowhere"));
             }
         }

@@ -5,6 +5,8 @@ use super::{
     checker::Checker,
     rng::Rng,
     scheduler::Scheduler,
+    squashing::squash,
+    staged,
     storage::{Broken, Sea, Weather},
 };
 use rekeep::repo::entropy;
@@ -25,8 +27,16 @@ pub fn scratch() -> tempfile::TempDir {
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
-/// One schedule.
-pub fn run(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Run {
+/// What a schedule begins with: a repository with one snapshot, and someone who looks after the invariant.
+pub struct Setting {
+    pub place: Place,
+    /// Where the actors' catalogs lie.
+    pub caches: tempfile::TempDir,
+    /// What happens is drawn from it.
+    pub rng: Rng,
+}
+
+pub fn begin(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Setting {
     let mut rng = Rng::new(seed);
     let caches = scratch();
     let sea = Sea::default();
@@ -47,6 +57,20 @@ pub fn run(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Run {
     sea.watch(Checker::new(open_directly(&sea, caches.path(), "checker")));
     sea.check_all();
     sea.configure(seed, weather, broken);
+    Setting { place, caches, rng }
+}
+
+pub fn outcome(place: &Place) -> Run {
+    entropy::seeded::set(None);
+    Run { violation: place.sea.violation(), log: place.sea.log() }
+}
+
+/// One schedule: of odd seeds at every operation anyone may be next, those of even seeds are [`staged`].
+pub fn run(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Run {
+    if seed.is_multiple_of(2) {
+        return staged::run(seed, flaws, broken);
+    }
+    let Setting { place, caches: _caches, mut rng } = begin(seed, flaws, broken);
     let hasty = rng.chance(30);
     let mut director = Director {
         place: &place,
@@ -58,8 +82,7 @@ pub fn run(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Run {
     };
     director.direct();
     end(&place);
-    entropy::seeded::set(None);
-    Run { violation: sea.violation(), log: sea.log() }
+    outcome(&place)
 }
 
 struct Director<'a> {
@@ -128,10 +151,12 @@ impl Director<'_> {
         self.to_come -= 1;
         let host = self.rng.below(2);
         let work = match self.rng.below(20) {
-            0..=6 => actors::write,
-            7..=8 => actors::read,
-            9..=12 => actors::forget,
-            13 => actors::tag,
+            0..=5 => actors::write,
+            6 => actors::read,
+            7 => actors::read_without_lease,
+            8..=11 => actors::forget,
+            12 => actors::tag,
+            13..=14 => squash,
             _ => actors::prune,
         };
         self.place.start(host, self.seed, work);
@@ -139,7 +164,7 @@ impl Director<'_> {
 }
 
 /// Everybody's process ends; later requests arrive or do not; then prunes in peace must leave nothing but what is needed.
-fn end(place: &Place) {
+pub fn end(place: &Place) {
     let (sea, scheduler) = (&place.sea, &place.scheduler);
     while let Some(&actor) = scheduler.alive().first() {
         scheduler.kill(actor);

@@ -3,179 +3,12 @@
 //! T: a committed snapshot. W: a writer. P: a pruner. X, Y, Z: packs. M: a mark.
 
 use super::{
-    actors::{
-        Actor, Flaws, Place, begin, begin_prune, choose_parent, init, manifest, open_directly, plain, put_layer,
-        read_all,
-    },
-    checker::Checker,
-    random::scratch,
-    scheduler::Scheduler,
-    storage::{Broken, Sea, Weather},
+    actors::{Flaws, begin, choose_parent, manifest, plain, put_layer, read_all},
+    stage::{Stage, everything, needs},
+    storage::Broken,
 };
-use rekeep::repo::{ChunkKind, ObjectName, RepoError, Repository, SnapshotId, entropy, faults::Rule, pruner::Pruner};
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, atomic::Ordering},
-};
-
-type Slot<T> = Arc<Mutex<Option<T>>>;
-
-struct Stage {
-    place: Place,
-    _caches: tempfile::TempDir,
-    seed: u64,
-}
-
-impl Stage {
-    fn new(flaws: &Flaws, broken: Option<Broken>) -> Self {
-        Self::seeded(1, flaws, broken)
-    }
-
-    fn seeded(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Self {
-        let caches = scratch();
-        let sea = Sea::default();
-        sea.time.store(1_800_000_000_000, Ordering::SeqCst);
-        entropy::seeded::set(Some(seed));
-        init(&sea, caches.path());
-        entropy::seeded::set(None);
-        sea.configure(seed, Weather::default(), broken);
-        sea.watch(Checker::new(open_directly(&sea, caches.path(), "checker")));
-        let place =
-            Place { sea, scheduler: Scheduler::default(), caches: caches.path().to_owned(), flaws: flaws.clone() };
-        Self { place, _caches: caches, seed }
-    }
-
-    fn sea(&self) -> &Sea {
-        &self.place.sea
-    }
-
-    fn start(&self, work: impl FnOnce(&Actor) -> Result<(), RepoError> + Send + 'static) -> usize {
-        // Everybody is a host of his own.
-        let host = self.place.scheduler.alive().len() as u64 + 10 * self.seed;
-        self.place.start(host, self.seed, move |actor, _| work(actor))
-    }
-
-    fn until(&self, actor: usize, operation: &str) {
-        assert!(
-            self.place.scheduler.run_until(actor, operation),
-            "it ends before `{operation}`: {:#?}",
-            self.sea().log()
-        );
-    }
-
-    /// Until it has done what begins so.
-    fn past(&self, actor: usize, operation: &str) {
-        self.until(actor, operation);
-        self.place.scheduler.step(actor);
-    }
-
-    fn finish(&self, actor: usize) {
-        self.place.scheduler.finish(actor);
-    }
-
-    fn pass(&self, minutes: i64) {
-        self.sea().time.fetch_add(minutes * 60_000, Ordering::SeqCst);
-    }
-
-    /// A writer of these chunks; each pack holds one.
-    fn writer(&self, chunks: &'static [u64], with_parent: bool) -> (usize, Slot<SnapshotId>) {
-        let slot: Slot<SnapshotId> = Arc::default();
-        let committed = Arc::clone(&slot);
-        let actor = self.start(move |actor| {
-            let repo = actor.open()?;
-            let session = begin(&repo, 1)?;
-            let parent = if with_parent { choose_parent(actor, &repo, &session)? } else { None };
-            let mut stack = parent.as_ref().map_or_else(Vec::new, |parent| parent.collections[0].stack.clone());
-            stack.push(put_layer(&session, chunks, &mut || Ok(()))?);
-            let id = session.id();
-            session.commit(&manifest(id, actor.now(), stack, None))?;
-            *committed.lock().unwrap() = Some(id);
-            Ok(())
-        });
-        (actor, slot)
-    }
-
-    fn commit(&self, chunks: &'static [u64]) -> SnapshotId {
-        let (actor, slot) = self.writer(chunks, false);
-        self.finish(actor);
-        let id = slot.lock().unwrap().take();
-        id.expect("nothing is in its way")
-    }
-
-    fn forget(&self, id: SnapshotId) {
-        let actor = self.start(move |actor| actor.open()?.forget(&id));
-        self.finish(actor);
-    }
-
-    /// A pruner that wants everything gone: what may go is decided by the rules alone.
-    fn pruner(&self) -> usize {
-        self.pruner_of(prune_all)
-    }
-
-    fn pruner_of(&self, work: impl FnOnce(&Pruner) -> Result<(), RepoError> + Send + 'static) -> usize {
-        self.start(move |actor| {
-            let repo = actor.open()?;
-            let pruner = begin_prune(&repo)?;
-            work(&pruner)?;
-            pruner.end()
-        })
-    }
-
-    fn prune(&self) {
-        let actor = self.pruner();
-        self.finish(actor);
-    }
-
-    fn checked(self) -> Option<String> {
-        for actor in self.place.scheduler.alive() {
-            self.place.scheduler.kill(actor);
-            self.place.scheduler.finish(actor);
-        }
-        self.sea().check_all();
-        let repo = open_directly(self.sea(), &self.place.caches, "last");
-        for snapshot in repo.snapshots().unwrap() {
-            if let Err(error) = read_all(&repo, &snapshot) {
-                self.sea().report(error.to_string());
-            }
-        }
-        self.sea().violation()
-    }
-
-    fn home(&self, n: u64) -> ObjectName {
-        let repo = open_directly(self.sea(), &self.place.caches, "looker");
-        home(&repo, n)
-    }
-}
-
-fn home(repo: &Repository, n: u64) -> ObjectName {
-    let id = plain(n).id(&repo.secrets().chunk_id, ChunkKind::Values);
-    repo.chunk_places(&id).unwrap()[0].name
-}
-
-fn everything(pruner: &Pruner) -> Result<HashSet<ObjectName>, RepoError> {
-    let survey = pruner.survey()?;
-    let orphans = survey.orphans.iter().map(|orphan| orphan.name);
-    Ok(survey.packs.iter().map(|pack| pack.name).chain(orphans).collect())
-}
-
-fn prune_all(pruner: &Pruner) -> Result<(), RepoError> {
-    let all = everything(pruner)?;
-    pruner.mark(&all)?;
-    pruner.delete_drained(&mut |_| true)?;
-    pruner.tidy()?;
-    Ok(())
-}
-
-/// With all rules nothing is lost, also without the net below them; without these rules something is.
-fn needs(schedule: fn(&Flaws, Option<Broken>) -> Option<String>, broken: &[&[Rule]]) {
-    assert_eq!(schedule(&Flaws::default(), None), None);
-    let without_net = Flaws { rules: vec![Rule::LastLook], ..Flaws::default() };
-    assert_eq!(schedule(&without_net, None), None);
-    for rules in broken {
-        let flaws = Flaws { rules: rules.to_vec(), ..Flaws::default() };
-        assert!(schedule(&flaws, None).is_some(), "without {rules:?} nothing is lost");
-    }
-}
+use rekeep::repo::{ChunkKind, faults::Rule, pruner::Pruner};
+use std::collections::HashSet;
 
 /// W lists `trash/`, P marks X, W deduplicates against X, P deletes, W commits.
 fn a(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
@@ -240,38 +73,36 @@ fn a2_a_writers_pack_without_an_index_is_no_orphan() {
     }
 }
 
-/// Two pruners carry out M = {X}. One finds X needed; then T is forgotten; W begins and could rely on X.
+/// P1 and P2 carry out M = {X}. P1 finds X needed by T; W starts and relies on what it finds; T is forgotten; P2, asleep
+/// since M drained, looks and deletes; W commits.
 fn b(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
     let stage = Stage::new(flaws, broken);
     let old = stage.commit(&[1]);
-    let again: Slot<SnapshotId> = Arc::default();
-    // T relies on X while the mark is made.
     stage.forget(old);
-    let (writer, slot) = stage.writer(&[1], false);
-    stage.past(writer, "list-on trash/");
-    let first = stage.pruner();
-    stage.past(first, "create trash/");
-    stage.finish(writer);
-    *again.lock().unwrap() = slot.lock().unwrap().take();
-    // The second one has drained the mark and sleeps before its deletion; T is there when it looks, so it copies out.
-    let second = stage.pruner_of(|pruner| {
-        pruner.delete_drained(&mut |_| true)?;
-        Ok(())
-    });
-    stage.until(first, "delete ");
-    stage.finish(second);
-    let late = stage.commit(&[1]);
-    let id = again.lock().unwrap().take();
-    stage.forget(id.expect("it committed"));
+    // T relies on X while the mark is made.
+    let (first, slot) = stage.writer(&[1], false);
+    stage.past(first, "list-on trash/");
+    let asleep = stage.pruner();
+    stage.past(asleep, "create trash/");
     stage.finish(first);
+    let needed = slot.lock().unwrap().take().expect("it committed");
+    // It has seen that everybody is over, and sleeps before it lists what is needed.
+    stage.past(asleep, "list-on leases/");
+    stage.until(asleep, "list trash/");
+    let copying = stage.pruner_of(|pruner| pruner.delete_drained(&mut |_| true).map(drop));
+    stage.finish(copying);
+    let (late, _) = stage.writer(&[1], false);
+    stage.until(late, "create snapshots/");
+    stage.forget(needed);
+    stage.finish(asleep);
+    stage.finish(late);
     stage.prune();
-    let _ = late;
     stage.checked()
 }
 
 #[test]
 fn b_a_marked_name_never_comes_back() {
-    needs(b, &[]);
+    needs(b, &[&[Rule::CopyOut]]);
 }
 
 /// P1 decides on a new index that names Z; P2 deletes Z and its mark; P1's index appears; W believes Z.
@@ -537,6 +368,28 @@ fn o(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
 #[test]
 fn o_a_reader_without_a_lease_reloads_until_nothing_changes() {
     needs(o, &[&[Rule::ReloadUntilStill]]);
+}
+
+/// Two readers of one host share a catalog. What one misses the other imports while the first one lists the index.
+#[test]
+fn a_reader_finds_what_another_of_its_host_has_imported_meanwhile() {
+    let stage = Stage::new(&Flaws::default(), None);
+    let sea = stage.sea().clone();
+    let reader = stage.place.start(77, 1, move |actor, _| {
+        let repo = actor.open()?;
+        let id = plain(1).id(&repo.secrets().chunk_id, ChunkKind::Values);
+        if let Err(error) = repo.chunks().read(ChunkKind::Values, &id) {
+            sea.report(format!("the reader: {error}"));
+        }
+        Ok(())
+    });
+    // It has looked in vain.
+    stage.until(reader, "list index/");
+    stage.commit(&[1]);
+    let other = stage.place.start(77, 2, |actor, _| actor.open()?.refresh().map(drop));
+    stage.finish(other);
+    stage.finish(reader);
+    assert_eq!(stage.checked(), None);
 }
 
 /// One page of the index listing is read before the new index object appears, the next after the old one is gone.

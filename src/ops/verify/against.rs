@@ -9,6 +9,7 @@ use crate::{
     ops::{
         OpsError, Phase, Progress,
         backup::parent::scope_hash,
+        reading::Reading,
         restore::{Likeness, Pair, walk},
     },
     record::{Gaps, KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError},
@@ -58,7 +59,8 @@ pub fn verify_against(
     options: AgainstOptions,
     progress: &dyn Progress,
 ) -> Result<AgainstOutcome, OpsError> {
-    let _lease = repo.begin_read("verify")?;
+    let reading = Reading::begin(repo, "verify", std::slice::from_ref(snapshot))?;
+    let snapshot = &reading.snapshots()[0];
     let scope = source.scope();
     if scope_hash(&scope.canonical) != snapshot.content.scope {
         let named = |note: &str| if note.is_empty() { "everything".to_owned() } else { note.to_owned() };

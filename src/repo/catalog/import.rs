@@ -1,58 +1,20 @@
-//! Making the catalog equal to the listed index objects. What is new is first read into temporary tables, which takes
-//! no lock on the file; then one short transaction merges it and drops what is no longer listed.
+//! Making the catalog equal to the listed index objects. What is new is gathered in batches, which takes no lock on the file;
+//! each batch then enters in one short transaction, the last one together with what goes.
+//!
+//! Inserting hash keys in random order collapses after a few million rows. So chunks are numbered in the order of their
+//! packs, which appends to every table but one, and enter the table of prefixes in the order of their prefixes.
 
-use super::{Catalog, write_in};
-use crate::repo::{ObjectName, RepoError, index::IndexedPack};
-use rusqlite::{Connection, params};
+use super::{Catalog, lookup, uses, write_in};
+use crate::repo::{ObjectName, RepoError, index::IndexedPack, pack::PackEntry};
+use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashSet;
 
-const STAGE: &str = "
-CREATE TEMP TABLE IF NOT EXISTS stage_objects (num INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE);
-CREATE TEMP TABLE IF NOT EXISTS stage_packs (
-    num INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, bytes INTEGER NOT NULL, kind INTEGER NOT NULL,
-    lease BLOB NOT NULL, header BLOB NOT NULL, real INTEGER);
-CREATE TEMP TABLE IF NOT EXISTS stage_homes (object INTEGER NOT NULL, pack INTEGER NOT NULL);
-CREATE TEMP TABLE IF NOT EXISTS stage_entries (
-    num INTEGER PRIMARY KEY, pack INTEGER NOT NULL, ordinal INTEGER NOT NULL, prefix INTEGER NOT NULL, id BLOB NOT NULL,
-    kind INTEGER NOT NULL, start INTEGER NOT NULL, stored_len INTEGER NOT NULL, plain_len INTEGER NOT NULL);
-CREATE TEMP TABLE IF NOT EXISTS stage_fresh (
-    prefix INTEGER NOT NULL, id BLOB NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (prefix, id)) WITHOUT ROWID;
-DELETE FROM stage_objects; DELETE FROM stage_packs; DELETE FROM stage_homes; DELETE FROM stage_entries;
-DELETE FROM stage_fresh;
-";
-
-/// Random-order inserts of hash keys collapse after a few million rows, so new ids are numbered in the order of their
-/// packs and enter the prefix table in the order of their prefixes.
-const MERGE: &str = "
-DELETE FROM stage_homes WHERE object IN (SELECT num FROM stage_objects WHERE name IN (SELECT name FROM index_objects));
-DELETE FROM stage_objects WHERE name IN (SELECT name FROM index_objects);
-INSERT INTO index_objects (name) SELECT name FROM stage_objects ORDER BY num;
-DELETE FROM stage_entries WHERE pack IN (SELECT num FROM stage_packs WHERE name IN (SELECT name FROM packs));
-DELETE FROM stage_entries WHERE pack NOT IN (SELECT pack FROM stage_homes);
-INSERT OR IGNORE INTO packs (name, bytes, kind, lease, header)
-    SELECT name, bytes, kind, lease, header FROM stage_packs WHERE num IN (SELECT pack FROM stage_homes) ORDER BY num;
-UPDATE stage_packs SET real = (SELECT p.num FROM packs p WHERE p.name = stage_packs.name);
-INSERT OR IGNORE INTO pack_homes (index_num, pack)
-    SELECT o.num, p.real FROM stage_homes h
-    JOIN stage_objects s ON s.num = h.object JOIN index_objects o ON o.name = s.name
-    JOIN stage_packs p ON p.num = h.pack ORDER BY 1, 2;
-INSERT INTO stage_fresh (prefix, id, chunk)
-    SELECT prefix, id, (SELECT coalesce(max(num), 0) FROM chunks) + row_number() OVER (ORDER BY first) FROM (
-        SELECT prefix, id, min(num) AS first FROM stage_entries e WHERE NOT EXISTS (
-            SELECT 1 FROM chunk_prefixes x JOIN chunks c ON c.num = x.chunk WHERE x.prefix = e.prefix AND c.id = e.id)
-        GROUP BY prefix, id)
-    ORDER BY prefix, id;
-INSERT INTO chunks (num, id) SELECT chunk, id FROM stage_fresh ORDER BY chunk;
-INSERT INTO chunk_prefixes (prefix, chunk) SELECT prefix, chunk FROM stage_fresh ORDER BY prefix, chunk;
-INSERT INTO places (pack, ordinal, chunk, kind, start, stored_len, plain_len)
-    SELECT p.real, e.ordinal, c.num, e.kind, e.start, e.stored_len, e.plain_len
-    FROM stage_entries e JOIN stage_packs p ON p.num = e.pack
-    CROSS JOIN chunk_prefixes x ON x.prefix = e.prefix CROSS JOIN chunks c ON c.num = x.chunk AND c.id = e.id
-    ORDER BY e.num;
-";
+/// How many places one batch holds, or a few more: about 56 MB as they come, 32 MB for what is worked out about them.
+const BATCH_PLACES: usize = 1 << 20;
 
 const DROP_HOMELESS: &str = "
 DELETE FROM places WHERE pack IN (SELECT num FROM packs WHERE num NOT IN (SELECT pack FROM pack_homes));
+DELETE FROM pack_uses WHERE pack IN (SELECT num FROM packs WHERE num NOT IN (SELECT pack FROM pack_homes));
 DELETE FROM packs WHERE num NOT IN (SELECT pack FROM pack_homes);
 ";
 
@@ -64,6 +26,9 @@ pub struct IndexImport {
     /// Index objects of the catalog that are no longer listed.
     pub gone: Vec<ObjectName>,
 }
+
+/// An index object and what it describes.
+type Described = (ObjectName, Vec<IndexedPack>);
 
 impl Catalog {
     /// Compares a listing of index objects with the catalog.
@@ -84,86 +49,166 @@ impl Catalog {
         })
     }
 
-    /// Imports index objects and drops others, all in one step for whoever looks. `next` gives the objects to import one
-    /// after the other.
+    /// Imports index objects, and then drops others: whoever looks meanwhile never misses what an object of either kind
+    /// describes. `next` gives the objects to import one after the other; if it fails, whole batches stay imported.
     pub fn apply_index(
         &self,
-        next: &mut dyn FnMut() -> Result<Option<(ObjectName, Vec<IndexedPack>)>, RepoError>,
+        next: &mut dyn FnMut() -> Result<Option<Described>, RepoError>,
         gone: &[ObjectName],
     ) -> Result<(), RepoError> {
-        let mut connection = self.writer();
-        connection.execute_batch(STAGE).map_err(|error| self.failed(error))?;
-        let mut staged = 0_usize;
-        connection.execute_batch("BEGIN").map_err(|error| self.failed(error))?;
-        let outcome = loop {
-            match next() {
-                Ok(Some((name, packs))) => {
-                    staged += 1;
-                    if let Err(error) = stage(&connection, &name, &packs) {
-                        break Err(self.failed(error));
-                    }
-                }
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
+        let mut batch: Vec<Described> = Vec::new();
+        let mut places = 0;
+        while let Some(described) = next()? {
+            places += described.1.iter().map(|pack| pack.entries.len()).sum::<usize>();
+            batch.push(described);
+            if places >= BATCH_PLACES {
+                self.write(|connection| import(connection, &batch))?;
+                batch.clear();
+                places = 0;
             }
-        };
-        let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
-        connection.execute_batch(end).map_err(|error| self.failed(error))?;
-        outcome?;
-        if staged == 0 && gone.is_empty() {
+        }
+        if batch.is_empty() && gone.is_empty() {
             return Ok(());
         }
-        write_in(&mut connection, |connection| {
-            if staged > 0 {
-                connection.execute_batch(MERGE)?;
-            }
+        let mut connection = self.writer();
+        let outcome = write_in(&mut connection, |connection| {
+            import(connection, &batch)?;
             drop_objects(connection, gone)
-        })
-        .map_err(|error| self.failed(error))?;
-        connection.execute_batch(STAGE).map_err(|error| self.failed(error))
+        });
+        outcome.map_err(|error| self.failed(error))
     }
 }
 
-fn stage(connection: &Connection, name: &ObjectName, packs: &[IndexedPack]) -> rusqlite::Result<()> {
-    connection.prepare_cached("INSERT INTO stage_objects (name) VALUES (?1)")?.execute(params![name.0])?;
-    let object = connection.last_insert_rowid();
-    for pack in packs {
-        let fresh = connection
-            .prepare_cached(
-                "INSERT OR IGNORE INTO stage_packs (name, bytes, kind, lease, header) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![pack.name.0, as_i64(pack.bytes)?, pack.kind as u8, pack.lease.0, &pack.header[..]])?;
-        let number: i64 = connection
-            .prepare_cached("SELECT num FROM stage_packs WHERE name = ?1")?
-            .query_row(params![pack.name.0], |row| row.get(0))?;
-        connection
-            .prepare_cached("INSERT INTO stage_homes (object, pack) VALUES (?1, ?2)")?
-            .execute(params![object, number])?;
-        if fresh == 1 {
-            stage_entries(connection, number, pack)?;
+/// What a chunk of a batch turned out to be.
+#[derive(Clone, Copy)]
+enum Known {
+    /// Nobody has it yet.
+    New,
+    /// The catalog has it under this number.
+    As(u64),
+    /// It came before in the same batch, at this position.
+    Before(u32),
+}
+
+/// The places of packs that the catalog does not have yet, in the order of their packs.
+struct Fresh<'a> {
+    /// Each pack's number and how many places it has.
+    packs: Vec<(i64, usize)>,
+    places: Vec<&'a PackEntry>,
+}
+
+fn import(connection: &Connection, batch: &[Described]) -> rusqlite::Result<()> {
+    let fresh = import_packs(connection, batch)?;
+    // In the order of prefixes, which is that of the ids.
+    let mut sorted: Vec<(i64, u32)> = Vec::with_capacity(fresh.places.len());
+    for (at, entry) in fresh.places.iter().enumerate() {
+        let at = u32::try_from(at).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        sorted.push((lookup::prefix(&entry.id), at));
+    }
+    sorted.sort_unstable();
+    let known = look_up(connection, &fresh, &sorted)?;
+    let numbers = insert_places(connection, &fresh, &known)?;
+    let mut insert = connection.prepare_cached("INSERT INTO chunk_prefixes (prefix, chunk) VALUES (?1, ?2)")?;
+    for (prefix, at) in sorted {
+        if matches!(known[at as usize], Known::New) {
+            insert.execute(params![prefix, numbers[at as usize].cast_signed()])?;
         }
     }
     Ok(())
 }
 
-fn stage_entries(connection: &Connection, number: i64, pack: &IndexedPack) -> rusqlite::Result<()> {
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO stage_entries (pack, ordinal, prefix, id, kind, start, stored_len, plain_len)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?;
-    for (ordinal, entry) in pack.entries.iter().enumerate() {
-        insert.execute(params![
-            number,
-            ordinal as i64,
-            super::lookup::prefix(&entry.id),
-            entry.id.0,
-            entry.kind as u8,
-            as_i64(entry.offset)?,
-            entry.stored_len,
-            entry.plain_len
-        ])?;
+/// Inserts objects and packs; those that another process has imported meanwhile are passed over.
+fn import_packs<'a>(connection: &Connection, batch: &'a [Described]) -> rusqlite::Result<Fresh<'a>> {
+    let mut fresh = Fresh { packs: Vec::new(), places: Vec::new() };
+    let mut object = connection.prepare_cached("INSERT OR IGNORE INTO index_objects (name) VALUES (?1)")?;
+    let mut home = connection.prepare_cached("INSERT OR IGNORE INTO pack_homes (index_num, pack) VALUES (?1, ?2)")?;
+    let mut there = connection.prepare_cached("SELECT num FROM packs WHERE name = ?1")?;
+    let mut insert = connection
+        .prepare_cached("INSERT INTO packs (name, bytes, kind, lease, header) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for (name, packs) in batch {
+        if object.execute(params![name.0])? == 0 {
+            continue;
+        }
+        let object = connection.last_insert_rowid();
+        for pack in packs {
+            let number: Option<i64> = there.query_row(params![pack.name.0], |row| row.get(0)).optional()?;
+            let number = if let Some(number) = number {
+                number
+            } else {
+                let bytes = as_i64(pack.bytes)?;
+                insert.execute(params![pack.name.0, bytes, pack.kind as u8, pack.lease.0, &pack.header[..]])?;
+                let number = connection.last_insert_rowid();
+                fresh.packs.push((number, pack.entries.len()));
+                fresh.places.extend(&pack.entries);
+                number
+            };
+            home.execute(params![object, number])?;
+        }
     }
-    Ok(())
+    Ok(fresh)
+}
+
+/// Finds out which chunks are new. `sorted` holds prefixes and positions in ascending order.
+fn look_up(connection: &Connection, fresh: &Fresh<'_>, sorted: &[(i64, u32)]) -> rusqlite::Result<Vec<Known>> {
+    let mut known = vec![Known::New; fresh.places.len()];
+    let is_empty = !connection.query_row("SELECT EXISTS (SELECT 1 FROM chunks)", [], |row| row.get::<_, bool>(0))?;
+    for group in sorted.chunk_by(|a, b| a.0 == b.0) {
+        for (nth, &(_, at)) in group.iter().enumerate() {
+            let id = fresh.places[at as usize].id;
+            let before = group[..nth].iter().find(|(_, before)| fresh.places[*before as usize].id == id);
+            known[at as usize] = match before {
+                Some(&(_, before)) => Known::Before(before),
+                None if is_empty => Known::New,
+                None => lookup::chunk_number(connection, &id)?.map_or(Known::New, Known::As),
+            };
+        }
+    }
+    Ok(known)
+}
+
+/// Numbers what is new and inserts all places; gives the number of each.
+fn insert_places(connection: &Connection, fresh: &Fresh<'_>, known: &[Known]) -> rusqlite::Result<Vec<u64>> {
+    let mut numbers: Vec<u64> = Vec::with_capacity(known.len());
+    let mut last: u64 = connection
+        .query_row("SELECT coalesce(max(num), 0) FROM chunks", [], |row| row.get::<_, i64>(0))?
+        .cast_unsigned();
+    let mut chunk = connection.prepare_cached("INSERT INTO chunks (num, id) VALUES (?1, ?2)")?;
+    let mut place = connection.prepare_cached(
+        "INSERT INTO places (pack, ordinal, chunk, kind, start, stored_len, plain_len) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    let mut all_uses = connection.prepare_cached("INSERT INTO pack_uses (pack, uses) VALUES (?1, ?2)")?;
+    let mut uses = uses::Encoder::default();
+    for &(pack, count) in &fresh.packs {
+        let from = numbers.len();
+        for (ordinal, at) in (from..from + count).enumerate() {
+            let entry = fresh.places[at];
+            let number = match known[at] {
+                Known::As(number) => number,
+                // Of equal ids the first position sorts first.
+                Known::Before(at) => numbers[at as usize],
+                Known::New => {
+                    last += 1;
+                    chunk.execute(params![last.cast_signed(), entry.id.0])?;
+                    last
+                }
+            };
+            let (kind, start) = (entry.kind as u8, as_i64(entry.offset)?);
+            let number_signed = number.cast_signed();
+            place.execute(params![
+                pack,
+                ordinal as i64,
+                number_signed,
+                kind,
+                start,
+                entry.stored_len,
+                entry.plain_len
+            ])?;
+            uses.add(number, entry.stored_len);
+            numbers.push(number);
+        }
+        all_uses.execute(params![pack, uses.take()])?;
+    }
+    Ok(numbers)
 }
 
 fn drop_objects(connection: &Connection, gone: &[ObjectName]) -> rusqlite::Result<()> {

@@ -10,11 +10,12 @@ mod lookup;
 mod revisions;
 mod small;
 mod survey;
+mod uses;
 
 pub use import::IndexImport;
 pub use lookup::{IndexedPackInfo, PackNumber, Place};
 pub use revisions::{Revision, RevisionKind};
-pub use survey::PlaceUse;
+pub use uses::PlaceUse;
 
 use super::{RepoError, RepoId};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
@@ -26,7 +27,7 @@ use std::{
 };
 
 /// The schema's number; a file with any other is rebuilt.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 /// How long to wait for another process's import.
 const BUSY_TIMEOUT: Duration = Duration::from_mins(2);
@@ -46,6 +47,7 @@ CREATE TABLE places (
     start INTEGER NOT NULL, stored_len INTEGER NOT NULL, plain_len INTEGER NOT NULL,
     PRIMARY KEY (pack, ordinal)) WITHOUT ROWID;
 CREATE INDEX places_by_chunk ON places (chunk);
+CREATE TABLE pack_uses (pack INTEGER PRIMARY KEY, uses BLOB NOT NULL);
 CREATE TABLE revisions (
     snapshot BLOB NOT NULL, revision INTEGER NOT NULL, kind INTEGER NOT NULL, sealed BLOB NOT NULL,
     gone INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (snapshot, revision)) WITHOUT ROWID;
@@ -169,7 +171,7 @@ fn ensure_schema(connection: &mut Connection) -> rusqlite::Result<bool> {
 
 /// A cheap look at every table: finds a file that is no database, or lacks one.
 fn check(connection: &Connection) -> rusqlite::Result<()> {
-    for table in ["index_objects", "packs", "chunks", "places", "revisions", "layers", "leases", "notes"] {
+    for table in ["index_objects", "packs", "chunks", "places", "pack_uses", "revisions", "layers", "leases", "notes"] {
         connection
             .query_row(&format!("SELECT EXISTS (SELECT 1 FROM {table})"), [], |row| row.get::<_, i64>(0))
             .map_err(|error| if is_spoilt(&error) { error } else { spoilt(&format!("{table}: {error}")) })?;

@@ -6,35 +6,7 @@ use crate::repo::{ChunkId, ObjectName, RepoError};
 use rusqlite::{OptionalExtension, params};
 use std::collections::HashSet;
 
-/// One place, as much of it as counting needs.
-#[derive(Debug, Clone, Copy)]
-pub struct PlaceUse {
-    /// The pack.
-    pub pack: PackNumber,
-    /// The chunk's number.
-    pub chunk: u64,
-    /// The frame's length.
-    pub stored_len: u32,
-}
-
 impl Catalog {
-    /// Every place of every pack, pack by pack.
-    pub fn for_each_place(&self, visit: &mut dyn FnMut(PlaceUse)) -> Result<(), RepoError> {
-        self.read(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT pack, chunk, stored_len FROM places ORDER BY pack")?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                visit(PlaceUse {
-                    pack: PackNumber(row.get(0)?),
-                    chunk: row.get::<_, i64>(1)?.cast_unsigned(),
-                    stored_len: row.get(2)?,
-                });
-            }
-            Ok(())
-        })
-    }
-
     /// The numbers of a pack's chunks, by ordinal.
     pub fn pack_chunks(&self, pack: PackNumber) -> Result<Vec<u64>, RepoError> {
         self.read(|connection| {

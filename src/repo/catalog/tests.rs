@@ -64,6 +64,35 @@ fn a_chunk_is_found_in_every_pack_that_holds_it() {
 }
 
 #[test]
+fn every_place_is_counted_once_whatever_came_and_went() {
+    let (_dir, catalog) = temporary();
+    let places = |catalog: &Catalog| {
+        let mut places = Vec::new();
+        catalog.for_each_place(&mut |place| places.push(place)).unwrap();
+        places
+    };
+    let expected = |packs: &[(u8, &[u32])]| -> Vec<PlaceUse> {
+        let of = |&(n, chunks): &(u8, &[u32])| {
+            let number = catalog.pack_number(&name(n)).unwrap().unwrap();
+            let place = |(entry, id): (&PackEntry, &u32)| PlaceUse {
+                pack: number,
+                chunk: catalog.chunk_number(&chunk(*id)).unwrap().unwrap(),
+                stored_len: entry.stored_len,
+            };
+            pack(n, chunks).entries.iter().zip(chunks).map(place).collect::<Vec<_>>()
+        };
+        let mut places: Vec<PlaceUse> = packs.iter().flat_map(of).collect();
+        places.sort_by_key(|place| place.pack);
+        places
+    };
+    import(&catalog, &[(1, vec![pack(1, &[10, 11, 12])]), (2, vec![pack(2, &[12, 5, 10])])], &[]);
+    assert_eq!(places(&catalog), expected(&[(1, &[10, 11, 12]), (2, &[12, 5, 10])]));
+    // Another object that names pack 2 as well keeps it; pack 1 goes.
+    import(&catalog, &[(3, vec![pack(2, &[12, 5, 10]), pack(3, &[])])], &[1, 2]);
+    assert_eq!(places(&catalog), expected(&[(2, &[12, 5, 10]), (3, &[])]));
+}
+
+#[test]
 fn a_pack_goes_with_the_last_index_object_that_names_it() {
     let (_folder, catalog) = temporary();
     import(&catalog, &[(1, vec![pack(1, &[10]), pack(2, &[11])])], &[]);

@@ -4,6 +4,7 @@ use super::{LayerWalk, bits::ChunkSet};
 use crate::repo::{
     ChunkId, ChunkReader, Manifest, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
+    faults::{self, Rule},
     manifest::{self, LayerRef},
     object::{self, ObjectKind},
     repository::{Inner, names},
@@ -88,7 +89,8 @@ impl Inner {
         }
         for revision in group {
             let manifest = self.open_revision(revision)?;
-            let squash = manifest.squash.filter(|_| !manifest.is_squash_commit());
+            let squash =
+                manifest.squash.filter(|_| !manifest.is_squash_commit() && !faults::is_broken(Rule::SquashNeedsCommit));
             let commit = squash.and_then(|lease| first.get(&lease));
             // The revision of a squash that was fenced never counts, and what it names may be gone.
             if commit.is_some_and(|commit| commit.kind == RevisionKind::Void) {

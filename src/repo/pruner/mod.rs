@@ -8,6 +8,8 @@ mod checkpoints;
 mod copy;
 mod delete;
 mod drain;
+#[cfg(debug_assertions)]
+pub mod flat;
 mod leases;
 mod live;
 mod mark;

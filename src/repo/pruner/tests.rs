@@ -1,28 +1,12 @@
 //! What each step does, and what it leaves alone. How steps of many actors mix is for the simulation.
 
-use super::*;
+use super::{flat::Flat, *};
 use crate::repo::{
     ChunkKind, ChunkPlain, ChunkWriter, Manifest, ObjectName,
     lease::{end_path, lease_path},
     repository::testing::{Fault, World, id, manifest, plain, read, write_options},
 };
 use std::{collections::HashSet, sync::atomic::Ordering};
-
-/// A layer is a List chunk that holds the ids of its chunks.
-struct Flat;
-
-impl LayerWalk for Flat {
-    fn chunks(
-        &self,
-        reader: &Arc<dyn ChunkReader>,
-        layer: &LayerRef,
-        visit: &mut dyn FnMut(ChunkId) -> Result<(), RepoError>,
-    ) -> Result<(), RepoError> {
-        visit(layer.id)?;
-        let list = reader.read(ChunkKind::List, &layer.id)?.plain()?;
-        list.bytes.chunks_exact(32).try_for_each(|id| visit(ChunkId(id.try_into().unwrap())))
-    }
-}
 
 fn alone() -> SessionTiming {
     SessionTiming { alone: true, pack_bytes: 1, ..SessionTiming::default() }

@@ -89,8 +89,9 @@ impl ChunkReader for Inner {
     fn read(&self, kind: ChunkKind, id: &ChunkId) -> Result<ChunkData, RepoError> {
         let mut tried = HashSet::new();
         let mut failures = Vec::new();
-        let mut reloads = 0;
+        let (mut reloads, mut is_still) = (0, false);
         while reloads < MAX_RELOADS {
+            let before = tried.len();
             for place in self.catalog.find(id)? {
                 if !tried.insert((place.pack, place.ordinal)) {
                     continue;
@@ -103,13 +104,22 @@ impl ChunkReader for Inner {
                     }
                 }
             }
-            // A prune beside us may have moved the chunk; whether it did shows in the index.
+            if is_still && tried.len() == before {
+                break;
+            }
+            // A prune beside us may have moved the chunk; whether it did shows in the index. If nothing is new there, another
+            // process may have brought it into the catalog since we looked: once more, then.
             reloads += 1;
-            if !self.refresh_index(&mut Vec::new())? || reloads > 1 && faults::is_broken(Rule::ReloadUntilStill) {
+            is_still = !self.refresh_index(&mut Vec::new())?;
+            if reloads > 1 && faults::is_broken(Rule::ReloadUntilStill) {
                 break;
             }
         }
-        Err(unreadable(id, failures))
+        let error = unreadable(id, failures);
+        if matches!(error, RepoError::ChunkMissing { .. } | RepoError::Missing { .. }) && self.moved_on()? {
+            return Err(RepoError::MovedOn { id: *id });
+        }
+        Err(error)
     }
 
     fn stored_len(&self, id: &ChunkId) -> Result<Option<u64>, RepoError> {
@@ -118,6 +128,28 @@ impl ChunkReader for Inner {
 }
 
 impl Inner {
+    /// From now on chunks are read without a lease: what is missed later may have been forgotten or squashed since.
+    pub(in crate::repo) fn reads_without_lease(&self) -> Result<(), RepoError> {
+        *lock(&self.read_since) = Some(self.revisions_known()?);
+        Ok(())
+    }
+
+    /// A hash of the names of all revisions.
+    fn revisions_known(&self) -> Result<blake3::Hash, RepoError> {
+        let mut hasher = blake3::Hasher::new();
+        for (id, revision, _) in self.catalog.revision_kinds()? {
+            hasher.update(&id.0).update(&revision.to_le_bytes());
+        }
+        Ok(hasher.finalize())
+    }
+
+    /// Whether there are other revisions than when reading without a lease began.
+    fn moved_on(&self) -> Result<bool, RepoError> {
+        let Some(before) = *lock(&self.read_since) else { return Ok(false) };
+        self.refresh_snapshots(&mut Vec::new())?;
+        Ok(self.revisions_known()? != before)
+    }
+
     /// Whether a pack holds the chunk in which nothing was found unreadable.
     pub(super) fn holds(&self, id: &ChunkId) -> Result<bool, RepoError> {
         Ok(self.catalog.find(id)?.iter().any(|place| !self.bad_packs.has(&place.name)))

@@ -256,7 +256,7 @@ fn a_record_one_byte_over_the_limit_is_named_and_the_others_come() {
     // The lowest limit that takes all of them.
     let (mut low, mut high) = (1_000, 2_000);
     while low + 1 < high {
-        let middle = (low + high) / 2;
+        let middle = usize::midpoint(low, high);
         if failed(middle) > 0 { low = middle } else { high = middle }
     }
     assert!(failed(high) == 0 && failed(high - 1) > 0, "{high}");

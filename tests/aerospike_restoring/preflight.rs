@@ -150,6 +150,9 @@ fn shipping_a_life_by_default_and_strong_consistency_are_said() {
     to.set_info(None, "get-config", Some("dcs=far;namespaces=other,test"));
     noted(&Restore::of(&repo, id), &to, "shipped to `far`");
     let to = start(1);
+    to.set_info(None, "masking-show", Some("ns=test:set=demo:bin=b:type=string:function=redact;"));
+    noted(&Restore::of(&repo, id), &to, "masks bins (1 rules)");
+    let to = start(1);
     to.set_info(None, "get-config", Some("dcs=far;namespaces=other"));
     let notes = Restore::of(&repo, id).run(&to).notes;
     assert!(notes.is_empty(), "{notes:?}");

@@ -209,7 +209,7 @@ impl Feed<'_> {
 }
 
 /// What of a range lies behind a key.
-fn part_behind(mut range: KeyRange, key: &[u8]) -> Option<KeyRange> {
+pub(super) fn part_behind(mut range: KeyRange, key: &[u8]) -> Option<KeyRange> {
     let mut next = key.to_vec();
     next.push(0);
     if range.end.as_ref().is_some_and(|end| *end <= next) {

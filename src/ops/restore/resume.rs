@@ -358,3 +358,43 @@ mod hex {
         text.map(|text| HEXLOWER.decode(text.as_bytes()).map_err(D::Error::custom)).transpose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::restore::feed::part_behind;
+
+    #[test]
+    fn what_is_done_and_what_is_left_are_all_and_nothing_twice() {
+        let keys: Vec<Vec<u8>> = (0..=3u8).flat_map(|a| [vec![a], vec![a, 0], vec![a, 0, 0], vec![a, 7]]).collect();
+        let mut ends: Vec<Option<Vec<u8>>> = keys.iter().cloned().map(Some).collect();
+        ends.push(None);
+        for start in &keys {
+            for end in &ends {
+                let range = KeyRange { start: start.clone(), end: end.clone() };
+                for last in &keys {
+                    let done = part_up_to(range.clone(), Some(last));
+                    let left = part_behind(range.clone(), last);
+                    for key in keys.iter().filter(|key| range.contains(key)) {
+                        let holds = |part: &Option<KeyRange>| part.as_ref().is_some_and(|part| part.contains(key));
+                        assert_eq!(
+                            (holds(&done), holds(&left)),
+                            (key <= last, key > last),
+                            "{range:?} {last:?} {key:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_place_is_kept_as_text_and_comes_back() {
+        let place = Place { collections: 2, behind: Some(vec![0, 0xff, 7]) };
+        let text = serde_json::to_string(&place).unwrap();
+        assert_eq!(text, r#"{"collections":2,"behind":"00ff07"}"#);
+        assert_eq!(serde_json::from_str::<Place>(&text).unwrap(), place);
+        assert!(serde_json::from_str::<Place>(r#"{"collections":2,"behind":"xy"}"#).is_err());
+        assert!(serde_json::from_str::<Place>(r#"{"collections":-1,"behind":null}"#).is_err());
+    }
+}

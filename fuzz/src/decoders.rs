@@ -54,6 +54,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "jsonl", feed: jsonl, seeds: jsonl_seeds },
     Decoder { name: "aerospike_wire", feed: aerospike_wire, seeds: aerospike_wire_seeds },
     Decoder { name: "aerospike_info", feed: aerospike_info, seeds: aerospike_info_seeds },
+    Decoder { name: "aerospike_login", feed: aerospike_login, seeds: aerospike_login_seeds },
 ];
 
 fn keyring() -> &'static Arc<Keyring> {
@@ -554,4 +555,18 @@ fn aerospike_info_seeds() -> Vec<Vec<u8>> {
         b"trid=5:status=done(ok):recs-succeeded=12:recs-failed=1;".to_vec(),
         b"ERROR:4:unrecognized command".to_vec(),
     ]
+}
+
+/// The answer to a login.
+pub fn aerospike_login(data: &[u8]) {
+    if let Some((token, _)) = rekeep::connector::aerospike::login::parse_session(data) {
+        assert!(!token.is_empty() && token.len() < data.len(), "a token is part of the answer");
+    }
+}
+
+fn aerospike_login_seeds() -> Vec<Vec<u8>> {
+    let mut granted = vec![0, 0, 20, 2];
+    granted.resize(16, 0);
+    granted.extend_from_slice(&[0, 0, 0, 6, 5, b't', b'o', b'k', b'e', b'n', 0, 0, 0, 5, 6, 0, 1, 0x51, 0x80]);
+    vec![granted, [&[0, 52, 20][..], &[0; 13]].concat()]
 }

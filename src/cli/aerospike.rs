@@ -7,16 +7,19 @@ use super::{
 };
 use crate::{
     connector::aerospike::AerospikeOptions,
-    ops::{backup::Sweep, select::parse_time},
+    ops::{
+        backup::{Sweep, rolling::MAX_PARTS},
+        select::parse_time,
+    },
     record::{Clock as _, SystemClock},
 };
 use clap::Args;
 use std::time::Duration;
 
-/// Options of `aerospike:` sources.
+/// What of an `aerospike:` source is read, and how: the same for a backup and for a comparison with one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Aerospike")]
-pub struct AerospikeArgs {
+pub struct AerospikeReadArgs {
     /// Only this set; '' is the null set (repeatable)
     #[arg(long = "set", value_name = "SET")]
     pub sets: Vec<String>,
@@ -26,13 +29,13 @@ pub struct AerospikeArgs {
     /// Only this bin (repeatable)
     #[arg(long = "bin", value_name = "BIN")]
     pub bins: Vec<String>,
-    /// Back up no records
+    /// Read no records
     #[arg(long)]
     pub no_records: bool,
-    /// Back up no secondary indexes
+    /// Read no secondary indexes
     #[arg(long)]
     pub no_indexes: bool,
-    /// Back up no UDF modules
+    /// Read no UDF modules
     #[arg(long)]
     pub no_udfs: bool,
     /// Only partitions such as 0-99,200; a DIGEST stands for what follows it in its partition, after:DIGEST for all
@@ -57,7 +60,26 @@ pub struct AerospikeArgs {
     /// Read about this many records, then stop
     #[arg(long, value_name = "N")]
     pub max_records: Option<u64>,
-    /// When to look for deletions: always, every=N, never [default: always]
+    /// How far the nodes' clocks are apart, where that counts.
+    #[arg(skip)]
+    pub skew: Option<Duration>,
+    /// Only so many records of each namespace, as a sample.
+    #[arg(skip)]
+    pub sample_records: u64,
+    /// How the cluster is reached.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// Options of `aerospike:` sources.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Aerospike")]
+pub struct AerospikeArgs {
+    /// What is read.
+    #[command(flatten)]
+    pub read: AerospikeReadArgs,
+    /// When to look for deletions: always, every=N (in one run of N), rolling=N (in one of N parts by each run), never
+    /// [default: always]
     #[arg(long, value_name = "WHEN", env = "REKEEP_AS_SWEEP", value_parser = parse_sweep)]
     pub sweep: Option<Sweep>,
     /// Believe at most this share of 64 partitions' records to be deleted, if it is over 1000 [default: 20]
@@ -69,9 +91,13 @@ pub struct AerospikeArgs {
     /// How far the nodes' clocks are apart [default: measured]
     #[arg(long, value_name = "TIME", env = "REKEEP_AS_SKEW", value_parser = parse_duration)]
     pub skew: Option<Duration>,
-    /// How the cluster is reached.
-    #[command(flatten)]
-    pub connect: ConnectArgs,
+}
+
+impl AerospikeArgs {
+    /// What is read.
+    pub(crate) fn read(&self) -> AerospikeReadArgs {
+        AerospikeReadArgs { skew: self.skew, ..self.read.clone() }
+    }
 }
 
 fn parse_sweep(text: &str) -> Result<Sweep, String> {
@@ -82,11 +108,15 @@ fn parse_sweep(text: &str) -> Result<Sweep, String> {
             let count = count.parse().ok().filter(|count| *count > 0);
             count.map(Sweep::Every).ok_or_else(|| format!("`{text}`: every=N needs a number above 0"))
         }
-        _ => Err(format!("`{text}` is none of always, every=N, never")),
+        Some(("rolling", count)) => {
+            let count = count.parse().ok().filter(|count| (1..=MAX_PARTS).contains(count));
+            count.map(Sweep::Rolling).ok_or_else(|| format!("`{text}`: rolling=N needs a number from 1 to {MAX_PARTS}"))
+        }
+        _ => Err(format!("`{text}` is none of always, every=N, rolling=N, never")),
     }
 }
 
-impl AerospikeArgs {
+impl AerospikeReadArgs {
     /// Whether one was typed that makes no sense for another source; those that the environment may hold do not count.
     pub(crate) fn narrows(&self) -> bool {
         !self.sets.is_empty()
@@ -130,6 +160,7 @@ impl AerospikeArgs {
             partitions: self.partitions,
             records_per_second: self.records_per_second.unwrap_or(0),
             max_records: self.max_records.unwrap_or(0),
+            sample_records: self.sample_records,
             skew: self.skew,
             ..self.connect.options()?
         })
@@ -145,7 +176,8 @@ mod tests {
         assert_eq!(parse_sweep("always"), Ok(Sweep::Always));
         assert_eq!(parse_sweep("every=7"), Ok(Sweep::Every(7)));
         assert_eq!(parse_sweep("never"), Ok(Sweep::Never));
-        for bad in ["", "every", "every=0", "rolling"] {
+        assert_eq!(parse_sweep("rolling=64"), Ok(Sweep::Rolling(64)));
+        for bad in ["", "every", "every=0", "rolling", "rolling=0", "rolling=65"] {
             assert!(parse_sweep(bad).is_err(), "{bad}");
         }
     }

@@ -41,6 +41,9 @@ pub struct ConnectArgs {
     /// Take it from this environment variable [default: `REKEEP_AS_PASSWORD`]
     #[arg(long, value_name = "NAME", conflicts_with_all = ["as_password_file", "as_password_command"])]
     pub as_password_env: Option<String>,
+    /// How that user logs in [default: internal]
+    #[arg(long, value_name = "MODE", env = "REKEEP_AS_AUTH", value_parser = parse_auth)]
+    pub as_auth: Option<Auth>,
     /// Connect by TLS
     #[arg(long, env = "REKEEP_AS_TLS")]
     pub tls: bool,
@@ -56,6 +59,21 @@ pub struct ConnectArgs {
     /// Its key
     #[arg(long, value_name = "FILE", env = "REKEEP_AS_TLS_KEY_FILE")]
     pub tls_key_file: Option<PathBuf>,
+}
+
+/// How a user logs in. Directories and certificates come later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// By a password that the cluster keeps.
+    Internal,
+}
+
+fn parse_auth(text: &str) -> Result<Auth, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "internal" => Ok(Auth::Internal),
+        "external" | "pki" => Err(format!("logins of the kind `{text}` are not there yet; internal ones are")),
+        _ => Err(format!("`{text}` is not `internal`")),
+    }
 }
 
 impl ConnectArgs {
@@ -99,6 +117,13 @@ impl ConnectArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logins_that_are_not_there_yet_are_refused_by_name() {
+        assert_eq!(parse_auth("INTERNAL"), Ok(Auth::Internal));
+        assert!(parse_auth("pki").unwrap_err().contains("not there yet"));
+        assert!(parse_auth("none").is_err());
+    }
 
     #[test]
     fn a_user_without_a_password_is_told_where_to_put_it() {

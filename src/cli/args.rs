@@ -102,7 +102,7 @@ pub enum Command {
     /// Show what differs between two snapshots
     Diff(DiffArgs),
     /// Prove that what is kept can be restored
-    Verify(VerifyArgs),
+    Verify(Box<VerifyArgs>),
     /// Show how old each source's newest complete snapshot is
     Status(StatusArgs),
     /// Show what the repository takes

@@ -1,7 +1,7 @@
 //! From a URL to a connector: the one place that knows which there are.
 
 use super::{
-    aerospike::AerospikeArgs,
+    aerospike::AerospikeReadArgs,
     aerospike_target::AerospikeTargetArgs,
     exit::{Failure, usage},
 };
@@ -28,7 +28,7 @@ pub struct SourceOptions {
     /// Read standard input as one value under this name.
     pub stdin: Option<String>,
     /// What only Aerospike understands.
-    pub aerospike: AerospikeArgs,
+    pub aerospike: AerospikeReadArgs,
 }
 
 impl SourceOptions {

@@ -16,11 +16,17 @@ pub trait ChangeSource: Send + Sync {
         range: &KeyRange,
         since: Timestamp,
     ) -> Result<Box<dyn RecordStream + '_>, ConnectorError>;
-    /// Key and [`Meta`] of every live record of `range`, in key order, without values.
+    /// Key and [`Meta`] of every live record of `range`, in key order, without values; with `before` only of those last
+    /// changed before it, which [`Self::read_changed`] since then does not give.
     ///
     /// # Errors
     /// [`ConnectorError`] from the source.
-    fn sweep(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn MetaStream + '_>, ConnectorError>;
+    fn sweep(
+        &self,
+        collection: usize,
+        range: &KeyRange,
+        before: Option<Timestamp>,
+    ) -> Result<Box<dyn MetaStream + '_>, ConnectorError>;
     /// Adds the records of these keys, which come sorted, as they are now; says of each key what became of it.
     ///
     /// # Errors

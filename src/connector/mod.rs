@@ -134,6 +134,9 @@ pub trait SourceSession: Send + Sync {
     fn part_end(&self, _collection: usize, _range: &KeyRange) -> Result<PartEnd, ConnectorError> {
         Ok(PartEnd::default())
     }
+    /// Ends what the session waits for, in whichever thread; nothing is asked of it any more. Streams and calls that are
+    /// under way fail soon.
+    fn stop(&self) {}
     /// Ends the run: when the state was last read, by the source's clock, and what a person should know (a file that
     /// changed while it was read, a key too long to keep). Called after every stream is dropped: once for exact sources, for
     /// others each time that all was read.

@@ -4,8 +4,10 @@ mod changes;
 mod coverage;
 mod guard;
 mod joining;
-mod parent;
+pub(in crate::ops) mod parent;
+pub(crate) mod rolling;
 mod run;
+mod segments;
 mod stack;
 
 use super::{OpsError, Progress, usage::peak_memory_bytes};
@@ -54,6 +56,8 @@ pub enum Sweep {
     Always,
     /// In one of this many.
     Every(u32),
+    /// In each, in one of this many parts of the key space.
+    Rolling(u32),
     /// In none: what is gone stays in the snapshots.
     Never,
 }

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod diff;
 pub mod dump;
 pub mod error;
+pub mod estimate;
 pub mod forget;
 pub mod history;
 pub mod leases;

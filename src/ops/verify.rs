@@ -1,17 +1,15 @@
 //! `verify`: proves that what the repository holds can be restored.
 
+mod against;
 mod data;
 mod test_restore;
 
-use super::{
-    OpsError, Phase, Progress,
-    restore::{Likeness, Pair, walk},
-    usage::peak_memory_bytes,
-};
+pub use against::{AgainstOptions, AgainstOutcome, verify_against};
+
+use super::{OpsError, Phase, Progress, usage::peak_memory_bytes};
 use crate::{
-    connector::{SessionOptions, Source},
-    layer::{Layer, LayerContext, Stack},
-    record::{KeyRange, Timestamp},
+    layer::Layer,
+    record::Timestamp,
     repo::{ChunkId, Repository, Snapshot, SnapshotId, Storage, manifest::LayerRef},
 };
 use serde::Serialize;
@@ -195,112 +193,4 @@ pub fn verify_keyless(storage: &Storage, progress: &dyn Progress) -> Result<Veri
     outcome.duration_seconds = began.elapsed().as_secs_f64();
     outcome.peak_memory_bytes = peak_memory_bytes();
     Ok(outcome)
-}
-
-/// How a live source differs from a snapshot.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct AgainstOutcome {
-    /// Records compared.
-    pub records: u64,
-    /// In the snapshot only.
-    pub missing: u64,
-    /// In the source only.
-    pub extra: u64,
-    /// In both, with another value.
-    pub different: u64,
-    /// In both, equal but for the generation or stamp.
-    pub metadata_only: u64,
-    /// The first 100 differing keys with their collection and how they differ.
-    pub examples: Vec<String>,
-}
-
-/// Compares a live source with a snapshot, record by record.
-pub fn verify_against(
-    repo: &Repository,
-    snapshot: &Snapshot,
-    source: &dyn Source,
-    progress: &dyn Progress,
-) -> Result<AgainstOutcome, OpsError> {
-    let _lease = repo.begin_read("verify")?;
-    let context = LayerContext::new(repo.secrets());
-    let likeness = Likeness { fingerprinter: Some(&context.fingerprinter), ..Likeness::default() };
-    let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None })?;
-    let mut outcome = AgainstOutcome::default();
-    progress.begin(&Phase {
-        name: "comparing".to_owned(),
-        records: snapshot.collections.iter().map(|c| c.records).sum(),
-        bytes: snapshot.collections.iter().map(|c| c.bytes).sum(),
-    });
-    for collection in &snapshot.collections {
-        let found = session.collections().iter().position(|c| c.name == collection.name && c.codec == collection.codec);
-        let Some(index) = found else {
-            outcome.missing += collection.records;
-            outcome.example(format!("{}: the source has no such collection", collection.name));
-            continue;
-        };
-        let stack = Stack::open(&repo.chunks(), &collection.stack)?;
-        for range in stack.ranges() {
-            let mut live = session.read(index, &range)?;
-            let mut cursor = stack.cursor(&range, snapshot.content.end, true)?;
-            walk(likeness, live.as_mut(), &mut cursor, &mut |key, pair| {
-                if progress.cancelled() {
-                    return Err(OpsError::Interrupted);
-                }
-                progress.advance(1, 0);
-                outcome.count(&collection.name, &|| collection.codec.show(key), &pair);
-                Ok(())
-            })?;
-        }
-    }
-    for extra in session.collections() {
-        let known = snapshot.collections.iter().any(|c| c.name == extra.name && c.codec == extra.codec);
-        if !known {
-            let index = session.collections().iter().position(|c| c.name == extra.name).unwrap_or_default();
-            let mut stream = session.read(index, &KeyRange::all())?;
-            let mut batch = crate::record::RecordBatch::new();
-            while stream
-                .next_batch(&mut batch)
-                .map_err(|error| OpsError::Failed(format!("reading {}: {error}", extra.name)))?
-            {
-                outcome.extra += batch.len() as u64;
-            }
-            outcome.example(format!("{}: the snapshot has no such collection", extra.name));
-        }
-    }
-    session.finish()?;
-    Ok(outcome)
-}
-
-impl AgainstOutcome {
-    fn example(&mut self, text: String) {
-        if self.examples.len() < 100 {
-            self.examples.push(text);
-        }
-    }
-
-    fn count(&mut self, collection: &str, key: &dyn Fn() -> String, pair: &Pair) {
-        let how = match pair {
-            Pair::Both { same: true, same_row, .. } => {
-                self.records += 1;
-                self.metadata_only += u64::from(!same_row);
-                return;
-            }
-            Pair::Both { same: false, .. } => {
-                self.records += 1;
-                self.different += 1;
-                "differs"
-            }
-            Pair::SnapshotOnly => {
-                self.missing += 1;
-                "is missing from the source"
-            }
-            Pair::LiveOnly { .. } => {
-                self.extra += 1;
-                "is not in the snapshot"
-            }
-        };
-        if self.examples.len() < 100 {
-            self.example(format!("{collection}: {} {how}", key()));
-        }
-    }
 }

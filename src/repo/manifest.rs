@@ -48,9 +48,27 @@ pub struct Coverage {
     pub sum: String,
     /// Records live in the range at its end.
     pub records: u64,
-    /// The end of the run that last proved what is gone from the range; absent if this one did.
+    /// The start of the run that last proved what is gone from the range, the oldest where parts differ; absent if this
+    /// one did for all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletions_as_of: Option<Timestamp>,
+    /// The same part by part, in order and without a gap, where the row does not say it all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deletions: Vec<Proved>,
+}
+
+/// Up to when the deletions of a part of a range are proved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proved {
+    /// First key, hexadecimal; empty for the lowest.
+    pub from: String,
+    /// First key behind it, hexadecimal; absent for none.
+    pub to: Option<String>,
+    /// The start of the run that last proved what is gone from it.
+    pub as_of: Timestamp,
+    /// Whether this run looked for deletions here and did not believe what it found.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unconfirmed: bool,
 }
 
 /// One layer of a stack.

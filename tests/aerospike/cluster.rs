@@ -1,8 +1,11 @@
 //! What the tests share: a cluster with records, its state as a database in memory, and backups of it.
 
-use crate::support::{
-    Coll, Db, Heard, Rec, Rng, World,
-    world::{restored, snapshot},
+use crate::{
+    place::{Living, SERVER_EPOCH_MILLIS, called},
+    support::{
+        Coll, Db, Heard, Rec, Rng, World,
+        world::{restored, snapshot},
+    },
 };
 use rekeep::{
     connector::{
@@ -16,14 +19,11 @@ use rekeep::{
     record::{Digest, KeyCodec, Timestamp},
     repo::{Repository, SnapshotId},
 };
-use rekeep_aerospike_server::{Dumped, Handle, Seed};
+use rekeep_aerospike_server::{Dumped, Seed};
 use std::time::Duration;
 
-/// Milliseconds of Unix time at which the server's own time begins.
-const SERVER_EPOCH_MILLIS: i64 = 1_262_304_000_000;
-
-pub fn url(server: &Handle) -> String {
-    format!("aerospike://{}", server.addresses()[0])
+pub fn url(server: &impl Living) -> String {
+    server.url()
 }
 
 /// Options that do not make a test wait.
@@ -33,6 +33,15 @@ pub fn quick() -> AerospikeOptions {
         partition_timeout: Duration::from_millis(300),
         max_retries: 1,
         ..AerospikeOptions::default()
+    }
+}
+
+/// Options that wait until what moves has come to rest.
+pub fn patient() -> AerospikeOptions {
+    AerospikeOptions {
+        partition_timeout: Duration::from_secs(20),
+        socket_timeout: Duration::from_millis(500),
+        ..quick()
     }
 }
 
@@ -55,14 +64,14 @@ pub fn try_back_up(
     Ok((outcome, heard.warnings()))
 }
 
-pub fn back_up(repo: &Repository, server: &Handle) -> BackupOutcome {
+pub fn back_up(repo: &Repository, server: &impl Living) -> BackupOutcome {
     let (outcome, _) = try_back_up(repo, &url(server), quick(), &plain()).unwrap();
     assert!(outcome.complete, "{:#?}", outcome.problems);
     outcome
 }
 
-pub fn server_now(server: &Handle) -> Timestamp {
-    Timestamp::from_millis(server.now_ms() + SERVER_EPOCH_MILLIS)
+pub fn server_now(server: &impl Living) -> Timestamp {
+    server.now()
 }
 
 /// The record as it is kept.
@@ -92,7 +101,7 @@ fn without_cells(particle: u8, value: Vec<u8>) -> Vec<u8> {
 }
 
 /// What the server holds that is live at this time.
-pub fn held(server: &Handle, namespaces: &[&str], at: Timestamp) -> Db {
+pub fn held(server: &impl Living, namespaces: &[&str], at: Timestamp) -> Db {
     let mut db = Db::new();
     for namespace in namespaces {
         let mut coll = Coll::new(KeyCodec::Digest);
@@ -108,11 +117,11 @@ pub fn given_back(repo: &Repository, id: SnapshotId) -> Db {
     for coll in db.values_mut() {
         coll.attributes = serde_json::Value::Null;
     }
-    db
+    db.into_iter().map(|(name, coll)| (called(&name), coll)).collect()
 }
 
 /// A snapshot holds what the server does.
-pub fn assert_kept(repo: &Repository, server: &Handle, outcome: &BackupOutcome, what: &str) {
+pub fn assert_kept(repo: &Repository, server: &impl Living, outcome: &BackupOutcome, what: &str) {
     let expected = held(server, &["test"], outcome.end);
     let got = given_back(repo, outcome.id.unwrap());
     let (expected, got) = (&expected["test"].records, &got["test"].records);
@@ -125,7 +134,7 @@ pub fn assert_kept(repo: &Repository, server: &Handle, outcome: &BackupOutcome, 
 }
 
 /// A world and a cluster with `count` records of many kinds.
-pub fn populated(server: &Handle, count: u64, seed: u64) -> (World, Repository) {
+pub fn populated(server: &impl Living, count: u64, seed: u64) -> (World, Repository) {
     let (world, repo) = World::new();
     let mut rng = Rng::new(seed);
     server.put_all("test", (0..count).map(|n| some_record(&mut rng, n)));

@@ -4,16 +4,36 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod world;
 
-use crate::{cluster::some_record, support::Rng};
-use rekeep_aerospike_server::{Config, Handle, Seed, Server, TlsConfig, User, digest_of};
+use crate::{
+    cluster::some_record,
+    place::{Living, Place, here, real},
+    support::Rng,
+};
+use rekeep_aerospike_server::{Config, Handle, Seed, TlsConfig, User, digest_of};
 use std::time::Duration;
 use world::World;
 
-fn cluster(config: Config) -> (Handle, String) {
-    let server = Server::start(config).unwrap();
+fn fill(server: &impl Living) {
     let mut rng = Rng::new(31);
     server.put_all("test", (0..300).map(|n| some_record(&mut rng, n)));
+}
+
+fn cluster_here(config: Config) -> (Handle, String) {
+    let server = here(config);
+    fill(&server);
     let url = format!("aerospike://{},{}/test", server.addresses()[0], server.addresses().last().unwrap());
+    (server, url)
+}
+
+fn cluster(config: Config) -> (Place, String) {
+    let server = Place::new(config);
+    fill(&server);
+    let url = match &server {
+        Place::Here(server) => {
+            format!("aerospike://{},{}/test", server.addresses()[0], server.addresses().last().unwrap())
+        }
+        Place::There(server) => server.url(),
+    };
     (server, url)
 }
 
@@ -23,14 +43,15 @@ fn a_cluster_is_backed_up_listed_dumped_found_and_verified() {
     server.put("test", Seed::string("abc").set("people").bin_int("age", 41).bin_string("name", "Żaneta"));
     let world = World::new();
     world.ok(&["backup", &url]).says(&["full, complete", "301 seen"]);
-    world.ok(&["ls", "latest"]).says(&["test", "301"]);
+    let test = real("test");
+    world.ok(&["ls", "latest"]).says(&[&test, "301"]);
     let digest = data_encoding::HEXLOWER.encode(&digest_of(b"people", 3, b"abc"));
-    world.ok(&["ls", "latest", "test"]).says(&[&format!("digest:{digest}")]);
-    world.ok(&["dump", "latest", "test", "people/str:abc"]).says(&["\"age\":41", "Żaneta"]);
-    world.ok(&["dump", "latest", "test", &format!("digest:{digest}"), "--cell", "name"]).says(&["Żaneta"]);
-    world.ok(&["find", &format!("digest:{digest}")]).says(&["test"]);
-    world.run(&["dump", "latest", "test", "people/str:nobody"]).fails(1, &["people/str:nobody"]);
-    world.run(&["dump", "latest", "test", "int:1"]).fails(2, &["SET/int:5"]);
+    world.ok(&["ls", "latest", &test]).says(&[&format!("digest:{digest}")]);
+    world.ok(&["dump", "latest", &test, "people/str:abc"]).says(&["\"age\":41", "Żaneta"]);
+    world.ok(&["dump", "latest", &test, &format!("digest:{digest}"), "--cell", "name"]).says(&["Żaneta"]);
+    world.ok(&["find", &format!("digest:{digest}")]).says(&[&test]);
+    world.run(&["dump", "latest", &test, "people/str:nobody"]).fails(1, &["people/str:nobody"]);
+    world.run(&["dump", "latest", &test, "int:1"]).fails(2, &["SET/int:5"]);
     world.is_good();
 }
 
@@ -47,7 +68,8 @@ fn the_history_of_a_record_is_told_by_set_and_key() {
     server.advance(Duration::from_mins(1));
     server.delete("test", &digest);
     world.ok(&["backup", &url]);
-    let history = world.json(&["history", "test", "people/int:5"]);
+    let test = real("test");
+    let history = world.json(&["history", &test, "people/int:5"]);
     let versions = history["versions"].as_array().unwrap();
     let states: Vec<&str> = versions.iter().map(|version| version["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["live", "live", "deleted"]);
@@ -55,12 +77,12 @@ fn the_history_of_a_record_is_told_by_set_and_key() {
     assert_eq!(versions[1]["generation"], 2);
     assert_eq!(versions[0]["set"], "people");
     let base64 = data_encoding::BASE64.encode(&digest);
-    assert_eq!(world.json(&["history", "test", &format!("digest:{base64}")])["versions"], history["versions"]);
+    assert_eq!(world.json(&["history", &test, &format!("digest:{base64}")])["versions"], history["versions"]);
 }
 
 #[test]
 fn partial_backups_exit_with_3_and_say_what_is_missing() {
-    let (server, url) = cluster(Config::with_nodes(1));
+    let (server, url) = cluster_here(Config::with_nodes(1));
     let world = World::new();
     server.set_unavailable(0, [300], true);
     let ran = world.run(&["backup", &url, "--partition-timeout", "100ms"]);
@@ -72,11 +94,15 @@ fn what_makes_no_sense_is_refused_with_advice() {
     let (_server, url) = cluster(Config::with_nodes(1));
     let world = World::new();
     world.run(&["backup", "aerospike://joe:secret@h:3000"]).fails(2, &["--as-password-file"]);
-    world.run(&["backup", &format!("{url}x")]).fails(1, &["namespace `testx`"]);
+    world.run(&["backup", &format!("{url}x")]).fails(1, &[&format!("namespace `{}x`", real("test"))]);
     world.run(&["backup", &url, "--set", "typo"]).fails(1, &["set `typo`", "--allow-missing-set"]);
     world.run(&["backup", &url, "--partitions", "5-3"]).fails(2, &["--partitions"]);
     world.run(&["backup", &url, "--filter-exp", "!"]).fails(2, &["base64"]);
     world.run(&["backup", "sqlite:a.db", "--set", "demo"]).fails(2, &["aerospike:"]);
+    world.run(&["backup", &url, "--sweep", "rolling=65"]).fails(2, &["1 to 64"]);
+    world.run(&["verify", "--set", "demo"]).fails(2, &["--against"]);
+    world.run(&["verify", "--metadata-only"]).fails(2, &["--against"]);
+    world.run(&["verify", "--against", "aerospike://joe:secret@h:3000"]).fails(2, &["--as-password-file"]);
     world.run(&["backup", "aerospike://127.0.0.1:1"]).fails(1, &["127.0.0.1:1"]);
     world.ok(&["backup", &url, "--set", "demo", "--dry-run"]).says(&["nothing stored"]);
 }
@@ -91,12 +117,19 @@ fn a_user_logs_in_by_password_file_command_or_variable() {
     .unwrap();
     let credential = hashed.format_for_version(bcrypt::Version::TwoA).into_bytes();
     let users = vec![User { name: "joe".to_owned(), credential }];
-    let (_server, url) = cluster(Config { users, ..Config::with_nodes(2) });
+    let (_server, url) = cluster_here(Config { users, ..Config::with_nodes(2) });
     let world = World::new();
     std::fs::write(world.path("good"), "pass word\n").unwrap();
     std::fs::write(world.path("bad"), "wrong\n").unwrap();
     world.ok(&["backup", &url, "--as-user", "joe", "--as-password-file", "good"]);
     world.ok(&["backup", &url, "--as-user", "joe", "--as-password-command", "echo 'pass word'"]);
+    let verify = ["verify", "--against", &url, "--as-user", "joe", "--as-password-file"];
+    world.ok(&[&verify[..], &["good"]].concat()).says(&["compared 300 records"]);
+    world.run(&[&verify[..], &["bad"]].concat()).fails(1, &["login"]);
+    world.ok(&["backup", &url, "--estimate", "--as-user", "joe", "--as-password-file", "good"]).says(&["300 records"]);
+    world.run(&["backup", &url, "--as-auth", "pki"]).fails(2, &["not there yet"]);
+    let base = ["backup", &url, "--as-user", "joe", "--as-password-file", "good", "--as-auth", "internal"];
+    world.ok(&base);
     let run = |name: &str, value: &str| -> world::Ran {
         let mut command = world.command(&["backup", &url]);
         command.env("REKEEP_AS_USER", "joe").env(name, value).output().unwrap().into()
@@ -113,13 +146,55 @@ fn nodes_are_reached_by_tls_and_must_bear_the_name() {
     let fixture = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name);
     let read = |name: &str| std::fs::read(fixture(name)).unwrap();
     let tls = TlsConfig::from_pem("aerospike.test", &read("server.pem"), &read("server.key")).unwrap();
-    let (_server, url) = cluster(Config { tls: Some(tls), ..Config::with_nodes(2) });
+    let (_server, url) = cluster_here(Config { tls: Some(tls), ..Config::with_nodes(2) });
     let world = World::new();
     let ca = fixture("ca.pem");
     let ca = ca.to_str().unwrap();
     world.ok(&["backup", &url, "--tls-name", "aerospike.test", "--tls-ca", ca]).says(&["complete", "300 seen"]);
+    let against = ["verify", "--against", &url, "--tls-name", "aerospike.test", "--tls-ca", ca, "--metadata-only"];
+    world.ok(&against).says(&["compared 300 records"]);
     world.run(&["backup", &url, "--tls-name", "other.test", "--tls-ca", ca]).fails(1, &["open TLS to"]);
     world.run(&["backup", &url, "--tls-name", "aerospike.test"]).fails(1, &[]);
     world.run(&["backup", &url, "--socket-timeout", "1s"]).fails(1, &["127.0.0.1"]);
     world.run(&["backup", &url, "--tls-ca", "nowhere.pem"]).fails(2, &["nowhere.pem"]);
+}
+
+#[test]
+fn peers_must_bear_the_name_that_the_cluster_gives_them() {
+    let fixture = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name);
+    let read = |name: &str| std::fs::read(fixture(name)).unwrap();
+    let ca = fixture("loopback-ca.pem");
+    let ca = ca.to_str().unwrap();
+    // The address that is typed is in the certificate; whether the peer's name is makes the difference.
+    for (name, code) in [("node.test", 0), ("else.test", 3)] {
+        let tls = TlsConfig::from_pem(name, &read("loopback.pem"), &read("loopback.key")).unwrap();
+        let server = here(Config { tls: Some(tls), ..Config::with_nodes(2) });
+        fill(&server);
+        let url = format!("aerospike://{}/test", server.addresses()[0]);
+        let world = World::new();
+        let ran = world.run(&["backup", &url, "--tls-ca", ca, "--partition-timeout", "100ms"]);
+        assert_eq!(ran.code, Some(code), "{name}: {ran:?}");
+        assert_eq!(ran.err.contains("node BB9000000000002 does not answer"), code == 3, "{name}: {ran:?}");
+        // A name that is typed stands for all of them.
+        world.ok(&["backup", &url, "--tls-ca", ca, "--tls-name", "node.test"]).says(&["300 seen"]);
+    }
+}
+
+#[test]
+fn a_part_of_a_cluster_is_compared_and_estimated_by_the_same_options_as_it_is_backed_up() {
+    let (server, url) = cluster(Config::with_nodes(1));
+    let world = World::new();
+    world.ok(&["backup", &url, "--set", "demo", "--bin", "n", "--sweep", "rolling=8"]);
+    world.ok(&["verify", "--against", &url, "--set", "demo", "--bin", "n"]).says(&[", 0 only in the source, 0 differ"]);
+    world.run(&["verify", "--against", &url]).fails(1, &["covers", "sets demo"]);
+    let all = server.dump("test");
+    let told = world.json(&["backup", &url, "--estimate"]);
+    assert_eq!((&told["records"], &told["collections"][0]["sample"]["is_all"]), (&all.len().into(), &true.into()));
+    assert!(told["stored_bytes"].as_u64().unwrap() > 0 && told["seconds"].as_f64().unwrap() > 0.0, "{told}");
+    let demo = all.iter().filter(|dumped| dumped.set == b"demo").count();
+    assert_eq!(told["collections"][0]["sets"]["demo"], demo);
+    world
+        .ok(&["backup", &url, "--estimate", "--set", "demo"])
+        .says(&["nothing was stored", &format!("about {demo} records")]);
+    assert_eq!(world.json(&["snapshots"]).as_array().unwrap().len(), 1);
 }

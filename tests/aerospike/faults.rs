@@ -2,8 +2,10 @@
 
 use crate::{
     cluster::{
-        assert_kept, back_up, given_back, held, plain, populated, quick, some_record, source_of, try_back_up, url,
+        assert_kept, back_up, given_back, held, patient, plain, populated, quick, some_record, source_of, try_back_up,
+        url,
     },
+    place::here,
     support::{
         Heard, Rng, World,
         world::{assert_sound, snapshot},
@@ -14,16 +16,13 @@ use rekeep::{
     ops::backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, backup},
     repo::Repository,
 };
-use rekeep_aerospike_server::{Action, At, Command, Config, Fault, Handle, Seed, Server, Unreadable, partition_of};
-use std::time::Duration;
-
-fn patient() -> AerospikeOptions {
-    AerospikeOptions {
-        partition_timeout: Duration::from_secs(20),
-        socket_timeout: Duration::from_millis(500),
-        ..quick()
-    }
-}
+use rekeep_aerospike_server::{
+    Action, At, Command, Config, Fault, Handle, QueryMoment, Seed, Unreadable, partition_of,
+};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 fn whole_as(ask: Ask, repo: &Repository, server: &Handle, what: &str) -> BackupOutcome {
     let how = BackupOptions { ask, ..plain() };
@@ -42,7 +41,7 @@ const ASKS: [Ask; 2] = [Ask::Full, Ask::Default];
 
 #[test]
 fn a_connection_cut_anywhere_is_continued() {
-    let server = Server::start(Config { query_message_bytes: 2000, ..Config::with_nodes(2) }).unwrap();
+    let server = here(Config { query_message_bytes: 2000, ..Config::with_nodes(2) });
     let (_world, repo) = populated(&server, 2_000, 11);
     for (n, at) in
         [At::Start, At::Records(1), At::Records(17), At::Bytes(5), At::Bytes(4_321), At::End].into_iter().enumerate()
@@ -58,7 +57,7 @@ fn a_connection_cut_anywhere_is_continued() {
 
 #[test]
 fn a_silent_node_is_asked_again() {
-    let server = Server::start(Config { query_message_bytes: 2000, ..Config::with_nodes(2) }).unwrap();
+    let server = here(Config { query_message_bytes: 2000, ..Config::with_nodes(2) });
     let (_world, repo) = populated(&server, 500, 12);
     for at in [At::Start, At::Records(5), At::End] {
         for ask in ASKS {
@@ -70,7 +69,7 @@ fn a_silent_node_is_asked_again() {
 
 #[test]
 fn overload_and_too_many_queries_are_waited_out() {
-    let server = Server::start(Config::with_nodes(2)).unwrap();
+    let server = here(Config::with_nodes(2));
     let (_world, repo) = populated(&server, 500, 13);
     for code in [9, 11, 14, 15, 18, 22] {
         for at in [At::Start, At::Records(3), At::End] {
@@ -87,7 +86,7 @@ fn overload_and_too_many_queries_are_waited_out() {
 
 #[test]
 fn an_answer_that_is_none_fails_the_backup_and_commits_nothing() {
-    let server = Server::start(Config::with_nodes(1)).unwrap();
+    let server = here(Config::with_nodes(1));
     let (_world, repo) = populated(&server, 300, 14);
     for action in [
         Action::LieAboutLength(1_000_000),
@@ -109,7 +108,7 @@ fn an_answer_that_is_none_fails_the_backup_and_commits_nothing() {
 
 #[test]
 fn partitions_that_become_available_in_time_are_read() {
-    let server = Server::start(Config::with_nodes(2)).unwrap();
+    let server = here(Config::with_nodes(2));
     let (_world, repo) = populated(&server, 800, 15);
     server.set_unavailable(0, 0..2000, true);
     let began = std::sync::atomic::AtomicU32::new(0);
@@ -123,7 +122,7 @@ fn partitions_that_become_available_in_time_are_read() {
 
 #[test]
 fn missing_partitions_are_named_and_keep_the_parents_records() {
-    let server = Server::start(Config::with_nodes(1)).unwrap();
+    let server = here(Config::with_nodes(1));
     let (_world, repo) = populated(&server, 3_000, 16);
     let first = back_up(&repo, &server);
     let before = held(&server, &["test"], first.end);
@@ -153,7 +152,7 @@ fn missing_partitions_are_named_and_keep_the_parents_records() {
 
 #[test]
 fn a_partition_missing_from_the_first_backup_makes_it_partial() {
-    let server = Server::start(Config::with_nodes(1)).unwrap();
+    let server = here(Config::with_nodes(1));
     let (_world, repo) = populated(&server, 1_000, 17);
     server.set_unavailable(0, [7], true);
     let (outcome, _) = try_back_up(&repo, &url(&server), quick(), &plain()).unwrap();
@@ -166,15 +165,19 @@ fn a_partition_missing_from_the_first_backup_makes_it_partial() {
 
 #[test]
 fn a_node_that_dies_during_the_backup_costs_nothing_where_others_have_its_records() {
-    let server =
-        Server::start(Config { replication_factor: 2, query_message_bytes: 1000, ..Config::with_nodes(3) }).unwrap();
+    let server = here(Config { replication_factor: 2, query_message_bytes: 1000, ..Config::with_nodes(3) });
     let (_world, repo) = populated(&server, 2_000, 18);
     whole(&repo, &server, "before");
     server.advance(Duration::from_mins(1));
     let gone = server.dump("test")[5].digest;
     server.delete("test", &gone);
-    server
-        .fault(Fault::run(At::Records(5), |control| control.kill_node(1)).on(Command::Query).node(1).after_requests(4));
+    let is_dead = AtomicBool::new(false);
+    server.on_query(move |control, event| {
+        let is_in_the_middle = event.node == 1 && matches!(event.moment, QueryMoment::Sent(5..));
+        if is_in_the_middle && !is_dead.swap(true, Ordering::SeqCst) {
+            control.kill_node(1);
+        }
+    });
     let (outcome, _) = try_back_up(&repo, &url(&server), patient(), &plain()).unwrap();
     // The deletion came while nodes went: it waits for the next run.
     assert!(!outcome.complete);
@@ -187,7 +190,7 @@ fn a_node_that_dies_during_the_backup_costs_nothing_where_others_have_its_record
 
 #[test]
 fn records_lost_with_a_node_are_not_believed_deleted() {
-    let server = Server::start(Config { cluster_name: Some("c".into()), ..Config::with_nodes(2) }).unwrap();
+    let server = here(Config { cluster_name: Some("c".into()), ..Config::with_nodes(2) });
     let (_world, repo) = populated(&server, 2_000, 19);
     let first = back_up(&repo, &server);
     let before = given_back(&repo, first.id.unwrap());
@@ -217,7 +220,7 @@ fn records_lost_with_a_node_are_not_believed_deleted() {
 
 #[test]
 fn an_unreadable_record_is_told_and_not_taken_for_deleted() {
-    let server = Server::start(Config::with_nodes(2)).unwrap();
+    let server = here(Config::with_nodes(2));
     let (_world, repo) = populated(&server, 1_000, 20);
     let first = back_up(&repo, &server);
     let before = given_back(&repo, first.id.unwrap());
@@ -233,8 +236,28 @@ fn an_unreadable_record_is_told_and_not_taken_for_deleted() {
 }
 
 #[test]
+fn a_record_whose_key_cannot_be_read_is_skipped_by_the_sweep_and_not_taken_for_deleted() {
+    let server = here(Config::with_nodes(1));
+    let (_world, repo) = populated(&server, 500, 27);
+    let victim = server.put("test", Seed::string("victim").set("demo").stores_key().bin_int("v", 1));
+    server.advance(Duration::from_mins(1));
+    let first = back_up(&repo, &server);
+    server.advance(Duration::from_mins(1));
+    server.set_unreadable("test", &victim, Some(Unreadable::StoredKey));
+    let gone = server.dump("test")[7].digest;
+    server.delete("test", &gone);
+    let (outcome, _) = try_back_up(&repo, &url(&server), quick(), &plain()).unwrap();
+    let words = format!("partition {} may lack records", partition_of(&victim));
+    assert!(outcome.problems.iter().any(|line| line.contains(&words)), "{:?}", outcome.problems);
+    assert_eq!((outcome.records, outcome.stats.deleted), (first.records - 1, 1), "what is gone elsewhere is known");
+    server.set_unreadable("test", &victim, None);
+    whole(&repo, &server, "once it can be read again");
+    assert_sound(&repo);
+}
+
+#[test]
 fn without_counts_absences_are_not_believed() {
-    let server = Server::start(Config::with_nodes(2)).unwrap();
+    let server = here(Config::with_nodes(2));
     let (_world, repo) = populated(&server, 500, 21);
     server.set_info(None, "query-show", Some("ERROR:22:forbidden"));
     let (first, warnings) = try_back_up(&repo, &url(&server), quick(), &plain()).unwrap();
@@ -250,13 +273,12 @@ fn without_counts_absences_are_not_believed() {
 
 #[test]
 fn partitions_on_the_move_are_read_once_each() {
-    let server = Server::start(Config {
+    let server = here(Config {
         replication_factor: 2,
         manual_migrations: true,
         query_message_bytes: 1000,
         ..Config::with_nodes(2)
-    })
-    .unwrap();
+    });
     let (_world, repo) = populated(&server, 1_500, 22);
     server.add_node().unwrap();
     server.on_query(|control, _| {
@@ -268,7 +290,7 @@ fn partitions_on_the_move_are_read_once_each() {
 
 #[test]
 fn partitions_too_large_for_a_window_are_streamed_and_continued() {
-    let server = Server::start(Config { query_message_bytes: 20_000, ..Config::with_nodes(1) }).unwrap();
+    let server = here(Config { query_message_bytes: 20_000, ..Config::with_nodes(1) });
     let (_world, repo) = World::new();
     let mut rng = Rng::new(23);
     // Three partitions of some 9 MiB each; a window of 16 readers may hold 3 MiB.
@@ -302,7 +324,7 @@ fn another_cluster_without_a_name_is_not_taken_for_the_same() {
     let (_world, repo) = World::new();
     let cluster = |ids: &[&str]| {
         let node_ids = ids.iter().map(|id| (*id).to_owned()).collect();
-        let server = Server::start(Config { node_ids, ..Config::with_nodes(ids.len()) }).unwrap();
+        let server = here(Config { node_ids, ..Config::with_nodes(ids.len()) });
         server.put_all("test", (0..20).map(|n| some_record(&mut Rng::new(n), n)));
         server
     };
@@ -325,7 +347,7 @@ fn another_cluster_without_a_name_is_not_taken_for_the_same() {
 
 #[test]
 fn a_backup_that_waits_for_a_dead_cluster_can_be_cancelled() {
-    let server = Server::start(Config::with_nodes(1)).unwrap();
+    let server = here(Config::with_nodes(1));
     let (_world, repo) = populated(&server, 300, 25);
     for ask in ASKS {
         server.fault(Fault::new(At::Start, Action::Refuse(18)).on(Command::Query).after_requests(1).always());
@@ -342,7 +364,7 @@ fn a_backup_that_waits_for_a_dead_cluster_can_be_cancelled() {
 
 #[test]
 fn no_node_some_nodes_and_a_node_that_is_not_ready() {
-    let server = Server::start(Config { replication_factor: 2, ..Config::with_nodes(3) }).unwrap();
+    let server = here(Config { replication_factor: 2, ..Config::with_nodes(3) });
     let (_world, repo) = populated(&server, 300, 24);
     let nobody = rekeep::connector::SourceUrl::parse("aerospike://127.0.0.1:1").unwrap();
     let error = rekeep::connector::aerospike::AerospikeSource::new(&nobody, quick()).unwrap_err().to_string();

@@ -7,8 +7,11 @@ use crate::support::{
 };
 use rekeep::{
     ops::{
-        Narrow, OpsError, SnapshotSpec, backup::backup, restore::RestoreOptions, select::resolve,
-        verify::verify_against,
+        Narrow, OpsError, SnapshotSpec,
+        backup::backup,
+        restore::RestoreOptions,
+        select::resolve,
+        verify::{AgainstOptions, verify_against},
     },
     record::Clock,
 };
@@ -178,7 +181,7 @@ fn a_live_source_is_compared_with_a_snapshot_record_by_record() {
     db.insert("gone".to_owned(), Coll::raw([(b"a".to_vec(), Rec::text("b"))]));
     let source = MemorySource::of(db.clone(), &world.clock);
     let taken = snapshot(&repo, back_up(&repo, &source).id.unwrap());
-    let same = verify_against(&repo, &taken, &source, &Heard::default()).unwrap();
+    let same = verify_against(&repo, &taken, &source, AgainstOptions::default(), &Heard::default()).unwrap();
     assert_eq!((same.records, same.missing, same.extra, same.different), (31, 0, 0, 0));
     let records = &mut db.get_mut("c").unwrap().records;
     records.remove(b"key000001".as_slice());
@@ -188,6 +191,6 @@ fn a_live_source_is_compared_with_a_snapshot_record_by_record() {
     db.remove("gone");
     db.insert("fresh".to_owned(), Coll::raw([(b"a".to_vec(), Rec::text("b"))]));
     *source.db.lock().unwrap() = db;
-    let other = verify_against(&repo, &taken, &source, &Heard::default()).unwrap();
+    let other = verify_against(&repo, &taken, &source, AgainstOptions::default(), &Heard::default()).unwrap();
     assert_eq!((other.missing, other.extra, other.different, other.metadata_only), (2, 2, 1, 1));
 }

@@ -40,6 +40,9 @@ pub struct BackupArgs {
     /// Read and compare, but store nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Say what a full backup would read and store, by a sample; store nothing
+    #[arg(long, conflicts_with_all = ["dry_run", "differential", "parent", "skip_if_unchanged", "stdin"])]
+    pub estimate: bool,
     /// Worker threads [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub parallel: Option<u16>,
@@ -85,18 +88,18 @@ pub struct BackupArgs {
 }
 
 impl BackupArgs {
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         self.source.clone().unwrap_or_else(|| STDIN.to_owned())
     }
 
-    fn source_options(&self) -> SourceOptions {
+    pub(super) fn source_options(&self) -> SourceOptions {
         SourceOptions {
             exclude: self.exclude.clone(),
             exclude_files: self.exclude_files.clone(),
             files_from: self.files_from.clone(),
             one_file_system: self.one_file_system,
             stdin: self.stdin.then(|| self.stdin_name.clone()),
-            aerospike: self.aerospike.clone(),
+            aerospike: self.aerospike.read(),
         }
     }
 
@@ -142,6 +145,9 @@ const KEPT: &str = "nothing was committed and all snapshots are as they were; a 
 pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure> {
     if args.stdin && args.source.as_deref().is_some_and(|source| source != STDIN) {
         return Err(usage(format!("with --stdin standard input is the source: leave SOURCE out, or write {STDIN}")));
+    }
+    if args.estimate {
+        return super::estimate::run(&args, context);
     }
     let source = connect::source(&args.url(), args.source_options())?;
     let repo = context.open()?;

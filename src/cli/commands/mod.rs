@@ -7,6 +7,7 @@ pub mod completions;
 pub mod demo;
 pub mod diff;
 pub mod dump;
+pub mod estimate;
 pub mod find;
 pub mod forget;
 pub mod history;

@@ -2,17 +2,21 @@
 
 use crate::{
     cli::{
+        aerospike::AerospikeReadArgs,
         args::NarrowArgs,
         connect::{self, SourceOptions},
         context::{Context, threads},
-        exit::{Failure, Status},
+        exit::{Failure, Status, usage},
         interrupt,
         show::counted,
         units::{parse_read_data, show_count, show_duration, show_size},
     },
     ops::{
         Progress as _,
-        verify::{AgainstOutcome, ReadData, VerifyOptions, VerifyOutcome, verify, verify_against, verify_keyless},
+        verify::{
+            AgainstOptions, AgainstOutcome, ReadData, VerifyOptions, VerifyOutcome, verify, verify_against,
+            verify_keyless,
+        },
     },
 };
 use clap::Args;
@@ -42,16 +46,27 @@ pub struct VerifyArgs {
     /// Compare a live source with the snapshot [default: latest]
     #[arg(long, value_name = "SOURCE", conflicts_with_all = ["read_data", "restore"])]
     pub against: Option<String>,
+    /// With --against: compare no values, only which records there are, their sets and expiries
+    #[arg(long, requires = "against")]
+    pub metadata_only: bool,
     /// Worker threads [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub parallel: Option<u16>,
     #[command(flatten)]
     narrow: NarrowArgs,
+    /// With --against: how an Aerospike source is read.
+    #[command(flatten)]
+    pub aerospike: AerospikeReadArgs,
 }
 
 pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failure> {
     if let Some(url) = &args.against {
         return against(args, url, context);
+    }
+    if args.aerospike.narrows() {
+        return Err(usage(
+            "--set, --bin, --partitions and their kin say what --against reads: give --against SOURCE".to_owned(),
+        ));
     }
     let outcome = if args.keyless {
         let storage = context.storage()?;
@@ -137,25 +152,33 @@ fn checked(outcome: &VerifyOutcome) -> Vec<String> {
 }
 
 fn against(args: &VerifyArgs, url: &str, context: &Context) -> Result<Status, Failure> {
-    let source = connect::source(url, SourceOptions::default())?;
+    let options = SourceOptions { aerospike: args.aerospike.clone(), ..SourceOptions::default() };
+    let source = connect::source(url, options)?;
     let repo = context.open()?;
     let name = args.snapshot.as_deref().unwrap_or("latest");
     let snapshot = context.resolve(&repo, name, &args.narrow.narrow())?;
-    let outcome = verify_against(&repo, &snapshot, source.as_ref(), &context.reporter)?;
+    let options = AgainstOptions { metadata_only: args.metadata_only };
+    let outcome = verify_against(&repo, &snapshot, source.as_ref(), options, &context.reporter)?;
     context.reporter.finish();
     if context.json {
         context.out.json(&outcome);
     } else {
+        outcome.problems.iter().for_each(|problem| context.reporter.warn(problem));
         outcome.examples.iter().for_each(|example| context.out.line(crate::cli::show::safe(example)));
         context.out.text(&against_summary(&outcome));
     }
     let equal = outcome.missing == 0 && outcome.extra == 0 && outcome.different == 0;
-    Ok(if equal { Status::Done } else { Status::Bad })
+    Ok(if equal { Status::complete(outcome.complete) } else { Status::Bad })
 }
 
 fn against_summary(outcome: &AgainstOutcome) -> String {
+    let unread = match outcome.unread {
+        0 => String::new(),
+        unread => format!(", {} could not be compared", show_count(unread)),
+    };
     format!(
-        "compared {} records: {} only in the snapshot, {} only in the source, {} differ, {} differ in metadata only\n",
+        "compared {} records: {} only in the snapshot, {} only in the source, {} differ, {} differ in metadata \
+         only{unread}\n",
         show_count(outcome.records),
         show_count(outcome.missing),
         show_count(outcome.extra),

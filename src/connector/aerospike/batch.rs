@@ -6,7 +6,7 @@ use super::{
     connection::Connection,
     decode::{Decoder, MONITOR_SET},
     error::Error,
-    query::{Ask, End, Evidence, Mode, NotAsked, Plan, Sink, Span, Stop, open_buffer},
+    query::{Ask, End, Evidence, Mode, NotAsked, Plan, Sink, Span, open_buffer, query_id},
     scan::ScanContext,
     wire::{BATCH, Message, NO_BINS, READ, Request, WireError, field},
 };
@@ -43,15 +43,26 @@ pub(super) fn read(context: &ScanContext, digests: &[Digest], batch: &mut Record
     let mut decoder = Decoder::default();
     let mut presences = Vec::with_capacity(digests.len());
     for some in digests.chunks(ROWS) {
+        pace(context, some.len());
         for (digest, is_there) in some.iter().zip(ask(context, some)?) {
             presences.push(match is_there {
                 Err(reason) => Presence::Unknown(reason),
                 Ok(false) => Presence::Absent,
-                Ok(true) => fetch(context, digest, &mut decoder, batch)?,
+                Ok(true) => {
+                    pace(context, 1);
+                    fetch(context, digest, &mut decoder, batch)?
+                }
             });
         }
     }
     Ok(presences)
+}
+
+/// Keeps to the records a second where there is a limit: no node does so for what is asked for by key.
+fn pace(context: &ScanContext, records: usize) {
+    if context.records_per_second > 0 {
+        context.stop.sleep(Duration::from_secs_f64(records as f64 / f64::from(context.records_per_second)));
+    }
 }
 
 /// Asks the owners until all have answered or time is up.
@@ -60,6 +71,9 @@ fn ask(context: &ScanContext, digests: &[Digest]) -> Result<Vec<IsThere>, Error>
     let began = Instant::now();
     let mut pause = Duration::from_millis(25);
     loop {
+        if context.stop.is_stopped() {
+            return Err(Error::Stopped);
+        }
         let map = context.cluster.map(&context.namespace);
         let mut by_node: BTreeMap<String, (Arc<Node>, Vec<usize>)> = BTreeMap::new();
         for (index, digest) in digests.iter().enumerate() {
@@ -91,7 +105,7 @@ fn ask(context: &ScanContext, digests: &[Digest]) -> Result<Vec<IsThere>, Error>
         if answers.iter().all(Result::is_ok) || began.elapsed() >= context.options.partition_timeout {
             return Ok(answers);
         }
-        std::thread::sleep(pause);
+        context.stop.sleep(pause);
         pause = (pause * 2).min(Duration::from_secs(1));
         // The old map serves until a node answers again.
         let _ = context.cluster.refresh();
@@ -106,10 +120,17 @@ fn ask_node(
 ) -> Result<Vec<(usize, IsThere)>, Error> {
     let frame = request(context, digests, rows);
     let (mut connection, was_idle) = context.cluster.connection(node)?;
-    let mut found = exchange(&mut connection, &frame, rows);
-    if found.is_err() && was_idle {
+    let watched = query_id();
+    let exchange = |connection: &mut Connection| {
+        context.stop.watch(watched, connection);
+        let found = exchange(connection, &frame, rows);
+        context.stop.forget(watched);
+        if context.stop.is_stopped() { Err(Error::Stopped) } else { found }
+    };
+    let mut found = exchange(&mut connection);
+    if found.as_ref().is_err_and(Error::is_transient) && was_idle {
         connection = context.cluster.connection(node)?.0;
-        found = exchange(&mut connection, &frame, rows);
+        found = exchange(&mut connection);
     }
     let found = found?;
     Cluster::give_back(node, connection);
@@ -189,7 +210,6 @@ fn fetch(
     let Some(after) = before(digest) else {
         return Ok(Presence::Unknown("its digest cannot be asked for alone".to_owned()));
     };
-    let stop = Stop::default();
     let plan = Plan {
         cluster: &context.cluster,
         namespace: &context.namespace,
@@ -198,7 +218,7 @@ fn fetch(
         mode: Mode::Full,
         records_per_second: 0,
         max_records: 1,
-        stop: &stop,
+        stop: &context.stop,
     };
     let asks = [Ask { pid: digest.partition(), after: Some(after) }];
     let began = Instant::now();
@@ -222,7 +242,7 @@ fn fetch(
         if began.elapsed() >= context.options.partition_timeout {
             return Ok(Presence::Unknown(reason));
         }
-        std::thread::sleep(Duration::from_millis(50));
+        context.stop.sleep(Duration::from_millis(50));
         // The old map serves until a node answers again.
         let _ = context.cluster.refresh();
     }

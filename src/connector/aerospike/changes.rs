@@ -34,8 +34,13 @@ impl ChangeSource for AerospikeSession {
         Ok(Box::new(NamespaceStream::open(context, range, Mode::Since(since))))
     }
 
-    fn sweep(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn MetaStream + '_>, ConnectorError> {
-        Ok(Box::new(SweepStream::open(self.context(collection)?, range)))
+    fn sweep(
+        &self,
+        collection: usize,
+        range: &KeyRange,
+        before: Option<Timestamp>,
+    ) -> Result<Box<dyn MetaStream + '_>, ConnectorError> {
+        Ok(Box::new(SweepStream::open(self.context(collection)?, range, before)))
     }
 
     fn read_keys(

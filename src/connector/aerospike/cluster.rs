@@ -27,6 +27,8 @@ pub(super) struct Node {
     pub(super) id: String,
     pub(super) build: String,
     address: Address,
+    /// The name that its certificate bears, as its peers say.
+    tls_name: Option<String>,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -106,12 +108,21 @@ impl Cluster {
         };
         let cluster = Self {
             seeds: seeds.to_vec(),
-            dialer: Dialer { tls, credential, timeout: options.socket_timeout },
+            dialer: Dialer { tls, credential, sessions: Arc::default(), timeout: options.socket_timeout },
             max_retries: options.max_retries,
             peers_command,
             state: RwLock::default(),
         };
-        cluster.refresh()?;
+        let mut tries = 0;
+        while let Err(error) = cluster.refresh() {
+            // Where nobody listens nobody will a moment later.
+            let nobody = matches!(&error, Error::Io { operation: "connect to", .. });
+            if nobody || !error.is_transient() || tries >= cluster.max_retries {
+                return Err(error);
+            }
+            pause_before_retry(tries);
+            tries += 1;
+        }
         Ok(cluster)
     }
 
@@ -154,7 +165,7 @@ impl Cluster {
         let idle = node.idle().pop();
         match idle {
             Some(idle) => Ok((idle, true)),
-            None => Ok((self.dialer.connect(&node.address)?, false)),
+            None => Ok((self.dialer.connect(&node.address, node.tls_name.as_deref())?, false)),
         }
     }
 
@@ -193,7 +204,7 @@ impl Cluster {
                 return Err(outcome);
             }
             if !was_idle {
-                std::thread::sleep(Duration::from_millis(50 << tries.min(5)));
+                pause_before_retry(tries);
                 tries += 1;
             }
         }
@@ -213,8 +224,15 @@ impl Cluster {
     }
 }
 
+fn pause_before_retry(tries: u32) {
+    std::thread::sleep(Duration::from_millis(50 << tries.min(5)));
+}
+
 /// What a node tells of others and of itself.
 type Told = (Vec<Peer>, Vec<Mastered>);
+
+/// A node to be asked: its id if that is known, the name of its certificate if that is, where it may be.
+type Lead = (Option<String>, Option<String>, Vec<Address>);
 
 struct Discovery<'a> {
     cluster: &'a Cluster,
@@ -226,15 +244,15 @@ struct Discovery<'a> {
 impl Discovery<'_> {
     fn run(&mut self) {
         let mut masters: Vec<(usize, Vec<Mastered>)> = Vec::new();
-        let mut queue: VecDeque<(Option<String>, Vec<Address>)> =
-            self.known.iter().map(|node| (None, vec![node.address.clone()])).collect();
-        queue.extend(self.cluster.seeds.iter().map(|seed| (None, vec![seed.clone()])));
-        while let Some((expected, addresses)) = queue.pop_front() {
+        let mut queue: VecDeque<Lead> =
+            self.known.iter().map(|node| (None, node.tls_name.clone(), vec![node.address.clone()])).collect();
+        queue.extend(self.cluster.seeds.iter().map(|seed| (None, None, vec![seed.clone()])));
+        while let Some((expected, tls_name, addresses)) = queue.pop_front() {
             let is_known = |id: &String| self.state.nodes.iter().any(|node| node.id == *id);
             if expected.as_ref().is_some_and(is_known) || self.state.nodes.len() >= MAX_NODES {
                 continue;
             }
-            let (peers, mastered) = match self.visit(expected.as_deref(), &addresses) {
+            let (peers, mastered) = match self.visit(expected.as_deref(), tls_name.as_deref(), &addresses) {
                 Ok(Some(found)) => found,
                 Ok(None) => continue,
                 Err(error) => {
@@ -246,7 +264,10 @@ impl Discovery<'_> {
                 }
             };
             masters.push((self.state.nodes.len() - 1, mastered));
-            queue.extend(peers.into_iter().map(|peer| (Some(peer.id), peer.addresses)));
+            queue.extend(peers.into_iter().map(|peer| {
+                let tls_name = Some(peer.tls_name).filter(|name| !name.is_empty());
+                (Some(peer.id), tls_name, peer.addresses)
+            }));
         }
         let nodes = &self.state.nodes;
         self.state.silent.retain(|id, _| !nodes.iter().any(|node| node.id == *id));
@@ -254,10 +275,15 @@ impl Discovery<'_> {
     }
 
     /// Asks the node at one of these addresses; `None` if it is known already.
-    fn visit(&mut self, expected: Option<&str>, addresses: &[Address]) -> Result<Option<Told>, Error> {
+    fn visit(
+        &mut self,
+        expected: Option<&str>,
+        tls_name: Option<&str>,
+        addresses: &[Address],
+    ) -> Result<Option<Told>, Error> {
         let mut last = Error::NoNode(format!("{} has no address", expected.unwrap_or("a node")));
         for address in addresses {
-            match self.ask(address) {
+            match self.ask(address, tls_name) {
                 Ok((node, ..)) if expected.is_some_and(|id| id != node.id) => {
                     last =
                         Error::NoNode(format!("{address} is node {}, not {}", node.id, expected.unwrap_or_default()));
@@ -278,7 +304,7 @@ impl Discovery<'_> {
         Err(last)
     }
 
-    fn ask(&self, address: &Address) -> Result<(Arc<Node>, String, Told), Error> {
+    fn ask(&self, address: &Address, tls_name: Option<&str>) -> Result<(Arc<Node>, String, Told), Error> {
         let peers_command = self.cluster.peers_command;
         let commands = ["node", "build", "cluster-name", "partition-generation", peers_command, "replicas"];
         let known = self.known.iter().find(|node| node.address == *address);
@@ -286,9 +312,9 @@ impl Discovery<'_> {
             // An idle connection may have been closed by the other side meanwhile.
             Some(mut idle) => match idle.info(&commands) {
                 Ok(answers) => (idle, answers),
-                Err(_) => self.ask_anew(address, &commands)?,
+                Err(_) => self.ask_anew(address, tls_name, &commands)?,
             },
-            None => self.ask_anew(address, &commands)?,
+            None => self.ask_anew(address, tls_name, &commands)?,
         };
         let refuse = |command: &str, answers: &Answers| Error::Info {
             node: address.to_string(),
@@ -315,17 +341,24 @@ impl Discovery<'_> {
         let mastered = mastered.ok_or_else(|| refuse("replicas", &answers))?;
         let build = answers.text("build").unwrap_or_default().to_owned();
         let name = answers.text("cluster-name").filter(|name| info::failure(name).is_none()).unwrap_or("null");
-        let node = match known.filter(|node| node.id == id && node.build == build) {
-            Some(node) => Arc::clone(node),
-            None => Arc::new(Node { id, build, address: address.clone(), idle: Mutex::default() }),
+        let node = if let Some(node) = known.filter(|node| node.id == id && node.build == build) {
+            Arc::clone(node)
+        } else {
+            let tls_name = tls_name.map(str::to_owned);
+            Arc::new(Node { id, build, address: address.clone(), tls_name, idle: Mutex::default() })
         };
         let name = name.to_owned();
         Cluster::give_back(&node, connection);
         Ok((node, name, (peers, mastered)))
     }
 
-    fn ask_anew(&self, address: &Address, commands: &[&str]) -> Result<(Connection, Answers), Error> {
-        let mut connection = self.cluster.dialer.connect(address)?;
+    fn ask_anew(
+        &self,
+        address: &Address,
+        tls_name: Option<&str>,
+        commands: &[&str],
+    ) -> Result<(Connection, Answers), Error> {
+        let mut connection = self.cluster.dialer.connect(address, tls_name)?;
         let answers = connection.info(commands)?;
         Ok((connection, answers))
     }

@@ -3,7 +3,7 @@
 use super::{
     error::Error,
     info::Answers,
-    login::{self, Credential},
+    login::{self, Credential, Sessions},
     options::Address,
     tls::{Tls, TlsStream},
     wire::{self, KIND_INFO, KIND_MESSAGE, KIND_SECURITY, LAST, Message, WireError},
@@ -11,6 +11,7 @@ use super::{
 use std::{
     io::{self, BufReader, Read, Write},
     net::{TcpStream, ToSocketAddrs as _},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,6 +23,7 @@ const READ_BYTES: usize = 64 * 1024;
 pub(super) struct Dialer {
     pub(super) tls: Option<Tls>,
     pub(super) credential: Option<Credential>,
+    pub(super) sessions: Arc<Sessions>,
     pub(super) timeout: Duration,
 }
 
@@ -62,8 +64,8 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Dialer {
-    /// Connects, shakes hands, logs in.
-    pub(super) fn connect(&self, address: &Address) -> Result<Connection, Error> {
+    /// Connects, shakes hands, logs in. `tls_name` is what the cluster says that the node's certificate bears.
+    pub(super) fn connect(&self, address: &Address, tls_name: Option<&str>) -> Result<Connection, Error> {
         let shown = address.to_string();
         let failed = |source| Error::Io { operation: "connect to", node: address.to_string(), source };
         let raw = self.dial(address).map_err(failed)?;
@@ -73,15 +75,17 @@ impl Dialer {
         let plain = raw.try_clone().map_err(failed)?;
         let stream = match &self.tls {
             None => Stream::Plain(plain),
-            Some(tls) => Stream::Tls(Box::new(tls.connect(&address.host, plain).map_err(|source| Error::Io {
-                operation: "open TLS to",
-                node: address.to_string(),
-                source,
-            })?)),
+            Some(tls) => {
+                Stream::Tls(Box::new(tls.connect(&address.host, tls_name, plain).map_err(|source| Error::Io {
+                    operation: "open TLS to",
+                    node: address.to_string(),
+                    source,
+                })?))
+            }
         };
         let mut connection = Connection { address: shown, stream: BufReader::with_capacity(READ_BYTES, stream), raw };
         if let Some(credential) = &self.credential {
-            connection.log_in(credential)?;
+            connection.log_in(credential, &self.sessions)?;
         }
         Ok(connection)
     }
@@ -100,14 +104,36 @@ impl Dialer {
 }
 
 impl Connection {
-    fn log_in(&mut self, credential: &Credential) -> Result<(), Error> {
-        self.send(&credential.request())?;
+    fn log_in(&mut self, credential: &Credential, sessions: &Sessions) -> Result<(), Error> {
+        if let Some(token) = sessions.token(&self.address) {
+            match self.ask_security(&credential.session_request(&token)) {
+                Ok((0 | login::NOT_CONFIGURED | login::NOT_SUPPORTED, _)) => return Ok(()),
+                // The session is over, or the node knows it no longer.
+                Ok(_) => sessions.forget(&self.address),
+                Err(error) => {
+                    sessions.forget(&self.address);
+                    return Err(error);
+                }
+            }
+        }
+        match self.ask_security(&credential.request())? {
+            (0, answer) => {
+                sessions.keep(&self.address, &answer);
+                Ok(())
+            }
+            (login::NOT_CONFIGURED | login::NOT_SUPPORTED, _) => Ok(()),
+            (code, _) => Err(self.refused("the login", code)),
+        }
+    }
+
+    /// Sends a security message; gives the result and the whole answer.
+    fn ask_security(&mut self, frame: &[u8]) -> Result<(u8, Vec<u8>), Error> {
+        self.send(frame)?;
         let mut body = Vec::new();
         self.receive(KIND_SECURITY, &mut body)?;
         match login::result(&body) {
-            Some(0 | login::NOT_CONFIGURED | login::NOT_SUPPORTED) => Ok(()),
-            Some(code) => Err(self.refused("the login", code)),
-            None => Err(Error::Wire { node: self.address.clone(), source: WireError::Truncated("a login's answer") }),
+            Some(code) => Ok((code, body)),
+            None => Err(self.invalid(WireError::Truncated("a login's answer"))),
         }
     }
 

@@ -55,6 +55,9 @@ pub(super) enum Error {
     /// What was asked for is not there.
     #[error("{0} does not exist")]
     Missing(String),
+    /// A server cannot do what is asked.
+    #[error("{0}")]
+    TooOld(String),
     /// What was asked for makes no sense.
     #[error("{0}")]
     Usage(String),

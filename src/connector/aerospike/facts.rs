@@ -10,7 +10,18 @@ use super::{
 use crate::record::Timestamp;
 use data_encoding::BASE64;
 use serde_json::{Map, Value as Json, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What nodes count of partitions that are not as they should be, summed over all nodes.
+const PARTITION_COUNTS: [(&str, &str); 4] = [
+    ("unavailable_partitions", "unavailable"),
+    ("dead_partitions", "dead"),
+    ("migrate_tx_partitions_remaining", "leaving"),
+    ("migrate_rx_partitions_remaining", "arriving"),
+];
+
+/// Counts beyond this are not believed; so many of them can be added up.
+const MOST: u64 = 1 << 48;
 
 /// Text of modules that a manifest carries.
 const MAX_MODULE_BYTES: usize = 16 * 1024 * 1024;
@@ -22,6 +33,8 @@ pub(super) struct NamespaceFacts {
     pub(super) bytes: u64,
     pub(super) replication_factor: u32,
     pub(super) sets: BTreeSet<String>,
+    /// Records by set, about: what is over and not yet removed is counted too.
+    pub(super) set_records: BTreeMap<String, u64>,
     facts: Map<String, Json>,
 }
 
@@ -30,6 +43,8 @@ impl NamespaceFacts {
     pub(super) fn read(cluster: &Cluster, namespace: &str) -> Result<Self, Error> {
         let (about, sets) = (format!("namespace/{namespace}"), format!("sets/{namespace}"));
         let mut all = Self::default();
+        let mut objects: BTreeMap<String, u64> = BTreeMap::new();
+        let mut partitions: BTreeMap<&str, u64> = BTreeMap::new();
         for node in cluster.nodes() {
             let answers = cluster.info(&node, &[&about, &sets])?;
             let text = answers.text(&about).unwrap_or_default();
@@ -37,7 +52,7 @@ impl NamespaceFacts {
                 continue;
             }
             let value = |key: &str| value_of(text, ';', key);
-            let number = |key: &str| value(key).and_then(|value| value.parse::<u64>().ok());
+            let number = |key: &str| value(key).and_then(|value| value.parse::<u64>().ok()).map(|n| n.min(MOST));
             let copies = number("effective_replication_factor").or_else(|| number("replication-factor")).unwrap_or(1);
             all.replication_factor = all.replication_factor.max(copies as u32);
             all.objects += number("master_objects").or_else(|| Some(number("objects")? / copies.max(1))).unwrap_or(0);
@@ -53,16 +68,49 @@ impl NamespaceFacts {
                     all.facts.entry(name).or_insert_with(|| json!(value));
                 }
             }
-            let sets = answers.text(&sets).unwrap_or_default();
-            all.sets.extend(sets.split(';').filter_map(|line| value_of(line, ':', "set")).map(str::to_owned));
+            for (key, name) in PARTITION_COUNTS {
+                if let Some(count) = number(key) {
+                    *partitions.entry(name).or_default() += count;
+                }
+            }
+            for line in answers.text(&sets).unwrap_or_default().split(';') {
+                let Some(name) = value_of(line, ':', "set") else { continue };
+                let count = value_of(line, ':', "objects").and_then(|count| count.parse().ok()).unwrap_or(0).min(MOST);
+                all.sets.insert(name.to_owned());
+                *objects.entry(name.to_owned()).or_default() += count;
+            }
         }
+        // Every copy is counted where it is.
+        let copies = u64::from(all.replication_factor.max(1));
+        all.set_records = objects.into_iter().map(|(name, count): (_, u64)| (name, count.div_ceil(copies))).collect();
+        all.facts.insert("partitions".to_owned(), json!(partitions));
         all.facts.insert("replication_factor".to_owned(), json!(all.replication_factor));
         Ok(all)
     }
 
+    /// Records of these sets, about; the empty name is the null set. All if none is named.
+    pub(super) fn records_of(&self, sets: &[String]) -> u64 {
+        if sets.is_empty() {
+            return self.objects;
+        }
+        let in_sets: u64 = self.set_records.values().sum();
+        let chosen: BTreeSet<&String> = sets.iter().collect();
+        let of_set = |set: &String| match set.as_str() {
+            "" => self.objects.saturating_sub(in_sets),
+            _ => self.set_records.get(set).copied().unwrap_or(0),
+        };
+        chosen.into_iter().map(of_set).sum()
+    }
+
     /// The attributes of the collection.
     pub(super) fn attributes(&self, indexes: &[Json], entries: Map<String, Json>) -> Json {
-        let mut all = json!({ "format": 1, "facts": self.facts, "sets": self.sets, "sindexes": indexes });
+        let mut all = json!({
+            "format": 1,
+            "facts": self.facts,
+            "sets": self.sets,
+            "set_records": self.set_records,
+            "sindexes": indexes,
+        });
         if let Some(all) = all.as_object_mut().filter(|_| !entries.is_empty()) {
             all.insert("sindex_entries".to_owned(), Json::Object(entries));
         }
@@ -190,6 +238,14 @@ pub(super) fn modules(cluster: &Cluster, node: &Node) -> Result<(Vec<Json>, Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_are_counted_by_set_and_what_is_in_none_is_the_null_set() {
+        let set_records = [("a".to_owned(), 30), ("b".to_owned(), 20)].into_iter().collect();
+        let facts = NamespaceFacts { objects: 60, set_records, ..NamespaceFacts::default() };
+        let of = |sets: &[&str]| facts.records_of(&sets.iter().map(|set| (*set).to_owned()).collect::<Vec<_>>());
+        assert_eq!((of(&[]), of(&["a"]), of(&["a", "a", "b"]), of(&[""]), of(&["", "c"])), (60, 30, 50, 10, 10));
+    }
 
     #[test]
     fn an_index_line_is_kept_raw_and_parsed() {

@@ -1,12 +1,24 @@
-//! Logging in with user and password, where the cluster wants it.
+//! Logging in with user and password, where the cluster wants it; and the sessions that nodes grant, by whose tokens later
+//! connections are opened until they are over.
 
 use super::wire::{FRAME_HEAD_BYTES, KIND_SECURITY, put_frame_head};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 use zeroize::Zeroizing;
 
 const HEAD_BYTES: usize = 16;
+const AUTHENTICATE: u8 = 0;
 const LOGIN: u8 = 20;
 const USER: u8 = 0;
 const CREDENTIAL: u8 = 3;
+const SESSION_TOKEN: u8 = 5;
+const SESSION_TTL: u8 = 6;
+
+/// A session is not used in its last minute, or its last tenth if that is shorter.
+const MARGIN: Duration = Duration::from_mins(1);
 
 /// The server has no security: nobody needs to log in.
 pub(super) const NOT_CONFIGURED: u8 = 52;
@@ -42,9 +54,18 @@ impl Credential {
 
     /// The frame of a login.
     pub(super) fn request(&self) -> Zeroizing<Vec<u8>> {
-        let mut body = Zeroizing::new(vec![0, 0, LOGIN, 2]);
+        self.frame(LOGIN, (CREDENTIAL, self.hash.as_bytes()))
+    }
+
+    /// The frame that opens a connection by a session's token.
+    pub(super) fn session_request(&self, token: &[u8]) -> Zeroizing<Vec<u8>> {
+        self.frame(AUTHENTICATE, (SESSION_TOKEN, token))
+    }
+
+    fn frame(&self, command: u8, proof: (u8, &[u8])) -> Zeroizing<Vec<u8>> {
+        let mut body = Zeroizing::new(vec![0, 0, command, 2]);
         body.resize(HEAD_BYTES, 0);
-        for (kind, value) in [(USER, self.user.as_bytes()), (CREDENTIAL, self.hash.as_bytes())] {
+        for (kind, value) in [(USER, self.user.as_bytes()), proof] {
             body.extend_from_slice(&(value.len() as u32 + 1).to_be_bytes());
             body.push(kind);
             body.extend_from_slice(value);
@@ -61,9 +82,85 @@ pub(super) fn result(body: &[u8]) -> Option<u8> {
     (body.len() >= HEAD_BYTES).then(|| body[1])
 }
 
+/// Reads the token and the seconds that a login's answer grants; `None` where it grants no session.
+#[must_use]
+pub fn parse_session(body: &[u8]) -> Option<(&[u8], u32)> {
+    let mut rest = body.get(HEAD_BYTES..)?;
+    let (mut token, mut ttl) = (None, None);
+    for _ in 0..body[3] {
+        let (len, tail) = rest.split_first_chunk()?;
+        let (field, tail) = tail.split_at_checked(u32::from_be_bytes(*len) as usize)?;
+        let (kind, value) = field.split_first()?;
+        match *kind {
+            SESSION_TOKEN => token = Some(value),
+            SESSION_TTL => ttl = value.try_into().ok().map(u32::from_be_bytes),
+            _ => {}
+        }
+        rest = tail;
+    }
+    token.filter(|token| !token.is_empty()).zip(ttl)
+}
+
+/// A token, and until when it is good.
+type Session = (Zeroizing<Vec<u8>>, Instant);
+
+/// The sessions that nodes granted, by address.
+#[derive(Default)]
+pub(super) struct Sessions(Mutex<HashMap<String, Session>>);
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sessions").finish_non_exhaustive()
+    }
+}
+
+impl Sessions {
+    /// The token for a node, if it granted one that still is good.
+    pub(super) fn token(&self, address: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.get(address).filter(|(_, until)| Instant::now() < *until).map(|(token, _)| token.clone())
+    }
+
+    /// Keeps what a login's answer grants.
+    pub(super) fn keep(&self, address: &str, answer: &[u8]) {
+        let Some((token, seconds)) = parse_session(answer) else { return };
+        let ttl = Duration::from_secs(u64::from(seconds));
+        let Some(until) = Instant::now().checked_add(ttl.saturating_sub(MARGIN.min(ttl / 10))) else { return };
+        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.insert(address.to_owned(), (Zeroizing::new(token.to_vec()), until));
+    }
+
+    /// A node no longer takes its token.
+    pub(super) fn forget(&self, address: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(address);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_is_kept_until_shortly_before_its_end() {
+        let answer = |seconds: u32| {
+            let mut body = vec![0, 0, LOGIN, 2];
+            body.resize(HEAD_BYTES, 0);
+            body.extend_from_slice(&[0, 0, 0, 4, SESSION_TOKEN, b'a', b'b', b'c', 0, 0, 0, 5, SESSION_TTL]);
+            body.extend_from_slice(&seconds.to_be_bytes());
+            body
+        };
+        assert_eq!(parse_session(&answer(7)), Some((b"abc".as_slice(), 7)));
+        for cut in 0..answer(7).len() {
+            assert_eq!(parse_session(&answer(7)[..cut]), None, "{cut}");
+        }
+        let sessions = Sessions::default();
+        sessions.keep("a:1", &answer(86_400));
+        sessions.keep("b:1", &answer(0));
+        assert_eq!(sessions.token("a:1").unwrap().as_slice(), b"abc");
+        assert_eq!(sessions.token("b:1"), None);
+        sessions.forget("a:1");
+        assert_eq!(sessions.token("a:1"), None);
+    }
 
     #[test]
     fn a_login_carries_the_hash_that_servers_keep() {

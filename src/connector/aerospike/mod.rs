@@ -7,6 +7,7 @@
 
 mod account;
 mod batch;
+mod builds;
 mod changes;
 mod clock;
 mod cluster;
@@ -15,7 +16,7 @@ pub mod decode;
 mod error;
 mod facts;
 pub mod info;
-mod login;
+pub mod login;
 pub mod options;
 mod query;
 mod scan;

@@ -51,7 +51,7 @@ impl Address {
 /// TLS to the nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// The name that certificates must bear; that of each node if absent.
+    /// The name that certificates must bear; if absent the one that a node's peers give it, or its host.
     pub name: Option<String>,
     /// Certificates of authorities, PEM; the system's if absent.
     pub ca_file: Option<PathBuf>,
@@ -90,6 +90,8 @@ pub struct AerospikeOptions {
     pub records_per_second: u32,
     /// About this many records at most; 0 for all.
     pub max_records: u64,
+    /// Read only so many records of each namespace, to see what they are like; 0 for all. No part of what is asked for.
+    pub sample_records: u64,
     /// How long a read may stall.
     pub socket_timeout: Duration,
     /// How long one command may take; zero for ever.
@@ -126,6 +128,7 @@ impl Default for AerospikeOptions {
             partitions: None,
             records_per_second: 0,
             max_records: 0,
+            sample_records: 0,
             socket_timeout: Duration::from_secs(10),
             total_timeout: Duration::ZERO,
             max_retries: 5,
@@ -135,6 +138,22 @@ impl Default for AerospikeOptions {
             password: None,
             tls: None,
             skew: None,
+        }
+    }
+}
+
+impl AerospikeOptions {
+    /// The most records of a namespace that are read; 0 for all.
+    pub(super) const fn limit_records(&self) -> u64 {
+        match (self.sample_records, self.max_records) {
+            (0, limit) | (limit, 0) => limit,
+            (one, other) => {
+                if one < other {
+                    one
+                } else {
+                    other
+                }
+            }
         }
     }
 }

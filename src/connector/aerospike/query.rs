@@ -6,7 +6,7 @@ use super::{
     error::Error,
     info,
     options::AerospikeOptions,
-    select::Selection,
+    select::{Selection, updated_before, updated_since},
     wire::{GET_ALL, LAST, Message, NO_BINS, PARTITION_DONE, READ, Request, WireError, field},
 };
 use crate::record::{Digest, Timestamp};
@@ -16,7 +16,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A receive buffer is closed once it holds this much.
@@ -24,6 +24,9 @@ const BUFFER_BYTES: usize = 1024 * 1024;
 
 /// The operation that reads a bin.
 const OP_READ: u8 = 1;
+
+/// The result of what took too long.
+const TIMED_OUT: u8 = 9;
 
 /// Times that `query-show` is asked until the query is over.
 const SHOW_TRIES: u32 = 20;
@@ -37,6 +40,24 @@ pub(super) enum Mode {
     Since(Timestamp),
     /// All, without bins.
     Meta,
+    /// Those updated before this, without bins.
+    MetaBefore(Timestamp),
+}
+
+impl Mode {
+    /// Whether no bins are wanted.
+    const fn is_meta(self) -> bool {
+        matches!(self, Self::Meta | Self::MetaBefore(_))
+    }
+
+    /// What it demands of a record's last update.
+    fn times(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Full | Self::Meta => None,
+            Self::Since(time) => Some(updated_since(time)),
+            Self::MetaBefore(time) => Some(updated_before(time)),
+        }
+    }
 }
 
 /// A partition to read, from its beginning or behind a digest.
@@ -123,9 +144,9 @@ impl Stop {
 
     /// Sleeps, shorter if it is stopped.
     pub(super) fn sleep(&self, time: Duration) {
-        let until = std::time::Instant::now() + time;
+        let until = Instant::now() + time;
         while !self.is_stopped() {
-            let rest = until.saturating_duration_since(std::time::Instant::now());
+            let rest = until.saturating_duration_since(Instant::now());
             if rest.is_zero() {
                 return;
             }
@@ -133,13 +154,13 @@ impl Stop {
         }
     }
 
-    fn watch(&self, id: u64, connection: &Connection) {
+    pub(super) fn watch(&self, id: u64, connection: &Connection) {
         if let Some(closer) = connection.closer() {
             self.open.lock().unwrap_or_else(PoisonError::into_inner).push((id, closer));
         }
     }
 
-    fn forget(&self, id: u64) {
+    pub(super) fn forget(&self, id: u64) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|(watched, _)| *watched != id);
     }
 }
@@ -174,8 +195,7 @@ impl Plan<'_> {
         }
         request = request.field(field::SOCKET_TIMEOUT, &millis(self.options.socket_timeout).to_be_bytes());
         request = request.field(field::QUERY_ID, &id.to_be_bytes());
-        let since = if let Mode::Since(time) = self.mode { Some(time) } else { None };
-        if let Some(filter) = self.selection.filter(since) {
+        if let Some(filter) = self.selection.filter(self.mode.times()) {
             request = request.field(field::FILTER, &filter);
         }
         let (mut whole, mut begun) = (Vec::new(), Vec::new());
@@ -195,11 +215,11 @@ impl Plan<'_> {
             request = request.field(field::MAX_RECORDS, &self.max_records.to_be_bytes());
         }
         let info1 = match self.mode {
-            Mode::Meta => READ | NO_BINS,
+            Mode::Meta | Mode::MetaBefore(_) => READ | NO_BINS,
             _ if self.selection.bins.is_empty() => READ | GET_ALL,
             _ => READ,
         };
-        if self.mode != Mode::Meta {
+        if !self.mode.is_meta() {
             for bin in &self.selection.bins {
                 request = request.op(OP_READ, bin, &[]);
             }
@@ -263,9 +283,15 @@ impl Plan<'_> {
         received: &mut u64,
     ) -> Result<End, Error> {
         let mut spans: Vec<(u16, Digest, Span)> = Vec::new();
+        let total = self.options.total_timeout;
+        let until = if total.is_zero() { None } else { Instant::now().checked_add(total) };
         loop {
             if self.stop.is_stopped() {
                 return Err(Error::Stopped);
+            }
+            // A node that keeps to it ends the query itself; one that does not is left, and what came counts.
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Err(connection.refused("the query within --total-timeout", TIMED_OUT));
             }
             let (buffer, number) = sink.buffer();
             let begin = buffer.len();
@@ -381,7 +407,7 @@ pub(super) fn open_buffer(buffers: &mut Vec<Vec<u8>>) -> (&mut Vec<u8>, u32) {
 }
 
 /// A fresh id: servers mix up queries that share one.
-fn query_id() -> u64 {
+pub(super) fn query_id() -> u64 {
     let mut bytes = [0; 8];
     // Without randomness the clock still gives ids that differ from those of a moment ago.
     if getrandom::fill(&mut bytes).is_err() {

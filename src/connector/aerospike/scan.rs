@@ -12,7 +12,7 @@ use super::{
     window::{Part, Piece, Windows, rest_of},
     wire::{Message, WireError},
 };
-use crate::record::{Digest, KeyRange, Meta, RecordBatch, RecordStream, StreamError, digest::PARTITIONS};
+use crate::record::{Digest, KeyRange, Meta, RecordBatch, RecordStream, StreamError, Timestamp, digest::PARTITIONS};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::{
     collections::VecDeque,
@@ -48,6 +48,8 @@ pub(super) struct ScanContext {
     pub(super) records_per_second: u32,
     /// Records that may still be read, where there is a limit.
     pub(super) remaining: Arc<AtomicU64>,
+    /// Ends what is asked for by key.
+    pub(super) stop: Arc<Stop>,
 }
 
 /// One partition with the keys of it that are wanted.
@@ -114,7 +116,7 @@ impl ScanContext {
         let mut width = FIRST_WIDTH;
         let mut rest = wanted.as_slice();
         while !rest.is_empty() {
-            windows.plan.max_records = match self.options.max_records {
+            windows.plan.max_records = match self.options.limit_records() {
                 0 => 0,
                 _ => match self.remaining.load(Ordering::Relaxed) {
                     0 => break,
@@ -135,7 +137,7 @@ impl ScanContext {
                 }
                 None => self.in_pieces(&windows, now, &send)?,
             };
-            if self.options.max_records > 0 {
+            if self.options.limit_records() > 0 {
                 let take = |left: u64| Some(left.saturating_sub(records as u64));
                 // The closure always gives a value.
                 let _ = self.remaining.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
@@ -297,6 +299,9 @@ impl Feed {
         if mode != Mode::Full {
             // An incremental read has two feeds open.
             context.window_bytes /= 2;
+            if context.records_per_second > 0 {
+                context.records_per_second = (context.records_per_second / 2).max(1);
+            }
         }
         let thread = std::thread::spawn(move || {
             if let Err(error) = context.produce(&range, mode, &thread_stop, &sender) {
@@ -448,8 +453,8 @@ pub(super) struct SweepStream {
 }
 
 impl SweepStream {
-    pub(super) fn open(context: &ScanContext, range: &KeyRange) -> Self {
-        Self { feed: Feed::open(context, range, Mode::Meta) }
+    pub(super) fn open(context: &ScanContext, range: &KeyRange, before: Option<Timestamp>) -> Self {
+        Self { feed: Feed::open(context, range, before.map_or(Mode::Meta, Mode::MetaBefore)) }
     }
 
     /// Calls `take` with about this many more records; `false` at the end.

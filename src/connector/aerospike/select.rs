@@ -83,6 +83,11 @@ pub(super) fn updated_before(time: Timestamp) -> Vec<u8> {
     compare(op::BELOW, &call(op::LAST_UPDATE), &nanos(time))
 }
 
+/// The filter that lets only records pass that were last updated then or later.
+pub(super) fn updated_since(time: Timestamp) -> Vec<u8> {
+    compare(op::AT_LEAST, &call(op::LAST_UPDATE), &nanos(time))
+}
+
 /// What of each namespace is asked for.
 #[derive(Debug, Clone)]
 pub(super) struct Selection {
@@ -125,10 +130,10 @@ impl Selection {
             }
         }
         if let Some(time) = options.modified_after {
-            filters.push(compare(op::AT_LEAST, &call(op::LAST_UPDATE), &nanos(time)));
+            filters.push(updated_since(time));
         }
         if let Some(time) = options.modified_before {
-            filters.push(compare(op::BELOW, &call(op::LAST_UPDATE), &nanos(time)));
+            filters.push(updated_before(time));
         }
         if options.no_ttl_only {
             filters.push(compare(op::EQUAL, &call(op::TTL), &integer(-1)));
@@ -148,10 +153,10 @@ impl Selection {
         Ok(Self { set, filters, bins, ranges, canonical, note })
     }
 
-    /// The filter of a query; `since` asks for what was updated then or later.
-    pub(super) fn filter(&self, since: Option<Timestamp>) -> Option<Vec<u8>> {
+    /// The filter of a query, which may demand one thing more.
+    pub(super) fn filter(&self, more: Option<Vec<u8>>) -> Option<Vec<u8>> {
         let mut filters = self.filters.clone();
-        filters.extend(since.map(|time| compare(op::AT_LEAST, &call(op::LAST_UPDATE), &nanos(time))));
+        filters.extend(more);
         join(op::AND, filters)
     }
 }
@@ -283,7 +288,8 @@ mod tests {
     #[test]
     fn filters_are_the_bytes_that_clients_send() {
         let options = AerospikeOptions { no_ttl_only: true, ..AerospikeOptions::default() };
-        let filter = selection(&options).filter(Some(Timestamp::from_millis(1_700_000_000_000))).unwrap();
+        let filter =
+            selection(&options).filter(Some(updated_since(Timestamp::from_millis(1_700_000_000_000)))).unwrap();
         assert_eq!(HEXLOWER.encode(&filter), "931093019145ff93049142cf17979cfe362a0000");
         assert_eq!(selection(&AerospikeOptions::default()).filter(None), None);
         let sets = vec!["a".to_owned(), String::new()];

@@ -2,12 +2,13 @@
 
 use super::{
     account::{Account, in_words, partition},
+    builds,
     clock::Clocks,
     cluster::{Cluster, Membership},
     error::Error,
     facts::{self, NamespaceFacts},
     options::{AerospikeOptions, Place},
-    query::Mode,
+    query::{Mode, Stop},
     scan::{NamespaceStream, ScanContext},
     select::{Selection, intersect},
 };
@@ -96,6 +97,7 @@ impl AerospikeSource {
 
     fn open(&self, options: &SessionOptions) -> Result<AerospikeSession, Error> {
         self.cluster.refresh()?;
+        builds::check(&self.cluster, &self.options)?;
         let membership = self.cluster.membership()?;
         let names = self.namespaces()?;
         let mut namespaces = Vec::new();
@@ -118,12 +120,15 @@ impl AerospikeSource {
             let indexes =
                 if self.options.no_indexes { Vec::new() } else { facts::indexes(&self.cluster, &node, name)? };
             let entries = facts::index_entries(&self.cluster, name, &indexes, facts.replication_factor);
+            let records = if self.options.no_records { 0 } else { facts.records_of(&self.options.sets) };
+            let share =
+                |bytes: u64| (u128::from(bytes) * u128::from(records) / u128::from(facts.objects.max(1))) as u64;
             collections.push(SourceCollection {
                 name: name.clone(),
                 codec: KeyCodec::Digest,
                 attributes: facts.attributes(&indexes, entries),
-                estimated_bytes: facts.bytes,
-                estimated_records: if self.options.no_records { 0 } else { facts.objects },
+                estimated_bytes: share(facts.bytes),
+                estimated_records: records,
             });
         }
         let clocks = Clocks::default();
@@ -142,6 +147,7 @@ impl AerospikeSource {
             notes.push(format!("node {id} does not answer ({reason}): what only it has cannot be read"));
         }
         let readers = options.parallel.clamp(1, MAX_READERS);
+        let stop: Arc<Stop> = Arc::default();
         let contexts = collections
             .iter()
             .enumerate()
@@ -154,7 +160,8 @@ impl AerospikeSource {
                 account: Arc::default(),
                 window_bytes: WINDOWS_BYTES / readers,
                 records_per_second: self.rate(readers, membership.0.len()),
-                remaining: Arc::new(AtomicU64::new(self.options.max_records)),
+                remaining: Arc::new(AtomicU64::new(self.options.limit_records())),
+                stop: Arc::clone(&stop),
             })
             .collect();
         Ok(AerospikeSession {
@@ -165,6 +172,7 @@ impl AerospikeSource {
             options: Arc::clone(&self.options),
             account: Arc::default(),
             contexts,
+            stop,
             collections,
             replication: namespaces.iter().map(|(_, facts)| facts.replication_factor.max(1)).collect(),
             readers,
@@ -206,7 +214,7 @@ impl Source for AerospikeSource {
     }
 
     fn abilities(&self) -> SourceAbilities {
-        SourceAbilities { change_filter: true, exact: false }
+        SourceAbilities { change_filter: builds::has_change_filter(&self.cluster), exact: false }
     }
 
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
@@ -224,6 +232,7 @@ pub(super) struct AerospikeSession {
     pub(super) options: Arc<AerospikeOptions>,
     pub(super) account: Arc<Account>,
     pub(super) contexts: Vec<ScanContext>,
+    pub(super) stop: Arc<Stop>,
     pub(super) collections: Vec<SourceCollection>,
     /// Copies of each partition, by collection.
     pub(super) replication: Vec<u32>,
@@ -377,6 +386,10 @@ impl SourceSession for AerospikeSession {
         }
         let complete = !lacks.missing.keys().any(&within) && !lacks.doubtful.keys().any(within);
         Ok(PartEnd { complete, doubts })
+    }
+
+    fn stop(&self) {
+        self.stop.stop();
     }
 
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {

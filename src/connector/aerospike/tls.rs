@@ -38,9 +38,15 @@ impl Tls {
         Ok(Self { config: Arc::new(config), name: options.name.clone() })
     }
 
-    /// Shakes hands over `stream` with a node that certificates may call `host`.
-    pub(super) fn connect(&self, host: &str, mut stream: TcpStream) -> std::io::Result<TlsStream> {
-        let name = self.name.as_deref().unwrap_or(host);
+    /// Shakes hands over `stream` with a node whose certificate must bear the name that was asked for, else the one that
+    /// its peers give it, else `host`.
+    pub(super) fn connect(
+        &self,
+        host: &str,
+        peer_name: Option<&str>,
+        mut stream: TcpStream,
+    ) -> std::io::Result<TlsStream> {
+        let name = self.name.as_deref().or(peer_name).unwrap_or(host);
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| std::io::Error::other(format!("`{name}` is no name that a certificate can bear")))?;
         let mut session = ClientConnection::new(Arc::clone(&self.config), name).map_err(std::io::Error::other)?;

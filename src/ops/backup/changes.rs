@@ -45,6 +45,8 @@ pub(super) struct Doubts {
     pub(super) guarded: Vec<Doubt>,
     /// Single records of which nobody could say: their rows stand already.
     pub(super) unknown: Vec<Doubt>,
+    /// Candidates for deletion that did not turn out to be there.
+    pub(super) absent: u64,
 }
 
 impl<'a> ParentSide<'a> {
@@ -124,6 +126,8 @@ impl Keys {
         }
         let keys: Vec<&[u8]> = self.keys.iter().map(Vec::as_slice).collect();
         let presences = side.source.read_keys(side.collection, &keys, found)?;
+        let absent = self.sets.iter().zip(&presences).filter(|(set, p)| set.is_some() && **p != Presence::Read).count();
+        side.doubts.lock().unwrap_or_else(PoisonError::into_inner).absent += absent as u64;
         for ((key, set), presence) in self.keys.iter().zip(&self.sets).zip(&presences) {
             match (presence, set) {
                 (Presence::Absent, Some(set)) => side.guard.gone(key, set),
@@ -251,7 +255,9 @@ struct Found {
     candidate: bool,
 }
 
-/// An incremental read.
+/// An incremental read: what changed since a time, and a sweep over what did not. What the sweep shows as the parent knows it
+/// has not been touched, whatever happens meanwhile: a record made anew, even with the same generation, is no longer among
+/// those that it shows.
 pub(super) struct Swept<'a> {
     changed: Rows<'a>,
     sweep: Box<dyn MetaStream + 'a>,
@@ -335,8 +341,8 @@ impl<'a> Swept<'a> {
                 break;
             };
             match found {
-                Found { changed: true, swept: true, .. } => actions.push(Action::Take(self.staged.len())),
-                Found { swept: true, same: true, .. } => actions.push(Action::Held(self.at)),
+                Found { changed: true, swept: false, .. } => actions.push(Action::Take(self.staged.len())),
+                Found { changed: false, swept: true, same: true, .. } => actions.push(Action::Held(self.at)),
                 Found { changed: false, swept: false, candidate: false, .. } => {}
                 Found { changed, candidate, .. } => {
                     actions.push(Action::Ask(keys.len(), changed.then_some(self.staged.len())));
@@ -372,8 +378,10 @@ impl<'a> Swept<'a> {
         if found.candidate {
             self.side.held();
         }
-        if found.swept {
+        if found.swept || found.changed {
             self.side.guard.present(&self.key);
+        }
+        if found.swept {
             self.at += 1;
         }
         if found.changed {

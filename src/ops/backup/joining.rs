@@ -5,7 +5,9 @@ use super::{
     changes::{Confirmed, Doubts, ParentSide, Swept},
     coverage::lower_bound,
     guard::{Guard, Limits},
+    rolling::{intersect, outside},
     run::{Task, Workers},
+    segments::{Reading, Segments},
 };
 use crate::{
     connector::{ChangeSource, Doubt, PartEnd},
@@ -23,8 +25,10 @@ use std::sync::Mutex;
 pub(super) struct Joined {
     pub(super) outcome: RangeOutcome,
     pub(super) part: PartEnd,
-    /// Whether deletions were looked for at all.
-    pub(super) swept: bool,
+    /// Where deletions were not looked for.
+    pub(super) unswept: Vec<KeyRange>,
+    /// Records of the parent that were looked for and did not come.
+    pub(super) absent: u64,
 }
 
 /// Times that a range is joined because of doubts that came up while it was read; then all of it is doubted.
@@ -39,7 +43,7 @@ impl Workers<'_> {
         let believed = |doubts: Vec<Doubt>| -> Vec<Doubt> {
             doubts.into_iter().filter(|doubt| !(doubt.acceptable && self.options.accept_deletions)).collect()
         };
-        let swept = self.swept || !has_parent;
+        let unswept = self.unswept(task);
         let mut doubts = if has_parent { believed(self.session.part_end(task.job, range)?.doubts) } else { Vec::new() };
         for attempt in 1.. {
             let came_up = Mutex::new(Doubts::default());
@@ -53,7 +57,8 @@ impl Workers<'_> {
                 doubts.extend(new);
                 doubts.extend(came_up.unknown);
                 let part = PartEnd { doubts: if has_parent { doubts } else { part.doubts }, ..part };
-                return Ok(Joined { outcome, part, swept });
+                let absent = if unswept.is_empty() { outcome.stood } else { came_up.absent };
+                return Ok(Joined { outcome, part, unswept, absent });
             }
             let reason = new[0].reason.clone();
             doubts.extend(new);
@@ -62,6 +67,18 @@ impl Workers<'_> {
             }
         }
         Err(OpsError::Failed("a range was joined without an outcome".to_owned()))
+    }
+
+    /// Where in a task's range this run does not look for deletions.
+    fn unswept(&self, task: &Task) -> Vec<KeyRange> {
+        let job = &self.jobs[task.job];
+        let range = &job.ranges[task.range];
+        match &self.parts[task.job] {
+            _ if job.parent.is_none() || self.kind == Kind::Full => Vec::new(),
+            _ if !self.swept => vec![range.clone()],
+            None => Vec::new(),
+            Some(part) => outside(range, part),
+        }
     }
 
     fn join_once(
@@ -75,9 +92,7 @@ impl Workers<'_> {
         let range = &job.ranges[task.range];
         let stack = self.parent_stack(job)?;
         let mut doubtful: Vec<KeyRange> = doubts.iter().map(|doubt| doubt.range.clone()).collect();
-        if !self.swept && job.parent.is_some() {
-            doubtful.push(range.clone());
-        }
+        doubtful.extend(self.unswept(task));
         let mut stream = self.stream(task, stack, came_up)?;
         let options = JoinOptions {
             parent: stack,
@@ -108,23 +123,43 @@ impl Workers<'_> {
         let (Some(stack), Some(parent), Some(changes)) = (stack, job.parent, self.session.changes()) else {
             return Ok(self.session.read(task.job, range)?);
         };
-        let side = || -> Result<ParentSide<'s>, OpsError> {
+        let limits = (job.found.codec == KeyCodec::Digest && !self.options.accept_deletions)
+            .then_some(self.options.max_deleted_percent);
+        let number = task.job;
+        let side = move |range: &KeyRange| -> Result<ParentSide<'s>, OpsError> {
             let cursor = stack.cursor(range, self.parent_end, true)?;
-            let limits = (job.found.codec == KeyCodec::Digest && !self.options.accept_deletions).then(|| Limits {
-                max_deleted_percent: self.options.max_deleted_percent,
-                since: lower_bound(parent, range, true),
-            });
-            let guard = Guard::new(changes, task.job, limits);
-            Ok(ParentSide::new(changes, task.job, cursor, self.start, guard, came_up)?)
+            let limits = limits
+                .map(|max_deleted_percent| Limits { max_deleted_percent, since: lower_bound(parent, range, true) });
+            let guard = Guard::new(changes, number, limits);
+            Ok(ParentSide::new(changes, number, cursor, self.start, guard, came_up)?)
         };
         if self.kind == Kind::Full {
-            return Ok(Box::new(Confirmed::new(self.session.read(task.job, range)?, side()?)));
+            return Ok(Box::new(Confirmed::new(self.session.read(number, range)?, side(range)?)));
         }
-        let updated = changes.read_changed(task.job, range, since(changes, parent, range))?;
-        if !self.swept {
-            return Ok(updated);
+        let open = move |range: &KeyRange, reading: Reading| -> Result<Box<dyn RecordStream + 's>, OpsError> {
+            let since = since(changes, parent, range);
+            let updated = changes.read_changed(number, range, since)?;
+            match reading {
+                Reading::ChangedOnly => Ok(updated),
+                Reading::Swept => {
+                    Ok(Box::new(Swept::new(updated, changes.sweep(number, range, Some(since))?, side(range)?))
+                        as Box<_>)
+                }
+            }
+        };
+        let mut parts: Vec<(KeyRange, Reading)> =
+            self.unswept(task).into_iter().map(|part| (part, Reading::ChangedOnly)).collect();
+        let swept = match &self.parts[number] {
+            _ if !self.swept => None,
+            None => Some(range.clone()),
+            Some(part) => intersect(range, part),
+        };
+        parts.extend(swept.map(|part| (part, Reading::Swept)));
+        parts.sort_by(|a, b| a.0.start.cmp(&b.0.start));
+        match parts.as_slice() {
+            [(only, reading)] => open(only, *reading),
+            _ => Ok(Box::new(Segments::new(parts, Box::new(open)))),
         }
-        Ok(Box::new(Swept::new(updated, changes.sweep(task.job, range)?, side()?)))
     }
 }
 
@@ -137,7 +172,7 @@ fn since(changes: &dyn ChangeSource, parent: &Collection, range: &KeyRange) -> T
 /// Whether this run looks for deletions: where only every Nth does, N - 1 runs in a row did not.
 pub(super) fn is_sweep_due(repo: &Repository, parent: Option<&Snapshot>, sweep: Sweep) -> Result<bool, OpsError> {
     let every = match sweep {
-        Sweep::Always => return Ok(true),
+        Sweep::Always | Sweep::Rolling(_) => return Ok(true),
         Sweep::Never => return Ok(false),
         Sweep::Every(every) => every,
     };

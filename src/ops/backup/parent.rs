@@ -18,7 +18,7 @@ const MAX_REFUSED: usize = 2;
 const LISTS_DAMAGE: &str = "`rekeep verify --read-data` lists all damage";
 
 /// The canonical hash of a scope's text, as manifests give it.
-pub(super) fn scope_hash(canonical: &str) -> String {
+pub(in crate::ops) fn scope_hash(canonical: &str) -> String {
     let hash = blake3::derive_key("rekeep 1 scope", canonical.as_bytes());
     data_encoding::HEXLOWER.encode(&hash[..16])
 }

@@ -1,16 +1,16 @@
 //! Reading all collections of a source by several workers and joining them with the parent.
 
 use super::{
-    Ask, BackupOptions,
+    Ask, BackupOptions, Sweep,
     coverage::cover,
     joining::{Joined, is_sweep_due},
-    stack,
+    rolling, stack,
 };
 use crate::{
     connector::{SessionEnd, SourceAbilities, SourceCollection, SourceSession},
     layer::{BuiltRange, JoinCounts, Layer, LayerContext, Stack, finish_layer},
     ops::{OpsError, Phase, Progress, limit::Throttle},
-    record::{KeyRange, Timestamp},
+    record::{KeyCodec, KeyRange, Timestamp},
     repo::{
         ChunkId, ChunkKind, ChunkPlain, ChunkReader, ChunkWriter, Put, RepoError, Repository, Snapshot, WriteSession,
         manifest::{Collection, Kind, LayerRef, Stats},
@@ -80,6 +80,8 @@ pub(super) struct Workers<'a> {
     pub(super) kind: Kind,
     /// Whether an incremental run looks for deletions.
     pub(super) swept: bool,
+    /// By collection, the part of it to which that is restricted.
+    pub(super) parts: Vec<Option<KeyRange>>,
     pub(super) options: &'a BackupOptions,
     pub(super) jobs: Vec<Job<'a>>,
     pub(super) tasks: Vec<Task>,
@@ -116,6 +118,11 @@ pub(super) fn read_all(
         Ask::Differential => Kind::Differential,
         _ => Kind::Incremental,
     };
+    // Differential runs have one parent in common: none of them is the turn after the other.
+    let sweep = match options.sweep {
+        Sweep::Every(_) | Sweep::Rolling(_) if kind == Kind::Differential => Sweep::Always,
+        sweep => sweep,
+    };
     let jobs = plan(session, &chunks, parent, options, kind, progress)?;
     let mut tasks = Vec::new();
     for (job, planned) in jobs.iter().enumerate() {
@@ -136,7 +143,8 @@ pub(super) fn read_all(
         start: session.start(),
         is_exact: abilities.exact,
         kind,
-        swept: kind == Kind::Full || is_sweep_due(repo, parent, options.sweep)?,
+        swept: kind == Kind::Full || is_sweep_due(repo, parent, sweep)?,
+        parts: jobs.iter().map(|job| part_to_sweep(job, sweep)).collect(),
         options,
         outcomes: Mutex::new(tasks.iter().map(|_| None).collect()),
         jobs,
@@ -189,10 +197,18 @@ fn plan<'a>(
     Ok(jobs)
 }
 
+/// The part of a collection that is swept, where each run sweeps one.
+fn part_to_sweep(job: &Job<'_>, sweep: Sweep) -> Option<KeyRange> {
+    let Sweep::Rolling(count) = sweep else { return None };
+    job.parent.filter(|_| job.found.codec == KeyCodec::Digest).map(|parent| rolling::due(parent, count))
+}
+
 impl Workers<'_> {
     fn run(&self, threads: usize) -> Result<(), OpsError> {
         let threads = threads.min(self.tasks.len()).max(1);
+        let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| self.hear(&done));
             let handles: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.work())).collect();
             let mut result = Ok(());
             for handle in handles {
@@ -204,8 +220,20 @@ impl Workers<'_> {
                     result = Err(error);
                 }
             }
+            done.store(true, Ordering::SeqCst);
+            watcher.thread().unpark();
             result
         })
+    }
+
+    /// Tells the session once somebody asks to stop: a worker that waits for an answer does not look.
+    fn hear(&self, done: &AtomicBool) {
+        while !done.load(Ordering::SeqCst) {
+            if self.progress.cancelled() {
+                return self.session.stop();
+            }
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
     }
 
     fn work(&self) -> Result<(), OpsError> {
@@ -355,12 +383,12 @@ impl Workers<'_> {
                     outcome.problems.push(format!("{name}: {}: {reason}", job.found.codec.show(key)));
                 }
             }
-            if let Some(doubt) = joined.part.doubts.first().filter(|_| part.stood > 0)
+            if let Some(doubt) = joined.part.doubts.first().filter(|_| joined.absent > 0)
                 && outcome.problems.len() < MAX_PROBLEMS
             {
                 outcome.problems.push(format!(
                     "{name}: deletions unconfirmed: {} records that did not come are kept as they were: {}",
-                    part.stood, doubt.reason
+                    joined.absent, doubt.reason
                 ));
             }
             stood += part.stood;

@@ -217,8 +217,10 @@ pub(in crate::ops) enum Pair {
     Both {
         /// Value, user key, set and expiry are equal.
         same: bool,
-        /// All of that, and the generation and stamp.
-        same_row: bool,
+        /// User key, set and expiry are equal.
+        same_meta: bool,
+        /// Expiry, generation or stamp differ.
+        moved: bool,
         /// Whether the live one's generation is not lower.
         fresher: bool,
         /// The live one's generation.
@@ -288,16 +290,15 @@ pub(in crate::ops) fn walk(
                 continue;
             }
             let meta = cursor.meta();
-            let same = print.is_some_and(|print| print.is_ok_and(|print| print == cursor.fingerprint()))
-                && meta.set == row.meta.set
-                && likeness.expire_alike(meta.expiry, row.meta.expiry);
-            let same_row = same
-                && meta.expiry == row.meta.expiry
-                && meta.generation == row.meta.generation
-                && meta.stamp == row.meta.stamp;
+            let same_place = meta.set == row.meta.set && likeness.expire_alike(meta.expiry, row.meta.expiry);
+            let same = print.is_some_and(|print| print.is_ok_and(|print| print == cursor.fingerprint())) && same_place;
+            let same_meta = same_place && meta.user_key == row.meta.user_key;
+            let moved = meta.expiry != row.meta.expiry
+                || meta.generation != row.meta.generation
+                || meta.stamp != row.meta.stamp;
             let fresher = row.meta.generation >= meta.generation;
             let (generation, expiry) = (row.meta.generation, meta.expiry);
-            each(row.key, Pair::Both { same, same_row, fresher, generation, expiry })?;
+            each(row.key, Pair::Both { same, same_meta, moved, fresher, generation, expiry })?;
             stored = cursor.advance()?;
         }
     }

@@ -37,6 +37,7 @@ fn snapshot(number: u8, stacks: &[Vec<LayerRef>]) -> Snapshot {
         sum: CollectionSum::default().to_hex(),
         records: 1000,
         deletions_as_of: None,
+        deletions: Vec::new(),
     };
     let collection = |(at, stack): (usize, &Vec<LayerRef>)| Collection {
         name: format!("c{at}"),

@@ -43,7 +43,7 @@ pub use config::{Config, NamespaceConfig, User};
 pub use control::{Control, Handle, Server};
 pub use fault::{Action, At, Command, Fault};
 pub use record::{Digest, PARTITIONS, Place, Record, digest_of, partition_of};
-pub use seed::{Dumped, Seed};
+pub use seed::{Dumped, Parts, Seed};
 pub use server::{QueryEvent, QueryMoment};
 pub use sindex::{Sindex, SindexSource, SindexType};
 pub use store::{MAX_SETS, Namespace, SetEntry, Unreadable};

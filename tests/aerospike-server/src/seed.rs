@@ -125,6 +125,16 @@ impl Seed {
         }
     }
 
+    /// What it says, for writing it to another server.
+    pub fn parts(&self) -> Parts<'_> {
+        Parts {
+            set: &self.set,
+            stored_key: self.key.as_deref().filter(|_| self.stores_key),
+            bins: &self.bins,
+            ttl_seconds: self.ttl_seconds,
+        }
+    }
+
     /// Its place and what is to be stored there.
     pub(crate) fn record(self, namespace: &mut Namespace, now_ms: i64) -> (Place, Record) {
         let place = Place::of(&self.digest());
@@ -145,6 +155,19 @@ impl Seed {
         };
         (place, record)
     }
+}
+
+/// What a seed says, as far as a client can write it.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// Its set; empty without.
+    pub set: &'a [u8],
+    /// The key to be stored, particle type first.
+    pub stored_key: Option<&'a [u8]>,
+    /// Its bins: name, particle type, bytes.
+    pub bins: &'a [(Vec<u8>, u8, Vec<u8>)],
+    /// Seconds that it lives.
+    pub ttl_seconds: Option<u32>,
 }
 
 /// A record as the server holds it.

@@ -266,6 +266,7 @@ impl NamespaceWriter {
             window_bytes: WINDOW_BYTES,
             records_per_second: 0,
             remaining: Arc::new(AtomicU64::new(0)),
+            stop: Arc::default(),
         }
     }
 
@@ -416,7 +417,7 @@ impl CollectionTarget for NamespaceWriter {
     }
 
     fn standing(&self, range: &KeyRange) -> Result<Option<Box<dyn MetaStream + '_>>, ConnectorError> {
-        Ok(Some(Box::new(SweepStream::open(&self.context(), range))))
+        Ok(Some(Box::new(SweepStream::open(&self.context(), range, None))))
     }
 
     fn is_over(&self, key: &[u8], expiry: Expiry) -> bool {

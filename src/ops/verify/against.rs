@@ -1,0 +1,251 @@
+//! `verify --against`: a live source compared with a snapshot, record by record.
+
+use crate::{
+    connector::{
+        SessionOptions, Source, SourceSession,
+        change::{MetaBatch, MetaStream},
+    },
+    layer::{LayerContext, Stack},
+    ops::{
+        OpsError, Phase, Progress,
+        backup::parent::scope_hash,
+        restore::{Likeness, Pair, walk},
+    },
+    record::{Gaps, KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError},
+    repo::{Repository, Snapshot, manifest::Collection},
+};
+use serde::Serialize;
+use std::{cell::RefCell, sync::Arc};
+
+/// Differences that are told by name.
+const MAX_EXAMPLES: usize = 100;
+
+/// How to compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AgainstOptions {
+    /// Read no values: sets, expiries and generations are compared, and which records there are.
+    pub metadata_only: bool,
+}
+
+/// How a live source differs from a snapshot.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct AgainstOutcome {
+    /// Records compared.
+    pub records: u64,
+    /// In the snapshot only.
+    pub missing: u64,
+    /// In the source only.
+    pub extra: u64,
+    /// In both, with another value.
+    pub different: u64,
+    /// In both, equal but for the generation or stamp.
+    pub metadata_only: u64,
+    /// In the snapshot, in ranges that the source could not read.
+    pub unread: u64,
+    /// Whether all of the source was read.
+    pub complete: bool,
+    /// What was not, in words.
+    pub problems: Vec<String>,
+    /// The first 100 differing keys with their collection and how they differ.
+    pub examples: Vec<String>,
+}
+
+/// Compares a live source with a snapshot. What has expired since is not missed.
+pub fn verify_against(
+    repo: &Repository,
+    snapshot: &Snapshot,
+    source: &dyn Source,
+    options: AgainstOptions,
+    progress: &dyn Progress,
+) -> Result<AgainstOutcome, OpsError> {
+    let _lease = repo.begin_read("verify")?;
+    let scope = source.scope();
+    if scope_hash(&scope.canonical) != snapshot.content.scope {
+        let named = |note: &str| if note.is_empty() { "everything".to_owned() } else { note.to_owned() };
+        progress.warn(&format!(
+            "snapshot {} covers {}, the source is asked for {}: what only one of them covers counts as a difference",
+            snapshot.id.short(),
+            named(&snapshot.content.scope_note),
+            named(&scope.note)
+        ));
+    }
+    let context = LayerContext::new(repo.secrets());
+    let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None })?;
+    progress.begin(&Phase {
+        name: "comparing".to_owned(),
+        records: snapshot.collections.iter().map(|c| c.records).sum(),
+        bytes: if options.metadata_only { 0 } else { snapshot.collections.iter().map(|c| c.bytes).sum() },
+    });
+    let comparison = Comparison { context, options, session: session.as_ref(), progress };
+    let mut outcome = AgainstOutcome::default();
+    for collection in &snapshot.collections {
+        comparison.compare(repo, snapshot, collection, &mut outcome)?;
+    }
+    for extra in session.collections() {
+        if !snapshot.collections.iter().any(|c| c.name == extra.name && c.codec == extra.codec) {
+            comparison.count_extra(&extra.name, &mut outcome)?;
+        }
+    }
+    let ended = session.finish()?;
+    ended.notes.iter().for_each(|note| progress.warn(note));
+    outcome.complete = ended.missing.is_empty() && outcome.unread == 0;
+    outcome.problems = ended.missing;
+    Ok(outcome)
+}
+
+struct Comparison<'a> {
+    context: LayerContext,
+    options: AgainstOptions,
+    session: &'a dyn SourceSession,
+    progress: &'a dyn Progress,
+}
+
+impl Comparison<'_> {
+    fn compare(
+        &self,
+        repo: &Repository,
+        snapshot: &Snapshot,
+        collection: &Collection,
+        outcome: &mut AgainstOutcome,
+    ) -> Result<(), OpsError> {
+        let live = self.session.collections();
+        let found = live.iter().position(|c| c.name == collection.name && c.codec == collection.codec);
+        let Some(index) = found else {
+            outcome.missing += collection.records;
+            outcome.example(format!("{}: the source has no such collection", collection.name));
+            return Ok(());
+        };
+        let stack = Stack::open(&repo.chunks(), &collection.stack)?;
+        // What has expired meanwhile is in neither.
+        let at = snapshot.content.end.max(self.session.start());
+        for range in stack.ranges() {
+            let gaps = RefCell::new(Gaps::default());
+            let mut live = self.open(index, &range, &gaps)?;
+            let mut cursor = stack.cursor(&range, at, true)?;
+            let fingerprinter = (!self.options.metadata_only).then_some(&self.context.fingerprinter);
+            let likeness = Likeness { fingerprinter, ..Likeness::default() };
+            walk(likeness, &mut live, &mut cursor, &mut |key, pair| {
+                if self.progress.cancelled() {
+                    return Err(OpsError::Interrupted);
+                }
+                self.progress.advance(1, 0);
+                if matches!(pair, Pair::SnapshotOnly) && gaps.borrow_mut().contains(key) {
+                    outcome.unread += 1;
+                } else {
+                    outcome.count(&collection.name, &|| collection.codec.show(key), &pair, self.options.metadata_only);
+                }
+                Ok(())
+            })
+            .map_err(|error| self.heard(error))?;
+        }
+        Ok(())
+    }
+
+    fn count_extra(&self, name: &str, outcome: &mut AgainstOutcome) -> Result<(), OpsError> {
+        let index = self.session.collections().iter().position(|c| c.name == name).unwrap_or_default();
+        let gaps = RefCell::new(Gaps::default());
+        let mut live = self.open(index, &KeyRange::all(), &gaps)?;
+        let mut batch = RecordBatch::new();
+        loop {
+            let more = live.next_batch(&mut batch);
+            let more = more.map_err(|error| OpsError::Failed(format!("reading {name}: {error}")));
+            if !more.map_err(|error| self.heard(error))? {
+                break;
+            }
+            outcome.extra += batch.len() as u64;
+        }
+        outcome.example(format!("{name}: the snapshot has no such collection"));
+        Ok(())
+    }
+
+    fn open<'s>(&'s self, index: usize, range: &KeyRange, gaps: &'s RefCell<Gaps>) -> Result<Live<'s>, OpsError> {
+        let rows = match self.session.changes().filter(|_| self.options.metadata_only) {
+            Some(changes) => {
+                let nothing = Arc::new(Shape::new(Vec::new()));
+                Rows::Keys(changes.sweep(index, range, None)?, MetaBatch::default(), nothing)
+            }
+            None => Rows::Whole(self.session.read(index, range)?),
+        };
+        Ok(Live { rows, gaps, progress: self.progress })
+    }
+
+    /// An error of a stream that was told to stop is no failure.
+    fn heard(&self, error: OpsError) -> OpsError {
+        if self.progress.cancelled() { OpsError::Interrupted } else { error }
+    }
+}
+
+/// What is read of the live records.
+enum Rows<'a> {
+    Whole(Box<dyn RecordStream + 'a>),
+    Keys(Box<dyn MetaStream + 'a>, MetaBatch, Arc<Shape>),
+}
+
+/// Live records of a range, until somebody asks to stop; what could not be read goes to the gaps.
+struct Live<'a> {
+    rows: Rows<'a>,
+    gaps: &'a RefCell<Gaps>,
+    progress: &'a dyn Progress,
+}
+
+impl RecordStream for Live<'_> {
+    fn next_batch(&mut self, batch: &mut RecordBatch) -> Result<bool, StreamError> {
+        if self.progress.cancelled() {
+            return Err(Box::new(OpsError::Interrupted));
+        }
+        self.progress.advance(0, 0);
+        let more = match &mut self.rows {
+            Rows::Whole(stream) => stream.next_batch(batch)?,
+            Rows::Keys(stream, keys, nothing) => {
+                let more = stream.next_batch(keys)?;
+                batch.clear();
+                for row in 0..keys.len() {
+                    let (key, meta) = keys.row(row);
+                    batch.push_held(RowHead { key, meta }, nothing);
+                }
+                more
+            }
+        };
+        let mut gaps = self.gaps.borrow_mut();
+        while let Some(range) = match &mut self.rows {
+            Rows::Whole(stream) => stream.unread(),
+            Rows::Keys(stream, ..) => stream.unread(),
+        } {
+            gaps.push(range);
+        }
+        Ok(more)
+    }
+}
+
+impl AgainstOutcome {
+    fn example(&mut self, text: String) {
+        if self.examples.len() < MAX_EXAMPLES {
+            self.examples.push(text);
+        }
+    }
+
+    fn count(&mut self, collection: &str, key: &dyn Fn() -> String, pair: &Pair, by_metadata: bool) {
+        let how = match pair {
+            Pair::Both { same, same_meta, moved, .. } => {
+                self.records += 1;
+                if if by_metadata { *same_meta } else { *same } {
+                    self.metadata_only += u64::from(*moved);
+                    return;
+                }
+                self.different += 1;
+                "differs"
+            }
+            Pair::SnapshotOnly => {
+                self.missing += 1;
+                "is missing from the source"
+            }
+            Pair::LiveOnly { .. } => {
+                self.extra += 1;
+                "is not in the snapshot"
+            }
+        };
+        if self.examples.len() < MAX_EXAMPLES {
+            self.example(format!("{collection}: {} {how}", key()));
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Where the records of a test live: on a server in this process, or on the one that `REKEEP_TEST_AEROSPIKE=HOST:PORT`
+//! names. Of that one the namespaces of `REKEEP_TEST_AEROSPIKE_NAMESPACES` (`test` if it is not set; more by commas) are
+//! emptied before each test: the first stands for `test`, the next for `bar` and `empty`.
+//!
+//! [`HERE_ONLY`] lists the tests that run in this process all the same, and what they need that no other server has. They
+//! say so when another one is named.
+
+use crate::outside::Outside;
+use rekeep::record::Timestamp;
+use rekeep_aerospike_server::{Config, Control, Digest, Dumped, Handle, Seed, Server};
+use std::{io::Write as _, time::Duration};
+
+/// Milliseconds of Unix time at which the server's own time begins.
+pub const SERVER_EPOCH_MILLIS: i64 = 1_262_304_000_000;
+
+/// Tests that need the test server, by what they need of it.
+pub const HERE_ONLY: &[(&str, &[&str])] = &[
+    (
+        "a clock that is moved by hand",
+        &[
+            "full::records_that_expire_are_counted_as_expired_and_never_as_deleted",
+            "full::records_that_expire_during_the_backup_do_not_contradict_its_counts",
+            "incremental::only_what_changed_is_read_whole",
+            "incremental::a_read_that_moves_an_expiry_stores_a_row_without_a_value",
+            "incremental::what_the_filter_for_changes_does_not_see_the_sweep_does",
+            "verifying::what_has_expired_since_is_not_missed",
+        ],
+    ),
+    (
+        "records with generations, expiries and particles that no server takes from a client",
+        &["full::particles_of_every_kind_and_extreme_records_are_kept_byte_for_byte"],
+    ),
+    ("clocks that differ", &["incremental::a_node_whose_clock_is_behind_loses_no_change"]),
+    (
+        "a hook in every query, and nodes that come and go",
+        &["incremental::after_random_histories_every_snapshot_gives_back_what_the_cluster_held"],
+    ),
+    (
+        "faults, or nodes that come and go",
+        &[
+            "command::partial_backups_exit_with_3_and_say_what_is_missing",
+            "faults::a_connection_cut_anywhere_is_continued",
+            "faults::a_silent_node_is_asked_again",
+            "faults::overload_and_too_many_queries_are_waited_out",
+            "faults::an_answer_that_is_none_fails_the_backup_and_commits_nothing",
+            "faults::partitions_that_become_available_in_time_are_read",
+            "faults::missing_partitions_are_named_and_keep_the_parents_records",
+            "faults::a_partition_missing_from_the_first_backup_makes_it_partial",
+            "faults::a_node_that_dies_during_the_backup_costs_nothing_where_others_have_its_records",
+            "faults::records_lost_with_a_node_are_not_believed_deleted",
+            "faults::an_unreadable_record_is_told_and_not_taken_for_deleted",
+            "faults::a_record_whose_key_cannot_be_read_is_skipped_by_the_sweep_and_not_taken_for_deleted",
+            "faults::without_counts_absences_are_not_believed",
+            "faults::partitions_on_the_move_are_read_once_each",
+            "faults::partitions_too_large_for_a_window_are_streamed_and_continued",
+            "faults::another_cluster_without_a_name_is_not_taken_for_the_same",
+            "faults::a_backup_that_waits_for_a_dead_cluster_can_be_cancelled",
+            "faults::no_node_some_nodes_and_a_node_that_is_not_ready",
+            "options::commands_are_tried_again_as_often_as_asked_for",
+            "options::a_query_that_takes_too_long_is_left_and_continued",
+            "options::what_is_asked_for_by_key_hears_that_it_is_to_stop",
+            "strange::answers_by_key_that_are_none_are_no_proof",
+            "strange::a_renamed_cluster_is_another_one_unless_a_person_says_that_it_is_not",
+            "strange::a_cluster_that_grew_or_shrank_without_loss_is_the_same",
+            "strange::a_replaced_cluster_of_the_same_name_proves_no_deletion",
+            "strange::a_node_that_others_know_and_that_does_not_answer_is_named_with_what_it_has",
+            "verifying::partitions_that_cannot_be_read_are_not_missing_but_not_compared",
+            "verifying::a_comparison_that_waits_can_be_cancelled",
+        ],
+    ),
+    (
+        "info commands with other answers",
+        &[
+            "options::alternate_addresses_are_used_when_asked_for",
+            "strange::a_server_too_old_for_what_is_asked_is_named",
+            "strange::counts_that_do_not_fit_what_came_make_partitions_doubtful",
+            "strange::totals_that_make_no_sense_spoil_nothing",
+        ],
+    ),
+    (
+        "a namespace for sets that nobody removes",
+        &["strange::every_set_that_a_namespace_may_have_is_kept_with_the_longest_names"],
+    ),
+    (
+        "a hook in every query",
+        &[
+            "options::records_per_second_are_shared_by_all_queries_that_run",
+            "strange::records_that_change_or_go_while_the_scan_is_at_them_are_kept_in_a_state_they_had",
+        ],
+    ),
+    (
+        "logins, or TLS",
+        &[
+            "command::a_user_logs_in_by_password_file_command_or_variable",
+            "options::sessions_that_end_are_begun_anew",
+            "command::nodes_are_reached_by_tls_and_must_bear_the_name",
+            "command::peers_must_bear_the_name_that_the_cluster_gives_them",
+        ],
+    ),
+];
+
+/// The server named, if one is.
+pub fn named() -> Option<String> {
+    std::env::var("REKEEP_TEST_AEROSPIKE").ok().filter(|address| !address.is_empty())
+}
+
+/// The namespaces of the server named.
+pub fn namespaces() -> Vec<String> {
+    let text = std::env::var("REKEEP_TEST_AEROSPIKE_NAMESPACES").unwrap_or_default();
+    let names: Vec<String> = text.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    if names.is_empty() { vec!["test".to_owned()] } else { names }
+}
+
+/// What the tests call the namespaces.
+const CALLED: [&str; 3] = ["test", "bar", "empty"];
+
+/// The namespace that stands for the one of a test.
+pub fn real(called: &str) -> String {
+    if named().is_none() {
+        return called.to_owned();
+    }
+    let at = CALLED.iter().position(|name| *name == called).unwrap_or(usize::MAX);
+    namespaces().get(at).cloned().unwrap_or_else(|| called.to_owned())
+}
+
+/// What a test calls a namespace.
+pub fn called(real: &str) -> String {
+    let at = named().and_then(|_| namespaces().iter().position(|name| name == real));
+    at.and_then(|at| CALLED.get(at)).map_or_else(|| real.to_owned(), |name| (*name).to_owned())
+}
+
+/// Says something that is seen although the test passes.
+pub fn say(text: &str) {
+    let thread = std::thread::current();
+    let who = thread.name().unwrap_or("a test");
+    // What goes by `eprintln!` is kept back.
+    let _ = writeln!(std::io::stderr(), "REKEEP_TEST_AEROSPIKE: {who}: {text}");
+}
+
+/// A server in this process, for a test of [`HERE_ONLY`].
+#[track_caller]
+pub fn here(config: Config) -> Handle {
+    let thread = std::thread::current();
+    // Tests that run one at a time have no thread of their own.
+    let test = thread.name().unwrap_or("main");
+    let need = HERE_ONLY.iter().find(|(_, tests)| tests.contains(&test)).map(|(need, _)| *need);
+    assert!(need.is_some() || test == "main", "{test} belongs into the list of tests that need the test server");
+    if named().is_some() {
+        say(&format!("runs against the test server, since it needs {}", need.unwrap_or("it")));
+    }
+    Server::start(config).unwrap()
+}
+
+/// Where the records of a test live.
+pub enum Place {
+    /// In this process.
+    Here(Handle),
+    /// On a server that was named, and is this test's alone for now.
+    There(Box<Outside>),
+}
+
+impl Place {
+    /// Empty namespaces.
+    pub fn new(config: Config) -> Self {
+        match named() {
+            None => Self::Here(Server::start(config).unwrap()),
+            Some(address) => Self::There(Box::new(Outside::empty(&address, &namespaces()))),
+        }
+    }
+
+    /// Whether it is in this process.
+    pub fn is_here(&self) -> bool {
+        matches!(self, Self::Here(_))
+    }
+}
+
+/// What a test does to records, wherever they live.
+pub trait Living {
+    /// The URL that a backup is given.
+    fn url(&self) -> String;
+    fn put(&self, namespace: &str, seed: Seed) -> Digest;
+    /// Writes it as a client does; gives the result code.
+    fn try_put(&self, namespace: &str, seed: &Seed) -> u8;
+    fn put_all(&self, namespace: &str, seeds: impl IntoIterator<Item = Seed>);
+    fn get(&self, namespace: &str, digest: &Digest) -> Option<Dumped>;
+    fn delete(&self, namespace: &str, digest: &Digest) -> bool;
+    fn touch(&self, namespace: &str, digest: &Digest) -> bool;
+    fn truncate(&self, namespace: &str, set: Option<&str>);
+    /// Every record, in scan order.
+    fn dump(&self, namespace: &str) -> Vec<Dumped>;
+    /// Asks the first node an info command.
+    fn info(&self, command: &str) -> String;
+    /// Lets time pass; a clock that cannot be moved gets a second at most.
+    fn advance(&self, by: Duration);
+    fn now(&self) -> Timestamp;
+}
+
+macro_rules! in_process {
+    ($server:ty) => {
+        impl Living for $server {
+            fn url(&self) -> String {
+                format!("aerospike://{}", self.addresses()[0])
+            }
+
+            fn put(&self, namespace: &str, seed: Seed) -> Digest {
+                Control::put(self, namespace, seed)
+            }
+
+            fn try_put(&self, namespace: &str, seed: &Seed) -> u8 {
+                crate::raw::Client::connect(self.addresses()[0]).ask(&Outside::write(namespace, seed)).result
+            }
+
+            fn put_all(&self, namespace: &str, seeds: impl IntoIterator<Item = Seed>) {
+                Control::put_all(self, namespace, seeds);
+            }
+
+            fn get(&self, namespace: &str, digest: &Digest) -> Option<Dumped> {
+                Control::get(self, namespace, digest)
+            }
+
+            fn delete(&self, namespace: &str, digest: &Digest) -> bool {
+                Control::delete(self, namespace, digest)
+            }
+
+            fn touch(&self, namespace: &str, digest: &Digest) -> bool {
+                Control::touch(self, namespace, digest)
+            }
+
+            fn truncate(&self, namespace: &str, set: Option<&str>) {
+                Control::truncate(self, namespace, set);
+            }
+
+            fn dump(&self, namespace: &str) -> Vec<Dumped> {
+                Control::dump(self, namespace)
+            }
+
+            fn info(&self, command: &str) -> String {
+                crate::raw::Client::connect(self.addresses()[0]).info(command)
+            }
+
+            fn advance(&self, by: Duration) {
+                Control::advance(self, by);
+            }
+
+            fn now(&self) -> Timestamp {
+                Timestamp::from_millis(self.now_ms() + SERVER_EPOCH_MILLIS)
+            }
+        }
+    };
+}
+
+in_process!(Handle);
+in_process!(Control);
+
+macro_rules! either {
+    ($self:ident, $place:ident => $does:expr) => {
+        match $self {
+            Self::Here($place) => $does,
+            Self::There($place) => {
+                let $place: &Outside = $place;
+                $does
+            }
+        }
+    };
+}
+
+impl Living for Place {
+    fn url(&self) -> String {
+        either!(self, place => Living::url(place))
+    }
+
+    fn put(&self, namespace: &str, seed: Seed) -> Digest {
+        either!(self, place => Living::put(place, namespace, seed))
+    }
+
+    fn try_put(&self, namespace: &str, seed: &Seed) -> u8 {
+        either!(self, place => Living::try_put(place, namespace, seed))
+    }
+
+    fn put_all(&self, namespace: &str, seeds: impl IntoIterator<Item = Seed>) {
+        either!(self, place => Living::put_all(place, namespace, seeds));
+    }
+
+    fn get(&self, namespace: &str, digest: &Digest) -> Option<Dumped> {
+        either!(self, place => Living::get(place, namespace, digest))
+    }
+
+    fn delete(&self, namespace: &str, digest: &Digest) -> bool {
+        either!(self, place => Living::delete(place, namespace, digest))
+    }
+
+    fn touch(&self, namespace: &str, digest: &Digest) -> bool {
+        either!(self, place => Living::touch(place, namespace, digest))
+    }
+
+    fn truncate(&self, namespace: &str, set: Option<&str>) {
+        either!(self, place => Living::truncate(place, namespace, set));
+    }
+
+    fn dump(&self, namespace: &str) -> Vec<Dumped> {
+        either!(self, place => Living::dump(place, namespace))
+    }
+
+    fn info(&self, command: &str) -> String {
+        either!(self, place => Living::info(place, command))
+    }
+
+    fn advance(&self, by: Duration) {
+        either!(self, place => Living::advance(place, by));
+    }
+
+    fn now(&self) -> Timestamp {
+        either!(self, place => Living::now(place))
+    }
+}
+
+#[test]
+fn the_list_of_tests_that_need_the_test_server_names_tests_that_there_are() {
+    let sources = [
+        ("command", include_str!("command.rs")),
+        ("faults", include_str!("faults.rs")),
+        ("full", include_str!("full.rs")),
+        ("incremental", include_str!("incremental.rs")),
+        ("options", include_str!("options.rs")),
+        ("strange", include_str!("strange.rs")),
+        ("verifying", include_str!("verifying.rs")),
+    ];
+    for (need, tests) in HERE_ONLY {
+        for test in *tests {
+            let (module, name) = test.split_once("::").unwrap();
+            let (_, source) = sources.iter().find(|(known, _)| *known == module).unwrap();
+            assert!(source.contains(&format!("fn {name}(")), "{test} ({need})");
+        }
+    }
+}
+
+#[test]
+fn a_namespace_of_a_server_in_this_process_has_its_own_name() {
+    if named().is_none() {
+        assert_eq!((real("bar"), called("bar")), ("bar".to_owned(), "bar".to_owned()));
+    } else {
+        assert_eq!(called(&real("test")), "test");
+    }
+}

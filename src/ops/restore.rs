@@ -106,7 +106,7 @@ fn restore_to(
     };
     let mut ledger = Ledger::open(&run, target, &target_plan);
     if !ledger.found() {
-        plan::check_occupied(target, &selected, options)?;
+        plan::check_occupied(target, &selected, options).map_err(|error| ledger.hint(error))?;
     }
     plan::check_keys(repo, snapshot, &selected, options)?;
     let meets = rehearse::ask(target, &target_plan)?;
@@ -139,7 +139,7 @@ fn restore_to(
 }
 
 /// What reading the target back came to.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct ReadBack {
     verified: Option<u64>,
     different: u64,

@@ -144,9 +144,9 @@ fn so_many_batches_are_under_way_as_was_said() {
     for (most, expected) in [(1, 1..=1), (4, 2..=4)] {
         let to = start(1);
         let (now, peak) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let (begun, seen, ended) = (Arc::clone(&now), Arc::clone(&peak), Arc::clone(&now));
+        let (running, seen, ended) = (Arc::clone(&now), Arc::clone(&peak), Arc::clone(&now));
         let begin = move |_: &_| {
-            let all = begun.fetch_add(1, Ordering::SeqCst) + 1;
+            let all = running.fetch_add(1, Ordering::SeqCst) + 1;
             seen.fetch_max(all, Ordering::SeqCst);
         };
         to.fault(Fault::run(At::Start, begin).on(Command::Batch).always());
@@ -198,9 +198,9 @@ fn the_command_takes_what_is_typed() {
     assert_eq!(run(&["init", "--kdf-memory", "1", "--kdf-passes", "1"]).0, 0);
     let first = run(&["backup", &url(&server)]).1;
     let first = serde_json::from_str::<serde_json::Value>(&first).unwrap()["id"].as_str().unwrap().to_owned();
-    server.advance(Duration::from_secs(60));
+    server.advance(Duration::from_mins(1));
     server.put("test", Seed::int(500).set("s").stores_key().bin_int("n", 2));
-    server.advance(Duration::from_secs(60));
+    server.advance(Duration::from_mins(1));
     assert_eq!(run(&["backup", &url(&server)]).0, 0);
 
     // One record of an earlier time, as a line and into its place.

@@ -150,6 +150,9 @@ fn shipping_a_life_by_default_and_strong_consistency_are_said() {
     to.set_info(None, "get-config", Some("dcs=far;namespaces=other,test"));
     noted(&Restore::of(&repo, id), &to, "shipped to `far`");
     let to = start(1);
+    to.set_info(None, "masking-show", Some("ns=test:set=demo:bin=b:type=string:function=redact;"));
+    noted(&Restore::of(&repo, id), &to, "masks bins (1 rules)");
+    let to = start(1);
     to.set_info(None, "get-config", Some("dcs=far;namespaces=other"));
     let notes = Restore::of(&repo, id).run(&to).notes;
     assert!(notes.is_empty(), "{notes:?}");
@@ -256,7 +259,7 @@ fn a_record_one_byte_over_the_limit_is_named_and_the_others_come() {
     // The lowest limit that takes all of them.
     let (mut low, mut high) = (1_000, 2_000);
     while low + 1 < high {
-        let middle = (low + high) / 2;
+        let middle = usize::midpoint(low, high);
         if failed(middle) > 0 { low = middle } else { high = middle }
     }
     assert!(failed(high) == 0 && failed(high - 1) > 0, "{high}");

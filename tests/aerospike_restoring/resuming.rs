@@ -117,7 +117,7 @@ fn a_repeat_goes_on_behind_what_is_done_and_writes_nothing_of_it_again() {
     assert!(heard.warnings().contains("the same command goes on behind it"), "{}", heard.warnings());
     let done = to.dump("test");
     assert!(done.len() >= 500 && done.len() < 3_000, "{}", done.len());
-    to.advance(Duration::from_secs(60));
+    to.advance(Duration::from_mins(1));
     let outcome = careful(&repo, id).run(&to);
     assert_eq!((outcome.outcomes.inserted, outcome.outcomes.existed), (3_000, 0));
     assert_eq!(outcome.resumed, done.len() as u64);
@@ -155,7 +155,7 @@ fn what_expired_since_is_no_reason_to_begin_anew() {
     let (_server, _world, repo, id) = large(3_000, 54);
     let to = start(1);
     stopped_after(&careful(&repo, id), &to, 1_500);
-    to.advance(Duration::from_secs(60_000));
+    to.advance(Duration::from_mins(1_000));
     to.reap("test");
     let outcome = careful(&repo, id).run(&to);
     assert!(outcome.resumed > 0 && outcome.complete);
@@ -254,4 +254,41 @@ fn out_of_space_stops_with_what_to_do_and_a_repeat_goes_on() {
     assert!(outcome.resumed > 0 && outcome.complete);
     assert_eq!(outcome.outcomes.inserted + outcome.outcomes.existed, 2_000);
     assert_same(&server, &to);
+}
+
+#[test]
+fn a_stop_is_heard_while_the_target_is_compared() {
+    let (server, _world, repo, id) = large(1_500, 60);
+    let to = start(1);
+    to.put_all("test", (0..50).map(|n| Seed::int(n + 100_000).bin_int("n", n)));
+    to.advance(Duration::from_secs(5));
+    for what in [careful(&repo, id).overwrite(Overwrite::IfChanged), careful(&repo, id).make_equal()] {
+        let heard = Arc::new(Heard::default());
+        let cancel = {
+            let heard = Arc::clone(&heard);
+            move |_: &_| heard.cancel.store(true, Ordering::Relaxed)
+        };
+        let what = what.options(|options| options.socket_timeout = Duration::from_hours(1));
+        // The first query may be the one that finds a record to read the clock from.
+        to.fault(Fault::run(At::End, cancel).on(Command::Query).after_requests(3));
+        to.fault(Fault::new(At::End, Action::Silence).on(Command::Query).after_requests(3).always());
+        let error = attempt(&what, &to, &heard).unwrap_err();
+        assert!(error.is_interruption(), "{error}");
+        to.clear_faults();
+        to.release();
+        assert!(what.run(&to).complete);
+    }
+    assert_same(&server, &to);
+}
+
+#[test]
+fn a_restore_of_another_snapshot_that_was_stopped_is_named() {
+    let (server, _world, repo, id) = large(1_500, 62);
+    server.put("test", Seed::int(1_000_000).bin_int("n", 1));
+    let later = back_up(&repo, &server);
+    let to = start(1);
+    stopped_after(&careful(&repo, id), &to, 600);
+    let error = careful(&repo, later).error(&to);
+    assert!(error.contains(&format!("snapshot {} into it was stopped", id.short())), "{error}");
+    assert!(careful(&repo, id).run(&to).resumed > 0);
 }

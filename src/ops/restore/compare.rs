@@ -5,7 +5,7 @@ use crate::{
     connector::{CollectionTarget, Outcomes, Overwrite, SessionOptions, Source, SourceSession, Target, TargetPlan},
     layer::{LayerContext, StackCursor},
     ops::{OpsError, Progress},
-    record::{Expiry, Fingerprint, Fingerprinter, Meta, RecordBatch, RecordStream},
+    record::{Expiry, Fingerprint, Fingerprinter, KeyRange, Meta, RecordBatch, RecordStream, StreamError},
 };
 use std::{
     fs::File,
@@ -155,10 +155,11 @@ pub(super) fn with_existing(
     for range in feed.ranges(&stack) {
         found.equal.ranges.push(Vec::new());
         let Some(mut existing) = writer.existing(&range)? else { continue };
+        let mut existing = Heeding { stream: existing.as_mut(), progress: feed.progress };
         let mut cursor = stack.cursor(&range, feed.at, true)?;
         let mut position = 0;
         let (equal, extra) = (&mut found.equal, &mut found.extra);
-        let walked = walk(likeness, existing.as_mut(), &mut cursor, &mut |key, pair| {
+        let walked = walk(likeness, &mut existing, &mut cursor, &mut |key, pair| {
             if feed.progress.cancelled() {
                 return Err(OpsError::Interrupted);
             }
@@ -191,6 +192,25 @@ pub(super) fn with_existing(
     Ok(found)
 }
 
+/// A stream that ends with an error when the verb is cancelled, also while nothing comes.
+struct Heeding<'a> {
+    stream: &'a mut dyn RecordStream,
+    progress: &'a dyn Progress,
+}
+
+impl RecordStream for Heeding<'_> {
+    fn next_batch(&mut self, batch: &mut RecordBatch) -> Result<bool, StreamError> {
+        if self.progress.cancelled() {
+            return Err("interrupted".into());
+        }
+        self.stream.next_batch(batch)
+    }
+
+    fn unread(&mut self) -> Option<KeyRange> {
+        self.stream.unread()
+    }
+}
+
 /// How a key stands in snapshot and live data.
 pub(in crate::ops) enum Pair {
     /// In both.
@@ -220,6 +240,9 @@ pub(in crate::ops) enum Pair {
 /// Called with every key of either side, in order.
 pub(in crate::ops) type Each<'a> = &'a mut dyn FnMut(&[u8], Pair) -> Result<(), OpsError>;
 
+/// Says of a record by its key and key row whether it is meant.
+pub(in crate::ops) type Chooses<'a> = &'a dyn Fn(&[u8], &Meta<'_>) -> bool;
+
 /// How two records are compared.
 #[derive(Clone, Copy, Default)]
 pub(in crate::ops) struct Likeness<'a> {
@@ -228,7 +251,7 @@ pub(in crate::ops) struct Likeness<'a> {
     /// Milliseconds by which expiries may differ.
     pub(in crate::ops) expiry_slack_millis: u64,
     /// Which of the snapshot's records are meant; all without one.
-    pub(in crate::ops) chooses: Option<&'a dyn Fn(&[u8], &Meta<'_>) -> bool>,
+    pub(in crate::ops) chooses: Option<Chooses<'a>>,
 }
 
 impl Likeness<'_> {
@@ -330,8 +353,9 @@ pub(super) fn with_live(
     for range in feed.ranges(&stack) {
         feed.past_damage(&stack, &range, &mut |_| {}, &mut |rest, last| {
             let mut live = session.read(index, rest)?;
+            let mut live = Heeding { stream: live.as_mut(), progress: run.progress };
             let mut cursor = stack.cursor(rest, feed.at, true)?;
-            walk(likeness, live.as_mut(), &mut cursor, &mut |key, pair| {
+            walk(likeness, &mut live, &mut cursor, &mut |key, pair| {
                 if run.progress.cancelled() {
                     return Err(OpsError::Interrupted);
                 }

@@ -33,6 +33,9 @@ pub(super) const fn is_damage(error: &OpsError) -> bool {
     matches!(error, OpsError::Layer(_) | OpsError::Repo(_)) && !error.is_interruption()
 }
 
+/// Work on a range, which keeps the last key of the snapshot that it met.
+type RangeWork<'a> = &'a mut dyn FnMut(&KeyRange, &mut Vec<u8>) -> Result<(), OpsError>;
+
 /// What was lost.
 #[derive(Debug, Default)]
 pub(super) struct Damage {
@@ -186,8 +189,8 @@ impl Feed<'_> {
         &self,
         stack: &Stack,
         range: &KeyRange,
-        lost: &mut dyn FnMut(Damage),
-        work: &mut dyn FnMut(&KeyRange, &mut Vec<u8>) -> Result<(), OpsError>,
+        tell: &mut dyn FnMut(Damage),
+        work: RangeWork<'_>,
     ) -> Result<(), OpsError> {
         let mut rest = range.clone();
         let mut last = Vec::new();
@@ -198,7 +201,7 @@ impl Feed<'_> {
             }
             let behind = Some(last.as_slice()).filter(|last| !last.is_empty() && rest.contains(last));
             let (damage, next) = after_damage(stack, &rest, behind, &error, self);
-            lost(damage);
+            tell(damage);
             let Some(next) = next else { return Ok(()) };
             rest.start = next;
         }
@@ -206,7 +209,7 @@ impl Feed<'_> {
 }
 
 /// What of a range lies behind a key.
-fn part_behind(mut range: KeyRange, key: &[u8]) -> Option<KeyRange> {
+pub(super) fn part_behind(mut range: KeyRange, key: &[u8]) -> Option<KeyRange> {
     let mut next = key.to_vec();
     next.push(0);
     if range.end.as_ref().is_some_and(|end| *end <= next) {

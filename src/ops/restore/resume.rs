@@ -64,6 +64,8 @@ pub(super) struct Ledger<'a> {
     entry: Entry,
     /// Whether an earlier run began.
     found: bool,
+    /// Snapshots of which restores into the same target were stopped.
+    others: Vec<String>,
     last: Instant,
     every: Duration,
     /// What a person may do when the restore is stopped.
@@ -81,6 +83,7 @@ impl<'a> Ledger<'a> {
             name: None,
             entry: Entry::default(),
             found: false,
+            others: Vec::new(),
             last: Instant::now(),
             every,
             advice: None,
@@ -102,7 +105,7 @@ impl<'a> Ledger<'a> {
         let filters = (&options.include, &options.exclude);
         let text = serde_json::to_string(&(what, filters)).unwrap_or_default();
         let name = format!("{PREFIX}{}", blake3::hash(text.as_bytes()).to_hex());
-        let found = if options.no_resume { None } else { ledger.look(&name, now) };
+        let found = if options.no_resume { None } else { ledger.look(&name, &target, now) };
         ledger.found = found.is_some();
         ledger.entry = found.unwrap_or_default();
         ledger.entry.format = FORMAT;
@@ -116,7 +119,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Reads the note of this name, and forgets all that are too old.
-    fn look(&self, wanted: &str, now: Timestamp) -> Option<Entry> {
+    fn look(&mut self, wanted: &str, target: &str, now: Timestamp) -> Option<Entry> {
         let notes = match self.repo.notes(PREFIX) {
             Ok(notes) => notes,
             Err(error) => {
@@ -130,6 +133,7 @@ impl<'a> Ledger<'a> {
             let fresh = entry.filter(|entry| now.as_millis().abs_diff(entry.written) <= KEPT_MILLIS as u64);
             match fresh {
                 Some(entry) if name == wanted => found = Some(entry),
+                Some(entry) if entry.target == target => self.others.push(entry.snapshot),
                 Some(_) => {}
                 // It stays where it cannot be removed, and is passed over again.
                 None => drop(self.repo.forget_note(&name)),
@@ -141,6 +145,16 @@ impl<'a> Ledger<'a> {
     /// Whether an earlier run of the same restore began to write.
     pub(super) const fn found(&self) -> bool {
         self.found
+    }
+
+    /// Adds to an error that others were stopped which could go on.
+    pub(super) fn hint(&self, error: OpsError) -> OpsError {
+        match (error, self.others.as_slice()) {
+            (OpsError::Usage(text), [other, ..]) => OpsError::Usage(format!(
+                "{text}. A restore of snapshot {other} into it was stopped: the same command with that snapshot goes on"
+            )),
+            (error, _) => error,
+        }
     }
 
     /// What a person may do when the restore is stopped.
@@ -342,5 +356,45 @@ mod hex {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;
         text.map(|text| HEXLOWER.decode(text.as_bytes()).map_err(D::Error::custom)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::restore::feed::part_behind;
+
+    #[test]
+    fn what_is_done_and_what_is_left_are_all_and_nothing_twice() {
+        let keys: Vec<Vec<u8>> = (0..=3u8).flat_map(|a| [vec![a], vec![a, 0], vec![a, 0, 0], vec![a, 7]]).collect();
+        let mut ends: Vec<Option<Vec<u8>>> = keys.iter().cloned().map(Some).collect();
+        ends.push(None);
+        for start in &keys {
+            for end in &ends {
+                let range = KeyRange { start: start.clone(), end: end.clone() };
+                for last in &keys {
+                    let done = part_up_to(range.clone(), Some(last));
+                    let left = part_behind(range.clone(), last);
+                    for key in keys.iter().filter(|key| range.contains(key)) {
+                        let holds = |part: &Option<KeyRange>| part.as_ref().is_some_and(|part| part.contains(key));
+                        assert_eq!(
+                            (holds(&done), holds(&left)),
+                            (key <= last, key > last),
+                            "{range:?} {last:?} {key:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_place_is_kept_as_text_and_comes_back() {
+        let place = Place { collections: 2, behind: Some(vec![0, 0xff, 7]) };
+        let text = serde_json::to_string(&place).unwrap();
+        assert_eq!(text, r#"{"collections":2,"behind":"00ff07"}"#);
+        assert_eq!(serde_json::from_str::<Place>(&text).unwrap(), place);
+        assert!(serde_json::from_str::<Place>(r#"{"collections":2,"behind":"xy"}"#).is_err());
+        assert!(serde_json::from_str::<Place>(r#"{"collections":-1,"behind":null}"#).is_err());
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Writing<'a, 'b> {
 impl Writing<'_, '_> {
     /// Writes all that is fed, and waits until it is done.
     pub(super) fn all(&mut self, feed: &Feed<'_>) -> Result<(), OpsError> {
-        let fed = feed.run(&mut |fed| match fed {
+        let ended = feed.run(&mut |next| match next {
             Fed::Batch(batch, bytes) => self.batch(feed, batch, bytes),
             Fed::Lost(Damage { lost, mut lines }) => {
                 self.lost.lost += lost;
@@ -38,11 +38,11 @@ impl Writing<'_, '_> {
             }
         });
         let drained = self.writer.drain(&mut self.tally.outcomes);
-        if drained.is_ok() && fed.is_err() {
+        if drained.is_ok() && ended.is_err() {
             self.keep();
         }
         self.tally.totals.add(std::mem::take(&mut self.lost));
-        fed?;
+        ended?;
         Ok(drained?)
     }
 

@@ -430,15 +430,13 @@ impl CollectionTarget for NamespaceWriter {
     fn finish(mut self: Box<Self>) -> Result<(), ConnectorError> {
         let mut left = Outcomes::default();
         self.drain(&mut left)?;
-        match left.failures.first() {
-            Some((key, why)) => Err(self.failed(&format!("{key}: {why}"))),
-            None => {
-                if self.written > 0 && self.left_out == 0 {
-                    let mut whole = self.restore.whole.lock().unwrap_or_else(PoisonError::into_inner);
-                    whole.insert(self.namespace.clone());
-                }
-                Ok(())
-            }
+        if let Some((key, why)) = left.failures.first() {
+            return Err(self.failed(&format!("{key}: {why}")));
         }
+        if self.written > 0 && self.left_out == 0 {
+            let mut whole = self.restore.whole.lock().unwrap_or_else(PoisonError::into_inner);
+            whole.insert(self.namespace.clone());
+        }
+        Ok(())
     }
 }

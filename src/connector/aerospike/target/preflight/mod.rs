@@ -137,6 +137,7 @@ fn look_at(
     }
     space::check(&target.cluster, &nodes, &collection.name, survey, forced, findings)?;
     limits::check(target, &collection.name, survey, findings)?;
+    check_masks(&target.cluster, &collection.name, findings)?;
     check_shipping(&target.cluster, &collection.name, findings)
 }
 
@@ -190,6 +191,24 @@ fn check_latest(
                 left / 86_400_000
             ),
         );
+    }
+    Ok(())
+}
+
+/// Bins that are masked are not everybody's to write. Nodes do not tell whether they are ours.
+fn check_masks(cluster: &Cluster, namespace: &str, findings: &mut Findings) -> Result<(), Error> {
+    let command = format!("masking-show:namespace={namespace}");
+    for node in cluster.nodes() {
+        let answers = cluster.info(&node, &[&command])?;
+        // Servers before 8.1.1 and without security do not know it.
+        let text = answers.text(&command).filter(|text| failure(text).is_none()).unwrap_or_default();
+        let rules = text.split(';').filter(|rule| rule.contains("bin=")).count();
+        if rules > 0 {
+            findings.note(format!(
+                "namespace `{namespace}` masks bins ({rules} rules): a user who lacks write-masked ends the restore with \
+                 result 81 at the first of them, one who lacks read-masked compares masks instead of values"
+            ));
+        }
     }
     Ok(())
 }

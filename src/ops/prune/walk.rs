@@ -21,6 +21,10 @@ impl LayerWalk for Layers {
         walked.map_err(|error| in_room_below(error, || format!("layer {}", layer.id)))
     }
 
+    fn walks_lists(&self) -> bool {
+        true
+    }
+
     fn list_chunks(
         &self,
         reader: &Arc<dyn ChunkReader>,

@@ -28,6 +28,9 @@ impl Inner {
 
     /// Counts as needed what young checkpoints name, as far as it lies in a listed pack that the index describes.
     pub(super) fn keep_checkpointed(self: &Arc<Self>, view: &mut View, walk: &dyn LayerWalk) -> Result<(), RepoError> {
+        if !walk.walks_lists() {
+            return Ok(());
+        }
         let wanted = self.checkpointed(walk)?;
         if wanted.len() == 0 {
             return Ok(());

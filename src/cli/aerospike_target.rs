@@ -1,6 +1,7 @@
 //! What only Aerospike targets understand, as it is typed.
 
 use super::{
+    aerospike::PartArgs,
     aerospike_connect::ConnectArgs,
     exit::{Failure, usage},
     units::parse_duration,
@@ -13,25 +14,9 @@ use std::time::Duration;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Aerospike")]
 pub struct AerospikeTargetArgs {
-    /// Only this set; '' is the null set (repeatable)
-    #[arg(long = "set", value_name = "SET")]
-    pub sets: Vec<String>,
-    /// Only this bin (repeatable)
-    #[arg(long = "bin", value_name = "BIN")]
-    pub bins: Vec<String>,
-    /// Only partitions such as 0-99,200; a DIGEST stands for what follows it in its partition, after:DIGEST for all
-    /// behind it
-    #[arg(long, value_name = "LIST")]
-    pub partitions: Option<String>,
-    /// Restore no records
-    #[arg(long)]
-    pub no_records: bool,
-    /// Restore no secondary indexes
-    #[arg(long)]
-    pub no_indexes: bool,
-    /// Restore no UDF modules
-    #[arg(long)]
-    pub no_udfs: bool,
+    /// Which part is restored.
+    #[command(flatten)]
+    pub part: PartArgs,
     /// When to make secondary indexes [default: last]
     #[arg(long, value_name = "WHEN", conflicts_with = "no_indexes")]
     pub indexes: Option<IndexesWhen>,
@@ -81,12 +66,7 @@ pub enum IndexesWhen {
 impl AerospikeTargetArgs {
     /// Whether one was typed that makes no sense for another target; those that the environment may hold do not count.
     pub(crate) fn narrows(&self) -> bool {
-        !self.sets.is_empty()
-            || !self.bins.is_empty()
-            || self.partitions.is_some()
-            || self.no_records
-            || self.no_indexes
-            || self.no_udfs
+        self.part.narrows()
             || self.indexes.is_some()
             || self.replace_indexes
             || self.no_wait
@@ -101,7 +81,7 @@ impl AerospikeTargetArgs {
         let defaults = AerospikeTargetOptions::default();
         let set_map = self.set_map.iter().map(|text| map(text)).collect::<Result<_, _>>()?;
         let indexes = match self.indexes {
-            _ if single_records || self.no_indexes => IndexOrder::Never,
+            _ if single_records || self.part.no_indexes => IndexOrder::Never,
             Some(IndexesWhen::First) => IndexOrder::First,
             Some(IndexesWhen::Last) | None => IndexOrder::Last,
             Some(IndexesWhen::None) => IndexOrder::Never,
@@ -118,14 +98,8 @@ impl AerospikeTargetArgs {
             set_map,
             skip_unmappable: self.skip_unmappable,
         };
-        let options = AerospikeOptions {
-            sets: self.sets,
-            allow_missing_set: true,
-            bins: self.bins,
-            partitions: self.partitions,
-            no_udfs: self.no_udfs || single_records,
-            ..self.connect.options()?
-        };
+        let mut options = self.part.options(AerospikeOptions { allow_missing_set: true, ..self.connect.options()? });
+        options.no_udfs |= single_records;
         Ok((options, how))
     }
 }

@@ -14,6 +14,7 @@ pub use error::ConnectorError;
 pub use url::SourceUrl;
 
 use crate::record::{Expiry, KeyCodec, KeyRange, Meta, RecordBatch, RecordStream, Timestamp};
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use std::{
     collections::BTreeMap,
@@ -240,7 +241,8 @@ pub enum Overwrite {
 }
 
 /// What became of each record written.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Outcomes {
     /// Written where there was none.
     pub inserted: u64,
@@ -269,6 +271,7 @@ pub struct Outcomes {
     /// The first 100 failures: key as shown, reason.
     pub failures: Vec<(String, String)>,
     /// What a person should know though every record was written (an owner that could not be set).
+    #[serde(skip)]
     pub notes: Vec<String>,
 }
 

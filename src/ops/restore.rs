@@ -12,7 +12,7 @@ mod writing;
 pub(in crate::ops) use compare::{Likeness, Pair, walk};
 pub(in crate::ops) use plan::{find_collection, parse_key};
 
-pub use outcome::{OutcomeCounts, RestoreOutcome};
+pub use outcome::RestoreOutcome;
 
 use super::{OpsError, Phase, Progress, reading::Reading, usage::peak_memory_bytes};
 use crate::{

@@ -32,6 +32,17 @@ impl KeyRange {
         key >= self.start.as_slice() && self.end.as_deref().is_none_or(|end| key < end)
     }
 
+    /// What two ranges have in common, if anything.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        let start = self.start.clone().max(other.start.clone());
+        let end = match (&self.end, &other.end) {
+            (Some(one), Some(other)) => Some(one.min(other).clone()),
+            (one, other) => one.clone().or_else(|| other.clone()),
+        };
+        end.as_ref().is_none_or(|end| *end > start).then_some(Self { start, end })
+    }
+
     /// The gap-free ranges between sorted, distinct split keys: one more than there are splits.
     #[must_use]
     pub fn between(splits: &[Vec<u8>]) -> Vec<Self> {

@@ -338,6 +338,7 @@ fn the_list_of_tests_that_need_the_test_server_names_tests_that_there_are() {
         ("full", include_str!("full.rs")),
         ("incremental", include_str!("incremental.rs")),
         ("options", include_str!("options.rs")),
+        ("resuming", include_str!("resuming.rs")),
         ("strange", include_str!("strange.rs")),
         ("verifying", include_str!("verifying.rs")),
     ];

@@ -55,7 +55,7 @@ fn a_dry_run_of_a_set_counts_that_set() {
     to.advance(Duration::from_secs(5));
     restore.what.dry_run = false;
     let done = restore.run(&to).outcomes;
-    let of = |o: &rekeep::ops::restore::OutcomeCounts| (o.inserted, o.replaced, o.removed, o.skipped);
+    let of = |o: &rekeep::connector::Outcomes| (o.inserted, o.replaced, o.removed, o.skipped);
     assert_eq!(of(&counted), of(&done));
     assert_eq!(of(&done), (demo.len() as u64 - 1, 1, 1, 300 - demo.len() as u64));
     assert!(to.get("test", &Seed::int(7_001).set("other").digest()).is_some());

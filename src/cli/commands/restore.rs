@@ -123,7 +123,7 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failu
         exclude: args.exclude.clone(),
         overwrite: args.overwrite.map(Overwrite::from),
         make_equal: args.make_equal,
-        no_records: args.aerospike.no_records,
+        no_records: args.aerospike.part.no_records,
         dry_run: args.dry_run,
         verify: args.verify,
         keep_going: args.keep_going,

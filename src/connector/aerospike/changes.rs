@@ -5,7 +5,6 @@ use super::{
     batch,
     query::Mode,
     scan::{NamespaceStream, SweepStream},
-    select::intersect,
     source::AerospikeSession,
 };
 use crate::{
@@ -30,7 +29,7 @@ impl ChangeSource for AerospikeSession {
         since: Timestamp,
     ) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
         let context = self.context(collection)?;
-        self.account.forget(collection, |pid| intersect(&partition(pid), range).is_some());
+        self.account.forget(collection, |pid| partition(pid).intersection(range).is_some());
         Ok(Box::new(NamespaceStream::open(context, range, Mode::Since(since))))
     }
 

@@ -44,7 +44,7 @@ struct Place {
 }
 
 impl Place {
-    fn of<'a>(self, bins: &'a [u8]) -> &'a [u8] {
+    fn of(self, bins: &[u8]) -> &[u8] {
         bins.get(self.at as usize..).and_then(|rest| rest.get(..self.len as usize)).unwrap_or_default()
     }
 }

@@ -8,7 +8,7 @@ use super::{
     error::Error,
     options::AerospikeOptions,
     query::{Ask, End, Evidence, Mode, NotAsked, Plan, Sink, Span, Stop, open_buffer},
-    select::{Selection, intersect},
+    select::Selection,
     window::{Part, Piece, Windows, rest_of},
     wire::{Message, WireError},
 };
@@ -68,11 +68,11 @@ enum Item {
 impl ScanContext {
     /// The partitions of a range, as far as they are asked for.
     fn wanted(&self, range: &KeyRange) -> Vec<Wanted> {
-        let ranges: Vec<KeyRange> = self.selection.ranges.iter().filter_map(|part| intersect(part, range)).collect();
+        let ranges: Vec<KeyRange> = self.selection.ranges.iter().filter_map(|part| part.intersection(range)).collect();
         let mut all = Vec::new();
         for pid in 0..PARTITIONS {
             let whole = partition(pid);
-            for part in ranges.iter().filter_map(|part| intersect(part, &whole)) {
+            for part in ranges.iter().filter_map(|part| part.intersection(&whole)) {
                 if part == whole {
                     all.push(Wanted { ask: Ask { pid, after: None }, clip: None });
                     continue;

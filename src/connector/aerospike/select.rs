@@ -266,16 +266,6 @@ fn parse_partitions(text: &str) -> Option<Vec<KeyRange>> {
     Some(merged)
 }
 
-/// What two ranges have in common, if anything.
-pub(super) fn intersect(a: &KeyRange, b: &KeyRange) -> Option<KeyRange> {
-    let start = a.start.clone().max(b.start.clone());
-    let end = match (&a.end, &b.end) {
-        (Some(a), Some(b)) => Some(a.min(b).clone()),
-        (one, other) => one.clone().or_else(|| other.clone()),
-    };
-    end.as_ref().is_none_or(|end| *end > start).then_some(KeyRange { start, end })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

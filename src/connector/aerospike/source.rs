@@ -10,7 +10,7 @@ use super::{
     options::{AerospikeOptions, Place},
     query::{Mode, Stop},
     scan::{NamespaceStream, ScanContext},
-    select::{Selection, intersect},
+    select::Selection,
 };
 use crate::{
     connector::{
@@ -405,7 +405,7 @@ impl SourceSession for AerospikeSession {
 
     fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
         let context = self.context(collection)?;
-        self.account.forget(collection, |pid| intersect(&partition(pid), range).is_some());
+        self.account.forget(collection, |pid| partition(pid).intersection(range).is_some());
         Ok(Box::new(NamespaceStream::open(context, range, Mode::Full)))
     }
 
@@ -415,7 +415,7 @@ impl SourceSession for AerospikeSession {
 
     fn part_end(&self, collection: usize, range: &KeyRange) -> Result<PartEnd, ConnectorError> {
         let lacks = self.account.of(collection);
-        let within = |pid: &u16| intersect(&partition(*pid), range).is_some();
+        let within = |pid: &u16| partition(*pid).intersection(range).is_some();
         let doubtful = lacks.doubtful.iter().filter(|(pid, _)| within(pid));
         let mut doubts: Vec<Doubt> = doubtful
             .map(|(pid, reason)| Doubt { range: partition(*pid), reason: reason.clone(), acceptable: false })

@@ -1,6 +1,6 @@
 //! What a run covered: when each range was read, whether all of it came, and since when its deletions are known.
 
-use super::{joining::Joined, rolling::intersect};
+use super::joining::Joined;
 use crate::{
     record::{CollectionSum, KeyRange, Timestamp},
     repo::manifest::{Collection, Coverage, Proved},
@@ -92,7 +92,7 @@ fn proofs(range: &KeyRange, joined: &Joined, parent: Option<&Collection>, start:
         parts[0] = KeyRange { start: range.start.clone(), ..first };
         parts[last].end.clone_from(&range.end);
     }
-    let touched = |part: &KeyRange, by: &KeyRange| intersect(part, by).is_some();
+    let touched = |part: &KeyRange, by: &KeyRange| part.intersection(by).is_some();
     let of_part = |part: &KeyRange| {
         let is_swept = !joined.unswept.iter().any(|unswept| touched(part, unswept));
         let is_doubted = doubts().any(|doubt| touched(part, doubt));

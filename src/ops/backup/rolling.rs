@@ -30,17 +30,7 @@ pub(super) fn due(parent: &Collection, count: u32) -> KeyRange {
 pub(super) fn outside(range: &KeyRange, part: &KeyRange) -> Vec<KeyRange> {
     let before = KeyRange { start: range.start.clone(), end: Some(part.start.clone()) };
     let behind = part.end.clone().map(|start| KeyRange { start, end: range.end.clone() });
-    [Some(before), behind].into_iter().flatten().filter_map(|rest| intersect(&rest, range)).collect()
-}
-
-/// What two ranges have in common, if anything.
-pub(super) fn intersect(a: &KeyRange, b: &KeyRange) -> Option<KeyRange> {
-    let start = a.start.clone().max(b.start.clone());
-    let end = match (&a.end, &b.end) {
-        (Some(a), Some(b)) => Some(a.min(b).clone()),
-        (one, other) => one.clone().or_else(|| other.clone()),
-    };
-    end.as_ref().is_none_or(|end| *end > start).then_some(KeyRange { start, end })
+    [Some(before), behind].into_iter().flatten().filter_map(|rest| rest.intersection(range)).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::{
     outcomes::Outcomes,
     parent::is_damage,
     ranges, resume,
-    rolling::{self, intersect, outside},
+    rolling::{self, outside},
     stack,
 };
 use crate::{
@@ -309,7 +309,7 @@ fn swept_part(parent: Option<&Collection>, codec: KeyCodec, ground: &Ground) -> 
 impl Job<'_> {
     /// The part of a range in which deletions are looked for.
     pub(super) fn swept(&self, range: &KeyRange) -> Option<KeyRange> {
-        self.swept.as_ref().and_then(|part| intersect(range, part))
+        self.swept.as_ref().and_then(|part| range.intersection(part))
     }
 
     /// The parts of a range in which deletions are not looked for.

@@ -1,7 +1,7 @@
 //! How far a restore came, kept in the catalog so that a later one goes on behind it. What is kept, when, and why it may be
 //! trusted: `format-spec/aerospike-restore.md`, "Stopping and going on".
 
-use super::{OutcomeCounts, Run, Selected, Tally};
+use super::{Run, Selected, Tally};
 use crate::{
     connector::{
         CollectionTarget, MetaStream, Outcomes, Overwrite, Target, TargetPlan, TargetSession, change::MetaBatch,
@@ -51,7 +51,7 @@ struct Entry {
     bytes: u64,
     lost: u64,
     damage: Vec<String>,
-    outcomes: OutcomeCounts,
+    outcomes: Outcomes,
     notes: Vec<String>,
 }
 
@@ -175,7 +175,7 @@ impl<'a> Ledger<'a> {
     /// What earlier runs came to.
     pub(super) fn tally(&self) -> Tally {
         let entry = &self.entry;
-        let mut tally = Tally { outcomes: Outcomes::from(entry.outcomes.clone()), ..Tally::default() };
+        let mut tally = Tally { outcomes: entry.outcomes.clone(), ..Tally::default() };
         tally.outcomes.notes.clone_from(&entry.notes);
         tally.totals.records = entry.records;
         tally.totals.bytes = entry.bytes;
@@ -204,7 +204,7 @@ impl<'a> Ledger<'a> {
         self.entry.bytes = tally.totals.bytes;
         self.entry.lost = tally.totals.lost;
         self.entry.damage.clone_from(&tally.totals.damage);
-        self.entry.outcomes = OutcomeCounts::from(tally.outcomes.clone());
+        self.entry.outcomes = tally.outcomes.clone();
         self.entry.notes.clone_from(&tally.outcomes.notes);
         self.last = Instant::now();
         let kept = serde_json::to_string(&self.entry)

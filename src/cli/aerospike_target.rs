@@ -38,7 +38,7 @@ pub struct AerospikeTargetArgs {
     /// Count records that cannot be written, and be done all the same
     #[arg(long)]
     pub ignore_record_error: bool,
-    /// Records in a batch [default: 128]
+    /// Records in a batch [default: 512]
     #[arg(long, value_name = "N", env = "REKEEP_AS_BATCH_SIZE", value_parser = clap::value_parser!(u16).range(1..))]
     pub batch_size: Option<u16>,
     /// Batches under way at once [default: 16]

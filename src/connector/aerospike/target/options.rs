@@ -42,7 +42,7 @@ pub struct AerospikeTargetOptions {
 impl Default for AerospikeTargetOptions {
     fn default() -> Self {
         Self {
-            batch_size: 128,
+            batch_size: 512,
             max_async_batches: 16,
             disable_batch_writes: false,
             extra_ttl: Duration::ZERO,

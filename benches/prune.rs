@@ -78,25 +78,24 @@ fn run(dir: &Path, phase: &str) -> Outcome<()> {
     let start = Instant::now();
     let repo = repository(dir)?;
     let opened = start.elapsed().as_secs_f64();
-    let note = match phase {
-        "import" => format!("catalog {:.0} MiB", common::bytes_below(&dir.join("prune-cache"))? as f64 / 1_048_576.0),
-        _ => {
-            let dry_run = matches!(phase, "layers" | "plan");
-            let outcome = prune(&repo, &PruneOptions { dry_run, ..PruneOptions::default() }, &Silent)?;
-            if let Some(failure) = outcome.failures.first() {
-                return Err(failure.clone().into());
-            }
-            let (plan, deleted) = (&outcome.plan, outcome.deleted);
-            format!(
-                "opening {opened:.2} s; {} snapshots, {} chunks needed, {} packs; {} of {:.1} MiB go, {} deleted",
-                plan.snapshots,
-                plan.needed_chunks,
-                plan.packs.packs,
-                plan.whole.packs,
-                plan.whole.bytes as f64 / 1_048_576.0,
-                deleted.packs
-            )
+    let note = if phase == "import" {
+        format!("catalog {:.0} MiB", common::bytes_below(&dir.join("prune-cache"))? as f64 / 1_048_576.0)
+    } else {
+        let dry_run = matches!(phase, "layers" | "plan");
+        let outcome = prune(&repo, &PruneOptions { dry_run, ..PruneOptions::default() }, &Silent)?;
+        if let Some(failure) = outcome.failures.first() {
+            return Err(failure.clone().into());
         }
+        let (plan, deleted) = (&outcome.plan, outcome.deleted);
+        format!(
+            "opening {opened:.2} s; {} snapshots, {} chunks needed, {} packs; {} of {:.1} MiB go, {} deleted",
+            plan.snapshots,
+            plan.needed_chunks,
+            plan.packs.packs,
+            plan.whole.packs,
+            plan.whole.bytes as f64 / 1_048_576.0,
+            deleted.packs
+        )
     };
     let path: PathBuf = dir.join("prune-note");
     Ok(fs::write(path, note)?)

@@ -376,7 +376,7 @@ impl Run<'_> {
             records: totals.records,
             bytes: totals.bytes,
             resumed,
-            outcomes: outcomes.into(),
+            outcomes,
             lost: totals.lost,
             damage: totals.damage,
             notes,

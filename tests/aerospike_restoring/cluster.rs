@@ -56,7 +56,9 @@ pub struct Restore<'a> {
 impl<'a> Restore<'a> {
     pub fn of(repo: &'a Repository, id: SnapshotId) -> Self {
         let what = RestoreOptions { parallel: 2, ..RestoreOptions::default() };
-        Self { repo, id, options: quick(), how: AerospikeTargetOptions::default(), what }
+        // Small ones: what the tests break lies between batches.
+        let how = AerospikeTargetOptions { batch_size: 128, ..AerospikeTargetOptions::default() };
+        Self { repo, id, options: quick(), how, what }
     }
 
     pub fn overwrite(mut self, overwrite: Overwrite) -> Self {

@@ -2,7 +2,9 @@
 
 mod changes;
 mod checkpoint;
+mod counts;
 mod coverage;
+mod dry;
 mod guard;
 mod joining;
 mod outcomes;

@@ -152,6 +152,15 @@ pub trait SourceSession: Send + Sync {
     fn part_end(&self, _collection: usize, _range: &KeyRange) -> Result<PartEnd, ConnectorError> {
         Ok(PartEnd::default())
     }
+    /// Asked when all was read, where [`PartEnd::complete`] is not set for all of it: whether reading that part again, now, may
+    /// bring the rest. Waits a while for what may still come back.
+    fn reads_better_now(&self) -> bool {
+        false
+    }
+    /// What a read waits for, in words, where that takes a while.
+    fn waits_for(&self) -> Option<String> {
+        None
+    }
     /// Ends what the session waits for, in whichever thread; nothing is asked of it any more. Streams and calls that are
     /// under way fail soon.
     fn stop(&self) {}
@@ -238,6 +247,8 @@ pub enum Overwrite {
     IfNewer,
     /// Cells that come replace those of the same name; others stay.
     Merge,
+    /// The same, if its generation is lower than that of the record that comes.
+    MergeIfNewer,
 }
 
 /// What became of each record written.
@@ -334,6 +345,10 @@ pub trait Target: Send + Sync {
     /// A text by which a restore that was broken off is known again, so that a later one goes on behind it: what is
     /// written where, and all that decides how. `None` where a restore cannot go on, or need not.
     fn resume_key(&self, _plan: &TargetPlan) -> Option<String> {
+        None
+    }
+    /// What writing waits for, in words, where that takes a while.
+    fn waits_for(&self) -> Option<String> {
         None
     }
     /// A flag that whoever cancels sets, so that what waits inside of the target hears of it.
@@ -514,6 +529,14 @@ pub trait CollectionTarget {
     /// [`ConnectorError`] if writing cannot go on.
     fn drain(&mut self, _outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         Ok(())
+    }
+    /// Asked when all is written: keys whose records the target acknowledged and has lost since, so that they are to be written
+    /// again. What it tells it tells once.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if it cannot be looked at.
+    fn lost(&mut self) -> Result<Vec<KeyRange>, ConnectorError> {
+        Ok(Vec::new())
     }
     /// The keys of what the collection holds now of a range, of the records that the target was told to take; `None` if
     /// that cannot be told. Used before a restore goes on that was broken off.

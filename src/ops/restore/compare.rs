@@ -175,7 +175,7 @@ pub(super) fn with_existing(
                     }
                     position += 1;
                 }
-                Pair::SnapshotOnly => position += 1,
+                Pair::SnapshotOnly { .. } => position += 1,
                 Pair::LiveOnly { generation } if plan.make_equal => {
                     extra.push(key, generation, Expiry::NEVER).map_err(|error| spool(&error))?;
                 }
@@ -229,7 +229,10 @@ pub(in crate::ops) enum Pair {
         expiry: Expiry,
     },
     /// Only the snapshot has it.
-    SnapshotOnly,
+    SnapshotOnly {
+        /// The snapshot's expiry.
+        expiry: Expiry,
+    },
     /// Only the live data has it.
     LiveOnly {
         /// Its generation there.
@@ -281,7 +284,7 @@ pub(in crate::ops) fn walk(
             let row = batch.row(index);
             while stored && cursor.key() < row.key {
                 if likeness.means(cursor) {
-                    each(cursor.key(), Pair::SnapshotOnly)?;
+                    each(cursor.key(), Pair::SnapshotOnly { expiry: cursor.meta().expiry })?;
                 }
                 stored = cursor.advance()?;
             }
@@ -304,7 +307,7 @@ pub(in crate::ops) fn walk(
     }
     while stored {
         if likeness.means(cursor) {
-            each(cursor.key(), Pair::SnapshotOnly)?;
+            each(cursor.key(), Pair::SnapshotOnly { expiry: cursor.meta().expiry })?;
         }
         stored = cursor.advance()?;
     }
@@ -397,7 +400,7 @@ pub(super) fn read_back(
                 compared += 1;
                 different += u64::from(!same);
             }
-            Pair::SnapshotOnly => {
+            Pair::SnapshotOnly { .. } => {
                 compared += 1;
                 different += 1;
             }

@@ -13,7 +13,8 @@
 //! assert_eq!(server.dump("test").len(), 1);
 //! ```
 
-pub mod clock;
+pub mod builds;
+mod clock;
 mod cluster;
 pub mod codes;
 mod command;
@@ -38,6 +39,7 @@ mod store;
 mod tls;
 pub mod wire;
 
+pub use builds::Build;
 pub use clock::ClockMode;
 pub use config::{Config, NamespaceConfig, User};
 pub use control::{Control, Handle, Server};

@@ -228,7 +228,7 @@ pub fn backup(
     };
     let attempt = (|| {
         let mut chooser = parent::Chooser::new(repo, writing.as_ref(), &id, &scope_hash, options, progress);
-        if !session.reads_again() {
+        if abilities.reads_once {
             chooser.be_careful();
         }
         let mut run = run::Run {
@@ -245,8 +245,8 @@ pub fn backup(
         };
         let (parent, mut read) = loop {
             let parent = chooser.choose()?;
-            if let Some(parent) = &parent {
-                session.meet_parent(&ParentView {
+            if let (Some(parent), Some(evidence)) = (&parent, session.evidence()) {
+                evidence.meet_parent(&ParentView {
                     snapshot: &parent.id.short(),
                     attributes: &parent.content.attributes,
                     chosen: options.source_name.is_some() || matches!(options.parent, ParentChoice::Id(_)),
@@ -261,14 +261,14 @@ pub fn backup(
                     progress.warn(&format!("what was taken over does not fit, so that everything is read: {error}"));
                     run.resume = Resume::Never;
                 }
-                Ok(_) if session.reads_again() => run.resume = Resume::Never,
+                Ok(_) if !abilities.reads_once => run.resume = Resume::Never,
                 Ok(_) => {
                     return Err(OpsError::Failed(
                         "the repository turned out to be damaged on the way, and this source can be read only once"
                             .to_owned(),
                     ));
                 }
-                Err(error) if session.reads_again() => chooser.refuse(parent.as_ref(), error)?,
+                Err(error) if !abilities.reads_once => chooser.refuse(parent.as_ref(), error)?,
                 Err(error) => return Err(error),
             }
         };

@@ -14,7 +14,7 @@ use super::{
     stack,
 };
 use crate::{
-    connector::{SessionEnd, SourceAbilities, SourceCollection, SourceSession},
+    connector::{Resumable, SessionEnd, SourceAbilities, SourceCollection, SourceSession},
     layer::{BuiltRange, JoinCounts, Layer, LayerContext, Stack, finish_layer},
     ops::{OpsError, Phase, Progress, limit::Throttle},
     record::{KeyCodec, KeyRange, Timestamp},
@@ -161,16 +161,17 @@ impl Run<'_> {
     }
 
     /// What looks for checkpoints; `None` where nothing can be taken over.
-    fn finder(&self, handover: Option<&serde_json::Value>) -> Result<Option<resume::Finder<'_>>, OpsError> {
-        match (self.writing, handover, self.resume) {
+    fn finder<'s>(&'s self, resumable: Option<&'s dyn Resumable>) -> Result<Option<resume::Finder<'s>>, OpsError> {
+        match (self.writing, resumable, self.resume) {
             (_, None, Resume::Always) => Err(OpsError::Usage(
                 "--resume needs a source whose ranges stand for themselves; of this one only the chunks are found again"
                     .to_owned(),
             )),
             (None, _, _) | (_, None, _) | (_, _, Resume::Never) => Ok(None),
-            (Some(writing), Some(_), resume) => Ok(Some(resume::Finder {
+            (Some(writing), Some(session), resume) => Ok(Some(resume::Finder {
                 repo: self.repo,
-                session: self.session,
+                session,
+                start: self.session.start(),
                 writing,
                 resume,
                 chosen: self.options.source_name.is_some(),
@@ -185,8 +186,8 @@ pub(super) fn read_all(run: &mut Run<'_>, parent: Option<&Snapshot>) -> Result<R
     let (repo, session, options, progress) = (run.repo, run.session, run.options, run.progress);
     let chunks = repo.chunks();
     let ground = run.ground(parent)?;
-    let handover = if run.abilities.exact { None } else { session.handover() };
-    let finder = run.finder(handover.as_ref())?;
+    let resumable = session.resumable().filter(|_| !run.abilities.exact);
+    let finder = run.finder(resumable)?;
     let found = match &finder {
         Some(finder) => finder.find(&ground)?,
         None => None,
@@ -227,7 +228,7 @@ pub(super) fn read_all(run: &mut Run<'_>, parent: Option<&Snapshot>) -> Result<R
         outcomes: Mutex::new(outcomes),
         checkpoints: Checkpoints::new(
             ground,
-            handover.is_some() && run.writing.is_some(),
+            resumable.is_some() && run.writing.is_some(),
             options.checkpoint_after,
             taken.tasks,
         ),

@@ -212,7 +212,7 @@ pub(super) fn check_keys(
 /// Refuses what the target cannot do to records that exist.
 pub(super) fn check_overwrite(target: &dyn Target, options: &RestoreOptions) -> Result<(), OpsError> {
     match options.overwrite {
-        Some(overwrite) if !target.takes(overwrite) => Err(OpsError::Usage(format!(
+        Some(overwrite) if !target.abilities().overwrites.contains(&overwrite) => Err(OpsError::Usage(format!(
             "{}: targets know no --overwrite if-newer or merge; nothing was written. Say always, never or if-changed",
             target.connector()
         ))),

@@ -1,7 +1,7 @@
 //! Whether absences prove anything: what a session knows of the completeness of what it delivers, and of the snapshot that
 //! it is joined with.
 
-use super::ConnectorError;
+use super::{ConnectorError, KeyGroups};
 use crate::record::KeyRange;
 use serde_json::Value as Json;
 
@@ -17,6 +17,11 @@ pub trait Evidence: Send + Sync {
     /// # Errors
     /// [`ConnectorError`] from the source.
     fn part_end(&self, collection: usize, range: &KeyRange) -> Result<PartEnd, ConnectorError>;
+    /// How a collection's keys fall into parts that may be lost as a whole: what vanished in bulk from one of them is not
+    /// believed deleted. `None` where nothing is to be doubted.
+    fn groups(&self, _collection: usize) -> Option<&dyn KeyGroups> {
+        None
+    }
 }
 
 /// The snapshot that a run is joined with, as a session may look at it.

@@ -11,6 +11,7 @@ pub mod error;
 pub mod evidence;
 pub mod files;
 pub mod goes_on;
+pub mod groups;
 pub mod jsonl;
 pub mod outcome;
 pub mod plan;
@@ -25,11 +26,12 @@ pub use change::{ChangeSource, MetaStream};
 pub use error::ConnectorError;
 pub use evidence::{Doubt, Evidence, ParentView, PartEnd};
 pub use goes_on::{GoesOn, Standing};
+pub use groups::KeyGroups;
 pub use outcome::Outcomes;
 pub use plan::{Meets, Overwrite, TargetCollection, TargetPlan};
 pub use resumable::{Handover, Resumable};
 pub use source::{
-    Identity, Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection, SourceSession,
+    Identity, Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection, SourceSession, Spread,
 };
 pub use survey::{CollectionSurvey, MAX_SURVEYED_SETS, SetSurvey, Survey, Surveyed};
 pub use target::{CollectionTarget, Removal, Target, TargetAbilities, TargetEnd, TargetSession};

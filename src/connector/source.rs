@@ -64,6 +64,17 @@ pub struct SourceCollection {
     pub estimated_records: u64,
 }
 
+/// How a collection's records lie along its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spread {
+    /// In no way that is known beforehand.
+    #[default]
+    Uneven,
+    /// As if drawn by lot: ranges may begin anywhere, equal ones hold about as many records, and any stretch of records is
+    /// a fair sample of all.
+    Even,
+}
+
 /// A system to read records from.
 pub trait Source: Send + Sync {
     /// Whose records these are.
@@ -95,6 +106,10 @@ pub trait SourceSession: Send + Sync {
     /// # Errors
     /// [`ConnectorError`] from the source.
     fn splits(&self, collection: usize, parts: usize) -> Result<Vec<Vec<u8>>, ConnectorError>;
+    /// How a collection's records lie along its keys.
+    fn spread(&self, _collection: usize) -> Spread {
+        Spread::Uneven
+    }
     /// Reads all records of a key range in ascending key order. Ranges of one collection may be read at once, and one
     /// range again where the source does not read once.
     ///

@@ -119,7 +119,8 @@ pub struct BackupOptions {
     pub temp_dir: Option<PathBuf>,
     /// When incremental runs look for deletions.
     pub sweep: Sweep,
-    /// Deletions that are believed without more ado, in percent of 64 partitions.
+    /// Deletions that are believed without more ado, in percent of a group of keys
+    /// ([`crate::connector::KeyGroups`]).
     pub max_deleted_percent: u8,
     /// Believe deletions that look like a loss.
     pub accept_deletions: bool,

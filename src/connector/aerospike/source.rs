@@ -7,6 +7,7 @@ use super::{
     cluster::{Cluster, Membership},
     error::Error,
     facts::{self, NamespaceFacts},
+    groups::Partitions,
     options::{AerospikeOptions, Place},
     query::{Mode, Stop},
     scan::{NamespaceStream, ScanContext},
@@ -14,8 +15,8 @@ use super::{
 };
 use crate::{
     connector::{
-        ChangeSource, ConnectorError, Doubt, Evidence, Handover, Identity, ParentView, PartEnd, Resumable, Scope,
-        SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection, SourceSession, SourceUrl,
+        ChangeSource, ConnectorError, Doubt, Evidence, Handover, Identity, KeyGroups, ParentView, PartEnd, Resumable,
+        Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection, SourceSession, SourceUrl, Spread,
     },
     record::{KeyCodec, KeyRange, RecordStream, Timestamp, digest::PARTITIONS},
 };
@@ -344,6 +345,10 @@ impl SourceSession for AerospikeSession {
         Ok(distinct.into_iter().map(|pid| pid.to_be_bytes().to_vec()).collect())
     }
 
+    fn spread(&self, _: usize) -> Spread {
+        Spread::Even
+    }
+
     fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
         let context = self.context(collection)?;
         self.account.forget(collection, |pid| partition(pid).intersection(range).is_some());
@@ -424,6 +429,10 @@ impl Evidence for AerospikeSession {
         }
         let complete = !lacks.missing.keys().any(&within) && !lacks.doubtful.keys().any(within);
         Ok(PartEnd { complete, doubts })
+    }
+
+    fn groups(&self, _: usize) -> Option<&dyn KeyGroups> {
+        Some(&Partitions)
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     Sweep,
     changes::{Confirmed, Doubts, ParentSide, Swept},
     coverage::lower_bound,
-    guard::{FREE_DELETIONS, Guard, Limits},
+    guard::{Guard, Limits},
     outcomes::group_size,
     run::{Task, Workers},
     segments::{How, Segments},
@@ -13,7 +13,7 @@ use crate::{
     connector::{ChangeSource, Doubt, PartEnd, Resumable},
     layer::{RangeOutcome, Stack, join::JoinOptions, join_range},
     ops::OpsError,
-    record::{KeyCodec, KeyRange, RecordStream, Timestamp},
+    record::{KeyRange, RecordStream, Timestamp},
     repo::{
         ChunkWriter, Repository, Snapshot,
         manifest::{Collection, Kind},
@@ -145,14 +145,15 @@ impl Workers<'_> {
         let (Some(stack), Some(parent), Some(changes)) = (stack, job.parent, self.session.changes()) else {
             return Ok(self.session.read(task.job, range)?);
         };
-        let limits = (job.found.codec == KeyCodec::Digest && !self.options.accept_deletions)
-            .then_some(self.options.max_deleted_percent);
         let number = task.job;
+        let groups = self.session.evidence().and_then(|evidence| evidence.groups(number));
+        let groups = groups.filter(|_| !self.options.accept_deletions);
         let side = move |range: &KeyRange| -> Result<ParentSide<'s>, OpsError> {
             let cursor = stack.cursor(range, self.parent_end, true)?;
-            let limits = limits.map(|max_deleted_percent| Limits {
-                max_deleted_percent,
-                free_deletions: FREE_DELETIONS / group_size(job.ranges.len()) as u64,
+            let limits = groups.map(|groups| Limits {
+                groups,
+                max_deleted_percent: self.options.max_deleted_percent,
+                free_deletions: groups.free_deletions() / group_size(job.ranges.len()) as u64,
                 since: lower_bound(parent, range, true),
             });
             let guard = Guard::new(changes, number, limits);

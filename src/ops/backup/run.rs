@@ -14,10 +14,10 @@ use super::{
     stack,
 };
 use crate::{
-    connector::{Resumable, SessionEnd, SourceAbilities, SourceCollection, SourceSession},
+    connector::{KeyGroups, Resumable, SessionEnd, SourceAbilities, SourceCollection, SourceSession},
     layer::{BuiltRange, JoinCounts, Layer, LayerContext, Stack, finish_layer},
     ops::{OpsError, Phase, Progress, limit::Throttle},
-    record::{KeyCodec, KeyRange, Timestamp},
+    record::{KeyRange, Timestamp},
     repo::{
         Checkpoint, ChunkReader, ChunkWriter, Repository, Snapshot, SnapshotId, WriteSession,
         checkpoint::CheckpointOptions,
@@ -282,18 +282,19 @@ fn plan<'a>(
             ));
         }
         let new_base = options.new_base || (wants_new_base && ground.kind == Kind::Full);
-        let swept = swept_part(parent, found.codec, ground);
+        let groups = session.evidence().and_then(|evidence| evidence.groups(index));
+        let swept = swept_part(parent, groups, ground);
         jobs.push(Job { found, parent, new_base, ranges, swept, stack: OnceLock::new() });
     }
     Ok(jobs)
 }
 
 /// Where a run looks for what is gone from a collection.
-fn swept_part(parent: Option<&Collection>, codec: KeyCodec, ground: &Ground) -> Option<KeyRange> {
-    match (parent, ground.options.rolling) {
-        (Some(_), _) if !ground.options.swept => None,
-        (Some(parent), Some(count)) if ground.kind != Kind::Full && codec == KeyCodec::Digest => {
-            Some(rolling::due(parent, count))
+fn swept_part(parent: Option<&Collection>, groups: Option<&dyn KeyGroups>, ground: &Ground) -> Option<KeyRange> {
+    match (parent, ground.options.rolling, groups) {
+        (Some(_), _, _) if !ground.options.swept => None,
+        (Some(parent), Some(count), Some(groups)) if ground.kind != Kind::Full => {
+            Some(rolling::due(parent, groups, count))
         }
         _ => Some(KeyRange::all()),
     }

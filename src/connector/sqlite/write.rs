@@ -18,6 +18,11 @@ use std::{
     sync::Arc,
 };
 
+/// A streamed value up to this size is held in memory.
+const HELD_BYTES: u64 = 8 << 20;
+/// SQLite's own limit.
+const MAX_BYTES: u64 = 1_000_000_000;
+
 /// One table being written.
 pub(super) struct TableWriter {
     connection: SharedConnection,

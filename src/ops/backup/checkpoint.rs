@@ -2,6 +2,7 @@
 
 use super::{outcomes::Finished, run::Workers};
 use crate::{
+    connector::Resumable,
     layer::LayerError,
     ops::OpsError,
     repo::{

@@ -146,7 +146,7 @@ impl Selection {
             _ if options.no_records => Vec::new(),
             None => vec![KeyRange::all()],
             Some(text) => parse_partitions(text)
-                .ok_or_else(|| Error::Usage(format!("--partitions {text}: write 0-99,200,DIGEST,after:DIGEST")))?,
+                .ok_or_else(|| Error::Usage(format!("partitions {text}: write 0-99,200,DIGEST,after:DIGEST")))?,
         };
         let (canonical, note) = describe(namespace, options);
         let bins = options.bins.iter().map(|bin| bin.as_bytes().to_vec()).collect();

@@ -123,8 +123,7 @@ impl<'a> Guard<'a> {
                 if is_too_much(gone) {
                     let last = first + GROUP - 1;
                     let reason = format!(
-                        "{gone} of {} records of partitions {first}-{last} are gone, and nothing says why \
-                         (--accept-deletions if they were deleted)",
+                        "{gone} of {} records of partitions {first}-{last} are gone, and nothing says why",
                         total.live
                     );
                     doubts.push(doubt(first, last, reason));

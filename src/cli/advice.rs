@@ -53,6 +53,9 @@ pub const fn for_remedy(remedy: Remedy) -> &'static str {
         Remedy::GivePassword => "give a password with --as-password-file, -command or -env",
         Remedy::GiveCertificateAndKey => "give both --tls-cert-file and --tls-key-file",
         Remedy::GiveAuthority => "give --tls-ca",
+        Remedy::ReadFully => "without --differential every record is read",
+        Remedy::DoNotResume => "without --resume everything is read anew",
+        Remedy::SpellPartitions => "write --partitions 0-99,200,DIGEST,after:DIGEST",
         Remedy::ChooseDirectory => "choose another --dir",
     }
 }

@@ -26,7 +26,7 @@ use crate::{
         pack::TARGET_PACK_BYTES,
         session::SessionTiming,
     },
-    report::{ErrorKind, WarningKind},
+    report::{ErrorKind, Remedy, WarningKind},
 };
 use serde::Serialize;
 use std::{
@@ -204,7 +204,8 @@ pub fn backup(
     let began = Instant::now();
     let abilities = source.abilities();
     if options.ask == Ask::Differential && !abilities.change_filter {
-        return Err(OpsError::refused(
+        return Err(OpsError::refused_unless(
+            Remedy::ReadFully,
             ErrorKind::Unsupported,
             "a differential backup needs a source that can deliver just what changed since a time; this one is always \
              read fully",

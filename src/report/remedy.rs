@@ -46,6 +46,12 @@ codes! {
         GiveCertificateAndKey = "give_certificate_and_key",
         /// Give the certificate of an authority.
         GiveAuthority = "give_authority",
+        /// Read every record.
+        ReadFully = "read_fully",
+        /// Begin anew.
+        DoNotResume = "do_not_resume",
+        /// Write partitions as they are understood.
+        SpellPartitions = "spell_partitions",
         /// Choose another directory.
         ChooseDirectory = "choose_directory",
     }

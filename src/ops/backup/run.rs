@@ -23,7 +23,7 @@ use crate::{
         manifest::{Collection, Kind, LayerRef, SourceId, Stats},
         session::SessionWriter,
     },
-    report::{ErrorKind, WarningKind},
+    report::{ErrorKind, Remedy, WarningKind},
 };
 use std::{
     sync::{
@@ -164,7 +164,8 @@ impl Run<'_> {
     /// What looks for checkpoints; `None` where nothing can be taken over.
     fn finder(&self, handover: Option<&serde_json::Value>) -> Result<Option<resume::Finder<'_>>, OpsError> {
         match (self.writing, handover, self.resume) {
-            (_, None, Resume::Always) => Err(OpsError::refused(
+            (_, None, Resume::Always) => Err(OpsError::refused_unless(
+                Remedy::DoNotResume,
                 ErrorKind::Unsupported,
                 "resuming needs a source whose ranges stand for themselves; of this one only the chunks are found again",
             )),

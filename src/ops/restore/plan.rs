@@ -216,7 +216,7 @@ pub(super) fn check_overwrite(target: &dyn Target, options: &RestoreOptions) -> 
         Some(overwrite) if !target.takes(overwrite) => Err(OpsError::refused_unless(
             Remedy::SimplerOverwrite,
             ErrorKind::Unsupported,
-            format!("{}: targets neither replace what is older nor merge; nothing was written", target.connector()),
+            format!("{}: targets know neither if-newer nor merge; nothing was written", target.connector()),
         )),
         _ => Ok(()),
     }

@@ -1,7 +1,7 @@
 //! `backup --estimate`: what a full backup would read and store, from what the source says of itself and a sample of its
 //! records. Stores nothing and needs no repository.
 
-use super::{OpsError, Phase, Progress};
+use super::{OpsError, Phase, PhaseKind, Progress};
 use crate::{
     connector::{SessionOptions, Source, SourceSession, Spread},
     layer::{JoinOptions, LayerContext, join_range},
@@ -106,8 +106,9 @@ pub fn estimate(
             "only a part is asked for ({scope}): counts are those of the source where it does not count that part"
         ));
     }
-    progress.begin(&Phase {
-        name: "sampling".to_owned(),
+    progress.phase(&Phase {
+        kind: PhaseKind::Sampling,
+        object: String::new(),
         records: SAMPLE_RECORDS * session.collections().len() as u64,
         bytes: 0,
     });
@@ -219,7 +220,7 @@ impl Sampled<'_> {
             batch.push_row(&row);
             taken += 1;
         }
-        self.progress.advance(taken, 0);
+        self.progress.count(taken, 0);
         taken
     }
 }

@@ -19,6 +19,7 @@ use crate::{
         Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection, SourceSession, SourceUrl, Spread,
     },
     record::{KeyCodec, KeyRange, RecordStream, Timestamp, digest::PARTITIONS},
+    report::Remedy,
 };
 use serde_json::{Value as Json, json};
 use std::{
@@ -91,7 +92,7 @@ impl AerospikeSource {
         let known = |set: &String| set.is_empty() || namespaces.iter().any(|(_, facts)| facts.sets.contains(set));
         match self.options.sets.iter().find(|set| !known(set)) {
             Some(set) if !self.options.allow_missing_set => {
-                Err(Error::Missing(format!("set `{set}` of {} (--allow-missing-set goes on without it)", self.object)))
+                Err(Error::Missing(format!("set `{set}` of {}", self.object)).with(Remedy::AllowMissingSet))
             }
             _ => Ok(()),
         }
@@ -398,16 +399,13 @@ impl Evidence for AerospikeSession {
         let theirs = node_ids(parent.attributes);
         let is_gone = |id: &&String| !self.before.0.contains_key(*id);
         if self.unnamed && !parent.chosen && !theirs.is_empty() && theirs.iter().all(|id| is_gone(&id)) {
-            return Err(ConnectorError::Mismatch {
-                object: self.object.clone(),
-                reason: format!(
-                    "its cluster has no name and none of the nodes of snapshot {} ({}): it may be another one; \
-                     --source-name NAME keeps it apart, --parent {} says that it is the same",
-                    parent.snapshot,
-                    theirs.into_iter().collect::<Vec<_>>().join(", "),
-                    parent.snapshot
-                ),
-            });
+            let reason = format!(
+                "its cluster has no name and none of the nodes of snapshot {} ({}): it may be another one",
+                parent.snapshot,
+                theirs.into_iter().collect::<Vec<_>>().join(", ")
+            );
+            let error = ConnectorError::Mismatch { object: self.object.clone(), reason };
+            return Err(error.with([Remedy::NameSource, Remedy::NameParent]));
         }
         if !parent.accept_deletions {
             let missed = nodes_gone(parent.attributes);

@@ -128,8 +128,7 @@ impl<'a> Guard<'a> {
                 if is_too_much(gone) {
                     let cells = first..first + group.len();
                     let reason = format!(
-                        "{gone} of {} records of {} are gone, and nothing says why (--accept-deletions if they were \
-                         deleted)",
+                        "{gone} of {} records of {} are gone, and nothing says why",
                         total.live,
                         groups.show(cells.clone())
                     );

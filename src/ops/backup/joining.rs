@@ -124,7 +124,7 @@ impl Workers<'_> {
             is_end_known: self.is_exact,
             doubtful: &doubtful,
             progress: &|records, bytes| {
-                self.progress.advance(records, bytes);
+                self.progress.count(records, bytes);
                 self.keep_to_limit(bytes);
                 !self.is_stopped()
             },

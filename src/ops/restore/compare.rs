@@ -1,6 +1,6 @@
 //! Comparing what a target holds with the snapshot: which records are equal, which are not the snapshot's.
 
-use super::{Feed, Run, Selected, feed::is_damage};
+use super::{Feed, Run, Selected};
 use crate::{
     connector::{
         CollectionTarget, Outcomes, Overwrite, Removal, SessionOptions, Source, SourceSession, Target, TargetPlan,
@@ -191,7 +191,7 @@ pub(super) fn with_existing(
         });
         match walked {
             // What lies behind is written whatever the target holds; the feed names what is lost.
-            Err(error) if feed.keep_going && is_damage(&error) => found.damaged = true,
+            Err(error) if feed.keep_going && error.kind().keeps_data_back() => found.damaged = true,
             walked => walked?,
         }
     }

@@ -7,8 +7,7 @@ use super::{
 };
 use crate::{
     connector::{
-        CollectionSurvey, ConnectorError, Meets, Overwrite, SessionOptions, Source, SourceSession, Survey, Surveyed,
-        Target, TargetPlan,
+        CollectionSurvey, Meets, Overwrite, SessionOptions, Source, SourceSession, Survey, Surveyed, Target, TargetPlan,
     },
     layer::LayerContext,
     ops::OpsError,
@@ -24,25 +23,16 @@ pub(super) fn preflight(
 ) -> Result<Vec<String>, OpsError> {
     let Some(surveyed) = target.surveyed() else { return Ok(Vec::new()) };
     let survey = survey(run, surveyed, selected)?;
-    surveyed.preflight(plan, &survey).map_err(|error| OpsError::Connector(untouched(error)))
+    surveyed.preflight(plan, &survey).map_err(|error| OpsError::Connector(error.adding(UNTOUCHED)))
 }
 
 /// Asks the target whether it takes what the plan brings, before anything is touched.
 pub(super) fn ask(target: &dyn Target, plan: &TargetPlan) -> Result<Vec<Meets>, OpsError> {
-    target.rehearse(plan).map_err(|error| OpsError::Connector(untouched(error)))
+    target.rehearse(plan).map_err(|error| OpsError::Connector(error.adding(UNTOUCHED)))
 }
 
-/// Adds that nothing was written.
-fn untouched(error: ConnectorError) -> ConnectorError {
-    let say = |reason: String| format!("{reason}; nothing was written");
-    match error {
-        ConnectorError::Mismatch { object, reason } => ConnectorError::Mismatch { object, reason: say(reason) },
-        ConnectorError::Unwritable { object, reason } => ConnectorError::Unwritable { object, reason: say(reason) },
-        ConnectorError::Unreadable { object, reason } => ConnectorError::Unreadable { object, reason: say(reason) },
-        ConnectorError::Locked { object, reason } => ConnectorError::Locked { object, reason: say(reason) },
-        error => error,
-    }
-}
+/// What a person who reads a refusal wants to know.
+const UNTOUCHED: &str = "nothing was written";
 
 /// What the records that come are like: their keys are read once, values are not.
 pub(super) fn survey(run: &Run<'_>, target: &dyn Surveyed, selected: &[Selected<'_>]) -> Result<Survey, OpsError> {

@@ -10,6 +10,7 @@ use crate::{
     ops::{OpsError, Progress},
     record::{Expiry, KeyRange, Timestamp},
     repo::Repository,
+    report::WarningKind,
 };
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -123,7 +124,8 @@ impl<'a> Ledger<'a> {
         let notes = match self.repo.notes(PREFIX) {
             Ok(notes) => notes,
             Err(error) => {
-                self.progress.warn(&format!("how far an earlier restore came cannot be read: {error}"));
+                let words = format!("how far an earlier restore came cannot be read: {error}");
+                self.progress.warn(WarningKind::NotResumed, target, words);
                 return None;
             }
         };
@@ -150,9 +152,12 @@ impl<'a> Ledger<'a> {
     /// Adds to an error that others were stopped which could go on.
     pub(super) fn hint(&self, error: OpsError) -> OpsError {
         match (error, self.others.as_slice()) {
-            (OpsError::Usage(text), [other, ..]) => OpsError::Usage(format!(
-                "{text}. A restore of snapshot {other} into it was stopped: the same command with that snapshot goes on"
-            )),
+            (OpsError::Refused { kind, words, remedies }, [other, ..]) => {
+                let words = format!(
+                    "{words}. A restore of snapshot {other} into it was stopped: the same command with that snapshot goes on"
+                );
+                OpsError::Refused { kind, words, remedies }
+            }
             (error, _) => error,
         }
     }
@@ -211,9 +216,9 @@ impl<'a> Ledger<'a> {
             .map_err(|error| error.to_string())
             .and_then(|text| self.repo.set_note(name, &text).map_err(|error| error.to_string()));
         if let Err(error) = kept {
-            self.progress.warn(&format!(
-                "how far the restore came cannot be kept ({error}): if it is stopped, a later one begins anew"
-            ));
+            let words =
+                format!("how far the restore came cannot be kept ({error}): if it is stopped, a later one begins anew");
+            self.progress.warn(WarningKind::ProgressNotKept, &*self.entry.target, words);
             self.name = None;
             self.advice = None;
         }
@@ -224,7 +229,8 @@ impl<'a> Ledger<'a> {
         if let Some(name) = self.name.take()
             && let Err(error) = self.repo.forget_note(&name)
         {
-            self.progress.warn(&format!("the note of how far the restore came cannot be removed: {error}"));
+            let words = format!("the note of how far the restore came cannot be removed: {error}");
+            self.progress.warn(WarningKind::CleanupFailed, &*self.entry.target, words);
         }
     }
 }

@@ -105,14 +105,14 @@ impl AerospikeTarget {
     fn check_options(&self, plan: &TargetPlan) -> Result<(), ConnectorError> {
         let compares = plan.make_equal || plan.overwrite == Overwrite::IfChanged;
         if compares && !self.options.bins.is_empty() {
-            return Err(
-                self.mismatch("--bin writes part of records, which --make-equal and if-changed compare whole".into())
-            );
+            return Err(self.mismatch(
+                "some bins are part of records, which making equal and replacing what differs compare whole".into(),
+            ));
         }
         if compares && !self.how.set_map.is_empty() {
             return Err(self.mismatch(
-                "--set-map gives records other digests: --make-equal and if-changed would not find \
-                                      them"
+                "renaming sets gives records other digests: making equal and replacing what differs would not find \
+                 them"
                     .into(),
             ));
         }

@@ -23,6 +23,7 @@ use crate::{
     record::{
         BatchRow, Digest, Expiry, KeyCodec, KeyRange, RecordBatch, RecordStream, StreamedValue, Tag, digest::PARTITIONS,
     },
+    report::Remedy,
 };
 use std::{
     borrow::Cow,
@@ -133,12 +134,12 @@ impl NamespaceWriter {
     }
 
     fn failed(&self, why: &str) -> ConnectorError {
-        let goes_on = if self.restore.how.set_map.is_empty() {
-            "the same command goes on"
+        let stays = format!("namespace {}: {why}; what is written stays", self.namespace);
+        if self.restore.how.set_map.is_empty() {
+            self.restore.unwritable(&format!("{stays}, and the same command goes on"))
         } else {
-            "the same command with --overwrite always writes all again"
-        };
-        self.restore.unwritable(&format!("namespace {}: {why}; what is written stays, and {goes_on}", self.namespace))
+            self.restore.unwritable(&stays).with([Remedy::OverwriteAll])
+        }
     }
 
     /// Looks where the partitions are now.

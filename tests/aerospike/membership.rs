@@ -16,6 +16,7 @@ use rekeep::{
         backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, backup},
     },
     repo::Repository,
+    report::Warning,
 };
 use rekeep_aerospike_server::{Action, At, Command, Config, Control, Fault, Handle, QueryMoment, Seed, Server};
 use std::{
@@ -60,11 +61,7 @@ fn without_parent() -> BackupOptions {
 
 /// Waits long enough for what comes back at once.
 fn waiting() -> AerospikeOptions {
-    AerospikeOptions {
-        socket_timeout: Duration::from_millis(300),
-        partition_timeout: Duration::from_secs(20),
-        ..quick()
-    }
+    AerospikeOptions { socket_timeout: Duration::from_secs(1), partition_timeout: Duration::from_secs(20), ..quick() }
 }
 
 fn assert_says(outcome: &BackupOutcome, text: &str) {
@@ -162,16 +159,16 @@ struct Hearing {
 }
 
 impl Progress for Hearing {
-    fn begin(&self, phase: &Phase) {
-        self.heard.begin(phase);
+    fn phase(&self, phase: &Phase) {
+        self.heard.phase(phase);
     }
 
-    fn advance(&self, records: u64, bytes: u64) {
-        self.heard.advance(records, bytes);
+    fn count(&self, records: u64, bytes: u64) {
+        self.heard.count(records, bytes);
     }
 
-    fn warn(&self, text: &str) {
-        if text.contains(self.words) {
+    fn warning(&self, warning: &Warning) {
+        if warning.words.contains(self.words) {
             self.heard.cancel.store(true, Ordering::SeqCst);
         }
     }

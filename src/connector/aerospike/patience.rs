@@ -121,9 +121,7 @@ impl Patience {
             .filter(|(_, wait)| long(wait))
             .map(|(obstacle, wait)| format!("{} ({})", obstacle.in_words(), wait.reason))
             .collect();
-        (!told.is_empty()).then(|| {
-            format!("waiting for {}, {} s at most (--partition-timeout)", told.join("; "), self.timeout.as_secs())
-        })
+        (!told.is_empty()).then(|| format!("waiting for {}, {} s at most", told.join("; "), self.timeout.as_secs()))
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
     cluster::{Cluster, Node},
     error::Error,
     facts::{self, NamespaceFacts},
+    groups::Partitions,
     membership::Membership,
     options::{AerospikeOptions, Place},
     pace::Pace,
@@ -18,10 +19,11 @@ use super::{
 };
 use crate::{
     connector::{
-        ChangeSource, ConnectorError, Doubt, Handover, Identity, ParentView, PartEnd, Scope, SessionEnd,
-        SessionOptions, Source, SourceAbilities, SourceCollection, SourceSession, SourceUrl,
+        ChangeSource, ConnectorError, Doubt, Evidence, Handover, Identity, KeyGroups, ParentView, PartEnd, Resumable,
+        Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection, SourceSession, SourceUrl, Spread,
     },
     record::{KeyCodec, KeyRange, RecordStream, Timestamp, digest::PARTITIONS},
+    report::Remedy,
 };
 use serde_json::{Value as Json, json};
 use std::{
@@ -94,7 +96,7 @@ impl AerospikeSource {
         let known = |set: &String| set.is_empty() || namespaces.iter().any(|(_, facts)| facts.sets.contains(set));
         match self.options.sets.iter().find(|set| !known(set)) {
             Some(set) if !self.options.allow_missing_set => {
-                Err(Error::Missing(format!("set `{set}` of {} (--allow-missing-set goes on without it)", self.object)))
+                Err(Error::Missing(format!("set `{set}` of {}", self.object)).with(Remedy::AllowMissingSet))
             }
             _ => Ok(()),
         }
@@ -255,7 +257,7 @@ impl Source for AerospikeSource {
     }
 
     fn abilities(&self) -> SourceAbilities {
-        SourceAbilities { change_filter: true, exact: false }
+        SourceAbilities { change_filter: true, ..SourceAbilities::default() }
     }
 
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
@@ -435,20 +437,66 @@ impl SourceSession for AerospikeSession {
         Ok(distinct.into_iter().map(|pid| pid.to_be_bytes().to_vec()).collect())
     }
 
+    fn spread(&self, _: usize) -> Spread {
+        Spread::Even
+    }
+
+    fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
+        let context = self.context(collection)?;
+        self.begin_reading(collection, range);
+        Ok(Box::new(NamespaceStream::open(context, range, Mode::Full)))
+    }
+
+    fn changes(&self) -> Option<&dyn ChangeSource> {
+        Some(self)
+    }
+
+    fn evidence(&self) -> Option<&dyn Evidence> {
+        Some(self)
+    }
+
+    /// Partitions stand for themselves, and what is missing of one is known when it was read. But which records a limited
+    /// run read is chance.
+    fn resumable(&self) -> Option<&dyn Resumable> {
+        (self.options.max_records == 0).then_some(self as &dyn Resumable)
+    }
+
+    fn stop(&self) {
+        self.stop.stop();
+    }
+
+    fn finish(&self) -> Result<SessionEnd, ConnectorError> {
+        let mut end = SessionEnd { missing: self.missing.clone(), notes: self.notes.clone(), ..SessionEnd::default() };
+        match self.cluster.membership() {
+            Ok(after) => *self.after.lock().unwrap_or_else(PoisonError::into_inner) = Some(after),
+            Err(error) => end.notes.push(format!("the nodes could not be asked at the end: {error}")),
+        }
+        end.end = self.now();
+        for (collection, found) in self.collections.iter().enumerate() {
+            let lacks = self.account.of(collection);
+            end.missing.extend(in_words(&found.name, "could not be read to the end", &lacks.missing));
+            end.missing.extend(in_words(&found.name, "may lack records", &lacks.doubtful));
+            end.missing.extend(in_words(&found.name, "may lack records", &lacks.moved));
+            if let Some(reason) = &lacks.unproven {
+                end.notes.push(format!("namespace {}: {reason}", found.name));
+            }
+        }
+        Ok(end)
+    }
+}
+
+impl Evidence for AerospikeSession {
     fn meet_parent(&self, parent: &ParentView<'_>) -> Result<(), ConnectorError> {
         let theirs = node_ids(parent.attributes);
         let is_gone = |id: &&String| !self.watch.before.nodes.contains_key(*id);
         if self.unnamed && !parent.chosen && !theirs.is_empty() && theirs.iter().all(|id| is_gone(&id)) {
-            return Err(ConnectorError::Mismatch {
-                object: self.object.clone(),
-                reason: format!(
-                    "its cluster has no name and none of the nodes of snapshot {} ({}): it may be another one; \
-                     --source-name NAME keeps it apart, --parent {} says that it is the same",
-                    parent.snapshot,
-                    theirs.into_iter().collect::<Vec<_>>().join(", "),
-                    parent.snapshot
-                ),
-            });
+            let reason = format!(
+                "its cluster has no name and none of the nodes of snapshot {} ({}): it may be another one",
+                parent.snapshot,
+                theirs.into_iter().collect::<Vec<_>>().join(", ")
+            );
+            let error = ConnectorError::Mismatch { object: self.object.clone(), reason };
+            return Err(error.with([Remedy::NameSource, Remedy::NameParent]));
         }
         *self.parent_copies.lock().unwrap_or_else(PoisonError::into_inner) = copies_told(parent.attributes);
         if !parent.accept_deletions {
@@ -459,15 +507,54 @@ impl SourceSession for AerospikeSession {
         Ok(())
     }
 
-    /// Partitions stand for themselves, and what is missing of one is known when it was read.
-    fn handover(&self) -> Option<Json> {
+    fn part_end(&self, collection: usize, range: &KeyRange) -> Result<PartEnd, ConnectorError> {
+        let began = self.watch.end(collection, range);
+        let unrest = self.watch.unrest(&self.cluster, began, self.sure_copies(collection));
+        let within = |pid: &u16| partition(*pid).intersection(range).is_some();
+        if began.is_some() {
+            let pids: Vec<u16> = (0..PARTITIONS).filter(within).collect();
+            self.account.moved(collection, &pids, unrest.as_ref().map(|unrest| unrest.reason.as_str()));
+        }
+        let lacks = self.account.of(collection);
+        let doubtful = lacks.doubtful.iter().filter(|(pid, _)| within(pid));
+        let mut doubts: Vec<Doubt> = doubtful
+            .map(|(pid, reason)| Doubt { range: partition(*pid), reason: reason.clone(), acceptable: false })
+            .collect();
+        let unproven = lacks.unproven.map(|reason| Unrest { reason, acceptable: true });
+        if let Some(Unrest { reason, acceptable }) = unproven.or(unrest).or_else(|| self.parent_lost(collection)) {
+            doubts.push(Doubt { range: range.clone(), reason, acceptable });
+        }
+        let complete = ![&lacks.missing, &lacks.doubtful, &lacks.moved].iter().any(|all| all.keys().any(within));
+        Ok(PartEnd { complete, doubts })
+    }
+
+    fn reads_better_now(&self) -> bool {
+        let lacks = |collection: usize| {
+            let lacks = self.account.of(collection);
+            !lacks.moved.is_empty() || (!lacks.missing.is_empty() && self.patience.has_given_up_any())
+        };
+        let fewest = self.copies.iter().map(|copies| copies.sure).min().unwrap_or(1);
+        (0..self.collections.len()).any(lacks)
+            && self.watch.settles(&self.cluster, fewest, &self.patience, &|| self.stop.is_stopped())
+    }
+
+    fn waits_for(&self) -> Option<String> {
+        self.patience.in_words()
+    }
+
+    fn groups(&self, _: usize) -> Option<&dyn KeyGroups> {
+        Some(&Partitions)
+    }
+}
+
+impl Resumable for AerospikeSession {
+    fn handover(&self) -> Json {
         let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         let before = &self.watch.before.nodes;
         let nodes: BTreeSet<&String> = before.keys().chain(gone.iter()).collect();
         let started: BTreeMap<&String, Option<i64>> =
             before.iter().map(|(id, view)| (id, view.started_millis)).collect();
-        // Which records a limited run read is chance.
-        (self.options.max_records == 0).then(|| json!({ "nodes": nodes, "started": started }))
+        json!({ "nodes": nodes, "started": started })
     }
 
     fn now(&self) -> Timestamp {
@@ -510,73 +597,5 @@ impl SourceSession for AerospikeSession {
             ));
         }
         Ok(())
-    }
-
-    fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
-        let context = self.context(collection)?;
-        self.begin_reading(collection, range);
-        Ok(Box::new(NamespaceStream::open(context, range, Mode::Full)))
-    }
-
-    fn changes(&self) -> Option<&dyn ChangeSource> {
-        Some(self)
-    }
-
-    fn part_end(&self, collection: usize, range: &KeyRange) -> Result<PartEnd, ConnectorError> {
-        let began = self.watch.end(collection, range);
-        let unrest = self.watch.unrest(&self.cluster, began, self.sure_copies(collection));
-        let within = |pid: &u16| partition(*pid).intersection(range).is_some();
-        if began.is_some() {
-            let pids: Vec<u16> = (0..PARTITIONS).filter(within).collect();
-            self.account.moved(collection, &pids, unrest.as_ref().map(|unrest| unrest.reason.as_str()));
-        }
-        let lacks = self.account.of(collection);
-        let doubtful = lacks.doubtful.iter().filter(|(pid, _)| within(pid));
-        let mut doubts: Vec<Doubt> = doubtful
-            .map(|(pid, reason)| Doubt { range: partition(*pid), reason: reason.clone(), acceptable: false })
-            .collect();
-        let unproven = lacks.unproven.map(|reason| Unrest { reason, acceptable: true });
-        if let Some(Unrest { reason, acceptable }) = unproven.or(unrest).or_else(|| self.parent_lost(collection)) {
-            doubts.push(Doubt { range: range.clone(), reason, acceptable });
-        }
-        let complete = ![&lacks.missing, &lacks.doubtful, &lacks.moved].iter().any(|all| all.keys().any(within));
-        Ok(PartEnd { complete, doubts })
-    }
-
-    fn reads_better_now(&self) -> bool {
-        let lacks = |collection: usize| {
-            let lacks = self.account.of(collection);
-            !lacks.moved.is_empty() || (!lacks.missing.is_empty() && self.patience.has_given_up_any())
-        };
-        let fewest = self.copies.iter().map(|copies| copies.sure).min().unwrap_or(1);
-        (0..self.collections.len()).any(lacks)
-            && self.watch.settles(&self.cluster, fewest, &self.patience, &|| self.stop.is_stopped())
-    }
-
-    fn waits_for(&self) -> Option<String> {
-        self.patience.in_words()
-    }
-
-    fn stop(&self) {
-        self.stop.stop();
-    }
-
-    fn finish(&self) -> Result<SessionEnd, ConnectorError> {
-        let mut end = SessionEnd { missing: self.missing.clone(), notes: self.notes.clone(), ..SessionEnd::default() };
-        match self.cluster.membership() {
-            Ok(after) => *self.after.lock().unwrap_or_else(PoisonError::into_inner) = Some(after),
-            Err(error) => end.notes.push(format!("the nodes could not be asked at the end: {error}")),
-        }
-        end.end = self.now();
-        for (collection, found) in self.collections.iter().enumerate() {
-            let lacks = self.account.of(collection);
-            end.missing.extend(in_words(&found.name, "could not be read to the end", &lacks.missing));
-            end.missing.extend(in_words(&found.name, "may lack records", &lacks.doubtful));
-            end.missing.extend(in_words(&found.name, "may lack records", &lacks.moved));
-            if let Some(reason) = &lacks.unproven {
-                end.notes.push(format!("namespace {}: {reason}", found.name));
-            }
-        }
-        Ok(end)
     }
 }

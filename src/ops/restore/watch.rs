@@ -1,6 +1,6 @@
 //! Passing a person's wish to stop on to a target that waits.
 
-use crate::{connector::Target, ops::Progress};
+use crate::{connector::Target, ops::Progress, report::WarningKind};
 use crossbeam_channel::RecvTimeoutError;
 use std::{
     sync::atomic::Ordering,
@@ -28,7 +28,7 @@ pub(super) fn passing_on<T>(target: &dyn Target, progress: &dyn Progress, work: 
                 if told.is_none_or(|told| told.elapsed() >= TELL_AGAIN)
                     && let Some(text) = target.waits_for()
                 {
-                    progress.warn(&text);
+                    progress.warn(WarningKind::Waiting, "", text);
                     told = Some(Instant::now());
                 }
                 if progress.cancelled() {

@@ -2,18 +2,19 @@
 
 use crate::{
     connector::{
-        SessionOptions, Source, SourceSession,
+        Resumable, SessionOptions, Source, SourceSession,
         change::{MetaBatch, MetaStream},
     },
     layer::{LayerContext, Stack},
     ops::{
-        OpsError, Phase, Progress,
+        OpsError, Phase, PhaseKind, Progress,
         backup::parent::scope_hash,
         reading::Reading,
         restore::{Likeness, Pair, walk},
     },
     record::{Expiry, Gaps, KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError},
     repo::{Repository, Snapshot, manifest::Collection},
+    report::WarningKind,
 };
 use serde::Serialize;
 use std::{cell::RefCell, sync::Arc};
@@ -67,7 +68,7 @@ pub fn verify_against(
     let scope = source.scope();
     if scope_hash(&scope.canonical) != snapshot.content.scope {
         let named = |note: &str| if note.is_empty() { "everything".to_owned() } else { note.to_owned() };
-        progress.warn(&format!(
+        progress.warn(WarningKind::CoverageDiffers, snapshot.id.short(), format!(
             "snapshot {} covers {}, the source is asked for {}: what only one of them covers counts as a difference",
             snapshot.id.short(),
             named(&snapshot.content.scope_note),
@@ -76,8 +77,9 @@ pub fn verify_against(
     }
     let context = LayerContext::new(repo.secrets());
     let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None })?;
-    progress.begin(&Phase {
-        name: "comparing".to_owned(),
+    progress.phase(&Phase {
+        kind: PhaseKind::Comparing,
+        object: String::new(),
         records: snapshot.collections.iter().map(|c| c.records).sum(),
         bytes: if options.metadata_only { 0 } else { snapshot.collections.iter().map(|c| c.bytes).sum() },
     });
@@ -92,7 +94,7 @@ pub fn verify_against(
         }
     }
     let ended = session.finish()?;
-    ended.notes.iter().for_each(|note| progress.warn(note));
+    ended.notes.iter().for_each(|note| progress.warn(WarningKind::Note, "", note));
     outcome.complete = ended.missing.is_empty() && outcome.unread == 0;
     outcome.problems = ended.missing;
     Ok(outcome)
@@ -134,7 +136,7 @@ impl Comparison<'_> {
                 if self.progress.cancelled() {
                     return Err(OpsError::Interrupted);
                 }
-                self.progress.advance(1, 0);
+                self.progress.count(1, 0);
                 match pair {
                     Pair::SnapshotOnly { .. } if gaps.borrow_mut().contains(key) => outcome.unread += 1,
                     Pair::SnapshotOnly { expiry } if expiry != Expiry::NEVER => {
@@ -155,7 +157,9 @@ impl Comparison<'_> {
             .map_err(|error| self.heard(error))?;
             self.count_expiring(collection, &mut expiring, outcome);
             // What became of the range is told when the session ends.
-            self.session.part_end(index, &range)?;
+            if let Some(evidence) = self.session.evidence() {
+                evidence.part_end(index, &range)?;
+            }
         }
         Ok(())
     }
@@ -170,7 +174,7 @@ impl Comparison<'_> {
         if expiring.is_empty() {
             return;
         }
-        let now = self.session.now();
+        let now = self.session.resumable().map_or_else(|| self.session.start(), Resumable::now);
         for (key, expiry) in expiring.drain(..).filter(|(_, expiry)| !expiry.is_over_at(now)) {
             let pair = Pair::SnapshotOnly { expiry };
             outcome.count(&collection.name, &|| collection.codec.show(&key), &pair, self.options.metadata_only);
@@ -229,7 +233,7 @@ impl RecordStream for Live<'_> {
         if self.progress.cancelled() {
             return Err(Box::new(OpsError::Interrupted));
         }
-        self.progress.advance(0, 0);
+        self.progress.count(0, 0);
         let more = match &mut self.rows {
             Rows::Whole(stream) => stream.next_batch(batch)?,
             Rows::Keys(stream, keys, nothing) => {

@@ -169,6 +169,16 @@ impl Control {
         };
     }
 
+    /// Puts a Lua module in.
+    pub fn put_module(&self, name: &str, text: &[u8]) {
+        lock(&self.0.udfs).insert(name.to_owned(), text.to_vec());
+    }
+
+    /// The text of a Lua module.
+    pub fn module(&self, name: &str) -> Option<Vec<u8>> {
+        lock(&self.0.udfs).get(name).cloned()
+    }
+
     // Time.
 
     /// Now, in milliseconds since 2010.

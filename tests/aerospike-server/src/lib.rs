@@ -13,8 +13,8 @@
 //! assert_eq!(server.dump("test").len(), 1);
 //! ```
 
-pub mod builds;
-mod clock;
+mod builds;
+pub mod clock;
 mod cluster;
 pub mod codes;
 mod command;

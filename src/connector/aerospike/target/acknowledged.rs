@@ -72,7 +72,9 @@ mod tests {
         let acknowledged = Acknowledged::default();
         for (node, pids) in [("a", [0, 77]), ("b", [77, 4095]), ("a", [1, 1])] {
             let mut partitions = Partitions::default();
-            pids.into_iter().for_each(|pid| partitions.insert(pid));
+            for pid in pids {
+                partitions.insert(pid);
+            }
             acknowledged.add(node, &partitions);
         }
         let lost = Lost { restarted: vec!["a".to_owned()], ..Lost::default() };

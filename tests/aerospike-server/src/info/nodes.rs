@@ -20,8 +20,8 @@ pub(super) fn answer(shared: &Arc<Shared>, index: usize, request: &Request<'_>) 
     Some(match request.name {
         "node" => node.id.clone(),
         "build" => shared.config.build.to_string(),
-        "version" => format!("Aerospike Community Edition build {}", shared.config.build),
-        "edition" => "Aerospike Community Edition".to_owned(),
+        "version" => format!("{} build {}", edition(shared), shared.config.build),
+        "edition" => edition(shared).to_owned(),
         "cluster-name" => shared.config.cluster_name.clone().unwrap_or_else(|| "null".to_owned()),
         "features" => FEATURES.to_owned(),
         "status" => ok(),
@@ -43,6 +43,10 @@ pub(super) fn answer(shared: &Arc<Shared>, index: usize, request: &Request<'_>) 
         "query-show" => query_show(&node, request),
         _ => return None,
     })
+}
+
+fn edition(shared: &Shared) -> &'static str {
+    if shared.config.enterprise { "Aerospike Enterprise Edition" } else { "Aerospike Community Edition" }
 }
 
 fn has_tls(shared: &Shared) -> bool {

@@ -1,13 +1,16 @@
 //! How a node is set for a namespace, against what comes.
 
 use super::{AerospikeTarget, Findings};
-use crate::connector::{
-    CollectionSurvey, TargetCollection, TargetPlan,
-    aerospike::{
-        cluster::{Cluster, Node},
-        error::Error,
-        info::value_of,
+use crate::{
+    connector::{
+        CollectionSurvey, TargetCollection, TargetPlan,
+        aerospike::{
+            cluster::{Cluster, Node},
+            error::Error,
+            info::value_of,
+        },
     },
+    report::Remedy,
 };
 use std::sync::Arc;
 
@@ -69,9 +72,9 @@ pub(super) fn check(
     if let Some(most) = most.filter(|most| survey.largest_value_bytes > *most) {
         findings.refuse_or_note(
             may_be_left_out,
+            &[Remedy::IgnoreRecordErrors],
             format!(
-                "a record has {} bytes, and namespace `{name}` of node {id} takes {most} (max-record-size); \
-                 --ignore-record-error restores the others",
+                "a record has {} bytes, and namespace `{name}` of node {id} takes {most} (max-record-size)",
                 survey.largest_value_bytes
             ),
         );
@@ -97,10 +100,10 @@ pub(super) fn check_removals(
             let id = &node.id;
             let is_strict = node.is("strong-consistency") && !node.is("strong-consistency-allow-expunge");
             if is_strict && !target.how.durable_delete {
-                findings.refuse(format!(
-                    "namespace `{name}` of node {id} is strongly consistent and refuses removals that are not durable: \
-                     --durable-delete makes those of --make-equal so"
-                ));
+                findings.refuse_unless(
+                    Remedy::RemoveDurably,
+                    format!("namespace `{name}` of node {id} is strongly consistent and refuses removals that are not durable"),
+                );
             }
         }
     }

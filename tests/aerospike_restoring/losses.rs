@@ -81,6 +81,7 @@ fn records_come_back_into_servers_of_every_build() {
         assert_same(&server, &to);
         assert_eq!(to.with_namespace("test", |namespace| namespace.sindexes.len()), 1, "{build}");
         to.put("test", Seed::int(90_000).bin_int("extra", 1));
+        to.advance(Duration::from_secs(1));
         let equal = Restore::of(&repo, id).overwrite(Overwrite::IfChanged).make_equal().run(&to);
         assert!(equal.complete, "{build}: {:?}", equal.missing);
         assert_eq!((equal.outcomes.removed, equal.outcomes.inserted), (1, 0), "{build}");
@@ -103,10 +104,11 @@ fn another_module_of_the_same_name_stops_before_any_write() {
     let id = back_up(&repo, &server);
     let to = start(1);
     to.put_module("a.lua", b"local y");
-    let error = Restore::of(&repo, id).error(&to);
+    let error = Restore::of(&repo, id).overwrite(Overwrite::Always).error(&to);
     assert!(error.contains("a.lua") && error.contains("ReplaceModules"), "{error}");
     assert_eq!((to.count("test"), to.module("a.lua").as_deref()), (0, Some(&b"local y"[..])));
-    assert!(Restore::of(&repo, id).options(|options| options.no_udfs = true).run(&to).complete);
+    let without = Restore::of(&repo, id).overwrite(Overwrite::Always).options(|options| options.no_udfs = true);
+    assert!(without.run(&to).complete);
     let left = Restore::of(&repo, id).overwrite(Overwrite::Never).run(&to);
     assert!(left.complete && left.notes.iter().any(|note| note.contains("stays")), "{:?}", left.notes);
     assert_eq!(to.module("a.lua").as_deref(), Some(&b"local y"[..]));
@@ -125,6 +127,7 @@ fn strongly_consistent_namespaces_want_durable_removals() {
     let error = Restore::of(&repo, id).overwrite(Overwrite::Always).make_equal().error(&to);
     assert!(error.contains("strongly consistent") && error.contains("RemoveDurably"), "{error}");
     assert_eq!(to.count("test"), 1);
+    to.advance(Duration::from_secs(1));
     let durable = Restore::of(&repo, id).overwrite(Overwrite::Always).make_equal();
     let outcome = durable.how(|how| how.durable_delete = true).run(&to);
     assert_eq!((outcome.outcomes.removed, outcome.outcomes.inserted), (1, 20));

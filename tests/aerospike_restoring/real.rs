@@ -30,6 +30,7 @@ fn one_namespace_comes_back_in_another() {
     let mut rng = Rng::new(90);
     one.put_all("test", (0..500).map(|n| some_record(&mut rng, n)));
     other.put_all("test", (300..900).map(|n| some_record(&mut rng, n)));
+    other.advance(Duration::from_secs(1));
     let (from, to) = (place("REKEEP_TEST_AEROSPIKE_FROM", &one), place("REKEEP_TEST_AEROSPIKE_TO", &other));
     let options = AerospikeOptions { partition_timeout: Duration::from_mins(1), ..quick() };
     let (_world, repo) = World::new();

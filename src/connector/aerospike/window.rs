@@ -247,13 +247,15 @@ impl Windows<'_> {
             // Which of them it is shows when each is asked for alone.
             for ask in asked {
                 let state = window.state(ask.pid);
-                (state.alone, state.reason) = (true, reason.clone());
+                (state.alone, state.reason, state.progress) = (true, reason.clone(), Instant::now());
             }
             return true;
         }
         if let Some(reason) = differs {
             let state = window.state(asked[0].pid);
             state.differed += 1;
+            // Its node answered: it is not waited for.
+            state.progress = Instant::now();
             state.reason.clone_from(&reason);
             if state.differed < DIFFERING_TRIES {
                 return true;

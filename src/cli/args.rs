@@ -2,10 +2,10 @@
 
 use super::{
     commands::{
-        backup::BackupArgs, cache::CacheCommand, cat::CatArgs, demo::DemoArgs, diff::DiffArgs, dump::DumpArgs,
-        find::FindArgs, forget::ForgetArgs, history::HistoryArgs, init::InitArgs, key::KeyCommand, ls::LsArgs,
-        man::ManArgs, prune::PruneArgs, restore::RestoreArgs, snapshots::SnapshotsArgs, status::StatusArgs,
-        tag::TagArgs, unlock::UnlockArgs, verify::VerifyArgs,
+        backup::BackupArgs, cache::CacheCommand, cat::CatArgs, diff::DiffArgs, dump::DumpArgs, find::FindArgs,
+        forget::ForgetArgs, history::HistoryArgs, init::InitArgs, key::KeyCommand, ls::LsArgs, man::ManArgs,
+        prune::PruneArgs, restore::RestoreArgs, snapshots::SnapshotsArgs, status::StatusArgs, tag::TagArgs,
+        unlock::UnlockArgs, verify::VerifyArgs,
     },
     units,
 };
@@ -126,7 +126,8 @@ pub enum Command {
     #[command(subcommand)]
     Cache(CacheCommand),
     /// Show rekeep at work on a database it makes itself
-    Demo(DemoArgs),
+    #[cfg(feature = "sqlite")]
+    Demo(super::commands::demo::DemoArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell

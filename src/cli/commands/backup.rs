@@ -3,11 +3,11 @@
 use crate::{
     cli::{
         aerospike::AerospikeArgs,
-        connect::{self, SourceOptions},
         context::Context,
         exit::{Failure, Kept as _, Status, usage},
         units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
+    connector::Options,
     ops::{
         Progress as _,
         backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, Resume, backup},
@@ -15,6 +15,7 @@ use crate::{
     report::{Warning, WarningKind},
 };
 use clap::Args;
+use serde_json::json;
 use std::{path::PathBuf, time::Duration};
 
 /// `backup`.
@@ -103,15 +104,17 @@ impl BackupArgs {
         self.source.clone().unwrap_or_else(|| STDIN.to_owned())
     }
 
-    pub(super) fn source_options(&self) -> SourceOptions {
-        SourceOptions {
-            exclude: self.exclude.clone(),
-            exclude_files: self.exclude_files.clone(),
-            files_from: self.files_from.clone(),
-            one_file_system: self.one_file_system,
-            stdin: self.stdin.then(|| self.stdin_name.clone()),
-            aerospike: self.aerospike.read(),
-        }
+    /// What concerns the source, by the names that the connectors have for it.
+    pub(super) fn source_options(&self) -> Result<Options, Failure> {
+        let mut options = self.aerospike.options()?;
+        options.add(&json!({
+            "exclude": self.exclude,
+            "exclude_files": self.exclude_files,
+            "files_from": self.files_from,
+            "one_file_system": self.one_file_system,
+            "stdin": self.stdin.then_some(&self.stdin_name),
+        }))?;
+        Ok(options)
     }
 
     fn options(self, context: &Context) -> BackupOptions {
@@ -167,7 +170,7 @@ pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure
     if args.estimate {
         return super::estimate::run(&args, context);
     }
-    let source = connect::source(&args.url(), args.source_options())?;
+    let source = context.source(&args.url(), args.source_options()?, &args.aerospike.read.connect)?;
     let repo = context.open()?;
     let options = args.options(context);
     let outcome = backup(&repo, source.as_ref(), &options, &context.reporter).kept(KEPT)?;

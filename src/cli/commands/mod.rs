@@ -4,6 +4,7 @@ pub mod backup;
 pub mod cache;
 pub mod cat;
 pub mod completions;
+#[cfg(feature = "sqlite")]
 pub mod demo;
 pub mod diff;
 pub mod dump;
@@ -54,6 +55,7 @@ pub fn run(command: Command, context: &Context) -> Result<Status, Failure> {
         Command::Key(command) => key::run(&command, context),
         Command::Cat(args) => cat::run(&args, context),
         Command::Cache(command) => cache::run(&command, context),
+        #[cfg(feature = "sqlite")]
         Command::Demo(args) => demo::run(&args, context),
         Command::Completions { shell } => Ok(completions::run(shell, context)),
         Command::Man(args) => man::run(&args, context),

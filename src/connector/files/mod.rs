@@ -7,6 +7,7 @@
 mod cells;
 mod content;
 mod names;
+mod open;
 mod place;
 mod remote;
 mod select;
@@ -20,6 +21,7 @@ mod tests;
 mod walk;
 mod write;
 
+pub use open::FilesConnector;
 pub use target::{FilesTarget, FilesTargetOptions};
 
 use super::{
@@ -28,7 +30,9 @@ use super::{
 };
 use crate::record::KeyCodec;
 use remote::Remote;
+use schemars::JsonSchema;
 use select::Selection;
+use serde::Deserialize;
 use serde_json::json;
 use session::LocalSession;
 use std::{
@@ -41,7 +45,8 @@ use stdin::StdinValue;
 const COLLECTION: &str = "files";
 
 /// Which files are read.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct FilesOptions {
     /// Patterns of what is left out, as `.gitignore` writes them: a leading `/` anchors at the root, a trailing `/` means
     /// directories only, `!` takes back in, the last pattern that matches decides.

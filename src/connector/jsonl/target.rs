@@ -4,7 +4,8 @@ use super::{JsonlSource, Place, line};
 use crate::{
     connector::{
         CollectionTarget, ConnectorError, Meets, Outcomes, Overwrite, Removal, Source, SourceUrl, Target,
-        TargetCollection, TargetEnd, TargetPlan, TargetSession,
+        TargetAbilities, TargetCollection, TargetEnd, TargetPlan, TargetSession,
+        shared::publish::{Present, publish},
     },
     record::{KeyRange, RecordBatch, RecordStream},
 };
@@ -81,14 +82,11 @@ impl Output {
             Self::Standard(mut out) => out.flush(),
             Self::File { out, path, replace } => {
                 let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-                file.as_file().sync_all()?;
-                if replace {
-                    file.persist(&path)?
-                } else {
-                    file.persist_noclobber(&path)?
-                };
-                let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-                fs::File::open(dir)?.sync_all()
+                let present = if replace { Present::Replaced } else { Present::Kept };
+                publish(file.path(), &path, present).map_err(|failed| failed.error)?;
+                // Its old name is gone.
+                let _ = file.into_temp_path().keep();
+                Ok(())
             }
             Self::Done => Ok(()),
         }
@@ -102,6 +100,10 @@ impl Target for JsonlTarget {
 
     fn collection(&self) -> Option<String> {
         self.collection.clone()
+    }
+
+    fn abilities(&self) -> TargetAbilities {
+        TargetAbilities { to_stdout: self.place == Place::Standard, ..TargetAbilities::default() }
     }
 
     fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {

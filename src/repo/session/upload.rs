@@ -197,12 +197,7 @@ impl Work {
 
     fn keep_to_limit(&mut self, bytes: u64) {
         let Some(limit) = self.shared.options.write_limit.filter(|limit| *limit > 0) else { return };
-        while let Some(rest) = self.free_at.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) {
-            if self.shared.is_closed() {
-                break;
-            }
-            std::thread::sleep(rest.min(Duration::from_millis(100)));
-        }
+        crate::record::pause(self.free_at.saturating_duration_since(Instant::now()), || self.shared.is_closed());
         self.free_at = self.free_at.max(Instant::now()) + Duration::from_secs_f64(bytes as f64 / limit as f64);
     }
 }

@@ -10,7 +10,7 @@ use super::{
     units::show_duration,
 };
 use crate::{
-    ops::{Narrow, SnapshotSpec, select},
+    ops::{Narrow, Progress as _, SnapshotSpec, select},
     record::{SystemClock, Timestamp},
     repo::{OpenOptions, Repository, Snapshot, Storage},
 };
@@ -89,7 +89,7 @@ impl Context {
             show_duration(began.elapsed().as_secs_f64())
         ));
         for warning in repo.warnings() {
-            self.reporter.note(&warning);
+            self.reporter.warning(warning);
         }
         Ok(repo)
     }

@@ -120,7 +120,8 @@ pub struct BackupOptions {
     pub temp_dir: Option<PathBuf>,
     /// When incremental runs look for deletions.
     pub sweep: Sweep,
-    /// Deletions that are believed without more ado, in percent of 64 partitions.
+    /// Deletions that are believed without more ado, in percent of a group of keys
+    /// ([`crate::connector::KeyGroups`]).
     pub max_deleted_percent: u8,
     /// Believe deletions that look like a loss.
     pub accept_deletions: bool,
@@ -236,7 +237,7 @@ pub fn backup(
     }
     let attempt = (|| {
         let mut chooser = parent::Chooser::new(repo, writing.as_ref(), &id, &scope_hash, options, progress);
-        if !session.reads_again() {
+        if abilities.reads_once {
             chooser.be_careful();
         }
         let mut run = run::Run {
@@ -253,8 +254,8 @@ pub fn backup(
         };
         let (parent, mut read) = loop {
             let parent = chooser.choose()?;
-            if let Some(parent) = &parent {
-                session.meet_parent(&ParentView {
+            if let (Some(parent), Some(evidence)) = (&parent, session.evidence()) {
+                evidence.meet_parent(&ParentView {
                     snapshot: &parent.id.short(),
                     attributes: &parent.content.attributes,
                     chosen: options.source_name.is_some() || matches!(options.parent, ParentChoice::Id(_)),
@@ -270,14 +271,14 @@ pub fn backup(
                     progress.warn(WarningKind::NotResumed, "", words);
                     run.resume = Resume::Never;
                 }
-                Ok(_) if session.reads_again() => run.resume = Resume::Never,
+                Ok(_) if !abilities.reads_once => run.resume = Resume::Never,
                 Ok(_) => {
                     return Err(OpsError::Failed(
                         "the repository turned out to be damaged on the way, and this source can be read only once"
                             .to_owned(),
                     ));
                 }
-                Err(error) if session.reads_again() => chooser.refuse(parent.as_ref(), error)?,
+                Err(error) if !abilities.reads_once => chooser.refuse(parent.as_ref(), error)?,
                 Err(error) => return Err(error),
             }
         };

@@ -3,9 +3,9 @@
 
 use super::{OpsError, Phase, PhaseKind, Progress};
 use crate::{
-    connector::{SessionOptions, Source, SourceSession},
+    connector::{SessionOptions, Source, SourceSession, Spread},
     layer::{JoinOptions, LayerContext, join_range},
-    record::{KeyCodec, KeyRange, RecordBatch, RecordStream, StreamError, Timestamp},
+    record::{KeyRange, RecordBatch, RecordStream, StreamError, Timestamp},
     repo::{ChunkKind, ChunkPlain, ChunkWriter, Put, RepoError, SnapshotId, keys::Keyring, pack::PackBuilder},
 };
 use serde::Serialize;
@@ -145,8 +145,8 @@ fn one(
 ) -> Result<EstimatedCollection, OpsError> {
     let found = &session.collections()[index];
     let began = Instant::now();
-    // Digests are as good as drawn by lot: the first ones are a fair sample.
-    let parts = if found.codec == KeyCodec::Digest { 1 } else { SAMPLE_RANGES };
+    // Where records lie as if drawn by lot the first ones are a fair sample.
+    let parts = if session.spread(index) == Spread::Even { 1 } else { SAMPLE_RANGES };
     let ranges = KeyRange::between(&session.splits(index, parts)?);
     let mut sampled = Sampled { session, index, ranges, at: 0, stream: None, sample: Sample::default(), progress };
     sampled.sample.is_all = true;

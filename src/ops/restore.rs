@@ -110,7 +110,7 @@ fn restore_to(
         progress,
         outcomes: Outcomes::default(),
         totals: Totals::default(),
-        expiry_slack_millis: target.expiry_slack_millis(),
+        expiry_slack_millis: target.abilities().expiry_slack_millis,
     };
     let mut ledger = Ledger::open(&run, target, &target_plan);
     if !ledger.found() {

@@ -2,6 +2,7 @@
 
 use super::{outcomes::Finished, run::Workers};
 use crate::{
+    connector::Resumable,
     layer::LayerError,
     ops::OpsError,
     repo::{
@@ -172,7 +173,7 @@ impl Workers<'_> {
             counted_by: self.counted_by,
             time,
             // Asked now: it also tells of what was taken over.
-            handover: self.session.handover().unwrap_or_default(),
+            handover: self.session.resumable().map(Resumable::handover).unwrap_or_default(),
             collections,
         })
     }

@@ -8,7 +8,7 @@ use super::{
     run::{Job, Task},
 };
 use crate::{
-    connector::{Doubt, Handover, PartEnd, SourceSession},
+    connector::{Doubt, Handover, PartEnd, Resumable},
     layer::{BuiltRange, LayerError, RangeOutcome},
     ops::{OpsError, Progress},
     record::Timestamp,
@@ -28,7 +28,9 @@ const MAX_MILLIS: i64 = 90 * A_DAY_MILLIS;
 /// What a run looks for, and where.
 pub(super) struct Finder<'a> {
     pub(super) repo: &'a Repository,
-    pub(super) session: &'a dyn SourceSession,
+    pub(super) session: &'a dyn Resumable,
+    /// When this run began, by the source's clock.
+    pub(super) start: Timestamp,
     pub(super) writing: &'a WriteSession,
     pub(super) resume: Resume,
     /// Whether a person named the source.
@@ -126,7 +128,7 @@ impl Finder<'_> {
                     .to_owned(),
             );
         }
-        let age = self.session.start().as_millis().saturating_sub(checkpoint.counted_by.as_millis());
+        let age = self.start.as_millis().saturating_sub(checkpoint.counted_by.as_millis());
         if age < 0 {
             return Some(format!("it began at {}, which is yet to come", checkpoint.counted_by));
         }

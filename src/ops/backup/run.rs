@@ -13,10 +13,10 @@ use super::{
     stack,
 };
 use crate::{
-    connector::{SessionEnd, SourceAbilities, SourceCollection, SourceSession},
+    connector::{KeyGroups, Resumable, SessionEnd, SourceAbilities, SourceCollection, SourceSession},
     layer::{BuiltRange, JoinCounts, Layer, LayerContext, Stack, finish_layer},
     ops::{OpsError, Phase, PhaseKind, Progress, limit::Throttle},
-    record::{KeyCodec, KeyRange, Timestamp},
+    record::{KeyRange, Timestamp},
     repo::{
         Checkpoint, ChunkReader, ChunkWriter, Repository, Snapshot, SnapshotId, WriteSession,
         checkpoint::CheckpointOptions,
@@ -162,17 +162,18 @@ impl Run<'_> {
     }
 
     /// What looks for checkpoints; `None` where nothing can be taken over.
-    fn finder(&self, handover: Option<&serde_json::Value>) -> Result<Option<resume::Finder<'_>>, OpsError> {
-        match (self.writing, handover, self.resume) {
+    fn finder<'s>(&'s self, resumable: Option<&'s dyn Resumable>) -> Result<Option<resume::Finder<'s>>, OpsError> {
+        match (self.writing, resumable, self.resume) {
             (_, None, Resume::Always) => Err(OpsError::refused_unless(
                 Remedy::DoNotResume,
                 ErrorKind::Unsupported,
                 "resuming needs a source whose ranges stand for themselves; of this one only the chunks are found again",
             )),
             (None, _, _) | (_, None, _) | (_, _, Resume::Never) => Ok(None),
-            (Some(writing), Some(_), resume) => Ok(Some(resume::Finder {
+            (Some(writing), Some(session), resume) => Ok(Some(resume::Finder {
                 repo: self.repo,
-                session: self.session,
+                session,
+                start: self.session.start(),
                 writing,
                 resume,
                 chosen: self.options.source_name.is_some(),
@@ -187,8 +188,8 @@ pub(super) fn read_all(run: &mut Run<'_>, parent: Option<&Snapshot>) -> Result<R
     let (repo, session, options, progress) = (run.repo, run.session, run.options, run.progress);
     let chunks = repo.chunks();
     let ground = run.ground(parent)?;
-    let handover = if run.abilities.exact { None } else { session.handover() };
-    let finder = run.finder(handover.as_ref())?;
+    let resumable = session.resumable().filter(|_| !run.abilities.exact);
+    let finder = run.finder(resumable)?;
     let found = match &finder {
         Some(finder) => finder.find(&ground)?,
         None => None,
@@ -230,7 +231,7 @@ pub(super) fn read_all(run: &mut Run<'_>, parent: Option<&Snapshot>) -> Result<R
         outcomes: Mutex::new(outcomes),
         checkpoints: Checkpoints::new(
             ground,
-            handover.is_some() && run.writing.is_some(),
+            resumable.is_some() && run.writing.is_some(),
             options.checkpoint_after,
             taken.tasks,
         ),
@@ -281,18 +282,19 @@ fn plan<'a>(
             progress.warn(WarningKind::BaseAdvised, &*found.name, words);
         }
         let new_base = options.new_base || (wants_new_base && ground.kind == Kind::Full);
-        let swept = swept_part(parent, found.codec, ground);
+        let groups = session.evidence().and_then(|evidence| evidence.groups(index));
+        let swept = swept_part(parent, groups, ground);
         jobs.push(Job { found, parent, new_base, ranges, swept, stack: OnceLock::new() });
     }
     Ok(jobs)
 }
 
 /// Where a run looks for what is gone from a collection.
-fn swept_part(parent: Option<&Collection>, codec: KeyCodec, ground: &Ground) -> Option<KeyRange> {
-    match (parent, ground.options.rolling) {
-        (Some(_), _) if !ground.options.swept => None,
-        (Some(parent), Some(count)) if ground.kind != Kind::Full && codec == KeyCodec::Digest => {
-            Some(rolling::due(parent, count))
+fn swept_part(parent: Option<&Collection>, groups: Option<&dyn KeyGroups>, ground: &Ground) -> Option<KeyRange> {
+    match (parent, ground.options.rolling, groups) {
+        (Some(_), _, _) if !ground.options.swept => None,
+        (Some(parent), Some(count), Some(groups)) if ground.kind != Kind::Full => {
+            Some(rolling::due(parent, groups, count))
         }
         _ => Some(KeyRange::all()),
     }

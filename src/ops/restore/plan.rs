@@ -213,7 +213,7 @@ pub(super) fn check_keys(
 /// Refuses what the target cannot do to records that exist.
 pub(super) fn check_overwrite(target: &dyn Target, options: &RestoreOptions) -> Result<(), OpsError> {
     match options.overwrite {
-        Some(overwrite) if !target.takes(overwrite) => Err(OpsError::refused_unless(
+        Some(overwrite) if !target.abilities().overwrites.contains(&overwrite) => Err(OpsError::refused_unless(
             Remedy::SimplerOverwrite,
             ErrorKind::Unsupported,
             format!("{}: targets know neither if-newer nor merge; nothing was written", target.connector()),

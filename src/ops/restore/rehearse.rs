@@ -3,11 +3,11 @@
 
 use super::{
     Likeness, Pair, Run, Selected,
-    compare::{shown_in, with_live},
+    compare::{chooses, shown_in, with_live},
 };
 use crate::{
     connector::{
-        CollectionSurvey, Meets, Overwrite, SessionOptions, Source, SourceSession, Survey, Target, TargetPlan,
+        CollectionSurvey, Meets, Overwrite, SessionOptions, Source, SourceSession, Survey, Surveyed, Target, TargetPlan,
     },
     layer::LayerContext,
     ops::OpsError,
@@ -21,11 +21,9 @@ pub(super) fn preflight(
     plan: &TargetPlan,
     selected: &[Selected<'_>],
 ) -> Result<Vec<String>, OpsError> {
-    if !target.wants_survey() {
-        return Ok(Vec::new());
-    }
-    let survey = survey(run, target, selected)?;
-    target.preflight(plan, &survey).map_err(|error| OpsError::Connector(error.adding(UNTOUCHED)))
+    let Some(surveyed) = target.surveyed() else { return Ok(Vec::new()) };
+    let survey = survey(run, surveyed, selected)?;
+    surveyed.preflight(plan, &survey).map_err(|error| OpsError::Connector(error.adding(UNTOUCHED)))
 }
 
 /// Asks the target whether it takes what the plan brings, before anything is touched.
@@ -37,7 +35,7 @@ pub(super) fn ask(target: &dyn Target, plan: &TargetPlan) -> Result<Vec<Meets>, 
 const UNTOUCHED: &str = "nothing was written";
 
 /// What the records that come are like: their keys are read once, values are not.
-pub(super) fn survey(run: &Run<'_>, target: &dyn Target, selected: &[Selected<'_>]) -> Result<Survey, OpsError> {
+pub(super) fn survey(run: &Run<'_>, target: &dyn Surveyed, selected: &[Selected<'_>]) -> Result<Survey, OpsError> {
     let mut survey =
         Survey { scope_note: run.snapshot.content.scope_note.clone(), forced: run.options.force, ..Survey::default() };
     for one in selected.iter().filter(|_| !run.options.no_records) {
@@ -112,8 +110,8 @@ fn compare(
     let context = LayerContext::new(run.repo.secrets());
     // Only where equal records are left alone do values matter.
     let fingerprinter = (plan.overwrite == Overwrite::IfChanged).then_some(&context.fingerprinter);
-    let chooses = |key: &[u8], meta: &Meta<'_>| target.chooses(key, meta);
-    let expiry_slack_millis = target.expiry_slack_millis();
+    let chooses = |key: &[u8], meta: &Meta<'_>| chooses(target, key, meta);
+    let expiry_slack_millis = target.abilities().expiry_slack_millis;
     let likeness = Likeness { fingerprinter, expiry_slack_millis, chooses: Some(&chooses) };
     let mut met = 0;
     let mut outcomes = std::mem::take(&mut run.outcomes);

@@ -89,7 +89,7 @@ impl<'a> Ledger<'a> {
             every,
             advice: None,
         };
-        let Some(target) = target.resume_key(plan) else { return ledger };
+        let Some(target) = target.goes_on().and_then(|it| it.resume_key(plan)) else { return ledger };
         if plan.make_equal || plan.overwrite == Overwrite::IfChanged {
             ledger.advice = Some("the same command writes what is still missing");
             return ledger;
@@ -291,7 +291,8 @@ struct Over<'a> {
 
 impl Over<'_> {
     fn count(self, progress: &dyn Progress, cursor: &mut StackCursor<'_>) -> Result<u64, OpsError> {
-        let Some(mut live) = self.writer.standing(self.range)? else { return Ok(0) };
+        let Some(standing) = self.writer.standing() else { return Ok(0) };
+        let mut live = standing.keys(self.range)?;
         let mut live = Keys::new(live.as_mut(), progress);
         let mut more = live.advance()?;
         let mut accounted = 0;
@@ -307,7 +308,7 @@ impl Over<'_> {
             // A node may say so a moment before its clock is known to.
             let expiry = cursor.meta().expiry.as_millis();
             let sooner = Expiry::from_millis(expiry.saturating_sub(self.slack_millis).max(expiry.min(1)));
-            accounted += u64::from(stands || self.writer.is_over(cursor.key(), sooner));
+            accounted += u64::from(stands || standing.is_over(cursor.key(), sooner));
         }
         Ok(accounted)
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     connector::Registry,
-    ops::{Narrow, SnapshotSpec, select},
+    ops::{Narrow, Progress as _, SnapshotSpec, select},
     record::{SystemClock, Timestamp},
     repo::{OpenOptions, Repository, Snapshot, Storage},
 };
@@ -97,7 +97,7 @@ impl Context {
             show_duration(began.elapsed().as_secs_f64())
         ));
         for warning in repo.warnings() {
-            self.reporter.note(&warning);
+            self.reporter.warning(warning);
         }
         Ok(repo)
     }

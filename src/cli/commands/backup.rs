@@ -172,6 +172,11 @@ pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure
     }
     let source = context.source(&args.url(), args.source_options()?, &args.aerospike.read.connect)?;
     let repo = context.open()?;
+    #[cfg(feature = "sqlite")]
+    if let Some(directory) = &args.temp_dir {
+        // This process is ours alone.
+        crate::connector::sqlite::set_process_temp_dir(directory)?;
+    }
     let options = args.options(context);
     let outcome = backup(&repo, source.as_ref(), &options, &context.reporter).kept(KEPT)?;
     context.reporter.finish();

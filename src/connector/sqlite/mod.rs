@@ -18,7 +18,7 @@ pub mod target;
 mod write;
 
 pub use open::SqliteConnector;
-pub use source::SqliteSource;
+pub use source::{SqliteSource, set_process_temp_dir};
 pub use target::SqliteTarget;
 
 use super::{ConnectorError, SourceUrl};

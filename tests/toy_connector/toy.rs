@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc};
 pub struct ToyConnector;
 
 impl Connector for ToyConnector {
-    fn form(&self) -> &str {
+    fn form(&self) -> &'static str {
         "toy:FILE"
     }
     fn options(&self, role: Role) -> Vec<OptionDescription> {
@@ -24,7 +24,6 @@ impl Connector for ToyConnector {
 
 type Lines = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Where it is, and what was asked of it.
 #[derive(Clone, Default, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Toy {
@@ -52,9 +51,6 @@ impl Source for Toy {
     }
     fn scope(&self) -> Scope {
         Scope { canonical: self.prefix.clone(), note: self.prefix.clone() }
-    }
-    fn abilities(&self) -> SourceAbilities {
-        SourceAbilities { exact: true, ..SourceAbilities::default() }
     }
     fn begin(&self, _: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
         let lines = self.read()?;
@@ -104,8 +100,7 @@ impl Target for Toy {
         "toy"
     }
     fn occupied(&self, _: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {
-        let held = if self.path.exists() { self.read()?.len() as u64 } else { 0 };
-        Ok(if held > 0 { vec![("lines".to_owned(), held)] } else { Vec::new() })
+        Ok(if self.path.exists() { vec![("lines".to_owned(), self.read()?.len() as u64)] } else { Vec::new() })
     }
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
         let held = if self.path.exists() { self.read()? } else { Lines::new() };

@@ -34,6 +34,14 @@ pub enum ConnectorError {
         /// The scheme of a connector that knows them, if one does.
         of: Option<String>,
     },
+    /// What was asked for makes no sense.
+    #[error("{object} cannot be used: {reason}")]
+    Usage {
+        /// What.
+        object: String,
+        /// Why not.
+        reason: String,
+    },
     /// The source does not exist.
     #[error("{object} does not exist")]
     Missing {
@@ -131,7 +139,7 @@ impl ConnectorError {
     pub fn kind(&self) -> ErrorKind {
         match self.bare() {
             Self::Url { .. } => ErrorKind::Url,
-            Self::Options { .. } | Self::ForeignOptions { .. } => ErrorKind::InvalidInput,
+            Self::Options { .. } | Self::ForeignOptions { .. } | Self::Usage { .. } => ErrorKind::InvalidInput,
             Self::Missing { .. } => ErrorKind::NotFound,
             Self::Locked { .. } => ErrorKind::Locked,
             Self::Unreadable { .. } => ErrorKind::Unreadable,
@@ -147,6 +155,7 @@ impl ConnectorError {
         match self.bare() {
             Self::Url { url, .. } | Self::ForeignOptions { url, .. } => url.clone(),
             Self::Missing { object }
+            | Self::Usage { object, .. }
             | Self::Locked { object, .. }
             | Self::Unreadable { object, .. }
             | Self::Unwritable { object, .. }
@@ -168,6 +177,7 @@ impl ConnectorError {
             Self::Avoidable { error, remedies } => Self::Avoidable { error: Box::new(error.adding(words)), remedies },
             error @ (Self::Url { .. }
             | Self::Options { .. }
+            | Self::Usage { .. }
             | Self::ForeignOptions { .. }
             | Self::Missing { .. }
             | Self::Io { .. }) => error,

@@ -10,12 +10,14 @@ pub mod aerospike;
 pub mod change;
 pub mod error;
 pub mod evidence;
+pub mod file_record;
 #[cfg(feature = "files")]
 pub mod files;
 pub mod goes_on;
 pub mod groups;
 #[cfg(feature = "jsonl")]
 pub mod jsonl;
+pub mod lookup;
 pub mod open;
 pub mod options;
 pub mod outcome;
@@ -36,6 +38,7 @@ pub use error::ConnectorError;
 pub use evidence::{Doubt, Evidence, ParentView, PartEnd};
 pub use goes_on::{GoesOn, Standing};
 pub use groups::KeyGroups;
+pub use lookup::RecordLookup;
 pub use options::{OptionDescription, Options};
 pub use outcome::{Outcomes, Written};
 pub use plan::{Meets, Overwrite, TargetCollection, TargetPlan};

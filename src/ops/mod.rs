@@ -14,6 +14,7 @@ pub mod job;
 pub mod leases;
 pub mod limit;
 pub mod list;
+mod lookup;
 pub mod progress;
 pub mod prune;
 mod reading;

@@ -217,6 +217,7 @@ const CIRCLES: &[&str] = &[
     "ops::backup: joining <-> outcomes",
     "ops::backup: joining <-> run",
     "ops::backup: resume <-> run",
+    "ops: lookup <-> restore",
     "record: digest <-> key",
     "repo: lease <-> repository",
     "repo: repository <-> session",

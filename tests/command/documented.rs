@@ -117,7 +117,9 @@ fn check(what: &str, value: &Json, shape: &Shape) {
             assert!(missing.is_empty(), "{what}: documented and not there: {missing:?} of {value}");
             let extra: Vec<_> = found.difference(&names).collect();
             assert!(*open || extra.is_empty(), "{what}: there and not documented: {extra:?}");
-            fields.iter().for_each(|(name, of)| check(&format!("{what}.{name}"), &there[name], of));
+            for (name, of) in fields {
+                check(&format!("{what}.{name}"), &there[name], of);
+            }
         }
         (shape, value) => panic!("{what} is no {shape:?}: {value}"),
     }
@@ -212,8 +214,8 @@ fn documents_have_the_keys_that_are_written_down() {
     std::fs::write(world.path("new"), "another one").unwrap();
     is_as_said("key", 1, &world.json(&["key", "add", "--new-password-file", "new"]));
     for (what, number) in [("index", 0), ("lease", 1)] {
-        let names = world.json(&["cat", what]);
-        is_as_said("cat", number, &world.json(&["cat", what, one(&names).as_str().unwrap()]));
+        let objects = world.json(&["cat", what]);
+        is_as_said("cat", number, &world.json(&["cat", what, one(&objects).as_str().unwrap()]));
     }
     drop(held);
     is_as_said("cache", 0, &world.json(&["cache", "list"]));

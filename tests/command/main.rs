@@ -5,6 +5,7 @@
 mod backups;
 mod connectors;
 mod crashes;
+mod documented;
 mod files;
 mod going_back;
 mod hostile;

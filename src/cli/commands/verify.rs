@@ -3,7 +3,7 @@
 use crate::{
     cli::{
         aerospike::AerospikeReadArgs,
-        args::NarrowArgs,
+        common::NarrowArgs,
         context::{Context, threads},
         exit::{Failure, Status, usage},
         interrupt,

@@ -1,7 +1,7 @@
 //! What was typed, understood: where the repository is, how to unlock it, where results go.
 
 use super::{
-    args::GlobalArgs,
+    common::GlobalArgs,
     exit::{CliError, Failure, usage},
     interrupt,
     output::Out,
@@ -10,11 +10,13 @@ use super::{
     units::show_duration,
 };
 use crate::{
-    ops::{Narrow, SnapshotSpec, select},
+    connector::Registry,
+    ops::{Narrow, Progress as _, SnapshotSpec, select},
     record::{SystemClock, Timestamp},
     repo::{OpenOptions, Repository, Snapshot, Storage},
 };
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -22,6 +24,10 @@ use std::{
 
 /// What every command works with.
 pub struct Context {
+    /// The connectors that there are.
+    pub registry: Registry,
+    /// The names of the arguments whose values come from the environment.
+    pub environment: BTreeSet<String>,
     repo: Option<String>,
     /// Results as JSON.
     pub json: bool,
@@ -42,7 +48,7 @@ pub struct Context {
 
 impl Context {
     /// Understands the global arguments; touches nothing.
-    pub fn new(global: GlobalArgs) -> Result<Self, Failure> {
+    pub fn new(global: GlobalArgs, registry: Registry, environment: BTreeSet<String>) -> Result<Self, Failure> {
         let password = PasswordSource::choose(&global, &|name| {
             // A variable that is not UTF-8 still counts as set: reading it says what is wrong.
             std::env::var_os(name).filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned())
@@ -51,6 +57,8 @@ impl Context {
         let reporter = Reporter::new(Mode::choose(global.json, global.quiet), global.json, out.closed_flag())
             .telling(global.verbose);
         Ok(Self {
+            registry,
+            environment,
             repo: global.repo.filter(|repo| !repo.is_empty()),
             json: global.json,
             quiet: global.quiet,
@@ -89,7 +97,7 @@ impl Context {
             show_duration(began.elapsed().as_secs_f64())
         ));
         for warning in repo.warnings() {
-            self.reporter.note(&warning);
+            self.reporter.warning(warning);
         }
         Ok(repo)
     }

@@ -2,6 +2,7 @@
 //! returns a typed outcome. It knows no terminal and no HTTP; it can be cancelled; many can run in one process.
 
 pub mod backup;
+#[cfg(feature = "sqlite")]
 pub mod demo;
 pub mod diff;
 pub mod dump;
@@ -9,9 +10,11 @@ pub mod error;
 pub mod estimate;
 pub mod forget;
 pub mod history;
+pub mod job;
 pub mod leases;
 pub mod limit;
 pub mod list;
+mod lookup;
 pub mod progress;
 pub mod prune;
 mod reading;

@@ -93,12 +93,13 @@ pub fn verify(
 ) -> Result<VerifyOutcome, OpsError> {
     let began = Instant::now();
     let reading = Reading::begin(repo, "verify", snapshots)?;
+    let repo = reading.repo();
     let snapshots = reading.snapshots();
     let mut outcome = VerifyOutcome::default();
     // Taking the lease listed everything again; what cannot be opened shows only when it is opened.
-    repo.snapshots()?;
-    for warning in repo.warnings() {
-        outcome.findings.push(Finding { object: "repository".to_owned(), problem: warning, snapshots: Vec::new() });
+    for warning in reading.warnings().iter().chain(&repo.listing()?.warnings) {
+        let (object, problem) = ("repository".to_owned(), warning.to_string());
+        outcome.findings.push(Finding { object, problem, snapshots: Vec::new() });
     }
     structure(repo, snapshots, &mut outcome, progress)?;
     data::packs_listed(repo, &mut outcome)?;

@@ -5,6 +5,8 @@
 mod backups;
 mod connectors;
 mod crashes;
+mod documented;
+mod files;
 mod going_back;
 mod hostile;
 mod output;

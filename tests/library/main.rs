@@ -11,8 +11,11 @@ mod bounds;
 mod counts;
 mod crash;
 mod damage;
+// What the fuzz targets call names the connectors.
+#[cfg(all(feature = "aerospike", feature = "files", feature = "jsonl"))]
 mod decoders;
 mod golden;
+mod jobs;
 mod leases;
 mod model;
 mod pruning;

@@ -3,27 +3,32 @@
 use crate::{
     cli::{
         aerospike::AerospikeArgs,
-        connect::{self, SourceOptions},
         context::Context,
         exit::{Failure, Kept as _, Status, usage},
+        typed,
         units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
+    connector::Options,
     ops::{
         Progress as _,
         backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, Resume, backup},
     },
     report::{Warning, WarningKind},
 };
-use clap::Args;
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
+use serde_json::json;
 use std::{path::PathBuf, time::Duration};
 
 /// `backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
     /// What to back up: `aerospike://HOST[:PORT][,HOST…][/NAMESPACE]`, sqlite:FILE, files:DIRECTORY, jsonl:FILE
-    #[arg(required_unless_present = "stdin")]
+    #[arg(required_unless_present = "stdin", value_parser = OsStringValueParser::new().map(typed::url))]
     pub source: Option<String>,
-    /// Read every record (the only way for sources without a change filter)
+    /// Read every record, also what seems not to have moved (without it, sources that have no change filter read what has)
     #[arg(long, conflicts_with = "differential")]
     pub full: bool,
     /// Read what changed since the newest full backup
@@ -59,7 +64,7 @@ pub struct BackupArgs {
     /// Name the source yourself instead of by its address
     #[arg(long, value_name = "NAME")]
     pub source_name: Option<String>,
-    /// Leave out paths that match (files; repeatable)
+    /// Leave out paths that match, as `.gitignore` writes patterns (files; repeatable)
     #[arg(long, value_name = "GLOB", help_heading = "Files")]
     pub exclude: Vec<String>,
     /// Leave out paths that match a line of this file (files; repeatable)
@@ -103,15 +108,17 @@ impl BackupArgs {
         self.source.clone().unwrap_or_else(|| STDIN.to_owned())
     }
 
-    pub(super) fn source_options(&self) -> SourceOptions {
-        SourceOptions {
-            exclude: self.exclude.clone(),
-            exclude_files: self.exclude_files.clone(),
-            files_from: self.files_from.clone(),
-            one_file_system: self.one_file_system,
-            stdin: self.stdin.then(|| self.stdin_name.clone()),
-            aerospike: self.aerospike.read(),
-        }
+    /// What concerns the source, by the names that the connectors have for it.
+    pub(super) fn source_options(&self) -> Result<Options, Failure> {
+        let mut options = self.aerospike.options()?;
+        options.add(&json!({
+            "exclude": self.exclude,
+            "exclude_files": typed::paths(&self.exclude_files),
+            "files_from": typed::paths(&self.files_from),
+            "one_file_system": self.one_file_system,
+            "stdin": self.stdin.then_some(&self.stdin_name),
+        }))?;
+        Ok(options)
     }
 
     fn options(self, context: &Context) -> BackupOptions {
@@ -167,8 +174,13 @@ pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure
     if args.estimate {
         return super::estimate::run(&args, context);
     }
-    let source = connect::source(&args.url(), args.source_options())?;
+    let source = context.source(&args.url(), args.source_options()?, &args.aerospike.read.connect)?;
     let repo = context.open()?;
+    #[cfg(feature = "sqlite")]
+    if let Some(directory) = &args.temp_dir {
+        // This process is ours alone.
+        crate::connector::sqlite::set_process_temp_dir(directory)?;
+    }
     let options = args.options(context);
     let outcome = backup(&repo, source.as_ref(), &options, &context.reporter).kept(KEPT)?;
     context.reporter.finish();

@@ -3,11 +3,10 @@
 use crate::{
     cli::{
         aerospike_target::AerospikeTargetArgs,
-        args::NarrowArgs,
-        connect::{self, TargetOptions},
+        common::NarrowArgs,
         context::{Context, threads},
         exit::{Failure, Kept as _, Status, usage},
-        output,
+        output, typed,
         units::{show_count, show_duration, show_size, show_time},
     },
     connector::{ConnectorError, Overwrite},
@@ -16,7 +15,10 @@ use crate::{
         restore::{RestoreOptions, RestoreOutcome, restore},
     },
 };
-use clap::{Args, ValueEnum};
+use clap::{
+    Args, ValueEnum,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 use serde_json::json;
 use std::{fmt::Write as _, io::ErrorKind};
 
@@ -26,12 +28,13 @@ pub struct RestoreArgs {
     /// Which snapshot
     pub snapshot: String,
     /// Where to: aerospike://HOST:PORT/NAMESPACE, sqlite:FILE, files:DIRECTORY, jsonl:FILE, jsonl:-
+    #[arg(value_parser = OsStringValueParser::new().map(typed::url))]
     pub target: String,
     /// Only this collection, by another name if one is given (repeatable)
     #[arg(long = "collection", value_name = "NAME[=NEW]")]
     pub collections: Vec<String>,
     /// Only this record (repeatable)
-    #[arg(long = "key", value_name = "KEY")]
+    #[arg(long = "key", value_name = "KEY", value_parser = OsStringValueParser::new().map(typed::key))]
     pub keys: Vec<String>,
     /// Only records whose key matches (repeatable)
     #[arg(long, value_name = "GLOB")]
@@ -106,12 +109,14 @@ const KEPT: &str = "the repository is as it was; the target may hold part of the
                     them (aerospike:), or with `--overwrite if-changed` brings the rest";
 
 pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failure> {
-    let options = TargetOptions {
-        owners_by_name: args.owners_by_name,
-        single_records: !(args.keys.is_empty() && args.include.is_empty() && args.exclude.is_empty()),
-        aerospike: args.aerospike.clone(),
-    };
-    let target = connect::target(&args.target, options)?;
+    let mut options = args.aerospike.options()?;
+    options.add(&json!({
+        "owners_by_name": args.owners_by_name,
+        "single_records": !(args.keys.is_empty() && args.include.is_empty() && args.exclude.is_empty()),
+    }))?;
+    // It is known of the records, not asked of the target.
+    options.make_ambient(["single_records"]);
+    let target = context.target(&args.target, options, &args.aerospike.connect)?;
     let repo = context.open()?;
     let snapshot = context.resolve(&repo, &args.snapshot, &args.narrow.narrow())?;
     let names: Vec<&str> = snapshot.collections.iter().map(|c| c.name.as_str()).collect();
@@ -134,7 +139,7 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failu
         read_limit: context.read_limit,
         write_limit: context.write_limit,
     };
-    let to_stdout = connect::is_stdout(&args.target);
+    let to_stdout = target.abilities().to_stdout;
     let outcome = match restore(&repo, &snapshot, target.as_ref(), &options, &context.reporter) {
         // The reader of the records went away: nothing is left to do for him.
         Err(error) if to_stdout && is_broken_pipe(&error) => return Ok(Status::Done),

@@ -3,19 +3,22 @@
 use crate::{
     cli::{
         aerospike::AerospikeReadArgs,
-        args::NarrowArgs,
-        connect::{self, SourceOptions},
+        common::NarrowArgs,
         context::{Context, threads},
         exit::{Failure, Status, usage},
         interrupt,
         show::counted,
+        typed,
         units::{parse_read_data, show_count, show_duration, show_size},
     },
     ops::verify::{
         AgainstOptions, AgainstOutcome, ReadData, VerifyOptions, VerifyOutcome, verify, verify_against, verify_keyless,
     },
 };
-use clap::Args;
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 use std::fmt::Write as _;
 
 /// `verify`.
@@ -40,7 +43,12 @@ pub struct VerifyArgs {
     #[arg(long, conflicts_with_all = ["snapshot", "read_data", "restore", "against"])]
     pub keyless: bool,
     /// Compare a live source with the snapshot [default: latest]
-    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["read_data", "restore"])]
+    #[arg(
+        long,
+        value_name = "SOURCE",
+        conflicts_with_all = ["read_data", "restore"],
+        value_parser = OsStringValueParser::new().map(typed::url)
+    )]
     pub against: Option<String>,
     /// With --against: compare no values, only which records there are, their sets and expiries
     #[arg(long, requires = "against")]
@@ -59,7 +67,9 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failur
     if let Some(url) = &args.against {
         return against(args, url, context);
     }
-    if args.aerospike.narrows() {
+    let mut unused = args.aerospike.options()?;
+    unused.make_ambient(context.environment.iter().map(String::as_str));
+    if unused.given().next().is_some() {
         return Err(usage(
             "--set, --bin, --partitions and their kin say what --against reads: give --against SOURCE".to_owned(),
         ));
@@ -148,8 +158,7 @@ fn checked(outcome: &VerifyOutcome) -> Vec<String> {
 }
 
 fn against(args: &VerifyArgs, url: &str, context: &Context) -> Result<Status, Failure> {
-    let options = SourceOptions { aerospike: args.aerospike.clone(), ..SourceOptions::default() };
-    let source = connect::source(url, options)?;
+    let source = context.source(url, args.aerospike.options()?, &args.aerospike.connect)?;
     let repo = context.open()?;
     let name = args.snapshot.as_deref().unwrap_or("latest");
     let snapshot = context.resolve(&repo, name, &args.narrow.narrow())?;

@@ -19,6 +19,7 @@ mod groups;
 pub mod info;
 pub mod login;
 mod membership;
+mod open;
 pub mod options;
 mod pace;
 mod patience;
@@ -32,6 +33,7 @@ mod watch;
 mod window;
 pub mod wire;
 
+pub use open::{AerospikeConnector, ConnectOptions, PartOptions, ReadOptions, WriteOptions};
 pub use options::{AerospikeOptions, TlsOptions};
 pub use source::AerospikeSource;
 pub use target::{AerospikeTarget, AerospikeTargetOptions, IndexOrder};

@@ -2,13 +2,13 @@
 
 mod cell;
 mod line;
-mod sort;
+mod open;
 mod source;
-mod spool;
 mod target;
 #[cfg(test)]
 mod tests;
 
+pub use open::JsonlConnector;
 pub use source::JsonlSource;
 pub use target::JsonlTarget;
 
@@ -39,7 +39,7 @@ impl Place {
             }
             collection = Some(value.clone());
         }
-        let place = if url.place == "-" { Self::Standard } else { Self::File(PathBuf::from(&url.place)) };
+        let place = if url.place == "-" { Self::Standard } else { Self::File(url.path()) };
         Ok((place, collection))
     }
 

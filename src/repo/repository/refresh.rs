@@ -7,23 +7,28 @@ use crate::repo::{
     index,
     object::{self, ObjectKind},
 };
+use crate::report::{Warning, WarningKind};
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 
 /// How many small objects are fetched at a time.
 const FETCH_BATCH: usize = 64;
 
+/// A warning of an object that counts as absent.
+fn unread_object(name: &str, words: String) -> Warning {
+    Warning::new(WarningKind::ObjectUnreadable, name, words)
+}
+
 impl Inner {
-    pub(in crate::repo) fn refresh(&self) -> Result<Vec<String>, RepoError> {
+    pub(in crate::repo) fn refresh(&self) -> Result<Vec<Warning>, RepoError> {
         let mut warnings = Vec::new();
         self.refresh_index(&mut warnings)?;
         self.refresh_snapshots(&mut warnings)?;
-        self.set_warnings(&warnings);
         Ok(warnings)
     }
 
     /// Gives whether anything changed.
-    pub(in crate::repo) fn refresh_index(&self, warnings: &mut Vec<String>) -> Result<bool, RepoError> {
+    pub(in crate::repo) fn refresh_index(&self, warnings: &mut Vec<Warning>) -> Result<bool, RepoError> {
         Ok(self.refresh_index_listed(warnings, &mut Vec::new())?.1)
     }
 
@@ -31,7 +36,7 @@ impl Inner {
     /// could not be read.
     pub(in crate::repo) fn refresh_index_listed(
         &self,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
         unread: &mut Vec<RepoError>,
     ) -> Result<(HashSet<ObjectName>, bool), RepoError> {
         let _one_at_a_time = super::lock(&self.refreshing);
@@ -39,7 +44,10 @@ impl Inner {
         for object in self.storage.list("index/")? {
             match names::parse_flat::<ObjectName>("index/", &object.name) {
                 Some(name) => drop(listed.insert(name)),
-                None => warnings.push(format!("{} is no index object's name and is ignored", object.name)),
+                None => warnings.push(unread_object(
+                    &object.name,
+                    format!("{} is no index object's name and is ignored", object.name),
+                )),
             }
         }
         let change = self.catalog.compare_index(&listed)?;
@@ -53,7 +61,7 @@ impl Inner {
                     // Deleted since it was listed.
                     Err(RepoError::Missing { .. }) => continue,
                     Err(error) => {
-                        warnings.push(format!("{error}; the chunks it names count as absent"));
+                        warnings.push(unread_object(&path, format!("{error}; the chunks it names count as absent")));
                         unread.push(error);
                         continue;
                     }
@@ -64,7 +72,8 @@ impl Inner {
                         return Ok(Some((*name, packs)));
                     }
                     Err(error) => {
-                        warnings.push(format!("{path}: {error}; the chunks it names count as absent"));
+                        let words = format!("{path}: {error}; the chunks it names count as absent");
+                        warnings.push(unread_object(&path, words));
                         unread.push(error);
                     }
                 }
@@ -75,21 +84,22 @@ impl Inner {
         Ok((listed, imported || !change.gone.is_empty()))
     }
 
-    pub(in crate::repo) fn refresh_snapshots(&self, warnings: &mut Vec<String>) -> Result<(), RepoError> {
+    pub(in crate::repo) fn refresh_snapshots(&self, warnings: &mut Vec<Warning>) -> Result<(), RepoError> {
         self.refresh_snapshots_listed(warnings).map(drop)
     }
 
     /// [`Self::refresh_snapshots`], giving the names that were listed.
     pub(in crate::repo) fn refresh_snapshots_listed(
         &self,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<HashSet<(SnapshotId, u64)>, RepoError> {
         let _one_at_a_time = super::lock(&self.refreshing);
         let mut listed = HashSet::new();
         for object in self.storage.list("snapshots/")? {
             match names::parse_revision(&object.name) {
                 Some(name) => drop(listed.insert(name)),
-                None => warnings.push(format!("{} is no revision's name and is ignored", object.name)),
+                None => warnings
+                    .push(unread_object(&object.name, format!("{} is no revision's name and is ignored", object.name))),
             }
         }
         let known: HashMap<(SnapshotId, u64), bool> =
@@ -105,7 +115,7 @@ impl Inner {
     fn fetch_revisions(
         &self,
         names: &[(SnapshotId, u64)],
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Vec<Revision>, RepoError> {
         let mut revisions = Vec::with_capacity(names.len());
         for batch in names.chunks(FETCH_BATCH) {
@@ -115,7 +125,7 @@ impl Inner {
                     Ok(revision) => revisions.push(revision),
                     Err(RepoError::Missing { .. }) => {}
                     Err(error @ (RepoError::Damaged { .. } | RepoError::NewerFormat { .. })) => {
-                        warnings.push(format!("a snapshot cannot be read: {error}"));
+                        warnings.push(unread_object(&error.object(), format!("a snapshot cannot be read: {error}")));
                     }
                     Err(error) => return Err(error),
                 }
@@ -150,7 +160,7 @@ impl Inner {
         known: &HashMap<(SnapshotId, u64), bool>,
         listed: &HashSet<(SnapshotId, u64)>,
         new: &[Revision],
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<(Vec<(SnapshotId, u64)>, Vec<(SnapshotId, u64, bool)>), RepoError> {
         let mut newest: HashMap<SnapshotId, u64> = HashMap::new();
         let there = known.iter().filter(|(name, gone)| !**gone && listed.contains(name)).map(|(name, _)| *name);
@@ -185,7 +195,8 @@ impl Inner {
         let mut vanished: Vec<_> = vanished.into_iter().collect();
         vanished.sort_unstable();
         for id in vanished {
-            warnings.push(format!("snapshot {id} was here before and has vanished, although nobody forgot it"));
+            let words = format!("snapshot {id} was here before and has vanished, although nobody forgot it");
+            warnings.push(Warning::new(WarningKind::SnapshotVanished, id.to_string(), words));
         }
         Ok((dropped, gone))
     }

@@ -185,6 +185,8 @@ impl Work {
 
     fn create(&mut self, path: &str, bytes: &[u8]) -> Result<(), RepoError> {
         self.keep_to_limit(bytes.len() as u64);
+        // Who works alone has no others to share with, and may be stopped in the middle of an upload.
+        let _room = (!self.shared.timing.alone).then(|| self.shared.inner.budget.upload());
         if let Err(error) = self.shared.inner.storage.create(path, bytes) {
             // The put may still arrive: the lease must not end before it is known.
             self.shared.unsettled.store(true, Ordering::SeqCst);
@@ -197,12 +199,7 @@ impl Work {
 
     fn keep_to_limit(&mut self, bytes: u64) {
         let Some(limit) = self.shared.options.write_limit.filter(|limit| *limit > 0) else { return };
-        while let Some(rest) = self.free_at.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) {
-            if self.shared.is_closed() {
-                break;
-            }
-            std::thread::sleep(rest.min(Duration::from_millis(100)));
-        }
+        crate::record::pause(self.free_at.saturating_duration_since(Instant::now()), || self.shared.is_closed());
         self.free_at = self.free_at.max(Instant::now()) + Duration::from_secs_f64(bytes as f64 / limit as f64);
     }
 }

@@ -234,6 +234,7 @@ impl Target for AerospikeTarget {
         TargetAbilities {
             overwrites: &[Always, Never, IfChanged, IfNewer, Merge, MergeIfNewer],
             expiry_slack_millis: EXPIRY_SLACK_MILLIS,
+            to_stdout: false,
         }
     }
 

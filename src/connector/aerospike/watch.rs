@@ -60,11 +60,11 @@ impl Watch {
     fn look(&self, cluster: &Cluster) -> (u64, Result<Membership, String>) {
         let mut now = cluster.membership();
         for _ in 1..TRIES {
-            if now.is_ok() {
+            if now.as_ref().is_ok_and(|now| now.split().is_none()) {
                 break;
             }
-            // Who does not answer is no longer among those that are asked.
-            let _ = cluster.refresh_soon();
+            // Who does not answer is no longer among those that are asked, and who came is.
+            let _ = cluster.refresh();
             now = cluster.membership();
         }
         let mut state = self.state();

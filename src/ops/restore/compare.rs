@@ -303,7 +303,7 @@ pub(in crate::ops) fn walk(
             let (print, unreadable) = match print.transpose() {
                 // It went since it was found: the live data has it no more.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    each(cursor.key(), Pair::SnapshotOnly)?;
+                    each(cursor.key(), Pair::SnapshotOnly { expiry: cursor.meta().expiry })?;
                     stored = cursor.advance()?;
                     continue;
                 }

@@ -233,3 +233,67 @@ fn a_key_that_is_too_long_is_named_and_the_rest_is_kept() {
     assert_eq!((taken.records, taken.complete), (1, false));
     assert!(taken.problems[0].contains("line 2"), "{:?}", taken.problems);
 }
+
+#[test]
+fn ordinary_lines_are_records_and_the_file_comes_back_byte_for_byte() {
+    let room = Room::new();
+    for (number, text) in [
+        "{\"text\":\"x\"}\n{\"text\": \"y\", \"n\": 1.50}\n",
+        "{\"a\":1}\r\n\r\n{ \"a\" : [1, {\"b\":null}] }\r\n",
+        "\n\n{\"a\":\"\\u0141\u{f3}d\u{17a}\"}\n   \n\t{\"a\":99999999999999999999999999}\n\n\n",
+        "{\"last\":\"has no end\"}",
+        "\u{feff}{\"mark\":true}\n[1,2]\n\"text\"\n5\n{\"same\":1}\n{\"same\":1}\n",
+        "{\"key\":\"not ours\"}\n{\"value\":{}}\n{\"collection\":\"nor this\",\"name\":1}\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("in{number}.jsonl");
+        room.write(&name, text);
+        let taken = room.back_up(&name);
+        let back = room.restore(&taken, &format!("out{number}.jsonl"));
+        assert_eq!(back, text);
+        let changed = format!("{text}{}{{\"new\":true}}\n", if text.ends_with('\n') { "" } else { "\n" });
+        room.write(&name, &changed);
+        let again = room.back_up(&name);
+        assert_eq!(room.restore(&again, &format!("again{number}.jsonl")), changed);
+    }
+}
+
+#[test]
+fn ordinary_lines_take_a_field_for_their_key() {
+    let room = Room::new();
+    let url = |query: &str| SourceUrl::parse(&format!("jsonl:{}?{query}", room.path("in.jsonl").display())).unwrap();
+    room.write("in.jsonl", "{\"id\":2,\"v\": \"b\"}\n{\"v\":\"a\",\"id\":1}\n{\"v\":\"none\"}\n{\"id\":\"x\"}\n");
+    let source = JsonlSource::new(&url("key=id")).unwrap();
+    let taken = backup(&room.repo, &source, &plain(), &Heard::default()).unwrap();
+    assert!(!taken.complete, "a line without the field is missing");
+    assert!(taken.problems.iter().any(|problem| problem.contains("line 3")), "{:?}", taken.problems);
+    let target =
+        JsonlTarget::new(&SourceUrl::parse(&format!("jsonl:{}", room.path("out.jsonl").display())).unwrap()).unwrap();
+    let options = RestoreOptions { verify: true, ..RestoreOptions::default() };
+    let outcome =
+        restore(&room.repo, &snapshot(&room.repo, taken.id.unwrap()), &target, &options, &Heard::default()).unwrap();
+    assert_eq!((outcome.records, outcome.different), (3, 0));
+    let text = std::fs::read_to_string(room.path("out.jsonl")).unwrap();
+    assert_eq!(text, "{\"v\":\"a\",\"id\":1}\n{\"id\":2,\"v\": \"b\"}\n{\"id\":\"x\"}\n");
+    // A line that looks like one of ours is ordinary if that is said.
+    room.write("in.jsonl", "{\"key\":\"int:5\",\"value\":{\"a\":1}}\n");
+    let source = JsonlSource::new(&url("plain=yes")).unwrap();
+    let taken = backup(&room.repo, &source, &plain(), &Heard::default()).unwrap();
+    assert_eq!(room.restore(&taken, "same.jsonl"), "{\"key\":\"int:5\",\"value\":{\"a\":1}}\n");
+    for bad in ["key=", "plain=no", "key=a&key=b", "key=a&plain=yes", "colour=1"] {
+        assert!(JsonlSource::new(&url(bad)).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_broken_ordinary_line_is_named_and_commits_nothing() {
+    let room = Room::new();
+    for bad in ["{\"text\":", "{} {}", "nonsense"] {
+        room.write("bad.jsonl", &format!("{{\"text\":\"x\"}}\n\n{bad}\n"));
+        let error = room.try_back_up("bad.jsonl").unwrap_err().to_string();
+        assert!(error.contains("line 3") && error.contains("bad.jsonl"), "{bad}: {error}");
+    }
+    assert!(room.repo.snapshots().unwrap().is_empty());
+}

@@ -246,6 +246,6 @@ fn lines_of_json_come_back_as_they_were() {
     std::fs::write(world.path("bad.jsonl"), "{\"key\":\"int:1\",\"value\":{}}\n{\"key\":\"int:1\",\"value\":{}}\n")
         .unwrap();
     world.run(&["backup", "jsonl:bad.jsonl"]).fails(1, &["bad.jsonl", "line"]);
-    std::fs::write(world.path("bad.jsonl"), "{\"key\":\"int:1\",\"colour\":{}}\n").unwrap();
+    std::fs::write(world.path("bad.jsonl"), "{\"key\":\"int:1\",\"colour\":{},\"value\":{}}\n").unwrap();
     world.run(&["backup", "jsonl:bad.jsonl"]).fails(1, &["bad.jsonl", "colour"]);
 }

@@ -82,6 +82,10 @@ pub struct BackupArgs {
     /// The name of that file
     #[arg(long, value_name = "NAME", default_value = "stdin", requires = "stdin", help_heading = "Files")]
     pub stdin_name: String,
+    /// Take the lines of a file for ordinary JSON objects, and this field's value for a record's key [default: the line's
+    /// number, if the first line is not one of rekeep's own]
+    #[arg(long, value_name = "FIELD", help_heading = "JSON lines")]
+    pub key: Option<String>,
     /// What only Aerospike sources understand.
     #[command(flatten)]
     pub aerospike: AerospikeArgs,
@@ -116,6 +120,7 @@ impl BackupArgs {
             "exclude_files": typed::paths(&self.exclude_files),
             "files_from": typed::paths(&self.files_from),
             "one_file_system": self.one_file_system,
+            "key": self.key,
             "stdin": self.stdin.then_some(&self.stdin_name),
         }))?;
         Ok(options)

@@ -3,6 +3,7 @@
 mod cell;
 mod line;
 mod open;
+mod plain;
 mod source;
 mod target;
 #[cfg(test)]
@@ -13,6 +14,7 @@ pub use source::JsonlSource;
 pub use target::JsonlTarget;
 
 use super::{ConnectorError, SourceUrl};
+use plain::Keyed;
 use std::path::{Path, PathBuf};
 
 /// The version of the format that is written.
@@ -27,20 +29,28 @@ enum Place {
 }
 
 impl Place {
-    /// The place of a URL, and the collection that it names.
-    fn of(url: &SourceUrl) -> Result<(Self, Option<String>), ConnectorError> {
-        let mut collection = None;
+    /// The place of a URL, the collection that it names, and how it says that ordinary lines are keyed.
+    fn of(url: &SourceUrl) -> Result<(Self, Option<String>, Option<Keyed>), ConnectorError> {
+        let (mut collection, mut keyed) = (None, None);
         for (option, value) in &url.options {
-            if option != "collection" || value.is_empty() || collection.is_some() {
+            let is_new = match option.as_str() {
+                "collection" if !value.is_empty() => collection.replace(value.clone()).is_none(),
+                "key" if !value.is_empty() => keyed.replace(Keyed::ByField(value.clone())).is_none(),
+                "plain" if value == "yes" => keyed.replace(Keyed::ByNumber).is_none(),
+                _ => false,
+            };
+            if !is_new {
                 return Err(ConnectorError::Url {
                     url: format!("jsonl:{}", url.place),
-                    reason: format!("`{option}` is not understood; the only option is one collection=NAME"),
+                    reason: format!(
+                        "`{option}` is not understood; write collection=NAME once, and of a source key=FIELD or plain=yes (a \
+                         `?` in a file's name is written %3F)"
+                    ),
                 });
             }
-            collection = Some(value.clone());
         }
         let place = if url.place == "-" { Self::Standard } else { Self::File(url.path()) };
-        Ok((place, collection))
+        Ok((place, collection, keyed))
     }
 
     fn show(&self) -> String {

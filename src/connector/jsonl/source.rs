@@ -3,6 +3,7 @@
 use super::{
     Place,
     line::{self, Line, RecordLine},
+    plain::{self, Keyed, Wrong},
 };
 use crate::{
     connector::{
@@ -33,6 +34,8 @@ const MAX_COLLECTIONS: usize = 10_000;
 pub struct JsonlSource {
     place: Place,
     default: String,
+    /// How ordinary lines are keyed; `None` if the first line is to say whether they are ordinary.
+    keyed: Option<Keyed>,
 }
 
 impl JsonlSource {
@@ -42,19 +45,30 @@ impl JsonlSource {
     /// # Errors
     /// [`ConnectorError`] if the URL has other options or the file does not exist.
     pub fn new(url: &SourceUrl) -> Result<Self, ConnectorError> {
-        let (place, collection) = Place::of(url)?;
+        let (place, collection, keyed) = Place::of(url)?;
         if let Place::File(path) = &place
             && !path.exists()
         {
             return Err(ConnectorError::Missing { object: path.display().to_string() });
         }
-        Ok(Self::of(place, collection))
+        Ok(Self { keyed, ..Self::of(place, collection) })
+    }
+
+    /// Takes the lines for ordinary ones, keyed by a field.
+    #[must_use]
+    pub fn keyed_by(self, field: Option<String>) -> Self {
+        let keyed = field.map(Keyed::ByField).or(self.keyed);
+        Self { keyed, ..self }
+    }
+
+    pub(super) fn keyed(self, keyed: Option<Keyed>) -> Self {
+        Self { keyed, ..self }
     }
 
     /// The lines at `place`; those that name no collection belong to `collection`.
     pub(super) fn of(place: Place, collection: Option<String>) -> Self {
         let default = collection.unwrap_or_else(|| place.stem());
-        Self { place, default }
+        Self { place, default, keyed: None }
     }
 }
 
@@ -71,7 +85,12 @@ impl Source for JsonlSource {
     }
 
     fn scope(&self) -> Scope {
-        Scope::default()
+        match &self.keyed {
+            Some(Keyed::ByField(field)) => {
+                Scope { canonical: json!({ "key": field }).to_string(), note: format!("keyed by {field}") }
+            }
+            _ => Scope::default(),
+        }
     }
 
     fn abilities(&self) -> SourceAbilities {
@@ -96,6 +115,7 @@ impl Source for JsonlSource {
             source,
         })?;
         let mut lines = Lines::new(&origin, &self.default, spool);
+        lines.keyed.clone_from(&self.keyed);
         lines.read_all(input)?;
         let readers = options.parallel.clamp(1, 16);
         Ok(Box::new(lines.session(SystemClock.now(), readers)?))
@@ -122,13 +142,30 @@ struct Lines<'a> {
     line: u64,
     notes: Vec<String>,
     missing: Vec<String>,
+    /// How the lines are keyed, if they are ordinary ones; not known before the first.
+    keyed: Option<Keyed>,
+    /// Whether the last line ended.
+    ended: bool,
 }
 
 impl<'a> Lines<'a> {
     fn new(origin: &'a str, default: &'a str, spool: Arc<Spool>) -> Self {
         let (found, notes, missing) = (Vec::new(), Vec::new(), Vec::new());
         let by_name = HashMap::new();
-        Self { origin, default, spool, pending_bytes: 0, header: None, found, by_name, line: 0, notes, missing }
+        Self {
+            origin,
+            default,
+            spool,
+            pending_bytes: 0,
+            header: None,
+            found,
+            by_name,
+            line: 0,
+            notes,
+            missing,
+            keyed: None,
+            ended: true,
+        }
     }
 
     fn wrong(&self, reason: &str) -> ConnectorError {
@@ -145,6 +182,7 @@ impl<'a> Lines<'a> {
     fn read_all(&mut self, input: impl Read) -> Result<(), ConnectorError> {
         let mut input = BufReader::with_capacity(1 << 20, input);
         let mut text = Vec::new();
+        let mut is_ours = false;
         loop {
             text.clear();
             let read = (&mut input).take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut text);
@@ -157,7 +195,23 @@ impl<'a> Lines<'a> {
             }
             // A byte order mark is no part of the text.
             let skip = if self.line == 1 && text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-            if text[skip..].trim_ascii().is_empty() {
+            let is_blank = text[skip..].trim_ascii().is_empty();
+            if !is_blank && self.keyed.is_none() && !is_ours {
+                is_ours = plain::is_ours(&text[skip..]);
+                if !is_ours {
+                    self.keyed = Some(Keyed::ByNumber);
+                    self.notes.push(
+                        "ordinary JSON lines: each is a record, and its number is its key (--key FIELD takes a field's value)"
+                            .to_owned(),
+                    );
+                }
+            }
+            if let Some(keyed) = self.keyed.clone() {
+                self.take_plain(&text, &keyed)?;
+                text.shrink_to(1 << 20);
+                continue;
+            }
+            if is_blank {
                 continue;
             }
             match line::read(&text[skip..]).map_err(|reason| self.wrong(&reason))? {
@@ -168,6 +222,54 @@ impl<'a> Lines<'a> {
             // One long line must not keep its memory.
             text.shrink_to(1 << 20);
         }
+    }
+
+    /// A line as it is, apart from its end. Empty ones are told by the numbers that no record has.
+    fn take_plain(&mut self, text: &[u8], keyed: &Keyed) -> Result<(), ConnectorError> {
+        let line = text.strip_suffix(b"\n");
+        self.ended = line.is_some();
+        let line = line.unwrap_or(text);
+        let by_number = *keyed == Keyed::ByNumber;
+        if line.is_empty() || (!by_number && line.trim_ascii().is_empty()) {
+            return Ok(());
+        }
+        let key = match plain::key(line, self.line, keyed) {
+            Ok(key) if key.len() <= MAX_KEY_BYTES => key,
+            Ok(key) => {
+                self.leave_out(&format!("its key has {} bytes; the most is {MAX_KEY_BYTES}", key.len()));
+                return Ok(());
+            }
+            Err(Wrong::Key(reason)) => {
+                self.leave_out(&reason);
+                return Ok(());
+            }
+            Err(Wrong::Line(reason)) => return Err(self.wrong(&reason)),
+        };
+        let at = self.find(self.default)?;
+        self.found[at].codec = Some(keyed.codec());
+        let (shape, value) = plain::value(line);
+        self.push(at, key, encode_body(&Meta::default(), &shape, &value))
+    }
+
+    /// Names a line that is not part of what is delivered.
+    fn leave_out(&mut self, reason: &str) {
+        if self.missing.len() < 1000 {
+            self.missing.push(format!("line {}: {reason}", self.line));
+        } else if self.missing.len() == 1000 {
+            self.missing.push("and further lines without a key that can be kept".to_owned());
+        }
+    }
+
+    fn push(&mut self, at: usize, key: Vec<u8>, body: Vec<u8>) -> Result<(), ConnectorError> {
+        self.pending_bytes += self.found[at].sorter.push(key, self.line, body);
+        if must_spill(self.pending_bytes) {
+            self.pending_bytes = 0;
+            for at in 0..self.found.len() {
+                let spilled = self.found[at].sorter.spill();
+                spilled.map_err(|source| self.io("sort", source))?;
+            }
+        }
+        Ok(())
     }
 
     fn take_header(&mut self, connector: Option<String>, attributes: Json) -> Result<(), ConnectorError> {
@@ -202,15 +304,7 @@ impl<'a> Lines<'a> {
         let codec = *self.found[at].codec.insert(codec.or(record.codec).unwrap_or(KeyCodec::Tuple));
         let key = record.key(codec).map_err(|reason| self.wrong(&reason))?;
         if key.len() > MAX_KEY_BYTES {
-            if self.missing.len() < 1000 {
-                self.missing.push(format!(
-                    "line {}: the key has {} bytes; the most is {MAX_KEY_BYTES}",
-                    self.line,
-                    key.len()
-                ));
-            } else if self.missing.len() == 1000 {
-                self.missing.push("and further lines with keys that are too long".to_owned());
-            }
+            self.leave_out(&format!("the key has {} bytes; the most is {MAX_KEY_BYTES}", key.len()));
             return Ok(());
         }
         let (shape, value) = record.value();
@@ -222,15 +316,7 @@ impl<'a> Lines<'a> {
             user_key: record.user_key.as_deref(),
         };
         let body = encode_body(&meta, &shape, &value);
-        self.pending_bytes += self.found[at].sorter.push(key, self.line, body);
-        if must_spill(self.pending_bytes) {
-            self.pending_bytes = 0;
-            for at in 0..self.found.len() {
-                let spilled = self.found[at].sorter.spill();
-                spilled.map_err(|source| self.io("sort", source))?;
-            }
-        }
-        Ok(())
+        self.push(at, key, body)
     }
 
     fn find(&mut self, name: &str) -> Result<usize, ConnectorError> {
@@ -248,6 +334,11 @@ impl<'a> Lines<'a> {
 
     fn session(mut self, start: Timestamp, readers: usize) -> Result<JsonlSession, ConnectorError> {
         let (mut collections, mut sorted) = (Vec::new(), Vec::new());
+        if self.keyed.is_some() {
+            for found in &mut self.found {
+                found.attributes = Some(json!({ "lines": self.line, "ended": self.ended }));
+            }
+        }
         for found in std::mem::take(&mut self.found) {
             collections.push(SourceCollection {
                 name: found.name,
@@ -259,6 +350,7 @@ impl<'a> Lines<'a> {
             sorted.push(found.sorter.finish().map_err(|source| self.io("sort", source))?);
         }
         let attributes = match self.header {
+            _ if self.keyed.is_some() => self.keyed.as_ref().map(Keyed::attributes).unwrap_or_default(),
             Some((connector, attributes)) => json!({ "connector": connector, "attributes": attributes }),
             None => json!({}),
         };

@@ -1,6 +1,9 @@
 //! `jsonl:PATH|-` as a target: a new file that gets its name when it is whole, or standard output.
 
-use super::{JsonlSource, Place, line};
+use super::{
+    JsonlSource, Place, line,
+    plain::{self, Keyed},
+};
 use crate::{
     connector::file_record::whole::fill,
     connector::{
@@ -8,7 +11,7 @@ use crate::{
         TargetAbilities, TargetCollection, TargetEnd, TargetPlan, TargetSession,
         shared::publish::{Present, publish},
     },
-    record::{KeyCodec, KeyRange, RecordBatch, RecordStream},
+    record::{KeyCodec, KeyRange, RecordBatch, RecordStream, key::decode_int},
 };
 use serde_json::Value as Json;
 use std::{
@@ -16,7 +19,7 @@ use std::{
     io::{self, BufWriter, Read, Write},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -31,6 +34,8 @@ const MAX_VALUE_BYTES: usize = 256 << 20;
 pub struct JsonlTarget {
     place: Place,
     collection: Option<String>,
+    /// How the ordinary lines of the snapshot that is restored are keyed, and the collection that they are.
+    written: Mutex<Option<(Keyed, String)>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -40,8 +45,14 @@ impl JsonlTarget {
     /// # Errors
     /// [`ConnectorError::Url`] if the URL has options other than `collection`.
     pub fn new(url: &SourceUrl) -> Result<Self, ConnectorError> {
-        let (place, collection) = Place::of(url)?;
-        Ok(Self { place, collection, stop: Arc::default() })
+        let (place, collection, keyed) = Place::of(url)?;
+        if keyed.is_some() {
+            return Err(ConnectorError::Url {
+                url: format!("jsonl:{}", url.place),
+                reason: "key= and plain= are for sources; ordinary lines are written as they were read".to_owned(),
+            });
+        }
+        Ok(Self { place, collection, written: Mutex::default(), stop: Arc::default() })
     }
 }
 
@@ -146,13 +157,17 @@ impl Output {
         Ok(Self::File { out: BufWriter::with_capacity(1 << 20, file), path: path.to_owned(), replace })
     }
 
+    fn out(&mut self) -> io::Result<&mut dyn Write> {
+        match self {
+            Self::Standard(out) => Ok(out),
+            Self::Stream(out) => Ok(out),
+            Self::File { out, .. } => Ok(out),
+            Self::Done => Err(io::Error::other("it was finished already")),
+        }
+    }
+
     fn line(&mut self, line: &Json) -> io::Result<()> {
-        let out: &mut dyn Write = match self {
-            Self::Standard(out) => out,
-            Self::Stream(out) => out,
-            Self::File { out, .. } => out,
-            Self::Done => return Err(io::Error::other("it was finished already")),
-        };
+        let out = self.out()?;
         serde_json::to_writer(&mut *out, line)?;
         out.write_all(b"\n")
     }
@@ -227,21 +242,32 @@ impl Target for JsonlTarget {
         };
         // Single records on standard output are for people and pipes: every line stands for itself.
         let bare = plan.partial && self.place == Place::Standard;
-        if !bare {
+        let keyed = Keyed::of_attributes(&plan.attributes).filter(|_| plan.connector == "jsonl");
+        let name = plan.collections.first().map(|collection| collection.name.clone()).unwrap_or_default();
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = keyed.clone().map(|keyed| (keyed, name));
+        if !bare && keyed.is_none() {
             output.line(&line::header(&plan.connector, &plan.attributes)).map_err(io)?;
             for collection in &plan.collections {
                 let line = line::collection(&collection.name, collection.codec, &collection.attributes);
                 output.line(&line).map_err(io)?;
             }
         }
-        Ok(Box::new(JsonlWriting { output, bare, collections: plan.collections.clone(), origin: self.place.show() }))
+        // Only as a whole does a file get its empty lines back.
+        let numbered = keyed == Some(Keyed::ByNumber) && !plan.partial;
+        let plain_lines = keyed.map(|_| PlainLines { numbered, at: 1, any: false });
+        let (collections, origin) = (plan.collections.clone(), self.place.show());
+        Ok(Box::new(JsonlWriting { output, bare, plain: plain_lines, collections, origin }))
     }
 
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
         Ok(match &self.place {
             Place::Standard => None,
             Place::File(path) if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) => None,
-            Place::File(_) => Some(Box::new(JsonlSource::of(self.place.clone(), self.collection.clone()))),
+            Place::File(_) => {
+                let written = self.written.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let (keyed, name) = written.unzip();
+                Some(Box::new(JsonlSource::of(self.place.clone(), name.or(self.collection.clone())).keyed(keyed)))
+            }
         })
     }
 }
@@ -249,8 +275,54 @@ impl Target for JsonlTarget {
 struct JsonlWriting {
     output: Output,
     bare: bool,
+    plain: Option<PlainLines>,
     collections: Vec<TargetCollection>,
     origin: String,
+}
+
+/// Where the writing of ordinary lines stands.
+struct PlainLines {
+    /// Whether a line stands where its number says.
+    numbered: bool,
+    /// The number of the line that is being written.
+    at: u64,
+    /// Whether anything was written.
+    any: bool,
+}
+
+impl JsonlWriting {
+    /// Writes an ordinary line behind the end of the one before.
+    fn plain_line(&mut self, key: &[u8], value: &[u8]) -> io::Result<bool> {
+        let Some(plain) = &mut self.plain else { return Ok(false) };
+        let number = decode_int(key).map_or(0, i64::cast_unsigned);
+        let ends = match (plain.numbered, plain.any) {
+            (true, _) => number.saturating_sub(plain.at),
+            (false, any) => u64::from(any),
+        };
+        plain.at += ends;
+        plain.any = true;
+        let out = self.output.out()?;
+        for _ in 0..ends {
+            out.write_all(b"\n")?;
+        }
+        out.write_all(value)?;
+        Ok(true)
+    }
+
+    /// Ends the last ordinary line as it was ended.
+    fn end_plain(&mut self) -> io::Result<()> {
+        let Some(plain) = &self.plain else { return Ok(()) };
+        let attributes = self.collections.first().map(|collection| &collection.attributes);
+        let told = |name: &str| attributes.and_then(|attributes| attributes.get(name));
+        let mut ends = u64::from(plain.any);
+        if plain.numbered {
+            let lines = told("lines").and_then(Json::as_u64).unwrap_or(plain.at);
+            let ended = told("ended").and_then(Json::as_bool).unwrap_or(true);
+            ends = lines.saturating_sub(plain.at) + u64::from(ended && lines > 0);
+        }
+        let out = self.output.out()?;
+        (0..ends).try_for_each(|_| out.write_all(b"\n"))
+    }
 }
 
 impl TargetSession for JsonlWriting {
@@ -262,7 +334,7 @@ impl TargetSession for JsonlWriting {
     }
 
     fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
-        self.output.finish().map_err(|source| ConnectorError::Io {
+        self.end_plain().and_then(|()| self.output.finish()).map_err(|source| ConnectorError::Io {
             operation: "write",
             object: self.origin.clone(),
             source,
@@ -302,6 +374,27 @@ impl JsonlWriter<'_> {
     }
 }
 
+impl JsonlWriter<'_> {
+    fn write_plain(
+        &mut self,
+        batch: &mut RecordBatch,
+        index: usize,
+        outcomes: &mut Outcomes,
+    ) -> Result<(), ConnectorError> {
+        let show = |session: &JsonlWriting| session.origin.clone();
+        match plain_text(batch, index) {
+            Ok(text) => {
+                let written = self.session.plain_line(batch.row(index).key, &text);
+                let object = show(self.session);
+                written.map_err(|source| ConnectorError::Io { operation: "write", object, source })?;
+                outcomes.inserted += 1;
+            }
+            Err(reason) => outcomes.fail(|| self.collection.codec.show(batch.row(index).key), reason),
+        }
+        Ok(())
+    }
+}
+
 impl CollectionTarget for JsonlWriter<'_> {
     fn meet_snapshot(&mut self, records: Arc<dyn RecordLookup>) {
         self.records = Some(records);
@@ -313,6 +406,10 @@ impl CollectionTarget for JsonlWriter<'_> {
 
     fn write(&mut self, batch: &mut RecordBatch, outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         for index in 0..batch.len() {
+            if self.session.plain.is_some() {
+                self.write_plain(batch, index, outcomes)?;
+                continue;
+            }
             match self.line(batch, index) {
                 Ok(line) => {
                     let written = self.session.output.line(&line);
@@ -335,4 +432,22 @@ impl CollectionTarget for JsonlWriter<'_> {
     fn finish(self: Box<Self>) -> Result<(), ConnectorError> {
         Ok(())
     }
+}
+
+/// The text of an ordinary line.
+fn plain_text(batch: &mut RecordBatch, index: usize) -> Result<Vec<u8>, String> {
+    let row = batch.row(index);
+    let names = row.shape.names();
+    if names.len() != 1 || names[0] != plain::CELL {
+        return Err("it is no ordinary line".to_owned());
+    }
+    let Some(number) = row.stream else {
+        let cell = row.shape.cells(row.value).next().ok_or("it has no cell")?;
+        return Ok(cell.map_err(|error| error.to_string())?.bytes.to_vec());
+    };
+    let mut text = Vec::new();
+    let mut stream = batch.take_stream(number).ok_or("its value was taken already")?;
+    let mut reader = stream.open().map_err(|error| error.to_string())?;
+    reader.read_to_end(&mut text).map_err(|error| error.to_string())?;
+    Ok(text)
 }

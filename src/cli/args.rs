@@ -2,12 +2,17 @@
 
 use super::{commands::Command, common::GlobalArgs};
 use clap::Parser;
+use std::sync::LazyLock;
+
+/// This version, and that of the SQLite which reads and writes databases.
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{}, SQLite {}", env!("CARGO_PKG_VERSION"), crate::connector::sqlite::version()));
 
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "rekeep",
-    version,
+    version = VERSION.as_str(),
     about = "Keeps every state of a database of records: encrypted, deduplicated, provably restorable",
     after_help = "SNAPSHOT is an id or the first digits of one, `latest`, `latest~N`, or `@TIME` (@2026-11-20T10:00:00Z, \
                   @2026-11-20, @1700000000000, '@2 hours ago').\n\

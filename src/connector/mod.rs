@@ -51,3 +51,13 @@ pub use source::{
 pub use survey::{CollectionSurvey, MAX_SURVEYED_SETS, SetSurvey, Survey, Surveyed};
 pub use target::{CollectionTarget, Removal, Target, TargetAbilities, TargetEnd, TargetSession};
 pub use url::SourceUrl;
+
+/// What a restore of a snapshot of this connector will lack, though all its records are there: from its attributes and those of
+/// its collections (by name), in words.
+pub fn lacking<'a>(
+    connector: &str,
+    attributes: &serde_json::Value,
+    collections: impl Iterator<Item = (&'a str, &'a serde_json::Value)>,
+) -> Vec<String> {
+    if connector == "sqlite" { sqlite::lacking(attributes, collections) } else { Vec::new() }
+}

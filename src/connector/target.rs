@@ -160,6 +160,13 @@ pub trait CollectionTarget {
     /// # Errors
     /// [`ConnectorError`] if removing cannot go on.
     fn remove(&mut self, rows: &[Removal], outcomes: &mut Outcomes) -> Result<(), ConnectorError>;
+    /// Writes what waited until others were written or removed; called after the last of both.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if writing cannot go on.
+    fn settle(&mut self, _outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+        Ok(())
+    }
     /// What tells which records stand in the collection, for going on; `None` if that cannot be told.
     fn standing(&self) -> Option<&dyn Standing> {
         None

@@ -319,6 +319,7 @@ impl Run<'_> {
             writer.meet_snapshot(Arc::new(Records::of(self.repo, one.collection, self.snapshot.content.end)));
             let behind = if index == place.collections { place.behind.clone() } else { None };
             self.write(index, behind, one, writer.as_mut(), plan, ledger)?;
+            writer.settle(&mut self.outcomes)?;
             writer.finish()?;
             let tally = self.take_tally();
             ledger.keep(Place { collections: index + 1, behind: None }, &tally);

@@ -48,6 +48,16 @@ pub(super) fn concerns_record(error: &Error) -> bool {
     )
 }
 
+/// Whether another row holds what is to be unique.
+pub(super) fn is_in_the_way(error: &Error) -> bool {
+    error.sqlite_error().is_some_and(|error| {
+        matches!(
+            error.extended_code,
+            ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID
+        )
+    })
+}
+
 /// Whether the rowid is held by another row.
 pub(super) fn rowid_taken(error: &Error) -> bool {
     error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_CONSTRAINT_ROWID)

@@ -21,11 +21,7 @@ pub(super) fn create(connection: &Connection, sql: &str, table: &str, notes: &mu
         let Err(error) = connection.execute_batch(sql) else { return Ok(()) };
         let text = error.to_string();
         if let Some(name) = after(&text, "no such collation sequence: ") {
-            connection.create_collation(name, |a: &str, b: &str| a.as_bytes().cmp(b.as_bytes()))?;
-            notes.push(format!(
-                "table `{table}`: the collation `{name}` is the application's own; run REINDEX {} there before use",
-                ident(table)
-            ));
+            stand_in_collation(connection, name)?;
         } else if let Some(name) = after(&text, "no such function: ").or_else(|| after(&text, "unknown function: ")) {
             let name = name.trim_end_matches("()").to_owned();
             let message = format!("the function `{name}` is the application's own");
@@ -33,12 +29,17 @@ pub(super) fn create(connection: &Connection, sql: &str, table: &str, notes: &mu
             connection.create_scalar_function(name.as_str(), -1, flags, move |_| -> rusqlite::Result<Option<i64>> {
                 Err(rusqlite::Error::UserFunctionError(message.clone().into()))
             })?;
-            notes.push(format!("table `{table}`: the function `{name}` is the application's own and was not run"));
+            notes.push(format!("table `{table}`: the function `{name}` is the application's own: it is not needed for the rows, only for what calls it"));
         } else {
             return Err(error);
         }
     }
     connection.execute_batch(sql)
+}
+
+/// Makes a collation known that only the application has: text sorts by its bytes.
+pub(super) fn stand_in_collation(connection: &Connection, name: &str) -> rusqlite::Result<()> {
+    connection.create_collation(name, |a: &str, b: &str| a.as_bytes().cmp(b.as_bytes()))
 }
 
 fn after<'a>(text: &'a str, head: &str) -> Option<&'a str> {
@@ -92,11 +93,110 @@ pub(super) fn restore(
         }
     }
     if inserted {
-        let version: i64 = connection.query_row("PRAGMA main.schema_version", [], |row| row.get(0))?;
-        connection.pragma_update(None, "schema_version", version + 1)?;
+        return reload(connection);
     }
     connection.execute_batch("PRAGMA writable_schema = RESET")?;
     connection.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(()))
+}
+
+/// Gives tables that were made by another statement their own, without a look at their rows.
+pub(super) fn rewrite(connection: &Connection, tables: &[(String, String)]) -> rusqlite::Result<()> {
+    if tables.is_empty() {
+        return Ok(());
+    }
+    connection.pragma_update(None, "writable_schema", true)?;
+    for (name, sql) in tables {
+        let update = "UPDATE main.sqlite_schema SET sql = ?2 WHERE type = 'table' AND name = ?1";
+        connection.execute(update, [name, sql])?;
+    }
+    reload(connection)
+}
+
+/// Orders the rows of a new database's schema as they were.
+pub(super) fn reorder(
+    connection: &Connection,
+    objects: &[Object],
+    tables: &[(String, Vec<i64>)],
+) -> rusqlite::Result<()> {
+    let mut places: Vec<(&str, &str, i64)> =
+        objects.iter().map(|o| (o.kind.as_str(), o.name.as_str(), o.place)).collect();
+    let mut automatic = connection.prepare(
+        "SELECT name FROM main.sqlite_schema WHERE type = 'index' AND tbl_name = ?1 AND sql IS NULL ORDER BY rowid",
+    )?;
+    let mut indexes: Vec<(String, i64)> = Vec::new();
+    for (name, rows) in tables {
+        let Some((first, others)) = rows.split_first() else { continue };
+        places.push(("table", name, *first));
+        let names = automatic.query_map([name], |row| row.get::<_, String>(0))?;
+        for (name, place) in names.zip(others) {
+            indexes.push((name?, *place));
+        }
+    }
+    drop(automatic);
+    places.extend(indexes.iter().map(|(name, place)| ("index", name.as_str(), *place)));
+    places.retain(|(_, _, place)| (1..FREE_PLACE).contains(place));
+    if places.is_empty() {
+        return Ok(());
+    }
+    connection.pragma_update(None, "writable_schema", true)?;
+    // What has no place of its own comes behind all others.
+    connection.execute("UPDATE main.sqlite_schema SET rowid = rowid + ?1", [FREE_PLACE])?;
+    let mut update = connection
+        .prepare("UPDATE OR IGNORE main.sqlite_schema SET rowid = ?3 WHERE type = ?1 AND name = ?2 AND rowid >= ?4")?;
+    for (kind, name, place) in places {
+        update.execute((kind, name, place, FREE_PLACE))?;
+    }
+    drop(update);
+    reload(connection)
+}
+
+/// No schema has so many rows.
+const FREE_PLACE: i64 = 1 << 40;
+
+/// Reads a schema anew that was changed by its rows.
+fn reload(connection: &Connection) -> rusqlite::Result<()> {
+    let version: i64 = connection.query_row("PRAGMA main.schema_version", [], |row| row.get(0))?;
+    connection.pragma_update(None, "schema_version", version + 1)?;
+    connection.execute_batch("PRAGMA writable_schema = RESET")?;
+    connection.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(()))
+}
+
+/// A virtual table that indexes rows which may be changed beneath it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stale {
+    pub(super) kind: &'static str,
+    /// The table whose rows it indexes, if it has none of its own.
+    pub(super) content: Option<String>,
+    pub(super) advice: String,
+}
+
+impl Stale {
+    /// That of a statement; `None` if its module keeps no such index.
+    pub(super) fn of(name: &str, sql: &str) -> Option<Self> {
+        let upper = sql.to_ascii_uppercase();
+        let rest = sql.get(upper.find(" USING ")? + " USING ".len()..)?.trim_start();
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let (module, arguments) = rest.split_at(end);
+        let ident = ident(name);
+        let kind = match module.to_ascii_lowercase().as_str() {
+            "fts3" | "fts4" | "fts5" => "the full-text index",
+            "rtree" | "rtree_i32" | "geopoly" => {
+                let advice = format!("SELECT rtreecheck({}) says whether it is whole", literal(name));
+                return Some(Self { kind: "the spatial index", content: None, advice });
+            }
+            _ => return None,
+        };
+        let content = arguments.trim().trim_start_matches('(').trim_end_matches(')').split(',').find_map(|argument| {
+            let (option, value) = argument.split_once('=')?;
+            let value = value.trim().trim_matches(['"', '\'', '`', '[', ']']);
+            (option.trim().eq_ignore_ascii_case("content") && !value.is_empty()).then(|| value.to_owned())
+        });
+        Some(Self { kind, content, advice: format!("run INSERT INTO {ident}({ident}) VALUES ('rebuild')") })
+    }
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 fn has_shadow(name: &str, plan: &TargetPlan) -> bool {
@@ -120,5 +220,21 @@ fn is_missing(connection: &Connection, object: &Object, missing: &mut Vec<String
             ));
             Ok(false)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_text_indexes_are_known_by_their_statements() {
+        let of = |sql: &str| Stale::of("x", sql).map(|stale| stale.content);
+        let some = |name: &str| Some(Some(name.to_owned()));
+        assert_eq!(of("CREATE VIRTUAL TABLE x USING fts5(a, content=docs, content_rowid=id)"), some("docs"));
+        assert_eq!(of("create virtual table x using FTS4(content=\"my docs\", a)"), some("my docs"));
+        assert_eq!(of("CREATE VIRTUAL TABLE x USING fts5(a, content='')"), Some(None));
+        assert_eq!(of("CREATE VIRTUAL TABLE x USING rtree(id, a, b)"), Some(None));
+        assert_eq!(of("CREATE VIRTUAL TABLE x USING csv(filename='a')"), None);
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Plan {
     pub(super) shape: Arc<Shape>,
     /// The column of each cell in the shape's order; the rowid for the cell without a name.
     pub(super) cells: Vec<String>,
+    /// For each cell whether its column is generated, so that SQL cannot write it.
+    pub(super) computed: Vec<bool>,
     keys: Vec<String>,
     affinities: Vec<Affinity>,
 }
@@ -74,23 +76,29 @@ impl Plan {
         let key_columns: Vec<_> = table.primary_key.iter().filter_map(|name| table.column(name)).collect();
         let affinities = key_columns.iter().map(|column| column.affinity).collect();
         let in_key = |name: &str| table.primary_key.iter().any(|key| key == name);
-        let mut named: Vec<(Vec<u8>, String)> = table
+        let mut named: Vec<(Vec<u8>, String, bool)> = table
             .columns
             .iter()
             .filter(|column| !in_key(&column.name))
-            .map(|column| (column.name.clone().into_bytes(), ident(&column.name)))
+            .map(|column| (column.name.clone().into_bytes(), ident(&column.name), column.computed))
             .collect();
         if let (false, Some(rowid)) = (rowid_keyed, rowid) {
-            named.push((Vec::new(), rowid));
+            named.push((Vec::new(), rowid, false));
         }
         named.sort();
-        let (shape, cells) = named.into_iter().unzip();
+        let (mut shape, mut cells, mut computed) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, cell, is_computed) in named {
+            shape.push(name);
+            cells.push(cell);
+            computed.push(is_computed);
+        }
         let mut plan = Self {
             codec,
             order: if rowid_keyed { Order::Rowid } else { Order::Index },
             wide: encoding != Encoding::Utf8,
             shape: Arc::new(Shape::new(shape)),
             cells,
+            computed,
             keys,
             affinities,
             table,
@@ -101,32 +109,22 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Whether the key's index sorts otherwise, as far as the schema tells; what the rows tell is [`super::proof`]'s.
     fn needs_sorting(&self, connection: &Connection) -> Result<bool, PlanError> {
-        let nullable = self.table.primary_key.iter().any(|key| self.table.column(key).is_none_or(|c| c.nullable));
-        if nullable {
+        if !self.table.without_rowid && self.table.rowid_name.is_none() {
+            // Without the rowid nothing ties an entry of the index to its row, and nothing tells keys with NULL apart.
+            let nullable = self.table.primary_key.iter().any(|key| self.table.column(key).is_none_or(|c| c.nullable));
             let tests: Vec<String> = self.keys.iter().map(|key| format!("{key} IS NULL")).collect();
-            let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {})", self.from(), tests.join(" OR "));
-            if connection.query_row(&sql, [], |row| row.get::<_, bool>(0))? {
-                return if self.table.rowid_name.is_some() { Ok(true) } else { Err(PlanError::NoRowid) };
+            let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {})", self.read_from(), tests.join(" OR "));
+            if nullable && connection.query_row(&sql, [], |row| row.get::<_, bool>(0))? {
+                return Err(PlanError::NoRowid);
             }
-        }
-        // 5 and 5.0 are equal to an index, which then sorts by the next column; they are two keys to us.
-        let (_, before_last) = self.affinities.split_last().unwrap_or((&Affinity::None, &[]));
-        if before_last.contains(&Affinity::None) {
             return Ok(true);
         }
-        // A column with a number's affinity makes integers of floats wherever one is equal, but for this: the two stay.
-        let lowest: Vec<String> = before_last
-            .iter()
-            .zip(&self.keys)
-            .filter(|(affinity, _)| **affinity == Affinity::Number)
-            .map(|(_, key)| format!("{key} = -9223372036854775808"))
-            .collect();
-        if !lowest.is_empty() {
-            let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {})", self.from(), lowest.join(" OR "));
-            if connection.query_row(&sql, [], |row| row.get::<_, bool>(0))? {
-                return Ok(true);
-            }
+        // 5 and 5.0 are equal to an index, which then sorts by the next column; they are two keys to us.
+        let (_, before_last) = self.affinities.split_last().unwrap_or((&Affinity::Blob, &[]));
+        if before_last.contains(&Affinity::Blob) || self.table.key_index.is_none() {
+            return Ok(true);
         }
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", self.after_sql(">")))?;
         let mut rows = statement.raw_query();
@@ -136,6 +134,20 @@ impl Plan {
             }
         }
         Ok(false)
+    }
+
+    /// The same table, its rows sorted from the table itself.
+    pub(super) fn sorted(&self) -> Self {
+        Self {
+            order: Order::Sorted,
+            table: self.table.clone(),
+            shape: Arc::clone(&self.shape),
+            cells: self.cells.clone(),
+            computed: self.computed.clone(),
+            keys: self.keys.clone(),
+            affinities: self.affinities.clone(),
+            ..*self
+        }
     }
 
     /// SQL columns per value.
@@ -157,6 +169,20 @@ impl Plan {
         format!("main.{}", ident(&self.table.name))
     }
 
+    /// The table where its rows are read: from its own b-tree, never from an index that happens to hold all columns; by the
+    /// key's index only in the order of the key, which [`super::proof`] allows.
+    pub(super) fn read_from(&self) -> String {
+        match &self.table.key_index {
+            Some(index) if self.table.without_rowid || self.order == Order::Index => self.indexed(index),
+            _ => format!("{} NOT INDEXED", self.from()),
+        }
+    }
+
+    /// The table read by this index.
+    pub(super) fn indexed(&self, index: &str) -> String {
+        format!("{} INDEXED BY {}", self.from(), ident(index))
+    }
+
     /// The position of the rowid's cell, where one is kept.
     pub(super) fn rowid_cell(&self) -> Option<usize> {
         self.shape.names().first().filter(|name| name.is_empty()).map(|_| 0)
@@ -169,7 +195,7 @@ impl Plan {
 
     fn select(&self, values: impl Iterator<Item = impl AsRef<str>>) -> String {
         let list: Vec<String> = values.map(|value| value_sql(value.as_ref(), self.wide)).collect();
-        format!("SELECT {} FROM {}", list.join(", "), self.from())
+        format!("SELECT {} FROM {}", list.join(", "), self.read_from())
     }
 
     fn order_by(&self) -> String {
@@ -212,7 +238,7 @@ impl Plan {
         let values = self.keys.iter().chain(others);
         let selected: Vec<String> = values.map(|value| value_sql(value, self.wide)).collect();
         let select =
-            format!("SELECT {}, typeof({last}), octet_length({last}) FROM {}", selected.join(", "), self.from());
+            format!("SELECT {}, typeof({last}), octet_length({last}) FROM {}", selected.join(", "), self.read_from());
         Some(match (self.order, after) {
             (Order::Rowid, _) => self.rowid_order(&select),
             (_, None) => select + &self.order_by(),
@@ -234,10 +260,24 @@ impl Plan {
         format!("{} ORDER BY {} LIMIT 1", self.select(self.keys.iter()), order.join(", "))
     }
 
-    /// Statements that sort the table's records by encoded key into the temporary table `name`.
-    pub(super) fn sort_sql(&self, name: &str) -> [String; 2] {
-        let values = self.key_count() + self.cells.len();
-        let columns: Vec<String> = (0..values * self.stride()).map(|i| format!("c{i}")).collect();
+    /// The columns of a temporary table for records and their encoded keys.
+    pub(super) fn gathered_columns(&self) -> String {
+        self.gathered().join(", ") + ", k"
+    }
+
+    /// The columns of such a table, apart from the key's.
+    fn gathered(&self) -> Vec<String> {
+        (0..(self.key_count() + self.cells.len()) * self.stride()).map(|i| format!("c{i}")).collect()
+    }
+
+    /// A query for records as they are gathered, their keys behind them, of the rows that a condition admits.
+    pub(super) fn gathered_sql(&self, condition: &str) -> String {
+        let all = self.gathered_as_they_lie(condition);
+        format!("SELECT * FROM ({all}) WHERE k >= ?1 AND (?2 IS NULL OR k < ?2)")
+    }
+
+    /// The same, of keys outside of the range too.
+    pub(super) fn gathered_as_they_lie(&self, condition: &str) -> String {
         let mut arguments: Vec<String> = self.keys.iter().map(|key| value_sql(key, self.wide)).collect();
         if let Some(cell) = self.rowid_cell() {
             arguments.push(self.cells[cell].clone());
@@ -246,19 +286,27 @@ impl Plan {
         let list: Vec<String> = self
             .values()
             .flat_map(|value| value_columns(value, self.wide))
-            .zip(&columns)
+            .zip(self.gathered())
             .map(|(value, column)| format!("{value} AS {column}"))
             .collect();
-        let ident = ident(name);
-        [
-            format!("CREATE TEMP TABLE {ident}({}, k)", columns.join(", ")),
-            format!(
-                "INSERT INTO temp.{ident} SELECT * FROM (SELECT {}, {key} AS k FROM {}) \
-                 WHERE k >= ?1 AND (?2 IS NULL OR k < ?2) ORDER BY k",
-                list.join(", "),
-                self.from()
-            ),
-        ]
+        format!("SELECT {}, {key} AS k FROM {}{condition}", list.join(", "), self.read_from())
+    }
+
+    /// What reads a table without rowids from its end; `None` if it has them.
+    pub(super) fn backwards(&self, connection: &Connection) -> rusqlite::Result<Option<String>> {
+        let Some(index) = self.table.key_index.as_ref().filter(|_| self.table.without_rowid) else { return Ok(None) };
+        let mut statement = connection
+            .prepare("SELECT name, desc, coll FROM pragma_index_xinfo(?1, 'main') WHERE key = 1 ORDER BY seqno")?;
+        let mut rows = statement.query([index])?;
+        let mut order = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (name, descends, collation): (String, bool, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let direction = if descends { "ASC" } else { "DESC" };
+            // With the table's name, since results have names as well.
+            let column = format!("{}.{}", ident(&self.table.name), ident(&name));
+            order.push(format!("{column} COLLATE {} {direction}", ident(&collation)));
+        }
+        Ok(Some(format!(" ORDER BY {}", order.join(", "))))
     }
 
     /// A parameter for the key part or column at `index`.
@@ -308,7 +356,7 @@ impl Plan {
         self.is_whole(parts)
             && parts.iter().zip(&self.affinities).all(|(part, affinity)| match part {
                 KeyPart::Bytes(_) => true,
-                KeyPart::Str(_) => *affinity != Affinity::Number,
+                KeyPart::Str(_) => matches!(affinity, Affinity::Text | Affinity::Blob),
                 KeyPart::Int(_) | KeyPart::Float(_) => *affinity != Affinity::Text,
                 _ => false,
             })
@@ -337,7 +385,7 @@ pub(super) fn part_ref(part: &KeyPart) -> ValueRef<'_> {
 
 /// A value as SQL columns: in UTF-16 databases text travels as its own bytes behind a flag, because the library would
 /// convert it (and lose what is no valid text).
-fn value_sql(value: &str, wide: bool) -> String {
+pub(super) fn value_sql(value: &str, wide: bool) -> String {
     value_columns(value, wide).join(", ")
 }
 
@@ -379,7 +427,7 @@ pub(super) fn bind(
     statement.raw_bind_parameter(index * 2 + 2, ToSqlOutput::Borrowed(value))
 }
 
-fn encode_value(value: ValueRef<'_>, out: &mut Vec<u8>) {
+pub(super) fn encode_value(value: ValueRef<'_>, out: &mut Vec<u8>) {
     let part = match value {
         ValueRef::Null => KeyPart::Null,
         ValueRef::Integer(value) => KeyPart::Int(value),
@@ -388,6 +436,16 @@ fn encode_value(value: ValueRef<'_>, out: &mut Vec<u8>) {
         ValueRef::Blob(bytes) => KeyPart::Bytes(bytes.to_vec()),
     };
     encode_part(&part, out);
+}
+
+/// Whether a number is the one integer that a column with a number's affinity also keeps as a float: equal to an index, which
+/// then sorts by the next column; two keys to us.
+pub(super) fn is_edge(value: ValueRef<'_>) -> bool {
+    match value {
+        ValueRef::Integer(value) => value == i64::MIN,
+        ValueRef::Real(value) => value.to_bits() == (i64::MIN as f64).to_bits(),
+        _ => false,
+    }
 }
 
 /// Makes `rekeep_key(count, values…, rowid)` known to a connection: the encoded key, by which rows are sorted.

@@ -4,19 +4,23 @@
 //! statement again from the last key on: once a MiB, which costs nothing that can be measured.
 
 use super::{
+    account::Account,
+    damage::{Leaf, leaves, list},
     error::reading,
+    gather::{Gathered, Gathering},
     large::LargeCell,
     plan::{Order, Plan},
-    quote::ident,
+    proof::is_damage,
 };
 use crate::record::{
     CellWriter, KeyPart, KeyRange, MAX_KEY_BYTES, RecordBatch, RecordStream, RowHead, StreamError, Tag,
     key::{decode_int, encode_int},
 };
 use rusqlite::{Connection, ErrorCode, Row, limits::Limit, types::ValueRef};
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    cmp::Ordering,
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// Bytes of a full batch.
@@ -25,46 +29,18 @@ const BATCH_BYTES: usize = 1 << 20;
 const INLINE_BYTES: i32 = 4 << 20;
 /// Longer values at the end of a record are streamed once they are looked at.
 const STREAM_BYTES: i64 = 1 << 20;
-/// How many left-out records are named.
-const NAMED: usize = 100;
-
 pub(super) type SharedConnection = Arc<Mutex<Connection>>;
 
 pub(super) fn lock(connection: &SharedConnection) -> MutexGuard<'_, Connection> {
     connection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Records that could not be delivered, in words.
-#[derive(Debug, Default)]
-pub(super) struct Missing {
-    pub(super) named: Vec<String>,
-    more: u64,
-}
-
-impl Missing {
-    fn add(&mut self, what: impl FnOnce() -> String) {
-        if self.named.len() < NAMED {
-            self.named.push(what());
-        } else {
-            self.more += 1;
-        }
-    }
-
-    pub(super) fn into_lines(self) -> Vec<String> {
-        let mut lines = self.named;
-        if self.more > 0 {
-            lines.push(format!("{} more records with keys that are too long", self.more));
-        }
-        lines
-    }
-}
-
 /// Where a stream stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
-    Start,
-    After(Vec<u8>),
+    Open,
     /// Rows of the temporary table up to this rowid are delivered.
-    Sorted(i64),
+    Gathered(i64),
     Done,
 }
 
@@ -75,17 +51,42 @@ enum Taken {
     PastEnd,
 }
 
+/// What is left of a table with a damaged page.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// The rows of a leaf.
+    Leaf(Leaf),
+    /// A row of a leaf that cannot be read as a whole.
+    Row(i64, Leaf),
+}
+
+/// Who hears what a stream reached.
+struct Listener {
+    account: Arc<Account>,
+    collection: usize,
+    pool: Arc<Mutex<Vec<SharedConnection>>>,
+}
+
 /// The stream of one key range.
 pub(super) struct TableStream {
     connection: SharedConnection,
     plan: Arc<Plan>,
     range: KeyRange,
     position: Position,
+    /// The key that was taken last.
+    last: Option<Vec<u8>>,
     key: Vec<u8>,
     object: String,
-    missing: Arc<Mutex<Missing>>,
-    sorted: Option<String>,
-    give_back: Option<Arc<Mutex<Vec<SharedConnection>>>>,
+    /// Rows that were delivered or named.
+    reached: u64,
+    /// What is still to be read, where a page is damaged.
+    steps: Option<VecDeque<Step>>,
+    /// The rowids to read now, where a page is damaged.
+    window: Option<(i64, i64)>,
+    gathered: Option<Gathered>,
+    /// Whether rows were delivered before they were gathered, the last of which comes again.
+    is_resumed: bool,
+    listener: Option<Listener>,
 }
 
 impl TableStream {
@@ -95,110 +96,208 @@ impl TableStream {
             connection,
             plan,
             range,
-            position: Position::Start,
+            position: Position::Open,
+            last: None,
             key: Vec::new(),
             object,
-            missing: Arc::default(),
-            sorted: None,
-            give_back: None,
+            reached: 0,
+            steps: None,
+            window: None,
+            gathered: None,
+            is_resumed: false,
+            listener: None,
         }
     }
 
-    /// Returns the connection there when the stream is dropped, and names what could not be delivered.
-    pub(super) fn of_session(mut self, pool: Arc<Mutex<Vec<SharedConnection>>>, missing: Arc<Mutex<Missing>>) -> Self {
-        self.give_back = Some(pool);
-        self.missing = missing;
+    /// Returns the connection there when the stream is dropped, and names what could not be delivered. Without it, what
+    /// cannot be read is an error.
+    pub(super) fn of_session(
+        mut self,
+        pool: Arc<Mutex<Vec<SharedConnection>>>,
+        account: Arc<Account>,
+        collection: usize,
+    ) -> Self {
+        self.listener = Some(Listener { account, collection, pool });
         self
+    }
+
+    fn name(&self, what: &str) {
+        if let Some(listener) = &self.listener {
+            listener.account.name(format!("{}: {what}", self.object));
+        }
+    }
+
+    fn lose(&self, low: i64, high: i64, what: &str) {
+        if let Some(listener) = &self.listener {
+            let end = high.checked_add(1).map(|end| encode_int(end).to_vec());
+            let range = KeyRange { start: encode_int(low).to_vec(), end };
+            listener.account.lose(listener.collection, range, format!("{}: {what}", self.object));
+        }
     }
 
     fn fill(&mut self, batch: &mut RecordBatch) -> rusqlite::Result<()> {
         let shared = Arc::clone(&self.connection);
         let connection = lock(&shared);
-        while batch.is_empty() && !matches!(self.position, Position::Done) {
+        while batch.is_empty() && self.position != Position::Done {
             if self.plan.order == Order::Sorted {
-                self.fill_sorted(&connection, batch)?;
-                continue;
-            }
-            let limit = connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, INLINE_BYTES)?;
-            let filled = self.run(&connection, batch, &self.plan.clone(), usize::MAX);
-            connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, limit)?;
-            match filled {
-                Err(error) if error.sqlite_error_code() == Some(ErrorCode::TooBig) => {
-                    if batch.is_empty() {
-                        self.take_large(&connection, batch)?;
-                    }
+                self.fill_gathered(&connection, batch)?;
+            } else if self.steps.is_some() {
+                self.take_step(&connection, batch)?;
+            } else {
+                match self.fill_in_order(&connection, batch) {
+                    Err(error) if is_damage(&error) && self.listener.is_some() => self.meet_damage(&connection),
+                    filled => filled?,
                 }
-                filled => filled?,
+            }
+        }
+        if self.position == Position::Done && batch.is_empty() {
+            self.end(&connection)?;
+        }
+        Ok(())
+    }
+
+    /// Reads on in the order of the key.
+    fn fill_in_order(&mut self, connection: &Connection, batch: &mut RecordBatch) -> rusqlite::Result<()> {
+        let limit = connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, INLINE_BYTES)?;
+        let filled = self.run(connection, batch, usize::MAX);
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, limit)?;
+        match filled {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::TooBig) => {
+                if batch.is_empty() && !self.take_streamed(connection, batch)? {
+                    self.run(connection, batch, 1)?;
+                }
+                Ok(())
+            }
+            filled => filled,
+        }
+    }
+
+    /// Goes over to what is read of a table with a damaged page.
+    fn meet_damage(&mut self, connection: &Connection) {
+        if self.plan.order != Order::Rowid {
+            self.plan = Arc::new(self.plan.sorted());
+            return;
+        }
+        let Some(Bounds::Rowid(low, high)) = self.bounds() else { return };
+        let leaves = leaves(connection, &self.plan.table.name, low, high);
+        self.steps = Some(leaves.into_iter().map(Step::Leaf).collect());
+    }
+
+    /// Reads one leaf of a damaged table, or one row of a damaged leaf.
+    fn take_step(&mut self, connection: &Connection, batch: &mut RecordBatch) -> rusqlite::Result<()> {
+        let Some(step) = self.steps.as_ref().and_then(|steps| steps.front().copied()) else {
+            self.position = Position::Done;
+            return Ok(());
+        };
+        let (low, high) = match step {
+            Step::Leaf(leaf) => (leaf.low, leaf.high),
+            Step::Row(rowid, _) => (rowid, rowid),
+        };
+        self.window = Some((low, high));
+        let filled = self.fill_in_order(connection, batch);
+        let is_read = std::mem::replace(&mut self.position, Position::Open) == Position::Done;
+        let damage = match filled {
+            Err(error) if is_damage(&error) => Some(error),
+            filled => filled.map(|()| None)?,
+        };
+        if !is_read && damage.is_none() {
+            return Ok(());
+        }
+        let steps = self.steps.get_or_insert_default();
+        steps.pop_front();
+        match (damage, step) {
+            (None, _) => {}
+            (Some(error), Step::Row(rowid, leaf)) => {
+                let what = format!("the row int:{rowid} on {} cannot be read ({error})", leaf.show());
+                self.lose(rowid, rowid, &what);
+            }
+            (Some(_), Step::Leaf(leaf)) => {
+                let Some(Bounds::Rowid(low, high)) = self.bounds() else { return Ok(()) };
+                let rowid = self.plan.table.rowid_name.clone().unwrap_or_default();
+                let listed = list(connection, &self.plan.read_from(), &rowid, low, high)?;
+                let steps = self.steps.get_or_insert_default();
+                for rowid in listed.rowids.into_iter().rev() {
+                    steps.push_front(Step::Row(rowid, leaf));
+                }
+                if let Some((low, high)) = listed.hole {
+                    let what = format!("the rows from int:{low} to int:{high} on {} cannot be read", leaf.show());
+                    self.lose(low, high, &what);
+                }
             }
         }
         Ok(())
     }
 
-    /// Reads on from the position until the batch is full or `rows` rows were seen.
-    fn run(
-        &mut self,
-        connection: &Connection,
-        batch: &mut RecordBatch,
-        plan: &Plan,
-        rows: usize,
-    ) -> rusqlite::Result<()> {
-        let (sql, bounds) = match self.bounds() {
-            Some(Bounds::Rowid(low, high)) => (plan.rowid_sql(), Bounds::Rowid(low, high)),
-            Some(Bounds::From(operator, parts)) => (plan.after_sql(operator), Bounds::From(operator, parts)),
-            Some(Bounds::All) => (plan.all_sql(), Bounds::All),
-            None => {
-                self.position = Position::Done;
-                return Ok(());
-            }
+    /// Compares what was reached of the whole table, once all of it was read, with what its b-tree holds.
+    fn end(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let Some(Listener { account, collection, .. }) = &self.listener else { return Ok(()) };
+        let Some(reached) = account.ended(*collection, &self.range, self.reached) else { return Ok(()) };
+        let sql = format!("SELECT count(*) FROM {} NOT INDEXED", self.plan.from());
+        let held = connection.query_row(&sql, [], |row| row.get::<_, i64>(0));
+        let line = match held {
+            Ok(held) if held.unsigned_abs() == reached => return Ok(()),
+            // What of it cannot be read is named already.
+            Err(error) if is_damage(&error) && account.has_lost(*collection) => return Ok(()),
+            Ok(_) if account.has_lost(*collection) => return Ok(()),
+            Ok(held) => format!(
+                "{}: {reached} rows were reached where its b-tree holds {held}: it is damaged (PRAGMA integrity_check says \
+                 how)",
+                self.object
+            ),
+            Err(error) if is_damage(&error) => format!("{}: its rows cannot be counted ({error})", self.object),
+            Err(error) => return Err(error),
+        };
+        account.lose(*collection, KeyRange::all(), line);
+        Ok(())
+    }
+
+    /// Reads on from the position until the batch is full or `most` rows were seen.
+    fn run(&mut self, connection: &Connection, batch: &mut RecordBatch, most: usize) -> rusqlite::Result<()> {
+        let plan = Arc::clone(&self.plan);
+        let Some(bounds) = self.bounds() else {
+            self.position = Position::Done;
+            return Ok(());
+        };
+        let sql = match &bounds {
+            Bounds::Rowid(..) => plan.rowid_sql(),
+            Bounds::From(operator, _) => plan.after_sql(operator),
+            Bounds::All => plan.all_sql(),
         };
         let mut statement = connection.prepare_cached(&sql)?;
-        bounds.bind(&mut statement, plan)?;
+        bounds.bind(&mut statement, &plan)?;
         let mut found = statement.raw_query();
         let mut seen = 0;
-        let mut ended = true;
-        let mut failure = None;
-        loop {
-            match found.next() {
-                Ok(None) => break,
-                Ok(Some(row)) => {
-                    seen += 1;
-                    if matches!(self.take(row, batch)?, Taken::PastEnd) {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    failure = Some(error);
-                    ended = false;
-                    break;
-                }
-            }
-            if batch.bytes() >= BATCH_BYTES || seen == rows {
-                ended = false;
+        while batch.bytes() < BATCH_BYTES && seen < most {
+            let Some(row) = found.next()? else {
+                self.position = Position::Done;
+                break;
+            };
+            seen += 1;
+            if matches!(self.take(row, batch)?, Taken::PastEnd) {
+                self.position = Position::Done;
                 break;
             }
         }
-        if ended {
-            self.position = Position::Done;
-        } else if seen > 0 {
-            self.position = Position::After(self.key.clone());
-        }
-        failure.map_or(Ok(()), Err)
+        Ok(())
     }
 
     /// What is left to read, as SQL bounds that never leave out a key of the range.
     fn bounds(&self) -> Option<Bounds> {
         let plan = &self.plan;
         if plan.order == Order::Rowid {
-            let (mut low, high) = rowid_bounds(&self.range)?;
-            if let Position::After(key) = &self.position {
+            let (mut low, mut high) = rowid_bounds(&self.range)?;
+            if let Some((from, to)) = self.window {
+                (low, high) = (low.max(from), high.min(to));
+            }
+            if let Some(key) = &self.last {
                 low = low.max(decode_int(key)?.checked_add(1)?);
             }
             return (low <= high).then_some(Bounds::Rowid(low, high));
         }
         // A key that was just read is what the columns hold, whatever their affinity.
-        let (operator, key, is_read) = match &self.position {
-            Position::After(key) => (">", key, true),
-            _ => (">=", &self.range.start, false),
+        let (operator, key, is_read) = match &self.last {
+            Some(key) => (">", key, true),
+            None => (">=", &self.range.start, false),
         };
         match plan.codec.decode(key) {
             Some(parts) if is_read && plan.is_whole(&parts) => Some(Bounds::From(operator, parts)),
@@ -212,7 +311,7 @@ impl TableStream {
         let mut key = std::mem::take(&mut self.key);
         plan.encode_key(row, &mut key)?;
         self.key = key;
-        match self.place() {
+        match self.place(row)? {
             Taken::Added => {}
             other => return Ok(other),
         }
@@ -228,43 +327,57 @@ impl TableStream {
                 }
             }
         });
+        self.move_on();
         failure.map_or(Ok(Taken::Added), Err)
     }
 
-    /// Whether the current key belongs to the range, is new, and can be kept.
-    fn place(&self) -> Taken {
-        let is_past = |last: &[u8]| self.key.as_slice() > last;
-        if self.range.end.as_ref().is_some_and(|end| &self.key >= end) {
-            return Taken::PastEnd;
-        }
-        let before = match &self.position {
-            Position::After(last) => !is_past(last),
-            _ => false,
-        };
-        if before || self.key < self.range.start {
-            return Taken::Skipped;
-        }
-        if self.key.len() > MAX_KEY_BYTES {
-            let shown: String = self.plan.codec.show(&self.key).chars().take(60).collect();
-            let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-            missing.add(|| format!("{}: the key {shown}… has {} bytes", self.object, self.key.len()));
-            return Taken::Skipped;
-        }
-        Taken::Added
+    /// Counts the current key's row as reached.
+    fn move_on(&mut self) {
+        self.reached += 1;
+        let last = self.last.get_or_insert_default();
+        last.clone_from(&self.key);
     }
 
-    /// Reads the one record that SQLite found too large: its last cell as a stream where that is possible.
-    fn take_large(&mut self, connection: &Connection, batch: &mut RecordBatch) -> rusqlite::Result<()> {
-        if !self.take_streamed(connection, batch)? {
-            let plan = Arc::clone(&self.plan);
-            self.run(connection, batch, &plan, 1)?;
+    /// Whether the current key belongs to the range, is new, and can be kept.
+    fn place(&mut self, row: &Row<'_>) -> rusqlite::Result<Taken> {
+        if self.range.end.as_ref().is_some_and(|end| &self.key >= end) {
+            return Ok(Taken::PastEnd);
         }
-        Ok(())
+        if self.key < self.range.start {
+            return Ok(Taken::Skipped);
+        }
+        match self.last.as_ref().map(|last| self.key.cmp(last)) {
+            // A table holds a key twice where the key's index lacked it when it was written again.
+            Some(Ordering::Equal) if self.plan.order == Order::Sorted && !self.is_resumed => {
+                let shown = self.shown_key();
+                let rowid = self.plan.rowid_cell().map(|cell| self.plan.value(row, self.plan.key_count() + cell));
+                let rowid = rowid.transpose()?.and_then(|value| value.as_i64().ok());
+                let which = rowid.map_or_else(String::new, |rowid| format!(" with the rowid {rowid}"));
+                self.name(&format!("two rows have the key {shown}; the one{which} is left out"));
+                self.reached += 1;
+                return Ok(Taken::Skipped);
+            }
+            Some(Ordering::Less | Ordering::Equal) => return Ok(Taken::Skipped),
+            Some(Ordering::Greater) | None => {}
+        }
+        self.is_resumed = false;
+        if self.key.len() > MAX_KEY_BYTES {
+            let shown: String = self.shown_key().chars().take(60).collect();
+            self.name(&format!("the key {shown}… has {} bytes", self.key.len()));
+            self.move_on();
+            return Ok(Taken::Skipped);
+        }
+        Ok(Taken::Added)
+    }
+
+    fn shown_key(&self) -> String {
+        self.plan.codec.show(&self.key)
     }
 
     fn take_streamed(&mut self, connection: &Connection, batch: &mut RecordBatch) -> rusqlite::Result<bool> {
         let plan = Arc::clone(&self.plan);
-        if plan.table.rowid_name.is_none() || plan.cells.last().is_none_or(String::is_empty) {
+        // SQLite opens no single value of a table with generated columns.
+        if plan.table.rowid_name.is_none() || plan.cells.is_empty() || !plan.table.generated.is_empty() {
             return Ok(false);
         }
         let Some(bounds) = self.bounds() else { return Ok(false) };
@@ -293,10 +406,11 @@ impl TableStream {
             None => None,
         };
         let Some(rowid) = rowid else { return Ok(false) };
-        match self.place() {
+        match self.place(row)? {
             Taken::Added => {}
             Taken::Skipped => {
-                self.position = Position::After(self.key.clone());
+                // It is not to be met again.
+                self.last = self.last.take().max(Some(self.key.clone()));
                 return Ok(true);
             }
             Taken::PastEnd => {
@@ -324,18 +438,29 @@ impl TableStream {
                 }
             }
         });
-        self.position = Position::After(self.key.clone());
+        self.move_on();
         failure.map_or(Ok(true), Err)
     }
 
-    fn fill_sorted(&mut self, connection: &Connection, batch: &mut RecordBatch) -> rusqlite::Result<()> {
-        let name = match &self.sorted {
-            Some(name) => name.clone(),
-            None => self.sort(connection)?,
+    fn fill_gathered(&mut self, connection: &Connection, batch: &mut RecordBatch) -> rusqlite::Result<()> {
+        let gathered = match self.gathered.take() {
+            Some(gathered) => gathered,
+            None => self.gather(connection)?,
         };
-        let Position::Sorted(mut last) = self.position else { return Ok(()) };
-        let sql = format!("SELECT *, rowid FROM temp.{} WHERE rowid > ?1 ORDER BY rowid", ident(&name));
-        let mut statement = connection.prepare_cached(&sql)?;
+        let filled = self.take_gathered(&gathered, connection, batch);
+        self.gathered = Some(gathered);
+        filled
+    }
+
+    fn take_gathered(
+        &mut self,
+        gathered: &Gathered,
+        connection: &Connection,
+        batch: &mut RecordBatch,
+    ) -> rusqlite::Result<()> {
+        let Position::Gathered(mut last) = self.position else { return Ok(()) };
+        let sql = format!("SELECT *, rowid FROM {} WHERE rowid > ?1 ORDER BY rowid", gathered.table);
+        let mut statement = gathered.elsewhere.as_ref().unwrap_or(connection).prepare_cached(&sql)?;
         statement.raw_bind_parameter(1, last)?;
         let mut rows = statement.raw_query();
         let at = (self.plan.key_count() + self.plan.cells.len()) * self.plan.stride() + 1;
@@ -346,23 +471,25 @@ impl TableStream {
             };
             self.take(row, batch)?;
             last = row.get(at)?;
-            self.position = Position::Sorted(last);
+            self.position = Position::Gathered(last);
             if batch.bytes() >= BATCH_BYTES {
                 return Ok(());
             }
         }
     }
 
-    /// Sorts the range's records into a temporary table.
-    fn sort(&mut self, connection: &Connection) -> rusqlite::Result<String> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let name = format!("rekeep sorted {}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let [create, insert] = self.plan.sort_sql(&name);
-        connection.execute_batch(&create)?;
-        self.sorted = Some(name.clone());
-        connection.execute(&insert, (self.range.start.as_slice(), self.range.end.as_deref()))?;
-        self.position = Position::Sorted(0);
-        Ok(name)
+    fn gather(&mut self, connection: &Connection) -> rusqlite::Result<Gathered> {
+        let gathering = Gathering {
+            connection,
+            plan: &self.plan,
+            range: &self.range,
+            object: &self.object,
+            account: self.listener.as_ref().map(|listener| (&*listener.account, listener.collection)),
+        };
+        let gathered = gathering.run()?;
+        self.is_resumed = self.last.is_some();
+        self.position = Position::Gathered(0);
+        Ok(gathered)
     }
 }
 
@@ -376,13 +503,13 @@ impl RecordStream for TableStream {
 
 impl Drop for TableStream {
     fn drop(&mut self) {
-        if let Some(name) = &self.sorted {
+        if let Some(Gathered { table, elsewhere: None }) = &self.gathered {
             let connection = lock(&self.connection);
             connection.flush_prepared_statement_cache();
             // A temporary table that stays takes room until the session ends, nothing more.
-            let _ = connection.execute_batch(&format!("DROP TABLE temp.{}", ident(name)));
+            let _ = connection.execute_batch(&format!("DROP TABLE {table}"));
         }
-        if let Some(pool) = &self.give_back {
+        if let Some(Listener { pool, .. }) = &self.listener {
             pool.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&self.connection));
         }
     }

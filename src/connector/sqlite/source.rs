@@ -1,39 +1,30 @@
 //! The source: fixes one snapshot of a database for several readers, and hands out streams of its tables.
 
 use super::{
+    account::Account,
     error::{io, reading},
     plan::{Order, Plan, PlanError, register_key_function},
-    scan::{Missing, SharedConnection, TableStream, lock},
+    proof::{Proof, is_damage, prove},
+    scan::{SharedConnection, TableStream, lock},
     schema::{Encoding, Object, Schema, Table},
+    snapshot::{Snapshot, Unlocked, hint, with_hint},
     splits::splits,
     wrong_url,
 };
 use crate::{
     connector::{
-        ConnectorError, Identity, Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection,
-        SourceSession, SourceUrl,
+        ConnectorError, Evidence, Identity, ParentView, PartEnd, Scope, SessionEnd, SessionOptions, Source,
+        SourceAbilities, SourceCollection, SourceSession, SourceUrl,
     },
-    record::{Clock, KeyRange, RecordStream, SystemClock, Timestamp},
+    record::{KeyRange, RecordStream, Timestamp},
 };
-use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use rusqlite::Connection;
 use serde_json::{Value as Json, json};
 use std::{
     collections::BTreeSet,
-    ffi::OsString,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
-
-/// How long to wait for a lock: SQLite's own waiting looks only every 100 ms, and a writer that never rests leaves
-/// shorter gaps than that.
-const BUSY_LOOKS: i32 = 5000;
-const BUSY_PAUSE: Duration = Duration::from_millis(2);
-
-fn wait_for_lock(looks: i32) -> bool {
-    std::thread::sleep(BUSY_PAUSE);
-    looks < BUSY_LOOKS
-}
 
 /// A database to read.
 #[derive(Debug)]
@@ -54,13 +45,13 @@ impl SqliteSource {
             match option.as_str() {
                 "table" => include.insert(value.clone()),
                 "exclude-table" => exclude.insert(value.clone()),
-                _ => return Err(wrong_url(url, format!("`{option}` is no option; write table= or exclude-table="))),
+                _ => return Err(wrong_url(url, &format!("`{option}` is no option; write table= or exclude-table="))),
             };
         }
         if let Some(both) = include.intersection(&exclude).next() {
-            return Err(wrong_url(url, format!("table `{both}` is both included and excluded")));
+            return Err(wrong_url(url, &format!("table `{both}` is both included and excluded")));
         }
-        let given = PathBuf::from(&url.place);
+        let given = url.path();
         let path = std::fs::canonicalize(&given)
             .or_else(|_| std::path::absolute(&given))
             .map_err(|error| io("find", &given, error))?;
@@ -126,12 +117,17 @@ impl Source for SqliteSource {
         let object = self.path.display().to_string();
         let snapshot = Snapshot::take(&self.path, options)?;
         let connection = lock(&snapshot.readers[0]);
-        let schema = Schema::read(&connection, &object)?;
+        let schema = Schema::read(&connection, &object).map_err(|error| with_hint(error, &self.path))?;
         self.check_names(&schema, &object)?;
         let mut notes = snapshot.notes.clone();
-        let mut missing = Missing::default();
+        let account = Account::default();
         let mut plans = Vec::new();
         for table in schema.tables.iter().filter(|table| self.wants(&table.name, &schema)) {
+            if table.columns.is_empty() {
+                account
+                    .name(format!("table `{}`: its definition in the schema is malformed; it is left out", table.name));
+                continue;
+            }
             match Plan::new(&connection, table.clone(), schema.encoding) {
                 Ok(plan) => {
                     if !table.without_rowid && table.rowid_name.is_none() {
@@ -142,13 +138,16 @@ impl Source for SqliteSource {
                     }
                     plans.push(Arc::new(plan));
                 }
-                Err(PlanError::NoRowid) => missing.named.push(format!(
+                Err(PlanError::NoRowid) => account.name(format!(
                     "table `{}`: its columns are named rowid, _rowid_ and oid, so that SQL cannot reach the rowid \
                      that its records need as a key",
                     table.name
                 )),
                 Err(PlanError::Sqlite(error)) => {
-                    return Err(reading(&format!("table `{}` of {object}", table.name), &error));
+                    match reading(&format!("table `{}` of {object}", table.name), &error) {
+                        error @ ConnectorError::Locked { .. } => return Err(error),
+                        error => account.name(format!("{error}; it is left out")),
+                    }
                 }
             }
         }
@@ -164,13 +163,20 @@ impl Source for SqliteSource {
             );
         }
         let kept: Vec<&Object> = schema.objects.iter().filter(|o| self.wants_object(o, &schema)).collect();
+        let tables = plans.iter().map(|plan| (plan.table.name.as_str(), plan.table.sql.as_str()));
+        let own: Vec<Object> = kept.iter().copied().cloned().collect();
+        notes.extend(super::needs::lacking(tables, &own));
+        let settings = &schema.settings;
         let attributes = json!({
             "format": 1,
             "encoding": schema.encoding,
-            "page_size": schema.page_size,
-            "auto_vacuum": schema.auto_vacuum,
-            "user_version": schema.user_version,
-            "application_id": schema.application_id,
+            "page_size": settings.page_size,
+            "auto_vacuum": settings.auto_vacuum,
+            "user_version": settings.user_version,
+            "application_id": settings.application_id,
+            "reserved_bytes": settings.reserved_bytes,
+            "default_cache_size": settings.default_cache_size,
+            "schema_format": settings.schema_format,
             "wal": schema.wal,
             "objects": kept,
         });
@@ -180,105 +186,23 @@ impl Source for SqliteSource {
             readers: snapshot.readers.len(),
             pool: Arc::new(Mutex::new(snapshot.readers)),
             start: snapshot.time,
+            proven: plans.iter().map(|_| Mutex::default()).collect(),
             plans,
             collections,
             attributes,
-            missing: Arc::new(Mutex::new(missing)),
+            account: Arc::new(account),
             notes,
+            unlocked: snapshot.unlocked,
             _keeper: Mutex::new(snapshot.keeper),
         }))
     }
 }
 
 fn prepare_reader(connection: &Connection, encoding: Encoding, object: &str) -> Result<(), ConnectorError> {
-    register_key_function(connection, encoding != Encoding::Utf8).map_err(|error| reading(object, &error))
-}
-
-/// Connections whose read transactions all show one state.
-struct Snapshot {
-    readers: Vec<SharedConnection>,
-    keeper: Connection,
-    time: Timestamp,
-    notes: Vec<String>,
-}
-
-impl Snapshot {
-    /// Opens the readers' transactions while no other connection can write.
-    fn take(path: &Path, options: &SessionOptions) -> Result<Self, ConnectorError> {
-        let object = path.display().to_string();
-        let fail = |error: rusqlite::Error| reading(&object, &error);
-        match std::fs::metadata(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(ConnectorError::Missing { object });
-            }
-            Err(error) => return Err(io("look at", path, error)),
-            Ok(metadata) if !metadata.is_file() => {
-                return Err(ConnectorError::Unreadable { object, reason: "it is no file".to_owned() });
-            }
-            Ok(_) => {}
-        }
-        let mut journal = OsString::from(path);
-        journal.push("-wal");
-        let had_wal = Path::new(&journal).exists();
-        let keeper = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(fail)?;
-        if had_wal {
-            // What others left in the log is theirs to move.
-            keeper.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fail)?;
-        }
-        keeper.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(())).map_err(fail)?;
-        let mut notes = Vec::new();
-        let mut wanted = options.parallel.clamp(1, 64);
-        if wanted > 1 && keeper.is_readonly("main").map_err(fail)? {
-            wanted = 1;
-            notes
-                .push("the file cannot be written, so its writers cannot be held: it is read by one reader".to_owned());
-        }
-        if wanted > 1
-            && let Err(error) = keeper.execute_batch("BEGIN IMMEDIATE")
-        {
-            let error = fail(error);
-            if !matches!(error, ConnectorError::Locked { .. }) {
-                return Err(error);
-            }
-            wanted = 1;
-            notes.push("a writer holds the database for longer than we wait: it is read by one reader".to_owned());
-        }
-        let mut readers = Vec::with_capacity(wanted);
-        let mut time = SystemClock.now();
-        for _ in 0..wanted {
-            let reader = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(fail)?;
-            reader.execute_batch("BEGIN").map_err(fail)?;
-            // A transaction takes its snapshot with its first read.
-            reader.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(())).map_err(fail)?;
-            time = SystemClock.now();
-            readers.push(Arc::new(Mutex::new(reader)));
-        }
-        if wanted > 1 {
-            keeper.execute_batch("ROLLBACK").map_err(fail)?;
-        }
-        Ok(Self { readers, keeper, time, notes })
-    }
-}
-
-/// Where SQLite puts its temporary files, in this whole process and from now on: whoever owns the process may say so before
-/// it begins to work. No source or target does.
-pub fn set_process_temp_dir(directory: &Path) -> Result<(), ConnectorError> {
-    let set = || {
-        let directory = directory.to_str().ok_or_else(|| rusqlite::Error::InvalidPath(directory.to_owned()))?;
-        Connection::open_in_memory()?.pragma_update(None, "temp_store_directory", directory)
-    };
-    set().map_err(|error| reading(&directory.display().to_string(), &error))
-}
-
-/// Opens a connection for reading; never makes a file.
-pub(super) fn open(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
-    let mut connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_handler(Some(wait_for_lock))?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    connection.pragma_update(None, "cache_size", -512)?;
-    connection.pragma_update(None, "mmap_size", 0)?;
-    connection.pragma_update(None, "cell_size_check", true)?;
-    Ok(connection)
+    let wide = encoding != Encoding::Utf8;
+    register_key_function(connection, wide)
+        .and_then(|()| super::proof::register(connection, wide))
+        .map_err(|error| reading(object, &error))
 }
 
 /// The collections with guesses at their sizes: the file's bytes, shared out by the highest rowids.
@@ -290,10 +214,14 @@ fn describe(
 ) -> Result<Vec<SourceCollection>, ConnectorError> {
     let fail = |error: rusqlite::Error| reading(object, &error);
     let pages: i64 = connection.query_row("PRAGMA main.page_count", [], |row| row.get(0)).map_err(fail)?;
-    let file_bytes = u128::from((pages * schema.page_size).unsigned_abs());
+    let file_bytes = u128::from((pages * schema.settings.page_size).unsigned_abs());
     let mut guesses = Vec::with_capacity(plans.len());
     for plan in plans {
-        guesses.push(guess_records(connection, plan).map_err(fail)?);
+        let guess = match guess_records(connection, plan) {
+            Err(error) if is_damage(&error) => None,
+            guess => guess.map_err(fail)?,
+        };
+        guesses.push(guess);
     }
     let known: u128 = guesses.iter().flatten().copied().map(u128::from).sum();
     Ok(plans
@@ -326,12 +254,15 @@ fn guess_records(connection: &Connection, plan: &Plan) -> rusqlite::Result<Optio
 
 /// What a collection's attributes say of its table.
 fn table_attributes(plan: &Plan) -> Json {
-    let Table { sql, columns, generated, primary_key, integer_key, without_rowid, .. } = &plan.table;
+    let Table { sql, columns, generated, primary_key, integer_key, without_rowid, places, .. } = &plan.table;
+    let names = |computed| columns.iter().filter(move |c| c.computed == computed).map(|c| &c.name).collect::<Vec<_>>();
     json!({
         "format": 1,
         "sql": sql,
-        "columns": columns.iter().map(|column| &column.name).collect::<Vec<_>>(),
+        "columns": names(false),
         "generated": generated,
+        "stored": names(true),
+        "places": places,
         "primary_key": primary_key,
         "integer_key": integer_key,
         "without_rowid": without_rowid,
@@ -344,10 +275,13 @@ struct SqliteSession {
     pool: Arc<Mutex<Vec<SharedConnection>>>,
     start: Timestamp,
     plans: Vec<Arc<Plan>>,
+    /// The plans as they are carried out: by the key's index only where it was compared with the table.
+    proven: Vec<Mutex<Option<Arc<Plan>>>>,
     collections: Vec<SourceCollection>,
     attributes: Json,
-    missing: Arc<Mutex<Missing>>,
+    account: Arc<Account>,
     notes: Vec<String>,
+    unlocked: Option<Unlocked>,
     /// Closed last: the one connection that may tidy up behind a database in WAL mode.
     _keeper: Mutex<Connection>,
 }
@@ -357,10 +291,37 @@ impl SqliteSession {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    fn plan(&self, collection: usize) -> Result<&Arc<Plan>, ConnectorError> {
-        self.plans.get(collection).ok_or_else(|| ConnectorError::Missing {
-            object: format!("collection {collection} of {}", self.path.display()),
-        })
+    fn give_back(&self, reader: SharedConnection) {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+    }
+
+    /// How a collection is read.
+    fn plan(&self, collection: usize, connection: &Connection) -> Result<Arc<Plan>, ConnectorError> {
+        let file = self.path.display();
+        let (Some(plan), Some(proven)) = (self.plans.get(collection), self.proven.get(collection)) else {
+            return Err(ConnectorError::Missing { object: format!("collection {collection} of {file}") });
+        };
+        if plan.order != Order::Index {
+            return Ok(Arc::clone(plan));
+        }
+        let mut proven = proven.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = &*proven {
+            return Ok(Arc::clone(plan));
+        }
+        let object = format!("table `{}` of {file}", plan.table.name);
+        let plan = match prove(connection, plan).map_err(|error| reading(&object, &error))? {
+            Proof::Holds => Arc::clone(plan),
+            Proof::SortsOtherwise => Arc::new(plan.sorted()),
+            Proof::Differs(how) => {
+                self.account.name(format!(
+                    "{object}: {how}; the table itself was read, so that all its rows are backed up, but queries miss some \
+                     (REINDEX {} mends it, unless two rows have one key)",
+                    super::quote::ident(&plan.table.name)
+                ));
+                Arc::new(plan.sorted())
+            }
+        };
+        Ok(Arc::clone(proven.insert(plan)))
     }
 }
 
@@ -382,25 +343,35 @@ impl SourceSession for SqliteSession {
     }
 
     fn splits(&self, collection: usize, parts: usize) -> Result<Vec<Vec<u8>>, ConnectorError> {
-        let plan = self.plan(collection)?;
-        if plan.order == Order::Sorted {
-            return Ok(Vec::new());
-        }
         let Some(reader) = self.take_reader() else { return Ok(Vec::new()) };
-        let found = splits(&lock(&reader), plan, parts);
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+        let found = {
+            let connection = lock(&reader);
+            self.plan(collection, &connection).and_then(|plan| splits(&connection, &plan, parts))
+        };
+        self.give_back(reader);
         found
     }
 
     fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
-        let plan = Arc::clone(self.plan(collection)?);
         let file = self.path.display().to_string();
         let Some(reader) = self.take_reader() else {
             let reason = format!("all {} readers are at work", self.readers);
             return Err(ConnectorError::Locked { object: file, reason });
         };
+        let plan = self.plan(collection, &lock(&reader));
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(error) => {
+                self.give_back(reader);
+                return Err(error);
+            }
+        };
         let stream = TableStream::new(reader, plan, range.clone(), &file);
-        Ok(Box::new(stream.of_session(Arc::clone(&self.pool), Arc::clone(&self.missing))))
+        Ok(Box::new(stream.of_session(Arc::clone(&self.pool), Arc::clone(&self.account), collection)))
+    }
+
+    fn evidence(&self) -> Option<&dyn Evidence> {
+        Some(self)
     }
 
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {
@@ -408,11 +379,29 @@ impl SourceSession for SqliteSession {
         for reader in self.pool.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             lock(reader).execute_batch("ROLLBACK").map_err(|error| reading(&object, &error))?;
         }
-        let missing = std::mem::take(&mut *self.missing.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(unlocked) = &self.unlocked {
+            unlocked.check()?;
+        }
+        let missing = self.account.take_lines();
         let mut notes = self.notes.clone();
+        if !missing.is_empty() {
+            notes.extend(hint(&self.path));
+        }
         if !self.path.exists() {
             notes.push("the file was removed while it was read; what was read is its state at the start".to_owned());
         }
-        Ok(SessionEnd { end: self.start, missing: missing.into_lines(), notes })
+        Ok(SessionEnd { end: self.start, missing, notes })
+    }
+}
+
+impl Evidence for SqliteSession {
+    fn meet_parent(&self, _parent: &ParentView<'_>) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
+    /// Where rows cannot be read, what does not come may be there all the same.
+    fn part_end(&self, collection: usize, range: &KeyRange) -> Result<PartEnd, ConnectorError> {
+        let doubts = self.account.doubts(collection, range);
+        Ok(PartEnd { complete: doubts.is_empty(), doubts })
     }
 }

@@ -2,34 +2,30 @@
 //! transaction.
 
 use super::{
-    SqliteSource,
+    SqliteSource, aftermath,
+    attributes::{self, Attributes, TableAttributes, parse},
     error::{io, reading, writing},
+    file::{create, look, open_existing, publish},
+    fit::{check_encoding, check_fit, is_no_table, key_plan, table_sql},
     objects,
-    plan::{Plan, PlanError, register_key_function},
-    quote::{ident, rename_table},
+    plan::register_key_function,
+    proof,
+    quote::ident,
     scan::{SharedConnection, lock},
-    schema::{self, Encoding, Named, Names, Object, Table},
+    schema::{self, Encoding, Named, Names, Table},
+    scratch::Scratch,
     write::TableWriter,
     wrong_url,
 };
 use crate::connector::{
     CollectionTarget, ConnectorError, Meets, Source, SourceUrl, Target, TargetCollection, TargetEnd, TargetPlan,
     TargetSession,
-    shared::publish::{self, Present},
 };
-use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
-use serde::Deserialize;
+use rusqlite::Connection;
 use std::{
-    cmp::Ordering,
-    ffi::OsString,
-    fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::Duration,
 };
-
-/// What the name of an unfinished database ends with.
-const PARTIAL: &str = ".rekeep-partial";
 
 /// A database to write.
 #[derive(Debug)]
@@ -47,13 +43,13 @@ impl SqliteTarget {
         let mut table = None;
         for (option, value) in &url.options {
             if option != "table" {
-                return Err(wrong_url(url, format!("`{option}` is no option of a target; write table=")));
+                return Err(wrong_url(url, &format!("`{option}` is no option of a target; write table=")));
             }
             if table.replace(value.clone()).is_some() {
-                return Err(wrong_url(url, "a target names one table at most".to_owned()));
+                return Err(wrong_url(url, "a target names one table at most"));
             }
         }
-        let given = PathBuf::from(&url.place);
+        let given = url.path();
         let path = std::path::absolute(&given).map_err(|error| io("find", &given, error))?;
         Ok(Self { path, table })
     }
@@ -79,7 +75,9 @@ impl Target for SqliteTarget {
         let mut occupied = Vec::new();
         for name in collections {
             let Some(found) = names.find(name) else { continue };
-            let sql = format!("SELECT count(*) FROM (SELECT 1 FROM main.{} LIMIT 1000)", ident(&found.name));
+            // Not by an index, which may hold less than the table.
+            let sql =
+                format!("SELECT count(*) FROM (SELECT 1 FROM main.{} NOT INDEXED LIMIT 1000)", ident(&found.name));
             let count: i64 = connection.query_row(&sql, [], |row| row.get(0)).map_err(fail)?;
             if count > 0 {
                 occupied.push((name.clone(), count.unsigned_abs()));
@@ -90,10 +88,12 @@ impl Target for SqliteTarget {
 
     fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {
         let object = self.path.display().to_string();
-        let attributes = snapshot_attributes(plan, &object)?;
+        let attributes = attributes::of_plan(plan, &object)?;
         let mut existing = None;
         if self.path.try_exists().map_err(|error| io("look at", &self.path, error))? {
             let opened = look(&self.path).map_err(|error| reading(&object, &error))?;
+            proof::register(&opened, attributes.encoding != Encoding::Utf8)
+                .map_err(|error| reading(&object, &error))?;
             check_encoding(&opened, &attributes, &object)?;
             let names = Names::read(&opened).map_err(|error| reading(&object, &error))?;
             existing = Some((opened, names));
@@ -106,7 +106,7 @@ impl Target for SqliteTarget {
 
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
         let object = self.path.display().to_string();
-        let attributes = snapshot_attributes(plan, &object)?;
+        let attributes = attributes::of_plan(plan, &object)?;
         let exists = self.path.try_exists().map_err(|error| io("look at", &self.path, error))?;
         let (connection, partial) = if exists {
             (open_existing(&self.path, &attributes)?, None)
@@ -114,7 +114,9 @@ impl Target for SqliteTarget {
             let (connection, partial) = create(&self.path, &attributes)?;
             (connection, Some(partial))
         };
-        register_key_function(&connection, attributes.encoding != Encoding::Utf8)
+        let wide = attributes.encoding != Encoding::Utf8;
+        register_key_function(&connection, wide)
+            .and_then(|()| proof::register(&connection, wide))
             .map_err(|error| writing(&object, &error))?;
         let names = Names::read(&connection).map_err(|error| reading(&object, &error))?;
         Ok(Box::new(SqliteTargetSession {
@@ -124,6 +126,8 @@ impl Target for SqliteTarget {
             partial,
             attributes,
             plan: plan.clone(),
+            made: Vec::new(),
+            stand_ins: Vec::new(),
             notes: Vec::new(),
             missing: Vec::new(),
         }))
@@ -153,220 +157,10 @@ impl SqliteTarget {
             return Err(is_no_table(&object));
         }
         let table = schema::table(connection, found.name.clone(), found.sql.clone()).map_err(fail)?;
-        check_fit(&table, &wanted, &object)?;
-        key_plan(connection, table, attributes.encoding, collection, &object)?;
+        check_fit(connection, &table, collection, &wanted, &object)?;
+        key_plan(connection, table, false, attributes.encoding, collection, &object)?;
         Ok(Meets::Records)
     }
-}
-
-/// The snapshot's attributes.
-#[derive(Debug, Deserialize)]
-pub(super) struct Attributes {
-    format: u32,
-    encoding: Encoding,
-    page_size: i64,
-    auto_vacuum: i64,
-    user_version: i64,
-    application_id: i64,
-    wal: bool,
-    pub(super) objects: Vec<Object>,
-}
-
-/// A collection's attributes.
-#[derive(Debug, Deserialize)]
-struct TableAttributes {
-    format: u32,
-    sql: String,
-    columns: Vec<String>,
-    generated: Vec<String>,
-    primary_key: Vec<String>,
-    without_rowid: bool,
-}
-
-trait Versioned {
-    fn format(&self) -> u32;
-}
-
-impl Versioned for Attributes {
-    fn format(&self) -> u32 {
-        self.format
-    }
-}
-
-impl Versioned for TableAttributes {
-    fn format(&self) -> u32 {
-        self.format
-    }
-}
-
-fn parse<'a, T: Deserialize<'a> + Versioned>(json: &'a serde_json::Value, object: &str) -> Result<T, ConnectorError> {
-    let mismatch = |reason| ConnectorError::Mismatch { object: object.to_owned(), reason };
-    let parsed = T::deserialize(json)
-        .map_err(|error| mismatch(format!("the snapshot's attributes are not understood: {error}")))?;
-    match parsed.format().cmp(&1) {
-        Ordering::Equal => Ok(parsed),
-        _ => Err(mismatch(format!("the snapshot's attributes have format {}; this version knows 1", parsed.format()))),
-    }
-}
-
-fn snapshot_attributes(plan: &TargetPlan, object: &str) -> Result<Attributes, ConnectorError> {
-    if plan.connector != "sqlite" {
-        let reason =
-            format!("the snapshot was taken from `{}`; only SQLite snapshots become databases", plan.connector);
-        return Err(ConnectorError::Mismatch { object: object.to_owned(), reason });
-    }
-    parse(&plan.attributes, object)
-}
-
-/// Text of another encoding would be other keys. A database without tables takes the snapshot's.
-fn check_encoding(connection: &Connection, attributes: &Attributes, object: &str) -> Result<(), ConnectorError> {
-    let fail = |error: rusqlite::Error| reading(object, &error);
-    let is_empty: bool =
-        connection.query_row("SELECT count(*) = 0 FROM main.sqlite_schema", [], |row| row.get(0)).map_err(fail)?;
-    let encoding: String = connection.query_row("PRAGMA main.encoding", [], |row| row.get(0)).map_err(fail)?;
-    if is_empty || encoding == attributes.encoding.name() {
-        return Ok(());
-    }
-    let reason = format!("it stores text as {encoding}, the snapshot as {}", attributes.encoding.name());
-    Err(ConnectorError::Mismatch { object: object.to_owned(), reason: format!("{reason}; restore into a new file") })
-}
-
-fn is_no_table(object: &str) -> ConnectorError {
-    let reason = "a view or virtual table of this name exists".to_owned();
-    ConnectorError::Mismatch { object: object.to_owned(), reason }
-}
-
-/// The statement that makes a collection's table.
-fn table_sql(collection: &TargetCollection, wanted: &TableAttributes, object: &str) -> Result<String, ConnectorError> {
-    if collection.name == collection.source_name {
-        return Ok(wanted.sql.clone());
-    }
-    rename_table(&wanted.sql, &collection.name).ok_or_else(|| ConnectorError::Mismatch {
-        object: object.to_owned(),
-        reason: "its CREATE TABLE statement cannot take another name".to_owned(),
-    })
-}
-
-/// Whether a table takes a collection's records as they are.
-fn check_fit(table: &Table, wanted: &TableAttributes, object: &str) -> Result<(), ConnectorError> {
-    let mismatch = |reason: &str| ConnectorError::Mismatch { object: object.to_owned(), reason: reason.to_owned() };
-    let sorted = |names: &[String]| {
-        let mut names = names.to_vec();
-        names.sort();
-        names
-    };
-    let columns: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
-    if sorted(&columns) != sorted(&wanted.columns) || sorted(&table.generated) != sorted(&wanted.generated) {
-        return Err(mismatch(&format!("it has the columns {columns:?}, the snapshot {:?}", wanted.columns)));
-    }
-    if table.primary_key != wanted.primary_key || table.without_rowid != wanted.without_rowid {
-        return Err(mismatch("its primary key is not the snapshot's"));
-    }
-    Ok(())
-}
-
-/// How a table's records are keyed; fails unless that is how the snapshot's are.
-fn key_plan(
-    connection: &Connection,
-    table: Table,
-    encoding: Encoding,
-    collection: &TargetCollection,
-    object: &str,
-) -> Result<Plan, ConnectorError> {
-    let mismatch = |reason: &str| ConnectorError::Mismatch { object: object.to_owned(), reason: reason.to_owned() };
-    match Plan::new(connection, table, encoding) {
-        Ok(plan) if plan.codec == collection.codec => Ok(plan),
-        Ok(_) => Err(mismatch("its keys are not of the snapshot's kind")),
-        Err(PlanError::NoRowid) => Err(mismatch("its rowid cannot be reached")),
-        Err(PlanError::Sqlite(error)) => Err(writing(object, &error)),
-    }
-}
-
-/// Opens a database to look at it. Where a killed writer left a journal, it is rolled back first, as it is for any reader that
-/// may write.
-fn look(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = super::source::open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    match connection.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(())) {
-        Ok(()) => Ok(connection),
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::ReadOnly) => {
-            super::source::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Makes the unfinished database beside the place where it will be.
-fn create(path: &Path, attributes: &Attributes) -> Result<(Connection, PathBuf), ConnectorError> {
-    let mut name = OsString::from(path);
-    name.push(PARTIAL);
-    let partial = PathBuf::from(name);
-    let object = partial.display().to_string();
-    let fail = |error: rusqlite::Error| writing(&object, &error);
-    if partial.exists() {
-        discard(&partial)?;
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(&partial, flags).map_err(fail)?;
-    set_form(&connection, attributes).map_err(fail)?;
-    // Nobody sees the file before it is complete and synced; the journal in memory only undoes single statements.
-    for (pragma, value) in [("journal_mode", "MEMORY"), ("synchronous", "OFF"), ("locking_mode", "EXCLUSIVE")] {
-        connection.pragma_update(None, pragma, value).map_err(fail)?;
-    }
-    settle(&connection).map_err(fail)?;
-    connection.execute_batch("BEGIN EXCLUSIVE").map_err(fail)?;
-    Ok((connection, partial))
-}
-
-/// Removes what a killed restore left, unless that restore still runs.
-fn discard(partial: &Path) -> Result<(), ConnectorError> {
-    let object = partial.display().to_string();
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let probe = Connection::open_with_flags(partial, flags)
-        .and_then(|connection| connection.execute_batch("PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE; ROLLBACK"));
-    if let Err(error) = probe
-        && let locked @ ConnectorError::Locked { .. } = reading(&object, &error)
-    {
-        return Err(locked);
-    }
-    fs::remove_file(partial).map_err(|error| io("remove", partial, error))
-}
-
-fn open_existing(path: &Path, attributes: &Attributes) -> Result<Connection, ConnectorError> {
-    let object = path.display().to_string();
-    let fail = |error: rusqlite::Error| writing(&object, &error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
-    connection.busy_timeout(Duration::from_secs(10)).map_err(fail)?;
-    let is_empty =
-        connection.query_row("SELECT count(*) = 0 FROM main.sqlite_schema", [], |row| row.get(0)).map_err(fail)?;
-    if is_empty {
-        set_form(&connection, attributes).map_err(fail)?;
-    }
-    settle(&connection).map_err(fail)?;
-    connection.execute_batch("BEGIN IMMEDIATE").map_err(fail)?;
-    check_encoding(&connection, attributes, &object)?;
-    Ok(connection)
-}
-
-/// What can be chosen only before the first table.
-fn set_form(connection: &Connection, attributes: &Attributes) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "page_size", attributes.page_size)?;
-    connection.pragma_update(None, "encoding", attributes.encoding.name())?;
-    connection.pragma_update(None, "auto_vacuum", attributes.auto_vacuum)?;
-    connection.pragma_update(None, "user_version", attributes.user_version)?;
-    connection.pragma_update(None, "application_id", attributes.application_id)
-}
-
-/// A restore brings rows as they are: nothing is to be computed from them or refused because of them.
-fn settle(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "foreign_keys", false)?;
-    connection.pragma_update(None, "ignore_check_constraints", true)?;
-    connection.pragma_update(None, "cache_size", -32768)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, true)?;
-    connection.set_prepared_statement_cache_capacity(16);
-    Ok(())
 }
 
 struct SqliteTargetSession {
@@ -376,6 +170,10 @@ struct SqliteTargetSession {
     partial: Option<PathBuf>,
     attributes: Attributes,
     plan: TargetPlan,
+    /// The tables of the restore, and the rows of the schema that were theirs.
+    made: Vec<(String, Vec<i64>)>,
+    /// Tables that were made by another statement than their own, which follows.
+    stand_ins: Vec<(String, String)>,
     notes: Vec<String>,
     missing: Vec<String>,
 }
@@ -400,7 +198,7 @@ impl SqliteTargetSession {
         let mut created = false;
         if self.names.find(&collection.name).is_none() {
             let sql = table_sql(collection, wanted, &object)?;
-            objects::create(connection, &sql, &collection.name, &mut self.notes).map_err(fail)?;
+            self.make_table(connection, collection, wanted, sql).map_err(fail)?;
             created = true;
             self.names.read_on(connection).map_err(fail)?;
         }
@@ -412,6 +210,7 @@ impl SqliteTargetSession {
         if !is_table {
             return Err(is_no_table(&object));
         }
+        let is_made = created;
         // SQLite makes this table by itself, and its rows while others are written; they are replaced by the snapshot's.
         let is_statistics = name.starts_with("sqlite_stat") && !self.plan.partial;
         if !created && ((name == "sqlite_sequence" && self.partial.is_some()) || is_statistics) {
@@ -419,8 +218,43 @@ impl SqliteTargetSession {
             created = true;
         }
         let table = schema::table(connection, name, sql).map_err(fail)?;
-        check_fit(&table, wanted, &object)?;
+        if !is_made {
+            check_fit(connection, &table, collection, wanted, &object)?;
+        }
+        self.made.push((table.name.clone(), wanted.places.clone()));
         Ok((table, created))
+    }
+
+    /// Rows are written as they were: a table with generated columns is made without them first.
+    fn make_table(
+        &mut self,
+        connection: &Connection,
+        collection: &TargetCollection,
+        wanted: &TableAttributes,
+        sql: String,
+    ) -> rusqlite::Result<()> {
+        let name = &collection.name;
+        if !wanted.generated.is_empty() {
+            let scratch = Scratch::new(name, &sql)?;
+            let keeps = scratch.table.columns.iter().filter(|column| column.computed).count() == wanted.stored.len();
+            if let Some(stand_in) = scratch.stand_in()?.filter(|_| keeps) {
+                self.notes.extend(scratch.lacks);
+                self.stand_ins.push((name.clone(), sql));
+                return objects::create(connection, &stand_in, name, &mut self.notes);
+            }
+        }
+        objects::create(connection, &sql, name, &mut self.notes)
+    }
+
+    /// Says what a person should know of a database that was there before.
+    fn look_back(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.notes.extend(aftermath::broken_references(connection));
+        self.notes.extend(aftermath::stale_indexes(connection, &self.plan)?);
+        if self.plan.make_equal && !self.plan.partial {
+            self.names.read_on(connection)?;
+            self.missing.extend(aftermath::left_over(&self.names, &self.plan, &self.attributes.objects));
+        }
+        Ok(())
     }
 }
 
@@ -435,11 +269,14 @@ impl TargetSession for SqliteTargetSession {
         let attributes: TableAttributes = parse(&wanted.attributes, &object)?;
         let connection = lock(&shared);
         let (table, created) = self.ensure_table(&connection, &wanted, &attributes)?;
-        let plan = key_plan(&connection, table, self.attributes.encoding, &wanted, &object)?;
+        let plan = key_plan(&connection, table, created, self.attributes.encoding, &wanted, &object)?;
+        let last = plan.shape.names().last().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
+        let can_stream =
+            schema::opens_values(&connection, &plan.table, &last).map_err(|error| reading(&object, &error))?;
         drop(connection);
         let overwrite = self.plan.overwrite;
         let directory = self.path.parent().unwrap_or(Path::new(".")).to_owned();
-        Ok(Box::new(TableWriter::new(shared, Arc::new(plan), created, overwrite, object, directory)))
+        Ok(Box::new(TableWriter::new(shared, Arc::new(plan), created, overwrite, object, directory, can_stream)))
     }
 
     fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
@@ -448,8 +285,15 @@ impl TargetSession for SqliteTargetSession {
         let shared = self.connection()?;
         {
             let connection = lock(&shared);
+            objects::rewrite(&connection, &std::mem::take(&mut self.stand_ins)).map_err(fail)?;
             objects::restore(&connection, &self.attributes.objects, &self.plan, &mut self.notes, &mut self.missing)
                 .map_err(fail)?;
+            self.notes.extend(aftermath::foreign_collations(&connection, &self.plan).map_err(fail)?);
+            if self.partial.is_some() {
+                objects::reorder(&connection, &self.attributes.objects, &self.made).map_err(fail)?;
+            } else {
+                self.look_back(&connection).map_err(fail)?;
+            }
             connection.execute_batch("COMMIT").map_err(fail)?;
             if self.partial.is_some() && self.attributes.wal {
                 connection.pragma_update(None, "locking_mode", "NORMAL").map_err(fail)?;
@@ -462,21 +306,9 @@ impl TargetSession for SqliteTargetSession {
             connection.close().map_err(|(_, error)| fail(error))?;
         }
         if let Some(partial) = self.partial.take() {
-            publish(&partial, &self.path)?;
+            self.notes.extend(publish(&partial, &self.path)?);
         }
         let notes = std::mem::take(&mut self.notes);
         Ok(TargetEnd { missing: std::mem::take(&mut self.missing), notes })
     }
-}
-
-/// Gives a complete file its name, durably, and never over another file.
-fn publish(partial: &Path, path: &Path) -> Result<(), ConnectorError> {
-    publish::publish(partial, path, Present::Kept).map_err(|failed| match failed.error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            let object = path.display().to_string();
-            let reason = format!("it was made meanwhile; the restored database is {}", partial.display());
-            ConnectorError::Unwritable { object, reason }
-        }
-        _ => io(failed.operation, partial, failed.error),
-    })
 }

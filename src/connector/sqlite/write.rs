@@ -1,7 +1,8 @@
 //! Writes the records of one table.
 
 use super::{
-    error::{concerns_record, rowid_taken, writing},
+    aside::{Aside, Waiting},
+    error::{concerns_record, is_in_the_way, rowid_taken, writing},
     plan::{Order, Plan, bind, parameter_sql, part_ref},
     scan::{SharedConnection, TableStream, lock},
 };
@@ -32,33 +33,42 @@ pub(super) struct TableWriter {
     overwrite: Overwrite,
     object: String,
     directory: PathBuf,
+    /// Whether SQLite computes the generated columns; else they are written like others.
+    computes: bool,
+    /// Whether a large value of the last column may be written in pieces.
+    can_stream: bool,
     sql: Sql,
+    aside: Option<Aside>,
     new_rowids: u64,
 }
 
 /// The statements, their parameters in one order: key parts, cells, then the rowid that tells keys with NULL apart.
 struct Sql {
     insert: String,
-    insert_new_rowid: Option<String>,
     update: String,
-    update_new_rowid: Option<String>,
     exists: String,
     remove: String,
+    /// Removes the row of a key as SQLite compares it.
+    clear: String,
+    /// The columns, keys first, and the places of those that are written; the place of the rowid that may be a new one.
+    columns: Vec<String>,
+    places: Vec<usize>,
+    rowid: Option<usize>,
 }
 
 impl Sql {
-    fn new(plan: &Plan) -> Self {
+    /// Columns whose values SQLite computes are not written.
+    fn new(plan: &Plan, computes: bool) -> Self {
         let keys = plan.key_columns();
         let table = plan.from();
         let columns: Vec<&str> = keys.iter().chain(&plan.cells).map(String::as_str).collect();
         let parameter = |index| parameter_sql(index, plan.wide);
         let rowid = plan.rowid_cell().map(|cell| keys.len() + cell);
-        let insert = |skipped: Option<usize>| {
-            let kept: Vec<usize> = (0..columns.len()).filter(|index| Some(*index) != skipped).collect();
-            let names: Vec<&str> = kept.iter().map(|index| columns[*index]).collect();
-            let values: Vec<String> = kept.iter().map(|index| parameter(*index)).collect();
-            format!("INSERT INTO {table}({}) VALUES ({})", names.join(", "), values.join(", "))
-        };
+        let is_written = |index: usize| !computes || index < keys.len() || !plan.computed[index - keys.len()];
+        let places: Vec<usize> = (0..columns.len()).filter(|index| is_written(*index)).collect();
+        let names: Vec<&str> = places.iter().map(|index| columns[*index]).collect();
+        let values: Vec<String> = places.iter().map(|index| parameter(*index)).collect();
+        let insert = format!("INSERT INTO {table}({}) VALUES ({})", names.join(", "), values.join(", "));
         let mut matches: Vec<String> =
             keys.iter().enumerate().map(|(i, key)| format!("{key} IS {}", parameter(i))).collect();
         if let Some(rowid) = rowid {
@@ -74,22 +84,31 @@ impl Sql {
                 format!("{key} IS {value} COLLATE BINARY AND typeof({key}) = typeof({value})")
             })
             .collect();
-        let update = |skipped: Option<usize>| {
-            let sets: Vec<String> = (0..columns.len())
-                .filter(|index| Some(*index) != skipped)
-                .map(|index| format!("{} = {}", columns[index], parameter(index)))
-                .collect();
-            format!("UPDATE {table} SET {} WHERE {matches}", sets.join(", "))
-        };
+        let sets: Vec<String> =
+            places.iter().map(|index| format!("{} = {}", columns[*index], parameter(*index))).collect();
+        let update = format!("UPDATE {table} SET {} WHERE {matches}", sets.join(", "));
         Self {
-            insert: insert(None),
-            insert_new_rowid: rowid.map(|rowid| insert(Some(rowid))),
-            update: update(None),
-            update_new_rowid: rowid.map(|rowid| update(Some(rowid))),
+            insert,
+            update,
             exists: format!("SELECT 1 FROM {table} WHERE {matches}"),
+            clear: format!("DELETE FROM {table} WHERE {matches}"),
+            places,
+            rowid,
             remove: format!("DELETE FROM {table} WHERE {matches} AND {}", exact.join(" AND ")),
+            columns: columns.into_iter().map(str::to_owned).collect(),
         }
     }
+}
+
+/// A record that waits, by its number and key, and what kept it from being written.
+type Lost = (i64, Vec<u8>, rusqlite::Error);
+
+/// What a statement does with a record's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Insert,
+    Update,
+    Aside,
 }
 
 /// Why one record was not written.
@@ -126,9 +145,23 @@ impl TableWriter {
         overwrite: Overwrite,
         object: String,
         directory: PathBuf,
+        can_stream: bool,
     ) -> Self {
-        let sql = Sql::new(&plan);
-        Self { connection, plan, created, overwrite, object, directory, sql, new_rowids: 0 }
+        let computes = plan.table.columns.iter().any(|column| column.computed);
+        let sql = Sql::new(&plan, computes);
+        Self {
+            connection,
+            plan,
+            created,
+            overwrite,
+            object,
+            directory,
+            computes,
+            can_stream,
+            sql,
+            aside: None,
+            new_rowids: 0,
+        }
     }
 
     fn is_sequence(&self) -> bool {
@@ -184,9 +217,9 @@ impl TableWriter {
         connection: &'c Connection,
         insert: &mut Option<CachedStatement<'c>>,
         record: &mut Record<'_>,
-    ) -> Result<Written, Failure> {
+    ) -> Result<Option<Written>, Failure> {
         if self.is_sequence() {
-            return self.write_sequence(connection, record);
+            return self.write_sequence(connection, record).map(Some);
         }
         let exists = !self.created && {
             let mut statement = connection.prepare_cached(&self.sql.exists)?;
@@ -195,28 +228,134 @@ impl TableWriter {
             statement.raw_query().next()?.is_some()
         };
         if exists && self.overwrite == Overwrite::Never {
-            return Ok(Written::Existed);
+            return Ok(Some(Written::Existed));
         }
-        let (done, without_rowid) = if exists {
+        let done = if exists {
             let mut update = connection.prepare_cached(&self.sql.update)?;
             update.clear_bindings();
-            (self.run(connection, &mut update, record, exists), self.sql.update_new_rowid.as_ref())
+            self.run(connection, &mut update, record, Use::Update)
         } else {
             let insert = match insert {
                 Some(insert) => insert,
                 None => insert.insert(connection.prepare_cached(&self.sql.insert)?),
             };
-            (self.run(connection, insert, record, exists), self.sql.insert_new_rowid.as_ref())
+            self.run(connection, insert, record, Use::Insert)
         };
         match done {
-            Err(Failure::Sqlite(error)) if rowid_taken(&error) && !self.created => {
-                let Some(sql) = without_rowid else { return Err(error.into()) };
-                self.run(connection, &mut connection.prepare_cached(sql)?, record, exists)?;
-                self.new_rowids += 1;
+            Err(Failure::Sqlite(error)) if is_in_the_way(&error) && !self.created => {
+                self.set_aside(connection, record, exists)?;
+                return Ok(None);
             }
             done => done?,
         }
-        Ok(if exists { Written::Replaced } else { Written::Inserted })
+        Ok(Some(if exists { Written::Replaced } else { Written::Inserted }))
+    }
+
+    fn set_aside(&mut self, connection: &Connection, record: &mut Record<'_>, exists: bool) -> Result<(), Failure> {
+        let mut aside = match self.aside.take() {
+            Some(aside) => aside,
+            None => Aside::new(connection, &self.plan)?,
+        };
+        let mut take = aside.take(connection, &self.plan)?;
+        let taken = self.run(connection, &mut take, record, Use::Aside);
+        let taken = taken.and_then(|()| Ok(aside.taken(connection, record.row.key, exists)?));
+        drop(take);
+        self.aside = Some(aside);
+        taken
+    }
+
+    /// Writes what waits: the rows in the place of all of it go first. A record that even then cannot be written leaves
+    /// its row as it was.
+    fn write_aside(
+        &mut self,
+        connection: &Connection,
+        aside: &Aside,
+        outcomes: &mut Outcomes,
+    ) -> Result<(), ConnectorError> {
+        let run = |writer: &Self, sql: &str| connection.execute_batch(sql).map_err(|error| writer.fail(&error));
+        loop {
+            run(self, "SAVEPOINT rekeep_aside")?;
+            let new_rowids = self.new_rowids;
+            let (written, lost) = self.try_aside(connection, aside)?;
+            if lost.is_empty() {
+                outcomes.add(written);
+                return run(self, "RELEASE rekeep_aside");
+            }
+            // What would be lost stays as it was, and the others are tried without it.
+            run(self, "ROLLBACK TO rekeep_aside; RELEASE rekeep_aside")?;
+            self.new_rowids = new_rowids;
+            for (number, key, error) in lost {
+                self.count_failure(&key, Failure::Sqlite(error), outcomes)?;
+                aside.forget(connection, number).map_err(|error| self.fail(&error))?;
+            }
+        }
+    }
+
+    /// Gives what was written, and what could not be though the table held it.
+    fn try_aside(&mut self, connection: &Connection, aside: &Aside) -> Result<(Outcomes, Vec<Lost>), ConnectorError> {
+        let (mut written, mut lost) = (Outcomes::default(), Vec::new());
+        self.each_aside(connection, aside, &mut |writer, waiting| {
+            if waiting.exists {
+                writer.clear(connection, &waiting.key)?;
+            }
+            Ok(())
+        })?;
+        let (table, columns) = (self.plan.from(), self.sql.columns.clone());
+        let insert = aside.insert_sql(&table, &columns, &self.sql.places);
+        let with_new_rowid = self.sql.rowid.map(|rowid| {
+            let places: Vec<usize> = self.sql.places.iter().copied().filter(|place| *place != rowid).collect();
+            aside.insert_sql(&table, &columns, &places)
+        });
+        self.each_aside(connection, aside, &mut |writer, waiting| {
+            let run = |sql: &str| connection.prepare_cached(sql)?.execute([waiting.number]).map(|_| ());
+            let done = match (run(&insert), &with_new_rowid) {
+                (Err(error), Some(sql)) if rowid_taken(&error) => run(sql).map(|()| writer.new_rowids += 1),
+                (done, _) => done,
+            };
+            match done {
+                Ok(()) if waiting.exists => written.replaced += 1,
+                Ok(()) => written.inserted += 1,
+                Err(error) if waiting.exists => lost.push((waiting.number, waiting.key.clone(), error)),
+                Err(error) => writer.count_failure(&waiting.key, Failure::Sqlite(error), &mut written)?,
+            }
+            Ok(())
+        })?;
+        Ok((written, lost))
+    }
+
+    fn each_aside(
+        &mut self,
+        connection: &Connection,
+        aside: &Aside,
+        work: &mut dyn FnMut(&mut Self, &Waiting) -> Result<(), ConnectorError>,
+    ) -> Result<(), ConnectorError> {
+        let mut behind = 0;
+        loop {
+            let some = aside.some(connection, behind).map_err(|error| self.fail(&error))?;
+            let Some(last) = some.last() else { return Ok(()) };
+            behind = last.number;
+            for waiting in &some {
+                work(self, waiting)?;
+            }
+        }
+    }
+
+    /// Removes the row of a key, as SQLite compares it.
+    fn clear(&self, connection: &Connection, key: &[u8]) -> Result<(), ConnectorError> {
+        self.remove_by(connection, &self.sql.clear, key).map(|_| ()).map_err(|failure| match failure {
+            Failure::Sqlite(error) => self.fail(&error),
+            Failure::Record(reason) => ConnectorError::Unwritable { object: self.object.clone(), reason },
+        })
+    }
+
+    fn remove_by(&self, connection: &Connection, sql: &str, key: &[u8]) -> Result<usize, Failure> {
+        let row =
+            BatchRow { key, meta: Meta::default(), shape: &self.plan.shape, value: &[], stream: None, held: false };
+        let record = self.record(row, None)?;
+        let mut statement = connection.prepare_cached(sql)?;
+        statement.clear_bindings();
+        self.bind_key(&mut statement, &record)?;
+        Ok(statement.raw_execute()?)
     }
 
     fn run(
@@ -224,7 +363,7 @@ impl TableWriter {
         connection: &Connection,
         statement: &mut CachedStatement<'_>,
         record: &mut Record<'_>,
-        exists: bool,
+        used: Use,
     ) -> Result<(), Failure> {
         self.bind_key(statement, record)?;
         let plan = &*self.plan;
@@ -234,12 +373,15 @@ impl TableWriter {
         for (index, cell) in record.row.shape.cells(record.row.value).enumerate() {
             let cell = cell.map_err(|error| Failure::Record(error.to_string()))?;
             let at = plan.key_count() + index;
+            if self.computes && plan.computed[index] && used != Use::Aside {
+                continue;
+            }
             match record.body.as_mut().filter(|_| index == last) {
                 None => bind(statement, at, value(cell)?, plan.wide)?,
                 Some(Body::Held(bytes)) => {
                     bind(statement, at, value(Cell { tag: cell.tag, bytes })?, plan.wide)?;
                 }
-                Some(Body::Spilled(_, len)) if cell.tag == Tag::BLOB && !exists && !plan.table.without_rowid => {
+                Some(Body::Spilled(_, len)) if cell.tag == Tag::BLOB && used == Use::Insert && self.can_stream => {
                     if plan.wide {
                         statement.raw_bind_parameter(at * 2 + 1, 0)?;
                     }
@@ -347,10 +489,21 @@ impl CollectionTarget for TableWriter {
                 Err(failure) => Err(failure),
             };
             match written {
-                Ok(written) => outcomes.count(written),
+                Ok(Some(written)) => outcomes.count(written),
+                // It waits until what is in its way is gone.
+                Ok(None) => {}
                 Err(failure) => self.count_failure(row.key, failure, outcomes)?,
             }
         }
+        Ok(())
+    }
+
+    fn settle(&mut self, outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+        let Some(aside) = self.aside.take() else { return Ok(()) };
+        let shared = Arc::clone(&self.connection);
+        let connection = lock(&shared);
+        self.write_aside(&connection, &aside, outcomes)?;
+        aside.drop(&connection).map_err(|error| self.fail(&error))?;
         if self.new_rowids > 0 {
             let count = std::mem::take(&mut self.new_rowids);
             outcomes.notes.push(format!("{}: {count} records got a new rowid, theirs being taken", self.object));
@@ -365,14 +518,7 @@ impl CollectionTarget for TableWriter {
         let shared = Arc::clone(&self.connection);
         let connection = lock(&shared);
         for Removal { key, .. } in rows {
-            let row =
-                BatchRow { key, meta: Meta::default(), shape: &self.plan.shape, value: &[], stream: None, held: false };
-            let removed = self.record(row, None).and_then(|record| {
-                let mut statement = connection.prepare_cached(&self.sql.remove)?;
-                statement.clear_bindings();
-                self.bind_key(&mut statement, &record)?;
-                Ok(statement.raw_execute()?)
-            });
+            let removed = self.remove_by(&connection, &self.sql.remove, key);
             match removed {
                 Ok(count) => outcomes.removed += count as u64,
                 Err(failure) => self.count_failure(key, failure, outcomes)?,

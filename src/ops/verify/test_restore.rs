@@ -3,6 +3,7 @@
 
 use super::{Finding, VerifyOptions, VerifyOutcome};
 use crate::{
+    connector,
     layer::{LayerContext, LayerError, Stack},
     ops::{OpsError, Phase, PhaseKind, Progress, limit::Throttle, select::sources},
     record::{CollectionSum, KeyRange},
@@ -60,6 +61,9 @@ pub(super) fn run(
         records: snapshot.collections.iter().map(|c| c.records).sum(),
         bytes: snapshot.collections.iter().map(|c| c.bytes).sum(),
     });
+    let tables = snapshot.collections.iter().map(|collection| (collection.name.as_str(), &collection.attributes));
+    let lacking = connector::lacking(&snapshot.content.source.connector, &snapshot.content.attributes, tables);
+    outcome.notes.extend(lacking.into_iter().map(|line| format!("a restore of {}: {line}", snapshot.id.short())));
     let context = LayerContext::new(repo.secrets());
     for collection in &snapshot.collections {
         let part = read_collection(repo, &context, snapshot, collection, options, progress)?;

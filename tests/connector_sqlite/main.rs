@@ -1,6 +1,11 @@
 //! SQLite as a source and as a target, through the connector traits alone.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+mod damage;
+mod existing;
+mod foreign;
+mod shapes;
+
 use rekeep::{
     connector::{
         ConnectorError, Outcomes, Overwrite, Removal, SessionEnd, SessionOptions, Source, SourceSession, SourceUrl,
@@ -99,6 +104,7 @@ fn copy(source: &SqliteSource, to: &Path, way: &Way) -> Result<Copied, Connector
         }
         let rows: Vec<Removal> = extra.into_iter().map(|key| Removal { key, generation: 0 }).collect();
         table.remove(&rows, &mut outcomes)?;
+        table.settle(&mut outcomes)?;
         table.finish()?;
     }
     let end = writing.finish()?;

@@ -1,0 +1,348 @@
+//! Damaged databases: what is backed up is what the tables hold, and what cannot be read is named.
+
+use super::{Copied, Room, Way, copy, parallel, picture, source, url};
+use rekeep::{
+    connector::{ConnectorError, Source, Target, sqlite::SqliteTarget},
+    record::KeyRange,
+};
+use rusqlite::Connection;
+use std::{
+    fs::OpenOptions,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+/// Makes a database whose table `t` does not keep its indexes while `changes` are made: what they do to the table's rows, the
+/// indexes never hear of.
+fn with_stale_indexes(room: &Room, sql: &str, changes: &str) -> PathBuf {
+    let path = room.database("damaged.db", sql);
+    let db = Connection::open(&path).unwrap();
+    let indexes: Vec<(i64, String, String, i64, Option<String>)> = db
+        .prepare("SELECT rowid, name, tbl_name, rootpage, sql FROM sqlite_schema WHERE type = 'index'")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let table: String = db.query_row("SELECT sql FROM sqlite_schema WHERE name = 't'", [], |row| row.get(0)).unwrap();
+    let bare = table.replace(", PRIMARY KEY (i, k)", "").replace("PRIMARY KEY", "");
+    db.execute_batch("PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE type = 'index'").unwrap();
+    db.execute("UPDATE sqlite_schema SET sql = ?1 WHERE name = 't'", [bare]).unwrap();
+    drop(db);
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(changes).unwrap();
+    db.execute_batch("PRAGMA writable_schema = ON").unwrap();
+    db.execute("UPDATE sqlite_schema SET sql = ?1 WHERE name = 't'", [table]).unwrap();
+    for (rowid, name, table, root, sql) in indexes {
+        db.execute(
+            "INSERT INTO sqlite_schema(rowid, type, name, tbl_name, rootpage, sql) VALUES (?1, 'index', ?2, ?3, ?4, ?5)",
+            (rowid, name, table, root, sql),
+        )
+        .unwrap();
+    }
+    path
+}
+
+fn rows(path: &Path, sql: &str) -> Vec<String> {
+    let db = Connection::open(path).unwrap();
+    let mut statement = db.prepare(sql).unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+fn restored(room: &Room, from: &Path) -> (Copied, PathBuf) {
+    let to = room.path("to.db");
+    (copy(&source(from), &to, &Way::default()).unwrap(), to)
+}
+
+#[test]
+fn rows_that_the_index_of_the_key_lacks_are_backed_up_and_the_index_is_named() {
+    let room = Room::new();
+    let from = with_stale_indexes(
+        &room,
+        "CREATE TABLE t(k TEXT PRIMARY KEY, v); INSERT INTO t VALUES ('a', 1), ('c', 3)",
+        "INSERT INTO t VALUES ('b', 2)",
+    );
+    let (copied, to) = restored(&room, &from);
+    assert_eq!(rows(&to, "SELECT k || v FROM t ORDER BY k"), ["a1", "b2", "c3"]);
+    assert_eq!(copied.end.missing.len(), 1, "{:?}", copied.end.missing);
+    assert!(copied.end.missing[0].contains("has 2 entries, the table 3 rows"), "{:?}", copied.end.missing);
+}
+
+#[test]
+fn keys_come_from_the_table_where_the_index_holds_others() {
+    for changes in ["UPDATE t SET k = 'x' WHERE k = 'b'", "UPDATE t SET rowid = 9 WHERE k = 'b'"] {
+        let room = Room::new();
+        let from = with_stale_indexes(
+            &room,
+            "CREATE TABLE t(k TEXT PRIMARY KEY, v); INSERT INTO t VALUES ('a', 1), ('b', 2), ('c', 3)",
+            changes,
+        );
+        let expected = rows(&from, "SELECT k || v || rowid FROM t NOT INDEXED ORDER BY rowid");
+        let (copied, to) = restored(&room, &from);
+        assert_eq!(rows(&to, "SELECT k || v || rowid FROM t ORDER BY rowid"), expected);
+        assert!(copied.end.missing[0].contains("holds other keys than the table"), "{:?}", copied.end.missing);
+    }
+}
+
+#[test]
+fn an_emptied_index_hides_no_rows() {
+    let room = Room::new();
+    let from = with_stale_indexes(
+        &room,
+        "CREATE TABLE t(k TEXT PRIMARY KEY, v)",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO t SELECT 'k' || i, i FROM n",
+    );
+    let (copied, to) = restored(&room, &from);
+    assert_eq!(rows(&to, "SELECT count(*) || '' FROM t"), ["5000"]);
+    assert!(copied.end.missing[0].contains("0 entries"), "{:?}", copied.end.missing);
+    // Nor from whoever asks whether there is something to overwrite.
+    let target = SqliteTarget::new(&url(&from, "")).unwrap();
+    assert_eq!(target.occupied(&["t".to_owned()]).unwrap(), [("t".to_owned(), 1000)]);
+}
+
+#[test]
+fn other_indexes_are_never_read_in_place_of_a_table() {
+    // Each holds all columns, and SQLite would rather read it than the table.
+    for (table, index) in [
+        ("t(k TEXT PRIMARY KEY, v)", "t(k, v)"),
+        ("t(k TEXT COLLATE NOCASE PRIMARY KEY, v)", "t(k, v)"),
+        ("t(k, v)", "t(v, k)"),
+        ("t(k TEXT, v, w AS (v) VIRTUAL)", "t(k, v) WHERE v > 0"),
+        ("t(k TEXT, v)", "t(abs(v), k, v)"),
+        ("t(i INTEGER, k TEXT, v, PRIMARY KEY (i, k))", "t(v, k, i)"),
+    ] {
+        let room = Room::new();
+        let columns = if table.contains("i INTEGER") { "t(i, k, v)" } else { "t(k, v)" };
+        let values = |k: &str, v: i64| match columns {
+            "t(i, k, v)" => format!("(7, '{k}', {v})"),
+            _ => format!("('{k}', {v})"),
+        };
+        let from = with_stale_indexes(
+            &room,
+            &format!(
+                "CREATE TABLE {table}; CREATE INDEX other ON {index}; INSERT INTO {columns} VALUES {}, {}",
+                values("a", 1),
+                values("c", 3)
+            ),
+            &format!("INSERT INTO {columns} VALUES {}", values("b", 2)),
+        );
+        let (_, to) = restored(&room, &from);
+        assert_eq!(rows(&to, "SELECT k || v FROM t NOT INDEXED ORDER BY k"), ["a1", "b2", "c3"], "{table} {index}");
+    }
+}
+
+#[test]
+fn tables_without_rowids_are_read_from_themselves() {
+    for key in ["k TEXT PRIMARY KEY", "k TEXT COLLATE NOCASE PRIMARY KEY"] {
+        let room = Room::new();
+        let from = room.database(
+            "from.db",
+            &format!(
+                "CREATE TABLE t({key}, v) WITHOUT ROWID; CREATE INDEX other ON t(v);
+                 INSERT INTO t VALUES ('a', 1), ('c', 3);
+                 PRAGMA writable_schema = ON; CREATE TABLE empty(x); CREATE INDEX e ON empty(x);
+                 UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'e')
+                 WHERE name = 'other';"
+            ),
+        );
+        let (copied, to) = restored(&room, &from);
+        assert_eq!(rows(&to, "SELECT k || v FROM t ORDER BY k"), ["a1", "c3"]);
+        assert_eq!(copied.end.missing, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn two_rows_with_one_key_are_told_apart_by_name() {
+    let room = Room::new();
+    let from = with_stale_indexes(
+        &room,
+        "CREATE TABLE t(k TEXT PRIMARY KEY, v); INSERT INTO t VALUES ('a', 1), ('b', 2)",
+        "INSERT INTO t(rowid, k, v) VALUES (77, 'a', 9)",
+    );
+    let (copied, to) = restored(&room, &from);
+    assert_eq!(rows(&to, "SELECT k || v FROM t ORDER BY k"), ["a1", "b2"]);
+    let named = copied.end.missing.iter().find(|line| line.contains("two rows have the key str:a"));
+    assert!(named.is_some_and(|line| line.contains("rowid 77")), "{:?}", copied.end.missing);
+}
+
+#[test]
+fn a_restore_refuses_a_table_whose_index_hides_rows() {
+    let room = Room::new();
+    let to = with_stale_indexes(
+        &room,
+        "CREATE TABLE t(k TEXT PRIMARY KEY, v); INSERT INTO t VALUES ('a', 1)",
+        "INSERT INTO t VALUES ('b', 2)",
+    );
+    let from = room.database("from.db", "CREATE TABLE t(k TEXT PRIMARY KEY, v); INSERT INTO t VALUES ('b', 5)");
+    let error = copy(&source(&from), &to, &Way::default()).err().unwrap();
+    assert!(matches!(&error, ConnectorError::Mismatch { reason, .. } if reason.contains("REINDEX")), "{error}");
+    assert_eq!(rows(&to, "SELECT k || v FROM t NOT INDEXED"), ["a1", "b2"]);
+}
+
+const PAGE: u64 = 4096;
+
+fn overwrite(path: &Path, page: u32, bytes: &[u8]) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(bytes, u64::from(page - 1) * PAGE).unwrap();
+}
+
+/// The leaves of a table's b-tree, in its order.
+fn leaves(path: &Path, table: &str) -> Vec<u32> {
+    let db = Connection::open(path).unwrap();
+    let sql = "SELECT pageno FROM dbstat WHERE name = ?1 AND pagetype = 'leaf' ORDER BY path";
+    let mut statement = db.prepare(sql).unwrap();
+    statement.query_map([table], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+const MANY: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)";
+
+#[test]
+fn a_damaged_page_costs_its_rows_and_is_named_with_them() {
+    let room = Room::new();
+    let from = room.database(
+        "from.db",
+        &format!(
+            "CREATE TABLE t(id INTEGER PRIMARY KEY, v); {MANY} INSERT INTO t SELECT i * 10, zeroblob(150) FROM n;
+             CREATE TABLE other(k TEXT PRIMARY KEY, v); INSERT INTO other VALUES ('a', 1), ('b', 2);"
+        ),
+    );
+    let leaves = leaves(&from, "t");
+    let held = |page: u32| -> Vec<i64> {
+        let db = Connection::open(&from).unwrap();
+        let cells: i64 = db.query_row("SELECT ncell FROM dbstat WHERE pageno = ?1", [page], |row| row.get(0)).unwrap();
+        (0..cells).collect()
+    };
+    let lost = held(leaves[5]).len() + held(leaves[7]).len();
+    for page in [leaves[5], leaves[7]] {
+        overwrite(&from, page, &[0x5a; 4096]);
+    }
+    for way in [1, 3] {
+        let session = source(&from).begin(&parallel(way)).unwrap();
+        let mut read = 0;
+        let splits = if way > 1 { session.splits(0, 4).unwrap() } else { Vec::new() };
+        for range in KeyRange::between(&splits) {
+            let mut stream = session.read(0, &range).unwrap();
+            let mut batch = rekeep::record::RecordBatch::new();
+            while stream.next_batch(&mut batch).unwrap() {
+                read += batch.len();
+            }
+        }
+        assert_eq!(read, 2000 - lost);
+        let end = session.evidence().unwrap().part_end(0, &KeyRange::all()).unwrap();
+        assert!(!end.complete && end.doubts.len() == 2, "{end:?}");
+        let missing = session.finish().unwrap().missing;
+        assert_eq!(missing.len(), 2, "{missing:?}");
+        for page in [leaves[5], leaves[7]] {
+            let named = format!("page {page} cannot be read");
+            assert!(missing.iter().any(|line| line.contains("rows from int:") && line.contains(&named)), "{missing:?}");
+        }
+    }
+    let (copied, to) = restored(&room, &from);
+    assert_eq!(rows(&to, "SELECT count(*) || '' FROM t"), [(2000 - lost).to_string()]);
+    assert_eq!(rows(&to, "SELECT k FROM other"), ["a", "b"]);
+    assert_eq!(copied.end.missing.len(), 2);
+}
+
+#[test]
+fn a_value_whose_pages_are_damaged_costs_its_row_alone() {
+    let room = Room::new();
+    let from = room.database(
+        "from.db",
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, v, w);
+         INSERT INTO t VALUES (1, 'a', 1), (2, zeroblob(100000), 2), (3, 'c', 3), (4, 'd', 4);",
+    );
+    let overflow: u32 = Connection::open(&from)
+        .unwrap()
+        .query_row("SELECT max(pageno) FROM dbstat WHERE pagetype = 'overflow'", [], |row| row.get(0))
+        .unwrap();
+    // Pages before the last say where the next one is.
+    overwrite(&from, overflow - 3, &[0xff; 4]);
+    let (copied, to) = restored(&room, &from);
+    assert_eq!(rows(&to, "SELECT v FROM t"), ["a", "c", "d"]);
+    assert!(copied.end.missing[0].contains("the row int:2"), "{:?}", copied.end.missing);
+}
+
+#[test]
+fn tables_keyed_by_text_save_what_lies_on_other_pages() {
+    for (schema, without_rowid) in
+        [("t(k TEXT PRIMARY KEY, v)", false), ("t(k TEXT PRIMARY KEY, v) WITHOUT ROWID", true)]
+    {
+        let room = Room::new();
+        let from = room.database(
+            "from.db",
+            &format!("CREATE TABLE {schema}; {MANY} INSERT INTO t SELECT printf('k%05d', i), zeroblob(150) FROM n;"),
+        );
+        let leaves = leaves(&from, "t");
+        overwrite(&from, leaves[leaves.len() / 2], &[0; 4096]);
+        let (copied, to) = restored(&room, &from);
+        let count: usize = rows(&to, "SELECT count(*) || '' FROM t")[0].parse().unwrap();
+        assert!((1950..2000).contains(&count), "{schema}: {count}");
+        let named = if without_rowid { "a part of its rows cannot be read" } else { "cannot be read" };
+        assert!(copied.end.missing.iter().any(|line| line.contains(named)), "{:?}", copied.end.missing);
+        let keys = rows(&to, "SELECT k FROM t ORDER BY k");
+        assert_eq!((keys[0].as_str(), keys[count - 1].as_str()), ("k00001", "k02000"));
+    }
+}
+
+#[test]
+fn rows_out_of_order_are_missed_by_name() {
+    let room = Room::new();
+    let from = room.database(
+        "from.db",
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+    );
+    let page = leaves(&from, "t")[0];
+    let mut bytes = vec![0; 4096];
+    let file = OpenOptions::new().read(true).write(true).open(&from).unwrap();
+    file.read_exact_at(&mut bytes, u64::from(page - 1) * PAGE).unwrap();
+    // The pointers of the first and the second row change places.
+    bytes.copy_within(8..10, 14);
+    bytes.copy_within(10..12, 8);
+    bytes.copy_within(14..16, 10);
+    bytes[14..16].fill(0);
+    bytes.copy_within(12..14, 14);
+    let (third_low, third_high) = (bytes[14], bytes[15]);
+    (bytes[12], bytes[13], bytes[14], bytes[15]) = (third_low, third_high, 0, 0);
+    file.write_all_at(&bytes, u64::from(page - 1) * PAGE).unwrap();
+    let (copied, _) = restored(&room, &from);
+    assert!(copied.end.missing[0].contains("rows were reached where its b-tree holds 3"), "{:?}", copied.end.missing);
+}
+
+#[test]
+fn a_file_that_was_cut_off_gives_what_is_left() {
+    let room = Room::new();
+    let from = room.database(
+        "from.db",
+        &format!("CREATE TABLE t(id INTEGER PRIMARY KEY, v); {MANY} INSERT INTO t SELECT i, zeroblob(150) FROM n;"),
+    );
+    let pages = std::fs::metadata(&from).unwrap().len() / PAGE;
+    OpenOptions::new().write(true).open(&from).unwrap().set_len(pages / 2 * PAGE).unwrap();
+    let (copied, to) = restored(&room, &from);
+    let count: usize = rows(&to, "SELECT count(*) || '' FROM t")[0].parse().unwrap();
+    assert!(count > 500, "{count}");
+    assert!(copied.end.missing.iter().any(|line| line.contains("cannot be read")), "{:?}", copied.end.missing);
+    assert!(copied.end.notes.iter().any(|line| line.contains("damaged")), "{:?}", copied.end.notes);
+}
+
+#[test]
+fn what_an_old_release_may_have_done_is_said() {
+    let room = Room::new();
+    let from = with_stale_indexes(
+        &room,
+        "PRAGMA journal_mode = WAL; CREATE TABLE t(k TEXT PRIMARY KEY, v); INSERT INTO t VALUES ('a', 1)",
+        "INSERT INTO t VALUES ('b', 2)",
+    );
+    let file = OpenOptions::new().write(true).open(&from).unwrap();
+    file.write_all_at(&3_045_001_u32.to_be_bytes(), 96).unwrap();
+    let (copied, _) = restored(&room, &from);
+    assert!(copied.end.notes.iter().any(|line| line.contains("3.45.1")), "{:?}", copied.end.notes);
+}
+
+#[test]
+fn a_sound_database_has_nothing_to_say() {
+    let room = Room::new();
+    let from = room.database("from.db", "CREATE TABLE t(k TEXT PRIMARY KEY, v); INSERT INTO t VALUES ('a', 1)");
+    let (copied, to) = restored(&room, &from);
+    assert_eq!(copied.end.missing, Vec::<String>::new());
+    assert_eq!(picture(&from), picture(&to));
+}

@@ -1,0 +1,262 @@
+//! Restores beside and into what is there already.
+
+use super::{Room, Way, copy, picture, source, url};
+use rekeep::connector::{ConnectorError, Overwrite, Target, sqlite::SqliteTarget};
+use rusqlite::Connection;
+use std::path::Path;
+
+fn rows(path: &Path, sql: &str) -> Vec<String> {
+    let db = Connection::open(path).unwrap();
+    let mut statement = db.prepare(sql).unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+const EQUAL: Way = Way { overwrite: Overwrite::IfChanged, make_equal: true, partial: false, rename: str::to_owned };
+
+#[test]
+fn nothing_of_a_removed_database_is_played_into_the_restored_one() {
+    for mode in ["WAL", "PERSIST"] {
+        let room = Room::new();
+        let from = room.database("from.db", "CREATE TABLE t(x); INSERT INTO t VALUES ('kept')");
+        let live = room.database("live.db", &format!("PRAGMA journal_mode = {mode}; CREATE TABLE t(x)"));
+        let db = Connection::open(&live).unwrap();
+        db.execute_batch("BEGIN; INSERT INTO t VALUES ('later')").unwrap();
+        db.execute_batch(if mode == "WAL" { "COMMIT" } else { "SELECT 1" }).unwrap();
+        // As a program that was killed would leave them.
+        let side = room.path(if mode == "WAL" { "live.db-wal" } else { "live.db-journal" });
+        let stale = std::fs::read(&side).unwrap();
+        drop(db);
+        std::fs::remove_file(&live).unwrap();
+        std::fs::write(&side, &stale).unwrap();
+        let copied = copy(&source(&from), &live, &Way::default()).unwrap();
+        assert!(copied.notes.iter().any(|note| note.contains("rekeep-aside")), "{mode}: {:?}", copied.notes);
+        assert_eq!(rows(&live, "SELECT x FROM t"), ["kept"]);
+        let mut aside = side.into_os_string();
+        aside.push(".rekeep-aside");
+        assert_eq!(std::fs::read(aside).unwrap(), stale);
+    }
+}
+
+#[test]
+fn a_row_that_goes_makes_room_for_one_that_comes() {
+    let room = Room::new();
+    let schema = "CREATE TABLE u(id INTEGER PRIMARY KEY, email TEXT UNIQUE);";
+    let from = room.database("from.db", &format!("{schema} INSERT INTO u VALUES (1, 'ann'), (2, 'bob')"));
+    let to = room.database("to.db", &format!("{schema} INSERT INTO u VALUES (7, 'ann'), (8, 'bob')"));
+    let copied = copy(&source(&from), &to, &EQUAL).unwrap();
+    assert_eq!(copied.outcomes.failures, []);
+    assert_eq!((copied.outcomes.inserted, copied.outcomes.removed), (2, 2));
+    assert_eq!(picture(&from), picture(&to));
+}
+
+#[test]
+fn rows_that_exchanged_a_unique_value_change_back() {
+    for (schema, values, others) in [
+        (
+            "u(id INTEGER PRIMARY KEY, email TEXT UNIQUE)",
+            "(1, 'a'), (2, 'b'), (3, 'c')",
+            "(1, 'b'), (2, 'c'), (3, 'a')",
+        ),
+        ("u(id TEXT PRIMARY KEY, email TEXT UNIQUE)", "('1', 'a'), ('2', 'b')", "('1', 'b'), ('2', 'a')"),
+        ("u(id TEXT PRIMARY KEY, email TEXT UNIQUE) WITHOUT ROWID", "('1', 'a'), ('2', 'b')", "('2', 'a'), ('1', 'b')"),
+    ] {
+        for way in [EQUAL, Way::default()] {
+            for encoding in ["UTF-8", "UTF-16le"] {
+                let room = Room::new();
+                let schema = format!("PRAGMA encoding = '{encoding}'; CREATE TABLE {schema};");
+                let from = room.database("from.db", &format!("{schema} INSERT INTO u VALUES {values}"));
+                let to = room.database("to.db", &format!("{schema} INSERT INTO u VALUES {others}"));
+                let copied = copy(&source(&from), &to, &way).unwrap();
+                assert_eq!(copied.outcomes.failures, [], "{schema}");
+                assert_eq!(picture(&from), picture(&to), "{schema}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rowids_that_were_exchanged_change_back() {
+    let room = Room::new();
+    let schema = "CREATE TABLE u(k TEXT PRIMARY KEY, v);";
+    let from =
+        room.database("from.db", &format!("{schema} INSERT INTO u(rowid, k, v) VALUES (1, 'a', 1), (2, 'b', 2)"));
+    let to = room.database("to.db", &format!("{schema} INSERT INTO u(rowid, k, v) VALUES (2, 'a', 1), (1, 'b', 2)"));
+    let copied = copy(&source(&from), &to, &EQUAL).unwrap();
+    assert_eq!((copied.outcomes.failures, copied.notes), (vec![], vec![]));
+    assert_eq!(picture(&from), picture(&to));
+}
+
+#[test]
+fn a_record_that_cannot_be_written_leaves_its_row_as_it_was() {
+    let room = Room::new();
+    let schema = "CREATE TABLE u(id INTEGER PRIMARY KEY, email TEXT UNIQUE);";
+    let from = room.database("from.db", &format!("{schema} INSERT INTO u VALUES (1, 'ann'), (2, 'bob'), (3, 'cid')"));
+    let to = room
+        .database("to.db", &format!("{schema} INSERT INTO u VALUES (1, 'old'), (2, 'cid'), (3, 'bob'), (9, 'ann')"));
+    let copied = copy(&source(&from), &to, &Way::default()).unwrap();
+    assert_eq!(copied.outcomes.failed, 1);
+    assert_eq!(copied.outcomes.failures[0].0, "int:1");
+    assert_eq!(rows(&to, "SELECT id || email FROM u ORDER BY id"), ["1old", "2bob", "3cid", "9ann"]);
+}
+
+#[test]
+fn tables_that_the_snapshot_lacks_are_named() {
+    let room = Room::new();
+    let from = room.database("from.db", "CREATE TABLE t(x); INSERT INTO t VALUES (1)");
+    let to = room.database("to.db", "CREATE TABLE t(x); CREATE TABLE mine(x); CREATE VIEW seen AS SELECT 1");
+    let copied = copy(&source(&from), &to, &EQUAL).unwrap();
+    assert!(copied.notes.iter().any(|line| line.contains("table `mine`")), "{:?}", copied.notes);
+    assert!(copied.notes.iter().any(|line| line.contains("view `seen`")), "{:?}", copied.notes);
+    assert_eq!(copied.notes.len(), 2);
+}
+
+#[test]
+fn rows_are_not_converted_to_what_the_columns_are_today() {
+    for (then, now) in [
+        ("t(id INTEGER PRIMARY KEY, code TEXT)", "t(id INTEGER PRIMARY KEY, code INTEGER)"),
+        ("t(id INTEGER PRIMARY KEY, code REAL)", "t(id INTEGER PRIMARY KEY, code INTEGER)"),
+        ("t(id INTEGER PRIMARY KEY, code)", "t(id INTEGER PRIMARY KEY, code TEXT)"),
+        ("t(id INTEGER PRIMARY KEY, code BLOB)", "t(id INTEGER PRIMARY KEY, code NUMERIC)"),
+        ("t(id TEXT PRIMARY KEY, code)", "t(id TEXT COLLATE NOCASE PRIMARY KEY, code)"),
+        ("t(id INTEGER PRIMARY KEY, code TEXT)", "t(id INTEGER PRIMARY KEY, code TEXT) STRICT"),
+        ("t(id INTEGER PRIMARY KEY, code ANY) STRICT", "t(id INTEGER PRIMARY KEY, code ANY)"),
+    ] {
+        let room = Room::new();
+        let from = room.database("from.db", &format!("CREATE TABLE {then}; INSERT INTO t VALUES (1, '007')"));
+        let to = room.database(
+            "to.db",
+            &format!("CREATE TABLE {now}; INSERT INTO t VALUES (1, 'x'), (2, 'y')")
+                .replace("INTEGER); INSERT INTO t VALUES (1, 'x'), (2, 'y')", "INTEGER)"),
+        );
+        for way in [EQUAL, Way::default()] {
+            let before = picture(&to);
+            let error = copy(&source(&from), &to, &way).err().unwrap_or_else(|| panic!("{then} into {now}"));
+            assert!(matches!(error, ConnectorError::Mismatch { .. }), "{error}");
+            assert_eq!(picture(&to), before);
+        }
+    }
+    // Words that mean the same to SQLite are the same.
+    let room = Room::new();
+    let from =
+        room.database("from.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, code TEXT); INSERT INTO t VALUES (1, '007')");
+    let to = room.database("to.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, code VARCHAR(9) NOT NULL)");
+    copy(&source(&from), &to, &Way::default()).unwrap();
+    assert_eq!(rows(&to, "SELECT code FROM t"), ["007"]);
+}
+
+#[test]
+fn a_file_that_once_had_tables_keeps_its_encoding() {
+    let room = Room::new();
+    let from = room.database("from.db", "PRAGMA encoding = 'UTF-16le'; CREATE TABLE t(x); INSERT INTO t VALUES ('ż')");
+    let to = room.database("to.db", "CREATE TABLE t(x); DROP TABLE t");
+    let error = copy(&source(&from), &to, &Way::default()).err().unwrap();
+    assert!(error.to_string().contains("stores text as UTF-8"), "{error}");
+    assert_eq!(rows(&to, "PRAGMA integrity_check"), ["ok"]);
+    // One that never had any takes the snapshot's.
+    let to = room.path("never.db");
+    std::fs::write(&to, "").unwrap();
+    copy(&source(&from), &to, &Way::default()).unwrap();
+    assert_eq!(rows(&to, "SELECT x FROM t"), ["ż"]);
+    assert_eq!(rows(&to, "PRAGMA encoding"), ["UTF-16le"]);
+}
+
+#[test]
+fn broken_references_and_stale_full_text_indexes_are_said() {
+    let room = Room::new();
+    let schema = "CREATE TABLE p(id INTEGER PRIMARY KEY); CREATE TABLE c(id INTEGER PRIMARY KEY, p REFERENCES p(id));
+        CREATE TABLE docs(id INTEGER PRIMARY KEY, body); CREATE VIRTUAL TABLE ext USING fts5(body, content=docs, content_rowid=id);";
+    let from = room.database(
+        "from.db",
+        &format!("{schema} PRAGMA foreign_keys = OFF; INSERT INTO c VALUES (1, 5), (2, 5); INSERT INTO docs VALUES (1, 'new words')"),
+    );
+    let to = room.database("to.db", &format!("{schema} INSERT INTO docs VALUES (1, 'old words')"));
+    let copied = copy(&source(&from), &to, &Way::default()).unwrap();
+    let says = |text: &str| copied.notes.iter().any(|note| note.contains(text));
+    assert!(says("table `c`: 2 rows refer to rows of `p` that are not there"), "{:?}", copied.notes);
+    assert!(says("INSERT INTO \"ext\"(\"ext\") VALUES ('rebuild')"), "{:?}", copied.notes);
+    let copied = copy(&source(&from), &room.path("new.db"), &Way::default()).unwrap();
+    assert_eq!(copied.notes, Vec::<String>::new(), "a new database is as the old one was");
+}
+
+#[test]
+fn what_only_the_header_says_comes_back() {
+    for settings in [
+        "PRAGMA page_size = 1024",
+        "PRAGMA page_size = 65536; PRAGMA auto_vacuum = 1",
+        "PRAGMA encoding = 'UTF-16be'; PRAGMA journal_mode = WAL",
+    ] {
+        let room = Room::new();
+        let from = room.database(
+            "from.db",
+            &format!("{settings}; PRAGMA default_cache_size = 4321; CREATE TABLE t(a, b); CREATE INDEX i ON t(a DESC)"),
+        );
+        let header = |path: &Path| std::fs::read(path).unwrap()[..100].to_vec();
+        // Bytes at the end of each page that are somebody else's, and an old format of the schema.
+        let to = room.path("to.db");
+        copy(&source(&from), &to, &Way::default()).unwrap();
+        assert_eq!(header(&from)[16..24], header(&to)[16..24], "{settings}");
+        assert_eq!(header(&from)[44..52], header(&to)[44..52], "{settings}");
+        assert_eq!(header(&from)[48..52], 4321u32.to_be_bytes());
+        assert_eq!(picture(&from), picture(&to));
+    }
+}
+
+#[test]
+fn bytes_reserved_in_each_page_come_back() {
+    use std::os::unix::fs::FileExt;
+    for (page_size, format, encoding) in [(4096u32, 1u32, "UTF-8"), (65536, 4, "UTF-16le"), (512, 4, "UTF-8")] {
+        let room = Room::new();
+        let from = room.database(
+            "from.db",
+            &format!("PRAGMA page_size = {page_size}; PRAGMA encoding = '{encoding}'; PRAGMA user_version = 5"),
+        );
+        let file = std::fs::OpenOptions::new().write(true).open(&from).unwrap();
+        file.write_all_at(&[32], 20).unwrap();
+        file.write_all_at(&((page_size - 32) as u16).to_be_bytes(), 105).unwrap();
+        file.write_all_at(&format.to_be_bytes(), 44).unwrap();
+        file.write_all_at(&(if encoding == "UTF-8" { 1u32 } else { 2 }).to_be_bytes(), 56).unwrap();
+        let db = Connection::open(&from).unwrap();
+        db.execute_batch(
+            "CREATE TABLE t(k TEXT PRIMARY KEY, v); CREATE INDEX i ON t(v DESC);
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+             INSERT INTO t SELECT 'k' || i, zeroblob(i) FROM n;",
+        )
+        .unwrap();
+        drop(db);
+        let to = room.path("to.db");
+        copy(&source(&from), &to, &Way::default()).unwrap();
+        let header = |path: &Path| std::fs::read(path).unwrap()[..100].to_vec();
+        assert_eq!((header(&to)[20], &header(&to)[44..48]), (32, format.to_be_bytes().as_slice()));
+        assert_eq!(picture(&from), picture(&to));
+    }
+}
+
+#[test]
+fn the_schema_keeps_its_order() {
+    let room = Room::new();
+    let from = room.database(
+        "from.db",
+        "CREATE VIEW early AS SELECT 1; CREATE TABLE z(a UNIQUE, b PRIMARY KEY); CREATE INDEX zi ON z(a, b);
+         CREATE TABLE dropped(x); CREATE TABLE a(id INTEGER PRIMARY KEY AUTOINCREMENT, k UNIQUE); DROP TABLE dropped;
+         CREATE TRIGGER tr AFTER INSERT ON a BEGIN SELECT 1; END; CREATE VIRTUAL TABLE f USING fts5(x);
+         CREATE INDEX ai ON a(k); INSERT INTO a(k) VALUES (1); ANALYZE;",
+    );
+    let to = room.path("to.db");
+    copy(&source(&from), &to, &Way::default()).unwrap();
+    let order = "SELECT rowid || type || name FROM sqlite_schema ORDER BY rowid";
+    assert_eq!(rows(&from, order), rows(&to, order));
+    assert_eq!(picture(&from), picture(&to));
+}
+
+#[test]
+fn the_message_says_how_a_question_mark_in_a_name_is_written() {
+    let room = Room::new();
+    room.database("we?ird.db", "CREATE TABLE t(x)");
+    let text = format!("sqlite:{}/we?ird.db", room.path("").display());
+    let parsed = rekeep::connector::SourceUrl::parse(&text).unwrap();
+    let error = rekeep::connector::sqlite::SqliteSource::new(&parsed).err().unwrap();
+    assert!(error.to_string().contains("%3F"), "{error}");
+    let error = SqliteTarget::new(&parsed).err().unwrap();
+    assert!(error.to_string().contains("%3F"), "{error}");
+    assert!(SqliteTarget::new(&url(&room.path("we%3Fird.db"), "")).unwrap().occupied(&["t".to_owned()]).is_ok());
+}

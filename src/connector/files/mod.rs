@@ -22,6 +22,7 @@ mod trail;
 mod trust;
 mod walk;
 mod write;
+mod xattrs;
 
 pub use target::{FilesTarget, FilesTargetOptions};
 

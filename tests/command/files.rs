@@ -349,6 +349,9 @@ fn lines_go_to_devices_pipes_and_through_links_and_replace_none() {
     std::os::unix::fs::symlink("nowhere.jsonl", world.path("dangling.jsonl")).unwrap();
     world.run(&["restore", "latest", "jsonl:dangling.jsonl"]).fails(1, &["link", "nothing was written"]);
     assert!(!world.path("nowhere.jsonl").exists());
+    let socket = std::os::unix::net::UnixListener::bind(world.path("socket")).unwrap();
+    world.run(&["restore", "latest", "jsonl:socket", "--overwrite", "always"]).fails(1, &["socket"]);
+    drop(socket);
     // A database is not written into what is none, and takes the place of nothing that is no file.
     world.sql("a.db", "CREATE TABLE t(id INTEGER PRIMARY KEY)");
     let database = world.backup(&["sqlite:a.db"]);
@@ -360,7 +363,4 @@ fn lines_go_to_devices_pipes_and_through_links_and_replace_none() {
         }
     }
     assert!(is_device(Path::new("/dev/full")) && fs::read_link(world.path("dangling.jsonl")).is_ok());
-    let socket = std::os::unix::net::UnixListener::bind(world.path("socket")).unwrap();
-    world.run(&["restore", "latest", "jsonl:socket", "--overwrite", "always"]).fails(1, &["socket"]);
-    drop(socket);
 }

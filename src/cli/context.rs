@@ -13,7 +13,7 @@ use crate::{
     connector::Registry,
     ops::{Narrow, Progress as _, SnapshotSpec, select},
     record::{SystemClock, Timestamp},
-    repo::{OpenOptions, Repository, Snapshot, Storage},
+    repo::{OpenOptions, Repository, Snapshot, Storage, storage::StorageOptions},
 };
 use std::{
     collections::BTreeSet,
@@ -29,6 +29,7 @@ pub struct Context {
     /// The names of the arguments whose values come from the environment.
     pub environment: BTreeSet<String>,
     repo: Option<String>,
+    storage_options: StorageOptions,
     /// Results as JSON.
     pub json: bool,
     /// No summary.
@@ -60,6 +61,11 @@ impl Context {
             registry,
             environment,
             repo: global.repo.filter(|repo| !repo.is_empty()),
+            storage_options: StorageOptions {
+                options: global.options,
+                connections: Some(global.connections),
+                ..StorageOptions::default()
+            },
             json: global.json,
             quiet: global.quiet,
             password,
@@ -76,9 +82,22 @@ impl Context {
         self.repo.as_deref().ok_or_else(|| usage("which repository? Give -r REPO or set REKEEP_REPOSITORY"))
     }
 
+    /// Storage at a place, or the repository's.
+    pub fn storage_at(&self, place: Option<&str>) -> Result<Storage, Failure> {
+        match place {
+            None => self.storage(),
+            Some(place) => Ok(Storage::open(place, &self.storage_options)?),
+        }
+    }
+
+    /// Requests at once.
+    pub fn connections(&self) -> u16 {
+        self.storage_options.connections.unwrap_or(1)
+    }
+
     /// The repository's storage.
     pub fn storage(&self) -> Result<Storage, Failure> {
-        Ok(Storage::at(self.location()?)?)
+        Ok(Storage::open(self.location()?, &self.storage_options)?)
     }
 
     /// Opens the repository, passing on its warnings; from here on signals are requests.

@@ -43,6 +43,8 @@ pub enum ObjectKind {
     Void = 6,
     /// A forgotten snapshot's last revision (plain JSON).
     Tombstone = 7,
+    /// What a place was found to promise (plain JSON).
+    Promises = 8,
 }
 
 impl ObjectKind {
@@ -57,6 +59,7 @@ impl ObjectKind {
             5 => Self::LeaseEnd,
             6 => Self::Void,
             7 => Self::Tombstone,
+            8 => Self::Promises,
             _ => return None,
         })
     }

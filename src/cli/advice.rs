@@ -46,6 +46,8 @@ pub const fn for_remedy(remedy: Remedy) -> &'static str {
         Remedy::NameParent => "--parent SNAPSHOT says that it is the same",
         Remedy::AllowMissingSet => "--allow-missing-set goes on without it",
         Remedy::ReplaceIndexes => "--replace-indexes makes it anew",
+        Remedy::ReplaceModules => "--replace-modules puts the snapshot's in their place, --no-udfs leaves them",
+        Remedy::RemoveDurably => "--durable-delete makes removals durable",
         Remedy::SkipUnmappable => "--skip-unmappable leaves them out",
         Remedy::IgnoreRecordErrors => "--ignore-record-error restores what the target takes",
         Remedy::SmallerExtraTtl => "give a smaller --extra-ttl",
@@ -56,6 +58,9 @@ pub const fn for_remedy(remedy: Remedy) -> &'static str {
         Remedy::ReadFully => "without --differential every record is read",
         Remedy::DoNotResume => "without --resume everything is read anew",
         Remedy::SpellPartitions => "write --partitions 0-99,200,DIGEST,after:DIGEST",
+        Remedy::AddPassword => {
+            "add a password with `rekeep key add`, then remove the lost one with `rekeep key remove`"
+        }
         Remedy::ChooseDirectory => "choose another --dir",
     }
 }
@@ -73,6 +78,7 @@ const fn for_warning(kind: WarningKind) -> Option<&'static str> {
         WarningKind::BaseAdvised => "`--new-base` reads it anew and makes its snapshots shorter",
         WarningKind::Resuming => "--no-resume reads them again",
         WarningKind::WeakStorage => "`rekeep unlock` fences leases",
+        WarningKind::Waiting => "--partition-timeout sets how long",
         WarningKind::DeletionsUnconfirmed => "--accept-deletions believes them if they were deleted",
         _ => return None,
     })

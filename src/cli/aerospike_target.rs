@@ -26,6 +26,12 @@ pub struct AerospikeTargetArgs {
     /// Make an index anew where another one of its name stands
     #[arg(long)]
     pub replace_indexes: bool,
+    /// Put a UDF module anew where another one of its name stands: it belongs to the whole cluster
+    #[arg(long)]
+    pub replace_modules: bool,
+    /// Remove records for --make-equal so that their removal stays known (Enterprise Edition; strong consistency demands it)
+    #[arg(long)]
+    pub durable_delete: bool,
     /// Do not wait until indexes are built
     #[arg(long)]
     pub no_wait: bool,
@@ -46,10 +52,23 @@ pub struct AerospikeTargetArgs {
     /// Records in a batch [default: 512]
     #[arg(long, value_name = "N", env = "REKEEP_AS_BATCH_SIZE", value_parser = clap::value_parser!(u16).range(1..))]
     pub batch_size: Option<u16>,
+    /// Write at most this many records a second, over all nodes
+    #[arg(long, value_name = "N", env = "REKEEP_AS_RECORDS_PER_SECOND")]
+    pub records_per_second: Option<u32>,
+    /// Pause so long before records that a node did not take are sent again [default: 25ms]
+    #[arg(long, value_name = "TIME", env = "REKEEP_AS_RETRY_BASE_INTERVAL", value_parser = parse_duration)]
+    #[serde(serialize_with = "length")]
+    pub retry_base_interval: Option<Duration>,
+    /// Let that pause grow by this factor from try to try, up to 1 s [default: 2]
+    #[arg(long = "retry-multiplier", value_name = "FACTOR", env = "REKEEP_AS_RETRY_MULTIPLIER", value_parser = parse_multiplier)]
+    pub retry_multiplier_percent: Option<u32>,
+    /// Send records again so often at most while none gets through [default: for --partition-timeout]
+    #[arg(long, value_name = "N", env = "REKEEP_AS_RETRY_MAX_ATTEMPTS")]
+    pub retry_max_attempts: Option<u32>,
     /// Batches under way at once [default: 16]
     #[arg(long, value_name = "N", env = "REKEEP_AS_MAX_ASYNC_BATCHES", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub max_async_batches: Option<u16>,
-    /// Write each record by a command of its own (servers before 6.0)
+    /// Write each record by a command of its own
     #[arg(long, env = "REKEEP_AS_DISABLE_BATCH_WRITES")]
     pub disable_batch_writes: bool,
     /// How the cluster is reached.
@@ -81,6 +100,12 @@ impl AerospikeTargetArgs {
         }
         Ok(options)
     }
+}
+
+/// A factor of at least 1, in percent.
+fn parse_multiplier(text: &str) -> Result<u32, String> {
+    let factor = text.parse::<f64>().ok().filter(|factor| (1.0..=100.0).contains(factor));
+    factor.map(|factor| (factor * 100.0).round() as u32).ok_or_else(|| format!("`{text}` is no factor from 1 to 100"))
 }
 
 fn map(text: &str) -> Result<(String, String), Failure> {

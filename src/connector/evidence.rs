@@ -17,6 +17,15 @@ pub trait Evidence: Send + Sync {
     /// # Errors
     /// [`ConnectorError`] from the source.
     fn part_end(&self, collection: usize, range: &KeyRange) -> Result<PartEnd, ConnectorError>;
+    /// Asked when all was read, where [`PartEnd::complete`] is not set for all of it: whether reading that part again, now, may
+    /// bring the rest. Waits a while for what may still come back.
+    fn reads_better_now(&self) -> bool {
+        false
+    }
+    /// What a read waits for, in words, where that takes a while.
+    fn waits_for(&self) -> Option<String> {
+        None
+    }
     /// How a collection's keys fall into parts that may be lost as a whole: what vanished in bulk from one of them is not
     /// believed deleted. `None` where nothing is to be doubted.
     fn groups(&self, _collection: usize) -> Option<&dyn KeyGroups> {

@@ -16,6 +16,8 @@ pub enum Overwrite {
     IfNewer,
     /// Cells that come replace those of the same name; others stay.
     Merge,
+    /// The same, if its generation is lower than that of the record that comes.
+    MergeIfNewer,
 }
 
 /// What a restore is going to write.

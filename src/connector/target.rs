@@ -69,6 +69,10 @@ pub trait Target: Send + Sync {
     fn shown_as<'a>(&self, name: &'a str) -> &'a str {
         name
     }
+    /// What writing waits for, in words, where that takes a while.
+    fn waits_for(&self) -> Option<String> {
+        None
+    }
     /// A flag that whoever cancels sets, so that what waits inside of the target hears of it.
     fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
         None
@@ -142,6 +146,14 @@ pub trait CollectionTarget {
     /// [`ConnectorError`] if writing cannot go on.
     fn drain(&mut self, _outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         Ok(())
+    }
+    /// Asked when all is written: keys whose records the target acknowledged and has lost since, so that they are to be written
+    /// again. What it tells it tells once.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if it cannot be looked at.
+    fn lost(&mut self) -> Result<Vec<KeyRange>, ConnectorError> {
+        Ok(Vec::new())
     }
     /// Removes records (make-equal); keys come in ascending order, after all writes.
     ///

@@ -23,7 +23,7 @@ use crate::{
     repo::{Repository, Snapshot},
     report::WarningKind,
 };
-use feed::{Damage, Feed};
+use feed::{Damage, Fed, Feed};
 use plan::Selected;
 use resume::{Ledger, Place};
 use std::{
@@ -31,6 +31,9 @@ use std::{
     time::{Duration, Instant},
 };
 use writing::Writing;
+
+/// Times that what a target lost is written again.
+const MAX_WRITTEN_AGAIN: u32 = 3;
 
 /// How to restore.
 #[derive(Debug, Clone, Default)]
@@ -78,8 +81,7 @@ pub fn restore(
     options: &RestoreOptions,
     progress: &dyn Progress,
 ) -> Result<RestoreOutcome, OpsError> {
-    let restored =
-        watch::passing_on(target.stop_flag(), progress, || restore_to(repo, snapshot, target, options, progress));
+    let restored = watch::passing_on(target, progress, || restore_to(repo, snapshot, target, options, progress));
     restored.map_err(|error| match error.cause() {
         // What the target says of its own interruption is no news.
         OpsError::Connector(_) | OpsError::Failed(_) if progress.cancelled() => {
@@ -246,6 +248,7 @@ impl Run<'_> {
             filter: &one.filter,
             at: self.snapshot.content.end,
             behind: None,
+            within: None,
             skip,
             keep_going: self.options.keep_going,
             parallel: self.options.parallel.max(1),
@@ -354,6 +357,7 @@ impl Run<'_> {
             self.say_where_it_stopped(ledger);
             return Err(error);
         }
+        self.write_again(one, writer)?;
         if let Some(found) = found
             && plan.make_equal
         {
@@ -367,6 +371,39 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Writes again what the target acknowledged and lost.
+    fn write_again(&mut self, one: &Selected<'_>, writer: &mut dyn CollectionTarget) -> Result<(), OpsError> {
+        for _ in 0..MAX_WRITTEN_AGAIN {
+            let lost = writer.lost()?;
+            if lost.is_empty() {
+                return Ok(());
+            }
+            let words = "the target lost what it had acknowledged: it is written again";
+            self.progress.warn(WarningKind::DoneAgain, one.name(), format!("{}: {words}", one.name()));
+            let mut outcomes = Outcomes::default();
+            let feed = Feed { within: Some(lost), ..self.feed(one, None) };
+            let mut records = 0;
+            feed.run(&mut |next| {
+                if let Fed::Batch(batch, _) = next {
+                    records += batch.len() as u64;
+                    writer.write(batch, &mut outcomes)?;
+                }
+                Ok(())
+            })?;
+            writer.drain(&mut outcomes)?;
+            self.outcomes.failed += outcomes.failed;
+            self.outcomes.ignored += outcomes.ignored;
+            self.outcomes.failures.append(&mut outcomes.failures);
+            self.outcomes.failures.truncate(100);
+            self.outcomes.notes.append(&mut outcomes.notes);
+            self.outcomes.notes.push(format!("{}: {records} records were written again", one.name()));
+        }
+        if writer.lost()?.is_empty() {
+            return Ok(());
+        }
+        Err(OpsError::Failed(format!("{}: the target loses again and again what it acknowledges", one.name())))
     }
 
     /// What of a restore that ends early is done.

@@ -32,6 +32,10 @@ codes! {
         AllowMissingSet = "allow_missing_set",
         /// Make indexes anew that differ.
         ReplaceIndexes = "replace_indexes",
+        /// Put modules anew that differ.
+        ReplaceModules = "replace_modules",
+        /// Remove so that the removal stays known.
+        RemoveDurably = "remove_durably",
         /// Leave records out that have no key to map.
         SkipUnmappable = "skip_unmappable",
         /// Go on past records that the target refuses.
@@ -52,6 +56,8 @@ codes! {
         DoNotResume = "do_not_resume",
         /// Write partitions as they are understood.
         SpellPartitions = "spell_partitions",
+        /// Add another password, and remove the one that is lost.
+        AddPassword = "add_password",
         /// Choose another directory.
         ChooseDirectory = "choose_directory",
     }

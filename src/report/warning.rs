@@ -42,6 +42,10 @@ codes! {
         CoverageDiffers = "coverage_differs",
         /// Records that did not come are not believed deleted.
         DeletionsUnconfirmed = "deletions_unconfirmed",
+        /// Something is waited for.
+        Waiting = "waiting",
+        /// What was done is done again, since it may not hold.
+        DoneAgain = "done_again",
         /// What the source or target says of itself.
         Note = "note",
         /// Something is missing in what was done.

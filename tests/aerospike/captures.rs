@@ -232,7 +232,7 @@ fn compare(key: &[u8], rec: &Rec, written: &Written) {
     // An element was appended to the ordered list of the record `cdt` between the two.
     let generation = written.generation + u32::from(at == "\"cdt\"");
     assert_eq!((key.len(), &rec.set, rec.generation), (KEY_BYTES, &written.set, generation), "{at}");
-    let expiry = if written.void_time == 0 { 0 } else { (1_262_304_000 + written.void_time) * 1000 };
+    let expiry = if written.void_time == 0 { 0 } else { (1_262_304_000 + written.void_time + 1) * 1000 };
     assert_eq!(rec.expiry, expiry, "{at}");
     let user_key = written.key.as_ref().map(|(kind, bytes)| [&[particle(*kind)][..], bytes].concat());
     assert_eq!(rec.user_key, user_key, "{at}");

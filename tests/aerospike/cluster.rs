@@ -83,7 +83,7 @@ pub fn kept(dumped: Dumped) -> (Vec<u8>, Rec) {
         generation: u32::from(dumped.generation),
         expiry: match dumped.void_time {
             0 => 0,
-            seconds => (SERVER_EPOCH_MILLIS as u64 / 1000 + u64::from(seconds)) * 1000,
+            seconds => (SERVER_EPOCH_MILLIS as u64 / 1000 + u64::from(seconds) + 1) * 1000,
         },
         stamp: 0,
         set: dumped.set,

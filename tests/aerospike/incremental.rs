@@ -423,7 +423,11 @@ fn random_history(seed: u64) {
         };
         is_busy.store(false, Ordering::SeqCst);
         let what = format!("seed {seed}, round {round}, {ask:?}, {nodes} nodes");
-        let is_unconfirmed = |line: &String| line.contains("deletions unconfirmed");
+        let is_unconfirmed = |line: &String| {
+            ["deletions unconfirmed", "since the backup began", "nodes came or went"]
+                .iter()
+                .any(|text| line.contains(text))
+        };
         assert!(outcome.complete || outcome.problems.iter().all(is_unconfirmed), "{what}: {:?}", outcome.problems);
         assert!(outcome.complete || !is_last, "{what}: {:?}", outcome.problems);
         let got = given_back(&repo, outcome.id.unwrap()).remove("test").unwrap().records;

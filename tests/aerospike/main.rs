@@ -9,12 +9,14 @@ mod support;
 #[path = "../aerospike-server/tests/support/mod.rs"]
 mod raw;
 
+mod builds;
 mod captures;
 mod cluster;
 mod command;
 mod faults;
 mod full;
 mod incremental;
+mod membership;
 mod options;
 mod outside;
 mod place;

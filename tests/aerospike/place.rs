@@ -24,6 +24,8 @@ pub const HERE_ONLY: &[(&str, &[&str])] = &[
             "incremental::a_read_that_moves_an_expiry_stores_a_row_without_a_value",
             "incremental::what_the_filter_for_changes_does_not_see_the_sweep_does",
             "verifying::what_has_expired_since_is_not_missed",
+            "verifying::what_expires_while_it_is_compared_is_not_missed",
+            "verifying::what_is_in_the_last_second_of_its_life_is_kept_and_compared",
         ],
     ),
     (
@@ -69,6 +71,24 @@ pub const HERE_ONLY: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "nodes that come and go, or servers of other builds",
+        &[
+            "membership::a_full_backup_that_loses_a_node_midway_says_so",
+            "membership::a_full_backup_whose_only_node_starts_anew_without_its_records_says_so",
+            "membership::what_was_read_while_a_node_was_away_is_read_again_once_it_is_back",
+            "membership::a_dead_cluster_is_waited_for_once_and_not_by_each_window",
+            "membership::a_node_that_is_not_read_does_not_keep_the_others_from_being_read",
+            "membership::who_waits_says_for_what",
+            "membership::with_two_copies_one_node_that_is_gone_hides_no_deletion",
+            "membership::a_split_cluster_proves_no_deletion_and_gives_no_complete_snapshot",
+            "membership::records_that_come_back_with_old_times_are_read_together",
+            "builds::full_and_incremental_backups_and_comparisons_work_with_servers_of_every_build",
+            "builds::each_namespace_has_its_own_indexes_and_no_others_whatever_the_build",
+            "builds::an_index_of_an_unknown_kind_is_kept_as_it_is_told_and_named",
+            "builds::a_node_that_lists_neither_indexes_nor_modules_makes_a_snapshot_incomplete_and_no_failure",
+        ],
+    ),
+    (
         "info commands with other answers",
         &[
             "options::alternate_addresses_are_used_when_asked_for",
@@ -91,6 +111,8 @@ pub const HERE_ONLY: &[(&str, &[&str])] = &[
             "resuming::runs_that_break_off_again_and_again_come_to_an_end",
             "resuming::neighbouring_ranges_of_a_huge_namespace_are_carried_on_together",
             "resuming::ranges_are_groups_of_partitions",
+            "resuming::ranges_from_before_a_node_started_without_its_records_are_read_again",
+            "resuming::ranges_are_taken_over_from_before_one_node_of_two_started_anew_where_there_are_two_copies",
         ],
     ),
     (
@@ -333,10 +355,12 @@ impl Living for Place {
 #[test]
 fn the_list_of_tests_that_need_the_test_server_names_tests_that_there_are() {
     let sources = [
+        ("builds", include_str!("builds.rs")),
         ("command", include_str!("command.rs")),
         ("faults", include_str!("faults.rs")),
         ("full", include_str!("full.rs")),
         ("incremental", include_str!("incremental.rs")),
+        ("membership", include_str!("membership.rs")),
         ("options", include_str!("options.rs")),
         ("resuming", include_str!("resuming.rs")),
         ("strange", include_str!("strange.rs")),

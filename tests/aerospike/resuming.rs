@@ -196,9 +196,39 @@ fn a_node_that_is_gone_since_the_first_run_counts_as_gone() {
     server.advance(Duration::from_mins(5));
     let heard = Heard::default();
     let outcome = run(&repo, &server, &plain(), &heard).unwrap();
-    assert!(outcome.stats.resumed_ranges > 0, "{}", heard.warnings());
+    assert_eq!(outcome.stats.resumed_ranges, 0, "what was read before is of a state that is gone");
+    assert!(heard.warnings().contains("is gone since"), "{}", heard.warnings());
     assert_eq!(outcome.stats.deleted, 0, "the parent never saw that node, the first run did: {:?}", outcome.stats);
     assert!(!outcome.complete);
+}
+
+#[test]
+fn ranges_from_before_a_node_started_without_its_records_are_read_again() {
+    let (server, _world, repo) = cluster(1, 3_000, 61);
+    break_off(&repo, &server, 1_500, &every_range());
+    server.restart_node_empty(0).unwrap();
+    server.put_all("test", (50_000..50_100).map(|n| Seed::int(n).bin_int("n", n)));
+    server.advance(Duration::from_mins(5));
+    let heard = Heard::default();
+    let outcome = run(&repo, &server, &plain(), &heard).unwrap();
+    assert_eq!(outcome.stats.resumed_ranges, 0);
+    assert!(heard.warnings().contains("restarted since"), "{}", heard.warnings());
+    assert!(outcome.complete, "it is all that there is: {:?}", outcome.problems);
+    assert_kept(&repo, &server, &outcome, "what is left");
+}
+
+#[test]
+fn ranges_are_taken_over_from_before_one_node_of_two_started_anew_where_there_are_two_copies() {
+    let server = here(Config { replication_factor: 2, ..Config::with_nodes(2) });
+    let (_world, repo) = populated(&server, 3_000, 62);
+    let answer = "objects=6000;data_used_bytes=268435456;replication-factor=2;effective_replication_factor=2";
+    server.set_info(None, "namespace", Some(answer));
+    server.advance(Duration::from_mins(1));
+    break_off(&repo, &server, 1_500, &every_range());
+    server.restart_node_empty(1).unwrap();
+    server.advance(Duration::from_mins(5));
+    let outcome = resumed(&repo, &server, &plain());
+    assert_kept(&repo, &server, &outcome, "nothing was lost");
 }
 
 #[test]

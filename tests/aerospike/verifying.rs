@@ -84,6 +84,38 @@ fn what_has_expired_since_is_not_missed() {
 }
 
 #[test]
+fn what_expires_while_it_is_compared_is_not_missed() {
+    let server = here(Config::with_nodes(1));
+    let (_world, repo) = populated(&server, 100, 76);
+    server.put_all("test", (1000..1030).map(|n| Seed::int(n).bin_int("b", n).ttl(100)));
+    let id = back_up(&repo, &server).id.unwrap();
+    for metadata_only in [false, true] {
+        // Not the queries that read the clock.
+        let jump = |control: &rekeep_aerospike_server::Control| control.advance(Duration::from_secs(200));
+        server.fault(Fault::run(At::Start, jump).on(Command::Query).after_requests(1));
+        let (told, _) = compare(&repo, id, &server, quick(), metadata_only);
+        assert_eq!(server.faults_waiting(), 0);
+        assert_eq!((told.records, told.missing, told.extra, told.different), (100, 0, 0, 0));
+        server.advance_back(Duration::from_secs(200));
+    }
+}
+
+#[test]
+fn what_is_in_the_last_second_of_its_life_is_kept_and_compared() {
+    let server = here(Config::with_nodes(1));
+    let (_world, repo) = populated(&server, 10, 77);
+    server.put("test", Seed::int(1_000).bin_int("b", 1).ttl(100));
+    server.advance(Duration::from_millis(100_900));
+    let outcome = back_up(&repo, &server);
+    assert_eq!(outcome.records, 11, "the server still serves it");
+    let (told, _) = compare(&repo, outcome.id.unwrap(), &server, quick(), false);
+    assert_eq!((told.records, told.missing, told.extra), (11, 0, 0));
+    server.advance(Duration::from_millis(100));
+    let next = back_up(&repo, &server);
+    assert_eq!((next.records, next.stats.deleted), (10, 0));
+}
+
+#[test]
 fn partitions_that_cannot_be_read_are_not_missing_but_not_compared() {
     let server = here(Config::with_nodes(1));
     let (_world, repo) = populated(&server, 2_000, 74);

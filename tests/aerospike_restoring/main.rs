@@ -15,6 +15,7 @@ mod expiry;
 mod faults;
 mod histories;
 mod killed;
+mod losses;
 mod policies;
 mod preflight;
 mod real;

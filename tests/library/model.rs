@@ -226,7 +226,7 @@ impl Model {
             let overwrite = options.overwrite.unwrap_or(Overwrite::IfChanged);
             for (key, rec) in &coll.records {
                 let keeps = there.records.get(key).is_some_and(|old| match overwrite {
-                    Overwrite::Always | Overwrite::IfNewer | Overwrite::Merge => false,
+                    Overwrite::Always | Overwrite::IfNewer | Overwrite::Merge | Overwrite::MergeIfNewer => false,
                     Overwrite::Never => true,
                     Overwrite::IfChanged => old.is_same(rec),
                 });

@@ -88,6 +88,8 @@ pub enum When {
     IfNewer,
     /// Replace what of it comes, and leave its other bins (Aerospike).
     Merge,
+    /// The same if its generation is lower (Aerospike; what asrestore does by default).
+    MergeIfNewer,
 }
 
 impl From<When> for Overwrite {
@@ -98,6 +100,7 @@ impl From<When> for Overwrite {
             When::IfChanged => Self::IfChanged,
             When::IfNewer => Self::IfNewer,
             When::Merge => Self::Merge,
+            When::MergeIfNewer => Self::MergeIfNewer,
         }
     }
 }

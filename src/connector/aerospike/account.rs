@@ -13,6 +13,8 @@ pub(super) struct Lacks {
     pub(super) missing: BTreeMap<u16, String>,
     /// Partitions whose records may not be all, with the reason.
     pub(super) doubtful: BTreeMap<u16, String>,
+    /// Partitions that were read while nodes came or went, or after some were lost, with the reason.
+    pub(super) moved: BTreeMap<u16, String>,
     /// Why absences are not proved, if they are not.
     pub(super) unproven: Option<String>,
 }
@@ -36,6 +38,18 @@ impl Account {
         self.lock().entry(collection).or_default().doubtful.insert(pid, reason.to_owned());
     }
 
+    /// What membership was like while these partitions were read: the reason why they may lack records, or `None`.
+    pub(super) fn moved(&self, collection: usize, pids: &[u16], reason: Option<&str>) {
+        let mut all = self.lock();
+        let moved = &mut all.entry(collection).or_default().moved;
+        for pid in pids {
+            match reason {
+                Some(reason) => drop(moved.insert(*pid, reason.to_owned())),
+                None => drop(moved.remove(pid)),
+            }
+        }
+    }
+
     pub(super) fn unproven(&self, collection: usize, reason: &str) {
         self.lock().entry(collection).or_default().unproven.get_or_insert_with(|| reason.to_owned());
     }
@@ -45,6 +59,7 @@ impl Account {
         if let Some(lacks) = self.lock().get_mut(&collection) {
             lacks.missing.retain(|pid, _| !holds(*pid));
             lacks.doubtful.retain(|pid, _| !holds(*pid));
+            lacks.moved.retain(|pid, _| !holds(*pid));
         }
     }
 

@@ -1,13 +1,18 @@
-//! Records asked for by their digests: whether they are there, many in one command, and what they are, one by one by a
-//! query that begins right before them (only queries give out sets and stored keys).
+//! Records asked for by their digests: whether they are there, many in one command, and what they are, by queries (only they
+//! give out sets and stored keys): one by one where few of a partition are wanted, else together.
+
+mod together;
 
 use super::{
     cluster::{Cluster, Node},
     connection::Connection,
     decode::{Decoder, MONITOR_SET},
     error::Error,
+    pace::Pace,
+    patience::Obstacle,
     query::{Ask, End, Evidence, Mode, NotAsked, Plan, Sink, Span, open_buffer, query_id},
     scan::ScanContext,
+    window::NO_MASTER,
     wire::{BATCH, Message, NO_BINS, READ, Request, WireError, field},
 };
 use crate::{
@@ -40,29 +45,28 @@ type IsThere = Result<bool, String>;
 
 /// Reads these digests; adds what is there to the batch, in the order asked.
 pub(super) fn read(context: &ScanContext, digests: &[Digest], batch: &mut RecordBatch) -> Result<Vec<Presence>, Error> {
+    let mut is_there = Vec::with_capacity(digests.len());
+    for some in digests.chunks(ROWS) {
+        context.pace.spend(some.len(), &context.stop);
+        is_there.extend(ask(context, some)?);
+    }
+    let there = digests.iter().zip(&is_there).filter(|(_, is_there)| **is_there == Ok(true));
+    let there: Vec<Digest> = there.map(|(digest, _)| *digest).collect();
+    let mut together = together::read(context, &there)?;
     let mut decoder = Decoder::default();
     let mut presences = Vec::with_capacity(digests.len());
-    for some in digests.chunks(ROWS) {
-        pace(context, some.len());
-        for (digest, is_there) in some.iter().zip(ask(context, some)?) {
-            presences.push(match is_there {
-                Err(reason) => Presence::Unknown(reason),
-                Ok(false) => Presence::Absent,
-                Ok(true) => {
-                    pace(context, 1);
-                    fetch(context, digest, &mut decoder, batch)?
-                }
-            });
-        }
+    for (digest, is_there) in digests.iter().zip(is_there) {
+        presences.push(match (is_there, together.take(digest)) {
+            (Err(reason), _) => Presence::Unknown(reason),
+            (Ok(false), _) => Presence::Absent,
+            (Ok(true), Some(found)) => found.finish(digest, &mut decoder, batch)?,
+            (Ok(true), None) => {
+                context.pace.spend(1, &context.stop);
+                fetch(context, digest, &mut decoder, batch)?
+            }
+        });
     }
     Ok(presences)
-}
-
-/// Keeps to the records a second where there is a limit: no node does so for what is asked for by key.
-fn pace(context: &ScanContext, records: usize) {
-    if context.records_per_second > 0 {
-        context.stop.sleep(Duration::from_secs_f64(records as f64 / f64::from(context.records_per_second)));
-    }
 }
 
 /// Asks the owners until all have answered or time is up.
@@ -70,31 +74,48 @@ fn ask(context: &ScanContext, digests: &[Digest]) -> Result<Vec<IsThere>, Error>
     let mut answers: Vec<IsThere> = digests.iter().map(|_| Err("it was not asked for".to_owned())).collect();
     let began = Instant::now();
     let mut pause = Duration::from_millis(25);
+    let patience = &context.patience;
     loop {
         if context.stop.is_stopped() {
             return Err(Error::Stopped);
         }
         let map = context.cluster.map(&context.namespace);
         let mut by_node: BTreeMap<String, (Arc<Node>, Vec<usize>)> = BTreeMap::new();
+        let mut hopeless = true;
         for (index, digest) in digests.iter().enumerate() {
             if answers[index].is_ok() {
                 continue;
             }
             match map.owner(digest.partition()) {
-                None => answers[index] = Err("no node masters its partition".to_owned()),
+                None => {
+                    patience.met(Obstacle::NoMaster, NO_MASTER);
+                    hopeless &= patience.is_over(&Obstacle::NoMaster);
+                    answers[index] = Err("no node masters its partition".to_owned());
+                }
                 Some(owner) => {
                     by_node.entry(owner.id.clone()).or_insert_with(|| (Arc::clone(owner), Vec::new())).1.push(index);
                 }
             }
         }
         for (node, rows) in by_node.into_values() {
-            match ask_node(context, &node, digests, &rows) {
+            let obstacle = Obstacle::Node(node.id.clone());
+            let found = match patience.given_up(&node.id) {
+                Some(reason) => Err(Error::GivenUp(reason)),
+                None => ask_node(context, &node, digests, &rows),
+            };
+            match found {
                 Ok(found) => {
+                    patience.passed(&obstacle);
+                    hopeless &= found.iter().all(|(_, is_there)| is_there.is_ok());
                     for (row, is_there) in found {
                         answers[row] = is_there;
                     }
                 }
                 Err(error) if error.is_transient() => {
+                    if !matches!(error, Error::GivenUp(_)) {
+                        patience.met(obstacle.clone(), &error.to_string());
+                    }
+                    hopeless &= patience.is_over(&obstacle);
                     for row in rows {
                         answers[row] = Err(error.to_string());
                     }
@@ -102,13 +123,13 @@ fn ask(context: &ScanContext, digests: &[Digest]) -> Result<Vec<IsThere>, Error>
                 Err(error) => return Err(error),
             }
         }
-        if answers.iter().all(Result::is_ok) || began.elapsed() >= context.options.partition_timeout {
+        if hopeless || answers.iter().all(Result::is_ok) || began.elapsed() >= patience.timeout() {
             return Ok(answers);
         }
         context.stop.sleep(pause);
         pause = (pause * 2).min(Duration::from_secs(1));
         // The old map serves until a node answers again.
-        let _ = context.cluster.refresh();
+        let _ = context.cluster.refresh_soon();
     }
 }
 
@@ -216,7 +237,8 @@ fn fetch(
         selection: &context.selection,
         options: &context.options,
         mode: Mode::Full,
-        records_per_second: 0,
+        pace: &Pace::default(),
+        patience: &context.patience,
         max_records: 1,
         stop: &context.stop,
     };
@@ -224,10 +246,12 @@ fn fetch(
     let began = Instant::now();
     loop {
         let mut one = One { digest: *digest, after, span: None, buffers: Vec::new() };
-        let reason = match context.cluster.map(&context.namespace).owner(digest.partition()) {
+        let map = context.cluster.map(&context.namespace);
+        let owner = map.owner(digest.partition());
+        let reason = match owner {
             None => "no node masters its partition".to_owned(),
             Some(owner) => {
-                let outcome = plan.run(owner, &asks, &mut one)?;
+                let outcome = plan.run(owner, &asks, 1, &mut one)?;
                 match outcome.end {
                     End::Complete if one.span.is_none() && matches!(outcome.evidence, Evidence::Differs(_)) => {
                         let Evidence::Differs(reason) = outcome.evidence else { continue };
@@ -239,13 +263,25 @@ fn fetch(
                 }
             }
         };
-        if began.elapsed() >= context.options.partition_timeout {
+        let is_given_up = owner.is_some_and(|owner| context.patience.has_given_up(&owner.id));
+        if is_given_up || began.elapsed() >= context.patience.timeout() {
             return Ok(Presence::Unknown(reason));
         }
         context.stop.sleep(Duration::from_millis(50));
         // The old map serves until a node answers again.
-        let _ = context.cluster.refresh();
+        let _ = context.cluster.refresh_soon();
     }
+}
+
+/// Adds the record of a message to a batch.
+fn add(bytes: &[u8], digest: &Digest, decoder: &mut Decoder, batch: &mut RecordBatch) -> Result<Presence, Error> {
+    let invalid = |source| Error::Wire { node: "that masters a record".to_owned(), source };
+    let (message, _) = Message::parse(bytes).map_err(invalid)?;
+    if message.set == MONITOR_SET {
+        return Ok(Presence::Absent);
+    }
+    decoder.push(&message, digest, batch).map_err(invalid)?;
+    Ok(Presence::Read)
 }
 
 /// Keeps the record of one digest.
@@ -260,13 +296,7 @@ impl One {
     fn finish(self, decoder: &mut Decoder, batch: &mut RecordBatch) -> Result<Presence, Error> {
         let Some(span) = self.span else { return Ok(Presence::Absent) };
         let bytes = self.buffers.get(span.buffer as usize).and_then(|buffer| buffer.get(span.at as usize..));
-        let invalid = |source| Error::Wire { node: "that masters a record".to_owned(), source };
-        let (message, _) = Message::parse(bytes.unwrap_or_default()).map_err(invalid)?;
-        if message.set == MONITOR_SET {
-            return Ok(Presence::Absent);
-        }
-        decoder.push(&message, &self.digest, batch).map_err(invalid)?;
-        Ok(Presence::Read)
+        add(bytes.unwrap_or_default(), &self.digest, decoder, batch)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Reading a cluster in part: what was updated since a time, sweeps, and single records.
 
 use super::{
-    account::partition,
     batch,
     query::Mode,
     scan::{NamespaceStream, SweepStream},
@@ -29,7 +28,7 @@ impl ChangeSource for AerospikeSession {
         since: Timestamp,
     ) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
         let context = self.context(collection)?;
-        self.account.forget(collection, |pid| partition(pid).intersection(range).is_some());
+        self.begin_reading(collection, range);
         Ok(Box::new(NamespaceStream::open(context, range, Mode::Since(since))))
     }
 

@@ -4,6 +4,8 @@ use super::{
     cluster::{Cluster, Node},
     error::Error,
     options::AerospikeOptions,
+    pace::Pace,
+    patience::Patience,
     query::{Ask, Mode, NotAsked, Plan, Sink, Span, Stop, open_buffer},
     select::{LAST_UPDATE, SINCE_UPDATE, Selection},
     wire::{FRAME_HEAD_BYTES, Message, READ, Request, field},
@@ -37,12 +39,23 @@ pub(super) struct Clocks {
 }
 
 impl Clocks {
-    /// What time it is on every node.
-    pub(super) fn read(&self, cluster: &Cluster, namespaces: &[String], options: &AerospikeOptions) -> Times {
+    /// What time it is on every node; one that was waited for long enough is not asked.
+    pub(super) fn read(
+        &self,
+        cluster: &Cluster,
+        namespaces: &[String],
+        options: &AerospikeOptions,
+        patience: &Patience,
+    ) -> Times {
         let mut known: Vec<(Timestamp, i64)> = Vec::new();
         let mut silent = Vec::new();
         for node in cluster.nodes() {
-            match self.read_node(cluster, &node, namespaces, options) {
+            let told = if patience.has_given_up(&node.id) {
+                None
+            } else {
+                self.read_node(cluster, &node, namespaces, options)
+            };
+            match told {
                 Some(time) => known.push((time, time.as_millis() - SystemClock.now().as_millis())),
                 None => silent.push(node.id.clone()),
             }
@@ -104,7 +117,7 @@ fn ask(cluster: &Cluster, node: &Node, namespace: &str, digest: &Digest) -> Resu
         .op(OP_EXPRESSION, b"s", &expression(SINCE_UPDATE))
         .encode(READ, 0, 1000);
     debug_assert!(request.len() > FRAME_HEAD_BYTES);
-    cluster.with_connection(node, &mut |connection| {
+    cluster.at_once(node, &mut |connection| {
         connection.send(&request)?;
         let mut body = Vec::new();
         connection.append_messages(&mut body)?;
@@ -143,12 +156,13 @@ fn any_record(cluster: &Cluster, node: &Arc<Node>, namespace: &str, options: &Ae
         selection: &selection,
         options,
         mode: Mode::Meta,
-        records_per_second: 0,
+        pace: &Pace::default(),
+        patience: &Patience::new(options.partition_timeout),
         max_records: 1,
         stop: &Stop::default(),
     };
     let mut first = First::default();
-    plan.run(node, &asks, &mut first).ok()?;
+    plan.run(node, &asks, 1, &mut first).ok()?;
     first.digest
 }
 

@@ -5,6 +5,7 @@ use super::{
     error::Error,
     info::{self, Answers, Mastered, Peer},
     login::Credential,
+    membership::{Membership, NodeView, started_millis},
     options::{Address, AerospikeOptions},
     tls::Tls,
 };
@@ -12,7 +13,7 @@ use crate::{record::digest::PARTITIONS, report::Remedy};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Idle connections kept for each node.
@@ -20,6 +21,12 @@ const MAX_IDLE: usize = 16;
 
 /// The most nodes that are believed.
 const MAX_NODES: usize = 1024;
+
+/// Who is who is told at once, or not at all: nobody waits longer for it.
+const INQUIRY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What was found out a moment ago is not asked again.
+const FRESH: Duration = Duration::from_millis(100);
 
 /// A node that answers.
 #[derive(Debug)]
@@ -59,18 +66,9 @@ struct State {
     maps: HashMap<String, Arc<PartitionMap>>,
     /// Nodes that others name and that do not answer, with the reason.
     silent: BTreeMap<String, String>,
+    /// Addresses that were given and where nobody answers, with the reason.
+    silent_seeds: BTreeMap<Address, String>,
     name: String,
-}
-
-/// Who was in the cluster, by each node's own word.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Membership(pub(super) BTreeMap<String, NodeView>);
-
-/// What one node says of the cluster.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct NodeView {
-    pub(super) cluster_key: String,
-    pub(super) cluster_size: String,
 }
 
 /// A cluster.
@@ -81,6 +79,7 @@ pub(super) struct Cluster {
     max_retries: u32,
     peers_command: &'static str,
     state: RwLock<State>,
+    refreshed: Mutex<Option<Instant>>,
 }
 
 impl Cluster {
@@ -109,6 +108,7 @@ impl Cluster {
             max_retries: options.max_retries,
             peers_command,
             state: RwLock::default(),
+            refreshed: Mutex::default(),
         };
         let mut tries = 0;
         while let Err(error) = cluster.refresh() {
@@ -123,10 +123,22 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Asks all nodes anew who there is and who masters what, if nobody did so a moment ago.
+    pub(super) fn refresh_soon(&self) -> Result<(), Error> {
+        let mut last = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| last.elapsed() < FRESH) {
+            return Ok(());
+        }
+        let refreshed = self.refresh();
+        *last = Some(Instant::now());
+        refreshed
+    }
+
     /// Asks all nodes anew who there is and who masters what.
     pub(super) fn refresh(&self) -> Result<(), Error> {
         let known = self.nodes();
-        let mut found = Discovery { cluster: self, known, state: State::default(), failures: Vec::new() };
+        let mut found =
+            Discovery { cluster: self, known, state: State::default(), failures: Vec::new(), silent: HashMap::new() };
         found.run();
         if found.state.nodes.is_empty() {
             return Err(found.failures.pop().unwrap_or_else(|| Error::NoNode("no address was given".to_owned())));
@@ -144,6 +156,12 @@ impl Cluster {
     pub(super) fn silent(&self) -> Vec<(String, String)> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         state.silent.iter().map(|(id, reason)| (id.clone(), reason.clone())).collect()
+    }
+
+    /// Addresses that were given and where nobody answers, with the reason.
+    pub(super) fn silent_seeds(&self) -> Vec<(String, String)> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.silent_seeds.iter().map(|(seed, reason)| (seed.to_string(), reason.clone())).collect()
     }
 
     /// The cluster's name, `null` if it has none.
@@ -185,6 +203,37 @@ impl Cluster {
         node: &Node,
         act: &mut dyn FnMut(&mut Connection) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        self.with_tries(node, self.max_retries, act)
+    }
+
+    /// As [`Self::with_connection`], at once or not at all.
+    pub(super) fn at_once<T>(
+        &self,
+        node: &Node,
+        act: &mut dyn FnMut(&mut Connection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let inquiry = self.inquiry_timeout();
+        self.with_tries(node, 0, &mut |connection| {
+            connection.set_timeout(inquiry)?;
+            let done = act(connection)?;
+            connection.set_timeout(self.dialer.timeout)?;
+            Ok(done)
+        })
+    }
+
+    fn inquiry_timeout(&self) -> Duration {
+        match self.dialer.timeout {
+            Duration::ZERO => INQUIRY_TIMEOUT,
+            timeout => timeout.min(INQUIRY_TIMEOUT),
+        }
+    }
+
+    fn with_tries<T>(
+        &self,
+        node: &Node,
+        max_retries: u32,
+        act: &mut dyn FnMut(&mut Connection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut tries = 0;
         loop {
             let (outcome, was_idle) = match self.connection(node) {
@@ -197,7 +246,7 @@ impl Cluster {
                 },
                 Err(error) => (error, false),
             };
-            if !outcome.is_transient() || (!was_idle && tries >= self.max_retries) {
+            if !outcome.is_transient() || (!was_idle && tries >= max_retries) {
                 return Err(outcome);
             }
             if !was_idle {
@@ -209,15 +258,20 @@ impl Cluster {
 
     /// Who is in the cluster now, as each node sees it.
     pub(super) fn membership(&self) -> Result<Membership, Error> {
-        let mut views = BTreeMap::new();
+        let mut nodes = BTreeMap::new();
         for node in self.nodes() {
-            let answers = self.info(&node, &["node", "statistics"])?;
+            let answers = self.at_once(&node, &mut |connection| connection.info(&["node", "statistics"]))?;
             let statistics = answers.text("statistics").unwrap_or_default();
             let value = |key| info::value_of(statistics, ';', key).unwrap_or_default().to_owned();
-            let id = answers.text("node").unwrap_or(&node.id).to_owned();
-            views.insert(id, NodeView { cluster_key: value("cluster_key"), cluster_size: value("cluster_size") });
+            let uptime = info::value_of(statistics, ';', "uptime").and_then(|text| text.parse().ok());
+            let view = NodeView {
+                cluster_key: value("cluster_key"),
+                cluster_size: value("cluster_size"),
+                started_millis: uptime.map(started_millis),
+            };
+            nodes.insert(answers.text("node").unwrap_or(&node.id).to_owned(), view);
         }
-        Ok(Membership(views))
+        Ok(Membership { nodes, silent: self.silent().len() })
     }
 }
 
@@ -236,6 +290,8 @@ struct Discovery<'a> {
     known: Vec<Arc<Node>>,
     state: State,
     failures: Vec<Error>,
+    /// Addresses where nobody answered, and why.
+    silent: HashMap<Address, String>,
 }
 
 impl Discovery<'_> {
@@ -255,6 +311,9 @@ impl Discovery<'_> {
                 Err(error) => {
                     if let Some(id) = expected {
                         self.state.silent.insert(id, error.to_string());
+                    } else {
+                        let seeds = addresses.iter().filter(|address| self.cluster.seeds.contains(address));
+                        self.state.silent_seeds.extend(seeds.map(|seed| (seed.clone(), error.to_string())));
                     }
                     self.failures.push(error);
                     continue;
@@ -280,6 +339,10 @@ impl Discovery<'_> {
     ) -> Result<Option<Told>, Error> {
         let mut last = Error::NoNode(format!("{} has no address", expected.unwrap_or("a node")));
         for address in addresses {
+            if let Some(reason) = self.silent.get(address) {
+                last = Error::NoNode(reason.clone());
+                continue;
+            }
             match self.ask(address, tls_name) {
                 Ok((node, ..)) if expected.is_some_and(|id| id != node.id) => {
                     last =
@@ -295,7 +358,10 @@ impl Discovery<'_> {
                     self.state.nodes.push(node);
                     return Ok(Some(told));
                 }
-                Err(error) => last = error,
+                Err(error) => {
+                    self.silent.insert(address.clone(), error.to_string());
+                    last = error;
+                }
             }
         }
         Err(last)
@@ -307,10 +373,14 @@ impl Discovery<'_> {
         let known = self.known.iter().find(|node| node.address == *address);
         let (mut connection, answers) = match known.and_then(|node| node.idle().pop()) {
             // An idle connection may have been closed by the other side meanwhile.
-            Some(mut idle) => match idle.info(&commands) {
-                Ok(answers) => (idle, answers),
-                Err(_) => self.ask_anew(address, tls_name, &commands)?,
-            },
+            Some(mut idle) => {
+                let asked = idle.set_timeout(self.cluster.inquiry_timeout()).and_then(|()| idle.info(&commands));
+                match asked {
+                    Ok(answers) => (idle, answers),
+                    Err(error) if error.is_timeout() => return Err(error),
+                    Err(_) => self.ask_anew(address, tls_name, &commands)?,
+                }
+            }
             None => self.ask_anew(address, tls_name, &commands)?,
         };
         let refuse = |command: &str, answers: &Answers| Error::Info {
@@ -345,6 +415,7 @@ impl Discovery<'_> {
             Arc::new(Node { id, build, address: address.clone(), tls_name, idle: Mutex::default() })
         };
         let name = name.to_owned();
+        connection.set_timeout(self.cluster.dialer.timeout)?;
         Cluster::give_back(&node, connection);
         Ok((node, name, (peers, mastered)))
     }
@@ -355,7 +426,8 @@ impl Discovery<'_> {
         tls_name: Option<&str>,
         commands: &[&str],
     ) -> Result<(Connection, Answers), Error> {
-        let mut connection = self.cluster.dialer.connect(address, tls_name)?;
+        let dialer = Dialer { timeout: self.cluster.inquiry_timeout(), ..self.cluster.dialer.clone() };
+        let mut connection = dialer.connect(address, tls_name)?;
         let answers = connection.info(commands)?;
         Ok((connection, answers))
     }

@@ -142,6 +142,13 @@ impl Connection {
         &self.address
     }
 
+    /// How long a read or write may stall from here on; zero for ever.
+    pub(super) fn set_timeout(&self, timeout: Duration) -> Result<(), Error> {
+        let timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
+        let set = self.raw.set_read_timeout(timeout).and_then(|()| self.raw.set_write_timeout(timeout));
+        set.map_err(|source| Error::Io { operation: "set up", node: self.address.clone(), source })
+    }
+
     /// A handle that ends every read and write from elsewhere.
     pub(super) fn closer(&self) -> Option<TcpStream> {
         self.raw.try_clone().ok()

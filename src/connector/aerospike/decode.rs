@@ -49,12 +49,12 @@ impl Place {
     }
 }
 
-/// The expiry that a void-time gives.
+/// The expiry that a void-time gives: servers show a record until the second of its void-time has passed.
 #[must_use]
 pub const fn expiry_of(void_time: u32) -> Expiry {
     match void_time {
         0 => Expiry::NEVER,
-        seconds => Expiry::from_millis((VOID_TIME_EPOCH_SECONDS + seconds as u64) * 1000),
+        seconds => Expiry::from_millis((VOID_TIME_EPOCH_SECONDS + seconds as u64 + 1) * 1000),
     }
 }
 
@@ -67,6 +67,20 @@ pub const fn meta_of<'a>(message: &Message<'a>) -> Meta<'a> {
         expiry: expiry_of(message.void_time),
         stamp: 0,
         user_key: message.user_key,
+    }
+}
+
+/// The void-time that gives an expiry, as far as a server can say it; 1 for what was over before 2010, since 0 is never.
+#[must_use]
+pub const fn void_time_of(expiry: Expiry) -> Option<u32> {
+    if expiry.as_millis() == Expiry::NEVER.as_millis() {
+        return Some(0);
+    }
+    let since = (expiry.as_millis() / 1000).saturating_sub(VOID_TIME_EPOCH_SECONDS + 1);
+    match since {
+        0 => Some(1),
+        seconds if seconds <= u32::MAX as u64 => Some(seconds as u32),
+        _ => None,
     }
 }
 
@@ -255,6 +269,19 @@ mod tests {
     #[test]
     fn void_times_become_expiries() {
         assert_eq!(expiry_of(0), Expiry::NEVER);
-        assert_eq!(expiry_of(1).as_millis(), 1_262_304_001_000);
+        assert_eq!(expiry_of(1).as_millis(), 1_262_304_002_000);
+        for void_time in [0, 1, 2, 532_947_977, u32::MAX] {
+            assert_eq!(void_time_of(expiry_of(void_time)), Some(void_time));
+        }
+        assert_eq!(void_time_of(Expiry::from_millis(5)), Some(1));
+        assert_eq!(void_time_of(Expiry::from_millis(u64::MAX)), None);
+    }
+
+    #[test]
+    fn a_record_is_live_through_the_second_of_its_void_time() {
+        let expiry = expiry_of(10);
+        let at =
+            |millis: i64| crate::record::Timestamp::from_millis((VOID_TIME_EPOCH_SECONDS as i64 + 10) * 1000 + millis);
+        assert!(!expiry.is_over_at(at(0)) && !expiry.is_over_at(at(999)) && expiry.is_over_at(at(1000)));
     }
 }

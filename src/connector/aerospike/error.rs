@@ -49,6 +49,9 @@ pub(super) enum Error {
     /// No node of the cluster can be reached.
     #[error("no node answers: {0}")]
     NoNode(String),
+    /// A node was waited for long enough.
+    #[error("{0}")]
+    GivenUp(String),
     /// The stream was dropped.
     #[error("interrupted")]
     Stopped,
@@ -75,10 +78,16 @@ impl Error {
     /// Whether trying again may help.
     pub(super) const fn is_transient(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::NoNode(_) => true,
+            Self::Io { .. } | Self::NoNode(_) | Self::GivenUp(_) => true,
             Self::Refused { code, .. } => is_transient(*code),
             _ => false,
         }
+    }
+
+    /// Whether nobody answered in time.
+    pub(super) fn is_timeout(&self) -> bool {
+        let late = |kind| matches!(kind, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);
+        matches!(self, Self::Io { source, .. } if late(source.kind()))
     }
 
     /// As the rest of the program knows it; `object` names the cluster.

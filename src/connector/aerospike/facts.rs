@@ -31,7 +31,12 @@ const MAX_MODULE_BYTES: usize = 16 * 1024 * 1024;
 pub(super) struct NamespaceFacts {
     pub(super) objects: u64,
     pub(super) bytes: u64,
+    /// Copies that each record has now.
     pub(super) replication_factor: u32,
+    /// Copies that it is to have.
+    pub(super) configured_factor: u32,
+    /// Partitions on their way from node to node.
+    moving: u64,
     pub(super) sets: BTreeSet<String>,
     /// Records by set, about: what is over and not yet removed is counted too.
     pub(super) set_records: BTreeMap<String, u64>,
@@ -55,6 +60,8 @@ impl NamespaceFacts {
             let number = |key: &str| value(key).and_then(|value| value.parse::<u64>().ok()).map(|n| n.min(MOST));
             let copies = number("effective_replication_factor").or_else(|| number("replication-factor")).unwrap_or(1);
             all.replication_factor = all.replication_factor.max(copies as u32);
+            let configured = number("replication-factor").or_else(|| number("replication_factor")).unwrap_or(copies);
+            all.configured_factor = all.configured_factor.max(configured as u32);
             all.objects += number("master_objects").or_else(|| Some(number("objects")? / copies.max(1))).unwrap_or(0);
             let used = ["data_used_bytes", "device_used_bytes", "memory_used_data_bytes"];
             all.bytes += used.iter().find_map(|key| number(key)).unwrap_or(0) / copies.max(1);
@@ -71,6 +78,7 @@ impl NamespaceFacts {
             for (key, name) in PARTITION_COUNTS {
                 if let Some(count) = number(key) {
                     *partitions.entry(name).or_default() += count;
+                    all.moving += if matches!(name, "leaving" | "arriving") { count } else { 0 };
                 }
             }
             for line in answers.text(&sets).unwrap_or_default().split(';') {
@@ -86,6 +94,11 @@ impl NamespaceFacts {
         all.facts.insert("partitions".to_owned(), json!(partitions));
         all.facts.insert("replication_factor".to_owned(), json!(all.replication_factor));
         Ok(all)
+    }
+
+    /// Copies that each record surely has: while partitions move some have one.
+    pub(super) fn sure_copies(&self) -> u32 {
+        if self.moving > 0 { 1 } else { self.replication_factor.max(1) }
     }
 
     /// Records of these sets, about; the empty name is the null set. All if none is named.
@@ -158,25 +171,64 @@ pub(super) fn emptied(cluster: &Cluster, namespace: &str, set: &[u8]) -> Option<
     (latest > 0).then(|| Timestamp::from_millis(latest.saturating_add(VOID_TIME_EPOCH_SECONDS as i64 * 1000)))
 }
 
+/// The first build whose index commands read `namespace=`; those before read `ns=`, and take its absence for all namespaces.
+const NAMESPACE_SPELLED_OUT: super::builds::Build = [7, 2, 0];
+
 /// The secondary indexes of a namespace: each raw line, and what it says.
 pub(super) fn indexes(cluster: &Cluster, node: &Node, namespace: &str) -> Result<Vec<Json>, Error> {
-    // Newer servers know the first spelling only, older ones the others.
-    let spellings = [
-        format!("sindex-list:namespace={namespace};b64=true"),
-        format!("sindex-list:ns={namespace};b64=true"),
-        format!("sindex-list:ns={namespace}"),
-    ];
+    let spelled_out = super::builds::parse(&node.build).is_none_or(|build| build >= NAMESPACE_SPELLED_OUT);
+    let keys = if spelled_out { ["namespace", "ns"] } else { ["ns", "namespace"] };
+    let spellings = keys.map(|key| format!("sindex-list:{key}={namespace};b64=true"));
     let mut refused = String::new();
     for command in &spellings {
         let answers = cluster.info(node, &[command])?;
         let bytes = answers.bytes(command).unwrap_or_default();
         let text = String::from_utf8_lossy(bytes);
-        match failure(&text) {
-            Some(answer) => answer.clone_into(&mut refused),
-            None => return Ok(bytes.split(|byte| *byte == b';').filter(|line| !line.is_empty()).map(index).collect()),
-        }
+        let Some(answer) = failure(&text) else {
+            let lines = bytes.split(|byte| *byte == b';').filter(|line| !line.is_empty());
+            return Ok(lines.filter(|line| is_of(line, namespace)).map(index).collect());
+        };
+        answer.clone_into(&mut refused);
     }
     Err(Error::Info { node: node.id.clone(), command: spellings[0].clone(), answer: refused })
+}
+
+/// Whether a line is of this namespace, by its own word; one that does not say is kept.
+fn is_of(line: &[u8], namespace: &str) -> bool {
+    let mut pairs = line.split(|byte| *byte == b':');
+    let own = pairs.find_map(|pair| pair.strip_prefix(b"ns=").or_else(|| pair.strip_prefix(b"namespace=")));
+    own.is_none_or(|own| own == namespace.as_bytes())
+}
+
+/// What a line of the listing may say, and what is known of it.
+const INDEX_KEYS: [&str; 10] =
+    ["ns", "namespace", "indexname", "set", "bin", "type", "indextype", "context", "exp", "state"];
+
+/// Types of values and of indexes that are known.
+const INDEX_TYPES: [&str; 6] = ["numeric", "string", "blob", "geo2dsphere", "geojson", "invalid"];
+const INDEX_KINDS: [&str; 6] = ["default", "none", "list", "mapkeys", "mapvalues", "set"];
+
+/// Why an index is of no kind that is known, if so.
+pub(super) fn unknown_kind(index: &Json) -> Option<String> {
+    let text = |key: &str| index.get(key).and_then(Json::as_str);
+    let Some(raw) = text("raw") else { return Some("its line is no text".to_owned()) };
+    if text("name").is_none() {
+        return Some("it has no name".to_owned());
+    }
+    let is_one_of = |value: Option<&str>, known: &[&str]| {
+        value.filter(|value| !known.iter().any(|one| one.eq_ignore_ascii_case(value))).map(str::to_owned)
+    };
+    if let Some(kind) = is_one_of(text("type"), &INDEX_TYPES) {
+        return Some(format!("type `{kind}`"));
+    }
+    if let Some(kind) = is_one_of(text("index_type"), &INDEX_KINDS) {
+        return Some(format!("index type `{kind}`"));
+    }
+    let says = |(key, value): (&str, &str)| {
+        let is_empty = value.is_empty() || value.eq_ignore_ascii_case("null") || value.eq_ignore_ascii_case("false");
+        (!is_empty && !INDEX_KEYS.contains(&key)).then(|| format!("`{key}={value}`"))
+    };
+    raw.split(':').filter_map(|pair| pair.split_once('=')).find_map(says)
 }
 
 fn index(line: &[u8]) -> Json {
@@ -206,13 +258,14 @@ pub(super) fn modules(cluster: &Cluster, node: &Node) -> Result<(Vec<Json>, Vec<
     let answers = cluster.info(node, &["udf-list"])?;
     let list = answers.text("udf-list").unwrap_or_default();
     if let Some(answer) = failure(list) {
-        return Err(Error::Info { node: node.id.clone(), command: "udf-list".to_owned(), answer: answer.to_owned() });
+        return Ok((Vec::new(), vec![format!("UDF modules: node {} does not list them ({answer:.200})", node.id)]));
     }
     let (mut kept, mut missing, mut bytes) = (Vec::new(), Vec::new(), 0);
     for line in list.split(';').filter(|line| !line.is_empty()) {
         let value = |key: &str| value_of(line, ',', key);
         let Some(name) = value("filename") else {
             missing.push(format!("UDF module `{line}`: its name could not be read"));
+            kept.push(json!({ "raw": line }));
             continue;
         };
         let command = format!("udf-get:filename={name}");
@@ -229,7 +282,10 @@ pub(super) fn modules(cluster: &Cluster, node: &Node) -> Result<(Vec<Json>, Vec<
                 let kind = value("type").or_else(|| value_of(module, ';', "type")).unwrap_or("LUA");
                 kept.push(json!({ "name": name, "type": kind, "hash": value("hash"), "content": content }));
             }
-            _ => missing.push(format!("UDF module `{name}`: the node does not give it out ({module:.80})")),
+            _ => {
+                missing.push(format!("UDF module `{name}`: the node does not give it out ({module:.80})"));
+                kept.push(json!({ "name": name, "type": value("type"), "hash": value("hash"), "raw": line }));
+            }
         }
     }
     Ok((kept, missing))
@@ -255,5 +311,25 @@ mod tests {
         assert_eq!((parsed.get("set"), parsed.get("context")), (None, None));
         assert_eq!((&parsed["name"], &parsed["expression"]), (&json!("i"), &json!("kwE=")));
         assert_eq!(index(b"\xff"), json!({ "raw_base64": "/w==" }));
+        assert_eq!(unknown_kind(&parsed), None);
+    }
+
+    #[test]
+    fn a_line_belongs_to_the_namespace_that_it_names() {
+        assert!(is_of(b"ns=t:indexname=i", "t") && is_of(b"indexname=i", "t") && is_of(b"namespace=t:x=y", "t"));
+        assert!(!is_of(b"ns=tt:indexname=i", "t") && !is_of(b"indexname=i:ns=t2:bin=ns=t", "t"));
+    }
+
+    #[test]
+    fn what_is_of_no_known_kind_is_named() {
+        let why = |line: &str| unknown_kind(&index(line.as_bytes())).unwrap_or_default();
+        let known = "ns=t:indexname=i:set=null:bin=b:type=Numeric:indextype=mapkeys:context=null:exp=null:state=WO";
+        assert_eq!(why(known), "");
+        assert_eq!(why(&known.replace("Numeric", "vector")), "type `vector`");
+        assert_eq!(why(&known.replace("mapkeys", "trigram")), "index type `trigram`");
+        assert_eq!(why(&format!("{known}:metric=cosine")), "`metric=cosine`");
+        assert_eq!(why(&format!("{known}:metric=null")), "");
+        assert_eq!(why("ns=t:bin=b"), "it has no name");
+        assert!(unknown_kind(&index(b"\xff")).is_some());
     }
 }

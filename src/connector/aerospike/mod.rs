@@ -1,7 +1,7 @@
 //! Aerospike clusters as source and target: `aerospike://HOST:PORT[,HOST:PORT…][/NAMESPACE]`.
 //!
 //! What is kept, how it is read and when it is believed is specified in `format-spec/aerospike.md`. The parts: [`wire`] and
-//! [`info`] are the protocol, `connection` and `cluster` who is talked to, `query` one query, `window` some partitions until
+//! [`info`] are the protocol, `connection`, `cluster` and `membership` who is talked to, `patience` what is waited for, `query` one query, `window` some partitions until
 //! they are complete, `scan` a key range, [`decode`] a record, [`source`] the whole run. What
 //! is written is in [`target`] and `format-spec/aerospike-restore.md`.
 
@@ -18,14 +18,18 @@ mod facts;
 mod groups;
 pub mod info;
 pub mod login;
+mod membership;
 mod open;
 pub mod options;
+mod pace;
+mod patience;
 mod query;
 mod scan;
 mod select;
 pub mod source;
 pub mod target;
 mod tls;
+mod watch;
 mod window;
 pub mod wire;
 

@@ -98,6 +98,19 @@ pub struct WriteOptions {
     pub indexes: Option<IndexOrder>,
     /// Make an index anew where another one of its name stands.
     pub replace_indexes: bool,
+    /// Put a UDF module anew where another one of its name stands: it belongs to the whole cluster.
+    pub replace_modules: bool,
+    /// Remove records so that their removal stays known (Enterprise Edition; strong consistency demands it).
+    pub durable_delete: bool,
+    /// Write at most this many records a second, over all nodes.
+    pub records_per_second: Option<u32>,
+    /// The pause before records that a node did not take are sent again; 25 ms by default.
+    pub retry_base_interval: Option<Length>,
+    /// By what that pause grows from try to try, in percent, up to 1 s; 200 by default.
+    #[schemars(range(min = 100))]
+    pub retry_multiplier_percent: Option<u32>,
+    /// How often records are sent again at most while none gets through; for the partition timeout by default.
+    pub retry_max_attempts: Option<u32>,
     /// Do not wait until indexes are built.
     pub no_wait: bool,
     /// `[SET, NEW]`: records of the first set go to the second; needs stored user keys.
@@ -205,6 +218,12 @@ impl WriteOptions {
             extra_ttl: self.extra_ttl.map_or(defaults.extra_ttl, |it| it.0),
             indexes: if is_without { IndexOrder::Never } else { self.indexes.unwrap_or(defaults.indexes) },
             replace_indexes: self.replace_indexes,
+            replace_modules: self.replace_modules,
+            durable_delete: self.durable_delete,
+            records_per_second: self.records_per_second.unwrap_or(0),
+            retry_base_interval: self.retry_base_interval.map_or(defaults.retry_base_interval, |it| it.0),
+            retry_multiplier_percent: self.retry_multiplier_percent.unwrap_or(defaults.retry_multiplier_percent),
+            retry_max_attempts: self.retry_max_attempts.unwrap_or(0),
             no_wait: self.no_wait,
             ignore_record_error: self.ignore_record_error,
             set_map: self.set_map,

@@ -6,6 +6,8 @@ use super::{
     error::Error,
     info,
     options::AerospikeOptions,
+    pace::Pace,
+    patience::{Obstacle, Patience},
     select::{Selection, updated_before, updated_since},
     wire::{GET_ALL, LAST, Message, NO_BINS, PARTITION_DONE, READ, Request, WireError, field},
 };
@@ -165,8 +167,9 @@ pub(super) struct Plan<'a> {
     pub(super) selection: &'a Selection,
     pub(super) options: &'a AerospikeOptions,
     pub(super) mode: Mode,
-    /// Records a second for one query; 0 for no limit.
-    pub(super) records_per_second: u32,
+    /// How fast all that run may read together.
+    pub(super) pace: &'a Pace,
+    pub(super) patience: &'a Patience,
     /// The most records; 0 for all.
     pub(super) max_records: u64,
     pub(super) stop: &'a Stop,
@@ -178,13 +181,13 @@ fn millis(time: Duration) -> u32 {
 
 impl Plan<'_> {
     /// The frame of a query.
-    fn request(&self, id: u64, asks: &[Ask]) -> Vec<u8> {
+    fn request(&self, id: u64, asks: &[Ask], records_per_second: u32) -> Vec<u8> {
         let mut request = Request::default().field(field::NAMESPACE, self.namespace.as_bytes());
         if let Some(set) = &self.selection.set {
             request = request.field(field::SET, set);
         }
-        if self.records_per_second > 0 {
-            request = request.field(field::RECORDS_PER_SECOND, &self.records_per_second.to_be_bytes());
+        if records_per_second > 0 {
+            request = request.field(field::RECORDS_PER_SECOND, &records_per_second.to_be_bytes());
         }
         request = request.field(field::SOCKET_TIMEOUT, &millis(self.options.socket_timeout).to_be_bytes());
         request = request.field(field::QUERY_ID, &id.to_be_bytes());
@@ -220,11 +223,33 @@ impl Plan<'_> {
         request.encode(info1, PARTITION_DONE, millis(self.options.total_timeout))
     }
 
-    /// Runs one query.
+    /// Runs one query, of so many that run at once for one reader. A node that was waited for long enough is not asked.
     ///
     /// # Errors
     /// Those that no further try mends.
-    pub(super) fn run(&self, node: &Node, asks: &[Ask], sink: &mut dyn Sink) -> Result<Outcome, Error> {
+    pub(super) fn run(&self, node: &Node, asks: &[Ask], at_once: usize, sink: &mut dyn Sink) -> Result<Outcome, Error> {
+        if let Some(reason) = self.patience.given_up(&node.id) {
+            let end = End::Cut(Error::GivenUp(reason));
+            return Ok(Outcome { end, evidence: Evidence::Sound, unavailable: Vec::new() });
+        }
+        let mut received = 0;
+        let outcome = self.run_once(node, asks, at_once, sink, &mut received)?;
+        let obstacle = Obstacle::Node(node.id.clone());
+        match &outcome.end {
+            End::Cut(error) if received == 0 => self.patience.met(obstacle, &error.to_string()),
+            _ => self.patience.passed(&obstacle),
+        }
+        Ok(outcome)
+    }
+
+    fn run_once(
+        &self,
+        node: &Node,
+        asks: &[Ask],
+        at_once: usize,
+        sink: &mut dyn Sink,
+        received: &mut u64,
+    ) -> Result<Outcome, Error> {
         let cut = |error| Outcome { end: End::Cut(error), evidence: Evidence::Sound, unavailable: Vec::new() };
         let (mut connection, was_idle) = match self.cluster.connection(node) {
             Ok(opened) => opened,
@@ -234,8 +259,8 @@ impl Plan<'_> {
         let id = query_id();
         self.stop.watch(id, &connection);
         let mut unavailable = Vec::new();
-        let mut received = 0;
-        let request = self.request(id, asks);
+        let lease = self.pace.lease(at_once);
+        let request = self.request(id, asks, lease.rate());
         let mut sent = connection.send(&request);
         if sent.is_err() && was_idle {
             // The other side closed an idle connection: no reason to wait.
@@ -248,20 +273,20 @@ impl Plan<'_> {
                 Err(error) => sent = Err(error),
             }
         }
-        let end = sent.and_then(|()| self.receive(&mut connection, sink, &mut unavailable, &mut received));
+        let end = sent.and_then(|()| self.receive(&mut connection, sink, &mut unavailable, received));
         self.stop.forget(id);
         if self.stop.is_stopped() {
             return Err(Error::Stopped);
         }
         match end {
             Ok(End::Complete) => {
-                let evidence = self.check(&mut connection, id, received);
+                let evidence = self.check(&mut connection, id, *received);
                 Cluster::give_back(node, connection);
                 Ok(Outcome { end: End::Complete, evidence, unavailable })
             }
             Ok(end) => Ok(Outcome { end, evidence: Evidence::Sound, unavailable }),
             Err(error) if error.is_transient() => {
-                let evidence = if received > 0 { self.check_cut(node, id) } else { Evidence::Sound };
+                let evidence = if *received > 0 { self.check_cut(node, id) } else { Evidence::Sound };
                 Ok(Outcome { end: End::Cut(error), evidence, unavailable })
             }
             Err(error) => Err(error),

@@ -7,9 +7,11 @@ use super::{
     decode::{Decoder, MONITOR_SET, meta_of},
     error::Error,
     options::AerospikeOptions,
+    pace::Pace,
+    patience::{Obstacle, Patience},
     query::{Ask, End, Evidence, Mode, NotAsked, Plan, Sink, Span, Stop, open_buffer},
     select::Selection,
-    window::{Part, Piece, Windows, rest_of},
+    window::{NO_MASTER, Part, Piece, UNAVAILABLE, Windows, rest_of},
     wire::{Message, WireError},
 };
 use crate::record::{Digest, KeyRange, Meta, RecordBatch, RecordStream, StreamError, Timestamp, digest::PARTITIONS};
@@ -44,10 +46,14 @@ pub(super) struct ScanContext {
     pub(super) account: Arc<Account>,
     /// Bytes of a window, as planned.
     pub(super) window_bytes: usize,
-    /// Records a second for one query; 0 for no limit.
-    pub(super) records_per_second: u32,
+    /// How fast all that run may read together.
+    pub(super) pace: Arc<Pace>,
+    /// What is waited for.
+    pub(super) patience: Arc<Patience>,
     /// Records that may still be read, where there is a limit.
-    pub(super) remaining: Arc<AtomicU64>,
+    pub(super) remaining: Option<Arc<AtomicU64>>,
+    /// Records of a partition, about.
+    pub(super) partition_records: u64,
     /// Ends what is asked for by key.
     pub(super) stop: Arc<Stop>,
 }
@@ -93,7 +99,8 @@ impl ScanContext {
                 selection: &self.selection,
                 options: &self.options,
                 mode,
-                records_per_second: self.records_per_second,
+                pace: &self.pace,
+                patience: &self.patience,
                 max_records: 0,
                 stop,
             },
@@ -116,31 +123,31 @@ impl ScanContext {
         let mut width = FIRST_WIDTH;
         let mut rest = wanted.as_slice();
         while !rest.is_empty() {
-            windows.plan.max_records = match self.options.limit_records() {
-                0 => 0,
-                _ => match self.remaining.load(Ordering::Relaxed) {
-                    0 => break,
-                    left => left,
-                },
+            let most = match self.remaining.as_ref().map(|remaining| remaining.load(Ordering::Relaxed)) {
+                None => u64::MAX,
+                Some(0) => break,
+                Some(left) => left,
             };
+            windows.plan.max_records = if most == u64::MAX { 0 } else { most };
             // Two parts of one partition cannot share a window.
             let fits = rest.windows(2).take_while(|pair| pair[0].ask.pid < pair[1].ask.pid).count() + 1;
             let (now, later) = rest.split_at(width.min(fits).min(rest.len()));
             let asks: Vec<Ask> = now.iter().map(|wanted| wanted.ask).collect();
             let whole = if now.len() > 1 { windows.read(&asks)? } else { None };
             let (bytes, records) = match whole {
-                Some(piece) => {
+                Some(mut piece) => {
+                    piece.keep_first(most);
                     let bytes = piece.buffers.iter().map(Vec::len).sum::<usize>();
                     let records = piece.parts.iter().map(|part| part.spans.len()).sum::<usize>();
                     send(Item::Piece(piece, now.iter().map(|wanted| wanted.clip.clone()).collect()))?;
                     (bytes, records)
                 }
-                None => self.in_pieces(&windows, now, &send)?,
+                None => self.in_pieces(&windows, now, most, &send)?,
             };
-            if self.options.limit_records() > 0 {
+            if let Some(remaining) = &self.remaining {
                 let take = |left: u64| Some(left.saturating_sub(records as u64));
                 // The closure always gives a value.
-                let _ = self.remaining.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+                let _ = remaining.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
             }
             let average = (bytes / now.len()).max(1);
             width = (self.window_bytes / average).clamp(1, MAX_WIDTH.min(4 * width.max(1)));
@@ -154,10 +161,15 @@ impl ScanContext {
         &self,
         windows: &Windows<'_>,
         wanted: &[Wanted],
+        most: u64,
         send: &dyn Fn(Item) -> Result<(), Error>,
     ) -> Result<(usize, usize), Error> {
         let (mut bytes, mut records) = (0, 0);
         for wanted in wanted {
+            let left = most - records as u64;
+            if left == 0 {
+                break;
+            }
             let mut pieces = Pieces {
                 pid: wanted.ask.pid,
                 clip: wanted.clip.clone(),
@@ -165,6 +177,7 @@ impl ScanContext {
                 buffers: Vec::new(),
                 spans: Vec::new(),
                 limit_bytes: self.window_bytes,
+                most: left,
                 send,
                 bytes: 0,
                 records: 0,
@@ -185,6 +198,7 @@ struct Pieces<'a> {
     buffers: Vec<Vec<u8>>,
     spans: Vec<Span>,
     limit_bytes: usize,
+    most: u64,
     send: &'a dyn Fn(Item) -> Result<(), Error>,
     bytes: usize,
     records: usize,
@@ -206,8 +220,10 @@ impl Sink for Pieces<'_> {
 
     fn record(&mut self, _: u16, digest: Digest, span: Span) {
         self.last = Some(digest);
-        self.spans.push(span);
-        self.records += 1;
+        if (self.records as u64) < self.most {
+            self.spans.push(span);
+            self.records += 1;
+        }
     }
 
     fn room(&mut self) -> Result<bool, Error> {
@@ -227,14 +243,19 @@ impl Windows<'_> {
     fn stream(&self, pieces: &mut Pieces<'_>) -> Result<(), Error> {
         let mut progress = Instant::now();
         let mut pauses = 0;
+        let mut met: Option<Obstacle> = None;
         loop {
             let before = pieces.last;
             let asks = [Ask { pid: pieces.pid, after: pieces.last }];
             let map = self.plan.cluster.map(self.plan.namespace);
-            let reason = match map.owner(pieces.pid) {
-                None => "no node masters it".to_owned(),
+            let (reason, obstacle) = match map.owner(pieces.pid) {
+                None => {
+                    self.plan.patience.met(Obstacle::NoMaster, NO_MASTER);
+                    (NO_MASTER.to_owned(), Obstacle::NoMaster)
+                }
                 Some(owner) => {
-                    let outcome = self.plan.run(owner, &asks, pieces)?;
+                    let node = Obstacle::Node(owner.id.clone());
+                    let outcome = self.plan.run(owner, &asks, 1, pieces)?;
                     match outcome.evidence {
                         // Deletions are decided before this is known: the range is joined again without them.
                         Evidence::Differs(reason) => self.account.doubtful(self.collection, pieces.pid, &reason),
@@ -242,16 +263,26 @@ impl Windows<'_> {
                         Evidence::Sound => {}
                     }
                     match outcome.end {
-                        End::Complete if outcome.unavailable.is_empty() => return pieces.flush(None),
-                        End::Complete => "its node says that it is unavailable".to_owned(),
-                        End::Cut(error) => error.to_string(),
-                        End::Overflow => "it does not fit".to_owned(),
+                        End::Complete if outcome.unavailable.is_empty() => {
+                            if let Some(obstacle) = met {
+                                self.plan.patience.passed(&obstacle);
+                            }
+                            return pieces.flush(None);
+                        }
+                        End::Complete => {
+                            let unavailable = Obstacle::Unavailable(owner.id.clone());
+                            self.plan.patience.met(unavailable.clone(), UNAVAILABLE);
+                            (UNAVAILABLE.to_owned(), unavailable)
+                        }
+                        End::Cut(error) => (error.to_string(), node),
+                        End::Overflow => ("it does not fit".to_owned(), node),
                     }
                 }
             };
+            met = Some(obstacle.clone()).filter(|obstacle| !matches!(obstacle, Obstacle::Node(_)));
             if pieces.last != before {
                 (progress, pauses) = (Instant::now(), 0);
-            } else if progress.elapsed() >= self.plan.options.partition_timeout {
+            } else if progress.elapsed() >= self.plan.patience.timeout() || self.plan.patience.is_over(&obstacle) {
                 self.account.missing(self.collection, pieces.pid, &reason);
                 let rest = rest_of(pieces.pid, pieces.last);
                 return pieces.flush(Some(rest));
@@ -299,12 +330,12 @@ impl Feed {
         if mode != Mode::Full {
             // An incremental read has two feeds open.
             context.window_bytes /= 2;
-            if context.records_per_second > 0 {
-                context.records_per_second = (context.records_per_second / 2).max(1);
-            }
         }
+        context.pace.begin();
         let thread = std::thread::spawn(move || {
-            if let Err(error) = context.produce(&range, mode, &thread_stop, &sender) {
+            let produced = context.produce(&range, mode, &thread_stop, &sender);
+            context.pace.end();
+            if let Err(error) = produced {
                 // Nobody listens to a stream that was dropped.
                 let _ = sender.send(Err(error));
             }

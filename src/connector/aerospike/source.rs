@@ -4,14 +4,18 @@ use super::{
     account::{Account, in_words, partition},
     builds,
     clock::Clocks,
-    cluster::{Cluster, Membership},
+    cluster::{Cluster, Node},
     error::Error,
     facts::{self, NamespaceFacts},
     groups::Partitions,
+    membership::Membership,
     options::{AerospikeOptions, Place},
+    pace::Pace,
+    patience::Patience,
     query::{Mode, Stop},
     scan::{NamespaceStream, ScanContext},
     select::Selection,
+    watch::{Unrest, Watch},
 };
 use crate::{
     connector::{
@@ -23,7 +27,7 @@ use crate::{
 };
 use serde_json::{Value as Json, json};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Instant,
 };
@@ -100,7 +104,7 @@ impl AerospikeSource {
 
     fn open(&self, options: &SessionOptions) -> Result<AerospikeSession, Error> {
         self.cluster.refresh()?;
-        builds::check(&self.cluster, &self.options)?;
+        builds::check(&self.cluster)?;
         let membership = self.cluster.membership()?;
         let names = self.namespaces()?;
         let mut namespaces = Vec::new();
@@ -119,9 +123,10 @@ impl AerospikeSource {
             kept
         };
         let mut collections = Vec::new();
+        let mut notes = Vec::new();
         for (name, facts) in &namespaces {
             let indexes =
-                if self.options.no_indexes { Vec::new() } else { facts::indexes(&self.cluster, &node, name)? };
+                if self.options.no_indexes { Vec::new() } else { self.indexes(&node, name, &mut missing, &mut notes)? };
             let entries = facts::index_entries(&self.cluster, name, &indexes, facts.replication_factor);
             let records = if self.options.no_records { 0 } else { facts.records_of(&self.options.sets) };
             let share =
@@ -135,21 +140,29 @@ impl AerospikeSource {
             });
         }
         let clocks = Clocks::default();
+        let patience = Arc::new(Patience::new(self.options.partition_timeout));
         let names: Vec<String> = namespaces.iter().map(|(name, _)| name.clone()).collect();
-        let times = clocks.read(&self.cluster, &names, &self.options);
-        let mut notes = Vec::new();
+        let times = clocks.read(&self.cluster, &names, &self.options, &patience);
         if !times.silent.is_empty() && !self.options.no_records {
             notes.push(format!(
                 "the clock of node {} is not known (no record to read it from, or a server before 5.6): times are those \
                  of {}",
                 times.silent.join(", "),
-                if times.silent.len() == membership.0.len() { "this host" } else { "the other nodes" }
+                if times.silent.len() == membership.nodes.len() { "this host" } else { "the other nodes" }
             ));
+        }
+        for (seed, reason) in self.cluster.silent_seeds() {
+            notes.push(format!("nobody answers at {seed} ({reason})"));
         }
         for (id, reason) in self.cluster.silent() {
             notes.push(format!("node {id} does not answer ({reason}): what only it has cannot be read"));
         }
-        let readers = options.parallel.clamp(1, MAX_READERS);
+        // Only one that reads alone knows when it has enough.
+        let most = if self.options.limit_records() > 0 { 1 } else { MAX_READERS };
+        let readers = options.parallel.clamp(1, most);
+        let pace = Arc::new(Pace::new(self.options.records_per_second));
+        let limit = |records: u64| (records > 0).then(|| Arc::new(AtomicU64::new(records)));
+        let all_remaining = limit(self.options.max_records);
         let stop: Arc<Stop> = Arc::default();
         let contexts = collections
             .iter()
@@ -162,8 +175,10 @@ impl AerospikeSource {
                 options: Arc::clone(&self.options),
                 account: Arc::default(),
                 window_bytes: WINDOWS_BYTES / readers,
-                records_per_second: self.rate(readers, membership.0.len()),
-                remaining: Arc::new(AtomicU64::new(self.options.limit_records())),
+                pace: Arc::clone(&pace),
+                patience: Arc::clone(&patience),
+                remaining: all_remaining.clone().or_else(|| limit(self.options.sample_records)),
+                partition_records: found.estimated_records / u64::from(PARTITIONS),
                 stop: Arc::clone(&stop),
             })
             .collect();
@@ -177,13 +192,15 @@ impl AerospikeSource {
             contexts,
             stop,
             collections,
-            replication: namespaces.iter().map(|(_, facts)| facts.replication_factor.max(1)).collect(),
+            copies: namespaces.iter().map(|(_, facts)| Copies::of(facts)).collect(),
             readers,
+            patience,
             start: times.earliest,
             began: Instant::now(),
             spread_millis: times.spread_millis,
             clocks,
-            before: membership,
+            watch: Watch::new(membership),
+            parent_copies: Mutex::default(),
             gone: Mutex::default(),
             after: Mutex::default(),
             udfs,
@@ -193,12 +210,34 @@ impl AerospikeSource {
         .with_one_account())
     }
 
-    /// Records a second for one query, so that all together keep to the limit.
-    fn rate(&self, readers: usize, nodes: usize) -> u32 {
-        match self.options.records_per_second {
-            0 => 0,
-            all => (all / (readers * nodes.max(1)) as u32).max(1),
+    /// The indexes of a namespace; one of a kind that is not known is kept as it is told, and named.
+    fn indexes(
+        &self,
+        node: &Node,
+        namespace: &str,
+        missing: &mut Vec<String>,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Json>, Error> {
+        let indexes = match facts::indexes(&self.cluster, node, namespace) {
+            Err(Error::Info { answer, .. }) => {
+                missing.push(format!(
+                    "indexes of namespace {namespace}: node {} does not list them ({answer:.200})",
+                    node.id
+                ));
+                return Ok(Vec::new());
+            }
+            indexes => indexes?,
+        };
+        for index in &indexes {
+            if let Some(why) = facts::unknown_kind(index) {
+                let name = index.get("name").and_then(Json::as_str).unwrap_or("without a name");
+                notes.push(format!(
+                    "index `{name}` of namespace {namespace} is of a kind that is not known ({why}): what the node says of \
+                     it is kept, and no restore makes it again by itself"
+                ));
+            }
         }
+        Ok(indexes)
     }
 }
 
@@ -218,12 +257,28 @@ impl Source for AerospikeSource {
     }
 
     fn abilities(&self) -> SourceAbilities {
-        SourceAbilities { change_filter: builds::has_change_filter(&self.cluster), ..SourceAbilities::default() }
+        SourceAbilities { change_filter: true, ..SourceAbilities::default() }
     }
 
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
         let session = self.open(options).map_err(|error| error.into_connector(&self.object))?;
         Ok(Box::new(session))
+    }
+}
+
+/// How many copies there are of each record of a namespace.
+#[derive(Debug, Clone, Copy)]
+struct Copies {
+    /// Surely, when the run began.
+    sure: u32,
+    /// That there are to be.
+    configured: u32,
+}
+
+impl Copies {
+    fn of(facts: &NamespaceFacts) -> Self {
+        let sure = facts.sure_copies();
+        Self { sure, configured: facts.configured_factor.max(sure) }
     }
 }
 
@@ -238,15 +293,18 @@ pub(super) struct AerospikeSession {
     pub(super) contexts: Vec<ScanContext>,
     pub(super) stop: Arc<Stop>,
     pub(super) collections: Vec<SourceCollection>,
-    /// Copies of each partition, by collection.
-    pub(super) replication: Vec<u32>,
+    /// By collection.
+    copies: Vec<Copies>,
     pub(super) readers: usize,
+    pub(super) patience: Arc<Patience>,
     pub(super) start: Timestamp,
     pub(super) began: Instant,
     pub(super) clocks: Clocks,
     /// How far the nodes' clocks are apart.
     pub(super) spread_millis: i64,
-    pub(super) before: Membership,
+    pub(super) watch: Watch,
+    /// Copies that each record of the parent surely had, by namespace.
+    parent_copies: Mutex<BTreeMap<String, u32>>,
     /// Nodes of the parent that are gone.
     pub(super) gone: Mutex<Vec<String>>,
     pub(super) after: Mutex<Option<Membership>>,
@@ -269,31 +327,51 @@ impl AerospikeSession {
             .ok_or_else(|| ConnectorError::Missing { object: format!("collection {collection} of {}", self.object) })
     }
 
-    /// Why no absence may be believed, if so.
-    fn distrust(&self, collection: usize) -> Option<String> {
-        let now = match self.cluster.membership() {
-            Ok(now) => now,
-            Err(error) => return Some(format!("the nodes could not be asked whether all are still there: {error}")),
-        };
-        if now != self.before {
-            return Some("nodes came or went while it was read".to_owned());
-        }
+    /// Copies that each record surely had when the run began.
+    fn sure_copies(&self, collection: usize) -> u32 {
+        self.copies.get(collection).map_or(1, |copies| copies.sure)
+    }
+
+    /// How many of the parent's nodes may be gone so that no record is: as many copies as the namespace is to have, and the
+    /// parent's cluster had.
+    fn copies_of_parent(&self, collection: usize) -> u32 {
+        let configured = self.copies.get(collection).map_or(1, |copies| copies.configured);
+        let name = self.collections.get(collection).map_or("", |found| found.name.as_str());
+        let of_parent = self.parent_copies.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
+        of_parent.unwrap_or_else(|| self.sure_copies(collection)).min(configured).max(1)
+    }
+
+    /// Why no absence may be believed, beside what was read itself, if so.
+    fn parent_lost(&self, collection: usize) -> Option<Unrest> {
         let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
-        let copies = self.replication.get(collection).copied().unwrap_or(1) as usize;
-        if gone.len() >= copies {
-            return Some(format!(
-                "{} of the parent's nodes are gone ({}), and each record has {copies} copies",
+        let copies = self.copies_of_parent(collection) as usize;
+        (gone.len() >= copies).then(|| Unrest {
+            reason: format!(
+                "{} of the parent's nodes are gone ({}), and each record had {}",
                 gone.len(),
-                gone.join(", ")
-            ));
-        }
-        None
+                gone.join(", "),
+                if copies == 1 { "one copy".to_owned() } else { format!("{copies} copies") }
+            ),
+            acceptable: true,
+        })
+    }
+
+    pub(super) fn begin_reading(&self, collection: usize, range: &KeyRange) {
+        self.account.forget(collection, |pid| partition(pid).intersection(range).is_some());
+        self.watch.begin(&self.cluster, collection, range);
     }
 }
 
 fn node_ids(attributes: &Json) -> BTreeSet<String> {
     let nodes = attributes.get("nodes").and_then(Json::as_array);
     nodes.into_iter().flatten().filter_map(|node| node.get("id")?.as_str().map(str::to_owned)).collect()
+}
+
+/// Copies that each record surely had, by namespace; older snapshots do not say.
+fn copies_told(attributes: &Json) -> BTreeMap<String, u32> {
+    let told = attributes.get("copies").and_then(Json::as_object);
+    let one = |(name, copies): (&String, &Json)| Some((name.clone(), u32::try_from(copies.as_u64()?).ok()?));
+    told.into_iter().flatten().filter_map(one).collect()
 }
 
 /// Nodes that were gone already when the snapshot was taken, and whose loss nobody accepted.
@@ -309,17 +387,29 @@ impl SourceSession for AerospikeSession {
 
     fn attributes(&self) -> Json {
         let view = |membership: &Membership| {
-            let nodes = membership.0.iter().map(
-                |(id, view)| json!({ "id": id, "cluster_key": view.cluster_key, "cluster_size": view.cluster_size }),
-            );
+            let nodes = membership.nodes.iter().map(|(id, view)| {
+                json!({
+                    "id": id,
+                    "cluster_key": view.cluster_key,
+                    "cluster_size": view.cluster_size,
+                    "started": view.started_millis.map(|millis| millis / 1000),
+                })
+            });
             Json::Array(nodes.collect())
         };
-        let builds: std::collections::BTreeMap<String, String> =
+        let copies: BTreeMap<&String, u32> = self
+            .collections
+            .iter()
+            .map(|found| &found.name)
+            .zip(self.copies.iter().map(|copies| copies.sure))
+            .collect();
+        let before = &self.watch.before;
+        let builds: BTreeMap<String, String> =
             self.cluster.nodes().iter().map(|node| (node.id.clone(), node.build.clone())).collect();
-        let nodes: Vec<Json> = self.before.0.keys().map(|id| json!({ "id": id, "build": builds.get(id) })).collect();
+        let nodes: Vec<Json> = before.nodes.keys().map(|id| json!({ "id": id, "build": builds.get(id) })).collect();
         // Too many for absences to be believed: the next run must not believe them either.
         let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let fewest = self.replication.iter().min().copied().unwrap_or(1) as usize;
+        let fewest = (0..self.copies.len()).map(|index| self.copies_of_parent(index)).min().unwrap_or(1) as usize;
         let gone = if gone.len() >= fewest { gone } else { Vec::new() };
         let after = self.after.lock().unwrap_or_else(PoisonError::into_inner);
         json!({
@@ -327,7 +417,8 @@ impl SourceSession for AerospikeSession {
             "cluster_name": self.name,
             "nodes": nodes,
             "nodes_gone": gone,
-            "membership": { "before": view(&self.before), "after": after.as_ref().map(view) },
+            "copies": copies,
+            "membership": { "before": view(before), "after": after.as_ref().map(view) },
             "udfs": self.udfs,
         })
     }
@@ -352,7 +443,7 @@ impl SourceSession for AerospikeSession {
 
     fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
         let context = self.context(collection)?;
-        self.account.forget(collection, |pid| partition(pid).intersection(range).is_some());
+        self.begin_reading(collection, range);
         Ok(Box::new(NamespaceStream::open(context, range, Mode::Full)))
     }
 
@@ -380,12 +471,12 @@ impl SourceSession for AerospikeSession {
             Ok(after) => *self.after.lock().unwrap_or_else(PoisonError::into_inner) = Some(after),
             Err(error) => end.notes.push(format!("the nodes could not be asked at the end: {error}")),
         }
-        let names: Vec<String> = self.collections.iter().map(|found| found.name.clone()).collect();
-        end.end = self.clocks.read(&self.cluster, &names, &self.options).latest;
+        end.end = self.now();
         for (collection, found) in self.collections.iter().enumerate() {
             let lacks = self.account.of(collection);
             end.missing.extend(in_words(&found.name, "could not be read to the end", &lacks.missing));
             end.missing.extend(in_words(&found.name, "may lack records", &lacks.doubtful));
+            end.missing.extend(in_words(&found.name, "may lack records", &lacks.moved));
             if let Some(reason) = &lacks.unproven {
                 end.notes.push(format!("namespace {}: {reason}", found.name));
             }
@@ -397,7 +488,7 @@ impl SourceSession for AerospikeSession {
 impl Evidence for AerospikeSession {
     fn meet_parent(&self, parent: &ParentView<'_>) -> Result<(), ConnectorError> {
         let theirs = node_ids(parent.attributes);
-        let is_gone = |id: &&String| !self.before.0.contains_key(*id);
+        let is_gone = |id: &&String| !self.watch.before.nodes.contains_key(*id);
         if self.unnamed && !parent.chosen && !theirs.is_empty() && theirs.iter().all(|id| is_gone(&id)) {
             let reason = format!(
                 "its cluster has no name and none of the nodes of snapshot {} ({}): it may be another one",
@@ -407,6 +498,7 @@ impl Evidence for AerospikeSession {
             let error = ConnectorError::Mismatch { object: self.object.clone(), reason };
             return Err(error.with([Remedy::NameSource, Remedy::NameParent]));
         }
+        *self.parent_copies.lock().unwrap_or_else(PoisonError::into_inner) = copies_told(parent.attributes);
         if !parent.accept_deletions {
             let missed = nodes_gone(parent.attributes);
             let gone = theirs.union(&missed).filter(is_gone).cloned().collect();
@@ -416,17 +508,38 @@ impl Evidence for AerospikeSession {
     }
 
     fn part_end(&self, collection: usize, range: &KeyRange) -> Result<PartEnd, ConnectorError> {
-        let lacks = self.account.of(collection);
+        let began = self.watch.end(collection, range);
+        let unrest = self.watch.unrest(&self.cluster, began, self.sure_copies(collection));
         let within = |pid: &u16| partition(*pid).intersection(range).is_some();
+        if began.is_some() {
+            let pids: Vec<u16> = (0..PARTITIONS).filter(within).collect();
+            self.account.moved(collection, &pids, unrest.as_ref().map(|unrest| unrest.reason.as_str()));
+        }
+        let lacks = self.account.of(collection);
         let doubtful = lacks.doubtful.iter().filter(|(pid, _)| within(pid));
         let mut doubts: Vec<Doubt> = doubtful
             .map(|(pid, reason)| Doubt { range: partition(*pid), reason: reason.clone(), acceptable: false })
             .collect();
-        if let Some(reason) = lacks.unproven.or_else(|| self.distrust(collection)) {
-            doubts.push(Doubt { range: range.clone(), reason, acceptable: true });
+        let unproven = lacks.unproven.map(|reason| Unrest { reason, acceptable: true });
+        if let Some(Unrest { reason, acceptable }) = unproven.or(unrest).or_else(|| self.parent_lost(collection)) {
+            doubts.push(Doubt { range: range.clone(), reason, acceptable });
         }
-        let complete = !lacks.missing.keys().any(&within) && !lacks.doubtful.keys().any(within);
+        let complete = ![&lacks.missing, &lacks.doubtful, &lacks.moved].iter().any(|all| all.keys().any(within));
         Ok(PartEnd { complete, doubts })
+    }
+
+    fn reads_better_now(&self) -> bool {
+        let lacks = |collection: usize| {
+            let lacks = self.account.of(collection);
+            !lacks.moved.is_empty() || (!lacks.missing.is_empty() && self.patience.has_given_up_any())
+        };
+        let fewest = self.copies.iter().map(|copies| copies.sure).min().unwrap_or(1);
+        (0..self.collections.len()).any(lacks)
+            && self.watch.settles(&self.cluster, fewest, &self.patience, &|| self.stop.is_stopped())
+    }
+
+    fn waits_for(&self) -> Option<String> {
+        self.patience.in_words()
     }
 
     fn groups(&self, _: usize) -> Option<&dyn KeyGroups> {
@@ -437,14 +550,18 @@ impl Evidence for AerospikeSession {
 impl Resumable for AerospikeSession {
     fn handover(&self) -> Json {
         let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
-        let nodes: BTreeSet<&String> = self.before.0.keys().chain(gone.iter()).collect();
-        json!({ "nodes": nodes })
+        let before = &self.watch.before.nodes;
+        let nodes: BTreeSet<&String> = before.keys().chain(gone.iter()).collect();
+        let started: BTreeMap<&String, Option<i64>> =
+            before.iter().map(|(id, view)| (id, view.started_millis)).collect();
+        json!({ "nodes": nodes, "started": started })
     }
 
     fn now(&self) -> Timestamp {
         let names: Vec<String> = self.collections.iter().map(|found| found.name.clone()).collect();
-        let times = self.clocks.read(&self.cluster, &names, &self.options);
-        if times.silent.len() < self.before.0.len() {
+        let times = self.clocks.read(&self.cluster, &names, &self.options, &self.patience);
+        let asked = self.cluster.nodes().len();
+        if times.silent.len() < asked {
             return times.latest;
         }
         // This host's clock may tell another time than the one that the start was taken from.
@@ -456,15 +573,28 @@ impl Resumable for AerospikeSession {
         let told = earlier.told.get("nodes").and_then(Json::as_array);
         let theirs: BTreeSet<String> =
             told.into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)).collect();
-        let is_gone = |id: &&String| !self.before.0.contains_key(*id);
+        let is_gone = |id: &&String| !self.watch.before.nodes.contains_key(*id);
         if !earlier.chosen && theirs.iter().all(|id| is_gone(&id)) {
             return Err("none of the nodes that it read from is here: it may have been another cluster".to_owned());
         }
-        if !earlier.accept_deletions {
+        if earlier.accept_deletions {
+            return Ok(());
+        }
+        {
             // What only they had is not in what is read now.
             let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
             let more: Vec<String> = theirs.iter().filter(is_gone).filter(|id| !gone.contains(id)).cloned().collect();
             gone.extend(more);
+        }
+        let started = earlier.told.get("started").and_then(Json::as_object);
+        let started = started.into_iter().flatten().map(|(id, millis)| (id.clone(), millis.as_i64())).collect();
+        let lost = self.watch.before.lost_of(&started);
+        let fewest = self.copies.iter().map(|copies| copies.sure).min().unwrap_or(1);
+        if lost.count() >= fewest as usize {
+            return Err(format!(
+                "{} since, so that the state it read is no longer that of the cluster",
+                lost.in_words()
+            ));
         }
         Ok(())
     }

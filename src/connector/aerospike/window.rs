@@ -4,6 +4,7 @@ use super::{
     account::{Account, partition},
     cluster::Node,
     error::Error,
+    patience::{Obstacle, Patience},
     query::{Ask, End, Evidence, NotAsked, Outcome, Plan, Sink, Span, open_buffer},
 };
 use crate::record::{Digest, KeyRange};
@@ -38,6 +39,17 @@ pub(super) struct Piece {
     pub(super) parts: Vec<Part>,
 }
 
+impl Piece {
+    /// Keeps so many records, and drops the others.
+    pub(super) fn keep_first(&mut self, most: u64) {
+        let mut left = usize::try_from(most).unwrap_or(usize::MAX);
+        for part in &mut self.parts {
+            part.spans.truncate(left);
+            left -= part.spans.len();
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     Pending,
@@ -53,9 +65,28 @@ struct State {
     status: Status,
     progress: Instant,
     reason: String,
+    /// What stood in the way of the last try.
+    obstacle: Option<Obstacle>,
+    /// What else than a silent node stood in its way before.
+    met_before: Option<Obstacle>,
     alone: bool,
     differed: u8,
     doubt: bool,
+}
+
+/// Why a partition is not read though its node answers.
+pub(super) const UNAVAILABLE: &str = "its node says that it is unavailable";
+
+/// Why a partition is asked of nobody.
+pub(super) const NO_MASTER: &str = "no node masters it";
+
+impl State {
+    fn meet(&mut self, patience: &Patience, obstacle: Obstacle, reason: &str) {
+        patience.met(obstacle.clone(), reason);
+        reason.clone_into(&mut self.reason);
+        self.met_before = Some(obstacle.clone());
+        self.obstacle = Some(obstacle);
+    }
 }
 
 /// Reads windows.
@@ -65,6 +96,14 @@ pub(super) struct Windows<'a> {
     pub(super) collection: usize,
     /// The most bytes of a window.
     pub(super) limit_bytes: usize,
+}
+
+/// What came of one query of a window.
+struct Answered {
+    node: Arc<Node>,
+    asked: Vec<Ask>,
+    outcome: Outcome,
+    received: Received,
 }
 
 /// What one query of a window received.
@@ -136,16 +175,16 @@ impl Windows<'_> {
             let began = Instant::now();
             let outcomes = self.ask_all(&window.groups(&self.plan))?;
             let mut progressed = false;
-            for (asked, outcome, received) in outcomes {
+            for Answered { node, asked, outcome, received } in outcomes {
                 if matches!(outcome.end, End::Overflow) {
                     return Ok(None);
                 }
-                progressed |= self.take(&mut window, &asked, outcome, received);
+                progressed |= self.take(&mut window, &node, &asked, outcome, received);
             }
             if window.bytes() > self.limit_bytes {
                 return Ok(None);
             }
-            window.give_up(began, self.plan.options.partition_timeout);
+            window.give_up(began, self.plan.patience);
             if window.is_pending() {
                 pauses = if progressed { 0 } else { pauses + 1 };
                 self.pause(pauses)?;
@@ -162,18 +201,19 @@ impl Windows<'_> {
         if self.plan.stop.is_stopped() {
             return Err(Error::Stopped);
         }
-        match self.plan.cluster.refresh() {
+        match self.plan.cluster.refresh_soon() {
             Err(error) if !error.is_transient() && !matches!(error, Error::Info { .. }) => Err(error),
             // The old map serves until a node answers again.
             _ => Ok(()),
         }
     }
 
-    fn ask_all(&self, groups: &[(Arc<Node>, Vec<Ask>)]) -> Result<Vec<(Vec<Ask>, Outcome, Received)>, Error> {
+    fn ask_all(&self, groups: &[(Arc<Node>, Vec<Ask>)]) -> Result<Vec<Answered>, Error> {
+        let at_once = groups.len().min(MAX_NODES_AT_ONCE);
         let one = |(node, asks): &(Arc<Node>, Vec<Ask>)| {
             let mut received = Received::new(asks, self.limit_bytes);
-            let outcome = self.plan.run(node, asks, &mut received)?;
-            Ok((asks.clone(), outcome, received))
+            let outcome = self.plan.run(node, asks, at_once, &mut received)?;
+            Ok(Answered { node: Arc::clone(node), asked: asks.clone(), outcome, received })
         };
         let mut all = Vec::with_capacity(groups.len());
         for some in groups.chunks(MAX_NODES_AT_ONCE) {
@@ -194,7 +234,7 @@ impl Windows<'_> {
     }
 
     /// Adds what a query gave to the window; says whether that was anything.
-    fn take(&self, window: &mut Window, asked: &[Ask], outcome: Outcome, received: Received) -> bool {
+    fn take(&self, window: &mut Window, node: &Node, asked: &[Ask], outcome: Outcome, received: Received) -> bool {
         let differs = match &outcome.evidence {
             Evidence::Differs(reason) => Some(reason.clone()),
             Evidence::Unknown(reason) => {
@@ -207,13 +247,15 @@ impl Windows<'_> {
             // Which of them it is shows when each is asked for alone.
             for ask in asked {
                 let state = window.state(ask.pid);
-                (state.alone, state.reason) = (true, reason.clone());
+                (state.alone, state.reason, state.progress) = (true, reason.clone(), Instant::now());
             }
             return true;
         }
         if let Some(reason) = differs {
             let state = window.state(asked[0].pid);
             state.differed += 1;
+            // Its node answered: it is not waited for.
+            state.progress = Instant::now();
             state.reason.clone_from(&reason);
             if state.differed < DIFFERING_TRIES {
                 return true;
@@ -226,16 +268,21 @@ impl Windows<'_> {
         match outcome.end {
             End::Complete => {
                 for ask in asked.iter().filter(|ask| !outcome.unavailable.contains(&ask.pid)) {
-                    window.state(ask.pid).status = Status::Done;
+                    let state = window.state(ask.pid);
+                    state.status = Status::Done;
+                    if let Some(obstacle) = state.met_before.take() {
+                        self.plan.patience.passed(&obstacle);
+                    }
                 }
                 for pid in outcome.unavailable.iter().filter(|pid| asked.iter().any(|ask| ask.pid == **pid)) {
-                    "its node says that it is unavailable".clone_into(&mut window.state(*pid).reason);
+                    window.state(*pid).meet(self.plan.patience, Obstacle::Unavailable(node.id.clone()), UNAVAILABLE);
                 }
                 progressed || outcome.unavailable.len() < asked.len()
             }
             End::Cut(error) => {
                 for ask in asked {
-                    window.state(ask.pid).reason = error.to_string();
+                    let state = window.state(ask.pid);
+                    (state.reason, state.obstacle) = (error.to_string(), Some(Obstacle::Node(node.id.clone())));
                 }
                 progressed
             }
@@ -287,6 +334,8 @@ impl Window {
                 status: Status::Pending,
                 progress: now,
                 reason: String::new(),
+                obstacle: None,
+                met_before: None,
                 alone: false,
                 differed: 0,
                 doubt: false,
@@ -315,8 +364,9 @@ impl Window {
         let mut groups: Vec<(Arc<Node>, Vec<Ask>)> = Vec::new();
         let mut by_node: BTreeMap<String, usize> = BTreeMap::new();
         for state in self.states.iter_mut().filter(|state| state.status == Status::Pending) {
+            state.obstacle = None;
             let Some(owner) = map.owner(state.pid) else {
-                "no node masters it".clone_into(&mut state.reason);
+                state.meet(plan.patience, Obstacle::NoMaster, NO_MASTER);
                 continue;
             };
             let ask = Ask { pid: state.pid, after: state.last };
@@ -347,10 +397,13 @@ impl Window {
         }
     }
 
-    /// Partitions that have made no progress for too long are missing.
-    fn give_up(&mut self, round: Instant, timeout: Duration) {
-        for state in self.states.iter_mut().filter(|state| state.status == Status::Pending) {
-            if state.progress < round && state.progress.elapsed() >= timeout {
+    /// Partitions that have made no progress for too long are missing, and so are those in whose way stands what was waited
+    /// for already.
+    fn give_up(&mut self, round: Instant, patience: &Patience) {
+        let stalled = |state: &&mut State| state.status == Status::Pending && state.progress <= round;
+        for state in self.states.iter_mut().filter(stalled) {
+            let is_over = state.obstacle.as_ref().is_some_and(|obstacle| patience.is_over(obstacle));
+            if is_over || state.progress.elapsed() >= patience.timeout() {
                 state.status = Status::Missing;
             }
         }

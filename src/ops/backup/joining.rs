@@ -69,15 +69,22 @@ impl Workers<'_> {
             doubts.into_iter().filter(|doubt| !(doubt.acceptable && self.options.accept_deletions)).collect()
         };
         let unswept = job.unswept(range);
-        let mut doubts = if has_parent { believed(self.part_end(task)?.doubts) } else { Vec::new() };
+        // What came up in this range; what the session doubts now it is asked for each time, since what was doubted of one
+        // reading need not be of the next.
+        let mut known: Vec<Doubt> = Vec::new();
         for attempt in 1.. {
+            let mut doubts = known.clone();
+            if has_parent {
+                doubts.extend(believed(self.part_end(task)?.doubts));
+            }
             let came_up = Mutex::new(Doubts::default());
             let outcome = self.join_once(task, &doubts, &came_up, writer)?;
             let part = self.part_end(task)?;
             let came_up = came_up.into_inner().unwrap_or_default();
             let is_new = |doubt: &Doubt| !doubts.iter().any(|known| known.range == doubt.range);
-            let found = part.doubts.iter().cloned().chain(came_up.guarded).filter(is_new).collect();
-            let new = believed(found);
+            let guarded: Vec<Doubt> = believed(came_up.guarded.into_iter().filter(is_new).collect());
+            let mut new = believed(part.doubts.iter().filter(|doubt| is_new(doubt)).cloned().collect());
+            new.extend(guarded.iter().cloned());
             if !has_parent || new.is_empty() || outcome.counts.deleted == 0 {
                 doubts.extend(new);
                 doubts.extend(came_up.unknown);
@@ -88,10 +95,10 @@ impl Workers<'_> {
                 let read = Reading { start: self.start, end: end.max(self.start), earlier: false };
                 return Ok(Joined { outcome, part, unswept, absent, read });
             }
-            let reason = new[0].reason.clone();
-            doubts.extend(new);
+            known.extend(guarded);
             if attempt >= MAX_JOINS {
-                doubts.push(Doubt { range: range.clone(), reason, acceptable: false });
+                let reason = new[0].reason.clone();
+                known.push(Doubt { range: range.clone(), reason, acceptable: false });
             }
         }
         Err(OpsError::Failed("a range was joined without an outcome".to_owned()))

@@ -84,6 +84,24 @@ impl Outcomes {
         }
     }
 
+    /// Whether something was read of which not all came.
+    pub(super) fn has_incomplete(&self) -> bool {
+        self.all().any(|joined| !joined.part.complete)
+    }
+
+    /// Forgets what was read of which not all came, so that it is read again; gives how many ranges that are.
+    pub(super) fn reopen(&mut self) -> usize {
+        let incomplete =
+            |slot: &&mut Slot| slot.joined.as_ref().is_some_and(|joined| !joined.part.complete && !joined.read.earlier);
+        let mut count = 0;
+        for slot in self.slots.iter_mut().filter(incomplete) {
+            // What is not whole is never kept together with others.
+            (slot.joined, slot.closed) = (None, false);
+            count += 1;
+        }
+        count
+    }
+
     /// The packs that hold what these tasks wrote are on their way to storage.
     pub(super) fn close(&mut self, tasks: &[usize], shares: Vec<ChunkId>) {
         let shares = Arc::new(shares);

@@ -13,7 +13,7 @@ use super::{
     stack,
 };
 use crate::{
-    connector::{KeyGroups, Resumable, SessionEnd, SourceAbilities, SourceCollection, SourceSession},
+    connector::{Evidence, KeyGroups, Resumable, SessionEnd, SourceAbilities, SourceCollection, SourceSession},
     layer::{BuiltRange, JoinCounts, Layer, LayerContext, Stack, finish_layer},
     ops::{OpsError, Phase, PhaseKind, Progress, limit::Throttle},
     record::{KeyRange, Timestamp, pause},
@@ -35,6 +35,9 @@ use std::{
 
 /// The most problems that a manifest names.
 const MAX_PROBLEMS: usize = 100;
+
+/// How often it is said what is waited for.
+const TELL_AGAIN: Duration = Duration::from_secs(30);
 
 /// What reading gave.
 pub(super) struct ReadOutcome {
@@ -315,9 +318,7 @@ impl Job<'_> {
 impl Workers<'_> {
     fn run(&self, threads: usize) -> Result<(), OpsError> {
         let threads = threads.min(self.tasks.len()).max(1);
-        let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let watcher = scope.spawn(|| self.hear(&done));
             let handles: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.work())).collect();
             let mut result = Ok(());
             for handle in handles {
@@ -329,17 +330,35 @@ impl Workers<'_> {
                     result = Err(error);
                 }
             }
+            result
+        })
+    }
+
+    /// Does some work while somebody listens for it.
+    fn heard<T>(&self, work: impl FnOnce() -> T) -> T {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| self.hear(&done));
+            let result = work();
             done.store(true, Ordering::SeqCst);
             watcher.thread().unpark();
             result
         })
     }
 
-    /// Tells the session once somebody asks to stop: a worker that waits for an answer does not look.
+    /// Tells the session once somebody asks to stop, and a person what the session waits for: a worker that waits for an
+    /// answer does neither.
     fn hear(&self, done: &AtomicBool) {
+        let mut told: Option<Instant> = None;
         while !done.load(Ordering::SeqCst) {
             if self.progress.cancelled() {
                 return self.session.stop();
+            }
+            if told.is_none_or(|told| told.elapsed() >= TELL_AGAIN)
+                && let Some(text) = self.session.evidence().and_then(Evidence::waits_for)
+            {
+                self.progress.warn(WarningKind::Waiting, "", text);
+                told = Some(Instant::now());
             }
             std::thread::park_timeout(Duration::from_millis(100));
         }
@@ -347,9 +366,18 @@ impl Workers<'_> {
 
     /// Reads all ranges, and ends the session if its end has to be known.
     fn read(&self, threads: usize, is_exact: bool) -> Result<Option<SessionEnd>, OpsError> {
-        self.run(threads)?;
+        self.heard(|| self.run(threads))?;
         if is_exact {
             return Ok(None);
+        }
+        while self.outcomes().has_incomplete()
+            && self.heard(|| self.session.evidence().is_some_and(Evidence::reads_better_now))
+        {
+            let ranges = self.outcomes().reopen();
+            let words = format!("{ranges} ranges that were not read whole are read again");
+            self.progress.warn(WarningKind::DoneAgain, "", words);
+            self.next.store(0, Ordering::SeqCst);
+            self.heard(|| self.run(threads))?;
         }
         self.checkpoint_if_due()?;
         Ok(Some(self.session.finish()?))

@@ -180,7 +180,7 @@ pub(super) fn with_existing(
                     }
                     position += 1;
                 }
-                Pair::SnapshotOnly => position += 1,
+                Pair::SnapshotOnly { .. } => position += 1,
                 Pair::LiveOnly { generation } if plan.make_equal => {
                     extra.push(key, generation, Expiry::NEVER).map_err(|error| spool(&error))?;
                 }
@@ -236,7 +236,10 @@ pub(in crate::ops) enum Pair {
         expiry: Expiry,
     },
     /// Only the snapshot has it.
-    SnapshotOnly,
+    SnapshotOnly {
+        /// The snapshot's expiry.
+        expiry: Expiry,
+    },
     /// Only the live data has it.
     LiveOnly {
         /// Its generation there.
@@ -288,7 +291,7 @@ pub(in crate::ops) fn walk(
             let row = batch.row(index);
             while stored && cursor.key() < row.key {
                 if likeness.means(cursor) {
-                    each(cursor.key(), Pair::SnapshotOnly)?;
+                    each(cursor.key(), Pair::SnapshotOnly { expiry: cursor.meta().expiry })?;
                 }
                 stored = cursor.advance()?;
             }
@@ -300,7 +303,7 @@ pub(in crate::ops) fn walk(
             let (print, unreadable) = match print.transpose() {
                 // It went since it was found: the live data has it no more.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    each(cursor.key(), Pair::SnapshotOnly)?;
+                    each(cursor.key(), Pair::SnapshotOnly { expiry: cursor.meta().expiry })?;
                     stored = cursor.advance()?;
                     continue;
                 }
@@ -321,7 +324,7 @@ pub(in crate::ops) fn walk(
     }
     while stored {
         if likeness.means(cursor) {
-            each(cursor.key(), Pair::SnapshotOnly)?;
+            each(cursor.key(), Pair::SnapshotOnly { expiry: cursor.meta().expiry })?;
         }
         stored = cursor.advance()?;
     }
@@ -444,7 +447,7 @@ pub(super) fn read_back(
                         && file_record::is_same_file(key, &records, &live, &stands_alone).is_ok_and(|same| same);
                 different += u64::from(!same);
             }
-            Pair::SnapshotOnly => {
+            Pair::SnapshotOnly { .. } => {
                 compared += 1;
                 different += 1;
             }

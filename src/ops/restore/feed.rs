@@ -45,6 +45,8 @@ pub(super) struct Feed<'a> {
     pub(super) at: Timestamp,
     /// Only records behind this key.
     pub(super) behind: Option<Vec<u8>>,
+    /// Only records in these ranges, where they are named: sorted and disjoint.
+    pub(super) within: Option<Vec<KeyRange>>,
     /// Records to leave out, by their position among the admitted records of each range.
     pub(super) skip: Option<&'a Equal>,
     pub(super) keep_going: bool,
@@ -81,9 +83,18 @@ impl Feed<'_> {
         } else {
             self.filter.keys.iter().map(|key| KeyRange::only(key)).collect()
         };
-        match &self.behind {
+        let ranges: Vec<KeyRange> = match &self.behind {
             None => ranges,
             Some(key) => ranges.into_iter().filter_map(|range| part_behind(range, key)).collect(),
+        };
+        match &self.within {
+            None => ranges,
+            Some(within) => {
+                let parts = |range: &KeyRange| -> Vec<KeyRange> {
+                    within.iter().filter_map(|part| part.intersection(range)).collect()
+                };
+                ranges.iter().flat_map(parts).collect()
+            }
         }
     }
 

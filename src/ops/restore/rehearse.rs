@@ -118,7 +118,7 @@ fn compare(
     let walked = with_live(run, one, session, index, likeness, &mut |_, pair| {
         met += u64::from(!matches!(pair, Pair::LiveOnly { .. }));
         match (pair, plan.overwrite) {
-            (Pair::SnapshotOnly, _) => outcomes.inserted += 1,
+            (Pair::SnapshotOnly { .. }, _) => outcomes.inserted += 1,
             (Pair::LiveOnly { .. }, _) => outcomes.removed += u64::from(plan.make_equal),
             (Pair::Both { same: true, .. }, Overwrite::IfChanged) => outcomes.unchanged += 1,
             (Pair::Both { .. }, Overwrite::Never) => outcomes.existed += 1,

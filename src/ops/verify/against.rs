@@ -2,7 +2,7 @@
 
 use crate::{
     connector::{
-        SessionOptions, Source, SourceSession,
+        Resumable, SessionOptions, Source, SourceSession,
         change::{MetaBatch, MetaStream},
     },
     layer::{LayerContext, Stack},
@@ -12,7 +12,7 @@ use crate::{
         reading::Reading,
         restore::{Likeness, Pair, walk},
     },
-    record::{Gaps, KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError},
+    record::{Expiry, Gaps, KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError},
     repo::{Repository, Snapshot, manifest::Collection},
     report::WarningKind,
 };
@@ -21,6 +21,9 @@ use std::{cell::RefCell, sync::Arc};
 
 /// Differences that are told by name.
 const MAX_EXAMPLES: usize = 100;
+
+/// Records that did not come and expire, counted together.
+const MAX_EXPIRING: usize = 10_000;
 
 /// How to compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -125,6 +128,7 @@ impl Comparison<'_> {
         let at = snapshot.content.end.max(self.session.start());
         for range in stack.ranges() {
             let gaps = RefCell::new(Gaps::default());
+            let mut expiring: Vec<(Vec<u8>, Expiry)> = Vec::new();
             let mut live = self.open(index, &range, &gaps)?;
             let mut cursor = stack.cursor(&range, at, true)?;
             let fingerprinter = (!self.options.metadata_only).then_some(&self.context.fingerprinter);
@@ -134,16 +138,48 @@ impl Comparison<'_> {
                     return Err(OpsError::Interrupted);
                 }
                 self.progress.count(1, 0);
-                if matches!(pair, Pair::SnapshotOnly) && gaps.borrow_mut().contains(key) {
-                    outcome.unread += 1;
-                } else {
-                    outcome.count(&collection.name, &|| collection.codec.show(key), &pair, self.options.metadata_only);
+                match pair {
+                    Pair::SnapshotOnly { .. } if gaps.borrow_mut().contains(key) => outcome.unread += 1,
+                    Pair::SnapshotOnly { expiry } if expiry != Expiry::NEVER => {
+                        expiring.push((key.to_vec(), expiry));
+                        if expiring.len() >= MAX_EXPIRING {
+                            self.count_expiring(collection, &mut expiring, outcome);
+                        }
+                    }
+                    _ => outcome.count(
+                        &collection.name,
+                        &|| collection.codec.show(key),
+                        &pair,
+                        self.options.metadata_only,
+                    ),
                 }
                 Ok(())
             })
             .map_err(|error| self.heard(error))?;
+            self.count_expiring(collection, &mut expiring, outcome);
+            // What became of the range is told when the session ends.
+            if let Some(evidence) = self.session.evidence() {
+                evidence.part_end(index, &range)?;
+            }
         }
         Ok(())
+    }
+
+    /// Counts what did not come and expires: what is over by now may have been so when it was to come.
+    fn count_expiring(
+        &self,
+        collection: &Collection,
+        expiring: &mut Vec<(Vec<u8>, Expiry)>,
+        outcome: &mut AgainstOutcome,
+    ) {
+        if expiring.is_empty() {
+            return;
+        }
+        let now = self.session.resumable().map_or_else(|| self.session.start(), Resumable::now);
+        for (key, expiry) in expiring.drain(..).filter(|(_, expiry)| !expiry.is_over_at(now)) {
+            let pair = Pair::SnapshotOnly { expiry };
+            outcome.count(&collection.name, &|| collection.codec.show(&key), &pair, self.options.metadata_only);
+        }
     }
 
     fn count_extra(&self, name: &str, outcome: &mut AgainstOutcome) -> Result<(), OpsError> {
@@ -247,7 +283,7 @@ impl AgainstOutcome {
                 self.different += 1;
                 "differs"
             }
-            Pair::SnapshotOnly => {
+            Pair::SnapshotOnly { .. } => {
                 self.missing += 1;
                 "is missing from the source"
             }

@@ -69,6 +69,16 @@ impl Cluster {
         &self.members
     }
 
+    /// The nodes that have all of a partition.
+    pub fn holders(&self, pid: u16) -> &[usize] {
+        &self.partitions[usize::from(pid)].full
+    }
+
+    /// Copies each partition is to have.
+    pub fn replication_factor(&self) -> usize {
+        self.replication_factor
+    }
+
     /// Copies each partition has.
     pub fn effective_replication_factor(&self) -> usize {
         self.replication_factor.min(self.members.len())

@@ -80,6 +80,8 @@ pub mod field {
     pub const BATCH: u8 = 41;
     /// A filter expression.
     pub const FILTER: u8 = 43;
+    /// What a server tells of an error beside its code.
+    pub const ERROR_DETAIL: u8 = 45;
 }
 
 /// Op codes.

@@ -2,11 +2,18 @@
 
 use std::time::Duration;
 
+use crate::builds::Build;
 use crate::clock::ClockMode;
 
 /// A cluster of nodes on loopback ports.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Which server is spoken.
+    pub build: Build,
+    /// Whether it is an Enterprise Edition, as far as that goes: deletions may be durable.
+    pub enterprise: bool,
+    /// The key of the cluster as it first forms; `None` takes always the same.
+    pub cluster_key: Option<u64>,
     /// How many nodes.
     pub nodes: usize,
     /// Port of the first node, the others follow; `None` takes free ports.
@@ -45,6 +52,9 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            build: Build::default(),
+            enterprise: false,
+            cluster_key: None,
             nodes: 1,
             port: None,
             cluster_name: None,

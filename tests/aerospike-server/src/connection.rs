@@ -95,6 +95,7 @@ pub(crate) fn serve(shared: &Arc<Shared>, node: usize, tcp: TcpStream) -> io::Re
     let stream = open(shared, tcp)?;
     let mut connection = Connection { stream, is_authenticated: shared.config.users.is_empty() };
     while let Some((kind, body)) = read_frame(&mut connection)? {
+        shared.node(node).wait_while_paused();
         shared.requests.fetch_add(1, Ordering::SeqCst);
         match kind {
             wire::INFO => answer_info(shared, node, &mut connection, &body)?,

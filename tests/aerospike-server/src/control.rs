@@ -169,6 +169,16 @@ impl Control {
         };
     }
 
+    /// Puts a Lua module in.
+    pub fn put_module(&self, name: &str, text: &[u8]) {
+        lock(&self.0.udfs).insert(name.to_owned(), text.to_vec());
+    }
+
+    /// The text of a Lua module.
+    pub fn module(&self, name: &str) -> Option<Vec<u8>> {
+        lock(&self.0.udfs).get(name).cloned()
+    }
+
     // Time.
 
     /// Now, in milliseconds since 2010.
@@ -179,6 +189,11 @@ impl Control {
     /// Moves the clock of all nodes on.
     pub fn advance(&self, by: Duration) {
         self.0.clock.advance_ms(by.as_millis() as i64);
+    }
+
+    /// Moves the clock of all nodes back.
+    pub fn advance_back(&self, by: Duration) {
+        self.0.clock.advance_ms(-(by.as_millis() as i64));
     }
 
     /// Sets the clock of all nodes, in milliseconds since 2010.
@@ -193,10 +208,20 @@ impl Control {
 
     // Nodes.
 
+    /// The nodes that have all of a partition.
+    pub fn holders_of(&self, pid: u16) -> Vec<usize> {
+        self.0.cluster().holders(pid).to_vec()
+    }
+
     /// Kills a node: its port and connections close, the others take its partitions. Those of which it had the last copy
     /// come back empty and available.
     pub fn kill_node(&self, node: usize) {
         self.0.close_node(node);
+        self.expel(node);
+    }
+
+    /// The others go on without the node.
+    fn expel(&self, node: usize) {
         // All namespaces are held, so that no query sees the new map with the old records.
         let mut namespaces: Vec<_> = self
             .0
@@ -217,6 +242,32 @@ impl Control {
                 namespace.lose_partition(*pid, node);
             }
         }
+    }
+
+    /// Stops a node without ending it: its connections stay open and nobody answers on them; the others expel it, and
+    /// serve as empty what only it has.
+    pub fn pause_node(&self, node: usize) {
+        self.0.node(node).paused.store(true, Ordering::SeqCst);
+        self.expel(node);
+    }
+
+    /// Lets a paused node go on: it is back with all that it had.
+    pub fn resume_node(&self, node: usize) {
+        self.bring_back(node);
+        self.0.node(node).paused.store(false, Ordering::SeqCst);
+    }
+
+    /// Ends a node and starts it again without the records of which it had the last copy, as one does that keeps them in
+    /// memory.
+    ///
+    /// # Errors
+    /// If its port was taken meanwhile.
+    pub fn restart_node_empty(&self, node: usize) -> io::Result<()> {
+        self.kill_node(node);
+        for (_, namespace) in self.0.namespaces() {
+            namespace.write().unwrap_or_else(PoisonError::into_inner).forget_lost(node);
+        }
+        self.revive_node(node)
     }
 
     /// Closes a node's port and connections and tells nobody: to the others it is still there.
@@ -242,11 +293,15 @@ impl Control {
     /// If its port was taken meanwhile.
     pub fn revive_node(&self, node: usize) -> io::Result<()> {
         self.0.reopen_node(node)?;
+        self.bring_back(node);
+        Ok(())
+    }
+
+    fn bring_back(&self, node: usize) {
         for (_, namespace) in self.0.namespaces() {
             namespace.write().unwrap_or_else(PoisonError::into_inner).bring_back(node);
         }
         self.join(node);
-        Ok(())
     }
 
     fn join(&self, node: usize) {

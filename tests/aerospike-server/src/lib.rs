@@ -13,6 +13,7 @@
 //! assert_eq!(server.dump("test").len(), 1);
 //! ```
 
+mod builds;
 pub mod clock;
 mod cluster;
 pub mod codes;
@@ -38,6 +39,7 @@ mod store;
 mod tls;
 pub mod wire;
 
+pub use builds::Build;
 pub use clock::ClockMode;
 pub use config::{Config, NamespaceConfig, User};
 pub use control::{Control, Handle, Server};

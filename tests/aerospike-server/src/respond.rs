@@ -118,6 +118,7 @@ impl<'c> Responder<'c> {
             *to = from;
         }
         self.bytes_sent += bytes.len() as u64;
+        self.shared.node(self.node).wait_while_paused();
         self.connection.write_all(bytes)?;
         self.connection.flush()
     }

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -62,17 +63,42 @@ impl QueryEvent {
 /// The hook of queries.
 pub(crate) type QueryHook = Arc<dyn Fn(&crate::Control, &QueryEvent) + Send + Sync>;
 
+/// Seconds that a node has been up when a test begins.
+const UP_BEFORE_SECONDS: u64 = 2402;
+
+/// How often a paused node looks whether it goes on.
+const PAUSE_STEP: Duration = Duration::from_millis(2);
+
 /// One node.
 pub(crate) struct Node {
     pub(crate) id: String,
     pub(crate) address: SocketAddr,
     pub(crate) alive: AtomicBool,
+    /// True while nothing is answered: connections stay open, and new ones are taken.
+    pub(crate) paused: AtomicBool,
+    started: Mutex<Instant>,
+    /// Seconds that it had been up when it was first asked for.
+    up_before: AtomicU64,
     /// False until the node has joined: it answers, with partition generation -1.
     pub(crate) initialised: AtomicBool,
     pub(crate) clock_offset_ms: AtomicI64,
     pub(crate) jobs: Jobs,
     listener: Mutex<Option<JoinHandle<()>>>,
     connections: Mutex<HashMap<u64, TcpStream>>,
+}
+
+impl Node {
+    /// Seconds since it started.
+    pub(crate) fn uptime(&self) -> u64 {
+        self.up_before.load(Ordering::SeqCst) + lock(&self.started).elapsed().as_secs()
+    }
+
+    /// Waits while it is paused.
+    pub(crate) fn wait_while_paused(&self) {
+        while self.paused.load(Ordering::SeqCst) && self.alive.load(Ordering::SeqCst) {
+            std::thread::sleep(PAUSE_STEP);
+        }
+    }
 }
 
 /// Everything the nodes share.
@@ -98,9 +124,11 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn start(config: Config) -> io::Result<Arc<Self>> {
         let namespaces = config.namespaces.iter();
+        let mut cluster = Cluster::new(config.nodes, config.replication_factor);
+        cluster.key = config.cluster_key.unwrap_or(cluster.key);
         let shared = Arc::new(Self {
             clock: Clock::new(config.clock),
-            cluster: RwLock::new(Arc::new(Cluster::new(config.nodes, config.replication_factor))),
+            cluster: RwLock::new(Arc::new(cluster)),
             faults: Faults::default(),
             sessions: Sessions::default(),
             udfs: Mutex::default(),
@@ -108,7 +136,13 @@ impl Shared {
             query_hook: Mutex::default(),
             requests: AtomicU64::new(0),
             unavailable: RwLock::default(),
-            namespaces: namespaces.map(|ns| (ns.name.clone(), RwLock::new(Namespace::new(ns.clone())))).collect(),
+            namespaces: namespaces
+                .map(|ns| {
+                    let mut namespace = Namespace::new(ns.clone());
+                    namespace.enterprise = config.enterprise;
+                    (ns.name.clone(), RwLock::new(namespace))
+                })
+                .collect(),
             nodes: RwLock::default(),
             releases: AtomicU64::new(0),
             next_connection: AtomicU64::new(0),
@@ -129,6 +163,9 @@ impl Shared {
             id,
             address: listener.local_addr()?,
             alive: AtomicBool::new(true),
+            paused: AtomicBool::new(false),
+            started: Mutex::new(Instant::now()),
+            up_before: AtomicU64::new(UP_BEFORE_SECONDS),
             initialised: AtomicBool::new(true),
             clock_offset_ms: AtomicI64::new(0),
             jobs: Jobs::default(),
@@ -145,6 +182,8 @@ impl Shared {
         let node = self.node(index);
         let listener = TcpListener::bind(node.address)?;
         node.alive.store(true, Ordering::SeqCst);
+        *lock(&node.started) = Instant::now();
+        node.up_before.store(0, Ordering::SeqCst);
         self.listen(index, &node, listener);
         Ok(())
     }

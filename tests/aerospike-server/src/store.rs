@@ -48,6 +48,10 @@ pub struct Namespace {
     pub truncate_lut_ms: u64,
     /// Records of each partition, expired ones included.
     pub partition_objects: Vec<u64>,
+    /// Deletions that left a tombstone.
+    pub durable_deletes: u64,
+    /// Whether deletions may be durable.
+    pub enterprise: bool,
     set_ids: HashMap<Vec<u8>, u16>,
     lost: HashMap<usize, Vec<(Place, Record)>>,
 }
@@ -62,6 +66,8 @@ impl Namespace {
             unreadable: HashMap::new(),
             truncate_lut_ms: 0,
             partition_objects: vec![0; usize::from(PARTITIONS)],
+            durable_deletes: 0,
+            enterprise: false,
             set_ids: HashMap::new(),
             lost: HashMap::new(),
         }
@@ -163,6 +169,11 @@ impl Namespace {
                 self.lost.entry(node).or_default().push((place, record));
             }
         }
+    }
+
+    /// A node comes back without what it took away.
+    pub(crate) fn forget_lost(&mut self, node: usize) {
+        self.lost.remove(&node);
     }
 
     /// Brings back what a node took away; where a record was written since, the later update stays.

@@ -1,6 +1,7 @@
 //! Delivering a group of rows: sent to their partitions' masters, again where that may help, until each has its outcome.
 
 use super::{
+    acknowledged::Partitions,
     answers::{Answer, Sender, Sending},
     clocks::ttl,
     pool::{INTERRUPTED, Shared, Tally},
@@ -8,7 +9,7 @@ use super::{
     verdict::{Verdict, Work, judge, judge_failure, reason},
 };
 use crate::{
-    connector::aerospike::{cluster::Node, error::Error},
+    connector::aerospike::{cluster::Node, error::Error, patience::Obstacle},
     record::KeyCodec,
 };
 use std::{
@@ -16,10 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The first pause before rows are sent again.
-const FIRST_PAUSE: Duration = Duration::from_millis(25);
-/// The longest.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The pause before expiries are set again.
+const TOUCH_PAUSE: Duration = Duration::from_millis(25);
 
 /// Times that an expiry is put right.
 const TOUCHES: u32 = 3;
@@ -57,7 +56,9 @@ impl<'a> Delivery<'a> {
         let pending = |row| Pending { row, refused: 0, unsure: false };
         let mut left: Vec<Pending> = (0..self.group.len()).map(pending).collect();
         let mut progress = Instant::now();
-        let mut pause = FIRST_PAUSE;
+        let retries = self.shared.retries;
+        let mut pause = retries.first_pause;
+        let mut attempts = 0;
         loop {
             let before = left.len();
             left = self.round(&left)?;
@@ -68,18 +69,24 @@ impl<'a> Delivery<'a> {
                 return Err(INTERRUPTED.to_owned());
             }
             if left.len() < before {
-                (progress, pause) = (Instant::now(), FIRST_PAUSE);
-            } else if progress.elapsed() >= self.shared.patience {
+                (progress, pause, attempts) = (Instant::now(), retries.first_pause, 0);
+                self.shared.waits.passed(&Obstacle::Writing);
+            } else if progress.elapsed() >= self.shared.patience
+                || (retries.max_attempts > 0 && attempts >= retries.max_attempts)
+            {
                 return Err(format!(
-                    "{} records could not be written for {:?}: {}",
+                    "{} records could not be written for {:?}, {attempts} times: {}",
                     left.len(),
-                    self.shared.patience,
+                    progress.elapsed(),
                     self.why
                 ));
             }
+            attempts += 1;
+            self.shared.waits.met(Obstacle::Writing, &self.why);
             self.shared.sleep(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = retries.next(pause);
         }
+        self.shared.waits.passed(&Obstacle::Writing);
         self.put_expiries_right()?;
         Ok(self.tally)
     }
@@ -143,6 +150,7 @@ impl<'a> Delivery<'a> {
         });
         let answered = self.shared.clocks.ours();
         let (mut stale, mut heard) = (false, None);
+        let mut acknowledged = Partitions::default();
         for ((mut pending, (_, ttl)), answer) in sent_rows.into_iter().zip(picks).zip(&sent.answers) {
             let Some(answer) = answer else {
                 pending.unsure |= sent.unsure;
@@ -150,6 +158,9 @@ impl<'a> Delivery<'a> {
                 continue;
             };
             stale |= answer.code == 11;
+            if answer.code == 0 {
+                acknowledged.insert(self.group.digest(pending.row).partition());
+            }
             if answer.code == 0 && answer.void_time > 0 && self.group.void_time(pending.row) > 0 {
                 heard = Some(i64::from(answer.void_time) - i64::from(ttl));
             }
@@ -157,6 +168,7 @@ impl<'a> Delivery<'a> {
                 again.push(pending);
             }
         }
+        self.shared.acknowledged.add(&node.id, &acknowledged);
         if let Some(second) = heard {
             self.shared.clocks.learn(&node.id, second, asked, answered);
         }
@@ -272,7 +284,7 @@ impl<'a> Delivery<'a> {
             if began.elapsed() >= self.shared.patience {
                 return Err(format!("expiries could not be set for {:?}: {}", self.shared.patience, self.why));
             }
-            self.shared.sleep(FIRST_PAUSE);
+            self.shared.sleep(TOUCH_PAUSE);
         }
         Ok(std::mem::take(&mut self.late))
     }

@@ -31,6 +31,9 @@ struct Definition {
 
 impl Definition {
     fn parse(index: &Json) -> Option<Self> {
+        if facts::unknown_kind(index).is_some_and(|_| index.get("raw").is_some()) {
+            return None;
+        }
         let values = || index.as_object().into_iter().flatten().filter(|(key, _)| *key != "raw");
         if !values().all(|(_, value)| value.as_str().is_some_and(is_plain)) {
             return None;
@@ -95,10 +98,18 @@ fn wanted(collection: &TargetCollection) -> Vec<Definition> {
     all.into_iter().flatten().filter_map(Definition::parse).collect()
 }
 
-/// Indexes of the snapshot that nobody can make again.
-fn unparsed(collection: &TargetCollection) -> usize {
+/// Indexes of the snapshot that nobody can make again, in words.
+fn unparsed(collection: &TargetCollection) -> Vec<String> {
     let all = collection.attributes.get("sindexes").and_then(Json::as_array);
-    all.into_iter().flatten().filter(|index| Definition::parse(index).is_none()).count()
+    let say = |index: &Json| {
+        let name = index.get("name").and_then(Json::as_str).unwrap_or("without a readable name");
+        let why = facts::unknown_kind(index).unwrap_or_else(|| "no server takes such a definition".to_owned());
+        format!(
+            "index `{name}` of namespace `{}`: it is not made again, being of no known kind ({why})",
+            collection.name
+        )
+    };
+    all.into_iter().flatten().filter(|index| Definition::parse(index).is_none()).map(say).collect()
 }
 
 fn there(cluster: &Cluster, namespace: &str) -> Result<Vec<Definition>, Error> {
@@ -137,13 +148,7 @@ pub(super) struct Done {
 pub(super) fn restore(cluster: &Cluster, collection: &TargetCollection, replace: bool) -> Result<Done, Error> {
     let mut done = Done::default();
     let namespace = &collection.name;
-    match unparsed(collection) {
-        0 => {}
-        count => {
-            done.missing
-                .extend([format!("{count} indexes of {namespace} that the snapshot's server named unreadably")]);
-        }
-    }
+    done.missing.extend(unparsed(collection));
     let wanted = wanted(collection);
     let Some(node) = cluster.nodes().into_iter().next() else { return Err(Error::NoNode("the target".to_owned())) };
     if wanted.is_empty() {

@@ -3,6 +3,7 @@
 //! `verdict` what an answer means, `deliver` a group of rows until each has its outcome, `pool` the groups under way,
 //! `writer` a namespace, `modules`, `indexes` and `preflight` what is beside records.
 
+mod acknowledged;
 mod answers;
 mod clocks;
 mod deliver;
@@ -18,13 +19,17 @@ mod writer;
 pub use options::{AerospikeTargetOptions, IndexOrder};
 
 use super::{
+    builds,
     clock::Clocks,
     cluster::Cluster,
     decode::VOID_TIME_EPOCH_SECONDS,
     error::Error,
     facts::NamespaceFacts,
     info::value_of,
+    membership::{Lost, Membership},
     options::{AerospikeOptions, Place},
+    pace::Pace,
+    patience::Patience,
     select::Selection,
     source::AerospikeSource,
 };
@@ -59,6 +64,8 @@ pub struct AerospikeTarget {
     ranges: Vec<KeyRange>,
     /// Set by whoever cancels.
     stop: Arc<AtomicBool>,
+    /// What is waited for.
+    waits: Arc<Patience>,
 }
 
 impl AerospikeTarget {
@@ -76,7 +83,9 @@ impl AerospikeTarget {
         let failed = |error: Error| error.into_connector(&object);
         let ranges = Selection::new(None, &options).map_err(failed)?.ranges;
         let cluster = Cluster::connect(&place.seeds, &options).map_err(failed)?;
+        let waits = Arc::new(Patience::new(options.partition_timeout));
         Ok(Self {
+            waits,
             url: url.clone(),
             object,
             namespace: place.namespace,
@@ -146,11 +155,34 @@ struct SharedRestore {
     /// Namespaces to which all records that came were written.
     whole: Mutex<BTreeSet<String>>,
     stop: Arc<AtomicBool>,
+    waits: Arc<Patience>,
+    pace: Pace,
+    /// Who was there when the restore began, or when what was lost was last noticed.
+    before: Mutex<Membership>,
+    /// Copies that each record surely had when the restore began, the fewest of all namespaces.
+    copies: u32,
 }
 
 impl SharedRestore {
     fn unwritable(&self, reason: &str) -> ConnectorError {
         ConnectorError::Unwritable { object: self.object.clone(), reason: reason.to_owned() }
+    }
+
+    /// Nodes that since the last time lost what they had acknowledged: as many as there are copies, or none.
+    fn lost(&self) -> Result<Lost, Error> {
+        // Who does not answer is no longer among those that are asked.
+        self.cluster.refresh()?;
+        let now = self.cluster.membership()?;
+        if let Some(split) = now.split() {
+            self.missing(vec![split]);
+        }
+        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = now.lost_since(&before);
+        if lost.count() < self.copies.max(1) as usize {
+            return Ok(Lost::default());
+        }
+        *before = now;
+        Ok(lost)
     }
 
     /// Notes what makes the restore incomplete, once.
@@ -198,9 +230,9 @@ impl Target for AerospikeTarget {
     }
 
     fn abilities(&self) -> TargetAbilities {
-        use Overwrite::{Always, IfChanged, IfNewer, Merge, Never};
+        use Overwrite::{Always, IfChanged, IfNewer, Merge, MergeIfNewer, Never};
         TargetAbilities {
-            overwrites: &[Always, Never, IfChanged, IfNewer, Merge],
+            overwrites: &[Always, Never, IfChanged, IfNewer, Merge, MergeIfNewer],
             expiry_slack_millis: EXPIRY_SLACK_MILLIS,
             to_stdout: false,
         }
@@ -226,6 +258,7 @@ impl Target for AerospikeTarget {
 
     fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {
         self.check_plan(plan)?;
+        builds::check(&self.cluster).map_err(|error| self.unreadable(error))?;
         for collection in &plan.collections {
             preflight::namespace(self, &collection.name)?;
         }
@@ -241,6 +274,10 @@ impl Target for AerospikeTarget {
         Some(self)
     }
 
+    fn waits_for(&self) -> Option<String> {
+        self.waits.in_words()
+    }
+
     fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
         Some(Arc::clone(&self.stop))
     }
@@ -251,11 +288,22 @@ impl Target for AerospikeTarget {
         let clocks = NodeClocks::new();
         let told = ask_clocks(&self.cluster, &names, &clocks).map_err(|error| self.unreadable(error))?;
         let since = plan.make_equal.then(|| {
-            let times = Clocks::default().read(&self.cluster, &names, &self.options);
+            let patience = Patience::new(self.options.partition_timeout);
+            let times = Clocks::default().read(&self.cluster, &names, &self.options, &patience);
             // Where no record tells the time, the second that the node told has to do.
             if times.silent.is_empty() { times.earliest } else { told }
         });
+        let failed = |error: Error| self.unreadable(error);
+        let before = self.cluster.membership().map_err(failed)?;
+        let mut copies = u32::MAX;
+        for name in &names {
+            copies = copies.min(NamespaceFacts::read(&self.cluster, name).map_err(failed)?.sure_copies());
+        }
         let shared = SharedRestore {
+            waits: Arc::clone(&self.waits),
+            pace: Pace::new(self.how.records_per_second),
+            before: Mutex::new(before),
+            copies,
             object: self.object.clone(),
             cluster: Arc::clone(&self.cluster),
             clocks: Arc::new(clocks),
@@ -327,8 +375,13 @@ impl AerospikeTargetSession {
         if !self.shared.options.no_udfs
             && let Some(modules) = self.plan.attributes.get("udfs").and_then(Json::as_array)
         {
-            let done = modules::restore(&self.shared.cluster, modules, self.shared.overwrite == Overwrite::Never)
-                .map_err(|error| self.shared.unwritable(&error.to_string()))?;
+            let done = modules::restore(
+                &self.shared.cluster,
+                modules,
+                self.shared.overwrite == Overwrite::Never,
+                self.shared.how.replace_modules,
+            )
+            .map_err(|error| self.shared.unwritable(&error.to_string()))?;
             self.notes.extend(done.notes);
             self.shared.missing(done.missing);
         }
@@ -382,6 +435,12 @@ impl TargetSession for AerospikeTargetSession {
             if self.shared.how.indexes != IndexOrder::Never {
                 self.compare_indexes()?;
             }
+        }
+        // Namespaces were looked at when their last record was written; what is lost behind that is not written again.
+        let lost = self.shared.lost().map_err(|error| self.shared.unwritable(&error.to_string()))?;
+        if lost.count() > 0 {
+            self.shared
+                .missing(vec![format!("{} after the last record was written: it may have lost some", lost.in_words())]);
         }
         let mut missing = self.shared.missing.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(TargetEnd { missing: std::mem::take(&mut *missing), notes: std::mem::take(&mut self.notes) })

@@ -2,7 +2,7 @@
 
 use super::is_plain;
 use crate::connector::aerospike::{
-    cluster::Cluster,
+    cluster::{Cluster, Node},
     error::Error,
     info::{failure, value_of},
 };
@@ -19,15 +19,38 @@ pub(super) struct Done {
     pub(super) missing: Vec<String>,
 }
 
+/// What a node has under this name, in base64; `None` if it has nothing.
+fn standing(cluster: &Cluster, node: &Node, name: &str) -> Result<Option<String>, Error> {
+    let ask = format!("udf-get:filename={name}");
+    let answers = cluster.info(node, &[&ask])?;
+    let there = answers.text(&ask).filter(|text| failure(text).is_none()).unwrap_or_default();
+    Ok(value_of(there, ';', "content").map(str::to_owned))
+}
+
+/// Modules of the snapshot in whose place others of the same name stand. They belong to the whole cluster.
+pub(super) fn conflicts(cluster: &Cluster, modules: &[Json]) -> Result<Vec<String>, Error> {
+    let Some(node) = cluster.nodes().into_iter().next() else { return Err(Error::NoNode("the target".to_owned())) };
+    let mut conflicts = Vec::new();
+    for module in modules {
+        let text = |key: &str| module.get(key).and_then(Json::as_str).filter(|text| is_plain(text));
+        let (Some(name), Some(content)) = (text("name"), text("content")) else { continue };
+        if standing(cluster, &node, name)?.is_some_and(|there| there != content) {
+            conflicts.push(format!("UDF module `{name}` of the cluster is another one"));
+        }
+    }
+    Ok(conflicts)
+}
+
 /// Puts the modules of a snapshot.
-pub(super) fn restore(cluster: &Cluster, modules: &[Json], keep: bool) -> Result<Done, Error> {
+pub(super) fn restore(cluster: &Cluster, modules: &[Json], keep: bool, replace: bool) -> Result<Done, Error> {
     let mut done = Done::default();
     let Some(node) = cluster.nodes().into_iter().next() else { return Err(Error::NoNode("the target".to_owned())) };
     let mut put = Vec::new();
     for module in modules {
         let text = |key: &str| module.get(key).and_then(Json::as_str);
         let (Some(name), Some(content)) = (text("name"), text("content")) else {
-            done.missing.push("a UDF module of the snapshot has no name or no content".to_owned());
+            let name = text("name").unwrap_or("without a name");
+            done.missing.push(format!("UDF module `{name}`: the snapshot does not have its text"));
             continue;
         };
         let kind = text("type").unwrap_or("LUA");
@@ -35,13 +58,14 @@ pub(super) fn restore(cluster: &Cluster, modules: &[Json], keep: bool) -> Result
             done.missing.push(format!("UDF module {name:?}: no server takes such a name"));
             continue;
         }
-        let ask = format!("udf-get:filename={name}");
-        let answers = cluster.info(&node, &[&ask])?;
-        let there = answers.text(&ask).filter(|text| failure(text).is_none()).unwrap_or_default();
-        match value_of(there, ';', "content") {
+        match standing(cluster, &node, name)? {
             Some(there) if there == content => continue,
             Some(_) if keep => {
                 done.notes.push(format!("UDF module `{name}`: another one of this name stands, and stays"));
+                continue;
+            }
+            Some(_) if !replace => {
+                done.missing.push(format!("UDF module `{name}`: another one of this name"));
                 continue;
             }
             Some(_) => done.notes.push(format!("UDF module `{name}`: another one of this name was replaced")),

@@ -35,6 +35,18 @@ pub struct AerospikeTargetOptions {
     pub replace_indexes: bool,
     /// Do not wait until indexes are built.
     pub no_wait: bool,
+    /// Put a module anew where another one of its name stands.
+    pub replace_modules: bool,
+    /// Remove records so that their removal stays known (Enterprise Edition).
+    pub durable_delete: bool,
+    /// The most records a second, over all nodes; 0 for no limit.
+    pub records_per_second: u32,
+    /// The pause before records that a node did not take are sent again.
+    pub retry_base_interval: Duration,
+    /// By what that pause grows from one try to the next, in percent.
+    pub retry_multiplier_percent: u32,
+    /// Times that records are sent again without any progress; 0 for as long as `partition_timeout` allows.
+    pub retry_max_attempts: u32,
     /// What cannot be written is counted, and the restore is complete all the same.
     pub ignore_record_error: bool,
     /// `(set in the snapshot, set in the target)`.
@@ -53,6 +65,12 @@ impl Default for AerospikeTargetOptions {
             indexes: IndexOrder::default(),
             replace_indexes: false,
             no_wait: false,
+            replace_modules: false,
+            durable_delete: false,
+            records_per_second: 0,
+            retry_base_interval: Duration::from_millis(25),
+            retry_multiplier_percent: 200,
+            retry_max_attempts: 0,
             ignore_record_error: false,
             set_map: Vec::new(),
             skip_unmappable: false,

@@ -1,10 +1,16 @@
 //! Batches under way: threads that deliver them, bounded in number and bytes, and what they add up to.
 
-use super::{answers::Sender, clocks::NodeClocks, deliver::Delivery, rows::Group, verdict::Work};
+use super::{
+    acknowledged::Acknowledged, answers::Sender, clocks::NodeClocks, deliver::Delivery,
+    options::AerospikeTargetOptions, rows::Group, verdict::Work,
+};
 use crate::{
     connector::{
         Outcomes,
-        aerospike::cluster::{Cluster, PartitionMap},
+        aerospike::{
+            cluster::{Cluster, PartitionMap},
+            patience::Patience,
+        },
     },
     record::{Digest, KeyCodec, pause},
 };
@@ -23,6 +29,9 @@ use std::{
 /// Bytes of all batches handed over, counted twice: their rows and the frames built of them.
 const FLIGHT_BYTES: usize = 64 * 1024 * 1024;
 
+/// The longest pause before rows are sent again, unless the first one is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// The partition map is not fetched more often.
 const REFRESH_PAUSE: Duration = Duration::from_millis(100);
 
@@ -34,6 +43,31 @@ const LOOK_AROUND: Duration = Duration::from_millis(50);
 
 /// Why what was handed over is not done.
 pub(super) const INTERRUPTED: &str = "interrupted";
+
+/// How rows are sent again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Retries {
+    pub(super) first_pause: Duration,
+    multiplier_percent: u32,
+    /// 0 for any number.
+    pub(super) max_attempts: u32,
+}
+
+impl Retries {
+    pub(super) fn of(how: &AerospikeTargetOptions) -> Self {
+        Self {
+            first_pause: how.retry_base_interval,
+            multiplier_percent: how.retry_multiplier_percent.max(100),
+            max_attempts: how.retry_max_attempts,
+        }
+    }
+
+    /// The pause after this one.
+    pub(super) fn next(&self, pause: Duration) -> Duration {
+        let grown = pause.saturating_mul(self.multiplier_percent) / 100;
+        grown.min(LONGEST_PAUSE.max(self.first_pause))
+    }
+}
 
 /// What became of rows.
 #[derive(Debug, Default)]
@@ -62,6 +96,11 @@ pub(super) struct Shared {
     /// How long rows may make no progress.
     pub(super) patience: Duration,
     pub(super) ignore_record_error: bool,
+    pub(super) retries: Retries,
+    /// What is waited for, for whoever asks.
+    pub(super) waits: Arc<Patience>,
+    /// What each node acknowledged.
+    pub(super) acknowledged: Acknowledged,
     flight: Mutex<Flight>,
     landed: Condvar,
     /// Nothing is done any more.
@@ -210,6 +249,8 @@ pub(super) struct PoolOptions {
     pub(super) timeout: Duration,
     pub(super) patience: Duration,
     pub(super) ignore_record_error: bool,
+    pub(super) retries: Retries,
+    pub(super) waits: Arc<Patience>,
     pub(super) stop: Arc<AtomicBool>,
 }
 
@@ -232,6 +273,9 @@ impl Pool {
             timeout_millis: u32::try_from(options.timeout.as_millis()).unwrap_or(0),
             patience: options.patience,
             ignore_record_error: options.ignore_record_error,
+            retries: options.retries,
+            waits: options.waits,
+            acknowledged: Acknowledged::default(),
             flight: Mutex::default(),
             landed: Condvar::new(),
             stopped: AtomicBool::new(false),

@@ -15,6 +15,8 @@ pub(super) const DELETE: u8 = 0x02;
 pub(super) const AT_GENERATION: u8 = 0x04;
 /// info2: only over a lower generation.
 pub(super) const OVER_GENERATION: u8 = 0x08;
+/// info2: its removal stays known.
+pub(super) const DURABLE: u8 = 0x10;
 /// info2: only where there is none.
 pub(super) const CREATE_ONLY: u8 = 0x20;
 /// info3: bins that are not sent go.

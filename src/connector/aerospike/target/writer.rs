@@ -3,7 +3,7 @@
 use super::{
     SharedRestore,
     clocks::ttl,
-    pool::{Pool, PoolOptions},
+    pool::{Pool, PoolOptions, Retries},
     rows::{self, Group, RowHead},
     verdict::Work,
 };
@@ -13,7 +13,8 @@ use crate::{
         aerospike::{
             account::{Account, in_words},
             cluster::{Node, PartitionMap},
-            decode::VOID_TIME_EPOCH_SECONDS,
+            decode::void_time_of,
+            patience::Patience,
             query::Mode,
             scan::{NamespaceStream, ScanContext, SweepStream},
             select::{Selection, updated_before},
@@ -28,7 +29,7 @@ use crate::{
 use std::{
     borrow::Cow,
     io::{self, Read as _},
-    sync::{Arc, PoisonError, atomic::AtomicU64},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -100,6 +101,7 @@ impl NamespaceWriter {
             Overwrite::Never => (rows::WRITE | rows::CREATE_ONLY, 0),
             Overwrite::IfNewer => (rows::WRITE | rows::OVER_GENERATION, rows::REPLACE),
             Overwrite::Merge => (rows::WRITE, 0),
+            Overwrite::MergeIfNewer => (rows::WRITE | rows::OVER_GENERATION, 0),
         };
         let pool = Pool::start(PoolOptions {
             cluster: Arc::clone(&restore.cluster),
@@ -110,6 +112,8 @@ impl NamespaceWriter {
             timeout: options.socket_timeout,
             patience: options.partition_timeout.max(Duration::from_millis(1)),
             ignore_record_error: restore.how.ignore_record_error,
+            retries: Retries::of(&restore.how),
+            waits: Arc::clone(&restore.waits),
             stop: Arc::clone(&restore.stop),
         });
         Ok(Self {
@@ -226,15 +230,18 @@ impl NamespaceWriter {
         if expiry == Expiry::NEVER {
             return Ok(0);
         }
-        let seconds = expiry.as_millis() / 1000 + self.restore.how.extra_ttl.as_secs();
-        // One that was over before 2010 is over now as well; 0 would be never.
-        let since = seconds.saturating_sub(VOID_TIME_EPOCH_SECONDS).max(1);
-        u32::try_from(since).map_err(|_| "its expiry is later than a server can say".to_owned())
+        let later = expiry.as_millis().saturating_add(self.restore.how.extra_ttl.as_secs().saturating_mul(1000));
+        void_time_of(Expiry::from_millis(later)).ok_or_else(|| "its expiry is later than a server can say".to_owned())
     }
 
     fn hand_over_if_full(&mut self, slot: usize) -> Result<(), ConnectorError> {
         let group = &self.gatherings[slot].group;
-        if group.len() >= self.restore.how.batch_size.max(1) || group.bytes() >= GROUP_BYTES {
+        // Where there is a limit, what is sent at once is a tenth of a second's.
+        let most = match self.restore.how.records_per_second as usize {
+            0 => usize::MAX,
+            limit => (limit / 10).max(1),
+        };
+        if group.len() >= self.restore.how.batch_size.max(1).min(most) || group.bytes() >= GROUP_BYTES {
             self.hand_over(slot)?;
         }
         if self.gathered_bytes > GATHERED_BYTES {
@@ -249,6 +256,7 @@ impl NamespaceWriter {
             return Ok(());
         }
         self.gathered_bytes -= group.bytes();
+        self.pool.shared.sleep(self.restore.pace.due(group.len()));
         self.pool.submit(group, self.work).map_err(|why| self.failed(&why))
     }
 
@@ -265,8 +273,10 @@ impl NamespaceWriter {
             options: Arc::clone(&self.restore.options),
             account: Arc::clone(&self.account),
             window_bytes: WINDOW_BYTES,
-            records_per_second: 0,
-            remaining: Arc::new(AtomicU64::new(0)),
+            pace: Arc::default(),
+            patience: Arc::new(Patience::new(self.restore.options.partition_timeout)),
+            remaining: None,
+            partition_records: 0,
             stop: Arc::default(),
         }
     }
@@ -382,6 +392,21 @@ impl CollectionTarget for NamespaceWriter {
         Ok(())
     }
 
+    fn lost(&mut self) -> Result<Vec<KeyRange>, ConnectorError> {
+        let lost = self.restore.lost().map_err(|error| self.failed(&error.to_string()))?;
+        let ranges = self.pool.shared.acknowledged.forget(&lost);
+        if !ranges.is_empty() {
+            let partitions = ranges.len();
+            self.restore.missing(vec![format!(
+                "namespace {}: {} while it was written: what had been acknowledged for {partitions} partitions was written \
+                 again, and what else stood in them may be gone",
+                self.namespace,
+                lost.in_words(),
+            )]);
+        }
+        Ok(ranges)
+    }
+
     fn remove(&mut self, rows: &[Removal], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         self.hand_over_all()?;
         self.route();
@@ -392,7 +417,8 @@ impl CollectionTarget for NamespaceWriter {
             };
             // Without a generation the filter alone has to do.
             let at = if *generation == 0 { 0 } else { rows::AT_GENERATION };
-            let info2 = rows::WRITE | rows::DELETE | at;
+            let durable = if self.restore.how.durable_delete { rows::DURABLE } else { 0 };
+            let info2 = rows::WRITE | rows::DELETE | at | durable;
             let head = RowHead { digest, info2, info3: 0, generation: *generation as u16, void_time: 0 };
             let slot = self.slots[usize::from(digest.partition())];
             let group = &mut self.gatherings[slot].group;

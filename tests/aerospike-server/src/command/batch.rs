@@ -76,7 +76,8 @@ type Parts<'a> = (Vec<Row<'a>>, u8, Option<Expression>);
 fn check<'a>(responder: &Responder<'_>, message: &Message<'a>) -> Result<Parts<'a>, u8> {
     let body = message.fields.get(field::BATCH).ok_or(rc::PARAMETER)?;
     let filter = message.fields.get(field::FILTER).map(Expression::parse).transpose()?;
-    let (rows, flags) = parse(body).map_err(|Malformed| rc::PARAMETER)?;
+    let build = responder.shared.config.build;
+    let (rows, flags) = parse(body, build.has_written_rows()).map_err(|Malformed| rc::PARAMETER)?;
     let most = responder.shared.config.batch_max_requests;
     if most > 0 && rows.len() > most as usize {
         return Err(rc::BATCH_MAX_REQUESTS);
@@ -84,14 +85,15 @@ fn check<'a>(responder: &Responder<'_>, message: &Message<'a>) -> Result<Parts<'
     Ok((rows, flags, filter))
 }
 
-fn parse(body: &[u8]) -> Result<(Vec<Row<'_>>, u8), Malformed> {
+/// Before written rows there were, any first byte but 0 meant to repeat the row before.
+fn parse(body: &[u8], has_written_rows: bool) -> Result<(Vec<Row<'_>>, u8), Malformed> {
     let mut cursor = Cursor::new(body);
     let (n, flags) = (cursor.u32()?, cursor.u8()?);
     // A row takes 25 bytes at least.
     let mut rows: Vec<Row<'_>> = Vec::with_capacity((n as usize).min(cursor.rest.len() / 25));
     for _ in 0..n {
         let (index, digest, bits) = (cursor.u32()?, cursor.digest()?, cursor.u8()?);
-        let message = if bits & REPEAT != 0 {
+        let message = if bits & REPEAT != 0 || (bits != 0 && !has_written_rows) {
             rows.last().ok_or(Malformed)?.message.clone()
         } else {
             parse_row(&mut cursor, bits)?

@@ -9,7 +9,7 @@ use crate::codes::{field, info1, info2, rc};
 use crate::exp::Expression;
 use crate::record::{Digest, Place, digest_of};
 use crate::server::Shared;
-use crate::wire::{Head, Message};
+use crate::wire::{Head, Message, put_field};
 
 /// What a command on one record answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Answer {
     pub generation: u32,
     /// Its absolute void-time.
     pub void_time: u32,
+    /// What is told of an error beside its code.
+    pub detail: &'static str,
     /// Number of ops in `ops`.
     pub n_ops: u16,
     /// Ops, encoded.
@@ -40,9 +42,13 @@ impl Answer {
             void_time: self.void_time,
             row,
             n_ops: self.n_ops,
+            n_fields: u16::from(!self.detail.is_empty()),
             ..Head::default()
         };
         head.put(out);
+        if !self.detail.is_empty() {
+            put_field(out, field::ERROR_DETAIL, self.detail.as_bytes());
+        }
         out.extend_from_slice(&self.ops);
     }
 }
@@ -60,7 +66,9 @@ pub fn single(
     digest: Option<Digest>,
     filter: Option<&Expression>,
 ) -> Answer {
-    execute(shared, node, message, digest, filter).unwrap_or_else(Answer::result)
+    let detail = if shared.config.build.tells_details() { "subcode=1;see the log" } else { "" };
+    let failed = |code| Answer { detail, ..Answer::result(code) };
+    execute(shared, node, message, digest, filter).unwrap_or_else(failed)
 }
 
 fn execute(

@@ -30,10 +30,14 @@ pub(super) fn write(
     now_ms: i64,
 ) -> Result<Answer, u8> {
     let [_, info2, info3, _] = message.info;
-    if info2 & info2::DURABLE_DELETE != 0 {
+    let is_durable = info2 & info2::DURABLE_DELETE != 0;
+    if is_durable && !namespace.enterprise {
         return Err(rc::ENTERPRISE_ONLY);
     }
     let deletes = info2 & info2::DELETE != 0;
+    if deletes && !is_durable && namespace.config.strong_consistency {
+        return Err(rc::FORBIDDEN);
+    }
     let set = message.fields.get(field::SET).unwrap_or_default();
     if !deletes {
         check_ops(&message.ops)?;
@@ -46,7 +50,10 @@ pub(super) fn write(
     check_policies(namespace, old, place, message, filter, now_ms)?;
     if deletes {
         return match namespace.remove(&place) {
-            Some(record) if !record.is_expired(now_ms) => Ok(Answer::result(rc::OK)),
+            Some(record) if !record.is_expired(now_ms) => {
+                namespace.durable_deletes += u64::from(is_durable);
+                Ok(Answer::result(rc::OK))
+            }
             _ => Err(rc::NOT_FOUND),
         };
     }

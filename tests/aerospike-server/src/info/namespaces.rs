@@ -44,7 +44,7 @@ fn namespace(shared: &Arc<Shared>, node: usize, request: &Request<'_>) -> String
     let unavailable = (0..cluster.partitions.len()).filter(|pid| shared.is_unavailable(node, *pid as u16)).count();
     let now = shared.now_ms(node).div_euclid(1000);
     format!(
-        "ns_cluster_size={};effective_replication_factor={};objects={};tombstones=0;xdr_tombstones=0;\
+        "ns_cluster_size={};effective_replication_factor={};replication-factor={};objects={};tombstones=0;xdr_tombstones=0;\
          mrt_provisionals=0;master_objects={master};master_tombstones=0;prole_objects={prole};prole_tombstones=0;\
          non_replica_objects=0;unreplicated_records=0;dead_partitions=0;unavailable_partitions={unavailable};\
          clock_skew_stop_writes=false;stop_writes=false;hwm_breached=false;current_time={now};\
@@ -52,6 +52,7 @@ fn namespace(shared: &Arc<Shared>, node: usize, request: &Request<'_>) -> String
          migrate_rx_partitions_remaining={arriving};{}",
         cluster.members().len(),
         cluster.effective_replication_factor(),
+        cluster.replication_factor(),
         master + prole,
         namespace.truncate_lut_ms,
         departing(&cluster, node),

@@ -6,11 +6,9 @@ use std::sync::{Arc, PoisonError};
 use data_encoding::BASE64;
 
 use super::{Request, error, ok};
+use crate::builds::Build;
 use crate::record::PARTITIONS;
 use crate::server::{Node, Shared};
-
-/// The version every client here accepts.
-pub(crate) const BUILD: &str = "8.1.2.0";
 
 const FEATURES: &str = "batch-any;batch-index;blob-bits;cdt-index;cdt-list;cdt-map;cluster-stable;float;geo;\
     sindex-exists;peers;pipelining;pquery;pscans;query-show;relaxed-sc;replicas;replicas-all;replicas-master;\
@@ -21,12 +19,13 @@ pub(super) fn answer(shared: &Arc<Shared>, index: usize, request: &Request<'_>) 
     let cluster = || shared.cluster();
     Some(match request.name {
         "node" => node.id.clone(),
-        "build" => BUILD.to_owned(),
-        "version" => format!("Aerospike Community Edition build {BUILD}"),
-        "edition" => "Aerospike Community Edition".to_owned(),
+        "build" => shared.config.build.to_string(),
+        "version" => format!("{} build {}", edition(shared), shared.config.build),
+        "edition" => edition(shared).to_owned(),
         "cluster-name" => shared.config.cluster_name.clone().unwrap_or_else(|| "null".to_owned()),
         "features" => FEATURES.to_owned(),
-        "status" | "user-agent-set" => ok(),
+        "status" => ok(),
+        "user-agent-set" if shared.config.build >= Build::V8_1 => ok(),
         "service" | "service-clear-std" | "service-clear-alt" if !has_tls(shared) => node.address.to_string(),
         "service-tls-std" | "service-tls-alt" if has_tls(shared) => node.address.to_string(),
         "service-clear-std" | "service-clear-alt" | "service-tls-std" | "service-tls-alt" => String::new(),
@@ -44,6 +43,10 @@ pub(super) fn answer(shared: &Arc<Shared>, index: usize, request: &Request<'_>) 
         "query-show" => query_show(&node, request),
         _ => return None,
     })
+}
+
+fn edition(shared: &Shared) -> &'static str {
+    if shared.config.enterprise { "Aerospike Enterprise Edition" } else { "Aerospike Community Edition" }
 }
 
 fn has_tls(shared: &Shared) -> bool {
@@ -127,12 +130,13 @@ fn statistics(shared: &Arc<Shared>, node: &Node) -> String {
     let principal = cluster.members().iter().map(|member| shared.node(*member).id.clone()).max();
     format!(
         "failed_best_practices=false;cluster_size={};cluster_key={:X};cluster_generation={};cluster_principal={};\
-         cluster_integrity=true;cluster_is_member=true;cluster_clock_skew_ms=0;uptime=2402;objects={objects};\
+         cluster_integrity=true;cluster_is_member=true;cluster_clock_skew_ms=0;uptime={};objects={objects};\
          tombstones=0;migrate_allowed=true;migrate_partitions_remaining={};client_connections=1;paxos_principal={}",
         cluster.members().len(),
         cluster.key,
         cluster.rebalance_generation + 1,
         principal.clone().unwrap_or_else(|| node.id.clone()),
+        node.uptime(),
         cluster.migrations_left(),
         principal.unwrap_or_else(|| node.id.clone()),
     )

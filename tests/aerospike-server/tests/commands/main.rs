@@ -5,6 +5,7 @@
 mod support;
 
 mod batches;
+mod builds;
 mod faults;
 mod filters;
 mod framing;

@@ -5,10 +5,10 @@ mod limits;
 mod settings;
 mod space;
 
-use super::{AerospikeTarget, IndexOrder, ask_clocks, clocks::NodeClocks, indexes};
+use super::{AerospikeTarget, IndexOrder, ask_clocks, clocks::NodeClocks, indexes, modules};
 use crate::{
     connector::{
-        CollectionSurvey, ConnectorError, Survey, TargetCollection, TargetPlan,
+        CollectionSurvey, ConnectorError, Overwrite, Survey, TargetCollection, TargetPlan,
         aerospike::{
             cluster::Cluster,
             error::Error,
@@ -119,6 +119,8 @@ pub(super) fn look(
 ) -> Result<Vec<String>, ConnectorError> {
     let mut findings = Findings::default();
     check_part(plan, survey, &mut findings);
+    check_modules(target, plan, &mut findings).map_err(|error| target.unreadable(error))?;
+    settings::check_removals(target, plan, &mut findings).map_err(|error| target.unreadable(error))?;
     for (number, collection) in plan.collections.iter().enumerate() {
         let of = survey.collections.get(number).cloned().unwrap_or_default();
         check_keys(target, &of, &mut findings);
@@ -168,6 +170,19 @@ fn check_part(plan: &TargetPlan, survey: &Survey, findings: &mut Findings) {
             format!("the snapshot holds only a part ({}): making equal would remove the rest", survey.scope_note);
         findings.refuse_unless(Remedy::Force, reason);
     }
+}
+
+/// Modules belong to the whole cluster: what a part of it brings must not replace what the others run.
+fn check_modules(target: &AerospikeTarget, plan: &TargetPlan, findings: &mut Findings) -> Result<(), Error> {
+    let modules = plan.attributes.get("udfs").and_then(serde_json::Value::as_array);
+    let Some(modules) = modules.filter(|_| !target.options.no_udfs) else { return Ok(()) };
+    if target.how.replace_modules || plan.overwrite == Overwrite::Never {
+        return Ok(());
+    }
+    for conflict in modules::conflicts(&target.cluster, modules)? {
+        findings.refuse_unless(Remedy::ReplaceModules, conflict);
+    }
+    Ok(())
 }
 
 /// Records that get another digest need a stored key.

@@ -1,9 +1,9 @@
 //! How a node is set for a namespace, against what comes.
 
-use super::Findings;
+use super::{AerospikeTarget, Findings};
 use crate::{
     connector::{
-        CollectionSurvey, TargetCollection,
+        CollectionSurvey, TargetCollection, TargetPlan,
         aerospike::{
             cluster::{Cluster, Node},
             error::Error,
@@ -83,6 +83,38 @@ pub(super) fn check(
         findings.note(format!("namespace `{name}` is strongly consistent: restoring into such a one is not tested"));
     }
     check_expiry(node, collection, survey, findings);
+}
+
+/// Whether the target lets records be removed in the way that was asked for.
+pub(super) fn check_removals(
+    target: &AerospikeTarget,
+    plan: &TargetPlan,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    if !plan.make_equal {
+        return Ok(());
+    }
+    for collection in &plan.collections {
+        let name = &collection.name;
+        for node in NodeSettings::read(&target.cluster, name)? {
+            let id = &node.id;
+            let is_strict = node.is("strong-consistency") && !node.is("strong-consistency-allow-expunge");
+            if is_strict && !target.how.durable_delete {
+                findings.refuse_unless(
+                    Remedy::RemoveDurably,
+                    format!("namespace `{name}` of node {id} is strongly consistent and refuses removals that are not durable"),
+                );
+            }
+        }
+    }
+    for node in target.cluster.nodes() {
+        let answers = target.cluster.info(&node, &["edition"])?;
+        let edition = answers.text("edition").unwrap_or_default();
+        if target.how.durable_delete && edition.to_ascii_lowercase().contains("community") {
+            findings.refuse(format!("node {} is of the {edition}, which has no durable removals", node.id));
+        }
+    }
+    Ok(())
 }
 
 fn check_expiry(

@@ -4,6 +4,7 @@
 use super::Registry;
 
 impl Default for Registry {
+    #[allow(clippy::let_and_return, reason = "without features nothing is added")]
     fn default() -> Self {
         let registry = Self::empty();
         #[cfg(feature = "aerospike")]

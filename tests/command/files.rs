@@ -352,4 +352,15 @@ fn lines_go_to_devices_pipes_and_through_links_and_replace_none() {
     let socket = std::os::unix::net::UnixListener::bind(world.path("socket")).unwrap();
     world.run(&["restore", "latest", "jsonl:socket", "--overwrite", "always"]).fails(1, &["socket"]);
     drop(socket);
+    // A database is not written into what is none, and takes the place of nothing that is no file.
+    world.sql("a.db", "CREATE TABLE t(id INTEGER PRIMARY KEY)");
+    let database = world.backup(&["sqlite:a.db"]);
+    for place in ["pipe", "dangling.jsonl", "/dev/full"] {
+        let url = format!("sqlite:{place}");
+        for args in [&["--overwrite", "always"][..], &[]] {
+            let ran = world.command(&["restore", &database, &url]).args(args).output().unwrap();
+            let _ = Ran::from(ran).fails(1, &[place, "cannot be written"]);
+        }
+    }
+    assert!(is_device(Path::new("/dev/full")) && fs::read_link(world.path("dangling.jsonl")).is_ok());
 }

@@ -1,5 +1,6 @@
 //! The shape of the records that are files, for all who read or write such records: keys, attributes as cells, and the whole
 //! content. It is specified in `format-spec/files.md`.
+#![cfg_attr(not(all(feature = "files", feature = "jsonl")), allow(dead_code, reason = "each is used by connectors"))]
 
 pub(in crate::connector) mod cells;
 pub(in crate::connector) mod whole;

@@ -5,10 +5,11 @@ use super::{
     cells::{Attributes, Kind},
     content::{find_extents, open_no_follow},
     place::Places,
-    stream::{kind_of, xattrs_of},
+    stream::kind_of,
     trail::{Trail, split},
     whole::Carrier,
     write::Tally,
+    xattrs::xattrs_of,
 };
 use crate::connector::RecordLookup;
 use rustix::{

@@ -23,6 +23,7 @@ mod trail;
 mod trust;
 mod walk;
 mod write;
+mod xattrs;
 
 pub use open::FilesConnector;
 pub use target::{FilesTarget, FilesTargetOptions};

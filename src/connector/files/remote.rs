@@ -6,7 +6,7 @@ use super::{
     one_collection,
     select::Selection,
     session::{quantiles, sample},
-    target::failed,
+    target::{UNSEEN, failed},
     walk::{Listed, ROOT, Step, Walker, below, is_valid_key},
 };
 use crate::{
@@ -83,6 +83,10 @@ impl Remote {
     }
 }
 
+fn all(list: &Mutex<Vec<String>>) -> Vec<String> {
+    list.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 struct Run {
     remote: Remote,
     selection: Selection,
@@ -150,7 +154,6 @@ impl SourceSession for RemoteSession {
     }
 
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {
-        let all = |list: &Mutex<Vec<String>>| list.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut notes = all(&self.run.notes);
         notes.extend(self.run.selection.unmatched());
         Ok(SessionEnd { end: SystemClock.now(), missing: all(&self.run.missing), notes })
@@ -319,11 +322,14 @@ pub(super) struct RemoteTargetSession {
     overwrite: Overwrite,
     /// Entries whose attributes the place does not keep.
     bare: u64,
+    make_equal: bool,
+    /// What was looked at of what stands there.
+    looked: Vec<Arc<Run>>,
 }
 
 impl RemoteTargetSession {
     pub(super) const fn new(remote: Remote, plan: &TargetPlan) -> Self {
-        Self { remote, overwrite: plan.overwrite, bare: 0 }
+        Self { remote, overwrite: plan.overwrite, bare: 0, make_equal: plan.make_equal, looked: Vec::new() }
     }
 }
 
@@ -334,8 +340,17 @@ impl TargetSession for RemoteTargetSession {
 
     fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
         let note = format!("{} keeps no owners, permissions and times: {COLLECTION} lost them", self.remote.location);
-        let notes = if self.bare > 0 { vec![format!("{note} for {} entries", self.bare)] } else { Vec::new() };
-        Ok(TargetEnd { missing: Vec::new(), notes })
+        let mut notes = if self.bare > 0 { vec![format!("{note} for {} entries", self.bare)] } else { Vec::new() };
+        let unseen = self.looked.iter().flat_map(|run| all(&run.missing));
+        let unseen: Vec<String> = unseen.map(|what| format!("{UNSEEN}: {what}")).collect();
+        // What is there and should not be may be there still.
+        let missing = if self.make_equal {
+            unseen
+        } else {
+            notes.extend(unseen);
+            Vec::new()
+        };
+        Ok(TargetEnd { missing, notes })
     }
 }
 
@@ -401,7 +416,9 @@ impl CollectionTarget for RemoteWriter<'_> {
             missing: Mutex::default(),
             notes: Mutex::default(),
         };
-        Ok(Some(Box::new(RemoteStream::new(Arc::new(run), range))))
+        let run = Arc::new(run);
+        self.session.looked.push(Arc::clone(&run));
+        Ok(Some(Box::new(RemoteStream::new(run, range))))
     }
 
     fn write(&mut self, batch: &mut RecordBatch, outcomes: &mut Outcomes) -> Result<(), ConnectorError> {

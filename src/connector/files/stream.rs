@@ -1,26 +1,24 @@
 //! The records of one range of a directory's keys.
 
 use super::{
-    cells::{Attributes, Extent, FileTime, Kind, NamedCell, Shapes, Xattr},
-    content::{FileContent, find_extents, is_database, open_no_follow},
+    cells::{Attributes, Extent, FileTime, Kind, NamedCell, Shapes},
+    content::{FileContent, find_extents, is_database},
     shared::{Shared, Version},
-    trail::{Trail, path_at, split},
+    trail::{Trail, split},
     trust::Trust,
     walk::{Listed, Step, Walker, below},
+    xattrs::xattrs_of,
 };
 use crate::record::{KeyCodec, KeyRange, MAX_KEY_BYTES, Meta, RecordBatch, RecordStream, RowHead, StreamError, Tag};
 use rustix::{
     fd::BorrowedFd,
     fs::{AtFlags, FileType, Stat},
-    io::Errno,
 };
 use std::{
     collections::{HashMap, VecDeque},
     ffi::OsStr,
-    fs::File,
     io,
     os::unix::ffi::OsStrExt,
-    path::Path,
     sync::{Arc, Mutex},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -28,9 +26,6 @@ use std::{
 /// Few enough rows that a file is opened soon after its attributes were read.
 const MAX_BATCH_ROWS: usize = 512;
 const BATCH_BYTES: usize = 1 << 20;
-
-/// More than this no file system lists of attributes, nor holds in one.
-const MAX_XATTR_BYTES: usize = 16 << 20;
 
 /// What lies beside a database that somebody has open.
 const BESIDE_DATABASES: [&[u8]; 2] = [b"-wal", b"-journal"];
@@ -259,78 +254,6 @@ fn find_databases(dir: &[u8], entries: &[Listed<()>], databases: &mut HashMap<Ve
             databases.insert([dir, stem].concat(), name.clone());
         }
     }
-}
-
-/// Reads something whose length is not known before.
-fn growing(mut read: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
-    let mut buffer = vec![0; 1024];
-    loop {
-        match read(&mut buffer) {
-            Err(Errno::RANGE) if buffer.len() < MAX_XATTR_BYTES => buffer.resize(buffer.len() * 8, 0),
-            Err(error) => return Err(error),
-            Ok(len) => {
-                buffer.truncate(len);
-                return Ok(buffer);
-            }
-        }
-    }
-}
-
-/// What extended attributes are read of.
-enum On<'a> {
-    Path(&'a Path),
-    File(&'a File),
-}
-
-impl On<'_> {
-    fn list(&self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
-        match self {
-            Self::Path(path) => rustix::fs::llistxattr(*path, buffer),
-            Self::File(file) => rustix::fs::flistxattr(file, buffer),
-        }
-    }
-
-    fn get(&self, name: &OsStr, buffer: &mut [u8]) -> rustix::io::Result<usize> {
-        match self {
-            Self::Path(path) => rustix::fs::lgetxattr(*path, name, buffer),
-            Self::File(file) => rustix::fs::fgetxattr(file, name, buffer),
-        }
-    }
-}
-
-/// The extended attributes of an entry, sorted. One that cannot be read is told.
-pub(super) fn xattrs_of(
-    kind: Kind,
-    dir: BorrowedFd<'_>,
-    name: &OsStr,
-    tell: &mut dyn FnMut(&[u8], &io::Error),
-) -> io::Result<Vec<Xattr>> {
-    let file;
-    let path = path_at(dir, name);
-    let on = match &path {
-        Some(path) => On::Path(path),
-        None if matches!(kind, Kind::File | Kind::Directory) => {
-            file = open_no_follow(dir, name)?;
-            On::File(&file)
-        }
-        None => return Ok(Vec::new()),
-    };
-    let names = match growing(|buffer| on.list(buffer)) {
-        Ok(names) => names,
-        Err(Errno::NOTSUP) => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
-    let mut xattrs = Vec::new();
-    for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        match growing(|buffer| on.get(OsStr::from_bytes(name), buffer)) {
-            Ok(value) => xattrs.push((name.to_vec(), value)),
-            // Removed since it was listed.
-            Err(Errno::NODATA) => {}
-            Err(error) => tell(name, &error.into()),
-        }
-    }
-    xattrs.sort_unstable();
-    Ok(xattrs)
 }
 
 impl RecordStream for FilesStream {

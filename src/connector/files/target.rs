@@ -40,6 +40,9 @@ use std::{
     sync::Arc,
 };
 
+/// What is said of a part of the target that could not be compared.
+pub(super) const UNSEEN: &str = "what stands in the target could not be looked at";
+
 /// How files are written.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -203,7 +206,7 @@ impl TargetSession for LocalTarget {
         rustix::fs::syncfs(&self.root).map_err(|error| self.io("sync", error.into()))?;
         let mut end = TargetEnd { missing: std::mem::take(&mut self.unremoved), notes: self.tally.notes() };
         let unseen = self.shared.iter().flat_map(|shared| shared.all_missing());
-        let unseen = unseen.map(|what| format!("what stands in the target could not be looked at: {what}"));
+        let unseen = unseen.map(|what| format!("{UNSEEN}: {what}"));
         // What is there and should not be may be there still.
         if self.make_equal {
             end.missing.extend(unseen);

@@ -465,42 +465,6 @@ fn a_closed_directory_is_written_to_and_closed_again() {
 }
 
 #[test]
-fn directories_that_cannot_be_listed_prove_no_deletion() {
-    if rustix::process::geteuid().is_root() {
-        // Root may list everything: a directory that is gone and one that is a file have to do.
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("d")).unwrap();
-        let shared = shared::Shared::open(dir.path().to_owned(), Selection::all(), None).unwrap();
-        let mut trail = shared.trail();
-        let mut walker = walk::Walker::new(KeyRange::all());
-        let mut unlistable = 0;
-        while let Some(step) = walker.next(|key| match key {
-            b"d/" => Err(std::io::ErrorKind::PermissionDenied.into()),
-            key => shared.list(&mut trail, key),
-        }) {
-            unlistable += usize::from(matches!(step, walk::Step::Unlistable(ref key, _) if key == b"d/"));
-        }
-        assert_eq!(unlistable, 1);
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    fs::create_dir(dir.path().join("d")).unwrap();
-    fs::write(dir.path().join("e"), "1").unwrap();
-    fs::set_permissions(dir.path().join("d"), fs::Permissions::from_mode(0o000)).unwrap();
-    let source = source(dir.path());
-    let session = source.begin(&SessionOptions::default()).unwrap();
-    let mut stream = session.read(0, &KeyRange::all()).unwrap();
-    let mut batch = RecordBatch::new();
-    assert!(stream.next_batch(&mut batch).unwrap());
-    assert_eq!(batch.len(), 3);
-    let unread = stream.unread().unwrap();
-    assert!(unread.contains(b"d/x") && !unread.contains(b"d/") && !unread.contains(b"d0"));
-    drop(stream);
-    assert_eq!(session.finish().unwrap().missing.len(), 1);
-    fs::set_permissions(dir.path().join("d"), fs::Permissions::from_mode(0o700)).unwrap();
-}
-
-#[test]
 fn standard_input_is_one_file() {
     let value = StdinValue::new("db/dump.sql", Box::new(&b"select 1;"[..])).unwrap();
     let source =

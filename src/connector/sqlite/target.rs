@@ -55,6 +55,20 @@ impl SqliteTarget {
     }
 }
 
+/// Refuses what is no file and must not become one: opening a pipe would wait, and a link or device would be replaced.
+fn check_kind(path: &Path) -> Result<(), ConnectorError> {
+    let refuse = |reason: &str| {
+        Err(ConnectorError::Unwritable { object: path.display().to_string(), reason: reason.to_owned() })
+    };
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => refuse("it is no regular file"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && std::fs::symlink_metadata(path).is_ok() => {
+            refuse("it is a link that points to nothing")
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Target for SqliteTarget {
     fn connector(&self) -> &'static str {
         "sqlite"
@@ -67,6 +81,7 @@ impl Target for SqliteTarget {
     fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {
         let object = self.path.display().to_string();
         let fail = |error: rusqlite::Error| reading(&object, &error);
+        check_kind(&self.path)?;
         if !self.path.try_exists().map_err(|error| io("look at", &self.path, error))? {
             return Ok(Vec::new());
         }
@@ -90,6 +105,7 @@ impl Target for SqliteTarget {
         let object = self.path.display().to_string();
         let attributes = attributes::of_plan(plan, &object)?;
         let mut existing = None;
+        check_kind(&self.path)?;
         if self.path.try_exists().map_err(|error| io("look at", &self.path, error))? {
             let opened = look(&self.path).map_err(|error| reading(&object, &error))?;
             proof::register(&opened, attributes.encoding != Encoding::Utf8)

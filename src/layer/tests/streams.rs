@@ -85,6 +85,37 @@ fn a_stamp_that_stands_opens_no_stream() {
 }
 
 #[test]
+fn whoever_reads_all_finds_what_was_written_behind_a_stamp() {
+    let mut rng = Rng(5);
+    let chunks = MemoryChunks::new([1; 32]);
+    let mut model = Model::new();
+    for i in 0..6_u8 {
+        model.insert(vec![i], file(rng.bytes(if i == 3 { 600_000 } else { 500 }), 9));
+    }
+    let (base, ..) = backup(&chunks, &model, None, false, (0, 10), &all());
+    let layers = [base.unwrap()];
+    // A write that no time tells of.
+    model.insert(vec![2], file(rng.bytes(500), 9));
+    model.insert(vec![3], file(rng.bytes(600_000), 9));
+    let (delta, ..) = backup(&chunks, &model, Some(&layers), false, (10, 20), &all());
+    assert_eq!(delta, None);
+    let stack = Stack::open(&reader(&chunks), &layers).unwrap();
+    let options = JoinOptions {
+        parent: Some(&stack),
+        new_base: false,
+        parent_end: at(10),
+        end: at(20),
+        is_end_known: true,
+        read_all: true,
+        doubtful: &[],
+        progress: &|_, _| true,
+    };
+    let mut source = Source::new(&model, &KeyRange::all(), 3);
+    let outcome = join_range(&context(), &mut source, &KeyRange::all(), &options, &mut chunks.writer()).unwrap();
+    assert_eq!((outcome.counts.new, outcome.counts.changed, outcome.counts.records), (0, 2, 6));
+}
+
+#[test]
 fn a_touched_long_value_is_inherited_and_its_user_key_may_move() {
     let mut rng = Rng(3);
     let chunks = MemoryChunks::new([1; 32]);

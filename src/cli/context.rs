@@ -91,6 +91,9 @@ impl Context {
         for warning in repo.warnings() {
             self.reporter.warn(&warning);
         }
+        for name in repo.foreign() {
+            self.reporter.warn(&format!("{name} is no object of the repository and is ignored"));
+        }
         Ok(repo)
     }
 

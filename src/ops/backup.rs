@@ -227,6 +227,10 @@ pub fn backup(
         Some(repo.begin_write_timed(&write, &timing)?)
     };
     let attempt = (|| {
+        if let Some(writing) = writing.as_ref().filter(|_| options.parent == ParentChoice::None) {
+            // Who wants nothing of what was there before may not trust it.
+            writing.be_careful();
+        }
         let mut chooser = parent::Chooser::new(repo, writing.as_ref(), &id, &scope_hash, options, progress);
         if !session.reads_again() {
             chooser.be_careful();

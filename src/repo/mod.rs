@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod checkpoint;
 pub mod chunk;
+pub mod damage;
 pub mod entropy;
 pub mod error;
 pub mod faults;

@@ -43,6 +43,8 @@ pub enum ObjectKind {
     Void = 6,
     /// A forgotten snapshot's last revision (plain JSON).
     Tombstone = 7,
+    /// A pack that is damaged (plain JSON).
+    Damage = 8,
 }
 
 impl ObjectKind {
@@ -57,6 +59,7 @@ impl ObjectKind {
             5 => Self::LeaseEnd,
             6 => Self::Void,
             7 => Self::Tombstone,
+            8 => Self::Damage,
             _ => return None,
         })
     }
@@ -104,6 +107,12 @@ pub fn wrap(kind: ObjectKind, name: &str, body: &[u8]) -> Vec<u8> {
 /// Reads a container's kind after checking its hash, without a key.
 pub fn kind_of(name: &str, bytes: &[u8]) -> Result<ObjectKind, RepoError> {
     Ok(parse(name, bytes)?.kind)
+}
+
+/// Whether these first bytes are those of a container.
+#[must_use]
+pub fn is_one(head: &[u8]) -> bool {
+    head.starts_with(MAGIC)
 }
 
 /// Opens a sealed container of this kind.

@@ -1,7 +1,9 @@
 //! An opened repository: snapshots, chunks, and the way to begin writing.
 
 mod chunks;
+mod lost;
 pub(super) mod names;
+mod objects;
 mod packs;
 mod refresh;
 pub(super) mod standing;
@@ -11,6 +13,8 @@ pub(super) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use lost::Lost;
+pub use objects::{ObjectsCheck, ObjectsProgress};
 pub use packs::{FolderStats, PackCheck};
 
 use super::{
@@ -24,7 +28,7 @@ use crate::record::{Clock, Timestamp};
 use rayon::prelude::*;
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -65,9 +69,19 @@ pub(super) struct Inner {
     pack_keys: chunks::PackKeys,
     pub(super) bad_packs: chunks::BadPacks,
     warnings: Mutex<Vec<String>>,
+    strange: Mutex<Strange>,
     refreshing: Mutex<()>,
     /// Which revisions there were when reading without a lease began.
     read_since: Mutex<Option<blake3::Hash>>,
+}
+
+/// What listings showed and no object is.
+#[derive(Default)]
+struct Strange {
+    /// Things of others.
+    foreign: BTreeSet<String>,
+    /// What hides objects.
+    hidden: BTreeSet<String>,
 }
 
 /// Locks; a thread that panicked under one of our locks left nothing half done in it.
@@ -121,6 +135,7 @@ impl Repository {
             pack_keys: chunks::PackKeys::default(),
             bad_packs: chunks::BadPacks::default(),
             warnings: Mutex::default(),
+            strange: Mutex::default(),
             refreshing: Mutex::default(),
             read_since: Mutex::default(),
         };
@@ -167,7 +182,18 @@ impl Repository {
     /// The warnings of the last refresh (and of opening), and of the snapshots looked at since.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        lock(&self.inner.warnings).clone()
+        let mut warnings = lock(&self.inner.warnings).clone();
+        let hidden = lock(&self.inner.strange).hidden.clone();
+        warnings.extend(
+            hidden.iter().map(|name| format!("{name} is not what this place is for, and hides what may be there")),
+        );
+        warnings
+    }
+
+    /// What lies in the folders that were listed and is no object of the repository; nobody minds it.
+    #[must_use]
+    pub fn foreign(&self) -> Vec<String> {
+        lock(&self.inner.strange).foreign.iter().cloned().collect()
     }
 
     /// Every snapshot's newest revision that counts, ordered by (end, id). Tombstones and voids are left out; one that

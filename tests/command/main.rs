@@ -5,6 +5,7 @@
 mod backups;
 mod connectors;
 mod crashes;
+mod damage;
 mod going_back;
 mod hostile;
 mod output;

@@ -112,6 +112,10 @@ pub(super) fn summary(outcome: &VerifyOutcome) -> String {
         text.push('\n');
     }
     let _ = writeln!(text, "checked  {}", checked(outcome).join(", "));
+    let unseen = not_checked(outcome);
+    if !unseen.is_empty() {
+        let _ = writeln!(text, "not      {}", unseen.join(", "));
+    }
     let _ = writeln!(
         text,
         "took     {}, peak memory {}",
@@ -130,9 +134,25 @@ pub(super) fn summary(outcome: &VerifyOutcome) -> String {
     text
 }
 
+/// What was not looked at, in words.
+fn not_checked(outcome: &VerifyOutcome) -> Vec<String> {
+    let mut parts = Vec::new();
+    if outcome.packs_read < outcome.packs {
+        let left = counted(outcome.packs - outcome.packs_read, "pack");
+        parts.push(format!("what is in {left} (--read-data)"));
+    }
+    if outcome.snapshots > 0 && outcome.records == 0 {
+        parts.push("whether every record comes back (--restore)".to_owned());
+    }
+    parts
+}
+
 /// What was looked at, in words.
 fn checked(outcome: &VerifyOutcome) -> Vec<String> {
     let mut parts = Vec::new();
+    if outcome.objects > 0 {
+        parts.push(counted(outcome.objects, "small object"));
+    }
     if outcome.snapshots > 0 {
         parts.push(format!("the structure of {}", counted(outcome.snapshots as u64, "snapshot")));
     }

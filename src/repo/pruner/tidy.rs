@@ -2,19 +2,23 @@
 
 use super::{LeaseInfo, LeaseState, Pruner, drain::mark_key};
 use crate::repo::{
-    RepoError, SnapshotId,
+    RepoError, Repository, SnapshotId,
     catalog::RevisionKind,
+    damage,
     faults::{self, Rule},
     repository::names,
 };
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 /// What tidying removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tidied {
     /// Leases that were over.
     pub leases: u64,
-    /// Revisions below a tombstone.
+    /// Revisions below a tombstone, or below the one that counts.
     pub revisions: u64,
     /// Checkpoints of leases that are over.
     pub checkpoints: u64,
@@ -32,6 +36,7 @@ impl Pruner {
         self.tidy_revisions(&leases, &mut tidied)?;
         self.tidy_checkpoints(&leases, &mut tidied)?;
         self.tidy_leases(&leases, &mut tidied)?;
+        self.tidy_damage(&mut tidied)?;
         match self.inner.storage.sweep() {
             Ok(swept) => tidied.half_written = swept,
             Err(error) => tidied.failures.push(error.to_string()),
@@ -51,17 +56,28 @@ impl Pruner {
     }
 
     /// A snapshot with a tombstone needs no other revision. Its writer may still be asking for revision 0, though, as long
-    /// as its lease has no end.
+    /// as its lease has no end. Of the others what lies between revision 0, whose name stays taken for good, and the one that
+    /// counts goes.
     fn tidy_revisions(&self, leases: &[LeaseInfo], tidied: &mut Tidied) -> Result<(), RepoError> {
-        self.inner.refresh_snapshots(&mut Vec::new())?;
+        let listed = self.inner.refresh_snapshots_listed(&mut Vec::new())?;
+        let snapshots = Repository { inner: Arc::clone(&self.inner) }.snapshots()?;
+        let counts: HashMap<SnapshotId, u64> = snapshots.iter().map(|it| (it.id, it.revision)).collect();
         let open: HashSet<SnapshotId> =
             leases.iter().filter(|lease| lease.state != LeaseState::Ended).map(|lease| lease.id).collect();
         let revisions = self.inner.catalog.revision_kinds()?;
+        // What cannot be read is in no catalog.
+        let forgotten = self.inner.forgotten(&[])?;
+        let known: HashSet<(SnapshotId, u64)> = revisions.iter().map(|(id, revision, _)| (*id, *revision)).collect();
+        let goes = |(id, _): &&(SnapshotId, u64)| forgotten.contains(id) && !open.contains(id);
+        for (id, revision) in listed.difference(&known).filter(goes) {
+            tidied.revisions += u64::from(self.remove(&names::revision_path(id, *revision), &mut tidied.failures));
+        }
         for group in revisions.chunk_by(|a, b| a.0 == b.0) {
             let forgotten = group.iter().any(|(_, _, kind)| *kind == RevisionKind::Tombstone);
             for (id, revision, kind) in group {
                 let goes = match kind {
-                    RevisionKind::Manifest => forgotten && !open.contains(id),
+                    RevisionKind::Manifest if forgotten => !open.contains(id),
+                    RevisionKind::Manifest => *revision > 0 && counts.get(id).is_some_and(|counts| revision < counts),
                     RevisionKind::Tombstone => faults::is_broken(Rule::TombstonesStay),
                     RevisionKind::Void => faults::is_broken(Rule::VoidsStay),
                 };
@@ -74,11 +90,27 @@ impl Pruner {
         Ok(())
     }
 
+    /// Notes of damaged packs that are gone and in no index object any more.
+    fn tidy_damage(&self, tidied: &mut Tidied) -> Result<(), RepoError> {
+        let damaged = self.inner.damaged_packs()?;
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        let packs = self.inner.packs_listed()?;
+        self.inner.refresh_index(&mut Vec::new())?;
+        for name in damaged.iter().filter(|name| !packs.contains_key(*name)) {
+            if self.inner.catalog.pack_number(name)?.is_none() {
+                self.remove(&damage::path(name), &mut tidied.failures);
+            }
+        }
+        Ok(())
+    }
+
     fn tidy_leases(&self, leases: &[LeaseInfo], tidied: &mut Tidied) -> Result<(), RepoError> {
         let over: HashMap<SnapshotId, &LeaseInfo> =
             leases.iter().filter(|lease| lease.is_over()).map(|lease| (lease.id, lease)).collect();
         let mut objects: BTreeMap<SnapshotId, Vec<(u64, String)>> = BTreeMap::new();
-        for object in self.inner.storage.list("leases/")? {
+        for object in self.inner.list_objects("leases/")? {
             let Some((lease, last)) = object.name.strip_prefix("leases/").and_then(|name| name.split_once('/')) else {
                 continue;
             };

@@ -16,6 +16,7 @@ use rekeep::{
     },
     record::SystemClock,
     repo::{InitOptions, OpenOptions, Repository, Snapshot, Storage, Unlock, keys::KdfParams},
+    report::Warning,
 };
 use rustix::fs::inotify;
 use std::{
@@ -168,11 +169,11 @@ struct Deleting {
 }
 
 impl Progress for Deleting {
-    fn begin(&self, _: &Phase) {}
-    fn advance(&self, _: u64, _: u64) {
+    fn phase(&self, _: &Phase) {}
+    fn count(&self, _: u64, _: u64) {
         let _ = fs::remove_file(&self.doomed);
     }
-    fn warn(&self, _: &str) {}
+    fn warning(&self, _: &Warning) {}
     fn cancelled(&self) -> bool {
         false
     }
@@ -204,13 +205,13 @@ fn a_file_that_vanishes_before_it_is_opened_is_absent() {
 fn a_file_that_is_written_to_while_it_is_read_is_named_once() {
     struct Appending(PathBuf);
     impl Progress for Appending {
-        fn begin(&self, _: &Phase) {}
-        fn advance(&self, _: u64, _: u64) {
+        fn phase(&self, _: &Phase) {}
+        fn count(&self, _: u64, _: u64) {
             use std::io::Write;
             fs::OpenOptions::new().append(true).open(&self.0).unwrap().write_all(b"x").unwrap();
         }
-        fn warn(&self, text: &str) {
-            panic!("{text}");
+        fn warning(&self, warning: &Warning) {
+            panic!("{warning}");
         }
         fn cancelled(&self) -> bool {
             false

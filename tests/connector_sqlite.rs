@@ -3,8 +3,8 @@
 
 use rekeep::{
     connector::{
-        ConnectorError, Outcomes, Overwrite, SessionEnd, SessionOptions, Source, SourceSession, SourceUrl, Target,
-        TargetCollection, TargetPlan,
+        ConnectorError, Outcomes, Overwrite, Removal, SessionEnd, SessionOptions, Source, SourceSession, SourceUrl,
+        Target, TargetCollection, TargetPlan,
         sqlite::{SqliteSource, SqliteTarget},
     },
     record::{KeyRange, RecordBatch},
@@ -97,7 +97,8 @@ fn copy(source: &SqliteSource, to: &Path, way: &Way) -> Result<Copied, Connector
                 table.write(&mut batch, &mut outcomes)?;
             }
         }
-        table.remove(&extra, &mut outcomes)?;
+        let rows: Vec<Removal> = extra.into_iter().map(|key| Removal { key, generation: 0 }).collect();
+        table.remove(&rows, &mut outcomes)?;
         table.finish()?;
     }
     let end = writing.finish()?;

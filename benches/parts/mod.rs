@@ -159,7 +159,7 @@ impl PartsWriter {
 
 impl ChunkWriter for PartsWriter {
     fn put(&mut self, kind: ChunkKind, plain: &ChunkPlain) -> Result<Put, RepoError> {
-        let invalid = |error: &dyn std::fmt::Display| RepoError::Invalid(error.to_string());
+        let invalid = |error: &dyn std::fmt::Display| RepoError::Internal(error.to_string());
         let start = thread_cpu_seconds();
         let id = plain.id(&secrets().chunk_id, kind);
         self.id += thread_cpu_seconds() - start;
@@ -168,7 +168,7 @@ impl ChunkWriter for PartsWriter {
             self.run(&plain.bytes[run]).map_err(|error| invalid(&error))?;
         }
         if let Some(failure) = self.failure.take() {
-            return Err(RepoError::Invalid(failure));
+            return Err(RepoError::Internal(failure));
         }
         let start = thread_cpu_seconds();
         let nonce = [0; 12].into();

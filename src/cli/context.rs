@@ -1,6 +1,7 @@
 //! What was typed, understood: where the repository is, how to unlock it, where results go.
 
 use super::{
+    advice,
     args::GlobalArgs,
     exit::{CliError, Failure, usage},
     interrupt,
@@ -10,7 +11,7 @@ use super::{
     units::show_duration,
 };
 use crate::{
-    ops::{Narrow, Progress as _, SnapshotSpec, select},
+    ops::{Narrow, SnapshotSpec, select},
     record::{SystemClock, Timestamp},
     repo::{OpenOptions, Repository, Snapshot, Storage},
 };
@@ -89,10 +90,10 @@ impl Context {
             show_duration(began.elapsed().as_secs_f64())
         ));
         for warning in repo.warnings() {
-            self.reporter.warn(&warning);
+            self.reporter.note(&advice::damage(&warning));
         }
         for name in repo.foreign() {
-            self.reporter.warn(&format!("{name} is no object of the repository and is ignored"));
+            self.reporter.note(&format!("{name} is no object of the repository and is ignored"));
         }
         Ok(repo)
     }

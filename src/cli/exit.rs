@@ -1,7 +1,7 @@
 //! Exit statuses and error messages: the one place where an error becomes a number and gets its advice.
 
-use super::output;
-use crate::{connector::ConnectorError, layer::LayerError, ops::OpsError, repo::RepoError};
+use super::{advice, output};
+use crate::{connector::ConnectorError, layer::LayerError, ops::OpsError, repo::RepoError, report::ErrorKind};
 use serde_json::json;
 use std::{fmt, io};
 use thiserror::Error;
@@ -144,7 +144,6 @@ impl Failure {
 #[must_use]
 pub fn code(error: &CliError) -> u8 {
     match error {
-        CliError::Ops(error) if error.is_interruption() => INTERRUPTED,
         CliError::Ops(error) => ops_code(error),
         CliError::Io { source, .. } if source.kind() == io::ErrorKind::Interrupted => INTERRUPTED,
         CliError::Io { .. } => FAILED,
@@ -152,60 +151,45 @@ pub fn code(error: &CliError) -> u8 {
 }
 
 fn ops_code(error: &OpsError) -> u8 {
-    match error {
-        OpsError::Usage(_) | OpsError::Connector(ConnectorError::Url { .. }) => USAGE,
-        OpsError::Interrupted => INTERRUPTED,
-        OpsError::Repo(error) | OpsError::Layer(LayerError::Repo(error)) => repo_code(error),
-        OpsError::Connector(ConnectorError::Locked { .. }) => LOCKED,
-        OpsError::Connector(_) | OpsError::Layer(_) | OpsError::Counts { .. } | OpsError::Failed(_) => FAILED,
-    }
-}
-
-const fn repo_code(error: &RepoError) -> u8 {
-    match error {
-        RepoError::NoRepository { .. } => NO_REPOSITORY,
-        RepoError::WrongPassword { .. } => WRONG_PASSWORD,
-        RepoError::Invalid(_) => USAGE,
-        RepoError::Interrupted => INTERRUPTED,
+    match error.kind() {
+        kind if kind.is_usage() => USAGE,
+        ErrorKind::Interrupted => INTERRUPTED,
+        ErrorKind::NoRepository => NO_REPOSITORY,
+        ErrorKind::WrongPassword => WRONG_PASSWORD,
+        ErrorKind::Locked => LOCKED,
         _ => FAILED,
     }
 }
 
-/// What to do next.
-fn advice(error: &CliError) -> Option<&'static str> {
-    let error = match error {
-        CliError::Ops(error) => error,
-        CliError::Io { .. } => return None,
-    };
-    match error {
-        OpsError::Repo(error) | OpsError::Layer(LayerError::Repo(error)) => repo_advice(error),
-        OpsError::Layer(LayerError::Damaged { .. } | LayerError::Inconsistent { .. }) => Some(DAMAGE_ADVICE),
-        OpsError::Connector(error) => match error {
-            ConnectorError::Locked { .. } => Some("run it again when nothing holds the lock"),
-            ConnectorError::Missing { .. } => Some("check its name"),
-            _ => None,
-        },
-        OpsError::Counts { .. } => Some(
-            "run the backup again; if it happens twice, run `rekeep verify --read-data` and report it: this is a defect \
-             of rekeep or of the source's ordering",
-        ),
-        _ => None,
+impl CliError {
+    /// What kind of error it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Ops(error) => error.kind(),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::Interrupted => ErrorKind::Interrupted,
+            Self::Io { .. } => ErrorKind::Io,
+        }
     }
-}
 
-const DAMAGE_ADVICE: &str = "`rekeep verify --read-data` lists all damage; `rekeep restore --keep-going` gives everything that is intact. A \
-     backup passes over a damaged parent and stores what still exists again";
+    /// Which object it is about.
+    #[must_use]
+    pub fn object(&self) -> String {
+        match self {
+            Self::Ops(error) => error.object(),
+            Self::Io { object, .. } => object.clone(),
+        }
+    }
 
-const fn repo_advice(error: &RepoError) -> Option<&'static str> {
-    match error {
-        RepoError::NoRepository { .. } => Some("check -r or REKEEP_REPOSITORY, or make one with `rekeep init`"),
-        RepoError::AlreadyExists { .. } => Some("nothing was changed; use it, or choose another location"),
-        RepoError::WrongPassword { .. } => Some("try another one, or the recovery key with --recovery-key"),
-        RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. } => Some(DAMAGE_ADVICE),
-        RepoError::MovedOn { .. } => Some("run it again: it takes what the snapshot consists of now"),
-        RepoError::NoSnapshot { .. } => Some("`rekeep snapshots` lists them"),
-        RepoError::Storage { .. } => Some("when the cause is gone, run the same command again"),
-        _ => None,
+    /// What to do next.
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Ops(error) => match advice::for_damage(&error.object()) {
+                Some(advice) if error.kind() == ErrorKind::Damaged => Some(advice.to_owned()),
+                _ => advice::next(error.kind(), error.remedies()),
+            },
+            Self::Io { .. } => None,
+        }
     }
 }
 
@@ -213,16 +197,23 @@ const fn repo_advice(error: &RepoError) -> Option<&'static str> {
 #[must_use]
 pub fn report(failure: &Failure, json: bool) -> u8 {
     let code = code(&failure.error);
-    let next = advice(&failure.error);
+    let next = failure.error.advice();
     let message = failure.to_string();
     // Whoever mistyped has begun nothing that could be kept.
     let kept = failure.kept.filter(|_| code != USAGE);
     if json {
-        event(code, &message, kept, next);
+        event(&Event {
+            code,
+            kind: failure.error.kind(),
+            object: &failure.error.object(),
+            message: &message,
+            kept,
+            next: next.as_deref(),
+        });
         return code;
     }
     let mut text = format!("rekeep: error: {message}");
-    for part in kept.iter().chain(next.iter()) {
+    for part in kept.into_iter().chain(next.as_deref()) {
         text.push_str("\nrekeep: ");
         text.push_str(part);
     }
@@ -230,9 +221,35 @@ pub fn report(failure: &Failure, json: bool) -> u8 {
     code
 }
 
+/// An error for programs.
+#[derive(Debug)]
+pub struct Event<'a> {
+    /// The exit status.
+    pub code: u8,
+    /// What kind of error it is.
+    pub kind: ErrorKind,
+    /// Which object it is about.
+    pub object: &'a str,
+    /// The same in words.
+    pub message: &'a str,
+    /// What was kept.
+    pub kept: Option<&'a str>,
+    /// What to do next.
+    pub next: Option<&'a str>,
+}
+
 /// Prints an error as an event.
-pub fn event(code: u8, message: &str, kept: Option<&str>, next: Option<&str>) {
-    let event = json!({ "event": "error", "code": code, "message": message, "kept": kept, "next": next });
+pub fn event(event: &Event<'_>) {
+    let Event { code, kind, object, message, kept, next } = event;
+    let event = json!({
+        "event": "error",
+        "code": code,
+        "kind": kind,
+        "object": object,
+        "message": message,
+        "kept": kept,
+        "next": next,
+    });
     output::complain(&event.to_string());
 }
 

@@ -4,6 +4,7 @@
 //! [`commands`]; everything that talks to people or scripts is in this room and nowhere below it. The shapes of `--json`
 //! are in `docs/json.md`, the exit statuses in `docs/exit-status.md`.
 
+pub mod advice;
 pub mod aerospike;
 pub mod aerospike_connect;
 pub mod aerospike_target;
@@ -19,6 +20,7 @@ pub mod progress;
 pub mod show;
 pub mod units;
 
+use crate::report::ErrorKind;
 use args::Cli;
 use clap::Parser;
 use context::Context;
@@ -69,7 +71,14 @@ fn refuse(error: &clap::Error, json: bool) -> u8 {
     let code = u8::try_from(error.exit_code()).unwrap_or(exit::USAGE);
     if json && code != 0 {
         let text = error.render().to_string();
-        exit::event(code, text.trim_end().trim_start_matches("error: "), None, None);
+        exit::event(&exit::Event {
+            code,
+            kind: ErrorKind::InvalidInput,
+            object: "",
+            message: text.trim_end().trim_start_matches("error: "),
+            kept: None,
+            next: None,
+        });
     } else {
         // Nothing is left to tell, and to nobody, if this fails.
         let _ = error.print();

@@ -1,8 +1,11 @@
 //! Progress for people and scripts: a bar on a terminal, a line a minute elsewhere, events with `--json`, nothing with
 //! `--quiet`. Warnings are always told. All of it goes to standard error.
 
-use super::{interrupt, output, units};
-use crate::ops::{Phase, Progress};
+use super::{advice, interrupt, output, units};
+use crate::{
+    ops::{Phase, Progress},
+    report::{Warning, WarningKind},
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use std::{
@@ -103,6 +106,16 @@ impl Reporter {
         }
     }
 
+    /// Tells of something that is missing in what was done.
+    pub fn problem(&self, text: &str) {
+        self.warning(&Warning::new(WarningKind::Problem, "", text));
+    }
+
+    /// Tells what a source, a target or the repository says of itself.
+    pub fn note(&self, text: &str) {
+        self.warning(&Warning::new(WarningKind::Note, "", text));
+    }
+
     /// Ends the last phase and removes the bar.
     pub fn finish(&self) {
         self.end_phase(&mut self.lock());
@@ -128,7 +141,7 @@ impl Reporter {
         let (records, bytes) = self.done();
         let seconds = ended.since.elapsed().as_secs_f64();
         let size = if bytes == 0 { String::new() } else { format!(", {}", units::show_size(bytes)) };
-        format!("{}: {}{size} in {}", ended.phase.name, units::show_count(records), units::show_duration(seconds))
+        format!("{}: {}{size} in {}", ended.phase, units::show_count(records), units::show_duration(seconds))
     }
 
     fn done(&self) -> (u64, u64) {
@@ -137,10 +150,10 @@ impl Reporter {
 
     fn event(&self, name: &str, current: &Current) -> String {
         let (records, bytes) = self.done();
-        let Phase { name: phase, records: records_expected, bytes: bytes_expected } = &current.phase;
+        let Phase { records: records_expected, bytes: bytes_expected, .. } = &current.phase;
         let event = json!({
             "event": name,
-            "phase": phase,
+            "phase": current.phase.to_string(),
             "records": records,
             "bytes": bytes,
             "records_expected": expected(*records_expected),
@@ -161,7 +174,7 @@ impl Reporter {
                 self.bar.set_message(text);
                 self.bar.tick();
             }
-            Mode::Lines => output::complain(&format!("rekeep: {}: {text}", current.phase.name)),
+            Mode::Lines => output::complain(&format!("rekeep: {}: {text}", current.phase)),
             Mode::Events => output::complain(&self.event("progress", current)),
             Mode::Nothing => {}
         }
@@ -172,7 +185,7 @@ impl Reporter {
         let template = if known { "{prefix} [{bar:30}] {msg}" } else { "{prefix} {spinner} {msg}" };
         self.bar.set_length(1000);
         self.bar.set_position(0);
-        self.bar.set_prefix(phase.name.clone());
+        self.bar.set_prefix(phase.to_string());
         self.bar.set_message(String::new());
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style.progress_chars("=> "));
@@ -185,7 +198,7 @@ impl Reporter {
 }
 
 impl Progress for Reporter {
-    fn begin(&self, phase: &Phase) {
+    fn phase(&self, phase: &Phase) {
         let mut current = self.lock();
         self.end_phase(&mut current);
         self.records.store(0, Ordering::Relaxed);
@@ -201,7 +214,7 @@ impl Progress for Reporter {
         *current = Some(begun);
     }
 
-    fn advance(&self, records: u64, bytes: u64) {
+    fn count(&self, records: u64, bytes: u64) {
         self.records.fetch_add(records, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let now = self.elapsed_ms();
@@ -217,9 +230,10 @@ impl Progress for Reporter {
         }
     }
 
-    fn warn(&self, text: &str) {
+    fn warning(&self, warning: &Warning) {
+        let text = advice::warning(warning);
         let line = if self.json {
-            json!({ "event": "warning", "message": text }).to_string()
+            json!({ "event": "warning", "kind": warning.kind, "object": warning.object, "message": text }).to_string()
         } else {
             format!("rekeep: warning: {text}")
         };
@@ -260,10 +274,11 @@ fn describe(records: u64, bytes: u64, phase: &Phase, seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::PhaseKind;
 
     #[test]
     fn progress_tells_rate_and_time_left() {
-        let phase = Phase { name: "reading".into(), records: 0, bytes: 4 << 20 };
+        let phase = Phase::new(PhaseKind::Reading, 0, 4 << 20);
         let text = describe(1000, 1 << 20, &phase, 10.0);
         assert_eq!(text, "1 000 records, 1.0 MiB, 102.4 KiB/s, 30.00 s left");
         let unknown = describe(5, 10, &Phase::default(), 10.0);

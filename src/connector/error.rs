@@ -1,5 +1,6 @@
 //! What can go wrong with sources and targets.
 
+use crate::report::{ErrorKind, Remedy};
 use thiserror::Error;
 
 /// An error of a connector.
@@ -62,4 +63,90 @@ pub enum ConnectorError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// It would pass if the caller said so.
+    #[error("{error}")]
+    Avoidable {
+        /// What it is.
+        error: Box<ConnectorError>,
+        /// What would let it pass.
+        remedies: Vec<Remedy>,
+    },
+}
+
+impl ConnectorError {
+    /// Says what would let it pass.
+    #[must_use]
+    pub fn with(self, remedies: impl IntoIterator<Item = Remedy>) -> Self {
+        let (error, mut all) = match self {
+            Self::Avoidable { error, remedies } => (error, remedies),
+            error => (Box::new(error), Vec::new()),
+        };
+        for remedy in remedies {
+            if !all.contains(&remedy) {
+                all.push(remedy);
+            }
+        }
+        if all.is_empty() { *error } else { Self::Avoidable { error, remedies: all } }
+    }
+
+    /// The error without what would let it pass.
+    #[must_use]
+    pub fn bare(&self) -> &Self {
+        match self {
+            Self::Avoidable { error, .. } => error.bare(),
+            error => error,
+        }
+    }
+
+    /// What would let it pass.
+    #[must_use]
+    pub fn remedies(&self) -> &[Remedy] {
+        match self {
+            Self::Avoidable { remedies, .. } => remedies,
+            _ => &[],
+        }
+    }
+
+    /// What kind of error it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self.bare() {
+            Self::Url { .. } => ErrorKind::Url,
+            Self::Missing { .. } => ErrorKind::NotFound,
+            Self::Locked { .. } => ErrorKind::Locked,
+            Self::Unreadable { .. } => ErrorKind::Unreadable,
+            Self::Unwritable { .. } => ErrorKind::Unwritable,
+            Self::Mismatch { .. } => ErrorKind::DoesNotFit,
+            Self::Io { .. } | Self::Avoidable { .. } => ErrorKind::Io,
+        }
+    }
+
+    /// Which object it is about.
+    #[must_use]
+    pub fn object(&self) -> String {
+        match self.bare() {
+            Self::Url { url, .. } => url.clone(),
+            Self::Missing { object }
+            | Self::Locked { object, .. }
+            | Self::Unreadable { object, .. }
+            | Self::Unwritable { object, .. }
+            | Self::Mismatch { object, .. }
+            | Self::Io { object, .. } => object.clone(),
+            Self::Avoidable { .. } => String::new(),
+        }
+    }
+
+    /// Adds words to what is the matter, where the error has any of its own.
+    #[must_use]
+    pub fn adding(self, words: &str) -> Self {
+        let say = |reason: String| format!("{reason}; {words}");
+        match self {
+            Self::Locked { object, reason } => Self::Locked { object, reason: say(reason) },
+            Self::Unreadable { object, reason } => Self::Unreadable { object, reason: say(reason) },
+            Self::Unwritable { object, reason } => Self::Unwritable { object, reason: say(reason) },
+            Self::Mismatch { object, reason } => Self::Mismatch { object, reason: say(reason) },
+            Self::Avoidable { error, remedies } => Self::Avoidable { error: Box::new(error.adding(words)), remedies },
+            error @ (Self::Url { .. } | Self::Missing { .. } | Self::Io { .. }) => error,
+        }
+    }
 }

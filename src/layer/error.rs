@@ -3,6 +3,7 @@
 use crate::{
     record::{StreamError, bytes::DecodeError},
     repo::{ChunkId, RepoError},
+    report::ErrorKind,
 };
 use thiserror::Error;
 
@@ -57,6 +58,29 @@ pub(super) fn hex_of(key: &[u8]) -> String {
 }
 
 impl LayerError {
+    /// What kind of error it is.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Repo(error) => error.kind(),
+            Self::Damaged { .. } | Self::Inconsistent { .. } => ErrorKind::Damaged,
+            Self::Source(_) => ErrorKind::Unreadable,
+            Self::Order { .. } => ErrorKind::SourceOrder,
+            Self::Unknown { .. } => ErrorKind::NewerFormat,
+        }
+    }
+
+    /// Which object it is about; empty if that is the whole of what was asked.
+    #[must_use]
+    pub fn object(&self) -> String {
+        match self {
+            Self::Repo(error) => error.object(),
+            Self::Damaged { id, .. } | Self::Unknown { id, .. } => id.to_string(),
+            Self::Inconsistent { object, .. } => object.clone(),
+            Self::Source(_) | Self::Order { .. } => String::new(),
+        }
+    }
+
     pub(super) const fn damaged(id: ChunkId, reason: DecodeError) -> Self {
         Self::Damaged { id, reason }
     }

@@ -26,6 +26,7 @@ use crate::{
         pack::TARGET_PACK_BYTES,
         session::SessionTiming,
     },
+    report::{ErrorKind, Remedy, WarningKind},
 };
 use serde::Serialize;
 use std::{
@@ -119,7 +120,8 @@ pub struct BackupOptions {
     pub temp_dir: Option<PathBuf>,
     /// When incremental runs look for deletions.
     pub sweep: Sweep,
-    /// Deletions that are believed without more ado, in percent of 64 partitions.
+    /// Deletions that are believed without more ado, in percent of a group of keys
+    /// ([`crate::connector::KeyGroups`]).
     pub max_deleted_percent: u8,
     /// Believe deletions that look like a loss.
     pub accept_deletions: bool,
@@ -181,6 +183,8 @@ pub struct BackupOutcome {
     pub complete: bool,
     /// What is missing, in words.
     pub problems: Vec<String>,
+    /// Records that did not come and are kept as they were, because such a loss is not believed without being accepted.
+    pub unconfirmed: u64,
     /// Live records in the snapshot.
     pub records: u64,
     /// Plaintext bytes of those.
@@ -201,9 +205,11 @@ pub fn backup(
     let began = Instant::now();
     let abilities = source.abilities();
     if options.ask == Ask::Differential && !abilities.change_filter {
-        return Err(OpsError::Usage(
-            "--differential needs a source that can deliver just what changed since a time; this one is always read fully"
-                .to_owned(),
+        return Err(OpsError::refused_unless(
+            Remedy::ReadFully,
+            ErrorKind::Unsupported,
+            "a differential backup needs a source that can deliver just what changed since a time; this one is always \
+             read fully",
         ));
     }
     let id = source_id(repo, source, options);
@@ -232,7 +238,7 @@ pub fn backup(
             writing.be_careful();
         }
         let mut chooser = parent::Chooser::new(repo, writing.as_ref(), &id, &scope_hash, options, progress);
-        if !session.reads_again() {
+        if abilities.reads_once {
             chooser.be_careful();
         }
         let mut run = run::Run {
@@ -249,8 +255,8 @@ pub fn backup(
         };
         let (parent, mut read) = loop {
             let parent = chooser.choose()?;
-            if let Some(parent) = &parent {
-                session.meet_parent(&ParentView {
+            if let (Some(parent), Some(evidence)) = (&parent, session.evidence()) {
+                evidence.meet_parent(&ParentView {
                     snapshot: &parent.id.short(),
                     attributes: &parent.content.attributes,
                     chosen: options.source_name.is_some() || matches!(options.parent, ParentChoice::Id(_)),
@@ -262,17 +268,18 @@ pub fn backup(
             match read {
                 Ok(read) if chooser.stands(parent.as_ref())? => break (parent, read),
                 Err(error) if run.has_resumed && run::is_contradiction(&error) && options.resume == Resume::Auto => {
-                    progress.warn(&format!("what was taken over does not fit, so that everything is read: {error}"));
+                    let words = format!("what was taken over does not fit, so that everything is read: {error}");
+                    progress.warn(WarningKind::NotResumed, "", words);
                     run.resume = Resume::Never;
                 }
-                Ok(_) if session.reads_again() => run.resume = Resume::Never,
+                Ok(_) if !abilities.reads_once => run.resume = Resume::Never,
                 Ok(_) => {
                     return Err(OpsError::Failed(
                         "the repository turned out to be damaged on the way, and this source can be read only once"
                             .to_owned(),
                     ));
                 }
-                Err(error) if session.reads_again() => chooser.refuse(parent.as_ref(), error)?,
+                Err(error) if !abilities.reads_once => chooser.refuse(parent.as_ref(), error)?,
                 Err(error) => return Err(error),
             }
         };
@@ -291,14 +298,15 @@ pub fn backup(
             if let Some(writing) = writing
                 && let Err(second) = writing.abandon()
             {
-                progress.warn(&format!("after the failure below, what was uploaded could not be indexed: {second}"));
+                let words = format!("after the failure below, what was uploaded could not be indexed: {second}");
+                progress.warn(WarningKind::CleanupFailed, "", words);
             }
             return Err(if progress.cancelled() { OpsError::Interrupted } else { error });
         }
     };
 
     for note in once(ended.notes) {
-        progress.warn(&note);
+        progress.warn(WarningKind::Note, "", note);
     }
     let mut problems = std::mem::take(&mut read.problems);
     problems.extend(once(ended.missing));
@@ -307,7 +315,7 @@ pub fn backup(
     if let Some(parent) = &parent
         && end_time < parent.content.end
     {
-        progress.warn(&format!(
+        progress.warn(WarningKind::ClockBackwards, parent.id.short(), format!(
             "this snapshot ends at {end_time}, before its parent {} at {}: the clock went backwards; it is kept all the same",
             parent.id.short(),
             parent.content.end
@@ -332,6 +340,7 @@ pub fn backup(
         end: end_time,
         complete: problems.is_empty(),
         problems: problems.clone(),
+        unconfirmed: read.unconfirmed,
         records: read.collections.iter().map(|c| c.records).sum(),
         bytes: read.collections.iter().map(|c| c.bytes).sum(),
         collections: read.collections.len(),

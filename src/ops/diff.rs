@@ -1,10 +1,11 @@
 //! `diff`: what differs between two snapshots, by reading keys only.
 
-use super::{OpsError, Phase, Progress, reading::Reading};
+use super::{OpsError, Phase, PhaseKind, Progress, reading::Reading};
 use crate::{
     layer::{Stack, StackCursor},
     record::KeyRange,
     repo::{Repository, Snapshot, manifest::Collection},
+    report::ErrorKind,
 };
 use serde::Serialize;
 use std::{cmp::Ordering, collections::BTreeSet};
@@ -51,10 +52,14 @@ pub fn diff(
     if let Some(wanted) = collection
         && !names.contains(wanted)
     {
-        return Err(OpsError::Usage(format!("neither snapshot has a collection `{wanted}`")));
+        return Err(OpsError::refused(
+            ErrorKind::NoCollection,
+            format!("neither snapshot has a collection `{wanted}`"),
+        ));
     }
-    progress.begin(&Phase {
-        name: "comparing".to_owned(),
+    progress.phase(&Phase {
+        kind: PhaseKind::Comparing,
+        object: String::new(),
         records: a.collections.iter().map(|c| c.records).sum(),
         bytes: 0,
     });
@@ -141,7 +146,7 @@ fn compare(
     loop {
         steps += 1;
         if steps.is_multiple_of(4096) {
-            progress.advance(4096, 0);
+            progress.count(4096, 0);
             if progress.cancelled() {
                 return Err(OpsError::Interrupted);
             }

@@ -1,7 +1,7 @@
 //! `dump`: one value's bytes; `find`: which snapshots hold a key.
 
 use super::{
-    OpsError, Phase, Progress,
+    OpsError, Phase, PhaseKind, Progress,
     reading::Reading,
     restore::{find_collection, parse_key},
 };
@@ -9,6 +9,7 @@ use crate::{
     layer::{Stack, stack::VersionValue},
     record::{KeyCodec, KeyRange, Shape, Timestamp, bytes::Reader, value::value_to_json},
     repo::{Repository, Snapshot, SnapshotId},
+    report::ErrorKind,
 };
 use globset::Glob;
 use serde::Serialize;
@@ -46,7 +47,10 @@ pub fn dump(
             VersionValue::Pieces { reader, .. } => write_pieces(&row.shape, reader, wanted, out),
         };
     }
-    Err(OpsError::Failed(format!("snapshot {} has no record {key} in {collection}", snapshot.id.short())))
+    Err(OpsError::refused(
+        ErrorKind::NoRecord,
+        format!("snapshot {} has no record {key} in {collection}", snapshot.id.short()),
+    ))
 }
 
 fn io_failed(error: &std::io::Error) -> OpsError {
@@ -142,8 +146,9 @@ pub fn find(
     let glob = Glob::new(pattern).map_err(|error| OpsError::Usage(error.to_string()))?.compile_matcher();
     let reading = Reading::begin(repo, "find", snapshots)?;
     let snapshots = reading.snapshots();
-    progress.begin(&Phase {
-        name: "searching".to_owned(),
+    progress.phase(&Phase {
+        kind: PhaseKind::Searching,
+        object: String::new(),
         records: snapshots.iter().flat_map(|s| &s.collections).map(|c| c.records).sum(),
         bytes: 0,
     });
@@ -155,7 +160,7 @@ pub fn find(
                 if progress.cancelled() {
                     return Err(OpsError::Interrupted);
                 }
-                progress.advance(1, 0);
+                progress.count(1, 0);
                 let shown = found.codec.show(cursor.key());
                 let path = shown.trim_end_matches('/');
                 let name = path.rsplit('/').next().unwrap_or(path);

@@ -1,11 +1,11 @@
 //! `backup --estimate`: what a full backup would read and store, from what the source says of itself and a sample of its
 //! records. Stores nothing and needs no repository.
 
-use super::{OpsError, Phase, Progress};
+use super::{OpsError, Phase, PhaseKind, Progress};
 use crate::{
-    connector::{SessionOptions, Source, SourceSession},
+    connector::{SessionOptions, Source, SourceSession, Spread},
     layer::{JoinOptions, LayerContext, join_range},
-    record::{KeyCodec, KeyRange, RecordBatch, RecordStream, StreamError, Timestamp},
+    record::{KeyRange, RecordBatch, RecordStream, StreamError, Timestamp},
     repo::{ChunkKind, ChunkPlain, ChunkWriter, Put, RepoError, SnapshotId, keys::Keyring, pack::PackBuilder},
 };
 use serde::Serialize;
@@ -106,8 +106,9 @@ pub fn estimate(
             "only a part is asked for ({scope}): counts are those of the source where it does not count that part"
         ));
     }
-    progress.begin(&Phase {
-        name: "sampling".to_owned(),
+    progress.phase(&Phase {
+        kind: PhaseKind::Sampling,
+        object: String::new(),
         records: SAMPLE_RECORDS * session.collections().len() as u64,
         bytes: 0,
     });
@@ -144,8 +145,8 @@ fn one(
 ) -> Result<EstimatedCollection, OpsError> {
     let found = &session.collections()[index];
     let began = Instant::now();
-    // Digests are as good as drawn by lot: the first ones are a fair sample.
-    let parts = if found.codec == KeyCodec::Digest { 1 } else { SAMPLE_RANGES };
+    // Where records lie as if drawn by lot the first ones are a fair sample.
+    let parts = if session.spread(index) == Spread::Even { 1 } else { SAMPLE_RANGES };
     let ranges = KeyRange::between(&session.splits(index, parts)?);
     let mut sampled = Sampled { session, index, ranges, at: 0, stream: None, sample: Sample::default(), progress };
     sampled.sample.is_all = true;
@@ -219,7 +220,7 @@ impl Sampled<'_> {
             batch.push_row(&row);
             taken += 1;
         }
-        self.progress.advance(taken, 0);
+        self.progress.count(taken, 0);
         taken
     }
 }

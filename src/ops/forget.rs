@@ -13,8 +13,11 @@ pub use plan::{Candidate, Decision, ForgetPlan, Group, GroupName};
 pub use policy::{Grouping, KeepPeriod, KeepWithin, Policy, time_zone};
 pub use reason::Reason;
 
-use super::{Narrow, OpsError, Phase, Progress};
-use crate::repo::{RepoError, Repository, Snapshot, SnapshotId};
+use super::{Narrow, OpsError, Phase, PhaseKind, Progress};
+use crate::{
+    repo::{RepoError, Repository, Snapshot, SnapshotId},
+    report::{ErrorKind, Remedy, WarningKind},
+};
 use jiff::tz::TimeZone;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -50,17 +53,19 @@ pub fn plan_policy(
 /// Decides to forget what a person named.
 ///
 /// # Errors
-/// [`OpsError::Usage`] if one is on hold or locked, or if a source would have no snapshot left and `force` is not given.
+/// [`ErrorKind::SnapshotHeld`] and [`ErrorKind::SnapshotLocked`]; [`ErrorKind::LastSnapshot`] if a source would have no
+/// snapshot left and `force` is not given.
 pub fn plan_named(repo: &Repository, named: &[Snapshot], force: bool) -> Result<ForgetPlan, OpsError> {
     let now = repo.clock().now();
     let ids: HashSet<SnapshotId> = named.iter().map(|snapshot| snapshot.id).collect();
     for snapshot in named {
         let id = snapshot.id.short();
         if snapshot.hold {
-            return Err(OpsError::Usage(format!("snapshot {id} is on hold: `rekeep tag {id} --release` releases it")));
+            let words = format!("snapshot {id} is on hold");
+            return Err(OpsError::refused_unless(Remedy::ReleaseHold, ErrorKind::SnapshotHeld, words));
         }
         if let Some(until) = snapshot.lock_until.filter(|until| *until > now) {
-            return Err(OpsError::Usage(format!("snapshot {id} is locked until {until}")));
+            return Err(OpsError::refused(ErrorKind::SnapshotLocked, format!("snapshot {id} is locked until {until}")));
         }
     }
     let all = repo.snapshots()?;
@@ -72,10 +77,8 @@ pub fn plan_named(repo: &Repository, named: &[Snapshot], force: bool) -> Result<
         };
         if all.iter().filter(same).all(|other| ids.contains(&other.id)) {
             let source = &snapshot.content.source;
-            return Err(OpsError::Usage(format!(
-                "this would leave no snapshot of {}:{}: --force says that you mean it",
-                source.connector, source.name
-            )));
+            let words = format!("this would leave no snapshot of {}:{}", source.connector, source.name);
+            return Err(OpsError::refused_unless(Remedy::Force, ErrorKind::LastSnapshot, words));
         }
     }
     let decision = |snapshot: &Snapshot| Decision {
@@ -93,11 +96,23 @@ pub fn plan_named(repo: &Repository, named: &[Snapshot], force: bool) -> Result<
     Ok(ForgetPlan { groups: vec![Group { name, snapshots: named.map(decision).collect() }] })
 }
 
+/// Whether an error says that this snapshot stays, while others may go.
+const fn stays(error: &RepoError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::SnapshotPending
+            | ErrorKind::SnapshotHeld
+            | ErrorKind::SnapshotLocked
+            | ErrorKind::Contended
+            | ErrorKind::Damaged
+    )
+}
+
 /// Writes the tombstones of a plan. A snapshot that says no, because it was held since or is being squashed, is told and
 /// the others still go.
 pub fn execute(repo: &Repository, plan: ForgetPlan, progress: &dyn Progress) -> Result<ForgetOutcome, OpsError> {
     let dropped: Vec<SnapshotId> = plan.dropped().map(|decision| decision.id).collect();
-    progress.begin(&Phase { name: "forgetting".to_owned(), records: dropped.len() as u64, bytes: 0 });
+    progress.phase(&Phase::new(PhaseKind::Forgetting, dropped.len() as u64, 0));
     let mut outcome = ForgetOutcome { forgotten: Vec::new(), failed: Vec::new(), plan };
     for batch in dropped.chunks(BATCH) {
         if progress.cancelled() {
@@ -108,14 +123,15 @@ pub fn execute(repo: &Repository, plan: ForgetPlan, progress: &dyn Progress) -> 
             match result {
                 // Someone else was faster, and a prune after him.
                 Ok(()) | Err(RepoError::NoSnapshot { .. }) => outcome.forgotten.push(*id),
-                Err(error @ (RepoError::Invalid(_) | RepoError::Damaged { .. })) => {
-                    progress.warn(&format!("snapshot {} stays: {error}", id.short()));
+                Err(error) if stays(&error) => {
+                    let words = format!("snapshot {} stays: {error}", id.short());
+                    progress.warn(WarningKind::SnapshotStays, id.short(), words);
                     outcome.failed.push((*id, error.to_string()));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        progress.advance(batch.len() as u64, 0);
+        progress.count(batch.len() as u64, 0);
     }
     Ok(outcome)
 }

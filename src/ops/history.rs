@@ -12,6 +12,7 @@ use crate::{
         ChunkId, Repository, Snapshot, SnapshotId,
         manifest::{Collection, LayerRef},
     },
+    report::WarningKind,
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -107,15 +108,20 @@ pub fn history(
         if let Some(newest) = snapshots.iter().rfind(|s| in_range(s)).or(snapshots.last()) {
             find_collection(newest, collection)?;
         }
-        return Err(OpsError::Failed(format!("no snapshot in this range holds a collection `{collection}`")));
+        let words = format!("no snapshot in this range holds a collection `{collection}`");
+        return Err(OpsError::Failed(words));
     };
     let codec = found.codec;
     if let Some((odd, _)) = looked_at.iter().find(|(_, other)| other.codec != codec) {
-        progress.warn(&format!(
-            "snapshot {} keeps {collection} under keys of another kind than {}: its versions are looked up as such",
+        progress.warn(
+            WarningKind::CoverageDiffers,
             odd.id.short(),
-            newest.id.short()
-        ));
+            format!(
+                "snapshot {} keeps {collection} under keys of another kind than {}: its versions are looked up as such",
+                odd.id.short(),
+                newest.id.short()
+            ),
+        );
     }
     let mut history = History {
         collection: collection.to_owned(),

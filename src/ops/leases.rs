@@ -1,7 +1,10 @@
 //! `leases` and `unlock`: who is at work on a repository, and shutting out who is not any more.
 
 use super::OpsError;
-use crate::repo::{Repository, SnapshotId, process::ProcessId, pruner::LeaseInfo};
+use crate::{
+    repo::{Repository, SnapshotId, process::ProcessId, pruner::LeaseInfo},
+    report::ErrorKind,
+};
 use serde::Serialize;
 
 /// Which leases to fence.
@@ -40,11 +43,13 @@ pub fn unlock(repo: &Repository, which: &Unlock) -> Result<UnlockOutcome, OpsErr
             match found {
                 1 if !name.is_empty() => {}
                 0 => {
-                    return Err(OpsError::Usage(format!(
-                        "no running lease begins with {name}; `rekeep leases` lists them"
-                    )));
+                    let words = format!("no running lease begins with {name}");
+                    return Err(OpsError::refused(ErrorKind::NoLease, words));
                 }
-                many => return Err(OpsError::Usage(format!("{many} running leases begin with `{name}`"))),
+                many => {
+                    let words = format!("{many} running leases begin with `{name}`");
+                    return Err(OpsError::refused(ErrorKind::Ambiguous, words));
+                }
             }
         }
     }

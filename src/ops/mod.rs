@@ -23,5 +23,5 @@ pub mod verify;
 pub mod workload;
 
 pub use error::OpsError;
-pub use progress::{Phase, Progress, Silent};
+pub use progress::{Phase, PhaseKind, Progress, Silent};
 pub use select::{Narrow, SnapshotSpec};

@@ -1,26 +1,117 @@
-//! How a verb tells what it is doing, and how it is told to stop.
+//! How a verb tells what it is doing, and how it is told to stop: numbers and types, which a front end may show, count or
+//! keep.
+
+use crate::report::{Warning, WarningKind};
+use std::fmt;
+
+/// What a stretch of work is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum PhaseKind {
+    /// Reading a source.
+    #[default]
+    Reading,
+    /// Reading a sample of a source.
+    Sampling,
+    /// Writing to a target.
+    Restoring,
+    /// Counting what a restore would do.
+    Counting,
+    /// Comparing two sides.
+    Comparing,
+    /// Following every reference from snapshots to packs.
+    CheckingStructure,
+    /// Reading whole packs.
+    ReadingPacks,
+    /// Reading every stored object.
+    ReadingObjects,
+    /// Reading a snapshot as a restore does.
+    RestoringIntoNothing,
+    /// Looking for records whose keys match.
+    Searching,
+    /// Writing tombstones.
+    Forgetting,
+    /// Merging layers.
+    Squashing,
+    /// Finding out which chunks snapshots need.
+    LookingForNeeded,
+    /// Copying what is needed out of packs.
+    Repacking,
+    /// Deleting packs.
+    Deleting,
+}
+
+impl PhaseKind {
+    /// The same in words.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reading => "reading",
+            Self::Sampling => "sampling",
+            Self::Restoring => "restoring",
+            Self::Counting => "counting",
+            Self::Comparing => "comparing",
+            Self::CheckingStructure => "checking structure",
+            Self::ReadingPacks => "reading packs",
+            Self::ReadingObjects => "reading objects",
+            Self::RestoringIntoNothing => "restoring into nothing",
+            Self::Searching => "searching",
+            Self::Forgetting => "forgetting",
+            Self::Squashing => "squashing",
+            Self::LookingForNeeded => "looking for what is needed",
+            Self::Repacking => "repacking",
+            Self::Deleting => "deleting",
+        }
+    }
+}
 
 /// One stretch of work with its expected size.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Phase {
-    /// What is being done: `reading`, `writing index`, `restoring`, `verifying` …
-    pub name: String,
+    /// What is being done.
+    pub kind: PhaseKind,
+    /// To which object, where there are several: a snapshot; empty otherwise.
+    pub object: String,
     /// Records expected; 0 if unknown.
     pub records: u64,
     /// Bytes expected; 0 if unknown.
     pub bytes: u64,
 }
 
+impl Phase {
+    /// A phase of this size.
+    #[must_use]
+    pub const fn new(kind: PhaseKind, records: u64, bytes: u64) -> Self {
+        Self { kind, object: String::new(), records, bytes }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            PhaseKind::RestoringIntoNothing => write!(f, "restoring {} into nothing", self.object),
+            kind => f.write_str(kind.as_str()),
+        }
+    }
+}
+
 /// Receives a verb's progress. Called from several threads.
 pub trait Progress: Send + Sync {
     /// A phase begins; the one before has ended.
-    fn begin(&self, phase: &Phase);
+    fn phase(&self, phase: &Phase);
     /// This many more records and bytes are done.
-    fn advance(&self, records: u64, bytes: u64);
+    fn count(&self, records: u64, bytes: u64);
     /// Something a person should know.
-    fn warn(&self, text: &str);
+    fn warning(&self, warning: &Warning);
     /// Whether to stop as soon as it is safe.
     fn cancelled(&self) -> bool;
+}
+
+impl dyn Progress + '_ {
+    /// [`Progress::warning`] from its parts.
+    pub fn warn(&self, kind: WarningKind, object: impl Into<String>, words: impl Into<String>) {
+        self.warning(&Warning::new(kind, object, words));
+    }
 }
 
 /// Says nothing and never cancels.
@@ -28,9 +119,9 @@ pub trait Progress: Send + Sync {
 pub struct Silent;
 
 impl Progress for Silent {
-    fn begin(&self, _: &Phase) {}
-    fn advance(&self, _: u64, _: u64) {}
-    fn warn(&self, _: &str) {}
+    fn phase(&self, _: &Phase) {}
+    fn count(&self, _: u64, _: u64) {}
+    fn warning(&self, _: &Warning) {}
     fn cancelled(&self) -> bool {
         false
     }

@@ -14,11 +14,12 @@ pub(in crate::ops) use plan::{find_collection, parse_key};
 
 pub use outcome::RestoreOutcome;
 
-use super::{OpsError, Phase, Progress, reading::Reading, usage::peak_memory_bytes};
+use super::{OpsError, Phase, PhaseKind, Progress, reading::Reading, usage::peak_memory_bytes};
 use crate::{
     connector::{CollectionTarget, Outcomes, Overwrite, Target, TargetEnd, TargetPlan, TargetSession},
     layer::LayerContext,
     repo::{Repository, Snapshot},
+    report::WarningKind,
 };
 use feed::{Damage, Feed};
 use plan::Selected;
@@ -74,10 +75,16 @@ pub fn restore(
 ) -> Result<RestoreOutcome, OpsError> {
     let restored =
         watch::passing_on(target.stop_flag(), progress, || restore_to(repo, snapshot, target, options, progress));
-    restored.map_err(|error| match error {
+    restored.map_err(|error| match error.cause() {
         // What the target says of its own interruption is no news.
-        OpsError::Connector(_) | OpsError::Failed(_) if progress.cancelled() => OpsError::Interrupted,
-        error => error,
+        OpsError::Connector(_) | OpsError::Failed(_) if progress.cancelled() => {
+            if error.is_partly_done() {
+                partly(OpsError::Interrupted)
+            } else {
+                OpsError::Interrupted
+            }
+        }
+        _ => error,
     })
 }
 
@@ -102,7 +109,7 @@ fn restore_to(
         progress,
         outcomes: Outcomes::default(),
         totals: Totals::default(),
-        expiry_slack_millis: target.expiry_slack_millis(),
+        expiry_slack_millis: target.abilities().expiry_slack_millis,
     };
     let mut ledger = Ledger::open(&run, target, &target_plan);
     if !ledger.found() {
@@ -111,13 +118,13 @@ fn restore_to(
     plan::check_keys(repo, snapshot, &selected, options)?;
     let meets = rehearse::ask(target, &target_plan)?;
     let mut notes = rehearse::preflight(&run, target, &target_plan, &selected)?;
-    progress.begin(&Phase {
-        name: if options.dry_run { "counting".to_owned() } else { "restoring".to_owned() },
+    progress.phase(&Phase {
+        kind: if options.dry_run { PhaseKind::Counting } else { PhaseKind::Restoring },
+        object: String::new(),
         records: selected.iter().map(|s| s.collection.records).sum(),
         bytes: selected.iter().map(|s| s.collection.bytes).sum(),
     });
-    let mut end = TargetEnd::default();
-    let mut resumed = 0;
+    let (mut end, mut resumed) = (TargetEnd::default(), 0);
     if options.dry_run {
         if !options.no_records {
             rehearse::count(&mut run, target, &target_plan, &selected, &meets)?;
@@ -127,15 +134,31 @@ fn restore_to(
         if ledger.keeps() && !ledger.found() {
             ledger.keep(Place::default(), &Tally::default());
         }
-        let mut session = target.begin(&target_plan)?;
-        resumed = run.resume(session.as_mut(), &selected, &mut ledger)?;
-        run.write_all(session.as_mut(), &selected, &target_plan, &mut ledger)?;
-        end = session.finish()?;
+        (end, resumed) = write(&mut run, target, &target_plan, &selected, &mut ledger).map_err(partly)?;
     }
     notes.extend(end.notes);
-    let read_back = verify(&run, target, &selected, &mut notes)?;
+    let read_back = verify(&run, target, &selected, &mut notes).map_err(partly)?;
     ledger.finish();
     Ok(run.outcome(began, end.missing, notes, read_back, resumed))
+}
+
+/// Writes everything that is selected; gives what the target says at the end, and how many records earlier runs had done.
+fn write(
+    run: &mut Run<'_>,
+    target: &dyn Target,
+    plan: &TargetPlan,
+    selected: &[Selected<'_>],
+    ledger: &mut Ledger<'_>,
+) -> Result<(TargetEnd, u64), OpsError> {
+    let mut session = target.begin(plan)?;
+    let resumed = run.resume(session.as_mut(), selected, ledger)?;
+    run.write_all(session.as_mut(), selected, plan, ledger)?;
+    Ok((session.finish()?, resumed))
+}
+
+/// From here on the target may hold part of the records.
+fn partly(error: OpsError) -> OpsError {
+    OpsError::Partly(Box::new(error))
 }
 
 /// What reading the target back came to.
@@ -227,7 +250,7 @@ impl Run<'_> {
         let damage = self.feed(one, None).for_each_key(&mut |key, value_bytes| {
             records += 1;
             bytes += key.len() as u64 + value_bytes;
-            self.progress.advance(1, key.len() as u64 + value_bytes);
+            self.progress.count(1, key.len() as u64 + value_bytes);
         })?;
         self.totals.records += records;
         self.totals.bytes += bytes;
@@ -252,16 +275,20 @@ impl Run<'_> {
         let before = ledger.tally();
         let gone = resume::gone(self, session, selected, ledger.place(), &before)?;
         if gone > 0 {
-            self.progress.warn(&format!(
-                "{gone} of the {} records that an earlier run restored are no longer in the target: it begins anew",
-                before.totals.records
-            ));
+            self.progress.warn(
+                WarningKind::NotResumed,
+                self.snapshot.id.short(),
+                format!(
+                    "{gone} of the {} records that an earlier run restored are no longer in the target: it begins anew",
+                    before.totals.records
+                ),
+            );
             ledger.begin_anew();
             ledger.keep(Place::default(), &Tally::default());
             return Ok(0);
         }
         let Totals { records, bytes, .. } = before.totals;
-        self.progress.advance(records, bytes);
+        self.progress.count(records, bytes);
         (self.outcomes, self.totals) = (before.outcomes, before.totals);
         Ok(records)
     }
@@ -335,14 +362,18 @@ impl Run<'_> {
     fn say_where_it_stopped(&self, ledger: &Ledger<'_>) {
         let Some(advice) = ledger.advice() else { return };
         let o = &self.outcomes;
-        self.progress.warn(&format!(
-            "stopped after {} inserted, {} replaced, {} left alone, {} expired, {} failed; {advice}",
-            o.inserted,
-            o.replaced,
-            o.unchanged + o.existed + o.fresher,
-            o.expired,
-            o.failed + o.ignored
-        ));
+        self.progress.warn(
+            WarningKind::Stopped,
+            self.snapshot.id.short(),
+            format!(
+                "stopped after {} inserted, {} replaced, {} left alone, {} expired, {} failed; {advice}",
+                o.inserted,
+                o.replaced,
+                o.unchanged + o.existed + o.fresher,
+                o.expired,
+                o.failed + o.ignored
+            ),
+        );
     }
 
     fn outcome(

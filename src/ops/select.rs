@@ -5,6 +5,7 @@ use super::{OpsError, Progress};
 use crate::{
     record::Timestamp,
     repo::{RepoError, Repository, Snapshot, manifest::SourceId},
+    report::{ErrorKind, Remedy, WarningKind},
 };
 use std::{collections::BTreeSet, str::FromStr};
 
@@ -127,7 +128,8 @@ pub fn one_source(snapshots: &[Snapshot]) -> Result<(), OpsError> {
         return Ok(());
     }
     let list: Vec<String> = sources.iter().map(|s| format!("\n  {}:{}", s.connector, s.name)).collect();
-    Err(OpsError::Usage(format!("more than one source matches; choose with --source:{}", list.concat())))
+    let words = format!("more than one source matches:{}", list.concat());
+    Err(OpsError::refused_unless(Remedy::ChooseSource, ErrorKind::SeveralSources, words))
 }
 
 /// Finds the one snapshot that is meant. `latest` and `@TIME` skip partial ones with a warning, and need a single source.
@@ -149,7 +151,7 @@ pub fn resolve(
             one_source(&meant)?;
             let found = complete_before(&meant, Some(*time), progress).next().cloned();
             if let Some(spanning) = meant.iter().find(|s| s.content.start <= *time && *time < s.content.end) {
-                progress.warn(&format!(
+                progress.warn(WarningKind::SnapshotSpansTime, spanning.id.short(), format!(
                     "snapshot {} was being taken at {time} (from {} to {}); it may hold changes made by then, but only its \
                      end counts",
                     spanning.id.short(),
@@ -169,10 +171,11 @@ fn complete_before<'a>(
 ) -> impl Iterator<Item = &'a Snapshot> {
     snapshots.iter().rev().filter(move |s| time.is_none_or(|time| s.content.end <= time)).filter(move |s| {
         if !s.content.complete {
-            progress.warn(&format!(
-                "snapshot {} is partial and was passed over; name it by its id to use it",
-                s.id.short()
-            ));
+            progress.warn(
+                WarningKind::PartialPassedOver,
+                s.id.short(),
+                format!("snapshot {} is partial and was passed over; name it by its id to use it", s.id.short()),
+            );
         }
         s.content.complete
     })
@@ -183,7 +186,10 @@ fn by_prefix(snapshots: &[Snapshot], prefix: &str) -> Result<Snapshot, OpsError>
     match (found.next(), found.next()) {
         (Some(snapshot), None) => Ok(snapshot.clone()),
         (None, _) => Err(RepoError::NoSnapshot { name: prefix.to_owned() }.into()),
-        (Some(_), Some(_)) => Err(OpsError::Usage(format!("more than one snapshot's id begins with {prefix}"))),
+        (Some(_), Some(_)) => {
+            let words = format!("more than one snapshot's id begins with {prefix}");
+            Err(OpsError::refused(ErrorKind::Ambiguous, words))
+        }
     }
 }
 
@@ -195,7 +201,7 @@ fn no_snapshot(what: &str, snapshots: &[Snapshot]) -> OpsError {
         }
         _ => "none match".to_owned(),
     };
-    OpsError::Failed(format!("there is no complete snapshot {what} ({range}); `rekeep snapshots` lists what there is"))
+    OpsError::refused(ErrorKind::NoSnapshot, format!("there is no complete snapshot {what} ({range})"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod test_restore;
 
 pub use against::{AgainstOptions, AgainstOutcome, verify_against};
 
-use super::{OpsError, Phase, Progress, reading::Reading, usage::peak_memory_bytes};
+use super::{OpsError, Phase, PhaseKind, Progress, reading::Reading, usage::peak_memory_bytes};
 use crate::{
     layer::Layer,
     record::Timestamp,
@@ -155,7 +155,7 @@ fn structure(
             layers.entry(layer.id).or_insert_with(|| (layer.clone(), Vec::new())).1.push(snapshot.id);
         }
     }
-    progress.begin(&Phase { name: "checking structure".to_owned(), records: layers.len() as u64, bytes: 0 });
+    progress.phase(&Phase::new(PhaseKind::CheckingStructure, layers.len() as u64, 0));
     for (layer, users) in layers.values() {
         if progress.cancelled() {
             return Err(OpsError::Interrupted);
@@ -183,7 +183,7 @@ fn structure(
                 snapshots: users.clone(),
             });
         }
-        progress.advance(1, 0);
+        progress.count(1, 0);
     }
     Ok(())
 }

@@ -54,7 +54,7 @@ impl ChunkPlain {
 
     /// Checks that the runs cover the bytes in order and that both are within the format's limits.
     pub fn check(&self) -> Result<(), RepoError> {
-        let invalid = |what: &str| Err(RepoError::Invalid(format!("a chunk {what}")));
+        let invalid = |what: &str| Err(RepoError::Internal(format!("a chunk {what}")));
         if self.bytes.len() > MAX_CHUNK_BYTES {
             return invalid(&format!("of {} bytes exceeds {MAX_CHUNK_BYTES}", self.bytes.len()));
         }

@@ -8,7 +8,7 @@ pub fn fill(bytes: &mut [u8]) -> Result<(), RepoError> {
     if seeded::fill(bytes) {
         return Ok(());
     }
-    getrandom::fill(bytes).map_err(|error| RepoError::Invalid(format!("the system gives no random numbers: {error}")))
+    getrandom::fill(bytes).map_err(|error| RepoError::Internal(format!("the system gives no random numbers: {error}")))
 }
 
 /// Draws the name of a lease and its snapshot.

@@ -1,6 +1,7 @@
 //! What can go wrong with a repository, each error naming the object.
 
 use super::{ChunkId, SnapshotId};
+use crate::{record::Timestamp, report::ErrorKind};
 use thiserror::Error;
 
 /// An error of the repository room.
@@ -122,9 +123,40 @@ pub enum RepoError {
     /// The run was asked to stop.
     #[error("interrupted")]
     Interrupted,
-    /// An argument that the repository cannot work with.
+    /// A squash has written the snapshot's next revision and has not committed.
+    #[error("snapshot {id} is being squashed by the run {lease}, which has not finished: try again later")]
+    Pending {
+        /// The snapshot.
+        id: SnapshotId,
+        /// The squash's lease.
+        lease: SnapshotId,
+    },
+    /// The snapshot is on hold.
+    #[error("snapshot {id} is on hold: release it first")]
+    Held {
+        /// The snapshot.
+        id: SnapshotId,
+    },
+    /// The snapshot is locked.
+    #[error("snapshot {id} is locked until {until}")]
+    Locked {
+        /// The snapshot.
+        id: SnapshotId,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Others write under the same name all the time.
+    #[error("snapshot {id} is revised by others all the time: try again later")]
+    Contended {
+        /// The snapshot.
+        id: SnapshotId,
+    },
+    /// Input that the repository cannot work with: a password, a key slot's name.
     #[error("{0}")]
     Invalid(String),
+    /// What should not happen: it was called in a way that makes no sense, or the machine gives no threads or random numbers.
+    #[error("{0}")]
+    Internal(String),
 }
 
 /// The number by which Unix systems say that a medium cannot be read.
@@ -141,6 +173,61 @@ impl RepoError {
                 source.kind() == std::io::ErrorKind::PermissionDenied || source.raw_os_error() == Some(EIO)
             }
             _ => false,
+        }
+    }
+
+    /// What kind of error it is.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoRepository { .. } => ErrorKind::NoRepository,
+            Self::AlreadyExists { .. } => ErrorKind::RepositoryExists,
+            Self::WrongPassword { .. } => ErrorKind::WrongPassword,
+            Self::Location { .. } => ErrorKind::Location,
+            Self::NewerFormat { .. } | Self::UnknownFeature { .. } => ErrorKind::NewerFormat,
+            Self::Damaged { .. } => ErrorKind::Damaged,
+            Self::Missing { .. } | Self::ChunkMissing { .. } => ErrorKind::Missing,
+            Self::MovedOn { .. } => ErrorKind::MovedOn,
+            Self::Fenced { .. } => ErrorKind::Fenced,
+            Self::NoSnapshot { .. } => ErrorKind::NoSnapshot,
+            Self::Storage { .. } => ErrorKind::Storage,
+            Self::Catalog { .. } => ErrorKind::Catalog,
+            Self::RunFailed { .. } => ErrorKind::RunFailed,
+            Self::Interrupted => ErrorKind::Interrupted,
+            Self::Pending { .. } => ErrorKind::SnapshotPending,
+            Self::Held { .. } => ErrorKind::SnapshotHeld,
+            Self::Locked { .. } => ErrorKind::SnapshotLocked,
+            Self::Contended { .. } => ErrorKind::Contended,
+            Self::Invalid(_) => ErrorKind::InvalidInput,
+            Self::Internal(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// Which object it is about; empty if that is the whole of what was asked.
+    #[must_use]
+    pub fn object(&self) -> String {
+        match self {
+            Self::NoRepository { location } | Self::AlreadyExists { location } | Self::Location { location, .. } => {
+                location.clone()
+            }
+            Self::NewerFormat { object, .. }
+            | Self::UnknownFeature { object, .. }
+            | Self::Damaged { object, .. }
+            | Self::Missing { object }
+            | Self::Storage { object, .. } => object.clone(),
+            Self::ChunkMissing { id } | Self::MovedOn { id } => id.to_string(),
+            Self::Fenced { id }
+            | Self::Pending { id, .. }
+            | Self::Held { id }
+            | Self::Locked { id, .. }
+            | Self::Contended { id } => id.to_string(),
+            Self::NoSnapshot { name } => name.clone(),
+            Self::Catalog { path, .. } => path.clone(),
+            Self::WrongPassword { .. }
+            | Self::RunFailed { .. }
+            | Self::Interrupted
+            | Self::Invalid(_)
+            | Self::Internal(_) => String::new(),
         }
     }
 

@@ -49,9 +49,9 @@ pub fn path(name: &ObjectName) -> String {
 /// Seals an index object; gives its name and stored bytes.
 ///
 /// # Errors
-/// [`RepoError::Invalid`] if a pack is not one that a reader would accept.
+/// [`RepoError::Internal`] if a pack is not one that a reader would accept.
 pub fn seal(keyring: &Keyring, packs: &[IndexedPack]) -> Result<(ObjectName, Vec<u8>), RepoError> {
-    let invalid = |reason: &str| RepoError::Invalid(format!("index object: {reason}"));
+    let invalid = |reason: &str| RepoError::Internal(format!("index object: {reason}"));
     let epoch = keyring.current_epoch;
     let key = keyring.index_key(epoch).ok_or_else(|| invalid("the keyring lacks its current epoch"))?;
     let count = u32::try_from(packs.len()).map_err(|_| invalid("too many packs"))?;

@@ -393,7 +393,7 @@ pub fn add_slot(
     let slot = Slot::make(&name, keyring, unlock, kdf, label, now)?;
     match storage.create(&slot::path(&name), &lines::print(&slot)?)? {
         Created::New => Ok(name),
-        Created::Exists => Err(RepoError::Invalid(format!("the random slot name {name} is taken"))),
+        Created::Exists => Err(RepoError::Internal(format!("the random slot name {name} is taken"))),
     }
 }
 

@@ -105,7 +105,7 @@ impl Lease {
                 return Ok(lease);
             }
         }
-        Err(RepoError::Invalid("every name drawn for a lease is taken: the system's random numbers repeat".to_owned()))
+        Err(RepoError::Internal("every name drawn for a lease is taken: the system's random numbers repeat".to_owned()))
     }
 
     pub fn id(&self) -> SnapshotId {
@@ -203,7 +203,7 @@ impl Ticker {
             }
         };
         let thread = std::thread::Builder::new().name("heartbeat".to_owned()).spawn(run);
-        let thread = thread.map_err(|error| RepoError::Invalid(format!("no thread for the heartbeat: {error}")))?;
+        let thread = thread.map_err(|error| RepoError::Internal(format!("no thread for the heartbeat: {error}")))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }

@@ -341,7 +341,7 @@ impl Manifest {
     }
 
     fn unwritable(&self, reason: impl std::fmt::Display) -> RepoError {
-        RepoError::Invalid(format!("the manifest of snapshot {} cannot be written: {reason}", self.id))
+        RepoError::Internal(format!("the manifest of snapshot {} cannot be written: {reason}", self.id))
     }
 }
 

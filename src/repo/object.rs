@@ -150,7 +150,7 @@ impl Container<'_> {
             return Err(RepoError::damaged(name, format!("it holds a {:?}, not a {kind:?}", self.kind)));
         }
         if kind.is_sealed() != sealed {
-            return Err(RepoError::Invalid(format!("{name}: a {kind:?} was read in the other form")));
+            return Err(RepoError::Internal(format!("{name}: a {kind:?} was read in the other form")));
         }
         Ok(())
     }
@@ -228,7 +228,7 @@ pub(super) fn check_version(object: &str, found: u16, supported: u16) -> Result<
 
 /// Appends the plain length and one Zstandard frame.
 pub(super) fn compress_onto(plain: &[u8], out: &mut Vec<u8>) -> Result<(), RepoError> {
-    let invalid = |reason: String| RepoError::Invalid(format!("compressing a small object: {reason}"));
+    let invalid = |reason: String| RepoError::Internal(format!("compressing a small object: {reason}"));
     if plain.len() > MAX_BODY_BYTES {
         return Err(invalid(format!("{} bytes exceed {MAX_BODY_BYTES}", plain.len())));
     }

@@ -279,7 +279,8 @@ impl Repository {
     /// Writes the next revision of a snapshot by conditional create; a lost race is retried on the new one.
     ///
     /// # Errors
-    /// [`RepoError::Invalid`] if `change` alters the content; [`RepoError::NoSnapshot`] if it was forgotten.
+    /// [`RepoError::Internal`] if `change` alters the content; [`RepoError::NoSnapshot`] if it was forgotten;
+    /// [`RepoError::Pending`] while a squash is on its way.
     pub fn revise(&self, id: &SnapshotId, change: &dyn Fn(&mut Manifest)) -> Result<Snapshot, RepoError> {
         self.inner.revise(id, change)
     }
@@ -287,7 +288,7 @@ impl Repository {
     /// Forgets a snapshot: writes the tombstone that hides it for ever. Its data stays until a prune.
     ///
     /// # Errors
-    /// [`RepoError::Invalid`] if it is on hold or locked; [`RepoError::NoSnapshot`] if there never was one.
+    /// [`RepoError::Held`], [`RepoError::Locked`] or [`RepoError::Pending`]; [`RepoError::NoSnapshot`] if there never was one.
     pub fn forget(&self, id: &SnapshotId) -> Result<(), RepoError> {
         self.inner.forget(id)
     }

@@ -260,7 +260,7 @@ impl WriteSession {
         let mut session = Self { shared, uploader, ticker: None, ended: false };
         let honoured = lock(&session.shared.presence).honoured();
         if !honoured.is_empty() && !session.shared.lease.beat(&mut || honoured.clone())? {
-            return Err(RepoError::Invalid(format!("the lease {} is written by someone else", session.id())));
+            return Err(RepoError::Internal(format!("the lease {} is written by someone else", session.id())));
         }
         if !timing.alone {
             let beating = Arc::clone(&session.shared);
@@ -348,13 +348,13 @@ impl WriteSession {
         let path = checkpoint_path(&checkpoint.lease, checkpoint.number);
         let body = standing::json(&checkpoint)?;
         if body.len() > MAX_CHECKPOINT_BYTES {
-            return Err(RepoError::Invalid(format!("{path} would have {} bytes", body.len())));
+            return Err(RepoError::Internal(format!("{path} would have {} bytes", body.len())));
         }
         let sealed = object::seal(&self.shared.inner.keyring, ObjectKind::Checkpoint, &path, &body);
         if self.shared.inner.create_or_same(&path, &sealed)? {
             return Ok(());
         }
-        Err(RepoError::Invalid(format!("{path} is written by someone else")))
+        Err(RepoError::Internal(format!("{path} is written by someone else")))
     }
 
     /// What was written so far, by all writers of this session.
@@ -375,12 +375,12 @@ impl WriteSession {
     pub fn commit(mut self, manifest: &Manifest) -> Result<(), RepoError> {
         let id = self.id();
         if manifest.id != id || manifest.revision != 0 {
-            return Err(RepoError::Invalid(format!(
+            return Err(RepoError::Internal(format!(
                 "only revision 0 of snapshot {id} can be committed by its session"
             )));
         }
         if self.shared.writers.load(Ordering::SeqCst) != 0 {
-            return Err(RepoError::Invalid(format!("snapshot {id} has chunk writers that are not finished")));
+            return Err(RepoError::Internal(format!("snapshot {id} has chunk writers that are not finished")));
         }
         self.shared.check()?;
         let mut tables = self.writer();

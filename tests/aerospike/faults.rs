@@ -15,6 +15,7 @@ use rekeep::{
     connector::aerospike::AerospikeOptions,
     ops::backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, backup},
     repo::Repository,
+    report::Remedy,
 };
 use rekeep_aerospike_server::{
     Action, At, Command, Config, Fault, Handle, QueryMoment, Seed, Unreadable, partition_of,
@@ -335,8 +336,9 @@ fn another_cluster_without_a_name_is_not_taken_for_the_same() {
     assert_eq!(back_up(&repo, &grown).parent, Some(parent));
     let other = cluster(&["AA1"]);
     other.advance(Duration::from_mins(2));
-    let error = try_back_up(&repo, &url(&other), quick(), &plain()).unwrap_err().to_string();
-    assert!(error.contains("--source-name") && error.contains("BB9000000000003"), "{error}");
+    let error = try_back_up(&repo, &url(&other), quick(), &plain()).unwrap_err();
+    assert!(error.to_string().contains("BB9000000000003"), "{error}");
+    assert_eq!(error.remedies(), [Remedy::NameSource, Remedy::NameParent]);
     let named = BackupOptions { source_name: Some("other".into()), ..plain() };
     assert_eq!(try_back_up(&repo, &url(&other), quick(), &named).unwrap().0.parent, None);
     grown.advance(Duration::from_secs(30));

@@ -8,7 +8,11 @@ use crate::{
         world::{assert_sound, snapshot},
     },
 };
-use rekeep::{connector::aerospike::AerospikeOptions, record::Timestamp};
+use rekeep::{
+    connector::aerospike::AerospikeOptions,
+    record::Timestamp,
+    report::{ErrorKind, Remedy},
+};
 use rekeep_aerospike_server::{Config, NamespaceConfig, Seed};
 use std::time::Duration;
 
@@ -249,8 +253,9 @@ fn only_what_was_asked_for_is_read_and_the_snapshot_says_so() {
     let (outcome, _) = try_back_up(&repo, &url(&server), bins, &plain()).unwrap();
     let got = given_back(&repo, outcome.id.unwrap());
     assert!(got["test"].records.values().all(|rec| rec.cells.len() == 1 && rec.cells.contains_key(b"n".as_slice())));
-    let error = try_back_up(&repo, &url(&server), of(&["typo"]), &plain()).unwrap_err().to_string();
-    assert!(error.contains("`typo`") && error.contains("--allow-missing-set"), "{error}");
+    let error = try_back_up(&repo, &url(&server), of(&["typo"]), &plain()).unwrap_err();
+    assert!(error.to_string().contains("`typo`"), "{error}");
+    assert_eq!((error.kind(), error.remedies()), (ErrorKind::NotFound, [Remedy::AllowMissingSet].as_slice()));
     assert_eq!(ask(AerospikeOptions { allow_missing_set: true, ..of(&["typo"]) }), 0);
 }
 

@@ -27,7 +27,7 @@ fn a_server_too_old_for_what_is_asked_is_named() {
     assert!(error.contains("BB9000000000002") && error.contains("4.8.0.6") && error.contains("4.9"), "{error}");
     server.set_info(Some(1), "build", Some("5.1.0.3"));
     let error = refused(AerospikeOptions { no_ttl_only: true, ..quick() });
-    assert!(error.contains("--no-ttl-only") && error.contains("5.1.0.3") && error.contains("5.2"), "{error}");
+    assert!(error.contains("without expiry") && error.contains("5.1.0.3") && error.contains("5.2"), "{error}");
     // Without a filter for changes everything is read each time.
     for kind in [Kind::Full, Kind::Full] {
         let (outcome, _) = try_back_up(&repo, &url(&server), quick(), &plain()).unwrap();

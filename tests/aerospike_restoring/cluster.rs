@@ -91,7 +91,8 @@ impl<'a> Restore<'a> {
     }
 
     pub fn error(&self, server: &Handle) -> String {
-        self.attempt(server).unwrap_err().to_string()
+        let error = self.attempt(server).unwrap_err();
+        format!("{error} {:?}", error.remedies())
     }
 }
 

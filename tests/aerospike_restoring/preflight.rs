@@ -52,7 +52,7 @@ fn storage_that_is_too_small_is_refused_and_force_tries() {
     let to = start(1);
     says(&to, "data_total_bytes=30000;data_used_bytes=0;storage-engine.stop-writes-used-pct=60");
     let mut restore = Restore::of(&repo, id);
-    refused(&restore, &to, &["bytes of storage", "has 18000", "--force"]);
+    refused(&restore, &to, &["bytes of storage", "has 18000", "[Force]"]);
     restore.what.force = true;
     noted(&restore, &to, "bytes of storage");
     // The same with room, and where the server may compress.

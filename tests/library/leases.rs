@@ -114,9 +114,9 @@ fn a_commit_with_an_unfinished_writer_or_another_name_is_refused() {
     let session = repo.begin_write(&writing()).unwrap();
     let mut writer = session.writer();
     writer.put(ChunkKind::Values, &ChunkPlain::single(vec![7; 100])).unwrap();
-    assert!(matches!(commit_copy(session, &taken), Err(RepoError::Invalid(_))));
+    assert!(matches!(commit_copy(session, &taken), Err(RepoError::Internal(_))));
     let session = repo.begin_write(&writing()).unwrap();
-    assert!(matches!(session.commit(&taken), Err(RepoError::Invalid(_))));
+    assert!(matches!(session.commit(&taken), Err(RepoError::Internal(_))));
     repo.refresh().unwrap();
     assert_eq!(repo.snapshots().unwrap().len(), 1);
 }
@@ -273,7 +273,7 @@ fn revisions_keep_the_content_and_a_forgotten_snapshot_stays_forgotten() {
     let tagged = repo.revise(&id, &|manifest| manifest.tags.push("kept".to_owned())).unwrap();
     assert_eq!((tagged.revision, tagged.tags.as_slice()), (1, ["kept".to_owned()].as_slice()));
     let changed = repo.revise(&id, &|manifest| manifest.content.complete = false);
-    assert!(matches!(changed, Err(RepoError::Invalid(_))));
+    assert!(matches!(changed, Err(RepoError::Internal(_))));
     let other = world.beside().open();
     assert_eq!(snapshot(&other, id), tagged);
     assert_same(&restored(&other, &tagged), &sample(1, 20, 40), "tagged");

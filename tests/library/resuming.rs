@@ -337,7 +337,7 @@ fn a_source_whose_ranges_hang_together_is_not_carried_on_and_says_so() {
     source.mischief = Mischief::None;
     let always = BackupOptions { resume: Resume::Always, ..plain() };
     let refused = backup_with(&story.repo, &source, &always).unwrap_err();
-    assert!(matches!(refused, OpsError::Usage(_)), "{refused}");
+    assert_eq!(refused.kind(), rekeep::report::ErrorKind::Unsupported, "{refused}");
 }
 
 #[test]

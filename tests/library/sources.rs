@@ -7,13 +7,14 @@ use crate::support::{
 };
 use rekeep::{
     ops::{
-        Narrow, OpsError, SnapshotSpec,
+        Narrow, SnapshotSpec,
         backup::backup,
         restore::RestoreOptions,
         select::resolve,
         verify::{AgainstOptions, verify_against},
     },
     record::Clock,
+    report::{ErrorKind, Remedy},
 };
 
 fn with_big(value: u64) -> Db {
@@ -87,7 +88,7 @@ fn a_partial_snapshot_is_passed_over_and_cannot_empty_a_target() {
     let target = MemoryTarget::holding(sample(5, 20, 50));
     let mut options = RestoreOptions { make_equal: true, ..RestoreOptions::default() };
     let refused = restore_with(&repo, &partial, &target, &options).unwrap_err();
-    assert!(matches!(&refused, OpsError::Usage(text) if text.contains("partial")), "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::SnapshotPartial, "{refused}");
     assert_same(&target.held(), &sample(5, 20, 50), "refused means untouched");
     options.force = true;
     let forced = restore_with(&repo, &partial, &target, &options).unwrap();
@@ -152,7 +153,8 @@ fn a_target_that_holds_records_is_not_touched_without_a_word() {
     let target = MemoryTarget::holding(sample(2, 3, 40));
     let taken = snapshot(&repo, outcome.id.unwrap());
     let error = restore_with(&repo, &taken, &target, &RestoreOptions::default()).unwrap_err();
-    assert!(matches!(&error, OpsError::Usage(text) if text.contains("--overwrite")), "{error}");
+    assert_eq!(error.kind(), ErrorKind::TargetOccupied, "{error}");
+    assert_eq!(error.remedies(), [Remedy::ChooseOverwrite]);
     assert_same(&target.held(), &sample(2, 3, 40), "untouched");
 }
 

@@ -3,7 +3,7 @@
 use super::{Db, Rec, TestClock};
 use rekeep::{
     connector::{
-        ConnectorError, Handover, Identity, Scope, SessionEnd, SessionOptions, Source, SourceAbilities,
+        ConnectorError, Handover, Identity, Resumable, Scope, SessionEnd, SessionOptions, Source, SourceAbilities,
         SourceCollection, SourceSession,
     },
     record::{Clock, KeyRange, RecordBatch, RecordStream, RowHead, StreamError, StreamedValue, Tag, Timestamp},
@@ -136,7 +136,7 @@ impl Source for MemorySource {
     }
 
     fn abilities(&self) -> SourceAbilities {
-        SourceAbilities { change_filter: false, exact: self.exact }
+        SourceAbilities { change_filter: false, exact: self.exact, reads_once: !self.reads_again }
     }
 
     fn begin(&self, _: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
@@ -239,20 +239,8 @@ impl SourceSession for MemorySession {
         Ok(Box::new(MemoryStream { session: self, rows }))
     }
 
-    fn reads_again(&self) -> bool {
-        self.reads_again
-    }
-
-    fn handover(&self) -> Option<Json> {
-        self.handover.clone()
-    }
-
-    fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    fn take_over(&self, earlier: &Handover<'_>) -> Result<(), String> {
-        if Some(earlier.told) == self.handover.as_ref() { Ok(()) } else { Err("it is another memory".to_owned()) }
+    fn resumable(&self) -> Option<&dyn Resumable> {
+        self.handover.as_ref().map(|_| self as &dyn Resumable)
     }
 
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {
@@ -272,6 +260,20 @@ impl SourceSession for MemorySession {
         self.clock.advance(self.takes_millis);
         let end = Timestamp::from_millis(self.start.as_millis() + self.takes_millis);
         Ok(SessionEnd { end, missing, notes: Vec::new() })
+    }
+}
+
+impl Resumable for MemorySession {
+    fn handover(&self) -> Json {
+        self.handover.clone().unwrap_or_default()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn take_over(&self, earlier: &Handover<'_>) -> Result<(), String> {
+        if Some(earlier.told) == self.handover.as_ref() { Ok(()) } else { Err("it is another memory".to_owned()) }
     }
 }
 

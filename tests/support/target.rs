@@ -3,8 +3,8 @@
 use super::{Coll, Db, MemorySource, Rec, TestClock};
 use rekeep::{
     connector::{
-        CollectionTarget, ConnectorError, Outcomes, Overwrite, Source, Target, TargetCollection, TargetEnd, TargetPlan,
-        TargetSession,
+        CollectionTarget, ConnectorError, Outcomes, Overwrite, Removal, Source, Target, TargetCollection, TargetEnd,
+        TargetPlan, TargetSession,
     },
     record::{KeyCodec, KeyRange, RecordBatch, RecordStream, RowHead, StreamError, Tag},
 };
@@ -165,8 +165,7 @@ impl CollectionTarget for MemoryCollection<'_> {
             let cells = match cells {
                 Ok(cells) => cells,
                 Err(reason) => {
-                    outcomes.failed += 1;
-                    outcomes.failures.push((self.show(&key), reason));
+                    outcomes.fail(|| self.show(&key), reason);
                     continue;
                 }
             };
@@ -184,10 +183,10 @@ impl CollectionTarget for MemoryCollection<'_> {
         Ok(())
     }
 
-    fn remove(&mut self, keys: &[Vec<u8>], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+    fn remove(&mut self, rows: &[Removal], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         let mut db = self.target.db.lock().unwrap();
         let records = &mut db.get_mut(&self.plan.name).unwrap().records;
-        for key in keys {
+        for Removal { key, .. } in rows {
             outcomes.removed += u64::from(records.remove(key).is_some());
         }
         Ok(())

@@ -10,6 +10,7 @@ use rekeep::{
     },
     record::{Clock, Timestamp},
     repo::{InitOptions, OpenOptions, RepoError, Repository, Snapshot, SnapshotId, Storage, Unlock, keys::KdfParams},
+    report::Warning,
 };
 use std::sync::{
     Arc, Mutex,
@@ -68,9 +69,9 @@ impl Heard {
 }
 
 impl Progress for Heard {
-    fn begin(&self, _: &Phase) {}
+    fn phase(&self, _: &Phase) {}
 
-    fn advance(&self, records: u64, bytes: u64) {
+    fn count(&self, records: u64, bytes: u64) {
         if records == 0 && bytes == 0 && self.cancel_at_idle.load(Ordering::Relaxed) {
             self.cancel.store(true, Ordering::Relaxed);
         }
@@ -81,8 +82,8 @@ impl Progress for Heard {
         }
     }
 
-    fn warn(&self, text: &str) {
-        self.warnings.lock().unwrap().push(text.to_owned());
+    fn warning(&self, warning: &Warning) {
+        self.warnings.lock().unwrap().push(warning.to_string());
     }
 
     fn cancelled(&self) -> bool {

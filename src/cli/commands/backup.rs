@@ -8,10 +8,11 @@ use crate::{
         exit::{Failure, Kept as _, Status, usage},
         units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
-    layer::LayerError,
-    ops::OpsError,
-    ops::backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, Resume, backup},
-    repo::RepoError,
+    ops::{
+        Progress as _,
+        backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, Resume, backup},
+    },
+    report::{Warning, WarningKind},
 };
 use clap::Args;
 use std::{path::PathBuf, time::Duration};
@@ -169,30 +170,21 @@ pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure
     let source = connect::source(&args.url(), args.source_options())?;
     let repo = context.open()?;
     let options = args.options(context);
-    let outcome = backup(&repo, source.as_ref(), &options, &context.reporter).map_err(as_failure).kept(KEPT)?;
+    let outcome = backup(&repo, source.as_ref(), &options, &context.reporter).kept(KEPT)?;
     context.reporter.finish();
     if context.json {
         context.out.json(&outcome);
     } else {
-        for problem in &outcome.problems {
-            crate::ops::Progress::warn(&context.reporter, problem);
+        outcome.problems.iter().for_each(|problem| context.reporter.problem(problem));
+        if outcome.unconfirmed > 0 {
+            let words = format!("{} deletions are not believed", show_count(outcome.unconfirmed));
+            context.reporter.warning(&Warning::new(WarningKind::DeletionsUnconfirmed, "", words));
         }
         if !context.quiet {
             context.out.text(&summary(&outcome));
         }
     }
     Ok(Status::complete(outcome.complete))
-}
-
-/// What the repository refuses in the middle of a run, such as a write after one that failed, is no mistake in what was
-/// typed.
-fn as_failure(error: OpsError) -> OpsError {
-    match error {
-        OpsError::Repo(RepoError::Invalid(text)) | OpsError::Layer(LayerError::Repo(RepoError::Invalid(text))) => {
-            OpsError::Failed(text)
-        }
-        error => error,
-    }
 }
 
 /// What a person wants to know after a backup.

@@ -9,10 +9,10 @@ use crate::{
         show::{render, table},
         units::{show_count, show_duration, show_size},
     },
-    ops::demo::{Cost, DemoEvent, DemoOptions, Step, demo},
+    ops::demo::{Cost, DemoEvent, DemoOptions, DemoPlace, DemoVerb, Step, demo},
 };
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `demo`.
 #[derive(Debug, Args)]
@@ -43,7 +43,7 @@ pub(super) fn run(args: &DemoArgs, context: &Context) -> Result<Status, Failure>
     let mut open = context.open_options()?;
     // Everything of the demonstration is in one place, its catalog too.
     open.cache_dir = dir.join("cache");
-    let options = DemoOptions { dir: dir.clone(), records: args.records, parallel: threads(None) };
+    let options = DemoOptions { dir: dir.clone(), records: args.records, parallel: threads(None), spell };
     let talk = !context.json && !context.quiet;
     if talk {
         context.out.line(format_args!("Everything happens in {} and is left there.", dir.display()));
@@ -70,6 +70,25 @@ pub(super) fn run(args: &DemoArgs, context: &Context) -> Result<Status, Failure>
         dir.display()
     ));
     Ok(Status::Done)
+}
+
+/// What a person would type for a verb.
+fn spell(place: &DemoPlace, verb: &DemoVerb<'_>) -> String {
+    let words = match verb {
+        DemoVerb::Init => "init".to_owned(),
+        DemoVerb::Backup(url) => format!("backup {}", shell_word(url)),
+        DemoVerb::Restore(time, url) => format!("restore @{time} {}", shell_word(url)),
+        DemoVerb::History(collection, key) => format!("history {collection} {key}"),
+        DemoVerb::Verify => "verify --read-data --restore".to_owned(),
+    };
+    let quoted = |path: &Path| shell_word(&path.to_string_lossy());
+    format!("rekeep -r {} --password-file {} {words}", quoted(&place.repository), quoted(&place.password_file))
+}
+
+/// A word as a shell takes it.
+fn shell_word(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:%@=+,".contains(&byte);
+    if word.bytes().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 fn tell(event: &DemoEvent<'_>, context: &Context) {
@@ -120,4 +139,15 @@ fn costs(steps: &[Step]) -> String {
         ]);
     }
     render(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_with_blanks_are_quoted() {
+        assert_eq!(shell_word("/tmp/a.db"), "/tmp/a.db");
+        assert_eq!(shell_word("a b'c"), r"'a b'\''c'");
+    }
 }

@@ -11,7 +11,6 @@ use crate::{
         units::{show_count, show_duration, show_size},
     },
     ops::{
-        Progress as _,
         backup::BackupOptions,
         estimate::{EstimateOptions, EstimateOutcome, EstimatedCollection, SAMPLE_RECORDS, estimate},
     },
@@ -37,7 +36,7 @@ pub(super) fn run(args: &BackupArgs, context: &Context) -> Result<Status, Failur
     if context.json {
         context.out.json(&outcome);
     } else {
-        outcome.notes.iter().for_each(|note| context.reporter.warn(note));
+        outcome.notes.iter().for_each(|note| context.reporter.note(note));
         context.out.text(&summary(&outcome));
     }
     Ok(Status::Done)

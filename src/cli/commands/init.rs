@@ -7,7 +7,6 @@ use crate::{
         interrupt,
         password::PasswordSource,
     },
-    ops::Progress as _,
     repo::{InitOptions, Repository, Storage, keys::KdfParams},
 };
 use clap::Args;
@@ -54,7 +53,7 @@ pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Status, Failure>
     let kdf =
         KdfParams { memory_kib: args.kdf_memory * 1024, passes: args.kdf_passes, lanes: KdfParams::STANDARD.lanes };
     if kdf.memory_kib < KdfParams::STANDARD.memory_kib || kdf.passes < KdfParams::STANDARD.passes {
-        context.reporter.warn(
+        context.reporter.problem(
             "the password's key is derived with less work than the default (64 MiB, 3 passes): guessing it is cheaper",
         );
     }

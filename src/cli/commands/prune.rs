@@ -2,15 +2,13 @@
 
 use crate::{
     cli::{
+        advice,
         context::Context,
         exit::{Failure, Kept as _, Status},
         show::{counted, safe},
         units::{parse_duration, parse_size, show_count, show_duration, show_size, show_time},
     },
-    ops::{
-        Progress as _,
-        prune::{PruneOptions, PruneOutcome, PrunePlan, Sum, prune},
-    },
+    ops::prune::{PruneOptions, PruneOutcome, PrunePlan, Sum, prune},
     repo::pruner::MarkState,
 };
 use clap::Args;
@@ -81,7 +79,7 @@ pub(super) fn show(outcome: &PruneOutcome, context: &Context) -> Status {
     if context.json {
         context.out.json(outcome);
     } else {
-        outcome.failures.iter().for_each(|failure| context.reporter.warn(failure));
+        outcome.failures.iter().for_each(|failure| context.reporter.problem(&advice::damage(failure)));
         if !context.quiet {
             let text = if outcome.dry_run { planned(&outcome.plan) } else { done(outcome) };
             context.out.text(&text);

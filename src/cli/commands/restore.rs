@@ -12,7 +12,7 @@ use crate::{
     },
     connector::{ConnectorError, Overwrite},
     ops::{
-        OpsError, Progress as _,
+        OpsError,
         restore::{RestoreOptions, RestoreOutcome, restore},
     },
 };
@@ -102,9 +102,6 @@ impl From<When> for Overwrite {
 const KEPT: &str = "the repository is as it was; the target may hold part of the records. The same command goes on behind \
                     them (aerospike:), or with `--overwrite if-changed` brings the rest";
 
-/// What an error says that came before the target was touched.
-const NOTHING_WRITTEN: &str = "nothing was written";
-
 pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failure> {
     let options = TargetOptions {
         owners_by_name: args.owners_by_name,
@@ -138,8 +135,8 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failu
     let outcome = match restore(&repo, &snapshot, target.as_ref(), &options, &context.reporter) {
         // The reader of the records went away: nothing is left to do for him.
         Err(error) if to_stdout && is_broken_pipe(&error) => return Ok(Status::Done),
-        Err(error) if error.to_string().contains(NOTHING_WRITTEN) => return Err(error.into()),
-        outcome => outcome.kept(KEPT)?,
+        Err(error) if error.is_partly_done() => return Err(error).kept(KEPT),
+        outcome => outcome?,
     };
     context.reporter.finish();
     show(&outcome, to_stdout, context);
@@ -147,7 +144,7 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failu
 }
 
 fn is_broken_pipe(error: &OpsError) -> bool {
-    matches!(error, OpsError::Connector(ConnectorError::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe)
+    matches!(error.cause(), OpsError::Connector(ConnectorError::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe)
 }
 
 /// `NAME` or `NAME=NEW`. Names may hold `=` themselves, so the snapshot's own names decide.
@@ -183,11 +180,11 @@ fn show(outcome: &RestoreOutcome, records_on_stdout: bool, context: &Context) {
 }
 
 fn warn(outcome: &RestoreOutcome, context: &Context) {
-    let warn = |text: &str| context.reporter.warn(text);
+    let warn = |text: &str| context.reporter.problem(text);
     outcome.damage.iter().for_each(|text| warn(text));
     outcome.outcomes.failures.iter().for_each(|(key, reason)| warn(&format!("{key}: {reason}")));
     outcome.missing.iter().for_each(|text| warn(&format!("not restored: {text}")));
-    outcome.notes.iter().for_each(|text| warn(text));
+    outcome.notes.iter().for_each(|text| context.reporter.note(text));
 }
 
 /// What a person wants to know after a restore.

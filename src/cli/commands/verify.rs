@@ -2,6 +2,7 @@
 
 use crate::{
     cli::{
+        advice,
         aerospike::AerospikeReadArgs,
         args::NarrowArgs,
         connect::{self, SourceOptions},
@@ -11,12 +12,8 @@ use crate::{
         show::counted,
         units::{parse_read_data, show_count, show_duration, show_size},
     },
-    ops::{
-        Progress as _,
-        verify::{
-            AgainstOptions, AgainstOutcome, ReadData, VerifyOptions, VerifyOutcome, verify, verify_against,
-            verify_keyless,
-        },
+    ops::verify::{
+        AgainstOptions, AgainstOutcome, ReadData, VerifyOptions, VerifyOutcome, verify, verify_against, verify_keyless,
     },
 };
 use clap::Args;
@@ -92,7 +89,7 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failur
     if context.json {
         context.out.json(&outcome);
     } else {
-        outcome.notes.iter().for_each(|note| context.reporter.warn(note));
+        outcome.notes.iter().for_each(|note| context.reporter.note(note));
         if !context.quiet || !outcome.findings.is_empty() {
             context.out.text(&summary(&outcome));
         }
@@ -104,7 +101,7 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failur
 pub(super) fn summary(outcome: &VerifyOutcome) -> String {
     let mut text = String::new();
     for finding in &outcome.findings {
-        let _ = write!(text, "DAMAGED {}: {}", finding.object, finding.problem);
+        let _ = write!(text, "DAMAGED {}", advice::damage(&format!("{}: {}", finding.object, finding.problem)));
         if !finding.snapshots.is_empty() {
             let ids: Vec<String> = finding.snapshots.iter().map(crate::repo::SnapshotId::short).collect();
             let _ = write!(text, " (snapshots {})", ids.join(", "));
@@ -183,7 +180,7 @@ fn against(args: &VerifyArgs, url: &str, context: &Context) -> Result<Status, Fa
     if context.json {
         context.out.json(&outcome);
     } else {
-        outcome.problems.iter().for_each(|problem| context.reporter.warn(problem));
+        outcome.problems.iter().for_each(|problem| context.reporter.problem(problem));
         outcome.examples.iter().for_each(|example| context.out.line(crate::cli::show::safe(example)));
         context.out.text(&against_summary(&outcome));
     }

@@ -44,11 +44,11 @@ pub(super) fn check(cluster: &Cluster, options: &AerospikeOptions) -> Result<(),
     }
     let many_sets = options.sets.len() > 1 || options.sets.iter().any(String::is_empty);
     let asked = [
-        (many_sets, "several --set, or the null set"),
-        (options.modified_after.is_some(), "--modified-after"),
-        (options.modified_before.is_some(), "--modified-before"),
-        (options.no_ttl_only, "--no-ttl-only"),
-        (options.filter.is_some(), "--filter-exp"),
+        (many_sets, "reading several sets, or the null set,"),
+        (options.modified_after.is_some(), "a lower bound of update times"),
+        (options.modified_before.is_some(), "an upper bound of update times"),
+        (options.no_ttl_only, "choosing records without expiry"),
+        (options.filter.is_some(), "a filter"),
     ];
     match (asked.iter().find(|(is_asked, _)| *is_asked), older_than(cluster, EXPRESSIONS)) {
         (Some((_, option)), Some(old)) => {

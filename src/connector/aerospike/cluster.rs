@@ -8,7 +8,7 @@ use super::{
     options::{Address, AerospikeOptions},
     tls::Tls,
 };
-use crate::record::digest::PARTITIONS;
+use crate::{record::digest::PARTITIONS, report::Remedy};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
@@ -88,16 +88,13 @@ impl Cluster {
     pub(super) fn connect(seeds: &[Address], options: &AerospikeOptions) -> Result<Self, Error> {
         let credential = match (&options.user, &options.password) {
             (None, None) => None,
-            (Some(user), Some(password)) => Some(
-                Credential::new(user, password)
-                    .map_err(|reason| Error::Usage(format!("--as-user {user}: {reason}")))?,
-            ),
-            (Some(_), None) => {
-                return Err(Error::Usage(
-                    "--as-user needs a password: --as-password-file, -command or -env".to_owned(),
-                ));
+            (Some(user), Some(password)) => {
+                Some(Credential::new(user, password).map_err(|reason| Error::Usage(format!("user {user}: {reason}")))?)
             }
-            (None, Some(_)) => return Err(Error::Usage("a password needs a user: --as-user".to_owned())),
+            (Some(_), None) => {
+                return Err(Error::Usage("a user needs a password".to_owned()).with(Remedy::GivePassword));
+            }
+            (None, Some(_)) => return Err(Error::Usage("a password needs a user".to_owned()).with(Remedy::GiveUser)),
         };
         let tls = options.tls.as_ref().map(Tls::new).transpose()?;
         let peers_command = match (tls.is_some(), options.services_alternate) {

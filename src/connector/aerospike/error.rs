@@ -1,7 +1,7 @@
 //! What can go wrong between here and a cluster.
 
 use super::wire::{WireError, result_name};
-use crate::connector::ConnectorError;
+use crate::{connector::ConnectorError, report::Remedy};
 use std::io;
 use thiserror::Error;
 
@@ -61,9 +61,17 @@ pub(super) enum Error {
     /// What was asked for makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// It would pass if the caller said so.
+    #[error("{0}")]
+    Avoidable(Box<Error>, Remedy),
 }
 
 impl Error {
+    /// Says what would let it pass.
+    pub(super) fn with(self, remedy: Remedy) -> Self {
+        Self::Avoidable(Box::new(self), remedy)
+    }
+
     /// Whether trying again may help.
     pub(super) const fn is_transient(&self) -> bool {
         match self {
@@ -77,6 +85,7 @@ impl Error {
     pub(super) fn into_connector(self, object: &str) -> ConnectorError {
         match self {
             Self::Missing(object) => ConnectorError::Missing { object },
+            Self::Avoidable(error, remedy) => error.into_connector(object).with([remedy]),
             Self::Usage(reason) => ConnectorError::Url { url: object.to_owned(), reason },
             other => ConnectorError::Unreadable { object: object.to_owned(), reason: other.to_string() },
         }

@@ -15,6 +15,7 @@ mod connection;
 pub mod decode;
 mod error;
 mod facts;
+mod groups;
 pub mod info;
 pub mod login;
 pub mod options;

@@ -3,6 +3,7 @@
 use crate::{
     connector::{ConnectorError, SourceUrl},
     record::Timestamp,
+    report::Remedy,
 };
 use std::{path::PathBuf, time::Duration};
 use zeroize::Zeroizing;
@@ -177,9 +178,8 @@ impl Place {
         let shown = if has_secret { "aerospike://…@…".to_owned() } else { format!("aerospike:{}", url.place) };
         let wrong = |reason: &str| ConnectorError::Url { url: shown.clone(), reason: reason.to_owned() };
         if has_secret {
-            return Err(wrong(
-                "no user or password belongs in a URL: use --as-user and --as-password-file, -command or -env",
-            ));
+            let error = wrong("no user or password belongs in a URL");
+            return Err(error.with([Remedy::GiveUser, Remedy::GivePassword]));
         }
         if let Some((option, _)) = url.options.first() {
             return Err(wrong(&format!("`{option}` is no option of aerospike: URLs")));
@@ -222,7 +222,8 @@ mod tests {
 
     #[test]
     fn a_password_in_a_url_is_refused_and_not_repeated() {
-        let error = place("aerospike://joe:secret@a:3000/ns").unwrap_err().to_string();
-        assert!(error.contains("--as-password-file") && !error.contains("secret"), "{error}");
+        let error = place("aerospike://joe:secret@a:3000/ns").unwrap_err();
+        assert_eq!(error.remedies(), [Remedy::GiveUser, Remedy::GivePassword]);
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
 }

@@ -291,7 +291,7 @@ impl Plan<'_> {
             }
             // A node that keeps to it ends the query itself; one that does not is left, and what came counts.
             if until.is_some_and(|until| Instant::now() >= until) {
-                return Err(connection.refused("the query within --total-timeout", TIMED_OUT));
+                return Err(connection.refused("the query within its total timeout", TIMED_OUT));
             }
             let (buffer, number) = sink.buffer();
             let begin = buffer.len();

@@ -1,7 +1,10 @@
 //! Which part of a namespace is asked for: filter expressions and partitions.
 
 use super::{error::Error, options::AerospikeOptions};
-use crate::record::{Digest, KeyRange, Timestamp, digest::PARTITIONS};
+use crate::{
+    record::{Digest, KeyRange, Timestamp, digest::PARTITIONS},
+    report::Remedy,
+};
 use serde_json::json;
 
 /// Operations of filter expressions, and those of their arguments that are operations.
@@ -146,7 +149,7 @@ impl Selection {
             _ if options.no_records => Vec::new(),
             None => vec![KeyRange::all()],
             Some(text) => parse_partitions(text)
-                .ok_or_else(|| Error::Usage(format!("--partitions {text}: write 0-99,200,DIGEST,after:DIGEST")))?,
+                .ok_or_else(|| Error::Usage(format!("`{text}` are no partitions")).with(Remedy::SpellPartitions))?,
         };
         let (canonical, note) = describe(namespace, options);
         let bins = options.bins.iter().map(|bin| bin.as_bytes().to_vec()).collect();

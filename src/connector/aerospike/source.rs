@@ -7,6 +7,7 @@ use super::{
     cluster::{Cluster, Membership},
     error::Error,
     facts::{self, NamespaceFacts},
+    groups::Partitions,
     options::{AerospikeOptions, Place},
     query::{Mode, Stop},
     scan::{NamespaceStream, ScanContext},
@@ -14,10 +15,11 @@ use super::{
 };
 use crate::{
     connector::{
-        ChangeSource, ConnectorError, Doubt, Handover, Identity, ParentView, PartEnd, Scope, SessionEnd,
-        SessionOptions, Source, SourceAbilities, SourceCollection, SourceSession, SourceUrl,
+        ChangeSource, ConnectorError, Doubt, Evidence, Handover, Identity, KeyGroups, ParentView, PartEnd, Resumable,
+        Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection, SourceSession, SourceUrl, Spread,
     },
     record::{KeyCodec, KeyRange, RecordStream, Timestamp, digest::PARTITIONS},
+    report::Remedy,
 };
 use serde_json::{Value as Json, json};
 use std::{
@@ -90,7 +92,7 @@ impl AerospikeSource {
         let known = |set: &String| set.is_empty() || namespaces.iter().any(|(_, facts)| facts.sets.contains(set));
         match self.options.sets.iter().find(|set| !known(set)) {
             Some(set) if !self.options.allow_missing_set => {
-                Err(Error::Missing(format!("set `{set}` of {} (--allow-missing-set goes on without it)", self.object)))
+                Err(Error::Missing(format!("set `{set}` of {}", self.object)).with(Remedy::AllowMissingSet))
             }
             _ => Ok(()),
         }
@@ -216,7 +218,7 @@ impl Source for AerospikeSource {
     }
 
     fn abilities(&self) -> SourceAbilities {
-        SourceAbilities { change_filter: builds::has_change_filter(&self.cluster), exact: false }
+        SourceAbilities { change_filter: builds::has_change_filter(&self.cluster), ..SourceAbilities::default() }
     }
 
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
@@ -344,20 +346,66 @@ impl SourceSession for AerospikeSession {
         Ok(distinct.into_iter().map(|pid| pid.to_be_bytes().to_vec()).collect())
     }
 
+    fn spread(&self, _: usize) -> Spread {
+        Spread::Even
+    }
+
+    fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
+        let context = self.context(collection)?;
+        self.account.forget(collection, |pid| partition(pid).intersection(range).is_some());
+        Ok(Box::new(NamespaceStream::open(context, range, Mode::Full)))
+    }
+
+    fn changes(&self) -> Option<&dyn ChangeSource> {
+        Some(self)
+    }
+
+    fn evidence(&self) -> Option<&dyn Evidence> {
+        Some(self)
+    }
+
+    /// Partitions stand for themselves, and what is missing of one is known when it was read. But which records a limited
+    /// run read is chance.
+    fn resumable(&self) -> Option<&dyn Resumable> {
+        (self.options.max_records == 0).then_some(self as &dyn Resumable)
+    }
+
+    fn stop(&self) {
+        self.stop.stop();
+    }
+
+    fn finish(&self) -> Result<SessionEnd, ConnectorError> {
+        let mut end = SessionEnd { missing: self.missing.clone(), notes: self.notes.clone(), ..SessionEnd::default() };
+        match self.cluster.membership() {
+            Ok(after) => *self.after.lock().unwrap_or_else(PoisonError::into_inner) = Some(after),
+            Err(error) => end.notes.push(format!("the nodes could not be asked at the end: {error}")),
+        }
+        let names: Vec<String> = self.collections.iter().map(|found| found.name.clone()).collect();
+        end.end = self.clocks.read(&self.cluster, &names, &self.options).latest;
+        for (collection, found) in self.collections.iter().enumerate() {
+            let lacks = self.account.of(collection);
+            end.missing.extend(in_words(&found.name, "could not be read to the end", &lacks.missing));
+            end.missing.extend(in_words(&found.name, "may lack records", &lacks.doubtful));
+            if let Some(reason) = &lacks.unproven {
+                end.notes.push(format!("namespace {}: {reason}", found.name));
+            }
+        }
+        Ok(end)
+    }
+}
+
+impl Evidence for AerospikeSession {
     fn meet_parent(&self, parent: &ParentView<'_>) -> Result<(), ConnectorError> {
         let theirs = node_ids(parent.attributes);
         let is_gone = |id: &&String| !self.before.0.contains_key(*id);
         if self.unnamed && !parent.chosen && !theirs.is_empty() && theirs.iter().all(|id| is_gone(&id)) {
-            return Err(ConnectorError::Mismatch {
-                object: self.object.clone(),
-                reason: format!(
-                    "its cluster has no name and none of the nodes of snapshot {} ({}): it may be another one; \
-                     --source-name NAME keeps it apart, --parent {} says that it is the same",
-                    parent.snapshot,
-                    theirs.into_iter().collect::<Vec<_>>().join(", "),
-                    parent.snapshot
-                ),
-            });
+            let reason = format!(
+                "its cluster has no name and none of the nodes of snapshot {} ({}): it may be another one",
+                parent.snapshot,
+                theirs.into_iter().collect::<Vec<_>>().join(", ")
+            );
+            let error = ConnectorError::Mismatch { object: self.object.clone(), reason };
+            return Err(error.with([Remedy::NameSource, Remedy::NameParent]));
         }
         if !parent.accept_deletions {
             let missed = nodes_gone(parent.attributes);
@@ -367,12 +415,30 @@ impl SourceSession for AerospikeSession {
         Ok(())
     }
 
-    /// Partitions stand for themselves, and what is missing of one is known when it was read.
-    fn handover(&self) -> Option<Json> {
+    fn part_end(&self, collection: usize, range: &KeyRange) -> Result<PartEnd, ConnectorError> {
+        let lacks = self.account.of(collection);
+        let within = |pid: &u16| partition(*pid).intersection(range).is_some();
+        let doubtful = lacks.doubtful.iter().filter(|(pid, _)| within(pid));
+        let mut doubts: Vec<Doubt> = doubtful
+            .map(|(pid, reason)| Doubt { range: partition(*pid), reason: reason.clone(), acceptable: false })
+            .collect();
+        if let Some(reason) = lacks.unproven.or_else(|| self.distrust(collection)) {
+            doubts.push(Doubt { range: range.clone(), reason, acceptable: true });
+        }
+        let complete = !lacks.missing.keys().any(&within) && !lacks.doubtful.keys().any(within);
+        Ok(PartEnd { complete, doubts })
+    }
+
+    fn groups(&self, _: usize) -> Option<&dyn KeyGroups> {
+        Some(&Partitions)
+    }
+}
+
+impl Resumable for AerospikeSession {
+    fn handover(&self) -> Json {
         let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         let nodes: BTreeSet<&String> = self.before.0.keys().chain(gone.iter()).collect();
-        // Which records a limited run read is chance.
-        (self.options.max_records == 0).then(|| json!({ "nodes": nodes }))
+        json!({ "nodes": nodes })
     }
 
     fn now(&self) -> Timestamp {
@@ -401,52 +467,5 @@ impl SourceSession for AerospikeSession {
             gone.extend(more);
         }
         Ok(())
-    }
-
-    fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
-        let context = self.context(collection)?;
-        self.account.forget(collection, |pid| partition(pid).intersection(range).is_some());
-        Ok(Box::new(NamespaceStream::open(context, range, Mode::Full)))
-    }
-
-    fn changes(&self) -> Option<&dyn ChangeSource> {
-        Some(self)
-    }
-
-    fn part_end(&self, collection: usize, range: &KeyRange) -> Result<PartEnd, ConnectorError> {
-        let lacks = self.account.of(collection);
-        let within = |pid: &u16| partition(*pid).intersection(range).is_some();
-        let doubtful = lacks.doubtful.iter().filter(|(pid, _)| within(pid));
-        let mut doubts: Vec<Doubt> = doubtful
-            .map(|(pid, reason)| Doubt { range: partition(*pid), reason: reason.clone(), acceptable: false })
-            .collect();
-        if let Some(reason) = lacks.unproven.or_else(|| self.distrust(collection)) {
-            doubts.push(Doubt { range: range.clone(), reason, acceptable: true });
-        }
-        let complete = !lacks.missing.keys().any(&within) && !lacks.doubtful.keys().any(within);
-        Ok(PartEnd { complete, doubts })
-    }
-
-    fn stop(&self) {
-        self.stop.stop();
-    }
-
-    fn finish(&self) -> Result<SessionEnd, ConnectorError> {
-        let mut end = SessionEnd { missing: self.missing.clone(), notes: self.notes.clone(), ..SessionEnd::default() };
-        match self.cluster.membership() {
-            Ok(after) => *self.after.lock().unwrap_or_else(PoisonError::into_inner) = Some(after),
-            Err(error) => end.notes.push(format!("the nodes could not be asked at the end: {error}")),
-        }
-        let names: Vec<String> = self.collections.iter().map(|found| found.name.clone()).collect();
-        end.end = self.clocks.read(&self.cluster, &names, &self.options).latest;
-        for (collection, found) in self.collections.iter().enumerate() {
-            let lacks = self.account.of(collection);
-            end.missing.extend(in_words(&found.name, "could not be read to the end", &lacks.missing));
-            end.missing.extend(in_words(&found.name, "may lack records", &lacks.doubtful));
-            if let Some(reason) = &lacks.unproven {
-                end.notes.push(format!("namespace {}: {reason}", found.name));
-            }
-        }
-        Ok(end)
     }
 }

@@ -1,6 +1,7 @@
 //! TLS to nodes, by rustls.
 
 use super::{error::Error, options::TlsOptions};
+use crate::report::Remedy;
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
@@ -33,7 +34,10 @@ impl Tls {
                     .with_client_auth_cert(chain, key)
                     .map_err(|error| Error::Usage(format!("the TLS certificate and key do not fit: {error}")))?
             }
-            _ => return Err(Error::Usage("--tls-cert-file and --tls-key-file belong together".to_owned())),
+            _ => {
+                return Err(Error::Usage("a certificate and its key belong together".to_owned())
+                    .with(Remedy::GiveCertificateAndKey));
+            }
         };
         Ok(Self { config: Arc::new(config), name: options.name.clone() })
     }
@@ -68,7 +72,7 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, Error> {
         roots.add_parsable_certificates(found.certs);
     }
     if roots.is_empty() {
-        return Err(Error::Usage("there is no certificate of an authority: give --tls-ca".to_owned()));
+        return Err(Error::Usage("there is no certificate of an authority".to_owned()).with(Remedy::GiveAuthority));
     }
     Ok(roots)
 }

@@ -160,7 +160,7 @@ impl Source for FilesSource {
     }
 
     fn abilities(&self) -> SourceAbilities {
-        SourceAbilities { change_filter: false, exact: false }
+        SourceAbilities { reads_once: matches!(self.origin, Origin::Stdin(_)), ..SourceAbilities::default() }
     }
 
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     connector::{
-        CollectionTarget, ConnectorError, Outcomes, Overwrite, SessionEnd, SessionOptions, SourceCollection,
+        CollectionTarget, ConnectorError, Outcomes, Overwrite, Removal, SessionEnd, SessionOptions, SourceCollection,
         SourceSession, TargetEnd, TargetPlan, TargetSession,
     },
     record::{
@@ -420,9 +420,9 @@ impl CollectionTarget for RemoteWriter<'_> {
         Ok(())
     }
 
-    fn remove(&mut self, keys: &[Vec<u8>], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+    fn remove(&mut self, rows: &[Removal], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         // Children sort after their folder, which only goes when it is empty.
-        for key in keys.iter().rev() {
+        for Removal { key, .. } in rows.iter().rev() {
             let path = std::str::from_utf8(key).map_err(io::Error::other);
             match path.and_then(|path| Ok(self.session.remote.operator.delete(path)?)) {
                 Ok(()) => outcomes.removed += 1,

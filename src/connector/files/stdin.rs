@@ -83,10 +83,6 @@ impl SourceSession for StdinSession {
         Ok(Box::new(StdinStream { value, start: self.start }))
     }
 
-    fn reads_again(&self) -> bool {
-        false
-    }
-
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {
         Ok(SessionEnd { end: SystemClock.now(), ..SessionEnd::default() })
     }

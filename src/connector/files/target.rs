@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     connector::{
-        CollectionTarget, ConnectorError, Meets, Outcomes, Overwrite, Scope, Source, SourceUrl, Target, TargetEnd,
-        TargetPlan, TargetSession,
+        CollectionTarget, ConnectorError, Meets, Outcomes, Overwrite, Removal, Scope, Source, SourceUrl, Target,
+        TargetEnd, TargetPlan, TargetSession,
     },
     record::{KeyCodec, KeyRange, RecordBatch, RecordStream, StreamedValue},
 };
@@ -251,12 +251,12 @@ impl CollectionTarget for FilesWriter<'_> {
         Ok(())
     }
 
-    fn remove(&mut self, keys: &[Vec<u8>], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+    fn remove(&mut self, rows: &[Removal], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         // What was written is done: attributes first, since removing moves the times of directories.
         if self.doomed.is_empty() {
             self.places.leave_all(&mut self.session.tally);
         }
-        for key in keys.iter().filter(|key| key.as_slice() != ROOT) {
+        for key in rows.iter().map(|row| &row.key).filter(|key| key.as_slice() != ROOT) {
             if !is_valid_key(key) {
                 failed(outcomes, key, "the key is no path below the target".to_owned());
                 continue;
@@ -489,10 +489,7 @@ fn said(what: &str, error: Errno) -> String {
     format!("{what}: {}", io::Error::from(error))
 }
 
-/// Counts a record that could not be written, and names the first hundred.
+/// Counts a record that could not be written.
 pub(super) fn failed(outcomes: &mut Outcomes, key: &[u8], reason: String) {
-    outcomes.failed += 1;
-    if outcomes.failures.len() < 100 {
-        outcomes.failures.push((KeyCodec::Path.show(key), reason));
-    }
+    outcomes.fail(|| KeyCodec::Path.show(key), reason);
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    connector::{Outcomes, Overwrite, SessionEnd, SessionOptions, Target, TargetCollection, TargetPlan},
+    connector::{Outcomes, Overwrite, Removal, SessionEnd, SessionOptions, Target, TargetCollection, TargetPlan},
     record::{KeyRange, RecordBatch, RowHead, Shape, Tag, Timestamp},
 };
 use std::{
@@ -436,6 +436,7 @@ fn make_equal_removes_deepest_first_and_keeps_times() {
     drop(existing);
     assert_eq!(extra.len(), 6);
     let mut outcomes = Outcomes::default();
+    let extra: Vec<Removal> = extra.into_iter().map(|key| Removal { key, generation: 0 }).collect();
     for part in extra.chunks(2) {
         writer.remove(part, &mut outcomes).unwrap();
     }

@@ -74,7 +74,7 @@ impl Source for JsonlSource {
 
     fn abilities(&self) -> SourceAbilities {
         // Every line is read before the session begins: what is delivered is one state.
-        SourceAbilities { change_filter: false, exact: true }
+        SourceAbilities { exact: true, ..SourceAbilities::default() }
     }
 
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {

@@ -3,8 +3,8 @@
 use super::{JsonlSource, Place, line};
 use crate::{
     connector::{
-        CollectionTarget, ConnectorError, Meets, Outcomes, Overwrite, Source, SourceUrl, Target, TargetCollection,
-        TargetEnd, TargetPlan, TargetSession,
+        CollectionTarget, ConnectorError, Meets, Outcomes, Overwrite, Removal, Source, SourceUrl, Target,
+        TargetCollection, TargetEnd, TargetPlan, TargetSession,
     },
     record::{KeyRange, RecordBatch, RecordStream},
 };
@@ -213,19 +213,14 @@ impl CollectionTarget for JsonlWriter<'_> {
                     written.map_err(|source| ConnectorError::Io { operation: "write", object, source })?;
                     outcomes.inserted += 1;
                 }
-                Err(reason) => {
-                    outcomes.failed += 1;
-                    if outcomes.failures.len() < 100 {
-                        outcomes.failures.push((self.collection.codec.show(batch.row(index).key), reason));
-                    }
-                }
+                Err(reason) => outcomes.fail(|| self.collection.codec.show(batch.row(index).key), reason),
             }
             self.value.shrink_to(8 << 20);
         }
         Ok(())
     }
 
-    fn remove(&mut self, _keys: &[Vec<u8>], _outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+    fn remove(&mut self, _rows: &[Removal], _outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         // The file is new: it holds nothing else.
         Ok(())
     }

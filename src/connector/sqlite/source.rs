@@ -119,7 +119,7 @@ impl Source for SqliteSource {
     }
 
     fn abilities(&self) -> SourceAbilities {
-        SourceAbilities { change_filter: false, exact: true }
+        SourceAbilities { exact: true, ..SourceAbilities::default() }
     }
 
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {

@@ -6,7 +6,7 @@ use super::{
     scan::{SharedConnection, TableStream, lock},
 };
 use crate::{
-    connector::{CollectionTarget, ConnectorError, Outcomes, Overwrite},
+    connector::{CollectionTarget, ConnectorError, Outcomes, Overwrite, Removal},
     record::{
         BatchRow, KeyPart, KeyRange, Meta, RecordBatch, RecordStream, StreamedValue, Tag, key::decode_int, value::Cell,
     },
@@ -22,8 +22,6 @@ use std::{
 const HELD_BYTES: u64 = 8 << 20;
 /// SQLite's own limit.
 const MAX_BYTES: u64 = 1_000_000_000;
-/// How many failures are named.
-const NAMED: usize = 100;
 
 /// One table being written.
 pub(super) struct TableWriter {
@@ -329,10 +327,7 @@ impl TableWriter {
             Failure::Sqlite(error) if concerns_record(&error) => error.to_string(),
             Failure::Sqlite(error) => return Err(self.fail(&error)),
         };
-        outcomes.failed += 1;
-        if outcomes.failures.len() < NAMED {
-            outcomes.failures.push((self.plan.codec.show(key), reason));
-        }
+        outcomes.fail(|| self.plan.codec.show(key), reason);
         Ok(())
     }
 }
@@ -372,13 +367,13 @@ impl CollectionTarget for TableWriter {
         Ok(())
     }
 
-    fn remove(&mut self, keys: &[Vec<u8>], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+    fn remove(&mut self, rows: &[Removal], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         if self.is_sequence() {
             return Ok(());
         }
         let shared = Arc::clone(&self.connection);
         let connection = lock(&shared);
-        for key in keys {
+        for Removal { key, .. } in rows {
             let row =
                 BatchRow { key, meta: Meta::default(), shape: &self.plan.shape, value: &[], stream: None, held: false };
             let removed = self.record(row, None).and_then(|record| {

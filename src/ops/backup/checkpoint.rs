@@ -2,6 +2,7 @@
 
 use super::{outcomes::Finished, run::Workers};
 use crate::{
+    connector::Resumable,
     layer::LayerError,
     ops::OpsError,
     repo::{
@@ -9,6 +10,7 @@ use crate::{
         checkpoint::{CheckpointCollection, CheckpointOptions, Span, SpanDoubt},
         manifest::{Kind, SourceId},
     },
+    report::WarningKind,
 };
 use data_encoding::HEXLOWER;
 use std::{
@@ -89,8 +91,12 @@ impl Workers<'_> {
         let mut last = self.checkpoints.last.lock().unwrap_or_else(PoisonError::into_inner);
         match self.write_checkpoint(&mut last) {
             Ok(()) | Err(OpsError::Repo(RepoError::RunFailed { .. })) => {}
-            Err(error) => self.progress.warn(&format!("what was finished could not be noted: {error}")),
+            Err(error) => self.not_noted(&format!("what was finished could not be noted: {error}")),
         }
+    }
+
+    fn not_noted(&self, words: &str) {
+        self.progress.warn(WarningKind::ProgressNotKept, "", words);
     }
 
     fn write_checkpoint(&self, last: &mut Last) -> Result<(), OpsError> {
@@ -120,7 +126,7 @@ impl Workers<'_> {
         match self.create(writing, spans) {
             Ok(()) => last.named = named,
             // What is stored is stored; a backup does not fail because this could not be noted.
-            Err(error) => self.progress.warn(&format!("what is finished could not be noted: {error}")),
+            Err(error) => self.not_noted(&format!("what is finished could not be noted: {error}")),
         }
         Ok(())
     }
@@ -167,7 +173,7 @@ impl Workers<'_> {
             counted_by: self.counted_by,
             time,
             // Asked now: it also tells of what was taken over.
-            handover: self.session.handover().unwrap_or_default(),
+            handover: self.session.resumable().map(Resumable::handover).unwrap_or_default(),
             collections,
         })
     }

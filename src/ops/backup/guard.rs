@@ -1,26 +1,19 @@
 //! The guard against mass disappearance: a cluster that lost records serves what is left without a word. What vanishes in
 //! bulk, and has neither expired nor been truncated, is not believed deleted.
 //!
-//! Counted by partition and by group of 64 partitions, in key order, for collections of digests only.
+//! Counted by cell and by group of cells (`connector::KeyGroups`), in key order, where the source has any.
 
 use crate::{
-    connector::{ChangeSource, Doubt},
-    record::{KeyRange, Timestamp, digest::PARTITIONS},
+    connector::{ChangeSource, Doubt, KeyGroups},
+    record::Timestamp,
 };
-use std::collections::BTreeMap;
-
-/// Partitions of a group.
-const GROUP: u16 = 64;
-
-/// Deletions in a group that are believed whatever their share.
-pub(super) const FREE_DELETIONS: u64 = 1000;
-
-/// Records of a partition that do not all go without a reason.
-const FEW: u64 = 16;
+use std::{collections::BTreeMap, ops::Range};
 
 /// When to doubt.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+#[derive(Clone, Copy)]
+pub(super) struct Limits<'a> {
+    /// How keys fall into cells.
+    pub(super) groups: &'a dyn KeyGroups,
     pub(super) max_deleted_percent: u8,
     /// Deletions in a group that are believed whatever their share; where a group lies in several ranges, in each of its
     /// parts.
@@ -29,7 +22,7 @@ pub(super) struct Limits {
     pub(super) since: Timestamp,
 }
 
-/// What the parent holds of some partitions, and what of it is gone.
+/// What the parent holds of some cells, and what of it is gone.
 #[derive(Debug, Clone, Default)]
 struct Tally {
     live: u64,
@@ -51,40 +44,46 @@ impl Tally {
 
 /// Watches one range of one collection.
 pub(super) struct Guard<'a> {
-    limits: Option<Limits>,
+    limits: Option<Limits<'a>>,
     source: &'a dyn ChangeSource,
     collection: usize,
-    /// By partition.
+    /// By cell.
     tallies: Vec<Tally>,
-}
-
-fn partition_of(key: &[u8]) -> usize {
-    usize::from(key.first_chunk().map_or(0, |first| u16::from_be_bytes(*first) % PARTITIONS))
 }
 
 impl<'a> Guard<'a> {
     /// Without limits it believes everything.
-    pub(super) fn new(source: &'a dyn ChangeSource, collection: usize, limits: Option<Limits>) -> Self {
+    pub(super) fn new(source: &'a dyn ChangeSource, collection: usize, limits: Option<Limits<'a>>) -> Self {
         let mut tallies = Vec::new();
-        tallies.resize_with(usize::from(PARTITIONS), Tally::default);
+        tallies.resize_with(limits.map_or(0, |limits| limits.groups.cells()), Tally::default);
         Self { limits, source, collection, tallies }
+    }
+
+    #[inline]
+    fn tally(&mut self, key: &[u8]) -> Option<&mut Tally> {
+        let cell = self.limits?.groups.cell_of(key);
+        self.tallies.get_mut(cell)
     }
 
     /// A record that is there.
     #[inline]
     pub(super) fn present(&mut self, key: &[u8]) {
-        self.tallies[partition_of(key)].present += 1;
+        if let Some(tally) = self.tally(key) {
+            tally.present += 1;
+        }
     }
 
     /// A record that the parent holds and that has not expired, there or not.
     #[inline]
     pub(super) fn held(&mut self, key: &[u8]) {
-        self.tallies[partition_of(key)].live += 1;
+        if let Some(tally) = self.tally(key) {
+            tally.live += 1;
+        }
     }
 
     /// A record that the parent holds and that is proved to be gone.
     pub(super) fn gone(&mut self, key: &[u8], set: &[u8]) {
-        let tally = &mut self.tallies[partition_of(key)];
+        let Some(tally) = self.tally(key) else { return };
         tally.gone += 1;
         match tally.gone_by_set.get_mut(set) {
             Some(count) => *count += 1,
@@ -95,6 +94,7 @@ impl<'a> Guard<'a> {
     /// The ranges in which nothing is believed to be deleted.
     pub(super) fn finish(&mut self) -> Vec<Doubt> {
         let Some(limits) = self.limits else { return Vec::new() };
+        let groups = limits.groups;
         let tallies = std::mem::take(&mut self.tallies);
         let mut emptied: BTreeMap<Vec<u8>, bool> = BTreeMap::new();
         let mut unexplained = |tally: &Tally| -> u64 {
@@ -104,14 +104,19 @@ impl<'a> Guard<'a> {
             };
             tally.gone_by_set.iter().filter(|(set, _)| !is_emptied(set)).map(|(_, gone)| gone).sum()
         };
+        let doubt =
+            |cells: Range<usize>, reason: String| Doubt { range: groups.range(cells), reason, acceptable: true };
         let mut doubts = Vec::new();
-        for (first, group) in (0..PARTITIONS).step_by(usize::from(GROUP)).zip(tallies.chunks(usize::from(GROUP))) {
+        let size = groups.cells_in_group().max(1);
+        for (number, group) in tallies.chunks(size).enumerate() {
+            let first = number * size;
             let mut total = Tally::default();
-            for (pid, tally) in (first..).zip(group) {
-                if tally.live >= FEW && tally.present == 0 && unexplained(tally) > 0 {
-                    let reason =
-                        format!("all {} records of partition {pid} are gone, and nothing says why", tally.live);
-                    doubts.push(doubt(pid, pid, reason));
+            for (cell, tally) in (first..).zip(group) {
+                if tally.live >= groups.few() && tally.present == 0 && unexplained(tally) > 0 {
+                    let cell = cell..cell + 1;
+                    let shown = groups.show(cell.clone());
+                    let reason = format!("all {} records of {shown} are gone, and nothing says why", tally.live);
+                    doubts.push(doubt(cell, reason));
                 }
                 total.add(tally);
             }
@@ -121,21 +126,16 @@ impl<'a> Guard<'a> {
             if is_too_much(total.gone) {
                 let gone = unexplained(&total);
                 if is_too_much(gone) {
-                    let last = first + GROUP - 1;
+                    let cells = first..first + group.len();
                     let reason = format!(
-                        "{gone} of {} records of partitions {first}-{last} are gone, and nothing says why \
-                         (--accept-deletions if they were deleted)",
-                        total.live
+                        "{gone} of {} records of {} are gone, and nothing says why",
+                        total.live,
+                        groups.show(cells.clone())
                     );
-                    doubts.push(doubt(first, last, reason));
+                    doubts.push(doubt(cells, reason));
                 }
             }
         }
         doubts
     }
-}
-
-fn doubt(first: u16, last: u16, reason: String) -> Doubt {
-    let end = (last + 1 < PARTITIONS).then(|| (last + 1).to_be_bytes().to_vec());
-    Doubt { range: KeyRange { start: first.to_be_bytes().to_vec(), end }, reason, acceptable: true }
 }

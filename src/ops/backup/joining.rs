@@ -4,16 +4,16 @@ use super::{
     Sweep,
     changes::{Confirmed, Doubts, ParentSide, Swept},
     coverage::lower_bound,
-    guard::{FREE_DELETIONS, Guard, Limits},
+    guard::{Guard, Limits},
     outcomes::group_size,
     run::{Task, Workers},
     segments::{How, Segments},
 };
 use crate::{
-    connector::{ChangeSource, Doubt, PartEnd},
+    connector::{ChangeSource, Doubt, PartEnd, Resumable},
     layer::{RangeOutcome, Stack, join::JoinOptions, join_range},
     ops::OpsError,
-    record::{KeyCodec, KeyRange, RecordStream, Timestamp},
+    record::{KeyRange, RecordStream, Timestamp},
     repo::{
         ChunkWriter, Repository, Snapshot,
         manifest::{Collection, Kind},
@@ -69,11 +69,11 @@ impl Workers<'_> {
             doubts.into_iter().filter(|doubt| !(doubt.acceptable && self.options.accept_deletions)).collect()
         };
         let unswept = job.unswept(range);
-        let mut doubts = if has_parent { believed(self.session.part_end(task.job, range)?.doubts) } else { Vec::new() };
+        let mut doubts = if has_parent { believed(self.part_end(task)?.doubts) } else { Vec::new() };
         for attempt in 1.. {
             let came_up = Mutex::new(Doubts::default());
             let outcome = self.join_once(task, &doubts, &came_up, writer)?;
-            let part = self.session.part_end(task.job, range)?;
+            let part = self.part_end(task)?;
             let came_up = came_up.into_inner().unwrap_or_default();
             let is_new = |doubt: &Doubt| !doubts.iter().any(|known| known.range == doubt.range);
             let found = part.doubts.iter().cloned().chain(came_up.guarded).filter(is_new).collect();
@@ -83,7 +83,8 @@ impl Workers<'_> {
                 doubts.extend(came_up.unknown);
                 let part = PartEnd { doubts: if has_parent { doubts } else { part.doubts }, ..part };
                 let absent = if unswept.is_empty() { outcome.stood } else { came_up.absent };
-                let end = if self.checkpoints.are_written() { self.session.now() } else { self.start };
+                let clock = self.session.resumable().filter(|_| self.checkpoints.are_written());
+                let end = clock.map_or(self.start, Resumable::now);
                 let read = Reading { start: self.start, end: end.max(self.start), earlier: false };
                 return Ok(Joined { outcome, part, unswept, absent, read });
             }
@@ -94,6 +95,12 @@ impl Workers<'_> {
             }
         }
         Err(OpsError::Failed("a range was joined without an outcome".to_owned()))
+    }
+
+    /// What the source knows of a range.
+    fn part_end(&self, task: &Task) -> Result<PartEnd, OpsError> {
+        let Some(evidence) = self.session.evidence() else { return Ok(PartEnd::default()) };
+        Ok(evidence.part_end(task.job, &self.jobs[task.job].ranges[task.range])?)
     }
 
     fn join_once(
@@ -117,7 +124,7 @@ impl Workers<'_> {
             is_end_known: self.is_exact,
             doubtful: &doubtful,
             progress: &|records, bytes| {
-                self.progress.advance(records, bytes);
+                self.progress.count(records, bytes);
                 self.keep_to_limit(bytes);
                 !self.is_stopped()
             },
@@ -138,14 +145,15 @@ impl Workers<'_> {
         let (Some(stack), Some(parent), Some(changes)) = (stack, job.parent, self.session.changes()) else {
             return Ok(self.session.read(task.job, range)?);
         };
-        let limits = (job.found.codec == KeyCodec::Digest && !self.options.accept_deletions)
-            .then_some(self.options.max_deleted_percent);
         let number = task.job;
+        let groups = self.session.evidence().and_then(|evidence| evidence.groups(number));
+        let groups = groups.filter(|_| !self.options.accept_deletions);
         let side = move |range: &KeyRange| -> Result<ParentSide<'s>, OpsError> {
             let cursor = stack.cursor(range, self.parent_end, true)?;
-            let limits = limits.map(|max_deleted_percent| Limits {
-                max_deleted_percent,
-                free_deletions: FREE_DELETIONS / group_size(job.ranges.len()) as u64,
+            let limits = groups.map(|groups| Limits {
+                groups,
+                max_deleted_percent: self.options.max_deleted_percent,
+                free_deletions: groups.free_deletions() / group_size(job.ranges.len()) as u64,
                 since: lower_bound(parent, range, true),
             });
             let guard = Guard::new(changes, number, limits);

@@ -6,16 +6,15 @@ use crate::{
     ops::{OpsError, Progress},
     record::{KeyRange, Timestamp},
     repo::{
-        ChunkId, RepoError, Repository, Snapshot, SnapshotId, WriteSession,
+        ChunkId, Repository, Snapshot, SnapshotId, WriteSession,
         manifest::{Kind, SourceId},
     },
+    report::{ErrorKind, WarningKind},
 };
 use std::collections::HashSet;
 
 /// Joins that may fail on damage before a base is made: each costs a reading of the source.
 const MAX_REFUSED: usize = 2;
-
-const LISTS_DAMAGE: &str = "`rekeep verify --read-data` lists all damage";
 
 /// The canonical hash of a scope's text, as manifests give it.
 pub(in crate::ops) fn scope_hash(canonical: &str) -> String {
@@ -86,7 +85,8 @@ impl<'a> Chooser<'a> {
 
     /// What to do after joining with `parent` failed: nothing if it was damage that another parent, or none, gets around.
     pub(super) fn refuse(&mut self, parent: Option<&Snapshot>, error: OpsError) -> Result<(), OpsError> {
-        let Some(parent) = parent.filter(|_| self.options.parent == ParentChoice::Auto && is_damage(&error)) else {
+        let Some(parent) = parent.filter(|_| self.options.parent == ParentChoice::Auto && error.kind().is_damage())
+        else {
             return Err(error);
         };
         if let OpsError::Layer(LayerError::Damaged { id, .. }) = &error {
@@ -108,7 +108,8 @@ impl<'a> Chooser<'a> {
         let Some(writing) = self.writing else { return Ok(true) };
         let distrusted = writing.distrust_unreadable();
         for pack in &distrusted.packs {
-            self.progress.warn(&format!("pack {pack} is damaged and is not relied on; {LISTS_DAMAGE}"));
+            let words = format!("pack {pack} is damaged and is not relied on");
+            self.progress.warn(WarningKind::PackDamaged, pack.to_string(), words);
         }
         if distrusted.packs.is_empty() {
             return Ok(true);
@@ -123,33 +124,34 @@ impl<'a> Chooser<'a> {
 
     fn pass_over(&mut self, candidate: &Snapshot, why: &str) {
         self.refused.insert(candidate.id);
-        self.progress.warn(&format!(
-            "snapshot {} is no parent for this backup, which stores again what it cannot find elsewhere: {why}; \
-             {LISTS_DAMAGE}",
-            candidate.id.short()
-        ));
+        let id = candidate.id.short();
+        let words = format!(
+            "snapshot {id} is no parent for this backup, which stores again what it cannot find elsewhere: {why}"
+        );
+        self.progress.warn(WarningKind::ParentPassedOver, id, words);
     }
 
     fn by_prefix(&self, snapshots: &[Snapshot], prefix: &str) -> Result<Snapshot, OpsError> {
         let mut found = snapshots.iter().filter(|s| s.id.to_string().starts_with(prefix));
         let (Some(parent), None) = (found.next(), found.next()) else {
-            return Err(OpsError::Usage(format!("--parent {prefix} names no snapshot, or more than one")));
+            let words = format!("the parent {prefix} names no snapshot, or more than one");
+            return Err(OpsError::refused(ErrorKind::Ambiguous, words));
         };
         if parent.content.source.connector != self.source.connector {
             return Err(OpsError::Usage(format!(
-                "--parent {prefix} is a snapshot of a {} source, this one is {}",
+                "the parent {prefix} is a snapshot of a {} source, this one is {}",
                 parent.content.source.connector, self.source.connector
             )));
         }
         if parent.content.scope != self.scope {
             return Err(OpsError::Usage(format!(
-                "--parent {prefix} covers another part of the source ({}); records outside of it would look deleted",
+                "the parent {prefix} covers another part of the source ({}); records outside of it would look deleted",
                 if parent.content.scope_note.is_empty() { "everything" } else { &parent.content.scope_note }
             )));
         }
         match self.unfit(parent)? {
             None => Ok(parent.clone()),
-            Some(why) => Err(OpsError::Failed(format!("--parent {prefix} cannot be used: {why}"))),
+            Some(why) => Err(OpsError::Failed(format!("the parent {prefix} cannot be used: {why}"))),
         }
     }
 
@@ -161,7 +163,7 @@ impl<'a> Chooser<'a> {
             None => Ok(None),
         });
         match found {
-            Err(error) if is_damage(&error) => {
+            Err(error) if error.kind().is_damage() => {
                 if let OpsError::Layer(LayerError::Damaged { id, .. }) = &error {
                     self.repo.distrust(id)?;
                 }
@@ -197,18 +199,6 @@ impl<'a> Chooser<'a> {
             }
         }
         Ok(None)
-    }
-}
-
-/// Whether an error says that something stored cannot be read or makes no sense, rather than that something went wrong now.
-pub(super) fn is_damage(error: &OpsError) -> bool {
-    let of_repo = |error: &RepoError| {
-        matches!(error, RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. })
-    };
-    match error {
-        OpsError::Repo(error) | OpsError::Layer(LayerError::Repo(error)) => of_repo(error),
-        OpsError::Layer(LayerError::Damaged { .. } | LayerError::Inconsistent { .. }) => true,
-        _ => false,
     }
 }
 

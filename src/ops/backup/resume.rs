@@ -5,17 +5,17 @@ use super::{
     checkpoint::Ground,
     joining::{Joined, Reading},
     outcomes::Outcomes,
-    parent::is_damage,
     run::{Job, Task},
 };
 use crate::{
-    connector::{Doubt, Handover, PartEnd, SourceSession},
+    connector::{Doubt, Handover, PartEnd, Resumable},
     layer::{BuiltRange, LayerError, RangeOutcome},
     ops::{OpsError, Progress},
     record::Timestamp,
     repo::{
         Checkpoint, ChunkId, ChunkKind, ChunkReader, RepoError, Repository, SnapshotId, WriteSession, checkpoint::Span,
     },
+    report::{ErrorKind, WarningKind},
 };
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -28,7 +28,9 @@ const MAX_MILLIS: i64 = 90 * A_DAY_MILLIS;
 /// What a run looks for, and where.
 pub(super) struct Finder<'a> {
     pub(super) repo: &'a Repository,
-    pub(super) session: &'a dyn SourceSession,
+    pub(super) session: &'a dyn Resumable,
+    /// When this run began, by the source's clock.
+    pub(super) start: Timestamp,
     pub(super) writing: &'a WriteSession,
     pub(super) resume: Resume,
     /// Whether a person named the source.
@@ -50,11 +52,11 @@ impl Finder<'_> {
     /// The newest checkpoint that this run may carry on from.
     ///
     /// # Errors
-    /// [`OpsError::Failed`] if there is none and one was demanded.
+    /// [`ErrorKind::NothingToResume`] if there is none and one was demanded.
     pub(super) fn find(&self, ground: &Ground) -> Result<Option<Checkpoint>, OpsError> {
         let (mut found, problems) = self.repo.checkpoints()?;
         for problem in problems {
-            self.progress.warn(&format!("a checkpoint is not used: {problem}"));
+            self.progress.warn(WarningKind::NotResumed, "", format!("a checkpoint is not used: {problem}"));
         }
         found.retain(|it| {
             let is_own = it.lease == self.writing.id();
@@ -71,10 +73,14 @@ impl Finder<'_> {
                     None => match self.take_over(&checkpoint, ground) {
                         Ok(()) => return Ok(Some(checkpoint)),
                         Err(reason) => {
-                            self.progress.warn(&format!(
-                                "what the backup {} had finished is read again: {reason}",
-                                checkpoint.lease.short()
-                            ));
+                            self.progress.warn(
+                                WarningKind::NotResumed,
+                                checkpoint.lease.short(),
+                                format!(
+                                    "what the backup {} had finished is read again: {reason}",
+                                    checkpoint.lease.short()
+                                ),
+                            );
                             reason
                         }
                     },
@@ -83,12 +89,13 @@ impl Finder<'_> {
             why_not.get_or_insert((checkpoint.lease, reason));
         }
         match (self.resume, why_not) {
-            (Resume::Always, Some((lease, reason))) => Err(OpsError::Failed(format!(
-                "there is nothing to resume: the backup {} broke off, but {reason}",
-                lease.short()
-            ))),
-            (Resume::Always, None) => Err(OpsError::Failed(
-                "there is nothing to resume: no backup of this source left a checkpoint".to_owned(),
+            (Resume::Always, Some((lease, reason))) => Err(OpsError::refused(
+                ErrorKind::NothingToResume,
+                format!("there is nothing to resume: the backup {} broke off, but {reason}", lease.short()),
+            )),
+            (Resume::Always, None) => Err(OpsError::refused(
+                ErrorKind::NothingToResume,
+                "there is nothing to resume: no backup of this source left a checkpoint",
             )),
             _ => Ok(None),
         }
@@ -113,12 +120,15 @@ impl Finder<'_> {
         }
         if checkpoint.parent != ground.parent {
             let (its, ours) = (show(checkpoint.parent), show(ground.parent));
-            return Some(format!("its parent was {its} and that of this one is {ours} (`--parent {its}`)"));
+            return Some(format!("its parent was {its} and that of this one is {ours}"));
         }
         if checkpoint.options != ground.options {
-            return Some("--new-base, --sweep, --accept-deletions or --max-deleted were not the same".to_owned());
+            return Some(
+                "its options were not the same: a new base, how deletions are looked for, or which are believed"
+                    .to_owned(),
+            );
         }
-        let age = self.session.start().as_millis().saturating_sub(checkpoint.counted_by.as_millis());
+        let age = self.start.as_millis().saturating_sub(checkpoint.counted_by.as_millis());
         if age < 0 {
             return Some(format!("it began at {}, which is yet to come", checkpoint.counted_by));
         }
@@ -146,13 +156,14 @@ impl Finder<'_> {
                 match self.read_span(&chunks, checkpoint, job, span) {
                     Ok(joined) => found.push((first_task + span.first, joined)),
                     Err(OpsError::Repo(RepoError::ChunkMissing { .. })) => absent += span.lists.len() as u64,
-                    Err(error) if is_damage(&error) => {
+                    Err(error) if error.kind().is_damage() => {
                         // What else lies in the packs that were found damaged is not known: nothing is taken over.
                         let _ = self.writing.distrust_unreadable();
-                        self.progress.warn(&format!(
-                            "what the backup {} had finished is read again: {error}",
-                            checkpoint.lease.short()
-                        ));
+                        self.progress.warn(
+                            WarningKind::NotResumed,
+                            checkpoint.lease.short(),
+                            format!("what the backup {} had finished is read again: {error}", checkpoint.lease.short()),
+                        );
                         return Ok(Taken::default());
                     }
                     Err(error) => return Err(error),
@@ -173,14 +184,16 @@ impl Finder<'_> {
     fn tell(&self, checkpoint: &Checkpoint, taken: &Taken, all: usize, absent: u64) {
         let (lease, began) = (checkpoint.lease.short(), checkpoint.counted_by);
         if absent > 0 {
-            self.progress.warn(&format!(
-                "{absent} ranges that the backup {lease} had finished are read again: chunks of them are gone"
-            ));
+            self.progress.warn(
+                WarningKind::NotResumed,
+                &*lease,
+                format!("{absent} ranges that the backup {lease} had finished are read again: chunks of them are gone"),
+            );
         }
         if taken.ranges > 0 {
-            self.progress.warn(&format!(
+            self.progress.warn(WarningKind::Resuming, &*lease, format!(
                 "resuming: {} of {all} ranges with {} records are taken over from the backup {lease}, which began at \
-                 {began} and broke off (--no-resume reads them again)",
+                 {began} and broke off",
                 taken.ranges, taken.records
             ));
         }

@@ -8,22 +8,22 @@ use super::{
     dry::{DryCounts, DryWriter},
     joining::{Joined, is_sweep_due},
     outcomes::Outcomes,
-    parent::is_damage,
     ranges, resume,
     rolling::{self, outside},
     stack,
 };
 use crate::{
-    connector::{SessionEnd, SourceAbilities, SourceCollection, SourceSession},
+    connector::{KeyGroups, Resumable, SessionEnd, SourceAbilities, SourceCollection, SourceSession},
     layer::{BuiltRange, JoinCounts, Layer, LayerContext, Stack, finish_layer},
-    ops::{OpsError, Phase, Progress, limit::Throttle},
-    record::{KeyCodec, KeyRange, Timestamp},
+    ops::{OpsError, Phase, PhaseKind, Progress, limit::Throttle},
+    record::{KeyRange, Timestamp},
     repo::{
         Checkpoint, ChunkReader, ChunkWriter, Repository, Snapshot, SnapshotId, WriteSession,
         checkpoint::CheckpointOptions,
         manifest::{Collection, Kind, LayerRef, SourceId, Stats},
         session::SessionWriter,
     },
+    report::{ErrorKind, Remedy, WarningKind},
 };
 use std::{
     sync::{
@@ -41,6 +41,7 @@ pub(super) struct ReadOutcome {
     pub(super) collections: Vec<Collection>,
     pub(super) stats: Stats,
     pub(super) problems: Vec<String>,
+    pub(super) unconfirmed: u64,
     pub(super) dry_bytes: u64,
     pub(super) dry_chunks_new: u64,
     pub(super) dry_chunks_reused: u64,
@@ -109,7 +110,7 @@ pub(super) struct Workers<'a> {
 
 /// Whether an error says that what was read contradicts itself or what is stored.
 pub(super) fn is_contradiction(error: &OpsError) -> bool {
-    matches!(error, OpsError::Counts { .. }) || is_damage(error)
+    matches!(error, OpsError::Counts { .. }) || error.kind().is_damage()
 }
 
 /// What is read, and for whom.
@@ -161,16 +162,18 @@ impl Run<'_> {
     }
 
     /// What looks for checkpoints; `None` where nothing can be taken over.
-    fn finder(&self, handover: Option<&serde_json::Value>) -> Result<Option<resume::Finder<'_>>, OpsError> {
-        match (self.writing, handover, self.resume) {
-            (_, None, Resume::Always) => Err(OpsError::Usage(
-                "--resume needs a source whose ranges stand for themselves; of this one only the chunks are found again"
-                    .to_owned(),
+    fn finder<'s>(&'s self, resumable: Option<&'s dyn Resumable>) -> Result<Option<resume::Finder<'s>>, OpsError> {
+        match (self.writing, resumable, self.resume) {
+            (_, None, Resume::Always) => Err(OpsError::refused_unless(
+                Remedy::DoNotResume,
+                ErrorKind::Unsupported,
+                "resuming needs a source whose ranges stand for themselves; of this one only the chunks are found again",
             )),
             (None, _, _) | (_, None, _) | (_, _, Resume::Never) => Ok(None),
-            (Some(writing), Some(_), resume) => Ok(Some(resume::Finder {
+            (Some(writing), Some(session), resume) => Ok(Some(resume::Finder {
                 repo: self.repo,
-                session: self.session,
+                session,
+                start: self.session.start(),
                 writing,
                 resume,
                 chosen: self.options.source_name.is_some(),
@@ -185,8 +188,8 @@ pub(super) fn read_all(run: &mut Run<'_>, parent: Option<&Snapshot>) -> Result<R
     let (repo, session, options, progress) = (run.repo, run.session, run.options, run.progress);
     let chunks = repo.chunks();
     let ground = run.ground(parent)?;
-    let handover = if run.abilities.exact { None } else { session.handover() };
-    let finder = run.finder(handover.as_ref())?;
+    let resumable = session.resumable().filter(|_| !run.abilities.exact);
+    let finder = run.finder(resumable)?;
     let found = match &finder {
         Some(finder) => finder.find(&ground)?,
         None => None,
@@ -203,12 +206,13 @@ pub(super) fn read_all(run: &mut Run<'_>, parent: Option<&Snapshot>) -> Result<R
     };
     if found.is_some() && taken.ranges == 0 && run.resume == Resume::Always {
         let reason = "there is nothing to resume: what the backup that broke off had finished cannot be used any more";
-        return Err(OpsError::Failed(reason.to_owned()));
+        return Err(OpsError::refused(ErrorKind::NothingToResume, reason));
     }
     let found = found.filter(|_| taken.ranges > 0);
     run.has_resumed = found.is_some();
-    progress.begin(&Phase {
-        name: "reading".to_owned(),
+    progress.phase(&Phase {
+        kind: PhaseKind::Reading,
+        object: String::new(),
         records: jobs.iter().map(|job| job.found.estimated_records).sum::<u64>().saturating_sub(taken.records),
         bytes: jobs.iter().map(|job| job.found.estimated_bytes).sum::<u64>().saturating_sub(taken.bytes),
     });
@@ -227,7 +231,7 @@ pub(super) fn read_all(run: &mut Run<'_>, parent: Option<&Snapshot>) -> Result<R
         outcomes: Mutex::new(outcomes),
         checkpoints: Checkpoints::new(
             ground,
-            handover.is_some() && run.writing.is_some(),
+            resumable.is_some() && run.writing.is_some(),
             options.checkpoint_after,
             taken.tasks,
         ),
@@ -274,25 +278,23 @@ fn plan<'a>(
         };
         let wants_new_base = parent.is_some_and(|parent| stack::wants_new_base(&parent.stack));
         if wants_new_base && ground.kind != Kind::Full {
-            progress.warn(&format!(
-                "what changed in {} since its last full backup is more than half of it: `--new-base` reads it anew and \
-                 makes its snapshots shorter",
-                found.name
-            ));
+            let words = format!("what changed in {} since its last full backup is more than half of it", found.name);
+            progress.warn(WarningKind::BaseAdvised, &*found.name, words);
         }
         let new_base = options.new_base || (wants_new_base && ground.kind == Kind::Full);
-        let swept = swept_part(parent, found.codec, ground);
+        let groups = session.evidence().and_then(|evidence| evidence.groups(index));
+        let swept = swept_part(parent, groups, ground);
         jobs.push(Job { found, parent, new_base, ranges, swept, stack: OnceLock::new() });
     }
     Ok(jobs)
 }
 
 /// Where a run looks for what is gone from a collection.
-fn swept_part(parent: Option<&Collection>, codec: KeyCodec, ground: &Ground) -> Option<KeyRange> {
-    match (parent, ground.options.rolling) {
-        (Some(_), _) if !ground.options.swept => None,
-        (Some(parent), Some(count)) if ground.kind != Kind::Full && codec == KeyCodec::Digest => {
-            Some(rolling::due(parent, count))
+fn swept_part(parent: Option<&Collection>, groups: Option<&dyn KeyGroups>, ground: &Ground) -> Option<KeyRange> {
+    match (parent, ground.options.rolling, groups) {
+        (Some(_), _, _) if !ground.options.swept => None,
+        (Some(parent), Some(count), Some(groups)) if ground.kind != Kind::Full => {
+            Some(rolling::due(parent, groups, count))
         }
         _ => Some(KeyRange::all()),
     }
@@ -477,6 +479,7 @@ impl Workers<'_> {
             collections: Vec::new(),
             stats: Stats::default(),
             problems: Vec::new(),
+            unconfirmed: 0,
             dry_bytes: 0,
             dry_chunks_new: 0,
             dry_chunks_reused: 0,
@@ -547,6 +550,9 @@ impl Workers<'_> {
                     "{name}: deletions unconfirmed: {} records that did not come are kept as they were: {}",
                     joined.absent, doubt.reason
                 ));
+            }
+            if joined.part.doubts.iter().any(|doubt| doubt.acceptable) {
+                outcome.unconfirmed += joined.absent;
             }
             stood += part.stood;
             built.push((range.clone(), part.built.clone()));

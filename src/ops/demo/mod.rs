@@ -19,6 +19,7 @@ use crate::{
     },
     record::Timestamp,
     repo::{InitOptions, OpenOptions, Repository, Storage, Unlock, entropy, keys::KdfParams},
+    report::{ErrorKind, Remedy},
 };
 use database::Database;
 use serde::Serialize;
@@ -37,6 +38,23 @@ pub struct DemoOptions {
     pub records: u64,
     /// Worker threads.
     pub parallel: usize,
+    /// How the front end has a verb asked for.
+    pub spell: fn(&DemoPlace, &DemoVerb<'_>) -> String,
+}
+
+/// A verb that the demonstration runs.
+#[derive(Debug, Clone, Copy)]
+pub enum DemoVerb<'a> {
+    /// Making the repository.
+    Init,
+    /// Backing up this URL.
+    Backup(&'a str),
+    /// Going back to this time, into this URL.
+    Restore(Timestamp, &'a str),
+    /// The versions of this collection's key.
+    History(&'a str, &'a str),
+    /// Reading and restoring everything.
+    Verify,
 }
 
 /// What a step cost.
@@ -105,7 +123,7 @@ pub fn demo(
     progress: &dyn Progress,
     tell: &mut dyn FnMut(DemoEvent<'_>),
 ) -> Result<DemoOutcome, OpsError> {
-    let place = Place::in_dir(&options.dir)?;
+    let place = DemoPlace::in_dir(&options.dir)?;
     let mut run = Run { options, place, open, progress, tell, steps: Vec::new() };
     let original = run.make_database()?;
     let repo = run.init()?;
@@ -129,15 +147,18 @@ pub fn demo(
 }
 
 /// The files of the demonstration.
-struct Place {
-    repository: PathBuf,
-    password_file: PathBuf,
+#[derive(Debug)]
+pub struct DemoPlace {
+    /// The repository.
+    pub repository: PathBuf,
+    /// The file with its password.
+    pub password_file: PathBuf,
     database: PathBuf,
     witness: PathBuf,
     restored: PathBuf,
 }
 
-impl Place {
+impl DemoPlace {
     fn in_dir(dir: &Path) -> Result<Self, OpsError> {
         let failed = |error| failed_at("using", dir, &error);
         std::fs::create_dir_all(dir).map_err(failed)?;
@@ -157,16 +178,11 @@ impl Place {
             restored: dir.join("restored.db"),
         })
     }
-
-    fn command(&self, words: &str) -> String {
-        let (repo, file) = (quoted(&self.repository), quoted(&self.password_file));
-        format!("rekeep -r {repo} --password-file {file} {words}")
-    }
 }
 
 struct Run<'a> {
     options: &'a DemoOptions,
-    place: Place,
+    place: DemoPlace,
     open: &'a OpenOptions,
     progress: &'a dyn Progress,
     tell: &'a mut dyn FnMut(DemoEvent<'_>),
@@ -174,6 +190,10 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    fn spell(&self, verb: &DemoVerb<'_>) -> String {
+        (self.options.spell)(&self.place, verb)
+    }
+
     /// Runs one step and tells of it. What the step gives is what came of it in words, its counts, and a value.
     fn step<T>(
         &mut self,
@@ -205,7 +225,7 @@ impl Run<'_> {
     }
 
     fn init(&mut self) -> Result<Repository, OpsError> {
-        let command = self.place.command("init");
+        let command = self.spell(&DemoVerb::Init);
         self.step("Make a repository", Some(command), |run| {
             let password = write_password(&run.place.password_file)?;
             let storage = Storage::at(utf8(&run.place.repository)?)?;
@@ -224,7 +244,7 @@ impl Run<'_> {
 
     fn back_up(&mut self, repo: &Repository, title: &str) -> Result<BackupOutcome, OpsError> {
         let url = url_of(&self.place.database)?;
-        let command = self.place.command(&format!("backup {}", shell_word(&url)));
+        let command = self.spell(&DemoVerb::Backup(&url));
         self.step(title, Some(command), |run| {
             let source = SqliteSource::new(&SourceUrl::parse(&url)?)?;
             let options =
@@ -275,7 +295,7 @@ impl Run<'_> {
 
     fn restore(&mut self, repo: &Repository, time: Timestamp) -> Result<(), OpsError> {
         let url = url_of(&self.place.restored)?;
-        let command = self.place.command(&format!("restore @{time} {}", shell_word(&url)));
+        let command = self.spell(&DemoVerb::Restore(time, &url));
         self.step("Go back to the time before the accident", Some(command), |run| {
             let snapshot = resolve(&repo.snapshots()?, &SnapshotSpec::At(time), &Narrow::default(), run.progress)?;
             let target = SqliteTarget::new(&SourceUrl::parse(&url)?)?;
@@ -316,7 +336,7 @@ impl Run<'_> {
 
     fn history(&mut self, repo: &Repository, key: i64) -> Result<History, OpsError> {
         let (collection, key) = (database::TABLE, format!("int:{key}"));
-        let command = self.place.command(&format!("history {collection} {key}"));
+        let command = self.spell(&DemoVerb::History(collection, &key));
         let history = self.step("Show every stored version of one record", Some(command), |run| {
             let found = history(repo, &repo.snapshots()?, collection, &key, None, None, run.progress)?;
             let result = format!("{} versions of {collection} {key}", found.versions.len());
@@ -327,7 +347,7 @@ impl Run<'_> {
     }
 
     fn verify(&mut self, repo: &Repository) -> Result<(), OpsError> {
-        let command = self.place.command("verify --read-data --restore");
+        let command = self.spell(&DemoVerb::Verify);
         self.step("Verify everything that is stored", Some(command), |run| {
             let options = VerifyOptions {
                 read_data: ReadData::All,
@@ -372,21 +392,12 @@ fn failed_at(operation: &str, path: &Path, error: &dyn std::fmt::Display) -> Ops
 }
 
 fn utf8(path: &Path) -> Result<&str, OpsError> {
-    path.to_str().ok_or_else(|| OpsError::Usage(format!("{} is not UTF-8: choose another --dir", path.display())))
+    let words = || format!("{} is not UTF-8", path.display());
+    path.to_str().ok_or_else(|| OpsError::refused_unless(Remedy::ChooseDirectory, ErrorKind::InvalidInput, words()))
 }
 
 fn url_of(path: &Path) -> Result<String, OpsError> {
     Ok(format!("sqlite:{}", utf8(path)?.replace('%', "%25").replace('?', "%3F")))
-}
-
-fn quoted(path: &Path) -> String {
-    shell_word(&path.to_string_lossy())
-}
-
-/// A word as a shell takes it.
-fn shell_word(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:%@=+,".contains(&byte);
-    if word.bytes().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
@@ -394,16 +405,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_with_blanks_are_quoted() {
-        assert_eq!(shell_word("/tmp/a.db"), "/tmp/a.db");
-        assert_eq!(shell_word("a b'c"), r"'a b'\''c'");
-    }
-
-    #[test]
     fn a_directory_that_holds_something_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(Place::in_dir(dir.path()).is_ok());
+        assert!(DemoPlace::in_dir(dir.path()).is_ok());
         std::fs::write(dir.path().join("x"), "").unwrap();
-        assert!(matches!(Place::in_dir(dir.path()), Err(OpsError::Usage(_))));
+        assert!(matches!(DemoPlace::in_dir(dir.path()), Err(OpsError::Usage(_))));
     }
 }

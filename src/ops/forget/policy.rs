@@ -2,7 +2,10 @@
 //! `format-spec/retention.md`.
 
 use super::calendar::{Age, Period};
-use crate::ops::OpsError;
+use crate::{
+    ops::OpsError,
+    report::{ErrorKind, Remedy},
+};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
@@ -84,17 +87,26 @@ impl Policy {
     pub fn check(&self) -> Result<(), OpsError> {
         let usage = |text: &str| Err(OpsError::Usage(text.to_owned()));
         match (self.full, self.incremental) {
-            (None, Some(_)) => return usage("--keep-incremental counts fulls and needs --keep-full"),
+            (None, Some(_)) => {
+                return Err(OpsError::refused_unless(
+                    Remedy::KeepFull,
+                    ErrorKind::InvalidInput,
+                    "whose incrementals are kept is counted in fulls, and no number of fulls is kept",
+                ));
+            }
             (Some(full), Some(incremental)) if incremental > full => {
                 return usage(
-                    "--keep-incremental may not be more than --keep-full: the fulls that the incrementals follow would \
-                     be gone",
+                    "incrementals may not be kept of more fulls than are kept: the fulls that they follow would be gone",
                 );
             }
             _ => {}
         }
         if !self.gives_rules() && self.max_age.is_none() {
-            return usage("which snapshots? Name them, or give a policy: --keep-last, --keep-daily, --max-age …");
+            return Err(OpsError::refused_unless(
+                Remedy::NameSnapshotsOrPolicy,
+                ErrorKind::InvalidInput,
+                "which snapshots? Name them, or give a policy",
+            ));
         }
         if self.gives_rules() && !self.has_rules() {
             return usage("this policy would keep nothing and is refused: every count is 0");

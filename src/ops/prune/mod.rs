@@ -6,7 +6,7 @@ mod walk;
 
 pub use plan::{PrunePlan, Sum};
 
-use super::{OpsError, Phase, Progress};
+use super::{OpsError, Phase, PhaseKind, Progress};
 use crate::{
     ops::{
         squash::{self, SquashOptions, SquashOutcome},
@@ -17,6 +17,7 @@ use crate::{
         pruner::{GRACE, MarkState, Pruner, PrunerOptions},
         session::SessionTiming,
     },
+    report::WarningKind,
 };
 use serde::Serialize;
 use std::{
@@ -109,8 +110,8 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
     let began = Instant::now();
     let grace = grace(repo, options, progress);
     let mut outcome = if options.dry_run {
-        let _lease = repo.begin_read("prune --dry-run")?;
-        progress.begin(&Phase { name: "looking for what is needed".to_owned(), ..Phase::default() });
+        let _lease = repo.begin_read("prune, planning only")?;
+        progress.phase(&Phase::new(PhaseKind::LookingForNeeded, 0, 0));
         let mut plan = plan::plan(&repo.survey(&walk::Layers, grace)?, options);
         plan.squash = squash::plan(repo, options.max_superseded / 100.0)?;
         PruneOutcome { dry_run: true, plan, ..PruneOutcome::default() }
@@ -129,8 +130,10 @@ fn grace(repo: &Repository, options: &PruneOptions, progress: &dyn Progress) -> 
         return options.grace.unwrap_or_default();
     }
     progress.warn(
+        WarningKind::WeakStorage,
+        repo.storage().location(),
         "this storage lacks conditional create or lists late: the proof that nothing needed is deleted is weaker here. \
-         Dead leases are not fenced without a person (`rekeep unlock`), and marks wait for the grace period",
+         Dead leases are not fenced without a person, and marks wait for the grace period",
     );
     options.grace.unwrap_or(GRACE)
 }
@@ -154,10 +157,7 @@ fn execute(
     outcome.failures.extend(squashed.wrong.iter().cloned());
     for id in &outcome.plan.vanished {
         let id = id.short();
-        outcome.failures.push(format!(
-            "snapshot {id} has vanished, although nobody forgot it; what it needs stays. `rekeep repair snapshots` puts it back, \
-             `rekeep forget --vanished {id}` lets it go"
-        ));
+        outcome.failures.push(format!("snapshot {id} has vanished, although nobody forgot it; what it needs stays"));
     }
     outcome.squashed = squashed;
     Ok(outcome)
@@ -183,14 +183,14 @@ fn squash(
 /// The steps in the order of the protocol.
 fn steps(pruner: &Pruner, options: &PruneOptions, progress: &dyn Progress) -> Result<PruneOutcome, OpsError> {
     let mut outcome = PruneOutcome::default();
-    progress.begin(&Phase { name: "looking for what is needed".to_owned(), ..Phase::default() });
+    progress.phase(&Phase::new(PhaseKind::LookingForNeeded, 0, 0));
     outcome.plan = plan::plan(&pruner.survey()?, options);
     heed(progress)?;
 
     let bytes = outcome.plan.bytes_to_download;
-    progress.begin(&Phase { name: "repacking".to_owned(), records: 0, bytes });
+    progress.phase(&Phase::new(PhaseKind::Repacking, 0, bytes));
     let mut copied = |bytes: u64| {
-        progress.advance(0, bytes);
+        progress.count(0, bytes);
         !progress.cancelled()
     };
     let (chunks, bytes, unreadable) = pruner.repack(&outcome.plan.repacking, &mut copied)?;
@@ -202,7 +202,7 @@ fn steps(pruner: &Pruner, options: &PruneOptions, progress: &dyn Progress) -> Re
     outcome.packs_marked = pruner.mark(&wanted)?;
     heed(progress)?;
 
-    progress.begin(&Phase { name: "deleting".to_owned(), ..Phase::default() });
+    progress.phase(&Phase::new(PhaseKind::Deleting, 0, 0));
     loop {
         let done = delete(pruner, &mut outcome, progress)?;
         outcome.waiting = pruner.marks()?;
@@ -240,7 +240,7 @@ fn delete(pruner: &Pruner, outcome: &mut PruneOutcome, progress: &dyn Progress) 
             outcome.failures.push(failure);
         }
     }
-    progress.advance(0, deleted.bytes);
+    progress.count(0, deleted.bytes);
     Ok(deleted.marks > 0 && !refused)
 }
 

@@ -1,8 +1,10 @@
 //! Comparing what a target holds with the snapshot: which records are equal, which are not the snapshot's.
 
-use super::{Feed, Run, Selected, feed::is_damage};
+use super::{Feed, Run, Selected};
 use crate::{
-    connector::{CollectionTarget, Outcomes, Overwrite, SessionOptions, Source, SourceSession, Target, TargetPlan},
+    connector::{
+        CollectionTarget, Outcomes, Overwrite, Removal, SessionOptions, Source, SourceSession, Target, TargetPlan,
+    },
     layer::{LayerContext, StackCursor},
     ops::{OpsError, Progress},
     record::{Expiry, Fingerprint, Fingerprinter, KeyRange, Meta, RecordBatch, RecordStream, StreamError},
@@ -78,7 +80,7 @@ impl Extra {
         let mut just_now = false;
         for_each(&mut file, &mut |key, _, expiry| {
             just_now |=
-                expiry != Expiry::NEVER && !writer.is_over(key, later(expiry)) && writer.is_over(key, sooner(expiry));
+                expiry != Expiry::NEVER && !is_over(writer, key, later(expiry)) && is_over(writer, key, sooner(expiry));
             Ok(())
         })?;
         let until = Instant::now() + Duration::from_millis(2 * slack_millis);
@@ -90,20 +92,24 @@ impl Extra {
         }
         let mut keys = Vec::new();
         for_each(&mut file, &mut |key, generation, expiry| {
-            if expiry == Expiry::NEVER || writer.is_over(key, later(expiry)) {
-                keys.push((key.to_vec(), generation));
+            if expiry == Expiry::NEVER || is_over(writer, key, later(expiry)) {
+                keys.push(Removal { key: key.to_vec(), generation });
             }
             if keys.len() == REMOVE_AT_ONCE {
-                writer.remove_at(&keys, outcomes)?;
+                writer.remove(&keys, outcomes)?;
                 keys.clear();
             }
             Ok(())
         })?;
         if !keys.is_empty() {
-            writer.remove_at(&keys, outcomes)?;
+            writer.remove(&keys, outcomes)?;
         }
         Ok(())
     }
+}
+
+fn is_over(writer: &dyn CollectionTarget, key: &[u8], expiry: Expiry) -> bool {
+    writer.standing().is_some_and(|standing| standing.is_over(key, expiry))
 }
 
 /// Called with a key, its generation in the target, and its expiry in the snapshot.
@@ -185,7 +191,7 @@ pub(super) fn with_existing(
         });
         match walked {
             // What lies behind is written whatever the target holds; the feed names what is lost.
-            Err(error) if feed.keep_going && is_damage(&error) => found.damaged = true,
+            Err(error) if feed.keep_going && error.kind().keeps_data_back() => found.damaged = true,
             walked => walked?,
         }
     }
@@ -332,6 +338,11 @@ fn fingerprint_of(fingerprinter: &Fingerprinter, batch: &mut RecordBatch, index:
     Ok(print.finish())
 }
 
+/// Whether the target was told to take a record.
+pub(super) fn chooses(target: &dyn Target, key: &[u8], meta: &Meta<'_>) -> bool {
+    target.surveyed().is_none_or(|surveyed| surveyed.chooses(key, meta))
+}
+
 /// The collection of a live source that a selected one is shown as by `target`.
 pub(super) fn shown_in(session: &dyn SourceSession, target: &dyn Target, one: &Selected<'_>) -> Option<usize> {
     let shown = target.shown_as(one.name());
@@ -382,8 +393,8 @@ pub(super) fn read_back(
 ) -> Result<(u64, u64), OpsError> {
     let context = LayerContext::new(run.repo.secrets());
     let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None })?;
-    let expiry_slack_millis = target.expiry_slack_millis();
-    let chooses = |key: &[u8], meta: &Meta<'_>| target.chooses(key, meta);
+    let expiry_slack_millis = target.abilities().expiry_slack_millis;
+    let chooses = |key: &[u8], meta: &Meta<'_>| chooses(target, key, meta);
     let fingerprinter = Some(&context.fingerprinter);
     let likeness = Likeness { fingerprinter, expiry_slack_millis, chooses: Some(&chooses) };
     let (mut compared, mut different) = (0, 0);

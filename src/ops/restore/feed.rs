@@ -28,11 +28,6 @@ const QUEUE: usize = 4;
 /// A larger last cell is handed over as a stream.
 const INLINE_BYTES: u64 = 1024 * 1024;
 
-/// Whether an error says that something of the repository is damaged or missing.
-pub(super) const fn is_damage(error: &OpsError) -> bool {
-    matches!(error, OpsError::Layer(_) | OpsError::Repo(_)) && !error.is_interruption()
-}
-
 /// Work on a range, which keeps the last key of the snapshot that it met.
 type RangeWork<'a> = &'a mut dyn FnMut(&KeyRange, &mut Vec<u8>) -> Result<(), OpsError>;
 
@@ -196,7 +191,7 @@ impl Feed<'_> {
         let mut last = Vec::new();
         loop {
             let Err(error) = work(&rest, &mut last) else { return Ok(()) };
-            if !self.keep_going || !is_damage(&error) {
+            if !self.keep_going || !error.kind().keeps_data_back() {
                 return Err(error);
             }
             let behind = Some(last.as_slice()).filter(|last| !last.is_empty() && rest.contains(last));
@@ -235,7 +230,7 @@ impl RangeReader<'_> {
         loop {
             match self.read_some(stack, &rest, &mut batch, &mut bytes, throttle) {
                 Ok(()) => break,
-                Err((error, _)) if !self.feed.keep_going || error.is_interruption() => return Err(error),
+                Err((error, _)) if !self.feed.keep_going || !error.kind().keeps_data_back() => return Err(error),
                 Err((error, last)) => {
                     let (damage, next) = after_damage(stack, &rest, last.as_deref(), &error, self.feed);
                     self.lose(&mut batch, &mut bytes, damage)?;

@@ -7,6 +7,7 @@ use crate::{
     ops::OpsError,
     record::{KeyCodec, KeyRange},
     repo::{Repository, Snapshot, manifest::Collection},
+    report::{ErrorKind, Remedy},
 };
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde_json::Value as Json;
@@ -125,10 +126,11 @@ pub(super) fn check_options(snapshot: &Snapshot, options: &RestoreOptions) -> Re
         return Err(OpsError::Usage("without records there is nothing to make equal or to verify".to_owned()));
     }
     if options.make_equal && !options.force && !snapshot.content.complete {
-        return Err(OpsError::Usage(format!(
-            "snapshot {} is partial: --make-equal would remove records that it merely does not know; --force does it anyway",
+        let words = format!(
+            "snapshot {} is partial: making equal would remove records that it merely does not know",
             snapshot.id.short()
-        )));
+        );
+        return Err(OpsError::refused_unless(Remedy::Force, ErrorKind::SnapshotPartial, words));
     }
     Ok(())
 }
@@ -151,10 +153,8 @@ pub(super) fn select<'a>(
     }
     if let Some(name) = target.collection() {
         let [one] = selected.as_mut_slice() else {
-            return Err(OpsError::Usage(format!(
-                "the target names one collection ({name}), but {} would be restored: choose one with --collection",
-                selected.len()
-            )));
+            let words = format!("the target names one collection ({name}), but {} would be restored", selected.len());
+            return Err(OpsError::refused_unless(Remedy::ChooseCollection, ErrorKind::Ambiguous, words));
         };
         one.new_name = Some(name);
     }
@@ -170,12 +170,15 @@ pub(super) fn select<'a>(
 pub(in crate::ops) fn find_collection<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a Collection, OpsError> {
     snapshot.collections.iter().find(|collection| collection.name == name).ok_or_else(|| {
         let names: Vec<&str> = snapshot.collections.iter().take(20).map(|c| c.name.as_str()).collect();
-        OpsError::Usage(format!(
-            "snapshot {} has no collection `{name}`; it has {}: {}",
-            snapshot.id.short(),
-            snapshot.collections.len(),
-            names.join(", ")
-        ))
+        OpsError::refused(
+            ErrorKind::NoCollection,
+            format!(
+                "snapshot {} has no collection `{name}`; it has {}: {}",
+                snapshot.id.short(),
+                snapshot.collections.len(),
+                names.join(", ")
+            ),
+        )
     })
 }
 
@@ -201,10 +204,8 @@ pub(super) fn check_keys(
                 }
             }
         }
-        return Err(OpsError::Failed(format!(
-            "snapshot {} has no record {text}; nothing was written",
-            snapshot.id.short()
-        )));
+        let words = format!("snapshot {} has no record {text}; nothing was written", snapshot.id.short());
+        return Err(OpsError::refused(ErrorKind::NoRecord, words));
     }
     Ok(())
 }
@@ -212,10 +213,11 @@ pub(super) fn check_keys(
 /// Refuses what the target cannot do to records that exist.
 pub(super) fn check_overwrite(target: &dyn Target, options: &RestoreOptions) -> Result<(), OpsError> {
     match options.overwrite {
-        Some(overwrite) if !target.takes(overwrite) => Err(OpsError::Usage(format!(
-            "{}: targets know no --overwrite if-newer or merge; nothing was written. Say always, never or if-changed",
-            target.connector()
-        ))),
+        Some(overwrite) if !target.abilities().overwrites.contains(&overwrite) => Err(OpsError::refused_unless(
+            Remedy::SimplerOverwrite,
+            ErrorKind::Unsupported,
+            format!("{}: targets know neither if-newer nor merge; nothing was written", target.connector()),
+        )),
         _ => Ok(()),
     }
 }
@@ -235,8 +237,6 @@ pub(super) fn check_occupied(
         return Ok(());
     }
     let list: Vec<String> = occupied.iter().map(|(name, records)| format!("{name} (at least {records})")).collect();
-    Err(OpsError::Usage(format!(
-        "the target already holds records: {}; nothing was written. Say --overwrite always|never|if-changed or --make-equal",
-        list.join(", ")
-    )))
+    let words = format!("the target already holds records: {}; nothing was written", list.join(", "));
+    Err(OpsError::refused_unless(Remedy::ChooseOverwrite, ErrorKind::TargetOccupied, words))
 }

@@ -3,12 +3,11 @@
 
 use super::{
     Likeness, Pair, Run, Selected,
-    compare::{shown_in, with_live},
+    compare::{chooses, shown_in, with_live},
 };
 use crate::{
     connector::{
-        CollectionSurvey, ConnectorError, Meets, Overwrite, SessionOptions, Source, SourceSession, Survey, Target,
-        TargetPlan,
+        CollectionSurvey, Meets, Overwrite, SessionOptions, Source, SourceSession, Survey, Surveyed, Target, TargetPlan,
     },
     layer::LayerContext,
     ops::OpsError,
@@ -22,32 +21,21 @@ pub(super) fn preflight(
     plan: &TargetPlan,
     selected: &[Selected<'_>],
 ) -> Result<Vec<String>, OpsError> {
-    if !target.wants_survey() {
-        return Ok(Vec::new());
-    }
-    let survey = survey(run, target, selected)?;
-    target.preflight(plan, &survey).map_err(|error| OpsError::Connector(untouched(error)))
+    let Some(surveyed) = target.surveyed() else { return Ok(Vec::new()) };
+    let survey = survey(run, surveyed, selected)?;
+    surveyed.preflight(plan, &survey).map_err(|error| OpsError::Connector(error.adding(UNTOUCHED)))
 }
 
 /// Asks the target whether it takes what the plan brings, before anything is touched.
 pub(super) fn ask(target: &dyn Target, plan: &TargetPlan) -> Result<Vec<Meets>, OpsError> {
-    target.rehearse(plan).map_err(|error| OpsError::Connector(untouched(error)))
+    target.rehearse(plan).map_err(|error| OpsError::Connector(error.adding(UNTOUCHED)))
 }
 
-/// Adds that nothing was written.
-fn untouched(error: ConnectorError) -> ConnectorError {
-    let say = |reason: String| format!("{reason}; nothing was written");
-    match error {
-        ConnectorError::Mismatch { object, reason } => ConnectorError::Mismatch { object, reason: say(reason) },
-        ConnectorError::Unwritable { object, reason } => ConnectorError::Unwritable { object, reason: say(reason) },
-        ConnectorError::Unreadable { object, reason } => ConnectorError::Unreadable { object, reason: say(reason) },
-        ConnectorError::Locked { object, reason } => ConnectorError::Locked { object, reason: say(reason) },
-        error => error,
-    }
-}
+/// What a person who reads a refusal wants to know.
+const UNTOUCHED: &str = "nothing was written";
 
 /// What the records that come are like: their keys are read once, values are not.
-pub(super) fn survey(run: &Run<'_>, target: &dyn Target, selected: &[Selected<'_>]) -> Result<Survey, OpsError> {
+pub(super) fn survey(run: &Run<'_>, target: &dyn Surveyed, selected: &[Selected<'_>]) -> Result<Survey, OpsError> {
     let mut survey =
         Survey { scope_note: run.snapshot.content.scope_note.clone(), forced: run.options.force, ..Survey::default() };
     for one in selected.iter().filter(|_| !run.options.no_records) {
@@ -122,8 +110,8 @@ fn compare(
     let context = LayerContext::new(run.repo.secrets());
     // Only where equal records are left alone do values matter.
     let fingerprinter = (plan.overwrite == Overwrite::IfChanged).then_some(&context.fingerprinter);
-    let chooses = |key: &[u8], meta: &Meta<'_>| target.chooses(key, meta);
-    let expiry_slack_millis = target.expiry_slack_millis();
+    let chooses = |key: &[u8], meta: &Meta<'_>| chooses(target, key, meta);
+    let expiry_slack_millis = target.abilities().expiry_slack_millis;
     let likeness = Likeness { fingerprinter, expiry_slack_millis, chooses: Some(&chooses) };
     let mut met = 0;
     let mut outcomes = std::mem::take(&mut run.outcomes);

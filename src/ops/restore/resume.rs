@@ -10,6 +10,7 @@ use crate::{
     ops::{OpsError, Progress},
     record::{Expiry, KeyRange, Timestamp},
     repo::Repository,
+    report::WarningKind,
 };
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -88,7 +89,7 @@ impl<'a> Ledger<'a> {
             every,
             advice: None,
         };
-        let Some(target) = target.resume_key(plan) else { return ledger };
+        let Some(target) = target.goes_on().and_then(|it| it.resume_key(plan)) else { return ledger };
         if plan.make_equal || plan.overwrite == Overwrite::IfChanged {
             ledger.advice = Some("the same command writes what is still missing");
             return ledger;
@@ -123,7 +124,8 @@ impl<'a> Ledger<'a> {
         let notes = match self.repo.notes(PREFIX) {
             Ok(notes) => notes,
             Err(error) => {
-                self.progress.warn(&format!("how far an earlier restore came cannot be read: {error}"));
+                let words = format!("how far an earlier restore came cannot be read: {error}");
+                self.progress.warn(WarningKind::NotResumed, target, words);
                 return None;
             }
         };
@@ -150,9 +152,12 @@ impl<'a> Ledger<'a> {
     /// Adds to an error that others were stopped which could go on.
     pub(super) fn hint(&self, error: OpsError) -> OpsError {
         match (error, self.others.as_slice()) {
-            (OpsError::Usage(text), [other, ..]) => OpsError::Usage(format!(
-                "{text}. A restore of snapshot {other} into it was stopped: the same command with that snapshot goes on"
-            )),
+            (OpsError::Refused { kind, words, remedies }, [other, ..]) => {
+                let words = format!(
+                    "{words}. A restore of snapshot {other} into it was stopped: the same command with that snapshot goes on"
+                );
+                OpsError::Refused { kind, words, remedies }
+            }
             (error, _) => error,
         }
     }
@@ -211,9 +216,9 @@ impl<'a> Ledger<'a> {
             .map_err(|error| error.to_string())
             .and_then(|text| self.repo.set_note(name, &text).map_err(|error| error.to_string()));
         if let Err(error) = kept {
-            self.progress.warn(&format!(
-                "how far the restore came cannot be kept ({error}): if it is stopped, a later one begins anew"
-            ));
+            let words =
+                format!("how far the restore came cannot be kept ({error}): if it is stopped, a later one begins anew");
+            self.progress.warn(WarningKind::ProgressNotKept, &*self.entry.target, words);
             self.name = None;
             self.advice = None;
         }
@@ -224,7 +229,8 @@ impl<'a> Ledger<'a> {
         if let Some(name) = self.name.take()
             && let Err(error) = self.repo.forget_note(&name)
         {
-            self.progress.warn(&format!("the note of how far the restore came cannot be removed: {error}"));
+            let words = format!("the note of how far the restore came cannot be removed: {error}");
+            self.progress.warn(WarningKind::CleanupFailed, &*self.entry.target, words);
         }
     }
 }
@@ -285,7 +291,8 @@ struct Over<'a> {
 
 impl Over<'_> {
     fn count(self, progress: &dyn Progress, cursor: &mut StackCursor<'_>) -> Result<u64, OpsError> {
-        let Some(mut live) = self.writer.standing(self.range)? else { return Ok(0) };
+        let Some(standing) = self.writer.standing() else { return Ok(0) };
+        let mut live = standing.keys(self.range)?;
         let mut live = Keys::new(live.as_mut(), progress);
         let mut more = live.advance()?;
         let mut accounted = 0;
@@ -301,7 +308,7 @@ impl Over<'_> {
             // A node may say so a moment before its clock is known to.
             let expiry = cursor.meta().expiry.as_millis();
             let sooner = Expiry::from_millis(expiry.saturating_sub(self.slack_millis).max(expiry.min(1)));
-            accounted += u64::from(stands || self.writer.is_over(cursor.key(), sooner));
+            accounted += u64::from(stands || standing.is_over(cursor.key(), sooner));
         }
         Ok(accounted)
     }

@@ -58,7 +58,7 @@ impl Writing<'_, '_> {
         self.tally.totals.records += records as u64;
         self.tally.totals.bytes += bytes;
         self.behind = last.or_else(|| self.behind.take());
-        feed.progress.advance(records as u64, bytes);
+        feed.progress.count(records as u64, bytes);
         if self.ledger.due() {
             self.writer.drain(&mut self.tally.outcomes)?;
             self.keep();

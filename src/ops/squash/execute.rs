@@ -7,12 +7,13 @@ use super::{
     work::{self, Merged},
 };
 use crate::{
-    ops::{OpsError, Phase, Progress, backup::pack_bytes},
+    ops::{OpsError, Phase, PhaseKind, Progress, backup::pack_bytes},
     repo::{
         Manifest, RepoError, Repository, SnapshotId, WriteOptions, WriteSession,
         manifest::{Collection, LayerRef},
         session::{Restacked, SessionTiming},
     },
+    report::WarningKind,
 };
 use std::collections::HashMap;
 
@@ -48,7 +49,8 @@ pub fn execute(
         }
         Err(error) => {
             if let Err(second) = session.abandon_squash() {
-                progress.warn(&format!("after the failure below, the squash could not be given up cleanly: {second}"));
+                let words = format!("after the failure below, the squash could not be given up cleanly: {second}");
+                progress.warn(WarningKind::CleanupFailed, "", words);
             }
             Err(if progress.cancelled() { OpsError::Interrupted } else { error })
         }
@@ -63,8 +65,9 @@ fn squash(
     options: &SquashOptions,
     progress: &dyn Progress,
 ) -> Result<SquashOutcome, OpsError> {
-    progress.begin(&Phase {
-        name: "squashing".to_owned(),
+    progress.phase(&Phase {
+        kind: PhaseKind::Squashing,
+        object: String::new(),
         records: plan.merges.iter().fold(0, |sum, merge| sum.saturating_add(rows(&merge.layers))),
         bytes: plan.bytes_before(),
     });
@@ -81,7 +84,7 @@ fn squash(
             Merged::Wrong(reason) => {
                 let count = merge.layers.len();
                 let text = format!("{count} layers of collection {} were not merged: {reason}", merge.collection);
-                progress.warn(&text);
+                progress.warn(WarningKind::MergeNotUsed, &*merge.collection, &*text);
                 outcome.wrong.push(text.clone());
                 outcome.left.push(text);
             }

@@ -116,7 +116,7 @@ impl<'a> Workers<'a> {
     }
 
     fn report(&self, rows: u64, bytes: u64) -> bool {
-        self.progress.advance(rows, bytes);
+        self.progress.count(rows, bytes);
         !self.is_stopped()
     }
 
@@ -285,7 +285,7 @@ fn judge(
         && (state.records != witness.records || state.sum.to_hex() != witness.sum)
     {
         return Err(format!(
-            "it shows {} records of snapshot {}, which has {}, or other ones: `rekeep verify --restore` tells more",
+            "it shows {} records of snapshot {}, which has {}, or other ones: a test restore tells more",
             state.records,
             witness.snapshot.short(),
             witness.records

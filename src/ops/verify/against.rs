@@ -7,13 +7,14 @@ use crate::{
     },
     layer::{LayerContext, Stack},
     ops::{
-        OpsError, Phase, Progress,
+        OpsError, Phase, PhaseKind, Progress,
         backup::parent::scope_hash,
         reading::Reading,
         restore::{Likeness, Pair, walk},
     },
     record::{Gaps, KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError},
     repo::{Repository, Snapshot, manifest::Collection},
+    report::WarningKind,
 };
 use serde::Serialize;
 use std::{cell::RefCell, sync::Arc};
@@ -64,7 +65,7 @@ pub fn verify_against(
     let scope = source.scope();
     if scope_hash(&scope.canonical) != snapshot.content.scope {
         let named = |note: &str| if note.is_empty() { "everything".to_owned() } else { note.to_owned() };
-        progress.warn(&format!(
+        progress.warn(WarningKind::CoverageDiffers, snapshot.id.short(), format!(
             "snapshot {} covers {}, the source is asked for {}: what only one of them covers counts as a difference",
             snapshot.id.short(),
             named(&snapshot.content.scope_note),
@@ -73,8 +74,9 @@ pub fn verify_against(
     }
     let context = LayerContext::new(repo.secrets());
     let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None })?;
-    progress.begin(&Phase {
-        name: "comparing".to_owned(),
+    progress.phase(&Phase {
+        kind: PhaseKind::Comparing,
+        object: String::new(),
         records: snapshot.collections.iter().map(|c| c.records).sum(),
         bytes: if options.metadata_only { 0 } else { snapshot.collections.iter().map(|c| c.bytes).sum() },
     });
@@ -89,7 +91,7 @@ pub fn verify_against(
         }
     }
     let ended = session.finish()?;
-    ended.notes.iter().for_each(|note| progress.warn(note));
+    ended.notes.iter().for_each(|note| progress.warn(WarningKind::Note, "", note));
     outcome.complete = ended.missing.is_empty() && outcome.unread == 0;
     outcome.problems = ended.missing;
     Ok(outcome)
@@ -130,7 +132,7 @@ impl Comparison<'_> {
                 if self.progress.cancelled() {
                     return Err(OpsError::Interrupted);
                 }
-                self.progress.advance(1, 0);
+                self.progress.count(1, 0);
                 if matches!(pair, Pair::SnapshotOnly) && gaps.borrow_mut().contains(key) {
                     outcome.unread += 1;
                 } else {
@@ -195,7 +197,7 @@ impl RecordStream for Live<'_> {
         if self.progress.cancelled() {
             return Err(Box::new(OpsError::Interrupted));
         }
-        self.progress.advance(0, 0);
+        self.progress.count(0, 0);
         let more = match &mut self.rows {
             Rows::Whole(stream) => stream.next_batch(batch)?,
             Rows::Keys(stream, keys, nothing) => {

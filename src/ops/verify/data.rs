@@ -2,7 +2,7 @@
 
 use super::{Finding, ReadData, VerifyOptions, VerifyOutcome};
 use crate::{
-    ops::{OpsError, Phase, Progress, limit::Throttle},
+    ops::{OpsError, Phase, PhaseKind, Progress, limit::Throttle},
     repo::{ObjectName, RepoError, Repository, Storage, index, keys, object, pack},
 };
 use std::{
@@ -61,8 +61,9 @@ pub(super) fn read_packs(
     let mut packs: Vec<(ObjectName, u64)> = repo.packs()?.into_iter().map(|info| (info.name, info.bytes)).collect();
     packs.sort_unstable();
     let chosen = choose(repo, &packs, options.read_data)?;
-    progress.begin(&Phase {
-        name: "reading packs".to_owned(),
+    progress.phase(&Phase {
+        kind: PhaseKind::ReadingPacks,
+        object: String::new(),
         records: chosen.iter().map(|_| 1).sum(),
         bytes: chosen.iter().map(|(_, bytes)| bytes).sum(),
     });
@@ -101,7 +102,7 @@ pub(super) fn read_packs(
                 Err(error) => return Err(error.into()),
             }
             drop(guard);
-            progress.advance(1, *bytes);
+            progress.count(1, *bytes);
             throttle.spend(*bytes);
         }
         Ok(())
@@ -158,8 +159,9 @@ pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: 
     for folder in ["keys/", "packs/", "index/", "snapshots/", "checkpoints/", "leases/", "trash/", "damage/"] {
         objects.extend(storage.list(folder)?);
     }
-    progress.begin(&Phase {
-        name: "reading objects".to_owned(),
+    progress.phase(&Phase {
+        kind: PhaseKind::ReadingObjects,
+        object: String::new(),
         records: objects.len() as u64,
         bytes: objects.iter().map(|listed| listed.bytes).sum(),
     });
@@ -177,7 +179,7 @@ pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: 
                 continue;
             }
         };
-        progress.advance(1, bytes.len() as u64);
+        progress.count(1, bytes.len() as u64);
         outcome.bytes_read += bytes.len() as u64;
         if let Err(problem) = check_one(&listed.name, &bytes, &mut named, &mut found) {
             finding(outcome, listed.name, problem);

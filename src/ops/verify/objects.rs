@@ -2,16 +2,16 @@
 
 use super::{Finding, VerifyOutcome};
 use crate::{
-    ops::{OpsError, Phase, Progress},
+    ops::{OpsError, Phase, PhaseKind, Progress},
     repo::{ObjectName, Repository, SnapshotId, pack, repository::Lost},
 };
 use std::collections::HashSet;
 
 /// Reads every object of every folder but packs from storage, and tells what vanished.
 pub(super) fn check(repo: &Repository, outcome: &mut VerifyOutcome, progress: &dyn Progress) -> Result<(), OpsError> {
-    progress.begin(&Phase { name: "reading objects".to_owned(), ..Phase::default() });
+    progress.phase(&Phase::new(PhaseKind::ReadingObjects, 0, 0));
     let checked = repo.check_objects(&mut |bytes| {
-        progress.advance(1, bytes);
+        progress.count(1, bytes);
         !progress.cancelled()
     })?;
     outcome.objects = checked.objects;
@@ -23,10 +23,7 @@ pub(super) fn check(repo: &Repository, outcome: &mut VerifyOutcome, progress: &d
     for (id, why) in repo.lost(Lost::Vanished)? {
         outcome.findings.push(Finding {
             object: format!("snapshots/{id}"),
-            problem: format!(
-                "has vanished: {why}. `rekeep repair snapshots` puts it back, `rekeep forget --vanished {}` lets it go",
-                id.short()
-            ),
+            problem: format!("has vanished: {why}"),
             snapshots: vec![id],
         });
     }

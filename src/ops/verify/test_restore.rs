@@ -4,7 +4,7 @@
 use super::{Finding, VerifyOptions, VerifyOutcome};
 use crate::{
     layer::{LayerContext, LayerError, Stack},
-    ops::{OpsError, Phase, Progress, limit::Throttle},
+    ops::{OpsError, Phase, PhaseKind, Progress, limit::Throttle},
     record::{CollectionSum, KeyRange},
     repo::{Repository, Snapshot, manifest::Collection},
 };
@@ -58,8 +58,9 @@ pub(super) fn run(
     outcome: &mut VerifyOutcome,
     progress: &dyn Progress,
 ) -> Result<(), OpsError> {
-    progress.begin(&Phase {
-        name: format!("restoring {} into nothing", snapshot.id.short()),
+    progress.phase(&Phase {
+        kind: PhaseKind::RestoringIntoNothing,
+        object: snapshot.id.short(),
         records: snapshot.collections.iter().map(|c| c.records).sum(),
         bytes: snapshot.collections.iter().map(|c| c.bytes).sum(),
     });
@@ -192,7 +193,7 @@ fn read_range(
         records += 1;
         bytes += size;
         if bytes >= 1 << 20 {
-            progress.advance(records, bytes);
+            progress.count(records, bytes);
             throttle.spend(bytes);
             (records, bytes) = (0, 0);
             if progress.cancelled() {
@@ -200,6 +201,6 @@ fn read_range(
             }
         }
     }
-    progress.advance(records, bytes);
+    progress.count(records, bytes);
     Ok(())
 }

@@ -33,7 +33,7 @@ pub(in crate::repo) fn xseal(
     let cipher = XChaCha20Poly1305::new(key.into());
     let tag = cipher
         .encrypt_inout_detached(nonce.into(), ad, (&mut buffer[start..]).into())
-        .map_err(|_| RepoError::Invalid("too many bytes for one seal".to_owned()))?;
+        .map_err(|_| RepoError::Internal("too many bytes for one seal".to_owned()))?;
     buffer.extend_from_slice(&tag);
     Ok(())
 }
@@ -85,7 +85,7 @@ pub(in crate::repo) fn seal_frame(
     cipher
         .encrypt_inout_detached(&frame_nonce(ordinal).into(), ad, body.into())
         .map(Into::into)
-        .map_err(|_| RepoError::Invalid("too many bytes for one frame".to_owned()))
+        .map_err(|_| RepoError::Internal("too many bytes for one frame".to_owned()))
 }
 
 /// Decrypts a frame's body in place; `false` if it is not what was sealed.

@@ -9,7 +9,7 @@ const MAX_BYTES: usize = 1024 * 1024;
 
 /// Both lines.
 pub(super) fn print(object: &impl Serialize) -> Result<Vec<u8>, RepoError> {
-    let mut bytes = serde_json::to_vec(object).map_err(|error| RepoError::Invalid(error.to_string()))?;
+    let mut bytes = serde_json::to_vec(object).map_err(|error| RepoError::Internal(error.to_string()))?;
     bytes.push(b'\n');
     let hash = blake3::hash(&bytes);
     bytes.extend_from_slice(format!("\"{hash}\"\n").as_bytes());

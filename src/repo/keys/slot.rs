@@ -173,7 +173,7 @@ impl Slot {
             kdf,
             wrapped: String::new(),
         };
-        let invalid = |reason: String| RepoError::Invalid(format!("key slot: {reason}"));
+        let invalid = |reason: String| RepoError::Internal(format!("key slot: {reason}"));
         let key = slot.kdf.key(&attempt).map_err(invalid)?.ok_or_else(|| invalid("no key for it".to_owned()))?;
         let epochs =
             keyring.secrets_by_epoch().into_iter().map(|(epoch, secret)| (epoch, HEXLOWER.encode(&secret))).collect();

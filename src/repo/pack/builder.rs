@@ -51,7 +51,7 @@ impl PackBuilder {
     /// Compresses (each run by trial, at `level`; 0: never), checks if asked, seals and appends a chunk. Gives its entry.
     ///
     /// # Errors
-    /// [`RepoError::Invalid`] if the chunk is outside the format's limits, belongs into the other kind of pack, or, with
+    /// [`RepoError::Internal`] if the chunk is outside the format's limits, belongs into the other kind of pack, or, with
     /// `check`, does not come back from the compressor as it went in. The pack is as it was before then.
     pub fn add(
         &mut self,
@@ -64,7 +64,7 @@ impl PackBuilder {
         self.check_whole()?;
         plain.check()?;
         if kind.pack_kind() != self.fields.kind {
-            return Err(RepoError::Invalid(format!("a {kind:?} chunk does not belong into this pack")));
+            return Err(RepoError::Internal(format!("a {kind:?} chunk does not belong into this pack")));
         }
         let start = self.bytes.len();
         let added = self.append_body(plain, level, check).and_then(|()| {
@@ -73,7 +73,7 @@ impl PackBuilder {
         });
         if let Err(reason) = added {
             self.bytes.truncate(start);
-            return Err(RepoError::Invalid(format!("chunk {id}: {reason}")));
+            return Err(RepoError::Internal(format!("chunk {id}: {reason}")));
         }
         self.seal_entry(start, id, kind, plain.bytes.len() as u32)
     }
@@ -86,7 +86,7 @@ impl PackBuilder {
     pub fn add_copy(&mut self, chunk: &PackEntry, data: &ChunkData) -> Result<PackEntry, RepoError> {
         self.check_whole()?;
         if chunk.kind.pack_kind() != self.fields.kind {
-            return Err(RepoError::Invalid(format!("a {:?} chunk does not belong into this pack", chunk.kind)));
+            return Err(RepoError::Internal(format!("a {:?} chunk does not belong into this pack", chunk.kind)));
         }
         let start = self.bytes.len();
         self.reserve();
@@ -94,7 +94,7 @@ impl PackBuilder {
         self.bytes.extend_from_slice(&data.body);
         if self.bytes.len() + TAG_BYTES + self.directory_bound() > MAX_PACK_BYTES {
             self.bytes.truncate(start);
-            return Err(RepoError::Invalid(format!(
+            return Err(RepoError::Internal(format!(
                 "chunk {}: a pack may not exceed {MAX_PACK_BYTES} bytes",
                 chunk.id
             )));
@@ -168,7 +168,7 @@ impl PackBuilder {
         if self.entries.len() as u64 == self.ordinal {
             Ok(())
         } else {
-            Err(RepoError::Invalid("sealing into this pack failed before: it cannot be used".to_owned()))
+            Err(RepoError::Internal("sealing into this pack failed before: it cannot be used".to_owned()))
         }
     }
 

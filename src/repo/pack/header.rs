@@ -33,7 +33,7 @@ impl Header {
         let header = Self { kind, epoch: keyring.current_epoch, repo_id: keyring.repo_id, lease };
         let wrapping = keyring
             .pack_key(kind, header.epoch)
-            .ok_or_else(|| RepoError::Invalid("the keyring lacks its current epoch".to_owned()))?;
+            .ok_or_else(|| RepoError::Internal("the keyring lacks its current epoch".to_owned()))?;
         let key = RawPackKey::new(crypto::random()?);
         let nonce = crypto::random::<NONCE_BYTES>()?;
         let mut wrapped = key.to_vec();

@@ -215,8 +215,7 @@ fn needs_are_unknown(id: &SnapshotId, error: RepoError) -> RepoError {
         RepoError::Damaged { object, reason } => RepoError::Damaged {
             object,
             reason: format!(
-                "{reason}; what it needs is not known, so that nothing can be deleted. `rekeep repair snapshots` on a host \
-                 that saw it puts it back, `rekeep forget --damaged {}` lets it go",
+                "{reason}; what snapshot {} needs is not known, so that nothing can be deleted",
                 id.short()
             ),
         },

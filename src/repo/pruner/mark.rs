@@ -101,7 +101,9 @@ impl Inner {
         if self.create_or_same(&path, &object::wrap(ObjectKind::Mark, &path, &body))? {
             Ok(Mark { id, packs })
         } else {
-            Err(RepoError::Invalid("the name drawn for a mark is taken: the system's random numbers repeat".to_owned()))
+            Err(RepoError::Internal(
+                "the name drawn for a mark is taken: the system's random numbers repeat".to_owned(),
+            ))
         }
     }
 }

@@ -2,23 +2,20 @@
 
 use super::{LeaseInfo, LeaseState, Pruner, drain::mark_key};
 use crate::repo::{
-    RepoError, Repository, SnapshotId,
+    RepoError, SnapshotId,
     catalog::RevisionKind,
     damage,
     faults::{self, Rule},
     repository::names,
 };
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What tidying removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tidied {
     /// Leases that were over.
     pub leases: u64,
-    /// Revisions below a tombstone, or below the one that counts.
+    /// Revisions below a tombstone.
     pub revisions: u64,
     /// Checkpoints of leases that are over.
     pub checkpoints: u64,
@@ -56,12 +53,10 @@ impl Pruner {
     }
 
     /// A snapshot with a tombstone needs no other revision. Its writer may still be asking for revision 0, though, as long
-    /// as its lease has no end. Of the others what lies between revision 0, whose name stays taken for good, and the one that
-    /// counts goes.
+    /// as its lease has no end. Of the others
+    /// every revision stays: a name that were free again would let the revision of a slow writer through.
     fn tidy_revisions(&self, leases: &[LeaseInfo], tidied: &mut Tidied) -> Result<(), RepoError> {
         let listed = self.inner.refresh_snapshots_listed(&mut Vec::new())?;
-        let snapshots = Repository { inner: Arc::clone(&self.inner) }.snapshots()?;
-        let counts: HashMap<SnapshotId, u64> = snapshots.iter().map(|it| (it.id, it.revision)).collect();
         let open: HashSet<SnapshotId> =
             leases.iter().filter(|lease| lease.state != LeaseState::Ended).map(|lease| lease.id).collect();
         let revisions = self.inner.catalog.revision_kinds()?;
@@ -76,8 +71,7 @@ impl Pruner {
             let forgotten = group.iter().any(|(_, _, kind)| *kind == RevisionKind::Tombstone);
             for (id, revision, kind) in group {
                 let goes = match kind {
-                    RevisionKind::Manifest if forgotten => !open.contains(id),
-                    RevisionKind::Manifest => *revision > 0 && counts.get(id).is_some_and(|counts| revision < counts),
+                    RevisionKind::Manifest => forgotten && !open.contains(id),
                     RevisionKind::Tombstone => faults::is_broken(Rule::TombstonesStay),
                     RevisionKind::Void => faults::is_broken(Rule::VoidsStay),
                 };

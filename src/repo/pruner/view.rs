@@ -7,6 +7,7 @@ use crate::repo::{
     faults::{self, Rule},
     lease::{Mark, Unreadable},
     repository::{Inner, names},
+    storage::Listed,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -40,6 +41,13 @@ pub(super) struct View {
 pub(super) enum Leases {
     AreListed,
     AreNot,
+}
+
+/// Whether what lies in damaged packs counts as there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Damaged {
+    Count,
+    DoNotCount,
 }
 
 /// What lies where, as far as needed chunks go.
@@ -126,23 +134,39 @@ impl Inner {
             let missing = match self.look_once(walk, leases) {
                 Ok(view) => {
                     let homes = self.homes(&view, &HashSet::new())?;
-                    match self.missing(&view, &homes)? {
+                    match self.missing(&view, &homes, Damaged::DoNotCount)? {
                         None => return Ok((view, homes)),
-                        Some(id) => RepoError::ChunkMissing { id },
+                        Some(id) if self.missing(&view, &homes, Damaged::Count)?.is_some() => {
+                            RepoError::ChunkMissing { id }
+                        }
+                        // In damaged packs alone, unless the index has moved: then there is another that this look missed.
+                        Some(_) => {
+                            let index = self.index_now()?;
+                            if last.as_ref() == Some(&index) {
+                                return Ok((view, homes));
+                            }
+                            last = Some(index);
+                            continue;
+                        }
                     }
                 }
                 // A layer that is seen for the first time and whose pack has just moved.
                 Err(error @ (RepoError::ChunkMissing { .. } | RepoError::Missing { .. })) => error,
                 Err(error) => return Err(error),
             };
-            let mut index = self.storage.list("index/")?;
-            index.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            let index = self.index_now()?;
             if last.as_ref() == Some(&index) {
                 return Err(missing);
             }
             last = Some(index);
         }
         Err(RepoError::RunFailed { reason: "the index moves all the time: run the prune again".to_owned() })
+    }
+
+    fn index_now(&self) -> Result<Vec<Listed>, RepoError> {
+        let mut index = self.storage.list("index/")?;
+        index.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(index)
     }
 
     /// Which needed chunks have a home in a pack that is not among `leaving`, and what lies in every pack.
@@ -177,14 +201,15 @@ impl Inner {
     }
 
     /// A needed chunk that lies in no listed pack that a listed index object describes.
-    fn missing(&self, view: &View, homes: &Homes) -> Result<Option<ChunkId>, RepoError> {
+    fn missing(&self, view: &View, homes: &Homes, damaged: Damaged) -> Result<Option<ChunkId>, RepoError> {
         if faults::is_broken(Rule::MissingStops) || view.needed.chunks.first_beyond(&homes.housed).is_none() {
             return Ok(None);
         }
         let mut found = homes.housed.clone();
         for (number, name) in &view.indexed {
             // What lies in a damaged pack alone may be lost; no deletion makes that worse, and the pack stays.
-            if view.marked.contains(name) && view.packs.contains_key(name) || view.is_damaged(name) {
+            let is_damaged = damaged == Damaged::Count && view.is_damaged(name);
+            if view.marked.contains(name) && view.packs.contains_key(name) || is_damaged {
                 for chunk in self.catalog.pack_chunks(*number)? {
                     found.insert(chunk);
                 }

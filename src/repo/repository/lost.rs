@@ -2,7 +2,7 @@
 
 use super::{Inner, Repository, names, names::TombstoneBody, standing::MAX_RACES};
 use crate::repo::{
-    RepoError, SnapshotId,
+    Manifest, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
     object::{self, ObjectKind},
     repository::standing::json,
@@ -91,7 +91,7 @@ impl Inner {
                 return self.catalog.apply_revisions(&[stone], &[], &[]);
             }
         }
-        Err(RepoError::Invalid(format!("snapshot {id} is revised by others all the time: try again later")))
+        Err(RepoError::Contended { id: *id })
     }
 
     /// Refuses if a revision that this catalog can open holds or locks the snapshot.
@@ -101,10 +101,13 @@ impl Inner {
         known.retain(|it| it.snapshot == *id && it.kind == RevisionKind::Manifest);
         known.sort_by_key(|it| std::cmp::Reverse(it.revision));
         let newest = known.iter().find_map(|revision| self.open_revision(revision).ok());
-        if newest.is_some_and(|manifest| manifest.is_protected_at(self.clock.now())) {
-            return Err(RepoError::Invalid(format!("snapshot {id} was held or locked when it was last seen")));
+        match newest {
+            Some(manifest) if manifest.hold => Err(RepoError::Held { id: *id }),
+            Some(Manifest { lock_until: Some(until), .. }) if until > self.clock.now() => {
+                Err(RepoError::Locked { id: *id, until })
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -123,7 +126,7 @@ impl Repository {
     /// Forgets a lost snapshot: from here on nothing that it alone needs is kept.
     ///
     /// # Errors
-    /// [`RepoError::NoSnapshot`] if it is not lost in this way; [`RepoError::Invalid`] if it was held or locked when it was
+    /// [`RepoError::NoSnapshot`] if it is not lost in this way; [`RepoError::Held`] or [`RepoError::Locked`] if it was so when it was
     /// last seen.
     pub fn bury(&self, id: &SnapshotId, lost: Lost) -> Result<(), RepoError> {
         self.inner.bury(id, lost)

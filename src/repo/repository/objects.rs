@@ -144,9 +144,7 @@ impl Checker<'_, '_> {
             let Some(sealed) = self.read(&object.name)? else { continue };
             let is_known = known.get(&(snapshot, revision));
             let way_out = match is_known {
-                Some(there) if *there != sealed => {
-                    "; this host's catalog still holds it: `rekeep repair snapshots` puts it back"
-                }
+                Some(there) if *there != sealed => "; this host's catalog still holds it",
                 _ => "",
             };
             match self.open(snapshot, revision, sealed) {

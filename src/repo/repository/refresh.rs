@@ -101,8 +101,7 @@ impl Inner {
         let mut change = self.catalog.compare_index(&listed)?;
         let mut imported = false;
         let mut damaged = |error: RepoError| {
-            let way_out = "the chunks it names count as absent; `rekeep repair index` makes a new one from the packs";
-            warnings.push(format!("{error}; {way_out}"));
+            warnings.push(format!("{error}; the chunks it names count as absent"));
             unread.push(error);
         };
         for name in &change.changed {
@@ -191,11 +190,7 @@ impl Inner {
                     Ok(revision) => revisions.push(revision),
                     Err(RepoError::Missing { .. }) => {}
                     Err(error) if error.is_of_one_object() => {
-                        let text = format!(
-                            "a snapshot cannot be read: {error}. `rekeep repair snapshots` on a host that saw it puts it back, \
-                             `rekeep forget --damaged {}` lets it go",
-                            id.short()
-                        );
+                        let text = format!("a snapshot cannot be read: {error}");
                         unreadable.push((*id, text));
                     }
                     Err(error) => return Err(error),
@@ -272,11 +267,7 @@ impl Inner {
         let mut vanished: Vec<_> = vanished.into_iter().collect();
         vanished.sort_unstable();
         for id in vanished {
-            warnings.push(format!(
-                "snapshot {id} was here before and has vanished, although nobody forgot it: `rekeep repair snapshots` puts it \
-                 back, `rekeep forget --vanished {}` lets it go",
-                id.short()
-            ));
+            warnings.push(format!("snapshot {id} was here before and has vanished, although nobody forgot it"));
         }
         Ok((dropped, gone))
     }
@@ -296,8 +287,7 @@ fn name_changed(
     changed.sort_unstable();
     for (id, revision) in changed {
         warnings.push(format!(
-            "{} is damaged: its length has changed. Only this host's catalog still holds it: `rekeep repair snapshots` \
-                 puts it back",
+            "{} is damaged: its length has changed. Only this host's catalog still holds it",
             names::revision_path(&id, revision)
         ));
     }

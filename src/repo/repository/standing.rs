@@ -166,21 +166,12 @@ impl Inner {
             return self.above_pending(id, &standing);
         }
         if let Some(lease) = standing.pending {
-            return Err(RepoError::Invalid(format!(
-                "snapshot {id} is being squashed by the run {lease}, which has not finished: try again later"
-            )));
+            return Err(RepoError::Pending { id: *id, lease });
         }
         match (standing.manifest, standing.highest) {
             (Some(manifest), Some(highest)) if standing.problems.is_empty() => Ok((manifest, highest)),
             (None, _) if standing.problems.is_empty() => Err(RepoError::NoSnapshot { name: id.to_string() }),
-            _ => Err(RepoError::damaged(
-                format!("snapshots/{id}"),
-                format!(
-                    "{}; `rekeep repair snapshots` puts back what a catalog holds, `rekeep forget --damaged {}` lets it go",
-                    standing.problems.join("; "),
-                    id.short()
-                ),
-            )),
+            _ => Err(RepoError::damaged(format!("snapshots/{id}"), standing.problems.join("; "))),
         }
     }
 
@@ -197,7 +188,7 @@ impl Inner {
             let mut new = old.clone();
             change(&mut new);
             if new.id != old.id || new.content != old.content {
-                return Err(RepoError::Invalid(format!("a revision of snapshot {id} may not change its content")));
+                return Err(RepoError::Internal(format!("a revision of snapshot {id} may not change its content")));
             }
             new.revision = highest + 1;
             let body = new.to_json(&mut |piece| self.known_table(piece))?;
@@ -209,7 +200,7 @@ impl Inner {
                 return Ok(new);
             }
         }
-        Err(RepoError::Invalid(format!("snapshot {id} is revised by others all the time: try again later")))
+        Err(RepoError::Contended { id: *id })
     }
 
     pub(super) fn forget(&self, id: &SnapshotId) -> Result<(), RepoError> {
@@ -220,10 +211,10 @@ impl Inner {
             };
             let now = self.clock.now();
             if old.hold {
-                return Err(RepoError::Invalid(format!("snapshot {id} is on hold: release it first")));
+                return Err(RepoError::Held { id: *id });
             }
             if let Some(until) = old.lock_until.filter(|until| *until > now) {
-                return Err(RepoError::Invalid(format!("snapshot {id} is locked until {until}")));
+                return Err(RepoError::Locked { id: *id, until });
             }
             let revision = highest + 1;
             let body = TombstoneBody { forgotten: *id, revision, host: self.host.clone(), time: now };
@@ -234,7 +225,7 @@ impl Inner {
                 return self.catalog.apply_revisions(&[stone], &[], &[]);
             }
         }
-        Err(RepoError::Invalid(format!("snapshot {id} is revised by others all the time: try again later")))
+        Err(RepoError::Contended { id: *id })
     }
 
     /// Creates the void. Gives whether the lease can never commit.
@@ -265,7 +256,7 @@ impl Inner {
     pub(in crate::repo) fn known_table(&self, piece: Vec<u8>) -> Result<crate::repo::ChunkId, RepoError> {
         let id = ChunkPlain::single(piece).id(&self.keyring.secrets.chunk_id, ChunkKind::Table);
         if self.catalog.find(&id)?.is_empty() {
-            return Err(RepoError::Invalid("this revision needs a new table and so a write session".to_owned()));
+            return Err(RepoError::Internal("this revision needs a new table and so a write session".to_owned()));
         }
         Ok(id)
     }
@@ -273,5 +264,5 @@ impl Inner {
 
 /// A plain body.
 pub(in crate::repo) fn json(body: &impl serde::Serialize) -> Result<Vec<u8>, RepoError> {
-    serde_json::to_vec(body).map_err(|error| RepoError::Invalid(format!("a small object cannot be written: {error}")))
+    serde_json::to_vec(body).map_err(|error| RepoError::Internal(format!("a small object cannot be written: {error}")))
 }

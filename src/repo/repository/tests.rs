@@ -150,7 +150,7 @@ fn a_revision_may_not_change_the_content() {
     let (_world, repo) = World::new();
     let snapshot = commit(&repo, &[1], 100);
     let outcome = repo.revise(&snapshot, &|it| it.content.complete = false);
-    assert!(matches!(outcome, Err(RepoError::Invalid(_))));
+    assert!(matches!(outcome, Err(RepoError::Internal(_))));
     let outcome = repo.revise(&SnapshotId([1; 16]), &|_| {});
     assert!(matches!(outcome, Err(RepoError::NoSnapshot { .. })));
 }
@@ -179,10 +179,10 @@ fn a_held_or_locked_snapshot_is_not_forgotten() {
     let (world, repo) = World::new();
     let snapshot = commit(&repo, &[1], 100);
     repo.revise(&snapshot, &|it| it.hold = true).unwrap();
-    assert!(matches!(repo.forget(&snapshot), Err(RepoError::Invalid(_))));
+    assert!(matches!(repo.forget(&snapshot), Err(RepoError::Held { id }) if id == snapshot));
     let later = crate::record::Timestamp::from_millis(1_900_000_000_000);
     repo.revise(&snapshot, &|it| (it.hold, it.lock_until) = (false, Some(later))).unwrap();
-    assert!(matches!(repo.forget(&snapshot), Err(RepoError::Invalid(_))));
+    assert!(matches!(repo.forget(&snapshot), Err(RepoError::Locked { until, .. }) if until == later));
     world.clock.0.store(later.as_millis(), std::sync::atomic::Ordering::SeqCst);
     repo.forget(&snapshot).unwrap();
 }
@@ -260,7 +260,7 @@ fn h_j_a_squash_counts_only_with_its_commit() {
     put_manifest(&world, &repo, &pending);
     repo.refresh().unwrap();
     assert_eq!(repo.snapshots().unwrap()[0].revision, 0);
-    assert!(matches!(repo.revise(&snapshot, &|_| {}), Err(RepoError::Invalid(_))), "nobody writes above it");
+    assert!(matches!(repo.revise(&snapshot, &|_| {}), Err(RepoError::Pending { .. })), "nobody writes above it");
 
     let mut commit = manifest(lease, 100);
     commit.squash = Some(lease);

@@ -41,7 +41,9 @@ impl WriteSession {
             let (old, highest) = match inner.writable(id) {
                 Ok(writable) => writable,
                 Err(RepoError::NoSnapshot { .. }) => return left("it was forgotten meanwhile"),
-                Err(RepoError::Invalid(reason)) => return Ok(Restacked::Left(reason)),
+                Err(error @ (RepoError::Pending { .. } | RepoError::Contended { .. })) => {
+                    return left(&error.to_string());
+                }
                 Err(error) => return Err(error),
             };
             if old.is_protected_at(inner.clock.now()) {

@@ -187,7 +187,7 @@ fn nothing_is_committed_over_an_unfinished_writer() {
     let session = begin(&repo);
     let writer = session.writer();
     let id = session.id();
-    assert!(matches!(session.commit(&manifest(id, 1)), Err(RepoError::Invalid(_))));
+    assert!(matches!(session.commit(&manifest(id, 1)), Err(RepoError::Internal(_))));
     drop(writer);
 
     let session = repo.begin_write(&write_options()).unwrap();

@@ -63,7 +63,7 @@ impl Uploader {
         let (jobs, queue) = bounded(1);
         let run = move || work.run(&queue);
         let thread = std::thread::Builder::new().name("uploader".to_owned()).spawn(run);
-        let thread = thread.map_err(|error| RepoError::Invalid(format!("no thread for uploads: {error}")))?;
+        let thread = thread.map_err(|error| RepoError::Internal(format!("no thread for uploads: {error}")))?;
         Ok(Self { jobs: Jobs::Queue(jobs), thread: Some(thread) })
     }
 

@@ -132,12 +132,11 @@ fn a_create_that_fails_leaves_neither_name_nor_temporary_file() {
     assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
 }
 
-/// Needs a file system of a few MiB: `REKEEP_TEST_SMALL_DISK=/mnt/small cargo test -- --ignored full_disk`.
 #[test]
-#[ignore = "needs a small file system"]
+#[ignore = "needs small-disk"]
 fn a_full_disk_leaves_neither_name_nor_temporary_file() {
-    let root = std::env::var("REKEEP_TEST_SMALL_DISK").unwrap();
-    let folder = tempfile::tempdir_in(root).unwrap();
+    let parts = std::env::var("REKEEP_PARTS").unwrap();
+    let folder = tempfile::tempdir_in(std::path::Path::new(&parts).join("small-disk")).unwrap();
     let storage = Storage::at(folder.path().to_str().unwrap()).unwrap();
     let error = storage.create("packs/a", &vec![1; 64 << 20]).unwrap_err();
     assert!(matches!(error, RepoError::Storage { source, .. } if source.kind() == ErrorKind::StorageFull));

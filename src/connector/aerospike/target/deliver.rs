@@ -7,7 +7,10 @@ use super::{
     rows::Group,
     verdict::{Verdict, Work, judge, judge_failure, reason},
 };
-use crate::connector::aerospike::{cluster::Node, error::Error};
+use crate::{
+    connector::aerospike::{cluster::Node, error::Error},
+    record::KeyCodec,
+};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -198,7 +201,8 @@ impl<'a> Delivery<'a> {
             Verdict::Changed => {
                 outcomes.changed += 1;
                 let why = "was written since the restore began, so it was not removed".to_owned();
-                self.shared.name(&mut self.tally.outcomes.failures, &self.group.digest(pending.row), why);
+                let digest = self.group.digest(pending.row);
+                outcomes.name(|| KeyCodec::Digest.show(&digest.sort_key()), why);
             }
             Verdict::Again => {
                 self.why = reason(answer.code);

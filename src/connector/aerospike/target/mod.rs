@@ -30,8 +30,8 @@ use super::{
 };
 use crate::{
     connector::{
-        CollectionTarget, ConnectorError, Meets, Overwrite, Source, SourceUrl, Survey, Target, TargetEnd, TargetPlan,
-        TargetSession,
+        CollectionTarget, ConnectorError, GoesOn, Meets, Overwrite, Source, SourceUrl, Survey, Surveyed, Target,
+        TargetAbilities, TargetEnd, TargetPlan, TargetSession,
     },
     record::{Clock as _, KeyRange, Meta, SystemClock, Timestamp},
 };
@@ -105,14 +105,14 @@ impl AerospikeTarget {
     fn check_options(&self, plan: &TargetPlan) -> Result<(), ConnectorError> {
         let compares = plan.make_equal || plan.overwrite == Overwrite::IfChanged;
         if compares && !self.options.bins.is_empty() {
-            return Err(
-                self.mismatch("--bin writes part of records, which --make-equal and if-changed compare whole".into())
-            );
+            return Err(self.mismatch(
+                "some bins are part of records, which making equal and replacing what differs compare whole".into(),
+            ));
         }
         if compares && !self.how.set_map.is_empty() {
             return Err(self.mismatch(
-                "--set-map gives records other digests: --make-equal and if-changed would not find \
-                                      them"
+                "renaming sets gives records other digests: making equal and replacing what differs would not find \
+                 them"
                     .into(),
             ));
         }
@@ -197,12 +197,12 @@ impl Target for AerospikeTarget {
         self.namespace.clone()
     }
 
-    fn takes(&self, _: Overwrite) -> bool {
-        true
-    }
-
-    fn expiry_slack_millis(&self) -> u64 {
-        EXPIRY_SLACK_MILLIS
+    fn abilities(&self) -> TargetAbilities {
+        use Overwrite::{Always, IfChanged, IfNewer, Merge, Never};
+        TargetAbilities {
+            overwrites: &[Always, Never, IfChanged, IfNewer, Merge],
+            expiry_slack_millis: EXPIRY_SLACK_MILLIS,
+        }
     }
 
     fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {
@@ -232,31 +232,12 @@ impl Target for AerospikeTarget {
         Ok(vec![meets; plan.collections.len()])
     }
 
-    fn wants_survey(&self) -> bool {
-        true
+    fn surveyed(&self) -> Option<&dyn Surveyed> {
+        Some(self)
     }
 
-    fn preflight(&self, plan: &TargetPlan, survey: &Survey) -> Result<Vec<String>, ConnectorError> {
-        preflight::look(self, plan, survey)
-    }
-
-    fn chooses(&self, key: &[u8], meta: &Meta<'_>) -> bool {
-        let sets = &self.options.sets;
-        (sets.is_empty() || sets.iter().any(|wanted| wanted.as_bytes() == meta.set))
-            && self.ranges.iter().any(|range| range.contains(key))
-    }
-
-    fn resume_key(&self, plan: &TargetPlan) -> Option<String> {
-        // Where digests change, what was written cannot be found again; what compares goes on by itself.
-        if !self.how.set_map.is_empty() {
-            return None;
-        }
-        let name = self.cluster.name();
-        let cluster = if name.is_empty() || name == "null" { self.url.place.as_str() } else { name.as_str() };
-        let (options, how) = (&self.options, &self.how);
-        let names: Vec<&str> = plan.collections.iter().map(|collection| collection.name.as_str()).collect();
-        let what = (&options.sets, &options.bins, &options.partitions, how.extra_ttl, how.ignore_record_error);
-        Some(format!("aerospike {cluster:?} {names:?} {what:?}"))
+    fn goes_on(&self) -> Option<&dyn GoesOn> {
+        Some(self)
     }
 
     fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
@@ -301,6 +282,33 @@ impl Target for AerospikeTarget {
             return Ok(None);
         }
         Ok(Some(Box::new(AerospikeSource::new(&self.url, (*self.options).clone())?)))
+    }
+}
+
+impl Surveyed for AerospikeTarget {
+    fn chooses(&self, key: &[u8], meta: &Meta<'_>) -> bool {
+        let sets = &self.options.sets;
+        (sets.is_empty() || sets.iter().any(|wanted| wanted.as_bytes() == meta.set))
+            && self.ranges.iter().any(|range| range.contains(key))
+    }
+
+    fn preflight(&self, plan: &TargetPlan, survey: &Survey) -> Result<Vec<String>, ConnectorError> {
+        preflight::look(self, plan, survey)
+    }
+}
+
+impl GoesOn for AerospikeTarget {
+    fn resume_key(&self, plan: &TargetPlan) -> Option<String> {
+        // Where digests change, what was written cannot be found again; what compares goes on by itself.
+        if !self.how.set_map.is_empty() {
+            return None;
+        }
+        let name = self.cluster.name();
+        let cluster = if name.is_empty() || name == "null" { self.url.place.as_str() } else { name.as_str() };
+        let (options, how) = (&self.options, &self.how);
+        let names: Vec<&str> = plan.collections.iter().map(|collection| collection.name.as_str()).collect();
+        let what = (&options.sets, &options.bins, &options.partitions, how.extra_ttl, how.ignore_record_error);
+        Some(format!("aerospike {cluster:?} {names:?} {what:?}"))
     }
 }
 

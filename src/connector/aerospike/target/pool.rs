@@ -32,9 +32,6 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How often whoever waits looks whether it is to stop.
 const LOOK_AROUND: Duration = Duration::from_millis(50);
 
-/// Failures named.
-const NAMED: usize = 100;
-
 /// Why what was handed over is not done.
 pub(super) const INTERRUPTED: &str = "interrupted";
 
@@ -161,19 +158,12 @@ impl Shared {
 
     /// Counts and names a record that cannot be written.
     pub(super) fn fail(&self, outcomes: &mut Outcomes, digest: &Digest, why: String) {
+        let shown = || KeyCodec::Digest.show(&digest.sort_key());
         if self.ignore_record_error {
             outcomes.ignored += 1;
+            outcomes.name(shown, why);
         } else {
-            outcomes.failed += 1;
-        }
-        self.name(&mut outcomes.failures, digest, why);
-    }
-
-    /// Names a record, if not too many are named.
-    #[expect(clippy::unused_self, reason = "who names is who knows the records")]
-    pub(super) fn name(&self, failures: &mut Vec<(String, String)>, digest: &Digest, why: String) {
-        if failures.len() < NAMED {
-            failures.push((KeyCodec::Digest.show(&digest.sort_key()), why));
+            outcomes.fail(shown, why);
         }
     }
 
@@ -214,23 +204,7 @@ impl Shared {
 
 fn add(to: &mut Tally, from: Tally) {
     to.unsure += from.unsure;
-    add_outcomes(&mut to.outcomes, from.outcomes);
-}
-
-/// Adds up what became of rows.
-pub(super) fn add_outcomes(to: &mut Outcomes, mut from: Outcomes) {
-    to.inserted += from.inserted;
-    to.replaced += from.replaced;
-    to.existed += from.existed;
-    to.fresher += from.fresher;
-    to.expired += from.expired;
-    to.removed += from.removed;
-    to.changed += from.changed;
-    to.ignored += from.ignored;
-    to.failed += from.failed;
-    let room = NAMED.saturating_sub(to.failures.len());
-    from.failures.truncate(room);
-    to.failures.append(&mut from.failures);
+    to.outcomes.add(from.outcomes);
 }
 
 /// What a pool is made of.
@@ -316,7 +290,7 @@ impl Pool {
     /// Moves what came of rows so far to `outcomes`; gives how many may have been done before they were found.
     pub(super) fn report(&self, outcomes: &mut Outcomes) -> u64 {
         let tally = std::mem::take(&mut self.shared.flight().tally);
-        add_outcomes(outcomes, tally.outcomes);
+        outcomes.add(tally.outcomes);
         tally.unsure
     }
 }

@@ -85,8 +85,8 @@ pub(super) fn reason(code: u8) -> String {
         19 => "another key is stored for this digest (result 19)",
         21 => "a bin's name is too long (result 21)",
         22 => "the server forbids it (result 22): an expiry where nothing expires, or a set or namespace that is full",
-        150 => "batches are switched off (result 150): --disable-batch-writes",
-        151 => "the batch has too many records (result 151): a smaller --batch-size",
+        150 => "batches are switched off (result 150): write records one by one",
+        151 => "the batch has too many records (result 151): make batches smaller",
         160 => "GeoJSON that the server does not understand (result 160)",
         _ => return result_name(code),
     };

@@ -3,13 +3,13 @@
 use super::{
     SharedRestore,
     clocks::ttl,
-    pool::{Pool, PoolOptions, add_outcomes},
+    pool::{Pool, PoolOptions},
     rows::{self, Group, RowHead},
     verdict::Work,
 };
 use crate::{
     connector::{
-        CollectionTarget, ConnectorError, MetaStream, Outcomes, Overwrite,
+        CollectionTarget, ConnectorError, MetaStream, Outcomes, Overwrite, Removal, Standing,
         aerospike::{
             account::{Account, in_words},
             cluster::{Node, PartitionMap},
@@ -23,6 +23,7 @@ use crate::{
     record::{
         BatchRow, Digest, Expiry, KeyCodec, KeyRange, RecordBatch, RecordStream, StreamedValue, Tag, digest::PARTITIONS,
     },
+    report::Remedy,
 };
 use std::{
     borrow::Cow,
@@ -133,12 +134,12 @@ impl NamespaceWriter {
     }
 
     fn failed(&self, why: &str) -> ConnectorError {
-        let goes_on = if self.restore.how.set_map.is_empty() {
-            "the same command goes on"
+        let stays = format!("namespace {}: {why}; what is written stays", self.namespace);
+        if self.restore.how.set_map.is_empty() {
+            self.restore.unwritable(&format!("{stays}, and the same command goes on"))
         } else {
-            "the same command with --overwrite always writes all again"
-        };
-        self.restore.unwritable(&format!("namespace {}: {why}; what is written stays, and {goes_on}", self.namespace))
+            self.restore.unwritable(&stays).with([Remedy::OverwriteAll])
+        }
     }
 
     /// Looks where the partitions are now.
@@ -276,7 +277,7 @@ impl NamespaceWriter {
         self.unsure += self.pool.report(&mut new);
         self.written += new.inserted + new.replaced;
         self.left_out += new.existed + new.fresher + new.expired + new.failed + new.ignored;
-        add_outcomes(outcomes, new);
+        outcomes.add(new);
     }
 
     fn count(&mut self, row: &BatchRow<'_>, no: No, outcomes: &mut Outcomes) {
@@ -286,9 +287,7 @@ impl NamespaceWriter {
             No::Unmappable => {
                 outcomes.unmappable += 1;
                 let why = format!("its set gets another name, and no user key of {} is stored", self.source_name);
-                if outcomes.failures.len() < 100 {
-                    outcomes.failures.push((KeyCodec::Digest.show(row.key), why));
-                }
+                outcomes.name(|| KeyCodec::Digest.show(row.key), why);
             }
             No::Failed(why) => {
                 let digest = Digest::from_sort_key(row.key).unwrap_or(Digest([0; 20]));
@@ -383,16 +382,11 @@ impl CollectionTarget for NamespaceWriter {
         Ok(())
     }
 
-    fn remove(&mut self, keys: &[Vec<u8>], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
-        let rows: Vec<(Vec<u8>, u32)> = keys.iter().map(|key| (key.clone(), 0)).collect();
-        self.remove_at(&rows, outcomes)
-    }
-
-    fn remove_at(&mut self, rows: &[(Vec<u8>, u32)], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+    fn remove(&mut self, rows: &[Removal], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         self.hand_over_all()?;
         self.route();
         let writes = std::mem::replace(&mut self.work, Work::Delete);
-        for (key, generation) in rows {
+        for Removal { key, generation } in rows {
             let Some(digest) = Digest::from_sort_key(key) else {
                 return Err(self.failed("a key to remove is no digest"));
             };
@@ -416,15 +410,8 @@ impl CollectionTarget for NamespaceWriter {
         self.drain(outcomes)
     }
 
-    fn standing(&self, range: &KeyRange) -> Result<Option<Box<dyn MetaStream + '_>>, ConnectorError> {
-        Ok(Some(Box::new(SweepStream::open(&self.context(), range, None))))
-    }
-
-    fn is_over(&self, key: &[u8], expiry: Expiry) -> bool {
-        let map = self.pool.shared.map();
-        let owner = Digest::from_sort_key(key).and_then(|digest| map.owner(digest.partition()));
-        let now = self.restore.clocks.second(owner.map_or("", |node| node.id.as_str()));
-        self.void_time(expiry).is_ok_and(|until| ttl(until, now).is_none())
+    fn standing(&self) -> Option<&dyn Standing> {
+        Some(self)
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), ConnectorError> {
@@ -438,5 +425,18 @@ impl CollectionTarget for NamespaceWriter {
             whole.insert(self.namespace.clone());
         }
         Ok(())
+    }
+}
+
+impl Standing for NamespaceWriter {
+    fn keys(&self, range: &KeyRange) -> Result<Box<dyn MetaStream + '_>, ConnectorError> {
+        Ok(Box::new(SweepStream::open(&self.context(), range, None)))
+    }
+
+    fn is_over(&self, key: &[u8], expiry: Expiry) -> bool {
+        let map = self.pool.shared.map();
+        let owner = Digest::from_sort_key(key).and_then(|digest| map.owner(digest.partition()));
+        let now = self.restore.clocks.second(owner.map_or("", |node| node.id.as_str()));
+        self.void_time(expiry).is_ok_and(|until| ttl(until, now).is_none())
     }
 }

@@ -1,9 +1,12 @@
 //! Limits of sets: how many a namespace may have, and how much each may hold.
 
 use super::{AerospikeTarget, Findings};
-use crate::connector::{
-    CollectionSurvey, SetSurvey,
-    aerospike::{error::Error, info::value_of},
+use crate::{
+    connector::{
+        CollectionSurvey, SetSurvey,
+        aerospike::{error::Error, info::value_of},
+    },
+    report::Remedy,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,9 +40,10 @@ pub(super) fn check(
     if all.len() > MAX_SETS {
         findings.refuse_or_note(
             target.how.ignore_record_error,
+            &[Remedy::IgnoreRecordErrors],
             format!(
                 "with those that are there namespace `{namespace}` would have {} sets, and no server takes more than \
-                 {MAX_SETS}; --ignore-record-error restores what it takes",
+                 {MAX_SETS}",
                 all.len()
             ),
         );
@@ -54,6 +58,7 @@ pub(super) fn check(
         };
         findings.refuse_or_note(
             target.how.ignore_record_error,
+            &[Remedy::IgnoreRecordErrors],
             format!(
                 "{} records of {} bytes come to set `{}` of namespace `{namespace}`, which takes {what}",
                 of.records,

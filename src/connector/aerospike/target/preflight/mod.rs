@@ -16,6 +16,7 @@ use crate::{
         },
     },
     record::Expiry,
+    report::Remedy,
 };
 use settings::NodeSettings;
 
@@ -29,6 +30,8 @@ struct Findings {
     refused: Vec<String>,
     /// What a person should know.
     notes: Vec<String>,
+    /// What would let it pass.
+    remedies: Vec<Remedy>,
 }
 
 impl Findings {
@@ -45,8 +48,17 @@ impl Findings {
     }
 
     /// What concerns single records: refused, unless those may be left out.
-    fn refuse_or_note(&mut self, may_be_left_out: bool, text: String) {
-        if may_be_left_out { self.note(text) } else { self.refuse(text) }
+    fn refuse_or_note(&mut self, may_be_left_out: bool, remedies: &[Remedy], text: String) {
+        if may_be_left_out {
+            self.note(text);
+        } else {
+            self.remedies.extend(remedies);
+            self.refuse(text);
+        }
+    }
+
+    fn refuse_unless(&mut self, remedy: Remedy, text: String) {
+        self.refuse_or_note(false, &[remedy], text);
     }
 
     /// All of it in one text.
@@ -116,11 +128,15 @@ pub(super) fn look(
             let conflicts =
                 indexes::conflicts(&target.cluster, collection).map_err(|error| target.unreadable(error))?;
             for conflict in conflicts {
-                findings.refuse(format!("{conflict}; --replace-indexes makes it anew"));
+                findings.refuse_unless(Remedy::ReplaceIndexes, conflict);
             }
         }
     }
-    if findings.refused.is_empty() { Ok(findings.notes) } else { Err(target.mismatch(findings.in_words())) }
+    if findings.refused.is_empty() {
+        Ok(findings.notes)
+    } else {
+        Err(target.mismatch(findings.in_words()).with(findings.remedies))
+    }
 }
 
 /// What one namespace is like.
@@ -148,10 +164,9 @@ fn check_part(plan: &TargetPlan, survey: &Survey, findings: &mut Findings) {
     let filtered =
         survey.scope_note.split("; ").any(|part| !part.is_empty() && !whole.iter().any(|one| part.starts_with(one)));
     if plan.make_equal && filtered && !survey.forced {
-        findings.refuse(format!(
-            "the snapshot holds only a part ({}): --make-equal would remove the rest; --force does it anyway",
-            survey.scope_note
-        ));
+        let reason =
+            format!("the snapshot holds only a part ({}): making equal would remove the rest", survey.scope_note);
+        findings.refuse_unless(Remedy::Force, reason);
     }
 }
 
@@ -161,10 +176,9 @@ fn check_keys(target: &AerospikeTarget, survey: &CollectionSurvey, findings: &mu
     let without: u64 =
         survey.sets.iter().filter(|(set, _)| mapped(set)).map(|(_, of)| of.records_without_user_key).sum();
     if without > 0 && !target.how.skip_unmappable {
-        findings.refuse(format!(
-            "{without} records have no stored user key, so --set-map cannot give them a digest; --skip-unmappable leaves \
-             them out"
-        ));
+        let reason =
+            format!("{without} records have no stored user key, so renaming their set cannot give them a digest");
+        findings.refuse_unless(Remedy::SkipUnmappable, reason);
     }
 }
 
@@ -185,9 +199,9 @@ fn check_latest(
     if left > MAX_TTL_MILLIS {
         findings.refuse_or_note(
             target.how.ignore_record_error,
+            &[Remedy::SmallerExtraTtl, Remedy::IgnoreRecordErrors],
             format!(
-                "a record would expire {} days from now by the server's clock ({now}), which takes ten years at most; a \
-                 smaller --extra-ttl, or --ignore-record-error for all but those records",
+                "a record would expire {} days from now by the server's clock ({now}), which takes ten years at most",
                 left / 86_400_000
             ),
         );
@@ -227,8 +241,8 @@ fn check_shipping(cluster: &Cluster, namespace: &str, findings: &mut Findings) -
             let ships = value_of(of, ';', "namespaces").is_none_or(|all| all.split(',').any(|name| name == namespace));
             if ships {
                 findings.note(format!(
-                    "namespace `{namespace}` is shipped to `{center}` (XDR): what is restored, and what --make-equal \
-                     removes, goes there too"
+                    "namespace `{namespace}` is shipped to `{center}` (XDR): what is restored, and what making \
+                     equal removes, goes there too"
                 ));
             }
         }

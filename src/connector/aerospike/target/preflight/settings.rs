@@ -1,13 +1,16 @@
 //! How a node is set for a namespace, against what comes.
 
 use super::Findings;
-use crate::connector::{
-    CollectionSurvey, TargetCollection,
-    aerospike::{
-        cluster::{Cluster, Node},
-        error::Error,
-        info::value_of,
+use crate::{
+    connector::{
+        CollectionSurvey, TargetCollection,
+        aerospike::{
+            cluster::{Cluster, Node},
+            error::Error,
+            info::value_of,
+        },
     },
+    report::Remedy,
 };
 use std::sync::Arc;
 
@@ -69,9 +72,9 @@ pub(super) fn check(
     if let Some(most) = most.filter(|most| survey.largest_value_bytes > *most) {
         findings.refuse_or_note(
             may_be_left_out,
+            &[Remedy::IgnoreRecordErrors],
             format!(
-                "a record has {} bytes, and namespace `{name}` of node {id} takes {most} (max-record-size); \
-                 --ignore-record-error restores the others",
+                "a record has {} bytes, and namespace `{name}` of node {id} takes {most} (max-record-size)",
                 survey.largest_value_bytes
             ),
         );

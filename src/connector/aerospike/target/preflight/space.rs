@@ -1,9 +1,12 @@
 //! Whether what comes finds room, by bounds that are sure: values and digests for storage, 64 bytes a record for the index.
 
 use super::{Findings, settings::NodeSettings};
-use crate::connector::{
-    CollectionSurvey,
-    aerospike::{cluster::Cluster, error::Error, info::value_of},
+use crate::{
+    connector::{
+        CollectionSurvey,
+        aerospike::{cluster::Cluster, error::Error, info::value_of},
+    },
+    report::Remedy,
 };
 
 /// What the primary index takes of a record.
@@ -65,9 +68,10 @@ fn compare(what: &str, namespace: &str, needed: u64, room: Room, forced: bool, f
     if needed > all {
         findings.refuse_or_note(
             forced,
+            &[Remedy::Force],
             format!(
                 "what comes needs {needed} bytes of {what} at least, all copies counted, and namespace `{namespace}` has \
-                 {all} before writes stop; --force writes as much as it takes"
+                 {all} before writes stop"
             ),
         );
     } else if needed > free {

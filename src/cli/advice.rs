@@ -1,0 +1,131 @@
+//! What to do next, in this front end's words: the one place where kinds of errors, remedies and warnings become options and
+//! commands that a person types.
+
+use crate::report::{ErrorKind, Remedy, Warning, WarningKind};
+
+const DAMAGE: &str = "`rekeep verify --read-data` lists all damage; `rekeep restore --keep-going` gives everything that is intact. A \
+     backup passes over a damaged parent and stores what still exists again";
+
+/// What to do after an error of this kind.
+#[must_use]
+pub const fn for_kind(kind: ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::NoRepository => "check -r or REKEEP_REPOSITORY, or make one with `rekeep init`",
+        ErrorKind::RepositoryExists => "nothing was changed; use it, or choose another location",
+        ErrorKind::WrongPassword => "try another one, or the recovery key with --recovery-key",
+        ErrorKind::Damaged | ErrorKind::Missing => DAMAGE,
+        ErrorKind::MovedOn => "run it again: it takes what the snapshot consists of now",
+        ErrorKind::NoSnapshot => "`rekeep snapshots` lists them",
+        ErrorKind::NoLease => "`rekeep leases` lists them",
+        ErrorKind::Storage => "when the cause is gone, run the same command again",
+        ErrorKind::Locked => "run it again when nothing holds the lock",
+        ErrorKind::NotFound => "check its name",
+        ErrorKind::Counts => {
+            "run the backup again; if it happens twice, run `rekeep verify --read-data` and report it: this is a defect \
+             of rekeep or of the source's ordering"
+        }
+        ErrorKind::NothingToResume => "without --resume the backup reads what it does not find",
+        _ => return None,
+    })
+}
+
+/// How this front end spells what would let something pass.
+#[must_use]
+pub const fn for_remedy(remedy: Remedy) -> &'static str {
+    match remedy {
+        Remedy::ChooseSource => "choose with --source",
+        Remedy::ChooseCollection => "choose one with --collection",
+        Remedy::ChooseOverwrite => "say --overwrite always|never|if-changed or --make-equal",
+        Remedy::SimplerOverwrite => "say --overwrite always, never or if-changed",
+        Remedy::OverwriteAll => "the same command with --overwrite always writes all again",
+        Remedy::Force => "--force does it anyway",
+        Remedy::ReleaseHold => "`rekeep tag SNAPSHOT --release` releases it",
+        Remedy::NameSnapshotsOrPolicy => "a policy is --keep-last, --keep-daily, --max-age …",
+        Remedy::KeepFull => "--keep-incremental needs --keep-full",
+        Remedy::NameSource => "--source-name NAME keeps it apart",
+        Remedy::NameParent => "--parent SNAPSHOT says that it is the same",
+        Remedy::AllowMissingSet => "--allow-missing-set goes on without it",
+        Remedy::ReplaceIndexes => "--replace-indexes makes it anew",
+        Remedy::SkipUnmappable => "--skip-unmappable leaves them out",
+        Remedy::IgnoreRecordErrors => "--ignore-record-error restores what the target takes",
+        Remedy::SmallerExtraTtl => "give a smaller --extra-ttl",
+        Remedy::GiveUser => "give a user with --as-user",
+        Remedy::GivePassword => "give a password with --as-password-file, -command or -env",
+        Remedy::GiveCertificateAndKey => "give both --tls-cert-file and --tls-key-file",
+        Remedy::GiveAuthority => "give --tls-ca",
+        Remedy::ReadFully => "without --differential every record is read",
+        Remedy::DoNotResume => "without --resume everything is read anew",
+        Remedy::SpellPartitions => "write --partitions 0-99,200,DIGEST,after:DIGEST",
+        Remedy::ChooseDirectory => "choose another --dir",
+    }
+}
+
+/// What to do about an object that is damaged or gone, if these words name it.
+#[must_use]
+pub fn for_damage(words: &str) -> Option<&'static str> {
+    const VANISHED: &str = "`rekeep repair snapshots` puts it back, `rekeep forget --vanished ID` lets it go";
+    const SNAPSHOT: &str =
+        "`rekeep repair snapshots` on a host that saw it puts it back, `rekeep forget --damaged ID` lets it go";
+    const INDEX: &str = "`rekeep repair index` makes a new one from the packs";
+    if words.contains("has vanished") {
+        Some(VANISHED)
+    } else if words.contains("snapshots/") {
+        Some(SNAPSHOT)
+    } else if words.contains("index/") {
+        Some(INDEX)
+    } else {
+        None
+    }
+}
+
+/// Words about damage, with what may be done.
+#[must_use]
+pub fn damage(words: &str) -> String {
+    for_damage(words).map_or_else(|| words.to_owned(), |advice| format!("{words}; {advice}"))
+}
+
+/// All that may be done about an error: what would let it pass first.
+#[must_use]
+pub fn next(kind: ErrorKind, remedies: &[Remedy]) -> Option<String> {
+    let all: Vec<&str> = remedies.iter().map(|remedy| for_remedy(*remedy)).chain(for_kind(kind)).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+const fn for_warning(kind: WarningKind) -> Option<&'static str> {
+    Some(match kind {
+        WarningKind::PackDamaged | WarningKind::ParentPassedOver => "`rekeep verify --read-data` lists all damage",
+        WarningKind::BaseAdvised => "`--new-base` reads it anew and makes its snapshots shorter",
+        WarningKind::Resuming => "--no-resume reads them again",
+        WarningKind::WeakStorage => "`rekeep unlock` fences leases",
+        WarningKind::DeletionsUnconfirmed => "--accept-deletions believes them if they were deleted",
+        _ => return None,
+    })
+}
+
+/// A warning in words, with what may be done.
+#[must_use]
+pub fn warning(warning: &Warning) -> String {
+    match for_warning(warning.kind) {
+        Some(advice) => format!("{warning}; {advice}"),
+        None => warning.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_remedy_has_words_of_its_own() {
+        let mut all: Vec<&str> = Remedy::ALL.iter().map(|remedy| for_remedy(*remedy)).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), Remedy::ALL.len());
+    }
+
+    #[test]
+    fn remedies_come_before_what_the_kind_says() {
+        let next = next(ErrorKind::NotFound, &[Remedy::AllowMissingSet]).unwrap();
+        assert_eq!(next, "--allow-missing-set goes on without it; check its name");
+    }
+}

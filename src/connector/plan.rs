@@ -1,0 +1,64 @@
+//! What a restore is going to write, and what that meets.
+
+use crate::record::{KeyCodec, Timestamp};
+use serde_json::Value as Json;
+
+/// What happens to a record that the target holds already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overwrite {
+    /// It is replaced as a whole.
+    Always,
+    /// It stays.
+    Never,
+    /// It is replaced if key, value or expiry differ.
+    IfChanged,
+    /// It is replaced if its generation is lower than that of the record that comes.
+    IfNewer,
+    /// Cells that come replace those of the same name; others stay.
+    Merge,
+}
+
+/// What a restore is going to write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetPlan {
+    /// The connector that the snapshot was taken with.
+    pub connector: String,
+    /// The snapshot's attributes.
+    pub attributes: Json,
+    /// The collections, in the snapshot's order.
+    pub collections: Vec<TargetCollection>,
+    /// What happens to records that exist.
+    pub overwrite: Overwrite,
+    /// Whether records that the snapshot does not hold will be removed, after everything is written.
+    pub make_equal: bool,
+    /// Whether only some records of the collections come (filters): then nothing is dropped or rebuilt wholesale.
+    pub partial: bool,
+    /// The end of the snapshot: what a connector may show as "as of".
+    pub as_of: Timestamp,
+}
+
+/// One collection of a restore.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetCollection {
+    /// Its name in the target.
+    pub name: String,
+    /// Its name in the snapshot.
+    pub source_name: String,
+    /// How its keys became bytes.
+    pub codec: KeyCodec,
+    /// Its attributes in the snapshot.
+    pub attributes: Json,
+    /// How many records will come.
+    pub records: u64,
+}
+
+/// What a collection of a restore meets in the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meets {
+    /// Nothing, or what is replaced as a whole.
+    Nothing,
+    /// A collection that it fits, which [`super::Target::read_back`] shows.
+    Records,
+    /// The target cannot tell beforehand.
+    Unknown,
+}

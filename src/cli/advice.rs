@@ -105,6 +105,9 @@ const fn for_warning(kind: WarningKind) -> Option<&'static str> {
 /// A warning in words, with what may be done.
 #[must_use]
 pub fn warning(warning: &Warning) -> String {
+    if matches!(warning.kind, WarningKind::ObjectUnreadable | WarningKind::SnapshotVanished) {
+        return damage(&warning.words);
+    }
     match for_warning(warning.kind) {
         Some(advice) => format!("{warning}; {advice}"),
         None => warning.to_string(),

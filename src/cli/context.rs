@@ -1,7 +1,6 @@
 //! What was typed, understood: where the repository is, how to unlock it, where results go.
 
 use super::{
-    advice,
     args::GlobalArgs,
     exit::{CliError, Failure, usage},
     interrupt,
@@ -11,7 +10,7 @@ use super::{
     units::show_duration,
 };
 use crate::{
-    ops::{Narrow, SnapshotSpec, select},
+    ops::{Narrow, Progress as _, SnapshotSpec, select},
     record::{SystemClock, Timestamp},
     repo::{OpenOptions, Repository, Snapshot, Storage},
 };
@@ -90,7 +89,7 @@ impl Context {
             show_duration(began.elapsed().as_secs_f64())
         ));
         for warning in repo.warnings() {
-            self.reporter.note(&advice::damage(&warning));
+            self.reporter.warning(warning);
         }
         for name in repo.foreign() {
             self.reporter.note(&format!("{name} is no object of the repository and is ignored"));

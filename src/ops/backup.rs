@@ -16,7 +16,7 @@ mod run;
 mod segments;
 mod stack;
 
-use super::{OpsError, Progress, usage::peak_memory_bytes};
+use super::{OpsError, Progress, progress::tell_news, usage::peak_memory_bytes};
 use crate::{
     connector::{ParentView, SessionOptions, Source},
     record::Timestamp,
@@ -232,6 +232,9 @@ pub fn backup(
         let timing = SessionTiming { pack_bytes: pack_bytes(options.parallel), ..SessionTiming::default() };
         Some(repo.begin_write_timed(&write, &timing)?)
     };
+    if let Some(writing) = &writing {
+        tell_news(repo, writing.warnings(), progress);
+    }
     let attempt = (|| {
         if let Some(writing) = writing.as_ref().filter(|_| options.parent == ParentChoice::None) {
             // Who wants nothing of what was there before may not trust it.

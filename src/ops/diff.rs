@@ -47,6 +47,7 @@ pub fn diff(
 ) -> Result<Vec<DiffCounts>, OpsError> {
     let both = [a.clone(), b.clone()];
     let reading = Reading::begin(repo, "diff", &both)?;
+    let repo = reading.repo();
     let (a, b) = (&reading.snapshots()[0], &reading.snapshots()[1]);
     let names: BTreeSet<&str> = a.collections.iter().chain(&b.collections).map(|c| c.name.as_str()).collect();
     if let Some(wanted) = collection

@@ -32,6 +32,7 @@ pub fn dump(
     out: &mut dyn Write,
 ) -> Result<(), OpsError> {
     let reading = Reading::begin(repo, "dump", std::slice::from_ref(snapshot))?;
+    let repo = reading.repo();
     let snapshot = &reading.snapshots()[0];
     let found = find_collection(snapshot, collection)?;
     let stack = Stack::open(&repo.chunks(), &found.stack)?;
@@ -145,6 +146,7 @@ pub fn find(
 ) -> Result<(), OpsError> {
     let glob = Glob::new(pattern).map_err(|error| OpsError::Usage(error.to_string()))?.compile_matcher();
     let reading = Reading::begin(repo, "find", snapshots)?;
+    let repo = reading.repo();
     let snapshots = reading.snapshots();
     progress.phase(&Phase {
         kind: PhaseKind::Searching,

@@ -96,6 +96,7 @@ pub fn history(
     progress: &dyn Progress,
 ) -> Result<History, OpsError> {
     let reading = Reading::begin(repo, "history", snapshots)?;
+    let repo = reading.repo();
     let snapshots = reading.snapshots();
     let in_range =
         |s: &&Snapshot| from.is_none_or(|from| s.content.end >= from) && to.is_none_or(|to| s.content.end <= to);

@@ -107,6 +107,7 @@ pub fn records(
     each: &mut dyn FnMut(RecordRow),
 ) -> Result<(), OpsError> {
     let reading = Reading::begin(repo, "ls", std::slice::from_ref(snapshot))?;
+    let repo = reading.repo();
     let snapshot = &reading.snapshots()[0];
     let found = find_collection(snapshot, collection)?;
     let stack = Stack::open(&repo.chunks(), &found.stack)?;

@@ -9,6 +9,7 @@ pub mod error;
 pub mod estimate;
 pub mod forget;
 pub mod history;
+pub mod job;
 pub mod leases;
 pub mod limit;
 pub mod list;

@@ -1,7 +1,10 @@
 //! How a verb tells what it is doing, and how it is told to stop: numbers and types, which a front end may show, count or
 //! keep.
 
-use crate::report::{Warning, WarningKind};
+use crate::{
+    repo::Repository,
+    report::{Warning, WarningKind},
+};
 use std::fmt;
 
 /// What a stretch of work is.
@@ -112,6 +115,11 @@ impl dyn Progress + '_ {
     pub fn warn(&self, kind: WarningKind, object: impl Into<String>, words: impl Into<String>) {
         self.warning(&Warning::new(kind, object, words));
     }
+}
+
+/// Tells what the listings of a verb met, but for what opening the repository met too.
+pub(super) fn tell_news(repo: &Repository, warnings: &[Warning], progress: &dyn Progress) {
+    warnings.iter().filter(|warning| !repo.warnings().contains(warning)).for_each(|warning| progress.warning(warning));
 }
 
 /// Says nothing and never cancels.

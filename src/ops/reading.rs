@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 /// A reader's lease, and the snapshots to read under it.
 pub(super) struct Reading<'a> {
-    _lease: ReadLease,
+    lease: ReadLease,
     snapshots: Cow<'a, [Snapshot]>,
 }
 
@@ -16,7 +16,12 @@ impl<'a> Reading<'a> {
     /// it was.
     pub fn begin(repo: &Repository, purpose: &str, chosen: &'a [Snapshot]) -> Result<Self, OpsError> {
         let lease = repo.begin_read(purpose)?;
-        Ok(Self { _lease: lease, snapshots: repo.newest_of(chosen)? })
+        Ok(Self { snapshots: repo.newest_of(chosen)?, lease })
+    }
+
+    /// The repository as it is to be read.
+    pub fn repo(&self) -> &Repository {
+        self.lease.repo()
     }
 
     /// The snapshots, in the order in which they were chosen.

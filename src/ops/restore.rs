@@ -97,6 +97,7 @@ fn restore_to(
 ) -> Result<RestoreOutcome, OpsError> {
     let began = Instant::now();
     let reading = Reading::begin(repo, "restore", std::slice::from_ref(snapshot))?;
+    let repo = reading.repo();
     let snapshot = &reading.snapshots()[0];
     let selected = plan::select(snapshot, target, options)?;
     plan::check_options(snapshot, options)?;

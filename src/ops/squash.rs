@@ -15,7 +15,7 @@ pub use plan::{MergeOf, PlannedMerge, PlannedSnapshot, SquashPlan};
 use super::OpsError;
 use crate::{
     record::Timestamp,
-    repo::{Repository, SnapshotId, manifest::LayerRef},
+    repo::{Listing, Repository, SnapshotId, manifest::LayerRef},
 };
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -70,7 +70,7 @@ pub struct SquashOutcome {
 /// Plans over every snapshot that the catalog knows ([`Repository::refresh`] brings it up to date); the layers of snapshots that
 /// another squash is working on are left alone. Whatever changes until [`execute`] is left as it is.
 pub fn plan(repo: &Repository, max_superseded: f64) -> Result<SquashPlan, OpsError> {
-    let (snapshots, pending) = repo.snapshots_and_pending()?;
+    let Listing { snapshots, pending, .. } = repo.listing()?;
     let pending: BTreeSet<SnapshotId> = pending.into_iter().map(|(snapshot, _)| snapshot).collect();
     Ok(plan::plan(&snapshots, &pending, repo.clock().now(), max_superseded))
 }

@@ -96,6 +96,7 @@ pub fn verify(
 ) -> Result<VerifyOutcome, OpsError> {
     let began = Instant::now();
     let reading = Reading::begin(repo, "verify", snapshots)?;
+    let repo = reading.repo();
     let snapshots = reading.snapshots();
     let mut outcome = VerifyOutcome::default();
     objects::check(repo, &mut outcome, progress)?;

@@ -5,9 +5,9 @@ use super::{
     ObjectName, RepoError, SnapshotId, entropy,
     object::{self, ObjectKind},
     process::ProcessId,
-    repository::{Inner, lock, standing::json},
+    repository::{Inner, Repository, lock, standing::json},
 };
-use crate::record::Timestamp;
+use crate::{record::Timestamp, report::Warning};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashSet,
@@ -223,6 +223,8 @@ impl Drop for Ticker {
 pub struct ReadLease {
     lease: Option<Arc<Lease>>,
     ticker: Option<Ticker>,
+    repo: Repository,
+    warnings: Vec<Warning>,
 }
 
 impl ReadLease {
@@ -242,12 +244,26 @@ impl ReadLease {
                 Some(Ticker::start(interval, move || drop(beating.beat(&mut Vec::new)))?)
             }
         };
-        let lease = Self { lease, ticker };
-        inner.refresh()?;
+        // Held by a guard from here on, which ends the lease whatever follows.
+        let mut lease =
+            Self { repo: Repository::without_lease(Arc::clone(inner), None), lease, ticker, warnings: Vec::new() };
+        lease.warnings = inner.refresh()?;
         if lease.lease.is_none() {
-            inner.reads_without_lease()?;
+            lease.repo = Repository::without_lease(Arc::clone(inner), Some(inner.revisions_known()?));
         }
         Ok(lease)
+    }
+
+    /// The repository as this reader is to read it: without a lease what it misses may have been forgotten since.
+    #[must_use]
+    pub const fn repo(&self) -> &Repository {
+        &self.repo
+    }
+
+    /// What its listings met.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// The lease's name; `None` if the storage cannot be written.

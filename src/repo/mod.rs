@@ -3,6 +3,7 @@
 //!
 //! The formats are specified in `format-spec/repository.md`, the protocol in `format-spec/protocol.md`.
 
+mod budget;
 pub mod catalog;
 pub mod checkpoint;
 pub mod chunk;
@@ -29,6 +30,6 @@ pub use error::RepoError;
 pub use ids::{ChunkId, ChunkKind, ObjectName, RepoId, SnapshotId};
 pub use keys::{RecoveryKey, Secrets, Unlock};
 pub use manifest::{Manifest, Snapshot};
-pub use repository::{InitOptions, OpenOptions, Repository};
+pub use repository::{InitOptions, Listing, OpenOptions, Repository};
 pub use session::{ReadLease, SessionWriter, WriteOptions, WriteSession, WriteStats};
 pub use storage::{Backend, Storage};

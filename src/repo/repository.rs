@@ -20,17 +20,22 @@ pub use packs::{FolderStats, PackCheck};
 use super::{
     ChunkId, ChunkReader, Manifest, ReadLease, RecoveryKey, RepoError, RepoId, Secrets, Snapshot, SnapshotId, Storage,
     Unlock, WriteOptions, WriteSession,
+    budget::Budget,
     catalog::{Catalog, Revision},
     keys::{self, KdfParams, Keyring, SlotInfo},
     session::SessionTiming,
 };
-use crate::record::{Clock, Timestamp};
+use crate::{
+    record::{Clock, Timestamp},
+    report::{Warning, WarningKind},
+};
+use chunks::Leaseless;
 use rayon::prelude::*;
 use std::{
     borrow::Cow,
     collections::{BTreeSet, HashMap},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 /// How a repository is made.
@@ -53,10 +58,23 @@ pub struct OpenOptions {
     pub host: String,
 }
 
-/// An opened repository. Cheap to clone; may be shared by threads.
+/// An opened repository. Cheap to clone; may be shared by threads: what one call met, no other hears of.
 #[derive(Clone)]
 pub struct Repository {
     pub(super) inner: Arc<Inner>,
+    /// For a reader without a lease: which revisions there were when it began.
+    since: Option<blake3::Hash>,
+}
+
+/// The snapshots that count, and what was met while finding them.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Every snapshot's newest revision that counts, ordered by (end, id).
+    pub snapshots: Vec<Snapshot>,
+    /// Those above whose revision a squash that has not committed has written the next, each with the squash's lease.
+    pub pending: Vec<(SnapshotId, SnapshotId)>,
+    /// Revisions that could not be opened.
+    pub warnings: Vec<Warning>,
 }
 
 /// What all clones of a repository, its readers and its sessions share.
@@ -68,11 +86,11 @@ pub(super) struct Inner {
     pub(super) host: String,
     pack_keys: chunks::PackKeys,
     pub(super) bad_packs: chunks::BadPacks,
-    warnings: Mutex<Vec<String>>,
     strange: Mutex<Strange>,
+    /// What opening met.
+    met: OnceLock<Vec<Warning>>,
     refreshing: Mutex<()>,
-    /// Which revisions there were when reading without a lease began.
-    read_since: Mutex<Option<blake3::Hash>>,
+    pub(super) budget: Budget,
 }
 
 /// What listings showed and no object is.
@@ -87,21 +105,6 @@ struct Strange {
 /// Locks; a thread that panicked under one of our locks left nothing half done in it.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Inner {
-    pub(super) fn set_warnings(&self, warnings: &[String]) {
-        *lock(&self.warnings) = warnings.to_vec();
-    }
-
-    fn add_warnings(&self, warnings: Vec<String>) {
-        let mut all = lock(&self.warnings);
-        for warning in warnings {
-            if !all.contains(&warning) {
-                all.push(warning);
-            }
-        }
-    }
 }
 
 impl Repository {
@@ -134,13 +137,13 @@ impl Repository {
             host: open.host.clone(),
             pack_keys: chunks::PackKeys::default(),
             bad_packs: chunks::BadPacks::default(),
-            warnings: Mutex::default(),
             strange: Mutex::default(),
+            met: OnceLock::new(),
             refreshing: Mutex::default(),
-            read_since: Mutex::default(),
+            budget: Budget::default(),
         };
-        inner.refresh()?;
-        Ok(Self { inner: Arc::new(inner) })
+        let _ = inner.met.set(inner.refresh()?);
+        Ok(Self { inner: Arc::new(inner), since: None })
     }
 
     /// The repository's name.
@@ -175,19 +178,14 @@ impl Repository {
 
     /// Lists storage again and makes the catalog equal to it. Gives what a person should hear: objects that could not
     /// be read or opened, snapshots that vanished without having been forgotten.
-    pub fn refresh(&self) -> Result<Vec<String>, RepoError> {
+    pub fn refresh(&self) -> Result<Vec<Warning>, RepoError> {
         self.inner.refresh()
     }
 
-    /// The warnings of the last refresh (and of opening), and of the snapshots looked at since.
+    /// What opening met.
     #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = lock(&self.inner.warnings).clone();
-        let hidden = lock(&self.inner.strange).hidden.clone();
-        warnings.extend(
-            hidden.iter().map(|name| format!("{name} is not what this place is for, and hides what may be there")),
-        );
-        warnings
+    pub fn warnings(&self) -> &[Warning] {
+        self.inner.met.get().map_or(&[], Vec::as_slice)
     }
 
     /// What lies in the folders that were listed and is no object of the repository; nobody minds it.
@@ -196,16 +194,14 @@ impl Repository {
         lock(&self.inner.strange).foreign.iter().cloned().collect()
     }
 
-    /// Every snapshot's newest revision that counts, ordered by (end, id). Tombstones and voids are left out; one that
-    /// cannot be opened is a warning.
+    /// The snapshots of [`Self::listing`].
     pub fn snapshots(&self) -> Result<Vec<Snapshot>, RepoError> {
-        Ok(self.snapshots_and_pending()?.0)
+        Ok(self.listing()?.snapshots)
     }
 
-    /// [`Self::snapshots`], and those above whose revision a squash that has not committed has written the next, each with
-    /// the squash's lease.
-    #[allow(clippy::type_complexity, reason = "two lists that are read together")]
-    pub fn snapshots_and_pending(&self) -> Result<(Vec<Snapshot>, Vec<(SnapshotId, SnapshotId)>), RepoError> {
+    /// Every snapshot that counts, as of the last refresh. Tombstones and voids are left out; one that cannot be opened is a
+    /// warning.
+    pub fn listing(&self) -> Result<Listing, RepoError> {
         let revisions = self.inner.catalog.revisions()?;
         let commits: HashMap<SnapshotId, &Revision> =
             revisions.iter().filter(|it| it.revision == 0).map(|it| (it.snapshot, it)).collect();
@@ -216,16 +212,17 @@ impl Repository {
             let highest_first: Vec<&Revision> = group.iter().collect();
             Ok((group[0].snapshot, self.inner.standing(&highest_first, &squashed)?))
         });
-        let (mut snapshots, mut pending) = (Vec::new(), Vec::new());
-        let mut problems = Vec::new();
+        let mut listing = Listing::default();
         for (id, standing) in standings.collect::<Result<Vec<_>, RepoError>>()? {
-            snapshots.extend(standing.manifest);
-            pending.extend(standing.pending.map(|lease| (id, lease)));
-            problems.extend(standing.problems);
+            listing.snapshots.extend(standing.manifest);
+            listing.pending.extend(standing.pending.map(|lease| (id, lease)));
+            let problems = standing.problems.into_iter();
+            listing
+                .warnings
+                .extend(problems.map(|words| Warning::new(WarningKind::ObjectUnreadable, id.to_string(), words)));
         }
-        self.inner.add_warnings(problems);
-        snapshots.sort_by_key(|snapshot| (snapshot.content.end, snapshot.id));
-        Ok((snapshots, pending))
+        listing.snapshots.sort_by_key(|snapshot| (snapshot.content.end, snapshot.id));
+        Ok(listing)
     }
 
     /// The newest revisions that count of these snapshots, as of the last refresh; one that has been forgotten since is
@@ -246,7 +243,10 @@ impl Repository {
     /// Reads chunks.
     #[must_use]
     pub fn chunks(&self) -> Arc<dyn ChunkReader> {
-        Arc::clone(&self.inner) as Arc<dyn ChunkReader>
+        match self.since {
+            None => Arc::clone(&self.inner) as Arc<dyn ChunkReader>,
+            Some(since) => Arc::new(Leaseless { inner: Arc::clone(&self.inner), since }),
+        }
     }
 
     /// Whether the repository holds a chunk, as far as is known: not if every pack that has it failed to give one of its
@@ -274,6 +274,11 @@ impl Repository {
     /// Takes a reader's lease where the storage can be written; otherwise works without.
     pub fn begin_read(&self, purpose: &str) -> Result<ReadLease, RepoError> {
         ReadLease::begin(&self.inner, purpose, SessionTiming::default().heartbeat)
+    }
+
+    /// The repository as a reader sees it who holds no lease, and began when there were these revisions.
+    pub(super) const fn without_lease(inner: Arc<Inner>, since: Option<blake3::Hash>) -> Self {
+        Self { inner, since }
     }
 
     /// Writes the next revision of a snapshot by conditional create; a lost race is retried on the new one.

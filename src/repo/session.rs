@@ -20,6 +20,7 @@ use super::{
     pack::TARGET_PACK_BYTES,
     repository::{Inner, lock, names, standing},
 };
+use crate::report::Warning;
 use presence::Presence;
 use std::{
     collections::{HashMap, HashSet},
@@ -219,6 +220,7 @@ pub struct WriteSession {
     uploader: Uploader,
     ticker: Option<Ticker>,
     ended: bool,
+    warnings: Vec<Warning>,
 }
 
 impl WriteSession {
@@ -227,10 +229,10 @@ impl WriteSession {
         let lease = Lease::begin(inner, &options.purpose)?;
         // What cannot be removed is in nobody's way.
         let _ = inner.storage.sweep();
-        let presence = match first_listings(inner) {
-            Ok(mut presence) => {
+        let (presence, warnings) = match first_listings(inner) {
+            Ok((mut presence, warnings)) => {
                 presence.distrust(&inner.bad_packs.all());
-                presence
+                (presence, warnings)
             }
             Err(error) => {
                 // Nothing was put but the lease itself.
@@ -257,7 +259,7 @@ impl WriteSession {
             bytes_added: AtomicU64::new(0),
         });
         let uploader = Uploader::start(&shared)?;
-        let mut session = Self { shared, uploader, ticker: None, ended: false };
+        let mut session = Self { shared, uploader, ticker: None, ended: false, warnings };
         let honoured = lock(&session.shared.presence).honoured();
         if !honoured.is_empty() && !session.shared.lease.beat(&mut || honoured.clone())? {
             return Err(RepoError::Internal(format!("the lease {} is written by someone else", session.id())));
@@ -274,6 +276,12 @@ impl WriteSession {
     #[must_use]
     pub fn id(&self) -> SnapshotId {
         self.shared.lease.id()
+    }
+
+    /// What its first listings met.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// A chunk writer for one thread. Its open packs are finished by `finish`.
@@ -484,15 +492,14 @@ impl Drop for WriteSession {
     }
 }
 
-fn first_listings(inner: &Inner) -> Result<Presence, RepoError> {
+fn first_listings(inner: &Inner) -> Result<(Presence, Vec<Warning>), RepoError> {
     let marks = inner.marks(&HashSet::new(), Unreadable::Fails)?;
     let mut warnings = Vec::new();
     inner.refresh_index(&mut warnings)?;
     let listed = listed_packs(inner)?;
     inner.refresh_snapshots(&mut warnings)?;
-    inner.set_warnings(&warnings);
     let damaged = inner.damaged_packs()?;
-    Ok(Presence::new(marks, inner.catalog.pack_numbers()?, &listed, damaged))
+    Ok((Presence::new(marks, inner.catalog.pack_numbers()?, &listed, damaged), warnings))
 }
 
 fn listed_packs(inner: &Inner) -> Result<HashMap<ObjectName, u64>, RepoError> {

@@ -89,7 +89,9 @@ fn an_index_object_that_became_junk_is_noticed_by_the_next_backup_alone() {
     let world = World::new();
     folder(&world);
     world.backup(&["files:s"]);
-    objects(&world, "index").iter().for_each(|object| junk(object));
+    for object in objects(&world, "index") {
+        junk(&object);
+    }
     let ran = world.run(&["--json", "backup", "files:s"]);
     assert_eq!((ran.code, &ran.json()["complete"]), (Some(0), &json!(true)), "{ran:?}");
     assert!(ran.err.contains("repair index"), "{}", ran.err);

@@ -290,7 +290,7 @@ fn a_snapshot_that_vanished_without_being_forgotten_is_told() {
     let id = back_up(&repo, &MemorySource::of(sample(1, 20, 40), &world.clock)).id.unwrap();
     world.backend.tamper(|image| drop(image.remove(&format!("snapshots/{id}/0"))));
     let warnings = repo.refresh().unwrap();
-    assert!(warnings.iter().any(|text| text.contains(&id.to_string())), "{warnings:?}");
+    assert!(warnings.iter().any(|text| text.words.contains(&id.to_string())), "{warnings:?}");
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn a_reader_without_a_lease_is_told_when_what_it_reads_has_moved_on() {
     let options = PruneOptions { max_unused: 0.0, max_superseded: 0.0, ..PruneOptions::default() };
     assert!(prune(&repo, &options, &Heard::default()).unwrap().squashed.snapshots > 0);
     let old = chosen.collections[0].stack.last().unwrap().id;
-    let error = reader.chunks().read(ChunkKind::List, &old).unwrap_err();
+    let error = lease.repo().chunks().read(ChunkKind::List, &old).unwrap_err();
     assert!(matches!(error, RepoError::MovedOn { .. }), "{error}");
     // Begun again, it reads what is there.
     assert_same(&restored(&reader, &snapshot(&reader, taken[2])), &state, "again");

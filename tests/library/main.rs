@@ -13,6 +13,7 @@ mod crash;
 mod damage;
 mod decoders;
 mod golden;
+mod jobs;
 mod leases;
 mod model;
 mod pruning;

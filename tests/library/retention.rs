@@ -508,7 +508,7 @@ fn crash_everywhere(fault: Fault) {
         story.check(&world, &what);
         // A dead squash is fenced, as prune or `unlock` does; then people and squashes may write again.
         let repo = world.open();
-        let (_, pending) = repo.snapshots_and_pending().unwrap();
+        let pending = repo.listing().unwrap().pending;
         for (id, lease) in &pending {
             pending_seen += 1;
             if let Err(error) = repo.revise(id, &|manifest| manifest.tags = vec!["x".to_owned()]) {
@@ -517,7 +517,7 @@ fn crash_everywhere(fault: Fault) {
             }
         }
         repo.refresh().unwrap();
-        assert!(repo.snapshots_and_pending().unwrap().1.is_empty(), "{what}");
+        assert!(repo.listing().unwrap().pending.is_empty(), "{what}");
         let id = story.taken[0].0;
         repo.revise(&id, &|manifest| manifest.tags = vec!["y".to_owned()]).unwrap_or_else(|e| panic!("{what}: {e}"));
         squash_in(&repo, 0.0).unwrap_or_else(|error| panic!("{what}: again: {error}"));

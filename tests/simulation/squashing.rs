@@ -19,7 +19,7 @@ pub fn squash(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
     let repo = actor.open()?;
     for _ in 0..=rng.below(2) {
         repo.refresh()?;
-        let (snapshots, pending) = repo.snapshots_and_pending()?;
+        let rekeep::repo::Listing { snapshots, pending, .. } = repo.listing()?;
         let planned: Vec<Snapshot> =
             snapshots.into_iter().filter(|it| pending.iter().all(|(busy, _)| *busy != it.id)).collect();
         let pairs: Vec<Pair> = planned.iter().flat_map(pairs_of).collect();

@@ -8,6 +8,7 @@ use crate::{
         exit::{Failure, Kept as _, Status, usage},
         units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
+    connector::sqlite::set_process_temp_dir,
     ops::{
         Progress as _,
         backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, Resume, backup},
@@ -169,6 +170,10 @@ pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure
     }
     let source = connect::source(&args.url(), args.source_options())?;
     let repo = context.open()?;
+    if let Some(directory) = &args.temp_dir {
+        // This process is ours alone.
+        set_process_temp_dir(directory)?;
+    }
     let options = args.options(context);
     let outcome = backup(&repo, source.as_ref(), &options, &context.reporter).kept(KEPT)?;
     context.reporter.finish();

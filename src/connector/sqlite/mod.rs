@@ -16,7 +16,7 @@ mod splits;
 pub mod target;
 mod write;
 
-pub use source::SqliteSource;
+pub use source::{SqliteSource, set_process_temp_dir};
 pub use target::SqliteTarget;
 
 use super::{ConnectorError, SourceUrl};

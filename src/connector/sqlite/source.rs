@@ -220,7 +220,7 @@ impl Snapshot {
         let mut journal = OsString::from(path);
         journal.push("-wal");
         let had_wal = Path::new(&journal).exists();
-        let keeper = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, options).map_err(fail)?;
+        let keeper = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(fail)?;
         if had_wal {
             // What others left in the log is theirs to move.
             keeper.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fail)?;
@@ -246,7 +246,7 @@ impl Snapshot {
         let mut readers = Vec::with_capacity(wanted);
         let mut time = SystemClock.now();
         for _ in 0..wanted {
-            let reader = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, options).map_err(fail)?;
+            let reader = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(fail)?;
             reader.execute_batch("BEGIN").map_err(fail)?;
             // A transaction takes its snapshot with its first read.
             reader.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(())).map_err(fail)?;
@@ -260,17 +260,24 @@ impl Snapshot {
     }
 }
 
+/// Where SQLite puts its temporary files, in this whole process and from now on: whoever owns the process may say so before
+/// it begins to work. No source or target does.
+pub fn set_process_temp_dir(directory: &Path) -> Result<(), ConnectorError> {
+    let set = || {
+        let directory = directory.to_str().ok_or_else(|| rusqlite::Error::InvalidPath(directory.to_owned()))?;
+        Connection::open_in_memory()?.pragma_update(None, "temp_store_directory", directory)
+    };
+    set().map_err(|error| reading(&directory.display().to_string(), &error))
+}
+
 /// Opens a connection for reading; never makes a file.
-pub(super) fn open(path: &Path, mode: OpenFlags, options: &SessionOptions) -> rusqlite::Result<Connection> {
+pub(super) fn open(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_handler(Some(wait_for_lock))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.pragma_update(None, "cache_size", -512)?;
     connection.pragma_update(None, "mmap_size", 0)?;
     connection.pragma_update(None, "cell_size_check", true)?;
-    if let Some(directory) = options.temp_dir.as_deref().and_then(Path::to_str) {
-        connection.pragma_update(None, "temp_store_directory", directory)?;
-    }
     Ok(connection)
 }
 

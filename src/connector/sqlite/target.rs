@@ -13,8 +13,8 @@ use super::{
     wrong_url,
 };
 use crate::connector::{
-    CollectionTarget, ConnectorError, Meets, SessionOptions, Source, SourceUrl, Target, TargetCollection, TargetEnd,
-    TargetPlan, TargetSession,
+    CollectionTarget, ConnectorError, Meets, Source, SourceUrl, Target, TargetCollection, TargetEnd, TargetPlan,
+    TargetSession,
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use serde::Deserialize;
@@ -284,12 +284,11 @@ fn key_plan(
 /// Opens a database to look at it. Where a killed writer left a journal, it is rolled back first, as it is for any reader that
 /// may write.
 fn look(path: &Path) -> rusqlite::Result<Connection> {
-    let options = SessionOptions::default();
-    let connection = super::source::open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, &options)?;
+    let connection = super::source::open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     match connection.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(())) {
         Ok(()) => Ok(connection),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::ReadOnly) => {
-            super::source::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, &options)
+            super::source::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
         }
         Err(error) => Err(error),
     }

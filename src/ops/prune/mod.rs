@@ -6,7 +6,7 @@ mod walk;
 
 pub use plan::{PrunePlan, Sum};
 
-use super::{OpsError, Phase, PhaseKind, Progress};
+use super::{OpsError, Phase, PhaseKind, Progress, progress::tell_news};
 use crate::{
     ops::{
         squash::{self, SquashOptions, SquashOutcome},
@@ -148,6 +148,7 @@ fn execute(
     let (squashed, failure) = squash(repo, options, progress)?;
     let pruning = PrunerOptions { walk: Arc::new(walk::Layers), grace, write_limit: options.write_limit };
     let pruner = repo.begin_prune(&pruning, &options.timing)?;
+    tell_news(repo, pruner.warnings(), progress);
     let worked = steps(&pruner, options, progress);
     let ended = pruner.end();
     let mut outcome = worked?;

@@ -61,6 +61,7 @@ pub fn verify_against(
     progress: &dyn Progress,
 ) -> Result<AgainstOutcome, OpsError> {
     let reading = Reading::begin(repo, "verify", std::slice::from_ref(snapshot))?;
+    let repo = reading.repo();
     let snapshot = &reading.snapshots()[0];
     let scope = source.scope();
     if scope_hash(&scope.canonical) != snapshot.content.scope {

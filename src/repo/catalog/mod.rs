@@ -2,8 +2,8 @@
 //! opening a repository reads only what is new. It is a cache of what index objects and snapshots say: a file that is
 //! damaged, or of another schema, is thrown away and filled again. Several processes may use one file at once.
 //!
-//! Two connections: one that writes (imports, notes) and one that only looks up, so that a long import does not stop
-//! those who look for chunks.
+//! One connection writes (imports, notes); each who looks something up has one of his own, so that neither a long import nor
+//! a long look-up stops those who look for chunks.
 
 mod import;
 mod lookup;
@@ -28,6 +28,9 @@ use std::{
 
 /// The schema's number; a file with any other is rebuilt.
 const SCHEMA_VERSION: i64 = 3;
+
+/// Connections for looking up that are kept open: as many as look up at once are opened.
+const MAX_IDLE: usize = 8;
 
 /// How long to wait for another process's import.
 const BUSY_TIMEOUT: Duration = Duration::from_mins(2);
@@ -61,7 +64,8 @@ CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 pub struct Catalog {
     path: PathBuf,
     writer: Mutex<Connection>,
-    reader: Mutex<Connection>,
+    /// Connections that nobody looks up with just now.
+    idle: Mutex<Vec<Connection>>,
 }
 
 impl Catalog {
@@ -87,13 +91,13 @@ impl Catalog {
     }
 
     fn try_open(path: &Path) -> rusqlite::Result<Self> {
-        let mut writer = connect(path)?;
+        let mut writer = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
         let made = ensure_schema(&mut writer)?;
         if !made {
             check(&writer)?;
         }
-        let reader = connect(path)?;
-        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), reader: Mutex::new(reader) })
+        let reader = connect(path, OpenFlags::empty())?;
+        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), idle: Mutex::new(vec![reader]) })
     }
 
     /// The file.
@@ -106,8 +110,8 @@ impl Catalog {
         self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn reader(&self) -> MutexGuard<'_, Connection> {
-        self.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn failed(&self, error: impl std::fmt::Display) -> RepoError {
@@ -115,7 +119,21 @@ impl Catalog {
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, RepoError> {
-        work(&self.reader()).map_err(|error| self.failed(error))
+        let idle = self.idle().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => match connect(&self.path, OpenFlags::empty()) {
+                Ok(connection) => connection,
+                // The file was removed while it is in use: those who have it open go on with it.
+                Err(_) => return work(&self.writer()).map_err(|error| self.failed(error)),
+            },
+        };
+        let done = work(&connection);
+        let mut idle = self.idle();
+        if idle.len() < MAX_IDLE {
+            idle.push(connection);
+        }
+        done.map_err(|error| self.failed(error))
     }
 
     /// Runs `work` in one transaction that holds the write lock from its start.
@@ -139,13 +157,13 @@ fn failed(path: &Path, error: impl std::fmt::Display) -> RepoError {
     RepoError::Catalog { path: path.display().to_string(), reason: error.to_string() }
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+fn connect(path: &Path, create: OpenFlags) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // A lost catalog is rebuilt, so losing the last transaction with the power is no harm.
     connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384; PRAGMA temp_store = FILE;",
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8192; PRAGMA temp_store = FILE;",
     )?;
     // Without this every lookup is planned anew, because another value is bound.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;

@@ -23,7 +23,7 @@ impl Inner {
     }
 
     fn snapshots_now(self: &Arc<Self>) -> Result<Vec<Snapshot>, RepoError> {
-        Repository { inner: Arc::clone(self) }.snapshots()
+        Repository::without_lease(Arc::clone(self), None).snapshots()
     }
 
     /// Counts as needed what young checkpoints name, as far as it lies in a listed pack that the index describes.

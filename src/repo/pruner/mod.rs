@@ -32,6 +32,7 @@ use super::{
     ChunkId, ChunkReader, RepoError, Repository, SnapshotId, WriteOptions, WriteSession, manifest::LayerRef,
     repository::Inner, session::SessionTiming,
 };
+use crate::report::Warning;
 use std::{sync::Arc, time::Duration};
 
 /// What the lease of a pruner says: drains do not wait for it.
@@ -102,6 +103,12 @@ impl Pruner {
     #[must_use]
     pub fn id(&self) -> SnapshotId {
         self.session.id()
+    }
+
+    /// What its first listings met.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        self.session.warnings()
     }
 
     /// Sends a heartbeat now.

@@ -288,7 +288,7 @@ fn leases_that_are_over_and_revisions_of_the_forgotten_are_tidied_away_and_tombs
     assert_eq!(world.memory.names("leases/"), left);
     pruning.end().unwrap();
     running.abandon().unwrap();
-    assert_eq!(repo.refresh().unwrap(), Vec::<String>::new(), "nobody misses the forgotten snapshot");
+    assert_eq!(repo.refresh().unwrap(), [], "nobody misses the forgotten snapshot");
     assert_eq!(pruner(&repo).tidy().unwrap().leases, 2);
 }
 

@@ -143,11 +143,7 @@ impl ChunkReader for Inner {
                 break;
             }
         }
-        let error = unreadable(id, failures);
-        if matches!(error, RepoError::ChunkMissing { .. } | RepoError::Missing { .. }) && self.moved_on()? {
-            return Err(RepoError::MovedOn { id: *id });
-        }
-        Err(error)
+        Err(unreadable(id, failures))
     }
 
     fn stored_len(&self, id: &ChunkId) -> Result<Option<u64>, RepoError> {
@@ -155,27 +151,43 @@ impl ChunkReader for Inner {
     }
 }
 
-impl Inner {
-    /// From now on chunks are read without a lease: what is missed later may have been forgotten or squashed since.
-    pub(in crate::repo) fn reads_without_lease(&self) -> Result<(), RepoError> {
-        *lock(&self.read_since) = Some(self.revisions_known()?);
-        Ok(())
+/// Reads chunks without a lease: what it misses may have been forgotten or squashed since it began.
+pub(super) struct Leaseless {
+    pub(super) inner: Arc<Inner>,
+    /// Which revisions there were then.
+    pub(super) since: blake3::Hash,
+}
+
+impl Leaseless {
+    fn moved_on(&self) -> Result<bool, RepoError> {
+        self.inner.refresh_snapshots(&mut Vec::new())?;
+        Ok(self.inner.revisions_known()? != self.since)
+    }
+}
+
+impl ChunkReader for Leaseless {
+    fn read(&self, kind: ChunkKind, id: &ChunkId) -> Result<ChunkData, RepoError> {
+        match self.inner.read(kind, id) {
+            Err(RepoError::ChunkMissing { .. } | RepoError::Missing { .. }) if self.moved_on()? => {
+                Err(RepoError::MovedOn { id: *id })
+            }
+            read => read,
+        }
     }
 
+    fn stored_len(&self, id: &ChunkId) -> Result<Option<u64>, RepoError> {
+        self.inner.stored_len(id)
+    }
+}
+
+impl Inner {
     /// A hash of the names of all revisions.
-    fn revisions_known(&self) -> Result<blake3::Hash, RepoError> {
+    pub(in crate::repo) fn revisions_known(&self) -> Result<blake3::Hash, RepoError> {
         let mut hasher = blake3::Hasher::new();
         for (id, revision, _) in self.catalog.revision_kinds()? {
             hasher.update(&id.0).update(&revision.to_le_bytes());
         }
         Ok(hasher.finalize())
-    }
-
-    /// Whether there are other revisions than when reading without a lease began.
-    fn moved_on(&self) -> Result<bool, RepoError> {
-        let Some(before) = *lock(&self.read_since) else { return Ok(false) };
-        self.refresh_snapshots(&mut Vec::new())?;
-        Ok(self.revisions_known()? != before)
     }
 
     /// Whether a pack holds the chunk in which nothing was found unreadable.

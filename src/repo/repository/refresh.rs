@@ -11,23 +11,32 @@ use crate::repo::{
     object::{self, ObjectKind},
     storage::Listed,
 };
+use crate::report::{Warning, WarningKind};
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 
 /// How many small objects are fetched at a time.
 const FETCH_BATCH: usize = 64;
 
+/// A warning of an object that counts as absent.
+fn unread_object(name: &str, words: String) -> Warning {
+    Warning::new(WarningKind::ObjectUnreadable, name, words)
+}
+
 impl Inner {
-    pub(in crate::repo) fn refresh(&self) -> Result<Vec<String>, RepoError> {
+    pub(in crate::repo) fn refresh(&self) -> Result<Vec<Warning>, RepoError> {
         let mut warnings = Vec::new();
         self.refresh_index(&mut warnings)?;
         self.refresh_snapshots(&mut warnings)?;
-        self.set_warnings(&warnings);
+        for name in &super::lock(&self.strange).hidden {
+            let words = format!("{name} is not what this place is for, and hides what may be there");
+            warnings.push(unread_object(name, words));
+        }
         Ok(warnings)
     }
 
     /// Gives whether anything changed.
-    pub(in crate::repo) fn refresh_index(&self, warnings: &mut Vec<String>) -> Result<bool, RepoError> {
+    pub(in crate::repo) fn refresh_index(&self, warnings: &mut Vec<Warning>) -> Result<bool, RepoError> {
         Ok(self.refresh_index_listed(warnings, &mut Vec::new())?.1)
     }
 
@@ -88,7 +97,7 @@ impl Inner {
     /// could not be read.
     pub(in crate::repo) fn refresh_index_listed(
         &self,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
         unread: &mut Vec<RepoError>,
     ) -> Result<(HashSet<ObjectName>, bool), RepoError> {
         let _one_at_a_time = super::lock(&self.refreshing);
@@ -101,7 +110,8 @@ impl Inner {
         let mut change = self.catalog.compare_index(&listed)?;
         let mut imported = false;
         let mut damaged = |error: RepoError| {
-            warnings.push(format!("{error}; the chunks it names count as absent"));
+            let words = format!("{error}; the chunks it names count as absent");
+            warnings.push(unread_object(&error.object(), words));
             unread.push(error);
         };
         for name in &change.changed {
@@ -136,14 +146,14 @@ impl Inner {
         Ok((listed.into_keys().collect(), imported || !gone.is_empty()))
     }
 
-    pub(in crate::repo) fn refresh_snapshots(&self, warnings: &mut Vec<String>) -> Result<(), RepoError> {
+    pub(in crate::repo) fn refresh_snapshots(&self, warnings: &mut Vec<Warning>) -> Result<(), RepoError> {
         self.refresh_snapshots_listed(warnings).map(drop)
     }
 
     /// [`Self::refresh_snapshots`], giving the names that were listed.
     pub(in crate::repo) fn refresh_snapshots_listed(
         &self,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<HashSet<(SnapshotId, u64)>, RepoError> {
         let _one_at_a_time = super::lock(&self.refreshing);
         let mut listed = HashMap::new();
@@ -180,7 +190,7 @@ impl Inner {
     fn fetch_revisions(
         &self,
         names: &[(SnapshotId, u64)],
-    ) -> Result<(Vec<Revision>, Vec<(SnapshotId, String)>), RepoError> {
+    ) -> Result<(Vec<Revision>, Vec<(SnapshotId, Warning)>), RepoError> {
         let mut revisions = Vec::with_capacity(names.len());
         let mut unreadable = Vec::new();
         for batch in names.chunks(FETCH_BATCH) {
@@ -190,8 +200,8 @@ impl Inner {
                     Ok(revision) => revisions.push(revision),
                     Err(RepoError::Missing { .. }) => {}
                     Err(error) if error.is_of_one_object() => {
-                        let text = format!("a snapshot cannot be read: {error}");
-                        unreadable.push((*id, text));
+                        let words = format!("a snapshot cannot be read: {error}");
+                        unreadable.push((*id, unread_object(&error.object(), words)));
                     }
                     Err(error) => return Err(error),
                 }
@@ -232,7 +242,7 @@ impl Inner {
         known: &HashMap<(SnapshotId, u64), KnownRevision>,
         listed: &HashSet<(SnapshotId, u64)>,
         new: &[Revision],
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<(Vec<(SnapshotId, u64)>, Vec<(SnapshotId, u64, bool)>), RepoError> {
         let mut newest: HashMap<SnapshotId, u64> = HashMap::new();
         let there = known.iter().filter(|(name, known)| !known.is_gone && listed.contains(name)).map(|(name, _)| *name);
@@ -267,7 +277,8 @@ impl Inner {
         let mut vanished: Vec<_> = vanished.into_iter().collect();
         vanished.sort_unstable();
         for id in vanished {
-            warnings.push(format!("snapshot {id} was here before and has vanished, although nobody forgot it"));
+            let words = format!("snapshot {id} was here before and has vanished, although nobody forgot it");
+            warnings.push(Warning::new(WarningKind::SnapshotVanished, id.to_string(), words));
         }
         Ok((dropped, gone))
     }
@@ -277,7 +288,7 @@ impl Inner {
 fn name_changed(
     known: &HashMap<(SnapshotId, u64), KnownRevision>,
     listed: &HashMap<(SnapshotId, u64), u64>,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Warning>,
 ) {
     let mut changed: Vec<_> = known
         .iter()
@@ -286,9 +297,8 @@ fn name_changed(
         .collect();
     changed.sort_unstable();
     for (id, revision) in changed {
-        warnings.push(format!(
-            "{} is damaged: its length has changed. Only this host's catalog still holds it",
-            names::revision_path(&id, revision)
-        ));
+        let path = names::revision_path(&id, revision);
+        let words = format!("{path} is damaged: its length has changed. Only this host's catalog still holds it");
+        warnings.push(unread_object(&path, words));
     }
 }

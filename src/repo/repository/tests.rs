@@ -49,7 +49,7 @@ fn a_damaged_index_object_is_a_warning_and_its_chunks_are_absent() {
     world.memory.put(&path, bytes);
     let fresh = world.open();
     let warnings = fresh.warnings();
-    assert!(warnings.iter().any(|it| it.contains(path.trim_start_matches("index/"))), "{warnings:?}");
+    assert!(warnings.iter().any(|it| it.words.contains(path.trim_start_matches("index/"))), "{warnings:?}");
     assert!(matches!(read(&fresh, 1), Err(RepoError::ChunkMissing { .. })));
     assert_eq!(put(&begin(&fresh), &[1]), [true]);
 }
@@ -170,7 +170,8 @@ fn i_a_tombstone_hides_the_snapshot_and_nobody_writes_above_it() {
     repo.refresh().unwrap();
     for repo in [&repo, &other] {
         assert_eq!(repo.snapshots().unwrap(), []);
-        assert_eq!(repo.warnings(), Vec::<String>::new());
+        assert_eq!(repo.warnings(), []);
+        assert_eq!(repo.listing().unwrap().warnings, []);
     }
 }
 
@@ -192,7 +193,7 @@ fn a_vanished_snapshot_is_told_of_until_it_is_back_and_a_late_listing_is_no_vani
     let (world, repo) = World::new();
     let snapshot = commit(&repo, &[1], 100);
     *super::lock(&world.memory.hidden) = Some("snapshots/".to_owned());
-    assert_eq!(repo.refresh().unwrap(), Vec::<String>::new());
+    assert_eq!(repo.refresh().unwrap(), []);
     assert_eq!(repo.snapshots().unwrap().len(), 1);
     *super::lock(&world.memory.hidden) = None;
 
@@ -201,11 +202,11 @@ fn a_vanished_snapshot_is_told_of_until_it_is_back_and_a_late_listing_is_no_vani
     world.memory.remove(&path);
     for _ in 0..2 {
         let warnings = repo.refresh().unwrap();
-        assert!(warnings.len() == 1 && warnings[0].contains(&snapshot.to_string()), "{warnings:?}");
+        assert!(warnings.len() == 1 && warnings[0].object == snapshot.to_string(), "{warnings:?}");
         assert_eq!(repo.snapshots().unwrap(), []);
     }
     world.memory.put(&path, bytes);
-    assert_eq!(repo.refresh().unwrap(), Vec::<String>::new());
+    assert_eq!(repo.refresh().unwrap(), []);
     assert_eq!(repo.snapshots().unwrap().len(), 1);
 }
 
@@ -218,7 +219,7 @@ fn a_damaged_manifest_is_a_warning_and_the_others_are_there() {
     let fresh = world.open();
     assert_eq!(fresh.snapshots().unwrap().iter().map(|it| it.id).collect::<Vec<_>>(), [sound]);
     let warnings = fresh.warnings();
-    assert!(warnings.iter().any(|it| it.contains(&snapshot.to_string())), "{warnings:?}");
+    assert!(warnings.iter().any(|it| it.words.contains(&snapshot.to_string())), "{warnings:?}");
 }
 
 fn put_manifest(world: &World, repo: &super::Repository, manifest: &crate::repo::Manifest) {
@@ -235,7 +236,7 @@ fn a_manifest_with_an_unknown_feature_is_left_out_and_told_of() {
     put_manifest(&world, &repo, &new);
     repo.refresh().unwrap();
     assert_eq!(repo.snapshots().unwrap(), []);
-    assert!(repo.warnings().iter().any(|it| it.contains("time-travel")));
+    assert!(repo.listing().unwrap().warnings.iter().any(|it| it.words.contains("time-travel")));
     assert!(repo.revise(&new.id, &|_| {}).is_err(), "nobody writes above what he cannot read");
 }
 
@@ -247,7 +248,8 @@ fn a_manifest_under_another_name_is_refused() {
     world.memory.put(&format!("snapshots/{snapshot}/1"), bytes);
     repo.refresh().unwrap();
     assert_eq!(repo.snapshots().unwrap()[0].revision, 0);
-    assert!(repo.warnings().iter().any(|it| it.contains(&format!("snapshots/{snapshot}/1"))), "{:?}", repo.warnings());
+    let warnings = repo.listing().unwrap().warnings;
+    assert!(warnings.iter().any(|it| it.words.contains(&format!("snapshots/{snapshot}/1"))), "{warnings:?}");
 }
 
 #[test]

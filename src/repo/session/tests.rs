@@ -15,7 +15,7 @@ fn what_was_put_is_read_back_by_whoever_opens_the_repository() {
             assert_eq!(read(repo, n).unwrap().plain().unwrap(), plain(n));
         }
         assert_eq!(repo.snapshots().unwrap(), [manifest(snapshot, 100)]);
-        assert_eq!(repo.warnings(), Vec::<String>::new());
+        assert_eq!(repo.warnings(), []);
     }
 }
 

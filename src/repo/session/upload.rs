@@ -190,6 +190,8 @@ impl Work {
 
     fn create(&mut self, path: &str, bytes: &[u8]) -> Result<(), RepoError> {
         self.keep_to_limit(bytes.len() as u64);
+        // Who works alone has no others to share with, and may be stopped in the middle of an upload.
+        let _room = (!self.shared.timing.alone).then(|| self.shared.inner.budget.upload());
         if let Err(error) = self.shared.inner.storage.create(path, bytes) {
             // The put may still arrive: the lease must not end before it is known.
             self.shared.unsettled.store(true, Ordering::SeqCst);

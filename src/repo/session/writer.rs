@@ -57,6 +57,7 @@ pub struct SessionWriter {
 impl SessionWriter {
     pub(super) fn new(shared: &Arc<Shared>, jobs: Jobs) -> Self {
         shared.writers.fetch_add(1, Ordering::SeqCst);
+        shared.inner.budget.writer_begins();
         Self { shared: Arc::clone(shared), jobs, metadata: None, data: None, shares: HashSet::new() }
     }
 
@@ -99,7 +100,7 @@ impl SessionWriter {
             None => PackBuilder::new(Arc::clone(&self.shared.inner.keyring), pack_kind, self.shared.lease.id())?,
         };
         let entry = add(&mut builder, &self.shared.options)?;
-        if builder.len() >= self.shared.timing.pack_bytes {
+        if builder.len() >= self.shared.timing.pack_bytes.min(self.shared.inner.budget.pack_bytes()) {
             self.hand_over(builder)?;
         } else {
             *slot = Some(builder);
@@ -144,6 +145,7 @@ impl Drop for SessionWriter {
         if open.into_iter().flatten().any(|builder| !builder.is_empty()) {
             self.shared.poison(&"a chunk writer ended with chunks that it had not stored");
         }
+        self.shared.inner.budget.writer_ends();
         self.shared.writers.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -160,6 +160,7 @@ fn range_numbers_seeds() -> Vec<Vec<u8>> {
             parent_end: Timestamp::from_millis(0),
             end: Timestamp::from_millis(5),
             is_end_known,
+            read_all: false,
             doubtful: &[],
             progress: &|_, _| true,
         };
@@ -309,6 +310,7 @@ fn stack() -> &'static (MemoryChunks, Vec<LayerRef>) {
                 parent_end: Timestamp::from_millis(1),
                 end: Timestamp::from_millis(2),
                 is_end_known: true,
+                read_all: false,
                 doubtful: &[],
                 progress: &|_, _| true,
             };

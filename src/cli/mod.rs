@@ -18,6 +18,7 @@ pub mod output;
 pub mod password;
 pub mod progress;
 pub mod show;
+pub mod typed;
 pub mod units;
 
 use crate::report::ErrorKind;

@@ -15,6 +15,14 @@ pub enum ConnectorError {
         /// Why not.
         reason: String,
     },
+    /// What was asked for makes no sense.
+    #[error("{object} cannot be used: {reason}")]
+    Usage {
+        /// What.
+        object: String,
+        /// Why not.
+        reason: String,
+    },
     /// The source does not exist.
     #[error("{object} does not exist")]
     Missing {
@@ -112,6 +120,7 @@ impl ConnectorError {
     pub fn kind(&self) -> ErrorKind {
         match self.bare() {
             Self::Url { .. } => ErrorKind::Url,
+            Self::Usage { .. } => ErrorKind::InvalidInput,
             Self::Missing { .. } => ErrorKind::NotFound,
             Self::Locked { .. } => ErrorKind::Locked,
             Self::Unreadable { .. } => ErrorKind::Unreadable,
@@ -127,6 +136,7 @@ impl ConnectorError {
         match self.bare() {
             Self::Url { url, .. } => url.clone(),
             Self::Missing { object }
+            | Self::Usage { object, .. }
             | Self::Locked { object, .. }
             | Self::Unreadable { object, .. }
             | Self::Unwritable { object, .. }
@@ -146,7 +156,7 @@ impl ConnectorError {
             Self::Unwritable { object, reason } => Self::Unwritable { object, reason: say(reason) },
             Self::Mismatch { object, reason } => Self::Mismatch { object, reason: say(reason) },
             Self::Avoidable { error, remedies } => Self::Avoidable { error: Box::new(error.adding(words)), remedies },
-            error @ (Self::Url { .. } | Self::Missing { .. } | Self::Io { .. }) => error,
+            error @ (Self::Url { .. } | Self::Usage { .. } | Self::Missing { .. } | Self::Io { .. }) => error,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! [`CollectionTarget`] one collection being written. What only some systems can do is handed out: [`Surveyed`],
 //! [`GoesOn`], [`Standing`].
 
-use super::{ConnectorError, GoesOn, Meets, Outcomes, Overwrite, Source, Standing, Surveyed, TargetPlan};
+use super::{ConnectorError, GoesOn, Meets, Outcomes, Overwrite, RecordLookup, Source, Standing, Surveyed, TargetPlan};
 use crate::record::{KeyRange, RecordBatch, RecordStream};
 use std::sync::{Arc, atomic::AtomicBool};
 
@@ -112,6 +112,8 @@ pub struct Removal {
 
 /// One collection being written.
 pub trait CollectionTarget {
+    /// Gives the target what else the snapshot holds: called once, before anything else. Most need none of it.
+    fn meet_snapshot(&mut self, _records: Arc<dyn RecordLookup>) {}
     /// What the collection holds now of a key range, in key order; `None` if it was created by this restore or the
     /// target cannot be read. Used for if-changed and make-equal; called before any write.
     ///

@@ -1,6 +1,7 @@
 //! `sqlite:file.db?table=a`, `files:dir`, `jsonl:-`: which connector, which place, which options.
 
 use super::ConnectorError;
+use std::path::PathBuf;
 
 /// A parsed source or target URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,17 @@ pub struct SourceUrl {
 }
 
 impl SourceUrl {
+    /// The place as a path: `hex:` and its bytes, where it is written so (a path may be no text), else the text. A relative
+    /// path that itself begins with `hex:` is written `./hex:…`.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        let hex = self.place.strip_prefix("hex:");
+        match hex.and_then(|hex| data_encoding::HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok()) {
+            Some(bytes) => path_of(bytes),
+            None => PathBuf::from(&self.place),
+        }
+    }
+
     /// Splits a URL. A bare path without a known scheme is an error that names the schemes.
     ///
     /// # Errors
@@ -46,6 +58,17 @@ impl SourceUrl {
     }
 }
 
+#[cfg(unix)]
+fn path_of(bytes: Vec<u8>) -> PathBuf {
+    let text: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(bytes);
+    text.into()
+}
+
+#[cfg(not(unix))]
+fn path_of(bytes: Vec<u8>) -> PathBuf {
+    String::from_utf8_lossy(&bytes).into_owned().into()
+}
+
 fn percent_decode(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
@@ -70,6 +93,8 @@ mod tests {
         let url = SourceUrl::parse("sqlite:a b%3Fc.db?table=x%26y&table=z").unwrap();
         assert_eq!(url.place, "a b?c.db");
         assert_eq!(url.options, [("table".to_owned(), "x&y".to_owned()), ("table".to_owned(), "z".to_owned())]);
+        assert_eq!(SourceUrl::parse("files:./hex:61").unwrap().path(), std::path::Path::new("./hex:61"));
+        assert_eq!(SourceUrl::parse("files:hex:612f62").unwrap().path(), std::path::Path::new("a/b"));
         for bad in ["file.db", "sqlite:", "mysql:x", "sqlite:x?table=%zz"] {
             assert!(SourceUrl::parse(bad).is_err(), "{bad}");
         }

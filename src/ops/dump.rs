@@ -2,12 +2,14 @@
 
 use super::{
     OpsError, Phase, PhaseKind, Progress,
+    lookup::Records,
     reading::Reading,
     restore::{find_collection, parse_key},
 };
 use crate::{
+    connector::{RecordLookup as _, file_record},
     layer::{Stack, stack::VersionValue},
-    record::{KeyCodec, KeyRange, Shape, Timestamp, bytes::Reader, value::value_to_json},
+    record::{KeyCodec, KeyRange, RecordBatch, Shape, Timestamp, bytes::Reader, value::value_to_json},
     repo::{Repository, Snapshot, SnapshotId},
     report::ErrorKind,
 };
@@ -21,7 +23,8 @@ use std::{
 /// The cell that holds a file's content: the last of a file's value.
 const CONTENT: &[u8] = b"content";
 
-/// Writes one record's value to `out`: a file's content, or the cells as one JSON object and a line feed; with `cell`
+/// Writes one record's value to `out`: a file's content (the holes of a sparse one as zeros, that of a hard link from the path
+/// that carries it), or the cells as one JSON object and a line feed; with `cell`
 /// just the bytes of that cell.
 pub fn dump(
     repo: &Repository,
@@ -36,7 +39,15 @@ pub fn dump(
     let snapshot = &reading.snapshots()[0];
     let found = find_collection(snapshot, collection)?;
     let stack = Stack::open(&repo.chunks(), &found.stack)?;
+    let records = Records::of(repo, found, snapshot.content.end);
     for sort_key in parse_key(found.codec, key)? {
+        if found.codec == KeyCodec::Path && cell.is_none_or(|cell| cell.as_bytes() == CONTENT) {
+            let mut batch = RecordBatch::new();
+            let is_there = records.find(&sort_key, &mut batch).map_err(|error| OpsError::Failed(error.to_string()))?;
+            if is_there && write_file(&mut batch, &records, out)? {
+                return Ok(());
+            }
+        }
         let mut cursor = stack.cursor(&KeyRange::only(&sort_key), snapshot.content.end, false)?;
         if !cursor.advance()? {
             continue;
@@ -52,6 +63,14 @@ pub fn dump(
         ErrorKind::NoRecord,
         format!("snapshot {} has no record {key} in {collection}", snapshot.id.short()),
     ))
+}
+
+/// Writes a file's content from its first byte to its last; `false` if the record is no file.
+fn write_file(batch: &mut RecordBatch, records: &Records, out: &mut dyn Write) -> Result<bool, OpsError> {
+    let written = file_record::with_content(batch, records, &mut |content, _| {
+        std::io::copy(content, out).map(drop).map_err(|error| io_failed(&error).to_string())
+    });
+    written.map_err(OpsError::Failed)
 }
 
 fn io_failed(error: &std::io::Error) -> OpsError {

@@ -13,6 +13,7 @@ pub mod job;
 pub mod leases;
 pub mod limit;
 pub mod list;
+mod lookup;
 pub mod progress;
 pub mod prune;
 mod reading;

@@ -3,6 +3,7 @@
 mod compare;
 mod feed;
 mod outcome;
+mod patterns;
 mod plan;
 mod rehearse;
 mod resume;
@@ -10,11 +11,12 @@ mod watch;
 mod writing;
 
 pub(in crate::ops) use compare::{Likeness, Pair, walk};
+pub(in crate::ops) use feed::push_current;
 pub(in crate::ops) use plan::{find_collection, parse_key};
 
 pub use outcome::RestoreOutcome;
 
-use super::{OpsError, Phase, PhaseKind, Progress, reading::Reading, usage::peak_memory_bytes};
+use super::{OpsError, Phase, PhaseKind, Progress, lookup::Records, reading::Reading, usage::peak_memory_bytes};
 use crate::{
     connector::{CollectionTarget, Outcomes, Overwrite, Target, TargetEnd, TargetPlan, TargetSession},
     layer::LayerContext,
@@ -24,7 +26,10 @@ use crate::{
 use feed::{Damage, Feed};
 use plan::Selected;
 use resume::{Ledger, Place};
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use writing::Writing;
 
 /// How to restore.
@@ -138,6 +143,10 @@ fn restore_to(
         (end, resumed) = write(&mut run, target, &target_plan, &selected, &mut ledger).map_err(partly)?;
     }
     notes.extend(end.notes);
+    // What an earlier run did was matched there.
+    if resumed == 0 && !options.no_records {
+        notes.extend(plan::unmatched(&selected));
+    }
     let read_back = verify(&run, target, &selected, &mut notes).map_err(partly)?;
     ledger.finish();
     Ok(run.outcome(began, end.missing, notes, read_back, resumed))
@@ -304,6 +313,7 @@ impl Run<'_> {
         let place = ledger.place().clone();
         for (index, one) in selected.iter().enumerate().skip(place.collections).filter(|_| !self.options.no_records) {
             let mut writer = session.open(index)?;
+            writer.meet_snapshot(Arc::new(Records::of(self.repo, one.collection, self.snapshot.content.end)));
             let behind = if index == place.collections { place.behind.clone() } else { None };
             self.write(index, behind, one, writer.as_mut(), plan, ledger)?;
             writer.finish()?;

@@ -139,10 +139,7 @@ impl KeyCodec {
     #[must_use]
     pub fn show(self, key: &[u8]) -> String {
         match (self, self.decode(key)) {
-            (Self::Path, _) => match std::str::from_utf8(key) {
-                Ok(path) => path.to_owned(),
-                Err(_) => format!("hex:{}", HEXLOWER.encode(key)),
-            },
+            (Self::Path, _) => show_path(key),
             (Self::Digest, _) => digest::show_key(key).unwrap_or_else(|| format!("hex:{}", HEXLOWER.encode(key))),
             (_, None) => format!("hex:{}", HEXLOWER.encode(key)),
             (_, Some(parts)) => {
@@ -221,6 +218,17 @@ impl KeyCodec {
         let units: Vec<u16> = pairs.iter().map(|pair| read(*pair)).collect();
         let text = String::from_utf16(&units).ok()?;
         rest.is_empty().then(|| text.into_bytes())
+    }
+}
+
+/// A path as it is; as `str:` and the path where it begins like a typed key, and by its bytes where it is not UTF-8 or
+/// holds what a terminal would act on.
+fn show_path(path: &[u8]) -> String {
+    match std::str::from_utf8(path) {
+        Ok(text) if text.chars().any(char::is_control) => format!("hex:{}", HEXLOWER.encode(path)),
+        Ok(text) if text.starts_with("hex:") || text.starts_with("str:") => format!("str:{text}"),
+        Ok(text) => text.to_owned(),
+        Err(_) => format!("hex:{}", HEXLOWER.encode(path)),
     }
 }
 
@@ -403,6 +411,10 @@ mod tests {
             (KeyCodec::TupleUtf16le, "strhex:616263"),
             (KeyCodec::TupleUtf16be, "strhex:d800,str:a"),
             (KeyCodec::Path, "a/b c"),
+            (KeyCodec::Path, "str:hex:00"),
+            (KeyCodec::Path, "str:str:a"),
+            (KeyCodec::Path, "hex:ff"),
+            (KeyCodec::Path, "hex:610a62"),
             (KeyCodec::Raw, "hex:00"),
         ];
         for (codec, text) in keys {

@@ -1,17 +1,12 @@
 //! Interruptions, kills, full disks and two at once: the repository stays good, and the next run works.
 #![cfg(unix)]
 
-use crate::world::{Ran, World, many_rows};
-use rustix::process::{Pid, Signal, kill_process};
+use crate::world::{Ran, Running, World, many_rows};
+use rustix::process::Signal;
 use std::{
-    path::Path,
+    path::PathBuf,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
 };
-
-fn signal(child: &Child, signal: Signal) {
-    kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), signal).unwrap();
-}
 
 fn slow(world: &World, args: &[&str]) -> Child {
     world.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
@@ -19,15 +14,6 @@ fn slow(world: &World, args: &[&str]) -> Child {
 
 fn packs(world: &World) -> usize {
     world.objects().keys().filter(|name| name.starts_with("packs")).count()
-}
-
-#[track_caller]
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !condition() {
-        assert!(began.elapsed() < Duration::from_mins(1), "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// A database of some 10 MB in many tables.
@@ -48,13 +34,10 @@ fn big(world: &World) {
 fn an_interrupted_backup_ends_with_130_and_the_next_uses_its_work() {
     let world = World::new();
     big(&world);
-    let child = slow(&world, &["backup", "sqlite:big.db", "--parallel", "1", "--read-limit", "2M"]);
-    std::thread::sleep(Duration::from_millis(2_500));
-    signal(&child, Signal::INT);
-    let began = Instant::now();
-    let ran: Ran = child.wait_with_output().unwrap().into();
-    ran.fails(130, &["interrupted", "nothing was committed"]);
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let mut running = Running::start(&world, &["backup", "sqlite:big.db", "--parallel", "1", "--read-limit", "2M"]);
+    running.wait_for_records("reading", 6_000);
+    running.signal(Signal::INT);
+    running.end().fails(130, &["interrupted", "nothing was committed"]);
     assert_eq!(world.snapshots().len(), 0);
     let uploaded = packs(&world);
     assert!(uploaded > 0, "nothing was uploaded");
@@ -68,14 +51,31 @@ fn an_interrupted_restore_leaves_no_half_database() {
     let world = World::new();
     big(&world);
     world.backup(&["sqlite:big.db"]);
-    let child = slow(&world, &["restore", "latest", "sqlite:out.db", "--write-limit", "4M"]);
-    wait_until("the restore began", || world.path("out.db.rekeep-partial").exists());
-    std::thread::sleep(Duration::from_millis(300));
-    signal(&child, Signal::TERM);
-    let ran: Ran = child.wait_with_output().unwrap().into();
-    ran.fails(130, &["interrupted"]);
+    let mut running = Running::start(&world, &["restore", "latest", "sqlite:out.db", "--write-limit", "2M"]);
+    running.wait_for_records("restoring", 1);
+    assert!(world.path("out.db.rekeep-partial").exists());
+    running.signal(Signal::TERM);
+    running.end().fails(130, &["interrupted"]);
     assert!(!world.path("out.db").exists());
     world.ok(&["restore", "latest", "sqlite:out.db", "--verify"]);
+}
+
+/// A moment at which a command is killed.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    Start,
+    Phase,
+    Records(u64),
+}
+
+fn kill_at(world: &World, phase: &str, moment: Moment, args: &[&str]) {
+    let mut running = Running::start(world, args);
+    match moment {
+        Moment::Start => {}
+        Moment::Phase => running.wait_for(phase, |event| event["phase"] == phase),
+        Moment::Records(records) => running.wait_for_records(phase, records),
+    }
+    running.kill();
 }
 
 #[test]
@@ -84,11 +84,8 @@ fn a_backup_may_be_killed_at_any_moment() {
     big(&world);
     world.sql("big.db", "CREATE TABLE marker(id INTEGER PRIMARY KEY, v)");
     let first = world.backup(&["sqlite:big.db?table=marker", "--source-name", "kept"]);
-    for moment in [0, 20, 60, 150, 400, 900] {
-        let mut child = slow(&world, &["backup", "sqlite:big.db", "--read-limit", "30M"]);
-        std::thread::sleep(Duration::from_millis(moment));
-        child.kill().unwrap();
-        child.wait().unwrap();
+    for moment in [Moment::Start, Moment::Phase, Moment::Records(1), Moment::Records(3_000), Moment::Records(9_000)] {
+        kill_at(&world, "reading", moment, &["backup", "sqlite:big.db", "--read-limit", "3M"]);
         world.ok(&["verify"]);
         world.ok(&["ls", &first]);
     }
@@ -103,11 +100,8 @@ fn a_restore_may_be_killed_at_any_moment() {
     let world = World::new();
     big(&world);
     world.backup(&["sqlite:big.db"]);
-    for moment in [10, 100, 400] {
-        let mut child = slow(&world, &["restore", "latest", "sqlite:out.db", "--write-limit", "8M"]);
-        std::thread::sleep(Duration::from_millis(moment));
-        child.kill().unwrap();
-        child.wait().unwrap();
+    for moment in [Moment::Start, Moment::Phase, Moment::Records(1), Moment::Records(6_000)] {
+        kill_at(&world, "restoring", moment, &["restore", "latest", "sqlite:out.db", "--write-limit", "2M"]);
         assert!(!world.path("out.db").exists());
     }
     world.ok(&["restore", "latest", "sqlite:out.db", "--verify"]);
@@ -171,50 +165,51 @@ fn a_file_that_cannot_grow_fails_the_backup_and_the_restore() {
     world.is_good();
 }
 
-/// A file system of this many MiB; `None` where we may not mount one.
-struct Small<'a>(&'a Path);
+/// A directory on a file system of 8 MiB, which `tests/run` mounts.
+struct SmallDisk(PathBuf);
 
-impl<'a> Small<'a> {
-    fn mount(at: &'a Path, mib: u32) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        let options = format!("size={mib}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self(at)),
-            _ => {
-                eprintln!("skipped: a small file system cannot be mounted here (it takes root)");
-                None
-            }
-        }
+impl SmallDisk {
+    fn open() -> Self {
+        let parts = std::env::var_os("REKEEP_PARTS").expect("REKEEP_PARTS says where parts lie");
+        let dir = PathBuf::from(parts).join("small-disk").join(std::process::id().to_string());
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    /// Leaves only so many bytes.
+    fn fill_up_to(&self, free: u64) {
+        let stat = rustix::fs::statvfs(&self.0).unwrap();
+        let room = (stat.f_bavail * stat.f_frsize).saturating_sub(free);
+        std::fs::write(self.0.join("filler"), vec![0; room as usize]).unwrap();
     }
 }
 
-impl Drop for Small<'_> {
+impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0).status();
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
 #[test]
+#[ignore = "needs small-disk"]
 fn a_full_disk_fails_a_backup_and_a_restore_and_nothing_is_lost() {
+    let disk = SmallDisk::open();
     let world = World::empty();
-    let repo = world.repo();
-    let Some(_mounted) = Small::mount(&repo, 6) else { return };
+    std::fs::create_dir(disk.0.join("repo")).unwrap();
+    std::os::unix::fs::symlink(disk.0.join("repo"), world.repo()).unwrap();
     world.ok(&["--quiet", "init", "--kdf-memory", "1", "--kdf-passes", "1"]);
     many_rows(&world, "a.db", 3_000);
     let first = world.backup(&["sqlite:a.db"]);
     big(&world);
     world.run(&["backup", "sqlite:big.db"]).fails(1, &["No space left", "nothing was committed"]);
     world.ok(&["verify", "--read-data"]);
-    let small = world.path("small");
-    let Some(_other) = Small::mount(&small, 1) else { return };
-    many_rows(&world, "b.db", 30_000);
     world.ok(&["restore", &first, "sqlite:out.db", "--verify"]);
-    for target in ["sqlite:small/out.db", "jsonl:small/out.jsonl"] {
-        // Fill it up first: the database itself would fit.
-        std::fs::write(small.join("filler"), vec![0; 700_000]).unwrap();
-        let ran = world.run(&["restore", &first, target]);
-        let _ = ran.fails(1, &["small/out"]);
+    disk.fill_up_to(100_000);
+    for name in ["out.db", "out.jsonl"] {
+        let scheme = if name == "out.db" { "sqlite" } else { "jsonl" };
+        let target = disk.0.join(name);
+        let ran = world.run(&["restore", &first, &format!("{scheme}:{}", target.display())]);
+        ran.fails(1, &[name]);
+        assert!(!target.exists());
     }
-    assert!(!small.join("out.db").exists() && !small.join("out.jsonl").exists());
 }

@@ -204,3 +204,70 @@ pub fn many_rows(world: &World, name: &str, rows: u32) {
         ),
     );
 }
+
+/// A command that runs, and tells what it is at.
+pub struct Running {
+    child: std::process::Child,
+    events: std::io::Lines<std::io::BufReader<std::process::ChildStderr>>,
+    seen: String,
+}
+
+impl Running {
+    /// Begins a command; with `--json`, so that it tells.
+    pub fn start(world: &World, args: &[&str]) -> Self {
+        use std::io::BufRead as _;
+        let mut command = world.command(&["--json"]);
+        let mut child = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let events = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, events, seen: String::new() }
+    }
+
+    /// Waits for an event; that it ends before is a failure.
+    #[track_caller]
+    pub fn wait_for(&mut self, what: &str, is_it: impl Fn(&Json) -> bool) {
+        loop {
+            let Some(line) = self.events.next() else { panic!("{what} did not happen: {}", self.seen) };
+            let line = line.unwrap();
+            self.seen.push_str(&line);
+            self.seen.push('\n');
+            if serde_json::from_str(&line).is_ok_and(|event| is_it(&event)) {
+                return;
+            }
+        }
+    }
+
+    /// Waits until so many records of the phase of this name are done.
+    #[track_caller]
+    pub fn wait_for_records(&mut self, phase: &str, records: u64) {
+        self.wait_for(&format!("{phase} {records} records"), |event| {
+            event["phase"] == phase && event["records"].as_u64().is_some_and(|done| done >= records)
+        });
+    }
+
+    #[cfg(unix)]
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(id, signal).unwrap();
+    }
+
+    /// Kills it, which must not have ended.
+    #[track_caller]
+    pub fn kill(mut self) {
+        assert!(self.child.try_wait().unwrap().is_none(), "it ended before it could be killed: {}", self.seen);
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Ran {
+        use std::io::Read as _;
+        let mut bytes = Vec::new();
+        self.child.stdout.take().unwrap().read_to_end(&mut bytes).unwrap();
+        for line in self.events {
+            self.seen.push_str(&line.unwrap());
+            self.seen.push('\n');
+        }
+        let code = self.child.wait().unwrap().code();
+        Ran { code, out: String::from_utf8_lossy(&bytes).into_owned(), err: self.seen, bytes }
+    }
+}

@@ -6,6 +6,7 @@ use crate::{
         connect::{self, SourceOptions},
         context::Context,
         exit::{Failure, Kept as _, Status, usage},
+        typed,
         units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
     connector::sqlite::set_process_temp_dir,
@@ -15,16 +16,19 @@ use crate::{
     },
     report::{Warning, WarningKind},
 };
-use clap::Args;
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 use std::{path::PathBuf, time::Duration};
 
 /// `backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
     /// What to back up: `aerospike://HOST[:PORT][,HOST…][/NAMESPACE]`, sqlite:FILE, files:DIRECTORY, jsonl:FILE
-    #[arg(required_unless_present = "stdin")]
+    #[arg(required_unless_present = "stdin", value_parser = OsStringValueParser::new().map(typed::url))]
     pub source: Option<String>,
-    /// Read every record (the only way for sources without a change filter)
+    /// Read every record, also what seems not to have moved (without it, sources that have no change filter read what has)
     #[arg(long, conflicts_with = "differential")]
     pub full: bool,
     /// Read what changed since the newest full backup
@@ -60,7 +64,7 @@ pub struct BackupArgs {
     /// Name the source yourself instead of by its address
     #[arg(long, value_name = "NAME")]
     pub source_name: Option<String>,
-    /// Leave out paths that match (files; repeatable)
+    /// Leave out paths that match, as `.gitignore` writes patterns (files; repeatable)
     #[arg(long, value_name = "GLOB", help_heading = "Files")]
     pub exclude: Vec<String>,
     /// Leave out paths that match a line of this file (files; repeatable)

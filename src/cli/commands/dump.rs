@@ -5,10 +5,14 @@ use crate::{
         args::NarrowArgs,
         context::Context,
         exit::{Failure, Status},
+        typed,
     },
     ops::{OpsError, dump::dump},
 };
-use clap::Args;
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 
 /// `dump`.
 #[derive(Debug, Args)]
@@ -18,6 +22,7 @@ pub struct DumpArgs {
     /// Which collection
     pub collection: String,
     /// Which record
+    #[arg(value_parser = OsStringValueParser::new().map(typed::key))]
     pub key: String,
     /// Just the bytes of this cell (column, bin)
     #[arg(long, value_name = "NAME")]

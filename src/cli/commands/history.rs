@@ -6,6 +6,7 @@ use crate::{
         context::{Context, now},
         exit::{Failure, Status, usage},
         show::{counted, safe},
+        typed,
         units::{show_size, show_time},
     },
     ops::{
@@ -13,7 +14,10 @@ use crate::{
         select::{one_source, parse_time},
     },
 };
-use clap::Args;
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 use serde_json::Value as Json;
 use std::fmt::Write as _;
 
@@ -23,6 +27,7 @@ pub struct HistoryArgs {
     /// Which collection
     pub collection: String,
     /// Which record
+    #[arg(value_parser = OsStringValueParser::new().map(typed::key))]
     pub key: String,
     /// Only snapshots that end at or after this time
     #[arg(long, value_name = "TIME")]

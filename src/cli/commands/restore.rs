@@ -7,7 +7,7 @@ use crate::{
         connect::{self, TargetOptions},
         context::{Context, threads},
         exit::{Failure, Kept as _, Status, usage},
-        output,
+        output, typed,
         units::{show_count, show_duration, show_size, show_time},
     },
     connector::{ConnectorError, Overwrite},
@@ -16,7 +16,10 @@ use crate::{
         restore::{RestoreOptions, RestoreOutcome, restore},
     },
 };
-use clap::{Args, ValueEnum};
+use clap::{
+    Args, ValueEnum,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 use serde_json::json;
 use std::{fmt::Write as _, io::ErrorKind};
 
@@ -26,12 +29,13 @@ pub struct RestoreArgs {
     /// Which snapshot
     pub snapshot: String,
     /// Where to: aerospike://HOST:PORT/NAMESPACE, sqlite:FILE, files:DIRECTORY, jsonl:FILE, jsonl:-
+    #[arg(value_parser = OsStringValueParser::new().map(typed::url))]
     pub target: String,
     /// Only this collection, by another name if one is given (repeatable)
     #[arg(long = "collection", value_name = "NAME[=NEW]")]
     pub collections: Vec<String>,
     /// Only this record (repeatable)
-    #[arg(long = "key", value_name = "KEY")]
+    #[arg(long = "key", value_name = "KEY", value_parser = OsStringValueParser::new().map(typed::key))]
     pub keys: Vec<String>,
     /// Only records whose key matches (repeatable)
     #[arg(long, value_name = "GLOB")]

@@ -10,13 +10,17 @@ use crate::{
         exit::{Failure, Status, usage},
         interrupt,
         show::counted,
+        typed,
         units::{parse_read_data, show_count, show_duration, show_size},
     },
     ops::verify::{
         AgainstOptions, AgainstOutcome, ReadData, VerifyOptions, VerifyOutcome, verify, verify_against, verify_keyless,
     },
 };
-use clap::Args;
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 use std::fmt::Write as _;
 
 /// `verify`.
@@ -41,7 +45,12 @@ pub struct VerifyArgs {
     #[arg(long, conflicts_with_all = ["snapshot", "read_data", "restore", "against"])]
     pub keyless: bool,
     /// Compare a live source with the snapshot [default: latest]
-    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["read_data", "restore"])]
+    #[arg(
+        long,
+        value_name = "SOURCE",
+        conflicts_with_all = ["read_data", "restore"],
+        value_parser = OsStringValueParser::new().map(typed::url)
+    )]
     pub against: Option<String>,
     /// With --against: compare no values, only which records there are, their sets and expiries
     #[arg(long, requires = "against")]

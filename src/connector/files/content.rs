@@ -3,65 +3,102 @@
 use super::{
     cells::Extent,
     shared::{Shared, Version},
+    trail::Trail,
 };
 use crate::record::StreamedValue;
-use rustix::fs::{Mode, OFlags, SeekFrom};
+use rustix::{
+    fd::BorrowedFd,
+    fs::{FileType, Mode, OFlags, SeekFrom},
+};
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, Read},
     os::unix::fs::FileExt,
-    path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// More stretches than this are joined across their smallest holes, so that a row stays small.
 const MAX_EXTENTS: usize = 16_384;
 
+/// How `SQLite` databases begin.
+const DATABASE: &[u8; 16] = b"SQLite format 3\0";
+
 /// The content of one regular file as the walk saw it.
 pub(super) struct FileContent {
     pub(super) shared: Arc<Shared>,
+    /// The way there, which the contents of one stream share: they are read one after the other.
+    pub(super) trail: Arc<Mutex<Trail>>,
     pub(super) key: Vec<u8>,
     pub(super) seen: Version,
-    /// The stretches to read: all of it, or the data of a sparse file.
-    pub(super) extents: Vec<Extent>,
+    /// The stretches to read: all of it, or the data of a sparse file. `None` where only the end tells how long it is.
+    pub(super) extents: Option<Vec<Extent>>,
     pub(super) file: Option<File>,
 }
 
 impl StreamedValue for FileContent {
     fn open(&mut self) -> io::Result<Box<dyn Read + Send + '_>> {
-        let path = self.shared.path(&self.key);
+        let mut trail = self.trail.lock().unwrap_or_else(PoisonError::into_inner);
         // Who reads the stream names what fails; that nothing fails where a file is gone is for us to say.
-        let file = open_no_follow(&path).inspect_err(|error| {
+        let file = trail.at(&self.key).and_then(|(dir, name)| open_no_follow(dir, name)).inspect_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
                 self.shared.vanished(&self.key);
             }
         })?;
-        if !file.metadata()?.is_file() {
+        drop(trail);
+        if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
             return Err(io::Error::other("it is no regular file any more"));
         }
         let content = self;
         let file = content.file.insert(file);
-        Ok(Box::new(ContentReader { shared: &content.shared, file, extents: content.extents.iter(), at: 0, left: 0 }))
+        let shared = &content.shared;
+        Ok(match &content.extents {
+            Some(extents) => Box::new(ContentReader { shared, file, extents: extents.iter(), at: 0, left: 0 }),
+            None => Box::new(WholeReader { shared, file, at: 0 }),
+        })
     }
 
     fn is_untorn(&mut self) -> io::Result<bool> {
         let Some(file) = self.file.take() else { return Ok(true) };
-        Ok(Version::of(&file.metadata()?) == self.seen)
+        // What is made when it is read has no time at which it was written.
+        Ok(self.extents.is_none() || Version::of(&rustix::fs::fstat(&file)?) == self.seen)
     }
 }
 
 /// Opens a file for reading without following a link, waiting for a fifo, or touching its access time.
-pub(super) fn open_no_follow(path: &Path) -> io::Result<File> {
+pub(super) fn open_no_follow(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     #[cfg(target_os = "linux")]
     {
         // Only the owner may keep the access time still.
-        match rustix::fs::open(path, flags | OFlags::NOATIME, Mode::empty()) {
+        match rustix::fs::openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
             Err(rustix::io::Errno::PERM) => {}
             opened => return Ok(opened?.into()),
         }
     }
-    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?.into())
+}
+
+/// Whether a file begins as a database of `SQLite`.
+pub(super) fn is_database(dir: BorrowedFd<'_>, name: &OsStr) -> bool {
+    let mut head = [0; DATABASE.len()];
+    open_no_follow(dir, name).is_ok_and(|file| file.read_exact_at(&mut head, 0).is_ok()) && head == *DATABASE
+}
+
+/// Reads on until there is no more.
+struct WholeReader<'a> {
+    shared: &'a Shared,
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for WholeReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        self.shared.throttle(read as u64);
+        Ok(read)
+    }
 }
 
 struct ContentReader<'a> {
@@ -96,8 +133,8 @@ impl Read for ContentReader<'_> {
 }
 
 /// Where the data of a file lies that occupies less than its size; `None` if it has no holes.
-pub(super) fn find_extents(path: &Path, size: u64) -> io::Result<Option<Vec<Extent>>> {
-    let file = open_no_follow(path)?;
+pub(super) fn find_extents(dir: BorrowedFd<'_>, name: &OsStr, size: u64) -> io::Result<Option<Vec<Extent>>> {
+    let file = open_no_follow(dir, name)?;
     let mut smallest_hole = 1;
     loop {
         if let Some(extents) = extents_across(&file, size, smallest_hole)? {

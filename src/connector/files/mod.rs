@@ -4,11 +4,12 @@
 //! attributes, and a file's content is a stream that is opened only if it has to be read. The shape of the records is
 //! specified in `format-spec/files.md`.
 
-mod cells;
 mod content;
+mod linking;
 mod names;
 mod place;
 mod remote;
+mod remove;
 mod select;
 mod session;
 mod shared;
@@ -17,11 +18,14 @@ mod stream;
 mod target;
 #[cfg(test)]
 mod tests;
+mod trail;
+mod trust;
 mod walk;
 mod write;
 
 pub use target::{FilesTarget, FilesTargetOptions};
 
+use super::file_record::{cells, whole};
 use super::{
     ConnectorError, Identity, Scope, SessionOptions, Source, SourceAbilities, SourceCollection, SourceSession,
     SourceUrl,
@@ -33,6 +37,7 @@ use serde_json::json;
 use session::LocalSession;
 use std::{
     fs,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 use stdin::StdinValue;
@@ -43,12 +48,14 @@ const COLLECTION: &str = "files";
 /// Which files are read.
 #[derive(Debug, Clone, Default)]
 pub struct FilesOptions {
-    /// Patterns of what is left out, as `.gitignore` writes them: a leading `/` anchors at the root, a trailing `/` means
-    /// directories only, `!` takes back in, the last pattern that matches decides.
+    /// Patterns of what is left out, as `.gitignore` writes them: a `/` at the beginning or in the middle anchors at the root,
+    /// a trailing `/` means directories only, `!` takes back in, the last pattern that matches decides, and nothing comes back
+    /// from a directory that is left out.
     pub exclude: Vec<String>,
     /// Files with such patterns, one on a line; empty lines and lines that begin with `#` are skipped.
     pub exclude_files: Vec<PathBuf>,
-    /// Files that list what to read: one path on a line (or ended by NUL, if the file holds one), below the root.
+    /// Files that list what to read: one path on a line (or ended by NUL, if the file holds one), below the root. Where every
+    /// line ends with a carriage return it belongs to no path.
     pub files_from: Vec<PathBuf>,
     /// Whether directories on other file systems stay empty.
     pub one_file_system: bool,
@@ -90,7 +97,7 @@ impl FilesSource {
         } else if url.place.contains("://") {
             Origin::Remote(Remote::open(&url.place, &url.options)?)
         } else {
-            Origin::Local(local_root(url.place.as_ref())?)
+            Origin::Local(local_root(&url.path())?)
         };
         let selection = match &origin {
             Origin::Local(root) => Selection::new(&options, root)?,
@@ -135,6 +142,11 @@ fn local_root(place: &Path) -> Result<PathBuf, ConnectorError> {
     Ok(root)
 }
 
+/// A path as it is shown: one that is not UTF-8, or holds control characters, by its bytes.
+fn shown_path(path: &Path) -> String {
+    KeyCodec::Path.show(path.as_os_str().as_bytes())
+}
+
 fn one_collection() -> Vec<SourceCollection> {
     vec![SourceCollection {
         name: COLLECTION.to_owned(),
@@ -148,7 +160,7 @@ fn one_collection() -> Vec<SourceCollection> {
 impl Source for FilesSource {
     fn identity(&self) -> Identity {
         let (name, local) = match &self.origin {
-            Origin::Local(root) => (root.to_string_lossy().into_owned(), true),
+            Origin::Local(root) => (shown_path(root), true),
             Origin::Remote(remote) => (remote.location().to_owned(), false),
             Origin::Stdin(value) => (format!("stdin:{}", value.name()), true),
         };

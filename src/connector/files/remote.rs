@@ -151,7 +151,9 @@ impl SourceSession for RemoteSession {
 
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {
         let all = |list: &Mutex<Vec<String>>| list.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(SessionEnd { end: SystemClock.now(), missing: all(&self.run.missing), notes: all(&self.run.notes) })
+        let mut notes = all(&self.run.notes);
+        notes.extend(self.run.selection.unmatched());
+        Ok(SessionEnd { end: SystemClock.now(), missing: all(&self.run.missing), notes })
     }
 }
 

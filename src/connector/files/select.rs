@@ -1,30 +1,30 @@
 //! Which files are asked for: exclude patterns, lists of files, one file system.
 
-use super::{FilesOptions, walk::is_valid_key};
+use super::{FilesOptions, shown_path, walk::is_valid_key};
 use crate::connector::ConnectorError;
-use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs,
     os::unix::ffi::{OsStrExt, OsStringExt},
-    path::Path,
+    path::{Component, Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
-/// One exclude pattern beside its globs.
-struct Rule {
-    /// A leading `!`: what an earlier pattern excluded is taken after all.
-    includes: bool,
-    /// A trailing `/`: only directories.
-    only_directories: bool,
+/// A pattern that a person typed, and whether it matched anything yet.
+struct Typed {
+    pattern: String,
+    alone: Gitignore,
+    matched: AtomicBool,
 }
 
 /// What is selected below a root.
 pub(super) struct Selection {
-    globs: GlobSet,
-    /// The rule of each glob; the last one that matches decides.
-    rules: Vec<Rule>,
+    /// All patterns; the last one that matches decides.
+    ignore: Gitignore,
     patterns: Vec<String>,
+    typed: Vec<Typed>,
     /// The paths listed by `files_from`, without trailing slashes; `None` for all.
     listed: Option<BTreeSet<Vec<u8>>>,
     /// Whether directories on other file systems stay empty.
@@ -34,28 +34,40 @@ pub(super) struct Selection {
 impl Selection {
     /// Reads pattern files and path lists. `root` is what absolute patterns and paths are taken relative to.
     pub(super) fn new(options: &FilesOptions, root: &Path) -> Result<Self, ConnectorError> {
-        let mut patterns = options.exclude.clone();
+        let mut patterns = Vec::new();
+        for pattern in &options.exclude {
+            if pattern.trim().is_empty() {
+                return Err(unusable(format!("the exclude pattern `{pattern}`"), "it is empty"));
+            }
+            // What is typed is a pattern, where a line of a file would be a comment.
+            patterns.push(if pattern.starts_with('#') { format!("\\{pattern}") } else { pattern.clone() });
+        }
+        let mut typed = Vec::new();
+        for pattern in &patterns {
+            let alone = compile(std::slice::from_ref(pattern), root)?;
+            typed.push(Typed { pattern: pattern.clone(), alone, matched: AtomicBool::new(false) });
+        }
         for file in &options.exclude_files {
-            let bytes = read(file)?;
-            let text = String::from_utf8(bytes).map_err(|_| ConnectorError::Unreadable {
-                object: file.display().to_string(),
-                reason: "exclude patterns must be UTF-8".to_owned(),
-            })?;
-            let lines = text.lines().map(|line| line.trim_end_matches('\r'));
-            patterns.extend(lines.filter(|line| !line.trim().is_empty() && !line.starts_with('#')).map(str::to_owned));
+            patterns.extend(read_patterns(file)?);
         }
-        let (globs, rules) = compile(&patterns, root)?;
-        let mut listed = None;
-        for file in &options.files_from {
-            add_paths(&read(file)?, root, listed.get_or_insert_default(), file)?;
-        }
-        Ok(Self { globs, rules, patterns, listed, one_file_system: options.one_file_system })
+        Ok(Self {
+            ignore: compile(&patterns, root)?,
+            patterns,
+            typed,
+            listed: read_lists(&options.files_from, root)?,
+            one_file_system: options.one_file_system,
+        })
     }
 
     /// Everything.
     pub(super) fn all() -> Self {
-        let patterns = Vec::new();
-        Self { globs: GlobSet::empty(), rules: Vec::new(), patterns, listed: None, one_file_system: false }
+        Self {
+            ignore: Gitignore::empty(),
+            patterns: Vec::new(),
+            typed: Vec::new(),
+            listed: None,
+            one_file_system: false,
+        }
     }
 
     /// Whether an entry is asked for, given that its directory is.
@@ -69,16 +81,26 @@ impl Selection {
     }
 
     fn is_excluded(&self, key: &[u8]) -> bool {
-        if self.rules.is_empty() {
+        if self.patterns.is_empty() {
             return false;
         }
         let (path, directory) = match key.strip_suffix(b"/") {
             Some(path) => (path, true),
             None => (key, false),
         };
-        let matches = self.globs.matches_candidate(&Candidate::new(OsStr::from_bytes(path)));
-        let rules = matches.into_iter().rev().map(|at| &self.rules[at]);
-        rules.filter(|rule| directory || !rule.only_directories).map(|rule| !rule.includes).next().unwrap_or(false)
+        let path = Path::new(OsStr::from_bytes(path));
+        for typed in self.typed.iter().filter(|typed| !typed.matched.load(Ordering::Relaxed)) {
+            if !typed.alone.matched(path, directory).is_none() {
+                typed.matched.store(true, Ordering::Relaxed);
+            }
+        }
+        self.ignore.matched(path, directory).is_ignore()
+    }
+
+    /// What of that which a person typed met nothing, in words.
+    pub(super) fn unmatched(&self) -> Vec<String> {
+        let unmatched = self.typed.iter().filter(|typed| !typed.matched.load(Ordering::Relaxed));
+        unmatched.map(|typed| format!("the exclude pattern `{}` matched nothing", typed.pattern)).collect()
     }
 
     fn is_listed(&self, key: &[u8]) -> bool {
@@ -138,48 +160,76 @@ fn read(file: &Path) -> Result<Vec<u8>, ConnectorError> {
     })
 }
 
-fn compile(patterns: &[String], root: &Path) -> Result<(GlobSet, Vec<Rule>), ConnectorError> {
-    let mut builder = GlobSetBuilder::new();
-    let mut rules = Vec::new();
-    let wrong = |pattern: &str, error: globset::Error| ConnectorError::Mismatch {
-        object: format!("the exclude pattern `{pattern}`"),
-        reason: error.to_string(),
-    };
-    for pattern in patterns {
-        let (includes, rest) = pattern.strip_prefix('!').map_or((false, pattern.as_str()), |rest| (true, rest));
-        let (only_directories, rest) = rest.strip_suffix('/').map_or((false, rest), |rest| (true, rest));
-        let within = root.to_str().and_then(|root| rest.strip_prefix(root)).filter(|rest| rest.starts_with('/'));
-        let rest = within.unwrap_or(rest);
-        let glob = rest.strip_prefix('/').map_or_else(|| format!("**/{rest}"), str::to_owned);
-        let glob = GlobBuilder::new(&glob).literal_separator(true).backslash_escape(true).build();
-        builder.add(glob.map_err(|error| wrong(pattern, error))?);
-        rules.push(Rule { includes, only_directories });
-    }
-    let globs = builder.build().map_err(|error| wrong(&patterns.join(" "), error))?;
-    Ok((globs, rules))
+fn unusable(object: String, reason: &str) -> ConnectorError {
+    ConnectorError::Usage { object, reason: reason.to_owned() }
 }
 
-/// One path per line, or ended by NULs if there is one in the file; below `root`, or relative to it.
+/// The lines of a file of patterns, as `.gitignore` has them.
+fn read_patterns(file: &Path) -> Result<Vec<String>, ConnectorError> {
+    let text =
+        String::from_utf8(read(file)?).map_err(|_| unusable(shown_path(file), "exclude patterns must be UTF-8"))?;
+    let lines = text.strip_prefix('\u{feff}').unwrap_or(&text).lines().map(|line| line.trim_end_matches('\r'));
+    Ok(lines.filter(|line| !line.trim().is_empty() && !line.starts_with('#')).map(str::to_owned).collect())
+}
+
+fn compile(patterns: &[String], root: &Path) -> Result<Gitignore, ConnectorError> {
+    // Keys are relative to the root already.
+    let mut builder = GitignoreBuilder::new("");
+    builder.allow_unclosed_class(false);
+    let wrong =
+        |pattern: &str, error: ignore::Error| unusable(format!("the exclude pattern `{pattern}`"), &error.to_string());
+    for pattern in patterns {
+        let (not, rest) = pattern.strip_prefix('!').map_or(("", pattern.as_str()), |rest| ("!", rest));
+        let within = root.to_str().filter(|root| *root != "/").and_then(|root| rest.strip_prefix(root));
+        let within = within.filter(|rest| rest.starts_with('/')).map(str::to_owned);
+        // A person who types `./x` means the one in the root.
+        let here = rest.strip_prefix("./").map(|rest| format!("/{}", rest.trim_start_matches('/')));
+        let line = format!("{not}{}", within.or(here).unwrap_or_else(|| rest.to_owned()));
+        builder.add_line(None, &line).map_err(|error| wrong(pattern, error))?;
+    }
+    builder.build().map_err(|error| wrong(&patterns.join(" "), error))
+}
+
+/// The paths that some files list; `None` for everything: no file, or the root itself is listed.
+fn read_lists(files: &[PathBuf], root: &Path) -> Result<Option<BTreeSet<Vec<u8>>>, ConnectorError> {
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let mut listed = BTreeSet::new();
+    for file in files {
+        add_paths(&read(file)?, root, &mut listed, file)?;
+    }
+    if listed.is_empty() {
+        let names: Vec<String> = files.iter().map(|file| shown_path(file)).collect();
+        return Err(unusable(
+            names.join(", "),
+            "no path is listed, and a snapshot of nothing would look like a deletion",
+        ));
+    }
+    Ok((!listed.contains(&b""[..])).then_some(listed))
+}
+
+/// One path per line, or ended by NULs if there is one in the file; below `root`, or relative to it. The root itself is the
+/// empty path.
 fn add_paths(bytes: &[u8], root: &Path, out: &mut BTreeSet<Vec<u8>>, file: &Path) -> Result<(), ConnectorError> {
     let separator = if bytes.contains(&0) { 0 } else { b'\n' };
-    for (number, line) in bytes.split(|&byte| byte == separator).enumerate() {
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    let lines = || bytes.split(|&byte| byte == separator).filter(|line| !line.is_empty());
+    // A name may end with a carriage return; where every line does, they end the lines.
+    let carriage = separator == b'\n' && lines().all(|line| line.ends_with(b"\r"));
+    for (number, line) in lines().enumerate() {
+        let line = if carriage { &line[..line.len() - 1] } else { line };
         if line.is_empty() {
             continue;
         }
         let path = Path::new(OsStr::from_bytes(line));
         let relative = path.strip_prefix(root).unwrap_or(path);
         // Components also drop repeated slashes and `.`.
-        let clean: std::path::PathBuf =
-            relative.components().filter(|part| !matches!(part, std::path::Component::CurDir)).collect();
+        let clean: PathBuf = relative.components().filter(|part| !matches!(part, Component::CurDir)).collect();
         let clean = clean.into_os_string().into_vec();
-        if clean.is_empty() {
-            continue;
-        }
-        if !is_valid_key(&clean) {
-            return Err(ConnectorError::Mismatch {
-                object: format!("`{}` (entry {} of {})", path.display(), number + 1, file.display()),
-                reason: format!("the path does not lie below {}", root.display()),
-            });
+        if !clean.is_empty() && !is_valid_key(&clean) {
+            let object = format!("`{}` (entry {} of {})", shown_path(path), number + 1, shown_path(file));
+            return Err(unusable(object, &format!("the path does not lie below {}", shown_path(root))));
         }
         out.insert(clean);
     }
@@ -190,36 +240,79 @@ fn add_paths(bytes: &[u8], root: &Path, out: &mut BTreeSet<Vec<u8>>, file: &Path
 mod tests {
     use super::*;
 
-    fn excluding(patterns: &[&str]) -> Selection {
+    fn excluding(patterns: &[&str]) -> Result<Selection, ConnectorError> {
         let exclude = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
-        Selection::new(&FilesOptions { exclude, ..FilesOptions::default() }, Path::new("/home/x")).unwrap()
+        Selection::new(&FilesOptions { exclude, ..FilesOptions::default() }, Path::new("/home/x"))
+    }
+
+    fn listing(text: &[u8]) -> Result<Selection, ConnectorError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        let files_from = vec![file.path().to_owned()];
+        Selection::new(&FilesOptions { files_from, ..FilesOptions::default() }, Path::new("/home/x"))
     }
 
     #[test]
-    fn patterns_match_names_anchors_and_directories() {
-        let selection = excluding(&["*.tmp", "/build", "cache/", "doc/*.html", "!keep.tmp", "/home/x/abs"]);
-        for out in ["a.tmp", "d/a.tmp", "build", "build/", "d/cache/", "x/doc/a.html", "abs"] {
+    fn patterns_are_those_of_gitignore() {
+        let patterns =
+            ["*.tmp", "/build", "cache/", "doc/*.html", "!keep.tmp", "/home/x/abs", "./here", "#x#", "deep/**/end"];
+        let selection = excluding(&patterns).unwrap();
+        for out in [
+            "a.tmp",
+            "d/a.tmp",
+            "build",
+            "build/",
+            "d/cache/",
+            "doc/a.html",
+            "abs",
+            "here",
+            "#x#",
+            "deep/end",
+            "deep/1/2/end",
+        ] {
             assert!(!selection.takes(out.as_bytes()), "{out}");
         }
-        for kept in ["a.tmpx", "d/build", "cache", "doc/a/b.html", "keep.tmp", "d/keep.tmp", "d/abs"] {
+        // A slash in the middle ties a pattern to the root.
+        for kept in
+            ["a.tmpx", "d/build", "cache", "x/doc/a.html", "doc/a/b.html", "keep.tmp", "d/keep.tmp", "d/abs", "d/here"]
+        {
             assert!(selection.takes(kept.as_bytes()), "{kept}");
         }
-        assert!(!excluding(&["*.tmp"]).takes(b"\xff.tmp"));
+        assert_eq!(selection.unmatched(), Vec::<String>::new());
+        let typo = excluding(&["*.tmp", "*.tpm"]).unwrap();
+        assert!(!typo.takes(b"\xff.tmp"));
+        assert_eq!(typo.unmatched(), ["the exclude pattern `*.tpm` matched nothing"]);
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        for bad in ["", " ", "a[", "{a", "[b-a]", "x\\"] {
+            assert!(matches!(excluding(&[bad]), Err(ConnectorError::Usage { .. })), "{bad}");
+        }
     }
 
     #[test]
     fn listed_paths_bring_their_directories_and_what_is_below() {
-        let mut listed = BTreeSet::new();
-        add_paths(b"a/b/c\n./d//e/\n/home/x/f\n", Path::new("/home/x"), &mut listed, Path::new("list")).unwrap();
-        let selection = Selection { listed: Some(listed), ..Selection::all() };
+        let selection = listing(b"a/b/c\n./d//e/\n/home/x/f\n").unwrap();
         for taken in ["./", "a/", "a/b/", "a/b/c", "a/b/c/", "a/b/c/x", "d/", "d/e/x/y", "f"] {
             assert!(selection.takes(taken.as_bytes()), "{taken}");
         }
         for left in ["a", "a/b/cc", "a/c", "d", "d/f", "a/b.c", "ff"] {
             assert!(!selection.takes(left.as_bytes()), "{left}");
         }
-        for bad in [&b"../x"[..], b"/etc/passwd"] {
-            assert!(add_paths(bad, Path::new("/home/x"), &mut BTreeSet::new(), Path::new("list")).is_err());
+        for bad in [&b"../x"[..], b"/etc/passwd", b"", b"\n\r\n"] {
+            assert!(matches!(listing(bad), Err(ConnectorError::Usage { .. })), "{}", String::from_utf8_lossy(bad));
         }
+    }
+
+    #[test]
+    fn lines_may_end_as_on_windows_and_names_with_a_carriage_return() {
+        let windows = listing(b"a\r\nb c\r\n\r\n").unwrap();
+        assert!(windows.takes(b"a") && windows.takes(b"b c") && !windows.takes(b"a\r"));
+        let odd = listing(b"a\r\nb\n").unwrap();
+        assert!(odd.takes(b"a\r") && odd.takes(b"b") && !odd.takes(b"a"));
+        let ended = listing(b"a\r\0b\r\0").unwrap();
+        assert!(ended.takes(b"a\r") && !ended.takes(b"a"));
+        assert!(listing(b".\n").unwrap().takes(b"anything"));
     }
 }

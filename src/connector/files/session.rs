@@ -4,6 +4,7 @@ use super::{
     one_collection,
     select::Selection,
     shared::Shared,
+    shown_path,
     stream::{FilesStream, Links},
 };
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     record::{Clock, KeyRange, RecordStream, SystemClock, Timestamp},
 };
 use serde_json::{Value as Json, json};
-use std::{fs, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 /// Names looked at to find splits.
 const SPLIT_SAMPLE: usize = 50_000;
@@ -37,16 +38,17 @@ impl LocalSession {
     pub(super) fn begin(root: PathBuf, selection: Selection, options: &SessionOptions) -> Result<Self, ConnectorError> {
         let object = root.display().to_string();
         let io = |source| ConnectorError::Io { operation: "open", object: object.clone(), source };
-        let shared = Shared::new(root, selection, options.read_limit).map_err(io)?;
+        let shared = Shared::open(root, selection, options.read_limit).map_err(io)?;
+        let mut trail = shared.trail();
         // A root that cannot be listed would look like one from which everything was deleted.
-        fs::read_dir(shared.root()).map_err(io)?;
+        rustix::fs::Dir::read_from(trail.enter(b"").map_err(io)?).map_err(|error| io(error.into()))?;
         for path in shared.selection.listed() {
-            if let Err(error) = fs::symlink_metadata(shared.path(path)) {
+            if let Err(error) = trail.stat(path) {
                 shared.missing(path, &error);
             }
         }
         let start = SystemClock.now();
-        let sample = sample(|dir| shared.list(dir).map(|entries| entries.into_iter().map(|e| e.name)));
+        let sample = sample(|dir| shared.list(&mut trail, dir).map(|entries| entries.into_iter().map(|e| e.name)));
         let mut collections = one_collection();
         for collection in &mut collections {
             collection.estimated_records = sample.len() as u64;
@@ -61,9 +63,10 @@ impl LocalSession {
 fn estimate_bytes(shared: &Shared, keys: &[Vec<u8>]) -> u64 {
     let stride = keys.len() / MEASURED_FILES + 1;
     let files = keys.iter().step_by(stride).filter(|key| !key.ends_with(b"/"));
+    let mut trail = shared.trail();
     let bytes = |key: &Vec<u8>| {
-        let metadata = fs::symlink_metadata(shared.path(key)).ok()?;
-        Some(metadata.len().min(metadata.blocks().saturating_mul(512)))
+        let stat = trail.stat(key).ok()?;
+        Some((stat.st_size as u64).min((stat.st_blocks as u64).saturating_mul(512)))
     };
     let measured = files.filter_map(bytes).fold(0, u64::saturating_add);
     measured.saturating_mul(stride as u64).saturating_add(keys.iter().map(|key| key.len() as u64 + ROW_BYTES).sum())
@@ -75,7 +78,7 @@ impl SourceSession for LocalSession {
     }
 
     fn attributes(&self) -> Json {
-        json!({ "root": self.shared.root().to_string_lossy() })
+        json!({ "root": shown_path(self.shared.path()) })
     }
 
     fn collections(&self) -> &[SourceCollection] {
@@ -96,12 +99,14 @@ impl SourceSession for LocalSession {
 
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {
         self.shared.check_groups();
-        Ok(SessionEnd { end: SystemClock.now(), missing: self.shared.all_missing(), notes: self.shared.all_notes() })
+        let mut notes = self.shared.all_notes();
+        notes.extend(self.shared.selection.unmatched());
+        Ok(SessionEnd { end: SystemClock.now(), missing: self.shared.all_missing(), notes })
     }
 }
 
 /// Keys of the upper levels of a tree, sorted; each weighs the same.
-pub(super) fn sample<N: Iterator<Item = Vec<u8>>>(list: impl Fn(&[u8]) -> std::io::Result<N>) -> Vec<Vec<u8>> {
+pub(super) fn sample<N: Iterator<Item = Vec<u8>>>(mut list: impl FnMut(&[u8]) -> std::io::Result<N>) -> Vec<Vec<u8>> {
     let mut level = vec![Vec::new()];
     let mut keys: Vec<Vec<u8>> = Vec::new();
     while !level.is_empty() && keys.len() < SPLIT_SAMPLE {

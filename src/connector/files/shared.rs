@@ -3,18 +3,21 @@
 use super::{
     names::Names,
     select::Selection,
+    trail::{Trail, open_root},
     walk::{Listed, ROOT, Step, Walker},
 };
 use crate::record::{KeyCodec, KeyRange};
+use rustix::{
+    fd::OwnedFd,
+    fs::{AtFlags, Dir, FileType, Stat},
+    io::Errno,
+};
 use std::{
     collections::HashMap,
-    ffi::OsStr,
-    fs::{self, Metadata},
     io,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -34,13 +37,13 @@ pub(super) struct Version {
 }
 
 impl Version {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    pub(super) fn of(stat: &Stat) -> Self {
         Self {
-            inode: metadata.ino(),
-            device: metadata.dev(),
-            size: metadata.len(),
-            mtime: (metadata.mtime(), metadata.mtime_nsec()),
-            ctime: (metadata.ctime(), metadata.ctime_nsec()),
+            inode: stat.st_ino,
+            device: stat.st_dev,
+            size: stat.st_size as u64,
+            mtime: (stat.st_mtime, stat.st_mtime_nsec as i64),
+            ctime: (stat.st_ctime, stat.st_ctime_nsec as i64),
         }
     }
 }
@@ -83,7 +86,8 @@ type Groups = HashMap<(u64, u64), Group>;
 
 /// The state of one run.
 pub(super) struct Shared {
-    root: PathBuf,
+    path: PathBuf,
+    root: Arc<OwnedFd>,
     root_device: u64,
     pub(super) selection: Selection,
     pub(super) names: Names,
@@ -102,13 +106,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(root: PathBuf, selection: Selection, read_limit: Option<u64>) -> io::Result<Self> {
-        let metadata = fs::metadata(&root)?;
+    /// Opens the root at `path`.
+    pub(super) fn open(path: PathBuf, selection: Selection, read_limit: Option<u64>) -> io::Result<Self> {
+        let root = open_root(&path)?;
+        Self::new(path, root, selection, read_limit)
+    }
+
+    /// Of a root that is open; `path` is what it is called.
+    pub(super) fn new(
+        path: PathBuf,
+        root: Arc<OwnedFd>,
+        selection: Selection,
+        read_limit: Option<u64>,
+    ) -> io::Result<Self> {
         Ok(Self {
-            root_device: metadata.dev(),
+            root_device: rustix::fs::fstat(&root)?.st_dev,
+            path,
             root,
             selection,
-            names: Names::read(),
+            names: Names::default(),
             missing: Mutex::default(),
             notes: Mutex::default(),
             groups: Mutex::default(),
@@ -118,34 +134,41 @@ impl Shared {
         })
     }
 
-    pub(super) fn root(&self) -> &Path {
-        &self.root
+    /// What the root is called.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// Where the entry of a key lies.
-    pub(super) fn path(&self, key: &[u8]) -> PathBuf {
-        if key.is_empty() || key == ROOT {
-            return self.root.clone();
-        }
-        self.root.join(OsStr::from_bytes(key.strip_suffix(b"/").unwrap_or(key)))
+    /// A way to the entries, for one thread.
+    pub(super) fn trail(&self) -> Trail {
+        Trail::new(Arc::clone(&self.root))
     }
 
     /// Lists a directory: what is selected of it, and nothing if it lies on another file system and that matters.
-    pub(super) fn list(&self, dir: &[u8]) -> io::Result<Vec<Listed<()>>> {
-        let path = self.path(dir);
-        if self.selection.one_file_system && fs::symlink_metadata(&path)?.dev() != self.root_device {
+    pub(super) fn list(&self, trail: &mut Trail, dir: &[u8]) -> io::Result<Vec<Listed<()>>> {
+        let fd = trail.enter(dir)?;
+        if self.selection.one_file_system && rustix::fs::fstat(fd)?.st_dev != self.root_device {
             return Ok(Vec::new());
         }
         let mut entries = Vec::new();
         let mut key = dir.to_vec();
-        for entry in fs::read_dir(&path)? {
+        for entry in Dir::read_from(fd)? {
             let entry = entry?;
-            let mut name = entry.file_name().as_bytes().to_vec();
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => name.push(b'/'),
+            let mut name = entry.file_name().to_bytes().to_vec();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
                 // Kinds are asked for one by one on some file systems; the entry may be gone by then.
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+                FileType::Unknown => match rustix::fs::statat(fd, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                    Err(Errno::NOENT) => FileType::Unknown,
+                    Err(error) => return Err(error.into()),
+                },
+                kind => kind,
+            };
+            if kind == FileType::Directory {
+                name.push(b'/');
             }
             key.truncate(dir.len());
             key.extend_from_slice(&name);
@@ -160,17 +183,17 @@ impl Shared {
     }
 
     /// The key that carries the content of a file with several paths, if that is another one than `key`.
-    pub(super) fn first_path(&self, key: &[u8], metadata: &Metadata) -> Option<Vec<u8>> {
+    pub(super) fn first_path(&self, trail: &mut Trail, key: &[u8], stat: &Stat) -> Option<Vec<u8>> {
         let mut groups = lock(&self.groups);
         let groups = groups.get_or_insert_with(|| self.find_groups());
-        let group = groups.get_mut(&(metadata.dev(), metadata.ino()))?;
+        let group = groups.get_mut(&(stat.st_dev, stat.st_ino))?;
         if *group.first >= *key {
             group.delivered |= *group.first == *key;
             return None;
         }
         // It may have gone since: then this path has to carry the content too.
-        let first = fs::symlink_metadata(self.path(&group.first)).ok()?;
-        if (first.dev(), first.ino()) != (metadata.dev(), metadata.ino()) {
+        let first = trail.stat(&group.first).ok()?;
+        if (first.st_dev, first.st_ino) != (stat.st_dev, stat.st_ino) {
             return None;
         }
         group.referred = true;
@@ -182,11 +205,12 @@ impl Shared {
     fn find_groups(&self) -> Groups {
         let mut walker = Walker::new(KeyRange::all());
         let mut groups = Groups::new();
-        while let Some(step) = walker.next(|dir| self.list(dir)) {
+        let (mut lists, mut stats) = (self.trail(), self.trail());
+        while let Some(step) = walker.next(|dir| self.list(&mut lists, dir)) {
             let Step::Entry(key, ()) = step else { continue };
-            let Ok(metadata) = fs::symlink_metadata(self.path(&key)) else { continue };
-            if metadata.nlink() > 1 && !metadata.is_dir() {
-                groups.entry((metadata.dev(), metadata.ino())).or_insert_with(|| Group {
+            let Ok(stat) = stats.stat(&key) else { continue };
+            if stat.st_nlink > 1 && !key.ends_with(b"/") {
+                groups.entry((stat.st_dev, stat.st_ino)).or_insert_with(|| Group {
                     first: key.into_boxed_slice(),
                     delivered: false,
                     referred: false,
@@ -200,9 +224,10 @@ impl Shared {
     pub(super) fn check_groups(&self) {
         let groups = lock(&self.groups);
         let broken = groups.iter().flat_map(HashMap::iter).filter(|(_, group)| group.referred && !group.delivered);
+        let mut trail = self.trail();
         for ((device, inode), group) in broken {
-            let first = fs::symlink_metadata(self.path(&group.first));
-            if !first.is_ok_and(|first| (first.dev(), first.ino()) == (*device, *inode)) {
+            let first = trail.stat(&group.first);
+            if !first.is_ok_and(|first| (first.st_dev, first.st_ino) == (*device, *inode)) {
                 let error = io::Error::other("it vanished while other paths of the same file were read as links to it");
                 self.missing(&group.first, &error);
             }

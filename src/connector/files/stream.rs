@@ -1,19 +1,27 @@
 //! The records of one range of a directory's keys.
 
 use super::{
-    cells::{Attributes, Extent, FileTime, Kind, NamedCell, Shapes},
-    content::{FileContent, find_extents},
+    cells::{Attributes, Extent, FileTime, Kind, NamedCell, Shapes, Xattr},
+    content::{FileContent, find_extents, is_database, open_no_follow},
     shared::{Shared, Version},
-    walk::{Step, Walker, below},
+    trail::{Trail, path_at, split},
+    trust::Trust,
+    walk::{Listed, Step, Walker, below},
 };
-use crate::record::{KeyRange, MAX_KEY_BYTES, Meta, RecordBatch, RecordStream, RowHead, StreamError, Tag};
+use crate::record::{KeyCodec, KeyRange, MAX_KEY_BYTES, Meta, RecordBatch, RecordStream, RowHead, StreamError, Tag};
+use rustix::{
+    fd::BorrowedFd,
+    fs::{AtFlags, FileType, Stat},
+    io::Errno,
+};
 use std::{
-    collections::VecDeque,
-    fs::{self, Metadata},
+    collections::{HashMap, VecDeque},
+    ffi::OsStr,
+    fs::File,
     io,
-    os::unix::{ffi::OsStringExt, fs::FileTypeExt, fs::MetadataExt},
+    os::unix::ffi::OsStrExt,
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -21,11 +29,11 @@ use std::{
 const MAX_BATCH_ROWS: usize = 512;
 const BATCH_BYTES: usize = 1 << 20;
 
-/// A file must have rested this long before its times tell the next version from this one: a kernel's clock for file
-/// times ticks every 1 to 10 ms.
-const TICK_NANOS: i128 = 20_000_000;
-/// The same where times seem to be kept in whole seconds (FAT keeps even ones).
-const COARSE_TICK_NANOS: i128 = 2_000_000_000;
+/// More than this no file system lists of attributes, nor holds in one.
+const MAX_XATTR_BYTES: usize = 16 << 20;
+
+/// What lies beside a database that somebody has open.
+const BESIDE_DATABASES: [&[u8]; 2] = [b"-wal", b"-journal"];
 
 /// How hard links appear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,27 +50,60 @@ pub(super) struct FilesStream {
     shared: Arc<Shared>,
     range: KeyRange,
     walker: Walker<()>,
+    /// The way of the walk.
+    trail: Trail,
+    /// The way to first paths of hard links.
+    elsewhere: Trail,
+    /// The way to contents, which are read behind the walk.
+    contents: Arc<Mutex<Trail>>,
+    place: Option<Place>,
+    /// Files beside which something lies that databases in use have, by their keys.
+    databases: HashMap<Vec<u8>, Vec<u8>>,
     shapes: Shapes,
     links: Links,
     unread: VecDeque<KeyRange>,
 }
 
+/// The directory whose entries are read.
+struct Place {
+    key: Vec<u8>,
+    device: u64,
+    trust: Trust,
+    is_overlay: bool,
+}
+
+impl Place {
+    fn of(key: &[u8], fd: BorrowedFd<'_>) -> io::Result<Self> {
+        let device = rustix::fs::fstat(fd)?.st_dev;
+        Ok(Self { key: key.to_vec(), device, trust: Trust::of(fd), is_overlay: Trust::is_overlay(fd) })
+    }
+
+    /// What is known of the file system of an entry.
+    fn trust(&self, stat: &Stat) -> Trust {
+        if stat.st_dev == self.device || self.is_overlay { self.trust } else { Trust::None }
+    }
+}
+
 impl FilesStream {
     pub(super) fn new(shared: Arc<Shared>, range: &KeyRange, links: Links) -> Self {
-        let walker = Walker::new(range.clone());
-        Self { shared, range: range.clone(), walker, shapes: Shapes::default(), links, unread: VecDeque::new() }
+        Self {
+            range: range.clone(),
+            walker: Walker::new(range.clone()),
+            trail: shared.trail(),
+            elsewhere: shared.trail(),
+            contents: Arc::new(Mutex::new(shared.trail())),
+            place: None,
+            databases: HashMap::new(),
+            shapes: Shapes::default(),
+            links,
+            unread: VecDeque::new(),
+            shared,
+        }
     }
 
     /// What the parent holds from `range` stands.
-    fn leave(&mut self, range: KeyRange) {
-        let start = range.start.max(self.range.start.clone());
-        let end = match (range.end, &self.range.end) {
-            (Some(a), Some(b)) => Some(a.min(b.clone())),
-            (a, b) => a.or_else(|| b.clone()),
-        };
-        if end.as_ref().is_none_or(|end| start < *end) {
-            self.unread.push_back(KeyRange { start, end });
-        }
+    fn leave(&mut self, range: &KeyRange) {
+        self.unread.extend(range.intersection(&self.range));
     }
 
     fn unreadable(&mut self, key: &[u8], error: &io::Error) {
@@ -71,9 +112,9 @@ impl FilesStream {
             return;
         }
         self.shared.missing(key, error);
-        self.leave(KeyRange::only(key));
+        self.leave(&KeyRange::only(key));
         if key.ends_with(b"/") {
-            self.leave(below(key));
+            self.leave(&below(key));
         }
     }
 
@@ -82,89 +123,79 @@ impl FilesStream {
             self.shared.missing(key, &io::Error::other("its path is longer than a key may be"));
             return;
         }
-        let path = self.shared.path(key);
-        let entry = fs::symlink_metadata(&path).and_then(|metadata| {
-            if metadata.is_dir() != key.ends_with(b"/") {
-                return Err(io::Error::other("it changed between a directory and something else while it was read"));
-            }
-            let attributes = self.look(key, &path, &metadata)?;
-            Ok((metadata, attributes))
-        });
-        match entry {
-            Ok((metadata, attributes)) => self.push(batch, key, &metadata, &attributes),
+        match self.look(key) {
+            Ok(entry) => self.push(batch, key, &entry),
             Err(error) => self.unreadable(key, &error),
         }
     }
 
-    fn look(&self, key: &[u8], path: &Path, metadata: &Metadata) -> io::Result<Attributes> {
-        let kind = kind_of(metadata);
-        let (uid, gid) = (metadata.uid(), metadata.gid());
-        let mut attributes = Attributes {
-            kind,
-            gid: Some(gid),
-            group: self.shared.names.group(gid).cloned(),
-            mode: Some(metadata.mode() & 0o7777),
-            mtime: Some(FileTime { seconds: metadata.mtime(), nanos: metadata.mtime_nsec() as u32 }),
-            uid: Some(uid),
-            user: self.shared.names.user(uid).cloned(),
-            ..Attributes::default()
+    fn look(&mut self, key: &[u8]) -> io::Result<Entry> {
+        let (dir, name) = self.trail.at(key)?;
+        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let kind = kind_of(&stat);
+        if (kind == Kind::Directory) != key.ends_with(b"/") {
+            return Err(io::Error::other("it changed between a directory and something else while it was read"));
+        }
+        let place = match &mut self.place {
+            Some(place) if place.key == split(key).0 => place,
+            place => place.insert(Place::of(split(key).0, dir)?),
         };
-        match kind {
-            Kind::File => attributes.size = Some(metadata.len()),
-            Kind::Symlink => attributes.target = Some(fs::read_link(path)?.into_os_string().into_vec()),
-            Kind::CharDevice | Kind::BlockDevice => {
-                let device = metadata.rdev();
-                attributes.device = Some((rustix::fs::major(device), rustix::fs::minor(device)));
+        let (shared, size) = (&self.shared, stat.st_size as u64);
+        let trust = place.trust(&stat);
+        let mut attributes = known_by_stat(shared, kind, &stat);
+        if kind == Kind::File && !trust.is_unsized(size) {
+            attributes.size = Some(size);
+        }
+        if kind == Kind::Symlink {
+            attributes.target = Some(rustix::fs::readlinkat(dir, name, Vec::new())?.into_bytes());
+        }
+        if stat.st_nlink > 1 && kind != Kind::Directory {
+            attributes.hardlink = shared.first_path(&mut self.elsewhere, key, &stat);
+        }
+        if let Some(first) = &mut attributes.hardlink {
+            if self.links == Links::Differ {
+                first.clear();
             }
-            Kind::Directory | Kind::Fifo | Kind::Socket => {}
+            return Ok(Entry { stat, trust, attributes });
         }
-        if metadata.nlink() > 1 && kind != Kind::Directory {
-            attributes.hardlink = self.shared.first_path(key, metadata);
-            if attributes.hardlink.is_some() {
-                if self.links == Links::Differ {
-                    attributes.hardlink = Some(Vec::new());
-                }
-                return Ok(attributes);
-            }
+        attributes.xattrs = xattrs_of(kind, dir, name, &mut |name, error| {
+            let words = format!("extended attribute {}: {error}", String::from_utf8_lossy(name));
+            shared.missing(key, &io::Error::new(error.kind(), words));
+        })?;
+        if attributes.size.is_some_and(|size| size > 0 && (stat.st_blocks as u64) < size.div_ceil(512)) {
+            attributes.extents = find_extents(dir, name, size)?;
         }
-        attributes.xattrs = self.xattrs(key, path)?;
-        if kind == Kind::File && metadata.len() > 0 && metadata.blocks() < metadata.len().div_ceil(512) {
-            attributes.extents = find_extents(path, metadata.len())?;
+        if self.links == Links::Refer
+            && let Some(beside) = self.databases.get(key)
+            && kind == Kind::File
+            && is_database(dir, name)
+        {
+            let path = shared.path().join(OsStr::from_bytes(key));
+            shared.note(
+                key,
+                &format!(
+                    "is a database that is in use ({} lies beside it): read as files the two need not fit together; \
+                     sqlite:{} reads it as one state",
+                    KeyCodec::Path.show(beside),
+                    super::shown_path(&path)
+                ),
+            );
         }
-        Ok(attributes)
+        Ok(Entry { stat, trust, attributes })
     }
 
-    fn xattrs(&self, key: &[u8], path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let names = match xattr::list(path) {
-            Ok(names) => names,
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let mut xattrs = Vec::new();
-        for name in names {
-            match xattr::get(path, &name) {
-                Ok(Some(value)) => xattrs.push((name.into_vec(), value)),
-                // Removed since it was listed.
-                Ok(None) => {}
-                Err(error) => {
-                    let error = io::Error::new(error.kind(), format!("extended attribute {}: {error}", name.display()));
-                    self.shared.missing(key, &error);
-                }
-            }
-        }
-        xattrs.sort_unstable();
-        Ok(xattrs)
-    }
-
-    fn push(&mut self, batch: &mut RecordBatch, key: &[u8], metadata: &Metadata, attributes: &Attributes) {
+    fn push(&mut self, batch: &mut RecordBatch, key: &[u8], entry: &Entry) {
+        let attributes = &entry.attributes;
         let cells = attributes.cells();
         let content = attributes.kind == Kind::File && attributes.hardlink.is_none();
         let shape = self.shapes.of(&cells, content);
-        let extents = match &attributes.extents {
-            Some(extents) => extents.clone(),
-            None => vec![Extent { start: 0, len: metadata.len() }],
+        let extents = match (&attributes.extents, attributes.size) {
+            (Some(extents), _) => Some(extents.clone()),
+            (None, Some(len)) => Some(vec![Extent { start: 0, len }]),
+            (None, None) => None,
         };
-        if !content || extents.iter().all(|extent| extent.len == 0) {
+        let is_empty = extents.as_ref().is_some_and(|extents| extents.iter().all(|extent| extent.len == 0));
+        if !content || is_empty {
             batch.push(RowHead { key, meta: Meta::default() }, &shape, |writer| {
                 for (_, tag, bytes) in &cells {
                     writer.cell(*tag, bytes);
@@ -175,34 +206,149 @@ impl FilesStream {
             });
             return;
         }
-        let seen = Version::of(metadata);
-        let meta = Meta { stamp: stamp(&seen, &cells), ..Meta::default() };
-        let stream = FileContent { shared: Arc::clone(&self.shared), key: key.to_vec(), seen, extents, file: None };
+        let seen = Version::of(&entry.stat);
+        let meta = Meta { stamp: stamp(entry.trust, &seen, &cells), ..Meta::default() };
+        let (shared, trail) = (Arc::clone(&self.shared), Arc::clone(&self.contents));
+        let stream = FileContent { shared, trail, key: key.to_vec(), seen, extents, file: None };
         batch.push_streamed(RowHead { key, meta }, &shape, Tag::BLOB, Box::new(stream), |writer| {
             for (_, tag, bytes) in &cells {
                 writer.cell(*tag, bytes);
             }
         });
     }
+
+    fn step(&mut self) -> Option<Step<()>> {
+        let Self { shared, walker, trail, databases, .. } = self;
+        walker.next(|dir| {
+            let entries = shared.list(trail, dir)?;
+            find_databases(dir, &entries, databases);
+            Ok(entries)
+        })
+    }
+}
+
+/// An entry as it was found.
+struct Entry {
+    stat: Stat,
+    trust: Trust,
+    attributes: Attributes,
+}
+
+fn known_by_stat(shared: &Shared, kind: Kind, stat: &Stat) -> Attributes {
+    let device = matches!(kind, Kind::CharDevice | Kind::BlockDevice)
+        .then(|| (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)));
+    Attributes {
+        kind,
+        device,
+        gid: Some(stat.st_gid),
+        group: shared.names.group(stat.st_gid),
+        mode: Some(stat.st_mode & 0o7777),
+        mtime: Some(FileTime { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 }),
+        uid: Some(stat.st_uid),
+        user: shared.names.user(stat.st_uid),
+        ..Attributes::default()
+    }
+}
+
+/// Notes which entries of a directory may be databases in use: those of before are forgotten, the walk has passed them.
+fn find_databases(dir: &[u8], entries: &[Listed<()>], databases: &mut HashMap<Vec<u8>, Vec<u8>>) {
+    databases.retain(|key, _| dir.starts_with(split(key).0));
+    for Listed { name, .. } in entries {
+        let stem = BESIDE_DATABASES.iter().find_map(|suffix| name.strip_suffix(*suffix));
+        if let Some(stem) = stem.filter(|stem| !stem.is_empty()) {
+            databases.insert([dir, stem].concat(), name.clone());
+        }
+    }
+}
+
+/// Reads something whose length is not known before.
+fn growing(mut read: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
+    let mut buffer = vec![0; 1024];
+    loop {
+        match read(&mut buffer) {
+            Err(Errno::RANGE) if buffer.len() < MAX_XATTR_BYTES => buffer.resize(buffer.len() * 8, 0),
+            Err(error) => return Err(error),
+            Ok(len) => {
+                buffer.truncate(len);
+                return Ok(buffer);
+            }
+        }
+    }
+}
+
+/// What extended attributes are read of.
+enum On<'a> {
+    Path(&'a Path),
+    File(&'a File),
+}
+
+impl On<'_> {
+    fn list(&self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+        match self {
+            Self::Path(path) => rustix::fs::llistxattr(*path, buffer),
+            Self::File(file) => rustix::fs::flistxattr(file, buffer),
+        }
+    }
+
+    fn get(&self, name: &OsStr, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+        match self {
+            Self::Path(path) => rustix::fs::lgetxattr(*path, name, buffer),
+            Self::File(file) => rustix::fs::fgetxattr(file, name, buffer),
+        }
+    }
+}
+
+/// The extended attributes of an entry, sorted. One that cannot be read is told.
+pub(super) fn xattrs_of(
+    kind: Kind,
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    tell: &mut dyn FnMut(&[u8], &io::Error),
+) -> io::Result<Vec<Xattr>> {
+    let file;
+    let path = path_at(dir, name);
+    let on = match &path {
+        Some(path) => On::Path(path),
+        None if matches!(kind, Kind::File | Kind::Directory) => {
+            file = open_no_follow(dir, name)?;
+            On::File(&file)
+        }
+        None => return Ok(Vec::new()),
+    };
+    let names = match growing(|buffer| on.list(buffer)) {
+        Ok(names) => names,
+        Err(Errno::NOTSUP) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut xattrs = Vec::new();
+    for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
+        match growing(|buffer| on.get(OsStr::from_bytes(name), buffer)) {
+            Ok(value) => xattrs.push((name.to_vec(), value)),
+            // Removed since it was listed.
+            Err(Errno::NODATA) => {}
+            Err(error) => tell(name, &error.into()),
+        }
+    }
+    xattrs.sort_unstable();
+    Ok(xattrs)
 }
 
 impl RecordStream for FilesStream {
     fn next_batch(&mut self, batch: &mut RecordBatch) -> Result<bool, StreamError> {
         batch.clear();
         while batch.len() < MAX_BATCH_ROWS && batch.bytes() < BATCH_BYTES {
-            let shared = &self.shared;
-            match self.walker.next(|dir| shared.list(dir)) {
+            match self.step() {
                 None => break,
                 Some(Step::Entry(key, ())) => self.add(batch, &key),
                 Some(Step::Unlistable(dir, error)) if dir.is_empty() => {
-                    return Err(format!("list {}: {error}", self.shared.root().display()).into());
+                    return Err(format!("list {}: {error}", self.shared.path().display()).into());
                 }
                 Some(Step::Unlistable(dir, error)) if error.kind() == io::ErrorKind::NotFound => {
                     self.shared.vanished(&dir);
                 }
                 Some(Step::Unlistable(dir, error)) => {
                     self.shared.missing(&dir, &error);
-                    self.leave(below(&dir));
+                    self.leave(&below(&dir));
                 }
             }
         }
@@ -214,30 +360,24 @@ impl RecordStream for FilesStream {
     }
 }
 
-fn kind_of(metadata: &Metadata) -> Kind {
-    let kind = metadata.file_type();
-    if kind.is_dir() {
-        Kind::Directory
-    } else if kind.is_symlink() {
-        Kind::Symlink
-    } else if kind.is_fifo() {
-        Kind::Fifo
-    } else if kind.is_socket() {
-        Kind::Socket
-    } else if kind.is_char_device() {
-        Kind::CharDevice
-    } else if kind.is_block_device() {
-        Kind::BlockDevice
-    } else {
-        Kind::File
+/// What an entry is.
+pub(super) fn kind_of(stat: &Stat) -> Kind {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Kind::Directory,
+        FileType::Symlink => Kind::Symlink,
+        FileType::Fifo => Kind::Fifo,
+        FileType::Socket => Kind::Socket,
+        FileType::CharacterDevice => Kind::CharDevice,
+        FileType::BlockDevice => Kind::BlockDevice,
+        _ => Kind::File,
     }
 }
 
 /// The word that stands for a version of a file: its size, times, inode and attributes. 0, "unknown", while the file may
 /// still change without its times showing it.
-fn stamp(seen: &Version, cells: &[NamedCell]) -> u64 {
+fn stamp(trust: Trust, seen: &Version, cells: &[NamedCell]) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as i128);
-    if !has_rested(seen.mtime, now) || !has_rested(seen.ctime, now) {
+    if !trust.has_rested(seen.mtime, now) || !trust.has_rested(seen.ctime, now) {
         return 0;
     }
     let mut hasher = blake3::Hasher::new();
@@ -251,11 +391,6 @@ fn stamp(seen: &Version, cells: &[NamedCell]) -> u64 {
     word.max(1)
 }
 
-fn has_rested((seconds, nanos): (i64, i64), now_nanos: i128) -> bool {
-    let tick = if nanos == 0 { COARSE_TICK_NANOS } else { TICK_NANOS };
-    i128::from(seconds) * 1_000_000_000 + i128::from(nanos) + tick < now_nanos
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,17 +402,30 @@ mod tests {
         let old = (1_000_000_000, 5);
         let seen = Version { inode: 1, device: 2, size: 3, mtime: old, ctime: old };
         let cells = vec![(5, Tag::INTEGER, vec![0; 8])];
-        let word = stamp(&seen, &cells);
+        let word = stamp(Trust::Local, &seen, &cells);
         assert_ne!(word, 0);
-        assert_eq!(word, stamp(&Version { device: 9, ..seen }, &cells), "device numbers change when a disk is mounted");
+        assert_eq!(
+            word,
+            stamp(Trust::Local, &Version { device: 9, ..seen }, &cells),
+            "device numbers change when a disk is mounted"
+        );
         for other in
             [Version { inode: 2, ..seen }, Version { size: 4, ..seen }, Version { ctime: (1_000_000_000, 6), ..seen }]
         {
-            assert_ne!(word, stamp(&other, &cells));
+            assert_ne!(word, stamp(Trust::Local, &other, &cells));
         }
-        assert_ne!(word, stamp(&seen, &[(5, Tag::INTEGER, vec![1; 8])]));
-        assert_eq!(stamp(&Version { ctime: now, ..seen }, &cells), 0);
-        assert_eq!(stamp(&Version { mtime: (now.0 - 1, 0), ..seen }, &cells), 0, "whole seconds need two of rest");
-        assert_eq!(stamp(&Version { mtime: (now.0 + 5000, 1), ..seen }, &cells), 0, "the future has not rested");
+        assert_ne!(word, stamp(Trust::Local, &seen, &[(5, Tag::INTEGER, vec![1; 8])]));
+        assert_eq!(stamp(Trust::Local, &Version { ctime: now, ..seen }, &cells), 0);
+        assert_eq!(stamp(Trust::None, &seen, &cells), 0, "times that anybody may set prove nothing");
+        assert_eq!(
+            stamp(Trust::Local, &Version { mtime: (now.0 - 1, 0), ..seen }, &cells),
+            0,
+            "whole seconds need two of rest"
+        );
+        assert_eq!(
+            stamp(Trust::Local, &Version { mtime: (now.0 + 5000, 1), ..seen }, &cells),
+            0,
+            "the future has not rested"
+        );
     }
 }

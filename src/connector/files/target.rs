@@ -3,36 +3,38 @@
 use super::{
     COLLECTION, FilesOptions, FilesSource, Origin,
     cells::{Attributes, Kind},
+    linking::Linker,
     local_root,
     names::Names,
     place::Places,
     refuse_url_options,
     remote::{Remote, RemoteTargetSession},
+    remove::remove_tree,
     select::Selection,
     shared::Shared,
     stream::{FilesStream, Links},
+    trail::{open_root, split},
     walk::{ROOT, is_valid_key},
+    whole::check_first,
     write::{Content, Tally, make_file, make_special, temporary_name},
 };
 use crate::{
     connector::{
-        CollectionTarget, ConnectorError, Meets, Outcomes, Overwrite, Removal, Scope, Source, SourceUrl, Target,
-        TargetEnd, TargetPlan, TargetSession,
+        CollectionTarget, ConnectorError, Meets, Outcomes, Overwrite, RecordLookup, Removal, Scope, Source, SourceUrl,
+        Target, TargetEnd, TargetPlan, TargetSession,
     },
     record::{KeyCodec, KeyRange, RecordBatch, RecordStream, StreamedValue},
 };
 use rustix::{
-    fd::BorrowedFd,
+    fd::{BorrowedFd, OwnedFd},
     fs::{AtFlags, FileType},
     io::Errno,
 };
 use std::{
-    collections::HashSet,
     ffi::OsStr,
     fs,
     io::{self, Read},
-    os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -66,7 +68,7 @@ impl FilesTarget {
         let place = if url.place.contains("://") {
             Place::Remote(Remote::open(&url.place, &url.options)?)
         } else {
-            Place::Local(PathBuf::from(&url.place))
+            Place::Local(url.path())
         };
         Ok(Self { place, options })
     }
@@ -136,14 +138,16 @@ impl Target for FilesTarget {
         let io = |operation| move |source| ConnectorError::Io { operation, object: root.display().to_string(), source };
         let existed = fs::symlink_metadata(root).is_ok();
         fs::create_dir_all(root).map_err(io("make"))?;
-        let names = Arc::new(Names::read());
+        let names = Arc::new(Names::default());
         Ok(Box::new(LocalTarget {
-            root: fs::canonicalize(root).map_err(io("open"))?,
+            path: root.clone(),
+            root: open_root(root).map_err(io("open"))?,
             existed,
             overwrite: plan.overwrite,
             make_equal: plan.make_equal,
             tally: Tally::new(self.options.owners_by_name.then_some(names)),
             shared: None,
+            unremoved: Vec::new(),
         }))
     }
 
@@ -164,33 +168,46 @@ impl Target for FilesTarget {
 
 /// A restore into a directory.
 struct LocalTarget {
-    root: PathBuf,
+    /// What the root is called.
+    path: PathBuf,
+    root: Arc<OwnedFd>,
     existed: bool,
     overwrite: Overwrite,
     make_equal: bool,
     tally: Tally,
     shared: Option<Arc<Shared>>,
+    /// What should be gone and is not, in words.
+    unremoved: Vec<String>,
+}
+
+impl LocalTarget {
+    fn io(&self, operation: &'static str, source: io::Error) -> ConnectorError {
+        ConnectorError::Io { operation, object: self.path.display().to_string(), source }
+    }
 }
 
 impl TargetSession for LocalTarget {
     fn open(&mut self, _collection: usize) -> Result<Box<dyn CollectionTarget + '_>, ConnectorError> {
         let keep_times = self.overwrite == Overwrite::IfChanged;
-        let places = Places::open(&self.root, keep_times).map_err(|error| ConnectorError::Io {
-            operation: "open",
-            object: self.root.display().to_string(),
-            source: error.into(),
-        })?;
-        Ok(Box::new(FilesWriter { session: self, places, left_alone: HashSet::new(), doomed: Vec::new() }))
+        let places = Places::new(Arc::clone(&self.root), keep_times);
+        let places = places.map_err(|error| self.io("open", error.into()))?;
+        let linker = Linker::new(Arc::clone(&self.root));
+        Ok(Box::new(FilesWriter { session: self, places, linker, doomed: Vec::new() }))
     }
 
     fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
         #[cfg(target_os = "linux")]
-        {
-            let io = |source| ConnectorError::Io { operation: "sync", object: self.root.display().to_string(), source };
-            let root = fs::File::open(&self.root).map_err(io)?;
-            rustix::fs::syncfs(&root).map_err(|error| io(error.into()))?;
+        rustix::fs::syncfs(&self.root).map_err(|error| self.io("sync", error.into()))?;
+        let mut end = TargetEnd { missing: std::mem::take(&mut self.unremoved), notes: self.tally.notes() };
+        let unseen = self.shared.iter().flat_map(|shared| shared.all_missing());
+        let unseen = unseen.map(|what| format!("what stands in the target could not be looked at: {what}"));
+        // What is there and should not be may be there still.
+        if self.make_equal {
+            end.missing.extend(unseen);
+        } else {
+            end.notes.extend(unseen);
         }
-        Ok(TargetEnd { missing: Vec::new(), notes: self.tally.notes() })
+        Ok(end)
     }
 }
 
@@ -205,13 +222,17 @@ enum Done {
 struct FilesWriter<'a> {
     session: &'a mut LocalTarget,
     places: Places,
-    /// Files that exist and were not touched: a link to one of them would have the wrong content.
-    left_alone: HashSet<Vec<u8>>,
+    linker: Linker,
     /// Directories to be removed once what is in them is gone.
     doomed: Vec<Vec<u8>>,
 }
 
 impl CollectionTarget for FilesWriter<'_> {
+    fn meet_snapshot(&mut self, records: Arc<dyn RecordLookup>) {
+        self.places.records = Some(Arc::clone(&records));
+        self.linker.records = Some(records);
+    }
+
     fn existing(&mut self, range: &KeyRange) -> Result<Option<Box<dyn RecordStream + Send + '_>>, ConnectorError> {
         if !self.session.existed {
             return Ok(None);
@@ -219,13 +240,9 @@ impl CollectionTarget for FilesWriter<'_> {
         let shared = if let Some(shared) = &self.session.shared {
             Arc::clone(shared)
         } else {
-            let root = self.session.root.clone();
-            let object = root.display().to_string();
-            let shared = Shared::new(root, Selection::all(), None).map_err(|source| ConnectorError::Io {
-                operation: "open",
-                object,
-                source,
-            })?;
+            let (path, root) = (self.session.path.clone(), Arc::clone(&self.session.root));
+            let shared = Shared::new(path, root, Selection::all(), None);
+            let shared = shared.map_err(|error| self.session.io("open", error))?;
             Arc::clone(self.session.shared.insert(Arc::new(shared)))
         };
         Ok(Some(Box::new(FilesStream::new(shared, range, Links::Differ))))
@@ -254,7 +271,7 @@ impl CollectionTarget for FilesWriter<'_> {
     fn remove(&mut self, rows: &[Removal], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         // What was written is done: attributes first, since removing moves the times of directories.
         if self.doomed.is_empty() {
-            self.places.leave_all(&mut self.session.tally);
+            self.leave_all();
         }
         for key in rows.iter().map(|row| &row.key).filter(|key| key.as_slice() != ROOT) {
             if !is_valid_key(key) {
@@ -268,14 +285,13 @@ impl CollectionTarget for FilesWriter<'_> {
             }
             self.remove_one(key, outcomes);
         }
-        // What is in them may still come with the next keys; what is empty by now can go.
-        while let Some(key) = self.doomed.last() {
-            let is_empty =
-                fs::read_dir(self.session.root.join(OsStr::from_bytes(key))).map(|mut dir| dir.next().is_none());
-            if !is_empty.unwrap_or(true) {
-                break;
+        // What is in them may still come with the next keys; what is empty by now can go, and is counted here.
+        while let Some(key) = self.doomed.last().cloned() {
+            match self.unlink(&key) {
+                Err(Unlinking::NotEmpty) => break,
+                removed => count_removed(removed, &key, outcomes),
             }
-            self.remove_last_doomed(outcomes);
+            self.doomed.pop();
         }
         Ok(())
     }
@@ -283,15 +299,21 @@ impl CollectionTarget for FilesWriter<'_> {
     fn finish(mut self: Box<Self>) -> Result<(), ConnectorError> {
         let mut outcomes = Outcomes::default();
         self.remove_doomed(None, &mut outcomes);
-        self.places.leave_all(&mut self.session.tally);
-        match outcomes.failures.pop() {
-            Some((key, reason)) => Err(ConnectorError::Unwritable { object: key, reason }),
-            None => Ok(()),
-        }
+        self.leave_all();
+        let left = outcomes.failures.into_iter().map(|(key, reason)| format!("{key} could not be removed: {reason}"));
+        self.session.unremoved.extend(left);
+        Ok(())
     }
 }
 
 impl FilesWriter<'_> {
+    fn leave_all(&mut self) {
+        if !self.session.existed {
+            self.places.root_is_new(&mut self.session.tally);
+        }
+        self.places.leave_all(&mut self.session.tally);
+    }
+
     fn write_one(
         &mut self,
         batch: &RecordBatch,
@@ -322,7 +344,6 @@ impl FilesWriter<'_> {
         };
         // Left alone files are not read.
         if self.exists_and_stays(row.key)? {
-            self.left_alone.insert(row.key.to_vec());
             return Ok(Done::Existed);
         }
         let mut rest = stream.open().map_err(|error| error.to_string())?;
@@ -333,7 +354,7 @@ impl FilesWriter<'_> {
         if self.session.overwrite != Overwrite::Never {
             return Ok(false);
         }
-        let (dir, name) = Places::split(key);
+        let (dir, name) = split(key);
         let dir = self.places.enter(dir, &mut self.session.tally)?;
         Ok(kind_at(dir, name)?.is_some())
     }
@@ -348,7 +369,7 @@ impl FilesWriter<'_> {
             self.places.set_attributes(key, attributes);
             return Ok(if self.session.existed { Done::Replaced } else { Done::Inserted });
         }
-        let (parent, name) = Places::split(key);
+        let (parent, name) = split(key);
         let dir = self.places.enter(parent, tally)?;
         let before = kind_at(dir, name)?;
         match before {
@@ -369,29 +390,23 @@ impl FilesWriter<'_> {
     }
 
     fn write_file(&mut self, key: &[u8], attributes: &Attributes, content: &mut dyn Read) -> Result<Done, String> {
-        let (parent, name) = Places::split(key);
-        let tally = &mut self.session.tally;
-        let dir = self.places.enter(parent, tally)?;
+        let (parent, name) = split(key);
+        let Self { session, places, linker, .. } = self;
+        let tally = &mut session.tally;
+        let dir = places.enter(parent, tally)?;
         let before = kind_at(dir, name)?;
-        if before.is_some() && self.session.overwrite == Overwrite::Never {
-            self.left_alone.insert(key.to_vec());
+        if before.is_some() && session.overwrite == Overwrite::Never {
             return Ok(Done::Existed);
         }
-        if before == Some(FileType::Directory) {
-            clear_directory(&self.session.root, key, dir, name, self.session.make_equal)?;
-        }
         let temporary = temporary_name().map_err(|error| error.to_string())?;
-        let full = self.session.root.join(OsStr::from_bytes(parent)).join(&temporary);
-        let made = if let Some(first) = &attributes.hardlink {
-            let link = Linking { root: &self.session.root, left_alone: &self.left_alone };
-            link.make(first, key, dir, &temporary)
-        } else if attributes.kind == Kind::File {
-            let content = Content { bytes: content, extents: attributes.extents.as_deref(), size: attributes.size };
-            make_file(dir, &temporary, key, attributes, content, tally).map_err(|error| error.to_string())
-        } else {
-            make_special(dir, &temporary, &full, key, attributes, tally).map_err(|error| error.to_string())
+        let made = match &attributes.hardlink {
+            Some(first) => make_linked(linker, dir, &temporary, first, key, attributes, tally),
+            None => make(dir, &temporary, key, attributes, content, tally),
         };
         let renamed = made.and_then(|()| {
+            if before == Some(FileType::Directory) {
+                clear_directory(dir, name, session.make_equal)?;
+            }
             rustix::fs::renameat(dir, &temporary, dir, name).map_err(|error| said("rename to its name", error))
         });
         // Also after a rename: between two links to one file it does nothing.
@@ -402,18 +417,22 @@ impl FilesWriter<'_> {
     }
 
     fn remove_one(&mut self, key: &[u8], outcomes: &mut Outcomes) {
-        let (parent, name) = Places::split(key);
-        let removed = self.places.revisit(parent, &mut self.session.tally).and_then(|dir| {
-            let flags = if key.ends_with(b"/") { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-            match rustix::fs::unlinkat(dir, name, flags) {
-                // It went with a directory that a file replaced.
-                Ok(()) | Err(Errno::NOENT) => Ok(()),
-                Err(error) => Err(said("remove it", error)),
-            }
-        });
-        match removed {
-            Ok(()) => outcomes.removed += 1,
-            Err(reason) => failed(outcomes, key, reason),
+        let removed = self.unlink(key);
+        count_removed(removed, key, outcomes);
+    }
+
+    fn unlink(&mut self, key: &[u8]) -> Result<(), Unlinking> {
+        let (parent, name) = split(key);
+        // It went with a directory that a file replaced.
+        let dir = self.places.revisit(parent, &mut self.session.tally).map_err(Unlinking::Failed)?;
+        let Some(dir) = dir else { return Ok(()) };
+        let flags = if key.ends_with(b"/") { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        match rustix::fs::unlinkat(dir, name, flags) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            // It is a file of the snapshot by now.
+            Err(Errno::NOTDIR) if key.ends_with(b"/") => Ok(()),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Err(Unlinking::NotEmpty),
+            Err(error) => Err(Unlinking::Failed(said("remove it", error))),
         }
     }
 
@@ -431,47 +450,78 @@ impl FilesWriter<'_> {
     }
 }
 
-/// Making a further path of a file.
-struct Linking<'a> {
-    root: &'a Path,
-    left_alone: &'a HashSet<Vec<u8>>,
+/// Why something could not be removed.
+enum Unlinking {
+    NotEmpty,
+    Failed(String),
 }
 
-impl Linking<'_> {
-    fn make(&self, first: &[u8], key: &[u8], dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), String> {
-        if !is_valid_key(first) || first.ends_with(b"/") || first >= key {
-            return Err("it is a hard link to something that is no earlier path".to_owned());
-        }
-        let shown = KeyCodec::Path.show(first);
-        if self.left_alone.contains(first) {
-            return Err(format!("its content is that of {shown}, which exists and was left alone"));
-        }
-        let (parent, first_name) = Places::split(first);
-        let mut places = Places::open(self.root, false).map_err(|error| said("open the target", error))?;
-        let mut tally = Tally::new(None);
-        let missing = |_| format!("its content is that of {shown}, which is not there (restore it too)");
-        if fs::symlink_metadata(self.root.join(OsStr::from_bytes(parent))).is_err() {
-            return Err(missing(Errno::NOENT));
-        }
-        let linked = places.enter(parent, &mut tally).and_then(|parent| {
-            if kind_at(parent, first_name)?.is_none() {
-                return Err(missing(Errno::NOENT));
-            }
-            rustix::fs::linkat(parent, first_name, dir, name, AtFlags::empty()).map_err(|error| said("link it", error))
-        });
-        // Closed directories on the way there are closed again.
-        places.leave_all(&mut tally);
-        linked
+fn count_removed(removed: Result<(), Unlinking>, key: &[u8], outcomes: &mut Outcomes) {
+    match removed {
+        Ok(()) => outcomes.removed += 1,
+        Err(Unlinking::NotEmpty) => failed(outcomes, key, "the directory is not empty".to_owned()),
+        Err(Unlinking::Failed(reason)) => failed(outcomes, key, reason),
     }
+}
+
+/// Makes a file, link or special file that is no further path of another one.
+fn make(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    key: &[u8],
+    attributes: &Attributes,
+    content: &mut dyn Read,
+    tally: &mut Tally,
+) -> Result<(), String> {
+    let made = if attributes.kind == Kind::File {
+        let content = Content { bytes: content, extents: attributes.extents.as_deref(), size: attributes.size };
+        make_file(dir, name, key, attributes, content, tally)
+    } else {
+        make_special(dir, name, key, attributes, tally)
+    };
+    made.map_err(|error| error.to_string())
+}
+
+/// Makes a further path of a file: a link, or the file itself if there is nothing that it could be linked to.
+fn make_linked(
+    linker: &mut Linker,
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    first: &[u8],
+    key: &[u8],
+    attributes: &Attributes,
+    tally: &mut Tally,
+) -> Result<(), String> {
+    check_first(first, key)?;
+    if linker.link(first, attributes, dir, name, tally)? {
+        return Ok(());
+    }
+    let mut carrier = linker.carrier(first)?;
+    // The file is one: what is not said of each of its paths is said of the first.
+    let whole = Attributes {
+        hardlink: None,
+        extents: carrier.attributes.extents.take(),
+        xattrs: std::mem::take(&mut carrier.attributes.xattrs),
+        size: carrier.attributes.size,
+        ..attributes.clone()
+    };
+    if whole.kind != carrier.attributes.kind {
+        return Err(format!("it is of another kind than {}, whose content it has", KeyCodec::Path.show(first)));
+    }
+    make(dir, name, key, &whole, &mut carrier.content()?, tally)?;
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| said("look at it", error))?;
+    linker.stands(first, key, &stat);
+    Ok(())
 }
 
 /// Makes room for a file where a directory is: an empty one goes; a full one only where the target is made equal, and
 /// so all that is in it would go anyway.
-fn clear_directory(root: &Path, key: &[u8], dir: BorrowedFd<'_>, name: &OsStr, make_equal: bool) -> Result<(), String> {
+fn clear_directory(dir: BorrowedFd<'_>, name: &OsStr, make_equal: bool) -> Result<(), String> {
     match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
         Ok(()) => Ok(()),
-        Err(Errno::NOTEMPTY | Errno::EXIST) if make_equal => fs::remove_dir_all(root.join(OsStr::from_bytes(key)))
-            .map_err(|error| format!("remove the directory there: {error}")),
+        Err(Errno::NOTEMPTY | Errno::EXIST) if make_equal => {
+            remove_tree(dir, name).map_err(|error| said("remove the directory there", error))
+        }
         Err(Errno::NOTEMPTY | Errno::EXIST) => Err("a directory of this name exists and is not empty".to_owned()),
         Err(error) => Err(said("remove the directory there", error)),
     }

@@ -1,14 +1,15 @@
 //! Writing one entry: under a temporary name with everything it needs, then renamed to its own.
 
 use super::{
-    cells::{Attributes, Extent, Kind},
+    cells::{Attributes, Extent, Kind, Xattr},
     names::Names,
     place::times,
+    trail::{hold, path_of},
 };
 use crate::record::KeyCodec;
 use rustix::{
-    fd::{AsFd, BorrowedFd},
-    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, XattrFlags},
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, XattrFlags},
     io::Errno,
 };
 use std::{
@@ -16,7 +17,6 @@ use std::{
     fs::File,
     io::{self, Read},
     os::unix::{ffi::OsStrExt, fs::FileExt},
-    path::Path,
     sync::Arc,
 };
 
@@ -30,12 +30,26 @@ pub(super) struct Tally {
     pub(super) modes: u64,
     pub(super) times: u64,
     first_xattr: Option<String>,
+    directories: u64,
+    first_directory: Option<String>,
 }
+
+/// POSIX ACLs, as Linux names them: what may be done to an entry, and what is made in a directory gets.
+const ACLS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
 
 impl Tally {
     /// Owners go by number, or by these names where the host has them.
     pub(super) const fn new(names: Option<Arc<Names>>) -> Self {
-        Self { names, owners: 0, xattrs: 0, modes: 0, times: 0, first_xattr: None }
+        Self {
+            names,
+            owners: 0,
+            xattrs: 0,
+            modes: 0,
+            times: 0,
+            first_xattr: None,
+            directories: 0,
+            first_directory: None,
+        }
     }
 
     /// The counts in words.
@@ -52,7 +66,17 @@ impl Tally {
         if let Some(first) = &self.first_xattr {
             notes.push(format!("{} extended attributes could not be set; the first: {first}", self.xattrs));
         }
+        if let Some(first) = &self.first_directory {
+            notes.push(format!(
+                "what {} directories were like that had to be made could not be read; the first: {first}",
+                self.directories
+            ));
+        }
         notes
+    }
+
+    fn xattrs_failed(&mut self, key: &[u8], attributes: &Attributes, error: Errno) {
+        attributes.xattrs.iter().for_each(|(name, _)| self.xattr_failed(key, name, error));
     }
 
     fn xattr_failed(&mut self, key: &[u8], name: &[u8], error: Errno) {
@@ -63,7 +87,14 @@ impl Tally {
         });
     }
 
-    fn owner(&self, attributes: &Attributes) -> (Option<Uid>, Option<Gid>) {
+    /// What the snapshot says of a directory could not be read.
+    pub(super) fn unknown_directory(&mut self, key: &[u8], error: &dyn std::error::Error) {
+        self.directories += 1;
+        self.first_directory.get_or_insert_with(|| format!("{}: {error}", KeyCodec::Path.show(key)));
+    }
+
+    /// Owner and group that an entry is to get.
+    pub(super) fn owner(&self, attributes: &Attributes) -> (Option<Uid>, Option<Gid>) {
         let names = self.names.as_deref();
         let uid = attributes.user.as_ref().and_then(|user| names?.uid(user)).or(attributes.uid);
         let gid = attributes.group.as_ref().and_then(|group| names?.gid(group)).or(attributes.gid);
@@ -99,6 +130,7 @@ pub(super) fn make_file(
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600))?);
     fill(&file, &mut content)?;
+    forget_acls(file.as_fd(), &attributes.xattrs);
     apply(file.as_fd(), attributes, key, tally);
     Ok(())
 }
@@ -146,11 +178,10 @@ fn fill(file: &File, content: &mut Content<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a link or special file under `name`, which must not exist. `full` is its path, for extended attributes.
+/// Makes a link or special file under `name`, which must not exist.
 pub(super) fn make_special(
     dir: BorrowedFd<'_>,
     name: &OsStr,
-    full: &Path,
     key: &[u8],
     attributes: &Attributes,
     tally: &mut Tally,
@@ -163,23 +194,78 @@ pub(super) fn make_special(
     } else {
         make_node(dir, name, attributes)?;
     }
+    let Ok(entry) = hold(dir, name) else {
+        apply_by_name(dir, name, attributes, tally);
+        return Ok(());
+    };
+    if !is_what_was_made(&entry, attributes)? {
+        return Err(io::Error::other("something else was put in its place while it was made"));
+    }
     let (uid, gid) = tally.owner(attributes);
-    let owned = rustix::fs::chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    let owned = rustix::fs::chownat(&entry, "", uid, gid, AtFlags::EMPTY_PATH).is_ok();
     tally.owners += u64::from(!owned);
+    let Some(path) = path_of(entry.as_fd()) else {
+        tally.xattrs_failed(key, attributes, Errno::NOTSUP);
+        tally.modes += u64::from(attributes.kind != Kind::Symlink);
+        tally.times += 1;
+        return Ok(());
+    };
+    for acl in ACLS.iter().filter(|acl| !attributes.xattrs.iter().any(|(name, _)| name == *acl)) {
+        // Most have none.
+        let _ = rustix::fs::removexattr(&path, OsStr::from_bytes(acl));
+    }
     for (xattr, value) in &attributes.xattrs {
-        if let Err(error) = rustix::fs::lsetxattr(full, OsStr::from_bytes(xattr), value, XattrFlags::empty()) {
+        if let Err(error) = rustix::fs::setxattr(&path, OsStr::from_bytes(xattr), value, XattrFlags::empty()) {
             tally.xattr_failed(key, xattr, error);
         }
     }
     if let (Some(mode), true) = (attributes.mode, attributes.kind != Kind::Symlink) {
         let mode = Mode::from_raw_mode(safe_mode(mode, owned) as _);
-        tally.modes += u64::from(rustix::fs::chmodat(dir, name, mode, AtFlags::empty()).is_err());
+        tally.modes += u64::from(rustix::fs::chmod(&path, mode).is_err());
     }
+    if let Some(mtime) = attributes.mtime {
+        let set = rustix::fs::utimensat(CWD, &path, &times(mtime), AtFlags::empty());
+        tally.times += u64::from(set.is_err());
+    }
+    Ok(())
+}
+
+/// Whether what is held is the entry that was just made, or cannot be told from it: then it does no harm that it is.
+fn is_what_was_made(made: &OwnedFd, attributes: &Attributes) -> io::Result<bool> {
+    let stat = rustix::fs::fstat(made)?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    let ours = stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_nlink == 1;
+    let device = || attributes.device.is_some_and(|(major, minor)| stat.st_rdev == rustix::fs::makedev(major, minor));
+    Ok(ours
+        && match attributes.kind {
+            Kind::Symlink => kind == FileType::Symlink,
+            Kind::Fifo => kind == FileType::Fifo,
+            Kind::Socket => kind == FileType::Socket,
+            Kind::CharDevice => kind == FileType::CharacterDevice && device(),
+            Kind::BlockDevice => kind == FileType::BlockDevice && device(),
+            Kind::File | Kind::Directory => false,
+        })
+}
+
+/// The same where the system gives no handle on a link or special file: only what can be done without following one.
+fn apply_by_name(dir: BorrowedFd<'_>, name: &OsStr, attributes: &Attributes, tally: &mut Tally) {
+    let (uid, gid) = tally.owner(attributes);
+    let owned = rustix::fs::chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    tally.owners += u64::from(!owned);
+    tally.xattrs_failed(b"", attributes, Errno::NOTSUP);
+    tally.modes += u64::from(attributes.kind != Kind::Symlink);
     if let Some(mtime) = attributes.mtime {
         let set = rustix::fs::utimensat(dir, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW);
         tally.times += u64::from(set.is_err());
     }
-    Ok(())
+}
+
+/// Removes what a directory's default ACL gave to what was made in it.
+pub(super) fn forget_acls(fd: BorrowedFd<'_>, kept: &[Xattr]) {
+    for acl in ACLS.iter().filter(|acl| !kept.iter().any(|(name, _)| name == *acl)) {
+        // Most have none, and some file systems know none.
+        let _ = rustix::fs::fremovexattr(fd, OsStr::from_bytes(acl));
+    }
 }
 
 #[cfg(any(target_os = "linux", target_os = "freebsd"))]

@@ -4,7 +4,10 @@ use super::{
     VERSION,
     cell::{ReadCell, read_name, write_cell, write_name},
 };
-use crate::record::{BatchRow, KeyCodec, Shape, value::Cell};
+use crate::{
+    connector::file_record::whole::{Filled, stretches},
+    record::{BatchRow, KeyCodec, Shape, Tag, value::Cell},
+};
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{
     Deserialize, Deserializer,
@@ -42,7 +45,35 @@ pub(super) struct RecordLine {
     cells: Vec<(Vec<u8>, ReadCell)>,
 }
 
+/// A file's content, and what stands for it where it is just the stretches of a sparse file.
+const CONTENT: &[u8] = b"content";
+const STRETCHES: &[u8] = b"content.stretches";
+const EXTENTS: &[u8] = b"attr.extents";
+
 impl RecordLine {
+    /// Takes back what was filled in for readers of files.
+    fn empty_again(&mut self, filled: Filled) -> Result<(), String> {
+        let wrong = || "`filled` does not go with the record's cells".to_owned();
+        let at = |name: &[u8]| self.cells.iter().position(|(other, _)| other == name);
+        match filled {
+            Filled::Linked => {
+                let content = at(CONTENT).ok_or_else(wrong)?;
+                self.cells.remove(content);
+            }
+            Filled::Sparse => {
+                let (content, extents) = (at(CONTENT).ok_or_else(wrong)?, at(EXTENTS).ok_or_else(wrong)?);
+                let bytes = stretches(&self.cells[content].1.bytes, &self.cells[extents].1.bytes);
+                self.cells[content].1.bytes =
+                    bytes.ok_or("the content of a sparse file is not what its extents say")?;
+            }
+            Filled::Stretches => {
+                let content = at(STRETCHES).filter(|_| at(CONTENT).is_none()).ok_or_else(wrong)?;
+                self.cells[content].0 = CONTENT.to_vec();
+            }
+        }
+        Ok(())
+    }
+
     /// The sort key under the collection's codec.
     pub(super) fn key(&self, codec: KeyCodec) -> Result<Vec<u8>, String> {
         match (&self.key, &self.key_hex) {
@@ -83,6 +114,7 @@ struct Fields {
     expiry: Option<u64>,
     stamp: Option<u64>,
     user_key: Option<ReadCell>,
+    filled: Option<Filled>,
     value: Option<Cells>,
 }
 
@@ -164,6 +196,7 @@ pub(super) fn read(text: &[u8]) -> Result<Line, String> {
         || fields.expiry.is_some()
         || fields.stamp.is_some()
         || fields.user_key.is_some()
+        || fields.filled.is_some()
         || fields.value.is_some();
     if let Some(format) = fields.rekeep {
         only(of_record || fields.collection.is_some() || fields.codec.is_some(), "a header")?;
@@ -195,7 +228,7 @@ pub(super) fn read(text: &[u8]) -> Result<Line, String> {
     let set = bytes_of(fields.set, "set")?.unwrap_or_default();
     let user_key = bytes_of(fields.user_key, "user_key")?;
     let cells = fields.value.ok_or("the record has no value (an empty one is {})")?.0;
-    Ok(Line::Record(Box::new(RecordLine {
+    let mut record = RecordLine {
         collection: fields.collection,
         codec: fields.codec,
         key: fields.key,
@@ -206,7 +239,11 @@ pub(super) fn read(text: &[u8]) -> Result<Line, String> {
         stamp: fields.stamp.unwrap_or(0),
         user_key,
         cells,
-    })))
+    };
+    if let Some(filled) = fields.filled {
+        record.empty_again(filled)?;
+    }
+    Ok(Line::Record(Box::new(record)))
 }
 
 /// The header's line.
@@ -219,13 +256,15 @@ pub(super) fn collection(name: &str, codec: KeyCodec, attributes: &Json) -> Json
     json!({ "collection": name, "codec": codec, "attributes": attributes })
 }
 
-/// A record's line. `value` is the whole value; the codec is named where no collection line says it.
+/// A record's line. `value` is the whole value, `filled` what a reader of files needs beside it; the codec is named where no
+/// collection line says it.
 pub(super) fn record(
     collection: &str,
     codec: KeyCodec,
     names_codec: bool,
     row: &BatchRow<'_>,
     value: &[u8],
+    filled: Option<(Filled, Vec<u8>)>,
 ) -> Result<Json, String> {
     let mut line = Map::new();
     line.insert("collection".to_owned(), json!(collection));
@@ -256,15 +295,22 @@ pub(super) fn record(
     if let Some(user_key) = meta.user_key {
         line.insert("user_key".to_owned(), json!({ "base64": BASE64.encode(user_key) }));
     }
-    line.insert("value".to_owned(), cells(row.shape, value)?);
+    let mut cells = cells(row.shape, value)?;
+    if let Some((how, bytes)) = filled {
+        line.insert("filled".to_owned(), json!(how));
+        let name = if how == Filled::Stretches { STRETCHES } else { CONTENT };
+        cells.remove(&write_name(CONTENT));
+        cells.insert(write_name(name), write_cell(Cell { tag: Tag::BLOB, bytes: &bytes }));
+    }
+    line.insert("value".to_owned(), Json::Object(cells));
     Ok(Json::Object(line))
 }
 
-fn cells(shape: &Arc<Shape>, value: &[u8]) -> Result<Json, String> {
+fn cells(shape: &Arc<Shape>, value: &[u8]) -> Result<Map<String, Json>, String> {
     let mut object = Map::new();
     for (name, cell) in shape.names().iter().zip(shape.cells(value)) {
         let cell: Cell<'_> = cell.map_err(|error| error.to_string())?;
         object.insert(write_name(name), write_cell(cell));
     }
-    Ok(Json::Object(object))
+    Ok(object)
 }

@@ -39,7 +39,7 @@ impl Place {
             }
             collection = Some(value.clone());
         }
-        let place = if url.place == "-" { Self::Standard } else { Self::File(PathBuf::from(&url.place)) };
+        let place = if url.place == "-" { Self::Standard } else { Self::File(url.path()) };
         Ok((place, collection))
     }
 

@@ -2,17 +2,23 @@
 
 use super::{JsonlSource, Place, line};
 use crate::{
+    connector::file_record::whole::fill,
     connector::{
-        CollectionTarget, ConnectorError, Meets, Outcomes, Overwrite, Removal, Source, SourceUrl, Target,
+        CollectionTarget, ConnectorError, Meets, Outcomes, Overwrite, RecordLookup, Removal, Source, SourceUrl, Target,
         TargetCollection, TargetEnd, TargetPlan, TargetSession,
     },
-    record::{KeyRange, RecordBatch, RecordStream},
+    record::{KeyCodec, KeyRange, RecordBatch, RecordStream},
 };
 use serde_json::Value as Json;
 use std::{
     fs,
     io::{self, BufWriter, Read, Write},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 use tempfile::NamedTempFile;
 
@@ -24,6 +30,7 @@ const MAX_VALUE_BYTES: usize = 256 << 20;
 pub struct JsonlTarget {
     place: Place,
     collection: Option<String>,
+    stop: Arc<AtomicBool>,
 }
 
 impl JsonlTarget {
@@ -33,28 +40,100 @@ impl JsonlTarget {
     /// [`ConnectorError::Url`] if the URL has options other than `collection`.
     pub fn new(url: &SourceUrl) -> Result<Self, ConnectorError> {
         let (place, collection) = Place::of(url)?;
-        Ok(Self { place, collection })
+        Ok(Self { place, collection, stop: Arc::default() })
     }
 }
 
+/// Where lines go that are to go to a path.
+enum Way {
+    /// A file that gets this name when it is whole.
+    New(PathBuf),
+    /// In place of the file of this name, which is no link.
+    Replace(PathBuf, u64),
+    /// Into what is there: a pipe or a device.
+    Into,
+}
+
 impl JsonlTarget {
+    fn way(&self, path: &Path) -> Result<Way, ConnectorError> {
+        let object = || self.place.show();
+        let unwritable = |reason: &str| ConnectorError::Unwritable { object: object(), reason: reason.to_owned() };
+        let io = |source| ConnectorError::Io { operation: "look at", object: object(), source };
+        let metadata = match fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return match fs::symlink_metadata(path) {
+                    Ok(_) => Err(unwritable("it is a link that points to nothing")),
+                    Err(_) => Ok(Way::New(path.to_owned())),
+                };
+            }
+            Err(error) => return Err(io(error)),
+        };
+        if metadata.is_file() {
+            // A link stays one: what it points to is replaced.
+            return Ok(Way::Replace(fs::canonicalize(path).map_err(io)?, metadata.len()));
+        }
+        if metadata.is_dir() {
+            return Err(unwritable("it is a directory"));
+        }
+        if is_stream(&metadata) { Ok(Way::Into) } else { Err(unwritable("it is no file, pipe or character device")) }
+    }
+
     fn check(&self, plan: &TargetPlan) -> Result<(), ConnectorError> {
         let Place::File(path) = &self.place else { return Ok(()) };
-        let unwritable =
-            |reason: &str| Err(ConnectorError::Unwritable { object: self.place.show(), reason: reason.to_owned() });
-        match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => unwritable("it is a directory"),
-            Ok(metadata) if metadata.len() > 0 && plan.overwrite != Overwrite::Always => unwritable(
-                "it exists, and a file of lines can only be replaced as a whole: choose another name, or overwrite it \
-                 always",
-            ),
+        match self.way(path)? {
+            Way::Replace(_, len) if len > 0 && plan.overwrite != Overwrite::Always => Err(ConnectorError::Unwritable {
+                object: self.place.show(),
+                reason: "it exists, and a file of lines can only be replaced as a whole: choose another name, or \
+                         overwrite it always"
+                    .to_owned(),
+            }),
             _ => Ok(()),
         }
     }
 }
 
+#[cfg(unix)]
+fn is_stream(metadata: &fs::Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    metadata.file_type().is_fifo() || metadata.file_type().is_char_device()
+}
+
+#[cfg(not(unix))]
+fn is_stream(_metadata: &fs::Metadata) -> bool {
+    false
+}
+
+/// Opens a pipe or device for writing; waits for somebody who reads the pipe.
+#[cfg(unix)]
+fn open_stream(path: &Path, stop: &AtomicBool) -> io::Result<fs::File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    loop {
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(fd) => {
+                let flags = rustix::fs::fcntl_getfl(&fd)?;
+                rustix::fs::fcntl_setfl(&fd, flags - OFlags::NONBLOCK)?;
+                return Ok(fd.into());
+            }
+            Err(rustix::io::Errno::NXIO) if !stop.load(Ordering::Relaxed) => std::thread::sleep(READER_PAUSE),
+            Err(rustix::io::Errno::NXIO) => return Err(io::Error::other("interrupted before anybody read it")),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn open_stream(_path: &Path, _stop: &AtomicBool) -> io::Result<fs::File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// How long until it is asked again whether a pipe has a reader.
+const READER_PAUSE: Duration = Duration::from_millis(20);
+
 enum Output {
     Standard(BufWriter<io::Stdout>),
+    Stream(BufWriter<fs::File>),
     File { out: BufWriter<NamedTempFile>, path: PathBuf, replace: bool },
     Done,
 }
@@ -69,6 +148,7 @@ impl Output {
     fn line(&mut self, line: &Json) -> io::Result<()> {
         let out: &mut dyn Write = match self {
             Self::Standard(out) => out,
+            Self::Stream(out) => out,
             Self::File { out, .. } => out,
             Self::Done => return Err(io::Error::other("it was finished already")),
         };
@@ -79,6 +159,7 @@ impl Output {
     fn finish(&mut self) -> io::Result<()> {
         match std::mem::replace(self, Self::Done) {
             Self::Standard(mut out) => out.flush(),
+            Self::Stream(mut out) => out.flush(),
             Self::File { out, path, replace } => {
                 let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
                 file.as_file().sync_all()?;
@@ -104,11 +185,17 @@ impl Target for JsonlTarget {
         self.collection.clone()
     }
 
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        Some(Arc::clone(&self.stop))
+    }
+
     fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {
         let Place::File(path) = &self.place else { return Ok(Vec::new()) };
         match fs::metadata(path) {
             // The file is replaced as a whole, whatever is in it.
-            Ok(metadata) if metadata.len() > 0 => Ok(collections.iter().map(|name| (name.clone(), 1)).collect()),
+            Ok(metadata) if metadata.is_file() && metadata.len() > 0 => {
+                Ok(collections.iter().map(|name| (name.clone(), 1)).collect())
+            }
             Ok(_) => Ok(Vec::new()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(source) => Err(ConnectorError::Io { operation: "look at", object: self.place.show(), source }),
@@ -126,8 +213,14 @@ impl Target for JsonlTarget {
             Place::Standard => Output::Standard(BufWriter::with_capacity(64 << 10, io::stdout())),
             Place::File(path) => {
                 self.check(plan)?;
-                let replace = plan.overwrite == Overwrite::Always;
-                Output::file(path, replace || path.exists()).map_err(io)?
+                match self.way(path)? {
+                    Way::New(path) => Output::file(&path, plan.overwrite == Overwrite::Always).map_err(io)?,
+                    Way::Replace(path, _) => Output::file(&path, true).map_err(io)?,
+                    Way::Into => {
+                        let stream = open_stream(path, &self.stop).map_err(io)?;
+                        Output::Stream(BufWriter::with_capacity(64 << 10, stream))
+                    }
+                }
             }
         };
         // Single records on standard output are for people and pipes: every line stands for itself.
@@ -145,6 +238,7 @@ impl Target for JsonlTarget {
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
         Ok(match &self.place {
             Place::Standard => None,
+            Place::File(path) if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) => None,
             Place::File(_) => Some(Box::new(JsonlSource::of(self.place.clone(), self.collection.clone()))),
         })
     }
@@ -162,7 +256,7 @@ impl TargetSession for JsonlWriting {
         let collection = self.collections.get(collection).cloned().ok_or_else(|| ConnectorError::Missing {
             object: format!("collection number {collection} of the restore"),
         })?;
-        Ok(Box::new(JsonlWriter { session: self, collection, value: Vec::new() }))
+        Ok(Box::new(JsonlWriter { session: self, collection, value: Vec::new(), records: None }))
     }
 
     fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
@@ -179,6 +273,8 @@ struct JsonlWriter<'a> {
     session: &'a mut JsonlWriting,
     collection: TargetCollection,
     value: Vec<u8>,
+    /// What further paths of a file have their content from.
+    records: Option<Arc<dyn RecordLookup>>,
 }
 
 impl JsonlWriter<'_> {
@@ -195,11 +291,20 @@ impl JsonlWriter<'_> {
             return Err("its value is longer than 256 MiB, the most that one line holds".to_owned());
         }
         let TargetCollection { name, codec, .. } = &self.collection;
-        line::record(name, *codec, self.session.bare, &batch.row(index), &self.value)
+        let filled = if *codec == KeyCodec::Path {
+            fill(&batch.row(index), &self.value, self.records.as_deref(), MAX_VALUE_BYTES as u64)?
+        } else {
+            None
+        };
+        line::record(name, *codec, self.session.bare, &batch.row(index), &self.value, filled)
     }
 }
 
 impl CollectionTarget for JsonlWriter<'_> {
+    fn meet_snapshot(&mut self, records: Arc<dyn RecordLookup>) {
+        self.records = Some(records);
+    }
+
     fn existing(&mut self, _range: &KeyRange) -> Result<Option<Box<dyn RecordStream + Send + '_>>, ConnectorError> {
         Ok(None)
     }

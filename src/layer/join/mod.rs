@@ -100,6 +100,8 @@ pub struct JoinOptions<'a> {
     pub end: Timestamp,
     /// Whether `end` is the run's end.
     pub is_end_known: bool,
+    /// Whether streamed values are read also where their stamp stands.
+    pub read_all: bool,
     /// Ranges in which an absence proves nothing: the parent's rows stand there.
     pub doubtful: &'a [KeyRange],
     /// Called about every MiB with the records and bytes since the last call; `false` stops the join.
@@ -196,6 +198,8 @@ struct Join<'a> {
     context: &'a LayerContext,
     end: Timestamp,
     parent_end: Timestamp,
+    /// Whether no stamp is believed.
+    read_all: bool,
     /// Whether every record is written.
     base: bool,
     parent: Option<StackCursor<'a>>,
@@ -227,6 +231,7 @@ impl<'a> Join<'a> {
             context,
             end: options.end,
             parent_end: options.parent_end,
+            read_all: options.read_all,
             base: options.new_base || options.parent.is_none(),
             parent,
             has_parent,

@@ -36,7 +36,8 @@ impl Join<'_> {
     ) -> Result<bool, LayerError> {
         let (Some(parent), InParent::Live) = (&self.parent, state) else { return Ok(false) };
         let old = parent.meta();
-        let stands = row.meta.stamp != 0
+        let stands = !self.read_all
+            && row.meta.stamp != 0
             && row.meta.stamp == old.stamp
             && row.meta.set == old.set
             && row.meta.user_key == old.user_key;

@@ -181,6 +181,7 @@ pub(super) fn backup(
         parent_end: at(ends.0),
         end: at(ends.1),
         is_end_known: true,
+        read_all: false,
         doubtful: &[],
         progress: &|_, _| true,
     };

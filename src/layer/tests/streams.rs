@@ -187,6 +187,7 @@ fn a_source_out_of_order_or_range_ends_the_join() {
         parent_end: at(0),
         end: at(0),
         is_end_known: true,
+        read_all: false,
         doubtful: &[],
         progress: &|_, _| true,
     };

@@ -1,7 +1,7 @@
 //! Joining one range: which streams it takes, and whether the absences in it are believed.
 
 use super::{
-    Sweep,
+    Ask, Sweep,
     changes::{Confirmed, Doubts, ParentSide, Swept},
     coverage::lower_bound,
     guard::{Guard, Limits},
@@ -122,6 +122,7 @@ impl Workers<'_> {
             parent_end: self.parent_end,
             end: self.counted_by,
             is_end_known: self.is_exact,
+            read_all: self.options.ask == Ask::Full,
             doubtful: &doubtful,
             progress: &|records, bytes| {
                 self.progress.count(records, bytes);

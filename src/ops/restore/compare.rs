@@ -3,11 +3,12 @@
 use super::{Feed, Run, Selected};
 use crate::{
     connector::{
-        CollectionTarget, Outcomes, Overwrite, Removal, SessionOptions, Source, SourceSession, Target, TargetPlan,
+        CollectionTarget, Outcomes, Overwrite, RecordLookup, Removal, SessionOptions, Source, SourceSession, Target,
+        TargetPlan, file_record,
     },
     layer::{LayerContext, StackCursor},
-    ops::{OpsError, Progress},
-    record::{Expiry, Fingerprint, Fingerprinter, KeyRange, Meta, RecordBatch, RecordStream, StreamError},
+    ops::{OpsError, Progress, lookup::Records},
+    record::{Expiry, Fingerprint, Fingerprinter, KeyCodec, KeyRange, Meta, RecordBatch, RecordStream, StreamError},
 };
 use std::{
     fs::File,
@@ -227,6 +228,8 @@ pub(in crate::ops) enum Pair {
         same_meta: bool,
         /// Expiry, generation or stamp differ.
         moved: bool,
+        /// Why the live one's value could not be read, if so.
+        unreadable: Option<io::Error>,
         /// Whether the live one's generation is not lower.
         fresher: bool,
         /// The live one's generation.
@@ -296,15 +299,25 @@ pub(in crate::ops) fn walk(
                 continue;
             }
             let meta = cursor.meta();
+            let (print, unreadable) = match print.transpose() {
+                // It went since it was found: the live data has it no more.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    each(cursor.key(), Pair::SnapshotOnly)?;
+                    stored = cursor.advance()?;
+                    continue;
+                }
+                Err(error) => (None, Some(error)),
+                Ok(print) => (print, None),
+            };
             let same_place = meta.set == row.meta.set && likeness.expire_alike(meta.expiry, row.meta.expiry);
-            let same = print.is_some_and(|print| print.is_ok_and(|print| print == cursor.fingerprint())) && same_place;
+            let same = print.is_some_and(|print| print == cursor.fingerprint()) && same_place;
             let same_meta = same_place && meta.user_key == row.meta.user_key;
             let moved = meta.expiry != row.meta.expiry
                 || meta.generation != row.meta.generation
                 || meta.stamp != row.meta.stamp;
             let fresher = row.meta.generation >= meta.generation;
             let (generation, expiry) = (row.meta.generation, meta.expiry);
-            each(row.key, Pair::Both { same, same_meta, moved, fresher, generation, expiry })?;
+            each(row.key, Pair::Both { same, same_meta, moved, unreadable, fresher, generation, expiry })?;
             stored = cursor.advance()?;
         }
     }
@@ -357,7 +370,7 @@ pub(super) fn with_live(
     session: &dyn SourceSession,
     index: usize,
     likeness: Likeness<'_>,
-    each: &mut dyn FnMut(Pair),
+    each: &mut dyn FnMut(&[u8], Pair),
 ) -> Result<(), OpsError> {
     let feed = run.feed(one, None);
     let stack = feed.open()?;
@@ -375,13 +388,31 @@ pub(super) fn with_live(
                     last.extend_from_slice(key);
                 }
                 if feed.filter.admits(key) {
-                    each(pair);
+                    each(key, pair);
                 }
                 Ok(())
             })
         })?;
     }
     Ok(())
+}
+
+/// Single records of a live source.
+struct LiveRecords<'a> {
+    session: &'a dyn SourceSession,
+    index: usize,
+}
+
+impl RecordLookup for LiveRecords<'_> {
+    fn find(&self, key: &[u8], batch: &mut RecordBatch) -> Result<bool, StreamError> {
+        let mut stream = self.session.read(self.index, &KeyRange::only(key))?;
+        while stream.next_batch(batch)? {
+            if !batch.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 /// Reads the target back through its source and compares every selected record: records compared, and how many differ.
@@ -403,9 +434,16 @@ pub(super) fn read_back(
             different += one.collection.records;
             continue;
         };
-        with_live(run, one, session.as_ref(), index, likeness, &mut |pair| match pair {
+        let records = Records::of(run.repo, one.collection, run.snapshot.content.end);
+        let live = LiveRecords { session: session.as_ref(), index };
+        // Whoever was not asked for the path that carries a file's content has the file itself under another one.
+        let stands_alone = |first: &[u8]| !one.filter.means(first);
+        with_live(run, one, session.as_ref(), index, likeness, &mut |key, pair| match pair {
             Pair::Both { same, .. } => {
                 compared += 1;
+                let same = same
+                    || one.collection.codec == KeyCodec::Path
+                        && file_record::is_same_file(key, &records, &live, &stands_alone).is_ok_and(|same| same);
                 different += u64::from(!same);
             }
             Pair::SnapshotOnly => {

@@ -335,7 +335,7 @@ fn after_damage(
 }
 
 /// Adds the cursor's record to a batch; a large last cell as a stream.
-fn push_current(cursor: &mut StackCursor<'_>, batch: &mut RecordBatch) -> Result<(), OpsError> {
+pub(in crate::ops) fn push_current(cursor: &mut StackCursor<'_>, batch: &mut RecordBatch) -> Result<(), OpsError> {
     let row = cursor.row()?;
     let head = RowHead { key: row.key, meta: row.meta };
     let shape = row.shape;

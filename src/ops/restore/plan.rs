@@ -1,6 +1,6 @@
 //! What of a snapshot is restored, and under which names.
 
-use super::RestoreOptions;
+use super::{RestoreOptions, patterns::Patterns};
 use crate::{
     connector::{Overwrite, Target, TargetCollection, TargetPlan},
     layer::Stack,
@@ -9,7 +9,6 @@ use crate::{
     repo::{Repository, Snapshot, manifest::Collection},
     report::{ErrorKind, Remedy},
 };
-use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde_json::Value as Json;
 
 /// A collection to restore.
@@ -41,37 +40,26 @@ pub(in crate::ops) struct Filter {
     codec: KeyCodec,
     /// Sorted keys; empty for all.
     pub(in crate::ops) keys: Vec<Vec<u8>>,
-    include: Option<GlobSet>,
-    exclude: Option<GlobSet>,
+    include: Option<Patterns>,
+    exclude: Option<Patterns>,
 }
 
 impl Filter {
+    /// Whether a record is meant.
+    pub(in crate::ops) fn means(&self, key: &[u8]) -> bool {
+        (self.keys.is_empty() || self.keys.iter().any(|wanted| wanted == key)) && self.admits(key)
+    }
+
     /// Whether a record is meant, its key being in one of the ranges that [`Self::keys`] gives.
     pub(in crate::ops) fn admits(&self, key: &[u8]) -> bool {
         if self.include.is_none() && self.exclude.is_none() {
             return true;
         }
-        let shown = self.codec.show(key);
-        let path = shown.trim_end_matches('/');
-        let hit = |set: &GlobSet| set.is_match(path);
-        self.include.as_ref().is_none_or(hit) && !self.exclude.as_ref().is_some_and(hit)
+        let hit = |patterns: &Patterns| patterns.hit(self.codec, key);
+        // Both are asked always: which patterns met nothing is told.
+        let (included, excluded) = (self.include.as_ref().map(hit), self.exclude.as_ref().map(hit));
+        included.unwrap_or(true) && !excluded.unwrap_or(false)
     }
-}
-
-fn globs(patterns: &[String]) -> Result<Option<GlobSet>, OpsError> {
-    if patterns.is_empty() {
-        return Ok(None);
-    }
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        let glob = Glob::new(pattern).map_err(|error| OpsError::Usage(error.to_string()))?;
-        set.add(glob);
-        // Naming a folder means what is in it too.
-        if let Ok(below) = Glob::new(&format!("{}/**", pattern.trim_end_matches('/'))) {
-            set.add(below);
-        }
-    }
-    set.build().map(Some).map_err(|error| OpsError::Usage(error.to_string()))
 }
 
 fn filter(collection: &Collection, options: &RestoreOptions) -> Result<Filter, OpsError> {
@@ -81,7 +69,22 @@ fn filter(collection: &Collection, options: &RestoreOptions) -> Result<Filter, O
     }
     keys.sort();
     keys.dedup();
-    Ok(Filter { codec: collection.codec, keys, include: globs(&options.include)?, exclude: globs(&options.exclude)? })
+    let codec = collection.codec;
+    let [include, exclude] = [&options.include, &options.exclude].map(|texts| Patterns::new(codec, texts));
+    Ok(Filter { codec, keys, include: include?, exclude: exclude? })
+}
+
+/// Which patterns met no record of any collection, in words.
+pub(super) fn unmatched(selected: &[Selected<'_>]) -> Vec<String> {
+    let of = |what: &str, patterns: fn(&Filter) -> Option<&Patterns>| {
+        let all: Vec<&Patterns> = selected.iter().filter_map(|one| patterns(&one.filter)).collect();
+        let texts = all.first().map(|first| first.texts()).unwrap_or_default();
+        let missed = texts.into_iter().enumerate().filter(|(at, _)| !all.iter().any(|one| one.has_met(*at)));
+        missed.map(|(_, text)| format!("the {what} pattern `{text}` matched nothing")).collect::<Vec<_>>()
+    };
+    let mut words = of("include", |filter| filter.include.as_ref());
+    words.extend(of("exclude", |filter| filter.exclude.as_ref()));
+    words
 }
 
 /// The keys that a person's words may mean: a path may be a directory's too.

@@ -115,7 +115,7 @@ fn compare(
     let likeness = Likeness { fingerprinter, expiry_slack_millis, chooses: Some(&chooses) };
     let mut met = 0;
     let mut outcomes = std::mem::take(&mut run.outcomes);
-    let walked = with_live(run, one, session, index, likeness, &mut |pair| {
+    let walked = with_live(run, one, session, index, likeness, &mut |_, pair| {
         met += u64::from(!matches!(pair, Pair::LiveOnly { .. }));
         match (pair, plan.overwrite) {
             (Pair::SnapshotOnly, _) => outcomes.inserted += 1,

@@ -42,7 +42,7 @@ pub struct AgainstOutcome {
     pub different: u64,
     /// In both, equal but for the generation or stamp.
     pub metadata_only: u64,
-    /// In the snapshot, in ranges that the source could not read.
+    /// In the snapshot, where the source could not be read: its range, or just its value.
     pub unread: u64,
     /// Whether all of the source was read.
     pub complete: bool,
@@ -94,7 +94,7 @@ pub fn verify_against(
     let ended = session.finish()?;
     ended.notes.iter().for_each(|note| progress.warn(WarningKind::Note, "", note));
     outcome.complete = ended.missing.is_empty() && outcome.unread == 0;
-    outcome.problems = ended.missing;
+    outcome.problems.extend(ended.missing);
     Ok(outcome)
 }
 
@@ -231,8 +231,15 @@ impl AgainstOutcome {
 
     fn count(&mut self, collection: &str, key: &dyn Fn() -> String, pair: &Pair, by_metadata: bool) {
         let how = match pair {
-            Pair::Both { same, same_meta, moved, .. } => {
+            Pair::Both { same, same_meta, moved, unreadable, .. } => {
                 self.records += 1;
+                if let Some(error) = unreadable {
+                    self.unread += 1;
+                    if self.problems.len() < MAX_EXAMPLES {
+                        self.problems.push(format!("{collection}: {}: {error}", key()));
+                    }
+                    return;
+                }
                 if if by_metadata { *same_meta } else { *same } {
                     self.metadata_only += u64::from(*moved);
                     return;

@@ -27,7 +27,7 @@ const CONTENT: usize = NAMES.len() - 1;
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Kind {
+pub(in crate::connector) enum Kind {
     #[default]
     File,
     Directory,
@@ -50,56 +50,56 @@ const KINDS: [(Kind, &[u8]); 7] = [
 
 /// A time as file systems keep it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileTime {
+pub(in crate::connector) struct FileTime {
     /// Seconds since 1970.
-    pub(super) seconds: i64,
+    pub(in crate::connector) seconds: i64,
     /// Nanoseconds after that, below 10^9.
-    pub(super) nanos: u32,
+    pub(in crate::connector) nanos: u32,
 }
 
 /// A stretch of a sparse file that holds data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Extent {
-    pub(super) start: u64,
-    pub(super) len: u64,
+pub(in crate::connector) struct Extent {
+    pub(in crate::connector) start: u64,
+    pub(in crate::connector) len: u64,
 }
 
 /// All that is known of an entry beside its key and content. What is `None` was not known where the record was made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Attributes {
-    pub(super) kind: Kind,
+pub(in crate::connector) struct Attributes {
+    pub(in crate::connector) kind: Kind,
     /// Major and minor number of a device.
-    pub(super) device: Option<(u32, u32)>,
+    pub(in crate::connector) device: Option<(u32, u32)>,
     /// Where a sparse file's data lies; the content is just these stretches, one after the other.
-    pub(super) extents: Option<Vec<Extent>>,
-    pub(super) gid: Option<u32>,
-    pub(super) group: Option<Vec<u8>>,
+    pub(in crate::connector) extents: Option<Vec<Extent>>,
+    pub(in crate::connector) gid: Option<u32>,
+    pub(in crate::connector) group: Option<Vec<u8>>,
     /// The key of the first path of the same file: this one has no content of its own.
-    pub(super) hardlink: Option<Vec<u8>>,
+    pub(in crate::connector) hardlink: Option<Vec<u8>>,
     /// The twelve permission bits.
-    pub(super) mode: Option<u32>,
-    pub(super) mtime: Option<FileTime>,
-    pub(super) size: Option<u64>,
+    pub(in crate::connector) mode: Option<u32>,
+    pub(in crate::connector) mtime: Option<FileTime>,
+    pub(in crate::connector) size: Option<u64>,
     /// Where a symbolic link points.
-    pub(super) target: Option<Vec<u8>>,
-    pub(super) uid: Option<u32>,
-    pub(super) user: Option<Vec<u8>>,
+    pub(in crate::connector) target: Option<Vec<u8>>,
+    pub(in crate::connector) uid: Option<u32>,
+    pub(in crate::connector) user: Option<Vec<u8>>,
     /// Extended attributes, sorted by name.
-    pub(super) xattrs: Vec<Xattr>,
+    pub(in crate::connector) xattrs: Vec<Xattr>,
 }
 
 /// The name and the value of an extended attribute.
-pub(super) type Xattr = (Vec<u8>, Vec<u8>);
+pub(in crate::connector) type Xattr = (Vec<u8>, Vec<u8>);
 
 /// The attributes of a record, what the row holds of its content, and the names of cells that are not known.
-pub(super) type Decoded<'a> = (Attributes, Option<&'a [u8]>, Vec<String>);
+pub(in crate::connector) type Decoded<'a> = (Attributes, Option<&'a [u8]>, Vec<String>);
 
 /// One cell before the content: its place in the names, its tag and bytes.
-pub(super) type NamedCell = (usize, Tag, Vec<u8>);
+pub(in crate::connector) type NamedCell = (usize, Tag, Vec<u8>);
 
 impl Attributes {
     /// The cells before the content, in order.
-    pub(super) fn cells(&self) -> Vec<NamedCell> {
+    pub(in crate::connector) fn cells(&self) -> Vec<NamedCell> {
         let integer = |value: i64| (Tag::INTEGER, value.to_be_bytes().to_vec());
         let text = |bytes: &Vec<u8>| (Tag::STRING, bytes.clone());
         let kind = KINDS.iter().find(|(kind, _)| *kind == self.kind).map_or(&b"file"[..], |(_, name)| name);
@@ -123,7 +123,7 @@ impl Attributes {
 
     /// Reads a record's cells. The second is what the row holds of the content, `None` where it has no such cell; the
     /// third names cells that are not known here.
-    pub(super) fn decode<'a>(row: &BatchRow<'a>) -> Result<Decoded<'a>, DecodeError> {
+    pub(in crate::connector) fn decode<'a>(row: &BatchRow<'a>) -> Result<Decoded<'a>, DecodeError> {
         let mut attributes = Self::default();
         let (mut content, mut unknown, mut typed) = (None, Vec::new(), false);
         for (name, cell) in row.shape.names().iter().zip(row.shape.cells(row.value)) {
@@ -173,13 +173,13 @@ impl Attributes {
 
 /// The shapes met so far, by which names are in them.
 #[derive(Default)]
-pub(super) struct Shapes {
+pub(in crate::connector) struct Shapes {
     known: HashMap<u16, Arc<Shape>>,
 }
 
 impl Shapes {
     /// The shape of these cells, with a content cell or without.
-    pub(super) fn of(&mut self, cells: &[NamedCell], content: bool) -> Arc<Shape> {
+    pub(in crate::connector) fn of(&mut self, cells: &[NamedCell], content: bool) -> Arc<Shape> {
         let mask = cells.iter().fold(u16::from(content) << CONTENT, |mask, (at, ..)| mask | 1 << at);
         let make = || {
             let names = NAMES.iter().enumerate().filter(|(at, _)| mask >> at & 1 == 1);
@@ -231,7 +231,8 @@ fn encode_extents(extents: &[Extent]) -> Vec<u8> {
     out
 }
 
-fn decode_extents(bytes: &[u8]) -> Result<Vec<Extent>, DecodeError> {
+/// The stretches that a cell names.
+pub(in crate::connector) fn decode_extents(bytes: &[u8]) -> Result<Vec<Extent>, DecodeError> {
     let invalid = DecodeError::Invalid("the extents of a sparse file");
     let mut reader = Reader::new(bytes);
     let (mut extents, mut end) = (Vec::new(), 0u64);

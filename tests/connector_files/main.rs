@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 #![cfg(target_os = "linux")]
 
+mod links;
+mod swapping;
+
 use rekeep::{
     connector::{
         SourceUrl, Target,
@@ -9,9 +12,9 @@ use rekeep::{
     },
     ops::{
         Phase, Progress, Silent,
-        backup::{BackupOptions, BackupOutcome, backup},
+        backup::{Ask, BackupOptions, BackupOutcome, backup},
         dump::dump,
-        restore::{RestoreOptions, restore},
+        restore::{RestoreOptions, RestoreOutcome, restore},
         verify::{VerifyOptions, verify},
     },
     record::SystemClock,
@@ -69,6 +72,11 @@ impl Place {
         backup(&self.repo, &source, &BackupOptions::default(), progress).unwrap()
     }
 
+    fn restore(&self, snapshot: &Snapshot, to: &Path, options: &RestoreOptions) -> RestoreOutcome {
+        let target = FilesTarget::new(&url(to), FilesTargetOptions::default()).unwrap();
+        restore(&self.repo, snapshot, &target, options, &Silent).unwrap()
+    }
+
     fn snapshot(&self, outcome: &BackupOutcome) -> Snapshot {
         let id = outcome.id.unwrap();
         self.repo.snapshots().unwrap().into_iter().find(|snapshot| snapshot.id == id).unwrap()
@@ -108,17 +116,17 @@ fn as_nobody(test: &str) -> bool {
     if !rustix::process::geteuid().is_root() {
         return true;
     }
-    let program = std::env::current_exe().unwrap();
-    let child = Command::new(program).args(["--exact", test, "--nocapture"]).uid(65534).gid(65534).output();
-    match child {
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success() && said.contains("1 passed"), "{said}");
-        }
-        Err(error) => {
-            eprintln!("{test} was skipped: the test program cannot be run by another user than root: {error}");
-        }
-    }
+    // The test program may lie where nobody else may go.
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = dir.path().join("tests");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut child = Command::new(&program);
+    child.args(["--exact", test, "--nocapture"]).uid(65534).gid(65534).current_dir("/");
+    let output = child.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
     false
 }
 
@@ -224,6 +232,69 @@ fn a_file_that_is_written_to_while_it_is_read_is_named_once() {
     assert_eq!(place.dump(&place.snapshot(&outcome), "a").unwrap(), noise(1, 4 * MIB));
 }
 
+/// Backs up; gives the names of the files in the root that were opened for it.
+fn opened_by(place: &Place, options: &BackupOptions) -> (BackupOutcome, Vec<String>) {
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    inotify::add_watch(&watch, place.path(""), inotify::WatchFlags::OPEN).unwrap();
+    let source = FilesSource::new(&url(&place.path("")), FilesOptions::default()).unwrap();
+    let outcome = backup(&place.repo, &source, options, &Silent).unwrap();
+    let mut buffer = [MaybeUninit::uninit(); 16 << 10];
+    let mut reader = inotify::Reader::new(&watch, &mut buffer);
+    let mut opened = Vec::new();
+    while let Ok(event) = reader.next() {
+        if !event.events().contains(inotify::ReadFlags::ISDIR) {
+            opened.push(event.file_name().unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    (outcome, opened)
+}
+
+#[test]
+fn a_full_backup_reads_what_has_not_moved() {
+    let place = Place::new();
+    for name in ["a", "b"] {
+        place.write(name, name.repeat(1000).as_bytes());
+    }
+    rest();
+    place.back_up();
+    let (outcome, opened) = opened_by(&place, &BackupOptions::default());
+    assert_eq!((opened, outcome.stats.changed), (Vec::new(), 0));
+    let full = BackupOptions { ask: Ask::Full, ..BackupOptions::default() };
+    let (outcome, opened) = opened_by(&place, &full);
+    assert_eq!(opened, ["a", "b"]);
+    assert_eq!((outcome.stats.new, outcome.stats.changed), (0, 0), "reading finds them as they were");
+    assert!(outcome.stats.bytes_read > 2000, "{}", outcome.stats.bytes_read);
+}
+
+#[test]
+fn each_part_of_a_stamp_makes_a_file_be_read() {
+    let place = Place::new();
+    for name in ["content", "mode", "still", "swapped", "times"] {
+        place.write(name, b"the same length");
+    }
+    place.write("aside", b"THE SAME LENGTH");
+    rest();
+    place.back_up();
+    let times = |name: &str| {
+        let metadata = fs::metadata(place.path(name)).unwrap();
+        fs::FileTimes::new().set_modified(metadata.modified().unwrap())
+    };
+    let kept = times("content");
+    place.write("content", b"The Same Length");
+    fs::File::options().write(true).open(place.path("content")).unwrap().set_times(kept).unwrap();
+    fs::set_permissions(place.path("mode"), fs::Permissions::from_mode(0o640)).unwrap();
+    let kept = times("swapped");
+    fs::File::options().write(true).open(place.path("aside")).unwrap().set_times(kept).unwrap();
+    fs::rename(place.path("aside"), place.path("swapped")).unwrap();
+    let later = fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH);
+    fs::File::options().write(true).open(place.path("times")).unwrap().set_times(later).unwrap();
+    rest();
+    let (outcome, opened) = opened_by(&place, &BackupOptions::default());
+    assert_eq!(opened, ["content", "mode", "swapped", "times"]);
+    assert_eq!(place.dump(&place.snapshot(&outcome), "content").unwrap(), b"The Same Length");
+    assert_eq!(place.dump(&place.snapshot(&outcome), "swapped").unwrap(), b"THE SAME LENGTH");
+}
+
 #[test]
 fn unchanged_files_are_not_opened() {
     let place = Place::new();
@@ -234,17 +305,7 @@ fn unchanged_files_are_not_opened() {
     place.back_up();
     place.write("b", b"changed");
     rest();
-    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
-    inotify::add_watch(&watch, place.path(""), inotify::WatchFlags::OPEN).unwrap();
-    let second = place.back_up();
-    let mut buffer = [MaybeUninit::uninit(); 16 << 10];
-    let mut reader = inotify::Reader::new(&watch, &mut buffer);
-    let mut opened = Vec::new();
-    while let Ok(event) = reader.next() {
-        if !event.events().contains(inotify::ReadFlags::ISDIR) {
-            opened.push(event.file_name().unwrap().to_str().unwrap().to_owned());
-        }
-    }
+    let (second, opened) = opened_by(&place, &BackupOptions::default());
     assert_eq!(opened, ["b"]);
     // The directory's time has moved as well.
     assert_eq!((second.stats.changed, second.stats.seen), (1, 4));

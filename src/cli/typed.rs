@@ -1,0 +1,49 @@
+//! Arguments whose bytes are not UTF-8, as the text that means the same: URLs and keys name paths, and paths are bytes.
+
+use data_encoding::HEXLOWER;
+use std::ffi::{OsStr, OsString};
+
+/// A source or target: `files:hex:…` where the path is no text.
+#[must_use]
+pub fn url(argument: OsString) -> String {
+    argument.into_string().unwrap_or_else(|argument| {
+        let bytes = bytes_of(&argument);
+        match bytes.iter().position(|&byte| byte == b':') {
+            Some(colon) => {
+                let (scheme, place) = (String::from_utf8_lossy(&bytes[..colon]), &bytes[colon + 1..]);
+                format!("{scheme}:hex:{}", HEXLOWER.encode(place))
+            }
+            None => String::from_utf8_lossy(&bytes).into_owned(),
+        }
+    })
+}
+
+/// A key: `hex:…` where it is no text.
+#[must_use]
+pub fn key(argument: OsString) -> String {
+    argument.into_string().unwrap_or_else(|argument| format!("hex:{}", HEXLOWER.encode(&bytes_of(&argument))))
+}
+
+#[cfg(unix)]
+fn bytes_of(argument: &OsStr) -> Vec<u8> {
+    std::os::unix::ffi::OsStrExt::as_bytes(argument).to_vec()
+}
+
+#[cfg(not(unix))]
+fn bytes_of(argument: &OsStr) -> Vec<u8> {
+    argument.to_string_lossy().into_owned().into_bytes()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt as _;
+
+    #[test]
+    fn bytes_that_are_no_text_are_kept() {
+        assert_eq!(url("files:a b".into()), "files:a b");
+        assert_eq!(url(OsString::from_vec(b"files:a\xff".to_vec())), "files:hex:61ff");
+        assert_eq!(key("a".into()), "a");
+        assert_eq!(key(OsString::from_vec(b"a\xff".to_vec())), "hex:61ff");
+    }
+}

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -43,7 +44,7 @@ fn names_what_is_typed(line: &str) -> bool {
 #[test]
 fn below_the_front_end_no_text_names_an_option_or_a_command() {
     assert!(names_what_is_typed(r#"    "say --force","#) && names_what_is_typed(r#"format!("`rekeep prune`")"#));
-    assert!(!names_what_is_typed("/// as with `--force`") && !names_what_is_typed("a - --b"));
+    assert!(!names_what_is_typed("/// as with `--force`") && !names_what_is_typed("x--y"));
     let mut wrong = Vec::new();
     for room in ["ops", "connector", "layer", "repo", "record", "report"] {
         for (path, text) in sources(room) {
@@ -53,4 +54,193 @@ fn below_the_front_end_no_text_names_an_option_or_a_command() {
         }
     }
     assert!(wrong.is_empty(), "the front end adds what to type (cli/advice.rs):\n{}", wrong.join("\n"));
+}
+
+/// The text before its tests.
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text)
+}
+
+/// Whether a file is there for tests alone.
+fn is_for_tests(path: &Path) -> bool {
+    path.iter().any(|part| ["tests", "tests.rs", "testing.rs"].iter().any(|name| part == *name))
+}
+
+/// A module's path, such as `repo::catalog::import`, by its file.
+fn module_of(path: &Path) -> Vec<String> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut parts: Vec<String> =
+        path.strip_prefix(src).unwrap().iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    let file = parts.pop().unwrap();
+    let name = file.trim_end_matches(".rs");
+    if !["mod", "lib", "main"].contains(&name) {
+        parts.push(name.to_owned());
+    }
+    parts
+}
+
+/// Every path that a `use` statement of a text names, with whether it is given on to others.
+fn used(text: &str) -> Vec<(Vec<String>, bool)> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("use ") {
+        let line = rest[..at].rsplit('\n').next().unwrap_or_default().trim();
+        let behind = &rest[at + 4..];
+        if line.is_empty() || line.starts_with("pub") {
+            let statement: String =
+                behind.split(';').next().unwrap_or_default().chars().filter(|c| !c.is_whitespace()).collect();
+            let mut paths = Vec::new();
+            spread(&statement, &mut Vec::new(), &mut paths);
+            found.extend(paths.into_iter().map(|path| (path, line.starts_with("pub"))));
+        }
+        rest = behind;
+    }
+    found
+}
+
+/// Spreads `a::{b,c::{d,e}}` into its paths.
+fn spread(tree: &str, before: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
+    let brace = tree.find('{');
+    let head = &tree[..brace.unwrap_or(tree.len())];
+    let own = head.split("::").filter(|part| !part.is_empty()).map(|part| part.split("as ").next().unwrap().to_owned());
+    let kept = before.len();
+    before.extend(own);
+    match brace {
+        None => found.push(before.clone()),
+        Some(brace) => {
+            let inner = &tree[brace + 1..tree.rfind('}').unwrap_or(tree.len())];
+            let (mut depth, mut start) = (0, 0);
+            for (at, c) in inner.char_indices().chain([(inner.len(), ',')]) {
+                match c {
+                    '{' => depth += 1,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => {
+                        if at > start {
+                            spread(&inner[start..at], before, found);
+                        }
+                        start = at + 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    before.truncate(kept);
+}
+
+/// A path as seen from the root of the crate; `None` if it leads out of it.
+fn from_root(path: &[String], module: &[String], modules: &BTreeSet<Vec<String>>) -> Option<Vec<String>> {
+    let up = path.iter().take_while(|part| *part == "super").count();
+    let rest = || path[up..].iter().cloned();
+    match path.first()?.as_str() {
+        "crate" => Some(path[1..].to_vec()),
+        "self" => Some(module.iter().cloned().chain(path[1..].iter().cloned()).collect()),
+        _ if up > 0 => Some(module[..module.len().checked_sub(up)?].iter().cloned().chain(rest()).collect()),
+        first => {
+            let mut child = module.to_vec();
+            child.push(first.to_owned());
+            modules.contains(&child).then(|| module.iter().cloned().chain(rest()).collect())
+        }
+    }
+}
+
+/// Who uses what: modules, and the items that they name, followed to where they are made.
+fn uses() -> Vec<(Vec<String>, Vec<String>)> {
+    let files: Vec<_> = sources("").into_iter().filter(|(path, _)| !is_for_tests(path)).collect();
+    let modules: BTreeSet<Vec<String>> = files.iter().map(|(path, _)| module_of(path)).collect();
+    let (mut all, mut given_on) = (Vec::new(), BTreeMap::new());
+    for (path, text) in &files {
+        let module = module_of(path);
+        for (used, is_public) in used(without_tests(text)) {
+            let Some(target) = from_root(&used, &module, &modules) else { continue };
+            if is_public && let Some(name) = target.last() {
+                let name = module.iter().chain([name]).cloned().collect::<Vec<_>>();
+                given_on.insert(name, target.clone());
+            }
+            all.push((module.clone(), target));
+        }
+    }
+    for (_, target) in &mut all {
+        while let Some(made) = given_on.get(target).filter(|made| *made != target) {
+            target.clone_from(made);
+        }
+    }
+    all
+}
+
+#[test]
+fn use_statements_are_read() {
+    let paths = used("use crate::{\n    a::{B, c::D},\n    e,\n};\npub use super::f::G;\n// use x;\nlet because = 1;");
+    let shown: Vec<String> = paths.iter().map(|(path, _)| path.join("::")).collect();
+    assert_eq!(shown, ["crate::a::B", "crate::a::c::D", "crate::e", "super::f::G"]);
+    assert!(paths[3].1 && !paths[0].1);
+}
+
+/// From the top to the bottom: each room may use those behind it.
+const ROOMS: [&str; 7] = ["cli", "ops", "connector", "layer", "repo", "record", "report"];
+
+#[test]
+fn no_room_reaches_upwards() {
+    let rank = |path: &[String]| path.first().and_then(|room| ROOMS.iter().position(|other| other == room));
+    let mut wrong = BTreeSet::new();
+    for (module, target) in uses() {
+        if let (Some(from), Some(to)) = (rank(&module), rank(&target))
+            && to < from
+        {
+            wrong.insert(format!("{} uses {}", module.join("::"), target.join("::")));
+        }
+    }
+    // What is not imported is written out in full.
+    for (at, room) in ROOMS.iter().enumerate() {
+        for (path, text) in sources(room).into_iter().filter(|(path, _)| !is_for_tests(path)) {
+            for above in &ROOMS[..at] {
+                if without_tests(&text).contains(&format!("crate::{above}::")) {
+                    wrong.insert(format!("{} names crate::{above}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Pairs of neighbours that use each other: to become fewer, never more.
+const CIRCLES: &[&str] = &[
+    "connector::aerospike::target: answers <-> pool",
+    "connector::aerospike::target: deliver <-> pool",
+    "connector::files: place <-> write",
+    "connector::files: remote <-> target",
+    "connector::sqlite: large <-> scan",
+    "layer: stack <-> versions",
+    "ops::backup: checkpoint <-> run",
+    "ops::backup: coverage <-> joining",
+    "ops::backup: dry <-> run",
+    "ops::backup: joining <-> outcomes",
+    "ops::backup: joining <-> run",
+    "ops::backup: resume <-> run",
+    "ops: lookup <-> restore",
+    "record: digest <-> key",
+    "repo: lease <-> repository",
+    "repo: repository <-> session",
+];
+
+#[test]
+fn no_two_neighbours_use_each_other_but_those_that_always_did() {
+    let mut edges: BTreeSet<(String, String, String)> = BTreeSet::new();
+    for (module, target) in uses() {
+        let common = module.iter().zip(&target).take_while(|(a, b)| a == b).count();
+        if let (Some(from), Some(to)) = (module.get(common), target.get(common)) {
+            edges.insert((module[..common].join("::"), from.clone(), to.clone()));
+        }
+    }
+    let mut found = BTreeSet::new();
+    for (folder, a, b) in &edges {
+        if a < b && edges.contains(&(folder.clone(), b.clone(), a.clone())) {
+            found.insert(format!("{folder}: {a} <-> {b}"));
+        }
+    }
+    let listed: BTreeSet<String> = CIRCLES.iter().map(|&circle| circle.to_owned()).collect();
+    let new: Vec<_> = found.difference(&listed).collect();
+    assert!(new.is_empty(), "new circles: {new:#?}");
+    let gone: Vec<_> = listed.difference(&found).collect();
+    assert!(gone.is_empty(), "these circles are gone, so take them off the list: {gone:#?}");
 }

@@ -1,7 +1,7 @@
 //! What was typed, understood: where the repository is, how to unlock it, where results go.
 
 use super::{
-    args::GlobalArgs,
+    common::GlobalArgs,
     exit::{CliError, Failure, usage},
     interrupt,
     output::Out,

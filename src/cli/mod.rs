@@ -10,6 +10,7 @@ pub mod aerospike_connect;
 pub mod aerospike_target;
 pub mod args;
 pub mod commands;
+pub mod common;
 pub mod connect;
 pub mod context;
 pub mod exit;
@@ -23,9 +24,9 @@ pub mod units;
 
 use crate::report::ErrorKind;
 use args::Cli;
-use clap::Parser;
+use clap::{CommandFactory as _, Parser as _};
 use context::Context;
-use exit::{Failure, Status};
+use exit::{CliError, Failure, Status};
 use std::{ffi::OsString, process::ExitCode};
 
 /// Runs the command with this process's arguments.
@@ -46,7 +47,7 @@ fn run(typed: Vec<OsString>) -> u8 {
         Ok(context) => context,
         Err(error) => return exit::report(&error, json),
     };
-    let result = commands::run(cli.command, &context);
+    let result = commands::run(cli.command, Cli::command, &context);
     context.reporter.finish();
     settle(result, &context)
 }
@@ -58,7 +59,7 @@ fn settle(result: Result<Status, Failure>, context: &Context) -> u8 {
         (Err(failure), _) if failure.is_interruption() && context.out.closed() && !interrupt::requested() => {
             Ok(Status::Done)
         }
-        (Ok(_), Err(error)) => Err(Failure::from(error)),
+        (Ok(_), Err(error)) => Err(CliError::io("writing", "standard output", error).into()),
         (result, _) => result,
     };
     match result {

@@ -1,7 +1,7 @@
 //! Where passwords and recovery keys come from: a file, a command, the environment, or a prompt without echo.
 
 use super::{
-    args::GlobalArgs,
+    common::GlobalArgs,
     exit::{CliError, Failure, usage},
 };
 use crate::repo::Unlock;

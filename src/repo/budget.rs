@@ -1,9 +1,9 @@
 //! What all who write to one opened repository share, however many they are: the memory of open packs, and how many objects
 //! are on their way to storage at once.
 
-use super::{pack::TARGET_PACK_BYTES, repository::lock};
+use super::pack::TARGET_PACK_BYTES;
 use std::sync::{
-    Condvar, Mutex, PoisonError,
+    Condvar, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -44,9 +44,13 @@ impl Budget {
         (OPEN_PACKS_BYTES / packs).clamp(LEAST_PACK_BYTES, TARGET_PACK_BYTES)
     }
 
+    fn running(&self) -> MutexGuard<'_, usize> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until there is room for one more upload.
     pub fn upload(&self) -> Upload<'_> {
-        let mut running = lock(&self.uploads);
+        let mut running = self.running();
         while *running >= MAX_UPLOADS {
             running = self.freed.wait(running).unwrap_or_else(PoisonError::into_inner);
         }
@@ -57,7 +61,7 @@ impl Budget {
 
 impl Drop for Upload<'_> {
     fn drop(&mut self) {
-        *lock(&self.0.uploads) -= 1;
+        *self.0.running() -= 1;
         self.0.freed.notify_one();
     }
 }
@@ -91,6 +95,6 @@ mod tests {
             }
         });
         assert!((1..=MAX_UPLOADS).contains(&most.load(Ordering::SeqCst)));
-        assert_eq!(*lock(&budget.uploads), 0);
+        assert_eq!(*budget.running(), 0);
     }
 }

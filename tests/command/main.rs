@@ -6,6 +6,7 @@ mod backups;
 mod connectors;
 mod crashes;
 mod damage;
+mod documented;
 mod files;
 mod going_back;
 mod hostile;

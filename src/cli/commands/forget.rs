@@ -3,7 +3,7 @@
 use super::snapshots::GroupBy;
 use crate::{
     cli::{
-        args::NarrowArgs,
+        common::NarrowArgs,
         context::Context,
         exit::{Failure, Kept as _, Status, usage},
         show::{counted, render, safe, table},

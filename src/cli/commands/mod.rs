@@ -26,13 +26,69 @@ pub mod unlock;
 pub mod verify;
 
 use super::{
-    args::Command,
     context::Context,
     exit::{Failure, Status},
 };
+use clap::Subcommand;
 
-/// Runs a command.
-pub fn run(command: Command, context: &Context) -> Result<Status, Failure> {
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a repository; prints its recovery key once
+    Init(init::InitArgs),
+    /// Back up a source
+    Backup(Box<backup::BackupArgs>),
+    /// List snapshots
+    Snapshots(snapshots::SnapshotsArgs),
+    /// List a snapshot's collections, or a collection's records
+    Ls(ls::LsArgs),
+    /// Restore a snapshot into a target
+    Restore(Box<restore::RestoreArgs>),
+    /// Write one record's value to standard output
+    Dump(dump::DumpArgs),
+    /// List the snapshots that hold a key
+    Find(find::FindArgs),
+    /// Show every stored version of one record
+    History(history::HistoryArgs),
+    /// Show what differs between two snapshots
+    Diff(diff::DiffArgs),
+    /// Prove that what is kept can be restored
+    Verify(Box<verify::VerifyArgs>),
+    /// Show how old each source's newest complete snapshot is
+    Status(status::StatusArgs),
+    /// Show what the repository takes
+    Stats,
+    /// Forget snapshots, by name or by policy
+    Forget(Box<forget::ForgetArgs>),
+    /// Change a snapshot's tags, hold or release it, lock it
+    Tag(tag::TagArgs),
+    /// Give back the space of what no snapshot needs
+    Prune(prune::PruneArgs),
+    /// Show who is at work on the repository
+    Leases,
+    /// Shut out leases whose holder is gone
+    Unlock(unlock::UnlockArgs),
+    /// List, add, remove passwords
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Show an object of the repository
+    Cat(cat::CatArgs),
+    /// List or clear the local catalogs
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
+    /// Show rekeep at work on a database it makes itself
+    Demo(demo::DemoArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write all pages into a directory
+    Man(man::ManArgs),
+}
+
+/// Runs a command. `whole` is the definition of the whole command line, which completions and manual pages are made of.
+pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) -> Result<Status, Failure> {
     match command {
         Command::Init(args) => init::run(&args, context),
         Command::Backup(args) => backup::run(*args, context),
@@ -55,7 +111,7 @@ pub fn run(command: Command, context: &Context) -> Result<Status, Failure> {
         Command::Cat(args) => cat::run(&args, context),
         Command::Cache(command) => cache::run(&command, context),
         Command::Demo(args) => demo::run(&args, context),
-        Command::Completions { shell } => Ok(completions::run(shell, context)),
-        Command::Man(args) => man::run(&args, context),
+        Command::Completions { shell } => Ok(completions::run(shell, &mut whole(), context)),
+        Command::Man(args) => man::run(&args, whole(), context),
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     cli::{
         aerospike_target::AerospikeTargetArgs,
-        args::NarrowArgs,
+        common::NarrowArgs,
         connect::{self, TargetOptions},
         context::{Context, threads},
         exit::{Failure, Kept as _, Status, usage},

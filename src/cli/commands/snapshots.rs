@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{
-        args::NarrowArgs,
+        common::NarrowArgs,
         context::{Context, now},
         exit::{Failure, Status},
         show::{counted, render, safe, table},

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{
-        args::NarrowArgs,
+        common::NarrowArgs,
         context::Context,
         exit::{Failure, Status},
         show::{render, safe, table},

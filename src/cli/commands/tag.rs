@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{
-        args::NarrowArgs,
+        common::NarrowArgs,
         context::{Context, now},
         exit::{Failure, Status, usage},
         units::show_time,

@@ -4,7 +4,7 @@ use crate::{
     cli::{
         advice,
         aerospike::AerospikeReadArgs,
-        args::NarrowArgs,
+        common::NarrowArgs,
         connect::{self, SourceOptions},
         context::{Context, threads},
         exit::{Failure, Status, usage},

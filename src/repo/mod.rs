@@ -20,6 +20,7 @@ pub mod object;
 pub mod pack;
 pub mod process;
 pub mod pruner;
+pub mod repair;
 pub mod repository;
 pub mod session;
 pub mod storage;

@@ -283,3 +283,46 @@ fn a_large_repository_with_many_small_objects_is_read_whole() {
     let verified = world.json(&["verify"]);
     assert!(verified["objects"].as_u64().unwrap() >= 12, "{verified}");
 }
+
+#[test]
+fn an_index_is_made_anew_from_the_packs() {
+    let world = World::new();
+    folder(&world);
+    let id = world.backup(&["files:s"]);
+    for object in objects(&world, "index") {
+        junk(&object);
+    }
+    forget_catalog(&world);
+    world.run(&["prune"]).fails(1, &["repair index"]);
+    let before = world.objects();
+    let planned = world.json(&["repair", "index", "--dry-run"]);
+    assert!(planned["restored"].as_array().unwrap().len() >= 2, "{planned}");
+    assert_eq!(
+        world.objects().keys().filter(|name| !name.starts_with("leases")).count(),
+        before.keys().filter(|name| !name.starts_with("leases")).count()
+    );
+    world.ok(&["repair", "index"]);
+    world.is_good();
+    world.ok(&["prune"]);
+    world.ok(&["restore", &id, "files:out"]);
+    assert_eq!(fs::read(world.path("out/f")).unwrap(), noise(300_000, 5));
+}
+
+#[test]
+fn snapshots_are_put_back_from_the_catalog() {
+    let world = World::new();
+    folder(&world);
+    let (one, two) = (world.backup(&["files:s"]), world.backup(&["files:s"]));
+    fs::remove_file(world.repo().join(format!("snapshots/{one}/0"))).unwrap();
+    garble(&world.repo().join(format!("snapshots/{two}/0")));
+    finds(world.run(&["verify"]), &[&one, &two, "repair snapshots"]);
+    world.ok(&["repair", "snapshots", "--dry-run"]);
+    assert!(!world.repo().join(format!("snapshots/{one}/0")).exists());
+    world.ok(&["repair", "snapshots"]);
+    forget_catalog(&world);
+    world.is_good();
+    assert_eq!(world.snapshots().len(), 2);
+    junk(&world.repo().join(format!("snapshots/{one}/0")));
+    forget_catalog(&world);
+    world.run(&["repair", "snapshots"]).fails(3, &[&one]);
+}

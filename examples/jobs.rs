@@ -3,10 +3,7 @@
 //! `cargo run --example jobs -- REPOSITORY DATABASE RESTORED`, where neither REPOSITORY nor RESTORED exists.
 
 use rekeep::{
-    connector::{
-        SourceUrl,
-        sqlite::{SqliteSource, SqliteTarget},
-    },
+    connector::{Options, Registry},
     ops::{
         OpsError,
         backup::BackupOptions,
@@ -46,15 +43,16 @@ fn keep_and_give_back(repository: &str, database: &str, restored: &str) -> Resul
     println!("recovery key {}", recovery.0);
 
     let url = format!("sqlite:{database}");
-    let source = SqliteSource::new(&SourceUrl::parse(&url)?)?;
-    let kept = watched(job::backup(&repo, Box::new(source), BackupOptions { url, ..BackupOptions::default() })?)?;
+    let connectors = Registry::default();
+    let source = connectors.source(&url, &Options::default())?;
+    let kept = watched(job::backup(&repo, source, BackupOptions { url, ..BackupOptions::default() })?)?;
     let id = kept.id.ok_or_else(|| OpsError::Failed("there is no snapshot".to_owned()))?;
     println!("kept {} records as snapshot {id}; complete: {}", kept.records, kept.complete);
 
     let found = repo.snapshots()?.into_iter().find(|snapshot| snapshot.id == id);
     let snapshot = found.ok_or_else(|| OpsError::Failed(format!("snapshot {id} is gone")))?;
-    let target = SqliteTarget::new(&SourceUrl::parse(&format!("sqlite:{restored}"))?)?;
-    let back = watched(job::restore(&repo, snapshot, Box::new(target), RestoreOptions::default())?)?;
+    let target = connectors.target(&format!("sqlite:{restored}"), &Options::default())?;
+    let back = watched(job::restore(&repo, snapshot, target, RestoreOptions::default())?)?;
     println!("restored {} records; complete: {}", back.records, back.complete);
     Ok(())
 }

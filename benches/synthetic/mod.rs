@@ -101,7 +101,7 @@ impl Backend for Shallow {
         read.map_err(io)
     }
 
-    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<Created> {
+    fn create(&self, name: &str, bytes: &bytes::Bytes) -> io::Result<Created> {
         self.folder.create(name, bytes).map_err(io)
     }
 

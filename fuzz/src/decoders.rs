@@ -484,6 +484,7 @@ pub fn key(data: &[u8]) {
         KeyCodec::Tuple,
         KeyCodec::TupleUtf16le,
         KeyCodec::TupleUtf16be,
+        KeyCodec::Typed,
         KeyCodec::Path,
         KeyCodec::Raw,
         KeyCodec::Digest,
@@ -512,6 +513,10 @@ fn key_seeds() -> Vec<Vec<u8>> {
         encode(KeyCodec::Tuple),
         encode(KeyCodec::TupleUtf16le),
         encode(KeyCodec::TupleUtf16be),
+        KeyCodec::Typed
+            .parse("bool:true,num:-12.5,date:2026-01-31,ts:infinity,tstz:2026-01-31T10:00:00Z")
+            .expect("a key"),
+        KeyCodec::Typed.parse("uuid:00112233-4455-6677-8899-aabbccddeeff,num:1e-400,num:NaN,f64:NaN").expect("a key"),
         KeyCodec::Int.parse("int:77").expect("a key"),
         KeyCodec::Digest.parse("demo/int:77").expect("a key"),
         b"demo/str:a\\/b".to_vec(),

@@ -6,7 +6,7 @@ use super::{
     units::parse_duration,
 };
 use crate::{
-    connector::aerospike::AerospikeOptions,
+    connector::Options,
     ops::{
         backup::{Sweep, rolling::MAX_PARTS},
         select::parse_time,
@@ -14,10 +14,12 @@ use crate::{
     record::{Clock as _, SystemClock},
 };
 use clap::Args;
+use serde::Serialize;
 use std::time::Duration;
 
-/// Which part of a cluster is meant: the same for what is read and what is restored.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+/// Which part of a cluster is meant: the same for what is read and what is restored. Fields
+/// are named like the connector's options.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize)]
 #[command(next_help_heading = "Aerospike")]
 pub struct PartArgs {
     /// Only this set; '' is the null set (repeatable)
@@ -41,41 +43,24 @@ pub struct PartArgs {
     pub no_udfs: bool,
 }
 
-impl PartArgs {
-    /// Whether one was typed.
-    pub(crate) fn narrows(&self) -> bool {
-        *self != Self::default()
-    }
-
-    /// The same as the connector takes it, with what else is known of the cluster.
-    pub(crate) fn options(self, others: AerospikeOptions) -> AerospikeOptions {
-        AerospikeOptions {
-            sets: self.sets,
-            bins: self.bins,
-            partitions: self.partitions,
-            no_records: self.no_records,
-            no_indexes: self.no_indexes,
-            no_udfs: self.no_udfs,
-            ..others
-        }
-    }
-}
-
 /// What of an `aerospike:` source is read, and how: the same for a backup and for a comparison with one.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize)]
 #[command(next_help_heading = "Aerospike")]
 pub struct AerospikeReadArgs {
     /// Of which part.
     #[command(flatten)]
+    #[serde(flatten)]
     pub part: PartArgs,
     /// Go on if a set of --set does not exist
     #[arg(long)]
     pub allow_missing_set: bool,
     /// Only records last updated at or after this time
     #[arg(long, value_name = "TIME")]
+    #[serde(skip)]
     pub modified_after: Option<String>,
     /// Only records last updated before this time
     #[arg(long, value_name = "TIME")]
+    #[serde(skip)]
     pub modified_before: Option<String>,
     /// Only records that never expire
     #[arg(long)]
@@ -89,14 +74,9 @@ pub struct AerospikeReadArgs {
     /// Read about this many records, then stop
     #[arg(long, value_name = "N")]
     pub max_records: Option<u64>,
-    /// How far the nodes' clocks are apart, where that counts.
-    #[arg(skip)]
-    pub skew: Option<Duration>,
-    /// Only so many records of each namespace, as a sample.
-    #[arg(skip)]
-    pub sample_records: u64,
     /// How the cluster is reached.
     #[command(flatten)]
+    #[serde(flatten)]
     pub connect: ConnectArgs,
 }
 
@@ -123,9 +103,13 @@ pub struct AerospikeArgs {
 }
 
 impl AerospikeArgs {
-    /// What is read.
-    pub(crate) fn read(&self) -> AerospikeReadArgs {
-        AerospikeReadArgs { skew: self.skew, ..self.read.clone() }
+    /// The same as the connector takes it.
+    pub(crate) fn options(&self) -> Result<Options, Failure> {
+        let mut options = self.read.options()?;
+        if let Some(skew) = self.skew {
+            options.set("skew", skew.as_secs_f64());
+        }
+        Ok(options)
     }
 }
 
@@ -146,43 +130,23 @@ fn parse_sweep(text: &str) -> Result<Sweep, String> {
 }
 
 impl AerospikeReadArgs {
-    /// Whether one was typed that makes no sense for another source; those that the environment may hold do not count.
-    pub(crate) fn narrows(&self) -> bool {
-        self.part.narrows()
-            || self.no_ttl_only
-            || self.modified_after.is_some()
-            || self.modified_before.is_some()
-            || self.filter_exp.is_some()
-            || self.max_records.is_some()
-    }
-
     /// The same as the connector takes it.
-    pub(crate) fn options(self) -> Result<AerospikeOptions, Failure> {
+    pub(crate) fn options(&self) -> Result<Options, Failure> {
+        let mut options = Options::default();
+        options.add(self)?;
         let now = SystemClock.now();
-        let time = |text: &Option<String>| text.as_deref().map(|text| parse_time(text, now)).transpose();
-        let filter = match &self.filter_exp {
-            None => None,
-            Some(text) => Some(
-                data_encoding::BASE64
-                    .decode(text.as_bytes())
-                    .ok()
-                    .filter(|bytes| !bytes.is_empty())
-                    .ok_or_else(|| usage(format!("--filter-exp {text}: it is not base64")))?,
-            ),
-        };
-        let others = AerospikeOptions {
-            modified_after: time(&self.modified_after)?,
-            modified_before: time(&self.modified_before)?,
-            allow_missing_set: self.allow_missing_set,
-            no_ttl_only: self.no_ttl_only,
-            filter,
-            records_per_second: self.records_per_second.unwrap_or(0),
-            max_records: self.max_records.unwrap_or(0),
-            sample_records: self.sample_records,
-            skew: self.skew,
-            ..self.connect.options()?
-        };
-        Ok(self.part.options(others))
+        for (name, text) in [("modified_after", &self.modified_after), ("modified_before", &self.modified_before)] {
+            if let Some(text) = text {
+                options.set(name, parse_time(text, now)?.as_millis());
+            }
+        }
+        if let Some(text) = &self.filter_exp {
+            let bytes = data_encoding::BASE64.decode(text.as_bytes()).unwrap_or_default();
+            if bytes.is_empty() {
+                return Err(usage(format!("--filter-exp {text}: it is not base64")));
+            }
+        }
+        Ok(options)
     }
 }
 

@@ -5,26 +5,29 @@ use super::{
     password::{from_command, from_file},
     units::parse_duration,
 };
-use crate::connector::aerospike::{AerospikeOptions, TlsOptions};
+use crate::connector::{Options, options::Length};
 use clap::Args;
+use serde::{Serialize, Serializer};
 use std::{path::PathBuf, time::Duration};
-use zeroize::Zeroizing;
 
-/// How to reach a cluster.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+/// How to reach a cluster. Fields are named like the connector's options.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize)]
 #[command(next_help_heading = "Aerospike")]
 pub struct ConnectArgs {
     /// How long a node may be silent [default: 10s]
     #[arg(long, value_name = "TIME", env = "REKEEP_AS_SOCKET_TIMEOUT", value_parser = parse_duration)]
+    #[serde(serialize_with = "length")]
     pub socket_timeout: Option<Duration>,
     /// How long one command may take [default: for ever]
     #[arg(long, value_name = "TIME", env = "REKEEP_AS_TOTAL_TIMEOUT", value_parser = parse_duration)]
+    #[serde(serialize_with = "length")]
     pub total_timeout: Option<Duration>,
     /// How often a command is tried again [default: 5]
     #[arg(long, value_name = "N", env = "REKEEP_AS_MAX_RETRIES")]
     pub max_retries: Option<u32>,
     /// How long a partition may make no progress before it counts as missing [default: 10m]
     #[arg(long, value_name = "TIME", env = "REKEEP_AS_PARTITION_TIMEOUT", value_parser = parse_duration)]
+    #[serde(serialize_with = "length")]
     pub partition_timeout: Option<Duration>,
     /// Use the nodes' alternate addresses
     #[arg(long, env = "REKEEP_AS_SERVICES_ALTERNATE")]
@@ -34,15 +37,19 @@ pub struct ConnectArgs {
     pub as_user: Option<String>,
     /// Take that user's password from a file
     #[arg(long, value_name = "FILE", env = "REKEEP_AS_PASSWORD_FILE")]
+    #[serde(skip)]
     pub as_password_file: Option<PathBuf>,
     /// Take it from what a shell command prints
     #[arg(long, value_name = "COMMAND", env = "REKEEP_AS_PASSWORD_COMMAND", conflicts_with = "as_password_file")]
+    #[serde(skip)]
     pub as_password_command: Option<String>,
     /// Take it from this environment variable [default: `REKEEP_AS_PASSWORD`]
     #[arg(long, value_name = "NAME", conflicts_with_all = ["as_password_file", "as_password_command"])]
+    #[serde(skip)]
     pub as_password_env: Option<String>,
     /// How that user logs in [default: internal]
     #[arg(long, value_name = "MODE", env = "REKEEP_AS_AUTH", value_parser = parse_auth)]
+    #[serde(skip)]
     pub as_auth: Option<Auth>,
     /// Connect by TLS
     #[arg(long, env = "REKEEP_AS_TLS")]
@@ -76,41 +83,32 @@ fn parse_auth(text: &str) -> Result<Auth, String> {
     }
 }
 
+/// A length of time as an option.
+#[expect(clippy::ref_option, reason = "this is the shape that serde calls")]
+pub(super) fn length<S: Serializer>(length: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    length.map(Length).serialize(serializer)
+}
+
 impl ConnectArgs {
-    /// The same as the connector takes it.
-    pub(crate) fn options(self) -> Result<AerospikeOptions, Failure> {
-        let defaults = AerospikeOptions::default();
+    /// Gets the password of the user that logs in, if one does.
+    pub(super) fn add_password(&self, options: &mut Options) -> Result<(), Failure> {
+        if self.as_user.is_none() {
+            return Ok(());
+        }
         let password = match (&self.as_password_file, &self.as_password_command) {
-            _ if self.as_user.is_none() => None,
-            (Some(file), _) => Some(from_file(file)?),
-            (_, Some(command)) => Some(from_command(command)?),
+            (Some(file), _) => from_file(file)?,
+            (_, Some(command)) => from_command(command)?,
             (None, None) => {
                 let name = self.as_password_env.as_deref().unwrap_or("REKEEP_AS_PASSWORD");
-                Some(std::env::var(name).map_err(|_| {
+                std::env::var(name).map_err(|_| {
                     usage(format!(
                         "--as-user needs a password: --as-password-file, --as-password-command, or the variable {name}"
                     ))
-                })?)
+                })?
             }
         };
-        let named = self.tls_name.is_some() || self.tls_ca.is_some() || self.tls_cert_file.is_some();
-        let tls = (self.tls || named || self.tls_key_file.is_some()).then_some(TlsOptions {
-            name: self.tls_name,
-            ca_file: self.tls_ca,
-            cert_file: self.tls_cert_file,
-            key_file: self.tls_key_file,
-        });
-        Ok(AerospikeOptions {
-            socket_timeout: self.socket_timeout.unwrap_or(defaults.socket_timeout),
-            total_timeout: self.total_timeout.unwrap_or(defaults.total_timeout),
-            max_retries: self.max_retries.unwrap_or(defaults.max_retries),
-            partition_timeout: self.partition_timeout.unwrap_or(defaults.partition_timeout),
-            services_alternate: self.services_alternate,
-            user: self.as_user,
-            password: password.map(Zeroizing::new),
-            tls,
-            ..defaults
-        })
+        options.set("as_password", password);
+        Ok(())
     }
 }
 
@@ -132,7 +130,7 @@ mod tests {
             as_password_env: Some("REKEEP_TEST_NO_SUCH_VARIABLE".into()),
             ..ConnectArgs::default()
         };
-        let error = args.options().err().unwrap().to_string();
+        let error = args.add_password(&mut Options::default()).err().unwrap().to_string();
         assert!(error.contains("--as-password-file"), "{error}");
     }
 }

@@ -2,20 +2,23 @@
 
 use super::{
     aerospike::PartArgs,
-    aerospike_connect::ConnectArgs,
+    aerospike_connect::{ConnectArgs, length},
     exit::{Failure, usage},
     units::parse_duration,
 };
-use crate::connector::aerospike::{AerospikeOptions, AerospikeTargetOptions, IndexOrder};
+use crate::connector::Options;
 use clap::{Args, ValueEnum};
+use serde::Serialize;
+use serde_json::json;
 use std::time::Duration;
 
-/// Options of `aerospike:` targets.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+/// Options of `aerospike:` targets. Fields are named like the connector's options.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize)]
 #[command(next_help_heading = "Aerospike")]
 pub struct AerospikeTargetArgs {
     /// Which part is restored.
     #[command(flatten)]
+    #[serde(flatten)]
     pub part: PartArgs,
     /// When to make secondary indexes [default: last]
     #[arg(long, value_name = "WHEN", conflicts_with = "no_indexes")]
@@ -28,12 +31,14 @@ pub struct AerospikeTargetArgs {
     pub no_wait: bool,
     /// Records of the first set go to the second; needs stored user keys (repeatable)
     #[arg(long = "set-map", value_name = "SET=NEW")]
+    #[serde(skip)]
     pub set_map: Vec<String>,
     /// Leave out records that --set-map concerns and that have no stored user key
     #[arg(long)]
     pub skip_unmappable: bool,
     /// Let records live so much longer
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[serde(serialize_with = "length")]
     pub extra_ttl: Option<Duration>,
     /// Count records that cannot be written, and be done all the same
     #[arg(long)]
@@ -49,11 +54,13 @@ pub struct AerospikeTargetArgs {
     pub disable_batch_writes: bool,
     /// How the cluster is reached.
     #[command(flatten)]
+    #[serde(flatten)]
     pub connect: ConnectArgs,
 }
 
 /// When indexes are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum IndexesWhen {
     /// Before the records.
     First,
@@ -64,43 +71,15 @@ pub enum IndexesWhen {
 }
 
 impl AerospikeTargetArgs {
-    /// Whether one was typed that makes no sense for another target; those that the environment may hold do not count.
-    pub(crate) fn narrows(&self) -> bool {
-        self.part.narrows()
-            || self.indexes.is_some()
-            || self.replace_indexes
-            || self.no_wait
-            || !self.set_map.is_empty()
-            || self.skip_unmappable
-            || self.extra_ttl.is_some()
-            || self.ignore_record_error
-    }
-
-    /// The same as the connector takes it. Single records bring neither modules nor indexes.
-    pub(crate) fn options(self, single_records: bool) -> Result<(AerospikeOptions, AerospikeTargetOptions), Failure> {
-        let defaults = AerospikeTargetOptions::default();
-        let set_map = self.set_map.iter().map(|text| map(text)).collect::<Result<_, _>>()?;
-        let indexes = match self.indexes {
-            _ if single_records || self.part.no_indexes => IndexOrder::Never,
-            Some(IndexesWhen::First) => IndexOrder::First,
-            Some(IndexesWhen::Last) | None => IndexOrder::Last,
-            Some(IndexesWhen::None) => IndexOrder::Never,
-        };
-        let how = AerospikeTargetOptions {
-            batch_size: self.batch_size.map_or(defaults.batch_size, usize::from),
-            max_async_batches: self.max_async_batches.map_or(defaults.max_async_batches, usize::from),
-            disable_batch_writes: self.disable_batch_writes,
-            extra_ttl: self.extra_ttl.unwrap_or_default(),
-            indexes,
-            replace_indexes: self.replace_indexes,
-            no_wait: self.no_wait,
-            ignore_record_error: self.ignore_record_error,
-            set_map,
-            skip_unmappable: self.skip_unmappable,
-        };
-        let mut options = self.part.options(AerospikeOptions { allow_missing_set: true, ..self.connect.options()? });
-        options.no_udfs |= single_records;
-        Ok((options, how))
+    /// The same as the connector takes it.
+    pub(crate) fn options(&self) -> Result<Options, Failure> {
+        let mut options = Options::default();
+        options.add(self)?;
+        if !self.set_map.is_empty() {
+            let set_map = self.set_map.iter().map(|text| map(text)).collect::<Result<Vec<_>, _>>()?;
+            options.set("set_map", json!(set_map));
+        }
+        Ok(options)
     }
 }
 
@@ -117,13 +96,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sets_are_mapped_by_name_and_single_records_come_alone() {
-        let args = AerospikeTargetArgs { set_map: vec!["a=b".into(), "=c".into()], ..AerospikeTargetArgs::default() };
-        let (options, how) = args.clone().options(false).unwrap();
-        assert_eq!(how.set_map, [("a".into(), "b".into()), (String::new(), "c".into())]);
-        assert_eq!((options.no_udfs, how.indexes), (false, IndexOrder::Last));
-        let (options, how) = args.options(true).unwrap();
-        assert_eq!((options.no_udfs, how.indexes), (true, IndexOrder::Never));
-        assert!(map("a").is_err());
+    fn sets_are_mapped_by_name() {
+        assert_eq!(map("a=b").unwrap(), ("a".into(), "b".into()));
+        assert_eq!(map("=c").unwrap(), (String::new(), "c".into()));
+        assert!(map("a").is_err() && map(&format!("a={}", "b".repeat(64))).is_err());
     }
 }

@@ -8,9 +8,29 @@ use std::path::PathBuf;
 /// What every command takes.
 #[derive(Debug, Args)]
 pub struct GlobalArgs {
-    /// The repository: a path or an `OpenDAL` URI
+    /// The repository: a path or a URI such as `s3://BUCKET/PREFIX` (docs/storage.md)
     #[arg(short = 'r', long, global = true, value_name = "REPO", env = "REKEEP_REPOSITORY", help_heading = "Global")]
     pub repo: Option<String>,
+    /// An option of the repository's storage, as in its URI: -o region=eu-central-1 (repeatable)
+    #[arg(
+        short = 'o',
+        long = "option",
+        global = true,
+        value_name = "KEY=VALUE",
+        value_parser = units::parse_option,
+        help_heading = "Global"
+    )]
+    pub options: Vec<(String, String)>,
+    /// Requests at once to the repository's storage
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        default_value_t = 8,
+        value_parser = clap::value_parser!(u16).range(1..=256),
+        help_heading = "Global"
+    )]
+    pub connections: u16,
     /// Print the result as one JSON document, and progress, warnings and errors as JSON lines on standard error
     #[arg(long, global = true, help_heading = "Global")]
     pub json: bool,

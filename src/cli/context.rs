@@ -10,11 +10,13 @@ use super::{
     units::show_duration,
 };
 use crate::{
+    connector::Registry,
     ops::{Narrow, Progress as _, SnapshotSpec, select},
     record::{SystemClock, Timestamp},
-    repo::{OpenOptions, Repository, Snapshot, Storage},
+    repo::{OpenOptions, Repository, Snapshot, Storage, storage::StorageOptions},
 };
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -22,7 +24,12 @@ use std::{
 
 /// What every command works with.
 pub struct Context {
+    /// The connectors that there are.
+    pub registry: Registry,
+    /// The names of the arguments whose values come from the environment.
+    pub environment: BTreeSet<String>,
     repo: Option<String>,
+    storage_options: StorageOptions,
     /// Results as JSON.
     pub json: bool,
     /// No summary.
@@ -42,7 +49,7 @@ pub struct Context {
 
 impl Context {
     /// Understands the global arguments; touches nothing.
-    pub fn new(global: GlobalArgs) -> Result<Self, Failure> {
+    pub fn new(global: GlobalArgs, registry: Registry, environment: BTreeSet<String>) -> Result<Self, Failure> {
         let password = PasswordSource::choose(&global, &|name| {
             // A variable that is not UTF-8 still counts as set: reading it says what is wrong.
             std::env::var_os(name).filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned())
@@ -51,7 +58,14 @@ impl Context {
         let reporter = Reporter::new(Mode::choose(global.json, global.quiet), global.json, out.closed_flag())
             .telling(global.verbose);
         Ok(Self {
+            registry,
+            environment,
             repo: global.repo.filter(|repo| !repo.is_empty()),
+            storage_options: StorageOptions {
+                options: global.options,
+                connections: Some(global.connections),
+                ..StorageOptions::default()
+            },
             json: global.json,
             quiet: global.quiet,
             password,
@@ -68,9 +82,22 @@ impl Context {
         self.repo.as_deref().ok_or_else(|| usage("which repository? Give -r REPO or set REKEEP_REPOSITORY"))
     }
 
+    /// Storage at a place, or the repository's.
+    pub fn storage_at(&self, place: Option<&str>) -> Result<Storage, Failure> {
+        match place {
+            None => self.storage(),
+            Some(place) => Ok(Storage::open(place, &self.storage_options)?),
+        }
+    }
+
+    /// Requests at once.
+    pub fn connections(&self) -> u16 {
+        self.storage_options.connections.unwrap_or(1)
+    }
+
     /// The repository's storage.
     pub fn storage(&self) -> Result<Storage, Failure> {
-        Ok(Storage::at(self.location()?)?)
+        Ok(Storage::open(self.location()?, &self.storage_options)?)
     }
 
     /// Opens the repository, passing on its warnings; from here on signals are requests.

@@ -11,10 +11,10 @@ pub mod aerospike_target;
 pub mod args;
 pub mod commands;
 pub mod common;
-pub mod connect;
 pub mod context;
 pub mod exit;
 pub mod interrupt;
+pub mod open;
 pub mod output;
 pub mod password;
 pub mod progress;
@@ -22,28 +22,37 @@ pub mod show;
 pub mod typed;
 pub mod units;
 
-use crate::report::ErrorKind;
+use crate::{connector::Registry, report::ErrorKind};
 use args::Cli;
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory as _, FromArgMatches as _};
 use context::Context;
 use exit::{CliError, Failure, Status};
 use std::{ffi::OsString, process::ExitCode};
 
-/// Runs the command with this process's arguments.
+/// Runs the command with this process's arguments and the connectors that are built in.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::from(run(std::env::args_os().collect()))
+    main_with(Registry::default())
+}
+
+/// Runs the command with this process's arguments and these connectors.
+#[must_use]
+pub fn main_with(registry: Registry) -> ExitCode {
+    ExitCode::from(run(std::env::args_os().collect(), registry))
 }
 
 /// Runs the command with these arguments; gives the exit status.
-fn run(typed: Vec<OsString>) -> u8 {
+fn run(typed: Vec<OsString>, registry: Registry) -> u8 {
     // Asked for before parsing, because a usage error wants to know it too.
     let json = typed.iter().any(|arg| arg == "--json");
-    let cli = match Cli::try_parse_from(typed) {
-        Ok(cli) => cli,
+    let parsed = Cli::command()
+        .try_get_matches_from(typed)
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, open::from_environment(&matches))));
+    let (cli, environment) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return refuse(&error, json),
     };
-    let context = match Context::new(cli.global) {
+    let context = match Context::new(cli.global, registry, environment) {
         Ok(context) => context,
         Err(error) => return exit::report(&error, json),
     };

@@ -1,7 +1,10 @@
 //! Arguments whose bytes are not UTF-8, as the text that means the same: URLs and keys name paths, and paths are bytes.
 
 use data_encoding::HEXLOWER;
-use std::ffi::{OsStr, OsString};
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+};
 
 /// A source or target: `files:hex:…` where the path is no text.
 #[must_use]
@@ -24,6 +27,17 @@ pub fn key(argument: OsString) -> String {
     argument.into_string().unwrap_or_else(|argument| format!("hex:{}", HEXLOWER.encode(&bytes_of(&argument))))
 }
 
+/// Paths as options: `hex:…` where one is no text, or might be taken for such.
+#[must_use]
+pub fn paths(arguments: &[PathBuf]) -> Vec<String> {
+    let text = |path: &PathBuf| match path.to_str() {
+        Some(text) if text.starts_with("hex:") => format!("./{text}"),
+        Some(text) => text.to_owned(),
+        None => format!("hex:{}", HEXLOWER.encode(&bytes_of(path.as_os_str()))),
+    };
+    arguments.iter().map(text).collect()
+}
+
 #[cfg(unix)]
 fn bytes_of(argument: &OsStr) -> Vec<u8> {
     std::os::unix::ffi::OsStrExt::as_bytes(argument).to_vec()
@@ -44,6 +58,8 @@ mod tests {
         assert_eq!(url("files:a b".into()), "files:a b");
         assert_eq!(url(OsString::from_vec(b"files:a\xff".to_vec())), "files:hex:61ff");
         assert_eq!(key("a".into()), "a");
+        let odd = PathBuf::from(OsString::from_vec(b"a\xff".to_vec()));
+        assert_eq!(paths(&["a".into(), "hex:61".into(), odd]), ["a", "./hex:61", "hex:61ff"]);
         assert_eq!(key(OsString::from_vec(b"a\xff".to_vec())), "hex:61ff");
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong with sources and targets.
 
+use super::Role;
 use crate::report::{ErrorKind, Remedy};
 use thiserror::Error;
 
@@ -14,6 +15,24 @@ pub enum ConnectorError {
         url: String,
         /// Why not.
         reason: String,
+    },
+    /// An option makes no sense.
+    #[error("{reason}")]
+    Options {
+        /// Which, and why.
+        reason: String,
+    },
+    /// Options that this source or target does not know.
+    #[error("{}", foreign(url, options, *role, of.as_deref()))]
+    ForeignOptions {
+        /// What they were given for.
+        url: String,
+        /// Their names.
+        options: Vec<String>,
+        /// Whether it was to be read or written.
+        role: Role,
+        /// The scheme of a connector that knows them, if one does.
+        of: Option<String>,
     },
     /// What was asked for makes no sense.
     #[error("{object} cannot be used: {reason}")]
@@ -120,7 +139,7 @@ impl ConnectorError {
     pub fn kind(&self) -> ErrorKind {
         match self.bare() {
             Self::Url { .. } => ErrorKind::Url,
-            Self::Usage { .. } => ErrorKind::InvalidInput,
+            Self::Options { .. } | Self::ForeignOptions { .. } | Self::Usage { .. } => ErrorKind::InvalidInput,
             Self::Missing { .. } => ErrorKind::NotFound,
             Self::Locked { .. } => ErrorKind::Locked,
             Self::Unreadable { .. } => ErrorKind::Unreadable,
@@ -134,7 +153,7 @@ impl ConnectorError {
     #[must_use]
     pub fn object(&self) -> String {
         match self.bare() {
-            Self::Url { url, .. } => url.clone(),
+            Self::Url { url, .. } | Self::ForeignOptions { url, .. } => url.clone(),
             Self::Missing { object }
             | Self::Usage { object, .. }
             | Self::Locked { object, .. }
@@ -142,7 +161,7 @@ impl ConnectorError {
             | Self::Unwritable { object, .. }
             | Self::Mismatch { object, .. }
             | Self::Io { object, .. } => object.clone(),
-            Self::Avoidable { .. } => String::new(),
+            Self::Options { .. } | Self::Avoidable { .. } => String::new(),
         }
     }
 
@@ -156,7 +175,21 @@ impl ConnectorError {
             Self::Unwritable { object, reason } => Self::Unwritable { object, reason: say(reason) },
             Self::Mismatch { object, reason } => Self::Mismatch { object, reason: say(reason) },
             Self::Avoidable { error, remedies } => Self::Avoidable { error: Box::new(error.adding(words)), remedies },
-            error @ (Self::Url { .. } | Self::Usage { .. } | Self::Missing { .. } | Self::Io { .. }) => error,
+            error @ (Self::Url { .. }
+            | Self::Options { .. }
+            | Self::Usage { .. }
+            | Self::ForeignOptions { .. }
+            | Self::Missing { .. }
+            | Self::Io { .. }) => error,
         }
+    }
+}
+
+fn foreign(url: &str, options: &[String], role: Role, of: Option<&str>) -> String {
+    let names: Vec<String> = options.iter().map(|name| format!("`{name}`")).collect();
+    let (names, verb) = (names.join(", "), if options.len() == 1 { "is" } else { "are" });
+    match of {
+        Some(of) => format!("{names} {verb} for {of}: {role}, not `{url}`"),
+        None => format!("no {role} have the option {names}, nor has `{url}`"),
     }
 }

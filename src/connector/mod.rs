@@ -3,22 +3,31 @@
 //!
 //! The traits are a narrow core that every system has ([`source`], [`target`]) and abilities that some have, each in a file
 //! of its own, handed out by the core as an option: [`change`], [`evidence`], [`resumable`] for sources; [`survey`],
-//! [`goes_on`] for targets. How systems fit them is walked through in `format-spec/connectors.md`.
+//! [`goes_on`] for targets. A [`Registry`] opens them by URL and options. How systems fit them is walked through in `format-spec/connectors.md`.
 
+#[cfg(feature = "aerospike")]
 pub mod aerospike;
 pub mod change;
 pub mod error;
 pub mod evidence;
 pub mod file_record;
+#[cfg(feature = "files")]
 pub mod files;
 pub mod goes_on;
 pub mod groups;
+#[cfg(feature = "jsonl")]
 pub mod jsonl;
 pub mod lookup;
+pub mod open;
+pub mod options;
 pub mod outcome;
 pub mod plan;
+pub mod registry;
 pub mod resumable;
+pub mod role;
+mod shared;
 pub mod source;
+#[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod survey;
 pub mod target;
@@ -30,9 +39,12 @@ pub use evidence::{Doubt, Evidence, ParentView, PartEnd};
 pub use goes_on::{GoesOn, Standing};
 pub use groups::KeyGroups;
 pub use lookup::RecordLookup;
-pub use outcome::Outcomes;
+pub use options::{OptionDescription, Options};
+pub use outcome::{Outcomes, Written};
 pub use plan::{Meets, Overwrite, TargetCollection, TargetPlan};
+pub use registry::{Connector, Registry, options_of};
 pub use resumable::{Handover, Resumable};
+pub use role::Role;
 pub use source::{
     Identity, Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection, SourceSession, Spread,
 };

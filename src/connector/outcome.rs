@@ -40,7 +40,27 @@ pub struct Outcomes {
     pub notes: Vec<String>,
 }
 
+/// What was made of a record that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// There was none.
+    Inserted,
+    /// There was another one.
+    Replaced,
+    /// There was one, which stays.
+    Existed,
+}
+
 impl Outcomes {
+    /// Counts a record that came.
+    pub const fn count(&mut self, written: Written) {
+        match written {
+            Written::Inserted => self.inserted += 1,
+            Written::Replaced => self.replaced += 1,
+            Written::Existed => self.existed += 1,
+        }
+    }
+
     /// Counts a record that could not be written, and names it: its key as shown, and why.
     pub fn fail(&mut self, key: impl FnOnce() -> String, reason: String) {
         self.failed += 1;

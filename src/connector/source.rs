@@ -64,6 +64,14 @@ pub struct SourceCollection {
     pub estimated_records: u64,
 }
 
+impl SourceCollection {
+    /// One of which no more is known.
+    #[must_use]
+    pub fn new(name: &str, codec: KeyCodec) -> Self {
+        Self { name: name.to_owned(), codec, attributes: Json::Null, estimated_bytes: 0, estimated_records: 0 }
+    }
+}
+
 /// How a collection's records lie along its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Spread {
@@ -79,10 +87,14 @@ pub enum Spread {
 pub trait Source: Send + Sync {
     /// Whose records these are.
     fn identity(&self) -> Identity;
-    /// Which part was asked for.
-    fn scope(&self) -> Scope;
+    /// Which part was asked for; by default all.
+    fn scope(&self) -> Scope {
+        Scope::default()
+    }
     /// What it can do.
-    fn abilities(&self) -> SourceAbilities;
+    fn abilities(&self) -> SourceAbilities {
+        SourceAbilities::default()
+    }
     /// Fixes the state to be read, as far as the system can, and lists the collections.
     ///
     /// # Errors
@@ -94,18 +106,24 @@ pub trait Source: Send + Sync {
 pub trait SourceSession: Send + Sync {
     /// When the state was fixed, by the source's clock.
     fn start(&self) -> Timestamp;
-    /// What is needed beside the collections to make the whole again.
-    fn attributes(&self) -> Json;
+    /// What is needed beside the collections to make the whole again; by default nothing.
+    fn attributes(&self) -> Json {
+        Json::Null
+    }
     /// The collections, in a stable order.
     fn collections(&self) -> &[SourceCollection];
     /// How many streams may be read at once, by different threads.
-    fn readers(&self) -> usize;
+    fn readers(&self) -> usize {
+        1
+    }
     /// Sorted, distinct keys that split a collection's keys into about `parts` ranges of similar size; asked only where
     /// there is no parent's base to take them from. Fewer, or none, is fine.
     ///
     /// # Errors
     /// [`ConnectorError`] from the source.
-    fn splits(&self, collection: usize, parts: usize) -> Result<Vec<Vec<u8>>, ConnectorError>;
+    fn splits(&self, _collection: usize, _parts: usize) -> Result<Vec<Vec<u8>>, ConnectorError> {
+        Ok(Vec::new())
+    }
     /// How a collection's records lie along its keys.
     fn spread(&self, _collection: usize) -> Spread {
         Spread::Uneven

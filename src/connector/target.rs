@@ -13,11 +13,17 @@ pub struct TargetAbilities {
     pub overwrites: &'static [Overwrite],
     /// Milliseconds by which an expiry may come out off; records that differ by no more count as equal.
     pub expiry_slack_millis: u64,
+    /// Records go to standard output, where then nothing else may go.
+    pub to_stdout: bool,
 }
 
 impl Default for TargetAbilities {
     fn default() -> Self {
-        Self { overwrites: &[Overwrite::Always, Overwrite::Never, Overwrite::IfChanged], expiry_slack_millis: 0 }
+        Self {
+            overwrites: &[Overwrite::Always, Overwrite::Never, Overwrite::IfChanged],
+            expiry_slack_millis: 0,
+            to_stdout: false,
+        }
     }
 }
 
@@ -26,7 +32,9 @@ pub trait Target: Send + Sync {
     /// `sqlite`, `files`, `jsonl` …
     fn connector(&self) -> &'static str;
     /// The collection that the target's URL names, if it names one.
-    fn collection(&self) -> Option<String>;
+    fn collection(&self) -> Option<String> {
+        None
+    }
     /// What it can do.
     fn abilities(&self) -> TargetAbilities {
         TargetAbilities::default()
@@ -119,7 +127,9 @@ pub trait CollectionTarget {
     ///
     /// # Errors
     /// [`ConnectorError`] if it cannot be read.
-    fn existing(&mut self, range: &KeyRange) -> Result<Option<Box<dyn RecordStream + Send + '_>>, ConnectorError>;
+    fn existing(&mut self, _range: &KeyRange) -> Result<Option<Box<dyn RecordStream + Send + '_>>, ConnectorError> {
+        Ok(None)
+    }
     /// Writes records that come in ascending key order. With [`Overwrite::IfChanged`] the caller has already left out
     /// what is equal. Streamed values must be read to their end; an error from a stream fails that record only.
     ///
@@ -146,5 +156,7 @@ pub trait CollectionTarget {
     ///
     /// # Errors
     /// [`ConnectorError`] naming what could not be made durable.
-    fn finish(self: Box<Self>) -> Result<(), ConnectorError>;
+    fn finish(self: Box<Self>) -> Result<(), ConnectorError> {
+        Ok(())
+    }
 }

@@ -1,5 +1,6 @@
 //! Holding a rate in bytes per second.
 
+use crate::record::pause;
 use std::time::{Duration, Instant};
 
 /// Sleeps so that on average no more than a rate is spent.
@@ -24,14 +25,7 @@ impl Throttle {
 
     /// As [`Self::spend`], but no longer than until `stop` says so; gives whether they are due.
     pub fn spend_unless(&mut self, bytes: u64, stop: &dyn Fn() -> bool) -> bool {
-        let until = Instant::now() + self.wait_after(bytes);
-        loop {
-            let rest = until.saturating_duration_since(Instant::now());
-            if stop() || rest.is_zero() {
-                return rest.is_zero();
-            }
-            std::thread::sleep(rest.min(Duration::from_millis(50)));
-        }
+        pause(self.wait_after(bytes), stop)
     }
 
     /// Accounts for bytes, and says how long to wait until they are due.

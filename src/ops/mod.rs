@@ -2,6 +2,8 @@
 //! returns a typed outcome. It knows no terminal and no HTTP; it can be cancelled; many can run in one process.
 
 pub mod backup;
+pub mod check_storage;
+#[cfg(feature = "sqlite")]
 pub mod demo;
 pub mod diff;
 pub mod dump;

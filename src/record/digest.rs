@@ -80,7 +80,7 @@ pub(super) fn parse_key(text: &str) -> Option<Vec<u8>> {
         KeyPart::Float(value) => (2, value.to_bits().to_be_bytes().to_vec()),
         KeyPart::Str(bytes) => (3, bytes),
         KeyPart::Bytes(bytes) => (4, bytes),
-        KeyPart::Null => return None,
+        _ => return None,
     };
     Some(Digest::of(set.as_bytes(), particle, &bytes).sort_key().to_vec())
 }

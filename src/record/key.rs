@@ -3,6 +3,13 @@
 //! Every collection names its [`KeyCodec`] in the manifest, so a key can be encoded and shown without its source.
 //! The encodings are specified in `format-spec/records.md`.
 
+mod calendar;
+mod numeric;
+mod part;
+
+pub use numeric::{Decimal, Numeric};
+pub use part::{KeyPart, encode_part};
+
 use super::digest::{self, Digest};
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
@@ -22,27 +29,15 @@ pub enum KeyCodec {
     TupleUtf16le,
     /// As `Tuple`, text in UTF-16BE.
     TupleUtf16be,
+    /// One or more parts with the types of `PostgreSQL` and its kin: those of `Tuple`, and decimal numbers, days, times … Equal
+    /// keys are equal bytes, and the order is that of the bytes.
+    Typed,
     /// A relative path: its bytes, directories with a trailing `/`.
     Path,
     /// Bytes with no further meaning.
     Raw,
     /// An Aerospike digest: partition id, then its complement.
     Digest,
-}
-
-/// One part of a typed key.
-#[derive(Debug, Clone, PartialEq)]
-pub enum KeyPart {
-    /// `null`
-    Null,
-    /// `int:5`
-    Int(i64),
-    /// `f64:1.5`
-    Float(f64),
-    /// `str:abc`: bytes of a string, in UTF-8 unless the codec says otherwise.
-    Str(Vec<u8>),
-    /// `hex:00ff`
-    Bytes(Vec<u8>),
 }
 
 /// Why a key cannot be used.
@@ -65,14 +60,6 @@ pub enum KeyError {
 /// What keys of [`KeyCodec::Digest`] are.
 const DIGESTS: &str = "named by set and key (SET/int:5, SET/str:abc, SET/hex:00ff, /int:5) or digest:HEX";
 
-const NULL: u8 = 0x05;
-const NUMBER: u8 = 0x15;
-const TEXT: u8 = 0x25;
-const BLOB: u8 = 0x35;
-
-const SUFFIX_INT: u8 = 0;
-const SUFFIX_FLOAT: u8 = 1;
-
 impl KeyCodec {
     /// Encodes a typed key.
     ///
@@ -84,9 +71,19 @@ impl KeyCodec {
             (Self::Int, [KeyPart::Int(value)]) => Ok(encode_int(*value).to_vec()),
             (Self::Int, _) => Err(mismatch("single integers (int:5)")),
             (Self::Tuple | Self::TupleUtf16le | Self::TupleUtf16be, parts) => {
+                if parts.iter().any(KeyPart::is_typed) {
+                    return Err(mismatch("null, numbers, text and bytes (int:5, f64:1.5, str:abc, hex:00ff)"));
+                }
                 let mut out = Vec::new();
                 for part in parts {
                     encode_part(part, &mut out);
+                }
+                Ok(out)
+            }
+            (Self::Typed, parts) => {
+                let mut out = Vec::new();
+                for part in parts {
+                    part::encode_typed(part, &mut out);
                 }
                 Ok(out)
             }
@@ -128,7 +125,8 @@ impl KeyCodec {
     pub fn decode(self, key: &[u8]) -> Option<Vec<KeyPart>> {
         match self {
             Self::Int => Some(vec![KeyPart::Int(decode_int(key)?)]),
-            Self::Tuple | Self::TupleUtf16le | Self::TupleUtf16be => decode_tuple(key),
+            Self::Tuple | Self::TupleUtf16le | Self::TupleUtf16be => part::decode_tuple(key),
+            Self::Typed => part::decode_typed(key),
             Self::Path => Some(vec![KeyPart::Str(key.to_vec())]),
             Self::Raw => Some(vec![KeyPart::Bytes(key.to_vec())]),
             Self::Digest => Digest::from_sort_key(key).map(|_| vec![KeyPart::Bytes(key.to_vec())]),
@@ -195,6 +193,12 @@ impl KeyCodec {
             "hex" => decode_hex(rest).map(KeyPart::Bytes),
             "base64" => BASE64.decode(rest.as_bytes()).ok().map(KeyPart::Bytes),
             "strhex" => decode_hex(rest).map(KeyPart::Str),
+            "bool" => rest.parse().ok().map(KeyPart::Bool),
+            "num" => Numeric::parse(rest).map(KeyPart::Numeric),
+            "date" => calendar::parse_date(rest).map(KeyPart::Date),
+            "ts" => calendar::parse_time(rest).map(KeyPart::Time),
+            "tstz" => calendar::parse_time(rest.strip_suffix('Z').unwrap_or(rest)).map(KeyPart::Instant),
+            "uuid" => part::parse_uuid(rest).map(KeyPart::Uuid),
             _ => None,
         }
     }
@@ -251,6 +255,16 @@ fn show_part(part: &KeyPart) -> String {
             Err(_) => format!("strhex:{}", HEXLOWER.encode(bytes)),
         },
         KeyPart::Bytes(bytes) => format!("hex:{}", HEXLOWER.encode(bytes)),
+        KeyPart::Bool(value) => format!("bool:{value}"),
+        KeyPart::Numeric(value) => format!("num:{value}"),
+        KeyPart::Date(days) => format!("date:{}", calendar::show_date(*days)),
+        KeyPart::Time(micros) => format!("ts:{}", calendar::show_time(*micros)),
+        KeyPart::Instant(micros) => {
+            let time = calendar::show_time(*micros);
+            let zone = if time.contains('T') { "Z" } else { "" };
+            format!("tstz:{time}{zone}")
+        }
+        KeyPart::Uuid(bytes) => format!("uuid:{}", part::show_uuid(bytes)),
     }
 }
 
@@ -264,100 +278,6 @@ pub const fn encode_int(value: i64) -> [u8; 8] {
 #[must_use]
 pub fn decode_int(key: &[u8]) -> Option<i64> {
     Some((u64::from_be_bytes(key.try_into().ok()?) ^ (1 << 63)) as i64)
-}
-
-/// Appends one part of a tuple key. Parts sort as SQLite sorts values under the binary collation; a number is its
-/// nearest double, the integer's distance from it, and a byte that keeps 5 and 5.0 apart.
-pub fn encode_part(part: &KeyPart, out: &mut Vec<u8>) {
-    match part {
-        KeyPart::Null => out.push(NULL),
-        KeyPart::Int(value) => {
-            let nearest = *value as f64;
-            let distance = (i128::from(*value) - nearest as i128) as i16;
-            put_number(nearest, distance, SUFFIX_INT, out);
-        }
-        KeyPart::Float(value) => put_number(*value, 0, SUFFIX_FLOAT, out),
-        KeyPart::Str(bytes) => put_escaped(TEXT, bytes, out),
-        KeyPart::Bytes(bytes) => put_escaped(BLOB, bytes, out),
-    }
-}
-
-fn put_number(nearest: f64, distance: i16, suffix: u8, out: &mut Vec<u8>) {
-    let bits = nearest.to_bits();
-    let ordered = if bits >> 63 == 0 { bits | 1 << 63 } else { !bits };
-    out.push(NUMBER);
-    out.extend_from_slice(&ordered.to_be_bytes());
-    out.extend_from_slice(&(distance as u16 ^ 0x8000).to_be_bytes());
-    out.push(suffix);
-}
-
-/// Writes the bytes with every 0 as `00 ff`, ended by `00 00`.
-fn put_escaped(class: u8, bytes: &[u8], out: &mut Vec<u8>) {
-    out.push(class);
-    for &byte in bytes {
-        out.push(byte);
-        if byte == 0 {
-            out.push(0xff);
-        }
-    }
-    out.extend_from_slice(&[0, 0]);
-}
-
-fn decode_tuple(mut key: &[u8]) -> Option<Vec<KeyPart>> {
-    let mut parts = Vec::new();
-    while let Some((&class, rest)) = key.split_first() {
-        key = rest;
-        parts.push(match class {
-            NULL => KeyPart::Null,
-            NUMBER => {
-                let (number, rest) = key.split_at_checked(11)?;
-                key = rest;
-                decode_number(number)?
-            }
-            TEXT => KeyPart::Str(take_escaped(&mut key)?),
-            BLOB => KeyPart::Bytes(take_escaped(&mut key)?),
-            _ => return None,
-        });
-    }
-    Some(parts)
-}
-
-fn decode_number(bytes: &[u8]) -> Option<KeyPart> {
-    let ordered = u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?);
-    let bits = if ordered >> 63 == 1 { ordered & !(1 << 63) } else { !ordered };
-    let nearest = f64::from_bits(bits);
-    let distance = (u16::from_be_bytes(bytes.get(8..10)?.try_into().ok()?) ^ 0x8000) as i16;
-    let part = match *bytes.get(10)? {
-        SUFFIX_INT => {
-            let value = (nearest as i128).checked_add(i128::from(distance))?;
-            KeyPart::Int(i64::try_from(value).ok()?)
-        }
-        SUFFIX_FLOAT => KeyPart::Float(nearest),
-        _ => return None,
-    };
-    // Other bytes than the encoder's own would show as a number that names another key.
-    let mut canonical = Vec::new();
-    encode_part(&part, &mut canonical);
-    (canonical.get(1..) == bytes.get(..11)).then_some(part)
-}
-
-fn take_escaped(key: &mut &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
-    loop {
-        let (&byte, rest) = key.split_first()?;
-        *key = rest;
-        if byte != 0 {
-            out.push(byte);
-            continue;
-        }
-        let (&next, rest) = key.split_first()?;
-        *key = rest;
-        match next {
-            0 => return Some(out),
-            0xff => out.push(0),
-            _ => return None,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -416,11 +336,51 @@ mod tests {
             (KeyCodec::Path, "hex:ff"),
             (KeyCodec::Path, "hex:610a62"),
             (KeyCodec::Raw, "hex:00"),
+            (KeyCodec::Typed, "null,bool:true,int:-7,num:-12.5,f64:1.5,str:a\\,b,hex:00ff"),
+            (KeyCodec::Typed, "date:2026-01-31,ts:2026-01-31T10:00:00.000001,tstz:2026-01-31T10:00:00Z"),
+            (KeyCodec::Typed, "date:infinity,ts:-infinity,tstz:infinity,num:NaN"),
+            (KeyCodec::Typed, "uuid:00112233-4455-6677-8899-aabbccddeeff"),
         ];
         for (codec, text) in keys {
             assert_eq!(codec.show(&codec.parse(text).unwrap()), text);
         }
         assert!(KeyCodec::Int.parse("str:a").is_err());
         assert!(KeyCodec::Int.parse("5").is_err());
+        assert!(KeyCodec::Tuple.parse("num:5").is_err());
+    }
+
+    #[derive(Deserialize)]
+    struct Vector {
+        codec: KeyCodec,
+        key: String,
+        bytes: String,
+    }
+
+    #[test]
+    fn the_vectors_are_what_keys_are() {
+        let vectors: Vec<Vector> = serde_json::from_str(include_str!("../../format-spec/vectors/keys.json")).unwrap();
+        assert!(vectors.len() > 40);
+        let mut last: Option<(KeyCodec, Vec<u8>)> = None;
+        for Vector { codec, key, bytes } in vectors {
+            let encoded = codec.parse(&key).unwrap();
+            assert_eq!(HEXLOWER.encode(&encoded), bytes, "{codec:?} {key}");
+            assert_eq!(codec.show(&encoded), key);
+            assert!(
+                last.is_none_or(|(other, last)| other != codec || last < encoded),
+                "{key} comes after the one before"
+            );
+            last = Some((codec, encoded));
+        }
+    }
+
+    #[test]
+    fn equal_keys_of_another_appearance_are_equal_bytes() {
+        let typed = |text: &str| KeyCodec::Typed.parse(text).unwrap();
+        assert_eq!(typed("num:1.0"), typed("num:1.00"));
+        assert_eq!(typed("f64:-0.0"), typed("f64:0"));
+        assert_eq!(typed("uuid:00112233445566778899AABBCCDDEEFF"), typed("uuid:00112233-4455-6677-8899-aabbccddeeff"));
+        let mut other = Vec::new();
+        encode_part(&KeyPart::Float(-0.0), &mut other);
+        assert_eq!(KeyCodec::Typed.decode(&other), None, "bytes of the other codec, which keeps -0.0 apart");
     }
 }

@@ -21,7 +21,7 @@ pub use fingerprint::{CollectionSum, Fingerprint, Fingerprinter};
 pub use key::{KeyCodec, KeyError, KeyPart};
 pub(crate) use stream::Gaps;
 pub use stream::{KeyRange, RecordStream, StreamError};
-pub use time::{Clock, Expiry, SystemClock, Timestamp};
+pub use time::{Clock, Expiry, SystemClock, Timestamp, pause};
 pub use value::{Shape, Tag};
 
 /// The longest key a record may have, in bytes. A longer one is counted and named, never stored.

@@ -1,6 +1,7 @@
 //! Times with their units, and the one seam through which the wall clock comes in.
 
 use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
 
 /// A point in time: milliseconds since 1970-01-01 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -71,5 +72,37 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp(jiff::Timestamp::now().as_millisecond())
+    }
+}
+
+/// The longest that whoever waits does not look whether to stop.
+const LOOK_AROUND: Duration = Duration::from_millis(50);
+
+/// Waits for a time, or until `stopped` says so. Gives whether the time is over.
+pub fn pause(time: Duration, stopped: impl Fn() -> bool) -> bool {
+    let until = Instant::now() + time;
+    loop {
+        let rest = until.saturating_duration_since(Instant::now());
+        if rest.is_zero() || stopped() {
+            return rest.is_zero();
+        }
+        std::thread::sleep(rest.min(LOOK_AROUND));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn whoever_waits_hears_that_it_is_to_stop() {
+        let asked = Cell::new(0);
+        let stopped = || {
+            asked.set(asked.get() + 1);
+            asked.get() == 2
+        };
+        assert!(!pause(Duration::from_hours(1000), stopped), "it did not wait to the end");
+        assert!(pause(Duration::ZERO, || true), "nothing was left to wait for");
     }
 }

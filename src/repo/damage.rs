@@ -1,6 +1,6 @@
 //! Damage notes: packs in which something could not be read, remembered in the repository for every host. A pack that is
 //! remembered is no home for a chunk: backups store the chunk again, and a pruner keeps another copy
-//! (`format-spec/protocol.md`, section 6).
+//! (`format-spec/protocol.md`, section 7).
 
 use super::{
     ObjectName, RepoError, Repository,

@@ -43,8 +43,10 @@ pub enum ObjectKind {
     Void = 6,
     /// A forgotten snapshot's last revision (plain JSON).
     Tombstone = 7,
+    /// What a place was found to promise (plain JSON).
+    Promises = 8,
     /// A pack that is damaged (plain JSON).
-    Damage = 8,
+    Damage = 9,
 }
 
 impl ObjectKind {
@@ -59,7 +61,8 @@ impl ObjectKind {
             5 => Self::LeaseEnd,
             6 => Self::Void,
             7 => Self::Tombstone,
-            8 => Self::Damage,
+            8 => Self::Promises,
+            9 => Self::Damage,
             _ => return None,
         })
     }

@@ -5,6 +5,7 @@ mod lost;
 pub(super) mod names;
 mod objects;
 mod packs;
+pub mod promises;
 mod refresh;
 pub(super) mod standing;
 
@@ -118,16 +119,29 @@ impl Repository {
         open: &OpenOptions,
     ) -> Result<(Self, RecoveryKey), RepoError> {
         let like = like.map(Repository::secrets);
+        // Where there is a repository, making one fails soon enough.
+        let verdict = if storage.len(keys::CONFIG)?.is_none() { promises::refuse_if_broken(storage)? } else { None };
         let (keyring, recovery) = keys::create(storage, password, like, init.kdf, &init.label, open.clock.now())?;
-        Ok((Self::with_keys(storage, keyring, open)?, recovery))
+        let mut weak = None;
+        if let Some(verdict) = verdict {
+            promises::keep(storage, &verdict, &*open.clock)?;
+            storage.rely_on(verdict.promises());
+            weak = promises::weakness(storage, &verdict.findings);
+        }
+        Ok((Self::with_keys(storage, keyring, open, weak)?, recovery))
     }
 
     /// Opens a repository and makes its catalog equal to what is listed.
     pub fn open(storage: &Storage, unlock: &Unlock, open: &OpenOptions) -> Result<Self, RepoError> {
-        Self::with_keys(storage, keys::open(storage, unlock)?, open)
+        Self::with_keys(storage, keys::open(storage, unlock)?, open, None)
     }
 
-    fn with_keys(storage: &Storage, keyring: Keyring, open: &OpenOptions) -> Result<Self, RepoError> {
+    fn with_keys(
+        storage: &Storage,
+        keyring: Keyring,
+        open: &OpenOptions,
+        weak: Option<Warning>,
+    ) -> Result<Self, RepoError> {
         let catalog = Catalog::open(&open.cache_dir, &keyring.repo_id, storage.location())?;
         let inner = Inner {
             storage: storage.clone(),
@@ -142,7 +156,9 @@ impl Repository {
             refreshing: Mutex::default(),
             budget: Budget::default(),
         };
-        let _ = inner.met.set(inner.refresh()?);
+        let mut met = inner.refresh()?;
+        met.extend(weak);
+        let _ = inner.met.set(met);
         Ok(Self { inner: Arc::new(inner), since: None })
     }
 

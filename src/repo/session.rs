@@ -226,11 +226,13 @@ pub struct WriteSession {
 impl WriteSession {
     /// Takes the lease, lists `trash/`, *then* index, `packs/`, snapshots, and names the marks it honours at once.
     pub(super) fn begin(inner: &Arc<Inner>, options: &WriteOptions, timing: &SessionTiming) -> Result<Self, RepoError> {
+        let weak = inner.settle_promises()?;
         let lease = Lease::begin(inner, &options.purpose)?;
         // What cannot be removed is in nobody's way.
         let _ = inner.storage.sweep();
         let (presence, warnings) = match first_listings(inner) {
-            Ok((mut presence, warnings)) => {
+            Ok((mut presence, mut warnings)) => {
+                warnings.extend(weak);
                 presence.distrust(&inner.bad_packs.all());
                 (presence, warnings)
             }

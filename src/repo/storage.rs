@@ -1,22 +1,40 @@
 //! Storage: named objects that are created once, read, listed and deleted. The only room that does repository I/O.
 
+mod environment;
+mod exclusive;
+mod failure;
 mod local;
+mod location;
+mod patience;
+mod probe;
 mod remote;
+mod runtime;
+mod service;
 #[cfg(test)]
 mod tests;
+mod traffic;
+#[cfg(feature = "http")]
+mod transport;
+mod trial;
+
+pub use patience::Patience;
+pub use probe::{PROBE, Verdict};
+pub use traffic::Traffic;
+pub use trial::{Rights, Speed, Trial, TrialOptions};
 
 use super::RepoError;
+use bytes::Bytes;
+use location::Location;
+use patience::Waits;
 use std::{
     io::{self, ErrorKind},
     ops::Range,
-    path::Path,
-    sync::Arc,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
-
-/// The waits between the attempts of one operation: it is tried once more than there are waits.
-const BACKOFF: [Duration; 4] =
-    [Duration::from_millis(20), Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(4)];
 
 /// One listed object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +63,31 @@ pub struct Promises {
     pub prompt_listing: bool,
 }
 
-/// A storage backend. Tests put their own between the repository and the real one.
+/// How a place is opened.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct StorageOptions {
+    /// Options beside those in the URI, which they win over.
+    pub options: Vec<(String, String)>,
+    /// Secrets, by the names that `OpenDAL` has for them (`secret_access_key`, `account_key` …), for programs that do not
+    /// take them from where everybody keeps them. They are never shown.
+    pub credentials: Vec<(String, String)>,
+    /// Operations at once.
+    pub connections: Option<u16>,
+}
+
+impl std::fmt::Debug for StorageOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.credentials.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("StorageOptions")
+            .field("options", &self.options)
+            .field("credentials", &names)
+            .field("connections", &self.connections)
+            .finish()
+    }
+}
+
+/// A storage backend: what it must promise stands in `docs/storage.md`. Tests put their own between the repository and the
+/// real one.
 pub trait Backend: Send + Sync {
     /// Lists all objects whose names begin with `prefix` (a folder name with its `/`), in any order; an absent folder is
     /// an empty one.
@@ -53,13 +95,33 @@ pub trait Backend: Send + Sync {
     /// Reads an object or a byte range of it. A range past the end is an error. `NotFound` if it does not exist.
     fn read(&self, name: &str, range: Option<Range<u64>>) -> io::Result<Vec<u8>>;
     /// Creates an object, durably, all of it or nothing, if none of that name exists.
-    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<Created>;
+    fn create(&self, name: &str, bytes: &Bytes) -> io::Result<Created>;
+    /// The same for an object that holds much and is read rarely; some places keep such in another class.
+    fn create_data(&self, name: &str, bytes: &Bytes) -> io::Result<Created> {
+        self.create(name, bytes)
+    }
     /// Deletes an object; deleting one that does not exist is no error.
     fn delete(&self, name: &str) -> io::Result<()>;
     /// The length of an object. `NotFound` if it does not exist.
     fn len(&self, name: &str) -> io::Result<u64>;
     /// What the backend can promise.
     fn promises(&self) -> Promises;
+    /// Whether it keeps what it promises by what it is, so that nobody has to try.
+    fn is_proved(&self) -> bool {
+        true
+    }
+    /// How long an operation is tried again.
+    fn patience(&self) -> Patience {
+        Patience::Short
+    }
+    /// What went over the line.
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
+    }
+    /// How far the server's clock is ahead of ours, if it has told its time.
+    fn clock_offset_millis(&self) -> Option<i64> {
+        None
+    }
     /// Waits before an operation is tried again.
     fn pause(&self, wait: Duration) {
         std::thread::sleep(wait);
@@ -76,6 +138,12 @@ pub trait Backend: Send + Sync {
 pub struct Storage {
     backend: Arc<dyn Backend>,
     location: String,
+    /// Whether the place has ever answered.
+    reached: Arc<AtomicBool>,
+    /// The most that one operation may take in all, whatever the backend's patience.
+    most: Duration,
+    /// What a trial has shown, where one is needed.
+    shown: Arc<OnceLock<Promises>>,
 }
 
 impl std::fmt::Debug for Storage {
@@ -85,27 +153,50 @@ impl std::fmt::Debug for Storage {
 }
 
 impl Storage {
-    /// Storage at a local path or an `OpenDAL` URI (`fs:///path`, `memory:///`, …). Local paths are canonicalised; the
-    /// folder need not exist and is not made before something is created in it. Each `memory:` storage is one of its own.
+    /// Storage at a local path or a URI (`s3://bucket/prefix?region=…`, `file:///path`, `memory://`, …). Local paths are
+    /// canonicalised; the folder need not exist and is not made before something is created in it. Each `memory:` storage
+    /// is one of its own. Nothing is asked of the network yet.
     pub fn at(location: &str) -> Result<Self, RepoError> {
-        let refuse = |reason: String| RepoError::Location { location: location.to_owned(), reason };
-        let path = match location.split_once("://") {
-            None => location.to_owned(),
-            Some(("fs" | "file", _)) => remote::local_path(location).map_err(refuse)?,
-            Some((scheme, _)) => {
-                let backend = remote::RemoteBackend::open(scheme, location).map_err(refuse)?;
-                return Ok(Self::over(Arc::new(backend), location.trim_end_matches('/')));
+        Self::open(location, &StorageOptions::default())
+    }
+
+    /// [`Self::at`] with options.
+    pub fn open(location: &str, options: &StorageOptions) -> Result<Self, RepoError> {
+        let refuse = |reason: String| RepoError::Location { location: without_query(location).to_owned(), reason };
+        match Location::parse(location, options).map_err(refuse)? {
+            Location::Local(root) => Ok(Self::over(Arc::new(local::LocalBackend::new(root.clone().into())), &root)),
+            Location::Service(place) => {
+                let connections = options.connections.unwrap_or(remote::CONNECTIONS);
+                let backend = remote::RemoteBackend::open(&place, connections).map_err(refuse)?;
+                Ok(Self::over(Arc::new(backend), &place.canonical))
             }
-        };
-        let root = local::canonical(Path::new(&path)).map_err(|error| refuse(error.to_string()))?;
-        let text = root.to_str().ok_or_else(|| refuse("the path is not UTF-8".to_owned()))?.to_owned();
-        Ok(Self::over(Arc::new(local::LocalBackend::new(root)), &text))
+        }
     }
 
     /// Storage over a backend of the caller's; `location` tells its catalog from others.
     #[must_use]
     pub fn over(backend: Arc<dyn Backend>, location: &str) -> Self {
-        Self { backend, location: location.to_owned() }
+        let reached = Arc::new(AtomicBool::new(false));
+        let shown = Arc::new(OnceLock::new());
+        Self { backend, location: location.to_owned(), reached, most: patience::STANDARD, shown }
+    }
+
+    /// The same place for what is of no use if it comes late.
+    #[must_use]
+    pub fn hurried(&self) -> Self {
+        self.within(patience::HEARTBEAT)
+    }
+
+    /// The same place, where no operation is tried again for longer than this.
+    #[must_use]
+    pub fn within(&self, most: Duration) -> Self {
+        Self { most, ..self.clone() }
+    }
+
+    /// What went over the line since it was opened.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.backend.traffic()
     }
 
     /// The canonical location.
@@ -114,10 +205,50 @@ impl Storage {
         &self.location
     }
 
-    /// What the backend can promise.
+    /// What may be relied on: what the backend promises, if nobody has to try; else what a trial has shown, and nothing
+    /// before there was one.
     #[must_use]
     pub fn promises(&self) -> Promises {
-        self.backend.promises()
+        let promises = self.backend.promises();
+        if self.backend.is_proved() {
+            return promises;
+        }
+        let shown = self.shown.get().copied().unwrap_or(Promises { conditional_create: false, prompt_listing: false });
+        Promises {
+            conditional_create: promises.conditional_create && shown.conditional_create,
+            prompt_listing: promises.prompt_listing && shown.prompt_listing,
+        }
+    }
+
+    /// Whether it is known what may be relied on.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.backend.is_proved() || self.shown.get().is_some()
+    }
+
+    /// From now on what a trial has shown counts, for all clones.
+    pub fn rely_on(&self, shown: Promises) {
+        // Who was first has tried the same place.
+        let _ = self.shown.set(shown);
+    }
+
+    /// Tries the place; makes nothing of what it shows.
+    ///
+    /// # Errors
+    /// If one may not create, read or list there, or it does not answer.
+    pub fn probe(&self) -> Result<Verdict, RepoError> {
+        probe::probe(self)
+    }
+
+    /// Whether the service can be told to create only what is not there.
+    fn claims_conditions(&self) -> bool {
+        self.backend.promises().conditional_create
+    }
+
+    /// How far the server's clock is ahead of ours, if it has told its time.
+    #[must_use]
+    pub fn clock_offset_millis(&self) -> Option<i64> {
+        self.backend.clock_offset_millis()
     }
 
     /// See [`Backend::list`].
@@ -156,12 +287,32 @@ impl Storage {
     ///
     /// An attempt that failed without an answer may have created the object. If a later attempt finds the name taken, the
     /// object is read: equal bytes are ours, so the answer is [`Created::New`].
+    ///
+    /// # Errors
+    /// [`RepoError::Damaged`] if the name is that of its content and other bytes bear it.
     pub fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, RepoError> {
+        self.create_shared(name, &Bytes::copy_from_slice(bytes), Class::Metadata)
+    }
+
+    /// [`Self::create`] without a copy of the bytes.
+    pub fn create_shared(&self, name: &str, bytes: &Bytes, class: Class) -> Result<Created, RepoError> {
+        // Where conditions are forgotten this is all that can be done. What is named by its content may be put twice.
+        if !self.promises().conditional_create && !is_named_by_content(name) && self.len(name)?.is_some() {
+            return Ok(Created::Exists);
+        }
+        self.create_unlooked(name, bytes, class)
+    }
+
+    fn create_unlooked(&self, name: &str, bytes: &Bytes, class: Class) -> Result<Created, RepoError> {
         let mut unanswered = false;
-        let attempt = || {
+        let mut attempt = || {
             check_name(name)?;
-            match self.backend.create(name, bytes) {
-                Ok(Created::Exists) if unanswered && self.backend.read(name, None)? == bytes => Ok(Created::New),
+            let created = match class {
+                Class::Metadata => self.backend.create(name, bytes),
+                Class::Data => self.backend.create_data(name, bytes),
+            };
+            match created {
+                Ok(Created::Exists) if unanswered || is_named_by_content(name) => self.settle(name, bytes, unanswered),
                 Err(error) => {
                     unanswered = true;
                     Err(error)
@@ -169,7 +320,26 @@ impl Storage {
                 answer => answer,
             }
         };
-        self.retry(attempt).map_err(|error| failed("creating", name, error))
+        match self.retry(&mut attempt) {
+            Err(error) if error.kind() == ErrorKind::InvalidData => Err(RepoError::damaged(name, error)),
+            done => done.map_err(|error| failed("creating", name, error)),
+        }
+    }
+
+    /// The name is taken: by us, by somebody else, or by half of what we sent?
+    fn settle(&self, name: &str, bytes: &Bytes, unanswered: bool) -> io::Result<Created> {
+        let gone = |error: io::Error| match error.kind() {
+            // It was deleted since: then the name is free again.
+            ErrorKind::NotFound => ErrorKind::Interrupted.into(),
+            _ => error,
+        };
+        let is_as_long = self.backend.len(name).map_err(gone)? == bytes.len() as u64;
+        let is_whole = is_as_long && self.backend.read(name, None).map_err(gone)? == *bytes;
+        match (is_whole, is_named_by_content(name)) {
+            (true, _) => Ok(if unanswered { Created::New } else { Created::Exists }),
+            (false, false) => Ok(Created::Exists),
+            (false, true) => Err(io::Error::new(ErrorKind::InvalidData, "other bytes than its name says lie under it")),
+        }
     }
 
     /// See [`Backend::delete`].
@@ -204,14 +374,54 @@ impl Storage {
     }
 
     fn retry<T>(&self, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        for wait in BACKOFF {
-            match attempt() {
-                Err(error) if is_transient(error.kind()) => self.backend.pause(wait),
-                answer => return answer,
+        let mut waits: Option<Waits> = None;
+        loop {
+            let answer = attempt();
+            let error = match answer {
+                Err(error) if is_transient(error.kind()) => error,
+                answer => {
+                    self.reached.store(true, Ordering::Relaxed);
+                    return answer;
+                }
+            };
+            let first_contact = !self.reached.load(Ordering::Relaxed);
+            let most = if first_contact { self.most.min(patience::FIRST_CONTACT) } else { self.most };
+            let waits = waits.get_or_insert_with(|| Waits::new(self.backend.patience(), most));
+            let so_far = waits.so_far();
+            match waits.next() {
+                Some(wait) => self.backend.pause(wait),
+                None => return Err(given_up(&error, so_far)),
             }
         }
-        attempt()
     }
+}
+
+/// Where an object may be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Where it can be read at once.
+    Metadata,
+    /// Where the place keeps data.
+    Data,
+}
+
+/// Whether a name is the hash of the object's bytes: a pack's or an index object's.
+fn is_named_by_content(name: &str) -> bool {
+    let digits = name.rsplit('/').next().unwrap_or(name);
+    let is_hash = digits.len() == 64 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    is_hash && (name.starts_with("packs/") || name.starts_with("index/"))
+}
+
+/// Options are not repeated: somebody may have put a secret among them.
+fn without_query(location: &str) -> &str {
+    let bare = location.split_once('?').map_or(location, |(place, _)| place);
+    let is_url = bare.contains("://");
+    // Nor is a password in front of the host.
+    if is_url && bare.contains('@') { bare.split_once("://").map_or(bare, |(scheme, _)| scheme) } else { bare }
+}
+
+fn given_up(error: &io::Error, (attempts, time): (u32, Duration)) -> io::Error {
+    io::Error::new(error.kind(), format!("{error} (tried {attempts} times in {:.0} s)", time.as_secs_f64()))
 }
 
 fn failed(operation: &'static str, object: &str, source: io::Error) -> RepoError {

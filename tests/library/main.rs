@@ -11,6 +11,8 @@ mod bounds;
 mod counts;
 mod crash;
 mod damage;
+// What the fuzz targets call names the connectors.
+#[cfg(all(feature = "aerospike", feature = "files", feature = "jsonl"))]
 mod decoders;
 mod golden;
 mod jobs;

@@ -284,7 +284,7 @@ impl Backend for Boat {
         Ok(bytes.to_vec())
     }
 
-    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<Created> {
+    fn create(&self, name: &str, bytes: &bytes::Bytes) -> io::Result<Created> {
         self.turn(&format!("create {name}"))?;
         let luck = self.luck(Some(name));
         let mut state = self.sea.state();

@@ -201,7 +201,7 @@ impl Backend for TestBackend {
         answer(turn, part)
     }
 
-    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<Created> {
+    fn create(&self, name: &str, bytes: &bytes::Bytes) -> io::Result<Created> {
         let mut state = self.state();
         let turn = state.turn("create", name, true)?;
         let other = state.rival.as_ref().and_then(|rival| rival(name));

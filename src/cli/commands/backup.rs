@@ -3,13 +3,12 @@
 use crate::{
     cli::{
         aerospike::AerospikeArgs,
-        connect::{self, SourceOptions},
         context::Context,
         exit::{Failure, Kept as _, Status, usage},
         typed,
         units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
-    connector::sqlite::set_process_temp_dir,
+    connector::Options,
     ops::{
         Progress as _,
         backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, Resume, backup},
@@ -20,6 +19,7 @@ use clap::{
     Args,
     builder::{OsStringValueParser, TypedValueParser as _},
 };
+use serde_json::json;
 use std::{path::PathBuf, time::Duration};
 
 /// `backup`.
@@ -108,15 +108,17 @@ impl BackupArgs {
         self.source.clone().unwrap_or_else(|| STDIN.to_owned())
     }
 
-    pub(super) fn source_options(&self) -> SourceOptions {
-        SourceOptions {
-            exclude: self.exclude.clone(),
-            exclude_files: self.exclude_files.clone(),
-            files_from: self.files_from.clone(),
-            one_file_system: self.one_file_system,
-            stdin: self.stdin.then(|| self.stdin_name.clone()),
-            aerospike: self.aerospike.read(),
-        }
+    /// What concerns the source, by the names that the connectors have for it.
+    pub(super) fn source_options(&self) -> Result<Options, Failure> {
+        let mut options = self.aerospike.options()?;
+        options.add(&json!({
+            "exclude": self.exclude,
+            "exclude_files": typed::paths(&self.exclude_files),
+            "files_from": typed::paths(&self.files_from),
+            "one_file_system": self.one_file_system,
+            "stdin": self.stdin.then_some(&self.stdin_name),
+        }))?;
+        Ok(options)
     }
 
     fn options(self, context: &Context) -> BackupOptions {
@@ -172,11 +174,12 @@ pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure
     if args.estimate {
         return super::estimate::run(&args, context);
     }
-    let source = connect::source(&args.url(), args.source_options())?;
+    let source = context.source(&args.url(), args.source_options()?, &args.aerospike.read.connect)?;
     let repo = context.open()?;
+    #[cfg(feature = "sqlite")]
     if let Some(directory) = &args.temp_dir {
         // This process is ours alone.
-        set_process_temp_dir(directory)?;
+        crate::connector::sqlite::set_process_temp_dir(directory)?;
     }
     let options = args.options(context);
     let outcome = backup(&repo, source.as_ref(), &options, &context.reporter).kept(KEPT)?;

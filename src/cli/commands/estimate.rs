@@ -3,7 +3,6 @@
 use super::backup::BackupArgs;
 use crate::{
     cli::{
-        connect::{self, SourceOptions},
         context::Context,
         exit::{Failure, Status},
         interrupt,
@@ -21,9 +20,10 @@ use std::fmt::Write as _;
 const MAX_SETS: usize = 20;
 
 pub(super) fn run(args: &BackupArgs, context: &Context) -> Result<Status, Failure> {
-    let mut wanted: SourceOptions = args.source_options();
-    wanted.aerospike.sample_records = SAMPLE_RECORDS;
-    let source = connect::source(&args.url(), wanted)?;
+    let mut options = args.source_options()?;
+    options.set("sample_records", SAMPLE_RECORDS);
+    options.make_ambient(["sample_records"]);
+    let source = context.source(&args.url(), options, &args.aerospike.read.connect)?;
     interrupt::listen();
     let options = EstimateOptions {
         compression: args.compression,

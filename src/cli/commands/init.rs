@@ -7,6 +7,7 @@ use crate::{
         interrupt,
         password::PasswordSource,
     },
+    ops::Progress as _,
     repo::{InitOptions, Repository, Storage, keys::KdfParams},
 };
 use clap::Args;
@@ -60,6 +61,9 @@ pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Status, Failure>
     let init = InitOptions { kdf, label: args.label.clone().unwrap_or_else(default_label) };
     let (repo, recovery) = Repository::init(&storage, &password, like.as_ref(), &init, &open)
         .kept("if `rekeep.json` was made, the repository is usable with its password; else run it again")?;
+    for warning in repo.warnings() {
+        context.reporter.warning(warning);
+    }
     if context.json {
         let result = json!({
             "repository": repo.id(),

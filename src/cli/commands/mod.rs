@@ -3,7 +3,9 @@
 pub mod backup;
 pub mod cache;
 pub mod cat;
+pub mod check_storage;
 pub mod completions;
+#[cfg(feature = "sqlite")]
 pub mod demo;
 pub mod diff;
 pub mod dump;
@@ -77,10 +79,13 @@ pub enum Command {
     Key(key::KeyCommand),
     /// Show an object of the repository
     Cat(cat::CatArgs),
+    /// Try a place before it is trusted: rights, promises, clock, speed
+    CheckStorage(check_storage::CheckStorageArgs),
     /// List or clear the local catalogs
     #[command(subcommand)]
     Cache(cache::CacheCommand),
     /// Show rekeep at work on a database it makes itself
+    #[cfg(feature = "sqlite")]
     Demo(demo::DemoArgs),
     /// Print a completion script for a shell
     Completions {
@@ -114,7 +119,9 @@ pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) ->
         Command::Unlock(args) => unlock::run(&args, context),
         Command::Key(command) => key::run(&command, context),
         Command::Cat(args) => cat::run(&args, context),
+        Command::CheckStorage(args) => check_storage::run(&args, context),
         Command::Cache(command) => cache::run(&command, context),
+        #[cfg(feature = "sqlite")]
         Command::Demo(args) => demo::run(&args, context),
         Command::Completions { shell } => Ok(completions::run(shell, &mut whole(), context)),
         Command::Man(args) => man::run(&args, whole(), context),

@@ -4,7 +4,6 @@ use crate::{
     cli::{
         aerospike_target::AerospikeTargetArgs,
         common::NarrowArgs,
-        connect::{self, TargetOptions},
         context::{Context, threads},
         exit::{Failure, Kept as _, Status, usage},
         output, typed,
@@ -107,12 +106,14 @@ const KEPT: &str = "the repository is as it was; the target may hold part of the
                     them (aerospike:), or with `--overwrite if-changed` brings the rest";
 
 pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failure> {
-    let options = TargetOptions {
-        owners_by_name: args.owners_by_name,
-        single_records: !(args.keys.is_empty() && args.include.is_empty() && args.exclude.is_empty()),
-        aerospike: args.aerospike.clone(),
-    };
-    let target = connect::target(&args.target, options)?;
+    let mut options = args.aerospike.options()?;
+    options.add(&json!({
+        "owners_by_name": args.owners_by_name,
+        "single_records": !(args.keys.is_empty() && args.include.is_empty() && args.exclude.is_empty()),
+    }))?;
+    // It is known of the records, not asked of the target.
+    options.make_ambient(["single_records"]);
+    let target = context.target(&args.target, options, &args.aerospike.connect)?;
     let repo = context.open()?;
     let snapshot = context.resolve(&repo, &args.snapshot, &args.narrow.narrow())?;
     let names: Vec<&str> = snapshot.collections.iter().map(|c| c.name.as_str()).collect();
@@ -135,7 +136,7 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failu
         read_limit: context.read_limit,
         write_limit: context.write_limit,
     };
-    let to_stdout = connect::is_stdout(&args.target);
+    let to_stdout = target.abilities().to_stdout;
     let outcome = match restore(&repo, &snapshot, target.as_ref(), &options, &context.reporter) {
         // The reader of the records went away: nothing is left to do for him.
         Err(error) if to_stdout && is_broken_pipe(&error) => return Ok(Status::Done),

@@ -5,7 +5,6 @@ use crate::{
         advice,
         aerospike::AerospikeReadArgs,
         common::NarrowArgs,
-        connect::{self, SourceOptions},
         context::{Context, threads},
         exit::{Failure, Status, usage},
         interrupt,
@@ -69,7 +68,9 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failur
     if let Some(url) = &args.against {
         return against(args, url, context);
     }
-    if args.aerospike.narrows() {
+    let mut unused = args.aerospike.options()?;
+    unused.make_ambient(context.environment.iter().map(String::as_str));
+    if unused.given().next().is_some() {
         return Err(usage(
             "--set, --bin, --partitions and their kin say what --against reads: give --against SOURCE".to_owned(),
         ));
@@ -178,8 +179,7 @@ fn checked(outcome: &VerifyOutcome) -> Vec<String> {
 }
 
 fn against(args: &VerifyArgs, url: &str, context: &Context) -> Result<Status, Failure> {
-    let options = SourceOptions { aerospike: args.aerospike.clone(), ..SourceOptions::default() };
-    let source = connect::source(url, options)?;
+    let source = context.source(url, args.aerospike.options()?, &args.aerospike.connect)?;
     let repo = context.open()?;
     let name = args.snapshot.as_deref().unwrap_or("latest");
     let snapshot = context.resolve(&repo, name, &args.narrow.narrow())?;

@@ -18,6 +18,7 @@ mod facts;
 mod groups;
 pub mod info;
 pub mod login;
+mod open;
 pub mod options;
 mod query;
 mod scan;
@@ -28,6 +29,7 @@ mod tls;
 mod window;
 pub mod wire;
 
+pub use open::{AerospikeConnector, ConnectOptions, PartOptions, ReadOptions, WriteOptions};
 pub use options::{AerospikeOptions, TlsOptions};
 pub use source::AerospikeSource;
 pub use target::{AerospikeTarget, AerospikeTargetOptions, IndexOrder};

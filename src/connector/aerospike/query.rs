@@ -9,7 +9,7 @@ use super::{
     select::{Selection, updated_before, updated_since},
     wire::{GET_ALL, LAST, Message, NO_BINS, PARTITION_DONE, READ, Request, WireError, field},
 };
-use crate::record::{Digest, Timestamp};
+use crate::record::{Digest, Timestamp, pause};
 use std::{
     net::{Shutdown, TcpStream},
     sync::{
@@ -144,14 +144,7 @@ impl Stop {
 
     /// Sleeps, shorter if it is stopped.
     pub(super) fn sleep(&self, time: Duration) {
-        let until = Instant::now() + time;
-        while !self.is_stopped() {
-            let rest = until.saturating_duration_since(Instant::now());
-            if rest.is_zero() {
-                return;
-            }
-            std::thread::sleep(rest.min(Duration::from_millis(50)));
-        }
+        pause(time, || self.is_stopped());
     }
 
     pub(super) fn watch(&self, id: u64, connection: &Connection) {

@@ -7,6 +7,7 @@
 mod content;
 mod linking;
 mod names;
+mod open;
 mod place;
 mod remote;
 mod remove;
@@ -23,6 +24,7 @@ mod trust;
 mod walk;
 mod write;
 
+pub use open::FilesConnector;
 pub use target::{FilesTarget, FilesTargetOptions};
 
 use super::file_record::{cells, whole};
@@ -32,7 +34,9 @@ use super::{
 };
 use crate::record::KeyCodec;
 use remote::Remote;
+use schemars::JsonSchema;
 use select::Selection;
+use serde::Deserialize;
 use serde_json::json;
 use session::LocalSession;
 use std::{
@@ -46,21 +50,32 @@ use stdin::StdinValue;
 const COLLECTION: &str = "files";
 
 /// Which files are read.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct FilesOptions {
     /// Patterns of what is left out, as `.gitignore` writes them: a `/` at the beginning or in the middle anchors at the root,
     /// a trailing `/` means directories only, `!` takes back in, the last pattern that matches decides, and nothing comes back
     /// from a directory that is left out.
     pub exclude: Vec<String>,
     /// Files with such patterns, one on a line; empty lines and lines that begin with `#` are skipped.
+    #[serde(deserialize_with = "paths")]
+    #[schemars(with = "Vec<String>")]
     pub exclude_files: Vec<PathBuf>,
     /// Files that list what to read: one path on a line (or ended by NUL, if the file holds one), below the root. Where every
     /// line ends with a carriage return it belongs to no path.
+    #[serde(deserialize_with = "paths")]
+    #[schemars(with = "Vec<String>")]
     pub files_from: Vec<PathBuf>,
     /// Whether directories on other file systems stay empty.
     pub one_file_system: bool,
     /// Standard input is read instead, as the one file of this name.
     pub stdin: Option<String>,
+}
+
+/// Paths as text: `hex:` and its bytes for one that is none.
+fn paths<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    Ok(texts.iter().map(|text| super::url::path_from_text(text)).collect())
 }
 
 enum Origin {

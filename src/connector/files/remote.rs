@@ -12,7 +12,7 @@ use super::{
 use crate::{
     connector::{
         CollectionTarget, ConnectorError, Outcomes, Overwrite, Removal, SessionEnd, SessionOptions, SourceCollection,
-        SourceSession, TargetEnd, TargetPlan, TargetSession,
+        SourceSession, TargetEnd, TargetPlan, TargetSession, Written,
     },
     record::{
         Clock, KeyCodec, KeyRange, Meta, RecordBatch, RecordStream, RowHead, StreamError, StreamedValue, SystemClock,
@@ -343,14 +343,8 @@ struct RemoteWriter<'a> {
     session: &'a mut RemoteTargetSession,
 }
 
-enum Done {
-    Inserted,
-    Replaced,
-    Existed,
-}
-
 impl RemoteWriter<'_> {
-    fn write_one(&mut self, batch: &mut RecordBatch, index: usize) -> Result<Done, String> {
+    fn write_one(&mut self, batch: &mut RecordBatch, index: usize) -> Result<Written, String> {
         let stream = batch.row(index).stream.map(|number| batch.take_stream(number));
         let row = batch.row(index);
         if !is_valid_key(row.key) {
@@ -360,12 +354,12 @@ impl RemoteWriter<'_> {
         let (attributes, content, _) = Attributes::decode(&row).map_err(|error| error.to_string())?;
         self.session.bare += u64::from(attributes.mode.is_some() || attributes.uid.is_some());
         if row.key == ROOT {
-            return Ok(Done::Replaced);
+            return Ok(Written::Replaced);
         }
         let operator = &self.session.remote.operator;
         let before = operator.exists(path).map_err(|error| error.to_string())?;
         if before && self.session.overwrite == Overwrite::Never {
-            return Ok(Done::Existed);
+            return Ok(Written::Existed);
         }
         match attributes.kind {
             Kind::Directory => operator.create_dir(path).map_err(|error| error.to_string())?,
@@ -382,7 +376,7 @@ impl RemoteWriter<'_> {
             }
             _ => return Err("links, sparse and special files can only be written to a local directory".to_owned()),
         }
-        Ok(if before { Done::Replaced } else { Done::Inserted })
+        Ok(if before { Written::Replaced } else { Written::Inserted })
     }
 }
 
@@ -413,9 +407,7 @@ impl CollectionTarget for RemoteWriter<'_> {
     fn write(&mut self, batch: &mut RecordBatch, outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         for index in 0..batch.len() {
             match self.write_one(batch, index) {
-                Ok(Done::Inserted) => outcomes.inserted += 1,
-                Ok(Done::Replaced) => outcomes.replaced += 1,
-                Ok(Done::Existed) => outcomes.existed += 1,
+                Ok(written) => outcomes.count(written),
                 Err(reason) => failed(outcomes, batch.row(index).key, reason),
             }
         }

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     connector::{
         CollectionTarget, ConnectorError, Meets, Outcomes, Overwrite, RecordLookup, Removal, Scope, Source, SourceUrl,
-        Target, TargetEnd, TargetPlan, TargetSession,
+        Target, TargetEnd, TargetPlan, TargetSession, Written,
     },
     record::{KeyCodec, KeyRange, RecordBatch, RecordStream, StreamedValue},
 };
@@ -30,6 +30,8 @@ use rustix::{
     fs::{AtFlags, FileType},
     io::Errno,
 };
+use schemars::JsonSchema;
+use serde::Deserialize;
 use std::{
     ffi::OsStr,
     fs,
@@ -39,7 +41,8 @@ use std::{
 };
 
 /// How files are written.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct FilesTargetOptions {
     /// Whether owners and groups go by name where this host knows the name, else by number.
     pub owners_by_name: bool,
@@ -211,13 +214,6 @@ impl TargetSession for LocalTarget {
     }
 }
 
-/// What became of one record.
-enum Done {
-    Inserted,
-    Replaced,
-    Existed,
-}
-
 /// Writes the records of a tree.
 struct FilesWriter<'a> {
     session: &'a mut LocalTarget,
@@ -259,9 +255,7 @@ impl CollectionTarget for FilesWriter<'_> {
                 None => self.write_one(batch, index, None, outcomes),
             };
             match done {
-                Ok(Done::Inserted) => outcomes.inserted += 1,
-                Ok(Done::Replaced) => outcomes.replaced += 1,
-                Ok(Done::Existed) => outcomes.existed += 1,
+                Ok(written) => outcomes.count(written),
                 Err(reason) => failed(outcomes, &key, reason),
             }
         }
@@ -320,7 +314,7 @@ impl FilesWriter<'_> {
         index: usize,
         stream: Option<&mut dyn StreamedValue>,
         outcomes: &mut Outcomes,
-    ) -> Result<Done, String> {
+    ) -> Result<Written, String> {
         let row = batch.row(index);
         if !is_valid_key(row.key) {
             return Err("the key is no path below the target".to_owned());
@@ -344,7 +338,7 @@ impl FilesWriter<'_> {
         };
         // Left alone files are not read.
         if self.exists_and_stays(row.key)? {
-            return Ok(Done::Existed);
+            return Ok(Written::Existed);
         }
         let mut rest = stream.open().map_err(|error| error.to_string())?;
         self.write_file(row.key, &attributes, &mut inline.chain(&mut rest))
@@ -359,21 +353,21 @@ impl FilesWriter<'_> {
         Ok(kind_at(dir, name)?.is_some())
     }
 
-    fn write_directory(&mut self, key: &[u8], attributes: Attributes) -> Result<Done, String> {
+    fn write_directory(&mut self, key: &[u8], attributes: Attributes) -> Result<Written, String> {
         let tally = &mut self.session.tally;
         let never = self.session.overwrite == Overwrite::Never;
         if key == ROOT {
             if never && self.session.existed {
-                return Ok(Done::Existed);
+                return Ok(Written::Existed);
             }
             self.places.set_attributes(key, attributes);
-            return Ok(if self.session.existed { Done::Replaced } else { Done::Inserted });
+            return Ok(if self.session.existed { Written::Replaced } else { Written::Inserted });
         }
         let (parent, name) = split(key);
         let dir = self.places.enter(parent, tally)?;
         let before = kind_at(dir, name)?;
         match before {
-            Some(_) if never => return Ok(Done::Existed),
+            Some(_) if never => return Ok(Written::Existed),
             Some(FileType::Directory) => {}
             other => {
                 if other.is_some() {
@@ -386,17 +380,17 @@ impl FilesWriter<'_> {
         }
         self.places.enter(key, tally)?;
         self.places.set_attributes(key, attributes);
-        Ok(if before.is_some() { Done::Replaced } else { Done::Inserted })
+        Ok(if before.is_some() { Written::Replaced } else { Written::Inserted })
     }
 
-    fn write_file(&mut self, key: &[u8], attributes: &Attributes, content: &mut dyn Read) -> Result<Done, String> {
+    fn write_file(&mut self, key: &[u8], attributes: &Attributes, content: &mut dyn Read) -> Result<Written, String> {
         let (parent, name) = split(key);
         let Self { session, places, linker, .. } = self;
         let tally = &mut session.tally;
         let dir = places.enter(parent, tally)?;
         let before = kind_at(dir, name)?;
         if before.is_some() && session.overwrite == Overwrite::Never {
-            return Ok(Done::Existed);
+            return Ok(Written::Existed);
         }
         let temporary = temporary_name().map_err(|error| error.to_string())?;
         let made = match &attributes.hardlink {
@@ -413,7 +407,7 @@ impl FilesWriter<'_> {
         if renamed.is_err() || attributes.hardlink.is_some() {
             let _ = rustix::fs::unlinkat(dir, &temporary, AtFlags::empty());
         }
-        renamed.map(|()| if before.is_some() { Done::Replaced } else { Done::Inserted })
+        renamed.map(|()| if before.is_some() { Written::Replaced } else { Written::Inserted })
     }
 
     fn remove_one(&mut self, key: &[u8], outcomes: &mut Outcomes) {

@@ -2,13 +2,13 @@
 
 mod cell;
 mod line;
-mod sort;
+mod open;
 mod source;
-mod spool;
 mod target;
 #[cfg(test)]
 mod tests;
 
+pub use open::JsonlConnector;
 pub use source::JsonlSource;
 pub use target::JsonlTarget;
 

@@ -3,13 +3,15 @@
 use super::{
     Place,
     line::{self, Line, RecordLine},
-    sort::{Sorted, Sorter, encode_body, must_spill},
-    spool::Spool,
 };
 use crate::{
     connector::{
         ConnectorError, Identity, Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection,
         SourceSession, SourceUrl,
+        shared::{
+            sort::{Sorted, Sorter, encode_body, must_spill},
+            spool::Spool,
+        },
     },
     record::{Clock, Expiry, KeyCodec, KeyRange, MAX_KEY_BYTES, Meta, RecordStream, SystemClock, Timestamp},
 };

@@ -5,7 +5,8 @@ use crate::{
     connector::file_record::whole::fill,
     connector::{
         CollectionTarget, ConnectorError, Meets, Outcomes, Overwrite, RecordLookup, Removal, Source, SourceUrl, Target,
-        TargetCollection, TargetEnd, TargetPlan, TargetSession,
+        TargetAbilities, TargetCollection, TargetEnd, TargetPlan, TargetSession,
+        shared::publish::{Present, publish},
     },
     record::{KeyCodec, KeyRange, RecordBatch, RecordStream},
 };
@@ -162,14 +163,11 @@ impl Output {
             Self::Stream(mut out) => out.flush(),
             Self::File { out, path, replace } => {
                 let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-                file.as_file().sync_all()?;
-                if replace {
-                    file.persist(&path)?
-                } else {
-                    file.persist_noclobber(&path)?
-                };
-                let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-                fs::File::open(dir)?.sync_all()
+                let present = if replace { Present::Replaced } else { Present::Kept };
+                publish(file.path(), &path, present).map_err(|failed| failed.error)?;
+                // Its old name is gone.
+                let _ = file.into_temp_path().keep();
+                Ok(())
             }
             Self::Done => Ok(()),
         }
@@ -183,6 +181,10 @@ impl Target for JsonlTarget {
 
     fn collection(&self) -> Option<String> {
         self.collection.clone()
+    }
+
+    fn abilities(&self) -> TargetAbilities {
+        TargetAbilities { to_stdout: self.place == Place::Standard, ..TargetAbilities::default() }
     }
 
     fn stop_flag(&self) -> Option<Arc<AtomicBool>> {

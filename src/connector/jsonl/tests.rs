@@ -1,6 +1,12 @@
 use super::*;
 use crate::{
-    connector::{Outcomes, Overwrite, SessionOptions, Source, Target, TargetCollection, TargetPlan},
+    connector::{
+        Outcomes, Overwrite, SessionOptions, Source, Target, TargetCollection, TargetPlan,
+        shared::{
+            sort::{Sorter, encode_body},
+            spool::Spool,
+        },
+    },
     record::{
         Expiry, KeyCodec, KeyRange, Meta, RecordBatch, RecordStream, RowHead, Shape, StreamedValue, Tag, Timestamp,
     },
@@ -219,13 +225,13 @@ fn what_is_wrong_is_named_with_its_line() {
 #[test]
 fn many_runs_merge_into_one_order_and_ranges_partition_it() {
     let dir = tempfile::tempdir().unwrap();
-    let mut sorter = sort::Sorter::new(spool::Spool::new(dir.path()).unwrap());
+    let mut sorter = Sorter::new(Spool::new(dir.path()).unwrap());
     let shape = Shape::new(vec![b"a".to_vec()]);
     let value = [&[3u8][..], &[b'x'; 500]].concat();
     let count = 20_000u64;
     for number in 0..count {
         let key = crate::record::key::encode_int((number * 7_919 % count) as i64);
-        sorter.push(key.to_vec(), number + 1, sort::encode_body(&Meta::default(), &shape, &value));
+        sorter.push(key.to_vec(), number + 1, encode_body(&Meta::default(), &shape, &value));
         if number % 150 == 0 {
             sorter.spill().unwrap();
         }

@@ -7,6 +7,7 @@
 mod error;
 mod large;
 mod objects;
+mod open;
 mod plan;
 mod quote;
 mod scan;
@@ -16,6 +17,7 @@ mod splits;
 pub mod target;
 mod write;
 
+pub use open::SqliteConnector;
 pub use source::{SqliteSource, set_process_temp_dir};
 pub use target::SqliteTarget;
 

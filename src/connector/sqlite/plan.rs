@@ -307,10 +307,10 @@ impl Plan {
     pub(super) fn comparable(&self, parts: &[KeyPart]) -> bool {
         self.is_whole(parts)
             && parts.iter().zip(&self.affinities).all(|(part, affinity)| match part {
-                KeyPart::Null => false,
                 KeyPart::Bytes(_) => true,
                 KeyPart::Str(_) => *affinity != Affinity::Number,
                 KeyPart::Int(_) | KeyPart::Float(_) => *affinity != Affinity::Text,
+                _ => false,
             })
     }
 
@@ -326,11 +326,12 @@ impl Plan {
 /// A key part as SQLite's value.
 pub(super) fn part_ref(part: &KeyPart) -> ValueRef<'_> {
     match part {
-        KeyPart::Null => ValueRef::Null,
         KeyPart::Int(value) => ValueRef::Integer(*value),
         KeyPart::Float(value) => ValueRef::Real(*value),
         KeyPart::Str(bytes) => ValueRef::Text(bytes),
         KeyPart::Bytes(bytes) => ValueRef::Blob(bytes),
+        // A table's codec has no other parts than null: such a key is not decoded.
+        _ => ValueRef::Null,
     }
 }
 

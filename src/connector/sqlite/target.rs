@@ -15,13 +15,14 @@ use super::{
 use crate::connector::{
     CollectionTarget, ConnectorError, Meets, Source, SourceUrl, Target, TargetCollection, TargetEnd, TargetPlan,
     TargetSession,
+    shared::publish::{self, Present},
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use serde::Deserialize;
 use std::{
     cmp::Ordering,
     ffi::OsString,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
@@ -470,19 +471,12 @@ impl TargetSession for SqliteTargetSession {
 
 /// Gives a complete file its name, durably, and never over another file.
 fn publish(partial: &Path, path: &Path) -> Result<(), ConnectorError> {
-    File::open(partial).and_then(|file| file.sync_all()).map_err(|error| io("sync", partial, error))?;
-    match fs::hard_link(partial, path) {
-        Ok(()) => fs::remove_file(partial).map_err(|error| io("remove", partial, error))?,
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+    publish::publish(partial, path, Present::Kept).map_err(|failed| match failed.error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
             let object = path.display().to_string();
             let reason = format!("it was made meanwhile; the restored database is {}", partial.display());
-            return Err(ConnectorError::Unwritable { object, reason });
+            ConnectorError::Unwritable { object, reason }
         }
-        Err(_) => fs::rename(partial, path).map_err(|error| io("rename", partial, error))?,
-    }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match File::open(directory).and_then(|directory| directory.sync_all()) {
-        Err(error) if cfg!(unix) => Err(io("sync", directory, error)),
-        _ => Ok(()),
-    }
+        _ => io(failed.operation, partial, failed.error),
+    })
 }

@@ -6,7 +6,7 @@ use super::{
     scan::{SharedConnection, TableStream, lock},
 };
 use crate::{
-    connector::{CollectionTarget, ConnectorError, Outcomes, Overwrite, Removal},
+    connector::{CollectionTarget, ConnectorError, Outcomes, Overwrite, Removal, Written},
     record::{
         BatchRow, KeyPart, KeyRange, Meta, RecordBatch, RecordStream, StreamedValue, Tag, key::decode_int, value::Cell,
     },
@@ -90,13 +90,6 @@ impl Sql {
             remove: format!("DELETE FROM {table} WHERE {matches} AND {}", exact.join(" AND ")),
         }
     }
-}
-
-/// What was made of one record.
-enum Written {
-    Inserted,
-    Replaced,
-    Existed,
 }
 
 /// Why one record was not written.
@@ -354,9 +347,7 @@ impl CollectionTarget for TableWriter {
                 Err(failure) => Err(failure),
             };
             match written {
-                Ok(Written::Inserted) => outcomes.inserted += 1,
-                Ok(Written::Replaced) => outcomes.replaced += 1,
-                Ok(Written::Existed) => outcomes.existed += 1,
+                Ok(written) => outcomes.count(written),
                 Err(failure) => self.count_failure(row.key, failure, outcomes)?,
             }
         }

@@ -16,7 +16,7 @@ use crate::{
     connector::{KeyGroups, Resumable, SessionEnd, SourceAbilities, SourceCollection, SourceSession},
     layer::{BuiltRange, JoinCounts, Layer, LayerContext, Stack, finish_layer},
     ops::{OpsError, Phase, PhaseKind, Progress, limit::Throttle},
-    record::{KeyRange, Timestamp},
+    record::{KeyRange, Timestamp, pause},
     repo::{
         Checkpoint, ChunkReader, ChunkWriter, Repository, Snapshot, SnapshotId, WriteSession,
         checkpoint::CheckpointOptions,
@@ -449,13 +449,7 @@ impl Workers<'_> {
     /// Holds the read limit over all workers, and still hears that it is to stop.
     pub(super) fn keep_to_limit(&self, bytes: u64) {
         let wait = self.throttle.lock().map_or(Duration::ZERO, |mut throttle| throttle.wait_after(bytes));
-        let until = Instant::now() + wait;
-        while let Some(rest) = until.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) {
-            if self.is_stopped() {
-                break;
-            }
-            std::thread::sleep(rest.min(Duration::from_millis(100)));
-        }
+        pause(wait, || self.is_stopped());
     }
 
     pub(super) fn parent_stack<'s>(&self, job: &'s Job<'_>) -> Result<Option<&'s Stack>, OpsError> {

@@ -108,6 +108,7 @@ pub struct PruneOutcome {
 /// Prunes.
 pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress) -> Result<PruneOutcome, OpsError> {
     let began = Instant::now();
+    repo.settle_promises()?;
     let grace = grace(repo, options, progress);
     let mut outcome = if options.dry_run {
         let _lease = repo.begin_read("prune, planning only")?;

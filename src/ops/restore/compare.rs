@@ -8,12 +8,14 @@ use crate::{
     },
     layer::{LayerContext, StackCursor},
     ops::{OpsError, Progress, lookup::Records},
-    record::{Expiry, Fingerprint, Fingerprinter, KeyCodec, KeyRange, Meta, RecordBatch, RecordStream, StreamError},
+    record::{
+        Expiry, Fingerprint, Fingerprinter, KeyCodec, KeyRange, Meta, RecordBatch, RecordStream, StreamError, pause,
+    },
 };
 use std::{
     fs::File,
     io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Keys removed by one call.
@@ -84,12 +86,8 @@ impl Extra {
                 expiry != Expiry::NEVER && !is_over(writer, key, later(expiry)) && is_over(writer, key, sooner(expiry));
             Ok(())
         })?;
-        let until = Instant::now() + Duration::from_millis(2 * slack_millis);
-        while just_now && Instant::now() < until {
-            if progress.cancelled() {
-                return Err(OpsError::Interrupted);
-            }
-            std::thread::sleep(Duration::from_millis(50));
+        if just_now && !pause(Duration::from_millis(2 * slack_millis), || progress.cancelled()) {
+            return Err(OpsError::Interrupted);
         }
         let mut keys = Vec::new();
         for_each(&mut file, &mut |key, generation, expiry| {

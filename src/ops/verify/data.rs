@@ -156,7 +156,9 @@ fn choose(repo: &Repository, packs: &[(ObjectName, u64)], read: ReadData) -> Res
 pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: &dyn Progress) -> Result<(), OpsError> {
     keys::read_config(storage)?;
     let mut objects = Vec::new();
-    for folder in ["keys/", "packs/", "index/", "snapshots/", "checkpoints/", "leases/", "trash/", "damage/"] {
+    for folder in
+        ["keys/", "packs/", "index/", "snapshots/", "checkpoints/", "leases/", "trash/", "promises/", "damage/"]
+    {
         objects.extend(storage.list(folder)?);
     }
     progress.phase(&Phase {

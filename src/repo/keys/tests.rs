@@ -224,7 +224,7 @@ impl crate::repo::Backend for Racing {
     fn read(&self, name: &str, _: Option<std::ops::Range<u64>>) -> std::io::Result<Vec<u8>> {
         self.inner.read(name).map_err(std::io::Error::other)
     }
-    fn create(&self, name: &str, bytes: &[u8]) -> std::io::Result<crate::repo::storage::Created> {
+    fn create(&self, name: &str, bytes: &bytes::Bytes) -> std::io::Result<crate::repo::storage::Created> {
         self.inner.create(name, bytes).map_err(std::io::Error::other)
     }
     fn delete(&self, name: &str) -> std::io::Result<()> {

@@ -1,12 +1,13 @@
 //! Tidying: the objects of leases that are over, and the revisions below tombstones. Voids and tombstones stay.
 
-use super::{LeaseInfo, LeaseState, Pruner, drain::mark_key};
+use super::{GRACE, LeaseInfo, LeaseState, Pruner, drain::mark_key};
 use crate::repo::{
     RepoError, SnapshotId,
     catalog::RevisionKind,
     damage,
     faults::{self, Rule},
     repository::names,
+    storage::PROBE,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -34,8 +35,9 @@ impl Pruner {
         self.tidy_checkpoints(&leases, &mut tidied)?;
         self.tidy_leases(&leases, &mut tidied)?;
         self.tidy_damage(&mut tidied)?;
+        let trials = self.tidy_trials(&mut tidied)?;
         match self.inner.storage.sweep() {
-            Ok(swept) => tidied.half_written = swept,
+            Ok(swept) => tidied.half_written += swept,
             Err(error) => tidied.failures.push(error.to_string()),
         }
         let mut keep: HashSet<[u8; 16]> = leases.iter().map(|lease| lease.id.0).collect();
@@ -48,8 +50,27 @@ impl Pruner {
                 .map(|m| mark_key(m).0),
         );
         keep.extend(self.inner.storage.list("checkpoints/")?.iter().map(|it| mark_key(&it.name).0));
+        keep.extend(trials);
         self.inner.catalog.keep_leases(&keep)?;
         Ok(tidied)
+    }
+
+    /// Objects that trials of the place left, because they broke off or may not delete: those seen long enough ago that
+    /// nobody is still at it. Gives those that stay.
+    fn tidy_trials(&self, tidied: &mut Tidied) -> Result<Vec<[u8; 16]>, RepoError> {
+        let now = self.inner.clock.now();
+        let mut stay = Vec::new();
+        for object in self.inner.storage.list(PROBE)? {
+            let key = mark_key(&object.name);
+            let seen = self.inner.catalog.lease_first_seen(&key, 0, now)?;
+            let age = now.as_millis().saturating_sub(seen.as_millis());
+            if age < i64::try_from(GRACE.as_millis()).unwrap_or(i64::MAX) {
+                stay.push(key.0);
+            } else if self.remove(&object.name, &mut tidied.failures) {
+                tidied.half_written += 1;
+            }
+        }
+        Ok(stay)
     }
 
     /// A snapshot with a tombstone needs no other revision. Its writer may still be asking for revision 0, though, as long

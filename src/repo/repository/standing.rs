@@ -5,7 +5,7 @@ use super::{
     names::{TombstoneBody, VoidBody},
 };
 use crate::repo::{
-    ChunkKind, ChunkPlain, Manifest, RepoError, SnapshotId,
+    ChunkKind, ChunkPlain, Manifest, RepoError, SnapshotId, Storage,
     catalog::{Revision, RevisionKind},
     faults::{self, Rule},
     lease,
@@ -241,15 +241,7 @@ impl Inner {
 
     /// Creates an object; `false` if the name is taken by other bytes. Our own bytes there mean that an answer was lost.
     pub(in crate::repo) fn create_or_same(&self, path: &str, bytes: &[u8]) -> Result<bool, RepoError> {
-        match self.storage.create(path, bytes)? {
-            Created::New => Ok(true),
-            Created::Exists => match self.storage.read(path) {
-                Ok(there) => Ok(there == bytes),
-                // Taken, and gone again: by whomever, it is not ours to say that it stands.
-                Err(RepoError::Missing { .. }) => Ok(false),
-                Err(error) => Err(error),
-            },
-        }
+        create_or_same(&self.storage, path, bytes)
     }
 
     /// A table that the repository holds already: a revision that changes no stack writes none.
@@ -259,6 +251,19 @@ impl Inner {
             return Err(RepoError::Internal("this revision needs a new table and so a write session".to_owned()));
         }
         Ok(id)
+    }
+}
+
+/// See [`Inner::create_or_same`].
+pub(in crate::repo) fn create_or_same(storage: &Storage, path: &str, bytes: &[u8]) -> Result<bool, RepoError> {
+    match storage.create(path, bytes)? {
+        Created::New => Ok(true),
+        Created::Exists => match storage.read(path) {
+            Ok(there) => Ok(there == bytes),
+            // Taken, and gone again: by whomever, it is not ours to say that it stands.
+            Err(RepoError::Missing { .. }) => Ok(false),
+            Err(error) => Err(error),
+        },
     }
 }
 

@@ -110,7 +110,7 @@ impl Backend for Memory {
         Ok(bytes.to_vec())
     }
 
-    fn create(&self, name: &str, bytes: &[u8]) -> std::io::Result<Created> {
+    fn create(&self, name: &str, bytes: &bytes::Bytes) -> std::io::Result<Created> {
         self.note("create", name);
         let fault = lock(&self.fault).clone().filter(|(prefix, _)| name.starts_with(prefix));
         if let Some((_, Fault::Refused)) = fault {

@@ -4,10 +4,13 @@ use super::Shared;
 use crate::repo::{
     RepoError,
     catalog::PackNumber,
+    ids::PackKind,
     index::{self, IndexedPack},
     pack::{self, SealedPack},
     repository::{lock, names},
+    storage::Class,
 };
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::{
     sync::{Arc, Mutex, atomic::Ordering},
@@ -133,11 +136,16 @@ impl Work {
             return Ok(());
         }
         lock(&self.shared.presence).rely_on_own(sealed.name);
-        self.create(&pack::path(&sealed.name), &sealed.bytes)?;
+        let class = match sealed.kind {
+            PackKind::Metadata => Class::Metadata,
+            PackKind::Data => Class::Data,
+        };
+        let bytes = Bytes::from(sealed.bytes);
+        self.create(&pack::path(&sealed.name), &bytes, class)?;
         self.oldest.get_or_insert_with(Instant::now);
         self.unindexed.push(IndexedPack {
             name: sealed.name,
-            bytes: sealed.bytes.len() as u64,
+            bytes: bytes.len() as u64,
             kind: sealed.kind,
             lease: sealed.lease,
             header: sealed.header,
@@ -158,7 +166,7 @@ impl Work {
             return Ok(());
         }
         let (name, bytes) = index::seal(&self.shared.inner.keyring, &self.unindexed)?;
-        self.create(&names::index_path(&name), &bytes)?;
+        self.create(&names::index_path(&name), &Bytes::from(bytes), Class::Metadata)?;
         let packs = std::mem::take(&mut self.unindexed);
         self.oldest = None;
         let ids: Vec<_> = packs.iter().flat_map(|pack| pack.entries.iter().map(|entry| entry.id)).collect();
@@ -188,11 +196,11 @@ impl Work {
         Ok(numbers.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
-    fn create(&mut self, path: &str, bytes: &[u8]) -> Result<(), RepoError> {
+    fn create(&mut self, path: &str, bytes: &Bytes, class: Class) -> Result<(), RepoError> {
         self.keep_to_limit(bytes.len() as u64);
         // Who works alone has no others to share with, and may be stopped in the middle of an upload.
         let _room = (!self.shared.timing.alone).then(|| self.shared.inner.budget.upload());
-        if let Err(error) = self.shared.inner.storage.create(path, bytes) {
+        if let Err(error) = self.shared.inner.storage.create_shared(path, bytes, class) {
             // The put may still arrive: the lease must not end before it is known.
             self.shared.unsettled.store(true, Ordering::SeqCst);
             return Err(error);
@@ -204,12 +212,7 @@ impl Work {
 
     fn keep_to_limit(&mut self, bytes: u64) {
         let Some(limit) = self.shared.options.write_limit.filter(|limit| *limit > 0) else { return };
-        while let Some(rest) = self.free_at.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) {
-            if self.shared.is_closed() {
-                break;
-            }
-            std::thread::sleep(rest.min(Duration::from_millis(100)));
-        }
+        crate::record::pause(self.free_at.saturating_duration_since(Instant::now()), || self.shared.is_closed());
         self.free_at = self.free_at.max(Instant::now()) + Duration::from_secs_f64(bytes as f64 / limit as f64);
     }
 }

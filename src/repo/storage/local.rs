@@ -2,7 +2,11 @@
 //! name, so a crash could leave a torn object there, and its asynchronous bridge costs more than a small read, and much more
 //! than a look at a folder of a thousand folders. Deletions go through `OpenDAL`.
 
-use super::{Backend, Created, Listed, Promises, remote};
+use super::{
+    Backend, Created, Listed, Promises,
+    failure::{Secrets, io_error},
+    runtime::runtime,
+};
 use crate::repo::process::ProcessId;
 use data_encoding::HEXLOWER;
 use rustix::{
@@ -24,7 +28,7 @@ use std::{
 pub(super) const TEMPORARY: &str = "tmp/";
 
 /// An object is written in far less: what is older in `tmp/` was left by a writer that was killed.
-const STALE: Duration = Duration::from_hours(24);
+pub(super) const STALE: Duration = Duration::from_hours(24);
 
 /// A folder.
 pub(super) struct LocalBackend {
@@ -52,7 +56,10 @@ impl LocalBackend {
         }
         let root =
             self.root.to_str().ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "the path is not UTF-8"))?;
-        let operator = remote::blocking(|| opendal::Operator::new(opendal::services::Fs::default().root(root)))?;
+        let refused = |error| io_error(error, &Secrets::default());
+        let _entered = runtime()?.enter();
+        let operator = opendal::Operator::new(opendal::services::Fs::default().root(root)).map_err(refused)?;
+        let operator = opendal::blocking::Operator::new(operator).map_err(refused)?;
         Ok(Some(self.operator.get_or_init(|| operator)))
     }
 
@@ -125,7 +132,7 @@ impl Backend for LocalBackend {
         Ok(bytes)
     }
 
-    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<Created> {
+    fn create(&self, name: &str, bytes: &bytes::Bytes) -> io::Result<Created> {
         match self.try_create(name, bytes) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -137,7 +144,7 @@ impl Backend for LocalBackend {
 
     fn delete(&self, name: &str) -> io::Result<()> {
         match self.operator()? {
-            Some(operator) => operator.delete(name).map_err(remote::io_error),
+            Some(operator) => operator.delete(name).map_err(|error| io_error(error, &Secrets::default())),
             None => Ok(()),
         }
     }

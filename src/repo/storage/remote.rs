@@ -1,42 +1,206 @@
-//! Storage behind `OpenDAL`'s services, called from ordinary threads through a small runtime of our own.
+//! Storage behind `OpenDAL`'s services, called from ordinary threads.
 
-use super::{Backend, Created, Listed, Promises};
+use super::{
+    Backend, Created, Listed, Promises,
+    exclusive::{self, Exclusive},
+    failure::{Secrets, io_error},
+    local::{STALE, TEMPORARY},
+    location::Place,
+    patience::{Patience, STANDARD},
+    runtime::{runtime, wait},
+    service::Service,
+    traffic::{Meter, Traffic},
+};
+use bytes::Bytes;
+use futures::TryStreamExt;
 use opendal::{
-    ErrorKind as OpendalKind, OperatorUri, blocking,
+    Buffer, Operator,
+    layers::{RetryLayer, TimeoutLayer},
     options::{ListOptions, ReadOptions, WriteOptions},
 };
 use std::{
+    collections::{BTreeMap, HashMap},
+    future::Future,
     io::{self, ErrorKind},
     ops::Range,
-    sync::OnceLock,
+    sync::Arc,
+    time::Duration,
 };
-use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 
-/// The services that this program is built with.
-const SERVICES: [&str; 3] = ["fs", "file", "memory"];
+/// Longer objects are uploaded in parts.
+const ONE_REQUEST_BYTES: usize = 32 << 20;
+const PART_BYTES: usize = 16 << 20;
+const PARTS_AT_ONCE: usize = 4;
+
+/// Operations at once, if not told otherwise.
+pub(super) const CONNECTIONS: u16 = 8;
+
+/// What one call of a service may take that is no HTTP request with limits of its own.
+const CALL: Duration = Duration::from_mins(1);
+const IO_CALL: Duration = Duration::from_secs(60 + (ONE_REQUEST_BYTES as u64) / (128 * 1024));
+
+/// How often one page of a listing is tried again before the listing begins anew.
+const PAGE_RETRIES: usize = 3;
 
 /// Any service.
 pub(super) struct RemoteBackend {
-    operator: blocking::Operator,
-    conditional_create: bool,
+    operator: Operator,
+    /// For objects that hold data, if they are stored in another class.
+    data: Option<Operator>,
+    lister: Operator,
+    exclusive: Exclusive,
+    secrets: Arc<Secrets>,
+    permits: Arc<Semaphore>,
+    meter: Arc<Meter>,
+    is_far: bool,
 }
 
 impl RemoteBackend {
-    /// Opens a service by its URI; says why not in words.
-    pub(super) fn open(scheme: &str, uri: &str) -> Result<Self, String> {
-        if !SERVICES.contains(&scheme) {
-            let services = SERVICES.map(|name| format!("{name}://")).join(", ");
-            return Err(format!("`{scheme}` is not a service that this program is built with; it has {services}"));
+    /// Opens a place; says why not in words.
+    pub(super) fn open(place: &Place, connections: u16) -> Result<Self, String> {
+        let meter = Arc::new(Meter::new());
+        let made = Made::of(place, &place.config, true, &meter)?;
+        let data = match &place.data_config {
+            Some(config) => Some(Made::of(place, config, true, &meter)?.operator),
+            None => None,
+        };
+        let exclusive = exclusive_of(place, &made.operator);
+        let pages = RetryLayer::new().with_max_times(PAGE_RETRIES).with_jitter();
+        Ok(Self {
+            lister: made.operator.clone().layer(pages),
+            operator: made.operator,
+            data,
+            exclusive,
+            secrets: Arc::new(place.secrets.clone()),
+            permits: Arc::new(Semaphore::new(usize::from(connections.max(1)))),
+            meter,
+            is_far: place.service != Service::Memory,
+        })
+    }
+
+    /// Runs an operation on the storage runtime, when it is its turn.
+    fn run<T, F>(&self, kind: &'static str, work: F) -> io::Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = io::Result<T>> + Send + 'static,
+    {
+        if !self.counts_itself() {
+            self.meter.count(kind);
         }
-        let operator = blocking(|| opendal::Operator::from_uri(uri)).map_err(|error| error.to_string())?;
-        let conditional_create = operator.info().capability().write_with_if_not_exists;
-        Ok(Self { operator, conditional_create })
+        let permits = Arc::clone(&self.permits);
+        wait(async move {
+            let _permit = permits.acquire_owned().await.map_err(io::Error::other)?;
+            work.await
+        })
+    }
+
+    /// Whether requests are counted where they are made.
+    fn counts_itself(&self) -> bool {
+        self.is_far && !matches!(self.operator.info().scheme(), "sftp")
+    }
+
+    fn opendal<T, F>(&self, kind: &'static str, work: F) -> io::Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = opendal::Result<T>> + Send + 'static,
+    {
+        let secrets = Arc::clone(&self.secrets);
+        self.run(kind, async move { work.await.map_err(|error| io_error(error, &secrets)) })
+    }
+
+    fn create_in(&self, operator: &Operator, name: &str, bytes: &Bytes) -> io::Result<Created> {
+        let (operator, name, bytes) = (operator.clone(), name.to_owned(), bytes.clone());
+        match &self.exclusive {
+            Exclusive::Native => self.put(operator, name, bytes, true),
+            Exclusive::Looked => match self.len(&name) {
+                Ok(_) => Ok(Created::Exists),
+                Err(error) if error.kind() == ErrorKind::NotFound => self.put(operator, name, bytes, false),
+                Err(error) => Err(error),
+            },
+            #[cfg(feature = "webdav")]
+            Exclusive::Move(mover) => {
+                let (mover, secrets) = (Arc::clone(mover), Arc::clone(&self.secrets));
+                self.run("write", mover.create(operator, name, bytes, secrets))
+            }
+            #[cfg(feature = "sftp")]
+            Exclusive::Link(linker) => {
+                let attempt = || {
+                    let work = Arc::clone(linker).create(name.clone(), bytes.clone());
+                    let limit = CALL + Duration::from_secs(bytes.len() as u64 / (128 * 1024));
+                    self.run("write", async move {
+                        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
+                    })
+                };
+                match attempt() {
+                    // A folder was removed by others since we made it.
+                    Err(error) if error.kind() == ErrorKind::NotFound => attempt(),
+                    answer => answer,
+                }
+            }
+        }
+    }
+
+    fn put(&self, operator: Operator, name: String, bytes: Bytes, if_not_exists: bool) -> io::Result<Created> {
+        let mut options = WriteOptions { if_not_exists, ..WriteOptions::default() };
+        if bytes.len() > ONE_REQUEST_BYTES && operator.info().capability().write_can_multi {
+            options.chunk = Some(PART_BYTES);
+            options.concurrent = PARTS_AT_ONCE;
+        }
+        let done = self.opendal("write", async move {
+            let mut writer = operator.writer_options(&name, options).await?;
+            let written = match writer.write(Buffer::from(bytes)).await {
+                Ok(()) => writer.close().await,
+                Err(error) => Err(error),
+            };
+            if written.is_err() {
+                // Else its parts stay, invisible and paid for. Where there are none this fails, which is as good.
+                let _ = writer.abort().await;
+            }
+            written
+        });
+        match done {
+            Ok(_) => Ok(Created::New),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Created::Exists),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A range read that failed or gave other than it should: is it past the end, or did the answer lose something?
+    fn judge(&self, name: &str, range: &Range<u64>, trouble: io::Error) -> io::Error {
+        match self.len(name) {
+            Ok(len) if range.end > len => past_the_end(range),
+            Ok(_) if trouble.kind() == ErrorKind::UnexpectedEof => {
+                io::Error::new(ErrorKind::TimedOut, format!("the answer was cut short: {trouble}"))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => error,
+            Ok(_) | Err(_) => trouble,
+        }
     }
 }
 
 impl Backend for RemoteBackend {
     fn list(&self, prefix: &str) -> io::Result<Vec<Listed>> {
-        list(&self.operator, prefix)
+        let (pages, folder) = (self.lister.clone(), if prefix.is_empty() { "/" } else { prefix }.to_owned());
+        let listed = self.opendal("list", async move {
+            let options = ListOptions { recursive: true, ..ListOptions::default() };
+            let mut listed = HashMap::new();
+            let mut entries = pages.lister_options(&folder, options).await?;
+            while let Some(entry) = entries.try_next().await? {
+                // Some services list the folder itself, some one entry twice.
+                if entry.metadata().is_file() && !entry.path().ends_with('/') {
+                    listed.insert(entry.path().to_owned(), entry.metadata().content_length());
+                }
+            }
+            Ok(listed)
+        });
+        let listed = match listed {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            listed => listed?,
+        };
+        let ours = |name: &String| name.starts_with(prefix) && !name.starts_with(TEMPORARY);
+        let objects = listed.into_iter().filter(|(name, _)| ours(name));
+        Ok(objects.map(|(name, bytes)| Listed { name, bytes }).collect())
     }
 
     fn read(&self, name: &str, range: Option<Range<u64>>) -> io::Result<Vec<u8>> {
@@ -47,99 +211,156 @@ impl Backend for RemoteBackend {
             }
             options.range = range.clone().into();
         }
-        let bytes = self.operator.read_options(name, options).map_err(io_error)?.to_vec();
-        match &range {
-            Some(range) if bytes.len() as u64 != range.end - range.start => Err(past_the_end(range)),
-            _ => Ok(bytes),
+        let (operator, path) = (self.operator.clone(), name.to_owned());
+        let read = self.opendal("read", async move { Ok(operator.read_options(&path, options).await?.to_vec()) });
+        let Some(range) = range else { return read };
+        match read {
+            Ok(bytes) if bytes.len() as u64 == range.end - range.start => Ok(bytes),
+            Ok(bytes) => {
+                let trouble = format!("{} bytes came of {range:?}", bytes.len());
+                Err(self.judge(name, &range, io::Error::new(ErrorKind::UnexpectedEof, trouble)))
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Err(error),
+            Err(error) => Err(self.judge(name, &range, error)),
         }
     }
 
-    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<Created> {
-        if !self.conditional_create {
-            match self.len(name) {
-                Ok(_) => return Ok(Created::Exists),
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let options = WriteOptions { if_not_exists: self.conditional_create, ..WriteOptions::default() };
-        match self.operator.write_options(name, bytes.to_vec(), options) {
-            Ok(_) => Ok(Created::New),
-            Err(error) if matches!(error.kind(), OpendalKind::ConditionNotMatch | OpendalKind::AlreadyExists) => {
-                Ok(Created::Exists)
-            }
-            Err(error) => Err(io_error(error)),
-        }
+    fn create(&self, name: &str, bytes: &Bytes) -> io::Result<Created> {
+        self.create_in(&self.operator, name, bytes)
+    }
+
+    fn create_data(&self, name: &str, bytes: &Bytes) -> io::Result<Created> {
+        self.create_in(self.data.as_ref().unwrap_or(&self.operator), name, bytes)
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {
-        self.operator.delete(name).map_err(io_error)
+        let (operator, path) = (self.operator.clone(), name.to_owned());
+        self.opendal("delete", async move { operator.delete(&path).await })
     }
 
     fn len(&self, name: &str) -> io::Result<u64> {
-        let metadata = self.operator.stat(name).map_err(io_error)?;
+        let (operator, path) = (self.operator.clone(), name.to_owned());
+        let metadata = self.opendal("stat", async move { operator.stat(&path).await })?;
         if metadata.is_file() { Ok(metadata.content_length()) } else { Err(ErrorKind::NotFound.into()) }
     }
 
     fn promises(&self) -> Promises {
-        Promises { conditional_create: self.conditional_create, prompt_listing: true }
+        let conditional_create = !matches!(self.exclusive, Exclusive::Looked);
+        Promises { conditional_create, prompt_listing: true }
     }
+
+    fn is_proved(&self) -> bool {
+        !self.is_far
+    }
+
+    fn patience(&self) -> Patience {
+        if self.is_far { Patience::Long(STANDARD) } else { Patience::Short }
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.meter.so_far()
+    }
+
+    fn clock_offset_millis(&self) -> Option<i64> {
+        self.meter.clock_offset_millis()
+    }
+
+    /// Ages are told by the server's own clock: an object that is made now says what time it is there.
+    fn sweep(&self) -> io::Result<u64> {
+        if !self.exclusive.leaves_temporaries() {
+            return Ok(0);
+        }
+        let operator = self.operator.clone();
+        let probe = exclusive::temporary_name()?;
+        self.opendal("list", async move {
+            let mut found = Vec::new();
+            let mut entries = match operator.lister_options(TEMPORARY, ListOptions::default()).await {
+                Err(error) if error.kind() == opendal::ErrorKind::NotFound => return Ok(0),
+                entries => entries?,
+            };
+            while let Some(entry) = entries.try_next().await? {
+                if entry.metadata().is_file() && is_temporary_name(entry.path()) {
+                    found.push(entry.path().to_owned());
+                }
+            }
+            if found.is_empty() {
+                return Ok(0);
+            }
+            operator.write(&probe, vec![b'.']).await?;
+            let now = operator.stat(&probe).await?.last_modified();
+            operator.delete(&probe).await?;
+            let Some(now) = now else { return Ok(0) };
+            let mut swept = 0;
+            for path in found {
+                let modified = match operator.stat(&path).await {
+                    Ok(metadata) => metadata.last_modified(),
+                    Err(_) => None,
+                };
+                let age = modified.map(|modified| {
+                    let (now, modified): (std::time::SystemTime, std::time::SystemTime) = (now.into(), modified.into());
+                    now.duration_since(modified).unwrap_or_default()
+                });
+                if age.is_some_and(|age| age > STALE) {
+                    operator.delete(&path).await?;
+                    swept += 1;
+                }
+            }
+            Ok(swept)
+        })
+    }
+}
+
+/// Whether a name in `tmp/` is one that we make.
+fn is_temporary_name(path: &str) -> bool {
+    let name = path.strip_prefix(TEMPORARY).unwrap_or("");
+    name.len() == 32 && name.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn past_the_end(range: &Range<u64>) -> io::Error {
     io::Error::new(ErrorKind::UnexpectedEof, format!("{range:?} is not within the object"))
 }
 
-/// Every file below a folder.
-pub(super) fn list(operator: &blocking::Operator, prefix: &str) -> io::Result<Vec<Listed>> {
-    let options = ListOptions { recursive: true, ..ListOptions::default() };
-    let entries = operator.list_options(prefix, options).map_err(io_error)?;
-    let files = entries.into_iter().filter(|entry| entry.metadata().is_file());
-    Ok(files.map(|entry| Listed { name: entry.path().to_owned(), bytes: entry.metadata().content_length() }).collect())
-}
-
-/// Makes a blocking operator on the shared runtime.
-pub(super) fn blocking(make: impl FnOnce() -> opendal::Result<opendal::Operator>) -> io::Result<blocking::Operator> {
-    let _entered = runtime()?.enter();
-    blocking::Operator::new(make().map_err(io_error)?).map_err(io_error)
-}
-
-fn runtime() -> io::Result<&'static Runtime> {
-    static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
-    let make = || {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("storage")
-            .enable_all()
-            .build()
-            .map_err(|error| error.to_string())
-    };
-    RUNTIME.get_or_init(make).as_ref().map_err(|reason| io::Error::other(reason.clone()))
-}
-
-/// The path in an `fs:` or `file:` URI.
-pub(super) fn local_path(uri: &str) -> Result<String, String> {
-    let uri = OperatorUri::new(uri, Vec::<(String, String)>::new()).map_err(|error| error.to_string())?;
-    if uri.name().is_some() {
-        return Err("a local path begins with three slashes: fs:///path".to_owned());
+#[allow(unused_variables, reason = "depends on the services that are built in")]
+fn exclusive_of(place: &Place, operator: &Operator) -> Exclusive {
+    match place.service {
+        #[cfg(feature = "webdav")]
+        Service::Webdav { .. } => Exclusive::Move(Arc::new(exclusive::webdav::Mover::new(&place.config))),
+        #[cfg(feature = "sftp")]
+        Service::Sftp => Exclusive::Link(Arc::new(exclusive::sftp::Linker::new(&place.config))),
+        _ if operator.info().capability().write_with_if_not_exists => Exclusive::Native,
+        _ => Exclusive::Looked,
     }
-    Ok(format!("/{}", uri.root().unwrap_or("")))
 }
 
-/// `OpenDAL`'s errors in the standard library's words; those that may pass become `TimedOut`.
-#[allow(clippy::needless_pass_by_value, reason = "used as a function for map_err")]
-pub(super) fn io_error(error: opendal::Error) -> io::Error {
-    let kind = match error.kind() {
-        OpendalKind::NotFound => ErrorKind::NotFound,
-        OpendalKind::PermissionDenied => ErrorKind::PermissionDenied,
-        OpendalKind::AlreadyExists | OpendalKind::ConditionNotMatch => ErrorKind::AlreadyExists,
-        OpendalKind::NotADirectory => ErrorKind::NotADirectory,
-        OpendalKind::IsADirectory => ErrorKind::IsADirectory,
-        OpendalKind::RangeNotSatisfied => ErrorKind::UnexpectedEof,
-        OpendalKind::Unsupported => ErrorKind::Unsupported,
-        OpendalKind::RateLimited => ErrorKind::WouldBlock,
-        _ if error.is_temporary() => ErrorKind::TimedOut,
-        _ => ErrorKind::Other,
-    };
-    io::Error::new(kind, error.to_string())
+/// An operator with its time limits, and its way to the network.
+pub(super) struct Made {
+    pub operator: Operator,
+}
+
+impl Made {
+    /// `refuses_pages`: whether a web page in place of an object is a fault of the line.
+    #[allow(unused_variables, reason = "depends on the services that are built in")]
+    pub fn of(
+        place: &Place,
+        config: &BTreeMap<String, String>,
+        refuses_pages: bool,
+        meter: &Arc<Meter>,
+    ) -> Result<Self, String> {
+        let _entered = runtime().map_err(|error| error.to_string())?.enter();
+        opendal::init_default_registry();
+        let operator = Operator::via_iter(place.service.name(), config.clone())
+            .map_err(|error| io_error(error, &place.secrets).to_string())?;
+        #[cfg(feature = "http")]
+        let operator = if place.service.is_http() {
+            let (ca_file, proxy) = (place.ca_file.as_deref(), place.proxy.as_deref());
+            let transport =
+                super::transport::Transport::new(ca_file, proxy, refuses_pages, Arc::clone(meter), &place.secrets)?;
+            let context = operator.base_context().with_http_transport(opendal::HttpTransporter::new(transport));
+            operator.with_context(context)
+        } else {
+            operator
+        };
+        let limits = TimeoutLayer::new().with_timeout(CALL).with_io_timeout(IO_CALL);
+        Ok(Self { operator: operator.layer(limits) })
+    }
 }

@@ -3,7 +3,7 @@
 use super::is_plain;
 use crate::connector::{
     TargetCollection,
-    aerospike::{cluster::Cluster, error::Error, facts, info::failure},
+    aerospike::{builds, cluster::Cluster, error::Error, facts, info::failure},
 };
 use serde_json::Value as Json;
 use std::{
@@ -12,7 +12,7 @@ use std::{
 };
 
 /// The first build that takes `namespace=`, `bin=` and `type=`.
-const NEW_SPELLING: [u32; 2] = [8, 1];
+const NEW_SPELLING: builds::Build = [8, 1, 0];
 
 /// The longest pause between two questions whether an index is built.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
@@ -108,10 +108,8 @@ fn there(cluster: &Cluster, namespace: &str) -> Result<Vec<Definition>, Error> {
 
 /// Whether all nodes take the new spelling.
 fn new_spelling(cluster: &Cluster) -> bool {
-    cluster.nodes().iter().all(|node| {
-        let mut parts = node.build.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
-        [parts.next().unwrap_or(0), parts.next().unwrap_or(0)] >= NEW_SPELLING
-    })
+    // A build that tells nothing of itself is taken for an old one: it is asked in words that all know.
+    cluster.nodes().iter().all(|node| builds::parse(&node.build).is_some_and(|build| build >= NEW_SPELLING))
 }
 
 /// Indexes of the snapshot in whose place another one of the same name stands.

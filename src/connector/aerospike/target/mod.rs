@@ -202,6 +202,7 @@ impl Target for AerospikeTarget {
         TargetAbilities {
             overwrites: &[Always, Never, IfChanged, IfNewer, Merge],
             expiry_slack_millis: EXPIRY_SLACK_MILLIS,
+            to_stdout: false,
         }
     }
 

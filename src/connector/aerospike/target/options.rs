@@ -1,9 +1,12 @@
 //! What a person asks of a restore into a cluster, beside where it is.
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use std::time::Duration;
 
 /// When secondary indexes are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum IndexOrder {
     /// Before the records.
     First,
@@ -11,6 +14,7 @@ pub enum IndexOrder {
     #[default]
     Last,
     /// Not at all.
+    #[serde(rename = "none")]
     Never,
 }
 

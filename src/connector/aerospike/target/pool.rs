@@ -6,7 +6,7 @@ use crate::{
         Outcomes,
         aerospike::cluster::{Cluster, PartitionMap},
     },
-    record::{Digest, KeyCodec},
+    record::{Digest, KeyCodec, pause},
 };
 use crossbeam_channel::Receiver;
 use std::{
@@ -136,14 +136,7 @@ impl Shared {
 
     /// Sleeps, shorter if it is stopped.
     pub(super) fn sleep(&self, time: Duration) {
-        let until = Instant::now() + time;
-        while !self.is_stopped() {
-            let rest = until.saturating_duration_since(Instant::now());
-            if rest.is_zero() {
-                return;
-            }
-            std::thread::sleep(rest.min(Duration::from_millis(50)));
-        }
+        pause(time, || self.is_stopped());
     }
 
     /// Fetches the partition map anew, one thread for all.

@@ -47,7 +47,7 @@ impl Entry {
 }
 
 /// Everything of a record but its key.
-pub(super) fn encode_body(meta: &Meta<'_>, shape: &Shape, value: &[u8]) -> Vec<u8> {
+pub(in crate::connector) fn encode_body(meta: &Meta<'_>, shape: &Shape, value: &[u8]) -> Vec<u8> {
     let mut body = Vec::with_capacity(value.len() + 64);
     put_slice(&mut body, meta.set);
     put_u64(&mut body, u64::from(meta.generation));
@@ -138,25 +138,25 @@ impl RunReader {
 }
 
 /// Takes the records of one collection in any order.
-pub(super) struct Sorter {
+pub(in crate::connector) struct Sorter {
     spool: Arc<Spool>,
     pending: Vec<Entry>,
     pending_bytes: usize,
     /// By how often their records were merged.
     levels: Vec<Vec<Run>>,
     /// How many records were taken.
-    pub(super) records: u64,
+    pub(in crate::connector) records: u64,
     /// Their bytes.
-    pub(super) bytes: u64,
+    pub(in crate::connector) bytes: u64,
 }
 
 impl Sorter {
-    pub(super) const fn new(spool: Arc<Spool>) -> Self {
+    pub(in crate::connector) const fn new(spool: Arc<Spool>) -> Self {
         Self { spool, pending: Vec::new(), pending_bytes: 0, levels: Vec::new(), records: 0, bytes: 0 }
     }
 
     /// Takes a record, with the number of its line; gives the bytes of memory that it takes until the next spill.
-    pub(super) fn push(&mut self, key: Vec<u8>, line: u64, body: Vec<u8>) -> usize {
+    pub(in crate::connector) fn push(&mut self, key: Vec<u8>, line: u64, body: Vec<u8>) -> usize {
         let entry = Entry { key, line, body };
         let bytes = entry.bytes();
         self.records += 1;
@@ -167,7 +167,7 @@ impl Sorter {
     }
 
     /// Writes what is in memory to a run.
-    pub(super) fn spill(&mut self) -> io::Result<()> {
+    pub(in crate::connector) fn spill(&mut self) -> io::Result<()> {
         if self.pending.is_empty() {
             return Ok(());
         }
@@ -193,25 +193,25 @@ impl Sorter {
     }
 
     /// Ends taking.
-    pub(super) fn finish(mut self) -> io::Result<Sorted> {
+    pub(in crate::connector) fn finish(mut self) -> io::Result<Sorted> {
         self.spill()?;
         Ok(Sorted { runs: self.levels.into_iter().flatten().collect() })
     }
 }
 
 /// Whether sorters that hold `bytes` together have to spill.
-pub(super) const fn must_spill(bytes: usize) -> bool {
+pub(in crate::connector) const fn must_spill(bytes: usize) -> bool {
     bytes >= RUN_BYTES
 }
 
 /// The sorted records of one collection.
-pub(super) struct Sorted {
+pub(in crate::connector) struct Sorted {
     runs: Vec<Run>,
 }
 
 impl Sorted {
     /// About `parts - 1` keys that split the records.
-    pub(super) fn splits(&self, parts: usize) -> Vec<Vec<u8>> {
+    pub(in crate::connector) fn splits(&self, parts: usize) -> Vec<Vec<u8>> {
         let mut keys: Vec<&Vec<u8>> = self.runs.iter().flat_map(|run| run.index.iter().map(|(key, _)| key)).collect();
         keys.sort_unstable();
         keys.dedup();
@@ -223,7 +223,7 @@ impl Sorted {
     }
 
     /// The records of a range; `origin` names the file in errors.
-    pub(super) fn read(&self, range: &KeyRange, origin: &str) -> io::Result<SortedStream> {
+    pub(in crate::connector) fn read(&self, range: &KeyRange, origin: &str) -> io::Result<SortedStream> {
         let merge = Merge::new(&self.runs, &range.start)?;
         Ok(SortedStream {
             merge,
@@ -267,7 +267,7 @@ impl Iterator for Merge {
 }
 
 /// Sorted records as a stream; two lines with one key end it with an error that names both.
-pub(super) struct SortedStream {
+pub(in crate::connector) struct SortedStream {
     merge: Merge,
     range: KeyRange,
     origin: String,

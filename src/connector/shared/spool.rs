@@ -16,30 +16,30 @@ use std::{
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// A temporary file that is written at its end and read anywhere.
-pub(super) struct Spool {
+pub(in crate::connector) struct Spool {
     file: File,
     end: AtomicU64,
 }
 
 impl Spool {
     /// A new file in a directory.
-    pub(super) fn new(dir: &Path) -> io::Result<Arc<Self>> {
+    pub(in crate::connector) fn new(dir: &Path) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self { file: tempfile::tempfile_in(dir)?, end: AtomicU64::new(0) }))
     }
 
     /// Writes behind all that is there; one at a time.
-    pub(super) fn append(self: &Arc<Self>) -> SpoolWriter {
+    pub(in crate::connector) fn append(self: &Arc<Self>) -> SpoolWriter {
         let at = self.end.load(Ordering::Relaxed);
         SpoolWriter { spool: Arc::clone(self), at, buffer: Vec::new() }
     }
 
     /// Reads a stretch.
-    pub(super) fn read(self: &Arc<Self>, stretch: Range<u64>) -> SpoolReader {
+    pub(in crate::connector) fn read(self: &Arc<Self>, stretch: Range<u64>) -> SpoolReader {
         SpoolReader { spool: Arc::clone(self), stretch }
     }
 
     /// Gives back the room of a stretch that is read no more, where the file system can.
-    pub(super) fn forget(&self, stretch: &Range<u64>) {
+    pub(in crate::connector) fn forget(&self, stretch: &Range<u64>) {
         #[cfg(target_os = "linux")]
         {
             use rustix::fs::{FallocateFlags, fallocate};
@@ -53,7 +53,7 @@ impl Spool {
 }
 
 /// Writes at the end of a spool.
-pub(super) struct SpoolWriter {
+pub(in crate::connector) struct SpoolWriter {
     spool: Arc<Spool>,
     at: u64,
     buffer: Vec<u8>,
@@ -61,12 +61,12 @@ pub(super) struct SpoolWriter {
 
 impl SpoolWriter {
     /// Where the next byte goes.
-    pub(super) fn at(&self) -> u64 {
+    pub(in crate::connector) fn at(&self) -> u64 {
         self.at + self.buffer.len() as u64
     }
 
     /// Writes what is left; without it what was written does not count.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    pub(in crate::connector) fn finish(mut self) -> io::Result<()> {
         self.flush()?;
         self.spool.end.store(self.at, Ordering::Relaxed);
         Ok(())
@@ -96,7 +96,7 @@ impl Write for SpoolWriter {
 }
 
 /// Reads a stretch of a spool.
-pub(super) struct SpoolReader {
+pub(in crate::connector) struct SpoolReader {
     spool: Arc<Spool>,
     stretch: Range<u64>,
 }

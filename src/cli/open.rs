@@ -1,0 +1,97 @@
+//! Opening sources and targets as they were typed: options by the names that the connectors have for them, refusals by the
+//! flags that were typed.
+
+use super::{
+    aerospike_connect::ConnectArgs,
+    args::Cli,
+    context::Context,
+    exit::{Failure, usage},
+};
+use crate::connector::{ConnectorError, Options, Role, Source, Target};
+use clap::{ArgMatches, CommandFactory as _, parser::ValueSource};
+use std::collections::BTreeSet;
+
+impl Context {
+    /// The source that a URL names.
+    pub fn source(&self, url: &str, options: Options, connect: &ConnectArgs) -> Result<Box<dyn Source>, Failure> {
+        let options = self.complete(url, Role::Source, options, connect)?;
+        self.registry.source(url, &options).map_err(as_typed)
+    }
+
+    /// The target that a URL names.
+    pub fn target(&self, url: &str, options: Options, connect: &ConnectArgs) -> Result<Box<dyn Target>, Failure> {
+        let options = self.complete(url, Role::Target, options, connect)?;
+        self.registry.target(url, &options).map_err(as_typed)
+    }
+
+    fn complete(&self, url: &str, role: Role, mut options: Options, connect: &ConnectArgs) -> Result<Options, Failure> {
+        options.make_ambient(self.environment.iter().map(String::as_str));
+        // Nobody is asked for the password of another system.
+        if self.registry.knows(url, role, PASSWORD) {
+            connect.add_password(&mut options)?;
+        }
+        Ok(options)
+    }
+}
+
+/// The option that is got from a file, a command or the environment.
+const PASSWORD: &str = "as_password";
+
+/// The names of the arguments whose values come from the environment.
+pub(super) fn from_environment(matches: &ArgMatches) -> BTreeSet<String> {
+    let is_ambient = |id: &&str| matches.value_source(id) == Some(ValueSource::EnvVariable);
+    let mut names: BTreeSet<String> =
+        matches.ids().map(clap::Id::as_str).filter(is_ambient).map(str::to_owned).collect();
+    if let Some((_, below)) = matches.subcommand() {
+        names.extend(from_environment(below));
+    }
+    names
+}
+
+/// Names flags where options are refused.
+fn as_typed(error: ConnectorError) -> Failure {
+    match error {
+        ConnectorError::ForeignOptions { url, options, role, of: Some(of) } => {
+            let flags: Vec<String> = options.iter().map(|option| flag(option)).collect();
+            let verb = if flags.len() == 1 { "is" } else { "are" };
+            usage(format!("{} {verb} for {of}: {role}, not `{url}`", flags.join(", ")))
+        }
+        error => error.into(),
+    }
+}
+
+/// The flag that fills an option.
+fn flag(option: &str) -> String {
+    let command = Cli::command();
+    let mut found =
+        command.get_subcommands().flat_map(clap::Command::get_arguments).filter(|arg| arg.get_id() == option);
+    found.find_map(clap::Arg::get_long).map_or_else(|| option.to_owned(), |long| format!("--{long}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::FromArgMatches as _;
+
+    fn typed(line: &[&str]) -> (Cli, BTreeSet<String>) {
+        let matches = Cli::command().try_get_matches_from(line).unwrap();
+        (Cli::from_arg_matches(&matches).unwrap(), from_environment(&matches))
+    }
+
+    #[test]
+    fn refused_options_are_named_as_they_are_typed() {
+        let error = ConnectorError::ForeignOptions {
+            url: "sqlite:a".to_owned(),
+            options: vec!["sets".to_owned(), "no_ttl_only".to_owned()],
+            role: Role::Source,
+            of: Some("aerospike".to_owned()),
+        };
+        assert_eq!(as_typed(error).to_string(), "--set, --no-ttl-only are for aerospike: sources, not `sqlite:a`");
+    }
+
+    #[test]
+    fn what_is_typed_does_not_come_from_the_environment() {
+        let (_, environment) = typed(&["rekeep", "-r", "x", "backup", "sqlite:a", "--socket-timeout", "3s"]);
+        assert!(!environment.contains("socket_timeout") && !environment.contains("repo"));
+    }
+}

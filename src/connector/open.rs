@@ -1,0 +1,19 @@
+//! The connectors that are built in. Each stands behind a feature of its own; a program that has another one adds it to
+//! [`Registry::default`], or to [`Registry::empty`].
+
+use super::Registry;
+
+impl Default for Registry {
+    fn default() -> Self {
+        let registry = Self::empty();
+        #[cfg(feature = "aerospike")]
+        let registry = registry.with(super::aerospike::AerospikeConnector);
+        #[cfg(feature = "sqlite")]
+        let registry = registry.with(super::sqlite::SqliteConnector);
+        #[cfg(feature = "files")]
+        let registry = registry.with(super::files::FilesConnector);
+        #[cfg(feature = "jsonl")]
+        let registry = registry.with(super::jsonl::JsonlConnector);
+        registry
+    }
+}

@@ -1,0 +1,169 @@
+//! What a repository's place was found to promise: tried once, kept in the repository with the location that it counts for
+//! (`format-spec/protocol.md`, section 6), and remembered in the catalog.
+
+use super::{Inner, Repository, standing::json};
+use crate::{
+    record::{Clock, Timestamp},
+    repo::{
+        RepoError,
+        object::{self, ObjectKind},
+        storage::{Created, Promises, Storage, Verdict},
+    },
+    report::{Warning, WarningKind},
+};
+use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
+
+const NOTE: &str = "promises";
+
+/// How often a race for the next number is run again.
+const MAX_RACES: u64 = 10;
+
+/// What a trial showed, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromisesBody {
+    /// BLAKE3 of the location, in hexadecimal: a copy of the repository elsewhere is another place.
+    pub location: String,
+    /// Of two creates of one name exactly one succeeds.
+    pub conditional_create: bool,
+    /// A listing shows everything created before it began.
+    pub prompt_listing: bool,
+    /// What was found, for people.
+    #[serde(default)]
+    pub findings: Vec<String>,
+    /// When it was tried: for people.
+    pub time: Timestamp,
+}
+
+impl PromisesBody {
+    fn promises(&self) -> Promises {
+        Promises { conditional_create: self.conditional_create, prompt_listing: self.prompt_listing }
+    }
+}
+
+/// The name that verdicts of a location have in common.
+fn location_key(storage: &Storage) -> String {
+    blake3::hash(storage.location().as_bytes()).to_hex().to_string()
+}
+
+fn folder(storage: &Storage) -> String {
+    format!("promises/{}/", &location_key(storage)[..32])
+}
+
+/// The newest verdict for this place, and its number.
+fn newest(storage: &Storage) -> Result<Option<(u64, PromisesBody)>, RepoError> {
+    let folder = folder(storage);
+    let listed = storage.list(&folder)?;
+    let numbers = listed.iter().filter_map(|it| it.name.strip_prefix(folder.as_str())?.parse::<u64>().ok());
+    let Some(number) = numbers.max() else { return Ok(None) };
+    let path = format!("{folder}{number}");
+    let body = object::unwrap(ObjectKind::Promises, &path, &storage.read(&path)?)?;
+    let body: PromisesBody = serde_json::from_slice(&body).map_err(|error| RepoError::damaged(&*path, error))?;
+    // Objects may be copied to where they do not count.
+    Ok((body.location == location_key(storage)).then_some((number, body)))
+}
+
+fn body_of(storage: &Storage, verdict: &Verdict, clock: &dyn Clock) -> PromisesBody {
+    PromisesBody {
+        location: location_key(storage),
+        conditional_create: verdict.conditional_create,
+        prompt_listing: verdict.prompt_listing,
+        findings: verdict.findings.clone(),
+        time: clock.now(),
+    }
+}
+
+/// Keeps a verdict as the newest for this place.
+pub fn keep(storage: &Storage, verdict: &Verdict, clock: &dyn Clock) -> Result<(), RepoError> {
+    let body = body_of(storage, verdict, clock);
+    let first = newest(storage)?.map_or(0, |(number, _)| number + 1);
+    for number in first..first + MAX_RACES {
+        let path = format!("{}{number}", folder(storage));
+        if storage.create(&path, &object::wrap(ObjectKind::Promises, &path, &json(&body)?))? == Created::New {
+            return Ok(());
+        }
+    }
+    Err(RepoError::Invalid("the verdict on this place is written by others all the time".to_owned()))
+}
+
+impl Inner {
+    /// Makes sure that what may be relied on here is known, trying the place if nobody has. Costs nothing where the catalog
+    /// knows it, or nobody need try.
+    pub(in crate::repo) fn settle_promises(&self) -> Result<Option<Warning>, RepoError> {
+        if self.storage.is_settled() {
+            return Ok(None);
+        }
+        if let Some(note) = self.catalog.note(NOTE)?
+            && let Ok(body) = serde_json::from_str::<PromisesBody>(&note)
+        {
+            return Ok(self.rely_on(&body));
+        }
+        let known = match newest(&self.storage) {
+            Ok(known) => known.map(|(_, body)| body),
+            // One that cannot be read counts for nothing.
+            Err(RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::NewerFormat { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let body = if let Some(body) = known {
+            body
+        } else {
+            let verdict = match self.storage.probe() {
+                // Who may only read relies on nothing.
+                Err(RepoError::Storage { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
+                    return Ok(None);
+                }
+                verdict => verdict?,
+            };
+            if !verdict.whole {
+                return Err(not_whole(&self.storage));
+            }
+            keep(&self.storage, &verdict, &*self.clock)?;
+            body_of(&self.storage, &verdict, &*self.clock)
+        };
+        let text = serde_json::to_string(&body).map_err(|error| RepoError::Invalid(error.to_string()))?;
+        self.catalog.set_note(NOTE, &text)?;
+        Ok(self.rely_on(&body))
+    }
+
+    fn rely_on(&self, body: &PromisesBody) -> Option<Warning> {
+        self.storage.rely_on(body.promises());
+        weakness(&self.storage, &body.findings)
+    }
+}
+
+/// What a person should hear of a place that promises less.
+pub(super) fn weakness(storage: &Storage, findings: &[String]) -> Option<Warning> {
+    if findings.is_empty() {
+        return None;
+    }
+    let words = format!(
+        "this storage does not keep all that is relied on elsewhere: {}. No lease is fenced without a person, and marks of a \
+         prune wait a grace period",
+        findings.join("; ")
+    );
+    Some(Warning::new(WarningKind::WeakStorage, storage.location(), words))
+}
+
+fn not_whole(storage: &Storage) -> RepoError {
+    RepoError::Invalid(format!(
+        "{} does not give back what it was given: nothing can be kept there",
+        storage.location()
+    ))
+}
+
+/// Refuses a place that does not give back what it was given; says nothing of one that was tried before.
+pub(super) fn refuse_if_broken(storage: &Storage) -> Result<Option<Verdict>, RepoError> {
+    if storage.is_settled() {
+        return Ok(None);
+    }
+    let verdict = storage.probe()?;
+    if verdict.whole { Ok(Some(verdict)) } else { Err(not_whole(storage)) }
+}
+
+impl Repository {
+    /// Makes sure that what may be relied on at this place is known, trying it if nobody has. Gives what a person should
+    /// hear of it, if that is news.
+    pub fn settle_promises(&self) -> Result<Option<Warning>, RepoError> {
+        self.inner.settle_promises()
+    }
+}

@@ -1,0 +1,147 @@
+//! Whole commands on a line that breaks: each request in turn meets a fault, and rights that are missing.
+
+use crate::{
+    proxy::{Fault, Proxy},
+    run::Life,
+    s3::{KEYS, ministack, uri},
+};
+use serde_json::json;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+const FAULTS: [Fault; 6] =
+    [Fault::Status(500), Fault::Status(503), Fault::Cut, Fault::LostAnswer, Fault::HalfAnswer, Fault::Page];
+
+/// What a page in place of an answer would do to anything but a read is another service's answer, not a fault of the line.
+fn applies(fault: Fault, line: &str) -> bool {
+    let reads_object = line.starts_with("GET") && !line.contains("list-type");
+    match fault {
+        Fault::Page => reads_object,
+        Fault::HalfAnswer => line.starts_with("GET"),
+        _ => true,
+    }
+}
+
+/// Runs `work` again and again, each time with another request broken, until a run has fewer requests than that.
+fn each_request_in_turn(server: u16, prefix: &str, mut work: impl FnMut(&Life, u64), life: impl Fn(&str) -> Life) {
+    let (broken, seen) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (which, count) = (Arc::clone(&broken), Arc::clone(&seen));
+    let proxy = Proxy::before(server, move |_, line| {
+        let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+        let at = which.load(Ordering::SeqCst);
+        let fault = FAULTS[(at as usize) % FAULTS.len()];
+        (number == at && applies(fault, line)).then_some(fault)
+    });
+    let life = life(&uri(proxy.port, prefix));
+    for number in 1.. {
+        broken.store(number, Ordering::SeqCst);
+        seen.store(0, Ordering::SeqCst);
+        work(&life, number);
+        if seen.load(Ordering::SeqCst) < number {
+            return;
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn each_request_of_each_command_may_fail_once_and_nothing_is_wrong() {
+    let server = ministack();
+    let direct = Life::at(&uri(server.port, "repo"), &KEYS);
+    direct.init();
+    direct.fill(500);
+    direct.backup();
+    let same_place = |uri: &str| Life::in_place_of(&direct, uri, &KEYS);
+    each_request_in_turn(
+        server.port,
+        "repo",
+        |life, number| {
+            direct.sql(&format!("UPDATE t SET data = randomblob(500) WHERE id = {}", number % 500));
+            life.backup();
+        },
+        same_place,
+    );
+    each_request_in_turn(
+        server.port,
+        "repo",
+        |life, number| {
+            let target = format!("sqlite:restored-{number}.db");
+            life.ok(&["restore", "latest", &target]);
+            assert!(direct.rows(&format!("restored-{number}.db")) == direct.rows("app.db"));
+        },
+        same_place,
+    );
+    each_request_in_turn(
+        server.port,
+        "repo",
+        |life, number| {
+            direct.sql(&format!("UPDATE t SET data = randomblob(500) WHERE id = {}", number % 500));
+            direct.backup();
+            life.ok(&["forget", "--keep-last", "2"]);
+        },
+        same_place,
+    );
+    each_request_in_turn(
+        server.port,
+        "repo",
+        |life, number| {
+            direct.sql(&format!("UPDATE t SET data = randomblob(500) WHERE id = {}", number % 500));
+            direct.backup();
+            direct.ok(&["forget", "--keep-last", "2"]);
+            life.ok(&["prune"]);
+        },
+        same_place,
+    );
+    let verified = direct.json(&["verify", "--read-data", "--restore"]);
+    assert_eq!(verified["findings"], json!([]), "{verified}");
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn who_may_not_delete_does_everything_but_prune() {
+    let server = ministack();
+    let proxy = Proxy::before(server.port, |_, line| {
+        (line.starts_with("DELETE") || line.starts_with("POST") && line.contains("?delete"))
+            .then_some(Fault::Status(403))
+    });
+    let life = Life::at(&uri(proxy.port, "adds"), &KEYS);
+    let check = life.json(&["check-storage", "--no-throughput"]);
+    assert_eq!(check["consequences"], json!(["cannot-prune"]), "{check}");
+    assert!(!check["rights"]["delete"].is_null(), "{check}");
+    life.init();
+    life.fill(500);
+    let first = life.backup();
+    life.sql("UPDATE t SET data = randomblob(500) WHERE id < 50");
+    life.backup();
+    life.ok(&["forget", &first]);
+    life.ok(&["restore", "latest", "sqlite:second.db"]);
+    assert!(life.rows("second.db") == life.rows("app.db"));
+    life.ok(&["verify", "--read-data", "--restore"]);
+    let pruned = life.run(&["prune"]);
+    assert_eq!(pruned.status.code(), Some(3), "{}", String::from_utf8_lossy(&pruned.stderr));
+    life.ok(&["verify", "--read-data", "--restore"]);
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn who_may_only_read_restores_and_verifies() {
+    let server = ministack();
+    let direct = Life::at(&uri(server.port, "reads"), &KEYS);
+    direct.init();
+    direct.fill(500);
+    direct.backup();
+    let proxy = Proxy::before(server.port, |_, line| {
+        (!line.starts_with("GET") && !line.starts_with("HEAD")).then_some(Fault::Status(403))
+    });
+    let life = Life::in_place_of(&direct, &uri(proxy.port, "reads"), &KEYS);
+    assert_eq!(life.json(&["snapshots"]).as_array().map(Vec::len), Some(1));
+    life.ok(&["restore", "latest", "sqlite:second.db"]);
+    assert!(life.rows("second.db") == life.rows("app.db"));
+    life.ok(&["verify", "--read-data", "--restore"]);
+    let backup = life.run(&["backup", "sqlite:app.db"]);
+    let err = String::from_utf8_lossy(&backup.stderr);
+    assert_eq!(backup.status.code(), Some(1), "{err}");
+    assert!(err.contains("creating leases/"), "which right on which object: {err}");
+}

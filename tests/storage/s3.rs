@@ -1,0 +1,282 @@
+//! S3: servers of others, one that keeps its promises, one that nearly does, one that does not.
+
+use crate::{
+    conformance::{self, conforms, objects},
+    proxy::{Fault, Proxy},
+    run::Life,
+    server::{Server, program},
+};
+use rekeep::repo::{
+    RepoError, Storage,
+    storage::{Created, StorageOptions},
+};
+use serde_json::Value as Json;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    process::Command,
+    time::Duration,
+};
+
+pub const KEYS: [(&str, &str); 3] =
+    [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test-secret"), ("AWS_REGION", "us-east-1")];
+
+const S3RVER_KEYS: [(&str, &str); 3] =
+    [("AWS_ACCESS_KEY_ID", "S3RVER"), ("AWS_SECRET_ACCESS_KEY", "S3RVER"), ("AWS_REGION", "us-east-1")];
+
+pub fn ministack() -> Server {
+    let server = Server::start(|port, folder| {
+        let mut command = Command::new(program("ministack", "ministack"));
+        // Its default is to listen on every interface.
+        command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string()).current_dir(folder);
+        command
+    });
+    make_bucket(&server);
+    server
+}
+
+fn moto() -> Server {
+    let server = Server::start(|port, folder| {
+        let mut command = Command::new(program("moto", "moto_server"));
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).current_dir(folder);
+        command
+    });
+    make_bucket(&server);
+    server
+}
+
+fn s3rver() -> Server {
+    Server::start(|port, folder| {
+        let mut command = Command::new(program("s3rver", "s3rver"));
+        command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "--configure-bucket", "bucket", "-d"]).arg(folder);
+        command
+    })
+}
+
+/// With nothing but a socket: what is under test must not make what it is tested with.
+fn make_bucket(server: &Server) {
+    let authorization =
+        "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+    let request = format!(
+        "PUT /bucket HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        server.port
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+fn options() -> StorageOptions {
+    let credentials = [("access_key_id", "test"), ("secret_access_key", "test-secret")];
+    StorageOptions {
+        credentials: credentials.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
+        ..StorageOptions::default()
+    }
+}
+
+pub fn uri(port: u16, prefix: &str) -> String {
+    format!("s3://bucket/{prefix}?endpoint=http://127.0.0.1:{port}&region=us-east-1")
+}
+
+fn at(port: u16, prefix: &str) -> Storage {
+    Storage::open(&uri(port, prefix), &options()).unwrap()
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn ministack_conforms() {
+    let server = ministack();
+    conforms(&|name| at(server.port, name), objects(2100));
+}
+
+#[test]
+#[ignore = "needs moto"]
+fn moto_conforms() {
+    let server = moto();
+    conforms(&|name| at(server.port, name), objects(2100));
+}
+
+#[test]
+#[ignore = "needs s3rver"]
+fn a_store_that_lies_about_conditions_still_keeps_objects() {
+    let server = s3rver();
+    let credentials = [("access_key_id", "S3RVER"), ("secret_access_key", "S3RVER")];
+    let options = StorageOptions {
+        credentials: credentials.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
+        ..StorageOptions::default()
+    };
+    let at = |name: &str| Storage::open(&uri(server.port, name), &options).unwrap();
+    // It answers listings of more than a page with an error, which is why there is but one here.
+    conformance::every_page_is_listed(&at("pages"), 200);
+    let storage = at("basic");
+    assert_eq!(storage.create("a/b", b"one").unwrap(), Created::New);
+    assert_eq!(storage.read("a/b").unwrap(), b"one");
+}
+
+#[test]
+#[ignore = "needs s3rver"]
+fn a_store_that_lies_about_conditions_is_found_out_and_used_in_the_weak_mode() {
+    let server = s3rver();
+    let life = Life::at(&uri(server.port, "repo"), &S3RVER_KEYS);
+    let check: Json =
+        serde_json::from_slice(&life.run(&["--json", "check-storage", "--no-throughput"]).stdout).unwrap();
+    assert_eq!(check["verdict"]["conditional_create"], false, "{check}");
+    assert_eq!(check["verdict"]["whole"], true, "{check}");
+    let made = life.run(&["init", "--kdf-memory", "1", "--kdf-passes", "1"]);
+    let err = String::from_utf8_lossy(&made.stderr);
+    assert_eq!(made.status.code(), Some(0), "{err}");
+    assert!(err.contains("replaced the first"), "{err}");
+    life.fill(2_000);
+    let first = life.backup();
+    life.sql("UPDATE t SET data = randomblob(500)");
+    life.backup();
+    life.ok(&["forget", &first]);
+    let pruned = life.run(&["prune"]);
+    let err = String::from_utf8_lossy(&pruned.stderr);
+    assert!(err.contains("weaker here"), "{err}");
+    // Marked, and waiting.
+    assert_eq!(life.json(&["prune"])["deleted"]["packs"], 0);
+    life.ok(&["restore", "latest", "sqlite:second.db"]);
+    assert!(life.rows("second.db") == life.rows("app.db"));
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn a_good_place_is_tried_once_and_a_copy_of_the_repository_elsewhere_again() {
+    let server = ministack();
+    let life = Life::at(&uri(server.port, "repo"), &KEYS);
+    let check = life.json(&["check-storage", "--no-throughput"]);
+    assert_eq!((&check["usable"], &check["has_repository"]), (&Json::Bool(true), &Json::Bool(false)), "{check}");
+    assert_eq!(check["consequences"], serde_json::json!([]), "{check}");
+    life.init();
+    let place = at(server.port, "repo");
+    let verdicts = place.list("promises/").unwrap();
+    assert_eq!(verdicts.len(), 1, "{verdicts:?}");
+    assert!(place.list("probe/").unwrap().is_empty(), "a trial leaves nothing");
+    life.fill(100);
+    life.backup();
+    assert_eq!(place.list("promises/").unwrap(), verdicts, "it is tried once");
+    let copy = at(server.port, "copy");
+    for object in place.list("").unwrap() {
+        copy.create(&object.name, &place.read(&object.name).unwrap()).unwrap();
+    }
+    let other = Life::at(&uri(server.port, "copy"), &KEYS);
+    other.fill(100);
+    other.backup();
+    assert_eq!(copy.list("promises/").unwrap().len(), 2, "the copy was tried itself");
+    other.ok(&["verify", "--keyless"]);
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn a_repository_lives_on_ministack() {
+    let server = ministack();
+    Life::at(&uri(server.port, "repo/deep"), &KEYS).whole();
+}
+
+#[test]
+#[ignore = "needs moto"]
+fn a_repository_lives_on_moto() {
+    let server = moto();
+    Life::at(&uri(server.port, "repo"), &KEYS).whole();
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn what_may_pass_is_tried_again() {
+    let server = ministack();
+    let faults = [
+        Fault::Status(500),
+        Fault::Status(503),
+        Fault::ComeAgain,
+        Fault::Cut,
+        Fault::LostAnswer,
+        Fault::HalfAnswer,
+        Fault::Page,
+    ];
+    for fault in faults {
+        let read_only = matches!(fault, Fault::Page | Fault::HalfAnswer);
+        let direct = at(server.port, &format!("{fault:?}"));
+        direct.create("there", &vec![7; 100_000]).unwrap();
+        // The first request meets the fault, its second attempt does not.
+        let meets = move |number: u64, _: &str| (number == 1).then_some(fault);
+        if !read_only {
+            let proxy = Proxy::before(server.port, meets);
+            let broken = at(proxy.port, &format!("{fault:?}"));
+            assert_eq!(broken.create("new", &vec![8; 100_000]).unwrap(), Created::New, "{fault:?}");
+            assert_eq!(direct.read("new").unwrap(), vec![8; 100_000], "{fault:?}");
+        }
+        let read = |work: &dyn Fn(&Storage)| {
+            let proxy = Proxy::before(server.port, meets);
+            work(&at(proxy.port, &format!("{fault:?}")));
+            assert!(proxy.requests() > 1, "{fault:?}");
+        };
+        read(&|storage| assert_eq!(storage.read("there").unwrap(), vec![7; 100_000], "{fault:?}"));
+        read(&|storage| assert_eq!(storage.read_range("there", 5..50_005).unwrap(), vec![7; 50_000], "{fault:?}"));
+        if fault != Fault::Page {
+            read(&|storage| assert!(!storage.list("").unwrap().is_empty(), "{fault:?}"));
+            if fault != Fault::HalfAnswer {
+                read(&|storage| assert_eq!(storage.len("there").unwrap(), Some(100_000), "{fault:?}"));
+                read(&|storage| storage.delete("there").unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn an_upload_that_breaks_off_leaves_nothing_under_its_name() {
+    let server = ministack();
+    let proxy = Proxy::before(server.port, |_, line| line.starts_with("PUT").then_some(Fault::Cut));
+    let broken = at(proxy.port, "half").within(Duration::from_secs(2));
+    let error = broken.create("object", &vec![1; 1 << 20]).unwrap_err();
+    assert!(matches!(error, RepoError::Storage { operation: "creating", .. }), "{error}");
+    let direct = at(server.port, "half");
+    assert_eq!(direct.len("object").unwrap(), None);
+    assert!(direct.list("").unwrap().is_empty());
+    assert_eq!(direct.create("object", b"whole").unwrap(), Created::New);
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn a_bucket_that_is_not_there_is_told_from_an_empty_place() {
+    let server = ministack();
+    let nowhere = format!("s3://nosuch/x?endpoint=http://127.0.0.1:{}&region=us-east-1", server.port);
+    let life = Life::at(&nowhere, &KEYS);
+    for command in [["snapshots"].as_slice(), &["init"], &["backup", "sqlite:app.db"]] {
+        let output = life.run(command);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {err}");
+        assert!(err.contains("no such bucket"), "{command:?}: {err}");
+    }
+    let empty = Life::at(&uri(server.port, "nothing/here"), &KEYS);
+    assert_eq!(empty.run(&["snapshots"]).status.code(), Some(10));
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn no_secret_is_shown_or_kept() {
+    let server = ministack();
+    let proxy = Proxy::before(server.port, |_, line| line.starts_with("PUT").then_some(Fault::Status(400)));
+    let life = Life::at(&uri(proxy.port, "secret"), &KEYS);
+    let output = life.run(&["--json", "init", "--kdf-memory", "1", "--kdf-passes", "1"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(!text.contains("test-secret") && !text.contains("Signature"), "{text}");
+    let life = Life::at(&uri(server.port, "secret"), &KEYS);
+    let made = life.json(&["init", "--kdf-memory", "1", "--kdf-passes", "1"]);
+    assert_eq!(made["location"], format!("s3://bucket/secret?endpoint=http://127.0.0.1:{}", server.port));
+}
+
+#[test]
+fn a_place_that_does_not_answer_is_told_soon_and_without_a_repository_being_denied() {
+    let port = crate::server::free_port();
+    let life = Life::at(&uri(port, "x"), &KEYS);
+    let output = life.run(&["snapshots"]);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains("tried"), "{err}");
+}

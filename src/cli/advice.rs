@@ -56,6 +56,9 @@ pub const fn for_remedy(remedy: Remedy) -> &'static str {
         Remedy::ReadFully => "without --differential every record is read",
         Remedy::DoNotResume => "without --resume everything is read anew",
         Remedy::SpellPartitions => "write --partitions 0-99,200,DIGEST,after:DIGEST",
+        Remedy::AddPassword => {
+            "add a password with `rekeep key add`, then remove the lost one with `rekeep key remove`"
+        }
         Remedy::ChooseDirectory => "choose another --dir",
     }
 }

@@ -13,7 +13,10 @@ pub use plan::{Candidate, Decision, ForgetPlan, Group, GroupName};
 pub use policy::{Grouping, KeepPeriod, KeepWithin, Policy, time_zone};
 pub use reason::Reason;
 
-use super::{Narrow, OpsError, Phase, PhaseKind, Progress};
+use super::{
+    Narrow, OpsError, Phase, PhaseKind, Progress,
+    prune::{PruneOptions, PruneOutcome, prune},
+};
 use crate::{
     repo::{RepoError, Repository, Snapshot, SnapshotId},
     report::{ErrorKind, Remedy, WarningKind},
@@ -94,6 +97,21 @@ pub fn plan_named(repo: &Repository, named: &[Snapshot], force: bool) -> Result<
     let named = named.iter().filter(|snapshot| seen.insert(snapshot.id));
     let name = GroupName { source: None, scope: None, host: None, tags: None };
     Ok(ForgetPlan { groups: vec![Group { name, snapshots: named.map(decision).collect() }] })
+}
+
+/// [`execute`], and a prune behind it.
+///
+/// # Errors
+/// [`OpsError::Partly`] if the prune failed: what was forgotten stays so.
+pub fn execute_and_prune(
+    repo: &Repository,
+    plan: ForgetPlan,
+    options: &PruneOptions,
+    progress: &dyn Progress,
+) -> Result<(ForgetOutcome, PruneOutcome), OpsError> {
+    let outcome = execute(repo, plan, progress)?;
+    let pruned = prune(repo, options, progress).map_err(|error| OpsError::Partly(Box::new(error)))?;
+    Ok((outcome, pruned))
 }
 
 /// Whether an error says that this snapshot stays, while others may go.

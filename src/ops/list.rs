@@ -147,6 +147,13 @@ pub struct SourceStatus {
     pub too_old: bool,
 }
 
+/// Whether what was asked for does not hold: a source is too old, or an age was asked for and there is none at all, which is
+/// older than anything.
+#[must_use]
+pub fn is_overdue(sources: &[SourceStatus], max_age_seconds: Option<u64>) -> bool {
+    (sources.is_empty() && max_age_seconds.is_some()) || sources.iter().any(|source| source.too_old)
+}
+
 /// Per source the newest complete snapshot.
 pub fn status(
     repo: &Repository,

@@ -52,6 +52,8 @@ codes! {
         DoNotResume = "do_not_resume",
         /// Write partitions as they are understood.
         SpellPartitions = "spell_partitions",
+        /// Add another password, and remove the one that is lost.
+        AddPassword = "add_password",
         /// Choose another directory.
         ChooseDirectory = "choose_directory",
     }

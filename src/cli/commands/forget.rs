@@ -12,9 +12,9 @@ use crate::{
     ops::{
         forget::{
             Age, ForgetOutcome, ForgetPlan, GroupName, Grouping, KeepPeriod, KeepWithin, Period, Policy, execute,
-            plan_named, plan_policy, time_zone,
+            execute_and_prune, plan_named, plan_policy, time_zone,
         },
-        prune::{PruneOptions, PruneOutcome, prune},
+        prune::{PruneOptions, PruneOutcome},
     },
     repo::{Repository, repository::Lost},
 };
@@ -221,18 +221,33 @@ pub(super) fn run(args: &ForgetArgs, context: &Context) -> Result<Status, Failur
     time_zone(args.time_zone.as_deref())?;
     let repo = context.open()?;
     let plan = args.plan(&repo, &policy, context)?;
+    if args.prune {
+        return run_with_prune(args, &repo, plan, context);
+    }
     let outcome = if args.dry_run {
         ForgetOutcome { plan, forgotten: Vec::new(), failed: Vec::new() }
     } else {
-        execute(&repo, plan, &context.reporter).kept("snapshots that were forgotten before this stay forgotten")?
+        execute(&repo, plan, &context.reporter).kept(KEPT)?
     };
-    if !args.prune {
-        report(args, &outcome, None, context);
-        return Ok(Status::complete(outcome.failed.is_empty()));
-    }
+    report(args, &outcome, None, context);
+    Ok(Status::complete(outcome.failed.is_empty()))
+}
+
+const KEPT: &str = "snapshots that were forgotten before this stay forgotten";
+
+fn run_with_prune(
+    args: &ForgetArgs,
+    repo: &Repository,
+    plan: ForgetPlan,
+    context: &Context,
+) -> Result<Status, Failure> {
     let options = PruneOptions { write_limit: context.write_limit, ..PruneOptions::default() };
-    let pruned = prune(&repo, &options, &context.reporter)
-        .kept("what was forgotten stays forgotten; `rekeep prune` carries on with the rest")?;
+    let (outcome, pruned) = match execute_and_prune(repo, plan, &options, &context.reporter) {
+        Err(error) if error.is_partly_done() => {
+            return Err(error).kept("what was forgotten stays forgotten; `rekeep prune` carries on with the rest");
+        }
+        done => done.kept(KEPT)?,
+    };
     context.reporter.finish();
     report(args, &outcome, Some(&pruned), context);
     if !context.json {

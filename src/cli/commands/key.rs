@@ -4,11 +4,12 @@ use super::init::default_label;
 use crate::{
     cli::{
         context::Context,
-        exit::{Failure, Kept as _, Status, usage},
+        exit::{Failure, Kept as _, Status},
         password::new_password,
         show::{render, safe, table},
         units::show_time,
     },
+    ops::password,
     repo::{Repository, keys::SlotInfo},
 };
 use clap::{Args, Subcommand};
@@ -64,18 +65,16 @@ fn add(repo: &Repository, args: &NewArgs) -> Result<String, Failure> {
     Ok(repo.key_add(&password, &args.label.clone().unwrap_or_else(default_label))?)
 }
 
-/// The new slot is durable before the old one goes.
 fn passwd(repo: &Repository, args: &NewArgs, context: &Context) -> Result<(), Failure> {
-    let slots = repo.key_slots()?;
-    let current = slots.iter().find(|slot| slot.current);
-    let Some(old) = current.filter(|slot| slot.kind == "password") else {
-        return Err(usage(
-            "the repository was opened with the recovery key: add a password with `key add`, then remove the lost one \
-             with `key remove`",
-        ));
+    let old = password::current_slot(repo)?;
+    let new = new_password(args.new_password_file.as_deref())?;
+    let label = args.label.clone().unwrap_or_else(default_label);
+    let name = match password::change(repo, &old, &new, &label) {
+        Err(error) if error.is_partly_done() => {
+            return Err(error).kept("the new password works; the old one does too, until `key remove` succeeds");
+        }
+        changed => changed?,
     };
-    let name = add(repo, args)?;
-    repo.key_remove(&old.name).kept("the new password works; the old one does too, until `key remove` succeeds")?;
     tell(context, "changed to", &name);
     Ok(())
 }

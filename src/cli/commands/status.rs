@@ -8,7 +8,7 @@ use crate::{
         show::{render, safe, table},
         units::{parse_duration, show_age, show_time},
     },
-    ops::list::status,
+    ops::list::{is_overdue, status},
 };
 use clap::Args;
 use std::time::Duration;
@@ -26,10 +26,9 @@ pub struct StatusArgs {
 pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Status, Failure> {
     let repo = context.open()?;
     let snapshots = args.narrow.narrow().apply(&repo)?;
-    let sources = status(&repo, &snapshots, args.max_age.map(|age| age.as_secs()))?;
-    // Nothing at all is older than anything.
-    let none = sources.is_empty() && args.max_age.is_some();
-    let bad = none || sources.iter().any(|source| source.too_old);
+    let max_age_seconds = args.max_age.map(|age| age.as_secs());
+    let sources = status(&repo, &snapshots, max_age_seconds)?;
+    let bad = is_overdue(&sources, max_age_seconds);
     if context.json {
         context.out.json(&sources);
     } else if sources.is_empty() {

@@ -4,12 +4,13 @@ use crate::{
     cli::{
         common::NarrowArgs,
         context::{Context, now},
-        exit::{Failure, Status, usage},
+        exit::{Failure, Status},
         units::show_time,
     },
-    ops::select::parse_time,
-    record::Timestamp,
-    repo::Manifest,
+    ops::{
+        select::parse_time,
+        tag::{TagChange, tag},
+    },
 };
 use clap::Args;
 use serde_json::json;
@@ -43,46 +44,27 @@ pub struct TagArgs {
 }
 
 impl TagArgs {
-    /// The tags after the change: sorted as they came, each once.
-    fn apply(&self, tags: &[String]) -> Vec<String> {
-        let before = if self.set.is_empty() { tags } else { &self.set };
-        let mut after: Vec<String> = Vec::new();
-        for tag in before.iter().chain(&self.add) {
-            if !tag.is_empty() && !self.remove.contains(tag) && !after.contains(tag) {
-                after.push(tag.clone());
-            }
-        }
-        after
-    }
-}
-
-/// When the lock is to end: in the future, and not before the end of the lock that there is.
-fn lock(text: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
-    let Some(text) = text else { return Ok(None) };
-    match parse_time(text, now)? {
-        until if until > now => Ok(Some(until)),
-        until => Err(usage(format!("--lock-until {text}: {until} has passed"))),
+    /// The same as the verb takes it.
+    fn change(&self) -> Result<TagChange, Failure> {
+        let now = now();
+        let change = TagChange {
+            add: self.add.clone(),
+            remove: self.remove.clone(),
+            set: (!self.set.is_empty()).then(|| self.set.clone()),
+            hold: (self.hold || self.release).then_some(self.hold),
+            lock_until: self.lock_until.as_deref().map(|text| parse_time(text, now)).transpose()?,
+        };
+        // Before anyone is asked for a password.
+        change.check(now)?;
+        Ok(change)
     }
 }
 
 pub(super) fn run(args: &TagArgs, context: &Context) -> Result<Status, Failure> {
-    let lock = lock(args.lock_until.as_deref(), now())?;
+    let change = args.change()?;
     let repo = context.open()?;
     let snapshot = context.resolve(&repo, &args.snapshot, &args.narrow.narrow())?;
-    if let (Some(asked), Some(there)) = (lock, snapshot.lock_until)
-        && asked < there
-    {
-        let id = snapshot.id.short();
-        return Err(usage(format!("snapshot {id} is locked until {there}: a lock cannot be made shorter")));
-    }
-    let change = |manifest: &mut Manifest| {
-        manifest.tags = args.apply(&manifest.tags);
-        manifest.hold = (manifest.hold || args.hold) && !args.release;
-        manifest.lock_until = manifest.lock_until.max(lock);
-    };
-    let mut changed = snapshot.clone();
-    change(&mut changed);
-    let snapshot = if changed == snapshot { snapshot } else { repo.revise(&snapshot.id, &change)? };
+    let snapshot = tag(&repo, &snapshot, &change)?;
     if context.json {
         context.out.json(&json!({
             "id": snapshot.id,
@@ -102,36 +84,4 @@ pub(super) fn run(args: &TagArgs, context: &Context) -> Result<Status, Failure> 
         context.out.line(line);
     }
     Ok(Status::Done)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tags_are_added_removed_and_set() {
-        let words = |list: &[&str]| list.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>();
-        let args = |add: &[&str], remove: &[&str], set: &[&str]| TagArgs {
-            snapshot: String::new(),
-            add: words(add),
-            remove: words(remove),
-            set: words(set),
-            hold: false,
-            release: false,
-            lock_until: None,
-            narrow: NarrowArgs::default(),
-        };
-        assert_eq!(args(&["b", "a"], &["c"], &[]).apply(&words(&["a", "c"])), words(&["a", "b"]));
-        assert_eq!(args(&[], &[], &["x", "x"]).apply(&words(&["a"])), words(&["x"]));
-        assert_eq!(args(&[], &[], &[""]).apply(&words(&["a"])), words(&[]));
-    }
-
-    #[test]
-    fn a_lock_ends_in_the_future() {
-        let now = Timestamp::from_millis(1_800_000_000_000);
-        assert_eq!(lock(Some("1800000000001"), now).unwrap(), Some(Timestamp::from_millis(1_800_000_000_001)));
-        assert!(lock(Some("1800000000000"), now).is_err());
-        assert!(lock(Some("soon"), now).is_err());
-        assert_eq!(lock(None, now).unwrap(), None);
-    }
 }

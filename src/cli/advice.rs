@@ -65,6 +65,30 @@ pub const fn for_remedy(remedy: Remedy) -> &'static str {
     }
 }
 
+/// What to do about an object that is damaged or gone, if these words name it.
+#[must_use]
+pub fn for_damage(words: &str) -> Option<&'static str> {
+    const VANISHED: &str = "`rekeep repair snapshots` puts it back, `rekeep forget --vanished ID` lets it go";
+    const SNAPSHOT: &str =
+        "`rekeep repair snapshots` on a host that saw it puts it back, `rekeep forget --damaged ID` lets it go";
+    const INDEX: &str = "`rekeep repair index` makes a new one from the packs";
+    if words.contains("has vanished") {
+        Some(VANISHED)
+    } else if words.contains("snapshots/") {
+        Some(SNAPSHOT)
+    } else if words.contains("index/") {
+        Some(INDEX)
+    } else {
+        None
+    }
+}
+
+/// Words about damage, with what may be done.
+#[must_use]
+pub fn damage(words: &str) -> String {
+    for_damage(words).map_or_else(|| words.to_owned(), |advice| format!("{words}; {advice}"))
+}
+
 /// All that may be done about an error: what would let it pass first.
 #[must_use]
 pub fn next(kind: ErrorKind, remedies: &[Remedy]) -> Option<String> {
@@ -87,6 +111,9 @@ const fn for_warning(kind: WarningKind) -> Option<&'static str> {
 /// A warning in words, with what may be done.
 #[must_use]
 pub fn warning(warning: &Warning) -> String {
+    if matches!(warning.kind, WarningKind::ObjectUnreadable | WarningKind::SnapshotVanished) {
+        return damage(&warning.words);
+    }
     match for_warning(warning.kind) {
         Some(advice) => format!("{warning}; {advice}"),
         None => warning.to_string(),

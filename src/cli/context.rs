@@ -118,6 +118,9 @@ impl Context {
         for warning in repo.warnings() {
             self.reporter.warning(warning);
         }
+        for name in repo.foreign() {
+            self.reporter.note(&format!("{name} is no object of the repository and is ignored"));
+        }
         Ok(repo)
     }
 

@@ -184,7 +184,10 @@ impl CliError {
     /// What to do next.
     fn advice(&self) -> Option<String> {
         match self {
-            Self::Ops(error) => advice::next(error.kind(), error.remedies()),
+            Self::Ops(error) => match advice::for_damage(&error.object()) {
+                Some(advice) if error.kind() == ErrorKind::Damaged => Some(advice.to_owned()),
+                _ => advice::next(error.kind(), error.remedies()),
+            },
             Self::Io { .. } => None,
         }
     }

@@ -236,6 +236,10 @@ pub fn backup(
         tell_news(repo, writing.warnings(), progress);
     }
     let attempt = (|| {
+        if let Some(writing) = writing.as_ref().filter(|_| options.parent == ParentChoice::None) {
+            // Who wants nothing of what was there before may not trust it.
+            writing.be_careful();
+        }
         let mut chooser = parent::Chooser::new(repo, writing.as_ref(), &id, &scope_hash, options, progress);
         if abilities.reads_once {
             chooser.be_careful();

@@ -1,10 +1,7 @@
 //! How a verb that reads begins: a lease first, then the snapshots as they count under it.
 
 use super::OpsError;
-use crate::{
-    repo::{ReadLease, Repository, Snapshot},
-    report::Warning,
-};
+use crate::repo::{ReadLease, Repository, Snapshot};
 use std::borrow::Cow;
 
 /// A reader's lease, and the snapshots to read under it.
@@ -25,11 +22,6 @@ impl<'a> Reading<'a> {
     /// The repository as it is to be read.
     pub fn repo(&self) -> &Repository {
         self.lease.repo()
-    }
-
-    /// What taking the lease met.
-    pub fn warnings(&self) -> &[Warning] {
-        self.lease.warnings()
     }
 
     /// The snapshots, in the order in which they were chosen.

@@ -62,6 +62,9 @@ pub struct SquashOutcome {
     pub snapshots: u64,
     /// What was left as it is although it was planned, in words.
     pub left: Vec<String>,
+    /// Of those, what was left because a merge did not come out as it should.
+    #[serde(skip)]
+    pub wrong: Vec<String>,
 }
 
 /// Plans over every snapshot that the catalog knows ([`Repository::refresh`] brings it up to date); the layers of snapshots that

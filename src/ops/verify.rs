@@ -2,6 +2,7 @@
 
 mod against;
 mod data;
+mod objects;
 mod test_restore;
 
 pub use against::{AgainstOptions, AgainstOutcome, verify_against};
@@ -64,6 +65,8 @@ pub struct Finding {
 pub struct VerifyOutcome {
     /// Everything that is wrong; empty is good.
     pub findings: Vec<Finding>,
+    /// Small objects and index objects that were read from storage.
+    pub objects: u64,
     /// Snapshots whose structure was checked.
     pub snapshots: usize,
     /// Packs whose bytes were read, of how many.
@@ -76,7 +79,7 @@ pub struct VerifyOutcome {
     pub chunks: u64,
     /// Records restored into nothing and compared with their fingerprints.
     pub records: u64,
-    /// Objects that could not be read for a reason that is not damage.
+    /// What is worth knowing and is no damage: foreign things, packs in no index object, what was not looked at.
     pub notes: Vec<String>,
     /// Wall time.
     pub duration_seconds: f64,
@@ -96,21 +99,19 @@ pub fn verify(
     let repo = reading.repo();
     let snapshots = reading.snapshots();
     let mut outcome = VerifyOutcome::default();
-    // Taking the lease listed everything again; what cannot be opened shows only when it is opened.
-    for warning in reading.warnings().iter().chain(&repo.listing()?.warnings) {
-        let (object, problem) = ("repository".to_owned(), warning.to_string());
-        outcome.findings.push(Finding { object, problem, snapshots: Vec::new() });
-    }
+    objects::check(repo, &mut outcome, progress)?;
     structure(repo, snapshots, &mut outcome, progress)?;
     data::packs_listed(repo, &mut outcome)?;
+    let mut whole = HashSet::new();
     if options.read_data != ReadData::None {
-        data::read_packs(repo, options, &mut outcome, progress)?;
+        whole = data::read_packs(repo, options, &mut outcome, progress)?;
     }
+    objects::remembered(repo, &whole, &mut outcome)?;
     if options.restore {
         let tested = test_restore::choose(snapshots);
         if tested.len() < snapshots.len() {
             outcome.notes.push(format!(
-                "{} of {} snapshots were restored into nothing: the newest of each source; name a snapshot to test it",
+                "{} of {} snapshots were restored into nothing: the newest of each source and scope; name a snapshot to test it",
                 tested.len(),
                 snapshots.len()
             ));
@@ -119,6 +120,7 @@ pub fn verify(
             test_restore::run(repo, snapshot, options, &mut outcome, progress)?;
         }
     }
+    objects::remember(repo, &mut outcome);
     outcome.snapshots = snapshots.len();
     outcome.duration_seconds = began.elapsed().as_secs_f64();
     outcome.peak_memory_bytes = peak_memory_bytes();

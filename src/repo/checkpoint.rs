@@ -245,7 +245,7 @@ impl Inner {
     /// The listed numbers of each lease's checkpoints, ascending.
     pub(super) fn checkpoint_numbers(&self) -> Result<BTreeMap<SnapshotId, Vec<u64>>, RepoError> {
         let mut found: BTreeMap<SnapshotId, Vec<u64>> = BTreeMap::new();
-        for object in self.storage.list("checkpoints/")? {
+        for object in self.list_objects("checkpoints/")? {
             if let Some((lease, number)) = parse_path(&object.name) {
                 found.entry(lease).or_default().push(number);
             }

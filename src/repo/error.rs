@@ -159,7 +159,23 @@ pub enum RepoError {
     Internal(String),
 }
 
+/// The number by which Unix systems say that a medium cannot be read.
+const EIO: i32 = 5;
+
 impl RepoError {
+    /// Whether it is about one object and not about storage as a whole: its bytes are wrong, the medium is broken in one
+    /// place, nobody may read the file. What is missing is not among it.
+    #[must_use]
+    pub fn is_of_one_object(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::NewerFormat { .. } => true,
+            Self::Storage { source, .. } => {
+                source.kind() == std::io::ErrorKind::PermissionDenied || source.raw_os_error() == Some(EIO)
+            }
+            _ => false,
+        }
+    }
+
     /// What kind of error it is.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {

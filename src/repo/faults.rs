@@ -46,6 +46,8 @@ pub enum Rule {
     SquashNeedsCommit,
     /// Nobody writes above a pending revision.
     NothingAbovePending,
+    /// Packs that are remembered as damaged are no homes.
+    DamagedIsNoHome,
 }
 
 /// Whether a simulation has broken the rule for this thread.

@@ -8,7 +8,12 @@ mod slot;
 #[cfg(test)]
 mod tests;
 
-use super::{RepoError, RepoId, Storage, ids::PackKind, storage::Created};
+use super::{
+    RepoError, RepoId, Storage,
+    ids::PackKind,
+    repository::names::{Fit, fit},
+    storage::Created,
+};
 use crate::record::Timestamp;
 use config::{Config, config_bytes, parse_config};
 use crypto::{derive, random};
@@ -340,7 +345,7 @@ fn read_slots(storage: &Storage, id: &RepoId) -> Result<Vec<NamedSlot>, RepoErro
     let mut listed = storage.list("keys/")?;
     listed.sort_by(|a, b| a.name.cmp(&b.name));
     let mut slots = Vec::new();
-    for object in listed {
+    for object in listed.into_iter().filter(|object| fit(&object.name) == Fit::Object) {
         let name = object.name.strip_prefix("keys/").unwrap_or(&object.name).to_owned();
         let slot = match storage.read(&object.name) {
             Ok(bytes) => Slot::parse(&name, &bytes, id),

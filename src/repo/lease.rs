@@ -157,7 +157,7 @@ impl Inner {
     /// Lists `trash/` and reads the marks not in `known`, by name. One that is gone when it is read is left out: what it
     /// named is gone too.
     pub(super) fn marks(&self, known: &HashSet<String>, unreadable: Unreadable) -> Result<Vec<Mark>, RepoError> {
-        let mut paths: Vec<String> = self.storage.list("trash/")?.into_iter().map(|object| object.name).collect();
+        let mut paths: Vec<String> = self.list_objects("trash/")?.into_iter().map(|object| object.name).collect();
         paths.sort_unstable();
         let mut marks = Vec::new();
         for path in paths {
@@ -282,6 +282,8 @@ impl Drop for ReadLease {
     fn drop(&mut self) {
         self.ticker = None;
         if let Some(lease) = self.lease.take() {
+            // What cannot be remembered is found again by whoever reads it.
+            let _ = lease.inner.remember_damage();
             // Without an end the lease is fenced in time: nothing is lost but that time.
             let _ = lease.end("done");
         }

@@ -45,6 +45,8 @@ pub enum ObjectKind {
     Tombstone = 7,
     /// What a place was found to promise (plain JSON).
     Promises = 8,
+    /// A pack that is damaged (plain JSON).
+    Damage = 9,
 }
 
 impl ObjectKind {
@@ -60,6 +62,7 @@ impl ObjectKind {
             6 => Self::Void,
             7 => Self::Tombstone,
             8 => Self::Promises,
+            9 => Self::Damage,
             _ => return None,
         })
     }
@@ -107,6 +110,12 @@ pub fn wrap(kind: ObjectKind, name: &str, body: &[u8]) -> Vec<u8> {
 /// Reads a container's kind after checking its hash, without a key.
 pub fn kind_of(name: &str, bytes: &[u8]) -> Result<ObjectKind, RepoError> {
     Ok(parse(name, bytes)?.kind)
+}
+
+/// Whether these first bytes are those of a container.
+#[must_use]
+pub fn is_one(head: &[u8]) -> bool {
+    head.starts_with(MAGIC)
 }
 
 /// Opens a sealed container of this kind.

@@ -1,7 +1,9 @@
 //! An opened repository: snapshots, chunks, and the way to begin writing.
 
 mod chunks;
+mod lost;
 pub(super) mod names;
+mod objects;
 mod packs;
 pub mod promises;
 mod refresh;
@@ -12,6 +14,8 @@ pub(super) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use lost::Lost;
+pub use objects::{ObjectsCheck, ObjectsProgress};
 pub use packs::{FolderStats, PackCheck};
 
 use super::{
@@ -30,7 +34,7 @@ use chunks::Leaseless;
 use rayon::prelude::*;
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -83,10 +87,20 @@ pub(super) struct Inner {
     pub(super) host: String,
     pack_keys: chunks::PackKeys,
     pub(super) bad_packs: chunks::BadPacks,
+    strange: Mutex<Strange>,
     /// What opening met.
     met: OnceLock<Vec<Warning>>,
     refreshing: Mutex<()>,
     pub(super) budget: Budget,
+}
+
+/// What listings showed and no object is.
+#[derive(Default)]
+struct Strange {
+    /// Things of others.
+    foreign: BTreeSet<String>,
+    /// What hides objects.
+    hidden: BTreeSet<String>,
 }
 
 /// Locks; a thread that panicked under one of our locks left nothing half done in it.
@@ -137,6 +151,7 @@ impl Repository {
             host: open.host.clone(),
             pack_keys: chunks::PackKeys::default(),
             bad_packs: chunks::BadPacks::default(),
+            strange: Mutex::default(),
             met: OnceLock::new(),
             refreshing: Mutex::default(),
             budget: Budget::default(),
@@ -187,6 +202,12 @@ impl Repository {
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         self.inner.met.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// What lies in the folders that were listed and is no object of the repository; nobody minds it.
+    #[must_use]
+    pub fn foreign(&self) -> Vec<String> {
+        lock(&self.inner.strange).foreign.iter().cloned().collect()
     }
 
     /// The snapshots of [`Self::listing`].

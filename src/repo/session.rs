@@ -23,7 +23,7 @@ use super::{
 use crate::report::Warning;
 use presence::Presence;
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -332,6 +332,11 @@ impl WriteSession {
         }
     }
 
+    /// From here on every chunk that is there already is read before it is relied on.
+    pub fn be_careful(&self) {
+        self.shared.careful.store(true, Ordering::Relaxed);
+    }
+
     /// Waits until every pack that writers have finished is stored and indexed: [`Self::stats`] is complete then.
     pub fn flush(&self) -> Result<(), RepoError> {
         self.uploader.drain();
@@ -438,7 +443,7 @@ impl WriteSession {
         }
         let storage = &self.shared.inner.storage;
         let listed = listed_packs(&self.shared.inner)?;
-        for name in relied.iter().filter(|name| !listed.contains(*name)) {
+        for name in relied.iter().filter(|name| !listed.contains_key(*name)) {
             let path = super::pack::path(name);
             if storage.len(&path)?.is_none() {
                 return Err(RepoError::Missing { object: path });
@@ -470,6 +475,8 @@ impl WriteSession {
         self.shared.closed.store(true, Ordering::SeqCst);
         self.ticker = None;
         self.uploader.stop();
+        // What cannot be remembered is found again by whoever reads it.
+        let _ = self.shared.inner.remember_damage();
         if !self.shared.unsettled.load(Ordering::SeqCst) {
             // Without an end the lease is fenced in time: nothing is lost but that time.
             let _ = self.shared.lease.end(outcome);
@@ -493,11 +500,13 @@ fn first_listings(inner: &Inner) -> Result<(Presence, Vec<Warning>), RepoError> 
     inner.refresh_index(&mut warnings)?;
     let listed = listed_packs(inner)?;
     inner.refresh_snapshots(&mut warnings)?;
-    Ok((Presence::new(marks, inner.catalog.pack_numbers()?, &listed), warnings))
+    let damaged = inner.damaged_packs()?;
+    Ok((Presence::new(marks, inner.catalog.pack_numbers()?, &listed, damaged), warnings))
 }
 
-fn listed_packs(inner: &Inner) -> Result<HashSet<ObjectName>, RepoError> {
-    Ok(inner.storage.list("packs/")?.iter().filter_map(|object| names::parse_pack(&object.name)).collect())
+fn listed_packs(inner: &Inner) -> Result<HashMap<ObjectName, u64>, RepoError> {
+    let listed = inner.list_objects("packs/")?;
+    Ok(listed.iter().filter_map(|object| Some((names::parse_pack(&object.name)?, object.bytes))).collect())
 }
 
 #[cfg(test)]

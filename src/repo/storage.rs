@@ -431,6 +431,9 @@ fn failed(operation: &'static str, object: &str, source: io::Error) -> RepoError
     } else if operation == "reading" && source.kind() == ErrorKind::UnexpectedEof {
         // Objects never change, so one that is too short does not get longer by waiting.
         RepoError::damaged(object, format!("it is shorter than it was: {source}"))
+    } else if operation == "reading" && source.kind() == ErrorKind::InvalidData {
+        // What lies there is no object at all, and does not become one by waiting.
+        RepoError::damaged(object, source)
     } else {
         RepoError::Storage { operation, object, source }
     }

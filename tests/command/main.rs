@@ -5,6 +5,7 @@
 mod backups;
 mod connectors;
 mod crashes;
+mod damage;
 mod databases;
 mod documented;
 mod files;

@@ -16,7 +16,7 @@ use crate::{
         },
         prune::{PruneOptions, PruneOutcome},
     },
-    repo::Repository,
+    repo::{Repository, repository::Lost},
 };
 use clap::Args;
 use serde_json::json;
@@ -44,6 +44,12 @@ pub struct ForgetArgs {
     /// Let the last snapshot of a source go
     #[arg(long)]
     pub force: bool,
+    /// Let snapshots go that vanished from the storage although nobody forgot them; what they alone need is kept until then
+    #[arg(long, requires = "snapshot", conflicts_with_all = ["damaged", "group_by", "time_zone"])]
+    pub vanished: bool,
+    /// Let snapshots go of which a revision cannot be read
+    #[arg(long, requires = "snapshot", conflicts_with_all = ["group_by", "time_zone"])]
+    pub damaged: bool,
     /// Say what would be forgotten, and why; forget nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -161,7 +167,51 @@ impl ForgetArgs {
     }
 }
 
+/// Lets go what cannot be opened or is not there any more.
+fn bury(args: &ForgetArgs, lost: Lost, context: &Context) -> Result<Status, Failure> {
+    let repo = context.open()?;
+    let all = repo.lost(lost)?;
+    let mut chosen = Vec::new();
+    for name in &args.snapshot {
+        let name = name.to_ascii_lowercase();
+        let found: Vec<_> = all.iter().filter(|(id, _)| id.to_string().starts_with(&name)).map(|(id, _)| *id).collect();
+        match found.as_slice() {
+            [one] => chosen.push(*one),
+            [] => {
+                let ids: Vec<String> = all.iter().map(|(id, why)| format!("\n  {id}: {why}")).collect();
+                let known = if ids.is_empty() { " (there is none)".to_owned() } else { ids.concat() };
+                return Err(usage(format!("`{name}` is no snapshot that is lost so; these are:{known}")));
+            }
+            _ => return Err(usage(format!("more than one lost snapshot's id begins with {name}"))),
+        }
+    }
+    if !args.dry_run {
+        for id in &chosen {
+            repo.bury(id, lost).kept("snapshots that were forgotten before this stay forgotten")?;
+        }
+    }
+    let forgotten = if args.dry_run { Vec::new() } else { chosen.clone() };
+    if context.json {
+        context.out.json(&json!({
+            "dry_run": args.dry_run, "groups": [], "forgotten": forgotten, "failed": [], "prune": null,
+        }));
+    } else if !context.quiet {
+        let count = counted(chosen.len() as u64, "lost snapshot");
+        context.out.line(if args.dry_run {
+            format!("would forget {count}; nothing was changed")
+        } else {
+            format!("forgot {count}; the next prune gives back what nothing else needs")
+        });
+    }
+    Ok(Status::Done)
+}
+
 pub(super) fn run(args: &ForgetArgs, context: &Context) -> Result<Status, Failure> {
+    match (args.vanished, args.damaged) {
+        (true, _) => return bury(args, Lost::Vanished, context),
+        (_, true) => return bury(args, Lost::Damaged, context),
+        _ => {}
+    }
     let policy = args.policy();
     if args.snapshot.is_empty() {
         policy.check()?;

@@ -19,6 +19,7 @@ pub mod leases;
 pub mod ls;
 pub mod man;
 pub mod prune;
+pub mod repair;
 pub mod restore;
 pub mod snapshots;
 pub mod stats;
@@ -66,6 +67,9 @@ pub enum Command {
     Tag(tag::TagArgs),
     /// Give back the space of what no snapshot needs
     Prune(prune::PruneArgs),
+    /// Mend what can be mended of a damaged repository
+    #[command(subcommand)]
+    Repair(repair::RepairCommand),
     /// Show who is at work on the repository
     Leases,
     /// Shut out leases whose holder is gone
@@ -110,6 +114,7 @@ pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) ->
         Command::Forget(args) => forget::run(&args, context),
         Command::Tag(args) => tag::run(&args, context),
         Command::Prune(args) => prune::run(&args, context),
+        Command::Repair(command) => repair::run(&command, context),
         Command::Leases => leases::run(context),
         Command::Unlock(args) => unlock::run(&args, context),
         Command::Key(command) => key::run(&command, context),

@@ -2,6 +2,7 @@
 
 use crate::{
     cli::{
+        advice,
         context::Context,
         exit::{Failure, Kept as _, Status},
         show::{counted, safe},
@@ -78,7 +79,7 @@ pub(super) fn show(outcome: &PruneOutcome, context: &Context) -> Status {
     if context.json {
         context.out.json(outcome);
     } else {
-        outcome.failures.iter().for_each(|failure| context.reporter.problem(failure));
+        outcome.failures.iter().for_each(|failure| context.reporter.problem(&advice::damage(failure)));
         if !context.quiet {
             let text = if outcome.dry_run { planned(&outcome.plan) } else { done(outcome) };
             context.out.text(&text);

@@ -2,6 +2,7 @@
 
 use crate::{
     cli::{
+        advice,
         aerospike::AerospikeReadArgs,
         common::NarrowArgs,
         context::{Context, threads},
@@ -110,7 +111,7 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failur
 pub(super) fn summary(outcome: &VerifyOutcome) -> String {
     let mut text = String::new();
     for finding in &outcome.findings {
-        let _ = write!(text, "DAMAGED {}: {}", finding.object, finding.problem);
+        let _ = write!(text, "DAMAGED {}", advice::damage(&format!("{}: {}", finding.object, finding.problem)));
         if !finding.snapshots.is_empty() {
             let ids: Vec<String> = finding.snapshots.iter().map(crate::repo::SnapshotId::short).collect();
             let _ = write!(text, " (snapshots {})", ids.join(", "));
@@ -118,6 +119,10 @@ pub(super) fn summary(outcome: &VerifyOutcome) -> String {
         text.push('\n');
     }
     let _ = writeln!(text, "checked  {}", checked(outcome).join(", "));
+    let unseen = not_checked(outcome);
+    if !unseen.is_empty() {
+        let _ = writeln!(text, "not      {}", unseen.join(", "));
+    }
     let _ = writeln!(
         text,
         "took     {}, peak memory {}",
@@ -136,9 +141,25 @@ pub(super) fn summary(outcome: &VerifyOutcome) -> String {
     text
 }
 
+/// What was not looked at, in words.
+fn not_checked(outcome: &VerifyOutcome) -> Vec<String> {
+    let mut parts = Vec::new();
+    if outcome.packs_read < outcome.packs {
+        let left = counted(outcome.packs - outcome.packs_read, "pack");
+        parts.push(format!("what is in {left} (--read-data)"));
+    }
+    if outcome.snapshots > 0 && outcome.records == 0 {
+        parts.push("whether every record comes back (--restore)".to_owned());
+    }
+    parts
+}
+
 /// What was looked at, in words.
 fn checked(outcome: &VerifyOutcome) -> Vec<String> {
     let mut parts = Vec::new();
+    if outcome.objects > 0 {
+        parts.push(counted(outcome.objects, "small object"));
+    }
     if outcome.snapshots > 0 {
         parts.push(format!("the structure of {}", counted(outcome.snapshots as u64, "snapshot")));
     }

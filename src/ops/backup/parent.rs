@@ -180,12 +180,18 @@ impl<'a> Chooser<'a> {
         let packs: Vec<String> = self.repo.chunk_places(chunk)?.iter().map(|place| place.name.to_string()).collect();
         let why = match packs.as_slice() {
             [] => "is in no pack".to_owned(),
-            packs if self.repo.holds(chunk)? => {
+            packs if self.repo.holds(chunk)? && !self.are_damaged(chunk)? => {
                 format!("was in pack {}, which is gone or about to go", packs.join(" and "))
             }
             packs => format!("is in pack {}, which is damaged or gone", packs.join(" and ")),
         };
         Ok(format!("its chunk {chunk} {why}"))
+    }
+
+    /// Whether every pack that holds a chunk is remembered as damaged.
+    fn are_damaged(&self, chunk: &ChunkId) -> Result<bool, OpsError> {
+        let damaged = self.repo.damaged_packs()?;
+        Ok(self.repo.chunk_places(chunk)?.iter().all(|place| damaged.contains(&place.name)))
     }
 
     fn absent_chunk(&self, snapshot: &Snapshot) -> Result<Option<ChunkId>, OpsError> {

@@ -155,7 +155,12 @@ fn execute(
     let mut outcome = worked?;
     ended?;
     outcome.failures.extend(failure);
-    outcome.failures.extend(squashed.left.iter().cloned());
+    // What others changed meanwhile the next prune squashes: nothing is wrong with it.
+    outcome.failures.extend(squashed.wrong.iter().cloned());
+    for id in &outcome.plan.vanished {
+        let id = id.short();
+        outcome.failures.push(format!("snapshot {id} has vanished, although nobody forgot it; what it needs stays"));
+    }
     outcome.squashed = squashed;
     Ok(outcome)
 }

@@ -3,7 +3,7 @@
 use super::PruneOptions;
 use crate::ops::squash::SquashPlan;
 use crate::repo::{
-    ObjectName,
+    ObjectName, SnapshotId,
     ids::PackKind,
     pack::TARGET_PACK_BYTES,
     pruner::{MarkState, PackUse, Survey},
@@ -69,6 +69,8 @@ pub struct PrunePlan {
     /// Packs to copy from.
     #[serde(skip)]
     pub repacking: HashSet<ObjectName>,
+    /// Snapshots that are gone although nobody forgot them; what they need stays.
+    pub vanished: Vec<SnapshotId>,
 }
 
 /// Decides.
@@ -78,6 +80,7 @@ pub(super) fn plan(survey: &Survey, options: &PruneOptions) -> PrunePlan {
         needed_chunks: survey.needed_chunks,
         packs: Sum { packs: survey.packs_listed, bytes: survey.bytes_listed },
         marks: survey.marks.clone(),
+        vanished: survey.vanished.clone(),
         bytes_before: survey.bytes_listed,
         ..PrunePlan::default()
     };
@@ -105,10 +108,11 @@ pub(super) fn plan(survey: &Survey, options: &PruneOptions) -> PrunePlan {
             candidates.push(pack);
         }
     }
-    let repacked = choose_repacks(&candidates, options);
+    let mut repacked = choose_repacks(&candidates, options);
     let mut copied = 0;
     for pack in candidates {
-        if repacked.contains(&pack.name) {
+        if repacked.contains(&pack.name) || pack.is_damaged {
+            repacked.insert(pack.name);
             plan.repack.add(pack.bytes);
             copied += pack.live_bytes;
         } else if pack.dead_bytes > 0 {
@@ -177,6 +181,7 @@ mod tests {
             dead_bytes: dead,
             live_chunks: u64::from(live > 0),
             is_busy: false,
+            is_damaged: false,
         }
     }
 
@@ -224,6 +229,13 @@ mod tests {
         let mut other = pack(2, MIB, 0);
         other.kind = PackKind::Metadata;
         assert_eq!(names(&planned(vec![pack(1, MIB, 0), other], &options).repacking), Vec::<u8>::new());
+    }
+
+    #[test]
+    fn a_damaged_pack_goes_and_what_is_needed_in_it_alone_is_copied_out_first() {
+        let damaged = |n, live| PackUse { is_damaged: true, ..pack(n, live, 0) };
+        let plan = planned(vec![damaged(1, 0), damaged(2, MIB), pack(3, MIB, 0)], &PruneOptions::default());
+        assert_eq!((names(&plan.going), names(&plan.repacking)), (vec![1], vec![2]));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::{
     repo::{ObjectName, RepoError, Repository, Storage, index, keys, object, pack},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     str::FromStr,
     sync::{
         Mutex,
@@ -23,12 +23,15 @@ fn finding(outcome: &mut VerifyOutcome, object: String, problem: impl std::fmt::
 
 /// Compares the packs that index objects name with those that are listed.
 pub(super) fn packs_listed(repo: &Repository, outcome: &mut VerifyOutcome) -> Result<(), OpsError> {
-    let listed: HashMap<String, u64> = repo.storage().list("packs/")?.into_iter().map(|l| (l.name, l.bytes)).collect();
+    // Packs are stored before the index that names them: in this order none looks missing that is just being made.
     let packs = repo.packs()?;
+    let listed: HashMap<String, u64> = repo.storage().list("packs/")?.into_iter().map(|l| (l.name, l.bytes)).collect();
     outcome.packs = packs.len() as u64;
     for info in packs {
         let path = pack::path(&info.name);
         match listed.get(&path) {
+            // A prune beside us takes a pack out of the index before it deletes it.
+            None if is_taken_away(repo, &info.name)? => {}
             None => finding(outcome, path, "is missing: an index object names it"),
             Some(&bytes) if bytes != info.bytes => {
                 finding(outcome, path, format!("has {bytes} bytes; the index says {}", info.bytes));
@@ -39,13 +42,22 @@ pub(super) fn packs_listed(repo: &Repository, outcome: &mut VerifyOutcome) -> Re
     Ok(())
 }
 
-/// Reads packs as a whole: name, seal of every frame, id of every chunk.
+/// Whether a pack that is not listed is in no index object any more, or there after all.
+fn is_taken_away(repo: &Repository, name: &ObjectName) -> Result<bool, OpsError> {
+    if repo.storage().len(&pack::path(name)).is_ok_and(|len| len.is_some()) {
+        return Ok(true);
+    }
+    repo.refresh()?;
+    Ok(repo.pack_entries(name)?.is_none())
+}
+
+/// Reads packs as a whole: name, seal of every frame, id of every chunk. Gives those that are whole.
 pub(super) fn read_packs(
     repo: &Repository,
     options: &VerifyOptions,
     outcome: &mut VerifyOutcome,
     progress: &dyn Progress,
-) -> Result<(), OpsError> {
+) -> Result<HashSet<ObjectName>, OpsError> {
     let mut packs: Vec<(ObjectName, u64)> = repo.packs()?.into_iter().map(|info| (info.name, info.bytes)).collect();
     packs.sort_unstable();
     let chosen = choose(repo, &packs, options.read_data)?;
@@ -57,7 +69,7 @@ pub(super) fn read_packs(
     });
     let threads = options.parallel.max(1);
     let next = AtomicUsize::new(0);
-    let shared = Mutex::new(VerifyOutcome::default());
+    let shared = Mutex::new((VerifyOutcome::default(), HashSet::new()));
     let limit = options.read_limit.map(|limit| limit / threads as u64);
     let work = || -> Result<(), OpsError> {
         let mut throttle = Throttle::new(limit);
@@ -66,25 +78,30 @@ pub(super) fn read_packs(
                 return Err(OpsError::Interrupted);
             }
             let read = repo.read_pack(name);
-            let Ok(mut shared) = shared.lock() else { return Err(OpsError::Interrupted) };
+            let Ok(mut guard) = shared.lock() else { return Err(OpsError::Interrupted) };
+            let (shared, whole) = &mut *guard;
             match read {
                 Ok(read) => {
+                    if read.is_sound() {
+                        whole.insert(*name);
+                    }
                     shared.packs_read += 1;
                     shared.bytes_read += bytes;
                     shared.chunks += read.chunks;
                     if let Some(problem) = read.problem {
-                        finding(&mut shared, pack::path(name), problem);
+                        finding(shared, pack::path(name), problem);
                     }
                     for (chunk, problem) in read.damaged {
-                        finding(&mut shared, format!("{}, chunk {chunk}", pack::path(name)), problem);
+                        finding(shared, format!("{}, chunk {chunk}", pack::path(name)), problem);
                     }
                 }
-                Err(error @ (RepoError::Damaged { .. } | RepoError::Missing { .. })) => {
-                    finding(&mut shared, pack::path(name), error);
+                Err(RepoError::Missing { .. }) if is_taken_away(repo, name)? => {}
+                Err(error) if error.is_of_one_object() || matches!(error, RepoError::Missing { .. }) => {
+                    finding(shared, pack::path(name), error);
                 }
                 Err(error) => return Err(error.into()),
             }
-            drop(shared);
+            drop(guard);
             progress.count(1, *bytes);
             throttle.spend(*bytes);
         }
@@ -99,7 +116,7 @@ pub(super) fn read_packs(
         }
         result
     })?;
-    let read = shared.into_inner().unwrap_or_default();
+    let (read, whole) = shared.into_inner().unwrap_or_default();
     outcome.packs_read += read.packs_read;
     outcome.bytes_read += read.bytes_read;
     outcome.chunks += read.chunks;
@@ -107,7 +124,7 @@ pub(super) fn read_packs(
     if let (ReadData::OneIn(_), Some((last, _))) = (options.read_data, chosen.last()) {
         repo.set_note(CURSOR, &last.to_string())?;
     }
-    Ok(())
+    Ok(whole)
 }
 
 /// Which packs are read. A share by cursor takes the packs behind the cursor in name order, round and round, so that n
@@ -139,7 +156,9 @@ fn choose(repo: &Repository, packs: &[(ObjectName, u64)], read: ReadData) -> Res
 pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: &dyn Progress) -> Result<(), OpsError> {
     keys::read_config(storage)?;
     let mut objects = Vec::new();
-    for folder in ["keys/", "packs/", "index/", "snapshots/", "checkpoints/", "leases/", "trash/", "promises/"] {
+    for folder in
+        ["keys/", "packs/", "index/", "snapshots/", "checkpoints/", "leases/", "trash/", "promises/", "damage/"]
+    {
         objects.extend(storage.list(folder)?);
     }
     progress.phase(&Phase {

@@ -5,27 +5,31 @@ use super::{Finding, VerifyOptions, VerifyOutcome};
 use crate::{
     connector,
     layer::{LayerContext, LayerError, Stack},
-    ops::{OpsError, Phase, PhaseKind, Progress, limit::Throttle, select::sources},
+    ops::{OpsError, Phase, PhaseKind, Progress, limit::Throttle},
     record::{CollectionSum, KeyRange},
     repo::{Repository, Snapshot, manifest::Collection},
 };
-use std::sync::{
-    Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// The most records that one collection's findings name.
 const MAX_NAMED: usize = 20;
 
-/// The newest snapshot of each source; the one snapshot if there is just one.
+/// The newest snapshot of each source and scope; the one snapshot if there is just one.
 pub(super) fn choose(snapshots: &[Snapshot]) -> Vec<&Snapshot> {
-    let newest = |source: &crate::repo::manifest::SourceId| {
-        snapshots
-            .iter()
-            .rfind(|s| s.content.source.connector == source.connector && s.content.source.name == source.name)
-    };
-    sources(snapshots).iter().filter_map(newest).collect()
+    let mut seen = HashSet::new();
+    let what =
+        |s: &Snapshot| (s.content.source.connector.clone(), s.content.source.name.clone(), s.content.scope.clone());
+    snapshots.iter().rev().filter(|snapshot| seen.insert(what(snapshot))).collect()
 }
+
+/// What may lie beside a streamed value in one record.
+const MAX_BESIDE_BYTES: u64 = 64 * 1024;
 
 /// What reading one range added up to.
 #[derive(Debug, Default)]
@@ -84,6 +88,11 @@ pub(super) fn run(
         }
         if part.records != collection.records {
             finding(format!("{} records can be read, {} were backed up", part.records, collection.records));
+        }
+        // Of a value that came as a stream only the stream itself counts here, and not the cells beside it.
+        let most = part.bytes + part.bytes / 4 + part.records.saturating_mul(MAX_BESIDE_BYTES);
+        if !(part.bytes..=most).contains(&collection.bytes) {
+            finding(format!("{} bytes can be read, {} were backed up", part.bytes, collection.bytes));
         }
         let mut expected = CollectionSum::default();
         for coverage in &collection.coverage {

@@ -7,7 +7,7 @@
 use super::{Catalog, lookup, uses, write_in};
 use crate::repo::{ObjectName, RepoError, index::IndexedPack, pack::PackEntry};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 /// How many places one batch holds, or a few more: about 56 MB as they come, 32 MB for what is worked out about them.
 const BATCH_PLACES: usize = 1 << 20;
@@ -25,27 +25,42 @@ pub struct IndexImport {
     pub new: Vec<ObjectName>,
     /// Index objects of the catalog that are no longer listed.
     pub gone: Vec<ObjectName>,
+    /// Index objects of the catalog that are listed with another length than the one that was imported: they are damaged,
+    /// for their names are hashes.
+    pub changed: Vec<ObjectName>,
 }
 
-/// An index object and what it describes.
-type Described = (ObjectName, Vec<IndexedPack>);
+/// An index object, its length, and what it describes.
+pub type Described = (ObjectName, u64, Vec<IndexedPack>);
 
 impl Catalog {
     /// Compares a listing of index objects with the catalog.
-    pub fn compare_index(&self, listed: &HashSet<ObjectName>) -> Result<IndexImport, RepoError> {
-        let known: HashSet<ObjectName> = self.index_objects()?.into_iter().collect();
-        let mut new: Vec<_> = listed.difference(&known).copied().collect();
-        let mut gone: Vec<_> = known.difference(listed).copied().collect();
-        new.sort_unstable();
-        gone.sort_unstable();
-        Ok(IndexImport { new, gone })
+    pub fn compare_index(&self, listed: &HashMap<ObjectName, u64>) -> Result<IndexImport, RepoError> {
+        let known: HashMap<ObjectName, u64> = self.index_objects()?.into_iter().collect();
+        let mut import = IndexImport {
+            new: listed.keys().filter(|name| !known.contains_key(*name)).copied().collect(),
+            ..IndexImport::default()
+        };
+        for (name, bytes) in known {
+            match listed.get(&name) {
+                None => import.gone.push(name),
+                Some(listed) if *listed != bytes => import.changed.push(name),
+                Some(_) => {}
+            }
+        }
+        import.new.sort_unstable();
+        import.gone.sort_unstable();
+        import.changed.sort_unstable();
+        Ok(import)
     }
 
-    /// The index objects that the catalog holds.
-    pub fn index_objects(&self) -> Result<Vec<ObjectName>, RepoError> {
+    /// The index objects that the catalog holds, with their lengths.
+    pub fn index_objects(&self) -> Result<Vec<(ObjectName, u64)>, RepoError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT name FROM index_objects")?;
-            statement.query_map([], |row| row.get(0).map(ObjectName))?.collect()
+            let mut statement = connection.prepare_cached("SELECT name, bytes FROM index_objects")?;
+            let objects =
+                statement.query_map([], |row| Ok((ObjectName(row.get(0)?), row.get::<_, i64>(1)?.cast_unsigned())))?;
+            objects.collect()
         })
     }
 
@@ -59,7 +74,7 @@ impl Catalog {
         let mut batch: Vec<Described> = Vec::new();
         let mut places = 0;
         while let Some(described) = next()? {
-            places += described.1.iter().map(|pack| pack.entries.len()).sum::<usize>();
+            places += described.2.iter().map(|pack| pack.entries.len()).sum::<usize>();
             batch.push(described);
             if places >= BATCH_PLACES {
                 self.write(|connection| import(connection, &batch))?;
@@ -120,13 +135,14 @@ fn import(connection: &Connection, batch: &[Described]) -> rusqlite::Result<()> 
 /// Inserts objects and packs; those that another process has imported meanwhile are passed over.
 fn import_packs<'a>(connection: &Connection, batch: &'a [Described]) -> rusqlite::Result<Fresh<'a>> {
     let mut fresh = Fresh { packs: Vec::new(), places: Vec::new() };
-    let mut object = connection.prepare_cached("INSERT OR IGNORE INTO index_objects (name) VALUES (?1)")?;
+    let mut object = connection.prepare_cached("INSERT OR IGNORE INTO index_objects (name, bytes) VALUES (?1, ?2)")?;
     let mut home = connection.prepare_cached("INSERT OR IGNORE INTO pack_homes (index_num, pack) VALUES (?1, ?2)")?;
     let mut there = connection.prepare_cached("SELECT num FROM packs WHERE name = ?1")?;
-    let mut insert = connection
-        .prepare_cached("INSERT INTO packs (name, bytes, kind, lease, header) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    for (name, packs) in batch {
-        if object.execute(params![name.0])? == 0 {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO packs (name, bytes, kind, lease, header, chunks) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for (name, bytes, packs) in batch {
+        if object.execute(params![name.0, as_i64(*bytes)?])? == 0 {
             continue;
         }
         let object = connection.last_insert_rowid();
@@ -136,7 +152,8 @@ fn import_packs<'a>(connection: &Connection, batch: &'a [Described]) -> rusqlite
                 number
             } else {
                 let bytes = as_i64(pack.bytes)?;
-                insert.execute(params![pack.name.0, bytes, pack.kind as u8, pack.lease.0, &pack.header[..]])?;
+                let (kind, chunks) = (pack.kind as u8, as_i64(pack.entries.len() as u64)?);
+                insert.execute(params![pack.name.0, bytes, kind, pack.lease.0, &pack.header[..], chunks])?;
                 let number = connection.last_insert_rowid();
                 fresh.packs.push((number, pack.entries.len()));
                 fresh.places.extend(&pack.entries);

@@ -93,11 +93,14 @@ impl Catalog {
         self.read(|connection| chunk_number(connection, id))
     }
 
-    /// Names and numbers of all packs.
-    pub fn pack_numbers(&self) -> Result<Vec<(PackNumber, ObjectName)>, RepoError> {
+    /// Numbers, names and lengths of all packs.
+    pub fn pack_numbers(&self) -> Result<Vec<(PackNumber, ObjectName, u64)>, RepoError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT num, name FROM packs")?;
-            statement.query_map([], |row| Ok((PackNumber(row.get(0)?), ObjectName(row.get(1)?))))?.collect()
+            let mut statement = connection.prepare_cached("SELECT num, name, bytes FROM packs")?;
+            let packs = statement.query_map([], |row| {
+                Ok((PackNumber(row.get(0)?), ObjectName(row.get(1)?), row.get::<_, i64>(2)?.cast_unsigned()))
+            })?;
+            packs.collect()
         })
     }
 
@@ -111,18 +114,9 @@ impl Catalog {
 
     /// All packs, by number.
     pub fn packs(&self) -> Result<Vec<IndexedPackInfo>, RepoError> {
-        self.list_packs("(SELECT count(*) FROM places l WHERE l.pack = p.num)")
-    }
-
-    /// All packs, by number, with 0 for the number of their chunks: counting takes a look at every one of them.
-    pub fn packs_without_counts(&self) -> Result<Vec<IndexedPackInfo>, RepoError> {
-        self.list_packs("0")
-    }
-
-    fn list_packs(&self, chunks: &str) -> Result<Vec<IndexedPackInfo>, RepoError> {
         self.read(|connection| {
-            let sql = format!("SELECT name, bytes, kind, lease, {chunks} FROM packs p ORDER BY num");
-            let mut statement = connection.prepare_cached(&sql)?;
+            let sql = "SELECT name, bytes, kind, lease, chunks FROM packs ORDER BY num";
+            let mut statement = connection.prepare_cached(sql)?;
             let packs = statement.query_map([], |row| {
                 Ok(IndexedPackInfo {
                     name: ObjectName(row.get(0)?),

@@ -12,9 +12,9 @@ mod small;
 mod survey;
 mod uses;
 
-pub use import::IndexImport;
+pub use import::{Described, IndexImport};
 pub use lookup::{IndexedPackInfo, PackNumber, Place};
-pub use revisions::{Revision, RevisionKind};
+pub use revisions::{KnownRevision, Revision, RevisionKind};
 pub use uses::PlaceUse;
 
 use super::{RepoError, RepoId};
@@ -27,7 +27,7 @@ use std::{
 };
 
 /// The schema's number; a file with any other is rebuilt.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 /// Connections for looking up that are kept open: as many as look up at once are opened.
 const MAX_IDLE: usize = 8;
@@ -36,10 +36,11 @@ const MAX_IDLE: usize = 8;
 const BUSY_TIMEOUT: Duration = Duration::from_mins(2);
 
 const SCHEMA: &str = "
-CREATE TABLE index_objects (num INTEGER PRIMARY KEY AUTOINCREMENT, name BLOB NOT NULL UNIQUE);
+CREATE TABLE index_objects (num INTEGER PRIMARY KEY AUTOINCREMENT, name BLOB NOT NULL UNIQUE,
+    bytes INTEGER NOT NULL);
 CREATE TABLE packs (
     num INTEGER PRIMARY KEY AUTOINCREMENT, name BLOB NOT NULL UNIQUE, bytes INTEGER NOT NULL, kind INTEGER NOT NULL,
-    lease BLOB NOT NULL, header BLOB NOT NULL);
+    lease BLOB NOT NULL, header BLOB NOT NULL, chunks INTEGER NOT NULL);
 CREATE TABLE pack_homes (
     index_num INTEGER NOT NULL, pack INTEGER NOT NULL, PRIMARY KEY (index_num, pack)) WITHOUT ROWID;
 CREATE INDEX pack_homes_by_pack ON pack_homes (pack);

@@ -29,13 +29,32 @@ pub struct Revision {
     pub sealed: Vec<u8>,
 }
 
+/// A revision as the catalog holds it, without its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KnownRevision {
+    /// Whose.
+    pub snapshot: SnapshotId,
+    /// Its number.
+    pub revision: u64,
+    /// Whether storage no longer has it.
+    pub is_gone: bool,
+    /// The length of its object.
+    pub bytes: u64,
+}
+
 impl Catalog {
-    /// Names of all revisions that the catalog holds, and whether each was found gone.
-    pub fn revision_names(&self) -> Result<Vec<(SnapshotId, u64, bool)>, RepoError> {
+    /// All revisions that the catalog holds, without their bytes.
+    pub fn revision_names(&self) -> Result<Vec<KnownRevision>, RepoError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT snapshot, revision, gone FROM revisions")?;
+            let mut statement =
+                connection.prepare_cached("SELECT snapshot, revision, gone, length(sealed) FROM revisions")?;
             let names = statement.query_map([], |row| {
-                Ok((SnapshotId(row.get(0)?), row.get::<_, i64>(1)?.cast_unsigned(), row.get(2)?))
+                Ok(KnownRevision {
+                    snapshot: SnapshotId(row.get(0)?),
+                    revision: row.get::<_, i64>(1)?.cast_unsigned(),
+                    is_gone: row.get(2)?,
+                    bytes: row.get::<_, i64>(3)?.cast_unsigned(),
+                })
             })?;
             names.collect()
         })
@@ -43,10 +62,19 @@ impl Catalog {
 
     /// All revisions that are not gone, by snapshot, highest first.
     pub fn revisions(&self) -> Result<Vec<Revision>, RepoError> {
+        self.read_revisions("gone = 0")
+    }
+
+    /// The revisions that were there once and are gone, by snapshot, highest first.
+    pub fn gone_revisions(&self) -> Result<Vec<Revision>, RepoError> {
+        self.read_revisions("gone = 1")
+    }
+
+    fn read_revisions(&self, which: &str) -> Result<Vec<Revision>, RepoError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT snapshot, revision, kind, sealed FROM revisions WHERE gone = 0 ORDER BY snapshot, revision DESC",
-            )?;
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT snapshot, revision, kind, sealed FROM revisions WHERE {which} ORDER BY snapshot, revision DESC"
+            ))?;
             let revisions = statement.query_map([], |row| {
                 Ok(Revision {
                     snapshot: SnapshotId(row.get(0)?),

@@ -7,18 +7,36 @@ use rusqlite::{OptionalExtension, params};
 use std::collections::HashSet;
 
 impl Catalog {
-    /// The numbers of a pack's chunks, by ordinal.
+    /// The numbers of a pack's chunks, by ordinal: all of them.
     pub fn pack_chunks(&self, pack: PackNumber) -> Result<Vec<u64>, RepoError> {
-        self.read(|connection| {
+        let chunks: Vec<u64> = self.read(|connection| {
             let mut statement =
                 connection.prepare_cached("SELECT chunk FROM places WHERE pack = ?1 ORDER BY ordinal")?;
             statement.query_map(params![pack.0], |row| row.get::<_, i64>(0).map(i64::cast_unsigned))?.collect()
+        })?;
+        self.are_all(pack, chunks.len())?;
+        Ok(chunks)
+    }
+
+    /// Whether so many chunks are all that a pack's index object gave it. They are not if another process has dropped the
+    /// pack since it was counted: then nothing may be concluded from what is not there.
+    fn are_all(&self, pack: PackNumber, found: usize) -> Result<(), RepoError> {
+        let expected: Option<i64> = self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT chunks FROM packs WHERE num = ?1")?;
+            statement.query_row(params![pack.0], |row| row.get(0)).optional()
+        })?;
+        if expected.is_some_and(|expected| usize::try_from(expected) == Ok(found)) {
+            return Ok(());
+        }
+        Err(RepoError::RunFailed {
+            reason: "another process has changed the catalog meanwhile: run it again, everything is as it was"
+                .to_owned(),
         })
     }
 
-    /// A pack's chunks with their numbers and places, by ordinal.
+    /// A pack's chunks with their numbers and places, by ordinal: all of them.
     pub fn pack_places(&self, pack: PackNumber) -> Result<Vec<(u64, Place)>, RepoError> {
-        self.read(|connection| {
+        let places: Vec<(u64, Place)> = self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT l.pack, l.ordinal, l.kind, l.start, l.stored_len, l.plain_len, p.name, p.header, c.id, c.num
                  FROM places l JOIN packs p ON p.num = l.pack JOIN chunks c ON c.num = l.chunk
@@ -29,7 +47,9 @@ impl Catalog {
                 Ok((row.get::<_, i64>(9)?.cast_unsigned(), lookup::place(row, &id)?))
             })?;
             places.collect()
-        })
+        })?;
+        self.are_all(pack, places.len())?;
+        Ok(places)
     }
 
     /// Which of these index objects name any of these packs.

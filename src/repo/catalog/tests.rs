@@ -36,7 +36,7 @@ fn pack(n: u8, chunks: &[u32]) -> IndexedPack {
 }
 
 fn import(catalog: &Catalog, objects: &[(u8, Vec<IndexedPack>)], gone: &[u8]) {
-    let mut objects = objects.iter().map(|(n, packs)| (name(*n), packs.clone()));
+    let mut objects = objects.iter().map(|(n, packs)| (name(*n), 100, packs.clone()));
     let gone: Vec<_> = gone.iter().map(|&n| name(n)).collect();
     catalog.apply_index(&mut || Ok(objects.next()), &gone).unwrap();
 }
@@ -136,7 +136,7 @@ fn a_failed_import_changes_nothing() {
     let outcome = catalog.apply_index(
         &mut || {
             calls += 1;
-            if calls == 1 { Ok(Some((name(2), vec![pack(2, &[20])]))) } else { Err(RepoError::Interrupted) }
+            if calls == 1 { Ok(Some((name(2), 100, vec![pack(2, &[20])]))) } else { Err(RepoError::Interrupted) }
         },
         &[name(1)],
     );

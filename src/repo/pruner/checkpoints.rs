@@ -35,6 +35,11 @@ impl Inner {
         if wanted.len() == 0 {
             return Ok(());
         }
+        self.keep_where_present(view, &wanted)
+    }
+
+    /// Counts chunks as needed as far as they lie in a listed pack that the index describes.
+    pub(super) fn keep_where_present(&self, view: &mut View, wanted: &ChunkSet) -> Result<(), RepoError> {
         let (indexed, packs, needed) = (&view.indexed, &view.packs, &mut view.needed.chunks);
         self.catalog.for_each_place(&mut |place| {
             let is_there = indexed.get(&place.pack).is_some_and(|name| packs.contains_key(name));

@@ -86,6 +86,8 @@ impl Inner {
     /// done without a person.
     pub(super) fn leases(&self) -> Result<Vec<LeaseInfo>, RepoError> {
         let mut leases = self.leases_seen()?;
+        // A lease that cannot be seen may be that of a writer at work.
+        self.nothing_is_hidden()?;
         if !self.storage.promises().conditional_create || !self.storage.promises().prompt_listing {
             return Ok(leases);
         }
@@ -99,7 +101,7 @@ impl Inner {
     /// Lists leases and finds out what became of each; changes nothing in the repository.
     pub(super) fn leases_seen(&self) -> Result<Vec<LeaseInfo>, RepoError> {
         let mut found: BTreeMap<SnapshotId, (Vec<u64>, bool)> = BTreeMap::new();
-        for object in self.storage.list("leases/")? {
+        for object in self.list_objects("leases/")? {
             let Some((lease, last)) = object.name.strip_prefix("leases/").and_then(|name| name.split_once('/')) else {
                 continue;
             };
@@ -155,7 +157,7 @@ impl Inner {
 
     /// What the name of its commit says of a lease without an end.
     fn fate(&self, id: &SnapshotId) -> Result<LeaseState, RepoError> {
-        let listed = self.storage.list(&format!("snapshots/{id}/"))?;
+        let listed = self.list_objects(&format!("snapshots/{id}/"))?;
         let revisions: Vec<u64> =
             listed.iter().filter_map(|it| names::parse_revision(&it.name)).map(|(_, revision)| revision).collect();
         if revisions.is_empty() {

@@ -1,6 +1,6 @@
 //! What is needed: a bit for every chunk that a revision references which counts or is pending.
 
-use super::{LayerWalk, bits::ChunkSet};
+use super::{LayerWalk, bits::ChunkSet, view::View};
 use crate::repo::{
     ChunkId, ChunkReader, Manifest, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
@@ -57,10 +57,57 @@ impl Inner {
         Ok(needed)
     }
 
-    /// A listed revision that the catalog does not have was deleted since, or cannot be read.
+    /// What snapshots need that were there once and are gone, although nobody forgot them: it stays, as far as it is still
+    /// there, until a person lets them go.
+    pub(super) fn keep_vanished(self: &Arc<Self>, view: &mut View, walk: &dyn LayerWalk) -> Result<(), RepoError> {
+        view.vanished = self.vanished()?;
+        if view.vanished.is_empty() {
+            return Ok(());
+        }
+        let mut references = References::default();
+        for revision in self.catalog.gone_revisions()?.iter().filter(|it| view.vanished.contains(&it.snapshot)) {
+            // One that cannot be opened here cannot be put back from here either.
+            if let Ok(manifest) = self.open_revision(revision) {
+                self.add_manifest(revision, manifest, &mut references)?;
+            }
+        }
+        let mut wanted = ChunkSet::default();
+        for table in &references.tables {
+            if let Some(number) = self.catalog.chunk_number(table)? {
+                wanted.insert(number);
+            }
+        }
+        for layer in references.layers.values() {
+            view.needed.layers.insert(layer.id);
+            let is_known = self.catalog.for_each_layer_chunk(&layer.id, &mut |number| {
+                wanted.insert(number);
+            })?;
+            if is_known {
+                continue;
+            }
+            let reader = Arc::clone(self) as Arc<dyn ChunkReader>;
+            let walked = walk.chunks(&reader, layer, &mut |id| {
+                if let Some(number) = self.catalog.chunk_number(&id)? {
+                    wanted.insert(number);
+                }
+                Ok(())
+            });
+            match walked {
+                Ok(())
+                | Err(RepoError::Missing { .. } | RepoError::Damaged { .. } | RepoError::ChunkMissing { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.keep_where_present(view, &wanted)
+    }
+
+    /// A listed revision that the catalog does not have was deleted since, or cannot be read. Of a snapshot that was forgotten
+    /// it does not matter.
     fn all_are_known(&self, listed: &HashSet<(SnapshotId, u64)>, revisions: &[Revision]) -> Result<(), RepoError> {
         let known: HashSet<(SnapshotId, u64)> = revisions.iter().map(|it| (it.snapshot, it.revision)).collect();
-        let mut unknown: Vec<_> = listed.difference(&known).collect();
+        let forgotten: HashSet<SnapshotId> =
+            revisions.iter().filter(|it| it.kind == RevisionKind::Tombstone).map(|it| it.snapshot).collect();
+        let mut unknown: Vec<_> = listed.difference(&known).filter(|(id, _)| !forgotten.contains(id)).collect();
         unknown.sort_unstable();
         for (id, revision) in unknown {
             match self.fetch_revision(id, *revision) {
@@ -71,7 +118,7 @@ impl Inner {
                     ));
                 }
                 Err(RepoError::Missing { .. }) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(needs_are_unknown(id, error)),
             }
         }
         Ok(())
@@ -88,7 +135,8 @@ impl Inner {
             return Ok(());
         }
         for revision in group {
-            let manifest = self.open_revision(revision)?;
+            let manifest =
+                self.open_revision(revision).map_err(|error| needs_are_unknown(&revision.snapshot, error))?;
             let squash =
                 manifest.squash.filter(|_| !manifest.is_squash_commit() && !faults::is_broken(Rule::SquashNeedsCommit));
             let commit = squash.and_then(|lease| first.get(&lease));
@@ -98,7 +146,12 @@ impl Inner {
             }
             let counts = match (squash, commit) {
                 (None, _) => !manifest.is_squash_commit(),
-                (Some(_), Some(commit)) => self.open_revision(commit)?.is_squash_commit(),
+                (Some(_), Some(commit)) => match self.open_revision(commit) {
+                    Ok(commit) => commit.is_squash_commit(),
+                    // It may be its commit or not: what lies below may still be needed.
+                    Err(RepoError::Damaged { .. }) => false,
+                    Err(error) => return Err(error),
+                },
                 (Some(_), None) => false,
             };
             self.add_manifest(revision, manifest, references)?;
@@ -153,5 +206,19 @@ impl Inner {
 
     fn number(&self, id: &ChunkId) -> Result<u64, RepoError> {
         self.catalog.chunk_number(id)?.ok_or(RepoError::ChunkMissing { id: *id })
+    }
+}
+
+/// As long as nobody knows what a snapshot needs nothing may go.
+fn needs_are_unknown(id: &SnapshotId, error: RepoError) -> RepoError {
+    match error {
+        RepoError::Damaged { object, reason } => RepoError::Damaged {
+            object,
+            reason: format!(
+                "{reason}; what snapshot {} needs is not known, so that nothing can be deleted",
+                id.short()
+            ),
+        },
+        error => error,
     }
 }

@@ -43,7 +43,7 @@ impl Inner {
             view.leases.iter().filter(|lease| !lease.is_over()).map(|lease| lease.id).collect();
         let indexed: HashMap<ObjectName, PackNumber> = view.indexed.iter().map(|(&num, &name)| (name, num)).collect();
         let leases: HashMap<ObjectName, SnapshotId> =
-            self.catalog.packs_without_counts()?.into_iter().map(|info| (info.name, info.lease)).collect();
+            self.catalog.packs()?.into_iter().map(|info| (info.name, info.lease)).collect();
         let mut orphans = Vec::new();
         let mut leaving: Vec<(PackNumber, ObjectName)> = Vec::new();
         let mut there: Vec<&ObjectName> = wanted.iter().filter(|name| view.packs.contains_key(*name)).collect();

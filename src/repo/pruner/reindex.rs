@@ -18,7 +18,10 @@ impl Pruner {
     pub(super) fn reindex(&self, view: &View, doomed: &HashSet<ObjectName>) -> Result<u64, RepoError> {
         let mut leaving: Vec<ObjectName> = doomed.iter().copied().collect();
         if self.inner.storage.promises().prompt_listing {
-            let gone = |name: &&ObjectName| !view.packs.contains_key(*name) && !view.marked.contains(*name);
+            // What the index says of a lost pack is all that says what is lost with it.
+            let gone = |name: &&ObjectName| {
+                !view.packs.contains_key(*name) && !view.marked.contains(*name) && !view.is_damaged(name)
+            };
             leaving.extend(view.indexed.values().filter(gone).copied());
         }
         let naming = self.inner.catalog.index_objects_naming(&leaving)?;
@@ -52,7 +55,9 @@ impl Pruner {
                 Err(error) => return Err(error),
             };
             for pack in index::open(&self.inner.keyring, name, &bytes)? {
-                let stays = view.packs.contains_key(&pack.name) || !self.inner.storage.promises().prompt_listing;
+                let stays = view.packs.contains_key(&pack.name)
+                    || view.is_damaged(&pack.name)
+                    || !self.inner.storage.promises().prompt_listing;
                 if stays && !doomed.contains(&pack.name) && described.insert(pack.name) {
                     entries += pack.entries.len();
                     packs.push(pack);

@@ -1,7 +1,14 @@
 //! Surveying: what lies in which pack, what of it is needed, what is marked. What a plan is made from.
 
-use super::{LayerWalk, MarkState, Pruner, copy::CopyProgress, view::Leases};
-use crate::repo::{ObjectName, RepoError, Repository, SnapshotId, ids::PackKind, lease::Mark, repository::Inner};
+use super::{
+    LayerWalk, MarkState, Pruner,
+    copy::CopyProgress,
+    view::{Homes, Leases, View},
+};
+use crate::repo::{
+    ObjectName, RepoError, Repository, SnapshotId, catalog::PackNumber, damage, ids::PackKind, lease::Mark,
+    repository::Inner,
+};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -25,6 +32,8 @@ pub struct PackUse {
     pub live_chunks: u64,
     /// Whether its writer still runs: it is left alone.
     pub is_busy: bool,
+    /// Whether it is known to be damaged: what is needed in it and at home nowhere is copied out as far as it can be read.
+    pub is_damaged: bool,
 }
 
 /// A pack that no index object describes.
@@ -55,6 +64,8 @@ pub struct Survey {
     pub packs_listed: u64,
     /// Bytes of all listed packs.
     pub bytes_listed: u64,
+    /// Snapshots that were there once and are gone, although nobody forgot them; what they need stays.
+    pub vanished: Vec<SnapshotId>,
 }
 
 impl Repository {
@@ -83,7 +94,9 @@ impl Pruner {
         let (view, _) = self.look(Leases::AreNot)?;
         let mut leaving: Vec<_> =
             view.indexed.iter().filter(|(_, name)| packs.contains(name)).map(|(&num, &name)| (num, name)).collect();
-        leaving.retain(|(_, name)| view.is_home(name));
+        leaving.retain(|(_, name)| {
+            view.is_home(name) || view.is_damaged(name) && view.packs.contains_key(name) && !view.marked.contains(name)
+        });
         leaving.sort_unstable();
         let mut homes = self.inner.homes(&view, &leaving.iter().map(|(number, _)| *number).collect())?;
         let copied = self.copy_needed(&view, &mut homes, &leaving, progress)?;
@@ -109,14 +122,34 @@ impl Pruner {
 }
 
 impl Inner {
-    fn packs_listed(&self) -> Result<HashMap<ObjectName, u64>, RepoError> {
-        let listed = self.storage.list("packs/")?;
+    pub(super) fn packs_listed(&self) -> Result<HashMap<ObjectName, u64>, RepoError> {
+        let listed = self.list_objects("packs/")?;
         let parse = crate::repo::repository::names::parse_pack;
         Ok(listed.iter().filter_map(|it| Some((parse(&it.name)?, it.bytes))).collect())
     }
 
+    /// Takes away the notes of damaged packs that are gone, once nothing is needed that was in them alone.
+    fn tidy_damage(&self, view: &View, homes: &Homes) -> Result<(), RepoError> {
+        let numbers: HashMap<&ObjectName, &PackNumber> =
+            view.indexed.iter().map(|(number, name)| (name, number)).collect();
+        for name in self.damaged_packs()?.iter().filter(|name| !view.packs.contains_key(*name)) {
+            let lacks = |chunk: &u64| view.needed.chunks.has(*chunk) && !homes.housed.has(*chunk);
+            let is_missed = match numbers.get(name) {
+                Some(number) => self.catalog.pack_chunks(**number)?.iter().any(lacks),
+                None => false,
+            };
+            if !is_missed {
+                self.storage.delete(&damage::path(name))?;
+            }
+        }
+        Ok(())
+    }
+
     fn survey(self: &Arc<Self>, walk: &dyn LayerWalk, grace: Duration, fence: Leases) -> Result<Survey, RepoError> {
         let (mut view, homes) = self.look(walk, fence)?;
+        if fence == Leases::AreListed {
+            self.tidy_damage(&view, &homes)?;
+        }
         if fence == Leases::AreNot {
             view.leases = self.leases_seen()?;
         }
@@ -128,14 +161,21 @@ impl Inner {
             needed_chunks: view.needed.chunks.len(),
             packs_listed: view.packs.len() as u64,
             bytes_listed: view.packs.values().sum(),
+            vanished: view.vanished.clone(),
             ..Survey::default()
         };
         let numbers: HashMap<ObjectName, _> = view.indexed.iter().map(|(&number, &name)| (name, number)).collect();
-        for info in self.catalog.packs_without_counts()? {
+        for info in self.catalog.packs()? {
             if !view.packs.contains_key(&info.name) || view.marked.contains(&info.name) {
                 continue;
             }
-            let uses = numbers.get(&info.name).and_then(|number| homes.uses.get(number)).copied().unwrap_or_default();
+            let number = numbers.get(&info.name);
+            let mut uses = number.and_then(|number| homes.uses.get(number)).copied().unwrap_or_default();
+            let is_damaged = view.is_damaged(&info.name);
+            if let Some(number) = number.filter(|_| is_damaged) {
+                let only_here = |chunk: &&u64| view.needed.chunks.has(**chunk) && !homes.housed.has(**chunk);
+                uses.live_chunks = self.catalog.pack_chunks(*number)?.iter().filter(only_here).count() as u64;
+            }
             survey.packs.push(PackUse {
                 name: info.name,
                 bytes: info.bytes,
@@ -144,6 +184,7 @@ impl Inner {
                 dead_bytes: uses.dead_bytes,
                 live_chunks: uses.live_chunks,
                 is_busy: running.contains(&info.lease),
+                is_damaged,
             });
         }
         let mut unknown: Vec<_> = view.packs.iter().collect();

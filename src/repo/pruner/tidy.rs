@@ -4,6 +4,7 @@ use super::{GRACE, LeaseInfo, LeaseState, Pruner, drain::mark_key};
 use crate::repo::{
     RepoError, SnapshotId,
     catalog::RevisionKind,
+    damage,
     faults::{self, Rule},
     repository::names,
     storage::PROBE,
@@ -33,6 +34,7 @@ impl Pruner {
         self.tidy_revisions(&leases, &mut tidied)?;
         self.tidy_checkpoints(&leases, &mut tidied)?;
         self.tidy_leases(&leases, &mut tidied)?;
+        self.tidy_damage(&mut tidied)?;
         let trials = self.tidy_trials(&mut tidied)?;
         match self.inner.storage.sweep() {
             Ok(swept) => tidied.half_written += swept,
@@ -72,12 +74,20 @@ impl Pruner {
     }
 
     /// A snapshot with a tombstone needs no other revision. Its writer may still be asking for revision 0, though, as long
-    /// as its lease has no end.
+    /// as its lease has no end. Of the others
+    /// every revision stays: a name that were free again would let the revision of a slow writer through.
     fn tidy_revisions(&self, leases: &[LeaseInfo], tidied: &mut Tidied) -> Result<(), RepoError> {
-        self.inner.refresh_snapshots(&mut Vec::new())?;
+        let listed = self.inner.refresh_snapshots_listed(&mut Vec::new())?;
         let open: HashSet<SnapshotId> =
             leases.iter().filter(|lease| lease.state != LeaseState::Ended).map(|lease| lease.id).collect();
         let revisions = self.inner.catalog.revision_kinds()?;
+        // What cannot be read is in no catalog.
+        let forgotten = self.inner.forgotten(&[])?;
+        let known: HashSet<(SnapshotId, u64)> = revisions.iter().map(|(id, revision, _)| (*id, *revision)).collect();
+        let goes = |(id, _): &&(SnapshotId, u64)| forgotten.contains(id) && !open.contains(id);
+        for (id, revision) in listed.difference(&known).filter(goes) {
+            tidied.revisions += u64::from(self.remove(&names::revision_path(id, *revision), &mut tidied.failures));
+        }
         for group in revisions.chunk_by(|a, b| a.0 == b.0) {
             let forgotten = group.iter().any(|(_, _, kind)| *kind == RevisionKind::Tombstone);
             for (id, revision, kind) in group {
@@ -95,11 +105,27 @@ impl Pruner {
         Ok(())
     }
 
+    /// Notes of damaged packs that are gone and in no index object any more.
+    fn tidy_damage(&self, tidied: &mut Tidied) -> Result<(), RepoError> {
+        let damaged = self.inner.damaged_packs()?;
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        let packs = self.inner.packs_listed()?;
+        self.inner.refresh_index(&mut Vec::new())?;
+        for name in damaged.iter().filter(|name| !packs.contains_key(*name)) {
+            if self.inner.catalog.pack_number(name)?.is_none() {
+                self.remove(&damage::path(name), &mut tidied.failures);
+            }
+        }
+        Ok(())
+    }
+
     fn tidy_leases(&self, leases: &[LeaseInfo], tidied: &mut Tidied) -> Result<(), RepoError> {
         let over: HashMap<SnapshotId, &LeaseInfo> =
             leases.iter().filter(|lease| lease.is_over()).map(|lease| (lease.id, lease)).collect();
         let mut objects: BTreeMap<SnapshotId, Vec<(u64, String)>> = BTreeMap::new();
-        for object in self.inner.storage.list("leases/")? {
+        for object in self.inner.list_objects("leases/")? {
             let Some((lease, last)) = object.name.strip_prefix("leases/").and_then(|name| name.split_once('/')) else {
                 continue;
             };

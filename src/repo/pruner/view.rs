@@ -2,11 +2,12 @@
 
 use super::{LayerWalk, Pruner, bits::ChunkSet, leases::LeaseInfo, live::Needed};
 use crate::repo::{
-    ChunkId, ObjectName, RepoError,
+    ChunkId, ObjectName, RepoError, SnapshotId,
     catalog::PackNumber,
     faults::{self, Rule},
     lease::{Mark, Unreadable},
     repository::{Inner, names},
+    storage::Listed,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -29,6 +30,10 @@ pub(super) struct View {
     pub needed: Needed,
     /// Indexed packs by their numbers.
     pub indexed: HashMap<PackNumber, ObjectName>,
+    /// Packs that are remembered as damaged, here or in the repository, and packs of another length than the index says.
+    pub damaged: HashSet<ObjectName>,
+    /// Snapshots that were there once and are gone, although nobody forgot them.
+    pub vanished: Vec<SnapshotId>,
 }
 
 /// Whether a step looks at leases.
@@ -36,6 +41,13 @@ pub(super) struct View {
 pub(super) enum Leases {
     AreListed,
     AreNot,
+}
+
+/// Whether what lies in damaged packs counts as there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Damaged {
+    Count,
+    DoNotCount,
 }
 
 /// What lies where, as far as needed chunks go.
@@ -57,17 +69,23 @@ pub(super) struct Uses {
 }
 
 impl View {
-    /// Whether a listed pack that the index describes is a home: no mark names it.
+    /// Whether a listed pack that the index describes is a home: no mark names it, and it is whole as far as anyone knows.
     pub fn is_home(&self, name: &ObjectName) -> bool {
         let is_marked = self.marked.contains(name) && !faults::is_broken(Rule::MarkedIsNoHome);
-        self.packs.contains_key(name) && !is_marked
+        self.packs.contains_key(name) && !is_marked && !self.is_damaged(name)
+    }
+
+    pub fn is_damaged(&self, name: &ObjectName) -> bool {
+        self.damaged.contains(name) && !faults::is_broken(Rule::DamagedIsNoHome)
     }
 }
 
 impl Inner {
     /// Lists `trash/`, index, `packs/`, leases if asked, snapshots, in this order; then finds out what is needed.
     fn look_once(self: &Arc<Self>, walk: &dyn LayerWalk, leases: Leases) -> Result<View, RepoError> {
+        self.forget_hidden();
         let marks = self.marks(&HashSet::new(), Unreadable::Fails)?;
+        let mut damaged = self.damaged_packs()?;
         let early = faults::is_broken(Rule::PacksBeforeLeases) && leases == Leases::AreListed;
         let before = if early { self.leases()? } else { Vec::new() };
         let (mut warnings, mut unread) = (Vec::new(), Vec::new());
@@ -75,8 +93,9 @@ impl Inner {
         if let Some(error) = unread.pop() {
             return Err(error);
         }
-        let listed = self.storage.list("packs/")?;
-        let packs = listed.iter().filter_map(|it| Some((names::parse_pack(&it.name)?, it.bytes))).collect();
+        let listed = self.list_objects("packs/")?;
+        let packs: HashMap<ObjectName, u64> =
+            listed.iter().filter_map(|it| Some((names::parse_pack(&it.name)?, it.bytes))).collect();
         drop(listed);
         let found = match leases {
             Leases::AreListed if !early => self.leases()?,
@@ -87,11 +106,21 @@ impl Inner {
         } else {
             self.refresh_snapshots_listed(&mut warnings)?
         };
+        self.nothing_is_hidden()?;
         let needed = self.needed(&revisions, walk)?;
         let marked = marks.iter().flat_map(|mark| mark.packs.iter().copied()).collect();
-        let indexed = self.catalog.pack_numbers()?.into_iter().collect();
-        let mut view = View { marks, marked, index, packs, leases: found, needed, indexed };
+        let mut indexed = HashMap::new();
+        for (number, name, bytes) in self.catalog.pack_numbers()? {
+            if packs.get(&name).is_some_and(|listed| *listed != bytes) {
+                damaged.insert(name);
+            }
+            indexed.insert(number, name);
+        }
+        damaged.extend(self.bad_packs.all().into_iter().map(|(_, name)| name));
+        let vanished = Vec::new();
+        let mut view = View { marks, marked, index, packs, leases: found, needed, indexed, damaged, vanished };
         self.keep_checkpointed(&mut view, walk)?;
+        self.keep_vanished(&mut view, walk)?;
         Ok(view)
     }
 
@@ -105,23 +134,39 @@ impl Inner {
             let missing = match self.look_once(walk, leases) {
                 Ok(view) => {
                     let homes = self.homes(&view, &HashSet::new())?;
-                    match self.missing(&view, &homes)? {
+                    match self.missing(&view, &homes, Damaged::DoNotCount)? {
                         None => return Ok((view, homes)),
-                        Some(id) => RepoError::ChunkMissing { id },
+                        Some(id) if self.missing(&view, &homes, Damaged::Count)?.is_some() => {
+                            RepoError::ChunkMissing { id }
+                        }
+                        // In damaged packs alone, unless the index has moved: then there is another that this look missed.
+                        Some(_) => {
+                            let index = self.index_now()?;
+                            if last.as_ref() == Some(&index) {
+                                return Ok((view, homes));
+                            }
+                            last = Some(index);
+                            continue;
+                        }
                     }
                 }
                 // A layer that is seen for the first time and whose pack has just moved.
                 Err(error @ (RepoError::ChunkMissing { .. } | RepoError::Missing { .. })) => error,
                 Err(error) => return Err(error),
             };
-            let mut index = self.storage.list("index/")?;
-            index.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            let index = self.index_now()?;
             if last.as_ref() == Some(&index) {
                 return Err(missing);
             }
             last = Some(index);
         }
         Err(RepoError::RunFailed { reason: "the index moves all the time: run the prune again".to_owned() })
+    }
+
+    fn index_now(&self) -> Result<Vec<Listed>, RepoError> {
+        let mut index = self.storage.list("index/")?;
+        index.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(index)
     }
 
     /// Which needed chunks have a home in a pack that is not among `leaving`, and what lies in every pack.
@@ -156,13 +201,15 @@ impl Inner {
     }
 
     /// A needed chunk that lies in no listed pack that a listed index object describes.
-    fn missing(&self, view: &View, homes: &Homes) -> Result<Option<ChunkId>, RepoError> {
+    fn missing(&self, view: &View, homes: &Homes, damaged: Damaged) -> Result<Option<ChunkId>, RepoError> {
         if faults::is_broken(Rule::MissingStops) || view.needed.chunks.first_beyond(&homes.housed).is_none() {
             return Ok(None);
         }
         let mut found = homes.housed.clone();
         for (number, name) in &view.indexed {
-            if view.marked.contains(name) && view.packs.contains_key(name) {
+            // What lies in a damaged pack alone may be lost; no deletion makes that worse, and the pack stays.
+            let is_damaged = damaged == Damaged::Count && view.is_damaged(name);
+            if view.marked.contains(name) && view.packs.contains_key(name) || is_damaged {
                 for chunk in self.catalog.pack_chunks(*number)? {
                     found.insert(chunk);
                 }

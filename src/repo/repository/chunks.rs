@@ -51,11 +51,18 @@ impl PackKeys {
     }
 }
 
+/// One of them.
+struct BadPack {
+    number: PackNumber,
+    problem: String,
+    is_remembered: bool,
+}
+
 /// Packs in which a chunk that their index promises could not be read, since this repository was opened. Packs never
 /// change, so what was damaged or gone once is not trusted again: writers count what lies in them as absent.
 #[derive(Default)]
 pub(in crate::repo) struct BadPacks {
-    found: Mutex<BTreeMap<ObjectName, PackNumber>>,
+    found: Mutex<BTreeMap<ObjectName, BadPack>>,
     any: AtomicBool,
 }
 
@@ -63,13 +70,34 @@ impl BadPacks {
     /// Trouble that may pass says nothing about the pack.
     fn note(&self, place: &Place, error: &RepoError) {
         if matches!(error, RepoError::Damaged { .. } | RepoError::Missing { .. }) {
-            self.insert(place);
+            self.insert(place.name, place.pack, &error.to_string());
         }
     }
 
-    fn insert(&self, place: &Place) {
-        lock(&self.found).insert(place.name, place.pack);
+    pub(in crate::repo) fn insert(&self, name: ObjectName, number: PackNumber, problem: &str) {
+        let bad = || BadPack { number, problem: problem.to_owned(), is_remembered: false };
+        lock(&self.found).entry(name).or_insert_with(bad);
         self.any.store(true, Ordering::Release);
+    }
+
+    /// What nobody was told of yet.
+    pub(in crate::repo) fn to_remember(&self) -> Vec<(ObjectName, String)> {
+        if !self.any.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let found = lock(&self.found);
+        let new = found.iter().filter(|(_, bad)| !bad.is_remembered);
+        new.map(|(name, bad)| (*name, bad.problem.clone())).collect()
+    }
+
+    pub(in crate::repo) fn is_remembered(&self, name: &ObjectName) {
+        if let Some(bad) = lock(&self.found).get_mut(name) {
+            bad.is_remembered = true;
+        }
+    }
+
+    pub(in crate::repo) fn forget(&self, name: &ObjectName) {
+        lock(&self.found).remove(name);
     }
 
     fn has(&self, name: &ObjectName) -> bool {
@@ -81,7 +109,7 @@ impl BadPacks {
         if !self.any.load(Ordering::Acquire) {
             return Vec::new();
         }
-        lock(&self.found).iter().map(|(name, number)| (*number, *name)).collect()
+        lock(&self.found).iter().map(|(name, bad)| (bad.number, *name)).collect()
     }
 }
 
@@ -170,7 +198,7 @@ impl Inner {
     /// Counts the packs that hold a chunk as unreadable: its plaintext turned out to be no such thing.
     pub(in crate::repo) fn distrust(&self, id: &ChunkId) -> Result<(), RepoError> {
         for place in self.catalog.find(id)? {
-            self.bad_packs.insert(&place);
+            self.bad_packs.insert(place.name, place.pack, &format!("chunk {id} in it is not what refers to it"));
         }
         Ok(())
     }

@@ -31,7 +31,45 @@ pub(in crate::repo) fn parse_revision(path: &str) -> Option<(SnapshotId, u64)> {
 
 /// The pack in `packs/xx/<name>`.
 pub(in crate::repo) fn parse_pack(path: &str) -> Option<ObjectName> {
-    path.strip_prefix("packs/")?.split_once('/')?.1.parse().ok()
+    let (folder, name) = path.strip_prefix("packs/")?.split_once('/')?;
+    // In another folder nobody looks for it.
+    (folder == name.get(..2)?).then_some(())?;
+    name.parse().ok()
+}
+
+/// How a listed name stands to those of this repository's objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::repo) enum Fit {
+    /// An object's name.
+    Object,
+    /// No object's: somebody else put it there.
+    Foreign,
+    /// The name of a folder that holds objects, under which there is something else: what the folder held cannot be seen.
+    Blocked,
+}
+
+/// Whether an object may have this name.
+pub(in crate::repo) fn fit(path: &str) -> Fit {
+    let parts: Vec<&str> = path.split('/').collect();
+    let is_hex = |text: &str, digits: usize| {
+        text.len() == digits && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_number = |text: &str| {
+        text.parse::<u64>().is_ok_and(|number| number.to_string() == text && i64::try_from(number).is_ok())
+    };
+    let fits = match *parts.as_slice() {
+        ["keys" | "trash", name] => is_hex(name, 32),
+        ["index" | "damage", name] => is_hex(name, 64),
+        ["packs", folder, name] => is_hex(name, 64) && name.starts_with(folder) && folder.len() == 2,
+        ["snapshots" | "checkpoints" | "promises", id, number] => is_hex(id, 32) && is_number(number),
+        ["leases", id, number] => is_hex(id, 32) && (is_number(number) || number == "end"),
+        ["packs", folder] if is_hex(folder, 2) => return Fit::Blocked,
+        ["snapshots" | "leases", id] if is_hex(id, 32) => return Fit::Blocked,
+        // A folder in the place of an object.
+        ["snapshots", id, number, _] if is_hex(id, 32) && is_number(number) => return Fit::Blocked,
+        _ => false,
+    };
+    if fits { Fit::Object } else { Fit::Foreign }
 }
 
 /// What lies under `snapshots/<S>/0` of a fenced lease.
@@ -54,6 +92,33 @@ pub(in crate::repo) struct TombstoneBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_objects_are_told_from_foreign_ones_and_from_what_hides_objects() {
+        let (id, hash) = ("0123456789abcdef0123456789abcdef", "ab".repeat(32));
+        let of = |path: &str| fit(&path.replace("ID", id).replace("HASH", &hash));
+        for name in
+            ["keys/ID", "trash/ID", "index/HASH", "packs/ab/HASH", "snapshots/ID/0", "leases/ID/12", "leases/ID/end"]
+        {
+            assert_eq!(of(name), Fit::Object, "{name}");
+        }
+        for name in [
+            "trash/.DS_Store",
+            "index/ID",
+            "packs/cd/HASH",
+            "packs/HASH",
+            "snapshots/ID/01",
+            "snapshots/ID/0 (copy)",
+            "leases/ID/END",
+            "snapshots/.DS_Store",
+            "notes.txt",
+        ] {
+            assert_eq!(of(name), Fit::Foreign, "{name}");
+        }
+        for name in ["snapshots/ID", "leases/ID", "packs/ab", "snapshots/ID/0/x"] {
+            assert_eq!(of(name), Fit::Blocked, "{name}");
+        }
+    }
 
     #[test]
     fn a_revision_has_one_name() {

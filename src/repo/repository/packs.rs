@@ -64,10 +64,24 @@ impl Repository {
     /// [`RepoError::Missing`] if it is gone, [`RepoError::Storage`] if it cannot be read.
     pub fn read_pack(&self, name: &ObjectName) -> Result<PackCheck, RepoError> {
         let inner = &self.inner;
-        let bytes = inner.storage.read(&pack::path(name))?;
+        let read = inner.storage.read(&pack::path(name));
+        let number = inner.catalog.pack_number(name)?;
+        if let (Err(error @ (RepoError::Damaged { .. } | RepoError::Missing { .. })), Some(number)) = (&read, number) {
+            inner.bad_packs.insert(*name, number, &error.to_string());
+        }
+        let check = self.check_pack(name, &read?)?;
+        let problem = check.problem.as_ref().or(check.damaged.first().map(|(_, problem)| problem));
+        if let (Some(problem), Some(number)) = (problem, number) {
+            inner.bad_packs.insert(*name, number, problem);
+        }
+        Ok(check)
+    }
+
+    fn check_pack(&self, name: &ObjectName, bytes: &[u8]) -> Result<PackCheck, RepoError> {
+        let inner = &self.inner;
         let mut check = PackCheck::default();
         let indexed = inner.catalog.pack_entries(name)?;
-        let (header, entries) = match (pack::read_directory(&inner.keyring, name, &bytes), indexed) {
+        let (header, entries) = match (pack::read_directory(&inner.keyring, name, bytes), indexed) {
             (Ok((header, _, _, entries)), indexed) => {
                 if indexed.is_some_and(|(_, indexed)| indexed != entries) {
                     check.problem = Some("its directory is not what the index says".to_owned());
@@ -92,7 +106,7 @@ impl Repository {
             }
         };
         for (ordinal, entry) in entries.iter().enumerate() {
-            match self.check_frame(&key, ordinal as u64, entry, &bytes) {
+            match self.check_frame(&key, ordinal as u64, entry, bytes) {
                 Ok(plain_bytes) => {
                     check.chunks += 1;
                     check.plain_bytes += plain_bytes;
@@ -128,7 +142,7 @@ impl Repository {
 
     /// Objects and bytes by folder.
     pub fn stats(&self) -> Result<Vec<FolderStats>, RepoError> {
-        let folders = ["keys", "packs", "index", "snapshots", "checkpoints", "leases", "trash"];
+        let folders = ["keys", "packs", "index", "snapshots", "checkpoints", "leases", "trash", "damage"];
         let stats = folders.into_iter().map(|folder| {
             let listed = self.inner.storage.list(&format!("{folder}/"))?;
             let bytes = listed.iter().map(|object| object.bytes).sum();

@@ -1,11 +1,15 @@
 //! Making the catalog equal to what storage lists, and hearing what is wrong on the way.
 
-use super::{Inner, names};
+use super::{
+    Inner,
+    names::{self, Fit},
+};
 use crate::repo::{
     ObjectName, RepoError, SnapshotId,
-    catalog::{Revision, RevisionKind},
+    catalog::{KnownRevision, Revision, RevisionKind},
     index,
     object::{self, ObjectKind},
+    storage::Listed,
 };
 use crate::report::{Warning, WarningKind};
 use rayon::prelude::*;
@@ -24,12 +28,69 @@ impl Inner {
         let mut warnings = Vec::new();
         self.refresh_index(&mut warnings)?;
         self.refresh_snapshots(&mut warnings)?;
+        for name in &super::lock(&self.strange).hidden {
+            let words = format!("{name} is not what this place is for, and hides what may be there");
+            warnings.push(unread_object(name, words));
+        }
         Ok(warnings)
     }
 
     /// Gives whether anything changed.
     pub(in crate::repo) fn refresh_index(&self, warnings: &mut Vec<Warning>) -> Result<bool, RepoError> {
         Ok(self.refresh_index_listed(warnings, &mut Vec::new())?.1)
+    }
+
+    /// Lists a folder and leaves out what is no object, which is named once. What stands in the place of a folder with objects, or
+    /// is an object under a name that is none, hides something: a pruner asks for it with [`Self::hidden`].
+    pub(in crate::repo) fn list_objects(&self, folder: &str) -> Result<Vec<Listed>, RepoError> {
+        let mut listed = self.storage.list(folder)?;
+        let mut strange = Vec::new();
+        listed.retain(|object| {
+            let fit = names::fit(&object.name);
+            if fit != Fit::Object {
+                strange.push((object.name.clone(), fit));
+            }
+            fit == Fit::Object
+        });
+        if !strange.is_empty() {
+            let known: HashSet<String> = super::lock(&self.strange).foreign.iter().cloned().collect();
+            strange.retain(|(name, _)| !known.contains(name));
+        }
+        for (name, fit) in strange {
+            let is_one = self.storage.read_range(&name, 0..8).is_ok_and(|head| object::is_one(&head));
+            if is_one && folder == "trash/" {
+                // A mark binds under any name.
+                listed.push(Listed { name, bytes: 0 });
+                continue;
+            }
+            let hides = fit == Fit::Blocked || is_one;
+            let mut all = super::lock(&self.strange);
+            if hides {
+                all.hidden.insert(name);
+            } else {
+                all.foreign.insert(name);
+            }
+        }
+        Ok(listed)
+    }
+
+    /// What the listings since [`Self::forget_hidden`] could not look into.
+    ///
+    /// # Errors
+    /// [`RepoError::Damaged`] if there was anything: then what is not listed may be there all the same.
+    pub(in crate::repo) fn nothing_is_hidden(&self) -> Result<(), RepoError> {
+        match super::lock(&self.strange).hidden.first() {
+            None => Ok(()),
+            Some(name) => Err(RepoError::damaged(
+                name.clone(),
+                "it is not what this place is for, and hides what may be there: nothing is deleted while it stands there",
+            )),
+        }
+    }
+
+    /// Begins to look anew for what hides objects.
+    pub(in crate::repo) fn forget_hidden(&self) {
+        super::lock(&self.strange).hidden.clear();
     }
 
     /// [`Self::refresh_index`], giving the names that were listed too. `unread` gets the index objects that are there and
@@ -40,48 +101,49 @@ impl Inner {
         unread: &mut Vec<RepoError>,
     ) -> Result<(HashSet<ObjectName>, bool), RepoError> {
         let _one_at_a_time = super::lock(&self.refreshing);
-        let mut listed = HashSet::new();
-        for object in self.storage.list("index/")? {
-            match names::parse_flat::<ObjectName>("index/", &object.name) {
-                Some(name) => drop(listed.insert(name)),
-                None => warnings.push(unread_object(
-                    &object.name,
-                    format!("{} is no index object's name and is ignored", object.name),
-                )),
+        let mut listed = HashMap::new();
+        for object in self.list_objects("index/")? {
+            if let Some(name) = names::parse_flat::<ObjectName>("index/", &object.name) {
+                listed.insert(name, object.bytes);
             }
         }
-        let change = self.catalog.compare_index(&listed)?;
+        let mut change = self.catalog.compare_index(&listed)?;
         let mut imported = false;
+        let mut damaged = |error: RepoError| {
+            let words = format!("{error}; the chunks it names count as absent");
+            warnings.push(unread_object(&error.object(), words));
+            unread.push(error);
+        };
+        for name in &change.changed {
+            damaged(RepoError::damaged(names::index_path(name), "it has another length than when it was read"));
+        }
         let mut names = change.new.iter();
         let mut next = || {
             for name in names.by_ref() {
-                let path = names::index_path(name);
-                let bytes = match self.storage.read(&path) {
-                    Ok(bytes) => bytes,
-                    // Deleted since it was listed.
-                    Err(RepoError::Missing { .. }) => continue,
-                    Err(error) => {
-                        warnings.push(unread_object(&path, format!("{error}; the chunks it names count as absent")));
-                        unread.push(error);
-                        continue;
-                    }
-                };
-                match index::open(&self.keyring, name, &bytes) {
-                    Ok(packs) => {
+                let read = self.storage.read(&names::index_path(name));
+                match read.and_then(|bytes| Ok((bytes.len() as u64, index::open(&self.keyring, name, &bytes)?))) {
+                    Ok((bytes, packs)) => {
                         imported = true;
-                        return Ok(Some((*name, packs)));
+                        return Ok(Some((*name, bytes, packs)));
                     }
-                    Err(error) => {
-                        let words = format!("{path}: {error}; the chunks it names count as absent");
-                        warnings.push(unread_object(&path, words));
-                        unread.push(error);
-                    }
+                    // Deleted since it was listed.
+                    Err(RepoError::Missing { .. }) => {}
+                    Err(error) => damaged(error),
                 }
             }
             Ok(None)
         };
-        self.catalog.apply_index(&mut next, &change.gone)?;
-        Ok((listed, imported || !change.gone.is_empty()))
+        // What the listing lacks may have been made after it, and another process may have brought it into the catalog: only
+        // storage can say that it is gone. It is asked before, so that nothing is dropped while it is imported.
+        let mut gone = Vec::new();
+        for name in change.gone.drain(..) {
+            if self.storage.len(&names::index_path(&name))?.is_none() {
+                gone.push(name);
+            }
+        }
+        gone.append(&mut change.changed);
+        self.catalog.apply_index(&mut next, &gone)?;
+        Ok((listed.into_keys().collect(), imported || !gone.is_empty()))
     }
 
     pub(in crate::repo) fn refresh_snapshots(&self, warnings: &mut Vec<Warning>) -> Result<(), RepoError> {
@@ -94,50 +156,70 @@ impl Inner {
         warnings: &mut Vec<Warning>,
     ) -> Result<HashSet<(SnapshotId, u64)>, RepoError> {
         let _one_at_a_time = super::lock(&self.refreshing);
-        let mut listed = HashSet::new();
-        for object in self.storage.list("snapshots/")? {
-            match names::parse_revision(&object.name) {
-                Some(name) => drop(listed.insert(name)),
-                None => warnings
-                    .push(unread_object(&object.name, format!("{} is no revision's name and is ignored", object.name))),
+        let mut listed = HashMap::new();
+        for object in self.list_objects("snapshots/")? {
+            if let Some(name) = names::parse_revision(&object.name) {
+                listed.insert(name, object.bytes);
             }
         }
-        let known: HashMap<(SnapshotId, u64), bool> =
-            self.catalog.revision_names()?.into_iter().map(|(id, revision, gone)| ((id, revision), gone)).collect();
-        let mut unread: Vec<_> = listed.iter().filter(|name| !known.contains_key(*name)).copied().collect();
+        let known: HashMap<(SnapshotId, u64), KnownRevision> =
+            self.catalog.revision_names()?.into_iter().map(|known| ((known.snapshot, known.revision), known)).collect();
+        let mut unread: Vec<_> = listed.keys().filter(|name| !known.contains_key(*name)).copied().collect();
         unread.sort_unstable();
-        let new = self.fetch_revisions(&unread, warnings)?;
+        let (new, unreadable) = self.fetch_revisions(&unread)?;
+        if !unreadable.is_empty() {
+            let forgotten = self.forgotten(&new)?;
+            warnings.extend(unreadable.into_iter().filter(|(id, _)| !forgotten.contains(id)).map(|(_, text)| text));
+        }
+        name_changed(&known, &listed, warnings);
+        let listed = listed.into_keys().collect();
         let (dropped, gone) = self.settle_absent(&known, &listed, &new, warnings)?;
         self.catalog.apply_revisions(&new, &dropped, &gone)?;
         Ok(listed)
     }
 
+    /// The snapshots with a tombstone, as the catalog and these new revisions say.
+    pub(in crate::repo) fn forgotten(&self, new: &[Revision]) -> Result<HashSet<SnapshotId>, RepoError> {
+        let kinds = self.catalog.revision_kinds()?.into_iter().map(|(id, _, kind)| (id, kind));
+        let all = kinds.chain(new.iter().map(|it| (it.snapshot, it.kind)));
+        Ok(all.filter(|(_, kind)| *kind == RevisionKind::Tombstone).map(|(id, _)| id).collect())
+    }
+
+    /// Reads revisions; gives also what is wrong with those that cannot be read.
+    #[allow(clippy::type_complexity, reason = "two lists that are filled together")]
     fn fetch_revisions(
         &self,
         names: &[(SnapshotId, u64)],
-        warnings: &mut Vec<Warning>,
-    ) -> Result<Vec<Revision>, RepoError> {
+    ) -> Result<(Vec<Revision>, Vec<(SnapshotId, Warning)>), RepoError> {
         let mut revisions = Vec::with_capacity(names.len());
+        let mut unreadable = Vec::new();
         for batch in names.chunks(FETCH_BATCH) {
             let fetched: Vec<_> = batch.par_iter().map(|(id, revision)| self.fetch_revision(id, *revision)).collect();
-            for outcome in fetched {
+            for ((id, _), outcome) in batch.iter().zip(fetched) {
                 match outcome {
                     Ok(revision) => revisions.push(revision),
                     Err(RepoError::Missing { .. }) => {}
-                    Err(error @ (RepoError::Damaged { .. } | RepoError::NewerFormat { .. })) => {
-                        warnings.push(unread_object(&error.object(), format!("a snapshot cannot be read: {error}")));
+                    Err(error) if error.is_of_one_object() => {
+                        let words = format!("a snapshot cannot be read: {error}");
+                        unreadable.push((*id, unread_object(&error.object(), words)));
                     }
                     Err(error) => return Err(error),
                 }
             }
         }
-        Ok(revisions)
+        Ok((revisions, unreadable))
     }
 
     pub(in crate::repo) fn fetch_revision(&self, id: &SnapshotId, revision: u64) -> Result<Revision, RepoError> {
         let path = names::revision_path(id, revision);
         let sealed = self.storage.read(&path)?;
-        let kind = match object::kind_of(&path, &sealed)? {
+        let kind = Self::revision_kind(&path, revision, &sealed)?;
+        Ok(Revision { snapshot: *id, revision, kind, sealed })
+    }
+
+    /// What lies under a revision's name.
+    pub(super) fn revision_kind(path: &str, revision: u64, sealed: &[u8]) -> Result<RevisionKind, RepoError> {
+        let kind = match object::kind_of(path, sealed)? {
             ObjectKind::Snapshot => RevisionKind::Manifest,
             ObjectKind::Void if revision == 0 => RevisionKind::Void,
             ObjectKind::Tombstone if revision > 0 => RevisionKind::Tombstone,
@@ -146,10 +228,10 @@ impl Inner {
         // Without a key anyone could write these; they still have to be about this name.
         match kind {
             RevisionKind::Manifest => {}
-            RevisionKind::Void => drop(object::unwrap(ObjectKind::Void, &path, &sealed)?),
-            RevisionKind::Tombstone => drop(object::unwrap(ObjectKind::Tombstone, &path, &sealed)?),
+            RevisionKind::Void => drop(object::unwrap(ObjectKind::Void, path, sealed)?),
+            RevisionKind::Tombstone => drop(object::unwrap(ObjectKind::Tombstone, path, sealed)?),
         }
-        Ok(Revision { snapshot: *id, revision, kind, sealed })
+        Ok(kind)
     }
 
     /// What the catalog knows and the listing lacks is asked for by name. Gives what to drop, and what to mark as gone
@@ -157,20 +239,20 @@ impl Inner {
     #[allow(clippy::type_complexity)]
     fn settle_absent(
         &self,
-        known: &HashMap<(SnapshotId, u64), bool>,
+        known: &HashMap<(SnapshotId, u64), KnownRevision>,
         listed: &HashSet<(SnapshotId, u64)>,
         new: &[Revision],
         warnings: &mut Vec<Warning>,
     ) -> Result<(Vec<(SnapshotId, u64)>, Vec<(SnapshotId, u64, bool)>), RepoError> {
         let mut newest: HashMap<SnapshotId, u64> = HashMap::new();
-        let there = known.iter().filter(|(name, gone)| !**gone && listed.contains(name)).map(|(name, _)| *name);
+        let there = known.iter().filter(|(name, known)| !known.is_gone && listed.contains(name)).map(|(name, _)| *name);
         for (id, revision) in there.chain(new.iter().map(|revision| (revision.snapshot, revision.revision))) {
             let highest = newest.entry(id).or_default();
             *highest = (*highest).max(revision);
         }
         let (mut dropped, mut gone) = (Vec::new(), Vec::new());
         let mut vanished = HashSet::new();
-        let mut known: Vec<_> = known.iter().map(|(&name, &was_gone)| (name, was_gone)).collect();
+        let mut known: Vec<_> = known.iter().map(|(&name, known)| (name, known.is_gone)).collect();
         known.sort_unstable();
         for ((id, revision), was_gone) in known {
             if listed.contains(&(id, revision)) {
@@ -199,5 +281,24 @@ impl Inner {
             warnings.push(Warning::new(WarningKind::SnapshotVanished, id.to_string(), words));
         }
         Ok((dropped, gone))
+    }
+}
+
+/// Names revisions that have another length in storage than in the catalog: no object ever changes, so they are damaged there.
+fn name_changed(
+    known: &HashMap<(SnapshotId, u64), KnownRevision>,
+    listed: &HashMap<(SnapshotId, u64), u64>,
+    warnings: &mut Vec<Warning>,
+) {
+    let mut changed: Vec<_> = known
+        .iter()
+        .filter(|(name, known)| listed.get(*name).is_some_and(|bytes| *bytes != known.bytes))
+        .map(|(name, _)| *name)
+        .collect();
+    changed.sort_unstable();
+    for (id, revision) in changed {
+        let path = names::revision_path(&id, revision);
+        let words = format!("{path} is damaged: its length has changed. Only this host's catalog still holds it");
+        warnings.push(unread_object(&path, words));
     }
 }

@@ -100,9 +100,14 @@ impl Inner {
     pub(super) fn squash_state(&self, commit: Option<&Revision>) -> Result<SquashState, RepoError> {
         match commit {
             None => Ok(SquashState::Open),
-            Some(commit) if commit.kind == RevisionKind::Manifest && self.open_revision(commit)?.is_squash_commit() => {
-                Ok(SquashState::Committed)
-            }
+            Some(commit) if commit.kind == RevisionKind::Manifest => match self.open_revision(commit) {
+                Ok(manifest) if manifest.is_squash_commit() => Ok(SquashState::Committed),
+                Ok(_) => Ok(SquashState::Dead),
+                // Only the squash itself commits under the name of its lease: what lies there is its commit, and it says
+                // nothing but that.
+                Err(RepoError::Damaged { .. }) => Ok(SquashState::Committed),
+                Err(error) => Err(error),
+            },
             Some(_) => Ok(SquashState::Dead),
         }
     }
@@ -129,17 +134,21 @@ impl Inner {
             numbers.push(next);
             next += 1;
         }
-        let mut revisions = Vec::new();
+        let (mut revisions, mut unreadable) = (Vec::new(), Vec::new());
         for number in numbers.iter().rev() {
             match self.fetch_revision(id, *number) {
                 Ok(revision) => revisions.push(revision),
                 Err(RepoError::Missing { .. }) => {}
+                Err(error @ RepoError::Damaged { .. }) => unreadable.push(error.to_string()),
                 Err(error) => return Err(error),
             }
         }
         let revisions: Vec<&Revision> = revisions.iter().collect();
         let mut standing = self.standing(&revisions, &|lease| self.squash_state_now(lease))?;
         standing.highest = numbers.last().copied();
+        if !standing.forgotten {
+            standing.problems.append(&mut unreadable);
+        }
         Ok(standing)
     }
 

@@ -7,7 +7,7 @@ use crate::repo::{
     faults::{self, Rule},
     lease::Mark,
 };
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// A set of pack numbers.
 #[derive(Debug, Default)]
@@ -54,16 +54,22 @@ pub(super) struct Presence {
 }
 
 impl Presence {
-    /// What a session starts with: the marks listed first, then what index and `packs/` list.
-    pub fn new(marks: Vec<Mark>, indexed: Vec<(PackNumber, ObjectName)>, listed: &HashSet<ObjectName>) -> Self {
-        let mut presence = Self::default();
+    /// What a session starts with: the marks listed first, then what index and `packs/` list, and what is remembered as
+    /// damaged. A pack that has another length than the index says is damaged too.
+    pub fn new(
+        marks: Vec<Mark>,
+        indexed: Vec<(PackNumber, ObjectName, u64)>,
+        listed: &HashMap<ObjectName, u64>,
+        damaged: HashSet<ObjectName>,
+    ) -> Self {
+        let mut presence = Self { absent: damaged, ..Self::default() };
         for mark in marks {
             presence.absent.extend(mark.packs);
             presence.judged.insert(mark.id.clone());
             presence.honoured.push(mark.id);
         }
-        for (number, name) in indexed {
-            let is_listed = listed.contains(&name) || faults::is_broken(Rule::PackMustBeListed);
+        for (number, name, bytes) in indexed {
+            let is_listed = listed.get(&name) == Some(&bytes) || faults::is_broken(Rule::PackMustBeListed);
             if is_listed && !presence.is_absent(&name) {
                 presence.present.set(number);
             }
@@ -180,8 +186,8 @@ mod tests {
     }
 
     fn presence(marks: Vec<Mark>, indexed: &[u8], listed: &[u8]) -> Presence {
-        let indexed = indexed.iter().map(|&n| (PackNumber(i64::from(n)), name(n))).collect();
-        Presence::new(marks, indexed, &listed.iter().map(|&n| name(n)).collect())
+        let indexed = indexed.iter().map(|&n| (PackNumber(i64::from(n)), name(n), 1)).collect();
+        Presence::new(marks, indexed, &listed.iter().map(|&n| (name(n), 1)).collect(), HashSet::new())
     }
 
     const X: (PackNumber, ObjectName) = (PackNumber(1), ObjectName([1; 32]));
@@ -193,6 +199,16 @@ mod tests {
         assert!(!presence.rely(&[X]));
         assert!(presence.rely(&[X, Y]));
         assert_eq!(presence.relied_on_others(), [name(2)]);
+    }
+
+    #[test]
+    fn a_pack_of_another_length_or_remembered_as_damaged_is_absent() {
+        let indexed = vec![(X.0, X.1, 10), (Y.0, Y.1, 10)];
+        let listed = HashMap::from([(X.1, 9), (Y.1, 10)]);
+        let mut presence = Presence::new(vec![], indexed.clone(), &listed, HashSet::new());
+        assert!(!presence.rely(&[X]) && presence.rely(&[X, Y]));
+        let mut presence = Presence::new(vec![], indexed, &listed, HashSet::from([Y.1]));
+        assert!(!presence.rely(&[X, Y]));
     }
 
     #[test]

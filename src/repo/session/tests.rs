@@ -319,7 +319,7 @@ fn nothing_is_committed_when_a_pack_relied_on_has_vanished() {
 fn a_mark_that_cannot_be_read_stops_a_writer_that_begins_and_is_not_honoured_by_one_that_runs() {
     let (world, repo) = World::new();
     let session = begin(&repo);
-    world.memory.put("trash/m1", b"no mark".to_vec());
+    world.memory.put("trash/00112233445566778899aabbccddeeff", b"no mark".to_vec());
     session.beat_now().unwrap();
     let body = world.memory.body(ObjectKind::Lease, &format!("leases/{}/1", session.id()));
     assert_eq!(body["honours"], json!([]));

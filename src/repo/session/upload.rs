@@ -170,7 +170,7 @@ impl Work {
         let packs = std::mem::take(&mut self.unindexed);
         self.oldest = None;
         let ids: Vec<_> = packs.iter().flat_map(|pack| pack.entries.iter().map(|entry| entry.id)).collect();
-        let numbers = self.import(name, packs)?;
+        let numbers = self.import(name, bytes.len() as u64, packs)?;
         let mut presence = lock(&self.shared.presence);
         for number in numbers {
             presence.own_is_indexed(number);
@@ -180,10 +180,15 @@ impl Work {
         Ok(())
     }
 
-    fn import(&self, name: crate::repo::ObjectName, packs: Vec<IndexedPack>) -> Result<Vec<PackNumber>, RepoError> {
+    fn import(
+        &self,
+        name: crate::repo::ObjectName,
+        bytes: u64,
+        packs: Vec<IndexedPack>,
+    ) -> Result<Vec<PackNumber>, RepoError> {
         let catalog = &self.shared.inner.catalog;
         let pack_names: Vec<_> = packs.iter().map(|pack| pack.name).collect();
-        let mut once = Some((name, packs));
+        let mut once = Some((name, bytes, packs));
         catalog.apply_index(&mut || Ok(once.take()), &[])?;
         // One is absent only if someone made the catalog equal to a listing older than our object: then its chunks count
         // as absent until the next import, and are stored twice at worst.

@@ -10,15 +10,15 @@ use super::{
 use crate::repo::process::ProcessId;
 use data_encoding::HEXLOWER;
 use rustix::{
-    fs::{CWD, RenameFlags},
+    fs::{CWD, OFlags, RenameFlags},
     io::Errno,
 };
 use std::{
     collections::HashSet,
     fs::{self, File},
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, Read, Write},
     ops::Range,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
@@ -117,10 +117,13 @@ impl Backend for LocalBackend {
     }
 
     fn read(&self, name: &str, range: Option<Range<u64>>) -> io::Result<Vec<u8>> {
-        let path = self.root.join(name);
-        let Some(range) = range else { return fs::read(path) };
-        let file = File::open(path)?;
-        if range.start > range.end || range.end > file.metadata()?.len() {
+        let (mut file, bytes) = open_file(&self.root.join(name))?;
+        let Some(range) = range else {
+            let mut all = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+            file.read_to_end(&mut all)?;
+            return Ok(all);
+        };
+        if range.start > range.end || range.end > bytes {
             return Err(io::Error::new(ErrorKind::UnexpectedEof, format!("{range:?} is not within the object")));
         }
         let len = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
@@ -147,8 +150,13 @@ impl Backend for LocalBackend {
     }
 
     fn len(&self, name: &str) -> io::Result<u64> {
-        let metadata = fs::metadata(self.root.join(name))?;
-        if metadata.is_file() { Ok(metadata.len()) } else { Err(ErrorKind::NotFound.into()) }
+        let path = self.root.join(name);
+        let metadata = fs::metadata(&path).map_err(|error| absent_or_strange(&path, error))?;
+        match metadata.file_type() {
+            kind if kind.is_file() => Ok(metadata.len()),
+            kind if kind.is_dir() => Err(ErrorKind::NotFound.into()),
+            _ => Err(no_file()),
+        }
     }
 
     fn promises(&self) -> Promises {
@@ -204,7 +212,37 @@ fn is_temporary_name(name: &str) -> bool {
     digits.len() == 32 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Adds the files of one folder to `listed` and the folders in it to `left`. What vanishes meanwhile is not there.
+/// How many folders deep a listing goes: further than any object lies.
+const MAX_DEPTH: usize = 4;
+
+/// Opens a file, following links, without waiting for the other end of a pipe; gives its length.
+fn open_file(path: &Path) -> io::Result<(File, u64)> {
+    let open = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path);
+    let file = open.map_err(|error| absent_or_strange(path, error))?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() { Ok((file, metadata.len())) } else { Err(no_file()) }
+}
+
+/// What has the name of an object and cannot be one.
+fn no_file() -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, "it is no file")
+}
+
+/// A link that leads nowhere is not an absent object: the disk that it leads to may come back.
+fn absent_or_strange(path: &Path, error: io::Error) -> io::Error {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    match code {
+        Some(Errno::NOENT) if path.symlink_metadata().is_ok() => {
+            io::Error::new(ErrorKind::InvalidData, "it is a link that leads nowhere")
+        }
+        Some(Errno::LOOP) => io::Error::new(ErrorKind::InvalidData, "it is a link that leads to itself"),
+        Some(Errno::NXIO) => no_file(),
+        _ => error,
+    }
+}
+
+/// Adds what lies in one folder to `listed` and the folders in it to `left`; links are followed. What is neither file nor
+/// folder is listed too, so that nobody takes it for absent. What vanishes meanwhile is not there.
 fn list_folder(root: &Path, folder: &str, left: &mut Vec<String>, listed: &mut Vec<Listed>) -> io::Result<()> {
     let entries = match fs::read_dir(root.join(folder)) {
         Ok(entries) => entries,
@@ -215,14 +253,15 @@ fn list_folder(root: &Path, folder: &str, left: &mut Vec<String>, listed: &mut V
         let entry = entry?;
         let name = format!("{folder}{}", entry.file_name().to_string_lossy());
         let metadata = match entry.metadata() {
+            Ok(metadata) if metadata.is_symlink() => fs::metadata(entry.path()).unwrap_or(metadata),
             Ok(metadata) => metadata,
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        if metadata.is_file() {
-            listed.push(Listed { name, bytes: metadata.len() });
-        } else if metadata.is_dir() {
+        if metadata.is_dir() && name.matches('/').count() < MAX_DEPTH {
             left.push(format!("{name}/"));
+        } else {
+            listed.push(Listed { name, bytes: if metadata.is_file() { metadata.len() } else { 0 } });
         }
     }
     Ok(())

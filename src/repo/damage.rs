@@ -1,0 +1,92 @@
+//! Damage notes: packs in which something could not be read, remembered in the repository for every host. A pack that is
+//! remembered is no home for a chunk: backups store the chunk again, and a pruner keeps another copy
+//! (`format-spec/protocol.md`, section 7).
+
+use super::{
+    ObjectName, RepoError, Repository,
+    object::{self, ObjectKind},
+    pack,
+    repository::{Inner, names, standing::json},
+};
+use crate::record::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+
+/// What a note says; its name is the pack that it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamageNote {
+    /// The pack.
+    pub damaged: ObjectName,
+    /// What was wrong with it.
+    pub problem: String,
+    /// Who found it.
+    pub host: String,
+    /// When, by its clock: for people.
+    pub time: Timestamp,
+}
+
+/// `damage/<pack>`.
+#[must_use]
+pub fn path(pack: &ObjectName) -> String {
+    format!("damage/{pack}")
+}
+
+impl Inner {
+    /// The packs that are remembered as damaged. The names alone say it.
+    pub(super) fn damaged_packs(&self) -> Result<HashSet<ObjectName>, RepoError> {
+        let listed = self.list_objects("damage/")?;
+        Ok(listed.iter().filter_map(|object| names::parse_flat("damage/", &object.name)).collect())
+    }
+
+    /// Remembers what this process found damaged since it opened the repository; gives the packs that nobody had remembered.
+    pub(super) fn remember_damage(&self) -> Result<Vec<ObjectName>, RepoError> {
+        let mut new = Vec::new();
+        for (pack, problem) in self.bad_packs.to_remember() {
+            // A pack that a prune took away is in no index any more.
+            let is_indexed = self.catalog.pack_number(&pack)?.is_some();
+            if is_indexed && self.remember(&pack, &problem)? {
+                new.push(pack);
+            }
+            self.bad_packs.is_remembered(&pack);
+        }
+        Ok(new)
+    }
+
+    fn remember(&self, pack: &ObjectName, problem: &str) -> Result<bool, RepoError> {
+        let path = path(pack);
+        let note =
+            DamageNote { damaged: *pack, problem: problem.to_owned(), host: self.host.clone(), time: self.clock.now() };
+        let created = self.storage.create(&path, &object::wrap(ObjectKind::Damage, &path, &json(&note)?))?;
+        Ok(created == super::storage::Created::New)
+    }
+
+    /// What a note says.
+    pub(super) fn read_damage(&self, pack: &ObjectName) -> Result<DamageNote, RepoError> {
+        let path = path(pack);
+        let body = object::unwrap(ObjectKind::Damage, &path, &self.storage.read(&path)?)?;
+        let note: DamageNote = serde_json::from_slice(&body).map_err(|error| RepoError::damaged(&*path, error))?;
+        if note.damaged != *pack {
+            return Err(RepoError::damaged(path, format!("it is about {}", pack::path(&note.damaged))));
+        }
+        Ok(note)
+    }
+}
+
+impl Repository {
+    /// The packs that are remembered as damaged.
+    pub fn damaged_packs(&self) -> Result<HashSet<ObjectName>, RepoError> {
+        self.inner.damaged_packs()
+    }
+
+    /// Remembers for every host what was found damaged since this repository was opened, if the storage can be written; gives
+    /// the packs that nobody had remembered.
+    pub fn remember_damage(&self) -> Result<Vec<ObjectName>, RepoError> {
+        self.inner.remember_damage()
+    }
+
+    /// Takes back that a pack is damaged, after all of it was read and is whole.
+    pub fn is_whole_again(&self, pack: &ObjectName) -> Result<(), RepoError> {
+        self.inner.bad_packs.forget(pack);
+        self.inner.storage.delete(&path(pack))
+    }
+}

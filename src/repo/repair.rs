@@ -1,0 +1,190 @@
+//! Repairs: an index from the packs' own directories, snapshots from what this host's catalog still holds. Each works under a
+//! writer's lease, beside running backups and prunes, and names what stays lost.
+
+use super::{
+    ObjectName, RepoError, Repository, SnapshotId, WriteOptions,
+    catalog::{Revision, RevisionKind},
+    index::{self, IndexedPack},
+    manifest, object,
+    object::ObjectKind,
+    pack,
+    repository::{Inner, names},
+};
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// How many chunks one new index object describes, roughly.
+const MAX_ENTRIES: usize = 100_000;
+
+/// What a repair did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Repaired {
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// What was made or put back: packs that are described again, revisions.
+    pub restored: Vec<String>,
+    /// Damaged objects that were taken away because something sound stands for them now, or they stood for nothing.
+    pub removed: Vec<String>,
+    /// What stays lost, and why.
+    pub lost: Vec<String>,
+}
+
+impl Repository {
+    /// Describes every whole pack that no readable index object describes, from its own directory; then takes away the index
+    /// objects that cannot be read.
+    ///
+    /// # Errors
+    /// [`RepoError`] if storage cannot be listed or written; [`RepoError::Interrupted`] if `go_on` says so.
+    pub fn repair_index(&self, dry_run: bool, go_on: &mut dyn FnMut(u64) -> bool) -> Result<Repaired, RepoError> {
+        let session = if dry_run { None } else { Some(self.begin_write(&repairing())?) };
+        let done = self.inner.repair_index(dry_run, go_on);
+        let ended = session.map_or(Ok(()), super::WriteSession::close);
+        let done = done?;
+        ended?;
+        self.refresh()?;
+        Ok(done)
+    }
+
+    /// Puts back the revisions that vanished from storage, or that are damaged there, and that this host's catalog still holds.
+    ///
+    /// # Errors
+    /// [`RepoError`] if storage cannot be listed or written.
+    pub fn repair_snapshots(&self, dry_run: bool) -> Result<Repaired, RepoError> {
+        let session = if dry_run { None } else { Some(self.begin_write(&repairing())?) };
+        let done = self.inner.repair_snapshots(dry_run);
+        let ended = session.map_or(Ok(()), super::WriteSession::close);
+        let done = done?;
+        ended?;
+        self.refresh()?;
+        Ok(done)
+    }
+}
+
+fn repairing() -> WriteOptions {
+    WriteOptions { purpose: "repair".to_owned(), compression: 0, check: false, write_limit: None }
+}
+
+impl Inner {
+    fn repair_index(&self, dry_run: bool, go_on: &mut dyn FnMut(u64) -> bool) -> Result<Repaired, RepoError> {
+        let mut done = Repaired { dry_run, ..Repaired::default() };
+        let (mut damaged, mut described) = (Vec::new(), BTreeSet::new());
+        for object in self.list_objects("index/")? {
+            let Some(name) = names::parse_flat::<ObjectName>("index/", &object.name) else { continue };
+            let read = self.storage.read(&object.name).and_then(|bytes| index::open(&self.keyring, &name, &bytes));
+            match read {
+                Ok(packs) => described.extend(packs.into_iter().map(|pack| pack.name)),
+                Err(RepoError::Missing { .. }) => {}
+                Err(RepoError::Damaged { .. }) => damaged.push(object.name),
+                // What a newer program wrote, or what cannot be read just now.
+                Err(error) => done.lost.push(error.to_string()),
+            }
+        }
+        let (mut packs, mut entries) = (Vec::new(), 0);
+        for object in self.list_objects("packs/")? {
+            let Some(name) = names::parse_pack(&object.name).filter(|name| !described.contains(name)) else { continue };
+            match self.describe(&name) {
+                Ok(pack) => {
+                    done.restored.push(object.name);
+                    entries += pack.entries.len();
+                    packs.push(pack);
+                }
+                Err(RepoError::Missing { .. }) => {}
+                Err(error) if error.is_of_one_object() => done.lost.push(error.to_string()),
+                Err(error) => return Err(error),
+            }
+            if entries >= MAX_ENTRIES {
+                self.write_index(&packs, dry_run)?;
+                (packs, entries) = (Vec::new(), 0);
+            }
+            if !go_on(object.bytes) {
+                return Err(RepoError::Interrupted);
+            }
+        }
+        self.write_index(&packs, dry_run)?;
+        for name in damaged {
+            if !dry_run {
+                self.storage.delete(&name)?;
+            }
+            done.removed.push(name);
+        }
+        Ok(done)
+    }
+
+    /// What a pack says of itself.
+    fn describe(&self, name: &ObjectName) -> Result<IndexedPack, RepoError> {
+        let bytes = self.storage.read(&pack::path(name))?;
+        let (header, kind, lease, entries) = pack::read_directory(&self.keyring, name, &bytes)?;
+        Ok(IndexedPack { name: *name, bytes: bytes.len() as u64, kind, lease, header, entries })
+    }
+
+    fn write_index(&self, packs: &[IndexedPack], dry_run: bool) -> Result<(), RepoError> {
+        if packs.is_empty() || dry_run {
+            return Ok(());
+        }
+        let (name, bytes) = index::seal(&self.keyring, packs)?;
+        self.storage.create(&names::index_path(&name), &bytes).map(drop)
+    }
+
+    fn repair_snapshots(&self, dry_run: bool) -> Result<Repaired, RepoError> {
+        let mut done = Repaired { dry_run, ..Repaired::default() };
+        let vanished: BTreeSet<SnapshotId> = self.vanished()?.into_iter().collect();
+        let unreadable = self.unreadable()?;
+        let mut held: BTreeSet<SnapshotId> = BTreeSet::new();
+        let mut known = self.catalog.revisions()?;
+        known.extend(self.catalog.gone_revisions()?);
+        known.sort_by_key(|revision| (revision.snapshot, revision.revision));
+        for revision in known {
+            let is_lost = vanished.contains(&revision.snapshot) || unreadable.contains_key(&revision.snapshot);
+            if is_lost && revision.kind == RevisionKind::Manifest && self.open_revision(&revision).is_ok() {
+                held.insert(revision.snapshot);
+                self.put_back(&revision, &mut done)?;
+            }
+        }
+        for (id, why) in unreadable.iter().filter(|(id, _)| !held.contains(*id)) {
+            done.lost.push(format!("snapshot {id}: {why}; this host's catalog does not hold it"));
+        }
+        for id in vanished.iter().filter(|id| !held.contains(*id)) {
+            done.lost.push(format!("snapshot {id}: what this host's catalog holds of it cannot be opened"));
+        }
+        Ok(done)
+    }
+
+    /// Makes storage hold a revision as the catalog does.
+    fn put_back(&self, revision: &Revision, done: &mut Repaired) -> Result<(), RepoError> {
+        let path = names::revision_path(&revision.snapshot, revision.revision);
+        let is_damaged = match self.storage.read(&path) {
+            Ok(there) if there == revision.sealed => return Ok(()),
+            Ok(_) => true,
+            Err(RepoError::Missing { .. }) => false,
+            Err(error) if error.is_of_one_object() => true,
+            Err(error) => return Err(error),
+        };
+        self.name_lost_chunks(revision, done)?;
+        if is_damaged {
+            if !done.dry_run {
+                self.storage.delete(&path)?;
+            }
+            done.removed.push(path.clone());
+        }
+        if !done.dry_run && !self.create_or_same(&path, &revision.sealed)? {
+            done.lost.push(format!("{path}: another object has taken its name meanwhile"));
+            return Ok(());
+        }
+        done.restored.push(path);
+        Ok(())
+    }
+
+    /// Names what of a revision is in no pack any more, as far as it says itself.
+    fn name_lost_chunks(&self, revision: &Revision, done: &mut Repaired) -> Result<(), RepoError> {
+        let path = names::revision_path(&revision.snapshot, revision.revision);
+        let body = object::open(&self.keyring, ObjectKind::Snapshot, &path, &revision.sealed)?;
+        let manifest = self.open_revision(revision)?;
+        let layers = manifest.collections.iter().flat_map(|collection| &collection.stack).map(|layer| layer.id);
+        for id in manifest::tables_of(&path, &body)?.into_iter().chain(layers) {
+            if self.catalog.find(&id)?.is_empty() {
+                done.lost.push(format!("{path} needs chunk {id}, which is in no pack"));
+            }
+        }
+        Ok(())
+    }
+}

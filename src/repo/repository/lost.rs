@@ -1,0 +1,134 @@
+//! Snapshots that cannot be opened or that vanished: which there are, and letting them go at a person's word.
+
+use super::{Inner, Repository, names, names::TombstoneBody, standing::MAX_RACES};
+use crate::repo::{
+    Manifest, RepoError, SnapshotId,
+    catalog::{Revision, RevisionKind},
+    object::{self, ObjectKind},
+    repository::standing::json,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What became of a snapshot that is to be let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// It was there once and is gone, although nobody forgot it.
+    Vanished,
+    /// A revision of it cannot be read.
+    Damaged,
+}
+
+impl Inner {
+    /// The snapshots that the catalog has seen and that storage lacks without a tombstone or a void that says why.
+    pub(in crate::repo) fn vanished(&self) -> Result<Vec<SnapshotId>, RepoError> {
+        let is_over = |kind| kind != RevisionKind::Manifest;
+        let there = self.catalog.revision_kinds()?;
+        let over: BTreeSet<SnapshotId> =
+            there.into_iter().filter(|(_, _, kind)| is_over(*kind)).map(|(id, ..)| id).collect();
+        let gone = self.catalog.gone_revisions()?;
+        let groups = gone.chunk_by(|a, b| a.snapshot == b.snapshot);
+        let vanished = groups.filter(|group| !group.iter().any(|it| is_over(it.kind)));
+        Ok(vanished.map(|group| group[0].snapshot).filter(|id| !over.contains(id)).collect())
+    }
+
+    /// The snapshots of which a listed revision cannot be read or opened, each with what is wrong.
+    pub(in crate::repo) fn unreadable(&self) -> Result<BTreeMap<SnapshotId, String>, RepoError> {
+        let mut revisions: BTreeMap<SnapshotId, BTreeSet<u64>> = BTreeMap::new();
+        for object in self.list_objects("snapshots/")? {
+            if let Some((id, revision)) = names::parse_revision(&object.name) {
+                revisions.entry(id).or_default().insert(revision);
+            }
+        }
+        let mut unreadable = BTreeMap::new();
+        for (id, numbers) in revisions {
+            let (mut problem, mut is_over) = (None, false);
+            for number in numbers {
+                let opened = self.fetch_revision(&id, number).and_then(|revision| {
+                    if revision.kind == RevisionKind::Manifest {
+                        self.open_revision(&revision)?;
+                    }
+                    Ok(revision.kind)
+                });
+                match opened {
+                    Ok(kind) => is_over |= kind != RevisionKind::Manifest,
+                    Err(RepoError::Missing { .. }) => {}
+                    Err(
+                        error @ (RepoError::Damaged { .. }
+                        | RepoError::ChunkMissing { .. }
+                        | RepoError::NewerFormat { .. }
+                        | RepoError::UnknownFeature { .. }),
+                    ) => problem = Some(error.to_string()),
+                    Err(error) => return Err(error),
+                }
+            }
+            if let Some(problem) = problem.filter(|_| !is_over) {
+                unreadable.insert(id, problem);
+            }
+        }
+        Ok(unreadable)
+    }
+
+    /// Writes the tombstone of a snapshot that cannot be opened, or that is gone.
+    fn bury(&self, id: &SnapshotId, lost: Lost) -> Result<(), RepoError> {
+        for _ in 0..MAX_RACES {
+            let is_lost = match lost {
+                Lost::Vanished => self.vanished()?.contains(id),
+                Lost::Damaged => self.unreadable()?.contains_key(id),
+            };
+            if !is_lost {
+                return Err(RepoError::NoSnapshot { name: format!("{id} that is lost so") });
+            }
+            self.is_unprotected(id)?;
+            let listed = self.list_objects(&format!("snapshots/{id}/"))?;
+            let there = listed.iter().filter_map(|it| names::parse_revision(&it.name)).map(|(_, number)| number);
+            let known = self.catalog.revision_names()?.into_iter().filter(|it| it.snapshot == *id);
+            let revision = there.chain(known.map(|it| it.revision)).max().unwrap_or(0) + 1;
+            let body = TombstoneBody { forgotten: *id, revision, host: self.host.clone(), time: self.clock.now() };
+            let path = names::revision_path(id, revision);
+            let sealed = object::wrap(ObjectKind::Tombstone, &path, &json(&body)?);
+            if self.create_or_same(&path, &sealed)? {
+                let stone = Revision { snapshot: *id, revision, kind: RevisionKind::Tombstone, sealed };
+                return self.catalog.apply_revisions(&[stone], &[], &[]);
+            }
+        }
+        Err(RepoError::Contended { id: *id })
+    }
+
+    /// Refuses if a revision that this catalog can open holds or locks the snapshot.
+    fn is_unprotected(&self, id: &SnapshotId) -> Result<(), RepoError> {
+        let mut known = self.catalog.revisions()?;
+        known.extend(self.catalog.gone_revisions()?);
+        known.retain(|it| it.snapshot == *id && it.kind == RevisionKind::Manifest);
+        known.sort_by_key(|it| std::cmp::Reverse(it.revision));
+        let newest = known.iter().find_map(|revision| self.open_revision(revision).ok());
+        match newest {
+            Some(manifest) if manifest.hold => Err(RepoError::Held { id: *id }),
+            Some(Manifest { lock_until: Some(until), .. }) if until > self.clock.now() => {
+                Err(RepoError::Locked { id: *id, until })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Repository {
+    /// The snapshots that are lost in this way, each with what is wrong with it.
+    pub fn lost(&self, lost: Lost) -> Result<Vec<(SnapshotId, String)>, RepoError> {
+        Ok(match lost {
+            Lost::Vanished => {
+                let why = "it was here before and is gone, although nobody forgot it";
+                self.inner.vanished()?.into_iter().map(|id| (id, why.to_owned())).collect()
+            }
+            Lost::Damaged => self.inner.unreadable()?.into_iter().collect(),
+        })
+    }
+
+    /// Forgets a lost snapshot: from here on nothing that it alone needs is kept.
+    ///
+    /// # Errors
+    /// [`RepoError::NoSnapshot`] if it is not lost in this way; [`RepoError::Held`] or [`RepoError::Locked`] if it was so when it was
+    /// last seen.
+    pub fn bury(&self, id: &SnapshotId, lost: Lost) -> Result<(), RepoError> {
+        self.inner.bury(id, lost)
+    }
+}

@@ -1,0 +1,289 @@
+//! Every small object and every index object, read from storage and compared with what the catalog says: what `verify`
+//! looks at, so that it sees what a new machine would see.
+
+use super::{Inner, Repository, names};
+use crate::repo::{
+    Manifest, ObjectName, RepoError, SnapshotId,
+    catalog::{Revision, RevisionKind},
+    index, keys,
+    lease::{LeaseBody, LeaseEndBody, MarkBody, end_path},
+    object::{self, ObjectKind},
+    pack::{self, HEADER_BYTES, Header},
+    storage::Listed,
+};
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// What looking at every object but the packs' inside showed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObjectsCheck {
+    /// Objects read.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Objects with what is wrong with them.
+    pub problems: Vec<(String, String)>,
+    /// What is worth knowing and harms nobody.
+    pub notes: Vec<String>,
+}
+
+/// Told of the bytes of every object; `false` asks to stop.
+pub type ObjectsProgress<'a> = dyn FnMut(u64) -> bool + 'a;
+
+impl Repository {
+    /// Reads every object but packs from storage, never from the catalog. An index object that turns out to be damaged is
+    /// dropped from the catalog too, so that nobody on this host relies on what no other host can find.
+    ///
+    /// # Errors
+    /// [`RepoError`] if storage cannot be listed; [`RepoError::Interrupted`].
+    pub fn check_objects(&self, progress: &mut ObjectsProgress<'_>) -> Result<ObjectsCheck, RepoError> {
+        let mut check = Checker { inner: &self.inner, found: ObjectsCheck::default(), progress };
+        check.keys()?;
+        check.index()?;
+        check.snapshots()?;
+        check.small()?;
+        check.packs()?;
+        let mut found = check.found;
+        found.problems.extend(
+            super::lock(&self.inner.strange)
+                .hidden
+                .iter()
+                .map(|name| (name.clone(), "is not what this place is for, and hides what may be there".to_owned())),
+        );
+        let foreign = self.foreign();
+        found
+            .notes
+            .extend(foreign.iter().map(|name| format!("{name} is no object of the repository; nobody minds it")));
+        Ok(found)
+    }
+}
+
+struct Checker<'a, 'p> {
+    inner: &'a Inner,
+    found: ObjectsCheck,
+    progress: &'a mut ObjectsProgress<'p>,
+}
+
+impl Checker<'_, '_> {
+    fn problem(&mut self, object: impl Into<String>, problem: impl std::fmt::Display) {
+        let (object, problem) = (object.into(), format!("{problem}"));
+        // Errors name their object themselves.
+        let told =
+            problem.strip_prefix(&object).map(|rest| rest.trim_start_matches(" is damaged: ").trim_start().to_owned());
+        self.found.problems.push((object, told.unwrap_or(problem)));
+    }
+
+    /// Reads an object; `None` if it is gone, or cannot be read, which is noted.
+    fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, RepoError> {
+        match self.inner.storage.read(name) {
+            Ok(bytes) => {
+                self.found.objects += 1;
+                self.found.bytes += bytes.len() as u64;
+                if (self.progress)(bytes.len() as u64) { Ok(Some(bytes)) } else { Err(RepoError::Interrupted) }
+            }
+            Err(RepoError::Missing { .. }) => Ok(None),
+            Err(error) => {
+                self.problem(name, error);
+                Ok(None)
+            }
+        }
+    }
+
+    fn keys(&mut self) -> Result<(), RepoError> {
+        if let Err(error) = keys::read_config(&self.inner.storage) {
+            self.problem(keys::CONFIG, error);
+        }
+        self.found.objects += 1;
+        for slot in keys::slots(&self.inner.storage, &self.inner.keyring)? {
+            self.found.objects += 1;
+            if slot.kind == "damaged" {
+                self.problem(format!("keys/{}", slot.name), format!("is no key slot that opens: {}", slot.label));
+            }
+        }
+        self.inner.list_objects("keys/").map(drop)
+    }
+
+    fn index(&mut self) -> Result<(), RepoError> {
+        let mut damaged = Vec::new();
+        for object in self.inner.list_objects("index/")? {
+            let Some(name) = names::parse_flat::<ObjectName>("index/", &object.name) else { continue };
+            let before = self.found.problems.len();
+            let Some(bytes) = self.read(&object.name)? else {
+                if self.found.problems.len() > before {
+                    damaged.push(name);
+                }
+                continue;
+            };
+            match index::open(&self.inner.keyring, &name, &bytes) {
+                Ok(packs) => {
+                    let mut seen = BTreeSet::new();
+                    for pack in packs.iter().filter(|pack| !seen.insert(pack.name)) {
+                        self.problem(&*object.name, format!("it describes pack {} twice", pack.name));
+                    }
+                }
+                Err(error) => {
+                    self.problem(&*object.name, error);
+                    damaged.push(name);
+                }
+            }
+        }
+        self.inner.catalog.apply_index(&mut || Ok(None), &damaged)
+    }
+
+    fn snapshots(&mut self) -> Result<(), RepoError> {
+        let mut known: HashMap<(SnapshotId, u64), Vec<u8>> = HashMap::new();
+        for revision in self.inner.catalog.revisions()? {
+            known.insert((revision.snapshot, revision.revision), revision.sealed);
+        }
+        let forgotten = self.inner.forgotten(&[])?;
+        let mut contents: BTreeMap<SnapshotId, Manifest> = BTreeMap::new();
+        let mut listed = self.inner.list_objects("snapshots/")?;
+        listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        for object in listed {
+            let Some((snapshot, revision)) = names::parse_revision(&object.name) else { continue };
+            let Some(sealed) = self.read(&object.name)? else { continue };
+            let is_known = known.get(&(snapshot, revision));
+            let way_out = match is_known {
+                Some(there) if *there != sealed => "; this host's catalog still holds it",
+                _ => "",
+            };
+            match self.open(snapshot, revision, sealed) {
+                Ok(None) => {}
+                Ok(Some(manifest)) => {
+                    self.manifest(&object.name, &manifest);
+                    if let Some(first) = contents.get(&snapshot).filter(|first| first.content != manifest.content) {
+                        let problem = format!("its content is not that of revision {}", first.revision);
+                        self.problem(&*object.name, problem);
+                    }
+                    contents.entry(snapshot).or_insert(manifest);
+                }
+                Err(error) if forgotten.contains(&snapshot) => {
+                    self.found.notes.push(format!("{error}; the snapshot is forgotten, and a prune takes this away"));
+                }
+                Err(error) => self.problem(&*object.name, format!("{error}{way_out}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&self, snapshot: SnapshotId, revision: u64, sealed: Vec<u8>) -> Result<Option<Manifest>, RepoError> {
+        let path = names::revision_path(&snapshot, revision);
+        let kind = Inner::revision_kind(&path, revision, &sealed)?;
+        if kind != RevisionKind::Manifest {
+            return Ok(None);
+        }
+        self.inner.open_revision(&Revision { snapshot, revision, kind, sealed }).map(Some)
+    }
+
+    fn manifest(&mut self, path: &str, manifest: &Manifest) {
+        let mut seen = BTreeSet::new();
+        for collection in &manifest.collections {
+            if !seen.insert((collection.name.clone(), format!("{:?}", collection.codec))) {
+                self.problem(path, format!("it has the collection {} twice", collection.name));
+            }
+            let rows: u64 = collection.stack.iter().map(|layer| layer.rows).sum();
+            if rows < collection.records {
+                let problem = format!(
+                    "the layers of collection {} have {rows} rows, and it has {} records: one is missing",
+                    collection.name, collection.records
+                );
+                self.problem(path, problem);
+            }
+            let covered: u64 = collection.coverage.iter().map(|range| range.records).sum();
+            if !collection.coverage.is_empty() && covered != collection.records {
+                let problem = format!(
+                    "the ranges of collection {} have {covered} records, and it has {}",
+                    collection.name, collection.records
+                );
+                self.problem(path, problem);
+            }
+        }
+    }
+
+    /// Leases, marks, checkpoints, damage notes.
+    fn small(&mut self) -> Result<(), RepoError> {
+        for folder in ["leases/", "trash/", "checkpoints/", "damage/"] {
+            for object in self.inner.list_objects(folder)? {
+                let Some(bytes) = self.read(&object.name)? else { continue };
+                if let Err(error) = self.small_one(&object, &bytes) {
+                    self.problem(&*object.name, error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn small_one(&self, object: &Listed, bytes: &[u8]) -> Result<(), RepoError> {
+        let name = object.name.as_str();
+        let parts: Vec<&str> = name.split('/').collect();
+        let id = || parts.get(1).and_then(|id| id.parse::<SnapshotId>().ok());
+        match (parts.as_slice(), id()) {
+            (["leases", _, "end"], Some(id)) => {
+                let end: LeaseEndBody = plain(ObjectKind::LeaseEnd, name, bytes)?;
+                same(name, end.lease == id && name == end_path(&id))
+            }
+            (["leases", _, number], Some(id)) => {
+                let body: LeaseBody = plain(ObjectKind::Lease, name, bytes)?;
+                same(name, body.lease == id && body.number.to_string() == **number)
+            }
+            (["trash", _], _) => plain::<MarkBody>(ObjectKind::Mark, name, bytes).map(drop),
+            (["checkpoints", _, number], Some(id)) => match number.parse() {
+                Ok(number) => self.inner.read_checkpoint(&id, number).map(drop),
+                Err(_) => Ok(()),
+            },
+            (["damage", pack], _) => match pack.parse() {
+                Ok(pack) => self.inner.read_damage(&pack).map(drop),
+                Err(_) => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Packs that no index object describes, packs of an impossible length, packs in a wrong folder.
+    fn packs(&mut self) -> Result<(), RepoError> {
+        // What is stored and indexed meanwhile is listed here and in the catalog then.
+        let listed = self.inner.list_objects("packs/")?;
+        self.inner.refresh_index(&mut Vec::new())?;
+        let indexed: BTreeSet<ObjectName> =
+            self.inner.catalog.pack_numbers()?.into_iter().map(|(_, name, _)| name).collect();
+        let mut orphans: BTreeMap<SnapshotId, Vec<String>> = BTreeMap::new();
+        for object in listed {
+            let Some(name) = names::parse_pack(&object.name) else { continue };
+            if object.bytes % pack::PADDING_BYTES as u64 != 0 || object.bytes == 0 {
+                self.problem(&*object.name, format!("no pack is {} bytes long", object.bytes));
+            }
+            if indexed.contains(&name) {
+                continue;
+            }
+            let range = 0..HEADER_BYTES as u64;
+            let head = self.inner.storage.read_range(&object.name, range).and_then(|head| {
+                let head = head.as_slice().try_into();
+                let head = head.map_err(|_| RepoError::damaged(&*object.name, "it is cut off"))?;
+                Header::parse(&object.name, head)
+            });
+            match head {
+                Ok(header) => orphans.entry(header.lease).or_default().push(object.name),
+                Err(RepoError::Missing { .. }) => {}
+                Err(error) => self.problem(&*object.name, format!("{error}, and no index object describes it")),
+            }
+        }
+        for (lease, packs) in orphans {
+            self.found.notes.push(format!(
+                "{} of the run {} in no index object: it is at work or broke off, and a prune takes away what nobody needs: {}",
+                if packs.len() == 1 { "a pack is".to_owned() } else { format!("{} packs are", packs.len()) },
+                lease.short(),
+                packs[0]
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn plain<T: DeserializeOwned>(kind: ObjectKind, name: &str, bytes: &[u8]) -> Result<T, RepoError> {
+    let body = object::unwrap(kind, name, bytes)?;
+    serde_json::from_slice(&body).map_err(|error| RepoError::damaged(name, error))
+}
+
+fn same(name: &str, is_same: bool) -> Result<(), RepoError> {
+    if is_same { Ok(()) } else { Err(RepoError::damaged(name, "it is about another lease, or has another number")) }
+}

@@ -1,0 +1,328 @@
+//! Damage on the disk: what every verb says of it, that it heals, and that one broken object blocks nothing else for good.
+
+use crate::world::{Ran, World, many_rows};
+use serde_json::json;
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+/// Every file below a folder of the repository, by name.
+fn objects(world: &World, folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut left = vec![world.repo().join(folder)];
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { left.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn junk(path: &Path) {
+    fs::write(path, "junk").unwrap();
+}
+
+/// Garbage of the same length over the middle of a file.
+fn garble(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let (from, to) = (bytes.len() / 4, bytes.len() / 2);
+    bytes[from..to].iter_mut().for_each(|byte| *byte = byte.wrapping_mul(31).wrapping_add(7));
+    fs::write(path, bytes).unwrap();
+}
+
+fn forget_catalog(world: &World) {
+    fs::remove_dir_all(world.path("cache")).unwrap();
+}
+
+/// Bytes that do not compress.
+fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    std::iter::repeat_with(next).take(bytes).collect()
+}
+
+fn folder(world: &World) {
+    fs::create_dir_all(world.path("s")).unwrap();
+    fs::write(world.path("s/f"), noise(300_000, 5)).unwrap();
+}
+
+/// The largest pack: that of the file's content.
+fn data_pack(world: &World) -> PathBuf {
+    objects(world, "packs").into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
+}
+
+#[track_caller]
+fn finds(ran: Ran, words: &[&str]) -> Ran {
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    ran.says(words)
+}
+
+#[test]
+fn verify_sees_on_the_host_that_made_a_backup_what_a_new_machine_sees() {
+    let world = World::new();
+    folder(&world);
+    let id = world.backup(&["files:s"]);
+    for object in objects(&world, "index").iter().chain(&[world.repo().join(format!("snapshots/{id}/0"))]) {
+        // Of the same length: only reading shows it.
+        garble(object);
+    }
+    let index = objects(&world, "index")[0].file_name().unwrap().to_str().unwrap().to_owned();
+    finds(world.run(&["verify", "--read-data", "--restore"]), &[&index, &id, "repair snapshots"]);
+    // What no other host could find is stored again.
+    world.backup(&["files:s"]);
+    forget_catalog(&world);
+    world.ok(&["restore", "latest", "files:out"]);
+    assert_eq!(fs::read(world.path("out/f")).unwrap(), fs::read(world.path("s/f")).unwrap());
+}
+
+#[test]
+fn an_index_object_that_became_junk_is_noticed_by_the_next_backup_alone() {
+    let world = World::new();
+    folder(&world);
+    world.backup(&["files:s"]);
+    for object in objects(&world, "index") {
+        junk(&object);
+    }
+    let ran = world.run(&["--json", "backup", "files:s"]);
+    assert_eq!((ran.code, &ran.json()["complete"]), (Some(0), &json!(true)), "{ran:?}");
+    assert!(ran.err.contains("repair index"), "{}", ran.err);
+    forget_catalog(&world);
+    world.ok(&["restore", "latest", "files:out"]);
+    assert_eq!(fs::read(world.path("out/f")).unwrap(), fs::read(world.path("s/f")).unwrap());
+}
+
+#[test]
+fn everything_anew_is_stored_anew_where_what_is_there_is_damaged() {
+    for flags in [&["--parent", "none", "--new-base"][..], &["--parent", "none"]] {
+        let world = World::new();
+        folder(&world);
+        world.backup(&["files:s"]);
+        garble(&data_pack(&world));
+        world.backup(&[flags, &["files:s"]].concat());
+        world.ok(&["restore", "latest", "files:out"]);
+        assert_eq!(fs::read(world.path("out/f")).unwrap(), fs::read(world.path("s/f")).unwrap(), "{flags:?}");
+    }
+}
+
+#[test]
+fn damage_that_was_found_is_remembered_healed_and_pruned_away() {
+    let world = World::new();
+    folder(&world);
+    let id = world.backup(&["files:s"]);
+    let pack = data_pack(&world);
+    garble(&pack);
+    let name = pack.file_name().unwrap().to_str().unwrap().to_owned();
+    finds(world.run(&["verify", "--read-data"]), &[&name]);
+    assert!(world.repo().join("damage").join(&name).exists());
+    // Another host, which has read nothing, knows it too, and so does a verification that reads no data.
+    forget_catalog(&world);
+    finds(world.run(&["verify"]), &["remembered as damaged"]);
+    world.backup(&["files:s"]);
+    world.ok(&["restore", &id, "files:out"]);
+    assert_eq!(fs::read(world.path("out/f")).unwrap(), fs::read(world.path("s/f")).unwrap());
+    world.ok(&["prune"]);
+    assert!(!pack.exists(), "the good copy stays and the damaged one goes");
+    world.ok(&["prune"]);
+    assert_eq!(objects(&world, "damage"), [] as [PathBuf; 0]);
+    world.is_good();
+    world.ok(&["restore", &id, "files:again"]);
+}
+
+#[test]
+fn a_pack_of_another_length_is_no_home() {
+    let world = World::new();
+    folder(&world);
+    world.backup(&["files:s"]);
+    let pack = data_pack(&world);
+    let bytes = fs::read(&pack).unwrap();
+    fs::write(&pack, &bytes[..bytes.len() / 2]).unwrap();
+    world.backup(&["--full", "files:s"]);
+    forget_catalog(&world);
+    world.ok(&["restore", "latest", "files:out"]);
+    assert_eq!(fs::read(world.path("out/f")).unwrap(), fs::read(world.path("s/f")).unwrap());
+    world.ok(&["prune"]);
+    world.is_good();
+}
+
+#[test]
+fn a_pack_that_turns_out_to_be_whole_is_relied_on_again() {
+    let world = World::new();
+    folder(&world);
+    world.backup(&["files:s"]);
+    let pack = data_pack(&world);
+    let bytes = fs::read(&pack).unwrap();
+    garble(&pack);
+    finds(world.run(&["verify", "--read-data"]), &["DAMAGED"]);
+    fs::write(&pack, bytes).unwrap();
+    let verified = world.ok(&["verify", "--read-data"]);
+    assert!(verified.err.contains("whole"), "{verified:?}");
+    assert_eq!(objects(&world, "damage"), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn foreign_things_are_named_and_stop_nobody() {
+    let world = World::new();
+    folder(&world);
+    world.backup(&["files:s"]);
+    for place in ["trash", "index", "snapshots", "leases", "keys", "packs", "damage", "checkpoints"] {
+        fs::create_dir_all(world.repo().join(place)).unwrap();
+        junk(&world.repo().join(place).join(".DS_Store"));
+    }
+    let verified = world.ok(&["verify", "--read-data", "--restore"]);
+    assert!(verified.err.contains("trash/.DS_Store"), "{}", verified.err);
+    let ran = world.ok(&["backup", "files:s"]);
+    assert_eq!(ran.err.matches("index/.DS_Store").count(), 1, "{}", ran.err);
+    for command in [&["prune"][..], &["snapshots"], &["key", "list"], &["leases"], &["restore", "latest", "files:out"]]
+    {
+        world.ok(command);
+    }
+}
+
+#[test]
+fn a_linked_snapshot_is_seen_and_a_link_that_leads_nowhere_stops_every_deletion() {
+    let world = World::new();
+    folder(&world);
+    let id = world.backup(&["files:s"]);
+    let (place, elsewhere) = (world.repo().join("snapshots").join(&id), world.path("elsewhere"));
+    fs::rename(&place, &elsewhere).unwrap();
+    symlink(&elsewhere, &place).unwrap();
+    forget_catalog(&world);
+    assert_eq!(world.snapshots().len(), 1);
+    world.ok(&["prune"]);
+    fs::rename(&elsewhere, world.path("away")).unwrap();
+    forget_catalog(&world);
+    let packs = objects(&world, "packs").len();
+    world.run(&["prune"]).fails(1, &[&id]);
+    assert_eq!(objects(&world, "packs").len(), packs);
+    finds(world.run(&["verify"]), &[&id]);
+    world.backup(&["files:s"]);
+    fs::rename(world.path("away"), &elsewhere).unwrap();
+    world.ok(&["prune"]);
+    assert_eq!(world.snapshots().len(), 2);
+    world.is_good();
+}
+
+#[test]
+fn a_pipe_in_the_place_of_an_object_hangs_nobody() {
+    let world = World::new();
+    folder(&world);
+    let id = world.backup(&["files:s"]);
+    let place = world.repo().join(format!("snapshots/{id}/0"));
+    fs::remove_file(&place).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&place).status().unwrap();
+    assert!(made.success());
+    forget_catalog(&world);
+    world.ok(&["snapshots"]);
+    finds(world.run(&["verify"]), &[&id]);
+    world.run(&["prune"]).fails(1, &[&id, "forget --damaged"]);
+    world.ok(&["forget", "--damaged", &id[..10]]);
+    world.ok(&["prune"]);
+    assert_eq!(objects(&world, "packs"), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn what_a_vanished_snapshot_needs_stays_until_it_is_let_go() {
+    let world = World::new();
+    folder(&world);
+    let id = world.backup(&["files:s"]);
+    fs::write(world.path("s/g"), noise(200_000, 9)).unwrap();
+    fs::remove_file(world.path("s/f")).unwrap();
+    world.backup(&["--new-base", "files:s"]);
+    let revision = world.repo().join(format!("snapshots/{id}/0"));
+    let bytes = fs::read(&revision).unwrap();
+    fs::remove_file(&revision).unwrap();
+    world.run(&["prune"]).fails(3, &[&id[..8], "forget --vanished"]);
+    finds(world.run(&["verify"]), &[&id, "forget --vanished", "repair snapshots"]);
+    fs::write(&revision, &bytes).unwrap();
+    world.ok(&["restore", &id, "files:out"]);
+    assert_eq!(fs::read(world.path("out/f")).unwrap(), noise(300_000, 5));
+    fs::remove_file(&revision).unwrap();
+    world.run(&["forget", "--vanished", "0123"]).fails(2, &[&id]);
+    world.ok(&["forget", "--vanished", &id]);
+    let before = objects(&world, "packs").len();
+    world.ok(&["prune"]);
+    assert!(objects(&world, "packs").len() < before);
+    world.is_good();
+}
+
+#[test]
+fn a_damaged_revision_can_be_let_go_and_blocks_nothing_else() {
+    let world = World::new();
+    folder(&world);
+    let broken = world.backup(&["files:s"]);
+    fs::write(world.path("s/g"), "more").unwrap();
+    world.backup(&["files:s"]);
+    junk(&world.repo().join(format!("snapshots/{broken}/0")));
+    forget_catalog(&world);
+    assert_eq!(world.snapshots().len(), 1);
+    world.run(&["prune"]).fails(1, &[&broken, "forget --damaged"]);
+    world.ok(&["backup", "files:s"]);
+    world.ok(&["restore", "latest", "files:out"]);
+    world.ok(&["forget", "--damaged", &broken]);
+    world.ok(&["prune"]);
+    world.ok(&["verify", "--read-data"]);
+}
+
+#[test]
+fn a_large_repository_with_many_small_objects_is_read_whole() {
+    let world = World::new();
+    many_rows(&world, "a.db", 500);
+    for _ in 0..5 {
+        world.sql("a.db", "UPDATE t SET name = name || 'x' WHERE id % 7 = 0");
+        world.backup(&["sqlite:a.db"]);
+    }
+    let verified = world.json(&["verify"]);
+    assert!(verified["objects"].as_u64().unwrap() >= 12, "{verified}");
+}
+
+#[test]
+fn an_index_is_made_anew_from_the_packs() {
+    let world = World::new();
+    folder(&world);
+    let id = world.backup(&["files:s"]);
+    for object in objects(&world, "index") {
+        junk(&object);
+    }
+    forget_catalog(&world);
+    world.run(&["prune"]).fails(1, &["repair index"]);
+    let before = world.objects();
+    let planned = world.json(&["repair", "index", "--dry-run"]);
+    assert!(planned["restored"].as_array().unwrap().len() >= 2, "{planned}");
+    assert_eq!(
+        world.objects().keys().filter(|name| !name.starts_with("leases")).count(),
+        before.keys().filter(|name| !name.starts_with("leases")).count()
+    );
+    world.ok(&["repair", "index"]);
+    world.is_good();
+    world.ok(&["prune"]);
+    world.ok(&["restore", &id, "files:out"]);
+    assert_eq!(fs::read(world.path("out/f")).unwrap(), noise(300_000, 5));
+}
+
+#[test]
+fn snapshots_are_put_back_from_the_catalog() {
+    let world = World::new();
+    folder(&world);
+    let (one, two) = (world.backup(&["files:s"]), world.backup(&["files:s"]));
+    fs::remove_file(world.repo().join(format!("snapshots/{one}/0"))).unwrap();
+    garble(&world.repo().join(format!("snapshots/{two}/0")));
+    finds(world.run(&["verify"]), &[&one, &two, "repair snapshots"]);
+    world.ok(&["repair", "snapshots", "--dry-run"]);
+    assert!(!world.repo().join(format!("snapshots/{one}/0")).exists());
+    world.ok(&["repair", "snapshots"]);
+    forget_catalog(&world);
+    world.is_good();
+    assert_eq!(world.snapshots().len(), 2);
+    junk(&world.repo().join(format!("snapshots/{one}/0")));
+    forget_catalog(&world);
+    world.run(&["repair", "snapshots"]).fails(3, &[&one]);
+}

@@ -166,7 +166,8 @@ impl Work {
             return Ok(());
         }
         let (name, bytes) = index::seal(&self.shared.inner.keyring, &self.unindexed)?;
-        self.create(&names::index_path(&name), &Bytes::from(bytes), Class::Metadata)?;
+        let bytes = Bytes::from(bytes);
+        self.create(&names::index_path(&name), &bytes, Class::Metadata)?;
         let packs = std::mem::take(&mut self.unindexed);
         self.oldest = None;
         let ids: Vec<_> = packs.iter().flat_map(|pack| pack.entries.iter().map(|entry| entry.id)).collect();

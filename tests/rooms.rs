@@ -219,8 +219,10 @@ const CIRCLES: &[&str] = &[
     "ops::backup: resume <-> run",
     "ops: lookup <-> restore",
     "record: digest <-> key",
+    "repo: keys <-> repository",
     "repo: lease <-> repository",
     "repo: repository <-> session",
+    "repo::pruner: live <-> view",
 ];
 
 #[test]

@@ -41,7 +41,7 @@ pub const fn for_remedy(remedy: Remedy) -> &'static str {
         Remedy::Force => "--force does it anyway",
         Remedy::ReleaseHold => "`rekeep tag SNAPSHOT --release` releases it",
         Remedy::NameSnapshotsOrPolicy => "a policy is --keep-last, --keep-daily, --max-age …",
-        Remedy::KeepFull => "--keep-incremental needs --keep-full",
+        Remedy::KeepFull => "--keep-incremental needs a --keep-full of at least as many",
         Remedy::NameSource => "--source-name NAME keeps it apart",
         Remedy::NameParent => "--parent SNAPSHOT says that it is the same",
         Remedy::AllowMissingSet => "--allow-missing-set goes on without it",

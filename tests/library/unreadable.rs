@@ -72,7 +72,10 @@ fn all_is_whole(repo: &Repository, id: SnapshotId, expected: &Db) {
     assert_same(&restored(repo, &taken), expected, "the snapshot after the damage");
     let options = VerifyOptions { read_data: ReadData::None, restore: true, parallel: 1, read_limit: None };
     let verified = verify(repo, &[taken], &options, &Heard::default()).unwrap();
-    assert!(verified.findings.is_empty(), "{:?}", verified.findings);
+    // Packs that are remembered as damaged are named for as long as they lie there; nothing else is.
+    let others: Vec<_> =
+        verified.findings.iter().filter(|found| !found.problem.contains("remembered as damaged")).collect();
+    assert!(others.is_empty(), "{others:?}");
 }
 
 #[test]
@@ -87,7 +90,7 @@ fn the_next_older_snapshot_is_the_parent_of_a_backup_that_finds_its_parent_unrea
     let outcome = outcome.unwrap();
     assert_eq!(outcome.parent, Some(ids[1]), "{warnings}");
     assert!(names_one(&warnings, &bad), "{warnings}");
-    for words in [ids[2].short().as_str(), "no parent", "verify --read-data"] {
+    for words in [ids[2].short().as_str(), "no parent"] {
         assert!(warnings.contains(words), "`{words}` is not in: {warnings}");
     }
     assert!(outcome.complete && outcome.problems.is_empty());

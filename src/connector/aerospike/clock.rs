@@ -6,8 +6,9 @@ use super::{
     options::AerospikeOptions,
     pace::Pace,
     patience::Patience,
-    query::{Ask, Mode, NotAsked, Plan, Sink, Span, Stop, open_buffer},
+    query::{Ask, Mode, NotAsked, Plan, Sink, Span, open_buffer},
     select::{LAST_UPDATE, SINCE_UPDATE, Selection},
+    stop::Stop,
     wire::{FRAME_HEAD_BYTES, Message, READ, Request, field},
 };
 use crate::record::{Clock as _, Digest, SystemClock, Timestamp, digest::PARTITIONS};

@@ -27,6 +27,7 @@ mod query;
 mod scan;
 mod select;
 pub mod source;
+mod stop;
 pub mod target;
 mod tls;
 mod watch;

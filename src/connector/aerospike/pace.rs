@@ -1,6 +1,6 @@
 //! How fast a run may read: records a second over all nodes and all queries that run, and not a share for each that might.
 
-use super::query::Stop;
+use super::stop::Stop;
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},

@@ -11,7 +11,7 @@ use super::{
     select::{Selection, updated_before, updated_since},
     wire::{GET_ALL, LAST, Message, NO_BINS, PARTITION_DONE, READ, Request, WireError, field},
 };
-use crate::record::{Digest, Timestamp, pause};
+use crate::record::{Digest, Timestamp};
 use std::{
     net::{Shutdown, TcpStream},
     sync::{
@@ -122,42 +122,6 @@ pub(super) trait Sink {
     fn room(&mut self) -> Result<bool, Error>;
     /// The last digest seen of a partition.
     fn last(&self, pid: u16) -> Result<Option<Digest>, NotAsked>;
-}
-
-/// Ends what a dropped stream still waits for.
-#[derive(Debug, Default)]
-pub(super) struct Stop {
-    stopped: AtomicBool,
-    open: Mutex<Vec<(u64, TcpStream)>>,
-}
-
-impl Stop {
-    pub(super) fn stop(&self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        for (_, stream) in self.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            // It may be closed already.
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
-
-    pub(super) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::SeqCst)
-    }
-
-    /// Sleeps, shorter if it is stopped.
-    pub(super) fn sleep(&self, time: Duration) {
-        pause(time, || self.is_stopped());
-    }
-
-    pub(super) fn watch(&self, id: u64, connection: &Connection) {
-        if let Some(closer) = connection.closer() {
-            self.open.lock().unwrap_or_else(PoisonError::into_inner).push((id, closer));
-        }
-    }
-
-    pub(super) fn forget(&self, id: u64) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|(watched, _)| *watched != id);
-    }
 }
 
 /// What all queries of a stream share.

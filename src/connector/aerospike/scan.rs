@@ -9,8 +9,9 @@ use super::{
     options::AerospikeOptions,
     pace::Pace,
     patience::{Obstacle, Patience},
-    query::{Ask, End, Evidence, Mode, NotAsked, Plan, Sink, Span, Stop, open_buffer},
+    query::{Ask, End, Evidence, Mode, NotAsked, Plan, Sink, Span, open_buffer},
     select::Selection,
+    stop::Stop,
     window::{NO_MASTER, Part, Piece, UNAVAILABLE, Windows, rest_of},
     wire::{Message, WireError},
 };

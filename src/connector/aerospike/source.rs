@@ -12,9 +12,10 @@ use super::{
     options::{AerospikeOptions, Place},
     pace::Pace,
     patience::Patience,
-    query::{Mode, Stop},
+    query::Mode,
     scan::{NamespaceStream, ScanContext},
     select::Selection,
+    stop::Stop,
     watch::{Unrest, Watch},
 };
 use crate::{

@@ -201,7 +201,7 @@ impl<'a> Lines<'a> {
                 if !is_ours {
                     self.keyed = Some(Keyed::ByNumber);
                     self.notes.push(
-                        "ordinary JSON lines: each is a record, and its number is its key (--key FIELD takes a field's value)"
+                        "ordinary JSON lines: each is a record, and its number is its key, unless a field is named whose value is to be the key"
                             .to_owned(),
                     );
                 }

@@ -9,6 +9,7 @@ mod aftermath;
 mod aside;
 mod attributes;
 mod damage;
+mod encoding;
 mod error;
 mod file;
 mod fit;

@@ -1,5 +1,6 @@
 //! What a database's schema says of its tables, read without touching any virtual table's module.
 
+pub(super) use super::encoding::Encoding;
 use super::{error::reading, quote::ident, settings::Settings};
 use crate::connector::ConnectorError;
 use rusqlite::{Connection, OptionalExtension};
@@ -8,27 +9,6 @@ use std::collections::HashMap;
 
 /// What `table_xinfo` says of a generated column that is stored.
 const STORED: i64 = 3;
-
-/// How the database stores text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Encoding {
-    #[serde(rename = "UTF-8")]
-    Utf8,
-    #[serde(rename = "UTF-16le")]
-    Utf16le,
-    #[serde(rename = "UTF-16be")]
-    Utf16be,
-}
-
-impl Encoding {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Utf8 => "UTF-8",
-            Self::Utf16le => "UTF-16le",
-            Self::Utf16be => "UTF-16be",
-        }
-    }
-}
 
 /// What values of a column are turned into when they are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! What a database file is set to: partly by pragmas, partly only by the bytes of its header.
 
-use super::schema::Encoding;
+use super::encoding::Encoding;
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 use std::{

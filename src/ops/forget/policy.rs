@@ -95,9 +95,11 @@ impl Policy {
                 ));
             }
             (Some(full), Some(incremental)) if incremental > full => {
-                return usage(
+                return Err(OpsError::refused_unless(
+                    Remedy::KeepFull,
+                    ErrorKind::InvalidInput,
                     "incrementals may not be kept of more fulls than are kept: the fulls that they follow would be gone",
-                );
+                ));
             }
             _ => {}
         }

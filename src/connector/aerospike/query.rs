@@ -9,17 +9,11 @@ use super::{
     pace::Pace,
     patience::{Obstacle, Patience},
     select::{Selection, updated_before, updated_since},
+    stop::Stop,
     wire::{GET_ALL, LAST, Message, NO_BINS, PARTITION_DONE, READ, Request, WireError, field},
 };
 use crate::record::{Digest, Timestamp};
-use std::{
-    net::{Shutdown, TcpStream},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// A receive buffer is closed once it holds this much.
 const BUFFER_BYTES: usize = 1024 * 1024;

@@ -85,7 +85,7 @@ struct Tree(Box<dyn SourceSession>);
 
 impl RecordLookup for Tree {
     fn find(&self, key: &[u8], batch: &mut RecordBatch) -> Result<bool, StreamError> {
-        Ok(self.0.read(0, &KeyRange::only(key))?.next_batch(batch)?)
+        self.0.read(0, &KeyRange::only(key))?.next_batch(batch)
     }
 }
 

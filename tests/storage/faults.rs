@@ -24,6 +24,11 @@ fn applies(fault: Fault, line: &str) -> bool {
     }
 }
 
+/// Every how many requests one is broken: `REKEEP_TEST_FAULT_STEP`, 1 for all. 7 goes through all kinds of faults.
+fn step() -> usize {
+    std::env::var("REKEEP_TEST_FAULT_STEP").map_or(7, |step| step.parse().unwrap())
+}
+
 /// Runs `work` again and again, each time with another request broken, until a run has fewer requests than that.
 fn each_request_in_turn(server: u16, prefix: &str, mut work: impl FnMut(&Life, u64), life: impl Fn(&str) -> Life) {
     let (broken, seen) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -35,7 +40,7 @@ fn each_request_in_turn(server: u16, prefix: &str, mut work: impl FnMut(&Life, u
         (number == at && applies(fault, line)).then_some(fault)
     });
     let life = life(&uri(proxy.port, prefix));
-    for number in 1.. {
+    for number in (1..).step_by(step()) {
         broken.store(number, Ordering::SeqCst);
         seen.store(0, Ordering::SeqCst);
         work(&life, number);

@@ -15,9 +15,9 @@ pub struct Outcomes {
     pub replaced: u64,
     /// Found equal and left alone.
     pub unchanged: u64,
-    /// Found and left alone because of [`Overwrite::Never`].
+    /// Found and left alone because of [`Overwrite::Never`](super::Overwrite::Never).
     pub existed: u64,
-    /// Found newer and left alone because of [`Overwrite::IfNewer`].
+    /// Found newer and left alone because of [`Overwrite::IfNewer`](super::Overwrite::IfNewer).
     pub fresher: u64,
     /// Not written: their time is over.
     pub expired: u64,

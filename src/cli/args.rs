@@ -5,8 +5,13 @@ use clap::Parser;
 use std::sync::LazyLock;
 
 /// This version, and that of the SQLite which reads and writes databases.
-static VERSION: LazyLock<String> =
-    LazyLock::new(|| format!("{}, SQLite {}", env!("CARGO_PKG_VERSION"), crate::connector::sqlite::version()));
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    #[cfg(feature = "sqlite")]
+    let sqlite = crate::connector::sqlite::version();
+    #[cfg(not(feature = "sqlite"))]
+    let sqlite = rusqlite::version();
+    format!("{}, SQLite {sqlite}", env!("CARGO_PKG_VERSION"))
+});
 
 /// The whole command line.
 #[derive(Debug, Parser)]

@@ -59,5 +59,12 @@ pub fn lacking<'a>(
     attributes: &serde_json::Value,
     collections: impl Iterator<Item = (&'a str, &'a serde_json::Value)>,
 ) -> Vec<String> {
-    if connector == "sqlite" { sqlite::lacking(attributes, collections) } else { Vec::new() }
+    match connector {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => sqlite::lacking(attributes, collections),
+        _ => {
+            let _ = (attributes, collections);
+            Vec::new()
+        }
+    }
 }

@@ -51,7 +51,7 @@ fn each_request_in_turn(server: u16, prefix: &str, mut work: impl FnMut(&Life, u
 }
 
 #[test]
-#[ignore = "needs ministack"]
+#[ignore = "a soak that was not run to its end yet"]
 fn each_request_of_each_command_may_fail_once_and_nothing_is_wrong() {
     let server = ministack();
     let direct = Life::at(&uri(server.port, "repo"), &KEYS);

@@ -53,7 +53,7 @@ fn options() -> StorageOptions {
 }
 
 #[test]
-#[ignore = "needs wsgidav"]
+#[ignore = "it stopped at a name with a semicolon, and was not run to its end since that is left out"]
 fn wsgidav_conforms() {
     let server = wsgidav();
     let at =

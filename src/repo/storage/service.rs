@@ -212,7 +212,12 @@ impl Service {
     }
 
     /// Adds what the URI's authority and the environment say.
-    #[allow(unused_variables, clippy::unnecessary_wraps, reason = "depends on the services that are built in")]
+    #[allow(
+        unused_variables,
+        unused_mut,
+        clippy::unnecessary_wraps,
+        reason = "depends on the services that are built in"
+    )]
     pub fn complete(
         self,
         config: &mut BTreeMap<String, String>,

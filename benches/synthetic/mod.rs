@@ -11,7 +11,7 @@ use rekeep::{
         SnapshotId, Storage, Unlock,
         ids::PackKind,
         index::{self, IndexedPack},
-        keys::{self, KdfParams, Keyring},
+        keys::{self, KdfParams, Keyring, Party, Signer},
         manifest::{Collection, Content, Coverage, Kind, LayerRef, SourceId, Stats},
         object::{self, ObjectKind},
         pack::{self, PackBuilder, PackEntry, TARGET_PACK_BYTES},
@@ -136,6 +136,9 @@ impl Drop for Shallow {
     }
 }
 
+/// Where the first frame of a pack begins.
+const HEADER_BYTES: u64 = pack::HEADER_BYTES as u64 + 72;
+
 /// A pack that is filled.
 struct Open {
     kind: PackKind,
@@ -207,7 +210,7 @@ impl Open {
         let chunk = if kind == PackKind::Data { ChunkKind::Values } else { ChunkKind::Keys };
         let plain = ChunkPlain::single(vec![1]);
         builder.add(plain.id(&keyring.secrets.chunk_id, chunk), chunk, &plain, 0, false)?;
-        Ok(Self { kind, header: builder.finish()?.header, entries: Vec::new(), end: pack::HEADER_BYTES as u64 })
+        Ok(Self { kind, header: builder.finish()?.header, entries: Vec::new(), end: HEADER_BYTES })
     }
 }
 
@@ -251,7 +254,7 @@ impl Maker {
             if is_base {
                 old[source] = layer;
             }
-            parents[source] = Some(self.snapshot(number, round, source, &stacks[source], parents[source])?);
+            parents[source] = Some(self.snapshot(round, source, &stacks[source], parents[source])?);
         }
         self.close()
     }
@@ -289,9 +292,9 @@ impl Maker {
             return Ok(());
         }
         let entries = std::mem::take(&mut open.entries);
-        let bytes = std::mem::replace(&mut open.end, pack::HEADER_BYTES as u64).next_multiple_of(65_536);
+        let bytes = std::mem::replace(&mut open.end, HEADER_BYTES).next_multiple_of(65_536);
         let name = ObjectName(id(b'p', number).0);
-        let pack = IndexedPack { name, bytes, kind: open.kind, lease, header: open.header, entries };
+        let pack = IndexedPack { name, bytes, kind: open.kind, lease, header: open.header.clone(), entries };
         self.names.write_all(&name.0)?;
         self.names.write_all(&bytes.to_le_bytes())?;
         self.describe(pack)
@@ -394,15 +397,13 @@ impl Maker {
 
     fn snapshot(
         &self,
-        number: u64,
         round: u64,
         source: usize,
         stack: &[LayerRef],
         parent: Option<SnapshotId>,
     ) -> Outcome<SnapshotId> {
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&number.to_be_bytes());
-        let id = SnapshotId(id);
+        let lease = self.keyring.lease_key(Party::Writer)?;
+        let id = lease.lease();
         let end = Timestamp::from_millis(1_700_000_000_000 + round as i64 * HOUR);
         let name = format!("source {source}");
         let records = stack.first().map_or(0, |base| base.rows);
@@ -454,7 +455,8 @@ impl Maker {
             squash: None,
         };
         let path = format!("snapshots/{id}/0");
-        let sealed = object::seal(&self.keyring, ObjectKind::Snapshot, &path, &serde_json::to_vec(&manifest)?);
+        let body = serde_json::to_vec(&manifest)?;
+        let sealed = object::make(&self.keyring, Signer::Lease(&lease), ObjectKind::Snapshot, &path, &body)?;
         self.folder.create(&path, &sealed)?;
         Ok(id)
     }

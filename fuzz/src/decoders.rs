@@ -16,7 +16,7 @@ use rekeep::{
         chunk::MemoryChunks,
         ids::PackKind,
         index::{self, IndexedPack},
-        keys::{self, Keyring},
+        keys::{self, Keyring, Signer},
         manifest::LayerRef,
         object::{self, ObjectKind},
         pack::{self, PackBuilder, PackKey, SealedPack},
@@ -29,6 +29,7 @@ use std::{
 
 const LEASE: &str = "leases/000102030405060708090a0b0c0d0e0f/0";
 const SNAPSHOT: &str = "snapshots/000102030405060708090a0b0c0d0e0f/0";
+const REVISION: &str = "snapshots/000102030405060708090a0b0c0d0e0f/1";
 
 /// A decoder: its name, what feeds it, and valid inputs.
 pub struct Decoder {
@@ -73,9 +74,9 @@ pub fn container(data: &[u8]) {
     let mut whole = data.to_vec();
     whole.extend_from_slice(blake3::hash(data).as_bytes());
     for bytes in [data, &whole] {
-        for name in [LEASE, SNAPSHOT] {
+        for name in [LEASE, SNAPSHOT, REVISION] {
             let kind = object::kind_of(name, bytes);
-            for number in 0..=8 {
+            for number in 0..=10 {
                 let Some(kind) = ObjectKind::from_u8(number) else { continue };
                 let _ = object::unwrap(kind, name, bytes);
                 let _ = object::open(keyring(), kind, name, bytes);
@@ -86,15 +87,19 @@ pub fn container(data: &[u8]) {
 }
 
 fn container_seeds() -> Vec<Vec<u8>> {
-    let plain = object::wrap(ObjectKind::Lease, LEASE, br#"{"lease":"000102030405060708090a0b0c0d0e0f","number":0}"#);
-    let sealed = object::seal(keyring(), ObjectKind::Snapshot, SNAPSHOT, b"{}");
-    [plain, sealed].into_iter().map(|bytes| bytes[..bytes.len() - 32].to_vec()).collect()
+    let plain =
+        object::unsigned(ObjectKind::Lease, LEASE, br#"{"lease":"000102030405060708090a0b0c0d0e0f","number":0}"#);
+    [plain, sealed(b"{}")].into_iter().map(|bytes| bytes[..bytes.len() - 32].to_vec()).collect()
+}
+
+fn sealed(body: &[u8]) -> Vec<u8> {
+    object::make(keyring(), Signer::Operator, ObjectKind::Snapshot, REVISION, body).expect("a key that may do all")
 }
 
 /// The JSON of a snapshot, as it comes out of its seal.
 pub fn manifest(data: &[u8]) {
-    let sealed = object::seal(keyring(), ObjectKind::Snapshot, SNAPSHOT, data);
-    let opened = object::open(keyring(), ObjectKind::Snapshot, SNAPSHOT, &sealed).expect("it was just sealed");
+    let sealed = sealed(data);
+    let opened = object::open(keyring(), ObjectKind::Snapshot, REVISION, &sealed).expect("it was just sealed");
     assert!(opened == data, "a seal gives back what it was given");
     if let Ok(manifest) = serde_json::from_slice::<Manifest>(&opened) {
         for coverage in manifest.collections.iter().flat_map(|collection| &collection.coverage) {
@@ -216,9 +221,7 @@ pub fn frame(data: &[u8]) {
         let entry = pack::PackEntry { stored_len: data.len() as u32, ..*entry };
         let _ = key.open_frame(ordinal as u64, &entry, data).map(|chunk| chunk.plain().map(drop));
     }
-    if let Some(header) = data.first_chunk() {
-        let _ = PackKey::unwrap(keyring(), &pack.name, header);
-    }
+    let _ = PackKey::unwrap(keyring(), &pack.name, data);
 }
 
 fn frame_seeds() -> Vec<Vec<u8>> {
@@ -245,7 +248,7 @@ fn index_seeds() -> Vec<Vec<u8>> {
         bytes: pack.bytes.len() as u64,
         kind: pack.kind,
         lease: pack.lease,
-        header: pack.header,
+        header: pack.header.clone(),
         entries: pack.entries.clone(),
     };
     vec![
@@ -266,7 +269,7 @@ pub fn config(data: &[u8]) {
 
 fn config_seeds() -> Vec<Vec<u8>> {
     vec![
-        br#"{"format":1,"id":"000102030405060708090a0b0c0d0e0f","created":1,"features":[],"secrets":"","check":""}"#
+        br#"{"format":1,"id":"000102030405060708090a0b0c0d0e0f","created":1,"suite":1,"features":[],"secrets":"","check":""}"#
             .to_vec(),
     ]
 }

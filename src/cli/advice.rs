@@ -13,6 +13,7 @@ pub const fn for_kind(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::NoRepository => "check -r or REKEEP_REPOSITORY, or make one with `rekeep init`",
         ErrorKind::RepositoryExists => "nothing was changed; use it, or choose another location",
         ErrorKind::WrongPassword => "try another one, or the recovery key with --recovery-key",
+        ErrorKind::RoleLacks => "`rekeep key list` shows which slot has which role",
         ErrorKind::Damaged | ErrorKind::Missing => DAMAGE,
         ErrorKind::MovedOn => "run it again: it takes what the snapshot consists of now",
         ErrorKind::NoSnapshot => "`rekeep snapshots` lists them",

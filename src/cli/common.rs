@@ -57,6 +57,16 @@ pub struct GlobalArgs {
         help_heading = "Global"
     )]
     pub recovery_key: Option<Option<PathBuf>>,
+    /// Unlock with a key that this shell command keeps: it reads one line of base64 and prints one, wrapped or unwrapped as
+    /// `REKEEP_KEY_ACTION` says [env: `REKEEP_KEY_COMMAND`]
+    #[arg(
+        long,
+        global = true,
+        value_name = "COMMAND",
+        conflicts_with_all = ["password_file", "password_command", "recovery_key"],
+        help_heading = "Global"
+    )]
+    pub key_command: Option<String>,
     /// Where catalogs lie [default: `$XDG_CACHE_HOME/rekeep` or `~/.cache/rekeep`]
     #[arg(long, global = true, value_name = "DIR", env = "REKEEP_CACHE_DIR", help_heading = "Global")]
     pub cache_dir: Option<PathBuf>,

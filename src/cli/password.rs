@@ -4,11 +4,12 @@ use super::{
     common::GlobalArgs,
     exit::{CliError, Failure, usage},
 };
-use crate::repo::Unlock;
+use crate::repo::{Unlock, keys::external::CommandKeys};
 use std::{
     io::{IsTerminal, Read},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Arc,
 };
 
 /// The longest password that is read.
@@ -25,6 +26,8 @@ pub enum PasswordSource {
     File(PathBuf),
     /// What this shell command prints.
     Command(String),
+    /// A key that this shell command keeps.
+    KeyCommand(String),
     /// `REKEEP_PASSWORD`.
     Environment,
     /// A person.
@@ -35,6 +38,9 @@ impl PasswordSource {
     /// What was typed goes before the environment; there a file goes before a command, and that before the password itself.
     #[must_use]
     pub fn choose(global: &GlobalArgs, environment: &dyn Fn(&str) -> Option<String>) -> Self {
+        if let Some(command) = &global.key_command {
+            return Self::KeyCommand(command.clone());
+        }
         match (&global.recovery_key, &global.password_file, &global.password_command) {
             (Some(Some(file)), ..) => return Self::RecoveryFile(file.clone()),
             (Some(None), ..) => return Self::RecoveryPrompt,
@@ -48,6 +54,9 @@ impl PasswordSource {
         if let Some(command) = environment("REKEEP_PASSWORD_COMMAND") {
             return Self::Command(command);
         }
+        if let Some(command) = environment("REKEEP_KEY_COMMAND") {
+            return Self::KeyCommand(command);
+        }
         if environment("REKEEP_PASSWORD").is_some() { Self::Environment } else { Self::Prompt }
     }
 
@@ -58,6 +67,7 @@ impl PasswordSource {
             Self::RecoveryPrompt => Ok(Unlock::Recovery(ask("recovery key: ")?)),
             Self::File(file) => from_file(file).map(Unlock::Password),
             Self::Command(command) => from_command(command).map(Unlock::Password),
+            Self::KeyCommand(command) => Ok(key_command(command)),
             Self::Environment => {
                 let password = std::env::var("REKEEP_PASSWORD")
                     .map_err(|_| usage("REKEEP_PASSWORD is not valid UTF-8: use a password file"))?;
@@ -67,6 +77,11 @@ impl PasswordSource {
             Self::Prompt => ask(prompt).map(Unlock::Password),
         }
     }
+}
+
+/// What opens a slot whose key a command keeps.
+pub fn key_command(command: &str) -> Unlock {
+    Unlock::External(Arc::new(CommandKeys::new(command.to_owned())))
 }
 
 /// A password for a slot to be made: from a file, or asked for twice.
@@ -159,6 +174,8 @@ mod tests {
     fn what_was_typed_goes_before_the_environment() {
         let all = [("REKEEP_PASSWORD", "p"), ("REKEEP_PASSWORD_COMMAND", "c"), ("REKEEP_PASSWORD_FILE", "f")];
         assert_eq!(chosen(&["--password-command", "x"], &all), PasswordSource::Command("x".into()));
+        assert_eq!(chosen(&["--key-command", "k"], &all), PasswordSource::KeyCommand("k".into()));
+        assert_eq!(chosen(&[], &[("REKEEP_KEY_COMMAND", "k"), all[0]]), PasswordSource::KeyCommand("k".into()));
         assert_eq!(chosen(&["--recovery-key"], &all), PasswordSource::RecoveryPrompt);
         assert_eq!(chosen(&["--recovery-key=k"], &all), PasswordSource::RecoveryFile("k".into()));
         assert_eq!(chosen(&[], &all), PasswordSource::File("f".into()));

@@ -4,7 +4,7 @@ use super::OpsError;
 use crate::{
     record::Clock,
     repo::{
-        Storage, keys,
+        Storage, Unlock, keys,
         repository::promises,
         storage::{Trial, TrialOptions},
     },
@@ -48,16 +48,28 @@ pub enum Consequence {
     ClocksDiffer,
 }
 
-/// Tries a place. If a repository lies there, what was found is kept in it.
-pub fn check_storage(storage: &Storage, options: &TrialOptions, clock: &dyn Clock) -> Result<StorageCheck, OpsError> {
+/// Tries a place. What is found counts for nobody else until [`keep_verdict`] puts a signature to it.
+pub fn check_storage(storage: &Storage, options: &TrialOptions) -> Result<StorageCheck, OpsError> {
     let trial = storage.try_out(options)?;
     let has_repository = trial.rights.read.is_none() && keys::read_config(storage).is_ok();
-    if has_repository && let Some(verdict) = &trial.verdict {
-        promises::keep(storage, verdict, clock)?;
-    }
     let usable = trial.rights.suffice() && trial.verdict.as_ref().is_some_and(|verdict| verdict.whole);
     let consequences = consequences(&trial);
     Ok(StorageCheck { location: storage.location().to_owned(), has_repository, trial, usable, consequences })
+}
+
+/// Keeps what was found in the repository there, if the keys allow to speak for it: others believe it.
+pub fn keep_verdict(
+    check: &StorageCheck,
+    storage: &Storage,
+    unlock: &Unlock,
+    clock: &dyn Clock,
+) -> Result<(), OpsError> {
+    if check.has_repository
+        && let Some(verdict) = &check.trial.verdict
+    {
+        promises::keep(storage, &keys::open(storage, unlock)?, verdict, clock)?;
+    }
+    Ok(())
 }
 
 fn consequences(trial: &Trial) -> Vec<Consequence> {

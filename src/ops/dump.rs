@@ -10,7 +10,7 @@ use crate::{
     connector::{RecordLookup as _, file_record},
     layer::{Stack, stack::VersionValue},
     record::{KeyCodec, KeyRange, RecordBatch, Shape, Timestamp, bytes::Reader, value::value_to_json},
-    repo::{Repository, Snapshot, SnapshotId},
+    repo::{Capability, Repository, Snapshot, SnapshotId},
     report::ErrorKind,
 };
 use globset::Glob;
@@ -34,6 +34,7 @@ pub fn dump(
     cell: Option<&str>,
     out: &mut dyn Write,
 ) -> Result<(), OpsError> {
+    repo.need(Capability::ReadValues)?;
     let reading = Reading::begin(repo, "dump", std::slice::from_ref(snapshot))?;
     let repo = reading.repo();
     let snapshot = &reading.snapshots()[0];

@@ -18,7 +18,7 @@ use super::{
     prune::{PruneOptions, PruneOutcome, prune},
 };
 use crate::{
-    repo::{RepoError, Repository, Snapshot, SnapshotId},
+    repo::{Capability, RepoError, Repository, Snapshot, SnapshotId},
     report::{ErrorKind, Remedy, WarningKind},
 };
 use jiff::tz::TimeZone;
@@ -129,6 +129,7 @@ const fn stays(error: &RepoError) -> bool {
 /// Writes the tombstones of a plan. A snapshot that says no, because it was held since or is being squashed, is told and
 /// the others still go.
 pub fn execute(repo: &Repository, plan: ForgetPlan, progress: &dyn Progress) -> Result<ForgetOutcome, OpsError> {
+    repo.need(Capability::Prune)?;
     let dropped: Vec<SnapshotId> = plan.dropped().map(|decision| decision.id).collect();
     progress.phase(&Phase::new(PhaseKind::Forgetting, dropped.len() as u64, 0));
     let mut outcome = ForgetOutcome { forgotten: Vec::new(), failed: Vec::new(), plan };

@@ -9,7 +9,7 @@ use crate::{
     layer::{LayerError, Version, Versions},
     record::{Fingerprint, Shape, Timestamp, value::value_to_json},
     repo::{
-        ChunkId, Repository, Snapshot, SnapshotId,
+        Capability, ChunkId, Repository, Snapshot, SnapshotId,
         manifest::{Collection, LayerRef},
     },
     report::WarningKind,
@@ -95,6 +95,7 @@ pub fn history(
     to: Option<Timestamp>,
     progress: &dyn Progress,
 ) -> Result<History, OpsError> {
+    repo.need(Capability::ReadValues)?;
     let reading = Reading::begin(repo, "history", snapshots)?;
     let repo = reading.repo();
     let snapshots = reading.snapshots();

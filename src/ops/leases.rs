@@ -2,7 +2,7 @@
 
 use super::OpsError;
 use crate::{
-    repo::{Repository, SnapshotId, process::ProcessId, pruner::LeaseInfo},
+    repo::{Capability, Repository, SnapshotId, process::ProcessId, pruner::LeaseInfo},
     report::ErrorKind,
 };
 use serde::Serialize;
@@ -36,6 +36,7 @@ pub fn running(repo: &Repository) -> Result<Vec<LeaseInfo>, OpsError> {
 
 /// Fences leases. Fencing one whose writer lives costs that run, never data.
 pub fn unlock(repo: &Repository, which: &Unlock) -> Result<UnlockOutcome, OpsError> {
+    repo.need(Capability::Prune)?;
     let running = running(repo)?;
     if let Unlock::Named(names) = which {
         for name in names {

@@ -13,7 +13,7 @@ use crate::{
 pub fn current_slot(repo: &Repository) -> Result<SlotInfo, OpsError> {
     let current = repo.key_slots()?.into_iter().find(|slot| slot.current && slot.kind == "password");
     current.ok_or_else(|| {
-        let words = "the repository was opened with the recovery key, which has no password to change";
+        let words = "the repository was opened without a password, so there is none to change";
         OpsError::refused_unless(Remedy::AddPassword, ErrorKind::Unsupported, words)
     })
 }

@@ -20,7 +20,7 @@ use super::{OpsError, Phase, PhaseKind, Progress, lookup::Records, reading::Read
 use crate::{
     connector::{CollectionTarget, Outcomes, Overwrite, Target, TargetEnd, TargetPlan, TargetSession},
     layer::LayerContext,
-    repo::{Repository, Snapshot},
+    repo::{Capability, Repository, Snapshot},
     report::WarningKind,
 };
 use feed::{Damage, Fed, Feed};
@@ -81,6 +81,7 @@ pub fn restore(
     options: &RestoreOptions,
     progress: &dyn Progress,
 ) -> Result<RestoreOutcome, OpsError> {
+    repo.need(Capability::ReadValues)?;
     let restored = watch::passing_on(target, progress, || restore_to(repo, snapshot, target, options, progress));
     restored.map_err(|error| match error.cause() {
         // What the target says of its own interruption is no news.

@@ -11,7 +11,7 @@ use super::{OpsError, Phase, PhaseKind, Progress, reading::Reading, usage::peak_
 use crate::{
     layer::Layer,
     record::Timestamp,
-    repo::{ChunkId, Repository, Snapshot, SnapshotId, Storage, manifest::LayerRef},
+    repo::{Capability, ChunkId, Repository, Snapshot, SnapshotId, Storage, manifest::LayerRef},
 };
 use serde::Serialize;
 use std::{
@@ -95,6 +95,9 @@ pub fn verify(
     progress: &dyn Progress,
 ) -> Result<VerifyOutcome, OpsError> {
     let began = Instant::now();
+    if options.restore || options.read_data != ReadData::None {
+        repo.need(Capability::ReadValues)?;
+    }
     let reading = Reading::begin(repo, "verify", snapshots)?;
     let repo = reading.repo();
     let snapshots = reading.snapshots();

@@ -264,7 +264,7 @@ impl Inner {
 
     pub(super) fn read_checkpoint(&self, lease: &SnapshotId, number: u64) -> Result<Checkpoint, RepoError> {
         let path = checkpoint_path(lease, number);
-        let body = object::open(&self.keyring, ObjectKind::Checkpoint, &path, &self.storage.read(&path)?)?;
+        let body = object::open(&self.keyring, ObjectKind::Checkpoint, &path, &object::read(&self.storage, &path)?)?;
         let checkpoint = Checkpoint::from_json(&path, &body)?;
         if checkpoint.lease != *lease || checkpoint.number != number {
             let reason = format!("it says it is number {} of {}", checkpoint.number, checkpoint.lease);

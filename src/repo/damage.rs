@@ -4,6 +4,7 @@
 
 use super::{
     ObjectName, RepoError, Repository,
+    keys::{Capability, Signer},
     object::{self, ObjectKind},
     pack,
     repository::{Inner, names, standing::json},
@@ -32,15 +33,28 @@ pub fn path(pack: &ObjectName) -> String {
 }
 
 impl Inner {
-    /// The packs that are remembered as damaged. The names alone say it.
+    /// The packs that are remembered as damaged. A note counts if somebody who may forget and prune made it.
     pub(super) fn damaged_packs(&self) -> Result<HashSet<ObjectName>, RepoError> {
         let listed = self.list_objects("damage/")?;
-        Ok(listed.iter().filter_map(|object| names::parse_flat("damage/", &object.name)).collect())
+        let mut packs = HashSet::new();
+        for pack in listed.iter().filter_map(|object| names::parse_flat("damage/", &object.name)) {
+            match self.read_damage(&pack) {
+                Ok(_) => drop(packs.insert(pack)),
+                Err(RepoError::Missing { .. }) => {}
+                Err(error) if error.is_bad_object() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(packs)
     }
 
     /// Remembers what this process found damaged since it opened the repository; gives the packs that nobody had remembered.
     pub(super) fn remember_damage(&self) -> Result<Vec<ObjectName>, RepoError> {
         let mut new = Vec::new();
+        // Others believe a note: it is signed. Who has other keys remembers for himself.
+        if !self.keyring.role().has(Capability::Prune) {
+            return Ok(new);
+        }
         for (pack, problem) in self.bad_packs.to_remember() {
             // A pack that a prune took away is in no index any more.
             let is_indexed = self.catalog.pack_number(&pack)?.is_some();
@@ -56,14 +70,15 @@ impl Inner {
         let path = path(pack);
         let note =
             DamageNote { damaged: *pack, problem: problem.to_owned(), host: self.host.clone(), time: self.clock.now() };
-        let created = self.storage.create(&path, &object::wrap(ObjectKind::Damage, &path, &json(&note)?))?;
+        let made = object::make(&self.keyring, Signer::Operator, ObjectKind::Damage, &path, &json(&note)?)?;
+        let created = self.storage.create(&path, &made)?;
         Ok(created == super::storage::Created::New)
     }
 
     /// What a note says.
     pub(super) fn read_damage(&self, pack: &ObjectName) -> Result<DamageNote, RepoError> {
         let path = path(pack);
-        let body = object::unwrap(ObjectKind::Damage, &path, &self.storage.read(&path)?)?;
+        let body = object::open(&self.keyring, ObjectKind::Damage, &path, &object::read(&self.storage, &path)?)?;
         let note: DamageNote = serde_json::from_slice(&body).map_err(|error| RepoError::damaged(&*path, error))?;
         if note.damaged != *pack {
             return Err(RepoError::damaged(path, format!("it is about {}", pack::path(&note.damaged))));

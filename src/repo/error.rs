@@ -1,6 +1,9 @@
 //! What can go wrong with a repository, each error naming the object.
 
-use super::{ChunkId, SnapshotId};
+use super::{
+    ChunkId, SnapshotId,
+    keys::{Capability, Role},
+};
 use crate::{record::Timestamp, report::ErrorKind};
 use thiserror::Error;
 
@@ -19,6 +22,35 @@ pub enum RepoError {
     AlreadyExists {
         /// Where.
         location: String,
+    },
+    /// There is something of a repository, though no repository.
+    #[error(
+        "{location} holds {object}, an object of a repository: a new one would be mixed with it. If an `init` broke off here, \
+         remove what it left; if `rekeep.json` was lost, put it back"
+    )]
+    Occupied {
+        /// Where.
+        location: String,
+        /// One of the objects.
+        object: String,
+    },
+    /// The keys that were opened do not allow this.
+    #[error(
+        "this takes the right to {needs}, which keys of the role `{role}` do not give: open the repository with others"
+    )]
+    Role {
+        /// The role of the slot that was opened.
+        role: Role,
+        /// What is needed.
+        needs: Capability,
+    },
+    /// The service that keeps a slot's key said no.
+    #[error("the key service `{service}` did not give the key: {reason}")]
+    KeyService {
+        /// Which.
+        service: String,
+        /// What it said.
+        reason: String,
     },
     /// No key slot opens with this password or recovery key.
     #[error("the password opens none of the repository's {slots} key slots")]
@@ -58,6 +90,14 @@ pub enum RepoError {
         /// Which object.
         object: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A stored object is whole, but nobody who may make such a one made it.
+    #[error("{object} was not made by anyone who may: {reason}; it is passed over")]
+    Forged {
+        /// Which object.
+        object: String,
+        /// What does not fit.
         reason: String,
     },
     /// A stored object is gone.
@@ -168,7 +208,7 @@ impl RepoError {
     #[must_use]
     pub fn is_of_one_object(&self) -> bool {
         match self {
-            Self::Damaged { .. } | Self::NewerFormat { .. } => true,
+            Self::Damaged { .. } | Self::Forged { .. } | Self::NewerFormat { .. } | Self::UnknownFeature { .. } => true,
             Self::Storage { source, .. } => {
                 source.kind() == std::io::ErrorKind::PermissionDenied || source.raw_os_error() == Some(EIO)
             }
@@ -181,11 +221,13 @@ impl RepoError {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::NoRepository { .. } => ErrorKind::NoRepository,
-            Self::AlreadyExists { .. } => ErrorKind::RepositoryExists,
+            Self::AlreadyExists { .. } | Self::Occupied { .. } => ErrorKind::RepositoryExists,
+            Self::Role { .. } => ErrorKind::RoleLacks,
+            Self::KeyService { .. } => ErrorKind::KeyService,
             Self::WrongPassword { .. } => ErrorKind::WrongPassword,
             Self::Location { .. } => ErrorKind::Location,
             Self::NewerFormat { .. } | Self::UnknownFeature { .. } => ErrorKind::NewerFormat,
-            Self::Damaged { .. } => ErrorKind::Damaged,
+            Self::Damaged { .. } | Self::Forged { .. } => ErrorKind::Damaged,
             Self::Missing { .. } | Self::ChunkMissing { .. } => ErrorKind::Missing,
             Self::MovedOn { .. } => ErrorKind::MovedOn,
             Self::Fenced { .. } => ErrorKind::Fenced,
@@ -207,12 +249,15 @@ impl RepoError {
     #[must_use]
     pub fn object(&self) -> String {
         match self {
-            Self::NoRepository { location } | Self::AlreadyExists { location } | Self::Location { location, .. } => {
-                location.clone()
-            }
+            Self::NoRepository { location }
+            | Self::AlreadyExists { location }
+            | Self::Occupied { location, .. }
+            | Self::Location { location, .. } => location.clone(),
+            Self::KeyService { service, .. } => service.clone(),
             Self::NewerFormat { object, .. }
             | Self::UnknownFeature { object, .. }
             | Self::Damaged { object, .. }
+            | Self::Forged { object, .. }
             | Self::Missing { object }
             | Self::Storage { object, .. } => object.clone(),
             Self::ChunkMissing { id } | Self::MovedOn { id } => id.to_string(),
@@ -224,6 +269,7 @@ impl RepoError {
             Self::NoSnapshot { name } => name.clone(),
             Self::Catalog { path, .. } => path.clone(),
             Self::WrongPassword { .. }
+            | Self::Role { .. }
             | Self::RunFailed { .. }
             | Self::Interrupted
             | Self::Invalid(_)
@@ -234,5 +280,19 @@ impl RepoError {
     /// A damaged object.
     pub fn damaged(object: impl Into<String>, reason: impl std::fmt::Display) -> Self {
         Self::Damaged { object: object.into(), reason: reason.to_string() }
+    }
+
+    /// An object that nobody who may made.
+    pub fn forged(object: impl Into<String>, reason: impl std::fmt::Display) -> Self {
+        Self::Forged { object: object.into(), reason: reason.to_string() }
+    }
+
+    /// Whether an object of the repository is bad, rather than out of reach: it will not be better the next time.
+    #[must_use]
+    pub const fn is_bad_object(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged { .. } | Self::Forged { .. } | Self::NewerFormat { .. } | Self::UnknownFeature { .. }
+        )
     }
 }

@@ -46,6 +46,16 @@ pub enum Rule {
     SquashNeedsCommit,
     /// Nobody writes above a pending revision.
     NothingAbovePending,
+    /// What nobody who may made takes nothing away.
+    AuthorsAreChecked,
+    /// Nobody but its holder speaks for a lease.
+    LeasesSpeakForThemselves,
+    /// A tombstone on what is held or locked does not count.
+    HoldsOutliveTombstones,
+    /// Collective tombstones are listed after snapshots.
+    ForgottenAfterSnapshots,
+    /// The collective tombstone is durable before the folders go.
+    GatherFirst,
     /// Packs that are remembered as damaged are no homes.
     DamagedIsNoHome,
 }

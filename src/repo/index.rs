@@ -10,18 +10,25 @@ use super::{
     ObjectName, RepoError, RepoId, SnapshotId,
     ids::PackKind,
     keys::{
-        Keyring,
+        Keyring, Suite,
         crypto::{self, NONCE_BYTES},
     },
     object,
-    pack::{self, Header, PackEntry, PackHeader},
+    pack::{self, Header, MAX_HEADER_BYTES, PackEntry},
 };
-use crate::record::bytes::{DecodeError, Reader};
+use crate::{
+    record::bytes::{DecodeError, Reader, put_u64},
+    repo::pack::PackHeader,
+};
+use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"RKEEPIDX";
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 60;
 const LISTED_BYTES: usize = 40;
+
+/// The most bytes that an index object has as stored; a larger one is refused unread.
+pub const MAX_INDEX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// One pack as an index object describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,13 +60,13 @@ pub fn path(name: &ObjectName) -> String {
 pub fn seal(keyring: &Keyring, packs: &[IndexedPack]) -> Result<(ObjectName, Vec<u8>), RepoError> {
     let invalid = |reason: &str| RepoError::Internal(format!("index object: {reason}"));
     let epoch = keyring.current_epoch;
-    let key = keyring.index_key(epoch).ok_or_else(|| invalid("the keyring lacks its current epoch"))?;
+    let key = keyring.index_key("a new index object", epoch)?;
     let count = u32::try_from(packs.len()).map_err(|_| invalid("too many packs"))?;
     let nonce = crypto::random::<NONCE_BYTES>()?;
     let mut bytes = Vec::with_capacity(HEADER_BYTES + packs.len() * LISTED_BYTES);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&[0; 2]);
+    bytes.extend_from_slice(&[keyring.suite as u8, 0]);
     bytes.extend_from_slice(&epoch.to_le_bytes());
     bytes.extend_from_slice(&keyring.repo_id.0);
     bytes.extend_from_slice(&count.to_le_bytes());
@@ -71,12 +78,16 @@ pub fn seal(keyring: &Keyring, packs: &[IndexedPack]) -> Result<(ObjectName, Vec
         bytes.extend_from_slice(&pack.bytes.to_le_bytes());
         content.push(pack.kind as u8);
         content.extend_from_slice(&pack.lease.0);
+        put_u64(&mut content, pack.header.len() as u64);
         content.extend_from_slice(&pack.header);
         pack::put_entries(&mut content, &pack.entries);
     }
     let ad = bytes.clone();
     object::compress_onto(&content, &mut bytes)?;
-    crypto::xseal(key, &nonce, &ad, &mut bytes, ad.len())?;
+    crypto::xseal(keyring.suite, key, &nonce, &ad, &mut bytes, ad.len())?;
+    if bytes.len() as u64 > MAX_INDEX_BYTES {
+        return Err(invalid("it would be longer than any may be"));
+    }
     Ok((ObjectName(*blake3::hash(&bytes).as_bytes()), bytes))
 }
 
@@ -88,9 +99,12 @@ pub fn open(keyring: &Keyring, name: &ObjectName, bytes: &[u8]) -> Result<Vec<In
     if plain.repo_id != keyring.repo_id {
         return Err(damaged(format!("it belongs to the repository {}", plain.repo_id)));
     }
-    let key =
-        keyring.index_key(plain.epoch).ok_or_else(|| damaged(format!("the keyring has no epoch {}", plain.epoch)))?;
-    let content = crypto::xopen(key, &plain.nonce, plain.head, plain.sealed)
+    let key = keyring.index_key(&object, plain.epoch)?;
+    let suite = Suite::from_u8(plain.suite).ok_or_else(|| {
+        let feature = format!("suite {}", plain.suite);
+        RepoError::UnknownFeature { object: object.clone(), feature }
+    })?;
+    let content = crypto::xopen(suite, key, &plain.nonce, plain.head, plain.sealed)
         .ok_or_else(|| damaged("its seal does not open".to_owned()))?;
     let content = object::decompress(&content).map_err(damaged)?;
     let mut reader = Reader::new(&content);
@@ -111,6 +125,7 @@ pub fn packs_of(name: &ObjectName, bytes: &[u8]) -> Result<Vec<(ObjectName, u64)
 
 /// What can be read without a key.
 struct Plain<'a> {
+    suite: u8,
     epoch: u32,
     repo_id: RepoId,
     nonce: [u8; NONCE_BYTES],
@@ -139,9 +154,7 @@ impl<'a> Plain<'a> {
     fn fields(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         reader.take(10, "the header")?;
-        if reader.array::<2>("the header")? != [0; 2] {
-            return Err(DecodeError::Invalid("a zero field"));
-        }
+        let [suite, 0] = reader.array::<2>("the header")? else { return Err(DecodeError::Invalid("a zero field")) };
         let epoch = u32::from_le_bytes(reader.array("the key epoch")?);
         let repo_id = RepoId(reader.array("the repository id")?);
         let count = u32::from_le_bytes(reader.array("the number of packs")?) as usize;
@@ -155,14 +168,18 @@ impl<'a> Plain<'a> {
             packs.push((name, u64::from_le_bytes(reader.array("a pack's length")?)));
         }
         let sealed = reader.rest();
-        Ok(Self { epoch, repo_id, nonce, packs, head: &bytes[..bytes.len() - sealed.len()], sealed })
+        Ok(Self { suite, epoch, repo_id, nonce, packs, head: &bytes[..bytes.len() - sealed.len()], sealed })
     }
 }
 
 fn read_pack(reader: &mut Reader, name: ObjectName, bytes: u64) -> Result<IndexedPack, DecodeError> {
     let kind = PackKind::from_u8(reader.u8("a pack's kind")?).ok_or(DecodeError::Invalid("a pack's kind"))?;
     let lease = SnapshotId(reader.array("a pack's lease")?);
-    let header: PackHeader = reader.array("a pack's header")?;
+    let len = reader.len("a pack's header")?;
+    if len > MAX_HEADER_BYTES {
+        return Err(DecodeError::Invalid("a pack's header"));
+    }
+    let header: PackHeader = Arc::from(reader.take(len, "a pack's header")?);
     let entries: Vec<PackEntry> = pack::read_entries(reader, kind)?;
     Ok(IndexedPack { name, bytes, kind, lease, header, entries })
 }
@@ -174,7 +191,9 @@ fn check_pack(repo_id: RepoId, pack: &IndexedPack) -> Result<(), String> {
         return Err("its header says otherwise".to_owned());
     }
     let fits = |entry: &PackEntry| {
-        pack::is_possible(entry, pack.kind) && entry.offset + u64::from(entry.stored_len) <= pack.bytes
+        pack::is_possible(entry, pack.kind)
+            && entry.offset >= pack.header.len() as u64
+            && entry.offset + u64::from(entry.stored_len) <= pack.bytes
     };
     if pack.entries.iter().all(fits) { Ok(()) } else { Err("a chunk lies outside of it".to_owned()) }
 }

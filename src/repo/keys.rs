@@ -1,25 +1,32 @@
-//! Keys: the keyring in its slots, the lasting secrets, and the sealing keys derived from an epoch's secret.
+//! Keys: the keyring in its slots, the lasting secrets, and the keys of each epoch, as far as a role has them.
 
 mod config;
-pub(super) mod crypto;
+pub mod crypto;
+mod epoch;
+pub mod external;
 mod lines;
 mod recovery;
+mod role;
+mod sign;
 mod slot;
+mod slots;
 #[cfg(test)]
 mod tests;
 
-use super::{
-    RepoError, RepoId, Storage,
-    ids::PackKind,
-    repository::names::{Fit, fit},
-    storage::Created,
-};
+pub use crypto::Suite;
+pub use role::{Capability, Role};
+pub use sign::{LeaseKey, Party, Signer};
+pub use slots::{SlotInfo, add_slot, mend, remove_slot, slots};
+
+pub(super) use epoch::CAPSULE_BYTES;
+pub(super) use sign::{PUBLIC_BYTES, SIGNATURE_BYTES, lease_of, lease_signed, object_digest};
+
+use super::{RepoError, RepoId, Storage, ids::PackKind, storage::Created};
 use crate::record::Timestamp;
-use config::{Config, config_bytes, parse_config};
-use crypto::{derive, random};
-use data_encoding::HEXLOWER;
-use slot::Slot;
-use std::collections::BTreeMap;
+use config::{COPIES, Config};
+use crypto::random;
+use epoch::{DEFAULT_SUITE, EpochKeys, EpochSecrets};
+use std::{collections::BTreeMap, sync::Arc};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// The format version of `rekeep.json` and of key slots.
@@ -28,18 +35,49 @@ pub const FORMAT: u32 = 1;
 /// The name of the object that makes a folder a repository.
 pub const CONFIG: &str = "rekeep.json";
 
-const METADATA_CONTEXT: &str = "rekeep 2026-11 v1 metadata packs";
-const DATA_CONTEXT: &str = "rekeep 2026-11 v1 data packs";
-const OBJECTS_CONTEXT: &str = "rekeep 2026-11 v1 small objects";
-const INDEX_CONTEXT: &str = "rekeep 2026-11 v1 index objects";
+/// The folders of a repository: where one of them holds anything, `init` makes no other.
+pub const FOLDERS: [&str; 11] = [
+    "keys/",
+    "packs/",
+    "index/",
+    "snapshots/",
+    "forgotten/",
+    "checkpoints/",
+    "leases/",
+    "trash/",
+    "promises/",
+    "damage/",
+    COPIES,
+];
+
+/// Something that keeps keys for others: wraps the key of a slot and unwraps it again.
+pub trait KeyWrapper: Send + Sync {
+    /// What the slot says about who can unwrap its key, such as `command` or `vault`.
+    fn provider(&self) -> &str;
+    /// Wraps a slot's key.
+    fn wrap(&self, key: &[u8; 32]) -> Result<Vec<u8>, String>;
+    /// Unwraps what [`Self::wrap`] gave.
+    fn unwrap(&self, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, String>;
+}
 
 /// What a person unlocks a repository with.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub enum Unlock {
     /// A password.
     Password(String),
     /// A recovery key as `init` printed it (grouping and case do not matter).
     Recovery(String),
+    /// A service or a command that keeps the key of a slot.
+    External(Arc<dyn KeyWrapper>),
+}
+
+impl Drop for Unlock {
+    fn drop(&mut self) {
+        match self {
+            Self::Password(text) | Self::Recovery(text) => text.zeroize(),
+            Self::External(_) => {}
+        }
+    }
 }
 
 /// A recovery key, to be shown once.
@@ -77,6 +115,18 @@ impl KdfParams {
     pub const STANDARD: Self = Self { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
 }
 
+/// How a repository's keys are made.
+pub struct NewKeys<'a> {
+    /// The secrets of another repository, for copies between both to deduplicate.
+    pub like: Option<&'a Secrets>,
+    /// What seals.
+    pub suite: Suite,
+    /// The cost of trying the password.
+    pub kdf: KdfParams,
+    /// A word for the first slot.
+    pub label: &'a str,
+}
+
 /// An opened keyring with everything derived from it. Cheap to share behind an `Arc`.
 pub struct Keyring {
     /// The repository these keys belong to.
@@ -85,6 +135,9 @@ pub struct Keyring {
     pub secrets: Secrets,
     /// The epoch whose keys seal what is written now.
     pub current_epoch: u32,
+    /// What seals what is written now.
+    pub suite: Suite,
+    role: Role,
     epochs: BTreeMap<u32, EpochKeys>,
     slot: String,
     warnings: Vec<String>,
@@ -95,30 +148,9 @@ impl std::fmt::Debug for Keyring {
         f.debug_struct("Keyring")
             .field("repo_id", &self.repo_id)
             .field("current_epoch", &self.current_epoch)
+            .field("role", &self.role)
             .field("slot", &self.slot)
             .finish_non_exhaustive()
-    }
-}
-
-/// One epoch's secret and what is derived from it.
-#[derive(Zeroize, ZeroizeOnDrop)]
-struct EpochKeys {
-    secret: [u8; 32],
-    metadata: [u8; 32],
-    data: [u8; 32],
-    objects: [u8; 32],
-    index: [u8; 32],
-}
-
-impl EpochKeys {
-    fn new(secret: [u8; 32]) -> Self {
-        Self {
-            metadata: derive(METADATA_CONTEXT, &secret),
-            data: derive(DATA_CONTEXT, &secret),
-            objects: derive(OBJECTS_CONTEXT, &secret),
-            index: derive(INDEX_CONTEXT, &secret),
-            secret,
-        }
     }
 }
 
@@ -129,68 +161,150 @@ impl Keyring {
         &self.slot
     }
 
-    /// What a person should hear: slots that were found damaged while opening.
+    /// What its keys allow.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Fails if its role does not have this.
+    ///
+    /// # Errors
+    /// [`RepoError::Role`].
+    pub const fn need(&self, needs: Capability) -> Result<(), RepoError> {
+        if self.role.has(needs) { Ok(()) } else { Err(RepoError::Role { role: self.role, needs }) }
+    }
+
+    /// What a person should hear: what was found damaged or missing while opening.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// A keyring of random keys that is stored nowhere, for tests.
+    /// A keyring of random keys that is stored nowhere, for tests and estimates.
     #[doc(hidden)]
     pub fn ephemeral() -> Result<Self, RepoError> {
-        Ok(Self::fresh(Secrets::draw(None)?, RepoId(random()?), random()?))
+        Ok(Self::fresh(Secrets::draw()?, DEFAULT_SUITE, RepoId(random()?), random()?))
     }
 
-    fn fresh(secrets: Secrets, repo_id: RepoId, secret: [u8; 32]) -> Self {
+    /// The same keys with another suite, for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_suite(mut self, suite: Suite) -> Self {
+        self.suite = suite;
+        self
+    }
+
+    /// What a slot of another role would open, for tests.
+    #[doc(hidden)]
+    pub fn for_role(&self, role: Role) -> Result<Self, RepoError> {
+        let epochs = self.secrets_for(role)?;
+        Ok(Self {
+            repo_id: self.repo_id,
+            secrets: self.secrets.clone(),
+            current_epoch: self.current_epoch,
+            suite: self.suite,
+            role,
+            epochs: keys_of(&epochs).map_err(|reason| RepoError::damaged("the keyring", reason))?,
+            slot: String::new(),
+            warnings: Vec::new(),
+        })
+    }
+
+    fn fresh(secrets: Secrets, suite: Suite, repo_id: RepoId, root: [u8; 32]) -> Self {
         Self {
             repo_id,
             secrets,
             current_epoch: 0,
-            epochs: BTreeMap::from([(0, EpochKeys::new(secret))]),
+            suite,
+            role: Role::Admin,
+            epochs: BTreeMap::from([(0, EpochKeys::of_root(root))]),
             slot: String::new(),
             warnings: Vec::new(),
         }
     }
 
-    pub(super) fn pack_key(&self, kind: PackKind, epoch: u32) -> Option<&[u8; 32]> {
-        self.epochs.get(&epoch).map(|keys| match kind {
-            PackKind::Metadata => &keys.metadata,
-            PackKind::Data => &keys.data,
+    fn epoch(&self, epoch: u32) -> Option<&EpochKeys> {
+        self.epochs.get(&epoch)
+    }
+
+    fn current(&self) -> Result<&EpochKeys, RepoError> {
+        self.epoch(self.current_epoch)
+            .ok_or_else(|| RepoError::Invalid("the keyring lacks its current epoch".to_owned()))
+    }
+
+    /// The key that wraps the keys of packs of this kind.
+    ///
+    /// # Errors
+    /// [`RepoError::Role`] if it is one of values, which this role may not read; damage if there is no such epoch.
+    pub(super) fn pack_key(&self, object: &str, kind: PackKind, epoch: u32) -> Result<&[u8; 32], RepoError> {
+        self.known(object, epoch)?.packs(kind).ok_or(RepoError::Role { role: self.role, needs: Capability::ReadValues })
+    }
+
+    /// A fresh key, and the capsule in which only who may read values finds it again.
+    pub(super) fn encapsulate(&self) -> Result<([u8; CAPSULE_BYTES], Zeroizing<[u8; 32]>), RepoError> {
+        self.current()?.encapsulate()
+    }
+
+    pub(super) fn decapsulate(
+        &self,
+        object: &str,
+        epoch: u32,
+        capsule: &[u8; CAPSULE_BYTES],
+    ) -> Result<Zeroizing<[u8; 32]>, RepoError> {
+        self.known(object, epoch)?
+            .decapsulate(capsule)
+            .ok_or(RepoError::Role { role: self.role, needs: Capability::ReadValues })
+    }
+
+    pub(super) fn object_key(&self, object: &str, epoch: u32) -> Result<&[u8; 32], RepoError> {
+        self.known(object, epoch).map(|keys| &*keys.objects)
+    }
+
+    pub(super) fn index_key(&self, object: &str, epoch: u32) -> Result<&[u8; 32], RepoError> {
+        self.known(object, epoch).map(|keys| &*keys.index)
+    }
+
+    fn known(&self, object: &str, epoch: u32) -> Result<&EpochKeys, RepoError> {
+        self.epoch(epoch).ok_or_else(|| {
+            RepoError::damaged(
+                object,
+                format!(
+                    "the key slot that was opened has no epoch {epoch}: either it is of another repository, or \
+                     `key rotate --epoch` was run after the slot was made"
+                ),
+            )
         })
     }
 
-    pub(super) fn object_key(&self, epoch: u32) -> Option<&[u8; 32]> {
-        self.epochs.get(&epoch).map(|keys| &keys.objects)
+    fn first_metadata(&self) -> Result<&[u8; 32], RepoError> {
+        let keys = self.epochs.get(&0).ok_or_else(|| RepoError::damaged("the keyring", "it lacks epoch 0"))?;
+        Ok(&keys.metadata)
     }
 
-    pub(super) fn index_key(&self, epoch: u32) -> Option<&[u8; 32]> {
-        self.epochs.get(&epoch).map(|keys| &keys.index)
+    /// What a slot of a role keeps of each epoch.
+    fn secrets_for(&self, role: Role) -> Result<BTreeMap<u32, EpochSecrets>, RepoError> {
+        let secrets = self.epochs.iter().map(|(epoch, keys)| Some((*epoch, keys.for_role(role)?)));
+        secrets.collect::<Option<_>>().ok_or(RepoError::Role { role: self.role, needs: Capability::Administer })
     }
+}
 
-    fn secrets_by_epoch(&self) -> BTreeMap<u32, [u8; 32]> {
-        self.epochs.iter().map(|(epoch, keys)| (*epoch, keys.secret)).collect()
-    }
+fn keys_of(secrets: &BTreeMap<u32, EpochSecrets>) -> Result<BTreeMap<u32, EpochKeys>, String> {
+    secrets.iter().map(|(epoch, secrets)| Ok((*epoch, EpochKeys::of(secrets)?))).collect()
 }
 
 impl Secrets {
     /// The length of the stored form.
     const BYTES: usize = 4 * 32 + 8;
 
-    /// Draws all, or with `like` those that do not decide whether copies deduplicate.
-    fn draw(like: Option<&Self>) -> Result<Self, RepoError> {
-        let mut secrets = Self {
+    fn draw() -> Result<Self, RepoError> {
+        Ok(Self {
             chunk_id: random()?,
             fingerprint: random()?,
             collection: random()?,
             cut: random()?,
             gear_seed: u64::from_le_bytes(random()?),
-        };
-        if let Some(like) = like {
-            secrets.chunk_id = like.chunk_id;
-            secrets.cut = like.cut;
-            secrets.gear_seed = like.gear_seed;
-        }
-        Ok(secrets)
+        })
     }
 
     fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
@@ -215,32 +329,23 @@ impl Secrets {
     }
 }
 
-/// One key slot, as `key list` shows it.
-#[derive(Debug, Clone)]
-pub struct SlotInfo {
-    /// The slot's object name under `keys/`.
-    pub name: String,
-    /// `password` or `recovery`.
-    pub kind: String,
-    /// Words given when it was made: host and user.
-    pub label: String,
-    /// When it was made.
-    pub created: Timestamp,
-    /// Whether the keyring in use was opened through it.
-    pub current: bool,
-}
-
-impl Keyring {
-    fn root_secret(&self) -> Result<&[u8; 32], RepoError> {
-        let keys = self.epochs.get(&0).ok_or_else(|| RepoError::damaged("the keyring", "it lacks epoch 0"))?;
-        Ok(&keys.secret)
-    }
-}
-
-/// Reads `rekeep.json` without any key: the repository's id and format version.
+/// Reads `rekeep.json`, or its copy, without any key: the repository's id and format version.
 pub fn read_config(storage: &Storage) -> Result<serde_json::Value, RepoError> {
-    let bytes = config_bytes(storage)?;
-    lines::value(CONFIG, &bytes)
+    let first = lines::read(storage, CONFIG).and_then(|bytes| lines::value(CONFIG, &bytes));
+    let copy = format!("{COPIES}{CONFIG}");
+    match first {
+        Err(RepoError::Missing { .. } | RepoError::Damaged { .. }) => {
+            match lines::read(storage, &copy).and_then(|bytes| lines::value(&copy, &bytes)) {
+                Err(RepoError::Missing { .. } | RepoError::Damaged { .. }) => first,
+                other => other,
+            }
+        }
+        other => other,
+    }
+    .map_err(|error| match error {
+        RepoError::Missing { .. } => RepoError::NoRepository { location: storage.location().to_owned() },
+        other => other,
+    })
 }
 
 /// Checks the two lines of a key slot or of `rekeep.json` against each other; needs no key.
@@ -249,71 +354,83 @@ pub fn check_lines(object: &str, bytes: &[u8]) -> Result<(), RepoError> {
 }
 
 /// Makes a repository's keys: a slot for `password`, a slot for a fresh recovery key, then `rekeep.json`, whose creation
-/// is the commit. With `like`, chunk-id key, cut key and gear seed are those of another repository.
+/// is the commit; each is then kept once more.
 ///
 /// # Errors
-/// [`RepoError::AlreadyExists`] if there is a `rekeep.json`; nothing of it is touched.
+/// [`RepoError::AlreadyExists`] if there is a `rekeep.json`, [`RepoError::Occupied`] if there is any other object of a
+/// repository; nothing of it is touched.
 pub fn create(
     storage: &Storage,
     password: &Unlock,
-    like: Option<&Secrets>,
-    kdf: KdfParams,
-    label: &str,
+    new: &NewKeys<'_>,
     now: Timestamp,
 ) -> Result<(Keyring, RecoveryKey), RepoError> {
     let exists = || RepoError::AlreadyExists { location: storage.location().to_owned() };
     if storage.len(CONFIG)?.is_some() {
         return Err(exists());
     }
-    let mut keyring = Keyring::fresh(Secrets::draw(like)?, RepoId(random()?), random()?);
+    for folder in FOLDERS {
+        if let Some(object) = storage.list(folder)?.into_iter().map(|object| object.name).min() {
+            return Err(RepoError::Occupied { location: storage.location().to_owned(), object });
+        }
+    }
+    let secrets = new.like.map_or_else(Secrets::draw, |like| Ok(like.clone()))?;
+    let mut keyring = Keyring::fresh(secrets, new.suite, RepoId(random()?), random()?);
     let recovery = RecoveryKey::generate()?;
-    let first = add_slot(storage, &keyring, password, kdf, label, now)?;
-    let second = add_slot(storage, &keyring, &Unlock::Recovery(recovery.0.clone()), kdf, label, now)?;
+    let add = |unlock: &Unlock| add_slot(storage, &keyring, unlock, Role::Admin, new.kdf, new.label, now);
+    let first = add(password)?;
+    let second = add(&Unlock::Recovery(recovery.0.clone()))?;
     let config = lines::print(&Config::make(&keyring, now)?)?;
     if storage.create(CONFIG, &config)? == Created::Exists {
         for name in [&first, &second] {
-            storage.delete(&slot::path(name))?;
+            slots::delete(storage, name)?;
         }
         return Err(exists());
     }
+    storage.create(&format!("{COPIES}{CONFIG}"), &config)?;
     keyring.slot = first;
     Ok((keyring, recovery))
 }
 
-/// Opens the keyring through any slot that the password or recovery key opens.
+/// Opens the keyring through any slot that the password, recovery key or service opens; the cheapest are tried first.
 ///
 /// # Errors
 /// [`RepoError::NoRepository`]; [`RepoError::WrongPassword`]; [`RepoError::Damaged`] naming the damaged slots if none of
 /// the others opens.
 pub fn open(storage: &Storage, unlock: &Unlock) -> Result<Keyring, RepoError> {
-    let config = parse_config(&config_bytes(storage)?)?;
+    let (mut configs, mut warnings) = config::read(storage)?;
     let attempt = slot::Attempt::new(unlock)?;
     let mut failures = Vec::new();
     let mut tried = 0;
-    let slots = read_slots(storage, &config.id)?;
+    let slots = slots_of_either(storage, &mut configs, &mut warnings)?;
     if slots.is_empty() {
         return Err(RepoError::Missing { object: "every key slot under keys/".to_owned() });
     }
-    for (name, slot) in slots {
-        let opened = match slot {
-            Ok(slot) if attempt.fits(&slot) => {
-                tried += 1;
-                slot.open(&name, &attempt)
+    let mut fitting = Vec::new();
+    for found in slots {
+        warnings.extend(found.warning);
+        match found.slot {
+            Ok(slot) => {
+                let both = std::iter::once(slot).chain(found.other).filter(|slot| attempt.fits(slot));
+                fitting.extend(both.map(|slot| (slot.work(), found.name.clone(), slot)));
             }
-            Ok(_) => continue,
-            Err(error) => Err(error),
-        };
-        match opened {
+            Err(error) => failures.push(error),
+        }
+    }
+    fitting.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    for (_, name, slot) in fitting {
+        tried += 1;
+        match slot.open(&name, &attempt) {
             Ok(Some(secrets)) => {
-                let warnings = failures.iter().map(ToString::to_string).collect();
-                return assemble(&config, &secrets, name, warnings);
+                warnings.extend(failures.iter().map(ToString::to_string));
+                return assemble(&configs, slot.role, &secrets, name, warnings);
             }
             Ok(None) => {}
             Err(error) => failures.push(error),
         }
     }
-    // A newer or unknown slot says more than a wrong password does.
-    if failures.len() == 1 && tried == 0 {
+    // A newer or unknown slot, or a service that says no, says more than a wrong password does.
+    if failures.len() == 1 && (tried == 0 || matches!(failures[0], RepoError::KeyService { .. })) {
         return Err(failures.remove(0));
     }
     if failures.is_empty() {
@@ -324,113 +441,76 @@ pub fn open(storage: &Storage, unlock: &Unlock) -> Result<Keyring, RepoError> {
     Err(RepoError::damaged("keys/", reason))
 }
 
-fn assemble(
-    config: &Config,
-    secrets: &BTreeMap<u32, [u8; 32]>,
-    slot: String,
-    warnings: Vec<String>,
-) -> Result<Keyring, RepoError> {
-    let epochs: BTreeMap<_, _> = secrets.iter().map(|(epoch, secret)| (*epoch, EpochKeys::new(*secret))).collect();
-    let damaged = || RepoError::damaged(slot::path(&slot), "its keyring lacks epoch 0");
-    let root = secrets.get(&0).ok_or_else(damaged)?;
-    let current_epoch = *epochs.keys().next_back().ok_or_else(damaged)?;
-    Ok(Keyring { repo_id: config.id, secrets: config.open(root)?, current_epoch, epochs, slot, warnings })
-}
-
-/// A slot's name, and the slot if it is readable.
-type NamedSlot = (String, Result<Slot, RepoError>);
-
-/// Every slot under `keys/`, by name, each readable or not.
-fn read_slots(storage: &Storage, id: &RepoId) -> Result<Vec<NamedSlot>, RepoError> {
-    let mut listed = storage.list("keys/")?;
-    listed.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut slots = Vec::new();
-    for object in listed.into_iter().filter(|object| fit(&object.name) == Fit::Object) {
-        let name = object.name.strip_prefix("keys/").unwrap_or(&object.name).to_owned();
-        let slot = match storage.read(&object.name) {
-            Ok(bytes) => Slot::parse(&name, &bytes, id),
-            // Removed since it was listed.
-            Err(RepoError::Missing { .. }) => continue,
-            Err(error @ RepoError::Storage { .. }) => Err(error),
-            Err(error) => return Err(error),
-        };
-        slots.push((name, slot));
+/// The slots of the repository that `rekeep.json` names. If none of them is readable and its copy names another, those
+/// of that one.
+fn slots_of_either(
+    storage: &Storage,
+    configs: &mut Vec<Config>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<slots::Found>, RepoError> {
+    let slots = slots::read(storage, &configs[0].id)?;
+    let other = configs.iter().position(|config| config.id != configs[0].id);
+    let Some(at) = other.filter(|_| slots.iter().all(|found| found.slot.is_err())) else { return Ok(slots) };
+    let others = slots::read(storage, &configs[at].id)?;
+    if others.iter().all(|found| found.slot.is_err()) {
+        return Ok(slots);
     }
-    Ok(slots)
+    warnings.push(format!("{CONFIG} belongs to another repository than the key slots do; its copy was used"));
+    configs.drain(..at);
+    Ok(others)
 }
 
-/// The readable key slots. A damaged one is shown with the kind `damaged`.
-pub fn slots(storage: &Storage, keyring: &Keyring) -> Result<Vec<SlotInfo>, RepoError> {
-    let slots = read_slots(storage, &keyring.repo_id)?;
-    Ok(slots
-        .into_iter()
-        .map(|(name, slot)| {
-            let current = name == keyring.slot;
-            match slot {
-                Ok(slot) => SlotInfo { name, kind: slot.kind, label: slot.label, created: slot.created, current },
-                Err(error) => SlotInfo {
-                    name,
-                    kind: "damaged".to_owned(),
-                    label: error.to_string(),
-                    created: Timestamp::default(),
-                    current,
-                },
+fn assemble(
+    configs: &[Config],
+    role: Role,
+    secrets: &BTreeMap<u32, EpochSecrets>,
+    slot: String,
+    mut warnings: Vec<String>,
+) -> Result<Keyring, RepoError> {
+    let damaged = |reason: String| RepoError::damaged(slot::path(&slot), reason);
+    let epochs = keys_of(secrets).map_err(damaged)?;
+    let root = epochs.get(&0).ok_or_else(|| damaged("its keyring lacks epoch 0".to_owned()))?;
+    let current_epoch = epochs.keys().next_back().copied().unwrap_or(0);
+    let mut problem = None;
+    for config in configs {
+        match config.open(&root.metadata) {
+            Ok(opened) => {
+                warnings.extend(problem.map(|error: RepoError| format!("{error}; its copy was used")));
+                let suite = config.suite()?;
+                return Ok(Keyring {
+                    repo_id: config.id,
+                    secrets: opened,
+                    current_epoch,
+                    suite,
+                    role,
+                    epochs,
+                    slot,
+                    warnings,
+                });
             }
-        })
-        .collect())
+            Err(error) => drop(problem.get_or_insert(error)),
+        }
+    }
+    Err(problem.unwrap_or_else(|| RepoError::damaged(CONFIG, "it cannot be read")))
 }
 
-/// Adds a slot for another password or recovery key; gives its name.
-pub fn add_slot(
+/// Makes a new epoch: from now on what is written is sealed under keys that no slot made before has. The slots of `unlock`
+/// and of a fresh recovery key get it; those that lack it are given back by name, for a person to make anew.
+pub fn begin_epoch(
     storage: &Storage,
     keyring: &Keyring,
     unlock: &Unlock,
     kdf: KdfParams,
     label: &str,
     now: Timestamp,
-) -> Result<String, RepoError> {
-    let name = HEXLOWER.encode(&random::<16>()?);
-    let slot = Slot::make(&name, keyring, unlock, kdf, label, now)?;
-    match storage.create(&slot::path(&name), &lines::print(&slot)?)? {
-        Created::New => Ok(name),
-        Created::Exists => Err(RepoError::Internal(format!("the random slot name {name} is taken"))),
-    }
-}
-
-/// Removes the slot whose name begins with `prefix`; refuses to remove the last readable one. Of several who remove
-/// slots at once the last to look puts his back if the others are gone by then.
-pub fn remove_slot(storage: &Storage, keyring: &Keyring, prefix: &str) -> Result<(), RepoError> {
-    let slots = slots(storage, keyring)?;
-    let mut matching = slots.iter().filter(|slot| !prefix.is_empty() && slot.name.starts_with(prefix));
-    let Some(slot) = matching.next() else {
-        return Err(RepoError::Invalid(format!("no key slot begins with `{prefix}`")));
-    };
-    if matching.next().is_some() {
-        return Err(RepoError::Invalid(format!("more than one key slot begins with `{prefix}`")));
-    }
-    let others: Vec<_> = slots.iter().filter(|other| other.name != slot.name && other.kind != "damaged").collect();
-    if others.is_empty() {
-        return Err(RepoError::Invalid(format!(
-            "{} is the last key slot: without it nothing could be read",
-            slot.name
-        )));
-    }
-    let path = slot::path(&slot.name);
-    let bytes = storage.read(&path)?;
-    storage.delete(&path)?;
-    // By name, since a listing may be late.
-    let left = others
-        .iter()
-        .try_fold(false, |left, other| Ok::<_, RepoError>(left || storage.len(&slot::path(&other.name))?.is_some()));
-    match left {
-        Ok(true) => Ok(()),
-        left => {
-            storage.create(&path, &bytes)?;
-            left?;
-            Err(RepoError::Invalid(format!(
-                "all other key slots were removed meanwhile: {} was put back, without it nothing could be read",
-                slot.name
-            )))
-        }
-    }
+) -> Result<(String, RecoveryKey), RepoError> {
+    keyring.need(Capability::Administer)?;
+    let mut next = keyring.for_role(Role::Admin)?;
+    let epoch = next.current_epoch.checked_add(1).ok_or_else(|| RepoError::Invalid("no epoch is left".to_owned()))?;
+    next.epochs.insert(epoch, EpochKeys::of_root(random()?));
+    next.current_epoch = epoch;
+    let recovery = RecoveryKey::generate()?;
+    let name = add_slot(storage, &next, unlock, Role::Admin, kdf, label, now)?;
+    add_slot(storage, &next, &Unlock::Recovery(recovery.0.clone()), Role::Admin, kdf, label, now)?;
+    Ok((name, recovery))
 }

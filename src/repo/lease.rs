@@ -2,7 +2,8 @@
 //! The rules are in `format-spec/protocol.md`.
 
 use super::{
-    ObjectName, RepoError, SnapshotId, entropy,
+    ObjectName, RepoError, SnapshotId,
+    keys::{LeaseKey, Party, Signer},
     object::{self, ObjectKind},
     process::ProcessId,
     repository::{Inner, Repository, lock, standing::json},
@@ -81,7 +82,7 @@ pub fn end_path(lease: &SnapshotId) -> String {
 /// A lease of our own.
 pub(super) struct Lease {
     inner: Arc<Inner>,
-    id: SnapshotId,
+    key: LeaseKey,
     purpose: String,
     started: Timestamp,
     process: Option<ProcessId>,
@@ -90,12 +91,12 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Draws a name and creates object 0.
-    pub fn begin(inner: &Arc<Inner>, purpose: &str) -> Result<Self, RepoError> {
+    /// Draws a key, and with it a name, and creates object 0.
+    pub fn begin(inner: &Arc<Inner>, purpose: &str, party: Party) -> Result<Self, RepoError> {
         for _ in 0..MAX_DRAWS {
             let lease = Self {
                 inner: Arc::clone(inner),
-                id: entropy::snapshot_id()?,
+                key: inner.keyring.lease_key(party)?,
                 purpose: purpose.to_owned(),
                 started: inner.clock.now(),
                 process: ProcessId::this(),
@@ -109,7 +110,12 @@ impl Lease {
     }
 
     pub fn id(&self) -> SnapshotId {
-        self.id
+        self.key.lease()
+    }
+
+    /// Who signs what this lease makes.
+    pub fn signer(&self) -> Signer<'_> {
+        Signer::Lease(&self.key)
     }
 
     /// Creates the next object. `honours` is asked for under the lock and gives all marks honoured so far. Gives `false`
@@ -118,7 +124,7 @@ impl Lease {
         let mut next = lock(&self.next);
         let number = *next;
         let body = LeaseBody {
-            lease: self.id,
+            lease: self.id(),
             number,
             purpose: self.purpose.clone(),
             host: self.inner.host.clone(),
@@ -128,8 +134,8 @@ impl Lease {
         };
         // If the answer is lost the number may be taken: a gap is no harm, a second body under one name would be.
         *next += 1;
-        let path = lease_path(&self.id, number);
-        let bytes = object::wrap(ObjectKind::Lease, &path, &json(&body)?);
+        let path = lease_path(&self.id(), number);
+        let bytes = object::make(&self.inner.keyring, self.signer(), ObjectKind::Lease, &path, &json(&body)?)?;
         // The first object begins the run and may take its time; a heartbeat that is late is of no use.
         if number == 0 {
             return self.inner.create_or_same(&path, &bytes);
@@ -139,9 +145,10 @@ impl Lease {
 
     /// Creates the end.
     pub fn end(&self, outcome: &str) -> Result<(), RepoError> {
-        let path = end_path(&self.id);
-        let body = LeaseEndBody { lease: self.id, outcome: outcome.to_owned() };
-        self.inner.storage.create(&path, &object::wrap(ObjectKind::LeaseEnd, &path, &json(&body)?))?;
+        let path = end_path(&self.id());
+        let body = LeaseEndBody { lease: self.id(), outcome: outcome.to_owned() };
+        let bytes = object::make(&self.inner.keyring, self.signer(), ObjectKind::LeaseEnd, &path, &json(&body)?)?;
+        self.inner.storage.create(&path, &bytes)?;
         Ok(())
     }
 }
@@ -155,7 +162,7 @@ pub(super) enum Unreadable {
 
 impl Inner {
     /// Lists `trash/` and reads the marks not in `known`, by name. One that is gone when it is read is left out: what it
-    /// named is gone too.
+    /// named is gone too. So is one that nobody who may made: nobody will carry it out; every opening tells of it.
     pub(super) fn marks(&self, known: &HashSet<String>, unreadable: Unreadable) -> Result<Vec<Mark>, RepoError> {
         let mut paths: Vec<String> = self.list_objects("trash/")?.into_iter().map(|object| object.name).collect();
         paths.sort_unstable();
@@ -167,7 +174,7 @@ impl Inner {
             }
             match self.read_mark(&path) {
                 Ok(packs) => marks.push(Mark { id, packs }),
-                Err(RepoError::Missing { .. }) => {}
+                Err(RepoError::Missing { .. } | RepoError::Forged { .. }) => {}
                 Err(_) if unreadable == Unreadable::IsSkipped => {}
                 Err(error) => return Err(error),
             }
@@ -176,8 +183,8 @@ impl Inner {
     }
 
     fn read_mark(&self, path: &str) -> Result<Vec<ObjectName>, RepoError> {
-        let bytes = self.storage.read(path)?;
-        let body = object::unwrap(ObjectKind::Mark, path, &bytes)?;
+        let bytes = object::read(&self.storage, path)?;
+        let body = object::open(&self.keyring, ObjectKind::Mark, path, &bytes)?;
         let body: MarkBody = serde_json::from_slice(&body).map_err(|error| RepoError::damaged(path, error))?;
         Ok(body.packs)
     }
@@ -236,7 +243,7 @@ impl ReadLease {
     /// Takes the lease, then lists index and snapshots, so that what is read was unmarked when it began or is held.
     pub(super) fn begin(inner: &Arc<Inner>, purpose: &str, interval: Duration) -> Result<Self, RepoError> {
         let purpose = if purpose.is_empty() { "read".to_owned() } else { format!("read: {purpose}") };
-        let lease = match Lease::begin(inner, &purpose) {
+        let lease = match Lease::begin(inner, &purpose, Party::Reader) {
             Ok(lease) => Some(Arc::new(lease)),
             Err(RepoError::Storage { .. }) => None,
             Err(error) => return Err(error),

@@ -29,7 +29,7 @@ pub use checkpoint::Checkpoint;
 pub use chunk::{ChunkData, ChunkPlain, ChunkReader, ChunkWriter, Put};
 pub use error::RepoError;
 pub use ids::{ChunkId, ChunkKind, ObjectName, RepoId, SnapshotId};
-pub use keys::{RecoveryKey, Secrets, Unlock};
+pub use keys::{Capability, RecoveryKey, Role, Secrets, Suite, Unlock};
 pub use manifest::{Manifest, Snapshot};
 pub use repository::{InitOptions, Listing, OpenOptions, Repository};
 pub use session::{ReadLease, SessionWriter, WriteOptions, WriteSession, WriteStats};

@@ -1,5 +1,6 @@
 //! Small objects: snapshots, checkpoints, leases, marks. Each is a container: magic, what it is, a body that is plain or
-//! sealed, and the BLAKE3 hash of everything before, so that anyone without a key can tell whether it is whole.
+//! sealed, who signed it, and the BLAKE3 hash of everything before, so that anyone without a key can tell whether it is
+//! whole, and anyone with one whether its maker may make such a thing.
 //!
 //! The layout is section 6 of `format-spec/repository.md`.
 
@@ -7,9 +8,10 @@
 mod tests;
 
 use super::{
-    RepoError,
+    RepoError, SnapshotId, Storage,
+    faults::{self, Rule},
     keys::{
-        Keyring,
+        self, Keyring, PUBLIC_BYTES, Party, SIGNATURE_BYTES, Signer, Suite,
         crypto::{self, NONCE_BYTES},
     },
 };
@@ -21,6 +23,8 @@ const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 40;
 const HASH_BYTES: usize = 32;
 const COMPRESSION_LEVEL: i32 = 3;
+/// Who signed: party, form, zero; the lease's public key and its certificate; the signature.
+const AUTHOR_BYTES: usize = 8 + PUBLIC_BYTES + SIGNATURE_BYTES + SIGNATURE_BYTES;
 
 /// The most bytes that a sealed body may have before compression.
 pub const MAX_BODY_BYTES: usize = 256 * 1024 * 1024;
@@ -47,6 +51,8 @@ pub enum ObjectKind {
     Promises = 8,
     /// A pack that is damaged (plain JSON).
     Damage = 9,
+    /// Many forgotten snapshots in one (plain, binary).
+    Forgotten = 10,
 }
 
 impl ObjectKind {
@@ -63,6 +69,7 @@ impl ObjectKind {
             7 => Self::Tombstone,
             8 => Self::Promises,
             9 => Self::Damage,
+            10 => Self::Forgotten,
             _ => return None,
         })
     }
@@ -72,38 +79,103 @@ impl ObjectKind {
     pub const fn is_sealed(self) -> bool {
         matches!(self, Self::Snapshot | Self::Checkpoint)
     }
+
+    /// The most bytes that such an object has as stored; a larger one is refused unread.
+    #[must_use]
+    pub const fn max_bytes(self) -> u64 {
+        const KIB: u64 = 1024;
+        match self {
+            Self::Snapshot => 32 * KIB * KIB,
+            Self::Checkpoint => 64 * KIB * KIB,
+            Self::Lease | Self::Mark | Self::Forgotten => 4 * KIB * KIB,
+            Self::LeaseEnd | Self::Void | Self::Tombstone | Self::Promises | Self::Damage => 64 * KIB,
+        }
+    }
+
+    /// The most bytes of what may lie in a folder of a repository.
+    #[must_use]
+    pub fn max_bytes_in(name: &str) -> u64 {
+        match name.split_once('/').map_or("", |(folder, _)| folder) {
+            "snapshots" => Self::Snapshot.max_bytes(),
+            "checkpoints" => Self::Checkpoint.max_bytes(),
+            "leases" => Self::Lease.max_bytes(),
+            "trash" => Self::Mark.max_bytes(),
+            "forgotten" => Self::Forgotten.max_bytes(),
+            "promises" => Self::Promises.max_bytes(),
+            "damage" => Self::Damage.max_bytes(),
+            "packs" => super::pack::MAX_PACK_BYTES as u64,
+            "index" => super::index::MAX_INDEX_BYTES,
+            _ => 1024 * 1024,
+        }
+    }
 }
 
-/// Seals `body` for `name` under the current epoch.
-///
-/// # Panics
-/// If `body` exceeds [`MAX_BODY_BYTES`], which callers keep far below; if `kind` is a plain one; if the system gives no
-/// random bytes.
-#[must_use]
-pub fn seal(keyring: &Keyring, kind: ObjectKind, name: &str, body: &[u8]) -> Vec<u8> {
-    assert!(kind.is_sealed(), "{kind:?} is stored plain");
-    let epoch = keyring.current_epoch;
-    let key = keyring.object_key(epoch).expect("a keyring holds its current epoch");
-    let nonce = crypto::random().expect("the system gives random bytes");
-    let mut bytes = header(kind, epoch, &nonce);
-    compress_onto(body, &mut bytes).expect("bodies are far below the limit");
-    let ad = associated_data(keyring, kind, epoch, name);
-    crypto::xseal(key, &nonce, &ad, &mut bytes, HEADER_BYTES).expect("bodies are far below the cipher's limit");
-    finish(bytes)
+/// Reads an object of one of the small kinds, none longer than what may lie there.
+pub(super) fn read(storage: &Storage, name: &str) -> Result<Vec<u8>, RepoError> {
+    storage.read_at_most(name, ObjectKind::max_bytes_in(name))
 }
 
-/// Wraps a plain body.
+/// Makes an object: seals the body where its kind is sealed, and signs.
 ///
-/// # Panics
-/// If `kind` is a sealed one, or `name` longer than an object's name can be.
+/// # Errors
+/// [`RepoError::Role`] if the keyring cannot sign so; [`RepoError::Internal`] if the body is too long.
+pub fn make(
+    keyring: &Keyring,
+    signer: Signer<'_>,
+    kind: ObjectKind,
+    name: &str,
+    body: &[u8],
+) -> Result<Vec<u8>, RepoError> {
+    let epoch = match signer {
+        Signer::Lease(key) => key.epoch,
+        Signer::Operator => keyring.current_epoch,
+    };
+    let mut bytes = if kind.is_sealed() {
+        let nonce = crypto::random()?;
+        let mut bytes = header(kind, keyring.suite as u8, epoch, &nonce);
+        compress_onto(body, &mut bytes)?;
+        let ad = associated_data(keyring, kind, epoch, name);
+        crypto::xseal(keyring.suite, keyring.object_key(name, epoch)?, &nonce, &ad, &mut bytes, HEADER_BYTES)?;
+        bytes
+    } else {
+        plain(kind, epoch, name, body)?
+    };
+    let party = match signer {
+        Signer::Lease(key) => key.party,
+        Signer::Operator => Party::Operator,
+    };
+    bytes.extend_from_slice(&[party as u8, u8::from(matches!(signer, Signer::Lease(_))), 0, 0, 0, 0, 0, 0]);
+    match signer {
+        Signer::Lease(key) => {
+            bytes.extend_from_slice(&key.public());
+            bytes.extend_from_slice(&key.certificate);
+            let signature = key.sign(&keys::object_digest(&keyring.repo_id, name, &bytes));
+            bytes.extend_from_slice(&signature);
+        }
+        Signer::Operator => {
+            use ed25519_dalek::Signer as _;
+            bytes.extend_from_slice(&[0; PUBLIC_BYTES + SIGNATURE_BYTES]);
+            let digest = keys::object_digest(&keyring.repo_id, name, &bytes);
+            bytes.extend_from_slice(&keyring.party_key(Party::Operator)?.sign(&digest).to_bytes());
+        }
+    }
+    let bytes = finish(bytes);
+    if bytes.len() as u64 > kind.max_bytes() {
+        return Err(RepoError::Internal(format!(
+            "{name} would have {} bytes, more than the {} that such an object may have",
+            bytes.len(),
+            kind.max_bytes()
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Makes a plain object that nobody signed: what someone without a key can do. For tests.
+#[doc(hidden)]
 #[must_use]
-pub fn wrap(kind: ObjectKind, name: &str, body: &[u8]) -> Vec<u8> {
-    assert!(!kind.is_sealed(), "{kind:?} is stored sealed");
-    let name_len = u16::try_from(name.len()).expect("names are short");
-    let mut bytes = header(kind, 0, &[0; NONCE_BYTES]);
-    bytes.extend_from_slice(&name_len.to_le_bytes());
-    bytes.extend_from_slice(name.as_bytes());
-    bytes.extend_from_slice(body);
+pub fn unsigned(kind: ObjectKind, name: &str, body: &[u8]) -> Vec<u8> {
+    let mut bytes = plain(kind, 0, name, body).unwrap_or_default();
+    bytes.extend_from_slice(&[0; AUTHOR_BYTES]);
     finish(bytes)
 }
 
@@ -118,55 +190,154 @@ pub fn is_one(head: &[u8]) -> bool {
     head.starts_with(MAGIC)
 }
 
-/// Opens a sealed container of this kind.
+/// Opens a container of this kind and checks that whoever made it may make such a one under this name.
+///
+/// # Errors
+/// [`RepoError::Damaged`] if it is not what it was; [`RepoError::Forged`] if it is whole, and nobody who may made it.
 pub fn open(keyring: &Keyring, kind: ObjectKind, name: &str, bytes: &[u8]) -> Result<Vec<u8>, RepoError> {
     let container = parse(name, bytes)?;
-    container.expect(kind, true, name)?;
-    let key = keyring
-        .object_key(container.epoch)
-        .ok_or_else(|| RepoError::damaged(name, format!("the keyring has no epoch {}", container.epoch)))?;
-    let ad = associated_data(keyring, kind, container.epoch, name);
-    let plain = crypto::xopen(key, &container.nonce, &ad, container.body).ok_or_else(|| {
-        RepoError::damaged(name, "its seal does not open: it was altered, or belongs to another name or repository")
-    })?;
-    decompress(&plain).map_err(|reason| RepoError::damaged(name, reason))
+    container.expect(kind, name)?;
+    container.check_author(keyring, name, bytes)?;
+    container.body(keyring, name)
 }
 
-/// Unwraps a plain container of this kind.
+/// Who made an object: the party that vouches for it.
+pub fn author(keyring: &Keyring, name: &str, bytes: &[u8]) -> Result<Party, RepoError> {
+    let container = parse(name, bytes)?;
+    container.check_author(keyring, name, bytes)
+}
+
+/// [`open`] for what was checked before it was kept.
+pub(super) fn open_known(keyring: &Keyring, kind: ObjectKind, name: &str, bytes: &[u8]) -> Result<Vec<u8>, RepoError> {
+    let container = parse(name, bytes)?;
+    container.expect(kind, name)?;
+    container.body(keyring, name)
+}
+
+/// The body of a plain container of this kind, without a key: who made it is not looked at.
 pub fn unwrap(kind: ObjectKind, name: &str, bytes: &[u8]) -> Result<Vec<u8>, RepoError> {
     let container = parse(name, bytes)?;
-    container.expect(kind, false, name)?;
+    container.expect(kind, name)?;
+    if kind.is_sealed() {
+        return Err(RepoError::Internal(format!("{name}: a {kind:?} is sealed")));
+    }
     Ok(container.body.to_vec())
 }
 
 struct Container<'a> {
     kind: ObjectKind,
+    /// `None` if it is plain.
+    suite: Option<Suite>,
     epoch: u32,
     nonce: [u8; NONCE_BYTES],
     /// Sealed bytes, or the plain content without the name.
     body: &'a [u8],
+    author: Author<'a>,
+}
+
+/// The fields of who signed, as they stand there.
+struct Author<'a> {
+    party: u8,
+    form: u8,
+    public: &'a [u8; PUBLIC_BYTES],
+    certificate: &'a [u8; SIGNATURE_BYTES],
+    signature: &'a [u8; SIGNATURE_BYTES],
+}
+
+/// The lease and the number in `<folder>/<S>/<n>`.
+fn lease_and_number(name: &str) -> Option<(SnapshotId, &str)> {
+    let (lease, number) = name.split_once('/')?.1.split_once('/')?;
+    Some((lease.parse().ok()?, number))
 }
 
 impl Container<'_> {
-    fn expect(&self, kind: ObjectKind, sealed: bool, name: &str) -> Result<(), RepoError> {
-        if self.kind != kind {
-            return Err(RepoError::damaged(name, format!("it holds a {:?}, not a {kind:?}", self.kind)));
+    fn expect(&self, kind: ObjectKind, name: &str) -> Result<(), RepoError> {
+        if self.kind == kind {
+            Ok(())
+        } else {
+            Err(RepoError::forged(name, format!("it holds a {:?}, not a {kind:?}", self.kind)))
         }
-        if kind.is_sealed() != sealed {
-            return Err(RepoError::Internal(format!("{name}: a {kind:?} was read in the other form")));
+    }
+
+    fn body(&self, keyring: &Keyring, name: &str) -> Result<Vec<u8>, RepoError> {
+        let Some(suite) = self.suite else { return Ok(self.body.to_vec()) };
+        let key = keyring.object_key(name, self.epoch)?;
+        let ad = associated_data(keyring, self.kind, self.epoch, name);
+        let plain = crypto::xopen(suite, key, &self.nonce, &ad, self.body).ok_or_else(|| {
+            RepoError::damaged(name, "its seal does not open: it was altered, or belongs to another name or repository")
+        })?;
+        decompress(&plain).map_err(|reason| RepoError::damaged(name, reason))
+    }
+
+    /// Section 6 of the specification: who may make what.
+    fn check_author(&self, keyring: &Keyring, name: &str, bytes: &[u8]) -> Result<Party, RepoError> {
+        let forged = |reason: &str| RepoError::forged(name, reason);
+        if faults::is_broken(Rule::AuthorsAreChecked) {
+            return Ok(Party::Operator);
         }
-        Ok(())
+        let author = &self.author;
+        let party = Party::from_u8(author.party).ok_or_else(|| forged("nobody signed it"))?;
+        // Behind an epoch that this slot does not have nothing can be told.
+        keyring.object_key(name, self.epoch)?;
+        let signed = &bytes[..bytes.len() - HASH_BYTES - SIGNATURE_BYTES];
+        let digest = keys::object_digest(&keyring.repo_id, name, signed);
+        let of_lease = match author.form {
+            0 => false,
+            1 => true,
+            _ => return Err(forged("its form of signature is unknown")),
+        };
+        if of_lease {
+            let (lease, _) = lease_and_number(name).ok_or_else(|| forged("no lease makes it"))?;
+            let of_itself = keys::lease_of(author.public) == lease;
+            if !of_itself && !faults::is_broken(Rule::LeasesSpeakForThemselves) {
+                return Err(forged("it is signed by another lease"));
+            }
+            if !keyring.certifies(self.epoch, party, author.public, author.certificate) {
+                return Err(forged("no role of this repository vouches for its lease"));
+            }
+            if !keys::lease_signed(author.public, &digest, author.signature) {
+                return Err(forged("its signature does not fit"));
+            }
+        } else {
+            let nothing = *author.public == [0; PUBLIC_BYTES] && *author.certificate == [0; SIGNATURE_BYTES];
+            if party != Party::Operator || !nothing || !keyring.operator_signed(self.epoch, &digest, author.signature) {
+                return Err(forged("its signature is not that of an operator of this repository"));
+            }
+        }
+        let is_commit = lease_and_number(name).is_some_and(|(_, number)| number == "0");
+        let may = match self.kind {
+            ObjectKind::Lease | ObjectKind::LeaseEnd => of_lease,
+            ObjectKind::Checkpoint => of_lease && party != Party::Reader,
+            ObjectKind::Snapshot if is_commit => of_lease && party != Party::Reader,
+            ObjectKind::Void => is_commit && party != Party::Reader,
+            ObjectKind::Snapshot
+            | ObjectKind::Tombstone
+            | ObjectKind::Mark
+            | ObjectKind::Forgotten
+            | ObjectKind::Damage
+            | ObjectKind::Promises => !of_lease,
+        };
+        if may { Ok(party) } else { Err(forged("who signed it may not make such an object there")) }
     }
 }
 
-fn header(kind: ObjectKind, epoch: u32, nonce: &[u8; NONCE_BYTES]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(256);
+fn header(kind: ObjectKind, suite: u8, epoch: u32, nonce: &[u8; NONCE_BYTES]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&[kind as u8, u8::from(kind.is_sealed())]);
+    bytes.extend_from_slice(&[kind as u8, suite]);
     bytes.extend_from_slice(&epoch.to_le_bytes());
     bytes.extend_from_slice(nonce);
     bytes
+}
+
+fn plain(kind: ObjectKind, epoch: u32, name: &str, body: &[u8]) -> Result<Vec<u8>, RepoError> {
+    let name_len = u16::try_from(name.len()).map_err(|_| RepoError::Internal(format!("{name}: no name is so long")))?;
+    let mut bytes = header(kind, 0, epoch, &[0; NONCE_BYTES]);
+    bytes.extend_from_slice(&name_len.to_le_bytes());
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.extend_from_slice(body);
+    Ok(bytes)
 }
 
 fn finish(mut bytes: Vec<u8>) -> Vec<u8> {
@@ -178,37 +349,56 @@ fn finish(mut bytes: Vec<u8>) -> Vec<u8> {
 /// Reads the container, checks its hash and all that can be checked without a key.
 fn parse<'a>(name: &str, bytes: &'a [u8]) -> Result<Container<'a>, RepoError> {
     let damaged = |reason: &str| RepoError::damaged(name, reason);
-    let (content, hash) = bytes.split_last_chunk::<HASH_BYTES>().ok_or_else(|| damaged("it is cut off"))?;
+    let cut_off = || damaged("it is cut off");
+    let (content, hash) = bytes.split_last_chunk::<HASH_BYTES>().ok_or_else(cut_off)?;
     if blake3::hash(content) != blake3::Hash::from_bytes(*hash) {
         return Err(damaged("its bytes do not have the hash at its end"));
     }
-    let (magic, rest) = content.split_first_chunk::<8>().ok_or_else(|| damaged("it is cut off"))?;
+    let (magic, rest) = content.split_first_chunk::<8>().ok_or_else(cut_off)?;
     if magic != MAGIC {
         return Err(damaged("it is no such object"));
     }
-    let (version, _) = rest.split_first_chunk::<2>().ok_or_else(|| damaged("it is cut off"))?;
+    let (version, _) = rest.split_first_chunk::<2>().ok_or_else(cut_off)?;
     check_version(name, u16::from_le_bytes(*version), VERSION)?;
-    let (header, body) = content.split_first_chunk::<HEADER_BYTES>().ok_or_else(|| damaged("it is cut off"))?;
-    let kind = ObjectKind::from_u8(header[10]).ok_or_else(|| damaged("it is of an unknown kind"))?;
-    if header[11] != u8::from(kind.is_sealed()) {
-        return Err(damaged("it is sealed where it should be plain, or the other way round"));
-    }
+    let (header, rest) = content.split_first_chunk::<HEADER_BYTES>().ok_or_else(cut_off)?;
+    let kind = ObjectKind::from_u8(header[10]).ok_or_else(|| RepoError::UnknownFeature {
+        object: name.to_owned(),
+        feature: format!("kind {}", header[10]),
+    })?;
+    let suite = match (kind.is_sealed(), header[11]) {
+        (false, 0) => None,
+        (true, number) if number != 0 => {
+            let unknown = || RepoError::UnknownFeature { object: name.to_owned(), feature: format!("suite {number}") };
+            Some(Suite::from_u8(number).ok_or_else(unknown)?)
+        }
+        _ => return Err(damaged("it is sealed where it should be plain, or the other way round")),
+    };
     let epoch = u32::from_le_bytes([header[12], header[13], header[14], header[15]]);
     let mut nonce = [0; NONCE_BYTES];
     nonce.copy_from_slice(&header[16..]);
-    if kind.is_sealed() {
-        return Ok(Container { kind, epoch, nonce, body });
+    let (rest, author) = rest.split_last_chunk::<AUTHOR_BYTES>().ok_or_else(cut_off)?;
+    let author = parse_author(author).ok_or_else(|| damaged("a field of who signed it is not zero"))?;
+    if suite.is_some() {
+        return Ok(Container { kind, suite, epoch, nonce, body: rest, author });
     }
-    if epoch != 0 || nonce != [0; NONCE_BYTES] {
-        return Err(damaged("a plain object has an epoch or a nonce"));
+    if nonce != [0; NONCE_BYTES] {
+        return Err(damaged("a plain object has a nonce"));
     }
-    let (len, rest) = body.split_first_chunk::<2>().ok_or_else(|| damaged("it is cut off"))?;
+    let (len, rest) = rest.split_first_chunk::<2>().ok_or_else(cut_off)?;
     let len = usize::from(u16::from_le_bytes(*len));
-    let (found, body) = rest.split_at_checked(len).ok_or_else(|| damaged("it is cut off"))?;
+    let (found, body) = rest.split_at_checked(len).ok_or_else(cut_off)?;
     if found != name.as_bytes() {
-        return Err(damaged("it was written under another name"));
+        return Err(RepoError::forged(name, "it was written under another name"));
     }
-    Ok(Container { kind, epoch, nonce, body })
+    Ok(Container { kind, suite, epoch, nonce, body, author })
+}
+
+fn parse_author(bytes: &[u8; AUTHOR_BYTES]) -> Option<Author<'_>> {
+    let (head, rest) = bytes.split_first_chunk::<8>()?;
+    let (public, rest) = rest.split_first_chunk::<PUBLIC_BYTES>()?;
+    let (certificate, rest) = rest.split_first_chunk::<SIGNATURE_BYTES>()?;
+    let signature = rest.try_into().ok()?;
+    (head[2..] == [0; 6]).then_some(Author { party: head[0], form: head[1], public, certificate, signature })
 }
 
 fn associated_data(keyring: &Keyring, kind: ObjectKind, epoch: u32, name: &str) -> Vec<u8> {

@@ -16,19 +16,19 @@ use super::{
     ids::PackKind,
     keys::{
         Keyring,
-        crypto::{self, TAG_BYTES},
+        crypto::{FrameCipher, TAG_BYTES},
     },
 };
 use crate::record::bytes::{DecodeError, Reader, put_u64};
-use chacha20poly1305::{ChaCha20Poly1305, KeyInit};
-pub(super) use header::Header;
+pub(super) use header::{Header, MAX_HEADER_BYTES};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// What packs aim at, in stored bytes.
 pub const TARGET_PACK_BYTES: usize = 16 * 1024 * 1024;
 
-/// The length of a pack's plaintext header, which holds the wrapped pack key.
-pub const HEADER_BYTES: usize = 160;
+/// The length of a pack's plaintext header in front of the wrapped pack key.
+pub const HEADER_BYTES: usize = 64;
 
 /// Packs are padded to a multiple of this.
 pub const PADDING_BYTES: usize = 64 * 1024;
@@ -36,8 +36,6 @@ pub const PADDING_BYTES: usize = 64 * 1024;
 /// The most bytes one pack may have.
 pub const MAX_PACK_BYTES: usize = 256 * 1024 * 1024;
 
-/// The only suite so far: ChaCha20-Poly1305 frames under a pack key wrapped with XChaCha20-Poly1305.
-const SUITE: u8 = 1;
 const VERSION: u16 = 1;
 const FRAME_MAGIC: &[u8; 4] = b"RKFR";
 const FRAME_HEAD_BYTES: usize = 16;
@@ -49,7 +47,7 @@ const TRAILER_BYTES: usize = 32;
 const MIN_FRAME_BYTES: usize = FRAME_HEAD_BYTES + 1 + TAG_BYTES;
 
 /// A pack's header as stored: enough, with the keyring, to open its frames.
-pub type PackHeader = [u8; HEADER_BYTES];
+pub type PackHeader = Arc<[u8]>;
 
 /// Where one chunk lies in a pack. Its ordinal is its position in the pack's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,18 +91,21 @@ pub fn path(name: &ObjectName) -> String {
 /// An unwrapped pack key: opens the frames of one pack.
 #[derive(Clone)]
 pub struct PackKey {
-    cipher: ChaCha20Poly1305,
+    cipher: FrameCipher,
     header: Header,
     name: ObjectName,
 }
 
 impl PackKey {
     /// Unwraps the key in a pack's header.
-    pub fn unwrap(keyring: &Keyring, name: &ObjectName, header: &PackHeader) -> Result<Self, RepoError> {
+    ///
+    /// # Errors
+    /// [`RepoError::Role`] if it is a pack of values, which the keyring may not read.
+    pub fn unwrap(keyring: &Keyring, name: &ObjectName, header: &[u8]) -> Result<Self, RepoError> {
         let object = path(name);
         let parsed = Header::parse(&object, header)?;
         let key = parsed.unwrap_key(&object, keyring, header)?;
-        Ok(Self { cipher: ChaCha20Poly1305::new((&*key).into()), header: parsed, name: *name })
+        Ok(Self { cipher: FrameCipher::new(parsed.suite, &key), header: parsed, name: *name })
     }
 
     /// Opens a frame: checks magic, length and seal. Runs are decompressed later, as they are read.
@@ -134,7 +135,7 @@ impl PackKey {
             return Err("the frame does not begin as it should");
         }
         let mut body = body.to_vec();
-        if crypto::open_frame(&self.cipher, ordinal, &self.header.frame_ad(ordinal, id), &mut body, *tag) {
+        if self.cipher.open(ordinal, &self.header.frame_ad(ordinal, id), &mut body, *tag) {
             Ok(body)
         } else {
             Err("the frame's seal does not open")
@@ -158,11 +159,12 @@ pub fn read_directory(
 ) -> Result<(PackHeader, PackKind, SnapshotId, Vec<PackEntry>), RepoError> {
     let object = path(name);
     let damaged = |reason: &str| RepoError::damaged(&object, reason);
-    let (header, _) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or_else(|| damaged("it is cut off"))?;
     if blake3::hash(bytes) != blake3::Hash::from_bytes(name.0) {
         return Err(damaged("its bytes do not have the hash that it is named by"));
     }
-    let key = PackKey::unwrap(keyring, name, header)?;
+    let (_, header_len) = Header::parse_front(&object, bytes)?;
+    let header: PackHeader = Arc::from(bytes.get(..header_len).ok_or_else(|| damaged("it is cut off"))?);
+    let key = PackKey::unwrap(keyring, name, &header)?;
     if !bytes.len().is_multiple_of(PADDING_BYTES) || bytes.len() > MAX_PACK_BYTES {
         return Err(damaged("no pack has this length"));
     }
@@ -178,7 +180,7 @@ pub fn read_directory(
     let entries = read_entries(&mut reader, key.header.kind)
         .and_then(|entries| reader.finish("the directory").map(|()| entries))
         .map_err(|error| damaged(&error.to_string()))?;
-    let mut next = HEADER_BYTES as u64;
+    let mut next = header_len as u64;
     for entry in &entries {
         if entry.offset != next {
             return Err(damaged("its frames do not follow one another"));
@@ -188,7 +190,7 @@ pub fn read_directory(
     if next != start as u64 {
         return Err(damaged("its directory does not follow its last frame"));
     }
-    Ok((*header, key.header.kind, key.header.lease, entries))
+    Ok((header, key.header.kind, key.header.lease, entries))
 }
 
 /// Where the directory frame begins and ends, if the trailer is valid.

@@ -70,7 +70,8 @@ impl Inner {
         let (mut damaged, mut described) = (Vec::new(), BTreeSet::new());
         for object in self.list_objects("index/")? {
             let Some(name) = names::parse_flat::<ObjectName>("index/", &object.name) else { continue };
-            let read = self.storage.read(&object.name).and_then(|bytes| index::open(&self.keyring, &name, &bytes));
+            let read =
+                object::read(&self.storage, &object.name).and_then(|bytes| index::open(&self.keyring, &name, &bytes));
             match read {
                 Ok(packs) => described.extend(packs.into_iter().map(|pack| pack.name)),
                 Err(RepoError::Missing { .. }) => {}
@@ -112,7 +113,7 @@ impl Inner {
 
     /// What a pack says of itself.
     fn describe(&self, name: &ObjectName) -> Result<IndexedPack, RepoError> {
-        let bytes = self.storage.read(&pack::path(name))?;
+        let bytes = object::read(&self.storage, &pack::path(name))?;
         let (header, kind, lease, entries) = pack::read_directory(&self.keyring, name, &bytes)?;
         Ok(IndexedPack { name: *name, bytes: bytes.len() as u64, kind, lease, header, entries })
     }
@@ -152,7 +153,7 @@ impl Inner {
     /// Makes storage hold a revision as the catalog does.
     fn put_back(&self, revision: &Revision, done: &mut Repaired) -> Result<(), RepoError> {
         let path = names::revision_path(&revision.snapshot, revision.revision);
-        let is_damaged = match self.storage.read(&path) {
+        let is_damaged = match object::read(&self.storage, &path) {
             Ok(there) if there == revision.sealed => return Ok(()),
             Ok(_) => true,
             Err(RepoError::Missing { .. }) => false,

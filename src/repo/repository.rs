@@ -1,6 +1,8 @@
 //! An opened repository: snapshots, chunks, and the way to begin writing.
 
 mod chunks;
+pub(super) mod doubt;
+pub(super) mod forgotten;
 mod lost;
 pub(super) mod names;
 mod objects;
@@ -14,6 +16,7 @@ pub(super) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use doubt::Doubtful;
 pub use lost::Lost;
 pub use objects::{ObjectsCheck, ObjectsProgress};
 pub use packs::{FolderStats, PackCheck};
@@ -23,7 +26,7 @@ use super::{
     Unlock, WriteOptions, WriteSession,
     budget::Budget,
     catalog::{Catalog, Revision},
-    keys::{self, KdfParams, Keyring, SlotInfo},
+    keys::{self, Capability, KdfParams, Keyring, NewKeys, Role, SlotInfo, Suite},
     session::SessionTiming,
 };
 use crate::{
@@ -109,8 +112,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Repository {
-    /// Makes a repository where there is none, and gives the recovery key, which is stored nowhere. With `like`, the
-    /// chunk-id key, cut key and gear seed are those of that repository, so that copies between both deduplicate.
+    /// Makes a repository where there is none, and gives the recovery key, which is stored nowhere. With `like`, the lasting
+    /// secrets are those of that repository, so that copies between both deduplicate.
     pub fn init(
         storage: &Storage,
         password: &Unlock,
@@ -118,13 +121,26 @@ impl Repository {
         init: &InitOptions,
         open: &OpenOptions,
     ) -> Result<(Self, RecoveryKey), RepoError> {
+        Self::init_with(storage, password, like, init, Suite::ChaCha20Poly1305, open)
+    }
+
+    /// [`Self::init`] with a suite of ciphers of the caller's choice.
+    pub fn init_with(
+        storage: &Storage,
+        password: &Unlock,
+        like: Option<&Repository>,
+        init: &InitOptions,
+        suite: Suite,
+        open: &OpenOptions,
+    ) -> Result<(Self, RecoveryKey), RepoError> {
         let like = like.map(Repository::secrets);
+        let new = NewKeys { like, suite, kdf: init.kdf, label: &init.label };
         // Where there is a repository, making one fails soon enough.
         let verdict = if storage.len(keys::CONFIG)?.is_none() { promises::refuse_if_broken(storage)? } else { None };
-        let (keyring, recovery) = keys::create(storage, password, like, init.kdf, &init.label, open.clock.now())?;
+        let (keyring, recovery) = keys::create(storage, password, &new, open.clock.now())?;
         let mut weak = None;
         if let Some(verdict) = verdict {
-            promises::keep(storage, &verdict, &*open.clock)?;
+            promises::keep(storage, &keyring, &verdict, &*open.clock)?;
             storage.rely_on(verdict.promises());
             weak = promises::weakness(storage, &verdict.findings);
         }
@@ -339,10 +355,41 @@ impl Repository {
         keys::slots(&self.inner.storage, &self.inner.keyring)
     }
 
-    /// Adds a slot for another password; gives its name.
+    /// What the keys that it was opened with allow.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.inner.keyring.role()
+    }
+
+    /// Fails if the keys that it was opened with do not allow this.
+    ///
+    /// # Errors
+    /// [`RepoError::Role`].
+    pub fn need(&self, capability: Capability) -> Result<(), RepoError> {
+        self.inner.keyring.need(capability)
+    }
+
+    /// Adds a slot of an administrator for another password; gives its name.
     pub fn key_add(&self, password: &Unlock, label: &str) -> Result<String, RepoError> {
+        self.key_add_role(password, Role::Admin, label)
+    }
+
+    /// Adds a slot of some role for another password, or for a service; gives its name.
+    pub fn key_add_role(&self, unlock: &Unlock, role: Role, label: &str) -> Result<String, RepoError> {
         let (storage, keyring) = (&self.inner.storage, &self.inner.keyring);
-        keys::add_slot(storage, keyring, password, KdfParams::STANDARD, label, self.inner.clock.now())
+        keys::add_slot(storage, keyring, unlock, role, KdfParams::STANDARD, label, self.inner.clock.now())
+    }
+
+    /// Begins a new key epoch: what is written from now on by those who open one of the new slots cannot be read with any
+    /// slot made before. Gives the name of the new slot for `unlock`, and a new recovery key.
+    pub fn key_begin_epoch(&self, unlock: &Unlock, label: &str) -> Result<(String, RecoveryKey), RepoError> {
+        let (storage, keyring) = (&self.inner.storage, &self.inner.keyring);
+        keys::begin_epoch(storage, keyring, unlock, KdfParams::STANDARD, label, self.inner.clock.now())
+    }
+
+    /// Makes the second one again of the key objects that are kept twice; gives the names of what was made.
+    pub fn key_mend(&self) -> Result<Vec<String>, RepoError> {
+        keys::mend(&self.inner.storage, &self.inner.keyring)
     }
 
     /// Removes a slot by a prefix of its name; refuses the last one.

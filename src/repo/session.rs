@@ -15,6 +15,7 @@ use super::{
     catalog::{Revision, RevisionKind},
     checkpoint::checkpoint_path,
     faults::{self, Rule},
+    keys::Party,
     lease::{HEARTBEAT, Lease, Ticker, Unreadable},
     object::{self, ObjectKind},
     pack::TARGET_PACK_BYTES,
@@ -38,6 +39,9 @@ const RELY_BATCH: usize = 512;
 
 /// The longest JSON of a checkpoint.
 const MAX_CHECKPOINT_BYTES: usize = 64 * 1024 * 1024;
+
+/// What only who may forget and prune does.
+const TAKES_AWAY: [&str; 2] = [super::pruner::PRUNE, "squash"];
 
 /// How a writer works.
 #[derive(Debug, Clone)]
@@ -183,10 +187,12 @@ impl Shared {
         Ok(present)
     }
 
-    /// Where one pack was found damaged others may be: a chunk that is there already is read before it is relied on.
+    /// Where one pack was found damaged others may be: a chunk that is there already is read before it is relied on. Who may
+    /// not read values stores them again.
     fn is_readable(&self, kind: ChunkKind, id: &ChunkId) -> Result<bool, RepoError> {
         match self.inner.read(kind, id).and_then(|data| data.plain()) {
             Ok(_) => {}
+            Err(RepoError::Role { .. }) => return Ok(false),
             Err(RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. }) => {
                 self.inner.distrust(id)?;
             }
@@ -227,7 +233,8 @@ impl WriteSession {
     /// Takes the lease, lists `trash/`, *then* index, `packs/`, snapshots, and names the marks it honours at once.
     pub(super) fn begin(inner: &Arc<Inner>, options: &WriteOptions, timing: &SessionTiming) -> Result<Self, RepoError> {
         let weak = inner.settle_promises()?;
-        let lease = Lease::begin(inner, &options.purpose)?;
+        let party = if TAKES_AWAY.contains(&options.purpose.as_str()) { Party::Operator } else { Party::Writer };
+        let lease = Lease::begin(inner, &options.purpose, party)?;
         // What cannot be removed is in nobody's way.
         let _ = inner.storage.sweep();
         let (presence, warnings) = match first_listings(inner) {
@@ -360,7 +367,8 @@ impl WriteSession {
         if body.len() > MAX_CHECKPOINT_BYTES {
             return Err(RepoError::Internal(format!("{path} would have {} bytes", body.len())));
         }
-        let sealed = object::seal(&self.shared.inner.keyring, ObjectKind::Checkpoint, &path, &body);
+        let shared = &self.shared;
+        let sealed = object::make(&shared.inner.keyring, shared.lease.signer(), ObjectKind::Checkpoint, &path, &body)?;
         if self.shared.inner.create_or_same(&path, &sealed)? {
             return Ok(());
         }
@@ -402,7 +410,8 @@ impl WriteSession {
         self.shared.check()?;
         self.check_relied()?;
         let path = names::revision_path(&id, 0);
-        let sealed = object::seal(&self.shared.inner.keyring, ObjectKind::Snapshot, &path, &body);
+        let shared = &self.shared;
+        let sealed = object::make(&shared.inner.keyring, shared.lease.signer(), ObjectKind::Snapshot, &path, &body)?;
         self.create_commit(&path, &sealed)?;
         self.end("committed");
         let revision = Revision { snapshot: id, revision: 0, kind: RevisionKind::Manifest, sealed };
@@ -420,10 +429,10 @@ impl WriteSession {
             Err(error) => {
                 // The put may yet arrive: only the void in its place makes sure that it cannot.
                 self.shared.unsettled.store(true, Ordering::SeqCst);
-                let fenced = inner.fence(&id);
+                let fenced = inner.fence_as(&id, self.shared.lease.signer());
                 match fenced {
                     Ok(true) => self.shared.unsettled.store(false, Ordering::SeqCst),
-                    Ok(false) if inner.storage.read(path).is_ok_and(|there| there == sealed) => {
+                    Ok(false) if object::read(&inner.storage, path).is_ok_and(|there| there == sealed) => {
                         self.shared.unsettled.store(false, Ordering::SeqCst);
                         return Ok(());
                     }

@@ -94,6 +94,11 @@ pub trait Backend: Send + Sync {
     fn list(&self, prefix: &str) -> io::Result<Vec<Listed>>;
     /// Reads an object or a byte range of it. A range past the end is an error. `NotFound` if it does not exist.
     fn read(&self, name: &str, range: Option<Range<u64>>) -> io::Result<Vec<u8>>;
+    /// Reads a whole object, unless it is longer than `most` bytes: then `FileTooLarge`, and nothing of it is read.
+    fn read_at_most(&self, name: &str, most: u64) -> io::Result<Vec<u8>> {
+        let len = self.len(name)?;
+        if len <= most { self.read(name, None) } else { Err(too_large(len, most)) }
+    }
     /// Creates an object, durably, all of it or nothing, if none of that name exists.
     fn create(&self, name: &str, bytes: &Bytes) -> io::Result<Created>;
     /// The same for an object that holds much and is read rarely; some places keep such in another class.
@@ -264,6 +269,15 @@ impl Storage {
         self.read_any(name, None)
     }
 
+    /// See [`Backend::read_at_most`]; [`RepoError::Damaged`] if it is longer: no such object is.
+    pub fn read_at_most(&self, name: &str, most: u64) -> Result<Vec<u8>, RepoError> {
+        let attempt = || {
+            check_name(name)?;
+            self.backend.read_at_most(name, most)
+        };
+        self.retry(attempt).map_err(|error| failed("reading", name, error))
+    }
+
     /// See [`Backend::read`].
     pub fn read_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>, RepoError> {
         self.read_any(name, Some(&range))
@@ -396,6 +410,11 @@ impl Storage {
     }
 }
 
+/// What a backend says of an object longer than it may be.
+pub(super) fn too_large(len: u64, most: u64) -> io::Error {
+    io::Error::new(ErrorKind::FileTooLarge, format!("it has {len} bytes, and none such has more than {most}"))
+}
+
 /// Where an object may be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -426,6 +445,9 @@ fn given_up(error: &io::Error, (attempts, time): (u32, Duration)) -> io::Error {
 
 fn failed(operation: &'static str, object: &str, source: io::Error) -> RepoError {
     let object = object.to_owned();
+    if source.kind() == ErrorKind::FileTooLarge && operation == "reading" {
+        return RepoError::damaged(object, source);
+    }
     if operation == "reading" && source.kind() == ErrorKind::NotFound {
         RepoError::Missing { object }
     } else if operation == "reading" && source.kind() == ErrorKind::UnexpectedEof {

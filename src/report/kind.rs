@@ -54,6 +54,10 @@ codes! {
         RepositoryExists = "repository_exists",
         /// No key slot opens.
         WrongPassword = "wrong_password",
+        /// The keys that were opened do not allow it.
+        RoleLacks = "role_lacks",
+        /// The service that keeps a key said no.
+        KeyService = "key_service",
         /// The repository's location cannot be used.
         Location = "location",
         /// Written by a newer program.

@@ -46,9 +46,10 @@ fn lease_objects(world: &World, id: &SnapshotId) -> Vec<(String, Json)> {
     found
 }
 
-fn mark(packs: &[String]) -> Vec<u8> {
+fn mark(repo: &Repository, packs: &[String]) -> Vec<u8> {
     let names: Vec<&str> = packs.iter().map(|path| path.rsplit('/').next().unwrap()).collect();
-    object::wrap(ObjectKind::Mark, MARK, serde_json::json!({ "packs": names }).to_string().as_bytes())
+    let body = serde_json::json!({ "packs": names }).to_string();
+    repo.made_by_operator(ObjectKind::Mark, MARK, body.as_bytes()).unwrap()
 }
 
 fn honours(object: &Json) -> Vec<String> {
@@ -61,10 +62,11 @@ fn a_backup_whose_name_is_taken_fails_whole_and_says_so() {
     let (world, repo) = World::new();
     let before = back_up(&repo, &MemorySource::of(sample(1, 20, 40), &world.clock));
     world.clock.advance(1000);
-    world.backend.set_rival(|name| {
+    let pruner = world.beside().open();
+    world.backend.set_rival(move |name| {
         let id = name.strip_prefix("snapshots/")?.strip_suffix("/0")?;
         let body = serde_json::json!({ "void": id, "host": "pruner", "time": 0 });
-        Some(object::wrap(ObjectKind::Void, name, body.to_string().as_bytes()))
+        Some(pruner.made_by_operator(ObjectKind::Void, name, body.to_string().as_bytes()).unwrap())
     });
     let source = MemorySource::of(sample(2, 20, 40), &world.clock);
     let error = backup_with(&repo, &source, &plain()).unwrap_err();
@@ -171,7 +173,7 @@ fn a_backup_leans_on_no_pack_that_is_marked() {
     let first = back_up(&repo, &MemorySource::of(db.clone(), &world.clock));
     let doomed = world.backend.names("packs/");
     let index = world.backend.names("index/");
-    world.backend.tamper(|image| drop(image.insert(MARK.to_owned(), mark(&doomed))));
+    world.backend.tamper(|image| drop(image.insert(MARK.to_owned(), mark(&repo, &doomed))));
     world.clock.advance(1000);
     let second = back_up(&repo, &MemorySource::of(db.clone(), &world.clock));
     assert_eq!((second.parent, second.stats.chunks_reused), (None, 0), "a parent with an absent chunk is no parent");
@@ -204,7 +206,7 @@ fn a_new_mark_is_honoured_only_if_nothing_in_it_is_relied_on() {
             let layers = taken.iter().flat_map(|s| &s.collections).flat_map(|c| &c.stack).map(|layer| layer.id);
             assert_eq!(session.rely_on(&mut layers.collect::<Vec<_>>().into_iter()).unwrap(), []);
         }
-        world.backend.tamper(|image| drop(image.insert(MARK.to_owned(), mark(&all))));
+        world.backend.tamper(|image| drop(image.insert(MARK.to_owned(), mark(&repo, &all))));
         session.beat_now().unwrap();
         let leases = lease_objects(&world, &session.id());
         let honoured = !honours(&leases.last().unwrap().1).is_empty();

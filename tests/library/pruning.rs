@@ -13,12 +13,7 @@ use rekeep::{
         leases::{Unlock, unlock},
         prune::{PruneOptions, PruneOutcome, prune},
     },
-    record::Clock as _,
-    repo::{
-        RepoError, Repository, SnapshotId, WriteOptions,
-        lease::{LeaseBody, lease_path},
-        object::{self, ObjectKind},
-    },
+    repo::{RepoError, Repository, SnapshotId, WriteOptions},
 };
 use std::io::ErrorKind;
 
@@ -228,32 +223,17 @@ fn a_snapshot_deleted_by_hand_is_told_of_and_does_not_stop_a_prune() {
     assert_eq!(done.plan.snapshots, 0);
 }
 
-/// The next heartbeat of a reader.
-fn beat(world: &World, lease: SnapshotId, number: u64) {
-    let body = LeaseBody {
-        lease,
-        number,
-        purpose: "read: restore".to_owned(),
-        host: "elsewhere".to_owned(),
-        started: world.clock.now(),
-        honours: Vec::new(),
-        process: None,
-    };
-    let path = lease_path(&lease, number);
-    let bytes = object::wrap(ObjectKind::Lease, &path, &serde_json::to_vec(&body).unwrap());
-    world.backend.tamper(|image| drop(image.insert(path.clone(), bytes)));
-}
-
 #[test]
 fn a_reader_that_never_ends_is_named_and_waited_for_until_it_is_unlocked() {
     let history = History::new();
     let world = history.world();
-    let endless = SnapshotId([9; 16]);
-    beat(&world, endless, 0);
+    let options = WriteOptions { purpose: "read: restore".to_owned(), compression: 1, check: true, write_limit: None };
+    let reader = world.beside().open().begin_write(&options).unwrap();
+    let endless = reader.id();
     let repo = world.open();
-    for number in 1..20 {
+    for _ in 1..20 {
         world.clock.advance(20 * 60_000);
-        beat(&world, endless, number);
+        reader.beat_now().unwrap();
         let done = pruned(&repo, &alone()).unwrap();
         assert_eq!((done.deleted.packs, done.failures.len()), (0, 0));
         assert_eq!(done.waiting.len(), 1, "what is marked is not marked again");

@@ -8,6 +8,7 @@ use chacha20poly1305::{
     aead::{Aead as _, Payload},
 };
 use data_encoding::{BASE64, HEXLOWER};
+use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use serde_json::{Map, Value as Json, json};
 use std::{
     collections::BTreeMap,
@@ -107,16 +108,69 @@ fn two_lines(bytes: &[u8]) -> Json {
     serde_json::from_slice(&bytes[..end]).unwrap()
 }
 
+/// `D(what, k)`.
+fn derive(what: &str, key: &[u8]) -> [u8; 32] {
+    blake3::derive_key(&format!("rekeep 2026-11 v1 {what}"), key)
+}
+
+/// Epoch 0, as an administrator has it.
 struct Keys {
     repository: Vec<u8>,
-    epoch: [u8; 32],
+    root: [u8; 32],
     chunk_id: [u8; 32],
 }
 
 impl Keys {
-    fn derive(&self, what: &str) -> [u8; 32] {
-        blake3::derive_key(&format!("rekeep 2026-11 v1 {what}"), &self.epoch)
+    fn metadata(&self, what: &str) -> [u8; 32] {
+        derive(what, &derive("metadata", &self.root))
     }
+
+    fn values(&self, what: &str) -> [u8; 32] {
+        derive(what, &derive("values", &self.root))
+    }
+
+    /// The public key of a party.
+    fn party(&self, party: u8) -> VerifyingKey {
+        let seed = match party {
+            1 => self.metadata("reader"),
+            2 => derive("writer", &self.root),
+            _ => derive("operator", &self.root),
+        };
+        SigningKey::from_bytes(&seed).verifying_key()
+    }
+}
+
+fn signed(key: &VerifyingKey, digest: &[u8; 32], signature: &[u8]) {
+    key.verify_strict(digest, &Signature::from_bytes(signature.try_into().unwrap())).unwrap();
+}
+
+/// BLAKE3 in `derive_key` mode, 32 bytes.
+fn digest(context: &str, parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key(&format!("rekeep 2026-11 v1 {context}"));
+    for part in parts {
+        hasher.update(part);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// Checks who made a small object: everything before the hash at its end.
+fn check_author(name: &str, object: &[u8], keys: &Keys) -> Json {
+    let (signed_part, signature) = object.split_at(object.len() - 64);
+    let fields = &signed_part[signed_part.len() - 104..];
+    let (party, form, public, certificate) = (fields[0], fields[1], &fields[8..40], &fields[40..]);
+    assert_eq!(fields[2..8], [0; 6]);
+    let name_len = (name.len() as u32).to_le_bytes();
+    let m = digest("small object signature", &[&keys.repository, &name_len, name.as_bytes(), signed_part]);
+    if form == 0 {
+        assert_eq!((party, public, certificate), (3, &[0; 32][..], &[0; 64][..]));
+        signed(&keys.party(3), &m, signature);
+    } else {
+        assert_eq!(hex(&derive("lease name", public)[..16]), name.split('/').nth(1).unwrap());
+        let c = digest("lease certificate", &[&keys.repository, &object[12..16], &[party], public]);
+        signed(&keys.party(party), &c, certificate);
+        signed(&VerifyingKey::from_bytes(public.try_into().unwrap()).unwrap(), &m, signature);
+    }
+    json!({ "party": party, "form": form, "digest": hex(&m), "public": hex(public) })
 }
 
 fn slot_ad(slot: &Json, name: &[u8], kdf: &Json, salt: &[u8]) -> Vec<u8> {
@@ -126,13 +180,17 @@ fn slot_ad(slot: &Json, name: &[u8], kdf: &Json, salt: &[u8]) -> Vec<u8> {
         &unhex(&slot["repository"]),
         name,
         &string(slot["kind"].as_str().unwrap()),
+        &string(slot["role"].as_str().unwrap()),
         &string(slot["label"].as_str().unwrap()),
         &slot["created"].as_i64().unwrap().to_le_bytes(),
+        &[slot["suite"].as_u64().unwrap() as u8],
         &string(kdf["name"].as_str().unwrap()),
         &number("memory_kib").to_le_bytes(),
         &number("passes").to_le_bytes(),
         &number("lanes").to_le_bytes(),
         salt,
+        &string(""),
+        &string(""),
     ]
     .concat()
 }
@@ -154,36 +212,40 @@ fn open_slot(objects: &BTreeMap<String, Vec<u8>>) -> (Json, [u8; 32]) {
     let id = HEXLOWER.decode(name.strip_prefix("keys/").unwrap().as_bytes()).unwrap();
     let ad = slot_ad(&slot, &id, kdf, &salt);
     let keyring: Json = serde_json::from_slice(&open_x(&slot_key, &wrapped[..24], &ad, &wrapped[24..])).unwrap();
-    let epoch = key(&unhex(&keyring["epochs"]["0"]));
+    let epoch = key(&unhex(&keyring["epochs"]["0"]["root"]));
     (json!({ "object": name, "slot_key": hex(&slot_key), "associated_data": hex(&ad), "keyring": keyring }), epoch)
 }
 
 /// Opens `rekeep.json`; gives the keys.
-fn open_config(objects: &BTreeMap<String, Vec<u8>>, epoch: [u8; 32]) -> (Json, Keys) {
+fn open_config(objects: &BTreeMap<String, Vec<u8>>, root: [u8; 32]) -> (Json, Keys) {
+    assert_eq!(objects["rekeep.json"], objects["copies/rekeep.json"]);
     let config = two_lines(&objects["rekeep.json"]);
     let id = unhex(&config["id"]);
-    let mut keys = Keys { repository: id.clone(), epoch, chunk_id: [0; 32] };
+    let mut keys = Keys { repository: id.clone(), root, chunk_id: [0; 32] };
     let sealed = BASE64.decode(config["secrets"].as_str().unwrap().as_bytes()).unwrap();
     let ad = [&1_u32.to_le_bytes()[..], &id].concat();
-    let secrets = open_x(&keys.derive("lasting secrets"), &sealed[..24], &ad, &sealed[24..]);
+    let secrets = open_x(&keys.metadata("lasting secrets"), &sealed[..24], &ad, &sealed[24..]);
     assert_eq!(secrets.len(), 136);
     keys.chunk_id = key(&secrets[..32]);
     let fields = [
         &1_u32.to_le_bytes()[..],
         &id,
         &config["created"].as_i64().unwrap().to_le_bytes(),
+        &[config["suite"].as_u64().unwrap() as u8],
         &0_u32.to_le_bytes(),
         &(sealed.len() as u32).to_le_bytes(),
         &sealed,
     ]
     .concat();
-    let check = blake3::keyed_hash(&keys.derive("config check"), &fields);
+    let check = blake3::keyed_hash(&keys.metadata("config check"), &fields);
     assert_eq!(config["check"], check.to_hex().to_string());
-    let derived: Map<String, Json> =
-        ["metadata packs", "data packs", "small objects", "index objects", "lasting secrets", "config check"]
-            .iter()
-            .map(|what| ((*what).to_owned(), json!(hex(&keys.derive(what)))))
-            .collect();
+    let of_metadata = ["metadata packs", "small objects", "index objects", "lasting secrets", "config check", "reader"];
+    let of_metadata = of_metadata.iter().map(|what| ((*what).to_owned(), json!(hex(&keys.metadata(what)))));
+    let of_values = ["data packs", "values capsules"];
+    let of_values = of_values.iter().map(|what| ((*what).to_owned(), json!(hex(&keys.values(what)))));
+    let of_root = ["metadata", "values", "writer", "operator"];
+    let of_root = of_root.iter().map(|what| ((*what).to_owned(), json!(hex(&derive(what, &root)))));
+    let derived: Map<String, Json> = of_metadata.chain(of_values).chain(of_root).collect();
     let secrets = json!({
         "chunk_id": hex(&secrets[..32]), "fingerprint": hex(&secrets[32..64]), "collection": hex(&secrets[64..96]),
         "cut": hex(&secrets[96..128]), "gear_seed": u64::from_le_bytes(secrets[128..].try_into().unwrap()).to_string(),
@@ -204,12 +266,14 @@ fn open_index(name: &str, bytes: &[u8], keys: &Keys) -> Json {
     assert_eq!(name, format!("index/{}", blake3::hash(bytes).to_hex()));
     let packs = u32::from_le_bytes(bytes[32..36].try_into().unwrap()) as usize;
     let (head, sealed) = bytes.split_at(60 + 40 * packs);
-    let content = decompress(&open_x(&keys.derive("index objects"), &head[36..60], head, sealed));
+    let content = decompress(&open_x(&keys.metadata("index objects"), &head[36..60], head, sealed));
     let mut cursor = Cursor(&content);
     let mut listed = Vec::new();
     for pack in 0..packs {
         let named = &head[60 + 40 * pack..100 + 40 * pack];
-        let (kind, lease, header) = (cursor.take(1)[0], cursor.take(16), cursor.take(160));
+        let (kind, lease) = (cursor.take(1)[0], cursor.take(16));
+        let len = cursor.varint() as usize;
+        let header = cursor.take(len);
         assert_eq!((kind, lease), (header[10], &header[32..48]));
         let chunks = entries(&mut cursor);
         listed.push(json!({ "pack": hex(&named[..32]), "kind": kind, "lease": hex(lease), "chunks": chunks.len() }));
@@ -219,13 +283,15 @@ fn open_index(name: &str, bytes: &[u8], keys: &Keys) -> Json {
 }
 
 fn open_pack(name: &str, bytes: &[u8], keys: &Keys) -> Json {
-    let (header, trailer) = (&bytes[..160], &bytes[bytes.len() - 32..]);
+    let len = 64 + usize::from(u16::from_le_bytes(bytes[50..52].try_into().unwrap()));
+    let (header, trailer) = (&bytes[..len], &bytes[bytes.len() - 32..]);
     assert_eq!((&header[..8], &trailer[24..]), (&b"RKEEPPAK"[..], &b"RKEEPEND"[..]));
     assert!(name.ends_with(&blake3::hash(bytes).to_hex().to_string()) && bytes.len().is_multiple_of(65_536));
     let kind = header[10];
-    let wrapping = keys.derive(if kind == 1 { "metadata packs" } else { "data packs" });
-    let ad = [&header[8..10], &keys.repository, &header[10..12], &header[12..16], &header[32..48]].concat();
-    let pack_key = key(&open_x(&wrapping, &header[48..72], &ad, &header[72..120]));
+    assert_eq!((header[11], header[48], len), (1, 1, 136), "suite 1, wrap 1");
+    let wrapping = if kind == 1 { keys.metadata("metadata packs") } else { keys.values("data packs") };
+    let ad = [&header[8..10], &keys.repository, &header[10..12], &header[12..16], &header[32..48], &[1]].concat();
+    let pack_key = key(&open_x(&wrapping, &header[64..88], &ad, &header[88..136]));
     let open = |ordinal: u64, id: &[u8], frame: &[u8]| {
         assert_eq!((&frame[..4], &frame[8..16]), (&b"RKFR"[..], &ordinal.to_le_bytes()[..]));
         let ad = [&header[8..10], &keys.repository, &[kind, header[11]], &ordinal.to_le_bytes(), id].concat();
@@ -279,17 +345,18 @@ fn runs(body: &[u8]) -> Vec<Vec<u8>> {
 fn open_small(name: &str, bytes: &[u8], keys: &Keys) -> Json {
     let (body, hash) = bytes.split_at(bytes.len() - 32);
     assert_eq!((&body[..8], &body[8..10], hash), (&b"RKEEPOBJ"[..], &[1, 0][..], &blake3::hash(body).as_bytes()[..]));
-    let (kind, head) = (body[10], &body[..40]);
+    let author = check_author(name, body, keys);
+    let (body, kind, head) = (&body[..body.len() - 168], body[10], &body[..40]);
     let content = if head[11] == 1 {
         let ad = [&head[8..10], &keys.repository, &[kind], &head[12..16], name.as_bytes()].concat();
-        decompress(&open_x(&keys.derive("small objects"), &head[16..40], &ad, &body[40..]))
+        decompress(&open_x(&keys.metadata("small objects"), &head[16..40], &ad, &body[40..]))
     } else {
         let len = usize::from(u16::from_le_bytes(body[40..42].try_into().unwrap()));
         assert_eq!(&body[42..42 + len], name.as_bytes());
         body[42 + len..].to_vec()
     };
     let content: Json = serde_json::from_slice(&content).unwrap();
-    json!({ "object": name, "kind": kind, "sealed": head[11] == 1, "content": content })
+    json!({ "object": name, "kind": kind, "sealed": head[11] == 1, "author": author, "content": content })
 }
 
 fn objects(dir: &Path, below: &str, found: &mut BTreeMap<String, Vec<u8>>) {

@@ -1,7 +1,7 @@
 //! Who is at work: writers, readers, pruners, those who tag and forget. Each does what the command does, by the same
 //! code of the repository room.
 
-use super::{checker::is_forgotten, rng::Rng, scheduler::Scheduler, storage::Sea};
+use super::{rng::Rng, scheduler::Scheduler, storage::Sea};
 use rekeep::{
     record::{Clock, KeyCodec, Timestamp},
     repo::{
@@ -45,6 +45,8 @@ pub struct Flaws {
     pub trusts_parent: bool,
     /// A writer whose parent was squashed takes the new stack without looking whether it is present.
     pub adopts: bool,
+    /// Somebody who has no key, and may create objects, is among the actors.
+    pub adversary: bool,
 }
 
 /// What an actor needs to be somewhere.
@@ -116,6 +118,13 @@ impl Actor {
         let repo = Repository::open(&Storage::over(way, "sea"), &password(), &open)?;
         self.live.store(true, Ordering::SeqCst);
         Ok(repo)
+    }
+
+    /// The storage as somebody sees it who has no key.
+    pub fn storage(&self) -> Storage {
+        let way = self.place.sea.backend(Some((self.place.scheduler.clone(), self.number)), &self.live);
+        self.live.store(true, Ordering::SeqCst);
+        Storage::over(way, "sea")
     }
 
     pub fn now(&self) -> i64 {
@@ -238,7 +247,7 @@ pub fn read(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
     let outcome = read_all(&repo, &snapshot);
     let sea = &actor.place.sea;
     let fenced = sea.has(&format!("snapshots/{lease_id}/0"));
-    let excused = fenced || marked && is_forgotten(sea, &snapshot.id);
+    let excused = fenced || marked && sea.is_forgotten(&snapshot.id);
     match outcome {
         Err(error @ (RepoError::ChunkMissing { .. } | RepoError::Missing { .. })) if !excused => {
             sea.report(format!("a reader with the lease {lease_id} of snapshot {}: {error}", snapshot.id));
@@ -285,7 +294,7 @@ pub fn read_without_lease(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError>
         repo.refresh()?;
         let Some(newest) = repo.snapshots()?.into_iter().find(|it| it.id == snapshot.id) else { return Ok(()) };
         if newest.revision == snapshot.revision && listed == still {
-            if !is_forgotten(&actor.place.sea, &snapshot.id) {
+            if !actor.place.sea.is_forgotten(&snapshot.id) {
                 actor.place.sea.report(format!("a reader without a lease of snapshot {}: {error}", snapshot.id));
             }
             return Ok(());
@@ -302,7 +311,9 @@ pub fn forget(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
         if !snapshots.is_empty() {
             // The newest are the parents of whoever runs.
             let newest = snapshots.last().filter(|_| rng.chance(50));
-            repo.forget(&newest.unwrap_or_else(|| rng.pick(&snapshots)).id)?;
+            let id = newest.unwrap_or_else(|| rng.pick(&snapshots)).id;
+            actor.place.sea.forgets(id);
+            repo.forget(&id)?;
         }
     }
     Ok(())
@@ -355,6 +366,9 @@ fn prune_once(pruner: &Pruner, rng: &mut Rng) -> Result<(), RepoError> {
     }
     pruner.delete_drained(&mut |_| true)?;
     pruner.tidy()?;
+    if rng.chance(30) {
+        pruner.gather_from(0)?;
+    }
     Ok(())
 }
 

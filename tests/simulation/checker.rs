@@ -5,7 +5,6 @@
 use super::storage::Sea;
 use rekeep::repo::{
     ChunkId, ObjectName, Repository, Snapshot, SnapshotId,
-    object::{self, ObjectKind},
     pruner::{LayerWalk as _, flat::Flat},
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -40,7 +39,7 @@ impl Checker {
         let standing: HashSet<SnapshotId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
         let gone: Vec<SnapshotId> = self.needs.keys().filter(|id| !standing.contains(id)).copied().collect();
         for id in gone {
-            if !is_forgotten(sea, &id) {
+            if !sea.is_forgotten(&id) {
                 return Err(format!("snapshot {id} has vanished, although nobody forgot it"));
             }
             self.needs.remove(&id);
@@ -105,11 +104,4 @@ impl Checker {
         }
         Ok(())
     }
-}
-
-/// Whether a tombstone lies there.
-pub fn is_forgotten(sea: &Sea, id: &SnapshotId) -> bool {
-    sea.names(&format!("snapshots/{id}/"))
-        .iter()
-        .any(|name| object::kind_of(name, &sea.bytes(name)).unwrap() == ObjectKind::Tombstone)
 }

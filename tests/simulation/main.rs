@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod actors;
+mod adversary;
 mod checker;
 mod random;
 #[path = "../support/rng.rs"]
@@ -25,9 +26,11 @@ use rekeep::repo::faults::Rule;
 use rng::from_env;
 use storage::Broken;
 
-/// Most seeds run without the last look before a commit, which would hide what the rules let through.
+/// Most seeds run without the last look before a commit, which would hide what the rules let through; in a third of them
+/// somebody without a key creates what he likes.
 fn usual(seed: u64) -> Flaws {
-    Flaws { rules: if seed.is_multiple_of(4) { vec![] } else { vec![Rule::LastLook] }, ..Flaws::default() }
+    let rules = if seed.is_multiple_of(4) { vec![] } else { vec![Rule::LastLook] };
+    Flaws { rules, adversary: seed.is_multiple_of(3), ..Flaws::default() }
 }
 
 #[test]
@@ -72,6 +75,8 @@ fn random_schedules_notice_rules_that_are_broken() {
     let ruled = |rules: &[Rule]| Flaws { rules: rules.to_vec(), ..Flaws::default() };
     let mut all: Vec<(String, Flaws, Option<Broken>)> =
         sets.map(|rules| (format!("{rules:?}"), ruled(rules), None)).to_vec();
+    let believed = Flaws { adversary: true, ..ruled(&[Rule::AuthorsAreChecked]) };
+    all.push(("somebody without a key is believed".to_owned(), believed, None));
     all.push(("conditional create".to_owned(), Flaws::default(), Some(Broken::ConditionalCreate)));
     all.push(("fsync".to_owned(), Flaws::default(), Some(Broken::Fsync)));
     let mut unnoticed = Vec::new();

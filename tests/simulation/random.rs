@@ -2,6 +2,7 @@
 
 use super::{
     actors::{self, Flaws, Place, begin_prune, init, open_directly, read_all},
+    adversary,
     checker::Checker,
     rng::Rng,
     scheduler::Scheduler,
@@ -150,7 +151,8 @@ impl Director<'_> {
     fn begin_one(&mut self) {
         self.to_come -= 1;
         let host = self.rng.below(2);
-        let work = match self.rng.below(22) {
+        let work = match self.rng.below(if self.place.flaws.adversary { 26 } else { 22 }) {
+            22..=25 => adversary::forge,
             0..=6 => actors::write,
             7 => actors::read,
             8 => actors::read_without_lease,
@@ -187,6 +189,10 @@ pub fn end(place: &Place) {
 fn settle(place: &Place) -> Result<(), String> {
     let text = |error: rekeep::repo::RepoError| error.to_string();
     let repo = open_directly(&place.sea, &place.caches, "last");
+    // What is in doubt a person decides.
+    for doubtful in repo.doubtful().map_err(text)? {
+        repo.dismiss(&doubtful.object).map_err(text)?;
+    }
     for _ in 0..3 {
         let pruner = begin_prune(&repo).map_err(text)?;
         let survey = pruner.survey().map_err(text)?;

@@ -108,7 +108,10 @@ impl Stage {
     }
 
     pub fn forget(&self, id: SnapshotId) {
-        let actor = self.start(move |actor| actor.open()?.forget(&id));
+        let actor = self.start(move |actor| {
+            actor.place.sea.forgets(id);
+            actor.open()?.forget(&id)
+        });
         self.finish(actor);
     }
 

@@ -4,6 +4,7 @@
 
 use super::{
     actors::{self, Actor, Flaws, Place},
+    adversary,
     random::{self, Run, Setting},
     rng::Rng,
     squashing::squash,
@@ -128,6 +129,11 @@ impl Play<'_> {
     }
 
     fn start(&mut self) {
+        if self.place.flaws.adversary && self.rng.chance(15) {
+            let actor = self.place.start(self.rng.below(3), self.seed, adversary::forge);
+            self.place.scheduler.finish(actor);
+            return;
+        }
         let mut roll = self.rng.below(self.shares.iter().sum());
         let mut part = 0;
         while roll >= self.shares[part] {

@@ -6,7 +6,10 @@ use super::{
     rng::Rng,
     scheduler::{Killed, Scheduler},
 };
-use rekeep::repo::storage::{Backend, Created, Listed, Promises};
+use rekeep::repo::{
+    SnapshotId,
+    storage::{Backend, Created, Listed, Promises},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, ErrorKind},
@@ -52,6 +55,8 @@ struct State {
     late_folder: &'static str,
     checker: Option<Checker>,
     violation: Option<String>,
+    /// What somebody who may has asked to be forgotten.
+    forgotten: BTreeSet<SnapshotId>,
 }
 
 impl Default for State {
@@ -67,6 +72,7 @@ impl Default for State {
             late_folder: "packs/",
             checker: None,
             violation: None,
+            forgotten: BTreeSet::new(),
         }
     }
 }
@@ -103,6 +109,15 @@ impl Sea {
 
     pub fn names(&self, prefix: &str) -> Vec<String> {
         self.state().objects.keys().filter(|name| name.starts_with(prefix)).cloned().collect()
+    }
+
+    /// Somebody who may is about to forget it.
+    pub fn forgets(&self, id: SnapshotId) {
+        self.state().forgotten.insert(id);
+    }
+
+    pub fn is_forgotten(&self, id: &SnapshotId) -> bool {
+        self.state().forgotten.contains(id)
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -175,6 +190,9 @@ impl Sea {
         let Some(mut checker) = self.state().checker.take() else { return };
         let found = match what {
             "create" if name.starts_with("snapshots/") => checker.snapshots_changed(self),
+            "delete" if name.starts_with("snapshots/") => {
+                checker.snapshots_changed(self).and_then(|()| checker.something_went(self))
+            }
             "delete" if !name.starts_with("leases/") && !name.starts_with("trash/") => checker.something_went(self),
             _ => Ok(()),
         };
@@ -282,6 +300,12 @@ impl Backend for Boat {
         let range = range.unwrap_or(0..bytes.len() as u64);
         let bytes = bytes.get(range.start as usize..range.end as usize).ok_or(ErrorKind::UnexpectedEof)?;
         Ok(bytes.to_vec())
+    }
+
+    /// One step, as where the length comes with the bytes.
+    fn read_at_most(&self, name: &str, most: u64) -> io::Result<Vec<u8>> {
+        let bytes = self.read(name, None)?;
+        if bytes.len() as u64 > most { Err(ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
     }
 
     fn create(&self, name: &str, bytes: &bytes::Bytes) -> io::Result<Created> {

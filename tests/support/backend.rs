@@ -201,6 +201,12 @@ impl Backend for TestBackend {
         answer(turn, part)
     }
 
+    /// One operation, as where the length comes with the bytes.
+    fn read_at_most(&self, name: &str, most: u64) -> io::Result<Vec<u8>> {
+        let bytes = self.read(name, None)?;
+        if bytes.len() as u64 > most { Err(ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+    }
+
     fn create(&self, name: &str, bytes: &bytes::Bytes) -> io::Result<Created> {
         let mut state = self.state();
         let turn = state.turn("create", name, true)?;

@@ -7,7 +7,10 @@ use crate::{
         exit::{Failure, Status, usage},
     },
     ops::OpsError,
-    repo::{ObjectName, RepoError, Storage, index, keys, object},
+    repo::{
+        ObjectName, RepoError, Storage, index, keys,
+        object::{self, ObjectKind},
+    },
 };
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
@@ -84,7 +87,7 @@ fn show(
     }
     match found.as_slice() {
         [one] => {
-            context.out.json(&read(one, &storage.read(one)?)?);
+            context.out.json(&read(one, &storage.read_at_most(one, ObjectKind::max_bytes_in(one))?)?);
             Ok(())
         }
         [] => {

@@ -5,9 +5,10 @@ use crate::{
         context::Context,
         exit::{Failure, Status},
         interrupt,
+        password::PasswordSource,
         units::show_size,
     },
-    ops::check_storage::{Consequence, StorageCheck, check_storage},
+    ops::check_storage::{Consequence, StorageCheck, check_storage, keep_verdict},
     record::SystemClock,
     repo::storage::{Rights, TrialOptions},
 };
@@ -31,11 +32,15 @@ pub(super) fn run(args: &CheckStorageArgs, context: &Context) -> Result<Status, 
     interrupt::listen();
     let connections = if args.no_throughput { 0 } else { context.connections() };
     let options = TrialOptions { connections, object_bytes: OBJECT_BYTES };
-    let check = check_storage(&storage, &options, &SystemClock)?;
+    let check = check_storage(&storage, &options)?;
     if context.json {
         context.out.json(&check);
     } else {
         context.out.text(&words(&check, connections));
+    }
+    // The keys at hand are those of the repository that was named; nobody is asked for a password for this.
+    if args.place.is_none() && context.password != PasswordSource::Prompt && check.has_repository {
+        keep_verdict(&check, &storage, &context.password.unlock("", false)?, &SystemClock)?;
     }
     Ok(if check.usable { Status::Done } else { Status::Bad })
 }

@@ -8,7 +8,7 @@ use crate::{
         password::PasswordSource,
     },
     ops::Progress as _,
-    repo::{InitOptions, Repository, Storage, keys::KdfParams},
+    repo::{InitOptions, Repository, Storage, Suite, keys::KdfParams},
 };
 use clap::Args;
 use serde_json::json;
@@ -23,6 +23,9 @@ pub struct InitArgs {
     /// The password of the --like repository, in a file [default: asked for]
     #[arg(long, value_name = "FILE", requires = "like")]
     pub like_password_file: Option<PathBuf>,
+    /// What seals: chacha20-poly1305, or aes-256-gcm where rules ask for it
+    #[arg(long, value_name = "SUITE", default_value_t = Suite::ChaCha20Poly1305)]
+    pub suite: Suite,
     /// A word that `key list` shows beside the password's slot (default: user@host)
     #[arg(long, value_name = "WORD")]
     pub label: Option<String>,
@@ -59,7 +62,7 @@ pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Status, Failure>
         );
     }
     let init = InitOptions { kdf, label: args.label.clone().unwrap_or_else(default_label) };
-    let (repo, recovery) = Repository::init(&storage, &password, like.as_ref(), &init, &open)
+    let (repo, recovery) = Repository::init_with(&storage, &password, like.as_ref(), &init, args.suite, &open)
         .kept("if `rekeep.json` was made, the repository is usable with its password; else run it again")?;
     for warning in repo.warnings() {
         context.reporter.warning(warning);

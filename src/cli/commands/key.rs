@@ -1,16 +1,16 @@
-//! `key`: the passwords that open a repository.
+//! `key`: what opens a repository, and what it may do then.
 
 use super::init::default_label;
 use crate::{
     cli::{
         context::Context,
         exit::{Failure, Kept as _, Status},
-        password::new_password,
+        password::{key_command, new_password},
         show::{render, safe, table},
         units::show_time,
     },
     ops::password,
-    repo::{Repository, keys::SlotInfo},
+    repo::{Capability, Repository, Role, Unlock, keys::SlotInfo},
 };
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -21,8 +21,8 @@ use std::path::PathBuf;
 pub enum KeyCommand {
     /// List the key slots
     List,
-    /// Add a password
-    Add(NewArgs),
+    /// Add a password, or a command that keeps a key, with some role
+    Add(AddArgs),
     /// Remove a slot (never the last one)
     Remove {
         /// The slot's name, or its first digits
@@ -30,6 +30,30 @@ pub enum KeyCommand {
     },
     /// Change the password that the repository was opened with
     Passwd(NewArgs),
+    /// Make a new slot in place of the one that the repository was opened with; with --epoch, new keys too
+    Rotate(RotateArgs),
+    /// Make the second one again of the key objects that are kept twice, where one was lost or damaged
+    Mend,
+}
+
+/// A slot to be added.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    #[command(flatten)]
+    new: NewArgs,
+    /// What it allows: put-only (backs up, opens no value, forgets nothing), read-only, operator (all but keys), admin
+    #[arg(long, value_name = "ROLE", default_value_t = Role::Admin)]
+    pub role: Role,
+}
+
+/// A slot to be made anew.
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    #[command(flatten)]
+    new: NewArgs,
+    /// Begin a new key epoch: what is written from now on cannot be read with what opens the repository today
+    #[arg(long)]
+    pub epoch: bool,
 }
 
 /// A password to be made.
@@ -38,6 +62,9 @@ pub struct NewArgs {
     /// Read the new password from a file [default: asked for, twice]
     #[arg(long, value_name = "FILE")]
     pub new_password_file: Option<PathBuf>,
+    /// Let a shell command keep the key in place of a password: see --key-command
+    #[arg(long, value_name = "COMMAND", conflicts_with = "new_password_file")]
+    pub new_key_command: Option<String>,
     /// A word that `key list` shows beside the slot (default: user@host)
     #[arg(long, value_name = "WORD")]
     pub label: Option<String>,
@@ -48,7 +75,8 @@ pub(super) fn run(command: &KeyCommand, context: &Context) -> Result<Status, Fai
     match command {
         KeyCommand::List => list(&repo.key_slots()?, context),
         KeyCommand::Add(args) => {
-            let name = add(&repo, args)?;
+            repo.need(Capability::Administer)?;
+            let name = repo.key_add_role(&args.new.unlock()?, args.role, &args.new.label())?;
             tell(context, "added", &name);
         }
         KeyCommand::Remove { name } => {
@@ -56,20 +84,72 @@ pub(super) fn run(command: &KeyCommand, context: &Context) -> Result<Status, Fai
             tell(context, "removed", name);
         }
         KeyCommand::Passwd(args) => passwd(&repo, args, context)?,
+        KeyCommand::Rotate(args) if args.epoch => begin_epoch(&repo, &args.new, context)?,
+        KeyCommand::Rotate(args) => rotate(&repo, &args.new, context)?,
+        KeyCommand::Mend => {
+            for name in repo.key_mend()? {
+                tell(context, "made again", &name);
+            }
+        }
     }
     Ok(Status::Done)
 }
 
+impl NewArgs {
+    fn unlock(&self) -> Result<Unlock, Failure> {
+        match &self.new_key_command {
+            Some(command) => Ok(key_command(command)),
+            None => new_password(self.new_password_file.as_deref()),
+        }
+    }
+
+    fn label(&self) -> String {
+        self.label.clone().unwrap_or_else(default_label)
+    }
+}
+
 fn add(repo: &Repository, args: &NewArgs) -> Result<String, Failure> {
-    let password = new_password(args.new_password_file.as_deref())?;
-    Ok(repo.key_add(&password, &args.label.clone().unwrap_or_else(default_label))?)
+    repo.need(Capability::Administer)?;
+    Ok(repo.key_add(&args.unlock()?, &args.label())?)
+}
+
+/// The slot that it was opened with, whatever its kind, made anew; the new one is durable before the old one goes.
+fn rotate(repo: &Repository, args: &NewArgs, context: &Context) -> Result<(), Failure> {
+    let slots = repo.key_slots()?;
+    let old = slots.iter().find(|slot| slot.current);
+    let name = add(repo, args)?;
+    if let Some(old) = old {
+        repo.key_remove(&old.name).kept("the new slot works; the old one does too, until `key remove` succeeds")?;
+    }
+    tell(context, "changed to", &name);
+    Ok(())
+}
+
+fn begin_epoch(repo: &Repository, args: &NewArgs, context: &Context) -> Result<(), Failure> {
+    repo.need(Capability::Administer)?;
+    let before = repo.key_slots()?;
+    let (name, recovery) = repo.key_begin_epoch(&args.unlock()?, &args.label())?;
+    if context.json {
+        let left: Vec<_> = before.iter().map(|slot| &slot.name).collect();
+        context.out.json(&json!({ "did": "rotated", "name": name, "recovery_key": recovery.0, "old_slots": left }));
+        return Ok(());
+    }
+    tell(context, "began a new epoch with", &name);
+    context.out.line(format_args!("\nrecovery key (shown only now):\n\n    {}\n", recovery.0));
+    context.out.line(
+        "Slots made before lack the new keys. Make those that are still wanted anew (`key add`), then remove the old ones \
+         (`key remove`):",
+    );
+    for slot in before {
+        context.out.line(format_args!("  {}  {}", slot.name, safe(&slot.label)));
+    }
+    Ok(())
 }
 
 fn passwd(repo: &Repository, args: &NewArgs, context: &Context) -> Result<(), Failure> {
+    repo.need(Capability::Administer)?;
     let old = password::current_slot(repo)?;
-    let new = new_password(args.new_password_file.as_deref())?;
-    let label = args.label.clone().unwrap_or_else(default_label);
-    let name = match password::change(repo, &old, &new, &label) {
+    let name = match password::change(repo, &old, &args.unlock()?, &args.label()) {
         Err(error) if error.is_partly_done() => {
             return Err(error).kept("the new password works; the old one does too, until `key remove` succeeds");
         }
@@ -87,6 +167,8 @@ fn list(slots: &[SlotInfo], context: &Context) {
                 json!({
                     "name": slot.name,
                     "kind": slot.kind,
+                    "role": slot.role,
+                    "provider": slot.provider,
                     "label": slot.label,
                     "created": slot.created,
                     "current": slot.current,
@@ -95,12 +177,13 @@ fn list(slots: &[SlotInfo], context: &Context) {
             .collect();
         return context.out.json(&rows);
     }
-    let mut rows = table(&["", "name", "kind", "label", "made"], &[]);
+    let mut rows = table(&["", "name", "kind", "role", "label", "made"], &[]);
     for slot in slots {
         rows.add_row(vec![
             if slot.current { "*" } else { "" }.to_owned(),
             slot.name.clone(),
-            slot.kind.clone(),
+            slot.provider.as_ref().map_or_else(|| slot.kind.clone(), |provider| safe(provider)),
+            slot.role.map_or("", Role::name).to_owned(),
             safe(&slot.label),
             show_time(slot.created),
         ]);

@@ -18,7 +18,7 @@ use crate::{
     ops::{OpsError, Phase, PhaseKind, Progress, limit::Throttle},
     record::{KeyRange, Timestamp, pause},
     repo::{
-        Checkpoint, ChunkReader, ChunkWriter, Repository, Snapshot, SnapshotId, WriteSession,
+        Capability, Checkpoint, ChunkReader, ChunkWriter, Repository, Snapshot, SnapshotId, WriteSession,
         checkpoint::CheckpointOptions,
         manifest::{Collection, Kind, LayerRef, SourceId, Stats},
         session::SessionWriter,
@@ -604,7 +604,8 @@ impl Workers<'_> {
         let Some(parent) = job.parent.filter(|_| !job.new_base) else { return Ok(new_layer.into_iter().collect()) };
         let Some(new_layer) = new_layer else { return Ok(parent.stack.clone()) };
         let mut stack = parent.stack.clone();
-        if self.writing.is_some() {
+        // Who may not read values cannot merge them: the stack grows until somebody who may comes by, or a new base.
+        if self.writing.is_some() && self.repo.role().has(Capability::ReadValues) {
             stack = stack::make_room(&self.context, &self.chunks, writer, &job.ranges, stack, end)?;
         }
         stack.push(new_layer);

@@ -13,7 +13,7 @@ use crate::{
         usage::peak_memory_bytes,
     },
     repo::{
-        RepoError, Repository,
+        Capability, RepoError, Repository,
         pruner::{GRACE, MarkState, Pruner, PrunerOptions},
         session::SessionTiming,
     },
@@ -108,6 +108,9 @@ pub struct PruneOutcome {
 /// Prunes.
 pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress) -> Result<PruneOutcome, OpsError> {
     let began = Instant::now();
+    if !options.dry_run {
+        repo.need(Capability::Prune)?;
+    }
     repo.settle_promises()?;
     let grace = grace(repo, options, progress);
     let mut outcome = if options.dry_run {

@@ -3,7 +3,12 @@
 use super::{Finding, ReadData, VerifyOptions, VerifyOutcome};
 use crate::{
     ops::{OpsError, Phase, PhaseKind, Progress, limit::Throttle},
-    repo::{ObjectName, RepoError, Repository, Storage, index, keys, object, pack},
+    repo::{
+        ObjectName, RepoError, Repository, Storage, index, keys,
+        object::{self, ObjectKind},
+        pack,
+        storage::Listed,
+    },
 };
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -156,11 +161,11 @@ fn choose(repo: &Repository, packs: &[(ObjectName, u64)], read: ReadData) -> Res
 pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: &dyn Progress) -> Result<(), OpsError> {
     keys::read_config(storage)?;
     let mut objects = Vec::new();
-    for folder in
-        ["keys/", "packs/", "index/", "snapshots/", "checkpoints/", "leases/", "trash/", "promises/", "damage/"]
-    {
+    for folder in keys::FOLDERS {
         objects.extend(storage.list(folder)?);
     }
+    objects.extend(storage.len(keys::CONFIG)?.map(|bytes| Listed { name: keys::CONFIG.to_owned(), bytes }));
+    missing_of_pairs(&objects, outcome);
     progress.phase(&Phase {
         kind: PhaseKind::ReadingObjects,
         object: String::new(),
@@ -173,7 +178,7 @@ pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: 
         if progress.cancelled() {
             return Err(OpsError::Interrupted);
         }
-        let bytes = match storage.read(&listed.name) {
+        let bytes = match storage.read_at_most(&listed.name, ObjectKind::max_bytes_in(&listed.name)) {
             Ok(bytes) => bytes,
             Err(RepoError::Missing { .. }) => continue,
             Err(error) => {
@@ -201,6 +206,21 @@ pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: 
     Ok(())
 }
 
+/// What is kept twice, and of which one is gone.
+fn missing_of_pairs(objects: &[Listed], outcome: &mut VerifyOutcome) {
+    let all: HashSet<&str> = objects.iter().map(|listed| listed.name.as_str()).collect();
+    for name in &all {
+        let other = match name.strip_prefix("copies/") {
+            Some(first) => first.to_owned(),
+            None if name.starts_with("keys/") || *name == keys::CONFIG => format!("copies/{name}"),
+            None => continue,
+        };
+        if !all.contains(other.as_str()) {
+            finding(outcome, other, format!("is missing; {name} is the same: `rekeep key mend` makes it again"));
+        }
+    }
+}
+
 fn check_one(
     path: &str,
     bytes: &[u8],
@@ -221,7 +241,7 @@ fn check_one(
                 named.extend(index::packs_of(&name, bytes).map_err(|error| error.to_string())?);
             }
         }
-        "keys" => keys::check_lines(path, bytes).map_err(|error| error.to_string())?,
+        "keys" | "copies" | keys::CONFIG => keys::check_lines(path, bytes).map_err(|error| error.to_string())?,
         _ => {
             object::kind_of(path, bytes).map_err(|error| error.to_string())?;
         }

@@ -4,7 +4,7 @@ use super::Catalog;
 use crate::repo::{
     ChunkId, ChunkKind, ObjectName, RepoError, SnapshotId,
     ids::PackKind,
-    pack::{HEADER_BYTES, PackEntry, PackHeader},
+    pack::{MAX_HEADER_BYTES, PackEntry, PackHeader},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -181,8 +181,10 @@ pub(super) fn place(row: &Row<'_>, id: &ChunkId) -> rusqlite::Result<Place> {
 }
 
 fn header(bytes: &[u8]) -> rusqlite::Result<PackHeader> {
-    let wrong = |_| super::spoilt(&format!("a pack header has {} bytes, not {HEADER_BYTES}", bytes.len()));
-    bytes.try_into().map_err(wrong)
+    if bytes.len() > MAX_HEADER_BYTES {
+        return Err(super::spoilt(&format!("a pack header has {} bytes", bytes.len())));
+    }
+    Ok(PackHeader::from(bytes))
 }
 
 fn chunk_kind(number: u8) -> rusqlite::Result<ChunkKind> {

@@ -5,6 +5,7 @@
 //! One connection writes (imports, notes); each who looks something up has one of his own, so that neither a long import nor
 //! a long look-up stops those who look for chunks.
 
+mod forgotten;
 mod import;
 mod lookup;
 mod revisions;
@@ -55,6 +56,8 @@ CREATE TABLE pack_uses (pack INTEGER PRIMARY KEY, uses BLOB NOT NULL);
 CREATE TABLE revisions (
     snapshot BLOB NOT NULL, revision INTEGER NOT NULL, kind INTEGER NOT NULL, sealed BLOB NOT NULL,
     gone INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (snapshot, revision)) WITHOUT ROWID;
+CREATE TABLE forgotten_objects (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE forgotten (snapshot BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE layers (id BLOB PRIMARY KEY, chunks BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE leases (id BLOB PRIMARY KEY, newest INTEGER NOT NULL, first_seen INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -190,7 +193,18 @@ fn ensure_schema(connection: &mut Connection) -> rusqlite::Result<bool> {
 
 /// A cheap look at every table: finds a file that is no database, or lacks one.
 fn check(connection: &Connection) -> rusqlite::Result<()> {
-    for table in ["index_objects", "packs", "chunks", "places", "pack_uses", "revisions", "layers", "leases", "notes"] {
+    for table in [
+        "index_objects",
+        "packs",
+        "chunks",
+        "places",
+        "pack_uses",
+        "revisions",
+        "forgotten",
+        "layers",
+        "leases",
+        "notes",
+    ] {
         connection
             .query_row(&format!("SELECT EXISTS (SELECT 1 FROM {table})"), [], |row| row.get::<_, i64>(0))
             .map_err(|error| if is_spoilt(&error) { error } else { spoilt(&format!("{table}: {error}")) })?;

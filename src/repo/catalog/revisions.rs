@@ -87,6 +87,24 @@ impl Catalog {
         })
     }
 
+    /// The revisions of one snapshot that are not gone, highest first.
+    pub fn revisions_of(&self, snapshot: &SnapshotId) -> Result<Vec<Revision>, RepoError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT revision, kind, sealed FROM revisions WHERE snapshot = ?1 AND gone = 0 ORDER BY revision DESC",
+            )?;
+            let revisions = statement.query_map(params![snapshot.0], |row| {
+                Ok(Revision {
+                    snapshot: *snapshot,
+                    revision: row.get::<_, i64>(0)?.cast_unsigned(),
+                    kind: kind(row.get(1)?)?,
+                    sealed: row.get(2)?,
+                })
+            })?;
+            revisions.collect()
+        })
+    }
+
     /// What lies under every revision's name that is not gone, by snapshot, highest first.
     pub fn revision_kinds(&self) -> Result<Vec<(SnapshotId, u64, RevisionKind)>, RepoError> {
         self.read(|connection| {

@@ -1,8 +1,10 @@
-//! `rekeep.json`: the repository's id and its sealed lasting secrets.
+//! `rekeep.json`: the repository's id and its sealed lasting secrets. It is kept twice, so that no single lost object costs
+//! the repository.
 
 use super::{
     CONFIG, FORMAT, Keyring, Secrets,
-    crypto::{self, derive},
+    crypto::{self, Suite},
+    epoch::of_metadata,
     lines,
 };
 use crate::{
@@ -11,10 +13,12 @@ use crate::{
 };
 use data_encoding::{BASE64, HEXLOWER};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
-const SECRETS_CONTEXT: &str = "rekeep 2026-11 v1 lasting secrets";
-const CHECK_CONTEXT: &str = "rekeep 2026-11 v1 config check";
+const SECRETS: &str = "lasting secrets";
+const CHECK: &str = "config check";
+
+/// Where the second of what is kept twice lies.
+pub(super) const COPIES: &str = "copies/";
 
 /// Line 1 of `rekeep.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +27,7 @@ pub(super) struct Config {
     format: u32,
     pub(super) id: RepoId,
     created: Timestamp,
+    suite: u8,
     features: Vec<String>,
     secrets: String,
     check: String,
@@ -30,20 +35,30 @@ pub(super) struct Config {
 
 impl Config {
     pub(super) fn make(keyring: &Keyring, now: Timestamp) -> Result<Self, RepoError> {
-        let root = keyring.root_secret()?;
-        let key = Zeroizing::new(derive(SECRETS_CONTEXT, root));
-        let secrets = crypto::seal_with_nonce(&key, &secrets_ad(&keyring.repo_id), &keyring.secrets.to_bytes())?;
+        let metadata = keyring.first_metadata()?;
+        let ad = secrets_ad(&keyring.repo_id);
+        let key = of_metadata(SECRETS, metadata);
+        let secrets = crypto::seal_with_nonce(keyring.suite, &key, &ad, &keyring.secrets.to_bytes())?;
         let mut config = Self {
             format: FORMAT,
             id: keyring.repo_id,
             created: now,
+            suite: keyring.suite as u8,
             features: Vec::new(),
             secrets: BASE64.encode(&secrets),
             check: String::new(),
         };
-        config.check =
-            HEXLOWER.encode(blake3::keyed_hash(&derive(CHECK_CONTEXT, root), &config.fields(&secrets)).as_bytes());
+        let check = blake3::keyed_hash(&of_metadata(CHECK, metadata), &config.fields(&secrets));
+        config.check = HEXLOWER.encode(check.as_bytes());
         Ok(config)
+    }
+
+    /// What seals.
+    pub(super) fn suite(&self) -> Result<Suite, RepoError> {
+        Suite::from_u8(self.suite).ok_or_else(|| RepoError::UnknownFeature {
+            object: CONFIG.to_owned(),
+            feature: format!("suite {}", self.suite),
+        })
     }
 
     /// What the keyed hash covers.
@@ -52,6 +67,7 @@ impl Config {
         fields.extend_from_slice(&self.format.to_le_bytes());
         fields.extend_from_slice(&self.id.0);
         fields.extend_from_slice(&self.created.as_millis().to_le_bytes());
+        fields.push(self.suite);
         fields.extend_from_slice(&(self.features.len() as u32).to_le_bytes());
         for feature in &self.features {
             crypto::put_string(&mut fields, feature.as_bytes());
@@ -61,11 +77,11 @@ impl Config {
     }
 
     /// Checks the keyed hash and opens the lasting secrets.
-    pub(super) fn open(&self, root: &[u8; 32]) -> Result<Secrets, RepoError> {
+    pub(super) fn open(&self, metadata: &[u8; 32]) -> Result<Secrets, RepoError> {
         let sealed = BASE64
             .decode(self.secrets.as_bytes())
             .map_err(|error| RepoError::damaged(CONFIG, format!("secrets: {error}")))?;
-        let check = blake3::keyed_hash(&derive(CHECK_CONTEXT, root), &self.fields(&sealed));
+        let check = blake3::keyed_hash(&of_metadata(CHECK, metadata), &self.fields(&sealed));
         let given: [u8; 32] = HEXLOWER
             .decode(self.check.as_bytes())
             .ok()
@@ -78,8 +94,8 @@ impl Config {
                 "its keyed check fails: it was altered, or belongs to other key slots",
             ));
         }
-        let key = Zeroizing::new(derive(SECRETS_CONTEXT, root));
-        let plain = crypto::open_with_nonce(&key, &secrets_ad(&self.id), &sealed)
+        let key = of_metadata(SECRETS, metadata);
+        let plain = crypto::open_with_nonce(self.suite()?, &key, &secrets_ad(&self.id), &sealed)
             .ok_or_else(|| RepoError::damaged(CONFIG, "the lasting secrets do not open"))?;
         Secrets::from_bytes(&plain).ok_or_else(|| RepoError::damaged(CONFIG, "the lasting secrets have another length"))
     }
@@ -91,17 +107,37 @@ fn secrets_ad(id: &RepoId) -> Vec<u8> {
     ad
 }
 
-pub(super) fn config_bytes(storage: &Storage) -> Result<Vec<u8>, RepoError> {
-    match storage.read(CONFIG) {
-        Err(RepoError::Missing { .. }) => Err(RepoError::NoRepository { location: storage.location().to_owned() }),
-        other => other,
+/// The readable ones of `rekeep.json` and its copy, the former first, and what is wrong with them.
+///
+/// # Errors
+/// [`RepoError::NoRepository`] if there is neither; what is wrong if none can be read.
+pub(super) fn read(storage: &Storage) -> Result<(Vec<Config>, Vec<String>), RepoError> {
+    let mut problem = None;
+    let (mut missing, mut configs, mut warnings) = (0, Vec::new(), Vec::new());
+    for name in [CONFIG.to_owned(), format!("{COPIES}{CONFIG}")] {
+        match lines::read(storage, &name).and_then(|bytes| parse_config(&name, &bytes)) {
+            Ok(config) => configs.push(config),
+            Err(error) if !matches!(error, RepoError::Damaged { .. } | RepoError::Missing { .. }) => return Err(error),
+            Err(error) => {
+                missing += usize::from(matches!(error, RepoError::Missing { .. }));
+                warnings.push(format!("{error}; it is kept twice, and the other one was used"));
+                problem.get_or_insert(error);
+            }
+        }
+    }
+    match problem {
+        Some(_) if missing == 2 => Err(RepoError::NoRepository { location: storage.location().to_owned() }),
+        // Only the copy is gone: what is wrong is what is wrong with the first.
+        Some(error) if configs.is_empty() => Err(error),
+        _ => Ok((configs, warnings)),
     }
 }
 
-pub(super) fn parse_config(bytes: &[u8]) -> Result<Config, RepoError> {
-    let config: Config = lines::parse(CONFIG, bytes)?;
-    match config.features.first() {
-        Some(feature) => Err(RepoError::UnknownFeature { object: CONFIG.to_owned(), feature: feature.clone() }),
-        None => Ok(config),
+pub(super) fn parse_config(name: &str, bytes: &[u8]) -> Result<Config, RepoError> {
+    let config: Config = lines::parse(name, bytes)?;
+    if let Some(feature) = config.features.first() {
+        return Err(RepoError::UnknownFeature { object: name.to_owned(), feature: feature.clone() });
     }
+    config.suite()?;
+    Ok(config)
 }

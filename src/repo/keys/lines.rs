@@ -1,11 +1,16 @@
 //! The two-line form of `rekeep.json` and key slots: a line of JSON, and the BLAKE3 hash of that line.
 
 use super::FORMAT;
-use crate::repo::RepoError;
+use crate::repo::{RepoError, Storage};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// More than any such object has; larger ones are refused unread.
 const MAX_BYTES: usize = 1024 * 1024;
+
+/// Reads such an object.
+pub(super) fn read(storage: &Storage, object: &str) -> Result<Vec<u8>, RepoError> {
+    storage.read_at_most(object, MAX_BYTES as u64)
+}
 
 /// Both lines.
 pub(super) fn print(object: &impl Serialize) -> Result<Vec<u8>, RepoError> {

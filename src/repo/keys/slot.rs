@@ -1,6 +1,11 @@
-//! Key slots: the keyring, wrapped under what a person keeps.
+//! Key slots: the keyring, as far as a role goes, wrapped under what a person or a service keeps.
 
-use super::{FORMAT, KdfParams, Keyring, Unlock, crypto, lines, recovery};
+use super::{
+    FORMAT, KdfParams, KeyWrapper, Keyring, Role, Unlock,
+    crypto::{self, Suite},
+    epoch::EpochSecrets,
+    lines, recovery,
+};
 use crate::{
     record::Timestamp,
     repo::{RepoError, RepoId},
@@ -8,28 +13,34 @@ use crate::{
 use argon2::{Algorithm, Argon2, Params, Version};
 use data_encoding::{BASE64, HEXLOWER};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use zeroize::{Zeroize, Zeroizing};
+use std::{collections::BTreeMap, sync::Arc};
+use zeroize::Zeroizing;
 
 const RECOVERY_CONTEXT: &str = "rekeep 2026-11 v1 recovery slot";
 const PASSWORD: &str = "password";
 const RECOVERY: &str = "recovery";
+const EXTERNAL: &str = "external";
 const SALT_BYTES: usize = 16;
 const MAX_MEMORY_KIB: u32 = 1024 * 1024;
 const MAX_PASSES: u32 = 64;
 const MAX_LANES: u32 = 16;
+/// A slot that somebody else put there must not cost whoever tries it minutes.
+const MAX_WORK_KIB: u64 = 4 * 1024 * 1024;
+/// What a service made of the 32 bytes of a slot key.
+const MAX_WRAPPED_KEY_BYTES: usize = 16 * 1024;
 
 /// `keys/<name>`.
 pub(super) fn path(name: &str) -> String {
     format!("keys/{name}")
 }
 
-/// How a slot key is made.
+/// How a slot key is made or found again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "lowercase", deny_unknown_fields)]
 enum Kdf {
     Argon2id { memory_kib: u32, passes: u32, lanes: u32, salt: String },
     Blake3 { salt: String },
+    External { provider: String, key: String },
 }
 
 /// Line 1 of a slot.
@@ -39,8 +50,10 @@ pub(super) struct Slot {
     format: u32,
     repository: RepoId,
     pub(super) kind: String,
+    pub(super) role: Role,
     pub(super) label: String,
     pub(super) created: Timestamp,
+    suite: u8,
     kdf: Kdf,
     wrapped: String,
 }
@@ -49,19 +62,14 @@ pub(super) struct Slot {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wrapped {
-    epochs: BTreeMap<u32, String>,
-}
-
-impl Drop for Wrapped {
-    fn drop(&mut self) {
-        self.epochs.values_mut().for_each(Zeroize::zeroize);
-    }
+    epochs: BTreeMap<u32, EpochSecrets>,
 }
 
 /// What is tried on slots.
 pub(super) enum Attempt {
     Password(Zeroizing<String>),
     Recovery(Zeroizing<[u8; 32]>),
+    External(Arc<dyn KeyWrapper>),
 }
 
 impl Attempt {
@@ -69,6 +77,7 @@ impl Attempt {
         Ok(match unlock {
             Unlock::Password(password) => Self::Password(Zeroizing::new(password.clone())),
             Unlock::Recovery(text) => Self::Recovery(recovery::parse(text)?),
+            Unlock::External(wrapper) => Self::External(Arc::clone(wrapper)),
         })
     }
 
@@ -76,12 +85,16 @@ impl Attempt {
         match self {
             Self::Password(_) => PASSWORD,
             Self::Recovery(_) => RECOVERY,
+            Self::External(_) => EXTERNAL,
         }
     }
 
     /// Whether a slot is of the kind that this may open.
     pub(super) fn fits(&self, slot: &Slot) -> bool {
-        slot.kind == self.kind()
+        match (self, &slot.kdf) {
+            (Self::External(wrapper), Kdf::External { provider, .. }) => wrapper.provider() == provider,
+            _ => slot.kind == self.kind(),
+        }
     }
 }
 
@@ -97,7 +110,17 @@ impl KdfParams {
         if !(8 * self.lanes..=MAX_MEMORY_KIB).contains(&self.memory_kib) {
             return Err(format!("{} KiB are outside {} to {MAX_MEMORY_KIB}", self.memory_kib, 8 * self.lanes));
         }
+        if self.work_kib() > MAX_WORK_KIB {
+            return Err(format!(
+                "{} passes over {} KiB are more than {MAX_WORK_KIB} KiB of work",
+                self.passes, self.memory_kib
+            ));
+        }
         Ok(())
+    }
+
+    fn work_kib(self) -> u64 {
+        u64::from(self.passes) * u64::from(self.memory_kib)
     }
 
     fn derive(self, password: &str, salt: &[u8]) -> Result<Zeroizing<[u8; 32]>, String> {
@@ -112,24 +135,37 @@ impl KdfParams {
     }
 }
 
+/// Of a slot key's origin what the associated data covers: name, parameters, salt, provider, wrapped key.
+type KdfParts = (&'static str, KdfParams, Vec<u8>, String, Vec<u8>);
+
 impl Kdf {
-    /// Name, parameters and salt; an error if they are outside the format's limits.
-    fn parts(&self) -> Result<(&'static str, KdfParams, [u8; SALT_BYTES]), String> {
-        let (name, params, salt) = match self {
+    /// An error if something is outside the format's limits.
+    fn parts(&self) -> Result<KdfParts, String> {
+        const NONE: KdfParams = KdfParams { memory_kib: 0, passes: 0, lanes: 0 };
+        let salted = |salt: &str| {
+            let salt = BASE64.decode(salt.as_bytes()).map_err(|error| format!("salt: {error}"))?;
+            if salt.len() == SALT_BYTES { Ok(salt) } else { Err("the salt is not 16 bytes".to_owned()) }
+        };
+        Ok(match self {
             Self::Argon2id { memory_kib, passes, lanes, salt } => {
                 let params = KdfParams { memory_kib: *memory_kib, passes: *passes, lanes: *lanes };
                 params.check()?;
-                ("argon2id", params, salt)
+                ("argon2id", params, salted(salt)?, String::new(), Vec::new())
             }
-            Self::Blake3 { salt } => ("blake3", KdfParams { memory_kib: 0, passes: 0, lanes: 0 }, salt),
-        };
-        let salt = BASE64.decode(salt.as_bytes()).map_err(|error| format!("salt: {error}"))?;
-        Ok((name, params, salt.try_into().map_err(|_| "the salt is not 16 bytes".to_owned())?))
+            Self::Blake3 { salt } => ("blake3", NONE, salted(salt)?, String::new(), Vec::new()),
+            Self::External { provider, key } => {
+                let key = BASE64.decode(key.as_bytes()).map_err(|error| format!("key: {error}"))?;
+                if key.len() > MAX_WRAPPED_KEY_BYTES {
+                    return Err(format!("its wrapped key has {} bytes", key.len()));
+                }
+                (EXTERNAL, NONE, vec![0; SALT_BYTES], provider.clone(), key)
+            }
+        })
     }
 
     /// The slot key; `None` if `attempt` is of another kind.
     fn key(&self, attempt: &Attempt) -> Result<Option<Zeroizing<[u8; 32]>>, String> {
-        let (_, params, salt) = self.parts()?;
+        let (_, params, salt, _, given) = self.parts()?;
         match (self, attempt) {
             (Self::Argon2id { .. }, Attempt::Password(password)) => params.derive(password, &salt).map(Some),
             (Self::Blake3 { .. }, Attempt::Recovery(recovery)) => {
@@ -137,86 +173,129 @@ impl Kdf {
                 material.extend_from_slice(&salt);
                 Ok(Some(Zeroizing::new(crypto::derive(RECOVERY_CONTEXT, &material))))
             }
+            (Self::External { .. }, Attempt::External(wrapper)) => {
+                let key = wrapper.unwrap(&given)?;
+                let key = key.as_slice().try_into().map_err(|_| "what was unwrapped is not 32 bytes".to_owned())?;
+                Ok(Some(Zeroizing::new(key)))
+            }
             _ => Ok(None),
         }
     }
-}
 
-impl Slot {
-    /// Wraps the keyring.
-    pub(super) fn make(
-        name: &str,
-        keyring: &Keyring,
-        unlock: &Unlock,
-        params: KdfParams,
-        label: &str,
-        now: Timestamp,
-    ) -> Result<Self, RepoError> {
-        let attempt = Attempt::new(unlock)?;
-        let salt = BASE64.encode(&crypto::random::<SALT_BYTES>()?);
-        let kdf = match &attempt {
+    /// A new slot key's origin, and the key.
+    fn make(attempt: &Attempt, params: KdfParams) -> Result<(Self, Zeroizing<[u8; 32]>), RepoError> {
+        let invalid = |reason: String| RepoError::Invalid(format!("key slot: {reason}"));
+        let salt = || Ok::<_, RepoError>(BASE64.encode(&crypto::random::<SALT_BYTES>()?));
+        let kdf = match attempt {
             Attempt::Password(password) if password.is_empty() => {
                 return Err(RepoError::Invalid("an empty password protects nothing".to_owned()));
             }
             Attempt::Password(_) => {
                 let KdfParams { memory_kib, passes, lanes } = params;
-                Kdf::Argon2id { memory_kib, passes, lanes, salt }
+                Self::Argon2id { memory_kib, passes, lanes, salt: salt()? }
             }
-            Attempt::Recovery(_) => Kdf::Blake3 { salt },
+            Attempt::Recovery(_) => Self::Blake3 { salt: salt()? },
+            Attempt::External(wrapper) => {
+                let drawn = Zeroizing::new(crypto::random::<32>()?);
+                let key = BASE64.encode(&wrapper.wrap(&drawn).map_err(invalid)?);
+                Self::External { provider: wrapper.provider().to_owned(), key }
+            }
         };
+        // What comes out is what will come out again: a service that cannot unwrap its own is found now.
+        let key = kdf.key(attempt).map_err(invalid)?.ok_or_else(|| invalid("no key for it".to_owned()))?;
+        Ok((kdf, key))
+    }
+}
+
+impl Slot {
+    /// Wraps what the role needs of the keyring.
+    pub(super) fn make(
+        name: &str,
+        keyring: &Keyring,
+        unlock: &Unlock,
+        role: Role,
+        params: KdfParams,
+        label: &str,
+        now: Timestamp,
+    ) -> Result<Self, RepoError> {
+        let invalid = |reason: String| RepoError::Invalid(format!("key slot: {reason}"));
+        let attempt = Attempt::new(unlock)?;
+        let (kdf, key) = Kdf::make(&attempt, params)?;
         let mut slot = Self {
             format: FORMAT,
             repository: keyring.repo_id,
             kind: attempt.kind().to_owned(),
+            role,
             label: label.to_owned(),
             created: now,
+            suite: keyring.suite as u8,
             kdf,
             wrapped: String::new(),
         };
-        let invalid = |reason: String| RepoError::Internal(format!("key slot: {reason}"));
-        let key = slot.kdf.key(&attempt).map_err(invalid)?.ok_or_else(|| invalid("no key for it".to_owned()))?;
-        let epochs =
-            keyring.secrets_by_epoch().into_iter().map(|(epoch, secret)| (epoch, HEXLOWER.encode(&secret))).collect();
-        let plain =
-            Zeroizing::new(serde_json::to_vec(&Wrapped { epochs }).map_err(|error| invalid(error.to_string()))?);
-        let sealed = crypto::seal_with_nonce(&key, &slot.associated_data(name).map_err(invalid)?, &plain)?;
-        slot.wrapped = BASE64.encode(&sealed);
+        let wrapped = Wrapped { epochs: keyring.secrets_for(role)? };
+        let plain = Zeroizing::new(serde_json::to_vec(&wrapped).map_err(|error| invalid(error.to_string()))?);
+        let ad = slot.associated_data(name).map_err(invalid)?;
+        slot.wrapped = BASE64.encode(&crypto::seal_with_nonce(keyring.suite, &key, &ad, &plain)?);
         Ok(slot)
     }
 
     /// Reads and checks everything that can be checked without a key.
-    pub(super) fn parse(name: &str, bytes: &[u8], id: &RepoId) -> Result<Self, RepoError> {
-        let slot: Self = lines::parse(&path(name), bytes)?;
-        let damaged = |reason: String| RepoError::damaged(path(name), reason);
+    pub(super) fn parse(name: &str, object: &str, bytes: &[u8], id: &RepoId) -> Result<Self, RepoError> {
+        let slot: Self = lines::parse(object, bytes)?;
+        let damaged = |reason: String| RepoError::damaged(object, reason);
         if slot.repository != *id {
             return Err(damaged(format!("it belongs to the repository {}", slot.repository)));
         }
         let expected = match slot.kdf {
             Kdf::Argon2id { .. } => PASSWORD,
             Kdf::Blake3 { .. } => RECOVERY,
+            Kdf::External { .. } => EXTERNAL,
         };
         if slot.kind != expected {
             return Err(damaged(format!("its kind is `{}`", slot.kind)));
         }
+        slot.suite(object)?;
         slot.associated_data(name).map_err(damaged)?;
         Ok(slot)
     }
 
+    fn suite(&self, object: &str) -> Result<Suite, RepoError> {
+        let feature = || format!("suite {}", self.suite);
+        Suite::from_u8(self.suite)
+            .ok_or_else(|| RepoError::UnknownFeature { object: object.to_owned(), feature: feature() })
+    }
+
+    /// How much work it is to try it: the cheapest go first, so that a costly one that a stranger left is met by nobody
+    /// who has a slot of his own.
+    pub(super) fn work(&self) -> u64 {
+        self.kdf.parts().map_or(u64::MAX, |(_, params, ..)| params.work_kib())
+    }
+
+    /// What the slot says beside its kind: the service that keeps its key.
+    pub(super) fn provider(&self) -> Option<&str> {
+        match &self.kdf {
+            Kdf::External { provider, .. } => Some(provider),
+            _ => None,
+        }
+    }
+
     /// Unwraps the epochs' secrets; `None` if the attempt does not open it.
-    pub(super) fn open(&self, name: &str, attempt: &Attempt) -> Result<Option<BTreeMap<u32, [u8; 32]>>, RepoError> {
+    pub(super) fn open(&self, name: &str, attempt: &Attempt) -> Result<Option<BTreeMap<u32, EpochSecrets>>, RepoError> {
         let damaged = |reason: String| RepoError::damaged(path(name), reason);
         let sealed = BASE64.decode(self.wrapped.as_bytes()).map_err(|error| damaged(format!("wrapped: {error}")))?;
-        let Some(key) = self.kdf.key(attempt).map_err(damaged)? else { return Ok(None) };
+        let key = match (self.kdf.key(attempt), attempt) {
+            (Ok(key), _) => key,
+            (Err(reason), Attempt::External(wrapper)) => {
+                return Err(RepoError::KeyService { service: wrapper.provider().to_owned(), reason });
+            }
+            (Err(reason), _) => return Err(damaged(reason)),
+        };
+        let Some(key) = key else { return Ok(None) };
         let ad = self.associated_data(name).map_err(damaged)?;
-        let Some(plain) = crypto::open_with_nonce(&key, &ad, &sealed) else { return Ok(None) };
+        let suite = self.suite(&path(name))?;
+        let Some(plain) = crypto::open_with_nonce(suite, &key, &ad, &sealed) else { return Ok(None) };
         let wrapped: Wrapped = serde_json::from_slice(&plain).map_err(|error| damaged(error.to_string()))?;
-        let mut secrets = BTreeMap::new();
-        for (epoch, secret) in &wrapped.epochs {
-            let bytes = HEXLOWER.decode(secret.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
-            secrets
-                .insert(*epoch, bytes.ok_or_else(|| damaged(format!("the secret of epoch {epoch} is not 32 bytes")))?);
-        }
-        Ok(Some(secrets))
+        Ok(Some(wrapped.epochs))
     }
 
     fn associated_data(&self, name: &str) -> Result<Vec<u8>, String> {
@@ -225,19 +304,23 @@ impl Slot {
             .ok()
             .and_then(|bytes| bytes.try_into().ok())
             .ok_or_else(|| "its name is not 32 hexadecimal digits".to_owned())?;
-        let (kdf, params, salt) = self.kdf.parts()?;
+        let (kdf, params, salt, provider, wrapped) = self.kdf.parts()?;
         let mut ad = Vec::new();
         ad.extend_from_slice(&self.format.to_le_bytes());
         ad.extend_from_slice(&self.repository.0);
         ad.extend_from_slice(&raw_name);
         crypto::put_string(&mut ad, self.kind.as_bytes());
+        crypto::put_string(&mut ad, self.role.name().as_bytes());
         crypto::put_string(&mut ad, self.label.as_bytes());
         ad.extend_from_slice(&self.created.as_millis().to_le_bytes());
+        ad.push(self.suite);
         crypto::put_string(&mut ad, kdf.as_bytes());
         for number in [params.memory_kib, params.passes, params.lanes] {
             ad.extend_from_slice(&number.to_le_bytes());
         }
         ad.extend_from_slice(&salt);
+        crypto::put_string(&mut ad, provider.as_bytes());
+        crypto::put_string(&mut ad, &wrapped);
         Ok(ad)
     }
 }

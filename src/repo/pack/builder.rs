@@ -13,11 +13,10 @@ use crate::{
         ids::PackKind,
         keys::{
             Keyring,
-            crypto::{self, TAG_BYTES},
+            crypto::{FrameCipher, TAG_BYTES},
         },
     },
 };
-use chacha20poly1305::{ChaCha20Poly1305, KeyInit};
 use std::{ops::Range, sync::Arc};
 
 /// Where a run's stored bytes are: compressed, in the thread's buffer; or raw, in the plaintext.
@@ -30,7 +29,7 @@ enum Stored {
 pub struct PackBuilder {
     fields: Header,
     header: PackHeader,
-    cipher: ChaCha20Poly1305,
+    cipher: FrameCipher,
     bytes: Vec<u8>,
     entries: Vec<PackEntry>,
     /// Spent when sealing begins, whether it succeeds or not.
@@ -44,7 +43,7 @@ impl PackBuilder {
         let (fields, header, key) = Header::make(&keyring, kind, lease)?;
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&header);
-        let cipher = ChaCha20Poly1305::new((&*key).into());
+        let cipher = FrameCipher::new(fields.suite, &key);
         Ok(Self { fields, header, cipher, bytes, entries: Vec::new(), ordinal: 0 })
     }
 
@@ -158,7 +157,7 @@ impl PackBuilder {
         let ad = self.fields.frame_ad(ordinal, id);
         let (head, body) = self.bytes[start..].split_at_mut(FRAME_HEAD_BYTES);
         head.copy_from_slice(&frame_head((body.len() + TAG_BYTES) as u32, ordinal));
-        let tag = crypto::seal_frame(&self.cipher, ordinal, &ad, body)?;
+        let tag = self.cipher.seal(ordinal, &ad, body)?;
         self.bytes.extend_from_slice(&tag);
         Ok(())
     }

@@ -1,106 +1,174 @@
 //! A pack's plaintext header: what it is, who wrote it, and its wrapped key.
 
-use super::{HEADER_BYTES, PackHeader, RawPackKey, SUITE, VERSION};
+use super::{HEADER_BYTES, PackHeader, RawPackKey, VERSION};
 use crate::repo::{
     ChunkId, RepoError, RepoId, SnapshotId,
     ids::PackKind,
     keys::{
-        Keyring,
-        crypto::{self, NONCE_BYTES},
+        CAPSULE_BYTES, Capability, Keyring, Suite,
+        crypto::{self, NONCE_BYTES, TAG_BYTES},
     },
     object::check_version,
 };
+use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"RKEEPPAK";
-const WRAPPED: std::ops::Range<usize> = 72..120;
+/// The longest wrapped key that any wrap may have.
+const MAX_WRAP_BYTES: usize = 8 * 1024;
+/// The longest header.
+pub(in crate::repo) const MAX_HEADER_BYTES: usize = HEADER_BYTES + MAX_WRAP_BYTES;
+
+/// How a pack's key is wrapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Wrap {
+    /// Under the epoch's key for packs of the kind.
+    Shared = 1,
+    /// To the public key of values: X-Wing (X25519 and ML-KEM-768).
+    Public = 2,
+}
+
+impl Wrap {
+    const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Shared),
+            2 => Some(Self::Public),
+            _ => None,
+        }
+    }
+
+    const fn len(self) -> usize {
+        match self {
+            Self::Shared => NONCE_BYTES + 32 + TAG_BYTES,
+            Self::Public => CAPSULE_BYTES + 32 + TAG_BYTES,
+        }
+    }
+}
 
 /// A header's fields, the wrapped key apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::repo) struct Header {
     pub(in crate::repo) kind: PackKind,
+    pub(in crate::repo) suite: Suite,
     pub(in crate::repo) epoch: u32,
     pub(in crate::repo) repo_id: RepoId,
     pub(in crate::repo) lease: SnapshotId,
+    wrap: Wrap,
 }
 
 impl Header {
-    /// A header for the current epoch, with a fresh pack key wrapped in it.
+    /// A header for the current epoch, with a fresh pack key wrapped in it: under the shared key where the keyring has it, else
+    /// to the public one.
     pub(super) fn make(
         keyring: &Keyring,
         kind: PackKind,
         lease: SnapshotId,
     ) -> Result<(Self, PackHeader, RawPackKey), RepoError> {
-        let header = Self { kind, epoch: keyring.current_epoch, repo_id: keyring.repo_id, lease };
-        let wrapping = keyring
-            .pack_key(kind, header.epoch)
-            .ok_or_else(|| RepoError::Internal("the keyring lacks its current epoch".to_owned()))?;
+        let wrap = match kind {
+            PackKind::Data if !keyring.role().has(Capability::ReadValues) => Wrap::Public,
+            _ => Wrap::Shared,
+        };
+        let (epoch, suite) = (keyring.current_epoch, keyring.suite);
+        let header = Self { kind, suite, epoch, repo_id: keyring.repo_id, lease, wrap };
         let key = RawPackKey::new(crypto::random()?);
-        let nonce = crypto::random::<NONCE_BYTES>()?;
-        let mut wrapped = key.to_vec();
-        crypto::xseal(wrapping, &nonce, &header.wrap_ad(), &mut wrapped, 0)?;
+        let mut bytes = header.fixed().to_vec();
+        let (wrapping, nonce, front) = match wrap {
+            Wrap::Shared => {
+                let nonce = crypto::random::<NONCE_BYTES>()?;
+                (RawPackKey::new(*keyring.pack_key("a new pack", kind, epoch)?), nonce, nonce.to_vec())
+            }
+            Wrap::Public => {
+                let (capsule, shared) = keyring.encapsulate()?;
+                // The key in the capsule seals once.
+                (shared, [0; NONCE_BYTES], capsule.to_vec())
+            }
+        };
+        bytes.extend_from_slice(&front);
+        let start = bytes.len();
+        bytes.extend_from_slice(&*key);
+        crypto::xseal(suite, &wrapping, &nonce, &header.wrap_ad(), &mut bytes, start)?;
+        Ok((header, Arc::from(bytes), key))
+    }
+
+    fn fixed(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
         bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
-        bytes[10] = kind as u8;
-        bytes[11] = SUITE;
-        bytes[12..16].copy_from_slice(&header.epoch.to_le_bytes());
-        bytes[16..32].copy_from_slice(&header.repo_id.0);
-        bytes[32..48].copy_from_slice(&lease.0);
-        bytes[48..72].copy_from_slice(&nonce);
-        bytes[WRAPPED].copy_from_slice(&wrapped);
-        Ok((header, bytes, key))
+        bytes[10] = self.kind as u8;
+        bytes[11] = self.suite as u8;
+        bytes[12..16].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes[16..32].copy_from_slice(&self.repo_id.0);
+        bytes[32..48].copy_from_slice(&self.lease.0);
+        bytes[48] = self.wrap as u8;
+        bytes[50..52].copy_from_slice(&(self.wrap.len() as u16).to_le_bytes());
+        bytes
     }
 
-    /// Reads a header without a key.
-    pub(in crate::repo) fn parse(object: &str, bytes: &PackHeader) -> Result<Self, RepoError> {
+    /// Reads a whole header without a key.
+    pub(in crate::repo) fn parse(object: &str, bytes: &[u8]) -> Result<Self, RepoError> {
+        let (header, len) = Self::parse_front(object, bytes)?;
+        if len == bytes.len() { Ok(header) } else { Err(RepoError::damaged(object, "its header has another length")) }
+    }
+
+    /// Reads the header that `bytes` begin with, of which only the fixed part need be there. Gives the whole header's length.
+    pub(in crate::repo) fn parse_front(object: &str, bytes: &[u8]) -> Result<(Self, usize), RepoError> {
         let damaged = |reason: &str| RepoError::damaged(object, reason);
-        if bytes[..8] != *MAGIC {
+        let (fixed, _) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or_else(|| damaged("it is cut off"))?;
+        if fixed[..8] != *MAGIC {
             return Err(damaged("it is no pack"));
         }
-        check_version(object, u16::from_le_bytes([bytes[8], bytes[9]]), VERSION)?;
-        if bytes[11] != SUITE {
-            let feature = format!("suite {}", bytes[11]);
-            return Err(RepoError::UnknownFeature { object: object.to_owned(), feature });
+        check_version(object, u16::from_le_bytes([fixed[8], fixed[9]]), VERSION)?;
+        let unknown = |feature: String| RepoError::UnknownFeature { object: object.to_owned(), feature };
+        let suite = Suite::from_u8(fixed[11]).ok_or_else(|| unknown(format!("suite {}", fixed[11])))?;
+        let wrap = Wrap::from_u8(fixed[48]).ok_or_else(|| unknown(format!("key wrap {}", fixed[48])))?;
+        if fixed[49] != 0 || fixed[52..].iter().any(|&byte| byte != 0) {
+            return Err(damaged("a field of its header is not zero"));
         }
-        if bytes[WRAPPED.end..].iter().any(|&byte| byte != 0) {
-            return Err(damaged("the end of its header is not zero"));
+        if usize::from(u16::from_le_bytes([fixed[50], fixed[51]])) != wrap.len() {
+            return Err(damaged("its wrapped key has another length"));
         }
         let (mut repo_id, mut lease) = ([0; 16], [0; 16]);
-        repo_id.copy_from_slice(&bytes[16..32]);
-        lease.copy_from_slice(&bytes[32..48]);
-        Ok(Self {
-            kind: PackKind::from_u8(bytes[10]).ok_or_else(|| damaged("it is of an unknown kind"))?,
-            epoch: u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]),
+        repo_id.copy_from_slice(&fixed[16..32]);
+        lease.copy_from_slice(&fixed[32..48]);
+        let header = Self {
+            kind: PackKind::from_u8(fixed[10]).ok_or_else(|| damaged("it is of an unknown kind"))?,
+            suite,
+            epoch: u32::from_le_bytes([fixed[12], fixed[13], fixed[14], fixed[15]]),
             repo_id: RepoId(repo_id),
             lease: SnapshotId(lease),
-        })
+            wrap,
+        };
+        Ok((header, HEADER_BYTES + wrap.len()))
     }
 
     /// Unwraps the pack key of the header that this was read from.
-    pub(super) fn unwrap_key(
-        &self,
-        object: &str,
-        keyring: &Keyring,
-        bytes: &PackHeader,
-    ) -> Result<RawPackKey, RepoError> {
+    pub(super) fn unwrap_key(&self, object: &str, keyring: &Keyring, bytes: &[u8]) -> Result<RawPackKey, RepoError> {
+        let closed = || RepoError::damaged(object, "the key in its header does not open");
         if self.repo_id != keyring.repo_id {
             return Err(RepoError::damaged(object, format!("it belongs to the repository {}", self.repo_id)));
         }
-        let wrapping = keyring
-            .pack_key(self.kind, self.epoch)
-            .ok_or_else(|| RepoError::damaged(object, format!("the keyring has no epoch {}", self.epoch)))?;
-        let mut nonce = [0; NONCE_BYTES];
-        nonce.copy_from_slice(&bytes[48..WRAPPED.start]);
-        crypto::xopen(wrapping, &nonce, &self.wrap_ad(), &bytes[WRAPPED])
+        let wrapped = bytes.get(HEADER_BYTES..HEADER_BYTES + self.wrap.len()).ok_or_else(closed)?;
+        let (wrapping, nonce, sealed) = match self.wrap {
+            Wrap::Shared => {
+                let (nonce, sealed) = wrapped.split_first_chunk::<NONCE_BYTES>().ok_or_else(closed)?;
+                (RawPackKey::new(*keyring.pack_key(object, self.kind, self.epoch)?), *nonce, sealed)
+            }
+            Wrap::Public => {
+                let (capsule, sealed) = wrapped.split_first_chunk::<CAPSULE_BYTES>().ok_or_else(closed)?;
+                (keyring.decapsulate(object, self.epoch, capsule)?, [0; NONCE_BYTES], sealed)
+            }
+        };
+        crypto::xopen(self.suite, &wrapping, &nonce, &self.wrap_ad(), sealed)
             .and_then(|key| <[u8; 32]>::try_from(key.as_slice()).ok())
             .map(RawPackKey::new)
-            .ok_or_else(|| RepoError::damaged(object, "the key in its header does not open"))
+            .ok_or_else(closed)
     }
 
     fn wrap_ad(&self) -> Vec<u8> {
         let mut ad = self.common_ad();
         ad.extend_from_slice(&self.epoch.to_le_bytes());
         ad.extend_from_slice(&self.lease.0);
+        ad.push(self.wrap as u8);
         ad
     }
 
@@ -116,7 +184,7 @@ impl Header {
         let mut ad = Vec::with_capacity(64);
         ad.extend_from_slice(&VERSION.to_le_bytes());
         ad.extend_from_slice(&self.repo_id.0);
-        ad.extend_from_slice(&[self.kind as u8, SUITE]);
+        ad.extend_from_slice(&[self.kind as u8, self.suite as u8]);
         ad
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::repo::ChunkPlain;
+use crate::repo::{ChunkPlain, keys::Role};
 use std::sync::Arc;
 
 const LEASE: SnapshotId = SnapshotId([7; 16]);
@@ -48,7 +48,7 @@ fn chunks_come_back_from_pack_header_and_directory() {
         let pack = pack_of(&keyring, &plains, level);
         assert_eq!(pack.bytes.len() % PADDING_BYTES, 0);
         let (header, kind, lease, entries) = read_directory(&keyring, &pack.name, &pack.bytes).unwrap();
-        assert_eq!((header, kind, lease), (pack.header, PackKind::Metadata, LEASE));
+        assert_eq!((&header, kind, lease), (&pack.header, PackKind::Metadata, LEASE));
         assert_eq!(entries, pack.entries);
         let key = PackKey::unwrap(&keyring, &pack.name, &header).unwrap();
         for (ordinal, (entry, plain)) in entries.iter().zip(&plains).enumerate() {
@@ -95,9 +95,9 @@ fn no_flipped_or_cut_byte_of_header_or_frame_goes_unseen() {
     let keyring = keyring();
     let plain = ChunkPlain::single(b"a small chunk, a small chunk".repeat(4));
     let pack = pack_of(&keyring, &[plain], 3);
-    for at in 0..HEADER_BYTES {
+    for at in 0..pack.header.len() {
         for bit in 0..8 {
-            let mut header = pack.header;
+            let mut header = pack.header.to_vec();
             header[at] ^= 1 << bit;
             assert!(PackKey::unwrap(&keyring, &pack.name, &header).is_err(), "header byte {at}");
         }
@@ -132,12 +132,12 @@ fn no_flipped_byte_of_directory_padding_or_trailer_goes_unseen() {
     assert!(read_directory(&keyring, &ObjectName([0; 32]), &pack.bytes).is_err());
     let directory = pack.entries[0].offset as usize + pack.entries[0].stored_len as usize;
     let len = pack.bytes.len();
-    for at in (0..HEADER_BYTES).chain(directory..directory + 200).chain(len - 100..len) {
+    for at in (0..pack.header.len()).chain(directory..directory + 200).chain(len - 100..len) {
         let mut flipped = pack.bytes.clone();
         flipped[at] ^= 0x10;
         assert!(!reads(&keyring, &flipped), "byte {at}");
     }
-    for end in [0, 1, 159, 160, 192, 65_535, len - 1] {
+    for end in [0, 1, 63, 64, 135, 136, 192, 65_535, len - 1] {
         assert!(!reads(&keyring, &pack.bytes[..end]), "cut at {end}");
     }
     assert!(!reads(&keyring, &[&pack.bytes[..], &vec![0; PADDING_BYTES]].concat()));
@@ -147,12 +147,14 @@ fn no_flipped_byte_of_directory_padding_or_trailer_goes_unseen() {
 fn newer_versions_and_suites_are_told() {
     let keyring = keyring();
     let pack = pack_of(&keyring, &[], 3);
-    let mut newer = pack.header;
+    let mut newer = pack.header.to_vec();
     newer[8] = 2;
     assert!(matches!(PackKey::unwrap(&keyring, &pack.name, &newer), Err(RepoError::NewerFormat { found: 2, .. })));
-    let mut suite = pack.header;
-    suite[11] = 2;
-    assert!(matches!(PackKey::unwrap(&keyring, &pack.name, &suite), Err(RepoError::UnknownFeature { .. })));
+    for field in [11, 48] {
+        let mut unknown = pack.header.to_vec();
+        unknown[field] = 9;
+        assert!(matches!(PackKey::unwrap(&keyring, &pack.name, &unknown), Err(RepoError::UnknownFeature { .. })));
+    }
 }
 
 #[test]
@@ -164,13 +166,43 @@ fn a_builder_refuses_what_a_reader_would_and_stays_usable() {
     assert!(builder.add(id, ChunkKind::Keys, &plain, 3, true).is_err());
     let torn = ChunkPlain { bytes: vec![0; 9], ends: vec![8] };
     assert!(builder.add(id, ChunkKind::Values, &torn, 3, true).is_err());
-    assert!(builder.is_empty() && builder.len() == HEADER_BYTES);
+    assert!(builder.is_empty() && builder.len() == 136);
     builder.add(id, ChunkKind::Values, &plain, 3, true).unwrap();
     let largest = ChunkPlain::single(noise(3, MAX_CHUNK_BYTES));
     builder.add(id, ChunkKind::Values, &largest, 1, true).unwrap();
     let pack = builder.finish().unwrap();
     assert_eq!(read_directory(&keyring, &pack.name, &pack.bytes).unwrap().3.len(), 2);
     assert!(path(&pack.name).starts_with(&format!("packs/{}/", &pack.name.to_string()[..2])));
+}
+
+/// Values of a put-only host: it can write them and not read them; so can metadata be read by everybody.
+#[test]
+fn values_of_a_put_only_host_open_for_who_may_read_values() {
+    let admin = keyring();
+    for suite in crate::repo::keys::Suite::ALL {
+        let put_only = Arc::new(admin.for_role(Role::PutOnly).unwrap().with_suite(suite));
+        let plain = mixed_chunk(1);
+        for (kind, chunk) in [(PackKind::Data, ChunkKind::Values), (PackKind::Metadata, ChunkKind::Keys)] {
+            let mut builder = PackBuilder::new(put_only.clone(), kind, LEASE).unwrap();
+            let id = plain.id(&put_only.secrets.chunk_id, chunk);
+            builder.add(id, chunk, &plain, 3, true).unwrap();
+            let pack = builder.finish().unwrap();
+            for role in Role::ALL {
+                let keyring = admin.for_role(role).unwrap();
+                match PackKey::unwrap(&keyring, &pack.name, &pack.header) {
+                    Ok(key) => {
+                        let data = key.open_frame(0, &pack.entries[0], frame(&pack, &pack.entries[0])).unwrap();
+                        assert_eq!(data.plain().unwrap(), plain);
+                        assert!(role != Role::PutOnly || kind == PackKind::Metadata);
+                    }
+                    Err(error) => {
+                        assert!(matches!(error, RepoError::Role { .. }), "{error}");
+                        assert_eq!((role, kind), (Role::PutOnly, PackKind::Data));
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]

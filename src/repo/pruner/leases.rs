@@ -6,12 +6,14 @@ use crate::{
     repo::{
         RepoError, Repository, SnapshotId,
         catalog::RevisionKind,
+        keys::Party,
         lease::{LeaseBody, LeaseEndBody, end_path, lease_path},
         object::{self, ObjectKind},
         process::ProcessId,
         repository::{Inner, names},
     },
 };
+use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -55,6 +57,16 @@ pub struct LeaseInfo {
 }
 
 impl LeaseInfo {
+    /// What became of it; what is bad about the objects that say so is its problem, and says nothing.
+    fn settle(&mut self, state: Result<LeaseState, RepoError>) -> Result<(), RepoError> {
+        match state {
+            Ok(state) => self.state = state,
+            Err(error) if error.is_bad_object() => drop(self.problem.get_or_insert(error.to_string())),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// Whether nothing more can come of it.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -70,7 +82,7 @@ impl LeaseInfo {
     /// Whether a reader holds it.
     #[must_use]
     pub fn is_reader(&self) -> bool {
-        self.purpose == "read" || self.purpose.starts_with("read:")
+        is_reading(&self.purpose)
     }
 
     /// Whether it has shown no sign for so long that it may be fenced.
@@ -79,6 +91,19 @@ impl LeaseInfo {
         let silent = self.newest_seen.map_or(0, |seen| now.as_millis().saturating_sub(seen.as_millis()));
         !self.is_over() && silent >= i64::try_from(DEAD_AFTER.as_millis()).unwrap_or(i64::MAX)
     }
+}
+
+/// Drains do not wait for pruners, so only who may prune is one; a reader does nothing else.
+fn may_say(party: Party, purpose: &str) -> bool {
+    match party {
+        Party::Reader => is_reading(purpose),
+        Party::Writer => purpose != PRUNE,
+        Party::Operator => true,
+    }
+}
+
+fn is_reading(purpose: &str) -> bool {
+    purpose == "read" || purpose.starts_with("read:")
 }
 
 impl Inner {
@@ -112,69 +137,98 @@ impl Inner {
                 _ => *ended |= last == "end",
             }
         }
-        let mut leases = Vec::with_capacity(found.len());
-        for (id, (mut numbers, ended)) in found {
-            numbers.sort_unstable();
-            leases.push(self.lease_info(id, &numbers, ended)?);
-        }
-        Ok(leases)
+        let found: Vec<_> = found.into_iter().collect();
+        // Reading them is what takes time where there are many.
+        found
+            .into_par_iter()
+            .map(|(id, (mut numbers, ended))| {
+                numbers.sort_unstable();
+                self.lease_info(id, &numbers, ended)
+            })
+            .collect()
     }
 
     fn lease_info(&self, id: SnapshotId, numbers: &[u64], ended: bool) -> Result<LeaseInfo, RepoError> {
-        let newest = numbers.last().copied().unwrap_or(0);
         let mut info = LeaseInfo {
             id,
             purpose: String::new(),
             host: String::new(),
             started: None,
-            newest,
+            newest: 0,
             honours: Vec::new(),
-            state: if ended { LeaseState::Ended } else { self.fate(&id)? },
+            state: LeaseState::Running,
             newest_seen: None,
             process: None,
             problem: None,
         };
+        if ended {
+            info.settle(self.ended(&id))?;
+        }
+        if !info.is_over() {
+            info.settle(self.fate(&id))?;
+        }
         if info.is_over() {
             return Ok(info);
         }
-        info.newest_seen = Some(self.catalog.lease_first_seen(&id, newest, self.clock.now())?);
-        match self.read_lease(&id, newest) {
-            Ok(body) => {
-                info.purpose = body.purpose;
-                info.host = body.host;
-                info.started = Some(body.started);
-                info.honours = body.honours;
-                info.process = body.process;
+        // The highest that its holder made: what others put beside it says nothing.
+        for number in numbers.iter().rev() {
+            match self.read_lease(&id, *number) {
+                Ok(body) => {
+                    info.newest = *number;
+                    info.purpose = body.purpose;
+                    info.host = body.host;
+                    info.started = Some(body.started);
+                    info.honours = body.honours;
+                    info.process = body.process;
+                    break;
+                }
+                // Gone since it was listed: what is over is tidied away by others. Until it is no longer listed it counts.
+                Err(error) if error.is_bad_object() || matches!(error, RepoError::Missing { .. }) => {
+                    info.problem.get_or_insert(error.to_string());
+                }
+                Err(error) => return Err(error),
             }
-            // Gone since it was listed: what is over is tidied away by others. Until it is no longer listed it counts.
-            Err(error @ (RepoError::Missing { .. } | RepoError::Damaged { .. } | RepoError::NewerFormat { .. })) => {
-                info.problem = Some(error.to_string());
-            }
-            Err(error) => return Err(error),
         }
+        info.newest_seen = Some(self.catalog.lease_first_seen(&id, info.newest, self.clock.now())?);
         Ok(info)
+    }
+
+    /// Whether its holder ended it.
+    fn ended(&self, id: &SnapshotId) -> Result<LeaseState, RepoError> {
+        let path = end_path(id);
+        match object::read(&self.storage, &path) {
+            Ok(bytes) => object::open(&self.keyring, ObjectKind::LeaseEnd, &path, &bytes).map(|_| LeaseState::Ended),
+            // It goes last of what is tidied away of a lease that is over.
+            Err(RepoError::Missing { .. }) => Ok(LeaseState::Ended),
+            Err(error) => Err(error),
+        }
     }
 
     /// What the name of its commit says of a lease without an end.
     fn fate(&self, id: &SnapshotId) -> Result<LeaseState, RepoError> {
         let listed = self.list_objects(&format!("snapshots/{id}/"))?;
-        let revisions: Vec<u64> =
-            listed.iter().filter_map(|it| names::parse_revision(&it.name)).map(|(_, revision)| revision).collect();
-        if revisions.is_empty() {
-            return Ok(LeaseState::Running);
+        let mut problem = None;
+        for (_, revision) in listed.iter().filter_map(|it| names::parse_revision(&it.name)) {
+            match self.fetch_revision(id, revision) {
+                Ok(revision) if revision.kind == RevisionKind::Void => return Ok(LeaseState::Fenced),
+                // Only what was committed is revised or forgotten.
+                Ok(_) => return Ok(LeaseState::Committed),
+                Err(RepoError::Missing { .. }) => {}
+                Err(error) => problem = Some(error),
+            }
         }
-        match self.fetch_revision(id, 0) {
-            Ok(revision) if revision.kind == RevisionKind::Void => Ok(LeaseState::Fenced),
-            // Only what was committed is revised or forgotten.
-            Ok(_) | Err(RepoError::Missing { .. }) => Ok(LeaseState::Committed),
-            Err(error) => Err(error),
-        }
+        problem.map_or(Ok(LeaseState::Running), Err)
     }
 
     fn read_lease(&self, id: &SnapshotId, number: u64) -> Result<LeaseBody, RepoError> {
         let path = lease_path(id, number);
-        let body = object::unwrap(ObjectKind::Lease, &path, &self.storage.read(&path)?)?;
+        let bytes = object::read(&self.storage, &path)?;
+        let body = object::open(&self.keyring, ObjectKind::Lease, &path, &bytes)?;
+        let party = object::author(&self.keyring, &path, &bytes)?;
         let body: LeaseBody = serde_json::from_slice(&body).map_err(|error| RepoError::damaged(&*path, error))?;
+        if !may_say(party, &body.purpose) {
+            return Err(RepoError::forged(path, format!("a {party:?} cannot hold a lease to {}", body.purpose)));
+        }
         if body.lease != *id || body.number != number {
             return Err(RepoError::damaged(path, format!("it says it is number {} of {}", body.number, body.lease)));
         }
@@ -191,7 +245,8 @@ impl Repository {
     /// The outcome that a lease's end gives, for people.
     pub fn lease_outcome(&self, id: &SnapshotId) -> Result<String, RepoError> {
         let path = end_path(id);
-        let body = object::unwrap(ObjectKind::LeaseEnd, &path, &self.inner.storage.read(&path)?)?;
+        let bytes = object::read(&self.inner.storage, &path)?;
+        let body = object::open(&self.inner.keyring, ObjectKind::LeaseEnd, &path, &bytes)?;
         let body: LeaseEndBody = serde_json::from_slice(&body).map_err(|error| RepoError::damaged(&*path, error))?;
         Ok(body.outcome)
     }

@@ -101,13 +101,12 @@ impl Inner {
         self.keep_where_present(view, &wanted)
     }
 
-    /// A listed revision that the catalog does not have was deleted since, or cannot be read. Of a snapshot that was forgotten
-    /// it does not matter.
+    /// A listed revision that the catalog does not have was deleted since, or is bad. A bad one takes nothing away: beside a
+    /// good one it is passed over, alone it stops the pruner, since what its snapshot needs cannot be known.
     fn all_are_known(&self, listed: &HashSet<(SnapshotId, u64)>, revisions: &[Revision]) -> Result<(), RepoError> {
         let known: HashSet<(SnapshotId, u64)> = revisions.iter().map(|it| (it.snapshot, it.revision)).collect();
-        let forgotten: HashSet<SnapshotId> =
-            revisions.iter().filter(|it| it.kind == RevisionKind::Tombstone).map(|it| it.snapshot).collect();
-        let mut unknown: Vec<_> = listed.difference(&known).filter(|(id, _)| !forgotten.contains(id)).collect();
+        let stands: HashSet<SnapshotId> = revisions.iter().map(|it| it.snapshot).collect();
+        let mut unknown: Vec<_> = listed.difference(&known).collect();
         unknown.sort_unstable();
         for (id, revision) in unknown {
             match self.fetch_revision(id, *revision) {
@@ -118,6 +117,7 @@ impl Inner {
                     ));
                 }
                 Err(RepoError::Missing { .. }) => {}
+                Err(RepoError::Damaged { .. } | RepoError::Forged { .. }) if stands.contains(id) => {}
                 Err(error) => return Err(needs_are_unknown(id, error)),
             }
         }
@@ -131,10 +131,11 @@ impl Inner {
         first: &HashMap<SnapshotId, &Revision>,
         references: &mut References,
     ) -> Result<(), RepoError> {
-        if group.iter().any(|it| it.kind != RevisionKind::Manifest) {
+        let all: Vec<&Revision> = group.iter().collect();
+        if group.iter().any(|it| it.kind == RevisionKind::Void) || self.is_forgotten(&all)?.counts() {
             return Ok(());
         }
-        for revision in group {
+        for revision in group.iter().filter(|it| it.kind == RevisionKind::Manifest) {
             let manifest =
                 self.open_revision(revision).map_err(|error| needs_are_unknown(&revision.snapshot, error))?;
             let squash =
@@ -170,7 +171,7 @@ impl Inner {
         references: &mut References,
     ) -> Result<(), RepoError> {
         let path = names::revision_path(&revision.snapshot, revision.revision);
-        let body = object::open(&self.keyring, ObjectKind::Snapshot, &path, &revision.sealed)?;
+        let body = object::open_known(&self.keyring, ObjectKind::Snapshot, &path, &revision.sealed)?;
         references.tables.extend(manifest::tables_of(&path, &body)?);
         for layer in manifest.collections.into_iter().flat_map(|collection| collection.stack) {
             references.layers.entry(layer.id).or_insert(layer);

@@ -9,6 +9,7 @@ use crate::repo::{
     catalog::PackNumber,
     entropy,
     faults::{self, Rule},
+    keys::Signer,
     lease::{Mark, MarkBody},
     object::{self, ObjectKind},
     pack::{self, HEADER_BYTES, Header},
@@ -90,15 +91,15 @@ impl Inner {
             Err(RepoError::Missing { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Ok(head) = head.as_slice().try_into() else { return Ok(None) };
-        Ok(Header::parse(&path, head).ok().map(|header| header.lease))
+        Ok(Header::parse_front(&path, &head).ok().map(|(header, _)| header.lease))
     }
 
     fn create_mark(&self, packs: Vec<ObjectName>) -> Result<Mark, RepoError> {
         let id = entropy::snapshot_id()?.to_string();
         let path = format!("trash/{id}");
         let body = json(&MarkBody { packs: packs.clone() })?;
-        if self.create_or_same(&path, &object::wrap(ObjectKind::Mark, &path, &body))? {
+        let bytes = object::make(&self.keyring, Signer::Operator, ObjectKind::Mark, &path, &body)?;
+        if self.create_or_same(&path, &bytes)? {
             Ok(Mark { id, packs })
         } else {
             Err(RepoError::Internal(

@@ -10,6 +10,7 @@ mod delete;
 mod drain;
 #[cfg(debug_assertions)]
 pub mod flat;
+mod gather;
 mod leases;
 mod live;
 mod mark;

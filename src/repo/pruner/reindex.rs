@@ -5,6 +5,7 @@ use crate::repo::{
     ObjectName, RepoError,
     faults::{self, Rule},
     index::{self, IndexedPack},
+    object,
     repository::names,
 };
 use std::collections::HashSet;
@@ -48,7 +49,7 @@ impl Pruner {
         let mut packs: Vec<IndexedPack> = Vec::new();
         let mut entries = 0;
         for name in old {
-            let bytes = match self.inner.storage.read(&names::index_path(name)) {
+            let bytes = match object::read(&self.inner.storage, &names::index_path(name)) {
                 Ok(bytes) => bytes,
                 // Someone else was first: what it described stands in his new objects.
                 Err(RepoError::Missing { .. }) => continue,

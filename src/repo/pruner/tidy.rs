@@ -34,6 +34,8 @@ impl Pruner {
         self.tidy_revisions(&leases, &mut tidied)?;
         self.tidy_checkpoints(&leases, &mut tidied)?;
         self.tidy_leases(&leases, &mut tidied)?;
+        // Those whose leases went just now are gathered the next time.
+        self.tidy_forgotten(&leases, &mut tidied)?;
         self.tidy_damage(&mut tidied)?;
         let trials = self.tidy_trials(&mut tidied)?;
         match self.inner.storage.sweep() {
@@ -89,7 +91,8 @@ impl Pruner {
             tidied.revisions += u64::from(self.remove(&names::revision_path(id, *revision), &mut tidied.failures));
         }
         for group in revisions.chunk_by(|a, b| a.0 == b.0) {
-            let forgotten = group.iter().any(|(_, _, kind)| *kind == RevisionKind::Tombstone);
+            let stone = group.iter().any(|(_, _, kind)| *kind == RevisionKind::Tombstone);
+            let forgotten = stone && self.inner.is_forgotten_now(&group[0].0)?;
             for (id, revision, kind) in group {
                 let goes = match kind {
                     RevisionKind::Manifest => forgotten && !open.contains(id),

@@ -4,6 +4,7 @@ use super::{Inner, Repository, names, names::TombstoneBody, standing::MAX_RACES}
 use crate::repo::{
     Manifest, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
+    keys::Signer,
     object::{self, ObjectKind},
     repository::standing::json,
 };
@@ -41,7 +42,10 @@ impl Inner {
         }
         let mut unreadable = BTreeMap::new();
         for (id, numbers) in revisions {
-            let (mut problem, mut is_over) = (None, false);
+            if self.catalog.is_gathered(&id)? {
+                continue;
+            }
+            let (mut problem, mut forged, mut stands, mut is_over) = (None, None, false, false);
             for number in numbers {
                 let opened = self.fetch_revision(&id, number).and_then(|revision| {
                     if revision.kind == RevisionKind::Manifest {
@@ -50,8 +54,17 @@ impl Inner {
                     Ok(revision.kind)
                 });
                 match opened {
-                    Ok(kind) => is_over |= kind != RevisionKind::Manifest,
+                    Ok(kind) => {
+                        stands = true;
+                        is_over |= match kind {
+                            RevisionKind::Manifest => false,
+                            RevisionKind::Void => true,
+                            RevisionKind::Tombstone => self.is_forgotten_now(&id)?,
+                        };
+                    }
                     Err(RepoError::Missing { .. }) => {}
+                    // What nobody who may made says nothing of a snapshot of which something else stands.
+                    Err(error @ RepoError::Forged { .. }) => forged = Some(error.to_string()),
                     Err(
                         error @ (RepoError::Damaged { .. }
                         | RepoError::ChunkMissing { .. }
@@ -61,6 +74,7 @@ impl Inner {
                     Err(error) => return Err(error),
                 }
             }
+            let problem = problem.or(forged.filter(|_| !stands));
             if let Some(problem) = problem.filter(|_| !is_over) {
                 unreadable.insert(id, problem);
             }
@@ -80,12 +94,17 @@ impl Inner {
             }
             self.is_unprotected(id)?;
             let listed = self.list_objects(&format!("snapshots/{id}/"))?;
-            let there = listed.iter().filter_map(|it| names::parse_revision(&it.name)).map(|(_, number)| number);
+            let there: BTreeSet<u64> =
+                listed.iter().filter_map(|it| names::parse_revision(&it.name)).map(|(_, number)| number).collect();
             let known = self.catalog.revision_names()?.into_iter().filter(|it| it.snapshot == *id);
-            let revision = there.chain(known.map(|it| it.revision)).max().unwrap_or(0) + 1;
+            // What fails the check takes a number, and no more.
+            let mut revision = known.map(|it| it.revision).max().unwrap_or(0) + 1;
+            while there.contains(&revision) {
+                revision += 1;
+            }
             let body = TombstoneBody { forgotten: *id, revision, host: self.host.clone(), time: self.clock.now() };
             let path = names::revision_path(id, revision);
-            let sealed = object::wrap(ObjectKind::Tombstone, &path, &json(&body)?);
+            let sealed = object::make(&self.keyring, Signer::Operator, ObjectKind::Tombstone, &path, &json(&body)?)?;
             if self.create_or_same(&path, &sealed)? {
                 let stone = Revision { snapshot: *id, revision, kind: RevisionKind::Tombstone, sealed };
                 return self.catalog.apply_revisions(&[stone], &[], &[]);

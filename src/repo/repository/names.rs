@@ -58,7 +58,8 @@ pub(in crate::repo) fn fit(path: &str) -> Fit {
         text.parse::<u64>().is_ok_and(|number| number.to_string() == text && i64::try_from(number).is_ok())
     };
     let fits = match *parts.as_slice() {
-        ["keys" | "trash", name] => is_hex(name, 32),
+        ["keys" | "trash" | "forgotten", name] | ["copies", "keys", name] => is_hex(name, 32),
+        ["copies", "rekeep.json"] => true,
         ["index" | "damage", name] => is_hex(name, 64),
         ["packs", folder, name] => is_hex(name, 64) && name.starts_with(folder) && folder.len() == 2,
         ["snapshots" | "checkpoints" | "promises", id, number] => is_hex(id, 32) && is_number(number),

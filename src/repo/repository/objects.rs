@@ -75,7 +75,7 @@ impl Checker<'_, '_> {
 
     /// Reads an object; `None` if it is gone, or cannot be read, which is noted.
     fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, RepoError> {
-        match self.inner.storage.read(name) {
+        match object::read(&self.inner.storage, name) {
             Ok(bytes) => {
                 self.found.objects += 1;
                 self.found.bytes += bytes.len() as u64;
@@ -168,7 +168,7 @@ impl Checker<'_, '_> {
 
     fn open(&self, snapshot: SnapshotId, revision: u64, sealed: Vec<u8>) -> Result<Option<Manifest>, RepoError> {
         let path = names::revision_path(&snapshot, revision);
-        let kind = Inner::revision_kind(&path, revision, &sealed)?;
+        let kind = self.inner.revision_kind(&path, revision, &sealed)?;
         if kind != RevisionKind::Manifest {
             return Ok(None);
         }
@@ -213,20 +213,25 @@ impl Checker<'_, '_> {
         Ok(())
     }
 
+    fn plain<T: DeserializeOwned>(&self, kind: ObjectKind, name: &str, bytes: &[u8]) -> Result<T, RepoError> {
+        let body = object::open(&self.inner.keyring, kind, name, bytes)?;
+        serde_json::from_slice(&body).map_err(|error| RepoError::damaged(name, error))
+    }
+
     fn small_one(&self, object: &Listed, bytes: &[u8]) -> Result<(), RepoError> {
         let name = object.name.as_str();
         let parts: Vec<&str> = name.split('/').collect();
         let id = || parts.get(1).and_then(|id| id.parse::<SnapshotId>().ok());
         match (parts.as_slice(), id()) {
             (["leases", _, "end"], Some(id)) => {
-                let end: LeaseEndBody = plain(ObjectKind::LeaseEnd, name, bytes)?;
+                let end: LeaseEndBody = self.plain(ObjectKind::LeaseEnd, name, bytes)?;
                 same(name, end.lease == id && name == end_path(&id))
             }
             (["leases", _, number], Some(id)) => {
-                let body: LeaseBody = plain(ObjectKind::Lease, name, bytes)?;
+                let body: LeaseBody = self.plain(ObjectKind::Lease, name, bytes)?;
                 same(name, body.lease == id && body.number.to_string() == **number)
             }
-            (["trash", _], _) => plain::<MarkBody>(ObjectKind::Mark, name, bytes).map(drop),
+            (["trash", _], _) => self.plain::<MarkBody>(ObjectKind::Mark, name, bytes).map(drop),
             (["checkpoints", _, number], Some(id)) => match number.parse() {
                 Ok(number) => self.inner.read_checkpoint(&id, number).map(drop),
                 Err(_) => Ok(()),
@@ -256,11 +261,8 @@ impl Checker<'_, '_> {
                 continue;
             }
             let range = 0..HEADER_BYTES as u64;
-            let head = self.inner.storage.read_range(&object.name, range).and_then(|head| {
-                let head = head.as_slice().try_into();
-                let head = head.map_err(|_| RepoError::damaged(&*object.name, "it is cut off"))?;
-                Header::parse(&object.name, head)
-            });
+            let head =
+                self.inner.storage.read_range(&object.name, range).and_then(|head| Header::parse(&object.name, &head));
             match head {
                 Ok(header) => orphans.entry(header.lease).or_default().push(object.name),
                 Err(RepoError::Missing { .. }) => {}
@@ -277,11 +279,6 @@ impl Checker<'_, '_> {
         }
         Ok(())
     }
-}
-
-fn plain<T: DeserializeOwned>(kind: ObjectKind, name: &str, bytes: &[u8]) -> Result<T, RepoError> {
-    let body = object::unwrap(kind, name, bytes)?;
-    serde_json::from_slice(&body).map_err(|error| RepoError::damaged(name, error))
 }
 
 fn same(name: &str, is_same: bool) -> Result<(), RepoError> {

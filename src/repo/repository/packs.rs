@@ -5,6 +5,7 @@ use crate::repo::{
     ChunkId, ObjectName, RepoError,
     catalog::{IndexedPackInfo, Place},
     index::{self, IndexedPack},
+    object,
     pack::{self, PackEntry, PackHeader, PackKey},
     storage::Listed,
 };
@@ -64,7 +65,7 @@ impl Repository {
     /// [`RepoError::Missing`] if it is gone, [`RepoError::Storage`] if it cannot be read.
     pub fn read_pack(&self, name: &ObjectName) -> Result<PackCheck, RepoError> {
         let inner = &self.inner;
-        let read = inner.storage.read(&pack::path(name));
+        let read = object::read(&inner.storage, &pack::path(name));
         let number = inner.catalog.pack_number(name)?;
         if let (Err(error @ (RepoError::Damaged { .. } | RepoError::Missing { .. })), Some(number)) = (&read, number) {
             inner.bad_packs.insert(*name, number, &error.to_string());
@@ -136,13 +137,14 @@ impl Repository {
 
     /// Reads and opens one index object, whatever the catalog holds of it.
     pub fn read_index_object(&self, name: &ObjectName) -> Result<Vec<IndexedPack>, RepoError> {
-        let bytes = self.inner.storage.read(&names::index_path(name))?;
+        let bytes = object::read(&self.inner.storage, &names::index_path(name))?;
         index::open(&self.inner.keyring, name, &bytes)
     }
 
     /// Objects and bytes by folder.
     pub fn stats(&self) -> Result<Vec<FolderStats>, RepoError> {
-        let folders = ["keys", "packs", "index", "snapshots", "checkpoints", "leases", "trash", "damage"];
+        let folders =
+            ["keys", "packs", "index", "snapshots", "forgotten", "checkpoints", "leases", "trash", "damage", "copies"];
         let stats = folders.into_iter().map(|folder| {
             let listed = self.inner.storage.list(&format!("{folder}/"))?;
             let bytes = listed.iter().map(|object| object.bytes).sum();

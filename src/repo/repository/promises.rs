@@ -6,13 +6,14 @@ use crate::{
     record::{Clock, Timestamp},
     repo::{
         RepoError,
+        keys::{Capability, Keyring, Signer},
         object::{self, ObjectKind},
         storage::{Created, Promises, Storage, Verdict},
     },
     report::{Warning, WarningKind},
 };
 use serde::{Deserialize, Serialize};
-use std::io::ErrorKind;
+use std::{collections::BTreeSet, io::ErrorKind};
 
 const NOTE: &str = "promises";
 
@@ -50,17 +51,43 @@ fn folder(storage: &Storage) -> String {
     format!("promises/{}/", &location_key(storage)[..32])
 }
 
-/// The newest verdict for this place, and its number.
-fn newest(storage: &Storage) -> Result<Option<(u64, PromisesBody)>, RepoError> {
+/// The verdicts on this place.
+#[derive(Default)]
+struct Kept {
+    /// The newest that passes the check, which alone counts.
+    newest: Option<PromisesBody>,
+    /// The lowest number above it that is free: what fails the check takes a number, and no more.
+    next: u64,
+}
+
+fn kept(storage: &Storage, keyring: &Keyring) -> Result<Kept, RepoError> {
     let folder = folder(storage);
     let listed = storage.list(&folder)?;
-    let numbers = listed.iter().filter_map(|it| it.name.strip_prefix(folder.as_str())?.parse::<u64>().ok());
-    let Some(number) = numbers.max() else { return Ok(None) };
-    let path = format!("{folder}{number}");
-    let body = object::unwrap(ObjectKind::Promises, &path, &storage.read(&path)?)?;
-    let body: PromisesBody = serde_json::from_slice(&body).map_err(|error| RepoError::damaged(&*path, error))?;
-    // Objects may be copied to where they do not count.
-    Ok((body.location == location_key(storage)).then_some((number, body)))
+    let number = |name: &str| name.strip_prefix(folder.as_str())?.parse::<u64>().ok();
+    let numbers: BTreeSet<u64> = listed.iter().filter_map(|it| number(&it.name)).collect();
+    let mut kept = Kept::default();
+    for &number in numbers.iter().rev() {
+        match read(storage, keyring, &format!("{folder}{number}")) {
+            Ok(body) => {
+                // Objects may be copied to where they do not count.
+                kept.newest = (body.location == location_key(storage)).then_some(body);
+                kept.next = number.saturating_add(1);
+                break;
+            }
+            Err(RepoError::Missing { .. }) => {}
+            Err(error) if error.is_bad_object() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    while numbers.contains(&kept.next) && kept.next < u64::MAX {
+        kept.next += 1;
+    }
+    Ok(kept)
+}
+
+fn read(storage: &Storage, keyring: &Keyring, path: &str) -> Result<PromisesBody, RepoError> {
+    let body = object::open(keyring, ObjectKind::Promises, path, &object::read(storage, path)?)?;
+    serde_json::from_slice(&body).map_err(|error| RepoError::damaged(path, error))
 }
 
 fn body_of(storage: &Storage, verdict: &Verdict, clock: &dyn Clock) -> PromisesBody {
@@ -73,13 +100,16 @@ fn body_of(storage: &Storage, verdict: &Verdict, clock: &dyn Clock) -> PromisesB
     }
 }
 
-/// Keeps a verdict as the newest for this place.
-pub fn keep(storage: &Storage, verdict: &Verdict, clock: &dyn Clock) -> Result<(), RepoError> {
+/// Keeps a verdict as the newest for this place, if the keys allow to speak for the repository: others believe it.
+pub fn keep(storage: &Storage, keyring: &Keyring, verdict: &Verdict, clock: &dyn Clock) -> Result<(), RepoError> {
+    if !keyring.role().has(Capability::Prune) {
+        return Ok(());
+    }
     let body = body_of(storage, verdict, clock);
-    let first = newest(storage)?.map_or(0, |(number, _)| number + 1);
-    for number in first..first + MAX_RACES {
-        let path = format!("{}{number}", folder(storage));
-        if storage.create(&path, &object::wrap(ObjectKind::Promises, &path, &json(&body)?))? == Created::New {
+    for _ in 0..MAX_RACES {
+        let path = format!("{}{}", folder(storage), kept(storage, keyring)?.next);
+        let made = object::make(keyring, Signer::Operator, ObjectKind::Promises, &path, &json(&body)?)?;
+        if storage.create(&path, &made)? == Created::New {
             return Ok(());
         }
     }
@@ -98,13 +128,7 @@ impl Inner {
         {
             return Ok(self.rely_on(&body));
         }
-        let known = match newest(&self.storage) {
-            Ok(known) => known.map(|(_, body)| body),
-            // One that cannot be read counts for nothing.
-            Err(RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::NewerFormat { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        let body = if let Some(body) = known {
+        let body = if let Some(body) = kept(&self.storage, &self.keyring)?.newest {
             body
         } else {
             let verdict = match self.storage.probe() {
@@ -117,7 +141,7 @@ impl Inner {
             if !verdict.whole {
                 return Err(not_whole(&self.storage));
             }
-            keep(&self.storage, &verdict, &*self.clock)?;
+            keep(&self.storage, &self.keyring, &verdict, &*self.clock)?;
             body_of(&self.storage, &verdict, &*self.clock)
         };
         let text = serde_json::to_string(&body).map_err(|error| RepoError::Invalid(error.to_string()))?;

@@ -7,6 +7,7 @@ use super::{
 use crate::repo::{
     ObjectName, RepoError, SnapshotId,
     catalog::{KnownRevision, Revision, RevisionKind},
+    faults::{self, Rule},
     index,
     object::{self, ObjectKind},
     storage::Listed,
@@ -19,15 +20,17 @@ use std::collections::{HashMap, HashSet};
 const FETCH_BATCH: usize = 64;
 
 /// A warning of an object that counts as absent.
-fn unread_object(name: &str, words: String) -> Warning {
+pub(super) fn unread_object(name: &str, words: String) -> Warning {
     Warning::new(WarningKind::ObjectUnreadable, name, words)
 }
 
 impl Inner {
     pub(in crate::repo) fn refresh(&self) -> Result<Vec<Warning>, RepoError> {
-        let mut warnings = Vec::new();
+        let slots = self.keyring.warnings().iter();
+        let mut warnings: Vec<Warning> = slots.map(|words| unread_object("keys/", words.clone())).collect();
         self.refresh_index(&mut warnings)?;
         self.refresh_snapshots(&mut warnings)?;
+        self.bad_marks(&mut warnings)?;
         for name in &super::lock(&self.strange).hidden {
             let words = format!("{name} is not what this place is for, and hides what may be there");
             warnings.push(unread_object(name, words));
@@ -120,7 +123,7 @@ impl Inner {
         let mut names = change.new.iter();
         let mut next = || {
             for name in names.by_ref() {
-                let read = self.storage.read(&names::index_path(name));
+                let read = object::read(&self.storage, &names::index_path(name));
                 match read.and_then(|bytes| Ok((bytes.len() as u64, index::open(&self.keyring, name, &bytes)?))) {
                     Ok((bytes, packs)) => {
                         imported = true;
@@ -146,6 +149,20 @@ impl Inner {
         Ok((listed.into_keys().collect(), imported || !gone.is_empty()))
     }
 
+    /// Marks that nobody will carry out because they are bad: writers do not speak of forged ones.
+    fn bad_marks(&self, warnings: &mut Vec<Warning>) -> Result<(), RepoError> {
+        for object in self.list_objects("trash/")? {
+            let read = object::read(&self.storage, &object.name)
+                .and_then(|bytes| object::open(&self.keyring, ObjectKind::Mark, &object.name, &bytes));
+            match read {
+                Ok(_) | Err(RepoError::Missing { .. }) => {}
+                Err(error) if error.is_bad_object() => warnings.push(unread_object(&object.name, error.to_string())),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     pub(in crate::repo) fn refresh_snapshots(&self, warnings: &mut Vec<Warning>) -> Result<(), RepoError> {
         self.refresh_snapshots_listed(warnings).map(drop)
     }
@@ -156,12 +173,26 @@ impl Inner {
         warnings: &mut Vec<Warning>,
     ) -> Result<HashSet<(SnapshotId, u64)>, RepoError> {
         let _one_at_a_time = super::lock(&self.refreshing);
+        if faults::is_broken(Rule::ForgottenAfterSnapshots) {
+            self.refresh_forgotten(warnings)?;
+        }
         let mut listed = HashMap::new();
         for object in self.list_objects("snapshots/")? {
             if let Some(name) = names::parse_revision(&object.name) {
                 listed.insert(name, object.bytes);
             }
         }
+        // After the snapshots: what a collective tombstone made room for must not look as if it had none.
+        if !faults::is_broken(Rule::ForgottenAfterSnapshots) {
+            self.refresh_forgotten(warnings)?;
+        }
+        let mut gathered = HashSet::new();
+        for id in listed.keys().map(|(id, _)| *id).collect::<HashSet<_>>() {
+            if self.catalog.is_gathered(&id)? {
+                gathered.insert(id);
+            }
+        }
+        listed.retain(|(id, _), _| !gathered.contains(id));
         let known: HashMap<(SnapshotId, u64), KnownRevision> =
             self.catalog.revision_names()?.into_iter().map(|known| ((known.snapshot, known.revision), known)).collect();
         let mut unread: Vec<_> = listed.keys().filter(|name| !known.contains_key(*name)).copied().collect();
@@ -178,11 +209,16 @@ impl Inner {
         Ok(listed)
     }
 
-    /// The snapshots with a tombstone, as the catalog and these new revisions say.
+    /// The snapshots with a tombstone that counts, as the catalog and these new revisions say.
     pub(in crate::repo) fn forgotten(&self, new: &[Revision]) -> Result<HashSet<SnapshotId>, RepoError> {
-        let kinds = self.catalog.revision_kinds()?.into_iter().map(|(id, _, kind)| (id, kind));
-        let all = kinds.chain(new.iter().map(|it| (it.snapshot, it.kind)));
-        Ok(all.filter(|(_, kind)| *kind == RevisionKind::Tombstone).map(|(id, _)| id).collect())
+        let mut forgotten: HashSet<SnapshotId> =
+            new.iter().filter(|it| it.kind == RevisionKind::Tombstone).map(|it| it.snapshot).collect();
+        for (id, _, kind) in self.catalog.revision_kinds()? {
+            if kind == RevisionKind::Tombstone && self.is_forgotten_now(&id)? {
+                forgotten.insert(id);
+            }
+        }
+        Ok(forgotten)
     }
 
     /// Reads revisions; gives also what is wrong with those that cannot be read.
@@ -212,25 +248,20 @@ impl Inner {
 
     pub(in crate::repo) fn fetch_revision(&self, id: &SnapshotId, revision: u64) -> Result<Revision, RepoError> {
         let path = names::revision_path(id, revision);
-        let sealed = self.storage.read(&path)?;
-        let kind = Self::revision_kind(&path, revision, &sealed)?;
+        let sealed = object::read(&self.storage, &path)?;
+        let kind = self.revision_kind(&path, revision, &sealed)?;
         Ok(Revision { snapshot: *id, revision, kind, sealed })
     }
 
-    /// What lies under a revision's name.
-    pub(super) fn revision_kind(path: &str, revision: u64, sealed: &[u8]) -> Result<RevisionKind, RepoError> {
+    /// What lies under a revision's name, made by somebody who may.
+    pub(super) fn revision_kind(&self, path: &str, revision: u64, sealed: &[u8]) -> Result<RevisionKind, RepoError> {
         let kind = match object::kind_of(path, sealed)? {
             ObjectKind::Snapshot => RevisionKind::Manifest,
             ObjectKind::Void if revision == 0 => RevisionKind::Void,
             ObjectKind::Tombstone if revision > 0 => RevisionKind::Tombstone,
-            other => return Err(RepoError::damaged(path, format!("a {other:?} cannot lie there"))),
+            other => return Err(RepoError::forged(path, format!("a {other:?} cannot lie there"))),
         };
-        // Without a key anyone could write these; they still have to be about this name.
-        match kind {
-            RevisionKind::Manifest => {}
-            RevisionKind::Void => drop(object::unwrap(ObjectKind::Void, path, sealed)?),
-            RevisionKind::Tombstone => drop(object::unwrap(ObjectKind::Tombstone, path, sealed)?),
-        }
+        object::author(&self.keyring, path, sealed)?;
         Ok(kind)
     }
 
@@ -262,6 +293,10 @@ impl Inner {
                 continue;
             }
             if !was_gone && self.storage.len(&names::revision_path(&id, revision))?.is_some() {
+                continue;
+            }
+            if self.catalog.is_gathered(&id)? {
+                dropped.push((id, revision));
                 continue;
             }
             // Lower revisions may go once a higher one stands.

@@ -4,14 +4,17 @@ use super::{
     Inner, names,
     names::{TombstoneBody, VoidBody},
 };
+use crate::record::Timestamp;
 use crate::repo::{
     ChunkKind, ChunkPlain, Manifest, RepoError, SnapshotId, Storage,
     catalog::{Revision, RevisionKind},
     faults::{self, Rule},
+    keys::Signer,
     lease,
     object::{self, ObjectKind},
     storage::Created,
 };
+use std::collections::BTreeSet;
 
 /// How often a lost race for the next revision is run again.
 pub(in crate::repo) const MAX_RACES: usize = 1000;
@@ -36,10 +39,16 @@ pub(super) struct Standing {
     pub pending: Option<SnapshotId>,
     /// The highest revision there is.
     pub highest: Option<u64>,
-    /// Whether a tombstone lies there.
+    /// Whether a tombstone lies there that counts.
     pub forgotten: bool,
-    /// What could not be opened.
+    /// A tombstone lies there that will count once the lock is over.
+    pub waits_for_lock: Option<Timestamp>,
+    /// The lowest number above all revisions under which nothing lies; only as read from storage.
+    pub next: u64,
+    /// What a person should hear.
     pub problems: Vec<String>,
+    /// Of these, what could not be opened.
+    pub unopened: Vec<String>,
 }
 
 impl Inner {
@@ -50,20 +59,27 @@ impl Inner {
         squashed: &(dyn Fn(&SnapshotId) -> Result<SquashState, RepoError> + Sync),
     ) -> Result<Standing, RepoError> {
         let mut standing = Standing { highest: revisions.first().map(|it| it.revision), ..Standing::default() };
-        standing.forgotten = revisions.iter().any(|it| it.kind == RevisionKind::Tombstone);
+        let forgotten = self.is_forgotten(revisions)?;
+        standing.forgotten = forgotten.counts();
+        standing.problems.extend(forgotten.problem(revisions));
+        standing.waits_for_lock = forgotten.waits_until();
         if standing.forgotten || revisions.iter().any(|it| it.kind == RevisionKind::Void) {
             return Ok(standing);
         }
-        for revision in revisions {
+        for revision in revisions.iter().filter(|it| it.kind == RevisionKind::Manifest) {
             let manifest = match self.open_revision(revision) {
                 Ok(manifest) => manifest,
                 Err(error @ (RepoError::Catalog { .. } | RepoError::Interrupted)) => return Err(error),
                 Err(error @ RepoError::UnknownFeature { .. }) => {
                     standing.problems.push(error.to_string());
+                    standing.unopened.push(error.to_string());
+                    standing.manifest = None;
                     return Ok(standing);
                 }
                 Err(error) => {
-                    standing.problems.push(format!("a snapshot's revision cannot be opened: {error}"));
+                    let text = format!("a snapshot's revision cannot be opened: {error}");
+                    standing.problems.push(text.clone());
+                    standing.unopened.push(text);
                     continue;
                 }
             };
@@ -87,7 +103,7 @@ impl Inner {
     /// Opens a sealed manifest and checks that it is what its name says.
     pub(in crate::repo) fn open_revision(&self, revision: &Revision) -> Result<Manifest, RepoError> {
         let path = names::revision_path(&revision.snapshot, revision.revision);
-        let body = object::open(&self.keyring, ObjectKind::Snapshot, &path, &revision.sealed)?;
+        let body = object::open_known(&self.keyring, ObjectKind::Snapshot, &path, &revision.sealed)?;
         let manifest = Manifest::from_json(&path, &body, &mut |id| self.read_table(id))?;
         if manifest.id != revision.snapshot || manifest.revision != revision.revision {
             let reason = format!("it says it is revision {} of {}", manifest.revision, manifest.id);
@@ -121,38 +137,59 @@ impl Inner {
         }
     }
 
+    /// A revision that its maker may make; `None` if it is gone, or bad, which is noted.
+    fn good_revision(
+        &self,
+        id: &SnapshotId,
+        number: u64,
+        bad: &mut Vec<String>,
+    ) -> Result<Option<Revision>, RepoError> {
+        match self.fetch_revision(id, number) {
+            Ok(revision) => Ok(Some(revision)),
+            Err(RepoError::Missing { .. }) => Ok(None),
+            Err(error @ (RepoError::Damaged { .. } | RepoError::Forged { .. })) => {
+                bad.push(error.to_string());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// What stands under one name, read from storage.
     fn standing_now(&self, id: &SnapshotId) -> Result<Standing, RepoError> {
         let folder = format!("snapshots/{id}/");
         let listed = self.storage.list(&folder)?;
-        let mut numbers: Vec<u64> =
+        let numbers: BTreeSet<u64> =
             listed.iter().filter_map(|it| names::parse_revision(&it.name)).map(|(_, number)| number).collect();
-        numbers.sort_unstable();
-        // A listing may be late: ask for the next name itself.
-        let mut next = numbers.last().map_or(0, |last| last + 1);
-        while self.storage.len(&names::revision_path(id, next))?.is_some() {
-            numbers.push(next);
+        let mut revisions = Vec::new();
+        let mut unreadable = Vec::new();
+        for number in &numbers {
+            revisions.extend(self.good_revision(id, *number, &mut unreadable)?);
+        }
+        // A listing may be late: the next names themselves are asked for. What is bad is passed over, but its number is taken.
+        let mut next = revisions.last().map_or(0, |last| last.revision + 1);
+        loop {
+            let known = numbers.contains(&next);
+            if !known && self.storage.len(&names::revision_path(id, next))?.is_none() {
+                break;
+            }
+            if !known {
+                revisions.extend(self.good_revision(id, next, &mut unreadable)?);
+            }
             next += 1;
         }
-        let (mut revisions, mut unreadable) = (Vec::new(), Vec::new());
-        for number in numbers.iter().rev() {
-            match self.fetch_revision(id, *number) {
-                Ok(revision) => revisions.push(revision),
-                Err(RepoError::Missing { .. }) => {}
-                Err(error @ RepoError::Damaged { .. }) => unreadable.push(error.to_string()),
-                Err(error) => return Err(error),
-            }
-        }
-        let revisions: Vec<&Revision> = revisions.iter().collect();
+        let revisions: Vec<&Revision> = revisions.iter().rev().collect();
         let mut standing = self.standing(&revisions, &|lease| self.squash_state_now(lease))?;
+        standing.next = next;
         standing.highest = numbers.last().copied();
+        standing.forgotten |= self.catalog.is_gathered(id)?;
         if !standing.forgotten {
             standing.problems.append(&mut unreadable);
         }
         Ok(standing)
     }
 
-    /// The revision that a change starts from, and the highest number.
+    /// The revision that a change starts from, and the number of the next.
     pub(in crate::repo) fn writable(&self, id: &SnapshotId) -> Result<(Manifest, u64), RepoError> {
         let mut standing = self.standing_now(id)?;
         if let Some(lease) = standing.pending
@@ -168,10 +205,14 @@ impl Inner {
         if let Some(lease) = standing.pending {
             return Err(RepoError::Pending { id: *id, lease });
         }
-        match (standing.manifest, standing.highest) {
-            (Some(manifest), Some(highest)) if standing.problems.is_empty() => Ok((manifest, highest)),
-            (None, _) if standing.problems.is_empty() => Err(RepoError::NoSnapshot { name: id.to_string() }),
-            _ => Err(RepoError::damaged(format!("snapshots/{id}"), standing.problems.join("; "))),
+        // It was forgotten by a host on whose clock the lock is over; here it is kept until it is.
+        if let Some(until) = standing.waits_for_lock {
+            return Err(RepoError::Locked { id: *id, until });
+        }
+        match standing.manifest {
+            Some(manifest) if !standing.forgotten => Ok((manifest, standing.next)),
+            _ if standing.unopened.is_empty() => Err(RepoError::NoSnapshot { name: id.to_string() }),
+            _ => Err(RepoError::damaged(format!("snapshots/{id}"), standing.unopened.join("; "))),
         }
     }
 
@@ -179,21 +220,21 @@ impl Inner {
     fn above_pending(&self, id: &SnapshotId, standing: &Standing) -> Result<(Manifest, u64), RepoError> {
         let highest = standing.highest.unwrap_or(0);
         let pending = self.open_revision(&self.fetch_revision(id, highest)?)?;
-        Ok((Manifest { squash: None, ..pending }, highest))
+        Ok((Manifest { squash: None, ..pending }, standing.next))
     }
 
     pub(super) fn revise(&self, id: &SnapshotId, change: &dyn Fn(&mut Manifest)) -> Result<Manifest, RepoError> {
         for _ in 0..MAX_RACES {
-            let (old, highest) = self.writable(id)?;
+            let (old, next) = self.writable(id)?;
             let mut new = old.clone();
             change(&mut new);
             if new.id != old.id || new.content != old.content {
                 return Err(RepoError::Internal(format!("a revision of snapshot {id} may not change its content")));
             }
-            new.revision = highest + 1;
+            new.revision = next;
             let body = new.to_json(&mut |piece| self.known_table(piece))?;
             let path = names::revision_path(id, new.revision);
-            let sealed = object::seal(&self.keyring, ObjectKind::Snapshot, &path, &body);
+            let sealed = object::make(&self.keyring, Signer::Operator, ObjectKind::Snapshot, &path, &body)?;
             if self.create_or_same(&path, &sealed)? {
                 let revision = Revision { snapshot: *id, revision: new.revision, kind: RevisionKind::Manifest, sealed };
                 self.catalog.apply_revisions(&[revision], &[], &[])?;
@@ -205,7 +246,7 @@ impl Inner {
 
     pub(super) fn forget(&self, id: &SnapshotId) -> Result<(), RepoError> {
         for _ in 0..MAX_RACES {
-            let (old, highest) = match self.writable(id) {
+            let (old, revision) = match self.writable(id) {
                 Err(RepoError::NoSnapshot { .. }) if self.standing_now(id)?.forgotten => return Ok(()),
                 other => other?,
             };
@@ -216,10 +257,9 @@ impl Inner {
             if let Some(until) = old.lock_until.filter(|until| *until > now) {
                 return Err(RepoError::Locked { id: *id, until });
             }
-            let revision = highest + 1;
             let body = TombstoneBody { forgotten: *id, revision, host: self.host.clone(), time: now };
             let path = names::revision_path(id, revision);
-            let sealed = object::wrap(ObjectKind::Tombstone, &path, &json(&body)?);
+            let sealed = object::make(&self.keyring, Signer::Operator, ObjectKind::Tombstone, &path, &json(&body)?)?;
             if self.create_or_same(&path, &sealed)? {
                 let stone = Revision { snapshot: *id, revision, kind: RevisionKind::Tombstone, sealed };
                 return self.catalog.apply_revisions(&[stone], &[], &[]);
@@ -230,9 +270,14 @@ impl Inner {
 
     /// Creates the void. Gives whether the lease can never commit.
     pub(in crate::repo) fn fence(&self, lease: &SnapshotId) -> Result<bool, RepoError> {
+        self.fence_as(lease, Signer::Operator)
+    }
+
+    /// [`Self::fence`] by the holder of the lease himself, or by who may forget and prune.
+    pub(in crate::repo) fn fence_as(&self, lease: &SnapshotId, signer: Signer<'_>) -> Result<bool, RepoError> {
         let path = names::revision_path(lease, 0);
         let body = VoidBody { void: *lease, host: self.host.clone(), time: self.clock.now() };
-        let bytes = object::wrap(ObjectKind::Void, &path, &json(&body)?);
+        let bytes = object::make(&self.keyring, signer, ObjectKind::Void, &path, &json(&body)?)?;
         if self.storage.create(&path, &bytes)? == Created::New {
             return Ok(true);
         }
@@ -258,7 +303,7 @@ impl Inner {
 pub(in crate::repo) fn create_or_same(storage: &Storage, path: &str, bytes: &[u8]) -> Result<bool, RepoError> {
     match storage.create(path, bytes)? {
         Created::New => Ok(true),
-        Created::Exists => match storage.read(path) {
+        Created::Exists => match object::read(storage, path) {
             Ok(there) => Ok(there == bytes),
             // Taken, and gone again: by whomever, it is not ours to say that it stands.
             Err(RepoError::Missing { .. }) => Ok(false),

@@ -43,6 +43,8 @@ pub(in crate::repo) struct Memory {
     pub fault: Mutex<Option<(String, Fault)>>,
     /// Names with this prefix are not listed.
     pub hidden: Mutex<Option<String>>,
+    /// Signs what is put there as the repository's own.
+    pub maker: Mutex<Option<Repository>>,
 }
 
 impl Memory {
@@ -81,7 +83,8 @@ impl Memory {
     pub fn mark(&self, id: &str, packs: &[ObjectName]) {
         let path = format!("trash/{id}");
         let body = serde_json::to_vec(&MarkBody { packs: packs.to_vec() }).unwrap();
-        self.put(&path, object::wrap(ObjectKind::Mark, &path, &body));
+        let maker = lock(&self.maker).clone().unwrap();
+        self.put(&path, maker.made_by_operator(ObjectKind::Mark, &path, &body).unwrap());
     }
 
     /// The plain body of a small object.
@@ -108,6 +111,11 @@ impl Backend for Memory {
         let range = range.unwrap_or(0..bytes.len() as u64);
         let bytes = bytes.get(range.start as usize..range.end as usize).ok_or(ErrorKind::UnexpectedEof)?;
         Ok(bytes.to_vec())
+    }
+
+    fn read_at_most(&self, name: &str, most: u64) -> std::io::Result<Vec<u8>> {
+        let bytes = self.read(name, None)?;
+        if bytes.len() as u64 > most { Err(ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
     }
 
     fn create(&self, name: &str, bytes: &bytes::Bytes) -> std::io::Result<Created> {
@@ -167,6 +175,14 @@ impl World {
             InitOptions { kdf: KdfParams { memory_kib: 64, passes: 1, lanes: 1 }, label: "test@host".to_owned() };
         let (storage, open) = (world.storage(), world.options());
         let (repo, _) = Repository::init(&storage, &password(), None, &init, &open).unwrap();
+        // Through a storage of its own: otherwise both would keep each other alive.
+        let beside = Storage::at("memory:///").unwrap();
+        for object in storage.list("").unwrap() {
+            beside.create(&object.name, &storage.read(&object.name).unwrap()).unwrap();
+        }
+        let open = world.options();
+        *lock(&world.memory.maker) = Some(Repository::open(&beside, &password(), &open).unwrap());
+        world.memory.take_log();
         (world, repo)
     }
 

@@ -1,6 +1,7 @@
 use super::testing::{World, begin, commit, home, id, manifest, plain, put, read};
 use crate::repo::{
     ChunkKind, RepoError, SnapshotId,
+    keys::{Party, Signer},
     object::{self, ObjectKind},
     pack,
 };
@@ -82,7 +83,7 @@ fn a_chunk_that_moved_is_found_after_the_index_is_read_again() {
     commit(&repo, &[1], 100);
     let (old_pack, old_index) = (home(&repo, 1), world.memory.names("index/").remove(0));
     let mover = world.open();
-    world.memory.mark("m1", &[old_pack]);
+    world.memory.mark("00000000000000000000000000000001", &[old_pack]);
     let session = begin(&mover);
     put(&session, &[1]);
     session.abandon().unwrap();
@@ -225,7 +226,7 @@ fn a_damaged_manifest_is_a_warning_and_the_others_are_there() {
 fn put_manifest(world: &World, repo: &super::Repository, manifest: &crate::repo::Manifest) {
     let path = format!("snapshots/{}/{}", manifest.id, manifest.revision);
     let body = manifest.to_json(&mut |_| unreachable!()).unwrap();
-    world.memory.put(&path, object::seal(&repo.inner.keyring, ObjectKind::Snapshot, &path, &body));
+    world.memory.put(&path, repo.made_by_operator(ObjectKind::Snapshot, &path, &body).unwrap());
 }
 
 #[test]
@@ -246,9 +247,8 @@ fn a_manifest_under_another_name_is_refused() {
     let snapshot = commit(&repo, &[1], 100);
     let bytes = world.memory.bytes(&format!("snapshots/{snapshot}/0"));
     world.memory.put(&format!("snapshots/{snapshot}/1"), bytes);
-    repo.refresh().unwrap();
+    let warnings = repo.refresh().unwrap();
     assert_eq!(repo.snapshots().unwrap()[0].revision, 0);
-    let warnings = repo.listing().unwrap().warnings;
     assert!(warnings.iter().any(|it| it.words.contains(&format!("snapshots/{snapshot}/1"))), "{warnings:?}");
 }
 
@@ -256,7 +256,8 @@ fn a_manifest_under_another_name_is_refused() {
 fn h_j_a_squash_counts_only_with_its_commit() {
     let (world, repo) = World::new();
     let snapshot = commit(&repo, &[1], 100);
-    let lease = SnapshotId([5; 16]);
+    let key = repo.inner.keyring.lease_key(Party::Operator).unwrap();
+    let lease = key.lease();
     let mut pending = manifest(snapshot, 100);
     (pending.revision, pending.squash) = (1, Some(lease));
     put_manifest(&world, &repo, &pending);
@@ -266,7 +267,10 @@ fn h_j_a_squash_counts_only_with_its_commit() {
 
     let mut commit = manifest(lease, 100);
     commit.squash = Some(lease);
-    put_manifest(&world, &repo, &commit);
+    let path = format!("snapshots/{lease}/0");
+    let body = commit.to_json(&mut |_| unreachable!()).unwrap();
+    let made = object::make(&repo.inner.keyring, Signer::Lease(&key), ObjectKind::Snapshot, &path, &body);
+    world.memory.put(&path, made.unwrap());
     repo.refresh().unwrap();
     let snapshots = repo.snapshots().unwrap();
     assert_eq!(snapshots.iter().map(|it| (it.id, it.revision)).collect::<Vec<_>>(), [(snapshot, 1)]);
@@ -283,6 +287,83 @@ fn a_fenced_squash_never_counts() {
     put_manifest(&world, &repo, &late);
     repo.refresh().unwrap();
     assert_eq!(repo.snapshots().unwrap()[0].revision, 0);
+}
+
+/// What somebody without a key may create.
+fn plant(world: &World, kind: ObjectKind, path: &str, body: &str) {
+    world.memory.put(path, object::unsigned(kind, path, body.as_bytes()));
+}
+
+#[test]
+fn numbers_of_revisions_pass_over_what_nobody_may_have_made() {
+    let (mut world, repo) = World::new();
+    let snapshot = commit(&repo, &[1], 100);
+    for number in [1, 2, 9999, i64::MAX as u64] {
+        plant(&world, ObjectKind::Tombstone, &format!("snapshots/{snapshot}/{number}"), "{}");
+    }
+    world.memory.put(&format!("snapshots/{snapshot}/3"), vec![7; 300]);
+    world.memory.put(&format!("snapshots/{snapshot}/18446744073709551615"), vec![7; 300]);
+    for (repo, revision) in [(&repo, 4), (&world.open(), 5)] {
+        let tagged = repo.revise(&snapshot, &|it| it.tags.push("t".to_owned())).unwrap();
+        assert_eq!(tagged.revision, revision);
+        repo.refresh().unwrap();
+        assert_eq!(repo.snapshots().unwrap()[0].revision, revision);
+        let warnings = repo.refresh().unwrap();
+        assert_eq!(warnings.len(), 5, "{warnings:?}");
+    }
+    assert_eq!(repo.doubtful().unwrap().len(), 5);
+    for doubtful in repo.doubtful().unwrap() {
+        repo.dismiss(&doubtful.object).unwrap();
+    }
+    repo.forget(&snapshot).unwrap();
+    assert_eq!(repo.snapshots().unwrap(), []);
+    assert!(repo.dismiss(&format!("snapshots/{snapshot}/0")).is_err(), "nothing is wrong with it");
+}
+
+#[test]
+fn a_tombstone_on_a_held_or_locked_snapshot_does_not_count() {
+    let (world, repo) = World::new();
+    let stone = |id: &SnapshotId, number: u64, time: i64| {
+        let path = format!("snapshots/{id}/{number}");
+        let body = serde_json::json!({ "forgotten": id, "revision": number, "host": "h", "time": time });
+        let made = repo.made_by_operator(ObjectKind::Tombstone, &path, body.to_string().as_bytes()).unwrap();
+        world.memory.put(&path, made);
+    };
+    let until = crate::record::Timestamp::from_millis(1_900_000_000_000);
+    let (held, locked) = (commit(&repo, &[1], 100), commit(&repo, &[2], 200));
+    let ahead = commit(&repo, &[3], 300);
+    repo.revise(&held, &|it| it.hold = true).unwrap();
+    for id in [&locked, &ahead] {
+        repo.revise(id, &|it| it.lock_until = Some(until)).unwrap();
+    }
+    stone(&held, 2, 1_800_000_000_000);
+    stone(&locked, 2, 1_800_000_000_000);
+    stone(&ahead, 2, 1_950_000_000_000);
+    repo.refresh().unwrap();
+    assert_eq!(repo.snapshots().unwrap().len(), 3);
+    let warnings = repo.listing().unwrap().warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    // A release brings no tombstone to life.
+    assert_eq!(repo.revise(&held, &|it| it.hold = false).unwrap().revision, 3);
+    assert!(matches!(repo.revise(&ahead, &|_| {}), Err(RepoError::Locked { .. })), "it waits for its lock");
+    world.clock.0.store(until.as_millis() + 1, std::sync::atomic::Ordering::SeqCst);
+    let left: Vec<SnapshotId> = repo.snapshots().unwrap().iter().map(|it| it.id).collect();
+    assert!(left.contains(&held) && left.contains(&locked) && !left.contains(&ahead));
+}
+
+#[test]
+fn leases_of_strangers_end_nothing_and_their_heartbeats_say_nothing() {
+    let (world, repo) = World::new();
+    let session = begin(&repo);
+    let lease = session.id();
+    plant(&world, ObjectKind::LeaseEnd, &format!("leases/{lease}/end"), "{}");
+    plant(&world, ObjectKind::Tombstone, &format!("snapshots/{lease}/7"), "{}");
+    let body = serde_json::json!({ "lease": lease, "number": 9, "purpose": "prune", "host": "h", "started": 0 });
+    plant(&world, ObjectKind::Lease, &format!("leases/{lease}/9"), &body.to_string());
+    let leases = repo.leases().unwrap();
+    assert_eq!((leases[0].newest, leases[0].purpose.as_str(), leases[0].is_over()), (0, "backup", false));
+    assert!(leases[0].problem.is_some());
+    session.abandon().unwrap();
 }
 
 #[test]

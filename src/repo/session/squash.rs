@@ -4,6 +4,7 @@ use super::{SessionWriter, WriteSession};
 use crate::repo::{
     ChunkKind, ChunkPlain, ChunkWriter, Manifest, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
+    keys::Signer,
     manifest::{Collection, Stats},
     object::{self, ObjectKind},
     repository::{names, standing::MAX_RACES},
@@ -38,7 +39,7 @@ impl WriteSession {
         let left = |reason: &str| Ok(Restacked::Left(reason.to_owned()));
         for _ in 0..MAX_RACES {
             self.shared.check()?;
-            let (old, highest) = match inner.writable(id) {
+            let (old, revision) = match inner.writable(id) {
                 Ok(writable) => writable,
                 Err(RepoError::NoSnapshot { .. }) => return left("it was forgotten meanwhile"),
                 Err(error @ (RepoError::Pending { .. } | RepoError::Contended { .. })) => {
@@ -52,11 +53,10 @@ impl WriteSession {
             if old.collections != before {
                 return left("its layers were changed meanwhile");
             }
-            let revision = highest + 1;
             let new = Manifest { revision, collections: after.to_vec(), squash: Some(self.id()), ..old };
             let body = new.to_json(&mut |piece| inner.known_table(piece))?;
             let path = names::revision_path(id, revision);
-            let sealed = object::seal(&inner.keyring, ObjectKind::Snapshot, &path, &body);
+            let sealed = object::make(&inner.keyring, Signer::Operator, ObjectKind::Snapshot, &path, &body)?;
             if inner.create_or_same(&path, &sealed)? {
                 let revision = Revision { snapshot: *id, revision, kind: RevisionKind::Manifest, sealed };
                 inner.catalog.apply_revisions(&[revision], &[], &[])?;
@@ -86,7 +86,7 @@ impl WriteSession {
     /// Gives the squash up: takes its commit's name, so that its revisions never count, and ends the lease.
     pub fn abandon_squash(self) -> Result<(), RepoError> {
         self.shared.closed.store(true, std::sync::atomic::Ordering::SeqCst);
-        let fenced = self.shared.inner.fence(&self.id());
+        let fenced = self.shared.inner.fence_as(&self.id(), self.shared.lease.signer());
         let abandoned = self.abandon();
         fenced.and(abandoned)
     }

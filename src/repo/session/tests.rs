@@ -232,7 +232,7 @@ fn two_sessions_with_many_writers_share_one_repository() {
 fn a_a_marked_pack_is_not_deduplicated_against() {
     let (world, repo) = World::new();
     commit(&repo, &[1, 2], 100);
-    world.memory.mark("m1", &[home(&repo, 1)]);
+    world.memory.mark("00000000000000000000000000000001", &[home(&repo, 1)]);
     let session = begin(&repo);
     assert_eq!(put(&session, &[1, 2]), [true, false]);
 }
@@ -243,16 +243,16 @@ fn a_mark_made_during_a_session_is_honoured_only_if_nothing_in_it_is_relied_on()
     commit(&repo, &[1, 2, 3], 100);
     let session = begin(&repo);
     assert_eq!(put(&session, &[1]), [false]);
-    world.memory.mark("m1", &[home(&repo, 1), home(&repo, 2)]);
-    world.memory.mark("m2", &[home(&repo, 3)]);
+    world.memory.mark("00000000000000000000000000000001", &[home(&repo, 1), home(&repo, 2)]);
+    world.memory.mark("00000000000000000000000000000002", &[home(&repo, 3)]);
     session.beat_now().unwrap();
     let body = world.memory.body(ObjectKind::Lease, &format!("leases/{}/1", session.id()));
-    assert_eq!(body["honours"], json!(["m2"]));
+    assert_eq!(body["honours"], json!(["00000000000000000000000000000002"]));
     assert_eq!(put(&session, &[2, 3]), [false, true]);
-    world.memory.remove("trash/m2");
+    world.memory.remove("trash/00000000000000000000000000000002");
     session.beat_now().unwrap();
     let body = world.memory.body(ObjectKind::Lease, &format!("leases/{}/2", session.id()));
-    assert_eq!(body["honours"], json!(["m2"]), "for good");
+    assert_eq!(body["honours"], json!(["00000000000000000000000000000002"]), "for good");
 }
 
 #[test]
@@ -264,8 +264,8 @@ fn d_each_of_two_marks_naming_one_copy_leaves_none_present() {
     drop(hidden);
     let homes = repo.chunk_places(&id(&repo, 1)).unwrap();
     assert_eq!(homes.len(), 2, "two sessions at once store a chunk twice");
-    world.memory.mark("m1", &[homes[0].name]);
-    world.memory.mark("m2", &[homes[1].name]);
+    world.memory.mark("00000000000000000000000000000001", &[homes[0].name]);
+    world.memory.mark("00000000000000000000000000000002", &[homes[1].name]);
     assert_eq!(put(&begin(&repo), &[1]), [true]);
 }
 
@@ -273,7 +273,7 @@ fn d_each_of_two_marks_naming_one_copy_leaves_none_present() {
 fn e_a_parent_with_a_chunk_in_a_marked_pack_is_no_parent() {
     let (world, repo) = World::new();
     commit(&repo, &[1, 2], 100);
-    world.memory.mark("m1", &[home(&repo, 2)]);
+    world.memory.mark("00000000000000000000000000000001", &[home(&repo, 2)]);
     let session = begin(&repo);
     let chunks = [id(&repo, 1), id(&repo, 2), id(&repo, 77)];
     assert_eq!(session.rely_on(&mut chunks.into_iter()).unwrap(), chunks[1..]);
@@ -285,7 +285,7 @@ fn f_the_parents_stack_is_relied_on() {
     commit(&repo, &[1, 2], 100);
     let session = begin(&repo);
     assert_eq!(session.rely_on(&mut [id(&repo, 1)].into_iter()).unwrap(), []);
-    world.memory.mark("m1", &[home(&repo, 1)]);
+    world.memory.mark("00000000000000000000000000000001", &[home(&repo, 1)]);
     session.beat_now().unwrap();
     let body = world.memory.body(ObjectKind::Lease, &format!("leases/{}/1", session.id()));
     assert_eq!(body["honours"], json!([]));
@@ -319,7 +319,7 @@ fn nothing_is_committed_when_a_pack_relied_on_has_vanished() {
 fn a_mark_that_cannot_be_read_stops_a_writer_that_begins_and_is_not_honoured_by_one_that_runs() {
     let (world, repo) = World::new();
     let session = begin(&repo);
-    world.memory.put("trash/00112233445566778899aabbccddeeff", b"no mark".to_vec());
+    world.memory.put("trash/00000000000000000000000000000001", b"no mark".to_vec());
     session.beat_now().unwrap();
     let body = world.memory.body(ObjectKind::Lease, &format!("leases/{}/1", session.id()));
     assert_eq!(body["honours"], json!([]));

@@ -293,3 +293,22 @@ fn what_killed_writers_left_is_swept_after_a_day_and_nothing_else() {
     assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 2, "the probe is gone");
     assert_eq!(storage.read("rekeep.json").unwrap(), b"x");
 }
+
+#[test]
+fn an_object_longer_than_any_is_refused_unread() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::at(folder.path().to_str().unwrap()).unwrap();
+    storage.create("leases/x/0", b"short").unwrap();
+    // Three GiB that take no room on the disk would take three in memory.
+    let sparse = std::fs::File::create(folder.path().join("leases/x/1")).unwrap();
+    sparse.set_len(3 << 30).unwrap();
+    assert_eq!(storage.read_at_most("leases/x/0", 5).unwrap(), b"short");
+    for (name, most) in [("leases/x/0", 4), ("leases/x/1", 4 << 20)] {
+        let error = storage.read_at_most(name, most).unwrap_err();
+        assert!(matches!(error, RepoError::Damaged { .. }), "{error}");
+    }
+    let remote = Storage::at("memory:///").unwrap();
+    remote.create("x", b"12345").unwrap();
+    assert!(remote.read_at_most("x", 4).is_err());
+    assert_eq!(remote.read_at_most("x", 5).unwrap(), b"12345");
+}

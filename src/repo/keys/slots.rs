@@ -1,0 +1,216 @@
+//! The slots of a repository: reading, listing, adding, removing, mending. Each is kept twice.
+
+use super::{
+    CONFIG, COPIES, Capability, KdfParams, Keyring, Role, Unlock, config,
+    crypto::random,
+    lines,
+    slot::{self, Slot},
+};
+use crate::{
+    record::Timestamp,
+    repo::{
+        RepoError, RepoId, Storage,
+        repository::names::{Fit, fit},
+        storage::Created,
+    },
+};
+use data_encoding::HEXLOWER;
+use std::collections::BTreeSet;
+
+/// One key slot, as `key list` shows it.
+#[derive(Debug, Clone)]
+pub struct SlotInfo {
+    /// The slot's object name under `keys/`.
+    pub name: String,
+    /// `password`, `recovery`, `external` or `damaged`.
+    pub kind: String,
+    /// What it allows; `None` for a damaged one.
+    pub role: Option<Role>,
+    /// The service that keeps its key, for external ones.
+    pub provider: Option<String>,
+    /// Words given when it was made: host and user.
+    pub label: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Whether the keyring in use was opened through it.
+    pub current: bool,
+}
+
+/// A slot, and the slot if it is readable.
+pub(super) struct Found {
+    pub name: String,
+    pub slot: Result<Slot, RepoError>,
+    /// Its copy, if that is another.
+    pub other: Option<Slot>,
+    /// What is wrong with one of the two objects.
+    pub warning: Option<String>,
+}
+
+fn copy_path(name: &str) -> String {
+    format!("{COPIES}{}", slot::path(name))
+}
+
+/// Every slot, by name, each readable or not. Names that no slot can have are passed over.
+pub(super) fn read(storage: &Storage, id: &RepoId) -> Result<Vec<Found>, RepoError> {
+    let mut names = BTreeSet::new();
+    for folder in ["keys/".to_owned(), format!("{COPIES}keys/")] {
+        let listed = storage.list(&folder)?;
+        let fitting = listed.iter().filter(|it| fit(&it.name) == Fit::Object);
+        names.extend(fitting.filter_map(|it| it.name.strip_prefix(&folder)).map(str::to_owned));
+    }
+    let mut found = Vec::new();
+    for name in names {
+        let read = |path: &str| lines::read(storage, path).and_then(|bytes| Slot::parse(&name, path, &bytes, id));
+        let (first, copy) = (read(&slot::path(&name)), read(&copy_path(&name)));
+        let passing = |error: &RepoError| matches!(error, RepoError::Storage { .. } | RepoError::Missing { .. });
+        let (slot, other, warning) = match (first, copy) {
+            // Removed since it was listed.
+            (Err(RepoError::Missing { .. }), Err(RepoError::Missing { .. })) => continue,
+            (Ok(slot), Ok(copy)) => {
+                let other = (slot != copy).then_some(copy);
+                let warning = other.is_some().then(|| format!("keys/{name} and its copy differ: one was altered"));
+                (Ok(slot), other, warning)
+            }
+            (Ok(slot), Err(error)) => (Ok(slot), None, Some(format!("the copy of a key slot cannot be used: {error}"))),
+            (Err(error), Ok(slot)) => (Ok(slot), None, Some(format!("{error}; its copy was used"))),
+            (Err(error), Err(copy)) => (Err(if passing(&error) && !passing(&copy) { copy } else { error }), None, None),
+        };
+        found.push(Found { name, slot, other, warning });
+    }
+    Ok(found)
+}
+
+/// The key slots. A damaged one is shown with the kind `damaged`.
+pub fn slots(storage: &Storage, keyring: &Keyring) -> Result<Vec<SlotInfo>, RepoError> {
+    let infos = read(storage, &keyring.repo_id)?.into_iter().map(|found| {
+        let current = found.name == keyring.slot;
+        match found.slot {
+            Ok(slot) => SlotInfo {
+                name: found.name,
+                provider: slot.provider().map(str::to_owned),
+                kind: slot.kind,
+                role: Some(slot.role),
+                label: slot.label,
+                created: slot.created,
+                current,
+            },
+            Err(error) => SlotInfo {
+                name: found.name,
+                kind: "damaged".to_owned(),
+                role: None,
+                provider: None,
+                label: error.to_string(),
+                created: Timestamp::default(),
+                current,
+            },
+        }
+    });
+    Ok(infos.collect())
+}
+
+/// Adds a slot for another password, recovery key or service; gives its name.
+pub fn add_slot(
+    storage: &Storage,
+    keyring: &Keyring,
+    unlock: &Unlock,
+    role: Role,
+    kdf: KdfParams,
+    label: &str,
+    now: Timestamp,
+) -> Result<String, RepoError> {
+    keyring.need(Capability::Administer)?;
+    let name = HEXLOWER.encode(&random::<16>()?);
+    let bytes = lines::print(&Slot::make(&name, keyring, unlock, role, kdf, label, now)?)?;
+    match storage.create(&slot::path(&name), &bytes)? {
+        Created::New => storage.create(&copy_path(&name), &bytes).map(|_| name),
+        Created::Exists => Err(RepoError::Internal(format!("the random slot name {name} is taken"))),
+    }
+}
+
+/// The copy goes first: a slot of which only one object is left is still shown, and told of.
+pub(super) fn delete(storage: &Storage, name: &str) -> Result<(), RepoError> {
+    storage.delete(&copy_path(name))?;
+    storage.delete(&slot::path(name))
+}
+
+/// Removes the slot whose name begins with `prefix`; refuses to remove the last readable one of an administrator. Of several
+/// who remove slots at once the last to look puts his back if the others are gone by then.
+pub fn remove_slot(storage: &Storage, keyring: &Keyring, prefix: &str) -> Result<(), RepoError> {
+    keyring.need(Capability::Administer)?;
+    let slots = slots(storage, keyring)?;
+    let mut matching = slots.iter().filter(|slot| !prefix.is_empty() && slot.name.starts_with(prefix));
+    let Some(slot) = matching.next() else {
+        return Err(RepoError::Invalid(format!("no key slot begins with `{prefix}`")));
+    };
+    if matching.next().is_some() {
+        return Err(RepoError::Invalid(format!("more than one key slot begins with `{prefix}`")));
+    }
+    let is_admin = |other: &&SlotInfo| other.name != slot.name && other.role == Some(Role::Admin);
+    let others: Vec<_> = slots.iter().filter(is_admin).collect();
+    if others.is_empty() {
+        return Err(RepoError::Invalid(format!(
+            "{} is the last key slot of an administrator: without it keys could be made no more",
+            slot.name
+        )));
+    }
+    let path = slot::path(&slot.name);
+    let bytes = match storage.read(&path) {
+        Err(RepoError::Missing { .. }) => storage.read(&copy_path(&slot.name))?,
+        other => other?,
+    };
+    delete(storage, &slot.name)?;
+    // By name, since a listing may be late.
+    let left = others
+        .iter()
+        .try_fold(false, |left, other| Ok::<_, RepoError>(left || storage.len(&slot::path(&other.name))?.is_some()));
+    match left {
+        Ok(true) => Ok(()),
+        left => {
+            storage.create(&path, &bytes)?;
+            storage.create(&copy_path(&slot.name), &bytes)?;
+            left?;
+            Err(RepoError::Invalid(format!(
+                "all other key slots were removed meanwhile: {} was put back, without it nothing could be read",
+                slot.name
+            )))
+        }
+    }
+}
+
+/// Makes the second one again of what is kept twice, where one is missing or damaged; gives the names of what was made.
+pub fn mend(storage: &Storage, keyring: &Keyring) -> Result<Vec<String>, RepoError> {
+    keyring.need(Capability::Administer)?;
+    let mut pairs = vec![(CONFIG.to_owned(), format!("{COPIES}{CONFIG}"))];
+    for found in read(storage, &keyring.repo_id)? {
+        if found.slot.is_ok() {
+            pairs.push((slot::path(&found.name), copy_path(&found.name)));
+        }
+    }
+    let mut mended = Vec::new();
+    for (first, copy) in pairs {
+        let sound = |path: &str| -> Result<Option<Vec<u8>>, RepoError> {
+            let checked = lines::read(storage, path).and_then(|bytes| {
+                if path.ends_with(CONFIG) {
+                    config::parse_config(path, &bytes)?.open(keyring.first_metadata()?)?;
+                } else {
+                    lines::value(path, &bytes)?;
+                }
+                Ok(bytes)
+            });
+            match checked {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(RepoError::Damaged { .. } | RepoError::Missing { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let (path, bytes) = match (sound(&first)?, sound(&copy)?) {
+            (Some(bytes), None) => (copy, bytes),
+            (None, Some(bytes)) => (first, bytes),
+            _ => continue,
+        };
+        storage.delete(&path)?;
+        storage.create(&path, &bytes)?;
+        mended.push(path);
+    }
+    Ok(mended)
+}

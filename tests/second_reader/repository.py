@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import time
 
 import argon2.low_level
 from primitives import (
@@ -312,7 +313,7 @@ class Repository:
         """The revision of each snapshot that counts, and what became of every object under `snapshots/`."""
         gathered, said, objects = set(), {}, {}
         for name in self.listed("snapshots"):
-            if not re.fullmatch(NAMES[SNAPSHOT], name):
+            if not re.fullmatch(NAMES[SNAPSHOT], name) or int(name.split("/")[2]) >= 1 << 63:
                 said[name] = "foreign"
                 continue
             try:
@@ -339,14 +340,15 @@ class Repository:
         first = revisions.get(0, (None, None))
         if first[0] == VOID or (first[0] == SNAPSHOT and first[1].get("squash") == snapshot):
             return None
-        for number in sorted(revisions, reverse=True):
-            kind, content = revisions[number]
+        for number, (kind, content) in revisions.items():
             if kind == TOMBSTONE:
                 below = [n for n in sorted(revisions) if n < number and revisions[n][0] == SNAPSHOT]
                 manifest = revisions[below[-1]][1] if below else {}
                 lock = manifest.get("lock_until")
-                if not manifest.get("hold") and not (lock is not None and lock > content["time"]):
+                if not manifest.get("hold") and not (lock is not None and lock > min(content["time"], time.time() * 1000)):
                     return None
+        for number in sorted(revisions, reverse=True):
+            kind, content = revisions[number]
             if kind == SNAPSHOT:
                 if content.get("features"):
                     raise Unknown(f"features {content['features']} of snapshot {snapshot}")

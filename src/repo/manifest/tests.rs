@@ -125,6 +125,7 @@ fn names_that_are_not_known_are_told_apart_from_damage() {
         change(&mut json);
         read(&json).unwrap_err()
     };
+    #[allow(clippy::type_complexity, reason = "a table of changes and words")]
     let cases: [(&dyn Fn(&mut Json), &str); 3] = [
         (&|json| json["collections"][0]["codec"] = json!("floats"), "key codec `floats`"),
         (&|json| json["content"]["kind"] = json!("journal"), "snapshot kind `journal`"),

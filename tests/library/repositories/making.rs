@@ -53,7 +53,7 @@ impl Making {
         let unlock = password("golden");
         let (repo, recovery) =
             Repository::init_with(&making.storage(), &unlock, None, &init, suite, &making.options()).unwrap();
-        making.recovery = recovery.0.clone();
+        making.recovery.clone_from(&recovery.0);
         Some((making, repo))
     }
 
@@ -167,7 +167,7 @@ pub(super) fn write_revisions() {
     let many =
         Db::from([("m".to_owned(), Coll::raw((0..4000_u32).map(|n| (n.to_be_bytes().to_vec(), Rec::text("m")))))]);
     let mut breaking = MemorySource::resumable(&Arc::new(Mutex::new(many)), &making.clock, 4);
-    breaking.name = "another".to_owned();
+    "another".clone_into(&mut breaking.name);
     let heard = Heard::default();
     heard.cancel_after.store(3000, std::sync::atomic::Ordering::Relaxed);
     let options = BackupOptions { parallel: 1, checkpoint_after: Duration::ZERO, ..plain() };
@@ -176,7 +176,7 @@ pub(super) fn write_revisions() {
     // So many collections that they do not fit into the manifest.
     let wide = (0..300).map(|n| (format!("collection {n:03}"), Coll::new(KeyCodec::Raw))).collect();
     let mut wide = MemorySource::of(wide, &making.clock);
-    wide.name = "wide".to_owned();
+    "wide".clone_into(&mut wide.name);
     let wide = back_up(&repo, &wide).id.unwrap();
     repo.revise(&wide, &|manifest| manifest.tags.push("wide".to_owned())).unwrap();
     // What was made wrong.
@@ -185,7 +185,8 @@ pub(super) fn write_revisions() {
         fs::write(making.root.join(&name), bytes).unwrap();
         wrong.insert(name, word);
     };
-    plant(format!("snapshots/{last}/{}", u64::MAX), &tombstone, "forged");
+    plant(format!("snapshots/{last}/{}", i64::MAX), &tombstone, "forged");
+    plant(format!("snapshots/{last}/{}", u64::MAX), &tombstone, "foreign");
     plant(format!("snapshots/{kept}/9"), &tombstone[..200], "damaged");
     plant("snapshots/notes.txt".to_owned(), b"nothing of ours", "foreign");
     let opens = json!([
@@ -236,14 +237,18 @@ pub(super) fn write_connectors() {
         assert!(backup(&repo, source.as_ref(), &options, &Heard::default()).unwrap().complete);
     };
     let all = [("jsonl", "users.jsonl"), ("files", "tree"), ("sqlite", "one.db"), ("sqlite", "two.db")];
-    all.iter().for_each(|(connector, file)| sources(connector, file));
+    for (connector, file) in all {
+        sources(connector, file);
+    }
     fs::write(at("users.jsonl"), lines.replace("Ada", "Ada L.") + "{\"key\":\"int:3\",\"value\":{}}\n").unwrap();
     fs::remove_file(at("tree/same")).unwrap();
     fs::write(at("tree/new"), "new").unwrap();
     for db in [&utf8, &utf16] {
         db.execute_batch("DELETE FROM plain WHERE id = 7; UPDATE things SET c = 'changed' WHERE b = 1.5").unwrap();
     }
-    all.iter().for_each(|(connector, file)| sources(connector, file));
+    for (connector, file) in all {
+        sources(connector, file);
+    }
     let opens = json!([{ "password": "golden", "role": "admin" }]);
     making.done(&repo, &opens, &BTreeMap::new());
 }

@@ -49,7 +49,7 @@ fn shown(bytes: &[u8]) -> String {
 }
 
 /// As it is, or number and hash of what is too much to be listed.
-fn few(listed: BTreeMap<String, Json>) -> Json {
+fn few(listed: &BTreeMap<String, Json>) -> Json {
     if listed.len() <= SHOWN_ENTRIES {
         return json!(listed);
     }
@@ -143,8 +143,8 @@ fn listing(repo: &Repository) -> Json {
             let mut collections = Map::new();
             for (name, (records, sum)) in of_snapshot {
                 let said = snapshot.collections.iter().find(|it| it.name == name).unwrap();
-                let rows = few(versions(repo, snapshot, &name, &keys[&name]));
-                let records = few(records.into_iter().map(|(key, record)| (shown(&key), record)).collect());
+                let rows = few(&versions(repo, snapshot, &name, &keys[&name]));
+                let records = few(&records.into_iter().map(|(key, record)| (shown(&key), record)).collect());
                 let codec = serde_json::to_value(said.codec).unwrap();
                 let listed = json!({
                     "codec": codec, "records": records, "sum": sum.to_hex(), "rows": rows, "sets": said.sets,

@@ -14,7 +14,7 @@ mod resume;
 pub(crate) mod rolling;
 mod run;
 mod segments;
-mod stack;
+pub(in crate::ops) mod stack;
 
 use super::{OpsError, Progress, progress::tell_news, usage::peak_memory_bytes};
 use crate::{

@@ -16,7 +16,7 @@ mod tests;
 pub use crypto::Suite;
 pub use role::{Capability, Role};
 pub use sign::{LeaseKey, Party, Signer};
-pub use slots::{SlotInfo, add_slot, mend, remove_slot, slots};
+pub use slots::{SlotInfo, Unsound, add_slot, mend, remove_slot, slots, unsound};
 
 pub(super) use epoch::CAPSULE_BYTES;
 pub(super) use sign::{PUBLIC_BYTES, SIGNATURE_BYTES, lease_of, lease_signed, object_digest};

@@ -6,15 +6,14 @@ mod epoch;
 pub mod external;
 mod lines;
 mod recovery;
-mod role;
 mod sign;
 mod slot;
 mod slots;
 #[cfg(test)]
 mod tests;
 
+pub use super::role::{Capability, Role};
 pub use crypto::Suite;
-pub use role::{Capability, Role};
 pub use sign::{LeaseKey, Party, Signer};
 pub use slots::{SlotInfo, Unsound, add_slot, mend, remove_slot, slots, unsound};
 
@@ -271,7 +270,7 @@ impl Keyring {
                 object,
                 format!(
                     "the key slot that was opened has no epoch {epoch}: either it is of another repository, or \
-                     `key rotate --epoch` was run after the slot was made"
+                     a new epoch began after the slot was made"
                 ),
             )
         })

@@ -265,10 +265,9 @@ impl Checker<'_, '_> {
                 continue;
             }
             let range = 0..HEADER_BYTES as u64;
-            let head =
-                self.inner.storage.read_range(&object.name, range).and_then(|head| Header::parse(&object.name, &head));
-            match head {
-                Ok(header) => orphans.entry(header.lease).or_default().push(object.name),
+            let head = self.inner.storage.read_range(&object.name, range);
+            match head.and_then(|head| Header::parse_front(&object.name, &head)) {
+                Ok((header, _)) => orphans.entry(header.lease).or_default().push(object.name),
                 Err(RepoError::Missing { .. }) => {}
                 Err(error) => self.problem(&*object.name, format!("{error}, and no index object describes it")),
             }

@@ -15,7 +15,7 @@ pub(crate) mod rolling;
 mod run;
 mod segments;
 mod sets;
-mod stack;
+pub(in crate::ops) mod stack;
 
 use super::{OpsError, Progress, progress::tell_news, usage::peak_memory_bytes};
 use crate::{

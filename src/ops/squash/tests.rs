@@ -133,6 +133,19 @@ fn a_delta_that_is_in_a_stack_twice_is_told_by_its_place() {
 }
 
 #[test]
+fn the_newest_stack_of_a_source_that_nobody_could_merge_gets_room() {
+    let names = "abcdefghijklmnopqrstuvwxyz0123456789";
+    let grown = |deltas: usize| (1..=deltas).map(|deltas| format!("B{}", &names[..deltas])).collect::<Vec<_>>();
+    let planned = |stacks: &[String]| planned(&snapshots(&stacks.iter().map(String::as_str).collect::<Vec<_>>()), 0.3);
+    assert_eq!(planned(&grown(24)), [""; 0], "what a backup with all keys leaves");
+    assert_eq!(planned(&grown(25)), ["B[abcdefgh]ijklmnopqrstuvwxy"]);
+    assert_eq!(planned(&grown(36)), ["B[abcdefgh][ijklmnop]qrstuvwxyz0123456789"]);
+    let mut held = snapshots(&grown(36).iter().map(String::as_str).collect::<Vec<_>>());
+    held[35].hold = true;
+    assert_eq!(shown(&plan(&held, &BTreeSet::new(), NOW, 0.3)), [""; 0]);
+}
+
+#[test]
 fn bases_and_deltas_of_the_same_name_are_told_by_their_place() {
     assert_eq!(planned(&snapshots(&["a", "Babc"]), 0.3), ["B[abc]"]);
     assert_eq!(planned(&snapshots(&["ab", "Bab"]), 0.3), [""; 0], "b is needed without a below it");

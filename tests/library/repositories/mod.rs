@@ -53,8 +53,11 @@ fn few(listed: &BTreeMap<String, Json>) -> Json {
     if listed.len() <= SHOWN_ENTRIES {
         return json!(listed);
     }
-    let lines: String = listed.iter().map(|(key, json)| format!("{key} {json}\n")).collect();
-    json!({ "count": listed.len(), "blake3": blake3::hash(lines.as_bytes()).to_hex().to_string() })
+    let mut hasher = blake3::Hasher::new();
+    for (key, json) in listed {
+        hasher.update(format!("{key} {json}\n").as_bytes());
+    }
+    json!({ "count": listed.len(), "blake3": hasher.finalize().to_hex().to_string() })
 }
 
 /// The records of a collection, and the sum over them.

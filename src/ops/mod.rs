@@ -27,7 +27,6 @@ pub mod squash;
 pub mod tag;
 pub mod usage;
 pub mod verify;
-pub mod workload;
 
 pub use error::OpsError;
 pub use progress::{Phase, PhaseKind, Progress, Silent};

@@ -67,12 +67,12 @@ pub struct FilesTargetOptions {
 /// A place to write files to.
 #[derive(Debug)]
 pub struct FilesTarget {
-    place: Place,
+    place: Root,
     options: FilesTargetOptions,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Root {
     Local(PathBuf),
     Remote(Remote),
 }
@@ -85,9 +85,9 @@ impl FilesTarget {
     pub fn new(url: &SourceUrl, options: FilesTargetOptions) -> Result<Self, ConnectorError> {
         refuse_url_options(url)?;
         let place = if url.place.contains("://") {
-            Place::Remote(Remote::open(&url.place, &url.options)?)
+            Root::Remote(Remote::open(&url.place, &url.options)?)
         } else {
-            Place::Local(url.path())
+            Root::Local(url.path())
         };
         Ok(Self { place, options })
     }
@@ -129,8 +129,8 @@ impl Target for FilesTarget {
 
     fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {
         let occupied = match &self.place {
-            Place::Remote(remote) => remote.is_occupied()?,
-            Place::Local(root) => match fs::read_dir(root) {
+            Root::Remote(remote) => remote.is_occupied()?,
+            Root::Local(root) => match fs::read_dir(root) {
                 Ok(mut entries) => entries.next().is_some(),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => false,
                 Err(source) => {
@@ -145,7 +145,7 @@ impl Target for FilesTarget {
 
     fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {
         check_plan(plan)?;
-        if let Place::Local(root) = &self.place
+        if let Root::Local(root) = &self.place
             && fs::metadata(root).is_ok_and(|metadata| !metadata.is_dir())
         {
             let (object, reason) = (root.display().to_string(), "it is no directory".to_owned());
@@ -158,8 +158,8 @@ impl Target for FilesTarget {
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
         check_plan(plan)?;
         let root = match &self.place {
-            Place::Remote(remote) => return Ok(Box::new(RemoteTargetSession::new(remote.clone(), plan))),
-            Place::Local(root) => root,
+            Root::Remote(remote) => return Ok(Box::new(RemoteTargetSession::new(remote.clone(), plan))),
+            Root::Local(root) => root,
         };
         let io = |operation| move |source| ConnectorError::Io { operation, object: root.display().to_string(), source };
         let existed = fs::symlink_metadata(root).is_ok();
@@ -183,8 +183,8 @@ impl Target for FilesTarget {
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
         let (options, scope) = (FilesOptions::default(), Scope::default());
         let origin = match &self.place {
-            Place::Local(root) => Origin::Local(local_root(root)?),
-            Place::Remote(remote) => Origin::Remote(remote.clone()),
+            Root::Local(root) => Origin::Local(local_root(root)?),
+            Root::Remote(remote) => Origin::Remote(remote.clone()),
         };
         Ok(Some(Box::new(FilesSource { origin, options, scope })))
     }

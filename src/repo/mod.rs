@@ -5,6 +5,7 @@
 
 mod budget;
 pub mod cache;
+pub mod carried;
 pub mod catalog;
 pub mod checkpoint;
 pub mod chunk;
@@ -21,6 +22,7 @@ pub mod object;
 pub mod pack;
 pub mod process;
 pub mod pruner;
+pub mod registry;
 pub mod repair;
 pub mod repository;
 pub mod role;

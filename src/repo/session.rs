@@ -1,5 +1,6 @@
 //! Writing under a lease: sessions, their chunk writers, and the commit. The rules are in `format-spec/protocol.md`.
 
+mod listing;
 mod presence;
 mod squash;
 mod upload;
@@ -21,9 +22,10 @@ use super::{
     repository::{Inner, lock, names, standing},
 };
 use crate::report::Warning;
+use listing::Described;
 use presence::Presence;
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -514,9 +516,12 @@ impl WriteSession {
             return Ok(());
         }
         let storage = &self.shared.inner.storage;
-        let listed = listed_packs(&self.shared.inner)?;
-        for name in relied.iter().filter(|name| !listed.contains_key(*name)) {
-            let path = super::pack::path(name);
+        let mut unlisted: HashSet<ObjectName> = relied.into_iter().collect();
+        for_each_pack(&self.shared.inner, &mut |name, _| {
+            unlisted.remove(&name);
+        })?;
+        for name in unlisted {
+            let path = super::pack::path(&name);
             if storage.len(&path)?.is_none() {
                 return Err(RepoError::Missing { object: path });
             }
@@ -570,15 +575,30 @@ fn first_listings(inner: &Inner) -> Result<(Presence, Vec<Warning>), RepoError> 
     let marks = inner.marks(&HashSet::new(), Unreadable::Fails)?;
     let mut warnings = Vec::new();
     inner.refresh_index(&mut warnings)?;
-    let listed = listed_packs(inner)?;
+    let described = Described::of(&inner.catalog)?;
+    let mut present = Vec::new();
+    for_each_pack(inner, &mut |name, bytes| present.extend(described.number(&name, bytes)))?;
+    if faults::is_broken(Rule::PackMustBeListed) {
+        present.extend(described.numbers());
+    }
+    drop(described);
     inner.refresh_snapshots(&mut warnings)?;
-    let damaged = inner.damaged_packs()?;
-    Ok((Presence::new(marks, inner.catalog.pack_numbers()?, &listed, damaged), warnings))
+    let mut presence = Presence::new(marks, inner.damaged_packs()?);
+    for number in present {
+        presence.is_listed(number);
+    }
+    Ok((presence, warnings))
 }
 
-fn listed_packs(inner: &Inner) -> Result<HashMap<ObjectName, u64>, RepoError> {
-    let listed = inner.list_objects("packs/")?;
-    Ok(listed.iter().filter_map(|object| Some((names::parse_pack(&object.name)?, object.bytes))).collect())
+/// What `packs/` lists, name by name as it comes; a name may come twice.
+fn for_each_pack(inner: &Inner, visit: &mut dyn FnMut(ObjectName, u64)) -> Result<(), RepoError> {
+    inner.list_pages("packs/", &mut |page| {
+        for object in page {
+            if let Some(name) = names::parse_pack(&object.name) {
+                visit(name, object.bytes);
+            }
+        }
+    })
 }
 
 #[cfg(test)]

@@ -100,6 +100,11 @@ pub trait Backend: Send + Sync {
     /// Lists all objects whose names begin with `prefix` (a folder name with its `/`), in any order; an absent folder is
     /// an empty one.
     fn list(&self, prefix: &str) -> io::Result<Vec<Listed>>;
+    /// The same, page by page as it comes; an object may come twice, if a listing had to begin anew.
+    fn list_pages(&self, prefix: &str, page: &mut dyn FnMut(Vec<Listed>)) -> io::Result<()> {
+        page(self.list(prefix)?);
+        Ok(())
+    }
     /// Reads an object or a byte range of it. A range past the end is an error. `NotFound` if it does not exist.
     fn read(&self, name: &str, range: Option<Range<u64>>) -> io::Result<Vec<u8>>;
     /// Reads a whole object, unless it is longer than `most` bytes: then `FileTooLarge`, and nothing of it is read.
@@ -317,6 +322,12 @@ impl Storage {
             check_name(prefix.strip_suffix('/').unwrap_or("")).map_err(|error| failed("listing", prefix, error))?;
         }
         self.retry(|| self.backend.list(prefix)).map_err(|error| failed("listing", prefix, error))
+    }
+
+    /// See [`Backend::list_pages`]: what is listed is never held all at once.
+    pub fn list_pages(&self, prefix: &str, page: &mut dyn FnMut(Vec<Listed>)) -> Result<(), RepoError> {
+        check_name(prefix.strip_suffix('/').unwrap_or("")).map_err(|error| failed("listing", prefix, error))?;
+        self.retry(|| self.backend.list_pages(prefix, page)).map_err(|error| failed("listing", prefix, error))
     }
 
     /// See [`Backend::read`]; [`RepoError::Missing`] if it does not exist.

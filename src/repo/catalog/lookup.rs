@@ -104,6 +104,19 @@ impl Catalog {
         })
     }
 
+    /// Number, name and length of each pack, one after the other.
+    pub fn for_each_pack(&self, visit: &mut dyn FnMut(PackNumber, ObjectName, u64)) -> Result<(), RepoError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT num, name, bytes FROM packs")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let bytes = row.get::<_, i64>(2)?.cast_unsigned();
+                visit(PackNumber(row.get(0)?), ObjectName(row.get(1)?), bytes);
+            }
+            Ok(())
+        })
+    }
+
     /// A pack's number, if an index object describes it.
     pub fn pack_number(&self, name: &ObjectName) -> Result<Option<PackNumber>, RepoError> {
         self.read(|connection| {

@@ -52,6 +52,24 @@ impl Inner {
         Ok(self.objects_of(folder, self.storage.list(folder)?))
     }
 
+    /// [`Self::list_objects`] page by page, for a folder that may hold more than should be held at once. Objects may come twice.
+    pub(in crate::repo) fn list_pages(
+        &self,
+        folder: &str,
+        visit: &mut dyn FnMut(Vec<Listed>),
+    ) -> Result<(), RepoError> {
+        let mut strange = Vec::new();
+        self.storage.list_pages(folder, &mut |page| {
+            let (objects, others): (Vec<_>, Vec<_>) =
+                page.into_iter().partition(|object| names::fit(&object.name) == Fit::Object);
+            strange.extend(others);
+            visit(objects);
+        })?;
+        // What is no object is named, and looked at, after the listing: nobody can ask within it.
+        visit(self.objects_of(folder, strange));
+        Ok(())
+    }
+
     /// [`Self::list_objects`] of a listing that was begun before.
     pub(in crate::repo) fn objects_of(&self, folder: &str, mut listed: Vec<Listed>) -> Vec<Listed> {
         let mut strange = Vec::new();

@@ -7,7 +7,7 @@ use crate::repo::{
     faults::{self, Rule},
     lease::Mark,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// A set of pack numbers.
 #[derive(Debug, Default)]
@@ -54,27 +54,20 @@ pub(super) struct Presence {
 }
 
 impl Presence {
-    /// What a session starts with: the marks listed first, then what index and `packs/` list, and what is remembered as
-    /// damaged. A pack that has another length than the index says is damaged too.
-    pub fn new(
-        marks: Vec<Mark>,
-        indexed: Vec<(PackNumber, ObjectName, u64)>,
-        listed: &HashMap<ObjectName, u64>,
-        damaged: HashSet<ObjectName>,
-    ) -> Self {
+    /// What a session starts with: the marks listed first, and what is remembered as damaged. No pack is present yet.
+    pub fn new(marks: Vec<Mark>, damaged: HashSet<ObjectName>) -> Self {
         let mut presence = Self { absent: damaged, ..Self::default() };
         for mark in marks {
             presence.absent.extend(mark.packs);
             presence.judged.insert(mark.id.clone());
             presence.honoured.push(mark.id);
         }
-        for (number, name, bytes) in indexed {
-            let is_listed = listed.get(&name) == Some(&bytes) || faults::is_broken(Rule::PackMustBeListed);
-            if is_listed && !presence.is_absent(&name) {
-                presence.present.set(number);
-            }
-        }
         presence
+    }
+
+    /// A pack that an index object describes is listed, with the length that it should have.
+    pub fn is_listed(&mut self, number: PackNumber) {
+        self.present.set(number);
     }
 
     /// Chooses a present pack out of those that hold a chunk, one already relied on if there is one, and relies on it.
@@ -209,8 +202,11 @@ mod tests {
     }
 
     fn presence(marks: Vec<Mark>, indexed: &[u8], listed: &[u8]) -> Presence {
-        let indexed = indexed.iter().map(|&n| (PackNumber(i64::from(n)), name(n), 1)).collect();
-        Presence::new(marks, indexed, &listed.iter().map(|&n| (name(n), 1)).collect(), HashSet::new())
+        let mut presence = Presence::new(marks, HashSet::new());
+        for n in indexed.iter().filter(|n| listed.contains(n)) {
+            presence.is_listed(PackNumber(i64::from(*n)));
+        }
+        presence
     }
 
     const X: (PackNumber, ObjectName) = (PackNumber(1), ObjectName([1; 32]));
@@ -236,13 +232,11 @@ mod tests {
     }
 
     #[test]
-    fn a_pack_of_another_length_or_remembered_as_damaged_is_absent() {
-        let indexed = vec![(X.0, X.1, 10), (Y.0, Y.1, 10)];
-        let listed = HashMap::from([(X.1, 9), (Y.1, 10)]);
-        let mut presence = Presence::new(vec![], indexed.clone(), &listed, HashSet::new());
-        assert!(!presence.rely(&[X]) && presence.rely(&[X, Y]));
-        let mut presence = Presence::new(vec![], indexed, &listed, HashSet::from([Y.1]));
-        assert!(!presence.rely(&[X, Y]));
+    fn a_pack_that_is_remembered_as_damaged_is_absent() {
+        let mut presence = Presence::new(vec![], HashSet::from([Y.1]));
+        presence.is_listed(X.0);
+        presence.is_listed(Y.0);
+        assert!(!presence.rely(&[Y]) && presence.rely(&[X, Y]));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
     local::{STALE, TEMPORARY},
     location::Place,
     patience::{Patience, STANDARD},
-    runtime::{runtime, wait},
+    runtime::{Running, begin, runtime},
     service::Service,
     too_large,
     traffic::{Meter, Traffic},
@@ -44,6 +44,10 @@ const IO_CALL: Duration = Duration::from_secs(60 + (ONE_REQUEST_BYTES as u64) / 
 
 /// How often one page of a listing is tried again before the listing begins anew.
 const PAGE_RETRIES: usize = 3;
+
+/// What is given on of a listing at once, and how many such pages may wait.
+const PAGE_OBJECTS: usize = 1000;
+const PAGES_AHEAD: usize = 4;
 
 /// Any service.
 pub(super) struct RemoteBackend {
@@ -92,11 +96,20 @@ impl RemoteBackend {
         T: Send + 'static,
         F: Future<Output = io::Result<T>> + Send + 'static,
     {
+        self.begin(kind, work)?.wait()
+    }
+
+    /// The same, without waiting for its end.
+    fn begin<T, F>(&self, kind: &'static str, work: F) -> io::Result<Running<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = io::Result<T>> + Send + 'static,
+    {
         if !self.counts_itself() {
             self.meter.count(kind);
         }
         let permits = Arc::clone(&self.permits);
-        wait(async move {
+        begin(async move {
             let _permit = permits.acquire_owned().await.map_err(io::Error::other)?;
             work.await
         })
@@ -196,26 +209,48 @@ impl RemoteBackend {
 
 impl Backend for RemoteBackend {
     fn list(&self, prefix: &str) -> io::Result<Vec<Listed>> {
-        let (pages, folder) = (self.lister.clone(), if prefix.is_empty() { "/" } else { prefix }.to_owned());
-        let listed = self.opendal("list", async move {
+        // Some services list one entry twice.
+        let mut listed = HashMap::new();
+        self.list_pages(prefix, &mut |page| listed.extend(page.into_iter().map(|it| (it.name, it.bytes))))?;
+        Ok(listed.into_iter().map(|(name, bytes)| Listed { name, bytes }).collect())
+    }
+
+    fn list_pages(&self, prefix: &str, page: &mut dyn FnMut(Vec<Listed>)) -> io::Result<()> {
+        let (lister, folder) = (self.lister.clone(), if prefix.is_empty() { "/" } else { prefix }.to_owned());
+        let (send, pages) = std::sync::mpsc::channel();
+        // So many pages wait for whoever takes them, whatever the length of the listing.
+        let room = Arc::new(Semaphore::new(PAGES_AHEAD));
+        let (secrets, begins, ours) = (Arc::clone(&self.secrets), prefix.to_owned(), Arc::clone(&room));
+        let done = self.begin("list", async move {
+            let words = |error| io_error(error, &secrets);
             let options = ListOptions { recursive: true, ..ListOptions::default() };
-            let mut listed = HashMap::new();
-            let mut entries = pages.lister_options(&folder, options).await?;
-            while let Some(entry) = entries.try_next().await? {
-                // Some services list the folder itself, some one entry twice.
-                if entry.metadata().is_file() && !entry.path().ends_with('/') {
-                    listed.insert(entry.path().to_owned(), entry.metadata().content_length());
+            let mut entries = lister.lister_options(&folder, options).await.map_err(words)?;
+            let mut page = Vec::new();
+            loop {
+                let entry = entries.try_next().await.map_err(words)?;
+                let is_last = entry.is_none();
+                // Some services list the folder itself.
+                let entry = entry.filter(|it| it.metadata().is_file() && !it.path().ends_with('/'));
+                let ours = entry.filter(|it| it.path().starts_with(&begins) && !it.path().starts_with(TEMPORARY));
+                page.extend(
+                    ours.map(|it| Listed { name: it.path().to_owned(), bytes: it.metadata().content_length() }),
+                );
+                if is_last || page.len() >= PAGE_OBJECTS {
+                    room.acquire().await.map_err(io::Error::other)?.forget();
+                    if send.send(std::mem::take(&mut page)).is_err() || is_last {
+                        return Ok(());
+                    }
                 }
             }
-            Ok(listed)
-        });
-        let listed = match listed {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            listed => listed?,
-        };
-        let ours = |name: &String| name.starts_with(prefix) && !name.starts_with(TEMPORARY);
-        let objects = listed.into_iter().filter(|(name, _)| ours(name));
-        Ok(objects.map(|(name, bytes)| Listed { name, bytes }).collect())
+        })?;
+        while let Ok(listed) = pages.recv() {
+            page(listed);
+            ours.add_permits(1);
+        }
+        match done.wait() {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
     }
 
     fn read(&self, name: &str, range: Option<Range<u64>>) -> io::Result<Vec<u8>> {

@@ -25,14 +25,26 @@ pub(super) fn runtime() -> io::Result<&'static Runtime> {
     RUNTIME.get_or_init(make).as_ref().map_err(|reason| io::Error::other(reason.clone()))
 }
 
-/// Runs a future on it and waits.
-pub(super) fn wait<T: Send + 'static>(future: impl Future<Output = io::Result<T>> + Send + 'static) -> io::Result<T> {
+/// A future that runs on it.
+pub(super) struct Running<T>(mpsc::Receiver<io::Result<T>>);
+
+impl<T> Running<T> {
+    /// Waits for its end.
+    pub fn wait(self) -> io::Result<T> {
+        self.0.recv().unwrap_or_else(|_| Err(io::Error::other("a request came to no end")))
+    }
+}
+
+/// Runs a future on it.
+pub(super) fn begin<T: Send + 'static>(
+    future: impl Future<Output = io::Result<T>> + Send + 'static,
+) -> io::Result<Running<T>> {
     let (done, result) = mpsc::sync_channel(1);
     runtime()?.spawn(async move {
         // Nobody waits any more if its thread is gone.
         let _ = done.send(future.await);
     });
-    result.recv().unwrap_or_else(|_| Err(io::Error::other("a request came to no end")))
+    Ok(Running(result))
 }
 
 #[cfg(test)]
@@ -42,6 +54,6 @@ mod tests {
     #[test]
     fn it_may_be_waited_for_from_a_task_of_another_runtime() {
         let outer = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        assert_eq!(outer.block_on(async { wait(async { Ok(7) }).unwrap() }), 7);
+        assert_eq!(outer.block_on(async { begin(async { Ok(7) }).unwrap().wait().unwrap() }), 7);
     }
 }

@@ -55,7 +55,7 @@ fn fake() -> Server {
 }
 
 #[test]
-#[ignore = "not run again since the ranges are left out"]
+#[ignore = "needs fake-gcs-server"]
 fn a_fake_of_google_keeps_lists_and_deletes() {
     let server = fake();
     let at =

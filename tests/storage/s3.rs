@@ -31,7 +31,7 @@ pub fn ministack() -> Server {
         command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string()).current_dir(folder);
         command
     });
-    make_bucket(&server, "bucket");
+    make_bucket(&server, "bucket", "us-east-1");
     server
 }
 
@@ -41,7 +41,7 @@ fn moto() -> Server {
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).current_dir(folder);
         command
     });
-    make_bucket(&server, "bucket");
+    make_bucket(&server, "bucket", "us-east-1");
     server
 }
 
@@ -54,12 +54,20 @@ fn s3rver() -> Server {
 }
 
 /// With nothing but a socket: what is under test must not make what it is tested with.
-fn make_bucket(server: &Server, name: &str) {
+fn make_bucket(server: &Server, name: &str, region: &str) {
     let authorization =
-        "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        format!("AWS4-HMAC-SHA256 Credential=test/20260101/{region}/s3/aws4_request, SignedHeaders=host, Signature=0");
+    let body = match region {
+        "us-east-1" => String::new(),
+        region => format!(
+            "<CreateBucketConfiguration><LocationConstraint>{region}</LocationConstraint></CreateBucketConfiguration>"
+        ),
+    };
     let request = format!(
-        "PUT /{name} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-        server.port
+        "PUT /{name} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: {authorization}\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        server.port,
+        body.len()
     );
     let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
@@ -175,7 +183,7 @@ fn a_good_place_is_tried_once_and_a_copy_of_the_repository_elsewhere_again() {
 #[ignore = "needs ministack"]
 fn the_nightly_backup_of_the_documentation_works_word_for_word() {
     let server = ministack();
-    make_bucket(&server, "backups");
+    make_bucket(&server, "backups", "eu-central-1");
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/storage.md")).unwrap();
     let section = page.split("## A nightly backup to S3").nth(1).unwrap();
     let script = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();

@@ -1,7 +1,7 @@
 //! `WebDAV`: a server in Python and nginx, which create exclusively by a move that does not overwrite.
 
 use crate::{
-    conformance::{conforms, objects},
+    conformance::{conforms, conforms_with, objects},
     run::Life,
     server::{Server, program},
 };
@@ -53,12 +53,13 @@ fn options() -> StorageOptions {
 }
 
 #[test]
-#[ignore = "it stopped at a name with a semicolon, and was not run to its end since that is left out"]
+#[ignore = "needs wsgidav"]
 fn wsgidav_conforms() {
     let server = wsgidav();
     let at =
         |name: &str| Storage::open(&format!("webdav+http://me@127.0.0.1:{}/{name}", server.port), &options()).unwrap();
-    conforms(&at, objects(300));
+    // It takes what follows a question mark for a query, however it is written.
+    conforms_with(&at, objects(300), &|name| !name.contains('?'));
 }
 
 #[test]

@@ -18,7 +18,7 @@ mod stack;
 
 use super::{OpsError, Progress, progress::tell_news, usage::peak_memory_bytes};
 use crate::{
-    connector::{ParentView, SessionOptions, Source},
+    connector::{ParentView, SessionOptions, Source, url::without_password},
     record::Timestamp,
     repo::{
         Manifest, Repository, SnapshotId, WriteOptions,
@@ -418,5 +418,5 @@ fn source_id(repo: &Repository, source: &dyn Source, options: &BackupOptions) ->
         None if identity.local => format!("{host}:{}", identity.name),
         None => identity.name,
     };
-    SourceId { connector: identity.connector.to_owned(), name, host, url: options.url.clone() }
+    SourceId { connector: identity.connector.to_owned(), name, host, url: without_password(&options.url) }
 }

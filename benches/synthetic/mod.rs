@@ -422,6 +422,8 @@ impl Maker {
                 },
                 scope: String::new(),
                 scope_note: String::new(),
+                asked: rekeep::repo::manifest::Asked::default(),
+                loss_accepted: false,
                 kind: if stack.len() == 1 { Kind::Full } else { Kind::Incremental },
                 parent,
                 complete: true,
@@ -452,6 +454,7 @@ impl Maker {
             tags: Vec::new(),
             hold: false,
             lock_until: None,
+            renamed: None,
             squash: None,
         };
         let path = format!("snapshots/{id}/0");

@@ -2,7 +2,7 @@
 
 use super::{
     ChunkId, SnapshotId,
-    keys::{Capability, Role},
+    role::{Capability, Role},
 };
 use crate::{record::Timestamp, report::ErrorKind};
 use thiserror::Error;

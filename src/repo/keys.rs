@@ -6,17 +6,16 @@ mod epoch;
 pub mod external;
 mod lines;
 mod recovery;
-mod role;
 mod sign;
 mod slot;
 mod slots;
 #[cfg(test)]
 mod tests;
 
+pub use super::role::{Capability, Role};
 pub use crypto::Suite;
-pub use role::{Capability, Role};
 pub use sign::{LeaseKey, Party, Signer};
-pub use slots::{SlotInfo, add_slot, mend, remove_slot, slots};
+pub use slots::{SlotInfo, Unsound, add_slot, mend, remove_slot, slots, unsound};
 
 pub(super) use epoch::CAPSULE_BYTES;
 pub(super) use sign::{PUBLIC_BYTES, SIGNATURE_BYTES, lease_of, lease_signed, object_digest};
@@ -271,7 +270,7 @@ impl Keyring {
                 object,
                 format!(
                     "the key slot that was opened has no epoch {epoch}: either it is of another repository, or \
-                     `key rotate --epoch` was run after the slot was made"
+                     a new epoch began after the slot was made"
                 ),
             )
         })

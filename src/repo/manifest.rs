@@ -1,6 +1,10 @@
 //! Manifests: what a snapshot is. A snapshot's *content* is the same in all its revisions; tags, holds and the stacks
 //! of layers may change from one to the next.
 
+mod asked;
+
+pub use asked::Asked;
+
 use super::{ChunkId, RepoError, SnapshotId};
 use crate::record::{KeyCodec, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -29,6 +33,21 @@ pub struct SourceId {
     pub host: String,
     /// The source as a person would name it again.
     pub url: String,
+}
+
+impl SourceId {
+    /// Whether both are the same connector's under the same name, whatever host and URL.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.connector == other.connector && self.name == other.name
+    }
+
+    /// The name without the host that local sources have in front of it.
+    #[must_use]
+    pub fn local_name(&self) -> &str {
+        let behind = self.name.strip_prefix(self.host.as_str()).and_then(|rest| rest.strip_prefix(':'));
+        behind.filter(|_| !self.host.is_empty()).unwrap_or(&self.name)
+    }
 }
 
 /// Which part of a key space was read, when, and whether all of it came.
@@ -126,8 +145,10 @@ pub struct Stats {
     pub deleted: u64,
     /// Records that could not be read.
     pub unreadable: u64,
-    /// Records that changed while they were read.
+    /// Records that changed while they were read; they are kept as they were read.
     pub torn: u64,
+    /// Records that were gone before they could be read; they are not kept.
+    pub vanished: u64,
     /// Plaintext bytes that the source delivered.
     pub bytes_read: u64,
     /// Plaintext bytes of new and changed records.
@@ -164,6 +185,12 @@ pub struct Content {
     /// The scope in words, for people; empty for everything.
     #[serde(default)]
     pub scope_note: String,
+    /// The same as data, by which scopes are compared; nothing for everything.
+    #[serde(default, skip_serializing_if = "Asked::is_everything")]
+    pub asked: Asked,
+    /// Whether a loss of most of the source's records was accepted, and it has not grown since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loss_accepted: bool,
     /// What was read.
     pub kind: Kind,
     /// The snapshot it was joined with.
@@ -205,6 +232,9 @@ pub struct Manifest {
     /// Nothing may drop it before this time.
     #[serde(default)]
     pub lock_until: Option<Timestamp>,
+    /// Whose records these are by now, if the source was renamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renamed: Option<SourceId>,
     /// The squash that wrote this revision: it counts only once that lease has committed.
     #[serde(default)]
     pub squash: Option<SnapshotId>,
@@ -312,6 +342,8 @@ impl Manifest {
                 source: SourceId { connector, name, host: host.to_owned(), url: String::new() },
                 scope: String::new(),
                 scope_note: String::new(),
+                asked: Asked::default(),
+                loss_accepted: false,
                 kind: Kind::Full,
                 parent: None,
                 complete: true,
@@ -324,8 +356,15 @@ impl Manifest {
             tags: Vec::new(),
             hold: false,
             lock_until: None,
+            renamed: None,
             squash: Some(id),
         }
+    }
+
+    /// Whose records these are, by the name that counts now.
+    #[must_use]
+    pub fn source(&self) -> &SourceId {
+        self.renamed.as_ref().unwrap_or(&self.content.source)
     }
 
     /// Whether what is not in it was not there, in any of its collections.

@@ -385,6 +385,8 @@ pub fn manifest(id: SnapshotId, end: i64, stack: Vec<LayerRef>, parent: Option<S
             source: SourceId { connector: name(), name: name(), host: name(), url: name() },
             scope: String::new(),
             scope_note: String::new(),
+            asked: rekeep::repo::manifest::Asked::default(),
+            loss_accepted: false,
             kind: Kind::Full,
             parent,
             complete: true,
@@ -405,6 +407,7 @@ pub fn manifest(id: SnapshotId, end: i64, stack: Vec<LayerRef>, parent: Option<S
         tags: vec![],
         hold: false,
         lock_until: None,
+        renamed: None,
         squash: None,
     }
 }

@@ -36,6 +36,7 @@ pub(super) struct Output<'a> {
     /// Absent where the run's end is known.
     expiring: Option<Expiring>,
     pub(super) problems: Vec<(Vec<u8>, String)>,
+    pub(super) changed: u64,
 }
 
 impl<'a> Output<'a> {
@@ -50,6 +51,7 @@ impl<'a> Output<'a> {
             stood: 0,
             expiring: start.map(Expiring::new),
             problems: Vec::new(),
+            changed: 0,
         }
     }
 
@@ -103,6 +105,7 @@ impl<'a> Output<'a> {
             counts,
             sum: self.sum,
             problems: self.problems,
+            changed: self.changed,
             stood: self.stood,
             expiring: self.expiring.unwrap_or_default(),
         })

@@ -140,6 +140,7 @@ impl RangeOutcome {
             counts: std::mem::take(&mut self.counts),
             sum: std::mem::take(&mut self.sum),
             problems: std::mem::take(&mut self.problems),
+            changed: std::mem::take(&mut self.changed),
             stood: std::mem::take(&mut self.stood),
             expiring: std::mem::replace(&mut self.expiring, none),
         }
@@ -148,6 +149,7 @@ impl RangeOutcome {
     /// Adds the numbers of a range that lies beside, so that both are kept together. Both were counted by the same time.
     pub fn absorb(&mut self, numbers: &Self) {
         self.counts.add(&numbers.counts);
+        self.changed += numbers.changed;
         self.sum.add(&numbers.sum);
         self.stood += numbers.stood;
         for (distance, note) in &numbers.expiring.notes {
@@ -180,7 +182,8 @@ impl RangeOutcome {
         let (notes, all) = read_notes(&mut reader)?;
         reader.finish("a range's numbers")?;
         let expiring = Expiring { start, notes };
-        let outcome = Self { built: BuiltRange::default(), counts, sum, problems: Vec::new(), stood, expiring };
+        let outcome =
+            Self { built: BuiltRange::default(), counts, sum, problems: Vec::new(), changed: 0, stood, expiring };
         if outcome.adds_up() && outcome.can_lose(&all) {
             Ok(outcome)
         } else {
@@ -266,7 +269,7 @@ mod tests {
             ..JoinCounts::default()
         };
         let sum = CollectionSum([9; 32]);
-        RangeOutcome { built: BuiltRange::default(), counts, sum, problems: Vec::new(), stood: 4, expiring }
+        RangeOutcome { built: BuiltRange::default(), counts, sum, problems: Vec::new(), changed: 0, stood: 4, expiring }
     }
 
     #[test]

@@ -64,6 +64,8 @@ fn snapshot(number: u8, stacks: &[Vec<LayerRef>]) -> Snapshot {
             source,
             scope: String::new(),
             scope_note: String::new(),
+            asked: crate::repo::manifest::Asked::default(),
+            loss_accepted: false,
             kind: Kind::Full,
             parent: None,
             complete: true,
@@ -76,6 +78,7 @@ fn snapshot(number: u8, stacks: &[Vec<LayerRef>]) -> Snapshot {
         tags: Vec::new(),
         hold: false,
         lock_until: None,
+        renamed: None,
         squash: None,
     }
 }
@@ -122,6 +125,19 @@ fn a_delta_that_is_in_a_stack_twice_is_told_by_its_place() {
     assert_eq!(planned(&snapshots(&["Bab", "Babab"]), 0.3), ["B[ab]", "B[ab][ab]"]);
     let plan = plan(&snapshots(&["Bab", "Babab"]), &BTreeSet::new(), NOW, 0.3);
     assert_eq!(plan.merges.len(), 1);
+}
+
+#[test]
+fn the_newest_stack_of_a_source_that_nobody_could_merge_gets_room() {
+    let names = "abcdefghijklmnopqrstuvwxyz0123456789";
+    let grown = |deltas: usize| (1..=deltas).map(|deltas| format!("B{}", &names[..deltas])).collect::<Vec<_>>();
+    let planned = |stacks: &[String]| planned(&snapshots(&stacks.iter().map(String::as_str).collect::<Vec<_>>()), 0.3);
+    assert_eq!(planned(&grown(24)), [""; 0], "what a backup with all keys leaves");
+    assert_eq!(planned(&grown(25)), ["B[abcdefgh]ijklmnopqrstuvwxy"]);
+    assert_eq!(planned(&grown(36)), ["B[abcdefgh][ijklmnop]qrstuvwxyz0123456789"]);
+    let mut held = snapshots(&grown(36).iter().map(String::as_str).collect::<Vec<_>>());
+    held[35].hold = true;
+    assert_eq!(shown(&plan(&held, &BTreeSet::new(), NOW, 0.3)), [""; 0]);
 }
 
 #[test]

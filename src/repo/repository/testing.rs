@@ -275,6 +275,8 @@ pub(in crate::repo) fn manifest(id: SnapshotId, end: i64) -> Manifest {
             },
             scope: String::new(),
             scope_note: String::new(),
+            asked: crate::repo::manifest::Asked::default(),
+            loss_accepted: false,
             kind: Kind::Full,
             parent: None,
             complete: true,
@@ -287,6 +289,7 @@ pub(in crate::repo) fn manifest(id: SnapshotId, end: i64) -> Manifest {
         tags: vec![],
         hold: false,
         lock_until: None,
+        renamed: None,
         squash: None,
     }
 }

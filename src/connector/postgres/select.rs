@@ -1,9 +1,12 @@
 //! Which schemas and tables are meant.
 
 use super::names;
-use crate::connector::{ConnectorError, Scope};
+use crate::{
+    connector::{ConnectorError, Scope},
+    repo::manifest::Asked,
+};
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was asked for; nothing for everything.
 #[derive(Debug, Clone, Default)]
@@ -127,7 +130,20 @@ impl Selection {
         });
         let said = lists.iter().filter(|(_, names)| !names.is_empty());
         let note: Vec<String> = said.map(|(what, names)| format!("{what} {}", names.join(", "))).collect();
-        Scope { canonical: canonical.to_string(), note: note.join("; ") }
+        Scope { canonical: canonical.to_string(), note: note.join("; "), asked: self.asked() }
+    }
+
+    /// The same as data; nothing where schemas and tables are named together, which adds up.
+    fn asked(&self) -> Asked {
+        let [schemas, tables, not_schemas, not_tables] = self.lists().map(|(_, names)| names);
+        if !schemas.is_empty() && !tables.is_empty() {
+            return Asked::default();
+        }
+        let facets = |schemas: Vec<String>, tables: Vec<String>| {
+            let named = [("schemas", schemas), ("tables", tables)].into_iter().filter(|(_, names)| !names.is_empty());
+            named.map(|(facet, names)| (facet.to_owned(), names)).collect()
+        };
+        Asked { only: facets(schemas, tables), without: facets(not_schemas, not_tables), form: BTreeMap::new() }
     }
 
     /// What tells `pg_dump` the same.

@@ -282,7 +282,7 @@ impl SourceSession for PostgresSession {
         drop(self.leader.lock().unwrap_or_else(PoisonError::into_inner).take());
         let mut missing = self.missing.clone();
         missing.extend(self.shared.take_unusable());
-        Ok(SessionEnd { end: self.start, missing, notes: self.notes.clone() })
+        Ok(SessionEnd { end: self.start, missing, notes: self.notes.clone(), ..SessionEnd::default() })
     }
 
     fn stop(&self) {

@@ -60,9 +60,11 @@ impl Table {
     }
 
     fn change(&self, rng: &mut Rng) -> Vec<String> {
-        let value = |kind: usize, rng: &mut Rng| match rng.chance(15) {
-            true => "NULL".to_owned(),
-            false => format!("{}::{}", rng.pick(TYPES[kind].1), TYPES[kind].0),
+        let value = |kind: usize, rng: &mut Rng| {
+            if rng.chance(15) {
+                return "NULL".to_owned();
+            }
+            format!("{}::{}", rng.pick(TYPES[kind].1), TYPES[kind].0)
         };
         let mut statements = Vec::new();
         for _ in 0..rng.below(25) {
@@ -93,7 +95,7 @@ fn history(seed: u64, cluster: &Cluster) {
     let mut states = Vec::new();
     let mut made = 0;
     for round in 0..4 {
-        for _ in 0..1 + rng.below(4) {
+        for _ in 0..=rng.below(4) {
             let (table, sql) = Table::make(made, &mut rng);
             made += 1;
             client.batch_execute(&sql).unwrap();

@@ -71,7 +71,9 @@ fn a_bank_that_never_stops_is_balanced_in_every_snapshot() {
         assert_eq!(rows(&mut restored, sql), Vec::<String>::new());
     }
     stop.store(true, Ordering::Relaxed);
-    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    for worker in workers {
+        worker.join().unwrap();
+    }
 }
 
 #[test]

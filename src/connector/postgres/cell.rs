@@ -89,7 +89,7 @@ impl PartKind {
             (Self::Float4, KeyPart::Float(value)) => out.extend_from_slice(&(*value as f32).to_be_bytes()),
             (Self::Float8, KeyPart::Float(value)) => out.extend_from_slice(&value.to_be_bytes()),
             (Self::Text | Self::Padded, KeyPart::Str(bytes)) | (Self::Bytes | Self::Blob, KeyPart::Bytes(bytes)) => {
-                out.extend_from_slice(bytes)
+                out.extend_from_slice(bytes);
             }
             (Self::Date, KeyPart::Date(days)) => {
                 let days = match *days {

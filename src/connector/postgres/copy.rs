@@ -199,7 +199,9 @@ mod tests {
             put_header(&mut bytes);
             for row in &rows {
                 put_count(row.len(), &mut bytes);
-                row.iter().for_each(|field| put_field(field.as_deref(), &mut bytes));
+                for field in row {
+                    put_field(field.as_deref(), &mut bytes);
+                }
             }
             put_trailer(&mut bytes);
             prop_assert_eq!(all(io::BufReader::with_capacity(cut, bytes.as_slice())).unwrap(), rows);

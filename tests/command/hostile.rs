@@ -347,7 +347,9 @@ fn objects_of_three_gib_are_named_and_nobody_takes_them_into_memory() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::File::create(&path).unwrap().set_len(3 << 30).unwrap();
         let mut said = String::new();
-        for args in [&["snapshots"][..], &["verify"], &["verify", "--read-data"], &["prune"], &["backup", "sqlite:a.db"]] {
+        for args in
+            [&["snapshots"][..], &["verify"], &["verify", "--read-data"], &["prune"], &["backup", "sqlite:a.db"]]
+        {
             let output = within(TWO_GIB, &world.command(args)).output().unwrap();
             let words = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
             assert!(matches!(output.status.code(), Some(0 | 1 | 3)), "{name}: {args:?}: {:?}: {words}", output.status);

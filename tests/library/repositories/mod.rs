@@ -282,3 +282,13 @@ fn a_second_reader_finds_the_same_in_golden_repositories() {
         }
     }
 }
+
+#[test]
+#[ignore = "needs second-reader"]
+fn a_second_reader_agrees_with_the_vectors() {
+    let (python, reader) = second_reader();
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("format-spec/vectors");
+    let output =
+        std::process::Command::new(python).arg(reader.with_file_name("vectors.py")).arg(vectors).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

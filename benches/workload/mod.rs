@@ -85,6 +85,7 @@ pub struct Workload {
 
 /// What share of the records [`mutate_scattered`] touches, in records of a million.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_field_names, reason = "the unit")]
 pub struct Fractions {
     /// Half touched at equal length (a counter or a time), half written anew.
     pub changed_ppm: u64,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::repo::{
     SnapshotId,
-    object::{self, ObjectKind},
+    object::{self, ObjectKind as Kind},
 };
 use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
@@ -101,8 +101,7 @@ fn objects(keyring: &Keyring) -> Vec<Json> {
         body(json!({ "lease": lease, "number": 0, "purpose": purpose, "host": "h", "started": 1, "honours": [] }))
     };
     let ids = [[1; 16], [2; 16]].concat();
-    use ObjectKind as Kind;
-    let made: Vec<(String, ObjectKind, Signer<'_>, Vec<u8>)> = vec![
+    let made: Vec<(String, Kind, Signer<'_>, Vec<u8>)> = vec![
         (format!("leases/{s}/0"), Kind::Lease, Signer::Lease(&writer), lease(s, "backup")),
         (format!("leases/{of_reader}/0"), Kind::Lease, Signer::Lease(&reader), lease(of_reader, "read")),
         (

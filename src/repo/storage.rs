@@ -10,6 +10,7 @@ mod probe;
 mod remote;
 mod runtime;
 mod service;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -29,6 +30,7 @@ use patience::Waits;
 use std::{
     io::{self, ErrorKind},
     ops::Range,
+    path::Path,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -202,6 +204,12 @@ impl Storage {
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         self.backend.traffic()
+    }
+
+    /// The local folder that it is, if it is one.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        Some(Path::new(&self.location)).filter(|path| path.is_absolute())
     }
 
     /// The canonical location.

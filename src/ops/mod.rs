@@ -22,6 +22,7 @@ pub mod prune;
 mod reading;
 pub mod restore;
 pub mod select;
+pub mod source;
 pub mod squash;
 pub mod tag;
 pub mod usage;

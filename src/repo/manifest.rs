@@ -1,6 +1,10 @@
 //! Manifests: what a snapshot is. A snapshot's *content* is the same in all its revisions; tags, holds and the stacks
 //! of layers may change from one to the next.
 
+mod asked;
+
+pub use asked::Asked;
+
 use super::{
     ChunkId, RepoError, SnapshotId,
     carried::Carried,
@@ -39,6 +43,21 @@ pub struct SourceId {
     /// What this program does not know of it: carried over by whoever revises it.
     #[serde(flatten)]
     pub other: Carried,
+}
+
+impl SourceId {
+    /// Whether both are the same connector's under the same name, whatever host and URL.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.connector == other.connector && self.name == other.name
+    }
+
+    /// The name without the host that local sources have in front of it.
+    #[must_use]
+    pub fn local_name(&self) -> &str {
+        let behind = self.name.strip_prefix(self.host.as_str()).and_then(|rest| rest.strip_prefix(':'));
+        behind.filter(|_| !self.host.is_empty()).unwrap_or(&self.name)
+    }
 }
 
 /// Which part of a key space was read, when, and whether all of it came.
@@ -182,8 +201,10 @@ pub struct Stats {
     pub deleted: u64,
     /// Records that could not be read.
     pub unreadable: u64,
-    /// Records that changed while they were read.
+    /// Records that changed while they were read; they are kept as they were read.
     pub torn: u64,
+    /// Records that were gone before they could be read; they are not kept.
+    pub vanished: u64,
     /// Plaintext bytes that the source delivered.
     pub bytes_read: u64,
     /// Plaintext bytes of new and changed records.
@@ -223,6 +244,12 @@ pub struct Content {
     /// The scope in words, for people; empty for everything.
     #[serde(default)]
     pub scope_note: String,
+    /// The same as data, by which scopes are compared; nothing for everything.
+    #[serde(default, skip_serializing_if = "Asked::is_everything")]
+    pub asked: Asked,
+    /// Whether a loss of most of the source's records was accepted, and it has not grown since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loss_accepted: bool,
     /// What was read.
     pub kind: Kind,
     /// The snapshot it was joined with.
@@ -267,6 +294,9 @@ pub struct Manifest {
     /// Nothing may drop it before this time.
     #[serde(default)]
     pub lock_until: Option<Timestamp>,
+    /// Whose records these are by now, if the source was renamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renamed: Option<SourceId>,
     /// The squash that wrote this revision: it counts only once that lease has committed.
     #[serde(default)]
     pub squash: Option<SnapshotId>,
@@ -457,6 +487,8 @@ impl Manifest {
                 },
                 scope: String::new(),
                 scope_note: String::new(),
+                asked: Asked::default(),
+                loss_accepted: false,
                 kind: Kind::Full,
                 parent: None,
                 complete: true,
@@ -470,10 +502,17 @@ impl Manifest {
             tags: Vec::new(),
             hold: false,
             lock_until: None,
+            renamed: None,
             squash: Some(id),
             other: Carried::default(),
             tables: Tables::default(),
         }
+    }
+
+    /// Whose records these are, by the name that counts now.
+    #[must_use]
+    pub fn source(&self) -> &SourceId {
+        self.renamed.as_ref().unwrap_or(&self.content.source)
     }
 
     /// Whether what is not in it was not there, in any of its collections.

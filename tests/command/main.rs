@@ -12,6 +12,7 @@ mod files;
 mod going_back;
 mod hostile;
 mod key_services;
+mod odd_days;
 mod output;
 mod pruning;
 mod reading;

@@ -254,7 +254,7 @@ impl Source for AerospikeSource {
             use std::fmt::Write as _;
             let _ = write!(canonical, " {:?}", std::time::SystemTime::now());
         }
-        Scope { canonical, note }
+        Scope { canonical, note, asked: self.selection.asked.clone() }
     }
 
     fn abilities(&self) -> SourceAbilities {

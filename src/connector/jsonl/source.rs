@@ -15,10 +15,11 @@ use crate::{
         },
     },
     record::{Clock, Expiry, KeyCodec, KeyRange, MAX_KEY_BYTES, Meta, RecordStream, SystemClock, Timestamp},
+    repo::manifest::Asked,
 };
 use serde_json::{Value as Json, json};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::File,
     io::{self, BufRead, BufReader, Read},
     sync::Arc,
@@ -87,7 +88,9 @@ impl Source for JsonlSource {
     fn scope(&self) -> Scope {
         match &self.keyed {
             Some(Keyed::ByField(field)) => {
-                Scope { canonical: json!({ "key": field }).to_string(), note: format!("keyed by {field}") }
+                let form = BTreeMap::from([("key".to_owned(), field.clone())]);
+                let asked = Asked { form, ..Asked::default() };
+                Scope { canonical: json!({ "key": field }).to_string(), note: format!("keyed by {field}"), asked }
             }
             _ => Scope::default(),
         }
@@ -409,6 +412,6 @@ impl SourceSession for JsonlSession {
     }
 
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {
-        Ok(SessionEnd { end: self.end, missing: self.missing.clone(), notes: self.notes.clone() })
+        Ok(SessionEnd { end: self.end, missing: self.missing.clone(), notes: self.notes.clone(), vanished: 0 })
     }
 }

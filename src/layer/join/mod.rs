@@ -83,6 +83,8 @@ pub struct RangeOutcome {
     pub sum: CollectionSum,
     /// The first 100 keys that could not be read, were torn or too long, with the reason.
     pub problems: Vec<(Vec<u8>, String)>,
+    /// Records that changed while they were read: those that were torn, and those that became shorter and are not kept.
+    pub changed: u64,
     /// Records not read, alone or with the range they lie in, whose parent's row stands and is live.
     pub stood: u64,
     /// What expires after the time that was counted by, where the run's end is not known yet: to be settled then.

@@ -38,6 +38,7 @@ pub(super) struct Output<'a> {
     expiring: Option<Expiring>,
     sets: Sets,
     pub(super) problems: Vec<(Vec<u8>, String)>,
+    pub(super) changed: u64,
 }
 
 impl<'a> Output<'a> {
@@ -53,6 +54,7 @@ impl<'a> Output<'a> {
             expiring: start.map(Expiring::new),
             sets: Sets::default(),
             problems: Vec::new(),
+            changed: 0,
         }
     }
 
@@ -108,6 +110,7 @@ impl<'a> Output<'a> {
             counts,
             sum: self.sum,
             problems: self.problems,
+            changed: self.changed,
             stood: self.stood,
             expiring: self.expiring.unwrap_or_default(),
             sets: self.sets,

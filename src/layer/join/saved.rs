@@ -142,6 +142,7 @@ impl RangeOutcome {
             counts: std::mem::take(&mut self.counts),
             sum: std::mem::take(&mut self.sum),
             problems: std::mem::take(&mut self.problems),
+            changed: std::mem::take(&mut self.changed),
             stood: std::mem::take(&mut self.stood),
             expiring: std::mem::replace(&mut self.expiring, none),
             sets: std::mem::take(&mut self.sets),
@@ -151,6 +152,7 @@ impl RangeOutcome {
     /// Adds the numbers of a range that lies beside, so that both are kept together. Both were counted by the same time.
     pub fn absorb(&mut self, numbers: &Self) {
         self.counts.add(&numbers.counts);
+        self.changed += numbers.changed;
         self.sum.add(&numbers.sum);
         self.stood += numbers.stood;
         self.sets.add(&numbers.sets);
@@ -185,7 +187,8 @@ impl RangeOutcome {
         let sets = Sets::from_numbers(&mut reader)?;
         reader.finish("a range's numbers")?;
         let expiring = Expiring { start, notes };
-        let outcome = Self { built: BuiltRange::default(), counts, sum, problems: Vec::new(), stood, expiring, sets };
+        let outcome =
+            Self { built: BuiltRange::default(), counts, sum, problems: Vec::new(), changed: 0, stood, expiring, sets };
         if outcome.adds_up() && outcome.can_lose(&all) && outcome.sets.records() == outcome.counts.records {
             Ok(outcome)
         } else {
@@ -276,7 +279,16 @@ mod tests {
             sets.count(&Meta::default(), 5);
         }
         sets.settle();
-        RangeOutcome { built: BuiltRange::default(), counts, sum, problems: Vec::new(), stood: 4, expiring, sets }
+        RangeOutcome {
+            built: BuiltRange::default(),
+            counts,
+            sum,
+            problems: Vec::new(),
+            changed: 0,
+            stood: 4,
+            expiring,
+            sets,
+        }
     }
 
     #[test]

@@ -237,6 +237,7 @@ mod tests {
             counts,
             sum: CollectionSum::default(),
             problems: Vec::new(),
+            changed: 0,
             stood: 0,
             expiring: crate::layer::join::Expiring::default(),
             sets: crate::layer::join::Sets::default(),

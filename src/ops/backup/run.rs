@@ -45,6 +45,8 @@ pub(super) struct ReadOutcome {
     pub(super) collections: Vec<Collection>,
     pub(super) stats: Stats,
     pub(super) problems: Vec<String>,
+    /// Whether any of them is more than that a record changed while it was read.
+    pub(super) lacks: bool,
     pub(super) unconfirmed: u64,
     pub(super) dry_bytes: u64,
     pub(super) dry_chunks_new: u64,
@@ -502,6 +504,7 @@ impl Workers<'_> {
             collections: Vec::new(),
             stats: Stats::default(),
             problems: Vec::new(),
+            lacks: false,
             unconfirmed: 0,
             dry_bytes: 0,
             dry_chunks_new: 0,
@@ -562,6 +565,7 @@ impl Workers<'_> {
         for (range, joined) in job.ranges.iter().zip(ranges) {
             let part = &joined.outcome;
             counts.add(&part.counts);
+            outcome.lacks |= joined.absent > 0 || part.counts.unreadable + part.counts.torn > part.changed;
             sets.add(&part.sets);
             for (key, reason) in &part.problems {
                 if outcome.problems.len() < MAX_PROBLEMS {

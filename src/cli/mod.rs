@@ -17,6 +17,7 @@ pub mod interrupt;
 pub mod open;
 pub mod output;
 pub mod password;
+pub mod postgres;
 pub mod progress;
 pub mod show;
 pub mod typed;

@@ -20,7 +20,7 @@ pub(in crate::ops) mod stack;
 
 use super::{OpsError, Progress, progress::tell_news, tag::check_tags, usage::peak_memory_bytes};
 use crate::{
-    connector::{ParentView, SessionOptions, Source},
+    connector::{ParentView, SessionOptions, Source, url::without_password},
     record::Timestamp,
     repo::{
         Manifest, Repository, SnapshotId, WriteOptions,
@@ -471,7 +471,7 @@ fn source_id(repo: &Repository, source: &dyn Source, options: &BackupOptions) ->
         connector: identity.connector.to_owned(),
         name,
         host,
-        url: options.url.clone(),
+        url: without_password(&options.url),
         other: Carried::default(),
     }
 }

@@ -22,6 +22,8 @@ mod trial;
 pub use begun::{Begun, Listing, ReadEach, Wanted};
 pub use patience::Patience;
 pub use probe::{PROBE, Verdict};
+#[cfg(feature = "kms")]
+pub(in crate::repo) use runtime::wait;
 pub use traffic::Traffic;
 pub use trial::{Rights, Speed, Trial, TrialOptions};
 

@@ -1,10 +1,10 @@
-//! AtlasDB's store: transactions after a timestamp never were, timestamps are never handed out twice.
+//! `AtlasDB`'s store: transactions after a timestamp never were, timestamps are never handed out twice.
 
 use crate::cluster::{Cluster, Room, rows};
 use data_encoding::BASE64;
 use postgres::Client;
 
-/// What AtlasDB makes, as far as a restore looks at it; with the prefix `a_`.
+/// What `AtlasDB` makes, as far as a restore looks at it; with the prefix `a_`.
 const STORE: &str = r"
 CREATE TABLE _metadata (table_name varchar(2000) NOT NULL, table_size bigint NOT NULL, value bytea NULL, CONSTRAINT pk__metadata PRIMARY KEY (table_name));
 CREATE UNIQUE INDEX unique_lower_case__metadata_index ON _metadata (lower(table_name));

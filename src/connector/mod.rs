@@ -22,6 +22,8 @@ pub mod open;
 pub mod options;
 pub mod outcome;
 pub mod plan;
+#[cfg(feature = "postgresql")]
+pub mod postgres;
 pub mod registry;
 pub mod resumable;
 pub mod role;

@@ -18,7 +18,7 @@ mod segments;
 mod sets;
 pub(in crate::ops) mod stack;
 
-use super::{OpsError, Progress, progress::tell_news, tag::check_tags, usage::peak_memory_bytes};
+use super::{OpsError, Progress, own_folder, progress::tell_news, tag::check_tags, usage::peak_memory_bytes};
 use crate::{
     connector::{ParentView, SessionOptions, Source, url::without_password},
     record::Timestamp,
@@ -254,6 +254,7 @@ pub fn backup(
         parallel: options.parallel.max(1),
         read_limit: options.read_limit,
         temp_dir: options.temp_dir.clone(),
+        leave_out: own_folder(repo),
     })?;
     let writing = if options.dry_run {
         None

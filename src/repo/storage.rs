@@ -11,6 +11,7 @@ mod probe;
 mod remote;
 mod runtime;
 mod service;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -33,6 +34,7 @@ use patience::Waits;
 use std::{
     io::{self, ErrorKind},
     ops::Range,
+    path::Path,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -241,6 +243,12 @@ impl Storage {
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         self.backend.traffic()
+    }
+
+    /// The local folder that it is, if it is one.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        Some(Path::new(&self.location)).filter(|path| path.is_absolute())
     }
 
     /// See [`Backend::is_far`].

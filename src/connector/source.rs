@@ -52,6 +52,8 @@ pub struct SessionOptions {
     pub read_limit: Option<u64>,
     /// Where temporary files go; `None` for the system's place.
     pub temp_dir: Option<std::path::PathBuf>,
+    /// Folders that are no part of any source: what is backed up does not go into its own backup.
+    pub leave_out: Vec<std::path::PathBuf>,
 }
 
 /// One collection as a session found it.

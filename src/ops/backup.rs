@@ -18,9 +18,9 @@ mod segments;
 mod sets;
 pub(in crate::ops) mod stack;
 
-use super::{OpsError, Progress, progress::tell_news, tag::check_tags, usage::peak_memory_bytes};
+use super::{OpsError, Progress, own_folder, progress::tell_news, tag::check_tags, usage::peak_memory_bytes};
 use crate::{
-    connector::{ParentView, SessionOptions, Source},
+    connector::{ParentView, SessionOptions, Source, url::without_password},
     record::Timestamp,
     repo::{
         Manifest, Repository, SnapshotId, WriteOptions,
@@ -87,6 +87,29 @@ pub enum Sweep {
     Rolling(u32),
     /// In none: what is gone stays in the snapshots.
     Never,
+}
+
+impl std::str::FromStr for Sweep {
+    type Err = String;
+
+    /// `always`, `never`, `every=7`, `rolling=64`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            None if text == "always" => Ok(Self::Always),
+            None if text == "never" => Ok(Self::Never),
+            Some(("every", count)) => {
+                let count = count.parse().ok().filter(|count| *count > 0);
+                count.map(Self::Every).ok_or_else(|| format!("`{text}`: every=N needs a number above 0"))
+            }
+            Some(("rolling", count)) => {
+                let count = count.parse().ok().filter(|count| (1..=rolling::MAX_PARTS).contains(count));
+                let most = rolling::MAX_PARTS;
+                let wrong = || format!("`{text}`: rolling=N needs a number from 1 to {most}");
+                count.map(Self::Rolling).ok_or_else(wrong)
+            }
+            _ => Err(format!("`{text}` is none of always, every=N, rolling=N, never")),
+        }
+    }
 }
 
 /// How to back up.
@@ -231,6 +254,7 @@ pub fn backup(
         parallel: options.parallel.max(1),
         read_limit: options.read_limit,
         temp_dir: options.temp_dir.clone(),
+        leave_out: own_folder(repo),
     })?;
     let writing = if options.dry_run {
         None
@@ -471,7 +495,23 @@ fn source_id(repo: &Repository, source: &dyn Source, options: &BackupOptions) ->
         connector: identity.connector.to_owned(),
         name,
         host,
-        url: options.url.clone(),
+        url: without_password(&options.url),
         other: Carried::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sweeps_are_named() {
+        assert_eq!("always".parse(), Ok(Sweep::Always));
+        assert_eq!("every=7".parse(), Ok(Sweep::Every(7)));
+        assert_eq!("never".parse(), Ok(Sweep::Never));
+        assert_eq!("rolling=64".parse(), Ok(Sweep::Rolling(64)));
+        for bad in ["", "every", "every=0", "rolling", "rolling=0", "rolling=65"] {
+            assert!(bad.parse::<Sweep>().is_err(), "{bad}");
+        }
     }
 }

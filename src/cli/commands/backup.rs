@@ -5,6 +5,7 @@ use crate::{
         aerospike::AerospikeArgs,
         context::Context,
         exit::{Failure, Kept as _, Status, usage},
+        postgres::PostgresArgs,
         typed,
         units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
@@ -26,7 +27,7 @@ use std::{path::PathBuf, time::Duration};
 /// `backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
-    /// What to back up: `aerospike://HOST[:PORT][,HOST…][/NAMESPACE]`, sqlite:FILE, files:DIRECTORY, jsonl:FILE
+    /// What to back up: `aerospike://HOST[:PORT][,HOST…][/NAMESPACE]`, `postgresql://HOST/DATABASE`, sqlite:FILE, files:DIRECTORY, jsonl:FILE
     #[arg(required_unless_present_any = ["stdin", "stdin_from_command"], value_parser = OsStringValueParser::new().map(typed::url))]
     pub source: Option<String>,
     /// Read every record, also what seems not to have moved (without it, sources that have no change filter read what has)
@@ -105,6 +106,9 @@ pub struct BackupArgs {
     /// What only Aerospike sources understand.
     #[command(flatten)]
     pub aerospike: AerospikeArgs,
+    /// What only `PostgreSQL` sources understand.
+    #[command(flatten)]
+    pub postgres: PostgresArgs,
     /// Make no snapshot if nothing changed
     #[arg(long)]
     pub skip_if_unchanged: bool,
@@ -136,6 +140,7 @@ impl BackupArgs {
     /// What concerns the source, by the names that the connectors have for it.
     pub(super) fn source_options(&self) -> Result<Options, Failure> {
         let mut options = self.aerospike.options()?;
+        options.add(&self.postgres)?;
         options.add(&json!({
             "exclude": self.exclude,
             "exclude_files": typed::paths(&self.exclude_files),

@@ -19,7 +19,12 @@ use std::{
 };
 
 fn url(path: &Path) -> SourceUrl {
-    SourceUrl { scheme: "files".to_owned(), place: path.to_str().unwrap().to_owned(), options: Vec::new() }
+    SourceUrl {
+        scheme: "files".to_owned(),
+        place: path.to_str().unwrap().to_owned(),
+        written: String::new(),
+        options: Vec::new(),
+    }
 }
 
 fn source(path: &Path) -> FilesSource {
@@ -42,6 +47,7 @@ fn plan(overwrite: Overwrite, make_equal: bool) -> TargetPlan {
         make_equal,
         partial: false,
         left_out: None,
+        leave_alone: Vec::new(),
         as_of: Timestamp::from_millis(0),
     }
 }

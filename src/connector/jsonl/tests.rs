@@ -28,7 +28,12 @@ struct Row {
 type Rows = BTreeMap<Vec<u8>, Row>;
 
 fn url(path: &Path) -> SourceUrl {
-    SourceUrl { scheme: "jsonl".to_owned(), place: path.to_str().unwrap().to_owned(), options: Vec::new() }
+    SourceUrl {
+        scheme: "jsonl".to_owned(),
+        place: path.to_str().unwrap().to_owned(),
+        written: String::new(),
+        options: Vec::new(),
+    }
 }
 
 fn plan(codec: KeyCodec, overwrite: Overwrite) -> TargetPlan {
@@ -47,6 +52,7 @@ fn plan(codec: KeyCodec, overwrite: Overwrite) -> TargetPlan {
         make_equal: false,
         partial: false,
         left_out: None,
+        leave_alone: Vec::new(),
         as_of: Timestamp::from_millis(0),
     }
 }

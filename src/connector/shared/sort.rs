@@ -222,6 +222,17 @@ impl Sorted {
         splits
     }
 
+    /// The records of several, sorted apart.
+    pub(in crate::connector) fn join(parts: Vec<Self>) -> Self {
+        Self { runs: parts.into_iter().flat_map(|part| part.runs).collect() }
+    }
+
+    /// What was pushed, in order, from a key on that may lie a little below `start`: for connectors that have bodies of
+    /// their own.
+    pub(in crate::connector) fn entries(&self, start: &[u8]) -> io::Result<Entries> {
+        Ok(Entries(Merge::new(&self.runs, start)?))
+    }
+
     /// The records of a range; `origin` names the file in errors.
     pub(in crate::connector) fn read(&self, range: &KeyRange, origin: &str) -> io::Result<SortedStream> {
         let merge = Merge::new(&self.runs, &range.start)?;
@@ -233,6 +244,18 @@ impl Sorted {
             shape: None,
             done: false,
         })
+    }
+}
+
+/// Keys, numbers and bodies as they were pushed.
+pub(in crate::connector) struct Entries(Merge);
+
+impl Iterator for Entries {
+    type Item = io::Result<(Vec<u8>, u64, Vec<u8>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.0.next()?;
+        Some(entry.map(|Entry { key, line, body }| (key, line, body)))
     }
 }
 

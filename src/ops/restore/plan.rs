@@ -4,7 +4,7 @@ use super::{RestoreOptions, patterns::Patterns};
 use crate::{
     connector::{Overwrite, Target, TargetCollection, TargetPlan},
     layer::Stack,
-    ops::{OpsError, select::scope::is_everything},
+    ops::{OpsError, own_folder, select::scope::is_everything},
     record::{KeyCodec, KeyRange},
     repo::{Repository, Snapshot, manifest::Collection},
     report::{ErrorKind, Remedy},
@@ -48,6 +48,11 @@ impl Filter {
     /// Whether a record is meant.
     pub(in crate::ops) fn means(&self, key: &[u8]) -> bool {
         (self.keys.is_empty() || self.keys.iter().any(|wanted| wanted == key)) && self.admits(key)
+    }
+
+    /// Whether every record is meant.
+    pub(super) const fn means_all(&self) -> bool {
+        self.keys.is_empty() && self.include.is_none() && self.exclude.is_none()
     }
 
     /// Whether a record is meant, its key being in one of the ranges that [`Self::keys`] gives.
@@ -109,7 +114,12 @@ fn origin(snapshot: &Snapshot) -> (String, Json) {
 }
 
 /// What a restore of these collections is to write.
-pub(super) fn target_plan(snapshot: &Snapshot, selected: &[Selected<'_>], options: &RestoreOptions) -> TargetPlan {
+pub(super) fn target_plan(
+    repo: &Repository,
+    snapshot: &Snapshot,
+    selected: &[Selected<'_>],
+    options: &RestoreOptions,
+) -> TargetPlan {
     let (connector, attributes) = origin(snapshot);
     let unsaid = if options.make_equal { Overwrite::IfChanged } else { Overwrite::Never };
     TargetPlan {
@@ -119,6 +129,7 @@ pub(super) fn target_plan(snapshot: &Snapshot, selected: &[Selected<'_>], option
         overwrite: options.overwrite.unwrap_or(unsaid),
         make_equal: options.make_equal,
         partial: options.has_filters() || selected.len() < snapshot.collections.len(),
+        leave_alone: own_folder(repo),
         left_out: (!is_everything(snapshot)).then(|| snapshot.content.asked.clone()),
         as_of: snapshot.content.end,
     }

@@ -160,8 +160,10 @@ pub fn remove_slot(storage: &Storage, keyring: &Keyring, prefix: &str) -> Result
         )));
     }
     let path = slot::path(&slot.name);
-    let bytes = match storage.read(&path) {
-        Err(RepoError::Missing { .. }) => storage.read(&copy_path(&slot.name))?,
+    let bytes = match lines::read(storage, &path) {
+        Err(RepoError::Missing { .. }) => lines::read(storage, &copy_path(&slot.name))?,
+        // Longer than any slot: it opens nothing, so nothing would be put back.
+        Err(RepoError::Damaged { .. }) => return delete(storage, &slot.name),
         other => other?,
     };
     delete(storage, &slot.name)?;

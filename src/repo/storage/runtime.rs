@@ -47,6 +47,13 @@ pub(super) fn begin<T: Send + 'static>(
     Ok(Running(result))
 }
 
+/// Runs a future on it and waits.
+pub(in crate::repo) fn wait<T: Send + 'static>(
+    future: impl Future<Output = io::Result<T>> + Send + 'static,
+) -> io::Result<T> {
+    begin(future)?.wait()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,8 @@
 
 #[cfg(feature = "aerospike")]
 pub mod aerospike;
+#[cfg(feature = "asb")]
+pub mod asb;
 pub mod change;
 pub mod error;
 pub mod evidence;
@@ -32,6 +34,7 @@ pub mod sqlite;
 pub mod survey;
 pub mod target;
 pub mod url;
+pub mod void_time;
 
 pub use change::{ChangeSource, MetaStream};
 pub use error::ConnectorError;

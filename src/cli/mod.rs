@@ -9,6 +9,7 @@ pub mod aerospike;
 pub mod aerospike_connect;
 pub mod aerospike_target;
 pub mod args;
+pub mod asb;
 pub mod commands;
 pub mod common;
 pub mod context;

@@ -33,6 +33,7 @@ pub mod source;
 pub mod sqlite;
 pub mod survey;
 pub mod target;
+pub mod unordered;
 pub mod url;
 pub mod void_time;
 
@@ -53,6 +54,7 @@ pub use source::{
 };
 pub use survey::{CollectionSurvey, MAX_SURVEYED_SETS, SetSurvey, Survey, Surveyed};
 pub use target::{CollectionTarget, Removal, Target, TargetAbilities, TargetEnd, TargetSession};
+pub use unordered::Unordered;
 pub use url::SourceUrl;
 
 /// What a restore of a snapshot of this connector will lack, though all its records are there: from its attributes and those of

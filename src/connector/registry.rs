@@ -27,6 +27,14 @@ pub trait Connector: Send + Sync {
     fn source(&self, url: &SourceUrl, _options: &Options) -> Result<Box<dyn Source>, ConnectorError> {
         Err(ConnectorError::Url { url: url.to_string(), reason: "nothing can be read from there".to_owned() })
     }
+    /// The URLs of several states, oldest first, where one URL stands for a chain of them; each is read by itself. `None`
+    /// where it names one state.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if they cannot be listed.
+    fn chain(&self, _url: &SourceUrl) -> Result<Option<Vec<String>>, ConnectorError> {
+        Ok(None)
+    }
     /// The target that a URL names. There are no options but those that it knows.
     ///
     /// # Errors
@@ -94,6 +102,15 @@ impl Registry {
         let (connector, parsed) = self.find(url)?;
         self.check(connector, Role::Target, url, options)?;
         connector.target(&parsed, options)
+    }
+
+    /// The states that a URL stands for, if there are several.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if there is no such connector, or they cannot be listed.
+    pub fn chain(&self, url: &str) -> Result<Option<Vec<String>>, ConnectorError> {
+        let (connector, parsed) = self.find(url)?;
+        connector.chain(&parsed)
     }
 
     /// Whether what a URL names knows an option. Whoever has to look for a value first (a password) may ask.

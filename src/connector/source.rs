@@ -1,7 +1,7 @@
 //! What records are read from: a [`Source`] knows a system, a [`SourceSession`] is one run over it. What only some systems
 //! can do is handed out by the session: [`ChangeSource`], [`Evidence`], [`Resumable`].
 
-use super::{ChangeSource, ConnectorError, Evidence, Resumable};
+use super::{ChangeSource, ConnectorError, Evidence, Resumable, Unordered};
 use crate::record::{KeyCodec, KeyRange, RecordStream, Timestamp};
 use serde_json::Value as Json;
 
@@ -47,6 +47,8 @@ pub struct SessionOptions {
     pub read_limit: Option<u64>,
     /// Where temporary files go; `None` for the system's place.
     pub temp_dir: Option<std::path::PathBuf>,
+    /// Records may come in any order, by [`SourceSession::unordered`] where the source has it.
+    pub unordered: bool,
 }
 
 /// One collection as a session found it.
@@ -155,6 +157,10 @@ pub trait SourceSession: Send + Sync {
     /// What lets a later run carry on behind ranges that this one finished; `None` where they cannot be carried over:
     /// records of different ranges hang together, or what is missing is known only at the end.
     fn resumable(&self) -> Option<&dyn Resumable> {
+        None
+    }
+    /// What gives records in no order, where that was asked for.
+    fn unordered(&self) -> Option<&dyn Unordered> {
         None
     }
 }

@@ -1,5 +1,6 @@
 //! `backup`: reads a source, joins it with the parent snapshot, stores what differs, commits.
 
+mod chain;
 mod changes;
 mod checkpoint;
 mod counts;
@@ -15,6 +16,8 @@ pub(crate) mod rolling;
 mod run;
 mod segments;
 mod stack;
+
+pub use chain::{Opener, backup_chain};
 
 use super::{OpsError, Progress, progress::tell_news, usage::peak_memory_bytes};
 use crate::{
@@ -219,6 +222,7 @@ pub fn backup(
         parallel: options.parallel.max(1),
         read_limit: options.read_limit,
         temp_dir: options.temp_dir.clone(),
+        unordered: false,
     })?;
     let writing = if options.dry_run {
         None

@@ -3,6 +3,7 @@
 use crate::{
     cli::{
         aerospike_target::AerospikeTargetArgs,
+        asb::AsbWriteArgs,
         common::NarrowArgs,
         context::{Context, threads},
         exit::{Failure, Kept as _, Status, usage},
@@ -27,7 +28,8 @@ use std::{fmt::Write as _, io::ErrorKind};
 pub struct RestoreArgs {
     /// Which snapshot
     pub snapshot: String,
-    /// Where to: aerospike://HOST:PORT/NAMESPACE, sqlite:FILE, files:DIRECTORY, jsonl:FILE, jsonl:-
+    /// Where to: aerospike://HOST:PORT/NAMESPACE, sqlite:FILE, files:DIRECTORY, jsonl:FILE, jsonl:-,
+    /// asb:DIRECTORY, asb:FILE.asb, asb:-
     #[arg(value_parser = OsStringValueParser::new().map(typed::url))]
     pub target: String,
     /// Only this collection, by another name if one is given (repeatable)
@@ -73,6 +75,8 @@ pub struct RestoreArgs {
     narrow: NarrowArgs,
     #[command(flatten)]
     aerospike: AerospikeTargetArgs,
+    #[command(flatten)]
+    asb: AsbWriteArgs,
 }
 
 /// When a record is overwritten.
@@ -110,6 +114,7 @@ const KEPT: &str = "the repository is as it was; the target may hold part of the
 
 pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failure> {
     let mut options = args.aerospike.options()?;
+    args.asb.add_to(&mut options)?;
     options.add(&json!({
         "owners_by_name": args.owners_by_name,
         "single_records": !(args.keys.is_empty() && args.include.is_empty() && args.exclude.is_empty()),

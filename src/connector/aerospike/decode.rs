@@ -170,8 +170,8 @@ fn geojson_text(value: &[u8]) -> Result<&[u8], WireError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Expiry;
     use crate::connector::aerospike::wire::{FRAME_HEAD_BYTES, Request, field};
+    use crate::record::Expiry;
 
     /// A message with these bins.
     fn message(bins: &[(&[u8], u8, &[u8])]) -> Vec<u8> {

@@ -3,7 +3,9 @@
 
 use aes::{
     Aes128, Aes256,
-    cipher::{Array, BlockCipherDecrypt as _, BlockCipherEncrypt as _, KeyInit as _, KeyIvInit as _, StreamCipher as _},
+    cipher::{
+        Array, BlockCipherDecrypt as _, BlockCipherEncrypt as _, KeyInit as _, KeyIvInit as _, StreamCipher as _,
+    },
 };
 use ctr::Ctr128BE;
 use schemars::JsonSchema;

@@ -46,7 +46,9 @@ fn pem(text: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
     let Some((label, rest)) = text.split_once("-----") else { return Err("its PEM has no end".to_owned()) };
     match label {
         "RSA PRIVATE KEY" | "PRIVATE KEY" => {}
-        "ENCRYPTED PRIVATE KEY" => return Err("its private key is itself encrypted, which the tools do not take".to_owned()),
+        "ENCRYPTED PRIVATE KEY" => {
+            return Err("its private key is itself encrypted, which the tools do not take".to_owned());
+        }
         other => return Err(format!("it is a `{other}`, not a private key")),
     }
     let Some((body, _)) = rest.split_once("-----END ") else { return Err("its PEM has no end".to_owned()) };

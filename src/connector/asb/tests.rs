@@ -146,12 +146,15 @@ fn keys_are_taken_in_every_form_of_the_tools() {
     let body: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
     let der = BASE64.decode(body.as_bytes()).unwrap();
     let once = BASE64.encode(&pem);
-    let forms = [pem.clone(), once.clone().into_bytes(), BASE64.encode(once.as_bytes()).into_bytes(), body.into_bytes(), der];
+    let forms =
+        [pem.clone(), once.clone().into_bytes(), BASE64.encode(once.as_bytes()).into_bytes(), body.into_bytes(), der];
     for key in forms {
         let cipher = cipher_of(Mode::Aes128, &key).unwrap();
         assert!(open(std::io::Cursor::new(fixture("source-ns2.aes128.asb")), Some(&cipher)).is_ok());
     }
-    for bad in ["", "no key", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "-----BEGIN PRIVATE KEY-----"] {
+    for bad in
+        ["", "no key", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "-----BEGIN PRIVATE KEY-----"]
+    {
         assert!(cipher_of(Mode::Aes128, bad.as_bytes()).is_err(), "{bad}");
     }
     for at in 0..600 {
@@ -175,7 +178,10 @@ fn every_kind_of_bin_and_key_is_read() {
     let particles: Vec<u8> = bins.iter().map(|bin| bin.0).collect();
     assert_eq!(particles, [0, 17, 17, 1, 2, 3, 3, 23, 4, 7, 8, 9, 10, 11, 12, 18, 19, 20, 4, 19]);
     assert_eq!(bins[3].1, i64::MIN.to_be_bytes());
-    assert_eq!((bins[5].1.as_slice(), bins[6].1.as_slice(), bins[18].1.as_slice()), (&b"a\nb"[..], &b"abc"[..], &b"\n+ "[..]));
+    assert_eq!(
+        (bins[5].1.as_slice(), bins[6].1.as_slice(), bins[18].1.as_slice()),
+        (&b"a\nb"[..], &b"abc"[..], &b"\n+ "[..])
+    );
     record.sort().unwrap();
     assert!(record.bins().is_sorted_by_key(|bin| bin.name.to_vec()));
     for (line, key) in [

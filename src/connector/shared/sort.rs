@@ -1,14 +1,17 @@
 //! Sorting records that come in any order, in bounded memory: runs that are sorted in memory and written to a temporary
 //! file, and a merge that reads them again.
 
-use super::spool::{Spool, SpoolReader};
+use super::{
+    shapes::Shapes,
+    spool::{Spool, SpoolReader},
+};
 use crate::record::{
     Expiry, KeyRange, Meta, RecordBatch, RecordStream, RowHead, Shape, StreamError,
     bytes::{DecodeError, Reader, put_slice, put_u64},
 };
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, HashMap},
+    collections::{BTreeMap, BinaryHeap},
     io::{self, BufReader, Read, Write},
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
@@ -226,9 +229,12 @@ pub(in crate::connector) enum Duplicates {
 /// Keys that came more than once.
 #[derive(Default)]
 pub(in crate::connector) struct Twice {
-    /// By where a range begins, since one may be read again: how many, and the first of them with both lines.
-    ranges: Mutex<BTreeMap<Vec<u8>, (u64, Vec<Pair>)>>,
+    /// By where a range begins, since one may be read again.
+    ranges: Mutex<BTreeMap<Vec<u8>, Told>>,
 }
+
+/// How many records of a range went, and the first of them.
+type Told = (u64, Vec<Pair>);
 
 /// A key, the line of the record that went, and that of the one that stayed.
 pub(in crate::connector) type Pair = (Vec<u8>, u64, u64);
@@ -299,7 +305,7 @@ impl Sorted {
             origin: origin.to_owned(),
             duplicates,
             held: None,
-            shapes: HashMap::new(),
+            shapes: Shapes::default(),
             done: false,
         })
     }
@@ -335,9 +341,6 @@ impl Iterator for Merge {
     }
 }
 
-/// Shapes remembered.
-const MAX_SHAPES: usize = 1024;
-
 /// Sorted records as a stream.
 pub(in crate::connector) struct SortedStream {
     merge: Merge,
@@ -346,8 +349,7 @@ pub(in crate::connector) struct SortedStream {
     duplicates: Duplicates,
     /// The record that comes next, unless another one has its key.
     held: Option<Entry>,
-    /// Shapes by their bytes: most records have one of a few.
-    shapes: HashMap<Vec<u8>, Arc<Shape>>,
+    shapes: Shapes,
     done: bool,
 }
 
@@ -391,17 +393,7 @@ impl SortedStream {
             _ => Some(reader.slice("a user key")?),
         };
         let names = reader.slice("the cell names")?;
-        let shape = match self.shapes.get(names) {
-            Some(shape) => Arc::clone(shape),
-            None => {
-                let shape = Arc::new(Shape::decode(&mut Reader::new(names))?);
-                if self.shapes.len() >= MAX_SHAPES {
-                    self.shapes.clear();
-                }
-                self.shapes.insert(names.to_vec(), Arc::clone(&shape));
-                shape
-            }
-        };
+        let shape = self.shapes.of(names)?;
         let meta = Meta { set, generation, expiry, stamp, user_key };
         batch.push_encoded(RowHead { key: &entry.key, meta }, &shape, reader.rest());
         Ok(())

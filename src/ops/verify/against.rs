@@ -77,7 +77,7 @@ pub fn verify_against(
         ));
     }
     let context = LayerContext::new(repo.secrets());
-    let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None })?;
+    let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None, unordered: false })?;
     progress.phase(&Phase {
         kind: PhaseKind::Comparing,
         object: String::new(),

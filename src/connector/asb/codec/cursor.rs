@@ -19,7 +19,6 @@ impl<'a> Cursor<'a> {
         wrong_at(self.at, reason)
     }
 
-
     #[inline]
     pub(super) fn peek(&self) -> Result<u8, Stop> {
         self.bytes.get(self.at).copied().ok_or(Stop::More(self.at + 1))
@@ -138,7 +137,8 @@ impl<'a> Cursor<'a> {
     /// So many bytes.
     #[inline]
     pub(super) fn take(&mut self, len: u64, what: &str) -> Result<&'a [u8], Stop> {
-        let end = usize::try_from(len).ok().and_then(|len| self.at.checked_add(len)).filter(|end| *end <= MAX_ITEM_BYTES);
+        let end =
+            usize::try_from(len).ok().and_then(|len| self.at.checked_add(len)).filter(|end| *end <= MAX_ITEM_BYTES);
         let Some(end) = end else {
             return self.wrong(format!("{what} is to have {len} bytes, more than any server stores"));
         };

@@ -1,10 +1,6 @@
 //! Secondary indexes and UDF modules: the global lines.
 
-use super::{
-    MAX_TOKEN_BYTES,
-    cursor::Cursor,
-    error::Stop,
-};
+use super::{MAX_TOKEN_BYTES, cursor::Cursor, error::Stop};
 
 /// What of a bin is indexed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

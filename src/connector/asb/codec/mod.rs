@@ -67,6 +67,8 @@ impl FromStr for Version {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let all = [Self::V30, Self::V31, Self::V32, Self::V33];
-        all.into_iter().find(|version| version.text() == text).ok_or_else(|| format!("`{text}` is none of 3.0, 3.1, 3.2, 3.3"))
+        all.into_iter()
+            .find(|version| version.text() == text)
+            .ok_or_else(|| format!("`{text}` is none of 3.0, 3.1, 3.2, 3.3"))
     }
 }

@@ -292,11 +292,26 @@ impl Record {
                 };
                 (BOOL, self.add(&[value]))
             }
-            (b'I', false) => (INTEGER, { let value = integer(cursor)?; self.add(&value.to_be_bytes()) }),
-            (b'D', false) => (FLOAT, { let value = float(cursor)?; self.add(&value.to_bits().to_be_bytes()) }),
-            (b'S', false) => (STRING, { let value = sized(cursor, "a string")?; self.add(value) }),
-            (b'G', false) => (GEOJSON, { let value = sized(cursor, "a GeoJSON value")?; self.add(value) }),
-            (b'X', false) => (STRING, { let text = sized(cursor, "a string")?; self.base64(cursor, text, "a string")? }),
+            (b'I', false) => (INTEGER, {
+                let value = integer(cursor)?;
+                self.add(&value.to_be_bytes())
+            }),
+            (b'D', false) => (FLOAT, {
+                let value = float(cursor)?;
+                self.add(&value.to_bits().to_be_bytes())
+            }),
+            (b'S', false) => (STRING, {
+                let value = sized(cursor, "a string")?;
+                self.add(value)
+            }),
+            (b'G', false) => (GEOJSON, {
+                let value = sized(cursor, "a GeoJSON value")?;
+                self.add(value)
+            }),
+            (b'X', false) => (STRING, {
+                let text = sized(cursor, "a string")?;
+                self.base64(cursor, text, "a string")?
+            }),
             _ => {
                 let Some(particle) = particle_of(letter) else {
                     let what = if letter == b'U' { "large data types, which no server has any more," } else { "bins" };

@@ -129,7 +129,9 @@ fn try_put_index(out: &mut Vec<u8>, index: &Index, form: Form) -> Result<(), Los
     put_name(out, &index.bin, form, "the bin")?;
     out.extend_from_slice(&[b' ', index.data.letter()]);
     match (&index.context, &index.expression) {
-        (Some(_), Some(_)) => return Err("it has a path and an expression, of which no version can say both".to_owned()),
+        (Some(_), Some(_)) => {
+            return Err("it has a path and an expression, of which no version can say both".to_owned());
+        }
         (Some(text), None) | (None, Some(text)) => {
             out.push(b' ');
             out.extend_from_slice(text);
@@ -302,7 +304,11 @@ fn put_bin(out: &mut Vec<u8>, name: &[u8], particle: u8, value: &[u8], form: For
         _ => {
             let letter = letter_of(particle);
             let Some(letter) = letter else {
-                return Err(format!("{} has the particle type {particle} with {} bytes, for which the format has no letter", what(), value.len()));
+                return Err(format!(
+                    "{} has the particle type {particle} with {} bytes, for which the format has no letter",
+                    what(),
+                    value.len()
+                ));
             };
             if form.compact {
                 begin(&[letter, b'!'])?;

@@ -73,7 +73,11 @@ pub fn for_damage(words: &str) -> Option<&'static str> {
     const SNAPSHOT: &str =
         "`rekeep repair snapshots` on a host that saw it puts it back, `rekeep forget --damaged ID` lets it go";
     const INDEX: &str = "`rekeep repair index` makes a new one from the packs";
-    if words.contains("has vanished") {
+    const KEYS: &str = "`rekeep key mend` makes it again where the other of the two is whole";
+    let is_kept_twice = ["copies/", "keys/", "rekeep.json"].iter().any(|name| words.contains(name));
+    if is_kept_twice {
+        Some(KEYS)
+    } else if words.contains("has vanished") {
         Some(VANISHED)
     } else if words.contains("snapshots/") {
         Some(SNAPSHOT)

@@ -15,7 +15,8 @@ mod resume;
 pub(crate) mod rolling;
 mod run;
 mod segments;
-mod stack;
+mod sets;
+pub(in crate::ops) mod stack;
 
 pub use chain::{Opener, backup_chain};
 
@@ -25,7 +26,8 @@ use crate::{
     record::Timestamp,
     repo::{
         Manifest, Repository, SnapshotId, WriteOptions,
-        manifest::{Content, Kind, SourceId, Stats},
+        carried::Carried,
+        manifest::{Content, Kind, SourceId, Stats, Tables},
         pack::TARGET_PACK_BYTES,
         session::SessionTiming,
     },
@@ -387,12 +389,15 @@ pub fn backup(
             attributes,
             stats,
             program: concat!("rekeep ", env!("CARGO_PKG_VERSION")).to_owned(),
+            other: Carried::default(),
         },
         collections: read.collections,
         tags: options.tags.clone(),
         hold: false,
         lock_until: None,
         squash: None,
+        other: Carried::default(),
+        tables: Tables::default(),
     };
     writing.commit(&manifest)?;
     outcome.id = Some(id_of_snapshot);
@@ -422,5 +427,11 @@ fn source_id(repo: &Repository, source: &dyn Source, options: &BackupOptions) ->
         None if identity.local => format!("{host}:{}", identity.name),
         None => identity.name,
     };
-    SourceId { connector: identity.connector.to_owned(), name, host, url: options.url.clone() }
+    SourceId {
+        connector: identity.connector.to_owned(),
+        name,
+        host,
+        url: options.url.clone(),
+        other: Carried::default(),
+    }
 }

@@ -6,22 +6,21 @@ mod epoch;
 pub mod external;
 mod lines;
 mod recovery;
-mod role;
 mod sign;
 mod slot;
 mod slots;
 #[cfg(test)]
 mod tests;
 
+pub use super::role::{Capability, Role};
 pub use crypto::Suite;
-pub use role::{Capability, Role};
 pub use sign::{LeaseKey, Party, Signer};
-pub use slots::{SlotInfo, add_slot, mend, remove_slot, slots};
+pub use slots::{SlotInfo, Unsound, add_slot, mend, remove_slot, slots, unsound};
 
 pub(super) use epoch::CAPSULE_BYTES;
 pub(super) use sign::{PUBLIC_BYTES, SIGNATURE_BYTES, lease_of, lease_signed, object_digest};
 
-use super::{RepoError, RepoId, Storage, ids::PackKind, storage::Created};
+use super::{RepoError, RepoId, Storage, ids::PackKind, registry::Registry, storage::Created};
 use crate::record::Timestamp;
 use config::{COPIES, Config};
 use crypto::random;
@@ -141,6 +140,8 @@ pub struct Keyring {
     epochs: BTreeMap<u32, EpochKeys>,
     slot: String,
     warnings: Vec<String>,
+    /// A feature that this program does not know and that keeps it from writing.
+    unwritable: Option<String>,
 }
 
 impl std::fmt::Debug for Keyring {
@@ -171,8 +172,21 @@ impl Keyring {
     ///
     /// # Errors
     /// [`RepoError::Role`].
-    pub const fn need(&self, needs: Capability) -> Result<(), RepoError> {
-        if self.role.has(needs) { Ok(()) } else { Err(RepoError::Role { role: self.role, needs }) }
+    pub fn need(&self, needs: Capability) -> Result<(), RepoError> {
+        if !self.role.has(needs) {
+            return Err(RepoError::Role { role: self.role, needs });
+        }
+        if needs == Capability::ReadValues { Ok(()) } else { self.may_write() }
+    }
+
+    /// Fails if the repository has a feature that whoever writes must know.
+    ///
+    /// # Errors
+    /// [`RepoError::UnknownFeature`].
+    fn may_write(&self) -> Result<(), RepoError> {
+        self.unwritable
+            .as_ref()
+            .map_or(Ok(()), |feature| Err(Registry::RepositoryWriting.unknown_name(CONFIG, feature)))
     }
 
     /// What a person should hear: what was found damaged or missing while opening.
@@ -208,6 +222,7 @@ impl Keyring {
             epochs: keys_of(&epochs).map_err(|reason| RepoError::damaged("the keyring", reason))?,
             slot: String::new(),
             warnings: Vec::new(),
+            unwritable: self.unwritable.clone(),
         })
     }
 
@@ -221,6 +236,7 @@ impl Keyring {
             epochs: BTreeMap::from([(0, EpochKeys::of_root(root))]),
             slot: String::new(),
             warnings: Vec::new(),
+            unwritable: None,
         }
     }
 
@@ -271,7 +287,7 @@ impl Keyring {
                 object,
                 format!(
                     "the key slot that was opened has no epoch {epoch}: either it is of another repository, or \
-                     `key rotate --epoch` was run after the slot was made"
+                     a new epoch began after the slot was made"
                 ),
             )
         })
@@ -477,6 +493,7 @@ fn assemble(
             Ok(opened) => {
                 warnings.extend(problem.map(|error: RepoError| format!("{error}; its copy was used")));
                 let suite = config.suite()?;
+                warnings.extend(config.checks_less());
                 return Ok(Keyring {
                     repo_id: config.id,
                     secrets: opened,
@@ -486,6 +503,7 @@ fn assemble(
                     epochs,
                     slot,
                     warnings,
+                    unwritable: config.keeps_from_writing(),
                 });
             }
             Err(error) => drop(problem.get_or_insert(error)),

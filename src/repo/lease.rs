@@ -278,6 +278,11 @@ impl ReadLease {
         &self.warnings
     }
 
+    /// Shows now, and not when the next heartbeat would, that it goes on; nothing if the storage cannot be written.
+    pub fn beat_now(&self) -> Result<(), RepoError> {
+        self.lease.as_ref().map_or(Ok(()), |lease| lease.beat(&mut Vec::new).map(drop))
+    }
+
     /// The lease's name; `None` if the storage cannot be written.
     #[must_use]
     pub fn id(&self) -> Option<SnapshotId> {

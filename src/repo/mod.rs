@@ -4,6 +4,7 @@
 //! The formats are specified in `format-spec/repository.md`, the protocol in `format-spec/protocol.md`.
 
 mod budget;
+pub mod carried;
 pub mod catalog;
 pub mod checkpoint;
 pub mod chunk;
@@ -20,8 +21,10 @@ pub mod object;
 pub mod pack;
 pub mod process;
 pub mod pruner;
+pub mod registry;
 pub mod repair;
 pub mod repository;
+pub mod role;
 pub mod session;
 pub mod storage;
 
@@ -29,8 +32,9 @@ pub use checkpoint::Checkpoint;
 pub use chunk::{ChunkData, ChunkPlain, ChunkReader, ChunkWriter, Put};
 pub use error::RepoError;
 pub use ids::{ChunkId, ChunkKind, ObjectName, RepoId, SnapshotId};
-pub use keys::{Capability, RecoveryKey, Role, Secrets, Suite, Unlock};
+pub use keys::{RecoveryKey, Secrets, Suite, Unlock};
 pub use manifest::{Manifest, Snapshot};
 pub use repository::{InitOptions, Listing, OpenOptions, Repository};
+pub use role::{Capability, Role};
 pub use session::{ReadLease, SessionWriter, WriteOptions, WriteSession, WriteStats};
 pub use storage::{Backend, Storage};

@@ -169,6 +169,9 @@ fn a_repository_may_be_cut_like_another() {
     world.ok(&["-r", second, "backup", "sqlite:a.db"]);
     world.ok(&["-r", second, "restore", "latest", "sqlite:out.db"]);
     assert_eq!(world.rows("out.db", "SELECT * FROM t"), world.rows("a.db", "SELECT * FROM t"));
+    // A layer's id covers all of its keys, fingerprints, values and cuts: each would be stored once in one repository.
+    let layers = |repo: &str| world.json(&["-r", repo, "cat", "snapshot", "latest"])["collections"][0]["stack"].clone();
+    assert_eq!(layers(world.repo().to_str().unwrap()), layers(second));
     // Cuts and names are shared, so the values, nearly all of the bytes, lie in packs of one size.
     let stored = |ran: crate::world::Ran| ran.json()["stored_bytes"].as_u64().unwrap();
     let one = stored(world.ok(&["--json", "stats"]));

@@ -16,6 +16,7 @@ mod pruning;
 mod reading;
 mod refusals;
 mod retention;
+mod roles;
 mod tour;
 mod verifying;
 mod world;

@@ -50,18 +50,23 @@ fn a_second_repository_is_not_made_over_the_first() {
 #[test]
 fn a_newer_format_and_an_unknown_feature_are_told_apart_from_damage() {
     let world = World::new();
-    let place = world.path("repo/rekeep.json");
-    let text = std::fs::read_to_string(&place).unwrap();
-    let write = |text: &str| {
-        let _ = std::fs::remove_file(&place);
-        std::fs::write(&place, text).unwrap();
+    let places = ["repo/rekeep.json", "repo/copies/rekeep.json"].map(|name| world.path(name));
+    let text = std::fs::read_to_string(&places[0]).unwrap();
+    let write = |places: &[std::path::PathBuf], text: &str| {
+        for place in places {
+            let _ = std::fs::remove_file(place);
+            std::fs::write(place, text).unwrap();
+        }
     };
     let line = text.lines().next().unwrap().replacen("\"format\":1", "\"format\":7", 1) + "\n";
-    write(&format!("{line}\"{}\"\n", blake3::hash(line.as_bytes())));
+    write(&places[..1], &format!("{line}\"{}\"\n", blake3::hash(line.as_bytes())));
     world.run(&["snapshots"]).fails(1, &["rekeep.json", "version 7", "newer rekeep"]);
-    write(&text[..text.len() / 2]);
+    write(&places[..1], &text[..text.len() / 2]);
+    let ran = world.ok(&["snapshots"]);
+    assert!(ran.err.contains("rekeep.json") && ran.err.contains("damaged"), "{}", ran.err);
+    write(&places, &text[..text.len() / 2]);
     world.run(&["snapshots"]).fails(1, &["rekeep.json", "damaged"]);
-    write(&text);
+    write(&places, &text);
     world.ok(&["snapshots"]);
 }
 

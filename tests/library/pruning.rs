@@ -227,9 +227,8 @@ fn a_snapshot_deleted_by_hand_is_told_of_and_does_not_stop_a_prune() {
 fn a_reader_that_never_ends_is_named_and_waited_for_until_it_is_unlocked() {
     let history = History::new();
     let world = history.world();
-    let options = WriteOptions { purpose: "read: restore".to_owned(), compression: 1, check: true, write_limit: None };
-    let reader = world.beside().open().begin_write(&options).unwrap();
-    let endless = reader.id();
+    let reader = world.beside().open().begin_read("restore").unwrap();
+    let endless = reader.id().unwrap();
     let repo = world.open();
     for _ in 1..20 {
         world.clock.advance(20 * 60_000);

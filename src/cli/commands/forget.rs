@@ -16,7 +16,7 @@ use crate::{
         },
         prune::{PruneOptions, PruneOutcome},
     },
-    repo::{Repository, repository::Lost},
+    repo::{Capability, Repository, repository::Lost},
 };
 use clap::Args;
 use serde_json::json;
@@ -220,6 +220,9 @@ pub(super) fn run(args: &ForgetArgs, context: &Context) -> Result<Status, Failur
     }
     time_zone(args.time_zone.as_deref())?;
     let repo = context.open()?;
+    if !args.dry_run {
+        repo.need(Capability::Prune)?;
+    }
     let plan = args.plan(&repo, &policy, context)?;
     if args.prune {
         return run_with_prune(args, &repo, plan, context);

@@ -12,10 +12,10 @@ use serde_json::Value as Json;
 use std::sync::Arc;
 
 /// The most deltas a stack may have.
-pub(super) const MAX_DELTAS: usize = 24;
+pub(in crate::ops) const MAX_DELTAS: usize = 24;
 
 /// How many adjacent deltas become one when there would be more.
-const MERGED: usize = 8;
+pub(in crate::ops) const MERGED: usize = 8;
 
 /// Whether the deltas have grown so large that a backup which reads everything writes a new base: half the base's bytes.
 pub(super) fn wants_new_base(stack: &[LayerRef]) -> bool {
@@ -73,7 +73,7 @@ mod tests {
     use crate::repo::ChunkId;
 
     fn layers(bytes: &[u64]) -> Vec<LayerRef> {
-        bytes.iter().map(|&bytes| LayerRef { id: ChunkId([0; 32]), rows: 1, bytes }).collect()
+        bytes.iter().map(|&bytes| LayerRef::new(ChunkId([0; 32]), 1, bytes)).collect()
     }
 
     #[test]

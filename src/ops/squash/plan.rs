@@ -2,6 +2,7 @@
 
 use super::{Witness, bytes, rows, runs, share};
 use crate::{
+    ops::backup::stack::{MAX_DELTAS, MERGED},
     record::{CollectionSum, Timestamp},
     repo::{
         ChunkId, Snapshot, SnapshotId,
@@ -54,6 +55,15 @@ pub enum Slot {
     There(LayerRef),
     /// What the merge of this number gives.
     Merged(usize),
+}
+
+impl Slot {
+    const fn there(&self) -> Option<&LayerRef> {
+        match self {
+            Self::There(layer) => Some(layer),
+            Self::Merged(_) => None,
+        }
+    }
 }
 
 /// A snapshot that gets other stacks.
@@ -117,13 +127,14 @@ pub fn plan(snapshots: &[Snapshot], busy: &BTreeSet<SnapshotId>, now: Timestamp,
     let max_superseded = share(max_superseded);
     let mut uses: Vec<Use<'_>> = Vec::new();
     for snapshot in snapshots {
-        let held = snapshot.is_protected_at(now) || busy.contains(&snapshot.id);
+        let held = snapshot.is_protected_at(now) || busy.contains(&snapshot.id) || snapshot.may_be_changed().is_err();
         uses.extend(snapshot.collections.iter().map(|collection| Use { snapshot, collection, held }));
     }
     uses.sort_by_key(|it| (it.snapshot.content.end, it.snapshot.id));
     let mut merges = Merges::default();
     let rolled = roll_bases(&uses, max_superseded, &mut merges);
-    let stacks = merge_runs(&uses, &rolled, max_superseded, &mut merges);
+    let mut stacks = merge_runs(&uses, &rolled, max_superseded, &mut merges);
+    shorten(&uses, &mut stacks, &mut merges);
     let changed: HashSet<SnapshotId> = uses
         .iter()
         .zip(&stacks)
@@ -282,4 +293,34 @@ fn merge_runs(
         stacks.push(stack);
     }
     stacks
+}
+
+/// Gives the newest snapshot of each source and scope a stack that another delta may be put on: whoever backs up with keys that
+/// open no values cannot merge, and adds one delta a run. Older snapshots keep theirs, which nobody builds on.
+fn shorten(uses: &[Use<'_>], stacks: &mut [Vec<Slot>], merges: &mut Merges) {
+    let mut newest = HashMap::new();
+    for it in uses {
+        let content = &it.snapshot.content;
+        newest.insert((&content.source.connector, &content.source.name, &content.scope), it.snapshot.id);
+    }
+    let newest: HashSet<SnapshotId> = newest.into_values().collect();
+    for (it, stack) in uses.iter().zip(stacks) {
+        if it.held || !newest.contains(&it.snapshot.id) || stack.len() <= MAX_DELTAS + 1 {
+            continue;
+        }
+        while let Some(range) = deltas_to_merge(stack) {
+            let layers: Vec<LayerRef> = stack[range.clone()].iter().filter_map(Slot::there).cloned().collect();
+            stack.splice(range, [Slot::Merged(merges.deltas(&it.collection.name, &layers))]);
+        }
+    }
+}
+
+/// What a backup would merge (`stack::deltas_to_merge`), among layers that are there: a merge of merges would need two steps.
+fn deltas_to_merge(stack: &[Slot]) -> Option<std::ops::Range<usize>> {
+    let deltas = stack.get(1..).filter(|deltas| deltas.len() >= MAX_DELTAS)?;
+    let bytes = |window: &[Slot]| {
+        window.iter().try_fold(0u64, |sum, slot| slot.there().map(|layer| sum.saturating_add(layer.bytes)))
+    };
+    let windows = deltas.windows(MERGED).enumerate().filter_map(|(index, window)| Some((bytes(window)?, index)));
+    windows.min().map(|(_, first)| first + 1..first + 1 + MERGED)
 }

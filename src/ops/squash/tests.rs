@@ -8,7 +8,8 @@ use crate::{
     record::{CollectionSum, KeyCodec, Timestamp},
     repo::{
         ChunkId, Manifest, Snapshot, SnapshotId,
-        manifest::{Collection, Content, Coverage, Kind, LayerRef, SourceId, Stats},
+        carried::Carried,
+        manifest::{Collection, Content, Coverage, Kind, LayerRef, SourceId, Stats, Tables},
     },
 };
 use proptest::prelude::*;
@@ -18,7 +19,7 @@ use std::collections::{BTreeSet, HashSet};
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
 fn layer(name: u8, rows: u64) -> LayerRef {
-    LayerRef { id: ChunkId([name; 32]), rows, bytes: rows.saturating_mul(10) }
+    LayerRef::new(ChunkId([name; 32]), rows, rows.saturating_mul(10))
 }
 
 /// A layer for each letter: capitals have 1000 rows and 1000 live records in all, others ten.
@@ -38,6 +39,7 @@ fn snapshot(number: u8, stacks: &[Vec<LayerRef>]) -> Snapshot {
         records: 1000,
         deletions_as_of: None,
         deletions: Vec::new(),
+        other: Carried::default(),
     };
     let collection = |(at, stack): (usize, &Vec<LayerRef>)| Collection {
         name: format!("c{at}"),
@@ -46,13 +48,16 @@ fn snapshot(number: u8, stacks: &[Vec<LayerRef>]) -> Snapshot {
         bytes: 10_000,
         coverage: vec![coverage.clone()],
         attributes: Json::Null,
+        sets: Vec::new(),
         stack: stack.clone(),
+        other: Carried::default(),
     };
     let source = SourceId {
         connector: "jsonl".to_owned(),
         name: "n".to_owned(),
         host: "h".to_owned(),
         url: "jsonl:-".to_owned(),
+        other: Carried::default(),
     };
     Manifest {
         id: SnapshotId([number; 16]),
@@ -71,12 +76,15 @@ fn snapshot(number: u8, stacks: &[Vec<LayerRef>]) -> Snapshot {
             attributes: Json::Null,
             stats: Stats::default(),
             program: "test".to_owned(),
+            other: Carried::default(),
         },
         collections: stacks.iter().enumerate().map(collection).collect(),
         tags: Vec::new(),
         hold: false,
         lock_until: None,
         squash: None,
+        other: Carried::default(),
+        tables: Tables::default(),
     }
 }
 
@@ -122,6 +130,19 @@ fn a_delta_that_is_in_a_stack_twice_is_told_by_its_place() {
     assert_eq!(planned(&snapshots(&["Bab", "Babab"]), 0.3), ["B[ab]", "B[ab][ab]"]);
     let plan = plan(&snapshots(&["Bab", "Babab"]), &BTreeSet::new(), NOW, 0.3);
     assert_eq!(plan.merges.len(), 1);
+}
+
+#[test]
+fn the_newest_stack_of_a_source_that_nobody_could_merge_gets_room() {
+    let names = "abcdefghijklmnopqrstuvwxyz0123456789";
+    let grown = |deltas: usize| (1..=deltas).map(|deltas| format!("B{}", &names[..deltas])).collect::<Vec<_>>();
+    let planned = |stacks: &[String]| planned(&snapshots(&stacks.iter().map(String::as_str).collect::<Vec<_>>()), 0.3);
+    assert_eq!(planned(&grown(24)), [""; 0], "what a backup with all keys leaves");
+    assert_eq!(planned(&grown(25)), ["B[abcdefgh]ijklmnopqrstuvwxy"]);
+    assert_eq!(planned(&grown(36)), ["B[abcdefgh][ijklmnop]qrstuvwxyz0123456789"]);
+    let mut held = snapshots(&grown(36).iter().map(String::as_str).collect::<Vec<_>>());
+    held[35].hold = true;
+    assert_eq!(shown(&plan(&held, &BTreeSet::new(), NOW, 0.3)), [""; 0]);
 }
 
 #[test]

@@ -216,7 +216,7 @@ fn missing_of_pairs(objects: &[Listed], outcome: &mut VerifyOutcome) {
             None => continue,
         };
         if !all.contains(other.as_str()) {
-            finding(outcome, other, format!("is missing; {name} is the same: `rekeep key mend` makes it again"));
+            finding(outcome, other, format!("is missing; {name} is the other of the two"));
         }
     }
 }

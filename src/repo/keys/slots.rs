@@ -177,40 +177,66 @@ pub fn remove_slot(storage: &Storage, keyring: &Keyring, prefix: &str) -> Result
     }
 }
 
+/// One of two objects that should be the same, of which the other is sound.
+pub struct Unsound {
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    pub problem: RepoError,
+    /// The bytes of the other, if that is sound.
+    pub other: Option<Vec<u8>>,
+}
+
+/// What of that which is kept twice is missing or damaged.
+pub fn unsound(storage: &Storage, keyring: &Keyring) -> Result<Vec<Unsound>, RepoError> {
+    let mut pairs = vec![(CONFIG.to_owned(), format!("{COPIES}{CONFIG}"))];
+    pairs.extend(read(storage, &keyring.repo_id)?.iter().map(|it| (slot::path(&it.name), copy_path(&it.name))));
+    let sound = |path: &str| {
+        let bytes = lines::read(storage, path)?;
+        if path.ends_with(CONFIG) {
+            config::parse_config(path, &bytes)?.open(keyring.first_metadata()?)?;
+        } else {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            Slot::parse(name, path, &bytes, &keyring.repo_id)?;
+        }
+        Ok(bytes)
+    };
+    let mut found = Vec::new();
+    for (first, copy) in pairs {
+        let looked = [(first.clone(), sound(&first)), (copy.clone(), sound(&copy))];
+        match looked {
+            // Removed since it was listed.
+            [(_, Err(RepoError::Missing { .. })), (_, Err(RepoError::Missing { .. }))] if first != CONFIG => {}
+            [(_, Ok(bytes)), (name, Err(problem))] | [(name, Err(problem)), (_, Ok(bytes))] => {
+                found.push(Unsound { name, problem, other: Some(bytes) });
+            }
+            [(_, Ok(a)), (_, Ok(b))] if a == b => {}
+            [(_, Ok(_)), (name, Ok(_))] => {
+                let problem = RepoError::damaged(&*name, format!("it is not what {first} is: one was altered"));
+                found.push(Unsound { name, problem, other: None });
+            }
+            both => {
+                for (name, looked) in both {
+                    if let Err(problem) = looked {
+                        found.push(Unsound { name, problem, other: None });
+                    }
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Makes the second one again of what is kept twice, where one is missing or damaged; gives the names of what was made.
 pub fn mend(storage: &Storage, keyring: &Keyring) -> Result<Vec<String>, RepoError> {
     keyring.need(Capability::Administer)?;
-    let mut pairs = vec![(CONFIG.to_owned(), format!("{COPIES}{CONFIG}"))];
-    for found in read(storage, &keyring.repo_id)? {
-        if found.slot.is_ok() {
-            pairs.push((slot::path(&found.name), copy_path(&found.name)));
-        }
-    }
     let mut mended = Vec::new();
-    for (first, copy) in pairs {
-        let sound = |path: &str| -> Result<Option<Vec<u8>>, RepoError> {
-            let checked = lines::read(storage, path).and_then(|bytes| {
-                if path.ends_with(CONFIG) {
-                    config::parse_config(path, &bytes)?.open(keyring.first_metadata()?)?;
-                } else {
-                    lines::value(path, &bytes)?;
-                }
-                Ok(bytes)
-            });
-            match checked {
-                Ok(bytes) => Ok(Some(bytes)),
-                Err(RepoError::Damaged { .. } | RepoError::Missing { .. }) => Ok(None),
-                Err(error) => Err(error),
-            }
-        };
-        let (path, bytes) = match (sound(&first)?, sound(&copy)?) {
-            (Some(bytes), None) => (copy, bytes),
-            (None, Some(bytes)) => (first, bytes),
-            _ => continue,
-        };
-        storage.delete(&path)?;
-        storage.create(&path, &bytes)?;
-        mended.push(path);
+    for Unsound { name, problem, other } in unsound(storage, keyring)? {
+        let is_lost = matches!(problem, RepoError::Damaged { .. } | RepoError::Missing { .. });
+        let Some(bytes) = other.filter(|_| is_lost) else { continue };
+        storage.delete(&name)?;
+        storage.create(&name, &bytes)?;
+        mended.push(name);
     }
     Ok(mended)
 }

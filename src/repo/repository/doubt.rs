@@ -113,14 +113,14 @@ impl Repository {
     /// Every small object that is not what it should be: damaged, or made by nobody who may. Reads them all.
     pub fn doubtful(&self) -> Result<Vec<Doubtful>, RepoError> {
         let mut found = Vec::new();
-        for folder in ["snapshots/", "forgotten/", "checkpoints/", "leases/", "trash/", "damage/"] {
+        for folder in ["snapshots/", "forgotten/", "checkpoints/", "leases/", "trash/", "damage/", "promises/"] {
             let mut names: Vec<String> =
                 self.inner.list_objects(folder)?.into_iter().map(|object| object.name).collect();
             names.sort_unstable();
             for name in names {
                 if let Some(reason) = self.doubt(&name)? {
                     let snapshot =
-                        name.split('/').nth(1).filter(|_| !matches!(folder, "trash/" | "forgotten/" | "damage/"));
+                        name.split('/').nth(1).filter(|_| matches!(folder, "snapshots/" | "checkpoints/" | "leases/"));
                     let snapshot = snapshot.and_then(|id| id.parse().ok());
                     found.push(Doubtful { object: name, reason, snapshot });
                 }
@@ -142,6 +142,7 @@ impl Repository {
                     Some("checkpoints") => kind == ObjectKind::Checkpoint,
                     Some("trash") => kind == ObjectKind::Mark,
                     Some("damage") => kind == ObjectKind::Damage,
+                    Some("promises") => kind == ObjectKind::Promises,
                     Some("forgotten") => kind == ObjectKind::Forgotten,
                     _ => false,
                 };

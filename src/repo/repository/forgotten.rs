@@ -66,7 +66,7 @@ impl Inner {
         Err(RepoError::Internal("forgotten/ changes all the time: try again later".to_owned()))
     }
 
-    fn read_forgotten(&self, name: &str) -> Result<Vec<SnapshotId>, RepoError> {
+    pub(super) fn read_forgotten(&self, name: &str) -> Result<Vec<SnapshotId>, RepoError> {
         let bytes = object::read(&self.storage, name)?;
         parse(name, &object::open(&self.keyring, ObjectKind::Forgotten, name, &bytes)?)
     }

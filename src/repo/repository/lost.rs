@@ -1,6 +1,6 @@
 //! Snapshots that cannot be opened or that vanished: which there are, and letting them go at a person's word.
 
-use super::{Inner, Repository, names, names::TombstoneBody, standing::MAX_RACES};
+use super::{Inner, Repository, doubt::Forgotten, names, names::TombstoneBody, standing::MAX_RACES};
 use crate::repo::{
     Manifest, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
@@ -22,14 +22,20 @@ pub enum Lost {
 impl Inner {
     /// The snapshots that the catalog has seen and that storage lacks without a tombstone or a void that says why.
     pub(in crate::repo) fn vanished(&self) -> Result<Vec<SnapshotId>, RepoError> {
-        let is_over = |kind| kind != RevisionKind::Manifest;
-        let there = self.catalog.revision_kinds()?;
-        let over: BTreeSet<SnapshotId> =
-            there.into_iter().filter(|(_, _, kind)| is_over(*kind)).map(|(id, ..)| id).collect();
         let gone = self.catalog.gone_revisions()?;
-        let groups = gone.chunk_by(|a, b| a.snapshot == b.snapshot);
-        let vanished = groups.filter(|group| !group.iter().any(|it| is_over(it.kind)));
-        Ok(vanished.map(|group| group[0].snapshot).filter(|id| !over.contains(id)).collect())
+        let mut vanished = Vec::new();
+        for group in gone.chunk_by(|a, b| a.snapshot == b.snapshot) {
+            let id = group[0].snapshot;
+            let there = self.catalog.revisions_of(&id)?;
+            let mut all: Vec<&Revision> = group.iter().chain(&there).collect();
+            all.sort_by_key(|it| std::cmp::Reverse(it.revision));
+            let is_void = all.iter().any(|it| it.kind == RevisionKind::Void);
+            // A tombstone on what was held takes nothing away, and explains nothing.
+            if !is_void && matches!(self.is_forgotten(&all)?, Forgotten::No | Forgotten::Never(_)) {
+                vanished.push(id);
+            }
+        }
+        Ok(vanished)
     }
 
     /// The snapshots of which a listed revision cannot be read or opened, each with what is wrong.

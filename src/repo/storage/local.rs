@@ -133,8 +133,7 @@ impl Backend for LocalBackend {
     }
 
     fn read_at_most(&self, name: &str, most: u64) -> io::Result<Vec<u8>> {
-        let file = File::open(self.root.join(name))?;
-        let len = file.metadata()?.len();
+        let (file, len) = open_file(&self.root.join(name))?;
         if len > most {
             return Err(super::too_large(len, most));
         }

@@ -20,6 +20,8 @@ pub mod output;
 pub mod password;
 pub mod progress;
 pub mod show;
+#[cfg(all(feature = "aerospike", feature = "asb"))]
+pub mod tools;
 pub mod typed;
 pub mod units;
 
@@ -44,6 +46,10 @@ pub fn main_with(registry: Registry) -> ExitCode {
 
 /// Runs the command with these arguments; gives the exit status.
 fn run(typed: Vec<OsString>, registry: Registry) -> u8 {
+    #[cfg(all(feature = "aerospike", feature = "asb"))]
+    if let Some((tool, own)) = tools::Tool::of(&typed) {
+        return tool.run(own, registry);
+    }
     // Asked for before parsing, because a usage error wants to know it too.
     let json = typed.iter().any(|arg| arg == "--json");
     let parsed = Cli::command()

@@ -17,6 +17,7 @@ pub mod file_record;
 pub mod files;
 pub mod goes_on;
 pub mod groups;
+pub mod inspect;
 #[cfg(feature = "jsonl")]
 pub mod jsonl;
 pub mod lookup;
@@ -42,6 +43,7 @@ pub use error::ConnectorError;
 pub use evidence::{Doubt, Evidence, ParentView, PartEnd};
 pub use goes_on::{GoesOn, Standing};
 pub use groups::KeyGroups;
+pub use inspect::Inspection;
 pub use lookup::RecordLookup;
 pub use options::{OptionDescription, Options};
 pub use outcome::{Outcomes, Written};

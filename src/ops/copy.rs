@@ -40,6 +40,8 @@ pub struct CopyOptions {
     pub overwrite: Overwrite,
     /// `(name in the source, name in the target)`; others keep theirs.
     pub renames: Vec<(String, String)>,
+    /// The collection that the source is to show, and no other.
+    pub only: Option<String>,
     /// Where it is noted what is finished; removed when all is.
     pub state_file: Option<PathBuf>,
     /// Carry on behind what that file says.
@@ -56,6 +58,7 @@ impl Default for CopyOptions {
             parallel: 1,
             overwrite: Overwrite::Always,
             renames: Vec::new(),
+            only: None,
             state_file: None,
             go_on: false,
             bandwidth: None,
@@ -112,6 +115,11 @@ fn copy_to(
         temp_dir: options.temp_dir.clone(),
         unordered: true,
     })?;
+    if let Some(only) = &options.only
+        && let Some(other) = session.collections().iter().find(|found| found.name != *only)
+    {
+        return Err(OpsError::Usage(format!("the source is of `{}`, and `{only}` was asked for", other.name)));
+    }
     let plan = plan(source, session.as_ref(), options);
     let what = format!("{} {} {}", source.identity().connector, source.identity().name, source.scope().canonical);
     let mut state = State::open(options.state_file.as_deref(), options.go_on, &what)?;

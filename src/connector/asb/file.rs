@@ -7,7 +7,7 @@ use super::{
     layers::{self, Plain},
     place::Input,
 };
-use crate::connector::ConnectorError;
+use crate::{connector::ConnectorError, report::Remedy};
 use std::fs::File;
 
 /// The most losses that are named.
@@ -140,8 +140,8 @@ impl AsbFile {
         let fault = error.fault();
         // What is new to us is left out and named, damage stops all unless a person said otherwise.
         if fault != Some(Fault::Unknown) && !(self.salvage && fault.is_some()) {
-            let hint = if fault.is_some() { "; what is whole can be kept by --salvage" } else { "" };
-            return Err(unreadable(&self.origin, error).adding_hint(hint));
+            let remedy = fault.map(|_| Remedy::Salvage);
+            return Err(unreadable(&self.origin, error).with(remedy));
         }
         self.lose(format!("{}: {error}", self.origin));
         match self.reader.skip() {
@@ -176,19 +176,6 @@ impl AsbFile {
                 "{} records of {} are of other namespaces than the file says",
                 self.strangers, self.origin
             ));
-        }
-    }
-}
-
-trait AddingHint {
-    fn adding_hint(self, hint: &str) -> Self;
-}
-
-impl AddingHint for ConnectorError {
-    fn adding_hint(self, hint: &str) -> Self {
-        match self {
-            Self::Unreadable { object, reason } => Self::Unreadable { object, reason: format!("{reason}{hint}") },
-            error => error,
         }
     }
 }

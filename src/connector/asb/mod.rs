@@ -7,6 +7,7 @@ pub mod codec;
 mod file;
 mod gather;
 mod globals;
+mod inspect;
 pub mod key;
 pub mod layers;
 pub mod metadata;

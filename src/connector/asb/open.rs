@@ -3,10 +3,11 @@
 use super::{
     AsbSource, AsbTarget,
     options::{CipherOptions, PartOptions, ReadOptions, WriteOptions},
+    place::Place,
     step::{is_routine, steps},
 };
 use crate::connector::{
-    Connector, ConnectorError, OptionDescription, Options, Role, Source, SourceUrl, Target, options_of,
+    Connector, ConnectorError, Inspection, OptionDescription, Options, Role, Source, SourceUrl, Target, options_of,
 };
 
 /// `asb:` URLs.
@@ -36,6 +37,11 @@ impl Connector for AsbConnector {
     fn target(&self, url: &SourceUrl, options: &Options) -> Result<Box<dyn Target>, ConnectorError> {
         let (cipher, part, write): (CipherOptions, _, _) = (options.read()?, options.read()?, options.read()?);
         Ok(Box::new(AsbTarget::new(url, &cipher, part, write)?))
+    }
+
+    fn inspect(&self, url: &SourceUrl, options: &Options) -> Result<Inspection, ConnectorError> {
+        let cipher: CipherOptions = options.read()?;
+        super::inspect::inspect(&Place::of(url)?, cipher.cipher()?.as_ref())
     }
 
     fn chain(&self, url: &SourceUrl) -> Result<Option<Vec<String>>, ConnectorError> {

@@ -126,6 +126,8 @@ pub struct WriteOptions {
     pub lossy_ok: bool,
     /// Give each file its name as soon as it is full, so that what is finished stays if the rest does not come.
     pub keep_files: bool,
+    /// Write one file at this place, whatever its name.
+    pub single_file: bool,
     /// Add to the files that are there: their numbers go on, and none of the new ones is the first.
     pub add_files: bool,
 }

@@ -174,7 +174,8 @@ impl Source for AsbSource {
     }
 
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
-        if options.unordered {
+        // Of standard input all must come before its indexes are known.
+        if options.unordered && self.place != Place::Standard {
             let inputs = self.place.inputs()?;
             let parts = FileParts::new(&inputs, self.cipher.as_ref(), &self.part, self.read.salvage)?;
             return Ok(Box::new(AsbSession {

@@ -71,6 +71,7 @@ impl AsbTarget {
         let way = match Place::of(url)? {
             Place::Standard => Way::Standard,
             Place::Paths(paths) => match paths.into_iter().next() {
+                Some(path) if write.single_file => Way::File(path),
                 Some(path) if path.is_dir() || !path.to_string_lossy().ends_with(SUFFIX) => Way::Folder(path),
                 Some(path) => Way::File(path),
                 None => return Err(wrong("it names no place")),
@@ -116,7 +117,7 @@ impl AsbTarget {
             ));
         }
         if plan.collections.len() > 1 && !matches!(self.way, Way::Folder(_)) {
-            return mismatch("one file holds one namespace: choose one (--collection), or name a folder".to_owned());
+            return mismatch("one file holds one namespace: choose one, or name a folder".to_owned());
         }
         if plan.make_equal {
             return mismatch("files are written as a whole: there is nothing to make equal".to_owned());
@@ -305,7 +306,7 @@ impl AsbWriting {
                         collection.source_name
                     )),
                     Told::Lost(why) => {
-                        self.missing.push(format!("index `{name}` of namespace `{}`: {why}", collection.name))
+                        self.missing.push(format!("index `{name}` of namespace `{}`: {why}", collection.name));
                     }
                 }
             }

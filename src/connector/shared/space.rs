@@ -1,6 +1,6 @@
 //! Room for temporary files, looked at before they are begun.
 
-use crate::connector::ConnectorError;
+use crate::{connector::ConnectorError, report::Remedy};
 use std::path::Path;
 
 /// Refuses to begin what a file system has no room for. One that does not tell is believed to have it.
@@ -10,14 +10,11 @@ pub(in crate::connector) fn check(dir: &Path, needed: u64) -> Result<(), Connect
     if free >= needed {
         return Ok(());
     }
-    Err(ConnectorError::Unwritable {
+    let error = ConnectorError::Unwritable {
         object: dir.display().to_string(),
-        reason: format!(
-            "sorting takes about {} MiB of temporary files, and {} MiB are free: name another place for them (--temp-dir)",
-            needed >> 20,
-            free >> 20
-        ),
-    })
+        reason: format!("sorting takes about {} MiB of temporary files, and {} MiB are free", needed >> 20, free >> 20),
+    };
+    Err(error.with([Remedy::ChooseTempDir]))
 }
 
 #[cfg(test)]
@@ -28,7 +25,7 @@ mod tests {
     fn what_does_not_fit_is_not_begun() {
         let dir = tempfile::tempdir().unwrap();
         assert!(check(dir.path(), 1).is_ok());
-        let error = check(dir.path(), u64::MAX).unwrap_err().to_string();
-        assert!(error.contains("--temp-dir"), "{error}");
+        let error = check(dir.path(), u64::MAX).unwrap_err();
+        assert_eq!(error.remedies(), [Remedy::ChooseTempDir]);
     }
 }

@@ -8,12 +8,10 @@
 mod common;
 mod parts;
 
+use common::workload::W1_RECORDS;
 use common::{Flags, Outcome, make_state, measure, median, remove, thread_cpu_seconds, workdir};
 use parts::{Spent, build_all, read_all};
-use rekeep::{
-    connector::{SessionOptions, Source, SourceSession, SourceUrl, sqlite::SqliteSource},
-    ops::workload::W1_RECORDS,
-};
+use rekeep::connector::{SessionOptions, Source, SourceSession, SourceUrl, sqlite::SqliteSource};
 use rusqlite::{
     Connection, OpenFlags, ToSql,
     types::{ToSqlOutput, ValueRef},

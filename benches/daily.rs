@@ -8,8 +8,8 @@
 mod common;
 mod tools;
 
+use common::workload::{Fractions, W1_RECORDS, mutate_scattered, state_digest};
 use common::{Flags, Outcome, bytes_below, lengths, make_state, remove, workdir};
-use rekeep::ops::workload::{Fractions, W1_RECORDS, mutate_scattered, state_digest};
 use rusqlite::Connection;
 use std::{
     collections::HashMap,

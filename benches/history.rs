@@ -7,13 +7,13 @@
 
 mod common;
 
+use common::workload::{ID_STEP, RecordSize, Workload, create_database};
 use common::{Cost, Flags, Outcome, bytes_below, measure, median, remove, workdir};
 use rekeep::{
     connector::{SourceUrl, sqlite::SqliteSource},
     ops::{
         backup::{BackupOptions, backup},
         progress::Silent,
-        workload::{ID_STEP, RecordSize, Workload, create_database},
     },
     record::SystemClock,
     repo::{InitOptions, OpenOptions, Repository, Storage, Unlock, keys::KdfParams},

@@ -4,8 +4,8 @@
 
 mod common;
 
+use common::workload::{Fractions, RecordSize, Workload, create_database, mutate_scattered, state_digest};
 use common::{Cost, Flags, Outcome, measure, remove, workdir};
-use rekeep::ops::workload::{Fractions, RecordSize, Workload, create_database, mutate_scattered, state_digest};
 use rusqlite::Connection;
 use std::{ffi::OsStr, path::PathBuf};
 

@@ -8,8 +8,8 @@
 mod common;
 mod tools;
 
+use common::workload::{W1_RECORDS, W4_FILES, create_tree, state_digest};
 use common::{Cost, Flags, Outcome, bytes_below, make_state, median, remove, workdir};
-use rekeep::ops::workload::{W1_RECORDS, W4_FILES, create_tree, state_digest};
 use rusqlite::Connection;
 use std::{
     collections::BTreeMap,

@@ -18,6 +18,7 @@ fn candidates(count: u32) -> Vec<Candidate> {
         id: SnapshotId(u128::from(n).to_be_bytes()),
         end: Timestamp::from_millis(NOW - i64::from((count - n) / 10) * 600_000),
         source: format!("aerospike:cluster {}", n % 10),
+        place: format!("aerospike:cluster {}", n % 10),
         scope: (String::new(), String::new()),
         host: "db1".to_owned(),
         tags: if n.is_multiple_of(100) { vec!["monthly".to_owned()] } else { Vec::new() },

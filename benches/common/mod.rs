@@ -1,9 +1,10 @@
 //! What the drivers share: flags, measured child processes, medians.
 #![allow(dead_code, reason = "each driver uses a part")]
 
-use rekeep::ops::workload::{
-    Fractions, RecordSize, W3_RUNS, Workload, create_database, mutate_contiguous, mutate_scattered,
-};
+#[allow(unused_imports, reason = "each driver uses a part")]
+#[path = "../workload/mod.rs"]
+pub mod workload;
+
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use std::{
     collections::HashMap,
@@ -15,6 +16,7 @@ use std::{
     process::{Command, Stdio},
     time::Instant,
 };
+use workload::{Fractions, RecordSize, W3_RUNS, Workload, create_database, mutate_contiguous, mutate_scattered};
 
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
 

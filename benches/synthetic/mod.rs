@@ -9,11 +9,10 @@ use rekeep::{
     repo::{
         Backend, ChunkId, ChunkKind, ChunkPlain, InitOptions, Manifest, ObjectName, OpenOptions, RepoError, Repository,
         SnapshotId, Storage, Unlock,
-        carried::Carried,
         ids::PackKind,
         index::{self, IndexedPack},
         keys::{self, KdfParams, Keyring, Party, Signer},
-        manifest::{Collection, Content, Coverage, Kind, LayerRef, SourceId, Stats, Tables},
+        manifest::{Collection, Content, Coverage, Kind, LayerRef, SourceId, Stats},
         object::{self, ObjectKind},
         pack::{self, PackBuilder, PackEntry, TARGET_PACK_BYTES},
         storage::{Created, Listed, Promises},
@@ -393,7 +392,7 @@ impl Maker {
         }
         let id = self.list(&lists, true, 1)?;
         let count = blocks.len() as u64;
-        Ok(LayerRef::new(id, count * BLOCK_ROWS, count * u64::from(VALUES_BYTES)))
+        Ok(LayerRef { id, rows: count * BLOCK_ROWS, bytes: count * u64::from(VALUES_BYTES) })
     }
 
     fn snapshot(
@@ -420,10 +419,11 @@ impl Maker {
                     name: name.clone(),
                     host: "bench".to_owned(),
                     url: name.clone(),
-                    other: Carried::default(),
                 },
                 scope: String::new(),
                 scope_note: String::new(),
+                asked: rekeep::repo::manifest::Asked::default(),
+                loss_accepted: false,
                 kind: if stack.len() == 1 { Kind::Full } else { Kind::Incremental },
                 parent,
                 complete: true,
@@ -431,7 +431,6 @@ impl Maker {
                 attributes: serde_json::Value::Null,
                 stats: Stats::default(),
                 program: "bench".to_owned(),
-                other: Carried::default(),
             },
             collections: vec![Collection {
                 name,
@@ -448,19 +447,15 @@ impl Maker {
                     records,
                     deletions: Vec::new(),
                     deletions_as_of: None,
-                    other: Carried::default(),
                 }],
                 attributes: serde_json::Value::Null,
-                sets: Vec::new(),
                 stack: stack.to_vec(),
-                other: Carried::default(),
             }],
             tags: Vec::new(),
             hold: false,
             lock_until: None,
+            renamed: None,
             squash: None,
-            other: Carried::default(),
-            tables: Tables::default(),
         };
         let path = format!("snapshots/{id}/0");
         let body = serde_json::to_vec(&manifest)?;

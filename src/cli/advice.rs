@@ -35,6 +35,10 @@ pub const fn for_kind(kind: ErrorKind) -> Option<&'static str> {
 pub const fn for_remedy(remedy: Remedy) -> &'static str {
     match remedy {
         Remedy::ChooseSource => "choose with --source",
+        Remedy::ChooseScope => "choose with --scope",
+        Remedy::AcceptDeletions => {
+            "if that is so, --accept-deletions takes it for true until the source grows again; --max-deleted 100 never asks"
+        }
         Remedy::ChooseCollection => "choose one with --collection",
         Remedy::ChooseOverwrite => "say --overwrite always|never|if-changed or --make-equal",
         Remedy::SimplerOverwrite => "say --overwrite always, never or if-changed",
@@ -110,6 +114,10 @@ const fn for_warning(kind: WarningKind) -> Option<&'static str> {
         WarningKind::Resuming => "--no-resume reads them again",
         WarningKind::WeakStorage => "`rekeep unlock` fences leases",
         WarningKind::Waiting => "--partition-timeout sets how long",
+        WarningKind::SnapshotPartial => "--complete asks for complete ones",
+        WarningKind::ScopeChosen => "--scope chooses another",
+        WarningKind::GroupUntouched => "--force lets it go",
+        WarningKind::SourceLooksLike => "`rekeep source rename OLD NEW` goes on with its history",
         WarningKind::DeletionsUnconfirmed => "--accept-deletions believes them if they were deleted",
         _ => return None,
     })

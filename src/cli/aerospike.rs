@@ -91,12 +91,6 @@ pub struct AerospikeArgs {
     /// [default: always]
     #[arg(long, value_name = "WHEN", env = "REKEEP_AS_SWEEP", value_parser = parse_sweep)]
     pub sweep: Option<Sweep>,
-    /// Believe at most this share of 64 partitions' records to be deleted, if it is over 1000 [default: 20]
-    #[arg(long, value_name = "PERCENT", env = "REKEEP_AS_MAX_DELETED", value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub max_deleted: Option<u8>,
-    /// Believe that what is gone was deleted, however much it is and whichever nodes are gone
-    #[arg(long)]
-    pub accept_deletions: bool,
     /// How far the nodes' clocks are apart [default: measured]
     #[arg(long, value_name = "TIME", env = "REKEEP_AS_SKEW", value_parser = parse_duration)]
     pub skew: Option<Duration>,

@@ -25,7 +25,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
                   aerospike://HOST[:PORT][,HOST…][/NAMESPACE]\n\
                   KEY is typed: int:5, str:abc, hex:00ff, f64:1.5, joined by commas; a path for files (or hex:HEX, str:PATH as shown); for Aerospike\n\
                   SET/int:5, SET/str:abc, /int:5 (no set), digest:HEX.\n\n\
-                  Exit status: 0 done, 1 failed, 2 usage, 3 done but incomplete, 10 no repository, 11 locked, \
+                  Exit status: 0 done, 1 failed, 2 usage, 3 done but incomplete, 4 done but it changed meanwhile, 10 no repository, 11 locked, \
                   12 wrong password, 130 interrupted."
 )]
 pub struct Cli {

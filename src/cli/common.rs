@@ -90,12 +90,24 @@ pub struct NarrowArgs {
     /// Only snapshots with this tag (repeatable: with all of them)
     #[arg(long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,
+    /// Only snapshots of this scope: `everything`, its words as `snapshots` shows them, or the first digits of its hash
+    #[arg(long, value_name = "SCOPE")]
+    pub scope: Option<String>,
+    /// Only complete snapshots
+    #[arg(long)]
+    pub complete: bool,
 }
 
 impl NarrowArgs {
     /// The same as the verbs take it.
     #[must_use]
     pub fn narrow(&self) -> Narrow {
-        Narrow { source: self.source.clone(), host: self.host.clone(), tags: self.tags.clone() }
+        Narrow {
+            source: self.source.clone(),
+            host: self.host.clone(),
+            tags: self.tags.clone(),
+            scope: self.scope.clone(),
+            complete: self.complete,
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     connector::Registry,
-    ops::{Narrow, Progress as _, SnapshotSpec, select},
+    ops::{Narrow, Progress as _, select},
     record::{SystemClock, Timestamp},
     repo::{OpenOptions, Repository, Snapshot, Storage, storage::StorageOptions},
 };
@@ -154,8 +154,7 @@ impl Context {
 
     /// Finds the one snapshot that is meant.
     pub fn resolve(&self, repo: &Repository, name: &str, narrow: &Narrow) -> Result<Snapshot, Failure> {
-        let spec = SnapshotSpec::parse(name, now())?;
-        Ok(select::resolve(&repo.snapshots()?, &spec, narrow, &self.reporter)?)
+        Ok(select::named(repo, name, narrow, &self.reporter)?)
     }
 }
 

@@ -12,6 +12,8 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// Done, but something is missing.
 pub const INCOMPLETE: u8 = 3;
+/// Done, but some records changed while they were read.
+pub const CHANGED: u8 = 4;
 /// There is no repository.
 pub const NO_REPOSITORY: u8 = 10;
 /// The source or target is locked.
@@ -28,6 +30,8 @@ pub enum Status {
     Done,
     /// Done, but something is missing.
     Incomplete,
+    /// Done, and all that is not whole are records that changed while they were read.
+    Changed,
     /// It ran to its end and the answer is bad: damage found, a backup too old.
     Bad,
 }
@@ -45,6 +49,7 @@ impl Status {
         match self {
             Self::Done => 0,
             Self::Incomplete => INCOMPLETE,
+            Self::Changed => CHANGED,
             Self::Bad => FAILED,
         }
     }
@@ -269,6 +274,6 @@ mod tests {
         assert_eq!(of(OpsError::Interrupted), 130);
         assert_eq!(of(RepoError::Interrupted.into()), 130);
         assert_eq!(of(LayerError::Repo(RepoError::Interrupted).into()), 130);
-        assert_eq!(Status::Incomplete.code(), 3);
+        assert_eq!((Status::Incomplete.code(), Status::Changed.code()), (3, 4));
     }
 }

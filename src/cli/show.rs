@@ -36,9 +36,47 @@ pub fn safe(text: &str) -> String {
     if text.chars().any(char::is_control) { text.escape_debug().to_string() } else { text.to_owned() }
 }
 
+/// Characters that a cell of a table has at most where what it shows may be of any length.
+const BRIEF: usize = 48;
+
+/// Safe text that does not break a table: cut where it is long.
+#[must_use]
+pub fn brief(text: &str) -> String {
+    let safe = safe(text);
+    if safe.chars().count() <= BRIEF {
+        return safe;
+    }
+    let kept: String = safe.chars().take(BRIEF - 1).collect();
+    format!("{kept}…")
+}
+
+/// Tags in a cell: each one brief, and all of them.
+#[must_use]
+pub fn brief_tags(tags: &[String]) -> String {
+    let mut shown = String::new();
+    for (number, tag) in tags.iter().enumerate() {
+        if shown.chars().count() > 2 * BRIEF {
+            return format!("{shown} and {} more", tags.len() - number);
+        }
+        let space = if number == 0 { "" } else { " " };
+        shown = format!("{shown}{space}{}", brief(tag));
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_words_do_not_break_a_table() {
+        assert_eq!(brief("short"), "short");
+        assert_eq!(brief(&"ä".repeat(200)).chars().count(), BRIEF);
+        let tags: Vec<String> = (0..100).map(|n| format!("{n}-{}", "x".repeat(100))).collect();
+        let shown = brief_tags(&tags);
+        assert!(shown.chars().count() < 4 * BRIEF && shown.ends_with("more"), "{shown}");
+        assert_eq!(brief_tags(&["a".to_owned(), "b".to_owned()]), "a b");
+    }
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {

@@ -1,6 +1,9 @@
 //! What a restore is going to write, and what that meets.
 
-use crate::record::{KeyCodec, Timestamp};
+use crate::{
+    record::{KeyCodec, Timestamp},
+    repo::manifest::Asked,
+};
 use serde_json::Value as Json;
 
 /// What happens to a record that the target holds already.
@@ -35,6 +38,8 @@ pub struct TargetPlan {
     pub make_equal: bool,
     /// Whether only some records of the collections come (filters): then nothing is dropped or rebuilt wholesale.
     pub partial: bool,
+    /// What of its source was asked for when the snapshot was taken, if not all of it: what it left out is not touched.
+    pub left_out: Option<Asked>,
     /// The end of the snapshot: what a connector may show as "as of".
     pub as_of: Timestamp,
 }

@@ -2,7 +2,10 @@
 //! can do is handed out by the session: [`ChangeSource`], [`Evidence`], [`Resumable`].
 
 use super::{ChangeSource, ConnectorError, Evidence, Resumable, Unordered};
-use crate::record::{KeyCodec, KeyRange, RecordStream, Timestamp};
+use crate::{
+    record::{KeyCodec, KeyRange, RecordStream, Timestamp},
+    repo::manifest::Asked,
+};
 use serde_json::Value as Json;
 
 /// Whose records a source reads.
@@ -24,6 +27,8 @@ pub struct Scope {
     pub canonical: String,
     /// The same in words.
     pub note: String,
+    /// The same as data, by which scopes are compared; nothing for everything, or where that cannot be said.
+    pub asked: Asked,
 }
 
 /// What a source can do, as far as that must be known before a session is begun.
@@ -143,6 +148,10 @@ pub trait SourceSession: Send + Sync {
     /// # Errors
     /// [`ConnectorError`] if the source says that what was read is not to be trusted.
     fn finish(&self) -> Result<SessionEnd, ConnectorError>;
+    /// Records that are there even where nothing is, such as the root of a tree; asked when all is read.
+    fn bare_records(&self) -> u64 {
+        0
+    }
     /// Ends what the session waits for, in whichever thread; nothing is asked of it any more. Streams and calls that are
     /// under way fail soon.
     fn stop(&self) {}
@@ -174,4 +183,6 @@ pub struct SessionEnd {
     pub missing: Vec<String>,
     /// What a person should know though nothing is missing.
     pub notes: Vec<String>,
+    /// Records that were gone before they could be read.
+    pub vanished: u64,
 }

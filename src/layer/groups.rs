@@ -4,14 +4,14 @@ use super::{
     Layer, LayerError,
     block::{KeysBlock, RowKind, RowValue},
     error::hex_of,
-    reader::LayerWalk,
+    reader::LayerCursor,
 };
 use crate::record::KeyRange;
 
 /// Walks the keys of several layers. Use as: `while groups.advance()? { groups.key() … }`.
 pub(super) struct Groups<'a> {
     /// One walk a layer, base first.
-    walks: Vec<LayerWalk<'a>>,
+    walks: Vec<LayerCursor<'a>>,
     /// The walks that have a row, by key, the newer layer first among equals.
     order: Vec<usize>,
     /// How many at the head of `order` have the current key.
@@ -21,7 +21,7 @@ pub(super) struct Groups<'a> {
 
 impl<'a> Groups<'a> {
     pub(super) fn new(layers: &'a [Layer], range: &KeyRange) -> Self {
-        let walks: Vec<LayerWalk<'a>> = layers.iter().map(|layer| LayerWalk::new(layer, range)).collect();
+        let walks: Vec<LayerCursor<'a>> = layers.iter().map(|layer| LayerCursor::new(layer, range)).collect();
         Self { order: Vec::with_capacity(walks.len()), walks, group: 0, started: false }
     }
 
@@ -72,7 +72,7 @@ impl<'a> Groups<'a> {
 
     /// The newest row of the current key.
     #[inline]
-    fn newest(&self) -> &LayerWalk<'a> {
+    fn newest(&self) -> &LayerCursor<'a> {
         &self.walks[self.order[0]]
     }
 

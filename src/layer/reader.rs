@@ -58,8 +58,8 @@ impl Layer {
 
     /// The layer's name, rows and bytes.
     #[must_use]
-    pub fn reference(&self) -> LayerRef {
-        LayerRef::new(self.id, self.header.rows, self.header.bytes)
+    pub const fn reference(&self) -> LayerRef {
+        LayerRef { id: self.id, rows: self.header.rows, bytes: self.header.bytes }
     }
 
     /// The key ranges at whose starts cuts restarted: gap-free, ascending, covering every key.
@@ -202,7 +202,7 @@ pub(super) fn read_values(
 }
 
 /// Walks the rows of one layer in a key range. Use as: `while walk.advance()? { walk.key() … }`.
-pub(super) struct LayerWalk<'a> {
+pub(super) struct LayerCursor<'a> {
     layer: &'a Layer,
     /// Where to begin, until the first block is found.
     start: Option<Vec<u8>>,
@@ -216,7 +216,7 @@ pub(super) struct LayerWalk<'a> {
     row_end: usize,
 }
 
-impl<'a> LayerWalk<'a> {
+impl<'a> LayerCursor<'a> {
     pub(super) fn new(layer: &'a Layer, range: &KeyRange) -> Self {
         let first = layer.root.position(&range.start);
         Self {

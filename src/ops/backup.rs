@@ -8,6 +8,7 @@ mod coverage;
 mod dry;
 mod guard;
 mod joining;
+mod loss;
 mod outcomes;
 pub(in crate::ops) mod parent;
 mod ranges;
@@ -15,24 +16,23 @@ mod resume;
 pub(crate) mod rolling;
 mod run;
 mod segments;
-mod sets;
 pub(in crate::ops) mod stack;
 
 pub use chain::{Opener, backup_chain};
 
-use super::{OpsError, Progress, progress::tell_news, usage::peak_memory_bytes};
+use super::{OpsError, Progress, progress::tell_news, tag::check_tags, usage::peak_memory_bytes};
 use crate::{
     connector::{ParentView, SessionOptions, Source},
     record::Timestamp,
     repo::{
         Manifest, Repository, SnapshotId, WriteOptions,
-        carried::Carried,
-        manifest::{Content, Kind, SourceId, Stats, Tables},
+        manifest::{Content, Kind, SourceId, Stats},
         pack::TARGET_PACK_BYTES,
         session::SessionTiming,
     },
     report::{ErrorKind, Remedy, WarningKind},
 };
+use loss::Verdict;
 use serde::Serialize;
 use std::{
     collections::HashSet,
@@ -128,6 +128,8 @@ pub struct BackupOptions {
     /// Deletions that are believed without more ado, in percent of a group of keys
     /// ([`crate::connector::KeyGroups`]).
     pub max_deleted_percent: u8,
+    /// What a source without evidence of its own may lose at once, in percent of its records; 100 for all of them.
+    pub max_lost_percent: u8,
     /// Believe deletions that look like a loss.
     pub accept_deletions: bool,
     /// Whether what a backup that broke off had finished is taken over.
@@ -158,6 +160,7 @@ impl Default for BackupOptions {
             temp_dir: None,
             sweep: Sweep::Always,
             max_deleted_percent: 20,
+            max_lost_percent: 50,
             accept_deletions: false,
             resume: Resume::Auto,
             checkpoint_after: Duration::from_mins(1),
@@ -184,8 +187,12 @@ pub struct BackupOutcome {
     pub start: Timestamp,
     /// When reading ended.
     pub end: Timestamp,
-    /// Whether every record is in it; `false` gives exit status 3.
+    /// Whether every record is in it, as it was at one time.
     pub complete: bool,
+    /// Whether all that keeps it from being complete is that records changed while they were read.
+    pub only_changed: bool,
+    /// Records that were gone before they could be read: no reason for it not to be complete.
+    pub vanished: u64,
     /// What is missing, in words.
     pub problems: Vec<String>,
     /// Records that did not come and are kept as they were, because such a loss is not believed without being accepted.
@@ -208,6 +215,7 @@ pub fn backup(
     progress: &dyn Progress,
 ) -> Result<BackupOutcome, OpsError> {
     let began = Instant::now();
+    check_tags(&options.tags)?;
     let abilities = source.abilities();
     if options.ask == Ask::Differential && !abilities.change_filter {
         return Err(OpsError::refused_unless(
@@ -249,6 +257,11 @@ pub fn backup(
         let mut chooser = parent::Chooser::new(repo, writing.as_ref(), &id, &scope_hash, options, progress);
         if abilities.reads_once {
             chooser.be_careful();
+        }
+        if !chooser.knows_source()?
+            && let Some(alike) = chooser.looks_like()?
+        {
+            progress.warning(&alike);
         }
         let mut run = run::Run {
             repo,
@@ -318,6 +331,7 @@ pub fn backup(
         progress.warn(WarningKind::Note, "", note);
     }
     let mut problems = std::mem::take(&mut read.problems);
+    let only_changed = !problems.is_empty() && !read.lacks && ended.missing.is_empty();
     problems.extend(once(ended.missing));
     let start = read.start;
     let end_time = read.end;
@@ -332,6 +346,7 @@ pub fn backup(
     }
     let written = writing.as_ref().map(crate::repo::WriteSession::stats).unwrap_or_default();
     let mut stats = read.stats.clone();
+    stats.vanished = ended.vanished;
     stats.bytes_added = if options.dry_run { read.dry_bytes } else { written.bytes_added };
     stats.chunks_new = if options.dry_run { read.dry_chunks_new } else { written.chunks_new };
     stats.chunks_reused = if options.dry_run { read.dry_chunks_reused } else { written.chunks_reused };
@@ -348,6 +363,8 @@ pub fn backup(
         start,
         end: end_time,
         complete: problems.is_empty(),
+        only_changed,
+        vanished: stats.vanished,
         problems: problems.clone(),
         unconfirmed: read.unconfirmed,
         records: read.collections.iter().map(|c| c.records).sum(),
@@ -355,6 +372,28 @@ pub fn backup(
         collections: read.collections.len(),
         stats: stats.clone(),
     };
+    let verdict = loss::judge(
+        repo,
+        session.as_ref(),
+        (&id, &scope_hash),
+        parent.as_ref(),
+        options,
+        (outcome.records, outcome.bytes),
+        abilities.reads_once,
+    )?;
+    match &verdict {
+        Verdict::Fine { .. } => {}
+        Verdict::Accepted(words) => progress.warn(WarningKind::LossAccepted, "", format!("{words}; that is accepted")),
+        Verdict::Refused(words) if options.dry_run => {
+            progress.warn(WarningKind::Problem, "", format!("{words}: this backup would be refused"));
+        }
+        Verdict::Refused(words) => {
+            if let Some(writing) = writing {
+                writing.abandon()?;
+            }
+            return Err(loss::refusal(words));
+        }
+    }
     let Some(writing) = writing else { return Ok(outcome) };
     let attributes = session.attributes();
     if options.skip_if_unchanged
@@ -382,6 +421,8 @@ pub fn backup(
             source: id,
             scope: scope_hash,
             scope_note: scope.note,
+            asked: scope.asked,
+            loss_accepted: matches!(verdict, Verdict::Accepted(_) | Verdict::Fine { remembered: true }),
             kind: read.kind,
             parent: outcome.parent,
             complete: outcome.complete,
@@ -389,15 +430,13 @@ pub fn backup(
             attributes,
             stats,
             program: concat!("rekeep ", env!("CARGO_PKG_VERSION")).to_owned(),
-            other: Carried::default(),
         },
         collections: read.collections,
         tags: options.tags.clone(),
         hold: false,
         lock_until: None,
+        renamed: None,
         squash: None,
-        other: Carried::default(),
-        tables: Tables::default(),
     };
     writing.commit(&manifest)?;
     outcome.id = Some(id_of_snapshot);
@@ -427,11 +466,5 @@ fn source_id(repo: &Repository, source: &dyn Source, options: &BackupOptions) ->
         None if identity.local => format!("{host}:{}", identity.name),
         None => identity.name,
     };
-    SourceId {
-        connector: identity.connector.to_owned(),
-        name,
-        host,
-        url: options.url.clone(),
-        other: Carried::default(),
-    }
+    SourceId { connector: identity.connector.to_owned(), name, host, url: options.url.clone() }
 }

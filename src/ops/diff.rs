@@ -1,11 +1,11 @@
 //! `diff`: what differs between two snapshots, by reading keys only.
 
-use super::{OpsError, Phase, PhaseKind, Progress, reading::Reading};
+use super::{OpsError, Phase, PhaseKind, Progress, reading::Reading, select::scope};
 use crate::{
     layer::{Stack, StackCursor},
     record::KeyRange,
     repo::{Repository, Snapshot, manifest::Collection},
-    report::ErrorKind,
+    report::{ErrorKind, WarningKind},
 };
 use serde::Serialize;
 use std::{cmp::Ordering, collections::BTreeSet};
@@ -45,6 +45,14 @@ pub fn diff(
     progress: &dyn Progress,
     each: &mut dyn FnMut(&str, &str, Change),
 ) -> Result<Vec<DiffCounts>, OpsError> {
+    if a.source().is_same(b.source()) && a.content.scope != b.content.scope {
+        let words = format!(
+            "the snapshots hold different parts of the source ({}; {}): what only one was asked for looks added or removed",
+            scope::words(a),
+            scope::words(b)
+        );
+        progress.warn(WarningKind::ScopesDiffer, b.id.short(), words);
+    }
     let both = [a.clone(), b.clone()];
     let reading = Reading::begin(repo, "diff", &both)?;
     let repo = reading.repo();

@@ -74,12 +74,10 @@ pub fn plan_named(repo: &Repository, named: &[Snapshot], force: bool) -> Result<
     let all = repo.snapshots()?;
     for snapshot in named.iter().filter(|_| !force) {
         let same = |other: &&Snapshot| {
-            let (its, own) = (&other.content, &snapshot.content);
-            (&its.source.connector, &its.source.name, &its.scope)
-                == (&own.source.connector, &own.source.name, &own.scope)
+            other.source().is_same(snapshot.source()) && other.content.scope == snapshot.content.scope
         };
         if all.iter().filter(same).all(|other| ids.contains(&other.id)) {
-            let source = &snapshot.content.source;
+            let source = snapshot.source();
             let words = format!("this would leave no snapshot of {}:{}", source.connector, source.name);
             return Err(OpsError::refused_unless(Remedy::Force, ErrorKind::LastSnapshot, words));
         }

@@ -4,6 +4,7 @@ use super::{
     OpsError, Progress,
     reading::Reading,
     restore::{find_collection, parse_key},
+    select::{one_source, scope},
 };
 use crate::{
     layer::{LayerError, Version, Versions},
@@ -12,7 +13,7 @@ use crate::{
         Capability, ChunkId, Repository, Snapshot, SnapshotId,
         manifest::{Collection, LayerRef},
     },
-    report::WarningKind,
+    report::{ErrorKind, WarningKind},
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -82,6 +83,26 @@ pub struct History {
     pub snapshots: usize,
     /// Layers asked.
     pub layers: usize,
+}
+
+/// The snapshots in which a record of this collection is looked for. A collection that only one source ever had needs no
+/// narrowing to it; a snapshot of that source without it still says that the record was absent then.
+///
+/// # Errors
+/// [`ErrorKind::SeveralSources`], [`ErrorKind::SeveralScopes`] with the list; [`ErrorKind::NoCollection`].
+pub fn choose(snapshots: &[Snapshot], collection: &str, progress: &dyn Progress) -> Result<Vec<Snapshot>, OpsError> {
+    let holds = |s: &&Snapshot| s.collections.iter().any(|c| c.name == collection);
+    let holders: Vec<&Snapshot> = snapshots.iter().filter(holds).collect();
+    one_source(holders.iter().copied())?;
+    let Some(holder) = holders.first() else {
+        let words = format!("no snapshot that matches has a collection `{collection}`");
+        return Err(OpsError::refused(ErrorKind::NoCollection, words));
+    };
+    // What a narrower scope left out would look like a deletion.
+    let of_scope = scope::of_one_scope(holders.clone(), progress)?;
+    let is_meant =
+        |s: &&Snapshot| s.source().is_same(holder.source()) && of_scope.iter().any(|held| scope::covers(s, held));
+    Ok(snapshots.iter().filter(is_meant).cloned().collect())
 }
 
 /// Every version of the record with this typed key in snapshots that end within the range. `snapshots` are of one source,

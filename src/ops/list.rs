@@ -1,6 +1,11 @@
 //! `snapshots`, `ls`, `stats`, `status`, `tag`: what the repository holds, in rows for tables and JSON.
 
-use super::{OpsError, Progress, reading::Reading, restore::find_collection, select::sources};
+use super::{
+    OpsError, Progress,
+    reading::Reading,
+    restore::find_collection,
+    select::{ahead_warning, is_ahead, scope, sources},
+};
 use crate::{
     layer::Stack,
     record::{KeyRange, Timestamp},
@@ -40,8 +45,14 @@ pub struct SnapshotRow {
     pub kind: Kind,
     /// Whether every record is in it.
     pub complete: bool,
+    /// Whether it ends in the future.
+    pub ahead: bool,
     /// Whose records.
     pub source: crate::repo::manifest::SourceId,
+    /// What of the source was asked for, as a hash.
+    pub scope: String,
+    /// The same in words.
+    pub scope_note: String,
     /// The snapshot it was joined with.
     pub parent: Option<SnapshotId>,
     /// Free words.
@@ -60,7 +71,7 @@ pub struct SnapshotRow {
 
 /// A snapshot as a row.
 #[must_use]
-pub fn row(snapshot: &Snapshot) -> SnapshotRow {
+pub fn row(snapshot: &Snapshot, now: Timestamp) -> SnapshotRow {
     let content = &snapshot.content;
     SnapshotRow {
         id: snapshot.id,
@@ -70,7 +81,10 @@ pub fn row(snapshot: &Snapshot) -> SnapshotRow {
         time: content.end,
         kind: content.kind,
         complete: content.complete,
-        source: content.source.clone(),
+        ahead: is_ahead(content.end, now),
+        source: snapshot.source().clone(),
+        scope: content.scope.clone(),
+        scope_note: scope::words(snapshot),
         parent: content.parent,
         tags: snapshot.tags.clone(),
         hold: snapshot.hold,
@@ -128,19 +142,31 @@ pub fn records(
     Ok(())
 }
 
-/// How one source stands.
+/// How one scope of one source stands.
 #[derive(Debug, Clone, Serialize)]
 pub struct SourceStatus {
     /// Whose records.
     pub source: crate::repo::manifest::SourceId,
-    /// The newest complete snapshot.
+    /// What of the source was asked for, as a hash.
+    pub scope: String,
+    /// The same in words.
+    pub scope_note: String,
+    /// The newest complete snapshot that holds the scope, be it of a wider one.
     pub newest: Option<SnapshotId>,
     /// Its end.
     pub time: Option<Timestamp>,
     /// Its age, by the host's clock.
     pub age_seconds: Option<u64>,
-    /// Snapshots of the source, partial ones included.
+    /// The newest snapshot that holds the scope, complete or not.
+    pub latest: Option<SnapshotId>,
+    /// Its end.
+    pub latest_time: Option<Timestamp>,
+    /// Whether it is complete.
+    pub latest_complete: bool,
+    /// Snapshots of the scope, partial ones included.
     pub snapshots: usize,
+    /// Of those, the ones that end in the future: they count as nobody's newest.
+    pub ahead: Vec<SnapshotId>,
     /// What the last verification covered and found, in words; absent if none is known here.
     pub last_verify: Option<String>,
     /// Whether it is older than was asked for.
@@ -154,32 +180,44 @@ pub fn is_overdue(sources: &[SourceStatus], max_age_seconds: Option<u64>) -> boo
     (sources.is_empty() && max_age_seconds.is_some()) || sources.iter().any(|source| source.too_old)
 }
 
-/// Per source the newest complete snapshot.
+/// Of each scope of each source the newest snapshots. What ends in the future is named and counts as nobody's newest.
 pub fn status(
     repo: &Repository,
     snapshots: &[Snapshot],
     max_age_seconds: Option<u64>,
+    progress: &dyn Progress,
 ) -> Result<Vec<SourceStatus>, OpsError> {
     let now = repo.clock().now();
+    let last_verify = repo.note(super::verify::LAST_VERIFY)?;
     let mut all = Vec::new();
     for source in sources(snapshots) {
-        let of_source =
-            |s: &&Snapshot| s.content.source.connector == source.connector && s.content.source.name == source.name;
-        let newest = snapshots.iter().filter(of_source).rfind(|s| s.content.complete);
-        let age_seconds = newest.map(|s| (now.as_millis() - s.content.end.as_millis()).max(0) as u64 / 1000);
-        let last_verify = match newest {
-            Some(_) => repo.note(super::verify::LAST_VERIFY)?,
-            None => None,
-        };
-        all.push(SourceStatus {
-            newest: newest.map(|s| s.id),
-            time: newest.map(|s| s.content.end),
-            age_seconds,
-            snapshots: snapshots.iter().filter(of_source).count(),
-            last_verify,
-            too_old: max_age_seconds.is_some_and(|max| age_seconds.is_none_or(|age| age > max)),
-            source,
-        });
+        let of_source: Vec<&Snapshot> = snapshots.iter().filter(|s| s.source().is_same(&source)).collect();
+        let (ahead, present): (Vec<&Snapshot>, Vec<&Snapshot>) =
+            of_source.iter().partition(|s| is_ahead(s.content.end, now));
+        for snapshot in &ahead {
+            progress.warning(&ahead_warning(snapshot));
+        }
+        for one in scope::newest_of_each(&of_source) {
+            let its = |s: &&&Snapshot| s.content.scope == one.content.scope;
+            let latest = present.iter().rfind(|s| scope::covers(s, one));
+            let newest = present.iter().rfind(|s| s.content.complete && scope::covers(s, one));
+            let age_seconds = newest.map(|s| (now.as_millis() - s.content.end.as_millis()).max(0) as u64 / 1000);
+            all.push(SourceStatus {
+                source: source.clone(),
+                scope: one.content.scope.clone(),
+                scope_note: scope::words(one),
+                newest: newest.map(|s| s.id),
+                time: newest.map(|s| s.content.end),
+                age_seconds,
+                latest: latest.map(|s| s.id),
+                latest_time: latest.map(|s| s.content.end),
+                latest_complete: latest.is_some_and(|s| s.content.complete),
+                snapshots: of_source.iter().filter(its).count(),
+                ahead: ahead.iter().filter(its).map(|s| s.id).collect(),
+                last_verify: last_verify.clone().filter(|_| newest.is_some()),
+                too_old: max_age_seconds.is_some_and(|max| age_seconds.is_none_or(|age| age > max)),
+            });
+        }
     }
     Ok(all)
 }

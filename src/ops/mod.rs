@@ -23,11 +23,11 @@ pub mod prune;
 mod reading;
 pub mod restore;
 pub mod select;
+pub mod source;
 pub mod squash;
 pub mod tag;
 pub mod usage;
 pub mod verify;
-pub mod workload;
 
 pub use error::OpsError;
 pub use progress::{Phase, PhaseKind, Progress, Silent};

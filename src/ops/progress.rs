@@ -34,6 +34,8 @@ pub enum PhaseKind {
     Searching,
     /// Writing tombstones.
     Forgetting,
+    /// A source is given another name.
+    Renaming,
     /// Merging layers.
     Squashing,
     /// Finding out which chunks snapshots need.
@@ -60,6 +62,7 @@ impl PhaseKind {
             Self::RestoringIntoNothing => "restoring into nothing",
             Self::Searching => "searching",
             Self::Forgetting => "forgetting",
+            Self::Renaming => "renaming",
             Self::Squashing => "squashing",
             Self::LookingForNeeded => "looking for what is needed",
             Self::Repacking => "repacking",

@@ -26,7 +26,7 @@ use crate::{
 };
 use feed::{Damage, Fed, Feed};
 use plan::Selected;
-use resume::{Ledger, Place};
+use resume::{Ledger, ResumePoint};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -142,7 +142,7 @@ fn restore_to(
     } else {
         // From here on the target may hold records of this restore.
         if ledger.keeps() && !ledger.found() {
-            ledger.keep(Place::default(), &Tally::default());
+            ledger.keep(ResumePoint::default(), &Tally::default());
         }
         (end, resumed) = write(&mut run, target, &target_plan, &selected, &mut ledger).map_err(partly)?;
     }
@@ -284,7 +284,7 @@ impl Run<'_> {
         selected: &[Selected<'_>],
         ledger: &mut Ledger<'_>,
     ) -> Result<u64, OpsError> {
-        if *ledger.place() == Place::default() {
+        if *ledger.place() == ResumePoint::default() {
             return Ok(0);
         }
         let before = ledger.tally();
@@ -299,7 +299,7 @@ impl Run<'_> {
                 ),
             );
             ledger.begin_anew();
-            ledger.keep(Place::default(), &Tally::default());
+            ledger.keep(ResumePoint::default(), &Tally::default());
             return Ok(0);
         }
         let Totals { records, bytes, .. } = before.totals;
@@ -324,7 +324,7 @@ impl Run<'_> {
             writer.settle(&mut self.outcomes)?;
             writer.finish()?;
             let tally = self.take_tally();
-            ledger.keep(Place { collections: index + 1, behind: None }, &tally);
+            ledger.keep(ResumePoint { collections: index + 1, behind: None }, &tally);
             (self.outcomes, self.totals) = (tally.outcomes, tally.totals);
         }
         Ok(())

@@ -22,9 +22,24 @@ pub struct TagChange {
     pub lock_until: Option<Timestamp>,
 }
 
+/// Refuses tags that are none: an empty one is what a variable that is not set leaves.
+pub fn check_tags(tags: &[String]) -> Result<(), OpsError> {
+    match tags.iter().find(|tag| tag.trim().is_empty() || tag.chars().any(char::is_control)) {
+        None => Ok(()),
+        Some(tag) if tag.trim().is_empty() => {
+            Err(OpsError::Usage("a tag is empty: leave it out, or give it a name".to_owned()))
+        }
+        Some(tag) => Err(OpsError::Usage(format!("the tag `{}` holds control characters", tag.escape_debug()))),
+    }
+}
+
 impl TagChange {
-    /// Refuses a lock that would be over already.
+    /// Refuses empty tags, and a lock that would be over already.
     pub fn check(&self, now: Timestamp) -> Result<(), OpsError> {
+        check_tags(&self.add)?;
+        if let Some([_, _, ..]) = self.set.as_deref() {
+            check_tags(self.set.as_deref().unwrap_or_default())?;
+        }
         match self.lock_until {
             Some(until) if until <= now => {
                 Err(OpsError::refused(ErrorKind::InvalidInput, format!("a lock until {until}: that time has passed")))

@@ -9,7 +9,8 @@ pub trait StreamedValue: Send {
     ///
     /// # Errors
     /// [`io::ErrorKind::NotFound`] says that the record is gone: it counts as not delivered. With any other error it is
-    /// counted as unreadable and named, never stored in part.
+    /// counted as unreadable and named, never stored in part; [`io::ErrorKind::UnexpectedEof`] says that it became shorter
+    /// than it was found to be.
     fn open(&mut self) -> io::Result<Box<dyn io::Read + Send + '_>>;
 
     /// Called after the last byte was read. `false` says that the source saw the value change meanwhile: it is stored as

@@ -220,11 +220,8 @@ impl Checkpoint {
     #[must_use]
     pub fn overtaken_by<'a>(&self, snapshots: &'a [Snapshot]) -> Option<&'a Snapshot> {
         snapshots.iter().rev().find(|snapshot| {
-            let (its, content) = (&snapshot.content.source, &snapshot.content);
-            its.connector == self.source.connector
-                && its.name == self.source.name
-                && content.scope == self.scope
-                && content.end >= self.time
+            let content = &snapshot.content;
+            snapshot.source().is_same(&self.source) && content.scope == self.scope && content.end >= self.time
         })
     }
 }

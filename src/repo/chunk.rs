@@ -82,21 +82,6 @@ impl ChunkPlain {
     }
 }
 
-/// Why a frame's body is no chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ParseError {
-    /// A run is stored in a way that this program does not know.
-    Method(u8),
-    /// It is damaged.
-    Bytes(DecodeError),
-}
-
-impl From<DecodeError> for ParseError {
-    fn from(error: DecodeError) -> Self {
-        Self::Bytes(error)
-    }
-}
-
 /// A chunk read from a pack: decrypted, its runs decompressed as they are asked for.
 #[derive(Debug, Clone)]
 pub struct ChunkData {
@@ -114,11 +99,11 @@ pub(super) struct StoredRun {
 
 impl ChunkData {
     /// Reads the run table of a decrypted frame body.
-    pub(super) fn parse(body: Vec<u8>) -> Result<Self, ParseError> {
+    pub(super) fn parse(body: Vec<u8>) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(&body);
         let count = reader.len("the number of runs")?;
         if count > MAX_RUNS {
-            return Err(DecodeError::Invalid("the number of runs").into());
+            return Err(DecodeError::Invalid("the number of runs"));
         }
         let mut runs = Vec::with_capacity(count);
         let (mut stored_end, mut plain_end) = (0_usize, 0_usize);
@@ -130,22 +115,22 @@ impl ChunkData {
             let compressed = match method {
                 0 if stored == plain_len => false,
                 1 if stored < plain_len => true,
-                0 | 1 => return Err(DecodeError::Invalid("a run's stored length").into()),
-                _ => return Err(ParseError::Method(method)),
+                0 | 1 => return Err(DecodeError::Invalid("a run's stored length")),
+                _ => return Err(DecodeError::Invalid("a run's method")),
             };
             plain_end = plain_end.saturating_add(plain_len);
             if plain_end > MAX_CHUNK_BYTES {
-                return Err(DecodeError::Invalid("the total of plain lengths").into());
+                return Err(DecodeError::Invalid("the total of plain lengths"));
             }
             runs.push(StoredRun { compressed, stored: stored_end..stored_end + stored, plain_len });
             stored_end += stored;
         }
         let payload = reader.rest().len();
         if payload < stored_end {
-            return Err(DecodeError::Truncated("the runs").into());
+            return Err(DecodeError::Truncated("the runs"));
         }
         if payload > stored_end {
-            return Err(DecodeError::Trailing("the runs").into());
+            return Err(DecodeError::Trailing("the runs"));
         }
         let start = body.len() - payload;
         for run in &mut runs {

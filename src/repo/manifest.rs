@@ -1,17 +1,14 @@
 //! Manifests: what a snapshot is. A snapshot's *content* is the same in all its revisions; tags, holds and the stacks
 //! of layers may change from one to the next.
 
-use super::{
-    ChunkId, RepoError, SnapshotId,
-    carried::Carried,
-    registry::{FeatureNeeds, Registry},
-};
+mod asked;
+
+pub use asked::Asked;
+
+use super::{ChunkId, RepoError, SnapshotId};
 use crate::record::{KeyCodec, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-
-#[cfg(test)]
-mod tests;
 
 /// What was *read* for a snapshot; never how it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,9 +33,21 @@ pub struct SourceId {
     pub host: String,
     /// The source as a person would name it again.
     pub url: String,
-    /// What this program does not know of it: carried over by whoever revises it.
-    #[serde(flatten)]
-    pub other: Carried,
+}
+
+impl SourceId {
+    /// Whether both are the same connector's under the same name, whatever host and URL.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.connector == other.connector && self.name == other.name
+    }
+
+    /// The name without the host that local sources have in front of it.
+    #[must_use]
+    pub fn local_name(&self) -> &str {
+        let behind = self.name.strip_prefix(self.host.as_str()).and_then(|rest| rest.strip_prefix(':'));
+        behind.filter(|_| !self.host.is_empty()).unwrap_or(&self.name)
+    }
 }
 
 /// Which part of a key space was read, when, and whether all of it came.
@@ -65,9 +74,6 @@ pub struct Coverage {
     /// The same part by part, in order and without a gap, where the row does not say it all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deletions: Vec<Proved>,
-    /// What this program does not know of it: carried over by whoever revises it.
-    #[serde(flatten)]
-    pub other: Carried,
 }
 
 /// Up to when the deletions of a part of a range are proved.
@@ -82,9 +88,6 @@ pub struct Proved {
     /// Whether this run looked for deletions here and did not believe what it found.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unconfirmed: bool,
-    /// What this program does not know of it: carried over by whoever revises it.
-    #[serde(flatten)]
-    pub other: Carried,
 }
 
 /// One layer of a stack.
@@ -96,32 +99,6 @@ pub struct LayerRef {
     pub rows: u64,
     /// Plaintext bytes of its rows.
     pub bytes: u64,
-    /// What this program does not know of it: carried over by whoever revises it.
-    #[serde(flatten)]
-    pub other: Carried,
-}
-
-/// What the records of one set are like. Records that expired between the start and the end of the run are still counted:
-/// no number is too low.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SetNumbers {
-    /// The set, hexadecimal; absent for all those that are not told apart.
-    pub set: Option<String>,
-    /// How many there are.
-    pub records: u64,
-    /// The canonical bytes of their values.
-    pub value_bytes: u64,
-    /// Those that expire.
-    pub expiring: u64,
-    /// The latest expiry in milliseconds; 0 if none expires.
-    pub latest_expiry: u64,
-    /// The canonical bytes of the largest value.
-    pub largest_value: u64,
-    /// Those without a user key.
-    pub without_user_key: u64,
-    /// What this program does not know of it: carried over by whoever revises it.
-    #[serde(flatten)]
-    pub other: Carried,
 }
 
 /// One collection of a snapshot.
@@ -140,22 +117,8 @@ pub struct Collection {
     /// What the connector needs to make it again: columns, schema, options.
     #[serde(default, skip_serializing_if = "Json::is_null")]
     pub attributes: Json,
-    /// What a restore wants to know beforehand of the records of each set, by the sets' bytes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sets: Vec<SetNumbers>,
     /// Base first, then deltas, oldest first.
     pub stack: Vec<LayerRef>,
-    /// What this program does not know of it: carried over by whoever revises it.
-    #[serde(flatten)]
-    pub other: Carried,
-}
-
-impl LayerRef {
-    /// A layer of so many rows and bytes.
-    #[must_use]
-    pub fn new(id: ChunkId, rows: u64, bytes: u64) -> Self {
-        Self { id, rows, bytes, other: Carried::default() }
-    }
 }
 
 impl Collection {
@@ -182,8 +145,10 @@ pub struct Stats {
     pub deleted: u64,
     /// Records that could not be read.
     pub unreadable: u64,
-    /// Records that changed while they were read.
+    /// Records that changed while they were read; they are kept as they were read.
     pub torn: u64,
+    /// Records that were gone before they could be read; they are not kept.
+    pub vanished: u64,
     /// Plaintext bytes that the source delivered.
     pub bytes_read: u64,
     /// Plaintext bytes of new and changed records.
@@ -204,9 +169,6 @@ pub struct Stats {
     pub duration_seconds: f64,
     /// The process's peak memory.
     pub peak_memory_bytes: u64,
-    /// What this program does not know of it: carried over by whoever revises it.
-    #[serde(flatten)]
-    pub other: Carried,
 }
 
 /// What of a snapshot never changes.
@@ -223,6 +185,12 @@ pub struct Content {
     /// The scope in words, for people; empty for everything.
     #[serde(default)]
     pub scope_note: String,
+    /// The same as data, by which scopes are compared; nothing for everything.
+    #[serde(default, skip_serializing_if = "Asked::is_everything")]
+    pub asked: Asked,
+    /// Whether a loss of most of the source's records was accepted, and it has not grown since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loss_accepted: bool,
     /// What was read.
     pub kind: Kind,
     /// The snapshot it was joined with.
@@ -239,9 +207,6 @@ pub struct Content {
     pub stats: Stats,
     /// The program that wrote it.
     pub program: String,
-    /// What this program does not know of it: carried over by whoever revises it.
-    #[serde(flatten)]
-    pub other: Carried,
 }
 
 /// One revision of a snapshot.
@@ -267,54 +232,19 @@ pub struct Manifest {
     /// Nothing may drop it before this time.
     #[serde(default)]
     pub lock_until: Option<Timestamp>,
+    /// Whose records these are by now, if the source was renamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renamed: Option<SourceId>,
     /// The squash that wrote this revision: it counts only once that lease has committed.
     #[serde(default)]
     pub squash: Option<SnapshotId>,
-    /// What this program does not know of it: carried over by whoever revises it.
-    #[serde(flatten)]
-    pub other: Carried,
-    /// The tables that it was read from.
-    #[serde(skip)]
-    pub tables: Tables,
-}
-
-/// Where a manifest's tables lie, and what they hold: whoever revises it and changes none of them names the same chunks again,
-/// however another program wrote them. No part of what a manifest says.
-#[derive(Debug, Clone, Default)]
-pub struct Tables {
-    collections: Option<Table>,
-    attributes: Option<Table>,
-}
-
-impl Tables {
-    /// What lies outside of the manifest.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        let attributes = self.attributes.as_ref().map(|_| ATTRIBUTES_TABLE);
-        attributes.into_iter().chain(self.collections.as_ref().map(|_| COLLECTIONS_TABLE))
-    }
-}
-
-/// The chunks of one table, and a hash of it as this program would write it.
-#[derive(Debug, Clone)]
-struct Table {
-    chunks: Json,
-    hash: blake3::Hash,
-}
-
-impl PartialEq for Tables {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
 }
 
 /// The newest revision of a snapshot that counts.
 pub type Snapshot = Manifest;
 
-/// Features of manifests that this program knows: none beyond the format's first version yet.
+/// Features of manifests that this program can read: none beyond the format's first version yet.
 const KNOWN_FEATURES: [&str; 0] = [];
-
-/// Kinds of snapshots.
-const KINDS: [&str; 3] = ["full", "incremental", "differential"];
 
 /// JSON longer than this moves from the manifest to Table chunks.
 const MAX_INLINE_BYTES: usize = 64 * 1024;
@@ -338,31 +268,17 @@ impl Manifest {
         let collections = serde_json::to_vec(&self.collections).map_err(|error| self.unwritable(error))?;
         let attributes = serde_json::to_vec(&self.content.attributes).map_err(|error| self.unwritable(error))?;
         let object = json.as_object_mut().ok_or_else(|| self.unwritable("it is no JSON object"))?;
-        if let Some(table) = self.table(&collections, self.tables.collections.as_ref(), put_table)? {
+        if collections.len() > MAX_INLINE_BYTES {
             object.remove("collections");
-            object.insert(COLLECTIONS_TABLE.to_owned(), table);
+            object.insert(COLLECTIONS_TABLE.to_owned(), self.put_pieces(&collections, put_table)?);
         }
-        if let Some(table) = self.table(&attributes, self.tables.attributes.as_ref(), put_table)? {
+        if attributes.len() > MAX_INLINE_BYTES {
             if let Some(content) = object.get_mut("content").and_then(Json::as_object_mut) {
                 content.remove("attributes");
             }
-            object.insert(ATTRIBUTES_TABLE.to_owned(), table);
+            object.insert(ATTRIBUTES_TABLE.to_owned(), self.put_pieces(&attributes, put_table)?);
         }
         serde_json::to_vec(&json).map_err(|error| self.unwritable(error))
-    }
-
-    /// The chunks of a table; `None` if it stays in the manifest.
-    fn table(
-        &self,
-        bytes: &[u8],
-        known: Option<&Table>,
-        put_table: &mut dyn FnMut(Vec<u8>) -> Result<ChunkId, RepoError>,
-    ) -> Result<Option<Json>, RepoError> {
-        match known {
-            Some(known) if known.hash == blake3::hash(bytes) => Ok(Some(known.chunks.clone())),
-            _ if bytes.len() > MAX_INLINE_BYTES => self.put_pieces(bytes, put_table).map(Some),
-            _ => Ok(None),
-        }
     }
 
     fn put_pieces(
@@ -387,48 +303,23 @@ impl Manifest {
         let damaged = |reason: String| RepoError::damaged(object, reason);
         let mut json: Json = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
         let map = json.as_object_mut().ok_or_else(|| damaged("its body is no JSON object".to_owned()))?;
-        let features = map.get("features").and_then(Json::as_array).into_iter().flatten();
-        if let Some(feature) = features.filter_map(Json::as_str).find(|it| is_unknown(it, FeatureNeeds::Reading)) {
-            return Err(Registry::SnapshotFeature.unknown_name(object, feature));
+        if let Some(features) = map.get("features").and_then(Json::as_array) {
+            for feature in features.iter().filter_map(Json::as_str) {
+                if !KNOWN_FEATURES.contains(&feature) {
+                    return Err(RepoError::UnknownFeature { object: object.to_owned(), feature: feature.to_owned() });
+                }
+            }
         }
-        let collections_table = map.remove(COLLECTIONS_TABLE);
-        if let Some(table) = &collections_table {
-            let collections = read_pieces(object, table, read_table)?;
+        if let Some(table) = map.remove(COLLECTIONS_TABLE) {
+            let collections = read_pieces(object, &table, read_table)?;
             map.insert("collections".to_owned(), collections);
         }
-        let attributes_table = map.remove(ATTRIBUTES_TABLE);
-        if let Some(table) = &attributes_table {
-            let attributes = read_pieces(object, table, read_table)?;
+        if let Some(table) = map.remove(ATTRIBUTES_TABLE) {
+            let attributes = read_pieces(object, &table, read_table)?;
             let content = map.get_mut("content").and_then(Json::as_object_mut);
             content.ok_or_else(|| damaged("it has no content".to_owned()))?.insert("attributes".to_owned(), attributes);
         }
-        check_names(object, map)?;
-        let mut manifest: Self = serde_json::from_value(json).map_err(|error| damaged(error.to_string()))?;
-        let hash = |written: serde_json::Result<Vec<u8>>| Some(blake3::hash(&written.ok()?));
-        manifest.tables = Tables {
-            collections: collections_table
-                .and_then(|chunks| Some(Table { chunks, hash: hash(serde_json::to_vec(&manifest.collections))? })),
-            attributes: attributes_table.and_then(|chunks| {
-                Some(Table { chunks, hash: hash(serde_json::to_vec(&manifest.content.attributes))? })
-            }),
-        };
-        Ok(manifest)
-    }
-
-    /// Fails if it has a feature that whoever revises it, joins with it, squashes or forgets it must know.
-    ///
-    /// # Errors
-    /// [`RepoError::UnknownFeature`].
-    pub fn may_be_changed(&self) -> Result<(), RepoError> {
-        match self.features.iter().find(|it| is_unknown(it, FeatureNeeds::Writing)) {
-            None => Ok(()),
-            Some(feature) => Err(Registry::SnapshotWriting.unknown_name(format!("snapshot {}", self.id), feature)),
-        }
-    }
-
-    /// Features that this program cannot check.
-    pub fn unchecked_features(&self) -> impl Iterator<Item = &str> {
-        self.features.iter().map(String::as_str).filter(|it| is_unknown(it, FeatureNeeds::Checking))
+        serde_json::from_value(json).map_err(|error| damaged(error.to_string()))
     }
 
     /// Whether this is the commit of a squash: it makes the squash's revisions count and is no snapshot itself.
@@ -448,15 +339,11 @@ impl Manifest {
             content: Content {
                 start: time,
                 end: time,
-                source: SourceId {
-                    connector,
-                    name,
-                    host: host.to_owned(),
-                    url: String::new(),
-                    other: Carried::default(),
-                },
+                source: SourceId { connector, name, host: host.to_owned(), url: String::new() },
                 scope: String::new(),
                 scope_note: String::new(),
+                asked: Asked::default(),
+                loss_accepted: false,
                 kind: Kind::Full,
                 parent: None,
                 complete: true,
@@ -464,16 +351,20 @@ impl Manifest {
                 attributes: Json::Null,
                 stats,
                 program: concat!("rekeep ", env!("CARGO_PKG_VERSION")).to_owned(),
-                other: Carried::default(),
             },
             collections: Vec::new(),
             tags: Vec::new(),
             hold: false,
             lock_until: None,
+            renamed: None,
             squash: Some(id),
-            other: Carried::default(),
-            tables: Tables::default(),
         }
+    }
+
+    /// Whose records these are, by the name that counts now.
+    #[must_use]
+    pub fn source(&self) -> &SourceId {
+        self.renamed.as_ref().unwrap_or(&self.content.source)
     }
 
     /// Whether what is not in it was not there, in any of its collections.
@@ -491,25 +382,6 @@ impl Manifest {
     fn unwritable(&self, reason: impl std::fmt::Display) -> RepoError {
         RepoError::Internal(format!("the manifest of snapshot {} cannot be written: {reason}", self.id))
     }
-}
-
-fn is_unknown(feature: &str, needs: FeatureNeeds) -> bool {
-    FeatureNeeds::of(feature) == needs && !KNOWN_FEATURES.contains(&feature)
-}
-
-/// Names that a newer program may have given out are told apart from damage.
-fn check_names(object: &str, map: &serde_json::Map<String, Json>) -> Result<(), RepoError> {
-    let kind = map.get("content").and_then(|content| content.get("kind")).and_then(Json::as_str);
-    if let Some(kind) = kind.filter(|kind| !KINDS.contains(kind)) {
-        return Err(Registry::SnapshotKind.unknown_name(object, kind));
-    }
-    let collections = map.get("collections").and_then(Json::as_array);
-    for codec in collections.into_iter().flatten().filter_map(|it| it.get("codec")) {
-        if let Some(name) = codec.as_str().filter(|_| KeyCodec::deserialize(codec).is_err()) {
-            return Err(Registry::KeyCodec.unknown_name(object, name));
-        }
-    }
-    Ok(())
 }
 
 /// The Table chunks that a manifest's JSON names.

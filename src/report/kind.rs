@@ -44,6 +44,12 @@ codes! {
         Ambiguous = "ambiguous",
         /// Snapshots of several sources match where one is needed.
         SeveralSources = "several_sources",
+        /// Snapshots of several parts of a source match, and none holds all.
+        SeveralScopes = "several_scopes",
+        /// A rule of a policy matches nothing.
+        RuleUnmatched = "rule_unmatched",
+        /// A source lost most of what it held.
+        SourceLost = "source_lost",
         /// The source or target cannot do what was asked.
         Unsupported = "unsupported",
         /// A URL that cannot be understood.
@@ -148,6 +154,8 @@ impl ErrorKind {
             Self::InvalidInput
                 | Self::Ambiguous
                 | Self::SeveralSources
+                | Self::SeveralScopes
+                | Self::RuleUnmatched
                 | Self::Unsupported
                 | Self::Url
                 | Self::SnapshotPending

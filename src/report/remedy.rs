@@ -8,6 +8,10 @@ codes! {
     Remedy {
         /// Say which source is meant.
         ChooseSource = "choose_source",
+        /// Say which scope of the source is meant.
+        ChooseScope = "choose_scope",
+        /// Accept that the records are gone.
+        AcceptDeletions = "accept_deletions",
         /// Say which collection is meant.
         ChooseCollection = "choose_collection",
         /// Say what becomes of records that exist, or ask for the target to be made equal.

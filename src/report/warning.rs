@@ -10,6 +10,20 @@ codes! {
         SnapshotSpansTime = "snapshot_spans_time",
         /// A partial snapshot was passed over.
         PartialPassedOver = "partial_passed_over",
+        /// The snapshot that was chosen is partial.
+        SnapshotPartial = "snapshot_partial",
+        /// A snapshot ends in the future: a clock was wrong.
+        SnapshotAhead = "snapshot_ahead",
+        /// Of several scopes of a source the widest was chosen.
+        ScopeChosen = "scope_chosen",
+        /// Two snapshots that are compared hold different parts of the source.
+        ScopesDiffer = "scopes_differ",
+        /// No rule of a policy keeps anything of a group, which is left as it is.
+        GroupUntouched = "group_untouched",
+        /// A new source looks like one that there is.
+        SourceLooksLike = "source_looks_like",
+        /// A loss of most of a source's records is accepted.
+        LossAccepted = "loss_accepted",
         /// A snapshot that should be forgotten stays.
         SnapshotStays = "snapshot_stays",
         /// An object of the repository cannot be read, or is none.

@@ -94,7 +94,7 @@ fn a_source_may_be_named() {
     let all = world.snapshots();
     assert_eq!(all[0]["source"]["name"], "shop");
     world.ok(&["ls", "latest", "--source", "shop"]);
-    world.run(&["ls", "latest", "--source", "other"]).fails(1, &["no complete snapshot"]);
+    world.run(&["ls", "latest", "--source", "other"]).fails(1, &["there is no snapshot"]);
 }
 
 #[test]

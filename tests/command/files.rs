@@ -149,7 +149,8 @@ fn patterns_that_match_nothing_are_said_and_bad_ones_refused() {
     assert!(!world.path("bad").exists());
     let ran = world.ok(&["backup", "files:src", "--exclude", "*.tpm", "--exclude", "./d"]);
     assert!(ran.err.contains("`*.tpm` matched nothing") && !ran.err.contains("`./d`"), "{}", ran.err);
-    let kept: Vec<Json> = world.json(&["ls", "latest", "files"]).as_array().unwrap().clone();
+    let kept: Vec<Json> =
+        world.json(&["ls", "latest", "files", "--scope", "without *.tpm, ./d"]).as_array().unwrap().clone();
     let keys: Vec<&str> = kept.iter().map(|record| record["key"].as_str().unwrap()).collect();
     assert_eq!(keys, ["./", "a.txt", "b.tmp"]);
     fs::write(world.path("list"), "a.txt\r\nd\r\n").unwrap();
@@ -275,7 +276,9 @@ fn a_file_that_cannot_be_read_makes_the_snapshot_partial() {
     assert_eq!((&outcome["complete"], &outcome["records"]), (&json!(false), &json!(2)), "{outcome}");
     assert!(outcome["problems"].to_string().contains("secret"), "{outcome}");
     let id = outcome["id"].as_str().unwrap();
-    world.run(&["restore", "latest", "files:out"]).fails(1, &["partial", "no complete snapshot"]);
+    world.run(&["restore", "latest", "files:out", "--complete"]).fails(1, &["partial", "no complete snapshot"]);
+    let newest = world.run(&["restore", "latest", "files:newest"]).fails(3, &["PARTIAL", "secret", "no older one"]);
+    assert!(newest.out.contains("INCOMPLETE"), "{newest:?}");
     world.run(&["restore", id, "files:out", "--make-equal"]).fails(2, &["partial", "--force"]);
     assert_eq!(world.run(&["restore", id, "files:out"]).code, Some(3));
     assert_eq!(fs::read_to_string(world.path("out/fine")).unwrap(), "x");

@@ -44,8 +44,8 @@ fn a_snapshot_is_named_by_id_order_or_time() {
     world.run(&["restore", "latest~3", "sqlite:no.db"]).fails(1, &["latest~3"]);
     world
         .run(&["restore", &format!("@{}", all[0].1 - 1), "sqlite:no.db"])
-        .fails(1, &["no complete snapshot", "at or before"]);
-    world.run(&["restore", "@2 hours ago", "sqlite:no.db"]).fails(1, &["no complete snapshot"]);
+        .fails(1, &["there is no snapshot", "at or before"]);
+    world.run(&["restore", "@2 hours ago", "sqlite:no.db"]).fails(1, &["there is no snapshot"]);
     world.run(&["restore", "0000000000", "sqlite:no.db"]).fails(1, &["0000000000"]);
     world.run(&["restore", "", "sqlite:no.db"]).fails(2, &["names no snapshot"]);
     world.run(&["restore", "@yesterday", "sqlite:no.db"]).fails(2, &["is no time"]);
@@ -325,7 +325,8 @@ fn a_damaged_database_is_brought_back_to_the_time_before() {
     let before = world.rows("a.db", ALL);
     let time = world.snapshots()[1]["end"].to_string();
     world.sql("a.db", "DELETE FROM t WHERE id > 100; UPDATE t SET data = NULL");
-    world.backup(&["sqlite:a.db"]);
+    world.run(&["backup", "sqlite:a.db"]).fails(1, &["2900 of 3000", "--accept-deletions"]);
+    world.backup(&["sqlite:a.db", "--accept-deletions"]);
     world.ok(&["restore", &format!("@{time}"), "sqlite:a.db", "--make-equal"]);
     assert_eq!(world.rows("a.db", ALL), before);
 }

@@ -100,7 +100,7 @@ fn a_history_survives_a_collection_that_comes_and_goes() {
     world.sql("a.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1,'x')");
     world.backup(&["sqlite:a.db"]);
     world.sql("a.db", "DROP TABLE t");
-    world.backup(&["sqlite:a.db"]);
+    world.backup(&["sqlite:a.db", "--accept-deletions"]);
     let history = world.json(&["history", "t", "int:1"]);
     let live: Vec<_> = history["versions"].as_array().unwrap().iter().filter(|v| v["state"] == "live").collect();
     assert_eq!(live.len(), 1, "{history}");

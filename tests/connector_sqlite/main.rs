@@ -72,6 +72,7 @@ fn plan(session: &dyn SourceSession, way: &Way) -> TargetPlan {
         overwrite: way.overwrite,
         make_equal: way.make_equal,
         partial: way.partial,
+        left_out: None,
         as_of: session.start(),
     }
 }

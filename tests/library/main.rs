@@ -19,7 +19,6 @@ mod jobs;
 mod leases;
 mod model;
 mod pruning;
-mod repositories;
 mod resuming;
 mod retention;
 mod sources;

@@ -335,7 +335,8 @@ impl Model {
         let time = Timestamp::from_millis(first - 1000 + self.rng.below((now - first + 2000) as u64) as i64);
         let expected = self.taken.iter().rfind(|taken| taken.end <= time);
         let snapshots = self.repo().snapshots().unwrap();
-        let found = resolve(&snapshots, &SnapshotSpec::At(time), &Narrow::default(), &Heard::default());
+        let found =
+            resolve(&snapshots, &SnapshotSpec::At(time), &Narrow::default(), self.world.clock.now(), &Heard::default());
         match (expected, found) {
             (Some(taken), Ok(found)) => {
                 assert_eq!(found.id, taken.id);

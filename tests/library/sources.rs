@@ -68,7 +68,7 @@ fn a_value_that_changes_while_it_is_read_is_kept_and_counted() {
 }
 
 #[test]
-fn a_partial_snapshot_is_passed_over_and_cannot_empty_a_target() {
+fn a_partial_snapshot_is_the_newest_with_a_word_and_cannot_empty_a_target() {
     let (world, repo) = World::new();
     let whole = back_up(&repo, &MemorySource::of(sample(5, 20, 50), &world.clock));
     world.clock.advance(1000);
@@ -79,12 +79,19 @@ fn a_partial_snapshot_is_passed_over_and_cannot_empty_a_target() {
     let snapshots = repo.snapshots().unwrap();
     for spec in [SnapshotSpec::Latest(0), SnapshotSpec::At(world.clock.now())] {
         let heard = Heard::default();
-        let found = resolve(&snapshots, &spec, &Narrow::default(), &heard).unwrap();
+        let found = resolve(&snapshots, &spec, &Narrow::default(), world.clock.now(), &heard).unwrap();
+        assert_eq!(Some(found.id), outcome.id, "{spec:?}");
+        for word in ["PARTIAL", "records of shard 7", &whole.id.unwrap().short()] {
+            assert!(heard.warnings().contains(word), "{word}: {}", heard.warnings());
+        }
+        let heard = Heard::default();
+        let complete = Narrow { complete: true, ..Narrow::default() };
+        let found = resolve(&snapshots, &spec, &complete, world.clock.now(), &heard).unwrap();
         assert_eq!(Some(found.id), whole.id, "{spec:?}");
         assert!(heard.warnings().contains(&outcome.id.unwrap().short()), "{}", heard.warnings());
     }
     let by_id = SnapshotSpec::Id(outcome.id.unwrap().to_string());
-    let partial = resolve(&snapshots, &by_id, &Narrow::default(), &Heard::default()).unwrap();
+    let partial = resolve(&snapshots, &by_id, &Narrow::default(), world.clock.now(), &Heard::default()).unwrap();
     let target = MemoryTarget::holding(sample(5, 20, 50));
     let mut options = RestoreOptions { make_equal: true, ..RestoreOptions::default() };
     let refused = restore_with(&repo, &partial, &target, &options).unwrap_err();
@@ -97,11 +104,16 @@ fn a_partial_snapshot_is_passed_over_and_cannot_empty_a_target() {
 }
 
 #[test]
-fn the_only_snapshot_being_partial_is_a_clear_failure() {
+fn a_complete_snapshot_that_there_is_none_of_is_a_clear_failure() {
     let (world, repo) = World::new();
     back_up(&repo, &MemorySource::of(sample(5, 2, 5), &world.clock).doing(Mischief::Misses("half".to_owned())));
-    let error = resolve(&repo.snapshots().unwrap(), &SnapshotSpec::Latest(0), &Narrow::default(), &Heard::default());
-    assert!(error.unwrap_err().to_string().contains("no complete snapshot"));
+    let complete = Narrow { complete: true, ..Narrow::default() };
+    let found = |narrow: &Narrow| {
+        let snapshots = repo.snapshots().unwrap();
+        resolve(&snapshots, &SnapshotSpec::Latest(0), narrow, world.clock.now(), &Heard::default())
+    };
+    assert!(found(&complete).unwrap_err().to_string().contains("no complete snapshot"));
+    assert!(!found(&Narrow::default()).unwrap().content.complete);
 }
 
 #[test]
@@ -122,7 +134,7 @@ fn a_clock_that_went_backwards_is_warned_of_and_the_snapshot_kept() {
     let snapshots = repo.snapshots().unwrap();
     let at = |millis: i64| {
         let spec = SnapshotSpec::At(rekeep::record::Timestamp::from_millis(millis));
-        resolve(&snapshots, &spec, &Narrow::default(), &Heard::default()).unwrap().id
+        resolve(&snapshots, &spec, &Narrow::default(), world.clock.now(), &Heard::default()).unwrap().id
     };
     assert_eq!(Some(at(world.clock.now().as_millis())), second.id);
     assert_eq!(Some(at(world.clock.now().as_millis() + 3_600_000)), first.id);
@@ -141,7 +153,9 @@ fn a_time_within_a_slow_backup_is_answered_with_the_one_before_and_a_warning() {
     let second = back_up(&repo, &slow);
     assert!(second.end.as_millis() - second.start.as_millis() == 10_000);
     let heard = Heard::default();
-    let found = resolve(&repo.snapshots().unwrap(), &SnapshotSpec::At(middle), &Narrow::default(), &heard).unwrap();
+    let found =
+        resolve(&repo.snapshots().unwrap(), &SnapshotSpec::At(middle), &Narrow::default(), world.clock.now(), &heard)
+            .unwrap();
     assert_eq!(Some(found.id), first.id);
     assert!(heard.warnings().contains(&second.id.unwrap().short()), "{}", heard.warnings());
 }

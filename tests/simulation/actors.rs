@@ -6,12 +6,10 @@ use rekeep::{
     record::{Clock, KeyCodec, Timestamp},
     repo::{
         ChunkKind, ChunkPlain, ChunkWriter, InitOptions, Manifest, ObjectName, OpenOptions, RepoError, Repository,
-        Snapshot, SnapshotId, Storage, Unlock, WriteOptions, WriteSession,
-        carried::Carried,
-        entropy,
+        Snapshot, SnapshotId, Storage, Unlock, WriteOptions, WriteSession, entropy,
         faults::{self, Rule},
         keys::KdfParams,
-        manifest::{Collection, Content, Kind, LayerRef, SourceId, Stats, Tables},
+        manifest::{Collection, Content, Kind, LayerRef, SourceId, Stats},
         pruner::{LayerWalk as _, Pruner, PrunerOptions, flat::Flat},
         session::SessionTiming,
     },
@@ -191,7 +189,7 @@ pub fn put_layer(
     }
     let list = writer.put(ChunkKind::List, &ChunkPlain::single(ids))?.id;
     writer.finish()?;
-    Ok(LayerRef::new(list, 1, 1))
+    Ok(LayerRef { id: list, rows: 1, bytes: 1 })
 }
 
 /// A backup: lease, parent, chunks, commit, with heartbeats when they are due.
@@ -384,9 +382,11 @@ pub fn manifest(id: SnapshotId, end: i64, stack: Vec<LayerRef>, parent: Option<S
         content: Content {
             start: time,
             end: time,
-            source: SourceId { connector: name(), name: name(), host: name(), url: name(), other: Carried::default() },
+            source: SourceId { connector: name(), name: name(), host: name(), url: name() },
             scope: String::new(),
             scope_note: String::new(),
+            asked: rekeep::repo::manifest::Asked::default(),
+            loss_accepted: false,
             kind: Kind::Full,
             parent,
             complete: true,
@@ -394,7 +394,6 @@ pub fn manifest(id: SnapshotId, end: i64, stack: Vec<LayerRef>, parent: Option<S
             attributes: serde_json::Value::Null,
             stats: Stats::default(),
             program: name(),
-            other: Carried::default(),
         },
         collections: vec![Collection {
             name: name(),
@@ -403,15 +402,12 @@ pub fn manifest(id: SnapshotId, end: i64, stack: Vec<LayerRef>, parent: Option<S
             bytes: 1,
             coverage: vec![],
             attributes: serde_json::Value::Null,
-            sets: Vec::new(),
             stack,
-            other: Carried::default(),
         }],
         tags: vec![],
         hold: false,
         lock_until: None,
+        renamed: None,
         squash: None,
-        other: Carried::default(),
-        tables: Tables::default(),
     }
 }

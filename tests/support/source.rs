@@ -132,7 +132,7 @@ impl Source for MemorySource {
     }
 
     fn scope(&self) -> Scope {
-        Scope { canonical: self.scope.clone(), note: self.scope.clone() }
+        Scope { canonical: self.scope.clone(), note: self.scope.clone(), ..Scope::default() }
     }
 
     fn abilities(&self) -> SourceAbilities {
@@ -259,7 +259,7 @@ impl SourceSession for MemorySession {
         };
         self.clock.advance(self.takes_millis);
         let end = Timestamp::from_millis(self.start.as_millis() + self.takes_millis);
-        Ok(SessionEnd { end, missing, notes: Vec::new() })
+        Ok(SessionEnd { end, missing, notes: Vec::new(), vanished: 0 })
     }
 }
 

@@ -50,7 +50,7 @@ impl Source for Toy {
         Identity { connector: "toy", name: self.path.display().to_string(), local: true }
     }
     fn scope(&self) -> Scope {
-        Scope { canonical: self.prefix.clone(), note: self.prefix.clone() }
+        Scope { canonical: self.prefix.clone(), note: self.prefix.clone(), ..Scope::default() }
     }
     fn begin(&self, _: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
         let lines = self.read()?;

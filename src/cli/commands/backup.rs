@@ -13,6 +13,7 @@ use crate::{
     ops::{
         Progress as _,
         backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, Resume, backup, backup_chain},
+        tag::check_tags,
     },
     report::{Warning, WarningKind},
 };
@@ -28,7 +29,7 @@ use std::{path::PathBuf, time::Duration};
 pub struct BackupArgs {
     /// What to back up: `aerospike://HOST[:PORT][,HOST…][/NAMESPACE]`, sqlite:FILE, files:DIRECTORY, jsonl:FILE,
     /// asb:PATH
-    #[arg(required_unless_present = "stdin", value_parser = OsStringValueParser::new().map(typed::url))]
+    #[arg(required_unless_present_any = ["stdin", "stdin_from_command"], value_parser = OsStringValueParser::new().map(typed::url))]
     pub source: Option<String>,
     /// Read every record, also what seems not to have moved (without it, sources that have no change filter read what has)
     #[arg(long, conflicts_with = "differential")]
@@ -43,13 +44,13 @@ pub struct BackupArgs {
     #[arg(long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,
     /// Record this host instead of this machine's name
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", env = "REKEEP_HOST")]
     pub host: Option<String>,
     /// Read and compare, but store nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Say what a full backup would read and store, by a sample; store nothing
-    #[arg(long, conflicts_with_all = ["dry_run", "differential", "parent", "skip_if_unchanged", "stdin"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "differential", "parent", "skip_if_unchanged", "stdin", "stdin_from_command"])]
     pub estimate: bool,
     /// Worker threads [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -82,8 +83,23 @@ pub struct BackupArgs {
     #[arg(long, help_heading = "Files")]
     pub stdin: bool,
     /// The name of that file
-    #[arg(long, value_name = "NAME", default_value = "stdin", requires = "stdin", help_heading = "Files")]
-    pub stdin_name: String,
+    #[arg(long, value_name = "NAME", help_heading = "Files")]
+    pub stdin_name: Option<String>,
+    /// Back up what a command writes as one file, and only if the command ends well:
+    /// `--stdin-from-command --stdin-name db.sql -- pg_dump db`
+    #[arg(long, requires = "command", conflicts_with_all = ["stdin", "source"], help_heading = "Files")]
+    pub stdin_from_command: bool,
+    /// The command and its arguments
+    #[arg(last = true, value_name = "COMMAND", requires = "stdin_from_command")]
+    pub command: Vec<String>,
+    /// Take it for true that the source lost most or all of what it held, however much that is; remembered for this source
+    /// until it grows again
+    #[arg(long)]
+    pub accept_deletions: bool,
+    /// What a source may lose at once, in percent of its records, if it is over 1000 [default: 50; Aerospike, of 64
+    /// partitions' records: 20]; 100 for all
+    #[arg(long, value_name = "PERCENT", env = "REKEEP_AS_MAX_DELETED", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub max_deleted: Option<u8>,
     /// Take the lines of a file for ordinary JSON objects, and this field's value for a record's key [default: the line's
     /// number, if the first line is not one of rekeep's own]
     #[arg(long, value_name = "FIELD", help_heading = "JSON lines")]
@@ -117,6 +133,11 @@ impl BackupArgs {
         self.source.clone().unwrap_or_else(|| STDIN.to_owned())
     }
 
+    /// The name of the one file, if a stream is read.
+    fn stream_name(&self) -> Option<&str> {
+        (self.stdin || self.stdin_from_command).then(|| self.stdin_name.as_deref().unwrap_or("stdin"))
+    }
+
     /// What concerns the source, by the names that the connectors have for it.
     pub(super) fn source_options(&self) -> Result<Options, Failure> {
         let mut options = self.aerospike.options()?;
@@ -127,7 +148,8 @@ impl BackupArgs {
             "files_from": typed::paths(&self.files_from),
             "one_file_system": self.one_file_system,
             "key": self.key,
-            "stdin": self.stdin.then_some(&self.stdin_name),
+            "stdin": self.stream_name(),
+            "stdin_command": self.command,
         }))?;
         Ok(options)
     }
@@ -155,7 +177,7 @@ impl BackupArgs {
             ask,
             new_base: self.new_base,
             tags: self.tags,
-            host: self.host,
+            host: self.host.filter(|host| !host.is_empty()),
             source_name: self.source_name,
             parent,
             dry_run: self.dry_run,
@@ -167,8 +189,9 @@ impl BackupArgs {
             write_limit: context.write_limit,
             temp_dir: self.temp_dir,
             sweep: self.aerospike.sweep.unwrap_or_default(),
-            max_deleted_percent: self.aerospike.max_deleted.unwrap_or(BackupOptions::default().max_deleted_percent),
-            accept_deletions: self.aerospike.accept_deletions,
+            max_deleted_percent: self.max_deleted.unwrap_or(BackupOptions::default().max_deleted_percent),
+            max_lost_percent: self.max_deleted.unwrap_or(BackupOptions::default().max_lost_percent),
+            accept_deletions: self.accept_deletions,
         }
     }
 }
@@ -182,6 +205,13 @@ pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure
     if args.stdin && args.source.as_deref().is_some_and(|source| source != STDIN) {
         return Err(usage(format!("with --stdin standard input is the source: leave SOURCE out, or write {STDIN}")));
     }
+    if args.stdin_name.is_some() && args.stream_name().is_none() {
+        return Err(usage("--stdin-name names what --stdin or --stdin-from-command reads"));
+    }
+    if !args.command.is_empty() && !args.stdin_from_command {
+        return Err(usage("a command behind `--` belongs to --stdin-from-command"));
+    }
+    check_tags(&args.tags)?;
     if args.estimate {
         return super::estimate::run(&args, context);
     }
@@ -199,7 +229,7 @@ pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure
     let outcome = backup(&repo, source.as_ref(), &options, &context.reporter).kept(KEPT)?;
     context.reporter.finish();
     show(&outcome, context);
-    Ok(Status::complete(outcome.complete))
+    Ok(if outcome.only_changed { Status::Changed } else { Status::complete(outcome.complete) })
 }
 
 /// Backs up a chain of states, each as a snapshot of its own; with `--json` each gives a document of its own.
@@ -246,7 +276,11 @@ pub(super) fn summary(outcome: &BackupOutcome) -> String {
         (None, false) => "nothing changed, no snapshot made".to_owned(),
     };
     let parent = outcome.parent.map_or_else(|| "no parent".to_owned(), |id| format!("parent {}", id.short()));
-    let complete = if outcome.complete { "complete" } else { "INCOMPLETE" };
+    let complete = match (outcome.complete, outcome.only_changed) {
+        (true, _) => "complete",
+        (false, true) => "CHANGED WHILE IT WAS READ",
+        (false, false) => "INCOMPLETE",
+    };
     let resumed = outcome.resumed.map_or_else(String::new, |lease| {
         format!(
             "resumed  {} ranges with {} records of the backup {}\n",

@@ -6,10 +6,11 @@ use crate::{
         common::NarrowArgs,
         context::Context,
         exit::{Failure, Kept as _, Status, usage},
-        show::{counted, render, safe, table},
+        show::{brief_tags, counted, render, safe, table},
         units::show_time,
     },
     ops::{
+        Progress as _,
         forget::{
             Age, ForgetOutcome, ForgetPlan, GroupName, Grouping, KeepPeriod, KeepWithin, Period, Policy, execute,
             execute_and_prune, plan_named, plan_policy, time_zone,
@@ -25,8 +26,9 @@ use serde_json::json;
 #[derive(Debug, Args)]
 #[command(
     after_help = "A snapshot stays if any --keep rule keeps it. Held and locked snapshots always stay, and so does the newest of \
-                        each source whose deletions are confirmed; only --max-age is stronger than that. Forgotten data stays \
-                        in the repository until a prune."
+                        each source whose deletions are confirmed; only --max-age is stronger than that. A rule that meets no \
+                        snapshot is refused, and a group of which no rule keeps anything is left as it is, unless --force is \
+                        given. Forgotten data stays in the repository until a prune."
 )]
 pub struct ForgetArgs {
     /// Which snapshots; or a policy
@@ -35,13 +37,14 @@ pub struct ForgetArgs {
     pub snapshot: Vec<String>,
     #[command(flatten)]
     rules: RuleArgs,
-    /// What a policy is applied to one by one [default: source,host]; an empty word puts all into one group
+    /// What a policy is applied to one by one [default: source,host]; an empty word puts all into one group. With `source` alone
+    /// a place is the same on each host
     #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = parse_group)]
     pub group_by: Option<Vec<Option<GroupBy>>>,
     /// The time zone of hours, days, weeks, months and years [default: the system's]
     #[arg(long, value_name = "ZONE")]
     pub time_zone: Option<String>,
-    /// Let the last snapshot of a source go
+    /// Let the last snapshot of a source go, and what no rule keeps of a group; take a rule that matches nothing
     #[arg(long)]
     pub force: bool,
     /// Let snapshots go that vanished from the storage although nobody forgot them; what they alone need is kept until then
@@ -81,7 +84,7 @@ struct RuleArgs {
     /// The same of years
     #[arg(long = "keep-yearly", value_name = "N", help_heading = "Policy")]
     yearly: Option<u32>,
-    /// Keep all that are at most this much older than the newest (36h, 30d, 1y 6mo)
+    /// Keep all that are at most this old (36h, 30d, 1y 6mo)
     #[arg(long = "keep-within", value_name = "AGE", help_heading = "Policy")]
     within: Option<Age>,
     /// Keep the newest of each hour in this time
@@ -224,6 +227,7 @@ pub(super) fn run(args: &ForgetArgs, context: &Context) -> Result<Status, Failur
         repo.need(Capability::Prune)?;
     }
     let plan = args.plan(&repo, &policy, context)?;
+    plan.warnings().iter().for_each(|warning| context.reporter.warning(warning));
     if args.prune {
         return run_with_prune(args, &repo, plan, context);
     }
@@ -287,7 +291,7 @@ fn report(args: &ForgetArgs, outcome: &ForgetOutcome, pruned: Option<&PruneOutco
                 decision.id.short(),
                 show_time(decision.end),
                 if decision.complete { kind } else { format!("{kind}, PARTIAL") },
-                safe(&decision.tags.join(" ")),
+                brief_tags(&decision.tags),
                 if decision.keep { "keep" } else { "drop" }.to_owned(),
                 safe(&why.join("; ")),
             ]);

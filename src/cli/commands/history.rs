@@ -4,14 +4,14 @@ use crate::{
     cli::{
         common::NarrowArgs,
         context::{Context, now},
-        exit::{Failure, Status, usage},
+        exit::{Failure, Status},
         show::{counted, safe},
         typed,
         units::{show_size, show_time},
     },
     ops::{
-        history::{History, HistoryGap, HistoryVersion, history},
-        select::{one_source, parse_time},
+        history::{History, HistoryGap, HistoryVersion, choose, history},
+        select::parse_time,
     },
 };
 use clap::{
@@ -45,20 +45,7 @@ pub(super) fn run(args: &HistoryArgs, context: &Context) -> Result<Status, Failu
     let (from, to) = (time(&args.from)?, time(&args.to)?);
     let repo = context.open()?;
     let snapshots = args.narrow.narrow().apply(&repo)?;
-    // A collection that only one source ever had needs no --source; a snapshot of that source without it still says
-    // that the record was absent then.
-    let holds = |s: &crate::repo::Snapshot| s.collections.iter().any(|c| c.name == args.collection);
-    let holders: Vec<_> = snapshots.iter().filter(|s| holds(s)).cloned().collect();
-    one_source(&holders)?;
-    let Some(holder) = holders.first() else {
-        return Err(usage(format!("no snapshot that matches has a collection `{}`", args.collection)));
-    };
-    let source = &holder.content.source;
-    let of_source: Vec<_> = snapshots
-        .iter()
-        .filter(|s| s.content.source.connector == source.connector && s.content.source.name == source.name)
-        .cloned()
-        .collect();
+    let of_source = choose(&snapshots, &args.collection, &context.reporter)?;
     let found = history(&repo, &of_source, &args.collection, &args.key, from, to, &context.reporter)?;
     if context.json {
         context.out.json(&found);

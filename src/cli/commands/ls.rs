@@ -39,7 +39,7 @@ pub(super) fn run(args: &LsArgs, context: &Context) -> Result<Status, Failure> {
         }
         return Ok(Status::Done);
     }
-    let row = list::row(&snapshot);
+    let row = list::row(&snapshot, repo.clock().now());
     if context.json {
         out.json(&row.collections);
         return Ok(Status::Done);

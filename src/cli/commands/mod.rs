@@ -23,6 +23,7 @@ pub mod prune;
 pub mod repair;
 pub mod restore;
 pub mod snapshots;
+pub mod source;
 pub mod stats;
 pub mod status;
 pub mod tag;
@@ -64,6 +65,9 @@ pub enum Command {
     Stats,
     /// Forget snapshots, by name or by policy
     Forget(Box<forget::ForgetArgs>),
+    /// List sources, or go on with the history of one under another name
+    #[command(subcommand)]
+    Source(source::SourceCommand),
     /// Change a snapshot's tags, hold or release it, lock it
     Tag(tag::TagArgs),
     /// Give back the space of what no snapshot needs
@@ -135,6 +139,7 @@ pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) ->
         Command::Status(args) => status::run(&args, context),
         Command::Stats => stats::run(context),
         Command::Forget(args) => forget::run(&args, context),
+        Command::Source(command) => source::run(&command, context),
         Command::Tag(args) => tag::run(&args, context),
         Command::Prune(args) => prune::run(&args, context),
         Command::Repair(command) => repair::run(&command, context),

@@ -5,14 +5,14 @@ use crate::{
         common::NarrowArgs,
         context::{Context, now},
         exit::{Failure, Status},
-        show::{counted, render, safe, table},
+        show::{brief, brief_tags, counted, render, safe, table},
         units::{show_count, show_size, show_time},
     },
     ops::{
+        Progress as _,
         list::{SnapshotRow, row},
-        select::parse_time,
+        select::{ahead_warning, is_ahead, keep_newest, parse_time},
     },
-    repo::Snapshot,
 };
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 /// `snapshots`.
 #[derive(Debug, Args)]
 pub struct SnapshotsArgs {
-    /// Only the newest N of each source
+    /// Only the newest N of each source and scope
     #[arg(long, value_name = "N")]
     pub latest: Option<usize>,
     /// Only those that end at or after this time
@@ -55,9 +55,11 @@ pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Status, Fai
     let mut snapshots = args.narrow.narrow().apply(&repo)?;
     snapshots.retain(|s| from.is_none_or(|from| s.content.end >= from) && to.is_none_or(|to| s.content.end <= to));
     if let Some(count) = args.latest {
-        keep_newest(&mut snapshots, count);
+        keep_newest(&mut snapshots, count, now);
     }
-    let rows: Vec<SnapshotRow> = snapshots.iter().map(row).collect();
+    let rows: Vec<SnapshotRow> = snapshots.iter().map(|snapshot| row(snapshot, now)).collect();
+    let ahead = snapshots.iter().filter(|s| is_ahead(s.content.end, now));
+    ahead.for_each(|snapshot| context.reporter.warning(&ahead_warning(snapshot)));
     if context.json {
         context.out.json(&rows);
         return Ok(Status::Done);
@@ -68,7 +70,10 @@ pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Status, Fai
     }
     let mut groups: BTreeMap<Vec<String>, Vec<&SnapshotRow>> = BTreeMap::new();
     for row in &rows {
-        groups.entry(args.group_by.iter().map(|by| group(row, *by)).collect()).or_default().push(row);
+        groups
+            .entry(args.group_by.iter().map(|by| group(row, *by, args.group_by.contains(&GroupBy::Host))).collect())
+            .or_default()
+            .push(row);
     }
     for (name, rows) in groups {
         if !name.is_empty() {
@@ -79,24 +84,10 @@ pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Status, Fai
     Ok(Status::Done)
 }
 
-/// Keeps the newest of each source; the order stays.
-fn keep_newest(snapshots: &mut Vec<Snapshot>, count: usize) {
-    let mut seen: BTreeMap<(String, String), usize> = BTreeMap::new();
-    let mut kept: Vec<Snapshot> = Vec::new();
-    for snapshot in snapshots.drain(..).rev() {
-        let source = &snapshot.content.source;
-        let so_far = seen.entry((source.connector.clone(), source.name.clone())).or_default();
-        *so_far += 1;
-        if *so_far <= count {
-            kept.push(snapshot);
-        }
-    }
-    kept.reverse();
-    *snapshots = kept;
-}
-
-fn group(row: &SnapshotRow, by: GroupBy) -> String {
+fn group(row: &SnapshotRow, by: GroupBy, with_host: bool) -> String {
     match by {
+        // Without the host a local source is the same on each.
+        GroupBy::Source if !with_host => format!("source {}:{}", row.source.connector, safe(row.source.local_name())),
         GroupBy::Source => format!("source {}:{}", row.source.connector, safe(&row.source.name)),
         GroupBy::Host => format!("host {}", safe(&row.source.host)),
         GroupBy::Tags if row.tags.is_empty() => "no tags".to_owned(),
@@ -116,6 +107,10 @@ fn protection(row: &SnapshotRow) -> String {
 
 fn print(rows: &[&SnapshotRow], context: &Context) {
     let mut header = vec!["id", "as of", "kind", "source", "tags", "collections", "records", "bytes", "added"];
+    let scoped = rows.iter().any(|row| row.scope_note != rows[0].scope_note || row.scope_note != "everything");
+    if scoped {
+        header.push("scope");
+    }
     let protected = rows.iter().any(|row| row.hold || row.lock_until.is_some());
     if protected {
         header.push("protected");
@@ -126,14 +121,22 @@ fn print(rows: &[&SnapshotRow], context: &Context) {
         let mut cells = vec![
             row.short_id.clone(),
             show_time(row.time),
-            if row.complete { kind } else { format!("{kind}, PARTIAL") },
+            match (row.complete, row.ahead) {
+                (true, false) => kind,
+                (false, false) => format!("{kind}, PARTIAL"),
+                (true, true) => format!("{kind}, IN THE FUTURE"),
+                (false, true) => format!("{kind}, PARTIAL, IN THE FUTURE"),
+            },
             safe(&row.source.url),
-            safe(&row.tags.join(" ")),
+            brief_tags(&row.tags),
             row.collections.len().to_string(),
             show_count(row.collections.iter().map(|c| c.records).sum()),
             show_size(row.collections.iter().map(|c| c.bytes).sum()),
             show_size(row.stats.bytes_added),
         ];
+        if scoped {
+            cells.push(brief(&row.scope_note));
+        }
         if protected {
             cells.push(protection(row));
         }

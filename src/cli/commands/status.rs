@@ -1,11 +1,11 @@
-//! `status`: how old each source's newest complete snapshot is.
+//! `status`: how old the newest complete snapshot of each source is, and of each part of it that was backed up.
 
 use crate::{
     cli::{
         common::NarrowArgs,
         context::Context,
         exit::{Failure, Status},
-        show::{render, safe, table},
+        show::{brief, render, safe, table},
         units::{parse_duration, show_age, show_time},
     },
     ops::list::{is_overdue, status},
@@ -27,23 +27,34 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Status, Failur
     let repo = context.open()?;
     let snapshots = args.narrow.narrow().apply(&repo)?;
     let max_age_seconds = args.max_age.map(|age| age.as_secs());
-    let sources = status(&repo, &snapshots, max_age_seconds)?;
+    let sources = status(&repo, &snapshots, max_age_seconds, &context.reporter)?;
     let bad = is_overdue(&sources, max_age_seconds);
     if context.json {
         context.out.json(&sources);
     } else if sources.is_empty() {
         context.out.line("no snapshots");
     } else {
-        let header = ["source", "newest complete", "as of", "age", "snapshots"];
-        let mut rows = table(&header, &[3, 4]);
+        let header = ["source", "scope", "newest complete", "as of", "age", "newest", "snapshots"];
+        let mut rows = table(&header, &[4, 6]);
         for source in &sources {
             let age = source.age_seconds.map_or_else(|| "-".to_owned(), show_age);
             rows.add_row(vec![
                 format!("{}:{}", source.source.connector, safe(&source.source.name)),
+                brief(&source.scope_note),
                 source.newest.map_or_else(|| "none".to_owned(), |id| id.short()),
                 source.time.map_or_else(|| "-".to_owned(), show_time),
                 if source.too_old { format!("{age} TOO OLD") } else { age },
-                source.snapshots.to_string(),
+                match (source.latest, source.latest_time) {
+                    (Some(id), Some(time)) if !source.latest_complete => {
+                        format!("{} of {}, PARTIAL", id.short(), show_time(time))
+                    }
+                    (Some(id), _) => id.short(),
+                    _ => "none".to_owned(),
+                },
+                match source.ahead.len() {
+                    0 => source.snapshots.to_string(),
+                    ahead => format!("{}, {ahead} IN THE FUTURE", source.snapshots),
+                },
             ]);
         }
         context.out.line(render(&rows));

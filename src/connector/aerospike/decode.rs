@@ -28,18 +28,18 @@ struct Layout {
 pub struct Decoder {
     last: Option<Arc<Layout>>,
     layouts: HashMap<Vec<u8>, Arc<Layout>>,
-    places: Vec<Place>,
+    places: Vec<BinSpan>,
 }
 
 /// Where a bin's value lies among the bytes of all bins.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct BinSpan {
     at: u32,
     len: u32,
     particle: u8,
 }
 
-impl Place {
+impl BinSpan {
     fn of(self, bins: &[u8]) -> &[u8] {
         bins.get(self.at as usize..).and_then(|rest| rest.get(..self.len as usize)).unwrap_or_default()
     }
@@ -74,7 +74,7 @@ impl Decoder {
                 continue;
             }
             let at = bytes.len() - bins.bytes().len() - value.len();
-            self.places.push(Place { at: at as u32, len: value.len() as u32, particle });
+            self.places.push(BinSpan { at: at as u32, len: value.len() as u32, particle });
             expected = expected.and_then(|expected| expected.strip_prefix(&[name.len() as u8])?.strip_prefix(name));
         }
         let layout = match last {

@@ -161,14 +161,14 @@ impl AerospikeOptions {
 
 /// What an `aerospike:` URL names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct ClusterPlace {
     /// The nodes to begin with.
     pub seeds: Vec<Address>,
     /// The namespace, if one is named.
     pub namespace: Option<String>,
 }
 
-impl Place {
+impl ClusterPlace {
     /// Reads `//HOST[:PORT][,HOST[:PORT]…][/NAMESPACE]`.
     ///
     /// # Errors
@@ -203,8 +203,8 @@ impl Place {
 mod tests {
     use super::*;
 
-    fn place(text: &str) -> Result<Place, ConnectorError> {
-        Place::parse(&SourceUrl::parse(text)?)
+    fn place(text: &str) -> Result<ClusterPlace, ConnectorError> {
+        ClusterPlace::parse(&SourceUrl::parse(text)?)
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::{error::Error, options::AerospikeOptions};
 use crate::{
     record::{Digest, KeyRange, Timestamp, digest::PARTITIONS},
+    repo::manifest::Asked,
     report::Remedy,
 };
 use serde_json::json;
@@ -102,6 +103,7 @@ pub(super) struct Selection {
     pub(super) ranges: Vec<KeyRange>,
     pub(super) canonical: String,
     pub(super) note: String,
+    pub(super) asked: Asked,
 }
 
 impl Selection {
@@ -114,6 +116,7 @@ impl Selection {
             ranges: vec![KeyRange::all()],
             canonical: String::new(),
             note: String::new(),
+            asked: Asked::default(),
         }
     }
 
@@ -151,9 +154,9 @@ impl Selection {
             Some(text) => parse_partitions(text)
                 .ok_or_else(|| Error::Usage(format!("`{text}` are no partitions")).with(Remedy::SpellPartitions))?,
         };
-        let (canonical, note) = describe(namespace, options);
+        let (canonical, note, asked) = describe(namespace, options);
         let bins = options.bins.iter().map(|bin| bin.as_bytes().to_vec()).collect();
-        Ok(Self { set, filters, bins, ranges, canonical, note })
+        Ok(Self { set, filters, bins, ranges, canonical, note, asked })
     }
 
     /// The filter of a query, which may demand one thing more.
@@ -164,8 +167,8 @@ impl Selection {
     }
 }
 
-/// The scope as canonical text and in words.
-fn describe(namespace: Option<&str>, options: &AerospikeOptions) -> (String, String) {
+/// The scope as canonical text, in words, and as data.
+fn describe(namespace: Option<&str>, options: &AerospikeOptions) -> (String, String, Asked) {
     let mut parts = serde_json::Map::new();
     let mut words = Vec::new();
     let mut say = |key: &str, value: serde_json::Value, text: String| {
@@ -217,9 +220,20 @@ fn describe(namespace: Option<&str>, options: &AerospikeOptions) -> (String, Str
         say("max-records", json!(options.max_records), format!("about {} records", options.max_records));
     }
     if parts.is_empty() {
-        return (String::new(), String::new());
+        return (String::new(), String::new(), Asked::default());
     }
-    (serde_json::Value::Object(parts).to_string(), words.join("; "))
+    let asked = asked(&parts);
+    (serde_json::Value::Object(parts).to_string(), words.join("; "), asked)
+}
+
+/// Each part narrows what is asked for: lists to their members, all others to just that.
+fn asked(parts: &serde_json::Map<String, serde_json::Value>) -> Asked {
+    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let names = |value: &serde_json::Value| match value {
+        serde_json::Value::Array(names) => names.iter().map(text).collect(),
+        one => vec![text(one)],
+    };
+    Asked { only: parts.iter().map(|(facet, value)| (facet.clone(), names(value))).collect(), ..Asked::default() }
 }
 
 /// The keys of partitions `first` to `last`, both included.

@@ -9,7 +9,7 @@ use super::{
     facts::{self, NamespaceFacts},
     groups::Partitions,
     membership::Membership,
-    options::{AerospikeOptions, Place},
+    options::{AerospikeOptions, ClusterPlace},
     pace::Pace,
     patience::Patience,
     query::Mode,
@@ -46,7 +46,7 @@ const UNNAMED: &str = "null";
 #[derive(Debug)]
 pub struct AerospikeSource {
     object: String,
-    place: Place,
+    place: ClusterPlace,
     options: Arc<AerospikeOptions>,
     selection: Arc<Selection>,
     cluster: Arc<Cluster>,
@@ -59,7 +59,7 @@ impl AerospikeSource {
     /// # Errors
     /// [`ConnectorError`] if the URL or the options make no sense, or no node answers.
     pub fn new(url: &SourceUrl, options: AerospikeOptions) -> Result<Self, ConnectorError> {
-        let place = Place::parse(url)?;
+        let place = ClusterPlace::parse(url)?;
         let object = format!("aerospike:{}", url.place);
         let failed = |error: Error| error.into_connector(&object);
         let selection = Selection::new(place.namespace.as_deref(), &options).map_err(failed)?;
@@ -254,7 +254,7 @@ impl Source for AerospikeSource {
             use std::fmt::Write as _;
             let _ = write!(canonical, " {:?}", std::time::SystemTime::now());
         }
-        Scope { canonical, note }
+        Scope { canonical, note, asked: self.selection.asked.clone() }
     }
 
     fn abilities(&self) -> SourceAbilities {

@@ -19,6 +19,7 @@ use crate::{
         },
     },
     record::{Clock as _, KeyCodec, KeyRange, RecordBatch, RecordStream, SystemClock, Timestamp},
+    repo::manifest::Asked,
 };
 use serde_json::{Value as Json, json};
 use std::{path::Path, sync::Arc, time::UNIX_EPOCH};
@@ -162,7 +163,18 @@ impl Source for AsbSource {
         }
         let PartOptions { sets, bins, no_records, no_indexes, no_udfs } = &self.part;
         let canonical = json!([sets, bins, no_records, no_indexes, no_udfs]).to_string();
-        Scope { note: format!("part of the files: {canonical}"), canonical }
+        let mut asked = Asked::default();
+        for (facet, names) in [("sets", sets), ("bins", bins)] {
+            if !names.is_empty() {
+                asked.only.insert(facet.to_owned(), names.clone());
+            }
+        }
+        for (facet, is_left_out) in [("records", *no_records), ("indexes", *no_indexes), ("udfs", *no_udfs)] {
+            if is_left_out {
+                asked.without.entry("parts".to_owned()).or_default().push(facet.to_owned());
+            }
+        }
+        Scope { note: format!("part of the files: {canonical}"), canonical, asked }
     }
 
     fn abilities(&self) -> SourceAbilities {
@@ -285,7 +297,7 @@ impl SourceSession for AsbSession {
             notes.extend(more_notes);
             missing.extend(more_missing);
         }
-        Ok(SessionEnd { end: self.start, missing, notes })
+        Ok(SessionEnd { end: self.start, missing, notes, ..SessionEnd::default() })
     }
 
     fn changes(&self) -> Option<&dyn ChangeSource> {

@@ -69,8 +69,10 @@ pub struct FilesOptions {
     pub files_from: Vec<PathBuf>,
     /// Whether directories on other file systems stay empty.
     pub one_file_system: bool,
-    /// Standard input is read instead, as the one file of this name.
+    /// A stream is read instead, as the one file of this name: standard input, or what a command writes.
     pub stdin: Option<String>,
+    /// The command and its arguments; that it ends well is asked for.
+    pub stdin_command: Vec<String>,
 }
 
 /// Paths as text: `hex:` and its bytes for one that is none.
@@ -109,7 +111,7 @@ impl FilesSource {
     pub fn new(url: &SourceUrl, options: FilesOptions) -> Result<Self, ConnectorError> {
         refuse_url_options(url)?;
         let origin = if let Some(name) = &options.stdin {
-            Origin::Stdin(StdinValue::new(name, Box::new(std::io::stdin()))?)
+            Origin::Stdin(StdinValue::new(name, &options.stdin_command)?)
         } else if url.place.contains("://") {
             Origin::Remote(Remote::open(&url.place, &url.options)?)
         } else {
@@ -120,7 +122,7 @@ impl FilesSource {
             Origin::Remote(_) => Selection::new(&options, std::path::Path::new("/"))?,
             Origin::Stdin(_) => Selection::all(),
         };
-        let scope = Scope { canonical: selection.canonical(), note: selection.note() };
+        let scope = Scope { canonical: selection.canonical(), note: selection.note(), asked: selection.asked() };
         Ok(Self { origin, options, scope })
     }
 }
@@ -201,7 +203,7 @@ impl Source for FilesSource {
                 let selection = Selection::new(&self.options, std::path::Path::new("/"))?;
                 Box::new(remote::RemoteSession::begin(remote.clone(), selection, options))
             }
-            Origin::Stdin(value) => Box::new(stdin::StdinSession::begin(value.clone())),
+            Origin::Stdin(value) => Box::new(stdin::StdinSession::begin(value.clone())?),
         })
     }
 }

@@ -5,8 +5,8 @@ use super::{
     cells::{Attributes, FileTime, Kind, Shapes},
     one_collection,
     select::Selection,
-    session::{quantiles, sample},
-    target::{UNSEEN, failed},
+    session::{SELECTION, quantiles, sample},
+    target::{UNSEEN, failed, part_of},
     walk::{Listed, ROOT, Step, Walker, below, is_valid_key},
 };
 use crate::{
@@ -24,7 +24,10 @@ use serde_json::{Value as Json, json};
 use std::{
     collections::VecDeque,
     io::{self, Read, Write},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// A place that `OpenDAL` reaches.
@@ -92,9 +95,15 @@ struct Run {
     selection: Selection,
     missing: Mutex<Vec<String>>,
     notes: Mutex<Vec<String>>,
+    vanished: AtomicU64,
 }
 
 impl Run {
+    fn vanished(&self, key: &[u8]) {
+        self.vanished.fetch_add(1, Ordering::Relaxed);
+        self.note(key, "vanished before it was read");
+    }
+
     fn list(&self, dir: &[u8]) -> io::Result<Vec<Listed<()>>> {
         let mut entries = self.remote.list(dir)?;
         entries.retain(|entry| self.selection.takes(&[dir, &entry.name].concat()));
@@ -122,7 +131,8 @@ pub(super) struct RemoteSession {
 
 impl RemoteSession {
     pub(super) fn begin(remote: Remote, selection: Selection, options: &SessionOptions) -> Self {
-        let run = Run { remote, selection, missing: Mutex::default(), notes: Mutex::default() };
+        let run =
+            Run { remote, selection, missing: Mutex::default(), notes: Mutex::default(), vanished: AtomicU64::new(0) };
         let readers = options.parallel.clamp(1, 16);
         Self { run: Arc::new(run), start: SystemClock.now(), readers, collections: one_collection() }
     }
@@ -134,7 +144,11 @@ impl SourceSession for RemoteSession {
     }
 
     fn attributes(&self) -> Json {
-        json!({ "location": self.run.remote.location })
+        let mut attributes = json!({ "location": self.run.remote.location });
+        if let Some(kept) = self.run.selection.kept() {
+            attributes[SELECTION] = kept;
+        }
+        attributes
     }
 
     fn collections(&self) -> &[SourceCollection] {
@@ -156,7 +170,12 @@ impl SourceSession for RemoteSession {
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {
         let mut notes = all(&self.run.notes);
         notes.extend(self.run.selection.unmatched());
-        Ok(SessionEnd { end: SystemClock.now(), missing: all(&self.run.missing), notes })
+        Ok(SessionEnd {
+            end: SystemClock.now(),
+            missing: all(&self.run.missing),
+            notes,
+            vanished: self.run.vanished.swap(0, Ordering::Relaxed),
+        })
     }
 }
 
@@ -247,7 +266,7 @@ impl RecordStream for RemoteStream {
                 Some(Step::Entry(key, ())) => match self.add(batch, &key) {
                     Ok(()) => {}
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        run.note(&key, "vanished before it was read");
+                        run.vanished(&key);
                     }
                     Err(error) => {
                         run.missing(&key, &error);
@@ -283,7 +302,7 @@ impl StreamedValue for RemoteContent {
             self.run.remote.operator.reader(&self.path).and_then(|reader| reader.into_std_read(0..self.seen.bytes));
         let reader = opened.map_err(io::Error::from).inspect_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
-                self.run.note(self.path.as_bytes(), "vanished before it was read");
+                self.run.vanished(self.path.as_bytes());
             }
         })?;
         Ok(Box::new(Exactly { inner: reader, left: self.seen.bytes }))
@@ -323,13 +342,16 @@ pub(super) struct RemoteTargetSession {
     /// Entries whose attributes the place does not keep.
     bare: u64,
     make_equal: bool,
+    /// The part that was asked for of the snapshot's source: nothing else is looked at, or removed.
+    part: Option<Json>,
     /// What was looked at of what stands there.
     looked: Vec<Arc<Run>>,
 }
 
 impl RemoteTargetSession {
-    pub(super) const fn new(remote: Remote, plan: &TargetPlan) -> Self {
-        Self { remote, overwrite: plan.overwrite, bare: 0, make_equal: plan.make_equal, looked: Vec::new() }
+    pub(super) fn new(remote: Remote, plan: &TargetPlan) -> Self {
+        let part = plan.attributes.get(SELECTION).cloned();
+        Self { remote, overwrite: plan.overwrite, bare: 0, make_equal: plan.make_equal, part, looked: Vec::new() }
     }
 }
 
@@ -412,9 +434,10 @@ impl CollectionTarget for RemoteWriter<'_> {
     fn existing(&mut self, range: &KeyRange) -> Result<Option<Box<dyn RecordStream + Send + '_>>, ConnectorError> {
         let run = Run {
             remote: self.session.remote.clone(),
-            selection: Selection::all(),
+            selection: part_of(self.session.part.as_ref(), &self.session.remote.location)?,
             missing: Mutex::default(),
             notes: Mutex::default(),
+            vanished: AtomicU64::new(0),
         };
         let run = Arc::new(run);
         self.session.looked.push(Arc::clone(&run));

@@ -1,8 +1,9 @@
 //! Which files are asked for: exclude patterns, lists of files, one file system.
 
 use super::{FilesOptions, shown_path, walk::is_valid_key};
-use crate::connector::ConnectorError;
+use crate::{connector::ConnectorError, record::KeyCodec, repo::manifest::Asked};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
@@ -11,6 +12,20 @@ use std::{
     path::{Component, Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
+
+/// Paths beyond this many are compared as a whole.
+const MAX_COMPARED: usize = 1000;
+
+/// A selection as a snapshot keeps it among its attributes, so that a target can be asked for the same part.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Kept {
+    /// Patterns relative to the root; the last one that matches decides.
+    exclude: Vec<String>,
+    /// Listed paths as keys are shown; absent for all.
+    files: Option<Vec<String>>,
+    one_file_system: bool,
+}
 
 /// A pattern that a person typed, and whether it matched anything yet.
 struct Typed {
@@ -24,6 +39,8 @@ pub(super) struct Selection {
     /// All patterns; the last one that matches decides.
     ignore: Gitignore,
     patterns: Vec<String>,
+    /// The same, relative to the root.
+    relative: Vec<String>,
     typed: Vec<Typed>,
     /// The paths listed by `files_from`, without trailing slashes; `None` for all.
     listed: Option<BTreeSet<Vec<u8>>>,
@@ -52,6 +69,7 @@ impl Selection {
         }
         Ok(Self {
             ignore: compile(&patterns, root)?,
+            relative: patterns.iter().map(|pattern| relative(pattern, root)).collect(),
             patterns,
             typed,
             listed: read_lists(&options.files_from, root)?,
@@ -59,11 +77,70 @@ impl Selection {
         })
     }
 
+    /// What a snapshot keeps of it; nothing for everything.
+    pub(super) fn kept(&self) -> Option<serde_json::Value> {
+        if self.canonical().is_empty() {
+            return None;
+        }
+        let show = |listed: &BTreeSet<Vec<u8>>| listed.iter().map(|path| KeyCodec::Path.show(path)).collect();
+        let kept = Kept {
+            exclude: self.relative.clone(),
+            files: self.listed.as_ref().map(show),
+            one_file_system: self.one_file_system,
+        };
+        serde_json::to_value(kept).ok()
+    }
+
+    /// What [`Self::kept`] gave.
+    ///
+    /// # Errors
+    /// In words, if it makes no sense.
+    pub(super) fn from_kept(kept: &serde_json::Value) -> Result<Self, String> {
+        let kept = Kept::deserialize(kept).map_err(|error| error.to_string())?;
+        let listed = kept.files.map(|files| {
+            let paths = files.iter().map(|path| KeyCodec::Path.parse(path).map_err(|error| error.to_string()));
+            paths.collect::<Result<BTreeSet<_>, String>>()
+        });
+        Ok(Self {
+            ignore: compile(&kept.exclude, Path::new("/")).map_err(|error| error.to_string())?,
+            patterns: kept.exclude.clone(),
+            relative: kept.exclude,
+            typed: Vec::new(),
+            listed: listed.transpose()?,
+            one_file_system: kept.one_file_system,
+        })
+    }
+
+    /// What is asked for, as data that can be compared.
+    pub(super) fn asked(&self) -> Asked {
+        let mut asked = Asked::default();
+        let patterns = &self.relative;
+        if patterns.iter().any(|pattern| pattern.starts_with('!')) {
+            // In which order they come matters.
+            asked.only.insert("patterns".to_owned(), vec![serde_json::json!(patterns).to_string()]);
+        } else if !patterns.is_empty() {
+            asked.without.insert("paths".to_owned(), patterns.clone());
+        }
+        if let Some(listed) = &self.listed {
+            let paths = if listed.len() > MAX_COMPARED {
+                vec![format!("{} paths {}", listed.len(), hash_of(listed))]
+            } else {
+                listed.iter().map(|path| KeyCodec::Path.show(path)).collect()
+            };
+            asked.only.insert("paths".to_owned(), paths);
+        }
+        if self.one_file_system {
+            asked.only.insert("file systems".to_owned(), vec!["the root's".to_owned()]);
+        }
+        asked
+    }
+
     /// Everything.
     pub(super) fn all() -> Self {
         Self {
             ignore: Gitignore::empty(),
             patterns: Vec::new(),
+            relative: Vec::new(),
             typed: Vec::new(),
             listed: None,
             one_file_system: false,
@@ -124,11 +201,7 @@ impl Selection {
             parts.push(format!("exclude={}", serde_json::json!(self.patterns)));
         }
         if let Some(listed) = &self.listed {
-            let mut hasher = blake3::Hasher::new();
-            for path in listed {
-                hasher.update(path).update(&[0]);
-            }
-            parts.push(format!("files={}", hasher.finalize().to_hex()));
+            parts.push(format!("files={}", hash_of(listed)));
         }
         if self.one_file_system {
             parts.push("one-file-system".to_owned());
@@ -150,6 +223,24 @@ impl Selection {
         }
         parts.join("; ")
     }
+}
+
+fn hash_of(paths: &BTreeSet<Vec<u8>>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for path in paths {
+        hasher.update(path).update(&[0]);
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// A pattern as it is relative to the root.
+fn relative(pattern: &str, root: &Path) -> String {
+    let (not, rest) = pattern.strip_prefix('!').map_or(("", pattern), |rest| ("!", rest));
+    let within = root.to_str().filter(|root| *root != "/").and_then(|root| rest.strip_prefix(root));
+    let within = within.filter(|rest| rest.starts_with('/')).map(str::to_owned);
+    // A person who types `./x` means the one in the root.
+    let here = rest.strip_prefix("./").map(|rest| format!("/{}", rest.trim_start_matches('/')));
+    format!("{not}{}", within.or(here).unwrap_or_else(|| rest.to_owned()))
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, ConnectorError> {
@@ -179,13 +270,7 @@ fn compile(patterns: &[String], root: &Path) -> Result<Gitignore, ConnectorError
     let wrong =
         |pattern: &str, error: ignore::Error| unusable(format!("the exclude pattern `{pattern}`"), &error.to_string());
     for pattern in patterns {
-        let (not, rest) = pattern.strip_prefix('!').map_or(("", pattern.as_str()), |rest| ("!", rest));
-        let within = root.to_str().filter(|root| *root != "/").and_then(|root| rest.strip_prefix(root));
-        let within = within.filter(|rest| rest.starts_with('/')).map(str::to_owned);
-        // A person who types `./x` means the one in the root.
-        let here = rest.strip_prefix("./").map(|rest| format!("/{}", rest.trim_start_matches('/')));
-        let line = format!("{not}{}", within.or(here).unwrap_or_else(|| rest.to_owned()));
-        builder.add_line(None, &line).map_err(|error| wrong(pattern, error))?;
+        builder.add_line(None, &relative(pattern, root)).map_err(|error| wrong(pattern, error))?;
     }
     builder.build().map_err(|error| wrong(&patterns.join(" "), error))
 }
@@ -282,6 +367,42 @@ mod tests {
         let typo = excluding(&["*.tmp", "*.tpm"]).unwrap();
         assert!(!typo.takes(b"\xff.tmp"));
         assert_eq!(typo.unmatched(), ["the exclude pattern `*.tpm` matched nothing"]);
+    }
+
+    #[test]
+    fn what_a_snapshot_keeps_of_a_selection_selects_the_same_elsewhere() {
+        let both = |selection: &Selection| Selection::from_kept(&selection.kept().unwrap()).unwrap();
+        let patterns = excluding(&["*.tmp", "/home/x/abs", "./here", "#x#", "!keep.tmp"]).unwrap();
+        let listed = listing(b"a/b\n\xff/c\n").unwrap();
+        for selection in [&patterns, &listed] {
+            let again = both(selection);
+            for key in [
+                &b"a.tmp"[..],
+                b"keep.tmp",
+                b"abs",
+                b"d/abs",
+                b"here",
+                b"#x#",
+                b"a/",
+                b"a/b",
+                b"a/c",
+                b"\xff/c/d",
+                b"x",
+            ] {
+                assert_eq!(again.takes(key), selection.takes(key), "{}", String::from_utf8_lossy(key));
+            }
+            assert_eq!(again.kept(), selection.kept());
+        }
+        assert_eq!(Selection::all().kept(), None);
+        assert!(Selection::from_kept(&serde_json::json!({ "exclude": ["a["] })).is_err());
+    }
+
+    #[test]
+    fn selections_are_compared_by_what_they_leave_out() {
+        let of = |patterns: &[&str]| excluding(patterns).unwrap().asked();
+        assert!(of(&["a"]).covers(&of(&["a", "b"])) && !of(&["a", "b"]).covers(&of(&["a"])));
+        assert!(!of(&["a", "!b"]).covers(&of(&["!b", "a"])), "their order matters");
+        assert!(listing(b"a\nb\n").unwrap().asked().covers(&listing(b"a\n").unwrap().asked()));
     }
 
     #[test]

@@ -24,6 +24,9 @@ const ROW_BYTES: u64 = 150;
 const RANGES_A_PART: usize = 3;
 const MAX_RANGES: usize = 64;
 
+/// The attribute that says which part was asked for.
+pub(super) const SELECTION: &str = "selection";
+
 /// A run over a directory.
 pub(super) struct LocalSession {
     shared: Arc<Shared>,
@@ -78,7 +81,11 @@ impl SourceSession for LocalSession {
     }
 
     fn attributes(&self) -> Json {
-        json!({ "root": shown_path(self.shared.path()) })
+        let mut attributes = json!({ "root": shown_path(self.shared.path()) });
+        if let Some(kept) = self.shared.selection.kept() {
+            attributes[SELECTION] = kept;
+        }
+        attributes
     }
 
     fn collections(&self) -> &[SourceCollection] {
@@ -97,11 +104,21 @@ impl SourceSession for LocalSession {
         Ok(Box::new(FilesStream::new(Arc::clone(&self.shared), range, Links::Refer)))
     }
 
+    /// The root.
+    fn bare_records(&self) -> u64 {
+        1
+    }
+
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {
         self.shared.check_groups();
         let mut notes = self.shared.all_notes();
         notes.extend(self.shared.selection.unmatched());
-        Ok(SessionEnd { end: SystemClock.now(), missing: self.shared.all_missing(), notes })
+        Ok(SessionEnd {
+            end: SystemClock.now(),
+            missing: self.shared.all_missing(),
+            notes,
+            vanished: self.shared.take_vanished(),
+        })
     }
 }
 

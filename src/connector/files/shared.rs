@@ -93,6 +93,7 @@ pub(super) struct Shared {
     pub(super) names: Names,
     missing: Mutex<Sentences>,
     notes: Mutex<Sentences>,
+    vanished: AtomicU64,
     /// Made at the first file with several paths.
     groups: Mutex<Option<Groups>>,
     began: Instant,
@@ -127,6 +128,7 @@ impl Shared {
             names: Names::default(),
             missing: Mutex::default(),
             notes: Mutex::default(),
+            vanished: AtomicU64::new(0),
             groups: Mutex::default(),
             began: Instant::now(),
             bytes_read: AtomicU64::new(0),
@@ -241,7 +243,13 @@ impl Shared {
 
     /// Names an entry that was deleted between being listed and being read.
     pub(super) fn vanished(&self, key: &[u8]) {
+        self.vanished.fetch_add(1, Ordering::Relaxed);
         self.note(key, "vanished before it was read");
+    }
+
+    /// How many were deleted between being listed and being read, since it was asked last.
+    pub(super) fn take_vanished(&self) -> u64 {
+        self.vanished.swap(0, Ordering::Relaxed)
     }
 
     /// Says something of an entry.

@@ -51,7 +51,7 @@ pub(super) struct FilesStream {
     elsewhere: Trail,
     /// The way to contents, which are read behind the walk.
     contents: Arc<Mutex<Trail>>,
-    place: Option<Place>,
+    place: Option<OpenDirectory>,
     /// Files beside which something lies that databases in use have, by their keys.
     databases: HashMap<Vec<u8>, Vec<u8>>,
     shapes: Shapes,
@@ -60,14 +60,14 @@ pub(super) struct FilesStream {
 }
 
 /// The directory whose entries are read.
-struct Place {
+struct OpenDirectory {
     key: Vec<u8>,
     device: u64,
     trust: Trust,
     is_overlay: bool,
 }
 
-impl Place {
+impl OpenDirectory {
     fn of(key: &[u8], fd: BorrowedFd<'_>) -> io::Result<Self> {
         let device = rustix::fs::fstat(fd)?.st_dev;
         Ok(Self { key: key.to_vec(), device, trust: Trust::of(fd), is_overlay: Trust::is_overlay(fd) })
@@ -133,7 +133,7 @@ impl FilesStream {
         }
         let place = match &mut self.place {
             Some(place) if place.key == split(key).0 => place,
-            place => place.insert(Place::of(split(key).0, dir)?),
+            place => place.insert(OpenDirectory::of(split(key).0, dir)?),
         };
         let (shared, size) = (&self.shared, stat.st_size as u64);
         let trust = place.trust(&stat);

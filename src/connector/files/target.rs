@@ -11,6 +11,7 @@ use super::{
     remote::{Remote, RemoteTargetSession},
     remove::remove_tree,
     select::Selection,
+    session::SELECTION,
     shared::Shared,
     stream::{FilesStream, Links},
     trail::{open_root, split},
@@ -43,6 +44,18 @@ use std::{
 /// What is said of a part of the target that could not be compared.
 pub(super) const UNSEEN: &str = "what stands in the target could not be looked at";
 
+/// So many directories that are left are named.
+const MAX_LEFT: usize = 100;
+
+/// The part of a target that is compared with a snapshot, by what the snapshot keeps of what was asked for.
+pub(super) fn part_of(kept: Option<&serde_json::Value>, object: &str) -> Result<Selection, ConnectorError> {
+    let Some(kept) = kept else { return Ok(Selection::all()) };
+    Selection::from_kept(kept).map_err(|reason| ConnectorError::Mismatch {
+        object: object.to_owned(),
+        reason: format!("which part of its source the snapshot holds makes no sense: {reason}"),
+    })
+}
+
 /// How files are written.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -54,12 +67,12 @@ pub struct FilesTargetOptions {
 /// A place to write files to.
 #[derive(Debug)]
 pub struct FilesTarget {
-    place: Place,
+    place: Root,
     options: FilesTargetOptions,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Root {
     Local(PathBuf),
     Remote(Remote),
 }
@@ -72,9 +85,9 @@ impl FilesTarget {
     pub fn new(url: &SourceUrl, options: FilesTargetOptions) -> Result<Self, ConnectorError> {
         refuse_url_options(url)?;
         let place = if url.place.contains("://") {
-            Place::Remote(Remote::open(&url.place, &url.options)?)
+            Root::Remote(Remote::open(&url.place, &url.options)?)
         } else {
-            Place::Local(url.path())
+            Root::Local(url.path())
         };
         Ok(Self { place, options })
     }
@@ -87,6 +100,13 @@ fn check_plan(plan: &TargetPlan) -> Result<(), ConnectorError> {
         return Err(ConnectorError::Mismatch {
             object: format!("the collection {}", collection.source_name),
             reason: "its records are no files; restore it to jsonl: or to a target of its own kind".to_owned(),
+        });
+    }
+    if plan.make_equal && plan.left_out.is_some() && plan.attributes.get(SELECTION).is_none() {
+        return Err(ConnectorError::Mismatch {
+            object: "the snapshot".to_owned(),
+            reason: "it holds a part of its source and does not say which: making equal might remove the rest"
+                .to_owned(),
         });
     }
     if plan.collections.len() > 1 {
@@ -109,8 +129,8 @@ impl Target for FilesTarget {
 
     fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {
         let occupied = match &self.place {
-            Place::Remote(remote) => remote.is_occupied()?,
-            Place::Local(root) => match fs::read_dir(root) {
+            Root::Remote(remote) => remote.is_occupied()?,
+            Root::Local(root) => match fs::read_dir(root) {
                 Ok(mut entries) => entries.next().is_some(),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => false,
                 Err(source) => {
@@ -125,7 +145,7 @@ impl Target for FilesTarget {
 
     fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {
         check_plan(plan)?;
-        if let Place::Local(root) = &self.place
+        if let Root::Local(root) = &self.place
             && fs::metadata(root).is_ok_and(|metadata| !metadata.is_dir())
         {
             let (object, reason) = (root.display().to_string(), "it is no directory".to_owned());
@@ -138,8 +158,8 @@ impl Target for FilesTarget {
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
         check_plan(plan)?;
         let root = match &self.place {
-            Place::Remote(remote) => return Ok(Box::new(RemoteTargetSession::new(remote.clone(), plan))),
-            Place::Local(root) => root,
+            Root::Remote(remote) => return Ok(Box::new(RemoteTargetSession::new(remote.clone(), plan))),
+            Root::Local(root) => root,
         };
         let io = |operation| move |source| ConnectorError::Io { operation, object: root.display().to_string(), source };
         let existed = fs::symlink_metadata(root).is_ok();
@@ -151,6 +171,9 @@ impl Target for FilesTarget {
             existed,
             overwrite: plan.overwrite,
             make_equal: plan.make_equal,
+            part: plan.attributes.get(SELECTION).cloned(),
+            is_whole: !plan.partial && plan.left_out.is_none(),
+            left: Vec::new(),
             tally: Tally::new(self.options.owners_by_name.then_some(names)),
             shared: None,
             unremoved: Vec::new(),
@@ -160,8 +183,8 @@ impl Target for FilesTarget {
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
         let (options, scope) = (FilesOptions::default(), Scope::default());
         let origin = match &self.place {
-            Place::Local(root) => Origin::Local(local_root(root)?),
-            Place::Remote(remote) => Origin::Remote(remote.clone()),
+            Root::Local(root) => Origin::Local(local_root(root)?),
+            Root::Remote(remote) => Origin::Remote(remote.clone()),
         };
         Ok(Some(Box::new(FilesSource { origin, options, scope })))
     }
@@ -180,6 +203,12 @@ struct LocalTarget {
     existed: bool,
     overwrite: Overwrite,
     make_equal: bool,
+    /// The part that was asked for of the snapshot's source: nothing else is looked at, or removed.
+    part: Option<serde_json::Value>,
+    /// Whether all that stands in the target is compared with the snapshot.
+    is_whole: bool,
+    /// Directories that are left since they hold what is not compared.
+    left: Vec<String>,
     tally: Tally,
     shared: Option<Arc<Shared>>,
     /// What should be gone and is not, in words.
@@ -205,6 +234,7 @@ impl TargetSession for LocalTarget {
         #[cfg(target_os = "linux")]
         rustix::fs::syncfs(&self.root).map_err(|error| self.io("sync", error.into()))?;
         let mut end = TargetEnd { missing: std::mem::take(&mut self.unremoved), notes: self.tally.notes() };
+        end.notes.append(&mut self.left);
         let unseen = self.shared.iter().flat_map(|shared| shared.all_missing());
         let unseen = unseen.map(|what| format!("{UNSEEN}: {what}"));
         // What is there and should not be may be there still.
@@ -240,7 +270,8 @@ impl CollectionTarget for FilesWriter<'_> {
             Arc::clone(shared)
         } else {
             let (path, root) = (self.session.path.clone(), Arc::clone(&self.session.root));
-            let shared = Shared::new(path, root, Selection::all(), None);
+            let selection = part_of(self.session.part.as_ref(), &path.display().to_string())?;
+            let shared = Shared::new(path, root, selection, None);
             let shared = shared.map_err(|error| self.session.io("open", error))?;
             Arc::clone(self.session.shared.insert(Arc::new(shared)))
         };
@@ -402,7 +433,7 @@ impl FilesWriter<'_> {
         };
         let renamed = made.and_then(|()| {
             if before == Some(FileType::Directory) {
-                clear_directory(dir, name, session.make_equal)?;
+                clear_directory(dir, name, session.make_equal && session.is_whole)?;
             }
             rustix::fs::renameat(dir, &temporary, dir, name).map_err(|error| said("rename to its name", error))
         });
@@ -441,8 +472,15 @@ impl FilesWriter<'_> {
     }
 
     fn remove_last_doomed(&mut self, outcomes: &mut Outcomes) {
-        if let Some(key) = self.doomed.pop() {
-            self.remove_one(&key, outcomes);
+        let Some(key) = self.doomed.pop() else { return };
+        match self.unlink(&key) {
+            Err(Unlinking::NotEmpty) if !self.session.is_whole => {
+                if self.session.left.len() < MAX_LEFT {
+                    let shown = KeyCodec::Path.show(&key);
+                    self.session.left.push(format!("{shown} is left: it holds what was not asked for"));
+                }
+            }
+            removed => count_removed(removed, &key, outcomes),
         }
     }
 }

@@ -41,6 +41,7 @@ fn plan(overwrite: Overwrite, make_equal: bool) -> TargetPlan {
         overwrite,
         make_equal,
         partial: false,
+        left_out: None,
         as_of: Timestamp::from_millis(0),
     }
 }
@@ -479,14 +480,14 @@ fn a_closed_directory_is_written_to_and_closed_again() {
 
 #[test]
 fn standard_input_is_one_file() {
-    let value = StdinValue::new("db/dump.sql", Box::new(&b"select 1;"[..])).unwrap();
+    let value = StdinValue::of("db/dump.sql", Some(Box::new(&b"select 1;"[..])), &[]).unwrap();
     let source =
         FilesSource { origin: Origin::Stdin(value), options: FilesOptions::default(), scope: Scope::default() };
     let (all, _) = read_all(&source, &KeyRange::between(&[b"db/a".to_vec(), b"e".to_vec()]));
     assert_eq!(all.len(), 1);
     assert!(all[&b"db/dump.sql"[..]].ends_with(b"select 1;"));
     for bad in ["", "/x", "../x", "x/"] {
-        assert!(StdinValue::new(bad, Box::new(std::io::empty())).is_err(), "{bad}");
+        assert!(StdinValue::new(bad, &[]).is_err(), "{bad}");
     }
 }
 

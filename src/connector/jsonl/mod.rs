@@ -22,13 +22,13 @@ const VERSION: u32 = 1;
 
 /// Where the lines are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum Stream {
     /// Standard input or output.
     Standard,
     File(PathBuf),
 }
 
-impl Place {
+impl Stream {
     /// The place of a URL, the collection that it names, and how it says that ordinary lines are keyed.
     fn of(url: &SourceUrl) -> Result<(Self, Option<String>, Option<Keyed>), ConnectorError> {
         let (mut collection, mut keyed) = (None, None);

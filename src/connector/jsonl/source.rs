@@ -1,7 +1,7 @@
 //! `jsonl:PATH|-` as a source: one pass over the lines sorts them, then ranges are read.
 
 use super::{
-    Place,
+    Stream,
     line::{self, Line, RecordLine},
     plain::{self, Keyed, Wrong},
 };
@@ -15,10 +15,11 @@ use crate::{
         },
     },
     record::{Clock, Expiry, KeyCodec, KeyRange, MAX_KEY_BYTES, Meta, RecordStream, SystemClock, Timestamp},
+    repo::manifest::Asked,
 };
 use serde_json::{Value as Json, json};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::File,
     io::{self, BufRead, BufReader, Read},
     sync::Arc,
@@ -32,7 +33,7 @@ const MAX_COLLECTIONS: usize = 10_000;
 /// Lines of JSON to read.
 #[derive(Debug)]
 pub struct JsonlSource {
-    place: Place,
+    place: Stream,
     default: String,
     /// How ordinary lines are keyed; `None` if the first line is to say whether they are ordinary.
     keyed: Option<Keyed>,
@@ -45,8 +46,8 @@ impl JsonlSource {
     /// # Errors
     /// [`ConnectorError`] if the URL has other options or the file does not exist.
     pub fn new(url: &SourceUrl) -> Result<Self, ConnectorError> {
-        let (place, collection, keyed) = Place::of(url)?;
-        if let Place::File(path) = &place
+        let (place, collection, keyed) = Stream::of(url)?;
+        if let Stream::File(path) = &place
             && !path.exists()
         {
             return Err(ConnectorError::Missing { object: path.display().to_string() });
@@ -66,7 +67,7 @@ impl JsonlSource {
     }
 
     /// The lines at `place`; those that name no collection belong to `collection`.
-    pub(super) fn of(place: Place, collection: Option<String>) -> Self {
+    pub(super) fn of(place: Stream, collection: Option<String>) -> Self {
         let default = collection.unwrap_or_else(|| place.stem());
         Self { place, default, keyed: None }
     }
@@ -75,8 +76,8 @@ impl JsonlSource {
 impl Source for JsonlSource {
     fn identity(&self) -> Identity {
         let name = match &self.place {
-            Place::Standard => "-".to_owned(),
-            Place::File(path) => {
+            Stream::Standard => "-".to_owned(),
+            Stream::File(path) => {
                 let path = path.canonicalize().unwrap_or_else(|_| path.clone());
                 path.to_string_lossy().into_owned()
             }
@@ -87,7 +88,9 @@ impl Source for JsonlSource {
     fn scope(&self) -> Scope {
         match &self.keyed {
             Some(Keyed::ByField(field)) => {
-                Scope { canonical: json!({ "key": field }).to_string(), note: format!("keyed by {field}") }
+                let form = BTreeMap::from([("key".to_owned(), field.clone())]);
+                let asked = Asked { form, ..Asked::default() };
+                Scope { canonical: json!({ "key": field }).to_string(), note: format!("keyed by {field}"), asked }
             }
             _ => Scope::default(),
         }
@@ -101,8 +104,8 @@ impl Source for JsonlSource {
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
         let origin = self.place.show();
         let input: Box<dyn Read> = match &self.place {
-            Place::Standard => Box::new(io::stdin()),
-            Place::File(path) => Box::new(File::open(path).map_err(|source| ConnectorError::Io {
+            Stream::Standard => Box::new(io::stdin()),
+            Stream::File(path) => Box::new(File::open(path).map_err(|source| ConnectorError::Io {
                 operation: "open",
                 object: origin.clone(),
                 source,
@@ -409,6 +412,6 @@ impl SourceSession for JsonlSession {
     }
 
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {
-        Ok(SessionEnd { end: self.end, missing: self.missing.clone(), notes: self.notes.clone() })
+        Ok(SessionEnd { end: self.end, missing: self.missing.clone(), notes: self.notes.clone(), vanished: 0 })
     }
 }

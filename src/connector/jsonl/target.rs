@@ -1,7 +1,7 @@
 //! `jsonl:PATH|-` as a target: a new file that gets its name when it is whole, or standard output.
 
 use super::{
-    JsonlSource, Place, line,
+    JsonlSource, Stream, line,
     plain::{self, Keyed},
 };
 use crate::{
@@ -32,7 +32,7 @@ const MAX_VALUE_BYTES: usize = 256 << 20;
 /// Lines of JSON to write.
 #[derive(Debug)]
 pub struct JsonlTarget {
-    place: Place,
+    place: Stream,
     collection: Option<String>,
     /// How the ordinary lines of the snapshot that is restored are keyed, and the collection that they are.
     written: Mutex<Option<(Keyed, String)>>,
@@ -45,7 +45,7 @@ impl JsonlTarget {
     /// # Errors
     /// [`ConnectorError::Url`] if the URL has options other than `collection`.
     pub fn new(url: &SourceUrl) -> Result<Self, ConnectorError> {
-        let (place, collection, keyed) = Place::of(url)?;
+        let (place, collection, keyed) = Stream::of(url)?;
         if keyed.is_some() {
             return Err(ConnectorError::Url {
                 url: format!("jsonl:{}", url.place),
@@ -92,7 +92,7 @@ impl JsonlTarget {
     }
 
     fn check(&self, plan: &TargetPlan) -> Result<(), ConnectorError> {
-        let Place::File(path) = &self.place else { return Ok(()) };
+        let Stream::File(path) = &self.place else { return Ok(()) };
         match self.way(path)? {
             Way::Replace(_, len) if len > 0 && plan.overwrite != Overwrite::Always => Err(ConnectorError::Unwritable {
                 object: self.place.show(),
@@ -199,7 +199,7 @@ impl Target for JsonlTarget {
     }
 
     fn abilities(&self) -> TargetAbilities {
-        TargetAbilities { to_stdout: self.place == Place::Standard, ..TargetAbilities::default() }
+        TargetAbilities { to_stdout: self.place == Stream::Standard, ..TargetAbilities::default() }
     }
 
     fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
@@ -207,7 +207,7 @@ impl Target for JsonlTarget {
     }
 
     fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {
-        let Place::File(path) = &self.place else { return Ok(Vec::new()) };
+        let Stream::File(path) = &self.place else { return Ok(Vec::new()) };
         match fs::metadata(path) {
             // The file is replaced as a whole, whatever is in it.
             Ok(metadata) if metadata.is_file() && metadata.len() > 0 => {
@@ -227,8 +227,8 @@ impl Target for JsonlTarget {
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
         let io = |source| ConnectorError::Io { operation: "write", object: self.place.show(), source };
         let mut output = match &self.place {
-            Place::Standard => Output::Standard(BufWriter::with_capacity(64 << 10, io::stdout())),
-            Place::File(path) => {
+            Stream::Standard => Output::Standard(BufWriter::with_capacity(64 << 10, io::stdout())),
+            Stream::File(path) => {
                 self.check(plan)?;
                 match self.way(path)? {
                     Way::New(path) => Output::file(&path, plan.overwrite == Overwrite::Always).map_err(io)?,
@@ -241,7 +241,7 @@ impl Target for JsonlTarget {
             }
         };
         // Single records on standard output are for people and pipes: every line stands for itself.
-        let bare = plan.partial && self.place == Place::Standard;
+        let bare = plan.partial && self.place == Stream::Standard;
         let keyed = Keyed::of_attributes(&plan.attributes).filter(|_| plan.connector == "jsonl");
         let name = plan.collections.first().map(|collection| collection.name.clone()).unwrap_or_default();
         *self.written.lock().unwrap_or_else(PoisonError::into_inner) = keyed.clone().map(|keyed| (keyed, name));
@@ -261,9 +261,9 @@ impl Target for JsonlTarget {
 
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
         Ok(match &self.place {
-            Place::Standard => None,
-            Place::File(path) if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) => None,
-            Place::File(_) => {
+            Stream::Standard => None,
+            Stream::File(path) if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) => None,
+            Stream::File(_) => {
                 let written = self.written.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let (keyed, name) = written.unzip();
                 Some(Box::new(JsonlSource::of(self.place.clone(), name.or(self.collection.clone())).keyed(keyed)))

@@ -46,6 +46,7 @@ fn plan(codec: KeyCodec, overwrite: Overwrite) -> TargetPlan {
         overwrite,
         make_equal: false,
         partial: false,
+        left_out: None,
         as_of: Timestamp::from_millis(0),
     }
 }

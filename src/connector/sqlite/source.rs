@@ -17,11 +17,12 @@ use crate::{
         SourceAbilities, SourceCollection, SourceSession, SourceUrl,
     },
     record::{KeyRange, RecordStream, Timestamp},
+    repo::manifest::Asked,
 };
 use rusqlite::Connection;
 use serde_json::{Value as Json, json};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -106,7 +107,12 @@ impl Source for SqliteSource {
             (true, _) => format!("all tables but {}", list(&self.exclude)),
             (false, false) => format!("tables {} but not {}", list(&self.include), list(&self.exclude)),
         };
-        Scope { canonical: json!({ "tables": self.include, "exclude": self.exclude }).to_string(), note }
+        let facet = |set: &BTreeSet<String>| {
+            let named = (!set.is_empty()).then(|| ("tables".to_owned(), set.iter().cloned().collect()));
+            BTreeMap::from_iter(named)
+        };
+        let asked = Asked { only: facet(&self.include), without: facet(&self.exclude), form: BTreeMap::new() };
+        Scope { canonical: json!({ "tables": self.include, "exclude": self.exclude }).to_string(), note, asked }
     }
 
     fn abilities(&self) -> SourceAbilities {
@@ -390,7 +396,7 @@ impl SourceSession for SqliteSession {
         if !self.path.exists() {
             notes.push("the file was removed while it was read; what was read is its state at the start".to_owned());
         }
-        Ok(SessionEnd { end: self.start, missing, notes })
+        Ok(SessionEnd { end: self.start, missing, notes, vanished: 0 })
     }
 }
 

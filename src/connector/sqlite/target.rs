@@ -228,7 +228,7 @@ impl SqliteTargetSession {
         }
         let is_made = created;
         // SQLite makes this table by itself, and its rows while others are written; they are replaced by the snapshot's.
-        let is_statistics = name.starts_with("sqlite_stat") && !self.plan.partial;
+        let is_statistics = name.starts_with("sqlite_stat") && !self.plan.partial && self.plan.left_out.is_none();
         if !created && ((name == "sqlite_sequence" && self.partial.is_some()) || is_statistics) {
             connection.execute_batch(&format!("DELETE FROM main.{}", ident(&name))).map_err(fail)?;
             created = true;
@@ -266,7 +266,7 @@ impl SqliteTargetSession {
     fn look_back(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.notes.extend(aftermath::broken_references(connection));
         self.notes.extend(aftermath::stale_indexes(connection, &self.plan)?);
-        if self.plan.make_equal && !self.plan.partial {
+        if self.plan.make_equal && !self.plan.partial && self.plan.left_out.is_none() {
             self.names.read_on(connection)?;
             self.missing.extend(aftermath::left_over(&self.names, &self.plan, &self.attributes.objects));
         }

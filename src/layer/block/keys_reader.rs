@@ -15,7 +15,7 @@ use std::{ops::Range, sync::Arc};
 
 /// One row, its bytes in the block's buffers.
 #[derive(Debug, Clone)]
-pub(in crate::layer) struct RowHead {
+pub(in crate::layer) struct KeyRow {
     key_end: u32,
     set: u32,
     user_key: Option<(u32, u32)>,
@@ -32,7 +32,7 @@ pub(in crate::layer) struct RowHead {
 /// The keys of one block.
 #[derive(Debug, Default)]
 pub(in crate::layer) struct KeysBlock {
-    rows: Vec<RowHead>,
+    rows: Vec<KeyRow>,
     keys: Vec<u8>,
     sets: Vec<Vec<u8>>,
     user_keys: Vec<u8>,
@@ -144,7 +144,7 @@ impl KeysBlock {
             }
             let kind =
                 RowKind::from_u64(header.kinds.next("a row's kind")?).ok_or(DecodeError::Invalid("a row's kind"))?;
-            let mut row = RowHead {
+            let mut row = KeyRow {
                 key_end: self.keys.len() as u32,
                 set: u32::MAX,
                 user_key: None,
@@ -232,7 +232,7 @@ impl KeysBlock {
     }
 
     #[inline]
-    pub(in crate::layer) fn row(&self, row: usize) -> &RowHead {
+    pub(in crate::layer) fn row(&self, row: usize) -> &KeyRow {
         &self.rows[row]
     }
 

@@ -4,7 +4,6 @@ mod expiring;
 mod meter;
 mod output;
 mod saved;
-mod sets;
 mod streamed;
 
 use super::{
@@ -23,7 +22,6 @@ use crate::{
 pub use expiring::Expiring;
 use meter::Meter;
 use output::{Output, Record};
-pub use sets::{MAX_SETS, SetSummary, Sets};
 use std::{cmp::Ordering, sync::Arc};
 
 /// What a join counted. Always: `parent_records + new - deleted - expired = records`, and
@@ -83,12 +81,12 @@ pub struct RangeOutcome {
     pub sum: CollectionSum,
     /// The first 100 keys that could not be read, were torn or too long, with the reason.
     pub problems: Vec<(Vec<u8>, String)>,
+    /// Records that changed while they were read: those that were torn, and those that became shorter and are not kept.
+    pub changed: u64,
     /// Records not read, alone or with the range they lie in, whose parent's row stands and is live.
     pub stood: u64,
     /// What expires after the time that was counted by, where the run's end is not known yet: to be settled then.
     pub expiring: Expiring,
-    /// What the records of each set are like: of all that were counted, those that expire before the run's end included.
-    pub sets: Sets,
 }
 
 /// How a join treats its input.

@@ -77,6 +77,10 @@ impl Join<'_> {
             Err(PieceError::Source(error)) if error.kind() == io::ErrorKind::NotFound => {
                 return self.gone(row.key, state, over, writer);
             }
+            Err(PieceError::Source(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.out.changed += 1;
+                return self.unreadable(row.key, error.to_string(), state, over, writer);
+            }
             Err(PieceError::Source(error)) => return self.unreadable(row.key, error.to_string(), state, over, writer),
         };
         let mut meta = row.meta;
@@ -84,6 +88,7 @@ impl Join<'_> {
             // No stamp: the next run reads it again.
             meta.stamp = 0;
             self.out.counts.torn += 1;
+            self.out.changed += 1;
             self.out.problem(row.key, "it changed while it was read; stored as read");
         }
         match content {

@@ -3,13 +3,13 @@
 use super::{Ask, BackupOptions, ParentChoice};
 use crate::{
     layer::{Layer, LayerError, Stack},
-    ops::{OpsError, Progress},
+    ops::{OpsError, Progress, select::newest_first},
     record::{KeyRange, Timestamp},
     repo::{
         ChunkId, Repository, Snapshot, SnapshotId, WriteSession,
         manifest::{Kind, SourceId},
     },
-    report::{ErrorKind, WarningKind},
+    report::{ErrorKind, Warning, WarningKind},
 };
 use std::collections::HashSet;
 
@@ -62,7 +62,7 @@ impl<'a> Chooser<'a> {
             ParentChoice::Id(prefix) => self.by_prefix(&snapshots, prefix).map(Some),
             ParentChoice::Auto if self.rejoined >= MAX_REFUSED => Ok(None),
             ParentChoice::Auto => {
-                for candidate in snapshots.iter().rev() {
+                for candidate in newest_first(&snapshots, self.repo.clock().now()) {
                     // A differential run reads what changed since everything was read.
                     let is_kind = self.options.ask != Ask::Differential || candidate.content.kind == Kind::Full;
                     if !is_kind || !self.is_same_source(candidate) || self.refused.contains(&candidate.id) {
@@ -79,8 +79,39 @@ impl<'a> Chooser<'a> {
     }
 
     fn is_same_source(&self, snapshot: &Snapshot) -> bool {
-        let its = &snapshot.content.source;
-        its.connector == self.source.connector && its.name == self.source.name && snapshot.content.scope == self.scope
+        snapshot.source().is_same(self.source) && snapshot.content.scope == self.scope
+    }
+
+    /// Whether there is any snapshot of the source, or the caller said what it is to be compared with.
+    pub(super) fn knows_source(&self) -> Result<bool, OpsError> {
+        Ok(self.options.parent != ParentChoice::Auto
+            || self.repo.snapshots()?.iter().any(|s| s.source().is_same(self.source)))
+    }
+
+    /// A source under another name that looks like this one: the same place on another host, or the same URL, which leads
+    /// elsewhere now.
+    pub(super) fn looks_like(&self) -> Result<Option<Warning>, OpsError> {
+        let snapshots = self.repo.snapshots()?;
+        let own = self.source;
+        let is_alike = |its: &SourceId| {
+            let same_place = its.local_name() == own.local_name() && its.host != own.host;
+            let same_url = !own.url.is_empty() && its.url == own.url && its.host == own.host;
+            its.connector == own.connector && (same_place || same_url)
+        };
+        let alike = newest_first(&snapshots, self.repo.clock().now()).find(|s| is_alike(s.source()));
+        Ok(alike.map(|snapshot| {
+            let its = snapshot.source();
+            let words = format!(
+                "{}:{} is a new source and everything of it is read; it looks like {}:{}, whose newest snapshot is {} of {}",
+                own.connector,
+                own.name,
+                its.connector,
+                its.name,
+                snapshot.id.short(),
+                snapshot.content.end
+            );
+            Warning::new(WarningKind::SourceLooksLike, snapshot.id.short(), words)
+        }))
     }
 
     /// What to do after joining with `parent` failed: nothing if it was damage that another parent, or none, gets around.
@@ -137,10 +168,11 @@ impl<'a> Chooser<'a> {
             let words = format!("the parent {prefix} names no snapshot, or more than one");
             return Err(OpsError::refused(ErrorKind::Ambiguous, words));
         };
-        if parent.content.source.connector != self.source.connector {
+        if parent.source().connector != self.source.connector {
             return Err(OpsError::Usage(format!(
                 "the parent {prefix} is a snapshot of a {} source, this one is {}",
-                parent.content.source.connector, self.source.connector
+                parent.source().connector,
+                self.source.connector
             )));
         }
         if parent.content.scope != self.scope {
@@ -157,9 +189,6 @@ impl<'a> Chooser<'a> {
 
     /// Why a snapshot cannot be the parent. Makes the writer rely on every chunk of its stacks.
     fn unfit(&self, snapshot: &Snapshot) -> Result<Option<String>, OpsError> {
-        if let Err(newer) = snapshot.may_be_changed() {
-            return Ok(Some(newer.to_string()));
-        }
         let found = self.absent_chunk(snapshot).and_then(|absent| match absent {
             Some(chunk) => self.why_absent(&chunk).map(Some),
             None if self.careful => read_keys(self.repo, snapshot).map(|()| None),

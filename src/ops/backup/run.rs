@@ -14,12 +14,11 @@ use super::{
 };
 use crate::{
     connector::{Evidence, KeyGroups, Resumable, SessionEnd, SourceAbilities, SourceCollection, SourceSession},
-    layer::{BuiltRange, JoinCounts, Layer, LayerContext, Stack, finish_layer, join::Sets},
+    layer::{BuiltRange, JoinCounts, Layer, LayerContext, Stack, finish_layer},
     ops::{OpsError, Phase, PhaseKind, Progress, limit::Throttle},
     record::{KeyRange, Timestamp, pause},
     repo::{
         Capability, Checkpoint, ChunkReader, ChunkWriter, Repository, Snapshot, SnapshotId, WriteSession,
-        carried::Carried,
         checkpoint::CheckpointOptions,
         manifest::{Collection, Kind, LayerRef, SourceId, Stats},
         session::SessionWriter,
@@ -45,6 +44,8 @@ pub(super) struct ReadOutcome {
     pub(super) collections: Vec<Collection>,
     pub(super) stats: Stats,
     pub(super) problems: Vec<String>,
+    /// Whether any of them is more than that a record changed while it was read.
+    pub(super) lacks: bool,
     pub(super) unconfirmed: u64,
     pub(super) dry_bytes: u64,
     pub(super) dry_chunks_new: u64,
@@ -502,6 +503,7 @@ impl Workers<'_> {
             collections: Vec::new(),
             stats: Stats::default(),
             problems: Vec::new(),
+            lacks: false,
             unconfirmed: 0,
             dry_bytes: 0,
             dry_chunks_new: 0,
@@ -555,14 +557,13 @@ impl Workers<'_> {
         outcome: &mut ReadOutcome,
     ) -> Result<Collection, OpsError> {
         let mut counts = JoinCounts::default();
-        let mut sets = Sets::default();
         let mut built: Vec<(KeyRange, BuiltRange)> = Vec::new();
         let mut stood = 0;
         let name = &job.found.name;
         for (range, joined) in job.ranges.iter().zip(ranges) {
             let part = &joined.outcome;
             counts.add(&part.counts);
-            sets.add(&part.sets);
+            outcome.lacks |= joined.absent > 0 || part.counts.unreadable + part.counts.torn > part.changed;
             for (key, reason) in &part.problems {
                 if outcome.problems.len() < MAX_PROBLEMS {
                     outcome.problems.push(format!("{name}: {}: {reason}", job.found.codec.show(key)));
@@ -593,9 +594,7 @@ impl Workers<'_> {
             bytes: counts.bytes,
             coverage: cover(&job.ranges, ranges, job.parent, self.start, outcome.end),
             attributes: job.found.attributes.clone(),
-            sets: super::sets::numbers_of(&sets),
             stack,
-            other: Carried::default(),
         })
     }
 

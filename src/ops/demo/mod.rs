@@ -297,7 +297,13 @@ impl Run<'_> {
         let url = url_of(&self.place.restored)?;
         let command = self.spell(&DemoVerb::Restore(time, &url));
         self.step("Go back to the time before the accident", Some(command), |run| {
-            let snapshot = resolve(&repo.snapshots()?, &SnapshotSpec::At(time), &Narrow::default(), run.progress)?;
+            let snapshot = resolve(
+                &repo.snapshots()?,
+                &SnapshotSpec::At(time),
+                &Narrow::default(),
+                repo.clock().now(),
+                run.progress,
+            )?;
             let target = SqliteTarget::new(&SourceUrl::parse(&url)?)?;
             let options = RestoreOptions { parallel: run.options.parallel, ..RestoreOptions::default() };
             let outcome = restore(repo, &snapshot, &target, &options, run.progress)?;

@@ -6,9 +6,10 @@ use super::{
     reason::Reason,
 };
 use crate::{
-    ops::OpsError,
+    ops::{OpsError, select::is_ahead},
     record::Timestamp,
     repo::{Snapshot, SnapshotId, manifest::Kind},
+    report::{ErrorKind, Remedy, Warning, WarningKind},
 };
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -23,6 +24,8 @@ pub struct Candidate {
     pub end: Timestamp,
     /// Connector and name.
     pub source: String,
+    /// The same without the host that local sources have in front of their names.
+    pub place: String,
     /// What of the source was asked for: a hash, and words for people.
     pub scope: (String, String),
     /// The host the backup ran on.
@@ -47,13 +50,14 @@ impl Candidate {
     /// What decides about a snapshot.
     #[must_use]
     pub fn of(snapshot: &Snapshot, meant: bool) -> Self {
-        let content = &snapshot.content;
+        let (content, source) = (&snapshot.content, snapshot.source());
         Self {
             id: snapshot.id,
             end: content.end,
-            source: format!("{}:{}", content.source.connector, content.source.name),
+            source: format!("{}:{}", source.connector, source.name),
+            place: format!("{}:{}", source.connector, source.local_name()),
             scope: (content.scope.clone(), content.scope_note.clone()),
-            host: content.source.host.clone(),
+            host: source.host.clone(),
             tags: snapshot.tags.clone(),
             kind: content.kind,
             complete: content.complete,
@@ -120,6 +124,31 @@ impl ForgetPlan {
         self.groups.iter().flat_map(|group| &group.snapshots)
     }
 
+    /// What a person should know of it: snapshots that end in the future, groups of which no rule keeps anything.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
+        let is = |it: &Decision, wanted: &Reason| it.reasons.contains(wanted);
+        let mut warnings = Vec::new();
+        for it in self.decisions().filter(|it| is(it, &Reason::Ahead)) {
+            let words = format!("snapshot {} ends in the future, at {}: no rule counts it", it.id.short(), it.end);
+            warnings.push(Warning::new(WarningKind::SnapshotAhead, it.id.short(), words));
+        }
+        for group in &self.groups {
+            let left: Vec<&Decision> = group.snapshots.iter().filter(|it| is(it, &Reason::Untouched)).collect();
+            if let Some(newest) = left.last() {
+                let of = group.name.source.as_deref().map_or_else(String::new, |source| format!(" of {source}"));
+                let words = format!(
+                    "no rule of the policy keeps anything{of}, whose newest snapshot is {} of {}: all {} are left as they are",
+                    newest.id.short(),
+                    newest.end,
+                    left.len()
+                );
+                warnings.push(Warning::new(WarningKind::GroupUntouched, newest.id.short(), words));
+            }
+        }
+        warnings
+    }
+
     /// The snapshots to forget, group by group, oldest first.
     pub fn dropped(&self) -> impl Iterator<Item = &Decision> {
         self.decisions().filter(|decision| !decision.keep)
@@ -140,21 +169,70 @@ pub fn plan(
     for (index, candidate) in all.iter().enumerate().filter(|(_, candidate)| candidate.meant) {
         groups.entry(group_of(candidate, policy.group_by)).or_default().push(index);
     }
-    let rules = Rules { all: &all, policy, zone };
+    let ahead: Vec<bool> = all.iter().map(|candidate| is_ahead(candidate.end, now)).collect();
+    let rules = Rules { all: &all, policy, zone, now };
+    let mut untouched = Vec::new();
     for members in groups.values() {
-        rules.apply(members, &mut reasons);
+        // What ends in the future stays, and is nobody's newest.
+        let (later, present): (Vec<usize>, Vec<usize>) = members.iter().partition(|index| ahead[**index]);
+        for index in later {
+            reasons[index].push(Reason::Ahead);
+        }
+        rules.apply(&present, &mut reasons);
+        if policy.has_rules() && present.iter().all(|index| reasons[*index].is_empty()) {
+            untouched.push(present);
+        }
     }
-    protect(&all, policy, now, &mut reasons);
+    if !policy.force {
+        refuse_unmatched(policy, &all, &reasons)?;
+        if !groups.is_empty() && untouched.len() == groups.len() {
+            return Err(OpsError::refused_unless(Remedy::Force, ErrorKind::InvalidInput, KEEPS_NOTHING));
+        }
+        untouched.iter().flatten().for_each(|index| reasons[*index].push(Reason::Untouched));
+    }
+    protect(&all, policy, now, &ahead, &mut reasons);
     let too_old = drop_too_old(&all, policy, zone, now, &mut reasons);
     if !policy.force {
-        keep_last_of_sources(&all, &too_old, &mut reasons);
+        keep_last_of_sources(&all, &ahead, &too_old, &mut reasons);
     }
-    let planned = ForgetPlan { groups: decide(&all, groups, &too_old, reasons) };
+    let planned = ForgetPlan { groups: decide(&all, groups, &ahead, &too_old, reasons) };
     let asked_to_go = |it: &Decision| matches!(it.reasons[..], [Reason::TooOld { .. }]);
     if !planned.decisions().any(|it| it.keep) && !planned.decisions().all(asked_to_go) {
-        return Err(OpsError::Usage("this policy would keep nothing and is refused".to_owned()));
+        return Err(OpsError::Usage(KEEPS_NOTHING.to_owned()));
     }
     Ok(planned)
+}
+
+const KEEPS_NOTHING: &str = "this policy would keep nothing and is refused";
+
+/// Refuses a rule that no snapshot meets: it was mistyped, or means something that is not there.
+fn refuse_unmatched(policy: &Policy, all: &[&Candidate], reasons: &[Vec<Reason>]) -> Result<(), OpsError> {
+    if !all.iter().any(|candidate| candidate.meant) {
+        return Ok(());
+    }
+    let has_tag = |tag: &String| all.iter().any(|candidate| candidate.meant && candidate.tags.contains(tag));
+    let is_met = |meets: &dyn Fn(&Reason) -> bool| reasons.iter().flatten().any(meets);
+    let mut unmet: Vec<String> =
+        policy.tags.iter().filter(|tag| !has_tag(tag)).map(|tag| format!("the tag `{tag}`")).collect();
+    for rule in &policy.within {
+        let text = rule.age.to_string();
+        let meets = |reason: &Reason| match (reason, rule.period) {
+            (Reason::Within { age }, None) => *age == text,
+            (Reason::WithinPeriod { period, age, .. }, Some(wanted)) => *period == wanted && *age == text,
+            _ => false,
+        };
+        if !is_met(&meets) {
+            unmet.push(format!("the age {text}"));
+        }
+    }
+    if policy.full.is_some_and(|count| count > 0) && !is_met(&|reason| matches!(reason, Reason::Full { .. })) {
+        unmet.push("complete fulls".to_owned());
+    }
+    if unmet.is_empty() {
+        return Ok(());
+    }
+    let words = format!("a rule of this policy meets no snapshot: {}; nothing was forgotten", unmet.join(", "));
+    Err(OpsError::refused_unless(Remedy::Force, ErrorKind::RuleUnmatched, words))
 }
 
 fn group_of(candidate: &Candidate, by: Grouping) -> (GroupName, String) {
@@ -165,7 +243,8 @@ fn group_of(candidate: &Candidate, by: Grouping) -> (GroupName, String) {
         tags
     };
     let name = GroupName {
-        source: by.source.then(|| candidate.source.clone()),
+        // Without the host a local source is the same on each.
+        source: by.source.then(|| if by.host { candidate.source.clone() } else { candidate.place.clone() }),
         scope: by.source.then(|| candidate.scope.1.clone()),
         host: by.host.then(|| candidate.host.clone()),
         tags: by.tags.then(tags),
@@ -178,12 +257,12 @@ struct Rules<'a> {
     all: &'a [&'a Candidate],
     policy: &'a Policy,
     zone: &'a TimeZone,
+    now: Timestamp,
 }
 
 impl Rules<'_> {
     /// Notes why each member of a group is kept. `members` are in order.
     fn apply(&self, members: &[usize], reasons: &mut [Vec<Reason>]) {
-        let Some(newest) = members.last() else { return };
         let is_complete = |index: &usize| self.all[*index].complete;
         let complete: Vec<usize> = members.iter().copied().filter(is_complete).collect();
         let behind = members.iter().rposition(is_complete).map_or(0, |at| at + 1);
@@ -202,7 +281,7 @@ impl Rules<'_> {
             }
         }
         for rule in &self.policy.within {
-            let from = rule.age.before(self.all[*newest].end, self.zone);
+            let from = rule.age.before(self.now, self.zone);
             let Some(period) = rule.period else {
                 for index in members.iter().filter(|index| self.all[**index].end >= from) {
                     reasons[*index].push(Reason::Within { age: rule.age.to_string() });
@@ -279,10 +358,10 @@ impl Rules<'_> {
 }
 
 /// What no rule decides: holds, locks, and the newest snapshot of each source whose deletions are confirmed.
-fn protect(all: &[&Candidate], policy: &Policy, now: Timestamp, reasons: &mut [Vec<Reason>]) {
+fn protect(all: &[&Candidate], policy: &Policy, now: Timestamp, ahead: &[bool], reasons: &mut [Vec<Reason>]) {
     let mut sources: HashSet<(&str, &str)> = HashSet::new();
     for (index, candidate) in all.iter().enumerate().rev() {
-        let confirmed = candidate.confirmed && sources.insert(source_of(candidate));
+        let confirmed = candidate.confirmed && !ahead[index] && sources.insert(source_of(candidate));
         if !candidate.meant {
             continue;
         }
@@ -325,10 +404,10 @@ fn drop_too_old(
 
 /// A source that would have no snapshot left, although none of what goes has to, keeps one: the newest complete one if
 /// there is one.
-fn keep_last_of_sources(all: &[&Candidate], too_old: &[bool], reasons: &mut [Vec<Reason>]) {
+fn keep_last_of_sources(all: &[&Candidate], ahead: &[bool], too_old: &[bool], reasons: &mut [Vec<Reason>]) {
     let mut best: HashMap<(&str, &str), (bool, usize)> = HashMap::new();
     let mut has_one: HashSet<(&str, &str)> = HashSet::new();
-    for (index, candidate) in all.iter().enumerate() {
+    for (index, candidate) in all.iter().enumerate().filter(|(index, _)| !ahead[*index]) {
         let source = source_of(candidate);
         if !candidate.meant || !reasons[index].is_empty() {
             has_one.insert(source);
@@ -347,12 +426,13 @@ fn keep_last_of_sources(all: &[&Candidate], too_old: &[bool], reasons: &mut [Vec
 fn decide(
     all: &[&Candidate],
     groups: BTreeMap<(GroupName, String), Vec<usize>>,
+    ahead: &[bool],
     too_old: &[bool],
     mut reasons: Vec<Vec<Reason>>,
 ) -> Vec<Group> {
     let mut decided = Vec::with_capacity(groups.len());
     for ((name, _), members) in groups {
-        let newest_complete = members.iter().rposition(|index| all[*index].complete);
+        let newest_complete = members.iter().rposition(|index| all[*index].complete && !ahead[*index]);
         let decision = |(at, index): (usize, &usize)| {
             let candidate = all[*index];
             let mut reasons = std::mem::take(&mut reasons[*index]);

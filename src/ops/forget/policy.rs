@@ -12,7 +12,7 @@ use serde::Serialize;
 /// What makes a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Grouping {
-    /// Connector and name, and the scope.
+    /// Connector and name, and the scope; without the host the name is the place on any host.
     pub source: bool,
     /// The host the backup ran on.
     pub host: bool,
@@ -40,7 +40,7 @@ pub struct KeepPeriod {
 pub struct KeepWithin {
     /// Which; every snapshot if absent.
     pub period: Option<Period>,
-    /// For how long before the group's newest.
+    /// For how long before now.
     pub age: Age,
 }
 
@@ -63,7 +63,7 @@ pub struct Policy {
     pub max_age: Option<Age>,
     /// What the rules are applied to.
     pub group_by: Grouping,
-    /// Lets the last snapshot of a source go.
+    /// Lets the last snapshot of a source go, groups of which no rule keeps anything, and rules that meet nothing.
     pub force: bool,
 }
 

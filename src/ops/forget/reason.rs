@@ -22,7 +22,7 @@ pub enum Reason {
         /// Which one.
         bucket: Bucket,
     },
-    /// It is young enough, measured from its group's newest.
+    /// It is young enough.
     Within {
         /// The age.
         age: String,
@@ -62,6 +62,10 @@ pub enum Reason {
     Confirmed,
     /// It is the last of its source.
     LastOfSource,
+    /// It ends in the future: no rule counts it.
+    Ahead,
+    /// No rule keeps anything of its group.
+    Untouched,
     /// It is not too old, and nothing else was asked for.
     Young,
     /// It goes because it is too old.
@@ -99,6 +103,8 @@ impl Reason {
             Self::Lock { .. } => "lock".into(),
             Self::Confirmed => "newest-confirmed".into(),
             Self::LastOfSource => "last-of-source".into(),
+            Self::Ahead => "future".into(),
+            Self::Untouched => "group-untouched".into(),
             Self::Young | Self::TooOld { .. } => "max-age".into(),
             Self::Superseded => "partial".into(),
             Self::NoRule => "no-rule".into(),
@@ -122,6 +128,8 @@ impl fmt::Display for Reason {
             Self::Lock { until } => write!(f, "locked until {until}"),
             Self::Confirmed => f.write_str("newest of its source with confirmed deletions"),
             Self::LastOfSource => f.write_str("last of its source"),
+            Self::Ahead => f.write_str("ends in the future, so that no rule counts it"),
+            Self::Untouched => f.write_str("no rule keeps anything of this group"),
             Self::Young => f.write_str("not older than the maximum age"),
             Self::TooOld { .. } => f.write_str("older than the maximum age"),
             Self::Superseded => f.write_str("partial, and a complete one followed"),

@@ -4,7 +4,7 @@ use super::{RestoreOptions, patterns::Patterns};
 use crate::{
     connector::{Overwrite, Target, TargetCollection, TargetPlan},
     layer::Stack,
-    ops::OpsError,
+    ops::{OpsError, select::scope::is_everything},
     record::{KeyCodec, KeyRange},
     repo::{Repository, Snapshot, manifest::Collection},
     report::{ErrorKind, Remedy},
@@ -119,6 +119,7 @@ pub(super) fn target_plan(snapshot: &Snapshot, selected: &[Selected<'_>], option
         overwrite: options.overwrite.unwrap_or(unsaid),
         make_equal: options.make_equal,
         partial: options.has_filters() || selected.len() < snapshot.collections.len(),
+        left_out: (!is_everything(snapshot)).then(|| snapshot.content.asked.clone()),
         as_of: snapshot.content.end,
     }
 }

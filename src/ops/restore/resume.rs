@@ -30,7 +30,7 @@ const EVERY: Duration = Duration::from_secs(3);
 
 /// Where a restore is: every record up to there has its outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(super) struct ResumePoint {
     /// Collections of the plan that are done.
     pub(super) collections: usize,
     /// The last key of the next one that is done.
@@ -47,7 +47,7 @@ struct Entry {
     target: String,
     began: i64,
     written: i64,
-    place: Place,
+    place: ResumePoint,
     records: u64,
     bytes: u64,
     lost: u64,
@@ -173,7 +173,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Where to go on.
-    pub(super) const fn place(&self) -> &Place {
+    pub(super) const fn place(&self) -> &ResumePoint {
         &self.entry.place
     }
 
@@ -201,7 +201,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Writes down where the restore is. All up to there must have its outcome.
-    pub(super) fn keep(&mut self, place: Place, tally: &Tally) {
+    pub(super) fn keep(&mut self, place: ResumePoint, tally: &Tally) {
         let Some(name) = &self.name else { return };
         self.entry.place = place;
         self.entry.written = self.repo.clock().now().as_millis();
@@ -240,7 +240,7 @@ pub(super) fn gone(
     run: &Run<'_>,
     session: &mut dyn TargetSession,
     selected: &[Selected<'_>],
-    place: &Place,
+    place: &ResumePoint,
     tally: &Tally,
 ) -> Result<u64, OpsError> {
     let mut accounted = 0;
@@ -397,11 +397,11 @@ mod tests {
 
     #[test]
     fn a_place_is_kept_as_text_and_comes_back() {
-        let place = Place { collections: 2, behind: Some(vec![0, 0xff, 7]) };
+        let place = ResumePoint { collections: 2, behind: Some(vec![0, 0xff, 7]) };
         let text = serde_json::to_string(&place).unwrap();
         assert_eq!(text, r#"{"collections":2,"behind":"00ff07"}"#);
-        assert_eq!(serde_json::from_str::<Place>(&text).unwrap(), place);
-        assert!(serde_json::from_str::<Place>(r#"{"collections":2,"behind":"xy"}"#).is_err());
-        assert!(serde_json::from_str::<Place>(r#"{"collections":-1,"behind":null}"#).is_err());
+        assert_eq!(serde_json::from_str::<ResumePoint>(&text).unwrap(), place);
+        assert!(serde_json::from_str::<ResumePoint>(r#"{"collections":2,"behind":"xy"}"#).is_err());
+        assert!(serde_json::from_str::<ResumePoint>(r#"{"collections":-1,"behind":null}"#).is_err());
     }
 }

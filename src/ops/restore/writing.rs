@@ -4,7 +4,7 @@
 use super::{
     Tally,
     feed::{Damage, Fed, Feed},
-    resume::{Ledger, Place},
+    resume::{Ledger, ResumePoint},
 };
 use crate::{
     connector::CollectionTarget,
@@ -68,7 +68,7 @@ impl Writing<'_, '_> {
 
     fn keep(&mut self) {
         if self.behind.is_some() {
-            self.ledger.keep(Place { collections: self.index, behind: self.behind.clone() }, &self.tally);
+            self.ledger.keep(ResumePoint { collections: self.index, behind: self.behind.clone() }, &self.tally);
         }
     }
 }

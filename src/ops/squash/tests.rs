@@ -8,8 +8,7 @@ use crate::{
     record::{CollectionSum, KeyCodec, Timestamp},
     repo::{
         ChunkId, Manifest, Snapshot, SnapshotId,
-        carried::Carried,
-        manifest::{Collection, Content, Coverage, Kind, LayerRef, SourceId, Stats, Tables},
+        manifest::{Collection, Content, Coverage, Kind, LayerRef, SourceId, Stats},
     },
 };
 use proptest::prelude::*;
@@ -19,7 +18,7 @@ use std::collections::{BTreeSet, HashSet};
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
 fn layer(name: u8, rows: u64) -> LayerRef {
-    LayerRef::new(ChunkId([name; 32]), rows, rows.saturating_mul(10))
+    LayerRef { id: ChunkId([name; 32]), rows, bytes: rows.saturating_mul(10) }
 }
 
 /// A layer for each letter: capitals have 1000 rows and 1000 live records in all, others ten.
@@ -39,7 +38,6 @@ fn snapshot(number: u8, stacks: &[Vec<LayerRef>]) -> Snapshot {
         records: 1000,
         deletions_as_of: None,
         deletions: Vec::new(),
-        other: Carried::default(),
     };
     let collection = |(at, stack): (usize, &Vec<LayerRef>)| Collection {
         name: format!("c{at}"),
@@ -48,16 +46,13 @@ fn snapshot(number: u8, stacks: &[Vec<LayerRef>]) -> Snapshot {
         bytes: 10_000,
         coverage: vec![coverage.clone()],
         attributes: Json::Null,
-        sets: Vec::new(),
         stack: stack.clone(),
-        other: Carried::default(),
     };
     let source = SourceId {
         connector: "jsonl".to_owned(),
         name: "n".to_owned(),
         host: "h".to_owned(),
         url: "jsonl:-".to_owned(),
-        other: Carried::default(),
     };
     Manifest {
         id: SnapshotId([number; 16]),
@@ -69,6 +64,8 @@ fn snapshot(number: u8, stacks: &[Vec<LayerRef>]) -> Snapshot {
             source,
             scope: String::new(),
             scope_note: String::new(),
+            asked: crate::repo::manifest::Asked::default(),
+            loss_accepted: false,
             kind: Kind::Full,
             parent: None,
             complete: true,
@@ -76,15 +73,13 @@ fn snapshot(number: u8, stacks: &[Vec<LayerRef>]) -> Snapshot {
             attributes: Json::Null,
             stats: Stats::default(),
             program: "test".to_owned(),
-            other: Carried::default(),
         },
         collections: stacks.iter().enumerate().map(collection).collect(),
         tags: Vec::new(),
         hold: false,
         lock_until: None,
+        renamed: None,
         squash: None,
-        other: Carried::default(),
-        tables: Tables::default(),
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) enum Merged {
 }
 
 /// A merge at work.
-struct Job<'a> {
+struct MergeJob<'a> {
     plan: &'a PlannedMerge,
     ranges: Vec<KeyRange>,
     opened: OnceLock<Opened>,
@@ -42,17 +42,17 @@ struct Opened {
 }
 
 /// Workers over all ranges of all merges.
-struct Workers<'a> {
+struct MergeWorkers<'a> {
     context: LayerContext,
     chunks: Arc<dyn ChunkReader>,
-    jobs: Vec<Job<'a>>,
+    jobs: Vec<MergeJob<'a>>,
     tasks: Vec<(usize, usize)>,
     progress: &'a dyn Progress,
     next: AtomicUsize,
     stop: AtomicBool,
 }
 
-impl<'a> Workers<'a> {
+impl<'a> MergeWorkers<'a> {
     fn new(repo: &Repository, merges: &'a [PlannedMerge], progress: &'a dyn Progress) -> Result<Self, OpsError> {
         let chunks = repo.chunks();
         let mut jobs = Vec::with_capacity(merges.len());
@@ -67,7 +67,7 @@ impl<'a> Workers<'a> {
                     Vec::new()
                 }
             };
-            jobs.push(Job { plan, ranges, opened: OnceLock::new(), wrong });
+            jobs.push(MergeJob { plan, ranges, opened: OnceLock::new(), wrong });
         }
         let tasks = jobs.iter().enumerate().flat_map(|(at, job)| (0..job.ranges.len()).map(move |range| (at, range)));
         let tasks = tasks.collect();
@@ -81,7 +81,7 @@ impl<'a> Workers<'a> {
         &self,
         threads: usize,
         begin: impl Fn() -> W + Sync,
-        work: impl Fn(&mut W, &Job<'a>, usize, usize) -> Result<(), OpsError> + Sync,
+        work: impl Fn(&mut W, &MergeJob<'a>, usize, usize) -> Result<(), OpsError> + Sync,
         finish: impl Fn(W) -> Result<(), OpsError> + Sync,
     ) -> Result<(), OpsError> {
         self.next.store(0, Ordering::Relaxed);
@@ -120,7 +120,7 @@ impl<'a> Workers<'a> {
         !self.is_stopped()
     }
 
-    fn opened<'j>(&self, job: &'j Job<'_>) -> Result<&'j Opened, LayerError> {
+    fn opened<'j>(&self, job: &'j MergeJob<'_>) -> Result<&'j Opened, LayerError> {
         if let Some(opened) = job.opened.get() {
             return Ok(opened);
         }
@@ -134,7 +134,7 @@ impl<'a> Workers<'a> {
 
     fn merge(
         &self,
-        job: &Job<'_>,
+        job: &MergeJob<'_>,
         range: usize,
         writer: &mut SessionWriter,
     ) -> Result<(BuiltRange, RowTotals), LayerError> {
@@ -172,7 +172,7 @@ pub(super) fn run(
     threads: usize,
     progress: &dyn Progress,
 ) -> Result<Vec<Merged>, OpsError> {
-    let workers = Workers::new(repo, merges, progress)?;
+    let workers = MergeWorkers::new(repo, merges, progress)?;
     let written: Mutex<Vec<Option<Written>>> = Mutex::new(vec![None; workers.tasks.len()]);
     workers.run(
         threads,
@@ -215,7 +215,7 @@ pub(super) fn run(
 
 /// Reads back what was written and compares it with what was read before.
 fn check(
-    workers: &Workers<'_>,
+    workers: &MergeWorkers<'_>,
     layers: &[(Option<LayerRef>, RowTotals)],
     threads: usize,
 ) -> Result<Vec<Merged>, OpsError> {
@@ -256,13 +256,11 @@ fn check(
     )?;
     let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     let verdict =
-        |((job, opened), ((layer, expected), found)): ((&Job<'_>, _), (&(Option<LayerRef>, RowTotals), _))| match job
-            .wrong
-            .get()
-            .map_or_else(|| judge(job.plan, opened, expected, found), |wrong| Err(wrong.clone()))
-        {
-            Ok(()) => Merged::Layer(layer.clone()),
-            Err(reason) => Merged::Wrong(reason),
+        |((job, opened), ((layer, expected), found)): ((&MergeJob<'_>, _), (&(Option<LayerRef>, RowTotals), _))| {
+            match job.wrong.get().map_or_else(|| judge(job.plan, opened, expected, found), |wrong| Err(wrong.clone())) {
+                Ok(()) => Merged::Layer(layer.clone()),
+                Err(reason) => Merged::Wrong(reason),
+            }
         };
     Ok(workers.jobs.iter().zip(opened).zip(layers.iter().zip(found)).map(verdict).collect())
 }

@@ -23,8 +23,7 @@ const MAX_NAMED: usize = 20;
 /// The newest snapshot of each source and scope; the one snapshot if there is just one.
 pub(super) fn choose(snapshots: &[Snapshot]) -> Vec<&Snapshot> {
     let mut seen = HashSet::new();
-    let what =
-        |s: &Snapshot| (s.content.source.connector.clone(), s.content.source.name.clone(), s.content.scope.clone());
+    let what = |s: &Snapshot| (s.source().connector.clone(), s.source().name.clone(), s.content.scope.clone());
     snapshots.iter().rev().filter(|snapshot| seen.insert(what(snapshot))).collect()
 }
 

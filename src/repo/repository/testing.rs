@@ -6,10 +6,9 @@ use crate::{
     repo::{
         Backend, ChunkData, ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Manifest, ObjectName, RepoError, SnapshotId,
         Storage, Unlock, WriteOptions, WriteSession,
-        carried::Carried,
         keys::KdfParams,
         lease::MarkBody,
-        manifest::{Collection, Content, Kind, LayerRef, SourceId, Stats, Tables},
+        manifest::{Collection, Content, Kind, LayerRef, SourceId, Stats},
         object::{self, ObjectKind},
         session::SessionTiming,
         storage::{Created, Listed, Promises},
@@ -273,10 +272,11 @@ pub(in crate::repo) fn manifest(id: SnapshotId, end: i64) -> Manifest {
                 name: "n".to_owned(),
                 host: "host".to_owned(),
                 url: "jsonl:-".to_owned(),
-                other: Carried::default(),
             },
             scope: String::new(),
             scope_note: String::new(),
+            asked: crate::repo::manifest::Asked::default(),
+            loss_accepted: false,
             kind: Kind::Full,
             parent: None,
             complete: true,
@@ -284,15 +284,13 @@ pub(in crate::repo) fn manifest(id: SnapshotId, end: i64) -> Manifest {
             attributes: Json::Null,
             stats: Stats { duration_seconds: 1.25, ..Stats::default() },
             program: "test".to_owned(),
-            other: Carried::default(),
         },
         collections: vec![collection("c")],
         tags: vec![],
         hold: false,
         lock_until: None,
+        renamed: None,
         squash: None,
-        other: Carried::default(),
-        tables: Tables::default(),
     }
 }
 
@@ -304,9 +302,7 @@ pub(in crate::repo) fn collection(name: &str) -> Collection {
         bytes: 2,
         coverage: vec![],
         attributes: Json::Null,
-        sets: Vec::new(),
-        stack: vec![LayerRef::new(ChunkId([9; 32]), 1, 2)],
-        other: Carried::default(),
+        stack: vec![LayerRef { id: ChunkId([9; 32]), rows: 1, bytes: 2 }],
     }
 }
 

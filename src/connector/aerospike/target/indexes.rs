@@ -138,15 +138,15 @@ pub(super) fn conflicts(cluster: &Cluster, collection: &TargetCollection) -> Res
 
 /// What was done.
 #[derive(Debug, Default)]
-pub(super) struct Done {
+pub(super) struct IndexesDone {
     pub(super) made: Vec<String>,
     pub(super) notes: Vec<String>,
     pub(super) missing: Vec<String>,
 }
 
 /// Makes the indexes of a snapshot that are not there.
-pub(super) fn restore(cluster: &Cluster, collection: &TargetCollection, replace: bool) -> Result<Done, Error> {
-    let mut done = Done::default();
+pub(super) fn restore(cluster: &Cluster, collection: &TargetCollection, replace: bool) -> Result<IndexesDone, Error> {
+    let mut done = IndexesDone::default();
     let namespace = &collection.name;
     done.missing.extend(unparsed(collection));
     let wanted = wanted(collection);
@@ -245,8 +245,8 @@ pub(super) fn wait(
 
 /// Compares the entries of indexes with those that the snapshot's cluster had: what a person should know, and what is
 /// missing. An index without any, though every record was written, is none.
-pub(super) fn compare(cluster: &Cluster, collection: &TargetCollection, whole: bool) -> Result<Done, Error> {
-    let mut done = Done::default();
+pub(super) fn compare(cluster: &Cluster, collection: &TargetCollection, whole: bool) -> Result<IndexesDone, Error> {
+    let mut done = IndexesDone::default();
     let Some(before) = collection.attributes.get("sindex_entries").and_then(Json::as_object) else { return Ok(done) };
     let namespace = &collection.name;
     let copies = facts::NamespaceFacts::read(cluster, namespace)?.replication_factor;

@@ -27,7 +27,7 @@ use super::{
     facts::NamespaceFacts,
     info::value_of,
     membership::{Lost, Membership},
-    options::{AerospikeOptions, Place},
+    options::{AerospikeOptions, ClusterPlace},
     pace::Pace,
     patience::Patience,
     select::Selection,
@@ -78,7 +78,7 @@ impl AerospikeTarget {
         options: AerospikeOptions,
         how: AerospikeTargetOptions,
     ) -> Result<Self, ConnectorError> {
-        let place = Place::parse(url)?;
+        let place = ClusterPlace::parse(url)?;
         let object = format!("aerospike:{}", url.place);
         let failed = |error: Error| error.into_connector(&object);
         let ranges = Selection::new(None, &options).map_err(failed)?.ranges;

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was done, in words.
 #[derive(Debug, Default)]
-pub(super) struct Done {
+pub(super) struct ModulesDone {
     pub(super) notes: Vec<String>,
     pub(super) missing: Vec<String>,
 }
@@ -42,8 +42,8 @@ pub(super) fn conflicts(cluster: &Cluster, modules: &[Json]) -> Result<Vec<Strin
 }
 
 /// Puts the modules of a snapshot.
-pub(super) fn restore(cluster: &Cluster, modules: &[Json], keep: bool, replace: bool) -> Result<Done, Error> {
-    let mut done = Done::default();
+pub(super) fn restore(cluster: &Cluster, modules: &[Json], keep: bool, replace: bool) -> Result<ModulesDone, Error> {
+    let mut done = ModulesDone::default();
     let Some(node) = cluster.nodes().into_iter().next() else { return Err(Error::NoNode("the target".to_owned())) };
     let mut put = Vec::new();
     for module in modules {
@@ -84,7 +84,7 @@ pub(super) fn restore(cluster: &Cluster, modules: &[Json], keep: bool, replace: 
 }
 
 /// Waits until every node lists the modules.
-fn await_all(cluster: &Cluster, names: &[&str], done: &mut Done) -> Result<(), Error> {
+fn await_all(cluster: &Cluster, names: &[&str], done: &mut ModulesDone) -> Result<(), Error> {
     let began = Instant::now();
     for name in names {
         for node in cluster.nodes() {

@@ -46,7 +46,7 @@ const AT_BODY: usize = AT_COUNTS + 4;
 
 /// What is to be done to a record.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct RowHead {
+pub(super) struct WriteHead {
     pub(super) digest: Digest,
     pub(super) info2: u8,
     pub(super) info3: u8,
@@ -85,7 +85,7 @@ impl Group {
     }
 
     /// Begins a row; [`Self::end`] or [`Self::discard`] must follow before the next one.
-    pub(super) fn begin(&mut self, head: &RowHead, namespace: &[u8], set: &[u8]) {
+    pub(super) fn begin(&mut self, head: &WriteHead, namespace: &[u8], set: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 4]);
         self.bytes.extend_from_slice(&head.digest.0);
@@ -162,7 +162,7 @@ impl Group {
     pub(super) fn touches(&self, namespace: &[u8], rows: &[(usize, u32)]) -> Self {
         let mut touches = Self::default();
         for &(index, generation) in rows {
-            let head = RowHead {
+            let head = WriteHead {
                 digest: self.digest(index),
                 info2: WRITE | AT_GENERATION,
                 info3: 0,
@@ -232,7 +232,7 @@ mod tests {
         let mut group = Group::default();
         for n in [7, 8] {
             let digest = Digest([n; DIGEST_BYTES]);
-            let head = RowHead { digest, info2: WRITE | CREATE_ONLY, info3: REPLACE, generation: 7, void_time: 0 };
+            let head = WriteHead { digest, info2: WRITE | CREATE_ONLY, info3: REPLACE, generation: 7, void_time: 0 };
             group.begin(&head, b"test", b"demo");
             group.field(field::KEY, b"\x03zz");
             group.bin(b"x", 1, b"", &9i64.to_be_bytes());
@@ -283,7 +283,7 @@ mod tests {
     fn a_discarded_row_leaves_nothing() {
         let mut group = group();
         let bytes = group.bytes();
-        let head = RowHead { digest: Digest([9; 20]), info2: 0, info3: 0, generation: 0, void_time: 0 };
+        let head = WriteHead { digest: Digest([9; 20]), info2: 0, info3: 0, generation: 0, void_time: 0 };
         group.begin(&head, b"test", b"");
         group.discard();
         assert_eq!((group.len(), group.bytes()), (2, bytes));

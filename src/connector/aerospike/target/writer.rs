@@ -4,7 +4,7 @@ use super::{
     SharedRestore,
     clocks::ttl,
     pool::{Pool, PoolOptions, Retries},
-    rows::{self, Group, RowHead},
+    rows::{self, Group, WriteHead},
     verdict::Work,
 };
 use crate::{
@@ -189,7 +189,7 @@ impl NamespaceWriter {
         };
         let Work::Write(info2) = self.work else { return Ok(Err(No::Skipped)) };
         let generation = if info2 & rows::OVER_GENERATION == 0 { 0 } else { row.meta.generation as u16 };
-        let head = RowHead { digest, info2, info3: self.info3, generation, void_time };
+        let head = WriteHead { digest, info2, info3: self.info3, generation, void_time };
         let slot = self.slots[usize::from(digest.partition())];
         let group = &mut self.gatherings[slot].group;
         let before = group.bytes();
@@ -419,7 +419,7 @@ impl CollectionTarget for NamespaceWriter {
             let at = if *generation == 0 { 0 } else { rows::AT_GENERATION };
             let durable = if self.restore.how.durable_delete { rows::DURABLE } else { 0 };
             let info2 = rows::WRITE | rows::DELETE | at | durable;
-            let head = RowHead { digest, info2, info3: 0, generation: *generation as u16, void_time: 0 };
+            let head = WriteHead { digest, info2, info3: 0, generation: *generation as u16, void_time: 0 };
             let slot = self.slots[usize::from(digest.partition())];
             let group = &mut self.gatherings[slot].group;
             let before = group.bytes();

@@ -1,0 +1,147 @@
+//! The guard against a source that is not there: a mount that is missing, an empty stream, a truncated database look like
+//! deletions. What a source loses at once is refused before the commit, until a person says that it is so; that is
+//! remembered in the snapshot, until the source grows again. Sources that are read by their changes (a cluster) have a guard of
+//! their own.
+
+use super::{BackupOptions, ParentChoice};
+use crate::{
+    connector::SourceSession,
+    ops::{
+        OpsError,
+        select::{newest_first, scope},
+    },
+    repo::{Repository, Snapshot, manifest::SourceId},
+    report::{ErrorKind, Remedy},
+};
+
+/// So many records may be lost at once whatever their share, but not all.
+const FREE: u64 = 1000;
+
+/// What a source held, and what is left of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Change {
+    records_before: u64,
+    bytes_before: u64,
+    records_now: u64,
+    bytes_now: u64,
+    /// Records that are there even where nothing is.
+    bare: u64,
+    /// Whether it is a stream: its one record is there, whatever came.
+    is_stream: bool,
+}
+
+impl Change {
+    /// What of it is a loss that nobody would expect, in words.
+    fn loss(&self, max_percent: u8) -> Option<String> {
+        let lost = self.records_before.saturating_sub(self.records_now);
+        let dried_up = self.is_stream && self.bare > 0 && self.bytes_before > self.bytes_now;
+        if max_percent >= 100 {
+            return None;
+        }
+        if self.records_now <= self.bare && (lost > 0 || dried_up) {
+            let what = if dried_up { "nothing came".to_owned() } else { format!("all {lost} records are gone") };
+            return Some(what);
+        }
+        let is_much = lost > FREE && lost * 100 >= u64::from(max_percent) * self.records_before;
+        is_much.then(|| format!("{lost} of {} records are gone", self.records_before))
+    }
+}
+
+/// What is to be done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// There is no loss to speak of; whether one that was accepted is remembered.
+    Fine { remembered: bool },
+    /// A loss, in words, that was accepted now or before.
+    Accepted(String),
+    /// A loss, in words.
+    Refused(String),
+}
+
+/// Judges what a run read against the newest snapshot of the source, whatever it was joined with.
+pub(super) fn judge(
+    repo: &Repository,
+    session: &dyn SourceSession,
+    source: (&SourceId, &str),
+    parent: Option<&Snapshot>,
+    options: &BackupOptions,
+    now: (u64, u64),
+    is_stream: bool,
+) -> Result<Verdict, OpsError> {
+    let fine = Verdict::Fine { remembered: false };
+    if session.changes().is_some() {
+        return Ok(fine);
+    }
+    let (source, scope) = source;
+    let before = if let (ParentChoice::Id(_), Some(parent)) = (&options.parent, parent) {
+        Some(parent.clone())
+    } else {
+        let snapshots = repo.snapshots()?;
+        let is_its = |s: &&Snapshot| s.source().is_same(source) && s.content.scope == scope;
+        newest_first(&snapshots, repo.clock().now()).find(is_its).cloned()
+    };
+    let Some(before) = before else { return Ok(fine) };
+    let change = Change {
+        records_before: before.collections.iter().map(|c| c.records).sum(),
+        bytes_before: before.collections.iter().map(|c| c.bytes).sum(),
+        records_now: now.0,
+        bytes_now: now.1,
+        bare: session.bare_records(),
+        is_stream,
+    };
+    let was_accepted = before.content.loss_accepted && change.records_now <= change.records_before;
+    let Some(loss) = change.loss(options.max_lost_percent) else {
+        return Ok(Verdict::Fine { remembered: was_accepted });
+    };
+    let words = format!(
+        "{}:{} ({}) has lost most of what it held: {loss} since snapshot {} of {}",
+        source.connector,
+        source.name,
+        scope::words(&before),
+        before.id.short(),
+        before.content.end
+    );
+    Ok(if options.accept_deletions || was_accepted { Verdict::Accepted(words) } else { Verdict::Refused(words) })
+}
+
+/// The refusal of a loss.
+pub(super) fn refusal(words: &str) -> OpsError {
+    let words = format!("{words}; nothing was committed");
+    OpsError::refused_unless(Remedy::AcceptDeletions, ErrorKind::SourceLost, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(records_before: u64, records_now: u64) -> Change {
+        Change { records_before, bytes_before: 10, records_now, bytes_now: 10, bare: 0, is_stream: false }
+    }
+
+    #[test]
+    fn a_source_that_lost_all_or_most_is_told_from_one_that_shrank() {
+        for (before, now) in [(1, 0), (5, 0), (3000, 1500), (2200, 1100), (100_000, 50_000)] {
+            assert!(change(before, now).loss(50).is_some(), "{before} to {now}");
+        }
+        for (before, now) in [(0, 0), (5, 1), (1999, 999), (3000, 1501), (100, 200), (100_000, 50_001)] {
+            assert_eq!(change(before, now).loss(50), None, "{before} to {now}");
+        }
+    }
+
+    #[test]
+    fn a_tree_of_which_only_the_root_is_left_and_a_stream_without_a_byte_are_empty() {
+        assert!(Change { bare: 1, ..change(3, 1) }.loss(50).is_some());
+        assert_eq!(Change { bare: 1, ..change(1, 1) }.loss(50), None);
+        let stream = Change { bare: 1, is_stream: true, bytes_now: 4, ..change(1, 1) };
+        assert!(stream.loss(50).is_some());
+        assert_eq!(Change { bytes_before: 4, ..stream }.loss(50), None);
+        assert_eq!(Change { bare: 0, ..stream }.loss(50), None, "a short stream is one");
+    }
+
+    #[test]
+    fn the_share_can_be_set() {
+        assert!(change(10_000, 8900).loss(10).is_some());
+        assert_eq!(change(10_000, 9001).loss(1), None, "so few are free");
+        assert_eq!(change(10_000, 0).loss(100), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! Narrowing snapshots to a source, a host, tags, a scope.
+
+use super::scope;
+use crate::{
+    ops::OpsError,
+    repo::{Repository, Snapshot, manifest::SourceId},
+    report::{ErrorKind, Remedy},
+};
+use std::collections::BTreeMap;
+
+/// Narrows snapshots to a source, hosts, tags.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Narrow {
+    /// The source's name, its URL, or `connector:name`.
+    pub source: Option<String>,
+    /// The host the backup ran on.
+    pub host: Option<String>,
+    /// Tags that a snapshot must all carry.
+    pub tags: Vec<String>,
+    /// What of the source was asked for: in words, by the first digits of its hash, or `everything`.
+    pub scope: Option<String>,
+    /// Only complete ones.
+    pub complete: bool,
+}
+
+impl Narrow {
+    /// Whether a snapshot is meant.
+    #[must_use]
+    pub fn admits(&self, snapshot: &Snapshot) -> bool {
+        let source = snapshot.source();
+        self.source.as_deref().is_none_or(|wanted| source_matches(source, wanted))
+            && self.host.as_deref().is_none_or(|wanted| source.host == wanted)
+            && self.tags.iter().all(|tag| snapshot.tags.contains(tag))
+            && self.scope.as_deref().is_none_or(|wanted| scope::matches(snapshot, wanted))
+            && (snapshot.content.complete || !self.complete)
+    }
+
+    /// The snapshots that are meant, oldest first.
+    pub fn apply(&self, repo: &Repository) -> Result<Vec<Snapshot>, OpsError> {
+        Ok(repo.snapshots()?.into_iter().filter(|snapshot| self.admits(snapshot)).collect())
+    }
+}
+
+fn source_matches(source: &SourceId, wanted: &str) -> bool {
+    source.name == wanted
+        || source.url == wanted
+        || wanted.split_once(':').is_some_and(|(connector, name)| {
+            let local = source.name.split_once(':').map_or(source.name.as_str(), |(_, path)| path);
+            source.connector == connector && (source.name == name || local == name || same_file(local, name))
+        })
+}
+
+fn same_file(path: &str, name: &str) -> bool {
+    std::fs::canonicalize(name).is_ok_and(|real| real.to_string_lossy() == path)
+}
+
+/// The sources among snapshots, each as its newest names it.
+#[must_use]
+pub fn sources<'s>(snapshots: impl IntoIterator<Item = &'s Snapshot>) -> Vec<SourceId> {
+    let mut found: BTreeMap<(&str, &str), &SourceId> = BTreeMap::new();
+    for source in snapshots.into_iter().map(Snapshot::source) {
+        found.insert((&source.connector, &source.name), source);
+    }
+    found.into_values().cloned().collect()
+}
+
+/// Fails with the list of sources if there is more than one.
+pub fn one_source<'s>(snapshots: impl IntoIterator<Item = &'s Snapshot>) -> Result<(), OpsError> {
+    let sources = sources(snapshots);
+    if sources.len() <= 1 {
+        return Ok(());
+    }
+    let list: Vec<String> = sources.iter().map(|s| format!("\n  {}:{}", s.connector, s.name)).collect();
+    let words = format!("more than one source matches:{}", list.concat());
+    Err(OpsError::refused_unless(Remedy::ChooseSource, ErrorKind::SeveralSources, words))
+}

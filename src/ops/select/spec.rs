@@ -1,0 +1,85 @@
+//! How a person names snapshots and times.
+
+use crate::{ops::OpsError, record::Timestamp};
+use std::str::FromStr;
+
+/// How a person names a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotSpec {
+    /// The `n`th newest, 0 for the newest.
+    Latest(usize),
+    /// The newest one whose end is at or before this time.
+    At(Timestamp),
+    /// The one whose id begins with these digits.
+    Id(String),
+}
+
+impl SnapshotSpec {
+    /// Parses `latest`, `latest~N`, `@TIME` or an id prefix; `now` anchors relative times.
+    pub fn parse(text: &str, now: Timestamp) -> Result<Self, OpsError> {
+        let usage =
+            || OpsError::Usage(format!("`{text}` names no snapshot: write an id, `latest`, `latest~N` or `@TIME`"));
+        if text == "latest" {
+            return Ok(Self::Latest(0));
+        }
+        if let Some(back) = text.strip_prefix("latest~") {
+            return back.parse().map(Self::Latest).map_err(|_| usage());
+        }
+        if let Some(time) = text.strip_prefix('@') {
+            return parse_time(time, now).map(Self::At);
+        }
+        let digits = !text.is_empty() && text.len() <= 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        if digits { Ok(Self::Id(text.to_ascii_lowercase())) } else { Err(usage()) }
+    }
+}
+
+/// Parses RFC 3339 (with or without an offset: then local time), a date, epoch milliseconds, or `2 hours ago`.
+pub fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, OpsError> {
+    let text = text.trim();
+    if let Ok(millis) = text.parse::<i64>() {
+        return Ok(Timestamp::from_millis(millis));
+    }
+    if let Ok(time) = jiff::Timestamp::from_str(text) {
+        return Ok(Timestamp::from_millis(time.as_millisecond()));
+    }
+    if let Ok(civil) = jiff::civil::DateTime::from_str(text)
+        && let Ok(zoned) = civil.to_zoned(jiff::tz::TimeZone::system())
+    {
+        return Ok(Timestamp::from_millis(zoned.timestamp().as_millisecond()));
+    }
+    if text == "now" {
+        return Ok(now);
+    }
+    let zoned =
+        jiff::Timestamp::from_millisecond(now.as_millis()).map(|now| now.to_zoned(jiff::tz::TimeZone::system()));
+    if let (Ok(span), Ok(zoned)) = (jiff::Span::from_str(text), zoned)
+        && text.ends_with("ago")
+        && let Ok(then) = zoned.checked_add(span)
+    {
+        return Ok(Timestamp::from_millis(then.timestamp().as_millisecond()));
+    }
+    Err(OpsError::Usage(format!(
+        "`{text}` is no time: write 2026-11-20T10:00:00Z, 2026-11-20, milliseconds since 1970, or \"2 hours ago\""
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    #[test]
+    fn snapshot_names_are_understood() {
+        let parse = |text: &str| SnapshotSpec::parse(text, NOW).unwrap();
+        assert_eq!(parse("latest"), SnapshotSpec::Latest(0));
+        assert_eq!(parse("latest~3"), SnapshotSpec::Latest(3));
+        assert_eq!(parse("@1000"), SnapshotSpec::At(Timestamp::from_millis(1000)));
+        assert_eq!(parse("@1970-01-01T00:00:01Z"), SnapshotSpec::At(Timestamp::from_millis(1000)));
+        assert_eq!(parse("@2 hours ago"), SnapshotSpec::At(Timestamp::from_millis(NOW.as_millis() - 7_200_000)));
+        assert_eq!(parse("ABcd"), SnapshotSpec::Id("abcd".into()));
+        for bad in ["", "latest~x", "@", "@2 hours", "xyz", "@tomorrow"] {
+            assert!(SnapshotSpec::parse(bad, NOW).is_err(), "{bad}");
+        }
+    }
+}

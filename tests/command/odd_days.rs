@@ -1,0 +1,355 @@
+//! The wrong command and the odd day: clocks that were wrong, sources that are not there, parts of a source, new names.
+
+use crate::world::World;
+use rekeep::{
+    record::{SystemClock, Timestamp},
+    repo::{Manifest, OpenOptions, Repository, Storage, Unlock, WriteOptions},
+};
+use serde_json::{Value as Json, json};
+use std::{fs, path::Path, process::Stdio, sync::Arc};
+
+const DAY: i64 = 86_400_000;
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// So many files of a few bytes.
+fn fill(world: &World, dir: &str, files: usize) {
+    (0..files).for_each(|n| write(&world.path(&format!("{dir}/{n}")), &n.to_string()));
+}
+
+/// Commits a snapshot that holds what another one does and ended so long ago; gives its id.
+fn dated(world: &World, of: &str, days_ago: i64) -> String {
+    let storage = Storage::open(world.repo().to_str().unwrap(), &rekeep::repo::storage::StorageOptions::default());
+    let open = OpenOptions { cache_dir: world.path("other"), clock: Arc::new(SystemClock), host: "h".to_owned() };
+    let unlock = Unlock::Password(crate::world::PASSWORD.to_owned());
+    let repo = Repository::open(&storage.unwrap(), &unlock, &open).unwrap();
+    let held = repo.snapshots().unwrap().into_iter().find(|s| s.id.to_string() == of).unwrap();
+    let write = WriteOptions { purpose: "backup".to_owned(), compression: 1, check: true, write_limit: None };
+    let session = repo.begin_write(&write).unwrap();
+    let end = Timestamp::from_millis(repo.clock().now().as_millis() - days_ago * DAY);
+    let mut content = held.content.clone();
+    (content.start, content.end, content.parent) = (end, end, None);
+    let id = session.id();
+    session.commit(&Manifest { id, revision: 0, content, ..held }).unwrap();
+    id.to_string()
+}
+
+fn ids(rows: &Json) -> Vec<String> {
+    rows.as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_mistyped_tag_forgets_nothing() {
+    let world = World::new();
+    fill(&world, "s", 2);
+    let all: Vec<String> = (0..3).map(|_| world.backup(&["files:s", "--tag", "weekly"])).collect();
+    let before = world.objects();
+    for args in [
+        &["forget", "--keep-tag", "weakly"][..],
+        &["forget", "--keep-last", "1", "--keep-tag", "weakly"],
+        &["forget", "--keep-tag", "weekly", "--keep-tag", "weakly", "--prune"],
+    ] {
+        world.run(args).fails(2, &["`weakly`", "meets no snapshot", "--force"]);
+    }
+    assert_eq!(world.objects(), before);
+    let done = world.json(&["forget", "--keep-last", "1", "--keep-tag", "weakly", "--force"]);
+    assert_eq!(done["forgotten"], json!(all[..2]));
+}
+
+#[test]
+fn a_snapshot_of_the_future_is_named_and_displaces_nobody() {
+    let world = World::new();
+    fill(&world, "s", 2);
+    let real = world.backup(&["files:s"]);
+    let old = dated(&world, &real, 3);
+    let future = dated(&world, &real, -365);
+    let kept = |args: &[&str]| {
+        let plan = world.json(&[&["forget", "--dry-run"], args].concat());
+        let rows = plan["groups"][0]["snapshots"].as_array().unwrap().clone();
+        rows.iter()
+            .filter(|row| row["keep"] == true)
+            .map(|row| row["id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(kept(&["--keep-within", "30d"]), [old.clone(), real.clone(), future.clone()]);
+    assert_eq!(kept(&["--keep-within", "1d"]), [real.clone(), future.clone()]);
+    assert_eq!(kept(&["--keep-last", "1"]), [real.clone(), future.clone()]);
+    world.ok(&["forget", "--keep-last", "1", "-n"]).fails(0, &["future", &future[..8]]).says(&["ends in the future"]);
+    world.ok(&["snapshots"]).fails(0, &["future", &future[..8]]).says(&["IN THE FUTURE"]);
+    assert_eq!(world.snapshots()[2]["ahead"], true);
+    assert_eq!(ids(&world.json(&["snapshots", "--latest", "1"])), [real.clone(), future.clone()]);
+    let restored = world.run(&["--json", "restore", "latest", "files:out"]).fails(0, &["snapshot_ahead"]);
+    assert_eq!(restored.json()["snapshot"], json!(real));
+    assert_eq!(world.json(&["restore", "latest~1", "files:out1"])["snapshot"], json!(old));
+    let status = world.run(&["--json", "status", "--max-age", "1h"]).fails(0, &["snapshot_ahead"]).json();
+    assert_eq!((&status[0]["newest"], &status[0]["ahead"]), (&json!(real), &json!([future])));
+    // Nothing but old ones and the future one: that is overdue.
+    world.ok(&["forget", &real, "--force"]);
+    world.run(&["status", "--max-age", "1d"]).fails(1, &["future"]);
+    // The next backup is compared with what was really last.
+    assert_eq!(world.json(&["backup", "files:s"])["parent"], json!(old));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn latest_is_the_newest_state_and_says_what_is_missing_in_it() {
+    let world = World::new();
+    world.sql("a.db", "CREATE TABLE t(k TEXT PRIMARY KEY, v INT) WITHOUT ROWID; INSERT INTO t VALUES('a', 1)");
+    let whole = world.backup(&["sqlite:a.db"]);
+    world.sql("a.db", "INSERT INTO t VALUES(hex(zeroblob(40000)), 2), ('b', 3)");
+    let partial =
+        world.run(&["--json", "backup", "sqlite:a.db"]).fails(3, &[]).json()["id"].as_str().unwrap().to_owned();
+    for (number, name) in ["latest", "@now"].iter().enumerate() {
+        let out = format!("sqlite:out{number}.db");
+        let ran = world.run(&["--json", "restore", name, &out]).fails(3, &["snapshot_partial", &whole[..8]]);
+        assert_eq!((&ran.json()["snapshot"], &ran.json()["complete"]), (&json!(partial), &json!(false)));
+    }
+    assert_eq!(world.rows("out0.db", "SELECT count(*) FROM t WHERE k = 'b'").len(), 1);
+    assert_eq!(world.json(&["restore", "latest~1", "sqlite:before.db"])["snapshot"], json!(whole));
+    let asked = world.run(&["--json", "restore", "latest", "sqlite:whole.db", "--complete"]).fails(0, &["passed_over"]);
+    assert_eq!(asked.json()["snapshot"], json!(whole));
+    world.run(&["restore", &partial, "sqlite:no.db", "--complete"]).fails(2, &["partial"]);
+    let status = world.json(&["status"]);
+    assert_eq!((&status[0]["newest"], &status[0]["latest"]), (&json!(whole), &json!(partial)));
+    assert_eq!(status[0]["latest_complete"], false);
+    world.ok(&["status"]).says(&["PARTIAL"]);
+    assert_eq!(ids(&world.json(&["snapshots", "--complete"])), [whole]);
+}
+
+#[test]
+fn a_source_that_is_not_there_is_refused_until_that_is_accepted() {
+    let world = World::new();
+    fill(&world, "s/mnt", 4);
+    let first = world.backup(&["files:s/mnt"]);
+    fs::remove_dir_all(world.path("s/mnt")).unwrap();
+    fs::create_dir(world.path("s/mnt")).unwrap();
+    let lost = ["lost most of what it held", "4 records", &first[..8], "--accept-deletions"];
+    world.run(&["backup", "files:s/mnt"]).fails(1, &lost);
+    world.run(&["backup", "files:s/mnt", "--parent", "none", "--full"]).fails(1, &lost);
+    world.run(&["--json", "backup", "files:s/mnt"]).fails(1, &["source_lost"]);
+    world.run(&["backup", "files:s/mnt", "--dry-run"]).fails(0, &["would be refused"]);
+    assert_eq!(world.snapshots().len(), 1, "nothing was committed");
+    world.run(&["backup", "files:s/mnt", "--accept-deletions"]).fails(0, &["accepted"]);
+    world.ok(&["backup", "files:s/mnt"]);
+    fill(&world, "s/mnt", 2);
+    world.ok(&["backup", "files:s/mnt"]);
+    fs::remove_dir_all(world.path("s/mnt")).unwrap();
+    fs::create_dir(world.path("s/mnt")).unwrap();
+    world.run(&["backup", "files:s/mnt"]).fails(1, &["2 records"]);
+    world.ok(&["backup", "files:s/mnt", "--max-deleted", "100"]);
+    world.is_good();
+}
+
+#[test]
+fn losing_more_than_a_thousand_and_half_is_refused_and_remembered_once_accepted() {
+    let world = World::new();
+    let rows = |rows: u32| {
+        world.sql(
+            "a.db",
+            &format!(
+                "CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY); DELETE FROM t;
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) INSERT INTO t SELECT i FROM n"
+            ),
+        );
+    };
+    let backup = |args: &[&str]| world.run(&[&["backup", "sqlite:a.db"], args].concat());
+    rows(9000);
+    backup(&[]).fails(0, &[]);
+    rows(4500);
+    backup(&[]).fails(1, &["4500 of 9000"]);
+    backup(&["--max-deleted", "60"]).fails(0, &[]);
+    rows(2000);
+    backup(&[]).fails(1, &["2500 of 4500"]);
+    backup(&["--accept-deletions"]).fails(0, &["accepted"]);
+    rows(900);
+    backup(&[]).fails(0, &["accepted"]);
+    // Grown again, it is watched again.
+    rows(4000);
+    backup(&[]).fails(0, &[]);
+    rows(1);
+    backup(&[]).fails(1, &["3999 of 4000"]);
+}
+
+#[test]
+fn an_empty_stream_is_refused_and_a_command_that_fails_is_not_believed() {
+    let world = World::new();
+    let piped = |text: &str| {
+        use std::io::Write as _;
+        let mut command = world.command(&["backup", "--stdin", "--stdin-name", "d.sql"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        crate::world::Ran::from(child.wait_with_output().unwrap())
+    };
+    piped("rows\n").fails(0, &[]);
+    piped("").fails(1, &["nothing came", "--accept-deletions"]);
+    piped("r").fails(0, &[]);
+    let by = |args: &[&str]| world.run(&[&["backup", "--stdin-from-command", "--stdin-name", "c"], args].concat());
+    by(&["--", "sh", "-c", "echo hello; echo more"]).fails(0, &[]);
+    by(&["--", "sh", "-c", "echo half; exit 7"]).fails(1, &["exit status: 7", "not believed"]);
+    by(&["--", "no-such-command-at-all"]).fails(1, &["no-such-command-at-all"]);
+    by(&[]).fails(2, &["COMMAND"]);
+    world.run(&["backup", "files:s", "--", "x"]).fails(2, &[]);
+    world.run(&["backup", "files:s", "--stdin-name", "x"]).fails(2, &["--stdin-name"]);
+    assert_eq!(world.snapshots().len(), 3);
+    world.ok(&["dump", "latest", "files", "c", "--source", "files:stdin:c"]).says(&["hello\nmore"]);
+}
+
+#[test]
+fn making_equal_leaves_alone_what_the_scope_left_out() {
+    let world = World::new();
+    fill(&world, "s", 3);
+    write(&world.path("s/media/film"), "long");
+    write(&world.path("s/d/x.log"), "log");
+    write(&world.path("list"), "0\n1\n");
+    let listed = world.backup(&["files:s", "--files-from", "list"]);
+    let without = world.backup(&["files:s", "--exclude", "media", "--exclude", "*.log"]);
+    write(&world.path("s/new"), "extra");
+    write(&world.path("s/extra/y.log"), "log");
+    write(&world.path("s/extra/y"), "extra");
+    fs::remove_file(world.path("s/1")).unwrap();
+    world.ok(&["restore", &listed, "files:s", "--make-equal"]);
+    for (name, there) in [("1", true), ("2", true), ("media/film", true), ("new", true), ("extra/y", true)] {
+        assert_eq!(world.path("s").join(name).exists(), there, "{name}");
+    }
+    world.ok(&["restore", &without, "files:s", "--make-equal"]).fails(0, &["extra/ is left"]);
+    for (name, there) in
+        [("media/film", true), ("d/x.log", true), ("new", false), ("extra/y", false), ("extra/y.log", true)]
+    {
+        assert_eq!(world.path("s").join(name).exists(), there, "{name}");
+    }
+    // A file where the target has a directory with what was left out: neither is lost.
+    fs::remove_file(world.path("s/2")).unwrap();
+    write(&world.path("s/2/z.log"), "log");
+    world.run(&["restore", &without, "files:s", "--make-equal"]).fails(3, &["2", "not empty"]);
+    assert!(world.path("s/2/z.log").exists());
+}
+
+#[test]
+fn the_widest_scope_is_meant_or_all_are_listed() {
+    let world = World::new();
+    world.sql(
+        "a.db",
+        "CREATE TABLE t(id INTEGER PRIMARY KEY); CREATE TABLE u(id INTEGER PRIMARY KEY); INSERT INTO u VALUES(1)",
+    );
+    let t = world.backup(&["sqlite:a.db?table=t"]);
+    assert_eq!(world.json(&["restore", "latest", "sqlite:only.db"])["snapshot"], json!(t));
+    world.backup(&["sqlite:a.db?table=u"]);
+    let several = ["tables t", "tables u", "--scope"];
+    for args in [
+        &["restore", "latest", "sqlite:no.db"][..],
+        &["restore", "@now", "sqlite:no.db"],
+        &["ls", "latest~1"],
+        &["diff", "latest~1", "latest"],
+    ] {
+        world.run(args).fails(2, &several);
+    }
+    assert_eq!(world.json(&["restore", "latest", "sqlite:t.db", "--scope", "tables t"])["snapshot"], json!(t));
+    let whole = world.backup(&["sqlite:a.db"]);
+    let newer = world.backup(&["sqlite:a.db?table=t"]);
+    let found = world.run(&["--json", "restore", "latest", "sqlite:w.db"]).fails(0, &["scope_chosen", &newer[..8]]);
+    assert_eq!(found.json()["snapshot"], json!(whole));
+    world.ok(&["snapshots"]).says(&["scope", "tables t", "everything"]);
+    let scope = world.snapshots()[3]["scope"].as_str().unwrap()[..8].to_owned();
+    assert_eq!(world.json(&["restore", "latest", "sqlite:h.db", "--scope", &scope])["snapshot"], json!(newer));
+    let status = world.json(&["status"]);
+    let rows: Vec<(&Json, &Json)> =
+        status.as_array().unwrap().iter().map(|row| (&row["scope_note"], &row["newest"])).collect();
+    assert_eq!(rows.len(), 3, "{status}");
+    assert!(rows.iter().any(|(note, newest)| *note == "everything" && **newest == json!(whole)), "{status}");
+    assert_eq!(world.json(&["snapshots", "--latest", "1"]).as_array().unwrap().len(), 3);
+    world.run(&["diff", &whole, &newer]).fails(0, &["different parts"]);
+}
+
+#[test]
+fn a_new_name_of_a_source_is_hinted_at() {
+    let world = World::new();
+    fill(&world, "one", 2);
+    fill(&world, "two", 2);
+    let link = world.path("current");
+    std::os::unix::fs::symlink("one", &link).unwrap();
+    let first = world.backup(&["files:current"]);
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("two", &link).unwrap();
+    world.run(&["backup", "files:current"]).fails(0, &["new source", &first[..8], "source rename"]);
+    world.run(&["backup", "files:current"]).fails(0, &[]);
+    let named = world.command(&["backup", "files:one"]).env("REKEEP_HOST", "other").output().unwrap();
+    crate::world::Ran::from(named).fails(0, &["looks like", &first[..8]]);
+    assert!(world.snapshots().iter().any(|row| row["source"]["host"] == "other"));
+    let plan = world.json(&["forget", "--keep-last", "1", "-n", "--group-by", "source"]);
+    let groups = plan["groups"].as_array().unwrap();
+    assert_eq!(groups.len(), 2, "{plan}");
+    assert!(groups.iter().any(|group| group["snapshots"].as_array().unwrap().len() == 2), "{plan}");
+}
+
+#[test]
+fn empty_tags_are_refused_and_long_ones_fit_a_table() {
+    let world = World::new();
+    fill(&world, "s", 1);
+    for tag in ["", "  "] {
+        world.run(&["backup", "files:s", "--tag", tag]).fails(2, &["tag is empty"]);
+    }
+    let long = "x".repeat(5000);
+    let id = world.backup(&["files:s", "--tag", &long]);
+    world.run(&["tag", &id, "--add", ""]).fails(2, &["tag is empty"]);
+    for args in [&["snapshots"][..], &["forget", "--keep-last", "1", "-n"]] {
+        let shown = world.ok(args).out;
+        assert!(shown.lines().all(|line| line.chars().count() < 400), "{shown}");
+    }
+    assert_eq!(world.snapshots()[0]["tags"], json!([long]));
+}
+
+#[test]
+fn a_renamed_source_goes_on_with_its_history() {
+    let world = World::new();
+    fill(&world, "one", 3);
+    let path = |name: &str| fs::canonicalize(world.path(name)).unwrap().to_str().unwrap().to_owned();
+    let old = path("one");
+    let first = world.backup(&["files:one", "--tag", "x"]);
+    fs::rename(world.path("one"), world.path("two")).unwrap();
+    let new = path("two");
+    world.run(&["source", "rename", "files:nowhere", &new]).fails(1, &["no snapshot of a source"]);
+    world.ok(&["source", "rename", &format!("files:{old}"), &new]).says(&["1 snapshot of", "two"]);
+    world.run(&["source", "rename", &format!("files:{new}"), &new]).fails(2, &["already"]);
+    let next = world.run(&["--json", "backup", "files:two"]).fails(0, &[]);
+    assert!(!next.err.contains("looks_like"), "{next:?}");
+    assert_eq!(next.json()["parent"], json!(first));
+    let sources = world.json(&["source", "list"]);
+    assert_eq!((sources.as_array().unwrap().len(), &sources[0]["snapshots"]), (1, &json!(2)));
+    // Once a source is there under both names it is one again by joining them.
+    let elsewhere = world.backup(&["files:two", "--host", "new"]);
+    assert_eq!(world.json(&["source", "list"]).as_array().unwrap().len(), 2);
+    world.run(&["ls", "latest"]).fails(2, &["more than one source"]);
+    let here = world.snapshots()[0]["source"]["name"].as_str().unwrap().to_owned();
+    world.ok(&["source", "rename", &here, &format!("new:{new}")]);
+    assert_eq!(world.json(&["restore", "latest", "files:out"])["snapshot"], json!(elsewhere));
+    assert_eq!(world.json(&["backup", "files:two", "--host", "new"])["parent"], json!(elsewhere));
+    assert_eq!(world.snapshots()[0]["tags"], json!(["x"]), "nothing else of them changed");
+    world.is_good();
+}
+
+#[test]
+fn what_changes_while_it_is_read_is_told_from_what_cannot_be_read() {
+    let world = World::new();
+    fill(&world, "s", 2);
+    // A file that grows with each look at it: its times move while it is read.
+    let busy = world.path("s/busy");
+    fs::write(&busy, vec![7; 64 << 20]).unwrap();
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (seen, file) = (Arc::clone(&stop), busy.clone());
+    let writer = std::thread::spawn(move || {
+        use std::io::Write as _;
+        while !seen.load(std::sync::atomic::Ordering::Relaxed) {
+            fs::OpenOptions::new().append(true).open(&file).unwrap().write_all(b"x").unwrap();
+        }
+    });
+    let ran = world.run(&["--json", "backup", "files:s"]);
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    writer.join().unwrap();
+    let outcome = ran.fails(4, &[]).json();
+    assert_eq!((&outcome["complete"], &outcome["only_changed"]), (&json!(false), &json!(true)), "{outcome}");
+    assert_eq!((&outcome["stats"]["torn"], &outcome["stats"]["unreadable"]), (&json!(1), &json!(0)), "{outcome}");
+    assert!(outcome["problems"][0].as_str().unwrap().contains("changed while it was read"), "{outcome}");
+}

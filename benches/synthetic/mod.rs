@@ -9,10 +9,11 @@ use rekeep::{
     repo::{
         Backend, ChunkId, ChunkKind, ChunkPlain, InitOptions, Manifest, ObjectName, OpenOptions, RepoError, Repository,
         SnapshotId, Storage, Unlock,
+        carried::Carried,
         ids::PackKind,
         index::{self, IndexedPack},
         keys::{self, KdfParams, Keyring, Party, Signer},
-        manifest::{Collection, Content, Coverage, Kind, LayerRef, SourceId, Stats},
+        manifest::{Collection, Content, Coverage, Kind, LayerRef, SourceId, Stats, Tables},
         object::{self, ObjectKind},
         pack::{self, PackBuilder, PackEntry, TARGET_PACK_BYTES},
         storage::{Created, Listed, Promises},
@@ -392,7 +393,7 @@ impl Maker {
         }
         let id = self.list(&lists, true, 1)?;
         let count = blocks.len() as u64;
-        Ok(LayerRef { id, rows: count * BLOCK_ROWS, bytes: count * u64::from(VALUES_BYTES) })
+        Ok(LayerRef::new(id, count * BLOCK_ROWS, count * u64::from(VALUES_BYTES)))
     }
 
     fn snapshot(
@@ -419,6 +420,7 @@ impl Maker {
                     name: name.clone(),
                     host: "bench".to_owned(),
                     url: name.clone(),
+                    other: Carried::default(),
                 },
                 scope: String::new(),
                 scope_note: String::new(),
@@ -431,6 +433,7 @@ impl Maker {
                 attributes: serde_json::Value::Null,
                 stats: Stats::default(),
                 program: "bench".to_owned(),
+                other: Carried::default(),
             },
             collections: vec![Collection {
                 name,
@@ -447,15 +450,20 @@ impl Maker {
                     records,
                     deletions: Vec::new(),
                     deletions_as_of: None,
+                    other: Carried::default(),
                 }],
                 attributes: serde_json::Value::Null,
+                sets: Vec::new(),
                 stack: stack.to_vec(),
+                other: Carried::default(),
             }],
             tags: Vec::new(),
             hold: false,
             lock_until: None,
             renamed: None,
             squash: None,
+            other: Carried::default(),
+            tables: Tables::default(),
         };
         let path = format!("snapshots/{id}/0");
         let body = serde_json::to_vec(&manifest)?;

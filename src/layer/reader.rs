@@ -58,8 +58,8 @@ impl Layer {
 
     /// The layer's name, rows and bytes.
     #[must_use]
-    pub const fn reference(&self) -> LayerRef {
-        LayerRef { id: self.id, rows: self.header.rows, bytes: self.header.bytes }
+    pub fn reference(&self) -> LayerRef {
+        LayerRef::new(self.id, self.header.rows, self.header.bytes)
     }
 
     /// The key ranges at whose starts cuts restarted: gap-free, ascending, covering every key.

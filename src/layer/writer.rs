@@ -165,7 +165,7 @@ pub fn finish_layer(
     }
     write_list(&entries, Some(&header), &mut plain)?;
     let id = writer.put(ChunkKind::List, &plain)?.id;
-    Ok(Some(LayerRef { id, rows: header.rows, bytes: header.bytes }))
+    Ok(Some(LayerRef::new(id, header.rows, header.bytes)))
 }
 
 /// Ranges must cover every key once, in order.

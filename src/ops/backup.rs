@@ -16,6 +16,7 @@ mod resume;
 pub(crate) mod rolling;
 mod run;
 mod segments;
+mod sets;
 pub(in crate::ops) mod stack;
 
 pub use chain::{Opener, backup_chain};
@@ -26,7 +27,8 @@ use crate::{
     record::Timestamp,
     repo::{
         Manifest, Repository, SnapshotId, WriteOptions,
-        manifest::{Content, Kind, SourceId, Stats},
+        carried::Carried,
+        manifest::{Content, Kind, SourceId, Stats, Tables},
         pack::TARGET_PACK_BYTES,
         session::SessionTiming,
     },
@@ -430,6 +432,7 @@ pub fn backup(
             attributes,
             stats,
             program: concat!("rekeep ", env!("CARGO_PKG_VERSION")).to_owned(),
+            other: Carried::default(),
         },
         collections: read.collections,
         tags: options.tags.clone(),
@@ -437,6 +440,8 @@ pub fn backup(
         lock_until: None,
         renamed: None,
         squash: None,
+        other: Carried::default(),
+        tables: Tables::default(),
     };
     writing.commit(&manifest)?;
     outcome.id = Some(id_of_snapshot);
@@ -466,5 +471,11 @@ fn source_id(repo: &Repository, source: &dyn Source, options: &BackupOptions) ->
         None if identity.local => format!("{host}:{}", identity.name),
         None => identity.name,
     };
-    SourceId { connector: identity.connector.to_owned(), name, host, url: options.url.clone() }
+    SourceId {
+        connector: identity.connector.to_owned(),
+        name,
+        host,
+        url: options.url.clone(),
+        other: Carried::default(),
+    }
 }

@@ -71,7 +71,7 @@ fn new_name(all: &[Snapshot], old: &SourceId, new: &str, host: Option<&str>) -> 
     let is_path = old.local_name() != old.name && name.starts_with('/');
     let url = if is_path { format!("{}:{name}", old.connector) } else { old.url.clone() };
     let name = if is_path { format!("{host}:{name}") } else { name.to_owned() };
-    Ok(SourceId { connector: old.connector.clone(), name, host, url })
+    Ok(SourceId { connector: old.connector.clone(), name, host, url, other: old.other.clone() })
 }
 
 /// Gives all snapshots of a source another name. What they hold stays as it is; each says so in a new revision.

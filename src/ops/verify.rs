@@ -159,6 +159,13 @@ fn structure(
             layers.entry(layer.id).or_insert_with(|| (layer.clone(), Vec::new())).1.push(snapshot.id);
         }
     }
+    for snapshot in snapshots {
+        outcome.findings.extend(snapshot.unchecked_features().map(|feature| Finding {
+            object: format!("snapshot {}", snapshot.id),
+            problem: format!("it has the feature `{feature}`, which this program cannot check: use a newer rekeep"),
+            snapshots: vec![snapshot.id],
+        }));
+    }
     progress.phase(&Phase::new(PhaseKind::CheckingStructure, layers.len() as u64, 0));
     for (layer, users) in layers.values() {
         if progress.cancelled() {

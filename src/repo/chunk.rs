@@ -82,6 +82,21 @@ impl ChunkPlain {
     }
 }
 
+/// Why a frame's body is no chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ParseError {
+    /// A run is stored in a way that this program does not know.
+    Method(u8),
+    /// It is damaged.
+    Bytes(DecodeError),
+}
+
+impl From<DecodeError> for ParseError {
+    fn from(error: DecodeError) -> Self {
+        Self::Bytes(error)
+    }
+}
+
 /// A chunk read from a pack: decrypted, its runs decompressed as they are asked for.
 #[derive(Debug, Clone)]
 pub struct ChunkData {
@@ -99,11 +114,11 @@ pub(super) struct StoredRun {
 
 impl ChunkData {
     /// Reads the run table of a decrypted frame body.
-    pub(super) fn parse(body: Vec<u8>) -> Result<Self, DecodeError> {
+    pub(super) fn parse(body: Vec<u8>) -> Result<Self, ParseError> {
         let mut reader = Reader::new(&body);
         let count = reader.len("the number of runs")?;
         if count > MAX_RUNS {
-            return Err(DecodeError::Invalid("the number of runs"));
+            return Err(DecodeError::Invalid("the number of runs").into());
         }
         let mut runs = Vec::with_capacity(count);
         let (mut stored_end, mut plain_end) = (0_usize, 0_usize);
@@ -115,22 +130,22 @@ impl ChunkData {
             let compressed = match method {
                 0 if stored == plain_len => false,
                 1 if stored < plain_len => true,
-                0 | 1 => return Err(DecodeError::Invalid("a run's stored length")),
-                _ => return Err(DecodeError::Invalid("a run's method")),
+                0 | 1 => return Err(DecodeError::Invalid("a run's stored length").into()),
+                _ => return Err(ParseError::Method(method)),
             };
             plain_end = plain_end.saturating_add(plain_len);
             if plain_end > MAX_CHUNK_BYTES {
-                return Err(DecodeError::Invalid("the total of plain lengths"));
+                return Err(DecodeError::Invalid("the total of plain lengths").into());
             }
             runs.push(StoredRun { compressed, stored: stored_end..stored_end + stored, plain_len });
             stored_end += stored;
         }
         let payload = reader.rest().len();
         if payload < stored_end {
-            return Err(DecodeError::Truncated("the runs"));
+            return Err(DecodeError::Truncated("the runs").into());
         }
         if payload > stored_end {
-            return Err(DecodeError::Trailing("the runs"));
+            return Err(DecodeError::Trailing("the runs").into());
         }
         let start = body.len() - payload;
         for run in &mut runs {

@@ -77,12 +77,14 @@ pub enum RepoError {
         supported: u64,
     },
     /// The object needs a feature that this program does not know.
-    #[error("{object} needs the feature `{feature}`, which this program does not know: use a newer rekeep")]
+    #[error("{object} needs `{feature}`, which this program does not know: use a newer rekeep; {still}")]
     UnknownFeature {
         /// Which object.
         object: String,
-        /// The feature's name.
+        /// The feature's name, or where a number was given out and the number.
         feature: String,
+        /// What may be done without it.
+        still: &'static str,
     },
     /// A stored object's bytes are not what was written.
     #[error("{object} is damaged: {reason}")]

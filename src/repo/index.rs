@@ -15,6 +15,7 @@ use super::{
     },
     object,
     pack::{self, Header, MAX_HEADER_BYTES, PackEntry},
+    registry::Registry,
 };
 use crate::{
     record::bytes::{DecodeError, Reader, put_u64},
@@ -100,10 +101,7 @@ pub fn open(keyring: &Keyring, name: &ObjectName, bytes: &[u8]) -> Result<Vec<In
         return Err(damaged(format!("it belongs to the repository {}", plain.repo_id)));
     }
     let key = keyring.index_key(&object, plain.epoch)?;
-    let suite = Suite::from_u8(plain.suite).ok_or_else(|| {
-        let feature = format!("suite {}", plain.suite);
-        RepoError::UnknownFeature { object: object.clone(), feature }
-    })?;
+    let suite = Suite::from_u8(plain.suite).ok_or_else(|| Registry::Suite.unknown(&object, plain.suite))?;
     let content = crypto::xopen(suite, key, &plain.nonce, plain.head, plain.sealed)
         .ok_or_else(|| damaged("its seal does not open".to_owned()))?;
     let content = object::decompress(&content).map_err(damaged)?;

@@ -20,7 +20,7 @@ pub use slots::{SlotInfo, Unsound, add_slot, mend, remove_slot, slots, unsound};
 pub(super) use epoch::CAPSULE_BYTES;
 pub(super) use sign::{PUBLIC_BYTES, SIGNATURE_BYTES, lease_of, lease_signed, object_digest};
 
-use super::{RepoError, RepoId, Storage, ids::PackKind, storage::Created};
+use super::{RepoError, RepoId, Storage, ids::PackKind, registry::Registry, storage::Created};
 use crate::record::Timestamp;
 use config::{COPIES, Config};
 use crypto::random;
@@ -140,6 +140,8 @@ pub struct Keyring {
     epochs: BTreeMap<u32, EpochKeys>,
     slot: String,
     warnings: Vec<String>,
+    /// A feature that this program does not know and that keeps it from writing.
+    unwritable: Option<String>,
 }
 
 impl std::fmt::Debug for Keyring {
@@ -170,8 +172,21 @@ impl Keyring {
     ///
     /// # Errors
     /// [`RepoError::Role`].
-    pub const fn need(&self, needs: Capability) -> Result<(), RepoError> {
-        if self.role.has(needs) { Ok(()) } else { Err(RepoError::Role { role: self.role, needs }) }
+    pub fn need(&self, needs: Capability) -> Result<(), RepoError> {
+        if !self.role.has(needs) {
+            return Err(RepoError::Role { role: self.role, needs });
+        }
+        if needs == Capability::ReadValues { Ok(()) } else { self.may_write() }
+    }
+
+    /// Fails if the repository has a feature that whoever writes must know.
+    ///
+    /// # Errors
+    /// [`RepoError::UnknownFeature`].
+    fn may_write(&self) -> Result<(), RepoError> {
+        self.unwritable
+            .as_ref()
+            .map_or(Ok(()), |feature| Err(Registry::RepositoryWriting.unknown_name(CONFIG, feature)))
     }
 
     /// What a person should hear: what was found damaged or missing while opening.
@@ -207,6 +222,7 @@ impl Keyring {
             epochs: keys_of(&epochs).map_err(|reason| RepoError::damaged("the keyring", reason))?,
             slot: String::new(),
             warnings: Vec::new(),
+            unwritable: self.unwritable.clone(),
         })
     }
 
@@ -220,6 +236,7 @@ impl Keyring {
             epochs: BTreeMap::from([(0, EpochKeys::of_root(root))]),
             slot: String::new(),
             warnings: Vec::new(),
+            unwritable: None,
         }
     }
 
@@ -476,6 +493,7 @@ fn assemble(
             Ok(opened) => {
                 warnings.extend(problem.map(|error: RepoError| format!("{error}; its copy was used")));
                 let suite = config.suite()?;
+                warnings.extend(config.checks_less());
                 return Ok(Keyring {
                     repo_id: config.id,
                     secrets: opened,
@@ -485,6 +503,7 @@ fn assemble(
                     epochs,
                     slot,
                     warnings,
+                    unwritable: config.keeps_from_writing(),
                 });
             }
             Err(error) => drop(problem.get_or_insert(error)),

@@ -5,10 +5,17 @@ mod asked;
 
 pub use asked::Asked;
 
-use super::{ChunkId, RepoError, SnapshotId};
+use super::{
+    ChunkId, RepoError, SnapshotId,
+    carried::Carried,
+    registry::{FeatureNeeds, Registry},
+};
 use crate::record::{KeyCodec, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+
+#[cfg(test)]
+mod tests;
 
 /// What was *read* for a snapshot; never how it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +40,9 @@ pub struct SourceId {
     pub host: String,
     /// The source as a person would name it again.
     pub url: String,
+    /// What this program does not know of it: carried over by whoever revises it.
+    #[serde(flatten)]
+    pub other: Carried,
 }
 
 impl SourceId {
@@ -74,6 +84,9 @@ pub struct Coverage {
     /// The same part by part, in order and without a gap, where the row does not say it all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deletions: Vec<Proved>,
+    /// What this program does not know of it: carried over by whoever revises it.
+    #[serde(flatten)]
+    pub other: Carried,
 }
 
 /// Up to when the deletions of a part of a range are proved.
@@ -88,6 +101,9 @@ pub struct Proved {
     /// Whether this run looked for deletions here and did not believe what it found.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unconfirmed: bool,
+    /// What this program does not know of it: carried over by whoever revises it.
+    #[serde(flatten)]
+    pub other: Carried,
 }
 
 /// One layer of a stack.
@@ -99,6 +115,32 @@ pub struct LayerRef {
     pub rows: u64,
     /// Plaintext bytes of its rows.
     pub bytes: u64,
+    /// What this program does not know of it: carried over by whoever revises it.
+    #[serde(flatten)]
+    pub other: Carried,
+}
+
+/// What the records of one set are like. Records that expired between the start and the end of the run are still counted:
+/// no number is too low.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetNumbers {
+    /// The set, hexadecimal; absent for all those that are not told apart.
+    pub set: Option<String>,
+    /// How many there are.
+    pub records: u64,
+    /// The canonical bytes of their values.
+    pub value_bytes: u64,
+    /// Those that expire.
+    pub expiring: u64,
+    /// The latest expiry in milliseconds; 0 if none expires.
+    pub latest_expiry: u64,
+    /// The canonical bytes of the largest value.
+    pub largest_value: u64,
+    /// Those without a user key.
+    pub without_user_key: u64,
+    /// What this program does not know of it: carried over by whoever revises it.
+    #[serde(flatten)]
+    pub other: Carried,
 }
 
 /// One collection of a snapshot.
@@ -117,8 +159,22 @@ pub struct Collection {
     /// What the connector needs to make it again: columns, schema, options.
     #[serde(default, skip_serializing_if = "Json::is_null")]
     pub attributes: Json,
+    /// What a restore wants to know beforehand of the records of each set, by the sets' bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sets: Vec<SetNumbers>,
     /// Base first, then deltas, oldest first.
     pub stack: Vec<LayerRef>,
+    /// What this program does not know of it: carried over by whoever revises it.
+    #[serde(flatten)]
+    pub other: Carried,
+}
+
+impl LayerRef {
+    /// A layer of so many rows and bytes.
+    #[must_use]
+    pub fn new(id: ChunkId, rows: u64, bytes: u64) -> Self {
+        Self { id, rows, bytes, other: Carried::default() }
+    }
 }
 
 impl Collection {
@@ -169,6 +225,9 @@ pub struct Stats {
     pub duration_seconds: f64,
     /// The process's peak memory.
     pub peak_memory_bytes: u64,
+    /// What this program does not know of it: carried over by whoever revises it.
+    #[serde(flatten)]
+    pub other: Carried,
 }
 
 /// What of a snapshot never changes.
@@ -207,6 +266,9 @@ pub struct Content {
     pub stats: Stats,
     /// The program that wrote it.
     pub program: String,
+    /// What this program does not know of it: carried over by whoever revises it.
+    #[serde(flatten)]
+    pub other: Carried,
 }
 
 /// One revision of a snapshot.
@@ -238,13 +300,51 @@ pub struct Manifest {
     /// The squash that wrote this revision: it counts only once that lease has committed.
     #[serde(default)]
     pub squash: Option<SnapshotId>,
+    /// What this program does not know of it: carried over by whoever revises it.
+    #[serde(flatten)]
+    pub other: Carried,
+    /// The tables that it was read from.
+    #[serde(skip)]
+    pub tables: Tables,
+}
+
+/// Where a manifest's tables lie, and what they hold: whoever revises it and changes none of them names the same chunks again,
+/// however another program wrote them. No part of what a manifest says.
+#[derive(Debug, Clone, Default)]
+pub struct Tables {
+    collections: Option<Table>,
+    attributes: Option<Table>,
+}
+
+impl Tables {
+    /// What lies outside of the manifest.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        let attributes = self.attributes.as_ref().map(|_| ATTRIBUTES_TABLE);
+        attributes.into_iter().chain(self.collections.as_ref().map(|_| COLLECTIONS_TABLE))
+    }
+}
+
+/// The chunks of one table, and a hash of it as this program would write it.
+#[derive(Debug, Clone)]
+struct Table {
+    chunks: Json,
+    hash: blake3::Hash,
+}
+
+impl PartialEq for Tables {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// The newest revision of a snapshot that counts.
 pub type Snapshot = Manifest;
 
-/// Features of manifests that this program can read: none beyond the format's first version yet.
+/// Features of manifests that this program knows: none beyond the format's first version yet.
 const KNOWN_FEATURES: [&str; 0] = [];
+
+/// Kinds of snapshots.
+const KINDS: [&str; 3] = ["full", "incremental", "differential"];
 
 /// JSON longer than this moves from the manifest to Table chunks.
 const MAX_INLINE_BYTES: usize = 64 * 1024;
@@ -268,17 +368,31 @@ impl Manifest {
         let collections = serde_json::to_vec(&self.collections).map_err(|error| self.unwritable(error))?;
         let attributes = serde_json::to_vec(&self.content.attributes).map_err(|error| self.unwritable(error))?;
         let object = json.as_object_mut().ok_or_else(|| self.unwritable("it is no JSON object"))?;
-        if collections.len() > MAX_INLINE_BYTES {
+        if let Some(table) = self.table(&collections, self.tables.collections.as_ref(), put_table)? {
             object.remove("collections");
-            object.insert(COLLECTIONS_TABLE.to_owned(), self.put_pieces(&collections, put_table)?);
+            object.insert(COLLECTIONS_TABLE.to_owned(), table);
         }
-        if attributes.len() > MAX_INLINE_BYTES {
+        if let Some(table) = self.table(&attributes, self.tables.attributes.as_ref(), put_table)? {
             if let Some(content) = object.get_mut("content").and_then(Json::as_object_mut) {
                 content.remove("attributes");
             }
-            object.insert(ATTRIBUTES_TABLE.to_owned(), self.put_pieces(&attributes, put_table)?);
+            object.insert(ATTRIBUTES_TABLE.to_owned(), table);
         }
         serde_json::to_vec(&json).map_err(|error| self.unwritable(error))
+    }
+
+    /// The chunks of a table; `None` if it stays in the manifest.
+    fn table(
+        &self,
+        bytes: &[u8],
+        known: Option<&Table>,
+        put_table: &mut dyn FnMut(Vec<u8>) -> Result<ChunkId, RepoError>,
+    ) -> Result<Option<Json>, RepoError> {
+        match known {
+            Some(known) if known.hash == blake3::hash(bytes) => Ok(Some(known.chunks.clone())),
+            _ if bytes.len() > MAX_INLINE_BYTES => self.put_pieces(bytes, put_table).map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn put_pieces(
@@ -303,23 +417,48 @@ impl Manifest {
         let damaged = |reason: String| RepoError::damaged(object, reason);
         let mut json: Json = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
         let map = json.as_object_mut().ok_or_else(|| damaged("its body is no JSON object".to_owned()))?;
-        if let Some(features) = map.get("features").and_then(Json::as_array) {
-            for feature in features.iter().filter_map(Json::as_str) {
-                if !KNOWN_FEATURES.contains(&feature) {
-                    return Err(RepoError::UnknownFeature { object: object.to_owned(), feature: feature.to_owned() });
-                }
-            }
+        let features = map.get("features").and_then(Json::as_array).into_iter().flatten();
+        if let Some(feature) = features.filter_map(Json::as_str).find(|it| is_unknown(it, FeatureNeeds::Reading)) {
+            return Err(Registry::SnapshotFeature.unknown_name(object, feature));
         }
-        if let Some(table) = map.remove(COLLECTIONS_TABLE) {
-            let collections = read_pieces(object, &table, read_table)?;
+        let collections_table = map.remove(COLLECTIONS_TABLE);
+        if let Some(table) = &collections_table {
+            let collections = read_pieces(object, table, read_table)?;
             map.insert("collections".to_owned(), collections);
         }
-        if let Some(table) = map.remove(ATTRIBUTES_TABLE) {
-            let attributes = read_pieces(object, &table, read_table)?;
+        let attributes_table = map.remove(ATTRIBUTES_TABLE);
+        if let Some(table) = &attributes_table {
+            let attributes = read_pieces(object, table, read_table)?;
             let content = map.get_mut("content").and_then(Json::as_object_mut);
             content.ok_or_else(|| damaged("it has no content".to_owned()))?.insert("attributes".to_owned(), attributes);
         }
-        serde_json::from_value(json).map_err(|error| damaged(error.to_string()))
+        check_names(object, map)?;
+        let mut manifest: Self = serde_json::from_value(json).map_err(|error| damaged(error.to_string()))?;
+        let hash = |written: serde_json::Result<Vec<u8>>| Some(blake3::hash(&written.ok()?));
+        manifest.tables = Tables {
+            collections: collections_table
+                .and_then(|chunks| Some(Table { chunks, hash: hash(serde_json::to_vec(&manifest.collections))? })),
+            attributes: attributes_table.and_then(|chunks| {
+                Some(Table { chunks, hash: hash(serde_json::to_vec(&manifest.content.attributes))? })
+            }),
+        };
+        Ok(manifest)
+    }
+
+    /// Fails if it has a feature that whoever revises it, joins with it, squashes or forgets it must know.
+    ///
+    /// # Errors
+    /// [`RepoError::UnknownFeature`].
+    pub fn may_be_changed(&self) -> Result<(), RepoError> {
+        match self.features.iter().find(|it| is_unknown(it, FeatureNeeds::Writing)) {
+            None => Ok(()),
+            Some(feature) => Err(Registry::SnapshotWriting.unknown_name(format!("snapshot {}", self.id), feature)),
+        }
+    }
+
+    /// Features that this program cannot check.
+    pub fn unchecked_features(&self) -> impl Iterator<Item = &str> {
+        self.features.iter().map(String::as_str).filter(|it| is_unknown(it, FeatureNeeds::Checking))
     }
 
     /// Whether this is the commit of a squash: it makes the squash's revisions count and is no snapshot itself.
@@ -339,7 +478,13 @@ impl Manifest {
             content: Content {
                 start: time,
                 end: time,
-                source: SourceId { connector, name, host: host.to_owned(), url: String::new() },
+                source: SourceId {
+                    connector,
+                    name,
+                    host: host.to_owned(),
+                    url: String::new(),
+                    other: Carried::default(),
+                },
                 scope: String::new(),
                 scope_note: String::new(),
                 asked: Asked::default(),
@@ -351,6 +496,7 @@ impl Manifest {
                 attributes: Json::Null,
                 stats,
                 program: concat!("rekeep ", env!("CARGO_PKG_VERSION")).to_owned(),
+                other: Carried::default(),
             },
             collections: Vec::new(),
             tags: Vec::new(),
@@ -358,6 +504,8 @@ impl Manifest {
             lock_until: None,
             renamed: None,
             squash: Some(id),
+            other: Carried::default(),
+            tables: Tables::default(),
         }
     }
 
@@ -382,6 +530,25 @@ impl Manifest {
     fn unwritable(&self, reason: impl std::fmt::Display) -> RepoError {
         RepoError::Internal(format!("the manifest of snapshot {} cannot be written: {reason}", self.id))
     }
+}
+
+fn is_unknown(feature: &str, needs: FeatureNeeds) -> bool {
+    FeatureNeeds::of(feature) == needs && !KNOWN_FEATURES.contains(&feature)
+}
+
+/// Names that a newer program may have given out are told apart from damage.
+fn check_names(object: &str, map: &serde_json::Map<String, Json>) -> Result<(), RepoError> {
+    let kind = map.get("content").and_then(|content| content.get("kind")).and_then(Json::as_str);
+    if let Some(kind) = kind.filter(|kind| !KINDS.contains(kind)) {
+        return Err(Registry::SnapshotKind.unknown_name(object, kind));
+    }
+    let collections = map.get("collections").and_then(Json::as_array);
+    for codec in collections.into_iter().flatten().filter_map(|it| it.get("codec")) {
+        if let Some(name) = codec.as_str().filter(|_| KeyCodec::deserialize(codec).is_err()) {
+            return Err(Registry::KeyCodec.unknown_name(object, name));
+        }
+    }
+    Ok(())
 }
 
 /// The Table chunks that a manifest's JSON names.

@@ -4,6 +4,7 @@
 //! The formats are specified in `format-spec/repository.md`, the protocol in `format-spec/protocol.md`.
 
 mod budget;
+pub mod carried;
 pub mod catalog;
 pub mod checkpoint;
 pub mod chunk;
@@ -20,6 +21,7 @@ pub mod object;
 pub mod pack;
 pub mod process;
 pub mod pruner;
+pub mod registry;
 pub mod repair;
 pub mod repository;
 pub mod role;

@@ -14,6 +14,7 @@ use super::{
         self, Keyring, PUBLIC_BYTES, Party, SIGNATURE_BYTES, Signer, Suite,
         crypto::{self, NONCE_BYTES},
     },
+    registry::Registry,
 };
 use std::io::Read;
 use zeroize::Zeroizing;
@@ -361,15 +362,11 @@ fn parse<'a>(name: &str, bytes: &'a [u8]) -> Result<Container<'a>, RepoError> {
     let (version, _) = rest.split_first_chunk::<2>().ok_or_else(cut_off)?;
     check_version(name, u16::from_le_bytes(*version), VERSION)?;
     let (header, rest) = content.split_first_chunk::<HEADER_BYTES>().ok_or_else(cut_off)?;
-    let kind = ObjectKind::from_u8(header[10]).ok_or_else(|| RepoError::UnknownFeature {
-        object: name.to_owned(),
-        feature: format!("kind {}", header[10]),
-    })?;
+    let kind = ObjectKind::from_u8(header[10]).ok_or_else(|| Registry::ObjectKind.unknown(name, header[10]))?;
     let suite = match (kind.is_sealed(), header[11]) {
         (false, 0) => None,
         (true, number) if number != 0 => {
-            let unknown = || RepoError::UnknownFeature { object: name.to_owned(), feature: format!("suite {number}") };
-            Some(Suite::from_u8(number).ok_or_else(unknown)?)
+            Some(Suite::from_u8(number).ok_or_else(|| Registry::Suite.unknown(name, number))?)
         }
         _ => return Err(damaged("it is sealed where it should be plain, or the other way round")),
     };

@@ -13,11 +13,13 @@ pub use builder::PackBuilder;
 use super::{
     ChunkData, ChunkId, ChunkKind, ObjectName, RepoError, SnapshotId,
     chunk::MAX_CHUNK_BYTES,
+    chunk::ParseError,
     ids::PackKind,
     keys::{
         Keyring,
         crypto::{FrameCipher, TAG_BYTES},
     },
+    registry::Registry,
 };
 use crate::record::bytes::{DecodeError, Reader, put_u64};
 pub(super) use header::{Header, MAX_HEADER_BYTES};
@@ -121,7 +123,12 @@ impl PackKey {
             return Err(damaged("its kind does not belong into this pack".to_owned()));
         }
         let body = self.open_body(ordinal, &entry.id, frame).map_err(|reason| damaged(reason.to_owned()))?;
-        let chunk = ChunkData::parse(body).map_err(|error| damaged(error.to_string()))?;
+        let chunk = ChunkData::parse(body).map_err(|error| match error {
+            ParseError::Method(method) => {
+                Registry::RunMethod.unknown(format!("{}, chunk {}", path(&self.name), entry.id), method)
+            }
+            ParseError::Bytes(error) => damaged(error.to_string()),
+        })?;
         if chunk.plain_len() as u64 != u64::from(entry.plain_len) {
             return Err(damaged(format!("its runs have {} bytes, {} are listed", chunk.plain_len(), entry.plain_len)));
         }

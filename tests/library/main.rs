@@ -19,6 +19,7 @@ mod jobs;
 mod leases;
 mod model;
 mod pruning;
+mod repositories;
 mod resuming;
 mod retention;
 mod sources;

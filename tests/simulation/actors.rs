@@ -6,10 +6,12 @@ use rekeep::{
     record::{Clock, KeyCodec, Timestamp},
     repo::{
         ChunkKind, ChunkPlain, ChunkWriter, InitOptions, Manifest, ObjectName, OpenOptions, RepoError, Repository,
-        Snapshot, SnapshotId, Storage, Unlock, WriteOptions, WriteSession, entropy,
+        Snapshot, SnapshotId, Storage, Unlock, WriteOptions, WriteSession,
+        carried::Carried,
+        entropy,
         faults::{self, Rule},
         keys::KdfParams,
-        manifest::{Collection, Content, Kind, LayerRef, SourceId, Stats},
+        manifest::{Collection, Content, Kind, LayerRef, SourceId, Stats, Tables},
         pruner::{LayerWalk as _, Pruner, PrunerOptions, flat::Flat},
         session::SessionTiming,
     },
@@ -189,7 +191,7 @@ pub fn put_layer(
     }
     let list = writer.put(ChunkKind::List, &ChunkPlain::single(ids))?.id;
     writer.finish()?;
-    Ok(LayerRef { id: list, rows: 1, bytes: 1 })
+    Ok(LayerRef::new(list, 1, 1))
 }
 
 /// A backup: lease, parent, chunks, commit, with heartbeats when they are due.
@@ -382,7 +384,7 @@ pub fn manifest(id: SnapshotId, end: i64, stack: Vec<LayerRef>, parent: Option<S
         content: Content {
             start: time,
             end: time,
-            source: SourceId { connector: name(), name: name(), host: name(), url: name() },
+            source: SourceId { connector: name(), name: name(), host: name(), url: name(), other: Carried::default() },
             scope: String::new(),
             scope_note: String::new(),
             asked: rekeep::repo::manifest::Asked::default(),
@@ -394,6 +396,7 @@ pub fn manifest(id: SnapshotId, end: i64, stack: Vec<LayerRef>, parent: Option<S
             attributes: serde_json::Value::Null,
             stats: Stats::default(),
             program: name(),
+            other: Carried::default(),
         },
         collections: vec![Collection {
             name: name(),
@@ -402,12 +405,16 @@ pub fn manifest(id: SnapshotId, end: i64, stack: Vec<LayerRef>, parent: Option<S
             bytes: 1,
             coverage: vec![],
             attributes: serde_json::Value::Null,
+            sets: Vec::new(),
             stack,
+            other: Carried::default(),
         }],
         tags: vec![],
         hold: false,
         lock_until: None,
         renamed: None,
         squash: None,
+        other: Carried::default(),
+        tables: Tables::default(),
     }
 }

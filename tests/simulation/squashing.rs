@@ -74,7 +74,7 @@ fn merge(repo: &Repository, session: &WriteSession, pair: Pair) -> Result<LayerR
     let chunks = repo.chunks();
     let mut ids: Vec<ChunkId> = Vec::new();
     for id in pair {
-        Flat.chunks(&chunks, &LayerRef { id, rows: 1, bytes: 1 }, &mut |chunk| {
+        Flat.chunks(&chunks, &LayerRef::new(id, 1, 1), &mut |chunk| {
             if chunk != id && !ids.contains(&chunk) {
                 ids.push(chunk);
             }
@@ -90,5 +90,5 @@ fn merge(repo: &Repository, session: &WriteSession, pair: Pair) -> Result<LayerR
     let id = writer.put(ChunkKind::List, &ChunkPlain::single(list))?.id;
     writer.finish()?;
     session.flush()?;
-    Ok(LayerRef { id, rows: 1, bytes: 1 })
+    Ok(LayerRef::new(id, 1, 1))
 }

@@ -4,6 +4,7 @@ mod expiring;
 mod meter;
 mod output;
 mod saved;
+mod sets;
 mod streamed;
 
 use super::{
@@ -22,6 +23,7 @@ use crate::{
 pub use expiring::Expiring;
 use meter::Meter;
 use output::{Output, Record};
+pub use sets::{MAX_SETS, SetSummary, Sets};
 use std::{cmp::Ordering, sync::Arc};
 
 /// What a join counted. Always: `parent_records + new - deleted - expired = records`, and
@@ -87,6 +89,8 @@ pub struct RangeOutcome {
     pub stood: u64,
     /// What expires after the time that was counted by, where the run's end is not known yet: to be settled then.
     pub expiring: Expiring,
+    /// What the records of each set are like: of all that were counted, those that expire before the run's end included.
+    pub sets: Sets,
 }
 
 /// How a join treats its input.

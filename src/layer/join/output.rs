@@ -3,6 +3,7 @@
 use super::{
     JoinCounts,
     expiring::{Expiring, Note},
+    sets::Sets,
 };
 use crate::{
     layer::{
@@ -35,6 +36,7 @@ pub(super) struct Output<'a> {
     pub(super) stood: u64,
     /// Absent where the run's end is known.
     expiring: Option<Expiring>,
+    sets: Sets,
     pub(super) problems: Vec<(Vec<u8>, String)>,
     pub(super) changed: u64,
 }
@@ -50,6 +52,7 @@ impl<'a> Output<'a> {
             sum: CollectionSum::default(),
             stood: 0,
             expiring: start.map(Expiring::new),
+            sets: Sets::default(),
             problems: Vec::new(),
             changed: 0,
         }
@@ -62,6 +65,7 @@ impl<'a> Output<'a> {
         self.sum.add(&hash);
         let row_bytes = self.scratch.len() as u64;
         self.counts.records += 1;
+        self.sets.count(meta, *value_bytes);
         self.counts.bytes += row_bytes + value_bytes;
         if let Some(note) = self.expiring.as_mut().and_then(|expiring| expiring.note(meta.expiry)) {
             note.records += 1;
@@ -97,7 +101,8 @@ impl<'a> Output<'a> {
         }
     }
 
-    pub(super) fn finish(self, writer: &mut dyn ChunkWriter) -> Result<super::RangeOutcome, LayerError> {
+    pub(super) fn finish(mut self, writer: &mut dyn ChunkWriter) -> Result<super::RangeOutcome, LayerError> {
+        self.sets.settle();
         let (built, blocks) = self.range.finish(writer)?;
         let counts = JoinCounts { blocks, ..self.counts };
         Ok(super::RangeOutcome {
@@ -108,6 +113,7 @@ impl<'a> Output<'a> {
             changed: self.changed,
             stood: self.stood,
             expiring: self.expiring.unwrap_or_default(),
+            sets: self.sets,
         })
     }
 }

@@ -4,6 +4,7 @@
 use super::{
     Expiring, JoinCounts, RangeOutcome,
     expiring::{HORIZON_MILLIS, Note, rounded},
+    sets::Sets,
 };
 use crate::{
     layer::BuiltRange,
@@ -128,6 +129,7 @@ impl RangeOutcome {
             note.fields().into_iter().for_each(|field| put_u64(&mut out, field));
             out.extend_from_slice(&note.sum.0);
         }
+        self.sets.put_numbers(&mut out);
         out
     }
 
@@ -143,6 +145,7 @@ impl RangeOutcome {
             changed: std::mem::take(&mut self.changed),
             stood: std::mem::take(&mut self.stood),
             expiring: std::mem::replace(&mut self.expiring, none),
+            sets: std::mem::take(&mut self.sets),
         }
     }
 
@@ -152,6 +155,7 @@ impl RangeOutcome {
         self.changed += numbers.changed;
         self.sum.add(&numbers.sum);
         self.stood += numbers.stood;
+        self.sets.add(&numbers.sets);
         for (distance, note) in &numbers.expiring.notes {
             let own = self.expiring.notes.entry(*distance).or_default();
             own.fields_mut().into_iter().zip(note.fields()).for_each(|(field, more)| *field += more);
@@ -180,11 +184,12 @@ impl RangeOutcome {
         }
         let start = Timestamp::from_millis(start);
         let (notes, all) = read_notes(&mut reader)?;
+        let sets = Sets::from_numbers(&mut reader)?;
         reader.finish("a range's numbers")?;
         let expiring = Expiring { start, notes };
         let outcome =
-            Self { built: BuiltRange::default(), counts, sum, problems: Vec::new(), changed: 0, stood, expiring };
-        if outcome.adds_up() && outcome.can_lose(&all) {
+            Self { built: BuiltRange::default(), counts, sum, problems: Vec::new(), changed: 0, stood, expiring, sets };
+        if outcome.adds_up() && outcome.can_lose(&all) && outcome.sets.records() == outcome.counts.records {
             Ok(outcome)
         } else {
             Err(DecodeError::Invalid("the counts of a range"))
@@ -249,7 +254,7 @@ fn read_notes(reader: &mut Reader<'_>) -> Result<(BTreeMap<u64, Note>, Note), De
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Expiry;
+    use crate::record::{Expiry, Meta};
 
     fn sample() -> RangeOutcome {
         let mut expiring = Expiring { start: Timestamp::from_millis(1_000_000), notes: BTreeMap::new() };
@@ -269,7 +274,21 @@ mod tests {
             ..JoinCounts::default()
         };
         let sum = CollectionSum([9; 32]);
-        RangeOutcome { built: BuiltRange::default(), counts, sum, problems: Vec::new(), changed: 0, stood: 4, expiring }
+        let mut sets = Sets::default();
+        for _ in 0..counts.records {
+            sets.count(&Meta::default(), 5);
+        }
+        sets.settle();
+        RangeOutcome {
+            built: BuiltRange::default(),
+            counts,
+            sum,
+            problems: Vec::new(),
+            changed: 0,
+            stood: 4,
+            expiring,
+            sets,
+        }
     }
 
     #[test]

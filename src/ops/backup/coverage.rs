@@ -3,7 +3,10 @@
 use super::joining::Joined;
 use crate::{
     record::{CollectionSum, KeyRange, Timestamp},
-    repo::manifest::{Collection, Coverage, Proved},
+    repo::{
+        carried::Carried,
+        manifest::{Collection, Coverage, Proved},
+    },
 };
 use data_encoding::HEXLOWER;
 
@@ -56,6 +59,7 @@ pub(super) fn cover(
                     records,
                     deletions_as_of,
                     deletions,
+                    other: Carried::default(),
                 };
                 all.push((coverage, outcome.sum));
             }
@@ -73,7 +77,7 @@ pub(super) fn cover(
 fn proofs(range: &KeyRange, joined: &Joined, parent: Option<&Collection>, start: Timestamp) -> Vec<Proved> {
     let proved = |range: &KeyRange, as_of, unconfirmed| {
         let (from, to) = in_hex(range);
-        Proved { from, to, as_of, unconfirmed }
+        Proved { from, to, as_of, unconfirmed, other: Carried::default() }
     };
     let Some(parent) = parent else { return vec![proved(range, start, false)] };
     let doubts = || joined.part.doubts.iter().map(|doubt| &doubt.range);

@@ -240,6 +240,7 @@ mod tests {
             changed: 0,
             stood: 0,
             expiring: crate::layer::join::Expiring::default(),
+            sets: crate::layer::join::Sets::default(),
         };
         let read = Reading { start: Timestamp::default(), end: Timestamp::default(), earlier: false };
         Joined { outcome, part: PartEnd::default(), unswept: Vec::new(), absent: 0, read }

@@ -189,6 +189,9 @@ impl<'a> Chooser<'a> {
 
     /// Why a snapshot cannot be the parent. Makes the writer rely on every chunk of its stacks.
     fn unfit(&self, snapshot: &Snapshot) -> Result<Option<String>, OpsError> {
+        if let Err(newer) = snapshot.may_be_changed() {
+            return Ok(Some(newer.to_string()));
+        }
         let found = self.absent_chunk(snapshot).and_then(|absent| match absent {
             Some(chunk) => self.why_absent(&chunk).map(Some),
             None if self.careful => read_keys(self.repo, snapshot).map(|()| None),

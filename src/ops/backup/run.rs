@@ -14,11 +14,12 @@ use super::{
 };
 use crate::{
     connector::{Evidence, KeyGroups, Resumable, SessionEnd, SourceAbilities, SourceCollection, SourceSession},
-    layer::{BuiltRange, JoinCounts, Layer, LayerContext, Stack, finish_layer},
+    layer::{BuiltRange, JoinCounts, Layer, LayerContext, Stack, finish_layer, join::Sets},
     ops::{OpsError, Phase, PhaseKind, Progress, limit::Throttle},
     record::{KeyRange, Timestamp, pause},
     repo::{
         Capability, Checkpoint, ChunkReader, ChunkWriter, Repository, Snapshot, SnapshotId, WriteSession,
+        carried::Carried,
         checkpoint::CheckpointOptions,
         manifest::{Collection, Kind, LayerRef, SourceId, Stats},
         session::SessionWriter,
@@ -557,6 +558,7 @@ impl Workers<'_> {
         outcome: &mut ReadOutcome,
     ) -> Result<Collection, OpsError> {
         let mut counts = JoinCounts::default();
+        let mut sets = Sets::default();
         let mut built: Vec<(KeyRange, BuiltRange)> = Vec::new();
         let mut stood = 0;
         let name = &job.found.name;
@@ -564,6 +566,7 @@ impl Workers<'_> {
             let part = &joined.outcome;
             counts.add(&part.counts);
             outcome.lacks |= joined.absent > 0 || part.counts.unreadable + part.counts.torn > part.changed;
+            sets.add(&part.sets);
             for (key, reason) in &part.problems {
                 if outcome.problems.len() < MAX_PROBLEMS {
                     outcome.problems.push(format!("{name}: {}: {reason}", job.found.codec.show(key)));
@@ -594,7 +597,9 @@ impl Workers<'_> {
             bytes: counts.bytes,
             coverage: cover(&job.ranges, ranges, job.parent, self.start, outcome.end),
             attributes: job.found.attributes.clone(),
+            sets: super::sets::numbers_of(&sets),
             stack,
+            other: Carried::default(),
         })
     }
 

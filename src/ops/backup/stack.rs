@@ -73,7 +73,7 @@ mod tests {
     use crate::repo::ChunkId;
 
     fn layers(bytes: &[u64]) -> Vec<LayerRef> {
-        bytes.iter().map(|&bytes| LayerRef { id: ChunkId([0; 32]), rows: 1, bytes }).collect()
+        bytes.iter().map(|&bytes| LayerRef::new(ChunkId([0; 32]), 1, bytes)).collect()
     }
 
     #[test]

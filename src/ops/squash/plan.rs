@@ -127,7 +127,7 @@ pub fn plan(snapshots: &[Snapshot], busy: &BTreeSet<SnapshotId>, now: Timestamp,
     let max_superseded = share(max_superseded);
     let mut uses: Vec<Use<'_>> = Vec::new();
     for snapshot in snapshots {
-        let held = snapshot.is_protected_at(now) || busy.contains(&snapshot.id);
+        let held = snapshot.is_protected_at(now) || busy.contains(&snapshot.id) || snapshot.may_be_changed().is_err();
         uses.extend(snapshot.collections.iter().map(|collection| Use { snapshot, collection, held }));
     }
     uses.sort_by_key(|it| (it.snapshot.content.end, it.snapshot.id));

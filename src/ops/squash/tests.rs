@@ -8,7 +8,8 @@ use crate::{
     record::{CollectionSum, KeyCodec, Timestamp},
     repo::{
         ChunkId, Manifest, Snapshot, SnapshotId,
-        manifest::{Collection, Content, Coverage, Kind, LayerRef, SourceId, Stats},
+        carried::Carried,
+        manifest::{Collection, Content, Coverage, Kind, LayerRef, SourceId, Stats, Tables},
     },
 };
 use proptest::prelude::*;
@@ -18,7 +19,7 @@ use std::collections::{BTreeSet, HashSet};
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
 fn layer(name: u8, rows: u64) -> LayerRef {
-    LayerRef { id: ChunkId([name; 32]), rows, bytes: rows.saturating_mul(10) }
+    LayerRef::new(ChunkId([name; 32]), rows, rows.saturating_mul(10))
 }
 
 /// A layer for each letter: capitals have 1000 rows and 1000 live records in all, others ten.
@@ -38,6 +39,7 @@ fn snapshot(number: u8, stacks: &[Vec<LayerRef>]) -> Snapshot {
         records: 1000,
         deletions_as_of: None,
         deletions: Vec::new(),
+        other: Carried::default(),
     };
     let collection = |(at, stack): (usize, &Vec<LayerRef>)| Collection {
         name: format!("c{at}"),
@@ -46,13 +48,16 @@ fn snapshot(number: u8, stacks: &[Vec<LayerRef>]) -> Snapshot {
         bytes: 10_000,
         coverage: vec![coverage.clone()],
         attributes: Json::Null,
+        sets: Vec::new(),
         stack: stack.clone(),
+        other: Carried::default(),
     };
     let source = SourceId {
         connector: "jsonl".to_owned(),
         name: "n".to_owned(),
         host: "h".to_owned(),
         url: "jsonl:-".to_owned(),
+        other: Carried::default(),
     };
     Manifest {
         id: SnapshotId([number; 16]),
@@ -73,6 +78,7 @@ fn snapshot(number: u8, stacks: &[Vec<LayerRef>]) -> Snapshot {
             attributes: Json::Null,
             stats: Stats::default(),
             program: "test".to_owned(),
+            other: Carried::default(),
         },
         collections: stacks.iter().enumerate().map(collection).collect(),
         tags: Vec::new(),
@@ -80,6 +86,8 @@ fn snapshot(number: u8, stacks: &[Vec<LayerRef>]) -> Snapshot {
         lock_until: None,
         renamed: None,
         squash: None,
+        other: Carried::default(),
+        tables: Tables::default(),
     }
 }
 

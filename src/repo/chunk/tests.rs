@@ -68,6 +68,7 @@ fn run_tables_that_promise_too_much_are_refused() {
     ] {
         assert!(ChunkData::parse(body.to_vec()).is_err(), "{body:?}");
     }
+    assert_eq!(ChunkData::parse(b"\x01\x02\x04\x04abcd".to_vec()).unwrap_err(), super::ParseError::Method(2));
     let data = ChunkData::parse(b"\x01\x01\x02\x09ab".to_vec()).unwrap();
     assert!(data.run(0, &mut Vec::new()).is_err(), "not a compressed frame");
 }

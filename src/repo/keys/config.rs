@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     record::Timestamp,
-    repo::{RepoError, RepoId, Storage},
+    repo::{
+        RepoError, RepoId, Storage,
+        registry::{FeatureNeeds, Registry},
+    },
 };
 use data_encoding::{BASE64, HEXLOWER};
 use serde::{Deserialize, Serialize};
@@ -55,10 +58,19 @@ impl Config {
 
     /// What seals.
     pub(super) fn suite(&self) -> Result<Suite, RepoError> {
-        Suite::from_u8(self.suite).ok_or_else(|| RepoError::UnknownFeature {
-            object: CONFIG.to_owned(),
-            feature: format!("suite {}", self.suite),
-        })
+        Suite::from_u8(self.suite).ok_or_else(|| Registry::ConfigSuite.unknown(CONFIG, self.suite))
+    }
+
+    /// Features that this program does not know and that keep it from writing.
+    pub(super) fn keeps_from_writing(&self) -> Option<String> {
+        self.features.iter().find(|it| FeatureNeeds::of(it) == FeatureNeeds::Writing).cloned()
+    }
+
+    /// What a person should hear of features that keep this program from checking everything.
+    pub(super) fn checks_less(&self) -> impl Iterator<Item = String> {
+        let unchecked = self.features.iter().filter(|it| FeatureNeeds::of(it) == FeatureNeeds::Checking);
+        unchecked
+            .map(|it| format!("{CONFIG} names the feature `{it}`, which this program cannot check: use a newer rekeep"))
     }
 
     /// What the keyed hash covers.
@@ -135,8 +147,8 @@ pub(super) fn read(storage: &Storage) -> Result<(Vec<Config>, Vec<String>), Repo
 
 pub(super) fn parse_config(name: &str, bytes: &[u8]) -> Result<Config, RepoError> {
     let config: Config = lines::parse(name, bytes)?;
-    if let Some(feature) = config.features.first() {
-        return Err(RepoError::UnknownFeature { object: name.to_owned(), feature: feature.clone() });
+    if let Some(feature) = config.features.iter().find(|it| FeatureNeeds::of(it) == FeatureNeeds::Reading) {
+        return Err(Registry::RepositoryFeature.unknown_name(name, feature));
     }
     config.suite()?;
     Ok(config)

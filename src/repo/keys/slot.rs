@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     record::Timestamp,
-    repo::{RepoError, RepoId},
+    repo::{RepoError, RepoId, registry::Registry},
 };
 use argon2::{Algorithm, Argon2, Params, Version};
 use data_encoding::{BASE64, HEXLOWER};
@@ -241,6 +241,12 @@ impl Slot {
 
     /// Reads and checks everything that can be checked without a key.
     pub(super) fn parse(name: &str, object: &str, bytes: &[u8], id: &RepoId) -> Result<Self, RepoError> {
+        let line = lines::value(object, bytes)?;
+        if let Some(kind) = line.get("kind").and_then(serde_json::Value::as_str)
+            && ![PASSWORD, RECOVERY, EXTERNAL].contains(&kind)
+        {
+            return Err(Registry::SlotKind.unknown_name(object, kind));
+        }
         let slot: Self = lines::parse(object, bytes)?;
         let damaged = |reason: String| RepoError::damaged(object, reason);
         if slot.repository != *id {
@@ -260,9 +266,7 @@ impl Slot {
     }
 
     fn suite(&self, object: &str) -> Result<Suite, RepoError> {
-        let feature = || format!("suite {}", self.suite);
-        Suite::from_u8(self.suite)
-            .ok_or_else(|| RepoError::UnknownFeature { object: object.to_owned(), feature: feature() })
+        Suite::from_u8(self.suite).ok_or_else(|| Registry::SlotSuite.unknown(object, self.suite))
     }
 
     /// How much work it is to try it: the cheapest go first, so that a costly one that a stranger left is met by nobody

@@ -349,6 +349,35 @@ fn versions_features_members_and_costs_are_judged_before_any_work() {
 }
 
 #[test]
+fn a_slot_of_a_kind_that_is_not_known_is_named_and_keeps_nobody_out() {
+    let (storage, keyring, _) = repository();
+    let other = add(&storage, &keyring, "other", Role::Admin, "there").unwrap();
+    let slot = slot::path(&other);
+    let newer = with(&storage, &slot, &forge(&storage.read(&slot).unwrap(), "\"password\"", "\"passkey\""));
+    let opened = open(&newer, &password("open sesame")).unwrap();
+    let said = opened.warnings().join("; ");
+    assert!(said.contains("slot kind `passkey`") && said.contains("the other key slots are tried"), "{said}");
+}
+
+#[test]
+fn a_feature_that_writers_must_know_lets_readers_read() {
+    let mut keyring = Keyring::ephemeral().unwrap();
+    keyring.unwritable = Some("write:shards".to_owned());
+    assert!(keyring.need(Capability::ReadValues).is_ok());
+    let error = keyring.need(Capability::Write).unwrap_err();
+    assert!(
+        error.to_string().contains("write:shards") && error.to_string().contains("everything can be read"),
+        "{error}"
+    );
+    let lease = keyring.lease_key(Party::Reader).unwrap();
+    let (kind, name) = (crate::repo::object::ObjectKind::Lease, format!("leases/{}/0", lease.lease()));
+    crate::repo::object::make(&keyring, Signer::Lease(&lease), kind, &name, b"{}").unwrap();
+    for party in [Party::Writer, Party::Operator] {
+        assert!(matches!(keyring.lease_key(party), Err(RepoError::UnknownFeature { .. })));
+    }
+}
+
+#[test]
 fn recovery_keys_are_fourteen_groups_of_four() {
     let text = recovery::print(&[0xa5; 32]);
     assert_eq!(text.split('-').map(str::len).collect::<Vec<_>>(), [4; 14]);

@@ -9,6 +9,7 @@ use crate::repo::{
         crypto::{self, NONCE_BYTES, TAG_BYTES},
     },
     object::check_version,
+    registry::Registry,
 };
 use std::sync::Arc;
 
@@ -118,9 +119,8 @@ impl Header {
             return Err(damaged("it is no pack"));
         }
         check_version(object, u16::from_le_bytes([fixed[8], fixed[9]]), VERSION)?;
-        let unknown = |feature: String| RepoError::UnknownFeature { object: object.to_owned(), feature };
-        let suite = Suite::from_u8(fixed[11]).ok_or_else(|| unknown(format!("suite {}", fixed[11])))?;
-        let wrap = Wrap::from_u8(fixed[48]).ok_or_else(|| unknown(format!("key wrap {}", fixed[48])))?;
+        let suite = Suite::from_u8(fixed[11]).ok_or_else(|| Registry::Suite.unknown(object, fixed[11]))?;
+        let wrap = Wrap::from_u8(fixed[48]).ok_or_else(|| Registry::Wrap.unknown(object, fixed[48]))?;
         if fixed[49] != 0 || fixed[52..].iter().any(|&byte| byte != 0) {
             return Err(damaged("a field of its header is not zero"));
         }

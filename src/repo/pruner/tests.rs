@@ -28,7 +28,7 @@ fn fill(session: &WriteSession, chunks: &[u8], end: i64) -> Manifest {
     let list = writer.put(ChunkKind::List, &ChunkPlain::single(ids)).unwrap().id;
     writer.finish().unwrap();
     let mut manifest = manifest(session.id(), end);
-    manifest.collections[0].stack = vec![LayerRef { id: list, rows: 1, bytes: 1 }];
+    manifest.collections[0].stack = vec![LayerRef::new(list, 1, 1)];
     manifest
 }
 

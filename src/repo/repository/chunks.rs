@@ -251,5 +251,10 @@ fn unreadable(id: &ChunkId, mut failures: Vec<(ObjectName, RepoError)>) -> RepoE
         let source = std::io::Error::new(source.kind(), reasons.join("; "));
         return RepoError::Storage { operation, object: format!("chunk {id}"), source };
     }
+    // What a newer program wrote is not damaged.
+    let newer = failures.iter().position(|(_, error)| matches!(error, RepoError::UnknownFeature { .. }));
+    if let Some(at) = newer {
+        return failures.swap_remove(at).1;
+    }
     RepoError::damaged(format!("chunk {id}"), reasons.join("; "))
 }

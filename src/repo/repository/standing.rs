@@ -210,7 +210,7 @@ impl Inner {
             return Err(RepoError::Locked { id: *id, until });
         }
         match standing.manifest {
-            Some(manifest) if !standing.forgotten => Ok((manifest, standing.next)),
+            Some(manifest) if !standing.forgotten => manifest.may_be_changed().map(|()| (manifest, standing.next)),
             _ if standing.unopened.is_empty() => Err(RepoError::NoSnapshot { name: id.to_string() }),
             _ => Err(RepoError::damaged(format!("snapshots/{id}"), standing.unopened.join("; "))),
         }

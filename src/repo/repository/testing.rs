@@ -6,9 +6,10 @@ use crate::{
     repo::{
         Backend, ChunkData, ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Manifest, ObjectName, RepoError, SnapshotId,
         Storage, Unlock, WriteOptions, WriteSession,
+        carried::Carried,
         keys::KdfParams,
         lease::MarkBody,
-        manifest::{Collection, Content, Kind, LayerRef, SourceId, Stats},
+        manifest::{Collection, Content, Kind, LayerRef, SourceId, Stats, Tables},
         object::{self, ObjectKind},
         session::SessionTiming,
         storage::{Created, Listed, Promises},
@@ -272,6 +273,7 @@ pub(in crate::repo) fn manifest(id: SnapshotId, end: i64) -> Manifest {
                 name: "n".to_owned(),
                 host: "host".to_owned(),
                 url: "jsonl:-".to_owned(),
+                other: Carried::default(),
             },
             scope: String::new(),
             scope_note: String::new(),
@@ -284,6 +286,7 @@ pub(in crate::repo) fn manifest(id: SnapshotId, end: i64) -> Manifest {
             attributes: Json::Null,
             stats: Stats { duration_seconds: 1.25, ..Stats::default() },
             program: "test".to_owned(),
+            other: Carried::default(),
         },
         collections: vec![collection("c")],
         tags: vec![],
@@ -291,6 +294,8 @@ pub(in crate::repo) fn manifest(id: SnapshotId, end: i64) -> Manifest {
         lock_until: None,
         renamed: None,
         squash: None,
+        other: Carried::default(),
+        tables: Tables::default(),
     }
 }
 
@@ -302,7 +307,9 @@ pub(in crate::repo) fn collection(name: &str) -> Collection {
         bytes: 2,
         coverage: vec![],
         attributes: Json::Null,
-        stack: vec![LayerRef { id: ChunkId([9; 32]), rows: 1, bytes: 2 }],
+        sets: Vec::new(),
+        stack: vec![LayerRef::new(ChunkId([9; 32]), 1, 2)],
+        other: Carried::default(),
     }
 }
 

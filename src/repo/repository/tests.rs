@@ -242,6 +242,21 @@ fn a_manifest_with_an_unknown_feature_is_left_out_and_told_of() {
 }
 
 #[test]
+fn a_snapshot_with_an_unknown_feature_for_writing_is_read_and_left_as_it_is() {
+    let (world, repo) = World::new();
+    let mut new = manifest(commit(&repo, &[1], 100), 100);
+    (new.revision, new.features) = (1, vec!["write:time-travel".to_owned()]);
+    put_manifest(&world, &repo, &new);
+    repo.refresh().unwrap();
+    assert_eq!(repo.snapshots().unwrap()[0].revision, 1);
+    let tagged = repo.revise(&new.id, &|manifest| manifest.tags.push("x".to_owned())).unwrap_err();
+    let forgotten = repo.forget(&new.id).unwrap_err();
+    for error in [tagged, forgotten] {
+        assert!(error.to_string().contains("write:time-travel"), "{error}");
+    }
+}
+
+#[test]
 fn a_manifest_under_another_name_is_refused() {
     let (world, repo) = World::new();
     let snapshot = commit(&repo, &[1], 100);

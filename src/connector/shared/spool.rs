@@ -169,7 +169,7 @@ mod tests {
     fn what_is_written_is_read_anywhere_and_does_not_stand_on_disk() {
         let dir = tempfile::tempdir().unwrap();
         let spool = Spool::new(dir.path()).unwrap();
-        let text: Vec<u8> = (0..300_000u32).flat_map(|n| n.to_le_bytes()).collect();
+        let text: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
         let mut starts = Vec::new();
         for part in [&text[..5], &text[5..200_000], &text[200_000..]] {
             let mut out = spool.append();

@@ -661,7 +661,7 @@ pub fn asb(data: &[u8]) {
         AsbReader, Form, Item, Record, RecordParts, put_index, put_module, put_record,
     };
     let Ok(mut reader) = AsbReader::new(data) else { return };
-    let form = Form { version: reader.header().version, compact: data.len() % 2 == 0 };
+    let form = Form { version: reader.header().version, compact: data.len().is_multiple_of(2) };
     let (mut record, mut out, mut before) = (Record::default(), Vec::new(), 0);
     loop {
         out.clear();

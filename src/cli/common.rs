@@ -70,6 +70,19 @@ pub struct GlobalArgs {
     /// Where catalogs lie [default: `$XDG_CACHE_HOME/rekeep` or `~/.cache/rekeep`]
     #[arg(long, global = true, value_name = "DIR", env = "REKEEP_CACHE_DIR", help_heading = "Global")]
     pub cache_dir: Option<PathBuf>,
+    /// Keep at most this much of what is read again and again from storage behind a service (default 10GiB)
+    #[arg(
+        long,
+        global = true,
+        value_name = "SIZE",
+        value_parser = units::parse_size,
+        env = "REKEEP_CACHE_SIZE",
+        help_heading = "Global"
+    )]
+    pub cache_size: Option<u64>,
+    /// Keep nothing of it, and use nothing that is kept, whatever `--cache-size` says (catalogs are needed all the same)
+    #[arg(long, global = true, help_heading = "Global")]
+    pub no_cache: bool,
     /// Read at most this many bytes a second (10M, 1.5MiB)
     #[arg(long, global = true, value_name = "RATE", value_parser = units::parse_rate, help_heading = "Global")]
     pub read_limit: Option<u64>,

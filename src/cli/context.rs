@@ -64,6 +64,7 @@ impl Context {
             storage_options: StorageOptions {
                 options: global.options,
                 connections: Some(global.connections),
+                cache_bytes: if global.no_cache { Some(0) } else { global.cache_size },
                 ..StorageOptions::default()
             },
             json: global.json,

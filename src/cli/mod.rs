@@ -18,6 +18,7 @@ pub mod interrupt;
 pub mod open;
 pub mod output;
 pub mod password;
+pub mod postgres;
 pub mod progress;
 pub mod show;
 #[cfg(all(feature = "aerospike", feature = "asb"))]

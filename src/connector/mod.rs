@@ -3,7 +3,7 @@
 //!
 //! The traits are a narrow core that every system has ([`source`], [`target`]) and abilities that some have, each in a file
 //! of its own, handed out by the core as an option: [`change`], [`evidence`], [`resumable`] for sources; [`survey`],
-//! [`goes_on`] for targets. A [`Registry`] opens them by URL and options. How systems fit them is walked through in `format-spec/connectors.md`.
+//! [`goes_on`] for targets. A [`Registry`] opens them by URL and options. How systems fit them is walked through in `docs/connectors.md`.
 
 #[cfg(feature = "aerospike")]
 pub mod aerospike;
@@ -25,6 +25,8 @@ pub mod open;
 pub mod options;
 pub mod outcome;
 pub mod plan;
+#[cfg(feature = "postgresql")]
+pub mod postgres;
 pub mod registry;
 pub mod resumable;
 pub mod role;

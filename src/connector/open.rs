@@ -17,6 +17,10 @@ impl Default for Registry {
         let registry = registry.with(super::files::FilesConnector);
         #[cfg(feature = "jsonl")]
         let registry = registry.with(super::jsonl::JsonlConnector);
+        #[cfg(feature = "postgresql")]
+        let registry = registry
+            .with(super::postgres::PostgresConnector::new("postgresql://HOST/DATABASE"))
+            .with(super::postgres::PostgresConnector::new("postgres://HOST/DATABASE"));
         registry
     }
 }

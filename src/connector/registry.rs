@@ -4,6 +4,7 @@
 use super::{
     ConnectorError, Inspection, Options, Role, Source, SourceUrl, Target,
     options::{OptionDescription, described},
+    url::without_password,
 };
 use schemars::JsonSchema;
 use std::{fmt, sync::Arc};
@@ -138,7 +139,7 @@ impl Registry {
     }
 
     fn find(&self, text: &str) -> Result<(&dyn Connector, SourceUrl), ConnectorError> {
-        let wrong = |reason: String| ConnectorError::Url { url: text.to_owned(), reason };
+        let wrong = |reason: String| ConnectorError::Url { url: without_password(text), reason };
         let Some((scheme, _)) = text.split_once(':') else {
             let forms: Vec<&str> = self.connectors().map(Connector::form).collect();
             return Err(wrong(match forms.split_last() {
@@ -164,7 +165,7 @@ impl Registry {
         let is_of = |name: &&str| of.is_some_and(|of| knows(of, role, name));
         let options = if of.is_some() { foreign.iter().copied().filter(is_of).collect() } else { vec![*first] };
         Err(ConnectorError::ForeignOptions {
-            url: url.to_owned(),
+            url: without_password(url),
             options: options.into_iter().map(str::to_owned).collect(),
             role,
             of: of.map(|of| of.scheme().to_owned()),

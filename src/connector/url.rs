@@ -11,6 +11,8 @@ pub struct SourceUrl {
     /// What follows it, up to the query, as given (not percent-decoded: file names may hold any character; a `?` that
     /// belongs to the name is written `%3F`, a percent sign `%25`, and only these two are decoded).
     pub place: String,
+    /// The same before anything is decoded, for connectors that decode all of it themselves.
+    pub written: String,
     /// `key=value` pairs of the query, percent-decoded, in order.
     pub options: Vec<(String, String)>,
 }
@@ -28,7 +30,7 @@ impl SourceUrl {
     /// # Errors
     /// [`ConnectorError::Url`].
     pub fn parse(text: &str) -> Result<Self, ConnectorError> {
-        let wrong = |reason: String| ConnectorError::Url { url: text.to_owned(), reason };
+        let wrong = |reason: String| ConnectorError::Url { url: without_password(text), reason };
         let (scheme, rest) =
             text.split_once(':').ok_or_else(|| wrong("it has no scheme, such as sqlite:".to_owned()))?;
         let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
@@ -41,15 +43,16 @@ impl SourceUrl {
             let decode = |part| percent_decode(part).ok_or_else(|| wrong(format!("`{part}` is not percent-encoded")));
             options.push((decode(key)?, decode(value)?));
         }
+        let written = place.to_owned();
         let place = place.replace("%3F", "?").replace("%3f", "?").replace("%25", "%");
-        Ok(Self { scheme: scheme.to_owned(), place, options })
+        Ok(Self { scheme: scheme.to_owned(), place, written, options })
     }
 }
 
 impl fmt::Display for SourceUrl {
     /// Without options, for messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.scheme, self.place)
+        f.write_str(&without_password(&format!("{}:{}", self.scheme, self.place)))
     }
 }
 
@@ -74,7 +77,30 @@ fn path_of(bytes: Vec<u8>) -> PathBuf {
     String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
-fn percent_decode(text: &str) -> Option<String> {
+/// A URL as it may be shown and kept: without the password of `//USER:PASSWORD@HOST` or of `password=`.
+#[must_use]
+pub fn without_password(url: &str) -> String {
+    let (place, query) = url.split_once('?').map_or((url, None), |(place, query)| (place, Some(query)));
+    let mut shown = place.to_owned();
+    // Only addresses of servers bear logins: a file's name may hold anything.
+    if let Some(scheme) = LOGINS.iter().find(|scheme| place.starts_with(**scheme))
+        && let Some((login, host)) = place[scheme.len()..].rsplit_once('@')
+        && let Some((user, _)) = login.split_once(':')
+    {
+        shown = format!("{scheme}{user}@{host}");
+    }
+    if let Some(query) = query {
+        let is_secret = |pair: &&str| ["password=", "sslpassword="].iter().any(|name| pair.starts_with(name));
+        let kept: Vec<&str> = query.split('&').filter(|pair| !is_secret(pair)).collect();
+        shown = format!("{shown}?{}", kept.join("&"));
+    }
+    shown
+}
+
+/// How addresses begin that bear logins.
+const LOGINS: [&str; 4] = ["postgresql://", "postgres://", "atlasdb:postgresql://", "atlasdb:postgres://"];
+
+pub(super) fn percent_decode(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -92,6 +118,19 @@ fn percent_decode(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (url, shown) in [
+            ("postgresql://a:b@h/d?x=1&password=c&y=2", "postgresql://a@h/d?x=1&y=2"),
+            ("postgresql://a:b:@c@h,i:1/d", "postgresql://a@h,i:1/d"),
+            ("atlasdb:postgres://a:b@h", "atlasdb:postgres://a@h"),
+            ("files:a:b@c", "files:a:b@c"),
+            ("postgresql://h:1/d", "postgresql://h:1/d"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
+    }
 
     #[test]
     fn urls_split_into_scheme_place_and_options() {

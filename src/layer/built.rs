@@ -3,7 +3,8 @@
 use super::{
     LayerError,
     error::hex_of,
-    list::{Entry, List},
+    level::Wants,
+    list::List,
     reader::{for_each_chunk_of, for_each_entry_of},
     writer::{BuiltRange, put_list},
 };
@@ -58,6 +59,8 @@ impl BuiltRange {
         visit: &mut dyn FnMut(ChunkId) -> Result<(), LayerError>,
     ) -> Result<(), LayerError> {
         let list = Arc::new(List { root: None, entries: self.entries.clone() });
-        for_each_entry_of(chunks, list, &mut |entry: &Entry| for_each_chunk_of(chunks, entry, visit))
+        for_each_entry_of(chunks, list, Some(Wants::Structure), &mut |entry, level| {
+            for_each_chunk_of(chunks, entry, level, visit)
+        })
     }
 }

@@ -4,6 +4,7 @@ use super::{
     Layer, LayerError,
     block::{KeysBlock, RowKind, RowValue},
     error::hex_of,
+    level::Wants,
     reader::LayerCursor,
 };
 use crate::record::KeyRange;
@@ -20,8 +21,8 @@ pub(super) struct Groups<'a> {
 }
 
 impl<'a> Groups<'a> {
-    pub(super) fn new(layers: &'a [Layer], range: &KeyRange) -> Self {
-        let walks: Vec<LayerCursor<'a>> = layers.iter().map(|layer| LayerCursor::new(layer, range)).collect();
+    pub(super) fn new(layers: &'a [Layer], range: &KeyRange, wants: Wants) -> Self {
+        let walks: Vec<LayerCursor<'a>> = layers.iter().map(|layer| LayerCursor::new(layer, range, wants)).collect();
         Self { order: Vec::with_capacity(walks.len()), walks, group: 0, started: false }
     }
 

@@ -12,7 +12,7 @@ use crate::{
         Fingerprinter, MAX_KEY_BYTES,
         bytes::{DecodeError, Reader, put_slice, put_u64},
     },
-    repo::{ChunkId, ChunkKind, ChunkPlain, ChunkReader, chunk::MAX_CHUNK_BYTES},
+    repo::{ChunkData, ChunkId, ChunkKind, ChunkPlain, ChunkReader, chunk::MAX_CHUNK_BYTES},
 };
 use std::sync::Arc;
 
@@ -145,8 +145,12 @@ pub(super) fn write_list(entries: &[Entry], root: Option<&RootHeader>, out: &mut
 impl List {
     /// Reads, decodes and checks a list chunk.
     pub(super) fn read(chunks: &Arc<dyn ChunkReader>, id: &ChunkId) -> Result<Self, LayerError> {
-        let plain = chunks.read(ChunkKind::List, id)?.plain()?;
-        Self::decode(&plain).map_err(|reason| LayerError::damaged(*id, reason))
+        Self::of(&chunks.read(ChunkKind::List, id)?, id)
+    }
+
+    /// A list chunk that was read.
+    pub(super) fn of(data: &ChunkData, id: &ChunkId) -> Result<Self, LayerError> {
+        Self::decode(&data.plain()?).map_err(|reason| LayerError::damaged(*id, reason))
     }
 
     /// Decodes and checks a list chunk's plaintext.

@@ -5,6 +5,7 @@ use super::{
     block::{NewRow, RowKind, RowValue},
     error::hex_of,
     groups::Groups,
+    level::Wants,
     writer::{BuiltRange, RangeWriter, check_gap_free, finish_layer},
 };
 use crate::{
@@ -142,7 +143,7 @@ pub fn read_totals(
     let (mut totals, mut state) = (RowTotals::default(), StateTotals::default());
     let mut scratch = Vec::new();
     let mut ticks = Ticks { progress, rows: 0, bytes: 0 };
-    let mut groups = Groups::new(std::slice::from_ref(layer), range);
+    let mut groups = Groups::new(std::slice::from_ref(layer), range, Wants::Rows);
     while groups.advance()? {
         let (block, row) = groups.head();
         let (head, meta) = (block.row(row), block.meta(row));
@@ -224,7 +225,7 @@ impl<'a> Merge<'a> {
         writer: &mut dyn ChunkWriter,
         progress: &MergeProgress<'_>,
     ) -> Result<(), LayerError> {
-        let mut groups = Groups::new(stack.layers(), range);
+        let mut groups = Groups::new(stack.layers(), range, Wants::Rows);
         let mut ticks = Ticks { progress, rows: 0, bytes: 0 };
         while groups.advance()? {
             let bytes = self.merge_key(&mut groups, writer)?;
@@ -291,7 +292,7 @@ impl Above<'_> {
             none => {
                 // The range begins where the first question is, so that what lies before is not read.
                 let range = KeyRange { start: key.to_vec(), end: self.range.end.clone() };
-                let groups = none.insert(Groups::new(stack.layers(), &range));
+                let groups = none.insert(Groups::new(stack.layers(), &range, Wants::Keys));
                 self.more = groups.advance()?;
                 groups
             }

@@ -8,6 +8,7 @@ pub mod diff;
 pub mod error;
 mod groups;
 pub mod join;
+mod level;
 mod list;
 pub mod merge;
 mod piece;

@@ -3,7 +3,7 @@
 use super::{LayerContext, LayerError};
 use crate::{
     record::bytes::{DecodeError, Reader, put_u64},
-    repo::{ChunkId, ChunkKind, ChunkPlain, ChunkReader, ChunkWriter, chunk::MAX_CHUNK_BYTES},
+    repo::{ChunkId, ChunkKind, ChunkPlain, ChunkReader, ChunkWriter, ReadAhead, chunk::MAX_CHUNK_BYTES},
 };
 use fastcdc::v2020::{Normalization, cut_gear, get_gear_with_seed, select_masks};
 use std::{
@@ -198,6 +198,10 @@ pub(super) struct PieceReader {
     chunks: Arc<dyn ChunkReader>,
     /// What is left to read, the next last.
     left: Vec<(PieceRef, u8)>,
+    /// Where storage is far: the next pieces on their way, and how many of `left` they are.
+    ahead: Option<Box<dyn ReadAhead>>,
+    announced: usize,
+    is_on_its_way: bool,
     piece: Vec<u8>,
     read: usize,
 }
@@ -205,7 +209,15 @@ pub(super) struct PieceReader {
 impl PieceReader {
     /// A reader over an encoded piece list that must cover `bytes` bytes.
     pub(super) fn open(chunks: &Arc<dyn ChunkReader>, list: &[u8], bytes: u64) -> Result<Self, LayerError> {
-        let mut reader = Self { chunks: Arc::clone(chunks), left: Vec::new(), piece: Vec::new(), read: 0 };
+        let mut reader = Self {
+            chunks: Arc::clone(chunks),
+            left: Vec::new(),
+            ahead: None,
+            announced: 0,
+            is_on_its_way: false,
+            piece: Vec::new(),
+            read: 0,
+        };
         reader.expand(list, bytes, None).map_err(|reason| LayerError::inconsistent("a piece list", reason))?;
         Ok(reader)
     }
@@ -222,10 +234,32 @@ impl PieceReader {
         Ok(())
     }
 
+    /// Announces the pieces that follow, up to the next list of pieces.
+    fn announce(&mut self) {
+        if !self.is_on_its_way {
+            self.is_on_its_way = true;
+            if self.left.len() > 1 {
+                self.ahead = Arc::clone(&self.chunks).ahead();
+            }
+        }
+        let Some(ahead) = self.ahead.as_mut().filter(|ahead| ahead.has_room()) else { return };
+        let next = self.left.iter().rev().skip(self.announced).take_while(|(_, depth)| *depth == 0);
+        for (piece, _) in next {
+            self.announced += 1;
+            if !ahead.announce(ChunkKind::Piece, &piece.id) {
+                break;
+            }
+        }
+        ahead.send();
+    }
+
     fn next_piece(&mut self) -> Result<bool, LayerError> {
+        self.announce();
         while let Some((entry, depth)) = self.left.pop() {
+            self.announced = self.announced.saturating_sub(1);
             let kind = if depth == 0 { ChunkKind::Piece } else { ChunkKind::PieceList };
-            let plain = self.chunks.read(kind, &entry.id)?.plain()?;
+            let taken = self.ahead.as_mut().and_then(|ahead| ahead.take(kind, &entry.id));
+            let plain = taken.map_or_else(|| self.chunks.read(kind, &entry.id), Ok)?.plain()?;
             if depth > 0 {
                 self.expand(&plain.bytes, entry.bytes, Some(depth - 1))
                     .map_err(|reason| LayerError::inconsistent(format!("piece list {}", entry.id), reason))?;

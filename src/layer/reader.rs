@@ -3,12 +3,13 @@
 use super::{
     LayerError,
     block::{KeysBlock, RowKind, RowValue, ValuesBlock},
+    level::{Level, Wants},
     list::{Entry, List, RootHeader},
     piece,
 };
 use crate::{
     record::{Fingerprinter, KeyRange},
-    repo::{ChunkId, ChunkKind, ChunkReader, manifest::LayerRef},
+    repo::{ChunkData, ChunkId, ChunkKind, ChunkReader, manifest::LayerRef},
 };
 use std::sync::Arc;
 
@@ -76,7 +77,9 @@ impl Layer {
     /// pieces, but no values.
     pub fn for_each_chunk(&self, visit: &mut dyn FnMut(ChunkId) -> Result<(), LayerError>) -> Result<(), LayerError> {
         visit(self.id)?;
-        self.for_each_entry(&mut |entry| for_each_chunk_of(&self.chunks, entry, visit))
+        for_each_entry_of(&self.chunks, Arc::clone(&self.root), Some(Wants::Structure), &mut |entry, level| {
+            for_each_chunk_of(&self.chunks, entry, level, visit)
+        })
     }
 
     /// Every block in key order, from the lists alone.
@@ -84,7 +87,7 @@ impl Layer {
         &self,
         visit: &mut dyn FnMut(&BlockInfo) -> Result<(), LayerError>,
     ) -> Result<(), LayerError> {
-        self.for_each_entry(&mut |entry| {
+        for_each_entry_of(&self.chunks, Arc::clone(&self.root), None, &mut |entry, _| {
             if entry.is_list {
                 return Ok(());
             }
@@ -122,28 +125,30 @@ impl Layer {
         }
         None
     }
-
-    fn for_each_entry(&self, visit: &mut dyn FnMut(&Entry) -> Result<(), LayerError>) -> Result<(), LayerError> {
-        for_each_entry_of(&self.chunks, Arc::clone(&self.root), visit)
-    }
 }
 
-/// Every entry under a list, each before what it names is read.
+/// Every entry under a list, each before what it names is read; and its level, to read on from. What is wanted beside lists is
+/// read ahead.
 pub(super) fn for_each_entry_of(
     chunks: &Arc<dyn ChunkReader>,
     list: Arc<List>,
-    visit: &mut dyn FnMut(&Entry) -> Result<(), LayerError>,
+    wants: Option<Wants>,
+    visit: &mut dyn FnMut(&Entry, &mut Level) -> Result<(), LayerError>,
 ) -> Result<(), LayerError> {
-    let mut path = vec![(list, 0)];
-    while let Some((list, next)) = path.last_mut() {
-        let Some(entry) = list.entries.get(*next).cloned() else {
+    let mut path = vec![Level::new(list, 0)];
+    while let Some(level) = path.last_mut() {
+        let Some(entry) = level.list.entries.get(level.next).cloned() else {
             path.pop();
             continue;
         };
-        *next += 1;
-        visit(&entry)?;
+        if let Some(wants) = wants {
+            level.announce(chunks, wants, None);
+        }
+        level.next += 1;
+        visit(&entry, level)?;
         if entry.is_list {
-            path.push((Arc::new(read_list(chunks, &entry)?), 0));
+            let list = level.read_list(chunks, &entry)?;
+            path.push(Level::new(Arc::new(list), 0));
         }
     }
     Ok(())
@@ -153,6 +158,7 @@ pub(super) fn for_each_entry_of(
 pub(super) fn for_each_chunk_of(
     chunks: &Arc<dyn ChunkReader>,
     entry: &Entry,
+    level: &mut Level,
     visit: &mut dyn FnMut(ChunkId) -> Result<(), LayerError>,
 ) -> Result<(), LayerError> {
     visit(entry.id)?;
@@ -160,7 +166,7 @@ pub(super) fn for_each_chunk_of(
         visit(values)?;
     }
     if entry.has_pieces && !entry.is_list {
-        for list in read_keys(chunks, entry)?.piece_lists() {
+        for list in level.read_keys(chunks, entry)?.piece_lists() {
             piece::for_each_piece(chunks, list, visit)?;
         }
     }
@@ -169,15 +175,24 @@ pub(super) fn for_each_chunk_of(
 
 /// Reads the list that an entry names.
 pub(super) fn read_list(chunks: &Arc<dyn ChunkReader>, entry: &Entry) -> Result<List, LayerError> {
-    let list = List::read(chunks, &entry.id)?;
+    list_of(&chunks.read(ChunkKind::List, &entry.id)?, entry)
+}
+
+/// The list that an entry names.
+pub(super) fn list_of(data: &ChunkData, entry: &Entry) -> Result<List, LayerError> {
+    let list = List::of(data, &entry.id)?;
     list.check_against(entry)?;
     Ok(list)
 }
 
 /// Reads the keys of the block that an entry names.
 pub(super) fn read_keys(chunks: &Arc<dyn ChunkReader>, entry: &Entry) -> Result<KeysBlock, LayerError> {
-    let plain = chunks.read(ChunkKind::Keys, &entry.id)?.plain()?;
-    let block = KeysBlock::decode(&plain).map_err(|reason| LayerError::damaged(entry.id, reason))?;
+    keys_of(&chunks.read(ChunkKind::Keys, &entry.id)?, entry)
+}
+
+/// The keys of the block that an entry names.
+pub(super) fn keys_of(data: &ChunkData, entry: &Entry) -> Result<KeysBlock, LayerError> {
+    let block = KeysBlock::decode(&data.plain()?).map_err(|reason| LayerError::damaged(entry.id, reason))?;
     let counts = (block.len() as u64, block.live_rows(), block.values() > 0, block.piece_lists().next().is_some());
     if counts != (entry.rows, entry.live_rows, entry.values.is_some(), entry.has_pieces) || block.key(0) != entry.key {
         let object = format!("keys chunk {}", entry.id);
@@ -192,8 +207,12 @@ pub(super) fn read_values(
     id: ChunkId,
     keys: &KeysBlock,
 ) -> Result<ValuesBlock, LayerError> {
-    let plain = chunks.read(ChunkKind::Values, &id)?.plain()?;
-    let values = ValuesBlock::decode(plain).map_err(|reason| LayerError::damaged(id, reason))?;
+    values_of(&chunks.read(ChunkKind::Values, &id)?, id, keys)
+}
+
+/// The values of a block.
+pub(super) fn values_of(data: &ChunkData, id: ChunkId, keys: &KeysBlock) -> Result<ValuesBlock, LayerError> {
+    let values = ValuesBlock::decode(data.plain()?).map_err(|reason| LayerError::damaged(id, reason))?;
     if values.len() as u64 != keys.values() {
         let object = format!("values chunk {id}");
         return Err(LayerError::inconsistent(object, "it has not as many values as its keys chunk has rows in place"));
@@ -207,7 +226,10 @@ pub(super) struct LayerCursor<'a> {
     /// Where to begin, until the first block is found.
     start: Option<Vec<u8>>,
     end: Option<Vec<u8>>,
-    path: Vec<(Arc<List>, usize)>,
+    path: Vec<Level>,
+    /// What is read ahead once it is more than one block.
+    wants: Wants,
+    is_on_its_way: bool,
     keys: KeysBlock,
     values_id: Option<ChunkId>,
     values: Option<ValuesBlock>,
@@ -217,13 +239,15 @@ pub(super) struct LayerCursor<'a> {
 }
 
 impl<'a> LayerCursor<'a> {
-    pub(super) fn new(layer: &'a Layer, range: &KeyRange) -> Self {
+    pub(super) fn new(layer: &'a Layer, range: &KeyRange, wants: Wants) -> Self {
         let first = layer.root.position(&range.start);
         Self {
             layer,
             start: Some(range.start.clone()),
             end: range.end.clone(),
-            path: vec![(Arc::clone(&layer.root), first)],
+            path: vec![Level::new(Arc::clone(&layer.root), first)],
+            wants,
+            is_on_its_way: false,
             keys: KeysBlock::default(),
             values_id: None,
             values: None,
@@ -244,22 +268,28 @@ impl<'a> LayerCursor<'a> {
     }
 
     fn next_block(&mut self) -> Result<bool, LayerError> {
-        while let Some((list, next)) = self.path.last_mut() {
-            let Some(entry) = list.entries.get(*next).cloned() else {
+        while let Some(level) = self.path.last_mut() {
+            let Some(entry) = level.list.entries.get(level.next).cloned() else {
                 self.path.pop();
                 continue;
             };
             if self.end.as_ref().is_some_and(|end| entry.key >= *end) {
                 break;
             }
-            *next += 1;
+            // Whoever looks for one record needs one block of each layer, and values of one of them.
+            if self.is_on_its_way {
+                level.announce(&self.layer.chunks, self.wants, self.end.as_deref());
+            }
+            level.next += 1;
             if entry.is_list {
-                let list = read_list(&self.layer.chunks, &entry)?;
+                let list = level.read_list(&self.layer.chunks, &entry)?;
                 let first = self.start.as_ref().map_or(0, |start| list.position(start));
-                self.path.push((Arc::new(list), first));
+                self.path.push(Level::new(Arc::new(list), first));
                 continue;
             }
-            self.load(&entry)?;
+            let keys = level.read_keys(&self.layer.chunks, &entry)?;
+            self.load(&entry, keys)?;
+            self.is_on_its_way = true;
             return Ok(true);
         }
         self.path.clear();
@@ -268,8 +298,7 @@ impl<'a> LayerCursor<'a> {
         Ok(false)
     }
 
-    fn load(&mut self, entry: &Entry) -> Result<(), LayerError> {
-        let keys = read_keys(&self.layer.chunks, entry)?;
+    fn load(&mut self, entry: &Entry, keys: KeysBlock) -> Result<(), LayerError> {
         if self.keys.len() > 0 && self.keys.key(self.keys.len() - 1) >= keys.key(0) {
             let object = format!("keys chunk {}", entry.id);
             return Err(LayerError::inconsistent(object, "it begins before the block before it ends"));
@@ -317,7 +346,10 @@ impl<'a> LayerCursor<'a> {
             RowKind::InPlace => {
                 let (shape, value) = match (&mut self.values, self.values_id) {
                     (Some(values), _) => values,
-                    (none, Some(id)) => none.insert(read_values(&self.layer.chunks, id, &self.keys)?),
+                    (none, Some(id)) => none.insert(match self.path.last_mut() {
+                        Some(level) => level.read_values(&self.layer.chunks, id, &self.keys)?,
+                        None => read_values(&self.layer.chunks, id, &self.keys)?,
+                    }),
                     (None, None) => return Err(LayerError::inconsistent("a block", "it has no values chunk")),
                 }
                 .value(head.ordinal as usize);

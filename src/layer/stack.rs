@@ -6,6 +6,7 @@ use super::{
     block::{RowKind, RowValue},
     error::hex_of,
     groups::Groups,
+    level::Wants,
     piece::PieceReader,
 };
 use crate::{
@@ -49,7 +50,8 @@ impl Stack {
     /// Walks the records of `range` that are live at `at`, in key order. With `keys_only` no values are read and
     /// [`StackCursor::value`] must not be called.
     pub fn cursor(&self, range: &KeyRange, at: Timestamp, keys_only: bool) -> Result<StackCursor<'_>, LayerError> {
-        Ok(StackCursor { stack: self, groups: Groups::new(&self.layers, range), at, keys_only })
+        let wants = if keys_only { Wants::Keys } else { Wants::Rows };
+        Ok(StackCursor { stack: self, groups: Groups::new(&self.layers, range, wants), at, keys_only })
     }
 }
 

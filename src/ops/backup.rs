@@ -23,7 +23,7 @@ pub use chain::{Opener, backup_chain};
 
 use super::{OpsError, Progress, progress::tell_news, tag::check_tags, usage::peak_memory_bytes};
 use crate::{
-    connector::{ParentView, SessionOptions, Source},
+    connector::{ParentView, SessionOptions, Source, url::without_password},
     record::Timestamp,
     repo::{
         Manifest, Repository, SnapshotId, WriteOptions,
@@ -475,7 +475,7 @@ fn source_id(repo: &Repository, source: &dyn Source, options: &BackupOptions) ->
         connector: identity.connector.to_owned(),
         name,
         host,
-        url: options.url.clone(),
+        url: without_password(&options.url),
         other: Carried::default(),
     }
 }

@@ -10,7 +10,7 @@ pub use memory::MemoryChunks;
 
 use super::{ChunkId, ChunkKind, RepoError};
 use crate::record::bytes::{DecodeError, Reader, put_u64};
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 /// The most bytes of plaintext one chunk may have.
 pub const MAX_CHUNK_BYTES: usize = 8 * 1024 * 1024;
@@ -252,11 +252,33 @@ pub trait ChunkReader: Send + Sync {
     /// [`RepoError`] naming the chunk and the pack.
     fn read(&self, kind: ChunkKind, id: &ChunkId) -> Result<ChunkData, RepoError>;
 
+    /// Reads chunks that are known beforehand before they are asked for; `None` where that is no faster.
+    fn ahead(self: Arc<Self>) -> Option<Box<dyn ReadAhead>> {
+        None
+    }
+
     /// The bytes that reading this chunk takes from storage; `None` if the repository does not hold it.
     ///
     /// # Errors
     /// [`RepoError`] from the catalog.
     fn stored_len(&self, id: &ChunkId) -> Result<Option<u64>, RepoError>;
+}
+
+/// Chunks on their way to one reader, in the order in which he will ask for them. Bounded in bytes: what is announced beyond is
+/// simply not there, and read when it is asked for.
+pub trait ReadAhead: Send {
+    /// Whether it is time to announce more.
+    fn has_room(&self) -> bool;
+
+    /// Announces the next chunk; `false` if there is no room for more.
+    fn announce(&mut self, kind: ChunkKind, id: &ChunkId) -> bool;
+
+    /// Sends for what was announced.
+    fn send(&mut self);
+
+    /// Takes a chunk, and gives up those that were announced before it. `None` if it was not announced, or could not be read
+    /// so: then [`ChunkReader::read`] says what is wrong.
+    fn take(&mut self, kind: ChunkKind, id: &ChunkId) -> Option<ChunkData>;
 }
 
 /// Writes chunks; each thread has its own.

@@ -77,7 +77,7 @@ pub enum RepoError {
         supported: u64,
     },
     /// The object needs a feature that this program does not know.
-    #[error("{object} needs `{feature}`, which this program does not know: use a newer rekeep; {still}")]
+    #[error("{object} needs {feature}, which this program does not know: use a newer rekeep; {still}")]
     UnknownFeature {
         /// Which object.
         object: String,

@@ -11,6 +11,8 @@ mod slot;
 mod slots;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
 pub use super::role::{Capability, Role};
 pub use crypto::Suite;

@@ -164,16 +164,14 @@ impl Inner {
     /// Lists `trash/` and reads the marks not in `known`, by name. One that is gone when it is read is left out: what it
     /// named is gone too. So is one that nobody who may made: nobody will carry it out; every opening tells of it.
     pub(super) fn marks(&self, known: &HashSet<String>, unreadable: Unreadable) -> Result<Vec<Mark>, RepoError> {
-        let mut paths: Vec<String> = self.list_objects("trash/")?.into_iter().map(|object| object.name).collect();
-        paths.sort_unstable();
+        let mut listed = self.list_objects("trash/")?;
+        listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        listed.retain(|object| !known.contains(mark_id(&object.name)));
         let mut marks = Vec::new();
-        for path in paths {
-            let id = path.strip_prefix("trash/").unwrap_or(&path).to_owned();
-            if known.contains(&id) {
-                continue;
-            }
-            match self.read_mark(&path) {
-                Ok(packs) => marks.push(Mark { id, packs }),
+        let wanted = listed.iter().map(|object| (&*object.name, object.name.clone(), object.bytes));
+        for (path, begun) in object::read_each(&self.storage, wanted) {
+            match begun.get().and_then(|bytes| self.open_mark(path, &bytes)) {
+                Ok(packs) => marks.push(Mark { id: mark_id(path).to_owned(), packs }),
                 Err(RepoError::Missing { .. } | RepoError::Forged { .. }) => {}
                 Err(_) if unreadable == Unreadable::IsSkipped => {}
                 Err(error) => return Err(error),
@@ -182,12 +180,15 @@ impl Inner {
         Ok(marks)
     }
 
-    fn read_mark(&self, path: &str) -> Result<Vec<ObjectName>, RepoError> {
-        let bytes = object::read(&self.storage, path)?;
-        let body = object::open(&self.keyring, ObjectKind::Mark, path, &bytes)?;
+    fn open_mark(&self, path: &str, bytes: &[u8]) -> Result<Vec<ObjectName>, RepoError> {
+        let body = object::open(&self.keyring, ObjectKind::Mark, path, bytes)?;
         let body: MarkBody = serde_json::from_slice(&body).map_err(|error| RepoError::damaged(path, error))?;
         Ok(body.packs)
     }
+}
+
+fn mark_id(path: &str) -> &str {
+    path.strip_prefix("trash/").unwrap_or(path)
 }
 
 /// Calls something at an interval of the monotonic clock, on a thread of its own, until it is dropped.

@@ -4,6 +4,7 @@
 //! The formats are specified in `format-spec/repository.md`, the protocol in `format-spec/protocol.md`.
 
 mod budget;
+pub mod cache;
 pub mod carried;
 pub mod catalog;
 pub mod checkpoint;
@@ -29,7 +30,7 @@ pub mod session;
 pub mod storage;
 
 pub use checkpoint::Checkpoint;
-pub use chunk::{ChunkData, ChunkPlain, ChunkReader, ChunkWriter, Put};
+pub use chunk::{ChunkData, ChunkPlain, ChunkReader, ChunkWriter, Put, ReadAhead};
 pub use error::RepoError;
 pub use ids::{ChunkId, ChunkKind, ObjectName, RepoId, SnapshotId};
 pub use keys::{RecoveryKey, Secrets, Suite, Unlock};

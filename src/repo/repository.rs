@@ -1,5 +1,6 @@
 //! An opened repository: snapshots, chunks, and the way to begin writing.
 
+mod ahead;
 mod chunks;
 pub(super) mod doubt;
 pub(super) mod forgotten;
@@ -25,6 +26,7 @@ use super::{
     ChunkId, ChunkReader, Manifest, ReadLease, RecoveryKey, RepoError, RepoId, Secrets, Snapshot, SnapshotId, Storage,
     Unlock, WriteOptions, WriteSession,
     budget::Budget,
+    cache::Cache,
     catalog::{Catalog, Revision},
     keys::{self, Capability, KdfParams, Keyring, NewKeys, Role, SlotInfo, Suite},
     session::SessionTiming,
@@ -33,7 +35,7 @@ use crate::{
     record::{Clock, Timestamp},
     report::{Warning, WarningKind},
 };
-use chunks::Leaseless;
+use chunks::Reader;
 use rayon::prelude::*;
 use std::{
     borrow::Cow,
@@ -94,7 +96,10 @@ pub(super) struct Inner {
     /// What opening met.
     met: OnceLock<Vec<Warning>>,
     refreshing: Mutex<()>,
-    pub(super) budget: Budget,
+    pub(super) budget: Arc<Budget>,
+    pub(super) read_ahead: ahead::Held,
+    /// `None` where storage is near, or nothing may be kept.
+    pub(super) cache: Option<Cache>,
 }
 
 /// What listings showed and no object is.
@@ -159,6 +164,9 @@ impl Repository {
         weak: Option<Warning>,
     ) -> Result<Self, RepoError> {
         let catalog = Catalog::open(&open.cache_dir, &keyring.repo_id, storage.location())?;
+        let bound = storage.cache_bytes();
+        let cache = || Cache::of(&open.cache_dir, &keyring.repo_id, storage.location(), bound);
+        let cache = (bound > 0).then(cache);
         let inner = Inner {
             storage: storage.clone(),
             keyring: Arc::new(keyring),
@@ -170,7 +178,9 @@ impl Repository {
             strange: Mutex::default(),
             met: OnceLock::new(),
             refreshing: Mutex::default(),
-            budget: Budget::default(),
+            budget: Arc::new(Budget::new(storage.uploads())),
+            read_ahead: ahead::Held::default(),
+            cache,
         };
         let mut met = inner.refresh()?;
         met.extend(weak);
@@ -272,13 +282,16 @@ impl Repository {
         Ok(chosen.iter().map(|it| now.remove(&it.id).unwrap_or_else(|| it.clone())).collect())
     }
 
-    /// Reads chunks.
+    /// Reads chunks; those of metadata from the cache on local disk, if there is one.
     #[must_use]
     pub fn chunks(&self) -> Arc<dyn ChunkReader> {
-        match self.since {
-            None => Arc::clone(&self.inner) as Arc<dyn ChunkReader>,
-            Some(since) => Arc::new(Leaseless { inner: Arc::clone(&self.inner), since }),
-        }
+        Arc::new(Reader { inner: Arc::clone(&self.inner), since: self.since, is_cached: true })
+    }
+
+    /// Reads chunks from storage alone: for who wants to know what is there.
+    #[must_use]
+    pub fn chunks_of_storage(&self) -> Arc<dyn ChunkReader> {
+        Arc::new(Reader { inner: Arc::clone(&self.inner), since: self.since, is_cached: false })
     }
 
     /// Whether the repository holds a chunk, as far as is known: not if every pack that has it failed to give one of its

@@ -10,9 +10,8 @@ pub use squash::Restacked;
 pub use writer::SessionWriter;
 
 use super::{
-    Checkpoint, ChunkId, ChunkKind, ChunkPlain, ChunkReader as _, ChunkWriter, Manifest, ObjectName, RepoError,
-    SnapshotId,
-    catalog::{Revision, RevisionKind},
+    Checkpoint, ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Manifest, ObjectName, RepoError, SnapshotId,
+    catalog::{PackNumber, Revision, RevisionKind},
     checkpoint::checkpoint_path,
     faults::{self, Rule},
     keys::Party,
@@ -24,7 +23,7 @@ use super::{
 use crate::report::Warning;
 use presence::Presence;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -190,7 +189,7 @@ impl Shared {
     /// Where one pack was found damaged others may be: a chunk that is there already is read before it is relied on. Who may
     /// not read values stores them again.
     fn is_readable(&self, kind: ChunkKind, id: &ChunkId) -> Result<bool, RepoError> {
-        match self.inner.read(kind, id).and_then(|data| data.plain()) {
+        match self.inner.read_chunk(kind, id, false).and_then(|data| data.plain()) {
             Ok(_) => {}
             Err(RepoError::Role { .. }) => return Ok(false),
             Err(RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. }) => {
@@ -216,6 +215,43 @@ impl Shared {
             self.note_failure(Err(RepoError::Fenced { id }));
         }
         Ok(())
+    }
+}
+
+/// A layer that is relied on chunk by chunk.
+struct Relying<'a> {
+    shared: &'a Shared,
+    batch: Vec<ChunkId>,
+    /// What was chosen.
+    packs: BTreeSet<PackNumber>,
+    /// Whether that is all of it.
+    is_known: bool,
+    absent: Option<ChunkId>,
+}
+
+impl Relying<'_> {
+    /// Takes the next chunk; an error once one is absent, so that the walk ends.
+    fn take(&mut self, id: ChunkId) -> Result<(), RepoError> {
+        self.batch.push(id);
+        if self.batch.len() >= RELY_BATCH {
+            self.settle()?;
+        }
+        if self.absent.is_some() { Err(RepoError::Interrupted) } else { Ok(()) }
+    }
+
+    fn settle(&mut self) -> Result<(), RepoError> {
+        let batch = std::mem::take(&mut self.batch);
+        self.shared.inner.catalog.find_packs(&batch, &mut |id, packs| {
+            if self.absent.is_some() {
+                return;
+            }
+            match lock(&self.shared.presence).choose(packs) {
+                Some(pack) => drop(self.packs.insert(pack)),
+                // It will be in one of our own, which has no number yet.
+                None if self.shared.pending.has(id) => self.is_known = false,
+                None => self.absent = Some(*id),
+            }
+        })
     }
 }
 
@@ -320,6 +356,33 @@ impl WriteSession {
                 }
             })?;
         }
+    }
+
+    /// Declares that the snapshot will reference all of a layer (the parent's). The packs that are remembered to hold it are
+    /// judged by what was listed; only if they are not known, or one of them is absent, `walk` gives every chunk. Gives the
+    /// first one that is absent: a parent with an absent chunk is no parent.
+    pub fn rely_on_layer<E: From<RepoError>>(
+        &self,
+        layer: &ChunkId,
+        walk: impl FnOnce(&mut dyn FnMut(ChunkId) -> Result<(), RepoError>) -> Result<(), E>,
+    ) -> Result<Option<ChunkId>, E> {
+        let catalog = &self.shared.inner.catalog;
+        if let Some(packs) = catalog.layer_packs(layer)?
+            && lock(&self.shared.presence).rely_on_all(&packs)
+        {
+            return Ok(None);
+        }
+        let mut relying =
+            Relying { shared: &self.shared, batch: Vec::new(), packs: BTreeSet::new(), is_known: true, absent: None };
+        let walked = walk(&mut |id| relying.take(id));
+        if relying.absent.is_none() {
+            walked?;
+            relying.settle()?;
+        }
+        if relying.absent.is_none() && relying.is_known {
+            catalog.set_layer_packs(layer, relying.packs)?;
+        }
+        Ok(relying.absent)
     }
 
     /// Counts every pack in which a chunk was found unreadable as absent from here on, and tells of those that this session

@@ -1,5 +1,6 @@
 //! Storage: named objects that are created once, read, listed and deleted. The only room that does repository I/O.
 
+mod begun;
 mod environment;
 mod exclusive;
 mod failure;
@@ -17,12 +18,13 @@ mod traffic;
 mod transport;
 mod trial;
 
+pub use begun::{Begun, Listing, ReadEach, Wanted};
 pub use patience::Patience;
 pub use probe::{PROBE, Verdict};
 pub use traffic::Traffic;
 pub use trial::{Rights, Speed, Trial, TrialOptions};
 
-use super::RepoError;
+use super::{RepoError, cache::CACHE_BYTES};
 use bytes::Bytes;
 use location::Location;
 use patience::Waits;
@@ -35,6 +37,9 @@ use std::{
     },
     time::Duration,
 };
+
+/// Uploads at once, however many connections there are: what is on its way is bounded by memory before.
+const MAX_UPLOADS: usize = 16;
 
 /// One listed object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +78,8 @@ pub struct StorageOptions {
     pub credentials: Vec<(String, String)>,
     /// Operations at once.
     pub connections: Option<u16>,
+    /// How much of what is read again and again may be kept on local disk, if the place is far; 0 for nothing.
+    pub cache_bytes: Option<u64>,
 }
 
 impl std::fmt::Debug for StorageOptions {
@@ -82,6 +89,7 @@ impl std::fmt::Debug for StorageOptions {
             .field("options", &self.options)
             .field("credentials", &names)
             .field("connections", &self.connections)
+            .field("cache_bytes", &self.cache_bytes)
             .finish()
     }
 }
@@ -114,6 +122,14 @@ pub trait Backend: Send + Sync {
     /// Whether it keeps what it promises by what it is, so that nobody has to try.
     fn is_proved(&self) -> bool {
         true
+    }
+    /// Whether an answer takes much longer than what is done with it, so that it is worth asking before it is needed.
+    fn is_far(&self) -> bool {
+        false
+    }
+    /// Operations at once.
+    fn connections(&self) -> usize {
+        4
     }
     /// How long an operation is tried again.
     fn patience(&self) -> Patience {
@@ -149,6 +165,7 @@ pub struct Storage {
     most: Duration,
     /// What a trial has shown, where one is needed.
     shown: Arc<OnceLock<Promises>>,
+    cache_bytes: u64,
 }
 
 impl std::fmt::Debug for Storage {
@@ -173,7 +190,8 @@ impl Storage {
             Location::Service(place) => {
                 let connections = options.connections.unwrap_or(remote::CONNECTIONS);
                 let backend = remote::RemoteBackend::open(&place, connections).map_err(refuse)?;
-                Ok(Self::over(Arc::new(backend), &place.canonical))
+                let storage = Self::over(Arc::new(backend), &place.canonical);
+                Ok(storage.caching(options.cache_bytes.unwrap_or(CACHE_BYTES)))
             }
         }
     }
@@ -183,7 +201,26 @@ impl Storage {
     pub fn over(backend: Arc<dyn Backend>, location: &str) -> Self {
         let reached = Arc::new(AtomicBool::new(false));
         let shown = Arc::new(OnceLock::new());
-        Self { backend, location: location.to_owned(), reached, most: patience::STANDARD, shown }
+        Self {
+            backend,
+            location: location.to_owned(),
+            reached,
+            most: patience::STANDARD,
+            shown,
+            cache_bytes: CACHE_BYTES,
+        }
+    }
+
+    /// The same place, of which so much may be kept on local disk if it is far.
+    #[must_use]
+    pub fn caching(self, bytes: u64) -> Self {
+        Self { cache_bytes: bytes, ..self }
+    }
+
+    /// How much may be kept on local disk: nothing of what is near.
+    #[must_use]
+    pub fn cache_bytes(&self) -> u64 {
+        if self.is_far() { self.cache_bytes } else { 0 }
     }
 
     /// The same place for what is of no use if it comes late.
@@ -202,6 +239,24 @@ impl Storage {
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         self.backend.traffic()
+    }
+
+    /// See [`Backend::is_far`].
+    #[must_use]
+    pub fn is_far(&self) -> bool {
+        self.backend.is_far()
+    }
+
+    /// Operations at once.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.backend.connections().max(1)
+    }
+
+    /// Uploads at once: half of the operations, so that reads and heartbeats have their turn beside them.
+    #[must_use]
+    pub fn uploads(&self) -> usize {
+        self.connections().div_ceil(2).min(MAX_UPLOADS)
     }
 
     /// The canonical location.

@@ -304,3 +304,61 @@ fn thousands_of_collections_need_few_open_files() {
     assert_eq!((&ran.json()["collections"], &ran.json()["records"]), (&json!(3_000), &json!(3_000)));
     world.ok(&["restore", "latest", "jsonl:out.jsonl", "--verify"]);
 }
+
+/// The same command, in as much memory as is said: more than that, and it is gone.
+fn within(kib: u64, command: &std::process::Command) -> std::process::Command {
+    let mut limited = std::process::Command::new("sh");
+    limited.arg("-c").arg(format!("ulimit -v {kib}; exec \"$0\" \"$@\"")).arg(command.get_program());
+    limited.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    if let Some(dir) = command.get_current_dir() {
+        limited.current_dir(dir);
+    }
+    limited
+}
+
+#[test]
+fn objects_of_three_gib_are_named_and_nobody_takes_them_into_memory() {
+    const TWO_GIB: u64 = 2 << 20;
+    let world = World::new();
+    many_rows(&world, "a.db", 200);
+    world.backup(&["sqlite:a.db"]);
+    let (id, hash) = ("ab".repeat(16), "ab".repeat(32));
+    let planted = [
+        format!("keys/{id}"),
+        format!("copies/keys/{id}"),
+        format!("packs/ab/{hash}"),
+        format!("index/{hash}"),
+        format!("snapshots/{id}/0"),
+        format!("checkpoints/{id}/0"),
+        format!("leases/{id}/0"),
+        format!("leases/{id}/end"),
+        format!("trash/{id}"),
+        format!("forgotten/{id}"),
+        format!("damage/{hash}"),
+    ];
+    for name in &planted {
+        let path = world.repo().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::File::create(&path).unwrap().set_len(3 << 30).unwrap();
+        let mut said = String::new();
+        for args in
+            [&["snapshots"][..], &["verify"], &["verify", "--read-data"], &["prune"], &["backup", "sqlite:a.db"]]
+        {
+            let output = within(TWO_GIB, &world.command(args)).output().unwrap();
+            let words = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            assert!(matches!(output.status.code(), Some(0 | 1 | 3)), "{name}: {args:?}: {:?}: {words}", output.status);
+            assert!(!words.contains("panicked"), "{name}: {args:?}: {words}");
+            said += &words;
+        }
+        assert!(said.contains(name), "{name}: nobody names it: {said}");
+        std::fs::remove_file(path).unwrap();
+    }
+    world.ok(&["restore", "latest", "sqlite:out.db", "--verify"]);
+    world.is_good();
+}

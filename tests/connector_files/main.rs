@@ -96,7 +96,12 @@ impl Place {
 }
 
 fn url(path: &Path) -> SourceUrl {
-    SourceUrl { scheme: "files".to_owned(), place: path.to_str().unwrap().to_owned(), options: Vec::new() }
+    SourceUrl {
+        scheme: "files".to_owned(),
+        place: path.to_str().unwrap().to_owned(),
+        written: String::new(),
+        options: Vec::new(),
+    }
 }
 
 /// Bytes that neither compress nor repeat.

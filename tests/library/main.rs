@@ -11,6 +11,7 @@ mod bounds;
 mod counts;
 mod crash;
 mod damage;
+mod far;
 // What the fuzz targets call names the connectors.
 #[cfg(all(feature = "aerospike", feature = "files", feature = "jsonl"))]
 mod decoders;

@@ -1,8 +1,9 @@
 """Layers, blocks, pieces and stacks: format-spec/layers.md, and the fingerprints of records.md."""
 
 import hashlib
-import struct
+from collections import Counter
 from dataclasses import dataclass
+from itertools import accumulate
 
 from primitives import M64, Cursor, HighwayHash, derive, hash32, keyed, need, slice_of, varint
 
@@ -25,14 +26,11 @@ class Row:
     shape: tuple | None = None
     pieces: bytes | None = None
     value: bytes | None = None
-
     def user_key_bytes(self):
         return b"\0" if self.user_key is None else b"\1" + slice_of(self.user_key)
-
     def key_row(self):
         numbers = varint(self.generation) + varint(self.expiry) + varint(self.stamp)
         return slice_of(self.key) + slice_of(self.set) + numbers + self.user_key_bytes() + self.fingerprint
-
     def is_over(self, time):
         return self.expiry != 0 and time >= 0 and self.expiry <= time
 
@@ -44,7 +42,6 @@ def read_shape(cursor):
 
 def shape_bytes(names):
     return varint(len(names)) + b"".join(slice_of(name) for name in names)
-
 def canonical(cells):
     """The canonical bytes of tags and bytes of cells."""
     out = b"".join(bytes([tag]) + slice_of(data) for tag, data in cells[:-1])
@@ -80,18 +77,13 @@ def read_keys(runs):
     count, live = head.varint(), head.varint()
     need(1 <= count <= 65_536 and live <= count, "too many rows")
     kinds = column(head, runs[3], Cursor.u8, count)
-    need(max(kinds) <= 3 and sum(kind != TOMBSTONE for kind in kinds) == live, "kinds of rows")
+    need(max(kinds) <= 3 and sum(it != TOMBSTONE for it in kinds) == live, "kinds of rows")
     sets = [head.slice() for _ in range(head.varint())]
     set_of = column(head, runs[4], Cursor.varint, live)
     generations = column(head, runs[5], Cursor.varint, live)
-    varying = head.data[head.at]
+    varying, expiries = head.data[head.at], column(head, runs[6], Cursor.varint, live)
     if varying:
-        zigzags, expiry, expiries = column(head, runs[6], Cursor.varint, live), 0, []
-        for z in zigzags:
-            expiry = (expiry + ((z >> 1) ^ -(z & 1))) & M64
-            expiries.append(expiry)
-    else:
-        expiries = column(head, runs[6], Cursor.varint, live)
+        expiries = [it & M64 for it in accumulate((z >> 1) ^ -(z & 1) for z in expiries)]
     stamps = column(head, runs[7], lambda it: it.number(8), live)
     user_keys = [None] * live
     if head.u8():
@@ -120,8 +112,7 @@ def read_keys(runs):
         if kind == PIECES:
             row.shape, row.pieces = shapes[pieces.varint()], pieces.slice()
         rows.append(row)
-    for cursor in (lengths, own, prints, pieces):
-        cursor.done()
+    lengths.done(), own.done(), prints.done(), pieces.done()
     return rows
 
 def read_values(runs):
@@ -140,10 +131,7 @@ def read_values(runs):
     which = Cursor(runs[1])
     shape_of = [shapes[which.varint() if len(shapes) > 1 else 0] for _ in range(count)]
     which.done()
-    used = {}
-    for shape in shape_of:
-        for name in shape:
-            used[name] = used.get(name, 0) + 1
+    used = Counter(name for shape in shape_of for name in shape)
     named = sorted(sorted(used, key=lambda name: (-used[name], name))[:64])
     need(named == [it[0] for it in columns], "not the columns that the values have")
     streams = {}
@@ -174,10 +162,8 @@ def read_values(runs):
 
 class Cut:
     """Where blocks and lists end."""
-
     def __init__(self, key):
         self.key, self.n = key, 0
-
     def ends_after(self, key, length):
         self.n += length
         h = int.from_bytes(keyed(self.key, key)[:8], "little")
@@ -211,23 +197,19 @@ def fast_cdc(data, seed, smallest=256 * KIB, average=MIB, largest=4 * MIB, stric
 
 class Layers:
     """Reads layers of a repository; what was read is kept."""
-
     def __init__(self, repository):
-        self.repository, self.known = repository, {}
-
+        self.repository, self.known, self.block_ends = repository, {}, []
     def layer(self, ref):
         if ref["id"] not in self.known:
-            rows = self.rows(bytes.fromhex(ref["id"]), None, True)
+            rows = self.rows(bytes.fromhex(ref["id"]), True)
             need(len(rows) == ref["rows"], "a layer of another number of rows")
             need(sum(self.bytes_of(row) for row in rows) == ref["bytes"], "a layer of another number of bytes")
             self.known[ref["id"]] = {row.key: row for row in rows}
         return self.known[ref["id"]]
-
     @staticmethod
     def bytes_of(row):
         return len(row.key_row()) + (row.length if row.kind in (IN_PLACE, PIECES) else 0)
-
-    def rows(self, chunk, expected, root):
+    def rows(self, chunk, root):
         """The rows under a list chunk."""
         header, entries, ids = (Cursor(run) for run in self.repository.chunk(chunk, LIST))
         need(header.u8() == 1, "a list of another version")
@@ -239,7 +221,7 @@ class Layers:
             starts = [header.slice() for _ in range(header.varint())]
             totals = (header.varint(), header.varint())
         header.done()
-        rows, key, numbers = [], None, []
+        rows, key = [], None
         for _ in range(count):
             flags = entries.u8()
             shared, own = entries.varint(), entries.slice()
@@ -248,10 +230,7 @@ class Layers:
             key = new
             said = (entries.varint(), entries.varint(), entries.varint())
             below, values = ids.take(32), ids.take(32) if flags & 2 else None
-            if flags & 1:
-                found = self.rows(below, said, False)
-            else:
-                found = self.block(below, values, flags)
+            found = self.rows(below, False) if flags & 1 else self.block(below, values, flags)
             live = sum(row.kind != TOMBSTONE for row in found)
             need((found[0].key, len(found), live) == (key, said[0], said[1]), "an entry of a list says other things")
             need(sum(map(self.bytes_of, found)) == said[2], "an entry of a list says other bytes")
@@ -261,7 +240,6 @@ class Layers:
             need(totals == (len(rows), sum(map(self.bytes_of, rows))), "a root says other totals")
             self.check_cuts(rows, starts)
         return rows
-
     def block(self, chunk, values, flags):
         rows = read_keys(self.repository.chunk(chunk, KEYS))
         in_place = [row for row in rows if row.kind == IN_PLACE]
@@ -279,10 +257,8 @@ class Layers:
                 need((row.length > 128 * KIB) == (row.kind == PIECES), "in place and in pieces")
                 print_ = fingerprint(self.repository.fingerprint_key, row.shape, row, row.value)
                 need(print_ == row.fingerprint, f"the fingerprint of {row.key.hex()}")
-        self.block_ends = getattr(self, "block_ends", [])
         self.block_ends.append(rows[-1].key)
         return rows
-
     def check_cuts(self, rows, starts):
         """Whether blocks end where the rule says."""
         ends, expected, cut, starts = set(self.block_ends), set(), Cut(self.repository.cut_key), list(starts)
@@ -298,7 +274,6 @@ class Layers:
                 expected.add(row.key)
                 cut, seen = Cut(self.repository.cut_key), [{}, {}]
         need(ends == expected, "blocks do not end where the rule says")
-
     def pieces(self, data, length, depth=None):
         """The bytes under a piece list."""
         cursor, out, found = Cursor(data), [], []
@@ -318,7 +293,6 @@ class Layers:
         if level == 0 and depth is None:
             need(fast_cdc(whole, self.repository.gear_seed) == found, "pieces are not cut where the rule says")
         return whole
-
     def state(self, stack, time):
         """The records of a stack that are live at a time, in the order of their keys."""
         layers = [self.layer(ref) for ref in stack]
@@ -334,9 +308,7 @@ class Layers:
                     print_ = fingerprint(self.repository.fingerprint_key, holder.shape, row, holder.value)
                     need(print_ == row.fingerprint, "the fingerprint of what is inherited")
                 yield row, holder.shape, holder.value
-
     def sum(self, rows):
-        total = 0
-        for row in rows:
-            total += int.from_bytes(keyed(self.repository.collection_key, row.key_row()), "little")
+        hashes = (keyed(self.repository.collection_key, row.key_row()) for row in rows)
+        total = sum(int.from_bytes(hashed, "little") for hashed in hashes)
         return (total % (1 << 256)).to_bytes(32, "little").hex()

@@ -29,21 +29,16 @@ def need(condition, words):
 
 class Cursor:
     """Reads bytes front to back."""
-
     def __init__(self, data):
         self.data, self.at = data, 0
-
     def take(self, n):
         need(n <= len(self.data) - self.at, "bytes are missing")
         self.at += n
         return self.data[self.at - n : self.at]
-
     def u8(self):
         return self.take(1)[0]
-
     def number(self, n):
         return int.from_bytes(self.take(n), "little")
-
     def varint(self):
         value = 0
         for n in range(10):
@@ -54,13 +49,10 @@ class Cursor:
                 need(value <= M64, "an integer is over 64 bits")
                 return value
         raise Damaged("an integer is over ten bytes")
-
     def slice(self):
         return self.take(self.varint())
-
     def rest(self):
         return self.take(len(self.data) - self.at)
-
     def done(self):
         need(self.at == len(self.data), "bytes are left over")
 
@@ -75,31 +67,19 @@ def varint(value):
 def slice_of(data):
     return varint(len(data)) + data
 
-def u16(n):
-    return struct.pack("<H", n)
-
-def u32(n):
-    return struct.pack("<I", n)
-
-def u64(n):
-    return struct.pack("<Q", n)
-
-def i64(n):
-    return struct.pack("<q", n)
+u16, u32, u64, i64 = (lambda n, form=form: struct.pack(form, n) for form in ("<H", "<I", "<Q", "<q"))
 
 def hash32(data):
     return blake3.blake3(data).digest()
-
 def keyed(key, data):
     return blake3.blake3(data, key=key).digest()
 
 def derive(what, material):
     return blake3.blake3(material, derive_key_context="rekeep 2026-11 v1 " + what).digest()
-
 def decompress(data, length):
     """One Zstandard frame without a dictionary that holds exactly this many bytes."""
+    engine = zstandard.ZstdDecompressor().decompressobj()
     try:
-        engine = zstandard.ZstdDecompressor().decompressobj()
         plain = engine.decompress(data)
     except zstandard.ZstdError as error:
         raise Damaged(f"not a Zstandard frame: {error}") from error
@@ -153,12 +133,10 @@ def xwing_open(seed, ciphertext):
 
 def public_of(seed):
     return bytes(nacl.signing.SigningKey(seed).verify_key)
-
 def is_signed(public, message, signature):
     """libsodium's check: points of small order and encodings that are not canonical are refused."""
     try:
-        nacl.signing.VerifyKey(public).verify(message, signature)
-        return True
+        return bool(nacl.signing.VerifyKey(public).verify(message, signature))
     except (nacl.exceptions.BadSignatureError, ValueError):
         return False
 
@@ -167,17 +145,14 @@ class HighwayHash:
 
     INIT0 = (0xDBE6D5D5FE4CCE2F, 0xA4093822299F31D0, 0x13198A2E03707344, 0x243F6A8885A308D3)
     INIT1 = (0x3BD39E10CB0EF593, 0xC0ACF169B5F18A8C, 0xBE5466CF34E90C6C, 0x452821E638D01377)
-
     def __init__(self, key):
         words = struct.unpack("<4Q", key)
         self.mul0, self.mul1 = list(self.INIT0), list(self.INIT1)
         self.v0 = [a ^ b for a, b in zip(self.INIT0, words)]
         self.v1 = [a ^ self._swap(b) for a, b in zip(self.INIT1, words)]
-
     @staticmethod
     def _swap(x):
         return (x >> 32) | (x << 32) & M64
-
     @staticmethod
     def _zipper(hi, lo):
         """Two words of 64 bits mixed byte by byte: what is added to the lower and the higher of a pair."""
@@ -185,7 +160,6 @@ class HighwayHash:
         low = bytes((a[3], b[4], a[2], a[5], b[6], a[1], b[7], a[0]))
         high = bytes((b[3], a[4], b[2], b[5], b[1], a[6], b[0], a[7]))
         return int.from_bytes(low, "little"), int.from_bytes(high, "little")
-
     def update(self, lanes):
         v0, v1, mul0, mul1 = self.v0, self.v1, self.mul0, self.mul1
         for i in range(4):
@@ -197,7 +171,6 @@ class HighwayHash:
             for i in (0, 2):
                 low, high = self._zipper(source[i + 1], source[i])
                 to[i], to[i + 1] = (to[i] + low) & M64, (to[i + 1] + high) & M64
-
     def _remainder(self, rest):
         size, four = len(rest), len(rest) & ~3
         self.v0 = [(x + (size << 32) + size) & M64 for x in self.v0]
@@ -215,7 +188,6 @@ class HighwayHash:
             tail = rest[four:]
             packet[16:19] = bytes((tail[0], tail[len(tail) >> 1], tail[-1]))
         self.update(struct.unpack("<4Q", packet))
-
     def finish128(self, data):
         whole = len(data) & ~31
         for lanes in struct.iter_unpack("<4Q", memoryview(data)[:whole]):

@@ -15,7 +15,6 @@ from repository import Repository
 
 def shown(data):
     return data.hex() if len(data) <= 256 else f"{len(data)} bytes, blake3 {hash32(data).hex()}"
-
 def record(row, names, value):
     cells = [[name.hex(), tag, shown(data)] for name, tag, data in cells_of(names, value)]
     listed = {"cells": cells, "fingerprint": row.fingerprint.hex()}
@@ -30,7 +29,6 @@ def record(row, names, value):
 
 def in_range(key, row):
     return key >= bytes.fromhex(row["from"]) and (row["to"] is None or key < bytes.fromhex(row["to"]))
-
 def collection(layers, said, end, is_exact):
     rows, records = [], {}
     for row, names, value in layers.state(said["stack"], end):
@@ -93,19 +91,17 @@ def listing(repository):
             "hold": manifest["hold"], "collections": collections,
             "tables": sorted(it for it in manifest if it.endswith("_table")),
         })
-    keys = {}
-    for one in snapshots:
-        for name, it in one["collections"].items():
-            keys.setdefault(name, set()).update(it["records"])
-    for one in snapshots:
-        for name, it in one["collections"].items():
-            it["rows"] = few(rows_of(layers, it.pop("stack"), keys[name]))
-            it["records"] = few({shown(key): record for key, record in it["records"].items()})
+    keys, collections = {}, [it for one in snapshots for it in one["collections"].items()]
+    for name, it in collections:
+        keys.setdefault(name, set()).update(it["records"])
+    for name, it in collections:
+        it["rows"] = few(rows_of(layers, it.pop("stack"), keys[name]))
+        it["records"] = few({shown(key): record for key, record in it["records"].items()})
     for folder in ("leases", "checkpoints", "trash", "forgotten", "promises", "damage"):
         for name in repository.listed(folder):
+            objects[name] = "good"
             try:
                 repository.small(name)
-                objects[name] = "good"
             except Damaged as problem:
                 objects[name] = type(problem).__name__.lower()
     for name in repository.listed("packs"):
@@ -116,10 +112,9 @@ def differences(found, expected, where=""):
     if type(found) is not type(expected):
         return [f"{where}: {str(found)[:200]} instead of {str(expected)[:200]}"]
     if isinstance(found, dict):
-        all_ = [it for name in sorted({*found, *expected}) for it in (
+        return [it for name in sorted({*found, *expected}) for it in (
             differences(found[name], expected[name], f"{where}/{name}") if name in found and name in expected
             else [f"{where}/{name} is {'not expected' if name in found else 'missing'}"])]
-        return all_
     if isinstance(found, list) and len(found) == len(expected):
         return [it for n in range(len(found)) for it in differences(found[n], expected[n], f"{where}/{n}")]
     return [] if found == expected else [f"{where}: {str(found)[:200]} instead of {str(expected)[:200]}"]
@@ -127,9 +122,8 @@ def differences(found, expected, where=""):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("repository")
-    parser.add_argument("--password")
-    parser.add_argument("--recovery")
-    parser.add_argument("--expected")
+    for name in ("--password", "--recovery", "--expected"):
+        parser.add_argument(name)
     given = parser.parse_args()
     try:
         found = listing(Repository(given.repository, given.password, given.recovery))

@@ -48,7 +48,6 @@ def recovery_key(text):
 
 class Epoch:
     """The keys of one epoch that a slot holds; None where it lacks one."""
-
     def __init__(self, held):
         held = {name: bytes.fromhex(text) for name, text in held.items()}
         root = held.get("root")
@@ -57,7 +56,6 @@ class Epoch:
         public = lambda name: public_of(secret(name)) if secret(name) else held[name + "_public"]
         self.publics = {READER: public_of(derive("reader", self.metadata)), WRITER: public("writer"),
                         OPERATOR: public("operator")}
-
     def of_metadata(self, what):
         return derive(what, self.metadata)
 
@@ -65,30 +63,24 @@ class Repository:
     def __init__(self, root, password=None, recovery=None):
         self.root = root
         self.config = two_lines(self.twice("rekeep.json"))
-        need(self.config["format"] == 1, "another format")
-        need(not self.config["features"], "features that are not known")
+        need(self.config["format"] == 1 and not self.config["features"], "another format, or features")
         self.id = bytes.fromhex(self.config["id"])
         self.epochs = self.open_slots(password, recovery and recovery_key(recovery))
         self.open_config()
         self.index, self.packs = {}, {}
         for name in self.listed("index"):
             self.open_index(name)
-
-    # Objects.
-
     def listed(self, folder):
         found = []
         for place, _, files in os.walk(os.path.join(self.root, folder)):
             found += [os.path.relpath(os.path.join(place, file), self.root) for file in files]
         return sorted(found)
-
     def read(self, name):
         path = os.path.join(self.root, name)
         limit = LIMITS.get(name.split("/")[0], 4 * MIB)
         need(os.path.getsize(path) <= limit, f"{name} is longer than any such object")
         with open(path, "rb") as file:
             return file.read()
-
     def twice(self, name):
         """An object that is kept twice."""
         problems = []
@@ -100,9 +92,6 @@ class Repository:
             except (OSError, Damaged) as problem:
                 problems.append(problem)
         raise Damaged(f"{name}: {problems}")
-
-    # Keys.
-
     def open_slots(self, password, recovery):
         names = {name.removeprefix("copies/") for folder in ("keys", "copies/keys") for name in self.listed(folder)}
         wanted, slots = "password" if password is not None else "recovery", []
@@ -112,15 +101,13 @@ class Repository:
             except Damaged:
                 continue
             if slot["kind"] == wanted:
-                kdf = slot["kdf"]
-                slots.append((kdf.get("memory_kib", 0) * kdf.get("passes", 0), name, slot))
+                slots.append((slot["kdf"].get("memory_kib", 0) * slot["kdf"].get("passes", 0), name, slot))
         for _, name, slot in sorted(slots, key=lambda it: it[:2]):
             try:
                 return self.open_slot(name, slot, password, recovery)
             except Damaged:
                 continue
         raise Damaged("no slot opens")
-
     def open_slot(self, name, slot, password, recovery):
         kdf = slot["kdf"]
         salt = base64.b64decode(kdf["salt"], validate=True)
@@ -143,7 +130,6 @@ class Repository:
         keyring = json.loads(open_x(slot["suite"], key, wrapped[:24], ad, wrapped[24:]))
         self.role = slot["role"]
         return {int(epoch): Epoch(held) for epoch, held in keyring["epochs"].items()}
-
     def open_config(self):
         config, first = self.config, self.epochs[0]
         secrets = base64.b64decode(config["secrets"], validate=True)
@@ -155,19 +141,16 @@ class Repository:
         need(len(plain) == 136, "not 136 bytes of secrets")
         self.chunk_key, self.fingerprint_key, self.collection_key, self.cut_key = (plain[n : n + 32] for n in range(0, 128, 32))
         self.gear_seed = int.from_bytes(plain[128:], "little")
-
     def epoch(self, number):
         if number not in self.epochs:
             raise Damaged(f"sealed under epoch {number}, which the slot does not hold")
         return self.epochs[number]
-
-    # Small objects.
-
     def small(self, name):
         """Kind and content of a small object that somebody made who may."""
         data = self.read(name)
         need(len(data) >= 240 and hash32(data[:-32]) == data[-32:], f"{name} is damaged")
         need(data[:8] == b"RKEEPOBJ", f"{name} is no small object")
+        need(data[8:10] != u16(0), f"{name}: there is no version 0")
         if data[8:10] != u16(1):
             raise Unknown(f"{name} was written by a newer program")
         kind, suite, epoch = data[10], data[11], int.from_bytes(data[12:16], "little")
@@ -190,18 +173,18 @@ class Repository:
             need(all(a < b for a, b in zip(found, found[1:])), f"{name}: names do not ascend")
             return kind, found
         content = json.loads(content)
-        if kind == LEASE and data[-200] != OPERATOR and content["purpose"] == "prune":
-            raise Forged(f"{name}: only an operator prunes")
-        if kind == LEASE and data[-200] == READER and not content["purpose"].startswith("read"):
-            raise Forged(f"{name}: a reader only reads")
+        purpose, party = content.get("purpose", ""), data[-200]
+        if (purpose == "prune" and party != OPERATOR) or (kind == LEASE and party == READER and not purpose.startswith("read")):
+            raise Forged(f"{name}: its maker may not do that")
         return kind, content
-
     def check_author(self, name, kind, epoch, data):
         party, form, zero, public = data[-168], data[-167], data[-166:-160], data[-160:-128]
         certificate, signed, signature = data[-128:-64], data[:-64], data[-64:]
         of_lease = kind in (LEASE, END, CHECKPOINT) or (kind == SNAPSHOT and name.endswith("/0"))
         forms = {0, 1} if kind == VOID else {1} if of_lease else {0}
-        if form not in forms or zero != bytes(6) or epoch not in self.epochs:
+        need(zero == bytes(6), f"{name}: not zero where it should be")
+        self.epoch(epoch)
+        if form not in forms:
             raise Forged(f"{name}: in a form that it cannot have")
         message = derive("small object signature", self.id + string(name) + signed)
         publics = self.epochs[epoch].publics
@@ -211,18 +194,13 @@ class Repository:
             return
         parties = {READER, WRITER, OPERATOR} if kind in (LEASE, END) else {WRITER, OPERATOR}
         certified = derive("lease certificate", self.id + u32(epoch) + bytes([party]) + public)
-        if party not in parties or derive("lease name", public)[:16].hex() != name.split("/")[1]:
+        itself = party in parties and derive("lease name", public)[:16].hex() == name.split("/")[1]
+        if not (itself and is_signed(publics[party], certified, certificate) and is_signed(public, message, signature)):
             raise Forged(f"{name} was not made by its lease")
-        if not (is_signed(publics[party], certified, certificate) and is_signed(public, message, signature)):
-            raise Forged(f"{name} was not made by its lease")
-
-    # Index and packs.
-
     @staticmethod
     def entries(cursor):
         return [(cursor.take(32), cursor.u8(), cursor.varint(), cursor.varint(), cursor.varint())
                 for _ in range(cursor.varint())]
-
     def open_index(self, name):
         data = self.read(name)
         need(name == "index/" + hash32(data).hex(), f"{name} is damaged")
@@ -240,7 +218,6 @@ class Repository:
                 need(len(header) <= offset and offset + stored <= length, f"{name}: a frame outside of its pack")
                 self.index.setdefault(chunk, []).append((pack, number, chunk_kind, offset, stored, plain))
         cursor.done()
-
     def pack(self, name):
         """A pack's bytes, header and key, checked as a whole."""
         if name not in self.packs:
@@ -265,14 +242,12 @@ class Repository:
             self.packs[name] = (data, key)
             self.check_directory(name, 64 + width)
         return self.packs[name]
-
     def frame(self, pack, offset, stored, ordinal, chunk):
         data, key = pack
         frame = data[offset : offset + stored]
         need(frame[:4] == b"RKFR" and frame[4:8] == u32(stored - 16) and frame[8:16] == u64(ordinal), "no such frame")
         ad = data[8:10] + self.id + data[10:12] + u64(ordinal) + chunk
         return open_c(data[11], key, bytes(4) + u64(ordinal), ad, frame[16:])
-
     def check_directory(self, name, begin):
         data = self.packs[name][0]
         at, length = int.from_bytes(data[-32:-24], "little"), int.from_bytes(data[-24:-20], "little")
@@ -280,13 +255,11 @@ class Repository:
         need(not any(data[at + length : -32]), "padding that is not zero")
         cursor = Cursor(self.frame(self.packs[name], at, length, (1 << 64) - 1, bytes(32)))
         for chunk, kind, offset, stored, _ in self.entries(cursor):
-            need(offset == begin and stored >= 33, "frames with gaps")
+            need(offset == begin and stored >= 33 and chunk in self.index, "frames with gaps, or that no index object has")
             need(kind in {2: (2, 4), 1: (1, 3, 5, 6)}[data[10]], "a chunk in the wrong kind of pack")
             begin += stored
-            need(chunk in self.index, "a chunk that no index object has")
         need(begin == at, "a gap before the directory")
         cursor.done()
-
     def chunk(self, chunk, kind):
         """The runs of a chunk, compared with its id."""
         need(chunk in self.index, f"chunk {chunk.hex()} is in no index object")
@@ -306,9 +279,6 @@ class Repository:
         head = bytes([kind]) + varint(len(runs)) + b"".join(varint(len(run)) for run in runs)
         need(keyed(self.chunk_key, head + b"".join(runs)) == chunk, f"chunk {chunk.hex()} is not what its id says")
         return runs
-
-    # Snapshots.
-
     def manifests(self):
         """The revision of each snapshot that counts, and what became of every object under `snapshots/`."""
         gathered, said, objects = set(), {}, {}
@@ -326,16 +296,14 @@ class Repository:
         for name in self.listed("forgotten"):
             gathered.update(self.small(name)[1])
         counts = {}
+        words = {SNAPSHOT: "revision", VOID: "void", TOMBSTONE: "tombstone"}
         for snapshot, revisions in objects.items():
             for number, (kind, _) in revisions.items():
-                words = {SNAPSHOT: "revision", VOID: "void", TOMBSTONE: "tombstone"}.get(kind)
-                said.setdefault(f"snapshots/{snapshot}/{number}", words)
+                said.setdefault(f"snapshots/{snapshot}/{number}", words.get(kind))
             if snapshot not in gathered:
-                found = self.counting(snapshot, revisions, objects)
-                if found is not None:
+                if (found := self.counting(snapshot, revisions, objects)) is not None:
                     counts[snapshot] = self.whole(found)
         return counts, said
-
     def counting(self, snapshot, revisions, objects):
         first = revisions.get(0, (None, None))
         if first[0] == VOID or (first[0] == SNAPSHOT and first[1].get("squash") == snapshot):
@@ -357,7 +325,6 @@ class Repository:
                 if lease is None or (commit[0] == SNAPSHOT and commit[1].get("squash") == lease):
                     return content
         return None
-
     def whole(self, manifest):
         """A manifest with its tables in place."""
         def table(ids):

@@ -158,23 +158,25 @@ pub fn choose_parent(actor: &Actor, repo: &Repository, session: &WriteSession) -
         if actor.place.flaws.trusts_parent {
             return Ok(Some(candidate));
         }
-        let mut chunks = Vec::new();
-        let mut walked = Ok(());
-        for layer in &candidate.collections[0].stack {
-            walked = walked.and_then(|()| {
-                Flat.chunks(&repo.chunks(), layer, &mut |id| {
-                    chunks.push(id);
-                    Ok(())
-                })
-            });
-        }
-        match walked {
-            Ok(()) if session.rely_on(&mut chunks.into_iter())?.is_empty() => return Ok(Some(candidate)),
-            Ok(()) | Err(RepoError::ChunkMissing { .. } | RepoError::Missing { .. }) => {}
-            Err(error) => return Err(error),
+        if relies_on(repo, session, &candidate)? {
+            return Ok(Some(candidate));
         }
     }
     Ok(None)
+}
+
+/// Whether all of a snapshot's stack is present, which the session relies on then: by the packs that the host remembers, else
+/// by chunk.
+fn relies_on(repo: &Repository, session: &WriteSession, candidate: &Snapshot) -> Result<bool, RepoError> {
+    for layer in &candidate.collections[0].stack {
+        let absent = session.rely_on_layer(&layer.id, |visit| Flat.chunks(&repo.chunks(), layer, visit));
+        match absent {
+            Ok(None) => {}
+            Ok(Some(_)) | Err(RepoError::ChunkMissing { .. } | RepoError::Missing { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 /// Puts chunks and the list that names them; gives the layer.

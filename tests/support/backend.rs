@@ -45,6 +45,8 @@ struct State {
     refused: Option<&'static str>,
     lag: u64,
     backwards: bool,
+    far: bool,
+    delay: std::time::Duration,
     rival: Option<Rival>,
 }
 
@@ -147,6 +149,24 @@ impl TestBackend {
         state.backwards = true;
     }
 
+    /// From now on answers are worth asking for ahead of need, and worth keeping.
+    pub fn move_away(&self) {
+        self.state().far = true;
+    }
+
+    /// The same, and each operation takes so much longer.
+    pub fn move_away_by(&self, delay: std::time::Duration) {
+        self.move_away();
+        self.state().delay = delay;
+    }
+
+    fn travel(&self) {
+        let delay = self.state().delay;
+        if !delay.is_zero() {
+            std::thread::sleep(delay);
+        }
+    }
+
     /// Before a create, `rival` may put other bytes under that name.
     pub fn set_rival(&self, rival: impl Fn(&str) -> Option<Vec<u8>> + Send + 'static) {
         self.state().rival = Some(Box::new(rival));
@@ -171,6 +191,7 @@ fn answer<T>(turn: Turn, value: T) -> io::Result<T> {
 
 impl Backend for TestBackend {
     fn list(&self, prefix: &str) -> io::Result<Vec<Listed>> {
+        self.travel();
         let mut state = self.state();
         let turn = state.turn("list", prefix, false)?;
         let now = state.operations;
@@ -188,6 +209,7 @@ impl Backend for TestBackend {
     }
 
     fn read(&self, name: &str, range: Option<Range<u64>>) -> io::Result<Vec<u8>> {
+        self.travel();
         let mut state = self.state();
         let turn = state.turn("read", name, false)?;
         let bytes = state.image.get(name).ok_or(ErrorKind::NotFound)?;
@@ -208,6 +230,7 @@ impl Backend for TestBackend {
     }
 
     fn create(&self, name: &str, bytes: &bytes::Bytes) -> io::Result<Created> {
+        self.travel();
         let mut state = self.state();
         let turn = state.turn("create", name, true)?;
         let other = state.rival.as_ref().and_then(|rival| rival(name));
@@ -224,6 +247,7 @@ impl Backend for TestBackend {
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {
+        self.travel();
         let mut state = self.state();
         let turn = state.turn("delete", name, false)?;
         state.image.remove(name);
@@ -231,10 +255,19 @@ impl Backend for TestBackend {
     }
 
     fn len(&self, name: &str) -> io::Result<u64> {
+        self.travel();
         let mut state = self.state();
         let turn = state.turn("len", name, false)?;
         let len = state.image.get(name).map(|bytes| bytes.len() as u64).ok_or(ErrorKind::NotFound)?;
         answer(turn, len)
+    }
+
+    fn connections(&self) -> usize {
+        8
+    }
+
+    fn is_far(&self) -> bool {
+        self.state().far
     }
 
     fn promises(&self) -> Promises {

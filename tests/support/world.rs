@@ -145,6 +145,10 @@ impl World {
         self.try_open().unwrap()
     }
 
+    pub fn cache_dir(&self) -> &std::path::Path {
+        self.cache.path()
+    }
+
     /// Forgets the catalog; all repositories must have been dropped.
     pub fn drop_catalog(&self) {
         for entry in std::fs::read_dir(self.cache.path()).unwrap() {

@@ -6,6 +6,7 @@ use crate::{
         asb::AsbReadArgs,
         context::Context,
         exit::{Failure, Kept as _, Status, usage},
+        postgres::PostgresArgs,
         typed,
         units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
@@ -27,7 +28,7 @@ use std::{path::PathBuf, time::Duration};
 /// `backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
-    /// What to back up: `aerospike://HOST[:PORT][,HOST…][/NAMESPACE]`, sqlite:FILE, files:DIRECTORY, jsonl:FILE,
+    /// What to back up: `aerospike://HOST[:PORT][,HOST…][/NAMESPACE]`, `postgresql://HOST/DATABASE`, sqlite:FILE, files:DIRECTORY, jsonl:FILE,
     /// asb:PATH
     #[arg(required_unless_present_any = ["stdin", "stdin_from_command"], value_parser = OsStringValueParser::new().map(typed::url))]
     pub source: Option<String>,
@@ -110,6 +111,9 @@ pub struct BackupArgs {
     /// What only files of Aerospike's backup tools understand.
     #[command(flatten)]
     pub asb: AsbReadArgs,
+    /// What only `PostgreSQL` sources understand.
+    #[command(flatten)]
+    pub postgres: PostgresArgs,
     /// Make no snapshot if nothing changed
     #[arg(long)]
     pub skip_if_unchanged: bool,
@@ -142,6 +146,7 @@ impl BackupArgs {
     pub(super) fn source_options(&self) -> Result<Options, Failure> {
         let mut options = self.aerospike.options()?;
         self.asb.add_to(&mut options)?;
+        options.add(&self.postgres)?;
         options.add(&json!({
             "exclude": self.exclude,
             "exclude_files": typed::paths(&self.exclude_files),

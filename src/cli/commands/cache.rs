@@ -1,4 +1,4 @@
-//! `cache`: the local catalogs. They can always be rebuilt from the repository.
+//! `cache`: the local catalogs, and what is kept of far storage. Both can always be rebuilt from the repository.
 
 use crate::{
     cli::{
@@ -20,9 +20,9 @@ use std::{
 /// `cache`.
 #[derive(Debug, Subcommand)]
 pub enum CacheCommand {
-    /// List the catalogs
+    /// List the catalogs, and what is kept of storage behind services
     List,
-    /// Delete the catalogs; the next command rebuilds what it needs
+    /// Delete both; the next command rebuilds what it needs
     Clear,
 }
 
@@ -38,7 +38,9 @@ pub(super) fn run(command: &CacheCommand, context: &Context) -> Result<Status, F
     let files = list(&dir).map_err(|error| io_error("listing", &dir, error))?;
     if matches!(command, CacheCommand::Clear) {
         for file in &files {
-            match std::fs::remove_file(&file.path) {
+            let remove = if file.path.is_dir() { std::fs::remove_dir_all } else { std::fs::remove_file };
+            let removed = remove(&file.path);
+            match removed {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(io_error("deleting", &file.path, error).into());
                 }
@@ -84,6 +86,21 @@ fn is_catalog(name: &str) -> bool {
         .is_some_and(|(id, location)| hex(id, 32) && hex(location, 16))
 }
 
+/// Whether a directory is what is kept of a repository's storage (`<repository id>-<location hash>.objects`).
+fn is_kept(name: &str) -> bool {
+    name.strip_suffix(".objects").is_some_and(|stem| is_catalog(&format!("{stem}.db")) && !stem.contains('.'))
+}
+
+/// The bytes of all files below a directory; what goes meanwhile is left out.
+fn bytes_below(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.filter_map(|entry| {
+        let metadata = entry.metadata().ok()?;
+        Some(if metadata.is_dir() { bytes_below(&entry.path()) } else { metadata.len() })
+    });
+    sizes.sum()
+}
+
 fn list(dir: &Path) -> io::Result<Vec<CacheFile>> {
     let entries = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -93,11 +110,13 @@ fn list(dir: &Path) -> io::Result<Vec<CacheFile>> {
     for entry in entries {
         let entry = entry?;
         let metadata = entry.metadata()?;
-        if metadata.is_file() && entry.file_name().to_str().is_some_and(is_catalog) {
+        let name = entry.file_name();
+        let is_ours = |is: fn(&str) -> bool| name.to_str().is_some_and(is);
+        if metadata.is_file() && is_ours(is_catalog) || metadata.is_dir() && is_ours(is_kept) {
             let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
             files.push(CacheFile {
                 path: entry.path(),
-                bytes: metadata.len(),
+                bytes: if metadata.is_dir() { bytes_below(&entry.path()) } else { metadata.len() },
                 modified: modified.map(|since| Timestamp::from_millis(since.as_millis() as i64)),
             });
         }
@@ -115,6 +134,8 @@ mod tests {
         let catalog = format!("{}-{}.db", "0a".repeat(16), "f1".repeat(8));
         assert!(is_catalog(&catalog));
         assert!(is_catalog(&format!("{catalog}-wal")));
+        let kept = catalog.replace(".db", ".objects");
+        assert!(is_kept(&kept) && !is_kept(&catalog) && !is_kept("photos.objects") && !is_catalog(&kept));
         for other in ["notes.db", "a-b.db", "letter.txt", &format!("{catalog}.bak")] {
             assert!(!is_catalog(other), "{other}");
         }

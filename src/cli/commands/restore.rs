@@ -7,7 +7,9 @@ use crate::{
         common::NarrowArgs,
         context::{Context, threads},
         exit::{Failure, Kept as _, Status, usage},
-        output, typed,
+        output,
+        postgres::PostgresArgs,
+        typed,
         units::{show_count, show_duration, show_size, show_time},
     },
     connector::{ConnectorError, Overwrite},
@@ -28,7 +30,7 @@ use std::{fmt::Write as _, io::ErrorKind};
 pub struct RestoreArgs {
     /// Which snapshot
     pub snapshot: String,
-    /// Where to: aerospike://HOST:PORT/NAMESPACE, sqlite:FILE, files:DIRECTORY, jsonl:FILE, jsonl:-,
+    /// Where to: aerospike://HOST:PORT/NAMESPACE, `postgresql://HOST/DATABASE`, sqlite:FILE, files:DIRECTORY, jsonl:FILE, jsonl:-,
     /// asb:DIRECTORY, asb:FILE.asb, asb:-
     #[arg(value_parser = OsStringValueParser::new().map(typed::url))]
     pub target: String,
@@ -77,6 +79,8 @@ pub struct RestoreArgs {
     aerospike: AerospikeTargetArgs,
     #[command(flatten)]
     asb: AsbWriteArgs,
+    #[command(flatten)]
+    postgres: PostgresArgs,
 }
 
 /// When a record is overwritten.
@@ -115,6 +119,7 @@ const KEPT: &str = "the repository is as it was; the target may hold part of the
 pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failure> {
     let mut options = args.aerospike.options()?;
     args.asb.add_to(&mut options)?;
+    options.add(&args.postgres)?;
     options.add(&json!({
         "owners_by_name": args.owners_by_name,
         "single_records": !(args.keys.is_empty() && args.include.is_empty() && args.exclude.is_empty()),

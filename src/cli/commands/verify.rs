@@ -8,6 +8,7 @@ use crate::{
         context::{Context, threads},
         exit::{Failure, Status, usage},
         interrupt,
+        postgres::PostgresArgs,
         show::counted,
         typed,
         units::{parse_read_data, show_count, show_duration, show_size},
@@ -62,6 +63,9 @@ pub struct VerifyArgs {
     /// With --against: how an Aerospike source is read.
     #[command(flatten)]
     pub aerospike: AerospikeReadArgs,
+    /// With --against: how a `PostgreSQL` source is read.
+    #[command(flatten)]
+    pub postgres: PostgresArgs,
 }
 
 pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failure> {
@@ -69,6 +73,7 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failur
         return against(args, url, context);
     }
     let mut unused = args.aerospike.options()?;
+    unused.add(&args.postgres)?;
     unused.make_ambient(context.environment.iter().map(String::as_str));
     if unused.given().next().is_some() {
         return Err(usage(
@@ -179,7 +184,9 @@ fn checked(outcome: &VerifyOutcome) -> Vec<String> {
 }
 
 fn against(args: &VerifyArgs, url: &str, context: &Context) -> Result<Status, Failure> {
-    let source = context.source(url, args.aerospike.options()?, &args.aerospike.connect)?;
+    let mut options = args.aerospike.options()?;
+    options.add(&args.postgres)?;
+    let source = context.source(url, options, &args.aerospike.connect)?;
     let repo = context.open()?;
     let name = args.snapshot.as_deref().unwrap_or("latest");
     let snapshot = context.resolve(&repo, name, &args.narrow.narrow())?;

@@ -129,7 +129,7 @@ impl Gathered {
     fn join(&mut self, other: Self) {
         for (name, (sorted, records, bytes)) in other.sorted {
             let own = self.sorted.entry(name).or_default();
-            own.0.join(sorted);
+            own.0.add(sorted);
             own.1 += records;
             own.2 += bytes;
         }

@@ -19,7 +19,12 @@ use std::{
 };
 
 fn url(path: &Path) -> SourceUrl {
-    SourceUrl { scheme: "files".to_owned(), place: path.to_str().unwrap().to_owned(), options: Vec::new() }
+    SourceUrl {
+        scheme: "files".to_owned(),
+        place: path.to_str().unwrap().to_owned(),
+        written: String::new(),
+        options: Vec::new(),
+    }
 }
 
 fn source(path: &Path) -> FilesSource {

@@ -28,7 +28,12 @@ struct Row {
 type Rows = BTreeMap<Vec<u8>, Row>;
 
 fn url(path: &Path) -> SourceUrl {
-    SourceUrl { scheme: "jsonl".to_owned(), place: path.to_str().unwrap().to_owned(), options: Vec::new() }
+    SourceUrl {
+        scheme: "jsonl".to_owned(),
+        place: path.to_str().unwrap().to_owned(),
+        written: String::new(),
+        options: Vec::new(),
+    }
 }
 
 fn plan(codec: KeyCodec, overwrite: Overwrite) -> TargetPlan {

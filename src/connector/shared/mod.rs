@@ -1,6 +1,6 @@
 //! What several connectors need: sorting records that come in any order, and files that get their names when they are whole.
 #![cfg_attr(
-    not(all(feature = "sqlite", feature = "jsonl", feature = "asb")),
+    not(all(feature = "sqlite", feature = "jsonl", feature = "asb", feature = "postgresql")),
     allow(dead_code, reason = "each is used by connectors")
 )]
 

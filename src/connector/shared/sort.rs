@@ -272,7 +272,7 @@ pub(in crate::connector) struct Sorted {
 
 impl Sorted {
     /// Takes over what another sorter sorted of the same collection.
-    pub(in crate::connector) fn join(&mut self, other: Self) {
+    pub(in crate::connector) fn add(&mut self, other: Self) {
         self.runs.extend(other.runs);
     }
 
@@ -286,6 +286,17 @@ impl Sorted {
         splits.dedup();
         splits.retain(|key| !key.is_empty());
         splits
+    }
+
+    /// The records of several, sorted apart.
+    pub(in crate::connector) fn join(parts: Vec<Self>) -> Self {
+        Self { runs: parts.into_iter().flat_map(|part| part.runs).collect() }
+    }
+
+    /// What was pushed, in order, from a key on that may lie a little below `start`: for connectors that have bodies of
+    /// their own.
+    pub(in crate::connector) fn entries(&self, start: &[u8]) -> io::Result<Entries> {
+        Ok(Entries(Merge::new(&self.runs, start)?))
     }
 
     /// The records of a range; `origin` names the file in errors.
@@ -308,6 +319,18 @@ impl Sorted {
             shapes: Shapes::default(),
             done: false,
         })
+    }
+}
+
+/// Keys, numbers and bodies as they were pushed.
+pub(in crate::connector) struct Entries(Merge);
+
+impl Iterator for Entries {
+    type Item = io::Result<(Vec<u8>, u64, Vec<u8>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.0.next()?;
+        Some(entry.map(|Entry { key, line, body }| (key, line, body)))
     }
 }
 

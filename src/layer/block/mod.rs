@@ -7,6 +7,8 @@ mod keys_reader;
 mod tests;
 mod values;
 mod values_reader;
+#[cfg(test)]
+mod vectors;
 
 pub(super) use keys::{KeysBuilder, encoded_len};
 pub(super) use keys_reader::KeysBlock;

@@ -6,7 +6,7 @@ use crate::{
     ops::{OpsError, Progress, select::newest_first},
     record::{KeyRange, Timestamp},
     repo::{
-        ChunkId, Repository, Snapshot, SnapshotId, WriteSession,
+        ChunkId, RepoError, Repository, Snapshot, SnapshotId, WriteSession,
         manifest::{Kind, SourceId},
     },
     report::{ErrorKind, Warning, WarningKind},
@@ -229,43 +229,52 @@ impl<'a> Chooser<'a> {
         Ok(self.repo.chunk_places(chunk)?.iter().all(|place| damaged.contains(&place.name)))
     }
 
+    /// The first chunk of a snapshot's stacks that is absent.
     fn absent_chunk(&self, snapshot: &Snapshot) -> Result<Option<ChunkId>, OpsError> {
-        let chunks = snapshot_chunks(self.repo, snapshot)?;
-        if let Some(writing) = self.writing {
-            return Ok(writing.rely_on(&mut chunks.into_iter())?.first().copied());
-        }
-        for id in chunks {
-            if !self.repo.holds(&id)? {
-                return Ok(Some(id));
+        let reader = self.repo.chunks();
+        let mut seen = HashSet::new();
+        for layer in snapshot.collections.iter().flat_map(|collection| &collection.stack) {
+            if !seen.insert(layer.id) {
+                continue;
+            }
+            let walk = |visit: &mut dyn FnMut(ChunkId) -> Result<(), RepoError>| -> Result<(), LayerError> {
+                Layer::open(&reader, layer)?.for_each_chunk(&mut |id| Ok(visit(id)?))
+            };
+            let absent = match self.writing {
+                Some(writing) => writing.rely_on_layer(&layer.id, walk)?,
+                None => first_missing(self.repo, walk)?,
+            };
+            if absent.is_some() {
+                return Ok(absent);
             }
         }
         Ok(None)
     }
 }
 
+/// The first chunk of a walk that the repository does not hold, as far as is known.
+fn first_missing(
+    repo: &Repository,
+    walk: impl FnOnce(&mut dyn FnMut(ChunkId) -> Result<(), RepoError>) -> Result<(), LayerError>,
+) -> Result<Option<ChunkId>, LayerError> {
+    let mut missing = None;
+    let walked = walk(&mut |id| {
+        if repo.holds(&id)? {
+            return Ok(());
+        }
+        missing = Some(id);
+        Err(RepoError::Interrupted)
+    });
+    if missing.is_none() { walked.map(|()| None) } else { Ok(missing) }
+}
+
 /// Reads every list and every keys chunk of a snapshot's stacks.
 fn read_keys(repo: &Repository, snapshot: &Snapshot) -> Result<(), OpsError> {
-    let reader = repo.chunks();
+    let reader = repo.chunks_of_storage();
     for collection in &snapshot.collections {
         let stack = Stack::open(&reader, &collection.stack)?;
         let mut cursor = stack.cursor(&KeyRange::all(), Timestamp::default(), true)?;
         while cursor.advance()? {}
     }
     Ok(())
-}
-
-/// Every chunk that a snapshot's stacks reference.
-pub(in crate::ops) fn snapshot_chunks(repo: &Repository, snapshot: &Snapshot) -> Result<Vec<ChunkId>, OpsError> {
-    let reader = repo.chunks();
-    let mut seen = HashSet::new();
-    let mut chunks = Vec::new();
-    for layer in snapshot.collections.iter().flat_map(|collection| &collection.stack) {
-        if seen.insert(layer.id) {
-            Layer::open(&reader, layer)?.for_each_chunk(&mut |id| {
-                chunks.push(id);
-                Ok(())
-            })?;
-        }
-    }
-    Ok(chunks)
 }

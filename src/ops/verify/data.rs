@@ -13,10 +13,7 @@ use crate::{
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     str::FromStr,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Mutex,
 };
 
 /// The catalog note that keeps where a `1/n` verification goes on.
@@ -73,42 +70,43 @@ pub(super) fn read_packs(
         bytes: chosen.iter().map(|(_, bytes)| bytes).sum(),
     });
     let threads = options.parallel.max(1);
-    let next = AtomicUsize::new(0);
+    let packs = Mutex::new(repo.fetch_packs(chosen.clone()));
+    let next = || packs.lock().map_or(None, |mut packs| packs.next());
     let shared = Mutex::new((VerifyOutcome::default(), HashSet::new()));
     let limit = options.read_limit.map(|limit| limit / threads as u64);
     let work = || -> Result<(), OpsError> {
         let mut throttle = Throttle::new(limit);
-        while let Some((name, bytes)) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(((name, bytes), begun)) = next() {
             if progress.cancelled() {
                 return Err(OpsError::Interrupted);
             }
-            let read = repo.read_pack(name);
+            let read = repo.judge_pack(&name, begun.get());
             let Ok(mut guard) = shared.lock() else { return Err(OpsError::Interrupted) };
             let (shared, whole) = &mut *guard;
             match read {
                 Ok(read) => {
                     if read.is_sound() {
-                        whole.insert(*name);
+                        whole.insert(name);
                     }
                     shared.packs_read += 1;
                     shared.bytes_read += bytes;
                     shared.chunks += read.chunks;
                     if let Some(problem) = read.problem {
-                        finding(shared, pack::path(name), problem);
+                        finding(shared, pack::path(&name), problem);
                     }
                     for (chunk, problem) in read.damaged {
-                        finding(shared, format!("{}, chunk {chunk}", pack::path(name)), problem);
+                        finding(shared, format!("{}, chunk {chunk}", pack::path(&name)), problem);
                     }
                 }
-                Err(RepoError::Missing { .. }) if is_taken_away(repo, name)? => {}
+                Err(RepoError::Missing { .. }) if is_taken_away(repo, &name)? => {}
                 Err(error) if error.is_of_one_object() || matches!(error, RepoError::Missing { .. }) => {
-                    finding(shared, pack::path(name), error);
+                    finding(shared, pack::path(&name), error);
                 }
                 Err(error) => return Err(error.into()),
             }
             drop(guard);
-            progress.count(1, *bytes);
-            throttle.spend(*bytes);
+            progress.count(1, bytes);
+            throttle.spend(bytes);
         }
         Ok(())
     };

@@ -115,7 +115,7 @@ fn read_collection(
     options: &VerifyOptions,
     progress: &dyn Progress,
 ) -> Result<Part, OpsError> {
-    let stack = match Stack::open(&repo.chunks(), &collection.stack) {
+    let stack = match Stack::open(&repo.chunks_of_storage(), &collection.stack) {
         Ok(stack) => stack,
         Err(error) => return Ok(Part { failed: Some(error.to_string()), ..Part::default() }),
     };

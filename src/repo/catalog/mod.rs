@@ -28,7 +28,7 @@ use std::{
 };
 
 /// The schema's number; a file with any other is rebuilt.
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 
 /// Connections for looking up that are kept open: as many as look up at once are opened.
 const MAX_IDLE: usize = 8;
@@ -59,6 +59,7 @@ CREATE TABLE revisions (
 CREATE TABLE forgotten_objects (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE forgotten (snapshot BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE layers (id BLOB PRIMARY KEY, chunks BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE layer_packs (id BLOB PRIMARY KEY, packs BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE leases (id BLOB PRIMARY KEY, newest INTEGER NOT NULL, first_seen INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 ";
@@ -202,6 +203,7 @@ fn check(connection: &Connection) -> rusqlite::Result<()> {
         "revisions",
         "forgotten",
         "layers",
+        "layer_packs",
         "leases",
         "notes",
     ] {

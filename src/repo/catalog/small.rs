@@ -1,12 +1,12 @@
 //! The small tables: notes, chunk numbers of layers, and when a lease's newest heartbeat was first seen.
 
-use super::{Catalog, lookup::chunk_number};
+use super::{Catalog, PackNumber, lookup::chunk_number};
 use crate::{
     record::{
         Timestamp,
         bytes::{Reader, put_u64},
     },
-    repo::{ChunkId, RepoError, SnapshotId},
+    repo::{ChunkId, ObjectName, RepoError, SnapshotId},
 };
 use rusqlite::{OptionalExtension, params};
 
@@ -71,6 +71,46 @@ impl Catalog {
                 .prepare_cached("INSERT OR REPLACE INTO layers (id, chunks) VALUES (?1, ?2)")?
                 .execute(params![layer.0, encode_numbers(&mut numbers)])?;
             Ok(true)
+        })
+    }
+
+    /// Packs that together hold every chunk of a layer, its lists included, if they were kept; each that an index object still
+    /// describes with its name. `None` as well if one of them is in no index object any more.
+    pub fn layer_packs(&self, layer: &ChunkId) -> Result<Option<Vec<(PackNumber, ObjectName)>>, RepoError> {
+        self.read(|connection| {
+            let mut numbers = Vec::new();
+            let blob: Option<Vec<u8>> = connection
+                .prepare_cached("SELECT packs FROM layer_packs WHERE id = ?1")?
+                .query_row(params![layer.0], |row| row.get(0))
+                .optional()?;
+            let Some(blob) = blob else { return Ok(None) };
+            for_each_number(&blob, &mut |number| numbers.push(number)).map_err(|reason| super::spoilt(&reason))?;
+            let mut name = connection.prepare_cached("SELECT name FROM packs WHERE num = ?1")?;
+            let mut packs = Vec::with_capacity(numbers.len());
+            for number in &numbers {
+                let number = number.cast_signed();
+                match name.query_row(params![number], |row| row.get(0)).optional()? {
+                    Some(name) => packs.push((PackNumber(number), ObjectName(name))),
+                    None => return Ok(None),
+                }
+            }
+            Ok(Some(packs))
+        })
+    }
+
+    /// Keeps the packs that hold a layer.
+    pub fn set_layer_packs(
+        &self,
+        layer: &ChunkId,
+        packs: impl IntoIterator<Item = PackNumber>,
+    ) -> Result<(), RepoError> {
+        let mut numbers: Vec<u64> = packs.into_iter().map(|pack| pack.0.cast_unsigned()).collect();
+        let blob = encode_numbers(&mut numbers);
+        self.write(|connection| {
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO layer_packs (id, packs) VALUES (?1, ?2)")?
+                .execute(params![layer.0, blob])?;
+            Ok(())
         })
     }
 

@@ -126,8 +126,8 @@ fn secrets_ad(id: &RepoId) -> Vec<u8> {
 pub(super) fn read(storage: &Storage) -> Result<(Vec<Config>, Vec<String>), RepoError> {
     let mut problem = None;
     let (mut missing, mut configs, mut warnings) = (0, Vec::new(), Vec::new());
-    for name in [CONFIG.to_owned(), format!("{COPIES}{CONFIG}")] {
-        match lines::read(storage, &name).and_then(|bytes| parse_config(&name, &bytes)) {
+    for (name, read) in lines::read_each(storage, vec![CONFIG.to_owned(), format!("{COPIES}{CONFIG}")]) {
+        match read.and_then(|bytes| parse_config(&name, &bytes)) {
             Ok(config) => configs.push(config),
             Err(error) if !matches!(error, RepoError::Damaged { .. } | RepoError::Missing { .. }) => return Err(error),
             Err(error) => {

@@ -1,7 +1,7 @@
 //! The two-line form of `rekeep.json` and key slots: a line of JSON, and the BLAKE3 hash of that line.
 
 use super::FORMAT;
-use crate::repo::{RepoError, Storage};
+use crate::repo::{RepoError, Storage, storage::Wanted};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// More than any such object has; larger ones are refused unread.
@@ -10,6 +10,15 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// Reads such an object.
 pub(super) fn read(storage: &Storage, object: &str) -> Result<Vec<u8>, RepoError> {
     storage.read_at_most(object, MAX_BYTES as u64)
+}
+
+/// [`read`] of several in their order, at once where that is faster.
+pub(super) fn read_each(
+    storage: &Storage,
+    objects: Vec<String>,
+) -> impl Iterator<Item = (String, Result<Vec<u8>, RepoError>)> {
+    let wanted = objects.into_iter().map(|name| Wanted { key: name.clone(), name, bytes: 0, most: MAX_BYTES as u64 });
+    storage.read_each(wanted).map(|(name, begun)| (name, begun.get()))
 }
 
 /// Both lines.

@@ -53,15 +53,21 @@ fn copy_path(name: &str) -> String {
 /// Every slot, by name, each readable or not. Names that no slot can have are passed over.
 pub(super) fn read(storage: &Storage, id: &RepoId) -> Result<Vec<Found>, RepoError> {
     let mut names = BTreeSet::new();
-    for folder in ["keys/".to_owned(), format!("{COPIES}keys/")] {
-        let listed = storage.list(&folder)?;
+    let folders = ["keys/".to_owned(), format!("{COPIES}keys/")].map(|folder| (storage.begin_list(&folder), folder));
+    for (listing, folder) in folders {
+        let listed = listing.get()?;
         let fitting = listed.iter().filter(|it| fit(&it.name) == Fit::Object);
         names.extend(fitting.filter_map(|it| it.name.strip_prefix(&folder)).map(str::to_owned));
     }
     let mut found = Vec::new();
+    let paths = names.iter().flat_map(|name| [slot::path(name), copy_path(name)]);
+    let mut reading = lines::read_each(storage, paths.collect());
     for name in names {
-        let read = |path: &str| lines::read(storage, path).and_then(|bytes| Slot::parse(&name, path, &bytes, id));
-        let (first, copy) = (read(&slot::path(&name)), read(&copy_path(&name)));
+        let mut next = || {
+            let (path, bytes) = reading.next()?;
+            Some(bytes.and_then(|bytes| Slot::parse(&name, &path, &bytes, id)))
+        };
+        let (Some(first), Some(copy)) = (next(), next()) else { break };
         let passing = |error: &RepoError| matches!(error, RepoError::Storage { .. } | RepoError::Missing { .. });
         let (slot, other, warning) = match (first, copy) {
             // Removed since it was listed.
@@ -154,8 +160,10 @@ pub fn remove_slot(storage: &Storage, keyring: &Keyring, prefix: &str) -> Result
         )));
     }
     let path = slot::path(&slot.name);
-    let bytes = match storage.read(&path) {
-        Err(RepoError::Missing { .. }) => storage.read(&copy_path(&slot.name))?,
+    let bytes = match lines::read(storage, &path) {
+        Err(RepoError::Missing { .. }) => lines::read(storage, &copy_path(&slot.name))?,
+        // Longer than any slot: it opens nothing, so nothing would be put back.
+        Err(RepoError::Damaged { .. }) => return delete(storage, &slot.name),
         other => other?,
     };
     delete(storage, &slot.name)?;

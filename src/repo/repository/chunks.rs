@@ -1,8 +1,9 @@
 //! Reading chunks: catalog, then the frame's bytes alone, then the next pack that holds the chunk if one fails.
 
-use super::{Inner, lock};
+use super::{Inner, ahead::Ahead, lock};
 use crate::repo::{
-    ChunkData, ChunkId, ChunkKind, ChunkReader, ObjectName, RepoError,
+    ChunkData, ChunkId, ChunkKind, ChunkReader, ObjectName, ReadAhead, RepoError,
+    cache::Cache,
     catalog::{PackNumber, Place},
     chunk::{MAX_CHUNK_BYTES, MAX_RUNS},
     faults::{self, Rule},
@@ -10,6 +11,7 @@ use crate::repo::{
 };
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    ops::Range,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -115,35 +117,7 @@ impl BadPacks {
 
 impl ChunkReader for Inner {
     fn read(&self, kind: ChunkKind, id: &ChunkId) -> Result<ChunkData, RepoError> {
-        let mut tried = HashSet::new();
-        let mut failures = Vec::new();
-        let (mut reloads, mut is_still) = (0, false);
-        while reloads < MAX_RELOADS {
-            let before = tried.len();
-            for place in self.catalog.find(id)? {
-                if !tried.insert((place.pack, place.ordinal)) {
-                    continue;
-                }
-                match self.read_place(kind, &place) {
-                    Ok(data) => return Ok(data),
-                    Err(error) => {
-                        self.bad_packs.note(&place, &error);
-                        failures.push((place.name, error));
-                    }
-                }
-            }
-            if is_still && tried.len() == before {
-                break;
-            }
-            // A prune beside us may have moved the chunk; whether it did shows in the index. If nothing is new there, another
-            // process may have brought it into the catalog since we looked: once more, then.
-            reloads += 1;
-            is_still = !self.refresh_index(&mut Vec::new())?;
-            if reloads > 1 && faults::is_broken(Rule::ReloadUntilStill) {
-                break;
-            }
-        }
-        Err(unreadable(id, failures))
+        self.read_chunk(kind, id, true)
     }
 
     fn stored_len(&self, id: &ChunkId) -> Result<Option<u64>, RepoError> {
@@ -151,28 +125,37 @@ impl ChunkReader for Inner {
     }
 }
 
-/// Reads chunks without a lease: what it misses may have been forgotten or squashed since it began.
-pub(super) struct Leaseless {
+/// Reads chunks for somebody.
+pub(super) struct Reader {
     pub(super) inner: Arc<Inner>,
-    /// Which revisions there were then.
-    pub(super) since: blake3::Hash,
+    /// For who holds no lease, which revisions there were when he began: what he misses may have been forgotten or squashed
+    /// since.
+    pub(super) since: Option<blake3::Hash>,
+    /// Whether what is kept on local disk will do.
+    pub(super) is_cached: bool,
 }
 
-impl Leaseless {
+impl Reader {
     fn moved_on(&self) -> Result<bool, RepoError> {
+        let Some(since) = self.since else { return Ok(false) };
         self.inner.refresh_snapshots(&mut Vec::new())?;
-        Ok(self.inner.revisions_known()? != self.since)
+        Ok(self.inner.revisions_known()? != since)
     }
 }
 
-impl ChunkReader for Leaseless {
+impl ChunkReader for Reader {
     fn read(&self, kind: ChunkKind, id: &ChunkId) -> Result<ChunkData, RepoError> {
-        match self.inner.read(kind, id) {
+        match self.inner.read_chunk(kind, id, self.is_cached) {
             Err(RepoError::ChunkMissing { .. } | RepoError::Missing { .. }) if self.moved_on()? => {
                 Err(RepoError::MovedOn { id: *id })
             }
             read => read,
         }
+    }
+
+    fn ahead(self: Arc<Self>) -> Option<Box<dyn ReadAhead>> {
+        let is_far = self.inner.storage.is_far();
+        is_far.then(|| Box::new(Ahead::new(Arc::clone(&self.inner), self.is_cached)) as Box<dyn ReadAhead>)
     }
 
     fn stored_len(&self, id: &ChunkId) -> Result<Option<u64>, RepoError> {
@@ -203,26 +186,117 @@ impl Inner {
         Ok(())
     }
 
-    fn read_place(&self, kind: ChunkKind, place: &Place) -> Result<ChunkData, RepoError> {
-        let path = pack::path(&place.name);
+    /// Reads a chunk: from the cache if that will do, else from the first pack that gives it.
+    pub(in crate::repo) fn read_chunk(
+        &self,
+        kind: ChunkKind,
+        id: &ChunkId,
+        is_cached: bool,
+    ) -> Result<ChunkData, RepoError> {
+        let mut tried = HashSet::new();
+        let mut failures = Vec::new();
+        let (mut reloads, mut is_still) = (0, false);
+        while reloads < MAX_RELOADS {
+            let before = tried.len();
+            for place in self.catalog.find(id)? {
+                if !tried.insert((place.pack, place.ordinal)) {
+                    continue;
+                }
+                let kept = if is_cached { self.read_kept(kind, &place) } else { None };
+                match kept.map_or_else(|| self.read_place(kind, &place), Ok) {
+                    Ok(data) => return Ok(data),
+                    Err(error) => {
+                        self.bad_packs.note(&place, &error);
+                        failures.push((place.name, error));
+                    }
+                }
+            }
+            if is_still && tried.len() == before {
+                break;
+            }
+            // A prune beside us may have moved the chunk; whether it did shows in the index. If nothing is new there, another
+            // process may have brought it into the catalog since we looked: once more, then.
+            reloads += 1;
+            is_still = !self.refresh_index(&mut Vec::new())?;
+            if reloads > 1 && faults::is_broken(Rule::ReloadUntilStill) {
+                break;
+            }
+        }
+        Err(unreadable(id, failures))
+    }
+
+    /// Where a chunk is read from first, if nothing goes wrong there.
+    pub(super) fn first_place(&self, id: &ChunkId) -> Option<Place> {
+        self.catalog.find(id).ok()?.into_iter().next()
+    }
+
+    /// Where in its pack a chunk's frame lies, if what the index says of it can be.
+    pub(super) fn frame_range(kind: ChunkKind, place: &Place) -> Result<Range<u64>, RepoError> {
+        let path = || pack::path(&place.name);
         if place.entry.kind != kind {
             let reason = format!("chunk {} in it is a {:?}, not a {kind:?}", place.entry.id, place.entry.kind);
-            return Err(RepoError::damaged(path, reason));
+            return Err(RepoError::damaged(path(), reason));
         }
         if place.entry.stored_len as usize > MAX_FRAME_BYTES {
-            return Err(RepoError::damaged(path, "the index names a frame longer than any can be"));
+            return Err(RepoError::damaged(path(), "the index names a frame longer than any can be"));
         }
         let end = place.entry.offset.checked_add(u64::from(place.entry.stored_len));
-        let end = end.ok_or_else(|| RepoError::damaged(&*path, "the index names a frame outside of it"))?;
-        let key = if let Some(key) = self.pack_keys.get(place.pack) {
-            key
-        } else {
-            let key = Arc::new(PackKey::unwrap(&self.keyring, &place.name, &place.header)?);
-            self.pack_keys.insert(place.pack, &key);
-            key
-        };
-        let frame = self.storage.read_range(&path, place.entry.offset..end)?;
-        key.open_frame(place.ordinal, &place.entry, &frame)
+        let end = end.ok_or_else(|| RepoError::damaged(path(), "the index names a frame outside of it"))?;
+        Ok(place.entry.offset..end)
+    }
+
+    pub(super) fn open_frame(&self, place: &Place, frame: &[u8]) -> Result<ChunkData, RepoError> {
+        self.pack_key(place)?.open_frame(place.ordinal, &place.entry, frame)
+    }
+
+    fn pack_key(&self, place: &Place) -> Result<Arc<PackKey>, RepoError> {
+        if let Some(key) = self.pack_keys.get(place.pack) {
+            return Ok(key);
+        }
+        let key = Arc::new(PackKey::unwrap(&self.keyring, &place.name, &place.header)?);
+        self.pack_keys.insert(place.pack, &key);
+        Ok(key)
+    }
+
+    fn read_place(&self, kind: ChunkKind, place: &Place) -> Result<ChunkData, RepoError> {
+        let range = Self::frame_range(kind, place)?;
+        // Who may not read it asks for nothing.
+        let key = self.pack_key(place)?;
+        let frame = self.storage.read_range(&pack::path(&place.name), range)?;
+        let data = key.open_frame(place.ordinal, &place.entry, &frame)?;
+        self.keep(place, &frame);
+        Ok(data)
+    }
+
+    fn cache_for(&self, place: &Place) -> Option<&Cache> {
+        self.cache.as_ref().filter(|_| Cache::keeps(place.entry.kind.pack_kind()))
+    }
+
+    /// A chunk from the cache. What does not open there is forgotten.
+    fn read_kept(&self, kind: ChunkKind, place: &Place) -> Option<ChunkData> {
+        let cache = self.cache_for(place)?;
+        let range = Self::frame_range(kind, place).ok()?;
+        let frame = cache.frame(&place.name, place.ordinal, range.start, place.entry.stored_len as usize)?;
+        match self.open_frame(place, &frame) {
+            Ok(data) => Some(data),
+            Err(RepoError::Damaged { .. }) => {
+                cache.drop_frame(&place.name, place.ordinal);
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Keeps a frame that opened.
+    pub(super) fn keep(&self, place: &Place, frame: &[u8]) {
+        if let Some(cache) = self.cache_for(place) {
+            cache.keep_frame(&place.name, place.ordinal, frame);
+        }
+    }
+
+    /// Whether the cache seems to have a chunk.
+    pub(super) fn is_at_hand(&self, place: &Place) -> bool {
+        self.cache_for(place).is_some_and(|cache| cache.has_frame(&place.name, place.ordinal))
     }
 
     /// The plaintext of a Table chunk.

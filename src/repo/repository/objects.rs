@@ -9,7 +9,7 @@ use crate::repo::{
     lease::{LeaseBody, LeaseEndBody, MarkBody, end_path},
     object::{self, ObjectKind},
     pack::{self, HEADER_BYTES, Header},
-    storage::Listed,
+    storage::{Begun, Listed},
 };
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -73,9 +73,9 @@ impl Checker<'_, '_> {
         self.found.problems.push((object, told.unwrap_or(problem)));
     }
 
-    /// Reads an object; `None` if it is gone, or cannot be read, which is noted.
-    fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, RepoError> {
-        match object::read(&self.inner.storage, name) {
+    /// Takes an object that was read; `None` if it is gone, or cannot be read, which is noted.
+    fn take(&mut self, name: &str, begun: Begun) -> Result<Option<Vec<u8>>, RepoError> {
+        match begun.get() {
             Ok(bytes) => {
                 self.found.objects += 1;
                 self.found.bytes += bytes.len() as u64;
@@ -103,10 +103,13 @@ impl Checker<'_, '_> {
 
     fn index(&mut self) -> Result<(), RepoError> {
         let mut damaged = Vec::new();
-        for object in self.inner.list_objects("index/")? {
-            let Some(name) = names::parse_flat::<ObjectName>("index/", &object.name) else { continue };
+        let listed = self.inner.list_objects("index/")?.into_iter().filter_map(|object| {
+            let name = names::parse_flat::<ObjectName>("index/", &object.name)?;
+            Some(((object.clone(), name), object.name, object.bytes))
+        });
+        for ((object, name), begun) in object::read_each(&self.inner.storage, listed) {
             let before = self.found.problems.len();
-            let Some(bytes) = self.read(&object.name)? else {
+            let Some(bytes) = self.take(&object.name, begun)? else {
                 if self.found.problems.len() > before {
                     damaged.push(name);
                 }
@@ -137,9 +140,12 @@ impl Checker<'_, '_> {
         let mut contents: BTreeMap<SnapshotId, Manifest> = BTreeMap::new();
         let mut listed = self.inner.list_objects("snapshots/")?;
         listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        for object in listed {
-            let Some((snapshot, revision)) = names::parse_revision(&object.name) else { continue };
-            let Some(sealed) = self.read(&object.name)? else { continue };
+        let listed = listed.into_iter().filter_map(|object| {
+            let revision = names::parse_revision(&object.name)?;
+            Some(((object.clone(), revision), object.name, object.bytes))
+        });
+        for ((object, (snapshot, revision)), begun) in object::read_each(&self.inner.storage, listed) {
+            let Some(sealed) = self.take(&object.name, begun)? else { continue };
             let is_known = known.get(&(snapshot, revision));
             let way_out = match is_known {
                 Some(there) if *there != sealed => "; this host's catalog still holds it",
@@ -201,8 +207,10 @@ impl Checker<'_, '_> {
     /// Leases, marks, checkpoints, damage notes, promises, collective tombstones.
     fn small(&mut self) -> Result<(), RepoError> {
         for folder in ["leases/", "trash/", "checkpoints/", "damage/", "promises/", "forgotten/"] {
-            for object in self.inner.list_objects(folder)? {
-                let Some(bytes) = self.read(&object.name)? else { continue };
+            let listed = self.inner.list_objects(folder)?.into_iter();
+            let listed = listed.map(|object| (object.clone(), object.name, object.bytes));
+            for (object, begun) in object::read_each(&self.inner.storage, listed) {
+                let Some(bytes) = self.take(&object.name, begun)? else { continue };
                 if let Err(error) = self.small_one(&object, &bytes) {
                     self.problem(&*object.name, error);
                 }

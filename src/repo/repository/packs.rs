@@ -7,7 +7,7 @@ use crate::repo::{
     index::{self, IndexedPack},
     object,
     pack::{self, PackEntry, PackHeader, PackKey},
-    storage::Listed,
+    storage::{Begun, Listed},
 };
 
 /// What reading every byte of a pack showed.
@@ -64,8 +64,22 @@ impl Repository {
     /// # Errors
     /// [`RepoError::Missing`] if it is gone, [`RepoError::Storage`] if it cannot be read.
     pub fn read_pack(&self, name: &ObjectName) -> Result<PackCheck, RepoError> {
+        self.judge_pack(name, object::read(&self.inner.storage, &pack::path(name)))
+    }
+
+    /// Reads whole packs, given with their lengths, in their order; where storage is far the next ones are on their way. Each is
+    /// to be given to [`Self::judge_pack`].
+    pub fn fetch_packs(
+        &self,
+        packs: Vec<(ObjectName, u64)>,
+    ) -> impl Iterator<Item = ((ObjectName, u64), Begun)> + Send + use<> {
+        let wanted = packs.into_iter().map(|(name, bytes)| ((name, bytes), pack::path(&name), bytes));
+        object::read_each(&self.inner.storage, wanted)
+    }
+
+    /// [`Self::read_pack`] of a pack whose bytes were read, or could not be.
+    pub fn judge_pack(&self, name: &ObjectName, read: Result<Vec<u8>, RepoError>) -> Result<PackCheck, RepoError> {
         let inner = &self.inner;
-        let read = object::read(&inner.storage, &pack::path(name));
         let number = inner.catalog.pack_number(name)?;
         if let (Err(error @ (RepoError::Damaged { .. } | RepoError::Missing { .. })), Some(number)) = (&read, number) {
             inner.bad_packs.insert(*name, number, &error.to_string());

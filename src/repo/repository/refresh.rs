@@ -10,7 +10,7 @@ use crate::repo::{
     faults::{self, Rule},
     index,
     object::{self, ObjectKind},
-    storage::Listed,
+    storage::{Listed, Listing},
 };
 use crate::report::{Warning, WarningKind};
 use rayon::prelude::*;
@@ -28,9 +28,12 @@ impl Inner {
     pub(in crate::repo) fn refresh(&self) -> Result<Vec<Warning>, RepoError> {
         let slots = self.keyring.warnings().iter();
         let mut warnings: Vec<Warning> = slots.map(|words| unread_object("keys/", words.clone())).collect();
-        self.refresh_index(&mut warnings)?;
-        self.refresh_snapshots(&mut warnings)?;
-        self.bad_marks(&mut warnings)?;
+        // No rule asks whoever opens for an order, but for `forgotten/` after `snapshots/`.
+        let [index, snapshots, trash] =
+            ["index/", "snapshots/", "trash/"].map(|folder| self.storage.begin_list(folder));
+        self.refresh_index_of(index, &mut warnings, &mut Vec::new())?;
+        self.refresh_snapshots_of(snapshots, &mut warnings)?;
+        self.bad_marks(trash, &mut warnings)?;
         for name in &super::lock(&self.strange).hidden {
             let words = format!("{name} is not what this place is for, and hides what may be there");
             warnings.push(unread_object(name, words));
@@ -46,7 +49,11 @@ impl Inner {
     /// Lists a folder and leaves out what is no object, which is named once. What stands in the place of a folder with objects, or
     /// is an object under a name that is none, hides something: a pruner asks for it with [`Self::hidden`].
     pub(in crate::repo) fn list_objects(&self, folder: &str) -> Result<Vec<Listed>, RepoError> {
-        let mut listed = self.storage.list(folder)?;
+        Ok(self.objects_of(folder, self.storage.list(folder)?))
+    }
+
+    /// [`Self::list_objects`] of a listing that was begun before.
+    pub(in crate::repo) fn objects_of(&self, folder: &str, mut listed: Vec<Listed>) -> Vec<Listed> {
         let mut strange = Vec::new();
         listed.retain(|object| {
             let fit = names::fit(&object.name);
@@ -74,7 +81,7 @@ impl Inner {
                 all.foreign.insert(name);
             }
         }
-        Ok(listed)
+        listed
     }
 
     /// What the listings since [`Self::forget_hidden`] could not look into.
@@ -103,9 +110,18 @@ impl Inner {
         warnings: &mut Vec<Warning>,
         unread: &mut Vec<RepoError>,
     ) -> Result<(HashSet<ObjectName>, bool), RepoError> {
+        self.refresh_index_of(Listing::later(&self.storage, "index/"), warnings, unread)
+    }
+
+    fn refresh_index_of(
+        &self,
+        listing: Listing,
+        warnings: &mut Vec<Warning>,
+        unread: &mut Vec<RepoError>,
+    ) -> Result<(HashSet<ObjectName>, bool), RepoError> {
         let _one_at_a_time = super::lock(&self.refreshing);
         let mut listed = HashMap::new();
-        for object in self.list_objects("index/")? {
+        for object in self.objects_of("index/", listing.get()?) {
             if let Some(name) = names::parse_flat::<ObjectName>("index/", &object.name) {
                 listed.insert(name, object.bytes);
             }
@@ -120,14 +136,32 @@ impl Inner {
         for name in &change.changed {
             damaged(RepoError::damaged(names::index_path(name), "it has another length than when it was read"));
         }
-        let mut names = change.new.iter();
+        let wanted: Vec<_> = change
+            .new
+            .drain(..)
+            .map(|name| (name, names::index_path(&name), listed.get(&name).copied().unwrap_or(0)))
+            .collect();
+        let kept = |name: &ObjectName| self.cache.as_ref()?.index_object(name);
+        let (at_hand, wanted): (Vec<_>, Vec<_>) =
+            wanted.into_iter().partition(|(name, _, _)| self.cache.as_ref().is_some_and(|cache| cache.has_index(name)));
+        let at_hand = at_hand.into_iter().map(|(name, path, _)| {
+            let bytes = kept(&name).map_or_else(|| object::read(&self.storage, &path), Ok);
+            (name, bytes)
+        });
+        let fetched = object::read_each(&self.storage, wanted).map(|(name, begun)| {
+            let bytes = begun.get();
+            if let (Some(cache), Ok(bytes)) = (&self.cache, &bytes) {
+                cache.keep_index_object(&name, bytes);
+            }
+            (name, bytes)
+        });
+        let mut read = at_hand.chain(fetched);
         let mut next = || {
-            for name in names.by_ref() {
-                let read = object::read(&self.storage, &names::index_path(name));
-                match read.and_then(|bytes| Ok((bytes.len() as u64, index::open(&self.keyring, name, &bytes)?))) {
+            for (name, bytes) in read.by_ref() {
+                match bytes.and_then(|bytes| Ok((bytes.len() as u64, index::open(&self.keyring, &name, &bytes)?))) {
                     Ok((bytes, packs)) => {
                         imported = true;
-                        return Ok(Some((*name, bytes, packs)));
+                        return Ok(Some((name, bytes, packs)));
                     }
                     // Deleted since it was listed.
                     Err(RepoError::Missing { .. }) => {}
@@ -150,13 +184,14 @@ impl Inner {
     }
 
     /// Marks that nobody will carry out because they are bad: writers do not speak of forged ones.
-    fn bad_marks(&self, warnings: &mut Vec<Warning>) -> Result<(), RepoError> {
-        for object in self.list_objects("trash/")? {
-            let read = object::read(&self.storage, &object.name)
-                .and_then(|bytes| object::open(&self.keyring, ObjectKind::Mark, &object.name, &bytes));
+    fn bad_marks(&self, listing: Listing, warnings: &mut Vec<Warning>) -> Result<(), RepoError> {
+        let marks = self.objects_of("trash/", listing.get()?);
+        let wanted = marks.iter().map(|object| (&*object.name, object.name.clone(), object.bytes));
+        for (name, begun) in object::read_each(&self.storage, wanted) {
+            let read = begun.get().and_then(|bytes| object::open(&self.keyring, ObjectKind::Mark, name, &bytes));
             match read {
                 Ok(_) | Err(RepoError::Missing { .. }) => {}
-                Err(error) if error.is_bad_object() => warnings.push(unread_object(&object.name, error.to_string())),
+                Err(error) if error.is_bad_object() => warnings.push(unread_object(name, error.to_string())),
                 Err(error) => return Err(error),
             }
         }
@@ -172,12 +207,20 @@ impl Inner {
         &self,
         warnings: &mut Vec<Warning>,
     ) -> Result<HashSet<(SnapshotId, u64)>, RepoError> {
+        self.refresh_snapshots_of(Listing::later(&self.storage, "snapshots/"), warnings)
+    }
+
+    fn refresh_snapshots_of(
+        &self,
+        listing: Listing,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<HashSet<(SnapshotId, u64)>, RepoError> {
         let _one_at_a_time = super::lock(&self.refreshing);
         if faults::is_broken(Rule::ForgottenAfterSnapshots) {
             self.refresh_forgotten(warnings)?;
         }
         let mut listed = HashMap::new();
-        for object in self.list_objects("snapshots/")? {
+        for object in self.objects_of("snapshots/", listing.get()?) {
             if let Some(name) = names::parse_revision(&object.name) {
                 listed.insert(name, object.bytes);
             }
@@ -195,7 +238,8 @@ impl Inner {
         listed.retain(|(id, _), _| !gathered.contains(id));
         let known: HashMap<(SnapshotId, u64), KnownRevision> =
             self.catalog.revision_names()?.into_iter().map(|known| ((known.snapshot, known.revision), known)).collect();
-        let mut unread: Vec<_> = listed.keys().filter(|name| !known.contains_key(*name)).copied().collect();
+        let mut unread: Vec<_> =
+            listed.iter().filter(|(name, _)| !known.contains_key(*name)).map(|(name, bytes)| (*name, *bytes)).collect();
         unread.sort_unstable();
         let (new, unreadable) = self.fetch_revisions(&unread)?;
         if !unreadable.is_empty() {
@@ -221,35 +265,47 @@ impl Inner {
         Ok(forgotten)
     }
 
-    /// Reads revisions; gives also what is wrong with those that cannot be read.
+    /// Reads revisions, of which the length is listed; gives also what is wrong with those that cannot be read.
     #[allow(clippy::type_complexity, reason = "two lists that are filled together")]
     fn fetch_revisions(
         &self,
-        names: &[(SnapshotId, u64)],
+        names: &[((SnapshotId, u64), u64)],
     ) -> Result<(Vec<Revision>, Vec<(SnapshotId, Warning)>), RepoError> {
         let mut revisions = Vec::with_capacity(names.len());
         let mut unreadable = Vec::new();
-        for batch in names.chunks(FETCH_BATCH) {
-            let fetched: Vec<_> = batch.par_iter().map(|(id, revision)| self.fetch_revision(id, *revision)).collect();
-            for ((id, _), outcome) in batch.iter().zip(fetched) {
+        let wanted =
+            names.iter().map(|((id, revision), bytes)| ((*id, *revision), names::revision_path(id, *revision), *bytes));
+        let mut reading = object::read_each(&self.storage, wanted);
+        loop {
+            let batch: Vec<_> = reading.by_ref().take(FETCH_BATCH).map(|(name, begun)| (name, begun.get())).collect();
+            if batch.is_empty() {
+                return Ok((revisions, unreadable));
+            }
+            // Checking who made them is what takes the time of processors.
+            let judged = batch
+                .into_par_iter()
+                .map(|((id, revision), read)| (id, read.and_then(|sealed| self.revision_of(&id, revision, sealed))));
+            for (id, outcome) in judged.collect::<Vec<_>>() {
                 match outcome {
                     Ok(revision) => revisions.push(revision),
                     Err(RepoError::Missing { .. }) => {}
                     Err(error) if error.is_of_one_object() => {
                         let words = format!("a snapshot cannot be read: {error}");
-                        unreadable.push((*id, unread_object(&error.object(), words)));
+                        unreadable.push((id, unread_object(&error.object(), words)));
                     }
                     Err(error) => return Err(error),
                 }
             }
         }
-        Ok((revisions, unreadable))
     }
 
     pub(in crate::repo) fn fetch_revision(&self, id: &SnapshotId, revision: u64) -> Result<Revision, RepoError> {
-        let path = names::revision_path(id, revision);
-        let sealed = object::read(&self.storage, &path)?;
-        let kind = self.revision_kind(&path, revision, &sealed)?;
+        let sealed = object::read(&self.storage, &names::revision_path(id, revision))?;
+        self.revision_of(id, revision, sealed)
+    }
+
+    fn revision_of(&self, id: &SnapshotId, revision: u64, sealed: Vec<u8>) -> Result<Revision, RepoError> {
+        let kind = self.revision_kind(&names::revision_path(id, revision), revision, &sealed)?;
         Ok(Revision { snapshot: *id, revision, kind, sealed })
     }
 

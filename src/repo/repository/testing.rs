@@ -21,8 +21,8 @@ use std::{
     io::{Error, ErrorKind},
     ops::Range,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicI64, Ordering},
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -46,6 +46,33 @@ pub(in crate::repo) struct Memory {
     pub hidden: Mutex<Option<String>>,
     /// Signs what is put there as the repository's own.
     pub maker: Mutex<Option<Repository>>,
+    /// Creates of packs wait until so many have met.
+    pub meeting: Mutex<Option<Meeting>>,
+    /// Asked for ahead of need.
+    pub is_far: AtomicBool,
+}
+
+/// Where requests wait for one another.
+#[derive(Clone)]
+pub(in crate::repo) struct Meeting {
+    pub want: usize,
+    pub come: Arc<(Mutex<usize>, Condvar)>,
+}
+
+impl Meeting {
+    pub fn of(want: usize) -> Self {
+        Self { want, come: Arc::default() }
+    }
+
+    /// Waits for the others; an error if they do not come, so that a test fails instead of hanging.
+    fn meet(&self) -> std::io::Result<()> {
+        let (come, bell) = &*self.come;
+        let mut come = lock(come);
+        *come += 1;
+        bell.notify_all();
+        let waited = bell.wait_timeout_while(come, Duration::from_secs(20), |come| *come < self.want).unwrap();
+        if waited.1.timed_out() { Err(Error::other("the others did not come")) } else { Ok(()) }
+    }
 }
 
 impl Memory {
@@ -121,6 +148,8 @@ impl Backend for Memory {
 
     fn create(&self, name: &str, bytes: &bytes::Bytes) -> std::io::Result<Created> {
         self.note("create", name);
+        let meeting = lock(&self.meeting).clone().filter(|_| name.starts_with("packs/"));
+        meeting.map_or(Ok(()), |meeting| meeting.meet())?;
         let fault = lock(&self.fault).clone().filter(|(prefix, _)| name.starts_with(prefix));
         if let Some((_, Fault::Refused)) = fault {
             return Err(Error::new(ErrorKind::PermissionDenied, "refused by the test"));
@@ -149,6 +178,14 @@ impl Backend for Memory {
 
     fn promises(&self) -> Promises {
         Promises { conditional_create: true, prompt_listing: true }
+    }
+
+    fn connections(&self) -> usize {
+        8
+    }
+
+    fn is_far(&self) -> bool {
+        self.is_far.load(Ordering::SeqCst)
     }
 }
 

@@ -78,15 +78,38 @@ impl Presence {
     }
 
     /// Chooses a present pack out of those that hold a chunk, one already relied on if there is one, and relies on it.
+    pub fn choose(&mut self, packs: &[(PackNumber, ObjectName)]) -> Option<PackNumber> {
+        let relied = packs.iter().find(|(number, _)| self.relied.has(*number));
+        let &chosen = relied.or_else(|| packs.iter().find(|pack| self.is_usable(pack)))?;
+        self.take(chosen);
+        Some(chosen.0)
+    }
+
+    /// [`Self::choose`], for who does not ask which.
     pub fn rely(&mut self, packs: &[(PackNumber, ObjectName)]) -> bool {
-        let usable = |(number, name): &&(PackNumber, ObjectName)| self.present.has(*number) && !self.is_absent(name);
-        let chosen = packs.iter().find(|(number, _)| self.relied.has(*number)).or_else(|| packs.iter().find(usable));
-        let Some(&(number, name)) = chosen else { return false };
+        self.choose(packs).is_some()
+    }
+
+    /// Relies on all of these packs, or on none if one of them is not present.
+    pub fn rely_on_all(&mut self, packs: &[(PackNumber, ObjectName)]) -> bool {
+        let are_usable = packs.iter().all(|pack| self.relied.has(pack.0) || self.is_usable(pack));
+        if are_usable {
+            for pack in packs {
+                self.take(*pack);
+            }
+        }
+        are_usable
+    }
+
+    fn is_usable(&self, (number, name): &(PackNumber, ObjectName)) -> bool {
+        self.present.has(*number) && !self.is_absent(name)
+    }
+
+    fn take(&mut self, (number, name): (PackNumber, ObjectName)) {
         if !self.relied.has(number) {
             self.relied.set(number);
             self.relied_names.insert(name);
         }
-        true
     }
 
     /// [`Self::rely`] for a chunk that is not stored because the pack holds it.
@@ -199,6 +222,17 @@ mod tests {
         assert!(!presence.rely(&[X]));
         assert!(presence.rely(&[X, Y]));
         assert_eq!(presence.relied_on_others(), [name(2)]);
+    }
+
+    #[test]
+    fn a_layer_is_relied_on_by_all_of_its_packs_or_by_none() {
+        let mut presence = presence(vec![mark("m", &[3])], &[1, 2, 3], &[1, 2, 3]);
+        let marked = (PackNumber(3), name(3));
+        assert!(!presence.rely_on_all(&[X, marked]));
+        assert_eq!(presence.relied_on_others(), []);
+        assert!(presence.rely_on_all(&[X, Y]));
+        assert!(!presence.judge(vec![mark("m2", &[2])]));
+        assert!(presence.rely_on_all(&[]), "nothing is asked for");
     }
 
     #[test]

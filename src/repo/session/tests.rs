@@ -1,7 +1,7 @@
 use super::*;
 use crate::repo::process::ProcessId;
 use crate::repo::repository::testing::{
-    Fault, World, begin, collection, commit, home, id, manifest, plain, put, read, write_options,
+    Fault, Meeting, World, begin, collection, commit, home, id, manifest, plain, put, read, write_options,
 };
 use serde_json::json;
 use std::sync::Barrier;
@@ -51,6 +51,69 @@ fn packs_then_index_then_snapshot_then_end() {
         at(&format!("create leases/{snapshot}/end")),
     ];
     assert!(order.is_sorted(), "{log:?}");
+}
+
+#[test]
+fn four_packs_are_uploaded_at_once_and_no_index_object_is_before_its_packs() {
+    let (world, repo) = World::new();
+    let timing = SessionTiming { heartbeat: Duration::MAX, pack_bytes: 1, index_packs: 3, ..SessionTiming::default() };
+    let session = repo.begin_write_timed(&write_options(), &timing).unwrap();
+    *lock(&world.memory.meeting) = Some(Meeting::of(4));
+    world.memory.take_log();
+    put(&session, &(0..20).collect::<Vec<_>>());
+    let id = session.id();
+    session.commit(&manifest(id, 100)).unwrap();
+    let log = world.memory.take_log();
+    let mut stored = HashSet::new();
+    let mut named = HashSet::new();
+    for line in &log {
+        if let Some(pack) = line.strip_prefix("create packs/") {
+            stored.insert(pack[3..].to_owned());
+        } else if let Some(index) = line.strip_prefix("create index/") {
+            let bytes = world.memory.bytes(&format!("index/{index}"));
+            let packs = crate::repo::index::packs_of(&index.parse().unwrap(), &bytes).unwrap();
+            for (pack, _) in packs {
+                assert!(stored.contains(&pack.to_string()), "{pack} in {log:?}");
+                assert!(named.insert(pack), "named once");
+            }
+        }
+    }
+    assert_eq!((stored.len(), named.len()), (20, 20));
+    assert!(log.iter().filter(|line| line.starts_with("create index/")).count() >= 5);
+    let last_index = log.iter().rposition(|line| line.starts_with("create index/"));
+    assert!(last_index < log.iter().position(|line| line.starts_with("create snapshots/")), "{log:?}");
+}
+
+#[test]
+fn when_one_of_many_uploads_fails_what_is_stored_is_indexed_and_nothing_is_committed() {
+    let (world, repo) = World::new();
+    let session = begin(&repo);
+    put(&session, &[1, 2, 3]);
+    session.flush().unwrap();
+    world.memory.fail("packs/", Fault::Refused);
+    let mut writer = session.writer();
+    let mut outcomes: Vec<bool> = (4..40).map(|n| writer.put(ChunkKind::Values, &plain(n)).is_ok()).collect();
+    outcomes.push(writer.finish().is_ok());
+    assert!(outcomes.contains(&false), "the writer hears of it");
+    world.memory.heal();
+    let id = session.id();
+    assert!(session.commit(&manifest(id, 100)).is_err());
+    assert_eq!(world.memory.names("snapshots/"), Vec::<String>::new());
+    assert_eq!(world.memory.names(&format!("leases/{id}/end")), Vec::<String>::new(), "a put may still arrive");
+    assert_eq!(put(&begin(&repo), &[1, 2, 3, 4]), [false, false, false, true]);
+}
+
+#[test]
+fn packs_whose_index_object_failed_are_in_the_next() {
+    let (world, repo) = World::new();
+    let session = begin(&repo);
+    world.memory.fail("index/", Fault::Refused);
+    put(&session, &[1, 2]);
+    assert!(session.flush().is_err());
+    world.memory.heal();
+    drop(session);
+    assert_eq!(world.memory.names("index/").len(), 1);
+    assert_eq!(put(&begin(&repo), &[1, 2]), [false, false]);
 }
 
 #[test]

@@ -1,8 +1,11 @@
-//! The uploader: one thread a session that stores finished packs and, every so often, the index object that names them.
+//! The uploads of a session: threads that store finished packs, several at once, and every so often the index object that
+//! names those that are stored.
 
 use super::Shared;
 use crate::repo::{
-    RepoError,
+    ObjectName, RepoError,
+    budget::Room,
+    cache::Cache,
     catalog::PackNumber,
     ids::PackKind,
     index::{self, IndexedPack},
@@ -11,103 +14,155 @@ use crate::repo::{
     storage::Class,
 };
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use std::{
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, Condvar, Mutex, PoisonError, atomic::Ordering},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-/// What the uploader is asked to do.
-pub(super) enum Job {
+/// What a thread that uploads is asked to do.
+enum Job {
     /// Store a pack.
-    Pack(Box<SealedPack>),
-    /// Store the index of all packs stored so far, then answer.
-    Index(Sender<()>),
+    Pack(Box<Parcel>),
     /// End.
     Stop,
 }
 
-/// The session's handle on its uploader.
-pub(super) struct Uploader {
-    pub jobs: Jobs,
-    pub thread: Option<JoinHandle<()>>,
+/// A pack on its way, with its share of memory and of what is under way.
+struct Parcel {
+    pack: SealedPack,
+    _room: Room,
+    _under_way: UnderWay,
 }
 
-/// Where jobs go.
-#[derive(Clone)]
-pub(super) enum Jobs {
-    /// To the uploader's thread.
-    Queue(Sender<Job>),
-    /// Done at once by whoever brings them.
-    Inline(Arc<Mutex<Work>>),
-}
+/// One pack that is handed over and not dealt with yet; dropping it says that it is.
+struct UnderWay(Arc<Work>);
 
-impl Jobs {
-    /// Hands a job over; `false` if nobody is there to take it.
-    pub fn send(&self, job: Job) -> bool {
-        match self {
-            Self::Queue(queue) => queue.send(job).is_ok(),
-            Self::Inline(work) => {
-                lock(work).work_on(job);
-                true
-            }
-        }
+impl UnderWay {
+    fn begin(work: &Arc<Work>) -> Self {
+        *lock(&work.under_way) += 1;
+        Self(Arc::clone(work))
     }
 }
 
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        *lock(&self.0.under_way) -= 1;
+        self.0.settled.notify_all();
+    }
+}
+
+/// Where finished packs go.
+#[derive(Clone)]
+pub(super) struct Jobs {
+    work: Arc<Work>,
+    /// `None` for who works alone: whoever brings a pack stores it.
+    queue: Option<Sender<Job>>,
+}
+
+impl Jobs {
+    /// Hands a pack over, waiting until there is room for it; `false` if nobody is there to take it.
+    pub fn store(&self, pack: SealedPack) -> bool {
+        let Some(queue) = &self.queue else {
+            self.work.take(pack);
+            return true;
+        };
+        let room = self.work.shared.inner.budget.upload(pack.bytes.len());
+        let parcel = Parcel { pack, _room: room, _under_way: UnderWay::begin(&self.work) };
+        queue.send(Job::Pack(Box::new(parcel))).is_ok()
+    }
+}
+
+/// The session's handle on its uploads.
+pub(super) struct Uploader {
+    pub jobs: Jobs,
+    threads: Vec<JoinHandle<()>>,
+}
+
 impl Uploader {
-    /// One pack may wait while one is stored: compression goes on beside fsync, and memory stays bounded.
+    /// As many threads as the place takes uploads at once. What is on its way is bounded by the repository's budget, which all
+    /// its sessions share, so compression goes on beside storage and memory stays bounded.
     pub fn start(shared: &Arc<Shared>) -> Result<Self, RepoError> {
-        let work = Work { shared: Arc::clone(shared), unindexed: Vec::new(), oldest: None, free_at: Instant::now() };
+        let work = Arc::new(Work {
+            shared: Arc::clone(shared),
+            stored: Mutex::default(),
+            indexing: Mutex::new(()),
+            under_way: Mutex::new(0),
+            settled: Condvar::new(),
+            free_at: Mutex::new(Instant::now()),
+        });
         if shared.timing.alone {
-            return Ok(Self { jobs: Jobs::Inline(Arc::new(Mutex::new(work))), thread: None });
+            return Ok(Self { jobs: Jobs { work, queue: None }, threads: Vec::new() });
         }
-        let (jobs, queue) = bounded(1);
-        let run = move || work.run(&queue);
-        let thread = std::thread::Builder::new().name("uploader".to_owned()).spawn(run);
-        let thread = thread.map_err(|error| RepoError::Internal(format!("no thread for uploads: {error}")))?;
-        Ok(Self { jobs: Jobs::Queue(jobs), thread: Some(thread) })
+        let (queue, taken) = unbounded();
+        let mut uploader = Self { jobs: Jobs { work, queue: Some(queue) }, threads: Vec::new() };
+        for _ in 0..shared.inner.storage.uploads() {
+            let (work, taken) = (Arc::clone(&uploader.jobs.work), taken.clone());
+            let thread = std::thread::Builder::new().name("uploader".to_owned()).spawn(move || work.run(&taken));
+            match thread {
+                Ok(thread) => uploader.threads.push(thread),
+                Err(error) => {
+                    uploader.stop();
+                    return Err(RepoError::Internal(format!("no thread for uploads: {error}")));
+                }
+            }
+        }
+        Ok(uploader)
     }
 
     /// Waits until everything handed over is stored and indexed. What went wrong is in the shared state.
     pub fn drain(&self) {
-        let (done, wait) = bounded(1);
-        if self.jobs.send(Job::Index(done)) {
-            // An uploader that is gone has left its error behind.
-            let _ = wait.recv();
-        }
+        let work = &self.jobs.work;
+        work.wait_until_settled();
+        let outcome = work.store_index();
+        work.shared.note_failure(outcome);
     }
 
     pub fn stop(&mut self) {
-        let _ = self.jobs.send(Job::Stop);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            // The panic has been reported by its own hook; the session's caller is on its way out.
+        if let Some(queue) = &self.jobs.queue {
+            for _ in &self.threads {
+                // A thread that is gone has left its error behind.
+                let _ = queue.send(Job::Stop);
+            }
+        }
+        for thread in self.threads.drain(..) {
+            // A panic has been reported by its own hook; the session's caller is on its way out.
+            let _ = thread.join();
         }
     }
 }
 
-/// What the uploader has done and has yet to do.
-pub(super) struct Work {
-    shared: Arc<Shared>,
-    unindexed: Vec<IndexedPack>,
-    /// When the first of `unindexed` was stored.
+/// Packs that are stored and that no index object names yet.
+#[derive(Default)]
+struct Stored {
+    packs: Vec<IndexedPack>,
+    /// When the first of them was stored.
     oldest: Option<Instant>,
+}
+
+/// What the uploads of a session share.
+struct Work {
+    shared: Arc<Shared>,
+    stored: Mutex<Stored>,
+    /// One index object at a time; locked until it is stored.
+    indexing: Mutex<()>,
+    /// Packs that are handed over and not dealt with.
+    under_way: Mutex<usize>,
+    settled: Condvar,
     /// When the write limit lets the next byte go.
-    free_at: Instant,
+    free_at: Mutex<Instant>,
 }
 
 impl Work {
-    fn run(mut self, queue: &Receiver<Job>) {
+    fn run(&self, queue: &Receiver<Job>) {
         loop {
-            let index_after = self.shared.timing.index_after;
-            let wait =
-                self.oldest.map_or(Duration::from_hours(1), |oldest| index_after.saturating_sub(oldest.elapsed()));
-            match queue.recv_timeout(wait) {
+            match queue.recv_timeout(self.until_due()) {
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(job) => self.work_on(job),
+                Ok(Job::Pack(parcel)) => {
+                    let Parcel { pack, _room, _under_way } = *parcel;
+                    self.take(pack);
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     let outcome = self.index_if_due();
                     self.shared.note_failure(outcome);
@@ -116,22 +171,18 @@ impl Work {
         }
     }
 
-    fn work_on(&mut self, job: Job) {
-        match job {
-            Job::Pack(pack) => {
-                let outcome = self.store(*pack);
-                self.shared.note_failure(outcome);
-            }
-            Job::Index(done) => {
-                let outcome = self.store_index();
-                self.shared.note_failure(outcome);
-                let _ = done.send(());
-            }
-            Job::Stop => {}
-        }
+    fn wait_until_settled(&self) {
+        let under_way = lock(&self.under_way);
+        let done = self.settled.wait_while(under_way, |under_way| *under_way > 0);
+        drop(done.unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn store(&mut self, sealed: SealedPack) -> Result<(), RepoError> {
+    fn take(&self, pack: SealedPack) {
+        let outcome = self.store(pack);
+        self.shared.note_failure(outcome);
+    }
+
+    fn store(&self, sealed: SealedPack) -> Result<(), RepoError> {
         if self.shared.has_failed() {
             return Ok(());
         }
@@ -142,8 +193,12 @@ impl Work {
         };
         let bytes = Bytes::from(sealed.bytes);
         self.create(&pack::path(&sealed.name), &bytes, class)?;
-        self.oldest.get_or_insert_with(Instant::now);
-        self.unindexed.push(IndexedPack {
+        if let Some(cache) = self.shared.inner.cache.as_ref().filter(|_| Cache::keeps(sealed.kind)) {
+            cache.keep_pack(&sealed.name, &bytes);
+        }
+        let mut stored = lock(&self.stored);
+        stored.oldest.get_or_insert_with(Instant::now);
+        stored.packs.push(IndexedPack {
             name: sealed.name,
             bytes: bytes.len() as u64,
             kind: sealed.kind,
@@ -151,27 +206,55 @@ impl Work {
             header: sealed.header,
             entries: sealed.entries,
         });
+        drop(stored);
         self.index_if_due()
     }
 
-    fn index_if_due(&mut self) -> Result<(), RepoError> {
+    /// How long until something has to be indexed, as far as is known now.
+    fn until_due(&self) -> Duration {
+        let index_after = self.shared.timing.index_after;
+        lock(&self.stored).oldest.map_or(index_after, |oldest| index_after.saturating_sub(oldest.elapsed()))
+    }
+
+    fn is_due(&self) -> bool {
         let timing = &self.shared.timing;
-        let due = self.oldest.is_some_and(|oldest| oldest.elapsed() >= timing.index_after);
-        if due || self.unindexed.len() >= timing.index_packs { self.store_index() } else { Ok(()) }
+        let stored = lock(&self.stored);
+        let is_late = stored.oldest.is_some_and(|oldest| oldest.elapsed() >= timing.index_after);
+        is_late || stored.packs.len() >= timing.index_packs
+    }
+
+    fn index_if_due(&self) -> Result<(), RepoError> {
+        if !self.is_due() {
+            return Ok(());
+        }
+        let one = lock(&self.indexing);
+        // Another thread may have done it while this one waited.
+        if self.is_due() { self.store_index_alone(&one) } else { Ok(()) }
     }
 
     /// Stores the index of what is stored and not yet indexed, even after a failure: the next run finds it then.
-    fn store_index(&mut self) -> Result<(), RepoError> {
-        if self.unindexed.is_empty() {
+    fn store_index(&self) -> Result<(), RepoError> {
+        let one = lock(&self.indexing);
+        self.store_index_alone(&one)
+    }
+
+    fn store_index_alone(&self, _one: &std::sync::MutexGuard<'_, ()>) -> Result<(), RepoError> {
+        let Stored { mut packs, oldest } = std::mem::take(&mut *lock(&self.stored));
+        if packs.is_empty() {
             return Ok(());
         }
-        let (name, bytes) = index::seal(&self.shared.inner.keyring, &self.unindexed)?;
-        let bytes = Bytes::from(bytes);
-        self.create(&names::index_path(&name), &bytes, Class::Metadata)?;
-        let packs = std::mem::take(&mut self.unindexed);
-        self.oldest = None;
+        let (name, bytes) = match self.create_index(&packs) {
+            Ok(made) => made,
+            Err(error) => {
+                // They are stored all the same: whoever drains tries once more.
+                let mut stored = lock(&self.stored);
+                packs.append(&mut stored.packs);
+                *stored = Stored { packs, oldest };
+                return Err(error);
+            }
+        };
         let ids: Vec<_> = packs.iter().flat_map(|pack| pack.entries.iter().map(|entry| entry.id)).collect();
-        let numbers = self.import(name, bytes.len() as u64, packs)?;
+        let numbers = self.import(name, bytes, packs)?;
         let mut presence = lock(&self.shared.presence);
         for number in numbers {
             presence.own_is_indexed(number);
@@ -181,12 +264,14 @@ impl Work {
         Ok(())
     }
 
-    fn import(
-        &self,
-        name: crate::repo::ObjectName,
-        bytes: u64,
-        packs: Vec<IndexedPack>,
-    ) -> Result<Vec<PackNumber>, RepoError> {
+    fn create_index(&self, packs: &[IndexedPack]) -> Result<(ObjectName, u64), RepoError> {
+        let (name, bytes) = index::seal(&self.shared.inner.keyring, packs)?;
+        let bytes = Bytes::from(bytes);
+        self.create(&names::index_path(&name), &bytes, Class::Metadata)?;
+        Ok((name, bytes.len() as u64))
+    }
+
+    fn import(&self, name: ObjectName, bytes: u64, packs: Vec<IndexedPack>) -> Result<Vec<PackNumber>, RepoError> {
         let catalog = &self.shared.inner.catalog;
         let pack_names: Vec<_> = packs.iter().map(|pack| pack.name).collect();
         let mut once = Some((name, bytes, packs));
@@ -197,10 +282,8 @@ impl Work {
         Ok(numbers.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
-    fn create(&mut self, path: &str, bytes: &Bytes, class: Class) -> Result<(), RepoError> {
+    fn create(&self, path: &str, bytes: &Bytes, class: Class) -> Result<(), RepoError> {
         self.keep_to_limit(bytes.len() as u64);
-        // Who works alone has no others to share with, and may be stopped in the middle of an upload.
-        let _room = (!self.shared.timing.alone).then(|| self.shared.inner.budget.upload());
         if let Err(error) = self.shared.inner.storage.create_shared(path, bytes, class) {
             // The put may still arrive: the lease must not end before it is known.
             self.shared.unsettled.store(true, Ordering::SeqCst);
@@ -211,9 +294,13 @@ impl Work {
         Ok(())
     }
 
-    fn keep_to_limit(&mut self, bytes: u64) {
+    /// All uploads of the session together keep to the limit: each takes its place in time before it waits for it.
+    fn keep_to_limit(&self, bytes: u64) {
         let Some(limit) = self.shared.options.write_limit.filter(|limit| *limit > 0) else { return };
-        crate::record::pause(self.free_at.saturating_duration_since(Instant::now()), || self.shared.is_closed());
-        self.free_at = self.free_at.max(Instant::now()) + Duration::from_secs_f64(bytes as f64 / limit as f64);
+        let mut free_at = lock(&self.free_at);
+        let turn = free_at.max(Instant::now());
+        *free_at = turn + Duration::from_secs_f64(bytes as f64 / limit as f64);
+        drop(free_at);
+        crate::record::pause(turn.saturating_duration_since(Instant::now()), || self.shared.is_closed());
     }
 }

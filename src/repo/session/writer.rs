@@ -1,9 +1,6 @@
 //! One thread's chunk writer.
 
-use super::{
-    Shared,
-    upload::{Job, Jobs},
-};
+use super::{Shared, upload::Jobs};
 use crate::repo::{
     ChunkData, ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Put, RepoError, WriteOptions,
     ids::PackKind,
@@ -113,7 +110,7 @@ impl SessionWriter {
             return Ok(());
         }
         let sealed = builder.finish().inspect_err(|error| self.shared.poison(error))?;
-        if !self.jobs.send(Job::Pack(Box::new(sealed))) {
+        if !self.jobs.store(sealed) {
             self.shared.poison(&"a pack was finished after the run had ended");
         }
         self.shared.check()

@@ -1,0 +1,234 @@
+//! What the catalog says of a database: its tables, their columns and keys.
+
+use super::{
+    cell::PartKind,
+    client::Client,
+    error, names,
+    select::Selection,
+    types::{Form, Types},
+};
+use crate::connector::ConnectorError;
+use std::collections::HashMap;
+
+/// A column that is read.
+#[derive(Debug, Clone)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// Its type as SQL writes it.
+    pub(super) type_text: String,
+    pub(super) form: Form,
+    pub(super) part: PartKind,
+    pub(super) not_null: bool,
+    /// Whether it is computed from others.
+    pub(super) generated: bool,
+    /// Whether `INSERT` must say that it overrides it.
+    pub(super) identity: bool,
+    /// The function that gives its binary form, if its values may be large.
+    pub(super) large: Option<Bytes>,
+}
+
+/// How the bytes of a large value are got at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Bytes {
+    /// The value is bytes.
+    Itself,
+    /// It is text, whose length costs nothing.
+    Text,
+    /// By this function.
+    Send(String),
+    /// By its text form.
+    Cast,
+}
+
+/// How rows are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyKind {
+    Primary,
+    Unique,
+    Content,
+}
+
+/// A table as it was found.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    pub(super) oid: u32,
+    pub(super) schema: String,
+    pub(super) name: String,
+    /// `r`, or what else it is.
+    pub(super) kind: char,
+    pub(super) unlogged: bool,
+    pub(super) partition: bool,
+    /// Its file as the snapshot names it, and as it is now.
+    pub(super) files: (u32, Option<u32>),
+    pub(super) may_read: bool,
+    pub(super) hides_rows: bool,
+    pub(super) is_heap: bool,
+    pub(super) bytes: u64,
+    pub(super) rows: u64,
+    pub(super) pages: u64,
+    /// Whether some values may lie outside of their rows.
+    pub(super) has_toast: bool,
+    /// Which rows are meant, of a table of an extension.
+    pub(super) condition: Option<String>,
+    pub(super) populated: bool,
+    pub(super) columns: Vec<Column>,
+    /// The key's columns.
+    pub(super) key: Vec<usize>,
+    pub(super) key_kind: KeyKind,
+}
+
+impl Table {
+    /// As its collection is named.
+    pub(super) fn collection(&self) -> String {
+        names::collection(&self.schema, &self.name)
+    }
+
+    /// In SQL.
+    pub(super) fn sql(&self, ascii: bool) -> String {
+        format!("{}.{}", names::ident(&self.schema, ascii), names::ident(&self.name, ascii))
+    }
+}
+
+const TABLES: &str = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind, c.relpersistence, c.relispartition, c.relfilenode, \
+    pg_relation_filenode(c.oid)::oid, \
+    CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END, \
+    CASE WHEN c.relrowsecurity THEN row_security_active(c.oid) ELSE false END, \
+    coalesce(am.amname = 'heap', false), greatest(c.reltuples, 0)::int8, e.extension, e.condition, c.relispopulated \
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_am am ON am.oid = c.relam \
+    LEFT JOIN LATERAL (SELECT x.extname::text AS extension, x.extcondition[array_position(x.extconfig, c.oid)] AS condition \
+        FROM pg_depend d JOIN pg_extension x ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = x.oid \
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e' LIMIT 1) e ON true \
+    WHERE c.relkind IN ('r', 'p', 'f', 'm', 'S') AND c.relpersistence <> 't' \
+    AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' ORDER BY n.nspname, c.relname";
+
+/// Everything that is a relation with rows, without columns. Those of extensions only as far as they are a person's.
+pub(super) fn tables(client: &mut Client, selection: &Selection, object: &str) -> Result<Vec<Table>, ConnectorError> {
+    let fail = |error: postgres::Error| error::reading(object, &error);
+    let mut found = Vec::new();
+    let mut all_names = Vec::new();
+    for row in client.query(TABLES, &[]).map_err(fail)? {
+        let (schema, name): (String, String) = (row.get(1), row.get(2));
+        let letter = |at: usize| char::from(row.get::<_, i8>(at).cast_unsigned());
+        let (extension, condition): (Option<String>, Option<String>) = (row.get(12), row.get(13));
+        let kind = letter(3);
+        if kind != 'S' {
+            all_names.push((schema.clone(), name.clone()));
+        }
+        if (extension.is_some() && condition.is_none()) || !selection.wants(&schema, &name) {
+            continue;
+        }
+        let condition = condition.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        found.push(Table {
+            oid: row.get(0),
+            schema,
+            name,
+            kind,
+            unlogged: letter(4) == 'u',
+            partition: row.get(5),
+            files: (row.get(6), row.get(7)),
+            may_read: row.get::<_, Option<bool>>(8).unwrap_or(false),
+            hides_rows: row.get(9),
+            is_heap: row.get(10),
+            bytes: 0,
+            rows: row.get::<_, i64>(11).unsigned_abs(),
+            pages: 0,
+            has_toast: false,
+            condition: condition.map(|text| text.strip_prefix("WHERE ").map_or(text.clone(), str::to_owned)),
+            populated: row.get(14),
+            columns: Vec::new(),
+            key: Vec::new(),
+            key_kind: KeyKind::Content,
+        });
+    }
+    selection.check(&all_names, object)?;
+    Ok(found)
+}
+
+/// Asks how large tables are; waits for whoever locks them.
+pub(super) fn measure(client: &mut Client, tables: &mut [Table], object: &str) -> Result<(), ConnectorError> {
+    let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+    let sql = "SELECT c.oid, coalesce(pg_table_size(c.oid), 0), \
+               coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::int8, \
+               coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0) > 0 FROM pg_class c WHERE c.oid = ANY($1)";
+    for row in client.query(sql, &[&oids]).map_err(|error| error::reading(object, &error))? {
+        let count = |at: usize| row.get::<_, i64>(at).unsigned_abs();
+        if let Some(table) = tables.iter_mut().find(|table| table.oid == row.get::<_, u32>(0)) {
+            (table.bytes, table.pages, table.has_toast) = (count(1), count(2), row.get(3));
+        }
+    }
+    Ok(())
+}
+
+/// Reads the columns and keys of tables.
+pub(super) fn describe(client: &mut Client, tables: &mut [Table], object: &str) -> Result<(), ConnectorError> {
+    let fail = |error: postgres::Error| error::reading(object, &error);
+    let types = Types::read(client, object)?;
+    let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+    let by_oid: HashMap<u32, usize> = oids.iter().enumerate().map(|(at, oid)| (*oid, at)).collect();
+    let mut numbers: Vec<Vec<i16>> = vec![Vec::new(); tables.len()];
+    let sql = "SELECT a.attrelid, a.attnum, a.attname::text, a.atttypid, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
+               a.attgenerated, a.attidentity, a.attlen = -1 AND a.attstorage <> 'p' FROM pg_attribute a \
+               WHERE a.attrelid = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum";
+    for row in client.query(sql, &[&oids]).map_err(fail)? {
+        let Some(&at) = by_oid.get(&row.get(0)) else { continue };
+        let oid: u32 = row.get(3);
+        let form = types.form(oid);
+        let base = types.base(oid);
+        let has_toast = tables[at].has_toast && tables[at].is_heap;
+        let large = (has_toast && row.get::<_, bool>(8)).then(|| match (base, &form) {
+            (17, _) => Bytes::Itself,
+            (25 | 1042 | 1043, _) => Bytes::Text,
+            (_, Form::Cast) => Bytes::Cast,
+            _ => types.send_function(oid).map_or(Bytes::Cast, |send| Bytes::Send(send.to_owned())),
+        });
+        numbers[at].push(row.get(1));
+        tables[at].columns.push(Column {
+            name: row.get(2),
+            type_text: row.get(4),
+            part: PartKind::of(base, &form),
+            form,
+            not_null: row.get(5),
+            generated: row.get::<_, i8>(6) != 0,
+            identity: row.get::<_, i8>(7).cast_unsigned() == b'a',
+            large,
+        });
+    }
+    let sql = "SELECT i.indrelid, i.indisprimary, i.indkey::int2[], i.indnkeyatts FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+               WHERE i.indrelid = ANY($1) AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL \
+               AND (i.indisprimary OR i.indimmediate) \
+               ORDER BY i.indrelid, i.indisprimary DESC, i.indisreplident DESC, i.indnkeyatts, c.relname";
+    for row in client.query(sql, &[&oids]).map_err(fail)? {
+        let Some(&at) = by_oid.get(&row.get(0)) else { continue };
+        if tables[at].key_kind != KeyKind::Content {
+            continue;
+        }
+        let columns: Vec<i16> = row.get(2);
+        let count = usize::try_from(row.get::<_, i16>(3)).unwrap_or_default();
+        let place = |number: &i16| numbers[at].iter().position(|other| other == number);
+        let key: Option<Vec<usize>> = columns.iter().take(count).map(place).collect();
+        let is_primary = row.get(1);
+        let Some(key) = key.filter(|key| is_primary || key.iter().all(|at2| tables[at].columns[*at2].not_null)) else {
+            continue;
+        };
+        tables[at].key = key;
+        tables[at].key_kind = if is_primary { KeyKind::Primary } else { KeyKind::Unique };
+    }
+    for table in tables {
+        keep_what_is_read(table);
+    }
+    Ok(())
+}
+
+/// Leaves out columns that are computed, unless the key has them.
+fn keep_what_is_read(table: &mut Table) {
+    let mut places = Vec::with_capacity(table.columns.len());
+    let mut kept = Vec::new();
+    for (at, column) in std::mem::take(&mut table.columns).into_iter().enumerate() {
+        places.push(kept.len());
+        if !column.generated || table.key.contains(&at) {
+            kept.push(column);
+        }
+    }
+    table.key = table.key.iter().map(|at| places[*at]).collect();
+    table.columns = kept;
+}

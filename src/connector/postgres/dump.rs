@@ -1,0 +1,77 @@
+//! What `pg_dump` knows of a database beside its rows.
+
+use super::{
+    client::{Facts, Server},
+    script::without_commands,
+    select::Selection,
+};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// Everything that is made before rows come, and after.
+#[derive(Debug, Clone)]
+pub(super) struct Definitions {
+    pub(super) before: String,
+    pub(super) after: String,
+    /// Which `pg_dump` wrote them.
+    pub(super) by: String,
+}
+
+/// Takes the definitions as the snapshot shows them.
+///
+/// # Errors
+/// Why there are none, in words.
+pub(super) fn definitions(
+    server: &Server,
+    facts: &Facts,
+    snapshot: &str,
+    selection: &Selection,
+) -> Result<Definitions, String> {
+    let (program, by) = find(facts.version / 10_000)?;
+    let section = |section: &str| {
+        let mut command = Command::new(&program);
+        command
+            .args(["--schema-only", "--no-password", "--encoding=UTF8", &format!("--section={section}")])
+            .arg(format!("--snapshot={snapshot}"))
+            .args(selection.dump_arguments())
+            .envs(server.address.environment())
+            .stdin(Stdio::null());
+        let output = command.output().map_err(|error| format!("{}: {error}", program.display()))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("{}: {}", program.display(), said.trim()));
+        }
+        let text = String::from_utf8(output.stdout).map_err(|_| "pg_dump wrote what is not UTF-8".to_owned())?;
+        Ok(without_commands(&text))
+    };
+    Ok(Definitions { before: section("pre-data")?, after: section("post-data")?, by })
+}
+
+/// A `pg_dump` that is not older than the server: the one on the path, or one where Debian and others put them.
+fn find(major: i32) -> Result<(PathBuf, String), String> {
+    let own = [format!("/usr/lib/postgresql/{major}/bin"), format!("/usr/pgsql-{major}/bin")];
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Of exactly the server's version, if there is one: on the path there may be a wrapper that chooses.
+    let folders = own.iter().map(PathBuf::from).chain(std::env::split_paths(&path));
+    let mut older = None;
+    for program in folders.map(|folder| folder.join("pg_dump")).filter(|program| program.is_file()) {
+        let Some((found, text)) = version(&program) else { continue };
+        if found >= major {
+            return Ok((program, text));
+        }
+        older = Some(text);
+    }
+    Err(match older {
+        Some(text) => format!("{text} is older than the server, {major}"),
+        None => "there is no pg_dump".to_owned(),
+    })
+}
+
+fn version(program: &Path) -> Option<(i32, String)> {
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    let number = text.rsplit(") ").next()?.split(['.', ' ', 'b', 'd', 'r']).next()?;
+    Some((number.parse().ok()?, text.lines().next()?.to_owned()))
+}

@@ -1,0 +1,79 @@
+//! What a server says, in our words.
+
+use crate::connector::ConnectorError;
+use postgres::{Error, error::SqlState};
+use std::error::Error as _;
+
+/// What went wrong, with what to do about it where that is known.
+pub(super) fn said(error: &Error) -> String {
+    let Some(db) = error.as_db_error() else {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let more = cause.to_string();
+            if !text.contains(&more) {
+                text = format!("{text}: {more}");
+            }
+            source = cause.source();
+        }
+        return text;
+    };
+    let mut text = format!("{} (SQLSTATE {})", db.message(), db.code().code());
+    for more in [db.detail(), db.hint()].into_iter().flatten() {
+        text = format!("{text}; {more}");
+    }
+    if let Some(advice) = advice(db.code(), db.message()) {
+        text = format!("{text}; {advice}");
+    }
+    text
+}
+
+fn advice(code: &SqlState, message: &str) -> Option<&'static str> {
+    if message.contains("conflict with recovery") {
+        return Some(
+            "a replica cancels readers that hold its recovery up: hot_standby_feedback = on or a longer \
+             max_standby_streaming_delay lets a backup end",
+        );
+    }
+    Some(match code.code() {
+        "72000" => "the server let the rows of this state go (old_snapshot_threshold)",
+        "57P01" | "57P02" | "57P03" => "the server is stopping or starting",
+        "3D000" => "make the database first (createdb)",
+        "53300" => "the server takes no more connections: --parallel lowers how many are made",
+        _ => return None,
+    })
+}
+
+/// As an error of what is read.
+pub(super) fn reading(object: &str, error: &Error) -> ConnectorError {
+    of(object, error, |object, reason| ConnectorError::Unreadable { object, reason })
+}
+
+/// As an error of what is written.
+pub(super) fn writing(object: &str, error: &Error) -> ConnectorError {
+    of(object, error, |object, reason| ConnectorError::Unwritable { object, reason })
+}
+
+fn of(object: &str, error: &Error, other: fn(String, String) -> ConnectorError) -> ConnectorError {
+    let (object, reason) = (object.to_owned(), said(error));
+    match error.code() {
+        Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE => {
+            ConnectorError::Locked { object, reason: format!("{reason}; --lock-timeout waits longer") }
+        }
+        _ => other(object, reason),
+    }
+}
+
+/// Whether only the rows that were written are at fault, so that others may be written.
+pub(super) fn concerns_rows(error: &Error) -> bool {
+    // Data exceptions, integrity constraint violations, WITH CHECK OPTION, what triggers raise, limits of one value.
+    let classes = ["22", "23", "44", "P0", "54"];
+    error
+        .code()
+        .is_some_and(|code| classes.contains(&&code.code()[..2]) || code.code() == "42804" || code.code() == "0A000")
+}
+
+/// Whether another row holds what is to be unique.
+pub(super) fn is_in_the_way(error: &Error) -> bool {
+    error.code().is_some_and(|code| *code == SqlState::UNIQUE_VIOLATION || *code == SqlState::EXCLUSION_VIOLATION)
+}

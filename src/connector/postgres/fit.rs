@@ -1,0 +1,103 @@
+//! Whether a table takes a snapshot's rows, and tables that are made for them.
+
+use super::{
+    attributes::TableAttributes,
+    catalog::{KeyKind, Table},
+    names::ident,
+    types::Form,
+};
+use crate::connector::ConnectorError;
+
+/// Refuses a table that cannot take the rows, and gives it the key that they have. Where the key is made later, it need not be there.
+pub(super) fn check_fit(
+    table: &mut Table,
+    wanted: &TableAttributes,
+    must_have_key: bool,
+    object: &str,
+) -> Result<(), ConnectorError> {
+    let mismatch = |reason: String| ConnectorError::Mismatch { object: object.to_owned(), reason };
+    for column in &wanted.columns {
+        let Some(found) = table.columns.iter().find(|found| found.name == column.name) else {
+            if column.generated {
+                continue;
+            }
+            return Err(mismatch(format!("it has no column {}, or computes it", column.name)));
+        };
+        if bare(&found.type_text) != bare(&column.type_text) {
+            return Err(mismatch(format!(
+                "its column {} is {}, the snapshot's is {}",
+                column.name, found.type_text, column.type_text
+            )));
+        }
+        if found.generated && !column.generated {
+            return Err(mismatch(format!("it computes its column {}", column.name)));
+        }
+        if (found.form == Form::Cast) != (column.form == "text") {
+            return Err(mismatch(format!("the values of its column {} have another form", column.name)));
+        }
+    }
+    let own: Vec<&str> = table.key.iter().map(|at| table.columns[*at].name.as_str()).collect();
+    if must_have_key && own != wanted.key.iter().map(String::as_str).collect::<Vec<_>>() {
+        let show =
+            |key: &[&str]| if key.is_empty() { "no key".to_owned() } else { format!("the key {}", key.join(", ")) };
+        let wanted: Vec<&str> = wanted.key.iter().map(String::as_str).collect();
+        return Err(mismatch(format!("it has {}, the snapshot has {}", show(&own), show(&wanted))));
+    }
+    let key: Option<Vec<usize>> =
+        wanted.key.iter().map(|name| table.columns.iter().position(|column| column.name == *name)).collect();
+    table.key = key.ok_or_else(|| mismatch("it lacks columns of the snapshot's key".to_owned()))?;
+    table.key_kind = match wanted.key_kind.as_str() {
+        "primary" => KeyKind::Primary,
+        "unique" => KeyKind::Unique,
+        _ => KeyKind::Content,
+    };
+    if table.key.is_empty() {
+        table.key_kind = KeyKind::Content;
+    }
+    Ok(())
+}
+
+/// A type without what limits its values: `character varying(10)`, `numeric(5,2)[]`.
+fn bare(type_text: &str) -> String {
+    let (Some(open), Some(close)) = (type_text.find('('), type_text.find(')')) else { return type_text.to_owned() };
+    if open > close || type_text.contains('"') {
+        return type_text.to_owned();
+    }
+    format!("{}{}", &type_text[..open], &type_text[close + 1..])
+}
+
+/// The statements that make a table of which only the columns and the key are known.
+pub(super) fn create_table(place: &(String, String), wanted: &TableAttributes) -> Vec<String> {
+    let (schema, name) = (ident(&place.0, false), ident(&place.1, false));
+    let mut parts: Vec<String> = wanted
+        .columns
+        .iter()
+        .map(|column| {
+            let not_null = if column.not_null { " NOT NULL" } else { "" };
+            format!("{} {}{not_null}", ident(&column.name, false), column.type_text)
+        })
+        .collect();
+    if !wanted.key.is_empty() {
+        let key: Vec<String> = wanted.key.iter().map(|column| ident(column, false)).collect();
+        let kind = if wanted.key_kind == "primary" { "PRIMARY KEY" } else { "UNIQUE" };
+        parts.push(format!("{kind} ({})", key.join(", ")));
+    }
+    vec![
+        format!("CREATE SCHEMA IF NOT EXISTS {schema}"),
+        format!("CREATE TABLE {schema}.{name} ({})", parts.join(", ")),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_compared_without_what_limits_their_values() {
+        assert_eq!(bare("character varying(10)"), "character varying");
+        assert_eq!(bare("numeric(5,2)[]"), "numeric[]");
+        assert_eq!(bare("timestamp(3) without time zone"), "timestamp without time zone");
+        assert_eq!(bare("public.\"a(b)\""), "public.\"a(b)\"");
+        assert_eq!(bare("text"), "text");
+    }
+}

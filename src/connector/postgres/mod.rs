@@ -1,0 +1,42 @@
+//! `PostgreSQL` databases, as source and as target: `postgresql://HOST/DATABASE`.
+//!
+//! What is kept, what is exact and why, and what comes back how is written in `docs/postgresql.md`. The parts: `address`, `tls`
+//! and `client` connect; `catalog` and `types` say what is there; `plan` makes rows records, `load` reads and sorts them,
+//! `stream` gives them out; [`target`] writes.
+
+mod address;
+mod aftermath;
+mod attributes;
+mod catalog;
+mod cell;
+mod client;
+mod copy;
+mod dump;
+mod error;
+mod fit;
+mod gather;
+mod large;
+mod load;
+mod lobs;
+mod names;
+mod objects;
+mod open;
+mod plan;
+mod script;
+mod select;
+mod settings;
+mod shared;
+pub mod source;
+mod stream;
+pub mod target;
+mod tls;
+mod types;
+mod write;
+
+pub use open::PostgresConnector;
+pub use settings::Settings;
+
+/// Percent-decodes a part of a URL.
+fn decode(part: &str) -> Option<String> {
+    super::url::percent_decode(part)
+}

@@ -1,0 +1,289 @@
+//! How a table's rows become records: the statement that reads them, the key, the cells.
+
+use super::{
+    catalog::{Bytes, KeyKind, Table},
+    cell,
+    copy::CopyRow,
+    names::ident,
+    types::Form,
+};
+use crate::record::{
+    CellWriter, KeyCodec, KeyPart, Shape, Tag,
+    bytes::{Reader, put_u64},
+    key::encode_part,
+    value::Cell,
+};
+use std::sync::Arc;
+
+/// A larger value is fetched in pieces.
+pub(super) const LARGE_BYTES: u64 = 1 << 20;
+
+/// Bytes of the hash by which rows without a key are told apart.
+const HASH_BYTES: usize = 16;
+
+/// A table, and how it is read.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) table: Table,
+    /// Whether statements must be ASCII.
+    pub(super) ascii: bool,
+    pub(super) shape: Arc<Shape>,
+    /// The columns that are cells, in the order of the shape.
+    pub(super) cells: Vec<usize>,
+    /// Columns whose values may be large: each has a field that says how large.
+    large: Vec<usize>,
+}
+
+/// A value that is not in its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LargeValue {
+    /// Which of the cells.
+    pub(super) cell: usize,
+    /// The bytes of its binary form.
+    pub(super) bytes: u64,
+}
+
+/// Gives what tells a row with large values apart, by where it lies and its body.
+type HashRow<'a, E> = &'a mut dyn FnMut(u64, &[u8]) -> Result<[u8; 32], E>;
+
+/// What a row came to.
+pub(super) enum Read {
+    /// Its key, and its body for the sorter.
+    Row(Vec<u8>, Vec<u8>),
+    /// Why it cannot be kept.
+    Unusable(&'static str),
+}
+
+impl Plan {
+    pub(super) fn new(table: Table, ascii: bool) -> Self {
+        let is_cell = |at: &usize| {
+            let column = &table.columns[*at];
+            !(column.generated || table.key.contains(at) && column.part.is_lossless())
+        };
+        let mut cells: Vec<usize> = (0..table.columns.len()).filter(is_cell).collect();
+        cells.sort_by(|a, b| table.columns[*a].name.as_bytes().cmp(table.columns[*b].name.as_bytes()));
+        let names = cells.iter().map(|at| table.columns[*at].name.clone().into_bytes()).collect();
+        let large = (0..table.columns.len()).filter(|at| table.columns[*at].large.is_some()).collect();
+        Self { shape: Arc::new(Shape::new(names)), cells, large, ascii, table }
+    }
+
+    /// For messages.
+    pub(super) fn object(&self) -> String {
+        format!("table {}", self.table.collection())
+    }
+
+    fn value(&self, at: usize) -> String {
+        let column = &self.table.columns[at];
+        let name = ident(&column.name, self.ascii);
+        if column.form == Form::Cast { format!("{name}::pg_catalog.text") } else { name }
+    }
+
+    /// The bytes of a column's binary form.
+    pub(super) fn bytes_of(&self, at: usize) -> String {
+        let column = &self.table.columns[at];
+        let name = ident(&column.name, self.ascii);
+        match &column.large {
+            Some(Bytes::Itself) => name,
+            Some(Bytes::Send(send)) => format!("{send}({name})"),
+            Some(Bytes::Text | Bytes::Cast) | None => format!("pg_catalog.textsend({name}::pg_catalog.text)"),
+        }
+    }
+
+    /// How many bytes they are; for what is small this may say anything that is small.
+    fn size_of(&self, at: usize) -> String {
+        let name = ident(&self.table.columns[at].name, self.ascii);
+        match &self.table.columns[at].large {
+            Some(Bytes::Itself | Bytes::Text) => format!("pg_catalog.octet_length({name})"),
+            _ => format!(
+                "CASE WHEN pg_catalog.pg_column_size({name}) > 4000 THEN pg_catalog.octet_length({}) END",
+                self.bytes_of(at)
+            ),
+        }
+    }
+
+    /// The statement that reads the rows of a range of pages.
+    pub(super) fn copy_out(&self, pages: (u64, Option<u64>)) -> String {
+        let mut list = vec![if self.table.is_heap { "ctid".to_owned() } else { "NULL::pg_catalog.tid".to_owned() }];
+        for &at in &self.large {
+            let size = self.size_of(at);
+            list.push(format!("CASE WHEN ({size}) > {LARGE_BYTES} THEN ({size})::pg_catalog.int8 END"));
+        }
+        for at in 0..self.table.columns.len() {
+            let value = self.value(at);
+            list.push(if self.large.contains(&at) {
+                format!("CASE WHEN ({}) > {LARGE_BYTES} THEN NULL ELSE {value} END", self.size_of(at))
+            } else {
+                value
+            });
+        }
+        let mut conditions = Vec::new();
+        if pages.0 > 0 {
+            conditions.push(format!("ctid >= '({},0)'::pg_catalog.tid", pages.0));
+        }
+        if let Some(end) = pages.1 {
+            conditions.push(format!("ctid < '({end},0)'::pg_catalog.tid"));
+        }
+        conditions.extend(self.table.condition.as_ref().map(|condition| format!("({condition})")));
+        let condition =
+            if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+        let table = self.table.sql(self.ascii);
+        format!("COPY (SELECT {} FROM ONLY {table}{condition}) TO STDOUT (FORMAT binary)", list.join(", "))
+    }
+
+    /// Where a row lies.
+    pub(super) fn place(row: &CopyRow<'_>) -> u64 {
+        // A page's number and a number within it, together six bytes.
+        row.field(0).unwrap_or_default().iter().fold(0, |place, byte| place << 8 | u64::from(*byte))
+    }
+
+    fn field<'a>(&self, row: &CopyRow<'a>, column: usize) -> Option<&'a [u8]> {
+        row.field(1 + self.large.len() + column)
+    }
+
+    /// The values of a row that are not in it.
+    fn large_values(&self, row: &CopyRow<'_>) -> Vec<(usize, u64)> {
+        let size = |(at, column): (usize, &usize)| {
+            let bytes = row.field(1 + at)?;
+            Some((*column, u64::from_be_bytes(bytes.try_into().ok()?)))
+        };
+        self.large.iter().enumerate().filter_map(size).collect()
+    }
+
+    /// Makes a row a record for the sorter. `hash` gives what tells a row with large values apart, where the table has no key.
+    pub(super) fn read<E>(&self, row: &CopyRow<'_>, scratch: &mut Vec<u8>, hash: HashRow<'_, E>) -> Result<Read, E> {
+        let large = self.large_values(row);
+        let mut body = Vec::with_capacity(64);
+        let in_cells = |(column, bytes): &(usize, u64)| {
+            Some(LargeValue { cell: self.cells.iter().position(|at| at == column)?, bytes: *bytes })
+        };
+        let outside: Vec<LargeValue> = large.iter().filter_map(in_cells).collect();
+        put_u64(&mut body, outside.len() as u64);
+        for value in &outside {
+            put_u64(&mut body, value.cell as u64);
+            put_u64(&mut body, value.bytes);
+        }
+        let start = body.len();
+        let mut sound = true;
+        let mut writer = CellWriter::new(&mut body, self.cells.len());
+        for &at in &self.cells {
+            sound &= cell::write(&self.table.columns[at].form, self.field(row, at), &mut writer, scratch);
+        }
+        if !sound {
+            return Ok(Read::Unusable("a value's binary form is not what its type says"));
+        }
+        let mut key = Vec::with_capacity(16);
+        if self.table.key_kind == KeyKind::Content {
+            let hash = if outside.is_empty() {
+                *blake3::hash(&body[start..]).as_bytes()
+            } else {
+                hash(Self::place(row), &body)?
+            };
+            encode_part(&KeyPart::Bytes(hash[..HASH_BYTES].to_vec()), &mut key);
+            return Ok(Read::Row(key, body));
+        }
+        for &at in &self.table.key {
+            if large.iter().any(|(column, _)| *column == at) {
+                return Ok(Read::Unusable("its key is longer than 64 KiB"));
+            }
+            let column = &self.table.columns[at];
+            let mut field = self.field(row, at);
+            if let (Form::Binary(Some(tree)), Some(bytes)) = (&column.form, field) {
+                scratch.clear();
+                scratch.extend_from_slice(bytes);
+                field = tree.make_portable(scratch).map(|()| scratch.as_slice());
+                if field.is_none() {
+                    return Ok(Read::Unusable("its key's binary form is not what its type says"));
+                }
+            }
+            let Some(part) = column.part.part(field) else {
+                return Ok(Read::Unusable("its key's binary form is not what its type says"));
+            };
+            put_part(&part, &mut key);
+        }
+        if key.len() > crate::record::MAX_KEY_BYTES {
+            return Ok(Read::Unusable("its key is longer than 64 KiB"));
+        }
+        Ok(Read::Row(key, body))
+    }
+
+    /// The parts of a body: values that are elsewhere, and the canonical bytes, in which NULL stands for those.
+    pub(super) fn take_body<'a>(&self, body: &'a [u8]) -> Option<(Vec<LargeValue>, &'a [u8])> {
+        let mut reader = Reader::new(body);
+        let count = reader.u64("a count").ok()?;
+        let mut large = Vec::new();
+        for _ in 0..count {
+            let cell = reader.u64("a cell").ok()? as usize;
+            large.push(LargeValue { cell, bytes: reader.u64("a length").ok()? });
+        }
+        (large.iter().all(|value| value.cell < self.cells.len())).then(|| (large, reader.rest()))
+    }
+
+    /// The tag of a large value's cell, and how many bytes of its binary form precede the cell's.
+    pub(super) fn large_cell(&self, cell: usize) -> (Tag, u64) {
+        match self.table.columns[self.cells[cell]].form {
+            Form::Jsonb => (Tag::JSON, 1),
+            Form::Text | Form::Cast => (Tag::STRING, 0),
+            _ => (Tag::BLOB, 0),
+        }
+    }
+
+    /// Whether a large value's cell can be made of pieces of its binary form.
+    pub(super) fn can_stream(&self, cell: usize) -> bool {
+        !matches!(self.table.columns[self.cells[cell]].form, Form::Binary(Some(_)))
+    }
+
+    /// The cells of canonical bytes.
+    pub(super) fn cells_of<'a>(&self, value: &'a [u8]) -> Option<Vec<Cell<'a>>> {
+        self.shape.cells(value).collect::<Result<_, _>>().ok()
+    }
+}
+
+/// Appends a part of a `typed` key.
+pub(super) fn put_part(part: &KeyPart, out: &mut Vec<u8>) {
+    match part {
+        KeyPart::Float(_) => {
+            // Equal floats are equal bytes: only the codec knows how.
+            let encoded = KeyCodec::Typed.encode(std::slice::from_ref(part));
+            out.extend_from_slice(&encoded.unwrap_or_default());
+        }
+        part => encode_part(part, out),
+    }
+}
+
+/// The key of the `count`th row that has a hash, as the sorter knows it.
+pub(super) fn numbered(hash: &[u8], count: u64) -> Vec<u8> {
+    let mut key = hash.to_vec();
+    encode_part(&KeyPart::Int(count.cast_signed()), &mut key);
+    key
+}
+
+/// From where rows without a key must be counted, so that those from `start` on get their numbers.
+pub(super) fn before_numbers(start: &[u8]) -> &[u8] {
+    // A hash ends with the first pair of zeros behind its class; an escaped zero is followed by another byte.
+    let mut at = 1;
+    while let Some(pair) = start.get(at..at + 2) {
+        match pair {
+            [0, 0] => return &start[..at + 2],
+            [0, _] => at += 2,
+            _ => at += 1,
+        }
+    }
+    start
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_one_hash_are_counted_from_the_first() {
+        let mut hash = Vec::new();
+        encode_part(&KeyPart::Bytes(vec![7, 0, 0, 9]), &mut hash);
+        let keys: Vec<Vec<u8>> = (0..300).map(|count| numbered(&hash, count)).collect();
+        assert!(keys.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!(before_numbers(&keys[5]), hash);
+        assert_eq!(before_numbers(&hash), hash);
+        assert_eq!(before_numbers(&hash[..4]), &hash[..4]);
+        assert_eq!(before_numbers(b""), b"");
+    }
+}

@@ -1,0 +1,291 @@
+//! The source: one snapshot of a database for several readers.
+
+use super::{
+    attributes::{Attributes, FORMAT, TableAttributes},
+    catalog::{self, Table},
+    client::{Client, Facts, Server},
+    dump, error, gather,
+    load::load,
+    objects::ObjectStream,
+    plan::Plan,
+    select::{LARGE_OBJECTS, Selection},
+    shared::Shared,
+    stream::RowStream,
+};
+use crate::{
+    connector::{
+        ConnectorError, Identity, Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection,
+        SourceSession, shared::sort::Sorted,
+    },
+    record::{KeyCodec, KeyRange, RecordStream, Timestamp},
+};
+use serde_json::{Value as Json, json};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Times that a run is begun because a table changed under it.
+const MAX_BEGINNINGS: usize = 5;
+
+/// Readers at once.
+const MAX_READERS: usize = 16;
+
+/// A database to read.
+pub struct PostgresSource {
+    server: Server,
+    selection: Selection,
+    /// Whether nothing but rows is wanted.
+    rows_only: bool,
+}
+
+impl PostgresSource {
+    pub(super) const fn new(server: Server, selection: Selection) -> Self {
+        Self { server, selection, rows_only: false }
+    }
+
+    /// To be compared with, not to be kept: definitions are not asked for.
+    pub(super) fn rows_only(self) -> Self {
+        Self { rows_only: true, ..self }
+    }
+}
+
+impl Source for PostgresSource {
+    fn identity(&self) -> Identity {
+        let address = &self.server.address;
+        Identity { connector: "postgresql", name: address.identity(), local: address.is_local() }
+    }
+
+    fn scope(&self) -> Scope {
+        self.selection.scope()
+    }
+
+    fn abilities(&self) -> SourceAbilities {
+        SourceAbilities { exact: true, ..SourceAbilities::default() }
+    }
+
+    fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
+        let mut leader = self.server.connect()?;
+        let facts = self.server.facts(&mut leader)?;
+        for _ in 0..MAX_BEGINNINGS {
+            if let Some(found) = Found::take(&self.server, &self.selection, &mut leader)? {
+                return Ok(Box::new(self.session(leader, facts, found, options)?));
+            }
+            leader.batch_execute("ROLLBACK").map_err(|error| error::reading(&self.server.shown(), &error))?;
+        }
+        Err(ConnectorError::Locked {
+            object: self.server.shown(),
+            reason: "tables are truncated, rewritten or dropped faster than a backup can begin".to_owned(),
+        })
+    }
+}
+
+impl PostgresSource {
+    fn session(
+        &self,
+        mut leader: Client,
+        facts: Facts,
+        found: Found,
+        options: &SessionOptions,
+    ) -> Result<PostgresSession, ConnectorError> {
+        let mut notes = found.notes;
+        let mut attributes = gather::attributes(&mut leader, &self.server, &facts, &found.all)?;
+        let definitions =
+            (!self.rows_only).then(|| dump::definitions(&self.server, &facts, &found.snapshot, &self.selection));
+        match definitions {
+            None => {}
+            Some(Ok(definitions)) => {
+                attributes.before = definitions.before;
+                attributes.after = definitions.after;
+                attributes.dumped_by = Some(definitions.by);
+            }
+            Some(Err(why)) => notes.push(format!(
+                "only rows are kept, and of tables their columns and keys: indexes, constraints, views, functions and rights \
+                 are what pg_dump gives ({why})"
+            )),
+        }
+        let ascii = facts.ascii();
+        let plans: Vec<Arc<Plan>> = found.tables.into_iter().map(|table| Arc::new(Plan::new(table, ascii))).collect();
+        let mut collections: Vec<SourceCollection> = plans.iter().map(|plan| describe(&plan.table)).collect();
+        let objects =
+            if self.selection.wants_large_objects() { gather::large_objects(&mut leader, &self.server)? } else { 0 };
+        if objects > 0 {
+            collections.push(SourceCollection {
+                attributes: json!({ "format": FORMAT, "large_objects": true }),
+                estimated_records: objects,
+                ..SourceCollection::new(LARGE_OBJECTS, KeyCodec::Typed)
+            });
+        }
+        attributes.format = FORMAT;
+        attributes.tables = collections.iter().map(|collection| collection.name.clone()).collect();
+        let attributes = serde_json::to_value::<Attributes>(attributes).unwrap_or_default();
+        let readers = options.parallel.clamp(1, MAX_READERS);
+        let temp_dir = options.temp_dir.clone().unwrap_or_else(std::env::temp_dir);
+        let shared = Shared::new(self.server.clone(), facts, Some(found.snapshot), temp_dir, readers)?;
+        Ok(PostgresSession {
+            shared,
+            readers,
+            start: found.time,
+            sorted: plans.iter().map(|_| Mutex::default()).collect(),
+            plans,
+            collections,
+            attributes,
+            notes,
+            missing: found.missing,
+            leader: Mutex::new(Some(leader)),
+        })
+    }
+}
+
+fn describe(table: &Table) -> SourceCollection {
+    SourceCollection {
+        name: table.collection(),
+        codec: KeyCodec::Typed,
+        attributes: serde_json::to_value(TableAttributes::of(table)).unwrap_or_default(),
+        estimated_bytes: table.bytes,
+        estimated_records: table.rows,
+    }
+}
+
+/// What the leader found at the beginning of its transaction.
+struct Found {
+    snapshot: String,
+    time: Timestamp,
+    /// Tables whose rows are read.
+    tables: Vec<Table>,
+    /// Everything that the catalog lists.
+    all: Vec<Table>,
+    notes: Vec<String>,
+    missing: Vec<String>,
+}
+
+impl Found {
+    /// Fixes a state and locks its tables; `None` if one of them changed in between.
+    fn take(server: &Server, selection: &Selection, leader: &mut Client) -> Result<Option<Self>, ConnectorError> {
+        let object = server.shown();
+        let fail = |error: postgres::Error| error::reading(&object, &error);
+        leader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").map_err(fail)?;
+        let sql =
+            "SELECT pg_export_snapshot(), (extract(epoch FROM clock_timestamp()) * 1000)::int8, pg_is_in_recovery()";
+        let row = leader.query_one(sql, &[]).map_err(fail)?;
+        let (snapshot, millis, replica): (String, i64, bool) = (row.get(0), row.get(1), row.get(2));
+        let all = catalog::tables(leader, selection, &object)?;
+        let (mut notes, mut missing) = (Vec::new(), Vec::new());
+        let mut tables = Vec::new();
+        for table in all.iter().filter(|table| matches!(table.kind, 'r' | 'f')) {
+            let name = table.collection();
+            if table.kind == 'f' {
+                notes.push(format!("{name} is a foreign table: its rows are elsewhere, and not kept"));
+            } else if table.hides_rows {
+                let reason = "row security hides rows of it from this user: only a superuser, its owner or a role with BYPASSRLS sees all";
+                return Err(ConnectorError::Unreadable { object: format!("table {name}"), reason: reason.to_owned() });
+            } else if !table.may_read {
+                missing.push(format!("table {name}: this user may not read it"));
+            } else if replica && table.unlogged {
+                missing.push(format!("table {name}: an unlogged table is empty on a replica"));
+            } else {
+                tables.push(table.clone());
+            }
+        }
+        for some in tables.chunks(100) {
+            let list: Vec<String> = some.iter().map(|table| format!("ONLY {}", table.sql(false))).collect();
+            match leader.batch_execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", list.join(", "))) {
+                Ok(()) => {}
+                // Dropped since the snapshot was taken.
+                Err(error) if error.code().is_some_and(|code| code.code() == "42P01") => return Ok(None),
+                Err(error) => return Err(fail(error)),
+            }
+        }
+        let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+        let sql = "SELECT o.oid, pg_relation_filenode(o.oid)::oid FROM unnest($1::oid[]) AS o(oid)";
+        for row in leader.query(sql, &[&oids]).map_err(fail)? {
+            let (oid, file): (u32, Option<u32>) = (row.get(0), row.get(1));
+            let is_another = |table: &Table| table.oid == oid && file != Some(table.files.0);
+            if tables.iter().any(is_another) {
+                return Ok(None);
+            }
+        }
+        catalog::measure(leader, &mut tables, &object)?;
+        catalog::describe(leader, &mut tables, &object)?;
+        let time = Timestamp::from_millis(millis);
+        Ok(Some(Self { snapshot, time, tables, all, notes, missing }))
+    }
+}
+
+struct PostgresSession {
+    shared: Arc<Shared>,
+    readers: usize,
+    start: Timestamp,
+    plans: Vec<Arc<Plan>>,
+    /// Tables whose rows have been read.
+    sorted: Vec<Mutex<Option<Arc<Sorted>>>>,
+    collections: Vec<SourceCollection>,
+    attributes: Json,
+    notes: Vec<String>,
+    missing: Vec<String>,
+    /// Holds the snapshot and the locks.
+    leader: Mutex<Option<Client>>,
+}
+
+impl PostgresSession {
+    /// The rows of a table, read when they are first asked for.
+    fn sorted(&self, collection: usize) -> Result<(Arc<Plan>, Arc<Sorted>), ConnectorError> {
+        let (Some(plan), Some(sorted)) = (self.plans.get(collection), self.sorted.get(collection)) else {
+            let object = format!("collection {collection} of {}", self.shared.server.shown());
+            return Err(ConnectorError::Missing { object });
+        };
+        let mut sorted = sorted.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = match &*sorted {
+            Some(found) => Arc::clone(found),
+            None => Arc::clone(sorted.insert(Arc::new(load(&self.shared, plan)?))),
+        };
+        Ok((Arc::clone(plan), found))
+    }
+
+    fn is_objects(&self, collection: usize) -> bool {
+        collection == self.plans.len() && collection < self.collections.len()
+    }
+}
+
+impl SourceSession for PostgresSession {
+    fn start(&self) -> Timestamp {
+        self.start
+    }
+
+    fn attributes(&self) -> Json {
+        self.attributes.clone()
+    }
+
+    fn collections(&self) -> &[SourceCollection] {
+        &self.collections
+    }
+
+    fn readers(&self) -> usize {
+        self.readers
+    }
+
+    fn splits(&self, collection: usize, parts: usize) -> Result<Vec<Vec<u8>>, ConnectorError> {
+        if self.is_objects(collection) {
+            return Ok(Vec::new());
+        }
+        Ok(self.sorted(collection)?.1.splits(parts))
+    }
+
+    fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
+        if self.is_objects(collection) {
+            return Ok(Box::new(ObjectStream::new(Arc::clone(&self.shared), range)));
+        }
+        let (plan, sorted) = self.sorted(collection)?;
+        Ok(Box::new(RowStream::new(Some(Arc::clone(&self.shared)), plan, &sorted, range)?))
+    }
+
+    fn finish(&self) -> Result<SessionEnd, ConnectorError> {
+        self.shared.close();
+        // Everything was read: that the server forgets the snapshot is all that is wanted.
+        drop(self.leader.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let mut missing = self.missing.clone();
+        missing.extend(self.shared.take_unusable());
+        Ok(SessionEnd { end: self.start, missing, notes: self.notes.clone(), ..SessionEnd::default() })
+    }
+
+    fn stop(&self) {
+        self.shared.stop();
+    }
+}

@@ -1,0 +1,375 @@
+//! The target: a database that is changed in one transaction.
+
+use super::{
+    aftermath,
+    attributes::{Attributes, TableAttributes, parse},
+    catalog::{self, KeyKind, Table},
+    client::{Client, Facts, Server},
+    error::{reading, said, writing},
+    fit::{check_fit, create_table},
+    gather::set_sequence,
+    lobs::ObjectWriter,
+    names,
+    plan::Plan,
+    script,
+    select::{LARGE_OBJECTS, Selection},
+    source::PostgresSource,
+    write::{Insert, TableWriter},
+};
+use crate::connector::{
+    CollectionTarget, ConnectorError, Meets, Source, Target, TargetCollection, TargetEnd, TargetPlan, TargetSession,
+};
+use std::collections::BTreeSet;
+
+/// A database to write.
+pub struct PostgresTarget {
+    server: Server,
+    table: Option<String>,
+}
+
+impl PostgresTarget {
+    pub(super) fn new(server: Server, selection: &Selection) -> Result<Self, ConnectorError> {
+        let table = selection.one_table();
+        if table.is_none() && !selection.is_all() {
+            let reason = "a target names one table at most: table=".to_owned();
+            return Err(ConnectorError::Url { url: server.shown(), reason });
+        }
+        Ok(Self { server, table })
+    }
+
+    fn look(&self) -> Result<(Client, Facts), ConnectorError> {
+        let mut client = self.server.connect()?;
+        let facts = self.server.facts(&mut client)?;
+        Ok((client, facts))
+    }
+
+    fn check(&self, facts: &Facts, attributes: &Attributes) -> Result<(), ConnectorError> {
+        if attributes.encoding == facts.encoding {
+            return Ok(());
+        }
+        Err(ConnectorError::Mismatch {
+            object: self.server.shown(),
+            reason: format!(
+                "its encoding is {}, and text of the snapshot is in {}: make the database with that encoding",
+                facts.encoding, attributes.encoding
+            ),
+        })
+    }
+}
+
+/// Schema and name of the table that a collection is in the target.
+pub(super) fn place(name: &str) -> Result<(String, String), ConnectorError> {
+    match names::parse(name) {
+        Some((schema, table)) => Ok((schema.unwrap_or_else(|| "public".to_owned()), table)),
+        None => Err(ConnectorError::Usage {
+            object: name.to_owned(),
+            reason: "it names no table: write table, schema.table or \"Schema\".\"Table\"".to_owned(),
+        }),
+    }
+}
+
+/// A table of the target; `None` if there is none.
+fn find(client: &mut Client, name: &str, object: &str) -> Result<Option<Table>, ConnectorError> {
+    let place = place(name)?;
+    let sql = "SELECT c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
+    let found = client.query_opt(sql, &[&place.0, &place.1]).map_err(|error| reading(object, &error))?;
+    let Some(found) = found else { return Ok(None) };
+    if found.get::<_, i8>(0).cast_unsigned() != b'r' {
+        let reason = "it is no ordinary table".to_owned();
+        return Err(ConnectorError::Mismatch { object: format!("{name} of {object}"), reason });
+    }
+    let mut tables = catalog::tables(client, &Selection::only([place]), object)?;
+    for table in &mut tables {
+        table.condition = None;
+    }
+    catalog::describe(client, &mut tables, object)?;
+    Ok(tables.into_iter().next())
+}
+
+fn is_objects(collection: &TargetCollection) -> bool {
+    collection.source_name == LARGE_OBJECTS
+}
+
+impl Target for PostgresTarget {
+    fn connector(&self) -> &'static str {
+        "postgresql"
+    }
+
+    fn collection(&self) -> Option<String> {
+        self.table.clone()
+    }
+
+    fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {
+        let (mut client, _) = self.look()?;
+        let object = self.server.shown();
+        let mut occupied = Vec::new();
+        for name in collections {
+            let from = if name == LARGE_OBJECTS {
+                "pg_largeobject_metadata".to_owned()
+            } else {
+                let Some(table) = find(&mut client, name, &object)? else { continue };
+                format!("ONLY {}", table.sql(false))
+            };
+            let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {from} LIMIT 1000) s");
+            let row = client.query_one(&sql, &[]).map_err(|error| reading(&object, &error))?;
+            let count = row.get::<_, i64>(0).unsigned_abs();
+            if count > 0 {
+                occupied.push((name.clone(), count));
+            }
+        }
+        Ok(occupied)
+    }
+
+    fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {
+        let object = self.server.shown();
+        let attributes: Attributes = parse(&plan.attributes, &object)?;
+        let (mut client, facts) = self.look()?;
+        self.check(&facts, &attributes)?;
+        let mut meets = Vec::new();
+        for collection in &plan.collections {
+            if is_objects(collection) {
+                meets.push(Meets::Records);
+                continue;
+            }
+            let object = format!("table {} of {object}", collection.name);
+            let wanted: TableAttributes = parse(&collection.attributes, &object)?;
+            meets.push(match find(&mut client, &collection.name, &self.server.shown())? {
+                None => Meets::Nothing,
+                Some(mut table) => {
+                    check_fit(&mut table, &wanted, true, &object)?;
+                    Meets::Records
+                }
+            });
+        }
+        Ok(meets)
+    }
+
+    fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
+        let object = self.server.shown();
+        let attributes: Attributes = parse(&plan.attributes, &object)?;
+        let (mut client, facts) = self.look()?;
+        self.check(&facts, &attributes)?;
+        client.batch_execute("BEGIN").map_err(|error| writing(&object, &error))?;
+        let mut session = PostgresTargetSession {
+            server: self.server.clone(),
+            facts,
+            attributes,
+            plan: plan.clone(),
+            object,
+            whole: false,
+            replica: false,
+            existing: BTreeSet::new(),
+            notes: Vec::new(),
+            missing: Vec::new(),
+            client,
+        };
+        session.prepare()?;
+        Ok(Box::new(session))
+    }
+
+    fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
+        let table = self.table.as_ref().map(|name| place(name)).transpose()?;
+        let selection = table.map_or_else(Selection::default, |table| Selection::only([table]));
+        Ok(Some(Box::new(PostgresSource::new(self.server.clone(), selection).rows_only())))
+    }
+}
+
+pub(super) struct PostgresTargetSession {
+    server: Server,
+    facts: Facts,
+    attributes: Attributes,
+    plan: TargetPlan,
+    object: String,
+    /// Whether the database is made anew, with all that the snapshot has.
+    whole: bool,
+    /// Whether triggers and foreign keys do not run.
+    replica: bool,
+    /// Tables that were there before.
+    existing: BTreeSet<String>,
+    notes: Vec<String>,
+    missing: Vec<String>,
+    client: Client,
+}
+
+impl PostgresTargetSession {
+    fn fail(&self, error: &postgres::Error) -> ConnectorError {
+        writing(&self.object, error)
+    }
+
+    fn run(&mut self, sql: &str) -> Result<(), ConnectorError> {
+        self.client.batch_execute(sql).map_err(|error| self.fail(&error))
+    }
+
+    /// Runs a statement; if it fails, what it did is undone alone.
+    fn attempt(&mut self, sql: &str) -> Result<Result<(), postgres::Error>, ConnectorError> {
+        self.run("SAVEPOINT rekeep_one")?;
+        match self.client.batch_execute(sql) {
+            Ok(()) => self.run("RELEASE SAVEPOINT rekeep_one").map(Ok),
+            Err(error) if self.client.is_closed() => Err(self.fail(&error)),
+            Err(error) => {
+                self.run("ROLLBACK TO SAVEPOINT rekeep_one; RELEASE SAVEPOINT rekeep_one").map(|()| Err(error))
+            }
+        }
+    }
+
+    fn prepare(&mut self) -> Result<(), ConnectorError> {
+        self.replica = self.attempt("SET LOCAL session_replication_role = replica")?.is_ok();
+        let collections = self.plan.collections.clone();
+        for collection in collections.iter().filter(|collection| !is_objects(collection)) {
+            if find(&mut self.client, &collection.name, &self.object)?.is_some() {
+                self.existing.insert(collection.name.clone());
+            }
+        }
+        let same: BTreeSet<&String> =
+            collections.iter().filter(|one| one.name == one.source_name).map(|one| &one.source_name).collect();
+        let all = self.attributes.tables.iter().all(|table| same.contains(table));
+        self.whole = self.existing.is_empty() && all && !self.plan.partial && self.attributes.dumped_by.is_some();
+        if self.whole {
+            let before = std::mem::take(&mut self.attributes.before);
+            for statement in script::statements(&before) {
+                self.define(statement, false)?;
+            }
+        }
+        self.server.in_own_encoding(&mut self.client, &self.facts)
+    }
+
+    /// Makes one thing that `pg_dump` described.
+    fn define(&mut self, statement: script::Statement<'_>, may_fail: bool) -> Result<(), ConnectorError> {
+        let refused =
+            |reason: String| ConnectorError::Mismatch { object: "the snapshot's definitions".to_owned(), reason };
+        let statement = statement.map_err(refused)?;
+        let Err(error) = self.attempt(statement)? else { return Ok(()) };
+        if is_there(statement, &error) {
+            return Ok(());
+        }
+        let short: String = statement.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
+        if may_fail || is_aside(statement) {
+            self.missing.push(format!("{short}: {}", said(&error)));
+            return Ok(());
+        }
+        Err(writing(&format!("{} ({short})", self.object), &error))
+    }
+
+    fn finish_definitions(&mut self) -> Result<(), ConnectorError> {
+        if self.facts.ascii() {
+            self.run("SET client_encoding = 'UTF8'")?;
+        }
+        for sequence in self.attributes.sequences.clone() {
+            if self.whole {
+                if let Err(error) = self.attempt(&set_sequence(&sequence, false))? {
+                    let name = names::collection(&sequence.schema, &sequence.name);
+                    self.missing.push(format!("the value of sequence {name}: {}", said(&error)));
+                }
+                continue;
+            }
+            let of_plan = |table: &String| {
+                self.plan.collections.iter().any(|one| one.source_name == *table && one.name == *table)
+            };
+            if sequence.table.as_ref().is_some_and(of_plan) {
+                // A table that was made here has none.
+                let _ = self.attempt(&set_sequence(&sequence, true))?;
+            }
+        }
+        if !self.whole {
+            return Ok(());
+        }
+        // Constraints that come now are to look at the rows.
+        if self.replica {
+            self.run("SET LOCAL session_replication_role = origin")?;
+        }
+        let after = std::mem::take(&mut self.attributes.after);
+        for statement in script::statements(&after) {
+            self.define(statement, true)?;
+        }
+        for view in std::mem::take(&mut self.attributes.materialised) {
+            self.define(Ok(&format!("REFRESH MATERIALIZED VIEW {view}")), true)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether what a statement makes is there already.
+fn is_there(statement: &str, error: &postgres::Error) -> bool {
+    let code = error.code().map(postgres::error::SqlState::code);
+    (statement.starts_with("CREATE SCHEMA") && code == Some("42P06"))
+        || (statement.starts_with("SET ") && matches!(code, Some("42704" | "22023")))
+}
+
+/// Whether a statement says who owns or may do what, or describes: rows come back without it.
+fn is_aside(statement: &str) -> bool {
+    let first = statement.split_whitespace().next().unwrap_or_default();
+    ["GRANT", "REVOKE", "COMMENT", "SECURITY"].contains(&first)
+        || statement.starts_with("ALTER DEFAULT PRIVILEGES")
+        || (first == "ALTER" && statement.contains(" OWNER TO "))
+}
+
+impl TargetSession for PostgresTargetSession {
+    fn open(&mut self, collection: usize) -> Result<Box<dyn CollectionTarget + '_>, ConnectorError> {
+        let Some(wanted) = self.plan.collections.get(collection).cloned() else {
+            return Err(ConnectorError::Missing { object: format!("collection {collection} of the restore") });
+        };
+        if is_objects(&wanted) {
+            let writer =
+                ObjectWriter::new(&mut self.client, self.server.clone(), self.facts.clone(), self.plan.overwrite);
+            return Ok(Box::new(writer?));
+        }
+        let object = format!("table {} of {}", wanted.name, self.object);
+        let attributes: TableAttributes = parse(&wanted.attributes, &object)?;
+        if self.facts.ascii() {
+            self.run("SET client_encoding = 'UTF8'")?;
+        }
+        let mut found = find(&mut self.client, &wanted.name, &self.object)?;
+        if found.is_none() {
+            let place = place(&wanted.name)?;
+            for sql in create_table(&place, &attributes) {
+                self.client.batch_execute(&sql).map_err(|error| writing(&object, &error))?;
+            }
+            self.notes.push(format!(
+                "{}: made with columns, types, NOT NULL and the key; defaults, indexes, constraints and rights are not restored \
+                 with single tables",
+                wanted.name
+            ));
+            found = find(&mut self.client, &wanted.name, &self.object)?;
+        }
+        let mut table = found.ok_or_else(|| ConnectorError::Missing { object: object.clone() })?;
+        let is_new = !self.existing.contains(&wanted.name);
+        check_fit(&mut table, &attributes, !is_new, &object)?;
+        let sql = table.sql(false);
+        let mut is_empty = is_new;
+        if !is_new {
+            self.client
+                .batch_execute(&format!("LOCK TABLE ONLY {sql} IN EXCLUSIVE MODE"))
+                .map_err(|error| writing(&object, &error))?;
+            let any = format!("SELECT EXISTS (SELECT 1 FROM ONLY {sql})");
+            is_empty = !self.client.query_one(&any, &[]).map_err(|error| reading(&object, &error))?.get::<_, bool>(0);
+            if !self.replica {
+                aftermath::check_triggers(&mut self.client, table.oid, &object)?;
+            }
+        } else if self.whole {
+            // An extension fills tables of its own when it is made.
+            let any = format!("SELECT EXISTS (SELECT 1 FROM ONLY {sql})");
+            is_empty = !self.client.query_one(&any, &[]).map_err(|error| reading(&object, &error))?.get::<_, bool>(0);
+        }
+        self.server.in_own_encoding(&mut self.client, &self.facts)?;
+        if table.key_kind == KeyKind::Content {
+            table.key.clear();
+        }
+        let insert = Insert::new(&table, &attributes, &object)?;
+        let plan = Plan::new(table, self.facts.ascii());
+        let writer = TableWriter::new(&mut self.client, plan, insert, self.plan.overwrite, is_empty, object);
+        Ok(Box::new(writer?))
+    }
+
+    fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
+        self.finish_definitions()?;
+        if !self.existing.is_empty() {
+            let names: Vec<String> = self.existing.iter().cloned().collect();
+            self.missing.extend(aftermath::broken_references(&mut self.client, &names, &self.object)?);
+        }
+        self.run("COMMIT")?;
+        if self.whole {
+            self.notes.push("statistics are not restored: ANALYZE makes them anew".to_owned());
+        }
+        Ok(TargetEnd { missing: std::mem::take(&mut self.missing), notes: std::mem::take(&mut self.notes) })
+    }
+}

@@ -1,0 +1,567 @@
+//! Rows being written to one table.
+
+use super::{
+    attributes::TableAttributes,
+    catalog::{KeyKind, Table},
+    cell::{self, PartKind},
+    client::Client,
+    copy::{put_count, put_field, put_header, put_trailer},
+    error::{concerns_rows, is_in_the_way, said, writing},
+    load::{copying, load_by},
+    names::ident,
+    plan::Plan,
+    stream::{RowStream, Rows, SortedRow},
+    types::Form,
+};
+use crate::{
+    connector::{CollectionTarget, ConnectorError, Outcomes, Overwrite, Removal, Written, shared::sort::Sorted},
+    record::{BatchRow, KeyCodec, KeyPart, KeyRange, RecordBatch, RecordStream, Shape, StreamedValue, value::Cell},
+};
+use std::{
+    fs::File,
+    io::{self, Read, Seek, Write},
+    sync::Arc,
+};
+
+/// Rows that wait until what is in their way is gone: bytes of them that are held.
+const MOST_WAITING_BYTES: usize = 64 << 20;
+
+/// A last cell of more is copied through a temporary file.
+const MOST_HELD_BYTES: u64 = 8 << 20;
+
+/// Where a column's field comes from.
+#[derive(Debug, Clone, Copy)]
+enum From {
+    Key(usize, PartKind),
+    Cell(usize),
+}
+
+/// Which columns are written, and from what.
+pub(super) struct Insert {
+    names: Vec<String>,
+    types: Vec<String>,
+    forms: Vec<Form>,
+    sources: Vec<From>,
+    /// The cells that are wanted, sorted.
+    shape: Shape,
+    /// Whether some values come as text and must be cast.
+    casts: bool,
+    /// Whether `INSERT` must override an identity.
+    overrides: bool,
+    /// The columns that are the key, among those that are written.
+    key: Vec<usize>,
+}
+
+impl Insert {
+    pub(super) fn new(table: &Table, wanted: &TableAttributes, object: &str) -> Result<Self, ConnectorError> {
+        let mut all = Self {
+            names: Vec::new(),
+            types: Vec::new(),
+            forms: Vec::new(),
+            sources: Vec::new(),
+            shape: Shape::new(Vec::new()),
+            casts: false,
+            overrides: false,
+            key: Vec::new(),
+        };
+        let mut cells: Vec<Vec<u8>> = Vec::new();
+        let mut of_cells = Vec::new();
+        for column in wanted.columns.iter().filter(|column| !column.generated) {
+            let Some(found) = table.columns.iter().find(|found| found.name == column.name) else {
+                let reason = format!("it has no column {}", column.name);
+                return Err(ConnectorError::Mismatch { object: object.to_owned(), reason });
+            };
+            let in_key = wanted.key.iter().position(|name| *name == column.name);
+            if let Some(at) = in_key.filter(|_| found.part.is_lossless()) {
+                all.sources.push(From::Key(at, found.part));
+            } else {
+                of_cells.push(all.sources.len());
+                all.sources.push(From::Cell(0));
+                cells.push(column.name.clone().into_bytes());
+            }
+            all.casts |= found.form == Form::Cast;
+            all.overrides |= found.identity;
+            all.names.push(found.name.clone());
+            all.types.push(found.type_text.clone());
+            all.forms.push(found.form.clone());
+        }
+        let mut sorted = cells.clone();
+        sorted.sort();
+        for (place, name) in of_cells.into_iter().zip(&cells) {
+            all.sources[place] = From::Cell(sorted.binary_search(name).unwrap_or_default());
+        }
+        all.key = wanted.key.iter().filter_map(|name| all.names.iter().position(|own| own == name)).collect();
+        if all.key.len() != wanted.key.len() {
+            let reason = "its key has a computed column, by which rows cannot be found".to_owned();
+            return Err(ConnectorError::Mismatch { object: object.to_owned(), reason });
+        }
+        all.shape = Shape::new(sorted);
+        Ok(all)
+    }
+
+    fn list(&self, ascii: bool) -> String {
+        let names: Vec<String> = self.names.iter().map(|name| ident(name, ascii)).collect();
+        if names.is_empty() { String::new() } else { format!("({})", names.join(", ")) }
+    }
+}
+
+/// One row as it is sent.
+struct Encoded {
+    key: Vec<u8>,
+    bytes: Vec<u8>,
+    /// A long value: where it stands in the bytes, and the file that holds it.
+    long: Option<(usize, File)>,
+}
+
+impl Encoded {
+    fn send(&mut self, out: &mut impl Write) -> io::Result<()> {
+        match &mut self.long {
+            None => out.write_all(&self.bytes),
+            Some((at, file)) => {
+                out.write_all(&self.bytes[..*at])?;
+                file.rewind()?;
+                let mut piece = vec![0; 1 << 20];
+                loop {
+                    let len = file.read(&mut piece)?;
+                    if len == 0 {
+                        break;
+                    }
+                    out.write_all(&piece[..len])?;
+                }
+                out.write_all(&self.bytes[*at..])
+            }
+        }
+    }
+}
+
+/// What a batch came to.
+#[derive(Default, Clone, Copy)]
+struct Done {
+    inserted: u64,
+    replaced: u64,
+    existed: u64,
+}
+
+/// Writes the rows of one table.
+pub(super) struct TableWriter<'a> {
+    client: &'a mut Client,
+    plan: Arc<Plan>,
+    insert: Insert,
+    overwrite: Overwrite,
+    /// Whether there was no row at the beginning.
+    was_empty: bool,
+    object: String,
+    /// What the table held at the beginning, once it was asked for.
+    held: Option<Arc<Sorted>>,
+    /// How far that was compared with what is written, and with what is removed.
+    compared: Option<Walk>,
+    removed: Option<Walk>,
+    waiting: Vec<Encoded>,
+    waiting_bytes: usize,
+}
+
+/// Rows that are looked up by ascending keys.
+struct Walk {
+    rows: Rows,
+    next: Option<SortedRow>,
+}
+
+impl Walk {
+    fn find(&mut self, key: &[u8]) -> io::Result<Option<&SortedRow>> {
+        while self.next.as_ref().is_none_or(|next| next.key.as_slice() < key) {
+            match self.rows.next() {
+                Some(row) => self.next = Some(row?),
+                None => return Ok(None),
+            }
+        }
+        Ok(self.next.as_ref().filter(|next| next.key == key))
+    }
+}
+
+impl<'a> TableWriter<'a> {
+    pub(super) fn new(
+        client: &'a mut Client,
+        plan: Plan,
+        insert: Insert,
+        overwrite: Overwrite,
+        was_empty: bool,
+        object: String,
+    ) -> Result<Self, ConnectorError> {
+        let mut writer = Self {
+            client,
+            plan: Arc::new(plan),
+            insert,
+            overwrite,
+            was_empty,
+            object,
+            held: None,
+            compared: None,
+            removed: None,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+        };
+        if writer.is_staged() {
+            writer.make_stage()?;
+        }
+        Ok(writer)
+    }
+
+    fn fail(&self, error: &postgres::Error) -> ConnectorError {
+        writing(&self.object, error)
+    }
+
+    /// Whether rows have no key by which they could be found.
+    fn is_content(&self) -> bool {
+        self.plan.table.key_kind == KeyKind::Content
+    }
+
+    /// Whether rows that come may meet others of their key.
+    fn meets(&self) -> bool {
+        !self.was_empty && !self.is_content()
+    }
+
+    fn is_staged(&self) -> bool {
+        self.insert.casts || self.meets()
+    }
+
+    fn make_stage(&mut self) -> Result<(), ConnectorError> {
+        let column = |at: usize| {
+            let type_text =
+                if self.insert.forms[at] == Form::Cast { "pg_catalog.text" } else { &self.insert.types[at] };
+            format!("c{at} {type_text}")
+        };
+        let columns: Vec<String> = (0..self.insert.names.len()).map(column).collect();
+        let sql = format!(
+            "DROP TABLE IF EXISTS pg_temp.rekeep_rows; CREATE TEMPORARY TABLE rekeep_rows ({}) ON COMMIT DROP",
+            columns.join(", ")
+        );
+        self.client.batch_execute(&sql).map_err(|error| self.fail(&error))
+    }
+
+    /// What the table held at the beginning.
+    fn held(&mut self) -> Result<Arc<Sorted>, ConnectorError> {
+        if let Some(held) = &self.held {
+            return Ok(Arc::clone(held));
+        }
+        let sorted = Arc::new(load_by(self.client, &std::env::temp_dir(), &self.plan)?);
+        self.held = Some(Arc::clone(&sorted));
+        Ok(sorted)
+    }
+
+    fn walk(&mut self) -> Result<Walk, ConnectorError> {
+        let held = self.held()?;
+        let rows = Rows::new(Arc::clone(&self.plan), &held, b"").map_err(|error| copying(&self.plan, error))?;
+        Ok(Walk { rows, next: None })
+    }
+
+    /// Whether the very same row is there, of a table without a key.
+    fn is_there(&mut self, key: &[u8]) -> Result<bool, ConnectorError> {
+        if self.compared.is_none() {
+            self.compared = Some(self.walk()?);
+        }
+        let plan = &self.plan;
+        let walk = self.compared.as_mut();
+        let found = walk.map(|walk| walk.find(key).map(|row| row.is_some())).transpose();
+        Ok(found.map_err(|error| copying(plan, error))?.unwrap_or(false))
+    }
+
+    fn encode(&self, row: &BatchRow<'_>, stream: Option<Box<dyn StreamedValue>>) -> Result<Encoded, String> {
+        let insert = &self.insert;
+        if row.shape.names() != insert.shape.names() {
+            return Err("it has other columns than the snapshot's table".to_owned());
+        }
+        let parts: Vec<KeyPart> = if self.is_content() {
+            Vec::new()
+        } else {
+            KeyCodec::Typed.decode(row.key).ok_or("its key is not one of a PostgreSQL table")?
+        };
+        let cells: Result<Vec<Cell<'_>>, _> = row.shape.cells(row.value).collect();
+        let cells = cells.map_err(|error| error.to_string())?;
+        let mut encoded =
+            Encoded { key: row.key.to_vec(), bytes: Vec::with_capacity(row.value.len() + 64), long: None };
+        let mut stream = stream.map(|stream| Body::read(stream).map_err(|error| error.to_string())).transpose()?;
+        put_count(insert.sources.len(), &mut encoded.bytes);
+        let mut field = Vec::new();
+        for (at, source) in insert.sources.iter().enumerate() {
+            field.clear();
+            let is_set = match *source {
+                From::Key(part, kind) => parts.get(part).and_then(|part| kind.field(part, &mut field)),
+                From::Cell(cell) => {
+                    let found = *cells.get(cell).ok_or("a cell is missing")?;
+                    let last = cell + 1 == cells.len();
+                    match stream.as_mut().filter(|_| last) {
+                        Some(Body::Held(bytes)) => {
+                            cell::read(&insert.forms[at], Cell { tag: found.tag, bytes }, &mut field)
+                        }
+                        Some(Body::File(file, len)) => {
+                            // What precedes the value in its binary form, and whether the column has such cells.
+                            let set = cell::read(&insert.forms[at], Cell { tag: found.tag, bytes: b"" }, &mut field);
+                            if set == Some(true) {
+                                let bytes = &mut encoded.bytes;
+                                let total = i32::try_from(field.len() as u64 + *len)
+                                    .map_err(|_| "a value has more than 2 GiB".to_owned())?;
+                                bytes.extend_from_slice(&total.to_be_bytes());
+                                bytes.extend_from_slice(&field);
+                                let copy = file.try_clone().map_err(|error| error.to_string())?;
+                                encoded.long = Some((bytes.len(), copy));
+                                continue;
+                            }
+                            set
+                        }
+                        None => cell::read(&insert.forms[at], found, &mut field),
+                    }
+                }
+            };
+            let Some(is_set) = is_set else {
+                return Err(format!("column {} has a value of another type", insert.names[at]));
+            };
+            put_field(is_set.then_some(field.as_slice()), &mut encoded.bytes);
+        }
+        Ok(encoded)
+    }
+
+    /// Sends rows; all or none of them.
+    fn put(&mut self, rows: &mut [Encoded]) -> Result<Result<Done, postgres::Error>, ConnectorError> {
+        self.client.batch_execute("SAVEPOINT rekeep_rows").map_err(|error| self.fail(&error))?;
+        match self.send(rows).and_then(|()| self.merge(rows.len() as u64)) {
+            Ok(done) => {
+                self.client.batch_execute("RELEASE SAVEPOINT rekeep_rows").map_err(|error| self.fail(&error))?;
+                Ok(Ok(done))
+            }
+            Err(Trouble::Io(source)) => {
+                Err(ConnectorError::Io { operation: "write", object: self.object.clone(), source })
+            }
+            Err(Trouble::Server(error)) if self.client.is_closed() || !concerns_rows(&error) => Err(self.fail(&error)),
+            Err(Trouble::Server(error)) => {
+                let back = "ROLLBACK TO SAVEPOINT rekeep_rows; RELEASE SAVEPOINT rekeep_rows";
+                self.client.batch_execute(back).map_err(|error| self.fail(&error))?;
+                Ok(Err(error))
+            }
+        }
+    }
+
+    fn send(&mut self, rows: &mut [Encoded]) -> Result<(), Trouble> {
+        let ascii = self.plan.ascii;
+        let sql = if self.is_staged() {
+            "COPY pg_temp.rekeep_rows FROM STDIN (FORMAT binary)".to_owned()
+        } else {
+            format!("COPY {}{} FROM STDIN (FORMAT binary)", self.plan.table.sql(ascii), self.insert.list(ascii))
+        };
+        let mut out = self.client.copy_in(&sql).map_err(Trouble::Server)?;
+        let mut edge = Vec::new();
+        put_header(&mut edge);
+        out.write_all(&edge).map_err(trouble)?;
+        for row in rows {
+            row.send(&mut out).map_err(trouble)?;
+        }
+        edge.clear();
+        put_trailer(&mut edge);
+        out.write_all(&edge).map_err(trouble)?;
+        out.finish().map_err(Trouble::Server)?;
+        Ok(())
+    }
+
+    /// Takes what was staged to the table.
+    fn merge(&mut self, count: u64) -> Result<Done, Trouble> {
+        if !self.is_staged() {
+            return Ok(Done { inserted: count, ..Done::default() });
+        }
+        let ascii = self.plan.ascii;
+        let table = self.plan.table.sql(ascii);
+        let meets = self.meets();
+        let insert = &self.insert;
+        let key = |at: &usize| {
+            let staged = if insert.forms[*at] == Form::Cast {
+                format!("s.c{at}::{}", insert.types[*at])
+            } else {
+                format!("s.c{at}")
+            };
+            format!("t.{} = {staged}", ident(&insert.names[*at], ascii))
+        };
+        let matches: Vec<String> = insert.key.iter().map(key).collect();
+        let matches = matches.join(" AND ");
+        let value = |at: usize| match insert.forms[at] {
+            Form::Cast => format!("s.c{at}::{}", insert.types[at]),
+            _ => format!("s.c{at}"),
+        };
+        let values: Vec<String> = (0..insert.names.len()).map(value).collect();
+        let overriding = if insert.overrides { " OVERRIDING SYSTEM VALUE" } else { "" };
+        let never = meets && self.overwrite == Overwrite::Never;
+        let unless = if never {
+            format!(" WHERE NOT EXISTS (SELECT 1 FROM ONLY {table} t WHERE {matches})")
+        } else {
+            String::new()
+        };
+        let sql = format!(
+            "INSERT INTO {table}{}{overriding} SELECT {} FROM pg_temp.rekeep_rows s{unless}",
+            insert.list(ascii),
+            values.join(", ")
+        );
+        // Operators of types that are not built in are found where their types are; the catalog's own go before them.
+        let types = insert.key.iter().map(|at| insert.types[*at].as_str()).filter_map(|name| name.rsplit_once('.'));
+        let mut schemas: Vec<&str> = types.map(|(schema, _)| schema).collect();
+        schemas.dedup();
+        let server = Trouble::Server;
+        if !schemas.is_empty() {
+            self.client.batch_execute(&format!("SET LOCAL search_path = {}", schemas.join(", "))).map_err(server)?;
+        }
+        // The key's index is meant to be used here.
+        self.client
+            .batch_execute("SET LOCAL enable_indexscan = on; SET LOCAL enable_bitmapscan = on")
+            .map_err(server)?;
+        let mut replaced = 0;
+        if meets && !never {
+            let delete = format!("DELETE FROM ONLY {table} t USING pg_temp.rekeep_rows s WHERE {matches}");
+            replaced = self.client.execute(&delete, &[]).map_err(server)?;
+        }
+        let inserted = self.client.execute(&sql, &[]).map_err(server)?;
+        self.client.batch_execute("SET LOCAL search_path = ''; TRUNCATE pg_temp.rekeep_rows").map_err(server)?;
+        Ok(Done { inserted: inserted.saturating_sub(replaced), replaced, existed: count - inserted.min(count) })
+    }
+
+    /// Writes rows; where they fail, halves them until it is known which.
+    fn write_rows(&mut self, rows: &mut [Encoded], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let error = match self.put(rows)? {
+            Ok(done) => {
+                outcomes.inserted += done.inserted;
+                outcomes.replaced += done.replaced;
+                outcomes.existed += done.existed;
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        if let [one] = rows {
+            if is_in_the_way(&error) && self.waiting_bytes + one.bytes.len() <= MOST_WAITING_BYTES {
+                self.waiting_bytes += one.bytes.len();
+                let empty = Encoded { key: Vec::new(), bytes: Vec::new(), long: None };
+                self.waiting.push(std::mem::replace(one, empty));
+                return Ok(());
+            }
+            outcomes.fail(|| KeyCodec::Typed.show(&one.key), said(&error));
+            return Ok(());
+        }
+        let (first, second) = rows.split_at_mut(rows.len() / 2);
+        self.write_rows(first, outcomes)?;
+        self.write_rows(second, outcomes)
+    }
+}
+
+/// What a value that comes as a stream was read to.
+enum Body {
+    Held(Vec<u8>),
+    File(File, u64),
+}
+
+impl Body {
+    fn read(mut stream: Box<dyn StreamedValue>) -> io::Result<Self> {
+        let mut reader = stream.open()?;
+        let mut held = Vec::new();
+        (&mut reader).take(MOST_HELD_BYTES).read_to_end(&mut held)?;
+        if (held.len() as u64) < MOST_HELD_BYTES {
+            return Ok(Self::Held(held));
+        }
+        let mut file = tempfile::tempfile()?;
+        file.write_all(&held)?;
+        let more = io::copy(&mut reader, &mut file)?;
+        Ok(Self::File(file, held.len() as u64 + more))
+    }
+}
+
+enum Trouble {
+    Server(postgres::Error),
+    Io(io::Error),
+}
+
+fn trouble(error: io::Error) -> Trouble {
+    match error.downcast::<postgres::Error>() {
+        Ok(error) => Trouble::Server(error),
+        Err(error) => Trouble::Io(error),
+    }
+}
+
+impl CollectionTarget for TableWriter<'_> {
+    fn existing(&mut self, range: &KeyRange) -> Result<Option<Box<dyn RecordStream + Send + '_>>, ConnectorError> {
+        if self.was_empty {
+            return Ok(None);
+        }
+        let held = self.held()?;
+        Ok(Some(Box::new(RowStream::new(None, Arc::clone(&self.plan), &held, range)?)))
+    }
+
+    fn write(&mut self, batch: &mut RecordBatch, outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+        let mut rows = Vec::with_capacity(batch.len());
+        for index in 0..batch.len() {
+            let stream = batch.row(index).stream.and_then(|number| batch.take_stream(number));
+            let row = batch.row(index);
+            if !self.was_empty && self.is_content() && self.is_there(row.key)? {
+                outcomes.count(if self.overwrite == Overwrite::Never { Written::Existed } else { Written::Replaced });
+                continue;
+            }
+            match self.encode(&row, stream) {
+                Ok(encoded) => rows.push(encoded),
+                Err(why) => outcomes.fail(|| KeyCodec::Typed.show(row.key), why),
+            }
+        }
+        self.write_rows(&mut rows, outcomes)
+    }
+
+    fn remove(&mut self, rows: &[Removal], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+        if self.removed.is_none() {
+            self.removed = Some(self.walk()?);
+        }
+        let mut places = Vec::new();
+        if let Some(walk) = &mut self.removed {
+            for row in rows {
+                if let Some(found) = walk.find(&row.key).map_err(|error| copying(&self.plan, error))? {
+                    places.push(format!("\"({},{})\"", found.place >> 16, found.place & 0xffff));
+                }
+            }
+        }
+        let sql = format!(
+            "DELETE FROM ONLY {} WHERE ctid = ANY ('{{{}}}'::pg_catalog.tid[])",
+            self.plan.table.sql(self.plan.ascii),
+            places.join(",")
+        );
+        outcomes.removed += self.client.execute(&sql, &[]).map_err(|error| self.fail(&error))?;
+        Ok(())
+    }
+
+    /// What was in the way of some may be gone now.
+    fn settle(&mut self, outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+        self.waiting_bytes = 0;
+        loop {
+            let waiting = std::mem::take(&mut self.waiting);
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            let before = waiting.len();
+            let mut together = waiting;
+            // Together, for what stands in the way may be the old row of another one that waits.
+            match self.put(&mut together)? {
+                Ok(done) => {
+                    outcomes.inserted += done.inserted;
+                    outcomes.replaced += done.replaced;
+                    outcomes.existed += done.existed;
+                    return Ok(());
+                }
+                Err(_) => {
+                    for mut one in together {
+                        self.write_rows(std::slice::from_mut(&mut one), outcomes)?;
+                    }
+                }
+            }
+            if self.waiting.len() == before {
+                for one in std::mem::take(&mut self.waiting) {
+                    outcomes.fail(
+                        || KeyCodec::Typed.show(&one.key),
+                        "another row holds a value that is to be unique".to_owned(),
+                    );
+                }
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! `PostgreSQL` as a source and as a target, with a real server: what is there comes back, and what cannot is said.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+mod bad;
+mod cluster;
+mod existing;
+mod histories;
+mod live;
+mod whole;
+
+#[path = "../support/rng.rs"]
+#[allow(dead_code, reason = "not all of it is used here")]
+mod rng;

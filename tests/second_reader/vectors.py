@@ -1,0 +1,118 @@
+"""Checks format-spec/vectors/*.json: single values, and what must be refused.
+
+    vectors.py FOLDER"""
+
+import json
+import os
+import sys
+
+from layers import Cut, Layers, Row, canonical, cells_of, fast_cdc, fingerprint, read_keys, read_values, shape_bytes
+from primitives import Damaged, Unknown, hash32, keyed, need, open_c, open_x, varint, xwing_open, blake3
+from repository import Epoch, Forged, Repository
+
+unhex = bytes.fromhex
+
+def runs_of(one):
+    return [unhex(run) for run in one["runs"]]
+def row_of(one):
+    user_key = one.get("user_key")
+    return Row(unhex(one["key"]), one.get("kind", 0), unhex(one.get("set", "")), one.get("generation", 0),
+               one.get("expiry", 0), one.get("stamp", 0), None if user_key is None else unhex(user_key),
+               unhex(one.get("fingerprint", "00" * 12)), one.get("length", 0))
+
+def refuses(read, data):
+    try:
+        read(data)
+        return False
+    except (Damaged, Unknown, IndexError, StopIteration):
+        return True
+
+class Chunks:
+    """What `Layers` asks a repository for."""
+    def __init__(self, said, seed):
+        self.chunks, self.gear_seed = said, seed
+    def chunk(self, chunk, kind):
+        need(self.chunks[chunk.hex()]["kind"] == kind, "another kind of chunk")
+        return [unhex(self.chunks[chunk.hex()]["bytes"])]
+
+def check_layers(said):
+    for one in said["shapes"]:
+        encoded = shape_bytes([unhex(name) for name in one["names"]])
+        need(encoded.hex() == one["bytes"] and hash32(encoded)[:16].hex() == one["digest"], "a shape")
+    for one in said["fingerprints"]:
+        names, value, row = [unhex(name) for name in one["names"]], unhex(one["value"]), row_of({**one, "key": ""})
+        found = fingerprint(unhex(said["fingerprint_key"]), names, row, value)
+        need(found.hex() == one["fingerprint"], f"a fingerprint of {len(value)} bytes")
+        need(canonical([cell[1:] for cell in cells_of(names, value)]) == value, "cells of a value")
+    total = 0
+    for one in said["key_rows"]:
+        row = row_of(one).key_row()
+        hashed = keyed(unhex(said["collection_key"]), row)
+        need(row.hex() == one["row"] and hashed.hex() == one["hash"], "a key row")
+        total += int.from_bytes(hashed, "little")
+    need((total % (1 << 256)).to_bytes(32, "little").hex() == said["sum"], "the sum of a collection")
+    for one in said["cuts"]:
+        cut, rows, ends = Cut(unhex(said["cut_key"])), 0, []
+        for n, length in enumerate(one["lengths"]):
+            rows += 1
+            if cut.ends_after(b"key %d" % n, length) and (rows > 1 or not one["list"]):
+                ends.append(n)
+                cut, rows = Cut(unhex(said["cut_key"])), 0
+        need(ends == one["ends_after"], "where blocks or lists end")
+    for one in said["pieces"]:
+        data = blake3.blake3(one["text"].encode()).digest(length=one["bytes"])
+        need(fast_cdc(data, said["gear_seed"]) == one["lengths"], "where pieces end")
+    one = said["piece_list"]
+    value = unhex(one["value"])
+    layers = Layers(Chunks(one["chunks"], said["gear_seed"]))
+    need(layers.pieces(unhex(one["list"]), len(value)) == value, "nested piece lists")
+    for one in said["chunk_ids"]:
+        runs = runs_of(one)
+        data = bytes([one["kind"]]) + varint(len(runs)) + b"".join(varint(len(run)) for run in runs) + b"".join(runs)
+        need(keyed(unhex(said["chunk_id_key"]), data).hex() == one["id"], "the id of a chunk")
+    for one in said["keys_chunks"]:
+        for row, expected in zip(read_keys(runs_of(one)), one["rows"], strict=True):
+            found = {"key": row.key.hex(), "kind": row.kind}
+            if row.kind != 3:
+                user_key = None if row.user_key is None else row.user_key.hex()
+                found |= {"set": row.set.hex(), "generation": row.generation, "expiry": row.expiry, "stamp": row.stamp,
+                          "user_key": user_key, "fingerprint": row.fingerprint.hex(), "length": row.length}
+            need(found == expected, f"a row of a keys chunk: {found}, not {expected}")
+    for one in said["values_chunks"]:
+        found = [{"names": [name.hex() for name in names], "value": value.hex()} for names, value in read_values(runs_of(one))]
+        need(found == one["values"], "the values of a values chunk")
+    for read, name in ((read_keys, "keys"), (read_values, "values")):
+        for one in said[f"refused_{name}_chunks"]:
+            need(refuses(read, runs_of(one)), f"{name} chunk: {one['why']} is not refused")
+
+def check_objects(said):
+    for one in said["seals"]:
+        parts = [unhex(one[name]) for name in ("key", "nonce", "ad", "sealed")]
+        plain = (open_x if one["cipher"] == "X" else open_c)(one["suite"], *parts)
+        need(plain.hex() == one["plain"], "a seal")
+    one = said["capsule"]
+    need(xwing_open(unhex(one["private"]), unhex(one["ciphertext"])).hex() == one["shared"], "an X-Wing ciphertext")
+    repository = Repository.__new__(Repository)
+    repository.id, repository.epochs = unhex(said["repository"]), {0: Epoch({"root": said["root"]})}
+    for one in said["objects"]:
+        repository.read = lambda name, one=one: unhex(one["bytes"])
+        try:
+            content = repository.small(one["name"])[1]
+            found = "opens"
+            need("content" not in one or content == one["content"], f"{one['why']}: another content")
+        except Unknown:
+            found = "unknown"
+        except Forged:
+            found = "forged"
+        except Damaged:
+            found = "damaged"
+        need(found == one["outcome"], f"{one['name']}, {one['why']}: {found}, not {one['outcome']}")
+
+def main():
+    for name, check in (("layers.json", check_layers), ("objects.json", check_objects)):
+        with open(os.path.join(sys.argv[1], name), encoding="utf-8") as file:
+            check(json.load(file))
+        print(f"{name}: all is as it says")
+
+if __name__ == "__main__":
+    main()

@@ -67,6 +67,16 @@ pub struct GlobalArgs {
         help_heading = "Global"
     )]
     pub key_command: Option<String>,
+    /// Unlock with a key that a service keeps: aws-kms:KEY?region=R, azure-key-vault:https://VAULT.vault.azure.net/keys/NAME,
+    /// gcp-kms:projects/P/locations/L/keyRings/R/cryptoKeys/K, vault:https://HOST:8200/MOUNT/NAME [env: `REKEEP_KEY_SERVICE`]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SERVICE",
+        conflicts_with_all = ["password_file", "password_command", "recovery_key", "key_command"],
+        help_heading = "Global"
+    )]
+    pub key_service: Option<String>,
     /// Where catalogs lie [default: `$XDG_CACHE_HOME/rekeep` or `~/.cache/rekeep`]
     #[arg(long, global = true, value_name = "DIR", env = "REKEEP_CACHE_DIR", help_heading = "Global")]
     pub cache_dir: Option<PathBuf>,

@@ -138,7 +138,12 @@ impl Context {
 
     /// How repositories are opened.
     pub fn open_options(&self) -> Result<OpenOptions, Failure> {
-        Ok(OpenOptions { cache_dir: self.cache_dir()?, clock: Arc::new(SystemClock), host: host_name() })
+        // Without a place a temporary catalog does.
+        Ok(OpenOptions {
+            cache_dir: self.cache_dir().unwrap_or_default(),
+            clock: Arc::new(SystemClock),
+            host: host_name(),
+        })
     }
 
     /// Where catalogs lie.

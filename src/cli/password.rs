@@ -28,6 +28,8 @@ pub enum PasswordSource {
     Command(String),
     /// A key that this shell command keeps.
     KeyCommand(String),
+    /// A key that this service keeps.
+    KeyService(String),
     /// `REKEEP_PASSWORD`.
     Environment,
     /// A person.
@@ -40,6 +42,9 @@ impl PasswordSource {
     pub fn choose(global: &GlobalArgs, environment: &dyn Fn(&str) -> Option<String>) -> Self {
         if let Some(command) = &global.key_command {
             return Self::KeyCommand(command.clone());
+        }
+        if let Some(service) = &global.key_service {
+            return Self::KeyService(service.clone());
         }
         match (&global.recovery_key, &global.password_file, &global.password_command) {
             (Some(Some(file)), ..) => return Self::RecoveryFile(file.clone()),
@@ -57,6 +62,9 @@ impl PasswordSource {
         if let Some(command) = environment("REKEEP_KEY_COMMAND") {
             return Self::KeyCommand(command);
         }
+        if let Some(service) = environment("REKEEP_KEY_SERVICE") {
+            return Self::KeyService(service);
+        }
         if environment("REKEEP_PASSWORD").is_some() { Self::Environment } else { Self::Prompt }
     }
 
@@ -68,6 +76,7 @@ impl PasswordSource {
             Self::File(file) => from_file(file).map(Unlock::Password),
             Self::Command(command) => from_command(command).map(Unlock::Password),
             Self::KeyCommand(command) => Ok(key_command(command)),
+            Self::KeyService(service) => key_service(service),
             Self::Environment => {
                 let password = std::env::var("REKEEP_PASSWORD")
                     .map_err(|_| usage("REKEEP_PASSWORD is not valid UTF-8: use a password file"))?;
@@ -82,6 +91,19 @@ impl PasswordSource {
 /// What opens a slot whose key a command keeps.
 pub fn key_command(command: &str) -> Unlock {
     Unlock::External(Arc::new(CommandKeys::new(command.to_owned())))
+}
+
+/// What opens a slot whose key a service keeps.
+#[cfg(feature = "kms")]
+pub fn key_service(name: &str) -> Result<Unlock, Failure> {
+    let service = crate::repo::keys::external::KeyService::parse(name).map_err(usage)?;
+    Ok(Unlock::External(Arc::new(service)))
+}
+
+/// What opens a slot whose key a service keeps: this program was built without.
+#[cfg(not(feature = "kms"))]
+pub fn key_service(name: &str) -> Result<Unlock, Failure> {
+    Err(usage(format!("{name}: this program was built without key services (feature `kms`)")))
 }
 
 /// A password for a slot to be made: from a file, or asked for twice.

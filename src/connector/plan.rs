@@ -5,6 +5,7 @@ use crate::{
     repo::manifest::Asked,
 };
 use serde_json::Value as Json;
+use std::path::PathBuf;
 
 /// What happens to a record that the target holds already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct TargetPlan {
     pub partial: bool,
     /// What of its source was asked for when the snapshot was taken, if not all of it: what it left out is not touched.
     pub left_out: Option<Asked>,
+    /// Folders that are no part of any target.
+    pub leave_alone: Vec<PathBuf>,
     /// The end of the snapshot: what a connector may show as "as of".
     pub as_of: Timestamp,
 }

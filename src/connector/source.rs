@@ -54,6 +54,8 @@ pub struct SessionOptions {
     pub temp_dir: Option<std::path::PathBuf>,
     /// Records may come in any order, by [`SourceSession::unordered`] where the source has it.
     pub unordered: bool,
+    /// Folders that are no part of any source: what is backed up does not go into its own backup.
+    pub leave_out: Vec<std::path::PathBuf>,
 }
 
 /// One collection as a session found it.

@@ -21,7 +21,7 @@ pub(in crate::ops) mod stack;
 
 pub use chain::{Opener, backup_chain};
 
-use super::{OpsError, Progress, progress::tell_news, tag::check_tags, usage::peak_memory_bytes};
+use super::{OpsError, Progress, own_folder, progress::tell_news, tag::check_tags, usage::peak_memory_bytes};
 use crate::{
     connector::{ParentView, SessionOptions, Source, url::without_password},
     record::Timestamp,
@@ -235,6 +235,7 @@ pub fn backup(
         read_limit: options.read_limit,
         temp_dir: options.temp_dir.clone(),
         unordered: false,
+        leave_out: own_folder(repo),
     })?;
     let writing = if options.dry_run {
         None

@@ -111,9 +111,9 @@ fn copy_to(
     let began = Instant::now();
     let session = source.begin(&SessionOptions {
         parallel: options.parallel.max(1),
-        read_limit: None,
         temp_dir: options.temp_dir.clone(),
         unordered: true,
+        ..SessionOptions::default()
     })?;
     if let Some(only) = &options.only
         && let Some(other) = session.collections().iter().find(|found| found.name != *only)

@@ -98,7 +98,7 @@ pub fn estimate(
     options: &EstimateOptions,
     progress: &dyn Progress,
 ) -> Result<EstimateOutcome, OpsError> {
-    let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None, unordered: false })?;
+    let session = source.begin(&SessionOptions { parallel: 1, ..SessionOptions::default() })?;
     let mut outcome = EstimateOutcome::default();
     let scope = source.scope().note;
     if !scope.is_empty() {

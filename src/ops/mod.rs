@@ -32,3 +32,8 @@ pub mod verify;
 pub use error::OpsError;
 pub use progress::{Phase, PhaseKind, Progress, Silent};
 pub use select::{Narrow, SnapshotSpec};
+
+/// The folder that a repository is, which goes into no backup and is touched by no restore.
+fn own_folder(repo: &crate::repo::Repository) -> Vec<std::path::PathBuf> {
+    repo.storage().folder().map(std::path::Path::to_path_buf).into_iter().collect()
+}

@@ -111,7 +111,7 @@ fn restore_to(
     let selected = plan::select(snapshot, target, options)?;
     plan::check_options(snapshot, options)?;
     plan::check_overwrite(target, options)?;
-    let target_plan = plan::target_plan(snapshot, &selected, options);
+    let target_plan = plan::target_plan(repo, snapshot, &selected, options);
     let mut run = Run {
         repo,
         snapshot,

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     record::{Clock, Timestamp},
-    report::{Warning, WarningKind},
+    report::{ErrorKind, Warning, WarningKind},
 };
 use chunks::Reader;
 use rayon::prelude::*;
@@ -163,13 +163,38 @@ impl Repository {
         open: &OpenOptions,
         weak: Option<Warning>,
     ) -> Result<Self, RepoError> {
-        let catalog = Catalog::open(&open.cache_dir, &keyring.repo_id, storage.location())?;
+        let keyring = Arc::new(keyring);
+        let opened = Catalog::open(&open.cache_dir, &keyring.repo_id, storage.location())
+            .and_then(|catalog| Self::with_catalog(storage, &keyring, open, catalog, true));
+        let (inner, mut met) = match opened {
+            // It is only a cache: without a place for it all of it is read anew.
+            Err(error) if error.kind() == ErrorKind::Catalog => {
+                let (inner, mut met) = Self::with_catalog(storage, &keyring, open, Catalog::temporary()?, false)?;
+                let words =
+                    format!("no catalog can be kept ({error}): a temporary one is used, which is read anew each time");
+                met.push(Warning::new(WarningKind::CatalogTemporary, open.cache_dir.display().to_string(), words));
+                (inner, met)
+            }
+            opened => opened?,
+        };
+        met.extend(weak);
+        let _ = inner.met.set(met);
+        Ok(Self { inner: Arc::new(inner), since: None })
+    }
+
+    fn with_catalog(
+        storage: &Storage,
+        keyring: &Arc<Keyring>,
+        open: &OpenOptions,
+        catalog: Catalog,
+        is_kept: bool,
+    ) -> Result<(Inner, Vec<Warning>), RepoError> {
         let bound = storage.cache_bytes();
         let cache = || Cache::of(&open.cache_dir, &keyring.repo_id, storage.location(), bound);
-        let cache = (bound > 0).then(cache);
+        let cache = (bound > 0 && is_kept).then(cache);
         let inner = Inner {
             storage: storage.clone(),
-            keyring: Arc::new(keyring),
+            keyring: Arc::clone(keyring),
             catalog,
             clock: Arc::clone(&open.clock),
             host: open.host.clone(),
@@ -182,10 +207,8 @@ impl Repository {
             read_ahead: ahead::Held::default(),
             cache,
         };
-        let mut met = inner.refresh()?;
-        met.extend(weak);
-        let _ = inner.met.set(met);
-        Ok(Self { inner: Arc::new(inner), since: None })
+        let met = inner.refresh()?;
+        Ok((inner, met))
     }
 
     /// The repository's name.

@@ -11,6 +11,7 @@ mod probe;
 mod remote;
 mod runtime;
 mod service;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -21,6 +22,8 @@ mod trial;
 pub use begun::{Begun, Listing, ReadEach, Wanted};
 pub use patience::Patience;
 pub use probe::{PROBE, Verdict};
+#[cfg(feature = "kms")]
+pub(in crate::repo) use runtime::wait;
 pub use traffic::Traffic;
 pub use trial::{Rights, Speed, Trial, TrialOptions};
 
@@ -31,6 +34,7 @@ use patience::Waits;
 use std::{
     io::{self, ErrorKind},
     ops::Range,
+    path::Path,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -239,6 +243,12 @@ impl Storage {
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         self.backend.traffic()
+    }
+
+    /// The local folder that it is, if it is one.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        Some(Path::new(&self.location)).filter(|path| path.is_absolute())
     }
 
     /// See [`Backend::is_far`].

@@ -30,6 +30,8 @@ codes! {
         ObjectUnreadable = "object_unreadable",
         /// A snapshot vanished although nobody forgot it.
         SnapshotVanished = "snapshot_vanished",
+        /// No catalog can be kept on this host.
+        CatalogTemporary = "catalog_temporary",
         /// A pack is damaged and not relied on.
         PackDamaged = "pack_damaged",
         /// A snapshot cannot be the parent.

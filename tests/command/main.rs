@@ -11,6 +11,7 @@ mod documented;
 mod files;
 mod going_back;
 mod hostile;
+mod key_services;
 mod odd_days;
 mod output;
 mod pruning;

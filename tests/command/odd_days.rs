@@ -353,3 +353,69 @@ fn what_changes_while_it_is_read_is_told_from_what_cannot_be_read() {
     assert_eq!((&outcome["stats"]["torn"], &outcome["stats"]["unreadable"]), (&json!(1), &json!(0)), "{outcome}");
     assert!(outcome["problems"][0].as_str().unwrap().contains("changed while it was read"), "{outcome}");
 }
+
+#[test]
+fn a_repository_inside_its_own_source_is_left_out_and_left_alone() {
+    let world = World::empty();
+    fill(&world, "s", 3);
+    let inside = world.path("s/backups/repo");
+    let run = |args: &[&str]| {
+        crate::world::Ran::from(world.command(args).env("REKEEP_REPOSITORY", &inside).output().unwrap())
+    };
+    run(&["init", "--kdf-memory", "1", "--kdf-passes", "1"]).fails(0, &[]);
+    run(&["backup", "files:s"]).fails(0, &["backups/repo", "left out"]);
+    let kept = run(&["ls", "latest", "files"]).fails(0, &[]).out;
+    assert!(kept.contains("backups/") && !kept.contains("rekeep.json"), "{kept}");
+    write(&world.path("s/extra"), "x");
+    fs::remove_file(world.path("s/1")).unwrap();
+    run(&["restore", "latest", "files:s", "--make-equal"]).fails(0, &[]);
+    assert!(!world.path("s/extra").exists() && world.path("s/1").exists());
+    run(&["verify", "--read-data"]).fails(0, &[]);
+}
+
+#[test]
+fn a_catalog_that_cannot_be_kept_stops_nobody() {
+    let world = World::new();
+    fill(&world, "s", 2);
+    write(&world.path("file"), "x");
+    let with = |cache: Option<&Path>, args: &[&str]| {
+        let mut command = world.command(args);
+        for name in ["HOME", "XDG_CACHE_HOME", "REKEEP_CACHE_DIR"] {
+            command.env_remove(name);
+        }
+        if let Some(cache) = cache {
+            command.env("REKEEP_CACHE_DIR", cache);
+        }
+        crate::world::Ran::from(command.output().unwrap())
+    };
+    for (number, cache) in [None, Some(world.path("file")), Some(world.path("file/below"))].iter().enumerate() {
+        let out = format!("files:out{number}");
+        with(cache.as_deref(), &["backup", "files:s"]).fails(0, &["temporary"]);
+        with(cache.as_deref(), &["restore", "latest", &out]).fails(0, &["temporary"]);
+        assert!(world.path(&format!("out{number}/1")).exists());
+    }
+    world.is_good();
+}
+
+#[test]
+fn a_location_in_the_spelling_of_another_tool_is_refused_with_the_right_one() {
+    let world = World::empty();
+    for (location, right) in [("sftp:user@host:/x", "sftp://user@host/x"), ("s3:s3.amazonaws.com/b/p", "s3://b/p")] {
+        world.run(&["init", "-r", location]).fails(1, &[right]);
+        assert!(!world.path(location).exists() && fs::read_dir(world.path("")).unwrap().count() == 0);
+    }
+}
+
+#[test]
+fn variables_that_are_set_but_empty_count_as_not_set() {
+    let world = World::new();
+    fill(&world, "s", 1);
+    let mut command = world.command(&["backup", "files:s"]);
+    for name in
+        ["REKEEP_AS_SOCKET_TIMEOUT", "REKEEP_AS_MAX_DELETED", "REKEEP_HOST", "REKEEP_AS_SWEEP", "REKEEP_PASSWORD_FILE"]
+    {
+        command.env(name, "");
+    }
+    crate::world::Ran::from(command.output().unwrap()).fails(0, &[]);
+    assert_ne!(world.snapshots()[0]["source"]["host"], "");
+}

@@ -73,6 +73,7 @@ fn plan(session: &dyn SourceSession, way: &Way) -> TargetPlan {
         make_equal: way.make_equal,
         partial: way.partial,
         left_out: None,
+        leave_alone: Vec::new(),
         as_of: session.start(),
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     cli::{
         context::Context,
         exit::{Failure, Kept as _, Status},
-        password::{key_command, new_password},
+        password::{key_command, key_service, new_password},
         show::{render, safe, table},
         units::show_time,
     },
@@ -65,6 +65,9 @@ pub struct NewArgs {
     /// Let a shell command keep the key in place of a password: see --key-command
     #[arg(long, value_name = "COMMAND", conflicts_with = "new_password_file")]
     pub new_key_command: Option<String>,
+    /// Let a service keep the key in place of a password: see --key-service
+    #[arg(long, value_name = "SERVICE", conflicts_with_all = ["new_password_file", "new_key_command"])]
+    pub new_key_service: Option<String>,
     /// A word that `key list` shows beside the slot (default: user@host)
     #[arg(long, value_name = "WORD")]
     pub label: Option<String>,
@@ -97,9 +100,10 @@ pub(super) fn run(command: &KeyCommand, context: &Context) -> Result<Status, Fai
 
 impl NewArgs {
     fn unlock(&self) -> Result<Unlock, Failure> {
-        match &self.new_key_command {
-            Some(command) => Ok(key_command(command)),
-            None => new_password(self.new_password_file.as_deref()),
+        match (&self.new_key_command, &self.new_key_service) {
+            (Some(command), _) => Ok(key_command(command)),
+            (None, Some(service)) => key_service(service),
+            (None, None) => new_password(self.new_password_file.as_deref()),
         }
     }
 

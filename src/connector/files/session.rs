@@ -41,7 +41,7 @@ impl LocalSession {
     pub(super) fn begin(root: PathBuf, selection: Selection, options: &SessionOptions) -> Result<Self, ConnectorError> {
         let object = root.display().to_string();
         let io = |source| ConnectorError::Io { operation: "open", object: object.clone(), source };
-        let shared = Shared::open(root, selection, options.read_limit).map_err(io)?;
+        let shared = Shared::open(root, selection, options.read_limit).map_err(io)?.without(&options.leave_out);
         let mut trail = shared.trail();
         // A root that cannot be listed would look like one from which everything was deleted.
         rustix::fs::Dir::read_from(trail.enter(b"").map_err(io)?).map_err(|error| io(error.into()))?;

@@ -8,12 +8,13 @@ use super::{
 };
 use crate::record::{KeyCodec, KeyRange};
 use rustix::{
-    fd::OwnedFd,
+    fd::{BorrowedFd, OwnedFd},
     fs::{AtFlags, Dir, FileType, Stat},
     io::Errno,
 };
 use std::{
     collections::HashMap,
+    ffi::CStr,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -90,6 +91,8 @@ pub(super) struct Shared {
     root: Arc<OwnedFd>,
     root_device: u64,
     pub(super) selection: Selection,
+    /// Directories that are no part of the tree, by device and inode.
+    foreign: Vec<(u64, u64)>,
     pub(super) names: Names,
     missing: Mutex<Sentences>,
     notes: Mutex<Sentences>,
@@ -125,6 +128,7 @@ impl Shared {
             path,
             root,
             selection,
+            foreign: Vec::new(),
             names: Names::default(),
             missing: Mutex::default(),
             notes: Mutex::default(),
@@ -134,6 +138,20 @@ impl Shared {
             bytes_read: AtomicU64::new(0),
             read_limit,
         })
+    }
+
+    /// The same without these folders and what is in them. One that is not there is in no tree.
+    pub(super) fn without(mut self, folders: &[PathBuf]) -> Self {
+        let found = folders.iter().filter_map(|folder| rustix::fs::stat(folder).ok());
+        self.foreign = found.map(|stat| (stat.st_dev, stat.st_ino)).collect();
+        self
+    }
+
+    /// Whether an entry of this inode is a folder that is no part of the tree.
+    fn is_foreign(&self, dir: BorrowedFd<'_>, name: &CStr, inode: u64) -> bool {
+        self.foreign.iter().any(|foreign| foreign.1 == inode)
+            && rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| self.foreign.contains(&(stat.st_dev, stat.st_ino)))
     }
 
     /// What the root is called.
@@ -174,6 +192,10 @@ impl Shared {
             }
             key.truncate(dir.len());
             key.extend_from_slice(&name);
+            if kind == FileType::Directory && self.is_foreign(fd, entry.file_name(), entry.ino()) {
+                self.note(&key, "is the repository itself, and is left out");
+                continue;
+            }
             if self.selection.takes(&key) {
                 entries.push(Listed { name, item: () });
             }

@@ -165,6 +165,8 @@ impl Target for FilesTarget {
         let existed = fs::symlink_metadata(root).is_ok();
         fs::create_dir_all(root).map_err(io("make"))?;
         let names = Arc::new(Names::default());
+        let real = fs::canonicalize(root).map_err(io("find"))?;
+        let inside = plan.leave_alone.iter().filter(|folder| folder.starts_with(&real)).cloned().collect::<Vec<_>>();
         Ok(Box::new(LocalTarget {
             path: root.clone(),
             root: open_root(root).map_err(io("open"))?,
@@ -172,7 +174,8 @@ impl Target for FilesTarget {
             overwrite: plan.overwrite,
             make_equal: plan.make_equal,
             part: plan.attributes.get(SELECTION).cloned(),
-            is_whole: !plan.partial && plan.left_out.is_none(),
+            is_whole: !plan.partial && plan.left_out.is_none() && inside.is_empty(),
+            leave_alone: inside,
             left: Vec::new(),
             tally: Tally::new(self.options.owners_by_name.then_some(names)),
             shared: None,
@@ -207,6 +210,8 @@ struct LocalTarget {
     part: Option<serde_json::Value>,
     /// Whether all that stands in the target is compared with the snapshot.
     is_whole: bool,
+    /// Folders that are no part of the target.
+    leave_alone: Vec<PathBuf>,
     /// Directories that are left since they hold what is not compared.
     left: Vec<String>,
     tally: Tally,
@@ -272,7 +277,7 @@ impl CollectionTarget for FilesWriter<'_> {
             let (path, root) = (self.session.path.clone(), Arc::clone(&self.session.root));
             let selection = part_of(self.session.part.as_ref(), &path.display().to_string())?;
             let shared = Shared::new(path, root, selection, None);
-            let shared = shared.map_err(|error| self.session.io("open", error))?;
+            let shared = shared.map_err(|error| self.session.io("open", error))?.without(&self.session.leave_alone);
             Arc::clone(self.session.shared.insert(Arc::new(shared)))
         };
         Ok(Some(Box::new(FilesStream::new(shared, range, Links::Differ))))

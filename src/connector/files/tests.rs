@@ -47,6 +47,7 @@ fn plan(overwrite: Overwrite, make_equal: bool) -> TargetPlan {
         make_equal,
         partial: false,
         left_out: None,
+        leave_alone: Vec::new(),
         as_of: Timestamp::from_millis(0),
     }
 }

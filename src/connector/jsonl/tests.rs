@@ -52,6 +52,7 @@ fn plan(codec: KeyCodec, overwrite: Overwrite) -> TargetPlan {
         make_equal: false,
         partial: false,
         left_out: None,
+        leave_alone: Vec::new(),
         as_of: Timestamp::from_millis(0),
     }
 }

@@ -424,7 +424,11 @@ pub(super) fn read_back(
     selected: &[Selected<'_>],
 ) -> Result<(u64, u64), OpsError> {
     let context = LayerContext::new(run.repo.secrets());
-    let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None, unordered: false })?;
+    let session = source.begin(&SessionOptions {
+        parallel: 1,
+        leave_out: crate::ops::own_folder(run.repo),
+        ..SessionOptions::default()
+    })?;
     let expiry_slack_millis = target.abilities().expiry_slack_millis;
     let chooses = |key: &[u8], meta: &Meta<'_>| chooses(target, key, meta);
     let fingerprinter = Some(&context.fingerprinter);

@@ -4,7 +4,7 @@ use super::{RestoreOptions, patterns::Patterns};
 use crate::{
     connector::{Overwrite, Target, TargetCollection, TargetPlan},
     layer::Stack,
-    ops::{OpsError, select::scope::is_everything},
+    ops::{OpsError, own_folder, select::scope::is_everything},
     record::{KeyCodec, KeyRange},
     repo::{Repository, Snapshot, manifest::Collection},
     report::{ErrorKind, Remedy},
@@ -109,7 +109,12 @@ fn origin(snapshot: &Snapshot) -> (String, Json) {
 }
 
 /// What a restore of these collections is to write.
-pub(super) fn target_plan(snapshot: &Snapshot, selected: &[Selected<'_>], options: &RestoreOptions) -> TargetPlan {
+pub(super) fn target_plan(
+    repo: &Repository,
+    snapshot: &Snapshot,
+    selected: &[Selected<'_>],
+    options: &RestoreOptions,
+) -> TargetPlan {
     let (connector, attributes) = origin(snapshot);
     let unsaid = if options.make_equal { Overwrite::IfChanged } else { Overwrite::Never };
     TargetPlan {
@@ -119,6 +124,7 @@ pub(super) fn target_plan(snapshot: &Snapshot, selected: &[Selected<'_>], option
         overwrite: options.overwrite.unwrap_or(unsaid),
         make_equal: options.make_equal,
         partial: options.has_filters() || selected.len() < snapshot.collections.len(),
+        leave_alone: own_folder(repo),
         left_out: (!is_everything(snapshot)).then(|| snapshot.content.asked.clone()),
         as_of: snapshot.content.end,
     }

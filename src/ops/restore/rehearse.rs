@@ -74,7 +74,12 @@ pub(super) fn count(
     meets: &[Meets],
 ) -> Result<(), OpsError> {
     let live: Option<Box<dyn Source>> = if meets.contains(&Meets::Records) { target.read_back()? } else { None };
-    let options = SessionOptions { parallel: 1, read_limit: run.options.read_limit, temp_dir: None, unordered: false };
+    let options = SessionOptions {
+        parallel: 1,
+        read_limit: run.options.read_limit,
+        leave_out: crate::ops::own_folder(run.repo),
+        ..SessionOptions::default()
+    };
     let session = live.as_ref().map(|source| source.begin(&options)).transpose()?;
     for (one, meets) in selected.iter().zip(meets) {
         let before = run.totals.records;

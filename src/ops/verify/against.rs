@@ -77,7 +77,11 @@ pub fn verify_against(
         ));
     }
     let context = LayerContext::new(repo.secrets());
-    let session = source.begin(&SessionOptions { parallel: 1, read_limit: None, temp_dir: None, unordered: false })?;
+    let session = source.begin(&SessionOptions {
+        parallel: 1,
+        leave_out: crate::ops::own_folder(repo),
+        ..SessionOptions::default()
+    })?;
     progress.phase(&Phase {
         kind: PhaseKind::Comparing,
         object: String::new(),

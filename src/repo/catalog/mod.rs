@@ -26,6 +26,7 @@ use std::{
     sync::{Mutex, MutexGuard},
     time::Duration,
 };
+use tempfile::TempDir;
 
 /// The schema's number; a file with any other is rebuilt.
 const SCHEMA_VERSION: i64 = 4;
@@ -67,6 +68,8 @@ CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 /// An open catalog.
 pub struct Catalog {
     path: PathBuf,
+    /// Where it lies if it goes when it is closed.
+    _temporary: Option<TempDir>,
     writer: Mutex<Connection>,
     /// Connections that nobody looks up with just now.
     idle: Mutex<Vec<Connection>>,
@@ -75,8 +78,31 @@ pub struct Catalog {
 impl Catalog {
     /// Opens the catalog of the repository `id` at `location` under `cache_dir`, making or rebuilding it if need be.
     pub fn open(cache_dir: &Path, id: &RepoId, location: &str) -> Result<Self, RepoError> {
+        if cache_dir.as_os_str().is_empty() {
+            return Err(failed(cache_dir, "there is no place for it"));
+        }
         let place = blake3::hash(location.as_bytes()).to_hex();
         Self::open_file(&cache_dir.join(format!("{id}-{}.db", &place[..16])))
+    }
+
+    /// A catalog that goes when it is closed, for a host on which none can be kept.
+    pub fn temporary() -> Result<Self, RepoError> {
+        let anywhere = [std::env::temp_dir(), PathBuf::from("/dev/shm"), PathBuf::from(".")];
+        let mut result = Err(RepoError::Internal("there is no place for a temporary catalog".to_owned()));
+        for folder in anywhere {
+            result = tempfile::Builder::new()
+                .prefix("rekeep-catalog-")
+                .tempdir_in(&folder)
+                .map_err(|e| failed(&folder, e))
+                .and_then(|temporary| {
+                    let catalog = Self::open_file(&temporary.path().join("catalog.db"))?;
+                    Ok(Self { _temporary: Some(temporary), ..catalog })
+                });
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
     }
 
     /// Opens the catalog in one file.
@@ -101,7 +127,7 @@ impl Catalog {
             check(&writer)?;
         }
         let reader = connect(path, OpenFlags::empty())?;
-        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), idle: Mutex::new(vec![reader]) })
+        Ok(Self { path: path.to_owned(), _temporary: None, writer: Mutex::new(writer), idle: Mutex::new(vec![reader]) })
     }
 
     /// The file.

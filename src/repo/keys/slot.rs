@@ -173,7 +173,7 @@ impl Kdf {
                 material.extend_from_slice(&salt);
                 Ok(Some(Zeroizing::new(crypto::derive(RECOVERY_CONTEXT, &material))))
             }
-            (Self::External { .. }, Attempt::External(wrapper)) => {
+            (Self::External { provider, .. }, Attempt::External(wrapper)) if provider == wrapper.provider() => {
                 let key = wrapper.unwrap(&given)?;
                 let key = key.as_slice().try_into().map_err(|_| "what was unwrapped is not 32 bytes".to_owned())?;
                 Ok(Some(Zeroizing::new(key)))
@@ -185,6 +185,10 @@ impl Kdf {
     /// A new slot key's origin, and the key.
     fn make(attempt: &Attempt, params: KdfParams) -> Result<(Self, Zeroizing<[u8; 32]>), RepoError> {
         let invalid = |reason: String| RepoError::Invalid(format!("key slot: {reason}"));
+        let refused = |reason: String| match attempt {
+            Attempt::External(wrapper) => RepoError::KeyService { service: wrapper.provider().to_owned(), reason },
+            _ => invalid(reason),
+        };
         let salt = || Ok::<_, RepoError>(BASE64.encode(&crypto::random::<SALT_BYTES>()?));
         let kdf = match attempt {
             Attempt::Password(password) if password.is_empty() => {
@@ -197,12 +201,13 @@ impl Kdf {
             Attempt::Recovery(_) => Self::Blake3 { salt: salt()? },
             Attempt::External(wrapper) => {
                 let drawn = Zeroizing::new(crypto::random::<32>()?);
-                let key = BASE64.encode(&wrapper.wrap(&drawn).map_err(invalid)?);
+                let key = BASE64.encode(&wrapper.wrap(&drawn).map_err(refused)?);
                 Self::External { provider: wrapper.provider().to_owned(), key }
             }
         };
         // What comes out is what will come out again: a service that cannot unwrap its own is found now.
-        let key = kdf.key(attempt).map_err(invalid)?.ok_or_else(|| invalid("no key for it".to_owned()))?;
+        let key = kdf.key(attempt).map_err(refused)?;
+        let key = key.ok_or_else(|| invalid("no key for it".to_owned()))?;
         Ok((kdf, key))
     }
 }

@@ -1,6 +1,6 @@
 //! Where a repository is: a URI and options, checked against what each service knows, without any secret in it.
 
-use super::{StorageOptions, failure::Secrets, local, service::Service};
+use super::{StorageOptions, failure::Secrets, local, service::Service, spelling::of_another_tool};
 use std::{collections::BTreeMap, path::Path};
 
 /// A place that was named, understood.
@@ -40,6 +40,9 @@ impl Location {
     /// Understands a location; says in words why it cannot.
     pub fn parse(text: &str, given: &StorageOptions) -> Result<Self, String> {
         let options = given.options.as_slice();
+        if let Some(right) = of_another_tool(text) {
+            return Err(right);
+        }
         let Some((scheme, rest)) = text.split_once("://") else {
             return Self::local(text, options);
         };

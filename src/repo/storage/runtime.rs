@@ -26,7 +26,9 @@ pub(super) fn runtime() -> io::Result<&'static Runtime> {
 }
 
 /// Runs a future on it and waits.
-pub(super) fn wait<T: Send + 'static>(future: impl Future<Output = io::Result<T>> + Send + 'static) -> io::Result<T> {
+pub(in crate::repo) fn wait<T: Send + 'static>(
+    future: impl Future<Output = io::Result<T>> + Send + 'static,
+) -> io::Result<T> {
     let (done, result) = mpsc::sync_channel(1);
     runtime()?.spawn(async move {
         // Nobody waits any more if its thread is gone.

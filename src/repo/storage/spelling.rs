@@ -1,0 +1,94 @@
+//! Locations in the spelling of another tool: a folder of that name is hardly what is meant.
+
+use std::path::Path;
+
+/// What to write instead of a location without `://`, or with one behind another tool's prefix; `None` if it is a path.
+pub(super) fn of_another_tool(text: &str) -> Option<String> {
+    let (prefix, rest) = text.split_once(':')?;
+    // A path may hold a colon: behind a slash it is one, and so is what there is already.
+    if prefix.contains('/') || prefix.is_empty() || rest.starts_with("//") {
+        return None;
+    }
+    // What may hold a password is not repeated.
+    let place = if text.contains("://") && text.contains('@') { "…" } else { text };
+    let is_path = |reason: String| Some(format!("{reason}; a local folder of that name is written ./{place}"));
+    if place != text {
+        return is_path(format!("`{prefix}:` is another program's spelling, which docs/storage.md translates"));
+    }
+    let trimmed = |path: &str| path.trim_start_matches('/').to_owned();
+    let bucket = |scheme: &str, hint: &str| {
+        let (bucket, path) = rest.split_once(':').unwrap_or((rest, ""));
+        let place = if path.is_empty() { trimmed(bucket) } else { format!("{bucket}/{}", trimmed(path)) };
+        is_path(format!("in this program that is written {scheme}://{place}{hint}"))
+    };
+    match prefix.to_ascii_lowercase().as_str() {
+        "sftp" | "ssh" => {
+            let (host, path) = rest.split_once(':').or_else(|| rest.split_once('/')).unwrap_or((rest, "PATH"));
+            is_path(format!("in this program that is written sftp://{host}/{}", trimmed(path)))
+        }
+        "s3" => {
+            let (tls, place) = rest.split_once("://").map_or((None, rest), |(scheme, place)| (Some(scheme), place));
+            let (host, path) = place.trim_start_matches('/').split_once('/').unwrap_or((place, "BUCKET"));
+            let endpoint = match tls {
+                _ if host.ends_with("amazonaws.com") => "?region=REGION".to_owned(),
+                scheme => format!("?endpoint={}://{host}&region=REGION", scheme.unwrap_or("https")),
+            };
+            is_path(format!("in this program that is written s3://{path}{endpoint}"))
+        }
+        "b2" => bucket("b2", "?bucket-id=ID"),
+        "gs" | "gcs" => bucket("gcs", ""),
+        "azure" | "azblob" => bucket("azblob", "?account-name=NAME"),
+        "rclone" | "rest" | "swift" | "idrive" | "smb" | "nfs" => {
+            is_path(format!("`{prefix}:` is another program's; docs/storage.md says what this one reaches"))
+        }
+        _ if Path::new(text).exists() => None,
+        _ if prefix.contains('@') => {
+            is_path(format!("in this program that is written sftp://{prefix}/{}", trimmed(rest)))
+        }
+        _ if rest.starts_with('/') => {
+            is_path(format!("if `{prefix}` is a host, that is written sftp://{prefix}{rest}"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_tool_would_understand_is_refused_with_the_right_spelling() {
+        for (text, right) in [
+            ("sftp:user@host:/x", "sftp://user@host/x"),
+            ("sftp:host:x/y", "sftp://host/x/y"),
+            ("s3:s3.amazonaws.com/bucket/p", "s3://bucket/p?region="),
+            ("s3:https://minio:9000/bucket", "s3://bucket?endpoint=https://minio:9000"),
+            ("b2:bucket:path/x", "b2://bucket/path/x"),
+            ("gs:bucket:/x", "gcs://bucket/x"),
+            ("azure:container:/", "azblob://container/"),
+            ("rclone:remote:x", "`rclone:`"),
+            ("rest:https://host:8000/", "`rest:`"),
+            ("user@host:/srv/r", "sftp://user@host/srv/r"),
+            ("host:/srv/r", "sftp://host/srv/r"),
+        ] {
+            let said = of_another_tool(text).unwrap_or_default();
+            assert!(said.contains(right) && said.contains(&format!("./{text}")), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_repeated() {
+        for text in ["rest:https://me:hunter22@host/", "s3:https://id:hunter22@minio/b"] {
+            assert!(!of_another_tool(text).unwrap().contains("hunter22"), "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_and_locations_of_this_program_are_none_of_another() {
+        for text in
+            ["/srv/r", "r", "./a:b", "/srv/12:30", "backup-12:30", "s3://bucket/x", "sftp://host/x", "file:///x", "C:"]
+        {
+            assert_eq!(of_another_tool(text), None, "{text}");
+        }
+    }
+}

@@ -197,6 +197,7 @@ fn plan(source: &dyn Source, session: &dyn SourceSession, options: &CopyOptions)
         overwrite: options.overwrite,
         make_equal: false,
         partial: false,
+        leave_alone: Vec::new(),
         left_out: Some(source.scope().asked).filter(|asked| !asked.is_everything()),
         as_of: session.start(),
     }

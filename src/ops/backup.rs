@@ -441,6 +441,9 @@ pub fn backup(
         tables: Tables::default(),
     };
     writing.commit(&manifest)?;
+    if let Some(warning) = repo.storage().weaker() {
+        progress.warning(&warning);
+    }
     outcome.id = Some(id_of_snapshot);
     outcome.stats.duration_seconds = began.elapsed().as_secs_f64();
     outcome.stats.peak_memory_bytes = peak_memory_bytes();

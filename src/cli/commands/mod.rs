@@ -1,5 +1,7 @@
 //! The commands, one file each: arguments, what they mean for a verb, and how its outcome is shown.
 
+#[cfg(feature = "postgresql")]
+pub mod atlas;
 pub mod backup;
 pub mod cache;
 pub mod cat;
@@ -74,6 +76,10 @@ pub enum Command {
     /// Mend what can be mended of a damaged repository
     #[command(subcommand)]
     Repair(repair::RepairCommand),
+    /// Look after timestamps and transactions of `AtlasDB` stores in `PostgreSQL`
+    #[cfg(feature = "postgresql")]
+    #[command(subcommand)]
+    Atlas(atlas::AtlasCommand),
     /// Show who is at work on the repository
     Leases,
     /// Shut out leases whose holder is gone
@@ -104,6 +110,8 @@ pub enum Command {
 pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) -> Result<Status, Failure> {
     match command {
         Command::Init(args) => init::run(&args, context),
+        #[cfg(feature = "postgresql")]
+        Command::Atlas(command) => atlas::run(&command, context),
         Command::Backup(args) => backup::run(*args, context),
         Command::Snapshots(args) => snapshots::run(&args, context),
         Command::Ls(args) => ls::run(&args, context),

@@ -7,10 +7,7 @@ use super::{
 };
 use crate::{
     connector::Options,
-    ops::{
-        backup::{Sweep, rolling::MAX_PARTS},
-        select::parse_time,
-    },
+    ops::{backup::Sweep, select::parse_time},
     record::{Clock as _, SystemClock},
 };
 use clap::Args;
@@ -89,7 +86,7 @@ pub struct AerospikeArgs {
     pub read: AerospikeReadArgs,
     /// When to look for deletions: always, every=N (in one run of N), rolling=N (in one of N parts by each run), never
     /// [default: always]
-    #[arg(long, value_name = "WHEN", env = "REKEEP_AS_SWEEP", value_parser = parse_sweep)]
+    #[arg(long, value_name = "WHEN", env = "REKEEP_AS_SWEEP")]
     pub sweep: Option<Sweep>,
     /// How far the nodes' clocks are apart [default: measured]
     #[arg(long, value_name = "TIME", env = "REKEEP_AS_SKEW", value_parser = parse_duration)]
@@ -104,22 +101,6 @@ impl AerospikeArgs {
             options.set("skew", skew.as_secs_f64());
         }
         Ok(options)
-    }
-}
-
-fn parse_sweep(text: &str) -> Result<Sweep, String> {
-    match text.split_once('=') {
-        None if text == "always" => Ok(Sweep::Always),
-        None if text == "never" => Ok(Sweep::Never),
-        Some(("every", count)) => {
-            let count = count.parse().ok().filter(|count| *count > 0);
-            count.map(Sweep::Every).ok_or_else(|| format!("`{text}`: every=N needs a number above 0"))
-        }
-        Some(("rolling", count)) => {
-            let count = count.parse().ok().filter(|count| (1..=MAX_PARTS).contains(count));
-            count.map(Sweep::Rolling).ok_or_else(|| format!("`{text}`: rolling=N needs a number from 1 to {MAX_PARTS}"))
-        }
-        _ => Err(format!("`{text}` is none of always, every=N, rolling=N, never")),
     }
 }
 
@@ -141,21 +122,5 @@ impl AerospikeReadArgs {
             }
         }
         Ok(options)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sweeps_are_named() {
-        assert_eq!(parse_sweep("always"), Ok(Sweep::Always));
-        assert_eq!(parse_sweep("every=7"), Ok(Sweep::Every(7)));
-        assert_eq!(parse_sweep("never"), Ok(Sweep::Never));
-        assert_eq!(parse_sweep("rolling=64"), Ok(Sweep::Rolling(64)));
-        for bad in ["", "every", "every=0", "rolling", "rolling=0", "rolling=65"] {
-            assert!(parse_sweep(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -11,6 +11,12 @@ pub trait Surveyed: Send + Sync {
     fn chooses(&self, _key: &[u8], _meta: &Meta<'_>) -> bool {
         true
     }
+
+    /// Whether [`Self::chooses`] chooses every record: what a manifest says of a collection is then known without reading keys.
+    fn chooses_all(&self) -> bool {
+        false
+    }
+
     /// Says whether the target takes such records as come; gives what a person should know. Changes nothing, and is asked
     /// after [`super::Target::rehearse`].
     ///

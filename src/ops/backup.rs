@@ -92,6 +92,29 @@ pub enum Sweep {
     Never,
 }
 
+impl std::str::FromStr for Sweep {
+    type Err = String;
+
+    /// `always`, `never`, `every=7`, `rolling=64`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            None if text == "always" => Ok(Self::Always),
+            None if text == "never" => Ok(Self::Never),
+            Some(("every", count)) => {
+                let count = count.parse().ok().filter(|count| *count > 0);
+                count.map(Self::Every).ok_or_else(|| format!("`{text}`: every=N needs a number above 0"))
+            }
+            Some(("rolling", count)) => {
+                let count = count.parse().ok().filter(|count| (1..=rolling::MAX_PARTS).contains(count));
+                let most = rolling::MAX_PARTS;
+                let wrong = || format!("`{text}`: rolling=N needs a number from 1 to {most}");
+                count.map(Self::Rolling).ok_or_else(wrong)
+            }
+            _ => Err(format!("`{text}` is none of always, every=N, rolling=N, never")),
+        }
+    }
+}
+
 /// How to back up.
 #[derive(Debug, Clone)]
 pub struct BackupOptions {
@@ -445,6 +468,9 @@ pub fn backup(
         tables: Tables::default(),
     };
     writing.commit(&manifest)?;
+    if let Some(warning) = repo.storage().weaker() {
+        progress.warning(&warning);
+    }
     outcome.id = Some(id_of_snapshot);
     outcome.stats.duration_seconds = began.elapsed().as_secs_f64();
     outcome.stats.peak_memory_bytes = peak_memory_bytes();
@@ -478,5 +504,21 @@ fn source_id(repo: &Repository, source: &dyn Source, options: &BackupOptions) ->
         host,
         url: without_password(&options.url),
         other: Carried::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sweeps_are_named() {
+        assert_eq!("always".parse(), Ok(Sweep::Always));
+        assert_eq!("every=7".parse(), Ok(Sweep::Every(7)));
+        assert_eq!("never".parse(), Ok(Sweep::Never));
+        assert_eq!("rolling=64".parse(), Ok(Sweep::Rolling(64)));
+        for bad in ["", "every", "every=0", "rolling", "rolling=0", "rolling=65"] {
+            assert!(bad.parse::<Sweep>().is_err(), "{bad}");
+        }
     }
 }

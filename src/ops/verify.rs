@@ -33,6 +33,29 @@ pub enum ReadData {
     OneIn(u32),
 }
 
+impl std::str::FromStr for ReadData {
+    type Err = String;
+
+    /// `5`, `5%`, `2.5`, `1/30`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no share: write a percentage such as 5, or 1/30");
+        if let Some((one, parts)) = text.split_once('/') {
+            let parts: u32 = parts.trim().parse().map_err(|_| wrong())?;
+            return match (one.trim(), parts) {
+                ("1", 1) => Ok(Self::All),
+                ("1", 2..) => Ok(Self::OneIn(parts)),
+                _ => Err(wrong()),
+            };
+        }
+        let percent: f64 = text.strip_suffix('%').unwrap_or(text).trim().parse().map_err(|_| wrong())?;
+        match percent {
+            100.0 => Ok(Self::All),
+            p if p > 0.0 && p < 100.0 => Ok(Self::Percent(p)),
+            _ => Err(wrong()),
+        }
+    }
+}
+
 /// The catalog note that keeps what the last verification covered.
 pub(super) const LAST_VERIFY: &str = "last-verify";
 
@@ -208,4 +231,21 @@ pub fn verify_keyless(storage: &Storage, progress: &dyn Progress) -> Result<Veri
     outcome.duration_seconds = began.elapsed().as_secs_f64();
     outcome.peak_memory_bytes = peak_memory_bytes();
     Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_understood() {
+        assert_eq!("100".parse(), Ok(ReadData::All));
+        assert_eq!("5%".parse(), Ok(ReadData::Percent(5.0)));
+        assert_eq!("2.5".parse(), Ok(ReadData::Percent(2.5)));
+        assert_eq!("1/30".parse(), Ok(ReadData::OneIn(30)));
+        assert_eq!("1/1".parse(), Ok(ReadData::All));
+        for bad in ["", "0", "101", "-1", "NaN", "2/30", "1/0", "1/x", "all"] {
+            assert!(bad.parse::<ReadData>().is_err(), "{bad}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ pub mod fingerprint;
 pub mod key;
 pub mod stream;
 pub mod time;
+pub mod units;
 pub mod value;
 
 pub use batch::{BatchRow, CellWriter, RecordBatch, RowHead, StreamedValue};

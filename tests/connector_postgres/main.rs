@@ -1,6 +1,7 @@
 //! `PostgreSQL` as a source and as a target, with a real server: what is there comes back, and what cannot is said.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+mod atlas;
 mod bad;
 mod cluster;
 mod existing;

@@ -1,5 +1,7 @@
 //! The commands, one file each: arguments, what they mean for a verb, and how its outcome is shown.
 
+#[cfg(feature = "postgresql")]
+pub mod atlas;
 pub mod backup;
 pub mod cache;
 pub mod cat;
@@ -83,6 +85,10 @@ pub enum Command {
     /// Restore such files into a cluster, with the flags of asrestore (see `rekeep asrestore --help`)
     #[cfg(all(feature = "aerospike", feature = "asb"))]
     Asrestore(ToolArgs),
+    /// Look after timestamps and transactions of `AtlasDB` stores in `PostgreSQL`
+    #[cfg(feature = "postgresql")]
+    #[command(subcommand)]
+    Atlas(atlas::AtlasCommand),
     /// Show who is at work on the repository
     Leases,
     /// Shut out leases whose holder is gone
@@ -127,6 +133,8 @@ fn tool(tool: super::tools::Tool, args: ToolArgs, context: &Context) -> Status {
 pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) -> Result<Status, Failure> {
     match command {
         Command::Init(args) => init::run(&args, context),
+        #[cfg(feature = "postgresql")]
+        Command::Atlas(command) => atlas::run(&command, context),
         Command::Backup(args) => backup::run(*args, context),
         Command::Snapshots(args) => snapshots::run(&args, context),
         Command::Ls(args) => ls::run(&args, context),

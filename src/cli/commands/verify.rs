@@ -11,7 +11,7 @@ use crate::{
         postgres::PostgresArgs,
         show::counted,
         typed,
-        units::{parse_read_data, show_count, show_duration, show_size},
+        units::{show_count, show_duration, show_size},
     },
     ops::verify::{
         AgainstOptions, AgainstOutcome, ReadData, VerifyOptions, VerifyOutcome, verify, verify_against, verify_keyless,
@@ -34,8 +34,7 @@ pub struct VerifyArgs {
         value_name = "PERCENT|1/N",
         num_args = 0..=1,
         require_equals = true,
-        default_missing_value = "100",
-        value_parser = parse_read_data
+        default_missing_value = "100"
     )]
     pub read_data: Option<ReadData>,
     /// Restore into nothing, checking every record and every count

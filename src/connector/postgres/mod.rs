@@ -6,6 +6,7 @@
 
 mod address;
 mod aftermath;
+pub mod atlas;
 mod attributes;
 mod catalog;
 mod cell;

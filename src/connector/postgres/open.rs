@@ -42,7 +42,8 @@ impl Connector for PostgresConnector {
     }
 }
 
-fn open(url: &SourceUrl, options: &Options) -> Result<(Server, Selection), ConnectorError> {
+/// A server, and what of a database is meant.
+pub(super) fn open(url: &SourceUrl, options: &Options) -> Result<(Server, Selection), ConnectorError> {
     let (address, others) = Address::of(url)?;
     let selection = Selection::of(others).map_err(|reason| ConnectorError::Url { url: url.to_string(), reason })?;
     Ok((Server::new(address, options.read()?)?, selection))

@@ -62,6 +62,11 @@ impl Selection {
         (tables.next().is_none()).then(|| names::collection(schema.as_deref().unwrap_or("public"), table))
     }
 
+    /// The one schema that is named.
+    pub(super) fn one_schema(&self) -> Option<String> {
+        self.schemas.first().filter(|_| self.schemas.len() == 1).cloned()
+    }
+
     /// Whether everything is meant.
     pub(super) fn is_all(&self) -> bool {
         self.schemas.is_empty()

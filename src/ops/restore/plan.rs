@@ -50,6 +50,11 @@ impl Filter {
         (self.keys.is_empty() || self.keys.iter().any(|wanted| wanted == key)) && self.admits(key)
     }
 
+    /// Whether every record is meant.
+    pub(super) const fn means_all(&self) -> bool {
+        self.keys.is_empty() && self.include.is_none() && self.exclude.is_none()
+    }
+
     /// Whether a record is meant, its key being in one of the ranges that [`Self::keys`] gives.
     pub(in crate::ops) fn admits(&self, key: &[u8]) -> bool {
         if self.include.is_none() && self.exclude.is_none() {

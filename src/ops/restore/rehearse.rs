@@ -7,12 +7,15 @@ use super::{
 };
 use crate::{
     connector::{
-        CollectionSurvey, Meets, Overwrite, SessionOptions, Source, SourceSession, Survey, Surveyed, Target, TargetPlan,
+        CollectionSurvey, Meets, Overwrite, SessionOptions, SetSurvey, Source, SourceSession, Survey, Surveyed, Target,
+        TargetPlan,
     },
     layer::LayerContext,
     ops::OpsError,
-    record::Meta,
+    record::{Expiry, Meta},
+    repo::manifest::Collection,
 };
+use data_encoding::HEXLOWER;
 
 /// Asks the target whether it takes such records as come.
 pub(super) fn preflight(
@@ -34,11 +37,40 @@ pub(super) fn ask(target: &dyn Target, plan: &TargetPlan) -> Result<Vec<Meets>, 
 /// What a person who reads a refusal wants to know.
 const UNTOUCHED: &str = "nothing was written";
 
-/// What the records that come are like: their keys are read once, values are not.
+/// What a manifest says of a collection's records; `None` if it is not exact, or does not tell all sets apart.
+fn told(collection: &Collection) -> Option<CollectionSurvey> {
+    let mut of = CollectionSurvey::default();
+    for set in &collection.sets {
+        let name = HEXLOWER.decode(set.set.as_ref()?.as_bytes()).ok()?;
+        of.records += set.records;
+        of.value_bytes += set.value_bytes;
+        of.expiring += set.expiring;
+        of.latest_expiry = Expiry::from_millis(of.latest_expiry.as_millis().max(set.latest_expiry));
+        of.largest_value_bytes = of.largest_value_bytes.max(set.largest_value);
+        let survey = SetSurvey {
+            records: set.records,
+            value_bytes: set.value_bytes,
+            records_without_user_key: set.without_user_key,
+        };
+        of.sets.insert(name, survey);
+    }
+    // What expired while a run read is counted too: then it is not exact.
+    (of.records == collection.records).then_some(of)
+}
+
+/// What the records that come are like: by the manifest where it says so and all of them come; else their keys are read once,
+/// values are not.
 pub(super) fn survey(run: &Run<'_>, target: &dyn Surveyed, selected: &[Selected<'_>]) -> Result<Survey, OpsError> {
     let mut survey =
         Survey { scope_note: run.snapshot.content.scope_note.clone(), forced: run.options.force, ..Survey::default() };
     for one in selected.iter().filter(|_| !run.options.no_records) {
+        if one.filter.means_all()
+            && target.chooses_all()
+            && let Some(told) = told(one.collection)
+        {
+            survey.collections.push(told);
+            continue;
+        }
         let feed = run.feed(one, None);
         let stack = feed.open()?;
         let mut of = CollectionSurvey::default();
@@ -133,4 +165,52 @@ fn compare(
     });
     run.outcomes = outcomes;
     walked.map(|()| met)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repo::{carried::Carried, manifest::SetNumbers};
+    use serde_json::Value as Json;
+
+    fn numbers(set: Option<&str>, records: u64, latest_expiry: u64) -> SetNumbers {
+        SetNumbers {
+            set: set.map(|name| HEXLOWER.encode(name.as_bytes())),
+            records,
+            value_bytes: 100 * records,
+            expiring: u64::from(latest_expiry > 0),
+            latest_expiry,
+            largest_value: 100,
+            without_user_key: 1,
+            other: Carried::default(),
+        }
+    }
+
+    fn collection(records: u64, sets: Vec<SetNumbers>) -> Collection {
+        Collection {
+            name: "c".to_owned(),
+            codec: crate::record::KeyCodec::Digest,
+            records,
+            bytes: 0,
+            coverage: Vec::new(),
+            attributes: Json::Null,
+            sets,
+            stack: Vec::new(),
+            other: Carried::default(),
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_believed_where_it_is_exact_and_names_every_set() {
+        let sets = || vec![numbers(Some(""), 2, 0), numbers(Some("a"), 3, 77)];
+        let told = told(&collection(5, sets())).unwrap();
+        let expected = (5, 500, 1, Expiry::from_millis(77), 100);
+        let found = (told.records, told.value_bytes, told.expiring, told.latest_expiry, told.largest_value_bytes);
+        assert_eq!((found, told.sets.len()), (expected, 2));
+        assert_eq!(told.sets[b"a".as_slice()].records_without_user_key, 1);
+        assert!(super::told(&collection(4, sets())).is_none(), "one expired meanwhile");
+        assert!(super::told(&collection(2, vec![numbers(None, 2, 0)])).is_none(), "sets that are not told apart");
+        assert!(super::told(&collection(1, Vec::new())).is_none(), "one of an older program");
+        assert_eq!(super::told(&collection(0, Vec::new())).unwrap(), CollectionSurvey::default());
+    }
 }

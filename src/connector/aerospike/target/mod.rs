@@ -341,6 +341,10 @@ impl Surveyed for AerospikeTarget {
             && self.ranges.iter().any(|range| range.contains(key))
     }
 
+    fn chooses_all(&self) -> bool {
+        self.options.sets.is_empty() && self.ranges.contains(&KeyRange::all())
+    }
+
     fn preflight(&self, plan: &TargetPlan, survey: &Survey) -> Result<Vec<String>, ConnectorError> {
         preflight::look(self, plan, survey)
     }

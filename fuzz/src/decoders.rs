@@ -55,6 +55,8 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "file_cells", feed: file_cells, seeds: file_cells_seeds },
     Decoder { name: "key", feed: key, seeds: key_seeds },
     Decoder { name: "jsonl", feed: jsonl, seeds: jsonl_seeds },
+    Decoder { name: "asb", feed: asb, seeds: asb_seeds },
+    Decoder { name: "asb_metadata", feed: asb_metadata, seeds: asb_metadata_seeds },
     Decoder { name: "aerospike_wire", feed: aerospike_wire, seeds: aerospike_wire_seeds },
     Decoder { name: "aerospike_info", feed: aerospike_info, seeds: aerospike_info_seeds },
     Decoder { name: "aerospike_login", feed: aerospike_login, seeds: aerospike_login_seeds },
@@ -651,4 +653,70 @@ fn aerospike_login_seeds() -> Vec<Vec<u8>> {
     granted.resize(16, 0);
     granted.extend_from_slice(&[0, 0, 0, 6, 5, b't', b'o', b'k', b'e', b'n', 0, 0, 0, 5, 6, 0, 1, 0x51, 0x80]);
     vec![granted, [&[0, 52, 20][..], &[0; 13]].concat()]
+}
+
+/// The text of backup files: what is read is written again, and reading goes on behind what is wrong.
+pub fn asb(data: &[u8]) {
+    use rekeep::connector::asb::codec::{
+        AsbReader, Form, Item, Record, RecordParts, put_index, put_module, put_record,
+    };
+    let Ok(mut reader) = AsbReader::new(data) else { return };
+    let form = Form { version: reader.header().version, compact: data.len().is_multiple_of(2) };
+    let (mut record, mut out, mut before) = (Record::default(), Vec::new(), 0);
+    loop {
+        out.clear();
+        match reader.next(&mut record) {
+            Ok(None) => return,
+            Ok(Some(Item::Record)) => {
+                let values: usize = record.bins().map(|bin| bin.value.len()).sum();
+                assert!(values <= 8 * data.len(), "a value is taken out of the input");
+                let _ = record.sort();
+                let parts = RecordParts {
+                    namespace: record.namespace(),
+                    set: record.set(),
+                    user_key: record.user_key(),
+                    digest: &record.digest,
+                    generation: record.generation.into(),
+                    void_time: record.void_time,
+                };
+                let bins = record.bins().map(|bin| (bin.name, bin.particle, bin.value));
+                if put_record(&mut out, &parts, bins, form).is_ok() {
+                    let text = [format!("Version {}\n", form.version).as_bytes(), &out].concat();
+                    let mut again = Record::default();
+                    let read = AsbReader::new(&text[..]).and_then(|mut reader| reader.next(&mut again));
+                    assert!(matches!(read, Ok(Some(Item::Record))), "what is written is read: {read:?}");
+                    assert!(again.user_key() == record.user_key() && again.bins().eq(record.bins()));
+                }
+            }
+            Ok(Some(Item::Index(index))) => drop(put_index(&mut out, &index, form)),
+            Ok(Some(Item::Module(module))) => drop(put_module(&mut out, &module, form)),
+            Ok(Some(Item::Unknown(line))) => assert!(line.len() <= data.len()),
+            Err(_) => match reader.skip() {
+                Ok(Some(offset)) => {
+                    assert!(offset > before || before == 0, "reading goes on further behind");
+                    before = offset;
+                }
+                _ => return,
+            },
+        }
+    }
+}
+
+fn asb_seeds() -> Vec<Vec<u8>> {
+    let head = "Version 3.3\n# namespace n\n# first-file\n* i n s i N 1 b N kgA=\n* e n s e L 1  S kgA=\n* i n s s S 1  E\n* u L m 3 a\nb\n* q\n";
+    let record = "+ k S 2 a\n\n+ n n\n+ d q+LsiGs1gD9duJDbzQSXytajtCY=\n+ s a\\ b\n+ g 1\n+ t 5\n+ b 7\n- I i -5\n- D d 1.5\n- S s 2 \n-\n\
+                  - B! b 2 \n+\n- M m 4 gA==\n- Z z T\n- N n\n";
+    vec![format!("{head}{record}{record}").into_bytes(), format!("Version 3.0\n{record}").into_bytes()]
+}
+
+/// What the backup service says of a backup.
+pub fn asb_metadata(data: &[u8]) {
+    let _ = rekeep::connector::asb::metadata::Metadata::parse(data);
+}
+
+fn asb_metadata_seeds() -> Vec<Vec<u8>> {
+    vec![
+        b"created: 2024-10-20T15:00:00.123Z\nfrom: 0001-01-01T00:00:00Z\nnamespace: n\nrecord-count: 42\nencryption: NONE\n".to_vec(),
+        b"{created: '2024-10-20T15:00:00+02:00', record-count: 1}".to_vec(),
+    ]
 }

@@ -67,6 +67,8 @@ pub const fn for_remedy(remedy: Remedy) -> &'static str {
             "add a password with `rekeep key add`, then remove the lost one with `rekeep key remove`"
         }
         Remedy::ChooseDirectory => "choose another --dir",
+        Remedy::ChooseTempDir => "name another place with --temp-dir",
+        Remedy::Salvage => "--salvage keeps what is whole",
     }
 }
 

@@ -78,6 +78,17 @@ impl Context {
         })
     }
 
+    /// What a command works with that has no global arguments.
+    ///
+    /// # Errors
+    /// As of [`Self::new`].
+    pub fn bare(registry: Registry) -> Result<Self, Failure> {
+        use clap::Parser as _;
+        let global =
+            super::args::Cli::try_parse_from(["rekeep", "stats"]).map_err(|error| usage(error.to_string()))?.global;
+        Self::new(global, registry, BTreeSet::new())
+    }
+
     /// The repository's location as it was given.
     pub fn location(&self) -> Result<&str, Failure> {
         self.repo.as_deref().ok_or_else(|| usage("which repository? Give -r REPO or set REKEEP_REPOSITORY"))

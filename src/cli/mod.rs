@@ -9,6 +9,7 @@ pub mod aerospike;
 pub mod aerospike_connect;
 pub mod aerospike_target;
 pub mod args;
+pub mod asb;
 pub mod commands;
 pub mod common;
 pub mod context;
@@ -20,6 +21,8 @@ pub mod password;
 pub mod postgres;
 pub mod progress;
 pub mod show;
+#[cfg(all(feature = "aerospike", feature = "asb"))]
+pub mod tools;
 pub mod typed;
 pub mod units;
 
@@ -44,6 +47,10 @@ pub fn main_with(registry: Registry) -> ExitCode {
 
 /// Runs the command with these arguments; gives the exit status.
 fn run(typed: Vec<OsString>, registry: Registry) -> u8 {
+    #[cfg(all(feature = "aerospike", feature = "asb"))]
+    if let Some((tool, own)) = tools::Tool::of(&typed) {
+        return tool.run(own, registry);
+    }
     // Asked for before parsing, because a usage error wants to know it too.
     let json = typed.iter().any(|arg| arg == "--json");
     let parsed = heeding_set_variables(Cli::command())

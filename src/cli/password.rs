@@ -122,18 +122,23 @@ pub(super) fn from_file(path: &Path) -> Result<String, Failure> {
 }
 
 pub(super) fn from_command(command: &str) -> Result<String, Failure> {
-    let failed = |error| CliError::io("running the password command", command.to_owned(), error);
+    one_line(printed_by(command, "the password command", MAX_PASSWORD_BYTES)?, "what the password command printed")
+}
+
+/// What a shell command prints, up to one byte more than `most`.
+pub(super) fn printed_by(command: &str, what: &str, most: u64) -> Result<Vec<u8>, Failure> {
+    let failed = |error| CliError::io("running", format!("{what} {command}"), error);
     let shell = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
     let mut child = Command::new(shell.0).args([shell.1, command]).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let mut bytes = Vec::new();
     if let Some(stdout) = child.stdout.take() {
-        stdout.take(MAX_PASSWORD_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+        stdout.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
     }
     let status = child.wait().map_err(failed)?;
     if !status.success() {
         return Err(failed(std::io::Error::other(status.to_string())).into());
     }
-    one_line(bytes, "what the password command printed")
+    Ok(bytes)
 }
 
 /// One line end is cut off; anything else belongs to the password, except that it must be text and one line.

@@ -7,6 +7,8 @@
 
 #[cfg(feature = "aerospike")]
 pub mod aerospike;
+#[cfg(feature = "asb")]
+pub mod asb;
 pub mod change;
 pub mod error;
 pub mod evidence;
@@ -15,6 +17,7 @@ pub mod file_record;
 pub mod files;
 pub mod goes_on;
 pub mod groups;
+pub mod inspect;
 #[cfg(feature = "jsonl")]
 pub mod jsonl;
 pub mod lookup;
@@ -33,13 +36,16 @@ pub mod source;
 pub mod sqlite;
 pub mod survey;
 pub mod target;
+pub mod unordered;
 pub mod url;
+pub mod void_time;
 
 pub use change::{ChangeSource, MetaStream};
 pub use error::ConnectorError;
 pub use evidence::{Doubt, Evidence, ParentView, PartEnd};
 pub use goes_on::{GoesOn, Standing};
 pub use groups::KeyGroups;
+pub use inspect::Inspection;
 pub use lookup::RecordLookup;
 pub use options::{OptionDescription, Options};
 pub use outcome::{Outcomes, Written};
@@ -52,6 +58,7 @@ pub use source::{
 };
 pub use survey::{CollectionSurvey, MAX_SURVEYED_SETS, SetSurvey, Survey, Surveyed};
 pub use target::{CollectionTarget, Removal, Target, TargetAbilities, TargetEnd, TargetSession};
+pub use unordered::Unordered;
 pub use url::SourceUrl;
 
 /// What a restore of a snapshot of this connector will lack, though all its records are there: from its attributes and those of

@@ -9,6 +9,8 @@ impl Default for Registry {
         let registry = Self::empty();
         #[cfg(feature = "aerospike")]
         let registry = registry.with(super::aerospike::AerospikeConnector);
+        #[cfg(feature = "asb")]
+        let registry = registry.with(super::asb::AsbConnector);
         #[cfg(feature = "sqlite")]
         let registry = registry.with(super::sqlite::SqliteConnector);
         #[cfg(feature = "files")]

@@ -2,7 +2,7 @@
 //! are built in, or instead of them.
 
 use super::{
-    ConnectorError, Options, Role, Source, SourceUrl, Target,
+    ConnectorError, Inspection, Options, Role, Source, SourceUrl, Target,
     options::{OptionDescription, described},
     url::without_password,
 };
@@ -27,6 +27,22 @@ pub trait Connector: Send + Sync {
     /// [`ConnectorError`] if the URL or the options make no sense, or the source cannot be reached.
     fn source(&self, url: &SourceUrl, _options: &Options) -> Result<Box<dyn Source>, ConnectorError> {
         Err(ConnectorError::Url { url: url.to_string(), reason: "nothing can be read from there".to_owned() })
+    }
+    /// The URLs of several states, oldest first, where one URL stands for a chain of them; each is read by itself. `None`
+    /// where it names one state.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if they cannot be listed.
+    fn chain(&self, _url: &SourceUrl) -> Result<Option<Vec<String>>, ConnectorError> {
+        Ok(None)
+    }
+    /// Looks at what a URL names, without a session: what it holds, and what is wrong with it.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if it cannot be looked at.
+    fn inspect(&self, url: &SourceUrl, _options: &Options) -> Result<Inspection, ConnectorError> {
+        let reason = "nothing looks at it but a backup".to_owned();
+        Err(ConnectorError::Usage { object: url.to_string(), reason })
     }
     /// The target that a URL names. There are no options but those that it knows.
     ///
@@ -95,6 +111,25 @@ impl Registry {
         let (connector, parsed) = self.find(url)?;
         self.check(connector, Role::Target, url, options)?;
         connector.target(&parsed, options)
+    }
+
+    /// The states that a URL stands for, if there are several.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if there is no such connector, or they cannot be listed.
+    pub fn chain(&self, url: &str) -> Result<Option<Vec<String>>, ConnectorError> {
+        let (connector, parsed) = self.find(url)?;
+        connector.chain(&parsed)
+    }
+
+    /// Looks at what a URL names.
+    ///
+    /// # Errors
+    /// As of [`Self::source`].
+    pub fn inspect(&self, url: &str, options: &Options) -> Result<Inspection, ConnectorError> {
+        let (connector, parsed) = self.find(url)?;
+        self.check(connector, Role::Source, url, options)?;
+        connector.inspect(&parsed, options)
     }
 
     /// Whether what a URL names knows an option. Whoever has to look for a value first (a password) may ask.

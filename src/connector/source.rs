@@ -1,7 +1,7 @@
 //! What records are read from: a [`Source`] knows a system, a [`SourceSession`] is one run over it. What only some systems
 //! can do is handed out by the session: [`ChangeSource`], [`Evidence`], [`Resumable`].
 
-use super::{ChangeSource, ConnectorError, Evidence, Resumable};
+use super::{ChangeSource, ConnectorError, Evidence, Resumable, Unordered};
 use crate::{
     record::{KeyCodec, KeyRange, RecordStream, Timestamp},
     repo::manifest::Asked,
@@ -52,6 +52,8 @@ pub struct SessionOptions {
     pub read_limit: Option<u64>,
     /// Where temporary files go; `None` for the system's place.
     pub temp_dir: Option<std::path::PathBuf>,
+    /// Records may come in any order, by [`SourceSession::unordered`] where the source has it.
+    pub unordered: bool,
     /// Folders that are no part of any source: what is backed up does not go into its own backup.
     pub leave_out: Vec<std::path::PathBuf>,
 }
@@ -166,6 +168,10 @@ pub trait SourceSession: Send + Sync {
     /// What lets a later run carry on behind ranges that this one finished; `None` where they cannot be carried over:
     /// records of different ranges hang together, or what is missing is known only at the end.
     fn resumable(&self) -> Option<&dyn Resumable> {
+        None
+    }
+    /// What gives records in no order, where that was asked for.
+    fn unordered(&self) -> Option<&dyn Unordered> {
         None
     }
 }

@@ -1,5 +1,6 @@
 //! `backup`: reads a source, joins it with the parent snapshot, stores what differs, commits.
 
+mod chain;
 mod changes;
 mod checkpoint;
 mod counts;
@@ -17,6 +18,8 @@ mod run;
 mod segments;
 mod sets;
 pub(in crate::ops) mod stack;
+
+pub use chain::{Opener, backup_chain};
 
 use super::{OpsError, Progress, own_folder, progress::tell_news, tag::check_tags, usage::peak_memory_bytes};
 use crate::{
@@ -254,6 +257,7 @@ pub fn backup(
         parallel: options.parallel.max(1),
         read_limit: options.read_limit,
         temp_dir: options.temp_dir.clone(),
+        unordered: false,
         leave_out: own_folder(repo),
     })?;
     let writing = if options.dry_run {
@@ -464,6 +468,9 @@ pub fn backup(
         tables: Tables::default(),
     };
     writing.commit(&manifest)?;
+    if let Some(warning) = repo.storage().weaker() {
+        progress.warning(&warning);
+    }
     outcome.id = Some(id_of_snapshot);
     outcome.stats.duration_seconds = began.elapsed().as_secs_f64();
     outcome.stats.peak_memory_bytes = peak_memory_bytes();

@@ -3,6 +3,7 @@
 
 pub mod backup;
 pub mod check_storage;
+pub mod copy;
 #[cfg(feature = "sqlite")]
 pub mod demo;
 pub mod diff;

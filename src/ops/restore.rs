@@ -13,6 +13,7 @@ mod writing;
 pub(in crate::ops) use compare::{Likeness, Pair, walk};
 pub(in crate::ops) use feed::push_current;
 pub(in crate::ops) use plan::{find_collection, parse_key};
+pub(in crate::ops) use watch::passing_on;
 
 pub use outcome::RestoreOutcome;
 

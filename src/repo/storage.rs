@@ -28,6 +28,7 @@ pub use traffic::Traffic;
 pub use trial::{Rights, Speed, Trial, TrialOptions};
 
 use super::{RepoError, cache::CACHE_BYTES};
+use crate::report::{Warning, WarningKind};
 use bytes::Bytes;
 use location::Location;
 use patience::Waits;
@@ -128,6 +129,10 @@ pub trait Backend: Send + Sync {
     fn len(&self, name: &str) -> io::Result<u64>;
     /// What the backend can promise.
     fn promises(&self) -> Promises;
+    /// What turned out to be weaker than it should be, in words.
+    fn weaker(&self) -> Option<String> {
+        None
+    }
     /// Whether it keeps what it promises by what it is, so that nobody has to try.
     fn is_proved(&self) -> bool {
         true
@@ -248,6 +253,13 @@ impl Storage {
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         self.backend.traffic()
+    }
+
+    /// What turned out to be weaker than it should be, as a warning.
+    #[must_use]
+    pub fn weaker(&self) -> Option<Warning> {
+        let words = self.backend.weaker()?;
+        Some(Warning::new(WarningKind::StorageUnsynced, self.location.clone(), words))
     }
 
     /// The local folder that it is, if it is one.

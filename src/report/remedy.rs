@@ -64,5 +64,9 @@ codes! {
         AddPassword = "add_password",
         /// Choose another directory.
         ChooseDirectory = "choose_directory",
+        /// Choose another place for temporary files.
+        ChooseTempDir = "choose_temp_dir",
+        /// Keep what is whole of something damaged.
+        Salvage = "salvage",
     }
 }

@@ -30,6 +30,8 @@ codes! {
         ObjectUnreadable = "object_unreadable",
         /// A snapshot vanished although nobody forgot it.
         SnapshotVanished = "snapshot_vanished",
+        /// The repository's file system cannot make durable what was just made.
+        StorageUnsynced = "storage_unsynced",
         /// No catalog can be kept on this host.
         CatalogTemporary = "catalog_temporary",
         /// A pack is damaged and not relied on.

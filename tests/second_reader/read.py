@@ -41,7 +41,7 @@ def collection(layers, said, end, is_exact):
         within = [row for row in rows if in_range(row.key, cover)]
         need(len(within) == cover["records"], f"{said['name']}: records of a range")
         need(layers.sum(within) == cover["sum"], f"{said['name']}: the sum of a range")
-    need(exact_or_more(said.get("sets", []), sets_of(rows), is_exact), f"{said['name']}: the numbers of a set")
+    need("sets" not in said or exact_or_more(said["sets"], sets_of(rows), is_exact), f"{said['name']}: the numbers of a set")
     return {"codec": said["codec"], "records": records, "sum": layers.sum(rows), "stack": said["stack"],
             "sets": said.get("sets", [])}
 

@@ -3,6 +3,7 @@
 use crate::{
     cli::{
         aerospike::AerospikeArgs,
+        asb::AsbReadArgs,
         context::Context,
         exit::{Failure, Kept as _, Status, usage},
         postgres::PostgresArgs,
@@ -12,7 +13,7 @@ use crate::{
     connector::Options,
     ops::{
         Progress as _,
-        backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, Resume, backup},
+        backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, Resume, backup, backup_chain},
         tag::check_tags,
     },
     report::{Warning, WarningKind},
@@ -27,7 +28,8 @@ use std::{path::PathBuf, time::Duration};
 /// `backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
-    /// What to back up: `aerospike://HOST[:PORT][,HOST…][/NAMESPACE]`, `postgresql://HOST/DATABASE`, sqlite:FILE, files:DIRECTORY, jsonl:FILE
+    /// What to back up: `aerospike://HOST[:PORT][,HOST…][/NAMESPACE]`, `postgresql://HOST/DATABASE`, sqlite:FILE, files:DIRECTORY, jsonl:FILE,
+    /// asb:PATH
     #[arg(required_unless_present_any = ["stdin", "stdin_from_command"], value_parser = OsStringValueParser::new().map(typed::url))]
     pub source: Option<String>,
     /// Read every record, also what seems not to have moved (without it, sources that have no change filter read what has)
@@ -106,6 +108,9 @@ pub struct BackupArgs {
     /// What only Aerospike sources understand.
     #[command(flatten)]
     pub aerospike: AerospikeArgs,
+    /// What only files of Aerospike's backup tools understand.
+    #[command(flatten)]
+    pub asb: AsbReadArgs,
     /// What only `PostgreSQL` sources understand.
     #[command(flatten)]
     pub postgres: PostgresArgs,
@@ -140,6 +145,7 @@ impl BackupArgs {
     /// What concerns the source, by the names that the connectors have for it.
     pub(super) fn source_options(&self) -> Result<Options, Failure> {
         let mut options = self.aerospike.options()?;
+        self.asb.add_to(&mut options)?;
         options.add(&self.postgres)?;
         options.add(&json!({
             "exclude": self.exclude,
@@ -214,6 +220,9 @@ pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure
     if args.estimate {
         return super::estimate::run(&args, context);
     }
+    if let Some(urls) = context.registry.chain(&args.url())? {
+        return run_chain(args, &urls, context);
+    }
     let source = context.source(&args.url(), args.source_options()?, &args.aerospike.read.connect)?;
     let repo = context.open()?;
     #[cfg(feature = "sqlite")]
@@ -224,8 +233,32 @@ pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure
     let options = args.options(context);
     let outcome = backup(&repo, source.as_ref(), &options, &context.reporter).kept(KEPT)?;
     context.reporter.finish();
+    show(&outcome, context);
+    Ok(if outcome.only_changed { Status::Changed } else { Status::complete(outcome.complete) })
+}
+
+/// Backs up a chain of states, each as a snapshot of its own; with `--json` each gives a document of its own.
+fn run_chain(args: BackupArgs, urls: &[String], context: &Context) -> Result<Status, Failure> {
+    let of_source = args.source_options()?;
+    let repo = context.open()?;
+    let options = args.options(context);
+    let mut open = |url: &str| context.registry.source(url, &of_source);
+    let outcomes = backup_chain(&repo, urls, &mut open, &options, &context.reporter).kept(KEPT_OF_CHAIN)?;
+    context.reporter.finish();
+    for outcome in &outcomes {
+        show(outcome, context);
+    }
+    if outcomes.is_empty() && !context.json && !context.quiet {
+        context.out.text("nothing new: the repository holds the newest of these backups\n");
+    }
+    Ok(Status::complete(outcomes.iter().all(|outcome| outcome.complete)))
+}
+
+const KEPT_OF_CHAIN: &str = "the backups before the one that failed are snapshots; a new run goes on behind them";
+
+fn show(outcome: &BackupOutcome, context: &Context) {
     if context.json {
-        context.out.json(&outcome);
+        context.out.json(outcome);
     } else {
         outcome.problems.iter().for_each(|problem| context.reporter.problem(problem));
         if outcome.unconfirmed > 0 {
@@ -233,10 +266,9 @@ pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure
             context.reporter.warning(&Warning::new(WarningKind::DeletionsUnconfirmed, "", words));
         }
         if !context.quiet {
-            context.out.text(&summary(&outcome));
+            context.out.text(&summary(outcome));
         }
     }
-    Ok(if outcome.only_changed { Status::Changed } else { Status::complete(outcome.complete) })
 }
 
 /// What a person wants to know after a backup.

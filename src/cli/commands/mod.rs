@@ -16,6 +16,7 @@ pub mod find;
 pub mod forget;
 pub mod history;
 pub mod init;
+pub mod inspect;
 pub mod key;
 pub mod leases;
 pub mod ls;
@@ -76,6 +77,14 @@ pub enum Command {
     /// Mend what can be mended of a damaged repository
     #[command(subcommand)]
     Repair(repair::RepairCommand),
+    /// Look at files of Aerospike's backup tools without backing them up
+    Inspect(inspect::InspectArgs),
+    /// Back up a cluster into files, with the flags of asbackup (see `rekeep asbackup --help`)
+    #[cfg(all(feature = "aerospike", feature = "asb"))]
+    Asbackup(ToolArgs),
+    /// Restore such files into a cluster, with the flags of asrestore (see `rekeep asrestore --help`)
+    #[cfg(all(feature = "aerospike", feature = "asb"))]
+    Asrestore(ToolArgs),
     /// Look after timestamps and transactions of `AtlasDB` stores in `PostgreSQL`
     #[cfg(feature = "postgresql")]
     #[command(subcommand)]
@@ -106,6 +115,20 @@ pub enum Command {
     Man(man::ManArgs),
 }
 
+/// What follows the name of another tool: its own flags.
+#[derive(Debug, clap::Args)]
+pub struct ToolArgs {
+    /// That tool's flags
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
+    flags: Vec<std::ffi::OsString>,
+}
+
+#[cfg(all(feature = "aerospike", feature = "asb"))]
+fn tool(tool: super::tools::Tool, args: ToolArgs, context: &Context) -> Status {
+    let typed = std::iter::once("rekeep".into()).chain(args.flags).collect();
+    if tool.run(typed, context.registry.clone()) == 0 { Status::Done } else { Status::Bad }
+}
+
 /// Runs a command. `whole` is the definition of the whole command line, which completions and manual pages are made of.
 pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) -> Result<Status, Failure> {
     match command {
@@ -128,6 +151,11 @@ pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) ->
         Command::Tag(args) => tag::run(&args, context),
         Command::Prune(args) => prune::run(&args, context),
         Command::Repair(command) => repair::run(&command, context),
+        Command::Inspect(args) => inspect::run(&args, context),
+        #[cfg(all(feature = "aerospike", feature = "asb"))]
+        Command::Asbackup(args) => Ok(tool(super::tools::Tool::Backup, args, context)),
+        #[cfg(all(feature = "aerospike", feature = "asb"))]
+        Command::Asrestore(args) => Ok(tool(super::tools::Tool::Restore, args, context)),
         Command::Leases => leases::run(context),
         Command::Unlock(args) => unlock::run(&args, context),
         Command::Key(command) => key::run(&command, context),

@@ -3,6 +3,7 @@
 use crate::{
     cli::{
         aerospike_target::AerospikeTargetArgs,
+        asb::AsbWriteArgs,
         common::NarrowArgs,
         context::{Context, threads},
         exit::{Failure, Kept as _, Status, usage},
@@ -29,7 +30,8 @@ use std::{fmt::Write as _, io::ErrorKind};
 pub struct RestoreArgs {
     /// Which snapshot
     pub snapshot: String,
-    /// Where to: aerospike://HOST:PORT/NAMESPACE, `postgresql://HOST/DATABASE`, sqlite:FILE, files:DIRECTORY, jsonl:FILE, jsonl:-
+    /// Where to: aerospike://HOST:PORT/NAMESPACE, `postgresql://HOST/DATABASE`, sqlite:FILE, files:DIRECTORY, jsonl:FILE, jsonl:-,
+    /// asb:DIRECTORY, asb:FILE.asb, asb:-
     #[arg(value_parser = OsStringValueParser::new().map(typed::url))]
     pub target: String,
     /// Only this collection, by another name if one is given (repeatable)
@@ -76,6 +78,8 @@ pub struct RestoreArgs {
     #[command(flatten)]
     aerospike: AerospikeTargetArgs,
     #[command(flatten)]
+    asb: AsbWriteArgs,
+    #[command(flatten)]
     postgres: PostgresArgs,
 }
 
@@ -114,6 +118,7 @@ const KEPT: &str = "the repository is as it was; the target may hold part of the
 
 pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failure> {
     let mut options = args.aerospike.options()?;
+    args.asb.add_to(&mut options)?;
     options.add(&args.postgres)?;
     options.add(&json!({
         "owners_by_name": args.owners_by_name,

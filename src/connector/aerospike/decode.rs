@@ -2,14 +2,10 @@
 //! that records alike cost neither a sort nor an allocation.
 
 use super::wire::{Bin, Bins, Message, WireError};
-use crate::record::{CellWriter, Digest, Expiry, Meta, RecordBatch, RowHead, Shape, Tag};
+use crate::record::{CellWriter, Digest, Meta, RecordBatch, RowHead, Shape, Tag};
 use std::{collections::HashMap, sync::Arc};
 
-/// Unix seconds at which void-times begin: 2010-01-01.
-pub const VOID_TIME_EPOCH_SECONDS: u64 = 1_262_304_000;
-
-/// The set in which servers keep the monitors of transactions.
-pub const MONITOR_SET: &[u8] = b"<ERO~MRT";
+pub use crate::connector::void_time::{MONITOR_SET, VOID_TIME_EPOCH_SECONDS, expiry_of, void_time_of};
 
 /// Orders of names remembered.
 const MAX_LAYOUTS: usize = 1024;
@@ -49,15 +45,6 @@ impl BinSpan {
     }
 }
 
-/// The expiry that a void-time gives: servers show a record until the second of its void-time has passed.
-#[must_use]
-pub const fn expiry_of(void_time: u32) -> Expiry {
-    match void_time {
-        0 => Expiry::NEVER,
-        seconds => Expiry::from_millis((VOID_TIME_EPOCH_SECONDS + seconds as u64 + 1) * 1000),
-    }
-}
-
 /// The rest of a record's key row.
 #[must_use]
 pub const fn meta_of<'a>(message: &Message<'a>) -> Meta<'a> {
@@ -67,20 +54,6 @@ pub const fn meta_of<'a>(message: &Message<'a>) -> Meta<'a> {
         expiry: expiry_of(message.void_time),
         stamp: 0,
         user_key: message.user_key,
-    }
-}
-
-/// The void-time that gives an expiry, as far as a server can say it; 1 for what was over before 2010, since 0 is never.
-#[must_use]
-pub const fn void_time_of(expiry: Expiry) -> Option<u32> {
-    if expiry.as_millis() == Expiry::NEVER.as_millis() {
-        return Some(0);
-    }
-    let since = (expiry.as_millis() / 1000).saturating_sub(VOID_TIME_EPOCH_SECONDS + 1);
-    match since {
-        0 => Some(1),
-        seconds if seconds <= u32::MAX as u64 => Some(seconds as u32),
-        _ => None,
     }
 }
 
@@ -198,6 +171,7 @@ fn geojson_text(value: &[u8]) -> Result<&[u8], WireError> {
 mod tests {
     use super::*;
     use crate::connector::aerospike::wire::{FRAME_HEAD_BYTES, Request, field};
+    use crate::record::Expiry;
 
     /// A message with these bins.
     fn message(bins: &[(&[u8], u8, &[u8])]) -> Vec<u8> {

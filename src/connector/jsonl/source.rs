@@ -10,7 +10,7 @@ use crate::{
         ConnectorError, Identity, Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection,
         SourceSession, SourceUrl,
         shared::{
-            sort::{Sorted, Sorter, encode_body, must_spill},
+            sort::{Duplicates, Sorted, Sorter, encode_body, must_spill},
             spool::Spool,
         },
     },
@@ -405,7 +405,7 @@ impl SourceSession for JsonlSession {
     }
 
     fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
-        let stream = self.sorted(collection)?.read(range, &self.origin);
+        let stream = self.sorted(collection)?.read(range, &self.origin, Duplicates::Refused);
         let io =
             |source| ConnectorError::Io { operation: "read the sorted lines of", object: self.origin.clone(), source };
         Ok(Box::new(stream.map_err(io)?))

@@ -3,7 +3,7 @@ use crate::{
     connector::{
         Outcomes, Overwrite, SessionOptions, Source, Target, TargetCollection, TargetPlan,
         shared::{
-            sort::{Sorter, encode_body},
+            sort::{Duplicates, Sorter, encode_body},
             spool::Spool,
         },
     },
@@ -244,13 +244,13 @@ fn many_runs_merge_into_one_order_and_ranges_partition_it() {
         }
     }
     let all_runs = sorter.finish().unwrap();
-    let all = collect(&mut all_runs.read(&KeyRange::all(), "x").unwrap()).unwrap();
+    let all = collect(&mut all_runs.read(&KeyRange::all(), "x", Duplicates::Refused).unwrap()).unwrap();
     assert_eq!(all.len() as u64, count);
     let splits = all_runs.splits(5);
     assert_eq!(splits.len(), 4);
     let mut joined = Rows::new();
     for range in KeyRange::between(&splits) {
-        let part = collect(&mut all_runs.read(&range, "x").unwrap()).unwrap();
+        let part = collect(&mut all_runs.read(&range, "x", Duplicates::Refused).unwrap()).unwrap();
         assert!(part.len() > 100, "the parts are of similar size");
         assert!(part.keys().all(|key| range.contains(key)));
         joined.extend(part);

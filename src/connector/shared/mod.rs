@@ -1,9 +1,11 @@
 //! What several connectors need: sorting records that come in any order, and files that get their names when they are whole.
 #![cfg_attr(
-    not(all(feature = "sqlite", feature = "jsonl", feature = "postgresql")),
+    not(all(feature = "sqlite", feature = "jsonl", feature = "asb", feature = "postgresql")),
     allow(dead_code, reason = "each is used by connectors")
 )]
 
 pub(in crate::connector) mod publish;
+pub(in crate::connector) mod shapes;
 pub(in crate::connector) mod sort;
+pub(in crate::connector) mod space;
 pub(in crate::connector) mod spool;

@@ -1,17 +1,20 @@
 //! Sorting records that come in any order, in bounded memory: runs that are sorted in memory and written to a temporary
 //! file, and a merge that reads them again.
 
-use super::spool::{Spool, SpoolReader};
+use super::{
+    shapes::Shapes,
+    spool::{Spool, SpoolReader},
+};
 use crate::record::{
     Expiry, KeyRange, Meta, RecordBatch, RecordStream, RowHead, Shape, StreamError,
     bytes::{DecodeError, Reader, put_slice, put_u64},
 };
 use std::{
     cmp::Reverse,
-    collections::BinaryHeap,
+    collections::{BTreeMap, BinaryHeap},
     io::{self, BufReader, Read, Write},
     ops::Range,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// Bytes of records sorted in memory at once.
@@ -48,7 +51,14 @@ impl Entry {
 
 /// Everything of a record but its key.
 pub(in crate::connector) fn encode_body(meta: &Meta<'_>, shape: &Shape, value: &[u8]) -> Vec<u8> {
-    let mut body = Vec::with_capacity(value.len() + 64);
+    let mut names = Vec::new();
+    shape.encode(&mut names);
+    encode_named(meta, &names, value)
+}
+
+/// The same with the names of cells as [`Shape::encode`] writes them.
+pub(in crate::connector) fn encode_named(meta: &Meta<'_>, names: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(meta.set.len() + names.len() + value.len() + 48);
     put_slice(&mut body, meta.set);
     put_u64(&mut body, u64::from(meta.generation));
     put_u64(&mut body, meta.expiry.as_millis());
@@ -60,9 +70,7 @@ pub(in crate::connector) fn encode_body(meta: &Meta<'_>, shape: &Shape, value: &
             put_slice(&mut body, user_key);
         }
     }
-    let mut names = Vec::new();
-    shape.encode(&mut names);
-    put_slice(&mut body, &names);
+    put_slice(&mut body, names);
     body.extend_from_slice(value);
     body
 }
@@ -204,12 +212,70 @@ pub(in crate::connector) const fn must_spill(bytes: usize) -> bool {
     bytes >= RUN_BYTES
 }
 
+/// The same for one of several threads that sort at once.
+pub(in crate::connector) fn must_spill_of(bytes: usize, threads: usize) -> bool {
+    bytes >= 2 * RUN_BYTES / (threads.max(1) + 1)
+}
+
+/// What is made of records with one key.
+#[derive(Clone)]
+pub(in crate::connector) enum Duplicates {
+    /// They are an error, which names their lines.
+    Refused,
+    /// The one with the highest number of a line stays, and it is remembered.
+    LastWins(Arc<Twice>),
+}
+
+/// Keys that came more than once.
+#[derive(Default)]
+pub(in crate::connector) struct Twice {
+    /// By where a range begins, since one may be read again.
+    ranges: Mutex<BTreeMap<Vec<u8>, Told>>,
+}
+
+/// How many records of a range went, and the first of them.
+type Told = (u64, Vec<Pair>);
+
+/// A key, the line of the record that went, and that of the one that stayed.
+pub(in crate::connector) type Pair = (Vec<u8>, u64, u64);
+
+/// As many are named of each range.
+const NAMED_PAIRS: usize = 3;
+
+impl Twice {
+    /// How many records went, and some of them.
+    pub(in crate::connector) fn told(&self) -> (u64, Vec<Pair>) {
+        let ranges = self.ranges.lock().unwrap_or_else(PoisonError::into_inner);
+        let pairs = ranges.values().flat_map(|(_, pairs)| pairs.iter().cloned());
+        (ranges.values().map(|(count, _)| count).sum(), pairs.take(NAMED_PAIRS).collect())
+    }
+
+    fn begin(&self, range: &KeyRange) {
+        self.ranges.lock().unwrap_or_else(PoisonError::into_inner).remove(&range.start);
+    }
+
+    fn note(&self, range: &KeyRange, pair: Pair) {
+        let mut ranges = self.ranges.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, pairs) = ranges.entry(range.start.clone()).or_default();
+        *count += 1;
+        if pairs.len() < NAMED_PAIRS {
+            pairs.push(pair);
+        }
+    }
+}
+
 /// The sorted records of one collection.
+#[derive(Default)]
 pub(in crate::connector) struct Sorted {
     runs: Vec<Run>,
 }
 
 impl Sorted {
+    /// Takes over what another sorter sorted of the same collection.
+    pub(in crate::connector) fn add(&mut self, other: Self) {
+        self.runs.extend(other.runs);
+    }
+
     /// About `parts - 1` keys that split the records.
     pub(in crate::connector) fn splits(&self, parts: usize) -> Vec<Vec<u8>> {
         let mut keys: Vec<&Vec<u8>> = self.runs.iter().flat_map(|run| run.index.iter().map(|(key, _)| key)).collect();
@@ -234,14 +300,23 @@ impl Sorted {
     }
 
     /// The records of a range; `origin` names the file in errors.
-    pub(in crate::connector) fn read(&self, range: &KeyRange, origin: &str) -> io::Result<SortedStream> {
+    pub(in crate::connector) fn read(
+        &self,
+        range: &KeyRange,
+        origin: &str,
+        duplicates: Duplicates,
+    ) -> io::Result<SortedStream> {
         let merge = Merge::new(&self.runs, &range.start)?;
+        if let Duplicates::LastWins(twice) = &duplicates {
+            twice.begin(range);
+        }
         Ok(SortedStream {
             merge,
             range: range.clone(),
             origin: origin.to_owned(),
-            last: None,
-            shape: None,
+            duplicates,
+            held: None,
+            shapes: Shapes::default(),
             done: false,
         })
     }
@@ -289,14 +364,15 @@ impl Iterator for Merge {
     }
 }
 
-/// Sorted records as a stream; two lines with one key end it with an error that names both.
+/// Sorted records as a stream.
 pub(in crate::connector) struct SortedStream {
     merge: Merge,
     range: KeyRange,
     origin: String,
-    last: Option<(Vec<u8>, u64)>,
-    /// The shape of the record before, and its bytes: most records have the same.
-    shape: Option<(Vec<u8>, Arc<Shape>)>,
+    duplicates: Duplicates,
+    /// The record that comes next, unless another one has its key.
+    held: Option<Entry>,
+    shapes: Shapes,
     done: bool,
 }
 
@@ -304,20 +380,25 @@ impl RecordStream for SortedStream {
     fn next_batch(&mut self, batch: &mut RecordBatch) -> Result<bool, StreamError> {
         batch.clear();
         while !self.done && batch.bytes() < BATCH_BYTES {
-            let Some(entry) = self.merge.next() else { break };
-            let entry = entry.map_err(|error| format!("read a temporary file of {}: {error}", self.origin))?;
-            if entry.key < self.range.start {
+            let next = match self.merge.next().transpose() {
+                Ok(next) => next.filter(|next| self.range.end.as_ref().is_none_or(|end| next.key < *end)),
+                Err(error) => return Err(format!("read a temporary file of {}: {error}", self.origin).into()),
+            };
+            self.done = next.is_none();
+            if next.as_ref().is_some_and(|next| next.key < self.range.start) {
                 continue;
             }
-            if self.range.end.as_ref().is_some_and(|end| entry.key >= *end) {
-                self.done = true;
-                break;
+            let Some(before) = std::mem::replace(&mut self.held, next) else { continue };
+            match (&self.held, &self.duplicates) {
+                (Some(next), Duplicates::Refused) if next.key == before.key => {
+                    let (one, other) = (before.line, next.line);
+                    return Err(format!("lines {one} and {other} of {} have the same key", self.origin).into());
+                }
+                (Some(next), Duplicates::LastWins(twice)) if next.key == before.key => {
+                    twice.note(&self.range, (before.key, before.line, next.line));
+                }
+                _ => self.push(batch, &before)?,
             }
-            if let Some((_, line)) = self.last.as_ref().filter(|(key, _)| *key == entry.key) {
-                return Err(format!("lines {line} and {} of {} have the same key", entry.line, self.origin).into());
-            }
-            self.push(batch, &entry)?;
-            self.last = Some((entry.key, entry.line));
         }
         Ok(!batch.is_empty())
     }
@@ -335,14 +416,7 @@ impl SortedStream {
             _ => Some(reader.slice("a user key")?),
         };
         let names = reader.slice("the cell names")?;
-        let shape = match &self.shape {
-            Some((bytes, shape)) if bytes == names => Arc::clone(shape),
-            _ => {
-                let shape = Arc::new(Shape::decode(&mut Reader::new(names))?);
-                self.shape = Some((names.to_vec(), Arc::clone(&shape)));
-                shape
-            }
-        };
+        let shape = self.shapes.of(names)?;
         let meta = Meta { set, generation, expiry, stamp, user_key };
         batch.push_encoded(RowHead { key: &entry.key, meta }, &shape, reader.rest());
         Ok(())

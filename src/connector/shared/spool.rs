@@ -1,6 +1,11 @@
 //! The one temporary file of a run: however many collections there are, one is open. It has no name, so nothing is left
-//! behind, however the run ends.
+//! behind, however the run ends; and it is sealed with a key that only this process knows, since what goes through it may be
+//! secret and the disk may not be. A frame is sealed at once, with its number for a nonce: none is ever written twice.
 
+use chacha20poly1305::{
+    ChaCha20Poly1305,
+    aead::{AeadInOut as _, Key, KeyInit as _},
+};
 use std::{
     fs::File,
     io::{self, Read, Write},
@@ -13,29 +18,36 @@ use std::{
     },
 };
 
-const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes of plain text in a frame; the last of a writer is filled up with zeros.
+const FRAME_BYTES: u64 = 64 << 10;
+const TAG_BYTES: u64 = 16;
+const SEALED_BYTES: u64 = FRAME_BYTES + TAG_BYTES;
 
-/// A temporary file that is written at its end and read anywhere.
+/// A temporary file that is written at its end and read anywhere. Places in it are those of its plain text.
 pub(in crate::connector) struct Spool {
     file: File,
+    cipher: ChaCha20Poly1305,
     end: AtomicU64,
 }
 
 impl Spool {
     /// A new file in a directory.
     pub(in crate::connector) fn new(dir: &Path) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self { file: tempfile::tempfile_in(dir)?, end: AtomicU64::new(0) }))
+        let mut key = Key::<ChaCha20Poly1305>::default();
+        getrandom::fill(&mut key).map_err(io::Error::other)?;
+        let cipher = ChaCha20Poly1305::new(&key);
+        Ok(Arc::new(Self { file: tempfile::tempfile_in(dir)?, cipher, end: AtomicU64::new(0) }))
     }
 
     /// Writes behind all that is there; one at a time.
     pub(in crate::connector) fn append(self: &Arc<Self>) -> SpoolWriter {
         let at = self.end.load(Ordering::Relaxed);
-        SpoolWriter { spool: Arc::clone(self), at, buffer: Vec::new() }
+        SpoolWriter { spool: Arc::clone(self), at, buffer: Vec::with_capacity(SEALED_BYTES as usize) }
     }
 
     /// Reads a stretch.
     pub(in crate::connector) fn read(self: &Arc<Self>, stretch: Range<u64>) -> SpoolReader {
-        SpoolReader { spool: Arc::clone(self), stretch }
+        SpoolReader { spool: Arc::clone(self), stretch, frame: None, plain: Vec::new() }
     }
 
     /// Gives back the room of a stretch that is read no more, where the file system can.
@@ -44,17 +56,25 @@ impl Spool {
         {
             use rustix::fs::{FallocateFlags, fallocate};
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            let sealed = |at: u64| at.div_ceil(FRAME_BYTES) * SEALED_BYTES;
             // The room is missed only until the end of the run.
-            let _ = fallocate(&self.file, flags, stretch.start, stretch.end - stretch.start);
+            let _ = fallocate(&self.file, flags, sealed(stretch.start), sealed(stretch.end) - sealed(stretch.start));
         }
         #[cfg(not(target_os = "linux"))]
         let _ = stretch;
+    }
+
+    fn nonce(frame: u64) -> [u8; 12] {
+        let mut nonce = [0; 12];
+        nonce[..8].copy_from_slice(&frame.to_le_bytes());
+        nonce
     }
 }
 
 /// Writes at the end of a spool.
 pub(in crate::connector) struct SpoolWriter {
     spool: Arc<Spool>,
+    /// Where the buffer goes: the beginning of a frame.
     at: u64,
     buffer: Vec<u8>,
 }
@@ -67,30 +87,37 @@ impl SpoolWriter {
 
     /// Writes what is left; without it what was written does not count.
     pub(in crate::connector) fn finish(mut self) -> io::Result<()> {
-        self.flush()?;
+        if !self.buffer.is_empty() {
+            self.seal()?;
+        }
         self.spool.end.store(self.at, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn seal(&mut self) -> io::Result<()> {
+        self.buffer.resize(FRAME_BYTES as usize, 0);
+        let frame = self.at / FRAME_BYTES;
+        let sealed = self.spool.cipher.encrypt_in_place(&Spool::nonce(frame).into(), b"", &mut self.buffer);
+        sealed.map_err(|_| io::Error::other("a temporary file could not be sealed"))?;
+        self.spool.file.write_all_at(&self.buffer, frame * SEALED_BYTES)?;
+        self.at += FRAME_BYTES;
+        self.buffer.clear();
         Ok(())
     }
 }
 
 impl Write for SpoolWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
-            self.flush()?;
+        let room = (FRAME_BYTES as usize - self.buffer.len()).min(bytes.len());
+        self.buffer.extend_from_slice(&bytes[..room]);
+        if self.buffer.len() as u64 == FRAME_BYTES {
+            self.seal()?;
         }
-        if bytes.len() >= BUFFER_BYTES {
-            self.spool.file.write_all_at(bytes, self.at)?;
-            self.at += bytes.len() as u64;
-        } else {
-            self.buffer.extend_from_slice(bytes);
-        }
-        Ok(bytes.len())
+        Ok(room)
     }
 
+    /// A frame is written when it is full.
     fn flush(&mut self) -> io::Result<()> {
-        self.spool.file.write_all_at(&self.buffer, self.at)?;
-        self.at += self.buffer.len() as u64;
-        self.buffer.clear();
         Ok(())
     }
 }
@@ -99,14 +126,71 @@ impl Write for SpoolWriter {
 pub(in crate::connector) struct SpoolReader {
     spool: Arc<Spool>,
     stretch: Range<u64>,
+    /// The number of the frame at hand.
+    frame: Option<u64>,
+    plain: Vec<u8>,
+}
+
+impl SpoolReader {
+    fn open(&mut self, frame: u64) -> io::Result<()> {
+        if self.frame == Some(frame) {
+            return Ok(());
+        }
+        self.frame = None;
+        self.plain.resize(SEALED_BYTES as usize, 0);
+        self.spool.file.read_exact_at(&mut self.plain, frame * SEALED_BYTES)?;
+        let opened = self.spool.cipher.decrypt_in_place(&Spool::nonce(frame).into(), b"", &mut self.plain);
+        opened.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a temporary file was changed"))?;
+        self.frame = Some(frame);
+        Ok(())
+    }
 }
 
 impl Read for SpoolReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.stretch.end - self.stretch.start).unwrap_or(usize::MAX);
-        let most = left.min(buffer.len());
-        let read = self.spool.file.read_at(&mut buffer[..most], self.stretch.start)?;
-        self.stretch.start += read as u64;
-        Ok(read)
+        if left == 0 || buffer.is_empty() {
+            return Ok(0);
+        }
+        self.open(self.stretch.start / FRAME_BYTES)?;
+        let within = &self.plain[(self.stretch.start % FRAME_BYTES) as usize..];
+        let most = left.min(buffer.len()).min(within.len());
+        buffer[..most].copy_from_slice(&within[..most]);
+        self.stretch.start += most as u64;
+        Ok(most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_anywhere_and_does_not_stand_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::new(dir.path()).unwrap();
+        let text: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
+        let mut starts = Vec::new();
+        for part in [&text[..5], &text[5..200_000], &text[200_000..]] {
+            let mut out = spool.append();
+            starts.push((out.at(), part));
+            out.write_all(part).unwrap();
+            assert_eq!(out.at() - starts.last().unwrap().0, part.len() as u64);
+            out.finish().unwrap();
+        }
+        for (start, part) in starts {
+            for skip in [0, 1, part.len() / 2] {
+                let mut read = Vec::new();
+                let stretch = start + skip as u64..start + part.len() as u64;
+                spool.read(stretch).read_to_end(&mut read).unwrap();
+                assert!(read == part[skip..]);
+            }
+        }
+        let mut disk = vec![0; 300_000];
+        spool.file.read_exact_at(&mut disk, 0).unwrap();
+        assert!(!disk.windows(12).any(|window| window == &text[40_000..40_012]));
+        spool.file.write_all_at(&[disk[70_000] ^ 1], 70_000).unwrap();
+        let error = spool.read(FRAME_BYTES..2 * FRAME_BYTES).read_to_end(&mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("changed"), "{error}");
     }
 }

@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Does some work, and meanwhile raises the flag as soon as the work is to be cancelled.
 /// A person is told what it waits for.
-pub(super) fn passing_on<T>(target: &dyn Target, progress: &dyn Progress, work: impl FnOnce() -> T) -> T {
+pub(in crate::ops) fn passing_on<T>(target: &dyn Target, progress: &dyn Progress, work: impl FnOnce() -> T) -> T {
     let Some(flag) = target.stop_flag() else { return work() };
     flag.store(false, Ordering::Relaxed);
     let (done, ended) = crossbeam_channel::bounded::<()>(0);

@@ -2,17 +2,20 @@
 //! name, so a crash could leave a torn object there, and its asynchronous bridge costs more than a small read, and much more
 //! than a look at a folder of a thousand folders. Deletions go through `OpenDAL`.
 
+mod able;
+
+#[cfg(test)]
+pub(super) use able::rename_new;
+
 use super::{
     Backend, Created, Listed, Promises,
     failure::{Secrets, io_error},
     runtime::runtime,
 };
 use crate::repo::process::ProcessId;
+use able::Able;
 use data_encoding::HEXLOWER;
-use rustix::{
-    fs::{CWD, OFlags, RenameFlags},
-    io::Errno,
-};
+use rustix::{fs::OFlags, io::Errno};
 use std::{
     collections::HashSet,
     fs::{self, File},
@@ -36,11 +39,12 @@ pub(super) struct LocalBackend {
     operator: OnceLock<opendal::blocking::Operator>,
     /// Folders that this process has made sure are durable.
     durable: Mutex<HashSet<PathBuf>>,
+    able: Able,
 }
 
 impl LocalBackend {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, operator: OnceLock::new(), durable: Mutex::default() }
+        Self { root, operator: OnceLock::new(), durable: Mutex::default(), able: Able::default() }
     }
 
     /// `OpenDAL` makes the folder when it is asked for an operator; so it is only asked once the folder is there.
@@ -76,7 +80,7 @@ impl LocalBackend {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
                 other => other?,
             }
-            sync_folder(above)?;
+            self.able.sync_folder(above)?;
         }
         self.durable.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
         Ok(())
@@ -96,10 +100,10 @@ impl LocalBackend {
         file.write_all(bytes)?;
         file.sync_all()?;
         drop(file);
-        let created = publish(&temporary.0, &target)?;
+        let created = self.able.publish(&temporary.0, &target)?;
         drop(temporary);
         // Also if it exists: who made it may not have come that far yet, and the caller relies on it.
-        sync_folder(folder)?;
+        self.able.sync_folder(folder)?;
         Ok(created)
     }
 }
@@ -168,6 +172,10 @@ impl Backend for LocalBackend {
             kind if kind.is_dir() => Err(ErrorKind::NotFound.into()),
             _ => Err(no_file()),
         }
+    }
+
+    fn weaker(&self) -> Option<String> {
+        self.able.weaker()
     }
 
     fn promises(&self) -> Promises {
@@ -286,34 +294,6 @@ impl Drop for Temporary {
         // Gone already where it was renamed; otherwise it is out of the way of every listing.
         let _ = fs::remove_file(&self.0);
     }
-}
-
-/// Gives a whole, synced file its final name, unless that is taken.
-fn publish(temporary: &Path, target: &Path) -> io::Result<Created> {
-    match fs::hard_link(temporary, target) {
-        Ok(()) => Ok(Created::New),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Created::Exists),
-        Err(error) if has_no_links(&error) => rename_new(temporary, target),
-        Err(error) => Err(error),
-    }
-}
-
-fn has_no_links(error: &io::Error) -> bool {
-    let code = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(code, Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK))
-}
-
-/// For file systems without hard links.
-pub(super) fn rename_new(temporary: &Path, target: &Path) -> io::Result<Created> {
-    match rustix::fs::renameat_with(CWD, temporary, CWD, target, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(Created::New),
-        Err(Errno::EXIST) => Ok(Created::Exists),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 /// The canonical form of a path that need not exist: links are followed in the part that does.

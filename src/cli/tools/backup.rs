@@ -1,0 +1,415 @@
+//! `asbackup`: a cluster's namespace into files, streaming.
+
+use super::{
+    super::{
+        context::Context,
+        exit::{Failure, usage},
+        output::complain,
+        units::{show_count, show_size},
+    },
+    cluster::ClusterArgs,
+    files::FileArgs,
+    refuse, tell,
+};
+use crate::{
+    connector::{
+        Options, SessionOptions,
+        asb::codec::{Form, RecordParts, put_record},
+    },
+    ops::{
+        OpsError,
+        copy::{CopyOptions, copy},
+    },
+    record::{Digest, KeyRange, RecordBatch},
+};
+use clap::{ArgAction, Parser};
+use jiff::{Zoned, civil, tz::TimeZone};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// What the names of backup files end in, and that of the file of what is finished.
+const SUFFIX: &str = ".asb";
+const STATE_SUFFIX: &str = ".asb.state";
+
+/// What `asbackup` takes.
+#[derive(Debug, Parser)]
+#[allow(dead_code, reason = "some flags are taken so that scripts that give them go on, and change nothing")]
+#[command(
+    name = "rekeep-asbackup",
+    version,
+    about = "Backs up a namespace of an Aerospike cluster into ASB files, with the flags of asbackup",
+    disable_help_flag = true,
+    after_help = "Exit status: 0 if everything is there, else 1."
+)]
+pub struct BackupArgs {
+    /// Show this
+    #[arg(short = 'Z', long, action = ArgAction::Help)]
+    help: Option<bool>,
+    /// The namespace
+    #[arg(short, long)]
+    namespace: String,
+    /// Write files into this folder
+    #[arg(short, long, value_name = "DIR", required_unless_present_any = ["output_file", "estimate"], conflicts_with_all = ["output_file", "estimate"])]
+    directory: Option<PathBuf>,
+    /// Write one file; `-` for standard output
+    #[arg(short, long, value_name = "FILE", conflicts_with = "estimate")]
+    output_file: Option<PathBuf>,
+    /// Say how large a record is in a file on average, and how large all would be; write nothing
+    #[arg(short, long)]
+    estimate: bool,
+    /// Records that the estimate looks at
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    estimate_samples: u64,
+    /// Only these sets, separated by commas
+    #[arg(short, long = "set", visible_alias = "set-list", value_delimiter = ',')]
+    sets: Vec<String>,
+    /// Only these bins, separated by commas
+    #[arg(short = 'B', long = "bin-list", value_delimiter = ',')]
+    bins: Vec<String>,
+    /// No records
+    #[arg(short = 'R', long)]
+    no_records: bool,
+    /// No secondary indexes
+    #[arg(short = 'I', long)]
+    no_indexes: bool,
+    /// No UDF modules
+    #[arg(short = 'u', long)]
+    no_udfs: bool,
+    /// (not there: records without bins cannot be restored)
+    #[arg(short = 'x', long, hide = true)]
+    no_bins: bool,
+    /// Scans at once
+    #[arg(short = 'w', long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    parallel: u16,
+    /// Records a second at most; 0 for no limit
+    #[arg(short = 'L', long, default_value_t = 0)]
+    records_per_second: u32,
+    /// MiB a second at most; 0 for no limit
+    #[arg(short = 'N', long = "nice", visible_alias = "bandwidth", default_value_t = 0)]
+    nice: u64,
+    /// Only records changed at or after `YYYY-MM-DD[_HH:MM:SS]`, or `HH:MM:SS` today, in local time
+    #[arg(short = 'a', long, value_name = "TIME")]
+    modified_after: Option<String>,
+    /// Only records changed before this
+    #[arg(short = 'b', long, value_name = "TIME")]
+    modified_before: Option<String>,
+    /// Only records that never expire
+    #[arg(long)]
+    no_ttl_only: bool,
+    /// Only records that pass this expression, in base64
+    #[arg(short = 'f', long, value_name = "BASE64")]
+    filter_exp: Option<String>,
+    /// Only these partitions: `BEGIN[-COUNT]` or a digest in base64, separated by commas
+    #[arg(short = 'X', long, conflicts_with = "after_digest")]
+    partition_list: Option<String>,
+    /// Only what follows this digest in its partition, and all partitions behind it
+    #[arg(short = 'D', long)]
+    after_digest: Option<String>,
+    /// (not there yet)
+    #[arg(short = 'l', long, hide = true)]
+    node_list: Option<String>,
+    /// (not there yet)
+    #[arg(long, hide = true)]
+    rack_list: Option<String>,
+    /// (not there yet)
+    #[arg(long, hide = true)]
+    prefer_racks: Option<String>,
+    /// About so many records at most; 0 for all
+    #[arg(short = 'M', long, default_value_t = 0)]
+    max_records: u64,
+    /// MiB after which another file is begun
+    #[arg(short = 'F', long, default_value_t = 250)]
+    file_limit: u64,
+    /// What the names of files begin with
+    #[arg(short = 'q', long)]
+    output_file_prefix: Option<String>,
+    /// Bytes as they are, not in base64
+    #[arg(short = 'C', long)]
+    compact: bool,
+    /// How hard to compress
+    #[arg(long, value_name = "LEVEL", allow_negative_numbers = true)]
+    compression_level: Option<i32>,
+    /// Remove the backup files that are in the way
+    #[arg(short = 'r', long)]
+    remove_files: bool,
+    /// Remove them, and do no more
+    #[arg(long)]
+    remove_artifacts: bool,
+    /// Where it is noted what is finished, for going on [default: `NAMESPACE.asb.state` beside the files]
+    #[arg(long, value_name = "FILE")]
+    state_file_dst: Option<PathBuf>,
+    /// Go on behind what this file says
+    #[arg(short = 'c', long = "continue", value_name = "FILE")]
+    go_on: Option<PathBuf>,
+    /// Accepted: what is under way when a run is stopped is read again
+    #[arg(long, hide = true)]
+    scan_page_size: Option<u64>,
+    /// Accepted: tries are spaced by the connection itself
+    #[arg(long, hide = true)]
+    sleep_between_retries: Option<u64>,
+    /// Tell more
+    #[arg(short, long)]
+    verbose: bool,
+    /// (status lines are those of standard error)
+    #[arg(short = 'm', long, hide = true)]
+    machine: Option<PathBuf>,
+    /// (configuration files are not read yet)
+    #[arg(long, hide = true)]
+    config_file: Option<PathBuf>,
+    /// Accepted: none is read
+    #[arg(long, hide = true)]
+    no_config_file: bool,
+    #[command(flatten)]
+    files: FileArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+impl BackupArgs {
+    fn check(&self) -> Result<(), Failure> {
+        refuse("--no-bins", self.no_bins, "records without bins cannot be restored by any tool")?;
+        refuse("--node-list", self.node_list.is_some(), "reading chosen nodes only is not there yet")?;
+        refuse("--rack-list", self.rack_list.is_some(), "reading chosen racks only is not there yet")?;
+        refuse("--prefer-racks", self.prefer_racks.is_some(), "the master of each partition is read")?;
+        refuse("--machine", self.machine.is_some(), "status lines go to standard error")?;
+        refuse("--config-file", self.config_file.is_some(), "configuration files of these tools are not read yet")?;
+        refuse(
+            "--continue",
+            self.go_on.is_some() && self.directory.is_none(),
+            "only files in a folder (--directory) are gone on with",
+        )?;
+        refuse("--max-records", self.max_records > 0 && self.parallel > 1, "a limit needs --parallel 1")
+    }
+
+    fn source(&self) -> Result<Options, Failure> {
+        let mut options = Options::default();
+        self.cluster.add_to(&mut options)?;
+        let number = |number: u64| (number > 0).then_some(number);
+        options.add(&json!({
+            "sets": self.sets,
+            "bins": self.bins,
+            "no_records": self.no_records,
+            "no_indexes": self.no_indexes,
+            "no_udfs": self.no_udfs,
+            "no_ttl_only": self.no_ttl_only,
+            "filter_exp": self.filter_exp,
+            "records_per_second": number(self.records_per_second.into()),
+            "max_records": number(self.max_records),
+            "sample_records": number(self.estimate_samples).filter(|_| self.estimate),
+        }))?;
+        let now = Zoned::now();
+        for (name, text) in [("modified_after", &self.modified_after), ("modified_before", &self.modified_before)] {
+            if let Some(text) = text {
+                options.set(
+                    name,
+                    local_time(text, &now).ok_or_else(|| {
+                        usage(format!("`{text}` is no time: write YYYY-MM-DD[_HH:MM:SS] or HH:MM:SS"))
+                    })?,
+                );
+            }
+        }
+        if let Some(list) = &self.partition_list {
+            options.set(
+                "partitions",
+                partitions(list).ok_or_else(|| {
+                    usage(format!(
+                        "--partition-list {list}: write BEGIN[-COUNT] or a digest in base64, separated by commas"
+                    ))
+                })?,
+            );
+        } else if let Some(digest) = &self.after_digest {
+            options.set("partitions", format!("after:{digest}"));
+        }
+        Ok(options)
+    }
+
+    /// The place of the files, and how they are written.
+    fn target(&self) -> Result<(String, Options), Failure> {
+        let mut options = Options::default();
+        self.files.add_to(&mut options)?;
+        let place = match (&self.directory, &self.output_file) {
+            (Some(directory), _) => directory.display().to_string(),
+            (None, Some(file)) => file.display().to_string(),
+            (None, None) => "-".to_owned(),
+        };
+        options.add(&json!({
+            "output_file_prefix": self.output_file_prefix,
+            "compact": self.compact,
+            "compress": self.files.compress.as_ref().map(|how| how.to_ascii_lowercase()),
+            "compression_level": self.compression_level.filter(|level| *level != -1),
+            "keep_files": self.directory.is_some(),
+            "add_files": self.go_on.is_some(),
+            "single_file": self.output_file.is_some(),
+        }))?;
+        options.set("file_limit", self.file_limit.saturating_mul(1 << 20));
+        Ok((format!("asb:{}", place.replace('%', "%25").replace('?', "%3F")), options))
+    }
+
+    fn state_file(&self) -> Option<PathBuf> {
+        let directory = self.directory.as_ref()?;
+        let name = format!("{}{STATE_SUFFIX}", self.output_file_prefix.as_ref().unwrap_or(&self.namespace));
+        let beside =
+            self.state_file_dst.clone().or_else(|| self.go_on.clone()).unwrap_or_else(|| directory.join(&name));
+        Some(if beside.is_dir() { beside.join(name) } else { beside })
+    }
+
+    /// Removes the backup files where new ones go.
+    fn remove(&self) -> Result<(), Failure> {
+        let failed = |path: &std::path::Path, error| crate::cli::context::io_error("removing", path, error);
+        if let Some(file) = self.output_file.as_ref().filter(|file| file.exists()) {
+            std::fs::remove_file(file).map_err(|error| failed(file, error))?;
+        }
+        let Some(directory) = self.directory.as_ref().filter(|directory| directory.exists()) else { return Ok(()) };
+        for entry in std::fs::read_dir(directory).map_err(|error| failed(directory, error))? {
+            let path = entry.map_err(|error| failed(directory, error))?.path();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let is_ours = [SUFFIX, STATE_SUFFIX].iter().any(|suffix| name.ends_with(suffix));
+            if path.is_file() && is_ours {
+                std::fs::remove_file(&path).map_err(|error| failed(&path, error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn run(args: &BackupArgs, context: &Context) -> Result<bool, Failure> {
+    args.check()?;
+    if args.remove_files || args.remove_artifacts {
+        args.remove()?;
+        if args.remove_artifacts {
+            return Ok(true);
+        }
+    }
+    let source = context.registry.source(&args.cluster.url(&args.namespace)?, &args.source()?)?;
+    if args.estimate {
+        return estimate(args, source.as_ref());
+    }
+    let (url, options) = args.target()?;
+    let target = context.registry.target(&url, &options)?;
+    let how = CopyOptions {
+        parallel: usize::from(args.parallel),
+        overwrite: crate::connector::Overwrite::Never,
+        state_file: args.state_file(),
+        go_on: args.go_on.is_some(),
+        bandwidth: (args.nice > 0).then_some(args.nice << 20),
+        ..CopyOptions::default()
+    };
+    if let Some(directory) = &args.directory {
+        std::fs::create_dir_all(directory)
+            .map_err(|error| crate::cli::context::io_error("making", directory, error))?;
+    }
+    let outcome = copy(source.as_ref(), target.as_ref(), &how, &context.reporter).inspect_err(|_| {
+        if let Some(state) = how.state_file.as_ref().filter(|state| state.exists()) {
+            complain(&format!("what is finished is noted; go on with --continue {}", state.display()));
+        }
+    })?;
+    context.reporter.finish();
+    tell(&outcome, "backed up");
+    Ok(outcome.complete)
+}
+
+/// Looks at some records, and says how large they are in a file.
+fn estimate(args: &BackupArgs, source: &dyn crate::connector::Source) -> Result<bool, Failure> {
+    let session = source.begin(&SessionOptions { parallel: 1, ..SessionOptions::default() })?;
+    let form = Form { compact: args.compact, ..Form::default() };
+    let (mut count, mut sum, mut squares) = (0u64, 0f64, 0f64);
+    let mut all = 0;
+    for (at, found) in session.collections().iter().enumerate() {
+        all += found.estimated_records;
+        let mut stream = session.read(at, &KeyRange::all())?;
+        let (mut batch, mut text) = (RecordBatch::new(), Vec::new());
+        while stream.next_batch(&mut batch).map_err(|error| OpsError::Failed(error.to_string()))? {
+            for row in batch.rows() {
+                let digest = Digest::from_sort_key(row.key).map(|digest| digest.0).unwrap_or_default();
+                let cells: Vec<_> = row.shape.cells(row.value).filter_map(Result::ok).collect();
+                let bins =
+                    row.shape.names().iter().zip(&cells).map(|(name, cell)| (name.as_slice(), cell.tag.0, cell.bytes));
+                let parts = RecordParts {
+                    namespace: found.name.as_bytes(),
+                    set: row.meta.set,
+                    user_key: row.meta.user_key,
+                    digest: &digest,
+                    generation: row.meta.generation,
+                    void_time: crate::connector::void_time::void_time_of(row.meta.expiry).unwrap_or_default(),
+                };
+                text.clear();
+                if put_record(&mut text, &parts, bins, form).is_ok() {
+                    count += 1;
+                    sum += text.len() as f64;
+                    squares += (text.len() as f64).powi(2);
+                }
+            }
+        }
+    }
+    if count == 0 {
+        complain("there is no record to look at");
+        return Ok(true);
+    }
+    let mean = sum / count as f64;
+    let deviation = (squares / count as f64 - mean * mean).max(0.0).sqrt();
+    // 99 % of such samples are no further off.
+    let margin = 2.576 * deviation / (count as f64).sqrt();
+    complain(&format!(
+        "a record has {mean:.0} bytes in a file, +- {margin:.0}, by {} of about {}: about {} in all, before compression",
+        show_count(count),
+        show_count(all),
+        show_size((mean * all as f64) as u64)
+    ));
+    Ok(true)
+}
+
+/// A time as the tools write it, in milliseconds since 1970-01-01 UTC.
+fn local_time(text: &str, now: &Zoned) -> Option<i64> {
+    let zone: &TimeZone = now.time_zone();
+    let time = if let Ok(time) = civil::Time::strptime("%H:%M:%S", text) {
+        now.date().to_datetime(time)
+    } else if let Ok(time) = civil::DateTime::strptime("%Y-%m-%d_%H:%M:%S", text) {
+        time
+    } else {
+        civil::Date::strptime("%Y-%m-%d", text).ok()?.to_datetime(civil::Time::midnight())
+    };
+    Some(time.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond())
+}
+
+/// `BEGIN[-COUNT]` and digests as the connector takes them.
+fn partitions(list: &str) -> Option<String> {
+    let one = |text: &str| -> Option<String> {
+        let text = text.trim();
+        if let Ok(only) = text.parse::<u16>() {
+            return (only < 4096).then(|| only.to_string());
+        }
+        if let Some((begin, count)) = text.split_once('-')
+            && let (Ok(begin), Ok(count)) = (begin.parse::<u16>(), count.parse::<u16>())
+        {
+            let end = begin.checked_add(count.checked_sub(1)?)?;
+            return (end < 4096).then(|| format!("{begin}-{end}"));
+        }
+        Digest::parse(text).map(|_| text.to_owned())
+    };
+    let all: Option<Vec<String>> = list.split(',').map(one).collect();
+    Some(all?.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_are_a_beginning_and_a_count() {
+        assert_eq!(partitions("0-4096").as_deref(), Some("0-4095"));
+        assert_eq!(partitions("5,10-3").as_deref(), Some("5,10-12"));
+        assert_eq!(partitions("EjRWeJq83vEjRRI0VniavN7xI0U=").as_deref(), Some("EjRWeJq83vEjRRI0VniavN7xI0U="));
+        for bad in ["", "4096", "0-4097", "5-0", "x", "1,,2"] {
+            assert_eq!(partitions(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_are_local() {
+        let now: Zoned = "2026-11-28T12:00:00+02:00[+02:00]".parse().unwrap();
+        assert_eq!(local_time("2026-11-27_10:00:00", &now), Some(1_795_766_400_000));
+        assert_eq!(local_time("2026-11-27", &now), Some(1_795_730_400_000));
+        assert_eq!(local_time("10:00:00", &now), Some(1_795_852_800_000));
+        assert_eq!(local_time("soon", &now), None);
+    }
+}

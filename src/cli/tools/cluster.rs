@@ -1,0 +1,205 @@
+//! How a cluster is reached, as the tools' flags say it.
+
+use super::{
+    super::exit::{Failure, usage},
+    refuse,
+};
+use crate::connector::Options;
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Connection flags of both tools.
+#[derive(Debug, Clone, Args)]
+#[allow(dead_code, reason = "some flags are taken so that scripts that give them go on, and change nothing")]
+#[command(next_help_heading = "Cluster")]
+pub struct ClusterArgs {
+    /// `HOST[:TLS_NAME][:PORT],…`
+    #[arg(short = 'h', long, default_value = "127.0.0.1")]
+    host: String,
+    /// The port where none is named
+    #[arg(short, long, default_value_t = 3000)]
+    port: u16,
+    /// Log in as this user
+    #[arg(short = 'U', long)]
+    user: Option<String>,
+    /// With this password: as it is, `env:NAME`, `env-b64:NAME`, `b64:TEXT`, `file:PATH`
+    #[arg(short = 'P', long)]
+    password: Option<String>,
+    /// How the user logs in
+    #[arg(short = 'A', long, default_value = "INTERNAL")]
+    auth: String,
+    /// Use the nodes' alternate addresses
+    #[arg(short = 'S', long)]
+    services_alternate: bool,
+    /// Connect by TLS
+    #[arg(long)]
+    tls_enable: bool,
+    /// The name that certificates bear
+    #[arg(long)]
+    tls_name: Option<String>,
+    /// Authorities, PEM
+    #[arg(long)]
+    tls_cafile: Option<PathBuf>,
+    /// Our certificate, PEM
+    #[arg(long)]
+    tls_certfile: Option<PathBuf>,
+    /// Its key, PEM
+    #[arg(long)]
+    tls_keyfile: Option<PathBuf>,
+    /// (not there yet)
+    #[arg(long, hide = true)]
+    tls_capath: Option<PathBuf>,
+    /// (not there yet)
+    #[arg(long, hide = true)]
+    tls_keyfile_password: Option<String>,
+    /// Accepted; TLS 1.2 and 1.3 are spoken
+    #[arg(long, hide = true)]
+    tls_protocols: Option<String>,
+    /// (not there yet)
+    #[arg(long, hide = true)]
+    tls_cipher_suite: Option<String>,
+    /// Milliseconds that a command may take; 0 for ever
+    #[arg(long, default_value_t = 0)]
+    total_timeout: u64,
+    /// Milliseconds that a node may be silent
+    #[arg(long, default_value_t = 10_000)]
+    socket_timeout: u64,
+    /// Times that a command is tried again
+    #[arg(long, default_value_t = 5)]
+    max_retries: u32,
+}
+
+impl ClusterArgs {
+    /// The URL of a namespace.
+    pub(super) fn url(&self, namespace: &str) -> Result<String, Failure> {
+        let hosts: Vec<String> = self.hosts()?.into_iter().map(|(host, _)| host).collect();
+        Ok(format!("aerospike://{}/{}", hosts.join(","), namespace.replace('%', "%25").replace('?', "%3F")))
+    }
+
+    /// Hosts with ports, and the name for TLS that each bears.
+    fn hosts(&self) -> Result<Vec<(String, Option<String>)>, Failure> {
+        let wrong = |text: &str| usage(format!("--host {text}: write HOST[:TLS_NAME][:PORT],…"));
+        let one = |text: &str| -> Result<(String, Option<String>), Failure> {
+            let (host, rest) = match text.strip_prefix('[') {
+                Some(inner) => {
+                    let (host, rest) = inner.split_once(']').ok_or_else(|| wrong(text))?;
+                    (format!("[{host}]"), rest.trim_start_matches(':'))
+                }
+                None => text.split_once(':').map_or((text.to_owned(), ""), |(host, rest)| (host.to_owned(), rest)),
+            };
+            let (name, port) = match rest.rsplit_once(':') {
+                Some((name, port)) => (Some(name), port),
+                None if rest.parse::<u16>().is_ok() || rest.is_empty() => (None, rest),
+                None => (Some(rest), ""),
+            };
+            let port = if port.is_empty() { self.port } else { port.parse().map_err(|_| wrong(text))? };
+            if host.is_empty() {
+                return Err(wrong(text));
+            }
+            Ok((format!("{host}:{port}"), name.map(str::to_owned)))
+        };
+        self.host.split(',').map(|text| one(text.trim())).collect()
+    }
+
+    /// Adds what the connector knows it by.
+    pub(super) fn add_to(&self, options: &mut Options) -> Result<(), Failure> {
+        refuse("--auth", !self.auth.eq_ignore_ascii_case("internal"), "only internal logins are there yet")?;
+        refuse(
+            "--tls-capath",
+            self.tls_capath.is_some(),
+            "give --tls-cafile; a folder of authorities is not read yet",
+        )?;
+        refuse(
+            "--tls-keyfile-password",
+            self.tls_keyfile_password.is_some(),
+            "keys that are encrypted are not read yet",
+        )?;
+        refuse("--tls-cipher-suite", self.tls_cipher_suite.is_some(), "the suites of the TLS library are used")?;
+        let names: Vec<Option<String>> = self.hosts()?.into_iter().map(|(_, name)| name).collect();
+        let of_host = names.into_iter().flatten().next();
+        let millis = |millis: u64| millis as f64 / 1000.0;
+        options.add(&json!({
+            "as_user": self.user,
+            "services_alternate": self.services_alternate,
+            "tls": self.tls_enable,
+            "tls_name": self.tls_name.clone().or(of_host).filter(|_| self.tls_enable),
+            "tls_ca": self.tls_cafile,
+            "tls_cert_file": self.tls_certfile,
+            "tls_key_file": self.tls_keyfile,
+            "max_retries": self.max_retries,
+        }))?;
+        options.set("socket_timeout", if self.socket_timeout == 0 { 10.0 } else { millis(self.socket_timeout) });
+        if self.total_timeout > 0 {
+            options.set("total_timeout", millis(self.total_timeout));
+        }
+        if let Some(password) = &self.password {
+            options.set("as_password", secret(password, "--password")?);
+        }
+        Ok(())
+    }
+}
+
+/// A secret as the tools take one.
+pub(super) fn secret(text: &str, flag: &str) -> Result<String, Failure> {
+    let wrong = |why: &str| usage(format!("{flag}: {why}"));
+    let decode = |text: &str| {
+        let bytes = data_encoding::BASE64.decode(text.trim().as_bytes()).map_err(|_| wrong("it is not base64"))?;
+        String::from_utf8(bytes).map_err(|_| wrong("it is no text"))
+    };
+    let variable = |name: &str| std::env::var(name).map_err(|_| wrong(&format!("there is no variable {name}")));
+    if text.starts_with("secrets:") {
+        return Err(wrong("secret agents are not asked yet: give env:NAME or file:PATH"));
+    }
+    if let Some(name) = text.strip_prefix("env-b64:") {
+        return decode(&variable(name)?);
+    }
+    if let Some(name) = text.strip_prefix("env:") {
+        return variable(name);
+    }
+    if let Some(text) = text.strip_prefix("b64:") {
+        return decode(text);
+    }
+    if let Some(path) = text.strip_prefix("file:") {
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(&format!("{path}: {error}")))?;
+        return Ok(text.trim_end_matches(['\n', '\r']).to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    #[command(disable_help_flag = true)]
+    struct Only {
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    }
+
+    fn cluster(line: &[&str]) -> ClusterArgs {
+        Only::try_parse_from([&["x"], line].concat()).unwrap().cluster
+    }
+
+    #[test]
+    fn hosts_are_written_as_the_tools_take_them() {
+        assert_eq!(cluster(&[]).url("n").unwrap(), "aerospike://127.0.0.1:3000/n");
+        let several = cluster(&["-h", "a,b:3100,c:name:4333,[::1]:3200,d:name", "-p", "3001"]);
+        assert_eq!(several.url("n").unwrap(), "aerospike://a:3001,b:3100,c:4333,[::1]:3200,d:3001/n");
+        assert!(cluster(&["-h", "a::x"]).url("n").is_err() && cluster(&["-h", ","]).url("n").is_err());
+    }
+
+    #[test]
+    fn secrets_are_taken_in_every_form() {
+        assert_eq!(secret("plain", "-P").unwrap(), "plain");
+        assert_eq!(secret("b64:cGxhaW4=", "-P").unwrap(), "plain");
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("p"), "plain\n").unwrap();
+        assert_eq!(secret(&format!("file:{}", dir.path().join("p").display()), "-P").unwrap(), "plain");
+        for bad in ["env:REKEEP_TEST_NO_SUCH_VARIABLE", "b64:?", "file:/no/such", "secrets:a:b"] {
+            assert!(secret(bad, "-P").unwrap_err().to_string().contains("-P"), "{bad}");
+        }
+    }
+}

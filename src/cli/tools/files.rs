@@ -1,0 +1,49 @@
+//! How files are compressed and encrypted, as the tools' flags say it.
+
+use super::{
+    super::exit::{Failure, usage},
+    cluster::secret,
+};
+use crate::connector::Options;
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Flags of both tools.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Files")]
+pub struct FileArgs {
+    /// `zstd` or `none`; when reading, compression is found by itself
+    #[arg(short = 'z', long, value_name = "HOW", ignore_case = true, value_parser = ["zstd", "none"])]
+    pub(super) compress: Option<String>,
+    /// `aes128`, `aes256` or `none`
+    #[arg(short = 'y', long, value_name = "MODE", ignore_case = true, value_parser = ["aes128", "aes256", "none"])]
+    encrypt: Option<String>,
+    /// The PEM file of the RSA private key
+    #[arg(long, value_name = "FILE")]
+    encryption_key_file: Option<PathBuf>,
+    /// The environment variable that holds it, as PEM or base64
+    #[arg(long, value_name = "NAME", conflicts_with = "encryption_key_file")]
+    encryption_key_env: Option<String>,
+    /// (secret agents are not asked yet)
+    #[arg(long, value_name = "SECRET", hide = true)]
+    encryption_key_secret: Option<String>,
+}
+
+impl FileArgs {
+    /// Adds what the connector knows it by.
+    pub(super) fn add_to(&self, options: &mut Options) -> Result<(), Failure> {
+        let mode = self.encrypt.as_ref().map(|mode| mode.to_ascii_lowercase()).filter(|mode| mode != "none");
+        if let Some(text) = &self.encryption_key_secret {
+            secret(text, "--encryption-key-secret")?;
+            return Err(usage("--encryption-key-secret: secret agents are not asked yet: give --encryption-key-env"));
+        }
+        options.add(&json!({ "encrypt": mode, "encryption_key_file": self.encryption_key_file }))?;
+        if let Some(name) = &self.encryption_key_env {
+            let key =
+                std::env::var(name).map_err(|_| usage(format!("--encryption-key-env: there is no variable {name}")))?;
+            options.set("encryption_key", key);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! Floating point numbers as the format writes them: the shortest of C's `%.17g`, and back.
+
+/// Reads what either tool writes.
+#[must_use]
+pub fn float_from_text(text: &[u8]) -> Option<f64> {
+    let text = std::str::from_utf8(text).ok()?;
+    // Rust takes no more forms than C does, but for none with an exponent mark and no digits.
+    text.parse().ok()
+}
+
+/// Writes a number so that it comes back exactly; NaN has but one form.
+#[must_use]
+pub fn float_to_text(value: f64) -> String {
+    if value.is_nan() {
+        return "nan".to_owned();
+    }
+    if value.is_infinite() {
+        return if value < 0.0 { "-inf" } else { "inf" }.to_owned();
+    }
+    if value == 0.0 {
+        return if value.is_sign_negative() { "-0" } else { "0" }.to_owned();
+    }
+    // 17 significant digits, rounded as C does.
+    let scientific = format!("{value:.16e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
+    let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
+    if !(-4..17).contains(&exponent) {
+        let (first, rest) = digits.split_at(1);
+        let rest = rest.trim_end_matches('0');
+        let point = if rest.is_empty() { "" } else { "." };
+        let mark = if exponent < 0 { '-' } else { '+' };
+        return format!("{sign}{first}{point}{rest}e{mark}{:02}", exponent.abs());
+    }
+    if exponent < 0 {
+        let zeros = "0".repeat((-exponent - 1) as usize);
+        return format!("{sign}0.{zeros}{}", digits.trim_end_matches('0'));
+    }
+    let (whole, rest) = digits.split_at(exponent as usize + 1);
+    let rest = rest.trim_end_matches('0');
+    let point = if rest.is_empty() { "" } else { "." };
+    format!("{sign}{whole}{point}{rest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_c_does() {
+        for (value, text) in [
+            (1.5, "1.5"),
+            (0.1, "0.10000000000000001"),
+            (-0.0, "-0"),
+            (0.0, "0"),
+            (1e16, "10000000000000000"),
+            (1e17, "1e+17"),
+            (-1.25e300, "-1.2500000000000001e+300"),
+            (-1.5e20, "-1.5e+20"),
+            (0.0001, "0.0001"),
+            (0.000_012_5, "1.2500000000000001e-05"),
+            (f64::from_bits(1), "4.9406564584124654e-324"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+            (123_456_789.125, "123456789.125"),
+        ] {
+            assert_eq!(float_to_text(value), text);
+        }
+    }
+
+    #[test]
+    fn every_number_comes_back() {
+        let mut bits: u64 = 0x0123_4567_89ab_cdef;
+        for _ in 0..20_000 {
+            bits ^= bits << 13;
+            bits ^= bits >> 7;
+            bits ^= bits << 17;
+            let value = f64::from_bits(bits);
+            if !value.is_nan() {
+                assert_eq!(float_from_text(float_to_text(value).as_bytes()).map(f64::to_bits), Some(bits));
+            }
+        }
+        assert_eq!(float_from_text(b"+inf"), Some(f64::INFINITY));
+        assert!(float_from_text(b"nan").unwrap().is_nan() && float_from_text(b"NaN").unwrap().is_nan());
+        for bad in [&b""[..], b"x", b"1 ", b"\xff"] {
+            assert_eq!(float_from_text(bad), None);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! `asb:PATH`: the files of Aerospike's backup tools, read and written. The format and what is made of it are specified in
+//! `format-spec/asb.md`. The parts: `codec` is the text, `layers`, `cipher` and `key` what lies around it, `file` one file,
+//! `gather` all of them sorted and `parts` as they stand, `step` the folders of the backup service, `target` the writing.
+
+pub mod cipher;
+pub mod codec;
+mod file;
+mod gather;
+mod globals;
+mod inspect;
+pub mod key;
+pub mod layers;
+pub mod metadata;
+mod open;
+pub mod options;
+mod parts;
+mod place;
+mod rows;
+mod source;
+mod step;
+mod target;
+#[cfg(test)]
+mod tests;
+
+pub use open::AsbConnector;
+pub use source::AsbSource;
+pub use target::AsbTarget;

@@ -1,0 +1,54 @@
+//! From a URL to a source or target.
+
+use super::{
+    AsbSource, AsbTarget,
+    options::{CipherOptions, PartOptions, ReadOptions, WriteOptions},
+    place::Place,
+    step::{is_routine, steps},
+};
+use crate::connector::{
+    Connector, ConnectorError, Inspection, OptionDescription, Options, Role, Source, SourceUrl, Target, options_of,
+};
+
+/// `asb:` URLs.
+#[derive(Debug, Clone, Copy)]
+pub struct AsbConnector;
+
+impl Connector for AsbConnector {
+    fn form(&self) -> &'static str {
+        "asb:PATH (asb:- for standard input or output)"
+    }
+
+    fn options(&self, role: Role) -> Vec<OptionDescription> {
+        let mut all = options_of::<CipherOptions>();
+        all.extend(options_of::<PartOptions>());
+        all.extend(match role {
+            Role::Source => options_of::<ReadOptions>(),
+            Role::Target => options_of::<WriteOptions>(),
+        });
+        all
+    }
+
+    fn source(&self, url: &SourceUrl, options: &Options) -> Result<Box<dyn Source>, ConnectorError> {
+        let (cipher, part, read): (CipherOptions, _, _) = (options.read()?, options.read()?, options.read()?);
+        Ok(Box::new(AsbSource::new(url, &cipher, part, read)?))
+    }
+
+    fn target(&self, url: &SourceUrl, options: &Options) -> Result<Box<dyn Target>, ConnectorError> {
+        let (cipher, part, write): (CipherOptions, _, _) = (options.read()?, options.read()?, options.read()?);
+        Ok(Box::new(AsbTarget::new(url, &cipher, part, write)?))
+    }
+
+    fn inspect(&self, url: &SourceUrl, options: &Options) -> Result<Inspection, ConnectorError> {
+        let cipher: CipherOptions = options.read()?;
+        super::inspect::inspect(&Place::of(url)?, cipher.cipher()?.as_ref())
+    }
+
+    fn chain(&self, url: &SourceUrl) -> Result<Option<Vec<String>>, ConnectorError> {
+        let root = url.path();
+        if !url.options.is_empty() || url.place == "-" || !is_routine(&root) {
+            return Ok(None);
+        }
+        Ok(Some(steps(&root)?.iter().map(super::step::Step::url).collect()))
+    }
+}

@@ -1,0 +1,237 @@
+//! `rekeep-asbackup` and `rekeep-asrestore` against a cluster in this process: an existing command line works with the name
+//! changed, the files hold what a scan shows, and what they hold comes back.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(dead_code, unused_imports, reason = "the shared support has more than this test needs")]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use rekeep::{
+    connector::{Options, Overwrite, Registry},
+    ops::{
+        backup::{BackupOptions, backup},
+        copy::{CopyOptions, copy},
+    },
+};
+use rekeep_aerospike_server::{Config, Dumped, Handle, NamespaceConfig, Seed, Server};
+use serde_json::json;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+use support::{
+    Heard, Rng, World,
+    world::{plain, restored, snapshot},
+};
+use tempfile::TempDir;
+
+struct Room {
+    dir: TempDir,
+    server: Handle,
+}
+
+fn some_record(rng: &mut Rng, n: u64) -> Seed {
+    let mut seed = Seed::int(n as i64).bin_int("n", n as i64);
+    if rng.below(3) != 0 {
+        seed = seed.set(["demo", "other", "a set"][rng.below(3) as usize]);
+    }
+    if rng.below(2) == 0 {
+        seed = seed.stores_key();
+    }
+    if rng.chance(50) {
+        let len = rng.below(300) as usize;
+        seed = seed.bin("a blob", 4, &rng.bytes(len));
+    }
+    if rng.chance(30) {
+        seed = seed.bin("f", 2, &(n as f64 / 3.0).to_be_bytes()).bin("l", 20, &[0x92, 1, 2]).bin("z", 17, &[1]);
+    }
+    if rng.chance(30) {
+        seed = seed.bin_string("text", "żółw\n- \\ ");
+    }
+    seed
+}
+
+impl Room {
+    fn new(records: u64) -> Self {
+        let namespaces = vec![NamespaceConfig::named("test"), NamespaceConfig::named("bar")];
+        let server = Server::start(Config { namespaces, ..Config::with_nodes(2) }).unwrap();
+        let mut rng = Rng::new(7);
+        server.put_all("test", (0..records).map(|n| some_record(&mut rng, n)));
+        server.put_module("m.lua", b"return 1\n");
+        Self { dir: tempfile::tempdir().unwrap(), server }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    fn address(&self) -> String {
+        self.server.addresses()[0].to_string()
+    }
+
+    fn url(&self, namespace: &str) -> String {
+        format!("aerospike://{}/{namespace}", self.address())
+    }
+
+    fn run(&self, tool: &str, arguments: &[&str]) -> Output {
+        let address = self.address();
+        let (host, port) = address.rsplit_once(':').unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rekeep"));
+        command.args([tool, "-h", host, "-p", port, "--max-retries", "1"]).args(arguments);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).output().unwrap()
+    }
+
+    fn ok(&self, tool: &str, arguments: &[&str]) -> String {
+        let output = self.run(tool, arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{tool} {arguments:?}: {said}");
+        said
+    }
+
+    fn fails(&self, tool: &str, arguments: &[&str], words: &str) {
+        let output = self.run(tool, arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{tool} {arguments:?}: {said}");
+        assert!(said.contains(words), "{tool} {arguments:?}: {said}");
+    }
+
+    /// What a namespace holds, but for what a restore cannot give: update times and generations.
+    fn held(&self, namespace: &str) -> Vec<Dumped> {
+        let mut all = self.server.dump(namespace);
+        for record in &mut all {
+            (record.lut_ms, record.generation) = (0, 0);
+        }
+        all.sort_by_key(|record| record.digest);
+        all
+    }
+
+    fn files(&self, name: &str) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.path(name))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn a_namespace_goes_into_files_and_into_another_namespace() {
+    let room = Room::new(500);
+    let dir = room.path("files");
+    let said = room.ok("asbackup", &["-n", "test", "-d", &dir, "-w", "3", "-F", "1"]);
+    assert!(said.contains("backed up 500 records"), "{said}");
+    assert_eq!(room.files("files"), ["test_00000.asb"]);
+    let text = fs::read(room.dir.path().join("files/test_00000.asb")).unwrap();
+    assert!(text.starts_with(b"Version 3.1\n# namespace test\n# first-file\n* u L m.lua 9 return 1\n\n"));
+    room.fails("asbackup", &["-n", "test", "-d", &dir], "backup files already");
+    room.ok("asbackup", &["-n", "test", "-d", &dir, "-r", "-C", "-z", "zstd", "-q", "pre"]);
+    assert_eq!(room.files("files"), ["pre_00000.asb"]);
+
+    let said = room.ok("asrestore", &["-n", "test,bar", "-d", &dir]);
+    assert!(said.contains("restored 500 records"), "{said}");
+    assert!(room.held("bar") == room.held("test"), "the same records");
+    let said = room.ok("asrestore", &["-n", "test,bar", "-d", &dir, "-u"]);
+    assert!(said.contains("500 existed"), "{said}");
+    room.fails("asrestore", &["-n", "another", "-d", &dir], "`test`");
+    room.ok("asbackup", &["-n", "test", "-d", &dir, "--remove-artifacts"]);
+    assert_eq!(room.files("files"), [""; 0]);
+}
+
+#[test]
+fn the_program_is_called_by_the_tools_names_and_writes_one_file_or_to_standard_output() {
+    let room = Room::new(50);
+    let address = room.address();
+    let link = room.dir.path().join("rekeep-asbackup");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rekeep"), &link).unwrap();
+    let whole =
+        Command::new(&link).args(["--host", &address, "--namespace", "test", "--output-file", "-"]).output().unwrap();
+    assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
+    let one = room.path("one");
+    room.ok("asbackup", &["-n", "test", "-o", &one]);
+    assert!(fs::read(&one).unwrap().len() == whole.stdout.len(), "the same records, in some order");
+    room.ok("asrestore", &["-n", "test,bar", "-i", &one, "-s", "demo", "-B", "n"]);
+    let demo = |record: &Dumped| record.set == b"demo";
+    assert_eq!(room.held("bar").len(), room.held("test").iter().filter(|record| demo(record)).count());
+    assert!(room.held("bar").iter().all(|record| record.bins.len() == 1));
+}
+
+#[test]
+fn files_are_looked_at_without_a_cluster_and_estimates_write_nothing() {
+    let room = Room::new(200);
+    let one = room.path("one.asb");
+    room.ok("asbackup", &["-n", "test", "-o", &one]);
+    let said = room.ok("asrestore", &["-i", &one, "--validate"]);
+    assert!(said.contains("version 3.1") && said.contains("200 records") && said.contains("set a set"), "{said}");
+    let text = fs::read(&one).unwrap();
+    fs::write(&one, &text[..text.len() - 3]).unwrap();
+    room.fails("asrestore", &["-i", &one, "--validate"], "ends in the middle");
+    room.fails("asrestore", &["-i", &one, "-n", "test,bar"], "ends in the middle");
+    let said = room.ok("asbackup", &["-n", "test", "-e"]);
+    assert!(said.contains("bytes in a file") && said.contains("200"), "{said}");
+    assert_eq!(room.files(""), ["one.asb"]);
+    room.fails("asbackup", &["-n", "test", "-d", &room.path("d"), "-l", "BB9"], "--node-list");
+    room.fails("asbackup", &["-n", "nobody", "-d", &room.path("d")], "nobody");
+    room.fails("asbackup", &["-d", &room.path("d")], "--namespace");
+}
+
+fn options(document: serde_json::Value) -> Options {
+    serde_json::from_value(document).unwrap()
+}
+
+#[test]
+fn a_backup_that_was_stopped_goes_on_behind_what_it_had_finished() {
+    let room = Room::new(5000);
+    let dir = room.path("files");
+    fs::create_dir(&dir).unwrap();
+    let state = PathBuf::from(room.path("state"));
+    let registry = Registry::default();
+    let source = || registry.source(&room.url("test"), &Options::default()).unwrap();
+    let how = CopyOptions {
+        parallel: 2,
+        overwrite: Overwrite::Never,
+        state_file: Some(state.clone()),
+        ..CopyOptions::default()
+    };
+    let target = registry.target(&format!("asb:{dir}"), &options(json!({"keep_files": true}))).unwrap();
+    let heard = Heard::default();
+    heard.cancel_after.store(1500, std::sync::atomic::Ordering::Relaxed);
+    let error = copy(source().as_ref(), target.as_ref(), &how, &heard).unwrap_err();
+    assert!(error.is_interruption(), "{error}");
+    assert!(state.exists() && room.files("files") == ["test_00000.asb"]);
+    let target =
+        registry.target(&format!("asb:{dir}"), &options(json!({"keep_files": true, "add_files": true}))).unwrap();
+    let how = CopyOptions { go_on: true, ..how };
+    let outcome = copy(source().as_ref(), target.as_ref(), &how, &Heard::default()).unwrap();
+    assert!(outcome.complete && outcome.resumed_parts > 0 && outcome.records < 5000, "{outcome:?}");
+    assert!(!state.exists() && room.files("files") == ["test_00000.asb", "test_00001.asb"]);
+    room.ok("asrestore", &["-n", "test,bar", "-d", &dir]);
+    assert!(room.held("bar") == room.held("test"));
+}
+
+#[test]
+fn a_scan_and_an_import_of_its_files_give_the_same_rows() {
+    let room = Room::new(700);
+    let dir = room.path("files");
+    room.ok("asbackup", &["-n", "test", "-d", &dir, "-w", "2"]);
+    let (_world, repo) = World::new();
+    let registry = Registry::default();
+    let mut taken = Vec::new();
+    for url in [room.url("test"), format!("asb:{dir}")] {
+        let source = registry.source(&url, &Options::default()).unwrap();
+        let how = BackupOptions { url, ..plain() };
+        let outcome = backup(&repo, source.as_ref(), &how, &Heard::default()).unwrap();
+        assert!(outcome.complete, "{:?}", outcome.problems);
+        let held = snapshot(&repo, outcome.id.unwrap());
+        let modules: Vec<(String, String)> = held.content.attributes["udfs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|module| (module["name"].to_string(), module["content"].to_string()))
+            .collect();
+        taken.push((restored(&repo, &held)["test"].records.clone(), modules));
+    }
+    assert_eq!(taken[0].0.len(), 700);
+    assert!(taken[0] == taken[1]);
+}

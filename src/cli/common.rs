@@ -67,8 +67,8 @@ pub struct GlobalArgs {
         help_heading = "Global"
     )]
     pub key_command: Option<String>,
-    /// Unlock with a key that a service keeps: aws-kms:KEY?region=R, azure-key-vault:https://VAULT.vault.azure.net/keys/NAME,
-    /// gcp-kms:projects/P/locations/L/keyRings/R/cryptoKeys/K, vault:https://HOST:8200/MOUNT/NAME [env: `REKEEP_KEY_SERVICE`]
+    /// Unlock with a key that a service keeps: `aws-kms:KEY?region=R`, `azure-key-vault:https://VAULT.vault.azure.net/keys/NAME`,
+    /// `gcp-kms:projects/P/locations/L/keyRings/R/cryptoKeys/K`, `vault:https://HOST:8200/MOUNT/NAME` [env: `REKEEP_KEY_SERVICE`]
     #[arg(
         long,
         global = true,

@@ -21,7 +21,10 @@ pub(in crate::ops) mod stack;
 
 pub use chain::{Opener, backup_chain};
 
-use super::{OpsError, Progress, own_folder, progress::tell_news, tag::check_tags, usage::peak_memory_bytes};
+use super::{
+    OpsError, Progress, own_folder, progress::tell_news, select::scope::scope_hash as hash_of, tag::check_tags,
+    usage::peak_memory_bytes,
+};
 use crate::{
     connector::{ParentView, SessionOptions, Source, url::without_password},
     record::Timestamp,
@@ -252,7 +255,7 @@ pub fn backup(
     }
     let id = source_id(repo, source, options);
     let scope = source.scope();
-    let scope_hash = parent::scope_hash(&scope.canonical);
+    let scope_hash = hash_of(&scope.canonical);
     let session = source.begin(&SessionOptions {
         parallel: options.parallel.max(1),
         read_limit: options.read_limit,

@@ -218,6 +218,11 @@ fn documents_have_the_keys_that_are_written_down() {
         is_as_said("cat", number, &world.json(&["cat", what, one(&objects).as_str().unwrap()]));
     }
     drop(held);
+    let file = concat!("asb:", env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/asb/source-ns2.compact.asb");
+    let seen = world.json(&["inspect", file]);
+    is_as_said("inspect", 0, &seen);
+    is_as_said("inspect", 1, one(&seen["files"]));
+    is_as_said("inspect", 2, one(&seen["namespaces"]));
     is_as_said("cache", 0, &world.json(&["cache", "list"]));
     let demo = world.json(&["demo", "--records", "1000", "--dir", "demo"]);
     is_as_said("demo", 0, &demo);

@@ -16,12 +16,6 @@ use std::collections::HashSet;
 /// Joins that may fail on damage before a base is made: each costs a reading of the source.
 const MAX_REFUSED: usize = 2;
 
-/// The canonical hash of a scope's text, as manifests give it.
-pub(in crate::ops) fn scope_hash(canonical: &str) -> String {
-    let hash = blake3::derive_key("rekeep 1 scope", canonical.as_bytes());
-    data_encoding::HEXLOWER.encode(&hash[..16])
-}
-
 /// Chooses a parent; and another one when that turns out to be unreadable.
 pub(super) struct Chooser<'a> {
     repo: &'a Repository,

@@ -1,7 +1,7 @@
 //! Which part of a source a snapshot holds, and which of several parts is meant: the widest, if there is one.
 
 use crate::{
-    ops::{OpsError, Progress, backup::parent::scope_hash},
+    ops::{OpsError, Progress},
     repo::Snapshot,
     report::{ErrorKind, Remedy, WarningKind},
 };
@@ -18,6 +18,12 @@ const DIGITS: usize = 8;
 
 /// Digits of a scope's hash that name it at least.
 const FEWEST_DIGITS: usize = 4;
+
+/// The canonical hash of a scope's text, as manifests give it.
+pub(in crate::ops) fn scope_hash(canonical: &str) -> String {
+    let hash = blake3::derive_key("rekeep 1 scope", canonical.as_bytes());
+    data_encoding::HEXLOWER.encode(&hash[..16])
+}
 
 /// Whether nothing of the source was left out.
 #[must_use]

@@ -8,9 +8,9 @@ use crate::{
     layer::{LayerContext, Stack},
     ops::{
         OpsError, Phase, PhaseKind, Progress,
-        backup::parent::scope_hash,
         reading::Reading,
         restore::{Likeness, Pair, walk},
+        select::scope::scope_hash,
     },
     record::{Expiry, Gaps, KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError},
     repo::{Repository, Snapshot, manifest::Collection},

@@ -66,6 +66,7 @@ pub const fn for_remedy(remedy: Remedy) -> &'static str {
         Remedy::AddPassword => {
             "add a password with `rekeep key add`, then remove the lost one with `rekeep key remove`"
         }
+        Remedy::WaitForLock => "--lock-timeout waits longer",
         Remedy::ChooseDirectory => "choose another --dir",
         Remedy::ChooseTempDir => "name another place with --temp-dir",
         Remedy::Salvage => "--salvage keeps what is whole",

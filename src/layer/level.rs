@@ -4,7 +4,6 @@ use super::{
     LayerError,
     block::{KeysBlock, ValuesBlock},
     list::{Entry, List},
-    reader::{keys_of, list_of, values_of},
 };
 use crate::repo::{ChunkData, ChunkId, ChunkKind, ChunkReader, ReadAhead};
 use std::sync::Arc;
@@ -120,4 +119,32 @@ fn announce_entry(ahead: &mut dyn ReadAhead, entry: &Entry, wants: Wants) -> boo
         Some(values) => ahead.announce(ChunkKind::Values, &values),
         None => has_room,
     }
+}
+
+/// The list that an entry names.
+pub(super) fn list_of(data: &ChunkData, entry: &Entry) -> Result<List, LayerError> {
+    let list = List::of(data, &entry.id)?;
+    list.check_against(entry)?;
+    Ok(list)
+}
+
+/// The keys of the block that an entry names.
+pub(super) fn keys_of(data: &ChunkData, entry: &Entry) -> Result<KeysBlock, LayerError> {
+    let block = KeysBlock::decode(&data.plain()?).map_err(|reason| LayerError::damaged(entry.id, reason))?;
+    let counts = (block.len() as u64, block.live_rows(), block.values() > 0, block.piece_lists().next().is_some());
+    if counts != (entry.rows, entry.live_rows, entry.values.is_some(), entry.has_pieces) || block.key(0) != entry.key {
+        let object = format!("keys chunk {}", entry.id);
+        return Err(LayerError::inconsistent(object, "first key or counts are not those that its list gives"));
+    }
+    Ok(block)
+}
+
+/// The values of a block.
+pub(super) fn values_of(data: &ChunkData, id: ChunkId, keys: &KeysBlock) -> Result<ValuesBlock, LayerError> {
+    let values = ValuesBlock::decode(data.plain()?).map_err(|reason| LayerError::damaged(id, reason))?;
+    if values.len() as u64 != keys.values() {
+        let object = format!("values chunk {id}");
+        return Err(LayerError::inconsistent(object, "it has not as many values as its keys chunk has rows in place"));
+    }
+    Ok(values)
 }

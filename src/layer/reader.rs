@@ -3,13 +3,13 @@
 use super::{
     LayerError,
     block::{KeysBlock, RowKind, RowValue, ValuesBlock},
-    level::{Level, Wants},
+    level::{Level, Wants, keys_of, list_of, values_of},
     list::{Entry, List, RootHeader},
     piece,
 };
 use crate::{
     record::{Fingerprinter, KeyRange},
-    repo::{ChunkData, ChunkId, ChunkKind, ChunkReader, manifest::LayerRef},
+    repo::{ChunkId, ChunkKind, ChunkReader, manifest::LayerRef},
 };
 use std::sync::Arc;
 
@@ -178,27 +178,9 @@ pub(super) fn read_list(chunks: &Arc<dyn ChunkReader>, entry: &Entry) -> Result<
     list_of(&chunks.read(ChunkKind::List, &entry.id)?, entry)
 }
 
-/// The list that an entry names.
-pub(super) fn list_of(data: &ChunkData, entry: &Entry) -> Result<List, LayerError> {
-    let list = List::of(data, &entry.id)?;
-    list.check_against(entry)?;
-    Ok(list)
-}
-
 /// Reads the keys of the block that an entry names.
 pub(super) fn read_keys(chunks: &Arc<dyn ChunkReader>, entry: &Entry) -> Result<KeysBlock, LayerError> {
     keys_of(&chunks.read(ChunkKind::Keys, &entry.id)?, entry)
-}
-
-/// The keys of the block that an entry names.
-pub(super) fn keys_of(data: &ChunkData, entry: &Entry) -> Result<KeysBlock, LayerError> {
-    let block = KeysBlock::decode(&data.plain()?).map_err(|reason| LayerError::damaged(entry.id, reason))?;
-    let counts = (block.len() as u64, block.live_rows(), block.values() > 0, block.piece_lists().next().is_some());
-    if counts != (entry.rows, entry.live_rows, entry.values.is_some(), entry.has_pieces) || block.key(0) != entry.key {
-        let object = format!("keys chunk {}", entry.id);
-        return Err(LayerError::inconsistent(object, "first key or counts are not those that its list gives"));
-    }
-    Ok(block)
 }
 
 /// Reads the values of a block.
@@ -208,16 +190,6 @@ pub(super) fn read_values(
     keys: &KeysBlock,
 ) -> Result<ValuesBlock, LayerError> {
     values_of(&chunks.read(ChunkKind::Values, &id)?, id, keys)
-}
-
-/// The values of a block.
-pub(super) fn values_of(data: &ChunkData, id: ChunkId, keys: &KeysBlock) -> Result<ValuesBlock, LayerError> {
-    let values = ValuesBlock::decode(data.plain()?).map_err(|reason| LayerError::damaged(id, reason))?;
-    if values.len() as u64 != keys.values() {
-        let object = format!("values chunk {id}");
-        return Err(LayerError::inconsistent(object, "it has not as many values as its keys chunk has rows in place"));
-    }
-    Ok(values)
 }
 
 /// Walks the rows of one layer in a key range. Use as: `while walk.advance()? { walk.key() … }`.

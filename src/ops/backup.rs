@@ -278,12 +278,15 @@ pub fn backup(
     if let Some(writing) = &writing {
         tell_news(repo, writing.warnings(), progress);
     }
+    // Ends are by the source's clock: where that is ahead of this host's, its last snapshot is still its newest.
+    let by_both_clocks = session.start().max(repo.clock().now());
     let attempt = (|| {
         if let Some(writing) = writing.as_ref().filter(|_| options.parent == ParentChoice::None) {
             // Who wants nothing of what was there before may not trust it.
             writing.be_careful();
         }
-        let mut chooser = parent::Chooser::new(repo, writing.as_ref(), &id, &scope_hash, options, progress);
+        let mut chooser =
+            parent::Chooser::new(repo, writing.as_ref(), &id, &scope_hash, options, progress, by_both_clocks);
         if abilities.reads_once {
             chooser.be_careful();
         }

@@ -4,13 +4,13 @@
 //!
 //! Nothing here fails a caller. What cannot be kept is not kept.
 
-use super::{ObjectName, RepoId, ids::PackKind, repository::lock};
+use super::{ObjectName, RepoId, ids::PackKind};
 use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -157,7 +157,7 @@ impl Cache {
             self.gave_up.store(true, Ordering::Relaxed);
             return;
         }
-        let mut written = lock(&self.written);
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let so_far = written.map(|so_far| so_far + bytes.len() as u64);
         let is_due = so_far.map_or_else(|| self.is_due(), |so_far| so_far > self.bound / 16);
         *written = Some(so_far.unwrap_or(0));

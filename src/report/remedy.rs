@@ -62,6 +62,8 @@ codes! {
         SpellPartitions = "spell_partitions",
         /// Add another password, and remove the one that is lost.
         AddPassword = "add_password",
+        /// Wait longer for a lock.
+        WaitForLock = "wait_for_lock",
         /// Choose another directory.
         ChooseDirectory = "choose_directory",
         /// Choose another place for temporary files.

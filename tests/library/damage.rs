@@ -465,7 +465,10 @@ fn a_repository_from_the_future_is_refused_in_words() {
     assert!(matches!(&newer, RepoError::NewerFormat { found: 2, .. }), "{newer}");
     assert!(newer.to_string().contains("newer rekeep"));
     let feature = edit("\"features\":[]", "\"features\":[\"time-travel\"]").err().unwrap();
-    assert!(matches!(&feature, RepoError::UnknownFeature { feature, .. } if feature == "time-travel"), "{feature}");
+    assert!(
+        matches!(&feature, RepoError::UnknownFeature { feature, .. } if feature.contains("time-travel")),
+        "{feature}"
+    );
     let changed = edit("\"created\":1", "\"created\":2").unwrap();
     let told: String = changed.warnings().iter().map(ToString::to_string).collect();
     assert!(told.contains("rekeep.json is damaged") && told.contains("copy was used"), "{told}");

@@ -187,7 +187,7 @@ impl Cluster {
     /// Keeps a connection whose last answer was read to its end.
     pub(super) fn give_back(node: &Node, connection: Connection) {
         let mut idle = node.idle();
-        if idle.len() < MAX_IDLE {
+        if connection.is_sound() && idle.len() < MAX_IDLE {
             idle.push(connection);
         }
     }

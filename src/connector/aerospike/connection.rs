@@ -55,6 +55,8 @@ pub(super) struct Connection {
     address: String,
     stream: BufReader<Stream>,
     raw: TcpStream,
+    /// Something failed on it: what comes next may be the answer to what was given up.
+    broken: bool,
 }
 
 impl std::fmt::Debug for Connection {
@@ -83,7 +85,8 @@ impl Dialer {
                 })?))
             }
         };
-        let mut connection = Connection { address: shown, stream: BufReader::with_capacity(READ_BYTES, stream), raw };
+        let mut connection =
+            Connection { address: shown, stream: BufReader::with_capacity(READ_BYTES, stream), raw, broken: false };
         if let Some(credential) = &self.credential {
             connection.log_in(credential, &self.sessions)?;
         }
@@ -164,9 +167,19 @@ impl Connection {
         Error::Wire { node: self.address.clone(), source }
     }
 
+    /// Whether it may be asked again.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.broken
+    }
+
     /// Sends a whole frame.
     pub(super) fn send(&mut self, frame: &[u8]) -> Result<(), Error> {
+        if self.broken {
+            let source = io::Error::from(io::ErrorKind::NotConnected);
+            return Err(Error::Io { operation: "send to", node: self.address.clone(), source });
+        }
         let sent = self.stream.get_mut().write_all(frame);
+        self.broken = sent.is_err();
         sent.map_err(|source| Error::Io { operation: "send to", node: self.address.clone(), source })
     }
 
@@ -177,7 +190,9 @@ impl Connection {
     }
 
     fn append(&mut self, kind: u8, body: &mut Vec<u8>) -> Result<(), Error> {
-        wire::append_frame(&mut self.stream, kind, body).map_err(|error| {
+        let read = wire::append_frame(&mut self.stream, kind, body);
+        self.broken |= read.is_err();
+        read.map_err(|error| {
             let wire = error.get_ref().and_then(|inner| inner.downcast_ref::<WireError>()).copied();
             match wire {
                 Some(source) => self.invalid(source),

@@ -3,8 +3,7 @@
 use super::{
     client::Client,
     error::{reading, writing},
-    names::{collection, ident},
-    target::place,
+    names::{collection, ident, place},
 };
 use crate::connector::ConnectorError;
 

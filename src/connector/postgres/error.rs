@@ -1,6 +1,6 @@
 //! What a server says, in our words.
 
-use crate::connector::ConnectorError;
+use crate::{connector::ConnectorError, report::Remedy};
 use postgres::{Error, error::SqlState};
 use std::error::Error as _;
 
@@ -39,7 +39,7 @@ fn advice(code: &SqlState, message: &str) -> Option<&'static str> {
         "72000" => "the server let the rows of this state go (old_snapshot_threshold)",
         "57P01" | "57P02" | "57P03" => "the server is stopping or starting",
         "3D000" => "make the database first (createdb)",
-        "53300" => "the server takes no more connections: --parallel lowers how many are made",
+        "53300" => "the server takes no more connections: fewer readers at once need fewer",
         _ => return None,
     })
 }
@@ -58,7 +58,7 @@ fn of(object: &str, error: &Error, other: fn(String, String) -> ConnectorError) 
     let (object, reason) = (object.to_owned(), said(error));
     match error.code() {
         Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE => {
-            ConnectorError::Locked { object, reason: format!("{reason}; --lock-timeout waits longer") }
+            ConnectorError::Locked { object, reason }.with([Remedy::WaitForLock])
         }
         _ => other(object, reason),
     }

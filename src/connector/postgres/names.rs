@@ -1,5 +1,6 @@
 //! Names of schemas, tables and columns: as SQL wants them, and as collections bear them.
 
+use crate::connector::ConnectorError;
 use std::fmt::Write as _;
 
 /// A quoted identifier, for a connection whose encoding is that of the statement or, where `ascii` is set, may be another one.
@@ -80,6 +81,17 @@ fn take_quoted(text: &str) -> Option<(String, &str)> {
         }
     }
     None
+}
+
+/// Schema and name of the table that a collection is in the target.
+pub(super) fn place(name: &str) -> Result<(String, String), ConnectorError> {
+    match parse(name) {
+        Some((schema, table)) => Ok((schema.unwrap_or_else(|| "public".to_owned()), table)),
+        None => Err(ConnectorError::Usage {
+            object: name.to_owned(),
+            reason: "it names no table: write table, schema.table or \"Schema\".\"Table\"".to_owned(),
+        }),
+    }
 }
 
 #[cfg(test)]

@@ -57,20 +57,9 @@ impl PostgresTarget {
     }
 }
 
-/// Schema and name of the table that a collection is in the target.
-pub(super) fn place(name: &str) -> Result<(String, String), ConnectorError> {
-    match names::parse(name) {
-        Some((schema, table)) => Ok((schema.unwrap_or_else(|| "public".to_owned()), table)),
-        None => Err(ConnectorError::Usage {
-            object: name.to_owned(),
-            reason: "it names no table: write table, schema.table or \"Schema\".\"Table\"".to_owned(),
-        }),
-    }
-}
-
 /// A table of the target; `None` if there is none.
 fn find(client: &mut Client, name: &str, object: &str) -> Result<Option<Table>, ConnectorError> {
-    let place = place(name)?;
+    let place = names::place(name)?;
     let sql = "SELECT c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
     let found = client.query_opt(sql, &[&place.0, &place.1]).map_err(|error| reading(object, &error))?;
     let Some(found) = found else { return Ok(None) };
@@ -168,7 +157,7 @@ impl Target for PostgresTarget {
     }
 
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
-        let table = self.table.as_ref().map(|name| place(name)).transpose()?;
+        let table = self.table.as_ref().map(|name| names::place(name)).transpose()?;
         let selection = table.map_or_else(Selection::default, |table| Selection::only([table]));
         Ok(Some(Box::new(PostgresSource::new(self.server.clone(), selection).rows_only())))
     }
@@ -320,7 +309,7 @@ impl TargetSession for PostgresTargetSession {
         }
         let mut found = find(&mut self.client, &wanted.name, &self.object)?;
         if found.is_none() {
-            let place = place(&wanted.name)?;
+            let place = names::place(&wanted.name)?;
             for sql in create_table(&place, &attributes) {
                 self.client.batch_execute(&sql).map_err(|error| writing(&object, &error))?;
             }

@@ -78,7 +78,7 @@ pub(super) fn judge(
     } else {
         let snapshots = repo.snapshots()?;
         let is_its = |s: &&Snapshot| s.source().is_same(source) && s.content.scope == scope;
-        newest_first(&snapshots, repo.clock().now()).find(is_its).cloned()
+        newest_first(&snapshots, session.start().max(repo.clock().now())).find(is_its).cloned()
     };
     let Some(before) = before else { return Ok(fine) };
     let change = Change {

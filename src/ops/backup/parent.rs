@@ -24,6 +24,8 @@ pub(super) struct Chooser<'a> {
     scope: &'a str,
     options: &'a BackupOptions,
     progress: &'a dyn Progress,
+    /// What lies behind it lies in the future.
+    now: Timestamp,
     /// Whether a candidate's keys are read before it is chosen: once damage was met, or if the source can be read only once.
     careful: bool,
     refused: HashSet<SnapshotId>,
@@ -38,9 +40,10 @@ impl<'a> Chooser<'a> {
         scope: &'a str,
         options: &'a BackupOptions,
         progress: &'a dyn Progress,
+        now: Timestamp,
     ) -> Self {
         let (careful, refused, rejoined) = (false, HashSet::new(), 0);
-        Self { repo, writing, source, scope, options, progress, careful, refused, rejoined }
+        Self { repo, writing, source, scope, options, progress, now, careful, refused, rejoined }
     }
 
     /// Reads the keys of each candidate before it is chosen.
@@ -56,7 +59,7 @@ impl<'a> Chooser<'a> {
             ParentChoice::Id(prefix) => self.by_prefix(&snapshots, prefix).map(Some),
             ParentChoice::Auto if self.rejoined >= MAX_REFUSED => Ok(None),
             ParentChoice::Auto => {
-                for candidate in newest_first(&snapshots, self.repo.clock().now()) {
+                for candidate in newest_first(&snapshots, self.now) {
                     // A differential run reads what changed since everything was read.
                     let is_kind = self.options.ask != Ask::Differential || candidate.content.kind == Kind::Full;
                     if !is_kind || !self.is_same_source(candidate) || self.refused.contains(&candidate.id) {
@@ -92,7 +95,7 @@ impl<'a> Chooser<'a> {
             let same_url = !own.url.is_empty() && its.url == own.url && its.host == own.host;
             its.connector == own.connector && (same_place || same_url)
         };
-        let alike = newest_first(&snapshots, self.repo.clock().now()).find(|s| is_alike(s.source()));
+        let alike = newest_first(&snapshots, self.now).find(|s| is_alike(s.source()));
         Ok(alike.map(|snapshot| {
             let its = snapshot.source();
             let words = format!(

@@ -13,7 +13,10 @@ use super::{
     names::{ident, literal},
     open::open,
 };
-use crate::connector::{ConnectorError, Options, SourceUrl};
+use crate::{
+    connector::{ConnectorError, Options, SourceUrl},
+    report::Remedy,
+};
 use codec::{Encoding, Fate, encode_var_long};
 use schemas::{Schemas, sequence};
 
@@ -259,12 +262,8 @@ impl Store {
         if others == 0 || cleaning.dry_run || cleaning.force {
             return Ok(());
         }
-        Err(ConnectorError::Locked {
-            object: self.object.clone(),
-            reason: format!(
-                "{others} others are connected, and this is done offline: stop the services first (--force goes on)"
-            ),
-        })
+        let reason = format!("{others} others are connected, and this is done offline: stop the services first");
+        Err(ConnectorError::Locked { object: self.object.clone(), reason }.with([Remedy::Force]))
     }
 
     fn run(&mut self, sql: &str) -> Result<(), ConnectorError> {

@@ -1,9 +1,6 @@
 //! Tokens for Azure Key Vault: from a client's secret, a federated token (workload identity), or the machine's identity.
 
-use super::{
-    https::{Https, safe},
-    service::member,
-};
+use super::https::{Https, member, safe};
 use bytes::Bytes;
 use http::{Request, Uri, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};

@@ -95,6 +95,12 @@ impl HttpSend for Https {
     }
 }
 
+/// A text in an answer.
+pub(super) fn member<'a>(answer: &'a serde_json::Value, path: &[&str]) -> Result<&'a str, String> {
+    let found = path.iter().try_fold(answer, |at, name| at.get(name)).and_then(serde_json::Value::as_str);
+    found.ok_or_else(|| format!("its answer has no `{}`", path.join(".")))
+}
+
 /// Runs requests to their end.
 pub(super) fn run<T: Send + 'static>(
     work: impl Future<Output = Result<T, String>> + Send + 'static,

@@ -2,7 +2,7 @@
 
 use super::{
     azure,
-    https::{Https, run, safe},
+    https::{Https, member, run, safe},
 };
 use crate::repo::keys::KeyWrapper;
 use bytes::Bytes;
@@ -257,12 +257,6 @@ fn secret_header(value: &str) -> Result<header::HeaderValue, String> {
     let mut value = header::HeaderValue::from_str(value).map_err(|_| "a credential has a line break".to_owned())?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// A text in an answer.
-pub(super) fn member<'a>(answer: &'a Json, path: &[&str]) -> Result<&'a str, String> {
-    let found = path.iter().try_fold(answer, |at, name| at.get(name)).and_then(Json::as_str);
-    found.ok_or_else(|| format!("its answer has no `{}`", path.join(".")))
 }
 
 fn base64(answer: &Json, path: &[&str]) -> Result<Vec<u8>, String> {

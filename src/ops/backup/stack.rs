@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub(in crate::ops) const MAX_DELTAS: usize = 24;
 
 /// How many adjacent deltas become one when there would be more.
-pub(in crate::ops) const MERGED: usize = 8;
+const MERGED: usize = 8;
 
 /// Whether the deltas have grown so large that a backup which reads everything writes a new base: half the base's bytes.
 pub(super) fn wants_new_base(stack: &[LayerRef]) -> bool {
@@ -24,16 +24,18 @@ pub(super) fn wants_new_base(stack: &[LayerRef]) -> bool {
     deltas > base.bytes / 2
 }
 
-/// Which deltas of a stack (base at 0) are merged before one more is put on it: the eight adjacent ones with the fewest
-/// bytes, the oldest on ties. `None` while there is room.
-pub(super) fn deltas_to_merge(stack: &[LayerRef]) -> Option<std::ops::Range<usize>> {
-    let deltas = stack.get(1..)?;
-    if deltas.len() < MAX_DELTAS {
-        return None;
-    }
-    let bytes = |window: &[LayerRef]| window.iter().map(|layer| layer.bytes).sum::<u64>();
-    let (first, _) = deltas.windows(MERGED).enumerate().min_by_key(|(index, window)| (bytes(window), *index))?;
-    Some(first + 1..first + 1 + MERGED)
+/// Which deltas of a stack (base at 0) are merged before one more is put on it, given each layer's bytes, `None` for one that
+/// cannot be merged now: the eight adjacent ones with the fewest bytes, the oldest on ties. `None` while there is room.
+pub(in crate::ops) fn deltas_to_merge(layers: &[Option<u64>]) -> Option<std::ops::Range<usize>> {
+    let deltas = layers.get(1..).filter(|deltas| deltas.len() >= MAX_DELTAS)?;
+    let sum = |window: &[Option<u64>]| window.iter().try_fold(0u64, |sum, bytes| Some(sum.saturating_add((*bytes)?)));
+    let windows = deltas.windows(MERGED).enumerate().filter_map(|(index, window)| Some((sum(window)?, index)));
+    windows.min().map(|(_, first)| first + 1..first + 1 + MERGED)
+}
+
+/// The bytes of layers that are all there.
+fn bytes_of(stack: &[LayerRef]) -> Vec<Option<u64>> {
+    stack.iter().map(|layer| Some(layer.bytes)).collect()
 }
 
 /// Makes room for one more delta: puts a merged one in place of those that [`deltas_to_merge`] names. `end` is the new
@@ -46,7 +48,7 @@ pub(super) fn make_room(
     mut stack: Vec<LayerRef>,
     end: Timestamp,
 ) -> Result<Vec<LayerRef>, LayerError> {
-    while let Some(range) = deltas_to_merge(&stack) {
+    while let Some(range) = deltas_to_merge(&bytes_of(&stack)) {
         let part = Stack::open(chunks, &stack[range.clone()])?;
         let merged = merge_layers(context, &part, false, end, ranges, writer)?;
         stack.splice(range, merged);
@@ -80,11 +82,11 @@ mod tests {
     fn the_eight_smallest_adjacent_deltas_are_merged_the_oldest_on_ties() {
         let mut bytes = vec![1000];
         bytes.extend([5; 23]);
-        assert_eq!(deltas_to_merge(&layers(&bytes)), None);
+        assert_eq!(deltas_to_merge(&bytes_of(&layers(&bytes))), None);
         bytes.push(5);
-        assert_eq!(deltas_to_merge(&layers(&bytes)), Some(1..9));
+        assert_eq!(deltas_to_merge(&bytes_of(&layers(&bytes))), Some(1..9));
         bytes[1] = 100;
-        assert_eq!(deltas_to_merge(&layers(&bytes)), Some(2..10));
+        assert_eq!(deltas_to_merge(&bytes_of(&layers(&bytes))), Some(2..10));
     }
 
     #[test]

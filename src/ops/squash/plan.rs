@@ -2,7 +2,7 @@
 
 use super::{Witness, bytes, rows, runs, share};
 use crate::{
-    ops::backup::stack::{MAX_DELTAS, MERGED},
+    ops::backup::stack::{MAX_DELTAS, deltas_to_merge},
     record::{CollectionSum, Timestamp},
     repo::{
         ChunkId, Snapshot, SnapshotId,
@@ -308,19 +308,11 @@ fn shorten(uses: &[Use<'_>], stacks: &mut [Vec<Slot>], merges: &mut Merges) {
         if it.held || !newest.contains(&it.snapshot.id) || stack.len() <= MAX_DELTAS + 1 {
             continue;
         }
-        while let Some(range) = deltas_to_merge(stack) {
+        // A merge of merges would need two steps.
+        let bytes = |stack: &[Slot]| stack.iter().map(|slot| Some(slot.there()?.bytes)).collect::<Vec<_>>();
+        while let Some(range) = deltas_to_merge(&bytes(stack)) {
             let layers: Vec<LayerRef> = stack[range.clone()].iter().filter_map(Slot::there).cloned().collect();
             stack.splice(range, [Slot::Merged(merges.deltas(&it.collection.name, &layers))]);
         }
     }
-}
-
-/// What a backup would merge (`stack::deltas_to_merge`), among layers that are there: a merge of merges would need two steps.
-fn deltas_to_merge(stack: &[Slot]) -> Option<std::ops::Range<usize>> {
-    let deltas = stack.get(1..).filter(|deltas| deltas.len() >= MAX_DELTAS)?;
-    let bytes = |window: &[Slot]| {
-        window.iter().try_fold(0u64, |sum, slot| slot.there().map(|layer| sum.saturating_add(layer.bytes)))
-    };
-    let windows = deltas.windows(MERGED).enumerate().filter_map(|(index, window)| Some((bytes(window)?, index)));
-    windows.min().map(|(_, first)| first + 1..first + 1 + MERGED)
 }

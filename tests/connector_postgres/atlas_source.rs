@@ -330,15 +330,15 @@ fn the_place_of_a_store_is_taken_from_its_configuration() {
     };
     fs::write(room.path("from.yml"), config("s")).unwrap();
     fs::write(room.path("to.yml"), config("copy")).unwrap();
-    let root = ["--config-root", "/own/atlas"];
-    room.ok(&[&["backup", "--atlas-config", "from.yml"], &root[..]].concat());
+    let block = ["--config-root", "/own/atlas"];
+    room.ok(&[&["backup", "--atlas-config", "from.yml"], &block[..]].concat());
     let listed = room.ok(&["snapshots"]).out;
     assert!(listed.contains("atlasdb:from.yml") && !listed.contains("secret"), "{listed}");
     let mut copy = cluster.database("copy");
-    room.ok(&[&["restore", "latest", "--atlas-config", "to.yml"], &root[..]].concat());
+    room.ok(&[&["restore", "latest", "--atlas-config", "to.yml"], &block[..]].concat());
     assert_eq!(rows(&mut copy, "SELECT last_allocated FROM a__timestamp"), ["25001"]);
     let fetched =
-        room.ok(&[&["atlas", "fetch", "--config", "to.yml", "--file", "x/backup.timestamp"], &root[..]].concat());
+        room.ok(&[&["atlas", "fetch", "--config", "to.yml", "--file", "x/backup.timestamp"], &block[..]].concat());
     assert_eq!(fetched.out, "25002\n");
     assert_eq!(fs::read_to_string(room.path("x/backup.timestamp")).unwrap(), "25002\n");
     room.run(&["backup", "--atlas-config", "from.yml"]).ends(2, &["keyValueService"]);

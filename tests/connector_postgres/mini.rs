@@ -124,6 +124,9 @@ impl Oracle {
     }
 }
 
+/// When a transaction committed, and which account it gave which balance.
+type Written = (i64, Vec<(usize, i64)>);
+
 /// Accounts of a bank, each a cell; what was ever written to them is remembered.
 pub struct Bank {
     pub oracle: Oracle,
@@ -132,7 +135,7 @@ pub struct Bank {
     accounts: Vec<Mutex<()>>,
     running: Mutex<BTreeSet<i64>>,
     /// By start timestamp: commit timestamp, and what was written to which account.
-    pub written: Mutex<BTreeMap<i64, (i64, Vec<(usize, i64)>)>>,
+    written: Mutex<BTreeMap<i64, Written>>,
 }
 
 pub const MONEY: i64 = 1000;
@@ -232,7 +235,7 @@ impl Bank {
 
     /// What each account held after exactly these transactions.
     pub fn after(&self, transactions: &BTreeSet<i64>) -> Vec<i64> {
-        let mut by_commit: Vec<(i64, Vec<(usize, i64)>)> = self
+        let mut by_commit: Vec<Written> = self
             .written
             .lock()
             .unwrap()

@@ -198,8 +198,10 @@ pub struct Stats {
     pub changed: u64,
     /// Of those, records whose value stands: only generation, expiry, stamp or user key moved.
     pub inherited: u64,
-    /// Records that the parent has and the source no longer.
+    /// Records that the parent has and the source no longer, those that expired apart.
     pub deleted: u64,
+    /// Records that the parent has and that expired since.
+    pub expired: u64,
     /// Records that could not be read.
     pub unreadable: u64,
     /// Records that changed while they were read; they are kept as they were read.

@@ -294,9 +294,13 @@ pub(super) fn summary(outcome: &BackupOutcome) -> String {
             lease.short()
         )
     });
+    let expired = match stats.expired {
+        0 => String::new(),
+        count => format!(", {} expired", show_count(count)),
+    };
     format!(
         "{what}: {}, {complete}, {parent}, as of {}\n{resumed}\
-         records  {} seen: {} new, {} changed, {} deleted; {} in the snapshot\n\
+         records  {} seen: {} new, {} changed, {} deleted{expired}; {} in the snapshot\n\
          bytes    {} read, {} new or changed, {} added to the repository\n\
          blocks   {} written; chunks: {} new, {} reused\n\
          took     {}, peak memory {}\n",

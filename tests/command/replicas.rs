@@ -170,7 +170,9 @@ fn what_is_no_replica_is_refused_and_untouched() {
         let before = objects(&world, place);
         let ran = replicate(&world, &[place]);
         assert_eq!(ran.code, Some(1), "{place}: {ran:?}");
-        words.iter().for_each(|word| assert!(ran.err.contains(word), "{place}: `{word}`: {}", ran.err));
+        for word in words {
+            assert!(ran.err.contains(word), "{place}: `{word}`: {}", ran.err);
+        }
         assert!(objects(&world, place) == before, "{place} was changed");
     };
     // Another repository, and what is left of one.

@@ -19,6 +19,7 @@ pub mod commands;
 pub mod common;
 pub mod context;
 pub mod exit;
+pub mod hooks;
 pub mod interrupt;
 pub mod open;
 pub mod output;

@@ -101,7 +101,7 @@ impl Service {
             let again = job.state == JobState::Queued
                 && matches!(&job.work, Work::Backup { routine, .. } if config.routines.contains_key(routine));
             if again {
-                let entry = entry(&config, job.id, &job.work, job.due.unwrap_or(now));
+                let entry = entry(&config, job.id, &job.work, job.begin);
                 self.desk().board.push(entry);
                 continue;
             }
@@ -240,7 +240,7 @@ impl Service {
 
     fn skip(&self, new: &NewJob, words: &str) -> Result<i64, ServiceError> {
         let now = self.now();
-        let id = self.state.add(new, now)?;
+        let id = self.state.add(new, now, now)?;
         let ending = Ending::without(JobState::Skipped, "contended", words);
         self.state.end(id, &ending, now)?;
         self.count(&new.work, &ending, now, now)?;
@@ -284,7 +284,7 @@ impl Service {
                 return Ok(Submitted::Skipped(self.skip(new, &words)?));
             }
         }
-        let id = self.state.add(new, self.now())?;
+        let id = self.state.add(new, begin, self.now())?;
         entry.id = id;
         desk.board.push(entry);
         desk.plans.extend(plan.map(|plan| (id, plan)));

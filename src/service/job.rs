@@ -151,6 +151,8 @@ pub struct Job {
     pub created: Timestamp,
     /// When it was due, if it is of a schedule.
     pub due: Option<Timestamp>,
+    /// When it is to begin at the earliest.
+    pub begin: Timestamp,
     /// When it began.
     pub started: Option<Timestamp>,
     /// When it ended.

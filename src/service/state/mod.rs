@@ -122,15 +122,16 @@ impl State {
         StateError::Database { path: self.path.clone(), source }
     }
 
-    /// Keeps a new job; gives its number. The oldest that ended go where there are too many.
+    /// Keeps a new job that is to begin at a time; gives its number. The oldest that ended go where there are too many.
     ///
     /// # Errors
     /// [`StateError::Database`].
-    pub fn add(&self, job: &NewJob, now: Timestamp) -> Result<i64, StateError> {
+    pub fn add(&self, job: &NewJob, begin: Timestamp, now: Timestamp) -> Result<i64, StateError> {
         let work = serde_json::to_string(&job.work).unwrap_or_default();
         let db = self.db();
         let added = db.execute(
-            "INSERT INTO jobs (verb, kind, routine, tenant, by, work, state, created, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO jobs (verb, kind, routine, tenant, by, work, state, created, due, begin) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             params![
                 job.work.verb(),
                 job.work.kind(),
@@ -140,7 +141,8 @@ impl State {
                 work,
                 JobState::Queued.as_str(),
                 now.as_millis(),
-                job.due.map(Timestamp::as_millis)
+                job.due.map(Timestamp::as_millis),
+                begin.as_millis()
             ],
         );
         added.map_err(|error| self.failed(error))?;
@@ -293,11 +295,12 @@ impl State {
             attempts: raw.attempts,
             error: raw.error,
             error_kind: raw.error_kind,
+            begin: Timestamp::from_millis(raw.begin),
         })
     }
 }
 
-const SELECT: &str = "SELECT id, work, state, tenant, by, created, due, started, finished, attempts, result, error, error_kind \
+const SELECT: &str = "SELECT id, work, state, tenant, by, created, due, started, finished, attempts, result, error, error_kind, begin \
                       FROM jobs";
 
 /// A row as it lies there.
@@ -315,6 +318,7 @@ struct Raw {
     result: Option<String>,
     error: Option<String>,
     error_kind: Option<String>,
+    begin: i64,
 }
 
 fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
@@ -332,6 +336,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
         result: row.get(10)?,
         error: row.get(11)?,
         error_kind: row.get(12)?,
+        begin: row.get(13)?,
     })
 }
 
@@ -364,7 +369,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(folder.path()).unwrap();
         assert!(matches!(State::open(folder.path()), Err(StateError::InUse { .. })));
-        let (one, two) = (state.add(&backup("a"), NOW).unwrap(), state.add(&backup("b"), NOW).unwrap());
+        let (one, two) = (state.add(&backup("a"), NOW, NOW).unwrap(), state.add(&backup("b"), NOW, NOW).unwrap());
         state.begin(one, 1, NOW).unwrap();
         let ending =
             Ending { state: JobState::Success, result: json!({ "records": 3 }), error: None, error_kind: None };

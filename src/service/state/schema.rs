@@ -8,7 +8,7 @@ use std::path::Path;
 const MIGRATIONS: &[&str] = &["
 CREATE TABLE jobs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, verb TEXT NOT NULL, kind TEXT NOT NULL, routine TEXT, tenant TEXT, by TEXT NOT NULL,
-    work TEXT NOT NULL, state TEXT NOT NULL, created INTEGER NOT NULL, due INTEGER, started INTEGER, finished INTEGER,
+    work TEXT NOT NULL, state TEXT NOT NULL, created INTEGER NOT NULL, due INTEGER, begin INTEGER NOT NULL, started INTEGER, finished INTEGER,
     attempts INTEGER NOT NULL DEFAULT 0, result TEXT, error TEXT, error_kind TEXT);
 CREATE INDEX jobs_by_routine ON jobs (routine, verb, kind, id);
 CREATE INDEX jobs_by_verb ON jobs (verb, id);

@@ -22,8 +22,6 @@ pub enum Scope {
     Backup,
     /// Start and cancel restores.
     Restore,
-    /// Forget backups.
-    Delete,
     /// See and change the configuration.
     Configure,
     /// Everything.
@@ -38,7 +36,6 @@ impl Scope {
             "read" => Self::Read,
             "backup" => Self::Backup,
             "restore" => Self::Restore,
-            "delete" => Self::Delete,
             "configure" => Self::Configure,
             "admin" => Self::Admin,
             _ => return None,
@@ -52,7 +49,6 @@ impl Scope {
             Self::Read => "read",
             Self::Backup => "backup",
             Self::Restore => "restore",
-            Self::Delete => "delete",
             Self::Configure => "configure",
             Self::Admin => "admin",
         }

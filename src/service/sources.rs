@@ -31,7 +31,7 @@ pub fn partitions(text: &str) -> Result<String, String> {
             if count == 0 || last > 4096 {
                 return Err(wrong(part));
             }
-            return Ok(format!("{first}-{}", last - 1));
+            return Ok(format!("{first}..={}", last - 1));
         }
         let digest = data_encoding::BASE64.decode(part.as_bytes()).ok().filter(|digest| digest.len() == 20);
         digest.map(|digest| data_encoding::HEXLOWER.encode(&digest)).ok_or_else(|| wrong(part))
@@ -75,12 +75,21 @@ pub fn cluster_options(config: &Config, cluster: &Cluster, options: &mut Options
             options.set("as_password", password);
         }
     }
+    if let Some(mode) = cluster.credentials.as_ref().and_then(|credentials| credentials.auth_mode.as_deref()) {
+        options.set("as_auth", mode.to_ascii_lowercase());
+    }
     if let Some(tls) = &cluster.tls {
         options.set("tls", true);
+        if let Some(password) = &tls.key_file_password {
+            options.set("tls_key_password", Secrets::new(config, None, None)?.get(&password.0)?);
+        }
         let name = tls.name.clone().or_else(|| cluster.seed_nodes.iter().find_map(|node| node.tls_name.clone()));
         for (option, value) in [
             ("tls_name", &name),
             ("tls_ca", &tls.ca_file),
+            ("tls_ca_path", &tls.ca_path),
+            ("tls_protocols", &tls.protocols),
+            ("tls_cipher_suites", &tls.cipher_suite),
             ("tls_cert_file", &tls.cert_file),
             ("tls_key_file", &tls.key_file),
         ] {
@@ -118,6 +127,9 @@ pub fn readings(config: &Config, routine: &Routine, policy: &Policy) -> Result<V
         "bins": routine.bin_list.clone().unwrap_or_default(),
         "partitions": routine.partition_list.as_deref().map(partitions).transpose()?,
         "filter_exp": routine.filter_exp,
+        "node_list": routine.node_list.clone().unwrap_or_default(),
+        "rack_list": routine.rack_list.clone().unwrap_or_default(),
+        "prefer_racks": cluster.prefer_racks.clone().unwrap_or_default(),
         "no_records": policy.no_records.unwrap_or(false),
         "no_indexes": policy.no_indexes.unwrap_or(false),
         "no_udfs": policy.no_udfs.unwrap_or(false),
@@ -151,7 +163,7 @@ mod tests {
 
     #[test]
     fn lists_of_partitions_are_first_and_count() {
-        assert_eq!(partitions("0, 100-50,4095").unwrap(), "0,100-149,4095");
+        assert_eq!(partitions("0, 100-50,4095").unwrap(), "0,100..=149,4095");
         let digest = data_encoding::BASE64.encode(&[0xab; 20]);
         assert_eq!(partitions(&digest).unwrap(), "ab".repeat(20));
         for bad in ["", "4096", "4000-97", "1-0", "x", "1,,2", "-5"] {

@@ -52,7 +52,7 @@ pub enum ServeCommand {
     Key {
         /// Its name
         name: String,
-        /// What it may: read, backup, restore, delete, configure, admin (repeatable)
+        /// What it may: read, backup, restore, configure, admin (repeatable)
         #[arg(long = "scope", value_name = "SCOPE", default_value = "read")]
         scopes: Vec<String>,
         /// The only routines it may (repeatable)

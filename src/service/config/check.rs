@@ -91,8 +91,10 @@ impl Check<'_> {
         if credentials.password.is_some() && credentials.password_path.is_some() {
             self.say(&[at, name, "credentials"], "password and password-path are both given");
         }
-        if let Some(mode) = credentials.auth_mode.as_deref().filter(|mode| !mode.eq_ignore_ascii_case("INTERNAL")) {
-            self.say(&[at, name, "credentials"], format!("auth-mode {mode} is not known yet; INTERNAL is"));
+        let modes = ["INTERNAL", "EXTERNAL", "PKI"];
+        let mode = credentials.auth_mode.as_deref().filter(|mode| !modes.contains(&mode.to_ascii_uppercase().as_str()));
+        if let Some(mode) = mode {
+            self.say(&[at, name, "credentials"], format!("auth-mode {mode} is none of INTERNAL, EXTERNAL, PKI"));
         }
         self.agent(&[at, name, "credentials"], credentials.secret_agent_name.as_ref());
     }
@@ -237,6 +239,8 @@ impl Check<'_> {
             ("set-list", routine.set_list.is_some()),
             ("bin-list", routine.bin_list.is_some()),
             ("partition-list", routine.partition_list.is_some()),
+            ("node-list", routine.node_list.is_some()),
+            ("rack-list", routine.rack_list.is_some()),
             ("filter-exp", routine.filter_exp.is_some()),
         ];
         for (field, _) in of_cluster.iter().filter(|(_, given)| *given && routine.source.is_some()) {
@@ -245,13 +249,14 @@ impl Check<'_> {
         if routine.source_options.is_some() && routine.source.is_none() {
             self.say(&[at, name, "source-options"], "they are of a source, and there is none");
         }
-        let lists = [
-            ("node-list", routine.node_list.as_ref().is_some_and(|list| !list.is_empty())),
-            ("rack-list", routine.rack_list.as_ref().is_some_and(|list| !list.is_empty())),
+        let given = |list: Option<usize>| list.is_some_and(|count| count > 0);
+        let parts = [
+            given(routine.node_list.as_ref().map(Vec::len)),
+            given(routine.rack_list.as_ref().map(Vec::len)),
+            routine.partition_list.is_some(),
         ];
-        for (field, _) in lists.iter().filter(|(_, given)| *given) {
-            let words = "parts of a cluster by nodes are not known: every partition is read from its master, once";
-            self.say(&[at, name, field], words);
+        if parts.iter().filter(|given| **given).count() > 1 {
+            self.say(&[at, name], "node-list, rack-list and partition-list exclude each other");
         }
         if let Some(Err(words)) = routine.partition_list.as_deref().map(partitions) {
             self.say(&[at, name, "partition-list"], words);
@@ -272,8 +277,7 @@ impl Check<'_> {
                 self.say(&["service", "api-keys"], words);
             }
             if let Some(scope) = key.scopes.iter().find(|scope| crate::service::keys::Scope::parse(scope).is_none()) {
-                let words =
-                    format!("{name}: `{scope}` is no scope: read, backup, restore, delete, configure, admin are");
+                let words = format!("{name}: `{scope}` is no scope: read, backup, restore, configure, admin are");
                 self.say(&["service", "api-keys"], words);
             }
             if key.expires.as_deref().is_some_and(|text| text.parse::<jiff::Timestamp>().is_err()) {

@@ -21,7 +21,7 @@ pub struct Cluster {
     /// The most backups at once of this cluster, in all routines.
     pub max_parallel_scans: Option<u32>,
     /// Racks to read from.
-    pub prefer_racks: Option<Vec<i32>>,
+    pub prefer_racks: Option<Vec<u32>>,
     /// Use the nodes' alternate addresses.
     pub use_services_alternate: Option<bool>,
 }
@@ -50,7 +50,7 @@ pub struct Credentials {
     pub password: Option<Hidden>,
     /// A file that holds the password.
     pub password_path: Option<String>,
-    /// INTERNAL; EXTERNAL and PKI are not known yet.
+    /// INTERNAL (the default), EXTERNAL (by TLS) or PKI.
     pub auth_mode: Option<String>,
     /// Whom to ask for secrets.
     pub secret_agent: Option<SecretAgent>,

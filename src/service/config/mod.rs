@@ -18,8 +18,7 @@ pub use policy::{Compression, Encryption, Policy, Retention, RetryPolicy};
 pub use routine::{Overlap, Routine};
 pub use secret::{HIDDEN, Hidden, Secrets, hide, keep_hidden};
 pub use settings::{
-    Alerts, BackupSettings, Hook, HttpSettings, HttpsSettings, KeySettings, LoggerSettings, RateSettings,
-    ServiceSettings, Smtp, Webhook,
+    BackupSettings, Hook, HttpSettings, HttpsSettings, KeySettings, LoggerSettings, RateSettings, ServiceSettings,
 };
 pub use storage::{AzureStorage, GcpStorage, LocalStorage, Place, S3Storage, Storage, Unlocking};
 

@@ -35,10 +35,10 @@ pub struct Routine {
     pub set_list: Option<Vec<String>>,
     /// Only these bins.
     pub bin_list: Option<Vec<String>>,
-    /// Only these nodes. Not known: partitions are read from their masters.
+    /// Only the partitions that these nodes master: ids, or HOST:PORT.
     pub node_list: Option<Vec<String>>,
-    /// Only these racks. Not known, as above.
-    pub rack_list: Option<Vec<i32>>,
+    /// Only the partitions whose masters stand in these racks.
+    pub rack_list: Option<Vec<u32>>,
     /// Only these partitions: `0,100-50` are 0 and the fifty from 100 on.
     pub partition_list: Option<String>,
     /// Whom to ask for secrets.

@@ -25,7 +25,6 @@ const FIELDS: &[&str] = &[
     "key",
     "key-secret",
     "hash",
-    "smtp-password",
 ];
 
 /// The longest secret.

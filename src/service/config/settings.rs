@@ -1,4 +1,4 @@
-//! The service's own settings: HTTP, logs, backups as a whole, keys, hooks, whom to tell.
+//! The service's own settings: HTTP, logs, backups as a whole, keys, hooks.
 
 use super::Unlocking;
 use serde::{Deserialize, Serialize};
@@ -27,8 +27,6 @@ pub struct ServiceSettings {
     pub hooks: BTreeMap<String, Hook>,
     /// What URLs of targets that the interface may restore into begin with; clusters that have a name are always allowed.
     pub restore_targets: Vec<String>,
-    /// Whom to tell.
-    pub alerts: Option<Alerts>,
 }
 
 /// Requests that a client may make.
@@ -124,7 +122,7 @@ pub struct BackupSettings {
 pub struct KeySettings {
     /// The key's hash, as `rekeep serve key` prints it.
     pub hash: String,
-    /// What it may: `read`, `backup`, `restore`, `delete`, `configure`, `admin`.
+    /// What it may: `read`, `backup`, `restore`, `configure`, `admin`.
     pub scopes: Vec<String>,
     /// The only routines it may; all if there are none.
     pub routines: Vec<String>,
@@ -142,40 +140,4 @@ pub struct Hook {
     pub command: Vec<String>,
     /// How long it may take, in seconds; 300 by default.
     pub timeout: Option<u32>,
-}
-
-/// Whom to tell what.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Alerts {
-    /// Addresses that get a POST with JSON.
-    pub webhooks: Vec<Webhook>,
-    /// A server of mail.
-    pub smtp: Option<Smtp>,
-}
-
-/// An address that gets a POST with JSON.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Webhook {
-    /// The address: http or https.
-    pub url: String,
-    /// Which ends of runs: `success`, `failure`, `canceled`, `skip`, `missing`; failures and missing ones by default.
-    pub on: Vec<String>,
-    /// Only of these routines; of all if there are none.
-    pub routines: Vec<String>,
-}
-
-/// A server of mail.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Smtp {
-    /// Its host.
-    pub host: String,
-    /// Its port; 25 by default.
-    pub port: Option<u16>,
-    /// Who writes.
-    pub from: String,
-    /// To whom.
-    pub to: Vec<String>,
 }

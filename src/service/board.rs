@@ -228,7 +228,9 @@ mod tests {
             cluster: Some((cluster.to_owned(), 1)),
             ..entry(id, &format!("r{id}"), Lane::Full)
         };
-        [on(1, "c"), on(2, "c"), on(3, "d"), on(4, "e"), on(5, "f")].map(|entry| board.push(entry));
+        for entry in [on(1, "c"), on(2, "c"), on(3, "d"), on(4, "e"), on(5, "f")] {
+            board.push(entry);
+        }
         assert_eq!(ready(&mut board), [1, 3, 4]);
         board.finish(3);
         assert_eq!(ready(&mut board), [5]);

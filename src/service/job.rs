@@ -200,3 +200,20 @@ impl Ending {
         Self { state, result: Json::Null, error: Some(words.into()), error_kind: Some(kind.to_owned()) }
     }
 }
+
+/// What a job came to.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// What came of it.
+    pub(super) result: Json,
+    /// Whether nothing is missing.
+    pub(super) complete: bool,
+    /// What is missing, in words.
+    pub(super) problems: Vec<String>,
+    /// Why it was not done, where another does it.
+    pub(super) skipped: Option<String>,
+    /// Records that it moved.
+    pub(super) records: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+}

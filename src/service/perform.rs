@@ -4,7 +4,7 @@ use super::{
     Service,
     config::{Config, Policy, Routine},
     hooks,
-    job::{Job, Work},
+    job::{Done, Job, Work},
     places::Where,
     restore::{self, RestorePlan},
     sources::{Reading, readings},
@@ -20,24 +20,7 @@ use crate::{
     repo::Repository,
     report::ErrorKind,
 };
-use serde_json::{Value as Json, json};
-
-/// What a job came to.
-#[derive(Debug, Default)]
-pub(super) struct Done {
-    /// What came of it.
-    pub(super) result: Json,
-    /// Whether nothing is missing.
-    pub(super) complete: bool,
-    /// What is missing, in words.
-    pub(super) problems: Vec<String>,
-    /// Why it was not done, where another does it.
-    pub(super) skipped: Option<String>,
-    /// Records that it moved.
-    pub(super) records: u64,
-    /// Their bytes.
-    pub(super) bytes: u64,
-}
+use serde_json::json;
 
 /// The tag that says whose a snapshot is.
 pub(super) fn routine_tag(routine: &str) -> String {

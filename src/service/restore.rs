@@ -3,8 +3,8 @@
 use super::{
     Service, ServiceError,
     config::{Cluster, Config, Encryption, RetryPolicy, SecretAgent, Storage, hide, lean},
+    job::Done,
     listing::{Key, of_routine},
-    perform::Done,
     places::Where,
     sources::{cluster_options, cluster_url},
 };

@@ -2,8 +2,8 @@
 
 use super::{
     Service, ServiceError, hooks,
-    job::{Ending, Job, JobState, NewJob, Work},
-    perform::{self, Done},
+    job::{Done, Ending, Job, JobState, NewJob, Work},
+    perform,
     restore::RestorePlan,
     state::Ended,
 };

@@ -1,8 +1,8 @@
 //! What a configuration must say to make sense: names, references, schedules, numbers. Everything that is wrong is found at
 //! once.
 
-use super::{Cluster, Config, Policy, Routine, ServiceSettings, Storage};
-use crate::service::{cron::Schedule, sources::partitions, window::Window};
+use super::{Cluster, Config, Policy, Routine, ServiceSettings, Storage, partitions::partitions};
+use crate::service::{cron::Schedule, window::Window};
 use std::fmt;
 
 /// Something that is wrong, and where.

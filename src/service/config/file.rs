@@ -234,17 +234,17 @@ backup-routines:
     fn what_is_wrong_is_told_with_its_line() {
         for (from, to, line, words) in [
             ("port: 8081", "prot: 8081", 3, "prot"),
-            ("  hourly:\n", "  hourly: [\n", 26, ""),
-            ("source-cluster: abs-cluster", "source-cluster: gone", 28, "there is no cluster `gone`"),
-            ("storage: local\n", "storage: far\n", 29, "there is no storage `far`"),
-            ("backup-policy: daily\n", "backup-policy: no\n", 31, "there is no policy `no`"),
-            ("'@hourly'", "'0 0 0 30 2 ?'", 26, "never"),
-            ("'@hourly'", "'1 2 3'", 26, "fields"),
-            ("port: 3000", "port: 0", 6, "port"),
-            ("full: 7", "full: 0", 18, "full"),
-            ("incremental: 3", "incremental: 8", 18, "incremental"),
-            ("password: psw", "password: psw\n      password-path: /x", 9, "password"),
-            ("/tmp/backups", "\"\"", 14, "path"),
+            ("  hourly:\n", "  hourly: [\n", 2, ""),
+            ("source-cluster: abs-cluster", "source-cluster: gone", 29, "there is no cluster `gone`"),
+            ("storage: local\n", "storage: far\n", 30, "there is no storage `far`"),
+            ("backup-policy: daily\n", "backup-policy: no\n", 32, "there is no policy `no`"),
+            ("'@hourly'", "'0 0 0 30 2 ?'", 27, "never"),
+            ("'@hourly'", "'1 2 3'", 27, "fields"),
+            ("port: 3000", "port: 0", 7, "port"),
+            ("full: 7", "full: 0", 20, "full"),
+            ("incremental: 3", "incremental: 8", 20, "incremental"),
+            ("password: psw", "password: psw\n      password-path: /x", 10, "password"),
+            ("/tmp/backups", "\"\"", 15, "path"),
         ] {
             let said = wrong(from, to);
             assert!(said.contains(&format!("c.yml:{line}")) && said.contains(words), "{to}: {said}");

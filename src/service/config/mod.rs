@@ -4,7 +4,9 @@
 pub(in crate::service) mod check;
 mod cluster;
 mod file;
+mod hidden;
 mod located;
+mod partitions;
 mod policy;
 mod routine;
 pub(in crate::service) mod secret;
@@ -14,9 +16,11 @@ mod storage;
 pub use check::Finding;
 pub use cluster::{Cluster, Credentials, SecretAgent, SeedNode, Tls};
 pub use file::{ConfigError, ConfigFile};
+pub use hidden::{HIDDEN, Hidden};
+pub use partitions::partitions;
 pub use policy::{Compression, Encryption, Policy, Retention, RetryPolicy};
 pub use routine::{Overlap, Routine};
-pub use secret::{HIDDEN, Hidden, Secrets, hide, keep_hidden};
+pub use secret::{Secrets, hide, keep_hidden};
 pub use settings::{
     BackupSettings, Hook, HttpSettings, HttpsSettings, KeySettings, LoggerSettings, RateSettings, ServiceSettings,
 };

@@ -1,18 +1,12 @@
 //! Secrets of the configuration: never shown, kept where `[secret]` comes back, and looked up where they are references.
 
-use super::{Config, SecretAgent};
-use serde::{Deserialize, Serialize};
+use super::{Config, SecretAgent, hidden::HIDDEN};
 use serde_json::Value as Json;
 use std::{
-    fmt,
     io::{Read as _, Write as _},
     net::{TcpStream, ToSocketAddrs as _},
     time::Duration,
 };
-use utoipa::ToSchema;
-
-/// What stands in the place of a secret.
-pub const HIDDEN: &str = "[secret]";
 
 /// Fields that are secrets, wherever they stand.
 const FIELDS: &[&str] = &[
@@ -29,18 +23,6 @@ const FIELDS: &[&str] = &[
 
 /// The longest secret.
 const MAX_BYTES: u64 = 64 * 1024;
-
-/// A secret, or a reference to one: `env:NAME`, `file:PATH`, `secrets:RESOURCE:KEY`. Never printed.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(transparent)]
-#[schema(value_type = String)]
-pub struct Hidden(pub String);
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(HIDDEN)
-    }
-}
 
 /// Whether a field of this name with this value hides something. References are no secrets.
 fn is_secret(name: &str, value: &Json) -> bool {

@@ -572,7 +572,7 @@ mod tests {
     #[test]
     fn policies_mean_what_they_mean_to_asrestore() {
         let of = |unique, replace, no_generation| {
-            let policy = RestorePolicy { unique, replace, no_generation, ..RestorePolicy::default() };
+            let policy = RestorePolicy { replace, unique, no_generation, ..RestorePolicy::default() };
             let to = To {
                 destination: None,
                 destination_name: None,

@@ -135,12 +135,12 @@ fn retention_keeps_the_newest_fulls() {
     let kept = text.replace("  once:\n", "  once:\n    retention:\n      full: 2\n");
     std::fs::write(world.path("config.yml"), kept).unwrap();
     world.start();
-    let mut last = json!(null);
+    let mut newest = json!(null);
     for number in 0..4 {
         world.change(1, &format!("name {number}"));
         let list = |world: &World| world.get("/v1/backups/full/accounts").as_array().unwrap().clone();
         world.ask("POST", "/v1/backups/full/accounts", None).is(202);
-        last = until(|| list(&world).last().filter(|newest| **newest != last).cloned());
+        newest = until(|| list(&world).last().filter(|found| **found != newest).cloned());
     }
     until(|| (world.get("/v1/backups/full/accounts").as_array().unwrap().len() == 2).then_some(()));
 }

@@ -37,7 +37,7 @@ impl Answer {
 /// Sends bytes as they are.
 pub fn raw(to: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
     // A server may answer and close before all was sent.
     let _ = stream.write_all(request);
     let mut bytes = Vec::new();
@@ -65,7 +65,7 @@ pub fn request(to: SocketAddr, method: &str, path: &str, head: &[(&str, &str)], 
 /// Looks again and again until there is something to be had; a test that waits for ever has failed.
 #[track_caller]
 pub fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(180);
+    let end = Instant::now() + Duration::from_mins(3);
     loop {
         if let Some(found) = look() {
             return found;

@@ -60,7 +60,7 @@ fn clients_that_say_nothing_are_given_up_and_many_keep_nobody_out() {
     let idle: Vec<TcpStream> = (0..400).filter_map(|_| TcpStream::connect(world.address()).ok()).collect();
     world.ask("GET", "/health", None).is(200);
     for mut stream in idle.into_iter().take(3) {
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         let mut rest = Vec::new();
         // The server ends it.
         let _ = stream.read_to_end(&mut rest).unwrap();

@@ -40,8 +40,6 @@ fn jobs_their_ends_and_all_counts_are_there_after_a_restart() {
 struct Process {
     child: Child,
     address: SocketAddr,
-    /// What it says further.
-    _lines: std::thread::JoinHandle<()>,
 }
 
 impl Process {
@@ -61,8 +59,8 @@ impl Process {
             let line: Json = serde_json::from_str(&line).unwrap();
             line["message"].as_str()?.strip_prefix("listening on http://").map(|address| address.parse().unwrap())
         });
-        let _lines = std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address: address.unwrap(), _lines }
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address: address.unwrap() }
     }
 
     fn ask(&self, method: &str, path: &str) -> Answer {

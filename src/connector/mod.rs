@@ -10,6 +10,8 @@ pub mod aerospike;
 #[cfg(feature = "asb")]
 pub mod asb;
 pub mod change;
+#[cfg(feature = "deeplake")]
+pub mod deeplake;
 pub mod error;
 pub mod evidence;
 pub mod file_record;

@@ -21,6 +21,8 @@ impl Default for Registry {
         let registry = registry
             .with(super::postgres::PostgresConnector::new("postgresql://HOST/DATABASE"))
             .with(super::postgres::PostgresConnector::new("postgres://HOST/DATABASE"));
+        #[cfg(feature = "deeplake")]
+        let registry = registry.with(super::deeplake::DeepLakeConnector);
         registry
     }
 }

@@ -4,6 +4,8 @@
 pub mod backup;
 pub mod check_storage;
 pub mod copy;
+#[cfg(feature = "deeplake")]
+pub mod datasets;
 #[cfg(feature = "sqlite")]
 pub mod demo;
 pub mod diff;

@@ -13,6 +13,7 @@ pub mod asb;
 pub mod commands;
 pub mod common;
 pub mod context;
+pub mod deeplake;
 pub mod exit;
 pub mod interrupt;
 pub mod open;

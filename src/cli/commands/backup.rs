@@ -5,6 +5,7 @@ use crate::{
         aerospike::AerospikeArgs,
         asb::AsbReadArgs,
         context::Context,
+        deeplake::DeepLakeReadArgs,
         exit::{Failure, Kept as _, Status, usage},
         postgres::PostgresArgs,
         typed,
@@ -28,7 +29,7 @@ use std::{path::PathBuf, time::Duration};
 /// `backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
-    /// What to back up: `aerospike://HOST[:PORT][,HOST…][/NAMESPACE]`, `postgresql://HOST/DATABASE`, sqlite:FILE, files:DIRECTORY, jsonl:FILE,
+    /// What to back up: `aerospike://HOST[:PORT][,HOST…][/NAMESPACE]`, `postgresql://HOST/DATABASE`, sqlite:FILE, files:DIRECTORY, deeplake:DIRECTORY, jsonl:FILE,
     /// asb:PATH
     #[arg(required_unless_present_any = ["stdin", "stdin_from_command"], value_parser = OsStringValueParser::new().map(typed::url))]
     pub source: Option<String>,
@@ -114,6 +115,9 @@ pub struct BackupArgs {
     /// What only `PostgreSQL` sources understand.
     #[command(flatten)]
     pub postgres: PostgresArgs,
+    /// Which Deep Lake datasets are read.
+    #[command(flatten)]
+    pub lake: DeepLakeReadArgs,
     /// Make no snapshot if nothing changed
     #[arg(long)]
     pub skip_if_unchanged: bool,
@@ -147,6 +151,7 @@ impl BackupArgs {
         let mut options = self.aerospike.options()?;
         self.asb.add_to(&mut options)?;
         options.add(&self.postgres)?;
+        options.add(&self.lake)?;
         options.add(&json!({
             "exclude": self.exclude,
             "exclude_files": typed::paths(&self.exclude_files),

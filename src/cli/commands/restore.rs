@@ -6,6 +6,7 @@ use crate::{
         asb::AsbWriteArgs,
         common::NarrowArgs,
         context::{Context, threads},
+        deeplake::DeepLakeWriteArgs,
         exit::{Failure, Kept as _, Status, usage},
         output,
         postgres::PostgresArgs,
@@ -30,7 +31,7 @@ use std::{fmt::Write as _, io::ErrorKind};
 pub struct RestoreArgs {
     /// Which snapshot
     pub snapshot: String,
-    /// Where to: aerospike://HOST:PORT/NAMESPACE, `postgresql://HOST/DATABASE`, sqlite:FILE, files:DIRECTORY, jsonl:FILE, jsonl:-,
+    /// Where to: aerospike://HOST:PORT/NAMESPACE, `postgresql://HOST/DATABASE`, sqlite:FILE, files:DIRECTORY, deeplake:DIRECTORY, jsonl:FILE, jsonl:-,
     /// asb:DIRECTORY, asb:FILE.asb, asb:-
     #[arg(value_parser = OsStringValueParser::new().map(typed::url))]
     pub target: String,
@@ -81,6 +82,8 @@ pub struct RestoreArgs {
     asb: AsbWriteArgs,
     #[command(flatten)]
     postgres: PostgresArgs,
+    #[command(flatten)]
+    lake: DeepLakeWriteArgs,
 }
 
 /// When a record is overwritten.
@@ -120,6 +123,7 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failu
     let mut options = args.aerospike.options()?;
     args.asb.add_to(&mut options)?;
     options.add(&args.postgres)?;
+    options.add(&args.lake)?;
     options.add(&json!({
         "owners_by_name": args.owners_by_name,
         "single_records": !(args.keys.is_empty() && args.include.is_empty() && args.exclude.is_empty()),

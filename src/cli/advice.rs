@@ -12,6 +12,11 @@ pub const fn for_kind(kind: ErrorKind) -> Option<&'static str> {
     Some(match kind {
         ErrorKind::NoRepository => "check -r or REKEEP_REPOSITORY, or make one with `rekeep init`",
         ErrorKind::RepositoryExists => "nothing was changed; use it, or choose another location",
+        ErrorKind::NotReplica => {
+            "nothing was changed: replicate into another place. A replica that was written to is a repository of its own; a \
+             snapshot that vanished from the source comes back with `rekeep repair snapshots`, or goes for good with `rekeep \
+             forget --vanished ID`, both at the source"
+        }
         ErrorKind::WrongPassword => "try another one, or the recovery key with --recovery-key",
         ErrorKind::RoleLacks => "`rekeep key list` shows which slot has which role",
         ErrorKind::Damaged | ErrorKind::Missing => DAMAGE,
@@ -59,10 +64,12 @@ pub const fn for_remedy(remedy: Remedy) -> &'static str {
         Remedy::GiveUser => "give a user with --as-user",
         Remedy::GivePassword => "give a password with --as-password-file, -command or -env",
         Remedy::GiveCertificateAndKey => "give both --tls-cert-file and --tls-key-file",
-        Remedy::GiveAuthority => "give --tls-ca",
+        Remedy::GiveAuthority => "give --tls-ca or --tls-ca-path",
+        Remedy::GiveKeyPassword => "give --tls-key-password-file or -command",
+        Remedy::SecureLogin => "give --tls, or say --as-auth external-insecure",
         Remedy::ReadFully => "without --differential every record is read",
         Remedy::DoNotResume => "without --resume everything is read anew",
-        Remedy::SpellPartitions => "write --partitions 0-99,200,DIGEST,after:DIGEST",
+        Remedy::SpellPartitions => "write --partitions 0..=99,200,DIGEST,after:DIGEST",
         Remedy::AddPassword => {
             "add a password with `rekeep key add`, then remove the lost one with `rekeep key remove`"
         }

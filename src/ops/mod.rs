@@ -2,6 +2,7 @@
 //! returns a typed outcome. It knows no terminal and no HTTP; it can be cancelled; many can run in one process.
 
 pub mod backup;
+pub mod cell_history;
 pub mod check_storage;
 pub mod copy;
 #[cfg(feature = "deeplake")]
@@ -23,6 +24,7 @@ pub mod password;
 pub mod progress;
 pub mod prune;
 mod reading;
+pub mod replicate;
 pub mod restore;
 pub mod select;
 pub mod source;

@@ -9,8 +9,10 @@ mod account;
 mod batch;
 mod builds;
 mod changes;
+mod chosen;
 mod clock;
 mod cluster;
+mod configuration;
 mod connection;
 pub mod decode;
 mod error;
@@ -19,12 +21,18 @@ mod groups;
 pub mod info;
 pub mod login;
 mod membership;
+#[cfg(feature = "aerospike-client")]
+mod official;
+#[cfg(not(feature = "aerospike-client"))]
+#[path = "official/absent.rs"]
+mod official;
 mod open;
 pub mod options;
 mod pace;
 mod patience;
 mod query;
 mod scan;
+pub mod secrets;
 mod select;
 pub mod source;
 mod stop;
@@ -35,6 +43,6 @@ mod window;
 pub mod wire;
 
 pub use open::{AerospikeConnector, ConnectOptions, PartOptions, ReadOptions, WriteOptions};
-pub use options::{AerospikeOptions, TlsOptions};
+pub use options::{AerospikeOptions, Auth, TlsOptions};
 pub use source::AerospikeSource;
 pub use target::{AerospikeTarget, AerospikeTargetOptions, IndexOrder};

@@ -2,13 +2,15 @@
 
 use super::{
     account::{Account, in_words, partition},
-    builds,
+    builds, chosen,
     clock::Clocks,
     cluster::{Cluster, Node},
+    configuration,
     error::Error,
     facts::{self, NamespaceFacts},
     groups::Partitions,
     membership::Membership,
+    official::{Official, SecondReader, Seen},
     options::{AerospikeOptions, ClusterPlace},
     pace::Pace,
     patience::Patience,
@@ -29,7 +31,10 @@ use crate::{
 use serde_json::{Value as Json, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
@@ -49,6 +54,8 @@ pub struct AerospikeSource {
     place: ClusterPlace,
     options: Arc<AerospikeOptions>,
     selection: Arc<Selection>,
+    /// By namespace, where some nodes are chosen; with them what tells their partitions from others.
+    narrowed: Option<(chosen::Selections, String)>,
     cluster: Arc<Cluster>,
     name: String,
 }
@@ -65,14 +72,29 @@ impl AerospikeSource {
         let selection = Selection::new(place.namespace.as_deref(), &options).map_err(failed)?;
         let cluster = Cluster::connect(&place.seeds, &options).map_err(failed)?;
         let name = cluster.name();
-        Ok(Self {
+        let mut source = Self {
             place,
+            narrowed: None,
             options: Arc::new(options),
             selection: Arc::new(selection),
             cluster: Arc::new(cluster),
             name: if name.is_empty() { UNNAMED.to_owned() } else { name },
             object,
-        })
+        };
+        if source.options.asks_for_racks() || !source.options.nodes.is_empty() {
+            source.narrowed = source.narrow().map_err(|error| error.into_connector(&source.object))?;
+        }
+        Ok(source)
+    }
+
+    fn narrow(&self) -> Result<Option<(chosen::Selections, String)>, Error> {
+        chosen::narrow(&self.selection, &self.cluster, &self.namespaces()?, &self.options)
+    }
+
+    /// What is read of a namespace.
+    fn selection_of(&self, namespace: &str) -> Arc<Selection> {
+        let narrowed = self.narrowed.as_ref().and_then(|(selections, _)| selections.get(namespace));
+        Arc::clone(narrowed.unwrap_or(&self.selection))
     }
 
     /// The namespaces that are asked for.
@@ -130,6 +152,7 @@ impl AerospikeSource {
                 if self.options.no_indexes { Vec::new() } else { self.indexes(&node, name, &mut missing, &mut notes)? };
             let entries = facts::index_entries(&self.cluster, name, &indexes, facts.replication_factor);
             let records = if self.options.no_records { 0 } else { facts.records_of(&self.options.sets) };
+            let records = self.selection_of(name).share(records);
             let share =
                 |bytes: u64| (u128::from(bytes) * u128::from(records) / u128::from(facts.objects.max(1))) as u64;
             collections.push(SourceCollection {
@@ -140,6 +163,15 @@ impl AerospikeSource {
                 estimated_records: records,
             });
         }
+        let configuration = if self.options.with_cluster_configuration {
+            let names: Vec<String> = namespaces.iter().map(|(name, _)| name.clone()).collect();
+            let (read, lost) = configuration::read(&self.cluster, &names, &self.options)?;
+            missing.extend(lost);
+            Some(read)
+        } else {
+            None
+        };
+        let second = if self.options.with_client { Some(self.second_opinion()?) } else { None };
         let clocks = Clocks::default();
         let patience = Arc::new(Patience::new(self.options.partition_timeout));
         let names: Vec<String> = namespaces.iter().map(|(name, _)| name.clone()).collect();
@@ -151,6 +183,9 @@ impl AerospikeSource {
                 times.silent.join(", "),
                 if times.silent.len() == membership.nodes.len() { "this host" } else { "the other nodes" }
             ));
+        }
+        for rack in chosen::empty_racks(&self.cluster, &self.options) {
+            notes.push(format!("no node stands in rack {rack}, which is preferred"));
         }
         for (seed, reason) in self.cluster.silent_seeds() {
             notes.push(format!("nobody answers at {seed} ({reason})"));
@@ -172,7 +207,7 @@ impl AerospikeSource {
                 cluster: Arc::clone(&self.cluster),
                 namespace: found.name.clone(),
                 collection,
-                selection: Arc::clone(&self.selection),
+                selection: self.selection_of(&found.name),
                 options: Arc::clone(&self.options),
                 account: Arc::default(),
                 window_bytes: WINDOWS_BYTES / readers,
@@ -205,10 +240,24 @@ impl AerospikeSource {
             gone: Mutex::default(),
             after: Mutex::default(),
             udfs,
+            configuration,
+            second,
             missing,
             notes,
         }
         .with_one_account())
+    }
+
+    /// The official client, to read records for a comparison.
+    fn second_opinion(&self) -> Result<SecondOpinion, Error> {
+        if self.selection.narrows() || self.narrowed.is_some() {
+            return Err(Error::Usage(
+                "a second opinion is asked for on whole namespaces: nothing else chooses records".to_owned(),
+            ));
+        }
+        let official = Official::connect(&self.cluster, &self.options)
+            .map_err(|reason| Error::Usage(format!("the official client cannot be used: {reason}")))?;
+        Ok(SecondOpinion { official: Arc::new(official), seen: Arc::default() })
     }
 
     /// The indexes of a namespace; one of a kind that is not known is kept as it is told, and named.
@@ -249,6 +298,10 @@ impl Source for AerospikeSource {
 
     fn scope(&self) -> Scope {
         let (mut canonical, note) = (self.selection.canonical.clone(), self.selection.note.clone());
+        if let Some((_, partitions)) = &self.narrowed {
+            // Nodes that master other partitions by now are another part of the cluster.
+            canonical = format!("{canonical} {partitions}");
+        }
         if self.options.max_records > 0 {
             // Which records it were is chance: no other run covers the same part.
             use std::fmt::Write as _;
@@ -265,6 +318,12 @@ impl Source for AerospikeSource {
         let session = self.open(options).map_err(|error| error.into_connector(&self.object))?;
         Ok(Box::new(session))
     }
+}
+
+/// Who reads records instead of our own connections, and what came of it.
+pub(super) struct SecondOpinion {
+    official: Arc<Official>,
+    seen: Arc<Seen>,
 }
 
 /// How many copies there are of each record of a namespace.
@@ -310,6 +369,9 @@ pub(super) struct AerospikeSession {
     pub(super) gone: Mutex<Vec<String>>,
     pub(super) after: Mutex<Option<Membership>>,
     pub(super) udfs: Vec<Json>,
+    /// What every node runs with, where that is kept.
+    configuration: Option<Json>,
+    second: Option<SecondOpinion>,
     pub(super) missing: Vec<String>,
     pub(super) notes: Vec<String>,
 }
@@ -413,7 +475,7 @@ impl SourceSession for AerospikeSession {
         let fewest = (0..self.copies.len()).map(|index| self.copies_of_parent(index)).min().unwrap_or(1) as usize;
         let gone = if gone.len() >= fewest { gone } else { Vec::new() };
         let after = self.after.lock().unwrap_or_else(PoisonError::into_inner);
-        json!({
+        let mut attributes = json!({
             "format": 1,
             "cluster_name": self.name,
             "nodes": nodes,
@@ -421,7 +483,11 @@ impl SourceSession for AerospikeSession {
             "copies": copies,
             "membership": { "before": view(before), "after": after.as_ref().map(view) },
             "udfs": self.udfs,
-        })
+        });
+        if let Some(configuration) = &self.configuration {
+            attributes["configuration"] = configuration.clone();
+        }
+        attributes
     }
 
     fn collections(&self) -> &[SourceCollection] {
@@ -444,6 +510,10 @@ impl SourceSession for AerospikeSession {
 
     fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
         let context = self.context(collection)?;
+        if let Some(second) = &self.second {
+            let (namespace, seen) = (context.namespace.as_str(), Arc::clone(&second.seen));
+            return Ok(Box::new(SecondReader::new(&second.official, namespace, (self, collection), range, seen)));
+        }
         self.begin_reading(collection, range);
         Ok(Box::new(NamespaceStream::open(context, range, Mode::Full)))
     }
@@ -473,6 +543,14 @@ impl SourceSession for AerospikeSession {
             Err(error) => end.notes.push(format!("the nodes could not be asked at the end: {error}")),
         }
         end.end = self.now();
+        if let Some(second) = &self.second {
+            let (records, completed) =
+                (second.seen.records.load(Ordering::Relaxed), second.seen.completed.load(Ordering::Relaxed));
+            end.notes.push(format!(
+                "{records} records were read by the official client, {completed} of them completed by our own connections: it \
+                 does not give out lists, maps and some user keys exactly"
+            ));
+        }
         for (collection, found) in self.collections.iter().enumerate() {
             let lacks = self.account.of(collection);
             end.missing.extend(in_words(&found.name, "could not be read to the end", &lacks.missing));
@@ -509,6 +587,11 @@ impl Evidence for AerospikeSession {
     }
 
     fn part_end(&self, collection: usize, range: &KeyRange) -> Result<PartEnd, ConnectorError> {
+        if self.second.is_some() {
+            let reason = "the official client read it, which does not tell whether all came".to_owned();
+            let doubts = vec![Doubt { range: range.clone(), reason, acceptable: false }];
+            return Ok(PartEnd { complete: false, doubts });
+        }
         let began = self.watch.end(collection, range);
         let unrest = self.watch.unrest(&self.cluster, began, self.sure_copies(collection));
         let within = |pid: &u16| partition(*pid).intersection(range).is_some();

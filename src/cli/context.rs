@@ -34,6 +34,8 @@ pub struct Context {
     pub json: bool,
     /// No summary.
     pub quiet: bool,
+    /// More is told.
+    pub verbose: bool,
     /// What unlocks the repository.
     pub password: PasswordSource,
     cache_dir: Option<PathBuf>,
@@ -69,6 +71,7 @@ impl Context {
             },
             json: global.json,
             quiet: global.quiet,
+            verbose: global.verbose,
             password,
             cache_dir: global.cache_dir.filter(|dir| !dir.as_os_str().is_empty()),
             read_limit: global.read_limit,

@@ -27,6 +27,8 @@ pub mod prune;
 pub mod repair;
 pub mod replicate;
 pub mod restore;
+#[cfg(feature = "service")]
+pub mod serve;
 pub mod snapshots;
 pub mod source;
 pub mod stats;
@@ -111,6 +113,9 @@ pub enum Command {
     /// List or clear the local catalogs
     #[command(subcommand)]
     Cache(cache::CacheCommand),
+    /// Run backups on schedule, and answer over HTTP (docs/service.md)
+    #[cfg(feature = "service")]
+    Serve(Box<serve::ServeArgs>),
     /// Show rekeep at work on a database it makes itself
     #[cfg(feature = "sqlite")]
     Demo(demo::DemoArgs),
@@ -173,6 +178,8 @@ pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) ->
         Command::Cat(args) => cat::run(&args, context),
         Command::CheckStorage(args) => check_storage::run(&args, context),
         Command::Cache(command) => cache::run(&command, context),
+        #[cfg(feature = "service")]
+        Command::Serve(args) => serve::run(&args, context),
         #[cfg(feature = "sqlite")]
         Command::Demo(args) => demo::run(&args, context),
         Command::Completions { shell } => Ok(completions::run(shell, &mut whole(), context)),

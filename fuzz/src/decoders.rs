@@ -57,6 +57,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "jsonl", feed: jsonl, seeds: jsonl_seeds },
     Decoder { name: "asb", feed: asb, seeds: asb_seeds },
     Decoder { name: "asb_metadata", feed: asb_metadata, seeds: asb_metadata_seeds },
+    Decoder { name: "secret_reply", feed: secret_reply, seeds: secret_reply_seeds },
     Decoder { name: "postgres_copy", feed: postgres_copy, seeds: postgres_copy_seeds },
     Decoder { name: "postgres_fields", feed: postgres_fields, seeds: postgres_fields_seeds },
     Decoder { name: "postgres_script", feed: postgres_script, seeds: postgres_script_seeds },
@@ -621,7 +622,7 @@ fn aerospike_wire_seeds() -> Vec<Vec<u8>> {
 /// Answers to info commands.
 pub fn aerospike_info(data: &[u8]) {
     use rekeep::connector::aerospike::info::{
-        Answers, failure, parse_peers, parse_query_show, parse_replicas, value_of,
+        Answers, failure, parse_peers, parse_query_show, parse_racks, parse_replicas, value_of,
     };
     let answers = Answers::parse(data);
     let _ = answers.text("node");
@@ -629,6 +630,9 @@ pub fn aerospike_info(data: &[u8]) {
     let _ = (failure(text), value_of(text, ';', "a"), parse_query_show(text));
     if let Some(peers) = parse_peers(text) {
         assert!(peers.len() <= data.len(), "a peer takes some text");
+    }
+    for (namespace, _) in parse_racks(text).into_iter().flatten() {
+        assert!(text.contains(&namespace), "a namespace is taken out of the answer");
     }
     for mastered in parse_replicas(text).into_iter().flatten() {
         let _ = (mastered.has(0), mastered.has(4095), mastered.has(u16::MAX));
@@ -711,7 +715,23 @@ fn asb_seeds() -> Vec<Vec<u8>> {
     let head = "Version 3.3\n# namespace n\n# first-file\n* i n s i N 1 b N kgA=\n* e n s e L 1  S kgA=\n* i n s s S 1  E\n* u L m 3 a\nb\n* q\n";
     let record = "+ k S 2 a\n\n+ n n\n+ d q+LsiGs1gD9duJDbzQSXytajtCY=\n+ s a\\ b\n+ g 1\n+ t 5\n+ b 7\n- I i -5\n- D d 1.5\n- S s 2 \n-\n\
                   - B! b 2 \n+\n- M m 4 gA==\n- Z z T\n- N n\n";
-    vec![format!("{head}{record}{record}").into_bytes(), format!("Version 3.0\n{record}").into_bytes()]
+    vec![
+        format!("{head}{record}{record}").into_bytes(),
+        format!("Version 3.0\n{record}").into_bytes(),
+        include_bytes!("../../tests/fixtures/asb/source-ns2_00000.asb").to_vec(),
+        include_bytes!("../../tests/fixtures/asb/source-ns2.compact.asb").to_vec(),
+    ]
+}
+
+/// What a secret agent answers.
+pub fn secret_reply(data: &[u8]) {
+    if let Ok(secret) = rekeep::connector::aerospike::secrets::parse_reply(data) {
+        assert!(secret.len() <= data.len(), "a secret is taken out of the answer");
+    }
+}
+
+fn secret_reply_seeds() -> Vec<Vec<u8>> {
+    vec![br#"{"SecretValue":"c2VjcmV0"}"#.to_vec(), br#"{"Error":"no such resource","SecretValue":null}"#.to_vec()]
 }
 
 /// What the backup service says of a backup.

@@ -87,7 +87,7 @@ pub struct BackupArgs {
     #[arg(long, help_heading = "Files")]
     pub stdin: bool,
     /// The name of that file
-    #[arg(long, value_name = "NAME", help_heading = "Files")]
+    #[arg(long, value_name = "NAME", help_heading = "Files", value_parser = OsStringValueParser::new().map(typed::key))]
     pub stdin_name: Option<String>,
     /// Back up what a command writes as one file, and only if the command ends well:
     /// `--stdin-from-command --stdin-name db.sql -- pg_dump db`

@@ -62,6 +62,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "postgres_fields", feed: postgres_fields, seeds: postgres_fields_seeds },
     Decoder { name: "postgres_script", feed: postgres_script, seeds: postgres_script_seeds },
     Decoder { name: "atlas", feed: atlas, seeds: atlas_seeds },
+    Decoder { name: "deeplake", feed: deeplake, seeds: deeplake_seeds },
     Decoder { name: "aerospike_wire", feed: aerospike_wire, seeds: aerospike_wire_seeds },
     Decoder { name: "aerospike_info", feed: aerospike_info, seeds: aerospike_info_seeds },
     Decoder { name: "aerospike_login", feed: aerospike_login, seeds: aerospike_login_seeds },
@@ -742,6 +743,45 @@ fn asb_metadata_seeds() -> Vec<Vec<u8>> {
     vec![
         b"created: 2024-10-20T15:00:00.123Z\nfrom: 0001-01-01T00:00:00Z\nnamespace: n\nrecord-count: 42\nencryption: NONE\n".to_vec(),
         b"{created: '2024-10-20T15:00:00+02:00', record-count: 1}".to_vec(),
+    ]
+}
+
+/// What Deep Lake keeps of a dataset: entries of a log, plain and packed, their names, and the tree of nodes.
+pub fn deeplake(data: &[u8]) {
+    use rekeep::connector::deeplake::{Entry, Refs, Versions, parse_name};
+    for packed in [false, true] {
+        if let Ok(entry) = Entry::parse(data, packed) {
+            let mut refs = Refs::default();
+            entry.changes.iter().for_each(|change| refs.apply(change));
+        }
+    }
+    let _ = Versions::parse(data);
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = parse_name(text);
+    }
+}
+
+fn deeplake_seeds() -> Vec<Vec<u8>> {
+    let entry = concat!(
+        r#"{"commit":{"clientTimestamp":1,"message":"m"}}"#,
+        "\n",
+        r#"{"addBlock":{"d":{"p":["a/b"],"b":[1],"x":"k/"},"c":5}}"#,
+        "\n",
+        r#"{"updateData":{"f":{"p":"u/v","b":46}}}"#,
+        "\n",
+        r#"{"createBranch":{"id":"1","name":"side","parent":"2","version":"0000000003m00000000"}}"#,
+    );
+    let mut packed = (entry.len() as u32).to_le_bytes().to_vec();
+    // One run of literals, its length in bytes of 255 and a rest.
+    packed.push(0xf0);
+    packed.extend(std::iter::repeat_n(0xff, (entry.len() - 15) / 255));
+    packed.push(((entry.len() - 15) % 255) as u8);
+    packed.extend(entry.as_bytes());
+    vec![
+        entry.as_bytes().to_vec(),
+        packed,
+        br#"{"commits":{"a":{"branch":"main","parent":null,"commit_message":"m","commit_time":1.5}},"branches":{"main":"a"}}"#.to_vec(),
+        b"0000000256o000000c1.jsonl.lz4".to_vec(),
     ]
 }
 

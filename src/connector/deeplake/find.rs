@@ -112,7 +112,10 @@ fn is_ours(name: &str) -> bool {
 fn own_names(place: &Place) -> (Option<String>, String) {
     let text = match place {
         Place::Local(path) => std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string(),
-        Place::Remote(_, location) => location.split_once("://").map_or(location.as_str(), |(_, rest)| rest).to_owned(),
+        Place::Remote(tree) => {
+            let place = tree.location().split('?').next().unwrap_or_default();
+            place.split_once("://").map_or(place, |(_, rest)| rest).to_owned()
+        }
     };
     let mut parts = text.trim_end_matches('/').rsplit('/').map(str::to_owned);
     let name = parts.next().filter(|name| !name.is_empty()).unwrap_or_else(|| "dataset".to_owned());

@@ -1,21 +1,22 @@
-//! Where datasets lie: a local folder, or any place that `OpenDAL` reaches. Links are not followed below a dataset.
+//! Where datasets lie: a local folder, or objects at a service. Links are not followed below a dataset.
 
-use crate::connector::{ConnectorError, shared::trust::Trust};
-use opendal::{ErrorKind, blocking::Operator};
+use crate::{
+    connector::{ConnectorError, shared::trust::Trust},
+    repo::storage::{Named as Location, ObjectTree, ObjectVersion, StorageOptions},
+};
 use std::{
     fs::{self, File},
     io::{self, Read},
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
-    sync::OnceLock,
-    time::{SystemTime, UNIX_EPOCH},
+    time::UNIX_EPOCH,
 };
 
 /// A folder with datasets in it, or below it, or that is one.
 #[derive(Debug, Clone)]
 pub(super) enum Place {
     Local(PathBuf),
-    Remote(Operator, String),
+    Remote(ObjectTree),
 }
 
 /// One name in a folder.
@@ -32,7 +33,7 @@ pub(super) struct Seen {
     /// Seconds and nanoseconds since 1970.
     pub(super) modified: Option<(i64, u32)>,
     pub(super) mode: Option<u32>,
-    /// The rest, as numbers or words of the place.
+    /// The file's number, or the mark that a service gives it; empty if it gives none.
     mark: String,
     device: u64,
     changed: (i64, i64),
@@ -45,25 +46,18 @@ pub(super) struct Proof {
     device: u64,
 }
 
-/// The runtime that drives requests: one for the process, it owns nothing but two threads.
-fn runtime() -> io::Result<&'static tokio::runtime::Runtime> {
-    static RUNTIME: OnceLock<io::Result<tokio::runtime::Runtime>> = OnceLock::new();
-    let made = RUNTIME.get_or_init(|| {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("deeplake").enable_all().build()
-    });
-    made.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
-}
-
 impl Place {
-    /// The place of a URL: what has `://` in it is `OpenDAL`'s.
+    /// The place of a URL: what has `://` in it is named as a repository's place is.
     pub(super) fn of(url: &crate::connector::SourceUrl) -> Result<Self, ConnectorError> {
         let wrong = |reason: String| ConnectorError::Url { url: url.to_string(), reason };
         if url.place.contains("://") {
-            let guard = runtime().map_err(|error| wrong(error.to_string()))?.enter();
-            opendal::init_default_registry();
-            let operator = Operator::from_uri((url.place.as_str(), url.options.clone()));
-            drop(guard);
-            return Ok(Self::Remote(operator.map_err(|error| wrong(error.to_string()))?, url.place.clone()));
+            let options = StorageOptions { options: url.options.clone(), ..StorageOptions::default() };
+            return match ObjectTree::open(&url.place, &options) {
+                Ok(Location::Folder(path)) => Ok(Self::Local(path)),
+                Ok(Location::Tree(tree)) => Ok(Self::Remote(tree)),
+                // It may hold what is a secret: only what was made of it is shown.
+                Err(error) => Err(ConnectorError::Url { url: "deeplake:".to_owned(), reason: error.to_string() }),
+            };
         }
         if let Some((option, _)) = url.options.first() {
             return Err(wrong(format!(
@@ -76,7 +70,7 @@ impl Place {
     pub(super) fn show(&self) -> String {
         match self {
             Self::Local(path) => path.display().to_string(),
-            Self::Remote(_, location) => location.clone(),
+            Self::Remote(tree) => tree.location().to_owned(),
         }
     }
 
@@ -85,7 +79,7 @@ impl Place {
         match self {
             Self::Local(root) if path.is_empty() => Some(root.clone()),
             Self::Local(root) => Some(root.join(path)),
-            Self::Remote(..) => None,
+            Self::Remote(_) => None,
         }
     }
 
@@ -110,17 +104,10 @@ impl Place {
                     }
                 }
             }
-            Self::Remote(operator, _) => {
-                let path = if folder.is_empty() { "/".to_owned() } else { format!("{folder}/") };
-                let entries = match operator.list(&path) {
-                    Ok(entries) => entries,
-                    Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                    Err(error) => return Err(error.into()),
-                };
-                let prefix = if folder.is_empty() { String::new() } else { path };
-                for entry in &entries {
-                    let Some(name) = entry.path().strip_prefix(&prefix) else { continue };
-                    let (name, is_folder) = (name.trim_end_matches('/'), name.ends_with('/'));
+            Self::Remote(tree) => {
+                let path = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+                for entry in tree.list(&path)? {
+                    let (name, is_folder) = (entry.name.trim_end_matches('/'), entry.name.ends_with('/'));
                     if !name.is_empty() && !name.contains('/') {
                         names.push(Named { name: name.to_owned(), is_folder });
                     }
@@ -139,7 +126,7 @@ impl Place {
     pub(super) fn stat(&self, path: &str) -> io::Result<Seen> {
         match self {
             Self::Local(root) => Seen::of_local(&fs::symlink_metadata(root.join(path))?),
-            Self::Remote(operator, _) => Ok(Seen::of_remote(&operator.stat(path)?)),
+            Self::Remote(tree) => Ok(Seen::of_object(tree.version(path)?)),
         }
     }
 
@@ -153,10 +140,7 @@ impl Place {
                 }
                 Ok(Box::new(Exactly { inner: file, left: seen.bytes }))
             }
-            Self::Remote(operator, _) => {
-                let reader = operator.reader(path)?.into_std_read(0..seen.bytes)?;
-                Ok(Box::new(Exactly { inner: reader, left: seen.bytes }))
-            }
+            Self::Remote(tree) => Ok(Box::new(tree.read(path, &seen.object())?)),
         }
     }
 
@@ -205,23 +189,26 @@ impl Seen {
         })
     }
 
-    fn of_remote(metadata: &opendal::Metadata) -> Self {
-        let modified = metadata.last_modified().and_then(|time| {
-            let time: SystemTime = time.into();
-            time.duration_since(UNIX_EPOCH).ok()
-        });
+    fn of_object(version: ObjectVersion) -> Self {
+        let modified = version.modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         Self {
-            bytes: metadata.content_length(),
+            bytes: version.bytes,
             modified: modified.map(|time| (time.as_secs() as i64, time.subsec_nanos())),
             mode: None,
-            mark: format!("{:?} {:?}", metadata.etag(), metadata.version()),
+            mark: version.etag.unwrap_or_default(),
             device: 0,
             changed: (0, 0),
         }
     }
 
+    /// The version of the object that this was made of.
+    fn object(&self) -> ObjectVersion {
+        let etag = (!self.mark.is_empty()).then(|| self.mark.clone());
+        ObjectVersion { bytes: self.bytes, modified: None, etag }
+    }
+
     /// A number that stands as long as the file does. 0 where nothing proves that: on a file system whose times prove
-    /// nothing, within the tick of its clock, and at a remote place that gives neither tags nor versions.
+    /// nothing, within the tick of its clock, and at a service that gives no marks.
     pub(super) fn stamp(&self, proof: Proof, now_nanos: i128) -> u64 {
         let proven = match self.mode {
             Some(_) => {
@@ -230,7 +217,7 @@ impl Seen {
                     && proof.trust.has_rested((seconds, i64::from(nanos)), now_nanos)
                     && proof.trust.has_rested(self.changed, now_nanos)
             }
-            None => self.mark != "None None",
+            None => !self.mark.is_empty(),
         };
         if !proven {
             return 0;
@@ -296,7 +283,7 @@ mod tests {
             (Seen { changed: fresh, ..seen.clone() }, proof),
             (Seen { device: 8, ..seen.clone() }, proof),
             (seen.clone(), Proof { trust: Trust::None, ..proof }),
-            (Seen { mode: None, mark: "None None".to_owned(), ..seen.clone() }, proof),
+            (Seen { mode: None, mark: String::new(), ..seen.clone() }, proof),
         ] {
             assert_eq!(seen.stamp(proof, now), 0, "{seen:?}");
         }

@@ -21,6 +21,7 @@ pub mod password;
 pub mod progress;
 pub mod prune;
 mod reading;
+pub mod repair;
 pub mod restore;
 pub mod select;
 pub mod source;

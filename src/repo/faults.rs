@@ -58,6 +58,10 @@ pub enum Rule {
     GatherFirst,
     /// Packs that are remembered as damaged are no homes.
     DamagedIsNoHome,
+    /// A lease that shows no sign is over only once the void in its place makes sure that it cannot commit.
+    DeadIsFenced,
+    /// A mark that cannot be read may name every pack that is there.
+    UnreadableMarkHidesAll,
 }
 
 /// Whether a simulation has broken the rule for this thread.

@@ -32,6 +32,8 @@ codes! {
         SnapshotVanished = "snapshot_vanished",
         /// The repository's file system cannot make durable what was just made.
         StorageUnsynced = "storage_unsynced",
+        /// Heartbeats of the run could not be sent: others may take it for dead.
+        HeartbeatsFailed = "heartbeats_failed",
         /// No catalog can be kept on this host.
         CatalogTemporary = "catalog_temporary",
         /// A pack is damaged and not relied on.

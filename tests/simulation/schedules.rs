@@ -490,3 +490,51 @@ fn reindex(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
 fn new_index_objects_come_before_old_ones_go() {
     needs(reindex, &[&[Rule::NewIndexFirst]]);
 }
+
+/// W dies, or sleeps, in the middle. P has a catalog of its own that has seen nothing before, and goes by the storage's clock.
+/// W wakes and commits.
+fn z(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    stage.sea().dates_objects();
+    stage.commit(&[7]);
+    let (writer, _) = stage.writer(&[1], false);
+    stage.until(writer, "create snapshots/");
+    stage.pass(59);
+    stage.prune();
+    assert_eq!(stage.sea().names("trash/"), [] as [String; 0], "it is not old enough");
+    let before = stage.sea().names("packs/").len();
+    stage.pass(2);
+    stage.prune();
+    assert!(stage.sea().names("packs/").len() < before, "the space comes back");
+    stage.finish(writer);
+    stage.checked()
+}
+
+#[test]
+fn z_a_lease_is_old_by_the_storages_own_clock() {
+    needs(z, &[&[Rule::DeadIsFenced, Rule::LastLook]]);
+}
+
+/// Whoever pruned was killed between its mark and its deletion, and the mark was damaged since. W relies on nothing that it
+/// may name; the sleeper wakes and deletes.
+fn aa(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    let old = stage.commit(&[1]);
+    stage.forget(old);
+    let asleep = stage.pruner();
+    stage.past(asleep, "create trash/");
+    // It has decided what to delete.
+    stage.until(asleep, "delete index/");
+    let marks = stage.sea().names("trash/");
+    stage.sea().garble(&marks[0]);
+    let (writer, _) = stage.writer(&[1], false);
+    stage.until(writer, "create snapshots/");
+    stage.finish(asleep);
+    stage.finish(writer);
+    stage.checked()
+}
+
+#[test]
+fn aa_a_mark_that_cannot_be_read_may_name_whatever_is_there() {
+    needs(aa, &[&[Rule::UnreadableMarkHidesAll]]);
+}

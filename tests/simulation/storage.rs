@@ -43,6 +43,9 @@ pub struct Weather {
 
 struct State {
     objects: BTreeMap<String, Vec<u8>>,
+    /// When each was made by the storage's own clock, if it has one.
+    dates: BTreeMap<String, i64>,
+    is_dated: bool,
     /// Acknowledged, but not on the disk; only if fsync is broken.
     unsynced: BTreeSet<String>,
     in_flight: Vec<(String, Vec<u8>)>,
@@ -63,6 +66,8 @@ impl Default for State {
     fn default() -> Self {
         Self {
             objects: BTreeMap::new(),
+            dates: BTreeMap::new(),
+            is_dated: false,
             unsynced: BTreeSet::new(),
             in_flight: Vec::new(),
             log: Vec::new(),
@@ -107,6 +112,15 @@ impl Sea {
         Arc::new(Boat { sea: self.clone(), actor, live: Arc::clone(live) })
     }
 
+    /// From here on the storage tells when objects were made, by the time that all share.
+    pub fn dates_objects(&self) {
+        self.state().is_dated = true;
+    }
+
+    fn date(&self, state: &mut State, name: &str) {
+        state.dates.insert(name.to_owned(), self.time.load(Ordering::SeqCst));
+    }
+
     pub fn names(&self, prefix: &str) -> Vec<String> {
         self.state().objects.keys().filter(|name| name.starts_with(prefix)).cloned().collect()
     }
@@ -134,9 +148,15 @@ impl Sea {
         if !state.objects.contains_key(name) {
             state.log.push(format!("late create {name}"));
             state.objects.insert(name.to_owned(), bytes.to_vec());
+            self.date(&mut state, name);
             drop(state);
             self.check("create", name);
         }
+    }
+
+    /// An object becomes what nobody can read.
+    pub fn garble(&self, name: &str) {
+        self.state().objects.insert(name.to_owned(), b"rubbish".to_vec());
     }
 
     /// One of the requests that are still on their way arrives.
@@ -327,6 +347,7 @@ impl Backend for Boat {
         let taken = state.objects.contains_key(name) && state.broken != Some(Broken::ConditionalCreate);
         if !taken {
             state.objects.insert(name.to_owned(), bytes.to_vec());
+            self.sea.date(&mut state, name);
             if state.broken == Some(Broken::Fsync) {
                 state.unsynced.insert(name.to_owned());
             }
@@ -366,6 +387,19 @@ impl Backend for Boat {
             return Err(lost(self.kind()));
         }
         Ok(self.sea.state().objects.get(name).ok_or(ErrorKind::NotFound)?.len() as u64)
+    }
+
+    fn made_at(&self, name: &str) -> io::Result<Option<i64>> {
+        let state = self.sea.state();
+        if !state.objects.contains_key(name) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        Ok(state.dates.get(name).copied().filter(|_| state.is_dated))
+    }
+
+    fn now(&self) -> io::Result<Option<i64>> {
+        let is_dated = self.sea.state().is_dated;
+        Ok(is_dated.then(|| self.sea.time.load(Ordering::SeqCst)))
     }
 
     fn promises(&self) -> Promises {

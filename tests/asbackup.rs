@@ -171,9 +171,38 @@ fn files_are_looked_at_without_a_cluster_and_estimates_write_nothing() {
     let said = room.ok("asbackup", &["-n", "test", "-e"]);
     assert!(said.contains("bytes in a file") && said.contains("200"), "{said}");
     assert_eq!(room.files(""), ["one.asb"]);
-    room.fails("asbackup", &["-n", "test", "-d", &room.path("d"), "-l", "BB9"], "--node-list");
+    room.fails("asbackup", &["-n", "test", "-d", &room.path("d"), "-l", "BB9"], "node `BB9`");
     room.fails("asbackup", &["-n", "nobody", "-d", &room.path("d")], "nobody");
     room.fails("asbackup", &["-d", &room.path("d")], "--namespace");
+}
+
+#[test]
+fn parts_are_chosen_by_partitions_and_nodes_as_the_tool_spells_them() {
+    let room = Room::new(600);
+    let count = |arguments: &[&str]| {
+        let dir = room.dir.path().join("part");
+        let _ = fs::remove_dir_all(&dir);
+        let said = room.ok("asbackup", &[&["-n", "test", "-d", dir.to_str().unwrap()], arguments].concat());
+        said.split("backed up ").nth(1).unwrap().split(' ').next().unwrap().parse::<usize>().unwrap()
+    };
+    let of = |from: u16, to: u16| {
+        let pid = |record: &Dumped| rekeep_aerospike_server::partition_of(&record.digest);
+        room.held("test").iter().filter(|record| (from..=to).contains(&pid(record))).count()
+    };
+    assert_eq!(count(&["-X", "100-1000,2000"]), of(100, 1099) + of(2000, 2000));
+    room.fails("asbackup", &["-n", "test", "-d", &room.path("d"), "-X", "0..=99"], "--partitions");
+    let (one, other) = (room.server.node_id(0), room.server.addresses()[1].to_string());
+    assert_eq!(count(&["--node-list", &one]) + count(&["-l", &other]), 600);
+    assert_eq!(count(&["--node-list", &format!("{one},{other}")]), 600);
+    room.fails("asbackup", &["-n", "test", "-d", &room.path("d"), "--rack-list", "1"], "Enterprise Edition");
+    room.fails("asbackup", &["-n", "test", "-d", &room.path("d"), "--prefer-racks", "1,2"], "Enterprise Edition");
+    room.fails("asbackup", &["-n", "test", "-d", &room.path("d"), "-l", "x", "-X", "1"], "--partition-list");
+    // Without a user there is nobody to log in, whatever the way.
+    room.fails(
+        "asbackup",
+        &["-n", "test", "-d", &room.path("d"), "-A", "EXTERNAL", "-U", "joe", "-P", "x"],
+        "without TLS",
+    );
 }
 
 fn options(document: serde_json::Value) -> Options {

@@ -59,10 +59,12 @@ pub const fn for_remedy(remedy: Remedy) -> &'static str {
         Remedy::GiveUser => "give a user with --as-user",
         Remedy::GivePassword => "give a password with --as-password-file, -command or -env",
         Remedy::GiveCertificateAndKey => "give both --tls-cert-file and --tls-key-file",
-        Remedy::GiveAuthority => "give --tls-ca",
+        Remedy::GiveAuthority => "give --tls-ca or --tls-ca-path",
+        Remedy::GiveKeyPassword => "give --tls-key-password-file or -command",
+        Remedy::SecureLogin => "give --tls, or say --as-auth external-insecure",
         Remedy::ReadFully => "without --differential every record is read",
         Remedy::DoNotResume => "without --resume everything is read anew",
-        Remedy::SpellPartitions => "write --partitions 0-99,200,DIGEST,after:DIGEST",
+        Remedy::SpellPartitions => "write --partitions 0..=99,200,DIGEST,after:DIGEST",
         Remedy::AddPassword => {
             "add a password with `rekeep key add`, then remove the lost one with `rekeep key remove`"
         }

@@ -25,7 +25,7 @@ pub struct PartArgs {
     /// Only this bin (repeatable)
     #[arg(long = "bin", value_name = "BIN")]
     pub bins: Vec<String>,
-    /// Only partitions such as 0-99,200; a DIGEST stands for what follows it in its partition, after:DIGEST for all
+    /// Only partitions such as 0..=99,200; a DIGEST stands for what follows it in its partition, after:DIGEST for all
     /// behind it
     #[arg(long, value_name = "LIST")]
     pub partitions: Option<String>,
@@ -65,6 +65,15 @@ pub struct AerospikeReadArgs {
     /// Only records that pass this filter expression
     #[arg(long, value_name = "BASE64")]
     pub filter_exp: Option<String>,
+    /// Only the partitions that these nodes master when the run begins: ids or HOST:PORT, with commas between
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with_all = ["rack_list", "partitions"])]
+    pub node_list: Vec<String>,
+    /// Only the partitions whose masters stand in these racks when the run begins, with commas between
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "partitions")]
+    pub rack_list: Vec<u32>,
+    /// Read from copies in these racks where there are any, in this order
+    #[arg(long, value_name = "LIST", value_delimiter = ',', env = "REKEEP_AS_PREFER_RACKS")]
+    pub prefer_racks: Vec<u32>,
     /// Read at most this many records a second, over all nodes
     #[arg(long, value_name = "N", env = "REKEEP_AS_RECORDS_PER_SECOND")]
     pub records_per_second: Option<u32>,

@@ -6,7 +6,7 @@ use super::{
     units::parse_duration,
 };
 use crate::connector::{Options, options::Length};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::{Serialize, Serializer};
 use std::{path::PathBuf, time::Duration};
 
@@ -47,9 +47,8 @@ pub struct ConnectArgs {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["as_password_file", "as_password_command"])]
     #[serde(skip)]
     pub as_password_env: Option<String>,
-    /// How that user logs in [default: internal]
-    #[arg(long, value_name = "MODE", env = "REKEEP_AS_AUTH", value_parser = parse_auth)]
-    #[serde(skip)]
+    /// How whoever logs in is known [default: internal]
+    #[arg(long, value_name = "MODE", env = "REKEEP_AS_AUTH", ignore_case = true)]
     pub as_auth: Option<Auth>,
     /// Connect by TLS
     #[arg(long, env = "REKEEP_AS_TLS")]
@@ -60,27 +59,48 @@ pub struct ConnectArgs {
     /// Trust the authorities in this file, not those of the system (implies --tls)
     #[arg(long, value_name = "FILE", env = "REKEEP_AS_TLS_CA")]
     pub tls_ca: Option<PathBuf>,
+    /// Trust the authorities in the files of this folder (implies --tls)
+    #[arg(long, value_name = "DIR", env = "REKEEP_AS_TLS_CA_PATH")]
+    pub tls_ca_path: Option<PathBuf>,
     /// Our own certificate (implies --tls)
     #[arg(long, value_name = "FILE", env = "REKEEP_AS_TLS_CERT_FILE")]
     pub tls_cert_file: Option<PathBuf>,
     /// Its key
     #[arg(long, value_name = "FILE", env = "REKEEP_AS_TLS_KEY_FILE")]
     pub tls_key_file: Option<PathBuf>,
+    /// Take what that key is encrypted with from a file [default: `REKEEP_AS_TLS_KEY_PASSWORD`, if it is set]
+    #[arg(long, value_name = "FILE", env = "REKEEP_AS_TLS_KEY_PASSWORD_FILE")]
+    #[serde(skip)]
+    pub tls_key_password_file: Option<PathBuf>,
+    /// Take it from what a shell command prints
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        env = "REKEEP_AS_TLS_KEY_PASSWORD_COMMAND",
+        conflicts_with = "tls_key_password_file"
+    )]
+    #[serde(skip)]
+    pub tls_key_password_command: Option<String>,
+    /// Versions of TLS that may be spoken, such as `TLSv1.3` or `-all +TLSv1.2` [default: 1.2 and 1.3]
+    #[arg(long, value_name = "LIST", env = "REKEEP_AS_TLS_PROTOCOLS", allow_hyphen_values = true)]
+    pub tls_protocols: Option<String>,
+    /// Cipher suites that may be used, by IANA's or OpenSSL's names, with colons between
+    #[arg(long, value_name = "LIST", env = "REKEEP_AS_TLS_CIPHER_SUITES")]
+    pub tls_cipher_suites: Option<String>,
 }
 
-/// How a user logs in. Directories and certificates come later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How whoever logs in is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Auth {
     /// By a password that the cluster keeps.
     Internal,
-}
-
-fn parse_auth(text: &str) -> Result<Auth, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "internal" => Ok(Auth::Internal),
-        "external" | "pki" => Err(format!("logins of the kind `{text}` are not there yet; internal ones are")),
-        _ => Err(format!("`{text}` is not `internal`")),
-    }
+    /// By a password that a directory keeps; under TLS only.
+    External,
+    /// The same without TLS: whoever listens reads the password.
+    ExternalInsecure,
+    /// By our certificate.
+    Pki,
 }
 
 /// A length of time as an option.
@@ -92,6 +112,14 @@ pub(super) fn length<S: Serializer>(length: &Option<Duration>, serializer: S) ->
 impl ConnectArgs {
     /// Gets the password of the user that logs in, if one does.
     pub(super) fn add_password(&self, options: &mut Options) -> Result<(), Failure> {
+        let key_password = match (&self.tls_key_password_file, &self.tls_key_password_command) {
+            (Some(file), _) => Some(from_file(file)?),
+            (_, Some(command)) => Some(from_command(command)?),
+            (None, None) => std::env::var("REKEEP_AS_TLS_KEY_PASSWORD").ok().filter(|_| self.tls_key_file.is_some()),
+        };
+        if let Some(password) = key_password {
+            options.set("tls_key_password", password);
+        }
         if self.as_user.is_none() {
             return Ok(());
         }
@@ -115,13 +143,6 @@ impl ConnectArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn logins_that_are_not_there_yet_are_refused_by_name() {
-        assert_eq!(parse_auth("INTERNAL"), Ok(Auth::Internal));
-        assert!(parse_auth("pki").unwrap_err().contains("not there yet"));
-        assert!(parse_auth("none").is_err());
-    }
 
     #[test]
     fn a_user_without_a_password_is_told_where_to_put_it() {

@@ -7,15 +7,26 @@ use super::{
     context::Context,
     exit::{Failure, usage},
 };
-use crate::connector::{ConnectorError, Options, Role, Source, Target};
+use crate::connector::{ConnectorError, Options, Registry, Role, Source, Target};
 use clap::{ArgMatches, CommandFactory as _, parser::ValueSource};
 use std::collections::BTreeSet;
 
 impl Context {
     /// The source that a URL names.
     pub fn source(&self, url: &str, options: Options, connect: &ConnectArgs) -> Result<Box<dyn Source>, Failure> {
+        self.source_of(&self.registry, url, options, connect)
+    }
+
+    /// The same by other connectors.
+    pub fn source_of(
+        &self,
+        registry: &Registry,
+        url: &str,
+        options: Options,
+        connect: &ConnectArgs,
+    ) -> Result<Box<dyn Source>, Failure> {
         let options = self.complete(url, Role::Source, options, connect)?;
-        self.registry.source(url, &options).map_err(as_typed)
+        registry.source(url, &options).map_err(as_typed)
     }
 
     /// The target that a URL names.

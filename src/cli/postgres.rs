@@ -1,9 +1,16 @@
 //! How a `PostgreSQL` server is used, as it is typed: the same for reading and for writing.
 
-use super::{aerospike_connect::length, units::parse_duration};
+use super::{
+    aerospike_connect::length,
+    context::Context,
+    exit::{Failure, usage},
+    typed,
+    units::parse_duration,
+};
+use crate::connector::{Options, Registry};
 use clap::Args;
 use serde::Serialize;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// Fields are named like the connector's options.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize)]
@@ -17,4 +24,72 @@ pub struct PostgresArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     #[serde(serialize_with = "length")]
     pub statement_timeout: Option<Duration>,
+}
+
+/// Where a store of `AtlasDB` is, and who gives its timestamps. Fields that are not skipped are named like the connector's options.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize)]
+#[command(next_help_heading = "AtlasDB")]
+pub struct AtlasArgs {
+    /// Take the place of the store from `AtlasDB`'s configuration, a file of YAML
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub atlas_config: Option<PathBuf>,
+    /// Where in that file the block of `AtlasDB` is [default: `/atlasdb` if it is there, else the whole file]
+    #[arg(long, value_name = "PATH", requires = "atlas_config")]
+    #[serde(skip)]
+    pub config_root: Option<String>,
+    /// The address of the `TimeLock` that keeps its timestamps, up to the names of its clients: `https://HOST:PORT/timelock/api`
+    #[arg(long, value_name = "URL")]
+    pub timelock: Option<String>,
+    /// A shell command that prints a fresh timestamp each time it is run
+    #[arg(long, value_name = "COMMAND", conflicts_with = "timelock")]
+    #[serde(skip)]
+    pub timestamp_command: Option<String>,
+}
+
+impl AtlasArgs {
+    /// The URL that is meant: the one that was typed, or that of the configuration.
+    pub(super) fn url(&self, typed: Option<&str>) -> Result<Option<String>, Failure> {
+        match (typed, &self.atlas_config) {
+            (Some(url), Some(_)) => {
+                Err(usage(format!("the place is named twice: by --atlas-config, and by `{url}`: leave one out")))
+            }
+            (Some(url), None) => Ok(Some(url.to_owned())),
+            (None, None) => Ok(None),
+            (None, Some(config)) => {
+                let paths = typed::paths(std::slice::from_ref(config));
+                let path = paths.first().map(String::as_str).unwrap_or_default();
+                let root = self.config_root.as_deref().map_or_else(String::new, |root| {
+                    format!("?config-root={}", root.replace('%', "%25").replace('&', "%26"))
+                });
+                Ok(Some(format!("atlasdb:{}{root}", path.replace('%', "%25").replace('?', "%3F"))))
+            }
+        }
+    }
+
+    /// Adds what options say; the connectors that know of the command that gives timestamps, if there is one.
+    pub(super) fn add_to(&self, options: &mut Options, context: &Context) -> Result<Option<Registry>, Failure> {
+        options.add(self)?;
+        #[cfg(feature = "postgresql")]
+        if let Some(command) = self.timestamp_command.clone() {
+            let give = std::sync::Arc::new(move || give_timestamp(&command));
+            let connector = crate::connector::postgres::atlas::AtlasConnector::with_timestamps(give);
+            return Ok(Some(context.registry.clone().with(connector)));
+        }
+        let _ = context;
+        Ok(None)
+    }
+}
+
+/// Runs a command that prints a timestamp.
+#[cfg(feature = "postgresql")]
+fn give_timestamp(command: &str) -> Result<i64, String> {
+    use std::process::{Command, Stdio};
+    let output = Command::new("sh").args(["-c", command]).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(format!("it ended with {}", output.status));
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.trim().parse().map_err(|_| format!("it printed `{}`, which is no timestamp", text.trim()))
 }

@@ -9,12 +9,14 @@
 pub mod aerospike;
 #[cfg(feature = "asb")]
 pub mod asb;
+pub mod cells;
 pub mod change;
 pub mod error;
 pub mod evidence;
 pub mod file_record;
 #[cfg(feature = "files")]
 pub mod files;
+pub mod foresight;
 pub mod goes_on;
 pub mod groups;
 pub mod inspect;
@@ -40,9 +42,11 @@ pub mod unordered;
 pub mod url;
 pub mod void_time;
 
+pub use cells::{CellKind, CellVersion, Cells, Fate, FindCell, cells};
 pub use change::{ChangeSource, MetaStream};
 pub use error::ConnectorError;
 pub use evidence::{Doubt, Evidence, ParentView, PartEnd};
+pub use foresight::Foresight;
 pub use goes_on::{GoesOn, Standing};
 pub use groups::KeyGroups;
 pub use inspect::Inspection;

@@ -20,7 +20,8 @@ impl Default for Registry {
         #[cfg(feature = "postgresql")]
         let registry = registry
             .with(super::postgres::PostgresConnector::new("postgresql://HOST/DATABASE"))
-            .with(super::postgres::PostgresConnector::new("postgres://HOST/DATABASE"));
+            .with(super::postgres::PostgresConnector::new("postgres://HOST/DATABASE"))
+            .with(super::postgres::atlas::AtlasConnector::default());
         registry
     }
 }

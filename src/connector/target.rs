@@ -2,7 +2,9 @@
 //! [`CollectionTarget`] one collection being written. What only some systems can do is handed out: [`Surveyed`],
 //! [`GoesOn`], [`Standing`].
 
-use super::{ConnectorError, GoesOn, Meets, Outcomes, Overwrite, RecordLookup, Source, Standing, Surveyed, TargetPlan};
+use super::{
+    ConnectorError, Foresight, GoesOn, Meets, Outcomes, Overwrite, RecordLookup, Source, Standing, Surveyed, TargetPlan,
+};
 use crate::record::{KeyRange, RecordBatch, RecordStream};
 use std::sync::{Arc, atomic::AtomicBool};
 
@@ -80,6 +82,18 @@ pub trait Target: Send + Sync {
     /// What wants to know the records that come before anything is written.
     fn surveyed(&self) -> Option<&dyn Surveyed> {
         None
+    }
+    /// How many records of a collection it changed after they had been written, because the restore wanted it so: read back,
+    /// they differ from the snapshot's.
+    fn changed_itself(&self, _collection: &str) -> u64 {
+        0
+    }
+    /// What can say of a restore that writes nothing what it would do beside writing records.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if the plan does not fit.
+    fn foresight(&self, _plan: &TargetPlan) -> Result<Option<Box<dyn Foresight>>, ConnectorError> {
+        Ok(None)
     }
     /// What goes on where a restore was stopped.
     fn goes_on(&self) -> Option<&dyn GoesOn> {

@@ -41,12 +41,12 @@ pub enum LayerError {
         /// The later key, hexadecimal.
         second: String,
     },
-    /// The layer was made with a function that this program does not know.
-    #[error("layer {id} uses `{function}`, which this program does not know: use a newer rekeep")]
+    /// The layer was made with something that this program does not know.
+    #[error("layer data {id} uses {function}, which this program does not know: use a newer rekeep")]
     Unknown {
-        /// The layer.
+        /// The layer, or a chunk of it.
         id: ChunkId,
-        /// The function's name.
+        /// What is not known: a function by name, a kind by number.
         function: String,
     },
 }
@@ -81,8 +81,11 @@ impl LayerError {
         }
     }
 
-    pub(super) const fn damaged(id: ChunkId, reason: DecodeError) -> Self {
-        Self::Damaged { id, reason }
+    pub(super) fn damaged(id: ChunkId, reason: DecodeError) -> Self {
+        match reason {
+            DecodeError::Unknown(what, number) => Self::Unknown { id, function: format!("{what} {number}") },
+            reason => Self::Damaged { id, reason },
+        }
     }
 
     pub(super) fn inconsistent(object: impl Into<String>, reason: impl Into<String>) -> Self {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     record::{
         Fingerprinter, MAX_KEY_BYTES,
-        bytes::{DecodeError, Reader, put_slice, put_u64},
+        bytes::{DecodeError, Reader, known_version, put_slice, put_u64},
     },
     repo::{ChunkData, ChunkId, ChunkKind, ChunkPlain, ChunkReader, chunk::MAX_CHUNK_BYTES},
 };
@@ -159,11 +159,10 @@ impl List {
             .runs()
             .map(|run| plain.bytes.get(run).ok_or(DecodeError::Truncated("a run")))
             .collect::<Result<_, _>>()?;
+        known_version(runs.first().copied(), VERSION, "version of a list")?;
         let [header, meta, ids] = runs[..] else { return Err(DecodeError::Invalid("the number of runs of a list")) };
         let mut header = Reader::new(header);
-        if header.u8("a list's version")? != VERSION {
-            return Err(DecodeError::Invalid("a list's version"));
-        }
+        header.u8("a list's version")?;
         let count = header.u64("a number of entries")?;
         // An entry takes at least 6 bytes and one id.
         if count == 0 || count > (meta.len() / 6) as u64 || count > (ids.len() / 32) as u64 {

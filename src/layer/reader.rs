@@ -49,7 +49,7 @@ impl Layer {
             return Err(LayerError::inconsistent(object(), "its root list has no header"));
         };
         if header.function != Fingerprinter::NAME {
-            return Err(LayerError::Unknown { id: layer.id, function: header.function });
+            return Err(LayerError::Unknown { id: layer.id, function: format!("`{}`", header.function) });
         }
         if (header.rows, header.bytes) != (layer.rows, layer.bytes) {
             return Err(LayerError::inconsistent(object(), "its rows and bytes are not those that its snapshot gives"));

@@ -97,7 +97,7 @@ impl Versions {
         let header = header
             .ok_or_else(|| LayerError::inconsistent(format!("layer {}", layer.id), "its root list has no header"))?;
         if header.function != Fingerprinter::NAME {
-            return Err(LayerError::Unknown { id: layer.id, function: header.function.clone() });
+            return Err(LayerError::Unknown { id: layer.id, function: format!("`{}`", header.function) });
         }
         loop {
             let entry = list.entries[list.position(key)].clone();

@@ -24,7 +24,7 @@ use std::{
 };
 
 /// A longer value is not shown, only its length.
-const MAX_SHOWN_BYTES: u64 = 1024 * 1024;
+pub(in crate::ops) const MAX_SHOWN_BYTES: u64 = 1024 * 1024;
 
 /// One version of the record, as long as it stood.
 #[derive(Debug, Clone, Serialize)]

@@ -138,6 +138,7 @@ fn restore_to(
     if options.dry_run {
         if !options.no_records {
             rehearse::count(&mut run, target, &target_plan, &selected, &meets)?;
+            notes.extend(rehearse::foresee(&run, target, &target_plan, &selected)?);
         }
     } else {
         // From here on the target may hold records of this restore.

@@ -81,10 +81,10 @@ pub fn tag(repo: &Repository, snapshot: &Snapshot, change: &TagChange) -> Result
         let words = format!("snapshot {id} is locked until {there}: a lock cannot be made shorter");
         return Err(OpsError::refused(ErrorKind::SnapshotLocked, words));
     }
-    let mut changed = snapshot.clone();
+    let mut changed = Manifest::clone(snapshot);
     change.apply(&mut changed);
-    if changed == *snapshot {
-        return Ok(changed);
+    if changed == **snapshot {
+        return Ok(snapshot.clone());
     }
     Ok(repo.revise(&snapshot.id, &|manifest| change.apply(manifest))?)
 }

@@ -19,6 +19,18 @@ pub enum DecodeError {
     /// Bytes follow the last field.
     #[error("bytes follow the end of {0}")]
     Trailing(&'static str),
+    /// A field holds a number that this program does not know, and a later one may: no damage.
+    #[error("{0} {1} is not known")]
+    Unknown(&'static str, u64),
+}
+
+/// Looks at the version that a header begins with, before anything that it may have changed: how many runs there are, too.
+pub fn known_version(header: Option<&[u8]>, known: u8, what: &'static str) -> Result<(), DecodeError> {
+    match header.and_then(<[u8]>::first) {
+        Some(found) if *found == known => Ok(()),
+        Some(found) if *found > known => Err(DecodeError::Unknown(what, u64::from(*found))),
+        _ => Err(DecodeError::Invalid(what)),
+    }
 }
 
 /// Appends `value` as a shortest-form LEB128.

@@ -108,7 +108,7 @@ pub fn open(keyring: &Keyring, name: &ObjectName, bytes: &[u8]) -> Result<Vec<In
     let mut reader = Reader::new(&content);
     let mut packs = Vec::with_capacity(plain.packs.len());
     for (pack_name, len) in plain.packs {
-        let pack = read_pack(&mut reader, pack_name, len).map_err(|error| damaged(error.to_string()))?;
+        let pack = read_pack(&mut reader, pack_name, len).map_err(|error| pack::unread_entries(&object, error))?;
         check_pack(keyring.repo_id, &pack).map_err(|reason| damaged(format!("pack {pack_name}: {reason}")))?;
         packs.push(pack);
     }
@@ -171,7 +171,8 @@ impl<'a> Plain<'a> {
 }
 
 fn read_pack(reader: &mut Reader, name: ObjectName, bytes: u64) -> Result<IndexedPack, DecodeError> {
-    let kind = PackKind::from_u8(reader.u8("a pack's kind")?).ok_or(DecodeError::Invalid("a pack's kind"))?;
+    let number = reader.u8("a pack's kind")?;
+    let kind = PackKind::from_u8(number).ok_or(DecodeError::Unknown("pack kind", number.into()))?;
     let lease = SnapshotId(reader.array("a pack's lease")?);
     let len = reader.len("a pack's header")?;
     if len > MAX_HEADER_BYTES {

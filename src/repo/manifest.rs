@@ -13,6 +13,7 @@ use super::{
 use crate::record::{KeyCodec, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use std::ops::Deref;
 
 #[cfg(test)]
 mod tests;
@@ -197,8 +198,10 @@ pub struct Stats {
     pub changed: u64,
     /// Of those, records whose value stands: only generation, expiry, stamp or user key moved.
     pub inherited: u64,
-    /// Records that the parent has and the source no longer.
+    /// Records that the parent has and the source no longer, those that expired apart.
     pub deleted: u64,
+    /// Records that the parent has and that expired since.
+    pub expired: u64,
     /// Records that could not be read.
     pub unreadable: u64,
     /// Records that changed while they were read; they are kept as they were read.
@@ -337,8 +340,45 @@ impl PartialEq for Tables {
     }
 }
 
-/// The newest revision of a snapshot that counts.
-pub type Snapshot = Manifest;
+/// A snapshot as it stands: the newest revision that counts. Only who looked at all revisions makes one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Snapshot(Manifest);
+
+impl Snapshot {
+    /// Of the revision that was found to count.
+    pub(in crate::repo) const fn standing(manifest: Manifest) -> Self {
+        Self(manifest)
+    }
+
+    /// As if it had been found.
+    #[cfg(test)]
+    pub(crate) const fn made_up(manifest: Manifest) -> Self {
+        Self(manifest)
+    }
+
+    /// The revision, to make the next one of it.
+    #[must_use]
+    pub fn into_manifest(self) -> Manifest {
+        self.0
+    }
+}
+
+impl Deref for Snapshot {
+    type Target = Manifest;
+
+    fn deref(&self) -> &Manifest {
+        &self.0
+    }
+}
+
+/// Tests alter what was found.
+#[cfg(test)]
+impl std::ops::DerefMut for Snapshot {
+    fn deref_mut(&mut self) -> &mut Manifest {
+        &mut self.0
+    }
+}
 
 /// Features of manifests that this program knows: none beyond the format's first version yet.
 const KNOWN_FEATURES: [&str; 0] = [];

@@ -198,7 +198,7 @@ pub fn read_directory(
     let mut reader = Reader::new(&body);
     let entries = read_entries(&mut reader, key.header.kind)
         .and_then(|entries| reader.finish("the directory").map(|()| entries))
-        .map_err(|error| damaged(&error.to_string()))?;
+        .map_err(|error| unread_entries(&path(name), error))?;
     let mut next = header_len as u64;
     for entry in &entries {
         if entry.offset != next {
@@ -253,6 +253,8 @@ pub(super) fn put_entries(out: &mut Vec<u8>, entries: &[PackEntry]) {
     }
 }
 
+const CHUNK_KIND: &str = "chunk kind";
+
 /// Reads a directory's body; every entry is possible for a pack of this kind.
 pub(super) fn read_entries(reader: &mut Reader, kind: PackKind) -> Result<Vec<PackEntry>, DecodeError> {
     let count = reader.len("the number of chunks")?;
@@ -261,7 +263,7 @@ pub(super) fn read_entries(reader: &mut Reader, kind: PackKind) -> Result<Vec<Pa
     for _ in 0..count {
         let entry = PackEntry {
             id: ChunkId(reader.array("a chunk's id")?),
-            kind: ChunkKind::from_u8(reader.u8("a chunk's kind")?).ok_or(DecodeError::Invalid("a chunk's kind"))?,
+            kind: chunk_kind(reader.u8("a chunk's kind")?)?,
             offset: reader.u64("a chunk's offset")?,
             stored_len: reader.u32("a chunk's stored length")?,
             plain_len: reader.u32("a chunk's plain length")?,
@@ -272,6 +274,26 @@ pub(super) fn read_entries(reader: &mut Reader, kind: PackKind) -> Result<Vec<Pa
         entries.push(entry);
     }
     Ok(entries)
+}
+
+fn chunk_kind(number: u8) -> Result<ChunkKind, DecodeError> {
+    // No format gives out zero.
+    let unknown = if number == 0 {
+        DecodeError::Invalid("a chunk's kind")
+    } else {
+        DecodeError::Unknown(CHUNK_KIND, number.into())
+    };
+    ChunkKind::from_u8(number).ok_or(unknown)
+}
+
+/// Why entries of this object could not be read.
+pub(super) fn unread_entries(object: &str, error: DecodeError) -> RepoError {
+    let number = |number: u64| u8::try_from(number).unwrap_or(u8::MAX);
+    match error {
+        DecodeError::Unknown(CHUNK_KIND, kind) => Registry::ChunkKind.unknown(object, number(kind)),
+        DecodeError::Unknown(_, kind) => Registry::PackKind.unknown(object, number(kind)),
+        error => RepoError::damaged(object, error.to_string()),
+    }
 }
 
 /// Whether a pack of this kind can have such an entry.

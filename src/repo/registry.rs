@@ -23,6 +23,8 @@ pub enum Registry {
     RunMethod,
     /// What a chunk holds.
     ChunkKind,
+    /// What the chunks of a pack are.
+    PackKind,
     /// How keys became bytes.
     KeyCodec,
     /// What was read for a snapshot.
@@ -46,6 +48,7 @@ impl Registry {
             Self::Wrap => "key wrap",
             Self::RunMethod => "run method",
             Self::ChunkKind => "chunk kind",
+            Self::PackKind => "pack kind",
             Self::KeyCodec => "key codec",
             Self::SnapshotKind => "snapshot kind",
             Self::RepositoryFeature | Self::RepositoryWriting | Self::SnapshotFeature | Self::SnapshotWriting => {
@@ -65,7 +68,7 @@ impl Registry {
             (Self::ChunkKind, 7) => "keys with several versions",
             (Self::ChunkKind, 8) => "values as differences",
             (Self::ChunkKind, 9) => "side object",
-            (Self::ChunkKind, 10) => "parity",
+            (Self::ChunkKind, 10) | (Self::PackKind, 3) => "parity",
             (Self::ObjectKind, 11) => "joint commit",
             (Self::ObjectKind, 12) => "claim of a scheduled run",
             (Self::ObjectKind, 13) => "audit entry",
@@ -81,7 +84,7 @@ impl Registry {
             Self::ConfigSuite | Self::RepositoryFeature => "nothing of the repository can be opened without it",
             Self::SlotSuite | Self::SlotKind => "the other key slots are tried",
             Self::ObjectKind => "it is left where it is, and nothing follows from it; everything else can be used",
-            Self::Suite | Self::Wrap => {
+            Self::Suite | Self::Wrap | Self::PackKind => {
                 "what it holds cannot be read and is left where it is; everything else can be used"
             }
             Self::RunMethod | Self::ChunkKind => {

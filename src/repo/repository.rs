@@ -284,7 +284,7 @@ impl Repository {
         });
         let mut listing = Listing::default();
         for (id, standing) in standings.collect::<Result<Vec<_>, RepoError>>()? {
-            listing.snapshots.extend(standing.manifest);
+            listing.snapshots.extend(standing.manifest.map(Snapshot::standing));
             listing.pending.extend(standing.pending.map(|lease| (id, lease)));
             let problems = standing.problems.into_iter();
             listing
@@ -376,7 +376,7 @@ impl Repository {
     /// [`RepoError::Internal`] if `change` alters the content; [`RepoError::NoSnapshot`] if it was forgotten;
     /// [`RepoError::Pending`] while a squash is on its way.
     pub fn revise(&self, id: &SnapshotId, change: &dyn Fn(&mut Manifest)) -> Result<Snapshot, RepoError> {
-        self.inner.revise(id, change)
+        self.inner.revise(id, change).map(Snapshot::standing)
     }
 
     /// Forgets a snapshot: writes the tombstone that hides it for ever. Its data stays until a prune.

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::report::{Warning, WarningKind};
 use listing::Described;
-use presence::Presence;
+use presence::SessionPacks;
 use std::{
     collections::{BTreeSet, HashSet},
     sync::{
@@ -110,7 +110,7 @@ struct Shared {
     lease: Lease,
     options: WriteOptions,
     timing: SessionTiming,
-    presence: Mutex<Presence>,
+    presence: Mutex<SessionPacks>,
     pending: Pending,
     failure: Mutex<Failure>,
     failed: AtomicBool,
@@ -606,7 +606,7 @@ impl Drop for WriteSession {
     }
 }
 
-fn first_listings(inner: &Inner) -> Result<(Presence, Vec<Warning>), RepoError> {
+fn first_listings(inner: &Inner) -> Result<(SessionPacks, Vec<Warning>), RepoError> {
     let marks = inner.all_marks(&HashSet::new(), false)?;
     let mut warnings = Vec::new();
     inner.refresh_index(&mut warnings)?;
@@ -618,7 +618,7 @@ fn first_listings(inner: &Inner) -> Result<(Presence, Vec<Warning>), RepoError> 
     }
     drop(described);
     inner.refresh_snapshots(&mut warnings)?;
-    let mut presence = Presence::new(marks.read, inner.damaged_packs()?);
+    let mut presence = SessionPacks::new(marks.read, inner.damaged_packs()?);
     if marks.unreadable.is_empty() || faults::is_broken(Rule::UnreadableMarkHidesAll) {
         for number in present {
             presence.is_listed(number);

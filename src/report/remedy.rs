@@ -54,6 +54,10 @@ codes! {
         GiveCertificateAndKey = "give_certificate_and_key",
         /// Give the certificate of an authority.
         GiveAuthority = "give_authority",
+        /// Give what the key is encrypted with.
+        GiveKeyPassword = "give_key_password",
+        /// Use TLS, or say that it is meant without.
+        SecureLogin = "secure_login",
         /// Read every record.
         ReadFully = "read_fully",
         /// Begin anew.

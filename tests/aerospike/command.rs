@@ -96,7 +96,11 @@ fn what_makes_no_sense_is_refused_with_advice() {
     world.run(&["backup", "aerospike://joe:secret@h:3000"]).fails(2, &["--as-password-file"]);
     world.run(&["backup", &format!("{url}x")]).fails(1, &[&format!("namespace `{}x`", real("test"))]);
     world.run(&["backup", &url, "--set", "typo"]).fails(1, &["set `typo`", "--allow-missing-set"]);
-    world.run(&["backup", &url, "--partitions", "5-3"]).fails(2, &["--partitions"]);
+    world.run(&["backup", &url, "--partitions", "5..=3"]).fails(2, &["--partitions 0..=99"]);
+    world.run(&["backup", &url, "--partitions", "100-50"]).fails(2, &["100..=50", "100..=149"]);
+    world.run(&["backup", &url, "--partitions", "1", "--node-list", "A"]).fails(2, &["--node-list"]);
+    world.run(&["backup", &url, "--node-list", "BB9FFFFFFFFFFFF"]).fails(1, &["BB9FFFFFFFFFFFF"]);
+    world.run(&["backup", &url, "--rack-list", "x"]).fails(2, &["--rack-list"]);
     world.run(&["backup", &url, "--filter-exp", "!"]).fails(2, &["base64"]);
     world.run(&["backup", "sqlite:a.db", "--set", "demo"]).fails(2, &["aerospike:"]);
     world.run(&["backup", &url, "--sweep", "rolling=65"]).fails(2, &["1 to 64"]);
@@ -127,7 +131,10 @@ fn a_user_logs_in_by_password_file_command_or_variable() {
     world.ok(&[&verify[..], &["good"]].concat()).says(&["compared 300 records"]);
     world.run(&[&verify[..], &["bad"]].concat()).fails(1, &["login"]);
     world.ok(&["backup", &url, "--estimate", "--as-user", "joe", "--as-password-file", "good"]).says(&["300 records"]);
-    world.run(&["backup", &url, "--as-auth", "pki"]).fails(2, &["not there yet"]);
+    world.run(&["backup", &url, "--as-auth", "pki"]).fails(2, &["--tls-cert-file"]);
+    world.run(&["backup", &url, "--as-auth", "kerberos"]).fails(2, &["external-insecure"]);
+    let external = ["backup", &url, "--as-user", "joe", "--as-password-file", "good", "--as-auth", "EXTERNAL"];
+    world.run(&external).fails(2, &["--as-auth external-insecure"]);
     let base = ["backup", &url, "--as-user", "joe", "--as-password-file", "good", "--as-auth", "internal"];
     world.ok(&base);
     let run = |name: &str, value: &str| -> world::Ran {

@@ -199,6 +199,7 @@ fn records_that_expire_are_counted_as_expired_and_never_as_deleted() {
     server.advance(Duration::from_secs(200));
     let second = back_up(&repo, &server);
     assert_eq!((second.records, second.stats.deleted, second.stats.seen), (100, 0, 100));
+    assert_eq!((first.stats.expired, second.stats.expired), (0, 30));
     assert_kept(&repo, &server, &second, "after the expiry");
     assert_sound(&repo);
 }
@@ -238,7 +239,7 @@ fn only_what_was_asked_for_is_read_and_the_snapshot_says_so() {
     assert_eq!(ask(of(&["demo", "a set"])), in_set("demo") + in_set("a set"));
     assert_eq!(ask(of(&[""])), in_set(""));
     assert_eq!(ask(AerospikeOptions { no_records: true, ..quick() }), 0);
-    let partitions = AerospikeOptions { partitions: Some("0-99,4000".into()), ..quick() };
+    let partitions = AerospikeOptions { partitions: Some("0..=99,4000".into()), ..quick() };
     let in_partitions = all.iter().filter(|dumped| {
         let pid = rekeep_aerospike_server::partition_of(&dumped.digest);
         pid < 100 || pid == 4000

@@ -20,6 +20,7 @@ mod membership;
 mod options;
 mod outside;
 mod place;
+mod reaching;
 mod resuming;
 mod rolling;
 mod strange;

@@ -89,6 +89,19 @@ pub const HERE_ONLY: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "racks, alternate addresses, logins of every kind, or TLS",
+        &[
+            "reaching::chosen_nodes_are_read_and_stay_the_same_part_while_they_master_the_same",
+            "reaching::chosen_racks_are_what_their_nodes_master",
+            "reaching::copies_in_a_preferred_rack_are_read_and_masters_where_they_do_not_do",
+            "reaching::nodes_are_found_by_their_alternate_addresses",
+            "reaching::a_directory_is_given_the_password_itself_and_only_under_tls",
+            "reaching::a_certificate_says_who_logs_in_and_its_key_may_be_encrypted",
+            "reaching::authorities_may_lie_in_a_folder_and_versions_and_suites_be_chosen",
+            "reaching::a_host_may_be_typed_with_the_name_of_its_certificate",
+        ],
+    ),
+    (
         "info commands with other answers",
         &[
             "options::alternate_addresses_are_used_when_asked_for",

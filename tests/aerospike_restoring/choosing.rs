@@ -27,7 +27,7 @@ fn what_was_chosen_is_verified_and_nothing_else() {
     to.put("test", Seed::int(7_000).set("other").bin_int("n", 1));
     let outcome = chosen(|options| options.sets = vec!["demo".into()]).run(&to);
     assert_eq!((outcome.verified, outcome.different, outcome.complete), (Some(demo), 0, true), "{:?}", outcome.notes);
-    let outcome = chosen(|options| options.partitions = Some("0-1023".into())).run(&start(1));
+    let outcome = chosen(|options| options.partitions = Some("0..=1023".into())).run(&start(1));
     assert_eq!((outcome.verified, outcome.different), (Some(outcome.outcomes.inserted), 0));
     assert!(outcome.complete && outcome.outcomes.inserted > 0);
     // A record that comes out other than it was is found among them.

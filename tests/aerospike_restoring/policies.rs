@@ -115,7 +115,7 @@ fn sets_bins_and_partitions_choose() {
     assert!(to.dump("test").iter().all(|dumped| dumped.bins.len() == 1));
 
     let to = start(1);
-    Restore::of(&repo, id).options(|options| options.partitions = Some("0-2047".into())).run(&to);
+    Restore::of(&repo, id).options(|options| options.partitions = Some("0..=2047".into())).run(&to);
     let low = |dumped: &rekeep_aerospike_server::Dumped| rekeep_aerospike_server::partition_of(&dumped.digest) < 2048;
     assert_eq!(to.count("test"), server.dump("test").iter().filter(|dumped| low(dumped)).count());
 }

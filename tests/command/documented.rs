@@ -189,6 +189,15 @@ fn documents_have_the_keys_that_are_written_down() {
     is_as_said("stats", 0, &world.json(&["stats"]));
     is_as_said("tag", 0, &world.json(&["tag", "latest", "--add", "x"]));
 
+    let place = world.json(&["check-storage"]);
+    is_as_said("check-storage", 0, &place);
+    for (number, part) in [(1, "rights"), (2, "verdict"), (3, "speed"), (4, "traffic")] {
+        is_as_said("check-storage", number, &place[part]);
+    }
+    is_as_said("source", 0, &world.json(&["source", "list"]));
+    is_as_said("source", 1, &world.json(&["source", "rename", oldest_source(&world).as_str(), "other"]));
+    is_as_said("repair", 0, &world.json(&["repair", "index", "--dry-run"]));
+
     let middle = world.snapshots()[1]["id"].as_str().unwrap().to_owned();
     let named = world.json(&["forget", &middle]);
     is_as_said("forget", 0, &named);
@@ -228,6 +237,11 @@ fn documents_have_the_keys_that_are_written_down() {
     is_as_said("demo", 0, &demo);
     is_as_said("demo", 1, one(&demo["steps"]));
     is_as_said("demo", 2, &one(&demo["steps"])["cost"]);
+}
+
+/// The name of the oldest snapshot's source.
+fn oldest_source(world: &World) -> String {
+    world.snapshots()[0]["source"]["name"].as_str().unwrap().to_owned()
 }
 
 /// The keys of an event, `event` included.

@@ -33,7 +33,7 @@ fn dated(world: &World, of: &str, days_ago: i64) -> String {
     let mut content = held.content.clone();
     (content.start, content.end, content.parent) = (end, end, None);
     let id = session.id();
-    session.commit(&Manifest { id, revision: 0, content, ..held }).unwrap();
+    session.commit(&Manifest { id, revision: 0, content, ..held.into_manifest() }).unwrap();
     id.to_string()
 }
 

@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 mod atlas;
+mod atlas_source;
 mod bad;
+mod bank;
 mod cluster;
 mod existing;
 mod histories;
 mod live;
+mod mini;
 mod whole;
 
 #[path = "../support/rng.rs"]

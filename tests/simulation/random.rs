@@ -8,7 +8,7 @@ use super::{
     scheduler::Scheduler,
     squashing::squash,
     staged,
-    storage::{Broken, Sea, Weather},
+    storage::{Broken, Sea, Watch, Weather},
 };
 use rekeep::repo::entropy;
 use std::{path::PathBuf, sync::atomic::Ordering};
@@ -31,6 +31,7 @@ pub fn scratch() -> tempfile::TempDir {
 /// What a schedule begins with: a repository with one snapshot, and someone who looks after the invariant.
 pub struct Setting {
     pub place: Place,
+    pub watch: Watch,
     /// Where the actors' catalogs lie.
     pub caches: tempfile::TempDir,
     /// What happens is drawn from it.
@@ -55,10 +56,10 @@ pub fn begin(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Setting {
     sea.configure(seed, Weather::default(), broken);
     let first = place.start(0, seed, actors::write);
     place.scheduler.finish(first);
-    sea.watch(Checker::new(open_directly(&sea, caches.path(), "checker")));
+    let watch = sea.watch(Checker::new(open_directly(&sea, caches.path(), "checker")));
     sea.check_all();
     sea.configure(seed, weather, broken);
-    Setting { place, caches, rng }
+    Setting { place, watch, caches, rng }
 }
 
 pub fn outcome(place: &Place) -> Run {
@@ -71,7 +72,7 @@ pub fn run(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Run {
     if seed.is_multiple_of(2) {
         return staged::run(seed, flaws, broken);
     }
-    let Setting { place, caches: _caches, mut rng } = begin(seed, flaws, broken);
+    let Setting { place, watch: _watch, caches: _caches, mut rng } = begin(seed, flaws, broken);
     let hasty = rng.chance(30);
     let mut director = Director {
         place: &place,

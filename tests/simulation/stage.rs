@@ -9,7 +9,7 @@ use super::{
     checker::Checker,
     random::scratch,
     scheduler::Scheduler,
-    storage::{Broken, Sea, Weather},
+    storage::{Broken, Sea, Watch, Weather},
 };
 use rekeep::repo::{
     ChunkId, ChunkKind, ObjectName, RepoError, Repository, Snapshot, SnapshotId, entropy, faults::Rule, pruner::Pruner,
@@ -23,6 +23,7 @@ pub type Slot<T> = Arc<Mutex<Option<T>>>;
 
 pub struct Stage {
     pub place: Place,
+    _watch: Watch,
     _caches: tempfile::TempDir,
     seed: u64,
 }
@@ -40,10 +41,10 @@ impl Stage {
         init(&sea, caches.path());
         entropy::seeded::set(None);
         sea.configure(seed, Weather::default(), broken);
-        sea.watch(Checker::new(open_directly(&sea, caches.path(), "checker")));
+        let watch = sea.watch(Checker::new(open_directly(&sea, caches.path(), "checker")));
         let place =
             Place { sea, scheduler: Scheduler::default(), caches: caches.path().to_owned(), flaws: flaws.clone() };
-        Self { place, _caches: caches, seed }
+        Self { place, _watch: watch, _caches: caches, seed }
     }
 
     pub fn sea(&self) -> &Sea {

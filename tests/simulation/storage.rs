@@ -89,6 +89,16 @@ pub struct Sea {
     pub time: Arc<AtomicI64>,
 }
 
+/// That a checker watches the storage. It looks at a repository in this storage, so it has to be sent away for either to end.
+pub struct Watch(Sea);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let checker = self.0.state().checker.take();
+        drop(checker);
+    }
+}
+
 impl Sea {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
@@ -102,9 +112,11 @@ impl Sea {
         state.late_folder = ["packs/", "index/", "snapshots/", "trash/", "leases/"][state.rng.below(5) as usize];
     }
 
-    /// From here on whatever could break the invariant is checked when it happens.
-    pub fn watch(&self, checker: Checker) {
+    /// From here on whatever could break the invariant is checked when it happens, until what this gives is dropped.
+    #[must_use]
+    pub fn watch(&self, checker: Checker) -> Watch {
         self.state().checker = Some(checker);
+        Watch(self.clone())
     }
 
     /// The backend of one actor, who needs no turn before `live` is set; of nobody for whoever never needs one.

@@ -4,7 +4,7 @@ use crate::{
     cli::{
         context::Context,
         exit::{Failure, Status, usage},
-        postgres::PostgresArgs,
+        postgres::{AtlasArgs, PostgresArgs},
         units::show_count,
     },
     connector::{
@@ -30,16 +30,30 @@ pub enum AtlasCommand {
 /// Where a store is.
 #[derive(Debug, Args)]
 pub struct StoreArgs {
-    /// The database: `postgresql://[USER@]HOST[:PORT]/DATABASE[?schema=NAME]`
-    pub store: String,
+    /// The database: `postgresql://[USER@]HOST[:PORT]/DATABASE[?schema=NAME&client=NAME]`, also with `atlasdb:` before it
+    #[arg(required_unless_present = "config")]
+    pub store: Option<String>,
     /// What stands before the names of its tables (`tablePrefix` in `AtlasDB`'s configuration)
-    #[arg(long, value_name = "PREFIX", default_value = "")]
-    pub prefix: String,
-    /// Its table of tables (`metadataTable` in `AtlasDB`'s configuration)
-    #[arg(long, value_name = "NAME", default_value = "_metadata")]
-    pub metadata_table: String,
+    #[arg(long, value_name = "PREFIX")]
+    pub prefix: Option<String>,
+    /// Its table of tables (`metadataTable` in `AtlasDB`'s configuration) [default: _metadata]
+    #[arg(long, value_name = "NAME")]
+    pub metadata_table: Option<String>,
+    #[command(flatten)]
+    config: AtlasConfigArgs,
     #[command(flatten)]
     postgres: PostgresArgs,
+}
+
+/// `AtlasDB`'s own configuration.
+#[derive(Debug, Args)]
+pub struct AtlasConfigArgs {
+    /// Take the place of the store from `AtlasDB`'s configuration, a file of YAML
+    #[arg(long, value_name = "FILE", conflicts_with = "store")]
+    pub config: Option<PathBuf>,
+    /// Where in that file the block of `AtlasDB` is [default: `/atlasdb` if it is there, else the whole file]
+    #[arg(long, value_name = "PATH", requires = "config")]
+    pub config_root: Option<String>,
 }
 
 /// Which timestamp.
@@ -104,10 +118,25 @@ impl StoreArgs {
     fn open(&self) -> Result<Store, Failure> {
         let mut options = Options::default();
         options.add(&self.postgres)?;
-        if !["postgresql://", "postgres://"].iter().any(|scheme| self.store.starts_with(scheme)) {
-            return Err(usage("a store is postgresql://[USER@]HOST[:PORT]/DATABASE".to_owned()));
-        }
-        Ok(Store::open(&self.store, &options, &self.prefix, &self.metadata_table)?)
+        let mut more: Vec<(&str, &str)> = Vec::new();
+        let url = match (&self.store, &self.config.config) {
+            (Some(store), _) => {
+                let place = store.strip_prefix("atlasdb:").unwrap_or(store);
+                if !["postgresql://", "postgres://"].iter().any(|scheme| place.starts_with(scheme)) {
+                    return Err(usage("a store is postgresql://[USER@]HOST[:PORT]/DATABASE".to_owned()));
+                }
+                format!("atlasdb:{place}")
+            }
+            (None, Some(config)) => {
+                more.extend(self.config.config_root.as_deref().map(|root| ("config-root", root)));
+                let named = AtlasArgs { atlas_config: Some(config.clone()), ..AtlasArgs::default() };
+                named.url(None)?.unwrap_or_default()
+            }
+            (None, None) => return Err(usage("say where the store is".to_owned())),
+        };
+        more.extend(self.prefix.as_deref().map(|prefix| ("prefix", prefix)));
+        more.extend(self.metadata_table.as_deref().map(|table| ("metadata-table", table)));
+        Ok(Store::open(&url, &more, &options)?)
     }
 }
 

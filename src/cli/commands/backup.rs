@@ -6,7 +6,7 @@ use crate::{
         asb::AsbReadArgs,
         context::Context,
         exit::{Failure, Kept as _, Status, usage},
-        postgres::PostgresArgs,
+        postgres::{AtlasArgs, PostgresArgs},
         typed,
         units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
@@ -28,9 +28,9 @@ use std::{path::PathBuf, time::Duration};
 /// `backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
-    /// What to back up: `aerospike://HOST[:PORT][,HOST…][/NAMESPACE]`, `postgresql://HOST/DATABASE`, sqlite:FILE, files:DIRECTORY, jsonl:FILE,
-    /// asb:PATH
-    #[arg(required_unless_present_any = ["stdin", "stdin_from_command"], value_parser = OsStringValueParser::new().map(typed::url))]
+    /// What to back up: `aerospike://HOST[:PORT][,HOST…][/NAMESPACE]`, `postgresql://HOST/DATABASE`,
+    /// `atlasdb:postgresql://HOST/DATABASE[?prefix=P]`, sqlite:FILE, files:DIRECTORY, jsonl:FILE, asb:PATH
+    #[arg(required_unless_present_any = ["stdin", "stdin_from_command", "atlas_config"], value_parser = OsStringValueParser::new().map(typed::url))]
     pub source: Option<String>,
     /// Read every record, also what seems not to have moved (without it, sources that have no change filter read what has)
     #[arg(long, conflicts_with = "differential")]
@@ -114,6 +114,9 @@ pub struct BackupArgs {
     /// What only `PostgreSQL` sources understand.
     #[command(flatten)]
     pub postgres: PostgresArgs,
+    /// What only stores of `AtlasDB` understand.
+    #[command(flatten)]
+    pub atlas: AtlasArgs,
     /// Make no snapshot if nothing changed
     #[arg(long)]
     pub skip_if_unchanged: bool,
@@ -206,7 +209,8 @@ const STDIN: &str = "files:-";
 
 const KEPT: &str = "nothing was committed and all snapshots are as they were; a new run uses what was uploaded";
 
-pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure> {
+pub(super) fn run(mut args: BackupArgs, context: &Context) -> Result<Status, Failure> {
+    args.source = args.atlas.url(args.source.as_deref())?;
     if args.stdin && args.source.as_deref().is_some_and(|source| source != STDIN) {
         return Err(usage(format!("with --stdin standard input is the source: leave SOURCE out, or write {STDIN}")));
     }
@@ -223,7 +227,10 @@ pub(super) fn run(args: BackupArgs, context: &Context) -> Result<Status, Failure
     if let Some(urls) = context.registry.chain(&args.url())? {
         return run_chain(args, &urls, context);
     }
-    let source = context.source(&args.url(), args.source_options()?, &args.aerospike.read.connect)?;
+    let mut of_source = args.source_options()?;
+    let registry = args.atlas.add_to(&mut of_source, context)?;
+    let registry = registry.as_ref().unwrap_or(&context.registry);
+    let source = context.source_of(registry, &args.url(), of_source, &args.aerospike.read.connect)?;
     let repo = context.open()?;
     #[cfg(feature = "sqlite")]
     if let Some(directory) = &args.temp_dir {
@@ -294,9 +301,13 @@ pub(super) fn summary(outcome: &BackupOutcome) -> String {
             lease.short()
         )
     });
+    let expired = match stats.expired {
+        0 => String::new(),
+        count => format!(", {} expired", show_count(count)),
+    };
     format!(
         "{what}: {}, {complete}, {parent}, as of {}\n{resumed}\
-         records  {} seen: {} new, {} changed, {} deleted; {} in the snapshot\n\
+         records  {} seen: {} new, {} changed, {} deleted{expired}; {} in the snapshot\n\
          bytes    {} read, {} new or changed, {} added to the repository\n\
          blocks   {} written; chunks: {} new, {} reused\n\
          took     {}, peak memory {}\n",

@@ -9,7 +9,9 @@ use crate::{
         typed,
         units::{show_size, show_time},
     },
+    connector::CellKind,
     ops::{
+        cell_history::{CellHistory, cell_history},
         history::{History, HistoryGap, HistoryVersion, choose, history},
         select::parse_time,
     },
@@ -18,7 +20,7 @@ use clap::{
     Args,
     builder::{OsStringValueParser, TypedValueParser as _},
 };
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use std::fmt::Write as _;
 
 /// `history`.
@@ -46,6 +48,14 @@ pub(super) fn run(args: &HistoryArgs, context: &Context) -> Result<Status, Failu
     let repo = context.open()?;
     let snapshots = args.narrow.narrow().apply(&repo)?;
     let of_source = choose(&snapshots, &args.collection, &context.reporter)?;
+    if let Some(found) = cell_history(&repo, &of_source, &args.collection, &args.key, from, to)? {
+        if context.json {
+            context.out.json(&found);
+        } else {
+            context.out.text(&show_cell(&found));
+        }
+        return Ok(Status::Done);
+    }
     let found = history(&repo, &of_source, &args.collection, &args.key, from, to, &context.reporter)?;
     if context.json {
         context.out.json(&found);
@@ -53,6 +63,35 @@ pub(super) fn run(args: &HistoryArgs, context: &Context) -> Result<Status, Failu
         context.out.text(&show(&found));
     }
     Ok(Status::Done)
+}
+
+/// The history of a cell as people read it.
+fn show_cell(history: &CellHistory) -> String {
+    let word = |value: Json| value.as_str().unwrap_or_default().replace('-', " ");
+    let mut text = format!("{} {}\n", safe(&history.collection), safe(&history.cell));
+    for version in &history.versions {
+        let _ =
+            write!(text, "\n{}  written by the transaction that began {}", word(json!(version.kind)), version.start);
+        for span in &version.shown {
+            let commit = span.commit.map_or_else(String::new, |commit| format!(" at {commit}"));
+            let _ = write!(text, "\n  {}{commit}: from {}", word(json!(span.fate)), show_time(span.from));
+            if span.snapshots > 1 {
+                let _ = write!(text, " to {}", show_time(span.to));
+            }
+            let _ = write!(text, ", {}, first {}", counted(span.snapshots, "snapshot"), span.first_snapshot.short());
+        }
+        if let Some(Json::Object(cells)) = version.value.as_ref().filter(|_| version.kind == CellKind::Value) {
+            for (name, value) in cells {
+                let _ = write!(text, "\n    {}: {}", safe(name), pretty(value));
+            }
+        }
+        text.push('\n');
+    }
+    if history.versions.is_empty() {
+        text.push_str("no version is stored\n");
+    }
+    let _ = writeln!(text, "\n{} asked", counted(history.snapshots as u64, "snapshot"));
+    text
 }
 
 /// A history as people read it.
@@ -140,7 +179,6 @@ fn pretty(value: &Json) -> String {
 mod tests {
     use super::*;
     use crate::{record::Timestamp, repo::SnapshotId};
-    use serde_json::json;
 
     #[test]
     fn changed_and_vanished_cells_are_marked() {

@@ -8,7 +8,7 @@ use crate::{
         context::{Context, threads},
         exit::{Failure, Kept as _, Status, usage},
         output,
-        postgres::PostgresArgs,
+        postgres::{AtlasArgs, PostgresArgs},
         typed,
         units::{show_count, show_duration, show_size, show_time},
     },
@@ -30,10 +30,10 @@ use std::{fmt::Write as _, io::ErrorKind};
 pub struct RestoreArgs {
     /// Which snapshot
     pub snapshot: String,
-    /// Where to: aerospike://HOST:PORT/NAMESPACE, `postgresql://HOST/DATABASE`, sqlite:FILE, files:DIRECTORY, jsonl:FILE, jsonl:-,
-    /// asb:DIRECTORY, asb:FILE.asb, asb:-
-    #[arg(value_parser = OsStringValueParser::new().map(typed::url))]
-    pub target: String,
+    /// Where to: aerospike://HOST:PORT/NAMESPACE, `postgresql://HOST/DATABASE`, `atlasdb:postgresql://HOST/DATABASE`, sqlite:FILE,
+    /// files:DIRECTORY, jsonl:FILE, jsonl:-, asb:DIRECTORY, asb:FILE.asb, asb:-
+    #[arg(required_unless_present = "atlas_config", value_parser = OsStringValueParser::new().map(typed::url))]
+    pub target: Option<String>,
     /// Only this collection, by another name if one is given (repeatable)
     #[arg(long = "collection", value_name = "NAME[=NEW]")]
     pub collections: Vec<String>,
@@ -81,6 +81,8 @@ pub struct RestoreArgs {
     asb: AsbWriteArgs,
     #[command(flatten)]
     postgres: PostgresArgs,
+    #[command(flatten)]
+    atlas: AtlasArgs,
 }
 
 /// When a record is overwritten.
@@ -126,7 +128,9 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failu
     }))?;
     // It is known of the records, not asked of the target.
     options.make_ambient(["single_records"]);
-    let target = context.target(&args.target, options, &args.aerospike.connect)?;
+    args.atlas.add_to(&mut options, context)?;
+    let url = args.atlas.url(args.target.as_deref())?.unwrap_or_default();
+    let target = context.target(&url, options, &args.aerospike.connect)?;
     let repo = context.open()?;
     let snapshot = context.resolve(&repo, &args.snapshot, &args.narrow.narrow())?;
     let names: Vec<&str> = snapshot.collections.iter().map(|c| c.name.as_str()).collect();

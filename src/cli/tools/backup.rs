@@ -105,15 +105,15 @@ pub struct BackupArgs {
     /// Only what follows this digest in its partition, and all partitions behind it
     #[arg(short = 'D', long)]
     after_digest: Option<String>,
-    /// (not there yet)
-    #[arg(short = 'l', long, hide = true)]
-    node_list: Option<String>,
-    /// (not there yet)
-    #[arg(long, hide = true)]
-    rack_list: Option<String>,
-    /// (not there yet)
-    #[arg(long, hide = true)]
-    prefer_racks: Option<String>,
+    /// Only what these nodes master: ids or `HOST:PORT`, separated by commas
+    #[arg(short = 'l', long, value_delimiter = ',', conflicts_with_all = ["partition_list", "after_digest", "rack_list"])]
+    node_list: Vec<String>,
+    /// Only what nodes in these racks master, separated by commas
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["partition_list", "after_digest"])]
+    rack_list: Vec<u32>,
+    /// Read from copies in these racks where there are any, in this order
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["rack_list", "node_list"])]
+    prefer_racks: Vec<u32>,
     /// About so many records at most; 0 for all
     #[arg(short = 'M', long, default_value_t = 0)]
     max_records: u64,
@@ -168,9 +168,6 @@ pub struct BackupArgs {
 impl BackupArgs {
     fn check(&self) -> Result<(), Failure> {
         refuse("--no-bins", self.no_bins, "records without bins cannot be restored by any tool")?;
-        refuse("--node-list", self.node_list.is_some(), "reading chosen nodes only is not there yet")?;
-        refuse("--rack-list", self.rack_list.is_some(), "reading chosen racks only is not there yet")?;
-        refuse("--prefer-racks", self.prefer_racks.is_some(), "the master of each partition is read")?;
         refuse("--machine", self.machine.is_some(), "status lines go to standard error")?;
         refuse("--config-file", self.config_file.is_some(), "configuration files of these tools are not read yet")?;
         refuse(
@@ -193,6 +190,9 @@ impl BackupArgs {
             "no_udfs": self.no_udfs,
             "no_ttl_only": self.no_ttl_only,
             "filter_exp": self.filter_exp,
+            "node_list": self.node_list,
+            "rack_list": self.rack_list,
+            "prefer_racks": self.prefer_racks,
             "records_per_second": number(self.records_per_second.into()),
             "max_records": number(self.max_records),
             "sample_records": number(self.estimate_samples).filter(|_| self.estimate),
@@ -213,7 +213,8 @@ impl BackupArgs {
                 "partitions",
                 partitions(list).ok_or_else(|| {
                     usage(format!(
-                        "--partition-list {list}: write BEGIN[-COUNT] or a digest in base64, separated by commas"
+                        "--partition-list {list}: write BEGIN[-COUNT] or a digest in base64, separated by commas \
+                         (FIRST..=LAST is how `rekeep backup --partitions` takes them)"
                     ))
                 })?,
             );
@@ -382,7 +383,7 @@ fn partitions(list: &str) -> Option<String> {
             && let (Ok(begin), Ok(count)) = (begin.parse::<u16>(), count.parse::<u16>())
         {
             let end = begin.checked_add(count.checked_sub(1)?)?;
-            return (end < 4096).then(|| format!("{begin}-{end}"));
+            return (end < 4096).then(|| format!("{begin}..={end}"));
         }
         Digest::parse(text).map(|_| text.to_owned())
     };
@@ -396,10 +397,10 @@ mod tests {
 
     #[test]
     fn partitions_are_a_beginning_and_a_count() {
-        assert_eq!(partitions("0-4096").as_deref(), Some("0-4095"));
-        assert_eq!(partitions("5,10-3").as_deref(), Some("5,10-12"));
+        assert_eq!(partitions("0-4096").as_deref(), Some("0..=4095"));
+        assert_eq!(partitions("5,10-3").as_deref(), Some("5,10..=12"));
         assert_eq!(partitions("EjRWeJq83vEjRRI0VniavN7xI0U=").as_deref(), Some("EjRWeJq83vEjRRI0VniavN7xI0U="));
-        for bad in ["", "4096", "0-4097", "5-0", "x", "1,,2"] {
+        for bad in ["", "4096", "0-4097", "5-0", "x", "1,,2", "0..=9"] {
             assert_eq!(partitions(bad), None, "{bad}");
         }
     }

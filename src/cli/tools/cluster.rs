@@ -1,9 +1,6 @@
 //! How a cluster is reached, as the tools' flags say it.
 
-use super::{
-    super::exit::{Failure, usage},
-    refuse,
-};
+use super::super::exit::{Failure, usage};
 use crate::connector::Options;
 use clap::Args;
 use serde_json::json;
@@ -26,8 +23,8 @@ pub struct ClusterArgs {
     /// With this password: as it is, `env:NAME`, `env-b64:NAME`, `b64:TEXT`, `file:PATH`
     #[arg(short = 'P', long)]
     password: Option<String>,
-    /// How the user logs in
-    #[arg(short = 'A', long, default_value = "INTERNAL")]
+    /// `INTERNAL`, `EXTERNAL`, `EXTERNAL_INSECURE` or `PKI`
+    #[arg(short = 'A', long, default_value = "INTERNAL", ignore_case = true, value_parser = ["INTERNAL", "EXTERNAL", "EXTERNAL_INSECURE", "PKI"])]
     auth: String,
     /// Use the nodes' alternate addresses
     #[arg(short = 'S', long)]
@@ -47,17 +44,17 @@ pub struct ClusterArgs {
     /// Its key, PEM
     #[arg(long)]
     tls_keyfile: Option<PathBuf>,
-    /// (not there yet)
-    #[arg(long, hide = true)]
+    /// A folder of authorities, PEM
+    #[arg(long)]
     tls_capath: Option<PathBuf>,
-    /// (not there yet)
-    #[arg(long, hide = true)]
+    /// What the key is encrypted with: as it is, `env:NAME`, `env-b64:NAME`, `b64:TEXT`, `file:PATH`
+    #[arg(long)]
     tls_keyfile_password: Option<String>,
-    /// Accepted; TLS 1.2 and 1.3 are spoken
-    #[arg(long, hide = true)]
+    /// Versions that may be spoken, such as `-all +TLSv1.2`; those before 1.2 never are
+    #[arg(long, allow_hyphen_values = true)]
     tls_protocols: Option<String>,
-    /// (not there yet)
-    #[arg(long, hide = true)]
+    /// Suites that may be used, with colons between
+    #[arg(long)]
     tls_cipher_suite: Option<String>,
     /// Milliseconds that a command may take; 0 for ever
     #[arg(long, default_value_t = 0)]
@@ -73,14 +70,18 @@ pub struct ClusterArgs {
 impl ClusterArgs {
     /// The URL of a namespace.
     pub(super) fn url(&self, namespace: &str) -> Result<String, Failure> {
-        let hosts: Vec<String> = self.hosts()?.into_iter().map(|(host, _)| host).collect();
+        let spelled = |(host, port, name): (String, u16, Option<String>)| match name {
+            Some(name) => format!("{host}:{name}:{port}"),
+            None => format!("{host}:{port}"),
+        };
+        let hosts: Vec<String> = self.hosts()?.into_iter().map(spelled).collect();
         Ok(format!("aerospike://{}/{}", hosts.join(","), namespace.replace('%', "%25").replace('?', "%3F")))
     }
 
     /// Hosts with ports, and the name for TLS that each bears.
-    fn hosts(&self) -> Result<Vec<(String, Option<String>)>, Failure> {
+    fn hosts(&self) -> Result<Vec<(String, u16, Option<String>)>, Failure> {
         let wrong = |text: &str| usage(format!("--host {text}: write HOST[:TLS_NAME][:PORT],…"));
-        let one = |text: &str| -> Result<(String, Option<String>), Failure> {
+        let one = |text: &str| -> Result<(String, u16, Option<String>), Failure> {
             let (host, rest) = match text.strip_prefix('[') {
                 Some(inner) => {
                     let (host, rest) = inner.split_once(']').ok_or_else(|| wrong(text))?;
@@ -94,47 +95,43 @@ impl ClusterArgs {
                 None => (Some(rest), ""),
             };
             let port = if port.is_empty() { self.port } else { port.parse().map_err(|_| wrong(text))? };
-            if host.is_empty() {
+            if host.is_empty() || port == 0 || name.is_some_and(|name| name.is_empty() || name.contains(':')) {
                 return Err(wrong(text));
             }
-            Ok((format!("{host}:{port}"), name.map(str::to_owned)))
+            Ok((host, port, name.map(str::to_owned)))
         };
         self.host.split(',').map(|text| one(text.trim())).collect()
     }
 
     /// Adds what the connector knows it by.
     pub(super) fn add_to(&self, options: &mut Options) -> Result<(), Failure> {
-        refuse("--auth", !self.auth.eq_ignore_ascii_case("internal"), "only internal logins are there yet")?;
-        refuse(
-            "--tls-capath",
-            self.tls_capath.is_some(),
-            "give --tls-cafile; a folder of authorities is not read yet",
-        )?;
-        refuse(
-            "--tls-keyfile-password",
-            self.tls_keyfile_password.is_some(),
-            "keys that are encrypted are not read yet",
-        )?;
-        refuse("--tls-cipher-suite", self.tls_cipher_suite.is_some(), "the suites of the TLS library are used")?;
-        let names: Vec<Option<String>> = self.hosts()?.into_iter().map(|(_, name)| name).collect();
-        let of_host = names.into_iter().flatten().next();
+        let auth = self.auth.to_ascii_lowercase().replace('_', "-");
+        let is_pki = auth == "pki";
         let millis = |millis: u64| millis as f64 / 1000.0;
         options.add(&json!({
-            "as_user": self.user,
+            "as_auth": auth,
+            // The certificate says who it is, as it does for the tools.
+            "as_user": self.user.as_ref().filter(|_| !is_pki),
             "services_alternate": self.services_alternate,
             "tls": self.tls_enable,
-            "tls_name": self.tls_name.clone().or(of_host).filter(|_| self.tls_enable),
-            "tls_ca": self.tls_cafile,
-            "tls_cert_file": self.tls_certfile,
-            "tls_key_file": self.tls_keyfile,
+            "tls_name": self.tls_name.as_ref().filter(|_| self.tls_enable),
+            "tls_ca": self.tls_cafile.as_ref().filter(|_| self.tls_enable),
+            "tls_ca_path": self.tls_capath.as_ref().filter(|_| self.tls_enable),
+            "tls_cert_file": self.tls_certfile.as_ref().filter(|_| self.tls_enable),
+            "tls_key_file": self.tls_keyfile.as_ref().filter(|_| self.tls_enable),
+            "tls_protocols": self.tls_protocols.as_ref().filter(|_| self.tls_enable),
+            "tls_cipher_suites": self.tls_cipher_suite.as_ref().filter(|_| self.tls_enable),
             "max_retries": self.max_retries,
         }))?;
         options.set("socket_timeout", if self.socket_timeout == 0 { 10.0 } else { millis(self.socket_timeout) });
         if self.total_timeout > 0 {
             options.set("total_timeout", millis(self.total_timeout));
         }
-        if let Some(password) = &self.password {
+        if let Some(password) = self.password.as_ref().filter(|_| !is_pki) {
             options.set("as_password", secret(password, "--password")?);
+        }
+        if let Some(password) = self.tls_keyfile_password.as_ref().filter(|_| self.tls_enable) {
+            options.set("tls_key_password", secret(password, "--tls-keyfile-password")?);
         }
         Ok(())
     }
@@ -187,7 +184,7 @@ mod tests {
     fn hosts_are_written_as_the_tools_take_them() {
         assert_eq!(cluster(&[]).url("n").unwrap(), "aerospike://127.0.0.1:3000/n");
         let several = cluster(&["-h", "a,b:3100,c:name:4333,[::1]:3200,d:name", "-p", "3001"]);
-        assert_eq!(several.url("n").unwrap(), "aerospike://a:3001,b:3100,c:4333,[::1]:3200,d:3001/n");
+        assert_eq!(several.url("n").unwrap(), "aerospike://a:3001,b:3100,c:name:4333,[::1]:3200,d:name:3001/n");
         assert!(cluster(&["-h", "a::x"]).url("n").is_err() && cluster(&["-h", ","]).url("n").is_err());
     }
 

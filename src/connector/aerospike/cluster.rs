@@ -6,12 +6,13 @@ use super::{
     info::{self, Answers, Mastered, Peer},
     login::Credential,
     membership::{Membership, NodeView, started_millis},
-    options::{Address, AerospikeOptions},
-    tls::Tls,
+    options::{Address, AerospikeOptions, Auth, DEFAULT_PORT, Seed},
+    tls::{Tls, TlsName},
 };
 use crate::{record::digest::PARTITIONS, report::Remedy};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    net::{SocketAddr, ToSocketAddrs as _},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant},
 };
@@ -34,12 +35,32 @@ pub(super) struct Node {
     pub(super) id: String,
     pub(super) build: String,
     address: Address,
-    /// The name that its certificate bears, as its peers say.
-    tls_name: Option<String>,
+    /// The name that its certificate bears.
+    tls_name: Option<TlsName>,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Node {
+    /// Where it is reached.
+    pub(super) const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Whether a person means it by this: its id, or an address of it.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        if self.id.eq_ignore_ascii_case(name) {
+            return true;
+        }
+        let Some(named) = Address::parse(name, DEFAULT_PORT) else { return false };
+        let resolved = |address: &Address| -> Vec<SocketAddr> {
+            (address.host.as_str(), address.port).to_socket_addrs().map(Iterator::collect).unwrap_or_default()
+        };
+        named == self.address || {
+            let own = resolved(&self.address);
+            named.port == self.address.port && resolved(&named).iter().any(|one| own.contains(one))
+        }
+    }
+
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -49,6 +70,8 @@ impl Node {
 #[derive(Debug, Clone, Default)]
 pub(super) struct PartitionMap {
     owners: Vec<Option<Arc<Node>>>,
+    /// Whom to read from instead, where a rack is preferred.
+    readers: Vec<Option<Arc<Node>>>,
     /// Copies of each partition.
     pub(super) replicas: u32,
 }
@@ -58,7 +81,15 @@ impl PartitionMap {
     pub(super) fn owner(&self, pid: u16) -> Option<&Arc<Node>> {
         self.owners.get(usize::from(pid)).and_then(Option::as_ref)
     }
+
+    /// Whom to read this partition from: a copy in a rack that is preferred, else the master.
+    pub(super) fn reader(&self, pid: u16) -> Option<&Arc<Node>> {
+        self.readers.get(usize::from(pid)).and_then(Option::as_ref).or_else(|| self.owner(pid))
+    }
 }
+
+/// The racks that a node stands in, by namespace.
+pub(super) type Racks = HashMap<String, u32>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -69,12 +100,16 @@ struct State {
     /// Addresses that were given and where nobody answers, with the reason.
     silent_seeds: BTreeMap<Address, String>,
     name: String,
+    /// By node, where they were asked for and told.
+    racks: BTreeMap<String, Racks>,
 }
 
 /// A cluster.
 #[derive(Debug)]
 pub(super) struct Cluster {
-    seeds: Vec<Address>,
+    seeds: Vec<Seed>,
+    prefer_racks: Vec<u32>,
+    asks_for_racks: bool,
     dialer: Dialer,
     max_retries: u32,
     peers_command: &'static str,
@@ -84,17 +119,8 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// Finds the nodes from some of their addresses.
-    pub(super) fn connect(seeds: &[Address], options: &AerospikeOptions) -> Result<Self, Error> {
-        let credential = match (&options.user, &options.password) {
-            (None, None) => None,
-            (Some(user), Some(password)) => {
-                Some(Credential::new(user, password).map_err(|reason| Error::Usage(format!("user {user}: {reason}")))?)
-            }
-            (Some(_), None) => {
-                return Err(Error::Usage("a user needs a password".to_owned()).with(Remedy::GivePassword));
-            }
-            (None, Some(_)) => return Err(Error::Usage("a password needs a user".to_owned()).with(Remedy::GiveUser)),
-        };
+    pub(super) fn connect(seeds: &[Seed], options: &AerospikeOptions) -> Result<Self, Error> {
+        let credential = credential(options)?;
         let tls = options.tls.as_ref().map(Tls::new).transpose()?;
         let peers_command = match (tls.is_some(), options.services_alternate) {
             (false, false) => "peers-clear-std",
@@ -104,6 +130,8 @@ impl Cluster {
         };
         let cluster = Self {
             seeds: seeds.to_vec(),
+            prefer_racks: options.prefer_racks.clone(),
+            asks_for_racks: options.asks_for_racks(),
             dialer: Dialer { tls, credential, sessions: Arc::default(), timeout: options.socket_timeout },
             max_retries: options.max_retries,
             peers_command,
@@ -180,8 +208,13 @@ impl Cluster {
         let idle = node.idle().pop();
         match idle {
             Some(idle) => Ok((idle, true)),
-            None => Ok((self.dialer.connect(&node.address, node.tls_name.as_deref())?, false)),
+            None => Ok((self.dialer.connect(&node.address, node.tls_name.as_ref())?, false)),
         }
+    }
+
+    /// The racks that a node stands in, if it told.
+    pub(super) fn racks(&self, node: &str) -> Option<Racks> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).racks.get(node).cloned()
     }
 
     /// Keeps a connection whose last answer was read to its end.
@@ -275,15 +308,48 @@ impl Cluster {
     }
 }
 
+/// Who logs in, and how, as the options say.
+fn credential(options: &AerospikeOptions) -> Result<Option<Credential>, Error> {
+    let usage = |reason: &str| Error::Usage(reason.to_owned());
+    if options.auth == Auth::Pki {
+        let has_certificate = options.tls.as_ref().is_some_and(|tls| tls.cert_file.is_some());
+        return match (&options.user, &options.password) {
+            _ if !has_certificate => Err(usage("a login by certificate needs one").with(Remedy::GiveCertificateAndKey)),
+            (None, None) => Ok(Some(Credential::by_certificate())),
+            _ => Err(usage("in a login by certificate the certificate says who logs in: no user or password is given")),
+        };
+    }
+    let (user, password) = match (&options.user, &options.password) {
+        (None, None) if options.auth == Auth::Internal => return Ok(None),
+        (Some(user), Some(password)) => (user, password),
+        (Some(_), None) => return Err(usage("a user needs a password").with(Remedy::GivePassword)),
+        (None, _) => return Err(usage("a password needs a user").with(Remedy::GiveUser)),
+    };
+    if options.auth == Auth::External && options.tls.is_none() {
+        return Err(usage("an external login sends the password itself, and without TLS anybody may read it")
+            .with(Remedy::SecureLogin));
+    }
+    let made = match options.auth {
+        Auth::Internal => Credential::new(user, password),
+        _ => Credential::external(user, password),
+    };
+    made.map(Some).map_err(|reason| Error::Usage(format!("user {user}: {reason}")))
+}
+
 fn pause_before_retry(tries: u32) {
     std::thread::sleep(Duration::from_millis(50 << tries.min(5)));
 }
 
 /// What a node tells of others and of itself.
-type Told = (Vec<Peer>, Vec<Mastered>);
+struct Told {
+    name: String,
+    peers: Vec<Peer>,
+    mastered: Vec<Mastered>,
+    racks: Option<Racks>,
+}
 
 /// A node to be asked: its id if that is known, the name of its certificate if that is, where it may be.
-type Lead = (Option<String>, Option<String>, Vec<Address>);
+type Lead = (Option<String>, Option<TlsName>, Vec<Address>);
 
 struct Discovery<'a> {
     cluster: &'a Cluster,
@@ -299,42 +365,46 @@ impl Discovery<'_> {
         let mut masters: Vec<(usize, Vec<Mastered>)> = Vec::new();
         let mut queue: VecDeque<Lead> =
             self.known.iter().map(|node| (None, node.tls_name.clone(), vec![node.address.clone()])).collect();
-        queue.extend(self.cluster.seeds.iter().map(|seed| (None, None, vec![seed.clone()])));
+        queue.extend(self.cluster.seeds.iter().map(|seed| {
+            let typed = seed.tls_name.clone().map(TlsName::Typed);
+            (None, typed, vec![seed.address.clone()])
+        }));
         while let Some((expected, tls_name, addresses)) = queue.pop_front() {
             let is_known = |id: &String| self.state.nodes.iter().any(|node| node.id == *id);
             if expected.as_ref().is_some_and(is_known) || self.state.nodes.len() >= MAX_NODES {
                 continue;
             }
-            let (peers, mastered) = match self.visit(expected.as_deref(), tls_name.as_deref(), &addresses) {
-                Ok(Some(found)) => found,
+            let told = match self.visit(expected.as_deref(), tls_name.as_ref(), &addresses) {
+                Ok(Some(told)) => told,
                 Ok(None) => continue,
                 Err(error) => {
                     if let Some(id) = expected {
                         self.state.silent.insert(id, error.to_string());
                     } else {
-                        let seeds = addresses.iter().filter(|address| self.cluster.seeds.contains(address));
+                        let is_seed = |address: &&Address| self.cluster.seeds.iter().any(|s| s.address == **address);
+                        let seeds = addresses.iter().filter(is_seed);
                         self.state.silent_seeds.extend(seeds.map(|seed| (seed.clone(), error.to_string())));
                     }
                     self.failures.push(error);
                     continue;
                 }
             };
-            masters.push((self.state.nodes.len() - 1, mastered));
-            queue.extend(peers.into_iter().map(|peer| {
-                let tls_name = Some(peer.tls_name).filter(|name| !name.is_empty());
+            masters.push((self.state.nodes.len() - 1, told.mastered));
+            queue.extend(told.peers.into_iter().map(|peer| {
+                let tls_name = Some(peer.tls_name).filter(|name| !name.is_empty()).map(TlsName::Told);
                 (Some(peer.id), tls_name, peer.addresses)
             }));
         }
         let nodes = &self.state.nodes;
         self.state.silent.retain(|id, _| !nodes.iter().any(|node| node.id == *id));
-        self.state.maps = build_maps(nodes, &masters);
+        self.state.maps = build_maps(nodes, &masters, &self.state.racks, &self.cluster.prefer_racks);
     }
 
     /// Asks the node at one of these addresses; `None` if it is known already.
     fn visit(
         &mut self,
         expected: Option<&str>,
-        tls_name: Option<&str>,
+        tls_name: Option<&TlsName>,
         addresses: &[Address],
     ) -> Result<Option<Told>, Error> {
         let mut last = Error::NoNode(format!("{} has no address", expected.unwrap_or("a node")));
@@ -344,16 +414,19 @@ impl Discovery<'_> {
                 continue;
             }
             match self.ask(address, tls_name) {
-                Ok((node, ..)) if expected.is_some_and(|id| id != node.id) => {
+                Ok((node, _)) if expected.is_some_and(|id| id != node.id) => {
                     last =
                         Error::NoNode(format!("{address} is node {}, not {}", node.id, expected.unwrap_or_default()));
                 }
-                Ok((node, name, told)) => {
+                Ok((node, mut told)) => {
                     if self.state.nodes.iter().any(|known| known.id == node.id) {
                         return Ok(None);
                     }
                     if self.state.name.is_empty() {
-                        self.state.name = name;
+                        self.state.name = std::mem::take(&mut told.name);
+                    }
+                    if let Some(racks) = told.racks.take() {
+                        self.state.racks.insert(node.id.clone(), racks);
                     }
                     self.state.nodes.push(node);
                     return Ok(Some(told));
@@ -367,7 +440,7 @@ impl Discovery<'_> {
         Err(last)
     }
 
-    fn ask(&self, address: &Address, tls_name: Option<&str>) -> Result<(Arc<Node>, String, Told), Error> {
+    fn ask(&self, address: &Address, tls_name: Option<&TlsName>) -> Result<(Arc<Node>, Told), Error> {
         let peers_command = self.cluster.peers_command;
         let commands = ["node", "build", "cluster-name", "partition-generation", peers_command, "replicas"];
         let known = self.known.iter().find(|node| node.address == *address);
@@ -408,22 +481,23 @@ impl Discovery<'_> {
         let mastered = mastered.ok_or_else(|| refuse("replicas", &answers))?;
         let build = answers.text("build").unwrap_or_default().to_owned();
         let name = answers.text("cluster-name").filter(|name| info::failure(name).is_none()).unwrap_or("null");
+        let racks = if self.cluster.asks_for_racks { racks(&mut connection)? } else { None };
         let node = if let Some(node) = known.filter(|node| node.id == id && node.build == build) {
             Arc::clone(node)
         } else {
-            let tls_name = tls_name.map(str::to_owned);
+            let tls_name = tls_name.cloned();
             Arc::new(Node { id, build, address: address.clone(), tls_name, idle: Mutex::default() })
         };
-        let name = name.to_owned();
+        let told = Told { name: name.to_owned(), peers, mastered, racks };
         connection.set_timeout(self.cluster.dialer.timeout)?;
         Cluster::give_back(&node, connection);
-        Ok((node, name, (peers, mastered)))
+        Ok((node, told))
     }
 
     fn ask_anew(
         &self,
         address: &Address,
-        tls_name: Option<&str>,
+        tls_name: Option<&TlsName>,
         commands: &[&str],
     ) -> Result<(Connection, Answers), Error> {
         let dialer = Dialer { timeout: self.cluster.inquiry_timeout(), ..self.cluster.dialer.clone() };
@@ -433,8 +507,19 @@ impl Discovery<'_> {
     }
 }
 
+/// The racks that a node stands in, if it knows of racks.
+fn racks(connection: &mut Connection) -> Result<Option<Racks>, Error> {
+    let answers = connection.info(&["rack-ids"])?;
+    Ok(answers.text("rack-ids").and_then(info::parse_racks).map(|racks| racks.into_iter().collect()))
+}
+
 /// Two nodes may claim a partition while it moves: the newer regime counts, then the one that was asked first.
-fn build_maps(nodes: &[Arc<Node>], masters: &[(usize, Vec<Mastered>)]) -> HashMap<String, Arc<PartitionMap>> {
+fn build_maps(
+    nodes: &[Arc<Node>],
+    masters: &[(usize, Vec<Mastered>)],
+    racks: &BTreeMap<String, Racks>,
+    prefer_racks: &[u32],
+) -> HashMap<String, Arc<PartitionMap>> {
     let mut maps: HashMap<String, (PartitionMap, Vec<u64>)> = HashMap::new();
     for (node, mastered) in masters {
         for claim in mastered {
@@ -449,6 +534,28 @@ fn build_maps(nodes: &[Arc<Node>], masters: &[(usize, Vec<Mastered>)]) -> HashMa
                     regimes[at] = claim.regime;
                 }
             }
+        }
+    }
+    for (name, (map, _)) in maps.iter_mut().filter(|_| !prefer_racks.is_empty()) {
+        let rack_of = |node: &Arc<Node>| racks.get(&node.id)?.get(name).copied();
+        map.readers.resize(usize::from(PARTITIONS), None);
+        // The master first, then the copies by rank.
+        let mut holders: Vec<Vec<(usize, &Arc<Node>)>> = vec![Vec::new(); usize::from(PARTITIONS)];
+        for (node, mastered) in masters {
+            let (Some(node), Some(claim)) = (nodes.get(*node), mastered.iter().find(|claim| claim.namespace == *name))
+            else {
+                continue;
+            };
+            for pid in 0..PARTITIONS {
+                let is_owner = map.owner(pid).is_some_and(|owner| owner.id == node.id);
+                let rank = if is_owner { Some(0) } else { claim.has_copy(pid) };
+                holders[usize::from(pid)].extend(rank.map(|rank| (rank, node)));
+            }
+        }
+        for (holders, reader) in holders.iter_mut().zip(&mut map.readers) {
+            holders.sort_by_key(|(rank, _)| *rank);
+            let of_rack = |rack: &u32| holders.iter().find(|(_, node)| rack_of(node) == Some(*rack));
+            *reader = prefer_racks.iter().find_map(of_rack).map(|(_, node)| Arc::clone(node));
         }
     }
     maps.into_iter().map(|(name, (map, _))| (name, Arc::new(map))).collect()

@@ -5,7 +5,7 @@ use super::{
     info::Answers,
     login::{self, Credential, Sessions},
     options::Address,
-    tls::{Tls, TlsStream},
+    tls::{Tls, TlsName, TlsStream},
     wire::{self, KIND_INFO, KIND_MESSAGE, KIND_SECURITY, LAST, Message, WireError},
 };
 use std::{
@@ -66,8 +66,8 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Dialer {
-    /// Connects, shakes hands, logs in. `tls_name` is what the cluster says that the node's certificate bears.
-    pub(super) fn connect(&self, address: &Address, tls_name: Option<&str>) -> Result<Connection, Error> {
+    /// Connects, shakes hands, logs in. `tls_name` is what the node's certificate is said to bear.
+    pub(super) fn connect(&self, address: &Address, tls_name: Option<&TlsName>) -> Result<Connection, Error> {
         let shown = address.to_string();
         let failed = |source| Error::Io { operation: "connect to", node: address.to_string(), source };
         let raw = self.dial(address).map_err(failed)?;

@@ -99,14 +99,36 @@ pub struct Mastered {
     /// Copies of each partition.
     pub replicas: u32,
     bitmap: Vec<u8>,
+    /// Those of the other copies, by rank.
+    others: Vec<Vec<u8>>,
+}
+
+fn is_in(bitmap: &[u8], pid: u16) -> bool {
+    bitmap.get(usize::from(pid >> 3)).is_some_and(|byte| byte & (0x80 >> (pid & 7)) != 0)
 }
 
 impl Mastered {
     /// Whether the node masters partition `pid`.
     #[must_use]
     pub fn has(&self, pid: u16) -> bool {
-        self.bitmap.get(usize::from(pid >> 3)).is_some_and(|byte| byte & (0x80 >> (pid & 7)) != 0)
+        is_in(&self.bitmap, pid)
     }
+
+    /// Which copy of partition `pid` the node has beside the master's, counted from 1, if one.
+    #[must_use]
+    pub fn has_copy(&self, pid: u16) -> Option<usize> {
+        self.others.iter().position(|bitmap| is_in(bitmap, pid)).map(|at| at + 1)
+    }
+}
+
+/// Reads `rack-ids`: `ns:rack;…`. What is no number is left out.
+#[must_use]
+pub fn parse_racks(text: &str) -> Option<Vec<(String, u32)>> {
+    if failure(text).is_some() {
+        return None;
+    }
+    let pairs = text.split(';').filter_map(|pair| pair.rsplit_once(':'));
+    Some(pairs.filter_map(|(namespace, rack)| Some((namespace.to_owned(), rack.parse().ok()?))).collect())
 }
 
 /// Reads `replicas`: `ns:regime,copies,bitmap[,bitmap…];…`.
@@ -125,7 +147,9 @@ pub fn parse_replicas(text: &str) -> Option<Vec<Mastered>> {
         if !bitmap.is_empty() && bitmap.len() != usize::from(PARTITIONS) / 8 {
             return None;
         }
-        all.push(Mastered { namespace: namespace.to_owned(), regime, replicas, bitmap });
+        // One of a further copy that is none only means that nothing is read from it.
+        let others = items.map(|text| BASE64.decode(text.as_bytes()).unwrap_or_default()).collect();
+        all.push(Mastered { namespace: namespace.to_owned(), regime, replicas, bitmap, others });
     }
     Some(all)
 }
@@ -182,6 +206,10 @@ mod tests {
         let all = parse_replicas(&text).unwrap();
         assert!(all[0].has(0) && all[0].has(4095) && !all[0].has(1) && !all[0].has(u16::MAX));
         assert_eq!((all[1].regime, all[1].replicas), (3, 2));
+        let two = parse_replicas(&format!("a:0,2,{},{}", BASE64.encode(&[0; 512]), BASE64.encode(&bitmap))).unwrap();
+        assert_eq!((two[0].has(0), two[0].has_copy(0), two[0].has_copy(1)), (false, Some(1), None));
+        assert_eq!(parse_racks("a:1;b:20;c:x"), Some(vec![("a".to_owned(), 1), ("b".to_owned(), 20)]));
+        assert_eq!((parse_racks("ERROR:25:enterprise only"), parse_racks("")), (None, Some(vec![])));
         for bad in ["a", "a:", "a:0,1,AAAA", "a:x,1", "a:0,1,?"] {
             assert_eq!(parse_replicas(bad), None, "{bad}");
         }

@@ -14,6 +14,7 @@ const AUTHENTICATE: u8 = 0;
 const LOGIN: u8 = 20;
 const USER: u8 = 0;
 const CREDENTIAL: u8 = 3;
+const CLEAR_PASSWORD: u8 = 4;
 const SESSION_TOKEN: u8 = 5;
 const SESSION_TTL: u8 = 6;
 
@@ -28,11 +29,17 @@ pub(super) const NOT_SUPPORTED: u8 = 51;
 /// The salt that every client of Aerospike uses.
 const SALT: [u8; 16] = [0xf4, 0x6b, 0x0b, 0xbe, 0xcf, 0xfe, 0x8d, 0x1b, 0x06, 0x67, 0xd8, 0x4f, 0x6d, 0xc1, 0xd8, 0xa9];
 
+/// The longest password that is hashed; what comes behind is not looked at.
+const MAX_HASHED: usize = 72;
+
 /// Who logs in, ready to be sent.
 #[derive(Clone)]
 pub(super) struct Credential {
-    user: String,
+    /// Nobody where the connection's certificate says who it is.
+    user: Option<String>,
     hash: Zeroizing<String>,
+    /// The password itself, where a directory is to judge it.
+    clear: Option<Zeroizing<String>>,
 }
 
 impl std::fmt::Debug for Credential {
@@ -44,37 +51,62 @@ impl std::fmt::Debug for Credential {
 impl Credential {
     /// Hashes the password as servers keep it.
     pub(super) fn new(user: &str, password: &str) -> Result<Self, String> {
-        if password.is_empty() || password.len() > 72 {
+        if password.is_empty() || password.len() > MAX_HASHED {
             return Err("a password has 1 to 72 bytes".to_owned());
         }
-        let hashed = bcrypt::hash_with_salt(password, 10, SALT).map_err(|error| error.to_string())?;
-        let hash = Zeroizing::new(hashed.format_for_version(bcrypt::Version::TwoA));
-        Ok(Self { user: user.to_owned(), hash })
+        Ok(Self { user: Some(user.to_owned()), hash: hash(password.as_bytes())?, clear: None })
+    }
+
+    /// The same, and the password as it is beside it: somebody else than the cluster keeps it.
+    pub(super) fn external(user: &str, password: &str) -> Result<Self, String> {
+        if password.is_empty() {
+            return Err("the password is empty".to_owned());
+        }
+        let hash = hash(&password.as_bytes()[..password.len().min(MAX_HASHED)])?;
+        let clear = Some(Zeroizing::new(password.to_owned()));
+        Ok(Self { user: Some(user.to_owned()), hash, clear })
+    }
+
+    /// Whoever the connection's certificate names.
+    pub(super) fn by_certificate() -> Self {
+        Self { user: None, hash: Zeroizing::default(), clear: None }
     }
 
     /// The frame of a login.
     pub(super) fn request(&self) -> Zeroizing<Vec<u8>> {
-        self.frame(LOGIN, (CREDENTIAL, self.hash.as_bytes()))
+        let Some(user) = &self.user else { return frame(LOGIN, &[]) };
+        let mut fields = vec![(USER, user.as_bytes()), (CREDENTIAL, self.hash.as_bytes())];
+        fields.extend(self.clear.as_ref().map(|clear| (CLEAR_PASSWORD, clear.as_bytes())));
+        frame(LOGIN, &fields)
     }
 
     /// The frame that opens a connection by a session's token.
     pub(super) fn session_request(&self, token: &[u8]) -> Zeroizing<Vec<u8>> {
-        self.frame(AUTHENTICATE, (SESSION_TOKEN, token))
-    }
-
-    fn frame(&self, command: u8, proof: (u8, &[u8])) -> Zeroizing<Vec<u8>> {
-        let mut body = Zeroizing::new(vec![0, 0, command, 2]);
-        body.resize(HEAD_BYTES, 0);
-        for (kind, value) in [(USER, self.user.as_bytes()), proof] {
-            body.extend_from_slice(&(value.len() as u32 + 1).to_be_bytes());
-            body.push(kind);
-            body.extend_from_slice(value);
+        match &self.user {
+            Some(user) => frame(AUTHENTICATE, &[(USER, user.as_bytes()), (SESSION_TOKEN, token)]),
+            None => frame(AUTHENTICATE, &[(SESSION_TOKEN, token)]),
         }
-        let mut out = Zeroizing::new(Vec::with_capacity(FRAME_HEAD_BYTES + body.len()));
-        put_frame_head(&mut out, KIND_SECURITY, body.len());
-        out.extend_from_slice(&body);
-        out
     }
+}
+
+fn hash(password: &[u8]) -> Result<Zeroizing<String>, String> {
+    let hashed = bcrypt::hash_with_salt(password, 10, SALT).map_err(|error| error.to_string())?;
+    Ok(Zeroizing::new(hashed.format_for_version(bcrypt::Version::TwoA)))
+}
+
+fn frame(command: u8, fields: &[(u8, &[u8])]) -> Zeroizing<Vec<u8>> {
+    // Room at once: a vector that grows leaves what it held behind.
+    let len = HEAD_BYTES + fields.iter().map(|(_, value)| value.len() + 5).sum::<usize>();
+    let mut out = Zeroizing::new(Vec::with_capacity(FRAME_HEAD_BYTES + len));
+    put_frame_head(&mut out, KIND_SECURITY, len);
+    out.extend_from_slice(&[0, 0, command, fields.len() as u8]);
+    out.resize(FRAME_HEAD_BYTES + HEAD_BYTES, 0);
+    for (kind, value) in fields {
+        out.extend_from_slice(&(value.len() as u32 + 1).to_be_bytes());
+        out.push(*kind);
+        out.extend_from_slice(value);
+    }
+    out
 }
 
 /// The result code of an answer's body; `None` if it is no answer.
@@ -170,6 +202,23 @@ mod tests {
         let request = credential.request();
         assert_eq!(&request[..12], [2, 2, 0, 0, 0, 0, 0, (request.len() - 8) as u8, 0, 0, 20, 2]);
         assert_eq!(&request[24..34], [0, 0, 0, 6, 0, b'a', b'd', b'm', b'i', b'n']);
+    }
+
+    #[test]
+    fn an_external_login_sends_the_password_too_and_one_by_certificate_sends_nothing() {
+        let long = "x".repeat(100);
+        for password in ["secret", long.as_str()] {
+            let request = Credential::external("joe", password).unwrap().request();
+            assert_eq!(request[11], 3);
+            let clear =
+                [&(password.len() as u32 + 1).to_be_bytes()[..], &[CLEAR_PASSWORD], password.as_bytes()].concat();
+            assert!(request.ends_with(&clear));
+        }
+        assert!(Credential::external("joe", "").is_err() && Credential::new("joe", &long).is_err());
+        let nobody = Credential::by_certificate();
+        assert_eq!(nobody.request().as_slice(), frame(LOGIN, &[]).as_slice());
+        assert_eq!(nobody.request().len(), FRAME_HEAD_BYTES + HEAD_BYTES);
+        assert_eq!(nobody.session_request(b"t")[11], 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod account;
 mod batch;
 mod builds;
 mod changes;
+mod chosen;
 mod clock;
 mod cluster;
 mod connection;
@@ -35,6 +36,6 @@ mod window;
 pub mod wire;
 
 pub use open::{AerospikeConnector, ConnectOptions, PartOptions, ReadOptions, WriteOptions};
-pub use options::{AerospikeOptions, TlsOptions};
+pub use options::{AerospikeOptions, Auth, TlsOptions};
 pub use source::AerospikeSource;
 pub use target::{AerospikeTarget, AerospikeTargetOptions, IndexOrder};

@@ -1,7 +1,7 @@
 //! From a URL and options to a source or target. The options have types of their own, by what they are about; together they
 //! fill [`AerospikeOptions`] and [`AerospikeTargetOptions`].
 
-use super::{AerospikeOptions, AerospikeSource, AerospikeTarget, AerospikeTargetOptions, IndexOrder, TlsOptions};
+use super::{AerospikeOptions, AerospikeSource, AerospikeTarget, AerospikeTargetOptions, Auth, IndexOrder, TlsOptions};
 use crate::{
     connector::{
         Connector, ConnectorError, OptionDescription, Options, Role, Source, SourceUrl, Target, options::Length,
@@ -31,6 +31,8 @@ pub struct ConnectOptions {
     pub partition_timeout: Option<Length>,
     /// Use the nodes' alternate addresses.
     pub services_alternate: bool,
+    /// How whoever logs in is known: `internal` (the default), `external`, `external-insecure` (without TLS), `pki`.
+    pub as_auth: Option<Auth>,
     /// Log in as this user.
     pub as_user: Option<String>,
     /// That user's password.
@@ -41,10 +43,18 @@ pub struct ConnectOptions {
     pub tls_name: Option<String>,
     /// Trust the authorities in this file, not those of the system (implies TLS).
     pub tls_ca: Option<PathBuf>,
+    /// Trust the authorities in the files of this folder (implies TLS).
+    pub tls_ca_path: Option<PathBuf>,
     /// Our own certificate (implies TLS).
     pub tls_cert_file: Option<PathBuf>,
     /// Its key.
     pub tls_key_file: Option<PathBuf>,
+    /// What that key is encrypted with.
+    pub tls_key_password: Option<Secret>,
+    /// Versions that may be spoken, such as `TLSv1.3` or `-all +TLSv1.2`; 1.2 and 1.3 by default.
+    pub tls_protocols: Option<String>,
+    /// Suites that may be used, by IANA's names or OpenSSL's, separated by colons or commas.
+    pub tls_cipher_suites: Option<String>,
 }
 
 /// Which part of a cluster is meant.
@@ -55,7 +65,7 @@ pub struct PartOptions {
     pub sets: Vec<String>,
     /// Only these bins. All if there are none.
     pub bins: Vec<String>,
-    /// Only partitions such as `0-99,200`; a digest stands for what follows it in its partition, `after:DIGEST` for all
+    /// Only partitions such as `0..=99,200`; a digest stands for what follows it in its partition, `after:DIGEST` for all
     /// behind it.
     pub partitions: Option<String>,
     /// Leave out records.
@@ -80,6 +90,12 @@ pub struct ReadOptions {
     pub no_ttl_only: bool,
     /// Only records that pass this filter expression, in base64.
     pub filter_exp: Option<String>,
+    /// Only the partitions that these nodes master when the run begins: ids, or `HOST:PORT`.
+    pub node_list: Vec<String>,
+    /// Only the partitions whose masters stand in these racks when the run begins.
+    pub rack_list: Vec<u32>,
+    /// Read from copies in these racks where there are any, in this order.
+    pub prefer_racks: Vec<u32>,
     /// Read at most this many records a second, over all nodes.
     pub records_per_second: Option<u32>,
     /// Read about this many records, then stop.
@@ -139,12 +155,17 @@ fn wrong(option: &str, reason: &str) -> ConnectorError {
 
 impl ConnectOptions {
     fn fill(self, options: AerospikeOptions) -> AerospikeOptions {
-        let named = self.tls_name.is_some() || self.tls_ca.is_some() || self.tls_cert_file.is_some();
-        let tls = (self.tls || named || self.tls_key_file.is_some()).then_some(TlsOptions {
+        let files = [&self.tls_ca, &self.tls_ca_path, &self.tls_cert_file, &self.tls_key_file];
+        let is_named = self.tls_name.is_some() || files.iter().any(|file| file.is_some());
+        let tls = (self.tls || is_named).then_some(TlsOptions {
             name: self.tls_name,
             ca_file: self.tls_ca,
+            ca_path: self.tls_ca_path,
             cert_file: self.tls_cert_file,
             key_file: self.tls_key_file,
+            key_password: self.tls_key_password.map(|password| password.0),
+            protocols: self.tls_protocols,
+            cipher_suites: self.tls_cipher_suites,
         });
         AerospikeOptions {
             socket_timeout: self.socket_timeout.map_or(options.socket_timeout, |it| it.0),
@@ -152,6 +173,7 @@ impl ConnectOptions {
             max_retries: self.max_retries.unwrap_or(options.max_retries),
             partition_timeout: self.partition_timeout.map_or(options.partition_timeout, |it| it.0),
             services_alternate: self.services_alternate,
+            auth: self.as_auth.unwrap_or_default(),
             user: self.as_user,
             password: self.as_password.map(|password| password.0),
             tls,
@@ -186,6 +208,9 @@ impl ReadOptions {
             modified_before: self.modified_before.map(Timestamp::from_millis),
             no_ttl_only: self.no_ttl_only,
             filter: self.filter_exp.map(decode).transpose()?,
+            nodes: self.node_list,
+            racks: self.rack_list,
+            prefer_racks: self.prefer_racks,
             records_per_second: self.records_per_second.unwrap_or(0),
             max_records: self.max_records.unwrap_or(0),
             sample_records: self.sample_records.unwrap_or(0),

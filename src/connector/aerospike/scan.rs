@@ -245,11 +245,13 @@ impl Windows<'_> {
         let mut progress = Instant::now();
         let mut pauses = 0;
         let mut met: Option<Obstacle> = None;
+        let mut of_master = false;
         loop {
             let before = pieces.last;
             let asks = [Ask { pid: pieces.pid, after: pieces.last }];
             let map = self.plan.cluster.map(self.plan.namespace);
-            let (reason, obstacle) = match map.owner(pieces.pid) {
+            let chosen = if of_master { map.owner(pieces.pid) } else { map.reader(pieces.pid) };
+            let (reason, obstacle) = match chosen {
                 None => {
                     self.plan.patience.met(Obstacle::NoMaster, NO_MASTER);
                     (NO_MASTER.to_owned(), Obstacle::NoMaster)
@@ -269,6 +271,10 @@ impl Windows<'_> {
                                 self.plan.patience.passed(&obstacle);
                             }
                             return pieces.flush(None);
+                        }
+                        End::Complete | End::Cut(_) if self.turns_to_master(pieces.pid, &mut of_master, owner) => {
+                            progress = Instant::now();
+                            continue;
                         }
                         End::Complete => {
                             let unavailable = Obstacle::Unavailable(owner.id.clone());

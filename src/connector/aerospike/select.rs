@@ -101,6 +101,8 @@ pub(super) struct Selection {
     pub(super) bins: Vec<Vec<u8>>,
     /// Sorted and disjoint; everything if it is one open range.
     pub(super) ranges: Vec<KeyRange>,
+    /// Partitions that they touch.
+    pub(super) partitions: u16,
     pub(super) canonical: String,
     pub(super) note: String,
     pub(super) asked: Asked,
@@ -114,6 +116,7 @@ impl Selection {
             filters: Vec::new(),
             bins: Vec::new(),
             ranges: vec![KeyRange::all()],
+            partitions: PARTITIONS,
             canonical: String::new(),
             note: String::new(),
             asked: Asked::default(),
@@ -151,12 +154,32 @@ impl Selection {
         let ranges = match &options.partitions {
             _ if options.no_records => Vec::new(),
             None => vec![KeyRange::all()],
-            Some(text) => parse_partitions(text)
-                .ok_or_else(|| Error::Usage(format!("`{text}` are no partitions")).with(Remedy::SpellPartitions))?,
+            Some(text) => parse_partitions(text)?,
         };
+        if [options.partitions.is_some(), !options.nodes.is_empty(), !options.racks.is_empty()]
+            .iter()
+            .filter(|it| **it)
+            .count()
+            > 1
+        {
+            return Err(Error::Usage(
+                "partitions, nodes and racks are three ways to say the same: give one".to_owned(),
+            ));
+        }
         let (canonical, note, asked) = describe(namespace, options);
         let bins = options.bins.iter().map(|bin| bin.as_bytes().to_vec()).collect();
-        Ok(Self { set, filters, bins, ranges, canonical, note, asked })
+        let partitions = count_partitions(&ranges);
+        Ok(Self { set, filters, bins, ranges, partitions, canonical, note, asked })
+    }
+
+    /// The same of these ranges alone.
+    pub(super) fn of_ranges(&self, ranges: Vec<KeyRange>) -> Self {
+        Self { partitions: count_partitions(&ranges), ranges, ..self.clone() }
+    }
+
+    /// The part of so many records, or bytes, that lies in its partitions.
+    pub(super) fn share(&self, whole: u64) -> u64 {
+        (u128::from(whole) * u128::from(self.partitions) / u128::from(PARTITIONS)) as u64
     }
 
     /// The filter of a query, which may demand one thing more.
@@ -165,6 +188,16 @@ impl Selection {
         filters.extend(more);
         join(op::AND, filters)
     }
+}
+
+/// How many partitions these ranges touch.
+fn count_partitions(ranges: &[KeyRange]) -> u16 {
+    let pid = |key: &[u8]| key.first_chunk().map_or(0, |pid| u16::from_be_bytes(*pid));
+    let count = |range: &KeyRange| {
+        let end = range.end.as_deref().map_or(PARTITIONS, |end| pid(end) + u16::from(end.len() > 2));
+        end.saturating_sub(pid(&range.start))
+    };
+    ranges.iter().map(count).fold(0, u16::saturating_add).min(PARTITIONS)
 }
 
 /// The scope as canonical text, in words, and as data.
@@ -214,7 +247,16 @@ fn describe(namespace: Option<&str>, options: &AerospikeOptions) -> (String, Str
         say("filter", json!(text), format!("filter expression {text}"));
     }
     if let Some(partitions) = &options.partitions {
-        say("partitions", json!(partitions), format!("partitions {partitions}"));
+        // Scopes of before are written with a dash alone.
+        say("partitions", json!(partitions.replace("..=", "-")), format!("partitions {partitions}"));
+    }
+    if !options.nodes.is_empty() {
+        let nodes = sorted(&options.nodes);
+        say("nodes", json!(nodes), format!("what nodes {} master", nodes.join(", ")));
+    }
+    if !options.racks.is_empty() {
+        let racks = sorted(&options.racks.iter().map(u32::to_string).collect::<Vec<_>>());
+        say("racks", json!(racks), format!("what is mastered in racks {}", racks.join(", ")));
     }
     if options.max_records > 0 {
         say("max-records", json!(options.max_records), format!("about {} records", options.max_records));
@@ -245,29 +287,46 @@ pub(super) fn partition_range(first: u16, last: u16) -> KeyRange {
     }
 }
 
-/// Reads `0-99,200,DIGEST,after:DIGEST` into sorted, disjoint ranges: a digest stands for what follows it in its
-/// partition, `after:` for that and all partitions behind.
-fn parse_partitions(text: &str) -> Option<Vec<KeyRange>> {
-    let mut ranges = Vec::new();
-    for part in text.split(',') {
-        let part = part.trim();
-        let number = |text: &str| text.parse::<u16>().ok().filter(|pid| *pid < PARTITIONS);
-        if let Some(pid) = number(part) {
-            ranges.push(partition_range(pid, pid));
-        } else if let Some((first, last)) = part.split_once('-').and_then(|(a, b)| Some((number(a)?, number(b)?))) {
-            if first > last {
-                return None;
-            }
-            ranges.push(partition_range(first, last));
-        } else {
-            let digest = Digest::parse(part.strip_prefix("after:").unwrap_or(part))?;
-            let pid = digest.partition();
-            let last = if part.starts_with("after:") { PARTITIONS - 1 } else { pid };
-            let mut start = digest.sort_key().to_vec();
-            start.push(0);
-            ranges.push(KeyRange { start, end: partition_range(pid, last).end });
-        }
+/// Reads `0..=99,200,DIGEST,after:DIGEST` into sorted, disjoint ranges: a digest stands for what follows it in its
+/// partition, `after:` for that and all partitions behind. `0-99` is refused: asbackup takes the second number for a count.
+fn parse_partitions(text: &str) -> Result<Vec<KeyRange>, Error> {
+    let ranges = text.split(',').map(|part| one_range(text, part.trim())).collect::<Result<Vec<_>, _>>()?;
+    Ok(merged(ranges))
+}
+
+fn one_range(text: &str, part: &str) -> Result<KeyRange, Error> {
+    let wrong = || Error::Usage(format!("`{text}` are no partitions")).with(Remedy::SpellPartitions);
+    let number = |text: &str| text.parse::<u16>().ok().filter(|pid| *pid < PARTITIONS);
+    if let Some(pid) = number(part) {
+        return Ok(partition_range(pid, pid));
     }
+    if let Some((first, last)) = part.split_once("..=") {
+        let ends = number(first).zip(number(last)).filter(|(first, last)| first <= last);
+        return ends.map(|(first, last)| partition_range(first, last)).ok_or_else(wrong);
+    }
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some((first, second)) = part.split_once('-').filter(|(a, b)| is_number(a) && is_number(b)) {
+        let last =
+            first.parse::<u64>().unwrap_or(0).saturating_add(second.parse::<u64>().unwrap_or(0)).saturating_sub(1);
+        return Err(Error::Usage(format!(
+            "`{part}` may be meant in two ways: write {first}..={second} for the partitions {first} to {second}, \
+             {first}..={last} for {second} partitions from {first} on (what asbackup means by it)"
+        )));
+    }
+    let digest = Digest::parse(part.strip_prefix("after:").unwrap_or(part)).ok_or_else(wrong)?;
+    let pid = digest.partition();
+    let last = if part.starts_with("after:") { PARTITIONS - 1 } else { pid };
+    let mut start = digest.sort_key().to_vec();
+    start.push(0);
+    Ok(KeyRange { start, end: partition_range(pid, last).end })
+}
+
+/// These partitions as ranges.
+pub(super) fn ranges_of(pids: impl IntoIterator<Item = u16>) -> Vec<KeyRange> {
+    merged(pids.into_iter().map(|pid| partition_range(pid, pid)).collect())
+}
+
+fn merged(mut ranges: Vec<KeyRange>) -> Vec<KeyRange> {
     ranges.sort_by(|a, b| a.start.cmp(&b.start));
     let mut merged: Vec<KeyRange> = Vec::new();
     for range in ranges {
@@ -280,7 +339,7 @@ fn parse_partitions(text: &str) -> Option<Vec<KeyRange>> {
             _ => merged.push(range),
         }
     }
-    Some(merged)
+    merged
 }
 
 #[cfg(test)]
@@ -319,15 +378,30 @@ mod tests {
     #[test]
     fn partitions_become_sorted_disjoint_ranges() {
         let ranges = |text: &str| parse_partitions(text).unwrap();
-        assert_eq!(ranges("0-4095"), [KeyRange::all()]);
-        assert_eq!(ranges("5,3-4"), [partition_range(3, 5)]);
+        assert_eq!(ranges("0..=4095"), [KeyRange::all()]);
+        assert_eq!(ranges("5,3..=4"), [partition_range(3, 5)]);
+        assert_eq!(ranges_of([7, 5, 6, 9]), [partition_range(5, 7), partition_range(9, 9)]);
         assert_eq!(ranges("1,3").len(), 2);
+        assert_eq!((count_partitions(&ranges("1,3..=5")), count_partitions(&ranges("0..=4095"))), (4, 4096));
         let hex = "b7f4b83889e2da67de683e1df6919a1eacc446c8";
         let after = ranges(&format!("after:{hex},0"));
         assert_eq!((after.len(), &after[1].end), (2, &None));
+        assert_eq!((count_partitions(&after), count_partitions(&ranges(hex))), (1 + 4096 - 1207, 1));
         assert_eq!(ranges(hex)[0].end, Some(1208u16.to_be_bytes().to_vec()));
-        for bad in ["", "4096", "3-2", "x", "1,,2"] {
-            assert_eq!(parse_partitions(bad), None, "{bad}");
+        for bad in ["", "4096", "3..=2", "0..99", "x", "1,,2", "1..=", "..=1"] {
+            assert!(parse_partitions(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_may_mean_two_things_is_refused_with_both() {
+        let error = parse_partitions("7,100-50").unwrap_err().to_string();
+        assert!(error.contains("100..=50 for") && error.contains("100..=149 for"), "{error}");
+        let of = |text: &str| {
+            let options = AerospikeOptions { partitions: Some(text.to_owned()), ..AerospikeOptions::default() };
+            Selection::new(None, &options).map(|selection| selection.canonical)
+        };
+        assert_eq!(of("0..=99,200").unwrap(), r#"{"partitions":"0-99,200"}"#, "as scopes are written since ever");
+        assert!(of("0-99").is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     account::{Account, in_words, partition},
-    builds,
+    builds, chosen,
     clock::Clocks,
     cluster::{Cluster, Node},
     error::Error,
@@ -49,6 +49,8 @@ pub struct AerospikeSource {
     place: ClusterPlace,
     options: Arc<AerospikeOptions>,
     selection: Arc<Selection>,
+    /// By namespace, where some nodes are chosen; with them what tells their partitions from others.
+    narrowed: Option<(chosen::Selections, String)>,
     cluster: Arc<Cluster>,
     name: String,
 }
@@ -65,14 +67,29 @@ impl AerospikeSource {
         let selection = Selection::new(place.namespace.as_deref(), &options).map_err(failed)?;
         let cluster = Cluster::connect(&place.seeds, &options).map_err(failed)?;
         let name = cluster.name();
-        Ok(Self {
+        let mut source = Self {
             place,
+            narrowed: None,
             options: Arc::new(options),
             selection: Arc::new(selection),
             cluster: Arc::new(cluster),
             name: if name.is_empty() { UNNAMED.to_owned() } else { name },
             object,
-        })
+        };
+        if source.options.asks_for_racks() || !source.options.nodes.is_empty() {
+            source.narrowed = source.narrow().map_err(|error| error.into_connector(&source.object))?;
+        }
+        Ok(source)
+    }
+
+    fn narrow(&self) -> Result<Option<(chosen::Selections, String)>, Error> {
+        chosen::narrow(&self.selection, &self.cluster, &self.namespaces()?, &self.options)
+    }
+
+    /// What is read of a namespace.
+    fn selection_of(&self, namespace: &str) -> Arc<Selection> {
+        let narrowed = self.narrowed.as_ref().and_then(|(selections, _)| selections.get(namespace));
+        Arc::clone(narrowed.unwrap_or(&self.selection))
     }
 
     /// The namespaces that are asked for.
@@ -130,6 +147,7 @@ impl AerospikeSource {
                 if self.options.no_indexes { Vec::new() } else { self.indexes(&node, name, &mut missing, &mut notes)? };
             let entries = facts::index_entries(&self.cluster, name, &indexes, facts.replication_factor);
             let records = if self.options.no_records { 0 } else { facts.records_of(&self.options.sets) };
+            let records = self.selection_of(name).share(records);
             let share =
                 |bytes: u64| (u128::from(bytes) * u128::from(records) / u128::from(facts.objects.max(1))) as u64;
             collections.push(SourceCollection {
@@ -152,6 +170,9 @@ impl AerospikeSource {
                 if times.silent.len() == membership.nodes.len() { "this host" } else { "the other nodes" }
             ));
         }
+        for rack in chosen::empty_racks(&self.cluster, &self.options) {
+            notes.push(format!("no node stands in rack {rack}, which is preferred"));
+        }
         for (seed, reason) in self.cluster.silent_seeds() {
             notes.push(format!("nobody answers at {seed} ({reason})"));
         }
@@ -172,7 +193,7 @@ impl AerospikeSource {
                 cluster: Arc::clone(&self.cluster),
                 namespace: found.name.clone(),
                 collection,
-                selection: Arc::clone(&self.selection),
+                selection: self.selection_of(&found.name),
                 options: Arc::clone(&self.options),
                 account: Arc::default(),
                 window_bytes: WINDOWS_BYTES / readers,
@@ -249,6 +270,10 @@ impl Source for AerospikeSource {
 
     fn scope(&self) -> Scope {
         let (mut canonical, note) = (self.selection.canonical.clone(), self.selection.note.clone());
+        if let Some((_, partitions)) = &self.narrowed {
+            // Nodes that master other partitions by now are another part of the cluster.
+            canonical = format!("{canonical} {partitions}");
+        }
         if self.options.max_records > 0 {
             // Which records it were is chance: no other run covers the same part.
             use std::fmt::Write as _;

@@ -70,6 +70,8 @@ struct State {
     /// What else than a silent node stood in its way before.
     met_before: Option<Obstacle>,
     alone: bool,
+    /// The copy that was asked did not do: the master is.
+    of_master: bool,
     differed: u8,
     doubt: bool,
 }
@@ -263,7 +265,7 @@ impl Windows<'_> {
             state.doubt = true;
             self.account.doubtful(self.collection, state.pid, &reason);
         }
-        let progressed = received.records > 0;
+        let mut progressed = received.records > 0;
         window.add(received);
         match outcome.end {
             End::Complete => {
@@ -275,19 +277,39 @@ impl Windows<'_> {
                     }
                 }
                 for pid in outcome.unavailable.iter().filter(|pid| asked.iter().any(|ask| ask.pid == **pid)) {
-                    window.state(*pid).meet(self.plan.patience, Obstacle::Unavailable(node.id.clone()), UNAVAILABLE);
+                    let state = window.state(*pid);
+                    if self.turns_to_master(state.pid, &mut state.of_master, node) {
+                        state.progress = Instant::now();
+                        progressed = true;
+                        continue;
+                    }
+                    state.meet(self.plan.patience, Obstacle::Unavailable(node.id.clone()), UNAVAILABLE);
                 }
                 progressed || outcome.unavailable.len() < asked.len()
             }
             End::Cut(error) => {
                 for ask in asked {
                     let state = window.state(ask.pid);
+                    if self.turns_to_master(state.pid, &mut state.of_master, node) {
+                        (state.progress, state.reason) = (Instant::now(), error.to_string());
+                        progressed = true;
+                        continue;
+                    }
                     (state.reason, state.obstacle) = (error.to_string(), Some(Obstacle::Node(node.id.clone())));
                 }
                 progressed
             }
             End::Overflow => false,
         }
+    }
+
+    /// Whether a partition was asked of a copy, which did not do, so that its master is asked from now on.
+    pub(super) fn turns_to_master(&self, pid: u16, of_master: &mut bool, node: &Node) -> bool {
+        if *of_master || self.plan.options.prefer_racks.is_empty() {
+            return false;
+        }
+        *of_master = true;
+        self.plan.cluster.map(self.plan.namespace).owner(pid).is_none_or(|owner| owner.id != node.id)
     }
 
     fn finish(&self, window: Window) -> Piece {
@@ -337,6 +359,7 @@ impl Window {
                 obstacle: None,
                 met_before: None,
                 alone: false,
+                of_master: false,
                 differed: 0,
                 doubt: false,
             })
@@ -365,7 +388,8 @@ impl Window {
         let mut by_node: BTreeMap<String, usize> = BTreeMap::new();
         for state in self.states.iter_mut().filter(|state| state.status == Status::Pending) {
             state.obstacle = None;
-            let Some(owner) = map.owner(state.pid) else {
+            let chosen = if state.of_master { map.owner(state.pid) } else { map.reader(state.pid) };
+            let Some(owner) = chosen else {
                 state.meet(plan.patience, Obstacle::NoMaster, NO_MASTER);
                 continue;
             };

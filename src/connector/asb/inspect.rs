@@ -4,7 +4,7 @@ use super::{
     cipher::Cipher,
     codec::{Index, Item, Record, Version},
     layers::{self, Layers},
-    place::{Input, Place},
+    place::{AsbPlace, Input},
 };
 use crate::connector::{ConnectorError, Inspection, void_time::expiry_of};
 use serde_json::{Value as Json, json};
@@ -80,7 +80,7 @@ fn index_in_words(index: &Index) -> String {
 }
 
 /// Looks at all files of a place.
-pub fn inspect(place: &Place, cipher: Option<&Cipher>) -> Result<Inspection, ConnectorError> {
+pub fn inspect(place: &AsbPlace, cipher: Option<&Cipher>) -> Result<Inspection, ConnectorError> {
     let mut namespaces: BTreeMap<String, Counts> = BTreeMap::new();
     let mut files = Vec::new();
     for input in place.inputs()? {

@@ -3,7 +3,7 @@
 use super::{
     AsbSource, AsbTarget,
     options::{CipherOptions, PartOptions, ReadOptions, WriteOptions},
-    place::Place,
+    place::AsbPlace,
     step::{is_routine, steps},
 };
 use crate::connector::{
@@ -41,7 +41,7 @@ impl Connector for AsbConnector {
 
     fn inspect(&self, url: &SourceUrl, options: &Options) -> Result<Inspection, ConnectorError> {
         let cipher: CipherOptions = options.read()?;
-        super::inspect::inspect(&Place::of(url)?, cipher.cipher()?.as_ref())
+        super::inspect::inspect(&AsbPlace::of(url)?, cipher.cipher()?.as_ref())
     }
 
     fn chain(&self, url: &SourceUrl) -> Result<Option<Vec<String>>, ConnectorError> {

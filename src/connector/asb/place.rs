@@ -14,7 +14,7 @@ pub const METADATA_PREFIX: &str = "metadata_";
 
 /// A place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum AsbPlace {
     /// Standard input or output.
     Standard,
     /// Files and folders, in this order.
@@ -40,7 +40,7 @@ impl Input {
     }
 }
 
-impl Place {
+impl AsbPlace {
     /// The place that a URL names, with those that follow it (`?then=`).
     ///
     /// # Errors
@@ -175,9 +175,12 @@ mod tests {
 
     #[test]
     fn places_are_one_or_several_in_order() {
-        let place = |text: &str| Place::of(&SourceUrl::parse(text).unwrap());
-        assert_eq!(place("asb:-").unwrap(), Place::Standard);
-        assert_eq!(place("asb:a?then=b&then=c%20d").unwrap(), Place::Paths(vec!["a".into(), "b".into(), "c d".into()]));
+        let place = |text: &str| AsbPlace::of(&SourceUrl::parse(text).unwrap());
+        assert_eq!(place("asb:-").unwrap(), AsbPlace::Standard);
+        assert_eq!(
+            place("asb:a?then=b&then=c%20d").unwrap(),
+            AsbPlace::Paths(vec!["a".into(), "b".into(), "c d".into()])
+        );
         assert!(place("asb:-?then=a").is_err() && place("asb:a?x=y").is_err() && place("asb:a?then=").is_err());
     }
 }

@@ -5,7 +5,7 @@ use super::{
     gather::{Gathered, How, gather, place_of, show_key},
     options::{CipherOptions, PartOptions, ReadOptions},
     parts::FileParts,
-    place::{Input, Place},
+    place::{AsbPlace, Input},
     step::Step,
 };
 use crate::{
@@ -30,7 +30,7 @@ const GUESSED_RATIO: u64 = 4;
 /// Files to read.
 #[derive(Debug)]
 pub struct AsbSource {
-    pub(super) place: Place,
+    pub(super) place: AsbPlace,
     pub(super) cipher: Option<Cipher>,
     pub(super) part: PartOptions,
     pub(super) read: ReadOptions,
@@ -50,8 +50,10 @@ impl AsbSource {
         read: ReadOptions,
     ) -> Result<Self, ConnectorError> {
         let (place, step) = match Step::of(url)? {
-            Some(step) => (Place::Paths(step.folders.iter().map(|folder| folder.path.clone()).collect()), Some(step)),
-            None => (Place::of(url)?, None),
+            Some(step) => {
+                (AsbPlace::Paths(step.folders.iter().map(|folder| folder.path.clone()).collect()), Some(step))
+            }
+            None => (AsbPlace::of(url)?, None),
         };
         let source = Self { place, cipher: cipher.cipher()?, part, read, step };
         source.place.inputs()?;
@@ -59,7 +61,7 @@ impl AsbSource {
     }
 
     /// The same files as they are read back.
-    pub(super) fn of(place: Place, cipher: Option<Cipher>) -> Self {
+    pub(super) fn of(place: AsbPlace, cipher: Option<Cipher>) -> Self {
         Self { place, cipher, part: PartOptions::default(), read: ReadOptions::default(), step: None }
     }
 
@@ -151,8 +153,8 @@ impl Source for AsbSource {
             |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned()).to_string_lossy().into_owned();
         let name = match (&self.step, &self.place) {
             (Some(step), _) => absolute(&step.root),
-            (None, Place::Standard) => "-".to_owned(),
-            (None, Place::Paths(paths)) => paths.iter().map(|path| absolute(path)).collect::<Vec<_>>().join(", "),
+            (None, AsbPlace::Standard) => "-".to_owned(),
+            (None, AsbPlace::Paths(paths)) => paths.iter().map(|path| absolute(path)).collect::<Vec<_>>().join(", "),
         };
         Identity { connector: "asb", name, local: true }
     }
@@ -187,7 +189,7 @@ impl Source for AsbSource {
 
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
         // Of standard input all must come before its indexes are known.
-        if options.unordered && self.place != Place::Standard {
+        if options.unordered && self.place != AsbPlace::Standard {
             let inputs = self.place.inputs()?;
             let parts = FileParts::new(&inputs, self.cipher.as_ref(), &self.part, self.read.salvage)?;
             return Ok(Box::new(AsbSession {

@@ -7,7 +7,7 @@ use super::{
     gather::Gathered,
     metadata::Metadata,
     options::PartOptions,
-    place::{Place, folder},
+    place::{AsbPlace, folder},
 };
 use crate::{
     connector::{ConnectorError, SourceUrl},
@@ -219,7 +219,7 @@ impl Step {
             if !name.is_empty() {
                 gathered.sorted.entry(name).or_default();
             }
-            for input in Place::Paths(vec![folder_before.path.clone()]).inputs()? {
+            for input in AsbPlace::Paths(vec![folder_before.path.clone()]).inputs()? {
                 let mut file = AsbFile::open(&input, cipher, true)?;
                 let namespace = file.namespace.clone();
                 gathered.sorted.entry(namespace.clone()).or_default();

@@ -7,7 +7,7 @@ use super::{
     globals::{Told, index_of_json},
     layers::Wrapped,
     options::{CipherOptions, Compress, Layout, PartOptions, WriteOptions},
-    place::{METADATA_PREFIX, Place, SUFFIX, folder},
+    place::{AsbPlace, METADATA_PREFIX, SUFFIX, folder},
 };
 use crate::{
     connector::{
@@ -68,9 +68,9 @@ impl AsbTarget {
         if !url.options.is_empty() {
             return Err(wrong("a target has one place and no `?`"));
         }
-        let way = match Place::of(url)? {
-            Place::Standard => Way::Standard,
-            Place::Paths(paths) => match paths.into_iter().next() {
+        let way = match AsbPlace::of(url)? {
+            AsbPlace::Standard => Way::Standard,
+            AsbPlace::Paths(paths) => match paths.into_iter().next() {
                 Some(path) if write.single_file => Way::File(path),
                 Some(path) if path.is_dir() || !path.to_string_lossy().ends_with(SUFFIX) => Way::Folder(path),
                 Some(path) => Way::File(path),
@@ -191,7 +191,7 @@ impl Target for AsbTarget {
             _ if *part != PartOptions::default() => None,
             Way::Standard => None,
             Way::File(path) | Way::Folder(path) => {
-                Some(Box::new(AsbSource::of(Place::Paths(vec![path.clone()]), self.cipher.clone())))
+                Some(Box::new(AsbSource::of(AsbPlace::Paths(vec![path.clone()]), self.cipher.clone())))
             }
         })
     }

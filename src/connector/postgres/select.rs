@@ -62,11 +62,6 @@ impl Selection {
         (tables.next().is_none()).then(|| names::collection(schema.as_deref().unwrap_or("public"), table))
     }
 
-    /// The one schema that is named.
-    pub(super) fn one_schema(&self) -> Option<String> {
-        self.schemas.first().filter(|_| self.schemas.len() == 1).cloned()
-    }
-
     /// Whether everything is meant.
     pub(super) fn is_all(&self) -> bool {
         self.schemas.is_empty()
@@ -82,7 +77,9 @@ impl Selection {
 
     pub(super) fn wants(&self, schema: &str, table: &str) -> bool {
         let of = |set: &BTreeSet<(Option<String>, String)>| {
-            set.iter().any(|(s, t)| t == table && s.as_deref().is_none_or(|s| s == schema))
+            !set.is_empty()
+                && (set.contains(&(Some(schema.to_owned()), table.to_owned()))
+                    || set.contains(&(None, table.to_owned())))
         };
         let included = (self.schemas.is_empty() && self.tables.is_empty() && !self.large_objects)
             || self.schemas.contains(schema)

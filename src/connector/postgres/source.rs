@@ -62,11 +62,25 @@ impl Source for PostgresSource {
     }
 
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
+        Ok(Box::new(self.begin_with(options, &mut |_| Ok(self.selection.clone()))?))
+    }
+}
+
+/// Says which tables are meant, by what a connection sees of the state that is read.
+pub(super) type Choose<'a> = &'a mut dyn FnMut(&mut Client) -> Result<Selection, ConnectorError>;
+
+impl PostgresSource {
+    /// As [`Source::begin`], of the tables that are chosen when the state is fixed.
+    pub(super) fn begin_with(
+        &self,
+        options: &SessionOptions,
+        choose: Choose<'_>,
+    ) -> Result<PostgresSession, ConnectorError> {
         let mut leader = self.server.connect()?;
         let facts = self.server.facts(&mut leader)?;
         for _ in 0..MAX_BEGINNINGS {
-            if let Some(found) = Found::take(&self.server, &self.selection, &mut leader)? {
-                return Ok(Box::new(self.session(leader, facts, found, options)?));
+            if let Some(found) = Found::take(&self.server, choose, &mut leader)? {
+                return self.session(leader, facts, found, options);
             }
             leader.batch_execute("ROLLBACK").map_err(|error| error::reading(&self.server.shown(), &error))?;
         }
@@ -75,9 +89,7 @@ impl Source for PostgresSource {
             reason: "tables are truncated, rewritten or dropped faster than a backup can begin".to_owned(),
         })
     }
-}
 
-impl PostgresSource {
     fn session(
         &self,
         mut leader: Client,
@@ -88,7 +100,7 @@ impl PostgresSource {
         let mut notes = found.notes;
         let mut attributes = gather::attributes(&mut leader, &self.server, &facts, &found.all)?;
         let definitions =
-            (!self.rows_only).then(|| dump::definitions(&self.server, &facts, &found.snapshot, &self.selection));
+            (!self.rows_only).then(|| dump::definitions(&self.server, &facts, &found.snapshot, &found.selection));
         match definitions {
             None => {}
             Some(Ok(definitions)) => {
@@ -105,7 +117,7 @@ impl PostgresSource {
         let plans: Vec<Arc<Plan>> = found.tables.into_iter().map(|table| Arc::new(Plan::new(table, ascii))).collect();
         let mut collections: Vec<SourceCollection> = plans.iter().map(|plan| describe(&plan.table)).collect();
         let objects =
-            if self.selection.wants_large_objects() { gather::large_objects(&mut leader, &self.server)? } else { 0 };
+            if found.selection.wants_large_objects() { gather::large_objects(&mut leader, &self.server)? } else { 0 };
         if objects > 0 {
             collections.push(SourceCollection {
                 attributes: json!({ "format": FORMAT, "large_objects": true }),
@@ -148,6 +160,7 @@ fn describe(table: &Table) -> SourceCollection {
 struct Found {
     snapshot: String,
     time: Timestamp,
+    selection: Selection,
     /// Tables whose rows are read.
     tables: Vec<Table>,
     /// Everything that the catalog lists.
@@ -158,7 +171,7 @@ struct Found {
 
 impl Found {
     /// Fixes a state and locks its tables; `None` if one of them changed in between.
-    fn take(server: &Server, selection: &Selection, leader: &mut Client) -> Result<Option<Self>, ConnectorError> {
+    fn take(server: &Server, choose: Choose<'_>, leader: &mut Client) -> Result<Option<Self>, ConnectorError> {
         let object = server.shown();
         let fail = |error: postgres::Error| error::reading(&object, &error);
         leader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").map_err(fail)?;
@@ -166,7 +179,8 @@ impl Found {
             "SELECT pg_export_snapshot(), (extract(epoch FROM clock_timestamp()) * 1000)::int8, pg_is_in_recovery()";
         let row = leader.query_one(sql, &[]).map_err(fail)?;
         let (snapshot, millis, replica): (String, i64, bool) = (row.get(0), row.get(1), row.get(2));
-        let all = catalog::tables(leader, selection, &object)?;
+        let selection = choose(leader)?;
+        let all = catalog::tables(leader, &selection, &object)?;
         let (mut notes, mut missing) = (Vec::new(), Vec::new());
         let mut tables = Vec::new();
         for table in all.iter().filter(|table| matches!(table.kind, 'r' | 'f')) {
@@ -205,11 +219,11 @@ impl Found {
         catalog::measure(leader, &mut tables, &object)?;
         catalog::describe(leader, &mut tables, &object)?;
         let time = Timestamp::from_millis(millis);
-        Ok(Some(Self { snapshot, time, tables, all, notes, missing }))
+        Ok(Some(Self { snapshot, time, selection, tables, all, notes, missing }))
     }
 }
 
-struct PostgresSession {
+pub(super) struct PostgresSession {
     shared: Arc<Shared>,
     readers: usize,
     start: Timestamp,

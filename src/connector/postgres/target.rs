@@ -111,7 +111,7 @@ impl Target for PostgresTarget {
 
     fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {
         let object = self.server.shown();
-        let attributes: Attributes = parse(&plan.attributes, &object)?;
+        let attributes = self.attributes(plan)?;
         let (mut client, facts) = self.look()?;
         self.check(&facts, &attributes)?;
         let mut meets = Vec::new();
@@ -134,8 +134,28 @@ impl Target for PostgresTarget {
     }
 
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
+        Ok(Box::new(self.begin_with(plan, &mut |_| Ok(()))?))
+    }
+
+    fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
+        let table = self.table.as_ref().map(|name| names::place(name)).transpose()?;
+        let selection = table.map_or_else(Selection::default, |table| Selection::only([table]));
+        Ok(Some(Box::new(PostgresSource::new(self.server.clone(), selection).rows_only())))
+    }
+}
+
+/// Work in the transaction of a restore.
+pub(super) type Work<'a> = &'a mut dyn FnMut(&mut Client) -> Result<(), ConnectorError>;
+
+impl PostgresTarget {
+    /// As [`Target::begin`]; `first` is what the transaction begins with.
+    pub(super) fn begin_with(
+        &self,
+        plan: &TargetPlan,
+        first: Work<'_>,
+    ) -> Result<PostgresTargetSession, ConnectorError> {
         let object = self.server.shown();
-        let attributes: Attributes = parse(&plan.attributes, &object)?;
+        let attributes = self.attributes(plan)?;
         let (mut client, facts) = self.look()?;
         self.check(&facts, &attributes)?;
         client.batch_execute("BEGIN").map_err(|error| writing(&object, &error))?;
@@ -152,14 +172,20 @@ impl Target for PostgresTarget {
             missing: Vec::new(),
             client,
         };
+        first(&mut session.client)?;
         session.prepare()?;
-        Ok(Box::new(session))
+        Ok(session)
     }
 
-    fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
-        let table = self.table.as_ref().map(|name| names::place(name)).transpose()?;
-        let selection = table.map_or_else(Selection::default, |table| Selection::only([table]));
-        Ok(Some(Box::new(PostgresSource::new(self.server.clone(), selection).rows_only())))
+    /// What the snapshot says of its database.
+    fn attributes(&self, plan: &TargetPlan) -> Result<Attributes, ConnectorError> {
+        let object = self.server.shown();
+        if plan.connector == super::atlas::CONNECTOR {
+            let reason = "the snapshot is one of an AtlasDB store: its restore also cleans transactions and moves timestamps forward, \
+                          which atlasdb: targets do";
+            return Err(ConnectorError::Mismatch { object, reason: reason.to_owned() });
+        }
+        parse(&plan.attributes, &object)
     }
 }
 
@@ -350,11 +376,19 @@ impl TargetSession for PostgresTargetSession {
     }
 
     fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
+        self.finish_with(&mut |_| Ok(()))
+    }
+}
+
+impl PostgresTargetSession {
+    /// As [`TargetSession::finish`]; `last` is what the transaction ends with.
+    pub(super) fn finish_with(&mut self, last: Work<'_>) -> Result<TargetEnd, ConnectorError> {
         self.finish_definitions()?;
         if !self.existing.is_empty() {
             let names: Vec<String> = self.existing.iter().cloned().collect();
             self.missing.extend(aftermath::broken_references(&mut self.client, &names, &self.object)?);
         }
+        last(&mut self.client)?;
         self.run("COMMIT")?;
         if self.whole {
             self.notes.push("statistics are not restored: ANALYZE makes them anew".to_owned());

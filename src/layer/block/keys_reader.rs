@@ -7,7 +7,7 @@ use super::{
 use crate::{
     record::{
         Expiry, Fingerprint, MAX_KEY_BYTES, Meta, Shape,
-        bytes::{DecodeError, Reader},
+        bytes::{DecodeError, Reader, known_version},
     },
     repo::ChunkPlain,
 };
@@ -64,6 +64,7 @@ impl KeysBlock {
     /// Decodes and checks a keys chunk.
     pub(in crate::layer) fn decode(plain: &ChunkPlain) -> Result<Self, DecodeError> {
         let runs = runs_of(plain)?;
+        known_version(runs.first().copied(), VERSION, "version of a keys chunk")?;
         let runs: [&[u8]; 13] =
             runs.try_into().map_err(|_| DecodeError::Invalid("the number of runs of a keys chunk"))?;
         let mut block = Self::default();
@@ -76,9 +77,7 @@ impl KeysBlock {
 
     fn read_header<'a>(&mut self, runs: &[&'a [u8]; 13]) -> Result<Header<'a>, DecodeError> {
         let mut header = Reader::new(runs[0]);
-        if header.u8("a keys chunk's version")? != VERSION {
-            return Err(DecodeError::Invalid("a keys chunk's version"));
-        }
+        header.u8("a keys chunk's version")?;
         let count = |value: u64, what| match usize::try_from(value) {
             Ok(count) if count <= MAX_ROWS => Ok(count),
             _ => Err(DecodeError::Invalid(what)),
@@ -142,8 +141,7 @@ impl KeysBlock {
             if self.keys.len() - start > MAX_KEY_BYTES {
                 return Err(DecodeError::Invalid("a key's length"));
             }
-            let kind =
-                RowKind::from_u64(header.kinds.next("a row's kind")?).ok_or(DecodeError::Invalid("a row's kind"))?;
+            let kind = RowKind::from_u64(header.kinds.next("a row's kind")?)?;
             let mut row = KeyRow {
                 key_end: self.keys.len() as u32,
                 set: u32::MAX,

@@ -16,7 +16,10 @@ pub(super) use values::ValuesBuilder;
 pub(super) use values_reader::ValuesBlock;
 
 use super::LayerError;
-use crate::record::{Fingerprint, Meta, Shape, bytes::len_u64};
+use crate::record::{
+    Fingerprint, Meta, Shape,
+    bytes::{DecodeError, len_u64},
+};
 use std::sync::Arc;
 
 /// The longest value, in canonical bytes, that a block holds in place.
@@ -51,13 +54,13 @@ pub(super) enum RowKind {
 }
 
 impl RowKind {
-    const fn from_u64(number: u64) -> Option<Self> {
-        Some(match number {
+    const fn from_u64(number: u64) -> Result<Self, DecodeError> {
+        Ok(match number {
             0 => Self::InPlace,
             1 => Self::Inherited,
             2 => Self::Pieces,
             3 => Self::Tombstone,
-            _ => return None,
+            number => return Err(DecodeError::Unknown("row kind", number)),
         })
     }
 }

@@ -291,3 +291,26 @@ fn keys_out_of_order_are_refused() {
     rows[13].key = again;
     assert!(KeysBlock::decode(&build(&rows, &shape).0).is_err());
 }
+
+#[test]
+fn what_a_later_format_may_hold_is_unknown_and_not_damaged() {
+    let (keys, values) = round_trip(&[vec![(b"a".to_vec(), 3, vec![1; 8])]]);
+    let altered = |plain: &ChunkPlain, run: usize, to: u8| {
+        let at = plain.runs().nth(run).unwrap().start;
+        let mut plain = plain.clone();
+        plain.bytes[at] = to;
+        plain
+    };
+    let refused = |plain: ChunkPlain| KeysBlock::decode(&plain).map(drop).unwrap_err();
+    assert_eq!(RowKind::from_u64(5), Err(DecodeError::Unknown("row kind", 5)));
+    let mut newer = altered(&keys, 0, 2);
+    assert_eq!(refused(newer.clone()), DecodeError::Unknown("version of a keys chunk", 2));
+    newer.ends.push(*newer.ends.last().unwrap());
+    assert_eq!(refused(newer), DecodeError::Unknown("version of a keys chunk", 2), "it may have more runs");
+    assert_eq!(refused(altered(&keys, 0, 0)), DecodeError::Invalid("version of a keys chunk"));
+    let newer = ValuesBlock::decode(altered(&values, 0, 9)).map(drop).unwrap_err();
+    assert_eq!(newer, DecodeError::Unknown("version of a values chunk", 9));
+    let id = crate::repo::ChunkId([7; 32]);
+    let error = crate::layer::LayerError::damaged(id, newer);
+    assert_eq!(error.kind(), crate::report::ErrorKind::NewerFormat);
+}

@@ -4,7 +4,7 @@ use super::{MAX_COLUMNS, MAX_ROWS, VERSION, keys_reader::runs_of};
 use crate::{
     record::{
         CellWriter, Shape, Tag,
-        bytes::{DecodeError, Reader},
+        bytes::{DecodeError, Reader, known_version},
     },
     repo::ChunkPlain,
 };
@@ -40,10 +40,9 @@ impl ValuesBlock {
     pub(in crate::layer) fn decode(plain: ChunkPlain) -> Result<Self, DecodeError> {
         let ranges: Vec<Range<usize>> = plain.runs().collect();
         let runs = runs_of(&plain)?;
+        known_version(runs.first().copied(), VERSION, "version of a values chunk")?;
         let mut header = Reader::new(runs.first().ok_or(DecodeError::Truncated("a values chunk"))?);
-        if header.u8("a values chunk's version")? != VERSION {
-            return Err(DecodeError::Invalid("a values chunk's version"));
-        }
+        header.u8("a values chunk's version")?;
         let rows = header.u64("a number of values")?;
         if rows == 0 || rows > MAX_ROWS as u64 {
             return Err(DecodeError::Invalid("a number of values"));

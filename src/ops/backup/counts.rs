@@ -8,6 +8,7 @@ pub(super) fn add_stats(stats: &mut Stats, counts: &JoinCounts) {
     stats.changed += counts.changed;
     stats.inherited += counts.inherited;
     stats.deleted += counts.deleted;
+    stats.expired += counts.expired;
     stats.unreadable += counts.unreadable;
     stats.torn += counts.torn;
     stats.bytes_read += counts.bytes_read;

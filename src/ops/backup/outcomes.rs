@@ -21,7 +21,7 @@ struct Slot {
 }
 
 /// The outcomes by the numbers of their tasks.
-pub(super) struct Outcomes {
+pub(super) struct TaskOutcomes {
     slots: Vec<Slot>,
     /// While a checkpoint is made nobody's numbers move; these wait.
     waiting: Option<Vec<usize>>,
@@ -57,7 +57,7 @@ impl Slot {
     }
 }
 
-impl Outcomes {
+impl TaskOutcomes {
     /// For so many ranges of each job. Of more than 64 the numbers of neighbours are kept together, since the expiries of
     /// each may take 3 MB.
     pub(super) fn new(ranges: impl Iterator<Item = usize>) -> Self {
@@ -246,7 +246,7 @@ mod tests {
         Joined { outcome, part: PartEnd::default(), unswept: Vec::new(), absent: 0, read }
     }
 
-    fn records(outcomes: &mut Outcomes) -> Vec<u64> {
+    fn records(outcomes: &mut TaskOutcomes) -> Vec<u64> {
         outcomes.all_mut().map(|joined| joined.outcome.counts.records).collect()
     }
 
@@ -254,7 +254,7 @@ mod tests {
     fn numbers_of_many_ranges_come_together_in_groups_whatever_the_order() {
         for order in [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [1, 3, 5, 0, 4, 2]] {
             // Groups of three, then a job with few ranges.
-            let mut outcomes = Outcomes::new([192, 2].into_iter());
+            let mut outcomes = TaskOutcomes::new([192, 2].into_iter());
             for task in order {
                 outcomes.finish(task, joined(1 << task, 0));
                 outcomes.close(&[task], Vec::new());
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn nothing_moves_while_a_checkpoint_is_made() {
-        let mut outcomes = Outcomes::new([192].into_iter());
+        let mut outcomes = TaskOutcomes::new([192].into_iter());
         outcomes.finish(0, joined(1, 0));
         outcomes.close(&[0], Vec::new());
         assert_eq!(outcomes.freeze(), std::slice::from_ref(&(0..1)));
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn what_is_open_or_not_whole_is_neither_named_nor_kept_with_others() {
-        let mut outcomes = Outcomes::new([192].into_iter());
+        let mut outcomes = TaskOutcomes::new([192].into_iter());
         outcomes.finish(0, joined(1, 0));
         outcomes.finish(1, joined(2, 1));
         outcomes.finish(2, joined(4, 0));

@@ -111,9 +111,10 @@ impl<'a> Chooser<'a> {
         }))
     }
 
-    /// What to do after joining with `parent` failed: nothing if it was damage that another parent, or none, gets around.
+    /// What to do after joining with `parent` failed: nothing if it was damage, or what a newer program wrote, that another
+    /// parent, or none, gets around.
     pub(super) fn refuse(&mut self, parent: Option<&Snapshot>, error: OpsError) -> Result<(), OpsError> {
-        let Some(parent) = parent.filter(|_| self.options.parent == ParentChoice::Auto && error.kind().is_damage())
+        let Some(parent) = parent.filter(|_| self.options.parent == ParentChoice::Auto && is_passed_over(&error))
         else {
             return Err(error);
         };
@@ -195,7 +196,7 @@ impl<'a> Chooser<'a> {
             None => Ok(None),
         });
         match found {
-            Err(error) if error.kind().is_damage() => {
+            Err(error) if is_passed_over(&error) => {
                 if let OpsError::Layer(LayerError::Damaged { id, .. }) = &error {
                     self.repo.distrust(id)?;
                 }
@@ -263,6 +264,11 @@ fn first_missing(
         Err(RepoError::Interrupted)
     });
     if missing.is_none() { walked.map(|()| None) } else { Ok(missing) }
+}
+
+/// Whether a parent cannot be read, and will not be by this program the next time either.
+fn is_passed_over(error: &OpsError) -> bool {
+    error.kind().is_damage() || error.kind() == ErrorKind::NewerFormat
 }
 
 /// Reads every list and every keys chunk of a snapshot's stacks.

@@ -4,8 +4,8 @@ use super::{
     Resume,
     checkpoint::Ground,
     joining::{Joined, Reading},
-    outcomes::Outcomes,
-    run::{Job, Task},
+    outcomes::TaskOutcomes,
+    run::{CollectionRun, Task},
 };
 use crate::{
     connector::{Doubt, Handover, PartEnd, Resumable},
@@ -140,9 +140,9 @@ impl Finder<'_> {
     pub(super) fn fill(
         &self,
         checkpoint: &Checkpoint,
-        jobs: &[Job<'_>],
+        jobs: &[CollectionRun<'_>],
         tasks: &[Task],
-        outcomes: &mut Outcomes,
+        outcomes: &mut TaskOutcomes,
     ) -> Result<Taken, OpsError> {
         let chunks = self.repo.chunks();
         let mut taken = Taken::default();
@@ -204,7 +204,7 @@ impl Finder<'_> {
         &self,
         chunks: &Arc<dyn ChunkReader>,
         checkpoint: &Checkpoint,
-        job: &Job<'_>,
+        job: &CollectionRun<'_>,
         span: &Span,
     ) -> Result<Vec<Joined>, OpsError> {
         span.lists.iter().flatten().chain([&span.outcome]).try_for_each(|id| self.rely_on(*id))?;
@@ -270,6 +270,6 @@ impl Finder<'_> {
 }
 
 /// The times of what was taken over.
-pub(super) fn earliest(start: Timestamp, outcomes: &Outcomes) -> Timestamp {
+pub(super) fn earliest(start: Timestamp, outcomes: &TaskOutcomes) -> Timestamp {
     outcomes.all().map(|joined| joined.read.start).fold(start, Timestamp::min)
 }

@@ -7,7 +7,7 @@ use super::{
     coverage::cover,
     dry::{DryCounts, DryWriter},
     joining::{Joined, is_sweep_due},
-    outcomes::Outcomes,
+    outcomes::TaskOutcomes,
     ranges, resume,
     rolling::{self, outside},
     stack,
@@ -64,7 +64,7 @@ pub(super) struct ReadOutcome {
 }
 
 /// One collection with what it is joined with.
-pub(super) struct Job<'a> {
+pub(super) struct CollectionRun<'a> {
     pub(super) found: &'a SourceCollection,
     pub(super) parent: Option<&'a Collection>,
     pub(super) new_base: bool,
@@ -103,11 +103,11 @@ pub(super) struct Workers<'a> {
     pub(super) is_exact: bool,
     pub(super) kind: Kind,
     pub(super) options: &'a BackupOptions,
-    pub(super) jobs: Vec<Job<'a>>,
+    pub(super) jobs: Vec<CollectionRun<'a>>,
     pub(super) tasks: Vec<Task>,
     pub(super) next: AtomicUsize,
     pub(super) stop: AtomicBool,
-    pub(super) outcomes: Mutex<Outcomes>,
+    pub(super) outcomes: Mutex<TaskOutcomes>,
     pub(super) checkpoints: Checkpoints,
     pub(super) dry: Mutex<DryCounts>,
     pub(super) throttle: Mutex<Throttle>,
@@ -205,7 +205,7 @@ pub(super) fn read_all(run: &mut Run<'_>, parent: Option<&Snapshot>) -> Result<R
     for (job, planned) in jobs.iter().enumerate() {
         tasks.extend((0..planned.ranges.len()).map(|range| Task { job, range }));
     }
-    let mut outcomes = Outcomes::new(jobs.iter().map(|job| job.ranges.len()));
+    let mut outcomes = TaskOutcomes::new(jobs.iter().map(|job| job.ranges.len()));
     let taken = match finder.zip(found.as_ref()) {
         Some((finder, found)) => finder.fill(found, &jobs, &tasks, &mut outcomes)?,
         None => resume::Taken::default(),
@@ -272,7 +272,7 @@ fn plan<'a>(
     ground: &Ground,
     progress: &dyn Progress,
     resumed: Option<&Checkpoint>,
-) -> Result<Vec<Job<'a>>, OpsError> {
+) -> Result<Vec<CollectionRun<'a>>, OpsError> {
     let mut jobs = Vec::new();
     for (index, found) in session.collections().iter().enumerate() {
         let parent = parent.and_then(|p| p.collections.iter().find(|c| c.name == found.name && c.codec == found.codec));
@@ -290,7 +290,7 @@ fn plan<'a>(
         let new_base = options.new_base || (wants_new_base && ground.kind == Kind::Full);
         let groups = session.evidence().and_then(|evidence| evidence.groups(index));
         let swept = swept_part(parent, groups, ground);
-        jobs.push(Job { found, parent, new_base, ranges, swept, stack: OnceLock::new() });
+        jobs.push(CollectionRun { found, parent, new_base, ranges, swept, stack: OnceLock::new() });
     }
     Ok(jobs)
 }
@@ -306,7 +306,7 @@ fn swept_part(parent: Option<&Collection>, groups: Option<&dyn KeyGroups>, groun
     }
 }
 
-impl Job<'_> {
+impl CollectionRun<'_> {
     /// The part of a range in which deletions are looked for.
     pub(super) fn swept(&self, range: &KeyRange) -> Option<KeyRange> {
         self.swept.as_ref().and_then(|part| range.intersection(part))
@@ -386,7 +386,7 @@ impl Workers<'_> {
         Ok(Some(self.session.finish()?))
     }
 
-    pub(super) fn outcomes(&self) -> MutexGuard<'_, Outcomes> {
+    pub(super) fn outcomes(&self) -> MutexGuard<'_, TaskOutcomes> {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -483,7 +483,7 @@ impl Workers<'_> {
         pause(wait, || self.is_stopped());
     }
 
-    pub(super) fn parent_stack<'s>(&self, job: &'s Job<'_>) -> Result<Option<&'s Stack>, OpsError> {
+    pub(super) fn parent_stack<'s>(&self, job: &'s CollectionRun<'_>) -> Result<Option<&'s Stack>, OpsError> {
         if let Some(stack) = job.stack.get() {
             return Ok(stack.as_ref());
         }
@@ -552,7 +552,7 @@ impl Workers<'_> {
 
     fn assemble_one(
         &self,
-        job: &Job<'_>,
+        job: &CollectionRun<'_>,
         ranges: &[Joined],
         writer: &mut dyn ChunkWriter,
         outcome: &mut ReadOutcome,
@@ -605,7 +605,7 @@ impl Workers<'_> {
 
     fn next_stack(
         &self,
-        job: &Job<'_>,
+        job: &CollectionRun<'_>,
         new_layer: Option<LayerRef>,
         end: Timestamp,
         writer: &mut dyn ChunkWriter,

@@ -4,6 +4,7 @@
 use super::{
     Likeness, Pair, Run, Selected,
     compare::{chooses, shown_in, with_live},
+    feed::Fed,
 };
 use crate::{
     connector::{
@@ -95,6 +96,26 @@ pub(super) fn survey(run: &Run<'_>, target: &dyn Surveyed, selected: &[Selected<
         survey.collections.push(of);
     }
     Ok(survey)
+}
+
+/// Asks what the restore would do beside writing records; gives that in words.
+pub(super) fn foresee(
+    run: &Run<'_>,
+    target: &dyn Target,
+    plan: &TargetPlan,
+    selected: &[Selected<'_>],
+) -> Result<Vec<String>, OpsError> {
+    let Some(mut foresight) = target.foresight(plan)? else { return Ok(Vec::new()) };
+    for index in foresight.wanted(plan) {
+        let Some(one) = selected.get(index) else { continue };
+        run.feed(one, None).run(&mut |next| {
+            if let Fed::Batch(batch, _) = next {
+                foresight.see(&one.collection.name, batch)?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(foresight.say())
 }
 
 /// Counts what would become of every record.

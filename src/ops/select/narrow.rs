@@ -58,7 +58,7 @@ fn same_file(path: &str, name: &str) -> bool {
 #[must_use]
 pub fn sources<'s>(snapshots: impl IntoIterator<Item = &'s Snapshot>) -> Vec<SourceId> {
     let mut found: BTreeMap<(&str, &str), &SourceId> = BTreeMap::new();
-    for source in snapshots.into_iter().map(Snapshot::source) {
+    for source in snapshots.into_iter().map(|snapshot| snapshot.source()) {
         found.insert((&source.connector, &source.name), source);
     }
     found.into_values().cloned().collect()

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     ops::{OpsError, Phase, PhaseKind, Progress, backup::pack_bytes},
     repo::{
-        Manifest, RepoError, Repository, SnapshotId, WriteOptions, WriteSession,
+        Manifest, RepoError, Repository, Snapshot, SnapshotId, WriteOptions, WriteSession,
         manifest::{Collection, LayerRef},
         session::{Restacked, SessionTiming},
     },
@@ -134,11 +134,11 @@ fn store_tables(
     session: &WriteSession,
     planned: &[(&PlannedSnapshot, Vec<Collection>)],
 ) -> Result<(), RepoError> {
-    let mut snapshots: HashMap<SnapshotId, Manifest> = repo.snapshots()?.into_iter().map(|it| (it.id, it)).collect();
+    let mut snapshots: HashMap<SnapshotId, Snapshot> = repo.snapshots()?.into_iter().map(|it| (it.id, it)).collect();
     let mut writer = session.writer();
     for (snapshot, after) in planned {
         if let Some(there) = snapshots.remove(&snapshot.id) {
-            let manifest = Manifest { collections: after.clone(), ..there };
+            let manifest = Manifest { collections: after.clone(), ..there.into_manifest() };
             session.store_tables(&manifest, &mut writer)?;
         }
     }

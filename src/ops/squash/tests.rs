@@ -28,6 +28,10 @@ fn stack(names: &str) -> Vec<LayerRef> {
 }
 
 fn snapshot(number: u8, stacks: &[Vec<LayerRef>]) -> Snapshot {
+    Snapshot::made_up(manifest(number, stacks))
+}
+
+fn manifest(number: u8, stacks: &[Vec<LayerRef>]) -> Manifest {
     let end = Timestamp::from_millis(i64::from(number) * 100);
     let coverage = Coverage {
         from: String::new(),
@@ -238,11 +242,11 @@ prop_compose! {
                 let letter = (b'a' + (first + at as u8) % 26) as char;
                 names.extend(stack(&letter.to_string()));
             }
-            let mut one = snapshot(number, &[names.clone()]);
+            let mut one = manifest(number, &[names.clone()]);
             one.hold = hold == 0;
             one.collections[0].coverage[0].complete = hold != 1;
             stacks.push(names);
-            all.push(one);
+            all.push(Snapshot::made_up(one));
         }
         // Some were forgotten.
         all.retain(|one| one.id.0[0] % 3 != 0);

@@ -14,7 +14,7 @@ pub struct PackNumber(pub i64);
 
 /// One place where a chunk lies.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct ChunkPlace {
     /// The pack's number in the catalog.
     pub pack: PackNumber,
     /// The pack's name.
@@ -64,7 +64,7 @@ CROSS JOIN places l ON l.chunk = c.num CROSS JOIN packs p ON p.num = l.pack WHER
 
 impl Catalog {
     /// Every place where a chunk lies, by pack number.
-    pub fn find(&self, id: &ChunkId) -> Result<Vec<Place>, RepoError> {
+    pub fn find(&self, id: &ChunkId) -> Result<Vec<ChunkPlace>, RepoError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(FIND)?;
             statement.query_map(params![prefix(id), id.0], |row| place(row, id))?.collect()
@@ -177,8 +177,8 @@ pub(super) fn chunk_number(connection: &Connection, id: &ChunkId) -> rusqlite::R
     Ok(number.map(i64::cast_unsigned))
 }
 
-pub(super) fn place(row: &Row<'_>, id: &ChunkId) -> rusqlite::Result<Place> {
-    Ok(Place {
+pub(super) fn place(row: &Row<'_>, id: &ChunkId) -> rusqlite::Result<ChunkPlace> {
+    Ok(ChunkPlace {
         pack: PackNumber(row.get(0)?),
         ordinal: row.get::<_, i64>(1)?.cast_unsigned(),
         entry: PackEntry {

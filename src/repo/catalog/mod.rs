@@ -14,7 +14,7 @@ mod survey;
 mod uses;
 
 pub use import::{Described, IndexImport};
-pub use lookup::{IndexedPackInfo, PackNumber, Place};
+pub use lookup::{ChunkPlace, IndexedPackInfo, PackNumber};
 pub use revisions::{KnownRevision, Revision, RevisionKind};
 pub use uses::PlaceUse;
 

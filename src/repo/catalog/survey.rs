@@ -1,7 +1,7 @@
 //! Looking at everything: which chunks a layer has, and what lies in which pack. What a pruner asks, without a query for
 //! each chunk.
 
-use super::{Catalog, PackNumber, Place, lookup, small};
+use super::{Catalog, ChunkPlace, PackNumber, lookup, small};
 use crate::repo::{ChunkId, ObjectName, RepoError};
 use rusqlite::{OptionalExtension, params};
 use std::collections::HashSet;
@@ -32,8 +32,8 @@ impl Catalog {
     }
 
     /// A pack's chunks with their numbers and places, by ordinal: all of them.
-    pub fn pack_places(&self, pack: PackNumber) -> Result<Vec<(u64, Place)>, RepoError> {
-        let places: Vec<(u64, Place)> = self.read(|connection| {
+    pub fn pack_places(&self, pack: PackNumber) -> Result<Vec<(u64, ChunkPlace)>, RepoError> {
+        let places: Vec<(u64, ChunkPlace)> = self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT l.pack, l.ordinal, l.kind, l.start, l.stored_len, l.plain_len, p.name, p.header, c.id, c.num
                  FROM places l JOIN packs p ON p.num = l.pack JOIN chunks c ON c.num = l.chunk

@@ -131,7 +131,7 @@ impl Header {
         repo_id.copy_from_slice(&fixed[16..32]);
         lease.copy_from_slice(&fixed[32..48]);
         let header = Self {
-            kind: PackKind::from_u8(fixed[10]).ok_or_else(|| damaged("it is of an unknown kind"))?,
+            kind: PackKind::from_u8(fixed[10]).ok_or_else(|| Registry::PackKind.unknown(object, fixed[10]))?,
             suite,
             epoch: u32::from_le_bytes([fixed[12], fixed[13], fixed[14], fixed[15]]),
             repo_id: RepoId(repo_id),

@@ -150,11 +150,33 @@ fn newer_versions_and_suites_are_told() {
     let mut newer = pack.header.to_vec();
     newer[8] = 2;
     assert!(matches!(PackKey::unwrap(&keyring, &pack.name, &newer), Err(RepoError::NewerFormat { found: 2, .. })));
-    for field in [11, 48] {
+    for field in [10, 11, 48] {
         let mut unknown = pack.header.to_vec();
         unknown[field] = 9;
         assert!(matches!(PackKey::unwrap(&keyring, &pack.name, &unknown), Err(RepoError::UnknownFeature { .. })));
     }
+}
+
+#[test]
+fn entries_of_an_unknown_kind_are_no_damage() {
+    let keyring = keyring();
+    let mut builder = PackBuilder::new(keyring.clone(), PackKind::Data, LEASE).unwrap();
+    let plain = mixed_chunk(1);
+    let id = plain.id(&keyring.secrets.chunk_id, ChunkKind::Values);
+    builder.add(id, ChunkKind::Values, &plain, 3, true).unwrap();
+    let mut bytes = Vec::new();
+    put_entries(&mut bytes, &builder.finish().unwrap().entries);
+    let read = |bytes: &[u8]| read_entries(&mut Reader::new(bytes), PackKind::Data);
+    assert!(read(&bytes).is_ok());
+    // Behind the count and the id.
+    bytes[33] = 8;
+    let error = unread_entries("index/x", read(&bytes).unwrap_err());
+    assert!(
+        matches!(&error, RepoError::UnknownFeature { feature, .. } if feature == "chunk kind 8 (values as differences)")
+    );
+    bytes[33] = 0;
+    let error = unread_entries("index/x", read(&bytes).unwrap_err());
+    assert!(matches!(error, RepoError::Damaged { .. }), "nothing has the number 0");
 }
 
 #[test]

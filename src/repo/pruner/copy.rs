@@ -6,7 +6,7 @@ use super::{
 };
 use crate::repo::{
     ChunkData, ChunkReader, ObjectName, RepoError,
-    catalog::{PackNumber, Place},
+    catalog::{ChunkPlace, PackNumber},
     pack::{self, PackKey},
     session::SessionWriter,
 };
@@ -77,7 +77,7 @@ impl Pruner {
     fn copy_span(
         &self,
         name: &ObjectName,
-        span: &[(u64, Place)],
+        span: &[(u64, ChunkPlace)],
         homes: &mut Homes,
         writer: &mut SessionWriter,
         copied: &mut Copied,
@@ -117,7 +117,7 @@ impl Pruner {
         Ok(())
     }
 
-    fn open_frame(&self, key: &PackKey, place: &Place, bytes: &[u8], start: u64) -> Option<ChunkData> {
+    fn open_frame(&self, key: &PackKey, place: &ChunkPlace, bytes: &[u8], start: u64) -> Option<ChunkData> {
         let from = usize::try_from(place.entry.offset.checked_sub(start)?).ok()?;
         let frame = bytes.get(from..from.checked_add(place.entry.stored_len as usize)?)?;
         let data = key.open_frame(place.ordinal, &place.entry, frame).ok()?;
@@ -125,21 +125,21 @@ impl Pruner {
         Some(data)
     }
 
-    fn open_anywhere(&self, place: &Place) -> Result<ChunkData, RepoError> {
+    fn open_anywhere(&self, place: &ChunkPlace) -> Result<ChunkData, RepoError> {
         let data = self.inner.read(place.entry.kind, &place.entry.id)?;
         self.verify(place, &data)?;
         Ok(data)
     }
 
-    fn verify(&self, place: &Place, data: &ChunkData) -> Result<(), RepoError> {
+    fn verify(&self, place: &ChunkPlace, data: &ChunkData) -> Result<(), RepoError> {
         data.verify(&self.inner.keyring.secrets.chunk_id, place.entry.kind, &place.entry.id)
     }
 }
 
 /// How many of the places at the front are read in one request.
-fn span_len(places: &[(u64, Place)]) -> usize {
+fn span_len(places: &[(u64, ChunkPlace)]) -> usize {
     let Some((_, first)) = places.first() else { return 0 };
-    let end = |place: &Place| place.entry.offset + u64::from(place.entry.stored_len);
+    let end = |place: &ChunkPlace| place.entry.offset + u64::from(place.entry.stored_len);
     let together = places.windows(2).take_while(|pair| {
         let [(_, before), (_, next)] = pair else { return false };
         next.entry.offset.saturating_sub(end(before)) <= MAX_GAP_BYTES

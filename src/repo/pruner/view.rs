@@ -211,7 +211,11 @@ impl Inner {
             let is_damaged = damaged == Damaged::Count && view.is_damaged(name);
             if view.marked.contains(name) && view.packs.contains_key(name) || is_damaged {
                 match self.catalog.pack_chunks(*number) {
-                    Ok(chunks) => chunks.into_iter().for_each(|chunk| drop(found.insert(chunk))),
+                    Ok(chunks) => {
+                        for chunk in chunks {
+                            found.insert(chunk);
+                        }
+                    }
                     // What it holds counts as missing; then everything is listed again.
                     Err(RepoError::CatalogChanged) => {}
                     Err(error) => return Err(error),

@@ -2,7 +2,7 @@
 //! pack as one range. What goes wrong here is not told here: the chunk is then read as if nobody had announced it.
 
 use super::Inner;
-use crate::repo::{ChunkData, ChunkId, ChunkKind, catalog::Place, chunk::ReadAhead, pack, storage::Begun};
+use crate::repo::{ChunkData, ChunkId, ChunkKind, catalog::ChunkPlace, chunk::ReadAhead, pack, storage::Begun};
 use std::{
     collections::VecDeque,
     sync::{
@@ -51,7 +51,7 @@ enum State {
 struct Announced {
     kind: ChunkKind,
     id: ChunkId,
-    place: Place,
+    place: ChunkPlace,
     /// The number of its group.
     group: u64,
 }

@@ -4,7 +4,7 @@ use super::{Inner, ahead::Ahead, lock};
 use crate::repo::{
     ChunkData, ChunkId, ChunkKind, ChunkReader, ObjectName, ReadAhead, RepoError, SnapshotId,
     cache::Cache,
-    catalog::{PackNumber, Place},
+    catalog::{ChunkPlace, PackNumber},
     chunk::{MAX_CHUNK_BYTES, MAX_RUNS},
     faults::{self, Rule},
     pack::{self, PackKey},
@@ -70,7 +70,7 @@ pub(in crate::repo) struct BadPacks {
 
 impl BadPacks {
     /// Trouble that may pass says nothing about the pack.
-    fn note(&self, place: &Place, error: &RepoError) {
+    fn note(&self, place: &ChunkPlace, error: &RepoError) {
         if matches!(error, RepoError::Damaged { .. } | RepoError::Missing { .. }) {
             self.insert(place.name, place.pack, &error.to_string());
         }
@@ -232,12 +232,12 @@ impl Inner {
     }
 
     /// Where a chunk is read from first, if nothing goes wrong there.
-    pub(super) fn first_place(&self, id: &ChunkId) -> Option<Place> {
+    pub(super) fn first_place(&self, id: &ChunkId) -> Option<ChunkPlace> {
         self.catalog.find(id).ok()?.into_iter().next()
     }
 
     /// Where in its pack a chunk's frame lies, if what the index says of it can be.
-    pub(super) fn frame_range(kind: ChunkKind, place: &Place) -> Result<Range<u64>, RepoError> {
+    pub(super) fn frame_range(kind: ChunkKind, place: &ChunkPlace) -> Result<Range<u64>, RepoError> {
         let path = || pack::path(&place.name);
         if place.entry.kind != kind {
             let reason = format!("chunk {} in it is a {:?}, not a {kind:?}", place.entry.id, place.entry.kind);
@@ -251,11 +251,11 @@ impl Inner {
         Ok(place.entry.offset..end)
     }
 
-    pub(super) fn open_frame(&self, place: &Place, frame: &[u8]) -> Result<ChunkData, RepoError> {
+    pub(super) fn open_frame(&self, place: &ChunkPlace, frame: &[u8]) -> Result<ChunkData, RepoError> {
         self.pack_key(place)?.open_frame(place.ordinal, &place.entry, frame)
     }
 
-    fn pack_key(&self, place: &Place) -> Result<Arc<PackKey>, RepoError> {
+    fn pack_key(&self, place: &ChunkPlace) -> Result<Arc<PackKey>, RepoError> {
         if let Some(key) = self.pack_keys.get(place.pack) {
             return Ok(key);
         }
@@ -264,7 +264,7 @@ impl Inner {
         Ok(key)
     }
 
-    fn read_place(&self, kind: ChunkKind, place: &Place) -> Result<ChunkData, RepoError> {
+    fn read_place(&self, kind: ChunkKind, place: &ChunkPlace) -> Result<ChunkData, RepoError> {
         let range = Self::frame_range(kind, place)?;
         // Who may not read it asks for nothing.
         let key = self.pack_key(place)?;
@@ -274,12 +274,12 @@ impl Inner {
         Ok(data)
     }
 
-    fn cache_for(&self, place: &Place) -> Option<&Cache> {
+    fn cache_for(&self, place: &ChunkPlace) -> Option<&Cache> {
         self.cache.as_ref().filter(|_| Cache::keeps(place.entry.kind.pack_kind()))
     }
 
     /// A chunk from the cache. What does not open there is forgotten.
-    fn read_kept(&self, kind: ChunkKind, place: &Place) -> Option<ChunkData> {
+    fn read_kept(&self, kind: ChunkKind, place: &ChunkPlace) -> Option<ChunkData> {
         let cache = self.cache_for(place)?;
         let range = Self::frame_range(kind, place).ok()?;
         let frame = cache.frame(&place.name, place.ordinal, range.start, place.entry.stored_len as usize)?;
@@ -294,14 +294,14 @@ impl Inner {
     }
 
     /// Keeps a frame that opened.
-    pub(super) fn keep(&self, place: &Place, frame: &[u8]) {
+    pub(super) fn keep(&self, place: &ChunkPlace, frame: &[u8]) {
         if let Some(cache) = self.cache_for(place) {
             cache.keep_frame(&place.name, place.ordinal, frame);
         }
     }
 
     /// Whether the cache seems to have a chunk.
-    pub(super) fn is_at_hand(&self, place: &Place) -> bool {
+    pub(super) fn is_at_hand(&self, place: &ChunkPlace) -> bool {
         self.cache_for(place).is_some_and(|cache| cache.has_frame(&place.name, place.ordinal))
     }
 

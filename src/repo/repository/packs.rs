@@ -3,7 +3,7 @@
 use super::{Repository, names};
 use crate::repo::{
     ChunkId, ObjectName, RepoError,
-    catalog::{IndexedPackInfo, Place},
+    catalog::{ChunkPlace, IndexedPackInfo},
     index::{self, IndexedPack},
     object,
     pack::{self, PackEntry, PackHeader, PackKey},
@@ -49,7 +49,7 @@ impl Repository {
     }
 
     /// Where a chunk lies: every pack and place, in the order in which they are tried.
-    pub fn chunk_places(&self, id: &ChunkId) -> Result<Vec<Place>, RepoError> {
+    pub fn chunk_places(&self, id: &ChunkId) -> Result<Vec<ChunkPlace>, RepoError> {
         self.inner.catalog.find(id)
     }
 

@@ -37,7 +37,7 @@ impl Bits {
 
 /// The packs of one session.
 #[derive(Debug, Default)]
-pub(super) struct Presence {
+pub(super) struct SessionPacks {
     /// In a listed index object and listed in `packs/` when the session began; or our own, indexed since.
     present: Bits,
     relied: Bits,
@@ -53,7 +53,7 @@ pub(super) struct Presence {
     judged: HashSet<String>,
 }
 
-impl Presence {
+impl SessionPacks {
     /// What a session starts with: the marks listed first, and what is remembered as damaged. No pack is present yet.
     pub fn new(marks: Vec<Mark>, damaged: HashSet<ObjectName>) -> Self {
         let mut presence = Self { absent: damaged, ..Self::default() };
@@ -207,8 +207,8 @@ mod tests {
         Mark { id: id.to_owned(), packs: packs.iter().map(|&n| name(n)).collect() }
     }
 
-    fn presence(marks: Vec<Mark>, indexed: &[u8], listed: &[u8]) -> Presence {
-        let mut presence = Presence::new(marks, HashSet::new());
+    fn presence(marks: Vec<Mark>, indexed: &[u8], listed: &[u8]) -> SessionPacks {
+        let mut presence = SessionPacks::new(marks, HashSet::new());
         for n in indexed.iter().filter(|n| listed.contains(n)) {
             presence.is_listed(PackNumber(i64::from(*n)));
         }
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_pack_that_is_remembered_as_damaged_is_absent() {
-        let mut presence = Presence::new(vec![], HashSet::from([Y.1]));
+        let mut presence = SessionPacks::new(vec![], HashSet::from([Y.1]));
         presence.is_listed(X.0);
         presence.is_listed(Y.0);
         assert!(!presence.rely(&[Y]) && presence.rely(&[X, Y]));

@@ -22,7 +22,7 @@ use std::{
 };
 
 /// What a thread that uploads is asked to do.
-enum Job {
+enum UploadTask {
     /// Store a pack.
     Pack(Box<Parcel>),
     /// End.
@@ -58,7 +58,7 @@ impl Drop for UnderWay {
 pub(super) struct Jobs {
     work: Arc<Work>,
     /// `None` for who works alone: whoever brings a pack stores it.
-    queue: Option<Sender<Job>>,
+    queue: Option<Sender<UploadTask>>,
 }
 
 impl Jobs {
@@ -70,7 +70,7 @@ impl Jobs {
         };
         let room = self.work.shared.inner.budget.upload(pack.bytes.len());
         let parcel = Parcel { pack, _room: room, _under_way: UnderWay::begin(&self.work) };
-        queue.send(Job::Pack(Box::new(parcel))).is_ok()
+        queue.send(UploadTask::Pack(Box::new(parcel))).is_ok()
     }
 }
 
@@ -123,7 +123,7 @@ impl Uploader {
         if let Some(queue) = &self.jobs.queue {
             for _ in &self.threads {
                 // A thread that is gone has left its error behind.
-                let _ = queue.send(Job::Stop);
+                let _ = queue.send(UploadTask::Stop);
             }
         }
         for thread in self.threads.drain(..) {
@@ -155,11 +155,11 @@ struct Work {
 }
 
 impl Work {
-    fn run(&self, queue: &Receiver<Job>) {
+    fn run(&self, queue: &Receiver<UploadTask>) {
         loop {
             match queue.recv_timeout(self.until_due()) {
-                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(Job::Pack(parcel)) => {
+                Ok(UploadTask::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(UploadTask::Pack(parcel)) => {
                     let Parcel { pack, _room, _under_way } = *parcel;
                     self.take(pack);
                 }

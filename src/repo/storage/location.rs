@@ -8,11 +8,11 @@ pub(super) enum Location {
     /// A local folder.
     Local(String),
     /// A place behind a service.
-    Service(Place),
+    Service(ServicePlace),
 }
 
 /// A place behind a service.
-pub(super) struct Place {
+pub(super) struct ServicePlace {
     pub service: Service,
     /// What `OpenDAL` is told.
     pub config: BTreeMap<String, String>,
@@ -63,7 +63,7 @@ impl Location {
                 Service::schemes().join(", ")
             ));
         };
-        Place::new(service, &Parts::parse(rest)?, given).map(Self::Service)
+        ServicePlace::new(service, &Parts::parse(rest)?, given).map(Self::Service)
     }
 
     fn local(path: &str, options: &[(String, String)]) -> Result<Self, String> {
@@ -118,7 +118,7 @@ fn decode(text: &str) -> Result<String, String> {
     String::from_utf8(out).map_err(|_| "it is not UTF-8 once it is decoded".to_owned())
 }
 
-impl Place {
+impl ServicePlace {
     fn new(service: Service, parts: &Parts, given: &StorageOptions) -> Result<Self, String> {
         let mut options: BTreeMap<String, String> = BTreeMap::new();
         for (key, value) in parts.options.iter().chain(&given.options) {
@@ -175,7 +175,7 @@ fn with_class(config: &BTreeMap<String, String>, class: &str) -> BTreeMap<String
 mod tests {
     use super::*;
 
-    fn place(text: &str) -> Place {
+    fn place(text: &str) -> ServicePlace {
         match Location::parse(text, &StorageOptions::default()) {
             Ok(Location::Service(place)) => place,
             Ok(Location::Local(path)) => panic!("{text} is the local {path}"),

@@ -6,7 +6,7 @@ use super::{
     failure::{Secrets, io_error},
     is_named_by_content,
     local::{STALE, TEMPORARY},
-    location::Place,
+    location::ServicePlace,
     patience::{Patience, STANDARD},
     runtime::{Running, begin, runtime},
     service::Service,
@@ -69,7 +69,7 @@ pub(super) struct RemoteBackend {
 
 impl RemoteBackend {
     /// Opens a place; says why not in words.
-    pub(super) fn open(place: &Place, connections: u16) -> Result<Self, String> {
+    pub(super) fn open(place: &ServicePlace, connections: u16) -> Result<Self, String> {
         let meter = Arc::new(Meter::new());
         let made = Made::of(place, &place.config, true, &meter)?;
         let data = match &place.data_config {
@@ -152,7 +152,8 @@ impl RemoteBackend {
             #[cfg(feature = "webdav")]
             Exclusive::Move(mover) => {
                 let (mover, secrets) = (Arc::clone(mover), Arc::clone(&self.secrets));
-                self.run("write", mover.create(operator, name, bytes, secrets))
+                let is_claimed = !is_named_by_content(&name);
+                self.run("write", mover.create(operator, name, bytes, is_claimed, secrets))
             }
             #[cfg(feature = "sftp")]
             Exclusive::Link(linker) => {
@@ -425,7 +426,7 @@ fn past_the_end(range: &Range<u64>) -> io::Error {
 }
 
 #[allow(unused_variables, reason = "depends on the services that are built in")]
-fn exclusive_of(place: &Place, operator: &Operator) -> Exclusive {
+fn exclusive_of(place: &ServicePlace, operator: &Operator) -> Exclusive {
     match place.service {
         #[cfg(feature = "webdav")]
         Service::Webdav { .. } => Exclusive::Move(Arc::new(exclusive::webdav::Mover::new(&place.config))),
@@ -445,7 +446,7 @@ impl Made {
     /// `refuses_pages`: whether a web page in place of an object is a fault of the line.
     #[allow(unused_variables, reason = "depends on the services that are built in")]
     pub fn of(
-        place: &Place,
+        place: &ServicePlace,
         config: &BTreeMap<String, String>,
         refuses_pages: bool,
         meter: &Arc<Meter>,

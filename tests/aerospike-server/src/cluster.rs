@@ -45,11 +45,13 @@ pub struct Cluster {
     pub key: u64,
     members: Vec<usize>,
     replication_factor: usize,
+    /// By node; empty: none are known.
+    racks: Vec<u32>,
 }
 
 impl Cluster {
     /// A cluster of the first `nodes` nodes, each partition full where it belongs.
-    pub fn new(nodes: usize, replication_factor: usize) -> Self {
+    pub fn new(nodes: usize, replication_factor: usize, racks: &[u32]) -> Self {
         let mut cluster = Self {
             partitions: vec![Partition::default(); usize::from(PARTITIONS)],
             partition_generation: 0,
@@ -58,6 +60,7 @@ impl Cluster {
             key: 0xE2F2_D971_43F2,
             members: (0..nodes).collect(),
             replication_factor: replication_factor.max(1),
+            racks: racks.to_vec(),
         };
         cluster.reassign();
         cluster.settle();
@@ -156,10 +159,25 @@ impl Cluster {
         for (pid, partition) in self.partitions.iter_mut().enumerate() {
             let mut succession = self.members.clone();
             succession.sort_by_key(|node| mix(((*node as u64) << 32) | pid as u64));
+            spread(&mut succession, &self.racks);
             succession.truncate(copies);
             partition.owners = succession;
         }
     }
+}
+
+/// Brings a node of each rack to the front, in their order.
+fn spread(succession: &mut Vec<usize>, racks: &[u32]) {
+    let mut seen = Vec::new();
+    let (first, rest): (Vec<usize>, Vec<usize>) = succession.iter().partition(|node| match racks.get(**node) {
+        Some(rack) if seen.contains(rack) => false,
+        Some(rack) => {
+            seen.push(*rack);
+            true
+        }
+        None => true,
+    });
+    *succession = [first, rest].concat();
 }
 
 fn mix(seed: u64) -> u64 {
@@ -175,7 +193,7 @@ mod tests {
 
     #[test]
     fn losing_as_many_nodes_as_there_are_copies_leaves_every_partition_full_and_names_the_lost_ones() {
-        let mut cluster = Cluster::new(2, 1);
+        let mut cluster = Cluster::new(2, 1, &[]);
         let held = cluster.partitions.iter().filter(|p| p.full == [1]).count();
         let lost = cluster.remove(1);
         assert_eq!(lost.len(), held);
@@ -186,14 +204,14 @@ mod tests {
 
     #[test]
     fn with_two_copies_one_death_loses_nothing() {
-        let mut cluster = Cluster::new(3, 2);
+        let mut cluster = Cluster::new(3, 2, &[]);
         assert_eq!(cluster.remove(2), Vec::<u16>::new());
         assert!(cluster.partitions.iter().all(|p| p.working_master().is_some()));
     }
 
     #[test]
     fn a_node_that_joins_serves_a_partition_only_after_its_migration() {
-        let mut cluster = Cluster::new(1, 1);
+        let mut cluster = Cluster::new(1, 1, &[]);
         cluster.add(1);
         let left = cluster.migrations_left();
         assert!(left > 1500, "{left}");
@@ -201,5 +219,15 @@ mod tests {
         assert_eq!(cluster.migrate(100), left - 100);
         assert_eq!(cluster.migrate(usize::MAX), 0);
         assert!((0..PARTITIONS).all(|pid| cluster.is_full(0, pid) != cluster.is_full(1, pid)));
+    }
+
+    #[test]
+    fn copies_stand_in_different_racks() {
+        let racks = [1, 1, 2, 2];
+        let cluster = Cluster::new(4, 2, &racks);
+        for partition in &cluster.partitions {
+            let [one, other] = partition.owners[..] else { panic!("two copies") };
+            assert_ne!(racks[one], racks[other]);
+        }
     }
 }

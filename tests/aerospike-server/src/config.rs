@@ -30,6 +30,17 @@ pub struct Config {
     pub clock: ClockMode,
     /// Users; empty: security is off, as in Community Edition.
     pub users: Vec<User>,
+    /// Users whom a directory knows, each with the password that it wants in clear.
+    pub directory: Vec<(String, Vec<u8>)>,
+    /// Users whom their certificates name: each with the certificate itself, as DER. Needs [`Self::tls`].
+    pub certificates: Vec<(String, Vec<u8>)>,
+    /// The rack of each node, which an Enterprise Edition tells; empty: it knows no racks. Copies of a partition stand in
+    /// different ones.
+    pub racks: Vec<u32>,
+    /// The host that peers are told to reach nodes at, instead of the one they listen at.
+    pub told_host: Option<String>,
+    /// The host of their alternate addresses; with neither, both are where they listen.
+    pub alternate_host: Option<String>,
     /// How long a session token is good for.
     pub session_ttl: Duration,
     /// TLS on every port.
@@ -64,6 +75,11 @@ impl Default for Config {
             // 2026-01-01T00:00:00Z.
             clock: ClockMode::Virtual(504_921_600_000),
             users: Vec::new(),
+            directory: Vec::new(),
+            certificates: Vec::new(),
+            racks: Vec::new(),
+            told_host: None,
+            alternate_host: None,
             session_ttl: Duration::from_hours(24),
             #[cfg(feature = "tls")]
             tls: None,
@@ -78,6 +94,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether anybody needs to log in.
+    pub(crate) fn has_security(&self) -> bool {
+        !(self.users.is_empty() && self.directory.is_empty() && self.certificates.is_empty())
+    }
+
     /// The default with this many nodes.
     pub fn with_nodes(nodes: usize) -> Self {
         Self { nodes, ..Self::default() }

@@ -37,6 +37,15 @@ impl Connection {
         }
     }
 
+    /// The certificate that the client showed, as DER.
+    pub(crate) fn certificate(&self) -> Option<Vec<u8>> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.conn.peer_certificates()?.first().map(|shown| shown.as_ref().to_vec()),
+        }
+    }
+
     /// The client's address.
     pub(crate) fn peer(&self) -> String {
         self.tcp().peer_addr().map_or_else(|_| String::from("unknown"), |address| address.to_string())
@@ -93,7 +102,7 @@ fn open(shared: &Shared, tcp: TcpStream) -> io::Result<Stream> {
 /// Answers a client until it leaves, breaks the protocol, or a fault ends the connection.
 pub(crate) fn serve(shared: &Arc<Shared>, node: usize, tcp: TcpStream) -> io::Result<()> {
     let stream = open(shared, tcp)?;
-    let mut connection = Connection { stream, is_authenticated: shared.config.users.is_empty() };
+    let mut connection = Connection { stream, is_authenticated: !shared.config.has_security() };
     while let Some((kind, body)) = read_frame(&mut connection)? {
         shared.node(node).wait_while_paused();
         shared.requests.fetch_add(1, Ordering::SeqCst);
@@ -123,7 +132,7 @@ fn answer_info(shared: &Arc<Shared>, node: usize, connection: &mut Connection, b
 fn answer_security(shared: &Arc<Shared>, node: usize, connection: &mut Connection, body: &[u8]) -> io::Result<()> {
     let script = shared.faults.begin(Command::Login, node);
     let now_ms = shared.now_ms(node);
-    let (mut answer, logged_in) = security::answer(shared, body, connection.is_authenticated, now_ms);
+    let (mut answer, logged_in) = security::answer(shared, body, connection, now_ms);
     connection.is_authenticated |= logged_in;
     let mut responder = Responder::new(shared, node, connection, script);
     if let Some(code) = responder.reach(At::Start)?.or(responder.reach(At::End)?) {

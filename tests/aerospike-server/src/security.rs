@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use crate::codes::rc;
-use crate::connection::security_message;
+use crate::connection::{Connection, security_message};
 use crate::server::{Shared, lock};
 use crate::wire::put_field;
 
@@ -13,6 +13,7 @@ const LOGIN: u8 = 20;
 
 const FIELD_USER: u8 = 0;
 const FIELD_CREDENTIAL: u8 = 3;
+const FIELD_CLEAR_PASSWORD: u8 = 4;
 const FIELD_SESSION_TOKEN: u8 = 5;
 const FIELD_SESSION_TTL: u8 = 6;
 
@@ -38,19 +39,32 @@ pub(crate) fn result(code: u8) -> Vec<u8> {
 }
 
 /// Answers a security message; says whether the client is logged in now.
-pub(crate) fn answer(shared: &Shared, body: &[u8], is_authenticated: bool, now_ms: i64) -> (Vec<u8>, bool) {
+pub(crate) fn answer(shared: &Shared, body: &[u8], connection: &Connection, now_ms: i64) -> (Vec<u8>, bool) {
     let Some((command, fields)) = security_message(body) else { return (result(rc::PARAMETER), false) };
-    if shared.config.users.is_empty() {
+    if !shared.config.has_security() {
         return (result(rc::SECURITY_OFF), false);
     }
     let get = |kind: u8| fields.iter().find(|(k, _)| *k == kind).map(|(_, bytes)| *bytes);
     match command {
+        LOGIN if fields.is_empty() => {
+            let shown = connection.certificate();
+            let named = shared.config.certificates.iter().find(|(_, der)| Some(der) == shown.as_ref());
+            named.map_or_else(|| (result(rc::BAD_CREDENTIAL), false), |(user, _)| grant(shared, user, now_ms))
+        }
+        LOGIN if get(FIELD_CLEAR_PASSWORD).is_some() => {
+            let known = shared.config.directory.iter().find(|(name, _)| Some(name.as_bytes()) == get(FIELD_USER));
+            match known {
+                None => (result(rc::NO_USER), false),
+                Some((_, clear)) if get(FIELD_CLEAR_PASSWORD) != Some(clear) => (result(rc::BAD_CREDENTIAL), false),
+                Some((user, _)) => grant(shared, user, now_ms),
+            }
+        }
         LOGIN => login(shared, get(FIELD_USER), get(FIELD_CREDENTIAL), now_ms),
         AUTHENTICATE => match authenticate(shared, get(FIELD_USER), get(FIELD_SESSION_TOKEN), now_ms) {
             Ok(()) => (result(rc::OK), true),
             Err(code) => (result(code), false),
         },
-        _ if !is_authenticated => (result(rc::NOT_AUTHENTICATED), false),
+        _ if !connection.is_authenticated => (result(rc::NOT_AUTHENTICATED), false),
         _ => (result(rc::SECURITY_UNSUPPORTED), false),
     }
 }
@@ -62,10 +76,15 @@ fn login(shared: &Shared, user: Option<&[u8]>, credential: Option<&[u8]>, now_ms
     if credential != Some(&known.credential[..]) {
         return (result(rc::BAD_CREDENTIAL), false);
     }
+    grant(shared, &known.name, now_ms)
+}
+
+/// A session for a user.
+fn grant(shared: &Shared, user: &str, now_ms: i64) -> (Vec<u8>, bool) {
     let mut sessions = lock(&shared.sessions.0);
     let ttl = shared.config.session_ttl.as_secs();
-    let token = format!("{}:{}:{now_ms}", known.name, sessions.len()).into_bytes();
-    sessions.insert(token.clone(), (known.name.clone().into_bytes(), now_ms + ttl as i64 * 1000));
+    let token = format!("{user}:{}:{now_ms}", sessions.len()).into_bytes();
+    sessions.insert(token.clone(), (user.as_bytes().to_vec(), now_ms + ttl as i64 * 1000));
     let mut out = result(rc::OK);
     out[3] = 2;
     put_field(&mut out, FIELD_SESSION_TOKEN, &token);

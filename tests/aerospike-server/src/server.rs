@@ -124,7 +124,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn start(config: Config) -> io::Result<Arc<Self>> {
         let namespaces = config.namespaces.iter();
-        let mut cluster = Cluster::new(config.nodes, config.replication_factor);
+        let mut cluster = Cluster::new(config.nodes, config.replication_factor, &config.racks);
         cluster.key = config.cluster_key.unwrap_or(cluster.key);
         let shared = Arc::new(Self {
             clock: Clock::new(config.clock),

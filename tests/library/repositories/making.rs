@@ -155,7 +155,8 @@ pub(super) fn write_revisions() {
     let writing =
         |purpose: &str| WriteOptions { purpose: purpose.to_owned(), compression: 1, check: true, write_limit: None };
     let given_up = repo.begin_write(&writing("squash")).unwrap();
-    let collections = |id| repo.snapshots().unwrap().into_iter().find(|it| it.id == id).unwrap().collections;
+    let collections =
+        |id| repo.snapshots().unwrap().into_iter().find(|it| it.id == id).unwrap().into_manifest().collections;
     given_up.restack(&last, &collections(last), &collections(last)).unwrap();
     given_up.abandon_squash().unwrap();
     let pending = repo.begin_write(&writing("squash")).unwrap();

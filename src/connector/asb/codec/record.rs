@@ -56,7 +56,7 @@ pub struct Bin<'a> {
 }
 
 #[derive(Debug, Clone)]
-struct Place {
+struct BinSpan {
     name: Span,
     particle: u8,
     value: Span,
@@ -69,7 +69,7 @@ pub struct Record {
     namespace: Span,
     set: Span,
     key: Option<Span>,
-    bins: Vec<Place>,
+    bins: Vec<BinSpan>,
     escapes: bool,
     /// Its digest.
     pub digest: [u8; 20],
@@ -102,7 +102,7 @@ impl Record {
 
     /// Its bins, in the order of the file.
     pub fn bins(&self) -> impl Iterator<Item = Bin<'_>> + Clone {
-        let of = |place: &Place| Bin {
+        let of = |place: &BinSpan| Bin {
             name: &self.bytes[place.name.clone()],
             particle: place.particle,
             value: &self.bytes[place.value.clone()],
@@ -116,7 +116,7 @@ impl Record {
     /// The name that two of them have.
     pub fn sort(&mut self) -> Result<(), Vec<u8>> {
         let bytes = &self.bytes;
-        let name = |place: &Place| &bytes[place.name.clone()];
+        let name = |place: &BinSpan| &bytes[place.name.clone()];
         if !self.bins.is_sorted_by(|a, b| name(a) < name(b)) {
             self.bins.sort_by(|a, b| name(a).cmp(name(b)));
             let twice = self.bins.windows(2).find_map(|pair| match pair {
@@ -279,7 +279,7 @@ impl Record {
         let name = self.name(cursor, end, escapes, "a bin's name")?;
         if letter == b'N' && !compact {
             cursor.end_line()?;
-            self.bins.push(Place { name, particle: NULL, value: 0..0 });
+            self.bins.push(BinSpan { name, particle: NULL, value: 0..0 });
             return Ok(());
         }
         cursor.expect(b" ", "a space")?;
@@ -323,7 +323,7 @@ impl Record {
             }
         };
         cursor.end_line()?;
-        self.bins.push(Place { name, particle, value });
+        self.bins.push(BinSpan { name, particle, value });
         Ok(())
     }
 }

@@ -58,7 +58,6 @@ impl Encoding {
     }
 
     /// The cell of a start timestamp.
-    #[cfg(test)]
     pub(super) fn cell(self, start: i64) -> (Vec<u8>, Vec<u8>) {
         if self == Self::Direct {
             return (encode_var_long(start), b"t".to_vec());

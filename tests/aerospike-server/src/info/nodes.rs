@@ -26,17 +26,23 @@ pub(super) fn answer(shared: &Arc<Shared>, index: usize, request: &Request<'_>) 
         "features" => FEATURES.to_owned(),
         "status" => ok(),
         "user-agent-set" if shared.config.build >= Build::V8_1 => ok(),
-        "service" | "service-clear-std" | "service-clear-alt" if !has_tls(shared) => node.address.to_string(),
-        "service-tls-std" | "service-tls-alt" if has_tls(shared) => node.address.to_string(),
+        "service" | "service-clear-std" if !has_tls(shared) => told_address(shared, &node, false),
+        "service-clear-alt" if !has_tls(shared) => told_address(shared, &node, true),
+        "service-tls-std" if has_tls(shared) => told_address(shared, &node, false),
+        "service-tls-alt" if has_tls(shared) => told_address(shared, &node, true),
         "service-clear-std" | "service-clear-alt" | "service-tls-std" | "service-tls-alt" => String::new(),
-        "peers-clear-std" | "peers-clear-alt" => peers(shared, index, !has_tls(shared)),
-        "peers-tls-std" | "peers-tls-alt" => peers(shared, index, has_tls(shared)),
+        "peers-clear-std" => peers(shared, index, !has_tls(shared), false),
+        "peers-clear-alt" => peers(shared, index, !has_tls(shared), true),
+        "peers-tls-std" => peers(shared, index, has_tls(shared), false),
+        "peers-tls-alt" => peers(shared, index, has_tls(shared), true),
         "peers-generation" => cluster().peers_generation.to_string(),
         "partition-generation" if !node.initialised.load(Ordering::SeqCst) => "-1".to_owned(),
         "partition-generation" => cluster().partition_generation.to_string(),
         "rebalance-generation" => cluster().rebalance_generation.to_string(),
         "replicas" => replicas(shared, index, request),
-        "rack-ids" | "racks" => error(25, "enterprise only"),
+        "rack-ids" | "racks" if shared.config.racks.is_empty() => error(25, "enterprise only"),
+        "rack-ids" => rack_ids(shared, index),
+        "racks" => racks(shared),
         "cluster-stable" => cluster_stable(shared, request),
         "statistics" => statistics(shared, &node),
         "partition-info" => partition_info(shared, index),
@@ -69,7 +75,41 @@ fn tls_name(shared: &Shared) -> String {
     }
 }
 
-fn peers(shared: &Arc<Shared>, index: usize, listed: bool) -> String {
+/// Where clients are told that a node is; nothing where it has no alternate address.
+fn told_address(shared: &Shared, node: &Node, is_alternate: bool) -> String {
+    let (told, alternate) = (shared.config.told_host.as_ref(), shared.config.alternate_host.as_ref());
+    let host = if is_alternate { alternate } else { told };
+    match host {
+        Some(host) => format!("{host}:{}", node.address.port()),
+        None if is_alternate && told.is_some() => String::new(),
+        None => node.address.to_string(),
+    }
+}
+
+fn rack_of(shared: &Shared, index: usize) -> u32 {
+    shared.config.racks.get(index).copied().unwrap_or(0)
+}
+
+fn rack_ids(shared: &Shared, index: usize) -> String {
+    let rack = rack_of(shared, index);
+    let all: Vec<String> = shared.namespaces().iter().map(|(name, _)| format!("{name}:{rack}")).collect();
+    all.join(";")
+}
+
+fn racks(shared: &Arc<Shared>) -> String {
+    let cluster = shared.cluster();
+    let mut by_rack = std::collections::BTreeMap::<u32, Vec<String>>::new();
+    for member in cluster.members() {
+        by_rack.entry(rack_of(shared, *member)).or_default().push(shared.node(*member).id.clone());
+    }
+    let of = |(rack, nodes): (&u32, &Vec<String>)| format!("rack_{rack}={}", nodes.join(","));
+    let racks: Vec<String> = by_rack.iter().map(of).collect();
+    let all: Vec<String> =
+        shared.namespaces().iter().map(|(name, _)| format!("ns={name}:{}", racks.join(":"))).collect();
+    all.join(";")
+}
+
+fn peers(shared: &Arc<Shared>, index: usize, listed: bool, is_alternate: bool) -> String {
     let cluster = shared.cluster();
     let default_port = shared.config.port.unwrap_or(3000);
     let others = cluster.members().iter().filter(|member| listed && **member != index);
@@ -77,7 +117,7 @@ fn peers(shared: &Arc<Shared>, index: usize, listed: bool) -> String {
     let entries: Vec<String> = others
         .map(|member| {
             let node = shared.node(*member);
-            format!("[{},{name},[{}]]", node.id, node.address)
+            format!("[{},{name},[{}]]", node.id, told_address(shared, &node, is_alternate))
         })
         .collect();
     format!("{},{default_port},[{}]", cluster.peers_generation, entries.join(","))

@@ -1,0 +1,184 @@
+//! The source: the tables of a store at one state, with the timestamps that belong to it.
+
+use super::{
+    CONNECTOR,
+    ground::{FIRST_BOUND, Ground, Keeper, Tables},
+    place::Place,
+    timelock::Giver,
+    timestamps::{FileStream, StoreAttributes, Timestamps},
+};
+use crate::{
+    connector::{
+        ConnectorError, Identity, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection, SourceSession,
+        postgres::{
+            client::{Client, Server},
+            select::Selection,
+            source::PostgresSource,
+        },
+    },
+    record::{KeyRange, RecordStream, Timestamp},
+};
+use serde_json::Value as Json;
+
+/// A store to read.
+pub(super) struct AtlasSource {
+    server: Server,
+    ground: Ground,
+    giver: Option<Giver>,
+    /// To be compared with what these timestamps belong to, where it is read back after a restore.
+    restored: Option<Timestamps>,
+}
+
+impl AtlasSource {
+    pub(super) fn new(place: Place, giver: Option<Giver>) -> Self {
+        Self { server: place.server, ground: place.ground, giver, restored: None }
+    }
+
+    /// A store that was restored.
+    pub(super) fn restored(server: Server, ground: Ground, timestamps: Timestamps) -> Self {
+        Self { server, ground, giver: None, restored: Some(timestamps) }
+    }
+
+    /// The timestamps of the state that `client` sees.
+    fn timestamps(&self, client: &mut Client, before: Option<&Before>) -> Result<Timestamps, ConnectorError> {
+        if let Some(restored) = &self.restored {
+            return Ok(restored.clone());
+        }
+        let timestamps = if let (Some(before), Some(giver)) = (before, &self.giver) {
+            Timestamps {
+                given_by: giver.name().to_owned(),
+                backup_timestamp: before.fresh,
+                // The state is fixed: whatever it holds was handed out before this one.
+                fast_forward_timestamp: giver.fresh()?,
+                immutable_timestamp: before.immutable,
+            }
+        } else {
+            // Of the same state as the cells: whoever wrote one of them had first noted a bound that is not lower.
+            let bound = match self.ground.keeper(client)? {
+                Keeper::Store(bound) => bound.unwrap_or(FIRST_BOUND),
+                Keeper::Beside(bound) => bound,
+                Keeper::Elsewhere => return Err(self.ground.elsewhere()),
+            };
+            let next = bound.checked_add(1).ok_or_else(|| self.ground.mismatch("its timestamps are used up"))?;
+            Timestamps {
+                given_by: "store".to_owned(),
+                backup_timestamp: next,
+                fast_forward_timestamp: next,
+                immutable_timestamp: None,
+            }
+        };
+        timestamps.check().map_err(|why| self.ground.mismatch(&why))?;
+        Ok(timestamps)
+    }
+}
+
+/// What was asked for before the state was fixed.
+struct Before {
+    fresh: i64,
+    immutable: Option<i64>,
+}
+
+impl Source for AtlasSource {
+    fn identity(&self) -> Identity {
+        let address = &self.server.address;
+        let Ground { schema, prefix, metadata, .. } = &self.ground;
+        let mut name = address.identity();
+        let said = [("schema", schema, "public"), ("prefix", prefix, ""), ("metadata-table", metadata, "_metadata")];
+        for (index, (what, value, _)) in said.iter().filter(|(_, value, usual)| value != usual).enumerate() {
+            name.push(if index == 0 { '?' } else { '&' });
+            name.push_str(&format!("{what}={value}"));
+        }
+        Identity { connector: CONNECTOR, name, local: address.is_local() }
+    }
+
+    fn abilities(&self) -> SourceAbilities {
+        SourceAbilities { exact: true, ..SourceAbilities::default() }
+    }
+
+    fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
+        let before = match (&self.giver, &self.restored) {
+            (Some(giver), None) => Some(Before { immutable: giver.immutable()?, fresh: giver.fresh()? }),
+            _ => None,
+        };
+        let inner = PostgresSource::new(self.server.clone(), Selection::default());
+        let inner = if self.restored.is_some() { inner.rows_only() } else { inner };
+        let mut found = None;
+        let session = inner.begin_with(options, &mut |client| {
+            let tables = self.ground.tables(client)?;
+            // Where a run has to begin again, what was asked for before the first state is before the later one, too.
+            let timestamps = self.timestamps(client, before.as_ref())?;
+            let chosen = tables.found.iter().map(|table| (self.ground.schema.clone(), table.clone()));
+            let selection = Selection::only(chosen);
+            found = Some((tables, timestamps));
+            Ok(selection)
+        })?;
+        let (tables, timestamps) = found.ok_or_else(|| self.ground.mismatch("it was not looked at"))?;
+        let mut collections = session.collections().to_vec();
+        collections.push(timestamps.collection());
+        let mut attributes = session.attributes();
+        let own = serde_json::to_value(StoreAttributes::of(&self.ground, timestamps.clone())).unwrap_or_default();
+        if let Json::Object(fields) = &mut attributes {
+            fields.insert("atlasdb".to_owned(), own);
+        }
+        Ok(Box::new(AtlasSession { inner: Box::new(session), tables, timestamps, collections, attributes }))
+    }
+}
+
+struct AtlasSession {
+    inner: Box<dyn SourceSession>,
+    tables: Tables,
+    timestamps: Timestamps,
+    /// Those of the database, and the files.
+    collections: Vec<SourceCollection>,
+    attributes: Json,
+}
+
+impl AtlasSession {
+    fn is_files(&self, collection: usize) -> bool {
+        collection + 1 == self.collections.len()
+    }
+}
+
+impl SourceSession for AtlasSession {
+    fn start(&self) -> Timestamp {
+        self.inner.start()
+    }
+
+    fn attributes(&self) -> Json {
+        self.attributes.clone()
+    }
+
+    fn collections(&self) -> &[SourceCollection] {
+        &self.collections
+    }
+
+    fn readers(&self) -> usize {
+        self.inner.readers()
+    }
+
+    fn splits(&self, collection: usize, parts: usize) -> Result<Vec<Vec<u8>>, ConnectorError> {
+        if self.is_files(collection) { Ok(Vec::new()) } else { self.inner.splits(collection, parts) }
+    }
+
+    fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
+        if self.is_files(collection) {
+            return Ok(Box::new(FileStream::new(&self.timestamps, range)));
+        }
+        self.inner.read(collection, range)
+    }
+
+    fn finish(&self) -> Result<SessionEnd, ConnectorError> {
+        let mut end = self.inner.finish()?;
+        end.missing.extend(self.tables.missing.iter().cloned());
+        Ok(end)
+    }
+
+    /// The files are there even where the store is gone.
+    fn bare_records(&self) -> u64 {
+        self.timestamps.files().len() as u64
+    }
+
+    fn stop(&self) {
+        self.inner.stop();
+    }
+}

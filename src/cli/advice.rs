@@ -96,7 +96,9 @@ pub fn for_damage(words: &str) -> Option<&'static str> {
         Some(INDEX)
     } else if words.contains("trash/") {
         Some(MARK)
-    } else if words.contains("packs/") {
+    } else if words.contains("packs/")
+        && ["damaged", "is missing", "is gone", "; the index says"].iter().any(|it| words.contains(it))
+    {
         Some(PACK)
     } else {
         None

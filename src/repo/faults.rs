@@ -62,6 +62,8 @@ pub enum Rule {
     DeadIsFenced,
     /// A mark that cannot be read may name every pack that is there.
     UnreadableMarkHidesAll,
+    /// What a listing lacks is dropped from a catalog only after storage has said that it is gone.
+    AskBeforeDropping,
 }
 
 /// Whether a simulation has broken the rule for this thread.

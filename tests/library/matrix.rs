@@ -5,9 +5,8 @@
 //! Whatever the table says, no verb may lose what was not harmed, call whole what is not, hang or panic.
 
 use crate::support::{
-    Heard, Image, MemorySource, MemoryTarget, World,
+    Db, Heard, Image, MemorySource, MemoryTarget, World,
     db::sample,
-    source::Db,
     world::{TestClock, back_up, plain, restore_with, unlock},
 };
 use rekeep::{

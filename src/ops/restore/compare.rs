@@ -260,7 +260,7 @@ pub(in crate::ops) struct Likeness<'a> {
     pub(in crate::ops) fingerprinter: Option<&'a Fingerprinter>,
     /// Milliseconds by which expiries may differ.
     pub(in crate::ops) expiry_slack_millis: u64,
-    /// Which of the snapshot's records are meant; all without one.
+    /// Which records are meant, of the snapshot and of what is there; all without one.
     pub(in crate::ops) chooses: Option<Chooses<'a>>,
 }
 
@@ -296,7 +296,9 @@ pub(in crate::ops) fn walk(
                 stored = cursor.advance()?;
             }
             if !stored || cursor.key() != row.key {
-                each(row.key, Pair::LiveOnly { generation: row.meta.generation })?;
+                if likeness.chooses.is_none_or(|chooses| chooses(row.key, &row.meta)) {
+                    each(row.key, Pair::LiveOnly { generation: row.meta.generation })?;
+                }
                 continue;
             }
             let meta = cursor.meta();

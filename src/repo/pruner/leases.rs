@@ -56,6 +56,7 @@ pub struct LeaseInfo {
     /// What is wrong with its newest object.
     pub problem: Option<String>,
     /// For how long its newest object has lain there by the storage's own clock, where that was asked.
+    #[serde(skip)]
     pub silent_millis: Option<i64>,
     /// When it counts as dead if it shows no new sign, by this host's clock; `None` where it is over, or where only a person
     /// shuts leases out.

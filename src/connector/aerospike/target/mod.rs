@@ -10,6 +10,7 @@ mod deliver;
 mod indexes;
 mod modules;
 pub mod options;
+mod part;
 mod pool;
 mod preflight;
 mod rows;
@@ -41,10 +42,11 @@ use crate::{
     record::{Clock as _, KeyRange, Meta, SystemClock, Timestamp},
 };
 use clocks::NodeClocks;
+use part::Part;
 use serde_json::Value as Json;
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicBool},
 };
 use writer::NamespaceWriter;
 
@@ -62,6 +64,8 @@ pub struct AerospikeTarget {
     cluster: Arc<Cluster>,
     /// The keys that were chosen by partition.
     ranges: Vec<KeyRange>,
+    /// What is compared, once it is known what is restored.
+    part: OnceLock<Part>,
     /// Set by whoever cancels.
     stop: Arc<AtomicBool>,
     /// What is waited for.
@@ -93,8 +97,14 @@ impl AerospikeTarget {
             how: Arc::new(how),
             cluster: Arc::new(cluster),
             ranges,
+            part: OnceLock::new(),
             stop: Arc::default(),
         })
+    }
+
+    /// What of the cluster a plan is about.
+    fn part(&self, plan: &TargetPlan) -> &Part {
+        self.part.get_or_init(|| Part::of(&self.options, &self.ranges, plan))
     }
 
     fn unreadable(&self, error: Error) -> ConnectorError {
@@ -149,6 +159,8 @@ struct SharedRestore {
     how: Arc<AerospikeTargetOptions>,
     overwrite: Overwrite,
     make_equal: bool,
+    /// What is compared.
+    part: Part,
     /// The earliest node's clock when the restore began, for make-equal.
     since: Option<Timestamp>,
     missing: Mutex<Vec<String>>,
@@ -311,6 +323,7 @@ impl Target for AerospikeTarget {
             how: Arc::clone(&self.how),
             overwrite: plan.overwrite,
             make_equal: plan.make_equal,
+            part: self.part(plan).clone(),
             since,
             missing: Mutex::default(),
             whole: Mutex::default(),
@@ -336,6 +349,9 @@ impl Target for AerospikeTarget {
 
 impl Surveyed for AerospikeTarget {
     fn chooses(&self, key: &[u8], meta: &Meta<'_>) -> bool {
+        if let Some(part) = self.part.get() {
+            return part.holds(key, meta);
+        }
         let sets = &self.options.sets;
         (sets.is_empty() || sets.iter().any(|wanted| wanted.as_bytes() == meta.set))
             && self.ranges.iter().any(|range| range.contains(key))
@@ -346,6 +362,7 @@ impl Surveyed for AerospikeTarget {
     }
 
     fn preflight(&self, plan: &TargetPlan, survey: &Survey) -> Result<Vec<String>, ConnectorError> {
+        self.part(plan);
         preflight::look(self, plan, survey)
     }
 }

@@ -558,7 +558,6 @@ fn three_processes(seed: u64, flaws: &Flaws) -> Result<u64, String> {
     let rewriting = stage.pruner_of(|pruner| pruner.delete_drained(&mut |_| true).map(drop));
     stage.until(rewriting, "create index/");
     let listing = stage.place.start(HOST, seed, |actor, _| actor.open()?.refresh().map(drop));
-    stage.past(listing, "list-on index/");
     stage.until(listing, "list-on index/");
     stage.finish(rewriting);
     stage.finish(writer);

@@ -264,3 +264,173 @@ fn a_scan_and_an_import_of_its_files_give_the_same_rows() {
     assert_eq!(taken[0].0.len(), 700);
     assert!(taken[0] == taken[1]);
 }
+
+/// A secret agent on a loopback port: what it keeps, by resource and key.
+struct Agent {
+    address: std::net::SocketAddr,
+}
+
+/// What an agent says to a question.
+fn answer(question: &[u8], kept: &[(&str, &str, String)]) -> Vec<u8> {
+    let asked: serde_json::Value = serde_json::from_slice(question).unwrap();
+    let found = kept.iter().find(|(resource, key, _)| asked["Resource"] == *resource && asked["SecretKey"] == *key);
+    let reply = match found {
+        Some((.., value)) => json!({ "SecretValue": value }),
+        None => json!({ "Error": "there is no such secret" }),
+    };
+    let text = reply.to_string();
+    let mut frame = 0x51de_c1ccu32.to_be_bytes().to_vec();
+    frame.extend_from_slice(&(text.len() as u32).to_be_bytes());
+    frame.extend_from_slice(text.as_bytes());
+    frame
+}
+
+fn serve(stream: &mut (impl std::io::Read + std::io::Write), kept: &[(&str, &str, String)]) {
+    let mut head = [0; 8];
+    if stream.read_exact(&mut head).is_err() {
+        return;
+    }
+    assert_eq!(head[..4], 0x51de_c1ccu32.to_be_bytes());
+    let mut question = vec![0; u32::from_be_bytes(head[4..].try_into().unwrap()) as usize];
+    stream.read_exact(&mut question).unwrap();
+    let _ = stream.write_all(&answer(&question, kept)).and_then(|()| stream.flush());
+}
+
+impl Agent {
+    fn start(
+        kept: Vec<(&'static str, &'static str, String)>,
+        tls: Option<std::sync::Arc<rustls::ServerConfig>>,
+    ) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                match &tls {
+                    None => serve(&mut stream, &kept),
+                    Some(tls) => {
+                        let session = rustls::ServerConnection::new(std::sync::Arc::clone(tls)).unwrap();
+                        serve(&mut rustls::StreamOwned::new(session, stream), &kept);
+                    }
+                }
+            }
+        });
+        Self { address }
+    }
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+#[test]
+fn secrets_come_from_an_agent_wherever_the_tools_take_one() {
+    let room = Room::new(60);
+    let key = fs::read_to_string(fixture("asb/test-only-rsa-key.pem")).unwrap();
+    let base64 = data_encoding::BASE64.encode(key.as_bytes());
+    let agent =
+        Agent::start(vec![("asb", "key", key), ("asb", "coded", base64), ("db", "namespace", "test".into())], None);
+    let (host, port) = (agent.address.ip().to_string(), agent.address.port().to_string());
+    let sa = ["--sa-address", &host, "--sa-port", &port];
+    let dir = room.path("files");
+    let encrypt = ["-d", &dir, "--encrypt", "aes128", "--encryption-key-secret"];
+    room.ok("asbackup", &[&["-n", "secrets:db:namespace"], &encrypt[..], &["secrets:asb:key"], &sa].concat());
+    assert!(!fs::read(room.dir.path().join("files/test_00000.asb")).unwrap().starts_with(b"Version"));
+    let pem = fixture("asb/test-only-rsa-key.pem").display().to_string();
+    room.ok("asrestore", &["-n", "test,bar", "-d", &dir, "--encrypt", "aes128", "--encryption-key-file", &pem]);
+    assert!(room.held("bar") == room.held("test"));
+    let restore = [&["-n", "test,bar", "-u"], &encrypt[..]].concat();
+    room.ok("asrestore", &[&restore[..], &["secrets:asb:coded", "--sa-is-base64"], &sa].concat());
+    room.fails("asrestore", &[&restore[..], &["secrets:asb:other"], &sa].concat(), "there is no such secret");
+    room.fails("asrestore", &[&restore[..], &["secrets:asb"], &sa].concat(), "secrets:RESOURCE:KEY");
+    // What is no number is not shown where it is a secret.
+    let wrong = room
+        .run("asrestore", &[&restore[..], &["secrets:asb:key", "--batch-size", "secrets:db:namespace"], &sa].concat());
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(said.contains("secrets:db:namespace") && !said.contains("'test'") && !said.contains("PRIVATE"), "{said}");
+    room.fails("asrestore", &[&restore[..], &["secrets:asb:key"]].concat(), "--sa-address");
+    // Who answers there is no agent.
+    let server = room.address();
+    let (host, port) = server.rsplit_once(':').unwrap();
+    let other = ["--sa-address", host, "--sa-port", port, "--sa-timeout", "500"];
+    room.fails("asrestore", &[&restore[..], &["secrets:asb:key"], &other].concat(), "secret asb:key");
+}
+
+#[test]
+fn the_commands_ask_the_agent_that_the_environment_names() {
+    let room = Room::new(40);
+    let key = fs::read_to_string(fixture("asb/test-only-rsa-key.pem")).unwrap();
+    let socket = room.dir.path().join("agent");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let kept = vec![("asb", "key", key), ("repo", "password", "over the sea".to_owned())];
+    std::thread::spawn(move || listener.incoming().for_each(|stream| serve(&mut stream.unwrap(), &kept)));
+    let pem = fixture("asb/test-only-rsa-key.pem").display().to_string();
+    let dir = room.path("files");
+    room.ok("asbackup", &["-n", "test", "-d", &dir, "-y", "aes256", "--encryption-key-file", &pem]);
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rekeep"));
+        command.args([
+            "-r",
+            &room.path("repo"),
+            "--cache-dir",
+            &room.path("cache"),
+            "--password-file",
+            "secrets:repo:password",
+        ]);
+        command.args(arguments).env_clear().env("REKEEP_SECRET_AGENT", format!("unix:{}", socket.display()));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(&["init"]);
+    let said =
+        run(&["backup", &format!("asb:{dir}"), "--encrypt", "aes256", "--encryption-key-file", "secrets:asb:key"]);
+    assert!(said.contains("40 in the snapshot"), "{said}");
+    let mut without = Command::new(env!("CARGO_BIN_EXE_rekeep"));
+    without.args(["-r", &room.path("repo"), "--password-file", "secrets:repo:password", "snapshots"]).env_clear();
+    let output = without.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("REKEEP_SECRET_AGENT"));
+}
+
+#[test]
+fn an_agent_is_asked_by_tls() {
+    use rekeep::connector::aerospike::{
+        TlsOptions,
+        options::Address,
+        secrets::{AgentPlace, SecretAgent},
+    };
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+    let chain = vec![CertificateDer::from_pem_file(fixture("tls/loopback.pem")).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(fixture("tls/loopback.key")).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let agent = Agent::start(vec![("db", "key", "value".to_owned())], Some(std::sync::Arc::new(config)));
+    let of = |tls: Option<TlsOptions>| SecretAgent {
+        place: AgentPlace::Tcp(Address { host: agent.address.ip().to_string(), port: agent.address.port() }),
+        timeout: std::time::Duration::from_secs(5),
+        tls,
+        is_base64: false,
+    };
+    let trusted = |name: Option<&str>| TlsOptions {
+        ca_file: Some(fixture("tls/loopback-ca.pem")),
+        name: name.map(str::to_owned),
+        ..TlsOptions::default()
+    };
+    for name in [None, Some("node.test")] {
+        assert_eq!(of(Some(trusted(name))).get("db", "key").unwrap().as_str(), "value");
+    }
+    let error = of(Some(trusted(Some("else.test")))).get("db", "key").unwrap_err().to_string();
+    assert!(error.contains("secret db:key of the agent at 127.0.0.1"), "{error}");
+    // What is given instead of a file's name is not shown.
+    let text = fs::read_to_string(fixture("tls/loopback-ca.pem")).unwrap();
+    let inline = |text: &str| Some(TlsOptions { ca_file: Some(text.into()), ..TlsOptions::default() });
+    assert_eq!(of(inline(&text)).get("db", "key").unwrap().as_str(), "value");
+    let error = of(inline(&text.replace("MII", "hush"))).get("db", "key").unwrap_err().to_string();
+    assert!(error.contains("the PEM text that was given") && !error.contains("hush"), "{error}");
+}

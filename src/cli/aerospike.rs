@@ -97,6 +97,9 @@ pub struct AerospikeArgs {
     /// [default: always]
     #[arg(long, value_name = "WHEN", env = "REKEEP_AS_SWEEP")]
     pub sweep: Option<Sweep>,
+    /// Keep the configuration of every node, and users and roles without secrets, in the snapshot; no restore touches them
+    #[arg(long, env = "REKEEP_AS_WITH_CLUSTER_CONFIGURATION")]
+    pub with_cluster_configuration: bool,
     /// How far the nodes' clocks are apart [default: measured]
     #[arg(long, value_name = "TIME", env = "REKEEP_AS_SKEW", value_parser = parse_duration)]
     pub skew: Option<Duration>,
@@ -106,6 +109,9 @@ impl AerospikeArgs {
     /// The same as the connector takes it.
     pub(crate) fn options(&self) -> Result<Options, Failure> {
         let mut options = self.read.options()?;
+        if self.with_cluster_configuration {
+            options.set("with_cluster_configuration", true);
+        }
         if let Some(skew) = self.skew {
             options.set("skew", skew.as_secs_f64());
         }

@@ -35,7 +35,7 @@ pub struct ConnectArgs {
     /// Log in as this user
     #[arg(long, value_name = "USER", env = "REKEEP_AS_USER")]
     pub as_user: Option<String>,
-    /// Take that user's password from a file
+    /// Take that user's password from a file, or from a secret agent (secrets:RESOURCE:KEY; see `REKEEP_SECRET_AGENT`)
     #[arg(long, value_name = "FILE", env = "REKEEP_AS_PASSWORD_FILE")]
     #[serde(skip)]
     pub as_password_file: Option<PathBuf>,
@@ -68,7 +68,7 @@ pub struct ConnectArgs {
     /// Its key
     #[arg(long, value_name = "FILE", env = "REKEEP_AS_TLS_KEY_FILE")]
     pub tls_key_file: Option<PathBuf>,
-    /// Take what that key is encrypted with from a file [default: `REKEEP_AS_TLS_KEY_PASSWORD`, if it is set]
+    /// Take what that key is encrypted with from a file, or from a secret agent [default: `REKEEP_AS_TLS_KEY_PASSWORD`, if it is set]
     #[arg(long, value_name = "FILE", env = "REKEEP_AS_TLS_KEY_PASSWORD_FILE")]
     #[serde(skip)]
     pub tls_key_password_file: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! What only files of Aerospike's backup tools understand, as it is typed.
 
 use super::{
+    agent::secret_of_path,
     exit::{Failure, usage},
     password::printed_by,
     units::parse_size,
@@ -24,7 +25,7 @@ pub struct AsbCipherArgs {
     /// How the files are encrypted
     #[arg(long, value_name = "MODE")]
     pub encrypt: Option<EncryptMode>,
-    /// Take the RSA private key that they are encrypted with from this PEM file
+    /// Take the RSA private key that they are encrypted with from this PEM file, or from a secret agent (secrets:RESOURCE:KEY)
     #[arg(long, value_name = "FILE", requires = "encrypt")]
     pub encryption_key_file: Option<PathBuf>,
     /// Take it from this environment variable: PEM, or base64 of it
@@ -50,7 +51,15 @@ pub enum EncryptMode {
 impl AsbCipherArgs {
     /// Adds the same as the connector takes it.
     pub(crate) fn add_to(&self, options: &mut Options) -> Result<(), Failure> {
-        options.add(self)?;
+        let secret = self.encryption_key_file.as_deref().map_or(Ok(None), secret_of_path)?;
+        match secret {
+            // It is not a file's name.
+            Some(key) => {
+                options.add(&Self { encryption_key_file: None, ..self.clone() })?;
+                options.set("encryption_key", key.as_str());
+            }
+            None => options.add(self)?,
+        }
         if let Some(name) = &self.encryption_key_env {
             let key =
                 std::env::var(name).map_err(|_| usage(format!("--encryption-key-env: there is no variable {name}")))?;

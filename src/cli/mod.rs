@@ -8,12 +8,18 @@ pub mod advice;
 pub mod aerospike;
 pub mod aerospike_connect;
 pub mod aerospike_target;
+#[cfg(feature = "aerospike")]
+mod agent;
+#[cfg(not(feature = "aerospike"))]
+#[path = "agent/absent.rs"]
+mod agent;
 pub mod args;
 pub mod asb;
 pub mod commands;
 pub mod common;
 pub mod context;
 pub mod exit;
+pub mod hooks;
 pub mod interrupt;
 pub mod open;
 pub mod output;

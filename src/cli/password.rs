@@ -113,6 +113,9 @@ pub fn new_password(file: Option<&Path>) -> Result<Unlock, Failure> {
 }
 
 pub(super) fn from_file(path: &Path) -> Result<String, Failure> {
+    if let Some(secret) = super::agent::secret_of_path(path)? {
+        return Ok(secret.to_string());
+    }
     let object = path.display().to_string();
     let failed = |error| CliError::io("reading the password file", object.clone(), error);
     let file = std::fs::File::open(path).map_err(failed)?;

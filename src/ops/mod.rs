@@ -23,6 +23,7 @@ pub mod progress;
 pub mod prune;
 mod reading;
 pub mod repair;
+pub mod replicate;
 pub mod restore;
 pub mod select;
 pub mod source;

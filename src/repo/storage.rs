@@ -19,6 +19,7 @@ mod tests;
 mod traffic;
 #[cfg(feature = "http")]
 mod transport;
+mod tree;
 mod trial;
 
 pub use begun::{Begun, Listing, ReadEach, Wanted};
@@ -28,6 +29,7 @@ pub use reserve::Spending;
 #[cfg(feature = "kms")]
 pub(in crate::repo) use runtime::wait;
 pub use traffic::Traffic;
+pub use tree::{Named, ObjectTree, ObjectVersion, TreeEntry};
 pub use trial::{Rights, Speed, Trial, TrialOptions};
 
 use super::{RepoError, cache::CACHE_BYTES};

@@ -23,5 +23,6 @@ mod place;
 mod reaching;
 mod resuming;
 mod rolling;
+mod second;
 mod strange;
 mod verifying;

@@ -99,6 +99,9 @@ pub const HERE_ONLY: &[(&str, &[&str])] = &[
             "reaching::a_certificate_says_who_logs_in_and_its_key_may_be_encrypted",
             "reaching::authorities_may_lie_in_a_folder_and_versions_and_suites_be_chosen",
             "reaching::a_host_may_be_typed_with_the_name_of_its_certificate",
+            "second::a_second_opinion_agrees_and_says_what_it_left_to_us",
+            "second::what_the_client_cannot_read_is_not_compared_and_said",
+            "second::a_snapshot_keeps_what_every_node_runs_with_and_who_may_do_what",
         ],
     ),
     (

@@ -18,6 +18,7 @@ mod output;
 mod pruning;
 mod reading;
 mod refusals;
+mod replicas;
 mod retention;
 mod roles;
 mod tour;

@@ -36,6 +36,13 @@ fn bin() -> PathBuf {
     found.pop().expect("initdb is part of the package postgresql")
 }
 
+/// Gives a file or folder to the user as whom the server runs.
+pub fn give(path: &std::path::Path) {
+    if is_root() {
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+}
+
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -70,6 +77,54 @@ impl Cluster {
         cluster
     }
 
+    /// A replica of this one, which lets go whoever holds its recovery up.
+    pub fn replica(&self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        if is_root() {
+            chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let mut replica = Self { dir, bin: self.bin.clone(), port: 0, server: None };
+        let port = self.port.to_string();
+        let copied = replica
+            .program("pg_basebackup")
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port,
+                "-U",
+                "postgres",
+                "-R",
+                "-X",
+                "stream",
+                "--checkpoint=fast",
+                "--no-sync",
+            ])
+            .arg("-D")
+            .arg(replica.data())
+            .output()
+            .unwrap();
+        assert!(copied.status.success(), "{copied:?}");
+        replica.add_settings("max_standby_streaming_delay = 0\nhot_standby_feedback = off\n");
+        replica.start();
+        replica
+    }
+
+    /// Adds lines to its configuration, for its next start.
+    pub fn add_settings(&self, lines: &str) {
+        let path = self.data().join("postgresql.conf");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("{text}\n{lines}")).unwrap();
+    }
+
+    /// Puts a file into its folder that only it may read.
+    pub fn put(&self, name: &str, bytes: &[u8]) {
+        let path = self.data().join(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        give(&path);
+    }
+
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
@@ -101,7 +156,7 @@ impl Cluster {
         let mut lines = BufReader::new(server.stderr.take().unwrap());
         let mut line = String::new();
         let mut said = String::new();
-        while !line.contains("ready to accept connections") {
+        while !line.contains("ready to accept") {
             line.clear();
             assert!(lines.read_line(&mut line).unwrap() > 0, "the server ended: {said}");
             said.push_str(&line);

@@ -8,6 +8,7 @@ mod bank;
 mod cluster;
 mod existing;
 mod histories;
+mod hostile;
 mod live;
 mod mini;
 mod whole;

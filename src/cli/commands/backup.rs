@@ -6,6 +6,7 @@ use crate::{
         asb::AsbReadArgs,
         context::Context,
         exit::{Failure, Kept as _, Status, usage},
+        hooks::{HookArgs, Told},
         postgres::{AtlasArgs, PostgresArgs},
         typed,
         units::{parse_duration, show_count, show_duration, show_size, show_time},
@@ -16,6 +17,7 @@ use crate::{
         backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, Resume, backup, backup_chain},
         tag::check_tags,
     },
+    repo::Repository,
     report::{Warning, WarningKind},
 };
 use clap::{
@@ -23,7 +25,7 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser as _},
 };
 use serde_json::json;
-use std::{path::PathBuf, time::Duration};
+use std::{cell::RefCell, path::PathBuf, time::Duration};
 
 /// `backup`.
 #[derive(Debug, Args)]
@@ -117,6 +119,9 @@ pub struct BackupArgs {
     /// What only stores of `AtlasDB` understand.
     #[command(flatten)]
     pub atlas: AtlasArgs,
+    /// What is run before and after.
+    #[command(flatten)]
+    pub hooks: HookArgs,
     /// Make no snapshot if nothing changed
     #[arg(long)]
     pub skip_if_unchanged: bool,
@@ -221,17 +226,36 @@ pub(super) fn run(mut args: BackupArgs, context: &Context) -> Result<Status, Fai
         return Err(usage("a command behind `--` belongs to --stdin-from-command"));
     }
     check_tags(&args.tags)?;
+    if !args.hooks.is_given() {
+        return work(args, context, None, &RefCell::default());
+    }
+    // A wrong password is no reason to freeze anything.
+    let repo = context.open()?;
+    let (hooks, url) = (args.hooks.clone(), args.url());
+    let dry_run = args.dry_run || args.estimate;
+    let told = Told { verb: "backup", url: &url, dry_run, snapshot: RefCell::default() };
+    hooks.around(&told, context, || work(args, context, Some(repo), &told.snapshot))
+}
+
+/// What lies between the commands before and after. `made` is told which snapshot was made.
+fn work(
+    args: BackupArgs,
+    context: &Context,
+    opened: Option<Repository>,
+    made: &RefCell<Option<String>>,
+) -> Result<Status, Failure> {
+    let open = || opened.map_or_else(|| context.open(), Ok);
     if args.estimate {
         return super::estimate::run(&args, context);
     }
     if let Some(urls) = context.registry.chain(&args.url())? {
-        return run_chain(args, &urls, context);
+        return run_chain(args, &urls, &open()?, context);
     }
     let mut of_source = args.source_options()?;
     let registry = args.atlas.add_to(&mut of_source, context)?;
     let registry = registry.as_ref().unwrap_or(&context.registry);
     let source = context.source_of(registry, &args.url(), of_source, &args.aerospike.read.connect)?;
-    let repo = context.open()?;
+    let repo = open()?;
     #[cfg(feature = "sqlite")]
     if let Some(directory) = &args.temp_dir {
         // This process is ours alone.
@@ -240,17 +264,17 @@ pub(super) fn run(mut args: BackupArgs, context: &Context) -> Result<Status, Fai
     let options = args.options(context);
     let outcome = backup(&repo, source.as_ref(), &options, &context.reporter).kept(KEPT)?;
     context.reporter.finish();
+    *made.borrow_mut() = outcome.id.map(|id| id.to_string());
     show(&outcome, context);
     Ok(if outcome.only_changed { Status::Changed } else { Status::complete(outcome.complete) })
 }
 
 /// Backs up a chain of states, each as a snapshot of its own; with `--json` each gives a document of its own.
-fn run_chain(args: BackupArgs, urls: &[String], context: &Context) -> Result<Status, Failure> {
+fn run_chain(args: BackupArgs, urls: &[String], repo: &Repository, context: &Context) -> Result<Status, Failure> {
     let of_source = args.source_options()?;
-    let repo = context.open()?;
     let options = args.options(context);
     let mut open = |url: &str| context.registry.source(url, &of_source);
-    let outcomes = backup_chain(&repo, urls, &mut open, &options, &context.reporter).kept(KEPT_OF_CHAIN)?;
+    let outcomes = backup_chain(repo, urls, &mut open, &options, &context.reporter).kept(KEPT_OF_CHAIN)?;
     context.reporter.finish();
     for outcome in &outcomes {
         show(outcome, context);

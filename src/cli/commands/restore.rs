@@ -7,6 +7,7 @@ use crate::{
         common::NarrowArgs,
         context::{Context, threads},
         exit::{Failure, Kept as _, Status, usage},
+        hooks::{HookArgs, Told},
         output,
         postgres::{AtlasArgs, PostgresArgs},
         typed,
@@ -17,13 +18,14 @@ use crate::{
         OpsError,
         restore::{RestoreOptions, RestoreOutcome, restore},
     },
+    repo::Repository,
 };
 use clap::{
     Args, ValueEnum,
     builder::{OsStringValueParser, TypedValueParser as _},
 };
 use serde_json::json;
-use std::{fmt::Write as _, io::ErrorKind};
+use std::{cell::RefCell, fmt::Write as _, io::ErrorKind};
 
 /// `restore`.
 #[derive(Debug, Args)]
@@ -83,6 +85,8 @@ pub struct RestoreArgs {
     postgres: PostgresArgs,
     #[command(flatten)]
     atlas: AtlasArgs,
+    #[command(flatten)]
+    hooks: HookArgs,
 }
 
 /// When a record is overwritten.
@@ -119,6 +123,24 @@ const KEPT: &str = "the repository is as it was; the target may hold part of the
                     them (aerospike:), or with `--overwrite if-changed` brings the rest";
 
 pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failure> {
+    let url = args.atlas.url(args.target.as_deref())?.unwrap_or_default();
+    if !args.hooks.is_given() {
+        return work(args, &url, context, None, &RefCell::default());
+    }
+    // A wrong password is no reason to stop a service.
+    let repo = context.open()?;
+    let told = Told { verb: "restore", url: &url, dry_run: args.dry_run, snapshot: RefCell::default() };
+    args.hooks.around(&told, context, || work(args, &url, context, Some(repo), &told.snapshot))
+}
+
+/// What lies between the commands before and after. `restored` is told which snapshot it is.
+fn work(
+    args: &RestoreArgs,
+    url: &str,
+    context: &Context,
+    opened: Option<Repository>,
+    restored: &RefCell<Option<String>>,
+) -> Result<Status, Failure> {
     let mut options = args.aerospike.options()?;
     args.asb.add_to(&mut options)?;
     options.add(&args.postgres)?;
@@ -129,10 +151,10 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failu
     // It is known of the records, not asked of the target.
     options.make_ambient(["single_records"]);
     args.atlas.add_to(&mut options, context)?;
-    let url = args.atlas.url(args.target.as_deref())?.unwrap_or_default();
-    let target = context.target(&url, options, &args.aerospike.connect)?;
-    let repo = context.open()?;
+    let target = context.target(url, options, &args.aerospike.connect)?;
+    let repo = opened.map_or_else(|| context.open(), Ok)?;
     let snapshot = context.resolve(&repo, &args.snapshot, &args.narrow.narrow())?;
+    *restored.borrow_mut() = Some(snapshot.id.to_string());
     let names: Vec<&str> = snapshot.collections.iter().map(|c| c.name.as_str()).collect();
     let collections = args.collections.iter().map(|text| choose(text, &names)).collect::<Result<_, _>>()?;
     let options = RestoreOptions {

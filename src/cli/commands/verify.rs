@@ -54,6 +54,9 @@ pub struct VerifyArgs {
     /// With --against: compare no values, only which records there are, their sets and expiries
     #[arg(long, requires = "against")]
     pub metadata_only: bool,
+    /// With --against: let the official client read an Aerospike source, for a second opinion
+    #[arg(long, requires = "against", conflicts_with = "metadata_only")]
+    pub with_client: bool,
     /// Worker threads [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub parallel: Option<u16>,
@@ -185,6 +188,9 @@ fn checked(outcome: &VerifyOutcome) -> Vec<String> {
 fn against(args: &VerifyArgs, url: &str, context: &Context) -> Result<Status, Failure> {
     let mut options = args.aerospike.options()?;
     options.add(&args.postgres)?;
+    if args.with_client {
+        options.set("with_client", true);
+    }
     let source = context.source(url, options, &args.aerospike.connect)?;
     let repo = context.open()?;
     let name = args.snapshot.as_deref().unwrap_or("latest");

@@ -146,7 +146,7 @@ pub(super) fn secret(text: &str, flag: &str) -> Result<String, Failure> {
     };
     let variable = |name: &str| std::env::var(name).map_err(|_| wrong(&format!("there is no variable {name}")));
     if text.starts_with("secrets:") {
-        return Err(wrong("secret agents are not asked yet: give env:NAME or file:PATH"));
+        return Err(wrong("write secrets:RESOURCE:KEY"));
     }
     if let Some(name) = text.strip_prefix("env-b64:") {
         return decode(&variable(name)?);
@@ -195,7 +195,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("p"), "plain\n").unwrap();
         assert_eq!(secret(&format!("file:{}", dir.path().join("p").display()), "-P").unwrap(), "plain");
-        for bad in ["env:REKEEP_TEST_NO_SUCH_VARIABLE", "b64:?", "file:/no/such", "secrets:a:b"] {
+        for bad in ["env:REKEEP_TEST_NO_SUCH_VARIABLE", "b64:?", "file:/no/such", "secrets:a"] {
             assert!(secret(bad, "-P").unwrap_err().to_string().contains("-P"), "{bad}");
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     super::exit::{Failure, usage},
-    cluster::secret,
+    secrets::AgentArgs,
 };
 use crate::connector::Options;
 use clap::Args;
@@ -25,24 +25,30 @@ pub struct FileArgs {
     /// The environment variable that holds it, as PEM or base64
     #[arg(long, value_name = "NAME", conflicts_with = "encryption_key_file")]
     encryption_key_env: Option<String>,
-    /// (secret agents are not asked yet)
-    #[arg(long, value_name = "SECRET", hide = true)]
+    /// `secrets:RESOURCE:KEY` of the secret agent that keeps it
+    #[arg(long, value_name = "SECRET", conflicts_with_all = ["encryption_key_file", "encryption_key_env"])]
     encryption_key_secret: Option<String>,
+    #[command(flatten)]
+    agent: AgentArgs,
 }
 
 impl FileArgs {
     /// Adds what the connector knows it by.
     pub(super) fn add_to(&self, options: &mut Options) -> Result<(), Failure> {
         let mode = self.encrypt.as_ref().map(|mode| mode.to_ascii_lowercase()).filter(|mode| mode != "none");
-        if let Some(text) = &self.encryption_key_secret {
-            secret(text, "--encryption-key-secret")?;
-            return Err(usage("--encryption-key-secret: secret agents are not asked yet: give --encryption-key-env"));
-        }
         options.add(&json!({ "encrypt": mode, "encryption_key_file": self.encryption_key_file }))?;
         if let Some(name) = &self.encryption_key_env {
             let key =
                 std::env::var(name).map_err(|_| usage(format!("--encryption-key-env: there is no variable {name}")))?;
             options.set("encryption_key", key);
+        }
+        // What was a secret's name is the secret by now.
+        match self.encryption_key_secret.as_deref() {
+            Some(text) if text.starts_with("secrets:") => {
+                return Err(usage("--encryption-key-secret: write secrets:RESOURCE:KEY"));
+            }
+            Some(key) => options.set("encryption_key", key),
+            None => {}
         }
         Ok(())
     }

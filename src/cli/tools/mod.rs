@@ -6,6 +6,7 @@ mod backup;
 mod cluster;
 mod files;
 mod restore;
+mod secrets;
 
 pub use backup::BackupArgs;
 pub use restore::RestoreArgs;
@@ -75,10 +76,17 @@ enum Stopped {
 }
 
 fn parse<T: Parser>(typed: Vec<OsString>) -> Result<T, Stopped> {
-    let parsed = T::try_parse_from(typed);
+    let line = secrets::resolved(typed).map_err(Stopped::Failed)?;
+    let parsed = T::try_parse_from(&line.typed);
     parsed.map_err(|error| {
         // Nothing is left to tell, and to nobody, if this fails.
-        let _ = error.print();
+        let shown = error.to_string();
+        let hidden = line.hide(&shown);
+        if hidden == shown {
+            let _ = error.print();
+        } else {
+            complain(hidden.trim_end());
+        }
         Stopped::Said(u8::try_from(error.exit_code()).unwrap_or(1))
     })
 }

@@ -212,6 +212,19 @@ impl Cluster {
         }
     }
 
+    /// Where its nodes are, for somebody else: host, port, and the name of the certificate under TLS.
+    pub(super) fn hosts(&self, options: &AerospikeOptions) -> Vec<(String, u16, Option<String>)> {
+        let of_all = options.tls.as_ref().map(|tls| tls.name.clone());
+        let host = |node: &Arc<Node>| {
+            let tls_name = of_all.as_ref().map(|name| match (&node.tls_name, name) {
+                (Some(TlsName::Typed(name)), _) | (_, Some(name)) | (Some(TlsName::Told(name)), None) => name.clone(),
+                (None, None) => node.address.host.clone(),
+            });
+            (node.address.host.clone(), node.address.port, tls_name)
+        };
+        self.nodes().iter().map(host).collect()
+    }
+
     /// The racks that a node stands in, if it told.
     pub(super) fn racks(&self, node: &str) -> Option<Racks> {
         self.state.read().unwrap_or_else(PoisonError::into_inner).racks.get(node).cloned()

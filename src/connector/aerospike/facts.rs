@@ -205,7 +205,7 @@ const INDEX_KEYS: [&str; 10] =
     ["ns", "namespace", "indexname", "set", "bin", "type", "indextype", "context", "exp", "state"];
 
 /// Types of values and of indexes that are known.
-const INDEX_TYPES: [&str; 6] = ["numeric", "string", "blob", "geo2dsphere", "geojson", "invalid"];
+const INDEX_TYPES: [&str; 7] = ["numeric", "integer", "string", "blob", "geo2dsphere", "geojson", "invalid"];
 const INDEX_KINDS: [&str; 6] = ["default", "none", "list", "mapkeys", "mapvalues", "set"];
 
 /// Why an index is of no kind that is known, if so.

@@ -12,6 +12,7 @@ mod changes;
 mod chosen;
 mod clock;
 mod cluster;
+mod configuration;
 mod connection;
 pub mod decode;
 mod error;
@@ -20,12 +21,18 @@ mod groups;
 pub mod info;
 pub mod login;
 mod membership;
+#[cfg(feature = "aerospike-client")]
+mod official;
+#[cfg(not(feature = "aerospike-client"))]
+#[path = "official/absent.rs"]
+mod official;
 mod open;
 pub mod options;
 mod pace;
 mod patience;
 mod query;
 mod scan;
+pub mod secrets;
 mod select;
 pub mod source;
 mod stop;

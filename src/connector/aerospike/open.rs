@@ -90,6 +90,10 @@ pub struct ReadOptions {
     pub no_ttl_only: bool,
     /// Only records that pass this filter expression, in base64.
     pub filter_exp: Option<String>,
+    /// Keep the configuration of every node, and users and roles without secrets. No part of what is asked for.
+    pub with_cluster_configuration: bool,
+    /// Read records by the official client, for a second opinion; of comparisons only.
+    pub with_client: bool,
     /// Only the partitions that these nodes master when the run begins: ids, or `HOST:PORT`.
     pub node_list: Vec<String>,
     /// Only the partitions whose masters stand in these racks when the run begins.
@@ -204,6 +208,8 @@ impl ReadOptions {
         };
         Ok(AerospikeOptions {
             allow_missing_set: self.allow_missing_set,
+            with_cluster_configuration: self.with_cluster_configuration,
+            with_client: self.with_client,
             modified_after: self.modified_after.map(Timestamp::from_millis),
             modified_before: self.modified_before.map(Timestamp::from_millis),
             no_ttl_only: self.no_ttl_only,

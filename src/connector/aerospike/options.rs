@@ -134,6 +134,10 @@ pub struct AerospikeOptions {
     pub allow_missing_set: bool,
     /// Only these bins. All if empty.
     pub bins: Vec<String>,
+    /// Keep the configuration of every node, and users and roles.
+    pub with_cluster_configuration: bool,
+    /// Read records by the official client, for a second opinion.
+    pub with_client: bool,
     /// No records.
     pub no_records: bool,
     /// No secondary indexes.
@@ -190,6 +194,8 @@ impl Default for AerospikeOptions {
             sets: Vec::new(),
             allow_missing_set: false,
             bins: Vec::new(),
+            with_cluster_configuration: false,
+            with_client: false,
             no_records: false,
             no_indexes: false,
             no_udfs: false,

@@ -172,6 +172,11 @@ impl Selection {
         Ok(Self { set, filters, bins, ranges, partitions, canonical, note, asked })
     }
 
+    /// Whether not all records of a namespace are asked for, or not whole.
+    pub(super) fn narrows(&self) -> bool {
+        self.set.is_some() || !self.filters.is_empty() || !self.bins.is_empty() || self.ranges != [KeyRange::all()]
+    }
+
     /// The same of these ranges alone.
     pub(super) fn of_ranges(&self, ranges: Vec<KeyRange>) -> Self {
         Self { partitions: count_partitions(&ranges), ranges, ..self.clone() }

@@ -5,10 +5,12 @@ use super::{
     builds, chosen,
     clock::Clocks,
     cluster::{Cluster, Node},
+    configuration,
     error::Error,
     facts::{self, NamespaceFacts},
     groups::Partitions,
     membership::Membership,
+    official::{Official, SecondReader, Seen},
     options::{AerospikeOptions, ClusterPlace},
     pace::Pace,
     patience::Patience,
@@ -29,7 +31,10 @@ use crate::{
 use serde_json::{Value as Json, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
@@ -158,6 +163,15 @@ impl AerospikeSource {
                 estimated_records: records,
             });
         }
+        let configuration = if self.options.with_cluster_configuration {
+            let names: Vec<String> = namespaces.iter().map(|(name, _)| name.clone()).collect();
+            let (read, lost) = configuration::read(&self.cluster, &names, &self.options)?;
+            missing.extend(lost);
+            Some(read)
+        } else {
+            None
+        };
+        let second = if self.options.with_client { Some(self.second_opinion()?) } else { None };
         let clocks = Clocks::default();
         let patience = Arc::new(Patience::new(self.options.partition_timeout));
         let names: Vec<String> = namespaces.iter().map(|(name, _)| name.clone()).collect();
@@ -226,10 +240,24 @@ impl AerospikeSource {
             gone: Mutex::default(),
             after: Mutex::default(),
             udfs,
+            configuration,
+            second,
             missing,
             notes,
         }
         .with_one_account())
+    }
+
+    /// The official client, to read records for a comparison.
+    fn second_opinion(&self) -> Result<SecondOpinion, Error> {
+        if self.selection.narrows() || self.narrowed.is_some() {
+            return Err(Error::Usage(
+                "a second opinion is asked for on whole namespaces: nothing else chooses records".to_owned(),
+            ));
+        }
+        let official = Official::connect(&self.cluster, &self.options)
+            .map_err(|reason| Error::Usage(format!("the official client cannot be used: {reason}")))?;
+        Ok(SecondOpinion { official: Arc::new(official), seen: Arc::default() })
     }
 
     /// The indexes of a namespace; one of a kind that is not known is kept as it is told, and named.
@@ -292,6 +320,12 @@ impl Source for AerospikeSource {
     }
 }
 
+/// Who reads records instead of our own connections, and what came of it.
+pub(super) struct SecondOpinion {
+    official: Arc<Official>,
+    seen: Arc<Seen>,
+}
+
 /// How many copies there are of each record of a namespace.
 #[derive(Debug, Clone, Copy)]
 struct Copies {
@@ -335,6 +369,9 @@ pub(super) struct AerospikeSession {
     pub(super) gone: Mutex<Vec<String>>,
     pub(super) after: Mutex<Option<Membership>>,
     pub(super) udfs: Vec<Json>,
+    /// What every node runs with, where that is kept.
+    configuration: Option<Json>,
+    second: Option<SecondOpinion>,
     pub(super) missing: Vec<String>,
     pub(super) notes: Vec<String>,
 }
@@ -438,7 +475,7 @@ impl SourceSession for AerospikeSession {
         let fewest = (0..self.copies.len()).map(|index| self.copies_of_parent(index)).min().unwrap_or(1) as usize;
         let gone = if gone.len() >= fewest { gone } else { Vec::new() };
         let after = self.after.lock().unwrap_or_else(PoisonError::into_inner);
-        json!({
+        let mut attributes = json!({
             "format": 1,
             "cluster_name": self.name,
             "nodes": nodes,
@@ -446,7 +483,11 @@ impl SourceSession for AerospikeSession {
             "copies": copies,
             "membership": { "before": view(before), "after": after.as_ref().map(view) },
             "udfs": self.udfs,
-        })
+        });
+        if let Some(configuration) = &self.configuration {
+            attributes["configuration"] = configuration.clone();
+        }
+        attributes
     }
 
     fn collections(&self) -> &[SourceCollection] {
@@ -469,6 +510,10 @@ impl SourceSession for AerospikeSession {
 
     fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
         let context = self.context(collection)?;
+        if let Some(second) = &self.second {
+            let (namespace, seen) = (context.namespace.as_str(), Arc::clone(&second.seen));
+            return Ok(Box::new(SecondReader::new(&second.official, namespace, (self, collection), range, seen)));
+        }
         self.begin_reading(collection, range);
         Ok(Box::new(NamespaceStream::open(context, range, Mode::Full)))
     }
@@ -498,6 +543,14 @@ impl SourceSession for AerospikeSession {
             Err(error) => end.notes.push(format!("the nodes could not be asked at the end: {error}")),
         }
         end.end = self.now();
+        if let Some(second) = &self.second {
+            let (records, completed) =
+                (second.seen.records.load(Ordering::Relaxed), second.seen.completed.load(Ordering::Relaxed));
+            end.notes.push(format!(
+                "{records} records were read by the official client, {completed} of them completed by our own connections: it \
+                 does not give out lists, maps and some user keys exactly"
+            ));
+        }
         for (collection, found) in self.collections.iter().enumerate() {
             let lacks = self.account.of(collection);
             end.missing.extend(in_words(&found.name, "could not be read to the end", &lacks.missing));
@@ -534,6 +587,11 @@ impl Evidence for AerospikeSession {
     }
 
     fn part_end(&self, collection: usize, range: &KeyRange) -> Result<PartEnd, ConnectorError> {
+        if self.second.is_some() {
+            let reason = "the official client read it, which does not tell whether all came".to_owned();
+            let doubts = vec![Doubt { range: range.clone(), reason, acceptable: false }];
+            return Ok(PartEnd { complete: false, doubts });
+        }
         let began = self.watch.end(collection, range);
         let unrest = self.watch.unrest(&self.cluster, began, self.sure_copies(collection));
         let within = |pid: &u16| partition(*pid).intersection(range).is_some();

@@ -149,7 +149,7 @@ fn roots(options: &TlsOptions) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     if let Some(file) = &options.ca_file {
         for certificate in certificates(file)? {
-            roots.add(certificate).map_err(|error| Error::Usage(format!("{}: {error}", file.display())))?;
+            roots.add(certificate).map_err(|error| unreadable(file, &error))?;
         }
     }
     if let Some(folder) = &options.ca_path {
@@ -188,15 +188,24 @@ fn add_folder(roots: &mut RootCertStore, folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// What a file holds. A text that begins as PEM does is none's name but what it would hold: secret agents give such.
+fn content(file: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    match file.to_str().filter(|text| text.trim_start().starts_with("-----BEGIN")) {
+        Some(text) => Ok(Zeroizing::new(text.as_bytes().to_vec())),
+        None => std::fs::read(file).map(Zeroizing::new).map_err(|error| unreadable(file, &error)),
+    }
+}
+
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let text = content(file)?;
     let all: Vec<_> =
-        CertificateDer::pem_file_iter(file).and_then(Iterator::collect).map_err(|error| unreadable(file, &error))?;
+        CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|error| unreadable(file, &error))?;
     if all.is_empty() { Err(unreadable(file, &"there is no certificate in it")) } else { Ok(all) }
 }
 
 /// Our own key, decrypted if it must be.
 fn private_key(file: &Path, password: Option<&str>) -> Result<PrivateKeyDer<'static>, Error> {
-    let text = std::fs::read(file).map(Zeroizing::new).map_err(|error| unreadable(file, &error))?;
+    let text = content(file)?;
     let has = |label: &str| text.windows(label.len()).any(|window| window == label.as_bytes());
     if has("Proc-Type: 4,ENCRYPTED") {
         return Err(unreadable(
@@ -220,7 +229,9 @@ fn private_key(file: &Path, password: Option<&str>) -> Result<PrivateKeyDer<'sta
 }
 
 fn unreadable(file: &Path, error: &dyn std::fmt::Display) -> Error {
-    Error::Usage(format!("{}: {error}", file.display()))
+    let is_text = file.to_str().is_some_and(|text| text.trim_start().starts_with("-----BEGIN"));
+    let shown = if is_text { "the PEM text that was given".to_owned() } else { file.display().to_string() };
+    Error::Usage(format!("{shown}: {error}"))
 }
 
 #[cfg(test)]

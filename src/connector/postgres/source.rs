@@ -216,10 +216,26 @@ impl Found {
                 return Ok(None);
             }
         }
+        if !columns_stand(leader, &oids).map_err(fail)? {
+            return Ok(None);
+        }
         catalog::measure(leader, &mut tables, &object)?;
         catalog::describe(leader, &mut tables, &object)?;
         let time = Timestamp::from_millis(millis);
         Ok(Some(Self { snapshot, time, selection, tables, all, notes, missing }))
+    }
+}
+
+/// Whether the columns that the snapshot names are there under these names now: rows are read by the names of columns, and
+/// dropping or renaming one rewrites no table.
+fn columns_stand(leader: &mut Client, oids: &[u32]) -> Result<bool, postgres::Error> {
+    // The function looks at the catalog as it is now, and fails on a column that is not there.
+    let sql = "SELECT count(has_column_privilege(attrelid, attname::text, 'SELECT')) FROM pg_attribute \
+               WHERE attrelid = ANY($1) AND attnum > 0 AND NOT attisdropped";
+    match leader.query(sql, &[&oids]) {
+        Ok(_) => Ok(true),
+        Err(error) if error.code().is_some_and(|code| code.code() == "42703") => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -34,6 +34,10 @@ pub struct Config {
     pub directory: Vec<(String, Vec<u8>)>,
     /// Users whom their certificates name: each with the certificate itself, as DER. Needs [`Self::tls`].
     pub certificates: Vec<(String, Vec<u8>)>,
+    /// The names of the roles that users have.
+    pub user_roles: Vec<(String, Vec<String>)>,
+    /// What the server tells of roles.
+    pub roles: Vec<Role>,
     /// The rack of each node, which an Enterprise Edition tells; empty: it knows no racks. Copies of a partition stand in
     /// different ones.
     pub racks: Vec<u32>,
@@ -77,6 +81,8 @@ impl Default for Config {
             users: Vec::new(),
             directory: Vec::new(),
             certificates: Vec::new(),
+            user_roles: Vec::new(),
+            roles: Vec::new(),
             racks: Vec::new(),
             told_host: None,
             alternate_host: None,
@@ -137,6 +143,19 @@ impl NamespaceConfig {
             strong_consistency: false,
         }
     }
+}
+
+/// A role.
+#[derive(Clone, Debug, Default)]
+pub struct Role {
+    /// Its name.
+    pub name: String,
+    /// Codes of what it may do, each with namespace and set (empty: all).
+    pub privileges: Vec<(u8, String, String)>,
+    /// Addresses that it may come from, by commas.
+    pub allowlist: String,
+    /// Reads and writes a second.
+    pub quotas: (u32, u32),
 }
 
 /// A user of a server with security switched on.

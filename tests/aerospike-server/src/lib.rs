@@ -41,7 +41,7 @@ pub mod wire;
 
 pub use builds::Build;
 pub use clock::ClockMode;
-pub use config::{Config, NamespaceConfig, User};
+pub use config::{Config, NamespaceConfig, Role, User};
 pub use control::{Control, Handle, Server};
 pub use fault::{Action, At, Command, Fault};
 pub use record::{Digest, PARTITIONS, Place, Record, digest_of, partition_of};

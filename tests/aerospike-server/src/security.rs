@@ -10,12 +10,22 @@ use crate::wire::put_field;
 
 const AUTHENTICATE: u8 = 0;
 const LOGIN: u8 = 20;
+const QUERY_USERS: u8 = 9;
+const QUERY_ROLES: u8 = 16;
+/// First privilege that may be of one namespace or set alone.
+const SCOPED: u8 = 10;
 
 const FIELD_USER: u8 = 0;
 const FIELD_CREDENTIAL: u8 = 3;
 const FIELD_CLEAR_PASSWORD: u8 = 4;
 const FIELD_SESSION_TOKEN: u8 = 5;
 const FIELD_SESSION_TTL: u8 = 6;
+const FIELD_ROLES: u8 = 10;
+const FIELD_ROLE: u8 = 11;
+const FIELD_PRIVILEGES: u8 = 12;
+const FIELD_ALLOWLIST: u8 = 13;
+const FIELD_READ_QUOTA: u8 = 14;
+const FIELD_WRITE_QUOTA: u8 = 15;
 
 /// Whose session it is, and until when, in milliseconds since 2010.
 type Session = (Vec<u8>, i64);
@@ -64,9 +74,68 @@ pub(crate) fn answer(shared: &Shared, body: &[u8], connection: &Connection, now_
             Ok(()) => (result(rc::OK), true),
             Err(code) => (result(code), false),
         },
+        QUERY_USERS if connection.is_authenticated => (users(shared), false),
+        QUERY_ROLES if connection.is_authenticated => (roles(shared), false),
         _ if !connection.is_authenticated => (result(rc::NOT_AUTHENTICATED), false),
         _ => (result(rc::SECURITY_UNSUPPORTED), false),
     }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.push(text.len() as u8);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn block(fields: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let mut out = result(rc::OK);
+    out[3] = fields.len() as u8;
+    for (kind, bytes) in fields {
+        put_field(&mut out, *kind, bytes);
+    }
+    out
+}
+
+/// Every user with its roles, then the end.
+fn users(shared: &Shared) -> Vec<u8> {
+    let config = &shared.config;
+    let all = config.users.iter().map(|user| &user.name);
+    let all = all.chain(config.directory.iter().map(|(name, _)| name));
+    let names = all.chain(config.certificates.iter().map(|(name, _)| name));
+    let mut out = Vec::new();
+    for name in names {
+        let roles = config.user_roles.iter().find(|(user, _)| user == name).map_or(&[][..], |(_, roles)| roles);
+        let mut list = vec![roles.len() as u8];
+        for role in roles {
+            put_text(&mut list, role);
+        }
+        out.extend(block(&[(FIELD_USER, name.clone().into_bytes()), (FIELD_ROLES, list)]));
+    }
+    out.extend(result(rc::SECURITY_END));
+    out
+}
+
+/// Every role, then the end.
+fn roles(shared: &Shared) -> Vec<u8> {
+    let mut out = Vec::new();
+    for role in &shared.config.roles {
+        let mut list = vec![role.privileges.len() as u8];
+        for (code, namespace, set) in &role.privileges {
+            list.push(*code);
+            if *code >= SCOPED {
+                put_text(&mut list, namespace);
+                put_text(&mut list, set);
+            }
+        }
+        out.extend(block(&[
+            (FIELD_ROLE, role.name.clone().into_bytes()),
+            (FIELD_PRIVILEGES, list),
+            (FIELD_ALLOWLIST, role.allowlist.clone().into_bytes()),
+            (FIELD_READ_QUOTA, role.quotas.0.to_be_bytes().to_vec()),
+            (FIELD_WRITE_QUOTA, role.quotas.1.to_be_bytes().to_vec()),
+        ]));
+    }
+    out.extend(result(rc::SECURITY_END));
+    out
 }
 
 fn login(shared: &Shared, user: Option<&[u8]>, credential: Option<&[u8]>, now_ms: i64) -> (Vec<u8>, bool) {

@@ -3,11 +3,21 @@
 use super::is_plain;
 use crate::connector::{
     TargetCollection,
-    aerospike::{builds, cluster::Cluster, error::Error, facts, info::failure},
+    aerospike::{
+        builds,
+        cluster::Cluster,
+        error::Error,
+        facts,
+        info::failure,
+        official::{IndexSpec, Official},
+    },
 };
 use serde_json::Value as Json;
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -41,6 +51,8 @@ impl Definition {
         let text = |key: &str| index.get(key).and_then(Json::as_str).map(str::to_owned);
         let kind = text("type").map(|kind| match kind.to_ascii_lowercase().as_str() {
             "geojson" => "geo2dsphere".to_owned(),
+            // The newer name, from 8.2 on, of what every server takes as the older one.
+            "integer" => "numeric".to_owned(),
             other => other.to_owned(),
         });
         let index_type = text("index_type").map_or_else(|| "default".to_owned(), |kind| kind.to_ascii_lowercase());
@@ -53,6 +65,20 @@ impl Definition {
             context: text("context"),
             expression: text("expression"),
         })
+    }
+
+    /// The same for the official client.
+    fn spec<'a>(&'a self, namespace: &'a str) -> IndexSpec<'a> {
+        IndexSpec {
+            namespace,
+            set: self.set.as_deref().unwrap_or_default(),
+            name: &self.name,
+            bin: self.bin.as_deref(),
+            kind: self.kind.as_deref(),
+            index_type: &self.index_type,
+            context: self.context.as_deref(),
+            expression: self.expression.as_deref(),
+        }
     }
 
     /// The command that makes it.
@@ -144,8 +170,13 @@ pub(super) struct IndexesDone {
     pub(super) missing: Vec<String>,
 }
 
-/// Makes the indexes of a snapshot that are not there.
-pub(super) fn restore(cluster: &Cluster, collection: &TargetCollection, replace: bool) -> Result<IndexesDone, Error> {
+/// Makes the indexes of a snapshot that are not there: by the official client, where there is one and it has the words.
+pub(super) fn restore(
+    cluster: &Cluster,
+    collection: &TargetCollection,
+    replace: bool,
+    official: &mut dyn FnMut() -> Option<Arc<Official>>,
+) -> Result<IndexesDone, Error> {
     let mut done = IndexesDone::default();
     let namespace = &collection.name;
     done.missing.extend(unparsed(collection));
@@ -165,10 +196,14 @@ pub(super) fn restore(cluster: &Cluster, collection: &TargetCollection, replace:
                 continue;
             }
             Some(other) => {
-                let set = other.set.as_ref().map_or_else(String::new, |set| format!(";set={set}"));
-                let key = if new_spelling { "namespace" } else { "ns" };
-                let command = format!("sindex-delete:{key}={namespace}{set};indexname={}", index.name);
-                cluster.info(&node, &[&command])?;
+                let set = other.set.as_deref().unwrap_or_default();
+                let dropped = official().is_some_and(|client| client.drop_index(namespace, set, &index.name).is_ok());
+                if !dropped {
+                    let set = if set.is_empty() { String::new() } else { format!(";set={set}") };
+                    let key = if new_spelling { "namespace" } else { "ns" };
+                    let command = format!("sindex-delete:{key}={namespace}{set};indexname={}", index.name);
+                    cluster.info(&node, &[&command])?;
+                }
                 await_gone(cluster, namespace, &index.name)?;
                 done.notes.push(format!("index `{}` of namespace `{namespace}` was replaced", index.name));
             }
@@ -183,10 +218,17 @@ pub(super) fn restore(cluster: &Cluster, collection: &TargetCollection, replace:
             ));
             continue;
         }
+        // Where it fails the server's own words say why.
+        if official().and_then(|client| client.make_index(&index.spec(namespace))).is_some_and(|made| made.is_ok()) {
+            done.made.push(index.name.clone());
+            continue;
+        }
         let command = index.command(namespace, new_spelling);
         let answers = cluster.info(&node, &[&command])?;
         match answers.text(&command).map(str::trim) {
             Some(answer) if failure(answer).is_none() => done.made.push(index.name.clone()),
+            // The client takes the answers of some servers for failures: what it made stands.
+            _ if self::there(cluster, namespace)?.contains(index) => done.made.push(index.name.clone()),
             answer => done.missing.push(format!(
                 "index `{}` of namespace `{namespace}`: {:.200}",
                 index.name,
@@ -213,6 +255,7 @@ fn await_gone(cluster: &Cluster, namespace: &str, name: &str) -> Result<(), Erro
 pub(super) fn wait(
     cluster: &Cluster,
     made: &[(String, String)],
+    official: Option<&Official>,
     patience: Duration,
     stop: &AtomicBool,
 ) -> Option<Vec<String>> {
@@ -222,8 +265,9 @@ pub(super) fn wait(
         let mut last = None;
         let mut pause = Duration::from_millis(20);
         loop {
+            let is_live = official.and_then(|client| client.is_live(namespace, name));
             let loaded = least_loaded(cluster, namespace, name);
-            if loaded.is_some_and(|percent| percent >= 100) {
+            if is_live.unwrap_or_else(|| loaded.is_some_and(|percent| percent >= 100)) {
                 break;
             }
             if loaded != last {

@@ -28,6 +28,7 @@ use super::{
     facts::NamespaceFacts,
     info::value_of,
     membership::{Lost, Membership},
+    official::Official,
     options::{AerospikeOptions, ClusterPlace},
     pace::Pace,
     patience::Patience,
@@ -173,9 +174,22 @@ struct SharedRestore {
     before: Mutex<Membership>,
     /// Copies that each record surely had when the restore began, the fewest of all namespaces.
     copies: u32,
+    /// What makes modules and indexes, connected when the first is to be made; else why it is not.
+    official: OnceLock<Result<Arc<Official>, String>>,
 }
 
 impl SharedRestore {
+    /// The official client, connected now if need be.
+    fn official(&self) -> Option<Arc<Official>> {
+        let connect = || Official::connect(&self.cluster, &self.options).map(Arc::new);
+        self.official.get_or_init(connect).as_ref().ok().cloned()
+    }
+
+    /// The official client, if it was needed.
+    fn connected(&self) -> Option<&Official> {
+        self.official.get()?.as_ref().ok().map(Arc::as_ref)
+    }
+
     fn unwritable(&self, reason: &str) -> ConnectorError {
         ConnectorError::Unwritable { object: self.object.clone(), reason: reason.to_owned() }
     }
@@ -325,6 +339,7 @@ impl Target for AerospikeTarget {
             make_equal: plan.make_equal,
             part: self.part(plan).clone(),
             since,
+            official: OnceLock::new(),
             missing: Mutex::default(),
             whole: Mutex::default(),
             stop: Arc::clone(&self.stop),
@@ -401,6 +416,7 @@ impl AerospikeTargetSession {
                 modules,
                 self.shared.overwrite == Overwrite::Never,
                 self.shared.how.replace_modules,
+                &mut || self.shared.official(),
             )
             .map_err(|error| self.shared.unwritable(&error.to_string()))?;
             self.notes.extend(done.notes);
@@ -414,7 +430,8 @@ impl AerospikeTargetSession {
 
     fn make_indexes(&mut self) -> Result<(), ConnectorError> {
         for collection in &self.plan.collections {
-            let done = indexes::restore(&self.shared.cluster, collection, self.shared.how.replace_indexes)
+            let replace = self.shared.how.replace_indexes;
+            let done = indexes::restore(&self.shared.cluster, collection, replace, &mut || self.shared.official())
                 .map_err(|error| self.shared.unwritable(&error.to_string()))?;
             self.notes.extend(done.notes);
             self.shared.missing(done.missing);
@@ -451,7 +468,8 @@ impl TargetSession for AerospikeTargetSession {
         }
         if !self.shared.how.no_wait {
             let patience = self.shared.options.partition_timeout;
-            let missing = indexes::wait(&self.shared.cluster, &self.made, patience, &self.shared.stop);
+            let missing =
+                indexes::wait(&self.shared.cluster, &self.made, self.shared.connected(), patience, &self.shared.stop);
             self.shared.missing(missing.ok_or_else(|| self.shared.unwritable("interrupted"))?);
             if self.shared.how.indexes != IndexOrder::Never {
                 self.compare_indexes()?;
@@ -462,6 +480,11 @@ impl TargetSession for AerospikeTargetSession {
         if lost.count() > 0 {
             self.shared
                 .missing(vec![format!("{} after the last record was written: it may have lost some", lost.in_words())]);
+        }
+        if let Some(Err(reason)) = self.shared.official.get() {
+            self.notes.push(format!(
+                "modules and indexes were made by our own connections: the official client cannot be used ({reason})"
+            ));
         }
         let mut missing = self.shared.missing.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(TargetEnd { missing: std::mem::take(&mut *missing), notes: std::mem::take(&mut self.notes) })

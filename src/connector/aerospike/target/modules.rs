@@ -5,9 +5,13 @@ use crate::connector::aerospike::{
     cluster::{Cluster, Node},
     error::Error,
     info::{failure, value_of},
+    official::Official,
 };
 use serde_json::Value as Json;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// How long a module may take to reach all nodes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,8 +45,14 @@ pub(super) fn conflicts(cluster: &Cluster, modules: &[Json]) -> Result<Vec<Strin
     Ok(conflicts)
 }
 
-/// Puts the modules of a snapshot.
-pub(super) fn restore(cluster: &Cluster, modules: &[Json], keep: bool, replace: bool) -> Result<ModulesDone, Error> {
+/// Puts the modules of a snapshot: by the official client, where there is one and it has the words.
+pub(super) fn restore(
+    cluster: &Cluster,
+    modules: &[Json],
+    keep: bool,
+    replace: bool,
+    official: &mut dyn FnMut() -> Option<Arc<Official>>,
+) -> Result<ModulesDone, Error> {
     let mut done = ModulesDone::default();
     let Some(node) = cluster.nodes().into_iter().next() else { return Err(Error::NoNode("the target".to_owned())) };
     let mut put = Vec::new();
@@ -70,6 +80,15 @@ pub(super) fn restore(cluster: &Cluster, modules: &[Json], keep: bool, replace: 
             }
             Some(_) => done.notes.push(format!("UDF module `{name}`: another one of this name was replaced")),
             None => {}
+        }
+        let by_client = official().and_then(|client| {
+            let text = data_encoding::BASE64.decode(content.as_bytes()).ok()?;
+            client.put_module(name, &text, kind)
+        });
+        // Where it fails the server's own words say why.
+        if by_client.is_some_and(|put| put.is_ok()) {
+            put.push(name);
+            continue;
         }
         let command =
             format!("udf-put:filename={name};content={content};content-len={};udf-type={kind};", content.len());

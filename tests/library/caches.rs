@@ -9,17 +9,21 @@ use rekeep::ops::{
     backup::backup,
     prune::{PruneOptions, prune},
 };
-use std::{fs, path::PathBuf, sync::Mutex};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
 fn catalog(world: &World) -> PathBuf {
-    let files = fs::read_dir(world.cache_dir()).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.extension().is_some_and(|ext| ext == "db")).last().unwrap()
+    let mut files = fs::read_dir(world.cache_dir()).unwrap().map(|entry| entry.unwrap().path());
+    files.find(|path| path.extension().is_some_and(|ext| ext == "db")).unwrap()
 }
 
 const TABLES: [&str; 8] = ["index_objects", "packs", "chunks", "places", "revisions", "layers", "layer_packs", "notes"];
 
 /// From here on the catalog can be read and takes nothing, as on a full disk.
-fn fill_up(catalog: &PathBuf, tables: &[&str]) {
+fn fill_up(catalog: &Path, tables: &[&str]) {
     let connection = rusqlite::Connection::open(catalog).unwrap();
     for table in tables {
         let full = "SELECT RAISE(FAIL, 'database or disk is full')";

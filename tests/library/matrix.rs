@@ -171,9 +171,9 @@ fn running(repo: &Repository, ends: bool) -> SnapshotId {
     let session = repo.begin_write_timed(&options, &SessionTiming { alone: true, ..SessionTiming::default() }).unwrap();
     let id = session.id();
     if ends {
-        drop(session)
+        drop(session);
     } else {
-        std::mem::forget(session)
+        std::mem::forget(session);
     }
     id
 }
@@ -259,7 +259,7 @@ impl Cell {
                 Ok(true) => '0',
                 Ok(false) => '3',
                 Err(_) => '1',
-            })
+            });
         };
         let first = self.open();
         let listed = first.as_ref().map(|repo| repo.snapshots().unwrap_or_default()).unwrap_or_default();

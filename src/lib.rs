@@ -1,6 +1,6 @@
 //! rekeep: a content-addressed, deduplicating, encrypted backup repository for databases of records.
 //!
-//! The rooms, each of which may use those after it and never those before it: [`cli`], [`ops`], [`connector`],
+//! The rooms, each of which may use those after it and never those before it: [`cli`], `service`, [`ops`], [`connector`],
 //! [`layer`], [`repo`], [`record`]; and [`report`], the words in which all of them say what happened. Formats are specified in `format-spec/`.
 //!
 //! A program backs up and restores by jobs, which run on threads of their own:
@@ -33,3 +33,5 @@ pub mod ops;
 pub mod record;
 pub mod repo;
 pub mod report;
+#[cfg(feature = "service")]
+pub mod service;

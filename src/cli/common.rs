@@ -1,8 +1,11 @@
 //! Arguments that several commands share.
 
-use super::units;
+use super::{typed, units};
 use crate::ops::Narrow;
-use clap::Args;
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 use std::path::PathBuf;
 
 /// What every command takes.
@@ -105,7 +108,7 @@ pub struct GlobalArgs {
 #[derive(Debug, Clone, Default, Args)]
 pub struct NarrowArgs {
     /// Only snapshots of this source: its name or its URL
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", value_parser = OsStringValueParser::new().map(typed::url))]
     pub source: Option<String>,
     /// Only snapshots taken on this host
     #[arg(long, value_name = "HOST")]
@@ -119,6 +122,9 @@ pub struct NarrowArgs {
     /// Only complete snapshots
     #[arg(long)]
     pub complete: bool,
+    /// Only snapshots of which everything is there: of a copy that storage makes by itself, or after a loss. Each that is not is named
+    #[arg(long)]
+    pub whole: bool,
 }
 
 impl NarrowArgs {
@@ -131,6 +137,7 @@ impl NarrowArgs {
             tags: self.tags.clone(),
             scope: self.scope.clone(),
             complete: self.complete,
+            whole: self.whole,
         }
     }
 }

@@ -58,6 +58,10 @@ pub enum Rule {
     GatherFirst,
     /// Packs that are remembered as damaged are no homes.
     DamagedIsNoHome,
+    /// Whoever replicates begins again if something of what he saw went meanwhile.
+    ReplicaLooksAgain,
+    /// Of a snapshot the higher revisions are copied first, and the commits of squashes before what they overtake.
+    ReplicaHigherFirst,
 }
 
 /// Whether a simulation has broken the rule for this thread.

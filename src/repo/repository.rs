@@ -229,6 +229,12 @@ impl Repository {
         &self.inner.keyring.secrets
     }
 
+    /// What seals what is written now.
+    #[must_use]
+    pub fn suite(&self) -> Suite {
+        self.inner.keyring.suite
+    }
+
     /// The wall clock it was opened with.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {

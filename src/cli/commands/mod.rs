@@ -10,6 +10,8 @@ pub mod completions;
 #[cfg(feature = "sqlite")]
 pub mod demo;
 pub mod diff;
+#[cfg(feature = "deeplake")]
+pub mod dr;
 pub mod dump;
 pub mod estimate;
 pub mod find;
@@ -25,6 +27,8 @@ pub mod prune;
 pub mod repair;
 pub mod replicate;
 pub mod restore;
+#[cfg(feature = "service")]
+pub mod serve;
 pub mod snapshots;
 pub mod source;
 pub mod stats;
@@ -92,6 +96,9 @@ pub enum Command {
     #[cfg(feature = "postgresql")]
     #[command(subcommand)]
     Atlas(atlas::AtlasCommand),
+    /// Disaster recovery of Deep Lake datasets: the command line of their service
+    #[cfg(feature = "deeplake")]
+    Dr(Box<dr::DrArgs>),
     /// Show who is at work on the repository
     Leases,
     /// Shut out leases whose holder is gone
@@ -106,6 +113,9 @@ pub enum Command {
     /// List or clear the local catalogs
     #[command(subcommand)]
     Cache(cache::CacheCommand),
+    /// Run backups on schedule, and answer over HTTP (docs/service.md)
+    #[cfg(feature = "service")]
+    Serve(Box<serve::ServeArgs>),
     /// Show rekeep at work on a database it makes itself
     #[cfg(feature = "sqlite")]
     Demo(demo::DemoArgs),
@@ -160,12 +170,16 @@ pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) ->
         Command::Asbackup(args) => Ok(tool(super::tools::Tool::Backup, args, context)),
         #[cfg(all(feature = "aerospike", feature = "asb"))]
         Command::Asrestore(args) => Ok(tool(super::tools::Tool::Restore, args, context)),
+        #[cfg(feature = "deeplake")]
+        Command::Dr(args) => dr::run(&args, context),
         Command::Leases => leases::run(context),
         Command::Unlock(args) => unlock::run(&args, context),
         Command::Key(command) => key::run(&command, context),
         Command::Cat(args) => cat::run(&args, context),
         Command::CheckStorage(args) => check_storage::run(&args, context),
         Command::Cache(command) => cache::run(&command, context),
+        #[cfg(feature = "service")]
+        Command::Serve(args) => serve::run(&args, context),
         #[cfg(feature = "sqlite")]
         Command::Demo(args) => demo::run(&args, context),
         Command::Completions { shell } => Ok(completions::run(shell, &mut whole(), context)),

@@ -1,0 +1,333 @@
+//! What a configuration must say to make sense: names, references, schedules, numbers. Everything that is wrong is found at
+//! once.
+
+use super::{Cluster, Config, Policy, Routine, ServiceSettings, Storage, partitions::partitions};
+use crate::service::{cron::Schedule, window::Window};
+use std::fmt;
+
+/// Something that is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The section, the name, the field.
+    pub path: Vec<String>,
+    /// What is wrong with it.
+    pub words: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.join("."), self.words)
+    }
+}
+
+/// The longest name.
+const MAX_NAME_BYTES: usize = 128;
+
+struct Check<'a> {
+    config: &'a Config,
+    found: Vec<Finding>,
+}
+
+/// Whatever is wrong.
+pub(super) fn findings(config: &Config) -> Vec<Finding> {
+    let mut check = Check { config, found: Vec::new() };
+    check.names();
+    config.clusters.iter().for_each(|(name, cluster)| check.cluster(name, cluster));
+    config.storage.iter().for_each(|(name, storage)| check.storage(name, storage));
+    config.policies.iter().for_each(|(name, policy)| check.policy(name, policy));
+    config.routines.iter().for_each(|(name, routine)| check.routine(name, routine));
+    for (name, place) in &config.repositories {
+        if place.location.trim().is_empty() {
+            check.say(&["repositories", name, "location"], "it is empty");
+        }
+    }
+    for (name, agent) in &config.secret_agents {
+        if agent.address.is_empty() {
+            check.say(&["secret-agents", name, "address"], "it is empty");
+        }
+    }
+    check.service(&config.service);
+    check.found
+}
+
+impl Check<'_> {
+    fn say(&mut self, path: &[&str], words: impl Into<String>) {
+        self.found.push(Finding { path: path.iter().map(|&part| part.to_owned()).collect(), words: words.into() });
+    }
+
+    fn names(&mut self) {
+        let config = self.config;
+        let sections: [(&str, Vec<&String>); 8] = [
+            ("aerospike-clusters", config.clusters.keys().collect()),
+            ("storage", config.storage.keys().collect()),
+            ("backup-policies", config.policies.keys().collect()),
+            ("backup-routines", config.routines.keys().collect()),
+            ("secret-agents", config.secret_agents.keys().collect()),
+            ("repositories", config.repositories.keys().collect()),
+            ("service.api-keys", config.service.api_keys.keys().collect()),
+            ("service.hooks", config.service.hooks.keys().collect()),
+        ];
+        for (section, names) in sections {
+            for name in names.into_iter().filter(|name| !is_name(name)) {
+                self.say(&[section, name], "a name has 1 to 128 bytes, no `/` and no control characters");
+            }
+        }
+    }
+
+    fn cluster(&mut self, name: &str, cluster: &Cluster) {
+        let at = "aerospike-clusters";
+        if cluster.seed_nodes.is_empty() {
+            self.say(&[at, name, "seed-nodes"], "it needs one at least");
+        }
+        for node in &cluster.seed_nodes {
+            if node.port == 0 {
+                self.say(&[at, name, "seed-nodes"], "port 0 is none");
+            }
+            if node.host_name.is_empty() || node.host_name.contains(|c: char| c.is_whitespace() || "/,@".contains(c)) {
+                self.say(&[at, name, "seed-nodes"], format!("`{}` is no host", node.host_name));
+            }
+        }
+        let Some(credentials) = &cluster.credentials else { return };
+        if credentials.password.is_some() && credentials.password_path.is_some() {
+            self.say(&[at, name, "credentials"], "password and password-path are both given");
+        }
+        let modes = ["INTERNAL", "EXTERNAL", "PKI"];
+        let mode = credentials.auth_mode.as_deref().filter(|mode| !modes.contains(&mode.to_ascii_uppercase().as_str()));
+        if let Some(mode) = mode {
+            self.say(&[at, name, "credentials"], format!("auth-mode {mode} is none of INTERNAL, EXTERNAL, PKI"));
+        }
+        self.agent(&[at, name, "credentials"], credentials.secret_agent_name.as_ref());
+    }
+
+    fn agent(&mut self, path: &[&str], name: Option<&String>) {
+        if let Some(name) = name.filter(|name| !self.config.secret_agents.contains_key(*name)) {
+            self.say(path, format!("there is no secret agent `{name}`"));
+        }
+    }
+
+    fn storage(&mut self, name: &str, storage: &Storage) {
+        let at = "storage";
+        if storage.kinds() != 1 {
+            let words = "it needs exactly one of local-storage, s3-storage, gcp-storage, azure-storage";
+            return self.say(&[at, name], words);
+        }
+        if storage.local_storage.as_ref().is_some_and(|local| local.path.trim().is_empty()) {
+            self.say(&[at, name, "local-storage"], "its path is empty");
+        }
+        if let Some(s3) = &storage.s3_storage {
+            if s3.bucket.is_empty() || s3.s3_region.is_empty() {
+                self.say(&[at, name, "s3-storage"], "it needs bucket and s3-region");
+            }
+            self.agent(&[at, name, "s3-storage"], s3.secret_agent_name.as_ref());
+        }
+        if let Some(gcp) = &storage.gcp_storage {
+            if gcp.bucket_name.is_empty() {
+                self.say(&[at, name, "gcp-storage"], "it needs bucket-name");
+            }
+            self.agent(&[at, name, "gcp-storage"], gcp.secret_agent_name.as_ref());
+        }
+        if let Some(azure) = &storage.azure_storage {
+            if azure.container_name.is_empty() || azure.endpoint.is_empty() {
+                self.say(&[at, name, "azure-storage"], "it needs container-name and endpoint");
+            }
+            self.agent(&[at, name, "azure-storage"], azure.secret_agent_name.as_ref());
+        }
+    }
+
+    fn policy(&mut self, name: &str, policy: &Policy) {
+        let at = "backup-policies";
+        if let Some(retention) = &policy.retention {
+            if retention.full == Some(0) {
+                self.say(&[at, name, "retention"], "full: one backup at least is kept");
+            }
+            if let (Some(full), Some(incremental)) = (retention.full, retention.incremental)
+                && incremental > full
+            {
+                self.say(&[at, name, "retention"], "incremental: not of more fulls than are kept");
+            }
+        }
+        if policy.parallel == Some(0) || policy.parallel.is_some_and(|parallel| parallel > 256) {
+            self.say(&[at, name, "parallel"], "it is from 1 to 256");
+        }
+        if let Some(compression) = &policy.compression {
+            let mode = compression.mode.as_deref().unwrap_or("NONE");
+            if !["NONE", "ZSTD"].contains(&mode.to_ascii_uppercase().as_str()) {
+                self.say(&[at, name, "compression"], format!("mode {mode} is none of NONE, ZSTD"));
+            }
+            if compression.level.is_some_and(|level| !(-1..=22).contains(&level)) {
+                self.say(&[at, name, "compression"], "level is from -1 to 22");
+            }
+        }
+        if let Some(mode) = policy.incr_mode.as_deref().filter(|mode| !["differential", "cumulative"].contains(mode)) {
+            self.say(&[at, name, "incr-mode"], format!("{mode} is none of differential, cumulative"));
+        }
+        if let Some(verify) =
+            policy.verify.as_deref().filter(|verify| !["structure", "data", "restore"].contains(verify))
+        {
+            self.say(&[at, name, "verify"], format!("{verify} is none of structure, data, restore"));
+        }
+        let retry = policy.retry_policy.as_ref();
+        if retry.and_then(|retry| retry.multiplier).is_some_and(|multiplier| !(1.0..=1000.0).contains(&multiplier)) {
+            self.say(&[at, name, "retry-policy"], "multiplier is from 1 to 1000");
+        }
+        if retry.and_then(|retry| retry.max_retries).is_some_and(|retries| retries > 1000) {
+            self.say(&[at, name, "retry-policy"], "max-retries is 1000 at most");
+        }
+    }
+
+    fn routine(&mut self, name: &str, routine: &Routine) {
+        let at = "backup-routines";
+        let config = self.config;
+        match (&routine.source_cluster, &routine.source) {
+            (Some(cluster), None) if !config.clusters.contains_key(cluster) => {
+                self.say(&[at, name, "source-cluster"], format!("there is no cluster `{cluster}`"));
+            }
+            (None, Some(url)) if !url.contains(':') => {
+                self.say(&[at, name, "source"], format!("`{url}` is no source: write sqlite:FILE or the like"));
+            }
+            (Some(_), None) | (None, Some(_)) => {}
+            _ => self.say(&[at, name], "it needs exactly one of source-cluster and source"),
+        }
+        match (&routine.storage, &routine.repository) {
+            (Some(storage), None) if !config.storage.contains_key(storage) => {
+                self.say(&[at, name, "storage"], format!("there is no storage `{storage}`"));
+            }
+            (None, Some(repository)) if !config.repositories.contains_key(repository) => {
+                self.say(&[at, name, "repository"], format!("there is no repository `{repository}`"));
+            }
+            (Some(_), None) | (None, Some(_)) => {}
+            _ => self.say(&[at, name], "it needs exactly one of storage and repository"),
+        }
+        if let Some(policy) = routine.backup_policy.as_ref().filter(|policy| !config.policies.contains_key(*policy)) {
+            self.say(&[at, name, "backup-policy"], format!("there is no policy `{policy}`"));
+        }
+        self.schedules(name, routine);
+        self.selection(name, routine);
+        for (field, hooks) in [("before", &routine.before), ("after", &routine.after)] {
+            for hook in hooks.iter().flatten().filter(|hook| !config.service.hooks.contains_key(*hook)) {
+                self.say(&[at, name, field], format!("there is no hook `{hook}`"));
+            }
+        }
+    }
+
+    fn schedules(&mut self, name: &str, routine: &Routine) {
+        let at = "backup-routines";
+        let zone = zone_of(self.config, routine);
+        let crons = [
+            ("interval-cron", Some(&routine.interval_cron)),
+            ("incr-interval-cron", routine.incr_interval_cron.as_ref()),
+        ];
+        for (field, text) in crons {
+            // An empty one is none, as the backup service has it; a full must be due some time.
+            let Some(text) = text.filter(|text| field == "interval-cron" || !text.is_empty()) else { continue };
+            if let Err(words) = Schedule::parse(text, zone) {
+                self.say(&[at, name, field], words);
+            }
+        }
+        if let Some(Err(words)) = routine.window.as_deref().map(Window::parse) {
+            self.say(&[at, name, "window"], words);
+        }
+        if routine.jitter.is_some_and(|jitter| jitter > 86_400) {
+            self.say(&[at, name, "jitter"], "it is a day at most");
+        }
+    }
+
+    fn selection(&mut self, name: &str, routine: &Routine) {
+        let at = "backup-routines";
+        let of_cluster = [
+            ("namespaces", routine.namespaces.is_some()),
+            ("set-list", routine.set_list.is_some()),
+            ("bin-list", routine.bin_list.is_some()),
+            ("partition-list", routine.partition_list.is_some()),
+            ("node-list", routine.node_list.is_some()),
+            ("rack-list", routine.rack_list.is_some()),
+            ("filter-exp", routine.filter_exp.is_some()),
+        ];
+        for (field, _) in of_cluster.iter().filter(|(_, given)| *given && routine.source.is_some()) {
+            self.say(&[at, name, field], "it is of clusters: a source has options of its own (source-options)");
+        }
+        if routine.source_options.is_some() && routine.source.is_none() {
+            self.say(&[at, name, "source-options"], "they are of a source, and there is none");
+        }
+        let given = |list: Option<usize>| list.is_some_and(|count| count > 0);
+        let parts = [
+            given(routine.node_list.as_ref().map(Vec::len)),
+            given(routine.rack_list.as_ref().map(Vec::len)),
+            routine.partition_list.is_some(),
+        ];
+        if parts.iter().filter(|given| **given).count() > 1 {
+            self.say(&[at, name], "node-list, rack-list and partition-list exclude each other");
+        }
+        if let Some(Err(words)) = routine.partition_list.as_deref().map(partitions) {
+            self.say(&[at, name, "partition-list"], words);
+        }
+        if routine.tags.iter().flatten().any(|tag| tag.trim().is_empty() || tag.contains('=')) {
+            self.say(&[at, name, "tags"], "a tag has a name, and no `=`");
+        }
+    }
+
+    fn service(&mut self, settings: &ServiceSettings) {
+        let say_zone = settings.backup.as_ref().and_then(|backup| backup.schedule_timezone.as_deref());
+        if let Some(Err(words)) = say_zone.map(|zone| crate::service::cron::zone(Some(zone))) {
+            self.say(&["service", "backup"], format!("schedule-timezone: {words}"));
+        }
+        for (name, key) in &settings.api_keys {
+            if !crate::service::keys::is_hash(&key.hash) {
+                let words = format!("{name}: `hash` is none: `rekeep serve key` makes a key and prints its hash");
+                self.say(&["service", "api-keys"], words);
+            }
+            if let Some(scope) = key.scopes.iter().find(|scope| crate::service::keys::Scope::parse(scope).is_none()) {
+                let words = format!("{name}: `{scope}` is no scope: read, backup, restore, configure, admin are");
+                self.say(&["service", "api-keys"], words);
+            }
+            if key.expires.as_deref().is_some_and(|text| text.parse::<jiff::Timestamp>().is_err()) {
+                let words = format!("{name}: `expires` is no time with a zone, such as 2027-01-01T00:00:00Z");
+                self.say(&["service", "api-keys"], words);
+            }
+        }
+        if let Some(http) = &settings.http {
+            if http.port == Some(0) {
+                self.say(&["service", "http"], "port 0 is none");
+            }
+            if http.context_path.as_deref().is_some_and(|path| !path.starts_with('/') || path.contains(['{', '}', '*']))
+            {
+                self.say(&["service", "http"], "context-path begins with `/`, and holds none of `{`, `}`, `*`");
+            }
+            for network in http.rate.iter().flat_map(|rate| &rate.white_list) {
+                if crate::service::http::limit::Network::parse(network).is_none() {
+                    self.say(&["service", "http"], format!("white-list: `{network}` is no address or network"));
+                }
+            }
+        }
+        if let Some(https) = settings.https.as_ref().filter(|https| https.disabled != Some(true)) {
+            if https.cert_file.is_none() || https.key_file.is_none() {
+                self.say(&["service", "https"], "it needs cert-file and key-file");
+            }
+            if https.min_version.as_deref().is_some_and(|version| !["1.2", "1.3"].contains(&version)) {
+                self.say(&["service", "https"], "min-version is 1.2 or 1.3");
+            }
+            let modes = ["none", "request", "require-and-verify"];
+            if https.client_auth.as_deref().is_some_and(|mode| !modes.contains(&mode)) {
+                self.say(&["service", "https"], "client-auth is none, request or require-and-verify");
+            }
+        }
+        if settings.logger.as_ref().is_some_and(|logger| logger.file_writer.is_some()) {
+            self.say(&["service", "logger"], "file-writer is not known: let the system keep what standard output gets");
+        }
+        for (name, hook) in settings.hooks.iter().filter(|(_, hook)| hook.command.is_empty()) {
+            let _ = hook;
+            self.say(&["service", "hooks"], format!("{name}: it has no command"));
+        }
+    }
+}
+
+/// The zone of a routine's schedules, as it is named.
+pub(in crate::service) fn zone_of<'c>(config: &'c Config, routine: &'c Routine) -> Option<&'c str> {
+    let of_service = || config.service.backup.as_ref().and_then(|backup| backup.schedule_timezone.as_deref());
+    routine.schedule_timezone.as_deref().or_else(of_service)
+}
+
+/// Whether something may be called so.
+pub(in crate::service) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.contains('/') && !name.chars().any(char::is_control)
+}

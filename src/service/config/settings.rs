@@ -1,0 +1,143 @@
+//! The service's own settings: HTTP, logs, backups as a whole, keys, hooks.
+
+use super::Unlocking;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// All of them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ServiceSettings {
+    /// The interface in clear.
+    pub http: Option<HttpSettings>,
+    /// The interface by TLS.
+    pub https: Option<HttpsSettings>,
+    /// Logs.
+    pub logger: Option<LoggerSettings>,
+    /// Backups as a whole.
+    pub backup: Option<BackupSettings>,
+    /// What unlocks repositories that say nothing of it.
+    pub unlock: Option<Unlocking>,
+    /// Keys of the interface, by name.
+    pub api_keys: BTreeMap<String, KeySettings>,
+    /// Answer everybody, wherever from.
+    pub without_authentication: Option<bool>,
+    /// Commands before and after runs, by name. The interface can neither make nor change them.
+    pub hooks: BTreeMap<String, Hook>,
+    /// What URLs of targets that the interface may restore into begin with; clusters that have a name are always allowed.
+    pub restore_targets: Vec<String>,
+}
+
+/// Requests that a client may make.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct RateSettings {
+    /// A second; 1024 by default.
+    pub tps: Option<u32>,
+    /// At once; 1024 by default.
+    pub size: Option<u32>,
+    /// Addresses and networks without a limit; `0.0.0.0/0` for all.
+    pub white_list: Vec<String>,
+}
+
+/// The interface in clear. Times are in milliseconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct HttpSettings {
+    /// The address to listen on; without keys only a loopback one, which is the default then.
+    pub address: Option<String>,
+    /// The port; 8080 by default.
+    pub port: Option<u16>,
+    /// What every path begins with.
+    pub context_path: Option<String>,
+    /// How long the head of a request may take.
+    pub timeout: Option<u32>,
+    /// How long a whole request may take to come.
+    pub read_timeout: Option<u32>,
+    /// How long an answer may take.
+    pub write_timeout: Option<u32>,
+    /// How long a connection may do nothing.
+    pub idle_timeout: Option<u32>,
+    /// Do not listen in clear.
+    pub disabled: Option<bool>,
+    /// Limits of requests.
+    pub rate: Option<RateSettings>,
+    /// The most bytes of a request's body; 1 MiB by default.
+    pub max_body_bytes: Option<u64>,
+}
+
+/// The interface by TLS.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct HttpsSettings {
+    /// The address to listen on.
+    pub address: Option<String>,
+    /// The port; 8443 by default.
+    pub port: Option<u16>,
+    /// Our certificate and what it was signed with, PEM. Read again when it changes.
+    pub cert_file: Option<String>,
+    /// Its key, PEM.
+    pub key_file: Option<String>,
+    /// `1.2` or `1.3`.
+    pub min_version: Option<String>,
+    /// The authorities whose certificates clients may show, PEM.
+    pub client_ca_file: Option<String>,
+    /// `none`, `request` or `require-and-verify`.
+    pub client_auth: Option<String>,
+    /// Do not listen by TLS.
+    pub disabled: Option<bool>,
+}
+
+/// Logs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct LoggerSettings {
+    /// TRACE, DEBUG, INFO, WARN or ERROR; INFO by default.
+    pub level: Option<String>,
+    /// PLAIN or JSON.
+    pub format: Option<String>,
+    /// Whether standard output gets them; yes by default.
+    pub stdout_writer: Option<bool>,
+    /// Not known yet: let the system keep what standard output gets.
+    #[schema(value_type = Option<Object>)]
+    pub file_writer: Option<serde_json::Value>,
+}
+
+/// Backups as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct BackupSettings {
+    /// No meaning here: keys of backups bear milliseconds alone.
+    pub timestamp_format: Option<String>,
+    /// The zone of schedules that name none: UTC by default.
+    pub schedule_timezone: Option<String>,
+    /// The most jobs at once; 16 by default.
+    pub max_parallel: Option<u16>,
+}
+
+/// A key of the interface.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct KeySettings {
+    /// The key's hash, as `rekeep serve key` prints it.
+    pub hash: String,
+    /// What it may: `read`, `backup`, `restore`, `configure`, `admin`.
+    pub scopes: Vec<String>,
+    /// The only routines it may; all if there are none.
+    pub routines: Vec<String>,
+    /// The only tenant it may.
+    pub tenant: Option<String>,
+    /// When it ends: a time with its zone.
+    pub expires: Option<String>,
+}
+
+/// A command.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Hook {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// How long it may take, in seconds; 300 by default.
+    pub timeout: Option<u32>,
+}

@@ -1,0 +1,148 @@
+//! When something is due: six or seven fields as go-quartz reads them, five as Unix does, `@daily` and the like, in a zone.
+//! Where clocks change, what would be in the missing hour is due once behind it, and what is in the doubled hour once.
+
+use crate::record::Timestamp;
+use croner::{
+    Cron,
+    parser::{CronParser, Seconds, Year},
+};
+use jiff::tz::TimeZone;
+
+/// A schedule.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    cron: Cron,
+    zone: TimeZone,
+}
+
+/// A zone by its name: `UTC` (also without a name), `Local`, or one of the database. Abbreviations such as EST are refused:
+/// they are several zones.
+///
+/// # Errors
+/// In words.
+pub fn zone(name: Option<&str>) -> Result<TimeZone, String> {
+    match name {
+        None | Some("" | "UTC") => Ok(TimeZone::UTC),
+        Some("Local") => Ok(TimeZone::system()),
+        Some(name) => {
+            let found = TimeZone::get(name).ok().filter(|_| name.contains('/'));
+            found.ok_or_else(|| format!("`{name}` is no time zone: write UTC, Local, or a name such as Europe/Berlin"))
+        }
+    }
+}
+
+impl Schedule {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// In words; also of one that is never due.
+    pub fn parse(text: &str, zone_name: Option<&str>) -> Result<Self, String> {
+        let zone = zone(zone_name)?;
+        let text = text.trim();
+        let fields = text.split_whitespace().count();
+        let parser = match fields {
+            6 | 7 => CronParser::builder()
+                .seconds(Seconds::Required)
+                .year(Year::Optional)
+                .alternative_weekdays(true)
+                .sloppy_ranges(true)
+                .dom_and_dow(true)
+                .build(),
+            5 => CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).sloppy_ranges(true).build(),
+            1 if text.starts_with('@') => CronParser::builder().build(),
+            _ => {
+                return Err(format!(
+                    "`{text}` is no schedule: it has 6 or 7 fields (from seconds on), 5 (from minutes on), or is @hourly, @daily, \
+                     @weekly, @monthly or @yearly"
+                ));
+            }
+        };
+        let cron = parser.parse(text).map_err(|error| format!("`{text}` is no schedule: {error}"))?;
+        let schedule = Self { cron, zone };
+        match schedule.next_after(Timestamp::from_millis(jiff::Timestamp::now().as_millisecond())) {
+            Some(_) => Ok(schedule),
+            None => Err(format!("`{text}` is never due")),
+        }
+    }
+
+    /// When it is due next after a time; `None` if never again.
+    #[must_use]
+    pub fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
+        let from = jiff::Timestamp::from_millisecond(time.as_millis()).ok()?.to_zoned(self.zone.clone());
+        let next = self.cron.find_next_occurrence(&from, false).ok()?;
+        Some(Timestamp::from_millis(next.timestamp().as_millisecond())).filter(|next| *next > time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::from_millis(text.parse::<jiff::Timestamp>().unwrap().as_millisecond())
+    }
+
+    fn next(cron: &str, zone: &str, after: &str, count: usize) -> Vec<String> {
+        let schedule = Schedule::parse(cron, Some(zone)).unwrap();
+        let mut time = at(after);
+        let mut all = Vec::new();
+        for _ in 0..count {
+            time = schedule.next_after(time).unwrap();
+            all.push(time.to_string().replace(".000Z", "Z"));
+        }
+        all
+    }
+
+    #[test]
+    fn six_and_seven_fields_are_read_as_go_quartz_reads_them() {
+        // 1 is Sunday; 2026-11-29 is one.
+        assert_eq!(next("0 0 12 ? * 1", "UTC", "2026-11-28T00:00:00Z", 1), ["2026-11-29T12:00:00Z"]);
+        assert_eq!(
+            next("0 0 12 ? * MON-FRI", "UTC", "2026-11-28T00:00:00Z", 2),
+            ["2026-11-30T12:00:00Z", "2026-12-01T12:00:00Z"]
+        );
+        assert_eq!(
+            next("*/10 * * * * *", "UTC", "2026-11-28T00:00:55Z", 2),
+            ["2026-11-28T00:01:00Z", "2026-11-28T00:01:10Z"]
+        );
+        assert_eq!(next("0/15 * * * * ?", "UTC", "2026-11-28T00:00:01Z", 1), ["2026-11-28T00:00:15Z"]);
+        assert_eq!(next("0 0 0 L * ?", "UTC", "2026-11-28T00:00:00Z", 1), ["2026-11-30T00:00:00Z"]);
+        assert_eq!(next("0 0 0 1 1 ? 2030", "UTC", "2026-11-28T00:00:00Z", 1), ["2030-01-01T00:00:00Z"]);
+    }
+
+    #[test]
+    fn five_fields_are_read_as_unix_reads_them() {
+        for sunday in ["0 12 * * 0", "0 12 * * 7", "0 12 * * SUN"] {
+            assert_eq!(next(sunday, "UTC", "2026-11-28T00:00:00Z", 1), ["2026-11-29T12:00:00Z"], "{sunday}");
+        }
+        // Day of month or day of week.
+        assert_eq!(
+            next("0 0 1 * 1", "UTC", "2026-11-28T00:00:00Z", 2),
+            ["2026-11-30T00:00:00Z", "2026-12-01T00:00:00Z"]
+        );
+        assert_eq!(next("@weekly", "UTC", "2026-11-28T00:00:00Z", 1), ["2026-11-29T00:00:00Z"]);
+        assert_eq!(next("@hourly", "UTC", "2026-11-28T00:30:00Z", 1), ["2026-11-28T01:00:00Z"]);
+    }
+
+    #[test]
+    fn the_missing_hour_and_the_doubled_one_fire_once() {
+        // Clocks go from 2:00 to 3:00 on 2027-03-28, and from 3:00 to 2:00 on 2027-10-31.
+        assert_eq!(
+            next("30 2 * * *", "Europe/Berlin", "2027-03-27T12:00:00Z", 2),
+            ["2027-03-28T01:00:00Z", "2027-03-29T00:30:00Z"]
+        );
+        assert_eq!(
+            next("30 2 * * *", "Europe/Berlin", "2027-10-30T12:00:00Z", 2),
+            ["2027-10-31T00:30:00Z", "2027-11-01T01:30:00Z"]
+        );
+    }
+
+    #[test]
+    fn what_is_no_schedule_or_never_due_is_refused() {
+        for bad in ["", "* * * *", "61 * * * *", "0 0 0 30 2 ?", "0 0 30 2 *", "a b c d e", "@soon", "0 0 0 1 1 ? 2020"]
+        {
+            assert!(Schedule::parse(bad, None).is_err(), "{bad}");
+        }
+        assert!(zone(Some("EST")).is_err() && zone(Some("Europe/Nowhere")).is_err() && zone(Some("Local")).is_ok());
+    }
+}

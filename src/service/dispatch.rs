@@ -1,0 +1,388 @@
+//! The dispatcher: one thread that looks what is due, lets jobs begin as the board allows, and sleeps until something happens.
+
+use super::{
+    Service, ServiceError,
+    board::{Board, Entry, Lane, Verdict},
+    config::{Config, Overlap, check::zone_of},
+    cron,
+    job::{Ending, Job, JobState, NewJob, Work},
+    restore::RestorePlan,
+    state::State,
+    timetable::{Due, Timetable},
+    window::Window,
+};
+use crate::{ops::job::JobWatch, record::Timestamp};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::Builder,
+    time::Duration,
+};
+
+/// Jobs at once, where nothing else is said.
+const MOST: u16 = 16;
+
+/// The longest sleep: clocks may have been set meanwhile.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// A job at work.
+#[derive(Debug, Clone)]
+pub(super) struct Running {
+    /// What it does.
+    pub(super) work: Work,
+    /// When it began.
+    pub(super) started: Timestamp,
+    /// What looks at its verb, once that has begun.
+    pub(super) watch: Option<JobWatch>,
+    /// Whether it is to stop.
+    pub(super) canceled: Arc<AtomicBool>,
+    /// The highest share that was told, in percent: it never goes back.
+    pub(super) percent: Arc<std::sync::atomic::AtomicU32>,
+}
+
+/// What the dispatcher works on.
+pub(super) struct Desk {
+    pub(super) timetable: Timetable,
+    pub(super) board: Board,
+    pub(super) running: BTreeMap<i64, Running>,
+    /// What restores that wait are to do.
+    pub(super) plans: HashMap<i64, RestorePlan>,
+    /// Ends that could not be written yet.
+    pub(super) unwritten: BTreeMap<i64, (Ending, Timestamp)>,
+}
+
+impl Desk {
+    pub(super) fn new(config: &Config, state: &State, now: Timestamp) -> Result<Self, ServiceError> {
+        let timetable = Timetable::new(config, &state.handled()?, now);
+        state.set_handled(&timetable.handled())?;
+        Ok(Self {
+            timetable,
+            board: Board::new(most(config)),
+            running: BTreeMap::new(),
+            plans: HashMap::new(),
+            unwritten: BTreeMap::new(),
+        })
+    }
+}
+
+fn most(config: &Config) -> usize {
+    usize::from(config.service.backup.as_ref().and_then(|backup| backup.max_parallel).unwrap_or(MOST).max(1))
+}
+
+/// What became of a job that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Submitted {
+    /// It waits or has begun.
+    New(i64),
+    /// The same waits already.
+    Already(i64),
+    /// It was skipped.
+    Skipped(i64),
+}
+
+impl Submitted {
+    /// The number of the job that does it.
+    pub(super) const fn id(self) -> i64 {
+        match self {
+            Self::New(id) | Self::Already(id) | Self::Skipped(id) => id,
+        }
+    }
+}
+
+impl Service {
+    /// Takes up what a former service left: what waited waits again, what was at work has failed.
+    pub(super) fn take_up(&self) -> Result<(), ServiceError> {
+        let now = self.now();
+        let config = self.config();
+        for job in self.state.unfinished()? {
+            let again = job.state == JobState::Queued
+                && matches!(&job.work, Work::Backup { routine, .. } if config.routines.contains_key(routine));
+            if again {
+                let entry = entry(&config, job.id, &job.work, job.begin);
+                self.desk().board.push(entry);
+                continue;
+            }
+            let words = if job.state == JobState::Queued {
+                "the service ended before it began"
+            } else {
+                "the service ended while it was at work; what a backup had finished is taken up by the next one"
+            };
+            let ending = Ending::without(JobState::Failure, "interrupted", words);
+            self.settle(&job, &ending, now)?;
+            tracing::warn!(job = job.id, verb = job.work.verb(), routine = job.work.routine(), "{words}");
+        }
+        Ok(())
+    }
+
+    /// Writes how a job ended, and counts it.
+    fn settle(&self, job: &Job, ending: &Ending, now: Timestamp) -> Result<(), ServiceError> {
+        self.state.end(job.id, ending, now)?;
+        self.count(&job.work, ending, job.started.unwrap_or(now), now)?;
+        Ok(())
+    }
+
+    pub(super) fn begin_dispatching(self: &Arc<Self>) -> Result<(), ServiceError> {
+        let service = Arc::clone(self);
+        let thread = Builder::new().name("dispatcher".to_owned()).spawn(move || service.dispatch());
+        let thread = thread
+            .map_err(|error| ServiceError::Listen { place: "the dispatcher".to_owned(), reason: error.to_string() })?;
+        *self.dispatcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
+    }
+
+    fn dispatch(self: Arc<Self>) {
+        loop {
+            let stopping = self.is_stopping();
+            if !stopping {
+                self.take_due();
+            }
+            let mut desk = self.desk();
+            let unwritten: Vec<_> = desk.unwritten.iter().map(|(id, it)| (*id, it.clone())).collect();
+            for (id, (ending, at)) in unwritten {
+                if self.state.end(id, &ending, at).is_ok() {
+                    desk.unwritten.remove(&id);
+                }
+            }
+            if stopping && desk.running.is_empty() {
+                return;
+            }
+            let now = self.now();
+            let ready = if stopping { Vec::new() } else { desk.board.take_ready(now) };
+            if !ready.is_empty() {
+                let begun: Vec<_> = ready.into_iter().map(|entry| self.begin(&mut desk, &entry, now)).collect();
+                drop(desk);
+                for (id, error) in begun.into_iter().flatten() {
+                    tracing::error!(job = id, "{error}");
+                }
+                continue;
+            }
+            let next = [desk.timetable.next(), desk.board.next_time(now)].into_iter().flatten().min();
+            let sleep = next.map_or(LONGEST_SLEEP, |next| {
+                Duration::from_millis(u64::try_from(next.as_millis() - now.as_millis()).unwrap_or(0).saturating_add(1))
+            });
+            drop(self.wake.wait_timeout(desk, sleep.min(LONGEST_SLEEP)).unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// Lets a job begin, on a thread of its own.
+    fn begin(self: &Arc<Self>, desk: &mut Desk, entry: &Entry, now: Timestamp) -> Option<(i64, String)> {
+        let job = match self.state.job(entry.id) {
+            Ok(Some(job)) => job,
+            Ok(None) => {
+                desk.board.finish(entry.id);
+                return Some((entry.id, "the job is gone".to_owned()));
+            }
+            Err(error) => {
+                desk.board.finish(entry.id);
+                return Some((entry.id, error.to_string()));
+            }
+        };
+        let running = Running {
+            work: job.work.clone(),
+            started: now,
+            watch: None,
+            canceled: Arc::default(),
+            percent: Arc::default(),
+        };
+        desk.running.insert(entry.id, running);
+        let plan = desk.plans.remove(&entry.id);
+        let service = Arc::clone(self);
+        let name = format!("run {}", entry.id);
+        match Builder::new().name(name).spawn(move || service.supervise(&job, plan)) {
+            Ok(_) => None,
+            Err(error) => {
+                desk.running.remove(&entry.id);
+                desk.board.finish(entry.id);
+                let ending = Ending::without(JobState::Failure, "internal", format!("no thread for it: {error}"));
+                desk.unwritten.insert(entry.id, (ending, now));
+                Some((entry.id, error.to_string()))
+            }
+        }
+    }
+
+    /// Lets what is due wait for its turn.
+    fn take_due(&self) {
+        let now = self.now();
+        let (due, handled) = {
+            let mut desk = self.desk();
+            let due = desk.timetable.take_due(now);
+            let handled = if due.is_empty() { Vec::new() } else { desk.timetable.handled() };
+            (due, handled)
+        };
+        if due.is_empty() {
+            return;
+        }
+        // Before anything begins: a run that is lost is made up for by the next, one that comes twice is not.
+        if let Err(error) = self.state.set_handled(&handled) {
+            tracing::error!("{error}");
+        }
+        for one in due {
+            if let Err(error) = self.run_due(&one) {
+                tracing::error!(routine = one.routine, "{error}");
+            }
+        }
+    }
+
+    fn run_due(&self, due: &Due) -> Result<(), ServiceError> {
+        let config = self.config();
+        let Some(routine) = config.routines.get(&due.routine) else { return Ok(()) };
+        let work = Work::Backup { routine: due.routine.clone(), full: due.is_full, description: None };
+        let new = NewJob { work, tenant: routine.tenant.clone(), by: "schedule".to_owned(), due: Some(due.at) };
+        let skip = routine.on_overlap == Some(Overlap::Skip);
+        match due.skip {
+            Some(words) => self.skip(&new, words).map(drop),
+            None => self.submit(&new, due.begin, skip, None).map(drop),
+        }
+    }
+
+    fn skip(&self, new: &NewJob, words: &str) -> Result<i64, ServiceError> {
+        let now = self.now();
+        let id = self.state.add(new, now, now)?;
+        let ending = Ending::without(JobState::Skipped, "contended", words);
+        self.state.end(id, &ending, now)?;
+        self.count(&new.work, &ending, now, now)?;
+        tracing::info!(job = id, routine = new.work.routine(), kind = new.work.kind(), "skipped: {words}");
+        Ok(id)
+    }
+
+    /// Lets a job wait for its turn, and keeps that it does. With `skip` it does not wait for another of its routine.
+    pub(super) fn submit(
+        &self,
+        new: &NewJob,
+        begin: Timestamp,
+        skip: bool,
+        plan: Option<RestorePlan>,
+    ) -> Result<Submitted, ServiceError> {
+        if self.is_stopping() {
+            return Err(ServiceError::Stopping);
+        }
+        let config = self.config();
+        let mut entry = entry(&config, 0, &new.work, begin);
+        let mut desk = self.desk();
+        if let Some(plan) = &plan {
+            if let Some(other) = desk.board.restores_into(&plan.target) {
+                return Err(ServiceError::Conflict(format!("job {other} restores into {} already", plan.target)));
+            }
+            entry.target = Some(plan.target.clone());
+        }
+        match desk.board.judge(&entry, skip) {
+            Verdict::Waits => {}
+            Verdict::WaitsAlready(id) => {
+                drop(desk);
+                if new.due.is_some() {
+                    let words = format!("job {id} of the same kind waits already");
+                    return Ok(Submitted::Skipped(self.skip(new, &words)?));
+                }
+                return Ok(Submitted::Already(id));
+            }
+            Verdict::Overlaps(id) => {
+                drop(desk);
+                let words = format!("job {id} is at work");
+                return Ok(Submitted::Skipped(self.skip(new, &words)?));
+            }
+        }
+        let id = self.state.add(new, begin, self.now())?;
+        entry.id = id;
+        desk.board.push(entry);
+        desk.plans.extend(plan.map(|plan| (id, plan)));
+        drop(desk);
+        self.wake.notify_all();
+        tracing::info!(job = id, verb = new.work.verb(), routine = new.work.routine(), by = new.by, "queued");
+        Ok(Submitted::New(id))
+    }
+
+    /// Stops a job: one that waits is withdrawn, one at work ends where that is safe. `false` if it is over.
+    ///
+    /// # Errors
+    /// [`ServiceError::State`].
+    pub(super) fn cancel(&self, id: i64) -> Result<bool, ServiceError> {
+        let mut desk = self.desk();
+        if let Some(running) = desk.running.get(&id) {
+            running.canceled.store(true, Ordering::Relaxed);
+            running.watch.iter().for_each(JobWatch::cancel);
+            drop(desk);
+            self.wake.notify_all();
+            return Ok(true);
+        }
+        if !desk.board.withdraw(id) {
+            return Ok(false);
+        }
+        desk.plans.remove(&id);
+        drop(desk);
+        let Some(job) = self.state.job(id)? else { return Ok(false) };
+        let ending = Ending::without(JobState::Canceled, "interrupted", "it was canceled before it began");
+        self.settle(&job, &ending, self.now())?;
+        Ok(true)
+    }
+
+    /// A job is over, and the next may begin.
+    pub(super) fn is_over(&self, id: i64) {
+        let mut desk = self.desk();
+        desk.running.remove(&id);
+        desk.board.finish(id);
+        drop(desk);
+        self.wake.notify_all();
+    }
+
+    /// Lets a new configuration count for schedules.
+    pub(super) fn reschedule(&self, config: &Config) -> Result<(), ServiceError> {
+        let mut desk = self.desk();
+        let timetable = Timetable::new(config, &self.state.handled()?, self.now());
+        self.state.set_handled(&timetable.handled())?;
+        desk.timetable = timetable;
+        desk.board.set_most(most(config));
+        drop(desk);
+        self.wake.notify_all();
+        Ok(())
+    }
+
+    /// Takes no more jobs, stops those at work and waits for them. What waits is taken up by the next service.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        for running in self.desk().running.values() {
+            running.canceled.store(true, Ordering::Relaxed);
+            running.watch.iter().for_each(JobWatch::cancel);
+        }
+        self.wake.notify_all();
+        let dispatcher = self.dispatcher.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(dispatcher) = dispatcher
+            && dispatcher.join().is_err()
+        {
+            tracing::error!("the dispatcher panicked: this is a defect");
+        }
+    }
+}
+
+/// A job as the board takes it.
+fn entry(config: &Config, id: i64, work: &Work, begin: Timestamp) -> Entry {
+    let lane = match work {
+        Work::Backup { full: true, .. } => Lane::Full,
+        Work::Backup { full: false, .. } => Lane::Incremental,
+        Work::Restore { .. } => Lane::Restore,
+        Work::Retention { .. } | Work::Verify { .. } => Lane::Upkeep,
+    };
+    let routine = work.routine().and_then(|name| config.routines.get(name));
+    let is_backup = matches!(work, Work::Backup { .. });
+    let cluster = routine.filter(|_| is_backup).and_then(|routine| {
+        let name = routine.source_cluster.as_ref()?;
+        let most = config.clusters.get(name)?.max_parallel_scans?;
+        Some((name.clone(), usize::try_from(most.max(1)).unwrap_or(usize::MAX)))
+    });
+    let window = routine.filter(|_| is_backup).and_then(|routine| {
+        let window = Window::parse(routine.window.as_deref()?).ok()?;
+        Some((window, cron::zone(zone_of(config, routine)).ok()?))
+    });
+    Entry {
+        id,
+        routine: work.routine().map(str::to_owned),
+        lane,
+        cluster,
+        target: None,
+        not_before: begin,
+        window,
+        concurrent: routine.is_some_and(|routine| config.policy_of(routine).concurrent_incremental == Some(true)),
+    }
+}

@@ -1,0 +1,146 @@
+//! HTTP: the paths, who may take them, what they say. Handlers only read what is asked and show what came of it; whatever
+//! touches storage or the state runs on threads that may wait.
+
+mod answer;
+mod auth;
+mod backups;
+mod config;
+mod health;
+pub mod limit;
+mod restore;
+mod server;
+mod tls;
+
+pub use server::{Server, serve};
+
+use super::Service;
+use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse as _};
+use limit::Limits;
+use std::sync::Arc;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{ApiKey, ApiKeyValue, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// What every handler has.
+#[derive(Clone)]
+pub struct App {
+    pub(super) service: Arc<Service>,
+    pub(super) limits: Arc<Limits>,
+    /// The document, once it is made.
+    document: Arc<std::sync::OnceLock<String>>,
+}
+
+/// The document's head.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "rekeep",
+        description = "Backups of databases of records: the interface of the Aerospike Backup Service, and more. Fields that are \
+                       marked as meaningless are taken and do nothing."
+    ),
+    modifiers(&Keys),
+    security((), ("key" = []))
+)]
+struct Document;
+
+struct Keys;
+
+impl Modify for Keys {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let key = ApiKeyValue::with_description("Authorization", "`ApiKey KEY` or `Bearer KEY`");
+        let components = document.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("key", SecurityScheme::ApiKey(ApiKey::Header(key)));
+    }
+}
+
+fn paths() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(health::root))
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::version))
+        .routes(routes!(health::metrics))
+        .routes(routes!(config::whole, config::replace))
+        .routes(routes!(config::apply))
+        .merge(config::sections())
+        .routes(routes!(config::enable))
+        .routes(routes!(config::disable))
+        .routes(routes!(backups::start_full))
+        .routes(routes!(backups::start_incremental))
+        .routes(routes!(backups::start_scheduled))
+        .routes(routes!(backups::all_full))
+        .routes(routes!(backups::all_incremental))
+        .routes(routes!(backups::full))
+        .routes(routes!(backups::incremental))
+        .routes(routes!(backups::current))
+        .routes(routes!(backups::cancel))
+        .routes(routes!(restore::full))
+        .routes(routes!(restore::incremental))
+        .routes(routes!(restore::as_of))
+        .routes(routes!(restore::status))
+        .routes(routes!(restore::jobs))
+        .routes(routes!(restore::cancel))
+        .routes(routes!(restore::configuration))
+}
+
+/// The document that describes the interface.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    let (_, document) = paths().split_for_parts();
+    document
+}
+
+/// Everything that is answered.
+pub fn router(service: &Arc<Service>) -> Router {
+    let config = service.config();
+    let http = config.service.http.clone().unwrap_or_default();
+    let app = App {
+        service: Arc::clone(service),
+        limits: Arc::new(Limits::new(http.rate.as_ref())),
+        document: Arc::default(),
+    };
+    let (router, mut document) = paths().split_for_parts();
+    let prefix = http.context_path.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
+    if !prefix.is_empty() {
+        document.servers = Some(vec![utoipa::openapi::Server::new(prefix.clone())]);
+    }
+    let _ = app.document.set(document.to_json().unwrap_or_default());
+    let most = usize::try_from(http.max_body_bytes.unwrap_or(1 << 20)).unwrap_or(usize::MAX);
+    let router = router
+        .route("/api-docs/", axum::routing::get(health::document))
+        .route("/api-docs", axum::routing::get(health::document))
+        .route("/api-docs/openapi.json", axum::routing::get(health::document));
+    let router = if prefix.is_empty() { router } else { Router::new().nest(&prefix, router) };
+    router
+        .fallback(|| async { answer::Refusal::not_found("there is nothing of this path").into_response() })
+        .method_not_allowed_fallback(|| async { answer::Refusal::method().into_response() })
+        .layer(DefaultBodyLimit::max(most))
+        .layer(middleware::from_fn_with_state(app.clone(), auth::admit))
+        .layer(middleware::from_fn_with_state(app.clone(), limit::admit))
+        .layer(middleware::from_fn(answer::harden))
+        .with_state(app)
+}
+
+/// Refuses who may not.
+fn may(caller: &super::keys::Caller, scope: super::keys::Scope) -> Result<(), answer::Refusal> {
+    if caller.may(scope) {
+        return Ok(());
+    }
+    Err(answer::Refusal::forbidden(format!("the key `{}` has not the scope `{}`", caller.name, scope.as_str())))
+}
+
+/// Refuses who may not have to do with a routine, as if there were none.
+fn may_routine(
+    caller: &super::keys::Caller,
+    config: &super::config::Config,
+    name: &str,
+) -> Result<(), answer::Refusal> {
+    let routine = config.routines.get(name);
+    let tenant = routine.and_then(|routine| routine.tenant.as_deref());
+    if routine.is_some() && caller.may_routine(name, tenant) {
+        return Ok(());
+    }
+    Err(answer::Refusal::not_found(format!("there is no routine `{name}`")))
+}

@@ -1,0 +1,258 @@
+//! Listening: connections in clear and by TLS, with limits of time and number, and an end that lets answers under way finish.
+
+use super::{auth::Certified, limit::Peer, tls::Tls};
+use crate::service::{
+    Service, ServiceError,
+    config::{Config, HttpSettings},
+};
+use axum::{Router, body::Body, extract::Request, response::Response};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
+use tower::ServiceExt as _;
+
+/// Connections at once; more wait to be taken.
+const MAX_CONNECTIONS: usize = 4096;
+
+/// How long answers under way may still take at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
+
+/// The most of a head.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+/// A server that listens.
+pub struct Server {
+    /// Where it listens in clear.
+    pub http: Option<SocketAddr>,
+    /// Where it listens by TLS.
+    pub https: Option<SocketAddr>,
+    runtime: tokio::runtime::Runtime,
+    stop: watch::Sender<bool>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Server {
+    /// Takes no more connections, and lets answers under way finish.
+    pub fn stop(self) {
+        let Self { runtime, stop, tasks, .. } = self;
+        let _ = stop.send(true);
+        runtime.block_on(async {
+            for task in tasks {
+                if let Err(error) = task.await {
+                    tracing::error!("a listener ended badly: {error}");
+                }
+            }
+        });
+        runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Patience {
+    head: Duration,
+    whole: Duration,
+}
+
+/// Where to listen in clear: what the configuration says, else every address with keys, else this host alone.
+fn clear_address(config: &Config, port: Option<u16>) -> Result<Option<SocketAddr>, ServiceError> {
+    let http = config.service.http.clone().unwrap_or_default();
+    if http.disabled == Some(true) {
+        return Ok(None);
+    }
+    let is_guarded = !config.service.api_keys.is_empty() || config.service.without_authentication == Some(true);
+    let standard = if is_guarded { "0.0.0.0" } else { "127.0.0.1" };
+    let said = http.address.as_deref().filter(|address| !address.is_empty());
+    let mut address: IpAddr = parsed(said.unwrap_or(standard))?;
+    if !is_guarded && !address.is_loopback() {
+        // A file of the backup service that says nothing of keys names the address that is its default.
+        if !address.is_unspecified() {
+            return Err(open(address));
+        }
+        tracing::warn!("nobody needs a key: only this host is answered. {}", OPEN_UP);
+        address = parsed("127.0.0.1")?;
+    }
+    Ok(Some(SocketAddr::new(address, port.or(http.port).unwrap_or(8080))))
+}
+
+const OPEN_UP: &str = "To answer others, add a key (`rekeep serve key` prints the lines below `service: api-keys:`), or the line \
+                       `without-authentication: true` below `service:`";
+
+fn open(address: IpAddr) -> ServiceError {
+    ServiceError::Open(format!("{address} would be answered to anybody. {OPEN_UP}"))
+}
+
+fn parsed(address: &str) -> Result<IpAddr, ServiceError> {
+    let address = if address == "localhost" { "127.0.0.1" } else { address };
+    address.trim_matches(['[', ']']).parse().map_err(|_| ServiceError::Listen {
+        place: address.to_owned(),
+        reason: "it is no address: write numbers".to_owned(),
+    })
+}
+
+/// Begins to listen. `port` wins over the configuration's; 0 takes a free one.
+///
+/// # Errors
+/// [`ServiceError::Listen`], [`ServiceError::Open`].
+pub fn serve(service: &Arc<Service>, port: Option<u16>) -> Result<Server, ServiceError> {
+    let config = service.config();
+    let clear = clear_address(&config, port)?;
+    let https = config.service.https.clone().filter(|https| https.disabled != Some(true));
+    let tls = https.as_ref().map(Tls::new).transpose()?.map(Arc::new);
+    let is_guarded = !config.service.api_keys.is_empty()
+        || config.service.without_authentication == Some(true)
+        || https.as_ref().is_some_and(|https| https.client_auth.as_deref() == Some("require-and-verify"));
+    let secure = match &https {
+        None => None,
+        Some(https) => {
+            let address = parsed(https.address.as_deref().unwrap_or(if is_guarded { "0.0.0.0" } else { "127.0.0.1" }))?;
+            if !is_guarded && !address.is_loopback() {
+                return Err(open(address));
+            }
+            Some(SocketAddr::new(address, https.port.unwrap_or(8443)))
+        }
+    };
+    if clear.is_none() && secure.is_none() {
+        let place = "service.http".to_owned();
+        return Err(ServiceError::Listen { place, reason: "neither http nor https is to be listened on".to_owned() });
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        // Questions that read storage wait here; what comes beyond waits for one of them.
+        .max_blocking_threads(32)
+        .thread_name("http")
+        .enable_all()
+        .build()
+        .map_err(|error| ServiceError::Listen { place: "HTTP".to_owned(), reason: error.to_string() })?;
+    let router = super::router(service);
+    let patience = patience(&config.service.http.clone().unwrap_or_default());
+    let (stop, stopped) = watch::channel(false);
+    let (mut tasks, mut addresses) = (Vec::new(), [None, None]);
+    for (at, (address, tls)) in [(clear, None), (secure, tls)].into_iter().enumerate() {
+        let Some(address) = address else { continue };
+        let failed =
+            |error: std::io::Error| ServiceError::Listen { place: address.to_string(), reason: error.to_string() };
+        let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
+        addresses[at] = Some(listener.local_addr().map_err(failed)?);
+        tasks.push(runtime.spawn(listen(listener, tls, router.clone(), patience, stopped.clone())));
+    }
+    let [http, https] = addresses;
+    Ok(Server { http, https, runtime, stop, tasks })
+}
+
+fn patience(http: &HttpSettings) -> Patience {
+    let millis = |said: Option<u32>, standard: u64| {
+        Duration::from_millis(said.filter(|millis| *millis > 0).map_or(standard, u64::from))
+    };
+    Patience {
+        head: millis(http.timeout, 5000),
+        whole: millis(http.read_timeout, 30_000) + millis(http.write_timeout, 60_000),
+    }
+}
+
+async fn listen(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    router: Router,
+    patience: Patience,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let taken = tokio::select! {
+            taken = listener.accept() => taken,
+            _ = stopped.changed() => break,
+        };
+        let (stream, peer) = match taken {
+            Ok(taken) => taken,
+            Err(error) => {
+                // No more files may be open: those that are must end first.
+                tracing::warn!("a connection could not be taken: {error}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (tls, router, watcher) = (tls.clone(), router.clone(), graceful.watcher());
+        tokio::spawn(async move {
+            let _permit = permit;
+            let _ = stream.set_nodelay(true);
+            match tls {
+                None => speak(stream, peer, None, &router, patience, watcher).await,
+                Some(tls) => {
+                    let acceptor = tokio_rustls::TlsAcceptor::from(tls.config());
+                    match tokio::time::timeout(patience.head, acceptor.accept(stream)).await {
+                        Ok(Ok(stream)) => {
+                            let name = certified(stream.get_ref().1);
+                            speak(stream, peer, name, &router, patience, watcher).await;
+                        }
+                        Ok(Err(error)) => tracing::debug!(%peer, "no TLS: {error}"),
+                        Err(_) => tracing::debug!(%peer, "no TLS in time"),
+                    }
+                }
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(LAST_ANSWERS, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some answers took too long and were given up");
+    }
+}
+
+/// The name of a client whose certificate was verified: by the hash of the certificate, which is unlike every other.
+fn certified(connection: &rustls::ServerConnection) -> Option<Arc<str>> {
+    let first = connection.peer_certificates()?.first()?;
+    Some(format!("certificate {}", &blake3::hash(first).to_hex()[..16]).into())
+}
+
+async fn speak<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    peer: SocketAddr,
+    name: Option<Arc<str>>,
+    router: &Router,
+    patience: Patience,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    let router = router.clone();
+    let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let (router, name) = (router.clone(), name.clone());
+        async move {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(Peer(peer.ip()));
+            if let Some(name) = name {
+                request.extensions_mut().insert(Certified(name));
+            }
+            let late = || {
+                let words = "the request took too long";
+                axum::response::IntoResponse::into_response((axum::http::StatusCode::REQUEST_TIMEOUT, words))
+            };
+            let answered = tokio::time::timeout(patience.whole, router.oneshot(request)).await;
+            let response: Response = match answered {
+                Ok(Ok(response)) => response,
+                Ok(Err(never)) => match never {},
+                Err(_) => late(),
+            };
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience.head)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), answer);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%peer, "a connection broke: {error}");
+    }
+}

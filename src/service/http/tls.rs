@@ -1,0 +1,106 @@
+//! TLS: certificate and key read again when their files change, client certificates asked for where that is configured.
+
+use crate::service::{ServiceError, config::HttpsSettings};
+use rustls::{
+    RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    version::{TLS12, TLS13},
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+/// When files were last changed.
+type Stamps = Vec<Option<SystemTime>>;
+
+/// What connections are made with, as the files are.
+pub(super) struct Tls {
+    settings: HttpsSettings,
+    current: Mutex<(Arc<ServerConfig>, Stamps)>,
+}
+
+impl Tls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// [`ServiceError::Listen`] that names the one that is wrong.
+    pub(super) fn new(settings: &HttpsSettings) -> Result<Self, ServiceError> {
+        let stamps = stamps(settings);
+        let config = Arc::new(read(settings)?);
+        Ok(Self { settings: settings.clone(), current: Mutex::new((config, stamps)) })
+    }
+
+    /// As the files are now; as they were if they are wrong.
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = stamps(&self.settings);
+        if now != current.1 {
+            match read(&self.settings) {
+                Ok(config) => {
+                    current.0 = Arc::new(config);
+                    tracing::info!("read certificate and key again");
+                }
+                Err(error) => tracing::error!("the former certificate goes on: {error}"),
+            }
+            current.1 = now;
+        }
+        Arc::clone(&current.0)
+    }
+}
+
+fn stamps(settings: &HttpsSettings) -> Stamps {
+    [&settings.cert_file, &settings.key_file, &settings.client_ca_file]
+        .into_iter()
+        .map(|path| std::fs::metadata(path.as_ref()?).ok()?.modified().ok())
+        .collect()
+}
+
+fn wrong(place: &str, reason: impl std::fmt::Display) -> ServiceError {
+    ServiceError::Listen { place: place.to_owned(), reason: reason.to_string() }
+}
+
+fn read(settings: &HttpsSettings) -> Result<ServerConfig, ServiceError> {
+    let cert_file = settings.cert_file.as_deref().unwrap_or_default();
+    let key_file = settings.key_file.as_deref().unwrap_or_default();
+    let chain = certificates(cert_file)?;
+    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| wrong(key_file, error))?;
+    let versions: &[_] = if settings.min_version.as_deref() == Some("1.3") { &[&TLS13] } else { &[&TLS13, &TLS12] };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_protocol_versions(versions).map_err(|error| wrong("TLS", error))?;
+    let mut config = match verifier(settings, &provider)? {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    }
+    .with_single_cert(chain, key)
+    .map_err(|error| wrong(cert_file, error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, ServiceError> {
+    let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(path, error))?;
+    let chain: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| wrong(path, error))?;
+    if chain.is_empty() { Err(wrong(path, "there is no certificate in it")) } else { Ok(chain) }
+}
+
+fn verifier(
+    settings: &HttpsSettings,
+    provider: &Arc<rustls::crypto::CryptoProvider>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, ServiceError> {
+    let mode = settings.client_auth.as_deref().unwrap_or("none");
+    if mode == "none" {
+        return Ok(None);
+    }
+    let path = settings.client_ca_file.as_deref();
+    let path = path.ok_or_else(|| wrong("service.https", format!("client-auth {mode} needs client-ca-file")))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| wrong(path, error))?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    let builder = if mode == "request" { builder.allow_unauthenticated() } else { builder };
+    builder.build().map(Some).map_err(|error| wrong(path, error))
+}

@@ -1,0 +1,249 @@
+//! Backups as the backup service lists them: one entry for each collection of a snapshot, found by tags of the repository alone.
+//! So they are there after a restart, on another host, and without any state.
+
+use super::{
+    Service, ServiceError,
+    config::{Config, Routine, hide, lean},
+    perform::{routine_tag, type_tag},
+    places::Where,
+};
+use crate::{
+    ops::OpsError,
+    record::Timestamp,
+    repo::{
+        Repository, Snapshot,
+        manifest::{Collection, Kind},
+    },
+    report::ErrorKind,
+};
+use serde::Serialize;
+use serde_json::Value as Json;
+use utoipa::ToSchema;
+
+/// One backup of one namespace or collection.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct BackupDetails {
+    /// When it began.
+    pub created: String,
+    /// The same in milliseconds.
+    pub timestamp: i64,
+    /// When it ended.
+    pub finished: String,
+    /// The same in milliseconds.
+    pub finished_timestamp: i64,
+    /// How long it took, in seconds.
+    pub duration: i64,
+    /// Since when what changed was read; `0001-01-01T00:00:00Z` if everything was.
+    pub from: String,
+    /// The namespace, table, folder …
+    pub namespace: String,
+    /// Records that it restores.
+    pub record_count: u64,
+    /// Their bytes.
+    pub byte_count: u64,
+    /// Layers that hold them.
+    pub file_count: u64,
+    /// Secondary indexes.
+    pub secondary_index_count: u64,
+    /// UDF modules.
+    pub udf_count: u64,
+    /// Its name in requests for a restore.
+    pub key: String,
+    /// The storage that it is in.
+    #[schema(value_type = Object)]
+    pub storage: Json,
+    /// How it is compressed.
+    pub compression: &'static str,
+    /// How it is encrypted.
+    pub encryption: &'static str,
+    /// The snapshot that it is in.
+    pub snapshot: String,
+    /// Whether nothing is missing in it.
+    pub complete: bool,
+    /// What was read for it: `full`, `incremental`, `differential`.
+    pub read: &'static str,
+}
+
+/// What was never.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// The name of a backup in requests.
+fn key(routine: &str, full: bool, start: Timestamp, collection: &str) -> String {
+    let folder = if full { "backup" } else { "incremental" };
+    format!("{routine}/{folder}/{}/data/{collection}", start.as_millis())
+}
+
+/// What the name of a backup says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Key<'k> {
+    /// The routine.
+    pub(super) routine: &'k str,
+    /// Whether it is a full.
+    pub(super) full: bool,
+    /// When it began.
+    pub(super) start: Timestamp,
+    /// The collection; all if none is named.
+    pub(super) collection: Option<&'k str>,
+}
+
+impl<'k> Key<'k> {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// In words.
+    pub(super) fn parse(text: &'k str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is the name of no backup: ROUTINE/backup/MILLISECONDS/data/NAMESPACE is one");
+        let mut parts = text.trim_matches('/').splitn(5, '/');
+        let (routine, folder, start) =
+            (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let full = match folder {
+            "backup" => true,
+            "incremental" => false,
+            _ => return Err(wrong()),
+        };
+        // The backup service may write a time for people behind the milliseconds.
+        let millis = start.split('-').next().unwrap_or_default().parse().map_err(|_| wrong())?;
+        let collection = match (parts.next(), parts.next()) {
+            (None, _) => None,
+            (Some("data"), Some(collection)) if !collection.is_empty() => Some(collection),
+            _ => return Err(wrong()),
+        };
+        if routine.is_empty() {
+            return Err(wrong());
+        }
+        Ok(Self { routine, full, start: Timestamp::from_millis(millis), collection })
+    }
+}
+
+/// The snapshots of a routine, oldest first; of one kind if that is said.
+///
+/// # Errors
+/// What the repository says.
+pub(super) fn of_routine(repo: &Repository, routine: &str, full: Option<bool>) -> Result<Vec<Snapshot>, OpsError> {
+    let own = routine_tag(routine);
+    let is_its = |snapshot: &Snapshot| {
+        let tagged = |tag: &str| snapshot.tags.iter().any(|other| other == tag);
+        tagged(&own) && full.is_none_or(|full| tagged(type_tag(full)))
+    };
+    Ok(repo.snapshots()?.into_iter().filter(is_its).collect())
+}
+
+impl Service {
+    /// The repository of a routine, if there is one yet.
+    pub(super) fn repository_of(&self, config: &Config, routine: &Routine) -> Result<Option<Repository>, OpsError> {
+        let place = Where::of_routine(config, routine)?;
+        match self.places.open(config, &place, false) {
+            Ok(repo) => Ok(Some(repo)),
+            Err(error) if error.kind() == ErrorKind::NoRepository => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The backups of a routine that began in a range of time, oldest first.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`] if there is no such routine; what the repository says.
+    pub(super) fn backups(
+        &self,
+        routine_name: &str,
+        full: bool,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) -> Result<Vec<BackupDetails>, ServiceError> {
+        let config = self.config();
+        let routine = config.routines.get(routine_name);
+        let routine = routine.ok_or(ServiceError::NotFound { what: "routine", name: routine_name.to_owned() })?;
+        let Some(repo) = self.repository_of(&config, routine)? else { return Ok(Vec::new()) };
+        let storage = storage_of(&config, routine);
+        let in_range = |snapshot: &&Snapshot| {
+            let start = snapshot.content.start;
+            from.is_none_or(|from| start >= from) && to.is_none_or(|to| start <= to)
+        };
+        let snapshots = of_routine(&repo, routine_name, Some(full))?;
+        let encryption = encryption(&repo);
+        let details = snapshots.iter().filter(in_range).flat_map(|snapshot| {
+            let one = |collection| details(routine_name, full, snapshot, collection, &storage, encryption);
+            snapshot.collections.iter().map(one).collect::<Vec<_>>()
+        });
+        Ok(details.collect())
+    }
+}
+
+fn encryption(repo: &Repository) -> &'static str {
+    match repo.suite() {
+        crate::repo::Suite::ChaCha20Poly1305 => "CHACHA20-POLY1305",
+        crate::repo::Suite::Aes256Gcm => "AES256",
+    }
+}
+
+fn storage_of(config: &Config, routine: &Routine) -> Json {
+    let mut storage = match (&routine.storage, &routine.repository) {
+        (Some(name), _) => config.storage.get(name).map_or(Json::Null, lean),
+        (None, Some(name)) => config.repositories.get(name).map_or(Json::Null, lean),
+        (None, None) => Json::Null,
+    };
+    hide(&mut storage);
+    storage
+}
+
+fn details(
+    routine: &str,
+    full: bool,
+    snapshot: &Snapshot,
+    collection: &Collection,
+    storage: &Json,
+    encryption: &'static str,
+) -> BackupDetails {
+    let content = &snapshot.content;
+    let count = |value: &Json, name: &str| value.get(name).and_then(Json::as_array).map_or(0, |list| list.len() as u64);
+    let read = match content.kind {
+        Kind::Full => "full",
+        Kind::Incremental => "incremental",
+        Kind::Differential => "differential",
+    };
+    BackupDetails {
+        created: content.start.to_string(),
+        timestamp: content.start.as_millis(),
+        finished: content.end.to_string(),
+        finished_timestamp: content.end.as_millis(),
+        duration: (content.end.as_millis() - content.start.as_millis()).max(0) / 1000,
+        from: NEVER.to_owned(),
+        namespace: collection.name.clone(),
+        record_count: collection.records,
+        byte_count: collection.bytes,
+        file_count: collection.stack.len() as u64,
+        secondary_index_count: count(&collection.attributes, "indexes"),
+        udf_count: count(&content.attributes, "udfs"),
+        key: key(routine, full, content.start, &collection.name),
+        storage: storage.clone(),
+        compression: "ZSTD",
+        encryption,
+        snapshot: snapshot.id.to_string(),
+        complete: content.complete,
+        read,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_backups_are_read_as_they_are_written() {
+        let start = Timestamp::from_millis(1_729_436_400_123);
+        let text = key("hourly", true, start, "source-ns1");
+        assert_eq!(text, "hourly/backup/1729436400123/data/source-ns1");
+        let read = Key::parse(&text).unwrap();
+        assert_eq!(read, Key { routine: "hourly", full: true, start, collection: Some("source-ns1") });
+        let human = Key::parse("/hourly/incremental/1729436400123-2024-10-20/").unwrap();
+        assert_eq!((human.full, human.start, human.collection), (false, start, None));
+        // Names of other collections may have a slash.
+        assert_eq!(Key::parse("r/backup/1/data/a/b").unwrap().collection, Some("a/b"));
+        for bad in
+            ["", "r", "r/backup", "r/other/1", "r/backup/x", "r/backup/1/date/n", "r/backup/1/data", "/backup/1/data/n"]
+        {
+            assert!(Key::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

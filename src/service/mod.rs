@@ -1,0 +1,246 @@
+//! The service: one process that runs backups on schedule, answers over HTTP, and tells how it is. It starts the verbs of
+//! `ops` as jobs, opens sources by the registry of connectors, and knows no command line. How it is made stands in
+//! `docs/service.md`.
+//!
+//! [`Service`] is the whole of it without HTTP: configuration, schedules, jobs. [`http`] answers requests about it.
+
+mod board;
+pub mod config;
+mod cron;
+mod dispatch;
+mod hooks;
+pub mod http;
+mod job;
+mod keys;
+mod listing;
+pub mod log;
+pub mod metrics;
+mod perform;
+mod places;
+mod restore;
+mod run;
+mod sources;
+mod standing;
+mod state;
+mod timetable;
+#[cfg(feature = "http")]
+mod web;
+mod window;
+
+pub use job::{Job, JobState, Work};
+pub use keys::make as make_key;
+pub use state::StateError;
+
+use crate::{
+    connector::Registry,
+    ops::OpsError,
+    record::{Clock, Timestamp},
+    report::ErrorKind,
+};
+use config::{Config, ConfigError, ConfigFile};
+use dispatch::Desk;
+use places::Places;
+use state::State;
+use std::{
+    path::PathBuf,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, atomic::AtomicBool},
+    thread::JoinHandle,
+};
+use thiserror::Error;
+
+/// Why the service does not start, or does not do what was asked.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// What outlives a restart.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A verb.
+    #[error(transparent)]
+    Ops(#[from] OpsError),
+    /// The address, the certificate.
+    #[error("{place}: {reason}")]
+    Listen {
+        /// Where.
+        place: String,
+        /// Why not.
+        reason: String,
+    },
+    /// It would answer anybody from anywhere.
+    #[error("{0}")]
+    Open(String),
+    /// There is no such thing.
+    #[error("there is no {what} `{name}`")]
+    NotFound {
+        /// What.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Something is in the way.
+    #[error("{0}")]
+    Conflict(String),
+    /// What was asked makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// Who asks may not.
+    #[error("{0}")]
+    Forbidden(String),
+    /// It is about to end.
+    #[error("the service is stopping")]
+    Stopping,
+}
+
+impl ServiceError {
+    /// The same kinds as everywhere.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Config(ConfigError::Io { .. }) | Self::Listen { .. } => ErrorKind::Io,
+            Self::Config(_) | Self::Open(_) | Self::Invalid(_) | Self::Forbidden(_) => ErrorKind::InvalidInput,
+            Self::State(StateError::InUse { .. }) => ErrorKind::Locked,
+            Self::State(_) => ErrorKind::Io,
+            Self::Ops(error) => error.kind(),
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Conflict(_) => ErrorKind::Contended,
+            Self::Stopping => ErrorKind::Interrupted,
+        }
+    }
+}
+
+/// What a service is made of.
+pub struct ServiceOptions {
+    /// Where the configuration comes from.
+    pub file: ConfigFile,
+    /// Where it keeps what outlives a restart.
+    pub state: PathBuf,
+    /// Where catalogs lie.
+    pub cache: PathBuf,
+    /// This host's name.
+    pub host: String,
+    /// The connectors that there are.
+    pub registry: Registry,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The service without HTTP.
+pub struct Service {
+    registry: Registry,
+    file: ConfigFile,
+    config: RwLock<Arc<Config>>,
+    /// Changes of the configuration follow each other.
+    changing: Mutex<()>,
+    state: State,
+    places: Places,
+    clock: Arc<dyn Clock>,
+    desk: Mutex<Desk>,
+    wake: Condvar,
+    stopping: AtomicBool,
+    dispatcher: Mutex<Option<JoinHandle<()>>>,
+    began: Timestamp,
+}
+
+impl Service {
+    /// Reads the configuration, takes up what a former service left, and begins to run what is due.
+    ///
+    /// # Errors
+    /// [`ServiceError`] with everything that is wrong with the configuration.
+    pub fn start(options: ServiceOptions) -> Result<Arc<Self>, ServiceError> {
+        let config = options.file.load()?;
+        let state = State::open(&options.state)?;
+        let now = options.clock.now();
+        let desk = Desk::new(&config, &state, now)?;
+        let places = Places::new(options.state.clone(), options.cache, Arc::clone(&options.clock), options.host);
+        let service = Arc::new(Self {
+            registry: options.registry,
+            file: options.file,
+            config: RwLock::new(Arc::new(config)),
+            changing: Mutex::default(),
+            state,
+            places,
+            clock: options.clock,
+            desk: Mutex::new(desk),
+            wake: Condvar::new(),
+            stopping: AtomicBool::new(false),
+            dispatcher: Mutex::default(),
+            began: now,
+        });
+        service.take_up()?;
+        service.begin_dispatching()?;
+        Ok(service)
+    }
+
+    /// The configuration as it is now.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the configuration: checks the whole of it, writes it back, and lets it count. Jobs at work keep what they began
+    /// with.
+    ///
+    /// # Errors
+    /// [`ServiceError::Config`] if it would make no sense or cannot be written: then nothing has changed.
+    pub fn change<T>(&self, edit: impl FnOnce(&mut Config) -> Result<T, ServiceError>) -> Result<T, ServiceError> {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut config = (*self.config()).clone();
+        let value = edit(&mut config)?;
+        self.check(&config)?;
+        self.file.save(&config)?;
+        self.let_count(config)?;
+        Ok(value)
+    }
+
+    /// Reads the configuration again.
+    ///
+    /// # Errors
+    /// As of [`Self::start`]: then the former one counts.
+    pub fn reload(&self) -> Result<(), ServiceError> {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = self.file.load()?;
+        self.let_count(config)
+    }
+
+    fn check(&self, config: &Config) -> Result<(), ServiceError> {
+        let findings = config.findings();
+        if findings.is_empty() {
+            return Ok(());
+        }
+        let place = self.file.place().to_owned();
+        let findings = findings.into_iter().map(|finding| (None, finding)).collect();
+        Err(ConfigError::Wrong { place, findings }.into())
+    }
+
+    fn let_count(&self, config: Config) -> Result<(), ServiceError> {
+        let config = Arc::new(config);
+        let before = {
+            let mut current = self.config.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, Arc::clone(&config))
+        };
+        // What other settings opened is known by them; what the service's own opened is opened anew.
+        if before.service.unlock != config.service.unlock || before.secret_agents != config.secret_agents {
+            self.places.forget();
+        }
+        self.reschedule(&config)
+    }
+
+    /// Whether it takes jobs.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,216 @@
+//! What jobs do: from the configuration to the verbs of `ops`.
+
+use super::{
+    Service,
+    config::{Config, Policy, Routine},
+    hooks,
+    job::{Done, Job, Work},
+    places::Where,
+    restore::{self, RestorePlan},
+    sources::{Reading, readings},
+};
+use crate::{
+    ops::{
+        Narrow, OpsError, Progress,
+        backup::{Ask, BackupOptions, BackupOutcome, backup, backup_chain},
+        forget::{self, Policy as Keep, time_zone},
+        prune::PruneOptions,
+        verify::{ReadData, VerifyOptions, verify},
+    },
+    repo::Repository,
+    report::ErrorKind,
+};
+use serde_json::json;
+
+/// The tag that says whose a snapshot is.
+pub(super) fn routine_tag(routine: &str) -> String {
+    format!("routine={routine}")
+}
+
+/// The tag that says what was asked for.
+pub(super) const fn type_tag(full: bool) -> &'static str {
+    if full { "type=full" } else { "type=incremental" }
+}
+
+fn wrong(words: impl Into<String>) -> OpsError {
+    OpsError::refused(ErrorKind::InvalidInput, words)
+}
+
+/// Does what a job is to do.
+pub(super) fn carry_out(
+    service: &Service,
+    config: &Config,
+    job: &Job,
+    plan: Option<&RestorePlan>,
+    progress: &dyn Progress,
+) -> Result<Done, OpsError> {
+    let of = |name: &str| {
+        config
+            .routines
+            .get(name)
+            .ok_or_else(|| OpsError::refused(ErrorKind::NotFound, format!("there is no routine `{name}` any more")))
+    };
+    match &job.work {
+        Work::Backup { routine, full, .. } => back_up(service, config, job, of(routine)?, *full, progress),
+        Work::Retention { routine } => keep(service, config, routine, of(routine)?, progress),
+        Work::Verify { routine, how } => check(service, config, routine, of(routine)?, how, progress),
+        Work::Restore { .. } => match plan {
+            Some(plan) => restore::carry_out(service, config, plan, progress),
+            None => Err(wrong("nobody knows any more what was to be restored")),
+        },
+    }
+}
+
+fn back_up(
+    service: &Service,
+    config: &Config,
+    job: &Job,
+    routine: &Routine,
+    full: bool,
+    progress: &dyn Progress,
+) -> Result<Done, OpsError> {
+    let policy = config.policy_of(routine);
+    let name = job.work.routine().unwrap_or_default();
+    let place = Where::of_routine(config, routine)?;
+    let repo = service.places.open(config, &place, true)?;
+    repo.warnings().iter().for_each(|warning| progress.warning(warning));
+    for hook in routine.before.iter().flatten() {
+        let Some(hook) = config.service.hooks.get(hook) else { continue };
+        let facts = hooks::Facts { job, outcome: "", error: None };
+        hooks::run(hook, &facts, &|| progress.cancelled()).map_err(OpsError::Failed)?;
+    }
+    let mut outcomes = Vec::new();
+    for reading in readings(config, routine, &policy).map_err(wrong)? {
+        if progress.cancelled() {
+            return Err(OpsError::Interrupted);
+        }
+        outcomes.extend(read_one(service, &repo, name, routine, &policy, full, &reading, progress)?);
+    }
+    Ok(done(&outcomes))
+}
+
+/// What backups came to, together.
+fn done(outcomes: &[BackupOutcome]) -> Done {
+    let made: Vec<&BackupOutcome> = outcomes.iter().filter(|outcome| outcome.id.is_some()).collect();
+    Done {
+        // Files that changed while they were read are in it as they were read, and in the next one as they are.
+        complete: outcomes.iter().all(|outcome| outcome.complete || outcome.only_changed),
+        problems: outcomes.iter().flat_map(|outcome| outcome.problems.iter().take(20).cloned()).collect(),
+        skipped: None,
+        records: outcomes.iter().map(|outcome| outcome.records).sum(),
+        bytes: outcomes.iter().map(|outcome| outcome.bytes).sum(),
+        result: json!({ "snapshots": made }),
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "all of a routine's facts, each used once")]
+fn read_one(
+    service: &Service,
+    repo: &Repository,
+    name: &str,
+    routine: &Routine,
+    policy: &Policy,
+    full: bool,
+    reading: &Reading,
+    progress: &dyn Progress,
+) -> Result<Vec<BackupOutcome>, OpsError> {
+    let mut options = options(name, routine, policy, full);
+    options.url.clone_from(&reading.url);
+    if let Some(urls) = service.registry.chain(&reading.url)? {
+        let mut open = |url: &str| service.registry.source(url, &reading.options);
+        return backup_chain(repo, &urls, &mut open, &options, progress);
+    }
+    let source = service.registry.source(&reading.url, &reading.options)?;
+    options.ask = match (full, policy.incr_mode.as_deref()) {
+        (true, _) => Ask::Full,
+        (false, Some("cumulative")) if source.abilities().change_filter => Ask::Differential,
+        (false, _) => Ask::Default,
+    };
+    Ok(vec![backup(repo, source.as_ref(), &options, progress)?])
+}
+
+fn options(name: &str, routine: &Routine, policy: &Policy, full: bool) -> BackupOptions {
+    let defaults = BackupOptions::default();
+    let mut tags = vec![routine_tag(name), type_tag(full).to_owned()];
+    tags.extend(routine.tenant.iter().map(|tenant| format!("tenant={tenant}")));
+    tags.extend(routine.tags.iter().flatten().cloned());
+    let compression = match &policy.compression {
+        Some(it) if it.mode.as_deref().is_some_and(|mode| mode.eq_ignore_ascii_case("ZSTD")) => {
+            it.level.unwrap_or(defaults.compression).max(1)
+        }
+        Some(it) if it.mode.as_deref().is_some_and(|mode| mode.eq_ignore_ascii_case("NONE")) => 0,
+        _ => defaults.compression,
+    };
+    BackupOptions {
+        tags,
+        source_name: routine.source_name.clone(),
+        parallel: policy.parallel.map_or(defaults.parallel, usize::from),
+        compression,
+        skip_if_unchanged: policy.skip_if_unchanged == Some(true),
+        read_limit: policy.bandwidth.filter(|mib| *mib > 0).map(|mib| mib.saturating_mul(1 << 20)),
+        ..defaults
+    }
+}
+
+/// Forgets what the policy does not keep of a routine, and gives back its space.
+fn keep(
+    service: &Service,
+    config: &Config,
+    name: &str,
+    routine: &Routine,
+    progress: &dyn Progress,
+) -> Result<Done, OpsError> {
+    let Some(retention) = config.policy_of(routine).retention else {
+        return Ok(Done { complete: true, ..Done::default() });
+    };
+    let repo = service.places.open(config, &Where::of_routine(config, routine)?, false)?;
+    let policy = Keep { full: retention.full, incremental: retention.incremental, ..Keep::default() };
+    let narrow = Narrow { tags: vec![routine_tag(name)], ..Narrow::default() };
+    let plan = forget::plan_policy(&repo, &narrow, &policy, &time_zone(Some("UTC"))?)?;
+    let count = plan.dropped().count() as u64;
+    if count == 0 {
+        return Ok(Done { complete: true, result: json!({ "forgotten": [] }), ..Done::default() });
+    }
+    let (forgotten, pruned) = forget::execute_and_prune(&repo, plan, &PruneOptions::default(), progress)?;
+    let problems = forgotten.failed.iter().map(|(id, why)| format!("snapshot {}: {why}", id.short())).collect();
+    Ok(Done {
+        complete: forgotten.failed.is_empty(),
+        problems,
+        result: json!({ "forgotten": forgotten.forgotten, "pruned": pruned }),
+        records: count,
+        ..Done::default()
+    })
+}
+
+/// Verifies the newest backup of a routine.
+fn check(
+    service: &Service,
+    config: &Config,
+    name: &str,
+    routine: &Routine,
+    how: &str,
+    progress: &dyn Progress,
+) -> Result<Done, OpsError> {
+    let repo = service.places.open(config, &Where::of_routine(config, routine)?, false)?;
+    let narrow = Narrow { tags: vec![routine_tag(name)], ..Narrow::default() };
+    let newest = narrow.apply(&repo, progress)?.pop();
+    let newest =
+        newest.ok_or_else(|| OpsError::refused(ErrorKind::NoSnapshot, format!("routine {name} has no backup")))?;
+    let options = VerifyOptions {
+        read_data: if how == "structure" { ReadData::None } else { ReadData::All },
+        restore: how == "restore",
+        ..VerifyOptions::default()
+    };
+    let outcome = verify(&repo, std::slice::from_ref(&newest), &options, progress)?;
+    Ok(Done {
+        complete: outcome.findings.is_empty(),
+        problems: outcome
+            .findings
+            .iter()
+            .take(20)
+            .map(|found| format!("{}: {}", found.object, found.problem))
+            .collect(),
+        result: json!({ "verified": outcome }),
+        ..Done::default()
+    })
+}

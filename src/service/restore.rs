@@ -1,0 +1,594 @@
+//! Restores: from a request as the backup service has it to snapshots, a target, and options.
+
+use super::{
+    Service, ServiceError,
+    config::{Cluster, Config, Encryption, RetryPolicy, SecretAgent, Storage, hide, lean},
+    job::Done,
+    listing::{Key, of_routine},
+    places::Where,
+    sources::{cluster_options, cluster_url},
+};
+use crate::{
+    connector::{Options, Overwrite},
+    ops::{
+        OpsError, Progress,
+        restore::{RestoreOptions, RestoreOutcome, restore},
+    },
+    record::Timestamp,
+    repo::{Repository, Snapshot, SnapshotId},
+    report::ErrorKind,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use utoipa::ToSchema;
+
+/// How records are written.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct RestorePolicy {
+    /// Worker threads.
+    pub parallel: Option<u16>,
+    /// Leave out records.
+    pub no_records: Option<bool>,
+    /// Leave out secondary indexes.
+    pub no_indexes: Option<bool>,
+    /// Leave out UDF modules.
+    pub no_udfs: Option<bool>,
+    /// How long a node may be silent, in milliseconds.
+    pub socket_timeout: Option<u32>,
+    /// How long one command may take, in milliseconds.
+    pub total_timeout: Option<u32>,
+    /// Only these sets.
+    pub set_list: Option<Vec<String>>,
+    /// Only these bins.
+    pub bin_list: Option<Vec<String>>,
+    /// Replace records as a whole; without it bins that do not come stay.
+    pub replace: Option<bool>,
+    /// Leave records that are there.
+    pub unique: Option<bool>,
+    /// Do not compare generations.
+    pub no_generation: Option<bool>,
+    /// MiB a second.
+    pub bandwidth: Option<u64>,
+    /// Records a second.
+    pub tps: Option<u32>,
+    /// From which namespace to which.
+    pub namespace: Option<NamespaceMap>,
+    /// No meaning here: repositories have keys of their own.
+    pub encryption: Option<Encryption>,
+    /// No meaning here: what is stored says how it is compressed.
+    #[schema(value_type = Option<Object>)]
+    pub compression: Option<Json>,
+    /// How records that a node did not take are sent again.
+    pub retry_policy: Option<RetryPolicy>,
+    /// Write each record by a command of its own.
+    pub disable_batch_writes: Option<bool>,
+    /// Records in a batch.
+    pub batch_size: Option<u16>,
+    /// Batches under way at once.
+    pub max_async_batches: Option<u16>,
+    /// Seconds that every expiry gets more.
+    pub extra_ttl: Option<i64>,
+}
+
+/// From which namespace to which.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NamespaceMap {
+    /// As it is in the backup.
+    pub source: String,
+    /// As it is to be.
+    pub destination: String,
+}
+
+/// A restore of one backup.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct RestoreRequest {
+    /// The cluster to restore into.
+    pub destination: Option<Cluster>,
+    /// The same by name.
+    pub destination_name: Option<String>,
+    /// The storage to restore from.
+    pub source: Option<Storage>,
+    /// The same by name.
+    pub source_name: Option<String>,
+    /// The backup, by the key that lists give it.
+    pub backup_data_path: String,
+    /// How.
+    pub policy: Option<RestorePolicy>,
+    /// Whom to ask for secrets.
+    pub secret_agent: Option<SecretAgent>,
+    /// The same by name.
+    pub secret_agent_name: Option<String>,
+    /// A target of any connector, by its URL, in the place of a cluster.
+    pub target: Option<String>,
+    /// That connector's options.
+    #[schema(value_type = Option<Object>)]
+    pub target_options: Option<serde_json::Map<String, Json>>,
+    /// What happens to records that are there: `always`, `never`, `if-changed`, `if-newer`, `merge`, `merge-if-newer`.
+    pub overwrite: Option<String>,
+    /// Read the target back and compare.
+    pub verify: Option<bool>,
+    /// Count, write nothing.
+    pub dry_run: Option<bool>,
+}
+
+/// A restore of a routine as of a time.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct RestoreTimestampRequest {
+    /// The routine.
+    pub routine: String,
+    /// As of when, in milliseconds since 1970.
+    pub time: i64,
+    /// The cluster to restore into.
+    pub destination: Option<Cluster>,
+    /// The same by name.
+    pub destination_name: Option<String>,
+    /// The storage to restore from; the routine's by default.
+    pub source: Option<Storage>,
+    /// The same by name.
+    pub source_name: Option<String>,
+    /// How.
+    pub policy: Option<RestorePolicy>,
+    /// Whom to ask for secrets.
+    pub secret_agent: Option<SecretAgent>,
+    /// The same by name.
+    pub secret_agent_name: Option<String>,
+    /// No meaning here: each record is written once.
+    pub disable_reordering: Option<bool>,
+    /// A target of any connector, by its URL, in the place of a cluster.
+    pub target: Option<String>,
+    /// That connector's options.
+    #[schema(value_type = Option<Object>)]
+    pub target_options: Option<serde_json::Map<String, Json>>,
+    /// What happens to records that are there.
+    pub overwrite: Option<String>,
+    /// Read the target back and compare.
+    pub verify: Option<bool>,
+    /// Count, write nothing.
+    pub dry_run: Option<bool>,
+    /// Only these records, typed as the command line has them.
+    pub keys: Option<Vec<String>>,
+    /// Only this collection; all by default.
+    pub collection: Option<String>,
+}
+
+/// The earliest time that is taken for milliseconds.
+const FIRST_MILLIS: i64 = 1_000_000_000_000;
+
+/// Names of collections, as they are and as they are to be.
+type Names = Vec<(String, Option<String>)>;
+
+/// What a restore is to do.
+pub(super) struct RestorePlan {
+    place: Where,
+    /// The snapshots, each with the collections that are meant and their new names.
+    parts: Vec<(SnapshotId, Names)>,
+    /// Where to.
+    pub(super) target: String,
+    target_options: Options,
+    options: RestoreOptions,
+}
+
+/// Where to, and how: what both kinds of requests say.
+struct To<'r> {
+    destination: Option<&'r Cluster>,
+    destination_name: Option<&'r String>,
+    target: Option<&'r String>,
+    target_options: Option<&'r serde_json::Map<String, Json>>,
+    policy: RestorePolicy,
+    overwrite: Option<&'r String>,
+    verify: bool,
+    dry_run: bool,
+    keys: Vec<String>,
+}
+
+fn invalid(words: impl Into<String>) -> ServiceError {
+    ServiceError::Invalid(words.into())
+}
+
+/// A request as it may be kept: without secrets.
+pub(super) fn shown(request: &impl Serialize) -> Json {
+    let mut json = lean(request);
+    hide(&mut json);
+    json
+}
+
+impl Service {
+    /// What a restore of one backup is to do. Reads the repository: not for threads that others wait for.
+    ///
+    /// # Errors
+    /// [`ServiceError`] that names what there is not, or what makes no sense.
+    pub(super) fn plan_restore(
+        &self,
+        request: &RestoreRequest,
+        full: bool,
+    ) -> Result<(RestorePlan, String), ServiceError> {
+        let config = self.config();
+        let key = Key::parse(&request.backup_data_path).map_err(invalid)?;
+        if key.full != full {
+            return Err(invalid(format!("`{}` is a backup of the other kind", request.backup_data_path)));
+        }
+        let place = place(&config, request.source.as_ref(), request.source_name.as_ref(), key.routine)?;
+        let repo = self.places.open(&config, &place, false)?;
+        let none = || ServiceError::NotFound { what: "backup", name: request.backup_data_path.clone() };
+        let snapshots = of_routine(&repo, key.routine, Some(full))?;
+        let begun = snapshots.iter().filter(|snapshot| snapshot.content.start == key.start);
+        let has = |snapshot: &&Snapshot| {
+            key.collection.is_none_or(|name| snapshot.collections.iter().any(|collection| collection.name == name))
+        };
+        let meant: Vec<&Snapshot> = begun.filter(has).collect();
+        if meant.is_empty() {
+            return Err(none());
+        }
+        let to = To {
+            destination: request.destination.as_ref(),
+            destination_name: request.destination_name.as_ref(),
+            target: request.target.as_ref(),
+            target_options: request.target_options.as_ref(),
+            policy: request.policy.clone().unwrap_or_default(),
+            overwrite: request.overwrite.as_ref(),
+            verify: request.verify == Some(true),
+            dry_run: request.dry_run == Some(true),
+            keys: Vec::new(),
+        };
+        let plan = plan(&config, place, &meant, key.collection, &to)?;
+        Ok((plan, key.routine.to_owned()))
+    }
+
+    /// What a restore of a routine as of a time is to do.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn plan_restore_as_of(&self, request: &RestoreTimestampRequest) -> Result<RestorePlan, ServiceError> {
+        let config = self.config();
+        if request.time < FIRST_MILLIS {
+            return Err(invalid(format!("time {} is not in milliseconds since 1970", request.time)));
+        }
+        if request.routine.is_empty() {
+            return Err(invalid("routine is empty"));
+        }
+        let place = place(&config, request.source.as_ref(), request.source_name.as_ref(), &request.routine)?;
+        let repo = self.places.open(&config, &place, false)?;
+        let time = Timestamp::from_millis(request.time);
+        let snapshots = of_routine(&repo, &request.routine, None)?;
+        let meant = as_of(&snapshots, time);
+        if meant.is_empty() {
+            let name = format!("{} as of {time}", request.routine);
+            return Err(ServiceError::NotFound { what: "backup", name });
+        }
+        let to = To {
+            destination: request.destination.as_ref(),
+            destination_name: request.destination_name.as_ref(),
+            target: request.target.as_ref(),
+            target_options: request.target_options.as_ref(),
+            policy: request.policy.clone().unwrap_or_default(),
+            overwrite: request.overwrite.as_ref(),
+            verify: request.verify == Some(true),
+            dry_run: request.dry_run == Some(true),
+            keys: request.keys.clone().unwrap_or_default(),
+        };
+        plan(&config, place, &meant, request.collection.as_deref(), &to)
+    }
+}
+
+/// The newest snapshot of each part of the source that had ended by then. Who gives the very time that a backup began means
+/// that backup, as clients of the backup service do who take times from its lists.
+pub(super) fn as_of(snapshots: &[Snapshot], time: Timestamp) -> Vec<&Snapshot> {
+    let mut newest: Vec<&Snapshot> = Vec::new();
+    for snapshot in snapshots {
+        let is_meant = snapshot.content.end <= time || snapshot.content.start == time;
+        if !is_meant {
+            continue;
+        }
+        let same = |other: &&mut &Snapshot| {
+            other.source().is_same(snapshot.source()) && other.content.scope == snapshot.content.scope
+        };
+        match newest.iter_mut().find(same) {
+            Some(other) if other.content.end <= snapshot.content.end => *other = snapshot,
+            Some(_) => {}
+            None => newest.push(snapshot),
+        }
+    }
+    newest
+}
+
+fn place(config: &Config, own: Option<&Storage>, named: Option<&String>, routine: &str) -> Result<Where, ServiceError> {
+    match (own, named) {
+        (Some(_), Some(_)) => Err(invalid("source and source-name are both given")),
+        (Some(storage), None) => {
+            if storage.kinds() != 1 {
+                return Err(invalid("source: exactly one kind of storage is needed"));
+            }
+            // Somebody who may restore must not reach what the service can reach and the configuration does not name.
+            let known = config.storage.iter().find(|(_, known)| is_same_place(known, storage));
+            let (name, _) = known.ok_or_else(|| {
+                ServiceError::Forbidden(
+                    "source: no such storage is configured; add it, and name it by source-name".to_owned(),
+                )
+            })?;
+            Ok(Where::of_storage(config, name)?)
+        }
+        (None, Some(name)) if config.repositories.contains_key(name) => Ok(Where::of_repository(config, name)?),
+        (None, Some(name)) if config.storage.contains_key(name) => Ok(Where::of_storage(config, name)?),
+        (None, Some(name)) => Err(ServiceError::NotFound { what: "storage", name: name.clone() }),
+        (None, None) => {
+            let found = config.routines.get(routine);
+            let found = found.ok_or_else(|| ServiceError::NotFound { what: "routine", name: routine.to_owned() })?;
+            Ok(Where::of_routine(config, found)?)
+        }
+    }
+}
+
+/// Whether two settings name the same place, whoever signs.
+fn is_same_place(one: &Storage, other: &Storage) -> bool {
+    let place = |storage: &Storage| {
+        let local = storage.local_storage.as_ref().map(|it| it.path.trim_end_matches('/').to_owned());
+        let s3 =
+            storage.s3_storage.as_ref().map(|it| (it.bucket.clone(), it.path.clone(), it.s3_endpoint_override.clone()));
+        let gcp = storage.gcp_storage.as_ref().map(|it| (it.bucket_name.clone(), it.path.clone(), it.endpoint.clone()));
+        let azure =
+            storage.azure_storage.as_ref().map(|it| (it.container_name.clone(), it.path.clone(), it.endpoint.clone()));
+        (local, s3, gcp, azure)
+    };
+    place(one) == place(other)
+}
+
+fn plan(
+    config: &Config,
+    place: Where,
+    meant: &[&Snapshot],
+    collection: Option<&str>,
+    to: &To<'_>,
+) -> Result<RestorePlan, ServiceError> {
+    let policy = &to.policy;
+    let overwrite = overwrite(to)?;
+    let renamed =
+        |name: &str| policy.namespace.as_ref().filter(|map| map.source == name).map(|map| map.destination.clone());
+    let mut parts = Vec::new();
+    for snapshot in meant {
+        let names = snapshot.collections.iter().map(|collection| collection.name.as_str());
+        let names: Vec<&str> = names.filter(|name| collection.is_none_or(|wanted| wanted == *name)).collect();
+        if names.is_empty() {
+            continue;
+        }
+        parts.push((snapshot.id, names.iter().map(|name| ((*name).to_owned(), renamed(name))).collect::<Vec<_>>()));
+    }
+    if parts.is_empty() {
+        return Err(ServiceError::NotFound { what: "collection", name: collection.unwrap_or_default().to_owned() });
+    }
+    if let Some(map) = &policy.namespace
+        && !parts.iter().flat_map(|(_, names)| names).any(|(name, _)| *name == map.source)
+    {
+        return Err(invalid(format!("policy.namespace: the backup holds no namespace `{}`", map.source)));
+    }
+    let (target, target_options) = target(config, to)?;
+    let options = RestoreOptions {
+        overwrite,
+        keys: to.keys.clone(),
+        no_records: policy.no_records == Some(true),
+        dry_run: to.dry_run,
+        verify: to.verify,
+        parallel: policy.parallel.map_or(8, usize::from).clamp(1, 256),
+        read_limit: policy.bandwidth.filter(|mib| *mib > 0).map(|mib| mib.saturating_mul(1 << 20)),
+        ..RestoreOptions::default()
+    };
+    Ok(RestorePlan { place, parts, target, target_options, options })
+}
+
+fn overwrite(to: &To<'_>) -> Result<Option<Overwrite>, ServiceError> {
+    let policy = &to.policy;
+    if let Some(name) = to.overwrite {
+        return Ok(Some(match name.as_str() {
+            "always" => Overwrite::Always,
+            "never" => Overwrite::Never,
+            "if-changed" => Overwrite::IfChanged,
+            "if-newer" => Overwrite::IfNewer,
+            "merge" => Overwrite::Merge,
+            "merge-if-newer" => Overwrite::MergeIfNewer,
+            _ => {
+                return Err(invalid(format!(
+                    "overwrite: `{name}` is none of always, never, if-changed, if-newer, merge, merge-if-newer"
+                )));
+            }
+        }));
+    }
+    let (unique, replace, no_generation) =
+        (policy.unique == Some(true), policy.replace == Some(true), policy.no_generation == Some(true));
+    if unique && (replace || no_generation) {
+        return Err(invalid("policy: unique goes with neither replace nor no-generation"));
+    }
+    // A target of another connector that holds records is refused, unless somebody says what becomes of them.
+    if to.target.is_some() {
+        return Ok(match (unique, replace) {
+            (true, _) => Some(Overwrite::Never),
+            (_, true) => Some(Overwrite::Always),
+            _ => None,
+        });
+    }
+    Ok(Some(match (unique, replace, no_generation) {
+        (true, ..) => Overwrite::Never,
+        (_, true, true) => Overwrite::Always,
+        (_, true, false) => Overwrite::IfNewer,
+        (_, false, true) => Overwrite::Merge,
+        (_, false, false) => Overwrite::MergeIfNewer,
+    }))
+}
+
+/// Whether a URL may be restored into: it begins with one that is configured, and goes nowhere else from there.
+fn is_allowed(config: &Config, url: &str) -> bool {
+    let place = url.split('?').next().unwrap_or_default();
+    let climbs =
+        place.split(['/', '\\', ':']).any(|part| part == "..") || place.contains("%2") || place.contains("hex:");
+    let below = |prefix: &String| {
+        url.strip_prefix(prefix.as_str())
+            .is_some_and(|rest| rest.is_empty() || prefix.ends_with(['/', ':']) || rest.starts_with('/'))
+    };
+    !climbs && config.service.restore_targets.iter().any(below)
+}
+
+fn target(config: &Config, to: &To<'_>) -> Result<(String, Options), ServiceError> {
+    let mut options = Options::default();
+    if let Some(url) = to.target {
+        if to.destination.is_some() || to.destination_name.is_some() {
+            return Err(invalid("target and destination are both given"));
+        }
+        if !is_allowed(config, url) {
+            let words = format!(
+                "nobody may restore into `{}` from here: add what it begins with to service.restore-targets",
+                crate::connector::url::without_password(url)
+            );
+            return Err(ServiceError::Forbidden(words));
+        }
+        for (name, value) in to.target_options.into_iter().flatten() {
+            options.set(name, value.clone());
+        }
+        return Ok((url.clone(), options));
+    }
+    let cluster = match (to.destination, to.destination_name) {
+        (Some(_), Some(_)) => return Err(invalid("destination and destination-name are both given")),
+        (None, Some(name)) => {
+            config.clusters.get(name).ok_or_else(|| ServiceError::NotFound { what: "cluster", name: name.clone() })?
+        }
+        (Some(cluster), None) => {
+            if cluster.seed_nodes.is_empty()
+                || cluster.seed_nodes.iter().any(|node| node.port == 0 || node.host_name.is_empty())
+            {
+                return Err(invalid("destination: it needs seed-nodes, each with host-name and port"));
+            }
+            let known = config
+                .clusters
+                .values()
+                .any(|known| known.seed_nodes.iter().any(|node| cluster.seed_nodes.contains(node)));
+            let url = cluster_url(cluster, None);
+            if !known && !is_allowed(config, &url) {
+                let words = format!(
+                    "no cluster with a node of `{url}` is configured: add it, or `{url}` to service.restore-targets"
+                );
+                return Err(ServiceError::Forbidden(words));
+            }
+            cluster
+        }
+        (None, None) => return Err(invalid("where to? Give destination, destination-name or target")),
+    };
+    cluster_options(config, cluster, &mut options).map_err(invalid)?;
+    let policy = &to.policy;
+    let seconds = |millis: u32| f64::from(millis) / 1000.0;
+    let retry = policy.retry_policy.clone().unwrap_or_default();
+    let said = json!({
+        "sets": policy.set_list.clone().unwrap_or_default(),
+        "bins": policy.bin_list.clone().unwrap_or_default(),
+        "no_records": policy.no_records.unwrap_or(false),
+        "no_indexes": policy.no_indexes.unwrap_or(false),
+        "no_udfs": policy.no_udfs.unwrap_or(false),
+        "socket_timeout": policy.socket_timeout.filter(|millis| *millis > 0).map(seconds),
+        "total_timeout": policy.total_timeout.filter(|millis| *millis > 0).map(seconds),
+        "records_per_second": policy.tps.filter(|tps| *tps > 0),
+        "disable_batch_writes": policy.disable_batch_writes.unwrap_or(false),
+        "batch_size": policy.batch_size.filter(|size| *size > 0),
+        "max_async_batches": policy.max_async_batches.filter(|batches| *batches > 0).map(|batches| batches.min(256)),
+        "extra_ttl": policy.extra_ttl.filter(|ttl| *ttl > 0),
+        "retry_base_interval": retry.base_timeout.map(seconds),
+        "retry_max_attempts": retry.max_retries,
+        "single_records": !to.keys.is_empty(),
+        // As asrestore does.
+        "replace_indexes": true,
+        "replace_modules": true,
+    });
+    options.add(&said).map_err(|error| invalid(error.to_string()))?;
+    Ok((cluster_url(cluster, None), options))
+}
+
+/// Restores.
+pub(super) fn carry_out(
+    service: &Service,
+    config: &Config,
+    plan: &RestorePlan,
+    progress: &dyn Progress,
+) -> Result<Done, OpsError> {
+    let repo = service.places.open(config, &plan.place, false)?;
+    let mut outcomes = Vec::new();
+    for (id, collections) in &plan.parts {
+        if progress.cancelled() {
+            return Err(OpsError::Interrupted);
+        }
+        let snapshot = find(&repo, id)?;
+        let mut options = plan.options.clone();
+        options.collections.clone_from(collections);
+        let target = service.registry.target(&plan.target, &plan.target_options)?;
+        outcomes.push(restore(&repo, &snapshot, target.as_ref(), &options, progress)?);
+    }
+    Ok(Done {
+        complete: outcomes.iter().all(|outcome| outcome.complete && outcome.different == 0),
+        problems: outcomes.iter().flat_map(problems).collect(),
+        skipped: None,
+        records: outcomes.iter().map(|outcome| outcome.records).sum(),
+        bytes: outcomes.iter().map(|outcome| outcome.bytes).sum(),
+        result: json!({ "restores": outcomes }),
+    })
+}
+
+fn find(repo: &Repository, id: &SnapshotId) -> Result<Snapshot, OpsError> {
+    let found = repo.snapshots()?.into_iter().find(|snapshot| snapshot.id == *id);
+    found.ok_or_else(|| OpsError::refused(ErrorKind::NoSnapshot, format!("snapshot {} is gone", id.short())))
+}
+
+fn problems(outcome: &RestoreOutcome) -> Vec<String> {
+    let failures = outcome.outcomes.failures.iter().map(|(key, why)| format!("{key}: {why}"));
+    let different = (outcome.different > 0).then(|| format!("{} records differ when read back", outcome.different));
+    failures
+        .chain(outcome.damage.iter().cloned())
+        .chain(outcome.missing.iter().cloned())
+        .chain(different)
+        .take(20)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_allowed_by_what_they_begin_with_and_nothing_climbs_out() {
+        let mut config = Config::default();
+        config.service.restore_targets = vec!["sqlite:/restore/".to_owned(), "files:/safe".to_owned()];
+        for (url, allowed) in [
+            ("sqlite:/restore/a.db", true),
+            ("sqlite:/restore/../etc/x", false),
+            ("sqlite:/restore/%2e%2e/x", false),
+            ("sqlite:/restored/a.db", false),
+            ("files:/safe", true),
+            ("files:/safe/x", true),
+            ("files:/safest", false),
+            ("files:hex:2f", false),
+            ("jsonl:-", false),
+        ] {
+            assert_eq!(is_allowed(&config, url), allowed, "{url}");
+        }
+    }
+
+    #[test]
+    fn policies_mean_what_they_mean_to_asrestore() {
+        let of = |unique, replace, no_generation| {
+            let policy = RestorePolicy { replace, unique, no_generation, ..RestorePolicy::default() };
+            let to = To {
+                destination: None,
+                destination_name: None,
+                target: None,
+                target_options: None,
+                policy,
+                overwrite: None,
+                verify: false,
+                dry_run: false,
+                keys: Vec::new(),
+            };
+            overwrite(&to)
+        };
+        assert_eq!(of(None, None, None).unwrap(), Some(Overwrite::MergeIfNewer));
+        assert_eq!(of(Some(true), None, None).unwrap(), Some(Overwrite::Never));
+        assert_eq!(of(None, Some(true), Some(true)).unwrap(), Some(Overwrite::Always));
+        assert!(of(Some(true), Some(true), None).is_err());
+    }
+}

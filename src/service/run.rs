@@ -1,0 +1,258 @@
+//! One job from its beginning to its end: tries, hooks, what is kept of it, and what follows from it.
+
+use super::{
+    Service, ServiceError, hooks,
+    job::{Done, Ending, Job, JobState, NewJob, Work},
+    perform,
+    restore::RestorePlan,
+    state::Ended,
+};
+use crate::{
+    ops::{OpsError, job::Job as Verb},
+    record::Timestamp,
+    report::ErrorKind,
+};
+use serde_json::{Value as Json, json};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Whether trying again may help.
+fn may_pass(error: &OpsError) -> bool {
+    let kind = error.kind();
+    !kind.is_usage()
+        && !matches!(
+            kind,
+            ErrorKind::Interrupted
+                | ErrorKind::WrongPassword
+                | ErrorKind::RoleLacks
+                | ErrorKind::NewerFormat
+                | ErrorKind::SourceLost
+                | ErrorKind::Internal
+                | ErrorKind::NoRepository
+                | ErrorKind::NoSnapshot
+        )
+}
+
+impl Service {
+    /// Runs a job until it is over.
+    pub(super) fn supervise(self: Arc<Self>, job: &Job, plan: Option<RestorePlan>) {
+        let began = self.now();
+        let canceled =
+            self.desk().running.get(&job.id).map(|running| Arc::clone(&running.canceled)).unwrap_or_default();
+        let plan = plan.map(Arc::new);
+        let ending = self.attempts(job, plan.as_ref(), &canceled);
+        let now = self.now();
+        if let Err(error) = self.state.end(job.id, &ending, now) {
+            tracing::error!(job = job.id, "how it ended cannot be kept yet: {error}");
+            self.desk().unwritten.insert(job.id, (ending.clone(), now));
+        }
+        if let Err(error) = self.count(&job.work, &ending, began, now) {
+            tracing::error!(job = job.id, "{error}");
+        }
+        tell(job, &ending);
+        self.run_hooks_after(job, &ending);
+        if let Err(error) = self.follow(job, &ending) {
+            tracing::error!(job = job.id, "{error}");
+        }
+        self.is_over(job.id);
+    }
+
+    fn attempts(self: &Arc<Self>, job: &Job, plan: Option<&Arc<RestorePlan>>, canceled: &Arc<AtomicBool>) -> Ending {
+        let config = self.config();
+        let routine = job.work.routine().and_then(|name| config.routines.get(name));
+        let retry = routine.and_then(|routine| config.policy_of(routine).retry_policy).unwrap_or_default();
+        // A restore that was broken off is begun again by whoever wants that.
+        let retries = if matches!(job.work, Work::Backup { .. }) { retry.retries() } else { 0 };
+        let mut attempt = 1;
+        loop {
+            if let Err(error) = self.state.begin(job.id, attempt, self.now()) {
+                return Ending::without(JobState::Failure, "io", error.to_string());
+            }
+            match self.attempt(job, plan, canceled) {
+                Ok(done) => return ending_of(done),
+                Err(error) if error.is_interruption() || canceled.load(Ordering::Relaxed) => {
+                    let words = if self.is_stopping() { "the service was stopped" } else { "it was canceled" };
+                    return Ending::without(JobState::Canceled, "interrupted", words);
+                }
+                Err(error) if attempt <= retries && may_pass(&error) => {
+                    let pause = retry.pause_millis(attempt);
+                    tracing::warn!(job = job.id, attempt, "it is tried again in {pause} ms: {error}");
+                    self.count_retry(&job.work);
+                    if !self.rest(pause, canceled) {
+                        return Ending::without(JobState::Canceled, "interrupted", "it was canceled");
+                    }
+                    attempt += 1;
+                }
+                Err(error) => {
+                    return Ending::without(JobState::Failure, error.kind().as_str(), error.to_string());
+                }
+            }
+        }
+    }
+
+    fn attempt(
+        self: &Arc<Self>,
+        job: &Job,
+        plan: Option<&Arc<RestorePlan>>,
+        canceled: &Arc<AtomicBool>,
+    ) -> Result<Done, OpsError> {
+        let (service, config, job_too, plan) = (Arc::clone(self), self.config(), job.clone(), plan.cloned());
+        let verb = Verb::start(job.work.verb(), move |progress| {
+            perform::carry_out(&service, &config, &job_too, plan.as_deref(), progress)
+        })?;
+        let watch = verb.watch();
+        if let Some(running) = self.desk().running.get_mut(&job.id) {
+            running.watch = Some(watch.clone());
+        }
+        if canceled.load(Ordering::Relaxed) {
+            watch.cancel();
+        }
+        let done = verb.wait();
+        for warning in watch.warnings(0).iter().take(20) {
+            tracing::warn!(job = job.id, kind = %warning.kind, object = warning.object, "{}", warning.words);
+        }
+        done
+    }
+
+    /// Waits; `false` if it is to stop.
+    fn rest(&self, millis: i64, canceled: &AtomicBool) -> bool {
+        let until = Instant::now() + Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+        let mut desk = self.desk();
+        loop {
+            if canceled.load(Ordering::Relaxed) || self.is_stopping() {
+                return false;
+            }
+            let rest = until.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return true;
+            }
+            desk = self.wake.wait_timeout(desk, rest).unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
+    }
+
+    /// Adds a run to what metrics tell.
+    pub(super) fn count(
+        &self,
+        work: &Work,
+        ending: &Ending,
+        began: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), ServiceError> {
+        let number = |name: &str| ending.result.get(name).and_then(Json::as_u64).unwrap_or(0);
+        let ended = Ended {
+            routine: work.routine().unwrap_or_default(),
+            verb: work.verb(),
+            kind: work.kind(),
+            outcome: ending.state.as_str(),
+            seconds: (now.as_millis() - began.as_millis()).max(0) as f64 / 1000.0,
+            at: now,
+            bytes: number("bytes"),
+            records: number("records"),
+        };
+        Ok(self.state.count(&ended)?)
+    }
+
+    fn count_retry(&self, work: &Work) {
+        let ended = Ended {
+            routine: work.routine().unwrap_or_default(),
+            verb: work.verb(),
+            kind: work.kind(),
+            outcome: "retry",
+            seconds: 0.0,
+            at: self.now(),
+            bytes: 0,
+            records: 0,
+        };
+        if let Err(error) = self.state.count(&ended) {
+            tracing::error!("{error}");
+        }
+    }
+
+    /// What follows from a backup that is there: retention, verification.
+    fn follow(&self, job: &Job, ending: &Ending) -> Result<(), ServiceError> {
+        let Work::Backup { routine: name, full: true, .. } = &job.work else { return Ok(()) };
+        let made = ending.result.get("snapshots").and_then(Json::as_array).is_some_and(|made| !made.is_empty());
+        if ending.state != JobState::Success || !made || self.is_stopping() {
+            return Ok(());
+        }
+        let config = self.config();
+        let Some(routine) = config.routines.get(name) else { return Ok(()) };
+        let policy = config.policy_of(routine);
+        let mut works = Vec::new();
+        if let Some(how) = policy.verify {
+            works.push(Work::Verify { routine: name.clone(), how });
+        }
+        if policy.retention.is_some_and(|retention| retention.full.is_some() || retention.incremental.is_some()) {
+            works.push(Work::Retention { routine: name.clone() });
+        }
+        for work in works {
+            let new = NewJob { work, tenant: job.tenant.clone(), by: job.by.clone(), due: None };
+            self.submit(&new, self.now(), false, None)?;
+        }
+        Ok(())
+    }
+
+    fn run_hooks_after(&self, job: &Job, ending: &Ending) {
+        let Work::Backup { routine, .. } = &job.work else { return };
+        let config = self.config();
+        let names = config.routines.get(routine).and_then(|routine| routine.after.clone()).unwrap_or_default();
+        for name in names {
+            let Some(hook) = config.service.hooks.get(&name) else { continue };
+            let facts = hooks::Facts { job, outcome: ending.state.as_str(), error: ending.error.as_deref() };
+            if let Err(words) = hooks::run(hook, &facts, &|| false) {
+                tracing::error!(job = job.id, hook = name, "{words}");
+            }
+        }
+    }
+}
+
+fn ending_of(done: Done) -> Ending {
+    let state = match (&done.skipped, done.complete) {
+        (Some(_), _) => JobState::Skipped,
+        (None, true) => JobState::Success,
+        (None, false) => JobState::Incomplete,
+    };
+    let error = done.skipped.or_else(|| (!done.complete).then(|| done.problems.join("; ")));
+    let kind = match state {
+        JobState::Skipped => Some("contended".to_owned()),
+        JobState::Incomplete => Some("incomplete".to_owned()),
+        _ => None,
+    };
+    let mut result = done.result;
+    if let Some(fields) = result.as_object_mut() {
+        fields.insert("records".to_owned(), json!(done.records));
+        fields.insert("bytes".to_owned(), json!(done.bytes));
+    }
+    Ending { state, result, error, error_kind: kind }
+}
+
+fn tell(job: &Job, ending: &Ending) {
+    let (routine, error) = (job.work.routine(), ending.error.as_deref());
+    match ending.state {
+        JobState::Failure | JobState::Incomplete => {
+            tracing::error!(
+                job = job.id,
+                verb = job.work.verb(),
+                routine,
+                state = ending.state.as_str(),
+                error,
+                "ended"
+            );
+        }
+        _ => {
+            tracing::info!(
+                job = job.id,
+                verb = job.work.verb(),
+                routine,
+                state = ending.state.as_str(),
+                error,
+                "ended"
+            );
+        }
+    }
+}

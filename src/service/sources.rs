@@ -1,0 +1,153 @@
+//! From a routine to what is read, and from a cluster to what is written: URLs and options as the connectors take them.
+
+use super::config::{Cluster, Config, Policy, Routine, Secrets, partitions};
+use crate::connector::Options;
+use serde_json::{Value as Json, json};
+
+/// Something to read: one run of a routine may read several.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// Its URL.
+    pub url: String,
+    /// The connector's options.
+    pub options: Options,
+}
+
+/// The URL of a cluster's namespace, or of all of it.
+#[must_use]
+pub fn cluster_url(cluster: &Cluster, namespace: Option<&str>) -> String {
+    let node = |node: &super::config::SeedNode| {
+        if node.host_name.contains(':') {
+            format!("[{}]:{}", node.host_name, node.port)
+        } else {
+            format!("{}:{}", node.host_name, node.port)
+        }
+    };
+    let nodes: Vec<String> = cluster.seed_nodes.iter().map(node).collect();
+    let namespace = namespace.map_or_else(String::new, |name| format!("/{name}"));
+    format!("aerospike://{}{namespace}", nodes.join(","))
+}
+
+/// How a cluster is reached.
+///
+/// # Errors
+/// In words, if a secret cannot be got.
+pub fn cluster_options(config: &Config, cluster: &Cluster, options: &mut Options) -> Result<(), String> {
+    if let Some(credentials) = &cluster.credentials {
+        let secrets =
+            Secrets::new(config, credentials.secret_agent.as_ref(), credentials.secret_agent_name.as_deref())?;
+        if let Some(user) = &credentials.user {
+            options.set("as_user", secrets.get(user)?);
+        }
+        let password = match (&credentials.password, &credentials.password_path) {
+            (Some(password), _) => Some(secrets.get(&password.0)?),
+            (None, Some(path)) => Some(super::config::secret::of_file(path)?),
+            (None, None) => None,
+        };
+        if let Some(password) = password {
+            options.set("as_password", password);
+        }
+    }
+    if let Some(mode) = cluster.credentials.as_ref().and_then(|credentials| credentials.auth_mode.as_deref()) {
+        options.set("as_auth", mode.to_ascii_lowercase());
+    }
+    if let Some(tls) = &cluster.tls {
+        options.set("tls", true);
+        if let Some(password) = &tls.key_file_password {
+            options.set("tls_key_password", Secrets::new(config, None, None)?.get(&password.0)?);
+        }
+        let name = tls.name.clone().or_else(|| cluster.seed_nodes.iter().find_map(|node| node.tls_name.clone()));
+        for (option, value) in [
+            ("tls_name", &name),
+            ("tls_ca", &tls.ca_file),
+            ("tls_ca_path", &tls.ca_path),
+            ("tls_protocols", &tls.protocols),
+            ("tls_cipher_suites", &tls.cipher_suite),
+            ("tls_cert_file", &tls.cert_file),
+            ("tls_key_file", &tls.key_file),
+        ] {
+            if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
+                options.set(option, value.clone());
+            }
+        }
+    }
+    if cluster.use_services_alternate == Some(true) {
+        options.set("services_alternate", true);
+    }
+    Ok(())
+}
+
+/// What a run of a routine reads.
+///
+/// # Errors
+/// In words, if a secret cannot be got or something that the routine names is gone.
+pub fn readings(config: &Config, routine: &Routine, policy: &Policy) -> Result<Vec<Reading>, String> {
+    if let Some(url) = &routine.source {
+        let secrets = Secrets::new(config, routine.secret_agent.as_ref(), None)?;
+        let mut options = Options::default();
+        for (name, value) in routine.source_options.iter().flatten() {
+            options.set(name, resolved(value, &secrets)?);
+        }
+        return Ok(vec![Reading { url: url.clone(), options }]);
+    }
+    let name = routine.source_cluster.as_deref().unwrap_or_default();
+    let cluster = config.clusters.get(name).ok_or_else(|| format!("there is no cluster `{name}`"))?;
+    let mut options = Options::default();
+    cluster_options(config, cluster, &mut options)?;
+    let millis = |millis: u32| f64::from(millis) / 1000.0;
+    let said = json!({
+        "sets": routine.set_list.clone().unwrap_or_default(),
+        "bins": routine.bin_list.clone().unwrap_or_default(),
+        "partitions": routine.partition_list.as_deref().map(partitions).transpose()?,
+        "filter_exp": routine.filter_exp,
+        "node_list": routine.node_list.clone().unwrap_or_default(),
+        "rack_list": routine.rack_list.clone().unwrap_or_default(),
+        "prefer_racks": cluster.prefer_racks.clone().unwrap_or_default(),
+        "no_records": policy.no_records.unwrap_or(false),
+        "no_indexes": policy.no_indexes.unwrap_or(false),
+        "no_udfs": policy.no_udfs.unwrap_or(false),
+        "socket_timeout": policy.socket_timeout.filter(|millis| *millis > 0).map(millis),
+        "total_timeout": policy.total_timeout.filter(|millis| *millis > 0).map(millis),
+        "records_per_second": policy.records_per_second.filter(|rate| *rate > 0),
+        // The backup service takes a set that is not there for an empty one.
+        "allow_missing_set": routine.set_list.as_ref().is_some_and(|sets| !sets.is_empty()),
+    });
+    options.add(&said).map_err(|error| error.to_string())?;
+    let namespaces = routine.namespaces.clone().unwrap_or_default();
+    if namespaces.is_empty() {
+        return Ok(vec![Reading { url: cluster_url(cluster, None), options }]);
+    }
+    Ok(namespaces
+        .iter()
+        .map(|namespace| Reading { url: cluster_url(cluster, Some(namespace)), options: options.clone() })
+        .collect())
+}
+
+fn resolved(value: &Json, secrets: &Secrets<'_>) -> Result<Json, String> {
+    match value {
+        Json::String(text) => Ok(Json::String(secrets.get(text)?)),
+        other => Ok(other.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_routine_of_several_namespaces_reads_each() {
+        let config: Config = serde_json::from_value(json!({
+            "aerospike-clusters": { "c": { "seed-nodes": [{ "host-name": "a", "port": 3000 }, { "host-name": "::1", "port": 1 }],
+                "credentials": { "user": "u", "password": "p" } } },
+            "backup-routines": { "r": { "interval-cron": "@daily", "source-cluster": "c", "namespaces": ["n", "m"] } }
+        }))
+        .unwrap();
+        let policy = Policy { socket_timeout: Some(1500), no_udfs: Some(true), ..Policy::default() };
+        let readings = readings(&config, &config.routines["r"], &policy).unwrap();
+        let urls: Vec<&str> = readings.iter().map(|reading| reading.url.as_str()).collect();
+        assert_eq!(urls, ["aerospike://a:3000,[::1]:1/n", "aerospike://a:3000,[::1]:1/m"]);
+        let mut given: Vec<&str> = readings[0].options.given().collect();
+        given.sort_unstable();
+        assert_eq!(given, ["as_password", "as_user", "no_udfs", "socket_timeout"]);
+    }
+}

@@ -1,0 +1,398 @@
+//! What outlives a restart: jobs, what schedules have handled, what all runs added up to. One `SQLite` file in a folder that
+//! one service at a time has; migrations bring an older one up to date, and a newer one is refused.
+
+mod schema;
+mod tally;
+
+pub use tally::{BUCKETS, Ended, Tally};
+
+use super::job::{Ending, Job, JobState, NewJob};
+use crate::record::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter, types::Value as Sql};
+use serde_json::Value as Json;
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+use thiserror::Error;
+
+/// Jobs that are kept after they ended.
+const MAX_JOBS: u32 = 10_000;
+
+/// What is wrong with the state.
+#[derive(Debug, Error)]
+pub enum StateError {
+    /// The file fails.
+    #[error("the service's state {}: {source}", path.display())]
+    Database {
+        /// Which file.
+        path: PathBuf,
+        /// What `SQLite` says.
+        source: rusqlite::Error,
+    },
+    /// The folder fails.
+    #[error("the service's state {}: {source}", path.display())]
+    Io {
+        /// Which folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Another service has it.
+    #[error("the service's state {} is in use by another service", path.display())]
+    InUse {
+        /// Which folder.
+        path: PathBuf,
+    },
+    /// A newer program wrote it.
+    #[error("the service's state {} was written by a newer program (version {version})", path.display())]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        version: usize,
+    },
+    /// A row makes no sense.
+    #[error("the service's state {}: {reason}", path.display())]
+    Row {
+        /// Which file.
+        path: PathBuf,
+        /// Which row, and why not.
+        reason: String,
+    },
+}
+
+/// Which jobs are meant.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    /// Only of this verb.
+    pub verb: Option<&'static str>,
+    /// Only of this routine.
+    pub routine: Option<String>,
+    /// Created at or after this.
+    pub from: Option<Timestamp>,
+    /// Created at or before this.
+    pub to: Option<Timestamp>,
+    /// Only in one of these states, if there are any.
+    pub states: Vec<JobState>,
+    /// Only with numbers below this one.
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// The state.
+pub struct State {
+    path: PathBuf,
+    db: Mutex<Connection>,
+    _lock: File,
+}
+
+impl State {
+    /// Opens it, or makes it.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn open(folder: &Path) -> Result<Self, StateError> {
+        let io = |source| StateError::Io { path: folder.to_path_buf(), source };
+        fs::create_dir_all(folder).map_err(io)?;
+        keep_private(folder).map_err(io)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(io)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(StateError::InUse { path: folder.to_path_buf() }),
+            Err(fs::TryLockError::Error(error)) => return Err(io(error)),
+        }
+        let path = folder.join("state.db");
+        let failed = |source| StateError::Database { path: path.clone(), source };
+        let mut db = Connection::open(&path).map_err(failed)?;
+        db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -4000;")
+            .map_err(failed)?;
+        schema::migrate(&mut db, &path)?;
+        Ok(Self { db: Mutex::new(db), _lock: lock, path })
+    }
+
+    fn db(&self) -> MutexGuard<'_, Connection> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> StateError {
+        StateError::Database { path: self.path.clone(), source }
+    }
+
+    /// Keeps a new job that is to begin at a time; gives its number. The oldest that ended go where there are too many.
+    ///
+    /// # Errors
+    /// [`StateError::Database`].
+    pub fn add(&self, job: &NewJob, begin: Timestamp, now: Timestamp) -> Result<i64, StateError> {
+        let work = serde_json::to_string(&job.work).unwrap_or_default();
+        let db = self.db();
+        let added = db.execute(
+            "INSERT INTO jobs (verb, kind, routine, tenant, by, work, state, created, due, begin) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            params![
+                job.work.verb(),
+                job.work.kind(),
+                job.work.routine(),
+                job.tenant,
+                job.by,
+                work,
+                JobState::Queued.as_str(),
+                now.as_millis(),
+                job.due.map(Timestamp::as_millis),
+                begin.as_millis()
+            ],
+        );
+        added.map_err(|error| self.failed(error))?;
+        let id = db.last_insert_rowid();
+        if id % 100 == 0 {
+            let gone = db.execute(
+                "DELETE FROM jobs WHERE state NOT IN ('queued', 'running') AND id <= ?1 - ?2",
+                params![id, MAX_JOBS],
+            );
+            gone.map_err(|error| self.failed(error))?;
+        }
+        Ok(id)
+    }
+
+    /// Says that a job begins, for the how manyth time.
+    ///
+    /// # Errors
+    /// [`StateError::Database`].
+    pub fn begin(&self, id: i64, attempt: u32, now: Timestamp) -> Result<(), StateError> {
+        let sql = "UPDATE jobs SET state = 'running', started = COALESCE(started, ?2), attempts = ?3 WHERE id = ?1";
+        let done = self.db().execute(sql, params![id, now.as_millis(), attempt]);
+        done.map(drop).map_err(|error| self.failed(error))
+    }
+
+    /// Says how a job ended.
+    ///
+    /// # Errors
+    /// [`StateError::Database`].
+    pub fn end(&self, id: i64, ending: &Ending, now: Timestamp) -> Result<(), StateError> {
+        let sql = "UPDATE jobs SET state = ?2, finished = ?3, result = ?4, error = ?5, error_kind = ?6 WHERE id = ?1";
+        let result = (!ending.result.is_null()).then(|| ending.result.to_string());
+        let (state, now) = (ending.state.as_str(), now.as_millis());
+        let done = self.db().execute(sql, params![id, state, now, result, ending.error, ending.error_kind]);
+        done.map(drop).map_err(|error| self.failed(error))
+    }
+
+    /// A job by its number.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn job(&self, id: i64) -> Result<Option<Job>, StateError> {
+        let db = self.db();
+        let found = db.query_row(&format!("{SELECT} WHERE id = ?"), [id], raw).optional();
+        found.map_err(|error| self.failed(error))?.map(|raw| self.understood(raw)).transpose()
+    }
+
+    /// Jobs, the newest first.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>, StateError> {
+        let mut sql = format!("{SELECT} WHERE 1");
+        let mut values: Vec<Sql> = Vec::new();
+        let mut add = |condition: &str, value: Option<Sql>| {
+            if let Some(value) = value {
+                sql.push_str(condition);
+                values.push(value);
+            }
+        };
+        add(" AND verb = ?", filter.verb.map(|verb| Sql::Text(verb.to_owned())));
+        add(" AND routine = ?", filter.routine.clone().map(Sql::Text));
+        add(" AND created >= ?", filter.from.map(|from| Sql::Integer(from.as_millis())));
+        add(" AND created <= ?", filter.to.map(|to| Sql::Integer(to.as_millis())));
+        add(" AND id < ?", filter.before.map(Sql::Integer));
+        if !filter.states.is_empty() {
+            let names: Vec<String> = filter.states.iter().map(|state| format!("'{}'", state.as_str())).collect();
+            sql.push_str(&format!(" AND state IN ({})", names.join(", ")));
+        }
+        sql.push_str(&format!(" ORDER BY id DESC LIMIT {}", filter.limit));
+        let db = self.db();
+        let mut statement = db.prepare_cached(&sql).map_err(|error| self.failed(error))?;
+        let rows = statement.query_map(params_from_iter(values), raw).map_err(|error| self.failed(error))?;
+        rows.map(|row| self.understood(row.map_err(|error| self.failed(error))?)).collect()
+    }
+
+    /// Jobs that had not ended, the oldest first.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn unfinished(&self) -> Result<Vec<Job>, StateError> {
+        let filter =
+            JobFilter { states: vec![JobState::Queued, JobState::Running], limit: u32::MAX, ..JobFilter::default() };
+        let mut jobs = self.jobs(&filter)?;
+        jobs.reverse();
+        Ok(jobs)
+    }
+
+    /// The newest job of a routine and kind that ended so that a backup is there.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn last_backup(&self, routine: &str, kind: &str) -> Result<Option<Job>, StateError> {
+        let sql = format!(
+            "{SELECT} WHERE routine = ? AND verb = 'backup' AND kind = ? AND state IN ('success', 'incomplete') \
+             ORDER BY id DESC LIMIT 1"
+        );
+        let db = self.db();
+        let found = db.query_row(&sql, [routine, kind], raw).optional();
+        found.map_err(|error| self.failed(error))?.map(|raw| self.understood(raw)).transpose()
+    }
+
+    /// Up to which times schedules were handled, by routine and whether it is that of fulls.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn handled(&self) -> Result<HashMap<(String, bool), Timestamp>, StateError> {
+        let db = self.db();
+        let mut statement =
+            db.prepare_cached("SELECT routine, is_full, due FROM handled").map_err(|error| self.failed(error))?;
+        let row = |row: &Row<'_>| Ok(((row.get(0)?, row.get(1)?), Timestamp::from_millis(row.get(2)?)));
+        let rows = statement.query_map([], row).map_err(|error| self.failed(error))?;
+        rows.collect::<Result<_, _>>().map_err(|error| self.failed(error))
+    }
+
+    /// Says up to when schedules were handled: all of it or nothing.
+    ///
+    /// # Errors
+    /// [`StateError::Database`].
+    pub fn set_handled(&self, handled: &[(String, bool, Timestamp)]) -> Result<(), StateError> {
+        let mut db = self.db();
+        let mut write = || {
+            let transaction = db.transaction()?;
+            for (routine, is_full, due) in handled {
+                transaction.execute(
+                    "INSERT OR REPLACE INTO handled (routine, is_full, due) VALUES (?, ?, ?)",
+                    params![routine, is_full, due.as_millis()],
+                )?;
+            }
+            transaction.commit()
+        };
+        write().map_err(|error| self.failed(error))
+    }
+
+    fn understood(&self, raw: Raw) -> Result<Job, StateError> {
+        let wrong = |what: &str| StateError::Row { path: self.path.clone(), reason: format!("job {}: {what}", raw.id) };
+        Ok(Job {
+            work: serde_json::from_str(&raw.work).map_err(|_| wrong("what it is to do makes no sense"))?,
+            state: JobState::parse(&raw.state).ok_or_else(|| wrong("its state makes no sense"))?,
+            result: match &raw.result {
+                None => Json::Null,
+                Some(text) => serde_json::from_str(text).map_err(|_| wrong("its result makes no sense"))?,
+            },
+            id: raw.id,
+            tenant: raw.tenant,
+            by: raw.by,
+            created: Timestamp::from_millis(raw.created),
+            due: raw.due.map(Timestamp::from_millis),
+            started: raw.started.map(Timestamp::from_millis),
+            finished: raw.finished.map(Timestamp::from_millis),
+            attempts: raw.attempts,
+            error: raw.error,
+            error_kind: raw.error_kind,
+            begin: Timestamp::from_millis(raw.begin),
+        })
+    }
+}
+
+const SELECT: &str = "SELECT id, work, state, tenant, by, created, due, started, finished, attempts, result, error, error_kind, begin \
+                      FROM jobs";
+
+/// A row as it lies there.
+struct Raw {
+    id: i64,
+    work: String,
+    state: String,
+    tenant: Option<String>,
+    by: String,
+    created: i64,
+    due: Option<i64>,
+    started: Option<i64>,
+    finished: Option<i64>,
+    attempts: u32,
+    result: Option<String>,
+    error: Option<String>,
+    error_kind: Option<String>,
+    begin: i64,
+}
+
+fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
+    Ok(Raw {
+        id: row.get(0)?,
+        work: row.get(1)?,
+        state: row.get(2)?,
+        tenant: row.get(3)?,
+        by: row.get(4)?,
+        created: row.get(5)?,
+        due: row.get(6)?,
+        started: row.get(7)?,
+        finished: row.get(8)?,
+        attempts: row.get(9)?,
+        result: row.get(10)?,
+        error: row.get(11)?,
+        error_kind: row.get(12)?,
+        begin: row.get(13)?,
+    })
+}
+
+#[cfg(unix)]
+fn keep_private(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+}
+
+#[cfg(not(unix))]
+fn keep_private(_: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::job::Work;
+    use serde_json::json;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    fn backup(routine: &str) -> NewJob {
+        let work = Work::Backup { routine: routine.to_owned(), full: true, description: None };
+        NewJob { work, tenant: None, by: "-".to_owned(), due: None }
+    }
+
+    #[test]
+    fn jobs_and_what_was_handled_outlive_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        assert!(matches!(State::open(folder.path()), Err(StateError::InUse { .. })));
+        let (one, two) = (state.add(&backup("a"), NOW, NOW).unwrap(), state.add(&backup("b"), NOW, NOW).unwrap());
+        state.begin(one, 1, NOW).unwrap();
+        let ending =
+            Ending { state: JobState::Success, result: json!({ "records": 3 }), error: None, error_kind: None };
+        state.end(one, &ending, Timestamp::from_millis(NOW.as_millis() + 5)).unwrap();
+        state.set_handled(&[("a".to_owned(), true, NOW)]).unwrap();
+        drop(state);
+        let state = State::open(folder.path()).unwrap();
+        let job = state.job(one).unwrap().unwrap();
+        assert_eq!((job.state, &job.result["records"], job.attempts), (JobState::Success, &json!(3), 1));
+        assert_eq!(state.unfinished().unwrap().iter().map(|job| job.id).collect::<Vec<_>>(), [two]);
+        assert_eq!(state.handled().unwrap()[&("a".to_owned(), true)], NOW);
+        assert_eq!(state.last_backup("a", "full").unwrap().unwrap().id, one);
+        let filter = JobFilter { routine: Some("b".to_owned()), limit: 10, ..JobFilter::default() };
+        assert_eq!(state.jobs(&filter).unwrap().len(), 1);
+        assert!(state.job(99).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_newer_state_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(State::open(folder.path()).unwrap());
+        let db = Connection::open(folder.path().join("state.db")).unwrap();
+        db.execute_batch("PRAGMA user_version = 99").unwrap();
+        assert!(matches!(State::open(folder.path()), Err(StateError::Newer { version: 99, .. })));
+    }
+}

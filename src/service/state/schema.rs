@@ -1,0 +1,39 @@
+//! The tables, as they were made and changed from version to version.
+
+use super::StateError;
+use rusqlite::Connection;
+use std::path::Path;
+
+/// Each brings a file from its place's version to the next. What is here never changes; what is new comes behind it.
+const MIGRATIONS: &[&str] = &["
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, verb TEXT NOT NULL, kind TEXT NOT NULL, routine TEXT, tenant TEXT, by TEXT NOT NULL,
+    work TEXT NOT NULL, state TEXT NOT NULL, created INTEGER NOT NULL, due INTEGER, begin INTEGER NOT NULL, started INTEGER, finished INTEGER,
+    attempts INTEGER NOT NULL DEFAULT 0, result TEXT, error TEXT, error_kind TEXT);
+CREATE INDEX jobs_by_routine ON jobs (routine, verb, kind, id);
+CREATE INDEX jobs_by_verb ON jobs (verb, id);
+CREATE INDEX jobs_unfinished ON jobs (state) WHERE state IN ('queued', 'running');
+CREATE TABLE handled (
+    routine TEXT NOT NULL, is_full INTEGER NOT NULL, due INTEGER NOT NULL, PRIMARY KEY (routine, is_full)) WITHOUT ROWID;
+CREATE TABLE tallies (
+    routine TEXT NOT NULL, verb TEXT NOT NULL, kind TEXT NOT NULL, outcome TEXT NOT NULL, count INTEGER NOT NULL,
+    seconds REAL NOT NULL, buckets TEXT NOT NULL, last_finished INTEGER NOT NULL, last_seconds REAL NOT NULL,
+    last_bytes INTEGER NOT NULL, last_records INTEGER NOT NULL, PRIMARY KEY (routine, verb, kind, outcome)) WITHOUT ROWID;
+"];
+
+/// Brings a file up to date.
+pub(super) fn migrate(db: &mut Connection, path: &Path) -> Result<(), StateError> {
+    let failed = |source| StateError::Database { path: path.to_path_buf(), source };
+    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+    let version = usize::try_from(version).unwrap_or(usize::MAX);
+    if version > MIGRATIONS.len() {
+        return Err(StateError::Newer { path: path.to_path_buf(), version });
+    }
+    for (number, sql) in MIGRATIONS.iter().enumerate().skip(version) {
+        let transaction = db.transaction().map_err(failed)?;
+        transaction.execute_batch(sql).map_err(failed)?;
+        transaction.pragma_update(None, "user_version", number as i64 + 1).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! Backups and restores of a database through the interface.
+
+use crate::{
+    client::until,
+    world::{ROUTINE, World},
+};
+use serde_json::json;
+
+#[test]
+fn a_database_is_backed_up_listed_and_restored_as_of_a_time() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    assert_eq!(world.get("/v1/backups/full/accounts"), json!([]));
+    let first = world.back_up("accounts", "full");
+    assert_eq!((&first["namespace"], &first["record-count"]), (&json!("accounts"), &json!(1)));
+    assert_eq!((&first["complete"], &first["read"]), (&json!(true), &json!("full")));
+    world.change(1, "changed");
+    world.change(2, "two");
+    let second = world.back_up("accounts", "incremental");
+    assert_eq!(second["record-count"], 2);
+
+    // As of the end of the first: the second had not begun.
+    let target = |name: &str| format!("sqlite:{}", world.path(name).display());
+    let request = json!({ "routine": "accounts", "time": first["finished-timestamp"], "target": target("then.db"), "verify": true });
+    let status = world.restored(&world.ask("POST", "/v1/restore/timestamp", Some(&request)));
+    assert_eq!((&status["status"], &status["inserted-records"]), (&json!("success"), &json!(1)), "{status}");
+    assert_eq!(world.names("then.db"), ["one"]);
+
+    // By the key of the list.
+    let request = json!({ "backup-data-path": second["key"], "target": target("now.db") });
+    world.ask("POST", "/v1/restore/full", Some(&request)).is(400);
+    let status = world.restored(&world.ask("POST", "/v1/restore/incremental", Some(&request)));
+    assert_eq!(status["read-records"], 2, "{status}");
+    assert_eq!(world.names("now.db"), ["changed", "two"]);
+
+    // A target that holds records is refused, unless somebody says what becomes of them.
+    let status = world.restored(&world.ask("POST", "/v1/restore/incremental", Some(&request)));
+    assert_eq!(status["status"], "failure");
+    let all = world.get("/v1/restore/jobs");
+    assert_eq!(all.as_object().unwrap().len(), 3);
+    assert_eq!(world.get("/v1/restore/jobs?status=!failure").as_object().unwrap().len(), 2);
+    assert_eq!(world.get("/v1/restore/jobs?status=failure,canceled").as_object().unwrap().len(), 1);
+
+    // Ranges of time.
+    let at = first["timestamp"].as_i64().unwrap();
+    assert_eq!(world.get(&format!("/v1/backups/full?from={at}&to={at}"))["accounts"].as_array().unwrap().len(), 1);
+    assert_eq!(world.get(&format!("/v1/backups/full?from={}", at + 1))["accounts"], json!([]));
+    let state = world.get("/v1/backups/currentBackup/accounts");
+    assert!(
+        state["last-full"].is_string() && state["next-full"].as_str().unwrap().starts_with("2090-01-01"),
+        "{state}"
+    );
+    assert_eq!(state["full"], json!(null));
+}
+
+#[test]
+fn what_there_is_not_is_told_by_404() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    let request = json!({ "routine": "accounts", "time": 1_800_000_000_000_i64, "target": "sqlite:/x" });
+    let told = world.ask("POST", "/v1/restore/timestamp", Some(&request)).is(404);
+    assert!(told.error().contains("repository"), "{told:?}");
+    world.back_up("accounts", "full");
+    let early = json!({ "routine": "accounts", "time": 1_000_000_000_001_i64, "target": "sqlite:/x" });
+    world.ask("POST", "/v1/restore/timestamp", Some(&early)).is(404);
+    let gone = json!({ "backup-data-path": "accounts/backup/1/data/accounts", "target": "sqlite:/x" });
+    world.ask("POST", "/v1/restore/full", Some(&gone)).is(404);
+    for (method, path) in [
+        ("GET", "/v1/backups/full/none"),
+        ("POST", "/v1/backups/full/none"),
+        ("GET", "/v1/backups/currentBackup/none"),
+        ("POST", "/v1/backups/cancel/none"),
+        ("GET", "/v1/restore/status/99"),
+        ("POST", "/v1/restore/cancel/99"),
+        ("GET", "/v1/retrieve/configuration/accounts/1"),
+        ("GET", "/v1/nothing"),
+    ] {
+        world.ask(method, path, None).is(404);
+    }
+}
+
+#[test]
+fn a_target_that_is_not_allowed_is_refused() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    let first = world.back_up("accounts", "full");
+    for target in ["sqlite:/etc/x.db", "files:/", "jsonl:-"] {
+        let request = json!({ "backup-data-path": first["key"], "target": target });
+        let told = world.ask("POST", "/v1/restore/full", Some(&request)).is(403);
+        assert!(told.error().contains("restore-targets"), "{told:?}");
+    }
+    let climbs = format!("sqlite:{}/../x.db", world.path("").display());
+    let request = json!({ "backup-data-path": first["key"], "target": climbs });
+    world.ask("POST", "/v1/restore/full", Some(&request)).is(403);
+    let elsewhere = json!({ "destination": { "seed-nodes": [{ "host-name": "169.254.169.254", "port": 80 }] },
+        "backup-data-path": first["key"] });
+    world.ask("POST", "/v1/restore/full", Some(&elsewhere)).is(403);
+    let elsewhere = json!({ "source": { "local-storage": { "path": "/etc" } }, "backup-data-path": first["key"],
+        "target": format!("sqlite:{}", world.path("x.db").display()) });
+    world.ask("POST", "/v1/restore/full", Some(&elsewhere)).is(403);
+}
+
+#[test]
+fn a_schedule_runs_by_itself_and_a_disabled_routine_does_not() {
+    let mut world = World::new();
+    let every_second = ROUTINE.replace("'0 0 0 1 1 ? 2090'", "'* * * * * *'");
+    world.configure(&every_second, "");
+    world.start();
+    until(|| (world.get("/v1/backups/full/accounts").as_array().unwrap().len() >= 2).then_some(()));
+    world.ask("PUT", "/v1/config/routines/accounts/disable", None).is(204);
+    let is_quiet = |world: &World| {
+        let state = world.get("/v1/backups/currentBackup/accounts");
+        (state["full"].is_null() && state["queued"] == json!([])).then_some(state)
+    };
+    let state = until(|| is_quiet(&world));
+    assert!(state["next-full"].is_null(), "{state}");
+    let metrics = world.ask("GET", "/metrics", None).is(200).body;
+    assert!(
+        metrics.contains(
+            "aerospike_backup_service_backup_events_total{routine=\"accounts\",type=\"full\",outcome=\"success\"}"
+        ),
+        "{metrics}"
+    );
+    assert!(metrics.ends_with("# EOF\n"));
+}
+
+#[test]
+fn retention_keeps_the_newest_fulls() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    let text = std::fs::read_to_string(world.path("config.yml")).unwrap();
+    let kept = text.replace("  once:\n", "  once:\n    retention:\n      full: 2\n");
+    std::fs::write(world.path("config.yml"), kept).unwrap();
+    world.start();
+    let mut newest = json!(null);
+    for number in 0..4 {
+        world.change(1, &format!("name {number}"));
+        let list = |world: &World| world.get("/v1/backups/full/accounts").as_array().unwrap().clone();
+        world.ask("POST", "/v1/backups/full/accounts", None).is(202);
+        newest = until(|| list(&world).last().filter(|found| **found != newest).cloned());
+    }
+    until(|| (world.get("/v1/backups/full/accounts").as_array().unwrap().len() == 2).then_some(()));
+}
+
+#[test]
+fn one_waits_and_can_be_withdrawn() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    world.ask("POST", "/v1/backups/full/accounts?delay=600000", None).is(202);
+    world.ask("POST", "/v1/backups/full/accounts?delay=600000", None).is(202);
+    let waiting = world.get("/v1/backups/currentBackup/accounts")["queued"].clone();
+    assert_eq!(waiting.as_array().unwrap().len(), 1);
+    world.ask("POST", "/v1/backups/cancel/accounts", None).is(202);
+    assert_eq!(world.get("/v1/backups/currentBackup/accounts")["queued"], json!([]));
+    assert_eq!(world.get("/v1/backups/full/accounts"), json!([]));
+}

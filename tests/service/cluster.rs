@@ -1,0 +1,62 @@
+//! A client of the backup service goes through its day against an Aerospike cluster.
+
+use crate::world::World;
+use rekeep_aerospike_server::{Config, NamespaceConfig, Seed, Server};
+use serde_json::json;
+use std::time::Duration;
+
+#[test]
+fn a_client_of_the_backup_service_makes_runs_lists_and_restores() {
+    let config = Config {
+        namespaces: vec![NamespaceConfig::named("test"), NamespaceConfig::named("copy")],
+        ..Config::default()
+    };
+    let server = Server::start(config).unwrap();
+    for number in 0..300_i64 {
+        server.put("test", Seed::int(number).set("s").bin_int("n", number));
+    }
+    let mut world = World::new();
+    world.configure(crate::world::ROUTINE, "");
+    world.start();
+    let address = server.addresses()[0];
+    let cluster = json!({ "seed-nodes": [{ "host-name": address.ip().to_string(), "port": address.port() }] });
+    world.ask("POST", "/v1/config/clusters/abs-cluster", Some(&cluster)).is(201);
+    let storage = json!({ "local-storage": { "path": world.path("abs").display().to_string() } });
+    world.ask("POST", "/v1/config/storage/local2", Some(&storage)).is(201);
+    let policy = json!({ "parallel": 2, "sealed": true, "retention": { "full": 3 }, "compression": { "mode": "ZSTD", "level": 1 },
+        "retry-policy": { "max-retries": 0 } });
+    world.ask("POST", "/v1/config/policies/keep", Some(&policy)).is(201);
+    let routine = json!({ "interval-cron": "@yearly", "incr-interval-cron": "0 0 0 1 1 ?", "source-cluster": "abs-cluster",
+        "storage": "local2", "namespaces": ["test"], "backup-policy": "keep" });
+    world.ask("POST", "/v1/config/routines/hourly", Some(&routine)).is(201);
+
+    let full = world.back_up("hourly", "full");
+    assert_eq!((&full["namespace"], &full["record-count"]), (&json!("test"), &json!(300)), "{full}");
+    server.advance(Duration::from_mins(1));
+    server.put("test", Seed::int(5).set("s").bin_int("n", -5));
+    server.put("test", Seed::int(1000).set("s").bin_int("n", 1000));
+    server.advance(Duration::from_mins(1));
+    let incremental = world.back_up("hourly", "incremental");
+    assert_eq!(
+        (&incremental["read"], &incremental["record-count"]),
+        (&json!("incremental"), &json!(301)),
+        "{incremental}"
+    );
+    assert!(incremental["key"].as_str().unwrap().starts_with("hourly/incremental/"));
+
+    let into_copy = json!({ "namespace": { "source": "test", "destination": "copy" } });
+    let request = json!({ "routine": "hourly", "time": full["finished-timestamp"], "destination-name": "abs-cluster",
+        "policy": into_copy });
+    let status = world.restored(&world.ask("POST", "/v1/restore/timestamp", Some(&request)));
+    assert_eq!((&status["status"], &status["inserted-records"]), (&json!("success"), &json!(300)), "{status}");
+    assert_eq!(server.count("copy"), 300);
+
+    server.truncate("copy", None);
+    let request = json!({ "backup-data-path": incremental["key"], "source-name": "local2", "destination": cluster, "policy": into_copy });
+    let status = world.restored(&world.ask("POST", "/v1/restore/incremental", Some(&request)));
+    assert_eq!((&status["status"], server.count("copy")), (&json!("success"), 301), "{status}");
+
+    world.ask("DELETE", "/v1/config/storage/local2", None).is(409);
+    world.ask("DELETE", "/v1/config/routines/hourly", None).is(204);
+    world.ask("DELETE", "/v1/config/clusters/abs-cluster", None).is(204);
+}

@@ -1,0 +1,103 @@
+//! The configuration over the interface: shown without secrets, changed as a whole or by name, written back.
+
+use crate::world::{ROUTINE, World};
+use serde_json::json;
+
+fn file(world: &World) -> String {
+    std::fs::read_to_string(world.path("config.yml")).unwrap()
+}
+
+#[test]
+fn named_things_are_added_changed_and_taken_out_with_statuses_of_their_own() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    let cluster = json!({ "seed-nodes": [{ "host-name": "h", "port": 3000 }], "credentials": { "user": "u", "password": "hidden" } });
+    world.ask("POST", "/v1/config/clusters/c", Some(&cluster)).is(201);
+    world.ask("POST", "/v1/config/clusters/c", Some(&cluster)).is(409);
+    let mut shown = world.get("/v1/config/clusters/c");
+    assert_eq!(shown["credentials"]["password"], "[secret]");
+    assert!(file(&world).contains("hidden"));
+    // What comes back hidden stays as it is.
+    shown["label"] = json!("mine");
+    world.ask("PUT", "/v1/config/clusters/c", Some(&shown)).is(200);
+    assert!(file(&world).contains("hidden") && file(&world).contains("mine"));
+    world.ask("PUT", "/v1/config/clusters/d", Some(&cluster)).is(404);
+    let routine = json!({ "interval-cron": "@daily", "source-cluster": "c", "storage": "local" });
+    world.ask("POST", "/v1/config/routines/r", Some(&routine)).is(201);
+    let told = world.ask("DELETE", "/v1/config/clusters/c", None).is(409);
+    assert!(told.error().contains("`r`"), "{told:?}");
+    world.ask("DELETE", "/v1/config/storage/local", None).is(409);
+    world.ask("DELETE", "/v1/config/routines/r", None).is(204);
+    world.ask("DELETE", "/v1/config/clusters/c", None).is(204);
+    world.ask("DELETE", "/v1/config/clusters/c", None).is(404);
+    for section in ["clusters", "policies", "routines", "storage", "repositories"] {
+        world.get(&format!("/v1/config/{section}"));
+        world.ask("GET", &format!("/v1/config/{section}/none"), None).is(404);
+        world.ask("DELETE", &format!("/v1/config/{section}/none"), None).is(404);
+    }
+    world.ask("POST", "/v1/config/policies/p", Some(&json!({ "parallel": 3 }))).is(201);
+    world.ask("POST", "/v1/config/storage/s", Some(&json!({ "local-storage": { "path": "/x" } }))).is(201);
+    world.ask("POST", "/v1/config/repositories/q", Some(&json!({ "location": "/y" }))).is(201);
+    // Another service reads what was written.
+    let before = world.get("/v1/config");
+    world.stop();
+    world.start();
+    assert_eq!(world.get("/v1/config"), before);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_and_changes_nothing() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    let before = file(&world);
+    for (path, body, words) in [
+        (
+            "/v1/config/routines/r",
+            json!({ "interval-cron": "@daily", "source-cluster": "gone", "storage": "local" }),
+            "gone",
+        ),
+        (
+            "/v1/config/routines/r",
+            json!({ "interval-cron": "0 0 30 2 *", "source": "sqlite:x", "storage": "local" }),
+            "never",
+        ),
+        (
+            "/v1/config/routines/r",
+            json!({ "interval-cron": "@daily", "source": "sqlite:x", "storage": "local", "odd": 1 }),
+            "odd",
+        ),
+        ("/v1/config/policies/p", json!({ "parallel": 0 }), "parallel"),
+        ("/v1/config/policies/p", json!({ "parallel": 70_000 }), "parallel"),
+        ("/v1/config/storage/s", json!({}), "exactly one"),
+        ("/v1/config/clusters/a%2Fb", json!({ "seed-nodes": [{ "host-name": "h", "port": 1 }] }), "name"),
+        ("/v1/config/clusters/%01", json!({ "seed-nodes": [{ "host-name": "h", "port": 1 }] }), "name"),
+    ] {
+        let told = world.ask("POST", path, Some(&body)).is(400);
+        assert!(told.error().contains(words), "{body}: {told:?}");
+    }
+    let mut whole = world.get("/v1/config");
+    whole["service"]["hooks"] = json!({ "h": { "command": ["/bin/sh", "-c", "touch /tmp/x"] } });
+    let told = world.ask("PUT", "/v1/config", Some(&whole)).is(403);
+    assert!(told.error().contains("hooks"), "{told:?}");
+    whole["service"].as_object_mut().unwrap().remove("hooks");
+    whole["service"]["restore-targets"] = json!(["files:/"]);
+    world.ask("PUT", "/v1/config", Some(&whole)).is(403);
+    assert_eq!(file(&world), before);
+}
+
+#[test]
+fn a_changed_file_counts_when_it_is_applied_and_a_broken_one_does_not() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    let text = file(&world);
+    std::fs::write(world.path("config.yml"), text.replace("2090", "2095")).unwrap();
+    world.ask("POST", "/v1/config/apply", None).is(200);
+    assert!(world.get("/v1/backups/currentBackup/accounts")["next-full"].as_str().unwrap().starts_with("2095"));
+    std::fs::write(world.path("config.yml"), text.replace("storage: local", "storage: gone")).unwrap();
+    let told = world.ask("POST", "/v1/config/apply", None).is(400);
+    assert!(told.error().contains("config.yml:") && told.error().contains("gone"), "{told:?}");
+    assert!(world.get("/v1/backups/currentBackup/accounts")["next-full"].as_str().unwrap().starts_with("2095"));
+}

@@ -1,0 +1,111 @@
+//! Bad input: what comes is refused with words, and nothing else happens.
+
+use crate::{
+    client::{raw, request},
+    world::{ROUTINE, World},
+};
+use std::{io::Read as _, net::TcpStream, time::Duration};
+
+#[test]
+fn bad_requests_are_refused_by_statuses_of_their_own() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    let to = world.address();
+    let json = [("content-type", "application/json")];
+    let ask = |method: &str, path: &str, head: &[(&str, &str)], body: &str| request(to, method, path, head, Some(body));
+    let post = "/v1/restore/full";
+    ask("POST", post, &[("content-type", "text/plain")], "{}").is(415);
+    ask("POST", post, &json, "{").is(400);
+    ask("POST", post, &json, "[]").is(400);
+    ask("POST", post, &json, "\u{0}").is(400);
+    ask("POST", post, &json, r#"{"backup-data-path": 5}"#).is(400);
+    ask("POST", post, &json, r#"{"backup-data-path": "../../etc/backup/1"}"#).is(400);
+    ask("POST", post, &json, r#"{"backup-data-path": "a/backup/99999999999999999999"}"#).is(400);
+    ask("POST", post, &json, &format!(r#"{{"backup-data-path": "{}"}}"#, "x".repeat(10 << 20))).is(413);
+    ask("POST", post, &json, &"[".repeat(100_000)).is(400);
+    ask("POST", "/v1/restore/timestamp", &json, r#"{"routine": "accounts", "time": 1700000000}"#).is(400);
+    ask("POST", "/v1/restore/timestamp", &json, r#"{"routine": "accounts", "time": "2026-01-01"}"#).is(400);
+    ask("POST", "/v1/restore/timestamp", &json, r#"{"routine": "accounts", "time": 1e300}"#).is(400);
+    for path in [
+        "/v1/backups/full?from=x",
+        "/v1/backups/full?from=-1",
+        "/v1/backups/full?from=5&to=4",
+        "/v1/backups/full?from=99999999999999999999",
+        "/v1/backups/full?odd=1",
+        "/v1/restore/jobs?status=odd",
+        "/v1/restore/status/x",
+        "/v1/restore/status/99999999999999999999",
+        "/v1/backups/full/%ff",
+    ] {
+        request(to, "GET", path, &[], None).is(400);
+    }
+    for delay in ["-1", "x", "99999999999999"] {
+        request(to, "POST", &format!("/v1/backups/full/accounts?delay={delay}"), &[], None).is(400);
+    }
+    request(to, "DELETE", "/v1/config", &[], None).is(405);
+    request(to, "GET", "/v1/config/routines/..%2f..%2fetc%2fpasswd", &[], None).is(404);
+    request(to, "GET", "/../../etc/passwd", &[], None).is(404);
+    assert_eq!(raw(to, b"nonsense\r\n\r\n").status, 400);
+    let long = format!("GET / HTTP/1.1\r\nhost: h\r\nx: {}\r\n\r\n", "x".repeat(1 << 20));
+    assert_eq!(raw(to, long.as_bytes()).status, 431);
+    world.ask("GET", "/health", None).is(200);
+}
+
+#[test]
+fn clients_that_say_nothing_are_given_up_and_many_keep_nobody_out() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "  http:\n    timeout: 300\n");
+    world.start();
+    let idle: Vec<TcpStream> = (0..400).filter_map(|_| TcpStream::connect(world.address()).ok()).collect();
+    world.ask("GET", "/health", None).is(200);
+    for mut stream in idle.into_iter().take(3) {
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        let mut rest = Vec::new();
+        // The server ends it.
+        let _ = stream.read_to_end(&mut rest).unwrap();
+    }
+}
+
+#[test]
+fn a_repository_whose_password_is_wrong_is_named_and_nothing_is_made() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    world.back_up("accounts", "full");
+    world.stop();
+    std::fs::write(world.path("password"), "another\n").unwrap();
+    world.start();
+    let told = world.ask("GET", "/v1/backups/full/accounts", None).is(503);
+    assert_eq!(told.json()["kind"], "wrong_password");
+    world.ask("POST", "/v1/backups/full/accounts", None).is(202);
+    let failed =
+        "aerospike_backup_service_backup_events_total{routine=\"accounts\",type=\"full\",outcome=\"failure\"} 1";
+    crate::client::until(|| world.ask("GET", "/metrics", None).body.contains(failed).then_some(()));
+}
+
+#[test]
+fn the_document_describes_every_path_that_answers() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "  http:\n    context-path: /backup/\n");
+    world.start();
+    let document = world.get("/backup/api-docs/");
+    assert_eq!(document["servers"][0]["url"], "/backup");
+    let paths = document["paths"].as_object().unwrap();
+    for path in
+        ["/v1/config", "/v1/backups/currentBackup/{name}", "/v1/restore/timestamp", "/v1/config/routines/{name}/enable"]
+    {
+        assert!(paths.contains_key(path), "{path}");
+    }
+    for (path, methods) in paths {
+        for method in methods.as_object().unwrap().keys() {
+            let asked = format!(
+                "/backup{}",
+                path.replace("{name}", "none").replace("{jobId}", "1").replace("{timestamp}", "1")
+            );
+            let status = world.ask(&method.to_uppercase(), &asked, None).status;
+            assert!(status != 405 && status < 500, "{method} {path}: {status}");
+        }
+    }
+    world.ask("GET", "/v1/config", None).is(404);
+}

@@ -1,0 +1,12 @@
+//! The service over HTTP: what a client asks, sees and gets back. Most of it runs in this process, on a free port; what has to be
+//! killed is a process of its own.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod backups;
+mod client;
+mod cluster;
+mod configuration;
+mod hostile;
+mod keys;
+mod restarts;
+mod world;

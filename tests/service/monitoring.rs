@@ -1,0 +1,92 @@
+//! Alert rules and the dashboard ask for nothing that is not told.
+
+use crate::world::{ROUTINE, World};
+use serde_json::Value as Json;
+use std::{collections::BTreeSet, path::PathBuf, process::Command};
+
+fn file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("monitoring").join(name)
+}
+
+/// Words of an expression that look like names of ours.
+fn names(expression: &str) -> BTreeSet<String> {
+    let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let ours = |word: &&str| ["aerospike_backup_service_", "backup_", "restore_", "rekeep_"].iter().any(|own| word.starts_with(own));
+    words.filter(ours).map(str::to_owned).collect()
+}
+
+/// The names that are told while a backup and a restore are at work and others have ended.
+fn told(world: &World) -> BTreeSet<String> {
+    let text = world.ask("GET", "/metrics", None).is(200).body;
+    let typed = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let mut names = BTreeSet::new();
+    for line in typed {
+        let (name, kind) = line.split_once(' ').unwrap();
+        match kind {
+            "counter" => drop(names.insert(format!("{name}_total"))),
+            "histogram" => ["bucket", "sum", "count"].iter().for_each(|end| drop(names.insert(format!("{name}_{end}")))),
+            _ => drop(names.insert(name.to_owned())),
+        }
+    }
+    names
+}
+
+#[test]
+fn every_name_that_rules_and_dashboard_ask_for_is_told() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    world.back_up("accounts", "full");
+    let told = told(&world);
+    let dashboard: Json = serde_json::from_str(&std::fs::read_to_string(file("dashboard.json")).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let mut asked: BTreeSet<String> = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap())
+        .flat_map(|target| names(target["expr"].as_str().unwrap()))
+        .collect();
+    let rules = std::fs::read_to_string(file("alerts.yml")).unwrap();
+    asked.extend(rules.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).flat_map(names));
+    assert!(asked.len() > 12, "{asked:?}");
+    let missing: Vec<_> = asked.difference(&told).collect();
+    assert!(missing.is_empty(), "{missing:?} of {told:?}");
+    // Series that an alert compares with zero are there from the first.
+    let text = world.ask("GET", "/metrics", None).body;
+    for series in [
+        "backup_operations_total{type=\"full\",status=\"failed\"} 0",
+        "restore_operations_total{status=\"failed\"} 0",
+        "backup_runs_total 1",
+        "backup_incremental_runs_total 0",
+        "backup_skip_total 0",
+        "backup_incremental_skip_total 0",
+        "backup_failure_total 0",
+        "backup_incremental_failure_total 0",
+        "backup_duration_millis ",
+        "backup_incremental_duration_millis ",
+    ] {
+        assert!(text.contains(series), "{series}: {text}");
+    }
+}
+
+#[test]
+#[ignore = "needs prometheus"]
+fn promtool_finds_nothing_wrong_with_rules_and_metrics() {
+    let promtool = |args: &[&str]| {
+        let ran = Command::new("promtool").args(args).current_dir(file("")).output().unwrap();
+        assert!(ran.status.success(), "{args:?}: {ran:?}");
+    };
+    promtool(&["check", "rules", "alerts.yml"]);
+    promtool(&["test", "rules", "alerts-test.yml"]);
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    world.back_up("accounts", "full");
+    let text = world.ask("GET", "/metrics", None).is(200).body;
+    // promtool reads the older text format, in which the last line is a comment.
+    let metrics = world.path("metrics.txt");
+    std::fs::write(&metrics, text).unwrap();
+    let told = std::fs::File::open(metrics).unwrap();
+    let ran = Command::new("promtool").args(["check", "metrics"]).stdin(told).output().unwrap();
+    // 3 is what it thinks of names that others have given.
+    assert!(matches!(ran.status.code(), Some(0 | 3)), "{ran:?}");
+}

@@ -1,0 +1,124 @@
+//! What outlives the service, however it ends.
+
+use crate::{
+    client::{Answer, request, until},
+    world::{ROUTINE, World},
+};
+use serde_json::{Value as Json, json};
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+};
+
+#[test]
+fn jobs_their_ends_and_all_counts_are_there_after_a_restart() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    let first = world.back_up("accounts", "full");
+    let request =
+        json!({ "backup-data-path": first["key"], "target": format!("sqlite:{}", world.path("a.db").display()) });
+    let started = world.ask("POST", "/v1/restore/full", Some(&request));
+    let status = world.restored(&started);
+    world.ask("POST", "/v1/backups/full/accounts?delay=600000", None).is(202);
+    let state = world.get("/v1/backups/currentBackup/accounts");
+    let metrics = |world: &World| {
+        let text = world.ask("GET", "/metrics", None).is(200).body;
+        text.lines().filter(|line| !line.contains("_seconds ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let counts = metrics(&world);
+    world.stop();
+    world.start();
+    assert_eq!(world.get(&format!("/v1/restore/status/{}", started.json())), status);
+    assert_eq!(world.get("/v1/backups/currentBackup/accounts"), state);
+    assert_eq!(world.get("/v1/backups/full/accounts"), json!([first]));
+    assert_eq!(metrics(&world), counts);
+}
+
+/// A service in a process of its own.
+struct Process {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Process {
+    fn start(world: &World) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_rekeep"))
+            .args(["serve", "-c"])
+            .arg(world.path("config.yml"))
+            .args(["-f", "JSON", "-lINFO", "--port", "0", "--state-dir"])
+            .arg(world.path("state"))
+            .arg("--cache-dir")
+            .arg(world.path("cache"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines.by_ref().map(Result::unwrap).find_map(|line| {
+            let line: Json = serde_json::from_str(&line).unwrap();
+            line["message"].as_str()?.strip_prefix("listening on http://").map(|address| address.parse().unwrap())
+        });
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address: address.unwrap() }
+    }
+
+    fn ask(&self, method: &str, path: &str) -> Answer {
+        request(self.address, method, path, &[], None)
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_service_that_is_killed_at_work_loses_nothing_and_the_next_goes_on() {
+    let world = World::new();
+    world.configure(ROUTINE, "");
+    let db = world.database("accounts.db");
+    db.execute_batch(
+        "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 60000)
+         INSERT INTO accounts SELECT i, hex(randomblob(60)) FROM n;",
+    )
+    .unwrap();
+    drop(db);
+    let mut process = Process::start(&world);
+    let mut killed_at_work = 0;
+    // At different steps: as soon as it is asked for, as soon as it is at work, while it reads.
+    for step in 0..4 {
+        process.ask("POST", "/v1/backups/full/accounts").is(202);
+        if step > 0 {
+            until(|| {
+                let state = process.ask("GET", "/v1/backups/currentBackup/accounts").json();
+                let done = state["full"]["done-records"].as_u64();
+                let is_there = if step == 1 { !state["full"].is_null() } else { done.is_some_and(|done| done > 0) };
+                (is_there || state["queued"] == json!([]) && state["full"].is_null()).then_some(())
+            });
+        }
+        process.child.kill().unwrap();
+        process.child.wait().unwrap();
+        process = Process::start(&world);
+        let state = process.ask("GET", "/v1/backups/currentBackup/accounts").is(200).json();
+        killed_at_work += usize::from(state["full"].is_null());
+        // What waited goes on by itself; what was at work has failed. Either way it comes to an end.
+        until(|| {
+            let state = process.ask("GET", "/v1/backups/currentBackup/accounts").json();
+            (state["full"].is_null() && state["queued"] == json!([])).then_some(())
+        });
+    }
+    assert!(killed_at_work > 0);
+    let before = process.ask("GET", "/v1/backups/full/accounts").is(200).json().as_array().unwrap().len();
+    process.ask("POST", "/v1/backups/full/accounts").is(202);
+    let backups = until(|| {
+        let now = process.ask("GET", "/v1/backups/full/accounts").json().as_array().unwrap().clone();
+        (now.len() > before).then_some(now)
+    });
+    assert_eq!(backups.last().unwrap()["record-count"], 60_000);
+    // A word to end is heard.
+    process.signal(rustix::process::Signal::TERM);
+    assert_eq!(process.child.wait().unwrap().code(), Some(0));
+}

@@ -64,6 +64,10 @@ pub enum Rule {
     UnreadableMarkHidesAll,
     /// What a listing lacks is dropped from a catalog only after storage has said that it is gone.
     AskBeforeDropping,
+    /// Whoever replicates begins again if something of what he saw went meanwhile.
+    ReplicaLooksAgain,
+    /// Of a snapshot the higher revisions are copied first, and the commits of squashes before what they overtake.
+    ReplicaHigherFirst,
 }
 
 /// Whether a simulation has broken the rule for this thread.

@@ -10,6 +10,8 @@ codes! {
         SnapshotSpansTime = "snapshot_spans_time",
         /// A partial snapshot was passed over.
         PartialPassedOver = "partial_passed_over",
+        /// Of a snapshot something is not there, and it was passed over.
+        SnapshotNotWhole = "snapshot_not_whole",
         /// The snapshot that was chosen is partial.
         SnapshotPartial = "snapshot_partial",
         /// A snapshot ends in the future: a clock was wrong.

@@ -58,8 +58,6 @@ struct State {
     late_folder: &'static str,
     checker: Option<Checker>,
     violation: Option<String>,
-    /// What somebody who may has asked to be forgotten.
-    forgotten: BTreeSet<SnapshotId>,
 }
 
 impl Default for State {
@@ -77,7 +75,6 @@ impl Default for State {
             late_folder: "packs/",
             checker: None,
             violation: None,
-            forgotten: BTreeSet::new(),
         }
     }
 }
@@ -87,6 +84,10 @@ impl Default for State {
 pub struct Sea {
     state: Arc<Mutex<State>>,
     pub time: Arc<AtomicI64>,
+    /// What somebody who may has asked to be forgotten.
+    forgotten: Arc<Mutex<BTreeSet<SnapshotId>>>,
+    /// Of a replica: where violations are told.
+    main: Option<Arc<Mutex<State>>>,
 }
 
 /// That a checker watches the storage. It looks at a repository in this storage, so it has to be sent away for either to end.
@@ -102,6 +103,22 @@ impl Drop for Watch {
 impl Sea {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// Another place under the same time, which holds the keys and nothing else yet.
+    pub fn island(&self) -> Self {
+        let island = Self {
+            state: Arc::default(),
+            time: Arc::clone(&self.time),
+            forgotten: Arc::clone(&self.forgotten),
+            main: Some(Arc::clone(&self.state)),
+        };
+        let keys = self
+            .names("")
+            .into_iter()
+            .filter(|name| ["keys/", "copies/", "rekeep.json"].iter().any(|it| name.starts_with(it)));
+        keys.for_each(|name| island.land(&name, &self.bytes(&name)));
+        island
     }
 
     pub fn configure(&self, seed: u64, weather: Weather, broken: Option<Broken>) {
@@ -139,11 +156,11 @@ impl Sea {
 
     /// Somebody who may is about to forget it.
     pub fn forgets(&self, id: SnapshotId) {
-        self.state().forgotten.insert(id);
+        self.forgotten.lock().unwrap().insert(id);
     }
 
     pub fn is_forgotten(&self, id: &SnapshotId) -> bool {
-        self.state().forgotten.contains(id)
+        self.forgotten.lock().unwrap().contains(id)
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -215,7 +232,10 @@ impl Sea {
 
     /// The invariant is broken; the first report stands.
     pub fn report(&self, violation: String) {
-        self.state().violation.get_or_insert(violation);
+        match &self.main {
+            Some(main) => main.lock().unwrap().violation.get_or_insert(format!("at the replica: {violation}")),
+            None => self.state().violation.get_or_insert(violation),
+        };
     }
 
     fn check(&self, what: &str, name: &str) {

@@ -87,7 +87,9 @@ pub fn for_damage(words: &str) -> Option<&'static str> {
     const SNAPSHOT: &str =
         "`rekeep repair snapshots` on a host that saw it puts it back, `rekeep forget --damaged ID` lets it go";
     const INDEX: &str = "`rekeep repair index` makes a new one from the packs";
-    const KEYS: &str = "`rekeep key mend` makes it again where the other of the two is whole";
+    const KEYS: &str = "`rekeep repair config` makes it again where the other of the two is whole";
+    const MARK: &str = "`rekeep repair marks` takes it away once no prune is at work";
+    const PACK: &str = "`rekeep repair packs` saves what can be read of it and names what is lost";
     let is_kept_twice = ["copies/", "keys/", "rekeep.json"].iter().any(|name| words.contains(name));
     if is_kept_twice {
         Some(KEYS)
@@ -97,8 +99,31 @@ pub fn for_damage(words: &str) -> Option<&'static str> {
         Some(SNAPSHOT)
     } else if words.contains("index/") {
         Some(INDEX)
+    } else if words.contains("trash/") {
+        Some(MARK)
+    } else if words.contains("packs/")
+        && ["damaged", "is missing", "is gone", "; the index says"].iter().any(|it| words.contains(it))
+    {
+        Some(PACK)
     } else {
         None
+    }
+}
+
+/// Words about what a repair could not bring back, with what is left to do.
+#[must_use]
+pub fn lost(words: &str) -> String {
+    const CHUNKS: &str = "a backup stores again what its source still has; `rekeep restore --keep-going` gives all that is intact, `rekeep \
+                          forget` lets the snapshots go";
+    const SLOT: &str = "`rekeep key add` makes another, `rekeep key remove` takes it away";
+    if words.contains("packs/") && words.contains(" is damaged: ") {
+        damage(words)
+    } else if words.contains("packs/") || words.starts_with("layer ") {
+        format!("{words}; {CHUNKS}")
+    } else if words.contains("keys/") {
+        format!("{words}; {SLOT}")
+    } else {
+        words.to_owned()
     }
 }
 

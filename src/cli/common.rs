@@ -122,6 +122,9 @@ pub struct NarrowArgs {
     /// Only complete snapshots
     #[arg(long)]
     pub complete: bool,
+    /// Only snapshots of which everything is there: of a copy that storage makes by itself, or after a loss. Each that is not is named
+    #[arg(long)]
+    pub whole: bool,
 }
 
 impl NarrowArgs {
@@ -134,6 +137,7 @@ impl NarrowArgs {
             tags: self.tags.clone(),
             scope: self.scope.clone(),
             complete: self.complete,
+            whole: self.whole,
         }
     }
 }

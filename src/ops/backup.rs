@@ -473,7 +473,12 @@ pub fn backup(
         other: Carried::default(),
         tables: Tables::default(),
     };
+    if let Some(warning) = writing.missed_beats() {
+        progress.warning(&warning);
+    }
     writing.commit(&manifest)?;
+    // A help on a full disk, and no promise.
+    let _ = repo.storage().keep_reserve();
     if let Some(warning) = repo.storage().weaker() {
         progress.warning(&warning);
     }

@@ -128,6 +128,7 @@ const fn stays(error: &RepoError) -> bool {
 /// the others still go.
 pub fn execute(repo: &Repository, plan: ForgetPlan, progress: &dyn Progress) -> Result<ForgetOutcome, OpsError> {
     repo.need(Capability::Prune)?;
+    let _spending = repo.storage().spending();
     let dropped: Vec<SnapshotId> = plan.dropped().map(|decision| decision.id).collect();
     progress.phase(&Phase::new(PhaseKind::Forgetting, dropped.len() as u64, 0));
     let mut outcome = ForgetOutcome { forgotten: Vec::new(), failed: Vec::new(), plan };

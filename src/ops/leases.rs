@@ -37,6 +37,7 @@ pub fn running(repo: &Repository) -> Result<Vec<LeaseInfo>, OpsError> {
 /// Fences leases. Fencing one whose writer lives costs that run, never data.
 pub fn unlock(repo: &Repository, which: &Unlock) -> Result<UnlockOutcome, OpsError> {
     repo.need(Capability::Prune)?;
+    let _spending = repo.storage().spending();
     let running = running(repo)?;
     if let Unlock::Named(names) = which {
         for name in names {

@@ -24,6 +24,7 @@ pub mod password;
 pub mod progress;
 pub mod prune;
 mod reading;
+pub mod repair;
 pub mod replicate;
 pub mod restore;
 pub mod select;

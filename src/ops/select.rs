@@ -5,6 +5,7 @@ mod ahead;
 mod narrow;
 pub mod scope;
 mod spec;
+mod whole;
 
 pub use ahead::{ahead_warning, is_ahead};
 pub use narrow::{Narrow, one_source, sources};
@@ -19,6 +20,7 @@ use crate::{
     report::{ErrorKind, WarningKind},
 };
 use std::collections::BTreeMap;
+use whole::Wholeness;
 
 /// Problems of a partial snapshot that are said when it is chosen.
 const SAID: usize = 3;
@@ -27,7 +29,19 @@ const SAID: usize = 3;
 pub fn named(repo: &Repository, name: &str, narrow: &Narrow, progress: &dyn Progress) -> Result<Snapshot, OpsError> {
     let now = repo.clock().now();
     let spec = SnapshotSpec::parse(name, now)?;
-    resolve(&repo.snapshots()?, &spec, narrow, now, progress)
+    let mut snapshots = repo.snapshots()?;
+    if !narrow.whole {
+        return resolve(&snapshots, &spec, narrow, now, progress);
+    }
+    let mut wholeness = Wholeness::of(repo)?;
+    loop {
+        let found = resolve(&snapshots, &spec, narrow, now, progress)?;
+        if wholeness.is_whole(&found, progress)? {
+            return Ok(found);
+        }
+        // The next one of those that are left is meant then.
+        snapshots.retain(|snapshot| snapshot.id != found.id);
+    }
 }
 
 /// Finds the one snapshot that is meant among those that there are, oldest first. `latest` and `@TIME` need a single source

@@ -146,11 +146,16 @@ pub fn verify(
             test_restore::run(repo, snapshot, options, &mut outcome, progress)?;
         }
     }
+    if !outcome.findings.is_empty() {
+        repo.is_still_held()?;
+    }
     objects::remember(repo, &mut outcome);
     outcome.snapshots = snapshots.len();
     outcome.duration_seconds = began.elapsed().as_secs_f64();
     outcome.peak_memory_bytes = peak_memory_bytes();
-    repo.set_note(LAST_VERIFY, &summary(repo.clock().now(), options, &outcome))?;
+    if let Err(error) = repo.set_note(LAST_VERIFY, &summary(repo.clock().now(), options, &outcome)) {
+        outcome.notes.push(format!("that this was verified could not be kept: {error}"));
+    }
     Ok(outcome)
 }
 

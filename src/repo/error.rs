@@ -123,6 +123,15 @@ pub enum RepoError {
         /// The chunk.
         id: ChunkId,
     },
+    /// A reader's lease was fenced, because it showed no sign for too long, and what it read is kept no longer.
+    #[error(
+        "this run showed no sign of itself for so long (a machine that slept, or storage that could not be reached) that others \
+         shut it out (lease {lease}), and what it was reading is kept no longer: that is no damage"
+    )]
+    Overslept {
+        /// Its lease.
+        lease: SnapshotId,
+    },
     /// The name that would commit this snapshot is taken: the writer was fenced, or its name was used.
     #[error(
         "the commit of snapshot {id} was refused: its name is taken, so this run was fenced; nothing was committed. \
@@ -156,6 +165,10 @@ pub enum RepoError {
         /// What SQLite said.
         reason: String,
     },
+    /// Another process dropped a pack from the catalog that was just being looked at: nothing may be concluded from what is not
+    /// there.
+    #[error("another process has changed the catalog meanwhile: run it again, everything is as it was")]
+    CatalogChanged,
     /// Another part of the same run failed first.
     #[error("this run failed before: {reason}")]
     RunFailed {
@@ -232,6 +245,13 @@ impl RepoError {
         }
     }
 
+    /// Whether there was no room in the repository's storage.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Storage { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
     /// What kind of error it is.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
@@ -245,12 +265,12 @@ impl RepoError {
             Self::NewerFormat { .. } | Self::UnknownFeature { .. } => ErrorKind::NewerFormat,
             Self::Damaged { .. } | Self::Forged { .. } => ErrorKind::Damaged,
             Self::Missing { .. } | Self::ChunkMissing { .. } => ErrorKind::Missing,
-            Self::MovedOn { .. } | Self::KeepsMoving { .. } => ErrorKind::MovedOn,
+            Self::MovedOn { .. } | Self::KeepsMoving { .. } | Self::Overslept { .. } => ErrorKind::MovedOn,
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::NoSnapshot { .. } => ErrorKind::NoSnapshot,
             Self::Storage { .. } => ErrorKind::Storage,
             Self::Catalog { .. } => ErrorKind::Catalog,
-            Self::RunFailed { .. } => ErrorKind::RunFailed,
+            Self::RunFailed { .. } | Self::CatalogChanged => ErrorKind::RunFailed,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Pending { .. } => ErrorKind::SnapshotPending,
             Self::Held { .. } => ErrorKind::SnapshotHeld,
@@ -279,6 +299,7 @@ impl RepoError {
             | Self::Missing { object }
             | Self::Storage { object, .. } => object.clone(),
             Self::ChunkMissing { id } | Self::MovedOn { id } => id.to_string(),
+            Self::Overslept { lease } => lease.to_string(),
             Self::Fenced { id }
             | Self::Pending { id, .. }
             | Self::Held { id }
@@ -289,6 +310,7 @@ impl RepoError {
             Self::WrongPassword { .. }
             | Self::Role { .. }
             | Self::RunFailed { .. }
+            | Self::CatalogChanged
             | Self::Interrupted
             | Self::KeepsMoving { .. }
             | Self::Invalid(_)

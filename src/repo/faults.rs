@@ -58,6 +58,16 @@ pub enum Rule {
     GatherFirst,
     /// Packs that are remembered as damaged are no homes.
     DamagedIsNoHome,
+    /// A lease that shows no sign is over only once the void in its place makes sure that it cannot commit.
+    DeadIsFenced,
+    /// A mark that cannot be read may name every pack that is there.
+    UnreadableMarkHidesAll,
+    /// What a listing lacks is dropped from a catalog only after storage has said that it is gone.
+    AskBeforeDropping,
+    /// Whoever replicates begins again if something of what he saw went meanwhile.
+    ReplicaLooksAgain,
+    /// Of a snapshot the higher revisions are copied first, and the commits of squashes before what they overtake.
+    ReplicaHigherFirst,
 }
 
 /// Whether a simulation has broken the rule for this thread.

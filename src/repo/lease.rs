@@ -103,6 +103,7 @@ impl Lease {
                 next: Mutex::new(0),
             };
             if lease.beat(&mut Vec::new)? {
+                lock(&inner.own_leases).insert(lease.id());
                 return Ok(lease);
             }
         }
@@ -153,6 +154,12 @@ impl Lease {
     }
 }
 
+impl Drop for Lease {
+    fn drop(&mut self) {
+        lock(&self.inner.own_leases).remove(&self.key.lease());
+    }
+}
+
 /// Whether marks that cannot be read stop the caller or are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unreadable {
@@ -160,20 +167,39 @@ pub(super) enum Unreadable {
     IsSkipped,
 }
 
+/// The marks of a listing.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    pub read: Vec<Mark>,
+    /// The ids of those that cannot be read, though somebody may have read them before.
+    pub unreadable: Vec<(String, RepoError)>,
+}
+
 impl Inner {
     /// Lists `trash/` and reads the marks not in `known`, by name. One that is gone when it is read is left out: what it
     /// named is gone too. So is one that nobody who may made: nobody will carry it out; every opening tells of it.
     pub(super) fn marks(&self, known: &HashSet<String>, unreadable: Unreadable) -> Result<Vec<Mark>, RepoError> {
+        let mut marks = self.all_marks(known, unreadable == Unreadable::IsSkipped)?;
+        match marks.unreadable.pop() {
+            Some((_, error)) if unreadable == Unreadable::Fails => Err(error),
+            _ => Ok(marks.read),
+        }
+    }
+
+    /// [`Self::marks`], with those that cannot be read. Trouble of the storage, which may pass, is an error unless it is to be
+    /// passed over.
+    pub(super) fn all_marks(&self, known: &HashSet<String>, goes_on: bool) -> Result<Marks, RepoError> {
         let mut listed = self.list_objects("trash/")?;
         listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         listed.retain(|object| !known.contains(mark_id(&object.name)));
-        let mut marks = Vec::new();
+        let mut marks = Marks::default();
         let wanted = listed.iter().map(|object| (&*object.name, object.name.clone(), object.bytes));
         for (path, begun) in object::read_each(&self.storage, wanted) {
             match begun.get().and_then(|bytes| self.open_mark(path, &bytes)) {
-                Ok(packs) => marks.push(Mark { id: mark_id(path).to_owned(), packs }),
+                Ok(packs) => marks.read.push(Mark { id: mark_id(path).to_owned(), packs }),
                 Err(RepoError::Missing { .. } | RepoError::Forged { .. }) => {}
-                Err(_) if unreadable == Unreadable::IsSkipped => {}
+                Err(error) if error.is_of_one_object() => marks.unreadable.push((mark_id(path).to_owned(), error)),
+                Err(_) if goes_on => {}
                 Err(error) => return Err(error),
             }
         }
@@ -257,9 +283,12 @@ impl ReadLease {
                 Some(Ticker::start(interval, move || drop(beating.beat(&mut Vec::new)))?)
             }
         };
+        let repo = match &lease {
+            Some(lease) => Repository::under_lease(Arc::clone(inner), lease.id()),
+            None => Repository::without_lease(Arc::clone(inner), None),
+        };
         // Held by a guard from here on, which ends the lease whatever follows.
-        let mut lease =
-            Self { repo: Repository::without_lease(Arc::clone(inner), None), lease, ticker, warnings: Vec::new() };
+        let mut lease = Self { repo, lease, ticker, warnings: Vec::new() };
         lease.warnings = inner.refresh()?;
         if lease.lease.is_none() {
             lease.repo = Repository::without_lease(Arc::clone(inner), Some(inner.revisions_known()?));

@@ -110,6 +110,18 @@ impl PackKey {
         Ok(Self { cipher: FrameCipher::new(parsed.suite, &key), header: parsed, name: *name })
     }
 
+    /// Unwraps the key in the header that a pack begins with.
+    pub(super) fn of_pack(keyring: &Keyring, name: &ObjectName, bytes: &[u8]) -> Result<Self, RepoError> {
+        let object = path(name);
+        let (_, len) = Header::parse_front(&object, bytes)?;
+        Self::unwrap(keyring, name, bytes.get(..len).ok_or_else(|| RepoError::damaged(object, "it is cut off"))?)
+    }
+
+    /// The pack that it opens.
+    pub(super) const fn name(&self) -> ObjectName {
+        self.name
+    }
+
     /// Opens a frame: checks magic, length and seal. Runs are decompressed later, as they are read.
     pub fn open_frame(&self, ordinal: u64, entry: &PackEntry, frame: &[u8]) -> Result<ChunkData, RepoError> {
         let damaged = |reason: String| {
@@ -198,6 +210,24 @@ pub fn read_directory(
         return Err(damaged("its directory does not follow its last frame"));
     }
     Ok((header, key.header.kind, key.header.lease, entries))
+}
+
+/// Header and directory of a pack whose bytes are not what its name says, if these two are whole: its directory is sealed.
+pub(super) fn read_damaged_directory(
+    keyring: &Keyring,
+    name: &ObjectName,
+    bytes: &[u8],
+) -> Option<(PackHeader, Vec<PackEntry>)> {
+    let (_, header_len) = Header::parse_front(&path(name), bytes).ok()?;
+    let header: PackHeader = Arc::from(bytes.get(..header_len)?);
+    let key = PackKey::unwrap(keyring, name, &header).ok()?;
+    let (content, trailer) = bytes.split_last_chunk::<TRAILER_BYTES>()?;
+    let (start, end) = directory_range(trailer, content.len())?;
+    let body = key.open_body(DIRECTORY_ORDINAL, &ChunkId([0; 32]), &content[start..end]).ok()?;
+    let mut reader = Reader::new(&body);
+    let entries = read_entries(&mut reader, key.header.kind).ok()?;
+    reader.finish("the directory").ok()?;
+    Some((header, entries))
 }
 
 /// Where the directory frame begins and ends, if the trailer is valid.

@@ -1,17 +1,23 @@
-//! Repairs: an index from the packs' own directories, snapshots from what this host's catalog still holds. Each works under a
-//! writer's lease, beside running backups and prunes, and names what stays lost.
+//! Repairs: an index from the packs' own directories, snapshots from what this host's catalog still holds, packs from their
+//! readable frames, and what is kept twice. Each works under a writer's lease where others could be in its way, beside running
+//! backups and prunes, and names what stays lost.
+
+mod packs;
+
+pub use packs::{DamagedPack, Looked, SavedPacks};
 
 use super::{
     ObjectName, RepoError, Repository, SnapshotId, WriteOptions,
     catalog::{Revision, RevisionKind},
     index::{self, IndexedPack},
+    keys::Capability,
     manifest, object,
     object::ObjectKind,
     pack,
     repository::{Inner, names},
 };
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// How many chunks one new index object describes, roughly.
 const MAX_ENTRIES: usize = 100_000;
@@ -27,6 +33,8 @@ pub struct Repaired {
     pub removed: Vec<String>,
     /// What stays lost, and why.
     pub lost: Vec<String>,
+    /// What is good for nothing any more and goes when nobody can be using it, and whom it waits for.
+    pub waiting: Vec<String>,
 }
 
 impl Repository {
@@ -42,6 +50,30 @@ impl Repository {
         let done = done?;
         ended?;
         self.refresh()?;
+        Ok(done)
+    }
+
+    /// Makes the second one again of what is kept twice: `rekeep.json` and the key slots.
+    ///
+    /// # Errors
+    /// [`RepoError::Role`]; [`RepoError`] if storage cannot be listed or written.
+    pub fn repair_config(&self, dry_run: bool) -> Result<Repaired, RepoError> {
+        let (restored, lost) = super::keys::mend(&self.inner.storage, &self.inner.keyring, dry_run)?;
+        Ok(Repaired { dry_run, restored, removed: Vec::new(), lost, waiting: Vec::new() })
+    }
+
+    /// Takes away marks that cannot be read, once nobody is at work who may have read them before and be about to delete what
+    /// they name.
+    ///
+    /// # Errors
+    /// [`RepoError::Role`]; [`RepoError`] if storage cannot be listed or written.
+    pub fn repair_marks(&self, dry_run: bool) -> Result<Repaired, RepoError> {
+        self.inner.keyring.need(Capability::Prune)?;
+        let session = if dry_run { None } else { Some(self.begin_write(&repairing())?) };
+        let done = self.inner.repair_marks(dry_run);
+        let ended = session.map_or(Ok(()), super::WriteSession::close);
+        let done = done?;
+        ended?;
         Ok(done)
     }
 
@@ -107,6 +139,36 @@ impl Inner {
                 self.storage.delete(&name)?;
             }
             done.removed.push(name);
+        }
+        Ok(done)
+    }
+
+    fn repair_marks(&self, dry_run: bool) -> Result<Repaired, RepoError> {
+        let mut done = Repaired { dry_run, ..Repaired::default() };
+        let unreadable = self.all_marks(&HashSet::new(), false)?.unreadable;
+        if unreadable.is_empty() {
+            return Ok(done);
+        }
+        let leases = if dry_run { self.leases_seen()? } else { self.leases()? };
+        let pruners: Vec<_> = leases.iter().filter(|lease| lease.is_prune() && !lease.is_over()).collect();
+        for (id, error) in unreadable {
+            let path = format!("trash/{id}");
+            if !matches!(error, RepoError::Damaged { .. }) {
+                // A newer program's, or one that cannot be read just now.
+                done.lost.push(error.to_string());
+            } else if let Some(pruner) = pruners.first() {
+                let until = pruner.dead_at.map_or_else(String::new, |at| format!(", or has shown no sign by {at}"));
+                done.waiting.push(format!(
+                    "{path} stays until the prune on {} ends (lease {}){until}: it may have read the mark before",
+                    pruner.host,
+                    pruner.id.short()
+                ));
+            } else {
+                if !dry_run {
+                    self.storage.delete(&path)?;
+                }
+                done.removed.push(path);
+            }
         }
         Ok(done)
     }

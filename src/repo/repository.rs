@@ -39,7 +39,7 @@ use chunks::Reader;
 use rayon::prelude::*;
 use std::{
     borrow::Cow,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -70,6 +70,8 @@ pub struct Repository {
     pub(super) inner: Arc<Inner>,
     /// For a reader without a lease: which revisions there were when it began.
     since: Option<blake3::Hash>,
+    /// A reader's lease, which keeps what it reads as long as it is not fenced.
+    held: Option<SnapshotId>,
 }
 
 /// The snapshots that count, and what was met while finding them.
@@ -96,6 +98,8 @@ pub(super) struct Inner {
     /// What opening met.
     met: OnceLock<Vec<Warning>>,
     refreshing: Mutex<()>,
+    /// Leases that this process holds, or held.
+    pub(super) own_leases: Mutex<HashSet<SnapshotId>>,
     pub(super) budget: Arc<Budget>,
     pub(super) read_ahead: ahead::Held,
     /// `None` where storage is near, or nothing may be kept.
@@ -179,7 +183,7 @@ impl Repository {
         };
         met.extend(weak);
         let _ = inner.met.set(met);
-        Ok(Self { inner: Arc::new(inner), since: None })
+        Ok(Self { inner: Arc::new(inner), since: None, held: None })
     }
 
     fn with_catalog(
@@ -203,6 +207,7 @@ impl Repository {
             strange: Mutex::default(),
             met: OnceLock::new(),
             refreshing: Mutex::default(),
+            own_leases: Mutex::default(),
             budget: Arc::new(Budget::new(storage.uploads())),
             read_ahead: ahead::Held::default(),
             cache,
@@ -314,13 +319,13 @@ impl Repository {
     /// Reads chunks; those of metadata from the cache on local disk, if there is one.
     #[must_use]
     pub fn chunks(&self) -> Arc<dyn ChunkReader> {
-        Arc::new(Reader { inner: Arc::clone(&self.inner), since: self.since, is_cached: true })
+        Arc::new(Reader { inner: Arc::clone(&self.inner), since: self.since, held: self.held, is_cached: true })
     }
 
     /// Reads chunks from storage alone: for who wants to know what is there.
     #[must_use]
     pub fn chunks_of_storage(&self) -> Arc<dyn ChunkReader> {
-        Arc::new(Reader { inner: Arc::clone(&self.inner), since: self.since, is_cached: false })
+        Arc::new(Reader { inner: Arc::clone(&self.inner), since: self.since, held: self.held, is_cached: false })
     }
 
     /// Whether the repository holds a chunk, as far as is known: not if every pack that has it failed to give one of its
@@ -352,7 +357,23 @@ impl Repository {
 
     /// The repository as a reader sees it who holds no lease, and began when there were these revisions.
     pub(super) const fn without_lease(inner: Arc<Inner>, since: Option<blake3::Hash>) -> Self {
-        Self { inner, since }
+        Self { inner, since, held: None }
+    }
+
+    /// The repository for a reader who holds this lease.
+    pub(super) const fn under_lease(inner: Arc<Inner>, lease: SnapshotId) -> Self {
+        Self { inner, since: None, held: Some(lease) }
+    }
+
+    /// Fails if a reader's lease was fenced: what it misses then was kept no longer, and is no damage.
+    ///
+    /// # Errors
+    /// [`RepoError::Overslept`].
+    pub fn is_still_held(&self) -> Result<(), RepoError> {
+        match self.held {
+            Some(lease) if self.inner.is_fenced(&lease)? => Err(RepoError::Overslept { lease }),
+            _ => Ok(()),
+        }
     }
 
     /// Writes the next revision of a snapshot by conditional create; a lost race is retried on the new one.
@@ -427,11 +448,6 @@ impl Repository {
     pub fn key_begin_epoch(&self, unlock: &Unlock, label: &str) -> Result<(String, RecoveryKey), RepoError> {
         let (storage, keyring) = (&self.inner.storage, &self.inner.keyring);
         keys::begin_epoch(storage, keyring, unlock, KdfParams::STANDARD, label, self.inner.clock.now())
-    }
-
-    /// Makes the second one again of the key objects that are kept twice; gives the names of what was made.
-    pub fn key_mend(&self) -> Result<Vec<String>, RepoError> {
-        keys::mend(&self.inner.storage, &self.inner.keyring)
     }
 
     /// Removes a slot by a prefix of its name; refuses the last one.

@@ -21,7 +21,7 @@ use super::{
     pack::TARGET_PACK_BYTES,
     repository::{Inner, lock, names, standing},
 };
-use crate::report::Warning;
+use crate::report::{Warning, WarningKind};
 use listing::Described;
 use presence::SessionPacks;
 use std::{
@@ -115,6 +115,7 @@ struct Shared {
     failure: Mutex<Failure>,
     failed: AtomicBool,
     closed: AtomicBool,
+    missed: Mutex<Missed>,
     /// Damage was met: every chunk is read before it is relied on.
     careful: AtomicBool,
     /// A create without an answer: the lease must not end.
@@ -125,6 +126,13 @@ struct Shared {
     chunks_new: AtomicU64,
     chunks_reused: AtomicU64,
     bytes_added: AtomicU64,
+}
+
+/// Heartbeats that could not be sent.
+#[derive(Default)]
+struct Missed {
+    number: u64,
+    last: String,
 }
 
 #[derive(Default)]
@@ -202,6 +210,15 @@ impl Shared {
         // What was found in these packs before was read, and stays relied on.
         let newly = lock(&self.presence).distrust(&self.inner.bad_packs.all());
         if newly.is_empty() { Ok(true) } else { self.reuse(id) }
+    }
+
+    /// [`Self::beat`]; that it failed is told when the run ends.
+    fn beat_or_note(&self) {
+        if let Err(error) = self.beat() {
+            let mut missed = lock(&self.missed);
+            missed.number += 1;
+            missed.last = error.to_string();
+        }
     }
 
     /// One heartbeat: new marks are judged, and the packs of those honoured are absent before the object is sent.
@@ -297,6 +314,7 @@ impl WriteSession {
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            missed: Mutex::default(),
             careful: AtomicBool::new(!inner.bad_packs.all().is_empty()),
             unsettled: AtomicBool::new(false),
             writers: AtomicUsize::new(0),
@@ -314,7 +332,7 @@ impl WriteSession {
         if !timing.alone {
             let beating = Arc::clone(&session.shared);
             // A lease whose heartbeats fail may be fenced; the commit then fails whole and says so.
-            session.ticker = Some(Ticker::start(timing.heartbeat, move || drop(beating.beat()))?);
+            session.ticker = Some(Ticker::start(timing.heartbeat, move || beating.beat_or_note())?);
         }
         Ok(session)
     }
@@ -335,6 +353,18 @@ impl WriteSession {
     #[must_use]
     pub fn writer(&self) -> SessionWriter {
         SessionWriter::new(&self.shared, self.uploader.jobs.clone())
+    }
+
+    /// The heartbeats that could not be sent so far, as a warning.
+    #[must_use]
+    pub fn missed_beats(&self) -> Option<Warning> {
+        let missed = lock(&self.shared.missed);
+        let lease = self.id().short();
+        let words = format!(
+            "{} heartbeats of this run (lease {lease}) could not be sent, so that others may take it for dead: {}",
+            missed.number, missed.last
+        );
+        (missed.number > 0).then(|| Warning::new(WarningKind::HeartbeatsFailed, lease, words))
     }
 
     /// Sends a heartbeat now: what the session does by itself at every interval.
@@ -382,7 +412,8 @@ impl WriteSession {
             relying.settle()?;
         }
         if relying.absent.is_none() && relying.is_known {
-            catalog.set_layer_packs(layer, relying.packs)?;
+            // A memory that saves a walk the next time, and no more.
+            let _ = catalog.set_layer_packs(layer, relying.packs);
         }
         Ok(relying.absent)
     }
@@ -402,6 +433,11 @@ impl WriteSession {
             reused: relied.iter().any(|(number, _)| presence.is_reused(*number)),
             packs: relied.into_iter().map(|(_, name)| name).collect(),
         }
+    }
+
+    /// Whether a present pack holds the chunk, which the session then relies on.
+    pub(super) fn has(&self, id: &ChunkId) -> Result<bool, RepoError> {
+        self.shared.reuse(id)
     }
 
     /// From here on every chunk that is there already is read before it is relied on.
@@ -480,8 +516,7 @@ impl WriteSession {
         self.create_commit(&path, &sealed)?;
         self.end("committed");
         let revision = Revision { snapshot: id, revision: 0, kind: RevisionKind::Manifest, sealed };
-        // The snapshot stands; a catalog that cannot say so learns it at the next refresh.
-        let _ = self.shared.inner.catalog.apply_revisions(&[revision], &[], &[]);
+        self.shared.inner.learn(revision);
         Ok(())
     }
 
@@ -572,7 +607,7 @@ impl Drop for WriteSession {
 }
 
 fn first_listings(inner: &Inner) -> Result<(SessionPacks, Vec<Warning>), RepoError> {
-    let marks = inner.marks(&HashSet::new(), Unreadable::Fails)?;
+    let marks = inner.all_marks(&HashSet::new(), false)?;
     let mut warnings = Vec::new();
     inner.refresh_index(&mut warnings)?;
     let described = Described::of(&inner.catalog)?;
@@ -583,9 +618,19 @@ fn first_listings(inner: &Inner) -> Result<(SessionPacks, Vec<Warning>), RepoErr
     }
     drop(described);
     inner.refresh_snapshots(&mut warnings)?;
-    let mut presence = SessionPacks::new(marks, inner.damaged_packs()?);
-    for number in present {
-        presence.is_listed(number);
+    let mut presence = SessionPacks::new(marks.read, inner.damaged_packs()?);
+    if marks.unreadable.is_empty() || faults::is_broken(Rule::UnreadableMarkHidesAll) {
+        for number in present {
+            presence.is_listed(number);
+        }
+    }
+    for (id, error) in marks.unreadable {
+        // It may name any pack that was there when it was made, and no other: so nothing is present that this session has not
+        // made itself.
+        let words =
+            format!("{error}; what it names is not known, so everything is stored anew as long as it lies there");
+        warnings.push(Warning::new(WarningKind::ObjectUnreadable, format!("trash/{id}"), words));
+        presence.keeps_away_from(id);
     }
     Ok((presence, warnings))
 }

@@ -1,6 +1,7 @@
 //! Storage: named objects that are created once, read, listed and deleted. The only room that does repository I/O.
 
 mod begun;
+mod clock;
 mod environment;
 mod exclusive;
 mod failure;
@@ -9,6 +10,7 @@ mod location;
 mod patience;
 mod probe;
 mod remote;
+mod reserve;
 mod runtime;
 mod service;
 mod spelling;
@@ -23,6 +25,7 @@ mod trial;
 pub use begun::{Begun, Listing, ReadEach, Wanted};
 pub use patience::Patience;
 pub use probe::{PROBE, Verdict};
+pub use reserve::Spending;
 #[cfg(feature = "kms")]
 pub(in crate::repo) use runtime::wait;
 pub use traffic::Traffic;
@@ -34,13 +37,14 @@ use crate::report::{Warning, WarningKind};
 use bytes::Bytes;
 use location::Location;
 use patience::Waits;
+use rustix::io::Errno;
 use std::{
     io::{self, ErrorKind},
     ops::Range,
     path::Path,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -159,6 +163,15 @@ pub trait Backend: Send + Sync {
     fn clock_offset_millis(&self) -> Option<i64> {
         None
     }
+    /// When an object was made, in milliseconds, by a clock that is the storage's own and that no client sets; `None` where
+    /// there is no such clock. `NotFound` if it does not exist.
+    fn made_at(&self, _name: &str) -> io::Result<Option<i64>> {
+        Ok(None)
+    }
+    /// What that clock says now, if it can be asked without making an object.
+    fn now(&self) -> io::Result<Option<i64>> {
+        Ok(None)
+    }
     /// Waits before an operation is tried again.
     fn pause(&self, wait: Duration) {
         std::thread::sleep(wait);
@@ -167,6 +180,19 @@ pub trait Backend: Send + Sync {
     /// whatever is too old to be of use to anyone; gives how many things.
     fn sweep(&self) -> io::Result<u64> {
         Ok(0)
+    }
+    /// Finds out what it promises, where that shows only when something is made.
+    fn find_out(&self) -> io::Result<()> {
+        Ok(())
+    }
+    /// Sets some room aside where that can be done and there is plenty, unless it is already; gives the bytes that are set
+    /// aside.
+    fn keep_reserve(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+    /// Gives that room back; whether there was any.
+    fn spend_reserve(&self) -> io::Result<bool> {
+        Ok(false)
     }
 }
 
@@ -182,6 +208,9 @@ pub struct Storage {
     /// What a trial has shown, where one is needed.
     shown: Arc<OnceLock<Promises>>,
     cache_bytes: u64,
+    clock: Arc<clock::OwnClock>,
+    /// How many are at work that may spend the reserve.
+    spending: Arc<AtomicUsize>,
 }
 
 impl std::fmt::Debug for Storage {
@@ -224,6 +253,8 @@ impl Storage {
             most: patience::STANDARD,
             shown,
             cache_bytes: CACHE_BYTES,
+            clock: Arc::default(),
+            spending: Arc::default(),
         }
     }
 
@@ -307,6 +338,11 @@ impl Storage {
             conditional_create: promises.conditional_create && shown.conditional_create,
             prompt_listing: promises.prompt_listing && shown.prompt_listing,
         }
+    }
+
+    /// See [`Backend::find_out`]; who may not write relies on nothing anyway.
+    pub fn find_out(&self) {
+        let _ = self.backend.find_out();
     }
 
     /// Whether it is known what may be relied on.
@@ -417,6 +453,10 @@ impl Storage {
             };
             match created {
                 Ok(Created::Exists) if unanswered || is_named_by_content(name) => self.settle(name, bytes, unanswered),
+                Err(error) if is_full(&error) && self.may_spend() && self.backend.spend_reserve().unwrap_or(false) => {
+                    // Room for what makes room.
+                    Err(ErrorKind::Interrupted.into())
+                }
                 Err(error) => {
                     unanswered = true;
                     Err(error)
@@ -482,7 +522,7 @@ impl Storage {
         loop {
             let answer = attempt();
             let error = match answer {
-                Err(error) if is_transient(error.kind()) => error,
+                Err(error) if is_transient(error.kind()) || is_hiccup(&error) => error,
                 answer => {
                     self.reached.store(true, Ordering::Relaxed);
                     return answer;
@@ -492,6 +532,10 @@ impl Storage {
             let most = if first_contact { self.most.min(patience::FIRST_CONTACT) } else { self.most };
             let waits = waits.get_or_insert_with(|| Waits::new(self.backend.patience(), most));
             let so_far = waits.so_far();
+            if is_hiccup(&error) && so_far.0 > HICCUPS {
+                // As the system said it: a disk that fails looks the same.
+                return Err(error);
+            }
             match waits.next() {
                 Some(wait) => self.backend.pause(wait),
                 None => return Err(given_up(&error, so_far)),
@@ -559,6 +603,19 @@ fn check_name(name: &str) -> io::Result<()> {
     } else {
         Err(io::Error::new(ErrorKind::InvalidInput, "this is not an object's name"))
     }
+}
+
+/// How often what a file server says when it stumbles is asked again.
+const HICCUPS: u32 = 3;
+
+/// What a file server that restarts or fails over says once, and a broken disk for ever.
+fn is_hiccup(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::IO | Errno::STALE))
+}
+
+/// Whether there is no room left.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// Whether trying again may help.

@@ -10,6 +10,8 @@ codes! {
         SnapshotSpansTime = "snapshot_spans_time",
         /// A partial snapshot was passed over.
         PartialPassedOver = "partial_passed_over",
+        /// Of a snapshot something is not there, and it was passed over.
+        SnapshotNotWhole = "snapshot_not_whole",
         /// The snapshot that was chosen is partial.
         SnapshotPartial = "snapshot_partial",
         /// A snapshot ends in the future: a clock was wrong.
@@ -32,6 +34,8 @@ codes! {
         SnapshotVanished = "snapshot_vanished",
         /// The repository's file system cannot make durable what was just made.
         StorageUnsynced = "storage_unsynced",
+        /// Heartbeats of the run could not be sent: others may take it for dead.
+        HeartbeatsFailed = "heartbeats_failed",
         /// No catalog can be kept on this host.
         CatalogTemporary = "catalog_temporary",
         /// A pack is damaged and not relied on.

@@ -193,7 +193,7 @@ fn check(
 ) -> Result<Done, OpsError> {
     let repo = service.places.open(config, &Where::of_routine(config, routine)?, false)?;
     let narrow = Narrow { tags: vec![routine_tag(name)], ..Narrow::default() };
-    let newest = narrow.apply(&repo)?.pop();
+    let newest = narrow.apply(&repo, progress)?.pop();
     let newest =
         newest.ok_or_else(|| OpsError::refused(ErrorKind::NoSnapshot, format!("routine {name} has no backup")))?;
     let options = VerifyOptions {

@@ -44,6 +44,15 @@ pub fn back_up(repo: &Repository, server: &Handle) -> SnapshotId {
     outcome.id.unwrap()
 }
 
+/// Backs up what some options choose.
+pub fn back_up_part(repo: &Repository, server: &Handle, change: impl FnOnce(&mut AerospikeOptions)) -> SnapshotId {
+    let mut chosen = quick();
+    change(&mut chosen);
+    let source = AerospikeSource::new(&url(server), chosen).unwrap();
+    let options = BackupOptions { parallel: 2, url: "aerospike:".to_owned(), ..BackupOptions::default() };
+    backup(repo, &source, &options, &Heard::default()).unwrap().id.unwrap()
+}
+
 /// A restore that has not begun.
 pub struct Restore<'a> {
     pub repo: &'a Repository,

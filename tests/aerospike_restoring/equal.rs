@@ -1,7 +1,7 @@
 //! `--make-equal`: exactly the state that was kept, and nothing of what others write meanwhile.
 
 use crate::{
-    cluster::{Restore, assert_same, back_up, kept, some_record, start},
+    cluster::{Restore, assert_same, back_up, back_up_part, kept, some_record, start},
     support::{Rng, World},
 };
 use rekeep_aerospike_server::{At, Command, Fault, Seed};
@@ -105,4 +105,50 @@ fn a_record_whose_time_is_over_leaves_nothing_of_what_came_after_it() {
     assert_eq!((counts.expired, counts.removed, counts.replaced, outcome.complete), (1, 1, 1, true));
     assert!(server.get("test", &Seed::int(1).digest()).is_none());
     assert_eq!(server.get("test", &Seed::int(2).digest()).unwrap().bins[0].2[7], 1);
+}
+
+#[test]
+fn what_a_scope_left_out_is_never_touched() {
+    let server = start(1);
+    let at = |set: &str, n: i64| Seed::int(n).set(set).bin_int("n", n);
+    server.put_all("test", (0..40).flat_map(|n| [at("a", n), at("b", 100 + n)]));
+    let (_world, repo) = World::new();
+    let id = back_up_part(&repo, &server, |options| options.sets = vec!["a".into()]);
+    server.advance(Duration::from_mins(1));
+    // Of either set one more, one fewer and one changed.
+    for (set, first) in [("a", 0), ("b", 100)] {
+        server.put("test", at(set, first + 1000));
+        server.delete("test", &at(set, first).digest());
+        server.put("test", Seed::int(first + 1).set(set).bin_int("n", -1));
+    }
+    let others = || -> Vec<_> { server.dump("test").into_iter().filter(|dumped| dumped.set == b"b").collect() };
+    let before = others();
+    server.advance(Duration::from_mins(1));
+    for forced in [true, false] {
+        let mut restore = Restore::of(&repo, id).make_equal();
+        (restore.what.force, restore.what.verify) = (forced, true);
+        let outcome = restore.run(&server);
+        assert!(outcome.complete, "{outcome:?}");
+        assert_eq!(outcome.different, 0);
+        assert_eq!(others(), before);
+        assert_eq!(server.dump("test").iter().filter(|dumped| dumped.set == b"a").count(), 40);
+        // The other set is none of this snapshot's business, though it was asked for.
+        let outcome =
+            Restore::of(&repo, id).options(|options| options.sets = vec!["b".into()]).make_equal().run(&server);
+        assert_eq!((outcome.outcomes.removed, others()), (0, before.clone()));
+    }
+}
+
+#[test]
+fn where_no_record_tells_what_was_left_out_nothing_is_made_equal() {
+    let server = start(1);
+    server.put_all("test", (0..20).map(|n| Seed::int(n).set("a").bin_int("n", n)));
+    let (_world, repo) = World::new();
+    let id = back_up_part(&repo, &server, |options| options.no_ttl_only = true);
+    server.put("test", Seed::int(100).set("a").bin_int("n", 100));
+    let before = server.dump("test");
+    let mut restore = Restore::of(&repo, id).make_equal();
+    restore.what.force = true;
+    assert!(restore.error(&server).contains("no-ttl-only"));
+    assert_eq!(server.dump("test"), before);
 }

@@ -218,3 +218,45 @@ fn a_full_disk_fails_a_backup_and_a_restore_and_nothing_is_lost() {
         assert!(!target.exists());
     }
 }
+
+#[test]
+#[ignore = "needs small-disk"]
+fn a_full_disk_gets_its_room_back_by_forgetting_and_pruning() {
+    let disk = SmallDisk::open();
+    let world = World::empty();
+    std::fs::create_dir(disk.0.join("repo")).unwrap();
+    std::os::unix::fs::symlink(disk.0.join("repo"), world.repo()).unwrap();
+    world.ok(&["--quiet", "init", "--kdf-memory", "1", "--kdf-passes", "1"]);
+    let reserve = world.repo().join("tmp/reserve");
+    assert!(reserve.exists(), "a little is set aside");
+    many_rows(&world, "a.db", 20_000);
+    let first = world.backup(&["sqlite:a.db"]);
+    world.sql("a.db", "UPDATE t SET name = name || hex(randomblob(20)) WHERE id % 2 = 0");
+    let second = world.backup(&["sqlite:a.db"]);
+    disk.fill_up_to(0);
+    world.sql("a.db", "UPDATE t SET name = name || hex(randomblob(20))");
+    world.run(&["backup", "sqlite:a.db"]).fails(1, &["No space left"]);
+    world.ok(&["restore", &second, "sqlite:out.db", "--verify"]);
+    assert!(reserve.exists(), "a backup does not touch it");
+    let before = free(&disk);
+    world.ok(&["forget", &first]);
+    assert!(!reserve.exists(), "it has been spent");
+    let ran = world.run(&["prune"]);
+    assert!(matches!(ran.code, Some(0 | 3)), "{ran:?}");
+    assert!(free(&disk) > before, "there is more room than before: {ran:?}");
+    // What it would have to write first it says, and everything else is as it was.
+    let ran = world.run(&["prune"]);
+    assert!(matches!(ran.code, Some(0 | 3)), "{ran:?}");
+    world.is_good();
+    world.ok(&["restore", &second, "sqlite:again.db", "--verify"]);
+    std::fs::remove_file(disk.0.join("filler")).unwrap();
+    world.ok(&["prune"]);
+    assert!(reserve.exists(), "it is put back when there is room");
+    let left: Vec<_> = std::fs::read_dir(world.repo().join("tmp")).unwrap().collect();
+    assert_eq!(left.len(), 1, "nothing half written lies about: {left:?}");
+}
+
+fn free(disk: &SmallDisk) -> u64 {
+    let stat = rustix::fs::statvfs(&disk.0).unwrap();
+    stat.f_bavail * stat.f_frsize
+}

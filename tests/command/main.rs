@@ -12,6 +12,7 @@ mod files;
 mod going_back;
 mod hostile;
 mod key_services;
+mod mending;
 mod odd_days;
 mod output;
 mod pruning;

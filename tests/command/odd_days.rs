@@ -419,3 +419,24 @@ fn variables_that_are_set_but_empty_count_as_not_set() {
     crate::world::Ran::from(command.output().unwrap()).fails(0, &[]);
     assert_ne!(world.snapshots()[0]["source"]["host"], "");
 }
+
+#[test]
+fn what_a_scope_left_out_of_remote_files_stays_where_it_is() {
+    let world = World::new();
+    fs::create_dir_all(world.path("s/media")).unwrap();
+    fs::write(world.path("s/a"), "a").unwrap();
+    fs::write(world.path("s/media/film"), "film").unwrap();
+    let place = format!("files:fs://{}", world.path("s").display());
+    world.backup(&[&place, "--exclude", "media"]);
+    fs::write(world.path("s/b"), "b").unwrap();
+    fs::write(world.path("s/a"), "other").unwrap();
+    fs::write(world.path("s/media/film"), "longer film").unwrap();
+    fs::write(world.path("s/media/second"), "second").unwrap();
+    for force in [&[][..], &["--force"]] {
+        world.ok(&[&["restore", "latest", &place, "--make-equal"], force].concat());
+        assert!(!world.path("s/b").exists());
+        assert_eq!(fs::read_to_string(world.path("s/a")).unwrap(), "a");
+        assert_eq!(fs::read_to_string(world.path("s/media/film")).unwrap(), "longer film");
+        assert!(world.path("s/media/second").exists());
+    }
+}

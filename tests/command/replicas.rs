@@ -388,6 +388,7 @@ fn the_page_on_copies_works_word_for_word() {
     }
     let all = "SELECT * FROM t ORDER BY id";
     assert!(world.rows("app.db", all) == world.rows("restored.db", all));
+    assert!(world.rows("app.db", all) == world.rows("whole.db", all));
 }
 
 #[cfg(unix)]
@@ -409,4 +410,118 @@ fn a_target_that_fills_is_a_whole_repository_and_is_carried_on() {
     fs::remove_file(disk.0.join("filler")).unwrap();
     replicated(&world, &[place]);
     is_whole(&world, place, 3);
+}
+
+/// A copy of the repository that lacks some objects, as storage that copies by itself may show it.
+fn without(world: &World, place: &str, lacks: &dyn Fn(&str) -> bool) {
+    let _ = fs::remove_dir_all(world.path(place));
+    for (name, bytes) in world.objects() {
+        if !lacks(name.to_str().unwrap()) {
+            let to = world.path(place).join(name);
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::write(to, bytes).unwrap();
+        }
+    }
+}
+
+/// What a copy gives: the newest whole snapshot, its records as they were, or the word that there is none. Nothing goes.
+#[track_caller]
+fn gives_the_newest_whole(
+    world: &World,
+    place: &str,
+    states: &BTreeMap<String, Vec<Vec<rusqlite::types::Value>>>,
+) -> usize {
+    let before = objects(world, place);
+    let listed: Ran = world.run(&["--json", "-r", place, "snapshots", "--whole"]);
+    assert_eq!(listed.code, Some(0), "{place}: {listed:?}");
+    let whole: Vec<String> =
+        listed.json().as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect();
+    let all = world.json(&["-r", place, "snapshots"]);
+    let named = listed.events().iter().filter(|event| event["kind"] == "snapshot_not_whole").count();
+    assert_eq!(named + whole.len(), all.as_array().unwrap().len(), "{place}: what is not whole is named: {listed:?}");
+    let _ = fs::remove_file(world.path("out.db"));
+    let restored = world.run(&["-r", place, "restore", "--whole", "latest", "sqlite:out.db"]);
+    match whole.last() {
+        Some(newest) => {
+            assert_eq!(restored.code, Some(0), "{place}: {restored:?}");
+            assert!(world.rows("out.db", "SELECT * FROM t ORDER BY id") == states[newest], "{place}");
+        }
+        None => assert_eq!(restored.code, Some(1), "{place}: {restored:?}"),
+    }
+    // What reads may announce itself, and remember damage.
+    let after = objects(world, place);
+    assert!(before.iter().all(|(name, bytes)| after.get(name) == Some(bytes)), "{place}: something went");
+    whole.len()
+}
+
+#[test]
+fn a_copy_that_lacks_any_objects_opens_and_gives_the_newest_snapshot_that_is_whole() {
+    let world = World::new();
+    many_rows(&world, "a.db", 400);
+    let mut states = BTreeMap::new();
+    for change in ["id % 5 = 0", "id % 5 = 1", "id % 5 = 2"] {
+        world.sql("a.db", &format!("UPDATE t SET data = randomblob(90) WHERE {change}"));
+        let id = world.backup(&["sqlite:a.db"]);
+        states.insert(id, world.rows("a.db", "SELECT * FROM t ORDER BY id"));
+    }
+    world.ok(&["tag", "latest", "--add", "x"]);
+    without(&world, "copy", &|_| false);
+    assert_eq!(gives_the_newest_whole(&world, "copy", &states), 3);
+    // Each object alone.
+    let names: Vec<String> = world.objects().into_keys().map(|name| name.to_str().unwrap().to_owned()).collect();
+    let mut lost = 0;
+    for (number, name) in names.iter().enumerate() {
+        let place = format!("without-{number}");
+        without(&world, &place, &|other| other == name);
+        let whole = gives_the_newest_whole(&world, &place, &states);
+        let matters = ["packs/", "index/", "snapshots/"].iter().any(|folder| name.starts_with(folder));
+        lost += usize::from(matters && whole < 3);
+        assert!(matters || whole == 3, "{name}: {whole}");
+    }
+    assert!(lost >= 6, "{lost}");
+    // Any subset, but for what opens the repository at all.
+    for seed in 0..12_u8 {
+        let place = format!("some-{seed}");
+        let draw = |name: &str| blake3::hash(&[name.as_bytes(), &[seed]].concat()).as_bytes()[0];
+        let share = 20 + 15 * seed;
+        let opens = |name: &str| ["keys/", "copies/", "rekeep.json"].iter().any(|it| name.starts_with(it));
+        without(&world, &place, &|name| !opens(name) && draw(name) < share);
+        gives_the_newest_whole(&world, &place, &states);
+    }
+    // Without anything that opens it, it says so.
+    without(&world, "closed", &|name| name.contains("keys/"));
+    let closed = world.run(&["-r", "closed", "snapshots"]);
+    assert_eq!(closed.code, Some(1), "{closed:?}");
+    without(&world, "nothing", &|name| name.ends_with("rekeep.json"));
+    assert_eq!(world.run(&["-r", "nothing", "snapshots"]).code, Some(10));
+}
+
+#[test]
+fn a_prune_of_a_copy_that_lacks_objects_deletes_nothing_that_is_needed() {
+    let world = with_history();
+    let packs: Vec<String> = world
+        .objects()
+        .into_keys()
+        .map(|name| name.to_str().unwrap().to_owned())
+        .filter(|name| name.starts_with("packs/") || name.starts_with("index/"))
+        .collect();
+    for (number, name) in packs.iter().enumerate() {
+        let place = format!("without-{number}");
+        without(&world, &place, &|other| other == name);
+        let before = objects(&world, &place);
+        world.run(&["-r", &place, "prune"]);
+        world.run(&["-r", &place, "prune"]);
+        let after = objects(&world, &place);
+        let there = |kind: &str| {
+            let gone: Vec<_> = before.keys().filter(|it| it.starts_with(kind) && !after.contains_key(*it)).collect();
+            assert!(gone.is_empty(), "without {name}: {gone:?}");
+        };
+        there("packs");
+        there("snapshots");
+        // What came late completes it.
+        let to = world.path(&place).join(name);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::write(to, &world.objects()[&PathBuf::from(name)]).unwrap();
+        is_whole(&world, &place, 2);
+    }
 }

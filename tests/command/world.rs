@@ -150,9 +150,13 @@ impl World {
         rows(&self.path(name), query)
     }
 
-    /// Every object of the repository by its name.
+    /// Every object of the repository by its name; what lies in `tmp/` is none.
     pub fn objects(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        files(&self.repo())
+        // A reserve is as large as many repositories.
+        let _ = std::fs::remove_file(self.repo().join("tmp/reserve"));
+        let mut objects = files(&self.repo());
+        objects.retain(|name, _| !name.starts_with("tmp"));
+        objects
     }
 
     /// What `verify --read-data --restore` must say of a good repository.

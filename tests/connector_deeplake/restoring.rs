@@ -28,7 +28,9 @@ fn under_another_name_and_tenant_it_says_the_new_ones() {
     let outcome = world.back_up();
     let to = world.dir.path().join("back");
     let plain = DeepLakeTargetOptions::default;
-    world.try_restore(&outcome, &to, plain(), &renamed("acme/docs", "prod/papers")).unwrap();
+    let options = RestoreOptions { verify: true, ..renamed("acme/docs", "prod/papers") };
+    let read_back = world.try_restore(&outcome, &to, plain(), &options).unwrap();
+    assert!(read_back.verified.is_some_and(|files| files > 3) && read_back.different == 0, "{read_back:?}");
     assert_eq!(metadata(&to.join("prod/papers")), ("papers".to_owned(), "prod".to_owned()));
     assert!(!to.join("acme").exists(), "only what was mapped");
     world.try_restore(&outcome, &to, plain(), &renamed("acme/docs", "acme/docs")).unwrap();

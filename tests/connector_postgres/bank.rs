@@ -16,7 +16,7 @@ use std::{
 const ACCOUNTS: usize = 40;
 
 fn rounds() -> u64 {
-    std::env::var("REKEEP_TEST_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(3)
+    std::env::var("REKEEP_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3)
 }
 
 /// Workers and a sweeper at work until they are dropped.

@@ -8,6 +8,7 @@
 mod support;
 
 mod bounds;
+mod caches;
 mod counts;
 mod crash;
 mod damage;
@@ -18,6 +19,7 @@ mod decoders;
 mod golden;
 mod jobs;
 mod leases;
+mod matrix;
 mod model;
 mod pruning;
 mod repositories;

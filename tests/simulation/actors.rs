@@ -13,11 +13,12 @@ use rekeep::{
         keys::KdfParams,
         manifest::{Collection, Content, Kind, LayerRef, SourceId, Stats, Tables},
         pruner::{LayerWalk as _, Pruner, PrunerOptions, flat::Flat},
+        replica::{self, Follow, ReplicaOptions, Replicated, Stage, Watch},
         session::SessionTiming,
     },
 };
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     path::PathBuf,
     sync::{
         Arc,
@@ -55,6 +56,8 @@ pub struct Flaws {
 #[derive(Clone)]
 pub struct Place {
     pub sea: Sea,
+    /// Where the replica is.
+    pub island: Sea,
     pub scheduler: Scheduler,
     pub caches: PathBuf,
     pub flaws: Flaws,
@@ -127,6 +130,12 @@ impl Actor {
         let way = self.place.sea.backend(Some((self.place.scheduler.clone(), self.number)), &self.live);
         self.live.store(true, Ordering::SeqCst);
         Storage::over(way, "sea")
+    }
+
+    /// The replica's place.
+    pub fn island(&self) -> Storage {
+        let way = self.place.island.backend(Some((self.place.scheduler.clone(), self.number)), &self.live);
+        Storage::over(way, "island")
     }
 
     pub fn now(&self) -> i64 {
@@ -305,6 +314,38 @@ pub fn read_without_lease(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError>
         }
         (snapshot, still) = (newest, listed);
     }
+}
+
+/// Hears nothing and never stops.
+struct Quiet;
+
+impl Watch for Quiet {
+    fn begins(&self, _: Stage, _: u64, _: u64) {}
+    fn copied(&self, _: u64, _: u64) {}
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+pub fn replicate_once(source: &Storage, target: &Storage, follows: bool, now: i64) -> Result<Replicated, RepoError> {
+    let now = Timestamp::from_millis(now);
+    let follow = follows.then(|| Follow { age: Duration::ZERO, now, missed: BTreeMap::new() });
+    replica::replicate(source, target, &ReplicaOptions { workers: 1, dry_run: false, follow }, &Quiet)
+}
+
+/// Somebody without a key and without a lease, who may not be told that somebody else wrote to his replica.
+pub fn replicate(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
+    let (source, target) = (actor.storage(), actor.island());
+    for _ in 0..=rng.below(2) {
+        match replicate_once(&source, &target, rng.chance(40), actor.now()) {
+            Err(error @ RepoError::NotReplica { .. }) if !actor.place.flaws.adversary => {
+                actor.place.sea.report(error.to_string());
+            }
+            Err(RepoError::KeepsMoving { .. }) => {}
+            other => drop(other?),
+        }
+    }
+    Ok(())
 }
 
 pub fn forget(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {

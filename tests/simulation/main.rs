@@ -10,6 +10,7 @@ mod actors;
 mod adversary;
 mod checker;
 mod random;
+mod replica_schedules;
 #[path = "../support/rng.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod rng;

@@ -10,8 +10,11 @@ use super::{
     staged,
     storage::{Broken, Sea, Watch, Weather},
 };
-use rekeep::repo::entropy;
-use std::{path::PathBuf, sync::atomic::Ordering};
+use rekeep::repo::{Repository, Storage, entropy};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+};
 
 /// After so many steps everybody's process ends.
 const MAX_STEPS: u64 = 2500;
@@ -31,7 +34,7 @@ pub fn scratch() -> tempfile::TempDir {
 /// What a schedule begins with: a repository with one snapshot, and someone who looks after the invariant.
 pub struct Setting {
     pub place: Place,
-    pub watch: Watch,
+    pub watches: [Watch; 2],
     /// Where the actors' catalogs lie.
     pub caches: tempfile::TempDir,
     /// What happens is drawn from it.
@@ -47,6 +50,7 @@ pub fn begin(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Setting {
     init(&sea, caches.path());
     let place = Place {
         sea: sea.clone(),
+        island: sea.island(),
         scheduler: Scheduler::default(),
         caches: caches.path().to_owned(),
         flaws: flaws.clone(),
@@ -58,8 +62,11 @@ pub fn begin(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Setting {
     place.scheduler.finish(first);
     let watch = sea.watch(Checker::new(open_directly(&sea, caches.path(), "checker")));
     sea.check_all();
+    let islands =
+        place.island.watch(Checker::new(open_directly(&place.island, caches.path(), "checker of the replica")));
+    place.island.configure(seed, Weather { arrives_late: 0, ..weather }, None);
     sea.configure(seed, weather, broken);
-    Setting { place, watch, caches, rng }
+    Setting { place, watches: [watch, islands], caches, rng }
 }
 
 pub fn outcome(place: &Place) -> Run {
@@ -72,7 +79,7 @@ pub fn run(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Run {
     if seed.is_multiple_of(2) {
         return staged::run(seed, flaws, broken);
     }
-    let Setting { place, watch: _watch, caches: _caches, mut rng } = begin(seed, flaws, broken);
+    let Setting { place, watches: _watches, caches: _caches, mut rng } = begin(seed, flaws, broken);
     let hasty = rng.chance(30);
     let mut director = Director {
         place: &place,
@@ -152,8 +159,9 @@ impl Director<'_> {
     fn begin_one(&mut self) {
         self.to_come -= 1;
         let host = self.rng.below(2);
-        let work = match self.rng.below(if self.place.flaws.adversary { 26 } else { 22 }) {
-            22..=25 => adversary::forge,
+        let work = match self.rng.below(if self.place.flaws.adversary { 28 } else { 24 }) {
+            24..=27 => adversary::forge,
+            22..=23 => actors::replicate,
             0..=6 => actors::write,
             7 => actors::read,
             8 => actors::read_without_lease,
@@ -185,6 +193,43 @@ pub fn end(place: &Place) {
         sea.report(format!("in peace: {error}"));
     }
     sea.check_all();
+    place.island.calm();
+    // What somebody without a key makes may be copied; what of it a person dismisses may keep the replica from being one.
+    if sea.violation().is_none()
+        && !place.flaws.adversary
+        && let Err(error) = replicated(place)
+    {
+        sea.report(format!("replicated in peace: {error}"));
+    }
+}
+
+/// The replica shows what the source shows, all of it can be read, and nothing else takes space there.
+fn replicated(place: &Place) -> Result<(), String> {
+    let text = |error: rekeep::repo::RepoError| error.to_string();
+    let at = |sea: &Sea, name: &str| Storage::over(sea.backend(None, &Arc::default()), name);
+    let (source, target) = (at(&place.sea, "sea"), at(&place.island, "island"));
+    actors::replicate_once(&source, &target, true, 0).map_err(text)?;
+    place.island.check_all();
+    let (ours, theirs) = (
+        open_directly(&place.sea, &place.caches, "last"),
+        open_directly(&place.island, &place.caches, "last of the replica"),
+    );
+    ours.refresh().map_err(text)?;
+    let shown = |repo: &Repository| -> Result<Vec<_>, String> {
+        let snapshots = repo.snapshots().map_err(text)?;
+        Ok(snapshots.into_iter().map(|snapshot| (snapshot.id, snapshot.revision)).collect())
+    };
+    if shown(&ours)? != shown(&theirs)? {
+        return Err(format!("the source shows {:?}, the replica {:?}", shown(&ours)?, shown(&theirs)?));
+    }
+    for snapshot in theirs.snapshots().map_err(text)? {
+        read_all(&theirs, &snapshot).map_err(text)?;
+    }
+    let described: Vec<String> = place.sea.names("index/");
+    if place.island.names("index/") != described {
+        return Err("the replica has other index objects".to_owned());
+    }
+    Ok(())
 }
 
 fn settle(place: &Place) -> Result<(), String> {

@@ -3,12 +3,12 @@
 //! T: a committed snapshot. W: a writer. P: a pruner. X, Y, Z: packs. M: a mark.
 
 use super::{
-    actors::{Flaws, begin, choose_parent, manifest, plain, put_layer, read_all},
-    stage::{Stage, everything, needs},
+    actors::{Flaws, begin, begin_prune, choose_parent, manifest, plain, put_layer, read_all},
+    stage::{Slot, Stage, everything, needs},
     storage::Broken,
 };
 use rekeep::repo::{ChunkKind, faults::Rule, pruner::Pruner};
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 /// W lists `trash/`, P marks X, W deduplicates against X, P deletes, W commits.
 fn a(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
@@ -489,4 +489,103 @@ fn reindex(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
 #[test]
 fn new_index_objects_come_before_old_ones_go() {
     needs(reindex, &[&[Rule::NewIndexFirst]]);
+}
+
+/// W dies, or sleeps, in the middle. P has a catalog of its own that has seen nothing before, and goes by the storage's clock.
+/// W wakes and commits.
+fn z(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    stage.sea().dates_objects();
+    stage.commit(&[7]);
+    let (writer, _) = stage.writer(&[1], false);
+    stage.until(writer, "create snapshots/");
+    stage.pass(59);
+    stage.prune();
+    assert_eq!(stage.sea().names("trash/"), [] as [String; 0], "it is not old enough");
+    let before = stage.sea().names("packs/").len();
+    stage.pass(2);
+    stage.prune();
+    assert!(stage.sea().names("packs/").len() < before, "the space comes back");
+    stage.finish(writer);
+    stage.checked()
+}
+
+#[test]
+fn z_a_lease_is_old_by_the_storages_own_clock() {
+    needs(z, &[&[Rule::DeadIsFenced, Rule::LastLook]]);
+}
+
+/// Whoever pruned was killed between its mark and its deletion, and the mark was damaged since. W relies on nothing that it
+/// may name; the sleeper wakes and deletes.
+fn aa(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    let old = stage.commit(&[1]);
+    stage.forget(old);
+    let asleep = stage.pruner();
+    stage.past(asleep, "create trash/");
+    // It has decided what to delete.
+    stage.until(asleep, "delete index/");
+    let marks = stage.sea().names("trash/");
+    stage.sea().garble(&marks[0]);
+    let (writer, _) = stage.writer(&[1], false);
+    stage.until(writer, "create snapshots/");
+    stage.finish(asleep);
+    stage.finish(writer);
+    stage.checked()
+}
+
+#[test]
+fn aa_a_mark_that_cannot_be_read_may_name_whatever_is_there() {
+    needs(aa, &[&[Rule::UnreadableMarkHidesAll]]);
+}
+
+/// One catalog file, three processes. B has read one page of `index/`; P0 rewrites the index; P1 brings that into the catalog and
+/// begins to copy out what is needed; B's listing lacks it. Gives what P1 deleted, if nothing was lost.
+fn three_processes(seed: u64, flaws: &Flaws) -> Result<u64, String> {
+    const HOST: u64 = 99;
+    let stage = Stage::seeded(seed, flaws, None);
+    let old = stage.commit(&[1, 3, 2]);
+    stage.forget(old);
+    let [first, second, dead] = [1, 3, 2].map(|n| stage.home(n));
+    let marks = |packs: Vec<_>| move |pruner: &Pruner| pruner.mark(&packs.into_iter().collect()).map(drop);
+    let marking = stage.pruner_of(marks(vec![dead]));
+    stage.finish(marking);
+    // It honours the first mark, and relies on what the second names.
+    let (writer, _) = stage.writer(&[1, 3], false);
+    stage.until(writer, "create snapshots/");
+    let marking = stage.pruner_of(marks(vec![first, second]));
+    stage.finish(marking);
+    let rewriting = stage.pruner_of(|pruner| pruner.delete_drained(&mut |_| true).map(drop));
+    stage.until(rewriting, "create index/");
+    let listing = stage.place.start(HOST, seed, |actor, _| actor.open()?.refresh().map(drop));
+    stage.until(listing, "list-on index/");
+    stage.finish(rewriting);
+    stage.finish(writer);
+    let slot: Slot<u64> = Arc::default();
+    let deleted = Arc::clone(&slot);
+    let pruning = stage.place.start(HOST, seed, move |actor, _| {
+        let pruner = begin_prune(&actor.open()?)?;
+        let done = pruner.delete_drained(&mut |_| true)?;
+        *deleted.lock().unwrap() = Some(done.packs);
+        pruner.end()
+    });
+    stage.until(pruning, &format!("read {}", rekeep::repo::pack::path(&first)));
+    stage.finish(listing);
+    stage.finish(pruning);
+    let deleted = slot.lock().unwrap().take().unwrap_or(0);
+    stage.checked().map_or(Ok(deleted), Err)
+}
+
+#[test]
+fn ab_what_a_listing_lacks_another_process_may_have_brought_in() {
+    let seeds = 0..12;
+    // Which page an object is on depends on its name.
+    for seed in seeds.clone() {
+        assert_eq!(three_processes(seed, &Flaws::default()), Ok(2), "{seed}");
+    }
+    let without = Flaws { rules: vec![Rule::AskBeforeDropping], ..Flaws::default() };
+    let ends: Vec<_> = seeds.map(|seed| three_processes(seed, &without)).collect();
+    assert!(ends.iter().any(|end| *end != Ok(2)), "nothing was dropped: {ends:?}");
+    // The pruner notices and keeps what it does not know.
+    assert!(ends.iter().all(Result::is_ok), "{ends:?}");
 }

@@ -23,7 +23,7 @@ pub type Slot<T> = Arc<Mutex<Option<T>>>;
 
 pub struct Stage {
     pub place: Place,
-    _watch: Watch,
+    _watches: [Watch; 2],
     _caches: tempfile::TempDir,
     seed: u64,
 }
@@ -41,10 +41,14 @@ impl Stage {
         init(&sea, caches.path());
         entropy::seeded::set(None);
         sea.configure(seed, Weather::default(), broken);
-        let watch = sea.watch(Checker::new(open_directly(&sea, caches.path(), "checker")));
-        let place =
-            Place { sea, scheduler: Scheduler::default(), caches: caches.path().to_owned(), flaws: flaws.clone() };
-        Self { place, _watch: watch, _caches: caches, seed }
+        let island = sea.island();
+        let watches = [
+            sea.watch(Checker::new(open_directly(&sea, caches.path(), "checker"))),
+            island.watch(Checker::new(open_directly(&island, caches.path(), "checker of the replica"))),
+        ];
+        let scheduler = Scheduler::default();
+        let place = Place { sea, island, scheduler, caches: caches.path().to_owned(), flaws: flaws.clone() };
+        Self { place, _watches: watches, _caches: caches, seed }
     }
 
     pub fn sea(&self) -> &Sea {
@@ -162,6 +166,11 @@ impl Stage {
     /// The pack that holds a chunk.
     pub fn home_of(&self, id: &ChunkId) -> ObjectName {
         self.looker().chunk_places(id).unwrap()[0].name
+    }
+
+    /// The snapshots that count.
+    pub fn snapshots(&self) -> Vec<SnapshotId> {
+        self.looker().snapshots().unwrap().into_iter().map(|it| it.id).collect()
     }
 
     /// A snapshot's newest revision that counts.

@@ -63,7 +63,7 @@ const PARTS: [Part; 7] = [
 
 /// One schedule.
 pub fn run(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Run {
-    let Setting { place, watch: _watch, caches: _caches, rng } = random::begin(seed, flaws, broken);
+    let Setting { place, watches: _watches, caches: _caches, rng } = random::begin(seed, flaws, broken);
     let mut play =
         Play { place: &place, rng, seed, asleep: Vec::new(), shares: PARTS.map(|part| part.share), hasty: 0 };
     // Runs differ in who is at work and in how often so much time passes that leases are given up.

@@ -43,6 +43,9 @@ pub struct Weather {
 
 struct State {
     objects: BTreeMap<String, Vec<u8>>,
+    /// When each was made by the storage's own clock, if it has one.
+    dates: BTreeMap<String, i64>,
+    is_dated: bool,
     /// Acknowledged, but not on the disk; only if fsync is broken.
     unsynced: BTreeSet<String>,
     in_flight: Vec<(String, Vec<u8>)>,
@@ -55,14 +58,14 @@ struct State {
     late_folder: &'static str,
     checker: Option<Checker>,
     violation: Option<String>,
-    /// What somebody who may has asked to be forgotten.
-    forgotten: BTreeSet<SnapshotId>,
 }
 
 impl Default for State {
     fn default() -> Self {
         Self {
             objects: BTreeMap::new(),
+            dates: BTreeMap::new(),
+            is_dated: false,
             unsynced: BTreeSet::new(),
             in_flight: Vec::new(),
             log: Vec::new(),
@@ -72,7 +75,6 @@ impl Default for State {
             late_folder: "packs/",
             checker: None,
             violation: None,
-            forgotten: BTreeSet::new(),
         }
     }
 }
@@ -82,6 +84,10 @@ impl Default for State {
 pub struct Sea {
     state: Arc<Mutex<State>>,
     pub time: Arc<AtomicI64>,
+    /// What somebody who may has asked to be forgotten.
+    forgotten: Arc<Mutex<BTreeSet<SnapshotId>>>,
+    /// Of a replica: where violations are told.
+    main: Option<Arc<Mutex<State>>>,
 }
 
 /// That a checker watches the storage. It looks at a repository in this storage, so it has to be sent away for either to end.
@@ -97,6 +103,22 @@ impl Drop for Watch {
 impl Sea {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// Another place under the same time, which holds the keys and nothing else yet.
+    pub fn island(&self) -> Self {
+        let island = Self {
+            state: Arc::default(),
+            time: Arc::clone(&self.time),
+            forgotten: Arc::clone(&self.forgotten),
+            main: Some(Arc::clone(&self.state)),
+        };
+        let keys = self
+            .names("")
+            .into_iter()
+            .filter(|name| ["keys/", "copies/", "rekeep.json"].iter().any(|it| name.starts_with(it)));
+        keys.for_each(|name| island.land(&name, &self.bytes(&name)));
+        island
     }
 
     pub fn configure(&self, seed: u64, weather: Weather, broken: Option<Broken>) {
@@ -119,17 +141,26 @@ impl Sea {
         Arc::new(Boat { sea: self.clone(), actor, live: Arc::clone(live) })
     }
 
+    /// From here on the storage tells when objects were made, by the time that all share.
+    pub fn dates_objects(&self) {
+        self.state().is_dated = true;
+    }
+
+    fn date(&self, state: &mut State, name: &str) {
+        state.dates.insert(name.to_owned(), self.time.load(Ordering::SeqCst));
+    }
+
     pub fn names(&self, prefix: &str) -> Vec<String> {
         self.state().objects.keys().filter(|name| name.starts_with(prefix)).cloned().collect()
     }
 
     /// Somebody who may is about to forget it.
     pub fn forgets(&self, id: SnapshotId) {
-        self.state().forgotten.insert(id);
+        self.forgotten.lock().unwrap().insert(id);
     }
 
     pub fn is_forgotten(&self, id: &SnapshotId) -> bool {
-        self.state().forgotten.contains(id)
+        self.forgotten.lock().unwrap().contains(id)
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -146,9 +177,15 @@ impl Sea {
         if !state.objects.contains_key(name) {
             state.log.push(format!("late create {name}"));
             state.objects.insert(name.to_owned(), bytes.to_vec());
+            self.date(&mut state, name);
             drop(state);
             self.check("create", name);
         }
+    }
+
+    /// An object becomes what nobody can read.
+    pub fn garble(&self, name: &str) {
+        self.state().objects.insert(name.to_owned(), b"rubbish".to_vec());
     }
 
     /// One of the requests that are still on their way arrives.
@@ -195,7 +232,10 @@ impl Sea {
 
     /// The invariant is broken; the first report stands.
     pub fn report(&self, violation: String) {
-        self.state().violation.get_or_insert(violation);
+        match &self.main {
+            Some(main) => main.lock().unwrap().violation.get_or_insert(format!("at the replica: {violation}")),
+            None => self.state().violation.get_or_insert(violation),
+        };
     }
 
     fn check(&self, what: &str, name: &str) {
@@ -339,6 +379,7 @@ impl Backend for Boat {
         let taken = state.objects.contains_key(name) && state.broken != Some(Broken::ConditionalCreate);
         if !taken {
             state.objects.insert(name.to_owned(), bytes.to_vec());
+            self.sea.date(&mut state, name);
             if state.broken == Some(Broken::Fsync) {
                 state.unsynced.insert(name.to_owned());
             }
@@ -378,6 +419,19 @@ impl Backend for Boat {
             return Err(lost(self.kind()));
         }
         Ok(self.sea.state().objects.get(name).ok_or(ErrorKind::NotFound)?.len() as u64)
+    }
+
+    fn made_at(&self, name: &str) -> io::Result<Option<i64>> {
+        let state = self.sea.state();
+        if !state.objects.contains_key(name) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        Ok(state.dates.get(name).copied().filter(|_| state.is_dated))
+    }
+
+    fn now(&self) -> io::Result<Option<i64>> {
+        let is_dated = self.sea.state().is_dated;
+        Ok(is_dated.then(|| self.sea.time.load(Ordering::SeqCst)))
     }
 
     fn promises(&self) -> Promises {

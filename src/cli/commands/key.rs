@@ -3,6 +3,7 @@
 use super::init::default_label;
 use crate::{
     cli::{
+        advice,
         context::Context,
         exit::{Failure, Kept as _, Status},
         password::{key_command, key_service, new_password},
@@ -90,9 +91,10 @@ pub(super) fn run(command: &KeyCommand, context: &Context) -> Result<Status, Fai
         KeyCommand::Rotate(args) if args.epoch => begin_epoch(&repo, &args.new, context)?,
         KeyCommand::Rotate(args) => rotate(&repo, &args.new, context)?,
         KeyCommand::Mend => {
-            for name in repo.key_mend()? {
-                tell(context, "made again", &name);
-            }
+            let mended = repo.repair_config(false)?;
+            mended.restored.iter().for_each(|name| tell(context, "made again", name));
+            mended.lost.iter().for_each(|lost| context.reporter.problem(&advice::lost(lost)));
+            return Ok(Status::complete(mended.lost.is_empty()));
         }
     }
     Ok(Status::Done)

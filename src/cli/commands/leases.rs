@@ -26,7 +26,8 @@ pub(super) fn run(context: &Context) -> Result<Status, Failure> {
 
 /// Running leases as a table.
 pub(super) fn rows(leases: &[LeaseInfo]) -> String {
-    let mut rows = table(&["lease", "purpose", "host", "process", "began", "unchanged for", "honours"], &[6]);
+    let mut rows =
+        table(&["lease", "purpose", "host", "process", "began", "unchanged for", "shut out at", "honours"], &[7]);
     for lease in leases {
         let silent = lease.newest_seen.map(|seen| now().as_millis().saturating_sub(seen.as_millis()).max(0) / 1000);
         rows.add_row(vec![
@@ -36,6 +37,7 @@ pub(super) fn rows(leases: &[LeaseInfo]) -> String {
             lease.process.as_ref().map_or_else(|| "-".to_owned(), |process| process.pid.to_string()),
             lease.started.map_or_else(|| "-".to_owned(), show_time),
             silent.map_or_else(|| "-".to_owned(), |seconds| show_age(seconds.cast_unsigned())),
+            lease.dead_at.map_or_else(|| "by `unlock`".to_owned(), show_time),
             lease.honours.len().to_string(),
         ]);
     }

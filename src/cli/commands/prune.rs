@@ -182,7 +182,11 @@ fn waiting(marks: &[MarkState]) -> String {
             .iter()
             .map(|lease| {
                 let what = if lease.purpose.is_empty() { "lease" } else { &lease.purpose };
-                format!("{} {} on {}", safe(what), lease.lease.short(), safe(&lease.host))
+                let until = lease.until.map_or_else(
+                    || "until it ends or `rekeep unlock` shuts it out".to_owned(),
+                    |until| format!("until it ends, or has shown no sign by {}", show_time(until)),
+                );
+                format!("{} {} on {} ({until})", safe(what), lease.lease.short(), safe(&lease.host))
             })
             .collect();
         reasons.extend(mark.waits_until.map(|until| format!("the grace period until {}", show_time(until))));

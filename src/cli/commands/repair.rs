@@ -2,12 +2,13 @@
 
 use crate::{
     cli::{
+        advice,
         context::Context,
         exit::{Failure, Kept as _, Status},
         show::{counted, safe},
     },
-    ops::Progress as _,
-    repo::repair::Repaired,
+    ops::{Progress as _, repair},
+    repo::repair::{Looked, Repaired},
 };
 use clap::{Args, Subcommand};
 
@@ -16,6 +17,12 @@ use clap::{Args, Subcommand};
 pub enum RepairCommand {
     /// Describe packs anew from their own directories, and take away index objects that cannot be read
     Index(RepairArgs),
+    /// Save what can be read of damaged packs into new ones, take away what is good for nothing then, and name what is lost
+    Packs(RepairPacksArgs),
+    /// Make the second one again of what is kept twice (rekeep.json, key slots), where one was lost or damaged
+    Config(RepairArgs),
+    /// Take away marks that cannot be read, once no prune is at work that may have read them before
+    Marks(RepairArgs),
     /// Put back snapshots that vanished or are damaged and that this host's catalog still holds
     Snapshots(RepairArgs),
 }
@@ -26,6 +33,20 @@ pub struct RepairArgs {
     /// Say what would be done, and change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+/// How to repair packs.
+#[derive(Debug, Args)]
+pub struct RepairPacksArgs {
+    /// Packs to look at, by the first digits of their names [default: all, which reads the whole repository]
+    #[arg(value_name = "PACK")]
+    pub packs: Vec<String>,
+    /// Look only at packs that are remembered as damaged, are gone, or have another length than they should
+    #[arg(long, conflicts_with = "packs")]
+    pub remembered: bool,
+    /// How to repair
+    #[command(flatten)]
+    pub how: RepairArgs,
 }
 
 const KEPT: &str = "nothing that could be read was changed; the same command carries on";
@@ -40,13 +61,24 @@ pub(super) fn run(command: &RepairCommand, context: &Context) -> Result<Status, 
             };
             repo.repair_index(args.dry_run, &mut go_on).kept(KEPT)?
         }
+        RepairCommand::Packs(args) => {
+            let looked = match (args.remembered, args.packs.as_slice()) {
+                (true, _) => Looked::Remembered,
+                (false, []) => Looked::All,
+                (false, packs) => Looked::Named(packs.to_vec()),
+            };
+            let options = repair::RepairPacksOptions { looked, dry_run: args.how.dry_run };
+            repair::packs(&repo, &options, &context.reporter).kept(KEPT)?
+        }
+        RepairCommand::Marks(args) => repo.repair_marks(args.dry_run).kept(KEPT)?,
+        RepairCommand::Config(args) => repo.repair_config(args.dry_run).kept(KEPT)?,
         RepairCommand::Snapshots(args) => repo.repair_snapshots(args.dry_run).kept(KEPT)?,
     };
     context.reporter.finish();
     if context.json {
         context.out.json(&done);
     } else {
-        done.lost.iter().for_each(|lost| context.reporter.problem(lost));
+        done.lost.iter().for_each(|lost| context.reporter.problem(&advice::lost(lost)));
         if !context.quiet {
             context.out.text(&summary(&done));
         }
@@ -61,6 +93,9 @@ fn summary(done: &Repaired) -> String {
     }
     for name in &done.removed {
         text.push_str(&format!("removed  {}\n", safe(name)));
+    }
+    for waiting in &done.waiting {
+        text.push_str(&format!("waiting  {}\n", safe(&advice::damage(waiting))));
     }
     let (restored, removed) = (done.restored.len() as u64, done.removed.len() as u64);
     let (restored, removed) = (counted(restored, "object"), counted(removed, "damaged object"));

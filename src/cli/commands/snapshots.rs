@@ -52,7 +52,7 @@ pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Status, Fai
     let time = |text: &Option<String>| text.as_deref().map(|text| parse_time(text, now)).transpose();
     let (from, to) = (time(&args.from)?, time(&args.to)?);
     let repo = context.open()?;
-    let mut snapshots = args.narrow.narrow().apply(&repo)?;
+    let mut snapshots = args.narrow.narrow().apply(&repo, &context.reporter)?;
     snapshots.retain(|s| from.is_none_or(|from| s.content.end >= from) && to.is_none_or(|to| s.content.end <= to));
     if let Some(count) = args.latest {
         keep_newest(&mut snapshots, count, now);

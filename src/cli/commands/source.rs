@@ -37,7 +37,7 @@ pub(super) fn run(command: &SourceCommand, context: &Context) -> Result<Status, 
     let repo = context.open()?;
     match command {
         SourceCommand::List { narrow } => {
-            let rows = list(&narrow.narrow().apply(&repo)?);
+            let rows = list(&narrow.narrow().apply(&repo, &context.reporter)?);
             if context.json {
                 context.out.json(&rows);
                 return Ok(Status::Done);

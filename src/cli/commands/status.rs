@@ -25,7 +25,7 @@ pub struct StatusArgs {
 
 pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Status, Failure> {
     let repo = context.open()?;
-    let snapshots = args.narrow.narrow().apply(&repo)?;
+    let snapshots = args.narrow.narrow().apply(&repo, &context.reporter)?;
     let max_age_seconds = args.max_age.map(|age| age.as_secs());
     let sources = status(&repo, &snapshots, max_age_seconds, &context.reporter)?;
     let bad = is_overdue(&sources, max_age_seconds);

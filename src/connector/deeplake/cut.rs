@@ -173,7 +173,7 @@ fn meta_end(place: &Place, log: &Log, ends: &Ends, until: Option<i64>) -> Result
     Ok((last, begun))
 }
 
-/// Sets what says which number the next entry gets to what the log says, in every folder of a log; gives how many were other.
+/// Sets what says which number the next entry gets to what the log says, in every folder of a log; gives how many that there were were other.
 pub(super) fn set_next(root: &Path) -> io::Result<u64> {
     let log = Log::read_quiet(&Place::Local(root.to_owned()), "")?;
     let mut set = 0;
@@ -181,11 +181,11 @@ pub(super) fn set_next(root: &Path) -> io::Result<u64> {
         let newest = files.keys().filter_map(|name| Some(parse_name(name)?.number)).max().unwrap_or(0);
         let path = root.join(LOG).join(folder).join(NEXT);
         let wanted = newest.saturating_add(1).to_le_bytes();
-        if fs::read(&path).is_ok_and(|is| is == wanted) {
-            continue;
+        let was = fs::read(&path).ok();
+        if was.as_deref() != Some(&wanted[..]) {
+            fs::write(&path, wanted)?;
+            set += u64::from(was.is_some());
         }
-        fs::write(&path, wanted)?;
-        set += 1;
     }
     Ok(set)
 }

@@ -19,8 +19,6 @@ mod stream;
 mod survey;
 mod swap;
 mod target;
-#[cfg(test)]
-mod tests;
 
 pub use entry::{Block, Change, Entry, EntryName, MAX_ENTRY_BYTES, parse_name};
 pub use inventory::Role;

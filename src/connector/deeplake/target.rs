@@ -26,10 +26,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read},
     os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -70,6 +75,10 @@ pub struct DeepLakeTarget {
     root: PathBuf,
     options: DeepLakeTargetOptions,
     cut: Option<Cut>,
+    /// By collection: files that are others than the snapshot holds, because the restore made them so.
+    changed: Arc<Mutex<BTreeMap<String, u64>>>,
+    /// Whether nodes are made anew: then nothing of the kind can be counted.
+    resets: AtomicBool,
 }
 
 impl DeepLakeTarget {
@@ -82,7 +91,7 @@ impl DeepLakeTarget {
             let reason = "datasets are restored into a local folder; copy them from there".to_owned();
             return Err(ConnectorError::Url { url: url.to_string(), reason });
         };
-        Ok(Self { root, cut: options.cut()?, options })
+        Ok(Self { root, cut: options.cut()?, options, changed: Arc::default(), resets: AtomicBool::new(false) })
     }
 
     fn check_plan(&self, plan: &TargetPlan) -> Result<(), ConnectorError> {
@@ -176,7 +185,12 @@ impl Target for DeepLakeTarget {
             object: self.root.display().to_string(),
             source,
         })?;
+        let is_torn = |one: &TargetCollection| {
+            one.attributes.get("torn").and_then(Json::as_array).is_some_and(|nodes| !nodes.is_empty())
+        };
+        self.resets.store(!self.options.keep_head && plan.collections.iter().any(is_torn), Ordering::Relaxed);
         Ok(Box::new(DeepLakeTargetSession {
+            changed: Arc::clone(&self.changed),
             root: self.root.clone(),
             options: self.options.clone(),
             cut: self.cut.clone(),
@@ -186,9 +200,13 @@ impl Target for DeepLakeTarget {
         }))
     }
 
+    fn changed_itself(&self, collection: &str) -> u64 {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).get(collection).copied().unwrap_or(0)
+    }
+
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
-        // What is restored as it was at a commit, or under another name, is other files than the snapshot holds.
-        if self.cut.is_some() {
+        // What is restored as it was at a commit is other files than the snapshot holds.
+        if self.cut.is_some() || self.resets.load(Ordering::Relaxed) {
             return Ok(None);
         }
         Ok(Some(Box::new(DeepLakeSource::at(Place::Local(self.root.clone())))))
@@ -196,6 +214,7 @@ impl Target for DeepLakeTarget {
 }
 
 struct DeepLakeTargetSession {
+    changed: Arc<Mutex<BTreeMap<String, u64>>>,
     root: PathBuf,
     options: DeepLakeTargetOptions,
     cut: Option<Cut>,
@@ -376,12 +395,13 @@ impl DatasetWriter<'_> {
         let name = &self.what.name;
         let said = |reason: String| ConnectorError::Mismatch { object: format!("the dataset {name}"), reason };
         let notes = &mut self.session.end.notes;
+        let mut changed = 0;
         if let (Some(at), Format::Four) = (&self.session.cut, format) {
             let what = cut(side, at).map_err(said)?;
             notes.push(format!("{name}: {what}"));
         }
         if format == Format::Four && side.join(LOG).is_dir() {
-            set_next(side).map_err(|error| said(error.to_string()))?;
+            changed += set_next(side).map_err(|error| said(error.to_string()))?;
         }
         if format == Format::Three && side.join(VERSIONS).is_file() {
             super::reset::settle_heads(side, self.session.options.keep_head)
@@ -399,10 +419,14 @@ impl DatasetWriter<'_> {
         if let Ok(bytes) = fs::read(&path) {
             match metadata::renamed(&bytes, new_name.as_deref(), new_tenant.as_deref()) {
                 Ok(None) => {}
-                Ok(Some(bytes)) => fs::write(&path, bytes).map_err(|error| said(error.to_string()))?,
+                Ok(Some(bytes)) => {
+                    fs::write(&path, bytes).map_err(|error| said(error.to_string()))?;
+                    changed += 1;
+                }
                 Err(reason) => notes.push(format!("{name}: {METADATA} says the old name still: {reason}")),
             }
         }
+        self.session.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), changed);
         Ok(())
     }
 }

@@ -5,6 +5,9 @@ mod plan;
 mod walk;
 
 pub use plan::{PrunePlan, Sum};
+pub(super) use walk::Layers;
+
+use crate::layer::LayerError;
 
 use super::{OpsError, Phase, PhaseKind, Progress, progress::tell_news};
 use crate::{
@@ -24,6 +27,9 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+
+/// Copying more than this waits until what is dead is gone.
+const MUCH: u64 = 4 * 1024 * 1024;
 
 /// Between two looks at what is waited for.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -99,6 +105,9 @@ pub struct PruneOutcome {
     pub waiting: Vec<MarkState>,
     /// What could not be read or deleted, and why. What it is about stays, and the next prune tries again.
     pub failures: Vec<String>,
+    /// Whether there was no room to copy what should have been.
+    #[serde(skip)]
+    pub is_full: bool,
     /// Wall time.
     pub duration_seconds: f64,
     /// The process's peak memory.
@@ -113,6 +122,7 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
     }
     repo.settle_promises()?;
     let grace = grace(repo, options, progress);
+    let spending = (!options.dry_run).then(|| repo.storage().spending());
     let mut outcome = if options.dry_run {
         let _lease = repo.begin_read("prune, planning only")?;
         progress.phase(&Phase::new(PhaseKind::LookingForNeeded, 0, 0));
@@ -122,6 +132,11 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
     } else {
         execute(repo, options, grace, progress)?
     };
+    if spending.is_some() {
+        drop(spending);
+        // A help, and no promise.
+        let _ = repo.storage().keep_reserve();
+    }
     outcome.duration_seconds = began.elapsed().as_secs_f64();
     outcome.peak_memory_bytes = peak_memory_bytes();
     Ok(outcome)
@@ -154,9 +169,16 @@ fn execute(
     let pruner = repo.begin_prune(&pruning, &options.timing)?;
     tell_news(repo, pruner.warnings(), progress);
     let worked = steps(&pruner, options, progress);
+    if let Some(warning) = pruner.missed_beats() {
+        progress.warning(&warning);
+    }
     let ended = pruner.end();
     let mut outcome = worked?;
-    ended?;
+    match ended {
+        // Said already: it is why something was not copied.
+        Err(_) if outcome.is_full => {}
+        ended => ended?,
+    }
     outcome.failures.extend(failure);
     // What others changed meanwhile the next prune squashes: nothing is wrong with it.
     outcome.failures.extend(squashed.wrong.iter().cloned());
@@ -178,7 +200,7 @@ fn squash(
     let how = SquashOptions { write_limit: options.write_limit, ..SquashOptions::default() };
     match squash::execute(repo, &plan, &how, progress) {
         Ok(squashed) => Ok((squashed, None)),
-        Err(error @ OpsError::Layer(_)) if !error.is_interruption() => {
+        Err(error) if matches!(error, OpsError::Layer(_)) && !error.is_interruption() || is_full(&error) => {
             Ok((SquashOutcome::default(), Some(format!("nothing was squashed: {error}"))))
         }
         Err(error) => Err(error),
@@ -192,19 +214,18 @@ fn steps(pruner: &Pruner, options: &PruneOptions, progress: &dyn Progress) -> Re
     outcome.plan = plan::plan(&pruner.survey()?, options);
     heed(progress)?;
 
-    let bytes = outcome.plan.bytes_to_download;
-    progress.phase(&Phase::new(PhaseKind::Repacking, 0, bytes));
-    let mut copied = |bytes: u64| {
-        progress.count(0, bytes);
-        !progress.cancelled()
-    };
-    let (chunks, bytes, unreadable) = pruner.repack(&outcome.plan.repacking, &mut copied)?;
-    (outcome.chunks_copied, outcome.bytes_copied) = (chunks, bytes);
-    outcome.failures.extend(unreadable);
+    // What goes for certain makes room for what is copied.
+    let mut wanted = outcome.plan.going.clone();
+    if !wanted.is_empty() && outcome.plan.bytes_to_upload > MUCH {
+        outcome.packs_marked = pruner.mark(&std::mem::take(&mut wanted))?;
+        delete(pruner, &mut outcome, progress)?;
+        heed(progress)?;
+    }
+    if repack(pruner, &mut outcome, progress)? {
+        wanted.extend(outcome.plan.repacking.iter().copied());
+    }
     heed(progress)?;
-
-    let wanted = outcome.plan.going.union(&outcome.plan.repacking).copied().collect();
-    outcome.packs_marked = pruner.mark(&wanted)?;
+    outcome.packs_marked += pruner.mark(&wanted)?;
     heed(progress)?;
 
     progress.phase(&Phase::new(PhaseKind::Deleting, 0, 0));
@@ -229,6 +250,36 @@ fn steps(pruner: &Pruner, options: &PruneOptions, progress: &dyn Progress) -> Re
     outcome.half_written_removed = tidied.half_written;
     outcome.failures.extend(tidied.failures);
     Ok(outcome)
+}
+
+/// Copies what is needed out of the packs that are to go; gives whether they may. On a full disk they stay, and so does
+/// everything in them.
+fn repack(pruner: &Pruner, outcome: &mut PruneOutcome, progress: &dyn Progress) -> Result<bool, OpsError> {
+    let bytes = outcome.plan.bytes_to_download;
+    progress.phase(&Phase::new(PhaseKind::Repacking, 0, bytes));
+    let mut copied = |bytes: u64| {
+        progress.count(0, bytes);
+        !progress.cancelled()
+    };
+    match pruner.repack(&outcome.plan.repacking, &mut copied).map_err(OpsError::from) {
+        Ok((chunks, bytes, unreadable)) => {
+            outcome.chunks_copied += chunks;
+            outcome.bytes_copied += bytes;
+            outcome.failures.extend(unreadable);
+            Ok(true)
+        }
+        Err(error) if is_full(&error) => {
+            outcome.is_full = true;
+            outcome.failures.push(format!("what is needed in partly dead packs was not copied: {error}"));
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn is_full(error: &OpsError) -> bool {
+    matches!(error, OpsError::Repo(error) if error.is_full())
+        || matches!(error, OpsError::Layer(LayerError::Repo(error)) if error.is_full())
 }
 
 /// Carries out what is drained; gives whether anything went.

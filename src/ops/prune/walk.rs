@@ -8,7 +8,7 @@ use crate::{
 use std::sync::Arc;
 
 /// Reads layers.
-pub(super) struct Layers;
+pub(in crate::ops) struct Layers;
 
 impl LayerWalk for Layers {
     fn chunks(

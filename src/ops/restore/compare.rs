@@ -270,7 +270,7 @@ pub(in crate::ops) struct Likeness<'a> {
     pub(in crate::ops) expiry_slack_millis: u64,
     /// Records are the same whose user key the live data has and the snapshot has not.
     pub(in crate::ops) keeps_user_keys: bool,
-    /// Which of the snapshot's records are meant; all without one.
+    /// Which records are meant, of the snapshot and of what is there; all without one.
     pub(in crate::ops) chooses: Option<Chooses<'a>>,
 }
 
@@ -308,7 +308,9 @@ pub(in crate::ops) fn walk(
                 stored = cursor.advance()?;
             }
             if !stored || cursor.key() != row.key {
-                each(row.key, Pair::LiveOnly { generation: row.meta.generation })?;
+                if likeness.chooses.is_none_or(|chooses| chooses(row.key, &row.meta)) {
+                    each(row.key, Pair::LiveOnly { generation: row.meta.generation })?;
+                }
                 continue;
             }
             let meta = cursor.meta();

@@ -1,8 +1,8 @@
 //! Narrowing snapshots to a source, a host, tags, a scope.
 
-use super::scope;
+use super::{scope, whole::Wholeness};
 use crate::{
-    ops::OpsError,
+    ops::{OpsError, Progress},
     repo::{Repository, Snapshot, manifest::SourceId},
     report::{ErrorKind, Remedy},
 };
@@ -21,6 +21,8 @@ pub struct Narrow {
     pub scope: Option<String>,
     /// Only complete ones.
     pub complete: bool,
+    /// Only those of which everything is there, which takes a look at all that they need.
+    pub whole: bool,
 }
 
 impl Narrow {
@@ -36,8 +38,15 @@ impl Narrow {
     }
 
     /// The snapshots that are meant, oldest first.
-    pub fn apply(&self, repo: &Repository) -> Result<Vec<Snapshot>, OpsError> {
-        Ok(repo.snapshots()?.into_iter().filter(|snapshot| self.admits(snapshot)).collect())
+    pub fn apply(&self, repo: &Repository, progress: &dyn Progress) -> Result<Vec<Snapshot>, OpsError> {
+        let mut meant: Vec<Snapshot> = repo.snapshots()?.into_iter().filter(|snapshot| self.admits(snapshot)).collect();
+        if self.whole {
+            let mut wholeness = Wholeness::of(repo)?;
+            let whole = meant.iter().map(|snapshot| wholeness.is_whole(snapshot, progress));
+            let mut whole = whole.collect::<Result<Vec<bool>, _>>()?.into_iter();
+            meant.retain(|_| whole.next().unwrap_or(true));
+        }
+        Ok(meant)
     }
 }
 

@@ -124,8 +124,10 @@ pub(super) fn read_packs(
     outcome.bytes_read += read.bytes_read;
     outcome.chunks += read.chunks;
     outcome.findings.extend(read.findings);
-    if let (ReadData::OneIn(_), Some((last, _))) = (options.read_data, chosen.last()) {
-        repo.set_note(CURSOR, &last.to_string())?;
+    if let (ReadData::OneIn(_), Some((last, _))) = (options.read_data, chosen.last())
+        && let Err(error) = repo.set_note(CURSOR, &last.to_string())
+    {
+        outcome.notes.push(format!("where the next share begins could not be kept: {error}"));
     }
     Ok(whole)
 }

@@ -114,8 +114,24 @@ impl Catalog {
         })
     }
 
-    /// When this catalog first saw a lease's newest object; remembers `now` if that is news.
+    /// When this catalog first saw a lease's newest object; remembers `now` if that is news. What cannot be remembered counts
+    /// as seen just now: that waits longer, and no more.
     pub fn lease_first_seen(&self, lease: &SnapshotId, newest: u64, now: Timestamp) -> Result<Timestamp, RepoError> {
+        match self.see_lease(lease, newest, now) {
+            Err(RepoError::Catalog { .. }) => {
+                let seen: Option<i64> = self.read(|connection| {
+                    connection
+                        .prepare_cached("SELECT first_seen FROM leases WHERE id = ?1 AND newest >= ?2")?
+                        .query_row(params![lease.0, newest.cast_signed()], |row| row.get(0))
+                        .optional()
+                })?;
+                Ok(seen.map_or(now, Timestamp::from_millis))
+            }
+            seen => seen,
+        }
+    }
+
+    fn see_lease(&self, lease: &SnapshotId, newest: u64, now: Timestamp) -> Result<Timestamp, RepoError> {
         self.write(|connection| {
             connection
                 .prepare_cached(

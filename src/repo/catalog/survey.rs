@@ -28,10 +28,7 @@ impl Catalog {
         if expected.is_some_and(|expected| usize::try_from(expected) == Ok(found)) {
             return Ok(());
         }
-        Err(RepoError::RunFailed {
-            reason: "another process has changed the catalog meanwhile: run it again, everything is as it was"
-                .to_owned(),
-        })
+        Err(RepoError::CatalogChanged)
     }
 
     /// A pack's chunks with their numbers and places, by ordinal: all of them.

@@ -235,16 +235,32 @@ pub fn unsound(storage: &Storage, keyring: &Keyring) -> Result<Vec<Unsound>, Rep
     Ok(found)
 }
 
-/// Makes the second one again of what is kept twice, where one is missing or damaged; gives the names of what was made.
-pub fn mend(storage: &Storage, keyring: &Keyring) -> Result<Vec<String>, RepoError> {
-    keyring.need(Capability::Administer)?;
-    let mut mended = Vec::new();
+/// Makes the second one again of what is kept twice, where one is missing or damaged; gives the names of what was made, and
+/// what stays lost. Where both are sound and differ nobody can say which one was altered.
+pub fn mend(storage: &Storage, keyring: &Keyring, dry_run: bool) -> Result<(Vec<String>, Vec<String>), RepoError> {
+    if !dry_run {
+        keyring.need(Capability::Administer)?;
+    }
+    let (mut mended, mut lost) = (Vec::new(), Vec::new());
     for Unsound { name, problem, other } in unsound(storage, keyring)? {
         let is_lost = matches!(problem, RepoError::Damaged { .. } | RepoError::Missing { .. });
-        let Some(bytes) = other.filter(|_| is_lost) else { continue };
-        storage.delete(&name)?;
-        storage.create(&name, &bytes)?;
-        mended.push(name);
+        let Some(bytes) = other.filter(|_| is_lost) else {
+            lost.push(problem.to_string());
+            continue;
+        };
+        let made = if dry_run { Ok(()) } else { replace(storage, &name, &bytes) };
+        match made {
+            Ok(()) => mended.push(name),
+            Err(error) => lost.push(error.to_string()),
+        }
     }
-    Ok(mended)
+    Ok((mended, lost))
+}
+
+fn replace(storage: &Storage, name: &str, bytes: &[u8]) -> Result<(), RepoError> {
+    storage.delete(name)?;
+    match storage.create(name, bytes)? {
+        Created::New => Ok(()),
+        Created::Exists => Err(RepoError::damaged(name, "what lies there cannot be taken away, or came back")),
+    }
 }

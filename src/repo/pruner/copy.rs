@@ -23,8 +23,18 @@ pub(super) struct Copied {
     pub chunks: u64,
     /// Stored bytes of those chunks.
     pub bytes: u64,
-    /// Chunks that could be read from nowhere, and why: their packs have to stay.
-    pub unreadable: Vec<String>,
+    /// Chunks that could be read from nowhere, by number, and why: their packs have to stay.
+    pub unreadable: Vec<(u64, String)>,
+    /// Whether a pack that was to be copied from was taken out of the index meanwhile.
+    pub has_moved: bool,
+}
+
+impl Copied {
+    /// What could not be read and is missed even now: others may have copied it meanwhile, or let go of what needed it.
+    pub fn lost(&self, view: &View, homes: &Homes) -> Vec<String> {
+        let is_missed = |chunk: &u64| view.needed.chunks.has(*chunk) && !homes.housed.has(*chunk);
+        self.unreadable.iter().filter(|(chunk, _)| is_missed(chunk)).map(|(_, why)| why.clone()).collect()
+    }
 }
 
 /// Told of every copied chunk's bytes; `false` asks to stop.
@@ -42,7 +52,14 @@ impl Pruner {
         let mut copied = Copied::default();
         let mut writer = self.session.writer();
         for (number, name) in packs {
-            let mut places = self.inner.catalog.pack_places(*number)?;
+            let mut places = match self.inner.catalog.pack_places(*number) {
+                // Somebody else was faster. Whether what was needed in it lies elsewhere now shows when everything is listed again.
+                Err(RepoError::CatalogChanged) => {
+                    copied.has_moved = true;
+                    continue;
+                }
+                places => places?,
+            };
             places.retain(|(chunk, _)| view.needed.chunks.has(*chunk) && !homes.housed.has(*chunk));
             places.sort_unstable_by_key(|(_, place)| place.entry.offset);
             let mut rest = places.as_slice();
@@ -83,7 +100,7 @@ impl Pruner {
                         error
                         @ (RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. }),
                     ) => {
-                        copied.unreadable.push(error.to_string());
+                        copied.unreadable.push((*number, error.to_string()));
                         continue;
                     }
                     Err(error) => return Err(error),

@@ -17,6 +17,9 @@ use std::collections::{HashMap, HashSet};
 /// After this many refusals in a row the storage is not asked any more.
 const MAX_REFUSALS: usize = 10;
 
+/// After so many deletions a pruner looks whether it was shut out.
+const BETWEEN_LOOKS: usize = 64;
+
 /// What carrying out marks came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Deleted {
@@ -45,6 +48,12 @@ impl Pruner {
         if drained.is_empty() { Ok(Deleted::default()) } else { self.delete(&drained, progress) }
     }
 
+    /// [`Self::delete_drained`], which looks at the index even if no mark is drained.
+    pub(super) fn delete_whatever_is_drained(&self) -> Result<Deleted, RepoError> {
+        let (drained, _) = self.drain()?;
+        self.delete(&drained, &mut |_| true)
+    }
+
     fn delete(&self, drained: &[Mark], progress: &mut CopyProgress<'_>) -> Result<Deleted, RepoError> {
         let named: HashSet<ObjectName> = drained.iter().flat_map(|mark| mark.packs.iter().copied()).collect();
         let (mut view, mut homes) = self.look(Leases::AreNot)?;
@@ -52,15 +61,15 @@ impl Pruner {
         if !faults::is_broken(Rule::CopyOut) && !faults::is_broken(Rule::LookAgain) {
             let copied = self.copy_needed(&view, &mut homes, &indexed(&view, &named), progress)?;
             (deleted.copied_chunks, deleted.copied_bytes) = (copied.chunks, copied.bytes);
-            deleted.failures = copied.unreadable;
-            if copied.chunks > 0 {
+            if copied.chunks > 0 || !copied.unreadable.is_empty() || copied.has_moved {
                 (view, homes) = self.look(Leases::AreNot)?;
             }
+            deleted.failures = copied.lost(&view, &homes);
         }
         let doomed = self.doomed(&view, &homes, &named)?;
         deleted.stayed =
             named.iter().filter(|name| view.packs.contains_key(*name)).count() as u64 - doomed.len() as u64;
-        match self.reindex(&view, &doomed) {
+        match self.reindex(&view, &homes, &doomed) {
             Ok(index_objects) => deleted.index_objects = index_objects,
             Err(error @ RepoError::Storage { operation: "deleting", .. }) => {
                 // As long as the index names a pack, it stays.
@@ -87,12 +96,26 @@ impl Pruner {
             return Ok(doomed);
         }
         for (number, name) in indexed(view, named) {
-            let chunks = self.inner.catalog.pack_chunks(number)?;
+            let chunks = match self.inner.catalog.pack_chunks(number) {
+                // What it holds is not known any more: it stays.
+                Err(RepoError::CatalogChanged) => {
+                    doomed.remove(&name);
+                    continue;
+                }
+                chunks => chunks?,
+            };
             if chunks.iter().any(|&chunk| view.needed.chunks.has(chunk) && !homes.housed.has(chunk)) {
                 doomed.remove(&name);
             }
         }
         Ok(doomed)
+    }
+
+    /// A pruner that slept so long that it was shut out deletes nothing more: who takes away a mark that cannot be read counts
+    /// on that.
+    fn is_unfenced(&self) -> Result<(), RepoError> {
+        let id = self.id();
+        if self.inner.is_fenced(&id)? { Err(RepoError::Overslept { lease: id }) } else { Ok(()) }
     }
 
     /// Deletes packs; gives those that are gone.
@@ -101,7 +124,13 @@ impl Pruner {
         names.sort_unstable();
         let mut gone = HashSet::new();
         let mut refusals = 0;
-        for name in names {
+        for (number, name) in names.into_iter().enumerate() {
+            if number.is_multiple_of(BETWEEN_LOOKS)
+                && let Err(error) = self.is_unfenced()
+            {
+                deleted.failures.push(error.to_string());
+                break;
+            }
             match self.inner.storage.delete(&pack::path(&name)) {
                 Ok(()) => {
                     refusals = 0;

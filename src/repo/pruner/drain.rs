@@ -27,6 +27,22 @@ pub struct Waits {
     pub host: String,
     /// When it began, by its own clock.
     pub started: Option<Timestamp>,
+    /// When it counts as dead if it shows no new sign, by this host's clock; `None` where only a person shuts leases out.
+    pub until: Option<Timestamp>,
+}
+
+impl Waits {
+    /// The lease in words, and until when it is waited for.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let purpose = if self.purpose.is_empty() { "something unreadable" } else { &self.purpose };
+        let started = self.started.map_or_else(String::new, |started| format!(", begun {started}"));
+        let until = match self.until {
+            Some(until) => format!(", until it ends or has shown no sign by {until}"),
+            None => ", until it ends or a person shuts it out".to_owned(),
+        };
+        format!("for {purpose} on {} (lease {}{started}){until}", self.host, self.lease.short())
+    }
 }
 
 /// How far a mark is.
@@ -49,6 +65,16 @@ impl MarkState {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.waits_for.is_empty() && self.waits_until.is_none()
+    }
+
+    /// What it waits for, in words; `None` if for nothing.
+    #[must_use]
+    pub fn in_words(&self) -> Option<String> {
+        let (packs, bytes) = (self.packs, self.bytes);
+        let mut reasons: Vec<String> = self.waits_for.iter().map(Waits::in_words).collect();
+        reasons.extend(self.waits_until.map(|until| format!("until {until} in any case")));
+        let what = if packs == 1 { "1 marked pack".to_owned() } else { format!("{packs} marked packs") };
+        (!reasons.is_empty()).then(|| format!("{what} ({bytes} bytes) waits: {}", reasons.join("; ")))
     }
 }
 
@@ -123,6 +149,7 @@ fn waits_for(mark: &str, leases: &[LeaseInfo]) -> Vec<Waits> {
         purpose: lease.purpose.clone(),
         host: lease.host.clone(),
         started: lease.started,
+        until: lease.dead_at,
     });
     waits.collect()
 }

@@ -1,21 +1,22 @@
 //! The leases of others: who holds them, whether they are over, whether they are dead; and shutting dead ones out.
 
-use super::{DEAD_AFTER, PRUNE};
+use super::{DEAD_AFTER, DEAD_BY_STORAGE, PRUNE};
 use crate::{
     record::Timestamp,
     repo::{
         RepoError, Repository, SnapshotId,
         catalog::RevisionKind,
+        faults::{self, Rule},
         keys::Party,
         lease::{LeaseBody, LeaseEndBody, end_path, lease_path},
         object::{self, ObjectKind},
         process::ProcessId,
-        repository::{Inner, names},
+        repository::{Inner, lock, names},
     },
 };
 use rayon::prelude::*;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// What became of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -54,6 +55,15 @@ pub struct LeaseInfo {
     pub process: Option<ProcessId>,
     /// What is wrong with its newest object.
     pub problem: Option<String>,
+    /// For how long its newest object has lain there by the storage's own clock, where that was asked.
+    #[serde(skip)]
+    pub silent_millis: Option<i64>,
+    /// When it counts as dead if it shows no new sign, by this host's clock; `None` where it is over, or where only a person
+    /// shuts leases out.
+    pub dead_at: Option<Timestamp>,
+    /// The highest number listed, whoever made that object.
+    #[serde(skip)]
+    pub highest: u64,
 }
 
 impl LeaseInfo {
@@ -88,8 +98,18 @@ impl LeaseInfo {
     /// Whether it has shown no sign for so long that it may be fenced.
     #[must_use]
     pub fn is_dead(&self, now: Timestamp) -> bool {
-        let silent = self.newest_seen.map_or(0, |seen| now.as_millis().saturating_sub(seen.as_millis()));
-        !self.is_over() && silent >= i64::try_from(DEAD_AFTER.as_millis()).unwrap_or(i64::MAX)
+        !self.is_over() && self.dies_at(now).is_some_and(|at| at <= now)
+    }
+
+    /// When it may be fenced if it shows no new sign: by when this catalog first saw its newest object, or by how long the
+    /// storage says that it has lain there, whichever comes first.
+    fn dies_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let seen = self.newest_seen.map(|seen| seen.as_millis().saturating_add(millis(DEAD_AFTER)));
+        let dated = self
+            .silent_millis
+            .map(|silent| now.as_millis().saturating_add(millis(DEAD_BY_STORAGE).saturating_sub(silent)));
+        seen.into_iter().chain(dated).min().map(Timestamp::from_millis)
     }
 }
 
@@ -109,22 +129,61 @@ fn is_reading(purpose: &str) -> bool {
 impl Inner {
     /// Lists leases and finds out what became of each. Those that are dead are fenced where the storage allows it to be
     /// done without a person.
-    pub(super) fn leases(&self) -> Result<Vec<LeaseInfo>, RepoError> {
+    pub(in crate::repo) fn leases(&self) -> Result<Vec<LeaseInfo>, RepoError> {
         let mut leases = self.leases_seen()?;
         // A lease that cannot be seen may be that of a writer at work.
         self.nothing_is_hidden()?;
-        if !self.storage.promises().conditional_create || !self.storage.promises().prompt_listing {
+        if !self.fences_by_itself() {
             return Ok(leases);
         }
+        self.ask_storage_for_ages(&mut leases);
         let now = self.clock.now();
-        for lease in leases.iter_mut().filter(|lease| lease.is_dead(now)) {
-            lease.state = if self.fence(&lease.id)? { LeaseState::Fenced } else { LeaseState::Committed };
+        for lease in leases.iter_mut().filter(|lease| !lease.is_over()) {
+            // A clock that jumps, or a machine that slept, is no reason to shut ourselves out.
+            if !lease.is_dead(now) || lock(&self.own_leases).contains(&lease.id) {
+                lease.dead_at = lease.dies_at(now);
+            } else if faults::is_broken(Rule::DeadIsFenced) || self.fence(&lease.id)? {
+                lease.state = LeaseState::Fenced;
+                lease.dead_at = None;
+            } else {
+                lease.state = LeaseState::Committed;
+                lease.dead_at = None;
+            }
         }
         Ok(leases)
     }
 
+    /// Whether somebody shut this lease out: a void lies in the place of its commit.
+    pub(in crate::repo) fn is_fenced(&self, id: &SnapshotId) -> Result<bool, RepoError> {
+        match self.fetch_revision(id, 0) {
+            Ok(revision) => Ok(revision.kind == RevisionKind::Void),
+            Err(RepoError::Missing { .. }) => Ok(false),
+            Err(error) if error.is_bad_object() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn fences_by_itself(&self) -> bool {
+        let promises = self.storage.promises();
+        promises.conditional_create && promises.prompt_listing
+    }
+
+    /// How long the newest objects of running leases have lain there by the storage's own clock; nothing of our own.
+    fn ask_storage_for_ages(&self, leases: &mut [LeaseInfo]) {
+        let now = self.clock.now();
+        for lease in leases.iter_mut().filter(|lease| !lease.is_over() && !lease.is_dead(now)) {
+            if lock(&self.own_leases).contains(&lease.id) {
+                continue;
+            }
+            // What cannot be told is waited for as without such a clock.
+            let age = |number| self.storage.age_millis(&lease_path(&lease.id, number)).ok().flatten();
+            let newest = age(lease.highest);
+            lease.silent_millis = if lease.newest == lease.highest { newest } else { newest.min(age(lease.newest)) };
+        }
+    }
+
     /// Lists leases and finds out what became of each; changes nothing in the repository.
-    pub(super) fn leases_seen(&self) -> Result<Vec<LeaseInfo>, RepoError> {
+    pub(in crate::repo) fn leases_seen(&self) -> Result<Vec<LeaseInfo>, RepoError> {
         let mut found: BTreeMap<SnapshotId, (Vec<u64>, bool)> = BTreeMap::new();
         for object in self.list_objects("leases/")? {
             let Some((lease, last)) = object.name.strip_prefix("leases/").and_then(|name| name.split_once('/')) else {
@@ -160,6 +219,9 @@ impl Inner {
             newest_seen: None,
             process: None,
             problem: None,
+            silent_millis: None,
+            dead_at: None,
+            highest: numbers.last().copied().unwrap_or(0),
         };
         if ended {
             info.settle(self.ended(&id))?;
@@ -189,7 +251,9 @@ impl Inner {
                 Err(error) => return Err(error),
             }
         }
-        info.newest_seen = Some(self.catalog.lease_first_seen(&id, info.newest, self.clock.now())?);
+        let now = self.clock.now();
+        info.newest_seen = Some(self.catalog.lease_first_seen(&id, info.newest, now)?);
+        info.dead_at = info.dies_at(now).filter(|_| self.fences_by_itself());
         Ok(info)
     }
 

@@ -37,11 +37,25 @@ impl Pruner {
     }
 }
 
+/// What the header of a pack that no index object describes tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Maker {
+    /// The lease that made it.
+    Lease(SnapshotId),
+    /// It cannot be understood: nothing in it can be opened, but its writer may be at work and put it again.
+    Unknown,
+    /// A newer program made it, or it cannot be read just now: it is left alone.
+    Newer,
+    /// It is gone.
+    Gone,
+}
+
 impl Inner {
     /// What of `wanted` may be marked, by name.
     fn markable(&self, view: &View, wanted: &HashSet<ObjectName>) -> Result<Vec<ObjectName>, RepoError> {
         let running: HashSet<SnapshotId> =
             view.leases.iter().filter(|lease| !lease.is_over()).map(|lease| lease.id).collect();
+        let writers_run = view.leases.iter().any(|lease| !lease.is_over() && !lease.is_prune());
         let indexed: HashMap<ObjectName, PackNumber> = view.indexed.iter().map(|(&num, &name)| (name, num)).collect();
         let leases: HashMap<ObjectName, SnapshotId> =
             self.catalog.packs()?.into_iter().map(|info| (info.name, info.lease)).collect();
@@ -52,9 +66,13 @@ impl Inner {
         for name in there.into_iter().filter(|name| !view.marked.contains(*name)) {
             let lease = match leases.get(name) {
                 Some(lease) => *lease,
-                None => match self.pack_lease(name)? {
-                    Some(lease) => lease,
-                    None => continue,
+                None => match self.pack_maker(name)? {
+                    Maker::Lease(lease) => lease,
+                    Maker::Unknown if !writers_run && self.storage.promises().prompt_listing => {
+                        orphans.push(*name);
+                        continue;
+                    }
+                    Maker::Unknown | Maker::Newer | Maker::Gone => continue,
                 },
             };
             if running.contains(&lease) && !faults::is_broken(Rule::NoPackOfALiveLease) {
@@ -68,7 +86,10 @@ impl Inner {
         leaving.sort_unstable();
         let mut homes = self.homes(view, &leaving.iter().map(|(number, _)| *number).collect())?;
         for (number, name) in leaving {
-            let chunks = self.catalog.pack_chunks(number)?;
+            let chunks = match self.catalog.pack_chunks(number) {
+                Err(RepoError::CatalogChanged) => continue,
+                chunks => chunks?,
+            };
             let is_only_home = |&chunk: &u64| view.needed.chunks.has(chunk) && !homes.housed.has(chunk);
             if chunks.iter().any(is_only_home) {
                 for chunk in chunks {
@@ -82,16 +103,18 @@ impl Inner {
         Ok(orphans)
     }
 
-    /// The lease that a pack's header names; `None` if the pack is gone, or its header cannot be understood: such a pack is
-    /// left alone.
-    pub(super) fn pack_lease(&self, name: &ObjectName) -> Result<Option<SnapshotId>, RepoError> {
+    /// Who made a pack, by its header.
+    pub(super) fn pack_maker(&self, name: &ObjectName) -> Result<Maker, RepoError> {
         let path = pack::path(name);
-        let head = match self.storage.read_range(&path, 0..HEADER_BYTES as u64) {
-            Ok(head) => head,
-            Err(RepoError::Missing { .. }) => return Ok(None),
+        let head = self.storage.read_range(&path, 0..HEADER_BYTES as u64);
+        Ok(match head.and_then(|head| Header::parse_front(&path, &head)) {
+            Ok((header, _)) => Maker::Lease(header.lease),
+            Err(RepoError::Missing { .. }) => Maker::Gone,
+            // Too short, or no pack at all.
+            Err(RepoError::Damaged { .. }) => Maker::Unknown,
+            Err(error) if error.is_of_one_object() => Maker::Newer,
             Err(error) => return Err(error),
-        };
-        Ok(Header::parse_front(&path, &head).ok().map(|(header, _)| header.lease))
+        })
     }
 
     fn create_mark(&self, packs: Vec<ObjectName>) -> Result<Mark, RepoError> {

@@ -42,6 +42,10 @@ pub const PRUNE: &str = "prune";
 /// A lease is dead when its newest object has not changed for this long by the observer's own clock.
 pub const DEAD_AFTER: Duration = Duration::from_mins(30);
 
+/// A lease is dead, too, when its newest object has lain there for this long by the storage's own clock: as long as above, and
+/// as much again for clocks of a service's machines that differ, or are set.
+pub const DEAD_BY_STORAGE: Duration = Duration::from_hours(1);
+
 /// How long a mark waits where the storage lists late or lacks conditional create.
 pub const GRACE: Duration = Duration::from_hours(24);
 
@@ -110,6 +114,12 @@ impl Pruner {
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         self.session.warnings()
+    }
+
+    /// The heartbeats that could not be sent so far, as a warning.
+    #[must_use]
+    pub fn missed_beats(&self) -> Option<Warning> {
+        self.session.missed_beats()
     }
 
     /// Sends a heartbeat now.

@@ -1,6 +1,9 @@
 //! Taking packs out of the index: new index objects for what stays, durable, before the old ones are deleted.
 
-use super::{Pruner, view::View};
+use super::{
+    Pruner,
+    view::{Homes, View},
+};
 use crate::repo::{
     ObjectName, RepoError,
     faults::{self, Rule},
@@ -16,14 +19,18 @@ const MAX_ENTRIES: usize = 100_000;
 impl Pruner {
     /// Takes these packs out of the index, and with them those that are gone and that no mark names. Gives how many
     /// index objects were deleted.
-    pub(super) fn reindex(&self, view: &View, doomed: &HashSet<ObjectName>) -> Result<u64, RepoError> {
+    pub(super) fn reindex(&self, view: &View, homes: &Homes, doomed: &HashSet<ObjectName>) -> Result<u64, RepoError> {
         let mut leaving: Vec<ObjectName> = doomed.iter().copied().collect();
+        // What the index says of a lost pack is all that says what is lost with it.
+        let mut kept: HashSet<ObjectName> = HashSet::new();
         if self.inner.storage.promises().prompt_listing {
-            // What the index says of a lost pack is all that says what is lost with it.
-            let gone = |name: &&ObjectName| {
-                !view.packs.contains_key(*name) && !view.marked.contains(*name) && !view.is_damaged(name)
-            };
-            leaving.extend(view.indexed.values().filter(gone).copied());
+            for (number, name) in view.indexed.iter().filter(|(_, name)| !view.packs.contains_key(*name)) {
+                if view.is_damaged(name) && self.inner.is_missed(view, homes, *number)? {
+                    kept.insert(*name);
+                } else if !view.marked.contains(name) {
+                    leaving.push(*name);
+                }
+            }
         }
         let naming = self.inner.catalog.index_objects_naming(&leaving)?;
         let mut old: Vec<ObjectName> = naming.intersection(&view.index).copied().collect();
@@ -34,7 +41,7 @@ impl Pruner {
         if faults::is_broken(Rule::NewIndexFirst) {
             self.delete_index_objects(&old)?;
         }
-        self.describe_what_stays(view, doomed, &old)?;
+        self.describe_what_stays(view, &kept, doomed, &old)?;
         self.delete_index_objects(&old)?;
         Ok(old.len() as u64)
     }
@@ -42,6 +49,7 @@ impl Pruner {
     fn describe_what_stays(
         &self,
         view: &View,
+        kept: &HashSet<ObjectName>,
         doomed: &HashSet<ObjectName>,
         old: &[ObjectName],
     ) -> Result<(), RepoError> {
@@ -57,7 +65,7 @@ impl Pruner {
             };
             for pack in index::open(&self.inner.keyring, name, &bytes)? {
                 let stays = view.packs.contains_key(&pack.name)
-                    || view.is_damaged(&pack.name)
+                    || kept.contains(&pack.name)
                     || !self.inner.storage.promises().prompt_listing;
                 if stays && !doomed.contains(&pack.name) && described.insert(pack.name) {
                     entries += pack.entries.len();

@@ -3,6 +3,7 @@
 use super::{
     LayerWalk, MarkState, Pruner,
     copy::CopyProgress,
+    mark::Maker,
     view::{Homes, Leases, View},
 };
 use crate::repo::{
@@ -100,13 +101,29 @@ impl Pruner {
         leaving.sort_unstable();
         let mut homes = self.inner.homes(&view, &leaving.iter().map(|(number, _)| *number).collect())?;
         let copied = self.copy_needed(&view, &mut homes, &leaving, progress)?;
-        Ok((copied.chunks, copied.bytes, copied.unreadable))
+        let mut lost = Vec::new();
+        if !copied.unreadable.is_empty() {
+            let (view, homes) = self.look(Leases::AreNot)?;
+            lost = copied.lost(&view, &homes);
+        }
+        Ok((copied.chunks, copied.bytes, lost))
     }
 
     /// Marks what of `wanted` may go. Gives how many packs that is.
     pub fn mark(&self, wanted: &HashSet<ObjectName>) -> Result<u64, RepoError> {
         let marks: Vec<Mark> = self.mark_packs(wanted)?;
         Ok(marks.iter().map(|mark| mark.packs.len() as u64).sum())
+    }
+
+    /// Marks the damaged packs in which nothing is needed that lies nowhere else, carries out what is drained, and takes
+    /// what is gone and not missed out of the index. Gives the marks that are left.
+    pub fn take_away_damaged(&self) -> Result<Vec<MarkState>, RepoError> {
+        let survey = self.survey()?;
+        let useless = survey.packs.iter().filter(|pack| pack.is_damaged && pack.live_chunks == 0 && !pack.is_busy);
+        self.mark(&useless.map(|pack| pack.name).collect())?;
+        self.delete_whatever_is_drained()?;
+        self.tidy_notes()?;
+        self.marks()
     }
 
     /// The marks that are left, and what they wait for.
@@ -122,7 +139,7 @@ impl Pruner {
 }
 
 impl Inner {
-    pub(super) fn packs_listed(&self) -> Result<HashMap<ObjectName, u64>, RepoError> {
+    pub(in crate::repo) fn packs_listed(&self) -> Result<HashMap<ObjectName, u64>, RepoError> {
         let listed = self.list_objects("packs/")?;
         let parse = crate::repo::repository::names::parse_pack;
         Ok(listed.iter().filter_map(|it| Some((parse(&it.name)?, it.bytes))).collect())
@@ -133,16 +150,22 @@ impl Inner {
         let numbers: HashMap<&ObjectName, &PackNumber> =
             view.indexed.iter().map(|(number, name)| (name, number)).collect();
         for name in self.damaged_packs()?.iter().filter(|name| !view.packs.contains_key(*name)) {
-            let lacks = |chunk: &u64| view.needed.chunks.has(*chunk) && !homes.housed.has(*chunk);
-            let is_missed = match numbers.get(name) {
-                Some(number) => self.catalog.pack_chunks(**number)?.iter().any(lacks),
-                None => false,
-            };
+            let is_missed = numbers.get(name).map_or(Ok(false), |number| self.is_missed(view, homes, **number))?;
             if !is_missed {
                 self.storage.delete(&damage::path(name))?;
             }
         }
         Ok(())
+    }
+
+    /// Whether something is needed that a pack holds, or held, and that is at home nowhere.
+    pub(super) fn is_missed(&self, view: &View, homes: &Homes, pack: PackNumber) -> Result<bool, RepoError> {
+        let lacks = |chunk: &u64| view.needed.chunks.has(*chunk) && !homes.housed.has(*chunk);
+        match self.catalog.pack_chunks(pack) {
+            // Not known any more: then it is.
+            Err(RepoError::CatalogChanged) => Ok(true),
+            chunks => Ok(chunks?.iter().any(lacks)),
+        }
     }
 
     fn survey(self: &Arc<Self>, walk: &dyn LayerWalk, grace: Duration, fence: Leases) -> Result<Survey, RepoError> {
@@ -155,6 +178,7 @@ impl Inner {
         }
         let running: HashSet<SnapshotId> =
             view.leases.iter().filter(|lease| !lease.is_over()).map(|lease| lease.id).collect();
+        let writers_run = view.leases.iter().any(|lease| !lease.is_over() && !lease.is_prune());
         let mut survey = Survey {
             marks: self.mark_states(&view.marks, &view.leases, &view.packs, grace)?,
             snapshots: view.needed.snapshots,
@@ -174,7 +198,10 @@ impl Inner {
             let is_damaged = view.is_damaged(&info.name);
             if let Some(number) = number.filter(|_| is_damaged) {
                 let only_here = |chunk: &&u64| view.needed.chunks.has(**chunk) && !homes.housed.has(**chunk);
-                uses.live_chunks = self.catalog.pack_chunks(*number)?.iter().filter(only_here).count() as u64;
+                uses.live_chunks = match self.catalog.pack_chunks(*number) {
+                    Err(RepoError::CatalogChanged) => continue,
+                    chunks => chunks?.iter().filter(only_here).count() as u64,
+                };
             }
             survey.packs.push(PackUse {
                 name: info.name,
@@ -191,8 +218,12 @@ impl Inner {
         unknown.retain(|(name, _)| !numbers.contains_key(*name) && !view.marked.contains(*name));
         unknown.sort_unstable();
         for (&name, &bytes) in unknown {
-            let lease = self.pack_lease(&name)?;
-            let is_busy = lease.is_none_or(|lease| running.contains(&lease));
+            let is_busy = match self.pack_maker(&name)? {
+                Maker::Lease(lease) => running.contains(&lease),
+                Maker::Unknown => writers_run || !self.storage.promises().prompt_listing,
+                Maker::Newer => true,
+                Maker::Gone => continue,
+            };
             survey.orphans.push(Orphan { name, bytes, is_busy });
         }
         Ok(survey)

@@ -340,3 +340,93 @@ fn storage_that_refuses_to_create_loses_nothing_and_the_next_prune_carries_on() 
     prune(&repo);
     assert!(read(&world.open(), 2).is_err());
 }
+
+#[test]
+fn a_reader_that_was_shut_out_says_so_and_calls_nothing_damaged() {
+    let (mut world, repo) = World::new();
+    let old = commit(&repo, &[1], 100);
+    commit(&repo, &[2], 200);
+    let reader = repo.begin_read("test").unwrap();
+    let chunks = reader.repo().chunks_of_storage();
+    let other = world.open();
+    assert!(other.fence(&reader.id().unwrap()).unwrap());
+    other.forget(&old).unwrap();
+    assert_eq!(prune(&other).packs, 2);
+    let missed = chunks.read(ChunkKind::Values, &id(&repo, 1)).unwrap_err();
+    assert!(matches!(missed, RepoError::Overslept { .. }), "{missed}");
+    assert!(reader.repo().is_still_held().is_err());
+    assert_eq!(chunks.read(ChunkKind::Values, &id(&repo, 2)).unwrap().plain().unwrap(), plain(2));
+}
+
+#[test]
+fn a_pack_that_is_none_goes_once_no_writer_is_at_work_and_one_of_a_newer_program_stays() {
+    let (mut world, repo) = World::new();
+    commit(&repo, &[1], 100);
+    let name = |n: u8| ObjectName([n; 32]);
+    let path = |n: u8| crate::repo::pack::path(&name(n));
+    for (n, bytes) in [(1, Vec::new()), (2, vec![7]), (3, vec![0; 200])] {
+        world.memory.put(&path(n), bytes);
+    }
+    let whole = world.memory.bytes(&crate::repo::pack::path(&home(&repo, 1)));
+    world.memory.put(&path(4), whole[..100].to_vec());
+    let mut newer = whole;
+    newer[8] = 99;
+    world.memory.put(&path(5), newer);
+    let running = begin(&repo);
+    let other = world.open();
+    // The torn one names its writer, who is done; of the others nobody can tell whose they are.
+    let goes = |repo: &Repository| {
+        let survey = repo.survey(&Flat, Duration::ZERO).unwrap();
+        survey.orphans.iter().filter(|orphan| !orphan.is_busy).map(|orphan| orphan.name).collect::<Vec<_>>()
+    };
+    assert_eq!(goes(&other), [name(4)]);
+    drop(running);
+    assert_eq!(goes(&other), [name(1), name(2), name(3), name(4)]);
+    assert_eq!(prune(&other).packs, 4);
+    assert_eq!(world.memory.names("packs/05"), [path(5)]);
+    assert_eq!(read(&repo, 1).unwrap().plain().unwrap(), plain(1));
+}
+
+#[test]
+fn what_another_pruner_took_meanwhile_is_no_failure() {
+    let (mut world, repo) = World::new();
+    let old = commit(&repo, &[1, 2], 100);
+    let reader = repo.begin_read("test").unwrap();
+    repo.forget(&old).unwrap();
+    let (first, second) = (world.open(), world.open());
+    assert_eq!(prune(&first).packs, 0, "marked, and the reader is waited for");
+    drop(reader);
+    let pruning = pruner(&first);
+    let keep = commit(&second, &[1, 2], 200);
+    let survey = pruning.survey().unwrap();
+    let all: HashSet<ObjectName> = survey.packs.iter().map(|pack| pack.name).collect();
+    let mut turns = 0;
+    let (_, _, lost) = pruning
+        .repack(&all, &mut |_| {
+            turns += 1;
+            if turns == 1 {
+                second.forget(&keep).unwrap();
+                prune(&second);
+            }
+            true
+        })
+        .unwrap();
+    assert!(turns >= 1);
+    assert_eq!(lost, Vec::<String>::new());
+    pruning.end().unwrap();
+}
+
+#[test]
+fn a_pruner_that_was_shut_out_deletes_no_packs_any_more() {
+    let (mut world, repo) = World::new();
+    let old = commit(&repo, &[1], 100);
+    repo.forget(&old).unwrap();
+    let pruning = pruner(&repo);
+    let survey = pruning.survey().unwrap();
+    pruning.mark(&survey.packs.iter().map(|pack| pack.name).collect()).unwrap();
+    let before = world.memory.names("packs/");
+    assert!(world.open().fence(&pruning.id()).unwrap());
+    let deleted = pruning.delete_drained(&mut |_| true).unwrap();
+    assert_eq!((deleted.packs, deleted.failures.len()), (0, 1), "{:?}", deleted.failures);
+    assert_eq!(world.memory.names("packs/"), before);
+}

@@ -101,7 +101,8 @@ impl Pruner {
                 };
                 if goes && self.remove(&names::revision_path(id, *revision), &mut tidied.failures) {
                     tidied.revisions += 1;
-                    self.inner.catalog.apply_revisions(&[], &[(*id, *revision)], &[])?;
+                    // Gone is gone, whether or not the catalog can be told.
+                    let _ = self.inner.catalog.apply_revisions(&[], &[(*id, *revision)], &[]);
                 }
             }
         }
@@ -122,6 +123,11 @@ impl Pruner {
             }
         }
         Ok(())
+    }
+
+    /// [`Self::tidy`]'s part that is about notes.
+    pub(super) fn tidy_notes(&self) -> Result<(), RepoError> {
+        self.tidy_damage(&mut Tidied::default())
     }
 
     fn tidy_leases(&self, leases: &[LeaseInfo], tidied: &mut Tidied) -> Result<(), RepoError> {

@@ -210,8 +210,15 @@ impl Inner {
             // What lies in a damaged pack alone may be lost; no deletion makes that worse, and the pack stays.
             let is_damaged = damaged == Damaged::Count && view.is_damaged(name);
             if view.marked.contains(name) && view.packs.contains_key(name) || is_damaged {
-                for chunk in self.catalog.pack_chunks(*number)? {
-                    found.insert(chunk);
+                match self.catalog.pack_chunks(*number) {
+                    Ok(chunks) => {
+                        for chunk in chunks {
+                            found.insert(chunk);
+                        }
+                    }
+                    // What it holds counts as missing; then everything is listed again.
+                    Err(RepoError::CatalogChanged) => {}
+                    Err(error) => return Err(error),
                 }
             }
         }

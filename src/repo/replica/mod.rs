@@ -9,9 +9,6 @@ mod rounds;
 mod side;
 mod standing;
 
-#[cfg(test)]
-mod tests;
-
 use super::{RepoError, Storage, budget::Budget, keys, repository::promises};
 use crate::record::Timestamp;
 use bring::Carrier;

@@ -7,7 +7,9 @@ use super::{
     standing,
 };
 use crate::repo::{
-    ObjectName, RepoError, SnapshotId, index, pack,
+    ObjectName, RepoError, SnapshotId,
+    faults::{self, Rule},
+    index, pack,
     repository::{lock, names},
 };
 use std::{
@@ -68,12 +70,13 @@ fn look(
     }
     let mut gone = bring_packs(carrier, &before, described)?;
     let after = side::index(carrier.source)?;
-    if before.keys().any(|name| !after.contains_key(name)) {
+    let looks_again = !faults::is_broken(Rule::ReplicaLooksAgain);
+    if looks_again && before.keys().any(|name| !after.contains_key(name)) {
         return Ok(None);
     }
     gone.extend(bring_packs(carrier, &after, described)?);
     // Once may be a pruner at work; what is still described and missing in the next round is lost.
-    if gone != *missing {
+    if looks_again && gone != *missing {
         *missing = gone;
         return Ok(None);
     }
@@ -81,7 +84,7 @@ fn look(
     if !carrier.bring_all(Stage::Index, &loads)?.is_empty() {
         return Ok(None);
     }
-    if !snapshots.stand(&Snapshots::of(carrier.source)?) {
+    if looks_again && !snapshots.stand(&Snapshots::of(carrier.source)?) {
         return Ok(None);
     }
     if !bring_snapshots(carrier, &snapshots)? {
@@ -175,7 +178,10 @@ fn path(id: &SnapshotId, revision: u64) -> String {
     names::revision_path(id, revision)
 }
 
-const fn stage_of(revision: u64, of: usize) -> (u8, Reverse<u64>) {
+fn stage_of(revision: u64, of: usize) -> (u8, Reverse<u64>) {
+    if faults::is_broken(Rule::ReplicaHigherFirst) {
+        return (0, Reverse(0));
+    }
     match (revision, of) {
         (0, 1) => (1, Reverse(0)),
         (0, _) => (2, Reverse(0)),

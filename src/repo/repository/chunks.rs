@@ -2,7 +2,7 @@
 
 use super::{Inner, ahead::Ahead, lock};
 use crate::repo::{
-    ChunkData, ChunkId, ChunkKind, ChunkReader, ObjectName, ReadAhead, RepoError,
+    ChunkData, ChunkId, ChunkKind, ChunkReader, ObjectName, ReadAhead, RepoError, SnapshotId,
     cache::Cache,
     catalog::{ChunkPlace, PackNumber},
     chunk::{MAX_CHUNK_BYTES, MAX_RUNS},
@@ -131,24 +131,30 @@ pub(super) struct Reader {
     /// For who holds no lease, which revisions there were when he began: what he misses may have been forgotten or squashed
     /// since.
     pub(super) since: Option<blake3::Hash>,
+    /// The lease of who holds one: if it was fenced, what is missing went because nobody seemed to need it.
+    pub(super) held: Option<SnapshotId>,
     /// Whether what is kept on local disk will do.
     pub(super) is_cached: bool,
 }
 
 impl Reader {
-    fn moved_on(&self) -> Result<bool, RepoError> {
-        let Some(since) = self.since else { return Ok(false) };
+    /// What is missing, unless that is because the reader kept it no longer.
+    fn missing(&self, id: &ChunkId, error: RepoError) -> Result<RepoError, RepoError> {
+        if let Some(lease) = self.held
+            && self.inner.is_fenced(&lease)?
+        {
+            return Ok(RepoError::Overslept { lease });
+        }
+        let Some(since) = self.since else { return Ok(error) };
         self.inner.refresh_snapshots(&mut Vec::new())?;
-        Ok(self.inner.revisions_known()? != since)
+        Ok(if self.inner.revisions_known()? == since { error } else { RepoError::MovedOn { id: *id } })
     }
 }
 
 impl ChunkReader for Reader {
     fn read(&self, kind: ChunkKind, id: &ChunkId) -> Result<ChunkData, RepoError> {
         match self.inner.read_chunk(kind, id, self.is_cached) {
-            Err(RepoError::ChunkMissing { .. } | RepoError::Missing { .. }) if self.moved_on()? => {
-                Err(RepoError::MovedOn { id: *id })
-            }
+            Err(error @ (RepoError::ChunkMissing { .. } | RepoError::Missing { .. })) => Err(self.missing(id, error)?),
             read => read,
         }
     }

@@ -113,7 +113,8 @@ impl Inner {
             let sealed = object::make(&self.keyring, Signer::Operator, ObjectKind::Tombstone, &path, &json(&body)?)?;
             if self.create_or_same(&path, &sealed)? {
                 let stone = Revision { snapshot: *id, revision, kind: RevisionKind::Tombstone, sealed };
-                return self.catalog.apply_revisions(&[stone], &[], &[]);
+                self.learn(stone);
+                return Ok(());
             }
         }
         Err(RepoError::Contended { id: *id })
@@ -154,6 +155,7 @@ impl Repository {
     /// [`RepoError::NoSnapshot`] if it is not lost in this way; [`RepoError::Held`] or [`RepoError::Locked`] if it was so when it was
     /// last seen.
     pub fn bury(&self, id: &SnapshotId, lost: Lost) -> Result<(), RepoError> {
+        let _spending = self.inner.storage.spending();
         self.inner.bury(id, lost)
     }
 }

@@ -120,6 +120,7 @@ impl Inner {
     /// Makes sure that what may be relied on here is known, trying the place if nobody has. Costs nothing where the catalog
     /// knows it, or nobody need try.
     pub(in crate::repo) fn settle_promises(&self) -> Result<Option<Warning>, RepoError> {
+        self.storage.find_out();
         if self.storage.is_settled() {
             return Ok(None);
         }
@@ -145,7 +146,8 @@ impl Inner {
             body_of(&self.storage, &verdict, &*self.clock)
         };
         let text = serde_json::to_string(&body).map_err(|error| RepoError::Invalid(error.to_string()))?;
-        self.catalog.set_note(NOTE, &text)?;
+        // Without it the place is asked again the next time.
+        let _ = self.catalog.set_note(NOTE, &text);
         Ok(self.rely_on(&body))
     }
 

@@ -192,7 +192,7 @@ impl Inner {
         // storage can say that it is gone. It is asked before, so that nothing is dropped while it is imported.
         let mut gone = Vec::new();
         for name in change.gone.drain(..) {
-            if self.storage.len(&names::index_path(&name))?.is_none() {
+            if faults::is_broken(Rule::AskBeforeDropping) || self.storage.len(&names::index_path(&name))?.is_none() {
                 gone.push(name);
             }
         }

@@ -137,6 +137,12 @@ impl Inner {
         }
     }
 
+    /// Tells the catalog of a revision that stands in storage. A catalog that can take nothing more learns it at the next
+    /// refresh: nothing that is durable fails for it.
+    pub(in crate::repo) fn learn(&self, revision: Revision) {
+        let _ = self.catalog.apply_revisions(&[revision], &[], &[]);
+    }
+
     /// A revision that its maker may make; `None` if it is gone, or bad, which is noted.
     fn good_revision(
         &self,
@@ -237,7 +243,7 @@ impl Inner {
             let sealed = object::make(&self.keyring, Signer::Operator, ObjectKind::Snapshot, &path, &body)?;
             if self.create_or_same(&path, &sealed)? {
                 let revision = Revision { snapshot: *id, revision: new.revision, kind: RevisionKind::Manifest, sealed };
-                self.catalog.apply_revisions(&[revision], &[], &[])?;
+                self.learn(revision);
                 return Ok(new);
             }
         }
@@ -262,7 +268,8 @@ impl Inner {
             let sealed = object::make(&self.keyring, Signer::Operator, ObjectKind::Tombstone, &path, &json(&body)?)?;
             if self.create_or_same(&path, &sealed)? {
                 let stone = Revision { snapshot: *id, revision, kind: RevisionKind::Tombstone, sealed };
-                return self.catalog.apply_revisions(&[stone], &[], &[]);
+                self.learn(stone);
+                return Ok(());
             }
         }
         Err(RepoError::Contended { id: *id })

@@ -65,6 +65,12 @@ impl SessionPacks {
         presence
     }
 
+    /// Honours a mark that cannot be read: no pack that was there before is present.
+    pub fn keeps_away_from(&mut self, mark: String) {
+        self.judged.insert(mark.clone());
+        self.honoured.push(mark);
+    }
+
     /// A pack that an index object describes is listed, with the length that it should have.
     pub fn is_listed(&mut self, number: PackNumber) {
         self.present.set(number);

@@ -59,7 +59,7 @@ impl WriteSession {
             let sealed = object::make(&inner.keyring, Signer::Operator, ObjectKind::Snapshot, &path, &body)?;
             if inner.create_or_same(&path, &sealed)? {
                 let revision = Revision { snapshot: *id, revision, kind: RevisionKind::Manifest, sealed };
-                inner.catalog.apply_revisions(&[revision], &[], &[])?;
+                inner.learn(revision);
                 return Ok(Restacked::Written);
             }
         }

@@ -384,14 +384,20 @@ fn nothing_is_committed_when_a_pack_relied_on_has_vanished() {
 }
 
 #[test]
-fn a_mark_that_cannot_be_read_stops_a_writer_that_begins_and_is_not_honoured_by_one_that_runs() {
+fn a_mark_that_cannot_be_read_makes_a_writer_store_all_anew_and_is_not_honoured_by_one_that_runs() {
     let (world, repo) = World::new();
+    commit(&repo, &[1], 50);
     let session = begin(&repo);
     world.memory.put("trash/00000000000000000000000000000001", b"no mark".to_vec());
     session.beat_now().unwrap();
     let body = world.memory.body(ObjectKind::Lease, &format!("leases/{}/1", session.id()));
     assert_eq!(body["honours"], json!([]));
-    assert!(repo.begin_write(&write_options()).is_err());
+    assert!(!put(&session, &[1])[0]);
+    let anew = begin(&repo);
+    assert!(anew.warnings().iter().any(|warning| warning.words.contains("stored anew")));
+    assert_eq!(put(&anew, &[1, 1]), [true, false]);
+    let body = world.memory.body(ObjectKind::Lease, &format!("leases/{}/1", anew.id()));
+    assert_eq!(body["honours"], json!(["00000000000000000000000000000001"]));
 }
 
 #[test]
@@ -435,4 +441,18 @@ fn a_write_limit_is_kept() {
     let id = session.id();
     session.commit(&manifest(id, 1)).unwrap();
     assert!(start.elapsed() >= Duration::from_millis(250), "five packs of 64 KiB: {:?}", start.elapsed());
+}
+
+#[test]
+fn heartbeats_that_fail_are_told_at_the_end() {
+    let (world, repo) = World::new();
+    let session = begin(&repo);
+    assert_eq!(session.missed_beats(), None);
+    world.memory.fail("leases/", Fault::Refused);
+    session.shared.beat_or_note();
+    session.shared.beat_or_note();
+    world.memory.heal();
+    session.shared.beat_or_note();
+    let words = session.missed_beats().unwrap().to_string();
+    assert!(words.starts_with("2 heartbeats") && words.contains("leases/"), "{words}");
 }

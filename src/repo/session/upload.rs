@@ -254,7 +254,13 @@ impl Work {
             }
         };
         let ids: Vec<_> = packs.iter().flat_map(|pack| pack.entries.iter().map(|entry| entry.id)).collect();
-        let numbers = self.import(name, bytes, packs)?;
+        let numbers = match self.import(name, bytes, packs) {
+            Ok(numbers) => numbers,
+            // The catalog can take nothing more. The packs are stored and described all the same; what they hold stays among
+            // what this session has taken on.
+            Err(RepoError::Catalog { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
         let mut presence = lock(&self.shared.presence);
         for number in numbers {
             presence.own_is_indexed(number);

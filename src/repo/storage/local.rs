@@ -3,6 +3,7 @@
 //! than a look at a folder of a thousand folders. Deletions go through `OpenDAL`.
 
 mod able;
+mod reserve;
 
 #[cfg(test)]
 pub(super) use able::rename_new;
@@ -21,7 +22,7 @@ use std::{
     fs::{self, File},
     io::{self, ErrorKind, Read, Write},
     ops::Range,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
@@ -29,6 +30,9 @@ use std::{
 
 /// Where objects lie while they are written.
 pub(super) const TEMPORARY: &str = "tmp/";
+
+/// The room that is set aside, relative to the repository.
+pub(super) const RESERVE: &str = "tmp/reserve";
 
 /// An object is written in far less: what is older in `tmp/` was left by a writer that was killed.
 pub(super) const STALE: Duration = Duration::from_hours(24);
@@ -179,7 +183,41 @@ impl Backend for LocalBackend {
     }
 
     fn promises(&self) -> Promises {
-        Promises { conditional_create: true, prompt_listing: true }
+        Promises { conditional_create: self.able.creates_once(), prompt_listing: true }
+    }
+
+    /// How a file gets its name is known after one has: in `tmp/`, where it is in nobody's way.
+    fn find_out(&self) -> io::Result<()> {
+        if self.able.is_known() {
+            return Ok(());
+        }
+        let folder = self.root.join(TEMPORARY);
+        self.make_durable(&folder)?;
+        let (from, to) = (Temporary(folder.join(random_name()?)), Temporary(folder.join(random_name()?)));
+        File::options().write(true).create_new(true).open(&from.0)?;
+        self.able.publish(&from.0, &to.0).map(drop)
+    }
+
+    fn keep_reserve(&self) -> io::Result<u64> {
+        reserve::keep(&self.root.join(RESERVE))
+    }
+
+    fn spend_reserve(&self) -> io::Result<bool> {
+        reserve::spend(&self.root.join(RESERVE))
+    }
+
+    /// The moment at which the object got its name, which no program can set; only where the file system is on a disk of one
+    /// machine. Files of others carry the time of whoever wrote them, or may.
+    fn made_at(&self, name: &str) -> io::Result<Option<i64>> {
+        let (file, _) = open_file(&self.root.join(name))?;
+        changed_at(&file)
+    }
+
+    fn now(&self) -> io::Result<Option<i64>> {
+        let folder = self.root.join(TEMPORARY);
+        self.make_durable(&folder)?;
+        let probe = Temporary(folder.join(format!("{}.now", random_name()?)));
+        changed_at(&File::options().write(true).create_new(true).open(&probe.0)?)
     }
 
     /// Ages are told by the file system's own clock: a file that is made now says what time it is there. Should a writer
@@ -216,6 +254,20 @@ impl Backend for LocalBackend {
         }
         Ok(swept)
     }
+}
+
+/// File systems whose files are dated by the one kernel that has them mounted: ext2 to ext4, XFS, Btrfs, ZFS, F2FS, tmpfs and
+/// overlays of these.
+const ONE_CLOCK: [u64; 7] = [0xEF53, 0x5846_5342, 0x9123_683E, 0x2FC1_2FC1, 0xF2F5_2010, 0x0102_1994, 0x794C_7630];
+
+/// When a file last changed its name or content, in milliseconds; `None` where others may have said so.
+fn changed_at(file: &File) -> io::Result<Option<i64>> {
+    let kind = rustix::fs::fstatfs(file)?.f_type;
+    if !ONE_CLOCK.contains(&(kind.cast_unsigned() & 0xFFFF_FFFF)) {
+        return Ok(None);
+    }
+    let metadata = file.metadata()?;
+    Ok(Some(metadata.ctime().saturating_mul(1000).saturating_add(metadata.ctime_nsec() / 1_000_000)))
 }
 
 fn random_name() -> io::Result<String> {

@@ -61,6 +61,8 @@ pub(super) struct RemoteBackend {
     meter: Arc<Meter>,
     connections: u16,
     is_far: bool,
+    /// Whether objects are dated by the service alone.
+    has_one_clock: bool,
     /// Whether a create on a condition takes more requests than one without.
     conditions_cost: bool,
 }
@@ -86,6 +88,7 @@ impl RemoteBackend {
             meter,
             connections: connections.max(1),
             is_far: place.service != Service::Memory,
+            has_one_clock: place.service.has_one_clock(),
             conditions_cost: conditions_cost(place.service),
         })
     }
@@ -342,6 +345,19 @@ impl Backend for RemoteBackend {
 
     fn clock_offset_millis(&self) -> Option<i64> {
         self.meter.clock_offset_millis()
+    }
+
+    /// Where the service dates what is put, and no client can.
+    fn made_at(&self, name: &str) -> io::Result<Option<i64>> {
+        if !self.has_one_clock {
+            return Ok(None);
+        }
+        let (operator, path) = (self.operator.clone(), name.to_owned());
+        let metadata = self.opendal("stat", async move { operator.stat(&path).await })?;
+        Ok(metadata.last_modified().and_then(|modified| {
+            let modified: std::time::SystemTime = modified.into();
+            i64::try_from(modified.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis()).ok()
+        }))
     }
 
     /// Ages are told by the server's own clock: an object that is made now says what time it is there.

@@ -30,6 +30,20 @@ pub(super) enum Service {
 type Options = &'static [(&'static str, &'static str)];
 
 impl Service {
+    /// Whether objects carry the time at which the service took them, and no client can say another: `docs/storage.md` names
+    /// these services.
+    pub const fn has_one_clock(self) -> bool {
+        match self {
+            #[cfg(feature = "s3")]
+            Self::S3 => true,
+            #[cfg(feature = "gcs")]
+            Self::Gcs => true,
+            #[cfg(feature = "azblob")]
+            Self::Azblob => true,
+            _ => false,
+        }
+    }
+
     pub fn of_scheme(scheme: &str) -> Option<Self> {
         Some(match scheme {
             "memory" => Self::Memory,

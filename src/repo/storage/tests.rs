@@ -3,7 +3,7 @@ use std::{
     fs,
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -173,15 +173,31 @@ fn without_hard_links_a_rename_does_not_replace() {
 struct Flaky {
     inner: Storage,
     failures: Mutex<Vec<(ErrorKind, bool)>>,
+    /// What the system says so often before anything else.
+    stumbles: Mutex<(i32, usize)>,
 }
 
 impl Flaky {
     fn over(failures: &[(ErrorKind, bool)]) -> Storage {
         let inner = Storage::at("memory:///").unwrap();
-        Storage::over(Arc::new(Self { inner, failures: Mutex::new(failures.to_vec()) }), "flaky")
+        let stumbles = Mutex::default();
+        Storage::over(Arc::new(Self { inner, failures: Mutex::new(failures.to_vec()), stumbles }), "flaky")
+    }
+
+    fn stumbling(code: i32, times: usize) -> Storage {
+        let inner = Storage::at("memory:///").unwrap();
+        inner.create("a", b"whole").unwrap();
+        let (failures, stumbles) = (Mutex::default(), Mutex::new((code, times)));
+        Storage::over(Arc::new(Self { inner, failures, stumbles }), "flaky")
     }
 
     fn run<T>(&self, work: impl Fn(&dyn Backend) -> io::Result<T>) -> io::Result<T> {
+        let mut stumbles = self.stumbles.lock().unwrap();
+        if stumbles.1 > 0 {
+            stumbles.1 -= 1;
+            return Err(io::Error::from_raw_os_error(stumbles.0));
+        }
+        drop(stumbles);
         let failure = self.failures.lock().unwrap().pop();
         match failure {
             None => work(&*self.inner.backend),
@@ -311,4 +327,98 @@ fn an_object_longer_than_any_is_refused_unread() {
     remote.create("x", b"12345").unwrap();
     assert!(remote.read_at_most("x", 4).is_err());
     assert_eq!(remote.read_at_most("x", 5).unwrap(), b"12345");
+}
+
+#[test]
+fn a_file_server_that_stumbles_once_is_asked_again_and_a_broken_disk_is_told_as_such() {
+    for code in [Errno::IO, Errno::STALE] {
+        let code = code.raw_os_error();
+        assert_eq!(Flaky::stumbling(code, 2).read("a").unwrap(), b"whole");
+        let Err(error) = Flaky::stumbling(code, 100).read("a") else { panic!("it never answers") };
+        assert!(matches!(&error, RepoError::Storage { source, .. } if source.raw_os_error() == Some(code)), "{error}");
+    }
+}
+
+/// A disk without room but for what its reserve gives back.
+#[derive(Default)]
+struct Cramped {
+    has_reserve: AtomicBool,
+    objects: Mutex<std::collections::BTreeMap<String, Vec<u8>>>,
+    room: Mutex<usize>,
+}
+
+impl Backend for Cramped {
+    fn list(&self, _: &str) -> io::Result<Vec<Listed>> {
+        Ok(Vec::new())
+    }
+    fn read(&self, _: &str, _: Option<Range<u64>>) -> io::Result<Vec<u8>> {
+        Err(ErrorKind::NotFound.into())
+    }
+    fn create(&self, name: &str, bytes: &bytes::Bytes) -> io::Result<Created> {
+        let mut room = self.room.lock().unwrap();
+        *room = room.checked_sub(bytes.len()).ok_or(ErrorKind::StorageFull)?;
+        self.objects.lock().unwrap().insert(name.to_owned(), bytes.to_vec());
+        Ok(Created::New)
+    }
+    fn delete(&self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+    fn len(&self, _: &str) -> io::Result<u64> {
+        Err(ErrorKind::NotFound.into())
+    }
+    fn promises(&self) -> Promises {
+        Promises { conditional_create: true, prompt_listing: true }
+    }
+    fn spend_reserve(&self) -> io::Result<bool> {
+        let had = self.has_reserve.swap(false, Ordering::SeqCst);
+        if had {
+            *self.room.lock().unwrap() += 10;
+        }
+        Ok(had)
+    }
+}
+
+#[test]
+fn only_what_makes_room_may_spend_the_reserve() {
+    let disk = Arc::new(Cramped { has_reserve: AtomicBool::new(true), ..Cramped::default() });
+    let storage = Storage::over(Arc::clone(&disk) as Arc<dyn Backend>, "cramped");
+    let full = |done: Result<Created, RepoError>| assert!(done.is_err_and(|error| error.is_full()));
+    full(storage.create("a", b"12345"));
+    let spending = storage.clone().spending();
+    assert_eq!(storage.create("b", b"12345").unwrap(), Created::New);
+    assert_eq!(storage.create("c", b"12345").unwrap(), Created::New);
+    full(storage.create("d", b"1"));
+    drop(spending);
+    disk.has_reserve.store(true, Ordering::SeqCst);
+    full(storage.create("e", b"1"));
+}
+
+#[test]
+fn a_local_repository_sets_a_little_aside_and_gives_it_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::at(folder.path().to_str().unwrap()).unwrap();
+    assert_eq!(storage.keep_reserve().unwrap(), 0, "there is no repository yet");
+    storage.create("rekeep.json", b"x").unwrap();
+    let kept = storage.keep_reserve().unwrap();
+    assert_eq!(storage.keep_reserve().unwrap(), kept);
+    let file = folder.path().join(local::RESERVE);
+    assert_eq!(fs::metadata(&file).map_or(0, |file| file.len()), kept);
+    assert_eq!(storage.sweep().unwrap(), 0);
+    assert_eq!(storage.list("").unwrap().len(), 1, "it is no object");
+    assert_eq!(storage.backend.spend_reserve().unwrap(), kept > 0);
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_local_file_system_says_how_old_an_object_is_by_its_own_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::at(folder.path().to_str().unwrap()).unwrap();
+    storage.create("a", b"x").unwrap();
+    let file = fs::File::open(folder.path().join("a")).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    // What a program may set says nothing; where the clock is not that of one machine nothing is said at all.
+    let age = storage.age_millis("a").unwrap();
+    assert!(age.is_none_or(|age| age < 1_000_000_000), "{age:?}");
+    assert_eq!(storage.age_millis("b").unwrap(), None);
+    assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
 }

@@ -10,6 +10,7 @@ mod deliver;
 mod indexes;
 mod modules;
 pub mod options;
+mod part;
 mod pool;
 mod preflight;
 mod rows;
@@ -42,6 +43,7 @@ use crate::{
     record::{Clock as _, KeyRange, Meta, SystemClock, Timestamp},
 };
 use clocks::NodeClocks;
+use part::Part;
 use serde_json::Value as Json;
 use std::{
     collections::BTreeSet,
@@ -63,6 +65,8 @@ pub struct AerospikeTarget {
     cluster: Arc<Cluster>,
     /// The keys that were chosen by partition.
     ranges: Vec<KeyRange>,
+    /// What is compared, once it is known what is restored.
+    part: OnceLock<Part>,
     /// Set by whoever cancels.
     stop: Arc<AtomicBool>,
     /// What is waited for.
@@ -94,8 +98,14 @@ impl AerospikeTarget {
             how: Arc::new(how),
             cluster: Arc::new(cluster),
             ranges,
+            part: OnceLock::new(),
             stop: Arc::default(),
         })
+    }
+
+    /// What of the cluster a plan is about.
+    fn part(&self, plan: &TargetPlan) -> &Part {
+        self.part.get_or_init(|| Part::of(&self.options, &self.ranges, plan))
     }
 
     fn unreadable(&self, error: Error) -> ConnectorError {
@@ -150,6 +160,8 @@ struct SharedRestore {
     how: Arc<AerospikeTargetOptions>,
     overwrite: Overwrite,
     make_equal: bool,
+    /// What is compared.
+    part: Part,
     /// The earliest node's clock when the restore began, for make-equal.
     since: Option<Timestamp>,
     missing: Mutex<Vec<String>>,
@@ -326,6 +338,7 @@ impl Target for AerospikeTarget {
             how: Arc::clone(&self.how),
             overwrite: plan.overwrite,
             make_equal: plan.make_equal,
+            part: self.part(plan).clone(),
             since,
             official: OnceLock::new(),
             missing: Mutex::default(),
@@ -352,6 +365,9 @@ impl Target for AerospikeTarget {
 
 impl Surveyed for AerospikeTarget {
     fn chooses(&self, key: &[u8], meta: &Meta<'_>) -> bool {
+        if let Some(part) = self.part.get() {
+            return part.holds(key, meta);
+        }
         let sets = &self.options.sets;
         (sets.is_empty() || sets.iter().any(|wanted| wanted.as_bytes() == meta.set))
             && self.ranges.iter().any(|range| range.contains(key))
@@ -362,6 +378,7 @@ impl Surveyed for AerospikeTarget {
     }
 
     fn preflight(&self, plan: &TargetPlan, survey: &Survey) -> Result<Vec<String>, ConnectorError> {
+        self.part(plan);
         preflight::look(self, plan, survey)
     }
 }

@@ -94,8 +94,7 @@ impl NamespaceWriter {
     ) -> Result<Self, ConnectorError> {
         let options = &restore.options;
         // What is compared is compared whole.
-        let whole = crate::connector::aerospike::AerospikeOptions { bins: Vec::new(), ..(**options).clone() };
-        let selection = Selection::new(None, &whole).map_err(|error| restore.unwritable(&error.to_string()))?;
+        let selection = restore.part.selection(options).map_err(|error| restore.unwritable(&error.to_string()))?;
         let (info2, info3) = match restore.overwrite {
             Overwrite::Always | Overwrite::IfChanged => (rows::WRITE, rows::REPLACE),
             Overwrite::Never => (rows::WRITE | rows::CREATE_ONLY, 0),

@@ -9,7 +9,7 @@ use std::{
     fs::{self, File},
     io,
     path::Path,
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use crate::repo::storage::Created;
@@ -18,16 +18,26 @@ use crate::repo::storage::Created;
 pub(super) struct Able {
     sync: fn(&Path) -> io::Result<()>,
     link: fn(&Path, &Path) -> io::Result<()>,
+    rename: fn(&Path, &Path) -> io::Result<Created>,
     /// Whether folders can be synced, once that was tried.
     syncs: OnceLock<bool>,
     /// Whether there are hard links, once that was tried.
     links: OnceLock<bool>,
+    /// Whether a rename can be told to replace nothing, once that was tried.
+    renames: OnceLock<bool>,
 }
 
 impl Default for Able {
     fn default() -> Self {
         let sync = |folder: &Path| File::open(folder)?.sync_all();
-        Self { sync, link: |from, to| fs::hard_link(from, to), syncs: OnceLock::new(), links: OnceLock::new() }
+        Self {
+            sync,
+            link: |from, to| fs::hard_link(from, to),
+            rename: rename_new,
+            syncs: OnceLock::new(),
+            links: OnceLock::new(),
+            renames: OnceLock::new(),
+        }
     }
 }
 
@@ -50,7 +60,7 @@ impl Able {
     /// Gives a whole, synced file its final name, unless that is taken.
     pub(super) fn publish(&self, temporary: &Path, target: &Path) -> io::Result<Created> {
         if self.links.get() == Some(&false) {
-            return rename_new(temporary, target);
+            return self.rename(temporary, target);
         }
         match (self.link)(temporary, target) {
             Ok(()) => {
@@ -58,10 +68,10 @@ impl Able {
                 Ok(Created::New)
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Exists),
-            Err(error) if has_no_links(&error) => rename_new(temporary, target),
+            Err(error) if has_no_links(&error) => self.rename(temporary, target),
             Err(error) if may_be_unable(&error) && self.links.get() != Some(&true) => {
                 // If this fails too, links are not the matter.
-                let created = rename_new(temporary, target)?;
+                let created = self.rename(temporary, target)?;
                 let _ = self.links.set(false);
                 Ok(created)
             }
@@ -69,8 +79,43 @@ impl Able {
         }
     }
 
+    /// For file systems without hard links.
+    fn rename(&self, temporary: &Path, target: &Path) -> io::Result<Created> {
+        if self.renames.get() == Some(&false) {
+            return rename_looked(temporary, target);
+        }
+        match (self.rename)(temporary, target) {
+            Ok(created) => {
+                let _ = self.renames.set(true);
+                Ok(created)
+            }
+            Err(error) if may_be_unable(&error) && self.renames.get() != Some(&true) => {
+                // If this fails too, the flag is not the matter.
+                let created = rename_looked(temporary, target)?;
+                let _ = self.renames.set(false);
+                Ok(created)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether of two creates of one name exactly one succeeds, as far as is known.
+    pub(super) fn creates_once(&self) -> bool {
+        self.renames.get() != Some(&false)
+    }
+
+    /// Whether it was tried how a file gets its name.
+    pub(super) fn is_known(&self) -> bool {
+        self.links.get() == Some(&true) || self.renames.get().is_some()
+    }
+
     /// What is weaker than it should be, in words.
     pub(super) fn weaker(&self) -> Option<String> {
+        if !self.creates_once() {
+            let words = "the file system knows neither hard links nor a rename that replaces nothing: of two who make one object \
+                         at the same time both may believe that they were first. Deletions wait for a grace period here";
+            return Some(words.to_owned());
+        }
         let words = "the file system cannot sync folders: what was just made may be gone after a power cut, so that a backup \
                      is durable only some seconds after it says so";
         (self.syncs.get() == Some(&false)).then(|| words.to_owned())
@@ -98,6 +143,18 @@ pub(in crate::repo::storage) fn rename_new(temporary: &Path, target: &Path) -> i
         Ok(()) => Ok(Created::New),
         Err(Errno::EXIST) => Ok(Created::Exists),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// For file systems that know no rename but the plain one: whether the name is taken is looked at before, which closes no
+/// race with another machine.
+fn rename_looked(temporary: &Path, target: &Path) -> io::Result<Created> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _here = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    match fs::symlink_metadata(target) {
+        Ok(_) => Ok(Created::Exists),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::rename(temporary, target).map(|()| Created::New),
+        Err(error) => Err(error),
     }
 }
 
@@ -131,6 +188,25 @@ mod tests {
             assert_eq!(fs::read_to_string(&to).unwrap(), "x", "what is there stays");
             fs::remove_file(&to).unwrap();
         }
+    }
+
+    #[test]
+    fn where_there_is_no_way_to_replace_nothing_it_goes_on_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        let rename = |_: &Path, _: &Path| Err(io::Error::from_raw_os_error(INVAL));
+        let able = Able { link: |_, _| refused::<INVAL>(), rename, ..Able::default() };
+        assert!(able.creates_once() && !able.is_known());
+        fs::write(&from, "x").unwrap();
+        assert!(matches!(able.publish(&from, &to).unwrap(), Created::New));
+        assert!(!able.creates_once() && able.is_known());
+        assert!(able.weaker().unwrap().contains("hard links"));
+        fs::write(&from, "y").unwrap();
+        assert!(matches!(able.publish(&from, &to).unwrap(), Created::Exists));
+        assert_eq!(fs::read_to_string(&to).unwrap(), "x", "what is there stays");
+        let able = Able { link: |_, _| refused::<INVAL>(), rename, ..Able::default() };
+        assert!(able.publish(&dir.path().join("none"), &dir.path().join("d")).is_err());
+        assert!(!able.is_known(), "that failed for another reason");
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod limits;
 mod settings;
 mod space;
 
-use super::{AerospikeTarget, IndexOrder, ask_clocks, clocks::NodeClocks, indexes, modules};
+use super::{AerospikeTarget, IndexOrder, ask_clocks, clocks::NodeClocks, indexes, modules, part::untold};
 use crate::{
     connector::{
         CollectionSurvey, ConnectorError, Overwrite, Survey, TargetCollection, TargetPlan,
@@ -159,16 +159,15 @@ fn look_at(
     check_shipping(&target.cluster, &collection.name, findings)
 }
 
-/// Make-equal from a part would remove the rest.
+/// Making equal never touches what the snapshot's scope left out; where nobody can tell what that is, nothing can be made equal.
 fn check_part(plan: &TargetPlan, survey: &Survey, findings: &mut Findings) {
-    // The namespace of a URL narrows to a whole collection; modules and indexes are no records.
-    let whole = ["namespace ", "no indexes", "no udfs"];
-    let filtered =
-        survey.scope_note.split("; ").any(|part| !part.is_empty() && !whole.iter().any(|one| part.starts_with(one)));
-    if plan.make_equal && filtered && !survey.forced {
-        let reason =
-            format!("the snapshot holds only a part ({}): making equal would remove the rest", survey.scope_note);
-        findings.refuse_unless(Remedy::Force, reason);
+    let untold = untold(plan);
+    if !untold.is_empty() {
+        findings.refuse(format!(
+            "the snapshot holds only a part ({}), and no record tells whether it was left out ({}): making equal could remove what was",
+            survey.scope_note,
+            untold.join(", ")
+        ));
     }
 }
 

@@ -1,0 +1,78 @@
+//! Whether all that a snapshot needs is there: a copy that the storage itself makes brings objects in any order, and an
+//! accident takes any of them.
+
+use crate::{
+    layer::Layer,
+    ops::{OpsError, Progress},
+    repo::{ChunkId, ObjectName, Repository, Snapshot, manifest::LayerRef, pack},
+    report::WarningKind,
+};
+use std::collections::{HashMap, HashSet};
+
+/// What is known of the layers of one repository.
+pub(in crate::ops) struct Wholeness<'a> {
+    repo: &'a Repository,
+    /// Packs that are listed, as long as index objects say.
+    listed: HashSet<ObjectName>,
+    /// What a layer lacks.
+    layers: HashMap<ChunkId, Option<String>>,
+}
+
+impl<'a> Wholeness<'a> {
+    /// Lists what is there.
+    pub fn of(repo: &'a Repository) -> Result<Self, OpsError> {
+        let mut lengths = HashMap::new();
+        repo.storage().list_pages("packs/", &mut |page| {
+            lengths.extend(page.into_iter().map(|object| (object.name, object.bytes)));
+        })?;
+        let packs = repo.packs()?.into_iter();
+        let listed =
+            packs.filter(|it| lengths.get(&pack::path(&it.name)) == Some(&it.bytes)).map(|it| it.name).collect();
+        Ok(Self { repo, listed, layers: HashMap::new() })
+    }
+
+    /// Whether nothing of a snapshot is missing; what is missing is said.
+    pub fn is_whole(&mut self, snapshot: &Snapshot, progress: &dyn Progress) -> Result<bool, OpsError> {
+        for layer in snapshot.collections.iter().flat_map(|collection| &collection.stack) {
+            if progress.cancelled() {
+                return Err(OpsError::Interrupted);
+            }
+            if !self.layers.contains_key(&layer.id) {
+                let lacks = self.lacks(layer)?;
+                self.layers.insert(layer.id, lacks);
+            }
+            if let Some(Some(lacks)) = self.layers.get(&layer.id) {
+                let id = snapshot.id.short();
+                let words =
+                    format!("snapshot {id} of {} is NOT WHOLE and was passed over: {lacks}", snapshot.content.end);
+                progress.warn(WarningKind::SnapshotNotWhole, id, words);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What is not there of a layer: its lists and keys are read, its values only looked for.
+    fn lacks(&self, layer: &LayerRef) -> Result<Option<String>, OpsError> {
+        // What is kept on this host proves nothing about what is there.
+        let chunks = self.repo.chunks_of_storage();
+        let mut first = None;
+        let walked = Layer::open(&chunks, layer).and_then(|opened| {
+            opened.for_each_chunk(&mut |id| {
+                let places = self.repo.chunk_places(&id)?;
+                if first.is_none() && !places.iter().any(|place| self.listed.contains(&place.name)) {
+                    first = Some(places.first().map_or_else(
+                        || format!("chunk {id} is in no index object that is there"),
+                        |place| format!("{} is not there", pack::path(&place.name)),
+                    ));
+                }
+                Ok(())
+            })
+        });
+        match walked {
+            Ok(()) => Ok(first),
+            Err(error) if error.kind().is_damage() => Ok(Some(first.unwrap_or_else(|| error.to_string()))),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

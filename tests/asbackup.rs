@@ -239,6 +239,76 @@ fn a_backup_that_was_stopped_goes_on_behind_what_it_had_finished() {
     assert!(room.held("bar") == room.held("test"));
 }
 
+/// Fills a room with so many records of a kilobyte.
+fn large(records: i64) -> Room {
+    let room = Room::new(0);
+    let mut rng = Rng::new(11);
+    room.server.put_all("test", (0..records).map(|n| Seed::int(n).bin_int("n", n).bin("b", 4, &rng.bytes(1000))));
+    room
+}
+
+#[cfg(unix)]
+#[test]
+fn a_backup_that_was_interrupted_is_gone_on_with_by_the_same_command() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let room = large(6_000);
+    let (dir, state) = (room.path("files"), room.path("state"));
+    let address = room.address();
+    let command = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rekeep"));
+        command.args(["asbackup", "-h", &address, "-n", "test", "-d", &dir]).args(more);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.stderr(std::process::Stdio::piped());
+        command
+    };
+    let mut child = command(&["--nice", "1", "--state-file-dst", &state]).spawn().unwrap();
+    let begun = |len: u64| {
+        let files = fs::read_dir(&dir).into_iter().flatten().flatten();
+        files.filter_map(|file| file.metadata().ok()).any(|metadata| metadata.len() > len)
+    };
+    let began = std::time::Instant::now();
+    while !begun(1 << 20) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it was interrupted");
+        assert!(began.elapsed().as_secs() < 60, "no file grows");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), Signal::INT).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("--continue {state}")) && Path::new(&state).exists(), "{said}");
+    let again = command(&["--continue", &state]).output().unwrap();
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    assert!(!Path::new(&state).exists() && room.files("files").len() > 1, "{:?}", room.files("files"));
+    room.ok("asrestore", &["-n", "test,bar", "-d", &dir]);
+    assert!(room.held("bar") == room.held("test"));
+    room.fails("asbackup", &["-n", "test", "-d", &dir, "--continue", &state], "no state file");
+    room.fails("asbackup", &["-n", "test", "-o", &room.path("one"), "--continue", &state], "--directory");
+}
+
+#[test]
+fn a_restore_that_stopped_goes_on_behind_the_files_that_are_done() {
+    let room = large(4_000);
+    let (dir, state) = (room.path("files"), room.path("state"));
+    room.ok("asbackup", &["-n", "test", "-d", &dir, "-F", "1"]);
+    let last = room.dir.path().join("files").join(room.files("files").last().unwrap());
+    assert!(room.files("files").len() > 2);
+    let whole = fs::read(&last).unwrap();
+    fs::write(&last, &whole[..whole.len() - 10]).unwrap();
+    let restore = ["-n", "test,bar", "-d", &dir, "-t", "1", "--state-file", &state];
+    room.fails("asrestore", &restore, "ends in the middle");
+    let kept = fs::read_to_string(&state).unwrap();
+    assert!(kept.contains("test_00000.asb"), "{kept}");
+    fs::write(&last, &whole).unwrap();
+    let said = room.ok("asrestore", &[&restore[..], &["--continue"]].concat());
+    assert!(!said.contains("restored 4 000 records"), "{said}");
+    assert!(room.held("bar") == room.held("test") && !Path::new(&state).exists());
+    // What the tools' words do not know is not advised.
+    let gone = room.run("asrestore", &[&restore[..], &["--continue"]].concat());
+    let said = String::from_utf8_lossy(&gone.stderr).into_owned();
+    assert!(said.contains("no state file") && !said.contains("--resume"), "{said}");
+}
+
 #[test]
 fn a_scan_and_an_import_of_its_files_give_the_same_rows() {
     let room = Room::new(700);

@@ -198,6 +198,15 @@ impl CliError {
     }
 }
 
+/// The same for those who know nothing of our own options: what failed, and what was kept.
+pub fn report_alone(failure: &Failure) -> u8 {
+    let code = code(&failure.error);
+    let kept = failure.kept.filter(|_| code != USAGE);
+    let kept = kept.map_or_else(String::new, |kept| format!("\nrekeep: {kept}"));
+    output::complain(&format!("rekeep: error: {failure}{kept}"));
+    code
+}
+
 /// Prints a failure, and gives its exit status.
 #[must_use]
 pub fn report(failure: &Failure, json: bool) -> u8 {

@@ -63,7 +63,7 @@ impl Tool {
             Ok(true) => 0,
             Ok(false) => exit::FAILED,
             Err(Stopped::Said(code)) => code.min(exit::FAILED),
-            Err(Stopped::Failed(failure)) => exit::report(&failure, false).min(exit::FAILED),
+            Err(Stopped::Failed(failure)) => exit::report_alone(&failure).min(exit::FAILED),
         }
     }
 }

@@ -376,7 +376,8 @@ mod tests {
             assert!(Entry::parse(bad.as_bytes(), false).is_err(), "{bad}");
         }
         let deep = format!("{{\"setMetadata\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        assert!(Entry::parse(deep.as_bytes(), false).is_err());
+        // What is not looked at is passed over without a stack.
+        assert!(Entry::parse(deep.as_bytes(), false).is_ok());
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Source for DeepLakeSource {
     fn identity(&self) -> Identity {
         let name = match &self.place {
             Place::Local(path) => std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string(),
-            Place::Remote(_, location) => location.clone(),
+            Place::Remote(tree) => tree.location().to_owned(),
         };
         Identity { connector: "deeplake", name, local: matches!(self.place, Place::Local(_)) }
     }

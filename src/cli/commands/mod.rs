@@ -26,6 +26,8 @@ pub mod repair;
 pub mod restore;
 #[cfg(feature = "service")]
 pub mod serve;
+#[cfg(all(feature = "service", feature = "sqlite"))]
+mod serve_demo;
 pub mod snapshots;
 pub mod source;
 pub mod stats;

@@ -57,6 +57,10 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "jsonl", feed: jsonl, seeds: jsonl_seeds },
     Decoder { name: "asb", feed: asb, seeds: asb_seeds },
     Decoder { name: "asb_metadata", feed: asb_metadata, seeds: asb_metadata_seeds },
+    Decoder { name: "postgres_copy", feed: postgres_copy, seeds: postgres_copy_seeds },
+    Decoder { name: "postgres_fields", feed: postgres_fields, seeds: postgres_fields_seeds },
+    Decoder { name: "postgres_script", feed: postgres_script, seeds: postgres_script_seeds },
+    Decoder { name: "atlas", feed: atlas, seeds: atlas_seeds },
     Decoder { name: "aerospike_wire", feed: aerospike_wire, seeds: aerospike_wire_seeds },
     Decoder { name: "aerospike_info", feed: aerospike_info, seeds: aerospike_info_seeds },
     Decoder { name: "aerospike_login", feed: aerospike_login, seeds: aerospike_login_seeds },
@@ -718,5 +722,111 @@ fn asb_metadata_seeds() -> Vec<Vec<u8>> {
     vec![
         b"created: 2024-10-20T15:00:00.123Z\nfrom: 0001-01-01T00:00:00Z\nnamespace: n\nrecord-count: 42\nencryption: NONE\n".to_vec(),
         b"{created: '2024-10-20T15:00:00+02:00', record-count: 1}".to_vec(),
+    ]
+}
+
+/// The binary form of `COPY`: what it holds is written and read again.
+pub fn postgres_copy(data: &[u8]) {
+    use rekeep::connector::postgres::decoding::{copy_bytes, copy_rows};
+    for cut in [1, 7, 8192] {
+        if let Ok(rows) = copy_rows(std::io::BufReader::with_capacity(cut, data)) {
+            let bytes: usize = rows.iter().flatten().flatten().map(Vec::len).sum();
+            assert!(bytes <= data.len(), "fields are stretches of what came");
+            assert_eq!(copy_rows(copy_bytes(&rows).as_slice()).expect("it was written well"), rows);
+        }
+    }
+}
+
+fn postgres_copy_seeds() -> Vec<Vec<u8>> {
+    use rekeep::connector::postgres::decoding::copy_bytes;
+    vec![
+        copy_bytes(&[]),
+        copy_bytes(&[vec![Some(b"a".to_vec()), None, Some(Vec::new())], vec![], vec![Some(vec![0xff; 300])]]),
+    ]
+}
+
+/// Fields of all kinds as cells and as parts of keys: what is taken comes back.
+pub fn postgres_fields(data: &[u8]) {
+    use rekeep::connector::postgres::decoding::{field, field_kinds, key_field};
+    let Some((&kind, bytes)) = data.split_first() else { return };
+    let kind = usize::from(kind);
+    if let Some(back) = field(kind, bytes) {
+        // Numbers of the catalog are taken out of those that hold some.
+        assert_eq!(back.len(), bytes.len());
+        assert!(kind >= 11 || back == bytes, "kind {kind}");
+        assert_eq!(field(kind, &back).as_deref(), Some(back.as_slice()), "what was made portable stays as it is");
+    } else {
+        assert!(kind >= field_kinds() || kind != 10, "any bytes are a binary form");
+    }
+    if let Some(back) = key_field(kind, bytes) {
+        assert_eq!(back, bytes, "key of kind {kind}");
+    }
+}
+
+fn postgres_fields_seeds() -> Vec<Vec<u8>> {
+    let with = |kind: u8, bytes: &[u8]| [&[kind], bytes].concat();
+    let array = [1_u32, 0, 25_000, 2, 1, 4, 7, u32::MAX].map(u32::to_be_bytes).concat();
+    let composite = [2_u32, 25_000, 4, 7, 25_001, u32::MAX].map(u32::to_be_bytes).concat();
+    let numeric = [2_u16, 0, 0, 2, 1, 5000].map(u16::to_be_bytes).concat();
+    vec![
+        with(0, &[1]),
+        with(1, &[0x80, 0]),
+        with(3, &[0x7f; 8]),
+        with(6, &1.5_f64.to_be_bytes()),
+        with(8, b"\x01{\"a\": 1}"),
+        with(10, b"any"),
+        with(11, &array),
+        with(12, &[&[0x02][..], &4_u32.to_be_bytes(), &[0; 4], &4_u32.to_be_bytes(), &[1; 4]].concat()),
+        with(14, &composite),
+        with(14, &numeric),
+        with(15, b"abc  "),
+    ]
+}
+
+/// The splitter of `pg_dump`'s scripts.
+pub fn postgres_script(data: &[u8]) {
+    use rekeep::connector::postgres::decoding::{statements, without_commands};
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let found = statements(text);
+    let mut rest = text;
+    for statement in found.iter().flatten() {
+        let at = rest.find(statement).expect("statements are stretches of the script, one after the other");
+        rest = &rest[at + statement.len()..];
+        assert!(!statement.trim().is_empty());
+    }
+    let _ = statements(&without_commands(text));
+}
+
+fn postgres_script_seeds() -> Vec<Vec<u8>> {
+    vec![
+        b"--\n-- a; b\n\\restrict x9Y\nSET a = 'x;''y';\n/* ; /* ; */ ; */ SELECT E'\\';', \"a;\"\"b\";\n".to_vec(),
+        b"CREATE FUNCTION f() RETURNS int AS $_$ BEGIN; $$;$$ END; $_$;\nCREATE FUNCTION g() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; END;\n".to_vec(),
+        "COMMENT ON COLUMN \"żó\".b IS 'é;';\\unrestrict x9Y\n".as_bytes().to_vec(),
+    ]
+}
+
+/// Entries of transactions, the map of their schemas and the configuration of `AtlasDB`'s stores.
+pub fn atlas(data: &[u8]) {
+    use rekeep::connector::postgres::decoding::{atlas_config, atlas_entry, atlas_schemas};
+    let mut parts = data.splitn(3, |byte| *byte == b'|');
+    let (row, column, value) = (parts.next(), parts.next(), parts.next());
+    let (row, column) = (row.unwrap_or_default(), column.unwrap_or_default());
+    for (again_row, again_column, _) in atlas_entry(row, column, value.unwrap_or_default()) {
+        assert_eq!((again_row.as_slice(), again_column.as_slice()), (row, column), "a start has one cell");
+    }
+    let _ = atlas_schemas(data);
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = atlas_config(text);
+    }
+}
+
+fn atlas_seeds() -> Vec<Vec<u8>> {
+    vec![
+        b"\xa7\x11|t|\xa7\x15".to_vec(),
+        b"\x80\0\0\0\0\0\0\0|\x82\x71|\x04\x01".to_vec(),
+        b"\xe1\x40\0\0\0\0\0\0|\0|".to_vec(),
+        b"{\"sequence\":3,\"bound\":9}".to_vec(),
+        br#"{"version":1,"payload":"eyJ0aW1lc3RhbXBUb1RyYW5zYWN0aW9uc1RhYmxlU2NoZW1hVmVyc2lvbiI6eyJ0aW1lc3RhbXBNYXBwaW5ncyI6W3sibG9uZ1JhbmdlIjp7Imxvd2VyRW5kcG9pbnQiOjEsImxvd2VyQm91bmRUeXBlIjoiQ0xPU0VEIn0sInZhbHVlIjoyfV19fQ=="}"#.to_vec(),
+        b"atlasdb:\n  keyValueService:\n    type: relational\n    ddl: {type: postgres, tablePrefix: a_}\n    connection: {type: postgres, host: h, port: 1, dbName: d, dbLogin: u, dbPassword: p}\n".to_vec(),
     ]
 }

@@ -12,6 +12,11 @@ pub const fn for_kind(kind: ErrorKind) -> Option<&'static str> {
     Some(match kind {
         ErrorKind::NoRepository => "check -r or REKEEP_REPOSITORY, or make one with `rekeep init`",
         ErrorKind::RepositoryExists => "nothing was changed; use it, or choose another location",
+        ErrorKind::NotReplica => {
+            "nothing was changed: replicate into another place. A replica that was written to is a repository of its own; a \
+             snapshot that vanished from the source comes back with `rekeep repair snapshots`, or goes for good with `rekeep \
+             forget --vanished ID`, both at the source"
+        }
         ErrorKind::WrongPassword => "try another one, or the recovery key with --recovery-key",
         ErrorKind::RoleLacks => "`rekeep key list` shows which slot has which role",
         ErrorKind::Damaged | ErrorKind::Missing => DAMAGE,

@@ -105,6 +105,12 @@ impl Context {
         }
     }
 
+    /// Storage at another place than the repository's, which the options of the repository's say nothing about.
+    pub fn storage_elsewhere(&self, place: &str) -> Result<Storage, Failure> {
+        let options = StorageOptions { options: Vec::new(), ..self.storage_options.clone() };
+        Ok(Storage::open(place, &options)?)
+    }
+
     /// Requests at once.
     pub fn connections(&self) -> u16 {
         self.storage_options.connections.unwrap_or(1)

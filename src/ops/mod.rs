@@ -22,6 +22,7 @@ pub mod password;
 pub mod progress;
 pub mod prune;
 mod reading;
+pub mod replicate;
 pub mod restore;
 pub mod select;
 pub mod source;

@@ -44,6 +44,12 @@ pub enum PhaseKind {
     Repacking,
     /// Deleting packs.
     Deleting,
+    /// Copying packs to a replica.
+    CopyingPacks,
+    /// Copying to a replica what describes packs.
+    CopyingIndex,
+    /// Copying to a replica what snapshots say.
+    CopyingSnapshots,
 }
 
 impl PhaseKind {
@@ -67,6 +73,9 @@ impl PhaseKind {
             Self::LookingForNeeded => "looking for what is needed",
             Self::Repacking => "repacking",
             Self::Deleting => "deleting",
+            Self::CopyingPacks => "copying packs",
+            Self::CopyingIndex => "copying the index",
+            Self::CopyingSnapshots => "copying snapshots",
         }
     }
 }

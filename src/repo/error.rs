@@ -187,6 +187,20 @@ pub enum RepoError {
         /// Until when.
         until: Timestamp,
     },
+    /// A place that cannot be, or no longer is, a replica of the repository.
+    #[error("{location} is no replica of this repository: {reason}")]
+    NotReplica {
+        /// Where.
+        location: String,
+        /// Why not.
+        reason: String,
+    },
+    /// What is copied without a lease is pruned faster than it is copied.
+    #[error("the source was looked at {rounds} times, and each time something had been deleted meanwhile")]
+    KeepsMoving {
+        /// How often.
+        rounds: u64,
+    },
     /// Others write under the same name all the time.
     #[error("snapshot {id} is revised by others all the time: try again later")]
     Contended {
@@ -231,7 +245,7 @@ impl RepoError {
             Self::NewerFormat { .. } | Self::UnknownFeature { .. } => ErrorKind::NewerFormat,
             Self::Damaged { .. } | Self::Forged { .. } => ErrorKind::Damaged,
             Self::Missing { .. } | Self::ChunkMissing { .. } => ErrorKind::Missing,
-            Self::MovedOn { .. } => ErrorKind::MovedOn,
+            Self::MovedOn { .. } | Self::KeepsMoving { .. } => ErrorKind::MovedOn,
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::NoSnapshot { .. } => ErrorKind::NoSnapshot,
             Self::Storage { .. } => ErrorKind::Storage,
@@ -242,6 +256,7 @@ impl RepoError {
             Self::Held { .. } => ErrorKind::SnapshotHeld,
             Self::Locked { .. } => ErrorKind::SnapshotLocked,
             Self::Contended { .. } => ErrorKind::Contended,
+            Self::NotReplica { .. } => ErrorKind::NotReplica,
             Self::Invalid(_) => ErrorKind::InvalidInput,
             Self::Internal(_) => ErrorKind::Internal,
         }
@@ -254,6 +269,7 @@ impl RepoError {
             Self::NoRepository { location }
             | Self::AlreadyExists { location }
             | Self::Occupied { location, .. }
+            | Self::NotReplica { location, .. }
             | Self::Location { location, .. } => location.clone(),
             Self::KeyService { service, .. } => service.clone(),
             Self::NewerFormat { object, .. }
@@ -274,6 +290,7 @@ impl RepoError {
             | Self::Role { .. }
             | Self::RunFailed { .. }
             | Self::Interrupted
+            | Self::KeepsMoving { .. }
             | Self::Invalid(_)
             | Self::Internal(_) => String::new(),
         }

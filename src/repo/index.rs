@@ -121,6 +121,37 @@ pub fn packs_of(name: &ObjectName, bytes: &[u8]) -> Result<Vec<(ObjectName, u64)
     Ok(Plain::parse(name, bytes)?.packs)
 }
 
+/// So many bytes are the head of an index object that describes no more packs than one usually does.
+pub const USUAL_HEAD_BYTES: u64 = (HEADER_BYTES + 64 * LISTED_BYTES) as u64;
+
+/// How many bytes of an index object name its packs, by its first bytes.
+///
+/// # Errors
+/// [`RepoError::Damaged`] if it is none; [`RepoError::NewerFormat`].
+pub fn head_bytes(name: &ObjectName, start: &[u8]) -> Result<u64, RepoError> {
+    check_start(name, start)?;
+    let count = start.get(32..36).and_then(|count| count.try_into().ok()).map(u32::from_le_bytes);
+    let count = count.ok_or_else(|| RepoError::damaged(path(name), "it is cut off"))?;
+    Ok(HEADER_BYTES as u64 + u64::from(count) * LISTED_BYTES as u64)
+}
+
+/// [`packs_of`] from the head alone, which nothing vouches for.
+///
+/// # Errors
+/// As of [`head_bytes`].
+pub fn packs_in_head(name: &ObjectName, head: &[u8]) -> Result<Vec<(ObjectName, u64)>, RepoError> {
+    Ok(Plain::unhashed(name, head)?.packs)
+}
+
+fn check_start(name: &ObjectName, bytes: &[u8]) -> Result<(), RepoError> {
+    let object = path(name);
+    match bytes.split_first_chunk::<10>() {
+        None => Err(RepoError::damaged(object, "it is cut off")),
+        Some((start, _)) if start[..8] != *MAGIC => Err(RepoError::damaged(object, "it is no index object")),
+        Some((start, _)) => object::check_version(&object, u16::from_le_bytes([start[8], start[9]]), VERSION),
+    }
+}
+
 /// What can be read without a key.
 struct Plain<'a> {
     suite: u8,
@@ -135,17 +166,16 @@ struct Plain<'a> {
 
 impl<'a> Plain<'a> {
     fn parse(name: &ObjectName, bytes: &'a [u8]) -> Result<Self, RepoError> {
-        let object = path(name);
-        let damaged = |reason: &str| RepoError::damaged(&object, reason);
         if blake3::hash(bytes) != blake3::Hash::from_bytes(name.0) {
-            return Err(damaged("its bytes do not have the hash that it is named by"));
+            return Err(RepoError::damaged(path(name), "its bytes do not have the hash that it is named by"));
         }
-        match bytes.split_first_chunk::<10>() {
-            None => return Err(damaged("it is cut off")),
-            Some((start, _)) if start[..8] != *MAGIC => return Err(damaged("it is no index object")),
-            Some((start, _)) => object::check_version(&object, u16::from_le_bytes([start[8], start[9]]), VERSION)?,
-        }
-        Self::fields(bytes).map_err(|error| damaged(&error.to_string()))
+        Self::unhashed(name, bytes)
+    }
+
+    /// [`Self::parse`] of what need not be all of it.
+    fn unhashed(name: &ObjectName, bytes: &'a [u8]) -> Result<Self, RepoError> {
+        check_start(name, bytes)?;
+        Self::fields(bytes).map_err(|error| RepoError::damaged(path(name), error))
     }
 
     /// Reads everything behind magic and version.

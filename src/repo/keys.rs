@@ -371,6 +371,13 @@ pub fn check_lines(object: &str, bytes: &[u8]) -> Result<(), RepoError> {
     lines::value(object, bytes).map(drop)
 }
 
+/// The repository that a key slot says it is of; needs no key.
+pub fn repository_of(object: &str, bytes: &[u8]) -> Result<String, RepoError> {
+    let slot = lines::value(object, bytes)?;
+    let id = slot.get("repository").and_then(serde_json::Value::as_str);
+    Ok(id.ok_or_else(|| RepoError::damaged(object, "it names no repository"))?.to_owned())
+}
+
 /// Makes a repository's keys: a slot for `password`, a slot for a fresh recovery key, then `rekeep.json`, whose creation
 /// is the commit; each is then kept once more.
 ///

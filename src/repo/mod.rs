@@ -24,6 +24,7 @@ pub mod process;
 pub mod pruner;
 pub mod registry;
 pub mod repair;
+pub mod replica;
 pub mod repository;
 pub mod role;
 pub mod session;

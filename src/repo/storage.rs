@@ -17,6 +17,7 @@ mod tests;
 mod traffic;
 #[cfg(feature = "http")]
 mod transport;
+mod tree;
 mod trial;
 
 pub use begun::{Begun, Listing, ReadEach, Wanted};
@@ -25,6 +26,7 @@ pub use probe::{PROBE, Verdict};
 #[cfg(feature = "kms")]
 pub(in crate::repo) use runtime::wait;
 pub use traffic::Traffic;
+pub use tree::{Named, ObjectTree, ObjectVersion, TreeEntry};
 pub use trial::{Rights, Speed, Trial, TrialOptions};
 
 use super::{RepoError, cache::CACHE_BYTES};

@@ -58,6 +58,8 @@ codes! {
         NoRepository = "no_repository",
         /// There is one already.
         RepositoryExists = "repository_exists",
+        /// A place is not, or no longer, a replica of the repository.
+        NotReplica = "not_replica",
         /// No key slot opens.
         WrongPassword = "wrong_password",
         /// The keys that were opened do not allow it.

@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use std::{
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::{Mutex, MutexGuard},
 };
 
 fn slow(world: &World, args: &[&str]) -> Child {
@@ -166,18 +167,22 @@ fn a_file_that_cannot_grow_fails_the_backup_and_the_restore() {
 }
 
 /// A directory on a file system of 8 MiB, which `tests/run` mounts.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(pub PathBuf, #[expect(dead_code, reason = "held while it is used")] MutexGuard<'static, ()>);
+
+/// There is one such disk, which two tests would fill together.
+static DISK: Mutex<()> = Mutex::new(());
 
 impl SmallDisk {
-    fn open() -> Self {
+    pub fn open() -> Self {
+        let alone = DISK.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let parts = std::env::var_os("REKEEP_PARTS").expect("REKEEP_PARTS says where parts lie");
         let dir = PathBuf::from(parts).join("small-disk").join(std::process::id().to_string());
         std::fs::create_dir_all(&dir).unwrap();
-        Self(dir)
+        Self(dir, alone)
     }
 
     /// Leaves only so many bytes.
-    fn fill_up_to(&self, free: u64) {
+    pub fn fill_up_to(&self, free: u64) {
         let stat = rustix::fs::statvfs(&self.0).unwrap();
         let room = (stat.f_bavail * stat.f_frsize).saturating_sub(free);
         std::fs::write(self.0.join("filler"), vec![0; room as usize]).unwrap();

@@ -196,6 +196,7 @@ fn documents_have_the_keys_that_are_written_down() {
     }
     is_as_said("source", 0, &world.json(&["source", "list"]));
     is_as_said("source", 1, &world.json(&["source", "rename", oldest_source(&world).as_str(), "other"]));
+    is_as_said("replicate", 0, &world.json(&["replicate", "replica"]));
     is_as_said("repair", 0, &world.json(&["repair", "index", "--dry-run"]));
 
     let middle = world.snapshots()[1]["id"].as_str().unwrap().to_owned();

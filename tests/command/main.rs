@@ -17,6 +17,7 @@ mod output;
 mod pruning;
 mod reading;
 mod refusals;
+mod replicas;
 mod retention;
 mod roles;
 mod tour;

@@ -174,6 +174,8 @@ fn the_store_s_own_timestamps_are_those_of_the_state_that_is_read() {
     for name in ["backup.timestamp", "fast-forward.timestamp"] {
         assert_eq!(room.ok(&["dump", "latest", "timestamps", name]).out, "20001\n");
     }
+    room.run(&["verify", "latest", "--against", &from])
+        .ends(3, &["0 only in the snapshot, 0 only in the source, 0 differ,"]);
     let mut copy = cluster.database("copy");
     room.run(&["restore", "latest", &format!("atlasdb:{}", cluster.url("copy"))]).ends(3, &["0 of them committed"]);
     assert_eq!(mini::commit_of(&mut copy, "", 1, 19_000), Some(20_000));

@@ -13,4 +13,5 @@ mod run;
 mod s3;
 mod server;
 mod sftp;
+mod trees;
 mod webdav;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 /// A directory with a database, and a repository somewhere else.
 pub struct Life {
     dir: Arc<TempDir>,
-    uri: String,
+    pub uri: String,
     environment: Vec<(String, String)>,
 }
 

@@ -222,6 +222,44 @@ fn a_repository_lives_on_ministack() {
     Life::at(&uri(server.port, "repo/deep"), &KEYS).whole();
 }
 
+/// The replica of a local repository, on a server, with the primary gone.
+#[test]
+#[ignore = "needs ministack"]
+fn a_replica_on_ministack_restores_with_the_primary_gone() {
+    let server = ministack();
+    let place = uri(server.port, "second");
+    let mut life = Life::at("", &KEYS);
+    life.uri = life.path("primary").to_str().unwrap().to_owned();
+    life.init();
+    life.fill(40_000);
+    let before = life.rows("app.db");
+    let first = life.backup();
+    let done = life.json(&["replicate", &place]);
+    assert!(done["packs"].as_u64().unwrap() > 1 && done["problems"] == serde_json::json!([]), "{done}");
+    life.sql("UPDATE t SET data = randomblob(500) WHERE id % 100 = 7");
+    let after = life.rows("app.db");
+    life.backup();
+    life.ok(&["tag", &first, "--add", "x"]);
+    let done = life.json(&["replicate", &place]);
+    assert_eq!(done["snapshots"], 2, "{done}");
+    assert_eq!(life.json(&["replicate", &place])["bytes"], 0);
+    std::fs::remove_dir_all(life.path("primary")).unwrap();
+    std::fs::remove_dir_all(life.path("cache")).unwrap();
+    life.uri = place;
+    life.ok(&["verify", "--keyless"]);
+    life.ok(&["restore", &first, "sqlite:first.db"]);
+    life.ok(&["restore", "latest", "sqlite:second.db"]);
+    assert!(life.rows("first.db") == before && life.rows("second.db") == after);
+    // The verdict on a place is not copied, and nobody has written here.
+    assert!(at(server.port, "second").list("promises/").unwrap().is_empty());
+    // And from the server to another of its prefixes.
+    let third = uri(server.port, "third");
+    assert_eq!(life.json(&["replicate", &third])["problems"], serde_json::json!([]));
+    life.uri = third;
+    let verified = life.json(&["verify", "--read-data", "--restore"]);
+    assert_eq!(verified["findings"], serde_json::json!([]), "{verified}");
+}
+
 #[test]
 #[ignore = "needs moto"]
 fn a_repository_lives_on_moto() {

@@ -39,6 +39,12 @@ fn uri(server: &Server, name: &str) -> String {
     format!("sftp://127.0.0.1:{}{folder}/root/{name}?key={folder}/me&known-hosts=accept", server.port)
 }
 
+/// Gives a folder at a server of its own.
+pub fn with_server(work: impl FnOnce(&str)) {
+    let server = sshd();
+    work(&uri(&server, "tree"));
+}
+
 #[test]
 #[ignore = "needs openssh"]
 fn openssh_conforms() {

@@ -8,7 +8,7 @@ use crate::{
 use rekeep::repo::{Storage, storage::StorageOptions};
 use std::{fs, process::Command};
 
-fn wsgidav() -> Server {
+pub fn wsgidav() -> Server {
     Server::start(|port, folder| {
         fs::create_dir(folder.join("root")).unwrap();
         let config = format!(

@@ -23,6 +23,7 @@ pub mod ls;
 pub mod man;
 pub mod prune;
 pub mod repair;
+pub mod replicate;
 pub mod restore;
 #[cfg(feature = "service")]
 pub mod serve;
@@ -78,6 +79,8 @@ pub enum Command {
     Tag(tag::TagArgs),
     /// Give back the space of what no snapshot needs
     Prune(prune::PruneArgs),
+    /// Copy the whole repository to another place, byte for byte and without a password
+    Replicate(replicate::ReplicateArgs),
     /// Mend what can be mended of a damaged repository
     #[command(subcommand)]
     Repair(repair::RepairCommand),
@@ -157,6 +160,7 @@ pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) ->
         Command::Source(command) => source::run(&command, context),
         Command::Tag(args) => tag::run(&args, context),
         Command::Prune(args) => prune::run(&args, context),
+        Command::Replicate(args) => replicate::run(&args, context),
         Command::Repair(command) => repair::run(&command, context),
         Command::Inspect(args) => inspect::run(&args, context),
         #[cfg(all(feature = "aerospike", feature = "asb"))]

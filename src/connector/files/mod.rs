@@ -113,7 +113,10 @@ impl FilesSource {
         let origin = if let Some(name) = &options.stdin {
             Origin::Stdin(StdinValue::new(name, &options.stdin_command)?)
         } else if url.place.contains("://") {
-            Origin::Remote(Remote::open(&url.place, &url.options)?)
+            match Remote::open(&url.place, &url.options)? {
+                remote::Place::Folder(path) => Origin::Local(local_root(&path)?),
+                remote::Place::Objects(remote) => Origin::Remote(remote),
+            }
         } else {
             Origin::Local(local_root(&url.path())?)
         };

@@ -18,71 +18,60 @@ use crate::{
         Clock, KeyCodec, KeyRange, Meta, RecordBatch, RecordStream, RowHead, StreamError, StreamedValue, SystemClock,
         Tag, Timestamp,
     },
+    repo::storage::{Named, ObjectTree, ObjectVersion, StorageOptions, TreeEntry},
 };
-use opendal::{ErrorKind, Metadata, blocking::Operator};
 use serde_json::{Value as Json, json};
 use std::{
     collections::VecDeque,
-    io::{self, Read, Write},
+    io::{self, Read},
+    path::PathBuf,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-/// A place that `OpenDAL` reaches.
+/// Objects at a service.
 #[derive(Debug, Clone)]
-pub(super) struct Remote {
-    operator: Operator,
-    location: String,
-}
+pub(super) struct Remote(ObjectTree);
 
-/// The runtime that drives requests: one for the process, it owns nothing but two threads.
-fn runtime() -> io::Result<&'static tokio::runtime::Runtime> {
-    static RUNTIME: OnceLock<io::Result<tokio::runtime::Runtime>> = OnceLock::new();
-    let made = RUNTIME.get_or_init(|| {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("files").enable_all().build()
-    });
-    made.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
+/// What `files:URI` names.
+pub(super) enum Place {
+    Folder(PathBuf),
+    Objects(Remote),
 }
 
 impl Remote {
-    pub(super) fn open(location: &str, options: &[(String, String)]) -> Result<Self, ConnectorError> {
-        let wrong = |reason: String| ConnectorError::Url { url: format!("files:{location}"), reason };
-        let guard = runtime().map_err(|error| wrong(error.to_string()))?.enter();
-        opendal::init_default_registry();
-        let operator = Operator::from_uri((location, options.to_vec())).map_err(|error| wrong(error.to_string()))?;
-        drop(guard);
-        Ok(Self { operator, location: location.to_owned() })
+    /// Understands a location as those of repositories are.
+    pub(super) fn open(location: &str, options: &[(String, String)]) -> Result<Place, ConnectorError> {
+        let options = StorageOptions { options: options.to_vec(), ..StorageOptions::default() };
+        match ObjectTree::open(location, &options) {
+            Ok(Named::Folder(path)) => Ok(Place::Folder(path)),
+            Ok(Named::Tree(tree)) => Ok(Place::Objects(Self(tree))),
+            Err(error) => Err(ConnectorError::Url { url: "files:".to_owned(), reason: error.to_string() }),
+        }
     }
 
     pub(super) fn location(&self) -> &str {
-        &self.location
+        self.0.location()
     }
 
     pub(super) fn is_occupied(&self) -> Result<bool, ConnectorError> {
-        let listed = self.list(b"").map_err(|source| self.error("list", source))?;
+        let listed = self.0.list("").map_err(|source| self.error("list", source))?;
         Ok(!listed.is_empty())
     }
 
     fn error(&self, operation: &'static str, source: io::Error) -> ConnectorError {
-        ConnectorError::Io { operation, object: self.location.clone(), source }
+        ConnectorError::Io { operation, object: self.location().to_owned(), source }
     }
 
     /// The entries of a folder; an absent one is empty.
-    fn list(&self, dir: &[u8]) -> io::Result<Vec<Listed<()>>> {
-        let dir = std::str::from_utf8(dir).map_err(io::Error::other)?;
-        let entries = match self.operator.list(if dir.is_empty() { "/" } else { dir }) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        };
-        let names = entries.iter().filter_map(|entry| {
-            let name = entry.path().strip_prefix(dir)?.as_bytes().to_vec();
-            // The folder itself may be listed.
-            (!name.is_empty() && name != b"/").then_some(Listed { name, item: () })
-        });
-        Ok(names.collect())
+    fn list(&self, dir: &[u8]) -> io::Result<Vec<Listed<Option<ObjectVersion>>>> {
+        let entries = self.0.list(std::str::from_utf8(dir).map_err(io::Error::other)?)?;
+        Ok(entries
+            .into_iter()
+            .map(|TreeEntry { name, version }| Listed { name: name.into_bytes(), item: version })
+            .collect())
     }
 }
 
@@ -104,7 +93,7 @@ impl Run {
         self.note(key, "vanished before it was read");
     }
 
-    fn list(&self, dir: &[u8]) -> io::Result<Vec<Listed<()>>> {
+    fn list(&self, dir: &[u8]) -> io::Result<Vec<Listed<Option<ObjectVersion>>>> {
         let mut entries = self.remote.list(dir)?;
         entries.retain(|entry| self.selection.takes(&[dir, &entry.name].concat()));
         Ok(entries)
@@ -144,7 +133,7 @@ impl SourceSession for RemoteSession {
     }
 
     fn attributes(&self) -> Json {
-        let mut attributes = json!({ "location": self.run.remote.location });
+        let mut attributes = json!({ "location": self.run.remote.location() });
         if let Some(kept) = self.run.selection.kept() {
             attributes[SELECTION] = kept;
         }
@@ -181,47 +170,28 @@ impl SourceSession for RemoteSession {
 
 struct RemoteStream {
     run: Arc<Run>,
-    walker: Walker<()>,
+    walker: Walker<Option<ObjectVersion>>,
     shapes: Shapes,
     unread: VecDeque<KeyRange>,
 }
 
-/// What tells one version of an object from another.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
-    bytes: u64,
-    modified: Option<FileTime>,
-    etag: Option<String>,
-    version: Option<String>,
+fn time_of(version: &ObjectVersion) -> Option<FileTime> {
+    version.modified.map(|time| match time.duration_since(std::time::UNIX_EPOCH) {
+        Ok(since) => FileTime { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() },
+        Err(_) => FileTime { seconds: 0, nanos: 0 },
+    })
 }
 
-impl Seen {
-    fn of(metadata: &Metadata) -> Self {
-        let modified = metadata.last_modified().map(|time| {
-            let time: std::time::SystemTime = time.into();
-            match time.duration_since(std::time::UNIX_EPOCH) {
-                Ok(since) => FileTime { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() },
-                Err(_) => FileTime { seconds: 0, nanos: 0 },
-            }
-        });
-        Self {
-            bytes: metadata.content_length(),
-            modified,
-            etag: metadata.etag().map(str::to_owned),
-            version: metadata.version().map(str::to_owned),
-        }
+/// 0 where nothing but the size is known, or the time is so new that the object may change under it.
+fn stamp(version: &ObjectVersion) -> u64 {
+    let now = SystemClock.now().as_millis() / 1000;
+    let seconds = time_of(version).map(|time| time.seconds);
+    if version.etag.is_none() && seconds.is_none_or(|seconds| seconds + 2 >= now) {
+        return 0;
     }
-
-    /// 0 where nothing but the size is known, or the time is so new that the object may change under it.
-    fn stamp(&self) -> u64 {
-        let now = SystemClock.now().as_millis() / 1000;
-        let rested = self.modified.is_some_and(|time| time.seconds + 2 < now);
-        if self.etag.is_none() && self.version.is_none() && !rested {
-            return 0;
-        }
-        let hash = blake3::hash(format!("{self:?}").as_bytes());
-        hash.as_bytes().first_chunk().map_or(1, |bytes| u64::from_le_bytes(*bytes)).max(1)
-    }
+    // Of times only the seconds: a listing may say more of them than an answer about one object does.
+    let hash = blake3::hash(format!("{} {seconds:?} {:?}", version.bytes, version.etag).as_bytes());
+    hash.as_bytes().first_chunk().map_or(1, |bytes| u64::from_le_bytes(*bytes)).max(1)
 }
 
 impl RemoteStream {
@@ -229,7 +199,7 @@ impl RemoteStream {
         Self { run, walker: Walker::new(range.clone()), shapes: Shapes::default(), unread: VecDeque::new() }
     }
 
-    fn add(&mut self, batch: &mut RecordBatch, key: &[u8]) -> io::Result<()> {
+    fn add(&mut self, batch: &mut RecordBatch, key: &[u8], listed: Option<ObjectVersion>) -> io::Result<()> {
         let path = std::str::from_utf8(key).map_err(io::Error::other)?;
         if key.ends_with(b"/") {
             let cells = Attributes { kind: Kind::Directory, ..Attributes::default() }.cells();
@@ -241,12 +211,12 @@ impl RemoteStream {
             });
             return Ok(());
         }
-        let seen = Seen::of(&self.run.remote.operator.stat(path)?);
-        let attributes = Attributes { size: Some(seen.bytes), mtime: seen.modified, ..Attributes::default() };
+        let version = listed.map_or_else(|| self.run.remote.0.version(path), Ok)?;
+        let attributes = Attributes { size: Some(version.bytes), mtime: time_of(&version), ..Attributes::default() };
         let cells = attributes.cells();
         let shape = self.shapes.of(&cells, true);
-        let head = RowHead { key, meta: Meta { stamp: seen.stamp(), ..Meta::default() } };
-        let content = RemoteContent { run: Arc::clone(&self.run), path: path.to_owned(), seen };
+        let head = RowHead { key, meta: Meta { stamp: stamp(&version), ..Meta::default() } };
+        let content = RemoteContent { run: Arc::clone(&self.run), path: path.to_owned(), version };
         batch.push_streamed(head, &shape, Tag::BLOB, Box::new(content), |writer| {
             for (_, tag, bytes) in &cells {
                 writer.cell(*tag, bytes);
@@ -263,7 +233,7 @@ impl RecordStream for RemoteStream {
             let run = Arc::clone(&self.run);
             match self.walker.next(|dir| run.list(dir)) {
                 None => break,
-                Some(Step::Entry(key, ())) => match self.add(batch, &key) {
+                Some(Step::Entry(key, version)) => match self.add(batch, &key, version) {
                     Ok(()) => {}
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
                         run.vanished(&key);
@@ -274,7 +244,7 @@ impl RecordStream for RemoteStream {
                     }
                 },
                 Some(Step::Unlistable(dir, error)) if dir.is_empty() => {
-                    return Err(format!("list {}: {error}", run.remote.location).into());
+                    return Err(format!("list {}: {error}", run.remote.location()).into());
                 }
                 Some(Step::Unlistable(dir, error)) => {
                     run.missing(&dir, &error);
@@ -293,45 +263,26 @@ impl RecordStream for RemoteStream {
 struct RemoteContent {
     run: Arc<Run>,
     path: String,
-    seen: Seen,
+    version: ObjectVersion,
 }
 
 impl StreamedValue for RemoteContent {
     fn open(&mut self) -> io::Result<Box<dyn Read + Send + '_>> {
-        let opened =
-            self.run.remote.operator.reader(&self.path).and_then(|reader| reader.into_std_read(0..self.seen.bytes));
-        let reader = opened.map_err(io::Error::from).inspect_err(|error| {
+        let reader = self.run.remote.0.read(&self.path, &self.version).inspect_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
                 self.run.vanished(self.path.as_bytes());
             }
         })?;
-        Ok(Box::new(Exactly { inner: reader, left: self.seen.bytes }))
+        Ok(Box::new(reader))
     }
 
     fn is_untorn(&mut self) -> io::Result<bool> {
-        let now = self.run.remote.operator.stat(&self.path).map_err(|error| match error.kind() {
+        let now = self.run.remote.0.version(&self.path).map_err(|error| match error.kind() {
             // It was read: only that it is the same cannot be told.
-            ErrorKind::NotFound => io::Error::other("it was deleted while it was read"),
-            _ => error.into(),
+            io::ErrorKind::NotFound => io::Error::other("it was deleted while it was read"),
+            _ => error,
         })?;
-        Ok(Seen::of(&now) == self.seen)
-    }
-}
-
-/// Fails where fewer bytes come than were promised.
-struct Exactly<R> {
-    inner: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Exactly<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)? as u64;
-        if read == 0 && !buffer.is_empty() && self.left > 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter while it was read"));
-        }
-        self.left = self.left.saturating_sub(read);
-        Ok(read as usize)
+        Ok(now.is(&self.version))
     }
 }
 
@@ -361,7 +312,7 @@ impl TargetSession for RemoteTargetSession {
     }
 
     fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
-        let note = format!("{} keeps no owners, permissions and times: {COLLECTION} lost them", self.remote.location);
+        let note = format!("{} keeps no owners, permissions and times: {COLLECTION} lost them", self.remote.location());
         let mut notes = if self.bare > 0 { vec![format!("{note} for {} entries", self.bare)] } else { Vec::new() };
         let unseen = self.looked.iter().flat_map(|run| all(&run.missing));
         let unseen: Vec<String> = unseen.map(|what| format!("{UNSEEN}: {what}")).collect();
@@ -393,21 +344,21 @@ impl RemoteWriter<'_> {
         if row.key == ROOT {
             return Ok(Written::Replaced);
         }
-        let operator = &self.session.remote.operator;
-        let before = operator.exists(path).map_err(|error| error.to_string())?;
+        let tree = &self.session.remote.0;
+        let before = tree.exists(path).map_err(|error| error.to_string())?;
         if before && self.session.overwrite == Overwrite::Never {
             return Ok(Written::Existed);
         }
         match attributes.kind {
-            Kind::Directory => operator.create_dir(path).map_err(|error| error.to_string())?,
+            Kind::Directory => tree.make_folder(path).map_err(|error| error.to_string())?,
             Kind::File if attributes.hardlink.is_none() && attributes.extents.is_none() => {
                 let inline = content.unwrap_or_default();
                 match stream {
-                    None => write_object(operator, path, before, &mut &*inline)?,
+                    None => tree.write(path, &mut &*inline).map_err(|error| error.to_string())?,
                     Some(None) => return Err("its content was taken already".to_owned()),
                     Some(Some(mut stream)) => {
                         let mut rest = stream.open().map_err(|error| error.to_string())?;
-                        write_object(operator, path, before, &mut inline.chain(&mut rest))?;
+                        tree.write(path, &mut inline.chain(&mut rest)).map_err(|error| error.to_string())?;
                     }
                 }
             }
@@ -417,24 +368,11 @@ impl RemoteWriter<'_> {
     }
 }
 
-fn write_object(operator: &Operator, path: &str, before: bool, content: &mut dyn Read) -> Result<(), String> {
-    let mut writer = operator.writer(path).map_err(|error| error.to_string())?.into_std_write();
-    let written = io::copy(content, &mut writer).and_then(|_| writer.flush()).and_then(|()| writer.close());
-    written.map_err(|error| {
-        drop(writer);
-        // Half an object under its name would look like a whole one; most places keep the old one, which must stay.
-        if !before {
-            let _ = operator.delete(path);
-        }
-        error.to_string()
-    })
-}
-
 impl CollectionTarget for RemoteWriter<'_> {
     fn existing(&mut self, range: &KeyRange) -> Result<Option<Box<dyn RecordStream + Send + '_>>, ConnectorError> {
         let run = Run {
             remote: self.session.remote.clone(),
-            selection: part_of(self.session.part.as_ref(), &self.session.remote.location)?,
+            selection: part_of(self.session.part.as_ref(), self.session.remote.location())?,
             missing: Mutex::default(),
             notes: Mutex::default(),
             vanished: AtomicU64::new(0),
@@ -458,7 +396,7 @@ impl CollectionTarget for RemoteWriter<'_> {
         // Children sort after their folder, which only goes when it is empty.
         for Removal { key, .. } in rows.iter().rev() {
             let path = std::str::from_utf8(key).map_err(io::Error::other);
-            match path.and_then(|path| Ok(self.session.remote.operator.delete(path)?)) {
+            match path.and_then(|path| self.session.remote.0.delete(path)) {
                 Ok(()) => outcomes.removed += 1,
                 Err(error) => failed(outcomes, key, error.to_string()),
             }

@@ -8,7 +8,7 @@ use super::{
     names::Names,
     place::Places,
     refuse_url_options,
-    remote::{Remote, RemoteTargetSession},
+    remote::{Place, Remote, RemoteTargetSession},
     remove::remove_tree,
     select::Selection,
     session::SELECTION,
@@ -85,7 +85,10 @@ impl FilesTarget {
     pub fn new(url: &SourceUrl, options: FilesTargetOptions) -> Result<Self, ConnectorError> {
         refuse_url_options(url)?;
         let place = if url.place.contains("://") {
-            Root::Remote(Remote::open(&url.place, &url.options)?)
+            match Remote::open(&url.place, &url.options)? {
+                Place::Folder(path) => Root::Local(path),
+                Place::Objects(remote) => Root::Remote(remote),
+            }
         } else {
             Root::Local(url.path())
         };

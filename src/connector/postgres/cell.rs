@@ -57,8 +57,12 @@ impl PartKind {
     pub(super) fn part(self, field: Option<&[u8]>) -> Option<KeyPart> {
         let Some(field) = field else { return Some(KeyPart::Null) };
         Some(match self {
-            Self::Bool => KeyPart::Bool(*field.first()? != 0),
-            Self::Int(_) => KeyPart::Int(integer(field)?),
+            Self::Bool => KeyPart::Bool(match field {
+                [0] => false,
+                [1] => true,
+                _ => return None,
+            }),
+            Self::Int(bytes) => KeyPart::Int(integer_of(bytes, field)?),
             Self::Oid => KeyPart::Int(i64::from(u32::from_be_bytes(field.try_into().ok()?))),
             Self::Float4 => KeyPart::Float(f64::from(f32::from_be_bytes(field.try_into().ok()?))),
             Self::Float8 => KeyPart::Float(f64::from_be_bytes(field.try_into().ok()?)),
@@ -73,8 +77,8 @@ impl PartKind {
                 end @ (i32::MIN | i32::MAX) => end,
                 days => days.checked_add(EPOCH_DAYS)?,
             }),
-            Self::Time => KeyPart::Time(integer(field)?),
-            Self::Instant => KeyPart::Instant(integer(field)?),
+            Self::Time => KeyPart::Time(integer_of(8, field)?),
+            Self::Instant => KeyPart::Instant(integer_of(8, field)?),
             Self::Uuid => KeyPart::Uuid(field.try_into().ok()?),
         })
     }
@@ -106,6 +110,11 @@ impl PartKind {
         }
         Some(true)
     }
+}
+
+/// An integer of so many bytes.
+fn integer_of(bytes: u8, field: &[u8]) -> Option<i64> {
+    (field.len() == usize::from(bytes)).then(|| integer(field)).flatten()
 }
 
 fn integer(field: &[u8]) -> Option<i64> {
@@ -161,7 +170,7 @@ pub(super) fn write(form: &Form, field: Option<&[u8]>, cells: &mut CellWriter<'_
     };
     match form {
         Form::Bool if field.len() == 1 && field[0] < 2 => cells.cell(Tag::BOOL, field),
-        Form::Int(_) if integer(field).is_some() => cells.integer(integer(field).unwrap_or_default()),
+        Form::Int(bytes) if integer_of(*bytes, field).is_some() => cells.integer(integer(field).unwrap_or_default()),
         Form::Oid if field.len() == 4 => {
             cells.integer(i64::from(u32::from_be_bytes([field[0], field[1], field[2], field[3]])));
         }

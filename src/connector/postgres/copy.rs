@@ -31,6 +31,13 @@ impl<'a> CopyRow<'a> {
     }
 }
 
+impl CopyRow<'_> {
+    /// All fields.
+    pub(super) fn fields(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        (0..self.fields.len()).map(|at| self.field(at))
+    }
+}
+
 impl<R: BufRead> CopyRows<R> {
     pub(super) const fn new(input: R) -> Self {
         Self { input, held: Vec::new(), at: 0, begun: false, ended: false }
@@ -181,7 +188,7 @@ mod tests {
         let mut rows = CopyRows::new(input);
         let (mut fields, mut found) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next(&mut fields)? {
-            found.push((0..row.fields.len()).map(|at| row.field(at).map(<[u8]>::to_vec)).collect());
+            found.push(row.fields().map(|field| field.map(<[u8]>::to_vec)).collect());
         }
         Ok(found)
     }

@@ -12,6 +12,7 @@ mod catalog;
 mod cell;
 mod client;
 mod copy;
+pub mod decoding;
 mod dump;
 mod error;
 mod fit;

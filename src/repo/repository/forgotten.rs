@@ -28,7 +28,7 @@ fn body(snapshots: &[SnapshotId]) -> Vec<u8> {
     snapshots.iter().flat_map(|id| id.0).collect()
 }
 
-fn parse(name: &str, body: &[u8]) -> Result<Vec<SnapshotId>, RepoError> {
+pub(in crate::repo) fn parse(name: &str, body: &[u8]) -> Result<Vec<SnapshotId>, RepoError> {
     let (ids, rest) = body.as_chunks::<16>();
     let ascends = ids.windows(2).all(|pair| pair[0] < pair[1]);
     if !rest.is_empty() || !ascends || ids.len() > MAX_NAMED {

@@ -176,7 +176,7 @@ fn not_whole(storage: &Storage) -> RepoError {
 }
 
 /// Refuses a place that does not give back what it was given; says nothing of one that was tried before.
-pub(super) fn refuse_if_broken(storage: &Storage) -> Result<Option<Verdict>, RepoError> {
+pub(in crate::repo) fn refuse_if_broken(storage: &Storage) -> Result<Option<Verdict>, RepoError> {
     if storage.is_settled() {
         return Ok(None);
     }

@@ -25,7 +25,7 @@ pub(super) fn read(path: &Path, root: Option<&str>) -> Result<SourceUrl, Connect
     from_text(&text, root).map_err(wrong)
 }
 
-fn from_text(text: &str, root: Option<&str>) -> Result<SourceUrl, String> {
+pub(super) fn from_text(text: &str, root: Option<&str>) -> Result<SourceUrl, String> {
     let whole: Json = serde_saphyr::from_str(text).map_err(|error| {
         // What stands in the file may be a password: only the place is told.
         let said = error.to_string();

@@ -30,6 +30,29 @@ use crate::{
 use ground::{FIRST_BOUND, Ground, Keeper};
 use place::Place;
 
+/// What an entry of transactions says by each way of writing them that takes it: its cell again, and whether its value has a meaning.
+pub(super) fn feed_entry(row: &[u8], column: &[u8], value: &[u8]) -> Vec<(Vec<u8>, Vec<u8>, bool)> {
+    let read = |encoding: codec::Encoding| {
+        let start = encoding.start(row, column)?;
+        let (row, column) = encoding.cell(start);
+        Some((row, column, encoding.fate(start, value).is_some()))
+    };
+    [codec::Encoding::Direct, codec::Encoding::Tickets, codec::Encoding::TwoPhase]
+        .into_iter()
+        .filter_map(read)
+        .collect()
+}
+
+/// Whether a value is a map of schemas, or the number that names one.
+pub(super) fn feed_schemas(value: &[u8]) -> bool {
+    schemas::sequence(value).is_ok() || schemas::Schemas::read(value).is_ok()
+}
+
+/// Whether a text is a configuration.
+pub(super) fn feed_config(text: &str) -> Result<(), String> {
+    config::from_text(text, None).map(|_| ())
+}
+
 /// The name of the connector in snapshots.
 pub const CONNECTOR: &str = "atlasdb";
 

@@ -1,0 +1,374 @@
+//! Objects that are no repository: what people keep at a service, listed, read and written as it is, with the same ways of
+//! naming a place, credentials, limits of time and retries as a repository has.
+
+use super::{
+    StorageOptions,
+    failure::{Secrets, io_error},
+    location::{Location, ServicePlace},
+    remote::Made,
+    runtime::{Running, begin, wait},
+    traffic::Meter,
+    without_query,
+};
+use crate::repo::RepoError;
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use futures::TryStreamExt;
+use opendal::{Buffer, Metadata, Operator, layers::RetryLayer, options::ReadOptions};
+use std::{
+    future::Future,
+    io::{self, ErrorKind, Read},
+    path::PathBuf,
+    sync::Arc,
+    time::SystemTime,
+};
+
+/// How often a request is tried again.
+const RETRIES: usize = 5;
+
+/// What one request reads; the next is on its way meanwhile.
+const READ_BYTES: u64 = 4 << 20;
+
+/// What is handed over at once of an object that is written.
+const WRITE_BYTES: usize = 8 << 20;
+
+/// What such a location is.
+#[derive(Debug)]
+pub enum Named {
+    /// A local folder.
+    Folder(PathBuf),
+    /// Objects at a service.
+    Tree(ObjectTree),
+}
+
+/// A prefix at a service, and what lies below it. Cheap to clone.
+#[derive(Clone)]
+pub struct ObjectTree {
+    operator: Operator,
+    secrets: Arc<Secrets>,
+    location: String,
+}
+
+/// What tells one version of an object from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectVersion {
+    /// Its length.
+    pub bytes: u64,
+    /// When it was written.
+    pub modified: Option<SystemTime>,
+    /// The service's own mark.
+    pub etag: Option<String>,
+}
+
+/// One name in a folder.
+#[derive(Debug, Clone)]
+pub struct TreeEntry {
+    /// The name without the folder's; a folder's with a `/` at its end.
+    pub name: String,
+    /// Which version it is, if it is an object and the listing says so.
+    pub version: Option<ObjectVersion>,
+}
+
+impl std::fmt::Debug for ObjectTree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ObjectTree").field(&self.location).finish()
+    }
+}
+
+impl ObjectVersion {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            bytes: metadata.content_length(),
+            modified: metadata.last_modified().map(SystemTime::from),
+            etag: metadata.etag().map(str::to_owned),
+        }
+    }
+
+    /// Whether both are the same object's bytes, as far as can be told; answers to different requests give times in different
+    /// units, so where there are marks those decide.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        let seconds = |version: &Self| {
+            version.modified.and_then(|it| it.duration_since(SystemTime::UNIX_EPOCH).ok()).map(|it| it.as_secs())
+        };
+        self.bytes == other.bytes
+            && match (&self.etag, &other.etag) {
+                (Some(one), Some(two)) => one == two,
+                _ => seconds(self) == seconds(other),
+            }
+    }
+}
+
+impl ObjectTree {
+    /// Understands a location, by the rules for repositories.
+    ///
+    /// # Errors
+    /// [`RepoError::Location`].
+    pub fn open(location: &str, options: &StorageOptions) -> Result<Named, RepoError> {
+        let refuse = |reason: String| RepoError::Location { location: without_query(location).to_owned(), reason };
+        match Location::parse(location, options).map_err(refuse)? {
+            Location::Local(root) => Ok(Named::Folder(root.into())),
+            Location::Service(place) => Self::at(&place).map(Named::Tree).map_err(refuse),
+        }
+    }
+
+    fn at(place: &ServicePlace) -> Result<Self, String> {
+        // A web page may be what somebody keeps there.
+        let made = Made::of(place, &place.config, false, &Arc::new(Meter::new()))?;
+        let operator = made.operator.layer(RetryLayer::new().with_max_times(RETRIES).with_jitter());
+        Ok(Self { operator, secrets: Arc::new(place.secrets.clone()), location: place.canonical.clone() })
+    }
+
+    /// What names the place: neither credentials nor options.
+    #[must_use]
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    fn ask<T: Send + 'static>(&self, work: impl Future<Output = opendal::Result<T>> + Send + 'static) -> io::Result<T> {
+        let secrets = Arc::clone(&self.secrets);
+        wait(async move { work.await.map_err(|error| io_error(error, &secrets)) })
+    }
+
+    /// The names in a folder (empty for the whole, else with its `/`), in any order; an absent folder is an empty one.
+    pub fn list(&self, folder: &str) -> io::Result<Vec<TreeEntry>> {
+        let (operator, path) = (self.operator.clone(), if folder.is_empty() { "/" } else { folder }.to_owned());
+        let listed = self.ask(async move { operator.lister(&path).await?.try_collect::<Vec<_>>().await });
+        let listed = match listed {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            listed => listed?,
+        };
+        let entries = listed.iter().filter_map(|entry| {
+            let name = entry.path().strip_prefix(folder)?;
+            let version = ObjectVersion::of(entry.metadata());
+            let tells = entry.metadata().is_file() && (version.etag.is_some() || version.modified.is_some());
+            // Some services list the folder itself.
+            (!name.is_empty() && name != "/")
+                .then(|| TreeEntry { name: name.to_owned(), version: tells.then_some(version) })
+        });
+        Ok(entries.collect())
+    }
+
+    /// Which version an object is. `NotFound` if there is none.
+    pub fn version(&self, name: &str) -> io::Result<ObjectVersion> {
+        let (operator, path) = (self.operator.clone(), name.to_owned());
+        Ok(ObjectVersion::of(&self.ask(async move { operator.stat(&path).await })?))
+    }
+
+    /// Whether there is an object or a folder of that name.
+    pub fn exists(&self, name: &str) -> io::Result<bool> {
+        let (operator, path) = (self.operator.clone(), name.to_owned());
+        self.ask(async move { operator.exists(&path).await })
+    }
+
+    /// The bytes of this version of an object, in order. It fails where they turn out to be another's, or fewer.
+    pub fn read(&self, name: &str, version: &ObjectVersion) -> io::Result<impl Read + Send + use<>> {
+        let is_bound = self.operator.info().capability().read_with_if_match;
+        let etag = version.etag.clone().filter(|_| is_bound);
+        let mut reader = TreeReader {
+            tree: self.clone(),
+            name: name.to_owned(),
+            etag,
+            len: version.bytes,
+            asked: 0,
+            next: None,
+            at_hand: Bytes::new(),
+        };
+        // That it is there and may be read is known before anything is made of it.
+        if version.bytes > 0 {
+            reader.ask_for_more()?;
+            reader.take_next()?;
+        }
+        Ok(reader)
+    }
+
+    /// Writes an object, whatever was there: whole or, where the service can rename, not at all.
+    pub fn write(&self, name: &str, content: &mut dyn Read) -> io::Result<()> {
+        let capability = self.operator.info().capability();
+        let aside = if capability.rename {
+            let mut random = [0; 8];
+            getrandom::fill(&mut random).map_err(io::Error::other)?;
+            Some(format!("{name}.rekeep-{}", HEXLOWER.encode(&random)))
+        } else {
+            None
+        };
+        let (operator, path) = (self.operator.clone(), aside.clone().unwrap_or_else(|| name.to_owned()));
+        let mut options = opendal::options::WriteOptions::default();
+        if capability.write_can_multi {
+            options.chunk = Some(WRITE_BYTES);
+        }
+        let mut writer = self.ask(async move { operator.writer_options(&path, options).await })?;
+        let outcome = loop {
+            let mut bytes = Vec::with_capacity(WRITE_BYTES.min(64 << 10));
+            match content.take(WRITE_BYTES as u64).read_to_end(&mut bytes) {
+                Err(error) => break Err(error),
+                Ok(0) => break Ok(()),
+                Ok(_) => {}
+            }
+            let secrets = Arc::clone(&self.secrets);
+            let written = wait(async move {
+                let done = writer.write(Buffer::from(bytes)).await.map_err(|error| io_error(error, &secrets));
+                Ok((writer, done))
+            })?;
+            writer = written.0;
+            if let Err(error) = written.1 {
+                break Err(error);
+            }
+        };
+        let secrets = Arc::clone(&self.secrets);
+        let outcome = wait(async move {
+            let closed = match outcome {
+                Ok(()) => writer.close().await.map(drop).map_err(|error| io_error(error, &secrets)),
+                Err(error) => Err(error),
+            };
+            if closed.is_err() {
+                // Else parts may stay, invisible and paid for.
+                let _ = writer.abort().await;
+            }
+            closed
+        });
+        let Some(aside) = aside else { return outcome };
+        let (operator, from, to) = (self.operator.clone(), aside.clone(), name.to_owned());
+        let outcome = outcome.and_then(|()| self.ask(async move { operator.rename(&from, &to).await }));
+        if outcome.is_err() {
+            // What was there stays; what was begun beside it is nobody's.
+            let _ = self.delete(&aside);
+        }
+        outcome
+    }
+
+    /// Makes a folder; where the service knows none, an object that stands for it.
+    pub fn make_folder(&self, name: &str) -> io::Result<()> {
+        let (operator, path) = (self.operator.clone(), name.to_owned());
+        self.ask(async move { operator.create_dir(&path).await })
+    }
+
+    /// Deletes an object or an empty folder; deleting what does not exist is no error.
+    pub fn delete(&self, name: &str) -> io::Result<()> {
+        let (operator, path) = (self.operator.clone(), name.to_owned());
+        self.ask(async move { operator.delete(&path).await })
+    }
+}
+
+struct TreeReader {
+    tree: ObjectTree,
+    name: String,
+    etag: Option<String>,
+    len: u64,
+    asked: u64,
+    next: Option<Running<Bytes>>,
+    at_hand: Bytes,
+}
+
+impl TreeReader {
+    fn ask_for_more(&mut self) -> io::Result<()> {
+        if self.asked >= self.len {
+            return Ok(());
+        }
+        let range = self.asked..(self.asked + READ_BYTES).min(self.len);
+        self.asked = range.end;
+        let (operator, path, secrets) = (self.tree.operator.clone(), self.name.clone(), Arc::clone(&self.tree.secrets));
+        let options =
+            ReadOptions { range: range.clone().into(), if_match: self.etag.clone(), ..ReadOptions::default() };
+        self.next = Some(begin(async move {
+            let read =
+                operator.read_options(&path, options).await.map_err(|error| match io_error(error, &secrets) {
+                    error if error.kind() == ErrorKind::AlreadyExists => {
+                        io::Error::other("it changed while it was read")
+                    }
+                    error if error.kind() == ErrorKind::UnexpectedEof => shorter(),
+                    error => error,
+                })?;
+            if read.len() as u64 == range.end - range.start { Ok(read.to_bytes()) } else { Err(shorter()) }
+        })?);
+        Ok(())
+    }
+
+    fn take_next(&mut self) -> io::Result<()> {
+        if let Some(next) = self.next.take() {
+            self.at_hand = next.wait()?;
+            self.ask_for_more()?;
+        }
+        Ok(())
+    }
+}
+
+fn shorter() -> io::Error {
+    io::Error::new(ErrorKind::UnexpectedEof, "it became shorter while it was read")
+}
+
+impl Read for TreeReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at_hand.is_empty() {
+            self.take_next()?;
+        }
+        let len = buffer.len().min(self.at_hand.len());
+        buffer[..len].copy_from_slice(&self.at_hand.split_to(len));
+        Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree() -> ObjectTree {
+        match ObjectTree::open("memory://", &StorageOptions::default()).unwrap() {
+            Named::Tree(tree) => tree,
+            Named::Folder(path) => panic!("{}", path.display()),
+        }
+    }
+
+    #[test]
+    fn objects_of_every_length_come_back_and_folders_are_listed() {
+        let tree = tree();
+        let read = READ_BYTES as usize;
+        let lens = [0, 1, 5_000, read - 1, read, WRITE_BYTES + 1, 2 * read + 5];
+        for len in lens {
+            let bytes: Vec<u8> = (0..len).map(|n| (n * 31 % 251) as u8).collect();
+            let name = format!("d/{len}");
+            tree.write(&name, &mut &*bytes).unwrap();
+            let version = tree.version(&name).unwrap();
+            assert_eq!(version.bytes, len as u64);
+            let mut back = Vec::new();
+            tree.read(&name, &version).unwrap().read_to_end(&mut back).unwrap();
+            assert!(back == bytes, "{len}");
+        }
+        let mut names: Vec<String> = tree.list("d/").unwrap().into_iter().map(|entry| entry.name).collect();
+        names.sort_by_key(|name| name.parse::<usize>().unwrap());
+        assert_eq!(names, lens.map(|len| len.to_string()));
+        assert_eq!(tree.list("").unwrap().into_iter().map(|entry| entry.name).collect::<Vec<_>>(), ["d/"]);
+        assert!(tree.list("none/").unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_became_shorter_or_went_is_said() {
+        let tree = tree();
+        tree.write("a", &mut &b"0123456789"[..]).unwrap();
+        let version = tree.version("a").unwrap();
+        tree.write("a", &mut &b"01234"[..]).unwrap();
+        let error = tree.read("a", &version).map(drop).unwrap_err();
+        assert!(error.to_string().contains("shorter"), "{error}");
+        assert!(!tree.version("a").unwrap().is(&version));
+        tree.delete("a").unwrap();
+        tree.delete("a").unwrap();
+        assert_eq!(tree.version("a").unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(tree.read("a", &version).map(drop).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_content_that_fails_leaves_what_was_there() {
+        struct Fails;
+        impl Read for Fails {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("no more"))
+            }
+        }
+        let tree = tree();
+        tree.write("a", &mut &b"old"[..]).unwrap();
+        let error = tree.write("a", &mut (&b"new"[..]).chain(Fails)).unwrap_err();
+        assert_eq!(error.to_string(), "no more");
+        assert_eq!(tree.version("a").unwrap().bytes, 3);
+        assert_eq!(tree.list("").unwrap().len(), 1);
+    }
+}

@@ -89,6 +89,7 @@ struct Own {
 
 /// A backup.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "as the guides call it")]
 pub struct Backup {
     /// Its name.
     pub backup_id: String,
@@ -220,7 +221,9 @@ impl Service {
         // Before snapshots: what a job is said to have made is listed then.
         let jobs = self.state.jobs(&JobFilter { verb: Some("backup"), limit: 10_000, ..JobFilter::default() })?;
         for (_, snapshots) in self.own_repositories(&config, caller)? {
-            snapshots.iter().for_each(|own| add_snapshot(&mut by_name, own));
+            for own in &snapshots {
+                add_snapshot(&mut by_name, own);
+            }
         }
         for job in jobs {
             let routine = job.work.routine().unwrap_or_default();
@@ -338,9 +341,9 @@ impl Service {
                 continue;
             }
             let target = mapped.unwrap_or(routine);
-            let into = self.target_routine(&config, caller, target, request.target_tenant.as_deref())?;
+            let into = Self::target_routine(&config, caller, target, request.target_tenant.as_deref())?;
             let (url, options) = self.target_of(&config, into)?;
-            let place = self.place_named(&config, place)?;
+            let place = Self::place_named(&config, place)?;
             let verify = request.verify_integrity != Some(false);
             let plan = plan_into(place, snapshot, url, options, request.overwrite_existing, verify);
             plans.push((routine.clone(), target.clone(), plan));
@@ -370,7 +373,6 @@ impl Service {
     }
 
     fn target_routine<'c>(
-        &self,
         config: &'c Config,
         caller: &Caller,
         name: &str,
@@ -401,7 +403,7 @@ impl Service {
         Ok((cluster_url(cluster, None), options))
     }
 
-    fn place_named(&self, config: &Config, name: &str) -> Result<Where, ServiceError> {
+    fn place_named(config: &Config, name: &str) -> Result<Where, ServiceError> {
         let places = config.routines.values().filter_map(|routine| Where::of_routine(config, routine).ok());
         let found = places.into_iter().find(|place| place.name == name);
         found.ok_or_else(|| ServiceError::NotFound { what: "place", name: name.to_owned() })

@@ -50,6 +50,7 @@ pub(super) async fn create(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
+#[expect(clippy::struct_field_names, reason = "as the guides call it")]
 pub(super) struct Page {
     /// At most so many; 50 by default.
     #[param(minimum = 1, maximum = 1000)]
@@ -66,6 +67,7 @@ pub(super) struct Page {
 
 /// A page of backups.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "as the guides call it")]
 pub(super) struct Backups {
     /// The newest first.
     pub(super) backups: Vec<Backup>,

@@ -57,10 +57,12 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "jsonl", feed: jsonl, seeds: jsonl_seeds },
     Decoder { name: "asb", feed: asb, seeds: asb_seeds },
     Decoder { name: "asb_metadata", feed: asb_metadata, seeds: asb_metadata_seeds },
+    Decoder { name: "secret_reply", feed: secret_reply, seeds: secret_reply_seeds },
     Decoder { name: "postgres_copy", feed: postgres_copy, seeds: postgres_copy_seeds },
     Decoder { name: "postgres_fields", feed: postgres_fields, seeds: postgres_fields_seeds },
     Decoder { name: "postgres_script", feed: postgres_script, seeds: postgres_script_seeds },
     Decoder { name: "atlas", feed: atlas, seeds: atlas_seeds },
+    Decoder { name: "deeplake", feed: deeplake, seeds: deeplake_seeds },
     Decoder { name: "aerospike_wire", feed: aerospike_wire, seeds: aerospike_wire_seeds },
     Decoder { name: "aerospike_info", feed: aerospike_info, seeds: aerospike_info_seeds },
     Decoder { name: "aerospike_login", feed: aerospike_login, seeds: aerospike_login_seeds },
@@ -620,7 +622,7 @@ fn aerospike_wire_seeds() -> Vec<Vec<u8>> {
 /// Answers to info commands.
 pub fn aerospike_info(data: &[u8]) {
     use rekeep::connector::aerospike::info::{
-        Answers, failure, parse_peers, parse_query_show, parse_replicas, value_of,
+        Answers, failure, parse_peers, parse_query_show, parse_racks, parse_replicas, value_of,
     };
     let answers = Answers::parse(data);
     let _ = answers.text("node");
@@ -628,6 +630,9 @@ pub fn aerospike_info(data: &[u8]) {
     let _ = (failure(text), value_of(text, ';', "a"), parse_query_show(text));
     if let Some(peers) = parse_peers(text) {
         assert!(peers.len() <= data.len(), "a peer takes some text");
+    }
+    for (namespace, _) in parse_racks(text).into_iter().flatten() {
+        assert!(text.contains(&namespace), "a namespace is taken out of the answer");
     }
     for mastered in parse_replicas(text).into_iter().flatten() {
         let _ = (mastered.has(0), mastered.has(4095), mastered.has(u16::MAX));
@@ -710,7 +715,23 @@ fn asb_seeds() -> Vec<Vec<u8>> {
     let head = "Version 3.3\n# namespace n\n# first-file\n* i n s i N 1 b N kgA=\n* e n s e L 1  S kgA=\n* i n s s S 1  E\n* u L m 3 a\nb\n* q\n";
     let record = "+ k S 2 a\n\n+ n n\n+ d q+LsiGs1gD9duJDbzQSXytajtCY=\n+ s a\\ b\n+ g 1\n+ t 5\n+ b 7\n- I i -5\n- D d 1.5\n- S s 2 \n-\n\
                   - B! b 2 \n+\n- M m 4 gA==\n- Z z T\n- N n\n";
-    vec![format!("{head}{record}{record}").into_bytes(), format!("Version 3.0\n{record}").into_bytes()]
+    vec![
+        format!("{head}{record}{record}").into_bytes(),
+        format!("Version 3.0\n{record}").into_bytes(),
+        include_bytes!("../../tests/fixtures/asb/source-ns2_00000.asb").to_vec(),
+        include_bytes!("../../tests/fixtures/asb/source-ns2.compact.asb").to_vec(),
+    ]
+}
+
+/// What a secret agent answers.
+pub fn secret_reply(data: &[u8]) {
+    if let Ok(secret) = rekeep::connector::aerospike::secrets::parse_reply(data) {
+        assert!(secret.len() <= data.len(), "a secret is taken out of the answer");
+    }
+}
+
+fn secret_reply_seeds() -> Vec<Vec<u8>> {
+    vec![br#"{"SecretValue":"c2VjcmV0"}"#.to_vec(), br#"{"Error":"no such resource","SecretValue":null}"#.to_vec()]
 }
 
 /// What the backup service says of a backup.
@@ -722,6 +743,45 @@ fn asb_metadata_seeds() -> Vec<Vec<u8>> {
     vec![
         b"created: 2024-10-20T15:00:00.123Z\nfrom: 0001-01-01T00:00:00Z\nnamespace: n\nrecord-count: 42\nencryption: NONE\n".to_vec(),
         b"{created: '2024-10-20T15:00:00+02:00', record-count: 1}".to_vec(),
+    ]
+}
+
+/// What Deep Lake keeps of a dataset: entries of a log, plain and packed, their names, and the tree of nodes.
+pub fn deeplake(data: &[u8]) {
+    use rekeep::connector::deeplake::{Entry, Refs, Versions, parse_name};
+    for packed in [false, true] {
+        if let Ok(entry) = Entry::parse(data, packed) {
+            let mut refs = Refs::default();
+            entry.changes.iter().for_each(|change| refs.apply(change));
+        }
+    }
+    let _ = Versions::parse(data);
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = parse_name(text);
+    }
+}
+
+fn deeplake_seeds() -> Vec<Vec<u8>> {
+    let entry = concat!(
+        r#"{"commit":{"clientTimestamp":1,"message":"m"}}"#,
+        "\n",
+        r#"{"addBlock":{"d":{"p":["a/b"],"b":[1],"x":"k/"},"c":5}}"#,
+        "\n",
+        r#"{"updateData":{"f":{"p":"u/v","b":46}}}"#,
+        "\n",
+        r#"{"createBranch":{"id":"1","name":"side","parent":"2","version":"0000000003m00000000"}}"#,
+    );
+    let mut packed = (entry.len() as u32).to_le_bytes().to_vec();
+    // One run of literals, its length in bytes of 255 and a rest.
+    packed.push(0xf0);
+    packed.extend(std::iter::repeat_n(0xff, (entry.len() - 15) / 255));
+    packed.push(((entry.len() - 15) % 255) as u8);
+    packed.extend(entry.as_bytes());
+    vec![
+        entry.as_bytes().to_vec(),
+        packed,
+        br#"{"commits":{"a":{"branch":"main","parent":null,"commit_message":"m","commit_time":1.5}},"branches":{"main":"a"}}"#.to_vec(),
+        b"0000000256o000000c1.jsonl.lz4".to_vec(),
     ]
 }
 

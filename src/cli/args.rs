@@ -21,7 +21,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     about = "Keeps every state of a database of records: encrypted, deduplicated, provably restorable",
     after_help = "SNAPSHOT is an id or the first digits of one, `latest`, `latest~N`, or `@TIME` (@2026-11-20T10:00:00Z, \
                   @2026-11-20, @1700000000000, '@2 hours ago').\n\
-                  SOURCE and TARGET are URLs: sqlite:FILE[?table=NAME], files:DIRECTORY, jsonl:FILE, jsonl:-, asb:PATH,\n\
+                  SOURCE and TARGET are URLs: sqlite:FILE[?table=NAME], files:DIRECTORY, deeplake:DIRECTORY, jsonl:FILE, jsonl:-, asb:PATH,\n\
                   aerospike://HOST[:PORT][,HOST…][/NAMESPACE], postgresql://[USER@]HOST[:PORT]/DATABASE[?schema=NAME][?table=NAME]\n\
                   KEY is typed: int:5, str:abc, hex:00ff, f64:1.5, joined by commas; a path for files (or hex:HEX, str:PATH as shown); for Aerospike\n\
                   SET/int:5, SET/str:abc, /int:5 (no set), digest:HEX.\n\n\

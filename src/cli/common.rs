@@ -1,8 +1,11 @@
 //! Arguments that several commands share.
 
-use super::units;
+use super::{typed, units};
 use crate::ops::Narrow;
-use clap::Args;
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 use std::path::PathBuf;
 
 /// What every command takes.
@@ -105,7 +108,7 @@ pub struct GlobalArgs {
 #[derive(Debug, Clone, Default, Args)]
 pub struct NarrowArgs {
     /// Only snapshots of this source: its name or its URL
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", value_parser = OsStringValueParser::new().map(typed::url))]
     pub source: Option<String>,
     /// Only snapshots taken on this host
     #[arg(long, value_name = "HOST")]

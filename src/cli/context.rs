@@ -123,13 +123,17 @@ impl Context {
 
     /// Opens the repository, passing on its warnings; from here on signals are requests.
     pub fn open(&self) -> Result<Repository, Failure> {
-        let storage = self.storage()?;
+        self.open_storage(&self.storage()?)
+    }
+
+    /// The same of a repository at a place of its own.
+    pub fn open_storage(&self, storage: &Storage) -> Result<Repository, Failure> {
         // Whether there is a repository is told before anyone is asked for a password.
-        crate::repo::keys::read_config(&storage)?;
-        let unlock = self.password.unlock(&format!("password of {}: ", self.location()?), false)?;
+        crate::repo::keys::read_config(storage)?;
+        let unlock = self.password.unlock(&format!("password of {}: ", storage.location()), false)?;
         interrupt::listen();
         let began = Instant::now();
-        let repo = Repository::open(&storage, &unlock, &self.open_options()?)?;
+        let repo = Repository::open(storage, &unlock, &self.open_options()?)?;
         self.reporter.detail(&format!(
             "opened repository {} at {}: {} (the password's derivation included)",
             repo.id(),

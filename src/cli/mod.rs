@@ -18,6 +18,7 @@ pub mod asb;
 pub mod commands;
 pub mod common;
 pub mod context;
+pub mod deeplake;
 pub mod exit;
 pub mod hooks;
 pub mod interrupt;

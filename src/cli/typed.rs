@@ -16,7 +16,7 @@ pub fn url(argument: OsString) -> String {
                 let (scheme, place) = (String::from_utf8_lossy(&bytes[..colon]), &bytes[colon + 1..]);
                 format!("{scheme}:hex:{}", HEXLOWER.encode(place))
             }
-            None => String::from_utf8_lossy(&bytes).into_owned(),
+            None => name(argument),
         }
     })
 }
@@ -25,6 +25,20 @@ pub fn url(argument: OsString) -> String {
 #[must_use]
 pub fn key(argument: OsString) -> String {
     argument.into_string().unwrap_or_else(|argument| format!("hex:{}", HEXLOWER.encode(&bytes_of(&argument))))
+}
+
+/// A name of a person's own, such as that of a source or stream: as it is if it is text, else with each byte that is none as
+/// `\\xNN`, and a backslash doubled, so that no two names come out alike.
+#[must_use]
+pub fn name(argument: OsString) -> String {
+    argument.into_string().unwrap_or_else(|argument| {
+        let mut name = String::new();
+        for chunk in bytes_of(&argument).utf8_chunks() {
+            name += &chunk.valid().replace('\\', "\\\\");
+            chunk.invalid().iter().for_each(|byte| name += &format!("\\x{byte:02x}"));
+        }
+        name
+    })
 }
 
 /// Paths as options: `hex:…` where one is no text, or might be taken for such.
@@ -61,5 +75,7 @@ mod tests {
         let odd = PathBuf::from(OsString::from_vec(b"a\xff".to_vec()));
         assert_eq!(paths(&["a".into(), "hex:61".into(), odd]), ["a", "./hex:61", "hex:61ff"]);
         assert_eq!(key(OsString::from_vec(b"a\xff".to_vec())), "hex:61ff");
+        assert_eq!(name("a\\xff".into()), "a\\xff");
+        assert_eq!(name(OsString::from_vec(b"a\\\xffb".to_vec())), "a\\\\\\xffb");
     }
 }

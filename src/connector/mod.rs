@@ -11,6 +11,8 @@ pub mod aerospike;
 pub mod asb;
 pub mod cells;
 pub mod change;
+#[cfg(feature = "deeplake")]
+pub mod deeplake;
 pub mod error;
 pub mod evidence;
 pub mod file_record;

@@ -22,6 +22,8 @@ impl Default for Registry {
             .with(super::postgres::PostgresConnector::new("postgresql://HOST/DATABASE"))
             .with(super::postgres::PostgresConnector::new("postgres://HOST/DATABASE"))
             .with(super::postgres::atlas::AtlasConnector::default());
+        #[cfg(feature = "deeplake")]
+        let registry = registry.with(super::deeplake::DeepLakeConnector);
         registry
     }
 }

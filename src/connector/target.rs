@@ -15,6 +15,9 @@ pub struct TargetAbilities {
     pub overwrites: &'static [Overwrite],
     /// Milliseconds by which an expiry may come out off; records that differ by no more count as equal.
     pub expiry_slack_millis: u64,
+    /// A record that is replaced keeps the user key that was stored with it where the new one has none: it is the same key, by
+    /// the digest, so such records count as equal.
+    pub keeps_user_keys: bool,
     /// Records go to standard output, where then nothing else may go.
     pub to_stdout: bool,
 }
@@ -24,6 +27,7 @@ impl Default for TargetAbilities {
         Self {
             overwrites: &[Overwrite::Always, Overwrite::Never, Overwrite::IfChanged],
             expiry_slack_millis: 0,
+            keeps_user_keys: false,
             to_stdout: false,
         }
     }

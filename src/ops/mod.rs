@@ -5,6 +5,8 @@ pub mod backup;
 pub mod cell_history;
 pub mod check_storage;
 pub mod copy;
+#[cfg(feature = "deeplake")]
+pub mod datasets;
 #[cfg(feature = "sqlite")]
 pub mod demo;
 pub mod diff;

@@ -19,7 +19,7 @@ pub use outcome::RestoreOutcome;
 
 use super::{OpsError, Phase, PhaseKind, Progress, lookup::Records, reading::Reading, usage::peak_memory_bytes};
 use crate::{
-    connector::{CollectionTarget, Outcomes, Overwrite, Target, TargetEnd, TargetPlan, TargetSession},
+    connector::{CollectionTarget, Outcomes, Overwrite, Target, TargetAbilities, TargetEnd, TargetPlan, TargetSession},
     layer::LayerContext,
     repo::{Capability, Repository, Snapshot},
     report::WarningKind,
@@ -119,7 +119,7 @@ fn restore_to(
         progress,
         outcomes: Outcomes::default(),
         totals: Totals::default(),
-        expiry_slack_millis: target.abilities().expiry_slack_millis,
+        abilities: target.abilities(),
     };
     let mut ledger = Ledger::open(&run, target, &target_plan);
     if !ledger.found() {
@@ -181,6 +181,8 @@ fn partly(error: OpsError) -> OpsError {
 struct ReadBack {
     verified: Option<u64>,
     different: u64,
+    /// Records that are the same but for a user key that the snapshot's have not.
+    keyed: u64,
 }
 
 fn verify(
@@ -196,8 +198,14 @@ fn verify(
         notes.push("this target cannot be read back: nothing was verified".to_owned());
         return Ok(ReadBack::default());
     };
-    let (compared, different) = compare::read_back(run, target, source.as_ref(), selected)?;
-    Ok(ReadBack { verified: Some(compared), different })
+    let found = compare::read_back(run, target, source.as_ref(), selected)?;
+    if found.keyed > 0 {
+        notes.push(format!(
+            "{} records have kept the user key that was stored with them, and that the snapshot's have not: a server drops none",
+            found.keyed
+        ));
+    }
+    Ok(found)
 }
 
 impl RestoreOptions {
@@ -240,7 +248,7 @@ struct Run<'a> {
     progress: &'a dyn Progress,
     outcomes: Outcomes,
     totals: Totals,
-    expiry_slack_millis: u64,
+    abilities: TargetAbilities,
 }
 
 impl Run<'_> {
@@ -342,7 +350,7 @@ impl Run<'_> {
     ) -> Result<(), OpsError> {
         let context = LayerContext::new(self.repo.secrets());
         let found = if plan.overwrite == Overwrite::IfChanged || plan.make_equal {
-            Some(compare::with_existing(&self.feed(one, None), &context, writer, plan, self.expiry_slack_millis)?)
+            Some(compare::with_existing(&self.feed(one, None), &context, writer, plan, &self.abilities)?)
         } else {
             None
         };
@@ -371,7 +379,12 @@ impl Run<'_> {
                     one.name()
                 ));
             } else {
-                found.extra.remove_from(writer, &mut self.outcomes, self.expiry_slack_millis, self.progress)?;
+                found.extra.remove_from(
+                    writer,
+                    &mut self.outcomes,
+                    self.abilities.expiry_slack_millis,
+                    self.progress,
+                )?;
             }
         }
         Ok(())

@@ -25,7 +25,6 @@ fn place(variable: &str, here: &Handle) -> SourceUrl {
 }
 
 #[test]
-#[ignore = "to be run with the two clusters named; between servers of this process a few expiries still come out different"]
 fn one_namespace_comes_back_in_another() {
     let (one, other) = (start(2), start(1));
     let mut rng = Rng::new(90);
@@ -51,5 +50,7 @@ fn one_namespace_comes_back_in_another() {
     what.overwrite = Some(Overwrite::IfChanged);
     let again = restore(&repo, &kept, &target, &what, &Heard::default()).unwrap();
     assert_eq!((again.outcomes.inserted, again.outcomes.replaced, again.outcomes.removed), (0, 0, 0), "{again:#?}");
-    assert!(again.notes.is_empty() && again.missing.is_empty(), "{again:#?}");
+    // A server drops no user key that it once stored.
+    assert!(again.notes.iter().all(|note| note.contains("have kept the user key")), "{again:#?}");
+    assert!(again.missing.is_empty() && again.complete, "{again:#?}");
 }

@@ -59,6 +59,33 @@ fn rows_come_back_where_a_generated_column_calls_a_function_of_the_application()
 }
 
 #[test]
+fn rows_come_back_where_such_a_column_is_unique_and_the_index_is_made_anew_by_the_application() {
+    for (columns, end) in [
+        ("id INTEGER PRIMARY KEY, a TEXT, s TEXT AS (slug(a)) VIRTUAL NOT NULL UNIQUE", ""),
+        ("id INT, a TEXT PRIMARY KEY, s TEXT AS (slug(a)), UNIQUE (s, id), CHECK (length(a) > 0)", " WITHOUT ROWID"),
+        ("id INT UNIQUE, a TEXT, s TEXT AS (slug(a)) UNIQUE ON CONFLICT REPLACE, u AS (slug(a) || 'u') UNIQUE", ""),
+    ] {
+        let room = Room::new();
+        let sql = format!(
+            "CREATE TABLE t({columns}){end}; INSERT INTO t(id, a) VALUES (1, 'one'), (2, 'Two'), (3, 'three');"
+        );
+        let from = application(&room, "from.db", &sql);
+        let to = room.path("to.db");
+        let copied = copy(&source(&from), &to, &Way::default()).unwrap();
+        assert_eq!(copied.outcomes.failures, [], "{columns}");
+        assert!(copied.notes.iter().any(|note| note.contains("run REINDEX \"t\"")), "{columns}: {:?}", copied.notes);
+        let all = "SELECT id || a || s FROM t NOT INDEXED ORDER BY id";
+        assert_eq!(rows(&from, all), rows(&to, all), "{columns}");
+        let db = Connection::open(&to).unwrap();
+        teach(&db);
+        db.execute_batch("REINDEX t").unwrap();
+        drop(db);
+        assert_eq!(rows(&to, "PRAGMA integrity_check"), ["ok"], "{columns}");
+        assert_eq!(rows(&to, "SELECT id || '' FROM t WHERE s = 'slug-Two'"), ["2"], "{columns}");
+    }
+}
+
+#[test]
 fn a_backup_says_which_indexes_a_restore_cannot_make() {
     let room = Room::new();
     let from = application(

@@ -89,7 +89,7 @@ pub fn uri(port: u16, prefix: &str) -> String {
     format!("s3://bucket/{prefix}?endpoint=http://127.0.0.1:{port}&region=us-east-1")
 }
 
-fn at(port: u16, prefix: &str) -> Storage {
+pub fn at(port: u16, prefix: &str) -> Storage {
     Storage::open(&uri(port, prefix), &options()).unwrap()
 }
 

@@ -5,6 +5,7 @@ use crate::{
         aerospike::AerospikeArgs,
         asb::AsbReadArgs,
         context::Context,
+        deeplake::DeepLakeReadArgs,
         exit::{Failure, Kept as _, Status, usage},
         hooks::{HookArgs, Told},
         postgres::{AtlasArgs, PostgresArgs},
@@ -31,7 +32,7 @@ use std::{cell::RefCell, path::PathBuf, time::Duration};
 #[derive(Debug, Args)]
 pub struct BackupArgs {
     /// What to back up: `aerospike://HOST[:PORT][,HOST…][/NAMESPACE]`, `postgresql://HOST/DATABASE`,
-    /// `atlasdb:postgresql://HOST/DATABASE[?prefix=P]`, sqlite:FILE, files:DIRECTORY, jsonl:FILE, asb:PATH
+    /// `atlasdb:postgresql://HOST/DATABASE[?prefix=P]`, sqlite:FILE, files:DIRECTORY, deeplake:DIRECTORY, jsonl:FILE, asb:PATH
     #[arg(required_unless_present_any = ["stdin", "stdin_from_command", "atlas_config"], value_parser = OsStringValueParser::new().map(typed::url))]
     pub source: Option<String>,
     /// Read every record, also what seems not to have moved (without it, sources that have no change filter read what has)
@@ -86,7 +87,7 @@ pub struct BackupArgs {
     #[arg(long, help_heading = "Files")]
     pub stdin: bool,
     /// The name of that file
-    #[arg(long, value_name = "NAME", help_heading = "Files")]
+    #[arg(long, value_name = "NAME", help_heading = "Files", value_parser = OsStringValueParser::new().map(typed::key))]
     pub stdin_name: Option<String>,
     /// Back up what a command writes as one file, and only if the command ends well:
     /// `--stdin-from-command --stdin-name db.sql -- pg_dump db`
@@ -116,6 +117,9 @@ pub struct BackupArgs {
     /// What only `PostgreSQL` sources understand.
     #[command(flatten)]
     pub postgres: PostgresArgs,
+    /// Which Deep Lake datasets are read.
+    #[command(flatten)]
+    pub lake: DeepLakeReadArgs,
     /// What only stores of `AtlasDB` understand.
     #[command(flatten)]
     pub atlas: AtlasArgs,
@@ -155,6 +159,7 @@ impl BackupArgs {
         let mut options = self.aerospike.options()?;
         self.asb.add_to(&mut options)?;
         options.add(&self.postgres)?;
+        options.add(&self.lake)?;
         options.add(&json!({
             "exclude": self.exclude,
             "exclude_files": typed::paths(&self.exclude_files),

@@ -10,6 +10,8 @@ pub mod completions;
 #[cfg(feature = "sqlite")]
 pub mod demo;
 pub mod diff;
+#[cfg(feature = "deeplake")]
+pub mod dr;
 pub mod dump;
 pub mod estimate;
 pub mod find;
@@ -96,6 +98,9 @@ pub enum Command {
     #[cfg(feature = "postgresql")]
     #[command(subcommand)]
     Atlas(atlas::AtlasCommand),
+    /// Disaster recovery of Deep Lake datasets: the command line of their service
+    #[cfg(feature = "deeplake")]
+    Dr(Box<dr::DrArgs>),
     /// Show who is at work on the repository
     Leases,
     /// Shut out leases whose holder is gone
@@ -167,6 +172,8 @@ pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) ->
         Command::Asbackup(args) => Ok(tool(super::tools::Tool::Backup, args, context)),
         #[cfg(all(feature = "aerospike", feature = "asb"))]
         Command::Asrestore(args) => Ok(tool(super::tools::Tool::Restore, args, context)),
+        #[cfg(feature = "deeplake")]
+        Command::Dr(args) => dr::run(&args, context),
         Command::Leases => leases::run(context),
         Command::Unlock(args) => unlock::run(&args, context),
         Command::Key(command) => key::run(&command, context),

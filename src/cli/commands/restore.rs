@@ -6,6 +6,7 @@ use crate::{
         asb::AsbWriteArgs,
         common::NarrowArgs,
         context::{Context, threads},
+        deeplake::DeepLakeWriteArgs,
         exit::{Failure, Kept as _, Status, usage},
         hooks::{HookArgs, Told},
         output,
@@ -33,7 +34,7 @@ pub struct RestoreArgs {
     /// Which snapshot
     pub snapshot: String,
     /// Where to: aerospike://HOST:PORT/NAMESPACE, `postgresql://HOST/DATABASE`, `atlasdb:postgresql://HOST/DATABASE`, sqlite:FILE,
-    /// files:DIRECTORY, jsonl:FILE, jsonl:-, asb:DIRECTORY, asb:FILE.asb, asb:-
+    /// files:DIRECTORY, deeplake:DIRECTORY, jsonl:FILE, jsonl:-, asb:DIRECTORY, asb:FILE.asb, asb:-
     #[arg(required_unless_present = "atlas_config", value_parser = OsStringValueParser::new().map(typed::url))]
     pub target: Option<String>,
     /// Only this collection, by another name if one is given (repeatable)
@@ -83,6 +84,8 @@ pub struct RestoreArgs {
     asb: AsbWriteArgs,
     #[command(flatten)]
     postgres: PostgresArgs,
+    #[command(flatten)]
+    lake: DeepLakeWriteArgs,
     #[command(flatten)]
     atlas: AtlasArgs,
     #[command(flatten)]
@@ -144,6 +147,7 @@ fn work(
     let mut options = args.aerospike.options()?;
     args.asb.add_to(&mut options)?;
     options.add(&args.postgres)?;
+    options.add(&args.lake)?;
     options.add(&json!({
         "owners_by_name": args.owners_by_name,
         "single_records": !(args.keys.is_empty() && args.include.is_empty() && args.exclude.is_empty()),

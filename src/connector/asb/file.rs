@@ -8,7 +8,6 @@ use super::{
     place::Input,
 };
 use crate::{connector::ConnectorError, report::Remedy};
-use std::fs::File;
 
 /// The most losses that are named.
 const MAX_NAMED: usize = 1000;
@@ -50,10 +49,10 @@ impl AsbFile {
     /// [`ConnectorError`] if it cannot be opened, or is no such file.
     pub fn open(input: &Input, cipher: Option<&Cipher>, salvage: bool) -> Result<Self, ConnectorError> {
         let origin = input.show();
-        let opened = match &input.path {
+        let opened = match &input.file {
             None => layers::open(std::io::stdin(), cipher),
-            Some(path) => {
-                let file = File::open(path);
+            Some(spot) => {
+                let file = spot.open();
                 let failed = |source| ConnectorError::Io { operation: "open", object: origin.clone(), source };
                 layers::open(file.map_err(failed)?, cipher)
             }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::connector::{ConnectorError, Inspection, void_time::expiry_of};
 use serde_json::{Value as Json, json};
-use std::{collections::BTreeMap, fmt::Write as _, fs::File};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 /// Names of sets that are told.
 const MAX_SETS: usize = 1000;
@@ -105,11 +105,11 @@ fn look(
         records: 0,
         problem: None,
     };
-    let opened = match &input.path {
+    let opened = match &input.file {
         None => layers::open(std::io::stdin(), cipher),
-        Some(path) => {
+        Some(spot) => {
             let failed = |source| ConnectorError::Io { operation: "open", object: input.show(), source };
-            layers::open(File::open(path).map_err(failed)?, cipher)
+            layers::open(spot.open().map_err(failed)?, cipher)
         }
     };
     let (mut reader, found) = match opened {
@@ -142,7 +142,7 @@ fn look(
         }
     }
     namespaces.entry(seen.namespace.clone()).or_default();
-    if input.path.is_none() {
+    if input.file.is_none() {
         seen.bytes = reader.offset();
     }
     Ok(seen)

@@ -4,6 +4,7 @@
 
 pub mod cipher;
 pub mod codec;
+mod far_target;
 mod file;
 mod gather;
 mod globals;
@@ -11,12 +12,14 @@ mod inspect;
 pub mod key;
 pub mod layers;
 pub mod metadata;
+mod names;
 mod open;
 pub mod options;
 mod parts;
 mod place;
 mod rows;
 mod source;
+mod spot;
 mod step;
 mod target;
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use super::{
     AsbSource, AsbTarget,
+    far_target::FarTarget,
     options::{CipherOptions, PartOptions, ReadOptions, WriteOptions},
-    place::AsbPlace,
+    place::{AsbPlace, place_text, storage_options},
+    spot::Spot,
     step::{is_routine, steps},
 };
 use crate::connector::{
@@ -16,7 +18,7 @@ pub struct AsbConnector;
 
 impl Connector for AsbConnector {
     fn form(&self) -> &'static str {
-        "asb:PATH (asb:- for standard input or output)"
+        "asb:PATH (asb:- for standard input or output, asb:s3://BUCKET/FOLDER and the like)"
     }
 
     fn options(&self, role: Role) -> Vec<OptionDescription> {
@@ -36,6 +38,9 @@ impl Connector for AsbConnector {
 
     fn target(&self, url: &SourceUrl, options: &Options) -> Result<Box<dyn Target>, ConnectorError> {
         let (cipher, part, write): (CipherOptions, _, _) = (options.read()?, options.read()?, options.read()?);
+        if FarTarget::is_of(url) {
+            return Ok(Box::new(FarTarget::new(url, &cipher, part, write)?));
+        }
         Ok(Box::new(AsbTarget::new(url, &cipher, part, write)?))
     }
 
@@ -45,10 +50,10 @@ impl Connector for AsbConnector {
     }
 
     fn chain(&self, url: &SourceUrl) -> Result<Option<Vec<String>>, ConnectorError> {
-        let root = url.path();
-        if !url.options.is_empty() || url.place == "-" || !is_routine(&root) {
+        let storage = storage_options(url);
+        if url.options.len() > storage.len() || url.place == "-" || !is_routine(&Spot::of(place_text(url), &storage)?) {
             return Ok(None);
         }
-        Ok(Some(steps(&root)?.iter().map(super::step::Step::url).collect()))
+        Ok(Some(steps(url)?.iter().map(super::step::Step::url).collect()))
     }
 }

@@ -48,7 +48,7 @@ impl FileParts {
         let mut namespaces: Vec<Vec<u8>> = Vec::new();
         let mut record = Record::default();
         for input in inputs {
-            if input.path.is_none() {
+            if input.file.is_none() {
                 return Err(ConnectorError::Usage {
                     object: "standard input".to_owned(),
                     reason: "its indexes and modules must be known before its records: give a file, or sort it"

@@ -6,6 +6,7 @@ use super::{
     options::{CipherOptions, PartOptions, ReadOptions},
     parts::FileParts,
     place::{AsbPlace, Input},
+    spot::Spot,
     step::Step,
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     repo::manifest::Asked,
 };
 use serde_json::{Value as Json, json};
-use std::{path::Path, sync::Arc, time::UNIX_EPOCH};
+use std::sync::Arc;
 
 /// How much compressed files are taken to hold.
 const GUESSED_RATIO: u64 = 4;
@@ -51,7 +52,7 @@ impl AsbSource {
     ) -> Result<Self, ConnectorError> {
         let (place, step) = match Step::of(url)? {
             Some(step) => {
-                (AsbPlace::Paths(step.folders.iter().map(|folder| folder.path.clone()).collect()), Some(step))
+                (AsbPlace::Spots(step.folders.iter().map(|folder| folder.path.clone()).collect()), Some(step))
             }
             None => (AsbPlace::of(url)?, None),
         };
@@ -71,13 +72,14 @@ impl AsbSource {
             return Timestamp::from_millis(millis);
         }
         let of_files = || {
-            let written = |path: &Path| {
-                let time = std::fs::metadata(path).ok()?.modified().ok()?;
-                i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
-            };
-            let oldest = inputs.iter().filter_map(|input| written(input.path.as_deref()?)).min();
+            let oldest = inputs.iter().filter_map(|input| input.file.as_ref()?.written()).min();
             oldest.map_or_else(|| SystemClock.now(), Timestamp::from_millis)
         };
+        if self.step.is_none() && inputs.iter().any(|input| input.file.as_ref().is_some_and(|file| !file.is_here())) {
+            gathered.globals.notes.push(
+                "the place does not tell when the files were written: their records are taken to be of now".to_owned(),
+            );
+        }
         let told = self.step.as_ref().map_or_else(of_files, |step| step.created);
         // No scan shows what is over: it was made before the first record was.
         match i64::try_from(gathered.earliest_expiry) {
@@ -97,8 +99,8 @@ impl AsbSource {
     }
 
     fn is_compressed(&self, input: &Input) -> bool {
-        let Some(path) = &input.path else { return false };
-        let peeled = std::fs::File::open(path).and_then(|file| super::layers::peel(file, self.cipher.as_ref()));
+        let Some(file) = &input.file else { return false };
+        let peeled = file.open().and_then(|file| super::layers::peel(file, self.cipher.as_ref()));
         peeled.is_ok_and(|(_, layers)| layers.is_compressed)
     }
 
@@ -149,14 +151,16 @@ impl AsbSource {
 
 impl Source for AsbSource {
     fn identity(&self) -> Identity {
-        let absolute =
-            |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned()).to_string_lossy().into_owned();
         let name = match (&self.step, &self.place) {
-            (Some(step), _) => absolute(&step.root),
+            (Some(step), _) => step.root.name(),
             (None, AsbPlace::Standard) => "-".to_owned(),
-            (None, AsbPlace::Paths(paths)) => paths.iter().map(|path| absolute(path)).collect::<Vec<_>>().join(", "),
+            (None, AsbPlace::Spots(spots)) => spots.iter().map(Spot::name).collect::<Vec<_>>().join(", "),
         };
-        Identity { connector: "asb", name, local: true }
+        let local = match &self.place {
+            AsbPlace::Standard => true,
+            AsbPlace::Spots(spots) => spots.iter().all(Spot::is_here),
+        };
+        Identity { connector: "asb", name, local }
     }
 
     fn scope(&self) -> Scope {

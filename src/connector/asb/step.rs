@@ -7,22 +7,21 @@ use super::{
     gather::Gathered,
     metadata::Metadata,
     options::PartOptions,
-    place::{AsbPlace, folder},
+    place::{AsbPlace, place_text, storage_options},
+    spot::Spot,
 };
 use crate::{
     connector::{ConnectorError, SourceUrl},
     record::Timestamp,
 };
-use std::{
-    collections::BTreeSet,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeSet;
 
 /// The folder of full backups, and that of increments.
 const FULL: &str = "backup";
 const INCREMENTAL: &str = "incremental";
 const METADATA: &str = "metadata.yaml";
+/// The longest of those that is read.
+const MAX_METADATA_BYTES: u64 = 1 << 20;
 /// How far below a backup's folder the files of a namespace may lie.
 const MAX_DEPTH: usize = 4;
 
@@ -30,7 +29,7 @@ const MAX_DEPTH: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Folder {
     /// Where they lie.
-    pub path: PathBuf,
+    pub path: Spot,
     /// What is said of them.
     pub metadata: Metadata,
 }
@@ -39,7 +38,9 @@ pub struct Folder {
 #[derive(Debug, Clone)]
 pub struct Step {
     /// The routine's folder.
-    pub root: PathBuf,
+    pub root: Spot,
+    /// The same as it is typed, with what storage is told.
+    typed: String,
     /// What it is called below that: `backup/1700000000000`.
     pub name: String,
     /// Its files by namespace.
@@ -51,25 +52,40 @@ pub struct Step {
     /// Namespaces that the full backup before it has, and it has not.
     lost: BTreeSet<String>,
     /// Namespaces without a word that they were finished.
-    unfinished: Vec<PathBuf>,
+    unfinished: Vec<Spot>,
     /// The folders of the backups that an increment stands on.
     before: Vec<Folder>,
 }
 
 /// Whether a folder is that of a routine.
-pub fn is_routine(root: &Path) -> bool {
-    root.join(FULL).is_dir() && folder(root).is_ok_and(|files| files.is_empty())
+pub fn is_routine(root: &Spot) -> bool {
+    matches!(root.join(FULL).len(), Ok(None)) && root.files().is_ok_and(|files| files.is_empty())
+}
+
+/// A URL as it is typed, without the step.
+fn typed(url: &SourceUrl) -> String {
+    let encoded = |text: &str| text.replace('%', "%25").replace('&', "%26");
+    let mut text = format!("asb:{}", url.written);
+    for (index, (name, value)) in storage_options(url).iter().enumerate() {
+        text += &format!("{}{name}={}", if index == 0 { '?' } else { '&' }, encoded(value));
+    }
+    text
 }
 
 /// The backups of a routine, oldest first; those that were not finished are left out.
 ///
 /// # Errors
 /// [`ConnectorError`] if a folder cannot be read, or there is no full backup.
-pub fn steps(root: &Path) -> Result<Vec<Step>, ConnectorError> {
+pub fn steps(url: &SourceUrl) -> Result<Vec<Step>, ConnectorError> {
+    steps_of(&Spot::of(place_text(url), &storage_options(url))?, &typed(url))
+}
+
+/// The same of a folder, and how it is typed.
+pub fn steps_of(root: &Spot, typed: &str) -> Result<Vec<Step>, ConnectorError> {
     let mut steps = Vec::new();
     for (kind, is_increment) in [(FULL, false), (INCREMENTAL, true)] {
-        for name in names(&root.join(kind))? {
-            steps.extend(Step::open(root, &format!("{kind}/{name}"), is_increment)?);
+        for name in root.join(kind).folders()? {
+            steps.extend(Step::open(root, typed.to_owned(), &format!("{kind}/{name}"), is_increment)?);
         }
     }
     steps.sort_by_key(|step| (step.created, step.is_increment));
@@ -94,28 +110,11 @@ pub fn steps(root: &Path) -> Result<Vec<Step>, ConnectorError> {
     }
     if chain.is_empty() {
         return Err(ConnectorError::Unreadable {
-            object: root.display().to_string(),
+            object: root.show(),
             reason: "there is no full backup in it that was finished (none has a metadata.yaml)".to_owned(),
         });
     }
     Ok(chain)
-}
-
-fn names(path: &Path) -> Result<Vec<String>, ConnectorError> {
-    let failed = |source| ConnectorError::Io { operation: "list", object: path.display().to_string(), source };
-    let mut names = Vec::new();
-    let entries = match fs::read_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
-        entries => entries.map_err(failed)?,
-    };
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        if entry.file_type().map_err(failed)?.is_dir() {
-            names.push(entry.file_name().to_string_lossy().into_owned());
-        }
-    }
-    names.sort();
-    Ok(names)
 }
 
 impl Step {
@@ -124,20 +123,17 @@ impl Step {
     /// # Errors
     /// [`ConnectorError`] if there is none.
     pub fn of(url: &SourceUrl) -> Result<Option<Self>, ConnectorError> {
-        let [(option, name)] = url.options.as_slice() else { return Ok(None) };
-        if option != "step" {
-            return Ok(None);
-        }
-        let root = url.path();
-        let found = steps(&root)?.into_iter().find(|step| step.name == *name);
-        let missing = || ConnectorError::Missing { object: format!("the backup {name} of {}", root.display()) };
+        let Some((_, name)) = url.options.iter().find(|(option, _)| option == "step") else { return Ok(None) };
+        let found = steps(url)?.into_iter().find(|step| step.name == *name);
+        let missing = || ConnectorError::Missing { object: format!("the backup {name} of {}", url.place) };
         found.ok_or_else(missing).map(Some)
     }
 
-    fn open(root: &Path, name: &str, is_increment: bool) -> Result<Option<Self>, ConnectorError> {
+    fn open(root: &Spot, typed: String, name: &str, is_increment: bool) -> Result<Option<Self>, ConnectorError> {
         let path = root.join(name);
         let mut step = Self {
-            root: root.to_owned(),
+            root: root.clone(),
+            typed,
             name: name.to_owned(),
             folders: Vec::new(),
             created: Timestamp::default(),
@@ -149,31 +145,25 @@ impl Step {
         step.look(&path, MAX_DEPTH)?;
         let Some(created) = step.folders.iter().map(|folder| folder.metadata.created).min() else { return Ok(None) };
         step.created = Timestamp::from_millis(created);
-        step.folders.sort_by(|a, b| a.path.cmp(&b.path));
+        step.folders.sort_by_key(|folder| folder.path.show());
         Ok(Some(step))
     }
 
     /// Looks for the files of namespaces.
-    fn look(&mut self, path: &Path, depth: usize) -> Result<(), ConnectorError> {
+    fn look(&mut self, path: &Spot, depth: usize) -> Result<(), ConnectorError> {
         let told = path.join(METADATA);
-        match fs::read(&told) {
-            Ok(text) => {
-                let wrong = |reason| ConnectorError::Unreadable { object: told.display().to_string(), reason };
-                let metadata = Metadata::parse(&text).map_err(wrong)?;
-                self.folders.push(Folder { path: path.to_owned(), metadata });
-                return Ok(());
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => {
-                return Err(ConnectorError::Io { operation: "read", object: told.display().to_string(), source });
-            }
+        if let Some(text) = told.text(MAX_METADATA_BYTES)? {
+            let wrong = |reason| ConnectorError::Unreadable { object: told.show(), reason };
+            let metadata = Metadata::parse(&text).map_err(wrong)?;
+            self.folders.push(Folder { path: path.clone(), metadata });
+            return Ok(());
         }
-        if !folder(path)?.is_empty() {
-            self.unfinished.push(path.to_owned());
+        if !path.files()?.is_empty() {
+            self.unfinished.push(path.clone());
         }
         if depth > 0 {
-            for name in names(path)? {
-                self.look(&path.join(name), depth - 1)?;
+            for name in path.folders()? {
+                self.look(&path.join(&name), depth - 1)?;
             }
         }
         Ok(())
@@ -181,9 +171,9 @@ impl Step {
 
     /// The URL under which it is read alone.
     pub fn url(&self) -> String {
-        let root = self.root.to_string_lossy().replace('%', "%25").replace('?', "%3F");
         let name = self.name.replace('%', "%25").replace('&', "%26");
-        format!("asb:{root}?step={name}")
+        let mark = if self.typed.contains('?') { '&' } else { '?' };
+        format!("{}{mark}step={name}", self.typed)
     }
 
     /// Adds what an increment does not say and what it stands on does, and compares counts.
@@ -204,14 +194,14 @@ impl Step {
             gathered.missing.push(format!(
                 "{} of {}: its metadata.yaml says {told} records, and the files hold {came}",
                 self.name,
-                self.root.display()
+                self.root.show()
             ));
         }
         for name in &self.lost {
             gathered.missing.push(format!("{} has no namespace `{name}`, which the backup before it has", self.name));
         }
         for path in &self.unfinished {
-            gathered.missing.push(format!("{} has files and no {METADATA}: it was not finished", path.display()));
+            gathered.missing.push(format!("{} has files and no {METADATA}: it was not finished", path.show()));
         }
         let mut record = Record::default();
         for folder_before in &self.before {
@@ -219,7 +209,7 @@ impl Step {
             if !name.is_empty() {
                 gathered.sorted.entry(name).or_default();
             }
-            for input in AsbPlace::Paths(vec![folder_before.path.clone()]).inputs()? {
+            for input in AsbPlace::Spots(vec![folder_before.path.clone()]).inputs()? {
                 let mut file = AsbFile::open(&input, cipher, true)?;
                 let namespace = file.namespace.clone();
                 gathered.sorted.entry(namespace.clone()).or_default();

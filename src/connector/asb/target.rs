@@ -8,6 +8,7 @@ use super::{
     layers::Wrapped,
     options::{CipherOptions, Compress, Layout, PartOptions, WriteOptions},
     place::{AsbPlace, METADATA_PREFIX, SUFFIX, folder},
+    spot::Spot,
 };
 use crate::{
     connector::{
@@ -70,7 +71,7 @@ impl AsbTarget {
         }
         let way = match AsbPlace::of(url)? {
             AsbPlace::Standard => Way::Standard,
-            AsbPlace::Paths(paths) => match paths.into_iter().next() {
+            AsbPlace::Spots(spots) => match spots.first().and_then(Spot::path).map(Path::to_owned) {
                 Some(path) if write.single_file => Way::File(path),
                 Some(path) if path.is_dir() || !path.to_string_lossy().ends_with(SUFFIX) => Way::Folder(path),
                 Some(path) => Way::File(path),
@@ -191,7 +192,7 @@ impl Target for AsbTarget {
             _ if *part != PartOptions::default() => None,
             Way::Standard => None,
             Way::File(path) | Way::Folder(path) => {
-                Some(Box::new(AsbSource::of(AsbPlace::Paths(vec![path.clone()]), self.cipher.clone())))
+                Some(Box::new(AsbSource::of(AsbPlace::Spots(vec![Spot::Here(path.clone())]), self.cipher.clone())))
             }
         })
     }

@@ -20,7 +20,6 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod trail;
-mod trust;
 mod walk;
 mod write;
 mod xattrs;

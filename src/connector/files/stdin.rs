@@ -6,7 +6,7 @@ use super::{
     walk::{ROOT, is_valid_key},
 };
 use crate::{
-    connector::{ConnectorError, SessionEnd, SourceCollection, SourceSession},
+    connector::{ConnectorError, SessionEnd, SourceCollection, SourceSession, url::path_from_text},
     record::{
         Clock, KeyRange, Meta, RecordBatch, RecordStream, RowHead, StreamError, StreamedValue, SystemClock, Tag,
         Timestamp,
@@ -79,6 +79,8 @@ impl Drop for Writing {
 #[derive(Clone)]
 pub(super) struct StdinValue {
     name: String,
+    /// The name's bytes: `hex:` says them where they are no text.
+    key: Vec<u8>,
     input: Arc<Mutex<Option<Input>>>,
     command: Arc<Writing>,
     bytes: Arc<AtomicU64>,
@@ -93,8 +95,8 @@ impl StdinValue {
 
     /// Any input, or the output of a command.
     pub(super) fn of(name: &str, input: Option<Input>, command: &[String]) -> Result<Self, ConnectorError> {
-        let key = name.as_bytes();
-        if !is_valid_key(key) || key == ROOT || key.ends_with(b"/") {
+        let key = path_from_text(name).into_os_string().into_encoded_bytes();
+        if !is_valid_key(&key) || key == ROOT || key.ends_with(b"/") {
             return Err(ConnectorError::Mismatch {
                 object: format!("the name `{name}` for standard input"),
                 reason: "it must be a relative path without `..`".to_owned(),
@@ -102,6 +104,7 @@ impl StdinValue {
         }
         Ok(Self {
             name: name.to_owned(),
+            key,
             input: Arc::new(Mutex::new(input)),
             command: Arc::new(Writing { words: command.to_vec(), child: Mutex::default() }),
             bytes: Arc::default(),
@@ -151,7 +154,7 @@ impl SourceSession for StdinSession {
     }
 
     fn read(&self, _collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
-        let value = range.contains(self.value.name.as_bytes()).then(|| self.value.clone());
+        let value = range.contains(&self.value.key).then(|| self.value.clone());
         Ok(Box::new(StdinStream { value, start: self.start }))
     }
 
@@ -184,7 +187,7 @@ impl RecordStream for StdinStream {
         let attributes = Attributes { mode: Some(0o600), mtime: Some(mtime), ..Attributes::default() };
         let cells = attributes.cells();
         let shape = Shapes::default().of(&cells, true);
-        let head = RowHead { key: value.name.as_bytes(), meta: Meta::default() };
+        let head = RowHead { key: &value.key, meta: Meta::default() };
         let content = Box::new(StdinContent { input: Arc::clone(&value.input), bytes: Arc::clone(&value.bytes) });
         batch.push_streamed(head, &shape, Tag::BLOB, content, |writer| {
             for (_, tag, bytes) in &cells {

@@ -5,10 +5,10 @@ use super::{
     content::{FileContent, find_extents, is_database},
     shared::{Shared, Version},
     trail::{Trail, split},
-    trust::Trust,
     walk::{Listed, Step, Walker, below},
     xattrs::xattrs_of,
 };
+use crate::connector::shared::trust::Trust;
 use crate::record::{KeyCodec, KeyRange, MAX_KEY_BYTES, Meta, RecordBatch, RecordStream, RowHead, StreamError, Tag};
 use rustix::{
     fd::BorrowedFd,

@@ -486,6 +486,7 @@ fn a_closed_directory_is_written_to_and_closed_again() {
 
 #[test]
 fn standard_input_is_one_file() {
+    assert!(StdinValue::of("hex:2e2e2f78", None, &[]).is_err(), "it is ../x");
     let value = StdinValue::of("db/dump.sql", Some(Box::new(&b"select 1;"[..])), &[]).unwrap();
     let source =
         FilesSource { origin: Origin::Stdin(value), options: FilesOptions::default(), scope: Scope::default() };

@@ -9,3 +9,4 @@ pub(in crate::connector) mod shapes;
 pub(in crate::connector) mod sort;
 pub(in crate::connector) mod space;
 pub(in crate::connector) mod spool;
+pub(in crate::connector) mod trust;

@@ -64,8 +64,10 @@ pub fn version() -> String {
 }
 
 /// What `.cargo/config.toml` and the library's own build compile in.
-const OPTIONS: [&str; 7] = [
+const OPTIONS: [&str; 9] = [
     "ENABLE_MATH_FUNCTIONS",
+    "ENABLE_OFFSET_SQL_FUNC",
+    "ENABLE_PERCENTILE",
     "ENABLE_FTS3",
     "ENABLE_FTS5",
     "ENABLE_RTREE",

@@ -3,6 +3,7 @@
 use super::quote::ident;
 use crate::connector::TargetPlan;
 use rusqlite::{Connection, OptionalExtension, functions::FunctionFlags};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::schema::Object;
 
@@ -11,6 +12,26 @@ const MAX_STUBS: usize = 100;
 
 /// Runs a `CREATE TABLE` statement. A collation or function that only the application has is stood in for, and said so.
 pub(super) fn create(connection: &Connection, sql: &str, table: &str, notes: &mut Vec<String>) -> rusqlite::Result<()> {
+    create_with(connection, sql, table, StandIn::Fails, notes)
+}
+
+/// What a function does that only the application has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StandIn {
+    /// It fails: nothing that is kept comes of it.
+    Fails,
+    /// It gives another number each time: what comes of it stands in an index alone, until that is made anew.
+    Counts,
+}
+
+/// [`create`], with what such functions do.
+pub(super) fn create_with(
+    connection: &Connection,
+    sql: &str,
+    table: &str,
+    stand_in: StandIn,
+    notes: &mut Vec<String>,
+) -> rusqlite::Result<()> {
     if table.starts_with("sqlite_") {
         connection.pragma_update(None, "writable_schema", true)?;
         let made = connection.execute_batch(sql);
@@ -26,10 +47,24 @@ pub(super) fn create(connection: &Connection, sql: &str, table: &str, notes: &mu
             let name = name.trim_end_matches("()").to_owned();
             let message = format!("the function `{name}` is the application's own");
             let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+            let calls = AtomicI64::new(1);
             connection.create_scalar_function(name.as_str(), -1, flags, move |_| -> rusqlite::Result<Option<i64>> {
-                Err(rusqlite::Error::UserFunctionError(message.clone().into()))
+                match stand_in {
+                    StandIn::Fails => Err(rusqlite::Error::UserFunctionError(message.clone().into())),
+                    StandIn::Counts => Ok(Some(calls.fetch_add(1, Ordering::Relaxed))),
+                }
             })?;
-            notes.push(format!("table `{table}`: the function `{name}` is the application's own: it is not needed for the rows, only for what calls it"));
+            notes.push(match stand_in {
+                StandIn::Fails => format!(
+                    "table `{table}`: the function `{name}` is the application's own: it is not needed for the rows, only for \
+                     what calls it"
+                ),
+                StandIn::Counts => format!(
+                    "table `{table}`: the function `{name}` is the application's own, and an index on a generated column calls it: \
+                     run REINDEX {} where it is loaded; before that look-ups by that column miss rows",
+                    ident(table)
+                ),
+            });
         } else {
             return Err(error);
         }

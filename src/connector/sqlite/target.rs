@@ -7,7 +7,7 @@ use super::{
     error::{io, reading, writing},
     file::{create, look, open_existing, publish},
     fit::{check_encoding, check_fit, is_no_table, key_plan, table_sql},
-    objects,
+    objects::{self, StandIn},
     plan::register_key_function,
     proof,
     quote::ident,
@@ -257,6 +257,10 @@ impl SqliteTargetSession {
                 self.notes.extend(scratch.lacks);
                 self.stand_ins.push((name.clone(), sql));
                 return objects::create(connection, &stand_in, name, &mut self.notes);
+            }
+            // What is virtual is nowhere but in the indexes over it; what is stored must be what it was.
+            if wanted.stored.is_empty() {
+                return objects::create_with(connection, &sql, name, StandIn::Counts, &mut self.notes);
             }
         }
         objects::create(connection, &sql, name, &mut self.notes)

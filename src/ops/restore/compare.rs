@@ -1,15 +1,16 @@
 //! Comparing what a target holds with the snapshot: which records are equal, which are not the snapshot's.
 
-use super::{Feed, Run, Selected};
+use super::{Feed, ReadBack, Run, Selected};
 use crate::{
     connector::{
         CollectionTarget, Outcomes, Overwrite, RecordLookup, Removal, SessionOptions, Source, SourceSession, Target,
-        TargetPlan, file_record,
+        TargetAbilities, TargetPlan, file_record,
     },
     layer::{LayerContext, StackCursor},
     ops::{OpsError, Progress, lookup::Records},
     record::{
-        Expiry, Fingerprint, Fingerprinter, KeyCodec, KeyRange, Meta, RecordBatch, RecordStream, StreamError, pause,
+        BatchRow, Expiry, Fingerprint, Fingerprinter, KeyCodec, KeyRange, Meta, RecordBatch, RecordStream, StreamError,
+        pause,
     },
 };
 use std::{
@@ -151,10 +152,15 @@ pub(super) fn with_existing(
     context: &LayerContext,
     writer: &mut dyn CollectionTarget,
     plan: &TargetPlan,
-    expiry_slack_millis: u64,
+    abilities: &TargetAbilities,
 ) -> Result<Found, OpsError> {
     let fingerprinter = Some(&context.fingerprinter);
-    let likeness = Likeness { fingerprinter, expiry_slack_millis, ..Likeness::default() };
+    let likeness = Likeness {
+        fingerprinter,
+        expiry_slack_millis: abilities.expiry_slack_millis,
+        keeps_user_keys: abilities.keeps_user_keys,
+        ..Likeness::default()
+    };
     let stack = feed.open()?;
     let mut found = Found { equal: Equal::default(), extra: Extra::new()?, damaged: false };
     for range in feed.ranges(&stack) {
@@ -224,6 +230,8 @@ pub(in crate::ops) enum Pair {
         same: bool,
         /// User key, set and expiry are equal.
         same_meta: bool,
+        /// They are the same but for the live one's user key, which the snapshot's has not.
+        keyed: bool,
         /// Expiry, generation or stamp differ.
         moved: bool,
         /// Why the live one's value could not be read, if so.
@@ -260,6 +268,8 @@ pub(in crate::ops) struct Likeness<'a> {
     pub(in crate::ops) fingerprinter: Option<&'a Fingerprinter>,
     /// Milliseconds by which expiries may differ.
     pub(in crate::ops) expiry_slack_millis: u64,
+    /// Records are the same whose user key the live data has and the snapshot has not.
+    pub(in crate::ops) keeps_user_keys: bool,
     /// Which of the snapshot's records are meant; all without one.
     pub(in crate::ops) chooses: Option<Chooses<'a>>,
 }
@@ -289,6 +299,8 @@ pub(in crate::ops) fn walk(
         for index in 0..batch.len() {
             let print = likeness.fingerprinter.map(|fingerprinter| fingerprint_of(fingerprinter, &mut batch, index));
             let row = batch.row(index);
+            // A stream is read once; where user keys are kept there are none.
+            let without_key = likeness.fingerprinter.filter(|_| likeness.keeps_user_keys && row.stream.is_none());
             while stored && cursor.key() < row.key {
                 if likeness.means(cursor) {
                     each(cursor.key(), Pair::SnapshotOnly { expiry: cursor.meta().expiry })?;
@@ -311,14 +323,20 @@ pub(in crate::ops) fn walk(
                 Ok(print) => (print, None),
             };
             let same_place = meta.set == row.meta.set && likeness.expire_alike(meta.expiry, row.meta.expiry);
-            let same = print.is_some_and(|print| print == cursor.fingerprint()) && same_place;
+            let is_same = print.is_some_and(|print| print == cursor.fingerprint()) && same_place;
+            let keyed = !is_same
+                && same_place
+                && meta.user_key.is_none()
+                && row.meta.user_key.is_some()
+                && without_key.is_some_and(|printer| value_print(printer, &row, None) == cursor.fingerprint());
+            let same = is_same || keyed;
             let same_meta = same_place && meta.user_key == row.meta.user_key;
             let moved = meta.expiry != row.meta.expiry
                 || meta.generation != row.meta.generation
                 || meta.stamp != row.meta.stamp;
             let fresher = row.meta.generation >= meta.generation;
             let (generation, expiry) = (row.meta.generation, meta.expiry);
-            each(row.key, Pair::Both { same, same_meta, moved, unreadable, fresher, generation, expiry })?;
+            each(row.key, Pair::Both { same, same_meta, keyed, moved, unreadable, fresher, generation, expiry })?;
             stored = cursor.advance()?;
         }
     }
@@ -335,6 +353,9 @@ pub(in crate::ops) fn walk(
 fn fingerprint_of(fingerprinter: &Fingerprinter, batch: &mut RecordBatch, index: usize) -> io::Result<Fingerprint> {
     let stream = batch.row(index).stream.and_then(|number| batch.take_stream(number));
     let row = batch.row(index);
+    if stream.is_none() {
+        return Ok(value_print(fingerprinter, &row, row.meta.user_key));
+    }
     let mut print = fingerprinter.start(row.shape, row.meta.user_key);
     print.append(row.value);
     if let Some(mut stream) = stream {
@@ -350,6 +371,13 @@ fn fingerprint_of(fingerprinter: &Fingerprinter, batch: &mut RecordBatch, index:
         }
     }
     Ok(print.finish())
+}
+
+/// The fingerprint of a row with this user key.
+fn value_print(fingerprinter: &Fingerprinter, row: &BatchRow<'_>, user_key: Option<&[u8]>) -> Fingerprint {
+    let mut print = fingerprinter.start(row.shape, user_key);
+    print.append(row.value);
+    print.finish()
 }
 
 /// Whether the target was told to take a record.
@@ -422,18 +450,18 @@ pub(super) fn read_back(
     target: &dyn Target,
     source: &dyn Source,
     selected: &[Selected<'_>],
-) -> Result<(u64, u64), OpsError> {
+) -> Result<ReadBack, OpsError> {
     let context = LayerContext::new(run.repo.secrets());
     let session = source.begin(&SessionOptions {
         parallel: 1,
         leave_out: crate::ops::own_folder(run.repo),
         ..SessionOptions::default()
     })?;
-    let expiry_slack_millis = target.abilities().expiry_slack_millis;
+    let TargetAbilities { expiry_slack_millis, keeps_user_keys, .. } = target.abilities();
     let chooses = |key: &[u8], meta: &Meta<'_>| chooses(target, key, meta);
     let fingerprinter = Some(&context.fingerprinter);
-    let likeness = Likeness { fingerprinter, expiry_slack_millis, chooses: Some(&chooses) };
-    let (mut compared, mut different) = (0, 0);
+    let likeness = Likeness { fingerprinter, expiry_slack_millis, keeps_user_keys, chooses: Some(&chooses) };
+    let (mut compared, mut different, mut kept) = (0, 0, 0);
     for one in selected {
         let Some(index) = shown_in(session.as_ref(), target, one) else {
             different += one.collection.records;
@@ -445,8 +473,9 @@ pub(super) fn read_back(
         let stands_alone = |first: &[u8]| !one.filter.means(first);
         let before = different;
         with_live(run, one, session.as_ref(), index, likeness, &mut |key, pair| match pair {
-            Pair::Both { same, .. } => {
+            Pair::Both { same, keyed, .. } => {
                 compared += 1;
+                kept += u64::from(keyed);
                 let same = same
                     || one.collection.codec == KeyCodec::Path
                         && file_record::is_same_file(key, &records, &live, &stands_alone).is_ok_and(|same| same);
@@ -464,5 +493,5 @@ pub(super) fn read_back(
         }
     }
     session.finish()?;
-    Ok((compared, different))
+    Ok(ReadBack { verified: Some(compared), different, keyed: kept })
 }

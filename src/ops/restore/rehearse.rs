@@ -9,7 +9,7 @@ use super::{
 use crate::{
     connector::{
         CollectionSurvey, Meets, Overwrite, SessionOptions, SetSurvey, Source, SourceSession, Survey, Surveyed, Target,
-        TargetPlan,
+        TargetAbilities, TargetPlan,
     },
     layer::LayerContext,
     ops::OpsError,
@@ -169,8 +169,8 @@ fn compare(
     // Only where equal records are left alone do values matter.
     let fingerprinter = (plan.overwrite == Overwrite::IfChanged).then_some(&context.fingerprinter);
     let chooses = |key: &[u8], meta: &Meta<'_>| chooses(target, key, meta);
-    let expiry_slack_millis = target.abilities().expiry_slack_millis;
-    let likeness = Likeness { fingerprinter, expiry_slack_millis, chooses: Some(&chooses) };
+    let TargetAbilities { expiry_slack_millis, keeps_user_keys, .. } = target.abilities();
+    let likeness = Likeness { fingerprinter, expiry_slack_millis, keeps_user_keys, chooses: Some(&chooses) };
     let mut met = 0;
     let mut outcomes = std::mem::take(&mut run.outcomes);
     let walked = with_live(run, one, session, index, likeness, &mut |_, pair| {

@@ -259,7 +259,7 @@ pub(super) fn gone(
                 writer: writer.as_ref(),
                 range: &range,
                 admits: &|key| feed.filter.admits(key),
-                slack_millis: run.expiry_slack_millis,
+                slack_millis: run.abilities.expiry_slack_millis,
             };
             accounted += over.count(run.progress, &mut cursor)?;
         }

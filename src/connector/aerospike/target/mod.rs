@@ -248,6 +248,7 @@ impl Target for AerospikeTarget {
         TargetAbilities {
             overwrites: &[Always, Never, IfChanged, IfNewer, Merge, MergeIfNewer],
             expiry_slack_millis: EXPIRY_SLACK_MILLIS,
+            keeps_user_keys: true,
             to_stdout: false,
         }
     }

@@ -13,7 +13,7 @@ const REMOTE_NANOS: i128 = 3_600_000_000_000;
 
 /// What is known of the file system that a file lies on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trust {
+pub(in crate::connector) enum Trust {
     /// A local one: every write and every change of attributes moves the change time, which nobody can set.
     Local,
     /// The same, by another machine's clock.
@@ -27,13 +27,13 @@ pub(super) enum Trust {
 impl Trust {
     /// What the file system of an open directory or file is worth.
     #[cfg(target_os = "linux")]
-    pub(super) fn of(fd: BorrowedFd<'_>) -> Self {
+    pub(in crate::connector) fn of(fd: BorrowedFd<'_>) -> Self {
         rustix::fs::fstatfs(fd).map_or(Self::None, |stat| Self::of_magic(stat.f_type as u32))
     }
 
     /// What the file system of an open directory or file is worth.
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn of(_fd: BorrowedFd<'_>) -> Self {
+    pub(in crate::connector) fn of(_fd: BorrowedFd<'_>) -> Self {
         Self::Local
     }
 
@@ -55,23 +55,23 @@ impl Trust {
 
     /// Whether overlayfs is meant, where files and directories may name different devices.
     #[cfg(target_os = "linux")]
-    pub(super) fn is_overlay(fd: BorrowedFd<'_>) -> bool {
+    pub(in crate::connector) fn is_overlay(fd: BorrowedFd<'_>) -> bool {
         rustix::fs::fstatfs(fd).is_ok_and(|stat| stat.f_type as u32 == 0x794c_7630)
     }
 
     /// Whether overlayfs is meant, where files and directories may name different devices.
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn is_overlay(_fd: BorrowedFd<'_>) -> bool {
+    pub(in crate::connector) fn is_overlay(_fd: BorrowedFd<'_>) -> bool {
         true
     }
 
     /// Whether a file of this size has to be read to its end to know how long it is.
-    pub(super) const fn is_unsized(self, size: u64) -> bool {
+    pub(in crate::connector) const fn is_unsized(self, size: u64) -> bool {
         matches!(self, Self::Made) || matches!(self, Self::None) && size == 0
     }
 
     /// Whether a write after `now` would leave a time of this file other than it is.
-    pub(super) fn has_rested(self, (seconds, nanos): (i64, i64), now_nanos: i128) -> bool {
+    pub(in crate::connector) fn has_rested(self, (seconds, nanos): (i64, i64), now_nanos: i128) -> bool {
         let rest = match self {
             Self::Local if nanos == 0 => COARSE_TICK_NANOS,
             Self::Local => TICK_NANOS,

@@ -1,0 +1,28 @@
+//! `dr config show`.
+
+use super::place::Setup;
+use crate::cli::{
+    context::Context,
+    exit::{Failure, Status},
+    show::{render, safe, table},
+};
+use serde_json::{Map, Value as Json, json};
+
+pub(super) fn run(effective: bool, setup: &Setup, context: &Context) -> Result<Status, Failure> {
+    let chosen = setup.settings.shown().filter(|(.., origin)| effective || *origin != "default");
+    let repository = setup.repository(context)?;
+    if context.json {
+        let settings: Map<String, Json> = chosen
+            .map(|(name, value, origin)| (name.to_owned(), json!({ "value": value, "origin": origin })))
+            .collect();
+        context.out.json(&json!({ "settings": settings, "repository": repository, "data": setup.data }));
+        return Ok(Status::Done);
+    }
+    let mut rows = table(&["setting", "value", "from"], &[]);
+    for (name, value, origin) in chosen {
+        rows.add_row(vec![name.to_owned(), safe(value), safe(origin)]);
+    }
+    context.out.line(render(&rows));
+    context.out.line(format_args!("repository  {repository}\ndata        {}", setup.data));
+    Ok(Status::Done)
+}

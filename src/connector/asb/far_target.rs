@@ -1,0 +1,193 @@
+//! `asb:s3://BUCKET/FOLDER` and the like as a target: files are written as anywhere, into a temporary folder of this machine, and
+//! are put where they belong when all of them are whole.
+
+use super::{
+    AsbSource, AsbTarget,
+    cipher::Cipher,
+    options::{CipherOptions, PartOptions, WriteOptions},
+    place::{AsbPlace, SUFFIX, folder, storage_options},
+    spot::{Spot, failed, far_location, object_at, storage_at},
+};
+use crate::{
+    connector::{
+        CollectionTarget, ConnectorError, Meets, Overwrite, Source, SourceUrl, Target, TargetAbilities, TargetEnd,
+        TargetPlan, TargetSession,
+    },
+    repo::{
+        Storage,
+        storage::{Class, Created},
+    },
+};
+use std::fs;
+use tempfile::TempDir;
+
+/// Another file is begun behind so many bytes: each is held in memory while it is put.
+const FILE_LIMIT: u64 = 64 << 20;
+
+/// Files to put at a far place.
+pub struct FarTarget {
+    url: SourceUrl,
+    storage: Storage,
+    /// The name of the one file, if it is to be one.
+    file: Option<String>,
+    inner: AsbTarget,
+    cipher: Option<Cipher>,
+    is_part: bool,
+    /// Where files are until they are whole.
+    spool: TempDir,
+}
+
+impl FarTarget {
+    /// Whether a URL names a far place.
+    pub fn is_of(url: &SourceUrl) -> bool {
+        far_location(&url.place)
+            .is_some_and(|location| !location.starts_with("file://") && !location.starts_with("fs://"))
+    }
+
+    /// A target at a far place: one file if its name ends in `.asb`, else files in a folder.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if the URL or the options make no sense.
+    pub fn new(
+        url: &SourceUrl,
+        cipher: &CipherOptions,
+        part: PartOptions,
+        mut write: WriteOptions,
+    ) -> Result<Self, ConnectorError> {
+        let storage = storage_options(url);
+        if storage.len() < url.options.len() {
+            return Err(ConnectorError::Url {
+                url: crate::connector::url::without_password(&url.to_string()),
+                reason: "a target has one place".to_owned(),
+            });
+        }
+        let location = url.written.trim_end_matches('/');
+        let (location, file) = match location.rsplit_once('/').filter(|(_, name)| name.ends_with(SUFFIX)) {
+            Some((folder, name)) => (folder, Some(name.to_owned())),
+            None => (location, None),
+        };
+        let storage = storage_at(location, &storage)?;
+        let spooled = |source| ConnectorError::Io {
+            operation: "make a folder in",
+            object: "the place for temporary files".to_owned(),
+            source,
+        };
+        let spool = tempfile::Builder::new().prefix("rekeep-asb-").tempdir().map_err(spooled)?;
+        write.file_limit = write.file_limit.or(Some(FILE_LIMIT));
+        let within = file.as_ref().map_or_else(|| spool.path().to_owned(), |name| spool.path().join(name));
+        let encoded = within.to_string_lossy().replace('%', "%25").replace('?', "%3F");
+        let within = SourceUrl::parse(&format!("asb:{encoded}"))?;
+        let (is_part, cipher_of_it) = (part != PartOptions::default(), cipher.cipher()?);
+        let inner = AsbTarget::new(&within, cipher, part, write)?;
+        Ok(Self { url: url.clone(), storage, file, inner, cipher: cipher_of_it, is_part, spool })
+    }
+
+    /// Backup files that stand there.
+    fn standing(&self) -> Result<Vec<String>, ConnectorError> {
+        let listed = self.storage.list("").map_err(|error| failed("list", self.storage.location(), error))?;
+        let is_there = |name: &String| match &self.file {
+            Some(file) => name == file,
+            None => name.ends_with(SUFFIX) && !name.contains('/'),
+        };
+        Ok(listed.into_iter().map(|it| it.name).filter(is_there).collect())
+    }
+
+    fn check(&self, plan: &TargetPlan) -> Result<(), ConnectorError> {
+        if plan.overwrite != Overwrite::Always && !self.standing()?.is_empty() {
+            return Err(ConnectorError::Unwritable {
+                object: self.storage.location().to_owned(),
+                reason: "there are backup files already, and they can only be replaced as a whole: choose another place, or \
+                         overwrite always"
+                    .to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Target for FarTarget {
+    fn connector(&self) -> &'static str {
+        "asb"
+    }
+
+    fn abilities(&self) -> TargetAbilities {
+        TargetAbilities { to_stdout: false, ..self.inner.abilities() }
+    }
+
+    fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {
+        let is_free = self.standing()?.is_empty();
+        Ok(if is_free { Vec::new() } else { collections.iter().map(|name| (name.clone(), 1)).collect() })
+    }
+
+    fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {
+        self.check(plan)?;
+        self.inner.rehearse(plan)
+    }
+
+    fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
+        self.check(plan)?;
+        Ok(Box::new(FarWriting {
+            inner: self.inner.begin(plan)?,
+            storage: self.storage.clone(),
+            spool: self.spool.path().to_owned(),
+            replaced: self.standing()?,
+        }))
+    }
+
+    fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
+        if self.is_part {
+            return Ok(None);
+        }
+        let spot = Spot::of(&self.url.written, &storage_options(&self.url))?;
+        Ok(Some(Box::new(AsbSource::of(AsbPlace::Spots(vec![spot]), self.cipher.clone()))))
+    }
+}
+
+/// A restore under way.
+struct FarWriting {
+    inner: Box<dyn TargetSession>,
+    storage: Storage,
+    spool: std::path::PathBuf,
+    /// Files that were there before, and are to go.
+    replaced: Vec<String>,
+}
+
+impl TargetSession for FarWriting {
+    fn open(&mut self, collection: usize) -> Result<Box<dyn CollectionTarget + '_>, ConnectorError> {
+        self.inner.open(collection)
+    }
+
+    fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
+        let end = self.inner.finish()?;
+        let object = |name: &str| object_at(&self.storage, name);
+        for (path, _) in folder(&self.spool)? {
+            let Some(name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else { continue };
+            let bytes = fs::read(&path).map_err(|source| ConnectorError::Io {
+                operation: "read",
+                object: path.display().to_string(),
+                source,
+            })?;
+            if self.replaced.contains(&name) {
+                self.storage.delete(&name).map_err(|error| failed("delete", &object(&name), error))?;
+                self.replaced.retain(|other| *other != name);
+            }
+            match self.storage.create_shared(&name, &bytes.into(), Class::Data) {
+                Ok(Created::New) => {}
+                Ok(Created::Exists) => {
+                    let reason = "somebody else put a file there meanwhile".to_owned();
+                    return Err(ConnectorError::Unwritable { object: object(&name), reason });
+                }
+                Err(error) => return Err(failed("create", &object(&name), error)),
+            }
+            fs::remove_file(&path).map_err(|source| ConnectorError::Io {
+                operation: "remove",
+                object: path.display().to_string(),
+                source,
+            })?;
+        }
+        for name in std::mem::take(&mut self.replaced) {
+            self.storage.delete(&name).map_err(|error| failed("delete", &object(&name), error))?;
+        }
+        Ok(end)
+    }
+}

@@ -1,0 +1,52 @@
+//! Whether a dataset that was written is whole: every block that its log names is there, as long as the log says.
+
+use super::{
+    find::Format,
+    inventory::Sentences,
+    log::Log,
+    nodes::{VERSIONS, Versions},
+    place::Place,
+};
+use std::io;
+
+/// What is wrong with a dataset that nobody writes; nothing if it is whole.
+pub(super) fn check(place: &Place, format: Format) -> io::Result<Vec<String>> {
+    let mut wrong = Sentences::default();
+    match format {
+        Format::Four => {
+            let log = Log::read_quiet(place, "")?;
+            if log.commits.is_empty() {
+                wrong.add("its log has no entries".to_owned());
+            }
+            log.torn.iter().for_each(|(key, reason)| wrong.add(format!("{key}: {reason}")));
+            log.gaps.iter().for_each(|(folder, number)| wrong.add(format!("{folder}: there is no entry {number}")));
+            log.foreign.iter().for_each(|sentence| wrong.add(sentence.clone()));
+            for (key, bytes) in &log.blocks {
+                match place.stat(key) {
+                    Ok(seen) if seen.bytes == *bytes => {}
+                    Ok(seen) => wrong.add(format!("{key}: it has {} bytes, where the log says {bytes}", seen.bytes)),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        wrong.add(format!("{key}: the log names it, and it is not there"));
+                    }
+                    Err(error) => wrong.add(format!("{key}: {error}")),
+                }
+            }
+        }
+        Format::Three => {
+            let versions = place.read(VERSIONS, 64 << 20).map_err(|error| error.to_string());
+            match versions.and_then(|(bytes, _)| Versions::parse(&bytes)) {
+                Err(reason) => wrong.add(format!("{VERSIONS}: {reason}")),
+                Ok(versions) => {
+                    let first = versions.first();
+                    for id in versions.commits.keys().filter(|id| Some(id.as_str()) != first) {
+                        if place.list(&format!("versions/{id}"), &mut |_| {})?.is_none() {
+                            wrong.add(format!("versions/{id}: {VERSIONS} names it, and it is not there"));
+                        }
+                    }
+                }
+            }
+        }
+        Format::Neither => {}
+    }
+    Ok(wrong.all())
+}

@@ -1,0 +1,370 @@
+//! A version 4 dataset: its log is read first, by one listing; what it names is what the dataset is.
+
+use super::{
+    entry::{Change, Entry, EntryName, MAX_ENTRY_BYTES, parse_name},
+    find::LOG,
+    inventory::{Inventory, Item, Role, is_inside, is_lock, walk},
+    place::{Place, join},
+};
+use crate::record::KeyRange;
+use serde_json::{Value as Json, json};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+
+/// The folder of what concerns all branches.
+pub(super) const META: &str = "_meta";
+/// The file that says which number the next entry gets.
+pub(super) const NEXT: &str = "next_base";
+/// What says a number is not long.
+const MAX_NEXT_BYTES: usize = 4096;
+/// The newest version of readers that is known here.
+const KNOWN_READER: u64 = 4;
+/// How often a log is read again that moves or has gaps: a writer takes a number before it writes the entry.
+const ATTEMPTS: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(150);
+
+/// A log as one listing showed it.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    /// By folder: its files, by name, with their lengths.
+    pub(super) folders: BTreeMap<String, BTreeMap<String, u64>>,
+    /// The blocks that entries name, with the entry that does.
+    pub(super) blocks: BTreeMap<Box<str>, u64>,
+    /// Blocks that lie outside, or are named with two lengths.
+    pub(super) foreign: Vec<String>,
+    /// Entries that cannot be read, and why.
+    pub(super) torn: BTreeMap<String, String>,
+    /// Entries that are not there though later ones are: folder and number.
+    pub(super) gaps: Vec<(String, u64)>,
+    pub(super) refs: Refs,
+    pub(super) unknown: BTreeSet<String>,
+    /// By folder: number, version, message and time of its entries.
+    pub(super) commits: BTreeMap<String, Vec<Commit>>,
+}
+
+/// One commit of a branch.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Commit {
+    /// What tags and branches call it.
+    pub version: String,
+    /// Its place in the branch.
+    pub number: u64,
+    /// What it is about.
+    pub message: String,
+    /// When it was made, by its writer's clock: seconds since 1970.
+    pub seconds: Option<i64>,
+}
+
+/// What is known of a branch.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Branch {
+    /// What people call it.
+    pub name: String,
+    /// The branch and version that it begins at.
+    pub from: Option<(String, String)>,
+}
+
+/// What is known of a tag.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct TagRef {
+    /// What people call it.
+    pub name: String,
+    /// The branch that it is on.
+    pub branch: String,
+    /// The version that it names.
+    pub version: String,
+}
+
+/// Branches and tags, by id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refs {
+    /// The dataset's own id.
+    pub id: Option<String>,
+    /// The version of readers that the dataset asks for.
+    pub min_reader: u64,
+    /// Branches by id.
+    pub branches: BTreeMap<String, Branch>,
+    /// Tags by id.
+    pub tags: BTreeMap<String, TagRef>,
+}
+
+impl Refs {
+    /// Does what an entry says.
+    pub fn apply(&mut self, change: &Change) {
+        match change.clone() {
+            Change::Id(id) => self.id = Some(id),
+            Change::MinReader(version) => self.min_reader = self.min_reader.max(version),
+            Change::Branch { id, name, from } => {
+                self.branches.insert(id, Branch { name, from });
+            }
+            Change::RenameBranch(id, name) => {
+                if let Some(branch) = self.branches.get_mut(&id) {
+                    branch.name = name;
+                }
+            }
+            Change::DeleteBranch(id) => {
+                self.branches.remove(&id);
+            }
+            Change::Tag { id, name, branch, version } => {
+                self.tags.insert(id, TagRef { name, branch, version });
+            }
+            Change::RenameTag(id, name) => {
+                if let Some(tag) = self.tags.get_mut(&id) {
+                    tag.name = name;
+                }
+            }
+            Change::DeleteTag(id) => {
+                self.tags.remove(&id);
+            }
+        }
+    }
+}
+
+impl Log {
+    /// Reads the log of a dataset that nobody writes.
+    pub(super) fn read_quiet(place: &Place, dataset: &str) -> io::Result<Self> {
+        Ok(Self::read_once(place, dataset, &mut HashMap::new())?.0)
+    }
+
+    /// Reads the log below a dataset. While it moves or lacks an entry it is read again a few times.
+    pub(super) fn read(place: &Place, dataset: &str) -> io::Result<Self> {
+        let mut known = HashMap::new();
+        let mut attempt = 1;
+        loop {
+            let (log, is_still) = Self::read_once(place, dataset, &mut known)?;
+            if attempt == ATTEMPTS || is_still && log.torn.is_empty() && log.gaps.is_empty() {
+                return Ok(log);
+            }
+            attempt += 1;
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// What concerns all branches is listed before the branches, and must be the same afterwards.
+    fn read_once(
+        place: &Place,
+        dataset: &str,
+        known: &mut HashMap<String, (u64, Result<Entry, String>)>,
+    ) -> io::Result<(Self, bool)> {
+        let root = join(dataset, LOG);
+        let mut log = Self::default();
+        let mut folders = place.list(&root, &mut |_| {})?.unwrap_or_default();
+        folders.retain(|folder| folder.is_folder);
+        folders.sort_by_key(|folder| folder.name != META);
+        let list = |folder: &str| {
+            let names = place.list(&join(&root, folder), &mut |_| {})?.unwrap_or_default();
+            Ok::<_, io::Error>(
+                names.into_iter().filter(|one| !one.is_folder && !is_lock(&one.name)).map(|one| one.name),
+            )
+        };
+        for folder in &folders {
+            for name in list(&folder.name)? {
+                log.add(place, &root, &folder.name, name, known);
+            }
+        }
+        let meta: Vec<String> = list(META)?.collect();
+        let is_still = log.folders.get(META).is_some_and(|files| files.keys().eq(meta.iter()));
+        log.find_gaps();
+        Ok((log, is_still))
+    }
+
+    fn add(
+        &mut self,
+        place: &Place,
+        root: &str,
+        folder: &str,
+        name: String,
+        known: &mut HashMap<String, (u64, Result<Entry, String>)>,
+    ) {
+        let key = join(folder, &name);
+        let path = join(root, &key);
+        let Some(named) = parse_name(&name) else {
+            if name != NEXT {
+                self.unknown.insert(key.clone());
+            }
+            if let Ok(seen) = place.stat(&path) {
+                self.folders.entry(folder.to_owned()).or_default().insert(name, seen.bytes);
+            }
+            return;
+        };
+        // Entries never change: only one that could not be read is read again.
+        if !known.get(&key).is_some_and(|(_, entry)| entry.is_ok()) {
+            let read = place.read(&path, MAX_ENTRY_BYTES);
+            let (bytes, entry) = match read {
+                Ok((bytes, seen)) => (seen.bytes, Entry::parse(&bytes, named.packed)),
+                Err(error) => (0, Err(error.to_string())),
+            };
+            known.insert(key.clone(), (bytes, entry));
+        }
+        let Some((bytes, entry)) = known.get(&key) else { return };
+        match entry {
+            Ok(entry) => {
+                let bytes = *bytes;
+                self.take(folder, &named, entry);
+                self.folders.entry(folder.to_owned()).or_default().insert(name, bytes);
+            }
+            Err(reason) => {
+                self.torn.insert(key, reason.clone());
+                if named.sums_up {
+                    return;
+                }
+                self.commits.entry(folder.to_owned()).or_default().push(Commit {
+                    version: named.version.to_owned(),
+                    number: named.number,
+                    message: String::new(),
+                    seconds: None,
+                });
+            }
+        }
+    }
+
+    /// Takes over what an entry says.
+    pub(super) fn take(&mut self, folder: &str, named: &EntryName<'_>, entry: &Entry) {
+        for block in &entry.blocks {
+            if !is_inside(&block.path) || block.path.starts_with(LOG) {
+                self.foreign.push(format!(
+                    "{}, which {folder}/{} names: it leads out of the dataset, or is no block",
+                    block.path.escape_debug(),
+                    named.version
+                ));
+                continue;
+            }
+            match self.blocks.get(block.path.as_str()) {
+                Some(bytes) if *bytes != block.bytes => self
+                    .foreign
+                    .push(format!("{}: entries name it with {bytes} bytes and with {}", block.path, block.bytes)),
+                _ => {
+                    self.blocks.insert(block.path.clone().into(), block.bytes);
+                }
+            }
+        }
+        entry.changes.iter().for_each(|change| self.refs.apply(change));
+        self.unknown.extend(entry.unknown.iter().cloned());
+        if !named.sums_up {
+            self.commits.entry(folder.to_owned()).or_default().push(Commit {
+                version: named.version.to_owned(),
+                number: named.number,
+                message: entry.message.clone(),
+                seconds: entry.seconds,
+            });
+        }
+    }
+
+    pub(super) fn find_gaps(&mut self) {
+        for (folder, commits) in &mut self.commits {
+            commits.sort_by(|a, b| (a.number, &a.version).cmp(&(b.number, &b.version)));
+            let mut next = 1;
+            for commit in commits.iter() {
+                // A hostile number names no million entries.
+                self.gaps.extend((next..commit.number).take(100).map(|number| (folder.clone(), number)));
+                next = commit.number.saturating_add(1);
+            }
+        }
+    }
+
+    /// What is kept of branches and tags with a snapshot.
+    fn attributes(&self) -> Json {
+        let branches: Vec<Json> = self
+            .refs
+            .branches
+            .iter()
+            .map(|(id, branch)| {
+                let commits = self.commits.get(id).map(Vec::as_slice).unwrap_or_default();
+                let newest = commits.last();
+                json!({
+                    "id": id, "name": branch.name, "from": branch.from, "commits": commits.len(),
+                    "head": newest.map(|commit| &commit.version), "message": newest.map(|commit| &commit.message),
+                    "time": newest.and_then(|commit| commit.seconds),
+                })
+            })
+            .collect();
+        json!({
+            "version": 4, "id": self.refs.id, "branches": branches,
+            "tags": self.refs.tags.values().collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// All files of a version 4 dataset.
+pub(super) fn inventory(place: &Place, dataset: &str) -> io::Result<Inventory> {
+    let log = Log::read(place, dataset)?;
+    let mut inventory = Inventory { attributes: log.attributes(), ..Inventory::default() };
+    for (folder, files) in &log.folders {
+        inventory.items.extend(files.iter().map(|(name, bytes)| {
+            let key = join(LOG, &join(folder, name));
+            match parse_name(name) {
+                Some(_) => Item::new(key, Role::Log, Some(*bytes)),
+                // It is written over in place, by every commit.
+                None if name == NEXT => {
+                    let read = place.read(&join(dataset, &key), MAX_NEXT_BYTES);
+                    let content = read.ok().map(|(bytes, _)| Arc::from(bytes));
+                    Item { content, ..Item::new(key, Role::Meta, None) }
+                }
+                None => Item::new(key, Role::Meta, None),
+            }
+        }));
+    }
+    for (key, reason) in &log.torn {
+        inventory.missing.add(format!("{LOG}/{key}: {reason}"));
+        inventory.absent.push(KeyRange::only(join(LOG, key).as_bytes()));
+    }
+    for (folder, number) in &log.gaps {
+        inventory.missing.add(format!("{LOG}/{folder}: there is no entry {number}, though there are later ones"));
+        let key = |number: u64| join(LOG, &join(folder, &format!("{number:010}"))).into_bytes();
+        inventory.absent.push(KeyRange { start: key(*number), end: Some(key(number + 1)) });
+    }
+    log.foreign.iter().for_each(|sentence| inventory.missing.add(sentence.clone()));
+    let is_opaque = if log.refs.min_reader > KNOWN_READER {
+        inventory.missing.add(format!(
+            "it asks for readers of version {}: its files are copied as they are, and what its log names was not checked",
+            log.refs.min_reader
+        ));
+        true
+    } else {
+        // What cannot be read may name any of them.
+        !(log.unknown.is_empty() && log.torn.is_empty() && log.gaps.is_empty())
+    };
+    let mut unnamed = (0_u64, String::new());
+    let mut others = Vec::new();
+    walk(place, dataset, &mut |key| {
+        if key.starts_with(LOG) || log.blocks.contains_key(key.as_str()) {
+            return;
+        }
+        if is_opaque || !is_block_path(&key) {
+            let role = if key.contains('/') { Role::Other } else { Role::Meta };
+            others.push(Item::new(key, role, None));
+        } else {
+            unnamed.0 += 1;
+            unnamed.1 = key;
+        }
+    })?;
+    inventory.items.append(&mut others);
+    inventory.items.extend(log.blocks.into_iter().map(|(key, bytes)| Item::new(key, Role::Block, Some(bytes))));
+    if !log.unknown.is_empty() {
+        let kinds: Vec<&str> = log.unknown.iter().map(String::as_str).collect();
+        inventory.notes.push(format!(
+            "its log holds what is not known here ({}): every file below it is copied",
+            kinds.join(", ")
+        ));
+    }
+    if unnamed.0 > 0 {
+        inventory.notes.push(format!(
+            "{} blocks that no entry of the log names are left out (a commit that is under way, or was given up), such as {}",
+            unnamed.0, unnamed.1
+        ));
+    }
+    Ok(inventory)
+}
+
+/// Whether a path has the form of a block's: `COLUMN/xx/REST`.
+pub(super) fn is_block_path(key: &str) -> bool {
+    let parts: Vec<&str> = key.split('/').collect();
+    let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase());
+    matches!(parts[..], [column, two, rest]
+        if (4..=12).contains(&column.len()) && two.len() == 2 && (20..=48).contains(&rest.len()))
+        && parts.iter().all(|part| plain(part))
+}

@@ -1,0 +1,33 @@
+//! What a dataset of whichever version consists of.
+
+use super::{
+    find::{Dataset, Format},
+    inventory::{Inventory, Item, Role, walk},
+    log, nodes,
+    place::Place,
+};
+use serde_json::{Value as Json, json};
+use std::io;
+
+/// Looks at a dataset; nothing of its data is read.
+pub(super) fn look(place: &Place, dataset: &Dataset) -> io::Result<Inventory> {
+    let mut inventory = match dataset.format {
+        Format::Four => log::inventory(place, &dataset.path)?,
+        Format::Three => nodes::inventory(place, &dataset.path)?,
+        Format::Neither => {
+            let mut inventory = Inventory { attributes: json!({}), ..Inventory::default() };
+            walk(place, &dataset.path, &mut |key| inventory.items.push(Item::new(key, Role::Other, None)))?;
+            inventory.missing.add(
+                "it is written in no version that is known (neither the log of version 4 nor the files of version 3 are \
+                 there); its files are copied as they are"
+                    .to_owned(),
+            );
+            inventory
+        }
+    };
+    inventory.settle();
+    for (name, value) in [("tenant", dataset.tenant.as_deref()), ("dataset", Some(dataset.name.as_str()))] {
+        inventory.attributes[name] = Json::from(value);
+    }
+    Ok(inventory)
+}

@@ -1,0 +1,48 @@
+//! `deeplake:PATH`: Deep Lake datasets, each a collection of the files that it consists of. How they are read beside a
+//! writer, restored and verified is specified in `docs/deeplake.md`.
+
+mod check;
+mod cut;
+mod entry;
+mod find;
+mod inventory;
+mod log;
+mod look;
+mod metadata;
+mod names;
+mod nodes;
+mod open;
+mod place;
+mod reset;
+mod source;
+mod stream;
+mod survey;
+mod swap;
+mod target;
+#[cfg(test)]
+mod tests;
+
+pub use entry::{Block, Change, Entry, EntryName, MAX_ENTRY_BYTES, parse_name};
+pub use inventory::Role;
+pub use log::{Branch, Commit, Refs, TagRef};
+pub use nodes::{Node, Versions};
+pub use open::DeepLakeConnector;
+pub use source::DeepLakeSource;
+pub use survey::{BranchReport, DatasetReport, DatasetSurvey};
+pub use target::{DeepLakeTarget, DeepLakeTargetOptions};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Which datasets are read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeepLakeOptions {
+    /// Only datasets of this tenant.
+    pub tenant: Option<String>,
+    /// Only these datasets, by their names, with their tenant's or without.
+    pub datasets: Vec<String>,
+    /// What is kept with the snapshot beside them: why it was made, and what was asked for.
+    pub note: BTreeMap<String, String>,
+}

@@ -1,0 +1,138 @@
+//! A version 3 dataset: a tree of nodes. Committed ones never change; the one that is being written does, in place.
+
+use super::{
+    inventory::{Inventory, Item, Role, walk},
+    place::{Place, join},
+};
+use serde::Deserialize;
+use serde_json::json;
+use std::{collections::BTreeMap, io, sync::Arc};
+
+/// The file that names the nodes.
+pub(super) const VERSIONS: &str = "version_control_info.json";
+const MAX_VERSIONS_BYTES: usize = 64 << 20;
+
+/// What `version_control_info.json` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Versions {
+    /// Nodes by id.
+    pub commits: BTreeMap<String, Node>,
+    /// The newest node of each branch.
+    pub branches: BTreeMap<String, String>,
+}
+
+/// One node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Node {
+    /// The branch that it is on.
+    #[serde(default)]
+    pub branch: String,
+    /// The one before it; the first has none.
+    pub parent: Option<String>,
+    /// What the commit is about.
+    pub commit_message: Option<String>,
+    /// When it was committed; a node that is being written has no time.
+    #[serde(default)]
+    commit_time: Option<serde_json::Number>,
+}
+
+impl Node {
+    /// Whether it was committed.
+    #[must_use]
+    pub const fn is_committed(&self) -> bool {
+        self.commit_time.is_some()
+    }
+
+    /// When it was committed: seconds since 1970.
+    #[must_use]
+    pub fn seconds(&self) -> Option<f64> {
+        self.commit_time.as_ref()?.as_f64()
+    }
+}
+
+impl Versions {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// In words, what is wrong with it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())
+    }
+
+    /// The node whose files lie at the root.
+    pub(super) fn first(&self) -> Option<&str> {
+        self.commits.iter().find(|(_, node)| node.parent.is_none()).map(|(id, _)| id.as_str())
+    }
+
+    /// Nodes that are being written.
+    pub(super) fn heads(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.commits.iter().filter(|(_, node)| !node.is_committed()).map(|(id, node)| (id.as_str(), node))
+    }
+
+    /// The node that a file belongs to.
+    pub(super) fn node_of<'a>(&'a self, key: &'a str) -> Option<&'a str> {
+        match key.strip_prefix("versions/") {
+            Some(rest) => rest.split('/').next(),
+            None => self.first(),
+        }
+    }
+}
+
+/// All files of a version 3 dataset: what names the nodes is read first.
+pub(super) fn inventory(place: &Place, dataset: &str) -> io::Result<Inventory> {
+    let mut inventory = Inventory::default();
+    let (bytes, _) = place.read(&join(dataset, VERSIONS), MAX_VERSIONS_BYTES)?;
+    let versions = match Versions::parse(&bytes) {
+        Ok(versions) => versions,
+        Err(reason) => {
+            inventory.missing.add(format!("{VERSIONS}: {reason}; which nodes are committed cannot be told"));
+            Versions::default()
+        }
+    };
+    let mut later = 0_u64;
+    walk(place, dataset, &mut |key| {
+        if key == VERSIONS {
+            return;
+        }
+        let node = versions.node_of(&key).and_then(|id| versions.commits.get(id));
+        let role = match node {
+            Some(_) if !key.contains('/') && !key.starts_with("versions/") && key == super::find::METADATA => {
+                Role::Meta
+            }
+            Some(node) if node.is_committed() => Role::Node,
+            Some(_) => Role::Head,
+            None if key.starts_with("versions/") && !versions.commits.is_empty() => {
+                later += 1;
+                return;
+            }
+            None => Role::Other,
+        };
+        inventory.items.push(Item::new(key, role, None));
+    })?;
+    let mut item = Item::new(VERSIONS, Role::Head, Some(bytes.len() as u64));
+    item.content = Some(Arc::from(bytes));
+    inventory.items.push(item);
+    if later > 0 {
+        inventory.notes.push(format!("{later} files of nodes that were begun while it was looked at are left out"));
+    }
+    let heads: Vec<&str> = versions.heads().map(|(id, _)| id).collect();
+    if !heads.is_empty() {
+        inventory.notes.push(format!(
+            "what is not committed is copied as it was found and may be torn: node {}",
+            heads.join(", ")
+        ));
+    }
+    let branches: Vec<_> = versions
+        .branches
+        .iter()
+        .map(|(name, head)| {
+            let node = versions.commits.get(head);
+            json!({ "name": name, "head": head, "committed": node.is_some_and(Node::is_committed) })
+        })
+        .collect();
+    inventory.attributes = json!({
+        "version": 3, "branches": branches, "torn": heads,
+        "commits": versions.commits.values().filter(|node| node.is_committed()).count(),
+    });
+    Ok(inventory)
+}

@@ -1,0 +1,173 @@
+//! Datasets of the library itself: backed up while it writes, restored, opened by it, every row compared.
+
+use super::*;
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+};
+
+fn python(part: &str) -> Command {
+    let parts = std::env::var("REKEEP_PARTS").map(PathBuf::from);
+    let parts = parts.unwrap_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/parts"));
+    let mut command = Command::new(parts.join(part).join("bin/python"));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/connector_deeplake/lake.py"));
+    command.env("BUGGER_OFF", "true").env("DEEPLAKE_DISABLE_TELEMETRY", "1");
+    command
+}
+
+/// Runs a verb of the script to its end; gives the last line that it prints.
+fn run(part: &str, arguments: &[&str]) -> String {
+    let output = python(part).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned()
+}
+
+fn rows(line: &str) -> u64 {
+    serde_json::from_str::<serde_json::Value>(line).unwrap()["rows"].as_u64().unwrap()
+}
+
+/// A writer that commits until it is told to stop.
+struct Writer {
+    child: Child,
+    stop: PathBuf,
+}
+
+impl Writer {
+    fn start(path: &Path, stop: &Path) -> Self {
+        let mut command = python("deeplake");
+        command.args(["write", path.to_str().unwrap(), stop.to_str().unwrap()]).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), "writing");
+        Self { child, stop: stop.to_owned() }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        fs::write(&self.stop, "").unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success() || std::thread::panicking(), "the writer failed");
+    }
+}
+
+#[test]
+#[ignore = "needs deeplake"]
+fn a_dataset_backed_up_beside_a_writer_opens_and_every_row_is_right() {
+    let world = World::new();
+    let path = world.lake().join("acme/live");
+    // So many commits that the library sums up the log, which it does every 64.
+    run("deeplake", &["make", path.to_str().unwrap(), "70"]);
+    let mut before = 0;
+    {
+        let _writer = Writer::start(&path, &world.dir.path().join("stop"));
+        for attempt in 0..4 {
+            let outcome = world.back_up();
+            assert!(outcome.complete, "{:?}", outcome.problems);
+            let to = world.dir.path().join(format!("back{attempt}"));
+            let restored = world.restore(&outcome, &to);
+            assert!(restored.complete, "{restored:?}");
+            let copy = to.join("acme/live");
+            let found = rows(&run("deeplake", &["compare", copy.to_str().unwrap()]));
+            assert!(found >= 1750 && found.is_multiple_of(25) && found >= before, "{found} rows after {before}");
+            before = found;
+        }
+    }
+    let last = world.back_up();
+    let to = world.dir.path().join("last");
+    world.restore(&last, &to);
+    let copy = to.join("acme/live");
+    let found = rows(&run("deeplake", &["compare", copy.to_str().unwrap()]));
+    assert_eq!(found, rows(&run("deeplake", &["compare", path.to_str().unwrap()])));
+    let appended: u64 = run("deeplake", &["append", copy.to_str().unwrap()]).parse().unwrap();
+    assert_eq!(appended, found + 25, "the copy is written on");
+
+    // As it was at its second batch.
+    let to = world.dir.path().join("older");
+    let at = DeepLakeTargetOptions { at_version: Some("3".to_owned()), ..DeepLakeTargetOptions::default() };
+    world.try_restore(&last, &to, at, &RestoreOptions::default()).unwrap();
+    let copy = to.join("acme/live");
+    assert_eq!(rows(&run("deeplake", &["compare", copy.to_str().unwrap()])), 50);
+    let appended: u64 = run("deeplake", &["append", copy.to_str().unwrap()]).parse().unwrap();
+    assert_eq!(appended, 75);
+    assert_eq!(rows(&run("deeplake", &["compare", copy.to_str().unwrap()])), 75);
+    let again = World::new();
+    let source = DeepLakeSource::new(&url(&to), DeepLakeOptions::default()).unwrap();
+    let outcome = backup(&again.repo, &source, &BackupOptions::default(), &Silent).unwrap();
+    assert!(outcome.complete, "a cut log has no gaps: {:?}", outcome.problems);
+}
+
+#[test]
+#[ignore = "needs deeplake"]
+fn branches_tags_updates_and_compactions_come_back() {
+    let world = World::new();
+    let path = world.lake().join("acme/live");
+    run("deeplake", &["make", path.to_str().unwrap(), "3"]);
+    assert!(world.back_up().complete);
+    run("deeplake", &["alter", path.to_str().unwrap()]);
+    let outcome = world.back_up();
+    assert!(outcome.complete, "{:?}", outcome.problems);
+    let to = world.dir.path().join("back");
+    assert!(world.restore(&outcome, &to).complete);
+    let copy = to.join("acme/live");
+    let found = run("deeplake", &["summary", copy.to_str().unwrap()]);
+    assert!(found.contains("branch side") && found.contains("tag before") && found.contains("altered"), "{found}");
+    assert_eq!(found, run("deeplake", &["summary", path.to_str().unwrap()]));
+
+    let to = world.dir.path().join("tagged");
+    let at = DeepLakeTargetOptions { at_version: Some("before".to_owned()), ..DeepLakeTargetOptions::default() };
+    assert!(world.try_restore(&outcome, &to, at, &RestoreOptions::default()).unwrap().complete);
+    let copy = to.join("acme/live");
+    assert_eq!(rows(&run("deeplake", &["compare", copy.to_str().unwrap()])), 75, "as it was before it was altered");
+}
+
+#[test]
+#[ignore = "needs deeplake3"]
+fn a_dataset_of_version_3_comes_back_at_its_commit_or_with_its_head() {
+    let world = World::new();
+    let path = world.lake().join("acme/three");
+    run("deeplake3", &["make3", path.to_str().unwrap()]);
+    let outcome = world.back_up();
+    assert!(outcome.complete, "{:?}", outcome.problems);
+    assert_eq!(world.snapshot(&outcome).collections[0].attributes["torn"].as_array().unwrap().len(), 1);
+    for (keep_head, wanted) in [(false, 80), (true, 87)] {
+        let to = world.dir.path().join(format!("back-{keep_head}"));
+        let options = DeepLakeTargetOptions { keep_head, ..DeepLakeTargetOptions::default() };
+        let restored = world.try_restore(&outcome, &to, options, &RestoreOptions::default()).unwrap();
+        assert!(restored.complete, "{restored:?}");
+        let copy = to.join("acme/three");
+        assert_eq!(rows(&run("deeplake3", &["compare3", copy.to_str().unwrap()])), wanted, "{restored:?}");
+        let appended: u64 = run("deeplake3", &["append3", copy.to_str().unwrap()]).parse().unwrap();
+        assert_eq!(appended, wanted + 1);
+        assert_eq!(rows(&run("deeplake3", &["compare3", copy.to_str().unwrap()])), wanted + 1);
+    }
+}
+
+/// The service's own command, over data of the library: `disaster_recovery.py`, opening what was restored.
+#[test]
+#[ignore = "needs deeplake"]
+fn the_customary_command_restores_what_the_library_opens() {
+    let service = super::dr::Service::new();
+    let path = service.path("lake/acme/live");
+    run("deeplake", &["make", path.to_str().unwrap(), "3"]);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/disaster_recovery.py");
+    let interpreter = python("deeplake").get_program().to_owned();
+    let dr = |arguments: &[&str]| {
+        let mut command = Command::new(&interpreter);
+        command.arg(&script).args(arguments).current_dir(service.dir.path());
+        command.env("REKEEP", env!("CARGO_BIN_EXE_rekeep")).envs(service.variables.iter().cloned());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    dr(&["create", "--type", "full", "--tenant-id", "acme", "--description", "Manual backup before upgrade"]);
+    let listed: serde_json::Value =
+        serde_json::from_str(&dr(&["list", "--tenant-id", "acme", "--limit", "20", "--format", "json"])).unwrap();
+    let id = listed[0]["backup_id"].as_str().unwrap();
+    let tested = dr(&["test-restore", id, "--open", "--python", interpreter.to_str().unwrap()]);
+    assert!(tested.contains("75 rows, 3 columns, equal to the live dataset"), "{tested}");
+    dr(&["restore", id, "--target-tenant", "production", "--dataset-mapping", "{\"live\": \"recovered\"}"]);
+    let recovered = service.path("lake/production/recovered");
+    assert_eq!(rows(&run("deeplake", &["compare", recovered.to_str().unwrap()])), 75);
+}

@@ -1,0 +1,163 @@
+//! Restores: under other names, over what is there, as of a commit.
+
+use super::*;
+use rekeep::connector::Overwrite;
+
+fn renamed(from: &str, to: &str) -> RestoreOptions {
+    RestoreOptions { collections: vec![(from.to_owned(), Some(to.to_owned()))], ..RestoreOptions::default() }
+}
+
+fn at(version: &str) -> DeepLakeTargetOptions {
+    DeepLakeTargetOptions { at_version: Some(version.to_owned()), ..DeepLakeTargetOptions::default() }
+}
+
+fn metadata(path: &Path) -> (String, String) {
+    let bytes = fs::read(path.join("dataset_metadata.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(json["dimensions"], 3);
+    (json["name"].as_str().unwrap().to_owned(), json["tenant_id"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn under_another_name_and_tenant_it_says_the_new_ones() {
+    let world = World::new();
+    let mut made = world.made("acme/docs");
+    made.commit(&[("a", b"1")]);
+    made.describe("docs", "acme");
+    world.made("acme/rest").commit(&[("a", b"1")]);
+    let outcome = world.back_up();
+    let to = world.dir.path().join("back");
+    let plain = DeepLakeTargetOptions::default;
+    world.try_restore(&outcome, &to, plain(), &renamed("acme/docs", "prod/papers")).unwrap();
+    assert_eq!(metadata(&to.join("prod/papers")), ("papers".to_owned(), "prod".to_owned()));
+    assert!(!to.join("acme").exists(), "only what was mapped");
+    world.try_restore(&outcome, &to, plain(), &renamed("acme/docs", "acme/docs")).unwrap();
+    assert_eq!(files(&to.join("acme/docs")), files(&world.lake().join("acme/docs")), "nothing to rewrite");
+}
+
+#[test]
+fn hostile_names_write_nothing_anywhere() {
+    let world = World::new();
+    world.made("t/d").commit(&[("a", b"1")]);
+    let outcome = world.back_up();
+    let to = world.dir.path().join("deep/er/back");
+    fs::create_dir_all(&to).unwrap();
+    std::os::unix::fs::symlink(world.dir.path(), to.join("out")).unwrap();
+    let before = files(world.dir.path());
+    for name in ["../x", "../../x", "/tmp/x", "a/../../x", "..", ".", "", "a//b", "a/b/c", "out/x", "x\n", ".rekeep-x"]
+    {
+        let error =
+            world.try_restore(&outcome, &to, DeepLakeTargetOptions::default(), &renamed("t/d", name)).unwrap_err();
+        assert!(!error.is_partly_done(), "{name:?}: {error}");
+    }
+    let colliding = RestoreOptions {
+        collections: vec![("t/d".to_owned(), Some("x".to_owned())), ("t/d".to_owned(), Some("x".to_owned()))],
+        ..RestoreOptions::default()
+    };
+    let error = world.try_restore(&outcome, &to, DeepLakeTargetOptions::default(), &colliding).unwrap_err();
+    assert!(error.to_string().contains("would be restored as x"), "{error}");
+    let inside = RestoreOptions {
+        collections: vec![("t/d".to_owned(), Some("x".to_owned())), ("t/d".to_owned(), Some("x/y".to_owned()))],
+        ..RestoreOptions::default()
+    };
+    let error = world.try_restore(&outcome, &to, DeepLakeTargetOptions::default(), &inside).unwrap_err();
+    assert!(error.to_string().contains("inside of it"), "{error}");
+    let is_data = |path: &&String| path.starts_with("deep/") || path.starts_with("lake/") || !path.contains('/');
+    let after = files(world.dir.path());
+    assert!(before.keys().filter(is_data).eq(after.keys().filter(is_data)));
+}
+
+#[test]
+fn what_is_there_stays_unless_it_is_to_be_replaced_and_later_commits_are_kept_beside() {
+    let world = World::new();
+    let mut made = world.made("t/d");
+    made.commit(&[("a", b"1")]);
+    let outcome = world.back_up();
+    let to = world.dir.path().join("back");
+    assert!(world.restore(&outcome, &to).complete);
+    let plain = DeepLakeTargetOptions::default;
+    let error = world.try_restore(&outcome, &to, plain(), &RestoreOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("t/d"), "{error}");
+
+    let mut there = Made { root: to.join("t/d"), ..Made::new(&world.dir.path().join("scratch")) };
+    there.commits = 1;
+    there.commit(&[("later", b"2")]);
+    let never = RestoreOptions { overwrite: Some(Overwrite::Never), ..RestoreOptions::default() };
+    let left = world.try_restore(&outcome, &to, plain(), &never).unwrap();
+    assert!(left.outcomes.existed > 0 && left.outcomes.inserted == 0 && there.block("later").exists());
+
+    let always = RestoreOptions { overwrite: Some(Overwrite::Always), ..RestoreOptions::default() };
+    let replaced = world.try_restore(&outcome, &to, plain(), &always).unwrap();
+    assert!(replaced.complete && !there.block("later").exists());
+    assert_eq!(files(&there.root), files(&made.root));
+    let note = replaced.notes.iter().find(|note| note.contains("had 1 commits")).unwrap();
+    let kept = PathBuf::from(note.rsplit(" is kept in ").next().unwrap().trim());
+    assert!(kept.join(Made::block_name("later")).exists(), "{note}");
+    fs::remove_dir_all(kept).unwrap();
+    world.try_restore(&outcome, &to, plain(), &always).unwrap();
+    let left: Vec<_> = fs::read_dir(to.join("t")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["d"], "nothing lies beside");
+}
+
+#[test]
+fn what_is_not_whole_never_takes_the_place_of_what_is_there() {
+    let world = World::new();
+    let mut made = world.made("t/d");
+    made.commit(&[("a", b"0123456789")]);
+    let to = world.dir.path().join("back");
+    world.restore(&world.back_up(), &to);
+    let fresh = World::new();
+    let mut broken = fresh.made("t/d");
+    broken.commit(&[("a", b"0123456789")]);
+    fs::remove_file(broken.block("a")).unwrap();
+    let outcome = fresh.back_up();
+    let before = files(&to);
+    let always = RestoreOptions { overwrite: Some(Overwrite::Always), ..RestoreOptions::default() };
+    let restored = fresh.try_restore(&outcome, &to, DeepLakeTargetOptions::default(), &always).unwrap();
+    assert!(!restored.complete && restored.missing.iter().any(|one| one.contains("the dataset that is there stays")));
+    let after = files(&to);
+    assert!(before.iter().all(|(path, bytes)| after.get(path) == Some(bytes)));
+}
+
+#[test]
+fn as_of_a_commit_a_tag_or_a_time_the_log_is_cut_and_later_blocks_are_gone() {
+    let world = World::new();
+    let mut made = world.made("t/d");
+    for name in ["a", "b", "c", "d"] {
+        made.commit(&[(name, name.as_bytes())]);
+        if name == "b" {
+            made.meta(2, &format!(
+                "{{\"createTag\":{{\"id\":\"1\",\"name\":\"two\",\"branch_id\":\"{MAIN}\",\"version\":\"0000000002m00000000\"}}}}"
+            ));
+        }
+        if name == "d" {
+            made.meta(3, &format!(
+                "{{\"createBranch\":{{\"id\":\"5e\",\"name\":\"side\",\"parent\":\"{MAIN}\",\"version\":\"0000000004m00000000\"}}}}"
+            ));
+        }
+    }
+    fs::create_dir(made.branch("5e")).unwrap();
+    fs::copy(made.entry(1), made.branch("5e").join("0000000001m00000000.jsonl.lz4")).unwrap();
+    let outcome = world.back_up();
+    let seconds = 1_795_896_966 + 25;
+    let time = format!("@{}", jiff::Timestamp::from_second(seconds).unwrap());
+    for version in ["2", "0000000002m00000000", "two", time.as_str()] {
+        let to = world.dir.path().join(format!("at-{}", version.len()));
+        let restored = world.try_restore(&outcome, &to, at(version), &RestoreOptions::default()).unwrap();
+        assert!(restored.complete, "{version}: {restored:?}");
+        let there = Made { root: to.join("t/d"), ..Made::new(&world.dir.path().join("scratch")) };
+        let has = ["a", "b", "c", "d"].map(|name| there.block(name).exists());
+        assert_eq!(has, [true, true, false, false], "{version}");
+        assert!(there.entry(2).exists() && !there.entry(3).exists() && !there.branch("5e").exists());
+        assert_eq!(fs::read(there.branch(MAIN).join("next_base")).unwrap(), 3_u64.to_le_bytes());
+        assert_eq!(fs::read(there.branch("_meta").join("next_base")).unwrap(), 3_u64.to_le_bytes());
+    }
+    let to = world.dir.path().join("none");
+    for (version, words) in [("9", "no version or tag `9`"), ("@2001-01-01T00:00:00Z", "as old as that")] {
+        let error = world.try_restore(&outcome, &to, at(version), &RestoreOptions::default()).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    assert!(files(&to).is_empty(), "nothing is left of it");
+    let error = DeepLakeTarget::new(&url(&to), at("@yesterday")).unwrap_err().to_string();
+    assert!(error.contains("no time such as"), "{error}");
+}

@@ -1,0 +1,67 @@
+//! Files of Aerospike's backup tools in a bucket: a routine comes in as a chain, and what is kept goes out as files.
+
+use crate::{run::Life, s3};
+use rekeep::repo::storage::Created;
+
+const FULL: &str = "backup/1700000000000/data/source-ns2";
+const INCREMENT: &str = "incremental/1700000600000/data/source-ns2";
+
+fn metadata(created: &str, records: u32) -> String {
+    format!("created: {created}\nnamespace: source-ns2\nrecord-count: {records}\n")
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn a_routine_comes_in_from_a_bucket_and_files_go_out_to_one() {
+    let server = s3::ministack();
+    let fixture = format!("{}/tests/fixtures/asb/source-ns2_00000.asb", env!("CARGO_MANIFEST_DIR"));
+    let whole = std::fs::read(fixture).unwrap();
+    let records = whole.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"+ d ")).count() as u32;
+    let more = "Version 3.1\n# namespace source-ns2\n+ n source-ns2\n+ d AAECAwQFBgcICQoLDA0ODxAREhM=\n+ g 1\n+ t 0\n+ b 1\n\
+                - I x 5\n";
+    let bucket = s3::at(server.port, "backups/routine");
+    for (name, text) in [
+        (format!("{FULL}/metadata.yaml"), metadata("2023-11-14T22:13:20Z", records).into_bytes()),
+        (format!("{FULL}/0_source-ns2_1.asb"), whole),
+        (format!("{INCREMENT}/metadata.yaml"), metadata("2023-11-14T22:23:20Z", 1).into_bytes()),
+        (format!("{INCREMENT}/0_source-ns2_1.asb"), more.as_bytes().to_vec()),
+        ("backup/1700001200000/data/source-ns2/0_source-ns2_1.asb".to_owned(), b"not finished".to_vec()),
+    ] {
+        assert_eq!(bucket.create(&name, &text).unwrap(), Created::New);
+    }
+    let life = Life::at("repo", &s3::KEYS);
+    life.init();
+    let routine = format!("asb:{}", s3::uri(server.port, "backups/routine"));
+    for _ in 0..2 {
+        // What is there already is not read again.
+        life.ok(&["backup", &routine]);
+        let snapshots = life.json(&["snapshots"]);
+        let kept: Vec<(u64, bool)> = snapshots
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| (one["collections"][0]["records"].as_u64().unwrap(), one["complete"].as_bool().unwrap()))
+            .collect();
+        assert_eq!(kept, [(u64::from(records), true), (u64::from(records) + 1, true)], "{snapshots}");
+    }
+    let out = s3::at(server.port, "out/files");
+    let target = format!("asb:{}", s3::uri(server.port, "out/files"));
+    life.ok(&["restore", "latest", &target, "--verify"]);
+    life.ok(&["restore", "latest", "asb:near"]);
+    let near = std::fs::read(life.path("near/source-ns2_00000.asb")).unwrap();
+    assert!(out.read("source-ns2_00000.asb").unwrap() == near, "the same bytes wherever they go");
+    let said = life.ok(&["inspect", &target]);
+    assert!(said.contains(&format!("{} records", records + 1)), "{said}");
+    let again = life.run(&["restore", "latest", &target]);
+    assert_ne!(again.status.code(), Some(0));
+    out.create("left_00001.asb", b"of another backup").unwrap();
+    life.ok(&["restore", "latest", &target, "--overwrite", "always"]);
+    let names: Vec<String> = out.list("").unwrap().into_iter().map(|listed| listed.name).collect();
+    assert_eq!(names, ["source-ns2_00000.asb"]);
+    let one = format!("asb:{}", s3::uri(server.port, "out/one.asb"));
+    life.ok(&["restore", "latest", &one]);
+    assert_eq!(life.json(&["inspect", &one])["namespaces"][0]["records"], u64::from(records) + 1);
+    let nobody = life.run(&["backup", &format!("asb:{}", s3::uri(server.port, "nothing/here"))]);
+    assert_ne!(nobody.status.code(), Some(0));
+    assert!(!String::from_utf8_lossy(&nobody.stderr).contains("test-secret"));
+}

@@ -24,13 +24,12 @@ fn told(world: &World) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for line in typed {
         let (name, kind) = line.split_once(' ').unwrap();
-        match kind {
-            "counter" => drop(names.insert(format!("{name}_total"))),
-            "histogram" => {
-                ["bucket", "sum", "count"].iter().for_each(|end| drop(names.insert(format!("{name}_{end}"))))
-            }
-            _ => drop(names.insert(name.to_owned())),
-        }
+        let ends: &[&str] = match kind {
+            "counter" => &["_total"],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            _ => &[""],
+        };
+        names.extend(ends.iter().map(|end| format!("{name}{end}")));
     }
     names
 }

@@ -62,7 +62,7 @@ fn every_version_of_a_record_is_given_with_when_it_stood() {
 #[test]
 fn a_record_of_a_cluster_is_named_by_set_and_key_or_by_its_digest() {
     let server = Server::start(Config::default()).unwrap();
-    let digest = server.put("test", Seed::string("a/b").set("s").bin_int("n", 1));
+    let digest = server.put("test", Seed::string("a b").set("s").bin_int("n", 1));
     server.put("test", Seed::int(7).bin_int("n", 7));
     let mut world = World::new();
     let address = server.addresses()[0];
@@ -73,10 +73,10 @@ fn a_record_of_a_cluster_is_named_by_set_and_key_or_by_its_digest() {
     world.start();
     world.back_up("c", "full");
     server.advance(Duration::from_mins(1));
-    server.put("test", Seed::string("a/b").set("s").bin_int("n", 2));
+    server.put("test", Seed::string("a b").set("s").bin_int("n", 2));
     server.advance(Duration::from_mins(1));
     world.back_up("c", "full");
-    let found = world.get("/v1/records/test/s/str:a%2Fb");
+    let found = world.get("/v1/records/test/s/str:a%20b");
     let values: Vec<&Json> = found["versions"].as_array().unwrap().iter().map(|version| &version["value"]).collect();
     assert_eq!(values.len(), 2, "{found}");
     let digest = data_encoding::HEXLOWER.encode(&digest);

@@ -189,7 +189,7 @@ pub(super) struct JobView {
     attempts: u32,
     error: Option<String>,
     error_kind: Option<String>,
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     result: Value,
 }
 

@@ -7,7 +7,7 @@ use super::{
     cron,
     job::{Ending, Job, JobState, NewJob, Work},
     restore::RestorePlan,
-    state::State,
+    state::{JobFilter, State},
     timetable::{Due, Timetable},
     window::Window,
 };
@@ -134,10 +134,12 @@ impl Service {
     }
 
     fn dispatch(self: Arc<Self>) {
+        let mut missing = HashMap::new();
         loop {
             let stopping = self.is_stopping();
             if !stopping {
                 self.take_due();
+                self.look_for_missing(&mut missing);
             }
             let mut desk = self.desk();
             let unwritten: Vec<_> = desk.unwritten.iter().map(|(id, it)| (*id, it.clone())).collect();
@@ -159,7 +161,8 @@ impl Service {
                 }
                 continue;
             }
-            let next = [desk.timetable.next(), desk.board.next_time(now)].into_iter().flatten().min();
+            let next = [desk.timetable.next(), desk.board.next_time(now), self.next_missing(&missing)];
+            let next = next.into_iter().flatten().min();
             let sleep = next.map_or(LONGEST_SLEEP, |next| {
                 Duration::from_millis(u64::try_from(next.as_millis() - now.as_millis()).unwrap_or(0).saturating_add(1))
             });
@@ -229,7 +232,7 @@ impl Service {
     fn run_due(&self, due: &Due) -> Result<(), ServiceError> {
         let config = self.config();
         let Some(routine) = config.routines.get(&due.routine) else { return Ok(()) };
-        let work = Work::Backup { routine: due.routine.clone(), full: due.is_full, description: None };
+        let work = Work::backup(&due.routine, due.is_full);
         let new = NewJob { work, tenant: routine.tenant.clone(), by: "schedule".to_owned(), due: Some(due.at) };
         let skip = routine.on_overlap == Some(Overlap::Skip);
         match due.skip {
@@ -270,6 +273,8 @@ impl Service {
         }
         match desk.board.judge(&entry, skip) {
             Verdict::Waits => {}
+            // Each request of its own name gets a run of its own.
+            Verdict::WaitsAlready(_) if matches!(new.work, Work::Backup { group: Some(_), .. }) => {}
             Verdict::WaitsAlready(id) => {
                 drop(desk);
                 if new.due.is_some() {
@@ -325,6 +330,22 @@ impl Service {
         desk.board.finish(id);
         drop(desk);
         self.wake.notify_all();
+    }
+
+    /// A job by its number.
+    ///
+    /// # Errors
+    /// [`ServiceError::State`].
+    pub(super) fn job(&self, id: i64) -> Result<Option<Job>, ServiceError> {
+        Ok(self.state.job(id)?)
+    }
+
+    /// The newest hundred jobs.
+    ///
+    /// # Errors
+    /// [`ServiceError::State`].
+    pub(super) fn jobs(&self, routine: Option<String>, before: Option<i64>) -> Result<Vec<Job>, ServiceError> {
+        Ok(self.state.jobs(&JobFilter { routine, before, limit: 100, ..JobFilter::default() })?)
     }
 
     /// Lets a new configuration count for schedules.

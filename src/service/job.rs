@@ -17,6 +17,12 @@ pub enum Work {
         /// Words of whoever asked.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         description: Option<String>,
+        /// The backup that it is part of, by the name that the disaster recovery interface gave it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<String>,
+        /// What was asked for there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<String>,
     },
     /// What a routine's policy does not keep is forgotten, and its space given back.
     Retention {
@@ -40,6 +46,12 @@ pub enum Work {
 }
 
 impl Work {
+    /// A backup of a routine, by schedule or on demand.
+    #[must_use]
+    pub fn backup(routine: &str, full: bool) -> Self {
+        Self::Backup { routine: routine.to_owned(), full, description: None, group: None, asked: None }
+    }
+
     /// The routine that it belongs to.
     #[must_use]
     pub fn routine(&self) -> Option<&str> {

@@ -22,6 +22,8 @@ pub enum Scope {
     Backup,
     /// Start and cancel restores.
     Restore,
+    /// Forget backups.
+    Delete,
     /// See and change the configuration.
     Configure,
     /// Everything.
@@ -36,6 +38,7 @@ impl Scope {
             "read" => Self::Read,
             "backup" => Self::Backup,
             "restore" => Self::Restore,
+            "delete" => Self::Delete,
             "configure" => Self::Configure,
             "admin" => Self::Admin,
             _ => return None,
@@ -49,6 +52,7 @@ impl Scope {
             Self::Read => "read",
             Self::Backup => "backup",
             Self::Restore => "restore",
+            Self::Delete => "delete",
             Self::Configure => "configure",
             Self::Admin => "admin",
         }

@@ -79,14 +79,27 @@ fn back_up(
         let facts = hooks::Facts { job, outcome: "", error: None };
         hooks::run(hook, &facts, &|| progress.cancelled()).map_err(OpsError::Failed)?;
     }
+    let more = more_tags(&job.work);
     let mut outcomes = Vec::new();
     for reading in readings(config, routine, &policy).map_err(wrong)? {
         if progress.cancelled() {
             return Err(OpsError::Interrupted);
         }
-        outcomes.extend(read_one(service, &repo, name, routine, &policy, full, &reading, progress)?);
+        outcomes.extend(read_one(service, &repo, name, routine, &policy, full, &more, &reading, progress)?);
+    }
+    if more.iter().any(|tag| tag == "asked=snapshot") {
+        for id in outcomes.iter().filter_map(|outcome| outcome.id) {
+            repo.revise(&id, &|manifest| manifest.hold = true)?;
+        }
     }
     Ok(done(&outcomes))
+}
+
+/// What the disaster recovery interface finds a snapshot by.
+fn more_tags(work: &Work) -> Vec<String> {
+    let Work::Backup { description, group, asked, .. } = work else { return Vec::new() };
+    let tag = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name}={value}"));
+    [tag("backup", group), tag("asked", asked), tag("description", description)].into_iter().flatten().collect()
 }
 
 /// What backups came to, together.
@@ -111,19 +124,23 @@ fn read_one(
     routine: &Routine,
     policy: &Policy,
     full: bool,
+    more: &[String],
     reading: &Reading,
     progress: &dyn Progress,
 ) -> Result<Vec<BackupOutcome>, OpsError> {
     let mut options = options(name, routine, policy, full);
+    options.tags.extend(more.iter().cloned());
     options.url.clone_from(&reading.url);
     if let Some(urls) = service.registry.chain(&reading.url)? {
         let mut open = |url: &str| service.registry.source(url, &reading.options);
         return backup_chain(repo, &urls, &mut open, &options, progress);
     }
     let source = service.registry.source(&reading.url, &reading.options)?;
-    options.ask = match (full, policy.incr_mode.as_deref()) {
+    let asks_cumulative =
+        policy.incr_mode.as_deref() == Some("cumulative") || more.iter().any(|tag| tag == "asked=differential");
+    options.ask = match (full, asks_cumulative) {
         (true, _) => Ask::Full,
-        (false, Some("cumulative")) if source.abilities().change_filter => Ask::Differential,
+        (false, true) if source.abilities().change_filter => Ask::Differential,
         (false, _) => Ask::Default,
     };
     Ok(vec![backup(repo, source.as_ref(), &options, progress)?])

@@ -13,6 +13,7 @@ use crate::{
     ops::{
         OpsError, Progress,
         restore::{RestoreOptions, RestoreOutcome, restore},
+        verify::{ReadData, VerifyOptions, verify},
     },
     record::Timestamp,
     repo::{Repository, Snapshot, SnapshotId},
@@ -170,6 +171,8 @@ pub(super) struct RestorePlan {
     pub(super) target: String,
     target_options: Options,
     options: RestoreOptions,
+    /// Read and check everything before the first write.
+    check_first: bool,
 }
 
 /// Where to, and how: what both kinds of requests say.
@@ -375,7 +378,22 @@ fn plan(
         read_limit: policy.bandwidth.filter(|mib| *mib > 0).map(|mib| mib.saturating_mul(1 << 20)),
         ..RestoreOptions::default()
     };
-    Ok(RestorePlan { place, parts, target, target_options, options })
+    Ok(RestorePlan { place, parts, target, target_options, options, check_first: false })
+}
+
+/// The whole of a snapshot into a target that is known.
+pub(super) fn plan_into(
+    place: Where,
+    snapshot: &Snapshot,
+    target: String,
+    target_options: Options,
+    replace: bool,
+    check_first: bool,
+) -> RestorePlan {
+    let names = snapshot.collections.iter().map(|collection| (collection.name.clone(), None)).collect();
+    let options =
+        RestoreOptions { overwrite: replace.then_some(Overwrite::Always), parallel: 8, ..RestoreOptions::default() };
+    RestorePlan { place, parts: vec![(snapshot.id, names)], target, target_options, options, check_first }
 }
 
 fn overwrite(to: &To<'_>) -> Result<Option<Overwrite>, ServiceError> {
@@ -515,6 +533,14 @@ pub(super) fn carry_out(
             return Err(OpsError::Interrupted);
         }
         let snapshot = find(&repo, id)?;
+        if plan.check_first {
+            let all = VerifyOptions { read_data: ReadData::All, ..VerifyOptions::default() };
+            let found = verify(&repo, std::slice::from_ref(&snapshot), &all, progress)?.findings;
+            if let Some(first) = found.first() {
+                let words = format!("{}: {}; nothing was written", first.object, first.problem);
+                return Err(OpsError::refused(ErrorKind::Damaged, words));
+            }
+        }
         let mut options = plan.options.clone();
         options.collections.clone_from(collections);
         let target = service.registry.target(&plan.target, &plan.target_options)?;

@@ -3,7 +3,7 @@
 use super::{
     Service, ServiceError, hooks,
     job::{Done, Ending, Job, JobState, NewJob, Work},
-    perform,
+    notify, perform,
     restore::RestorePlan,
     state::Ended,
 };
@@ -55,6 +55,9 @@ impl Service {
             tracing::error!(job = job.id, "{error}");
         }
         tell(job, &ending);
+        if notify::is_told(&job.work, ending.state) {
+            self.notify_end(job, &ending, began);
+        }
         self.run_hooks_after(job, &ending);
         if let Err(error) = self.follow(job, &ending) {
             tracing::error!(job = job.id, "{error}");

@@ -11,7 +11,9 @@ fn file(name: &str) -> PathBuf {
 /// Words of an expression that look like names of ours.
 fn names(expression: &str) -> BTreeSet<String> {
     let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let ours = |word: &&str| ["aerospike_backup_service_", "backup_", "restore_", "rekeep_"].iter().any(|own| word.starts_with(own));
+    let ours = |word: &&str| {
+        ["aerospike_backup_service_", "backup_", "restore_", "rekeep_"].iter().any(|own| word.starts_with(own))
+    };
     words.filter(ours).map(str::to_owned).collect()
 }
 
@@ -22,11 +24,12 @@ fn told(world: &World) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for line in typed {
         let (name, kind) = line.split_once(' ').unwrap();
-        match kind {
-            "counter" => drop(names.insert(format!("{name}_total"))),
-            "histogram" => ["bucket", "sum", "count"].iter().for_each(|end| drop(names.insert(format!("{name}_{end}")))),
-            _ => drop(names.insert(name.to_owned())),
-        }
+        let ends: &[&str] = match kind {
+            "counter" => &["_total"],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            _ => &[""],
+        };
+        names.extend(ends.iter().map(|end| format!("{name}{end}")));
     }
     names
 }

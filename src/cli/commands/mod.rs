@@ -29,6 +29,8 @@ pub mod replicate;
 pub mod restore;
 #[cfg(feature = "service")]
 pub mod serve;
+#[cfg(all(feature = "service", feature = "sqlite"))]
+mod serve_demo;
 pub mod snapshots;
 pub mod source;
 pub mod stats;

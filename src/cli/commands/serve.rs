@@ -1,5 +1,7 @@
 //! `serve`: runs the service until it is told to end.
 
+#[cfg(feature = "sqlite")]
+use super::serve_demo::Demo;
 use crate::{
     cli::{
         context::{Context, host_name},
@@ -38,6 +40,10 @@ pub struct ServeArgs {
     /// Where jobs and schedules are kept [default: `$XDG_STATE_HOME/rekeep` or `~/.local/state/rekeep`]
     #[arg(long, value_name = "DIR", env = "REKEEP_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
+    /// Start everything on a temporary repository and a database that changes by itself, and say what to try
+    #[cfg(feature = "sqlite")]
+    #[arg(long, conflicts_with_all = ["config", "state_dir", "check"])]
+    pub demo: bool,
     /// Check the configuration, and do nothing else
     #[arg(long)]
     pub check: bool,
@@ -52,7 +58,7 @@ pub enum ServeCommand {
     Key {
         /// Its name
         name: String,
-        /// What it may: read, backup, restore, configure, admin (repeatable)
+        /// What it may: read, backup, restore, delete, configure, admin (repeatable)
         #[arg(long = "scope", value_name = "SCOPE", default_value = "read")]
         scopes: Vec<String>,
         /// The only routines it may (repeatable)
@@ -99,7 +105,14 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<Status, Failure
         context.out.line(format_args!("rekeep {}", env!("CARGO_PKG_VERSION")));
         return Ok(Status::Done);
     }
-    let config = args.config.as_deref().ok_or_else(|| usage("which configuration? Give -c FILE"))?;
+    #[cfg(feature = "sqlite")]
+    let demo = args.demo.then(Demo::begin).transpose()?;
+    #[cfg(feature = "sqlite")]
+    let made = demo.as_ref().map(|demo| demo.config().display().to_string());
+    #[cfg(not(feature = "sqlite"))]
+    let made: Option<String> = None;
+    let config = args.config.clone().or(made);
+    let config = config.as_deref().ok_or_else(|| usage("which configuration? Give -c FILE, or --demo"))?;
     let file = ConfigFile::at(config);
     let settings = file.load().map_err(ServiceError::from)?;
     if args.check {
@@ -107,12 +120,18 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<Status, Failure
         return Ok(Status::Done);
     }
     log::begin(settings.service.logger.as_ref(), args.log_format, args.log_level).map_err(usage)?;
-    let state = args.state_dir.clone().map_or_else(state_dir, Ok)?;
+    let (mut state, mut cache) = (args.state_dir.clone(), None);
+    #[cfg(feature = "sqlite")]
+    if let Some(demo) = &demo {
+        (state, cache) = (Some(demo.state()), Some(demo.cache()));
+    }
+    let state = state.map_or_else(state_dir, Ok)?;
+    let cache = cache.take().map_or_else(|| context.cache_dir(), Ok)?;
     interrupt::listen();
     let service = Service::start(ServiceOptions {
         file,
         state,
-        cache: context.cache_dir()?,
+        cache,
         host: host_name(),
         registry: context.registry.clone(),
         clock: Arc::new(SystemClock),
@@ -122,6 +141,11 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<Status, Failure
         if let Some(address) = address {
             tracing::info!(version = env!("CARGO_PKG_VERSION"), "listening on {scheme}://{address}");
         }
+    }
+    #[cfg(feature = "sqlite")]
+    if let (Some(demo), Some(address)) = (&demo, server.http) {
+        context.out.line(demo.words(address));
+        context.out.flush();
     }
     while !interrupt::requested() {
         std::thread::sleep(LOOK_EVERY);

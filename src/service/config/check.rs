@@ -277,7 +277,8 @@ impl Check<'_> {
                 self.say(&["service", "api-keys"], words);
             }
             if let Some(scope) = key.scopes.iter().find(|scope| crate::service::keys::Scope::parse(scope).is_none()) {
-                let words = format!("{name}: `{scope}` is no scope: read, backup, restore, configure, admin are");
+                let words =
+                    format!("{name}: `{scope}` is no scope: read, backup, restore, delete, configure, admin are");
                 self.say(&["service", "api-keys"], words);
             }
             if key.expires.as_deref().is_some_and(|text| text.parse::<jiff::Timestamp>().is_err()) {
@@ -313,6 +314,15 @@ impl Check<'_> {
         }
         if settings.logger.as_ref().is_some_and(|logger| logger.file_writer.is_some()) {
             self.say(&["service", "logger"], "file-writer is not known: let the system keep what standard output gets");
+        }
+        for webhook in &settings.webhooks {
+            if !webhook.url.starts_with("http://") && !webhook.url.starts_with("https://") {
+                self.say(&["service", "webhooks"], format!("`{}` is no address of http or https", webhook.url));
+            }
+            let known = ["success", "incomplete", "failure", "canceled", "skip", "missing"];
+            for event in webhook.on.iter().filter(|event| !known.contains(&event.as_str())) {
+                self.say(&["service", "webhooks"], format!("on: `{event}` is none of {}", known.join(", ")));
+            }
         }
         for (name, hook) in settings.hooks.iter().filter(|(_, hook)| hook.command.is_empty()) {
             let _ = hook;

@@ -23,6 +23,7 @@ pub use routine::{Overlap, Routine};
 pub use secret::{Secrets, hide, keep_hidden};
 pub use settings::{
     BackupSettings, Hook, HttpSettings, HttpsSettings, KeySettings, LoggerSettings, RateSettings, ServiceSettings,
+    Webhook,
 };
 pub use storage::{AzureStorage, GcpStorage, LocalStorage, Place, S3Storage, Storage, Unlocking};
 

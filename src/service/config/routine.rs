@@ -68,6 +68,8 @@ pub struct Routine {
     pub window: Option<String>,
     /// Tags of its snapshots.
     pub tags: Option<Vec<String>>,
+    /// Tell somebody if the newest backup is older than so many seconds.
+    pub max_age: Option<u32>,
     /// Whose it is.
     pub tenant: Option<String>,
     /// The hooks to run before, by name.

@@ -27,6 +27,8 @@ pub struct ServiceSettings {
     pub hooks: BTreeMap<String, Hook>,
     /// What URLs of targets that the interface may restore into begin with; clusters that have a name are always allowed.
     pub restore_targets: Vec<String>,
+    /// Who is told when something happens.
+    pub webhooks: Vec<Webhook>,
 }
 
 /// Requests that a client may make.
@@ -122,7 +124,7 @@ pub struct BackupSettings {
 pub struct KeySettings {
     /// The key's hash, as `rekeep serve key` prints it.
     pub hash: String,
-    /// What it may: `read`, `backup`, `restore`, `configure`, `admin`.
+    /// What it may: `read`, `backup`, `restore`, `delete`, `configure`, `admin`.
     pub scopes: Vec<String>,
     /// The only routines it may; all if there are none.
     pub routines: Vec<String>,
@@ -140,4 +142,17 @@ pub struct Hook {
     pub command: Vec<String>,
     /// How long it may take, in seconds; 300 by default.
     pub timeout: Option<u32>,
+}
+
+/// An address that gets a POST with JSON when something happens.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Webhook {
+    /// The address: http or https.
+    pub url: String,
+    /// What is told: ends of runs (`success`, `incomplete`, `failure`, `canceled`, `skip`) and `missing`; failures, incomplete
+    /// and missing ones by default.
+    pub on: Vec<String>,
+    /// Only of these routines; of all if there are none.
+    pub routines: Vec<String>,
 }

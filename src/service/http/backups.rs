@@ -74,7 +74,7 @@ async fn start(app: App, caller: Caller, name: String, delay: Delay, full: bool)
         let config = service.config();
         let routine = config.routines.get(&name);
         let routine = routine.ok_or_else(|| ServiceError::NotFound { what: "routine", name: name.clone() })?;
-        let work = Work::Backup { routine: name.clone(), full, description: None };
+        let work = Work::backup(&name, full);
         let new = NewJob { work, tenant: routine.tenant.clone(), by: caller.name.to_string(), due: None };
         let begin = Timestamp::from_millis(service.now().as_millis() + delay);
         service.submit(&new, begin, false, None).map(drop)

@@ -41,8 +41,11 @@ fn keeps_what_the_file_says(before: &Config, after: &Config) -> Result<(), Servi
     if one.hooks != other.hooks {
         return Err(ServiceError::Forbidden("service.hooks are commands: only the file can change them".to_owned()));
     }
-    if one.restore_targets != other.restore_targets || one.without_authentication != other.without_authentication {
-        let words = "service.restore-targets and service.without-authentication: only the file can change them";
+    let same = one.restore_targets == other.restore_targets
+        && one.webhooks == other.webhooks
+        && one.without_authentication == other.without_authentication;
+    if !same {
+        let words = "service.restore-targets, service.webhooks and service.without-authentication: only the file can change them";
         return Err(ServiceError::Forbidden(words.to_owned()));
     }
     Ok(())

@@ -7,6 +7,8 @@ mod backups;
 mod config;
 mod health;
 pub mod limit;
+mod records;
+mod recovery;
 mod restore;
 mod server;
 mod tls;
@@ -83,13 +85,35 @@ fn paths() -> OpenApiRouter<App> {
         .routes(routes!(restore::jobs))
         .routes(routes!(restore::cancel))
         .routes(routes!(restore::configuration))
+        .routes(routes!(records::versions))
+        .routes(routes!(recovery::create, recovery::list))
+        .routes(routes!(recovery::show, recovery::delete))
+        .routes(routes!(recovery::restore))
+        .routes(routes!(recovery::jobs))
+        .routes(routes!(recovery::job))
 }
 
 /// The document that describes the interface.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
-    let (_, document) = paths().split_for_parts();
-    document
+    described().1
+}
+
+/// The paths, and the document with what every request with a body may be answered.
+fn described() -> (Router<App>, utoipa::openapi::OpenApi) {
+    let (router, mut document) = paths().split_for_parts();
+    for item in document.paths.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten() {
+            let responses = &mut operation.responses.responses;
+            let Some(refusal) = responses.get("400").filter(|_| operation.request_body.is_some()).cloned() else {
+                continue;
+            };
+            for status in ["413", "415"] {
+                responses.entry(status.to_owned()).or_insert_with(|| refusal.clone());
+            }
+        }
+    }
+    (router, document)
 }
 
 /// Everything that is answered.
@@ -101,7 +125,7 @@ pub fn router(service: &Arc<Service>) -> Router {
         limits: Arc::new(Limits::new(http.rate.as_ref())),
         document: Arc::default(),
     };
-    let (router, mut document) = paths().split_for_parts();
+    let (router, mut document) = described();
     let prefix = http.context_path.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
     if !prefix.is_empty() {
         document.servers = Some(vec![utoipa::openapi::Server::new(prefix.clone())]);
@@ -143,4 +167,9 @@ fn may_routine(
         return Ok(());
     }
     Err(answer::Refusal::not_found(format!("there is no routine `{name}`")))
+}
+
+/// Whether a key has to do with what belongs to a routine, or to none.
+fn may_routine_of(caller: &super::keys::Caller, routine: Option<&str>, tenant: Option<&str>) -> bool {
+    routine.map_or_else(|| caller.may_all_routines(), |routine| caller.may_routine(routine, tenant))
 }

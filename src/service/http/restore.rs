@@ -3,7 +3,7 @@
 use super::{
     App,
     answer::{Body, Question, Refusal},
-    may, may_routine,
+    may, may_routine, may_routine_of,
 };
 use crate::{
     record::Timestamp,
@@ -111,11 +111,6 @@ pub(super) async fn as_of(
     Ok((StatusCode::ACCEPTED, Json(id.await?)))
 }
 
-/// Whether a key has to do with a job.
-fn may_job(caller: &Caller, routine: Option<&str>, tenant: Option<&str>) -> bool {
-    routine.map_or_else(|| caller.may_all_routines(), |routine| caller.may_routine(routine, tenant))
-}
-
 fn no_job(id: i64) -> Refusal {
     Refusal::not_found(format!("there is no restore {id}"))
 }
@@ -135,7 +130,7 @@ pub(super) async fn status(
 ) -> Result<Json<RestoreJobStatus>, Refusal> {
     may(&caller, Scope::Read)?;
     let found = app.wait(move |service| service.restore_status(id)).await?;
-    let found = found.filter(|(job, _)| may_job(&caller, job.work.routine(), job.tenant.as_deref()));
+    let found = found.filter(|(job, _)| may_routine_of(&caller, job.work.routine(), job.tenant.as_deref()));
     found.map(|(_, status)| Json(status)).ok_or_else(|| no_job(id))
 }
 
@@ -195,7 +190,8 @@ pub(super) async fn jobs(
     };
     let (from, to) = (time(which.from)?, time(which.to)?);
     let found = app.wait(move |service| service.restores(from, to, states)).await?;
-    let own = found.into_iter().filter(|(_, (job, _))| may_job(&caller, job.work.routine(), job.tenant.as_deref()));
+    let own =
+        found.into_iter().filter(|(_, (job, _))| may_routine_of(&caller, job.work.routine(), job.tenant.as_deref()));
     Ok(Json(own.map(|(id, (_, status))| (id.to_string(), status)).collect()))
 }
 
@@ -215,7 +211,7 @@ pub(super) async fn cancel(
 ) -> Result<StatusCode, Refusal> {
     may(&caller, Scope::Restore)?;
     let found = app.wait(move |service| service.restore_status(id)).await?;
-    let found = found.filter(|(job, _)| may_job(&caller, job.work.routine(), job.tenant.as_deref()));
+    let found = found.filter(|(job, _)| may_routine_of(&caller, job.work.routine(), job.tenant.as_deref()));
     if found.is_none() {
         return Err(no_job(id));
     }

@@ -21,6 +21,9 @@ use thiserror::Error;
 /// Jobs that are kept after they ended.
 const MAX_JOBS: u32 = 10_000;
 
+/// How long it is remembered what a request came to: a day.
+const ONCE_MILLIS: i64 = 86_400_000;
+
 /// What is wrong with the state.
 #[derive(Debug, Error)]
 pub enum StateError {
@@ -276,6 +279,27 @@ impl State {
         write().map_err(|error| self.failed(error))
     }
 
+    /// Keeps what a request came to that may come again; gives what it came to before, for a day.
+    ///
+    /// # Errors
+    /// [`StateError::Database`].
+    pub fn remember_once(&self, name: &str, value: &str, now: Timestamp) -> Result<Option<String>, StateError> {
+        let mut db = self.db();
+        let mut write = || {
+            let transaction = db.transaction()?;
+            transaction.execute("DELETE FROM once WHERE at < ?", [now.as_millis() - ONCE_MILLIS])?;
+            let before: Option<String> =
+                transaction.query_row("SELECT value FROM once WHERE name = ?", [name], |row| row.get(0)).optional()?;
+            if before.is_none() {
+                let values = params![name, value, now.as_millis()];
+                transaction.execute("INSERT INTO once (name, value, at) VALUES (?, ?, ?)", values)?;
+            }
+            transaction.commit()?;
+            Ok(before)
+        };
+        write().map_err(|error| self.failed(error))
+    }
+
     fn understood(&self, raw: Raw) -> Result<Job, StateError> {
         let wrong = |what: &str| StateError::Row { path: self.path.clone(), reason: format!("job {}: {what}", raw.id) };
         Ok(Job {
@@ -360,7 +384,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
     fn backup(routine: &str) -> NewJob {
-        let work = Work::Backup { routine: routine.to_owned(), full: true, description: None };
+        let work = Work::backup(routine, true);
         NewJob { work, tenant: None, by: "-".to_owned(), due: None }
     }
 

@@ -15,6 +15,8 @@ CREATE INDEX jobs_by_verb ON jobs (verb, id);
 CREATE INDEX jobs_unfinished ON jobs (state) WHERE state IN ('queued', 'running');
 CREATE TABLE handled (
     routine TEXT NOT NULL, is_full INTEGER NOT NULL, due INTEGER NOT NULL, PRIMARY KEY (routine, is_full)) WITHOUT ROWID;
+CREATE TABLE once (
+    name TEXT PRIMARY KEY, value TEXT NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE tallies (
     routine TEXT NOT NULL, verb TEXT NOT NULL, kind TEXT NOT NULL, outcome TEXT NOT NULL, count INTEGER NOT NULL,
     seconds REAL NOT NULL, buckets TEXT NOT NULL, last_finished INTEGER NOT NULL, last_seconds REAL NOT NULL,

@@ -1,0 +1,153 @@
+//! Single records: every version that is kept of one, with when it stood.
+
+use super::{
+    App,
+    answer::{Question, Refusal},
+    may,
+};
+use crate::{
+    ops::{
+        OpsError, Silent,
+        history::{History, choose, history},
+        select::parse_time,
+    },
+    record::{KeyCodec, Timestamp},
+    repo::{Repository, Snapshot},
+    service::{
+        Service, ServiceError,
+        keys::{Caller, Scope},
+        perform::routine_tag,
+        places::Where,
+    },
+};
+use axum::{
+    Extension, Json,
+    extract::{Path, State},
+};
+use serde::Deserialize;
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc};
+use utoipa::IntoParams;
+
+/// Where to look, and when.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Span {
+    /// The routine, or the source by its name or URL; needed where several routines keep such a collection.
+    source: Option<String>,
+    /// Only states that ended at or after this: milliseconds since 1970, or a time such as 2026-11-20T10:00:00Z.
+    from: Option<String>,
+    /// Only states that ended at or before this.
+    to: Option<String>,
+}
+
+/// A repository, and the snapshots in it that may be meant.
+type Found = (Repository, Vec<Snapshot>);
+
+/// Gives every version that is kept of one record, the oldest first, with when it stood, what changed in it, and tombstones
+#[utoipa::path(get, path = "/v1/records/{collection}/{set}/{key}", tag = "Record",
+    params(
+        ("collection" = String, Path, description = "The namespace, table, folder …"),
+        ("set" = String, Path, description = "The set; `-` for none, or where there are no sets"),
+        ("key" = String, Path, description = "The key as the command has it: `int:5`, `str:abc`, `digest:…`, a path"),
+        Span
+    ),
+    responses(
+    (status = 200, description = "Its versions", body = Object),
+    (status = 400, description = "It makes no sense, or several sources are meant", body = Refusal),
+    (status = 404, description = "There is no such collection", body = Refusal),
+    (status = 503, description = "A repository cannot be read now", body = Refusal),
+    (status = 401, description = "A key is needed", body = Refusal), (status = 403, description = "The key may not", body = Refusal)
+))]
+pub(super) async fn versions(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path((collection, set, key)): Path<(String, String, String)>,
+    Question(which): Question<Span>,
+) -> Result<Json<Value>, Refusal> {
+    may(&caller, Scope::Read)?;
+    let found = app.wait(move |service| {
+        let time = |text: &Option<String>| -> Result<Option<Timestamp>, ServiceError> {
+            Ok(text.as_deref().map(|text| parse_time(text, service.now())).transpose()?)
+        };
+        let (from, to) = (time(&which.from)?, time(&which.to)?);
+        look(service, &caller, &collection, &set, &key, which.source.as_deref(), from, to)
+    });
+    let found = found.await?;
+    Ok(Json(serde_json::to_value(found).unwrap_or_default()))
+}
+
+#[expect(clippy::too_many_arguments, reason = "each part of the path, each once")]
+fn look(
+    service: &Arc<Service>,
+    caller: &Caller,
+    collection: &str,
+    set: &str,
+    key: &str,
+    source: Option<&str>,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+) -> Result<History, ServiceError> {
+    let mut found = candidates(service, caller, collection, source)?;
+    let (repo, snapshots) = match (found.pop(), found.len()) {
+        (Some(only), 0) => only,
+        (None, _) => return Err(ServiceError::NotFound { what: "collection", name: collection.to_owned() }),
+        (Some(_), _) => {
+            let words = format!("several repositories keep a collection `{collection}`: name the routine by source");
+            return Err(ServiceError::Invalid(words));
+        }
+    };
+    let snapshots = choose(&snapshots, collection, &Silent)?;
+    let codec = snapshots.iter().rev().flat_map(|snapshot| &snapshot.collections).find(|it| it.name == collection);
+    let key = typed(codec.map(|it| it.codec), set, key)?;
+    Ok(history(&repo, &snapshots, collection, &key, from, to, &Silent)?)
+}
+
+/// The key as the command takes it.
+fn typed(codec: Option<KeyCodec>, set: &str, key: &str) -> Result<String, ServiceError> {
+    let set = if set == "-" { "" } else { set };
+    match codec {
+        Some(KeyCodec::Digest) if key.starts_with("digest:") => Ok(key.to_owned()),
+        Some(KeyCodec::Digest) => Ok(format!("{set}/{key}")),
+        _ if set.is_empty() => Ok(key.to_owned()),
+        _ => Err(ServiceError::Invalid(format!("there are no sets in this collection: write `-` for `{set}`"))),
+    }
+}
+
+/// The repositories that keep such a collection, each with its snapshots of the source that is meant.
+fn candidates(
+    service: &Arc<Service>,
+    caller: &Caller,
+    collection: &str,
+    source: Option<&str>,
+) -> Result<Vec<Found>, ServiceError> {
+    let config = service.config();
+    let mut by_place: BTreeMap<String, (Where, Vec<String>)> = BTreeMap::new();
+    for (name, routine) in &config.routines {
+        let is_meant = source.is_none_or(|source| source == name || !config.routines.contains_key(source));
+        if is_meant && caller.may_routine(name, routine.tenant.as_deref()) {
+            let place = Where::of_routine(&config, routine)?;
+            by_place.entry(place.name.clone()).or_insert((place, Vec::new())).1.push(routine_tag(name));
+        }
+    }
+    let other = source.filter(|source| !config.routines.contains_key(*source));
+    let narrow = crate::ops::Narrow { source: other.map(str::to_owned), ..crate::ops::Narrow::default() };
+    let mut found = Vec::new();
+    for (place, tags) in by_place.into_values() {
+        let repo = match service.places.open(&config, &place, false) {
+            Err(error) if error.kind() == crate::report::ErrorKind::NoRepository => continue,
+            opened => opened?,
+        };
+        // Whoever is bound to routines sees theirs; others see what the command made, too.
+        let bound = !caller.may_all_routines() || source.is_some_and(|source| config.routines.contains_key(source));
+        let mut snapshots = repo.snapshots().map_err(OpsError::from)?;
+        snapshots.retain(|snapshot| {
+            narrow.admits(snapshot) && (!bound || snapshot.tags.iter().any(|tag| tags.contains(tag)))
+        });
+        if snapshots.iter().any(|snapshot| snapshot.collections.iter().any(|it| it.name == collection)) {
+            found.push((repo, snapshots));
+        }
+    }
+    Ok(found)
+}

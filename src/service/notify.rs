@@ -1,0 +1,153 @@
+//! Telling somebody: webhooks when a run ends, and when a backup that should be there is not.
+
+use super::{
+    Service,
+    config::{Routine, Webhook},
+    job::{Ending, Job, JobState, Work},
+};
+use crate::record::Timestamp;
+use serde_json::{Value as Json, json};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+/// Times that an address is tried, and the pause between them.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// What is told where nothing else is said.
+const STANDARD: [&str; 3] = ["failure", "incomplete", "missing"];
+
+/// The name of an end, for webhooks.
+const fn event_of(state: JobState) -> &'static str {
+    match state {
+        JobState::Skipped => "skip",
+        state => state.as_str(),
+    }
+}
+
+fn wants(webhook: &Webhook, event: &str, routine: Option<&str>) -> bool {
+    let on = if webhook.on.is_empty() { STANDARD.contains(&event) } else { webhook.on.iter().any(|own| own == event) };
+    let of =
+        webhook.routines.is_empty() || routine.is_some_and(|routine| webhook.routines.iter().any(|own| own == routine));
+    on && of
+}
+
+impl Service {
+    /// Tells whoever wants to know how a job ended. Waits for them.
+    pub(super) fn notify_end(&self, job: &Job, ending: &Ending, began: Timestamp) {
+        let event = event_of(ending.state);
+        let number = |name: &str| ending.result.get(name).and_then(Json::as_u64);
+        let told = json!({
+            "event": event,
+            "job": job.id,
+            "verb": job.work.verb(),
+            "routine": job.work.routine(),
+            "type": job.work.kind(),
+            "state": ending.state.as_str(),
+            "error": ending.error,
+            "error-kind": ending.error_kind,
+            "started": began.to_string(),
+            "finished": self.now().to_string(),
+            "records": number("records"),
+            "bytes": number("bytes"),
+        });
+        self.tell_webhooks(event, job.work.routine(), &told);
+    }
+
+    /// When the next backup will be missing, if none comes.
+    pub(super) fn next_missing(&self, told: &HashMap<String, Timestamp>) -> Option<Timestamp> {
+        let config = self.config();
+        let waits = |(name, routine): &(&String, &Routine)| routine.is_enabled() && !told.contains_key(*name);
+        let ages = config.routines.iter().filter(waits).filter_map(|(_, routine)| routine.max_age);
+        // A second later at the latest than the shortest age after now.
+        ages.min().map(|age| Timestamp::from_millis(self.now().as_millis() + i64::from(age.min(30)) * 1000 + 1))
+    }
+
+    fn tell_webhooks(&self, event: &str, routine: Option<&str>, told: &Json) {
+        let config = self.config();
+        for webhook in config.service.webhooks.iter().filter(|webhook| wants(webhook, event, routine)) {
+            if let Err(words) = post(&webhook.url, told) {
+                tracing::error!(event, routine, "a webhook was not told: {words}");
+            }
+        }
+    }
+
+    /// Tells of routines whose newest full or incremental backup is older than `max-age` says, once for each backup that is
+    /// missing. Called by the dispatcher, which must not wait.
+    pub(super) fn look_for_missing(self: &Arc<Self>, told: &mut HashMap<String, Timestamp>) {
+        let config = self.config();
+        if config.routines.values().all(|routine| routine.max_age.is_none()) {
+            return;
+        }
+        let now = self.now();
+        let tallies = match self.state.tallies() {
+            Ok(tallies) => tallies,
+            Err(error) => return tracing::error!("{error}"),
+        };
+        for (name, routine) in &config.routines {
+            let Some(max_age) = routine.max_age.filter(|_| routine.is_enabled()) else { continue };
+            let its =
+                tallies.iter().filter(|tally| tally.verb == "backup" && tally.routine == *name && tally.has_backup());
+            // What never was is missing since the service began.
+            let newest = its.map(|tally| tally.last_finished).max().unwrap_or(self.began);
+            let is_old = now.as_millis() - newest.as_millis() > i64::from(max_age) * 1000;
+            if !is_old {
+                told.remove(name);
+                continue;
+            }
+            if told.get(name) == Some(&newest) {
+                continue;
+            }
+            told.insert(name.clone(), newest);
+            let age = (now.as_millis() - newest.as_millis()) / 1000;
+            tracing::error!(routine = name, "there is no backup of the last {max_age} s");
+            let words =
+                json!({ "event": "missing", "routine": name, "newest": newest.to_string(), "age-seconds": age });
+            let (service, name) = (Arc::clone(self), name.clone());
+            std::thread::spawn(move || service.tell_webhooks("missing", Some(&name), &words));
+        }
+    }
+}
+
+#[cfg(feature = "http")]
+fn post(url: &str, told: &Json) -> Result<(), String> {
+    let mut words = String::new();
+    for attempt in 0..TRIES {
+        if attempt > 0 {
+            std::thread::sleep(PAUSE);
+        }
+        match super::web::request("POST", url, Some(told.to_string())) {
+            Ok(_) => return Ok(()),
+            Err(error) => words = error,
+        }
+    }
+    Err(words)
+}
+
+#[cfg(not(feature = "http"))]
+fn post(_: &str, _: &Json) -> Result<(), String> {
+    let _ = (TRIES, PAUSE);
+    Err("this program was built without HTTP (feature `http`)".to_owned())
+}
+
+/// Whether an end is told at all: retention and verification speak for themselves only when they fail.
+pub(super) const fn is_told(work: &Work, state: JobState) -> bool {
+    match work {
+        Work::Backup { .. } | Work::Restore { .. } => true,
+        Work::Retention { .. } | Work::Verify { .. } => matches!(state, JobState::Failure | JobState::Incomplete),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_says_nothing_hears_of_what_went_wrong() {
+        let mut webhook = Webhook { url: "http://h".to_owned(), ..Webhook::default() };
+        assert!(wants(&webhook, "failure", Some("r")) && !wants(&webhook, "success", Some("r")));
+        webhook.on = vec!["success".to_owned()];
+        webhook.routines = vec!["r".to_owned()];
+        assert!(wants(&webhook, "success", Some("r")) && !wants(&webhook, "success", Some("s")));
+        assert!(!wants(&webhook, "success", None) && !wants(&webhook, "failure", Some("r")));
+    }
+}

@@ -1,0 +1,492 @@
+//! The interface of disaster recovery guides: a *dataset* is a routine, a backup is what one request made of one or several of
+//! them. What there is is told by tags of the repositories; only what has not become a snapshot comes from the state.
+
+use super::{
+    Service, ServiceError,
+    config::{Config, Routine},
+    job::{Job, JobState, NewJob, Work},
+    keys::Caller,
+    places::Where,
+    restore::{RestorePlan, plan_into},
+    sources::cluster_url,
+    state::JobFilter,
+};
+use crate::{
+    connector::{Options, Role},
+    ops::{OpsError, Silent, forget},
+    record::Timestamp,
+    repo::{Repository, Snapshot, entropy},
+    report::ErrorKind,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use utoipa::ToSchema;
+
+/// What a backup is asked for with.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CreateBackup {
+    /// `full`, `incremental`, `differential`, or `snapshot`, which is held until somebody releases it; `full` by default.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// The datasets, which are routines; all of the tenant's if there are none.
+    pub dataset_ids: Option<Vec<String>>,
+    /// Words for people.
+    pub description: Option<String>,
+}
+
+/// What a restore is asked for with.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RestoreBackup {
+    /// Whose datasets are written; the backup's own by default.
+    pub target_tenant: Option<String>,
+    /// Which dataset goes into which; only those that are named, if any is.
+    pub dataset_mapping: BTreeMap<String, String>,
+    /// `all` restores the others too, each into its own.
+    pub include: Option<String>,
+    /// Replace what is there; without it a dataset that holds records is a conflict.
+    pub overwrite_existing: bool,
+    /// Read and check everything before the first write; yes by default.
+    pub verify_integrity: Option<bool>,
+}
+
+/// One dataset of a backup.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct DatasetBackup {
+    /// The dataset: the routine.
+    pub dataset_id: String,
+    /// `queued`, `running`, `completed`, `incomplete`, `failed`, `canceled`.
+    pub status: &'static str,
+    /// The job, if it is known.
+    pub job: Option<i64>,
+    /// The snapshot, once there is one.
+    pub snapshot: Option<String>,
+    /// Records that it restores.
+    pub records: u64,
+    /// Their bytes.
+    pub size_bytes: u64,
+    /// What was read: `full`, `incremental`, `differential`.
+    pub type_effective: Option<String>,
+    /// Why it failed.
+    pub error: Option<String>,
+    #[serde(skip)]
+    at: Timestamp,
+    #[serde(skip)]
+    ended: Option<Timestamp>,
+}
+
+/// A snapshot of a routine, and where it is.
+struct Own {
+    place: String,
+    routine: String,
+    snapshot: Snapshot,
+}
+
+/// A backup.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "as the guides call it")]
+pub struct Backup {
+    /// Its name.
+    pub backup_id: String,
+    /// What was asked for.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// As of its datasets: the worst of them.
+    pub status: &'static str,
+    /// When it began.
+    pub created_at: String,
+    /// When it ended.
+    pub completed_at: Option<String>,
+    /// Words for people.
+    pub description: Option<String>,
+    /// Whose it is.
+    pub tenant_id: Option<String>,
+    /// Records that it restores.
+    pub records: u64,
+    /// Their bytes.
+    pub size_bytes: u64,
+    /// Whether nothing may drop it.
+    pub hold: bool,
+    /// Its datasets.
+    pub datasets: Vec<DatasetBackup>,
+    #[serde(skip)]
+    pub(super) at: Timestamp,
+}
+
+/// The value of a tag `name=value`.
+fn tag<'s>(snapshot: &'s Snapshot, name: &str) -> Option<&'s str> {
+    snapshot.tags.iter().find_map(|tag| tag.strip_prefix(name)?.strip_prefix('='))
+}
+
+const fn status_of(state: JobState) -> &'static str {
+    match state {
+        JobState::Queued => "queued",
+        JobState::Running => "running",
+        JobState::Success => "completed",
+        JobState::Incomplete => "incomplete",
+        JobState::Failure => "failed",
+        JobState::Canceled | JobState::Skipped => "canceled",
+    }
+}
+
+/// The worst comes first: what is not over, then what failed.
+const ORDER: [&str; 6] = ["running", "queued", "failed", "canceled", "incomplete", "completed"];
+
+fn worst(datasets: &[DatasetBackup]) -> &'static str {
+    let found = ORDER.into_iter().find(|status| datasets.iter().any(|dataset| dataset.status == *status));
+    found.unwrap_or("completed")
+}
+
+impl Service {
+    /// The routines that a caller has to do with.
+    fn own_routines<'c>(config: &'c Config, caller: &Caller) -> Vec<(&'c String, &'c Routine)> {
+        let may = |(name, routine): &(&String, &Routine)| caller.may_routine(name, routine.tenant.as_deref());
+        config.routines.iter().filter(may).collect()
+    }
+
+    /// Starts a backup; gives its name. The same idempotency key gives the same backup.
+    ///
+    /// # Errors
+    /// [`ServiceError::Invalid`], [`ServiceError::NotFound`] of a dataset.
+    pub(super) fn create_backup(
+        &self,
+        caller: &Caller,
+        request: &CreateBackup,
+        once: Option<&str>,
+    ) -> Result<String, ServiceError> {
+        let kind = request.kind.as_deref().unwrap_or("full");
+        if !["full", "incremental", "differential", "snapshot"].contains(&kind) {
+            let words = format!("type `{kind}` is none of full, incremental, differential, snapshot");
+            return Err(ServiceError::Invalid(words));
+        }
+        if request.description.as_deref().is_some_and(|words| words.len() > 500 || words.chars().any(char::is_control))
+        {
+            return Err(ServiceError::Invalid("description: 500 bytes at most, without control characters".to_owned()));
+        }
+        let config = self.config();
+        let own = Self::own_routines(&config, caller);
+        let wanted: Vec<_> = match &request.dataset_ids {
+            None => own,
+            Some(ids) => {
+                let find = |id: &String| own.iter().find(|(name, _)| *name == id).copied();
+                let missing = |id: &String| ServiceError::NotFound { what: "dataset", name: id.clone() };
+                let ids: BTreeSet<&String> = ids.iter().collect();
+                ids.into_iter().map(|id| find(id).ok_or_else(|| missing(id))).collect::<Result<_, _>>()?
+            }
+        };
+        if wanted.is_empty() {
+            return Err(ServiceError::Invalid("there are no datasets: a dataset is a routine".to_owned()));
+        }
+        let group = self.new_name()?;
+        if let Some(once) = once {
+            let owner = format!("{}/{once}", caller.name);
+            if let Some(before) = self.state.remember_once(&owner, &group, self.now())? {
+                return Ok(before);
+            }
+        }
+        for (name, routine) in wanted {
+            let work = Work::Backup {
+                routine: name.clone(),
+                full: kind == "full",
+                description: request.description.clone(),
+                group: Some(group.clone()),
+                asked: Some(kind.to_owned()),
+            };
+            let new = NewJob { work, tenant: routine.tenant.clone(), by: caller.name.to_string(), due: None };
+            self.submit(&new, self.now(), false, None)?;
+        }
+        Ok(group)
+    }
+
+    /// `backup_20240101_120000_abc123`.
+    fn new_name(&self) -> Result<String, ServiceError> {
+        let mut random = [0; 6];
+        entropy::fill(&mut random).map_err(OpsError::from)?;
+        let now = jiff::Timestamp::from_millisecond(self.now().as_millis()).unwrap_or_default();
+        Ok(format!("backup_{}_{}", now.strftime("%Y%m%d_%H%M%S"), data_encoding::HEXLOWER.encode(&random)))
+    }
+
+    /// The backups that a caller has to do with, the newest first.
+    ///
+    /// # Errors
+    /// What a repository says.
+    pub(super) fn all_backups(&self, caller: &Caller) -> Result<Vec<Backup>, ServiceError> {
+        let config = self.config();
+        let mut by_name: BTreeMap<String, Backup> = BTreeMap::new();
+        // Before snapshots: what a job is said to have made is listed then.
+        let jobs = self.state.jobs(&JobFilter { verb: Some("backup"), limit: 10_000, ..JobFilter::default() })?;
+        for (_, snapshots) in self.own_repositories(&config, caller)? {
+            for own in &snapshots {
+                add_snapshot(&mut by_name, own);
+            }
+        }
+        for job in jobs {
+            let routine = job.work.routine().unwrap_or_default();
+            if caller.may_routine(routine, job.tenant.as_deref()) {
+                add_job(&mut by_name, &job);
+            }
+        }
+        let mut all: Vec<Backup> = by_name.into_values().collect();
+        for backup in &mut all {
+            backup.status = worst(&backup.datasets);
+            backup.records = backup.datasets.iter().map(|dataset| dataset.records).sum();
+            backup.size_bytes = backup.datasets.iter().map(|dataset| dataset.size_bytes).sum();
+            backup.at = backup.datasets.iter().map(|dataset| dataset.at).min().unwrap_or_default();
+            backup.created_at = backup.at.to_string();
+            let ended: Option<Vec<Timestamp>> = backup.datasets.iter().map(|dataset| dataset.ended).collect();
+            backup.completed_at = ended.and_then(|ended| ended.into_iter().max()).map(|end| end.to_string());
+        }
+        all.sort_by(|one, other| (other.at, &other.backup_id).cmp(&(one.at, &one.backup_id)));
+        Ok(all)
+    }
+
+    /// One backup.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`].
+    pub(super) fn one_backup(&self, caller: &Caller, id: &str) -> Result<Backup, ServiceError> {
+        let found = self.all_backups(caller)?.into_iter().find(|backup| backup.backup_id == id);
+        found.ok_or_else(|| ServiceError::NotFound { what: "backup", name: id.to_owned() })
+    }
+
+    /// The repositories of a caller's routines, each with the snapshots of these.
+    fn own_repositories(&self, config: &Config, caller: &Caller) -> Result<Vec<(Repository, Vec<Own>)>, ServiceError> {
+        let mut places: BTreeMap<String, Where> = BTreeMap::new();
+        for (_, routine) in Self::own_routines(config, caller) {
+            let place = Where::of_routine(config, routine)?;
+            places.insert(place.name.clone(), place);
+        }
+        let mut all = Vec::new();
+        for (name, place) in places {
+            let repo = match self.places.open(config, &place, false) {
+                Err(error) if error.kind() == ErrorKind::NoRepository => continue,
+                opened => opened?,
+            };
+            let is_own = |snapshot: &Snapshot| {
+                let routine = tag(snapshot, "routine")?;
+                caller.may_routine(routine, tag(snapshot, "tenant")).then(|| routine.to_owned())
+            };
+            let snapshots = repo.snapshots().map_err(OpsError::from)?.into_iter();
+            let own = |snapshot| Some(Own { place: name.clone(), routine: is_own(&snapshot)?, snapshot });
+            let own = snapshots.filter_map(own).collect();
+            all.push((repo, own));
+        }
+        Ok(all)
+    }
+
+    /// The snapshots of a backup, each with its repository and routine.
+    fn snapshots_of(&self, config: &Config, caller: &Caller, id: &str) -> Result<Vec<(Repository, Own)>, ServiceError> {
+        let mut found = Vec::new();
+        for (repo, snapshots) in self.own_repositories(config, caller)? {
+            let its = snapshots.into_iter().filter(|own| name_of(&own.snapshot) == id);
+            found.extend(its.map(|own| (repo.clone(), own)));
+        }
+        if found.is_empty() {
+            return Err(ServiceError::NotFound { what: "backup", name: id.to_owned() });
+        }
+        Ok(found)
+    }
+
+    /// Forgets a backup: all of it, or nothing where something holds a part.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`]; what is held, locked or the last of its source says no.
+    pub(super) fn delete_backup(&self, caller: &Caller, id: &str) -> Result<(), ServiceError> {
+        let config = self.config();
+        let mut by_repo: BTreeMap<String, (Repository, Vec<Snapshot>)> = BTreeMap::new();
+        for (repo, own) in self.snapshots_of(&config, caller, id)? {
+            by_repo.entry(own.place).or_insert_with(|| (repo, Vec::new())).1.push(own.snapshot);
+        }
+        let mut plans = Vec::new();
+        for (repo, snapshots) in by_repo.into_values() {
+            plans.push((forget::plan_named(&repo, &snapshots, false)?, repo));
+        }
+        for (plan, repo) in plans {
+            let outcome = forget::execute(&repo, plan, &Silent)?;
+            if let Some((id, why)) = outcome.failed.first() {
+                return Err(ServiceError::Conflict(format!("snapshot {} stays: {why}", id.short())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the restore of a backup: one job for each dataset.
+    ///
+    /// # Errors
+    /// [`ServiceError`] that names the dataset; nothing is started then.
+    pub(super) fn restore_backup(
+        self: &Arc<Self>,
+        caller: &Caller,
+        id: &str,
+        request: &RestoreBackup,
+    ) -> Result<Json, ServiceError> {
+        if request.include.as_deref().is_some_and(|include| include != "all") {
+            return Err(ServiceError::Invalid("include: `all` is all that it may be".to_owned()));
+        }
+        let config = self.config();
+        let snapshots = self.snapshots_of(&config, caller, id)?;
+        let names: BTreeSet<&String> = snapshots.iter().map(|(_, own)| &own.routine).collect();
+        if let Some(unknown) = request.dataset_mapping.keys().find(|name| !names.contains(name)) {
+            return Err(ServiceError::NotFound { what: "dataset in this backup", name: unknown.clone() });
+        }
+        let mut plans: Vec<(String, String, RestorePlan)> = Vec::new();
+        for (_, Own { place, routine, snapshot }) in &snapshots {
+            let mapped = request.dataset_mapping.get(routine);
+            if mapped.is_none() && !request.dataset_mapping.is_empty() && request.include.is_none() {
+                continue;
+            }
+            let target = mapped.unwrap_or(routine);
+            let into = Self::target_routine(&config, caller, target, request.target_tenant.as_deref())?;
+            let (url, options) = self.target_of(&config, into)?;
+            let place = Self::place_named(&config, place)?;
+            let verify = request.verify_integrity != Some(false);
+            let plan = plan_into(place, snapshot, url, options, request.overwrite_existing, verify);
+            plans.push((routine.clone(), target.clone(), plan));
+        }
+        let mut seen = BTreeSet::new();
+        if let Some((_, _, plan)) = plans.iter().find(|(_, _, plan)| !seen.insert(plan.target.clone())) {
+            return Err(ServiceError::Invalid(format!("two datasets would go into {}", plan.target)));
+        }
+        let mut started = Vec::new();
+        for (routine, target, plan) in plans {
+            let tenant = config.routines.get(&target).and_then(|routine| routine.tenant.clone());
+            let request = json!({ "backup_id": id, "request": request, "target": target });
+            let work = Work::Restore { routine: Some(target.clone()), request };
+            let new = NewJob { work, tenant, by: caller.name.to_string(), due: None };
+            let job = match self.submit(&new, self.now(), false, Some(plan)) {
+                Ok(submitted) => {
+                    json!({ "dataset_id": routine, "target": target, "status": "accepted", "job": submitted.id() })
+                }
+                Err(ServiceError::Conflict(words)) => {
+                    json!({ "dataset_id": routine, "target": target, "status": "conflict", "error": words })
+                }
+                Err(error) => return Err(error),
+            };
+            started.push(job);
+        }
+        Ok(json!({ "backup_id": id, "datasets": started }))
+    }
+
+    fn target_routine<'c>(
+        config: &'c Config,
+        caller: &Caller,
+        name: &str,
+        tenant: Option<&str>,
+    ) -> Result<&'c Routine, ServiceError> {
+        let found = config.routines.get(name);
+        let found = found.filter(|routine| tenant.is_none_or(|tenant| routine.tenant.as_deref() == Some(tenant)));
+        let found = found.filter(|routine| caller.may_routine(name, routine.tenant.as_deref()));
+        found.ok_or_else(|| ServiceError::NotFound { what: "dataset to restore into", name: name.to_owned() })
+    }
+
+    /// What a routine reads, as a target.
+    fn target_of(&self, config: &Config, routine: &Routine) -> Result<(String, Options), ServiceError> {
+        let mut options = Options::default();
+        if let Some(url) = &routine.source {
+            let place = url.split('?').next().unwrap_or_default().to_owned();
+            for (name, value) in routine.source_options.iter().flatten() {
+                if self.registry.knows(&place, Role::Target, name) {
+                    options.set(name, value.clone());
+                }
+            }
+            return Ok((place, options));
+        }
+        let name = routine.source_cluster.as_deref().unwrap_or_default();
+        let cluster = config.clusters.get(name);
+        let cluster = cluster.ok_or_else(|| ServiceError::NotFound { what: "cluster", name: name.to_owned() })?;
+        super::sources::cluster_options(config, cluster, &mut options).map_err(ServiceError::Invalid)?;
+        Ok((cluster_url(cluster, None), options))
+    }
+
+    fn place_named(config: &Config, name: &str) -> Result<Where, ServiceError> {
+        let places = config.routines.values().filter_map(|routine| Where::of_routine(config, routine).ok());
+        let found = places.into_iter().find(|place| place.name == name);
+        found.ok_or_else(|| ServiceError::NotFound { what: "place", name: name.to_owned() })
+    }
+}
+
+/// The backup that a snapshot belongs to: by itself, if nobody asked for several.
+fn name_of(snapshot: &Snapshot) -> String {
+    tag(snapshot, "backup").map_or_else(|| snapshot.id.to_string(), str::to_owned)
+}
+
+fn empty(id: &str, kind: &str, description: Option<String>, tenant: Option<String>) -> Backup {
+    Backup {
+        backup_id: id.to_owned(),
+        kind: kind.to_owned(),
+        status: "completed",
+        created_at: String::new(),
+        completed_at: None,
+        description,
+        tenant_id: tenant,
+        records: 0,
+        size_bytes: 0,
+        hold: false,
+        datasets: Vec::new(),
+        at: Timestamp::default(),
+    }
+}
+
+fn add_snapshot(all: &mut BTreeMap<String, Backup>, own: &Own) {
+    let snapshot = &own.snapshot;
+    let name = name_of(snapshot);
+    let content = &snapshot.content;
+    let kind = tag(snapshot, "asked").or_else(|| tag(snapshot, "type")).unwrap_or("full");
+    let backup = all.entry(name.clone()).or_insert_with(|| {
+        empty(&name, kind, tag(snapshot, "description").map(str::to_owned), tag(snapshot, "tenant").map(str::to_owned))
+    });
+    backup.hold |= snapshot.hold;
+    let read = serde_json::to_value(content.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
+    backup.datasets.push(DatasetBackup {
+        dataset_id: own.routine.clone(),
+        status: if content.complete { "completed" } else { "incomplete" },
+        job: None,
+        snapshot: Some(snapshot.id.to_string()),
+        records: snapshot.collections.iter().map(|collection| collection.records).sum(),
+        size_bytes: snapshot.collections.iter().map(|collection| collection.bytes).sum(),
+        type_effective: read,
+        error: None,
+        at: content.start,
+        ended: Some(content.end),
+    });
+}
+
+/// What a job is of which there is no snapshot: it waits, is at work, or failed. What others than this interface asked for is not
+/// told before there is one.
+fn add_job(all: &mut BTreeMap<String, Backup>, job: &Job) {
+    let Work::Backup { routine, description, group: Some(group), asked, .. } = &job.work else { return };
+    let kind = asked.as_deref().unwrap_or("full");
+    let backup =
+        all.entry(group.clone()).or_insert_with(|| empty(group, kind, description.clone(), job.tenant.clone()));
+    if let Some(dataset) = backup.datasets.iter_mut().find(|dataset| dataset.dataset_id == *routine) {
+        dataset.job = Some(job.id);
+        if !job.state.is_over() {
+            (dataset.status, dataset.ended) = (status_of(job.state), None);
+        }
+        return;
+    }
+    // What was made and has been forgotten since is no backup any more.
+    if matches!(job.state, JobState::Success | JobState::Incomplete) {
+        if backup.datasets.is_empty() {
+            all.remove(group);
+        }
+        return;
+    }
+    backup.datasets.push(DatasetBackup {
+        dataset_id: routine.clone(),
+        status: status_of(job.state),
+        job: Some(job.id),
+        snapshot: None,
+        records: 0,
+        size_bytes: 0,
+        type_effective: None,
+        error: job.error.clone(),
+        at: job.created,
+        ended: job.finished,
+    });
+}

@@ -262,12 +262,12 @@ fn a_backup_that_was_interrupted_is_gone_on_with_by_the_same_command() {
         command
     };
     let mut child = command(&["--nice", "1", "--state-file-dst", &state]).spawn().unwrap();
-    let cut_off = |len: u64| {
+    let has_grown = |len: u64| {
         let files = fs::read_dir(&dir).into_iter().flatten().flatten();
         files.filter_map(|file| file.metadata().ok()).any(|metadata| metadata.len() > len)
     };
     let began = std::time::Instant::now();
-    while !cut_off(1 << 20) {
+    while !has_grown(1 << 20) {
         assert!(child.try_wait().unwrap().is_none(), "it ended before it was interrupted");
         assert!(began.elapsed().as_secs() < 60, "no file grows");
         std::thread::sleep(std::time::Duration::from_millis(5));

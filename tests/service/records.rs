@@ -54,8 +54,8 @@ fn every_version_of_a_record_is_given_with_when_it_stood() {
     let target = format!("sqlite:{}", world.path("one.db").display());
     let request =
         json!({ "routine": "accounts", "time": second["finished-timestamp"], "target": target, "keys": ["int:1"] });
-    let status = world.restored(&world.ask("POST", "/v1/restore/timestamp", Some(&request)));
-    assert_eq!(status["inserted-records"], 1, "{status}");
+    let ended = world.restored(&world.ask("POST", "/v1/restore/timestamp", Some(&request)));
+    assert_eq!(ended["inserted-records"], 1, "{ended}");
     assert_eq!(world.names("one.db"), ["changed"]);
 }
 
@@ -124,7 +124,7 @@ fn webhooks_hear_of_what_they_want_and_of_what_is_missing() {
         &format!("  webhooks:\n    - url: http://127.0.0.1:{port}/x\n      on: [success, failure, missing]\n"),
     );
     world.start();
-    let first = heard.recv_timeout(Duration::from_secs(180)).unwrap();
+    let first = heard.recv_timeout(Duration::from_mins(3)).unwrap();
     assert_eq!((&first["event"], &first["routine"]), (&json!("missing"), &json!("accounts")), "{first}");
     world.back_up("accounts", "full");
     let success = until(|| heard.try_recv().ok().filter(|event| event["event"] == "success"));

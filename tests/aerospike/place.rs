@@ -378,7 +378,9 @@ fn the_list_of_tests_that_need_the_test_server_names_tests_that_there_are() {
         ("incremental", include_str!("incremental.rs")),
         ("membership", include_str!("membership.rs")),
         ("options", include_str!("options.rs")),
+        ("reaching", include_str!("reaching.rs")),
         ("resuming", include_str!("resuming.rs")),
+        ("second", include_str!("second.rs")),
         ("strange", include_str!("strange.rs")),
         ("verifying", include_str!("verifying.rs")),
     ];

@@ -357,7 +357,10 @@ fn objects_of_three_gib_are_named_and_nobody_takes_them_into_memory() {
             said += &words;
         }
         assert!(said.contains(name), "{name}: nobody names it: {said}");
-        std::fs::remove_file(path).unwrap();
+        // What no pack can be and nobody needs is taken away by a prune.
+        if !(name.starts_with("packs/") && !path.exists()) {
+            std::fs::remove_file(path).unwrap();
+        }
     }
     world.ok(&["restore", "latest", "sqlite:out.db", "--verify"]);
     world.is_good();

@@ -292,6 +292,11 @@ pub(super) fn partition_range(first: u16, last: u16) -> KeyRange {
     }
 }
 
+/// Partitions as a scope has them in its name (`0-99,200`), as options have them.
+pub(super) fn of_scope(text: &str) -> String {
+    text.replace('-', "..=")
+}
+
 /// Reads `0..=99,200,DIGEST,after:DIGEST` into sorted, disjoint ranges: a digest stands for what follows it in its
 /// partition, `after:` for that and all partitions behind. `0-99` is refused: asbackup takes the second number for a count.
 fn parse_partitions(text: &str) -> Result<Vec<KeyRange>, Error> {

@@ -1,6 +1,9 @@
 //! What of a target is compared with a snapshot: what the snapshot's scope left out is neither looked at nor removed.
 
-use super::super::{options::AerospikeOptions, select::Selection};
+use super::super::{
+    options::AerospikeOptions,
+    select::{Selection, of_scope},
+};
 use crate::{
     connector::TargetPlan,
     record::{KeyRange, Meta},
@@ -56,7 +59,8 @@ impl Part {
             _ if no_records => Vec::new(),
             None => return,
             Some(texts) => {
-                let options = AerospikeOptions { partitions: Some(texts.join(",")), ..AerospikeOptions::default() };
+                let options =
+                    AerospikeOptions { partitions: Some(of_scope(&texts.join(","))), ..AerospikeOptions::default() };
                 // What cannot be understood holds nothing: then nothing is removed.
                 Selection::new(None, &options).map(|selection| selection.ranges).unwrap_or_default()
             }

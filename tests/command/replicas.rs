@@ -96,21 +96,6 @@ fn a_replica_takes_only_what_it_lacks_and_forgets_what_the_source_forgot() {
     let third = replicated(&world, &["replica"]);
     assert!(third["waiting"].as_u64().unwrap() > 0, "{third}");
     is_whole(&world, "replica", 2);
-    // What is missed is not old enough at first sight, and old enough the next time.
-    let waits = replicated(&world, &["replica", "--follow-deletions", "1h"]);
-    assert_eq!((&waits["deleted"], &waits["waiting"]), (&json!(0), &third["waiting"]));
-    let dry = replicated(&world, &["replica", "--follow-deletions", "0s", "--dry-run"]);
-    assert_eq!(dry["deleted"], third["waiting"], "{dry}");
-    let followed = replicated(&world, &["replica", "--follow-deletions", "0s"]);
-    assert_eq!((&followed["deleted"], &followed["waiting"]), (&third["waiting"], &json!(0)));
-    is_whole(&world, "replica", 2);
-    let names = |place: &str| -> BTreeSet<PathBuf> {
-        objects(&world, place)
-            .into_keys()
-            .filter(|name| name.starts_with("packs") || name.starts_with("index"))
-            .collect()
-    };
-    assert_eq!(names("replica"), names("repo"));
 }
 
 #[test]
@@ -232,7 +217,7 @@ fn a_snapshot_that_vanished_from_the_source_stops_replicating_until_somebody_dec
     let id = world.snapshots()[0]["id"].as_str().unwrap().to_owned();
     replicated(&world, &["replica"]);
     fs::remove_dir_all(world.repo().join("snapshots").join(&id)).unwrap();
-    replicate(&world, &["replica", "--follow-deletions", "0s"]).fails(1, &["vanished from the source"]);
+    replicate(&world, &["replica"]).fails(1, &["vanished from the source"]);
     is_whole(&world, "replica", 2);
     world.ok(&["repair", "snapshots"]);
     replicated(&world, &["replica"]);
@@ -334,9 +319,7 @@ fn keys_follow_and_a_slot_that_was_removed_is_named() {
     assert_eq!(removed.code, Some(0), "{removed:?}");
     let done = replicated(&world, &["replica"]);
     assert!(done["notes"][0].as_str().unwrap().contains(&id), "{done}");
-    assert!(opens(crate::world::PASSWORD), "it stays until deletions are followed");
-    replicated(&world, &["replica", "--follow-deletions", "0s"]);
-    assert!(!opens(crate::world::PASSWORD) && opens("another horse"));
+    assert!(opens(crate::world::PASSWORD) && opens("another horse"), "nothing is deleted there");
 }
 
 #[test]

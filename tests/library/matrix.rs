@@ -132,7 +132,10 @@ fn make() -> Sound {
         names.sort_unstable();
         names[0]
     };
-    let (metadata, data) = (pack_of(PackKind::Metadata), pack_of(PackKind::Data));
+    // Of the packs of lists and keys always the one that both snapshots stand on: names are drawn at random.
+    let base = repo.snapshots().unwrap()[0].collections[0].stack[0].id;
+    let metadata = repo.chunk_places(&base).unwrap()[0].name;
+    let data = pack_of(PackKind::Data);
     let index = one(&world, "index/");
     let slot = one(&world, "keys/");
     let at = |text: String| text;

@@ -208,7 +208,7 @@ fn replicated(place: &Place) -> Result<(), String> {
     let text = |error: rekeep::repo::RepoError| error.to_string();
     let at = |sea: &Sea, name: &str| Storage::over(sea.backend(None, &Arc::default()), name);
     let (source, target) = (at(&place.sea, "sea"), at(&place.island, "island"));
-    actors::replicate_once(&source, &target, true, 0).map_err(text)?;
+    actors::replicate_once(&source, &target, false, 0).map_err(text)?;
     place.island.check_all();
     let (ours, theirs) = (
         open_directly(&place.sea, &place.caches, "last"),

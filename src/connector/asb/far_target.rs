@@ -7,6 +7,7 @@ use super::{
     options::{CipherOptions, PartOptions, WriteOptions},
     place::{AsbPlace, SUFFIX, folder, storage_options},
     spot::{Spot, failed, far_location, object_at, storage_at},
+    target::{files_stand, taken},
 };
 use crate::{
     connector::{
@@ -94,12 +95,7 @@ impl FarTarget {
 
     fn check(&self, plan: &TargetPlan) -> Result<(), ConnectorError> {
         if plan.overwrite != Overwrite::Always && !self.standing()?.is_empty() {
-            return Err(ConnectorError::Unwritable {
-                object: self.storage.location().to_owned(),
-                reason: "there are backup files already, and they can only be replaced as a whole: choose another place, or \
-                         overwrite always"
-                    .to_owned(),
-            });
+            return Err(files_stand(self.storage.location().to_owned()));
         }
         Ok(())
     }
@@ -115,8 +111,7 @@ impl Target for FarTarget {
     }
 
     fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {
-        let is_free = self.standing()?.is_empty();
-        Ok(if is_free { Vec::new() } else { collections.iter().map(|name| (name.clone(), 1)).collect() })
+        Ok(taken(collections, self.standing()?.is_empty()))
     }
 
     fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {

@@ -124,15 +124,25 @@ impl AsbTarget {
             return mismatch("files are written as a whole: there is nothing to make equal".to_owned());
         }
         if !self.write.add_files && !self.standing()?.is_empty() && plan.overwrite != Overwrite::Always {
-            return Err(ConnectorError::Unwritable {
-                object: self.object(),
-                reason: "there are backup files already, and they can only be replaced as a whole: choose another place, or \
-                         overwrite always"
-                    .to_owned(),
-            });
+            return Err(files_stand(self.object()));
         }
         Ok(())
     }
+}
+
+/// Why nothing is written where backup files stand.
+pub(super) fn files_stand(object: String) -> ConnectorError {
+    ConnectorError::Unwritable {
+        object,
+        reason: "there are backup files already, and they can only be replaced as a whole: choose another place, or overwrite \
+                 always"
+            .to_owned(),
+    }
+}
+
+/// Which of these collections have something in their place: all, where backup files stand.
+pub(super) fn taken(collections: &[String], is_free: bool) -> Vec<(String, u64)> {
+    if is_free { Vec::new() } else { collections.iter().map(|name| (name.clone(), 1)).collect() }
 }
 
 impl Target for AsbTarget {
@@ -145,8 +155,7 @@ impl Target for AsbTarget {
     }
 
     fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {
-        let is_free = self.standing()?.is_empty();
-        Ok(if is_free { Vec::new() } else { collections.iter().map(|name| (name.clone(), 1)).collect() })
+        Ok(taken(collections, self.standing()?.is_empty()))
     }
 
     fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {

@@ -337,7 +337,7 @@ pub fn replicate_once(source: &Storage, target: &Storage, follows: bool, now: i6
 pub fn replicate(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
     let (source, target) = (actor.storage(), actor.island());
     for _ in 0..=rng.below(2) {
-        match replicate_once(&source, &target, false, actor.now()) {
+        match replicate_once(&source, &target, rng.chance(40), actor.now()) {
             Err(error @ RepoError::NotReplica { .. }) if !actor.place.flaws.adversary => {
                 actor.place.sea.report(error.to_string());
             }

@@ -162,7 +162,7 @@ impl Director<'_> {
         let work = match self.rng.below(if self.place.flaws.adversary { 28 } else { 24 }) {
             24..=27 => adversary::forge,
             // Where it is asked for: seeds 79 and 238 find a replica that is not whole for a while, which is not mended yet.
-            22..=23 if std::env::var_os("REKEEP_SIM_REPLICAS").is_some() => actors::replicate,
+            22..=23 if with_replicas() => actors::replicate,
             0..=6 => actors::write,
             7 => actors::read,
             8 => actors::read_without_lease,
@@ -198,7 +198,7 @@ pub fn end(place: &Place) {
     // What somebody without a key makes may be copied; what of it a person dismisses may keep the replica from being one.
     if sea.violation().is_none()
         && !place.flaws.adversary
-        && std::env::var_os("REKEEP_SIM_REPLICAS").is_some()
+        && with_replicas()
         && let Err(error) = replicated(place)
     {
         sea.report(format!("replicated in peace: {error}"));
@@ -206,11 +206,16 @@ pub fn end(place: &Place) {
 }
 
 /// The replica shows what the source shows, all of it can be read, and nothing else takes space there.
+/// Whether somebody replicates.
+fn with_replicas() -> bool {
+    std::env::var_os("REKEEP_SIM_REPLICAS").is_some()
+}
+
 fn replicated(place: &Place) -> Result<(), String> {
     let text = |error: rekeep::repo::RepoError| error.to_string();
     let at = |sea: &Sea, name: &str| Storage::over(sea.backend(None, &Arc::default()), name);
     let (source, target) = (at(&place.sea, "sea"), at(&place.island, "island"));
-    actors::replicate_once(&source, &target, false, 0).map_err(text)?;
+    actors::replicate_once(&source, &target, true, 0).map_err(text)?;
     place.island.check_all();
     let (ours, theirs) = (
         open_directly(&place.sea, &place.caches, "last"),
@@ -227,9 +232,9 @@ fn replicated(place: &Place) -> Result<(), String> {
     for snapshot in theirs.snapshots().map_err(text)? {
         read_all(&theirs, &snapshot).map_err(text)?;
     }
-    let there = place.island.names("index/");
-    if place.sea.names("index/").iter().any(|name| !there.contains(name)) {
-        return Err("the replica lacks index objects".to_owned());
+    let described: Vec<String> = place.sea.names("index/");
+    if place.island.names("index/") != described {
+        return Err("the replica has other index objects".to_owned());
     }
     Ok(())
 }

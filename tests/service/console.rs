@@ -95,7 +95,7 @@ fn a_source_its_timeline_a_snapshot_and_a_record_are_shown() {
         assert!(source.contains(id["snapshot"].as_str().unwrap()), "{source}");
     }
     assert!(source.contains("1 new, 1 changed, 0 gone") && source.contains("<svg class=\"timeline\""));
-    assert!(source.contains("2 snapshots: 1 full, 0 differential, 1 incremental; 0 go next"));
+    assert!(source.contains("2 snapshots: 2 full, 0 differential, 0 incremental; 0 go next"));
     let id = second["snapshot"].as_str().unwrap();
     let snapshot = page(&world, &format!("/console/sources/accounts/snapshots/{id}"));
     assert!(snapshot.contains("Restore from here") && snapshot.contains("records?collection=accounts"));

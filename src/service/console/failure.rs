@@ -1,23 +1,20 @@
-//! What is said where there is no page: as a page.
+//! Why there is no page.
 
-use super::{admit::Visit, page, show};
 use crate::{
     report::ErrorKind,
     service::{ServiceError, config::ConfigError},
 };
 use axum::{
-    extract::{FromRequestParts, Request},
+    extract::FromRequestParts,
     http::StatusCode,
-    middleware::Next,
     response::{IntoResponse, Response},
 };
-use maud::html;
 
 /// Why there is no page.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
-    status: StatusCode,
-    words: String,
+    pub(super) status: StatusCode,
+    pub(super) words: String,
 }
 
 impl Failure {
@@ -62,38 +59,12 @@ impl From<ServiceError> for Failure {
 }
 
 impl IntoResponse for Failure {
-    /// The words alone; [`dress`] makes a page of them.
+    /// The words alone, with what a page is made of.
     fn into_response(self) -> Response {
         let mut response = (self.status, self.words.clone()).into_response();
         response.extensions_mut().insert(self);
         response
     }
-}
-
-/// Makes a page of a failure, with the way around for whoever asked.
-pub(super) async fn dress(visit: Visit, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let Some(failure) = response.extensions_mut().remove::<Failure>() else { return response };
-    let title = match failure.status {
-        StatusCode::NOT_FOUND => "Not there",
-        StatusCode::FORBIDDEN => "Not allowed",
-        StatusCode::CONFLICT => "Something is in the way",
-        StatusCode::SERVICE_UNAVAILABLE => "Cannot be reached now",
-        status if status.is_client_error() => "That makes no sense",
-        _ => "Something went wrong",
-    };
-    let body = html! {
-        h1 { (title) }
-        p.notice.bad role="alert" { (show::cut(&failure.words, 2000)) }
-        p { a href=(visit.at("")) { "All sources" } }
-    };
-    let page = page::Page { visit: &visit, title, nav: page::Nav::None, refresh: None, body };
-    (failure.status, page.answer()).into_response()
-}
-
-/// There is no page of this address.
-pub(super) async fn no_page() -> Failure {
-    Failure::not_found("There is no page of this address.")
 }
 
 /// A part of an address, or what follows its `?`; what makes no sense is said as a page.

@@ -4,6 +4,7 @@
 mod admit;
 mod assets;
 mod contents;
+mod dress;
 mod failure;
 mod health;
 mod jobs;
@@ -71,7 +72,7 @@ pub fn router(console: &Arc<Console>) -> Router {
         .route("/console/jobs/{id}", get(jobs::show))
         .route("/console/jobs/{id}/stop", post(jobs::stop))
         .route("/console/logs", get(logs::show))
-        .route("/console/{*rest}", get(failure::no_page))
-        .layer(middleware::from_fn_with_state(Arc::clone(console), failure::dress))
+        .route("/console/{*rest}", get(dress::no_page))
+        .layer(middleware::from_fn_with_state(Arc::clone(console), dress::dress))
         .with_state(Arc::clone(console))
 }

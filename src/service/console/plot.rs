@@ -112,35 +112,47 @@ impl Bar {
         }
     }
 
-    const fn height(self) -> f64 {
+    /// Of two in one column the one that is seen.
+    const fn rank(self) -> u8 {
         match self {
-            Self::Full | Self::Incomplete => 44.0,
-            Self::Differential => 32.0,
-            Self::Incremental | Self::Going => 22.0,
-            Self::Gap => 6.0,
+            Self::Incomplete => 5,
+            Self::Full => 4,
+            Self::Differential => 3,
+            Self::Incremental => 2,
+            Self::Going => 1,
+            Self::Gap => 0,
         }
     }
 }
 
-/// Draws snapshots as bars along time.
-pub(super) fn timeline(bars: &[(Timestamp, Bar)], words: &str) -> Markup {
-    let (Some((first, _)), Some((last, _))) = (bars.first(), bars.last()) else { return html! {} };
+/// The share of a bar's height: by what was added, so that a hundred times as much is seen and a tenth, too.
+pub(super) fn share(added: u64, most: u64) -> f64 {
+    let log = |bytes: u64| (bytes.max(1) as f64).ln();
+    let (low, high) = (log(1024), log(most.max(2048)));
+    ((log(added) - low) / (high - low)).clamp(0.0, 1.0)
+}
+
+/// Draws snapshots as bars along time: when, what, and how high of all.
+pub(super) fn timeline(bars: &[(Timestamp, Bar, f64)], words: &str) -> Markup {
+    let (Some((first, ..)), Some((last, ..))) = (bars.first(), bars.last()) else { return html! {} };
     let span = (last.as_millis() - first.as_millis()).max(1) as f64;
-    let mut columns: Vec<Option<Bar>> = vec![None; COLUMNS];
-    for (time, bar) in bars {
+    let mut columns: Vec<Option<(Bar, f64)>> = vec![None; COLUMNS];
+    for (time, bar, height) in bars {
         let share = (time.as_millis() - first.as_millis()) as f64 / span;
         let column = ((share * (COLUMNS - 1) as f64) as usize).min(COLUMNS - 1);
-        let is_taller = columns[column].is_none_or(|other| other.height() < bar.height());
-        if is_taller {
-            columns[column] = Some(*bar);
+        let kept = columns[column].get_or_insert((*bar, *height));
+        if kept.0.rank() < bar.rank() {
+            kept.0 = *bar;
         }
+        kept.1 = kept.1.max(*height);
     }
     html! {
         svg.timeline viewBox="0 0 960 56" role="img" aria-label=(words) preserveAspectRatio="none" {
-            line.grid x1="0" x2="960" y1="52" y2="52" {}
+            line.grid x1="0" x2="960" y1="54" y2="54" {}
             @for (column, bar) in columns.iter().enumerate() {
-                @if let Some(bar) = bar {
-                    rect class=(bar.class()) x=(column * 4) y=(50.0 - bar.height()) width="3" height=(bar.height()) rx="1" {}
+                @if let Some((bar, share)) = bar {
+                    @let height = if *bar == Bar::Gap { 4.0 } else { 8.0 + 42.0 * share };
+                    rect class=(bar.class()) x=(column * 4) y=(format!("{:.1}", 53.0 - height)) width="3.2" height=(format!("{height:.1}")) rx="1" {}
                 }
             }
         }
@@ -153,12 +165,12 @@ pub(super) fn strip(marks: &[Mark]) -> Markup {
     const SHOWN: usize = 32;
     let shown = &marks[marks.len().saturating_sub(SHOWN)..];
     let from = SHOWN - shown.len();
+    let most = shown.iter().map(|mark| mark.added).max().unwrap_or(0);
     html! {
         svg.strip viewBox="0 0 128 24" width="128" height="24" aria-hidden="true" {
             @for (at, mark) in shown.iter().enumerate() {
-                @let bar = Bar::of(mark);
-                @let height = bar.height() / 2.0;
-                rect class=(bar.class()) x=((from + at) * 4) y=(23.0 - height) width="3" height=(height) rx="1" {}
+                @let height = 4.0 + 18.0 * share(mark.added, most);
+                rect class=(Bar::of(mark).class()) x=((from + at) * 4) y=(format!("{:.1}", 23.0 - height)) width="3" height=(format!("{height:.1}")) rx="1" {}
             }
         }
     }

@@ -182,6 +182,8 @@ fn drawn(view: &View) -> Markup {
     html! {
         (plot::timeline(&bars(marks, &view.going, &view.schedules), &words))
         ul.legend aria-hidden="true" {
+            li.height { "height: what it added" }
+
             li.full { "full" } li.differential { "differential" } li.incremental { "incremental" } li.incomplete { "lacks something" } li.going { "goes next" } li.gap { "gap" }
         }
         @if !view.going.is_empty() {

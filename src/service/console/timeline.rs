@@ -1,6 +1,10 @@
 //! A source's snapshots in time: gaps between them, and what retention drops next. Decided from plain data.
 
-use super::{health::Schedules, plot::Bar, shelf::Mark};
+use super::{
+    health::Schedules,
+    plot::{Bar, share},
+    shelf::Mark,
+};
 use crate::{
     ops::forget::{self, Policy as Keep, time_zone},
     record::Timestamp,
@@ -55,18 +59,21 @@ pub(super) fn going(
 }
 
 /// Snapshots and gaps as bars.
-pub(super) fn bars(marks: &[Mark], going: &HashSet<SnapshotId>, schedules: &Schedules) -> Vec<(Timestamp, Bar)> {
+pub(super) fn bars(marks: &[Mark], going: &HashSet<SnapshotId>, schedules: &Schedules) -> Vec<(Timestamp, Bar, f64)> {
     let mut bars = Vec::with_capacity(marks.len());
+    let most = marks.iter().map(|mark| mark.added).max().unwrap_or(0);
     for (at, mark) in marks.iter().enumerate() {
         // With very many snapshots gaps are too narrow to be seen.
         if marks.len() <= 2000
             && let Some(gap) = at.checked_sub(1).and_then(|before| gap(&marks[before], mark, schedules))
         {
             let width = gap.to.as_millis() - gap.from.as_millis();
-            bars.extend((1..8).map(|part| (Timestamp::from_millis(gap.from.as_millis() + width * part / 8), Bar::Gap)));
+            bars.extend(
+                (1..8).map(|part| (Timestamp::from_millis(gap.from.as_millis() + width * part / 8), Bar::Gap, 0.0)),
+            );
         }
         let bar = if going.contains(&mark.id) { Bar::Going } else { Bar::of(mark) };
-        bars.push((mark.end, bar));
+        bars.push((mark.end, bar, share(mark.added, most)));
     }
     bars
 }
@@ -143,7 +150,7 @@ pub(super) mod tests {
         );
         let bars = bars(&marks, &gone, &hourly());
         assert_eq!(
-            bars.iter().map(|(_, bar)| *bar).collect::<Vec<_>>(),
+            bars.iter().map(|(_, bar, _)| *bar).collect::<Vec<_>>(),
             [Bar::Going, Bar::Going, Bar::Full, Bar::Incremental]
         );
     }

@@ -142,7 +142,12 @@ pub fn router(service: &Arc<Service>) -> Result<Router, ServiceError> {
         .route("/api-docs", axum::routing::get(health::document))
         .route("/api-docs/openapi.json", axum::routing::get(health::document));
     let router = router.merge(super::console::router(&app.console).with_state(()));
-    let router = if prefix.is_empty() { router } else { Router::new().nest(&prefix, router) };
+    let router = if prefix.is_empty() {
+        router
+    } else {
+        let with_slash = format!("{prefix}/");
+        Router::new().nest(&prefix, router).route(&with_slash, axum::routing::get(health::root))
+    };
     Ok(router
         .fallback(|| async { answer::Refusal::not_found("there is nothing of this path").into_response() })
         .method_not_allowed_fallback(|| async { answer::Refusal::method().into_response() })

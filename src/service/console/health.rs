@@ -196,11 +196,11 @@ impl Source {
         self.marks.iter().map(|mark| mark.added).sum()
     }
 
-    /// Full copies of all its snapshots over what they added.
+    /// Full copies of all its snapshots over what they added, where that is more.
     pub(super) fn times(&self) -> Option<f64> {
         let copies: u128 = self.marks.iter().map(|mark| u128::from(mark.bytes)).sum();
         let added = self.added();
-        (added > 0).then(|| copies as f64 / added as f64)
+        (added > 0).then(|| copies as f64 / added as f64).filter(|times| *times >= 1.05)
     }
 }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod backups;
+mod browser;
+mod chromium;
 mod client;
 mod cluster;
 mod configuration;

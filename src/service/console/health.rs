@@ -74,11 +74,11 @@ impl Health {
     pub(super) const fn look(self) -> (&'static str, &'static str) {
         match self {
             Self::Failed => ("bad", "✕"),
-            Self::Unreadable => ("bad", "⦸"),
+            Self::Unreadable => ("bad", "⊘"),
             Self::Late => ("warn", "◷"),
             Self::Incomplete => ("warn", "◐"),
             Self::None => ("dim", "○"),
-            Self::Paused => ("dim", "⏸"),
+            Self::Paused => ("dim", "‖"),
             Self::Fine => ("good", "✓"),
         }
     }

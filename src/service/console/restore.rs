@@ -157,7 +157,7 @@ fn form(visit: &Visit, name: &str, filled: &Filled, offer: &Offer) -> Markup {
 
 const OVERWRITE: [(&str, &str); 4] = [
     ("if-changed", "are replaced where they differ"),
-    ("if-newer", "are replaced unless they are newer"),
+    ("if-newer", "are replaced unless they are newer, where the target knows"),
     ("never", "stay as they are"),
     ("always", "are written again, all of them"),
 ];

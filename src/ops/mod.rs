@@ -5,6 +5,7 @@ pub mod backup;
 pub mod cell_history;
 pub mod check_storage;
 pub mod copy;
+mod current;
 #[cfg(feature = "deeplake")]
 pub mod datasets;
 #[cfg(feature = "sqlite")]

@@ -4,12 +4,14 @@
 pub mod backup;
 pub mod cell_history;
 pub mod check_storage;
+pub mod command;
 pub mod copy;
 #[cfg(feature = "deeplake")]
 pub mod datasets;
 #[cfg(feature = "sqlite")]
 pub mod demo;
 pub mod diff;
+pub mod drill;
 pub mod dump;
 pub mod error;
 pub mod estimate;

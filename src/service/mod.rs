@@ -25,6 +25,7 @@ mod run;
 mod sources;
 mod standing;
 mod state;
+mod tags;
 mod timetable;
 #[cfg(feature = "http")]
 mod web;

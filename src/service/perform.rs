@@ -9,6 +9,7 @@ use super::{
     proof,
     restore::{self, RestorePlan},
     sources::{Reading, readings},
+    tags::{routine_tag, type_tag},
 };
 use crate::{
     ops::{
@@ -22,16 +23,6 @@ use crate::{
     report::ErrorKind,
 };
 use serde_json::json;
-
-/// The tag that says whose a snapshot is.
-pub(super) fn routine_tag(routine: &str) -> String {
-    format!("routine={routine}")
-}
-
-/// The tag that says what was asked for.
-pub(super) const fn type_tag(full: bool) -> &'static str {
-    if full { "type=full" } else { "type=incremental" }
-}
 
 fn wrong(words: impl Into<String>) -> OpsError {
     OpsError::refused(ErrorKind::InvalidInput, words)

@@ -4,11 +4,11 @@ use super::{
     Service, ServiceError,
     config::{Config, DrillSettings, Routine, Secrets},
     job::{Done, JobState},
-    perform::routine_tag,
     places::Where,
     restore::is_allowed,
     sources::resolved,
     state::JobFilter,
+    tags::routine_tag,
 };
 use crate::{
     connector::{Options, Target},

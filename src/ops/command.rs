@@ -132,7 +132,7 @@ mod tests {
         Bounded { command: ["sh", "-c", line].map(str::to_owned).to_vec(), timeout }
     }
 
-    const LONG: Duration = Duration::from_secs(600);
+    const LONG: Duration = Duration::from_mins(10);
 
     #[test]
     fn what_a_command_is_told_and_prints_comes_through() {

@@ -2,6 +2,7 @@
 //! returns a typed outcome. It knows no terminal and no HTTP; it can be cancelled; many can run in one process.
 
 pub mod backup;
+pub mod browse;
 pub mod cell_history;
 pub mod check_storage;
 pub mod command;

@@ -6,6 +6,7 @@
 
 mod board;
 pub mod config;
+mod console;
 mod cron;
 mod dispatch;
 mod hooks;
@@ -14,6 +15,7 @@ mod job;
 mod keys;
 mod listing;
 pub mod log;
+mod log_lines;
 pub mod metrics;
 mod notify;
 mod perform;

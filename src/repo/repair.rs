@@ -17,7 +17,7 @@ use super::{
     repository::{Inner, names},
 };
 use serde::Serialize;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// How many chunks one new index object describes, roughly.
 const MAX_ENTRIES: usize = 100_000;
@@ -63,8 +63,8 @@ impl Repository {
     }
 
     /// Takes away small objects that are damaged, or that nobody who may made, where nothing rests on them: they say nothing, and
-    /// are named for ever else. What a prune takes away with its lease waits for that; of a snapshot of which nothing else stands
-    /// nothing is touched.
+    /// are named for ever else. A revision that this host's catalog still holds is put back. What a prune takes away with its
+    /// lease waits for that; of a snapshot of which nothing else stands nothing is touched.
     ///
     /// # Errors
     /// [`RepoError::Role`]; [`RepoError`] if storage cannot be listed or written.
@@ -74,7 +74,18 @@ impl Repository {
         let stands: BTreeSet<SnapshotId> = self.snapshots()?.iter().map(|snapshot| snapshot.id).collect();
         let marks: BTreeSet<String> =
             self.inner.all_marks(&HashSet::new(), false)?.unreadable.into_iter().map(|(id, _)| id).collect();
+        let mut known = self.inner.catalog.revisions()?;
+        known.extend(self.inner.catalog.gone_revisions()?);
+        let held: HashMap<String, Revision> = known
+            .into_iter()
+            .filter(|revision| revision.kind == RevisionKind::Manifest && self.inner.open_revision(revision).is_ok())
+            .map(|revision| (names::revision_path(&revision.snapshot, revision.revision), revision))
+            .collect();
         for doubtful in self.doubtful()? {
+            if let Some(revision) = held.get(&doubtful.object) {
+                self.inner.put_back(revision, &mut done)?;
+                continue;
+            }
             let (folder, rest) = doubtful.object.split_once('/').unwrap_or((&doubtful.object, ""));
             let leased =
                 |id: &SnapshotId| Ok::<_, RepoError>(!self.inner.list_objects(&format!("leases/{id}/"))?.is_empty());

@@ -67,7 +67,7 @@ impl History {
         if lot.is(3) {
             db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
         }
-        let columns: Vec<String> = (0..1 + lot.below(6)).map(|number| format!("c{number}")).collect();
+        let columns: Vec<String> = (0..=lot.below(6)).map(|number| format!("c{number}")).collect();
         let mut defined: Vec<String> = columns.iter().map(|name| format!("{name} {}", lot.of(&TYPES))).collect();
         if lot.is(3) {
             let at = lot.below(defined.len() + 1);
@@ -90,7 +90,7 @@ impl History {
             0..=3 => {
                 let spread = lot.of(&["1", "1", "1000003", "-7"]);
                 let mut sql = format!("INSERT OR IGNORE INTO t(rowid, {}) VALUES ", columns.join(", "));
-                for number in 0..1 + lot.below(300) {
+                for number in 0..=lot.below(300) {
                     let rowid = (number + lot.below(50)).to_string();
                     let values: Vec<String> = columns.iter().map(|_| lot.value()).collect();
                     let comma = if number == 0 { "" } else { "," };
@@ -193,7 +193,7 @@ fn of_damaged_pages_no_less_is_read_than_by_sql_and_what_lacks_is_named() {
         if bytes.len() < 3 * size {
             continue;
         }
-        for _ in 0..1 + lot.below(3) {
+        for _ in 0..=lot.below(3) {
             let at = 2 * size + lot.below(bytes.len() - 2 * size);
             // Mostly in the head of a page, where it hurts.
             let at = if lot.is(2) { at - at % size + lot.below(16) } else { at };
@@ -207,8 +207,8 @@ fn of_damaged_pages_no_less_is_read_than_by_sql_and_what_lacks_is_named() {
             for (key, value) in rows {
                 assert!(found.get(key) == Some(value), "seed {seed}: {table} {key:?}");
             }
-            let lost = whole[table].keys().any(|key| !found.contains_key(key));
-            assert!(!lost || !missing.is_empty(), "seed {seed}: {table}");
+            let is_less = whole[table].keys().any(|key| !found.contains_key(key));
+            assert!(!is_less || !missing.is_empty(), "seed {seed}: {table}");
         }
     }
 }

@@ -55,23 +55,23 @@ impl Kept {
         Connection::open(&self.path).unwrap().execute_batch(sql).unwrap();
     }
 
-    fn backup_with(&self, options: BackupOptions) -> (BackupOutcome, bool) {
+    fn backup_with(&self, options: &BackupOptions) -> (BackupOutcome, bool) {
         let heard = Heard::default();
-        let outcome = backup(&self.repo, &source(&self.path), &options, &heard).unwrap();
+        let outcome = backup(&self.repo, &source(&self.path), options, &heard).unwrap();
         let belied = heard.0.lock().unwrap().iter().any(|warning| warning.kind == WarningKind::NotesBelied);
         (outcome, belied)
     }
 
     /// A backup that trusts what was noted.
     fn backup(&self) -> BackupOutcome {
-        let (outcome, belied) = self.backup_with(trusting());
+        let (outcome, belied) = self.backup_with(&trusting());
         assert!(outcome.complete && !belied, "{:?}", outcome.problems);
         outcome
     }
 
     /// Fails if a backup that reads everything finds anything that those before did not.
     fn check(&self) {
-        let (outcome, belied) = self.backup_with(BackupOptions { ask: Ask::Full, ..trusting() });
+        let (outcome, belied) = self.backup_with(&BackupOptions { ask: Ask::Full, ..trusting() });
         let stats = &outcome.stats;
         assert_eq!((stats.unread, stats.new, stats.changed, stats.deleted), (0, 0, 0, 0));
         assert!(outcome.complete && !belied);
@@ -183,11 +183,11 @@ fn notes_serve_the_snapshot_that_they_were_made_for_alone() {
     kept.backup();
     // Joined with the first, of which nothing is noted any more.
     let parent = ParentChoice::Id(first.id.unwrap().to_string());
-    let (third, _) = kept.backup_with(BackupOptions { parent, ..trusting() });
+    let (third, _) = kept.backup_with(&BackupOptions { parent, ..trusting() });
     assert_eq!((third.stats.unread, third.stats.changed), (0, 1));
-    let (none, _) = kept.backup_with(BackupOptions { parent: ParentChoice::None, ..trusting() });
+    let (none, _) = kept.backup_with(&BackupOptions { parent: ParentChoice::None, ..trusting() });
     assert_eq!((none.stats.unread, none.stats.new), (0, 5000));
-    let (base, _) = kept.backup_with(BackupOptions { new_base: true, ..trusting() });
+    let (base, _) = kept.backup_with(&BackupOptions { new_base: true, ..trusting() });
     assert_eq!((base.stats.unread, base.records), (0, 5000));
     kept.check();
 }
@@ -216,7 +216,7 @@ fn without_notes_and_with_damaged_ones_everything_is_read() {
 #[test]
 fn one_in_so_many_backups_reads_everything() {
     let kept = Kept::new(ROWS);
-    let every = || kept.backup_with(BackupOptions { read_all_every: 3, ..trusting() }).0.stats.unread;
+    let every = || kept.backup_with(&BackupOptions { read_all_every: 3, ..trusting() }).0.stats.unread;
     let unread: Vec<u64> = (0..8).map(|_| every()).collect();
     assert_eq!(unread, [0, 5000, 5000, 0, 5000, 5000, 0, 5000]);
 }
@@ -226,7 +226,7 @@ fn a_dry_run_trusts_notes_and_leaves_none() {
     let kept = Kept::new(ROWS);
     kept.backup();
     let before = kept.notes();
-    let (dry, _) = kept.backup_with(BackupOptions { dry_run: true, ..trusting() });
+    let (dry, _) = kept.backup_with(&BackupOptions { dry_run: true, ..trusting() });
     assert_eq!(dry.stats.unread, 5000);
     assert_eq!(kept.notes(), before);
 }
@@ -239,12 +239,12 @@ fn what_is_not_complete_leaves_no_notes() {
     // A leaf without its first bytes.
     let leaf = (2..bytes.len() / 4096).find(|page| bytes[page * 4096] == 13).unwrap();
     file.write_all_at(&[0; 8], leaf as u64 * 4096).unwrap();
-    let (first, _) = kept.backup_with(trusting());
+    let (first, _) = kept.backup_with(&trusting());
     assert!(!first.complete);
     assert_eq!(kept.notes(), [] as [&Path; 0]);
     // Once it is mended, all of it is read.
     std::fs::write(&kept.path, bytes).unwrap();
-    let (second, _) = kept.backup_with(trusting());
+    let (second, _) = kept.backup_with(&trusting());
     assert!(second.complete && second.stats.unread == 0 && second.records == 5000);
 }
 
@@ -260,7 +260,7 @@ fn notes_that_do_not_hold_are_found_out_by_a_backup_that_reads_everything() {
     let folder = other.notes_folder().unwrap();
     let forged = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
     std::fs::copy(forged, &notes).unwrap();
-    let (second, belied) = kept.backup_with(BackupOptions { read_all_every: 1, ..trusting() });
+    let (second, belied) = kept.backup_with(&BackupOptions { read_all_every: 1, ..trusting() });
     assert!(belied);
     assert_eq!((second.stats.changed, second.stats.deleted, second.stats.unread), (2, 1, 0));
     kept.check();

@@ -445,7 +445,7 @@ fn overwrite(to: &To<'_>) -> Result<Option<Overwrite>, ServiceError> {
 }
 
 /// Whether a URL may be restored into: it begins with one that is configured, and goes nowhere else from there.
-fn is_allowed(config: &Config, url: &str) -> bool {
+pub(super) fn is_allowed(config: &Config, url: &str) -> bool {
     let place = url.split('?').next().unwrap_or_default();
     let climbs =
         place.split(['/', '\\', ':']).any(|part| part == "..") || place.contains("%2") || place.contains("hex:");
@@ -558,6 +558,7 @@ pub(super) fn carry_out(
     Ok(Done {
         complete: outcomes.iter().all(|outcome| outcome.complete && outcome.different == 0),
         problems: outcomes.iter().flat_map(problems).collect(),
+        failed: None,
         skipped: None,
         records: outcomes.iter().map(|outcome| outcome.records).sum(),
         bytes: outcomes.iter().map(|outcome| outcome.bytes).sum(),

@@ -9,6 +9,7 @@ mod client;
 mod cluster;
 mod configuration;
 mod console;
+mod drills;
 mod hostile;
 mod keys;
 mod monitoring;

@@ -222,6 +222,7 @@ struct Newest {
     runs: HashMap<String, Job>,
     checks: HashMap<String, Job>,
     restores: HashMap<String, Job>,
+    drills: HashMap<String, Job>,
 }
 
 fn by_routine(jobs: Vec<Job>) -> HashMap<String, Job> {
@@ -235,6 +236,7 @@ impl Newest {
             runs: by_routine(state.newest_ended("backup", false)?),
             checks: by_routine(state.newest_ended("verify", true)?),
             restores: by_routine(state.newest_ended("restore", true)?),
+            drills: by_routine(state.newest_ended("drill", true)?),
         })
     }
 
@@ -243,7 +245,7 @@ impl Newest {
         Some((job.finished?, job.state == JobState::Success))
     }
 
-    /// A verification that restored, or a restore that was read back: and nothing was amiss.
+    /// A drill, a verification that restored, or a restore that was read back: and nothing was amiss.
     fn proved(&self, name: &str) -> Option<Timestamp> {
         let good = |job: &&Job| job.state == JobState::Success;
         let check = self.checks.get(name).filter(good);
@@ -255,7 +257,7 @@ impl Newest {
             })
         };
         let restore = self.restores.get(name).filter(good).filter(was_read_back);
-        [check, restore].into_iter().flatten().filter_map(|job| job.finished).max()
+        [check, restore, self.drills.get(name).filter(good)].into_iter().flatten().filter_map(|job| job.finished).max()
     }
 }
 

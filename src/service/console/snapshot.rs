@@ -12,7 +12,7 @@ use crate::{
     ops::OpsError,
     repo::{Repository, Snapshot, SnapshotId, manifest::Collection},
     report::ErrorKind,
-    service::{ServiceError, keys::Scope, perform::routine_tag, places::Where},
+    service::{ServiceError, keys::Scope, places::Where, tags::routine_tag},
 };
 use axum::{
     extract::{Path, State},

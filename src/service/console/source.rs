@@ -17,6 +17,7 @@ use crate::{
     service::{
         job::{NewJob, Work},
         keys::Scope,
+        timetable::Slot,
     },
 };
 use axum::{
@@ -64,7 +65,7 @@ pub(super) async fn show(
         let (Some(source), Some(routine)) = (source, config.routines.get(&wanted)) else {
             return Err(crate::service::ServiceError::NotFound { what: "source", name: wanted.clone() });
         };
-        let next_full = console.service.desk().timetable.next_of(&wanted).0;
+        let next_full = console.service.desk().timetable.next_of(&wanted, Slot::Full);
         let retention = config.policy_of(routine).retention;
         let keeps = match retention.as_ref().map(|it| (it.full, it.incremental)) {
             Some((Some(full), Some(incremental))) => format!("{full} fulls, incrementals of {incremental}"),

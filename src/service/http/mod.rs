@@ -5,6 +5,7 @@ mod answer;
 mod auth;
 mod backups;
 mod config;
+mod drills;
 mod health;
 pub mod limit;
 mod records;
@@ -87,6 +88,10 @@ fn paths() -> OpenApiRouter<App> {
         .routes(routes!(restore::cancel))
         .routes(routes!(restore::configuration))
         .routes(routes!(records::versions))
+        .routes(routes!(drills::start))
+        .routes(routes!(drills::list))
+        .routes(routes!(drills::report))
+        .routes(routes!(drills::printed))
         .routes(routes!(recovery::create, recovery::list))
         .routes(routes!(recovery::show, recovery::delete))
         .routes(routes!(recovery::restore))

@@ -31,7 +31,7 @@ if has kubernetes-validate "manifests"; then
     echo "manifests are valid"
 fi
 if has helm "the chart"; then
-    helm lint --quiet packaging/helm/rekeep
+    helm lint packaging/helm/rekeep
     helm template try packaging/helm/rekeep --set environmentSecret=more >"$scratch/chart.yaml"
     if has kubernetes-validate "the rendered chart"; then kubernetes-validate --strict --quiet "$scratch/chart.yaml"; fi
     for wrong in state.size=10 odd=1 service.port=0 image.pullPolicy=Sometimes; do
@@ -50,7 +50,7 @@ for config in packaging/config.example.yml packaging/compose/config.yml "$scratc
 done
 if has promtool "the configuration of Prometheus"; then
     cp packaging/compose/prometheus.yml monitoring/alerts.yml "$scratch/"
-    promtool check config "$scratch/prometheus.yml" | tail -n 1
+    promtool check config "$scratch/prometheus.yml" | grep -m 1 SUCCESS
 fi
 
 # The image's root file system, run in a chroot; the image where an engine is.
@@ -68,9 +68,12 @@ else
     not_tried+=("images, docker-compose: no engine answers")
 fi
 
-# Packages, from the program that is there.
+# Packages, from the program that is there: where no release was built, this one stands in for it meanwhile.
+if [ ! -e target/release/rekeep ]; then
+    install -D "$program" target/release/rekeep
+    trap 'rm -rf "$scratch" target/release/rekeep' EXIT
+fi
 if has cargo-deb "the Debian package"; then
-    install -D "$program" target/release/rekeep-to-pack
     cargo deb --no-build --no-strip --package rekeep --output "$scratch/rekeep.deb" --quiet
     dpkg-deb --contents "$scratch/rekeep.deb" | awk '{ print $6 }' | grep -q '^./usr/bin/rekeep$'
     if has lintian "the Debian package by lintian"; then
@@ -86,7 +89,6 @@ if has cargo-deb "the Debian package"; then
     fi
 fi
 if has cargo-generate-rpm "the RPM"; then
-    install -D "$program" target/release/rekeep-to-pack
     cargo generate-rpm --output "$scratch/rekeep.rpm"
     if has rpm "the RPM by rpm"; then
         rpm -qp --scripts "$scratch/rekeep.rpm" >/dev/null

@@ -9,16 +9,17 @@ set -eu
 try() {
     root=$1
     run() { chroot --userspec=65532:65532 "$root" /usr/bin/rekeep "$@"; }
-    export HOME=/var/lib/rekeep REKEEP_PASSWORD=try
+    export HOME=/var/lib/rekeep XDG_CACHE_HOME=/var/cache
     run --version
     # Backed up, restored and compared, with nothing of this system in reach.
-    run demo /tmp/demo
+    run demo --records 5000 --dir /tmp/demo | tail -n 1
     run serve key try >/dev/null
     printf 'service:\n  unlock: { password: try }\nstorage:\n  s: { local-storage: { path: /var/lib/rekeep/b } }\nbackup-routines: {}\n' >"$root/tmp/config.yml"
     chmod 644 "$root/tmp/config.yml"
     run serve -c /tmp/config.yml --check
     # Answers, and ends by SIGTERM within its bound.
-    run serve -c /tmp/config.yml --state-dir /var/lib/rekeep/state --port 18491 >"$root/tmp/log" 2>&1 &
+    chroot --userspec=65532:65532 "$root" /usr/bin/rekeep serve -c /tmp/config.yml --state-dir /var/lib/rekeep/state --port 0 \
+        >"$root/tmp/log" 2>&1 &
     pid=$!
     until grep -q 'listening on' "$root/tmp/log"; do
         kill -0 "$pid" || { cat "$root/tmp/log"; exit 1; }

@@ -31,7 +31,10 @@ fn change(world: &World, number: i64, every: i64) {
 fn routines() -> String {
     let other = |name: &str, lines: &str| ROUTINE.replace("  accounts:", &format!("  {name}:\n{lines}"));
     let broken = ROUTINE.replace("accounts", "ledger").replace("backup-policy: ledger", "backup-policy: once");
-    [ROUTINE.to_owned(), broken, other("archive", "    disabled: true"), other("sessions", "    tenant: web")].concat()
+    let all =
+        [ROUTINE.to_owned(), broken, other("archive", "    disabled: true"), other("sessions", "    tenant: web")];
+    // Due at a time that pictures can show, which is not now.
+    all.concat().replace("0 0 0 1 1 ? 2090", "0 0 3 1 * ?").replace("0 0 0 1 1 ? 2091", "0 0 4 1 * ?")
 }
 
 /// The picture pages of a world that has something to show.
@@ -103,9 +106,10 @@ fn what_was_changed_is_seen_looked_at_restored_and_proved() {
     browser.press("int:17");
     browser.see("versions in 16 snapshots");
     browser.check();
-    let differs =
-        browser.run("return document.querySelector('article tr.differs del').textContent").as_str().unwrap().to_owned();
-    assert!(["open", "paid", "sent"].contains(&differs.as_str()), "{differs}");
+    let was =
+        browser.run("return [...document.querySelectorAll('article tr.differs del')].map(one => one.textContent)");
+    let was: Vec<&str> = was.as_array().unwrap().iter().filter_map(|one| one.as_str()).collect();
+    assert!(["open", "paid", "sent"].iter().all(|state| was.contains(state)), "{was:?}");
     browser.picture("record");
     // Something goes wrong, and is taken back in three steps.
     world
@@ -229,6 +233,6 @@ fn pages_fit_on_a_phone_by_day_and_by_night_and_without_a_script() {
     browser.tools("Emulation.setScriptExecutionDisabled", &json!({ "value": true }));
     browser.open("/console/");
     browser.see("kept");
-    browser.click("a.name");
+    browser.click("#s-accounts");
     browser.see("Timeline");
 }

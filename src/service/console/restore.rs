@@ -315,7 +315,7 @@ fn said(request: &RestoreTimestampRequest, into: &str) -> Markup {
             " as it was at " (show::moment(Timestamp::from_millis(request.time)))
             ", into " code { (show::cut(into, 120)) }
             @if let Some((_, words)) = overwrite { "; records that are there " (words) }
-            "."
+            ". Records that have come since stay."
         }
     }
 }

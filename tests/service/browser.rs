@@ -1,4 +1,4 @@
-//! A browser that a test drives: Chromium by WebDriver, in a dozen requests of JSON.
+//! A browser that a test drives: Chromium by the protocol of web drivers, in a dozen requests of JSON.
 
 use serde_json::{Value as Json, json};
 use std::{
@@ -27,7 +27,7 @@ pub fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// What WebDriver calls an element.
+/// What the protocol calls an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 pub struct Browser {
@@ -110,7 +110,7 @@ impl Browser {
         self.ask("POST", &format!("/session/{}{path}", self.session), body)
     }
 
-    /// What the protocol of its tools can do, and WebDriver cannot.
+    /// What the protocol of its tools can do, and that of web drivers cannot.
     #[track_caller]
     pub fn tools(&self, command: &str, parameters: &Json) -> Json {
         self.of_session("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
@@ -242,7 +242,7 @@ impl Browser {
         panic!("Tab does not come to {words}: {passed:?}");
     }
 
-    /// A picture of the whole page, if pictures are wanted: REKEEP_SCREENSHOTS says where to.
+    /// A picture of the whole page, if pictures are wanted: `REKEEP_SCREENSHOTS` says where to.
     #[track_caller]
     pub fn picture(&self, name: &str) {
         let Some(folder) = std::env::var_os("REKEEP_SCREENSHOTS").map(PathBuf::from) else { return };
@@ -260,7 +260,7 @@ impl Browser {
     #[track_caller]
     pub fn check(&self) {
         let wrong = self.run(
-            r#"
+            r"
             const wrong = [];
             const say = (words, one) => wrong.push(words + (one ? ': ' + one.outerHTML.slice(0, 120) : ''));
             if (document.querySelectorAll('h1').length !== 1) say('not one h1');
@@ -304,7 +304,7 @@ impl Browser {
                 const contrast = (a + 0.05) / (b + 0.05);
                 if (contrast < 4.5) say('contrast ' + contrast.toFixed(1), one);
             }
-            return wrong;"#,
+            return wrong;",
         );
         assert_eq!(wrong, json!([]), "{}", self.place());
     }

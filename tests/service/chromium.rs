@@ -1,5 +1,5 @@
 //! The pages in a real browser: the whole way from a change to a restore that is proved, by keys alone, on a phone. Pictures for
-//! `docs/console.md` are made on the way where REKEEP_SCREENSHOTS says.
+//! `docs/console.md` are made on the way where `REKEEP_SCREENSHOTS` says.
 
 use crate::{
     browser::{Browser, ENTER, SHIFT, SPACE, TAB, until},

@@ -55,6 +55,8 @@ pub struct SnapshotRow {
     pub scope_note: String,
     /// The snapshot it was joined with.
     pub parent: Option<SnapshotId>,
+    /// The snapshot of another repository that it is a copy of.
+    pub copy_of: Option<crate::repo::manifest::CopyOf>,
     /// Free words.
     pub tags: Vec<String>,
     /// Whether nothing may drop it.
@@ -86,6 +88,7 @@ pub fn row(snapshot: &Snapshot, now: Timestamp) -> SnapshotRow {
         scope: content.scope.clone(),
         scope_note: scope::words(snapshot),
         parent: content.parent,
+        copy_of: content.copy_of.clone(),
         tags: snapshot.tags.clone(),
         hold: snapshot.hold,
         lock_until: snapshot.lock_until,

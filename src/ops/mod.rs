@@ -31,6 +31,7 @@ pub mod select;
 pub mod source;
 pub mod squash;
 pub mod tag;
+pub mod transfer;
 pub mod usage;
 pub mod verify;
 

@@ -50,6 +50,8 @@ pub enum PhaseKind {
     CopyingIndex,
     /// Copying to a replica what snapshots say.
     CopyingSnapshots,
+    /// Copying one snapshot to another repository.
+    CopyingSnapshot,
 }
 
 impl PhaseKind {
@@ -76,6 +78,7 @@ impl PhaseKind {
             Self::CopyingPacks => "copying packs",
             Self::CopyingIndex => "copying the index",
             Self::CopyingSnapshots => "copying snapshots",
+            Self::CopyingSnapshot => "copying a snapshot",
         }
     }
 }
@@ -104,6 +107,7 @@ impl Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
+            PhaseKind::CopyingSnapshot => write!(f, "copying {}", self.object),
             PhaseKind::RestoringIntoNothing => write!(f, "restoring {} into nothing", self.object),
             kind => f.write_str(kind.as_str()),
         }

@@ -52,6 +52,8 @@ pub enum PhaseKind {
     CopyingSnapshots,
     /// Copying one snapshot to another repository.
     CopyingSnapshot,
+    /// Letting a person's own commands look at what was restored.
+    Asserting,
 }
 
 impl PhaseKind {
@@ -79,6 +81,7 @@ impl PhaseKind {
             Self::CopyingIndex => "copying the index",
             Self::CopyingSnapshots => "copying snapshots",
             Self::CopyingSnapshot => "copying a snapshot",
+            Self::Asserting => "looking at what was restored",
         }
     }
 }

@@ -180,6 +180,8 @@ pub struct SourceStatus {
     pub proof: Proof,
     /// Whether the last proof is older than was asked for, or there is none.
     pub proof_too_old: bool,
+    /// Where else its newest complete snapshot is, if somebody looked.
+    pub elsewhere: Option<super::places::ThreeTwoOne>,
 }
 
 /// How old what is there may be.
@@ -225,6 +227,7 @@ pub fn status(
             let proof = proofs.of(one);
             let is_older = |max: u64, age: Option<u64>| age.is_none_or(|age| age > max);
             all.push(SourceStatus {
+                elsewhere: None,
                 proof,
                 proof_too_old: max.proof.is_some_and(|max| is_older(max, proof.proof_age_seconds)),
                 source: source.clone(),

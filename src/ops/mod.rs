@@ -24,6 +24,7 @@ pub mod limit;
 pub mod list;
 mod lookup;
 pub mod password;
+pub mod places;
 pub mod progress;
 pub mod prune;
 mod reading;

@@ -302,3 +302,32 @@ fn a_repository_of_an_older_epoch_is_copied_into_a_new_one() {
     let query = "SELECT * FROM t ORDER BY id";
     assert!(world.rows("a.db", query) == world.rows("there.db", query));
 }
+
+#[test]
+fn status_looks_where_copies_are_said_to_be_and_says_what_lacks() {
+    let world = history();
+    make(&world, true);
+    let status = |args: &[&str], code: i32| -> Json {
+        let mut all = vec!["--json", "status"];
+        all.extend(args);
+        let ran: Ran = world.command(&all).env("REKEEP_TO_PASSWORD", OTHER).output().unwrap().into();
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        ran.json()[0]["elsewhere"].clone()
+    };
+    assert_eq!(status(&[], 0), json!(null));
+    // Made, and empty.
+    assert_eq!(status(&["--copy", "other"], 1)["copies"], 2);
+    copied(&world, &[]);
+    world.ok(&["replicate", "replica"]);
+    let standing = status(&["--copy", "other", "--copy", "replica", "--copy", "replica"], 1);
+    assert_eq!((&standing["copies"], &standing["media"], &standing["elsewhere"]), (&json!(4), &json!(1), &json!(0)));
+    assert_eq!(standing["lacks"], json!(["a second disk or service", "a copy elsewhere"]), "{standing}");
+    // What is newer is not there.
+    world.sql("a.db", "UPDATE t SET name = 'z' WHERE id = 9");
+    world.backup(&["sqlite:a.db"]);
+    assert_eq!(status(&["--copy", "other", "--copy", "replica"], 1)["copies"], 2);
+    let none: Ran = world.command(&["status", "--copy", "nothing"]).output().unwrap().into();
+    none.fails(1, &["nothing", "no repository"]);
+    let locked: Ran = world.command(&["status", "--copy", "other"]).output().unwrap().into();
+    locked.fails(1, &["another repository", "password"]).says(&["LACKS a third copy"]);
+}

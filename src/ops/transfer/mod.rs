@@ -133,6 +133,7 @@ pub fn transfer(
         options,
         progress,
         copies: Copies::of(to)?,
+        all: source.snapshots()?,
         outcome: TransferOutcome {
             from: from.id(),
             to: to.id(),
@@ -158,6 +159,8 @@ struct Transfer<'a> {
     progress: &'a dyn Progress,
     /// What the target holds.
     copies: Copies,
+    /// What there is here, oldest first, chosen or not.
+    all: Vec<Snapshot>,
     outcome: TransferOutcome,
 }
 
@@ -236,17 +239,17 @@ impl Transfer<'_> {
             self.progress.warning(&warning);
         }
         session.commit(&manifest)?;
-        self.to.refresh()?;
-        let copy = self.to.snapshots()?.into_iter().find(|it| it.id == manifest.id);
-        let copy = copy.ok_or_else(|| OpsError::Failed(format!("the copy {} cannot be found again", manifest.id)))?;
-        let mut row = row(snapshot, Some(copy.id));
+        self.copies.look_again(self.to)?;
+        if self.copies.get(origin).is_none() {
+            return Err(OpsError::Failed(format!("the copy {} cannot be found again", manifest.id)));
+        }
+        let mut row = row(snapshot, Some(manifest.id));
         (row.chunks_new, row.bytes_added) = (stats.chunks_new, stats.bytes_added);
-        self.copies.insert(self.to, copy);
         self.outcome.copied.push(row);
         Ok(())
     }
 
-    fn make(&self, snapshot: &Snapshot, origin: &CopyOf, session: &WriteSession) -> Result<Made, OpsError> {
+    fn make(&mut self, snapshot: &Snapshot, origin: &CopyOf, session: &WriteSession) -> Result<Made, OpsError> {
         let collections = if self.outcome.as_stored {
             as_stored::layers(self, snapshot, session)?;
             snapshot.collections.clone()
@@ -254,8 +257,8 @@ impl Transfer<'_> {
             rewritten::layers(self, snapshot, session)?
         };
         // Another run may have copied it meanwhile.
-        self.to.refresh()?;
-        let there = Copies::of(self.to)?.get(origin).cloned();
+        self.copies.look_again(self.to)?;
+        let there = self.copies.get(origin).cloned();
         Ok(there.map_or(Made::Collections(collections), |copy| Made::There(Box::new(copy))))
     }
 
@@ -263,10 +266,10 @@ impl Transfer<'_> {
     fn parent_at_target(&self, snapshot: &Snapshot) -> Option<SnapshotId> {
         let parent = snapshot.content.parent?;
         // Of a copy of a copy, by what the parent is a copy of.
-        let here = self.from.snapshots().ok()?.into_iter().find(|it| it.id == parent);
+        let here = self.all.iter().find(|it| it.id == parent);
         let origin = here.map_or_else(
             || CopyOf { repository: self.from.id(), snapshot: parent, other: crate::repo::carried::Carried::default() },
-            |here| copies::origin(self.from, &here),
+            |here| copies::origin(self.from, here),
         );
         self.copies.get(&origin).map(|copy| copy.id)
     }

@@ -13,8 +13,8 @@ use crate::{
             counts::check_counts,
             stack::{MAX_DELTAS, wants_new_base},
         },
+        current::push_current,
         prune::Layers,
-        restore::push_current,
     },
     record::{KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError},
     repo::{RepoError, Snapshot, WriteSession, manifest::Collection, pruner::LayerWalk as _},
@@ -26,7 +26,7 @@ const BATCH_BYTES: usize = 1024 * 1024;
 
 /// A snapshot of the same source and scope, and its copy at the target.
 struct Before<'a> {
-    snapshot: Snapshot,
+    snapshot: &'a Snapshot,
     copy: &'a Snapshot,
 }
 
@@ -36,12 +36,12 @@ pub(super) fn layers(
     snapshot: &Snapshot,
     session: &WriteSession,
 ) -> Result<Vec<Collection>, OpsError> {
-    let before = before(job, snapshot)?;
+    let before = before(job, snapshot);
     snapshot.collections.iter().map(|collection| one(job, snapshot, collection, before.as_ref(), session)).collect()
 }
 
 /// The newest snapshot of the same source and scope that is not newer, and whose copy is there.
-fn before<'a>(job: &'a Transfer<'_>, snapshot: &Snapshot) -> Result<Option<Before<'a>>, OpsError> {
+fn before<'a>(job: &'a Transfer<'_>, snapshot: &Snapshot) -> Option<Before<'a>> {
     let content = &snapshot.content;
     let is_before = |other: &Snapshot| {
         other.id != snapshot.id
@@ -49,13 +49,10 @@ fn before<'a>(job: &'a Transfer<'_>, snapshot: &Snapshot) -> Result<Option<Befor
             && other.source().is_same(snapshot.source())
             && other.content.scope == content.scope
     };
-    let mut snapshots = job.from.snapshots()?;
-    snapshots.retain(is_before);
-    let found = snapshots.into_iter().rev().find_map(|snapshot| {
-        let copy = job.copies.get(&super::copies::origin(job.from, &snapshot))?;
+    job.all.iter().rev().filter(|other| is_before(other)).find_map(|snapshot| {
+        let copy = job.copies.get(&super::copies::origin(job.from, snapshot))?;
         Some(Before { snapshot, copy })
-    });
-    Ok(found)
+    })
 }
 
 fn one(

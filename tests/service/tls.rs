@@ -33,7 +33,9 @@ fn client_key() -> PrivateKeyDer<'static> {
 /// Asks for a path by TLS; gives the answer as it came.
 fn ask(to: SocketAddr, authority: &str, with_certificate: bool, path: &str) -> io::Result<String> {
     let mut roots = RootCertStore::empty();
-    certificates(authority).into_iter().for_each(|it| roots.add(it).unwrap());
+    for certificate in certificates(authority) {
+        roots.add(certificate).unwrap();
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let config = config.with_root_certificates(roots);

@@ -25,6 +25,7 @@ pub mod limit;
 pub mod list;
 mod lookup;
 pub mod password;
+pub mod places;
 pub mod progress;
 pub mod prune;
 mod reading;
@@ -35,6 +36,7 @@ pub mod select;
 pub mod source;
 pub mod squash;
 pub mod tag;
+pub mod transfer;
 pub mod usage;
 pub mod verify;
 

@@ -37,7 +37,7 @@ pub const FORMAT: u32 = 1;
 pub const CONFIG: &str = "rekeep.json";
 
 /// The folders of a repository: where one of them holds anything, `init` makes no other.
-pub const FOLDERS: [&str; 12] = [
+pub const FOLDERS: [&str; 14] = [
     "keys/",
     "packs/",
     "index/",
@@ -49,6 +49,8 @@ pub const FOLDERS: [&str; 12] = [
     "promises/",
     "damage/",
     "drills/",
+    "claims/",
+    "audit/",
     COPIES,
 ];
 
@@ -99,6 +101,15 @@ pub struct Secrets {
     pub cut: [u8; 32],
     /// Seeds the gear table of `FastCDC`.
     pub gear_seed: u64,
+}
+
+impl Secrets {
+    /// Whether they are the same, so that equal records make equal chunks under both.
+    #[must_use]
+    pub fn are_those_of(&self, other: &Self) -> bool {
+        let all = |it: &Self| (it.chunk_id, it.fingerprint, it.collection, it.cut, it.gear_seed);
+        all(self) == all(other)
+    }
 }
 
 /// How costly it is to try a password (argon2id).

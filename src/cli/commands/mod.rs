@@ -2,11 +2,13 @@
 
 #[cfg(feature = "postgresql")]
 pub mod atlas;
+pub mod audit;
 pub mod backup;
 pub mod cache;
 pub mod cat;
 pub mod check_storage;
 pub mod completions;
+pub mod copy;
 #[cfg(feature = "sqlite")]
 pub mod demo;
 pub mod diff;
@@ -82,6 +84,8 @@ pub enum Command {
     Tag(tag::TagArgs),
     /// Give back the space of what no snapshot needs
     Prune(prune::PruneArgs),
+    /// Copy chosen snapshots into another repository, whatever its keys
+    Copy(Box<copy::CopyArgs>),
     /// Copy the whole repository to another place, byte for byte and without a password
     Replicate(replicate::ReplicateArgs),
     /// Mend what can be mended of a damaged repository
@@ -104,6 +108,8 @@ pub enum Command {
     /// Disaster recovery of Deep Lake datasets: the command line of their service
     #[cfg(feature = "deeplake")]
     Dr(Box<dr::DrArgs>),
+    /// Show what was done through services that keep it in the repository, and whether any of it is missing
+    Audit(audit::AuditArgs),
     /// Show who is at work on the repository
     Leases,
     /// Shut out leases whose holder is gone
@@ -168,6 +174,7 @@ pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) ->
         Command::Source(command) => source::run(&command, context),
         Command::Tag(args) => tag::run(&args, context),
         Command::Prune(args) => prune::run(&args, context),
+        Command::Copy(args) => copy::run(&args, context),
         Command::Replicate(args) => replicate::run(&args, context),
         Command::Repair(command) => repair::run(&command, context),
         Command::Drill(args) => drill::run(&args, context),
@@ -178,6 +185,7 @@ pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) ->
         Command::Asrestore(args) => Ok(tool(super::tools::Tool::Restore, args, context)),
         #[cfg(feature = "deeplake")]
         Command::Dr(args) => dr::run(&args, context),
+        Command::Audit(args) => audit::run(&args, context),
         Command::Leases => leases::run(context),
         Command::Unlock(args) => unlock::run(&args, context),
         Command::Key(command) => key::run(&command, context),

@@ -97,12 +97,16 @@ fn shapes(name: &str) -> Vec<Shape> {
     spans.filter(|span| span.starts_with(['{', '['])).map(|span| shape(&mut span.chars().peekable())).collect()
 }
 
-/// The keys that the first column of a section's table names.
+/// The keys that the first column of a section's table names; one that may be absent ends with a question mark.
 fn table(text: &str) -> Shape {
-    let rows = text.lines().filter(|line| line.starts_with("| `"));
-    let cells = rows.filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split('`').skip(1).step_by(2));
-    let names = cells.map(|name| name.split(['.', '[']).next().unwrap_or_default().to_owned());
-    Shape::Object(names.map(|name| (name, Shape::Any)).collect(), false)
+    let mut fields = Vec::new();
+    for row in text.lines().filter(|line| line.starts_with("| `")) {
+        let mark = if row.contains("absent if none") { "?" } else { "" };
+        let names = row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2);
+        let names = names.map(|name| name.split(['.', '[']).next().unwrap_or_default());
+        fields.extend(names.map(|name| (format!("{name}{mark}"), Shape::Any)));
+    }
+    Shape::Object(fields, false)
 }
 
 #[track_caller]
@@ -111,13 +115,15 @@ fn check(what: &str, value: &Json, shape: &Shape) {
         (Shape::Any, _) | (_, Json::Null) => {}
         (Shape::Array(of), Json::Array(all)) => all.iter().for_each(|one| check(what, one, of)),
         (Shape::Object(fields, open), Json::Object(there)) => {
-            let names: BTreeSet<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
-            let found: BTreeSet<&str> = there.keys().map(String::as_str).collect();
-            let missing: Vec<_> = names.difference(&found).collect();
+            let known = |(name, _): &'_ (String, Shape)| name.trim_end_matches('?').to_owned();
+            let names: BTreeSet<String> = fields.iter().map(known).collect();
+            let optional = |name: &str| fields.iter().any(|(other, _)| other.strip_suffix('?') == Some(name));
+            let found: BTreeSet<String> = there.keys().cloned().collect();
+            let missing: Vec<_> = names.difference(&found).filter(|name| !optional(name)).collect();
             assert!(missing.is_empty(), "{what}: documented and not there: {missing:?} of {value}");
             let extra: Vec<_> = found.difference(&names).collect();
             assert!(*open || extra.is_empty(), "{what}: there and not documented: {extra:?}");
-            for (name, of) in fields {
+            for (name, of) in fields.iter().filter(|(name, _)| there.contains_key(name)) {
                 check(&format!("{what}.{name}"), &there[name], of);
             }
         }
@@ -148,6 +154,7 @@ fn the_notation_is_read() {
     assert_eq!(fields[4].1, Shape::Object(Vec::new(), true));
     assert!(matches!(read("{a, …}"), Shape::Object(_, true)));
     assert_eq!(table("| `a`, `b[]` | x |\n| `c.d` | `y` |"), read("{a, b, c}"));
+    assert_eq!(table("| `a` | x; absent if none |"), Shape::Object(vec![("a?".to_owned(), Shape::Any)], false));
 }
 
 #[test]

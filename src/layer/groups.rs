@@ -108,6 +108,11 @@ impl<'a> Groups<'a> {
         self.newest().key()
     }
 
+    /// When the newest version of the current key was made, where a journal holds it.
+    pub(super) fn time(&self) -> Option<VersionTime> {
+        self.newest().time()
+    }
+
     #[inline]
     pub(super) fn kind(&self) -> RowKind {
         self.newest().kind()

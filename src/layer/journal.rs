@@ -9,11 +9,11 @@ use super::{
     level::Wants,
     merge::{MergeProgress, Ticks},
     piece::{PieceError, PieceWriter},
-    version_key::{self, VersionTime},
+    version_key,
     writer::{BuiltRange, RangeWriter, finish_layer},
 };
 use crate::{
-    record::{KeyRange, MAX_KEY_BYTES, Meta, Shape, Timestamp},
+    record::{KeyRange, MAX_KEY_BYTES, Meta, Shape, Timestamp, VersionTime},
     repo::{
         ChunkWriter,
         manifest::{LayerRef, Moments},
@@ -205,4 +205,43 @@ pub fn merge_journals(
 
 pub(super) fn bad_key(key: &[u8]) -> LayerError {
     LayerError::inconsistent(format!("row {} of a journal", hex_of(key)), "its key is no version key")
+}
+
+/// What is known of a record's newest version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewestVersion {
+    /// When it was made.
+    pub time: VersionTime,
+    /// Its generation; 0 of a deletion.
+    pub generation: u32,
+}
+
+/// Beyond so many keys all rows between them are walked over, instead of one lookup a key.
+const MAX_LOOKUPS: usize = 2000;
+
+/// The newest version of each of these ascending keys in a stack of journals.
+pub fn newest_versions(stack: &Stack, keys: &[&[u8]]) -> Result<Vec<Option<NewestVersion>>, LayerError> {
+    let head = |groups: &Groups<'_>| {
+        let (block, row) = groups.head();
+        let generation = block.row(row).generation;
+        groups.time().map(|time| NewestVersion { time, generation })
+    };
+    let mut found = Vec::with_capacity(keys.len());
+    if keys.len() <= MAX_LOOKUPS {
+        for key in keys {
+            let mut groups = Groups::new(stack.layers(), &KeyRange::only(key), Wants::Keys, Seen::Newest);
+            found.push(if groups.advance()? { head(&groups) } else { None });
+        }
+        return Ok(found);
+    }
+    let range = KeyRange { start: keys.first().map_or_else(Vec::new, |key| key.to_vec()), end: None };
+    let mut groups = Groups::new(stack.layers(), &range, Wants::Keys, Seen::Newest);
+    let mut more = groups.advance()?;
+    for key in keys {
+        while more && groups.key() < *key {
+            more = groups.advance()?;
+        }
+        found.push(if more && groups.key() == *key { head(&groups) } else { None });
+    }
+    Ok(found)
 }

@@ -21,13 +21,15 @@ mod version_key;
 mod versions;
 pub mod writer;
 
+pub use crate::record::VersionTime;
 pub use block::{MAX_HEAD_BYTES, MAX_INLINE_BYTES, MAX_SHAPE_BYTES};
 pub use diff::{Change, diff_stacks};
 pub use error::LayerError;
 pub use join::{JoinCounts, JoinOptions, RangeOutcome, join_range};
-pub use journal::{JournalChange, JournalWriter, KeptVersions, is_beyond_limits, merge_journals};
+pub use journal::{
+    JournalChange, JournalWriter, KeptVersions, NewestVersion, is_beyond_limits, merge_journals, newest_versions,
+};
 pub use merge::{MergeKind, MergeProgress, RowTotals, StateTotals, merge_layers, merge_range, read_totals};
 pub use reader::{BlockInfo, Layer};
 pub use stack::{Stack, StackCursor, Version, VersionValue, Versions, WholeValue};
-pub use version_key::VersionTime;
 pub use writer::{BuiltRange, LayerContext, finish_layer};

@@ -7,11 +7,10 @@ use super::{
     journal::bad_key,
     level::{Level, Wants, keys_of, list_of, values_of},
     list::{Entry, List, RootHeader},
-    piece,
-    version_key::{self, VersionTime},
+    piece, version_key,
 };
 use crate::{
-    record::{Fingerprinter, KeyRange},
+    record::{Fingerprinter, KeyRange, VersionTime},
     repo::{ChunkId, ChunkKind, ChunkReader, manifest::LayerRef},
 };
 use std::sync::Arc;

@@ -8,10 +8,9 @@ use super::{
     groups::{Groups, Seen},
     level::Wants,
     piece::PieceReader,
-    version_key::VersionTime,
 };
 use crate::{
-    record::{Fingerprint, Fingerprinter, KeyRange, Meta, Shape, Timestamp},
+    record::{Fingerprint, Fingerprinter, KeyRange, Meta, Shape, Timestamp, VersionTime},
     repo::{ChunkReader, manifest::LayerRef},
 };
 use std::{io::Read, sync::Arc};

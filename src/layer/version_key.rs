@@ -1,7 +1,7 @@
 //! Version keys: what stands in a journal in the place of a record's key, so that the versions of a record follow each other,
 //! the newest first.
 
-use crate::record::{Timestamp, bytes::DecodeError};
+use crate::record::{VersionTime, bytes::DecodeError};
 
 /// Bytes behind the record's key: its end, the time, the order.
 const TAIL: usize = 2 + STAMP;
@@ -9,34 +9,11 @@ const TAIL: usize = 2 + STAMP;
 /// Bytes of time and order.
 const STAMP: usize = 16;
 
-/// When a version was made, and which it is among those of one millisecond.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct VersionTime {
-    /// Milliseconds since 1970.
-    pub millis: u64,
-    /// The greater is the later.
-    pub order: u64,
-}
-
-impl VersionTime {
-    /// The last that is not after a time; `None` before 1970.
-    #[must_use]
-    pub fn last_at(time: Timestamp) -> Option<Self> {
-        Some(Self { millis: u64::try_from(time.as_millis()).ok()?, order: u64::MAX })
-    }
-
-    /// As a point in time.
-    #[must_use]
-    pub fn time(&self) -> Timestamp {
-        Timestamp::from_millis(i64::try_from(self.millis).unwrap_or(i64::MAX))
-    }
-
-    fn bytes(self) -> [u8; STAMP] {
-        let mut out = [0; STAMP];
-        out[..8].copy_from_slice(&(!self.millis).to_be_bytes());
-        out[8..].copy_from_slice(&(!self.order).to_be_bytes());
-        out
-    }
+fn bytes_of(time: VersionTime) -> [u8; STAMP] {
+    let mut out = [0; STAMP];
+    out[..8].copy_from_slice(&(!time.millis).to_be_bytes());
+    out[8..].copy_from_slice(&(!time.order).to_be_bytes());
+    out
 }
 
 /// Where the versions of a record begin, and those of all records behind it: nothing of an earlier key lies behind this.
@@ -53,7 +30,7 @@ pub(super) fn put_escaped(key: &[u8], out: &mut Vec<u8>) {
 pub(super) fn put(key: &[u8], time: VersionTime, out: &mut Vec<u8>) {
     put_escaped(key, out);
     out.extend_from_slice(&[0, 0]);
-    out.extend_from_slice(&time.bytes());
+    out.extend_from_slice(&bytes_of(time));
 }
 
 /// The record's part of a version key, escaped: equal for the versions of one record.

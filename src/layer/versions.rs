@@ -9,10 +9,10 @@ use super::{
     piece::PieceReader,
     reader::{Layer, LayerCursor, read_keys, read_list, read_values},
     stack::unreadable,
-    version_key::{self, VersionTime},
+    version_key,
 };
 use crate::{
-    record::{Expiry, Fingerprint, Fingerprinter, KeyRange, Shape},
+    record::{Expiry, Fingerprint, Fingerprinter, KeyRange, Shape, VersionTime},
     repo::{ChunkId, ChunkReader, manifest::LayerRef},
 };
 use std::{

@@ -2,6 +2,7 @@
 //! returns a typed outcome. It knows no terminal and no HTTP; it can be cancelled; many can run in one process.
 
 pub mod backup;
+pub mod capture;
 pub mod cell_history;
 pub mod check_storage;
 pub mod copy;
@@ -30,6 +31,7 @@ pub mod restore;
 pub mod select;
 pub mod source;
 pub mod squash;
+pub mod stream;
 pub mod tag;
 pub mod usage;
 pub mod verify;

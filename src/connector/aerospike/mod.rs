@@ -41,6 +41,7 @@ mod tls;
 mod watch;
 mod window;
 pub mod wire;
+pub mod xdr;
 
 pub use open::{AerospikeConnector, ConnectOptions, PartOptions, ReadOptions, WriteOptions};
 pub use options::{AerospikeOptions, Auth, TlsOptions};

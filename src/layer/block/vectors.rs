@@ -8,9 +8,9 @@ use crate::{
         cut::Cutter,
         piece::{PieceReader, PieceWriter},
         tests::model::Rng,
-        version_key::{self, VersionTime},
+        version_key,
     },
-    record::{CellWriter, CollectionSum, Expiry, Fingerprint, Fingerprinter, Tag},
+    record::{CellWriter, CollectionSum, Expiry, Fingerprint, Fingerprinter, Tag, VersionTime},
     repo::{ChunkKind, ChunkPlain, ChunkReader, ChunkWriter, Secrets, chunk::MemoryChunks},
 };
 use data_encoding::HEXLOWER;

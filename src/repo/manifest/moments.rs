@@ -70,8 +70,8 @@ impl Moments {
     #[must_use]
     pub fn thinned(&self, until: Timestamp, every: u64) -> Self {
         let mut kept: Vec<KeptMoments> = self.kept.clone();
-        // What is coarser already stays so; what is finer before `until` is gone.
-        kept.retain(|old| old.every >= every || old.until > until);
+        // What is coarser already stays so; what is as fine or finer before `until` is gone.
+        kept.retain(|old| old.every > every || old.until >= until);
         if until > self.from && !kept.iter().any(|old| old.until >= until && old.every >= every) {
             kept.push(KeptMoments { until, every, other: Carried::default() });
         }
@@ -115,5 +115,6 @@ mod tests {
         assert_eq!(once.thinned(at(900), 50), once);
         assert_eq!(once.thinned(at(2000), 100).kept.len(), 1);
         assert_eq!(once.thinned(at(2000), 50).kept.len(), 2);
+        assert_eq!(once.thinned(at(2000), 500).kept.len(), 1);
     }
 }

@@ -94,7 +94,7 @@ impl<R: Read> AsbxReader<R> {
     /// # Errors
     /// [`AsbxError`]. What comes behind cannot be found any more if the file is cut; a change that is wrong in itself can be
     /// passed over by asking again.
-    pub fn next(&mut self) -> Result<Option<Shipped<'_>>, AsbxError> {
+    pub fn next_change(&mut self) -> Result<Option<Shipped<'_>>, AsbxError> {
         let at = self.at;
         let mut head = [0; 26];
         match read_up_to(&mut self.input, &mut head)? {

@@ -1,25 +1,14 @@
 //! The merge by key of several layers' rows: all rows of one key at a time, newest first.
 
-use super::VersionTime;
 use super::{
     Layer, LayerError,
     block::{KeysBlock, RowKind, RowValue},
     error::hex_of,
     level::Wants,
     reader::LayerCursor,
+    version_key::Seen,
 };
-use crate::record::KeyRange;
-
-/// What is seen of the journals among layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// Every row, under its version key.
-    Raw,
-    /// The newest version of each record.
-    Newest,
-    /// The newest that is not after a time.
-    At(VersionTime),
-}
+use crate::record::{KeyRange, VersionTime};
 
 /// Walks the keys of several layers. Use as: `while groups.advance()? { groups.key() … }`.
 pub(super) struct Groups<'a> {

@@ -5,11 +5,11 @@ use super::{
     LayerContext, LayerError, RowTotals, Stack,
     block::{MAX_HEAD_BYTES, MAX_INLINE_BYTES, MAX_SHAPE_BYTES, NewRow, RowKind, RowValue},
     error::hex_of,
-    groups::{Groups, Seen},
+    groups::Groups,
     level::Wants,
     merge::{MergeProgress, Ticks},
     piece::{PieceError, PieceWriter},
-    version_key,
+    version_key::{self, Seen, bad_key},
     writer::{BuiltRange, RangeWriter, finish_layer},
 };
 use crate::{
@@ -201,10 +201,6 @@ pub fn merge_journals(
     }
     ticks.report()?;
     Ok((out.finish(writer)?.0, totals))
-}
-
-pub(super) fn bad_key(key: &[u8]) -> LayerError {
-    LayerError::inconsistent(format!("row {} of a journal", hex_of(key)), "its key is no version key")
 }
 
 /// What is known of a record's newest version.

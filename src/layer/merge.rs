@@ -4,8 +4,9 @@ use super::{
     Layer, LayerContext, LayerError, Stack,
     block::{NewRow, RowKind, RowValue},
     error::hex_of,
-    groups::{Groups, Seen},
+    groups::Groups,
     level::Wants,
+    version_key::Seen,
     writer::{BuiltRange, RangeWriter, check_gap_free, finish_layer},
 };
 use crate::{

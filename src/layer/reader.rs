@@ -3,11 +3,10 @@
 use super::{
     LayerError,
     block::{KeysBlock, RowKind, RowValue, ValuesBlock},
-    groups::Seen,
-    journal::bad_key,
     level::{Level, Wants, keys_of, list_of, values_of},
     list::{Entry, List, RootHeader},
-    piece, version_key,
+    piece,
+    version_key::{self, Seen, bad_key},
 };
 use crate::{
     record::{Fingerprinter, KeyRange, VersionTime},

@@ -5,9 +5,10 @@ use super::{
     Layer, LayerError,
     block::{RowKind, RowValue},
     error::hex_of,
-    groups::{Groups, Seen},
+    groups::Groups,
     level::Wants,
     piece::PieceReader,
+    version_key::Seen,
 };
 use crate::{
     record::{Fingerprint, Fingerprinter, KeyRange, Meta, Shape, Timestamp, VersionTime},

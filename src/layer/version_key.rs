@@ -1,6 +1,7 @@
 //! Version keys: what stands in a journal in the place of a record's key, so that the versions of a record follow each other,
 //! the newest first.
 
+use super::{LayerError, error::hex_of};
 use crate::record::{VersionTime, bytes::DecodeError};
 
 /// Bytes behind the record's key: its end, the time, the order.
@@ -8,6 +9,22 @@ const TAIL: usize = 2 + STAMP;
 
 /// Bytes of time and order.
 const STAMP: usize = 16;
+
+/// What is seen of the journals among layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Every row, under its version key.
+    Raw,
+    /// The newest version of each record.
+    Newest,
+    /// The newest that is not after a time.
+    At(VersionTime),
+}
+
+/// The error for a row whose key is none.
+pub(super) fn bad_key(key: &[u8]) -> LayerError {
+    LayerError::inconsistent(format!("row {} of a journal", hex_of(key)), "its key is no version key")
+}
 
 fn bytes_of(time: VersionTime) -> [u8; STAMP] {
     let mut out = [0; STAMP];

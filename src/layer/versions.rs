@@ -3,13 +3,12 @@
 use super::{
     LayerError,
     block::{KeysBlock, RowKind},
-    groups::Seen,
     level::Wants,
     list::{Entry, List},
     piece::PieceReader,
     reader::{Layer, LayerCursor, read_keys, read_list, read_values},
     stack::unreadable,
-    version_key,
+    version_key::{self, Seen, bad_key},
 };
 use crate::{
     record::{Expiry, Fingerprint, Fingerprinter, KeyRange, Shape, VersionTime},
@@ -138,8 +137,7 @@ impl Versions {
         let mut cursor = LayerCursor::new(&opened, &range, Wants::Keys, Seen::Raw);
         let (mut found, mut record) = (Vec::new(), Vec::new());
         while cursor.advance()? {
-            let time =
-                version_key::read(cursor.key(), &mut record).map_err(|_| super::journal::bad_key(cursor.key()))?;
+            let time = version_key::read(cursor.key(), &mut record).map_err(|_| bad_key(cursor.key()))?;
             found.push((time, version_of(cursor.keys(), cursor.row())));
         }
         found.reverse();

@@ -1,5 +1,8 @@
 //! `capture`: changes, as they are made or as they were kept, become the versions of a repository.
 
+#[cfg(feature = "aerospike")]
+pub mod live;
+
 use super::{
     OpsError, Phase, PhaseKind, Progress,
     select::scope::scope_hash,
@@ -7,13 +10,9 @@ use super::{
     tag::check_tags,
 };
 use crate::{
-    connector::{ChangeFeed, Identity},
+    connector::{ChangeFeed, Identity, Scope},
     record::{ChangeBatch, Timestamp},
-    repo::{
-        Repository, SnapshotId,
-        carried::Carried,
-        manifest::{Asked, SourceId},
-    },
+    repo::{Repository, SnapshotId, carried::Carried, manifest::SourceId},
     report::WarningKind,
 };
 use serde::Serialize;
@@ -69,7 +68,13 @@ impl CaptureOutcome {
 
 /// Whose changes they are, as a backup of the same source says it.
 #[must_use]
-pub fn stream_source(repo: &Repository, identity: Identity, url: &str, name: Option<&str>) -> StreamSource {
+pub fn stream_source(
+    repo: &Repository,
+    identity: Identity,
+    scope: Scope,
+    url: &str,
+    name: Option<&str>,
+) -> StreamSource {
     let host = repo.host().to_owned();
     let name = match name {
         Some(name) => name.to_owned(),
@@ -84,9 +89,9 @@ pub fn stream_source(repo: &Repository, identity: Identity, url: &str, name: Opt
             url: crate::connector::url::without_password(url),
             other: Carried::default(),
         },
-        scope: scope_hash(""),
-        scope_note: String::new(),
-        asked: Asked::default(),
+        scope: scope_hash(&scope.canonical),
+        scope_note: scope.note,
+        asked: scope.asked,
         attributes: Json::Null,
     }
 }

@@ -198,6 +198,13 @@ impl<'a> StreamWriter<'a> {
         self.parent.as_ref()
     }
 
+    /// Says what is needed to make a collection again.
+    pub fn describe(&mut self, collection: usize, attributes: Json) {
+        if let Some(growing) = self.collections.get_mut(collection) {
+            growing.found.attributes = attributes;
+        }
+    }
+
     /// Writes changes of one collection, which came after all that were written before.
     ///
     /// # Errors

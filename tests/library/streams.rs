@@ -245,14 +245,14 @@ fn history_shows_every_version_with_its_time() {
     river.commit();
     let heard = Heard::default();
     let all = river.repo.snapshots().unwrap();
-    let found = history(&river.repo, &all, "c", "0x6b6579303030303031", None, None, &heard).unwrap();
+    let found = history(&river.repo, &all, "c", "hex:6b6579303030303031", None, None, &heard).unwrap();
     let shown: Vec<(&str, bool)> = found.versions.iter().map(|it| (it.state, it.exact)).collect();
     assert_eq!(shown, [("live", false), ("live", true), ("live", true), ("deleted", true), ("live", true)]);
     let times: Vec<i64> = found.versions[1..].iter().map(|it| it.from.as_millis()).collect();
     assert_eq!(times, river.past.keys().skip(1).copied().collect::<Vec<_>>());
     assert!(found.gaps.is_empty());
     let (from, to) = (Timestamp::from_millis(times[1]), Timestamp::from_millis(times[2]));
-    let some = history(&river.repo, &all, "c", "0x6b6579303030303031", Some(from), Some(to), &heard).unwrap();
+    let some = history(&river.repo, &all, "c", "hex:6b6579303030303031", Some(from), Some(to), &heard).unwrap();
     assert_eq!(some.versions.iter().map(|it| it.state).collect::<Vec<_>>(), ["live", "deleted"]);
 }
 
@@ -272,7 +272,7 @@ fn changes_that_come_twice_are_there_once() {
     let rows = |snapshot: &Snapshot| snapshot.collections[0].stack.iter().map(|layer| layer.rows).collect::<Vec<_>>();
     assert_eq!((rows(&first)[1..].to_vec(), rows(&second)[1..].to_vec()), (vec![1], vec![1, 1]));
     let all = river.repo.snapshots().unwrap();
-    let found = history(&river.repo, &all, "c", "0x61", None, None, &Heard::default()).unwrap();
+    let found = history(&river.repo, &all, "c", "hex:61", None, None, &Heard::default()).unwrap();
     assert_eq!(found.versions.len(), 1);
     river.check("twice");
 }

@@ -1,5 +1,8 @@
 //! `capture`: keeps every version of records, from a stream of changes.
 
+#[cfg(feature = "aerospike")]
+mod live;
+
 use crate::{
     cli::{
         context::Context,
@@ -25,7 +28,8 @@ use std::fmt::Write as _;
                         `history` shows each version, `prune --keep-versions-within` drops old ones. See docs/change-streams.md."
 )]
 pub struct CaptureArgs {
-    /// Where changes come from: asbx:FOLDER (the files of an XDR backup)
+    /// Where changes come from: `aerospike://HOST[:PORT][,HOST…]/NAMESPACE` (XDR ships them; Enterprise Edition), or asbx:FOLDER
+    /// (the files of an XDR backup)
     #[arg(value_parser = OsStringValueParser::new().map(typed::url))]
     pub source: String,
     /// Tag the snapshot (repeatable)
@@ -37,9 +41,12 @@ pub struct CaptureArgs {
     /// zstd level, 0 for none
     #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(0..=22))]
     pub compression: i32,
+    #[cfg(feature = "aerospike")]
+    #[command(flatten)]
+    live: live::LiveArgs,
 }
 
-const KEPT: &str = "nothing was committed; the same command begins anew";
+const KEPT: &str = "what was committed stays; the same command goes on from there";
 
 pub(super) fn run(args: &CaptureArgs, context: &Context) -> Result<Status, Failure> {
     let options = StreamOptions {
@@ -53,11 +60,21 @@ pub(super) fn run(args: &CaptureArgs, context: &Context) -> Result<Status, Failu
         let mut feed = crate::connector::aerospike::xdr::asbx::AsbxFolder::open(std::path::Path::new(folder))?;
         let repo = context.open()?;
         let identity = crate::connector::ChangeFeed::identity(&feed);
-        let source = stream_source(&repo, identity, &args.source, args.source_name.as_deref());
+        let source = stream_source(
+            &repo,
+            identity,
+            crate::connector::Scope::default(),
+            &args.source,
+            args.source_name.as_deref(),
+        );
         let outcome = capture_files(&repo, &mut feed, &source, &options, &context.reporter).kept(KEPT)?;
         return Ok(show(&outcome, context));
     }
-    Err(usage(format!("`{}` gives no changes: asbx:FOLDER does", args.source)))
+    #[cfg(feature = "aerospike")]
+    if args.source.starts_with("aerospike:") {
+        return live::run(args, options, context);
+    }
+    Err(usage(format!("`{}` gives no changes: aerospike://HOST/NAMESPACE and asbx:FOLDER do", args.source)))
 }
 
 fn show(outcome: &CaptureOutcome, context: &Context) -> Status {

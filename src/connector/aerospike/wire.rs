@@ -226,11 +226,17 @@ impl<'a> Message<'a> {
                 let digest = value.try_into().map_err(|_| WireError::Invalid("the length of a digest"))?;
                 self.digest = Some(Digest(digest));
             }
-            field::UPDATED => self.updated = Some(super::xdr::updated_of(value)?),
+            field::UPDATED => self.updated = Some(updated_of(value)?),
             _ => {}
         }
         Ok(())
     }
+}
+
+/// The value of the field that says when a record was last updated.
+fn updated_of(value: &[u8]) -> Result<u64, WireError> {
+    let value = value.try_into().map_err(|_| WireError::Invalid("the length of an update time"))?;
+    Ok(u64::from_be_bytes(value))
 }
 
 /// The bins of a message.

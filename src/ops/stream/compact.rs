@@ -6,27 +6,25 @@ use crate::{
     repo::{Repository, WriteSession, manifest::LayerRef},
 };
 
-/// So many journals at the end of a stack become one.
-const MERGED: usize = 8;
+/// So many journals of one size become one.
+const MERGED: usize = 4;
 
 /// A merge that a commit waits for writes at most so many bytes; larger ones are left to a squash.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// The first of the journals that become one; `None` while they are few.
+/// The power of four that the size of a journal is of.
+fn size(layer: &LayerRef) -> u32 {
+    layer.bytes.max(1).ilog2() / 2
+}
+
+/// The first of the journals at the end of a stack that become one: those that are no larger than the newest, once they are
+/// enough. So each byte is written again once for every time that its journal has grown fourfold.
 fn merged_from(stack: &[LayerRef]) -> Option<usize> {
-    let first = stack.iter().rposition(|layer| !layer.journal).map_or(0, |other| other + 1);
-    let mut from = stack.len().checked_sub(MERGED).filter(|from| *from >= first)?;
-    let mut sum: u64 = stack[from..].iter().map(|layer| layer.bytes).sum();
-    // Each journal is written again once for every time its size has doubled.
-    while from > first && stack[from - 1].bytes <= sum {
-        from -= 1;
-        sum = sum.saturating_add(stack[from].bytes);
-    }
-    while sum > MAX_BYTES && from < stack.len() {
-        sum -= stack[from].bytes;
-        from += 1;
-    }
-    (stack.len() - from >= 2).then_some(from)
+    let newest = stack.last().filter(|newest| newest.journal)?;
+    let others = |layer: &&LayerRef| layer.journal && size(layer) <= size(newest);
+    let count = stack.iter().rev().take_while(others).count();
+    let sum: u64 = stack.iter().rev().take(count).map(|layer| layer.bytes).sum();
+    (count >= MERGED && sum <= MAX_BYTES).then(|| stack.len() - count)
 }
 
 /// The stack with a commit's journals on it, which become one.
@@ -104,11 +102,12 @@ mod tests {
 
     #[test]
     fn a_base_and_what_is_large_are_left_alone() {
-        let mut layers = stack(&[MAX_BYTES, 5, 5, 5, 5, 5, 5, 5, 5]);
+        let mut layers = stack(&[MAX_BYTES, 5, 5, 5, 5]);
         assert_eq!(merged_from(&layers), Some(1));
         layers[3].journal = false;
         assert_eq!(merged_from(&layers), None);
         assert_eq!(merged_from(&stack(&[MAX_BYTES; 9])), None);
-        assert_eq!(merged_from(&stack(&[5; 7])), None);
+        assert_eq!(merged_from(&stack(&[5; 3])), None);
+        assert_eq!(merged_from(&[]), None);
     }
 }

@@ -2,6 +2,8 @@
 //! last update. Specified in `format-spec/aerospike-changes.md`.
 
 pub mod asbx;
+pub mod center;
+pub mod listener;
 
 use super::{
     decode::{Decoder, MONITOR_SET, VOID_TIME_EPOCH_SECONDS},
@@ -101,12 +103,6 @@ impl<'a> Shipped<'a> {
         };
         batch.put(time, |rows| decoder.push(&message, &self.digest, rows))
     }
-}
-
-/// The value of the field that says when a record was last updated.
-pub(super) fn updated_of(value: &[u8]) -> Result<u64, WireError> {
-    let value = value.try_into().map_err(|_| WireError::Invalid("the length of an update time"))?;
-    Ok(u64::from_be_bytes(value))
 }
 
 /// A message as XDR would ship it.

@@ -89,12 +89,15 @@ pub fn for_damage(words: &str) -> Option<&'static str> {
     const INDEX: &str = "`rekeep repair index` makes a new one from the packs";
     const KEYS: &str = "`rekeep repair config` makes it again where the other of the two is whole";
     const MARK: &str = "`rekeep repair marks` takes it away once no prune is at work";
+    const OBJECT: &str = "`rekeep repair objects` takes away what nothing rests on";
     const PACK: &str = "`rekeep repair packs` saves what can be read of it and names what is lost";
     let is_kept_twice = ["copies/", "keys/", "rekeep.json"].iter().any(|name| words.contains(name));
     if is_kept_twice {
         Some(KEYS)
     } else if words.contains("has vanished") {
         Some(VANISHED)
+    } else if ["leases/", "checkpoints/", "damage/", "forgotten/", "promises/"].iter().any(|it| words.starts_with(it)) {
+        Some(OBJECT)
     } else if words.contains("snapshots/") {
         Some(SNAPSHOT)
     } else if words.contains("index/") {

@@ -2,6 +2,7 @@
 
 use super::{
     OpsError, Progress,
+    drill::{Proof, proofs},
     reading::Reading,
     restore::find_collection,
     select::{ahead_warning, is_ahead, scope, sources},
@@ -171,22 +172,38 @@ pub struct SourceStatus {
     pub last_verify: Option<String>,
     /// Whether it is older than was asked for.
     pub too_old: bool,
+    /// The last drill, and the last that passed.
+    #[serde(flatten)]
+    pub proof: Proof,
+    /// Whether the last proof is older than was asked for, or there is none.
+    pub proof_too_old: bool,
+}
+
+/// How old what is there may be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MaxAges {
+    /// The newest complete snapshot, in seconds.
+    pub snapshot: Option<u64>,
+    /// The last proof, in seconds.
+    pub proof: Option<u64>,
 }
 
 /// Whether what was asked for does not hold: a source is too old, or an age was asked for and there is none at all, which is
 /// older than anything.
 #[must_use]
-pub fn is_overdue(sources: &[SourceStatus], max_age_seconds: Option<u64>) -> bool {
-    (sources.is_empty() && max_age_seconds.is_some()) || sources.iter().any(|source| source.too_old)
+pub fn is_overdue(sources: &[SourceStatus], max: MaxAges) -> bool {
+    let is_asked = max.snapshot.is_some() || max.proof.is_some();
+    (sources.is_empty() && is_asked) || sources.iter().any(|source| source.too_old || source.proof_too_old)
 }
 
 /// Of each scope of each source the newest snapshots. What ends in the future is named and counts as nobody's newest.
 pub fn status(
     repo: &Repository,
     snapshots: &[Snapshot],
-    max_age_seconds: Option<u64>,
+    max: MaxAges,
     progress: &dyn Progress,
 ) -> Result<Vec<SourceStatus>, OpsError> {
+    let proofs = proofs(repo)?;
     let now = repo.clock().now();
     let last_verify = repo.note(super::verify::LAST_VERIFY)?;
     let mut all = Vec::new();
@@ -202,7 +219,11 @@ pub fn status(
             let latest = present.iter().rfind(|s| scope::covers(s, one));
             let newest = present.iter().rfind(|s| s.content.complete && scope::covers(s, one));
             let age_seconds = newest.map(|s| (now.as_millis() - s.content.end.as_millis()).max(0) as u64 / 1000);
+            let proof = proofs.of(one);
+            let is_older = |max: u64, age: Option<u64>| age.is_none_or(|age| age > max);
             all.push(SourceStatus {
+                proof,
+                proof_too_old: max.proof.is_some_and(|max| is_older(max, proof.proof_age_seconds)),
                 source: source.clone(),
                 scope: one.content.scope.clone(),
                 scope_note: scope::words(one),
@@ -215,7 +236,7 @@ pub fn status(
                 snapshots: of_source.iter().filter(its).count(),
                 ahead: ahead.iter().filter(its).map(|s| s.id).collect(),
                 last_verify: last_verify.clone().filter(|_| newest.is_some()),
-                too_old: max_age_seconds.is_some_and(|max| age_seconds.is_none_or(|age| age > max)),
+                too_old: max.snapshot.is_some_and(|max| is_older(max, age_seconds)),
             });
         }
     }

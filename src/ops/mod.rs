@@ -2,15 +2,18 @@
 //! returns a typed outcome. It knows no terminal and no HTTP; it can be cancelled; many can run in one process.
 
 pub mod backup;
+pub mod browse;
 pub mod capture;
 pub mod cell_history;
 pub mod check_storage;
+pub mod command;
 pub mod copy;
 #[cfg(feature = "deeplake")]
 pub mod datasets;
 #[cfg(feature = "sqlite")]
 pub mod demo;
 pub mod diff;
+pub mod drill;
 pub mod dump;
 pub mod error;
 pub mod estimate;

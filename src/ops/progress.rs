@@ -52,6 +52,8 @@ pub enum PhaseKind {
     CopyingIndex,
     /// Copying to a replica what snapshots say.
     CopyingSnapshots,
+    /// Letting a person's own commands look at what was restored.
+    Asserting,
 }
 
 impl PhaseKind {
@@ -79,6 +81,7 @@ impl PhaseKind {
             Self::CopyingPacks => "copying packs",
             Self::CopyingIndex => "copying the index",
             Self::CopyingSnapshots => "copying snapshots",
+            Self::Asserting => "looking at what was restored",
         }
     }
 }

@@ -21,7 +21,7 @@ use super::{OpsError, Phase, PhaseKind, Progress, lookup::Records, reading::Read
 use crate::{
     connector::{CollectionTarget, Outcomes, Overwrite, Target, TargetAbilities, TargetEnd, TargetPlan, TargetSession},
     layer::LayerContext,
-    repo::{Capability, Repository, Snapshot},
+    repo::{Capability, Repository, Snapshot, drills::Sample},
     report::WarningKind,
 };
 use feed::{Damage, Fed, Feed};
@@ -71,6 +71,10 @@ pub struct RestoreOptions {
     pub read_limit: Option<u64>,
     /// Bytes per second to the target.
     pub write_limit: Option<u64>,
+    /// Only the records that this means.
+    pub sample: Option<Sample>,
+    /// With `verify`: what the target holds and the snapshot does not is a difference, too.
+    pub nothing_else: bool,
 }
 
 /// Restores `snapshot` into `target`. If it is stopped, the same call goes on behind it where the target can; what was
@@ -152,9 +156,12 @@ fn restore_to(
     if resumed == 0 && !options.no_records {
         notes.extend(plan::unmatched(&selected));
     }
+    let written_seconds = began.elapsed().as_secs_f64();
     let read_back = verify(&run, target, &selected, &mut notes).map_err(partly)?;
     ledger.finish();
-    Ok(run.outcome(began, end.missing, notes, read_back, resumed))
+    let mut outcome = run.outcome(began, end.missing, notes, read_back, resumed);
+    outcome.written_seconds = written_seconds;
+    Ok(outcome)
 }
 
 /// Writes everything that is selected; gives what the target says at the end, and how many records earlier runs had done.
@@ -210,7 +217,7 @@ fn verify(
 
 impl RestoreOptions {
     fn has_filters(&self) -> bool {
-        !(self.keys.is_empty() && self.include.is_empty() && self.exclude.is_empty())
+        !(self.keys.is_empty() && self.include.is_empty() && self.exclude.is_empty()) || self.sample.is_some()
     }
 }
 
@@ -481,6 +488,7 @@ impl Run<'_> {
             different: read_back.different,
             complete: complete && self.snapshot.content.complete,
             duration_seconds: began.elapsed().as_secs_f64(),
+            written_seconds: 0.0,
             peak_memory_bytes: peak_memory_bytes(),
         }
     }

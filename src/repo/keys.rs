@@ -37,7 +37,7 @@ pub const FORMAT: u32 = 1;
 pub const CONFIG: &str = "rekeep.json";
 
 /// The folders of a repository: where one of them holds anything, `init` makes no other.
-pub const FOLDERS: [&str; 11] = [
+pub const FOLDERS: [&str; 12] = [
     "keys/",
     "packs/",
     "index/",
@@ -48,6 +48,7 @@ pub const FOLDERS: [&str; 11] = [
     "trash/",
     "promises/",
     "damage/",
+    "drills/",
     COPIES,
 ];
 

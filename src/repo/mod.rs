@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod checkpoint;
 pub mod chunk;
 pub mod damage;
+pub mod drills;
 pub mod entropy;
 pub mod error;
 pub mod faults;

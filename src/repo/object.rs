@@ -55,6 +55,8 @@ pub enum ObjectKind {
     Damage = 9,
     /// Many forgotten snapshots in one (plain, binary).
     Forgotten = 10,
+    /// A report of a drill (sealed JSON).
+    Drill = 14,
 }
 
 impl ObjectKind {
@@ -72,6 +74,7 @@ impl ObjectKind {
             8 => Self::Promises,
             9 => Self::Damage,
             10 => Self::Forgotten,
+            14 => Self::Drill,
             _ => return None,
         })
     }
@@ -79,7 +82,7 @@ impl ObjectKind {
     /// Whether its body is sealed.
     #[must_use]
     pub const fn is_sealed(self) -> bool {
-        matches!(self, Self::Snapshot | Self::Checkpoint)
+        matches!(self, Self::Snapshot | Self::Checkpoint | Self::Drill)
     }
 
     /// The most bytes that such an object has as stored; a larger one is refused unread.
@@ -90,6 +93,7 @@ impl ObjectKind {
             Self::Snapshot => 32 * KIB * KIB,
             Self::Checkpoint => 64 * KIB * KIB,
             Self::Lease | Self::Mark | Self::Forgotten => 4 * KIB * KIB,
+            Self::Drill => KIB * KIB,
             Self::LeaseEnd | Self::Void | Self::Tombstone | Self::Promises | Self::Damage => 64 * KIB,
         }
     }
@@ -105,6 +109,7 @@ impl ObjectKind {
             "forgotten" => Self::Forgotten.max_bytes(),
             "promises" => Self::Promises.max_bytes(),
             "damage" => Self::Damage.max_bytes(),
+            "drills" => Self::Drill.max_bytes(),
             "packs" => super::pack::MAX_PACK_BYTES as u64,
             "index" => super::index::MAX_INDEX_BYTES,
             _ => 1024 * 1024,
@@ -328,7 +333,8 @@ impl Container<'_> {
             | ObjectKind::Mark
             | ObjectKind::Forgotten
             | ObjectKind::Damage
-            | ObjectKind::Promises => !of_lease,
+            | ObjectKind::Promises
+            | ObjectKind::Drill => !of_lease,
         };
         if may { Ok(party) } else { Err(forged("who signed it may not make such an object there")) }
     }

@@ -71,7 +71,6 @@ impl Registry {
             (Self::ObjectKind, 11) => "joint commit",
             (Self::ObjectKind, 12) => "claim of a scheduled run",
             (Self::ObjectKind, 13) => "audit entry",
-            (Self::ObjectKind, 14) => "drill report",
             (Self::ObjectKind, 15) => "parity group",
             _ => return None,
         })

@@ -17,7 +17,7 @@ use super::{
     repository::{Inner, names},
 };
 use serde::Serialize;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// How many chunks one new index object describes, roughly.
 const MAX_ENTRIES: usize = 100_000;
@@ -60,6 +60,60 @@ impl Repository {
     pub fn repair_config(&self, dry_run: bool) -> Result<Repaired, RepoError> {
         let (restored, lost) = super::keys::mend(&self.inner.storage, &self.inner.keyring, dry_run)?;
         Ok(Repaired { dry_run, restored, removed: Vec::new(), lost, waiting: Vec::new() })
+    }
+
+    /// Takes away small objects that are damaged, or that nobody who may made, where nothing rests on them: they say nothing, and
+    /// are named for ever else. A revision that this host's catalog still holds is put back. What a prune takes away with its
+    /// lease waits for that; of a snapshot of which nothing else stands nothing is touched.
+    ///
+    /// # Errors
+    /// [`RepoError::Role`]; [`RepoError`] if storage cannot be listed or written.
+    pub fn repair_objects(&self, dry_run: bool) -> Result<Repaired, RepoError> {
+        self.inner.keyring.need(Capability::Prune)?;
+        let mut done = Repaired { dry_run, ..Repaired::default() };
+        let stands: BTreeSet<SnapshotId> = self.snapshots()?.iter().map(|snapshot| snapshot.id).collect();
+        let marks: BTreeSet<String> =
+            self.inner.all_marks(&HashSet::new(), false)?.unreadable.into_iter().map(|(id, _)| id).collect();
+        let mut known = self.inner.catalog.revisions()?;
+        known.extend(self.inner.catalog.gone_revisions()?);
+        let held: HashMap<String, Revision> = known
+            .into_iter()
+            .filter(|revision| revision.kind == RevisionKind::Manifest && self.inner.open_revision(revision).is_ok())
+            .map(|revision| (names::revision_path(&revision.snapshot, revision.revision), revision))
+            .collect();
+        for doubtful in self.doubtful()? {
+            if let Some(revision) = held.get(&doubtful.object) {
+                self.inner.put_back(revision, &mut done)?;
+                continue;
+            }
+            let (folder, rest) = doubtful.object.split_once('/').unwrap_or((&doubtful.object, ""));
+            let leased =
+                |id: &SnapshotId| Ok::<_, RepoError>(!self.inner.list_objects(&format!("leases/{id}/"))?.is_empty());
+            match (folder, doubtful.snapshot) {
+                ("trash", _) if marks.contains(rest) => done.waiting.push(doubtful.reason),
+                ("leases", _) => {
+                    done.waiting
+                        .push(format!("{}; it goes with the first prune after its lease is over", doubtful.reason));
+                }
+                ("snapshots", Some(id)) if !stands.contains(&id) => done.lost.push(doubtful.reason),
+                ("snapshots", Some(id)) if leased(&id)? => {
+                    done.waiting.push(format!(
+                        "{}; it stays until a prune has tidied the lease of its snapshot",
+                        doubtful.reason
+                    ));
+                }
+                _ => {
+                    if !dry_run {
+                        self.inner.storage.delete(&doubtful.object)?;
+                    }
+                    done.removed.push(doubtful.object);
+                }
+            }
+        }
+        if !dry_run {
+            self.refresh()?;
+        }
+        Ok(done)
     }
 
     /// Takes away marks that cannot be read, once nobody is at work who may have read them before and be about to delete what

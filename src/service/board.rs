@@ -14,6 +14,8 @@ pub enum Lane {
     Incremental,
     /// Something else of a routine.
     Upkeep,
+    /// A drill of a routine.
+    Drill,
     /// A restore.
     Restore,
 }
@@ -70,10 +72,10 @@ impl Board {
         self.most = most;
     }
 
-    /// What would become of a job. With `skip` it does not wait for another backup of its routine.
+    /// What would become of a job. With `skip` it does not wait for another backup, or drill, of its routine.
     #[must_use]
     pub fn judge(&self, entry: &Entry, skip: bool) -> Verdict {
-        if !matches!(entry.lane, Lane::Full | Lane::Incremental) {
+        if !matches!(entry.lane, Lane::Full | Lane::Incremental | Lane::Drill) {
             return Verdict::Waits;
         }
         if let Some(same) = self.waiting.iter().find(|other| other.routine == entry.routine && other.lane == entry.lane)
@@ -165,6 +167,10 @@ fn conflict(entry: &Entry, other: &Entry) -> bool {
     let is_backup = |entry: &Entry| matches!(entry.lane, Lane::Full | Lane::Incremental);
     if is_backup(entry) && is_backup(other) && entry.routine == other.routine {
         return !(entry.concurrent && entry.lane != other.lane);
+    }
+    let is_drill = |entry: &Entry| entry.lane == Lane::Drill;
+    if is_drill(entry) && is_drill(other) && entry.routine == other.routine {
+        return true;
     }
     entry.target.is_some() && entry.target == other.target
 }

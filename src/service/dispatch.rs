@@ -8,7 +8,7 @@ use super::{
     job::{Ending, Job, JobState, NewJob, Work},
     restore::RestorePlan,
     state::{JobFilter, State},
-    timetable::{Due, Timetable},
+    timetable::{Due, Slot, Timetable},
     window::Window,
 };
 use crate::{ops::job::JobWatch, record::Timestamp};
@@ -232,7 +232,10 @@ impl Service {
     fn run_due(&self, due: &Due) -> Result<(), ServiceError> {
         let config = self.config();
         let Some(routine) = config.routines.get(&due.routine) else { return Ok(()) };
-        let work = Work::backup(&due.routine, due.is_full);
+        let work = match due.slot {
+            Slot::Drill => Work::Drill { routine: due.routine.clone() },
+            slot => Work::backup(&due.routine, slot == Slot::Full),
+        };
         let new = NewJob { work, tenant: routine.tenant.clone(), by: "schedule".to_owned(), due: Some(due.at) };
         let skip = routine.on_overlap == Some(Overlap::Skip);
         match due.skip {
@@ -384,6 +387,7 @@ fn entry(config: &Config, id: i64, work: &Work, begin: Timestamp) -> Entry {
         Work::Backup { full: false, .. } => Lane::Incremental,
         Work::Restore { .. } => Lane::Restore,
         Work::Retention { .. } | Work::Verify { .. } => Lane::Upkeep,
+        Work::Drill { .. } => Lane::Drill,
     };
     let routine = work.routine().and_then(|name| config.routines.get(name));
     let is_backup = matches!(work, Work::Backup { .. });

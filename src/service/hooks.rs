@@ -2,14 +2,8 @@
 //! environment.
 
 use super::{config::Hook, job::Job};
-use crate::record::Timestamp;
-use std::{
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
-
-/// Between two looks whether a command has ended.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+use crate::{ops::command::Bounded, record::Timestamp};
+use std::time::Duration;
 
 /// What a hook is told.
 pub(super) struct Facts<'a> {
@@ -24,34 +18,21 @@ pub(super) struct Facts<'a> {
 /// Runs a hook.
 ///
 /// # Errors
-/// In words, if it cannot be run, fails, or takes too long: then it is stopped.
+/// In words, if it cannot be run, fails, or takes too long: then it is stopped with all that it started.
 pub(super) fn run(hook: &Hook, facts: &Facts<'_>, stopped: &dyn Fn() -> bool) -> Result<(), String> {
-    let Some((program, arguments)) = hook.command.split_first() else { return Ok(()) };
-    let failed = |words: String| format!("the hook {program} {words}");
+    let Some(program) = hook.command.first() else { return Ok(()) };
     let due = facts.job.due.map_or_else(String::new, |due: Timestamp| due.to_string());
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .env("REKEEP_JOB", facts.job.id.to_string())
-        .env("REKEEP_ROUTINE", facts.job.work.routine().unwrap_or_default())
-        .env("REKEEP_KIND", facts.job.work.kind())
-        .env("REKEEP_DUE", due)
-        .env("REKEEP_OUTCOME", facts.outcome)
-        .env("REKEEP_ERROR", facts.error.unwrap_or_default())
-        .spawn()
-        .map_err(|error| failed(format!("cannot be run: {error}")))?;
-    let until = Instant::now() + Duration::from_secs(u64::from(hook.timeout.unwrap_or(300)));
-    loop {
-        let ended = child.try_wait().map_err(|error| failed(error.to_string()))?;
-        if let Some(status) = ended {
-            return if status.success() { Ok(()) } else { Err(failed(format!("failed: {status}"))) };
-        }
-        if Instant::now() >= until || stopped() {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(failed("was stopped: it took too long, or the job was canceled".to_owned()));
-        }
-        std::thread::sleep(LOOK_EVERY);
-    }
+    let environment = [
+        ("REKEEP_JOB", facts.job.id.to_string()),
+        ("REKEEP_ROUTINE", facts.job.work.routine().unwrap_or_default().to_owned()),
+        ("REKEEP_KIND", facts.job.work.kind().to_owned()),
+        ("REKEEP_DUE", due),
+        ("REKEEP_OUTCOME", facts.outcome.to_owned()),
+        ("REKEEP_ERROR", facts.error.unwrap_or_default().to_owned()),
+    ];
+    let timeout = Duration::from_secs(u64::from(hook.timeout.unwrap_or(300)));
+    let ended = Bounded { command: hook.command.clone(), timeout }.run(&environment, stopped);
+    let Some(words) = ended.wrong else { return Ok(()) };
+    let printed = if ended.printed.is_empty() { String::new() } else { format!(": {}", ended.printed) };
+    Err(format!("the hook {program} failed: {words}{printed}"))
 }

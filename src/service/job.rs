@@ -36,6 +36,11 @@ pub enum Work {
         /// `structure`, `data` or `restore`.
         how: String,
     },
+    /// The newest backups of a routine are restored to a place that nobody needs, and looked at.
+    Drill {
+        /// Which routine.
+        routine: String,
+    },
     /// Snapshots are restored.
     Restore {
         /// Which routine's, if that is known.
@@ -56,7 +61,10 @@ impl Work {
     #[must_use]
     pub fn routine(&self) -> Option<&str> {
         match self {
-            Self::Backup { routine, .. } | Self::Retention { routine } | Self::Verify { routine, .. } => Some(routine),
+            Self::Backup { routine, .. }
+            | Self::Retention { routine }
+            | Self::Verify { routine, .. }
+            | Self::Drill { routine } => Some(routine),
             Self::Restore { routine, .. } => routine.as_deref(),
         }
     }
@@ -68,6 +76,7 @@ impl Work {
             Self::Backup { .. } => "backup",
             Self::Retention { .. } => "retention",
             Self::Verify { .. } => "verify",
+            Self::Drill { .. } => "drill",
             Self::Restore { .. } => "restore",
         }
     }
@@ -222,6 +231,8 @@ pub(super) struct Done {
     pub(super) complete: bool,
     /// What is missing, in words.
     pub(super) problems: Vec<String>,
+    /// Why what came of it is no good, in words, though it ran to its end.
+    pub(super) failed: Option<String>,
     /// Why it was not done, where another does it.
     pub(super) skipped: Option<String>,
     /// Records that it moved.

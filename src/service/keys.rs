@@ -98,6 +98,12 @@ impl Caller {
         Self { name: "-".into(), key: None }
     }
 
+    /// Somebody who may nothing.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self { name: "?".into(), key: Some(Arc::default()) }
+    }
+
     /// Somebody whose certificate an authority vouches for.
     #[must_use]
     pub fn certified(name: &str) -> Self {
@@ -109,13 +115,18 @@ impl Caller {
     /// # Errors
     /// In words, if it is nobody's or has ended.
     pub fn of_key(settings: &ServiceSettings, key: &str, now: Timestamp) -> Result<Self, &'static str> {
-        let wanted = blake3::Hash::from(blake3::derive_key(CONTEXT, key.as_bytes()));
+        Self::of_hash(settings, &hash_of(key), now)
+    }
+
+    /// Whose key has this hash.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn of_hash(settings: &ServiceSettings, hash: &str, now: Timestamp) -> Result<Self, &'static str> {
+        let parsed = |text: &str| text.strip_prefix("blake3:").and_then(|hex| blake3::Hash::from_hex(hex).ok());
+        let wanted = parsed(hash).ok_or("this key is nobody's")?;
         // Hashes are compared in constant time.
-        let is_it = |settings: &&KeySettings| {
-            let hash = settings.hash.strip_prefix("blake3:").and_then(|hex| blake3::Hash::from_hex(hex).ok());
-            hash == Some(wanted)
-        };
-        let found = settings.api_keys.iter().find(|(_, settings)| is_it(settings));
+        let found = settings.api_keys.iter().find(|(_, settings)| parsed(&settings.hash) == Some(wanted));
         let (name, key) = found.ok_or("this key is nobody's")?;
         let end =
             key.expires.as_deref().map(|text| text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond));

@@ -4,8 +4,8 @@
 use super::{
     Service, ServiceError,
     config::{Config, Routine, hide, lean},
-    perform::{routine_tag, type_tag},
     places::Where,
+    tags::{routine_tag, type_tag},
 };
 use crate::{
     ops::OpsError,

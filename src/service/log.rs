@@ -1,6 +1,7 @@
 //! Logs: lines for people or JSON for programs, on standard output.
 
 use super::config::LoggerSettings;
+use super::log_lines::Kept;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
@@ -61,18 +62,17 @@ pub fn begin(
         (None, Some(name)) => level(name)?,
         (None, None) => LevelFilter::INFO,
     };
-    if settings.stdout_writer == Some(false) {
-        return Ok(());
-    }
-    let own = tracing_subscriber::filter::filter_fn(move |meta| {
-        *meta.level() <= most && (meta.target().starts_with("rekeep") || *meta.level() <= tracing::Level::WARN)
-    });
-    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false);
+    let filter = || {
+        tracing_subscriber::filter::filter_fn(move |meta| {
+            *meta.level() <= most && (meta.target().starts_with("rekeep") || *meta.level() <= tracing::Level::WARN)
+        })
+    };
+    let all = tracing_subscriber::registry().with(Kept.with_filter(filter()));
+    let lines = || tracing_subscriber::fmt::layer().with_ansi(false).with_target(false);
     let begun = match format {
-        LogFormat::Plain => tracing_subscriber::registry().with(lines.with_filter(own)).try_init(),
-        LogFormat::Json => {
-            tracing_subscriber::registry().with(lines.json().flatten_event(true).with_filter(own)).try_init()
-        }
+        _ if settings.stdout_writer == Some(false) => all.try_init(),
+        LogFormat::Plain => all.with(lines().with_filter(filter())).try_init(),
+        LogFormat::Json => all.with(lines().json().flatten_event(true).with_filter(filter())).try_init(),
     };
     begun.map_err(|error| error.to_string())
 }

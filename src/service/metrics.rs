@@ -152,6 +152,7 @@ impl Collector for Facts {
         self.of_first_version(&mut out)?;
         self.of_backup_service(&mut out)?;
         self.of_disaster_recovery(&mut out)?;
+        self.of_proofs(&mut out)?;
         let up = (self.now.as_millis() - self.began.as_millis()).max(0) as f64 / 1000.0;
         let up = BTreeMap::from([(Vec::new(), up)]);
         out.gauges("rekeep_service_up_seconds", "How long the service has run", &up)
@@ -230,6 +231,27 @@ impl Facts {
             "Records that the last backup restores",
             &of_last(|it| it.last_records as f64),
         )
+    }
+
+    /// How old the last proofs are.
+    fn of_proofs(&self, out: &mut Writer<'_>) -> fmt::Result {
+        let drills = || self.tallies.iter().filter(|tally| tally.verb == "drill");
+        let mut events: BTreeMap<Labels, u64> = BTreeMap::new();
+        for routine in &self.routines {
+            for outcome in ["success", "failure"] {
+                events.insert(pairs([("routine", routine), ("outcome", outcome)]), 0);
+            }
+        }
+        let labels = |tally: &Tally| pairs([("routine", &tally.routine), ("outcome", outcome_of(&tally.outcome))]);
+        events.extend(Self::sum(drills(), labels, |tally| tally.count));
+        out.counters("rekeep_drill_events", "Ends of drills", &events)?;
+        let passed = || drills().filter(|tally| tally.outcome == "success");
+        let of_passed = |number: fn(&Tally) -> f64| -> BTreeMap<Labels, f64> {
+            passed().map(|tally| (pairs([("routine", &tally.routine)]), number(tally))).collect()
+        };
+        let seconds = of_passed(|tally| tally.last_finished.as_millis() as f64 / 1000.0);
+        out.gauges("rekeep_last_proof_timestamp_seconds", "When the last drill ended that passed", &seconds)?;
+        out.gauges("rekeep_last_proof_duration_seconds", "How long it took", &of_passed(|tally| tally.last_seconds))
     }
 
     fn at_work(&self, out: &mut Writer<'_>) -> fmt::Result {

@@ -6,6 +6,7 @@
 
 mod board;
 pub mod config;
+mod console;
 mod cron;
 mod dispatch;
 mod hooks;
@@ -14,16 +15,19 @@ mod job;
 mod keys;
 mod listing;
 pub mod log;
+mod log_lines;
 pub mod metrics;
 mod notify;
 mod perform;
 mod places;
+mod proof;
 mod recovery;
 mod restore;
 mod run;
 mod sources;
 mod standing;
 mod state;
+mod tags;
 mod timetable;
 #[cfg(feature = "http")]
 mod web;
@@ -137,6 +141,8 @@ pub struct Service {
     /// Changes of the configuration follow each other.
     changing: Mutex<()>,
     state: State,
+    /// Where scratch folders are made, if the configuration does not say it.
+    scratch: PathBuf,
     places: Places,
     clock: Arc<dyn Clock>,
     desk: Mutex<Desk>,
@@ -163,6 +169,7 @@ impl Service {
             config: RwLock::new(Arc::new(config)),
             changing: Mutex::default(),
             state,
+            scratch: options.state.join("drills"),
             places,
             clock: options.clock,
             desk: Mutex::new(desk),

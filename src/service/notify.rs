@@ -132,7 +132,7 @@ fn post(_: &str, _: &Json) -> Result<(), String> {
 /// Whether an end is told at all: retention and verification speak for themselves only when they fail.
 pub(super) const fn is_told(work: &Work, state: JobState) -> bool {
     match work {
-        Work::Backup { .. } | Work::Restore { .. } => true,
+        Work::Backup { .. } | Work::Restore { .. } | Work::Drill { .. } => true,
         Work::Retention { .. } | Work::Verify { .. } => matches!(state, JobState::Failure | JobState::Incomplete),
     }
 }

@@ -6,8 +6,10 @@ use super::{
     hooks,
     job::{Done, Job, Work},
     places::Where,
+    proof,
     restore::{self, RestorePlan},
     sources::{Reading, readings},
+    tags::{routine_tag, type_tag},
 };
 use crate::{
     ops::{
@@ -21,16 +23,6 @@ use crate::{
     report::ErrorKind,
 };
 use serde_json::json;
-
-/// The tag that says whose a snapshot is.
-pub(super) fn routine_tag(routine: &str) -> String {
-    format!("routine={routine}")
-}
-
-/// The tag that says what was asked for.
-pub(super) const fn type_tag(full: bool) -> &'static str {
-    if full { "type=full" } else { "type=incremental" }
-}
 
 fn wrong(words: impl Into<String>) -> OpsError {
     OpsError::refused(ErrorKind::InvalidInput, words)
@@ -54,6 +46,7 @@ pub(super) fn carry_out(
         Work::Backup { routine, full, .. } => back_up(service, config, job, of(routine)?, *full, progress),
         Work::Retention { routine } => keep(service, config, routine, of(routine)?, progress),
         Work::Verify { routine, how } => check(service, config, routine, of(routine)?, how, progress),
+        Work::Drill { routine } => proof::drill_newest(service, config, routine, of(routine)?, progress),
         Work::Restore { .. } => match plan {
             Some(plan) => restore::carry_out(service, config, plan, progress),
             None => Err(wrong("nobody knows any more what was to be restored")),
@@ -109,6 +102,7 @@ fn done(outcomes: &[BackupOutcome]) -> Done {
         // Files that changed while they were read are in it as they were read, and in the next one as they are.
         complete: outcomes.iter().all(|outcome| outcome.complete || outcome.only_changed),
         problems: outcomes.iter().flat_map(|outcome| outcome.problems.iter().take(20).cloned()).collect(),
+        failed: None,
         skipped: None,
         records: outcomes.iter().map(|outcome| outcome.records).sum(),
         bytes: outcomes.iter().map(|outcome| outcome.bytes).sum(),

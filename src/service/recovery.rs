@@ -385,7 +385,7 @@ impl Service {
     }
 
     /// What a routine reads, as a target.
-    fn target_of(&self, config: &Config, routine: &Routine) -> Result<(String, Options), ServiceError> {
+    pub(super) fn target_of(&self, config: &Config, routine: &Routine) -> Result<(String, Options), ServiceError> {
         let mut options = Options::default();
         if let Some(url) = &routine.source {
             let place = url.split('?').next().unwrap_or_default().to_owned();

@@ -237,15 +237,19 @@ impl Service {
             dry_run: request.dry_run == Some(true),
             keys: Vec::new(),
         };
-        let plan = plan(&config, place, &meant, key.collection, &to)?;
+        let plan = plan(place, &meant, key.collection, &to, target(&config, &to)?)?;
         Ok((plan, key.routine.to_owned()))
     }
 
-    /// What a restore of a routine as of a time is to do.
+    /// What a restore of a routine as of a time is to do; with `back` into what the routine reads.
     ///
     /// # Errors
     /// As above.
-    pub(super) fn plan_restore_as_of(&self, request: &RestoreTimestampRequest) -> Result<RestorePlan, ServiceError> {
+    pub(super) fn plan_restore_as_of(
+        &self,
+        request: &RestoreTimestampRequest,
+        back: bool,
+    ) -> Result<RestorePlan, ServiceError> {
         let config = self.config();
         if request.time < FIRST_MILLIS {
             return Err(invalid(format!("time {} is not in milliseconds since 1970", request.time)));
@@ -273,7 +277,13 @@ impl Service {
             dry_run: request.dry_run == Some(true),
             keys: request.keys.clone().unwrap_or_default(),
         };
-        plan(&config, place, &meant, request.collection.as_deref(), &to)
+        let none = || ServiceError::NotFound { what: "routine", name: request.routine.clone() };
+        let into = if back {
+            self.target_of(&config, config.routines.get(&request.routine).ok_or_else(none)?)?
+        } else {
+            target(&config, &to)?
+        };
+        plan(place, &meant, request.collection.as_deref(), &to, into)
     }
 }
 
@@ -340,11 +350,11 @@ fn is_same_place(one: &Storage, other: &Storage) -> bool {
 }
 
 fn plan(
-    config: &Config,
     place: Where,
     meant: &[&Snapshot],
     collection: Option<&str>,
     to: &To<'_>,
+    (target, target_options): (String, Options),
 ) -> Result<RestorePlan, ServiceError> {
     let policy = &to.policy;
     let overwrite = overwrite(to)?;
@@ -367,7 +377,6 @@ fn plan(
     {
         return Err(invalid(format!("policy.namespace: the backup holds no namespace `{}`", map.source)));
     }
-    let (target, target_options) = target(config, to)?;
     let options = RestoreOptions {
         overwrite,
         keys: to.keys.clone(),
@@ -436,7 +445,7 @@ fn overwrite(to: &To<'_>) -> Result<Option<Overwrite>, ServiceError> {
 }
 
 /// Whether a URL may be restored into: it begins with one that is configured, and goes nowhere else from there.
-fn is_allowed(config: &Config, url: &str) -> bool {
+pub(super) fn is_allowed(config: &Config, url: &str) -> bool {
     let place = url.split('?').next().unwrap_or_default();
     let climbs =
         place.split(['/', '\\', ':']).any(|part| part == "..") || place.contains("%2") || place.contains("hex:");
@@ -549,6 +558,7 @@ pub(super) fn carry_out(
     Ok(Done {
         complete: outcomes.iter().all(|outcome| outcome.complete && outcome.different == 0),
         problems: outcomes.iter().flat_map(problems).collect(),
+        failed: None,
         skipped: None,
         records: outcomes.iter().map(|outcome| outcome.records).sum(),
         bytes: outcomes.iter().map(|outcome| outcome.bytes).sum(),

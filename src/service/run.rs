@@ -215,15 +215,17 @@ impl Service {
 }
 
 fn ending_of(done: Done) -> Ending {
-    let state = match (&done.skipped, done.complete) {
-        (Some(_), _) => JobState::Skipped,
-        (None, true) => JobState::Success,
-        (None, false) => JobState::Incomplete,
+    let state = match (&done.skipped, &done.failed, done.complete) {
+        (Some(_), ..) => JobState::Skipped,
+        (None, Some(_), _) => JobState::Failure,
+        (None, None, true) => JobState::Success,
+        (None, None, false) => JobState::Incomplete,
     };
-    let error = done.skipped.or_else(|| (!done.complete).then(|| done.problems.join("; ")));
+    let error = done.skipped.or(done.failed).or_else(|| (!done.complete).then(|| done.problems.join("; ")));
     let kind = match state {
         JobState::Skipped => Some("contended".to_owned()),
         JobState::Incomplete => Some("incomplete".to_owned()),
+        JobState::Failure => Some(ErrorKind::Failed.as_str().to_owned()),
         _ => None,
     };
     let mut result = done.result;

@@ -123,7 +123,7 @@ pub fn readings(config: &Config, routine: &Routine, policy: &Policy) -> Result<V
         .collect())
 }
 
-fn resolved(value: &Json, secrets: &Secrets<'_>) -> Result<Json, String> {
+pub(super) fn resolved(value: &Json, secrets: &Secrets<'_>) -> Result<Json, String> {
     match value {
         Json::String(text) => Ok(Json::String(secrets.get(text)?)),
         other => Ok(other.clone()),

@@ -5,6 +5,7 @@ use super::{
     dispatch::Running,
     job::{Job, JobState, Work},
     state::JobFilter,
+    timetable::Slot,
 };
 use crate::{ops::job::JobWatch, record::Timestamp};
 use serde::Serialize;
@@ -75,6 +76,15 @@ pub struct RoutineState {
     /// When the next incremental is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_incremental: Option<String>,
+    /// When the next drill is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_drill: Option<String>,
+    /// When the last drill ended that passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_proof: Option<String>,
+    /// How the last drill ended: `success`, `failure` …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_drill: Option<String>,
     /// Jobs of it that wait.
     pub queued: Vec<i64>,
 }
@@ -174,20 +184,24 @@ impl Service {
             Ok(job.and_then(|job| job.started).map(|started| started.to_string()))
         };
         let (last_full, last_incremental) = (last("full")?, last("incremental")?);
+        let (last_proof, last_drill) = self.last_drill(name)?;
         let now = self.now();
         let desk = self.desk();
         let at_work = |full: bool| {
             let is_it = |running: &&Running| matches!(&running.work, Work::Backup { routine, full: own, .. } if routine == name && *own == full);
             desk.running.iter().find(|(_, running)| is_it(running)).map(|(id, running)| running_job(*id, running, now))
         };
-        let (next_full, next_incremental) = desk.timetable.next_of(name);
+        let next = |slot| desk.timetable.next_of(name, slot).map(|time| time.to_string());
         Ok(RoutineState {
             full: at_work(true),
             incremental: at_work(false),
             last_full,
             last_incremental,
-            next_full: next_full.map(|time| time.to_string()),
-            next_incremental: next_incremental.map(|time| time.to_string()),
+            next_full: next(Slot::Full),
+            next_incremental: next(Slot::Incremental),
+            next_drill: next(Slot::Drill),
+            last_proof,
+            last_drill,
             queued: desk.board.of_routine(name).0,
         })
     }

@@ -14,11 +14,48 @@ const MISSED_MILLIS: i64 = 60_000;
 /// How far behind what was handled a clock may be before that was in a future that will not come.
 const BACK_MILLIS: i64 = 60_000;
 
+/// Which of a routine's schedules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Slot {
+    /// That of incrementals.
+    Incremental,
+    /// That of fulls.
+    Full,
+    /// That of drills.
+    Drill,
+}
+
+impl Slot {
+    /// Its number, as the state keeps it.
+    #[must_use]
+    pub const fn number(self) -> i64 {
+        match self {
+            Self::Incremental => 0,
+            Self::Full => 1,
+            Self::Drill => 2,
+        }
+    }
+
+    /// By its number.
+    #[must_use]
+    pub const fn of_number(number: i64) -> Option<Self> {
+        match number {
+            0 => Some(Self::Incremental),
+            1 => Some(Self::Full),
+            2 => Some(Self::Drill),
+            _ => None,
+        }
+    }
+}
+
+/// Up to when schedules were handled.
+pub type Handled = HashMap<(String, Slot), Timestamp>;
+
 /// One schedule of a routine.
 #[derive(Debug, Clone)]
 struct Row {
     routine: String,
-    is_full: bool,
+    slot: Slot,
     schedule: Schedule,
     /// Up to when it was handled.
     handled: Timestamp,
@@ -32,8 +69,8 @@ struct Row {
 pub struct Due {
     /// Of which routine.
     pub routine: String,
-    /// Whether it is a full.
-    pub is_full: bool,
+    /// What is due.
+    pub slot: Slot,
     /// When it was due.
     pub at: Timestamp,
     /// When it is to begin.
@@ -51,18 +88,25 @@ pub struct Timetable {
 impl Timetable {
     /// Of the routines that are enabled; what was handled of those that are new is everything up to now.
     #[must_use]
-    pub fn new(config: &Config, handled: &HashMap<(String, bool), Timestamp>, now: Timestamp) -> Self {
+    pub fn new(config: &Config, handled: &Handled, now: Timestamp) -> Self {
         let mut rows = Vec::new();
         for (name, routine) in config.routines.iter().filter(|(_, routine)| routine.is_enabled()) {
             let incremental = routine.incr_interval_cron.as_deref().filter(|text| !text.is_empty());
-            for (is_full, text) in [(true, Some(routine.interval_cron.as_str())), (false, incremental)] {
+            let drill = routine.drill.as_ref().and_then(|drill| drill.interval_cron.as_deref());
+            let drill = drill.filter(|text| !text.is_empty());
+            let crons = [
+                (Slot::Full, Some(routine.interval_cron.as_str())),
+                (Slot::Incremental, incremental),
+                (Slot::Drill, drill),
+            ];
+            for (slot, text) in crons {
                 let schedule = text.and_then(|text| Schedule::parse(text, zone_of(config, routine)).ok());
                 let Some(schedule) = schedule else { continue };
-                let handled = handled.get(&(name.clone(), is_full)).copied().unwrap_or(now);
+                let handled = handled.get(&(name.clone(), slot)).copied().unwrap_or(now);
                 rows.push(Row {
                     next: schedule.next_after(handled),
                     routine: name.clone(),
-                    is_full,
+                    slot,
                     schedule,
                     handled,
                     catch_up: routine.catch_up != Some(false),
@@ -85,15 +129,15 @@ impl Timetable {
             let late = now.as_millis() - at.as_millis() > MISSED_MILLIS;
             let skip = (late && !row.catch_up).then_some("it was missed while the service was not there");
             let begin = Timestamp::from_millis(at.as_millis() + row.jitter_millis);
-            due.push(Due { routine: row.routine.clone(), is_full: row.is_full, at, begin, skip });
+            due.push(Due { routine: row.routine.clone(), slot: row.slot, at, begin, skip });
             (row.handled, row.next) = (at, row.schedule.next_after(at.max(now)));
         }
         let fulls: Vec<(String, Timestamp)> = due
             .iter()
-            .filter(|due| due.is_full && due.skip.is_none())
+            .filter(|due| due.slot == Slot::Full && due.skip.is_none())
             .map(|due| (due.routine.clone(), due.at))
             .collect();
-        for one in due.iter_mut().filter(|due| !due.is_full) {
+        for one in due.iter_mut().filter(|due| due.slot == Slot::Incremental) {
             if fulls.iter().any(|(routine, at)| *routine == one.routine && *at >= one.at) {
                 one.skip = Some("a full backup is due");
             }
@@ -107,17 +151,16 @@ impl Timetable {
         self.rows.iter().filter_map(|row| row.next).min()
     }
 
-    /// When the next of a routine is due: a full, an incremental.
+    /// When the next of a routine is due.
     #[must_use]
-    pub fn next_of(&self, routine: &str) -> (Option<Timestamp>, Option<Timestamp>) {
-        let next = |is_full| self.rows.iter().find(|row| row.routine == routine && row.is_full == is_full)?.next;
-        (next(true), next(false))
+    pub fn next_of(&self, routine: &str, slot: Slot) -> Option<Timestamp> {
+        self.rows.iter().find(|row| row.routine == routine && row.slot == slot)?.next
     }
 
     /// What is handled up to when, of every schedule.
     #[must_use]
-    pub fn handled(&self) -> Vec<(String, bool, Timestamp)> {
-        self.rows.iter().map(|row| (row.routine.clone(), row.is_full, row.handled)).collect()
+    pub fn handled(&self) -> Vec<(String, Slot, Timestamp)> {
+        self.rows.iter().map(|row| (row.routine.clone(), row.slot, row.handled)).collect()
     }
 }
 
@@ -155,6 +198,7 @@ fn jitter(name: &str, routine: &Routine) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::config::DrillSettings;
 
     const HOUR: i64 = 3_600_000;
 
@@ -176,8 +220,8 @@ mod tests {
         Config { routines: [("r".to_owned(), routine)].into(), ..Config::default() }
     }
 
-    fn kept(table: &Timetable) -> HashMap<(String, bool), Timestamp> {
-        table.handled().into_iter().map(|(routine, is_full, at)| ((routine, is_full), at)).collect()
+    fn kept(table: &Timetable) -> Handled {
+        table.handled().into_iter().map(|(routine, slot, at)| ((routine, slot), at)).collect()
     }
 
     #[test]
@@ -187,12 +231,12 @@ mod tests {
         assert!(table.take_due(now).is_empty());
         assert_eq!(table.next(), Some(at("2026-11-28T23:00:00Z")));
         let due = table.take_due(at("2026-11-28T23:00:00Z"));
-        assert_eq!((due.len(), due[0].is_full, due[0].at), (1, false, at("2026-11-28T23:00:00Z")));
+        assert_eq!((due.len(), due[0].slot, due[0].at), (1, Slot::Incremental, at("2026-11-28T23:00:00Z")));
         assert!(table.take_due(at("2026-11-28T23:00:01Z")).is_empty());
         let due = table.take_due(at("2026-11-29T00:00:00Z"));
         assert_eq!(
-            due.iter().map(|due| (due.is_full, due.skip.is_some())).collect::<Vec<_>>(),
-            [(true, false), (false, true)]
+            due.iter().map(|due| (due.slot, due.skip.is_some())).collect::<Vec<_>>(),
+            [(Slot::Full, false), (Slot::Incremental, true)]
         );
     }
 
@@ -238,7 +282,7 @@ mod tests {
         let config = config(|routine| routine.interval_cron = "* * * * * *".to_owned());
         let mut table = Timetable::new(&config, &HashMap::new(), now);
         let due = table.take_due(later(now, 365 * 24 * HOUR));
-        assert_eq!(due.iter().find(|due| due.is_full).unwrap().at, later(now, 365 * 24 * HOUR));
+        assert_eq!(due.iter().find(|due| due.slot == Slot::Full).unwrap().at, later(now, 365 * 24 * HOUR));
     }
 
     #[test]
@@ -249,7 +293,7 @@ mod tests {
         let mut offsets = Vec::new();
         for day in 1..4 {
             let due = table.take_due(later(at("2026-11-28T00:00:00Z"), day * 24 * HOUR));
-            let full = due.iter().find(|due| due.is_full).unwrap();
+            let full = due.iter().find(|due| due.slot == Slot::Full).unwrap();
             offsets.push(full.begin.as_millis() - full.at.as_millis());
         }
         assert!(offsets.iter().all(|offset| *offset == offsets[0] && (0..60_000).contains(offset)), "{offsets:?}");
@@ -259,6 +303,23 @@ mod tests {
     fn a_routine_that_is_disabled_is_never_due() {
         let now = at("2026-11-28T22:30:00Z");
         let table = Timetable::new(&config(|routine| routine.disabled = Some(true)), &HashMap::new(), now);
-        assert_eq!((table.next(), table.next_of("r")), (None, (None, None)));
+        assert_eq!((table.next(), table.next_of("r", Slot::Full)), (None, None));
+    }
+
+    #[test]
+    fn a_drill_is_due_beside_backups_and_keeps_its_own_account() {
+        let now = at("2026-11-28T22:30:00Z");
+        let config = config(|routine| {
+            let drill = DrillSettings { interval_cron: Some("@daily".to_owned()), ..DrillSettings::default() };
+            routine.drill = Some(drill);
+            routine.incr_interval_cron = None;
+        });
+        let mut table = Timetable::new(&config, &HashMap::new(), now);
+        assert_eq!(table.next_of("r", Slot::Drill), Some(at("2026-11-29T00:00:00Z")));
+        let due = table.take_due(at("2026-11-29T00:00:00Z"));
+        let due: Vec<_> = due.iter().map(|due| (due.slot, due.skip)).collect();
+        assert_eq!(due, [(Slot::Full, None), (Slot::Drill, None)]);
+        let table = Timetable::new(&config, &kept(&table), at("2026-11-29T00:00:01Z"));
+        assert_eq!(table.next_of("r", Slot::Drill), Some(at("2026-11-30T00:00:00Z")));
     }
 }

@@ -186,6 +186,10 @@ fn documents_have_the_keys_that_are_written_down() {
     is_as_said("verify", 0, &world.json(&["verify"]));
     is_as_said("verify", 1, &world.json(&["verify", "--against", "sqlite:a.db"]));
     is_as_said("status", 0, &world.json(&["status"]));
+    is_as_said("drill", 0, &world.json(&["drill", "--no-report"]));
+    world.ok(&["drill"]);
+    is_as_said("drill list", 0, &world.json(&["drill", "list"]));
+    is_as_said("drill show", 0, &world.json(&["drill", "show", "latest"]));
     is_as_said("stats", 0, &world.json(&["stats"]));
     is_as_said("tag", 0, &world.json(&["tag", "latest", "--add", "x"]));
 

@@ -8,6 +8,7 @@ mod crashes;
 mod damage;
 mod databases;
 mod documented;
+mod drills;
 mod files;
 mod going_back;
 mod hostile;

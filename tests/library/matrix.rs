@@ -385,6 +385,7 @@ impl Cell {
         lost.extend(repair::packs(&repo, &options, &Heard::default()).map_err(|error| error.to_string())?.lost);
         lost.extend(repo.repair_index(false, &mut |_| true).map_err(text)?.lost);
         lost.extend(repo.repair_snapshots(false).map_err(text)?.lost);
+        lost.extend(repo.repair_objects(false).map_err(text)?.lost);
         Ok(lost.is_empty())
     }
 }

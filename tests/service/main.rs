@@ -6,6 +6,8 @@ mod backups;
 mod client;
 mod cluster;
 mod configuration;
+mod console;
+mod drills;
 mod hostile;
 mod keys;
 mod monitoring;

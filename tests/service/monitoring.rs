@@ -1,6 +1,9 @@
 //! Alert rules and the dashboard ask for nothing that is not told.
 
-use crate::world::{ROUTINE, World};
+use crate::{
+    client::until,
+    world::{ROUTINE, World},
+};
 use serde_json::Value as Json;
 use std::{collections::BTreeSet, path::PathBuf, process::Command};
 
@@ -40,6 +43,8 @@ fn every_name_that_rules_and_dashboard_ask_for_is_told() {
     world.configure(ROUTINE, "");
     world.start();
     world.back_up("accounts", "full");
+    world.ask("POST", "/v1/drills/accounts", None).is(202);
+    until(|| (world.get("/v1/backups/currentBackup/accounts")["last-proof"].is_string()).then_some(()));
     let told = told(&world);
     let dashboard: Json = serde_json::from_str(&std::fs::read_to_string(file("dashboard.json")).unwrap()).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();

@@ -116,6 +116,7 @@ fn parts_of_kind(storage: &Storage, kind: ObjectKind) -> Result<Vec<String>, Rep
         ObjectKind::Forgotten => "forgotten/",
         ObjectKind::Promises => "promises/",
         ObjectKind::Damage => "damage/",
+        ObjectKind::Drill => "drills/",
     };
     let mut names: Vec<String> = storage.list(folder)?.into_iter().map(|object| object.name).collect();
     names.sort_unstable();

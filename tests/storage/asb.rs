@@ -2,6 +2,7 @@
 
 use crate::{run::Life, s3};
 use rekeep::repo::storage::Created;
+use rekeep_aerospike_server::{Config, NamespaceConfig, Seed, Server};
 
 const FULL: &str = "backup/1700000000000/data/source-ns2";
 const INCREMENT: &str = "incremental/1700000600000/data/source-ns2";
@@ -64,4 +65,48 @@ fn a_routine_comes_in_from_a_bucket_and_files_go_out_to_one() {
     let nobody = life.run(&["backup", &format!("asb:{}", s3::uri(server.port, "nothing/here"))]);
     assert_ne!(nobody.status.code(), Some(0));
     assert!(!String::from_utf8_lossy(&nobody.stderr).contains("test-secret"));
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn scripts_of_the_tools_name_a_bucket() {
+    let store = s3::ministack();
+    let namespaces = vec![NamespaceConfig::named("test"), NamespaceConfig::named("bar")];
+    let cluster = Server::start(Config { namespaces, ..Config::with_nodes(2) }).unwrap();
+    cluster.put_all("test", (0..500).map(|n| Seed::int(n).bin_int("n", n).set("demo")));
+    let life = Life::at("repo", &[]);
+    let address = cluster.addresses()[0];
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    let endpoint = format!("http://127.0.0.1:{}", store.port);
+    let run = |tool: &str, more: &[&str]| {
+        let common = ["-h", &host, "-p", &port, "--s3-endpoint-override", &endpoint, "--s3-region", "us-east-1"];
+        let keys = ["--s3-access-key-id", "test", "--s3-secret-access-key", "hunter22", "--s3-log-level", "FATAL"];
+        let output = life.run(&[&[tool], &common[..], &keys, more].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!said.contains("hunter22"), "{said}");
+        (output.status.code(), said)
+    };
+    let ok = |tool: &str, more: &[&str]| {
+        let (status, said) = run(tool, more);
+        assert_eq!(status, Some(0), "{tool} {more:?}: {said}");
+    };
+    ok("asbackup", &["-n", "test", "--s3-bucket-name", "bucket", "-d", "/nightly/a b"]);
+    let (status, said) = run("asbackup", &["-n", "test", "-d", "s3://bucket/nightly/a b"]);
+    assert!(status == Some(1) && said.contains("backup files"), "{said}");
+    ok("asbackup", &["-n", "test", "-d", "s3://bucket/nightly/a b", "-r", "-C"]);
+    let more = Seed::int(1000).bin_int("n", 1).set("demo");
+    cluster.put_all("test", [more]);
+    ok("asbackup", &["-n", "test", "--s3-bucket-name", "bucket", "-o", "nightly/one.asb"]);
+    ok("asrestore", &["-n", "test,bar", "-d", "s3://bucket/nightly/a b"]);
+    assert_eq!(cluster.dump("bar").len(), 500);
+    ok("asrestore", &["-n", "test,bar", "--s3-bucket-name", "bucket", "-i", "nightly/one.asb"]);
+    assert_eq!(cluster.dump("bar").len(), 501);
+    let (status, said) = run("asbackup", &["-n", "test", "-d", "s3://bucket/x", "--continue", "state"]);
+    assert!(status == Some(1) && said.contains("--continue"), "{said}");
+    let (status, said) = run("asbackup", &["-n", "test", "-d", "here"]);
+    assert!(status == Some(1) && said.contains("which bucket"), "{said}");
+    assert!(!life.path("here").exists() && !life.path("s3:").exists());
+    ok("asbackup", &["-n", "test", "-d", "s3://bucket/nightly/a b", "--remove-artifacts"]);
+    let (status, _) = run("asrestore", &["-n", "test,bar", "-d", "s3://bucket/nightly/a b"]);
+    assert_eq!(status, Some(1));
 }

@@ -13,6 +13,7 @@ pub mod demo;
 pub mod diff;
 #[cfg(feature = "deeplake")]
 pub mod dr;
+pub mod drill;
 pub mod dump;
 pub mod estimate;
 pub mod find;
@@ -89,6 +90,8 @@ pub enum Command {
     /// Mend what can be mended of a damaged repository
     #[command(subcommand)]
     Repair(repair::RepairCommand),
+    /// Restore a snapshot to a place that nobody needs, compare, and keep a report that says so (docs/drills.md)
+    Drill(Box<drill::DrillArgs>),
     /// Look at files of Aerospike's backup tools without backing them up
     Inspect(inspect::InspectArgs),
     /// Back up a cluster into files, with the flags of asbackup (see `rekeep asbackup --help`)
@@ -171,6 +174,7 @@ pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) ->
         Command::Prune(args) => prune::run(&args, context),
         Command::Replicate(args) => replicate::run(&args, context),
         Command::Repair(command) => repair::run(&command, context),
+        Command::Drill(args) => drill::run(&args, context),
         Command::Inspect(args) => inspect::run(&args, context),
         #[cfg(all(feature = "aerospike", feature = "asb"))]
         Command::Asbackup(args) => Ok(tool(super::tools::Tool::Backup, args, context)),

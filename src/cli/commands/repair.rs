@@ -23,6 +23,8 @@ pub enum RepairCommand {
     Config(RepairArgs),
     /// Take away marks that cannot be read, once no prune is at work that may have read them before
     Marks(RepairArgs),
+    /// Take away small objects that are damaged, or made by nobody who may, where nothing rests on them
+    Objects(RepairArgs),
     /// Put back snapshots that vanished or are damaged and that this host's catalog still holds
     Snapshots(RepairArgs),
 }
@@ -70,6 +72,7 @@ pub(super) fn run(command: &RepairCommand, context: &Context) -> Result<Status, 
             let options = repair::RepairPacksOptions { looked, dry_run: args.how.dry_run };
             repair::packs(&repo, &options, &context.reporter).kept(KEPT)?
         }
+        RepairCommand::Objects(args) => repo.repair_objects(args.dry_run).kept(KEPT)?,
         RepairCommand::Marks(args) => repo.repair_marks(args.dry_run).kept(KEPT)?,
         RepairCommand::Config(args) => repo.repair_config(args.dry_run).kept(KEPT)?,
         RepairCommand::Snapshots(args) => repo.repair_snapshots(args.dry_run).kept(KEPT)?,

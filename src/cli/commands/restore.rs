@@ -178,6 +178,8 @@ fn work(
         parallel: threads(args.parallel),
         read_limit: context.read_limit,
         write_limit: context.write_limit,
+        sample: None,
+        nothing_else: false,
     };
     let to_stdout = target.abilities().to_stdout;
     let outcome = match restore(&repo, &snapshot, target.as_ref(), &options, &context.reporter) {

@@ -71,6 +71,7 @@ impl Demo {
         );
         format!(
             "A database that changes every second is backed up every five, in full every thirty. Look around:\n\n\
+             http://{address}/ in a browser: how it stands, what is kept, the way back\n\n\
              curl http://{address}/v1/backups/full/shop\n\
              curl http://{address}/v1/backups/currentBackup/shop\n\
              curl http://{address}/v1/records/orders/-/int:1\n\
@@ -96,13 +97,16 @@ fn make(path: &Path) -> rusqlite::Result<()> {
     let db = Connection::open(path)?;
     db.execute_batch(
         "PRAGMA journal_mode = WAL;
-         CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT NOT NULL, state TEXT NOT NULL, cents INTEGER NOT NULL);
-         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
-         INSERT INTO orders SELECT i, 'customer ' || (i % 97), 'open', i * 37 % 10007 FROM n;",
+         CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT NOT NULL, state TEXT NOT NULL, cents INTEGER NOT NULL, note TEXT);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+         INSERT INTO orders SELECT i, 'customer ' || (i % 97), 'open', i * 37 % 10007, hex(randomblob(90)) FROM n;
+         CREATE TABLE customers (name TEXT PRIMARY KEY, city TEXT NOT NULL);
+         WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 96)
+         INSERT INTO customers SELECT 'customer ' || i, 'city ' || (i % 13) FROM n;",
     )
 }
 
-/// One order is new, some go on, one is gone.
+/// An order is new, some go on, one is gone; now and then many change at once.
 fn change(path: &Path, number: i64) -> rusqlite::Result<()> {
     let mut db = Connection::open(path)?;
     db.busy_timeout(Duration::from_secs(5))?;
@@ -111,9 +115,11 @@ fn change(path: &Path, number: i64) -> rusqlite::Result<()> {
         "INSERT INTO orders (customer, state, cents) VALUES (?, 'open', ?)",
         (format!("customer {}", number % 97), number),
     )?;
+    let every = if number % 20 == 0 { 10 } else { 2000 };
     transaction.execute(
-        "UPDATE orders SET state = CASE state WHEN 'open' THEN 'paid' WHEN 'paid' THEN 'sent' ELSE 'open' END WHERE id % 50 = ? % 50",
-        [number],
+        "UPDATE orders SET state = CASE state WHEN 'open' THEN 'paid' WHEN 'paid' THEN 'sent' ELSE 'open' END,
+         note = hex(randomblob(90)) WHERE id % ?1 = ?2 % ?1 OR id = 1",
+        [every, number],
     )?;
     transaction.execute("DELETE FROM orders WHERE id = ?", [number + 500])?;
     transaction.commit()
@@ -124,7 +130,7 @@ fn config(dir: &Path) -> String {
     format!(
         "service:\n  http:\n    port: 8080\n  unlock:\n    password-file: '{dir}/password.txt'\n  restore-targets: ['sqlite:{dir}/']\n\
          storage:\n  local:\n    local-storage:\n      path: '{dir}/backups'\n\
-         backup-policies:\n  short:\n    retention:\n      full: 5\n\
+         backup-policies:\n  short:\n    verify: restore\n    retention:\n      full: 12\n\
          backup-routines:\n  shop:\n    interval-cron: '*/30 * * * * *'\n    incr-interval-cron: '*/5 * * * * *'\n    \
          source: 'sqlite:{dir}/shop.db'\n    storage: local\n    backup-policy: short\n"
     )

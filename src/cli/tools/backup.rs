@@ -9,12 +9,17 @@ use super::{
     },
     cluster::ClusterArgs,
     files::FileArgs,
-    refuse, tell,
+    refuse,
+    storage::StorageArgs,
+    tell,
 };
 use crate::{
     connector::{
-        Options, SessionOptions,
-        asb::codec::{Form, RecordParts, put_record},
+        Options, Overwrite, SessionOptions, SourceUrl,
+        asb::{
+            codec::{Form, RecordParts, put_record},
+            remove_files,
+        },
     },
     ops::{
         OpsError,
@@ -30,6 +35,7 @@ use std::path::PathBuf;
 /// What the names of backup files end in, and that of the file of what is finished.
 const SUFFIX: &str = ".asb";
 const STATE_SUFFIX: &str = ".asb.state";
+const DEFAULT_FILE_MIB: u64 = 250;
 
 /// What `asbackup` takes.
 #[derive(Debug, Parser)]
@@ -117,9 +123,9 @@ pub struct BackupArgs {
     /// About so many records at most; 0 for all
     #[arg(short = 'M', long, default_value_t = 0)]
     max_records: u64,
-    /// MiB after which another file is begun
-    #[arg(short = 'F', long, default_value_t = 250)]
-    file_limit: u64,
+    /// MiB after which another file is begun [default: 250, in a bucket 64]
+    #[arg(short = 'F', long)]
+    file_limit: Option<u64>,
     /// What the names of files begin with
     #[arg(short = 'q', long)]
     output_file_prefix: Option<String>,
@@ -162,6 +168,8 @@ pub struct BackupArgs {
     #[command(flatten)]
     files: FileArgs,
     #[command(flatten)]
+    storage: StorageArgs,
+    #[command(flatten)]
     cluster: ClusterArgs,
 }
 
@@ -174,6 +182,12 @@ impl BackupArgs {
             "--continue",
             self.go_on.is_some() && self.directory.is_none(),
             "only files in a folder (--directory) are gone on with",
+        )?;
+        let is_noted = self.go_on.is_some() || self.state_file_dst.is_some();
+        refuse(
+            "--continue",
+            is_noted && self.is_far(),
+            "files are put into a bucket when all of them are whole: there is nothing to go on with",
         )?;
         refuse("--max-records", self.max_records > 0 && self.parallel > 1, "a limit needs --parallel 1")
     }
@@ -224,15 +238,22 @@ impl BackupArgs {
         Ok(options)
     }
 
+    /// Where files go, as it was typed.
+    fn place(&self) -> String {
+        let place = self.directory.as_ref().or(self.output_file.as_ref());
+        place.map_or_else(|| "-".to_owned(), |place| place.display().to_string())
+    }
+
+    fn is_far(&self) -> bool {
+        self.storage.is_far(&self.place())
+    }
+
     /// The place of the files, and how they are written.
     fn target(&self) -> Result<(String, Options), Failure> {
         let mut options = Options::default();
         self.files.add_to(&mut options)?;
-        let place = match (&self.directory, &self.output_file) {
-            (Some(directory), _) => directory.display().to_string(),
-            (None, Some(file)) => file.display().to_string(),
-            (None, None) => "-".to_owned(),
-        };
+        self.storage.add_to(&mut options)?;
+        let place = self.place();
         options.add(&json!({
             "output_file_prefix": self.output_file_prefix,
             "compact": self.compact,
@@ -242,12 +263,16 @@ impl BackupArgs {
             "add_files": self.go_on.is_some(),
             "single_file": self.output_file.is_some(),
         }))?;
-        options.set("file_limit", self.file_limit.saturating_mul(1 << 20));
-        Ok((format!("asb:{}", place.replace('%', "%25").replace('?', "%3F")), options))
+        // A file is held in memory on its way to a bucket: there the limit is the connector's own.
+        let limit = self.file_limit.or((!self.storage.is_far(&place)).then_some(DEFAULT_FILE_MIB));
+        if let Some(limit) = limit {
+            options.set("file_limit", limit.saturating_mul(1 << 20));
+        }
+        Ok((self.storage.url(&[place])?, options))
     }
 
     fn state_file(&self) -> Option<PathBuf> {
-        let directory = self.directory.as_ref()?;
+        let directory = self.directory.as_ref().filter(|_| !self.is_far())?;
         let name = format!("{}{STATE_SUFFIX}", self.output_file_prefix.as_ref().unwrap_or(&self.namespace));
         let beside =
             self.state_file_dst.clone().or_else(|| self.go_on.clone()).unwrap_or_else(|| directory.join(&name));
@@ -276,7 +301,12 @@ impl BackupArgs {
 pub(super) fn run(args: &BackupArgs, context: &Context) -> Result<bool, Failure> {
     args.check()?;
     if args.remove_files || args.remove_artifacts {
-        args.remove()?;
+        if !args.is_far() {
+            args.remove()?;
+        } else if args.remove_artifacts {
+            let (url, options) = args.target()?;
+            remove_files(&SourceUrl::parse(&url)?, &options)?;
+        }
         if args.remove_artifacts {
             return Ok(true);
         }
@@ -289,13 +319,14 @@ pub(super) fn run(args: &BackupArgs, context: &Context) -> Result<bool, Failure>
     let target = context.registry.target(&url, &options)?;
     let how = CopyOptions {
         parallel: usize::from(args.parallel),
-        overwrite: crate::connector::Overwrite::Never,
+        // In a bucket the old files go when the new ones are there.
+        overwrite: if args.remove_files && args.is_far() { Overwrite::Always } else { Overwrite::Never },
         state_file: args.state_file(),
         go_on: args.go_on.is_some(),
         bandwidth: (args.nice > 0).then_some(args.nice << 20),
         ..CopyOptions::default()
     };
-    if let Some(directory) = &args.directory {
+    if let Some(directory) = args.directory.as_ref().filter(|_| !args.is_far()) {
         std::fs::create_dir_all(directory)
             .map_err(|error| crate::cli::context::io_error("making", directory, error))?;
     }

@@ -7,6 +7,7 @@ mod cluster;
 mod files;
 mod restore;
 mod secrets;
+mod storage;
 
 pub use backup::BackupArgs;
 pub use restore::RestoreArgs;

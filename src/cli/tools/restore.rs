@@ -8,7 +8,9 @@ use super::{
     },
     cluster::ClusterArgs,
     files::FileArgs,
-    refuse, tell,
+    refuse,
+    storage::StorageArgs,
+    tell,
 };
 use crate::{
     connector::{Options, Overwrite},
@@ -149,6 +151,8 @@ pub struct RestoreArgs {
     #[command(flatten)]
     files: FileArgs,
     #[command(flatten)]
+    storage: StorageArgs,
+    #[command(flatten)]
     cluster: ClusterArgs,
 }
 
@@ -161,17 +165,14 @@ impl RestoreArgs {
             (Some(place), _) | (None, Some(place)) => vec![place.clone()],
             (None, None) => self.directory_list.iter().map(within).collect(),
         };
-        let Some((first, others)) = places.split_first() else { return Err(usage("nothing says which files")) };
-        let encoded = |path: &PathBuf| path.to_string_lossy().replace('%', "%25").replace('?', "%3F");
-        let then = |path: &PathBuf| format!("then={}", path.to_string_lossy().replace('%', "%25").replace('&', "%26"));
-        let query: Vec<String> = others.iter().map(then).collect();
-        let mark = if query.is_empty() { "" } else { "?" };
-        Ok(format!("asb:{}{mark}{}", encoded(first), query.join("&")))
+        let places: Vec<String> = places.iter().map(|place| place.to_string_lossy().into_owned()).collect();
+        self.storage.url(&places)
     }
 
     fn source(&self) -> Result<Options, Failure> {
         let mut options = Options::default();
         self.files.add_to(&mut options)?;
+        self.storage.add_to(&mut options)?;
         options.add(&json!({
             "sets": self.sets,
             "bins": self.bins,

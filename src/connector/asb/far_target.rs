@@ -4,15 +4,15 @@
 use super::{
     AsbSource, AsbTarget,
     cipher::Cipher,
-    options::{CipherOptions, PartOptions, WriteOptions},
+    options::{CipherOptions, PartOptions, PlaceOptions, WriteOptions},
     place::{AsbPlace, SUFFIX, folder, storage_options},
     spot::{Spot, failed, far_location, object_at, storage_at},
     target::{files_stand, taken},
 };
 use crate::{
     connector::{
-        CollectionTarget, ConnectorError, Meets, Overwrite, Source, SourceUrl, Target, TargetAbilities, TargetEnd,
-        TargetPlan, TargetSession,
+        CollectionTarget, ConnectorError, Meets, Options, Overwrite, Source, SourceUrl, Target, TargetAbilities,
+        TargetEnd, TargetPlan, TargetSession,
     },
     repo::{
         Storage,
@@ -28,6 +28,7 @@ const FILE_LIMIT: u64 = 64 << 20;
 /// Files to put at a far place.
 pub struct FarTarget {
     url: SourceUrl,
+    at: PlaceOptions,
     storage: Storage,
     /// The name of the one file, if it is to be one.
     file: Option<String>,
@@ -54,9 +55,10 @@ impl FarTarget {
         cipher: &CipherOptions,
         part: PartOptions,
         mut write: WriteOptions,
+        at: PlaceOptions,
     ) -> Result<Self, ConnectorError> {
-        let storage = storage_options(url);
-        if storage.len() < url.options.len() {
+        let storage = storage_options(url, &at);
+        if storage.options.len() < url.options.len() {
             return Err(ConnectorError::Url {
                 url: crate::connector::url::without_password(&url.to_string()),
                 reason: "a target has one place".to_owned(),
@@ -80,7 +82,7 @@ impl FarTarget {
         let within = SourceUrl::parse(&format!("asb:{encoded}"))?;
         let (is_part, cipher_of_it) = (part != PartOptions::default(), cipher.cipher()?);
         let inner = AsbTarget::new(&within, cipher, part, write)?;
-        Ok(Self { url: url.clone(), storage, file, inner, cipher: cipher_of_it, is_part, spool })
+        Ok(Self { url: url.clone(), at, storage, file, inner, cipher: cipher_of_it, is_part, spool })
     }
 
     /// Backup files that stand there.
@@ -99,6 +101,19 @@ impl FarTarget {
         }
         Ok(())
     }
+}
+
+/// Removes the backup files of a place in a bucket.
+///
+/// # Errors
+/// [`ConnectorError`] if it cannot be listed, or a file cannot be deleted.
+pub fn remove_files(url: &SourceUrl, options: &Options) -> Result<(), ConnectorError> {
+    let target = FarTarget::new(url, &options.read()?, options.read()?, options.read()?, options.read()?)?;
+    for name in target.standing()? {
+        let object = object_at(&target.storage, &name);
+        target.storage.delete(&name).map_err(|error| failed("delete", &object, error))?;
+    }
+    Ok(())
 }
 
 impl Target for FarTarget {
@@ -133,7 +148,7 @@ impl Target for FarTarget {
         if self.is_part {
             return Ok(None);
         }
-        let spot = Spot::of(&self.url.written, &storage_options(&self.url))?;
+        let spot = Spot::of(&self.url.written, &storage_options(&self.url, &self.at))?;
         Ok(Some(Box::new(AsbSource::of(AsbPlace::Spots(vec![spot]), self.cipher.clone()))))
     }
 }

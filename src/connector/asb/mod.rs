@@ -25,6 +25,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use far_target::remove_files;
 pub use open::AsbConnector;
 pub use source::AsbSource;
 pub use target::AsbTarget;

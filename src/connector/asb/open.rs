@@ -3,7 +3,7 @@
 use super::{
     AsbSource, AsbTarget,
     far_target::FarTarget,
-    options::{CipherOptions, PartOptions, ReadOptions, WriteOptions},
+    options::{CipherOptions, PartOptions, PlaceOptions, ReadOptions, WriteOptions},
     place::{AsbPlace, place_text, storage_options},
     spot::Spot,
     step::{is_routine, steps},
@@ -24,6 +24,7 @@ impl Connector for AsbConnector {
     fn options(&self, role: Role) -> Vec<OptionDescription> {
         let mut all = options_of::<CipherOptions>();
         all.extend(options_of::<PartOptions>());
+        all.extend(options_of::<PlaceOptions>());
         all.extend(match role {
             Role::Source => options_of::<ReadOptions>(),
             Role::Target => options_of::<WriteOptions>(),
@@ -33,27 +34,31 @@ impl Connector for AsbConnector {
 
     fn source(&self, url: &SourceUrl, options: &Options) -> Result<Box<dyn Source>, ConnectorError> {
         let (cipher, part, read): (CipherOptions, _, _) = (options.read()?, options.read()?, options.read()?);
-        Ok(Box::new(AsbSource::new(url, &cipher, part, read)?))
+        Ok(Box::new(AsbSource::new(url, &cipher, part, read, &options.read()?)?))
     }
 
     fn target(&self, url: &SourceUrl, options: &Options) -> Result<Box<dyn Target>, ConnectorError> {
         let (cipher, part, write): (CipherOptions, _, _) = (options.read()?, options.read()?, options.read()?);
         if FarTarget::is_of(url) {
-            return Ok(Box::new(FarTarget::new(url, &cipher, part, write)?));
+            return Ok(Box::new(FarTarget::new(url, &cipher, part, write, options.read()?)?));
         }
         Ok(Box::new(AsbTarget::new(url, &cipher, part, write)?))
     }
 
     fn inspect(&self, url: &SourceUrl, options: &Options) -> Result<Inspection, ConnectorError> {
         let cipher: CipherOptions = options.read()?;
-        super::inspect::inspect(&AsbPlace::of(url)?, cipher.cipher()?.as_ref())
+        super::inspect::inspect(&AsbPlace::of(url, &options.read()?)?, cipher.cipher()?.as_ref())
     }
 
     fn chain(&self, url: &SourceUrl) -> Result<Option<Vec<String>>, ConnectorError> {
-        let storage = storage_options(url);
-        if url.options.len() > storage.len() || url.place == "-" || !is_routine(&Spot::of(place_text(url), &storage)?) {
+        let at = PlaceOptions::default();
+        let storage = storage_options(url, &at);
+        if url.options.len() > storage.options.len()
+            || url.place == "-"
+            || !is_routine(&Spot::of(place_text(url), &storage)?)
+        {
             return Ok(None);
         }
-        Ok(Some(steps(url)?.iter().map(super::step::Step::url).collect()))
+        Ok(Some(steps(url, &at)?.iter().map(super::step::Step::url).collect()))
     }
 }

@@ -5,10 +5,13 @@ use super::{
     codec::Version,
     key::cipher_of,
 };
-use crate::connector::{ConnectorError, options::Secret};
+use crate::{
+    connector::{ConnectorError, options::Secret},
+    repo::storage::StorageOptions,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 use zeroize::Zeroizing;
 
 /// How files are encrypted.
@@ -69,6 +72,24 @@ pub struct PartOptions {
     pub no_indexes: bool,
     /// Leave out UDF modules.
     pub no_udfs: bool,
+}
+
+/// How the place of files is opened, where it is one of a service.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PlaceOptions {
+    /// Secrets of the service, by the names that `OpenDAL` has for them (`access_key_id`, `secret_access_key`, `account_key`); what
+    /// the environment has by default.
+    pub storage_credentials: BTreeMap<String, Secret>,
+}
+
+impl PlaceOptions {
+    /// What storage is told beside a location.
+    #[must_use]
+    pub fn storage(&self, options: Vec<(String, String)>) -> StorageOptions {
+        let credentials = self.storage_credentials.iter().map(|(name, secret)| (name.clone(), secret.0.to_string()));
+        StorageOptions { options, credentials: credentials.collect(), ..StorageOptions::default() }
+    }
 }
 
 /// How files are read.

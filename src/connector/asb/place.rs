@@ -1,8 +1,14 @@
 //! Where files are: one, a folder, several of both in order, or standard input.
 
 pub use super::names::{METADATA_PREFIX, SUFFIX};
-use super::spot::{Spot, far_location};
-use crate::connector::{ConnectorError, SourceUrl};
+use super::{
+    options::PlaceOptions,
+    spot::{Spot, far_location},
+};
+use crate::{
+    connector::{ConnectorError, SourceUrl},
+    repo::storage::StorageOptions,
+};
 use std::path::{Path, PathBuf};
 
 /// A place.
@@ -38,7 +44,7 @@ impl AsbPlace {
     ///
     /// # Errors
     /// [`ConnectorError::Url`] for other options.
-    pub fn of(url: &SourceUrl) -> Result<Self, ConnectorError> {
+    pub fn of(url: &SourceUrl, at: &PlaceOptions) -> Result<Self, ConnectorError> {
         let wrong = |reason: String| ConnectorError::Url { url: url.to_string(), reason };
         if url.place == "-" {
             return if url.options.is_empty() {
@@ -47,12 +53,12 @@ impl AsbPlace {
                 Err(wrong("standard input stands alone".to_owned()))
             };
         }
-        let storage = storage_options(url);
+        let storage = storage_options(url, at);
         let mut spots = vec![Spot::of(place_text(url), &storage)?];
         for (option, value) in &url.options {
             match option.as_str() {
                 "then" if !value.is_empty() => spots.push(Spot::of(value, &storage)?),
-                _ if storage.iter().any(|(known, _)| known == option) => {}
+                _ if storage.options.iter().any(|(known, _)| known == option) => {}
                 _ => {
                     return Err(wrong(format!(
                         "`{option}` is not understood; write then=PATH for what comes after (a `?` in a name is written %3F)"
@@ -101,10 +107,10 @@ pub fn place_text(url: &SourceUrl) -> &str {
 }
 
 /// What of a URL's options is meant for storage: all but ours, where the place is a far one.
-pub fn storage_options(url: &SourceUrl) -> Vec<(String, String)> {
+pub fn storage_options(url: &SourceUrl, at: &PlaceOptions) -> StorageOptions {
     let is_ours = |name: &str| matches!(name, "then" | "step");
     let options = url.options.iter().filter(|(name, _)| !is_ours(name));
-    if far_location(&url.place).is_some() { options.cloned().collect() } else { Vec::new() }
+    at.storage(if far_location(&url.place).is_some() { options.cloned().collect() } else { Vec::new() })
 }
 
 /// The backup files of a folder of this machine with their lengths, in order.
@@ -139,7 +145,7 @@ mod tests {
 
     #[test]
     fn places_are_one_or_several_in_order() {
-        let place = |text: &str| AsbPlace::of(&SourceUrl::parse(text).unwrap());
+        let place = |text: &str| AsbPlace::of(&SourceUrl::parse(text).unwrap(), &PlaceOptions::default());
         assert_eq!(place("asb:-").unwrap(), AsbPlace::Standard);
         assert_eq!(
             place("asb:a?then=b&then=c%20d").unwrap(),

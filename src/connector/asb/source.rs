@@ -3,7 +3,7 @@
 use super::{
     cipher::Cipher,
     gather::{Gathered, How, gather, place_of, show_key},
-    options::{CipherOptions, PartOptions, ReadOptions},
+    options::{CipherOptions, PartOptions, PlaceOptions, ReadOptions},
     parts::FileParts,
     place::{AsbPlace, Input},
     spot::Spot,
@@ -49,12 +49,13 @@ impl AsbSource {
         cipher: &CipherOptions,
         part: PartOptions,
         read: ReadOptions,
+        at: &PlaceOptions,
     ) -> Result<Self, ConnectorError> {
-        let (place, step) = match Step::of(url)? {
+        let (place, step) = match Step::of(url, at)? {
             Some(step) => {
                 (AsbPlace::Spots(step.folders.iter().map(|folder| folder.path.clone()).collect()), Some(step))
             }
-            None => (AsbPlace::of(url)?, None),
+            None => (AsbPlace::of(url, at)?, None),
         };
         let source = Self { place, cipher: cipher.cipher()?, part, read, step };
         source.place.inputs()?;

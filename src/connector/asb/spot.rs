@@ -64,7 +64,7 @@ pub fn far_location(text: &str) -> Option<&str> {
 
 impl Far {
     /// Opens a place and lists what lies below it.
-    fn open(location: &str, options: &[(String, String)]) -> Result<Self, ConnectorError> {
+    fn open(location: &str, options: &StorageOptions) -> Result<Self, ConnectorError> {
         Self::over(storage_at(location, options)?)
     }
 
@@ -77,9 +77,8 @@ impl Far {
 }
 
 /// Storage at a location, in its own spelling.
-pub fn storage_at(location: &str, options: &[(String, String)]) -> Result<Storage, ConnectorError> {
-    let given = StorageOptions { options: options.to_vec(), ..StorageOptions::default() };
-    Storage::open(location, &given).map_err(|error| ConnectorError::Url {
+pub fn storage_at(location: &str, options: &StorageOptions) -> Result<Storage, ConnectorError> {
+    Storage::open(location, options).map_err(|error| ConnectorError::Url {
         url: format!("asb:{}", crate::connector::url::without_password(location)),
         reason: error.to_string(),
     })
@@ -102,7 +101,7 @@ impl Spot {
     ///
     /// # Errors
     /// [`ConnectorError`] if a far place cannot be listed.
-    pub fn of(text: &str, options: &[(String, String)]) -> Result<Self, ConnectorError> {
+    pub fn of(text: &str, options: &StorageOptions) -> Result<Self, ConnectorError> {
         match far_location(text) {
             None => Ok(Self::Here(crate::connector::url::path_from_text(text))),
             Some(location) => match location.strip_prefix("file://").or_else(|| location.strip_prefix("fs://")) {
@@ -404,7 +403,7 @@ mod tests {
         for path in ["/a/b", "a", "a b://c", "://x", "hex:61"] {
             assert_eq!(far_location(path), None, "{path}");
         }
-        assert_eq!(Spot::of("file:///a/b", &[]).unwrap(), Spot::Here("/a/b".into()));
-        assert!(Spot::of("nothing://a/b", &[]).unwrap_err().to_string().contains("nothing"));
+        assert_eq!(Spot::of("file:///a/b", &StorageOptions::default()).unwrap(), Spot::Here("/a/b".into()));
+        assert!(Spot::of("nothing://a/b", &StorageOptions::default()).unwrap_err().to_string().contains("nothing"));
     }
 }

@@ -6,7 +6,7 @@ use super::{
     file::AsbFile,
     gather::Gathered,
     metadata::Metadata,
-    options::PartOptions,
+    options::{PartOptions, PlaceOptions},
     place::{AsbPlace, place_text, storage_options},
     spot::Spot,
 };
@@ -66,7 +66,7 @@ pub fn is_routine(root: &Spot) -> bool {
 fn typed(url: &SourceUrl) -> String {
     let encoded = |text: &str| text.replace('%', "%25").replace('&', "%26");
     let mut text = format!("asb:{}", url.written);
-    for (index, (name, value)) in storage_options(url).iter().enumerate() {
+    for (index, (name, value)) in storage_options(url, &PlaceOptions::default()).options.iter().enumerate() {
         text += &format!("{}{name}={}", if index == 0 { '?' } else { '&' }, encoded(value));
     }
     text
@@ -76,8 +76,8 @@ fn typed(url: &SourceUrl) -> String {
 ///
 /// # Errors
 /// [`ConnectorError`] if a folder cannot be read, or there is no full backup.
-pub fn steps(url: &SourceUrl) -> Result<Vec<Step>, ConnectorError> {
-    steps_of(&Spot::of(place_text(url), &storage_options(url))?, &typed(url))
+pub fn steps(url: &SourceUrl, at: &PlaceOptions) -> Result<Vec<Step>, ConnectorError> {
+    steps_of(&Spot::of(place_text(url), &storage_options(url, at))?, &typed(url))
 }
 
 /// The same of a folder, and how it is typed.
@@ -122,9 +122,9 @@ impl Step {
     ///
     /// # Errors
     /// [`ConnectorError`] if there is none.
-    pub fn of(url: &SourceUrl) -> Result<Option<Self>, ConnectorError> {
+    pub fn of(url: &SourceUrl, at: &PlaceOptions) -> Result<Option<Self>, ConnectorError> {
         let Some((_, name)) = url.options.iter().find(|(option, _)| option == "step") else { return Ok(None) };
-        let found = steps(url)?.into_iter().find(|step| step.name == *name);
+        let found = steps(url, at)?.into_iter().find(|step| step.name == *name);
         let missing = || ConnectorError::Missing { object: format!("the backup {name} of {}", url.place) };
         found.ok_or_else(missing).map(Some)
     }

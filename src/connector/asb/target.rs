@@ -6,7 +6,7 @@ use super::{
     codec::{Form, Index, Module, RecordParts, Version, put_header, put_index, put_module, put_record},
     globals::{Told, index_of_json},
     layers::Wrapped,
-    options::{CipherOptions, Compress, Layout, PartOptions, WriteOptions},
+    options::{CipherOptions, Compress, Layout, PartOptions, PlaceOptions, WriteOptions},
     place::{AsbPlace, METADATA_PREFIX, SUFFIX, folder},
     spot::Spot,
 };
@@ -69,7 +69,7 @@ impl AsbTarget {
         if !url.options.is_empty() {
             return Err(wrong("a target has one place and no `?`"));
         }
-        let way = match AsbPlace::of(url)? {
+        let way = match AsbPlace::of(url, &PlaceOptions::default())? {
             AsbPlace::Standard => Way::Standard,
             AsbPlace::Spots(spots) => match spots.first().and_then(Spot::path).map(Path::to_owned) {
                 Some(path) if write.single_file => Way::File(path),

@@ -487,7 +487,9 @@ pub(super) fn read_back(
                 compared += 1;
                 different += 1;
             }
-            Pair::LiveOnly { .. } => different += u64::from(run.options.make_equal),
+            Pair::LiveOnly { .. } => {
+                different += u64::from(run.options.make_equal || run.options.nothing_else);
+            }
         })?;
         // Exactly as many as the target says: one more or less is a difference.
         if different - before == target.changed_itself(one.name()) {

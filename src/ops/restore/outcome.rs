@@ -37,6 +37,9 @@ pub struct RestoreOutcome {
     pub complete: bool,
     /// Wall time.
     pub duration_seconds: f64,
+    /// Of that, until everything stood in the target.
+    #[serde(skip)]
+    pub written_seconds: f64,
     /// The process's peak memory.
     pub peak_memory_bytes: u64,
 }

@@ -6,7 +6,7 @@ use crate::{
     layer::Stack,
     ops::{OpsError, own_folder, select::scope::is_everything},
     record::{KeyCodec, KeyRange},
-    repo::{Repository, Snapshot, manifest::Collection},
+    repo::{Repository, Snapshot, drills::Sample, manifest::Collection},
     report::{ErrorKind, Remedy},
 };
 use serde_json::Value as Json;
@@ -42,6 +42,7 @@ pub(in crate::ops) struct Filter {
     pub(in crate::ops) keys: Vec<Vec<u8>>,
     include: Option<Patterns>,
     exclude: Option<Patterns>,
+    sample: Option<Sample>,
 }
 
 impl Filter {
@@ -52,11 +53,14 @@ impl Filter {
 
     /// Whether every record is meant.
     pub(super) const fn means_all(&self) -> bool {
-        self.keys.is_empty() && self.include.is_none() && self.exclude.is_none()
+        self.keys.is_empty() && self.include.is_none() && self.exclude.is_none() && self.sample.is_none()
     }
 
     /// Whether a record is meant, its key being in one of the ranges that [`Self::keys`] gives.
     pub(in crate::ops) fn admits(&self, key: &[u8]) -> bool {
+        if self.sample.is_some_and(|sample| !sample.means(key)) {
+            return false;
+        }
         if self.include.is_none() && self.exclude.is_none() {
             return true;
         }
@@ -76,7 +80,7 @@ fn filter(collection: &Collection, options: &RestoreOptions) -> Result<Filter, O
     keys.dedup();
     let codec = collection.codec;
     let [include, exclude] = [&options.include, &options.exclude].map(|texts| Patterns::new(codec, texts));
-    Ok(Filter { codec, keys, include: include?, exclude: exclude? })
+    Ok(Filter { codec, keys, include: include?, exclude: exclude?, sample: options.sample })
 }
 
 /// Which patterns met no record of any collection, in words.

@@ -67,7 +67,8 @@ impl Inner {
                     self.add_named(&checkpoint, walk, &mut wanted)?;
                 }
                 // One that cannot be read cannot be taken over either.
-                Ok(_) | Err(RepoError::Missing { .. } | RepoError::Damaged { .. } | RepoError::NewerFormat { .. }) => {}
+                Ok(_) | Err(RepoError::Missing { .. }) => {}
+                Err(error) if error.is_bad_object() => {}
                 Err(error) => return Err(error),
             }
         }

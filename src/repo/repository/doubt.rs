@@ -113,7 +113,9 @@ impl Repository {
     /// Every small object that is not what it should be: damaged, or made by nobody who may. Reads them all.
     pub fn doubtful(&self) -> Result<Vec<Doubtful>, RepoError> {
         let mut found = Vec::new();
-        for folder in ["snapshots/", "forgotten/", "checkpoints/", "leases/", "trash/", "damage/", "promises/"] {
+        for folder in
+            ["snapshots/", "forgotten/", "checkpoints/", "leases/", "trash/", "damage/", "promises/", "drills/"]
+        {
             let mut names: Vec<String> =
                 self.inner.list_objects(folder)?.into_iter().map(|object| object.name).collect();
             names.sort_unstable();
@@ -144,6 +146,7 @@ impl Repository {
                     Some("damage") => kind == ObjectKind::Damage,
                     Some("promises") => kind == ObjectKind::Promises,
                     Some("forgotten") => kind == ObjectKind::Forgotten,
+                    Some("drills") => kind == ObjectKind::Drill,
                     _ => false,
                 };
                 if belongs {

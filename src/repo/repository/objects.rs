@@ -204,9 +204,9 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// Leases, marks, checkpoints, damage notes, promises, collective tombstones.
+    /// Leases, marks, checkpoints, damage notes, promises, collective tombstones, reports of drills.
     fn small(&mut self) -> Result<(), RepoError> {
-        for folder in ["leases/", "trash/", "checkpoints/", "damage/", "promises/", "forgotten/"] {
+        for folder in ["leases/", "trash/", "checkpoints/", "damage/", "promises/", "forgotten/", "drills/"] {
             let listed = self.inner.list_objects(folder)?.into_iter();
             let listed = listed.map(|object| (object.clone(), object.name, object.bytes));
             for (object, begun) in object::read_each(&self.inner.storage, listed) {
@@ -250,6 +250,10 @@ impl Checker<'_, '_> {
             (["forgotten", _], _) => self.inner.read_forgotten(name).map(drop),
             (["damage", pack], _) => match pack.parse() {
                 Ok(pack) => self.inner.read_damage(&pack).map(drop),
+                Err(_) => Ok(()),
+            },
+            (["drills", ..], _) => match name.trim_start_matches("drills/").parse() {
+                Ok(drill) => self.inner.open_drill(drill, bytes).map(drop),
                 Err(_) => Ok(()),
             },
             _ => Ok(()),

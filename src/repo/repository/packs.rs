@@ -157,8 +157,19 @@ impl Repository {
 
     /// Objects and bytes by folder.
     pub fn stats(&self) -> Result<Vec<FolderStats>, RepoError> {
-        let folders =
-            ["keys", "packs", "index", "snapshots", "forgotten", "checkpoints", "leases", "trash", "damage", "copies"];
+        let folders = [
+            "keys",
+            "packs",
+            "index",
+            "snapshots",
+            "forgotten",
+            "checkpoints",
+            "leases",
+            "trash",
+            "damage",
+            "drills",
+            "copies",
+        ];
         let stats = folders.into_iter().map(|folder| {
             let listed = self.inner.storage.list(&format!("{folder}/"))?;
             let bytes = listed.iter().map(|object| object.bytes).sum();

@@ -1,8 +1,11 @@
 //! What a configuration must say to make sense: names, references, schedules, numbers. Everything that is wrong is found at
 //! once.
 
-use super::{Cluster, Config, Policy, Routine, ServiceSettings, Storage, partitions::partitions};
-use crate::service::{cron::Schedule, window::Window};
+use super::{Cluster, Config, DrillSettings, Policy, Routine, ServiceSettings, Storage, partitions::partitions};
+use crate::{
+    ops::drill::SampleSize,
+    service::{cron::Schedule, window::Window},
+};
 use std::fmt;
 
 /// Something that is wrong, and where.
@@ -216,6 +219,7 @@ impl Check<'_> {
         let crons = [
             ("interval-cron", Some(&routine.interval_cron)),
             ("incr-interval-cron", routine.incr_interval_cron.as_ref()),
+            ("drill", routine.drill.as_ref().and_then(|drill| drill.interval_cron.as_ref())),
         ];
         for (field, text) in crons {
             // An empty one is none, as the backup service has it; a full must be due some time.
@@ -261,8 +265,27 @@ impl Check<'_> {
         if let Some(Err(words)) = routine.partition_list.as_deref().map(partitions) {
             self.say(&[at, name, "partition-list"], words);
         }
+        if let Some(drill) = &routine.drill {
+            self.drill(name, drill);
+        }
         if routine.tags.iter().flatten().any(|tag| tag.trim().is_empty() || tag.contains('=')) {
             self.say(&[at, name, "tags"], "a tag has a name, and no `=`");
+        }
+    }
+
+    fn drill(&mut self, name: &str, drill: &DrillSettings) {
+        let at = ["backup-routines", name, "drill"];
+        if let Some(Err(words)) = drill.sample.as_deref().map(str::parse::<SampleSize>) {
+            self.say(&at, words);
+        }
+        if drill.target.as_ref().is_some_and(|target| !target.contains(':')) {
+            self.say(&at, "target: it is a URL, such as sqlite:FILE");
+        }
+        if drill.target.is_none() && drill.target_options.is_some() {
+            self.say(&at, "target-options are of a target, and there is none");
+        }
+        for hook in drill.assertions.iter().filter(|hook| !self.config.service.hooks.contains_key(*hook)) {
+            self.say(&at, format!("assertions: there is no hook `{hook}`"));
         }
     }
 

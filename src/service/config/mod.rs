@@ -3,6 +3,7 @@
 
 pub(in crate::service) mod check;
 mod cluster;
+mod drill;
 mod file;
 mod hidden;
 mod located;
@@ -15,6 +16,7 @@ mod storage;
 
 pub use check::Finding;
 pub use cluster::{Cluster, Credentials, SecretAgent, SeedNode, Tls};
+pub use drill::DrillSettings;
 pub use file::{ConfigError, ConfigFile};
 pub use hidden::{HIDDEN, Hidden};
 pub use partitions::partitions;

@@ -1,6 +1,6 @@
 //! Routines: what is backed up, when, and to where.
 
-use super::SecretAgent;
+use super::{DrillSettings, SecretAgent};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -76,6 +76,8 @@ pub struct Routine {
     pub before: Option<Vec<String>>,
     /// The hooks to run after, by name.
     pub after: Option<Vec<String>>,
+    /// How its newest backup is proved.
+    pub drill: Option<DrillSettings>,
 }
 
 impl Routine {

@@ -27,6 +27,8 @@ pub struct ServiceSettings {
     pub hooks: BTreeMap<String, Hook>,
     /// What URLs of targets that the interface may restore into begin with; clusters that have a name are always allowed.
     pub restore_targets: Vec<String>,
+    /// Where drills make their scratch folders; below the state by default.
+    pub drill_scratch: Option<String>,
     /// Who is told when something happens.
     pub webhooks: Vec<Webhook>,
 }

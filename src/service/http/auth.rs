@@ -1,7 +1,10 @@
 //! Who asks: by a key in the head, by a certificate, or anybody where that was said or only this host can ask.
 
 use super::{App, answer::Refusal};
-use crate::{report::ErrorKind, service::keys::Caller};
+use crate::{
+    report::ErrorKind,
+    service::{console::is_for_people, keys::Caller},
+};
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, Method, StatusCode, header},
@@ -25,20 +28,28 @@ pub(super) async fn admit(State(app): State<App>, mut request: Request, next: Ne
     if let Err(refusal) = from_browser(request.method(), request.headers()) {
         return refusal.into_response();
     }
-    let caller = match key_of(request.headers()) {
+    let known = match key_of(request.headers()) {
         Some(key) => match Caller::of_key(&config.service, key, app.service.now()) {
-            Ok(caller) => caller,
+            Ok(caller) => Some(caller),
             Err(words) => return unauthorized(words),
         },
         None => match request.extensions().get::<Certified>() {
-            Some(Certified(name)) => Caller::certified(name),
+            Some(Certified(name)) => Some(Caller::certified(name)),
             None if config.service.api_keys.is_empty() || config.service.without_authentication == Some(true) => {
-                Caller::anybody()
+                Some(Caller::anybody())
             }
-            None if OPEN.contains(&path.as_str()) => Caller::anybody(),
-            None => return unauthorized("a key is needed: Authorization: ApiKey KEY"),
+            None if OPEN.contains(&path.as_str()) => Some(Caller::anybody()),
+            None => None,
         },
     };
+    // People are asked for a key by a page, and known by a session afterwards.
+    if is_for_people(&path) {
+        return match app.console.admit(&mut request, &path, known, &config.service) {
+            None => next.run(request).await,
+            Some(answer) => answer,
+        };
+    }
+    let Some(caller) = known else { return unauthorized("a key is needed: Authorization: ApiKey KEY") };
     request.extensions_mut().insert(caller);
     next.run(request).await
 }

@@ -43,9 +43,10 @@ fn keeps_what_the_file_says(before: &Config, after: &Config) -> Result<(), Servi
     }
     let same = one.restore_targets == other.restore_targets
         && one.webhooks == other.webhooks
+        && one.drill_scratch == other.drill_scratch
         && one.without_authentication == other.without_authentication;
     if !same {
-        let words = "service.restore-targets, service.webhooks and service.without-authentication: only the file can change them";
+        let words = "service.restore-targets, webhooks, drill-scratch and without-authentication: only the file can change them";
         return Err(ServiceError::Forbidden(words.to_owned()));
     }
     Ok(())

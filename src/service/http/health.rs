@@ -2,13 +2,14 @@
 
 use super::{App, answer::Refusal};
 use crate::service::{
+    console::way_in,
     keys::{Caller, Scope},
     metrics,
 };
 use axum::{
     Extension, Json,
     extract::State,
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -16,8 +17,13 @@ use utoipa::ToSchema;
 
 /// Says that the service is there
 #[utoipa::path(get, path = "/", tag = "Service", responses((status = 200, description = "It is there", body = String)))]
-pub(super) async fn root() -> &'static str {
-    "rekeep\n"
+pub(super) async fn root(State(app): State<App>, headers: HeaderMap) -> Response {
+    // A browser is led to the pages for people.
+    let is_browser = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    if is_browser.is_some_and(|kinds| kinds.contains("text/html")) {
+        return way_in(&headers, &app.service.config().service);
+    }
+    "rekeep\n".into_response()
 }
 
 /// Says that the process answers

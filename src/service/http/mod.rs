@@ -5,6 +5,7 @@ mod answer;
 mod auth;
 mod backups;
 mod config;
+mod drills;
 mod health;
 pub mod limit;
 mod records;
@@ -15,7 +16,7 @@ mod tls;
 
 pub use server::{Server, serve};
 
-use super::Service;
+use super::{Service, ServiceError, console::Console};
 use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse as _};
 use limit::Limits;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub struct App {
     pub(super) service: Arc<Service>,
     pub(super) limits: Arc<Limits>,
+    console: Arc<Console>,
     /// The document, once it is made.
     document: Arc<std::sync::OnceLock<String>>,
 }
@@ -86,6 +88,10 @@ fn paths() -> OpenApiRouter<App> {
         .routes(routes!(restore::cancel))
         .routes(routes!(restore::configuration))
         .routes(routes!(records::versions))
+        .routes(routes!(drills::start))
+        .routes(routes!(drills::list))
+        .routes(routes!(drills::report))
+        .routes(routes!(drills::printed))
         .routes(routes!(recovery::create, recovery::list))
         .routes(routes!(recovery::show, recovery::delete))
         .routes(routes!(recovery::restore))
@@ -117,12 +123,16 @@ fn described() -> (Router<App>, utoipa::openapi::OpenApi) {
 }
 
 /// Everything that is answered.
-pub fn router(service: &Arc<Service>) -> Router {
+///
+/// # Errors
+/// [`ServiceError`] if the system gives no random numbers.
+pub fn router(service: &Arc<Service>) -> Result<Router, ServiceError> {
     let config = service.config();
     let http = config.service.http.clone().unwrap_or_default();
     let app = App {
         service: Arc::clone(service),
         limits: Arc::new(Limits::new(http.rate.as_ref())),
+        console: Console::new(service).map_err(crate::ops::OpsError::from)?,
         document: Arc::default(),
     };
     let (router, mut document) = described();
@@ -136,15 +146,21 @@ pub fn router(service: &Arc<Service>) -> Router {
         .route("/api-docs/", axum::routing::get(health::document))
         .route("/api-docs", axum::routing::get(health::document))
         .route("/api-docs/openapi.json", axum::routing::get(health::document));
-    let router = if prefix.is_empty() { router } else { Router::new().nest(&prefix, router) };
-    router
+    let router = router.merge(super::console::router(&app.console).with_state(()));
+    let router = if prefix.is_empty() {
+        router
+    } else {
+        let with_slash = format!("{prefix}/");
+        Router::new().nest(&prefix, router).route(&with_slash, axum::routing::get(health::root))
+    };
+    Ok(router
         .fallback(|| async { answer::Refusal::not_found("there is nothing of this path").into_response() })
         .method_not_allowed_fallback(|| async { answer::Refusal::method().into_response() })
         .layer(DefaultBodyLimit::max(most))
         .layer(middleware::from_fn_with_state(app.clone(), auth::admit))
         .layer(middleware::from_fn_with_state(app.clone(), limit::admit))
         .layer(middleware::from_fn(answer::harden))
-        .with_state(app)
+        .with_state(app))
 }
 
 /// Refuses who may not.

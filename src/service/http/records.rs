@@ -16,8 +16,8 @@ use crate::{
     service::{
         Service, ServiceError,
         keys::{Caller, Scope},
-        perform::routine_tag,
         places::Where,
+        tags::routine_tag,
     },
 };
 use axum::{

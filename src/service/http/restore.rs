@@ -105,7 +105,7 @@ pub(super) async fn as_of(
 ) -> Result<(StatusCode, Json<i64>), Refusal> {
     may(&caller, Scope::Restore)?;
     let id = app.wait(move |service| {
-        let plan = service.plan_restore_as_of(&request)?;
+        let plan = service.plan_restore_as_of(&request, false)?;
         begin(service, &caller, plan, request.routine.clone(), shown(&request))
     });
     Ok((StatusCode::ACCEPTED, Json(id.await?)))

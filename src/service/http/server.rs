@@ -4,6 +4,7 @@ use super::{auth::Certified, limit::Peer, tls::Tls};
 use crate::service::{
     Service, ServiceError,
     config::{Config, HttpSettings},
+    console::Encrypted,
 };
 use axum::{Router, body::Body, extract::Request, response::Response};
 use hyper::body::Incoming;
@@ -135,7 +136,7 @@ pub fn serve(service: &Arc<Service>, port: Option<u16>) -> Result<Server, Servic
         .enable_all()
         .build()
         .map_err(|error| ServiceError::Listen { place: "HTTP".to_owned(), reason: error.to_string() })?;
-    let router = super::router(service);
+    let router = super::router(service)?;
     let patience = patience(&config.service.http.clone().unwrap_or_default());
     let (stop, stopped) = watch::channel(false);
     let (mut tasks, mut addresses) = (Vec::new(), [None, None]);
@@ -190,13 +191,13 @@ async fn listen(
             let _permit = permit;
             let _ = stream.set_nodelay(true);
             match tls {
-                None => speak(stream, peer, None, &router, patience, watcher).await,
+                None => speak(stream, peer, Secured::default(), &router, patience, watcher).await,
                 Some(tls) => {
                     let acceptor = tokio_rustls::TlsAcceptor::from(tls.config());
                     match tokio::time::timeout(patience.head, acceptor.accept(stream)).await {
                         Ok(Ok(stream)) => {
-                            let name = certified(stream.get_ref().1);
-                            speak(stream, peer, name, &router, patience, watcher).await;
+                            let secured = Secured { by_tls: true, name: certified(stream.get_ref().1) };
+                            speak(stream, peer, secured, &router, patience, watcher).await;
                         }
                         Ok(Err(error)) => tracing::debug!(%peer, "no TLS: {error}"),
                         Err(_) => tracing::debug!(%peer, "no TLS in time"),
@@ -217,21 +218,32 @@ fn certified(connection: &rustls::ServerConnection) -> Option<Arc<str>> {
     Some(format!("certificate {}", &blake3::hash(first).to_hex()[..16]).into())
 }
 
+/// What TLS says of a connection.
+#[derive(Clone, Default)]
+struct Secured {
+    by_tls: bool,
+    /// The client, if an authority vouches for it.
+    name: Option<Arc<str>>,
+}
+
 async fn speak<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     peer: SocketAddr,
-    name: Option<Arc<str>>,
+    secured: Secured,
     router: &Router,
     patience: Patience,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
     let router = router.clone();
     let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (router, name) = (router.clone(), name.clone());
+        let (router, secured) = (router.clone(), secured.clone());
         async move {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer.ip()));
-            if let Some(name) = name {
+            if secured.by_tls {
+                request.extensions_mut().insert(Encrypted);
+            }
+            if let Some(name) = secured.name {
                 request.extensions_mut().insert(Certified(name));
             }
             let late = || {

@@ -1,17 +1,20 @@
 //! What outlives a restart: jobs, what schedules have handled, what all runs added up to. One `SQLite` file in a folder that
 //! one service at a time has; migrations bring an older one up to date, and a newer one is refused.
 
+mod newest;
 mod schema;
 mod tally;
 
 pub use tally::{BUCKETS, Ended, Tally};
 
-use super::job::{Ending, Job, JobState, NewJob};
+use super::{
+    job::{Ending, Job, JobState, NewJob},
+    timetable::{Handled, Slot},
+};
 use crate::record::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter, types::Value as Sql};
 use serde_json::Value as Json;
 use std::{
-    collections::HashMap,
     fs::{self, File},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -247,31 +250,33 @@ impl State {
         found.map_err(|error| self.failed(error))?.map(|raw| self.understood(raw)).transpose()
     }
 
-    /// Up to which times schedules were handled, by routine and whether it is that of fulls.
+    /// Up to which times schedules were handled, by routine and which of its schedules.
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn handled(&self) -> Result<HashMap<(String, bool), Timestamp>, StateError> {
+    pub fn handled(&self) -> Result<Handled, StateError> {
         let db = self.db();
         let mut statement =
             db.prepare_cached("SELECT routine, is_full, due FROM handled").map_err(|error| self.failed(error))?;
-        let row = |row: &Row<'_>| Ok(((row.get(0)?, row.get(1)?), Timestamp::from_millis(row.get(2)?)));
+        let row = |row: &Row<'_>| Ok((row.get(0)?, Slot::of_number(row.get(1)?), Timestamp::from_millis(row.get(2)?)));
         let rows = statement.query_map([], row).map_err(|error| self.failed(error))?;
-        rows.collect::<Result<_, _>>().map_err(|error| self.failed(error))
+        let rows: Vec<(String, Option<Slot>, Timestamp)> =
+            rows.collect::<Result<_, _>>().map_err(|error| self.failed(error))?;
+        Ok(rows.into_iter().filter_map(|(routine, slot, at)| Some(((routine, slot?), at))).collect())
     }
 
     /// Says up to when schedules were handled: all of it or nothing.
     ///
     /// # Errors
     /// [`StateError::Database`].
-    pub fn set_handled(&self, handled: &[(String, bool, Timestamp)]) -> Result<(), StateError> {
+    pub fn set_handled(&self, handled: &[(String, Slot, Timestamp)]) -> Result<(), StateError> {
         let mut db = self.db();
         let mut write = || {
             let transaction = db.transaction()?;
-            for (routine, is_full, due) in handled {
+            for (routine, slot, due) in handled {
                 transaction.execute(
                     "INSERT OR REPLACE INTO handled (routine, is_full, due) VALUES (?, ?, ?)",
-                    params![routine, is_full, due.as_millis()],
+                    params![routine, slot.number(), due.as_millis()],
                 )?;
             }
             transaction.commit()
@@ -398,13 +403,13 @@ mod tests {
         let ending =
             Ending { state: JobState::Success, result: json!({ "records": 3 }), error: None, error_kind: None };
         state.end(one, &ending, Timestamp::from_millis(NOW.as_millis() + 5)).unwrap();
-        state.set_handled(&[("a".to_owned(), true, NOW)]).unwrap();
+        state.set_handled(&[("a".to_owned(), Slot::Drill, NOW)]).unwrap();
         drop(state);
         let state = State::open(folder.path()).unwrap();
         let job = state.job(one).unwrap().unwrap();
         assert_eq!((job.state, &job.result["records"], job.attempts), (JobState::Success, &json!(3), 1));
         assert_eq!(state.unfinished().unwrap().iter().map(|job| job.id).collect::<Vec<_>>(), [two]);
-        assert_eq!(state.handled().unwrap()[&("a".to_owned(), true)], NOW);
+        assert_eq!(state.handled().unwrap()[&("a".to_owned(), Slot::Drill)], NOW);
         assert_eq!(state.last_backup("a", "full").unwrap().unwrap().id, one);
         let filter = JobFilter { routine: Some("b".to_owned()), limit: 10, ..JobFilter::default() };
         assert_eq!(state.jobs(&filter).unwrap().len(), 1);

@@ -1,0 +1,314 @@
+//! How a source stands, decided from plain data: its schedule, what it keeps, how its last run ended.
+
+use super::{
+    Console,
+    admit::Visit,
+    shelf::{Mark, Seen},
+    show,
+};
+use crate::{
+    record::Timestamp,
+    service::{
+        ServiceError,
+        config::{Config, Routine, check::zone_of},
+        cron::Schedule,
+        job::{Job, JobState, Work},
+        sources::cluster_url,
+        standing::{RunningJob, all_running},
+    },
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// How a source stands; the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Health {
+    /// The newest run failed.
+    Failed,
+    /// Its repository cannot be read now.
+    Unreadable,
+    /// What was due did not come.
+    Late,
+    /// The newest backup lacks something.
+    Incomplete,
+    /// There is none yet.
+    None,
+    /// It runs on no schedule.
+    Paused,
+    /// None of these.
+    Fine,
+}
+
+impl Health {
+    pub(super) const ALL: [Self; 7] =
+        [Self::Failed, Self::Unreadable, Self::Late, Self::Incomplete, Self::None, Self::Paused, Self::Fine];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Unreadable => "unreadable",
+            Self::Late => "late",
+            Self::Incomplete => "incomplete",
+            Self::None => "none",
+            Self::Paused => "paused",
+            Self::Fine => "fine",
+        }
+    }
+
+    /// What it is called on pages.
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::Failed => "Failed",
+            Self::Unreadable => "Unreadable",
+            Self::Late => "Late",
+            Self::Incomplete => "Incomplete",
+            Self::None => "No backup yet",
+            Self::Paused => "Paused",
+            Self::Fine => "Fine",
+        }
+    }
+
+    /// Its colour and its sign.
+    pub(super) const fn look(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Failed => ("bad", "✕"),
+            Self::Unreadable => ("bad", "⦸"),
+            Self::Late => ("warn", "◷"),
+            Self::Incomplete => ("warn", "◐"),
+            Self::None => ("dim", "○"),
+            Self::Paused => ("dim", "⏸"),
+            Self::Fine => ("good", "✓"),
+        }
+    }
+
+    pub(super) fn pill(self) -> maud::Markup {
+        let (class, mark) = self.look();
+        super::page::pill(class, mark, self.words())
+    }
+}
+
+/// The schedules of a routine.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Schedules(Vec<Schedule>);
+
+impl Schedules {
+    pub(super) fn of(config: &Config, routine: &Routine) -> Self {
+        let texts = [Some(routine.interval_cron.as_str()), routine.incr_interval_cron.as_deref()];
+        let texts = texts.into_iter().flatten().filter(|text| !text.is_empty());
+        Self(texts.filter_map(|text| Schedule::parse(text, zone_of(config, routine)).ok()).collect())
+    }
+
+    /// When a backup is due next after a time.
+    pub(super) fn next(&self, time: Timestamp) -> Option<Timestamp> {
+        self.0.iter().filter_map(|schedule| schedule.next_after(time)).min()
+    }
+
+    /// How many were due between two times, up to a bound.
+    pub(super) fn due_between(&self, from: Timestamp, to: Timestamp, most: usize) -> usize {
+        let mut at = from;
+        let mut count = 0;
+        while let Some(next) = self.next(at).filter(|next| *next < to && count < most) {
+            (at, count) = (next, count + 1);
+        }
+        count
+    }
+}
+
+/// What is known of a source, before it is judged.
+pub(super) struct Known<'k> {
+    pub(super) routine: &'k Routine,
+    pub(super) schedules: &'k Schedules,
+    pub(super) last: Option<&'k Mark>,
+    pub(super) last_run: Option<&'k Job>,
+    pub(super) error: Option<&'k str>,
+    pub(super) has_listing: bool,
+    pub(super) now: Timestamp,
+}
+
+/// How a source stands, and why.
+pub(super) fn judge(known: &Known<'_>) -> (Health, String) {
+    if let Some(error) = known.error {
+        return (Health::Unreadable, error.to_owned());
+    }
+    let is_older = |job: &&Job| job.finished >= known.last.map(|mark| mark.start);
+    if let Some(job) = known.last_run.filter(|job| job.state == JobState::Failure).filter(is_older) {
+        return (Health::Failed, job.error.clone().unwrap_or_default());
+    }
+    let Some(last) = known.last else {
+        return if !known.routine.is_enabled() {
+            (Health::Paused, "it runs on no schedule, and nothing was backed up".to_owned())
+        } else if known.has_listing {
+            (Health::None, "nothing was backed up yet".to_owned())
+        } else {
+            (Health::None, String::new())
+        };
+    };
+    let age = known.now.as_millis() - last.end.as_millis();
+    if known.routine.max_age.is_some_and(|most| age > i64::from(most) * 1000) {
+        return (Health::Late, format!("the newest backup is {} old", show::duration(age)));
+    }
+    if !known.routine.is_enabled() {
+        return (Health::Paused, "it runs on no schedule".to_owned());
+    }
+    // The run of a time that has just come is still at work: two in a row are missed.
+    let second = known.schedules.next(last.start).and_then(|first| known.schedules.next(first));
+    if second.is_some_and(|second| second.as_millis() + GRACE_MILLIS < known.now.as_millis()) {
+        let missed = known.schedules.due_between(last.start, known.now, 1000);
+        return (Health::Late, format!("{missed} runs were due since the newest backup"));
+    }
+    if !last.complete {
+        return (Health::Incomplete, "the newest backup lacks something".to_owned());
+    }
+    (Health::Fine, String::new())
+}
+
+/// How long a run that is due may take before it is missed.
+const GRACE_MILLIS: i64 = 60_000;
+
+/// A source as pages show it.
+pub(super) struct Source {
+    pub(super) name: String,
+    /// What it reads.
+    pub(super) reads: String,
+    pub(super) tenant: Option<String>,
+    pub(super) health: Health,
+    pub(super) why: String,
+    pub(super) marks: Arc<Vec<Mark>>,
+    pub(super) next: Option<Timestamp>,
+    pub(super) running: Option<(Work, RunningJob)>,
+    pub(super) verified: Option<(Timestamp, bool)>,
+    /// When its records were last read back out of a restore and found equal.
+    pub(super) proved: Option<Timestamp>,
+    /// When its repository was read, if that could not be done now.
+    pub(super) as_of: Option<Timestamp>,
+}
+
+impl Source {
+    /// The newest snapshot.
+    pub(super) fn last(&self) -> Option<&Mark> {
+        self.marks.last()
+    }
+
+    /// Bytes that its snapshots added.
+    pub(super) fn added(&self) -> u64 {
+        self.marks.iter().map(|mark| mark.added).sum()
+    }
+
+    /// Full copies of all its snapshots over what they added, where that is more.
+    pub(super) fn times(&self) -> Option<f64> {
+        let copies: u128 = self.marks.iter().map(|mark| u128::from(mark.bytes)).sum();
+        let added = self.added();
+        (added > 0).then(|| copies as f64 / added as f64).filter(|times| *times >= 1.05)
+    }
+}
+
+/// What a routine reads, for people.
+pub(super) fn reads(config: &Config, routine: &Routine) -> String {
+    if let Some(url) = &routine.source {
+        return crate::connector::url::without_password(url);
+    }
+    let name = routine.source_cluster.as_deref().unwrap_or_default();
+    let url = config.clusters.get(name).map(|cluster| cluster_url(cluster, None)).unwrap_or_default();
+    match routine.namespaces.as_deref() {
+        Some(namespaces) if !namespaces.is_empty() => format!("{name} ({url}): {}", namespaces.join(", ")),
+        _ => format!("{name} ({url})"),
+    }
+}
+
+/// The newest jobs of routines.
+struct Newest {
+    runs: HashMap<String, Job>,
+    checks: HashMap<String, Job>,
+    restores: HashMap<String, Job>,
+    drills: HashMap<String, Job>,
+}
+
+fn by_routine(jobs: Vec<Job>) -> HashMap<String, Job> {
+    jobs.into_iter().filter_map(|job| Some((job.work.routine()?.to_owned(), job))).collect()
+}
+
+impl Newest {
+    fn read(console: &Console) -> Result<Self, ServiceError> {
+        let state = &console.service.state;
+        Ok(Self {
+            runs: by_routine(state.newest_ended("backup", false)?),
+            checks: by_routine(state.newest_ended("verify", true)?),
+            restores: by_routine(state.newest_ended("restore", true)?),
+            drills: by_routine(state.newest_ended("drill", true)?),
+        })
+    }
+
+    fn verified(&self, name: &str) -> Option<(Timestamp, bool)> {
+        let job = self.checks.get(name)?;
+        Some((job.finished?, job.state == JobState::Success))
+    }
+
+    /// A drill, a verification that restored, or a restore that was read back: and nothing was amiss.
+    fn proved(&self, name: &str) -> Option<Timestamp> {
+        let good = |job: &&Job| job.state == JobState::Success;
+        let check = self.checks.get(name).filter(good);
+        let check = check.filter(|job| matches!(&job.work, Work::Verify { how, .. } if how == "restore"));
+        let was_read_back = |job: &&Job| {
+            let restores = job.result.get("restores").and_then(serde_json::Value::as_array);
+            restores.is_some_and(|all| {
+                !all.is_empty() && all.iter().all(|one| one.get("verified").is_some_and(serde_json::Value::is_u64))
+            })
+        };
+        let restore = self.restores.get(name).filter(good).filter(was_read_back);
+        [check, restore, self.drills.get(name).filter(good)].into_iter().flatten().filter_map(|job| job.finished).max()
+    }
+}
+
+impl Console {
+    /// Every source that somebody has to do with, or the one that is named.
+    ///
+    /// # Errors
+    /// [`ServiceError::State`].
+    pub(super) fn sources(&self, visit: &Visit, only: Option<&str>) -> Result<Vec<Source>, ServiceError> {
+        let config = self.service.config();
+        let newest = Newest::read(self)?;
+        let mut running: BTreeMap<String, (Work, RunningJob)> = BTreeMap::new();
+        for (work, job) in all_running(&self.service) {
+            if let Some(routine) = work.routine().filter(|_| matches!(work, Work::Backup { .. })) {
+                running.insert(routine.to_owned(), (work.clone(), job));
+            }
+        }
+        let mut looked: HashMap<String, Seen> = HashMap::new();
+        let mut all = Vec::new();
+        for (name, routine) in &config.routines {
+            let is_meant = only.is_none_or(|only| only == name);
+            if !is_meant || !visit.caller.may_routine(name, routine.tenant.as_deref()) {
+                continue;
+            }
+            let key = format!("{:?}/{:?}", routine.storage, routine.repository);
+            let seen = looked.entry(key).or_insert_with(|| self.shelves.look(&config, routine).1).clone();
+            let marks = seen.marks.as_ref().and_then(|all| all.get(name)).cloned().unwrap_or_default();
+            let schedules = Schedules::of(&config, routine);
+            let (health, why) = judge(&Known {
+                routine,
+                schedules: &schedules,
+                last: marks.last(),
+                last_run: newest.runs.get(name),
+                error: seen.error.as_deref(),
+                has_listing: seen.marks.is_some(),
+                now: visit.now,
+            });
+            all.push(Source {
+                name: name.clone(),
+                reads: reads(&config, routine),
+                tenant: routine.tenant.clone(),
+                health,
+                why,
+                marks,
+                next: schedules.next(visit.now).filter(|_| routine.is_enabled()),
+                running: running.remove(name),
+                verified: newest.verified(name),
+                proved: newest.proved(name),
+                as_of: seen.at.filter(|_| seen.error.is_some()),
+            });
+        }
+        Ok(all)
+    }
+}

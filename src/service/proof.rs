@@ -1,0 +1,223 @@
+//! Drills of routines, and the reports that they left.
+
+use super::{
+    Service, ServiceError,
+    config::{Config, DrillSettings, Routine, Secrets},
+    job::{Done, JobState},
+    places::Where,
+    restore::is_allowed,
+    sources::resolved,
+    state::JobFilter,
+    tags::routine_tag,
+};
+use crate::{
+    connector::{Options, Target},
+    ops::{
+        Narrow, OpsError, Progress,
+        command::Bounded,
+        drill::{Assertion, DrillOptions, DrillOutcome, DrillPlace, drill},
+    },
+    repo::{
+        RepoId, Repository, Snapshot,
+        drills::{DrillName, Drills, Goals, KeptDrill},
+    },
+    report::ErrorKind,
+};
+use serde_json::json;
+use std::{collections::HashSet, path::PathBuf, time::Duration};
+
+/// Reports of one repository that a listing looks at, of each source.
+const MOST: usize = 200;
+
+fn wrong(words: impl Into<String>) -> OpsError {
+    OpsError::refused(ErrorKind::InvalidInput, words)
+}
+
+/// Drills the newest backup of each source of a routine.
+pub(super) fn drill_newest(
+    service: &Service,
+    config: &Config,
+    name: &str,
+    routine: &Routine,
+    progress: &dyn Progress,
+) -> Result<Done, OpsError> {
+    let settings = routine.drill.clone().unwrap_or_default();
+    let repo = service.places.open(config, &Where::of_routine(config, routine)?, false)?;
+    repo.refresh()?.iter().for_each(|warning| progress.warning(warning));
+    let narrow = Narrow { tags: vec![routine_tag(name)], ..Narrow::default() };
+    let newest = newest_of_each(narrow.apply(&repo, progress)?);
+    if newest.is_empty() {
+        return Err(OpsError::refused(ErrorKind::NoSnapshot, format!("routine {name} has no backup to drill")));
+    }
+    let options = options(service, config, routine, &settings)?;
+    let target_options = target_options(config, routine, &settings)?;
+    let open = |url: &str| -> Result<Box<dyn Target>, OpsError> { Ok(service.registry.target(url, &target_options)?) };
+    let mut outcomes = Vec::new();
+    for snapshot in &newest {
+        if progress.cancelled() {
+            return Err(OpsError::Interrupted);
+        }
+        outcomes.push(drill(&repo, snapshot, &open, &options, progress)?);
+    }
+    Ok(done(&outcomes))
+}
+
+/// The newest of each source and scope.
+fn newest_of_each(snapshots: Vec<Snapshot>) -> Vec<Snapshot> {
+    let mut seen = HashSet::new();
+    let what = |it: &Snapshot| (it.source().connector.clone(), it.source().name.clone(), it.content.scope.clone());
+    snapshots.into_iter().rev().filter(|snapshot| seen.insert(what(snapshot))).collect()
+}
+
+fn options(
+    service: &Service,
+    config: &Config,
+    routine: &Routine,
+    settings: &DrillSettings,
+) -> Result<DrillOptions, OpsError> {
+    let place = match &settings.target {
+        None => DrillPlace::Scratch,
+        Some(url) if is_allowed(config, url) => DrillPlace::Given(url.clone()),
+        Some(url) => {
+            return Err(wrong(format!(
+                "nobody may restore into `{}`: add what it begins with to service.restore-targets",
+                crate::connector::url::without_password(url)
+            )));
+        }
+    };
+    let scratch = config.service.drill_scratch.as_ref().map_or_else(|| service.scratch.clone(), PathBuf::from);
+    let policy = config.policy_of(routine);
+    let assertion = |name: &String| {
+        let hook = config.service.hooks.get(name).ok_or_else(|| wrong(format!("there is no hook `{name}`")))?;
+        let timeout = Duration::from_secs(u64::from(hook.timeout.unwrap_or(300)));
+        Ok(Assertion { name: name.clone(), run: Bounded { command: hook.command.clone(), timeout } })
+    };
+    Ok(DrillOptions {
+        place,
+        sample: settings.sample.as_deref().map(str::parse).transpose().map_err(wrong)?,
+        assertions: settings.assertions.iter().map(assertion).collect::<Result<_, OpsError>>()?,
+        goals: Goals {
+            rpo_millis: settings.max_rpo.map(|seconds| seconds.saturating_mul(1000)),
+            rto_millis: settings.max_rto.map(|seconds| seconds.saturating_mul(1000)),
+        },
+        parallel: policy.parallel.map_or(4, usize::from).clamp(1, 256),
+        read_limit: policy.bandwidth.filter(|mib| *mib > 0).map(|mib| mib.saturating_mul(1 << 20)),
+        ..DrillOptions::new(std::path::absolute(&scratch).unwrap_or(scratch))
+    })
+}
+
+fn target_options(config: &Config, routine: &Routine, settings: &DrillSettings) -> Result<Options, OpsError> {
+    let mut options = Options::default();
+    let secrets = Secrets::new(config, routine.secret_agent.as_ref(), None).map_err(wrong)?;
+    for (name, value) in settings.target_options.iter().flatten() {
+        options.set(name, resolved(value, &secrets).map_err(wrong)?);
+    }
+    options.add(&json!({ "single_records": settings.sample.is_some() }))?;
+    // It is known of the records, not asked of the target.
+    options.make_ambient(["single_records"]);
+    Ok(options)
+}
+
+fn done(outcomes: &[DrillOutcome]) -> Done {
+    let mut failed = Vec::new();
+    let mut problems = Vec::new();
+    for outcome in outcomes {
+        let said = &outcome.said;
+        let wrong = said.checks.iter().filter(|check| !check.passed);
+        failed
+            .extend(wrong.map(|check| format!("snapshot {}: {}: {}", said.snapshot.short(), check.name, check.words)));
+        problems.extend(outcome.not_kept.iter().map(|words| format!("the report could not be kept: {words}")));
+        problems.extend(outcome.left.clone());
+    }
+    Done {
+        complete: problems.is_empty(),
+        failed: (!failed.is_empty()).then(|| failed.join("; ")),
+        problems,
+        skipped: None,
+        records: outcomes.iter().map(|outcome| outcome.said.records).sum(),
+        bytes: outcomes.iter().map(|outcome| outcome.said.bytes).sum(),
+        result: json!({ "drills": outcomes }),
+    }
+}
+
+/// The routine that a report is about.
+pub(super) fn routine_of(kept: &KeptDrill) -> Option<&str> {
+    kept.report.tags.iter().find_map(|tag| tag.strip_prefix("routine="))
+}
+
+/// The tenant that it belongs to.
+pub(super) fn tenant_of(kept: &KeptDrill) -> Option<&str> {
+    kept.report.tags.iter().find_map(|tag| tag.strip_prefix("tenant="))
+}
+
+impl Service {
+    /// When the last drill of a routine ended that passed, and how the last one ended.
+    ///
+    /// # Errors
+    /// [`ServiceError::State`].
+    pub(super) fn last_drill(&self, routine: &str) -> Result<(Option<String>, Option<String>), ServiceError> {
+        let tallies = self.state.tallies()?;
+        let its = tallies.iter().filter(|tally| tally.verb == "drill" && tally.routine == routine);
+        let passed =
+            its.filter(|tally| tally.outcome == JobState::Success.as_str()).map(|tally| tally.last_finished).max();
+        let filter =
+            JobFilter { verb: Some("drill"), routine: Some(routine.to_owned()), limit: 10, ..JobFilter::default() };
+        let last = self.state.jobs(&filter)?.into_iter().find(|job| job.state.is_over());
+        Ok((passed.map(|at| at.to_string()), last.map(|job| job.state.as_str().to_owned())))
+    }
+
+    /// The repositories that routines back up to, each once.
+    fn repositories(&self, config: &Config, routine: Option<&str>) -> Result<Vec<Repository>, ServiceError> {
+        let mut seen: HashSet<(RepoId, String)> = HashSet::new();
+        let mut all = Vec::new();
+        for (name, one) in &config.routines {
+            if routine.is_some_and(|routine| routine != name) {
+                continue;
+            }
+            match self.places.open(config, &Where::of_routine(config, one)?, false) {
+                Ok(repo) => {
+                    if seen.insert((repo.id(), repo.place_hash())) {
+                        all.push(repo);
+                    }
+                }
+                // It is made with the first backup.
+                Err(error) if error.kind() == ErrorKind::NoRepository => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(all)
+    }
+
+    /// The newest reports of all routines or one, newest first.
+    ///
+    /// # Errors
+    /// [`ServiceError::Ops`] if a repository cannot be read.
+    pub(super) fn drills(&self, routine: Option<&str>) -> Result<Drills, ServiceError> {
+        let config = self.config();
+        let mut found = Drills::default();
+        for repo in self.repositories(&config, routine)? {
+            let Drills { kept, problems } = repo.newest_drills(MOST, &|_| false).map_err(OpsError::from)?;
+            found.kept.extend(kept);
+            found.problems.extend(problems);
+        }
+        found.kept.retain(|kept| routine.is_none_or(|routine| routine_of(kept) == Some(routine)));
+        found.kept.sort_by_key(|kept| std::cmp::Reverse((kept.report.started, kept.name)));
+        Ok(found)
+    }
+
+    /// One report, and the repository that it lies in.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`]; [`ServiceError::Ops`] if it is damaged.
+    pub(super) fn drill_report(&self, name: DrillName) -> Result<(Repository, KeptDrill), ServiceError> {
+        let config = self.config();
+        for repo in self.repositories(&config, None)? {
+            match repo.drill(name) {
+                Ok(kept) => return Ok((repo, kept)),
+                Err(crate::repo::RepoError::Missing { .. }) => {}
+                Err(error) => return Err(OpsError::from(error).into()),
+            }
+        }
+        Err(ServiceError::NotFound { what: "report", name: name.to_string() })
+    }
+}

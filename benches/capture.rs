@@ -46,7 +46,7 @@ fn main() -> Outcome<()> {
     let from = format!("asbx:{}", files.to_string_lossy());
     let (first, second) = (format!("jsonl:{}", path("middle.jsonl")), format!("jsonl:{}", path("end.jsonl")));
     let key = format!("digest:{}", data_encoding::HEXLOWER.encode(&digest(records / 2).0));
-    println!("\n| {} versions of {records} records | seconds | CPU seconds | MiB |\n|---|---:|---:|---:|", versions);
+    println!("\n| {versions} versions of {records} records | seconds | CPU seconds | MiB |\n|---|---:|---:|---:|");
     let steps: [&[&str]; 5] = [
         &["--quiet", "init"],
         &["--quiet", "capture", &from],

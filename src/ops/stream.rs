@@ -110,6 +110,8 @@ pub struct StreamCommit {
     pub id: SnapshotId,
     /// Its end.
     pub end: Timestamp,
+    /// Whether it can be read at every moment since some time.
+    pub is_exact: bool,
     /// What it holds that its parent does not.
     pub counts: StreamCounts,
     /// Bytes that the repository grew by.
@@ -399,7 +401,8 @@ impl<'a> StreamWriter<'a> {
             }
         }
         let (id, end) = (manifest.id, manifest.content.end);
-        Ok(StreamCommit { id, end, counts: self.counts, bytes_added })
+        let is_exact = manifest.collections.iter().all(|found| found.journal.is_some());
+        Ok(StreamCommit { id, end, is_exact, counts: self.counts, bytes_added })
     }
 }
 

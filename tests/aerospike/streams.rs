@@ -254,9 +254,15 @@ fn a_name_that_another_data_center_bears_is_refused_and_that_one_stays() {
     let (_world, repo) = World::new();
     let other = center(&server, "127.0.0.1:9", DC, None);
     other.spread().unwrap();
-    let refused = Capture::of(&server, &repo).run(&repo, &LiveOptions { once: false, ..quick() }, &Heard::default());
-    assert!(refused.unwrap_err().to_string().contains("not ours"));
-    assert_eq!(server.data_centers().len(), 1);
+    for once in [false, true] {
+        let options = LiveOptions { once, ..quick() };
+        let refused = Capture::of(&server, &repo).run(&repo, &options, &Heard::default());
+        assert!(refused.unwrap_err().to_string().contains("not ours"));
+        assert_eq!(server.data_centers().len(), 1);
+    }
+    // A person may say that it is to go.
+    center(&server, "", DC, None).remove_any().unwrap();
+    assert!(server.data_centers().is_empty());
 }
 
 #[test]

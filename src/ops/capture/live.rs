@@ -123,6 +123,8 @@ struct Course<'a> {
     outcome: CaptureOutcome,
     /// Whether everything that was there when the data center was made has been shipped.
     is_whole: bool,
+    /// Whether a snapshot says so.
+    is_said: bool,
     standing: Standing,
     failures: u32,
     held: Option<Held<'a>>,
@@ -132,6 +134,13 @@ struct Course<'a> {
     looked: Instant,
 }
 
+impl Course<'_> {
+    fn add(&mut self, commit: &StreamCommit) {
+        self.outcome.add(commit);
+        self.is_said |= commit.is_exact;
+    }
+}
+
 impl Live<'_> {
     fn run(&self) -> Result<CaptureOutcome, OpsError> {
         self.center.check_name()?;
@@ -139,6 +148,7 @@ impl Live<'_> {
         let mut course = Course {
             outcome: CaptureOutcome { complete: true, ..CaptureOutcome::default() },
             is_whole: false,
+            is_said: false,
             standing: Standing::default(),
             failures: 0,
             held: None,
@@ -159,14 +169,14 @@ impl Live<'_> {
             if let Some(taken) = taken {
                 self.keep(taken, &mut course)?;
             }
+            // What was there has come, and the last snapshot does not say so.
+            if is_quiet && course.is_whole && !course.is_said {
+                let commit = self.commit(None, true)?;
+                course.add(&commit);
+            }
             if self.options.once && self.is_over(&mut course, is_quiet)? {
                 break;
             }
-        }
-        // What is not committed is shipped again: by the next capture, or because the data center is made anew.
-        if course.outcome.snapshot.is_none() && course.is_whole && self.options.once {
-            let commit = self.commit(None, true)?;
-            course.outcome.add(&commit);
         }
         if self.progress.cancelled() && self.options.once {
             return Err(OpsError::Interrupted);
@@ -203,7 +213,7 @@ impl Live<'_> {
                 self.progress.count(taken.batch.len() as u64, taken.batch.bytes() as u64);
                 // Whoever is gone ships again what it was not told, and finds it there.
                 let _ = taken.answer(DONE);
-                course.outcome.add(&commit);
+                course.add(&commit);
                 Ok(())
             }
             Err(error) => {

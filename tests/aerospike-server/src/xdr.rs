@@ -81,7 +81,7 @@ pub(crate) fn begin(shared: &Arc<Shared>, node: usize, center: &Arc<Center>, fro
             }
             let shipped = !due.is_empty() && ship(&shared, &center, &mut lanes, &due).is_ok();
             if !shipped && !due.is_empty() {
-                lanes.iter_mut().for_each(|lane| *lane = None);
+                lanes.fill_with(|| None);
             }
             drop(shared);
             std::thread::sleep(PAUSE);

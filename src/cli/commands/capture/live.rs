@@ -139,7 +139,7 @@ pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) 
             center.hold_transactions(false)?;
         }
         if live.stop_xdr {
-            center.remove()?;
+            center.remove_any()?;
         }
         return Ok(Status::Done);
     }

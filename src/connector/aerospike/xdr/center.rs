@@ -227,16 +227,45 @@ impl Center {
         self.order_all(&command)
     }
 
-    /// Takes the data center away from every node.
+    /// Takes the data center away from the nodes on which it is ours.
     ///
     /// # Errors
     /// [`ConnectorError`] of the first node that did not take it.
     pub fn remove(&self) -> Result<(), ConnectorError> {
-        let done = self.order_all(&format!("set-config:context=xdr;dc={};action=delete", self.options.name));
-        if done.is_ok() {
-            self.on().clear();
+        let command = self.removal();
+        let mut first = Ok(());
+        for node in self.cluster.nodes() {
+            if self.on().contains(&node.id) {
+                let done = self.order(&node, &command);
+                if done.is_ok() {
+                    self.on().remove(&node.id);
+                }
+                first = first.and(done);
+            }
         }
-        done
+        first
+    }
+
+    /// Takes the data center of this name away from every node that has one, whosever it is.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] of the first node that did not take it.
+    pub fn remove_any(&self) -> Result<(), ConnectorError> {
+        let command = self.removal();
+        let mut first = Ok(());
+        for node in self.cluster.nodes() {
+            let done = match self.config(&node) {
+                Ok(None) => Ok(()),
+                Ok(Some(_)) => self.order(&node, &command),
+                Err(error) => Err(error),
+            };
+            first = first.and(done);
+        }
+        first
+    }
+
+    fn removal(&self) -> String {
+        format!("set-config:context=xdr;dc={};action=delete", self.options.name)
     }
 
     fn order_all(&self, command: &str) -> Result<(), ConnectorError> {

@@ -211,22 +211,10 @@ fn no_room_reaches_upwards() {
 const CIRCLES: &[&str] = &[
     "connector::aerospike::target: answers <-> pool",
     "connector::aerospike::target: deliver <-> pool",
-    "connector::files: place <-> write",
-    "connector::files: remote <-> target",
-    "connector::sqlite: large <-> scan",
     "layer: stack <-> versions",
-    "ops::backup: checkpoint <-> run",
-    "ops::backup: coverage <-> joining",
-    "ops::backup: dry <-> run",
-    "ops::backup: joining <-> outcomes",
-    "ops::backup: joining <-> run",
-    "ops::backup: resume <-> run",
-    "ops: lookup <-> restore",
-    "record: digest <-> key",
     "repo: keys <-> repository",
     "repo: lease <-> repository",
     "repo: repository <-> session",
-    "repo::pruner: live <-> view",
 ];
 
 #[test]

@@ -67,6 +67,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "postgres_script", feed: postgres_script, seeds: postgres_script_seeds },
     Decoder { name: "atlas", feed: atlas, seeds: atlas_seeds },
     Decoder { name: "deeplake", feed: deeplake, seeds: deeplake_seeds },
+    Decoder { name: "sqlite_pages", feed: sqlite_pages, seeds: sqlite_pages_seeds },
     Decoder { name: "aerospike_wire", feed: aerospike_wire, seeds: aerospike_wire_seeds },
     Decoder { name: "aerospike_info", feed: aerospike_info, seeds: aerospike_info_seeds },
     Decoder { name: "aerospike_login", feed: aerospike_login, seeds: aerospike_login_seeds },
@@ -951,4 +952,70 @@ fn atlas_seeds() -> Vec<Vec<u8>> {
         br#"{"version":1,"payload":"eyJ0aW1lc3RhbXBUb1RyYW5zYWN0aW9uc1RhYmxlU2NoZW1hVmVyc2lvbiI6eyJ0aW1lc3RhbXBNYXBwaW5ncyI6W3sibG9uZ1JhbmdlIjp7Imxvd2VyRW5kcG9pbnQiOjEsImxvd2VyQm91bmRUeXBlIjoiQ0xPU0VEIn0sInZhbHVlIjoyfV19fQ=="}"#.to_vec(),
         b"atlasdb:\n  keyValueService:\n    type: relational\n    ddl: {type: postgres, tablePrefix: a_}\n    connection: {type: postgres, host: h, port: 1, dbName: d, dbLogin: u, dbPassword: p}\n".to_vec(),
     ]
+}
+
+/// Changes to the pages of a database, three bytes each: what pages give is at least what SQL gives, and the same; what is gone
+/// is named.
+pub fn sqlite_pages(data: &[u8]) {
+    let mut bytes = sqlite_image().to_vec();
+    // The schema stays: of what it names nothing could be expected otherwise.
+    let room = bytes.len() - SQLITE_PAGE;
+    for change in data.chunks_exact(3).take(16) {
+        let at = usize::from(u16::from_be_bytes([change[0], change[1]])) % room;
+        bytes[SQLITE_PAGE + at] ^= change[2];
+    }
+    let folder = tempfile::tempdir().expect("there is room for a file");
+    let path = folder.path().join("f.db");
+    std::fs::write(&path, bytes).expect("there is room for a file");
+    let Some((by_sql, _)) = sqlite_rows(&path, true) else { return };
+    let (by_pages, missing) = sqlite_rows(&path, false).expect("what SQL reads pages read");
+    for row in &by_sql {
+        assert!(by_pages.contains(row), "a row that SQL gives");
+    }
+    assert!(by_pages.len() == SQLITE_ROWS || !missing.is_empty(), "what is gone is named");
+}
+
+const SQLITE_PAGE: usize = 512;
+const SQLITE_ROWS: usize = 130;
+
+/// A database of one table on pages of all kinds.
+fn sqlite_image() -> &'static [u8] {
+    static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("there is room for a file");
+        let path = folder.path().join("f.db");
+        let db = rusqlite::Connection::open(&path).expect("it can be made");
+        db.execute_batch(
+            "PRAGMA page_size = 512; CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT, c REAL);
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 130)
+             INSERT INTO t SELECT i * 3, substr(replace(hex(zeroblob(700)), '0', 'x'), 1, i * i % 1400), i FROM n;
+             ALTER TABLE t ADD COLUMN d DEFAULT 'd'",
+        )
+        .expect("it can be filled");
+        drop(db);
+        std::fs::read(&path).expect("it was written")
+    })
+}
+
+type SqliteRows = std::collections::BTreeSet<(Vec<u8>, Vec<u8>)>;
+
+/// The rows of the table and what could not be read; `None` if that is an error.
+fn sqlite_rows(path: &std::path::Path, by_sql: bool) -> Option<(SqliteRows, Vec<String>)> {
+    use rekeep::connector::{SessionOptions, Source, SourceUrl, sqlite::SqliteSource};
+    let source = SqliteSource::new(&SourceUrl::parse(&format!("sqlite:{}", path.display())).ok()?).ok()?;
+    let source = if by_sql { source.by_sql() } else { source };
+    let session = source.begin(&SessionOptions { parallel: 1, ..SessionOptions::default() }).ok()?;
+    let mut rows = SqliteRows::new();
+    let mut stream = session.read(0, &KeyRange::all()).ok()?;
+    let mut batch = RecordBatch::new();
+    while stream.next_batch(&mut batch).ok()? {
+        rows.extend(batch.rows().map(|row| (row.key.to_vec(), row.value.to_vec())));
+    }
+    drop(stream);
+    Some((rows, session.finish().ok()?.missing))
+}
+
+fn sqlite_pages_seeds() -> Vec<Vec<u8>> {
+    // Heads of pages, a cell's length, a page's number.
+    vec![vec![], vec![0, 0, 8], vec![2, 0, 255, 2, 4, 1], vec![10, 200, 128, 0, 12, 3]]
 }

@@ -33,6 +33,7 @@ pub mod plan;
 #[cfg(feature = "postgresql")]
 pub mod postgres;
 pub mod registry;
+pub mod remember;
 pub mod resumable;
 pub mod role;
 mod shared;
@@ -59,6 +60,7 @@ pub use options::{OptionDescription, Options};
 pub use outcome::{Outcomes, Written};
 pub use plan::{Meets, Overwrite, TargetCollection, TargetPlan};
 pub use registry::{Connector, Registry, options_of};
+pub use remember::{Recall, Remembers};
 pub use resumable::{Handover, Resumable};
 pub use role::Role;
 pub use source::{

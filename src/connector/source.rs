@@ -1,7 +1,7 @@
 //! What records are read from: a [`Source`] knows a system, a [`SourceSession`] is one run over it. What only some systems
 //! can do is handed out by the session: [`ChangeSource`], [`Evidence`], [`Resumable`].
 
-use super::{ChangeSource, ConnectorError, Evidence, Resumable, Unordered};
+use super::{ChangeSource, ConnectorError, Evidence, Remembers, Resumable, Unordered};
 use crate::{
     record::{KeyCodec, KeyRange, RecordStream, Timestamp},
     repo::manifest::Asked,
@@ -168,6 +168,10 @@ pub trait SourceSession: Send + Sync {
     /// What lets a later run carry on behind ranges that this one finished; `None` where they cannot be carried over:
     /// records of different ranges hang together, or what is missing is known only at the end.
     fn resumable(&self) -> Option<&dyn Resumable> {
+        None
+    }
+    /// What notes for the next run what it need not read again.
+    fn remembers(&self) -> Option<&dyn Remembers> {
         None
     }
     /// What gives records in no order, where that was asked for.

@@ -1,14 +1,19 @@
 //! `backup`: reads a source, joins it with the parent snapshot, stores what differs, commits.
 
+mod assemble;
 mod chain;
 mod changes;
 mod checkpoint;
 mod counts;
 mod coverage;
 mod dry;
+mod ground;
 mod guard;
+mod jobs;
+mod joined;
 mod joining;
 mod loss;
+mod notes;
 mod outcomes;
 pub(in crate::ops) mod parent;
 mod ranges;
@@ -18,6 +23,8 @@ mod run;
 mod segments;
 mod sets;
 pub(in crate::ops) mod stack;
+mod threads;
+mod workers;
 
 pub use chain::{Opener, backup_chain};
 
@@ -29,7 +36,7 @@ use crate::{
     connector::{ParentView, SessionOptions, Source, url::without_password},
     record::Timestamp,
     repo::{
-        Manifest, Repository, SnapshotId, WriteOptions,
+        Manifest, Repository, SnapshotId, WriteOptions, WriteSession,
         carried::Carried,
         manifest::{Content, Kind, SourceId, Stats, Tables},
         pack::TARGET_PACK_BYTES,
@@ -164,6 +171,8 @@ pub struct BackupOptions {
     pub resume: Resume,
     /// How often what is finished is noted, so that it can be taken over.
     pub checkpoint_after: Duration,
+    /// One in so many backups in a row reads also what the source knows to be as it was; 1 for each.
+    pub read_all_every: u32,
 }
 
 impl Default for BackupOptions {
@@ -192,6 +201,7 @@ impl Default for BackupOptions {
             accept_deletions: false,
             resume: Resume::Auto,
             checkpoint_after: Duration::from_mins(1),
+            read_all_every: 30,
         }
     }
 }
@@ -278,6 +288,8 @@ pub fn backup(
     if let Some(writing) = &writing {
         tell_news(repo, writing.warnings(), progress);
     }
+    let mut notes =
+        notes::Notes::of(repo, session.as_ref(), (&id, &scope_hash), writing.as_ref().map(WriteSession::id));
     // Ends are by the source's clock: where that is ahead of this host's, its last snapshot is still its newest.
     let by_both_clocks = session.start().max(repo.clock().now());
     let attempt = (|| {
@@ -306,6 +318,7 @@ pub fn backup(
             progress,
             resume: if options.dry_run { Resume::Never } else { options.resume },
             has_resumed: false,
+            notes: notes.as_mut(),
         };
         let (parent, mut read) = loop {
             let parent = chooser.choose()?;
@@ -359,6 +372,14 @@ pub fn backup(
         }
     };
 
+    if read.known.belied > 0 {
+        let words = format!(
+            "{} records are not as the parent has them though the pages that hold them look as they did: it, and backups before it \
+             up to the last one that read everything, may lack such changes",
+            read.known.belied
+        );
+        progress.warn(WarningKind::NotesBelied, "", words);
+    }
     for note in once(ended.notes) {
         progress.warn(WarningKind::Note, "", note);
     }
@@ -435,6 +456,9 @@ pub fn backup(
         && parent.as_ref().is_some_and(|parent| stack::is_same(parent, &attributes, &read.collections))
     {
         writing.abandon()?;
+        if let (Some(notes), Some(parent)) = (notes, outcome.parent) {
+            notes.keep(session.as_ref(), parent);
+        }
         outcome.skipped_unchanged = true;
         return Ok(outcome);
     }
@@ -477,6 +501,9 @@ pub fn backup(
         progress.warning(&warning);
     }
     writing.commit(&manifest)?;
+    if let Some(notes) = notes.filter(|_| outcome.complete) {
+        notes.keep(session.as_ref(), id_of_snapshot);
+    }
     // A help on a full disk, and no promise.
     let _ = repo.storage().keep_reserve();
     if let Some(warning) = repo.storage().weaker() {

@@ -1,6 +1,6 @@
 //! Deep Lake datasets in a snapshot: their branches, tags and commits, and whether everything that their logs name is there.
 
-use super::{OpsError, Phase, PhaseKind, Progress, lookup::Records, reading::Reading, restore::push_current};
+use super::{OpsError, Phase, PhaseKind, Progress, current::push_current, lookup::Records, reading::Reading};
 use crate::{
     connector::deeplake::{DatasetReport, DatasetSurvey},
     layer::Stack,

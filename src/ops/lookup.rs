@@ -1,6 +1,6 @@
 //! Single records of a snapshot by their keys.
 
-use super::{OpsError, restore::push_current};
+use super::{OpsError, current::push_current};
 use crate::{
     connector::RecordLookup,
     layer::Stack,

@@ -11,7 +11,6 @@ mod watch;
 mod writing;
 
 pub(in crate::ops) use compare::{Likeness, Pair, walk};
-pub(in crate::ops) use feed::push_current;
 pub(in crate::ops) use plan::{find_collection, parse_key};
 pub(in crate::ops) use watch::passing_on;
 

@@ -4,13 +4,14 @@
 //! The encodings are specified in `format-spec/records.md`.
 
 mod calendar;
+mod digest;
 mod numeric;
 mod part;
 
 pub use numeric::{Decimal, Numeric};
 pub use part::{KeyPart, encode_part};
 
-use super::digest::{self, Digest};
+use super::digest::Digest;
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};

@@ -22,8 +22,8 @@ pub use changes::{ChangeBatch, ChangeTime, VersionTime};
 pub use digest::Digest;
 pub use fingerprint::{CollectionSum, Fingerprint, Fingerprinter};
 pub use key::{KeyCodec, KeyError, KeyPart};
-pub(crate) use stream::Gaps;
-pub use stream::{KeyRange, RecordStream, StreamError};
+pub(crate) use stream::{Gaps, HeldRanges};
+pub use stream::{Held, KeyRange, RecordStream, StreamError};
 pub use time::{Clock, Expiry, SystemClock, Timestamp, pause};
 pub use value::{Shape, Tag};
 

@@ -1,6 +1,7 @@
 //! Sorted streams of records, and the key ranges they are read by.
 
 use super::RecordBatch;
+use std::collections::VecDeque;
 
 /// A half-open range of sort keys: `start` is in it, `end` is not; no `end` means that it is open.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -77,6 +78,40 @@ impl Gaps {
     }
 }
 
+/// A range of keys whose records are those that the parent holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The range.
+    pub range: KeyRange,
+    /// Whether its records are delivered all the same, to see whether that is so.
+    pub is_read: bool,
+}
+
+/// Held ranges, to be asked about by ascending keys: what lies behind is forgotten.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HeldRanges {
+    ranges: VecDeque<Held>,
+}
+
+impl HeldRanges {
+    /// Adds a range, which lies behind all others.
+    pub(crate) fn push(&mut self, held: Held) {
+        self.ranges.push_back(held);
+    }
+
+    /// Whether `key` lies in one of them, and if so whether that one is read all the same; keys must not descend.
+    #[inline]
+    pub(crate) fn of(&mut self, key: &[u8]) -> Option<bool> {
+        while let Some(held) = self.ranges.front() {
+            if held.range.end.as_deref().is_none_or(|end| key < end) {
+                return (key >= held.range.start.as_slice()).then_some(held.is_read);
+            }
+            self.ranges.pop_front();
+        }
+        None
+    }
+}
+
 /// Why a stream of records ended early: what the source said, in words for people.
 pub type StreamError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -97,11 +132,29 @@ pub trait RecordStream {
     fn unread(&mut self) -> Option<KeyRange> {
         None
     }
+
+    /// A range of keys that the source knows to be as the parent holds them, and that it did not read. Asked as [`Self::unread`] is:
+    /// again and again until it says `None`, after each [`Self::next_batch`] and before that batch's rows are used. Such ranges ascend,
+    /// and begin after the last key of the batch before.
+    fn held(&mut self) -> Option<Held> {
+        None
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn held_ranges_are_found_by_ascending_keys() {
+        let mut held = HeldRanges::default();
+        for (from, to, is_read) in [(1, 3, false), (3, 4, true), (6, 7, false)] {
+            held.push(Held { range: KeyRange { start: vec![from], end: Some(vec![to]) }, is_read });
+        }
+        let found: Vec<Option<bool>> = (0..9).map(|key| held.of(&[key])).collect();
+        let (no, unread) = (None, Some(false));
+        assert_eq!(found, [no, unread, unread, Some(true), no, no, unread, no, no]);
+    }
 
     #[test]
     fn gaps_are_forgotten_behind_the_key_and_joined_where_they_touch() {

@@ -55,6 +55,12 @@ impl Cache {
         }
     }
 
+    /// Where what sources note lies, beside the cache.
+    pub fn notes_of(cache_dir: &Path, id: &RepoId, location: &str) -> PathBuf {
+        let place = blake3::hash(location.as_bytes()).to_hex();
+        cache_dir.join(format!("{id}-{}.notes", &place[..16]))
+    }
+
     fn pack(&self, pack: &ObjectName) -> PathBuf {
         let name = pack.to_string();
         self.root.join("packs").join(&name[..2]).join(name)

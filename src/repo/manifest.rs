@@ -203,6 +203,11 @@ impl Collection {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// Counts and costs of the run that took the snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -241,6 +246,9 @@ pub struct Stats {
     pub resumed_ranges: u64,
     /// Their records.
     pub resumed_records: u64,
+    /// Of the records that the source delivered, those that it did not read because they stand as they were.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unread: u64,
     /// From start to commit.
     pub duration_seconds: f64,
     /// The process's peak memory.

@@ -104,6 +104,8 @@ pub(super) struct Inner {
     pub(super) read_ahead: ahead::Held,
     /// `None` where storage is near, or nothing may be kept.
     pub(super) cache: Option<Cache>,
+    /// Where what sources note may lie.
+    notes: Option<PathBuf>,
 }
 
 /// What listings showed and no object is.
@@ -196,6 +198,7 @@ impl Repository {
         let bound = storage.cache_bytes();
         let cache = || Cache::of(&open.cache_dir, &keyring.repo_id, storage.location(), bound);
         let cache = (bound > 0 && is_kept).then(cache);
+        let notes = is_kept.then(|| Cache::notes_of(&open.cache_dir, &keyring.repo_id, storage.location()));
         let inner = Inner {
             storage: storage.clone(),
             keyring: Arc::clone(keyring),
@@ -211,6 +214,7 @@ impl Repository {
             budget: Arc::new(Budget::new(storage.uploads())),
             read_ahead: ahead::Held::default(),
             cache,
+            notes,
         };
         let met = inner.refresh()?;
         Ok((inner, met))
@@ -256,6 +260,12 @@ impl Repository {
     /// be read or opened, snapshots that vanished without having been forgotten.
     pub fn refresh(&self) -> Result<Vec<Warning>, RepoError> {
         self.inner.refresh()
+    }
+
+    /// A folder of this host for what sources note of what they read; `None` if nothing is kept here. It may not be there yet.
+    #[must_use]
+    pub fn notes_folder(&self) -> Option<PathBuf> {
+        self.inner.notes.clone()
     }
 
     /// What opening met.

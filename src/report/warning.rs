@@ -64,6 +64,8 @@ codes! {
         CoverageDiffers = "coverage_differs",
         /// Records that did not come are not believed deleted.
         DeletionsUnconfirmed = "deletions_unconfirmed",
+        /// What a source noted of what it read before does not hold.
+        NotesBelied = "notes_belied",
         /// Something is waited for.
         Waiting = "waiting",
         /// What was done is done again, since it may not hold.

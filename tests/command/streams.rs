@@ -53,7 +53,7 @@ fn the_files_of_an_xdr_backup_keep_every_version() {
         (&of(0)["value"]["a"], &of(0)["exact"], &of(1)["value"]["a"]),
         (&"one".into(), &true.into(), &"two".into())
     );
-    assert_eq!(of(1)["from"], "2026-01-01T00:00:00.250Z");
+    assert_eq!(of(1)["from"], BEGIN + 250);
     let gone = world.json(&["history", "test", &key(2)]);
     assert_eq!((&gone["versions"][0]["state"], &gone["versions"][1]["state"]), (&"live".into(), &"deleted".into()));
     world.ok(&["verify", "--restore"]);
@@ -68,7 +68,8 @@ fn damaged_changes_are_named_and_the_others_kept() {
     let path = world.path("xdr/0_test_1.asbx");
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
-    let ran = world.run(&["--json", "capture", "asbx:xdr"]).fails(3, &["ends inside"]);
+    let ran = world.run(&["--json", "capture", "asbx:xdr"]).fails(3, &[]);
+    assert!(ran.json()["problems"][0].as_str().unwrap().contains("ends inside"), "{ran:?}");
     assert_eq!((&ran.json()["changes"], &ran.json()["lost"]), (&3.into(), &1.into()));
     world.run(&["capture", "asbx:nowhere"]).fails(1, &["nowhere"]);
     world.run(&["capture", "sqlite:x.db"]).fails(2, &["gives no changes"]);

@@ -4,7 +4,9 @@
 mod damage;
 mod existing;
 mod foreign;
+mod pages;
 mod shapes;
+mod standing;
 
 use rekeep::{
     connector::{

@@ -139,6 +139,9 @@ pub struct BackupArgs {
     /// Note this often what is finished, so that it need not be read again if the backup breaks off
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
     pub checkpoint_after: Duration,
+    /// Of so many backups in a row one reads also what a SQLite database's pages show to be as it was; 1 for each
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub read_all_every: u32,
     /// Where temporary files go
     #[arg(long, value_name = "DIR")]
     pub temp_dir: Option<PathBuf>,
@@ -191,6 +194,7 @@ impl BackupArgs {
         BackupOptions {
             resume,
             checkpoint_after: self.checkpoint_after,
+            read_all_every: self.read_all_every,
             url: self.url(),
             ask,
             new_base: self.new_base,

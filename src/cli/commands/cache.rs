@@ -86,9 +86,11 @@ fn is_catalog(name: &str) -> bool {
         .is_some_and(|(id, location)| hex(id, 32) && hex(location, 16))
 }
 
-/// Whether a directory is what is kept of a repository's storage (`<repository id>-<location hash>.objects`).
+/// Whether a directory is what is kept of a repository's storage (`<repository id>-<location hash>.objects`), or what sources
+/// noted of what they read (`.notes`).
 fn is_kept(name: &str) -> bool {
-    name.strip_suffix(".objects").is_some_and(|stem| is_catalog(&format!("{stem}.db")) && !stem.contains('.'))
+    let stem = [".objects", ".notes"].iter().find_map(|end| name.strip_suffix(end));
+    stem.is_some_and(|stem| is_catalog(&format!("{stem}.db")) && !stem.contains('.'))
 }
 
 /// The bytes of all files below a directory; what goes meanwhile is left out.

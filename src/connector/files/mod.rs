@@ -8,6 +8,7 @@ mod content;
 mod linking;
 mod names;
 mod open;
+mod outcome;
 mod place;
 mod remote;
 mod remove;
@@ -19,6 +20,7 @@ mod stream;
 mod target;
 #[cfg(test)]
 mod tests;
+mod times;
 mod trail;
 mod walk;
 mod write;

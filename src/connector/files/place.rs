@@ -6,6 +6,7 @@
 
 use super::{
     cells::{Attributes, FileTime, Kind},
+    times::times,
     trail::{DIRECTORY, MAX_OPEN, components, hold, path_of, split},
     walk::ROOT,
     write::{Tally, apply_to_directory, forget_acls},
@@ -13,7 +14,7 @@ use super::{
 use crate::{connector::RecordLookup, record::RecordBatch};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{FileType, Mode, Stat, Timespec, Timestamps, UTIME_OMIT},
+    fs::{FileType, Mode, Stat},
     io::Errno,
 };
 use std::{ffi::OsStr, sync::Arc};
@@ -246,12 +247,4 @@ fn make_writable(fd: &OwnedFd, stat: &Stat) -> Leaving {
 
 fn time_of(stat: &Stat) -> FileTime {
     FileTime { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 }
-}
-
-/// A modification time to set; the access time stays.
-pub(super) fn times(mtime: FileTime) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanos.into() },
-    }
 }

@@ -4,9 +4,9 @@ use super::{
     COLLECTION,
     cells::{Attributes, FileTime, Kind, Shapes},
     one_collection,
-    select::Selection,
+    outcome::{UNSEEN, failed},
+    select::{Selection, part_of},
     session::{SELECTION, quantiles, sample},
-    target::{UNSEEN, failed, part_of},
     walk::{Listed, ROOT, Step, Walker, below, is_valid_key},
 };
 use crate::{

@@ -16,6 +16,15 @@ use std::{
 /// Paths beyond this many are compared as a whole.
 const MAX_COMPARED: usize = 1000;
 
+/// The part of a target that is compared with a snapshot, by what the snapshot keeps of what was asked for.
+pub(super) fn part_of(kept: Option<&serde_json::Value>, object: &str) -> Result<Selection, ConnectorError> {
+    let Some(kept) = kept else { return Ok(Selection::all()) };
+    Selection::from_kept(kept).map_err(|reason| ConnectorError::Mismatch {
+        object: object.to_owned(),
+        reason: format!("which part of its source the snapshot holds makes no sense: {reason}"),
+    })
+}
+
 /// A selection as a snapshot keeps it among its attributes, so that a target can be asked for the same part.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -6,11 +6,12 @@ use super::{
     linking::Linker,
     local_root,
     names::Names,
+    outcome::{UNSEEN, failed},
     place::Places,
     refuse_url_options,
     remote::{Place, Remote, RemoteTargetSession},
     remove::remove_tree,
-    select::Selection,
+    select::part_of,
     session::SELECTION,
     shared::Shared,
     stream::{FilesStream, Links},
@@ -41,20 +42,8 @@ use std::{
     sync::Arc,
 };
 
-/// What is said of a part of the target that could not be compared.
-pub(super) const UNSEEN: &str = "what stands in the target could not be looked at";
-
 /// So many directories that are left are named.
 const MAX_LEFT: usize = 100;
-
-/// The part of a target that is compared with a snapshot, by what the snapshot keeps of what was asked for.
-pub(super) fn part_of(kept: Option<&serde_json::Value>, object: &str) -> Result<Selection, ConnectorError> {
-    let Some(kept) = kept else { return Ok(Selection::all()) };
-    Selection::from_kept(kept).map_err(|reason| ConnectorError::Mismatch {
-        object: object.to_owned(),
-        reason: format!("which part of its source the snapshot holds makes no sense: {reason}"),
-    })
-}
 
 /// How files are written.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -580,9 +569,4 @@ fn kind_at(dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option<FileType>, String
 
 fn said(what: &str, error: Errno) -> String {
     format!("{what}: {}", io::Error::from(error))
-}
-
-/// Counts a record that could not be written.
-pub(super) fn failed(outcomes: &mut Outcomes, key: &[u8], reason: String) {
-    outcomes.fail(|| KeyCodec::Path.show(key), reason);
 }

@@ -117,7 +117,7 @@ fn copy(from: &Path, to: &Path, plan: &TargetPlan) -> (Outcomes, Vec<String>) {
 fn set_time(path: &Path, seconds: i64, nanos: u32) {
     let time = cells::FileTime { seconds, nanos };
     let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-    rustix::fs::utimensat(rustix::fs::CWD, path, &place::times(time), flags).unwrap();
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times::times(time), flags).unwrap();
 }
 
 /// A tree with everything that tends to get lost.

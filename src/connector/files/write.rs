@@ -3,7 +3,7 @@
 use super::{
     cells::{Attributes, Extent, Kind, Xattr},
     names::Names,
-    place::times,
+    times::times,
     trail::{hold, path_of},
 };
 use crate::record::KeyCodec;

@@ -28,7 +28,15 @@ struct Inner {
 }
 
 /// By where a range begins: where it ends, and how many rows it had.
-type Ended = BTreeMap<Vec<u8>, (Option<Vec<u8>>, u64)>;
+type Ended = BTreeMap<Vec<u8>, (Option<Vec<u8>>, Reached)>;
+
+/// What was reached of a range, or of a collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reached {
+    pub(super) rows: u64,
+    /// Whether the pages of the table themselves say that these are all.
+    pub(super) is_whole: bool,
+}
 
 impl Account {
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -73,15 +81,16 @@ impl Account {
         inner.doubts.get(&collection).into_iter().flatten().filter_map(of_range).collect()
     }
 
-    /// Notes that a range was read to its end; gives the rows of the whole collection once all of it was.
-    pub(super) fn ended(&self, collection: usize, range: &KeyRange, rows: u64) -> Option<u64> {
+    /// Notes that a range was read to its end; gives what was reached of the whole collection once all of it was.
+    pub(super) fn ended(&self, collection: usize, range: &KeyRange, rows: u64, is_whole: bool) -> Option<Reached> {
         let mut inner = self.inner();
         let ended = inner.ended.entry(collection).or_default();
-        ended.insert(range.start.clone(), (range.end.clone(), rows));
-        let (mut at, mut all) = (Vec::new(), 0);
+        ended.insert(range.start.clone(), (range.end.clone(), Reached { rows, is_whole }));
+        let (mut at, mut all) = (Vec::new(), Reached { rows: 0, is_whole: true });
         loop {
-            let (end, rows) = ended.get(&at)?;
-            all += rows;
+            let (end, reached) = ended.get(&at)?;
+            all.rows += reached.rows;
+            all.is_whole &= reached.is_whole;
             match end {
                 Some(end) => at.clone_from(end),
                 None => return Some(all),
@@ -111,10 +120,11 @@ mod tests {
     #[test]
     fn rows_are_known_once_every_range_was_read_however_often() {
         let account = Account::default();
-        assert_eq!(account.ended(0, &range(b"", Some(b"m")), 5), None);
-        assert_eq!(account.ended(1, &range(b"", None), 9), Some(9));
-        assert_eq!(account.ended(0, &range(b"m", None), 2), Some(7));
-        assert_eq!(account.ended(0, &range(b"m", None), 3), Some(8));
+        let reached = |rows, is_whole| Some(Reached { rows, is_whole });
+        assert_eq!(account.ended(0, &range(b"", Some(b"m")), 5, true), None);
+        assert_eq!(account.ended(1, &range(b"", None), 9, true), reached(9, true));
+        assert_eq!(account.ended(0, &range(b"m", None), 2, false), reached(7, false));
+        assert_eq!(account.ended(0, &range(b"m", None), 3, true), reached(8, true));
     }
 
     #[test]

@@ -5,7 +5,8 @@
 
 use super::{
     account::Account,
-    damage::{Leaf, leaves, list},
+    damage::{leaves, list},
+    page::Leaf,
     plan::Plan,
     proof::is_damage,
     quote::ident,

@@ -1,6 +1,6 @@
 //! Values too large to hold: read and written piece by piece through SQLite's incremental blob interface.
 
-use super::scan::{SharedConnection, lock};
+use super::shared::{SharedConnection, lock};
 use crate::record::StreamedValue;
 use std::{
     io::{self, Read},

@@ -34,6 +34,7 @@ pub(super) struct Plan {
     pub(super) codec: KeyCodec,
     pub(super) order: Order,
     pub(super) wide: bool,
+    pub(super) encoding: Encoding,
     pub(super) shape: Arc<Shape>,
     /// The column of each cell in the shape's order; the rowid for the cell without a name.
     pub(super) cells: Vec<String>,
@@ -96,6 +97,7 @@ impl Plan {
             codec,
             order: if rowid_keyed { Order::Rowid } else { Order::Index },
             wide: encoding != Encoding::Utf8,
+            encoding,
             shape: Arc::new(Shape::new(shape)),
             cells,
             computed,

@@ -3,24 +3,31 @@
 //! A stream cannot keep a running statement beside the connection that it borrows, so each batch runs the prepared
 //! statement again from the last key on: once a MiB, which costs nothing that can be measured.
 
+mod by_pages;
+
 use super::{
     account::Account,
-    damage::{Leaf, leaves, list},
+    damage::{leaves, list},
     error::reading,
     gather::{Gathered, Gathering},
     large::LargeCell,
+    memory::Memory,
+    page::Leaf,
     plan::{Order, Plan},
     proof::is_damage,
+    shared::{SharedConnection, lock},
 };
+use crate::connector::Recall;
 use crate::record::{
-    CellWriter, KeyPart, KeyRange, MAX_KEY_BYTES, RecordBatch, RecordStream, RowHead, StreamError, Tag,
+    CellWriter, Held, KeyPart, KeyRange, MAX_KEY_BYTES, RecordBatch, RecordStream, RowHead, StreamError, Tag,
     key::{decode_int, encode_int},
 };
+use by_pages::ByPages;
 use rusqlite::{Connection, ErrorCode, Row, limits::Limit, types::ValueRef};
 use std::{
     cmp::Ordering,
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// Bytes of a full batch.
@@ -29,11 +36,6 @@ const BATCH_BYTES: usize = 1 << 20;
 const INLINE_BYTES: i32 = 4 << 20;
 /// Longer values at the end of a record are streamed once they are looked at.
 const STREAM_BYTES: i64 = 1 << 20;
-pub(super) type SharedConnection = Arc<Mutex<Connection>>;
-
-pub(super) fn lock(connection: &SharedConnection) -> MutexGuard<'_, Connection> {
-    connection.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Where a stream stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +85,10 @@ pub(super) struct TableStream {
     steps: Option<VecDeque<Step>>,
     /// The rowids to read now, where a page is damaged.
     window: Option<(i64, i64)>,
+    /// Whether pages are to be looked at before SQL is asked.
+    is_by_pages: bool,
+    pages: Option<Box<ByPages>>,
+    memory: Option<(Arc<Memory>, Recall)>,
     gathered: Option<Gathered>,
     /// Whether rows were delivered before they were gathered, the last of which comes again.
     is_resumed: bool,
@@ -103,6 +109,9 @@ impl TableStream {
             reached: 0,
             steps: None,
             window: None,
+            is_by_pages: false,
+            pages: None,
+            memory: None,
             gathered: None,
             is_resumed: false,
             listener: None,
@@ -119,6 +128,22 @@ impl TableStream {
     ) -> Self {
         self.listener = Some(Listener { account, collection, pool });
         self
+    }
+
+    /// Reads from the pages of the table, where they can be looked at: only of a state that stays as it is.
+    pub(super) const fn by_pages(mut self) -> Self {
+        self.is_by_pages = true;
+        self
+    }
+
+    /// Notes what pages are read, and makes this of what was noted before.
+    pub(super) fn remembering(mut self, memory: Arc<Memory>, recall: Recall) -> Self {
+        self.memory = Some((memory, recall));
+        self
+    }
+
+    fn has_held(&self) -> bool {
+        self.pages.as_ref().is_some_and(|pages| pages.has_held())
     }
 
     fn name(&self, what: &str) {
@@ -138,19 +163,20 @@ impl TableStream {
     fn fill(&mut self, batch: &mut RecordBatch) -> rusqlite::Result<()> {
         let shared = Arc::clone(&self.connection);
         let connection = lock(&shared);
-        while batch.is_empty() && self.position != Position::Done {
+        while batch.is_empty() && !self.has_held() && self.position != Position::Done {
             if self.plan.order == Order::Sorted {
                 self.fill_gathered(&connection, batch)?;
             } else if self.steps.is_some() {
                 self.take_step(&connection, batch)?;
             } else {
-                match self.fill_in_order(&connection, batch) {
+                self.begin_by_pages(&connection);
+                match self.fill_by_pages(&connection, batch) {
                     Err(error) if is_damage(&error) && self.listener.is_some() => self.meet_damage(&connection),
                     filled => filled?,
                 }
             }
         }
-        if self.position == Position::Done && batch.is_empty() {
+        if self.position == Position::Done && batch.is_empty() && !self.has_held() {
             self.end(&connection)?;
         }
         Ok(())
@@ -178,6 +204,7 @@ impl TableStream {
             self.plan = Arc::new(self.plan.sorted());
             return;
         }
+        (self.pages, self.window) = (None, None);
         let Some(Bounds::Rowid(low, high)) = self.bounds() else { return };
         let leaves = leaves(connection, &self.plan.table.name, low, high);
         self.steps = Some(leaves.into_iter().map(Step::Leaf).collect());
@@ -231,7 +258,12 @@ impl TableStream {
     /// Compares what was reached of the whole table, once all of it was read, with what its b-tree holds.
     fn end(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let Some(Listener { account, collection, .. }) = &self.listener else { return Ok(()) };
-        let Some(reached) = account.ended(*collection, &self.range, self.reached) else { return Ok(()) };
+        let is_whole = self.pages.as_ref().is_some_and(|pages| pages.is_whole);
+        let Some(ended) = account.ended(*collection, &self.range, self.reached, is_whole) else { return Ok(()) };
+        if ended.is_whole {
+            return Ok(());
+        }
+        let reached = ended.rows;
         let sql = format!("SELECT count(*) FROM {} NOT INDEXED", self.plan.from());
         let held = connection.query_row(&sql, [], |row| row.get::<_, i64>(0));
         let line = match held {
@@ -273,7 +305,7 @@ impl TableStream {
                 break;
             };
             seen += 1;
-            if matches!(self.take(row, batch)?, Taken::PastEnd) {
+            if matches!(self.take(&plan, row, batch)?, Taken::PastEnd) {
                 self.position = Position::Done;
                 break;
             }
@@ -306,8 +338,7 @@ impl TableStream {
         }
     }
 
-    fn take(&mut self, row: &Row<'_>, batch: &mut RecordBatch) -> rusqlite::Result<Taken> {
-        let plan = Arc::clone(&self.plan);
+    fn take(&mut self, plan: &Plan, row: &Row<'_>, batch: &mut RecordBatch) -> rusqlite::Result<Taken> {
         let mut key = std::mem::take(&mut self.key);
         plan.encode_key(row, &mut key)?;
         self.key = key;
@@ -459,6 +490,7 @@ impl TableStream {
         batch: &mut RecordBatch,
     ) -> rusqlite::Result<()> {
         let Position::Gathered(mut last) = self.position else { return Ok(()) };
+        let plan = Arc::clone(&self.plan);
         let sql = format!("SELECT *, rowid FROM {} WHERE rowid > ?1 ORDER BY rowid", gathered.table);
         let mut statement = gathered.elsewhere.as_ref().unwrap_or(connection).prepare_cached(&sql)?;
         statement.raw_bind_parameter(1, last)?;
@@ -469,7 +501,7 @@ impl TableStream {
                 self.position = Position::Done;
                 return Ok(());
             };
-            self.take(row, batch)?;
+            self.take(&plan, row, batch)?;
             last = row.get(at)?;
             self.position = Position::Gathered(last);
             if batch.bytes() >= BATCH_BYTES {
@@ -497,7 +529,11 @@ impl RecordStream for TableStream {
     fn next_batch(&mut self, batch: &mut RecordBatch) -> Result<bool, StreamError> {
         batch.clear();
         self.fill(batch).map_err(|error| Box::new(reading(&self.object, &error)))?;
-        Ok(!batch.is_empty())
+        Ok(!batch.is_empty() || self.has_held())
+    }
+
+    fn held(&mut self) -> Option<Held> {
+        self.pages.as_mut()?.held()
     }
 }
 

@@ -4,8 +4,8 @@ use super::{
     error::{io, reading},
     objects::stand_in_collation,
     proof::is_damage,
-    scan::SharedConnection,
     settings::Header,
+    shared::SharedConnection,
     side::with_ending,
 };
 use crate::{

@@ -3,18 +3,20 @@
 use super::{
     account::Account,
     error::{io, reading},
+    memory::Memory,
     plan::{Order, Plan, PlanError, register_key_function},
     proof::{Proof, is_damage, prove},
-    scan::{SharedConnection, TableStream, lock},
+    scan::TableStream,
     schema::{Encoding, Object, Schema, Table},
+    shared::{SharedConnection, lock},
     snapshot::{Snapshot, Unlocked, hint, with_hint},
     splits::splits,
     wrong_url,
 };
 use crate::{
     connector::{
-        ConnectorError, Evidence, Identity, ParentView, PartEnd, Scope, SessionEnd, SessionOptions, Source,
-        SourceAbilities, SourceCollection, SourceSession, SourceUrl,
+        ConnectorError, Evidence, Identity, ParentView, PartEnd, Recall, Remembers, Scope, SessionEnd, SessionOptions,
+        Source, SourceAbilities, SourceCollection, SourceSession, SourceUrl,
     },
     record::{KeyRange, RecordStream, Timestamp},
     repo::manifest::Asked,
@@ -23,7 +25,7 @@ use rusqlite::Connection;
 use serde_json::{Value as Json, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -33,6 +35,7 @@ pub struct SqliteSource {
     path: PathBuf,
     include: BTreeSet<String>,
     exclude: BTreeSet<String>,
+    by_pages: bool,
 }
 
 impl SqliteSource {
@@ -56,12 +59,19 @@ impl SqliteSource {
         let path = std::fs::canonicalize(&given)
             .or_else(|_| std::path::absolute(&given))
             .map_err(|error| io("find", &given, error))?;
-        Ok(Self { path, include, exclude })
+        Ok(Self { path, include, exclude, by_pages: true })
     }
 
     /// The database at `path`, or one table of it.
     pub(super) fn of(path: PathBuf, table: Option<String>) -> Self {
-        Self { path, include: table.into_iter().collect(), exclude: BTreeSet::new() }
+        Self { path, include: table.into_iter().collect(), exclude: BTreeSet::new(), by_pages: true }
+    }
+
+    /// Reads every row by SQL, none from the pages of its table: what both give is the same.
+    #[must_use]
+    pub const fn by_sql(mut self) -> Self {
+        self.by_pages = false;
+        self
     }
 
     /// Whether a table is part of what was asked for. A virtual table brings its shadow tables along.
@@ -189,6 +199,7 @@ impl Source for SqliteSource {
         drop(connection);
         Ok(Box::new(SqliteSession {
             path: self.path.clone(),
+            by_pages: self.by_pages,
             readers: snapshot.readers.len(),
             pool: Arc::new(Mutex::new(snapshot.readers)),
             start: snapshot.time,
@@ -199,6 +210,7 @@ impl Source for SqliteSource {
             account: Arc::new(account),
             notes,
             unlocked: snapshot.unlocked,
+            memory: Mutex::default(),
             _keeper: Mutex::new(snapshot.keeper),
         }))
     }
@@ -277,6 +289,7 @@ fn table_attributes(plan: &Plan) -> Json {
 
 struct SqliteSession {
     path: PathBuf,
+    by_pages: bool,
     readers: usize,
     pool: Arc<Mutex<Vec<SharedConnection>>>,
     start: Timestamp,
@@ -288,6 +301,8 @@ struct SqliteSession {
     account: Arc<Account>,
     notes: Vec<String>,
     unlocked: Option<Unlocked>,
+    /// What is noted while this is read for a backup.
+    memory: Mutex<Option<Arc<Memory>>>,
     /// Closed last: the one connection that may tidy up behind a database in WAL mode.
     _keeper: Mutex<Connection>,
 }
@@ -329,6 +344,29 @@ impl SqliteSession {
         };
         Ok(Arc::clone(proven.insert(plan)))
     }
+
+    /// Begins to read a range by a reader that is free.
+    fn stream(&self, collection: usize, range: &KeyRange) -> Result<TableStream, ConnectorError> {
+        let file = self.path.display().to_string();
+        let Some(reader) = self.take_reader() else {
+            let reason = format!("all {} readers are at work", self.readers);
+            return Err(ConnectorError::Locked { object: file, reason });
+        };
+        let plan = self.plan(collection, &lock(&reader));
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(error) => {
+                self.give_back(reader);
+                return Err(error);
+            }
+        };
+        let stream = TableStream::new(reader, plan, range.clone(), &file).of_session(
+            Arc::clone(&self.pool),
+            Arc::clone(&self.account),
+            collection,
+        );
+        Ok(if self.by_pages { stream.by_pages() } else { stream })
+    }
 }
 
 impl SourceSession for SqliteSession {
@@ -359,21 +397,11 @@ impl SourceSession for SqliteSession {
     }
 
     fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
-        let file = self.path.display().to_string();
-        let Some(reader) = self.take_reader() else {
-            let reason = format!("all {} readers are at work", self.readers);
-            return Err(ConnectorError::Locked { object: file, reason });
-        };
-        let plan = self.plan(collection, &lock(&reader));
-        let plan = match plan {
-            Ok(plan) => plan,
-            Err(error) => {
-                self.give_back(reader);
-                return Err(error);
-            }
-        };
-        let stream = TableStream::new(reader, plan, range.clone(), &file);
-        Ok(Box::new(stream.of_session(Arc::clone(&self.pool), Arc::clone(&self.account), collection)))
+        Ok(Box::new(self.stream(collection, range)?))
+    }
+
+    fn remembers(&self) -> Option<&dyn Remembers> {
+        self.by_pages.then_some(self as &dyn Remembers)
     }
 
     fn evidence(&self) -> Option<&dyn Evidence> {
@@ -409,5 +437,33 @@ impl Evidence for SqliteSession {
     fn part_end(&self, collection: usize, range: &KeyRange) -> Result<PartEnd, ConnectorError> {
         let doubts = self.account.doubts(collection, range);
         Ok(PartEnd { complete: doubts.is_empty(), doubts })
+    }
+}
+
+impl Remembers for SqliteSession {
+    fn begin(&self, earlier: Option<&Path>, later: Option<&Path>) -> Option<u32> {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let (opened, trusted) = Memory::open(earlier, later).unzip();
+        *memory = opened.map(Arc::new);
+        trusted
+    }
+
+    fn read(
+        &self,
+        collection: usize,
+        range: &KeyRange,
+        recall: Recall,
+    ) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
+        let stream = self.stream(collection, range)?;
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(match memory {
+            Some(memory) => Box::new(stream.remembering(memory, recall)),
+            None => Box::new(stream),
+        })
+    }
+
+    fn end(&self, trusted: u32) -> bool {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).take();
+        memory.is_some_and(|memory| memory.end(trusted))
     }
 }

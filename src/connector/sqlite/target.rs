@@ -11,9 +11,9 @@ use super::{
     plan::register_key_function,
     proof,
     quote::ident,
-    scan::{SharedConnection, lock},
     schema::{self, Encoding, Named, Names, Table},
     scratch::Scratch,
+    shared::{SharedConnection, lock},
     write::TableWriter,
     wrong_url,
 };

@@ -4,7 +4,8 @@ use super::{
     aside::{Aside, Waiting},
     error::{concerns_record, is_in_the_way, rowid_taken, writing},
     plan::{Order, Plan, bind, parameter_sql, part_ref},
-    scan::{SharedConnection, TableStream, lock},
+    scan::TableStream,
+    shared::{SharedConnection, lock},
 };
 use crate::{
     connector::{CollectionTarget, ConnectorError, Outcomes, Overwrite, Removal, Written},

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     record::{
-        BatchRow, CollectionSum, Fingerprint, Gaps, KeyRange, MAX_KEY_BYTES, Meta, RecordBatch, RecordStream, Shape,
-        Timestamp,
+        BatchRow, CollectionSum, Fingerprint, Gaps, HeldRanges, KeyRange, MAX_KEY_BYTES, Meta, RecordBatch,
+        RecordStream, Shape, Timestamp,
     },
     repo::{ChunkWriter, RepoError},
 };
@@ -91,6 +91,17 @@ pub struct RangeOutcome {
     pub expiring: Expiring,
     /// What the records of each set are like: of all that were counted, those that expire before the run's end included.
     pub sets: Sets,
+    /// What the source said of records that it need not read.
+    pub known: Known,
+}
+
+/// Records that the source knew to be as the parent holds them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Those that were not read.
+    pub unread: u64,
+    /// Of those that were read all the same, the ones that were not as the parent holds them.
+    pub belied: u64,
 }
 
 /// How a join treats its input.
@@ -133,6 +144,9 @@ pub fn join_range(
         while let Some(range) = stream.unread() {
             join.unread.push(range);
         }
+        while let Some(held) = stream.held() {
+            join.held.push(held);
+        }
         if !more {
             break;
         }
@@ -158,6 +172,9 @@ pub fn join_range(
     }
     while join.has_parent {
         join.vanished(writer)?;
+        if join.meter.stopped {
+            return Err(RepoError::Interrupted.into());
+        }
     }
     join.meter.report();
     if join.meter.stopped {
@@ -218,6 +235,10 @@ struct Join<'a> {
     known_shape: Option<Arc<Shape>>,
     /// Ranges that the source could not look at.
     unread: Gaps,
+    /// Ranges that the source knows to be as the parent holds them.
+    held: HeldRanges,
+    /// Whether the record at hand lies in one of them.
+    is_held: bool,
 }
 
 impl<'a> Join<'a> {
@@ -247,6 +268,8 @@ impl<'a> Join<'a> {
             head: Vec::new(),
             known_shape: None,
             unread,
+            held: HeldRanges::default(),
+            is_held: false,
         })
     }
 
@@ -277,6 +300,11 @@ impl<'a> Join<'a> {
     /// The parent's current record was not delivered.
     fn vanished(&mut self, writer: &mut dyn ChunkWriter) -> Result<(), LayerError> {
         let (state, over) = self.parent_row();
+        match self.parent.as_ref().and_then(|parent| self.held.of(parent.key())) {
+            Some(false) => return self.known(state, over),
+            Some(true) => self.out.known.belied += 1,
+            None => {}
+        }
         if let Some(parent) = &self.parent
             && self.unread.contains(parent.key())
         {
@@ -295,6 +323,32 @@ impl<'a> Join<'a> {
         {
             self.out.write_tombstone(parent.key(), writer)?;
         }
+        self.advance_parent()
+    }
+
+    /// The parent's current record was not delivered because it is as it was.
+    fn known(&mut self, state: InParent, over: bool) -> Result<(), LayerError> {
+        let Self { parent: Some(parent), out, .. } = self else { return Ok(()) };
+        let (key, meta) = (parent.key(), parent.meta());
+        if self.base || state == InParent::Reviving {
+            let reason = format!("it did not read key {}, of which all has to be stored", hex_of(key));
+            return Err(LayerError::inconsistent("the source", reason));
+        }
+        let value_bytes = parent.value_bytes();
+        out.counts.seen += 1;
+        out.counts.parent_records += 1;
+        out.known.unread += 1;
+        if over {
+            out.counts.seen_expired += 1;
+            out.counts.expired += 1;
+        } else {
+            out.count_live(&Record { key, meta, fingerprint: parent.fingerprint(), value_bytes });
+            if let Some(note) = out.note(meta.expiry) {
+                note.seen += 1;
+                note.lived += 1;
+            }
+        }
+        self.meter.add(1, key.len() as u64 + value_bytes);
         self.advance_parent()
     }
 
@@ -324,6 +378,13 @@ impl<'a> Join<'a> {
             order = self.parent_order(row.key);
         }
         let (state, over) = if order.is_eq() { self.parent_row() } else { (InParent::Absent, true) };
+        self.is_held = match self.held.of(row.key) {
+            Some(false) => {
+                let reason = format!("it gave key {} though it said that it did not read it", hex_of(row.key));
+                return Err(LayerError::inconsistent("the source", reason));
+            }
+            held => held.is_some(),
+        };
         let counts = &mut self.out.counts;
         counts.seen += 1;
         counts.parent_records += u64::from(state == InParent::Live);
@@ -505,6 +566,7 @@ impl<'a> Join<'a> {
         writer: &mut dyn ChunkWriter,
     ) -> Result<(), LayerError> {
         let row_bytes = self.out.count_live(record);
+        self.out.known.belied += u64::from(self.is_held && verdict != Verdict::Same);
         let counts = &mut self.out.counts;
         match verdict {
             Verdict::Same => {}

@@ -1,7 +1,7 @@
 //! What a join writes and counts.
 
 use super::{
-    JoinCounts,
+    JoinCounts, Known,
     expiring::{Expiring, Note},
     sets::Sets,
 };
@@ -39,6 +39,7 @@ pub(super) struct Output<'a> {
     sets: Sets,
     pub(super) problems: Vec<(Vec<u8>, String)>,
     pub(super) changed: u64,
+    pub(super) known: Known,
 }
 
 impl<'a> Output<'a> {
@@ -55,6 +56,7 @@ impl<'a> Output<'a> {
             sets: Sets::default(),
             problems: Vec::new(),
             changed: 0,
+            known: Known::default(),
         }
     }
 
@@ -114,6 +116,7 @@ impl<'a> Output<'a> {
             stood: self.stood,
             expiring: self.expiring.unwrap_or_default(),
             sets: self.sets,
+            known: self.known,
         })
     }
 }

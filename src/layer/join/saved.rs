@@ -2,7 +2,7 @@
 //! `format-spec/protocol.md`, section 5.
 
 use super::{
-    Expiring, JoinCounts, RangeOutcome,
+    Expiring, JoinCounts, Known, RangeOutcome,
     expiring::{HORIZON_MILLIS, Note, rounded},
     sets::Sets,
 };
@@ -146,6 +146,7 @@ impl RangeOutcome {
             stood: std::mem::take(&mut self.stood),
             expiring: std::mem::replace(&mut self.expiring, none),
             sets: std::mem::take(&mut self.sets),
+            known: std::mem::take(&mut self.known),
         }
     }
 
@@ -156,6 +157,8 @@ impl RangeOutcome {
         self.sum.add(&numbers.sum);
         self.stood += numbers.stood;
         self.sets.add(&numbers.sets);
+        self.known.unread += numbers.known.unread;
+        self.known.belied += numbers.known.belied;
         for (distance, note) in &numbers.expiring.notes {
             let own = self.expiring.notes.entry(*distance).or_default();
             own.fields_mut().into_iter().zip(note.fields()).for_each(|(field, more)| *field += more);
@@ -187,8 +190,17 @@ impl RangeOutcome {
         let sets = Sets::from_numbers(&mut reader)?;
         reader.finish("a range's numbers")?;
         let expiring = Expiring { start, notes };
-        let outcome =
-            Self { built: BuiltRange::default(), counts, sum, problems: Vec::new(), changed: 0, stood, expiring, sets };
+        let outcome = Self {
+            built: BuiltRange::default(),
+            counts,
+            sum,
+            problems: Vec::new(),
+            changed: 0,
+            stood,
+            expiring,
+            sets,
+            known: Known::default(),
+        };
         if outcome.adds_up() && outcome.can_lose(&all) && outcome.sets.records() == outcome.counts.records {
             Ok(outcome)
         } else {
@@ -288,6 +300,7 @@ mod tests {
             stood: 4,
             expiring,
             sets,
+            known: Known::default(),
         }
     }
 

@@ -1,14 +1,13 @@
 //! Writing checkpoints while a backup runs (`format-spec/protocol.md`, section 5).
 
-use super::{outcomes::Finished, run::Workers};
+use super::{ground::Last, outcomes::Finished, workers::Workers};
 use crate::{
     connector::Resumable,
     layer::LayerError,
     ops::OpsError,
     repo::{
-        Checkpoint, ChunkKind, ChunkPlain, ChunkWriter, RepoError, SnapshotId, WriteSession,
-        checkpoint::{CheckpointCollection, CheckpointOptions, Span, SpanDoubt},
-        manifest::{Kind, SourceId},
+        Checkpoint, ChunkKind, ChunkPlain, ChunkWriter, RepoError, WriteSession,
+        checkpoint::{CheckpointCollection, Span, SpanDoubt},
     },
     report::WarningKind,
 };
@@ -16,8 +15,8 @@ use data_encoding::HEXLOWER;
 use std::{
     collections::BTreeSet,
     ops::Range,
-    sync::{Mutex, PoisonError, TryLockError},
-    time::{Duration, Instant},
+    sync::{PoisonError, TryLockError},
+    time::Instant,
 };
 
 /// Writing checkpoints may take one part in so many of the time.
@@ -25,50 +24,6 @@ const SHARE: u32 = 20;
 
 /// However long it takes, so many intervals are the most between two.
 const LONGEST: u32 = 10;
-
-/// What all checkpoints of a run say.
-#[derive(Debug, Clone)]
-pub(super) struct Ground {
-    pub(super) source: SourceId,
-    pub(super) scope: String,
-    pub(super) kind: Kind,
-    pub(super) parent: Option<SnapshotId>,
-    pub(super) options: CheckpointOptions,
-}
-
-/// The checkpoints of a run.
-pub(super) struct Checkpoints {
-    ground: Ground,
-    /// Whether anything of this run may be taken over.
-    are_written: bool,
-    every: Duration,
-    last: Mutex<Last>,
-}
-
-struct Last {
-    at: Instant,
-    took: Duration,
-    /// The tasks that it named, or that were taken over.
-    named: BTreeSet<usize>,
-}
-
-impl Checkpoints {
-    /// `taken` are the tasks that were taken over.
-    pub(super) fn new(ground: Ground, are_written: bool, every: Duration, taken: BTreeSet<usize>) -> Self {
-        let last = Mutex::new(Last { at: Instant::now(), took: Duration::ZERO, named: taken });
-        Self { ground, are_written, every, last }
-    }
-
-    /// Whether there will be any.
-    pub(super) fn are_written(&self) -> bool {
-        self.are_written
-    }
-
-    /// Whether a worker that closed its packs so long ago closes them for the next checkpoint.
-    pub(super) fn wants_closed(&self, since: Instant) -> bool {
-        self.are_written && since.elapsed() >= self.every
-    }
-}
 
 impl Workers<'_> {
     /// Writes a checkpoint if it is time.
@@ -100,7 +55,7 @@ impl Workers<'_> {
     }
 
     fn write_checkpoint(&self, last: &mut Last) -> Result<(), OpsError> {
-        let Some(writing) = self.writing.filter(|_| self.checkpoints.are_written) else { return Ok(()) };
+        let Some(writing) = self.writing.filter(|_| self.checkpoints.are_written()) else { return Ok(()) };
         let spans = self.outcomes().freeze();
         let is_news = spans.iter().any(|span| span.clone().any(|task| !last.named.contains(&task)));
         let written = if is_news { self.write_spans(last, writing, &spans) } else { Ok(()) };

@@ -1,6 +1,6 @@
 //! What a run covered: when each range was read, whether all of it came, and since when its deletions are known.
 
-use super::joining::Joined;
+use super::joined::Joined;
 use crate::{
     record::{CollectionSum, KeyRange, Timestamp},
     repo::{

@@ -1,8 +1,7 @@
 //! What a dry run would store.
 
-use super::run::Workers;
-use crate::repo::{ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Put, RepoError};
-use std::collections::HashSet;
+use crate::repo::{ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Put, RepoError, Repository};
+use std::{collections::HashSet, sync::Mutex};
 
 /// Chunks met, each counted as stored once.
 #[derive(Default)]
@@ -15,14 +14,15 @@ pub(super) struct DryCounts {
 
 /// Counts what would be stored.
 pub(super) struct DryWriter<'a> {
-    pub(super) workers: &'a Workers<'a>,
+    pub(super) repo: &'a Repository,
+    pub(super) counts: &'a Mutex<DryCounts>,
 }
 
 impl ChunkWriter for DryWriter<'_> {
     fn put(&mut self, kind: ChunkKind, plain: &ChunkPlain) -> Result<Put, RepoError> {
-        let id = plain.id(&self.workers.repo.secrets().chunk_id, kind);
-        let stored = self.workers.repo.holds(&id)?;
-        let Ok(mut dry) = self.workers.dry.lock() else { return Err(RepoError::Interrupted) };
+        let id = plain.id(&self.repo.secrets().chunk_id, kind);
+        let stored = self.repo.holds(&id)?;
+        let Ok(mut dry) = self.counts.lock() else { return Err(RepoError::Interrupted) };
         let new = !stored && dry.seen.insert(id);
         if new {
             dry.new += 1;

@@ -5,12 +5,14 @@ use super::{
     changes::{Confirmed, Doubts, ParentSide, Swept},
     coverage::lower_bound,
     guard::{Guard, Limits},
+    jobs::Task,
+    joined::{Joined, Reading},
     outcomes::group_size,
-    run::{Task, Workers},
     segments::{How, Segments},
+    workers::Workers,
 };
 use crate::{
-    connector::{ChangeSource, Doubt, PartEnd, Resumable},
+    connector::{ChangeSource, Doubt, PartEnd, Recall, Resumable},
     layer::{RangeOutcome, Stack, join::JoinOptions, join_range},
     ops::OpsError,
     record::{KeyRange, RecordStream, Timestamp},
@@ -20,41 +22,6 @@ use crate::{
     },
 };
 use std::sync::Mutex;
-
-/// What joining one range gave, and what the source says of it.
-pub(super) struct Joined {
-    pub(super) outcome: RangeOutcome,
-    pub(super) part: PartEnd,
-    /// Where deletions were not looked for.
-    pub(super) unswept: Vec<KeyRange>,
-    /// Records of the parent that were looked for and did not come.
-    pub(super) absent: u64,
-    /// When it was read.
-    pub(super) read: Reading,
-}
-
-/// When a range was read, by the source's clock.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Reading {
-    /// When the run that read it began.
-    pub(super) start: Timestamp,
-    /// When it had been read, as far as that is asked.
-    pub(super) end: Timestamp,
-    /// Whether another run read it.
-    pub(super) earlier: bool,
-}
-
-impl Joined {
-    /// Whether nothing would be won by reading it again.
-    pub(super) fn is_whole(&self) -> bool {
-        let counts = &self.outcome.counts;
-        self.part.complete
-            && self.outcome.problems.is_empty()
-            && counts.unreadable == 0
-            && counts.torn == 0
-            && self.absent == 0
-    }
-}
 
 /// Times that a range is joined because of doubts that came up while it was read; then all of it is doubted.
 const MAX_JOINS: usize = 3;
@@ -140,6 +107,24 @@ impl Workers<'_> {
         Ok(join_range(&self.context, stream.as_mut(), range, &options, writer)?)
     }
 
+    /// All of a range, but what the source knows to be as the parent holds it.
+    fn read_range(
+        &self,
+        task: &Task,
+        new_base: bool,
+        has_parent: bool,
+    ) -> Result<Box<dyn RecordStream + '_>, OpsError> {
+        let range = &self.jobs[task.job].ranges[task.range];
+        let Some((source, recall)) = self.notes else { return Ok(self.session.read(task.job, range)?) };
+        let recall = match recall {
+            _ if !has_parent => Recall::Nothing,
+            // Everything is stored anew.
+            Recall::Trust if new_base => Recall::Test,
+            recall => recall,
+        };
+        Ok(source.read(task.job, range, recall)?)
+    }
+
     /// What the join is fed: all of the range, or what changed of it and a sweep; with absences confirmed where the source
     /// can be asked.
     fn stream<'s>(
@@ -151,7 +136,7 @@ impl Workers<'_> {
         let job = &self.jobs[task.job];
         let range = &job.ranges[task.range];
         let (Some(stack), Some(parent), Some(changes)) = (stack, job.parent, self.session.changes()) else {
-            return Ok(self.session.read(task.job, range)?);
+            return self.read_range(task, job.new_base, stack.is_some());
         };
         let number = task.job;
         let groups = self.session.evidence().and_then(|evidence| evidence.groups(number));

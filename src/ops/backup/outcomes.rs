@@ -1,6 +1,6 @@
 //! The outcomes of a run's ranges: which are done, which of them a checkpoint may name, and whose numbers are kept together.
 
-use super::joining::Joined;
+use super::joined::Joined;
 use crate::{connector::PartEnd, layer::BuiltRange, repo::ChunkId};
 use std::{ops::Range, sync::Arc};
 
@@ -226,7 +226,7 @@ mod tests {
     use super::*;
     use crate::{
         layer::{JoinCounts, RangeOutcome},
-        ops::backup::joining::Reading,
+        ops::backup::joined::Reading,
         record::{CollectionSum, Timestamp},
     };
 
@@ -241,6 +241,7 @@ mod tests {
             stood: 0,
             expiring: crate::layer::join::Expiring::default(),
             sets: crate::layer::join::Sets::default(),
+            known: crate::layer::join::Known::default(),
         };
         let read = Reading { start: Timestamp::default(), end: Timestamp::default(), earlier: false };
         Joined { outcome, part: PartEnd::default(), unswept: Vec::new(), absent: 0, read }

@@ -2,10 +2,10 @@
 
 use super::{
     Resume,
-    checkpoint::Ground,
-    joining::{Joined, Reading},
+    ground::Ground,
+    jobs::{CollectionRun, Task},
+    joined::{Joined, Reading},
     outcomes::TaskOutcomes,
-    run::{CollectionRun, Task},
 };
 use crate::{
     connector::{Doubt, Handover, PartEnd, Resumable},

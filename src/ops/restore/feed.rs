@@ -5,18 +5,14 @@
 
 use super::{compare::Equal, plan::Filter};
 use crate::{
-    layer::{Stack, StackCursor, stack::VersionValue},
-    ops::{OpsError, Progress, limit::Throttle},
-    record::{KeyRange, RecordBatch, RowHead, Shape, StreamedValue, Tag, Timestamp, bytes::Reader},
+    layer::Stack,
+    ops::{OpsError, Progress, current::push_current, limit::Throttle},
+    record::{KeyRange, RecordBatch, Timestamp},
     repo::{Repository, manifest::Collection},
 };
 use std::{
-    io::{self, Read},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 /// Where a batch ends.
@@ -24,9 +20,6 @@ const BATCH_BYTES: usize = 1024 * 1024;
 
 /// Batches that may wait for the writer, for each reader.
 const QUEUE: usize = 4;
-
-/// A larger last cell is handed over as a stream.
-const INLINE_BYTES: u64 = 1024 * 1024;
 
 /// Work on a range, which keeps the last key of the snapshot that it met.
 type RangeWork<'a> = &'a mut dyn FnMut(&KeyRange, &mut Vec<u8>) -> Result<(), OpsError>;
@@ -343,102 +336,4 @@ fn after_damage(
         last.map_or_else(|| format!("from {}", codec.show(&range.start)), |key| format!("after {}", codec.show(key)));
     let line = format!("{}: all records {from} and before {to} are lost: {error}", feed.collection.name);
     (Damage { lost: 0, lines: vec![line] }, next)
-}
-
-/// Adds the cursor's record to a batch; a large last cell as a stream.
-pub(in crate::ops) fn push_current(cursor: &mut StackCursor<'_>, batch: &mut RecordBatch) -> Result<(), OpsError> {
-    let row = cursor.row()?;
-    let head = RowHead { key: row.key, meta: row.meta };
-    let shape = row.shape;
-    let (bytes, reader) = match row.value {
-        VersionValue::Inline(value) => {
-            batch.push_encoded(head, &shape, value);
-            return Ok(());
-        }
-        VersionValue::Pieces { bytes, reader } => (bytes, reader),
-    };
-    let mut value = PieceValue::open(reader, bytes, shape.len()).map_err(|error| failed(&error))?;
-    match value.last {
-        Some(last) if value.rest > INLINE_BYTES => {
-            let prefix = std::mem::take(&mut value.prefix);
-            let shape_before = Arc::clone(&shape);
-            batch.push_streamed(head, &shape, last, Box::new(value), |cells| {
-                for cell in prefix_cells(&shape_before, &prefix) {
-                    cells.cell(cell.0, cell.1);
-                }
-            });
-        }
-        _ => {
-            let mut whole = std::mem::take(&mut value.prefix);
-            if let Some(last) = value.last {
-                whole.push(last.0);
-            }
-            value.reader.read_to_end(&mut whole).map_err(|error| failed(&error))?;
-            batch.push_encoded(head, &shape, &whole);
-        }
-    }
-    Ok(())
-}
-
-fn failed(error: &io::Error) -> OpsError {
-    OpsError::Failed(error.to_string())
-}
-
-/// The cells before the last one, from their canonical bytes, which [`PieceValue::open`] has walked already.
-fn prefix_cells<'a>(shape: &Shape, prefix: &'a [u8]) -> Vec<(Tag, &'a [u8])> {
-    let mut reader = Reader::new(prefix);
-    (1..shape.len())
-        .filter_map(|_| {
-            let tag = reader.u8("a cell's tag").ok()?;
-            Some((Tag(tag), reader.slice("a cell").ok()?))
-        })
-        .collect()
-}
-
-/// A value in pieces, read up to the body of its last cell.
-struct PieceValue {
-    reader: Box<dyn Read + Send>,
-    prefix: Vec<u8>,
-    last: Option<Tag>,
-    rest: u64,
-}
-
-impl PieceValue {
-    fn open(mut reader: Box<dyn Read + Send>, bytes: u64, cells: usize) -> io::Result<Self> {
-        let mut prefix = Vec::new();
-        for _ in 1..cells {
-            copy_exactly(&mut reader, 1, &mut prefix)?;
-            let mut length = 0u64;
-            for shift in (0..64).step_by(7) {
-                copy_exactly(&mut reader, 1, &mut prefix)?;
-                let byte = prefix.last().copied().unwrap_or(0);
-                length |= u64::from(byte & 0x7f) << shift;
-                if byte & 0x80 == 0 {
-                    break;
-                }
-            }
-            if length > bytes {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a cell is longer than its value"));
-            }
-            copy_exactly(&mut reader, length, &mut prefix)?;
-        }
-        let mut last = None;
-        if cells > 0 {
-            let mut tag = [0];
-            reader.read_exact(&mut tag)?;
-            last = Some(Tag(tag[0]));
-        }
-        let rest = bytes.saturating_sub(prefix.len() as u64 + u64::from(last.is_some()));
-        Ok(Self { reader, prefix, last, rest })
-    }
-}
-
-fn copy_exactly(reader: &mut dyn Read, bytes: u64, out: &mut Vec<u8>) -> io::Result<()> {
-    if reader.take(bytes).read_to_end(out)? as u64 == bytes { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-}
-
-impl StreamedValue for PieceValue {
-    fn open(&mut self) -> io::Result<Box<dyn Read + Send + '_>> {
-        Ok(Box::new(&mut self.reader))
-    }
 }

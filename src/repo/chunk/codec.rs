@@ -1,9 +1,9 @@
 //! Compression of runs: by trial, with contexts that each thread keeps.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, io::Cursor};
 use zstd::{
     bulk::{Compressor, Decompressor},
-    zstd_safe::CParameter,
+    zstd_safe::{CParameter, WriteBuf},
 };
 
 /// Runs shorter than this are not worth a try.
@@ -33,15 +33,18 @@ thread_local! {
 /// Appends exactly `plain_len` bytes to `out`, decompressed from one Zstandard frame. The caller has bounded `plain_len`.
 pub(in crate::repo) fn decompress_onto(stored: &[u8], plain_len: usize, out: &mut Vec<u8>) -> Result<(), String> {
     let start = out.len();
-    out.resize(start + plain_len, 0);
-    let result = decompress_into(stored, &mut out[start..]);
+    out.reserve(plain_len);
+    // Behind what is there, into room that nobody has filled with zeros first.
+    let mut room = Cursor::new(&mut *out);
+    room.set_position(start as u64);
+    let result = decompress_into(stored, plain_len, &mut room);
     if result.is_err() {
         out.truncate(start);
     }
     result
 }
 
-fn decompress_into(stored: &[u8], plain: &mut [u8]) -> Result<(), String> {
+fn decompress_into(stored: &[u8], plain_len: usize, room: &mut (impl WriteBuf + ?Sized)) -> Result<(), String> {
     match zstd::zstd_safe::find_frame_compressed_size(stored) {
         Ok(len) if len == stored.len() => {}
         Ok(_) => return Err("bytes follow the compressed frame".to_owned()),
@@ -52,9 +55,9 @@ fn decompress_into(stored: &[u8], plain: &mut [u8]) -> Result<(), String> {
             Some(decompressor) => decompressor,
             None => slot.insert(Decompressor::new().map_err(|error| error.to_string())?),
         };
-        match decompressor.decompress_to_buffer(stored, plain) {
-            Ok(len) if len == plain.len() => Ok(()),
-            Ok(len) => Err(format!("{len} bytes came out, {} were declared", plain.len())),
+        match decompressor.decompress_to_buffer(stored, room) {
+            Ok(len) if len == plain_len => Ok(()),
+            Ok(len) => Err(format!("{len} bytes came out, {plain_len} were declared")),
             Err(error) => Err(error.to_string()),
         }
     })
@@ -84,6 +87,8 @@ pub(in crate::repo) struct RunCompressor {
     short: Compressor<'static>,
     buffer: Vec<u8>,
     used: usize,
+    /// What comes back when a run is checked.
+    back: Vec<u8>,
 }
 
 impl RunCompressor {
@@ -95,7 +100,7 @@ impl RunCompressor {
         };
         let made = || Ok::<_, std::io::Error>((new(level, &[])?, new(1, &LONG_RUN)?, new(1, &SHORT_RUN)?));
         let (other, long, short) = made().map_err(|error| error.to_string())?;
-        Ok(Self { level, other, long, short, buffer: Vec::new(), used: 0 })
+        Ok(Self { level, other, long, short, buffer: Vec::new(), used: 0, back: Vec::new() })
     }
 
     fn set_level(&mut self, level: i32) -> Result<(), String> {
@@ -137,6 +142,13 @@ impl RunCompressor {
     /// What was compressed since [`Self::begin`].
     pub(in crate::repo) fn buffer(&self) -> &[u8] {
         &self.buffer
+    }
+
+    /// Whether what was compressed to `range` comes back as `run`.
+    pub(in crate::repo) fn comes_back(&mut self, range: std::ops::Range<usize>, run: &[u8]) -> Result<bool, String> {
+        self.back.clear();
+        decompress_onto(&self.buffer[range], run.len(), &mut self.back)?;
+        Ok(self.back == run)
     }
 
     /// Whether the first bytes of a long run shrink by 4 % or more at the fastest level.

@@ -1,6 +1,6 @@
 //! What is needed: a bit for every chunk that a revision references which counts or is pending.
 
-use super::{LayerWalk, bits::ChunkSet, view::View};
+use super::{LayerWalk, bits::ChunkSet, needed::Needed, view::View};
 use crate::repo::{
     ChunkId, ChunkReader, Manifest, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
@@ -13,15 +13,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
-
-/// What all snapshots together need.
-#[derive(Default)]
-pub(super) struct Needed {
-    pub chunks: ChunkSet,
-    pub layers: HashSet<ChunkId>,
-    /// How many snapshots there are.
-    pub snapshots: u64,
-}
 
 /// The layers and tables that revisions name, each once.
 #[derive(Default)]

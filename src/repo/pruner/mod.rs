@@ -14,6 +14,7 @@ mod gather;
 mod leases;
 mod live;
 mod mark;
+mod needed;
 mod reindex;
 mod survey;
 mod tidy;

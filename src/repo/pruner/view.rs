@@ -1,6 +1,6 @@
 //! One look at the repository: the listings of a step, in the order that the protocol wants, and which pack is a home.
 
-use super::{LayerWalk, Pruner, bits::ChunkSet, leases::LeaseInfo, live::Needed};
+use super::{LayerWalk, Pruner, bits::ChunkSet, leases::LeaseInfo, needed::Needed};
 use crate::repo::{
     ChunkId, ObjectName, RepoError, SnapshotId,
     catalog::PackNumber,

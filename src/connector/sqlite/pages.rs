@@ -1,0 +1,385 @@
+//! Walks the b-tree of a table with rowids, page by page, inside the transaction that reads it.
+//!
+//! What a page says is taken only where it is as SQLite would have written it; anything else is handed back as a window of
+//! rowids, to be read by SQL, which knows best what can be made of it.
+
+use super::{
+    page::{Fields, Leaf, RowCell, children, is_interior, overflow, row_cell, row_count},
+    plan::{Order, Plan},
+    schema::Affinity,
+};
+use rusqlite::{Connection, Statement, types::ValueRef};
+use std::ops::Range;
+
+/// Pages are nested no deeper than this by SQLite itself.
+pub(super) const MAX_DEPTH: usize = 20;
+
+/// A longer record is read by SQL, which can stream its last value.
+const MAX_RECORD_BYTES: u64 = 4 << 20;
+
+/// SQLite's own lower limit for the bytes of a page that are used.
+const MIN_USABLE: usize = 480;
+
+/// A page as this transaction sees it; `None` also where SQLite was built without the table of pages.
+pub(super) fn read_page(connection: &Connection, number: u32) -> Option<Vec<u8>> {
+    let mut page = Vec::new();
+    Reader::new(connection)?.read(number, &mut page)?;
+    Some(page)
+}
+
+/// The page that a table's b-tree begins at.
+pub(super) fn root_page(connection: &Connection, table: &str) -> Option<u32> {
+    let sql = "SELECT rootpage FROM main.sqlite_schema WHERE type = 'table' AND name = ?1";
+    connection.query_row(sql, [table], |row| row.get(0)).ok()
+}
+
+/// Reads pages by number.
+pub(super) struct Reader<'c> {
+    statement: rusqlite::CachedStatement<'c>,
+}
+
+impl<'c> Reader<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Option<Self> {
+        let statement = connection.prepare_cached("SELECT data FROM sqlite_dbpage WHERE pgno = ?1").ok()?;
+        Some(Self { statement })
+    }
+
+    /// Replaces `page` with the bytes of a page.
+    pub(super) fn read(&mut self, number: u32, page: &mut Vec<u8>) -> Option<()> {
+        let statement: &mut Statement<'_> = &mut self.statement;
+        statement.raw_bind_parameter(1, number).ok()?;
+        let mut rows = statement.raw_query();
+        let row = rows.next().ok()??;
+        page.clear();
+        page.extend_from_slice(row.get_ref(0).ok()?.as_blob().ok()?);
+        Some(())
+    }
+}
+
+/// How many pages a row runs over beside its leaf; `None` if it is too long to be held.
+pub(super) fn chain_pages(cell: &RowCell<'_>, usable: usize) -> Option<u64> {
+    let rest = cell.bytes.checked_sub(cell.local.len() as u64)?;
+    (cell.bytes <= MAX_RECORD_BYTES).then(|| rest.div_ceil(usable as u64 - 4))
+}
+
+/// What a walk gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Met {
+    /// A leaf: it lies in [`Walk::page`].
+    Leaf,
+    /// Rowids, both ends included, that have to be read in another way.
+    Window(i64, i64),
+    End,
+}
+
+/// The leaves of a part of a table, in the order of their rowids. Holds one page a level, whatever the table's size.
+pub(super) struct Walk {
+    root: u32,
+    usable: usize,
+    wanted: (i64, i64),
+    /// Of each level what is still to be visited, the next one last.
+    levels: Vec<Vec<Leaf>>,
+    /// The leaf at hand: its bytes, its bounds, how many rows it has, and how many of them were taken.
+    page: Vec<u8>,
+    leaf: Option<Leaf>,
+    rows: usize,
+    taken: usize,
+    /// Where the record of the row at hand lies on the leaf; `None` if it was put together in `record`.
+    local: Option<Range<usize>>,
+    record: Vec<u8>,
+    chain: Vec<u8>,
+    fields: Fields,
+}
+
+/// A row that a walk met.
+pub(super) enum Row {
+    /// Its fields lie in the walk.
+    Whole(i64),
+    /// It is too long to be held, or does not read as a row: whoever takes another way looks for it there.
+    Window(i64, i64),
+    /// No row of the leaf is left.
+    None,
+}
+
+impl Walk {
+    /// Over the rowids from `low` to `high`; `None` where pages cannot be read.
+    pub(super) fn new(connection: &Connection, table: &str, low: i64, high: i64) -> Option<Self> {
+        let root = root_page(connection, table).filter(|root| *root > 1)?;
+        let head = read_page(connection, 1)?;
+        let usable = head.len().checked_sub(usize::from(*head.get(20)?)).filter(|usable| *usable >= MIN_USABLE)?;
+        let all = Leaf { low: i64::MIN, high: i64::MAX, page: Some(root) };
+        Some(Self {
+            root,
+            usable,
+            wanted: (low, high),
+            levels: vec![vec![all]],
+            page: Vec::new(),
+            leaf: None,
+            rows: 0,
+            taken: 0,
+            local: None,
+            record: Vec::new(),
+            chain: Vec::new(),
+            fields: Fields::default(),
+        })
+    }
+
+    /// Whether a leaf is at hand of which rows may be left.
+    pub(super) const fn has_leaf(&self) -> bool {
+        self.leaf.is_some()
+    }
+
+    /// The bytes of the leaf at hand.
+    pub(super) fn page(&self) -> &[u8] {
+        &self.page
+    }
+
+    /// The page that the table begins at.
+    pub(super) const fn root(&self) -> u32 {
+        self.root
+    }
+
+    /// The bytes of each page that are used.
+    pub(super) const fn usable(&self) -> usize {
+        self.usable
+    }
+
+    /// How many rows the leaf at hand has.
+    pub(super) const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The number of the leaf at hand.
+    pub(super) fn number(&self) -> Option<u32> {
+        self.leaf?.page
+    }
+
+    /// Leaves the leaf at hand.
+    pub(super) fn leave(&mut self) {
+        self.leaf = None;
+    }
+
+    /// The first and the last rowid of the leaf at hand, if both lie in what is walked over, and the leaf is not empty.
+    pub(super) fn ends(&self) -> Option<(i64, i64)> {
+        let leaf = self.leaf?;
+        let first = row_cell(&self.page, self.usable, 0)?.rowid;
+        let last = row_cell(&self.page, self.usable, self.rows.checked_sub(1)?)?.rowid;
+        let low = leaf.low.max(self.wanted.0);
+        let high = leaf.high.min(self.wanted.1);
+        (low <= first && first <= last && last <= high).then_some((first, last))
+    }
+
+    /// Goes on to the next leaf.
+    pub(super) fn advance(&mut self, reader: &mut Reader<'_>) -> Met {
+        self.leaf = None;
+        loop {
+            let Some(level) = self.levels.last_mut() else { return Met::End };
+            let Some(at) = level.pop() else {
+                self.levels.pop();
+                continue;
+            };
+            if at.high < self.wanted.0 {
+                continue;
+            }
+            if at.low > self.wanted.1 {
+                self.levels.clear();
+                return Met::End;
+            }
+            let window = Met::Window(at.low.max(self.wanted.0), at.high.min(self.wanted.1));
+            let read = at.page.and_then(|number| reader.read(number, &mut self.page));
+            if read.is_none() || self.page.len() < self.usable {
+                return window;
+            }
+            if is_interior(&self.page) {
+                let found = children(&self.page, at).filter(|_| self.levels.len() < MAX_DEPTH);
+                let Some(mut found) = found else { return window };
+                found.reverse();
+                self.levels.push(found);
+            } else if let Some(rows) = row_count(&self.page) {
+                (self.leaf, self.rows, self.taken) = (Some(at), rows, 0);
+                return Met::Leaf;
+            } else {
+                return window;
+            }
+        }
+    }
+
+    /// Takes the next row of the leaf at hand that lies in what is walked over, above `after`.
+    pub(super) fn next_row(&mut self, reader: &mut Reader<'_>, after: Option<i64>) -> Row {
+        let Some(leaf) = self.leaf else { return Row::None };
+        let low = leaf.low.max(self.wanted.0);
+        let high = leaf.high.min(self.wanted.1);
+        while self.taken < self.rows {
+            let Some(cell) = row_cell(&self.page, self.usable, self.taken) else { return self.give_up(low, high) };
+            let rowid = cell.rowid;
+            if rowid < leaf.low || rowid > leaf.high {
+                return self.give_up(low, high);
+            }
+            self.taken += 1;
+            if rowid < low {
+                continue;
+            }
+            if rowid > high {
+                break;
+            }
+            if after.is_some_and(|after| rowid <= after) {
+                return self.give_up(low, high);
+            }
+            if cell.bytes > MAX_RECORD_BYTES {
+                return Row::Window(rowid, rowid);
+            }
+            let found = match cell.overflow {
+                None => {
+                    let found = self.fields.find(cell.local);
+                    self.local = Some(cell.at..cell.at + cell.local.len());
+                    found
+                }
+                Some(next) => {
+                    self.local = None;
+                    self.record.clear();
+                    self.record.extend_from_slice(cell.local);
+                    let bytes = cell.bytes as usize;
+                    self.follow(reader, next, bytes).and_then(|()| self.fields.find(&self.record))
+                }
+            };
+            return if found.is_some() { Row::Whole(rowid) } else { Row::Window(rowid, rowid) };
+        }
+        self.leaf = None;
+        Row::None
+    }
+
+    fn give_up(&mut self, low: i64, high: i64) -> Row {
+        self.leaf = None;
+        Row::Window(low, high)
+    }
+
+    /// Reads the rest of a record from the pages that it runs over.
+    fn follow(&mut self, reader: &mut Reader<'_>, mut next: u32, bytes: usize) -> Option<()> {
+        while self.record.len() < bytes {
+            reader.read(next, &mut self.chain)?;
+            let (following, held) = overflow(&self.chain, self.usable)?;
+            let len = held.len().min(bytes - self.record.len());
+            self.record.extend_from_slice(&held[..len]);
+            next = following;
+        }
+        // A chain that goes on belongs to another record, or to none.
+        (next == 0).then_some(())
+    }
+
+    /// How many fields the row that was taken last has.
+    pub(super) fn fields(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// The field at `index` of the row that was taken last.
+    #[inline]
+    pub(super) fn value(&self, index: usize) -> Option<ValueRef<'_>> {
+        let record = match &self.local {
+            Some(local) => self.page.get(local.clone())?,
+            None => &self.record,
+        };
+        self.fields.value(record, index)
+    }
+}
+
+/// A value that rows have which were written before their column was added.
+#[derive(Debug, Clone)]
+pub(super) enum Added {
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(Vec<u8>),
+    Blob(Vec<u8>),
+}
+
+impl From<ValueRef<'_>> for Added {
+    fn from(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Null => Self::Null,
+            ValueRef::Integer(value) => Self::Integer(value),
+            ValueRef::Real(value) => Self::Real(value),
+            ValueRef::Text(bytes) => Self::Text(bytes.to_vec()),
+            ValueRef::Blob(bytes) => Self::Blob(bytes.to_vec()),
+        }
+    }
+}
+
+impl Added {
+    fn as_value(&self) -> ValueRef<'_> {
+        match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(value) => ValueRef::Integer(*value),
+            Self::Real(value) => ValueRef::Real(*value),
+            Self::Text(bytes) => ValueRef::Text(bytes),
+            Self::Blob(bytes) => ValueRef::Blob(bytes),
+        }
+    }
+}
+
+/// Where a table's cells lie in the rows of its pages.
+pub(super) struct Places {
+    /// For each cell of the plan the field, and whether it holds floats though it may be stored as an integer.
+    fields: Vec<(usize, bool)>,
+    /// How many fields a row has that was written under today's definition.
+    columns: usize,
+    /// What SQLite gives for cells of rows that were written before their column was added.
+    added: Vec<Option<Added>>,
+    wide: bool,
+}
+
+impl Places {
+    /// `None` if the rows of the table do not lie by their rowids, or its cells are not all columns.
+    pub(super) fn of(plan: &Plan) -> Option<Self> {
+        if plan.order != Order::Rowid {
+            return None;
+        }
+        let columns = &plan.table.columns;
+        let place = |name: &Vec<u8>| {
+            let at = columns.iter().position(|column| column.name.as_bytes() == name.as_slice())?;
+            Some((at, columns[at].affinity == Affinity::Real))
+        };
+        let fields: Vec<(usize, bool)> = plan.shape.names().iter().map(place).collect::<Option<_>>()?;
+        let added = vec![None; fields.len()];
+        Some(Self { fields, columns: columns.len(), added, wide: plan.wide })
+    }
+
+    /// Whether a row of so many fields can be read: not one that has more than the table has columns.
+    pub(super) fn admits(&self, fields: usize) -> bool {
+        fields <= self.columns
+    }
+
+    /// Whether some cell of a row of so many fields has to be asked for, because its column was added later.
+    pub(super) fn lacks(&self, fields: usize) -> bool {
+        fields < self.columns
+            && self.fields.iter().zip(&self.added).any(|((at, _), added)| *at >= fields && added.is_none())
+    }
+
+    /// Remembers what SQLite gives for the cells that a row of so many fields does not have.
+    pub(super) fn learn(&mut self, fields: usize, cells: &[Added]) {
+        for ((cell, (at, _)), added) in cells.iter().zip(&self.fields).zip(&mut self.added) {
+            if *at >= fields {
+                *added = Some(cell.clone());
+            }
+        }
+    }
+
+    /// The value of a cell; `None` if it is none that this table would have.
+    #[inline]
+    pub(super) fn value<'w>(&'w self, walk: &'w Walk, cell: usize) -> Option<ValueRef<'w>> {
+        let (at, is_real) = *self.fields.get(cell)?;
+        if at >= walk.fields() {
+            return self.added.get(cell)?.as_ref().map(Added::as_value);
+        }
+        match walk.value(at)? {
+            ValueRef::Integer(value) if is_real => Some(ValueRef::Real(value as f64)),
+            // Half a character: SQLite decides what that is.
+            ValueRef::Text(text) if self.wide && text.len() % 2 == 1 => None,
+            value => Some(value),
+        }
+    }
+
+    /// How many cells there are.
+    pub(super) fn len(&self) -> usize {
+        self.fields.len()
+    }
+}

@@ -1,0 +1,159 @@
+//! The threads of a run: who does which range, and who listens meanwhile.
+
+use super::{dry::DryWriter, workers::Workers};
+use crate::{
+    connector::{Evidence, SessionEnd},
+    ops::OpsError,
+    repo::{ChunkWriter, WriteSession},
+    report::WarningKind,
+};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+/// How often it is said what is waited for.
+const TELL_AGAIN: Duration = Duration::from_secs(30);
+
+/// Why a worker pauses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Paused {
+    /// Nothing is left to do.
+    ForNothing,
+    /// Its packs are to be closed.
+    ToClose,
+}
+
+impl Workers<'_> {
+    fn run(&self, threads: usize) -> Result<(), OpsError> {
+        let threads = threads.min(self.tasks.len()).max(1);
+        std::thread::scope(|scope| {
+            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.work())).collect();
+            let mut result = Ok(());
+            for handle in handles {
+                let outcome = handle.join().unwrap_or_else(|_| Err(OpsError::Failed("a worker panicked".to_owned())));
+                // The first failure stops the others; theirs then only say that they were stopped.
+                if let Err(error) = outcome
+                    && (result.is_ok() || result.as_ref().is_err_and(OpsError::is_interruption))
+                {
+                    result = Err(error);
+                }
+            }
+            result
+        })
+    }
+
+    /// Does some work while somebody listens for it.
+    fn heard<T>(&self, work: impl FnOnce() -> T) -> T {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| self.hear(&done));
+            let result = work();
+            done.store(true, Ordering::SeqCst);
+            watcher.thread().unpark();
+            result
+        })
+    }
+
+    /// Tells the session once somebody asks to stop, and a person what the session waits for: a worker that waits for an
+    /// answer does neither.
+    fn hear(&self, done: &AtomicBool) {
+        let mut told: Option<Instant> = None;
+        while !done.load(Ordering::SeqCst) {
+            if self.progress.cancelled() {
+                return self.session.stop();
+            }
+            if told.is_none_or(|told| told.elapsed() >= TELL_AGAIN)
+                && let Some(text) = self.session.evidence().and_then(Evidence::waits_for)
+            {
+                self.progress.warn(WarningKind::Waiting, "", text);
+                told = Some(Instant::now());
+            }
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+    }
+
+    /// Reads all ranges, and ends the session if its end has to be known.
+    pub(super) fn read(&self, threads: usize, is_exact: bool) -> Result<Option<SessionEnd>, OpsError> {
+        self.heard(|| self.run(threads))?;
+        if is_exact {
+            return Ok(None);
+        }
+        while self.outcomes().has_incomplete()
+            && self.heard(|| self.session.evidence().is_some_and(Evidence::reads_better_now))
+        {
+            let ranges = self.outcomes().reopen();
+            let words = format!("{ranges} ranges that were not read whole are read again");
+            self.progress.warn(WarningKind::DoneAgain, "", words);
+            self.next.store(0, Ordering::SeqCst);
+            self.heard(|| self.run(threads))?;
+        }
+        self.checkpoint_if_due()?;
+        Ok(Some(self.session.finish()?))
+    }
+
+    fn work(&self) -> Result<(), OpsError> {
+        let outcome = match self.writing {
+            Some(writing) => self.work_in(writing),
+            None => self
+                .take_tasks(&mut DryWriter { repo: self.repo, counts: &self.dry }, &mut Vec::new(), None)
+                .map(|_| ()),
+        };
+        if outcome.is_err() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    /// Works until nothing is left to do, and closes packs from time to time, so that a checkpoint may name what is in them.
+    fn work_in(&self, writing: &WriteSession) -> Result<(), OpsError> {
+        let mut mine = Vec::new();
+        loop {
+            let opened = Instant::now();
+            let mut writer = writing.writer();
+            let worked = self.take_tasks(&mut writer, &mut mine, Some(opened));
+            let shares = writer.take_shares();
+            // Also after a failure: what is in open packs is found again by the next run.
+            let finished = writer.finish();
+            if finished.is_ok() {
+                self.outcomes().close(&mine, shares);
+                mine.clear();
+            }
+            let paused = worked?;
+            finished?;
+            if paused == Paused::ForNothing {
+                return Ok(());
+            }
+            self.checkpoint_if_due()?;
+        }
+    }
+
+    fn take_tasks(
+        &self,
+        writer: &mut dyn ChunkWriter,
+        mine: &mut Vec<usize>,
+        opened: Option<Instant>,
+    ) -> Result<Paused, OpsError> {
+        while !self.stop.load(Ordering::Relaxed) {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(task) = self.tasks.get(number) else { break };
+            if self.outcomes().is_done(number) {
+                continue;
+            }
+            if self.progress.cancelled() {
+                return Err(OpsError::Interrupted);
+            }
+            let outcome = self.join(task, writer)?;
+            self.outcomes().finish(number, outcome);
+            mine.push(number);
+            if opened.is_none() {
+                // Nothing is written, so that no pack has to be closed.
+                self.outcomes().close(&[number], Vec::new());
+            }
+            if opened.is_some_and(|opened| self.checkpoints.wants_closed(opened)) {
+                return Ok(Paused::ToClose);
+            }
+        }
+        Ok(Paused::ForNothing)
+    }
+}

@@ -8,6 +8,7 @@ mod azure;
 mod conformance;
 mod faults;
 mod gcs;
+mod lakes;
 mod local;
 mod proxy;
 mod run;

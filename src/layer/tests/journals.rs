@@ -9,6 +9,7 @@ use crate::{
     record::KeyRange,
     repo::{
         ChunkKind, ChunkWriter as _,
+        carried::Carried,
         chunk::MemoryChunks,
         manifest::{KeptMoments, LayerRef, Moments},
     },
@@ -143,7 +144,7 @@ fn thinned_journals_show_the_moments_that_are_kept() {
         let stack: Vec<LayerRef> = happened.iter().map(|happened| journal(&chunks, happened)).collect();
         let every = 1 + rng.below(9);
         let moments = Moments {
-            kept: vec![KeptMoments { until: at(30), every, other: Default::default() }],
+            kept: vec![KeptMoments { until: at(30), every, other: Carried::default() }],
             ..Moments::from(at(7))
         };
         let ends = vec![at(13), at(19)];
@@ -151,10 +152,10 @@ fn thinned_journals_show_the_moments_that_are_kept() {
         let thin = merged(&chunks, &stack, Some(&keep));
         let whole = merged(&chunks, &stack, None);
         assert!(thin.rows <= whole.rows);
-        assert_eq!(merged(&chunks, &[thin.clone()], Some(&keep)), thin, "thinning again drops nothing");
+        assert_eq!(merged(&chunks, std::slice::from_ref(&thin), Some(&keep)), thin, "thinning again drops nothing");
         for time in 7..70 {
             if moments.at_or_before(at(time)) == Some(at(time)) || ends.contains(&at(time)) {
-                assert_reads(&chunks, &[thin.clone()], time, &state(&Model::new(), &happened, time as u64));
+                assert_reads(&chunks, std::slice::from_ref(&thin), time, &state(&Model::new(), &happened, time as u64));
             }
         }
         // Before 30 no two versions of a key stand between the same moments.
@@ -225,9 +226,9 @@ fn a_key_with_more_versions_than_a_block_holds_is_read_at_any_of_them() {
     assert!(blocks > 3, "{blocks}");
     for millis in [1, 2, 777, 30_000, 59_999, 60_000] {
         let rec = Rec::of(&[("n", 1, &u64::to_be_bytes(millis))]);
-        assert_reads(&chunks, &[layer.clone()], millis as i64, &Model::from([(b"hot".to_vec(), rec)]));
+        assert_reads(&chunks, std::slice::from_ref(&layer), millis as i64, &Model::from([(b"hot".to_vec(), rec)]));
     }
-    assert_reads(&chunks, &[layer.clone()], 0, &Model::new());
+    assert_reads(&chunks, std::slice::from_ref(&layer), 0, &Model::new());
 }
 
 #[test]

@@ -187,10 +187,9 @@ impl Live<'_> {
 
     /// Asks nodes how far they are, and makes the data center on those that have none.
     fn look(&self, course: &mut Course<'_>) {
-        match self.center.spread() {
-            Ok(_) => {}
-            // A node that goes or comes may not answer now; it is asked again.
-            Err(error) => self.progress.warn(WarningKind::Problem, self.center.namespace(), error.to_string()),
+        // A node that goes or comes may not answer now; it is asked again.
+        if let Err(error) = self.center.spread() {
+            self.progress.warn(WarningKind::Problem, self.center.namespace(), error.to_string());
         }
         course.looked = Instant::now();
         course.standing = self.center.standing();

@@ -1,7 +1,7 @@
 //! Keeps stacks of journals short: the newest become one when they are many, and with them older ones that are not larger.
 
 use crate::{
-    layer::{Layer, LayerContext, LayerError, Stack, finish_layer, merge_journals},
+    layer::{Layer, LayerContext, Stack, finish_layer, merge_journals},
     ops::OpsError,
     repo::{Repository, WriteSession, manifest::LayerRef},
 };
@@ -69,7 +69,7 @@ fn merge(
         let (part, _) = merge_journals(context, &stack, None, &range, &mut writer, &|_, _| true)?;
         built.push((range, part));
     }
-    let layer = finish_layer(context, &mut writer, &built).map_err(|error: LayerError| error)?;
+    let layer = finish_layer(context, &mut writer, &built)?;
     writer.finish()?;
     Ok(layer)
 }

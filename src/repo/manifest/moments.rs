@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_time_is_rounded_down_to_a_moment_that_is_kept() {
         let moments = Moments::from(at(1050)).thinned(at(2000), 100).thinned(at(1500), 200);
-        let shown = |time| moments.at_or_before(at(time)).map(|found| found.as_millis());
+        let shown = |time| moments.at_or_before(at(time)).map(Timestamp::as_millis);
         assert_eq!(shown(1049), None);
         assert_eq!(shown(1050), Some(1050));
         assert_eq!(shown(1199), Some(1050));

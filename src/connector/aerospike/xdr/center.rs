@@ -72,7 +72,7 @@ impl Center {
         if options.name.is_empty() || options.name.len() > MAX_NAME || !options.name.chars().all(is_name) {
             return Err(usage("a data center's name has 1 to 31 letters, digits, or any of `_-$`"));
         }
-        if options.max_throughput.is_some_and(|most| most % 100 != 0) {
+        if options.max_throughput.is_some_and(|most| !most.is_multiple_of(100)) {
             return Err(usage("a throughput is a multiple of 100 records a second"));
         }
         let cluster = Cluster::connect(&place.seeds, reached).map_err(|error| error.into_connector(&object))?;

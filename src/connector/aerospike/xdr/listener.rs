@@ -319,7 +319,7 @@ mod tests {
 
     /// The window once so many changes lie in it.
     fn take(listener: &Listener, arrived: u64) -> Taken {
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         loop {
             if listener.arrived() >= arrived {
                 // What has arrived may not lie in the window yet.
@@ -362,7 +362,7 @@ mod tests {
         // It is closed, with or without a word of the system about it.
         let _ = bad.read_to_end(&mut rest);
         assert!(rest.is_empty());
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         let mut faults = Vec::new();
         let mut changes = 0;
         while faults.is_empty() || changes == 0 {

@@ -37,7 +37,7 @@ pub const FORMAT: u32 = 1;
 pub const CONFIG: &str = "rekeep.json";
 
 /// The folders of a repository: where one of them holds anything, `init` makes no other.
-pub const FOLDERS: [&str; 12] = [
+pub const FOLDERS: [&str; 14] = [
     "keys/",
     "packs/",
     "index/",
@@ -49,6 +49,8 @@ pub const FOLDERS: [&str; 12] = [
     "promises/",
     "damage/",
     "drills/",
+    "claims/",
+    "audit/",
     COPIES,
 ];
 

@@ -3,12 +3,14 @@
 //!
 //! The formats are specified in `format-spec/repository.md`, the protocol in `format-spec/protocol.md`.
 
+pub mod audit;
 mod budget;
 pub mod cache;
 pub mod carried;
 pub mod catalog;
 pub mod checkpoint;
 pub mod chunk;
+pub mod claims;
 pub mod damage;
 pub mod drills;
 pub mod entropy;

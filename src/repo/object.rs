@@ -55,6 +55,10 @@ pub enum ObjectKind {
     Damage = 9,
     /// Many forgotten snapshots in one (plain, binary).
     Forgotten = 10,
+    /// A claim of a scheduled run (plain JSON).
+    Claim = 12,
+    /// What was done through a service (sealed JSON).
+    Audit = 13,
     /// A report of a drill (sealed JSON).
     Drill = 14,
 }
@@ -74,6 +78,8 @@ impl ObjectKind {
             8 => Self::Promises,
             9 => Self::Damage,
             10 => Self::Forgotten,
+            12 => Self::Claim,
+            13 => Self::Audit,
             14 => Self::Drill,
             _ => return None,
         })
@@ -82,7 +88,7 @@ impl ObjectKind {
     /// Whether its body is sealed.
     #[must_use]
     pub const fn is_sealed(self) -> bool {
-        matches!(self, Self::Snapshot | Self::Checkpoint | Self::Drill)
+        matches!(self, Self::Snapshot | Self::Checkpoint | Self::Drill | Self::Audit)
     }
 
     /// The most bytes that such an object has as stored; a larger one is refused unread.
@@ -93,8 +99,8 @@ impl ObjectKind {
             Self::Snapshot => 32 * KIB * KIB,
             Self::Checkpoint => 64 * KIB * KIB,
             Self::Lease | Self::Mark | Self::Forgotten => 4 * KIB * KIB,
-            Self::Drill => KIB * KIB,
-            Self::LeaseEnd | Self::Void | Self::Tombstone | Self::Promises | Self::Damage => 64 * KIB,
+            Self::Drill | Self::Audit => KIB * KIB,
+            Self::LeaseEnd | Self::Void | Self::Tombstone | Self::Promises | Self::Damage | Self::Claim => 64 * KIB,
         }
     }
 
@@ -110,6 +116,8 @@ impl ObjectKind {
             "promises" => Self::Promises.max_bytes(),
             "damage" => Self::Damage.max_bytes(),
             "drills" => Self::Drill.max_bytes(),
+            "audit" => Self::Audit.max_bytes(),
+            "claims" => Self::Claim.max_bytes(),
             "packs" => super::pack::MAX_PACK_BYTES as u64,
             "index" => super::index::MAX_INDEX_BYTES,
             _ => 1024 * 1024,
@@ -306,7 +314,8 @@ impl Container<'_> {
         };
         if of_lease {
             let (lease, _) = lease_and_number(name).ok_or_else(|| forged("no lease makes it"))?;
-            let of_itself = keys::lease_of(author.public) == lease;
+            // A claim is named by what it claims.
+            let of_itself = keys::lease_of(author.public) == lease || self.kind == ObjectKind::Claim;
             if !of_itself && !faults::is_broken(Rule::LeasesSpeakForThemselves) {
                 return Err(forged("it is signed by another lease"));
             }
@@ -325,7 +334,7 @@ impl Container<'_> {
         let is_commit = lease_and_number(name).is_some_and(|(_, number)| number == "0");
         let may = match self.kind {
             ObjectKind::Lease | ObjectKind::LeaseEnd => of_lease,
-            ObjectKind::Checkpoint => of_lease && party != Party::Reader,
+            ObjectKind::Checkpoint | ObjectKind::Audit | ObjectKind::Claim => of_lease && party != Party::Reader,
             ObjectKind::Snapshot if is_commit => of_lease && party != Party::Reader,
             ObjectKind::Void => is_commit && party != Party::Reader,
             ObjectKind::Snapshot

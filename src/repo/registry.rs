@@ -69,8 +69,6 @@ impl Registry {
             (Self::ChunkKind, 9) => "side object",
             (Self::ChunkKind, 10) | (Self::PackKind, 3) => "parity",
             (Self::ObjectKind, 11) => "joint commit",
-            (Self::ObjectKind, 12) => "claim of a scheduled run",
-            (Self::ObjectKind, 13) => "audit entry",
             (Self::ObjectKind, 15) => "parity group",
             _ => return None,
         })

@@ -1,7 +1,7 @@
 //! The dispatcher: one thread that looks what is due, lets jobs begin as the board allows, and sleeps until something happens.
 
 use super::{
-    Service, ServiceError,
+    Service, ServiceError, audit,
     board::{Board, Entry, Lane, Verdict},
     config::{Config, Overlap, check::zone_of},
     cron,
@@ -377,6 +377,8 @@ impl Service {
         {
             tracing::error!("the dispatcher panicked: this is a defect");
         }
+        self.note(&audit::Entry::of_service(self.now(), "stopped"));
+        self.end_auditing();
     }
 }
 

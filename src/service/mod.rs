@@ -4,7 +4,9 @@
 //!
 //! [`Service`] is the whole of it without HTTP: configuration, schedules, jobs. [`http`] answers requests about it.
 
+mod audit;
 mod board;
+mod claim;
 pub mod config;
 mod console;
 mod cron;
@@ -16,6 +18,7 @@ mod keys;
 mod listing;
 pub mod log;
 mod log_lines;
+mod mail;
 pub mod metrics;
 mod notify;
 mod perform;
@@ -48,6 +51,7 @@ use dispatch::Desk;
 use places::Places;
 use state::State;
 use std::{
+    collections::HashMap,
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, atomic::AtomicBool},
     thread::JoinHandle,
@@ -149,6 +153,9 @@ pub struct Service {
     wake: Condvar,
     stopping: AtomicBool,
     dispatcher: Mutex<Option<JoinHandle<()>>>,
+    auditor: audit::Auditor,
+    /// The newest backups of routines that others made, as far as somebody had to look.
+    elsewhere: Mutex<HashMap<String, Timestamp>>,
     began: Timestamp,
 }
 
@@ -176,8 +183,12 @@ impl Service {
             wake: Condvar::new(),
             stopping: AtomicBool::new(false),
             dispatcher: Mutex::default(),
+            auditor: audit::Auditor::default(),
+            elsewhere: Mutex::default(),
             began: now,
         });
+        service.note(&audit::Entry::of_service(now, "started"));
+        service.begin_auditing()?;
         service.take_up()?;
         service.begin_dispatching()?;
         Ok(service)

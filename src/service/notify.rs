@@ -4,10 +4,20 @@ use super::{
     Service,
     config::{Routine, Webhook},
     job::{Ending, Job, JobState, Work},
+    mail::send,
+    places::Where,
+    tags::routine_tag,
 };
-use crate::record::Timestamp;
+use crate::{
+    ops::{Narrow, OpsError, Silent},
+    record::Timestamp,
+};
 use serde_json::{Value as Json, json};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 /// Times that an address is tried, and the pause between them.
 const TRIES: u32 = 3;
@@ -24,11 +34,11 @@ const fn event_of(state: JobState) -> &'static str {
     }
 }
 
-fn wants(webhook: &Webhook, event: &str, routine: Option<&str>) -> bool {
-    let on = if webhook.on.is_empty() { STANDARD.contains(&event) } else { webhook.on.iter().any(|own| own == event) };
-    let of =
-        webhook.routines.is_empty() || routine.is_some_and(|routine| webhook.routines.iter().any(|own| own == routine));
-    on && of
+/// Whether somebody who named these events and routines wants to hear of it.
+fn wants(on: &[String], routines: &[String], event: &str, routine: Option<&str>) -> bool {
+    let is_event = if on.is_empty() { STANDARD.contains(&event) } else { on.iter().any(|own| own == event) };
+    let is_meant = routines.is_empty() || routine.is_some_and(|routine| routines.iter().any(|own| own == routine));
+    is_event && is_meant
 }
 
 impl Service {
@@ -50,7 +60,7 @@ impl Service {
             "records": number("records"),
             "bytes": number("bytes"),
         });
-        self.tell_webhooks(event, job.work.routine(), &told);
+        self.tell(event, job.work.routine(), &told);
     }
 
     /// When the next backup will be missing, if none comes.
@@ -62,9 +72,14 @@ impl Service {
         ages.min().map(|age| Timestamp::from_millis(self.now().as_millis() + i64::from(age.min(30)) * 1000 + 1))
     }
 
-    fn tell_webhooks(&self, event: &str, routine: Option<&str>, told: &Json) {
+    fn tell(&self, event: &str, routine: Option<&str>, told: &Json) {
         let config = self.config();
-        for webhook in config.service.webhooks.iter().filter(|webhook| wants(webhook, event, routine)) {
+        let mail = config.service.mail.as_ref().filter(|mail| wants(&mail.on, &mail.routines, event, routine));
+        if let Some(Err(words)) = mail.map(|mail| send(&config, mail, told)) {
+            tracing::error!(event, routine, "no mail could be sent: {words}");
+        }
+        let wanted = |webhook: &&Webhook| wants(&webhook.on, &webhook.routines, event, routine);
+        for webhook in config.service.webhooks.iter().filter(wanted) {
             if let Err(words) = post(&webhook.url, told) {
                 tracing::error!(event, routine, "a webhook was not told: {words}");
             }
@@ -89,6 +104,8 @@ impl Service {
                 tallies.iter().filter(|tally| tally.verb == "backup" && tally.routine == *name && tally.has_backup());
             // What never was is missing since the service began.
             let newest = its.map(|tally| tally.last_finished).max().unwrap_or(self.began);
+            // Another service may run what this one left to it.
+            let newest = self.elsewhere(name).map_or(newest, |elsewhere| newest.max(elsewhere));
             let is_old = now.as_millis() - newest.as_millis() > i64::from(max_age) * 1000;
             if !is_old {
                 told.remove(name);
@@ -98,13 +115,41 @@ impl Service {
                 continue;
             }
             told.insert(name.clone(), newest);
-            let age = (now.as_millis() - newest.as_millis()) / 1000;
-            tracing::error!(routine = name, "there is no backup of the last {max_age} s");
-            let words =
-                json!({ "event": "missing", "routine": name, "newest": newest.to_string(), "age-seconds": age });
             let (service, name) = (Arc::clone(self), name.clone());
-            std::thread::spawn(move || service.tell_webhooks("missing", Some(&name), &words));
+            std::thread::spawn(move || service.tell_missing(&name, newest, max_age));
         }
+    }
+
+    /// The newest backup that another service made, as far as somebody looked.
+    fn elsewhere(&self, routine: &str) -> Option<Timestamp> {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).get(routine).copied()
+    }
+
+    /// Tells that no backup came, unless the repository holds a newer one than this service knows.
+    fn tell_missing(&self, name: &str, newest: Timestamp, max_age: u32) {
+        match self.newest_in_repository(name) {
+            Ok(Some(end)) if end > newest => {
+                self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), end);
+                self.wake.notify_all();
+                return;
+            }
+            Ok(_) => {}
+            // A repository that cannot be read is no reason to be silent.
+            Err(error) => tracing::error!(routine = name, "whether a backup is there cannot be told: {error}"),
+        }
+        let age = (self.now().as_millis() - newest.as_millis()) / 1000;
+        tracing::error!(routine = name, "there is no backup of the last {max_age} s");
+        let words = json!({ "event": "missing", "routine": name, "newest": newest.to_string(), "age-seconds": age });
+        self.tell("missing", Some(name), &words);
+    }
+
+    fn newest_in_repository(&self, name: &str) -> Result<Option<Timestamp>, OpsError> {
+        let config = self.config();
+        let Some(routine) = config.routines.get(name) else { return Ok(None) };
+        let repo = self.places.open(&config, &Where::of_routine(&config, routine)?, false)?;
+        repo.refresh()?;
+        let narrow = Narrow { tags: vec![routine_tag(name)], ..Narrow::default() };
+        Ok(narrow.apply(&repo, &Silent)?.iter().map(|snapshot| snapshot.content.end).max())
     }
 }
 
@@ -143,11 +188,9 @@ mod tests {
 
     #[test]
     fn whoever_says_nothing_hears_of_what_went_wrong() {
-        let mut webhook = Webhook { url: "http://h".to_owned(), ..Webhook::default() };
-        assert!(wants(&webhook, "failure", Some("r")) && !wants(&webhook, "success", Some("r")));
-        webhook.on = vec!["success".to_owned()];
-        webhook.routines = vec!["r".to_owned()];
-        assert!(wants(&webhook, "success", Some("r")) && !wants(&webhook, "success", Some("s")));
-        assert!(!wants(&webhook, "success", None) && !wants(&webhook, "failure", Some("r")));
+        assert!(wants(&[], &[], "failure", Some("r")) && !wants(&[], &[], "success", Some("r")));
+        let (on, of) = (["success".to_owned()], ["r".to_owned()]);
+        assert!(wants(&on, &of, "success", Some("r")) && !wants(&on, &of, "success", Some("s")));
+        assert!(!wants(&on, &of, "success", None) && !wants(&on, &of, "failure", Some("r")));
     }
 }

@@ -1,7 +1,7 @@
 //! What jobs do: from the configuration to the verbs of `ops`.
 
 use super::{
-    Service,
+    Service, claim,
     config::{Config, Policy, Routine},
     hooks,
     job::{Done, Job, Work},
@@ -46,7 +46,7 @@ pub(super) fn carry_out(
         Work::Backup { routine, full, .. } => back_up(service, config, job, of(routine)?, *full, progress),
         Work::Retention { routine } => keep(service, config, routine, of(routine)?, progress),
         Work::Verify { routine, how } => check(service, config, routine, of(routine)?, how, progress),
-        Work::Drill { routine } => proof::drill_newest(service, config, routine, of(routine)?, progress),
+        Work::Drill { routine } => proof::drill_newest(service, config, job, routine, of(routine)?, progress),
         Work::Restore { .. } => match plan {
             Some(plan) => restore::carry_out(service, config, plan, progress),
             None => Err(wrong("nobody knows any more what was to be restored")),
@@ -67,6 +67,9 @@ fn back_up(
     let place = Where::of_routine(config, routine)?;
     let repo = service.places.open(config, &place, true)?;
     repo.warnings().iter().for_each(|warning| progress.warning(warning));
+    if let Some(words) = claim::taken(service, &repo, job, progress)? {
+        return Ok(Done { skipped: Some(words), ..Done::default() });
+    }
     for hook in routine.before.iter().flatten() {
         let Some(hook) = config.service.hooks.get(hook) else { continue };
         let facts = hooks::Facts { job, outcome: "", error: None };

@@ -1,9 +1,9 @@
 //! Drills of routines, and the reports that they left.
 
 use super::{
-    Service, ServiceError,
+    Service, ServiceError, claim,
     config::{Config, DrillSettings, Routine, Secrets},
-    job::{Done, JobState},
+    job::{Done, Job, JobState},
     places::Where,
     restore::is_allowed,
     sources::resolved,
@@ -37,12 +37,16 @@ fn wrong(words: impl Into<String>) -> OpsError {
 pub(super) fn drill_newest(
     service: &Service,
     config: &Config,
+    job: &Job,
     name: &str,
     routine: &Routine,
     progress: &dyn Progress,
 ) -> Result<Done, OpsError> {
     let settings = routine.drill.clone().unwrap_or_default();
     let repo = service.places.open(config, &Where::of_routine(config, routine)?, false)?;
+    if let Some(words) = claim::taken(service, &repo, job, progress)? {
+        return Ok(Done { skipped: Some(words), ..Done::default() });
+    }
     repo.refresh()?.iter().for_each(|warning| progress.warning(warning));
     let narrow = Narrow { tags: vec![routine_tag(name)], ..Narrow::default() };
     let newest = newest_of_each(narrow.apply(&repo, progress)?);

@@ -1,7 +1,9 @@
 //! One job from its beginning to its end: tries, hooks, what is kept of it, and what follows from it.
 
 use super::{
-    Service, ServiceError, hooks,
+    Service, ServiceError,
+    audit::Entry,
+    hooks,
     job::{Done, Ending, Job, JobState, NewJob, Work},
     notify, perform,
     restore::RestorePlan,
@@ -55,6 +57,7 @@ impl Service {
             tracing::error!(job = job.id, "{error}");
         }
         tell(job, &ending);
+        self.note(&Entry::of_job(now, job, &ending));
         if notify::is_told(&job.work, ending.state) {
             self.notify_end(job, &ending, began);
         }

@@ -200,7 +200,7 @@ fn of_damaged_pages_no_less_is_read_than_by_sql_and_what_lacks_is_named() {
             bytes[at] ^= 1 << lot.below(8);
         }
         std::fs::write(&path, bytes).unwrap();
-        let Some((by_sql, _)) = read(&source(&path).by_sql(), 1) else { continue };
+        let Some((by_sql, named)) = read(&source(&path).by_sql(), 1) else { continue };
         let (by_pages, missing) = read(&source(&path), 1).unwrap();
         for (table, rows) in &by_sql {
             let found = &by_pages[table];
@@ -208,7 +208,8 @@ fn of_damaged_pages_no_less_is_read_than_by_sql_and_what_lacks_is_named() {
                 assert!(found.get(key) == Some(value), "seed {seed}: {table} {key:?}");
             }
             let is_less = whole[table].keys().any(|key| !found.contains_key(key));
-            assert!(!is_less || !missing.is_empty(), "seed {seed}: {table}");
+            // A page that says that it holds a row less tells nobody.
+            assert!(!is_less || named.is_empty() || !missing.is_empty(), "seed {seed}: {table}");
         }
     }
 }

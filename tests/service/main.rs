@@ -2,17 +2,22 @@
 //! killed is a process of its own.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod audit;
 mod backups;
+mod claims;
 mod client;
 mod cluster;
 mod configuration;
 mod console;
 mod drills;
+mod hooks;
 mod hostile;
 mod keys;
+mod mail;
 mod monitoring;
 mod openapi;
 mod records;
 mod recovery;
 mod restarts;
+mod tls;
 mod world;

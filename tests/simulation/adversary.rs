@@ -117,6 +117,8 @@ fn parts_of_kind(storage: &Storage, kind: ObjectKind) -> Result<Vec<String>, Rep
         ObjectKind::Promises => "promises/",
         ObjectKind::Damage => "damage/",
         ObjectKind::Drill => "drills/",
+        ObjectKind::Claim => "claims/",
+        ObjectKind::Audit => "audit/",
     };
     let mut names: Vec<String> = storage.list(folder)?.into_iter().map(|object| object.name).collect();
     names.sort_unstable();

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "postgresql")]
 pub mod atlas;
+pub mod audit;
 pub mod backup;
 pub mod cache;
 pub mod capture;
@@ -107,6 +108,8 @@ pub enum Command {
     /// Disaster recovery of Deep Lake datasets: the command line of their service
     #[cfg(feature = "deeplake")]
     Dr(Box<dr::DrArgs>),
+    /// Show what was done through services that keep it in the repository, and whether any of it is missing
+    Audit(audit::AuditArgs),
     /// Show who is at work on the repository
     Leases,
     /// Shut out leases whose holder is gone
@@ -182,6 +185,7 @@ pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) ->
         Command::Asrestore(args) => Ok(tool(super::tools::Tool::Restore, args, context)),
         #[cfg(feature = "deeplake")]
         Command::Dr(args) => dr::run(&args, context),
+        Command::Audit(args) => audit::run(&args, context),
         Command::Leases => leases::run(context),
         Command::Unlock(args) => unlock::run(&args, context),
         Command::Key(command) => key::run(&command, context),

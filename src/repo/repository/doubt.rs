@@ -113,9 +113,18 @@ impl Repository {
     /// Every small object that is not what it should be: damaged, or made by nobody who may. Reads them all.
     pub fn doubtful(&self) -> Result<Vec<Doubtful>, RepoError> {
         let mut found = Vec::new();
-        for folder in
-            ["snapshots/", "forgotten/", "checkpoints/", "leases/", "trash/", "damage/", "promises/", "drills/"]
-        {
+        for folder in [
+            "snapshots/",
+            "forgotten/",
+            "checkpoints/",
+            "leases/",
+            "trash/",
+            "damage/",
+            "promises/",
+            "drills/",
+            "claims/",
+            "audit/",
+        ] {
             let mut names: Vec<String> =
                 self.inner.list_objects(folder)?.into_iter().map(|object| object.name).collect();
             names.sort_unstable();
@@ -147,6 +156,8 @@ impl Repository {
                     Some("promises") => kind == ObjectKind::Promises,
                     Some("forgotten") => kind == ObjectKind::Forgotten,
                     Some("drills") => kind == ObjectKind::Drill,
+                    Some("claims") => kind == ObjectKind::Claim,
+                    Some("audit") => kind == ObjectKind::Audit,
                     _ => false,
                 };
                 if belongs {

@@ -62,7 +62,9 @@ pub(in crate::repo) fn fit(path: &str) -> Fit {
         ["copies", "rekeep.json"] => true,
         ["index" | "damage", name] => is_hex(name, 64),
         ["packs", folder, name] => is_hex(name, 64) && name.starts_with(folder) && folder.len() == 2,
-        ["snapshots" | "checkpoints" | "promises" | "drills", id, number] => is_hex(id, 32) && is_number(number),
+        ["snapshots" | "checkpoints" | "promises" | "drills" | "claims" | "audit", id, number] => {
+            is_hex(id, 32) && is_number(number)
+        }
         ["leases", id, number] => is_hex(id, 32) && (is_number(number) || number == "end"),
         ["packs", folder] if is_hex(folder, 2) => return Fit::Blocked,
         ["snapshots" | "leases", id] if is_hex(id, 32) => return Fit::Blocked,

@@ -204,9 +204,11 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// Leases, marks, checkpoints, damage notes, promises, collective tombstones, reports of drills.
+    /// Leases, marks, checkpoints, damage notes, promises, collective tombstones, reports of drills, claims, audit.
     fn small(&mut self) -> Result<(), RepoError> {
-        for folder in ["leases/", "trash/", "checkpoints/", "damage/", "promises/", "forgotten/", "drills/"] {
+        for folder in
+            ["leases/", "trash/", "checkpoints/", "damage/", "promises/", "forgotten/", "drills/", "claims/", "audit/"]
+        {
             let listed = self.inner.list_objects(folder)?.into_iter();
             let listed = listed.map(|object| (object.clone(), object.name, object.bytes));
             for (object, begun) in object::read_each(&self.inner.storage, listed) {
@@ -252,6 +254,8 @@ impl Checker<'_, '_> {
                 Ok(pack) => self.inner.read_damage(&pack).map(drop),
                 Err(_) => Ok(()),
             },
+            (["claims", ..], _) => self.inner.open_claim(name, bytes).map(drop),
+            (["audit", ..], _) => self.inner.open_audit(name, bytes).map(drop),
             (["drills", ..], _) => match name.trim_start_matches("drills/").parse() {
                 Ok(drill) => self.inner.open_drill(drill, bytes).map(drop),
                 Err(_) => Ok(()),

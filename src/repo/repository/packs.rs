@@ -168,6 +168,8 @@ impl Repository {
             "trash",
             "damage",
             "drills",
+            "claims",
+            "audit",
             "copies",
         ];
         let stats = folders.into_iter().map(|folder| {

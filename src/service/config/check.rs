@@ -8,6 +8,9 @@ use crate::{
 };
 use std::fmt;
 
+/// What somebody may be told of.
+pub(in crate::service) const EVENTS: [&str; 6] = ["success", "incomplete", "failure", "canceled", "skip", "missing"];
+
 /// Something that is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -338,13 +341,31 @@ impl Check<'_> {
         if settings.logger.as_ref().is_some_and(|logger| logger.file_writer.is_some()) {
             self.say(&["service", "logger"], "file-writer is not known: let the system keep what standard output gets");
         }
+        if let Some(audit) = &settings.audit {
+            let config = self.config;
+            let words = match (&audit.storage, &audit.repository) {
+                (Some(name), None) if !config.storage.contains_key(name) => {
+                    Some(format!("there is no storage `{name}`"))
+                }
+                (None, Some(name)) if !config.repositories.contains_key(name) => {
+                    Some(format!("there is no repository `{name}`"))
+                }
+                (Some(_), None) | (None, Some(_)) => None,
+                _ => Some("it needs exactly one of storage and repository".to_owned()),
+            };
+            if let Some(words) = words {
+                self.say(&["service", "audit"], words);
+            }
+        }
+        if let Some(Err(words)) = settings.mail.as_ref().map(crate::service::mail::check) {
+            self.say(&["service", "mail"], words);
+        }
         for webhook in &settings.webhooks {
             if !webhook.url.starts_with("http://") && !webhook.url.starts_with("https://") {
                 self.say(&["service", "webhooks"], format!("`{}` is no address of http or https", webhook.url));
             }
-            let known = ["success", "incomplete", "failure", "canceled", "skip", "missing"];
-            for event in webhook.on.iter().filter(|event| !known.contains(&event.as_str())) {
-                self.say(&["service", "webhooks"], format!("on: `{event}` is none of {}", known.join(", ")));
+            for event in webhook.on.iter().filter(|event| !EVENTS.contains(&event.as_str())) {
+                self.say(&["service", "webhooks"], format!("on: `{event}` is none of {}", EVENTS.join(", ")));
             }
         }
         for (name, hook) in settings.hooks.iter().filter(|(_, hook)| hook.command.is_empty()) {

@@ -1,6 +1,6 @@
 //! The service's own settings: HTTP, logs, backups as a whole, keys, hooks.
 
-use super::Unlocking;
+use super::{Hidden, Unlocking};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -29,8 +29,46 @@ pub struct ServiceSettings {
     pub restore_targets: Vec<String>,
     /// Where drills make their scratch folders; below the state by default.
     pub drill_scratch: Option<String>,
+    /// Where what was done through the interface is kept, beside the state.
+    pub audit: Option<AuditSettings>,
+    /// How mail is sent when something happens.
+    pub mail: Option<MailSettings>,
     /// Who is told when something happens.
     pub webhooks: Vec<Webhook>,
+}
+
+/// Where the audit is kept: exactly one of both.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct AuditSettings {
+    /// The repository in this storage.
+    pub storage: Option<String>,
+    /// This repository.
+    pub repository: Option<String>,
+}
+
+/// Mail to people.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct MailSettings {
+    /// The server that takes it.
+    pub server: String,
+    /// Its port: 587, or 465 with `tls`, or 25 with `none`.
+    pub port: Option<u16>,
+    /// `starttls` (the default), `tls`, or `none`.
+    pub encryption: Option<String>,
+    /// Who logs in.
+    pub user: Option<String>,
+    /// With which password, or a reference to it.
+    pub password: Option<Hidden>,
+    /// Whom it comes from: `Backups <backup@example.org>`.
+    pub from: String,
+    /// Whom it goes to.
+    pub to: Vec<String>,
+    /// What is told, as of webhooks.
+    pub on: Vec<String>,
+    /// Only of these routines; of all if there are none.
+    pub routines: Vec<String>,
 }
 
 /// Requests that a client may make.

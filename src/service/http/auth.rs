@@ -1,6 +1,6 @@
 //! Who asks: by a key in the head, by a certificate, or anybody where that was said or only this host can ask.
 
-use super::{App, answer::Refusal};
+use super::{App, answer::Refusal, audit::Asked};
 use crate::{
     report::ErrorKind,
     service::{console::is_for_people, keys::Caller},
@@ -20,18 +20,26 @@ pub(super) struct Certified(pub(super) Arc<str>);
 /// Paths that say nothing but whether the service is there.
 const OPEN: [&str; 4] = ["/", "/health", "/ready", "/version"];
 
-/// Lets through who may ask something; what exactly is for the handlers to say.
-pub(super) async fn admit(State(app): State<App>, mut request: Request, next: Next) -> Response {
+/// Lets through who may ask something, and writes down who changed something or was refused.
+pub(super) async fn admit(State(app): State<App>, request: Request, next: Next) -> Response {
+    let asked = Asked::of(&request);
+    let (response, who) = let_in(&app, request, next).await;
+    asked.note(&app, who, response.status()).await;
+    response
+}
+
+/// Answers who may ask something; what exactly is for the handlers to say. Gives who it was, if that is known.
+async fn let_in(app: &App, mut request: Request, next: Next) -> (Response, Option<Arc<str>>) {
     let config = app.service.config();
     let prefix = config.service.http.as_ref().and_then(|http| http.context_path.as_deref()).unwrap_or_default();
     let path = request.uri().path().strip_prefix(prefix.trim_end_matches('/')).unwrap_or_default().to_owned();
     if let Err(refusal) = from_browser(request.method(), request.headers()) {
-        return refusal.into_response();
+        return (refusal.into_response(), None);
     }
     let known = match key_of(request.headers()) {
         Some(key) => match Caller::of_key(&config.service, key, app.service.now()) {
             Ok(caller) => Some(caller),
-            Err(words) => return unauthorized(words),
+            Err(words) => return (unauthorized(words), None),
         },
         None => match request.extensions().get::<Certified>() {
             Some(Certified(name)) => Some(Caller::certified(name)),
@@ -44,14 +52,16 @@ pub(super) async fn admit(State(app): State<App>, mut request: Request, next: Ne
     };
     // People are asked for a key by a page, and known by a session afterwards.
     if is_for_people(&path) {
-        return match app.console.admit(&mut request, &path, known, &config.service) {
-            None => next.run(request).await,
-            Some(answer) => answer,
-        };
+        if let Some(answer) = app.console.admit(&mut request, &path, known, &config.service) {
+            return (answer, None);
+        }
+        let who = request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.name));
+        return (next.run(request).await, who);
     }
-    let Some(caller) = known else { return unauthorized("a key is needed: Authorization: ApiKey KEY") };
+    let Some(caller) = known else { return (unauthorized("a key is needed: Authorization: ApiKey KEY"), None) };
+    let who = Arc::clone(&caller.name);
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    (next.run(request).await, Some(who))
 }
 
 fn unauthorized(words: &str) -> Response {

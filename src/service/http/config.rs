@@ -44,9 +44,11 @@ fn keeps_what_the_file_says(before: &Config, after: &Config) -> Result<(), Servi
     let same = one.restore_targets == other.restore_targets
         && one.webhooks == other.webhooks
         && one.drill_scratch == other.drill_scratch
+        && one.audit == other.audit
+        && one.mail == other.mail
         && one.without_authentication == other.without_authentication;
     if !same {
-        let words = "service.restore-targets, webhooks, drill-scratch and without-authentication: only the file can change them";
+        let words = "service.restore-targets, webhooks, mail, audit, drill-scratch and without-authentication: only the file can change them";
         return Err(ServiceError::Forbidden(words.to_owned()));
     }
     Ok(())

@@ -2,6 +2,7 @@
 //! touches storage or the state runs on threads that may wait.
 
 mod answer;
+mod audit;
 mod auth;
 mod backups;
 mod config;
@@ -87,6 +88,7 @@ fn paths() -> OpenApiRouter<App> {
         .routes(routes!(restore::jobs))
         .routes(routes!(restore::cancel))
         .routes(routes!(restore::configuration))
+        .routes(routes!(audit::show))
         .routes(routes!(records::versions))
         .routes(routes!(drills::start))
         .routes(routes!(drills::list))

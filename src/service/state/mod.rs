@@ -1,6 +1,7 @@
 //! What outlives a restart: jobs, what schedules have handled, what all runs added up to. One `SQLite` file in a folder that
 //! one service at a time has; migrations bring an older one up to date, and a newer one is refused.
 
+mod audit;
 mod newest;
 mod schema;
 mod tally;

@@ -21,6 +21,12 @@ CREATE TABLE tallies (
     routine TEXT NOT NULL, verb TEXT NOT NULL, kind TEXT NOT NULL, outcome TEXT NOT NULL, count INTEGER NOT NULL,
     seconds REAL NOT NULL, buckets TEXT NOT NULL, last_finished INTEGER NOT NULL, last_seconds REAL NOT NULL,
     last_bytes INTEGER NOT NULL, last_records INTEGER NOT NULL, PRIMARY KEY (routine, verb, kind, outcome)) WITHOUT ROWID;
+", "
+CREATE TABLE facts (
+    name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT NOT NULL, hash TEXT NOT NULL, kept TEXT);
+CREATE INDEX audit_to_keep ON audit (id) WHERE kept IS NULL;
 "];
 
 /// Brings a file up to date.

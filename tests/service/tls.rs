@@ -1,0 +1,150 @@
+//! TLS: who is answered, who is not, and certificates that are changed while it runs.
+
+use crate::world::{ROUTINE, World};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, pem::PemObject as _},
+};
+use std::{
+    fs,
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
+}
+
+fn certificates(name: &str) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_file_iter(fixture(name)).unwrap().map(Result::unwrap).collect()
+}
+
+fn client_key() -> PrivateKeyDer<'static> {
+    let text = fs::read_to_string(fixture("client.key")).unwrap();
+    let (_, sealed) = pkcs8::SecretDocument::from_pem(&text).unwrap();
+    let sealed = pkcs8::EncryptedPrivateKeyInfo::try_from(sealed.as_bytes()).unwrap();
+    let opened = sealed.decrypt("key word").unwrap();
+    PrivatePkcs8KeyDer::from(opened.as_bytes().to_vec()).into()
+}
+
+/// Asks for a path by TLS; gives the answer as it came.
+fn ask(to: SocketAddr, authority: &str, with_certificate: bool, path: &str) -> io::Result<String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(authority) {
+        roots.add(certificate).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(roots);
+    let config = if with_certificate {
+        config.with_client_auth_cert(certificates("client.pem"), client_key()).unwrap()
+    } else {
+        config.with_no_client_auth()
+    };
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let stream = TcpStream::connect(to)?;
+    stream.set_read_timeout(Some(Duration::from_mins(2)))?;
+    let mut stream = StreamOwned::new(connection, stream);
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    match stream.read_to_string(&mut answer) {
+        // Some end without a farewell of TLS.
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
+        _ => Ok(answer),
+    }
+}
+
+fn configure(world: &World, more: &str) {
+    fs::copy(fixture("loopback.pem"), world.path("cert.pem")).unwrap();
+    fs::copy(fixture("loopback.key"), world.path("key.pem")).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let service = format!(
+        "  http: {{ disabled: true }}\n  https:\n    address: 127.0.0.1\n    port: {free}\n    cert-file: {{dir}}/cert.pem\n    \
+         key-file: {{dir}}/key.pem\n{more}"
+    );
+    world.configure(ROUTINE, &service);
+}
+
+fn https(world: &World) -> SocketAddr {
+    world.running.as_ref().unwrap().1.https.unwrap()
+}
+
+#[test]
+fn it_answers_by_tls_and_a_stranger_is_not_taken_for_it() {
+    let mut world = World::new();
+    configure(&world, "");
+    world.start();
+    assert!(world.running.as_ref().unwrap().1.http.is_none(), "nothing is answered in clear");
+    let answer = ask(https(&world), "loopback-ca.pem", false, "/health").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("OK"), "{answer}");
+    assert!(ask(https(&world), "ca.pem", false, "/health").is_err(), "another authority vouches for nothing");
+    // Who speaks in clear gets no answer, and harms nobody.
+    let mut clear = TcpStream::connect(https(&world)).unwrap();
+    clear.write_all(b"GET /health HTTP/1.1\r\n\r\n").unwrap();
+    let mut told = Vec::new();
+    let _ = clear.read_to_end(&mut told);
+    assert!(!String::from_utf8_lossy(&told).contains("200"));
+    assert!(ask(https(&world), "loopback-ca.pem", false, "/health").is_ok());
+}
+
+#[test]
+fn with_client_certificates_a_certificate_is_the_key() {
+    let ca = fixture("client-ca.pem");
+    let mut world = World::new();
+    configure(&world, &format!("    client-auth: require-and-verify\n    client-ca-file: {}\n", ca.display()));
+    world.start();
+    let answer = ask(https(&world), "loopback-ca.pem", true, "/v1/config").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let refused = ask(https(&world), "loopback-ca.pem", false, "/health");
+    assert!(refused.as_ref().map_or(true, |answer| !answer.contains("200")), "{refused:?}");
+    // An authority that did not make it.
+    world.stop();
+    let other = fixture("ca.pem");
+    configure(&world, &format!("    client-auth: require-and-verify\n    client-ca-file: {}\n", other.display()));
+    world.start();
+    let refused = ask(https(&world), "loopback-ca.pem", true, "/health");
+    assert!(refused.as_ref().map_or(true, |answer| !answer.contains("200")), "{refused:?}");
+}
+
+#[test]
+fn a_certificate_that_is_changed_counts_for_the_next_connection_and_a_broken_one_does_not() {
+    let mut world = World::new();
+    configure(&world, "");
+    world.start();
+    let answers = |authority: &str| ask(https(&world), authority, false, "/health").is_ok();
+    assert!(answers("loopback-ca.pem"));
+    // Another modification time is what a change is seen by.
+    let put = |name: &str, from: &str, later: u64| {
+        fs::copy(fixture(from), world.path(name)).unwrap();
+        let at = std::time::SystemTime::now() + Duration::from_secs(later);
+        fs::File::options().write(true).open(world.path(name)).unwrap().set_modified(at).unwrap();
+    };
+    put("cert.pem", "README.md", 10);
+    assert!(answers("loopback-ca.pem"), "the former certificate goes on");
+    put("cert.pem", "server.pem", 20);
+    put("key.pem", "server.key", 20);
+    assert!(!answers("loopback-ca.pem"), "it is another one now");
+    put("cert.pem", "loopback.pem", 30);
+    put("key.pem", "loopback.key", 30);
+    assert!(answers("loopback-ca.pem"));
+}
+
+#[test]
+fn what_is_wrong_with_certificates_is_said_at_the_start() {
+    for (wrong, words) in [("cert.pem", "cert.pem"), ("key.pem", "key.pem")] {
+        let mut world = World::new();
+        configure(&world, "");
+        fs::write(world.path(wrong), "nothing").unwrap();
+        let error = world.try_start().unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+        fs::remove_file(world.path(wrong)).unwrap();
+        assert!(world.try_start().unwrap_err().to_string().contains(words));
+    }
+    let mut world = World::new();
+    configure(&world, "    client-auth: require-and-verify\n    client-ca-file: {dir}/none.pem\n");
+    assert!(world.try_start().unwrap_err().to_string().contains("none.pem"));
+}

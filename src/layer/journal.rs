@@ -203,30 +203,24 @@ pub fn merge_journals(
     Ok((out.finish(writer)?.0, totals))
 }
 
-/// What is known of a record's newest version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NewestVersion {
-    /// When it was made.
-    pub time: VersionTime,
-    /// Its generation; 0 of a deletion.
-    pub generation: u32,
+/// Whether a stack of journals holds this very version.
+pub fn holds_version(stack: &Stack, key: &[u8], time: VersionTime) -> Result<bool, LayerError> {
+    let mut version_key = Vec::new();
+    version_key::put(key, time, &mut version_key);
+    let range = KeyRange::only(&version_key);
+    Groups::new(stack.layers(), &range, Wants::Keys, Seen::Raw).advance()
 }
 
 /// Beyond so many keys all rows between them are walked over, instead of one lookup a key.
 const MAX_LOOKUPS: usize = 2000;
 
-/// The newest version of each of these ascending keys in a stack of journals.
-pub fn newest_versions(stack: &Stack, keys: &[&[u8]]) -> Result<Vec<Option<NewestVersion>>, LayerError> {
-    let head = |groups: &Groups<'_>| {
-        let (block, row) = groups.head();
-        let generation = block.row(row).generation;
-        groups.time().map(|time| NewestVersion { time, generation })
-    };
+/// When the newest version of each of these ascending keys was made, in a stack of journals.
+pub fn newest_versions(stack: &Stack, keys: &[&[u8]]) -> Result<Vec<Option<VersionTime>>, LayerError> {
     let mut found = Vec::with_capacity(keys.len());
     if keys.len() <= MAX_LOOKUPS {
         for key in keys {
             let mut groups = Groups::new(stack.layers(), &KeyRange::only(key), Wants::Keys, Seen::Newest);
-            found.push(if groups.advance()? { head(&groups) } else { None });
+            found.push(if groups.advance()? { groups.time() } else { None });
         }
         return Ok(found);
     }
@@ -237,7 +231,7 @@ pub fn newest_versions(stack: &Stack, keys: &[&[u8]]) -> Result<Vec<Option<Newes
         while more && groups.key() < *key {
             more = groups.advance()?;
         }
-        found.push(if more && groups.key() == *key { head(&groups) } else { None });
+        found.push(if more && groups.key() == *key { groups.time() } else { None });
     }
     Ok(found)
 }

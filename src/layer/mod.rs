@@ -27,7 +27,7 @@ pub use diff::{Change, diff_stacks};
 pub use error::LayerError;
 pub use join::{JoinCounts, JoinOptions, RangeOutcome, join_range};
 pub use journal::{
-    JournalChange, JournalWriter, KeptVersions, NewestVersion, is_beyond_limits, merge_journals, newest_versions,
+    JournalChange, JournalWriter, KeptVersions, holds_version, is_beyond_limits, merge_journals, newest_versions,
 };
 pub use merge::{MergeKind, MergeProgress, RowTotals, StateTotals, merge_layers, merge_range, read_totals};
 pub use reader::{BlockInfo, Layer};

@@ -345,7 +345,8 @@ impl<'a> Reader<'a> {
             let still = name == "deleted" && out.last().is_some_and(|version| version.state == "deleted");
             if let (true, Some(version)) = (same || still, out.last_mut()) {
                 version.to = version.to.max(event.time);
-                if event.is_shown {
+                // One snapshot of a stream shows it at more than one time.
+                if event.is_shown && (version.snapshots == 0 || version.last_snapshot != snapshot.id) {
                     version.last_snapshot = snapshot.id;
                     version.snapshots += 1;
                 }

@@ -289,16 +289,12 @@ impl<'a> StreamWriter<'a> {
         let is_on_its_way = |parent: &Snapshot| {
             parent.content.kind == Kind::Journal && parent.collections.iter().all(|found| found.journal.is_none())
         };
-        match parent {
-            Some(parent) if !is_on_its_way(parent) => {
-                if !parent.content.complete {
-                    problems.push(format!("it goes on from snapshot {}, which is not complete", parent.id.short()));
-                }
-            }
-            _ if !stream_end.is_whole => {
-                problems.push("the stream has not yet brought what was there when it began".to_owned());
-            }
-            _ => {}
+        let settled = parent.filter(|parent| !is_on_its_way(parent));
+        if let Some(parent) = settled.filter(|parent| !parent.content.complete) {
+            problems.push(format!("it goes on from snapshot {}, which is not complete", parent.id.short()));
+        }
+        if settled.is_none() && !stream_end.is_whole {
+            problems.push("the stream has not yet brought what was there when it began".to_owned());
         }
         let mut collections = Vec::new();
         for growing in &mut self.collections {

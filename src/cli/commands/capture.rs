@@ -12,7 +12,7 @@ use crate::{
     },
     ops::{
         capture::{CaptureOutcome, capture_files, stream_source},
-        stream::StreamOptions,
+        stream::{Arrival, StreamOptions},
     },
 };
 use clap::{
@@ -67,6 +67,8 @@ pub(super) fn run(args: &CaptureArgs, context: &Context) -> Result<Status, Failu
             &args.source,
             args.source_name.as_deref(),
         );
+        // Files may be read again: what they hold is in the order of its times.
+        let options = StreamOptions { arrival: Arrival::Times, ..options };
         let outcome = capture_files(&repo, &mut feed, &source, &options, &context.reporter).kept(KEPT)?;
         return Ok(show(&outcome, context));
     }

@@ -1,8 +1,8 @@
 //! Changes in the order of a journal, with times that do not contradict the order in which they came.
 
 use crate::{
-    layer::{JournalChange, LayerError, NewestVersion, Stack, newest_versions},
-    record::{ChangeBatch, VersionTime},
+    layer::{JournalChange, LayerError, Stack, holds_version, newest_versions},
+    record::{ChangeBatch, ChangeTime, VersionTime},
 };
 use std::cmp::Reverse;
 
@@ -11,8 +11,10 @@ use std::cmp::Reverse;
 pub enum Arrival {
     /// In the order in which they come.
     Ordered,
-    /// A change with a greater generation, and a deletion, is later than what came before it; one with a lesser generation is
-    /// an older version that comes late.
+    /// In that of their times, whenever they come.
+    Times,
+    /// A change with a greater generation (twice it is the order), and a deletion, is later than what came before it; one with a
+    /// lesser generation is an older version that comes late.
     Generations,
 }
 
@@ -46,11 +48,21 @@ pub(super) fn sort(
         let mut before = newest.next_if(|(known, _)| *known == key).and_then(|(_, newest)| newest);
         let first = sorted.order.len();
         for &change in record {
-            let (time, lifted) = time_of(changes, change, before, arrival);
-            sorted.lifted += u64::from(lifted);
-            if before.is_none_or(|before| before.time < time) {
-                before = Some(NewestVersion { time, generation: changes.row(change).meta.generation });
-            }
+            let own = changes.time(change);
+            let later = before.filter(|before| own.time < *before && is_later(own, *before, arrival));
+            // What is known already under its own time comes again.
+            let comes_again = |time| sorted.order[first..].iter().any(|(_, other)| *other == time);
+            let lifted = match (later, known) {
+                (Some(_), _) if comes_again(own.time) => None,
+                (Some(_), Some(known)) if holds_version(known, key, own.time)? => None,
+                (later, _) => later,
+            };
+            let time = lifted.map_or(own.time, |before| VersionTime {
+                millis: before.millis,
+                order: own.time.order.max(before.order.saturating_add(1)),
+            });
+            sorted.lifted += u64::from(lifted.is_some());
+            before = before.max(Some(time));
             sorted.order.push((change, time));
         }
         // Of what came twice the later stands first: it is the one that is kept.
@@ -59,22 +71,17 @@ pub(super) fn sort(
     Ok(sorted)
 }
 
-fn time_of(
-    changes: &ChangeBatch,
-    change: usize,
-    before: Option<NewestVersion>,
-    arrival: Arrival,
-) -> (VersionTime, bool) {
-    let own = changes.time(change);
-    let Some(before) = before.filter(|before| own.time < before.time) else { return (own.time, false) };
-    // Generations have 16 bits and begin anew.
-    let ahead = changes.row(change).meta.generation.wrapping_sub(before.generation) as u16;
-    let is_later = own.is_deletion || arrival == Arrival::Ordered || ahead != 0 && ahead < 0x8000;
-    if !is_later {
-        return (own.time, false);
+/// Whether a change that is stamped before another version of its record was made after it all the same.
+fn is_later(own: ChangeTime, before: VersionTime, arrival: Arrival) -> bool {
+    match arrival {
+        Arrival::Times => false,
+        Arrival::Ordered => true,
+        Arrival::Generations => {
+            // Generations have 16 bits and begin anew.
+            let ahead = (own.time.order >> 1).wrapping_sub(before.order >> 1) as u16;
+            own.is_deletion || ahead != 0 && ahead < 0x8000
+        }
     }
-    let order = own.time.order.max(before.time.order.saturating_add(1));
-    (VersionTime { millis: before.time.millis, order }, true)
 }
 
 /// A change as a journal takes it.

@@ -200,19 +200,16 @@ impl Center {
             let told = self.cluster.info(&node, &[&command]).ok();
             let text = told.as_ref().and_then(|answers| answers.text(&command)).unwrap_or_default();
             let number = |key| info::value_of(text, ';', key).and_then(|value| value.parse::<u64>().ok());
-            match (number("lag"), number("recoveries_pending")) {
-                (Some(lag), Some(pending)) => {
-                    standing.nodes += 1;
-                    standing.lag = standing.lag.max(lag);
-                    standing.recoveries_pending = standing.recoveries_pending.saturating_add(pending);
-                }
-                _ => {
-                    standing.silent += 1;
-                    // It is made there again: a node that restarted has forgotten it.
-                    if self.config(&node).is_ok_and(|config| config.is_none()) {
-                        self.on().remove(&node.id);
-                    }
-                }
+            if let (Some(lag), Some(pending)) = (number("lag"), number("recoveries_pending")) {
+                standing.nodes += 1;
+                standing.lag = standing.lag.max(lag);
+                standing.recoveries_pending = standing.recoveries_pending.saturating_add(pending);
+                continue;
+            }
+            standing.silent += 1;
+            // It is made there again: a node that restarted has forgotten it.
+            if self.config(&node).is_ok_and(|config| config.is_none()) {
+                self.on().remove(&node.id);
             }
         }
         standing

@@ -433,6 +433,7 @@ impl Maker {
                 attributes: serde_json::Value::Null,
                 stats: Stats::default(),
                 program: "bench".to_owned(),
+                copy_of: None,
                 other: Carried::default(),
             },
             collections: vec![Collection {

@@ -104,6 +104,27 @@ pub struct GlobalArgs {
     pub write_limit: Option<u64>,
 }
 
+/// What unlocks a second repository.
+#[derive(Debug, Clone, Default, Args)]
+pub struct OtherPassword {
+    /// The password of the repository that is copied to, in a file [env: `REKEEP_TO_PASSWORD_FILE`; or the password itself in
+    /// `REKEEP_TO_PASSWORD`; else it is asked for]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["to_password_command", "to_recovery_key", "to_key_command", "to_key_service"])]
+    pub to_password_file: Option<PathBuf>,
+    /// The same from what a shell command prints [env: `REKEEP_TO_PASSWORD_COMMAND`]
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["to_recovery_key", "to_key_command", "to_key_service"])]
+    pub to_password_command: Option<String>,
+    /// Its recovery key, in a file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["to_key_command", "to_key_service"])]
+    pub to_recovery_key: Option<PathBuf>,
+    /// Its key that a shell command keeps [env: `REKEEP_TO_KEY_COMMAND`]
+    #[arg(long, value_name = "COMMAND", conflicts_with = "to_key_service")]
+    pub to_key_command: Option<String>,
+    /// Its key that a service keeps [env: `REKEEP_TO_KEY_SERVICE`]
+    #[arg(long, value_name = "SERVICE")]
+    pub to_key_service: Option<String>,
+}
+
 /// Narrows snapshots to a source, a host, tags.
 #[derive(Debug, Clone, Default, Args)]
 pub struct NarrowArgs {

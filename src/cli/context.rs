@@ -128,9 +128,14 @@ impl Context {
 
     /// The same of a repository at a place of its own.
     pub fn open_storage(&self, storage: &Storage) -> Result<Repository, Failure> {
+        self.open_with(storage, &self.password)
+    }
+
+    /// The same of a repository with a password of its own.
+    pub fn open_with(&self, storage: &Storage, password: &PasswordSource) -> Result<Repository, Failure> {
         // Whether there is a repository is told before anyone is asked for a password.
         crate::repo::keys::read_config(storage)?;
-        let unlock = self.password.unlock(&format!("password of {}: ", storage.location()), false)?;
+        let unlock = password.unlock(&format!("password of {}: ", storage.location()), false)?;
         interrupt::listen();
         let began = Instant::now();
         let repo = Repository::open(storage, &unlock, &self.open_options()?)?;

@@ -1,7 +1,7 @@
 //! Where passwords and recovery keys come from: a file, a command, the environment, or a prompt without echo.
 
 use super::{
-    common::GlobalArgs,
+    common::{GlobalArgs, OtherPassword},
     exit::{CliError, Failure, usage},
 };
 use crate::repo::{Unlock, keys::external::CommandKeys};
@@ -30,11 +30,36 @@ pub enum PasswordSource {
     KeyCommand(String),
     /// A key that this service keeps.
     KeyService(String),
-    /// `REKEEP_PASSWORD`.
-    Environment,
+    /// The value of this variable, such as `REKEEP_PASSWORD`.
+    Variable(&'static str),
     /// A person.
     Prompt,
 }
+
+/// The variables that say what unlocks a repository.
+struct Variables {
+    file: &'static str,
+    command: &'static str,
+    key_command: &'static str,
+    key_service: &'static str,
+    password: &'static str,
+}
+
+const OWN: Variables = Variables {
+    file: "REKEEP_PASSWORD_FILE",
+    command: "REKEEP_PASSWORD_COMMAND",
+    key_command: "REKEEP_KEY_COMMAND",
+    key_service: "REKEEP_KEY_SERVICE",
+    password: "REKEEP_PASSWORD",
+};
+
+const OTHER: Variables = Variables {
+    file: "REKEEP_TO_PASSWORD_FILE",
+    command: "REKEEP_TO_PASSWORD_COMMAND",
+    key_command: "REKEEP_TO_KEY_COMMAND",
+    key_service: "REKEEP_TO_KEY_SERVICE",
+    password: "REKEEP_TO_PASSWORD",
+};
 
 impl PasswordSource {
     /// What was typed goes before the environment; there a file goes before a command, and that before the password itself.
@@ -53,19 +78,39 @@ impl PasswordSource {
             (None, None, Some(command)) => return Self::Command(command.clone()),
             (None, None, None) => {}
         }
-        if let Some(file) = environment("REKEEP_PASSWORD_FILE") {
+        Self::of_environment(&OWN, environment)
+    }
+
+    fn of_environment(names: &Variables, environment: &dyn Fn(&str) -> Option<String>) -> Self {
+        if let Some(file) = environment(names.file) {
             return Self::File(file.into());
         }
-        if let Some(command) = environment("REKEEP_PASSWORD_COMMAND") {
+        if let Some(command) = environment(names.command) {
             return Self::Command(command);
         }
-        if let Some(command) = environment("REKEEP_KEY_COMMAND") {
+        if let Some(command) = environment(names.key_command) {
             return Self::KeyCommand(command);
         }
-        if let Some(service) = environment("REKEEP_KEY_SERVICE") {
+        if let Some(service) = environment(names.key_service) {
             return Self::KeyService(service);
         }
-        if environment("REKEEP_PASSWORD").is_some() { Self::Environment } else { Self::Prompt }
+        if environment(names.password).is_some() { Self::Variable(names.password) } else { Self::Prompt }
+    }
+
+    /// What unlocks the repository that is copied to: flags and variables of its own, never those of the other one.
+    #[must_use]
+    pub fn choose_other(typed: &OtherPassword, environment: &dyn Fn(&str) -> Option<String>) -> Self {
+        match (&typed.to_key_command, &typed.to_key_service, &typed.to_recovery_key) {
+            (Some(command), ..) => return Self::KeyCommand(command.clone()),
+            (_, Some(service), _) => return Self::KeyService(service.clone()),
+            (_, _, Some(file)) => return Self::RecoveryFile(file.clone()),
+            (None, None, None) => {}
+        }
+        match (&typed.to_password_file, &typed.to_password_command) {
+            (Some(file), _) => Self::File(file.clone()),
+            (None, Some(command)) => Self::Command(command.clone()),
+            (None, None) => Self::of_environment(&OTHER, environment),
+        }
     }
 
     /// Gets it. `new` asks twice.
@@ -77,10 +122,10 @@ impl PasswordSource {
             Self::Command(command) => from_command(command).map(Unlock::Password),
             Self::KeyCommand(command) => Ok(key_command(command)),
             Self::KeyService(service) => key_service(service),
-            Self::Environment => {
-                let password = std::env::var("REKEEP_PASSWORD")
-                    .map_err(|_| usage("REKEEP_PASSWORD is not valid UTF-8: use a password file"))?;
-                not_empty(password, "REKEEP_PASSWORD").map(Unlock::Password)
+            Self::Variable(name) => {
+                let password = std::env::var(name)
+                    .map_err(|_| usage(format!("{name} is not valid UTF-8: use a password file")))?;
+                not_empty(password, name).map(Unlock::Password)
             }
             Self::Prompt if new => ask_twice(prompt).map(Unlock::Password),
             Self::Prompt => ask(prompt).map(Unlock::Password),
@@ -210,7 +255,7 @@ mod tests {
         assert_eq!(chosen(&["--recovery-key=k"], &all), PasswordSource::RecoveryFile("k".into()));
         assert_eq!(chosen(&[], &all), PasswordSource::File("f".into()));
         assert_eq!(chosen(&[], &all[..2]), PasswordSource::Command("c".into()));
-        assert_eq!(chosen(&[], &all[..1]), PasswordSource::Environment);
+        assert_eq!(chosen(&[], &all[..1]), PasswordSource::Variable("REKEEP_PASSWORD"));
         assert_eq!(chosen(&[], &[]), PasswordSource::Prompt);
     }
 

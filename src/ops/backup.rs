@@ -4,7 +4,7 @@ mod assemble;
 mod chain;
 mod changes;
 mod checkpoint;
-mod counts;
+pub(in crate::ops) mod counts;
 mod coverage;
 mod dry;
 mod ground;
@@ -486,6 +486,7 @@ pub fn backup(
             attributes,
             stats,
             program: concat!("rekeep ", env!("CARGO_PKG_VERSION")).to_owned(),
+            copy_of: None,
             other: Carried::default(),
         },
         collections: read.collections,

@@ -56,6 +56,8 @@ pub struct SnapshotRow {
     pub scope_note: String,
     /// The snapshot it was joined with.
     pub parent: Option<SnapshotId>,
+    /// The snapshot of another repository that it is a copy of.
+    pub copy_of: Option<crate::repo::manifest::CopyOf>,
     /// Free words.
     pub tags: Vec<String>,
     /// Whether nothing may drop it.
@@ -87,6 +89,7 @@ pub fn row(snapshot: &Snapshot, now: Timestamp) -> SnapshotRow {
         scope: content.scope.clone(),
         scope_note: scope::words(snapshot),
         parent: content.parent,
+        copy_of: content.copy_of.clone(),
         tags: snapshot.tags.clone(),
         hold: snapshot.hold,
         lock_until: snapshot.lock_until,
@@ -177,6 +180,8 @@ pub struct SourceStatus {
     pub proof: Proof,
     /// Whether the last proof is older than was asked for, or there is none.
     pub proof_too_old: bool,
+    /// Where else its newest complete snapshot is, if somebody looked.
+    pub elsewhere: Option<super::places::ThreeTwoOne>,
 }
 
 /// How old what is there may be.
@@ -222,6 +227,7 @@ pub fn status(
             let proof = proofs.of(one);
             let is_older = |max: u64, age: Option<u64>| age.is_none_or(|age| age > max);
             all.push(SourceStatus {
+                elsewhere: None,
                 proof,
                 proof_too_old: max.proof.is_some_and(|max| is_older(max, proof.proof_age_seconds)),
                 source: source.clone(),

@@ -26,6 +26,7 @@ pub mod limit;
 pub mod list;
 mod lookup;
 pub mod password;
+pub mod places;
 pub mod progress;
 pub mod prune;
 mod reading;
@@ -37,6 +38,7 @@ pub mod source;
 pub mod squash;
 pub mod stream;
 pub mod tag;
+pub mod transfer;
 pub mod usage;
 pub mod verify;
 

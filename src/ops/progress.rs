@@ -52,6 +52,8 @@ pub enum PhaseKind {
     CopyingIndex,
     /// Copying to a replica what snapshots say.
     CopyingSnapshots,
+    /// Copying one snapshot to another repository.
+    CopyingSnapshot,
     /// Letting a person's own commands look at what was restored.
     Asserting,
 }
@@ -81,6 +83,7 @@ impl PhaseKind {
             Self::CopyingPacks => "copying packs",
             Self::CopyingIndex => "copying the index",
             Self::CopyingSnapshots => "copying snapshots",
+            Self::CopyingSnapshot => "copying a snapshot",
             Self::Asserting => "looking at what was restored",
         }
     }
@@ -110,6 +113,7 @@ impl Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
+            PhaseKind::CopyingSnapshot => write!(f, "copying {}", self.object),
             PhaseKind::RestoringIntoNothing => write!(f, "restoring {} into nothing", self.object),
             kind => f.write_str(kind.as_str()),
         }

@@ -143,7 +143,13 @@ fn missing_words(partial: &Snapshot, series: &[&Snapshot]) -> String {
 }
 
 fn by_prefix(snapshots: &[&Snapshot], prefix: &str, complete: bool) -> Result<Snapshot, OpsError> {
-    let mut found = snapshots.iter().filter(|s| s.id.to_string().starts_with(prefix));
+    let own = |s: &&&Snapshot| s.id.to_string().starts_with(prefix);
+    // A copy is known by the name of what it is a copy of, unless a snapshot bears that name itself.
+    let of = |s: &&&Snapshot| {
+        s.content.copy_of.as_ref().is_some_and(|origin| origin.snapshot.to_string().starts_with(prefix))
+    };
+    let is_own = snapshots.iter().any(|s| own(&s));
+    let mut found = snapshots.iter().filter(|s| if is_own { own(s) } else { of(s) });
     match (found.next(), found.next()) {
         (Some(snapshot), None) if complete && !snapshot.content.complete => {
             let words = format!("snapshot {} is partial, and a complete one was asked for", snapshot.id.short());

@@ -66,7 +66,9 @@ pub enum Rule {
     AskBeforeDropping,
     /// Whoever replicates begins again if something of what he saw went meanwhile.
     ReplicaLooksAgain,
-    /// Of a snapshot the higher revisions are copied first, and the commits of squashes before what they overtake.
+    /// Whoever replicates shows snapshots once several listings of the index in a row were what he copied.
+    ReplicaWaitsUntilStill,
+    /// The commits of squashes are copied first, and of a snapshot the higher revisions before the lower ones.
     ReplicaHigherFirst,
 }
 

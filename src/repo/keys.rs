@@ -103,6 +103,15 @@ pub struct Secrets {
     pub gear_seed: u64,
 }
 
+impl Secrets {
+    /// Whether they are the same, so that equal records make equal chunks under both.
+    #[must_use]
+    pub fn are_those_of(&self, other: &Self) -> bool {
+        let all = |it: &Self| (it.chunk_id, it.fingerprint, it.collection, it.cut, it.gear_seed);
+        all(self) == all(other)
+    }
+}
+
 /// How costly it is to try a password (argon2id).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KdfParams {

@@ -8,7 +8,7 @@ pub use asked::Asked;
 pub use moments::{KeptMoments, Moments};
 
 use super::{
-    ChunkId, RepoError, SnapshotId,
+    ChunkId, RepoError, RepoId, SnapshotId,
     carried::Carried,
     registry::{FeatureNeeds, Registry},
 };
@@ -258,6 +258,18 @@ pub struct Stats {
     pub other: Carried,
 }
 
+/// A snapshot of another repository; of a copy of a copy the first one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CopyOf {
+    /// Which repository.
+    pub repository: RepoId,
+    /// Which snapshot of it.
+    pub snapshot: SnapshotId,
+    /// What this program does not know of it: carried over by whoever revises it.
+    #[serde(flatten)]
+    pub other: Carried,
+}
+
 /// What of a snapshot never changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Content {
@@ -294,6 +306,9 @@ pub struct Content {
     pub stats: Stats,
     /// The program that wrote it.
     pub program: String,
+    /// The snapshot that it is a copy of, if it was copied from another repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<CopyOf>,
     /// What this program does not know of it: carried over by whoever revises it.
     #[serde(flatten)]
     pub other: Carried,
@@ -583,6 +598,7 @@ impl Manifest {
                 attributes: Json::Null,
                 stats,
                 program: concat!("rekeep ", env!("CARGO_PKG_VERSION")).to_owned(),
+                copy_of: None,
                 other: Carried::default(),
             },
             collections: Vec::new(),

@@ -5,10 +5,12 @@
 
 mod builder;
 mod header;
+mod spans;
 #[cfg(test)]
 mod tests;
 
 pub use builder::PackBuilder;
+pub(in crate::repo) use spans::{SpanBounds, span_len};
 
 use super::{
     ChunkData, ChunkId, ChunkKind, ObjectName, RepoError, SnapshotId,

@@ -311,6 +311,22 @@ impl Repository {
         Ok(listing)
     }
 
+    /// One snapshot as it counts, as of the last refresh.
+    pub fn snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, RepoError> {
+        let revisions = self.inner.catalog.revisions_of(id)?;
+        let highest_first: Vec<&Revision> = revisions.iter().collect();
+        let squashed = |lease: &SnapshotId| {
+            let of_lease = self.inner.catalog.revisions_of(lease)?;
+            self.inner.squash_state(of_lease.iter().find(|it| it.revision == 0))
+        };
+        Ok(self.inner.standing(&highest_first, &squashed)?.manifest.map(Snapshot::standing))
+    }
+
+    /// The names under which revisions lie, whether or not one of them counts, as of the last refresh.
+    pub fn snapshot_names(&self) -> Result<HashSet<SnapshotId>, RepoError> {
+        Ok(self.inner.catalog.revision_kinds()?.into_iter().map(|(id, _, _)| id).collect())
+    }
+
     /// The newest revisions that count of these snapshots, as of the last refresh; one that has been forgotten since is
     /// left as it is. Cheap as long as nobody has revised one.
     pub fn newest_of<'a>(&self, chosen: &'a [Snapshot]) -> Result<Cow<'a, [Snapshot]>, RepoError> {

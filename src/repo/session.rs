@@ -3,11 +3,13 @@
 mod listing;
 mod presence;
 mod squash;
+mod takeover;
 mod upload;
 mod writer;
 
 pub use super::lease::ReadLease;
 pub use squash::Restacked;
+pub use takeover::{ChunkWalk, TakeProgress};
 pub use writer::SessionWriter;
 
 use super::{

@@ -204,6 +204,13 @@ fn documents_have_the_keys_that_are_written_down() {
     is_as_said("source", 0, &world.json(&["source", "list"]));
     is_as_said("source", 1, &world.json(&["source", "rename", oldest_source(&world).as_str(), "other"]));
     is_as_said("replicate", 0, &world.json(&["replicate", "replica"]));
+    let other = ["-r", "other", "init", "--kdf-memory", "1", "--kdf-passes", "1"];
+    world.ok(&other);
+    let copied =
+        world.command(&["--json", "copy", "--to", "other"]).env("REKEEP_TO_PASSWORD", PASSWORD).output().unwrap();
+    let copied = crate::world::Ran::from(copied).json();
+    is_as_said("copy", 0, &copied);
+    is_as_said("copy", 1, one(&copied["copied"]));
     is_as_said("repair", 0, &world.json(&["repair", "index", "--dry-run"]));
 
     let middle = world.snapshots()[1]["id"].as_str().unwrap().to_owned();

@@ -4,6 +4,7 @@
 
 mod backups;
 mod connectors;
+mod copies;
 mod crashes;
 mod damage;
 mod databases;

@@ -1,20 +1,11 @@
 //! A replica: complete at every moment, made without a password, refused where it is none.
 
 use crate::world::{Ran, World, files, many_rows};
-use rekeep::{
-    ops::{
-        progress::Silent,
-        replicate::{ReplicateOptions, replicate as replicate_by},
-    },
-    record::SystemClock,
-    repo::{Storage, replica::Replicated},
-};
 use serde_json::{Value as Json, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::PathBuf,
-    time::Duration,
 };
 
 /// Replicates without anything that unlocks.
@@ -30,19 +21,6 @@ fn replicated(world: &World, args: &[&str]) -> Json {
     let ran = replicate(world, args);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     ran.json()
-}
-
-/// Replicates and follows deletions, which the library does and the command does not offer yet.
-fn following(world: &World, age: Duration, dry_run: bool) -> Replicated {
-    let open = |place: &str| Storage::at(world.path(place).to_str().unwrap()).unwrap();
-    let options = ReplicateOptions {
-        workers: 2,
-        dry_run,
-        follow_deletions: Some(age),
-        state_dir: world.path("cache"),
-        rate_limit: None,
-    };
-    replicate_by(&open("repo"), &open("replica"), &options, &SystemClock, &Silent).unwrap()
 }
 
 /// The command at the replica.
@@ -120,11 +98,12 @@ fn a_replica_takes_only_what_it_lacks_and_forgets_what_the_source_forgot() {
     is_whole(&world, "replica", 2);
     let waiting = third["waiting"].as_u64().unwrap();
     // What is missed is not old enough at first sight, and old enough the next time.
-    let waits = following(&world, Duration::from_hours(1), false);
-    assert_eq!((waits.deleted, waits.waiting), (0, waiting));
-    assert_eq!(following(&world, Duration::ZERO, true).deleted, waiting);
-    let followed = following(&world, Duration::ZERO, false);
-    assert_eq!((followed.deleted, followed.waiting), (waiting, 0));
+    let waits = replicated(&world, &["replica", "--follow-deletions", "1h"]);
+    assert_eq!((&waits["deleted"], &waits["waiting"]), (&json!(0), &json!(waiting)));
+    let dry = replicated(&world, &["replica", "--follow-deletions", "0s", "--dry-run"]);
+    assert_eq!(dry["deleted"], waiting, "{dry}");
+    let followed = replicated(&world, &["replica", "--follow-deletions", "0s"]);
+    assert_eq!((&followed["deleted"], &followed["waiting"]), (&json!(waiting), &json!(0)));
     is_whole(&world, "replica", 2);
     let names = |place: &str| -> BTreeSet<PathBuf> {
         objects(&world, place)
@@ -357,7 +336,7 @@ fn keys_follow_and_a_slot_that_was_removed_is_named() {
     let done = replicated(&world, &["replica"]);
     assert!(done["notes"][0].as_str().unwrap().contains(&id), "{done}");
     assert!(opens(crate::world::PASSWORD), "it stays until deletions are followed");
-    following(&world, Duration::ZERO, false);
+    replicated(&world, &["replica", "--follow-deletions", "0s"]);
     assert!(!opens(crate::world::PASSWORD) && opens("another horse"));
 }
 
@@ -391,6 +370,7 @@ fn the_page_on_copies_works_word_for_word() {
         let script = block.split("```").next().unwrap();
         let script = script.replace("/var/lib/app", &here("")).replace("/backup/repo", &here("primary"));
         let script = script.replace("/mnt/second/repo", &here("second"));
+        let script = script.replace("/mnt/second/other", &here("other"));
         if number == 0 {
             environment = script.lines().next().unwrap().to_owned();
         }

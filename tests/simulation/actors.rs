@@ -439,6 +439,7 @@ pub fn manifest(id: SnapshotId, end: i64, stack: Vec<LayerRef>, parent: Option<S
             attributes: serde_json::Value::Null,
             stats: Stats::default(),
             program: name(),
+            copy_of: None,
             other: Carried::default(),
         },
         collections: vec![Collection {

@@ -161,8 +161,7 @@ impl Director<'_> {
         let host = self.rng.below(2);
         let work = match self.rng.below(if self.place.flaws.adversary { 28 } else { 24 }) {
             24..=27 => adversary::forge,
-            // Where it is asked for: seeds 79 and 238 find a replica that is not whole for a while, which is not mended yet.
-            22..=23 if with_replicas() => actors::replicate,
+            22..=23 => actors::replicate,
             0..=6 => actors::write,
             7 => actors::read,
             8 => actors::read_without_lease,
@@ -198,7 +197,6 @@ pub fn end(place: &Place) {
     // What somebody without a key makes may be copied; what of it a person dismisses may keep the replica from being one.
     if sea.violation().is_none()
         && !place.flaws.adversary
-        && with_replicas()
         && let Err(error) = replicated(place)
     {
         sea.report(format!("replicated in peace: {error}"));
@@ -206,11 +204,6 @@ pub fn end(place: &Place) {
 }
 
 /// The replica shows what the source shows, all of it can be read, and nothing else takes space there.
-/// Whether somebody replicates.
-fn with_replicas() -> bool {
-    std::env::var_os("REKEEP_SIM_REPLICAS").is_some()
-}
-
 fn replicated(place: &Place) -> Result<(), String> {
     let text = |error: rekeep::repo::RepoError| error.to_string();
     let at = |sea: &Sea, name: &str| Storage::over(sea.backend(None, &Arc::default()), name);

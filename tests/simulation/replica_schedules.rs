@@ -5,15 +5,20 @@
 use super::{
     actors::{Flaws, replicate_once},
     squashing::{pairs_of, squash_pair},
-    stage::{Stage, everything, needs},
+    stage::{Stage, everything, needs, prune_all},
     storage::Broken,
 };
-use rekeep::repo::{RepoError, SnapshotId, faults::Rule, pruner::Pruner};
+use rekeep::repo::{Manifest, RepoError, SnapshotId, faults::Rule, pruner::Pruner};
 
 /// More than enough for each of two index objects to lie on each of two pages.
 const SEEDS: u64 = 24;
 
 impl Stage {
+    /// Somebody who replicates and follows deletions at once.
+    fn follower(&self) -> usize {
+        self.start(|actor| replicate_once(&actor.storage(), &actor.island(), true, actor.now()).map(drop))
+    }
+
     /// Somebody who replicates, and has looked at the replica, but not at the source.
     fn replicator(&self) -> usize {
         let replicator = self.start(|actor| {
@@ -65,7 +70,28 @@ fn torn(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
 
 #[test]
 fn an_index_that_is_rewritten_between_two_pages() {
-    needs(torn, &[&[Rule::ReplicaLooksAgain]]);
+    needs(torn, &[&[Rule::ReplicaLooksAgain, Rule::ReplicaWaitsUntilStill]]);
+}
+
+/// z4: R has listed `index/` once; T is committed; between two pages of R's second listing P makes D' of Y and deletes T's D of X.
+/// R may have seen neither, in either listing.
+fn between_listings(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    (0..SEEDS).find_map(|seed| {
+        let stage = Stage::seeded(seed, flaws, broken);
+        let replicator = stage.replicator();
+        stage.past(replicator, "list-on index/");
+        let kept = stage.commit(&[1]);
+        stage.until(replicator, "list-on index/");
+        let pruner = stage.pruner_of(repack);
+        stage.finish(pruner);
+        stage.finish(replicator);
+        stage.shows(&[kept])
+    })
+}
+
+#[test]
+fn an_index_object_that_comes_and_goes_between_two_listings() {
+    needs(between_listings, &[&[Rule::ReplicaWaitsUntilStill]]);
 }
 
 /// z2: R has seen T; it is forgotten, and P deletes X before R has read it.
@@ -91,14 +117,24 @@ fn a_snapshot_that_is_forgotten_and_pruned_after_it_was_seen() {
     needs(forgotten, &[&[Rule::ReplicaLooksAgain]]);
 }
 
-/// z3: T's layers were squashed and the old ones pruned: its revision 0 must not show, not even for a moment.
+/// z3: T's layers were squashed and the old ones pruned: its revision 0 must not show, not even for a moment; nor, if it was tagged
+/// before, its revision 1.
 fn squashed(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    overtaken(flaws, broken, false).or_else(|| overtaken(flaws, broken, true))
+}
+
+fn overtaken(flaws: &Flaws, broken: Option<Broken>, is_tagged: bool) -> Option<String> {
     (0..SEEDS).find_map(|seed| {
         let stage = Stage::seeded(seed, flaws, broken);
         stage.commit(&[1]);
         let (writer, slot) = stage.writer(&[2], true);
         stage.finish(writer);
         let kept = slot.lock().unwrap().unwrap();
+        if is_tagged {
+            let tag = move |manifest: &mut Manifest| manifest.tags.push("t".to_owned());
+            let tagging = stage.start(move |actor| actor.open()?.revise(&kept, &tag).map(drop));
+            stage.finish(tagging);
+        }
         let squash = stage.start(|actor| {
             let repo = actor.open()?;
             let planned = repo.snapshots()?;
@@ -108,7 +144,7 @@ fn squashed(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
         });
         stage.finish(squash);
         let first = stage.newest(kept);
-        assert!(first.revision > 0, "nothing was squashed");
+        assert!(first.revision > u64::from(is_tagged), "nothing was squashed");
         stage.prune();
         let all: Vec<SnapshotId> = stage.snapshots();
         let replicator = stage.replicator();
@@ -120,4 +156,30 @@ fn squashed(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
 #[test]
 fn a_revision_that_a_squash_has_overtaken() {
     needs(squashed, &[&[Rule::ReplicaHigherFirst]]);
+}
+
+/// z5: T is at the replica, and whoever reads there has seen it; it is forgotten, pruned and gathered. The replica holds T's
+/// revision 0 still when the collective tombstone comes, and loses what T needs.
+fn gathered(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let stage = Stage::new(flaws, broken);
+    let gone = stage.commit(&[1]);
+    let kept = stage.commit(&[2]);
+    let replicator = stage.follower();
+    stage.finish(replicator);
+    stage.forget(gone);
+    let pruner = stage.pruner_of(|pruner| {
+        prune_all(pruner)?;
+        pruner.tidy()?;
+        pruner.gather_from(0).map(drop)
+    });
+    stage.finish(pruner);
+    assert_eq!(stage.sea().names("forgotten/").len(), 1, "nothing was gathered");
+    let replicator = stage.follower();
+    stage.finish(replicator);
+    stage.shows(&[kept])
+}
+
+#[test]
+fn a_snapshot_that_is_gathered_after_it_was_replicated() {
+    needs(gathered, &[]);
 }

@@ -241,7 +241,10 @@ impl Sea {
     fn check(&self, what: &str, name: &str) {
         let Some(mut checker) = self.state().checker.take() else { return };
         let found = match what {
-            "create" if name.starts_with("snapshots/") => checker.snapshots_changed(self),
+            // What a collective tombstone names is gone as soon as it lies there.
+            "create" if name.starts_with("snapshots/") || name.starts_with("forgotten/") => {
+                checker.snapshots_changed(self)
+            }
             "delete" if name.starts_with("snapshots/") => {
                 checker.snapshots_changed(self).and_then(|()| checker.something_went(self))
             }
@@ -288,7 +291,10 @@ impl Boat {
         let Some((scheduler, actor)) = self.scheduled() else { return Ok(()) };
         match scheduler.turn(*actor, operation) {
             Ok(()) => {
-                self.sea.state().log.push(format!("{actor}: {operation}"));
+                match &self.sea.main {
+                    Some(main) => main.lock().unwrap().log.push(format!("{actor}: at the replica: {operation}")),
+                    None => self.sea.state().log.push(format!("{actor}: {operation}")),
+                }
                 Ok(())
             }
             Err(Killed) => Err(io::Error::other("this process is gone")),

@@ -65,7 +65,7 @@ pub struct ForgetArgs {
 
 /// The rules of a policy.
 #[derive(Debug, Default, Args)]
-struct RuleArgs {
+pub(super) struct RuleArgs {
     /// Keep the newest N
     #[arg(long = "keep-last", value_name = "N", help_heading = "Policy")]
     last: Option<u32>,
@@ -122,40 +122,41 @@ fn parse_group(text: &str) -> Result<Option<GroupBy>, String> {
     if text.is_empty() { Ok(None) } else { GroupBy::from_str(text, false).map(Some) }
 }
 
-impl ForgetArgs {
-    fn policy(&self) -> Policy {
-        let rules = &self.rules;
-        let counts = [rules.hourly, rules.daily, rules.weekly, rules.monthly, rules.yearly];
-        let ages = [
-            &rules.within_hourly,
-            &rules.within_daily,
-            &rules.within_weekly,
-            &rules.within_monthly,
-            &rules.within_yearly,
-        ];
+impl RuleArgs {
+    /// The same as the verb takes it.
+    pub(super) fn policy(&self, grouping: Grouping, force: bool) -> Policy {
+        let counts = [self.hourly, self.daily, self.weekly, self.monthly, self.yearly];
+        let ages =
+            [&self.within_hourly, &self.within_daily, &self.within_weekly, &self.within_monthly, &self.within_yearly];
         let within = |(period, age): (Option<Period>, &Option<Age>)| {
             age.as_ref().map(|age| KeepWithin { period, age: age.clone() })
         };
         let periods = Period::ALL.iter().zip(counts);
+        Policy {
+            last: self.last,
+            periods: periods.filter_map(|(&period, count)| Some(KeepPeriod { period, count: count? })).collect(),
+            within: std::iter::once((None, &self.within))
+                .chain(Period::ALL.iter().map(|period| Some(*period)).zip(ages))
+                .filter_map(within)
+                .collect(),
+            tags: self.tags.clone(),
+            full: self.full,
+            incremental: self.incremental,
+            max_age: self.max_age.clone(),
+            group_by: grouping,
+            force,
+        }
+    }
+}
+
+impl ForgetArgs {
+    fn policy(&self) -> Policy {
         let grouping = self.group_by.as_ref().map(|by| Grouping {
             source: by.contains(&Some(GroupBy::Source)),
             host: by.contains(&Some(GroupBy::Host)),
             tags: by.contains(&Some(GroupBy::Tags)),
         });
-        Policy {
-            last: rules.last,
-            periods: periods.filter_map(|(&period, count)| Some(KeepPeriod { period, count: count? })).collect(),
-            within: std::iter::once((None, &rules.within))
-                .chain(Period::ALL.iter().map(|period| Some(*period)).zip(ages))
-                .filter_map(within)
-                .collect(),
-            tags: rules.tags.clone(),
-            full: rules.full,
-            incremental: rules.incremental,
-            max_age: rules.max_age.clone(),
-            group_by: grouping.unwrap_or_default(),
-            force: self.force,
-        }
+        self.rules.policy(grouping.unwrap_or_default(), self.force)
     }
 
     fn plan(&self, repo: &Repository, policy: &Policy, context: &Context) -> Result<ForgetPlan, Failure> {

@@ -9,6 +9,7 @@ pub mod capture;
 pub mod cat;
 pub mod check_storage;
 pub mod completions;
+pub mod copy;
 #[cfg(feature = "sqlite")]
 pub mod demo;
 pub mod diff;
@@ -86,6 +87,8 @@ pub enum Command {
     Tag(tag::TagArgs),
     /// Give back the space of what no snapshot needs
     Prune(prune::PruneArgs),
+    /// Copy chosen snapshots into another repository, whatever its keys
+    Copy(Box<copy::CopyArgs>),
     /// Copy the whole repository to another place, byte for byte and without a password
     Replicate(replicate::ReplicateArgs),
     /// Mend what can be mended of a damaged repository
@@ -175,6 +178,7 @@ pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) ->
         Command::Source(command) => source::run(&command, context),
         Command::Tag(args) => tag::run(&args, context),
         Command::Prune(args) => prune::run(&args, context),
+        Command::Copy(args) => copy::run(&args, context),
         Command::Replicate(args) => replicate::run(&args, context),
         Command::Repair(command) => repair::run(&command, context),
         Command::Drill(args) => drill::run(&args, context),

@@ -6,13 +6,14 @@ use crate::{
         exit::{Failure, Kept as _, Status},
         interrupt,
         show::{counted, safe},
-        units::show_size,
+        units::{parse_duration, show_size},
     },
     ops::replicate::{ReplicateOptions, replicate},
     record::SystemClock,
     repo::replica::Replicated,
 };
 use clap::Args;
+use std::time::Duration;
 
 /// `replicate`.
 #[derive(Debug, Args)]
@@ -20,9 +21,12 @@ pub struct ReplicateArgs {
     /// Where the replica is, or will be: a path or a URI. `-o` speaks of the repository alone; options of this place go into its URI
     #[arg(value_name = "URI")]
     pub place: String,
-    /// Say what would be copied, and change nothing
+    /// Say what would be copied and deleted, and change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Delete from the replica what the repository has been without for so long, as this host saw it run by run (14d, 12h)
+    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
+    pub follow_deletions: Option<Duration>,
 }
 
 const KEPT: &str = "what was copied stays, and the same command carries on from there";
@@ -30,12 +34,13 @@ const KEPT: &str = "what was copied stays, and the same command carries on from 
 pub(super) fn run(args: &ReplicateArgs, context: &Context) -> Result<Status, Failure> {
     let (source, target) = (context.storage()?, context.storage_elsewhere(&args.place)?);
     interrupt::listen();
+    let state_dir = if args.follow_deletions.is_some() { context.cache_dir()? } else { std::path::PathBuf::new() };
     let options = ReplicateOptions {
         workers: usize::from(context.connections()),
         dry_run: args.dry_run,
+        follow_deletions: args.follow_deletions,
+        state_dir,
         rate_limit: [context.read_limit, context.write_limit].into_iter().flatten().min(),
-        // Following deletions is not offered: a schedule of the simulation has a replica lose an index object that it needed.
-        ..ReplicateOptions::default()
     };
     let done = replicate(&source, &target, &options, &SystemClock, &context.reporter).kept(KEPT)?;
     context.reporter.finish();
@@ -45,14 +50,14 @@ pub(super) fn run(args: &ReplicateArgs, context: &Context) -> Result<Status, Fai
         done.problems.iter().for_each(|problem| context.reporter.problem(problem));
         if !context.quiet {
             done.notes.iter().for_each(|note| context.reporter.note(note));
-            context.out.text(&summary(&done));
+            context.out.text(&summary(&done, args.follow_deletions.is_some()));
         }
     }
     Ok(Status::complete(done.problems.is_empty()))
 }
 
-fn summary(done: &Replicated) -> String {
-    let copied = if done.dry_run { "would copy" } else { "copied  " };
+fn summary(done: &Replicated, follows: bool) -> String {
+    let (copied, deleted) = if done.dry_run { ("would copy", "would delete") } else { ("copied  ", "deleted ") };
     let mut text = String::new();
     for name in &done.mended {
         text.push_str(&format!("mended   {}\n", safe(name)));
@@ -65,9 +70,13 @@ fn summary(done: &Replicated) -> String {
         counted(done.snapshots, "snapshot object"),
         counted(done.keys, "key object"),
     ));
+    if follows {
+        text.push_str(&format!("{deleted} {} ({})\n", counted(done.deleted, "object"), show_size(done.deleted_bytes)));
+    }
     if done.waiting > 0 {
+        let why = if follows { "until they have been gone for long enough" } else { "there" };
         let verb = if done.waiting == 1 { "stays" } else { "stay" };
-        text.push_str(&format!("{} that the repository no longer has {verb} there\n", counted(done.waiting, "object")));
+        text.push_str(&format!("{} that the repository no longer has {verb} {why}\n", counted(done.waiting, "object")));
     }
     text.push_str(&match (done.dry_run, done.problems.len()) {
         (true, _) => "nothing was changed\n".to_owned(),

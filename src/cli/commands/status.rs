@@ -2,16 +2,21 @@
 
 use crate::{
     cli::{
-        common::NarrowArgs,
+        common::{NarrowArgs, OtherPassword},
         context::Context,
-        exit::{Failure, Status},
+        exit::{Failure, Status, usage},
+        password::PasswordSource,
         show::{brief, render, safe, table},
         units::{parse_duration, show_age, show_time},
     },
-    ops::list::{MaxAges, SourceStatus, is_overdue, status},
+    ops::{
+        list::{MaxAges, SourceStatus, is_overdue, status},
+        places::{Place, ThreeTwoOne, judge},
+    },
+    repo::Repository,
 };
 use clap::Args;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// `status`.
 #[derive(Debug, Args)]
@@ -22,8 +27,39 @@ pub struct StatusArgs {
     /// Exit with status 1 if the last drill that proved a source is older, or there is none (30 days)
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub max_proof_age: Option<Duration>,
+    /// Look at this place too, a replica or a repository that was copied to, and say what lacks of three copies on two kinds of
+    /// storage, one of them elsewhere: exit with status 1 if something does (repeatable)
+    #[arg(long = "copy", value_name = "URI")]
+    pub copies: Vec<String>,
+    /// The password of the repositories that were copied to [default: `REKEEP_TO_PASSWORD_FILE`, `REKEEP_TO_PASSWORD` …]
+    #[arg(long, value_name = "FILE", requires = "copies")]
+    pub to_password_file: Option<PathBuf>,
     #[command(flatten)]
     narrow: NarrowArgs,
+}
+
+impl StatusArgs {
+    /// What each place holds; what cannot be looked at is told there.
+    fn places(&self, repo: &Repository, context: &Context) -> Vec<Place> {
+        let look = |uri: &String| self.look(repo, uri, context).unwrap_or_else(|error| Place::unknown(uri, &error));
+        self.copies.iter().map(look).collect()
+    }
+
+    fn look(&self, repo: &Repository, uri: &str, context: &Context) -> Result<Place, Failure> {
+        let storage = context.storage_elsewhere(uri)?;
+        let place = Place::replica(repo, &storage)?;
+        if place.repository.as_deref() == Some(repo.id().to_string().as_str()) {
+            return Ok(place);
+        }
+        let typed = OtherPassword { to_password_file: self.to_password_file.clone(), ..OtherPassword::default() };
+        let password = PasswordSource::choose_other(&typed, &|name| {
+            std::env::var_os(name).filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned())
+        });
+        if password == PasswordSource::Prompt {
+            return Err(usage("it is another repository: without its password nobody can tell what it holds"));
+        }
+        Ok(Place::other(repo, &context.open_with(&storage, &password)?)?)
+    }
 }
 
 pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Status, Failure> {
@@ -31,8 +67,22 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Status, Failur
     let snapshots = args.narrow.narrow().apply(&repo, &context.reporter)?;
     let seconds = |age: Option<Duration>| age.map(|age| age.as_secs());
     let max = MaxAges { snapshot: seconds(args.max_age), proof: seconds(args.max_proof_age) };
-    let sources = status(&repo, &snapshots, max, &context.reporter)?;
-    let bad = is_overdue(&sources, max);
+    let mut sources = status(&repo, &snapshots, max, &context.reporter)?;
+    let places = args.places(&repo, context);
+    for place in &places {
+        if let Some(problem) = &place.problem {
+            context.reporter.problem(&format!("{}: {problem}", safe(&place.location)));
+        }
+    }
+    if !places.is_empty() {
+        let own = Place::own(&repo);
+        for source in &mut sources {
+            source.elsewhere = Some(judge(source.newest, &own, &places));
+        }
+    }
+    let lacks = |source: &SourceStatus| source.elsewhere.as_ref().is_some_and(|standing| !standing.lacks.is_empty());
+    let bad =
+        is_overdue(&sources, max) || sources.iter().any(lacks) || places.iter().any(|place| place.problem.is_some());
     if context.json {
         context.out.json(&sources);
     } else if sources.is_empty() {
@@ -63,6 +113,11 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Status, Failur
             ]);
         }
         context.out.line(render(&rows));
+        for source in &sources {
+            if let Some(standing) = &source.elsewhere {
+                context.out.line(copies_words(source, standing));
+            }
+        }
         // One verification covers all sources.
         let last = sources.iter().find_map(|source| source.last_verify.as_deref());
         context.out.line(format_args!("last verify  {}", last.unwrap_or("none known here")));
@@ -81,4 +136,20 @@ fn proof_words(source: &SourceStatus) -> String {
         words.push_str(", last drill FAILED");
     }
     words
+}
+
+/// How many copies there are, on what, and what lacks.
+fn copies_words(source: &SourceStatus, standing: &ThreeTwoOne) -> String {
+    let name = format!("{}:{}", source.source.connector, safe(&source.source.name));
+    let there = format!(
+        "{name}: {} with the source, on {} beside it, {} elsewhere",
+        if standing.copies == 1 { "1 copy".to_owned() } else { format!("{} copies", standing.copies) },
+        if standing.media == 1 {
+            "one disk or service".to_owned()
+        } else {
+            format!("{} disks or services", standing.media)
+        },
+        standing.elsewhere
+    );
+    if standing.lacks.is_empty() { there } else { format!("{there}; LACKS {}", standing.lacks.join(", ")) }
 }

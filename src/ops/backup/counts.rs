@@ -18,7 +18,7 @@ pub(super) fn add_stats(stats: &mut Stats, counts: &JoinCounts) {
 
 /// The identities that a correct join of all ranges fulfils, checked before anything is committed: a range that was
 /// skipped, read twice or joined at a wrong seam breaks one of them.
-pub(super) fn check_counts(
+pub(in crate::ops) fn check_counts(
     collection: &str,
     parent_records: u64,
     counts: &JoinCounts,

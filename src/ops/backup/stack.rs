@@ -18,7 +18,7 @@ pub(in crate::ops) const MAX_DELTAS: usize = 24;
 const MERGED: usize = 8;
 
 /// Whether the deltas have grown so large that a backup which reads everything writes a new base: half the base's bytes.
-pub(super) fn wants_new_base(stack: &[LayerRef]) -> bool {
+pub(in crate::ops) fn wants_new_base(stack: &[LayerRef]) -> bool {
     let Some((base, deltas)) = stack.split_first() else { return false };
     let deltas: u64 = deltas.iter().map(|layer| layer.bytes).sum();
     deltas > base.bytes / 2

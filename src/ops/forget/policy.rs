@@ -83,6 +83,12 @@ impl Policy {
         self.last.is_some() || !self.periods.is_empty() || self.full.is_some() || self.has_rules()
     }
 
+    /// Whether anything was given that decides.
+    #[must_use]
+    pub fn decides(&self) -> bool {
+        self.gives_rules() || self.incremental.is_some() || self.max_age.is_some()
+    }
+
     /// Refuses what makes no sense.
     pub fn check(&self) -> Result<(), OpsError> {
         let usage = |text: &str| Err(OpsError::Usage(text.to_owned()));

@@ -84,6 +84,7 @@ fn manifest(number: u8, stacks: &[Vec<LayerRef>]) -> Manifest {
             attributes: Json::Null,
             stats: Stats::default(),
             program: "test".to_owned(),
+            copy_of: None,
             other: Carried::default(),
         },
         collections: stacks.iter().enumerate().map(collection).collect(),

@@ -7,15 +7,12 @@ use super::{
 use crate::repo::{
     ChunkData, ChunkReader, ObjectName, RepoError,
     catalog::{ChunkPlace, PackNumber},
-    pack::{self, PackKey},
+    pack::{self, PackKey, SpanBounds, span_len},
     session::SessionWriter,
 };
 
-/// Frames this close to each other are read in one request.
-const MAX_GAP_BYTES: u64 = 256 * 1024;
-
-/// What one request reads at most, but for a single frame that is longer.
-const MAX_SPAN_BYTES: u64 = 16 * 1024 * 1024;
+/// How frames are read.
+const SPANS: SpanBounds = SpanBounds { gap_bytes: 256 * 1024, span_bytes: 16 * 1024 * 1024 };
 
 /// What copying came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,7 +61,7 @@ impl Pruner {
             places.sort_unstable_by_key(|(_, place)| place.entry.offset);
             let mut rest = places.as_slice();
             while !rest.is_empty() {
-                let (span, behind) = rest.split_at(span_len(rest));
+                let (span, behind) = rest.split_at(span_len(rest, &SPANS, &|(_, place)| &place.entry));
                 self.copy_span(name, span, homes, &mut writer, &mut copied, progress)?;
                 rest = behind;
             }
@@ -134,16 +131,4 @@ impl Pruner {
     fn verify(&self, place: &ChunkPlace, data: &ChunkData) -> Result<(), RepoError> {
         data.verify(&self.inner.keyring.secrets.chunk_id, place.entry.kind, &place.entry.id)
     }
-}
-
-/// How many of the places at the front are read in one request.
-fn span_len(places: &[(u64, ChunkPlace)]) -> usize {
-    let Some((_, first)) = places.first() else { return 0 };
-    let end = |place: &ChunkPlace| place.entry.offset + u64::from(place.entry.stored_len);
-    let together = places.windows(2).take_while(|pair| {
-        let [(_, before), (_, next)] = pair else { return false };
-        next.entry.offset.saturating_sub(end(before)) <= MAX_GAP_BYTES
-            && end(next) - first.entry.offset <= MAX_SPAN_BYTES
-    });
-    1 + together.count()
 }

@@ -9,12 +9,16 @@ mod rounds;
 mod side;
 mod standing;
 
-use super::{RepoError, Storage, budget::Budget, keys, repository::promises};
+use super::{RepoError, SnapshotId, Storage, budget::Budget, keys, repository::promises};
 use crate::record::Timestamp;
 use bring::Carrier;
 use serde::Serialize;
 use side::Held;
-use std::{collections::BTreeMap, sync::Mutex, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+    time::Duration,
+};
 
 /// How a repository is replicated.
 #[derive(Debug, Clone, Default)]
@@ -95,6 +99,17 @@ pub struct Replicated {
     /// Since when the source is known to be without what waits.
     #[serde(skip)]
     pub missed: BTreeMap<String, Timestamp>,
+}
+
+/// The repository at a place, and the snapshots that are listed there and were not gathered: without a key, so whether they were
+/// forgotten there is not known.
+///
+/// # Errors
+/// [`RepoError::NoRepository`], or what listing says.
+pub fn lists(storage: &Storage) -> Result<(String, BTreeSet<SnapshotId>), RepoError> {
+    let id = standing::id_of(storage)?;
+    let snapshots = side::Snapshots::of(storage)?.revisions.into_iter();
+    Ok((id, snapshots.filter(|(_, revisions)| revisions.contains_key(&0)).map(|(id, _)| id).collect()))
 }
 
 /// Copies to `target` what it lacks of the repository at `source`.

@@ -22,7 +22,10 @@ use std::{
 };
 
 /// How often the source is looked at before it is given up.
-const MAX_ROUNDS: u64 = 20;
+const MAX_ROUNDS: u64 = 50;
+
+/// How often in a row the index must be found as it was copied.
+const LISTED_ALIKE: usize = 3;
 
 /// What the source held when it held still.
 pub(super) struct Stood {
@@ -84,7 +87,7 @@ fn look(
     if !carrier.bring_all(Stage::Index, &loads)?.is_empty() {
         return Ok(None);
     }
-    if looks_again && !snapshots.stand(&Snapshots::of(carrier.source)?) {
+    if !is_still(carrier, &after)? || looks_again && !snapshots.stand(&Snapshots::of(carrier.source)?) {
         return Ok(None);
     }
     if !bring_snapshots(carrier, &snapshots)? {
@@ -94,6 +97,20 @@ fn look(
     let all = after.keys().map(|name| described.get(name)).collect::<Option<Vec<_>>>();
     let packs = all.map(|all| all.into_iter().flatten().map(|(name, _)| *name).collect());
     Ok(Some(Stood { index: after, packs, snapshots }))
+}
+
+/// Whether the index is listed as it was copied, several times in a row. An object that is made and deleted while a listing is
+/// under way may be in none: what it described is in one that was made before it went, and that a later listing shows.
+fn is_still(carrier: &Carrier<'_>, copied: &BTreeMap<ObjectName, u64>) -> Result<bool, RepoError> {
+    if faults::is_broken(Rule::ReplicaWaitsUntilStill) {
+        return Ok(true);
+    }
+    for _ in 0..LISTED_ALIKE {
+        if side::index(carrier.source)? != *copied {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Brings the packs that these index objects describe. Gives those that the source no longer has.
@@ -151,9 +168,9 @@ fn head(carrier: &Carrier<'_>, name: &ObjectName, bytes: u64) -> Result<Vec<(Obj
     index::packs_in_head(name, &carrier.source.read_range(&path, 0..needed)?)
 }
 
-/// Collective tombstones; then higher revisions before lower ones, so that no revision shows that another has overtaken; then
-/// the revisions 0, those first of which there is no other: among them are the commits of squashes, which the higher ones
-/// wait for. Gives whether all of them were still there.
+/// Collective tombstones; then the revisions 0 beside which there is no other: among them are the commits of squashes, without
+/// which what a squash wrote does not count; then higher revisions before lower ones. So no revision shows that another has
+/// overtaken. Gives whether all of them were still there.
 fn bring_snapshots(carrier: &Carrier<'_>, snapshots: &Snapshots) -> Result<bool, RepoError> {
     let collectives = snapshots.collectives.iter().map(|(name, bytes)| (name.clone(), *bytes));
     let loads = lacking(collectives, &lock(&carrier.held).small);
@@ -182,9 +199,5 @@ fn stage_of(revision: u64, of: usize) -> (u8, Reverse<u64>) {
     if faults::is_broken(Rule::ReplicaHigherFirst) {
         return (0, Reverse(0));
     }
-    match (revision, of) {
-        (0, 1) => (1, Reverse(0)),
-        (0, _) => (2, Reverse(0)),
-        (revision, _) => (0, Reverse(revision)),
-    }
+    if of == 1 && revision == 0 { (0, Reverse(0)) } else { (1, Reverse(revision)) }
 }

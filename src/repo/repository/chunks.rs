@@ -232,7 +232,7 @@ impl Inner {
     }
 
     /// Where a chunk is read from first, if nothing goes wrong there.
-    pub(super) fn first_place(&self, id: &ChunkId) -> Option<ChunkPlace> {
+    pub(in crate::repo) fn first_place(&self, id: &ChunkId) -> Option<ChunkPlace> {
         self.catalog.find(id).ok()?.into_iter().next()
     }
 
@@ -251,7 +251,7 @@ impl Inner {
         Ok(place.entry.offset..end)
     }
 
-    pub(super) fn open_frame(&self, place: &ChunkPlace, frame: &[u8]) -> Result<ChunkData, RepoError> {
+    pub(in crate::repo) fn open_frame(&self, place: &ChunkPlace, frame: &[u8]) -> Result<ChunkData, RepoError> {
         self.pack_key(place)?.open_frame(place.ordinal, &place.entry, frame)
     }
 

@@ -366,11 +366,12 @@ impl Inner {
                 }
                 continue;
             }
-            if !was_gone && self.storage.len(&names::revision_path(&id, revision))?.is_some() {
-                continue;
-            }
+            // Whatever lies there still: at a replica revisions stay behind that are gone where they came from.
             if self.catalog.is_gathered(&id)? {
                 dropped.push((id, revision));
+                continue;
+            }
+            if !was_gone && self.storage.len(&names::revision_path(&id, revision))?.is_some() {
                 continue;
             }
             // Lower revisions may go once a higher one stands.

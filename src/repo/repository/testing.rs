@@ -323,6 +323,7 @@ pub(in crate::repo) fn manifest(id: SnapshotId, end: i64) -> Manifest {
             attributes: Json::Null,
             stats: Stats { duration_seconds: 1.25, ..Stats::default() },
             program: "test".to_owned(),
+            copy_of: None,
             other: Carried::default(),
         },
         collections: vec![collection("c")],

@@ -78,6 +78,18 @@ impl SessionWriter {
             .inspect_err(|error| self.shared.poison(error))
     }
 
+    /// Stores a chunk as another repository holds it, unless this one does or somebody has taken it on. Gives what it takes.
+    pub(super) fn take_over(&mut self, chunk: &PackEntry, data: &ChunkData) -> Result<Option<u64>, RepoError> {
+        self.shared.check()?;
+        if self.shared.is_present(chunk.kind, &chunk.id)? || !self.shared.pending.claim(&chunk.id) {
+            self.shared.chunks_reused.fetch_add(1, Ordering::Relaxed);
+            return Ok(None);
+        }
+        let stored = self.copy(chunk, data)?;
+        self.shared.chunks_new.fetch_add(1, Ordering::Relaxed);
+        Ok(Some(stored))
+    }
+
     fn store(&mut self, id: ChunkId, kind: ChunkKind, plain: &ChunkPlain) -> Result<u64, RepoError> {
         self.store_with(kind, |builder, options| builder.add(id, kind, plain, options.compression, options.check))
     }

@@ -1,0 +1,78 @@
+//! What is read of the repository that is copied from: a snapshot beside the one before it.
+
+use super::Transfer;
+use crate::{
+    layer::{LayerError, Stack, StackCursor},
+    ops::OpsError,
+    record::{KeyRange, Timestamp},
+    repo::manifest::Collection,
+};
+use std::{
+    cmp::Ordering as Order,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+/// One collection on its way.
+pub(super) struct Source<'a> {
+    pub collection: &'a Collection,
+    pub stack: Stack,
+    pub end: Timestamp,
+    /// The same collection of the snapshot before, whose copy is the parent at the target.
+    pub before: Option<(Stack, Timestamp)>,
+}
+
+/// A worker's own loop; what it is given gives the next number.
+type RangeWork<'a> = dyn Fn(&dyn Fn() -> Option<usize>) -> Result<(), OpsError> + Sync + 'a;
+
+/// Does work on several threads, each of which takes numbers below `count` until there are none, or somebody failed.
+pub(super) fn each_range(job: &Transfer<'_>, count: usize, work: &RangeWork<'_>) -> Result<(), OpsError> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let take = || {
+        let stop = failed.load(Ordering::Relaxed) || job.progress.cancelled();
+        let at = next.fetch_add(1, Ordering::Relaxed);
+        (!stop && at < count).then_some(at)
+    };
+    let run = || work(&take).inspect_err(|_| failed.store(true, Ordering::Relaxed));
+    let result = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..job.options.parallel.clamp(1, count.max(1))).map(|_| scope.spawn(run)).collect();
+        let panicked = || Err(OpsError::Failed("a worker panicked".to_owned()));
+        let ended: Vec<_> = threads.into_iter().map(|it| it.join().unwrap_or_else(|_| panicked())).collect();
+        ended.into_iter().collect::<Result<(), OpsError>>()
+    });
+    if job.progress.cancelled() { Err(OpsError::Interrupted) } else { result }
+}
+
+/// The keys of the snapshot before, walked beside those of the snapshot.
+pub(super) struct Held<'a> {
+    cursor: Option<StackCursor<'a>>,
+}
+
+impl<'a> Held<'a> {
+    pub fn of(source: &'a Source<'_>, range: &KeyRange) -> Result<Self, LayerError> {
+        let Some((stack, end)) = &source.before else { return Ok(Self { cursor: None }) };
+        let mut cursor = stack.cursor(range, *end, true)?;
+        let more = cursor.advance()?;
+        Ok(Self { cursor: more.then_some(cursor) })
+    }
+
+    /// Whether the snapshot before has the record that `now` stands on, alike in all; keys must ascend.
+    pub fn has(&mut self, now: &StackCursor<'_>) -> Result<bool, LayerError> {
+        while let Some(cursor) = &mut self.cursor {
+            match cursor.key().cmp(now.key()) {
+                Order::Less => {
+                    if !cursor.advance()? {
+                        self.cursor = None;
+                    }
+                }
+                Order::Greater => return Ok(false),
+                Order::Equal => {
+                    let is_same = cursor.fingerprint() == now.fingerprint()
+                        && cursor.value_bytes() == now.value_bytes()
+                        && cursor.meta() == now.meta();
+                    return Ok(is_same);
+                }
+            }
+        }
+        Ok(false)
+    }
+}

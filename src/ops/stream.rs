@@ -369,6 +369,7 @@ impl<'a> StreamWriter<'a> {
                     ..Stats::default()
                 },
                 program: concat!("rekeep ", env!("CARGO_PKG_VERSION")).to_owned(),
+                copy_of: None,
                 other: Carried::default(),
             },
             collections,

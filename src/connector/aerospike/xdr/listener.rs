@@ -142,8 +142,8 @@ impl Listener {
     }
 
     /// Waits until a window is due: it holds as much as it may, its first change is `every` old, nothing came for `idle`, or
-    /// `wanted` says no more. Gives it if it owes an answer or holds a fault.
-    pub fn take(&self, every: Duration, idle: Duration, wanted: &dyn Fn() -> bool) -> Option<Taken> {
+    /// `goes_on` says no more. Gives it if it owes an answer or holds a fault.
+    pub fn take(&self, every: Duration, idle: Duration, goes_on: &dyn Fn() -> bool) -> Option<Taken> {
         let mut window = self.shared.window();
         let began = Instant::now();
         loop {
@@ -151,7 +151,7 @@ impl Listener {
             let is_old = window.first.is_some_and(|first| first.elapsed() >= every);
             let is_idle = window.last.is_some_and(|last| last.elapsed() >= idle);
             let nothing = window.first.is_none() && began.elapsed() >= idle;
-            if is_full || is_old || is_idle || nothing || !wanted() {
+            if is_full || is_old || is_idle || nothing || !goes_on() {
                 break;
             }
             let waited = self.shared.changed.wait_timeout(window, LOOK_AROUND);

@@ -56,6 +56,8 @@ fn a_routine_is_drilled_on_demand_and_its_report_is_listed_shown_and_printed() {
     for (path, status) in [
         ("/v1/drills/00000000000000000000000000000000/0", 404),
         ("/v1/drills/xyz/0", 400),
+        ("/v1/drills/00000000000000000000000000000000/x", 400),
+        ("/v1/drills/00000000000000000000000000000000/-1/page", 400),
         ("/v1/drills?limit=0", 400),
         ("/v1/drills?limit=1001", 400),
         ("/v1/drills?routine=none", 404),

@@ -4,6 +4,8 @@
 
 mod audit;
 mod backups;
+mod browser;
+mod chromium;
 mod claims;
 mod client;
 mod cluster;

@@ -74,11 +74,11 @@ impl Health {
     pub(super) const fn look(self) -> (&'static str, &'static str) {
         match self {
             Self::Failed => ("bad", "✕"),
-            Self::Unreadable => ("bad", "⦸"),
+            Self::Unreadable => ("bad", "⊘"),
             Self::Late => ("warn", "◷"),
             Self::Incomplete => ("warn", "◐"),
             Self::None => ("dim", "○"),
-            Self::Paused => ("dim", "⏸"),
+            Self::Paused => ("dim", "‖"),
             Self::Fine => ("good", "✓"),
         }
     }
@@ -310,5 +310,73 @@ impl Console {
             });
         }
         Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        repo::manifest::Kind,
+        service::console::timeline::tests::{hourly, mark},
+    };
+    use serde_json::Value as Json;
+
+    const HOUR: i64 = 3_600_000;
+
+    fn run(state: JobState, finished: Timestamp) -> Job {
+        Job {
+            id: 1,
+            work: Work::backup("a", true),
+            state,
+            tenant: None,
+            by: "schedule".to_owned(),
+            created: finished,
+            due: None,
+            begin: finished,
+            started: Some(finished),
+            finished: Some(finished),
+            attempts: 1,
+            result: Json::Null,
+            error: Some("no such host".to_owned()),
+            error_kind: None,
+        }
+    }
+
+    #[test]
+    fn how_a_source_stands_follows_from_its_schedule_its_backups_and_its_last_run() {
+        let last = mark(1, 0, Kind::Full);
+        let later = |minutes: i64| Timestamp::from_millis(last.end.as_millis() + minutes * 60_000);
+        let routine = Routine::default();
+        let hourly = hourly();
+        let of = |known: &Known<'_>| judge(known).0;
+        let with = |minutes: i64| Known {
+            routine: &routine,
+            schedules: &hourly,
+            last: Some(&last),
+            last_run: None,
+            error: None,
+            has_listing: true,
+            now: later(minutes),
+        };
+        assert_eq!(of(&with(59)), Health::Fine);
+        // A run that is due may still be at work.
+        assert_eq!([90, 121, 122].map(|minutes| of(&with(minutes))), [Health::Fine, Health::Fine, Health::Late]);
+        let failed = run(JobState::Failure, later(30));
+        let words = judge(&Known { last_run: Some(&failed), ..with(40) });
+        assert_eq!(words, (Health::Failed, "no such host".to_owned()));
+        let before = run(JobState::Failure, Timestamp::from_millis(last.start.as_millis() - HOUR));
+        assert_eq!(of(&Known { last_run: Some(&before), ..with(40) }), Health::Fine);
+        assert_eq!(of(&Known { error: Some("gone"), ..with(40) }), Health::Unreadable);
+        assert_eq!(of(&Known { last: None, ..with(40) }), Health::None);
+        let partial = Mark { complete: false, ..last.clone() };
+        assert_eq!(of(&Known { last: Some(&partial), ..with(40) }), Health::Incomplete);
+        let paused = Routine { disabled: Some(true), ..Routine::default() };
+        assert_eq!(of(&Known { routine: &paused, ..with(1000) }), Health::Paused);
+        let strict = Routine { max_age: Some(600), ..Routine::default() };
+        assert_eq!(
+            [9, 11].map(|minutes| of(&Known { routine: &strict, ..with(minutes) })),
+            [Health::Fine, Health::Late]
+        );
     }
 }

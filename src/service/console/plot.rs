@@ -125,11 +125,26 @@ impl Bar {
     }
 }
 
-/// The share of a bar's height: by what was added, so that a hundred times as much is seen and a tenth, too.
-pub(super) fn share(added: u64, most: u64) -> f64 {
-    let log = |bytes: u64| (bytes.max(1) as f64).ln();
-    let (low, high) = (log(1024), log(most.max(2048)));
-    ((log(added) - low) / (high - low)).clamp(0.0, 1.0)
+/// How high bars are, by what their snapshots added: a hundred times as much is seen, and a tenth, too.
+pub(super) struct Heights {
+    low: f64,
+    high: f64,
+}
+
+fn log(bytes: u64) -> f64 {
+    (bytes.max(1) as f64).ln()
+}
+
+impl Heights {
+    pub(super) fn of(marks: &[Mark]) -> Self {
+        let added = || marks.iter().map(|mark| mark.added);
+        Self { low: log(added().min().unwrap_or(0)) - 1.0, high: log(added().max().unwrap_or(0)) }
+    }
+
+    /// The share of the whole height.
+    pub(super) fn share(&self, mark: &Mark) -> f64 {
+        ((log(mark.added) - self.low) / (self.high - self.low).max(1.0)).clamp(0.0, 1.0)
+    }
 }
 
 /// Draws snapshots as bars along time: when, what, and how high of all.
@@ -165,11 +180,11 @@ pub(super) fn strip(marks: &[Mark]) -> Markup {
     const SHOWN: usize = 32;
     let shown = &marks[marks.len().saturating_sub(SHOWN)..];
     let from = SHOWN - shown.len();
-    let most = shown.iter().map(|mark| mark.added).max().unwrap_or(0);
+    let heights = Heights::of(shown);
     html! {
         svg.strip viewBox="0 0 128 24" width="128" height="24" aria-hidden="true" {
             @for (at, mark) in shown.iter().enumerate() {
-                @let height = 4.0 + 18.0 * share(mark.added, most);
+                @let height = 4.0 + 18.0 * heights.share(mark);
                 rect class=(Bar::of(mark).class()) x=((from + at) * 4) y=(format!("{:.1}", 23.0 - height)) width="3" height=(format!("{height:.1}")) rx="1" {}
             }
         }

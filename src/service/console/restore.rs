@@ -157,7 +157,7 @@ fn form(visit: &Visit, name: &str, filled: &Filled, offer: &Offer) -> Markup {
 
 const OVERWRITE: [(&str, &str); 4] = [
     ("if-changed", "are replaced where they differ"),
-    ("if-newer", "are replaced unless they are newer"),
+    ("if-newer", "are replaced unless they are newer, where the target knows"),
     ("never", "stay as they are"),
     ("always", "are written again, all of them"),
 ];
@@ -315,7 +315,7 @@ fn said(request: &RestoreTimestampRequest, into: &str) -> Markup {
             " as it was at " (show::moment(Timestamp::from_millis(request.time)))
             ", into " code { (show::cut(into, 120)) }
             @if let Some((_, words)) = overwrite { "; records that are there " (words) }
-            "."
+            ". Records that have come since stay."
         }
     }
 }

@@ -250,7 +250,10 @@ fn changes(mark: &Mark) -> Markup {
     let words = format!("{} new, {} changed, {} gone", mark.inserted, mark.changed, mark.deleted);
     html! {
         span.changes aria-hidden="true" title=(words) {
-            span.new { "+" (show::count(mark.inserted)) } " " span.changed { "~" (show::count(mark.changed)) } " " span.gone { "−" (show::count(mark.deleted)) }
+            @if mark.inserted > 0 { span.new { "+" (show::count(mark.inserted)) } " " }
+            @if mark.changed > 0 { span.changed { "~" (show::count(mark.changed)) } " " }
+            @if mark.deleted > 0 { span.gone { "−" (show::count(mark.deleted)) } }
+            @if mark.inserted + mark.changed + mark.deleted == 0 { span.dim { "none" } }
         }
         span.hidden { (words) }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     health::Schedules,
-    plot::{Bar, share},
+    plot::{Bar, Heights},
     shelf::Mark,
 };
 use crate::{
@@ -61,7 +61,7 @@ pub(super) fn going(
 /// Snapshots and gaps as bars.
 pub(super) fn bars(marks: &[Mark], going: &HashSet<SnapshotId>, schedules: &Schedules) -> Vec<(Timestamp, Bar, f64)> {
     let mut bars = Vec::with_capacity(marks.len());
-    let most = marks.iter().map(|mark| mark.added).max().unwrap_or(0);
+    let heights = Heights::of(marks);
     for (at, mark) in marks.iter().enumerate() {
         // With very many snapshots gaps are too narrow to be seen.
         if marks.len() <= 2000
@@ -73,7 +73,7 @@ pub(super) fn bars(marks: &[Mark], going: &HashSet<SnapshotId>, schedules: &Sche
             );
         }
         let bar = if going.contains(&mark.id) { Bar::Going } else { Bar::of(mark) };
-        bars.push((mark.end, bar, share(mark.added, most)));
+        bars.push((mark.end, bar, heights.share(mark)));
     }
     bars
 }

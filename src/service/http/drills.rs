@@ -129,7 +129,7 @@ async fn find(
     app: &App,
     caller: Caller,
     series: &str,
-    number: u64,
+    number: &str,
 ) -> Result<(crate::repo::RepoId, KeptDrill), Refusal> {
     let name: DrillName = format!("{series}/{number}").parse().map_err(Refusal::invalid)?;
     app.wait(move |service| {
@@ -156,10 +156,10 @@ async fn find(
 pub(super) async fn report(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    Path((series, number)): Path<(String, u64)>,
+    Path((series, number)): Path<(String, String)>,
 ) -> Result<Json<Value>, Refusal> {
     may(&caller, Scope::Read)?;
-    Ok(Json(shown(&find(&app, caller, &series, number).await?.1)))
+    Ok(Json(shown(&find(&app, caller, &series, &number).await?.1)))
 }
 
 /// Gives the report of a drill as a page to print
@@ -176,10 +176,10 @@ pub(super) async fn report(
 pub(super) async fn printed(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    Path((series, number)): Path<(String, u64)>,
+    Path((series, number)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
     may(&caller, Scope::Read)?;
-    let (repository, kept) = find(&app, caller, &series, number).await?;
+    let (repository, kept) = find(&app, caller, &series, &number).await?;
     let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
     let heads = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, policy)];
     Ok((heads, page(&repository, &kept, &[])).into_response())

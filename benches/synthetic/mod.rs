@@ -456,6 +456,8 @@ impl Maker {
                 attributes: serde_json::Value::Null,
                 sets: Vec::new(),
                 stack: stack.to_vec(),
+                journal: None,
+                counted: true,
                 other: Carried::default(),
             }],
             tags: Vec::new(),

@@ -6,9 +6,12 @@
 //! pack directories and index bodies is reached with valid seals only.
 
 use rekeep::{
-    layer::{JoinOptions, LayerContext, RangeOutcome, Stack, VersionValue, Versions, finish_layer, join_range},
+    layer::{
+        JoinOptions, JournalChange, JournalWriter, LayerContext, RangeOutcome, Stack, VersionTime, VersionValue,
+        Versions, finish_layer, join_range,
+    },
     record::{
-        KeyCodec, KeyPart, KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError, Tag, Timestamp,
+        KeyCodec, KeyPart, KeyRange, Meta, RecordBatch, RecordStream, RowHead, Shape, StreamError, Tag, Timestamp,
         bytes::Reader, fingerprint::CollectionSum, value::value_to_json,
     },
     repo::{
@@ -51,6 +54,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "keys_block", feed: keys_block, seeds: || chunk_seeds(ChunkKind::Keys) },
     Decoder { name: "values_block", feed: values_block, seeds: || chunk_seeds(ChunkKind::Values) },
     Decoder { name: "list", feed: list, seeds: || chunk_seeds(ChunkKind::List) },
+    Decoder { name: "journal", feed: journal, seeds: journal_seeds },
     Decoder { name: "cells", feed: cells, seeds: cells_seeds },
     Decoder { name: "file_cells", feed: file_cells, seeds: file_cells_seeds },
     Decoder { name: "key", feed: key, seeds: key_seeds },
@@ -425,6 +429,64 @@ fn walk(chunks: &MemoryChunks, layers: &[LayerRef]) {
 /// The keys chunk of a block.
 pub fn keys_block(data: &[u8]) {
     in_place_of(ChunkKind::Keys, data);
+}
+
+/// A stack of two journals, one of them over a block of its own.
+fn journals() -> &'static (MemoryChunks, Vec<LayerRef>) {
+    static JOURNALS: OnceLock<(MemoryChunks, Vec<LayerRef>)> = OnceLock::new();
+    JOURNALS.get_or_init(|| {
+        let chunks = MemoryChunks::new(keyring().secrets.chunk_id);
+        let context = LayerContext::new(&keyring().secrets);
+        let shape = Arc::new(Shape::new(vec![b"a".to_vec()]));
+        let layers = [1u64, 2].map(|n| {
+            let mut writer = chunks.writer();
+            let mut journal = JournalWriter::new(&context);
+            for key in [b"k\0".as_slice(), b"k\x05", b"k\x07"] {
+                for millis in [3, 2, n] {
+                    let time = VersionTime { millis, order: n };
+                    let value = [4, millis as u8];
+                    let put = JournalChange::Put { meta: Meta::default(), shape: &shape, value: &value };
+                    let change = if millis == 2 { JournalChange::Delete } else { put };
+                    journal.push(&mut writer, key, time, &change).expect("versions in order");
+                }
+            }
+            journal.finish(&mut writer).expect("a journal").expect("rows")
+        });
+        (chunks, layers.to_vec())
+    })
+}
+
+fn journal_seeds() -> Vec<Vec<u8>> {
+    let (chunks, _) = journals();
+    let plain = |id: &ChunkId| chunks.read(ChunkKind::Versions, id).and_then(|chunk| chunk.plain()).expect("a chunk");
+    chunks.ids(ChunkKind::Versions).iter().map(|id| chunk_to_bytes(&plain(id))).collect()
+}
+
+/// The keys chunk of a journal, seen at a time and by its versions.
+pub fn journal(data: &[u8]) {
+    let (sound, layers) = journals();
+    for id in sound.ids(ChunkKind::Versions) {
+        let chunks = MemoryChunks::new(keyring().secrets.chunk_id);
+        for other in [ChunkKind::Versions, ChunkKind::Values, ChunkKind::List] {
+            for id in sound.ids(other) {
+                let plain = sound.read(other, &id).and_then(|chunk| chunk.plain()).expect("a chunk");
+                chunks.replace(other, id, plain);
+            }
+        }
+        chunks.replace(ChunkKind::Versions, id, chunk_from_bytes(data));
+        walk(&chunks, layers);
+        let reader: Arc<dyn ChunkReader> = Arc::new(chunks.clone());
+        let versions = Versions::new(&reader);
+        let last = VersionTime { millis: u64::MAX, order: u64::MAX };
+        for layer in layers {
+            let found = versions.timed(layer, b"k\0", VersionTime::default(), last).unwrap_or_default();
+            assert!(found.is_sorted_by_key(|(time, _)| *time), "versions ascend, whatever is stored");
+            let _ = versions.newest(layer, b"k\x05", last);
+            for (time, _) in found {
+                let _ = versions.value_at(layer, b"k\0", time, 1 << 20);
+            }
+        }
+    }
 }
 
 /// The values chunk of a block.

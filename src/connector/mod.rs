@@ -15,6 +15,7 @@ pub mod change;
 pub mod deeplake;
 pub mod error;
 pub mod evidence;
+pub mod feed;
 pub mod file_record;
 #[cfg(feature = "files")]
 pub mod files;
@@ -49,6 +50,7 @@ pub use cells::{CellKind, CellVersion, Cells, Fate, FindCell, cells};
 pub use change::{ChangeSource, MetaStream};
 pub use error::ConnectorError;
 pub use evidence::{Doubt, Evidence, ParentView, PartEnd};
+pub use feed::ChangeFeed;
 pub use foresight::Foresight;
 pub use goes_on::{GoesOn, Standing};
 pub use groups::KeyGroups;

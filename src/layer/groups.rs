@@ -6,13 +6,16 @@ use super::{
     error::hex_of,
     level::Wants,
     reader::LayerCursor,
+    version_key::Seen,
 };
-use crate::record::KeyRange;
+use crate::record::{KeyRange, VersionTime};
 
 /// Walks the keys of several layers. Use as: `while groups.advance()? { groups.key() … }`.
 pub(super) struct Groups<'a> {
     /// One walk a layer, base first.
     walks: Vec<LayerCursor<'a>>,
+    /// Which walks are over journals of one stream: the place of the first of them, each layer's own place otherwise.
+    streams: Vec<usize>,
     /// The walks that have a row, by key, the newer layer first among equals.
     order: Vec<usize>,
     /// How many at the head of `order` have the current key.
@@ -21,9 +24,15 @@ pub(super) struct Groups<'a> {
 }
 
 impl<'a> Groups<'a> {
-    pub(super) fn new(layers: &'a [Layer], range: &KeyRange, wants: Wants) -> Self {
-        let walks: Vec<LayerCursor<'a>> = layers.iter().map(|layer| LayerCursor::new(layer, range, wants)).collect();
-        Self { order: Vec::with_capacity(walks.len()), walks, group: 0, started: false }
+    pub(super) fn new(layers: &'a [Layer], range: &KeyRange, wants: Wants, seen: Seen) -> Self {
+        let walks: Vec<LayerCursor<'a>> =
+            layers.iter().map(|layer| LayerCursor::new(layer, range, wants, seen)).collect();
+        let mut streams: Vec<usize> = Vec::with_capacity(layers.len());
+        for (at, layer) in layers.iter().enumerate() {
+            let follows = seen != Seen::Raw && layer.is_journal() && at > 0 && layers[at - 1].is_journal();
+            streams.push(if follows { streams[at - 1] } else { at });
+        }
+        Self { order: Vec::with_capacity(walks.len()), walks, streams, group: 0, started: false }
     }
 
     fn start(&mut self) -> Result<(), LayerError> {
@@ -43,12 +52,18 @@ impl<'a> Groups<'a> {
         while let Some(&after) = self.order.get(at + 1) {
             let this = self.order[at];
             let keys = self.walks[after].key().cmp(self.walks[this].key());
-            if keys.then(this.cmp(&after)).is_ge() {
+            if keys.then_with(|| self.newness(this).cmp(&self.newness(after))).is_ge() {
                 break;
             }
             self.order.swap(at, at + 1);
             at += 1;
         }
+    }
+
+    /// What makes one of two rows of a key the newer one.
+    #[inline]
+    fn newness(&self, walk: usize) -> (usize, Option<VersionTime>, usize) {
+        (self.streams[walk], self.walks[walk].time(), walk)
     }
 
     /// Moves to the next key; `false` at the end.
@@ -80,6 +95,11 @@ impl<'a> Groups<'a> {
     #[inline]
     pub(super) fn key(&self) -> &[u8] {
         self.newest().key()
+    }
+
+    /// When the newest version of the current key was made, where a journal holds it.
+    pub(super) fn time(&self) -> Option<VersionTime> {
+        self.newest().time()
     }
 
     #[inline]

@@ -91,7 +91,7 @@ impl Level {
 
     /// Reads the keys of the block that an entry names.
     pub fn read_keys(&mut self, chunks: &Arc<dyn ChunkReader>, entry: &Entry) -> Result<KeysBlock, LayerError> {
-        let data = self.read(chunks, ChunkKind::Keys, &entry.id)?;
+        let data = self.read(chunks, entry.keys_kind(), &entry.id)?;
         keys_of(&data, entry)
     }
 
@@ -114,7 +114,7 @@ fn announce_entry(ahead: &mut dyn ReadAhead, entry: &Entry, wants: Wants) -> boo
     if wants == Wants::Structure && !entry.has_pieces {
         return true;
     }
-    let has_room = ahead.announce(ChunkKind::Keys, &entry.id);
+    let has_room = ahead.announce(entry.keys_kind(), &entry.id);
     match entry.values.filter(|_| wants == Wants::Rows) {
         Some(values) => ahead.announce(ChunkKind::Values, &values),
         None => has_room,

@@ -20,6 +20,7 @@ const VERSION: u8 = 1;
 const FLAG_LIST: u8 = 1;
 const FLAG_VALUES: u8 = 2;
 const FLAG_PIECES: u8 = 4;
+const FLAG_JOURNAL: u8 = 8;
 
 /// What a list says of one block or list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(super) struct Entry {
     pub(super) values: Option<ChunkId>,
     pub(super) is_list: bool,
     pub(super) has_pieces: bool,
+    /// Whether the rows under it are versions with times.
+    pub(super) is_journal: bool,
 }
 
 /// What only the root list says.
@@ -53,7 +56,13 @@ pub(super) struct List {
 
 impl Entry {
     /// The entry of a block.
-    pub(super) fn block(key: &[u8], totals: &BlockTotals, id: ChunkId, values: Option<ChunkId>) -> Self {
+    pub(super) fn block(
+        key: &[u8],
+        totals: &BlockTotals,
+        id: ChunkId,
+        values: Option<ChunkId>,
+        is_journal: bool,
+    ) -> Self {
         Self {
             key: key.to_vec(),
             rows: totals.rows,
@@ -63,6 +72,7 @@ impl Entry {
             values,
             is_list: false,
             has_pieces: totals.pieces,
+            is_journal,
         }
     }
 
@@ -77,7 +87,13 @@ impl Entry {
             values: None,
             is_list: true,
             has_pieces: entries.iter().any(|entry| entry.has_pieces),
+            is_journal: entries.iter().any(|entry| entry.is_journal),
         }
+    }
+
+    /// What the keys of a block are stored as.
+    pub(super) const fn keys_kind(&self) -> ChunkKind {
+        if self.is_journal { ChunkKind::Versions } else { ChunkKind::Keys }
     }
 
     /// What the cut rule counts.
@@ -118,7 +134,8 @@ pub(super) fn write_list(entries: &[Entry], root: Option<&RootHeader>, out: &mut
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let flags = flag(entry.is_list, FLAG_LIST)
             | flag(entry.values.is_some(), FLAG_VALUES)
-            | flag(entry.has_pieces, FLAG_PIECES);
+            | flag(entry.has_pieces, FLAG_PIECES)
+            | flag(entry.is_journal, FLAG_JOURNAL);
         out.bytes.push(flags);
         let shared = shared_prefix(before, &entry.key);
         put_u64(&mut out.bytes, shared as u64);
@@ -187,7 +204,15 @@ impl List {
         if rows.is_none() || bytes.is_none() || !matches {
             return Err(DecodeError::Invalid("the totals of a list"));
         }
+        if self.entries.iter().any(|entry| entry.is_journal != self.is_journal()) {
+            return Err(DecodeError::Invalid("a list of versions and of other rows"));
+        }
         Ok(())
+    }
+
+    /// Whether the rows under it are versions with times.
+    pub(super) fn is_journal(&self) -> bool {
+        self.entries.first().is_some_and(|entry| entry.is_journal)
     }
 
     /// Checks that this list is what an entry says of it.
@@ -229,7 +254,9 @@ fn read_entries(count: usize, meta: &[u8], ids: &[u8]) -> Result<Vec<Entry>, Dec
     let mut total = 0;
     for i in 0..count {
         let flags = meta.u8("an entry's flags")?;
-        if flags & !(FLAG_LIST | FLAG_VALUES | FLAG_PIECES) != 0 || flags & FLAG_LIST != 0 && flags & FLAG_VALUES != 0 {
+        if flags & !(FLAG_LIST | FLAG_VALUES | FLAG_PIECES | FLAG_JOURNAL) != 0
+            || flags & FLAG_LIST != 0 && flags & FLAG_VALUES != 0
+        {
             return Err(DecodeError::Invalid("an entry's flags"));
         }
         let shared = meta.u64("a key's shared prefix")?;
@@ -257,6 +284,7 @@ fn read_entries(count: usize, meta: &[u8], ids: &[u8]) -> Result<Vec<Entry>, Dec
             values,
             is_list: flags & FLAG_LIST != 0,
             has_pieces: flags & FLAG_PIECES != 0,
+            is_journal: flags & FLAG_JOURNAL != 0,
         });
     }
     meta.finish("a list's entries")?;
@@ -279,6 +307,7 @@ pub(super) fn sample(rng: &mut super::tests::model::Rng) -> ChunkPlain {
                 values: (!is_list && rng.below(2) == 0).then_some(ChunkId([i; 32])),
                 is_list,
                 has_pieces: rng.below(2) == 0,
+                is_journal: false,
             }
         })
         .collect();

@@ -6,6 +6,7 @@ use super::{
     error::hex_of,
     groups::Groups,
     level::Wants,
+    version_key::Seen,
     writer::{BuiltRange, RangeWriter, check_gap_free, finish_layer},
 };
 use crate::{
@@ -65,7 +66,20 @@ impl RowTotals {
         self.live.add(sum);
     }
 
-    fn add_tombstone(&mut self, key: &[u8], context: &LayerContext, scratch: &mut Vec<u8>) {
+    pub(super) fn add_row(
+        &mut self,
+        key: &[u8],
+        meta: &Meta<'_>,
+        fingerprint: Fingerprint,
+        value_bytes: u64,
+        context: &LayerContext,
+        scratch: &mut Vec<u8>,
+    ) {
+        let sum = CollectionSum::of_row(&context.collection_key, key, meta, &fingerprint, scratch);
+        self.add_live(&sum, value_bytes);
+    }
+
+    pub(super) fn add_tombstone(&mut self, key: &[u8], context: &LayerContext, scratch: &mut Vec<u8>) {
         self.rows += 1;
         self.tombstones += 1;
         let sum =
@@ -142,8 +156,8 @@ pub fn read_totals(
 ) -> Result<(RowTotals, StateTotals), LayerError> {
     let (mut totals, mut state) = (RowTotals::default(), StateTotals::default());
     let mut scratch = Vec::new();
-    let mut ticks = Ticks { progress, rows: 0, bytes: 0 };
-    let mut groups = Groups::new(std::slice::from_ref(layer), range, Wants::Rows);
+    let mut ticks = Ticks::new(progress);
+    let mut groups = Groups::new(std::slice::from_ref(layer), range, Wants::Rows, Seen::Raw);
     while groups.advance()? {
         let (block, row) = groups.head();
         let (head, meta) = (block.row(row), block.meta(row));
@@ -178,20 +192,24 @@ pub fn read_totals(
 }
 
 /// Reports progress now and then.
-struct Ticks<'a> {
+pub(super) struct Ticks<'a> {
     progress: &'a MergeProgress<'a>,
     rows: u64,
     bytes: u64,
 }
 
-impl Ticks<'_> {
-    fn count(&mut self, bytes: u64) -> Result<(), LayerError> {
+impl<'a> Ticks<'a> {
+    pub(super) const fn new(progress: &'a MergeProgress<'a>) -> Self {
+        Self { progress, rows: 0, bytes: 0 }
+    }
+
+    pub(super) fn count(&mut self, bytes: u64) -> Result<(), LayerError> {
         self.rows += 1;
         self.bytes = self.bytes.saturating_add(bytes);
         if self.rows >= REPORT_ROWS { self.report() } else { Ok(()) }
     }
 
-    fn report(&mut self) -> Result<(), LayerError> {
+    pub(super) fn report(&mut self) -> Result<(), LayerError> {
         let (rows, bytes) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.bytes));
         if (self.progress)(rows, bytes) { Ok(()) } else { Err(RepoError::Interrupted.into()) }
     }
@@ -225,8 +243,12 @@ impl<'a> Merge<'a> {
         writer: &mut dyn ChunkWriter,
         progress: &MergeProgress<'_>,
     ) -> Result<(), LayerError> {
-        let mut groups = Groups::new(stack.layers(), range, Wants::Rows);
-        let mut ticks = Ticks { progress, rows: 0, bytes: 0 };
+        if let Some(journal) = stack.layers().iter().find(|layer| layer.is_journal()) {
+            let object = format!("layer {}", journal.reference().id);
+            return Err(LayerError::inconsistent(object, "it is a journal and was to be merged with other layers"));
+        }
+        let mut groups = Groups::new(stack.layers(), range, Wants::Rows, Seen::Raw);
+        let mut ticks = Ticks::new(progress);
         while groups.advance()? {
             let bytes = self.merge_key(&mut groups, writer)?;
             ticks.count(groups.key().len() as u64 + bytes)?;
@@ -292,7 +314,7 @@ impl Above<'_> {
             none => {
                 // The range begins where the first question is, so that what lies before is not read.
                 let range = KeyRange { start: key.to_vec(), end: self.range.end.clone() };
-                let groups = none.insert(Groups::new(stack.layers(), &range, Wants::Keys));
+                let groups = none.insert(Groups::new(stack.layers(), &range, Wants::Keys, Seen::Newest));
                 self.more = groups.advance()?;
                 groups
             }

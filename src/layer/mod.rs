@@ -8,6 +8,7 @@ pub mod diff;
 pub mod error;
 mod groups;
 pub mod join;
+pub mod journal;
 mod level;
 mod list;
 pub mod merge;
@@ -16,14 +17,19 @@ pub mod reader;
 pub mod stack;
 #[cfg(test)]
 mod tests;
+mod version_key;
 mod versions;
 pub mod writer;
 
+pub use crate::record::VersionTime;
 pub use block::{MAX_HEAD_BYTES, MAX_INLINE_BYTES, MAX_SHAPE_BYTES};
 pub use diff::{Change, diff_stacks};
 pub use error::LayerError;
 pub use join::{JoinCounts, JoinOptions, RangeOutcome, join_range};
+pub use journal::{
+    JournalChange, JournalWriter, KeptVersions, holds_version, is_beyond_limits, merge_journals, newest_versions,
+};
 pub use merge::{MergeKind, MergeProgress, RowTotals, StateTotals, merge_layers, merge_range, read_totals};
 pub use reader::{BlockInfo, Layer};
-pub use stack::{Stack, StackCursor, Version, VersionValue, Versions};
+pub use stack::{Stack, StackCursor, Version, VersionValue, Versions, WholeValue};
 pub use writer::{BuiltRange, LayerContext, finish_layer};

@@ -6,9 +6,10 @@ use super::{
     level::{Level, Wants, keys_of, list_of, values_of},
     list::{Entry, List, RootHeader},
     piece,
+    version_key::{self, Seen, bad_key},
 };
 use crate::{
-    record::{Fingerprinter, KeyRange},
+    record::{Fingerprinter, KeyRange, VersionTime},
     repo::{ChunkId, ChunkKind, ChunkReader, manifest::LayerRef},
 };
 use std::sync::Arc;
@@ -51,6 +52,9 @@ impl Layer {
         if header.function != Fingerprinter::NAME {
             return Err(LayerError::Unknown { id: layer.id, function: format!("`{}`", header.function) });
         }
+        if root.is_journal() != layer.journal {
+            return Err(LayerError::inconsistent(object(), "its rows are not of the kind that its snapshot gives"));
+        }
         if (header.rows, header.bytes) != (layer.rows, layer.bytes) {
             return Err(LayerError::inconsistent(object(), "its rows and bytes are not those that its snapshot gives"));
         }
@@ -60,10 +64,16 @@ impl Layer {
     /// The layer's name, rows and bytes.
     #[must_use]
     pub fn reference(&self) -> LayerRef {
-        LayerRef::new(self.id, self.header.rows, self.header.bytes)
+        LayerRef { journal: self.is_journal(), ..LayerRef::new(self.id, self.header.rows, self.header.bytes) }
     }
 
-    /// The key ranges at whose starts cuts restarted: gap-free, ascending, covering every key.
+    /// Whether its rows are versions with times.
+    #[must_use]
+    pub fn is_journal(&self) -> bool {
+        self.root.is_journal()
+    }
+
+    /// The key ranges at whose starts cuts restarted (of version keys in a journal): gap-free, ascending, covering every key.
     #[must_use]
     pub fn ranges(&self) -> Vec<KeyRange> {
         KeyRange::between(&self.header.starts)
@@ -105,6 +115,18 @@ impl Layer {
 
     /// The first key of the first block that begins behind `key`; reads no list but those on the way to it.
     pub(super) fn next_boundary(&self, key: &[u8]) -> Option<Vec<u8>> {
+        if !self.is_journal() {
+            return self.next_row_boundary(key);
+        }
+        // Behind all versions of the record.
+        let mut last = Vec::new();
+        version_key::put(key, VersionTime::default(), &mut last);
+        let found = self.next_row_boundary(&last)?;
+        let mut next = Vec::new();
+        version_key::read(&found, &mut next).ok().map(|_| next)
+    }
+
+    fn next_row_boundary(&self, key: &[u8]) -> Option<Vec<u8>> {
         let mut path = vec![(Arc::clone(&self.root), self.root.position(key))];
         while let Some((list, next)) = path.last_mut() {
             let Some(entry) = list.entries.get(*next).cloned() else {
@@ -180,7 +202,7 @@ pub(super) fn read_list(chunks: &Arc<dyn ChunkReader>, entry: &Entry) -> Result<
 
 /// Reads the keys of the block that an entry names.
 pub(super) fn read_keys(chunks: &Arc<dyn ChunkReader>, entry: &Entry) -> Result<KeysBlock, LayerError> {
-    keys_of(&chunks.read(ChunkKind::Keys, &entry.id)?, entry)
+    keys_of(&chunks.read(entry.keys_kind(), &entry.id)?, entry)
 }
 
 /// Reads the values of a block.
@@ -208,15 +230,71 @@ pub(super) struct LayerCursor<'a> {
     /// The row after the current one, and the first row of the block that is no longer in the range.
     next: usize,
     row_end: usize,
+    /// A journal of which the newest version of each record is seen.
+    view: Option<View>,
+}
+
+/// One version of each record of a journal.
+struct View {
+    /// None after it.
+    at: VersionTime,
+    /// The current record's key, its part of the version key, and when the version was made.
+    key: Vec<u8>,
+    record: Vec<u8>,
+    time: VersionTime,
+    is_begun: bool,
+}
+
+impl View {
+    fn of(layer: &Layer, seen: Seen) -> Option<Self> {
+        let at = match seen {
+            _ if !layer.is_journal() => return None,
+            Seen::Raw => return None,
+            Seen::Newest => VersionTime { millis: u64::MAX, order: u64::MAX },
+            Seen::At(time) => time,
+        };
+        let (key, record) = (Vec::new(), Vec::new());
+        Some(Self { at, key, record, time: VersionTime::default(), is_begun: false })
+    }
+
+    /// Whether the row with this version key is the one to be seen of its record.
+    fn takes(&mut self, version_key: &[u8]) -> Result<bool, LayerError> {
+        if self.is_begun && version_key::record_part(version_key) == self.record {
+            return Ok(false);
+        }
+        let mut key = std::mem::take(&mut self.key);
+        let time = version_key::read(version_key, &mut key).map_err(|_| bad_key(version_key))?;
+        self.key = key;
+        if time > self.at {
+            self.is_begun = false;
+            return Ok(false);
+        }
+        self.is_begun = true;
+        self.time = time;
+        self.record.clear();
+        self.record.extend_from_slice(version_key::record_part(version_key));
+        Ok(true)
+    }
 }
 
 impl<'a> LayerCursor<'a> {
-    pub(super) fn new(layer: &'a Layer, range: &KeyRange, wants: Wants) -> Self {
-        let first = layer.root.position(&range.start);
+    pub(super) fn new(layer: &'a Layer, range: &KeyRange, wants: Wants, seen: Seen) -> Self {
+        let view = View::of(layer, seen);
+        let bound = |key: &[u8]| {
+            let mut out = Vec::new();
+            match &view {
+                Some(_) => version_key::put_escaped(key, &mut out),
+                None => out.extend_from_slice(key),
+            }
+            out
+        };
+        let (start, end) = (bound(&range.start), range.end.as_deref().map(bound));
+        let first = layer.root.position(&start);
         Self {
             layer,
-            start: Some(range.start.clone()),
-            end: range.end.clone(),
+            start: Some(start),
+            end,
+            view,
             path: vec![Level::new(Arc::clone(&layer.root), first)],
             wants,
             is_on_its_way: false,
@@ -230,6 +308,17 @@ impl<'a> LayerCursor<'a> {
 
     #[inline]
     pub(super) fn advance(&mut self) -> Result<bool, LayerError> {
+        while self.step()? {
+            let Some(view) = &mut self.view else { return Ok(true) };
+            if view.takes(self.keys.key(self.next - 1))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    #[inline]
+    fn step(&mut self) -> Result<bool, LayerError> {
         while self.next >= self.row_end {
             if !self.next_block()? {
                 return Ok(false);
@@ -290,7 +379,16 @@ impl<'a> LayerCursor<'a> {
 
     #[inline]
     pub(super) fn key(&self) -> &[u8] {
-        self.keys.key(self.row())
+        match &self.view {
+            Some(view) => &view.key,
+            None => self.keys.key(self.row()),
+        }
+    }
+
+    /// When the current version was made, if this is a journal of which one version a record is seen.
+    #[inline]
+    pub(super) fn time(&self) -> Option<VersionTime> {
+        self.view.as_ref().map(|view| view.time)
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! Reading a stack of layers: a merge by key in which the newest row wins.
 
-pub use super::versions::{Version, Versions};
+pub use super::versions::{Version, Versions, WholeValue};
 use super::{
     Layer, LayerError,
     block::{RowKind, RowValue},
@@ -8,9 +8,10 @@ use super::{
     groups::Groups,
     level::Wants,
     piece::PieceReader,
+    version_key::Seen,
 };
 use crate::{
-    record::{Fingerprint, Fingerprinter, KeyRange, Meta, Shape, Timestamp},
+    record::{Fingerprint, Fingerprinter, KeyRange, Meta, Shape, Timestamp, VersionTime},
     repo::{ChunkReader, manifest::LayerRef},
 };
 use std::{io::Read, sync::Arc};
@@ -34,10 +35,10 @@ impl Stack {
         &self.layers
     }
 
-    /// The base's key ranges; every key in one range for an empty stack.
+    /// The base's key ranges; every key in one range for a stack without one.
     #[must_use]
     pub fn ranges(&self) -> Vec<KeyRange> {
-        self.layers.first().map_or_else(|| vec![KeyRange::all()], Layer::ranges)
+        self.layers.iter().find(|layer| !layer.is_journal()).map_or_else(|| vec![KeyRange::all()], Layer::ranges)
     }
 
     /// The smallest first key of a block, in any layer, that is greater than `key`; lists that cannot be read are passed
@@ -51,7 +52,9 @@ impl Stack {
     /// [`StackCursor::value`] must not be called.
     pub fn cursor(&self, range: &KeyRange, at: Timestamp, keys_only: bool) -> Result<StackCursor<'_>, LayerError> {
         let wants = if keys_only { Wants::Keys } else { Wants::Rows };
-        Ok(StackCursor { stack: self, groups: Groups::new(&self.layers, range, wants), at, keys_only })
+        // Before 1970 no version was made: that of the first millisecond stands for all.
+        let seen = Seen::At(VersionTime::last_at(at).unwrap_or_default());
+        Ok(StackCursor { stack: self, groups: Groups::new(&self.layers, range, wants, seen), at, keys_only })
     }
 }
 

@@ -3,13 +3,15 @@
 use super::{
     LayerError,
     block::{KeysBlock, RowKind},
+    level::Wants,
     list::{Entry, List},
     piece::PieceReader,
-    reader::{read_keys, read_list, read_values},
+    reader::{Layer, LayerCursor, read_keys, read_list, read_values},
     stack::unreadable,
+    version_key::{self, Seen, bad_key},
 };
 use crate::{
-    record::{Expiry, Fingerprint, Fingerprinter, Shape},
+    record::{Expiry, Fingerprint, Fingerprinter, KeyRange, Shape, VersionTime},
     repo::{ChunkId, ChunkReader, manifest::LayerRef},
 };
 use std::{
@@ -115,24 +117,69 @@ impl Versions {
         }
     }
 
+    /// The versions of `key` in a journal that were made in a range of times, oldest first.
+    pub fn timed(
+        &self,
+        layer: &LayerRef,
+        key: &[u8],
+        from: VersionTime,
+        to: VersionTime,
+    ) -> Result<Vec<(VersionTime, Version)>, LayerError> {
+        let opened = Layer::open(&self.chunks, layer)?;
+        let bound = |time| {
+            let mut out = Vec::new();
+            version_key::put(key, time, &mut out);
+            out
+        };
+        let mut end = bound(from);
+        end.push(0);
+        let range = KeyRange { start: bound(to), end: Some(end) };
+        let mut cursor = LayerCursor::new(&opened, &range, Wants::Keys, Seen::Raw);
+        let (mut found, mut record) = (Vec::new(), Vec::new());
+        while cursor.advance()? {
+            let time = version_key::read(cursor.key(), &mut record).map_err(|_| bad_key(cursor.key()))?;
+            found.push((time, version_of(cursor.keys(), cursor.row())));
+        }
+        found.reverse();
+        Ok(found)
+    }
+
+    /// The newest version of `key` in a journal that was not made after a time.
+    pub fn newest(
+        &self,
+        layer: &LayerRef,
+        key: &[u8],
+        at: VersionTime,
+    ) -> Result<Option<(VersionTime, Version)>, LayerError> {
+        let opened = Layer::open(&self.chunks, layer)?;
+        let range = KeyRange::only(key);
+        let mut cursor = LayerCursor::new(&opened, &range, Wants::Keys, Seen::At(at));
+        if !cursor.advance()? {
+            return Ok(None);
+        }
+        Ok(cursor.time().map(|time| (time, version_of(cursor.keys(), cursor.row()))))
+    }
+
+    /// The value of one version in a journal; `None` for one that is longer than `limit`, and for a deletion.
+    pub fn value_at(
+        &self,
+        layer: &LayerRef,
+        key: &[u8],
+        time: VersionTime,
+        limit: u64,
+    ) -> Result<Option<WholeValue>, LayerError> {
+        let mut version_key = Vec::new();
+        version_key::put(key, time, &mut version_key);
+        match self.find(layer, &version_key)? {
+            Some(found) if found.block.row(found.row).kind != RowKind::Tombstone => self.whole(&found, limit),
+            _ => Ok(None),
+        }
+    }
+
     /// What `layer` says of `key`.
     pub fn version(&self, layer: &LayerRef, key: &[u8]) -> Result<Version, LayerError> {
         let Some(found) = self.find(layer, key)? else { return Ok(Version::Absent) };
-        let head = found.block.row(found.row);
-        let meta = found.block.meta(found.row);
-        Ok(match head.kind {
-            RowKind::Tombstone => Version::Tombstone,
-            kind => Version::Live {
-                set: meta.set.to_vec(),
-                generation: head.generation,
-                expiry: head.expiry,
-                stamp: head.stamp,
-                user_key: meta.user_key.map(<[u8]>::to_vec),
-                fingerprint: head.fingerprint,
-                value_bytes: head.value_bytes,
-                inherited: kind == RowKind::Inherited,
-            },
-        })
+        Ok(version_of(&found.block, found.row))
     }
 
     /// The value of `key` as the newest layer of `stack` that holds it in place has it (base first); whole, so of at most
@@ -178,5 +225,22 @@ impl Versions {
             return Err(LayerError::inconsistent(object, "its length is not what its row says"));
         }
         Ok(Some((shape, value)))
+    }
+}
+
+fn version_of(block: &KeysBlock, row: usize) -> Version {
+    let (head, meta) = (block.row(row), block.meta(row));
+    match head.kind {
+        RowKind::Tombstone => Version::Tombstone,
+        kind => Version::Live {
+            set: meta.set.to_vec(),
+            generation: head.generation,
+            expiry: head.expiry,
+            stamp: head.stamp,
+            user_key: meta.user_key.map(<[u8]>::to_vec),
+            fingerprint: head.fingerprint,
+            value_bytes: head.value_bytes,
+            inherited: kind == RowKind::Inherited,
+        },
     }
 }

@@ -62,6 +62,7 @@ pub(super) struct RangeWriter {
     tail: Vec<Entry>,
     lists: Vec<Entry>,
     blocks: u64,
+    is_journal: bool,
 }
 
 impl RangeWriter {
@@ -74,7 +75,13 @@ impl RangeWriter {
             tail: Vec::new(),
             lists: Vec::new(),
             blocks: 0,
+            is_journal: false,
         }
+    }
+
+    /// Of a journal: keys are version keys.
+    pub(super) fn of_journal(context: &LayerContext) -> Self {
+        Self { is_journal: true, ..Self::new(context) }
     }
 
     /// Adds a row; keys must ascend.
@@ -91,14 +98,15 @@ impl RangeWriter {
         self.cutter.restart();
         let totals = self.block.totals();
         self.block.keys.write(&mut self.plain);
-        let keys = writer.put(ChunkKind::Keys, &self.plain)?.id;
+        let kind = if self.is_journal { ChunkKind::Versions } else { ChunkKind::Keys };
+        let keys = writer.put(kind, &self.plain)?.id;
         let values = if totals.values == 0 {
             None
         } else {
             self.block.values.write(&mut self.plain);
             Some(writer.put(ChunkKind::Values, &self.plain)?.id)
         };
-        let entry = Entry::block(self.block.keys.first_key(), &totals, keys, values);
+        let entry = Entry::block(self.block.keys.first_key(), &totals, keys, values, self.is_journal);
         self.block.clear();
         self.blocks += 1;
         let ends = self.list_cutter.ends_after(&entry.key, entry.cut_len());
@@ -165,7 +173,8 @@ pub fn finish_layer(
     }
     write_list(&entries, Some(&header), &mut plain)?;
     let id = writer.put(ChunkKind::List, &plain)?.id;
-    Ok(Some(LayerRef::new(id, header.rows, header.bytes)))
+    let journal = entries.iter().any(|entry| entry.is_journal);
+    Ok(Some(LayerRef { journal, ..LayerRef::new(id, header.rows, header.bytes) }))
 }
 
 /// Ranges must cover every key once, in order.

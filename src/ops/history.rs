@@ -7,7 +7,7 @@ use super::{
     select::{one_source, scope},
 };
 use crate::{
-    layer::{LayerError, Version, Versions},
+    layer::{LayerError, Version, VersionTime, Versions, WholeValue},
     record::{Fingerprint, Shape, Timestamp, value::value_to_json},
     repo::{
         Capability, ChunkId, Repository, Snapshot, SnapshotId,
@@ -31,10 +31,12 @@ pub(in crate::ops) const MAX_SHOWN_BYTES: u64 = 1024 * 1024;
 pub struct HistoryVersion {
     /// `live`, `deleted`, `expired`, or `absent` (before the record was first seen).
     pub state: &'static str,
-    /// The first snapshot that shows it.
+    /// The first snapshot that shows it, or holds it among those of a stream.
     pub first_snapshot: SnapshotId,
-    /// That snapshot's end.
+    /// That snapshot's end; when it was made if that is known.
     pub from: Timestamp,
+    /// Whether `from` is when it was made, as its source says.
+    pub exact: bool,
     /// The last snapshot that shows it.
     pub last_snapshot: SnapshotId,
     /// That snapshot's end.
@@ -120,8 +122,11 @@ pub fn history(
     let reading = Reading::begin(repo, "history", snapshots)?;
     let repo = reading.repo();
     let snapshots = reading.snapshots();
-    let in_range =
-        |s: &&Snapshot| from.is_none_or(|from| s.content.end >= from) && to.is_none_or(|to| s.content.end <= to);
+    let in_range = |s: &&Snapshot| {
+        let begins = s.collections.iter().find(|c| c.name == collection).and_then(|c| c.journal.as_ref());
+        let begins = begins.map_or(s.content.end, |moments| moments.from);
+        from.is_none_or(|from| s.content.end >= from) && to.is_none_or(|to| begins <= to)
+    };
     let looked_at: Vec<(&Snapshot, &Collection)> = snapshots
         .iter()
         .filter(in_range)
@@ -155,8 +160,8 @@ pub fn history(
         layers: 0,
     };
     for sort_key in parse_key(codec, key)? {
-        let reader = Reader::new(repo, &looked_at, &sort_key)?;
-        history.layers = reader.by_layer.len();
+        let reader = Reader::new(repo, &looked_at, &sort_key, (from, to))?;
+        history.layers = reader.by_layer.len() + reader.journals.len();
         let versions = reader.versions(&looked_at)?;
         if versions.iter().any(|version| version.state != "absent") || history.versions.is_empty() {
             history.key = codec.show(&sort_key);
@@ -172,8 +177,11 @@ fn gaps(all: &[Snapshot], looked_at: &[(&Snapshot, &Collection)]) -> Vec<History
     let there: HashSet<SnapshotId> = all.iter().map(|snapshot| snapshot.id).collect();
     let mut gaps = Vec::new();
     let mut before: Option<&Snapshot> = None;
-    for (snapshot, _) in looked_at {
-        if snapshot.content.parent.is_some_and(|parent| !there.contains(&parent)) {
+    for (snapshot, collection) in looked_at {
+        // The journals of a stream hold what the snapshots before showed.
+        let reaches = before.and_then(|before| Some(collection.journal.as_ref()?.from <= before.content.end));
+        let is_cut = snapshot.content.parent.is_some_and(|parent| !there.contains(&parent));
+        if is_cut && reaches != Some(true) {
             gaps.push(HistoryGap {
                 after: before.map(|before| before.id),
                 from: before.map(|before| before.content.end),
@@ -191,15 +199,27 @@ struct Reader<'a> {
     versions: Versions,
     key: &'a [u8],
     by_layer: HashMap<ChunkId, Version>,
+    /// What each journal says, oldest first.
+    journals: HashMap<ChunkId, Vec<(VersionTime, Version)>>,
+    range: (Option<Timestamp>, Option<Timestamp>),
+}
+
+/// What became of the record, by a snapshot or by a stream.
+struct Event<'a> {
+    time: Timestamp,
+    snapshot: &'a Snapshot,
+    collection: &'a Collection,
+    state: State,
+    /// Whether a snapshot shows it, rather than a stream brought it.
+    is_shown: bool,
 }
 
 /// What one snapshot shows of the key.
-#[derive(Clone, PartialEq)]
 struct State {
     name: &'static str,
     row: Option<Row>,
-    /// The newest layer that says something of the key, and where it lies in the stack.
-    layer: Option<(ChunkId, usize)>,
+    /// The version of a journal that it is.
+    version: Option<(LayerRef, VersionTime)>,
 }
 
 #[derive(Clone, PartialEq)]
@@ -214,42 +234,102 @@ struct Row {
 }
 
 impl<'a> Reader<'a> {
-    fn new(repo: &Repository, looked_at: &[(&Snapshot, &Collection)], key: &'a [u8]) -> Result<Self, OpsError> {
+    fn new(
+        repo: &Repository,
+        looked_at: &[(&Snapshot, &Collection)],
+        key: &'a [u8],
+        range: (Option<Timestamp>, Option<Timestamp>),
+    ) -> Result<Self, OpsError> {
         let versions = Versions::new(&repo.chunks());
         let mut seen = HashSet::new();
-        let layers: Vec<&LayerRef> =
-            looked_at.iter().flat_map(|(_, c)| &c.stack).filter(|layer| seen.insert(layer.id)).collect();
+        let layers = looked_at.iter().flat_map(|(_, c)| &c.stack).filter(|layer| seen.insert(layer.id));
+        let (journals, layers): (Vec<&LayerRef>, Vec<&LayerRef>) = layers.partition(|layer| layer.journal);
         let by_layer = layers
             .par_iter()
             .map(|layer| Ok((layer.id, versions.version(layer, key)?)))
             .collect::<Result<HashMap<_, _>, LayerError>>()?;
-        Ok(Self { versions, key, by_layer })
+        let (first, last) = (VersionTime::default(), VersionTime { millis: u64::MAX, order: u64::MAX });
+        let journals = journals
+            .par_iter()
+            .map(|layer| Ok((layer.id, versions.timed(layer, key, first, last)?)))
+            .collect::<Result<HashMap<_, _>, LayerError>>()?;
+        Ok(Self { versions, key, by_layer, journals, range })
     }
 
-    fn state(&self, snapshot: &Snapshot, collection: &Collection) -> State {
-        for (depth, layer) in collection.stack.iter().enumerate().rev() {
+    /// The newest version that adjacent journals hold by then.
+    fn newest(&self, journals: &[LayerRef], at: VersionTime) -> Option<(LayerRef, VersionTime, &Version)> {
+        let newest = |layer: &LayerRef| {
+            let found = self.journals.get(&layer.id)?;
+            let (time, version) = found.get(found.partition_point(|(time, _)| *time <= at).checked_sub(1)?)?;
+            Some((layer.clone(), *time, version))
+        };
+        journals.iter().filter_map(newest).max_by_key(|(_, time, _)| *time)
+    }
+
+    /// What a stack shows at a time.
+    fn state(&self, stack: &[LayerRef], at: Timestamp) -> State {
+        let mut end = stack.len();
+        while let Some(layer) = end.checked_sub(1).and_then(|last| stack.get(last)) {
+            if layer.journal {
+                let start = stack[..end].iter().rposition(|layer| !layer.journal).map_or(0, |other| other + 1);
+                let found = VersionTime::last_at(at).and_then(|at| self.newest(&stack[start..end], at));
+                if let Some((layer, time, version)) = found {
+                    return state_of(version, at, Some((layer, time)));
+                }
+                end = start;
+                continue;
+            }
             match self.by_layer.get(&layer.id) {
-                None | Some(Version::Absent) => {}
-                Some(Version::Tombstone) => {
-                    return State { name: "deleted", row: None, layer: Some((layer.id, depth)) };
-                }
-                Some(Version::Live { set, generation, expiry, stamp, user_key, fingerprint, value_bytes, .. }) => {
-                    let over = expiry.is_over_at(snapshot.content.end);
-                    let row = Row {
-                        set: set.clone(),
-                        generation: *generation,
-                        expiry_millis: expiry.as_millis(),
-                        stamp: *stamp,
-                        user_key: user_key.clone(),
-                        fingerprint: *fingerprint,
-                        value_bytes: *value_bytes,
-                    };
-                    let name = if over { "expired" } else { "live" };
-                    return State { name, row: Some(row), layer: Some((layer.id, depth)) };
-                }
+                None | Some(Version::Absent) => end -= 1,
+                Some(version) => return state_of(version, at, None),
             }
         }
-        State { name: "absent", row: None, layer: None }
+        State { name: "absent", row: None, version: None }
+    }
+
+    /// Everything that is known of the record, in the order of time.
+    fn events<'s>(&self, looked_at: &[(&'s Snapshot, &'s Collection)]) -> Vec<Event<'s>> {
+        let mut events = Vec::new();
+        let mut known: HashSet<VersionTime> = HashSet::new();
+        for &(snapshot, collection) in looked_at {
+            let mut event = |time, state, is_shown| {
+                events.push(Event { time, snapshot, collection, state, is_shown });
+            };
+            let end = snapshot.content.end;
+            for layer in collection.stack.iter().filter(|layer| layer.journal) {
+                for (time, version) in self.journals.get(&layer.id).into_iter().flatten() {
+                    if time.time() <= end && known.insert(*time) {
+                        event(time.time(), state_of(version, time.time(), Some((layer.clone(), *time))), false);
+                    }
+                }
+            }
+            if let Some(moments) = &collection.journal {
+                event(moments.from, self.state(&collection.stack, moments.from), true);
+            }
+            event(end, self.state(&collection.stack, end), true);
+        }
+        // Of one time, what a stream brought comes before the snapshot that shows it; versions of one time keep their order.
+        events.sort_by(|a, b| {
+            let order = |it: &Event<'_>| it.state.version.as_ref().map(|(_, time)| time.order);
+            let versions =
+                || if a.is_shown || b.is_shown { std::cmp::Ordering::Equal } else { order(a).cmp(&order(b)) };
+            (a.time, a.is_shown).cmp(&(b.time, b.is_shown)).then_with(versions)
+        });
+        let (from, to) = self.range;
+        events.retain(|it| from.is_none_or(|from| it.time >= from) && to.is_none_or(|to| it.time <= to));
+        events
+    }
+
+    fn value(&self, event: &Event<'_>) -> Result<Option<WholeValue>, OpsError> {
+        Ok(match (&event.state.row, &event.state.version) {
+            (None, _) => None,
+            (Some(_), Some((layer, time))) => self.versions.value_at(layer, self.key, *time, MAX_SHOWN_BYTES)?,
+            (Some(_), None) => {
+                // No journal decides here, so the layers beside them do.
+                let stack = event.collection.stack.iter().filter(|layer| !layer.journal).cloned();
+                self.versions.value(&stack.collect::<Vec<_>>(), self.key, MAX_SHOWN_BYTES)?
+            }
+        })
     }
 
     fn versions(&self, looked_at: &[(&Snapshot, &Collection)]) -> Result<Vec<HistoryVersion>, OpsError> {
@@ -257,32 +337,25 @@ impl<'a> Reader<'a> {
         let mut last: Option<State> = None;
         let mut last_value: Option<(Arc<Shape>, Vec<u8>)> = None;
         let mut was_seen = false;
-        for (snapshot, collection) in looked_at {
-            let state = self.state(snapshot, collection);
+        for event in self.events(looked_at) {
+            let (snapshot, state) = (event.snapshot, &event.state);
             let same = last.as_ref().is_some_and(|last| last.name == state.name && last.row == state.row);
-            if let (true, Some(version)) = (same, out.last_mut()) {
-                version.last_snapshot = snapshot.id;
-                version.to = snapshot.content.end;
-                version.snapshots += 1;
-                continue;
-            }
             // A base made after a deletion holds no tombstone: a key that was seen before is still deleted.
             let name = if state.name == "absent" && was_seen { "deleted" } else { state.name };
-            if let (Some(version), true) = (out.last_mut(), name == "deleted")
-                && version.state == "deleted"
-            {
-                version.last_snapshot = snapshot.id;
-                version.to = snapshot.content.end;
-                version.snapshots += 1;
-                last = Some(state);
+            let still = name == "deleted" && out.last().is_some_and(|version| version.state == "deleted");
+            if let (true, Some(version)) = (same || still, out.last_mut()) {
+                version.to = version.to.max(event.time);
+                // One snapshot of a stream shows it at more than one time.
+                if event.is_shown && (version.snapshots == 0 || version.last_snapshot != snapshot.id) {
+                    version.last_snapshot = snapshot.id;
+                    version.snapshots += 1;
+                }
+                last = Some(event.state);
                 continue;
             }
             was_seen |= state.row.is_some();
-            let value = match &state.row {
-                Some(_) => self.versions.value(&collection.stack, self.key, MAX_SHOWN_BYTES)?,
-                None => None,
-            };
-            let mut version = describe(snapshot, &state, name);
+            let value = self.value(&event)?;
+            let mut version = describe(&event, name);
             if let Some((shape, bytes)) = &value {
                 version.value = Some(
                     value_to_json(shape, bytes)
@@ -294,21 +367,42 @@ impl<'a> Reader<'a> {
                 last_value = value;
             }
             out.push(version);
-            last = Some(state);
+            last = Some(event.state);
         }
         Ok(out)
     }
 }
 
-fn describe(snapshot: &Snapshot, state: &State, name: &'static str) -> HistoryVersion {
-    let row = state.row.as_ref();
+fn state_of(version: &Version, at: Timestamp, held: Option<(LayerRef, VersionTime)>) -> State {
+    match version {
+        Version::Absent => State { name: "absent", row: None, version: held },
+        Version::Tombstone => State { name: "deleted", row: None, version: held },
+        Version::Live { set, generation, expiry, stamp, user_key, fingerprint, value_bytes, .. } => State {
+            name: if expiry.is_over_at(at) { "expired" } else { "live" },
+            row: Some(Row {
+                set: set.clone(),
+                generation: *generation,
+                expiry_millis: expiry.as_millis(),
+                stamp: *stamp,
+                user_key: user_key.clone(),
+                fingerprint: *fingerprint,
+                value_bytes: *value_bytes,
+            }),
+            version: held,
+        },
+    }
+}
+
+fn describe(event: &Event<'_>, name: &'static str) -> HistoryVersion {
+    let row = event.state.row.as_ref();
     HistoryVersion {
         state: name,
-        first_snapshot: snapshot.id,
-        from: snapshot.content.end,
-        last_snapshot: snapshot.id,
-        to: snapshot.content.end,
-        snapshots: 1,
+        first_snapshot: event.snapshot.id,
+        from: event.time,
+        exact: !event.is_shown,
+        last_snapshot: event.snapshot.id,
+        to: event.time,
+        snapshots: u64::from(event.is_shown),
         generation: row.map(|row| row.generation),
         expiry: row.filter(|row| row.expiry_millis != 0).map(|row| Timestamp::from_millis(row.expiry_millis as i64)),
         set: row.filter(|row| !row.set.is_empty()).map(|row| String::from_utf8_lossy(&row.set).into_owned()),

@@ -3,6 +3,7 @@
 
 pub mod backup;
 pub mod browse;
+pub mod capture;
 pub mod cell_history;
 pub mod check_storage;
 pub mod command;
@@ -35,6 +36,7 @@ pub mod restore;
 pub mod select;
 pub mod source;
 pub mod squash;
+pub mod stream;
 pub mod tag;
 pub mod transfer;
 pub mod usage;

@@ -44,6 +44,8 @@ pub enum PhaseKind {
     Repacking,
     /// Deleting packs.
     Deleting,
+    /// Taking changes as they are made.
+    Capturing,
     /// Copying packs to a replica.
     CopyingPacks,
     /// Copying to a replica what describes packs.
@@ -77,6 +79,7 @@ impl PhaseKind {
             Self::LookingForNeeded => "looking for what is needed",
             Self::Repacking => "repacking",
             Self::Deleting => "deleting",
+            Self::Capturing => "capturing",
             Self::CopyingPacks => "copying packs",
             Self::CopyingIndex => "copying the index",
             Self::CopyingSnapshots => "copying snapshots",

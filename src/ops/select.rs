@@ -69,9 +69,20 @@ pub fn resolve(
             if !is_ahead(*time, now) {
                 by_then = ahead::present(by_then, now, progress);
             }
-            let series = scope::of_one_scope(by_then, progress)?;
-            warn_of_spanning(&meant, *time, progress);
-            (nth_newest(&series, 0, narrow.complete, progress), format!("at or before {time}"))
+            // The journals of a stream show every moment that they hold.
+            let seen = meant.iter().filter_map(|s| s.seen_at(*time)).filter(|s| s.content.complete || !narrow.complete);
+            let seen: Vec<Snapshot> = seen.collect();
+            let newest = seen.iter().map(|s| s.content.end).max();
+            let by_then = by_then.into_iter().filter(|s| newest.is_none_or(|newest| s.content.end >= newest));
+            let seen: Vec<&Snapshot> = by_then.chain(&seen).collect();
+            let series = scope::of_one_scope(seen, progress)?;
+            if newest.is_none() {
+                warn_of_spanning(&meant, *time, progress);
+            }
+            return match nth_newest(&series, 0, narrow.complete, progress) {
+                Some(found) => Ok(found.clone()),
+                None => Err(no_snapshot(&format!("at or before {time}"), narrow.complete, &meant)),
+            };
         }
     };
     found.cloned().ok_or_else(|| no_snapshot(&what, narrow.complete, &meant))

@@ -10,7 +10,7 @@ mod tests;
 mod work;
 
 pub use execute::execute;
-pub use plan::{MergeOf, PlannedMerge, PlannedSnapshot, SquashPlan};
+pub use plan::{MergeOf, PlannedMerge, PlannedSnapshot, SquashPlan, ThinVersions};
 
 use super::OpsError;
 use crate::{
@@ -70,9 +70,14 @@ pub struct SquashOutcome {
 /// Plans over every snapshot that the catalog knows ([`Repository::refresh`] brings it up to date); the layers of snapshots that
 /// another squash is working on are left alone. Whatever changes until [`execute`] is left as it is.
 pub fn plan(repo: &Repository, max_superseded: f64) -> Result<SquashPlan, OpsError> {
+    plan_thinning(repo, max_superseded, &[])
+}
+
+/// The same, and thins out the versions of streams.
+pub fn plan_thinning(repo: &Repository, max_superseded: f64, thin: &[ThinVersions]) -> Result<SquashPlan, OpsError> {
     let Listing { snapshots, pending, .. } = repo.listing()?;
     let pending: BTreeSet<SnapshotId> = pending.into_iter().map(|(snapshot, _)| snapshot).collect();
-    Ok(plan::plan(&snapshots, &pending, repo.clock().now(), max_superseded))
+    Ok(plan::plan_thinning(&snapshots, &pending, repo.clock().now(), max_superseded, thin))
 }
 
 /// A share between 0 and 1; anything else becomes the nearer of them.

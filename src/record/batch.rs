@@ -138,6 +138,14 @@ impl RecordBatch {
         }
     }
 
+    /// Forgets all rows from this one on.
+    pub fn truncate(&mut self, len: usize) {
+        if let Some(row) = self.rows.get(len) {
+            self.bytes.truncate(row.key);
+            self.rows.truncate(len);
+        }
+    }
+
     /// The number of records.
     #[must_use]
     pub fn len(&self) -> usize {

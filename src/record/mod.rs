@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod bytes;
+pub mod changes;
 pub mod digest;
 pub mod fingerprint;
 pub mod key;
@@ -17,6 +18,7 @@ pub mod units;
 pub mod value;
 
 pub use batch::{BatchRow, CellWriter, RecordBatch, RowHead, StreamedValue};
+pub use changes::{ChangeBatch, ChangeTime, VersionTime};
 pub use digest::Digest;
 pub use fingerprint::{CollectionSum, Fingerprint, Fingerprinter};
 pub use key::{KeyCodec, KeyError, KeyPart};

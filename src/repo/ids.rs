@@ -88,6 +88,8 @@ pub enum ChunkKind {
     PieceList = 5,
     /// A manifest's collection table or attributes too large for the manifest.
     Table = 6,
+    /// The keys of one block of a journal: several versions of a key, each with its time.
+    Versions = 7,
 }
 
 impl ChunkKind {
@@ -101,6 +103,7 @@ impl ChunkKind {
             4 => Self::Piece,
             5 => Self::PieceList,
             6 => Self::Table,
+            7 => Self::Versions,
             _ => return None,
         })
     }
@@ -110,7 +113,7 @@ impl ChunkKind {
     pub const fn pack_kind(self) -> PackKind {
         match self {
             Self::Values | Self::Piece => PackKind::Data,
-            Self::Keys | Self::List | Self::PieceList | Self::Table => PackKind::Metadata,
+            Self::Keys | Self::List | Self::PieceList | Self::Table | Self::Versions => PackKind::Metadata,
         }
     }
 }

@@ -2,8 +2,10 @@
 //! of layers may change from one to the next.
 
 mod asked;
+mod moments;
 
 pub use asked::Asked;
+pub use moments::{KeptMoments, Moments};
 
 use super::{
     ChunkId, RepoError, RepoId, SnapshotId,
@@ -28,6 +30,8 @@ pub enum Kind {
     Incremental,
     /// The same, with the newest full as parent.
     Differential,
+    /// Every change that a stream brought since the parent.
+    Journal,
 }
 
 /// Who the records belong to. Identity is `connector` and `name`, never a network address.
@@ -116,6 +120,9 @@ pub struct LayerRef {
     pub rows: u64,
     /// Plaintext bytes of its rows.
     pub bytes: u64,
+    /// Whether its rows are versions with times.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub journal: bool,
     /// What this program does not know of it: carried over by whoever revises it.
     #[serde(flatten)]
     pub other: Carried,
@@ -163,18 +170,28 @@ pub struct Collection {
     /// What a restore wants to know beforehand of the records of each set, by the sets' bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sets: Vec<SetNumbers>,
-    /// Base first, then deltas, oldest first.
+    /// Base first, then deltas and journals, oldest first.
     pub stack: Vec<LayerRef>,
+    /// The moments that the stack can be read at, if it ends with journals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<Moments>,
+    /// Whether records and bytes are exact; upper bounds without coverage otherwise.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub counted: bool,
     /// What this program does not know of it: carried over by whoever revises it.
     #[serde(flatten)]
     pub other: Carried,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 impl LayerRef {
     /// A layer of so many rows and bytes.
     #[must_use]
     pub fn new(id: ChunkId, rows: u64, bytes: u64) -> Self {
-        Self { id, rows, bytes, other: Carried::default() }
+        Self { id, rows, bytes, journal: false, other: Carried::default() }
     }
 }
 
@@ -182,7 +199,7 @@ impl Collection {
     /// Whether what is not in it was not there: every range of it was read to its end, and its deletions proved.
     #[must_use]
     pub fn confirms_deletions(&self) -> bool {
-        self.coverage.iter().all(|range| range.complete && range.deletions_as_of.is_none())
+        self.counted && self.coverage.iter().all(|range| range.complete && range.deletions_as_of.is_none())
     }
 }
 
@@ -380,6 +397,25 @@ impl Snapshot {
         Self(manifest)
     }
 
+    /// As it stood at a moment before its end, if its journals tell: the last moment kept that is not after `time`.
+    #[must_use]
+    pub fn seen_at(&self, time: Timestamp) -> Option<Self> {
+        if time >= self.content.end || self.collections.is_empty() {
+            return None;
+        }
+        let moments = self.collections.iter().map(|found| found.journal.as_ref()?.at_or_before(time));
+        let mut seen = self.clone();
+        // Collections share the moments of their stream; where one kept fewer, the earliest is the only one of all.
+        seen.0.content.end = moments.min()??;
+        for (found, shown) in self.collections.iter().zip(&mut seen.0.collections) {
+            shown.counted = false;
+            if found.journal.as_ref()?.at_or_before(seen.0.content.end)? != seen.0.content.end {
+                return None;
+            }
+        }
+        Some(seen)
+    }
+
     /// The revision, to make the next one of it.
     #[must_use]
     pub fn into_manifest(self) -> Manifest {
@@ -403,11 +439,14 @@ impl std::ops::DerefMut for Snapshot {
     }
 }
 
-/// Features of manifests that this program knows: none beyond the format's first version yet.
-const KNOWN_FEATURES: [&str; 0] = [];
+/// The feature of snapshots whose stacks have journals.
+pub const JOURNAL_FEATURE: &str = "journal";
+
+/// Features of manifests that this program knows.
+const KNOWN_FEATURES: [&str; 1] = [JOURNAL_FEATURE];
 
 /// Kinds of snapshots.
-const KINDS: [&str; 3] = ["full", "incremental", "differential"];
+const KINDS: [&str; 4] = ["full", "incremental", "differential", "journal"];
 
 /// JSON longer than this moves from the manifest to Table chunks.
 const MAX_INLINE_BYTES: usize = 64 * 1024;

@@ -65,7 +65,6 @@ impl Registry {
             (Self::RunMethod, 4) => "times",
             (Self::RunMethod, 5) => "short strings",
             (Self::RunMethod, 6) => "byte-shuffled floats",
-            (Self::ChunkKind, 7) => "keys with several versions",
             (Self::ChunkKind, 8) => "values as differences",
             (Self::ChunkKind, 9) => "side object",
             (Self::ChunkKind, 10) | (Self::PackKind, 3) => "parity",

@@ -339,7 +339,12 @@ impl Repository {
             return Ok(Cow::Borrowed(chosen));
         }
         let mut now: HashMap<SnapshotId, Snapshot> = self.snapshots()?.into_iter().map(|it| (it.id, it)).collect();
-        Ok(chosen.iter().map(|it| now.remove(&it.id).unwrap_or_else(|| it.clone())).collect())
+        let newest = |it: &Snapshot| {
+            let newest = now.remove(&it.id).unwrap_or_else(|| it.clone());
+            // One that is seen at a moment before its end goes on being seen so.
+            newest.seen_at(it.content.end).unwrap_or(newest)
+        };
+        Ok(chosen.iter().map(newest).collect())
     }
 
     /// Reads chunks; those of metadata from the cache on local disk, if there is one.

@@ -201,6 +201,7 @@ fn details(
         Kind::Full => "full",
         Kind::Incremental => "incremental",
         Kind::Differential => "differential",
+        Kind::Journal => "journal",
     };
     BackupDetails {
         created: content.start.to_string(),

@@ -25,4 +25,5 @@ mod resuming;
 mod rolling;
 mod second;
 mod strange;
+mod streams;
 mod verifying;

@@ -143,6 +143,20 @@ pub const HERE_ONLY: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "shipping by XDR, which only the Enterprise Edition has",
+        &[
+            "streams::everything_that_is_there_comes_once_and_transactions_are_held_up_for_the_end",
+            "streams::what_is_shipped_twice_is_kept_once",
+            "streams::an_empty_namespace_is_captured_as_one",
+            "streams::changes_and_deletions_come_as_they_are_made",
+            "streams::a_node_that_comes_gets_the_data_center_too",
+            "streams::a_name_that_another_data_center_bears_is_refused_and_that_one_stays",
+            "streams::nodes_that_never_ship_are_an_error_and_transactions_go_on",
+            "streams::a_community_edition_says_that_it_cannot",
+            "streams::names_that_no_server_takes_are_refused",
+        ],
+    ),
+    (
         "logins, or TLS",
         &[
             "command::a_user_logs_in_by_password_file_command_or_variable",
@@ -382,6 +396,7 @@ fn the_list_of_tests_that_need_the_test_server_names_tests_that_there_are() {
         ("resuming", include_str!("resuming.rs")),
         ("second", include_str!("second.rs")),
         ("strange", include_str!("strange.rs")),
+        ("streams", include_str!("streams.rs")),
         ("verifying", include_str!("verifying.rs")),
     ];
     for (need, tests) in HERE_ONLY {

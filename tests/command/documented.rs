@@ -200,6 +200,9 @@ fn documents_have_the_keys_that_are_written_down() {
     is_as_said("stats", 0, &world.json(&["stats"]));
     is_as_said("tag", 0, &world.json(&["tag", "latest", "--add", "x"]));
 
+    crate::streams::changes(&world, "xdr");
+    is_as_said("capture", 0, &world.json(&["capture", "asbx:xdr"]));
+
     let place = world.json(&["check-storage"]);
     is_as_said("check-storage", 0, &place);
     for (number, part) in [(1, "rights"), (2, "verdict"), (3, "speed"), (4, "traffic")] {

@@ -23,6 +23,8 @@ mod refusals;
 mod replicas;
 mod retention;
 mod roles;
+#[cfg(feature = "aerospike")]
+mod streams;
 mod tour;
 mod verifying;
 mod world;

@@ -26,5 +26,6 @@ mod repositories;
 mod resuming;
 mod retention;
 mod sources;
+mod streams;
 mod unreadable;
 mod vectors;

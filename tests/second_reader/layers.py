@@ -2,13 +2,13 @@
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from primitives import M64, Cursor, HighwayHash, derive, hash32, keyed, need, slice_of, varint
 
 IN_PLACE, INHERITED, PIECES, TOMBSTONE = range(4)
-KEYS, VALUES, LIST, PIECE, PIECE_LIST, TABLE = range(1, 7)
+KEYS, VALUES, LIST, PIECE, PIECE_LIST, TABLE, VERSIONS = range(1, 8)
 KIB, MIB = 1 << 10, 1 << 20
 FINGERPRINTS = b"highwayhash128-96"
 
@@ -114,6 +114,19 @@ def read_keys(runs):
         rows.append(row)
     lengths.done(), own.done(), prints.done(), pieces.done()
     return rows
+
+def version_key(key, time, order):
+    """What stands in a journal in the place of a key: journals.md."""
+    tail = (M64 - time).to_bytes(8, "big") + (M64 - order).to_bytes(8, "big")
+    return key.replace(b"\0", b"\0\xff") + b"\0\0" + tail
+
+def read_version_key(data):
+    """Key, time and order."""
+    need(len(data) >= 18 and data[-18:-16] == b"\0\0", "a version key without an end")
+    key = data[:-18].replace(b"\0\xff", b"\0")
+    time, order = (M64 - int.from_bytes(part, "big") for part in (data[-16:-8], data[-8:]))
+    need(time < 1 << 63 and version_key(key, time, order) == data, "no version key")
+    return key, time, order
 
 def read_values(runs):
     """The shape and the canonical bytes of each value in place."""
@@ -221,7 +234,7 @@ class Layers:
             starts = [header.slice() for _ in range(header.varint())]
             totals = (header.varint(), header.varint())
         header.done()
-        rows, key = [], None
+        rows, key, journal = [], None, None
         for _ in range(count):
             flags = entries.u8()
             shared, own = entries.varint(), entries.slice()
@@ -230,6 +243,8 @@ class Layers:
             key = new
             said = (entries.varint(), entries.varint(), entries.varint())
             below, values = ids.take(32), ids.take(32) if flags & 2 else None
+            journal = flags & 8 if journal is None else journal
+            need(flags & 8 == journal, "versions and other rows in one list")
             found = self.rows(below, False) if flags & 1 else self.block(below, values, flags)
             live = sum(row.kind != TOMBSTONE for row in found)
             need((found[0].key, len(found), live) == (key, said[0], said[1]), "an entry of a list says other things")
@@ -241,7 +256,11 @@ class Layers:
             self.check_cuts(rows, starts)
         return rows
     def block(self, chunk, values, flags):
-        rows = read_keys(self.repository.chunk(chunk, KEYS))
+        rows = read_keys(self.repository.chunk(chunk, VERSIONS if flags & 8 else KEYS))
+        if flags & 8:
+            need(all(row.kind != INHERITED for row in rows), "a journal inherits")
+            for row in rows:
+                read_version_key(row.key)
         in_place = [row for row in rows if row.kind == IN_PLACE]
         need(bool(flags & 4) == any(row.kind == PIECES for row in rows), "a flag of a list")
         need(bool(values) == bool(in_place), "a values chunk of nobody")
@@ -293,10 +312,29 @@ class Layers:
         if level == 0 and depth is None:
             need(fast_cdc(whole, self.repository.gear_seed) == found, "pieces are not cut where the rule says")
         return whole
+    @staticmethod
+    def seen(versions, time):
+        """A journal seen at a time: of each record the newest version that is not after it."""
+        newest = {}
+        for row in versions.values():
+            key, made, order = read_version_key(row.key)
+            if made <= time and (key not in newest or newest[key][0] < (made, order)):
+                newest[key] = ((made, order), row)
+        return {key: replace(row, key=key) for key, (_, row) in newest.items()}
     def state(self, stack, time):
         """The records of a stack that are live at a time, in the order of their keys."""
-        layers = [self.layer(ref) for ref in stack]
-        need(all(row.kind in (IN_PLACE, PIECES) for row in layers[0].values()) if layers else True, "a base has such rows")
+        layers, stream = [], False
+        for ref in stack:
+            layer, journal = self.layer(ref), ref.get("journal", False)
+            if not journal:
+                layers.append(layer)
+            else:
+                # Adjacent journals are one stream: of all their versions the newest counts.
+                together = {**(stream or {}), **layer}
+                layers[len(layers) - bool(stream):] = [self.seen(together, time)]
+                layer = together
+            stream = layer if journal else None
+        need(all(row.kind in (IN_PLACE, PIECES) for row in layers[0].values()) if stack and not stack[0].get("journal") else True, "a base has such rows")
         for key in sorted(set().union(*layers)):
             versions = [layer[key] for layer in reversed(layers) if key in layer]
             row = versions[0]

@@ -256,7 +256,7 @@ class Repository:
         cursor = Cursor(self.frame(self.packs[name], at, length, (1 << 64) - 1, bytes(32)))
         for chunk, kind, offset, stored, _ in self.entries(cursor):
             need(offset == begin and stored >= 33 and chunk in self.index, "frames with gaps, or that no index object has")
-            need(kind in {2: (2, 4), 1: (1, 3, 5, 6)}[data[10]], "a chunk in the wrong kind of pack")
+            need(kind in {2: (2, 4), 1: (1, 3, 5, 6, 7)}[data[10]], "a chunk in the wrong kind of pack")
             begin += stored
         need(begin == at, "a gap before the directory")
         cursor.done()
@@ -318,7 +318,7 @@ class Repository:
         for number in sorted(revisions, reverse=True):
             kind, content = revisions[number]
             if kind == SNAPSHOT:
-                if content.get("features"):
+                if set(content.get("features", [])) - {"journal"}:
                     raise Unknown(f"features {content['features']} of snapshot {snapshot}")
                 lease = content.get("squash")
                 commit = objects.get(lease, {}).get(0, (None, None))

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 
-from layers import Cut, Layers, Row, canonical, cells_of, fast_cdc, fingerprint, read_keys, read_values, shape_bytes
+from layers import Cut, Layers, Row, canonical, cells_of, fast_cdc, fingerprint, read_keys, read_values, read_version_key, shape_bytes, version_key
 from primitives import Damaged, Unknown, hash32, keyed, need, open_c, open_x, varint, xwing_open, blake3
 from repository import Epoch, Forged, Repository
 
@@ -51,6 +51,14 @@ def check_layers(said):
         need(row.hex() == one["row"] and hashed.hex() == one["hash"], "a key row")
         total += int.from_bytes(hashed, "little")
     need((total % (1 << 256)).to_bytes(32, "little").hex() == said["sum"], "the sum of a collection")
+    before = None
+    for one in said["version_keys"]:
+        key, written = unhex(one["key"]), unhex(one["version_key"])
+        need(version_key(key, one["time"], one["order"]) == written, "a version key")
+        need(read_version_key(written) == (key, one["time"], one["order"]), "a version key read")
+        need(before is None or before < written, "version keys do not ascend")
+        before = written
+    need(all(refuses(read_version_key, unhex(one)) for one in said["refused_version_keys"]), "no version key was read")
     for one in said["cuts"]:
         cut, rows, ends = Cut(unhex(said["cut_key"])), 0, []
         for n, length in enumerate(one["lengths"]):

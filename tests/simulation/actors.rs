@@ -451,6 +451,8 @@ pub fn manifest(id: SnapshotId, end: i64, stack: Vec<LayerRef>, parent: Option<S
             attributes: serde_json::Value::Null,
             sets: Vec::new(),
             stack,
+            journal: None,
+            counted: true,
             other: Carried::default(),
         }],
         tags: vec![],

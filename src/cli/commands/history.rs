@@ -31,10 +31,10 @@ pub struct HistoryArgs {
     /// Which record
     #[arg(value_parser = OsStringValueParser::new().map(typed::key))]
     pub key: String,
-    /// Only snapshots that end at or after this time
+    /// Only snapshots that end, and versions that were made, at or after this time
     #[arg(long, value_name = "TIME")]
     pub from: Option<String>,
-    /// Only snapshots that end at or before this time
+    /// Only snapshots that end, and versions that were made, at or before this time
     #[arg(long, value_name = "TIME")]
     pub to: Option<String>,
     #[command(flatten)]
@@ -127,12 +127,13 @@ fn show_gap(gap: &HistoryGap) -> String {
 }
 
 fn show_version(version: &HistoryVersion) -> String {
-    let mut text = format!("\n{}  from {}", version.state, show_time(version.from));
+    let from = if version.exact { version.from.to_string() } else { show_time(version.from) };
+    let mut text = format!("\n{}  {} {from}", version.state, if version.exact { "at" } else { "from" });
     if version.snapshots > 1 {
         let _ = write!(text, " to {}", show_time(version.to));
     }
-    let snapshots = counted(version.snapshots, "snapshot");
-    let _ = write!(text, "\n  {snapshots}, first {}", version.first_snapshot.short());
+    let shown = if version.snapshots > 0 { counted(version.snapshots, "snapshot") } else { "of a stream".to_owned() };
+    let _ = write!(text, "\n  {shown}, first {}", version.first_snapshot.short());
     if let Some(generation) = version.generation.filter(|generation| *generation != 0) {
         let _ = write!(text, ", generation {generation}");
     }
@@ -186,6 +187,7 @@ mod tests {
             state: "live",
             first_snapshot: SnapshotId([7; 16]),
             from: Timestamp::from_millis(0),
+            exact: false,
             last_snapshot: SnapshotId([7; 16]),
             to: Timestamp::from_millis(0),
             snapshots: 1,

@@ -5,6 +5,7 @@ pub mod atlas;
 pub mod audit;
 pub mod backup;
 pub mod cache;
+pub mod capture;
 pub mod cat;
 pub mod check_storage;
 pub mod completions;
@@ -55,6 +56,8 @@ pub enum Command {
     Init(init::InitArgs),
     /// Back up a source
     Backup(Box<backup::BackupArgs>),
+    /// Keep every version of records, from a stream of changes
+    Capture(Box<capture::CaptureArgs>),
     /// List snapshots
     Snapshots(snapshots::SnapshotsArgs),
     /// List a snapshot's collections, or a collection's records
@@ -160,6 +163,7 @@ pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) ->
         #[cfg(feature = "postgresql")]
         Command::Atlas(command) => atlas::run(&command, context),
         Command::Backup(args) => backup::run(*args, context),
+        Command::Capture(args) => capture::run(&args, context),
         Command::Snapshots(args) => snapshots::run(&args, context),
         Command::Ls(args) => ls::run(&args, context),
         Command::Restore(args) => restore::run(&args, context),

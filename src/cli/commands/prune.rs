@@ -8,7 +8,10 @@ use crate::{
         show::{counted, safe},
         units::{parse_duration, parse_size, show_count, show_duration, show_size, show_time},
     },
-    ops::prune::{PruneOptions, PruneOutcome, PrunePlan, Sum, prune},
+    ops::{
+        prune::{PruneOptions, PruneOutcome, PrunePlan, Sum, prune},
+        squash::ThinVersions,
+    },
     repo::pruner::MarkState,
 };
 use clap::Args;
@@ -23,6 +26,12 @@ pub struct PruneArgs {
     /// Make one layer of those of which more than this is superseded
     #[arg(long, value_name = "PERCENT", default_value = "30", value_parser = parse_percent)]
     pub max_superseded: f64,
+    /// Keep every version that a stream brought in this time, and of what is older the state at each full hour (UTC)
+    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
+    pub keep_versions_within: Option<Duration>,
+    /// Of versions of streams older than AGE keep the state at each full SPAN (1d: at midnight UTC) (repeatable)
+    #[arg(long, value_name = "AGE:SPAN", value_parser = parse_thinning)]
+    pub thin_versions: Vec<(Duration, Duration)>,
     /// Copy small packs together
     #[arg(long)]
     pub repack_small: bool,
@@ -40,6 +49,12 @@ pub struct PruneArgs {
     pub dry_run: bool,
 }
 
+fn parse_thinning(text: &str) -> Result<(Duration, Duration), String> {
+    let (age, span) = text.split_once(':').ok_or("an age and a span, as 30d:1d")?;
+    let (age, span) = (parse_duration(age)?, parse_duration(span)?);
+    if span.as_millis() == 0 { Err("a span of at least a millisecond".to_owned()) } else { Ok((age, span)) }
+}
+
 fn parse_percent(text: &str) -> Result<f64, String> {
     let number = text.trim().trim_end_matches('%').trim_end();
     match number.parse::<f64>() {
@@ -49,12 +64,20 @@ fn parse_percent(text: &str) -> Result<f64, String> {
 }
 
 impl PruneArgs {
+    fn thinning(&self) -> Vec<ThinVersions> {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let hourly = self.keep_versions_within.map(|age| (age, Duration::from_hours(1)));
+        let stages = hourly.into_iter().chain(self.thin_versions.iter().copied());
+        stages.map(|(age, every)| ThinVersions { age: millis(age), every: millis(every) }).collect()
+    }
+
     /// The same as the verb takes it.
     #[must_use]
     pub fn options(&self, context: &Context) -> PruneOptions {
         PruneOptions {
             max_unused: self.max_unused,
             max_superseded: self.max_superseded,
+            thin_versions: self.thinning(),
             repack_small: self.repack_small,
             max_repack_bytes: self.max_repack_size,
             grace: self.grace,

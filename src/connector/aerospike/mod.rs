@@ -41,8 +41,9 @@ mod tls;
 mod watch;
 mod window;
 pub mod wire;
+pub mod xdr;
 
-pub use open::{AerospikeConnector, ConnectOptions, PartOptions, ReadOptions, WriteOptions};
+pub use open::{AerospikeConnector, ConnectOptions, PartOptions, ReadOptions, WriteOptions, reached_by};
 pub use options::{AerospikeOptions, Auth, TlsOptions};
 pub use source::AerospikeSource;
 pub use target::{AerospikeTarget, AerospikeTargetOptions, IndexOrder};

@@ -272,6 +272,14 @@ fn source_options(options: &Options) -> Result<AerospikeOptions, ConnectorError>
     read.fill(options.read::<PartOptions>()?.fill(reached))
 }
 
+/// How a cluster is reached.
+///
+/// # Errors
+/// [`ConnectorError`] for options that make no sense.
+pub fn reached_by(options: &Options) -> Result<AerospikeOptions, ConnectorError> {
+    Ok(options.read::<ConnectOptions>()?.fill(AerospikeOptions::default()))
+}
+
 fn target_options(options: &Options) -> Result<(AerospikeOptions, AerospikeTargetOptions), ConnectorError> {
     let (write, part): (WriteOptions, PartOptions) = (options.read()?, options.read()?);
     let defaults = AerospikeOptions { allow_missing_set: true, ..AerospikeOptions::default() };

@@ -43,6 +43,8 @@ pub mod field {
     pub const KEY: u8 = 2;
     /// The digest.
     pub const DIGEST: u8 = 4;
+    /// When a record was last updated, in what XDR ships.
+    pub const UPDATED: u8 = 14;
     /// A query's id.
     pub const QUERY_ID: u8 = 7;
     /// Milliseconds after which a stalled query is dropped.
@@ -153,6 +155,8 @@ pub struct Message<'a> {
     pub user_key: Option<&'a [u8]>,
     /// The digest.
     pub digest: Option<Digest>,
+    /// When the record was last updated: milliseconds since 2010; only XDR says it.
+    pub updated: Option<u64>,
     /// The bins.
     pub bins: Bins<'a>,
 }
@@ -198,6 +202,7 @@ impl<'a> Message<'a> {
             set: &[],
             user_key: None,
             digest: None,
+            updated: None,
             bins: Bins { rest: &[], left: u16::from_be_bytes([head[20], head[21]]) },
         };
         for _ in 0..u16::from_be_bytes([head[18], head[19]]) {
@@ -221,10 +226,17 @@ impl<'a> Message<'a> {
                 let digest = value.try_into().map_err(|_| WireError::Invalid("the length of a digest"))?;
                 self.digest = Some(Digest(digest));
             }
+            field::UPDATED => self.updated = Some(updated_of(value)?),
             _ => {}
         }
         Ok(())
     }
+}
+
+/// The value of the field that says when a record was last updated.
+fn updated_of(value: &[u8]) -> Result<u64, WireError> {
+    let value = value.try_into().map_err(|_| WireError::Invalid("the length of an update time"))?;
+    Ok(u64::from_be_bytes(value))
 }
 
 /// The bins of a message.

@@ -8,8 +8,9 @@ use crate::{
         cut::Cutter,
         piece::{PieceReader, PieceWriter},
         tests::model::Rng,
+        version_key,
     },
-    record::{CellWriter, CollectionSum, Expiry, Fingerprint, Fingerprinter, Tag},
+    record::{CellWriter, CollectionSum, Expiry, Fingerprint, Fingerprinter, Tag, VersionTime},
     repo::{ChunkKind, ChunkPlain, ChunkReader, ChunkWriter, Secrets, chunk::MemoryChunks},
 };
 use data_encoding::HEXLOWER;
@@ -267,6 +268,28 @@ const HARMED_VALUES: [Harm; 5] = [
     ("a byte behind the last cell", |runs| runs.last_mut().unwrap().push(0)),
 ];
 
+/// Version keys of journals, ascending.
+fn version_keys() -> Vec<Json> {
+    let times = [(1_764_374_400_123, u64::MAX), (1_764_374_400_123, 2), (1_764_374_400_123, 1), (0, 0)];
+    let keys: [&[u8]; 5] = [b"", b"\0", b"\0\xff", b"a", b"a\0b"];
+    let of = |key: &[u8], (millis, order): (u64, u64)| {
+        let mut out = Vec::new();
+        version_key::put(key, VersionTime { millis, order }, &mut out);
+        json!({ "key": hex(key), "time": millis, "order": order, "version_key": hex(&out) })
+    };
+    keys.iter().flat_map(|key| times.iter().map(|time| of(key, *time))).collect()
+}
+
+/// What is no version key.
+fn refused_version_keys() -> Vec<Json> {
+    let bad: [&[u8]; 4] = [&[0; 17], &[0; 19], &[1; 30], &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]];
+    let shown = |key: &&[u8]| {
+        assert!(version_key::read(key, &mut Vec::new()).is_err(), "{key:?}");
+        json!(hex(key))
+    };
+    bad.iter().map(shown).collect()
+}
+
 fn vectors() -> Json {
     let secrets = secrets();
     let context = LayerContext::new(&secrets);
@@ -301,7 +324,7 @@ fn vectors() -> Json {
     let mut encoded = Vec::new();
     shape.encode(&mut encoded);
     let chunk = ChunkPlain { bytes: b"onethree".to_vec(), ends: vec![3, 3, 8] };
-    let ids: Vec<Json> = [ChunkKind::Keys, ChunkKind::Table]
+    let ids: Vec<Json> = [ChunkKind::Keys, ChunkKind::Table, ChunkKind::Versions]
         .iter()
         .map(|kind| json!({ "kind": *kind as u8, "runs": shown(&chunk), "id": chunk.id(&secrets.chunk_id, *kind) }))
         .collect();
@@ -314,6 +337,7 @@ fn vectors() -> Json {
         "cuts": cuts(&secrets),
         "pieces": pieces(&context),
         "piece_list": piece_lists(&secrets),
+        "version_keys": version_keys(), "refused_version_keys": refused_version_keys(),
         "chunk_ids": ids,
         "keys_chunks": keys,
         "values_chunks": values,

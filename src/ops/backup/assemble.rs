@@ -182,6 +182,8 @@ impl Workers<'_> {
             attributes: job.found.attributes.clone(),
             sets: super::sets::numbers_of(&sets),
             stack,
+            journal: None,
+            counted: true,
             other: Carried::default(),
         })
     }

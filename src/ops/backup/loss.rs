@@ -10,7 +10,10 @@ use crate::{
         OpsError,
         select::{newest_first, scope},
     },
-    repo::{Repository, Snapshot, manifest::SourceId},
+    repo::{
+        Repository, Snapshot,
+        manifest::{Kind, SourceId},
+    },
     report::{ErrorKind, Remedy},
 };
 
@@ -77,7 +80,9 @@ pub(super) fn judge(
         Some(parent.clone())
     } else {
         let snapshots = repo.snapshots()?;
-        let is_its = |s: &&Snapshot| s.source().is_same(source) && s.content.scope == scope;
+        // What a stream committed is not counted.
+        let is_its =
+            |s: &&Snapshot| s.source().is_same(source) && s.content.scope == scope && s.content.kind != Kind::Journal;
         newest_first(&snapshots, session.start().max(repo.clock().now())).find(is_its).cloned()
     };
     let Some(before) = before else { return Ok(fine) };

@@ -62,7 +62,12 @@ impl<'a> Chooser<'a> {
                 for candidate in newest_first(&snapshots, self.now) {
                     // A differential run reads what changed since everything was read.
                     let is_kind = self.options.ask != Ask::Differential || candidate.content.kind == Kind::Full;
-                    if !is_kind || !self.is_same_source(candidate) || self.refused.contains(&candidate.id) {
+                    // What a stream committed is not counted, and was not compared with the source.
+                    if !is_kind
+                        || candidate.content.kind == Kind::Journal
+                        || !self.is_same_source(candidate)
+                        || self.refused.contains(&candidate.id)
+                    {
                         continue;
                     }
                     match self.unfit(candidate)? {
@@ -171,6 +176,11 @@ impl<'a> Chooser<'a> {
                 "the parent {prefix} is a snapshot of a {} source, this one is {}",
                 parent.source().connector,
                 self.source.connector
+            )));
+        }
+        if parent.content.kind == Kind::Journal {
+            return Err(OpsError::Usage(format!(
+                "the parent {prefix} was committed by a stream: what it holds is not counted, and a backup cannot be joined with it"
             )));
         }
         if parent.content.scope != self.scope {

@@ -12,7 +12,7 @@ use crate::layer::LayerError;
 use super::{OpsError, Phase, PhaseKind, Progress, progress::tell_news};
 use crate::{
     ops::{
-        squash::{self, SquashOptions, SquashOutcome},
+        squash::{self, SquashOptions, SquashOutcome, ThinVersions},
         usage::peak_memory_bytes,
     },
     repo::{
@@ -41,6 +41,8 @@ pub struct PruneOptions {
     pub max_unused: f64,
     /// The share of superseded rows, in percent, above which layers are squashed into one.
     pub max_superseded: f64,
+    /// What becomes of old versions of streams; none is dropped without.
+    pub thin_versions: Vec<ThinVersions>,
     /// Copy small packs together.
     pub repack_small: bool,
     /// Copy at most so many bytes.
@@ -63,6 +65,7 @@ impl Default for PruneOptions {
         Self {
             max_unused: 5.0,
             max_superseded: squash::MAX_SUPERSEDED * 100.0,
+            thin_versions: Vec::new(),
             repack_small: false,
             max_repack_bytes: None,
             grace: None,
@@ -127,7 +130,7 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
         let _lease = repo.begin_read("prune, planning only")?;
         progress.phase(&Phase::new(PhaseKind::LookingForNeeded, 0, 0));
         let mut plan = plan::plan(&repo.survey(&walk::Layers, grace)?, options);
-        plan.squash = squash::plan(repo, options.max_superseded / 100.0)?;
+        plan.squash = squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions)?;
         PruneOutcome { dry_run: true, plan, ..PruneOutcome::default() }
     } else {
         execute(repo, options, grace, progress)?
@@ -196,7 +199,7 @@ fn squash(
     options: &PruneOptions,
     progress: &dyn Progress,
 ) -> Result<(SquashOutcome, Option<String>), OpsError> {
-    let plan = squash::plan(repo, options.max_superseded / 100.0)?;
+    let plan = squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions)?;
     let how = SquashOptions { write_limit: options.write_limit, ..SquashOptions::default() };
     match squash::execute(repo, &plan, &how, progress) {
         Ok(squashed) => Ok((squashed, None)),

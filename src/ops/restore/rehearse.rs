@@ -217,6 +217,8 @@ mod tests {
             attributes: Json::Null,
             sets,
             stack: Vec::new(),
+            journal: None,
+            counted: true,
             other: Carried::default(),
         }
     }

@@ -7,10 +7,11 @@ use super::{
     work::{self, Merged},
 };
 use crate::{
+    layer::KeptVersions,
     ops::{OpsError, Phase, PhaseKind, Progress, backup::pack_bytes},
     repo::{
         Manifest, RepoError, Repository, Snapshot, SnapshotId, WriteOptions, WriteSession,
-        manifest::{Collection, LayerRef},
+        manifest::{Collection, KeptMoments, LayerRef, Moments},
         session::{Restacked, SessionTiming},
     },
     report::WarningKind,
@@ -112,6 +113,12 @@ fn squash(
     Ok(outcome)
 }
 
+/// Which versions a merge of journals kept, if it left some out.
+fn is_thinned<'a>(slot: &Slot, plan: &'a SquashPlan, merged: &[Merged]) -> Option<&'a KeptVersions> {
+    let Slot::Merged(number) = slot else { return None };
+    plan.merges[*number].keep.as_ref().filter(|_| matches!(merged[*number], Merged::Layer(_)))
+}
+
 /// A snapshot's collections with what became of their layers.
 fn restacked(snapshot: &PlannedSnapshot, plan: &SquashPlan, merged: &[Merged]) -> Vec<Collection> {
     let layers = |slot: &Slot| -> Vec<LayerRef> {
@@ -124,8 +131,20 @@ fn restacked(snapshot: &PlannedSnapshot, plan: &SquashPlan, merged: &[Merged]) -
         }
     };
     let after = snapshot.after.iter().map(|slots| slots.iter().flat_map(layers).collect());
-    let collections = snapshot.before.iter().zip(after);
-    collections.map(|(before, stack)| Collection { stack, ..before.clone() }).collect()
+    let thinned = snapshot.after.iter().map(|slots| slots.iter().find_map(|slot| is_thinned(slot, plan, merged)));
+    let collections = snapshot.before.iter().zip(after).zip(thinned);
+    let restacked = |((before, stack), thinned): ((&Collection, Vec<LayerRef>), Option<&KeptVersions>)| {
+        let moments = before.journal.as_ref();
+        let journal = match (moments, thinned) {
+            (Some(moments), Some(keep)) => {
+                let of = |moments: Moments, kept: &KeptMoments| moments.thinned(kept.until, kept.every);
+                Some(keep.moments.kept.iter().fold(moments.clone(), of))
+            }
+            _ => moments.cloned(),
+        };
+        Collection { stack, journal, ..before.clone() }
+    };
+    collections.map(restacked).collect()
 }
 
 /// Stores and indexes the tables of manifests that are too long without, before any revision names them.

@@ -2,11 +2,12 @@
 
 use super::{Witness, bytes, rows, runs, share};
 use crate::{
+    layer::KeptVersions,
     ops::backup::stack::{MAX_DELTAS, deltas_to_merge},
     record::{CollectionSum, Timestamp},
     repo::{
         ChunkId, Snapshot, SnapshotId,
-        manifest::{Collection, LayerRef},
+        manifest::{Collection, LayerRef, Moments},
     },
 };
 use serde::Serialize;
@@ -46,6 +47,9 @@ pub struct PlannedMerge {
     pub bytes_before: u64,
     /// Plaintext bytes of what they become, at most.
     pub bytes_after: u64,
+    /// Which versions are kept, if not all are.
+    #[serde(skip)]
+    pub keep: Option<KeptVersions>,
 }
 
 /// A layer of a stack to be.
@@ -124,6 +128,19 @@ impl<'a> Use<'a> {
 /// Decides over the remaining `snapshots`. Those that are held or locked `now`, and those of `busy`, keep their layers.
 #[must_use]
 pub fn plan(snapshots: &[Snapshot], busy: &BTreeSet<SnapshotId>, now: Timestamp, max_superseded: f64) -> SquashPlan {
+    plan_thinning(snapshots, busy, now, max_superseded, &[])
+}
+
+/// The same, and thins out the versions of streams: `thin` says of what is older than an age how many milliseconds apart the
+/// moments are that are kept.
+#[must_use]
+pub fn plan_thinning(
+    snapshots: &[Snapshot],
+    busy: &BTreeSet<SnapshotId>,
+    now: Timestamp,
+    max_superseded: f64,
+    thin: &[ThinVersions],
+) -> SquashPlan {
     let max_superseded = share(max_superseded);
     let mut uses: Vec<Use<'_>> = Vec::new();
     for snapshot in snapshots {
@@ -134,6 +151,7 @@ pub fn plan(snapshots: &[Snapshot], busy: &BTreeSet<SnapshotId>, now: Timestamp,
     let mut merges = Merges::default();
     let rolled = roll_bases(&uses, max_superseded, &mut merges);
     let mut stacks = merge_runs(&uses, &rolled, max_superseded, &mut merges);
+    thin_versions(&uses, &mut stacks, &mut merges, now, thin);
     shorten(&uses, &mut stacks, &mut merges);
     let changed: HashSet<SnapshotId> = uses
         .iter()
@@ -172,6 +190,7 @@ impl Merges {
                     layers: layers.to_vec(),
                     bytes_before: bytes(layers),
                     bytes_after: bytes(layers),
+                    keep: None,
                 });
                 *new.insert(self.list.len() - 1)
             }
@@ -214,6 +233,10 @@ fn roll_bases(uses: &[Use<'_>], max_superseded: f64, merges: &mut Merges) -> Has
 fn roll(family: &[Use<'_>], max_superseded: f64) -> Option<PlannedMerge> {
     let oldest = family.first()?.stack();
     let base = oldest.first().filter(|_| oldest.len() > 1)?;
+    // What a stream brought is read at many moments, and a base shows one.
+    if oldest.iter().any(|layer| layer.journal) {
+        return None;
+    }
     if !family.iter().all(|it| it.stack().starts_with(oldest)) {
         return None;
     }
@@ -253,6 +276,7 @@ fn roll(family: &[Use<'_>], max_superseded: f64) -> Option<PlannedMerge> {
         layers: oldest.to_vec(),
         bytes_before: before,
         bytes_after: (before as f64 * kept) as u64,
+        keep: None,
     })
 }
 
@@ -266,7 +290,8 @@ fn merge_runs(
     let split = |it: &Use<'_>| {
         let stack = it.collection.stack.as_slice();
         let rolled = stack.first().and_then(|base| rolled.get(&base.id));
-        let below = rolled.map_or(1, |rolled| rolled.layers).min(stack.len());
+        let least = usize::from(stack.first().is_some_and(|lowest| !lowest.journal));
+        let below = rolled.map_or(least, |rolled| rolled.layers).min(stack.len());
         let bottom: Vec<Slot> = match rolled {
             Some(rolled) => vec![Slot::Merged(rolled.merge)],
             None => stack[..below].iter().map(|layer| Slot::There(layer.clone())).collect(),
@@ -305,7 +330,8 @@ fn shorten(uses: &[Use<'_>], stacks: &mut [Vec<Slot>], merges: &mut Merges) {
     }
     let newest: HashSet<SnapshotId> = newest.into_values().collect();
     for (it, stack) in uses.iter().zip(stacks) {
-        if it.held || !newest.contains(&it.snapshot.id) || stack.len() <= MAX_DELTAS + 1 {
+        let has_journals = it.stack().iter().any(|layer| layer.journal);
+        if it.held || has_journals || !newest.contains(&it.snapshot.id) || stack.len() <= MAX_DELTAS + 1 {
             continue;
         }
         // A merge of merges would need two steps.
@@ -313,6 +339,99 @@ fn shorten(uses: &[Use<'_>], stacks: &mut [Vec<Slot>], merges: &mut Merges) {
         while let Some(range) = deltas_to_merge(&bytes(stack)) {
             let layers: Vec<LayerRef> = stack[range.clone()].iter().filter_map(Slot::there).cloned().collect();
             stack.splice(range, [Slot::Merged(merges.deltas(&it.collection.name, &layers))]);
+        }
+    }
+}
+
+/// What becomes of versions that are older than an age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThinVersions {
+    /// Older than so many milliseconds.
+    pub age: u64,
+    /// The state at every multiple of so many milliseconds is kept.
+    pub every: u64,
+}
+
+impl ThinVersions {
+    /// From where back it applies: a moment that is kept.
+    fn until(&self, now: Timestamp) -> Timestamp {
+        let every = i64::try_from(self.every.max(1)).unwrap_or(i64::MAX);
+        let millis = now.as_millis().saturating_sub(i64::try_from(self.age).unwrap_or(i64::MAX));
+        Timestamp::from_millis(millis - millis.rem_euclid(every))
+    }
+}
+
+/// The moments that are left of a collection's.
+pub(super) fn thinned(moments: &Moments, now: Timestamp, thin: &[ThinVersions]) -> Moments {
+    thin.iter().fold(moments.clone(), |moments, thin| moments.thinned(thin.until(now), thin.every))
+}
+
+/// Those of the two that reach further back.
+fn earlier(moments: &mut Moments, other: &Moments) {
+    if other.from < moments.from {
+        moments.clone_from(other);
+    }
+}
+
+/// Makes of each run of journals one without the versions that no moment shows.
+fn thin_versions(
+    uses: &[Use<'_>],
+    stacks: &mut [Vec<Slot>],
+    merges: &mut Merges,
+    now: Timestamp,
+    thin: &[ThinVersions],
+) {
+    if thin.is_empty() {
+        return;
+    }
+    let blocked: HashSet<ChunkId> =
+        uses.iter().filter(|it| it.held).flat_map(Use::stack).map(|layer| layer.id).collect();
+    // A layer is thinned once for all: every moment of every snapshot that has it must still show the same.
+    let mut of_layer: HashMap<ChunkId, KeptVersions> = HashMap::new();
+    for it in uses {
+        let end = it.snapshot.content.end;
+        for layer in it.stack().iter().filter(|layer| layer.journal) {
+            let moments = it.collection.journal.as_ref().map(|moments| thinned(moments, now, thin));
+            let kept = of_layer.entry(layer.id).or_insert_with(|| KeptVersions {
+                moments: moments.clone().unwrap_or_else(|| Moments::from(end)),
+                ends: Vec::new(),
+            });
+            kept.ends.push(end);
+            if let Some(moments) = moments {
+                kept.ends.push(moments.from);
+                earlier(&mut kept.moments, &moments);
+            }
+        }
+    }
+    for (it, stack) in uses.iter().zip(stacks.iter_mut()) {
+        let Some(moments) = &it.collection.journal else { continue };
+        if thinned(moments, now, thin) == *moments {
+            continue;
+        }
+        for slot in stack.iter_mut() {
+            let layers = match slot {
+                Slot::There(layer) if layer.journal => vec![layer.clone()],
+                Slot::Merged(number) => merges.list[*number].layers.clone(),
+                Slot::There(_) => continue,
+            };
+            if layers.iter().any(|layer| !layer.journal || blocked.contains(&layer.id)) {
+                continue;
+            }
+            let number = merges.deltas(&it.collection.name, &layers);
+            let kept = layers.iter().filter_map(|layer| of_layer.get(&layer.id));
+            let mut keep: Option<KeptVersions> = None;
+            for other in kept {
+                let keep =
+                    keep.get_or_insert_with(|| KeptVersions { moments: other.moments.clone(), ends: Vec::new() });
+                earlier(&mut keep.moments, &other.moments);
+                keep.ends.extend(&other.ends);
+            }
+            if let Some(keep) = &mut keep {
+                keep.ends.sort_unstable();
+                keep.ends.dedup();
+            }
+            merges.list[number].keep = keep;
+            *slot = Slot::Merged(number);
         }
     }
 }

@@ -37,8 +37,10 @@ impl Links {
     /// Looks at the deltas of all stacks. Those of `blocked` are linked to nothing.
     pub fn new<'a>(stacks: impl Iterator<Item = &'a [LayerRef]>, blocked: &HashSet<ChunkId>) -> Self {
         let mut all: HashMap<Delta, Beside> = HashMap::new();
+        let mut journals: HashSet<ChunkId> = HashSet::new();
         for stack in stacks {
             let deltas = numbered(stack);
+            journals.extend(stack.iter().filter(|layer| layer.journal).map(|layer| layer.id));
             for (at, delta) in deltas.iter().enumerate() {
                 let before = at.checked_sub(1).map(|at| deltas[at]);
                 let after = deltas.get(at + 1).copied();
@@ -57,7 +59,9 @@ impl Links {
         let next = all.iter().filter_map(|(delta, beside)| {
             let after = beside.after?;
             let mutual = all.get(&after)?.before == Some(*delta);
-            (mutual && free(delta) && free(&after)).then_some((*delta, after))
+            // Versions are merged with versions.
+            let alike = journals.contains(&delta.0) == journals.contains(&after.0);
+            (mutual && alike && free(delta) && free(&after)).then_some((*delta, after))
         });
         Self { next: next.collect() }
     }

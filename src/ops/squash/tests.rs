@@ -54,6 +54,8 @@ fn manifest(number: u8, stacks: &[Vec<LayerRef>]) -> Manifest {
         attributes: Json::Null,
         sets: Vec::new(),
         stack: stack.clone(),
+        journal: None,
+        counted: true,
         other: Carried::default(),
     };
     let source = SourceId {

@@ -4,7 +4,7 @@ use super::plan::{MergeOf, PlannedMerge};
 use crate::{
     layer::{
         BuiltRange, Layer, LayerContext, LayerError, MergeKind, RowTotals, Stack, StateTotals, finish_layer,
-        merge_range, read_totals,
+        merge_journals, merge_range, read_totals,
     },
     ops::{OpsError, Progress},
     record::KeyRange,
@@ -146,6 +146,10 @@ impl<'a> MergeWorkers<'a> {
             }
         };
         let report = |rows, bytes| self.report(rows, bytes);
+        if opened.stack.layers().iter().all(Layer::is_journal) {
+            let (keep, range) = (job.plan.keep.as_ref(), &job.ranges[range]);
+            return merge_journals(&self.context, &opened.stack, keep, range, writer, &report);
+        }
         merge_range(&self.context, &opened.stack, kind, &job.ranges[range], writer, &report)
     }
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     repo::{
         Capability, Repository, Snapshot, SnapshotId, WriteOptions, WriteSession,
-        manifest::{Collection, CopyOf, Tables},
+        manifest::{Collection, CopyOf, Kind, Tables},
     },
     report::{ErrorKind, WarningKind},
 };
@@ -179,6 +179,15 @@ impl Transfer<'_> {
         let origin = copies::origin(self.from, snapshot);
         if let Some(copy) = self.copies.get(&origin).cloned() {
             return self.is_there(snapshot, &copy);
+        }
+        if !self.outcome.as_stored && snapshot.content.kind == Kind::Journal {
+            let problem = "a stream committed it, and its versions are copied as they are stored only: between \
+                           repositories that share their keys"
+                .to_owned();
+            let words = format!("snapshot {} was not copied: {problem}", snapshot.id.short());
+            self.progress.warn(WarningKind::SnapshotNotWhole, snapshot.id.short(), words);
+            self.outcome.failed.push(NotCopied { snapshot: snapshot.id, problem });
+            return Ok(());
         }
         if self.options.dry_run {
             self.outcome.copied.push(row(snapshot, None));

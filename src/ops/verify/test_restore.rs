@@ -4,10 +4,10 @@
 use super::{Finding, VerifyOptions, VerifyOutcome};
 use crate::{
     connector,
-    layer::{LayerContext, LayerError, Stack},
+    layer::{Layer, LayerContext, LayerError, Stack, read_totals},
     ops::{OpsError, Phase, PhaseKind, Progress, limit::Throttle},
     record::{CollectionSum, KeyRange},
-    repo::{Repository, Snapshot, manifest::Collection},
+    repo::{RepoError, Repository, Snapshot, manifest::Collection},
 };
 use std::{
     collections::HashSet,
@@ -85,6 +85,12 @@ pub(super) fn run(
             finding(failed);
             continue;
         }
+        for wrong in journals(repo, &context, collection, progress)? {
+            finding(wrong);
+        }
+        if !collection.counted {
+            continue;
+        }
         if part.records != collection.records {
             finding(format!("{} records can be read, {} were backed up", part.records, collection.records));
         }
@@ -105,6 +111,28 @@ pub(super) fn run(
         }
     }
     Ok(())
+}
+
+/// What is wrong with the versions that a stream brought, of which the state shows the newest.
+fn journals(
+    repo: &Repository,
+    context: &LayerContext,
+    collection: &Collection,
+    progress: &dyn Progress,
+) -> Result<Vec<String>, OpsError> {
+    let mut wrong = Vec::new();
+    for layer in collection.stack.iter().filter(|layer| layer.journal) {
+        let read = Layer::open(&repo.chunks_of_storage(), layer).and_then(|layer| {
+            let goes_on = |_, _| !progress.cancelled();
+            read_totals(context, &layer, &KeyRange::all(), None, &goes_on)
+        });
+        match read {
+            Ok(_) => {}
+            Err(LayerError::Repo(RepoError::Interrupted)) => return Err(OpsError::Interrupted),
+            Err(error) => wrong.push(format!("versions of its stream: {error}")),
+        }
+    }
+    Ok(wrong)
 }
 
 fn read_collection(

@@ -128,8 +128,8 @@ fn names_that_are_not_known_are_told_apart_from_damage() {
     #[allow(clippy::type_complexity, reason = "a table of changes and words")]
     let cases: [(&dyn Fn(&mut Json), &str); 3] = [
         (&|json| json["collections"][0]["codec"] = json!("floats"), "key codec `floats`"),
-        (&|json| json["content"]["kind"] = json!("journal"), "snapshot kind `journal`"),
-        (&|json| json["features"] = json!(["journal"]), "feature `journal`"),
+        (&|json| json["content"]["kind"] = json!("diary"), "snapshot kind `diary`"),
+        (&|json| json["features"] = json!(["differences"]), "feature `differences`"),
     ];
     for (change, words) in cases {
         let error = said(change);

@@ -347,6 +347,8 @@ pub(in crate::repo) fn collection(name: &str) -> Collection {
         attributes: Json::Null,
         sets: Vec::new(),
         stack: vec![LayerRef::new(ChunkId([9; 32]), 1, 2)],
+        journal: None,
+        counted: true,
         other: Carried::default(),
     }
 }

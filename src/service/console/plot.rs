@@ -97,7 +97,8 @@ impl Bar {
             (false, _) => Self::Incomplete,
             (true, Kind::Full) => Self::Full,
             (true, Kind::Differential) => Self::Differential,
-            (true, Kind::Incremental) => Self::Incremental,
+            // A stream goes on from what was before it.
+            (true, Kind::Incremental | Kind::Journal) => Self::Incremental,
         }
     }
 

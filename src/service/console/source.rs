@@ -177,7 +177,7 @@ fn drawn(view: &View) -> Markup {
         marks.len(),
         count(Kind::Full),
         count(Kind::Differential),
-        count(Kind::Incremental),
+        count(Kind::Incremental) + count(Kind::Journal),
         view.going.len()
     );
     html! {
@@ -242,6 +242,7 @@ pub(super) const fn kind_words(kind: Kind) -> &'static str {
         Kind::Full => "full",
         Kind::Differential => "differential",
         Kind::Incremental => "incremental",
+        Kind::Journal => "journal",
     }
 }
 

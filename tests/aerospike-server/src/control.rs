@@ -78,6 +78,49 @@ impl Control {
         self.0.requests.load(Ordering::SeqCst)
     }
 
+    // Shipping.
+
+    /// Whether everything is shipped twice from here on.
+    pub fn ship_twice(&self, twice: bool) {
+        self.0.xdr.twice.store(twice, Ordering::SeqCst);
+    }
+
+    /// Whether nothing is shipped from here on.
+    pub fn ship_nothing(&self, nothing: bool) {
+        self.0.xdr.mute.store(nothing, Ordering::SeqCst);
+    }
+
+    /// Deletes a record as a client would: a tombstone is left, and shipped. Says whether it was there.
+    pub fn bury(&self, namespace: &str, digest: &Digest) -> bool {
+        let now_ms = self.now_ms().max(0) as u64;
+        let mut namespace = self.lock(namespace);
+        let place = Place::of(digest);
+        let Some(record) = namespace.remove(&place) else { return false };
+        let generation = record.generation.wrapping_add(1).max(1);
+        namespace.tombstones.insert(place, (record.lut_ms.max(now_ms), generation));
+        true
+    }
+
+    /// Answers of whoever is shipped to: how many said that it is done, and how many that it is to come again.
+    pub fn shipped(&self) -> (u64, u64) {
+        (self.0.xdr.done.load(Ordering::SeqCst), self.0.xdr.again.load(Ordering::SeqCst))
+    }
+
+    /// The names of data centers, by node.
+    pub fn data_centers(&self) -> Vec<(usize, String)> {
+        lock(&self.0.xdr.centers).keys().cloned().collect()
+    }
+
+    /// Every order about data centers and transactions that was taken, with the node that took it.
+    pub fn orders(&self) -> Vec<(usize, String)> {
+        lock(&self.0.xdr.orders).clone()
+    }
+
+    /// Nodes that hold up the writes of transactions.
+    pub fn holding(&self) -> Vec<usize> {
+        lock(&self.0.xdr.held).clone()
+    }
+
     // Records.
 
     /// Works on a namespace with everything else waiting.

@@ -38,6 +38,7 @@ mod store;
 #[cfg(feature = "tls")]
 mod tls;
 pub mod wire;
+mod xdr;
 
 pub use builds::Build;
 pub use clock::ClockMode;

@@ -112,6 +112,7 @@ pub(crate) struct Shared {
     /// Info answers a test put in place of the real ones, by node and command name.
     pub(crate) info_overrides: Mutex<HashMap<(Option<usize>, String), String>>,
     pub(crate) query_hook: Mutex<Option<QueryHook>>,
+    pub(crate) xdr: crate::xdr::Xdr,
     /// Requests seen, by connection, for tests that count them.
     pub(crate) requests: AtomicU64,
     unavailable: RwLock<HashSet<(usize, u16)>>,
@@ -134,6 +135,7 @@ impl Shared {
             udfs: Mutex::default(),
             info_overrides: Mutex::default(),
             query_hook: Mutex::default(),
+            xdr: crate::xdr::Xdr::default(),
             requests: AtomicU64::new(0),
             unavailable: RwLock::default(),
             namespaces: namespaces

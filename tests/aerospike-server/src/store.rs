@@ -48,6 +48,8 @@ pub struct Namespace {
     pub truncate_lut_ms: u64,
     /// Records of each partition, expired ones included.
     pub partition_objects: Vec<u64>,
+    /// Deletions by clients: where, and when (ms since 2010) with which generation.
+    pub tombstones: BTreeMap<Place, (u64, u16)>,
     /// Deletions that left a tombstone.
     pub durable_deletes: u64,
     /// Whether deletions may be durable.
@@ -66,6 +68,7 @@ impl Namespace {
             unreadable: HashMap::new(),
             truncate_lut_ms: 0,
             partition_objects: vec![0; usize::from(PARTITIONS)],
+            tombstones: BTreeMap::new(),
             durable_deletes: 0,
             enterprise: false,
             set_ids: HashMap::new(),

@@ -52,6 +52,8 @@ pub(super) fn write(
         return match namespace.remove(&place) {
             Some(record) if !record.is_expired(now_ms) => {
                 namespace.durable_deletes += u64::from(is_durable);
+                let lut_ms = record.lut_ms.max(now_ms.max(0) as u64);
+                namespace.tombstones.insert(place, (lut_ms, record.generation.wrapping_add(1).max(1)));
                 Ok(Answer::result(rc::OK))
             }
             _ => Err(rc::NOT_FOUND),

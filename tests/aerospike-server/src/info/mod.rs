@@ -4,6 +4,7 @@ mod namespaces;
 mod nodes;
 mod sindexes;
 mod udfs;
+mod xdr;
 
 use std::sync::Arc;
 
@@ -63,7 +64,8 @@ fn one(shared: &Arc<Shared>, node: usize, command: &str) -> String {
         return value.clone();
     }
     drop(overrides);
-    nodes::answer(shared, node, &request)
+    xdr::answer(shared, node, &request)
+        .or_else(|| nodes::answer(shared, node, &request))
         .or_else(|| namespaces::answer(shared, node, &request))
         .or_else(|| sindexes::answer(shared, node, &request))
         .or_else(|| udfs::answer(shared, &request))

@@ -1,0 +1,121 @@
+//! `capture`: keeps every version of records, from a stream of changes.
+
+#[cfg(feature = "aerospike")]
+mod live;
+
+use crate::{
+    cli::{
+        context::Context,
+        exit::{Failure, Kept as _, Status, usage},
+        typed,
+        units::{show_count, show_size},
+    },
+    ops::{
+        capture::{CaptureOutcome, capture_files, stream_source},
+        stream::{Arrival, StreamOptions},
+    },
+};
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
+use std::fmt::Write as _;
+
+/// `capture`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Every version stays in the repository with its time: `restore @TIME` goes back to any moment of a stream, \
+                        `history` shows each version, `prune --keep-versions-within` drops old ones. See docs/change-streams.md."
+)]
+pub struct CaptureArgs {
+    /// Where changes come from: `aerospike://HOST[:PORT][,HOST…]/NAMESPACE` (XDR ships them; Enterprise Edition), or asbx:FOLDER
+    /// (the files of an XDR backup)
+    #[arg(value_parser = OsStringValueParser::new().map(typed::url))]
+    pub source: String,
+    /// Tag the snapshot (repeatable)
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// Whose changes these are, instead of the name that the source gives itself
+    #[arg(long, value_name = "NAME")]
+    pub source_name: Option<String>,
+    /// zstd level, 0 for none
+    #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(0..=22))]
+    pub compression: i32,
+    #[cfg(feature = "aerospike")]
+    #[command(flatten)]
+    live: live::LiveArgs,
+}
+
+const KEPT: &str = "what was committed stays; the same command goes on from there";
+
+pub(super) fn run(args: &CaptureArgs, context: &Context) -> Result<Status, Failure> {
+    let options = StreamOptions {
+        compression: args.compression,
+        write_limit: context.write_limit,
+        tags: args.tags.clone(),
+        ..StreamOptions::default()
+    };
+    #[cfg(feature = "aerospike")]
+    if let Some(folder) = args.source.strip_prefix("asbx:") {
+        let mut feed = crate::connector::aerospike::xdr::asbx::AsbxFolder::open(std::path::Path::new(folder))?;
+        let repo = context.open()?;
+        let identity = crate::connector::ChangeFeed::identity(&feed);
+        let source = stream_source(
+            &repo,
+            identity,
+            crate::connector::Scope::default(),
+            &args.source,
+            args.source_name.as_deref(),
+        );
+        // Files may be read again: what they hold is in the order of its times.
+        let options = StreamOptions { arrival: Arrival::Times, ..options };
+        let outcome = capture_files(&repo, &mut feed, &source, &options, &context.reporter).kept(KEPT)?;
+        return Ok(show(&outcome, context));
+    }
+    #[cfg(feature = "aerospike")]
+    if args.source.starts_with("aerospike:") {
+        return live::run(args, options, context);
+    }
+    Err(usage(format!("`{}` gives no changes: aerospike://HOST/NAMESPACE and asbx:FOLDER do", args.source)))
+}
+
+fn show(outcome: &CaptureOutcome, context: &Context) -> Status {
+    context.reporter.finish();
+    if context.json {
+        context.out.json(outcome);
+    } else {
+        outcome.problems.iter().for_each(|problem| context.reporter.problem(problem));
+        if !context.quiet {
+            context.out.text(&summary(outcome));
+        }
+    }
+    Status::complete(outcome.complete)
+}
+
+fn summary(outcome: &CaptureOutcome) -> String {
+    let mut text = String::new();
+    match (outcome.snapshot, outcome.end) {
+        (Some(snapshot), Some(end)) => {
+            let _ = writeln!(text, "captured snapshot {} as of {end}", snapshot.short());
+        }
+        _ => text.push_str("captured nothing: there was no change\n"),
+    }
+    let _ = writeln!(
+        text,
+        "changes  {}, {} of them deletions; the repository grew by {}",
+        show_count(outcome.changes),
+        show_count(outcome.deletions),
+        show_size(outcome.bytes_added)
+    );
+    if outcome.lifted > 0 {
+        let _ = writeln!(
+            text,
+            "times    {} were stamped before an older version of their record, and got its time",
+            show_count(outcome.lifted)
+        );
+    }
+    if outcome.lost > 0 {
+        let _ = writeln!(text, "missing  {} could not be read or kept", show_count(outcome.lost));
+    }
+    text
+}

@@ -1,0 +1,182 @@
+//! `capture aerospike://…`: what XDR ships.
+
+use super::{CaptureArgs, KEPT, show};
+use crate::{
+    cli::{
+        aerospike_connect::ConnectArgs,
+        context::Context,
+        exit::{Failure, Kept as _, Status, usage},
+        interrupt,
+        units::parse_duration,
+    },
+    connector::{
+        Options, Source as _, SourceUrl,
+        aerospike::{
+            AerospikeSource, reached_by,
+            xdr::{
+                center::{Center, CenterOptions},
+                listener::Listener,
+            },
+        },
+    },
+    ops::{
+        capture::{
+            live::{Live, LiveOptions, capture_live},
+            stream_source,
+        },
+        stream::StreamOptions,
+    },
+    repo::{Repository, Snapshot},
+};
+use clap::Args;
+use std::{
+    net::{SocketAddr, ToSocketAddrs as _},
+    time::Duration,
+};
+
+/// Bytes of changes that wait for their snapshot.
+const WINDOW_BYTES: usize = 48 << 20;
+
+/// What is shipped again beyond the time since the last snapshot.
+const MARGIN_SECONDS: u64 = 60;
+
+/// How changes of a cluster are captured.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Changes of a cluster")]
+pub struct LiveArgs {
+    /// The data center's name, which every node is told
+    #[arg(long, value_name = "NAME")]
+    dc: Option<String>,
+    /// Where to listen for what nodes ship
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// What nodes are told as our address [default: that of --listen]
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// A change waits at most so long for its snapshot; it is acknowledged when it is in one
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    every: Duration,
+    /// End when everything that was there is shipped and no node lags behind: a backup by XDR
+    #[arg(long)]
+    once: bool,
+    /// How far back records are shipped that were there before: `all`, or seconds [default: since the last snapshot; all without one]
+    #[arg(long, value_name = "all|SECONDS", value_parser = parse_rewind)]
+    rewind: Option<u64>,
+    /// The most records a second of each node, a multiple of 100
+    #[arg(long, value_name = "N")]
+    max_throughput: Option<u32>,
+    /// Ship what came from other clusters too
+    #[arg(long)]
+    forward: bool,
+    /// With --once: do not hold up the writes of transactions for the end
+    #[arg(long, requires = "once")]
+    no_checkpoint: bool,
+    /// How often nodes are asked how far they are
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    info_polling_period: Duration,
+    /// With --once: give up if nothing is shipped for so long
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    start_timeout: Duration,
+    /// Take the data center away from every node, and do nothing else
+    #[arg(long, conflicts_with = "once")]
+    stop_xdr: bool,
+    /// Let the writes of transactions go on, on every node, and do nothing else
+    #[arg(long, conflicts_with = "once")]
+    unblock_mrt: bool,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+fn parse_rewind(text: &str) -> Result<u64, String> {
+    match text {
+        "all" => Ok(0),
+        seconds => match seconds.parse() {
+            Ok(seconds) if seconds > 0 => Ok(seconds),
+            _ => Err("`all`, or seconds".to_owned()),
+        },
+    }
+}
+
+impl LiveArgs {
+    fn reached(&self) -> Result<crate::connector::aerospike::AerospikeOptions, Failure> {
+        let mut options = Options::default();
+        options.add(&self.connect)?;
+        self.connect.add_password(&mut options)?;
+        Ok(reached_by(&options)?)
+    }
+
+    fn listen(&self) -> Result<SocketAddr, Failure> {
+        let text = self.listen.as_deref().ok_or_else(|| usage("where nodes ship to: give --listen HOST:PORT"))?;
+        let resolved = text.to_socket_addrs().map_err(|error| usage(format!("--listen {text}: {error}")))?;
+        resolved.into_iter().next().ok_or_else(|| usage(format!("--listen {text}: no such address")))
+    }
+}
+
+/// How far back to ship, so that nothing is missed since the newest snapshot.
+fn rewind(repo: &Repository, newest: Option<&Snapshot>) -> u64 {
+    let Some(newest) = newest else { return 0 };
+    let since = repo.clock().now().as_millis().saturating_sub(newest.content.start.as_millis());
+    u64::try_from(since / 1000).unwrap_or(0) + MARGIN_SECONDS
+}
+
+pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) -> Result<Status, Failure> {
+    let live = &args.live;
+    let name = live.dc.clone().ok_or_else(|| usage("which data center nodes ship to: give --dc NAME"))?;
+    let url = SourceUrl::parse(&args.source)?;
+    let center = |address: String, rewind: Option<u64>| {
+        let options = CenterOptions {
+            name: name.clone(),
+            address,
+            rewind,
+            max_throughput: live.max_throughput,
+            forward: live.forward,
+        };
+        Center::connect(&url, &live.reached()?, options).map_err(Failure::from)
+    };
+    if live.stop_xdr || live.unblock_mrt {
+        let center = center(String::new(), None)?;
+        if live.unblock_mrt {
+            center.hold_transactions(false)?;
+        }
+        if live.stop_xdr {
+            center.remove_any()?;
+        }
+        return Ok(Status::Done);
+    }
+    interrupt::listen();
+    let at = live.listen()?;
+    let repo = context.open()?;
+    // Asked first, so that a wrong name or namespace is said before a port is opened.
+    let probe = center(String::new(), None)?;
+    let listener = Listener::open(at, probe.namespace(), WINDOW_BYTES)
+        .map_err(|error| usage(format!("--listen {at} cannot be listened at: {error}")))?;
+    // The same part of the cluster as a backup of this URL reads, so that both make one history.
+    let read = AerospikeSource::new(&url, live.reached()?)?;
+    let source = stream_source(&repo, read.identity(), read.scope(), &args.source, args.source_name.as_deref());
+    let address = live.advertise.clone().unwrap_or_else(|| listener.address().to_string());
+    let all = repo.snapshots()?;
+    let its =
+        |snapshot: &&Snapshot| snapshot.source().is_same(&source.source) && snapshot.content.scope == source.scope;
+    let back = live.rewind.unwrap_or_else(|| rewind(&repo, all.iter().rfind(its)));
+    let center = center(address, Some(back))?;
+    let options = LiveOptions {
+        every: live.every,
+        once: live.once,
+        checkpoint: !live.no_checkpoint,
+        poll: live.info_polling_period,
+        start_timeout: live.start_timeout,
+        ..LiveOptions::default()
+    };
+    let stream = StreamOptions { supersede: !live.once, ..stream };
+    let outcome = capture_live(&Live {
+        repo: &repo,
+        center: &center,
+        listener: &listener,
+        source: &source,
+        stream: &stream,
+        options: &options,
+        progress: &context.reporter,
+    })
+    .kept(KEPT)?;
+    Ok(show(&outcome, context))
+}

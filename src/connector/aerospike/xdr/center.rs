@@ -1,0 +1,276 @@
+//! The data center that XDR ships to, as every node is told of it, and transactions that are held up for a checkpoint.
+
+use super::super::{
+    cluster::{Cluster, Node},
+    error::Error,
+    info,
+    options::{AerospikeOptions, ClusterPlace},
+};
+use crate::connector::{ConnectorError, Identity, SourceUrl};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// What a data center is told.
+#[derive(Debug, Clone)]
+pub struct CenterOptions {
+    /// Its name.
+    pub name: String,
+    /// Where nodes reach our listener.
+    pub address: String,
+    /// How far back records are shipped that were there before: `None` for none, 0 for all, else seconds.
+    pub rewind: Option<u64>,
+    /// Records a second of each node.
+    pub max_throughput: Option<u32>,
+    /// Ship what came from other clusters too.
+    pub forward: bool,
+}
+
+/// The longest name of a data center.
+const MAX_NAME: usize = 31;
+
+/// How far nodes are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The greatest lag of a node, in seconds.
+    pub lag: u64,
+    /// Partitions whose records of before are still to be shipped, over all nodes.
+    pub recoveries_pending: u64,
+    /// Nodes that ship.
+    pub nodes: usize,
+    /// Nodes that did not tell, or have lost the data center.
+    pub silent: usize,
+}
+
+/// A cluster whose changes are captured.
+pub struct Center {
+    cluster: Cluster,
+    namespace: String,
+    options: CenterOptions,
+    object: String,
+    name: String,
+    /// Nodes that have it, by id.
+    on: Mutex<BTreeSet<String>>,
+}
+
+impl Center {
+    /// Finds the cluster and the namespace that a URL names.
+    ///
+    /// # Errors
+    /// [`ConnectorError`].
+    pub fn connect(
+        url: &SourceUrl,
+        reached: &AerospikeOptions,
+        options: CenterOptions,
+    ) -> Result<Self, ConnectorError> {
+        let place = ClusterPlace::parse(url)?;
+        let object = format!("aerospike:{}", url.place);
+        let usage = |reason: &str| ConnectorError::Usage { object: object.clone(), reason: reason.to_owned() };
+        let namespace = place.namespace.ok_or_else(|| usage("changes are captured of one namespace: name it"))?;
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "_-$".contains(c);
+        if options.name.is_empty() || options.name.len() > MAX_NAME || !options.name.chars().all(is_name) {
+            return Err(usage("a data center's name has 1 to 31 letters, digits, or any of `_-$`"));
+        }
+        if options.max_throughput.is_some_and(|most| !most.is_multiple_of(100)) {
+            return Err(usage("a throughput is a multiple of 100 records a second"));
+        }
+        let cluster = Cluster::connect(&place.seeds, reached).map_err(|error| error.into_connector(&object))?;
+        let name = cluster.name();
+        let name = if name.is_empty() { "null".to_owned() } else { name };
+        Ok(Self { cluster, namespace, options, object, name, on: Mutex::default() })
+    }
+
+    fn on(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.on.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose changes they are: the same as a backup of the namespace says.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity { connector: "aerospike", name: self.name.clone(), local: false }
+    }
+
+    /// The namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Refuses a name that a data center bears which is not ours. One that ships this namespace to our address goes on.
+    ///
+    /// # Errors
+    /// [`ConnectorError`].
+    pub fn check_name(&self) -> Result<(), ConnectorError> {
+        for node in self.cluster.nodes() {
+            let Some(config) = self.config(&node)? else { continue };
+            let value = |key| info::value_of(&config, ';', key).unwrap_or_default();
+            let ships = value("namespaces").split(',').any(|name| name == self.namespace);
+            if value("node-address-port") != self.options.address || !ships {
+                return Err(ConnectorError::Usage {
+                    object: self.object.clone(),
+                    reason: format!("node {} has a data center `{}` that is not ours", node.id, self.options.name),
+                });
+            }
+            self.on().insert(node.id.clone());
+        }
+        Ok(())
+    }
+
+    /// Whether the data center was there already when its name was checked.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        !self.on().is_empty()
+    }
+
+    fn config(&self, node: &Node) -> Result<Option<String>, ConnectorError> {
+        let command = format!("get-config:context=xdr;dc={}", self.options.name);
+        let answers = self.cluster.info(node, &[&command]).map_err(|error| self.failed(error))?;
+        let text = answers.text(&command).unwrap_or_default();
+        Ok((info::failure(text).is_none() && !text.is_empty()).then(|| text.to_owned()))
+    }
+
+    fn failed(&self, error: Error) -> ConnectorError {
+        error.into_connector(&self.object)
+    }
+
+    /// Makes the data center on every node that has none: also on those that came since. Gives how many those were.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if a node refuses a step; it says which.
+    pub fn spread(&self) -> Result<usize, ConnectorError> {
+        self.cluster.refresh().map_err(|error| error.into_connector(&self.object))?;
+        let nodes = self.cluster.nodes();
+        let there: BTreeSet<&str> = nodes.iter().map(|node| node.id.as_str()).collect();
+        self.on().retain(|id| there.contains(id.as_str()));
+        let mut made = 0;
+        for node in &nodes {
+            if self.on().contains(&node.id) {
+                continue;
+            }
+            for command in self.commands() {
+                self.order(node, &command)?;
+            }
+            self.on().insert(node.id.clone());
+            made += 1;
+        }
+        Ok(made)
+    }
+
+    /// What a node is told, in the order in which it takes it.
+    fn commands(&self) -> Vec<String> {
+        let CenterOptions { name, address, rewind, max_throughput, forward } = &self.options;
+        let namespace = &self.namespace;
+        let mut all = vec![
+            format!("set-config:context=xdr;dc={name};action=create"),
+            format!("set-config:context=xdr;dc={name};connector=true"),
+            format!("set-config:context=xdr;dc={name};node-address-port={address};action=add"),
+        ];
+        if let Some(most) = max_throughput {
+            all.push(format!("set-config:context=xdr;dc={name};namespace={namespace};max-throughput={most}"));
+        }
+        let rewind = match rewind {
+            None => String::new(),
+            Some(0) => ";rewind=all".to_owned(),
+            Some(seconds) => format!(";rewind={seconds}"),
+        };
+        all.push(format!("set-config:context=xdr;dc={name};namespace={namespace};action=add{rewind}"));
+        if *forward {
+            all.push(format!("set-config:context=xdr;dc={name};namespace={namespace};forward=true"));
+        }
+        all
+    }
+
+    fn order(&self, node: &Arc<Node>, command: &str) -> Result<(), ConnectorError> {
+        let answers = self.cluster.info(node, &[command]).map_err(|error| self.failed(error))?;
+        let answer = answers.text(command).unwrap_or_default();
+        if answer == "ok" {
+            return Ok(());
+        }
+        let reason = format!("node {} answers `{command}` with `{answer}`", node.id);
+        Err(ConnectorError::Usage { object: self.object.clone(), reason })
+    }
+
+    /// How far all nodes are.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let command = format!("get-stats:context=xdr;dc={};namespace={}", self.options.name, self.namespace);
+        let mut standing = Standing::default();
+        for node in self.cluster.nodes() {
+            let told = self.cluster.info(&node, &[&command]).ok();
+            let text = told.as_ref().and_then(|answers| answers.text(&command)).unwrap_or_default();
+            let number = |key| info::value_of(text, ';', key).and_then(|value| value.parse::<u64>().ok());
+            if let (Some(lag), Some(pending)) = (number("lag"), number("recoveries_pending")) {
+                standing.nodes += 1;
+                standing.lag = standing.lag.max(lag);
+                standing.recoveries_pending = standing.recoveries_pending.saturating_add(pending);
+                continue;
+            }
+            standing.silent += 1;
+            // It is made there again: a node that restarted has forgotten it.
+            if self.config(&node).is_ok_and(|config| config.is_none()) {
+                self.on().remove(&node.id);
+            }
+        }
+        standing
+    }
+
+    /// Holds up the writes of transactions on every node, or lets them go on. Every node is told, whatever others say.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] of the first node that did not take it.
+    pub fn hold_transactions(&self, hold: bool) -> Result<(), ConnectorError> {
+        let command = format!("set-config:context=namespace;namespace={};disable-mrt-writes={hold}", self.namespace);
+        self.order_all(&command)
+    }
+
+    /// Takes the data center away from the nodes on which it is ours.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] of the first node that did not take it.
+    pub fn remove(&self) -> Result<(), ConnectorError> {
+        let command = self.removal();
+        let mut first = Ok(());
+        for node in self.cluster.nodes() {
+            if self.on().contains(&node.id) {
+                let done = self.order(&node, &command);
+                if done.is_ok() {
+                    self.on().remove(&node.id);
+                }
+                first = first.and(done);
+            }
+        }
+        first
+    }
+
+    /// Takes the data center of this name away from every node that has one, whosever it is.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] of the first node that did not take it.
+    pub fn remove_any(&self) -> Result<(), ConnectorError> {
+        let command = self.removal();
+        let mut first = Ok(());
+        for node in self.cluster.nodes() {
+            let done = match self.config(&node) {
+                Ok(None) => Ok(()),
+                Ok(Some(_)) => self.order(&node, &command),
+                Err(error) => Err(error),
+            };
+            first = first.and(done);
+        }
+        first
+    }
+
+    fn removal(&self) -> String {
+        format!("set-config:context=xdr;dc={};action=delete", self.options.name)
+    }
+
+    fn order_all(&self, command: &str) -> Result<(), ConnectorError> {
+        let mut first = Ok(());
+        for node in self.cluster.nodes() {
+            let done = self.order(&node, command);
+            first = first.and(done);
+        }
+        first
+    }
+}

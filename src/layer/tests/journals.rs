@@ -1,0 +1,275 @@
+//! Journals against a model: random changes, read at every moment, merged and thinned out.
+
+use super::model::*;
+use crate::{
+    layer::{
+        JournalChange, JournalWriter, KeptVersions, Layer, LayerError, Stack, Version, VersionTime, Versions,
+        finish_layer, merge_journals, read_totals,
+    },
+    record::KeyRange,
+    repo::{
+        ChunkKind, ChunkWriter as _,
+        carried::Carried,
+        chunk::MemoryChunks,
+        manifest::{KeptMoments, LayerRef, Moments},
+    },
+};
+use std::collections::BTreeMap;
+
+/// What happened: by key and time, the record or its deletion.
+type Happened = BTreeMap<(Vec<u8>, u64, u64), Option<Rec>>;
+
+fn rec(rng: &mut Rng) -> Rec {
+    let len = rng.below(300) as usize;
+    let bytes = rng.bytes(len);
+    let mut rec = Rec::of(&[("a", 4, &bytes), ("b", 1, &rng.next().to_be_bytes())]);
+    rec.generation = rng.below(9) as u32;
+    rec.expiry = if rng.below(3) == 0 { 40 + rng.below(90) } else { 0 };
+    rec
+}
+
+fn journal(chunks: &MemoryChunks, happened: &Happened) -> LayerRef {
+    let context = context();
+    let mut writer = chunks.writer();
+    let mut journal = JournalWriter::new(&context);
+    let mut rows: Vec<_> = happened.iter().collect();
+    rows.sort_by_key(|((key, millis, order), _)| (key, std::cmp::Reverse((*millis, *order))));
+    for ((key, millis, order), rec) in rows {
+        let time = VersionTime { millis: *millis, order: *order };
+        match rec {
+            None => journal.push(&mut writer, key, time, &JournalChange::Delete).unwrap(),
+            Some(rec) => {
+                let (shape, value) = (rec.shape(), rec.value());
+                let put = JournalChange::Put { meta: rec.meta(), shape: &shape, value: &value };
+                journal.push(&mut writer, key, time, &put).unwrap();
+                // What comes twice is there once.
+                journal.push(&mut writer, key, time, &put).unwrap();
+            }
+        }
+    }
+    journal.finish(&mut writer).unwrap().unwrap()
+}
+
+fn state(base: &Model, happened: &[Happened], at: u64) -> Model {
+    let mut changes: Vec<(u64, u64, &Vec<u8>, &Option<Rec>)> = Vec::new();
+    for ((key, millis, order), rec) in happened.iter().flatten() {
+        changes.push((*millis, *order, key, rec));
+    }
+    changes.sort_by_key(|(millis, order, ..)| (*millis, *order));
+    let mut state = base.clone();
+    for (_, _, key, rec) in changes.into_iter().filter(|change| change.0 <= at) {
+        match rec {
+            Some(rec) => drop(state.insert(key.clone(), rec.clone())),
+            None => drop(state.remove(key)),
+        }
+    }
+    state
+}
+
+fn key(rng: &mut Rng) -> Vec<u8> {
+    let len = rng.below(4) as usize;
+    (0..len).map(|_| [0, 1, 0xff][rng.below(3) as usize]).collect()
+}
+
+fn stream(rng: &mut Rng, journals: u64, changes: u64) -> Vec<Happened> {
+    let mut all = Vec::new();
+    for n in 0..journals {
+        let mut happened = Happened::new();
+        for _ in 0..changes {
+            // Journals overlap in time: across keys a stream is out of order.
+            let millis = 10 + n * 10 + rng.below(25);
+            let rec = if rng.below(4) == 0 { None } else { Some(rec(rng)) };
+            happened.insert((key(rng), millis, rng.below(3) + n * 3), rec);
+        }
+        all.push(happened);
+    }
+    all
+}
+
+fn merged(chunks: &MemoryChunks, layers: &[LayerRef], keep: Option<&KeptVersions>) -> LayerRef {
+    let (context, stack) = (context(), Stack::open(&reader(chunks), layers).unwrap());
+    let mut writer = chunks.writer();
+    let range = stack.layers()[0].ranges().remove(0);
+    let (built, totals) = merge_journals(&context, &stack, keep, &range, &mut writer, &|_, _| true).unwrap();
+    let layer = finish_layer(&context, &mut writer, &[(range.clone(), built)]).unwrap().unwrap();
+    let opened = Layer::open(&reader(chunks), &layer).unwrap();
+    let (read, _) = read_totals(&context, &opened, &range, None, &|_, _| true).unwrap();
+    assert_eq!(read, totals);
+    layer
+}
+
+#[test]
+fn a_stack_with_journals_is_read_at_every_moment() {
+    for seed in 0..12 {
+        let mut rng = Rng(seed);
+        let chunks = MemoryChunks::default();
+        let mut base = Model::new();
+        for _ in 0..20 {
+            base.insert(key(&mut rng), rec(&mut rng));
+        }
+        let all = [KeyRange::all()];
+        let (lowest, ..) = backup(&chunks, &base, None, true, (0, 5), &all);
+        let happened = stream(&mut rng, 4, 60);
+        let mut stack = vec![lowest.unwrap()];
+        stack.extend(happened.iter().map(|happened| journal(&chunks, happened)));
+        let whole = merged(&chunks, &stack[1..], None);
+        let some = [stack[0].clone(), stack[1].clone(), merged(&chunks, &stack[2..4], None), stack[4].clone()];
+        assert_eq!(merged(&chunks, &some[1..], None), whole, "merging in steps gives the same layer");
+        for at in 5..80 {
+            let expected = state(&base, &happened, at);
+            assert_reads(&chunks, &stack, at as i64, &expected);
+            assert_reads(&chunks, &some, at as i64, &expected);
+            assert_reads(&chunks, &[stack[0].clone(), whole.clone()], at as i64, &expected);
+        }
+    }
+}
+
+#[test]
+fn the_lowest_layer_may_be_a_journal() {
+    let mut rng = Rng(77);
+    let chunks = MemoryChunks::default();
+    let happened = stream(&mut rng, 2, 200);
+    let stack: Vec<LayerRef> = happened.iter().map(|happened| journal(&chunks, happened)).collect();
+    for at in 5..60 {
+        assert_reads(&chunks, &stack, at as i64, &state(&Model::new(), &happened, at));
+    }
+}
+
+#[test]
+fn thinned_journals_show_the_moments_that_are_kept() {
+    for seed in 0..12 {
+        let mut rng = Rng(1000 + seed);
+        let chunks = MemoryChunks::default();
+        let happened = stream(&mut rng, 3, 120);
+        let stack: Vec<LayerRef> = happened.iter().map(|happened| journal(&chunks, happened)).collect();
+        let every = 1 + rng.below(9);
+        let moments = Moments {
+            kept: vec![KeptMoments { until: at(30), every, other: Carried::default() }],
+            ..Moments::from(at(7))
+        };
+        let ends = vec![at(13), at(19)];
+        let keep = KeptVersions { moments: moments.clone(), ends: ends.clone() };
+        let thin = merged(&chunks, &stack, Some(&keep));
+        let whole = merged(&chunks, &stack, None);
+        assert!(thin.rows <= whole.rows);
+        assert_eq!(merged(&chunks, std::slice::from_ref(&thin), Some(&keep)), thin, "thinning again drops nothing");
+        for time in 7..70 {
+            if moments.at_or_before(at(time)) == Some(at(time)) || ends.contains(&at(time)) {
+                assert_reads(&chunks, std::slice::from_ref(&thin), time, &state(&Model::new(), &happened, time as u64));
+            }
+        }
+        // Before 30 no two versions of a key stand between the same moments.
+        let is_kept = |time: i64| moments.at_or_before(at(time)) == Some(at(time)) || ends.contains(&at(time));
+        let versions = Versions::new(&reader(&chunks));
+        for key in happened.iter().flat_map(|happened| happened.keys().map(|(key, ..)| key)) {
+            let last = VersionTime { millis: 29, order: u64::MAX };
+            let found = versions.timed(&thin, key, VersionTime::default(), last).unwrap();
+            for pair in found.windows(2) {
+                let mut between = pair[0].0.millis as i64..pair[1].0.millis as i64;
+                assert!(between.any(|time| is_kept(time) || time < 7), "{key:?}: {pair:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn versions_of_one_key_are_found_by_time() {
+    let mut rng = Rng(5);
+    let chunks = MemoryChunks::default();
+    let happened = stream(&mut rng, 1, 900).remove(0);
+    let layer = journal(&chunks, &happened);
+    let versions = Versions::new(&reader(&chunks));
+    let keys: std::collections::BTreeSet<&Vec<u8>> = happened.keys().map(|(key, ..)| key).collect();
+    for key in keys {
+        let of_key: Vec<_> = happened.range((key.clone(), 0, 0)..=(key.clone(), u64::MAX, u64::MAX)).collect();
+        for (from, to) in [(0, 99), (15, 22), (22, 15)] {
+            let (first, last) = (VersionTime { millis: from, order: 0 }, VersionTime { millis: to, order: u64::MAX });
+            let found = if first > last { Vec::new() } else { versions.timed(&layer, key, first, last).unwrap() };
+            let expected: Vec<_> = of_key.iter().filter(|((_, millis, _), _)| (from..=to).contains(millis)).collect();
+            assert_eq!(found.len(), expected.len());
+            for ((time, version), ((_, millis, order), rec)) in found.iter().zip(expected) {
+                assert_eq!((time.millis, time.order), (*millis, *order));
+                let value = versions.value_at(&layer, key, *time, 1 << 20).unwrap().map(|(_, value)| value);
+                assert_eq!(value, rec.as_ref().map(Rec::value));
+                assert_eq!(matches!(version, Version::Tombstone), rec.is_none());
+            }
+        }
+        let at = VersionTime { millis: 20, order: u64::MAX };
+        let newest = versions.newest(&layer, key, at).unwrap().map(|(time, _)| (time.millis, time.order));
+        let expected = of_key.iter().rfind(|((_, millis, _), _)| *millis <= 20).map(|((_, m, o), _)| (*m, *o));
+        assert_eq!(newest, expected);
+    }
+}
+
+#[test]
+fn a_key_with_more_versions_than_a_block_holds_is_read_at_any_of_them() {
+    let chunks = MemoryChunks::default();
+    let context = context();
+    let mut writer = chunks.writer();
+    let mut written = JournalWriter::new(&context);
+    let count = 60_000u64;
+    for millis in (1..=count).rev() {
+        let rec = Rec::of(&[("n", 1, &millis.to_be_bytes())]);
+        let (shape, value) = (rec.shape(), rec.value());
+        let put = JournalChange::Put { meta: rec.meta(), shape: &shape, value: &value };
+        written.push(&mut writer, b"hot", VersionTime { millis, order: 0 }, &put).unwrap();
+    }
+    let layer = written.finish(&mut writer).unwrap().unwrap();
+    let mut blocks = 0;
+    let opened = Layer::open(&reader(&chunks), &layer).unwrap();
+    opened
+        .for_each_block(&mut |_| {
+            blocks += 1;
+            Ok(())
+        })
+        .unwrap();
+    assert!(blocks > 3, "{blocks}");
+    for millis in [1, 2, 777, 30_000, 59_999, 60_000] {
+        let rec = Rec::of(&[("n", 1, &u64::to_be_bytes(millis))]);
+        assert_reads(&chunks, std::slice::from_ref(&layer), millis as i64, &Model::from([(b"hot".to_vec(), rec)]));
+    }
+    assert_reads(&chunks, std::slice::from_ref(&layer), 0, &Model::new());
+}
+
+#[test]
+fn a_journal_is_told_from_other_layers() {
+    let mut rng = Rng(3);
+    let chunks = MemoryChunks::default();
+    let layer = journal(&chunks, &stream(&mut rng, 1, 20).remove(0));
+    assert!(layer.journal);
+    let as_delta = LayerRef { journal: false, ..layer.clone() };
+    assert!(matches!(Layer::open(&reader(&chunks), &as_delta), Err(LayerError::Inconsistent { .. })));
+    let (base, ..) =
+        backup(&chunks, &Model::from([(b"k".to_vec(), rec(&mut rng))]), None, true, (0, 5), &[KeyRange::all()]);
+    let as_journal = LayerRef { journal: true, ..base.clone().unwrap() };
+    assert!(matches!(Layer::open(&reader(&chunks), &as_journal), Err(LayerError::Inconsistent { .. })));
+    let mixed = Stack::open(&reader(&chunks), &[base.unwrap(), layer]).unwrap();
+    let merged = merge_journals(&context(), &mixed, None, &KeyRange::all(), &mut chunks.writer(), &|_, _| true);
+    assert!(matches!(merged, Err(LayerError::Inconsistent { .. })));
+}
+
+#[test]
+fn rows_whose_keys_are_no_version_keys_are_an_error() {
+    use crate::{
+        layer::{
+            block::{BlockBuilder, NewRow},
+            list::{Entry, RootHeader, write_list},
+        },
+        repo::ChunkPlain,
+    };
+    let chunks = MemoryChunks::default();
+    let mut block = BlockBuilder::default();
+    block.push(&NewRow::tombstone(b"no version key at all")).unwrap();
+    let mut plain = ChunkPlain::default();
+    let totals = block.totals();
+    block.keys.write(&mut plain);
+    let keys = chunks.writer().put(ChunkKind::Versions, &plain).unwrap().id;
+    let entries = [Entry::block(b"no version key at all", &totals, keys, None, true)];
+    let header = RootHeader::new(Vec::new(), &entries);
+    write_list(&entries, Some(&header), &mut plain).unwrap();
+    let id = chunks.writer().put(ChunkKind::List, &plain).unwrap().id;
+    let layer = LayerRef { journal: true, ..LayerRef::new(id, header.rows, header.bytes) };
+    let stack = Stack::open(&reader(&chunks), &[layer]).unwrap();
+    let read = stack.cursor(&KeyRange::all(), at(5), false).unwrap().advance();
+    assert!(matches!(read, Err(LayerError::Inconsistent { .. })), "{read:?}");
+}

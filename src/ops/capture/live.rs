@@ -1,0 +1,282 @@
+//! Capturing a cluster as it changes: what XDR ships becomes a snapshot now and then, and is acknowledged only then.
+
+use super::CaptureOutcome;
+use crate::{
+    connector::aerospike::xdr::{
+        center::{Center, Standing},
+        listener::{AGAIN, DONE, Listener, Taken},
+    },
+    ops::{
+        OpsError, Phase, PhaseKind, Progress,
+        stream::{StreamCollection, StreamCommit, StreamEnd, StreamOptions, StreamSource, StreamWriter},
+        tag::check_tags,
+    },
+    record::KeyCodec,
+    repo::Repository,
+    report::WarningKind,
+};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// How a cluster is captured.
+#[derive(Debug, Clone)]
+pub struct LiveOptions {
+    /// A change waits at most so long for its snapshot.
+    pub every: Duration,
+    /// When nothing has come for so long, what came is committed.
+    pub idle: Duration,
+    /// End when everything that was there is shipped and nothing lags behind.
+    pub once: bool,
+    /// Hold up transactions for that end, so that it is consistent.
+    pub checkpoint: bool,
+    /// Take the data center away at the end, however it comes.
+    pub remove: bool,
+    /// How often nodes are asked how far they are.
+    pub poll: Duration,
+    /// With `once`: give up if nothing comes for so long although there is something to come.
+    pub start_timeout: Duration,
+}
+
+impl Default for LiveOptions {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(10),
+            idle: Duration::from_secs(1),
+            once: false,
+            checkpoint: true,
+            remove: false,
+            poll: Duration::from_secs(1),
+            start_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// So many commits that fail in a row end a capture; each is answered so that the changes come again.
+const MAX_FAILURES: u32 = 10;
+
+/// Holds up transactions until it is dropped.
+struct Held<'a> {
+    center: &'a Center,
+    progress: &'a dyn Progress,
+}
+
+impl<'a> Held<'a> {
+    fn begin(center: &'a Center, progress: &'a dyn Progress) -> Result<Self, OpsError> {
+        // Made first, so that nodes that took the order are released although another refused it.
+        let held = Self { center, progress };
+        center.hold_transactions(true)?;
+        Ok(held)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.center.hold_transactions(false) {
+            let words = format!("writes of transactions are still held up on some node: release them: {error}");
+            self.progress.warn(WarningKind::CleanupFailed, self.center.namespace(), words);
+        }
+    }
+}
+
+/// What a capture works with.
+pub struct Live<'a> {
+    /// Where it goes.
+    pub repo: &'a Repository,
+    /// The cluster.
+    pub center: &'a Center,
+    /// What it ships to.
+    pub listener: &'a Listener,
+    /// Whose changes these are.
+    pub source: &'a StreamSource,
+    /// How they are written.
+    pub stream: &'a StreamOptions,
+    /// How they are captured.
+    pub options: &'a LiveOptions,
+    /// Who is told.
+    pub progress: &'a dyn Progress,
+}
+
+/// Captures until it is told to stop, or with `once` until all is shipped.
+///
+/// # Errors
+/// [`OpsError`]. What was committed stays; what was not acknowledged is shipped again.
+pub fn capture_live(live: &Live<'_>) -> Result<CaptureOutcome, OpsError> {
+    check_tags(&live.stream.tags)?;
+    live.progress.phase(&Phase {
+        kind: PhaseKind::Capturing,
+        object: live.center.namespace().to_owned(),
+        ..Phase::default()
+    });
+    let ended = live.run();
+    if live.options.remove || live.options.once {
+        let removed = live.center.remove();
+        if let Err(error) = removed {
+            let words = format!("the data center is still there on some node: {error}");
+            live.progress.warn(WarningKind::CleanupFailed, live.center.namespace(), words);
+        }
+    }
+    ended
+}
+
+/// How far a capture is.
+struct Course<'a> {
+    outcome: CaptureOutcome,
+    /// Whether everything that was there when the data center was made has been shipped.
+    is_whole: bool,
+    /// Whether a snapshot says so.
+    is_said: bool,
+    standing: Standing,
+    failures: u32,
+    held: Option<Held<'a>>,
+    /// When transactions were held up, or what was to come had come.
+    checkpoint: Option<Instant>,
+    began: Instant,
+    looked: Instant,
+}
+
+impl Course<'_> {
+    fn add(&mut self, commit: &StreamCommit) {
+        self.outcome.add(commit);
+        self.is_said |= commit.is_exact;
+    }
+}
+
+impl Live<'_> {
+    fn run(&self) -> Result<CaptureOutcome, OpsError> {
+        self.center.check_name()?;
+        self.center.spread()?;
+        let mut course = Course {
+            outcome: CaptureOutcome { complete: true, ..CaptureOutcome::default() },
+            is_whole: false,
+            is_said: false,
+            standing: Standing::default(),
+            failures: 0,
+            held: None,
+            checkpoint: None,
+            began: Instant::now(),
+            looked: Instant::now(),
+        };
+        let mut polled: Option<Instant> = None;
+        while !self.progress.cancelled() {
+            let wanted = || !self.progress.cancelled();
+            let idle = if self.options.once { self.options.idle.min(self.options.poll) } else { self.options.idle };
+            let taken = self.listener.take(self.options.every, idle, &wanted);
+            let is_quiet = taken.is_none();
+            if polled.is_none_or(|polled| polled.elapsed() >= self.options.poll) {
+                self.look(&mut course);
+                polled = Some(Instant::now());
+            }
+            if let Some(taken) = taken {
+                self.keep(taken, &mut course)?;
+            }
+            // What was there has come, and the last snapshot does not say so.
+            if is_quiet && course.is_whole && !course.is_said {
+                let commit = self.commit(None, true)?;
+                course.add(&commit);
+            }
+            if self.options.once && self.is_over(&mut course, is_quiet)? {
+                break;
+            }
+        }
+        if self.progress.cancelled() && self.options.once {
+            return Err(OpsError::Interrupted);
+        }
+        course.outcome.complete &= course.outcome.lost == 0;
+        Ok(course.outcome)
+    }
+
+    /// Asks nodes how far they are, and makes the data center on those that have none.
+    fn look(&self, course: &mut Course<'_>) {
+        // A node that goes or comes may not answer now; it is asked again.
+        if let Err(error) = self.center.spread() {
+            self.progress.warn(WarningKind::Problem, self.center.namespace(), error.to_string());
+        }
+        course.looked = Instant::now();
+        course.standing = self.center.standing();
+        let Standing { nodes, silent, recoveries_pending, .. } = course.standing;
+        course.is_whole |= nodes > 0 && silent == 0 && recoveries_pending == 0;
+    }
+
+    /// Makes what came durable and answers for it.
+    fn keep(&self, taken: Taken, course: &mut Course<'_>) -> Result<(), OpsError> {
+        for fault in &taken.faults {
+            self.progress.warn(WarningKind::Problem, self.center.namespace(), fault.clone());
+        }
+        if taken.batch.is_empty() {
+            let _ = taken.answer(DONE);
+            return Ok(());
+        }
+        match self.commit(Some(&taken), course.is_whole) {
+            Ok(commit) => {
+                course.failures = 0;
+                self.progress.count(taken.batch.len() as u64, taken.batch.bytes() as u64);
+                // Whoever is gone ships again what it was not told, and finds it there.
+                let _ = taken.answer(DONE);
+                course.add(&commit);
+                Ok(())
+            }
+            Err(error) => {
+                course.failures += 1;
+                let again = format!("{} changes could not be kept, and are shipped again: {error}", taken.batch.len());
+                let _ = taken.answer(AGAIN);
+                if course.failures >= MAX_FAILURES || self.progress.cancelled() {
+                    return Err(error);
+                }
+                self.progress.warn(WarningKind::DoneAgain, self.center.namespace(), again);
+                crate::record::pause(self.options.poll, || self.progress.cancelled());
+                Ok(())
+            }
+        }
+    }
+
+    fn commit(&self, taken: Option<&Taken>, is_whole: bool) -> Result<StreamCommit, OpsError> {
+        let collection = StreamCollection {
+            name: self.center.namespace().to_owned(),
+            codec: KeyCodec::Digest,
+            attributes: serde_json::Value::Null,
+        };
+        let mut writer = StreamWriter::begin(self.repo, self.source, &[collection], self.stream, self.progress)?;
+        if writer.parent().is_none() {
+            writer.describe(0, json!({ "format": 1, "sets": [], "set_records": {}, "sindexes": [] }));
+        }
+        if let Some(taken) = taken
+            && let Err(error) = writer.write(0, &taken.batch)
+        {
+            writer.abandon()?;
+            return Err(error);
+        }
+        writer.commit(&StreamEnd { is_whole, problems: Vec::new() }, self.progress)
+    }
+
+    /// Whether all that was to be shipped has been.
+    fn is_over<'s>(&'s self, course: &mut Course<'s>, is_quiet: bool) -> Result<bool, OpsError> {
+        let Standing { lag, nodes, silent, recoveries_pending } = course.standing;
+        if self.listener.arrived() == 0
+            && recoveries_pending > 0
+            && course.began.elapsed() >= self.options.start_timeout
+        {
+            return Err(OpsError::Failed(format!(
+                "nothing was shipped in {} s: can the nodes reach the address that they were given?",
+                self.options.start_timeout.as_secs()
+            )));
+        }
+        if nodes == 0 || silent > 0 || recoveries_pending > 0 {
+            return Ok(false);
+        }
+        let Some(checkpoint) = course.checkpoint else {
+            if self.options.checkpoint {
+                course.held = Some(Held::begin(self.center, self.progress)?);
+            }
+            course.checkpoint = Some(Instant::now());
+            return Ok(false);
+        };
+        // What a node was behind by then has come when its lag is less than what has passed since.
+        let has_come = lag == 0 || checkpoint.elapsed() > Duration::from_secs(lag);
+        // Nodes were asked after it, and nothing has come since.
+        if has_come && is_quiet && course.looked > checkpoint {
+            course.held = None;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}

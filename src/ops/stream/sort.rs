@@ -1,0 +1,94 @@
+//! Changes in the order of a journal, with times that do not contradict the order in which they came.
+
+use crate::{
+    layer::{JournalChange, LayerError, Stack, holds_version, newest_versions},
+    record::{ChangeBatch, ChangeTime, VersionTime},
+};
+use std::cmp::Reverse;
+
+/// How changes of one record follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// In the order in which they come.
+    Ordered,
+    /// In that of their times, whenever they come.
+    Times,
+    /// A change with a greater generation (twice it is the order), and a deletion, is later than what came before it; one with a
+    /// lesser generation is an older version that comes late.
+    Generations,
+}
+
+/// Changes as a journal takes them.
+pub(super) struct Sorted {
+    /// Which, and the time that each gets: by key, the newest first.
+    pub order: Vec<(usize, VersionTime)>,
+    /// How many got another time than they came with.
+    pub lifted: u64,
+}
+
+/// Sorts changes. `known` are the journals before, of which only changes made at `threshold` or before can contradict one.
+pub(super) fn sort(
+    changes: &ChangeBatch,
+    known: Option<&Stack>,
+    threshold: u64,
+    arrival: Arrival,
+) -> Result<Sorted, LayerError> {
+    let by_key = changes.by_key();
+    let records: Vec<&[usize]> = by_key.chunk_by(|a, b| changes.row(*a).key == changes.row(*b).key).collect();
+    let may_be_old = |record: &&&[usize]| record.iter().any(|change| changes.time(*change).time.millis <= threshold);
+    let keys: Vec<&[u8]> = match known {
+        Some(_) => records.iter().filter(may_be_old).map(|record| changes.row(record[0]).key).collect(),
+        None => Vec::new(),
+    };
+    let newest = known.map_or_else(|| Ok(Vec::new()), |known| newest_versions(known, &keys))?;
+    let mut newest = keys.into_iter().zip(newest).peekable();
+    let mut sorted = Sorted { order: Vec::with_capacity(changes.len()), lifted: 0 };
+    for record in records {
+        let key = changes.row(record[0]).key;
+        let mut before = newest.next_if(|(known, _)| *known == key).and_then(|(_, newest)| newest);
+        let first = sorted.order.len();
+        for &change in record {
+            let own = changes.time(change);
+            let later = before.filter(|before| own.time < *before && is_later(own, *before, arrival));
+            // What is known already under its own time comes again.
+            let comes_again = |time| sorted.order[first..].iter().any(|(_, other)| *other == time);
+            let lifted = match (later, known) {
+                (Some(_), _) if comes_again(own.time) => None,
+                (Some(_), Some(known)) if holds_version(known, key, own.time)? => None,
+                (later, _) => later,
+            };
+            let time = lifted.map_or(own.time, |before| VersionTime {
+                millis: before.millis,
+                order: own.time.order.max(before.order.saturating_add(1)),
+            });
+            sorted.lifted += u64::from(lifted.is_some());
+            before = before.max(Some(time));
+            sorted.order.push((change, time));
+        }
+        // Of what came twice the later stands first: it is the one that is kept.
+        sorted.order[first..].sort_by_key(|(change, time)| Reverse((*time, *change)));
+    }
+    Ok(sorted)
+}
+
+/// Whether a change that is stamped before another version of its record was made after it all the same.
+fn is_later(own: ChangeTime, before: VersionTime, arrival: Arrival) -> bool {
+    match arrival {
+        Arrival::Times => false,
+        Arrival::Ordered => true,
+        Arrival::Generations => {
+            // Generations have 16 bits and begin anew.
+            let ahead = (own.time.order >> 1).wrapping_sub(before.order >> 1) as u16;
+            own.is_deletion || ahead != 0 && ahead < 0x8000
+        }
+    }
+}
+
+/// A change as a journal takes it.
+pub(super) fn change_of(changes: &ChangeBatch, index: usize) -> JournalChange<'_> {
+    let row = changes.row(index);
+    if changes.time(index).is_deletion {
+        return JournalChange::Delete;
+    }
+    JournalChange::Put { meta: row.meta, shape: row.shape, value: row.value }
+}

@@ -1,0 +1,303 @@
+//! Capturing what nodes ship by XDR: nothing is acknowledged before it is in a snapshot, everything comes, deletions too.
+
+use crate::{
+    cluster::{given_back, held},
+    place::here,
+    support::{Db, Heard, World, world::assert_sound},
+};
+use rekeep::{
+    connector::{
+        Scope, SourceUrl,
+        aerospike::{
+            AerospikeOptions,
+            xdr::{
+                center::{Center, CenterOptions},
+                listener::Listener,
+            },
+        },
+    },
+    ops::{
+        OpsError,
+        capture::{
+            CaptureOutcome,
+            live::{Live, LiveOptions, capture_live},
+            stream_source,
+        },
+        history::history,
+        stream::{StreamOptions, StreamSource},
+    },
+    repo::{Repository, Snapshot},
+};
+use rekeep_aerospike_server::{Config, Handle, Seed};
+use std::{sync::atomic::Ordering, time::Duration};
+
+const DC: &str = "rekeep";
+
+#[track_caller]
+fn enterprise(nodes: usize) -> Handle {
+    here(Config { enterprise: true, ..Config::with_nodes(nodes) })
+}
+
+fn quick() -> LiveOptions {
+    LiveOptions {
+        every: Duration::from_millis(60),
+        idle: Duration::from_millis(20),
+        poll: Duration::from_millis(20),
+        once: true,
+        ..LiveOptions::default()
+    }
+}
+
+fn center(server: &Handle, address: &str, name: &str, rewind: Option<u64>) -> Center {
+    let url = SourceUrl::parse(&format!("aerospike://{}/test", server.address(0))).unwrap();
+    let options = CenterOptions {
+        name: name.to_owned(),
+        address: address.to_owned(),
+        rewind,
+        max_throughput: Some(1000),
+        forward: true,
+    };
+    Center::connect(&url, &AerospikeOptions::default(), options).unwrap()
+}
+
+fn listener() -> Listener {
+    Listener::open("127.0.0.1:0".parse().unwrap(), "test", 1 << 20).unwrap()
+}
+
+struct Capture {
+    listener: Listener,
+    center: Center,
+    source: StreamSource,
+}
+
+impl Capture {
+    fn of(server: &Handle, repo: &Repository) -> Self {
+        let listener = listener();
+        let center = center(server, &listener.address().to_string(), DC, Some(0));
+        let source = stream_source(repo, center.identity(), Scope::default(), "aerospike://x/test", None);
+        Self { listener, center, source }
+    }
+
+    fn run(&self, repo: &Repository, options: &LiveOptions, heard: &Heard) -> Result<CaptureOutcome, OpsError> {
+        let stream = StreamOptions { compression: 1, supersede: true, ..StreamOptions::default() };
+        capture_live(&Live {
+            repo,
+            center: &self.center,
+            listener: &self.listener,
+            source: &self.source,
+            stream: &stream,
+            options,
+            progress: heard,
+        })
+    }
+}
+
+fn newest(repo: &Repository) -> Snapshot {
+    repo.snapshots().unwrap().pop().unwrap()
+}
+
+/// What the newest snapshot gives back, and what it should.
+fn shown(repo: &Repository) -> Db {
+    given_back(repo, newest(repo).id)
+}
+
+fn there(server: &Handle, repo: &Repository) -> Db {
+    held(server, &["test"], newest(repo).content.end)
+}
+
+#[test]
+fn everything_that_is_there_comes_once_and_transactions_are_held_up_for_the_end() {
+    let server = enterprise(3);
+    server.put_all("test", (0..700).map(|n| Seed::int(n).set("s").bin_int("n", n)));
+    let (_world, repo) = World::new();
+    let capture = Capture::of(&server, &repo);
+    let heard = Heard::default();
+    let outcome = capture.run(&repo, &quick(), &heard).unwrap();
+    assert!(outcome.complete, "{:?} {}", outcome.problems, heard.warnings());
+    assert_eq!(outcome.changes, 700);
+    assert_eq!(shown(&repo), there(&server, &repo));
+    let taken = newest(&repo);
+    assert!(taken.content.complete && taken.collections[0].journal.is_some(), "{:?}", taken.content.problems);
+    assert_sound(&repo);
+    assert!(server.data_centers().is_empty(), "it is taken away again");
+    assert!(server.holding().is_empty(), "transactions go on");
+    for node in 0..3 {
+        let orders: Vec<String> =
+            server.orders().into_iter().filter(|(on, _)| *on == node).map(|(_, order)| order).collect();
+        let kinds: Vec<&str> = orders
+            .iter()
+            .map(|order| {
+                let words = [
+                    "action=create",
+                    "connector=",
+                    "node-address-port=",
+                    "max-throughput=",
+                    "rewind=",
+                    "forward=",
+                    "disable-mrt-writes=true",
+                    "disable-mrt-writes=false",
+                    "action=delete",
+                ];
+                words.into_iter().find(|word| order.contains(word)).unwrap()
+            })
+            .collect();
+        assert_eq!(
+            kinds,
+            [
+                "action=create",
+                "connector=",
+                "node-address-port=",
+                "max-throughput=",
+                "rewind=",
+                "forward=",
+                "disable-mrt-writes=true",
+                "disable-mrt-writes=false",
+                "action=delete"
+            ],
+            "node {node}"
+        );
+    }
+}
+
+#[test]
+fn what_is_shipped_twice_is_kept_once() {
+    let server = enterprise(2);
+    server.ship_twice(true);
+    server.put_all("test", (0..300).map(|n| Seed::int(n).bin_int("n", n)));
+    let (_world, repo) = World::new();
+    Capture::of(&server, &repo).run(&repo, &quick(), &Heard::default()).unwrap();
+    assert_eq!(shown(&repo), there(&server, &repo));
+    let rows: u64 = newest(&repo).collections[0].stack.iter().map(|layer| layer.rows).sum();
+    assert_eq!(rows, 300);
+}
+
+#[test]
+fn an_empty_namespace_is_captured_as_one() {
+    let server = enterprise(1);
+    let (_world, repo) = World::new();
+    let outcome = Capture::of(&server, &repo).run(&repo, &quick(), &Heard::default()).unwrap();
+    assert_eq!((outcome.changes, outcome.commits), (0, 1));
+    assert!(newest(&repo).content.complete);
+}
+
+/// Runs beside `during` until that is done.
+fn beside(
+    server: &Handle,
+    repo: &Repository,
+    options: &LiveOptions,
+    during: impl FnOnce(&Handle, &Heard),
+) -> Result<CaptureOutcome, OpsError> {
+    let capture = Capture::of(server, repo);
+    let heard = Heard::default();
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| capture.run(repo, options, &heard));
+        during(server, &heard);
+        heard.cancel.store(true, Ordering::Relaxed);
+        running.join().unwrap()
+    })
+}
+
+fn until(what: impl Fn() -> bool) {
+    while !what() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn changes_and_deletions_come_as_they_are_made() {
+    let server = enterprise(2);
+    let digests: Vec<_> = (0..50).map(|n| server.put("test", Seed::int(n).bin_int("n", n))).collect();
+    let (_world, repo) = World::new();
+    let options = LiveOptions { once: false, ..quick() };
+    let outcome = beside(&server, &repo, &options, |server, _| {
+        until(|| server.shipped().0 >= 50);
+        for digest in &digests[..10] {
+            assert!(server.bury("test", digest));
+        }
+        server.advance(Duration::from_secs(2));
+        for digest in &digests[10..30] {
+            server.touch("test", digest);
+        }
+        until(|| server.shipped().0 >= 80);
+    })
+    .unwrap();
+    assert_eq!((outcome.changes, outcome.deletions), (80, 10));
+    assert_eq!(shown(&repo), there(&server, &repo));
+    // It goes on where it was: the data center stays, and so do all versions.
+    assert_eq!(server.data_centers().len(), 2);
+    let key = format!("digest:{}", data_encoding::HEXLOWER.encode(&digests[20]));
+    let all = repo.snapshots().unwrap();
+    let found = history(&repo, &all, "test", &key, None, None, &Heard::default()).unwrap();
+    assert_eq!(found.versions.iter().map(|it| it.generation).collect::<Vec<_>>(), [Some(1), Some(2)]);
+    assert_sound(&repo);
+}
+
+#[test]
+fn a_node_that_comes_gets_the_data_center_too() {
+    let server = enterprise(2);
+    let (_world, repo) = World::new();
+    let options = LiveOptions { once: false, ..quick() };
+    beside(&server, &repo, &options, |server, _| {
+        until(|| server.data_centers().len() == 2);
+        server.add_node().unwrap();
+        until(|| server.data_centers().len() == 3);
+        server.put_all("test", (0..100).map(|n| Seed::int(n).bin_int("n", n)));
+        until(|| server.shipped().0 >= 100);
+    })
+    .unwrap();
+    assert_eq!(shown(&repo), there(&server, &repo));
+}
+
+#[test]
+fn a_name_that_another_data_center_bears_is_refused_and_that_one_stays() {
+    let server = enterprise(1);
+    let (_world, repo) = World::new();
+    let other = center(&server, "127.0.0.1:9", DC, None);
+    other.spread().unwrap();
+    for once in [false, true] {
+        let options = LiveOptions { once, ..quick() };
+        let refused = Capture::of(&server, &repo).run(&repo, &options, &Heard::default());
+        assert!(refused.unwrap_err().to_string().contains("not ours"));
+        assert_eq!(server.data_centers().len(), 1);
+    }
+    // A person may say that it is to go.
+    center(&server, "", DC, None).remove_any().unwrap();
+    assert!(server.data_centers().is_empty());
+}
+
+#[test]
+fn nodes_that_never_ship_are_an_error_and_transactions_go_on() {
+    let server = enterprise(1);
+    server.put("test", Seed::int(1).bin_int("n", 1));
+    server.ship_nothing(true);
+    let (_world, repo) = World::new();
+    let options = LiveOptions { start_timeout: Duration::from_millis(50), ..quick() };
+    let error = Capture::of(&server, &repo).run(&repo, &options, &Heard::default()).unwrap_err();
+    assert!(error.to_string().contains("nothing was shipped"), "{error}");
+    assert!(server.holding().is_empty() && server.data_centers().is_empty());
+    assert!(repo.snapshots().unwrap().is_empty());
+}
+
+#[test]
+fn a_community_edition_says_that_it_cannot() {
+    let server = here(Config::with_nodes(1));
+    let (_world, repo) = World::new();
+    let error = Capture::of(&server, &repo).run(&repo, &quick(), &Heard::default()).unwrap_err();
+    assert!(error.to_string().contains("enterprise"), "{error}");
+}
+
+#[test]
+fn names_that_no_server_takes_are_refused() {
+    let server = enterprise(1);
+    let url = SourceUrl::parse(&format!("aerospike://{}/test", server.address(0))).unwrap();
+    for name in ["", "a b", "a;b", &"x".repeat(32)] {
+        let options = CenterOptions {
+            name: name.to_owned(),
+            address: String::new(),
+            rewind: None,
+            max_throughput: None,
+            forward: false,
+        };
+        assert!(Center::connect(&url, &AerospikeOptions::default(), options).is_err(), "{name}");
+    }
+}

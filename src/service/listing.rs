@@ -133,7 +133,7 @@ impl Service {
     /// The repository of a routine, if there is one yet.
     pub(super) fn repository_of(&self, config: &Config, routine: &Routine) -> Result<Option<Repository>, OpsError> {
         let place = Where::of_routine(config, routine)?;
-        match self.places.open(config, &place, false) {
+        match self.places.look(config, &place) {
             Ok(repo) => Ok(Some(repo)),
             Err(error) if error.kind() == ErrorKind::NoRepository => Ok(None),
             Err(error) => Err(error),

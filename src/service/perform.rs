@@ -178,6 +178,8 @@ fn keep(
         return Ok(Done { complete: true, ..Done::default() });
     };
     let repo = service.places.open(config, &Where::of_routine(config, routine)?, false)?;
+    // What others forgot meanwhile counts for nothing that is to be kept.
+    repo.refresh()?.iter().for_each(|warning| progress.warning(warning));
     let policy = Keep { full: retention.full, incremental: retention.incremental, ..Keep::default() };
     let narrow = Narrow { tags: vec![routine_tag(name)], ..Narrow::default() };
     let plan = forget::plan_policy(&repo, &narrow, &policy, &time_zone(Some("UTC"))?)?;
@@ -205,7 +207,7 @@ fn check(
     how: &str,
     progress: &dyn Progress,
 ) -> Result<Done, OpsError> {
-    let repo = service.places.open(config, &Where::of_routine(config, routine)?, false)?;
+    let repo = service.places.look(config, &Where::of_routine(config, routine)?)?;
     let narrow = Narrow { tags: vec![routine_tag(name)], ..Narrow::default() };
     let newest = narrow.apply(&repo, progress)?.pop();
     let newest =

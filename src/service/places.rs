@@ -17,6 +17,7 @@ use std::{
     io::Write as _,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// The folder of a storage that its repository lies in.
@@ -36,7 +37,16 @@ pub struct Where {
 }
 
 /// One that is open, or being opened.
-type Slot = Arc<Mutex<Option<Repository>>>;
+type Slot = Arc<Mutex<Option<Opened>>>;
+
+struct Opened {
+    repo: Repository,
+    /// When storage was last listed for a question.
+    looked: Instant,
+}
+
+/// How old an answer about what a repository holds may be.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// Those that are open.
 pub struct Places {
@@ -175,22 +185,40 @@ impl Places {
         Self { open: Mutex::default(), state, cache, clock, host }
     }
 
+    fn slot(&self, place: &Where) -> Slot {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(open.entry(place.fingerprint).or_default())
+    }
+
     /// Opens one, or gives the one that is open. With `create`, it may be made if the configuration allows that. Takes long:
     /// not for threads that others wait for.
     ///
     /// # Errors
     /// What the repository says; [`ErrorKind::WrongPassword`] also if there is none.
     pub fn open(&self, config: &Config, place: &Where, create: bool) -> Result<Repository, OpsError> {
-        let slot = {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(open.entry(place.fingerprint).or_default())
-        };
+        let slot = self.slot(place);
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(repo) = slot.as_ref() {
-            return Ok(repo.clone());
+        if let Some(opened) = slot.as_ref() {
+            return Ok(opened.repo.clone());
         }
         let repo = self.open_anew(config, place, create)?;
-        *slot = Some(repo.clone());
+        *slot = Some(Opened { repo: repo.clone(), looked: Instant::now() });
+        Ok(repo)
+    }
+
+    /// The same with what others committed there: another service, or the command. It may be [`FRESH`] old.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; what storage says.
+    pub fn look(&self, config: &Config, place: &Where) -> Result<Repository, OpsError> {
+        let repo = self.open(config, place, false)?;
+        let slot = self.slot(place);
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = slot.as_mut().filter(|opened| opened.looked.elapsed() >= FRESH) {
+            // What is doubtful there is told by jobs.
+            repo.refresh()?;
+            opened.looked = Instant::now();
+        }
         Ok(repo)
     }
 

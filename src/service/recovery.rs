@@ -263,7 +263,7 @@ impl Service {
         }
         let mut all = Vec::new();
         for (name, place) in places {
-            let repo = match self.places.open(config, &place, false) {
+            let repo = match self.places.look(config, &place) {
                 Err(error) if error.kind() == ErrorKind::NoRepository => continue,
                 opened => opened?,
             };

@@ -215,7 +215,7 @@ impl Service {
             return Err(invalid(format!("`{}` is a backup of the other kind", request.backup_data_path)));
         }
         let place = place(&config, request.source.as_ref(), request.source_name.as_ref(), key.routine)?;
-        let repo = self.places.open(&config, &place, false)?;
+        let repo = self.places.look(&config, &place)?;
         let none = || ServiceError::NotFound { what: "backup", name: request.backup_data_path.clone() };
         let snapshots = of_routine(&repo, key.routine, Some(full))?;
         let begun = snapshots.iter().filter(|snapshot| snapshot.content.start == key.start);
@@ -258,7 +258,7 @@ impl Service {
             return Err(invalid("routine is empty"));
         }
         let place = place(&config, request.source.as_ref(), request.source_name.as_ref(), &request.routine)?;
-        let repo = self.places.open(&config, &place, false)?;
+        let repo = self.places.look(&config, &place)?;
         let time = Timestamp::from_millis(request.time);
         let snapshots = of_routine(&repo, &request.routine, None)?;
         let meant = as_of(&snapshots, time);

@@ -135,7 +135,7 @@ fn candidates(
     let narrow = crate::ops::Narrow { source: other.map(str::to_owned), ..crate::ops::Narrow::default() };
     let mut found = Vec::new();
     for (place, tags) in by_place.into_values() {
-        let repo = match service.places.open(&config, &place, false) {
+        let repo = match service.places.look(&config, &place) {
             Err(error) if error.kind() == crate::report::ErrorKind::NoRepository => continue,
             opened => opened?,
         };

@@ -32,7 +32,7 @@ fn noise(bytes: usize, seed: u64) -> Vec<u8> {
 
 const FILES: u64 = 6;
 /// So many that the half of a pack holds whole ones, wherever chunks are cut.
-const BYTES: usize = 600_000;
+const BYTES: usize = 400_000;
 
 /// A folder of six files that do not compress, backed up once; gives the snapshot and the pack that holds them.
 fn backed_up() -> (World, String, PathBuf) {

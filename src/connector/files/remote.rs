@@ -175,10 +175,12 @@ struct RemoteStream {
     unread: VecDeque<KeyRange>,
 }
 
+/// Whole seconds: a listing may say more than an answer about one object does, and an object that was written again within the
+/// second with the same bytes is not read again.
 fn time_of(version: &ObjectVersion) -> Option<FileTime> {
-    version.modified.map(|time| match time.duration_since(std::time::UNIX_EPOCH) {
-        Ok(since) => FileTime { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() },
-        Err(_) => FileTime { seconds: 0, nanos: 0 },
+    version.modified.map(|time| {
+        let seconds = time.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        FileTime { seconds, nanos: 0 }
     })
 }
 
@@ -189,7 +191,6 @@ fn stamp(version: &ObjectVersion) -> u64 {
     if version.etag.is_none() && seconds.is_none_or(|seconds| seconds + 2 >= now) {
         return 0;
     }
-    // Of times only the seconds: a listing may say more of them than an answer about one object does.
     let hash = blake3::hash(format!("{} {seconds:?} {:?}", version.bytes, version.etag).as_bytes());
     hash.as_bytes().first_chunk().map_or(1, |bytes| u64::from_le_bytes(*bytes)).max(1)
 }

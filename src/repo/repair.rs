@@ -44,11 +44,7 @@ impl Repository {
     /// # Errors
     /// [`RepoError`] if storage cannot be listed or written; [`RepoError::Interrupted`] if `go_on` says so.
     pub fn repair_index(&self, dry_run: bool, go_on: &mut dyn FnMut(u64) -> bool) -> Result<Repaired, RepoError> {
-        let session = if dry_run { None } else { Some(self.begin_write(&repairing())?) };
-        let done = self.inner.repair_index(dry_run, go_on);
-        let ended = session.map_or(Ok(()), super::WriteSession::close);
-        let done = done?;
-        ended?;
+        let done = self.leased(dry_run, || self.inner.repair_index(dry_run, go_on))?;
         self.refresh()?;
         Ok(done)
     }
@@ -70,19 +66,30 @@ impl Repository {
     /// [`RepoError::Role`]; [`RepoError`] if storage cannot be listed or written.
     pub fn repair_objects(&self, dry_run: bool) -> Result<Repaired, RepoError> {
         self.inner.keyring.need(Capability::Prune)?;
+        let done = self.leased(dry_run, || self.tidy_objects(dry_run))?;
+        if !dry_run {
+            self.refresh()?;
+        }
+        Ok(done)
+    }
+
+    fn tidy_objects(&self, dry_run: bool) -> Result<Repaired, RepoError> {
         let mut done = Repaired { dry_run, ..Repaired::default() };
+        let doubtful = self.doubtful()?;
+        if doubtful.is_empty() {
+            return Ok(done);
+        }
         let stands: BTreeSet<SnapshotId> = self.snapshots()?.iter().map(|snapshot| snapshot.id).collect();
         let marks: BTreeSet<String> =
             self.inner.all_marks(&HashSet::new(), false)?.unreadable.into_iter().map(|(id, _)| id).collect();
-        let mut known = self.inner.catalog.revisions()?;
-        known.extend(self.inner.catalog.gone_revisions()?);
+        let known = self.inner.catalog.held_revisions()?.into_iter();
         let held: HashMap<String, Revision> = known
-            .into_iter()
-            .filter(|revision| revision.kind == RevisionKind::Manifest && self.inner.open_revision(revision).is_ok())
+            .filter(|revision| revision.kind == RevisionKind::Manifest)
             .map(|revision| (names::revision_path(&revision.snapshot, revision.revision), revision))
             .collect();
-        for doubtful in self.doubtful()? {
-            if let Some(revision) = held.get(&doubtful.object) {
+        for doubtful in doubtful {
+            let is_whole = |revision: &&Revision| self.inner.open_revision(revision).is_ok();
+            if let Some(revision) = held.get(&doubtful.object).filter(is_whole) {
                 self.inner.put_back(revision, &mut done)?;
                 continue;
             }
@@ -110,9 +117,6 @@ impl Repository {
                 }
             }
         }
-        if !dry_run {
-            self.refresh()?;
-        }
         Ok(done)
     }
 
@@ -123,12 +127,7 @@ impl Repository {
     /// [`RepoError::Role`]; [`RepoError`] if storage cannot be listed or written.
     pub fn repair_marks(&self, dry_run: bool) -> Result<Repaired, RepoError> {
         self.inner.keyring.need(Capability::Prune)?;
-        let session = if dry_run { None } else { Some(self.begin_write(&repairing())?) };
-        let done = self.inner.repair_marks(dry_run);
-        let ended = session.map_or(Ok(()), super::WriteSession::close);
-        let done = done?;
-        ended?;
-        Ok(done)
+        self.leased(dry_run, || self.inner.repair_marks(dry_run))
     }
 
     /// Puts back the revisions that vanished from storage, or that are damaged there, and that this host's catalog still holds.
@@ -136,12 +135,18 @@ impl Repository {
     /// # Errors
     /// [`RepoError`] if storage cannot be listed or written.
     pub fn repair_snapshots(&self, dry_run: bool) -> Result<Repaired, RepoError> {
+        let done = self.leased(dry_run, || self.inner.repair_snapshots(dry_run))?;
+        self.refresh()?;
+        Ok(done)
+    }
+
+    /// Works under a writer's lease, so that marks that are made meanwhile wait; without one where nothing is changed.
+    fn leased<T>(&self, dry_run: bool, work: impl FnOnce() -> Result<T, RepoError>) -> Result<T, RepoError> {
         let session = if dry_run { None } else { Some(self.begin_write(&repairing())?) };
-        let done = self.inner.repair_snapshots(dry_run);
+        let done = work();
         let ended = session.map_or(Ok(()), super::WriteSession::close);
         let done = done?;
         ended?;
-        self.refresh()?;
         Ok(done)
     }
 }
@@ -247,8 +252,7 @@ impl Inner {
         let vanished: BTreeSet<SnapshotId> = self.vanished()?.into_iter().collect();
         let unreadable = self.unreadable()?;
         let mut held: BTreeSet<SnapshotId> = BTreeSet::new();
-        let mut known = self.catalog.revisions()?;
-        known.extend(self.catalog.gone_revisions()?);
+        let mut known = self.catalog.held_revisions()?;
         known.sort_by_key(|revision| (revision.snapshot, revision.revision));
         for revision in known {
             let is_lost = vanished.contains(&revision.snapshot) || unreadable.contains_key(&revision.snapshot);

@@ -70,6 +70,13 @@ impl Catalog {
         self.read_revisions("gone = 1")
     }
 
+    /// Both of these, each by snapshot, highest first.
+    pub fn held_revisions(&self) -> Result<Vec<Revision>, RepoError> {
+        let mut held = self.revisions()?;
+        held.extend(self.gone_revisions()?);
+        Ok(held)
+    }
+
     fn read_revisions(&self, which: &str) -> Result<Vec<Revision>, RepoError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(&format!(

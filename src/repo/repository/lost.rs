@@ -122,8 +122,7 @@ impl Inner {
 
     /// Refuses if a revision that this catalog can open holds or locks the snapshot.
     fn is_unprotected(&self, id: &SnapshotId) -> Result<(), RepoError> {
-        let mut known = self.catalog.revisions()?;
-        known.extend(self.catalog.gone_revisions()?);
+        let mut known = self.catalog.held_revisions()?;
         known.retain(|it| it.snapshot == *id && it.kind == RevisionKind::Manifest);
         known.sort_by_key(|it| std::cmp::Reverse(it.revision));
         let newest = known.iter().find_map(|revision| self.open_revision(revision).ok());

@@ -13,7 +13,7 @@ use rekeep::{
         ids::PackKind,
         index::{self, IndexedPack},
         keys::{self, KdfParams, Keyring, Party, Signer},
-        manifest::{Collection, Content, Coverage, Kind, LayerRef, SourceId, Stats, Tables},
+        manifest::{Collection, Content, Coverage, Kind, LayerRef, SourceId, Stats},
         object::{self, ObjectKind},
         pack::{self, PackBuilder, PackEntry, TARGET_PACK_BYTES},
         storage::{Created, Listed, Promises},
@@ -408,11 +408,9 @@ impl Maker {
         let end = Timestamp::from_millis(1_700_000_000_000 + round as i64 * HOUR);
         let name = format!("source {source}");
         let records = stack.first().map_or(0, |base| base.rows);
-        let manifest = Manifest {
+        let manifest = Manifest::first(
             id,
-            revision: 0,
-            features: Vec::new(),
-            content: Content {
+            Content {
                 start: end,
                 end,
                 source: SourceId {
@@ -436,7 +434,7 @@ impl Maker {
                 copy_of: None,
                 other: Carried::default(),
             },
-            collections: vec![Collection {
+            vec![Collection {
                 name,
                 codec: KeyCodec::Int,
                 records,
@@ -460,14 +458,7 @@ impl Maker {
                 counted: true,
                 other: Carried::default(),
             }],
-            tags: Vec::new(),
-            hold: false,
-            lock_until: None,
-            renamed: None,
-            squash: None,
-            other: Carried::default(),
-            tables: Tables::default(),
-        };
+        );
         let path = format!("snapshots/{id}/0");
         let body = serde_json::to_vec(&manifest)?;
         let sealed = object::make(&self.keyring, Signer::Lease(&lease), ObjectKind::Snapshot, &path, &body)?;

@@ -38,7 +38,7 @@ use crate::{
     repo::{
         Manifest, Repository, SnapshotId, WriteOptions, WriteSession,
         carried::Carried,
-        manifest::{Content, Kind, SourceId, Stats, Tables},
+        manifest::{Content, Kind, PROGRAM, SourceId, Stats},
         pack::TARGET_PACK_BYTES,
         session::SessionTiming,
     },
@@ -468,35 +468,29 @@ pub fn backup(
     }
     let id_of_snapshot = writing.id();
     let manifest = Manifest {
-        id: id_of_snapshot,
-        revision: 0,
-        features: Vec::new(),
-        content: Content {
-            start,
-            end: end_time,
-            source: id,
-            scope: scope_hash,
-            scope_note: scope.note,
-            asked: scope.asked,
-            loss_accepted: matches!(verdict, Verdict::Accepted(_) | Verdict::Fine { remembered: true }),
-            kind: read.kind,
-            parent: outcome.parent,
-            complete: outcome.complete,
-            problems,
-            attributes,
-            stats,
-            program: concat!("rekeep ", env!("CARGO_PKG_VERSION")).to_owned(),
-            copy_of: None,
-            other: Carried::default(),
-        },
-        collections: read.collections,
         tags: options.tags.clone(),
-        hold: false,
-        lock_until: None,
-        renamed: None,
-        squash: None,
-        other: Carried::default(),
-        tables: Tables::default(),
+        ..Manifest::first(
+            id_of_snapshot,
+            Content {
+                start,
+                end: end_time,
+                source: id,
+                scope: scope_hash,
+                scope_note: scope.note,
+                asked: scope.asked,
+                loss_accepted: matches!(verdict, Verdict::Accepted(_) | Verdict::Fine { remembered: true }),
+                kind: read.kind,
+                parent: outcome.parent,
+                complete: outcome.complete,
+                problems,
+                attributes,
+                stats,
+                program: PROGRAM.to_owned(),
+                copy_of: None,
+                other: Carried::default(),
+            },
+            read.collections,
+        )
     };
     if let Some(warning) = writing.missed_beats() {
         progress.warning(&warning);

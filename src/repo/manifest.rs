@@ -442,6 +442,9 @@ impl std::ops::DerefMut for Snapshot {
 /// The feature of snapshots whose stacks have journals.
 pub const JOURNAL_FEATURE: &str = "journal";
 
+/// What this build calls itself in the manifests that it writes.
+pub const PROGRAM: &str = concat!("rekeep ", env!("CARGO_PKG_VERSION"));
+
 /// Features of manifests that this program knows.
 const KNOWN_FEATURES: [&str; 1] = [JOURNAL_FEATURE];
 
@@ -569,46 +572,59 @@ impl Manifest {
         self.revision == 0 && self.squash == Some(self.id)
     }
 
+    /// A snapshot as it is committed: nobody has tagged, held, locked or renamed it yet.
+    #[must_use]
+    pub fn first(id: SnapshotId, content: Content, collections: Vec<Collection>) -> Self {
+        Self {
+            id,
+            revision: 0,
+            features: Vec::new(),
+            content,
+            collections,
+            tags: Vec::new(),
+            hold: false,
+            lock_until: None,
+            renamed: None,
+            squash: None,
+            other: Carried::default(),
+            tables: Tables::default(),
+        }
+    }
+
     /// The commit of the squash that ran under this lease.
     #[must_use]
     pub(super) fn squash_commit(id: SnapshotId, host: &str, time: Timestamp, stats: Stats) -> Self {
         let (connector, name) = ("rekeep".to_owned(), "squash".to_owned());
         Self {
-            id,
-            revision: 0,
-            features: Vec::new(),
-            content: Content {
-                start: time,
-                end: time,
-                source: SourceId {
-                    connector,
-                    name,
-                    host: host.to_owned(),
-                    url: String::new(),
+            squash: Some(id),
+            ..Self::first(
+                id,
+                Content {
+                    start: time,
+                    end: time,
+                    source: SourceId {
+                        connector,
+                        name,
+                        host: host.to_owned(),
+                        url: String::new(),
+                        other: Carried::default(),
+                    },
+                    scope: String::new(),
+                    scope_note: String::new(),
+                    asked: Asked::default(),
+                    loss_accepted: false,
+                    kind: Kind::Full,
+                    parent: None,
+                    complete: true,
+                    problems: Vec::new(),
+                    attributes: Json::Null,
+                    stats,
+                    program: PROGRAM.to_owned(),
+                    copy_of: None,
                     other: Carried::default(),
                 },
-                scope: String::new(),
-                scope_note: String::new(),
-                asked: Asked::default(),
-                loss_accepted: false,
-                kind: Kind::Full,
-                parent: None,
-                complete: true,
-                problems: Vec::new(),
-                attributes: Json::Null,
-                stats,
-                program: concat!("rekeep ", env!("CARGO_PKG_VERSION")).to_owned(),
-                copy_of: None,
-                other: Carried::default(),
-            },
-            collections: Vec::new(),
-            tags: Vec::new(),
-            hold: false,
-            lock_until: None,
-            renamed: None,
-            squash: Some(id),
-            other: Carried::default(),
-            tables: Tables::default(),
+                Vec::new(),
+            )
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     repo::{
         ChunkId, Manifest, Snapshot, SnapshotId,
         carried::Carried,
-        manifest::{Collection, Content, Coverage, Kind, LayerRef, SourceId, Stats, Tables},
+        manifest::{Collection, Content, Coverage, Kind, LayerRef, SourceId, Stats},
     },
 };
 use proptest::prelude::*;
@@ -65,11 +65,9 @@ fn manifest(number: u8, stacks: &[Vec<LayerRef>]) -> Manifest {
         url: "jsonl:-".to_owned(),
         other: Carried::default(),
     };
-    Manifest {
-        id: SnapshotId([number; 16]),
-        revision: 0,
-        features: Vec::new(),
-        content: Content {
+    Manifest::first(
+        SnapshotId([number; 16]),
+        Content {
             start: end,
             end,
             source,
@@ -87,15 +85,8 @@ fn manifest(number: u8, stacks: &[Vec<LayerRef>]) -> Manifest {
             copy_of: None,
             other: Carried::default(),
         },
-        collections: stacks.iter().enumerate().map(collection).collect(),
-        tags: Vec::new(),
-        hold: false,
-        lock_until: None,
-        renamed: None,
-        squash: None,
-        other: Carried::default(),
-        tables: Tables::default(),
-    }
+        stacks.iter().enumerate().map(collection).collect(),
+    )
 }
 
 fn snapshots(stacks: &[&str]) -> Vec<Snapshot> {

@@ -9,7 +9,7 @@ use crate::{
         carried::Carried,
         keys::KdfParams,
         lease::MarkBody,
-        manifest::{Collection, Content, Kind, LayerRef, SourceId, Stats, Tables},
+        manifest::{Collection, Content, Kind, LayerRef, SourceId, Stats},
         object::{self, ObjectKind},
         session::SessionTiming,
         storage::{Created, Listed, Promises},
@@ -298,11 +298,9 @@ pub(in crate::repo) fn home(repo: &Repository, n: u8) -> ObjectName {
 
 pub(in crate::repo) fn manifest(id: SnapshotId, end: i64) -> Manifest {
     let time = Timestamp::from_millis(end);
-    Manifest {
+    Manifest::first(
         id,
-        revision: 0,
-        features: vec![],
-        content: Content {
+        Content {
             start: time,
             end: time,
             source: SourceId {
@@ -326,15 +324,8 @@ pub(in crate::repo) fn manifest(id: SnapshotId, end: i64) -> Manifest {
             copy_of: None,
             other: Carried::default(),
         },
-        collections: vec![collection("c")],
-        tags: vec![],
-        hold: false,
-        lock_until: None,
-        renamed: None,
-        squash: None,
-        other: Carried::default(),
-        tables: Tables::default(),
-    }
+        vec![collection("c")],
+    )
 }
 
 pub(in crate::repo) fn collection(name: &str) -> Collection {

@@ -50,7 +50,8 @@ mod tests {
         assert_eq!(spare.take(PackKind::Data).capacity(), 0);
         spare.give(PackKind::Data, shared);
         assert_eq!(spare.take(PackKind::Metadata).capacity(), 0);
-        assert_eq!(spare.take(PackKind::Data).as_ptr(), at);
+        let taken = spare.take(PackKind::Data);
+        assert_eq!(taken.as_ptr(), at);
         for _ in 0..=MOST {
             spare.give(PackKind::Data, Bytes::from(vec![0; TARGET_PACK_BYTES]));
         }

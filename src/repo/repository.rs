@@ -5,7 +5,6 @@ mod chunks;
 pub(super) mod doubt;
 pub(super) mod forgotten;
 mod lost;
-pub(super) mod names;
 mod objects;
 mod packs;
 pub mod promises;
@@ -22,6 +21,7 @@ pub use lost::Lost;
 pub use objects::{ObjectsCheck, ObjectsProgress};
 pub use packs::{FolderStats, PackCheck};
 
+pub(super) use super::names;
 use super::{
     ChunkId, ChunkReader, Manifest, ReadLease, RecoveryKey, RepoError, RepoId, Secrets, Snapshot, SnapshotId, Storage,
     Unlock, WriteOptions, WriteSession,

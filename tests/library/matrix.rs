@@ -483,9 +483,10 @@ fn every_harm_to_every_object_has_its_answer_from_every_verb() {
         text.lines().filter(|line| line.starts_with(&format!("| `{name}` |"))).map(|line| format!("{line}\n")).collect()
     };
     let whole: String = text.lines().take(2).map(|line| format!("{line}\n")).collect();
-    let whole = sound.targets.iter().fold(whole, |whole, (name, ..)| {
-        whole + &of(if is_asked_for(name) { &text } else { there }, name)
-    });
+    let whole = sound
+        .targets
+        .iter()
+        .fold(whole, |whole, (name, ..)| whole + &of(if is_asked_for(name) { &text } else { there }, name));
     let text = whole;
     if std::env::var_os("REKEEP_TEST_WRITE").is_some() {
         fs::write(PAGE, format!("{words}{BEGIN}\n\n{text}")).unwrap();

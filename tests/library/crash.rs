@@ -214,6 +214,8 @@ fn a_reader_sees_an_error_and_no_wrong_data_when_an_operation_fails() {
     panic!("restoring a small snapshot takes fewer operations");
 }
 
+type Write<'a> = dyn FnMut() -> Result<(), RepoError> + 'a;
+
 /// What a service and drills write beside backups, and a claim: each is there or not, the next try works, and what was there
 /// before stays a chain without a gap.
 #[test]
@@ -225,7 +227,7 @@ fn a_report_an_entry_and_a_claim_are_there_or_not_whatever_fails_while_they_are_
     let (mut claims, mut written, mut failed) = (0, 0, 0);
     for fault in [Fault::Full, Fault::Error(ErrorKind::StorageFull), Fault::LostAnswer(ErrorKind::Other)] {
         for nth in 1..=4 {
-            let mut each: [(&str, &mut dyn FnMut() -> Result<(), RepoError>); 3] = [
+            let mut each: [(&str, &mut Write<'_>); 3] = [
                 ("drills/", &mut || repo.keep_drill(&report).map(drop)),
                 ("audit/", &mut || repo.append_audit(&mut series, vec![serde_json::json!({"did": nth})]).map(drop)),
                 ("claims/", &mut || {

@@ -479,15 +479,12 @@ fn every_harm_to_every_object_has_its_answer_from_every_verb() {
     let page = fs::read_to_string(PAGE).unwrap();
     let (words, there) = page.split_once(BEGIN).unwrap();
     // Of what was not asked for the page stands.
-    let of = |text: &str, name: &str| -> String {
-        text.lines().filter(|line| line.starts_with(&format!("| `{name}` |"))).map(|line| format!("{line}\n")).collect()
-    };
-    let whole: String = text.lines().take(2).map(|line| format!("{line}\n")).collect();
-    let whole = sound
-        .targets
-        .iter()
-        .fold(whole, |whole, (name, ..)| whole + &of(if is_asked_for(name) { &text } else { there }, name));
-    let text = whole;
+    let mut lines: Vec<&str> = text.lines().take(2).collect();
+    for (name, ..) in &sound.targets {
+        let of = if is_asked_for(name) { &text } else { there };
+        lines.extend(of.lines().filter(|line| line.starts_with(&format!("| `{name}` |"))));
+    }
+    let text = lines.join("\n") + "\n";
     if std::env::var_os("REKEEP_TEST_WRITE").is_some() {
         fs::write(PAGE, format!("{words}{BEGIN}\n\n{text}")).unwrap();
     }

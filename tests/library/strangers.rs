@@ -88,9 +88,9 @@ fn lease(repo: &Repository, ends: bool) -> SnapshotId {
     let session = repo.begin_write_timed(&options, &SessionTiming { alone: true, ..SessionTiming::default() }).unwrap();
     let id = session.id();
     if ends {
-        drop(session)
+        drop(session);
     } else {
-        std::mem::forget(session)
+        std::mem::forget(session);
     }
     id
 }

@@ -267,7 +267,7 @@ fn stored(keyring: &Keyring) -> Vec<Json> {
         let bytes = pack.bytes.len() as u64;
         let indexed =
             IndexedPack { name: pack.name, bytes, kind: pack.kind, lease, header: pack.header, entries: pack.entries };
-        (pack.bytes.to_vec(), indexed)
+        (pack.bytes.clone(), indexed)
     };
     let mut other = keyring.for_role(Role::Admin).unwrap();
     other.repo_id = RepoId([9; 16]);

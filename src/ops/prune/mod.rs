@@ -226,7 +226,10 @@ fn squash(
     progress: &dyn Progress,
 ) -> Result<(SquashOutcome, Option<String>), OpsError> {
     let plan = squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions)?;
-    let how = SquashOptions { write_limit: options.write_limit, ..SquashOptions::default() };
+    let mut how = SquashOptions { write_limit: options.write_limit, ..SquashOptions::default() };
+    if options.timing.alone {
+        (how.parallel, how.timing) = (1, Some(options.timing.clone()));
+    }
     match squash::execute(repo, &plan, &how, progress) {
         Ok(squashed) => Ok((squashed, None)),
         Err(error) if matches!(error, OpsError::Layer(_)) && !error.is_interruption() || is_full(&error) => {

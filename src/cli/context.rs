@@ -13,7 +13,7 @@ use crate::{
     connector::Registry,
     ops::{Narrow, Progress as _, select},
     record::{SystemClock, Timestamp},
-    repo::{OpenOptions, Repository, Snapshot, Storage, storage::StorageOptions},
+    repo::{OpenOptions, Repository, Snapshot, Storage, keys, storage::StorageOptions},
 };
 use std::{
     collections::BTreeSet,
@@ -134,11 +134,14 @@ impl Context {
     /// The same of a repository with a password of its own.
     pub fn open_with(&self, storage: &Storage, password: &PasswordSource) -> Result<Repository, Failure> {
         // Whether there is a repository is told before anyone is asked for a password.
-        crate::repo::keys::read_config(storage)?;
+        let options = self.open_options()?;
+        if !keys::is_remembered(storage, &options.cache_dir, options.clock.now()) {
+            keys::read_config(storage)?;
+        }
         let unlock = password.unlock(&format!("password of {}: ", storage.location()), false)?;
         interrupt::listen();
         let began = Instant::now();
-        let repo = Repository::open(storage, &unlock, &self.open_options()?)?;
+        let repo = Repository::open(storage, &unlock, &options)?;
         self.reporter.detail(&format!(
             "opened repository {} at {}: {} (the password's derivation included)",
             repo.id(),

@@ -92,3 +92,11 @@ impl LayerError {
         Self::Inconsistent { object: object.into(), reason: reason.into() }
     }
 }
+
+/// The error that a reader over pieces wrapped, or one that names the key.
+pub(super) fn unreadable(key: &str, error: std::io::Error) -> LayerError {
+    match error.downcast::<LayerError>() {
+        Ok(error) => error,
+        Err(error) => LayerError::inconsistent(format!("the value of key {key}"), error.to_string()),
+    }
+}

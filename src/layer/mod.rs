@@ -31,5 +31,6 @@ pub use journal::{
 };
 pub use merge::{MergeKind, MergeProgress, RowTotals, StateTotals, merge_layers, merge_range, read_totals};
 pub use reader::{BlockInfo, Layer};
-pub use stack::{Stack, StackCursor, Version, VersionValue, Versions, WholeValue};
+pub use stack::{Stack, StackCursor, VersionValue};
+pub use versions::{Version, Versions, WholeValue};
 pub use writer::{BuiltRange, LayerContext, finish_layer};

@@ -1,10 +1,9 @@
 //! Reading a stack of layers: a merge by key in which the newest row wins.
 
-pub use super::versions::{Version, Versions, WholeValue};
 use super::{
     Layer, LayerError,
     block::{RowKind, RowValue},
-    error::hex_of,
+    error::{hex_of, unreadable},
     groups::Groups,
     level::Wants,
     piece::PieceReader,
@@ -194,13 +193,5 @@ impl StackCursor<'_> {
             }
         }
         Ok(stream.finish() == fingerprint)
-    }
-}
-
-/// The error that a reader over pieces wrapped, or one that names the key.
-pub(super) fn unreadable(key: &str, error: std::io::Error) -> LayerError {
-    match error.downcast::<LayerError>() {
-        Ok(error) => error,
-        Err(error) => LayerError::inconsistent(format!("the value of key {key}"), error.to_string()),
     }
 }

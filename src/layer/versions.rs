@@ -3,11 +3,11 @@
 use super::{
     LayerError,
     block::{KeysBlock, RowKind},
+    error::unreadable,
     level::Wants,
     list::{Entry, List},
     piece::PieceReader,
     reader::{Layer, LayerCursor, read_keys, read_list, read_values},
-    stack::unreadable,
     version_key::{self, Seen, bad_key},
 };
 use crate::{

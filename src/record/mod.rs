@@ -31,7 +31,7 @@ pub use value::{Shape, Tag};
 pub const MAX_KEY_BYTES: usize = 64 * 1024;
 
 /// What a record carries beside its key and value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, Eq, Default)]
 pub struct Meta<'a> {
     /// Aerospike's set name; empty where the system has no such subdivision.
     pub set: &'a [u8],
@@ -44,6 +44,16 @@ pub struct Meta<'a> {
     pub stamp: u64,
     /// The user's own key where the source stores one beside the sort key (Aerospike: type byte, then bytes).
     pub user_key: Option<&'a [u8]>,
+}
+
+impl PartialEq for Meta<'_> {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        let Self { set, generation, expiry, stamp, user_key } = other;
+        (self.generation, self.expiry, self.stamp) == (*generation, *expiry, *stamp)
+            && bytes::same(self.set, set)
+            && self.user_key == *user_key
+    }
 }
 
 impl Meta<'_> {

@@ -6,6 +6,7 @@ mod epoch;
 pub mod external;
 mod lines;
 mod recovery;
+mod remembered;
 mod sign;
 mod slot;
 mod slots;
@@ -27,7 +28,8 @@ use crate::record::Timestamp;
 use config::{COPIES, Config};
 use crypto::random;
 use epoch::{DEFAULT_SUITE, EpochKeys, EpochSecrets};
-use std::{collections::BTreeMap, sync::Arc};
+use remembered::Remembered;
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// The format version of `rekeep.json` and of key slots.
@@ -435,8 +437,42 @@ pub fn create(
 /// [`RepoError::NoRepository`]; [`RepoError::WrongPassword`]; [`RepoError::Damaged`] naming the damaged slots if none of
 /// the others opens.
 pub fn open(storage: &Storage, unlock: &Unlock) -> Result<Keyring, RepoError> {
-    let (mut configs, mut warnings) = config::read(storage)?;
+    Ok(open_any(storage, &slot::Attempt::new(unlock)?)?.0)
+}
+
+/// [`open`], going by what this host remembers under `cache_dir` of a place that is far; gives also whether everything that is
+/// kept twice was looked at, which happens once a day.
+///
+/// # Errors
+/// As of [`open`].
+pub fn open_remembered(
+    storage: &Storage,
+    unlock: &Unlock,
+    cache_dir: &Path,
+    now: Timestamp,
+) -> Result<(Keyring, bool), RepoError> {
     let attempt = slot::Attempt::new(unlock)?;
+    if let Some(remembered) = Remembered::of(storage, cache_dir, now)
+        && let Some(keyring) = remembered.open(storage, &attempt)?
+    {
+        return Ok((keyring, false));
+    }
+    let (keyring, config, slot) = open_any(storage, &attempt)?;
+    // What is not whole is told of each time.
+    if keyring.warnings.is_empty() {
+        Remembered::keep(storage, cache_dir, now, &keyring.slot, &config, &slot);
+    }
+    Ok((keyring, true))
+}
+
+/// Whether this host has opened the repository at this place within a day, so that one may be asked for its password.
+#[must_use]
+pub fn is_remembered(storage: &Storage, cache_dir: &Path, now: Timestamp) -> bool {
+    Remembered::of(storage, cache_dir, now).is_some()
+}
+
+fn open_any(storage: &Storage, attempt: &slot::Attempt) -> Result<(Keyring, Config, slot::Slot), RepoError> {
+    let (mut configs, mut warnings) = config::read(storage)?;
     let mut failures = Vec::new();
     let mut tried = 0;
     let slots = slots_of_either(storage, &mut configs, &mut warnings)?;
@@ -457,10 +493,11 @@ pub fn open(storage: &Storage, unlock: &Unlock) -> Result<Keyring, RepoError> {
     fitting.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
     for (_, name, slot) in fitting {
         tried += 1;
-        match slot.open(&name, &attempt) {
+        match slot.open(&name, attempt) {
             Ok(Some(secrets)) => {
                 warnings.extend(failures.iter().map(ToString::to_string));
-                return assemble(&configs, slot.role, &secrets, name, warnings);
+                let keyring = assemble(&configs, slot.role, &secrets, name, warnings)?;
+                return Ok((keyring, configs.swap_remove(0), slot));
             }
             Ok(None) => {}
             Err(error) => failures.push(error),

@@ -6,7 +6,7 @@ use super::{
     keys::{LeaseKey, Party, Signer},
     object::{self, ObjectKind},
     process::ProcessId,
-    repository::{Inner, Repository, lock, standing::json},
+    repository::{Inner, Look, Repository, lock, standing::json},
 };
 use crate::{record::Timestamp, report::Warning};
 use serde::{Deserialize, Serialize};
@@ -289,7 +289,7 @@ impl ReadLease {
         };
         // Held by a guard from here on, which ends the lease whatever follows.
         let mut lease = Self { repo, lease, ticker, warnings: Vec::new() };
-        lease.warnings = inner.refresh()?;
+        lease.warnings = inner.refresh(Look::AtNews)?;
         if lease.lease.is_none() {
             lease.repo = Repository::without_lease(Arc::clone(inner), Some(inner.revisions_known()?));
         }

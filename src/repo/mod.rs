@@ -21,6 +21,7 @@ pub mod index;
 pub mod keys;
 pub mod lease;
 pub mod manifest;
+mod names;
 pub mod object;
 pub mod pack;
 pub mod process;

@@ -5,7 +5,6 @@ mod chunks;
 pub(super) mod doubt;
 pub(super) mod forgotten;
 mod lost;
-pub(super) mod names;
 mod objects;
 mod packs;
 pub mod promises;
@@ -22,6 +21,7 @@ pub use lost::Lost;
 pub use objects::{ObjectsCheck, ObjectsProgress};
 pub use packs::{FolderStats, PackCheck};
 
+pub(super) use super::names;
 use super::{
     ChunkId, ChunkReader, Manifest, ReadLease, RecoveryKey, RepoError, RepoId, Secrets, Snapshot, SnapshotId, Storage,
     Unlock, WriteOptions, WriteSession,
@@ -72,6 +72,15 @@ pub struct Repository {
     since: Option<blake3::Hash>,
     /// A reader's lease, which keeps what it reads as long as it is not fenced.
     held: Option<SnapshotId>,
+}
+
+/// How much is looked at when storage is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// What is new in it.
+    AtNews,
+    /// Also what only a person need hear of, such as marks that count for nothing.
+    AtAll,
 }
 
 /// The snapshots that count, and what was met while finding them.
@@ -155,12 +164,13 @@ impl Repository {
             storage.rely_on(verdict.promises());
             weak = promises::weakness(storage, &verdict.findings);
         }
-        Ok((Self::with_keys(storage, keyring, open, weak)?, recovery))
+        Ok((Self::with_keys(storage, keyring, open, weak, Look::AtAll)?, recovery))
     }
 
     /// Opens a repository and makes its catalog equal to what is listed.
     pub fn open(storage: &Storage, unlock: &Unlock, open: &OpenOptions) -> Result<Self, RepoError> {
-        Self::with_keys(storage, keys::open(storage, unlock)?, open, None)
+        let (keyring, at_all) = keys::open_remembered(storage, unlock, &open.cache_dir, open.clock.now())?;
+        Self::with_keys(storage, keyring, open, None, if at_all { Look::AtAll } else { Look::AtNews })
     }
 
     fn with_keys(
@@ -168,14 +178,16 @@ impl Repository {
         keyring: Keyring,
         open: &OpenOptions,
         weak: Option<Warning>,
+        look: Look,
     ) -> Result<Self, RepoError> {
         let keyring = Arc::new(keyring);
         let opened = Catalog::open(&open.cache_dir, &keyring.repo_id, storage.location())
-            .and_then(|catalog| Self::with_catalog(storage, &keyring, open, catalog, true));
+            .and_then(|catalog| Self::with_catalog(storage, &keyring, open, (catalog, true), look));
         let (inner, mut met) = match opened {
             // It is only a cache: without a place for it all of it is read anew.
             Err(error) if error.kind() == ErrorKind::Catalog => {
-                let (inner, mut met) = Self::with_catalog(storage, &keyring, open, Catalog::temporary()?, false)?;
+                let (inner, mut met) =
+                    Self::with_catalog(storage, &keyring, open, (Catalog::temporary()?, false), look)?;
                 let words =
                     format!("no catalog can be kept ({error}): a temporary one is used, which is read anew each time");
                 met.push(Warning::new(WarningKind::CatalogTemporary, open.cache_dir.display().to_string(), words));
@@ -192,8 +204,8 @@ impl Repository {
         storage: &Storage,
         keyring: &Arc<Keyring>,
         open: &OpenOptions,
-        catalog: Catalog,
-        is_kept: bool,
+        (catalog, is_kept): (Catalog, bool),
+        look: Look,
     ) -> Result<(Inner, Vec<Warning>), RepoError> {
         let bound = storage.cache_bytes();
         let cache = || Cache::of(&open.cache_dir, &keyring.repo_id, storage.location(), bound);
@@ -216,7 +228,7 @@ impl Repository {
             cache,
             notes,
         };
-        let met = inner.refresh()?;
+        let met = inner.refresh(look)?;
         Ok((inner, met))
     }
 
@@ -259,7 +271,7 @@ impl Repository {
     /// Lists storage again and makes the catalog equal to it. Gives what a person should hear: objects that could not
     /// be read or opened, snapshots that vanished without having been forgotten.
     pub fn refresh(&self) -> Result<Vec<Warning>, RepoError> {
-        self.inner.refresh()
+        self.inner.refresh(Look::AtAll)
     }
 
     /// A folder of this host for what sources note of what they read; `None` if nothing is kept here. It may not be there yet.

@@ -2,6 +2,7 @@
 
 mod listing;
 mod presence;
+mod spare;
 mod squash;
 mod takeover;
 mod upload;
@@ -26,6 +27,7 @@ use super::{
 use crate::report::{Warning, WarningKind};
 use listing::Described;
 use presence::SessionPacks;
+use spare::Spare;
 use std::{
     collections::{BTreeSet, HashSet},
     sync::{
@@ -114,6 +116,7 @@ struct Shared {
     timing: SessionTiming,
     presence: Mutex<SessionPacks>,
     pending: Pending,
+    spare: Spare,
     failure: Mutex<Failure>,
     failed: AtomicBool,
     closed: AtomicBool,
@@ -313,6 +316,7 @@ impl WriteSession {
             timing: timing.clone(),
             presence: Mutex::new(presence),
             pending: Pending::default(),
+            spare: Spare::default(),
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
             closed: AtomicBool::new(false),

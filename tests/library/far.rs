@@ -1,15 +1,18 @@
 //! Storage that is far: what is asked for is counted, never timed.
 
 use crate::support::{
-    Db, Image, MemorySource, Rec, World,
+    Db, Image, MemorySource, MemoryTarget, Rec, World,
     db::sample,
-    world::{assert_sound, back_up, restored, snapshot, verify_all},
+    world::{assert_sound, back_up, restore_with, restored, snapshot, unlock, verify_all},
 };
 use rekeep::{
     layer::{Layer, LayerError, Stack},
-    ops::verify::{ReadData, VerifyOptions, verify},
+    ops::{
+        restore::RestoreOptions,
+        verify::{ReadData, VerifyOptions, verify},
+    },
     record::{KeyRange, Timestamp},
-    repo::{Repository, SnapshotId, WriteOptions},
+    repo::{InitOptions, RepoError, Repository, SnapshotId, Unlock, WriteOptions},
 };
 use std::path::{Path, PathBuf};
 
@@ -296,6 +299,17 @@ fn every_verb_asks_for_little() {
             drop(cursor.value().unwrap());
         });
         note("one record", is_warm, log);
+        let (held, log) = asked(world, || {
+            let repo = world.open();
+            let newest = snapshot(&repo, second.0);
+            let target = MemoryTarget::default();
+            let only = newest.collections[0].codec.show(&key);
+            let options = RestoreOptions { keys: vec![only], ..RestoreOptions::default() };
+            restore_with(&repo, &newest, &target, &options).unwrap();
+            target.held()
+        });
+        assert_eq!(held["c"].records.len(), 1);
+        note("restore of one record", is_warm, log);
         let (back, log) = asked(world, || {
             let repo = world.open();
             restored(&repo, &snapshot(&repo, second.0))
@@ -313,12 +327,121 @@ fn every_verb_asks_for_little() {
         let found = table.iter().find(|(it, warm, _)| *it == what && *warm == is_warm).unwrap();
         (found.2.len(), found.2.clone())
     };
-    for (what, is_warm, limit) in
-        [("snapshots", true, 13), ("one record", true, 17), ("1 % incremental", true, 45), ("restore", true, 40)]
-    {
+    for (what, is_warm, limit) in [
+        ("snapshots", true, 4),
+        ("one record", true, 5),
+        ("restore of one record", true, 10),
+        ("1 % incremental", true, 20),
+        ("restore", true, 22),
+        ("snapshots", false, 16),
+        ("first backup", false, 28),
+    ] {
         let (requests, log) = most(what, is_warm);
         assert!(requests <= limit, "{what}: {requests}: {log:#?}");
     }
+}
+
+const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
+
+/// A far repository that this host has opened before.
+fn remembered_world() -> World {
+    let (world, repo) = World::new();
+    drop(repo);
+    world.backend.move_away();
+    world.open();
+    let ((), log) = asked(&world, || drop(world.open()));
+    assert_eq!((log.len(), count(&log, "read keys/")), (4, 1), "{log:?}");
+    world
+}
+
+#[test]
+fn a_slot_that_was_removed_elsewhere_opens_nothing_at_once() {
+    let world = remembered_world();
+    let other = Unlock::Password("another".to_owned());
+    let elsewhere = world.beside().open();
+    elsewhere.key_add(&other, "").unwrap();
+    let ours = elsewhere.key_slots().unwrap().into_iter().find(|slot| slot.current).unwrap();
+    elsewhere.key_remove(&ours.name).unwrap();
+    assert!(matches!(world.try_open(), Err(RepoError::WrongPassword { .. })));
+    let options = world.options();
+    let opened = Repository::open(&world.storage(), &other, &options).unwrap();
+    assert_eq!(opened.key_slots().unwrap().len(), 2);
+}
+
+#[test]
+fn another_password_than_the_remembered_one_opens_its_own_slot() {
+    let world = remembered_world();
+    let other = Unlock::Password("another".to_owned());
+    world.open().key_add(&other, "").unwrap();
+    for unlock in [&other, &unlock(), &other] {
+        Repository::open(&world.storage(), unlock, &world.options()).unwrap();
+    }
+    let wrong = Unlock::Password("wrong".to_owned());
+    let refused = Repository::open(&world.storage(), &wrong, &world.options());
+    assert!(matches!(refused, Err(RepoError::WrongPassword { slots: 2 })));
+}
+
+#[test]
+fn a_lost_copy_is_told_within_a_day_and_then_each_time() {
+    let world = remembered_world();
+    world.backend.tamper(|image| drop(image.remove("copies/rekeep.json")));
+    assert_eq!(world.open().warnings(), []);
+    world.clock.advance(DAY_MILLIS);
+    for _ in 0..2 {
+        let told = world.open().warnings().iter().map(|it| it.words.clone()).collect::<String>();
+        assert!(told.contains("copies/rekeep.json"), "{told}");
+    }
+    // A clock that was put back is no reason to believe what is remembered.
+    let world = remembered_world();
+    world.backend.tamper(|image| drop(image.remove("copies/rekeep.json")));
+    world.clock.advance(-1);
+    assert_eq!(world.open().warnings().len(), 1);
+}
+
+#[test]
+fn an_altered_slot_or_another_repository_in_the_same_place_is_noticed_at_once() {
+    let world = remembered_world();
+    let slot =
+        world.backend.names("keys/").into_iter().find(|name| {
+            world.open().key_slots().unwrap().iter().any(|slot| slot.current && name.ends_with(&slot.name))
+        });
+    let slot = slot.unwrap();
+    world.backend.tamper(|image| image.get_mut(&slot).unwrap().truncate(40));
+    let told = world.open().warnings().iter().map(|it| it.words.clone()).collect::<String>();
+    assert!(told.contains(&slot), "{told}");
+
+    let world = remembered_world();
+    let before = world.open().id();
+    world.backend.tamper(Image::clear);
+    assert!(matches!(world.try_open(), Err(RepoError::NoRepository { .. })));
+    let init = InitOptions { kdf: crate::support::world::fast_kdf(), label: "again".to_owned() };
+    let (made, _) = Repository::init(&world.storage(), &unlock(), None, &init, &world.options()).unwrap();
+    assert_eq!(world.open().id(), made.id());
+    assert_ne!(made.id(), before);
+}
+
+#[test]
+fn whatever_stands_where_opening_is_remembered_costs_requests_and_no_more() {
+    let world = remembered_world();
+    let files: Vec<PathBuf> =
+        std::fs::read_dir(world.cache_dir()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let file = files.into_iter().find(|path| path.extension().is_some_and(|it| it == "opened")).unwrap();
+    let whole = std::fs::read(&file).unwrap();
+    let mut others: Vec<Vec<u8>> = (0..whole.len()).step_by(7).map(|end| whole[..end].to_vec()).collect();
+    others.extend((0..whole.len()).step_by(3).map(|at| {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 4;
+        flipped
+    }));
+    others.push(vec![b'x'; 1 << 20]);
+    let id = world.open().id();
+    for bytes in others {
+        std::fs::write(&file, bytes).unwrap();
+        assert_eq!(world.open().id(), id);
+    }
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    assert_eq!(world.open().id(), id);
 }
 
 /// Ratios for `docs/measured.md`: the same work where storage is near, and where each request takes 50 ms more.

@@ -93,6 +93,12 @@ fn is_kept(name: &str) -> bool {
     stem.is_some_and(|stem| is_catalog(&format!("{stem}.db")) && !stem.contains('.'))
 }
 
+/// Whether a file is what is remembered of opening a place (`<location hash>.opened`).
+fn is_remembered(name: &str) -> bool {
+    name.strip_suffix(".opened")
+        .is_some_and(|place| place.len() == 16 && place.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 /// The bytes of all files below a directory; what goes meanwhile is left out.
 fn bytes_below(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
@@ -114,7 +120,9 @@ fn list(dir: &Path) -> io::Result<Vec<CacheFile>> {
         let metadata = entry.metadata()?;
         let name = entry.file_name();
         let is_ours = |is: fn(&str) -> bool| name.to_str().is_some_and(is);
-        if metadata.is_file() && is_ours(is_catalog) || metadata.is_dir() && is_ours(is_kept) {
+        if metadata.is_file() && (is_ours(is_catalog) || is_ours(is_remembered))
+            || metadata.is_dir() && is_ours(is_kept)
+        {
             let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
             files.push(CacheFile {
                 path: entry.path(),
@@ -138,6 +146,7 @@ mod tests {
         assert!(is_catalog(&format!("{catalog}-wal")));
         let kept = catalog.replace(".db", ".objects");
         assert!(is_kept(&kept) && !is_kept(&catalog) && !is_kept("photos.objects") && !is_catalog(&kept));
+        assert!(is_remembered(&format!("{}.opened", "f1".repeat(8))) && !is_remembered("letter.opened"));
         for other in ["notes.db", "a-b.db", "letter.txt", &format!("{catalog}.bak")] {
             assert!(!is_catalog(other), "{other}");
         }

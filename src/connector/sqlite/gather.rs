@@ -12,7 +12,7 @@ use super::{
     quote::ident,
 };
 use crate::record::KeyRange;
-use rusqlite::{Connection, Statement, types::ToSqlOutput};
+use rusqlite::{Connection, OptionalExtension, Statement, types::ToSqlOutput};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Gathered records, by their rowids in key order.
@@ -122,14 +122,36 @@ impl Gathering<'_> {
     fn gather_from_ends(&self, to: &Connection) -> rusqlite::Result<()> {
         let mut forward = self.connection.prepare(&self.plan.gathered_sql(""))?;
         let Some(error) = self.copy(&mut forward, None, to)? else { return Ok(()) };
-        let mut gathered = "the rows up to the damage were read";
+        let (before, last) = self.last_gathered(to)?;
+        let mut behind = None;
         if let Some(back) = self.plan.backwards(self.connection)? {
             let mut backward = self.connection.prepare(&self.plan.gathered_as_they_lie(&back))?;
             self.copy(&mut backward, None, to)?;
-            gathered = "the rows before and behind the damage were read";
+            behind = self.last_gathered(to)?.1.filter(|_| to.last_insert_rowid() > before);
         }
-        self.lose(&format!("a part of its rows cannot be read ({error}); {gathered}"));
+        let part = "a part of its rows, as they lie";
+        self.lose(&match (last, behind) {
+            (Some(last), Some(behind)) => {
+                format!(
+                    "{part} between the keys {last} and {behind}, cannot be read ({error}); those before and behind were read"
+                )
+            }
+            (Some(last), None) => {
+                format!("{part} behind the key {last}, cannot be read ({error}); those up to it were read")
+            }
+            (None, Some(behind)) => {
+                format!("{part} before the key {behind}, cannot be read ({error}); those from it on were read")
+            }
+            (None, None) => format!("none of its rows can be read ({error})"),
+        });
         Ok(())
+    }
+
+    /// The number of the row that was gathered last, and its key.
+    fn last_gathered(&self, to: &Connection) -> rusqlite::Result<(i64, Option<String>)> {
+        let sql = "SELECT rowid, k FROM unsorted ORDER BY rowid DESC LIMIT 1";
+        let last = to.query_row(sql, [], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?))).optional()?;
+        Ok(last.map_or((0, None), |(number, key)| (number, Some(self.plan.codec.show(&key)))))
     }
 
     /// Copies row by row until one cannot be read; gives that error.

@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod fit;
 mod gather;
+mod keyed;
 mod large;
 mod memory;
 mod needs;

@@ -9,6 +9,9 @@ use rusqlite::types::ValueRef;
 const INTERIOR: u8 = 5;
 /// A page that holds rows, of a table by rowids.
 const LEAF: u8 = 13;
+/// The same of a table without rowids, whose rows lie on both.
+const KEYED_INTERIOR: u8 = 2;
+const KEYED_LEAF: u8 = 10;
 
 const INTERIOR_HEADER: usize = 12;
 const LEAF_HEADER: usize = 8;
@@ -119,17 +122,61 @@ pub(super) fn row_cell(page: &[u8], usable: usize, index: usize) -> Option<RowCe
     let cell = page.get(pointer..usable)?;
     let (bytes, used) = varint(cell)?;
     let (rowid, more) = varint(cell.get(used..)?)?;
-    let rest = &cell[used + more..];
-    let (local, overflow) = if bytes <= (usable - 35) as u64 {
-        (rest.get(..bytes as usize)?, None)
-    } else {
-        let least = (usable - 12) * 32 / 255 - 23;
-        let wanted = least + ((bytes - least as u64) % (usable as u64 - 4)) as usize;
-        let local = if wanted <= usable - 35 { wanted } else { least };
-        let next = long(rest, local)?;
-        (rest.get(..local)?, Some(next))
-    };
+    let (local, overflow) = split(&cell[used + more..], bytes, usable, usable - 35)?;
     Some(RowCell { rowid: rowid as i64, bytes, local, at: pointer + used + more, overflow })
+}
+
+/// What of a record of so many bytes lies on the page, and where the rest begins. At most `most` bytes lie there.
+#[inline]
+fn split(cell: &[u8], bytes: u64, usable: usize, most: usize) -> Option<(&[u8], Option<u32>)> {
+    if bytes <= most as u64 {
+        return Some((cell.get(..bytes as usize)?, None));
+    }
+    let least = (usable - 12) * 32 / 255 - 23;
+    let wanted = least + ((bytes - least as u64) % (usable as u64 - 4)) as usize;
+    let local = if wanted <= most { wanted } else { least };
+    Some((cell.get(..local)?, Some(long(cell, local)?)))
+}
+
+/// A page of a table without rowids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct KeyedHead {
+    pub(super) is_leaf: bool,
+    /// How many rows lie on it.
+    pub(super) rows: usize,
+}
+
+/// What a page of a table without rowids is; `None` if it is none.
+pub(super) fn keyed_head(page: &[u8]) -> Option<KeyedHead> {
+    let is_leaf = match *page.first()? {
+        KEYED_LEAF => true,
+        KEYED_INTERIOR => false,
+        _ => return None,
+    };
+    let rows = short(page, 3)?;
+    let head = if is_leaf { LEAF_HEADER } else { INTERIOR_HEADER };
+    (head + 2 * rows <= page.len()).then_some(KeyedHead { is_leaf, rows })
+}
+
+/// The row at `index` of such a page, which has no rowid.
+pub(super) fn keyed_cell(page: &[u8], usable: usize, head: KeyedHead, index: usize) -> Option<RowCell<'_>> {
+    let (header, child) = if head.is_leaf { (LEAF_HEADER, 0) } else { (INTERIOR_HEADER, 4) };
+    let pointer = short(page, header + 2 * index)?;
+    if pointer < header {
+        return None;
+    }
+    let (bytes, used) = varint(page.get(pointer + child..usable)?)?;
+    let at = pointer + child + used;
+    let (local, overflow) = split(page.get(at..usable)?, bytes, usable, (usable - 12) * 64 / 255 - 23)?;
+    Some(RowCell { rowid: 0, bytes, local, at, overflow })
+}
+
+/// The page with what sorts before the row at `index` of an interior page; behind the last row what sorts after it.
+pub(super) fn keyed_child(page: &[u8], head: KeyedHead, index: usize) -> Option<u32> {
+    if index == head.rows {
+        return long(page, 8);
+    }
+    long(page, short(page, INTERIOR_HEADER + 2 * index)?)
 }
 
 /// A page of a long record: the number of the next one (0 for none), and its bytes.

@@ -15,7 +15,7 @@ use std::ops::Range;
 pub(super) const MAX_DEPTH: usize = 20;
 
 /// A longer record is read by SQL, which can stream its last value.
-const MAX_RECORD_BYTES: u64 = 4 << 20;
+pub(super) const MAX_RECORD_BYTES: u64 = 4 << 20;
 
 /// SQLite's own lower limit for the bytes of a page that are used.
 const MIN_USABLE: usize = 480;
@@ -62,6 +62,32 @@ pub(super) fn chain_pages(cell: &RowCell<'_>, usable: usize) -> Option<u64> {
     (cell.bytes <= MAX_RECORD_BYTES).then(|| rest.div_ceil(usable as u64 - 4))
 }
 
+/// Reads the rest of a record from the pages that it runs over.
+pub(super) fn follow(
+    reader: &mut Reader<'_>,
+    mut next: u32,
+    bytes: usize,
+    usable: usize,
+    record: &mut Vec<u8>,
+    chain: &mut Vec<u8>,
+) -> Option<()> {
+    while record.len() < bytes {
+        reader.read(next, chain)?;
+        let (following, held) = overflow(chain, usable)?;
+        let len = held.len().min(bytes - record.len());
+        record.extend_from_slice(&held[..len]);
+        next = following;
+    }
+    // A chain that goes on belongs to another record, or to none.
+    (next == 0).then_some(())
+}
+
+/// The bytes of each page that are used; `None` where pages cannot be read.
+pub(super) fn usable_bytes(connection: &Connection) -> Option<usize> {
+    let head = read_page(connection, 1)?;
+    head.len().checked_sub(usize::from(*head.get(20)?)).filter(|usable| *usable >= MIN_USABLE)
+}
+
 /// What a walk gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Met {
@@ -105,8 +131,7 @@ impl Walk {
     /// Over the rowids from `low` to `high`; `None` where pages cannot be read.
     pub(super) fn new(connection: &Connection, table: &str, low: i64, high: i64) -> Option<Self> {
         let root = root_page(connection, table).filter(|root| *root > 1)?;
-        let head = read_page(connection, 1)?;
-        let usable = head.len().checked_sub(usize::from(*head.get(20)?)).filter(|usable| *usable >= MIN_USABLE)?;
+        let usable = usable_bytes(connection)?;
         let all = Leaf { low: i64::MIN, high: i64::MAX, page: Some(root) };
         Some(Self {
             root,
@@ -239,7 +264,8 @@ impl Walk {
                     self.record.clear();
                     self.record.extend_from_slice(cell.local);
                     let bytes = cell.bytes as usize;
-                    self.follow(reader, next, bytes).and_then(|()| self.fields.find(&self.record))
+                    follow(reader, next, bytes, self.usable, &mut self.record, &mut self.chain)
+                        .and_then(|()| self.fields.find(&self.record))
                 }
             };
             return if found.is_some() { Row::Whole(rowid) } else { Row::Window(rowid, rowid) };
@@ -253,32 +279,19 @@ impl Walk {
         Row::Window(low, high)
     }
 
-    /// Reads the rest of a record from the pages that it runs over.
-    fn follow(&mut self, reader: &mut Reader<'_>, mut next: u32, bytes: usize) -> Option<()> {
-        while self.record.len() < bytes {
-            reader.read(next, &mut self.chain)?;
-            let (following, held) = overflow(&self.chain, self.usable)?;
-            let len = held.len().min(bytes - self.record.len());
-            self.record.extend_from_slice(&held[..len]);
-            next = following;
-        }
-        // A chain that goes on belongs to another record, or to none.
-        (next == 0).then_some(())
-    }
-
     /// How many fields the row that was taken last has.
     pub(super) fn fields(&self) -> usize {
         self.fields.len()
     }
 
-    /// The field at `index` of the row that was taken last.
+    /// The bytes of the row that was taken last, and where its fields lie in them.
     #[inline]
-    pub(super) fn value(&self, index: usize) -> Option<ValueRef<'_>> {
+    pub(super) fn record(&self) -> (&Fields, &[u8]) {
         let record = match &self.local {
-            Some(local) => self.page.get(local.clone())?,
+            Some(local) => self.page.get(local.clone()).unwrap_or_default(),
             None => &self.record,
         };
-        self.fields.value(record, index)
+        (&self.fields, record)
     }
 }
 
@@ -333,14 +346,19 @@ impl Places {
         if plan.order != Order::Rowid {
             return None;
         }
-        let columns = &plan.table.columns;
-        let place = |name: &Vec<u8>| {
-            let at = columns.iter().position(|column| column.name.as_bytes() == name.as_slice())?;
-            Some((at, columns[at].affinity == Affinity::Real))
+        let names: Vec<&str> = plan.table.columns.iter().map(|column| column.name.as_str()).collect();
+        Self::among(plan, &names, plan.shape.names().iter().map(Vec::as_slice))
+    }
+
+    /// Of the cells of these names, where fields lie in this order.
+    pub(super) fn among<'n>(plan: &Plan, order: &[&str], names: impl Iterator<Item = &'n [u8]>) -> Option<Self> {
+        let place = |name: &[u8]| {
+            let at = order.iter().position(|field| field.as_bytes() == name)?;
+            Some((at, plan.table.column(order[at])?.affinity == Affinity::Real))
         };
-        let fields: Vec<(usize, bool)> = plan.shape.names().iter().map(place).collect::<Option<_>>()?;
+        let fields: Vec<(usize, bool)> = names.map(place).collect::<Option<_>>()?;
         let added = vec![None; fields.len()];
-        Some(Self { fields, columns: columns.len(), added, wide: plan.wide })
+        Some(Self { fields, columns: order.len(), added, wide: plan.wide })
     }
 
     /// Whether a row of so many fields can be read: not one that has more than the table has columns.
@@ -363,14 +381,22 @@ impl Places {
         }
     }
 
+    /// Whether every cell of a row has a value.
+    #[inline]
+    pub(super) fn has_all(&self, record: (&Fields, &[u8])) -> bool {
+        // What was found lies within the record: only half a character is none then.
+        let is_plain = !self.wide && record.0.len() == self.columns;
+        is_plain || (0..self.len()).all(|cell| self.value(record, cell).is_some())
+    }
+
     /// The value of a cell; `None` if it is none that this table would have.
     #[inline]
-    pub(super) fn value<'w>(&'w self, walk: &'w Walk, cell: usize) -> Option<ValueRef<'w>> {
+    pub(super) fn value<'w>(&'w self, (fields, record): (&Fields, &'w [u8]), cell: usize) -> Option<ValueRef<'w>> {
         let (at, is_real) = *self.fields.get(cell)?;
-        if at >= walk.fields() {
+        if at >= fields.len() {
             return self.added.get(cell)?.as_ref().map(Added::as_value);
         }
-        match walk.value(at)? {
+        match fields.value(record, at)? {
             ValueRef::Integer(value) if is_real => Some(ValueRef::Real(value as f64)),
             // Half a character: SQLite decides what that is.
             ValueRef::Text(text) if self.wide && text.len() % 2 == 1 => None,

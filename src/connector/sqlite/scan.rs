@@ -3,6 +3,7 @@
 //! A stream cannot keep a running statement beside the connection that it borrows, so each batch runs the prepared
 //! statement again from the last key on: once a MiB, which costs nothing that can be measured.
 
+mod by_keys;
 mod by_pages;
 
 use super::{
@@ -22,6 +23,7 @@ use crate::record::{
     CellWriter, Held, KeyPart, KeyRange, MAX_KEY_BYTES, RecordBatch, RecordStream, RowHead, StreamError, Tag,
     key::{decode_int, encode_int},
 };
+use by_keys::ByKeys;
 use by_pages::ByPages;
 use rusqlite::{Connection, ErrorCode, Row, limits::Limit, types::ValueRef};
 use std::{
@@ -88,6 +90,7 @@ pub(super) struct TableStream {
     /// Whether pages are to be looked at before SQL is asked.
     is_by_pages: bool,
     pages: Option<Box<ByPages>>,
+    keyed: Option<Box<ByKeys>>,
     memory: Option<(Arc<Memory>, Recall)>,
     gathered: Option<Gathered>,
     /// Whether rows were delivered before they were gathered, the last of which comes again.
@@ -111,6 +114,7 @@ impl TableStream {
             window: None,
             is_by_pages: false,
             pages: None,
+            keyed: None,
             memory: None,
             gathered: None,
             is_resumed: false,
@@ -200,6 +204,7 @@ impl TableStream {
 
     /// Goes over to what is read of a table with a damaged page.
     fn meet_damage(&mut self, connection: &Connection) {
+        self.keyed = None;
         if self.plan.order != Order::Rowid {
             self.plan = Arc::new(self.plan.sorted());
             return;

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     record::{
         Shape,
-        bytes::{put_slice, put_u64},
+        bytes::{put_slice, put_u64, same},
     },
     repo::ChunkPlain,
 };
@@ -96,7 +96,7 @@ impl KeysBuilder {
     fn set_index(&mut self, set: &[u8]) -> usize {
         // Neighbours usually share their set.
         if let Some(&last) = self.set_indexes.last()
-            && self.sets[last as usize] == set
+            && same(&self.sets[last as usize], set)
         {
             return last as usize;
         }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     record::{
         BatchRow, CollectionSum, Fingerprint, Gaps, HeldRanges, KeyRange, MAX_KEY_BYTES, Meta, RecordBatch,
-        RecordStream, Shape, Timestamp,
+        RecordStream, Shape, Timestamp, bytes::same,
     },
     repo::{ChunkWriter, RepoError},
 };
@@ -523,7 +523,7 @@ impl<'a> Join<'a> {
         let now =
             if old.user_key == record.meta.user_key { Some(record.fingerprint) } else { with_old_key(old.user_key) };
         let same_value = now == Some(parent.fingerprint()) && parent.value_bytes() == record.value_bytes;
-        match same_value && old.set == record.meta.set {
+        match same_value && same(old.set, record.meta.set) {
             false => Verdict::Changed,
             true if old == record.meta => Verdict::Same,
             true => Verdict::Inherited,

@@ -2,7 +2,7 @@
 
 use crate::record::{
     Expiry, Meta,
-    bytes::{DecodeError, Reader, put_slice, put_u64},
+    bytes::{DecodeError, Reader, put_slice, put_u64, same},
 };
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ impl Sets {
     /// Counts a record.
     #[inline]
     pub(super) fn count(&mut self, meta: &Meta<'_>, value_bytes: u64) {
-        if self.current.0 != meta.set {
+        if !same(&self.current.0, meta.set) {
             self.settle();
             self.current.0.extend_from_slice(meta.set);
         }

@@ -10,7 +10,7 @@ use crate::{
     ops::{OpsError, Progress, lookup::Records},
     record::{
         BatchRow, Expiry, Fingerprint, Fingerprinter, KeyCodec, KeyRange, Meta, RecordBatch, RecordStream, StreamError,
-        pause,
+        bytes::same, pause,
     },
 };
 use std::{
@@ -324,7 +324,7 @@ pub(in crate::ops) fn walk(
                 Err(error) => (None, Some(error)),
                 Ok(print) => (print, None),
             };
-            let same_place = meta.set == row.meta.set && likeness.expire_alike(meta.expiry, row.meta.expiry);
+            let same_place = same(meta.set, row.meta.set) && likeness.expire_alike(meta.expiry, row.meta.expiry);
             let is_same = print.is_some_and(|print| print == cursor.fingerprint()) && same_place;
             let keyed = !is_same
                 && same_place

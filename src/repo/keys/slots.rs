@@ -10,7 +10,7 @@ use crate::{
     record::Timestamp,
     repo::{
         RepoError, RepoId, Storage,
-        repository::names::{Fit, fit},
+        names::{Fit, fit},
         storage::Created,
     },
 };

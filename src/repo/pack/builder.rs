@@ -40,8 +40,18 @@ impl PackBuilder {
     /// An empty pack with a fresh random key.
     #[allow(clippy::needless_pass_by_value, reason = "the signature that callers share a keyring through")]
     pub fn new(keyring: Arc<Keyring>, kind: PackKind, lease: SnapshotId) -> Result<Self, RepoError> {
-        let (fields, header, key) = Header::make(&keyring, kind, lease)?;
-        let mut bytes = Vec::new();
+        Self::within(Vec::new(), &keyring, kind, lease)
+    }
+
+    /// The same in memory that held another pack before.
+    pub(in crate::repo) fn within(
+        mut bytes: Vec<u8>,
+        keyring: &Keyring,
+        kind: PackKind,
+        lease: SnapshotId,
+    ) -> Result<Self, RepoError> {
+        let (fields, header, key) = Header::make(keyring, kind, lease)?;
+        bytes.clear();
         bytes.extend_from_slice(&header);
         let cipher = FrameCipher::new(fields.suite, &key);
         Ok(Self { fields, header, cipher, bytes, entries: Vec::new(), ordinal: 0 })

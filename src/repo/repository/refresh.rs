@@ -1,7 +1,7 @@
 //! Making the catalog equal to what storage lists, and hearing what is wrong on the way.
 
 use super::{
-    Inner,
+    Inner, Look,
     names::{self, Fit},
 };
 use crate::repo::{
@@ -25,15 +25,17 @@ pub(super) fn unread_object(name: &str, words: String) -> Warning {
 }
 
 impl Inner {
-    pub(in crate::repo) fn refresh(&self) -> Result<Vec<Warning>, RepoError> {
+    pub(in crate::repo) fn refresh(&self, look: Look) -> Result<Vec<Warning>, RepoError> {
         let slots = self.keyring.warnings().iter();
         let mut warnings: Vec<Warning> = slots.map(|words| unread_object("keys/", words.clone())).collect();
         // No rule asks whoever opens for an order, but for `forgotten/` after `snapshots/`.
-        let [index, snapshots, trash] =
-            ["index/", "snapshots/", "trash/"].map(|folder| self.storage.begin_list(folder));
+        let [index, snapshots] = ["index/", "snapshots/"].map(|folder| self.storage.begin_list(folder));
+        let trash = (look == Look::AtAll).then(|| self.storage.begin_list("trash/"));
         self.refresh_index_of(index, &mut warnings, &mut Vec::new())?;
         self.refresh_snapshots_of(snapshots, &mut warnings)?;
-        self.bad_marks(trash, &mut warnings)?;
+        if let Some(trash) = trash {
+            self.bad_marks(trash, &mut warnings)?;
+        }
         for name in &super::lock(&self.strange).hidden {
             let words = format!("{name} is not what this place is for, and hides what may be there");
             warnings.push(unread_object(name, words));
@@ -336,6 +338,9 @@ impl Inner {
             other => return Err(RepoError::forged(path, format!("a {other:?} cannot lie there"))),
         };
         object::author(&self.keyring, path, sealed)?;
+        if kind == RevisionKind::Tombstone {
+            names::TombstoneBody::of(path, sealed)?;
+        }
         Ok(kind)
     }
 

@@ -196,11 +196,13 @@ impl Work {
         if let Some(cache) = self.shared.inner.cache.as_ref().filter(|_| Cache::keeps(sealed.kind)) {
             cache.keep_pack(&sealed.name, &bytes);
         }
+        let len = bytes.len() as u64;
+        self.shared.spare.give(sealed.kind, bytes);
         let mut stored = lock(&self.stored);
         stored.oldest.get_or_insert_with(Instant::now);
         stored.packs.push(IndexedPack {
             name: sealed.name,
-            bytes: bytes.len() as u64,
+            bytes: len,
             kind: sealed.kind,
             lease: sealed.lease,
             header: sealed.header,

@@ -104,9 +104,11 @@ impl SessionWriter {
             PackKind::Metadata => &mut self.metadata,
             PackKind::Data => &mut self.data,
         };
-        let mut builder = match slot.take() {
-            Some(builder) => builder,
-            None => PackBuilder::new(Arc::clone(&self.shared.inner.keyring), pack_kind, self.shared.lease.id())?,
+        let mut builder = if let Some(builder) = slot.take() {
+            builder
+        } else {
+            let buffer = self.shared.spare.take(pack_kind);
+            PackBuilder::within(buffer, &self.shared.inner.keyring, pack_kind, self.shared.lease.id())?
         };
         let entry = add(&mut builder, &self.shared.options)?;
         if builder.len() >= self.shared.timing.pack_bytes.min(self.shared.inner.budget.pack_bytes()) {

@@ -10,7 +10,7 @@ mod states;
 use crate::support::{TestClock, world::verify_all};
 use data_encoding::HEXLOWER;
 use rekeep::{
-    layer::{Stack, VersionValue, stack::Version, stack::Versions},
+    layer::{Stack, Version, VersionValue, Versions},
     record::{CollectionSum, KeyRange},
     repo::{OpenOptions, Repository, Snapshot, Storage, Unlock},
 };

@@ -1,6 +1,6 @@
 //! Sending rows to a node and reading what it answers, row by row.
 
-use super::{pool::Line, rows::Group};
+use super::{line::Line, rows::Group};
 use crate::connector::aerospike::{
     cluster::{Cluster, Node},
     error::Error,

@@ -4,8 +4,8 @@ use super::{
     acknowledged::Partitions,
     answers::{Answer, Sender, Sending},
     clocks::ttl,
-    pool::{INTERRUPTED, Shared, Tally},
     rows::Group,
+    shared::{INTERRUPTED, Shared, Tally},
     verdict::{Verdict, Work, judge, judge_failure, reason},
 };
 use crate::{

@@ -1,19 +1,21 @@
 //! Aerospike clusters as a target. How records are written, what becomes of each and what is not exact is specified in
 //! `format-spec/aerospike-restore.md`. The parts: `rows` are records as they are sent, `answers` one exchange with a node,
-//! `verdict` what an answer means, `deliver` a group of rows until each has its outcome, `pool` the groups under way,
-//! `writer` a namespace, `modules`, `indexes` and `preflight` what is beside records.
+//! `verdict` what an answer means, `deliver` a group of rows until each has its outcome, `pool` the groups under way, `shared`
+//! what its threads share, `writer` a namespace, `modules`, `indexes` and `preflight` what is beside records.
 
 mod acknowledged;
 mod answers;
 mod clocks;
 mod deliver;
 mod indexes;
+mod line;
 mod modules;
 pub mod options;
 mod part;
 mod pool;
 mod preflight;
 mod rows;
+mod shared;
 mod verdict;
 mod writer;
 

@@ -3,8 +3,9 @@
 use super::{
     SharedRestore,
     clocks::ttl,
-    pool::{Pool, PoolOptions, Retries},
+    pool::Pool,
     rows::{self, Group, WriteHead},
+    shared::{PoolOptions, Retries},
     verdict::Work,
 };
 use crate::{

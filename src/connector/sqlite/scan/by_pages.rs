@@ -1,6 +1,6 @@
 //! Reading a range from the pages of its table.
 
-use super::{BATCH_BYTES, Position, TableStream, rowid_bounds, write_cell};
+use super::{BATCH_BYTES, Position, TableStream, by_keys::ByKeys, rowid_bounds, write_cell};
 use crate::{
     connector::{
         Recall,
@@ -134,7 +134,7 @@ impl ByPages {
             let Ok(cells) = ask(connection, plan, rowid) else { return false };
             self.places.learn(fields, &cells);
         }
-        (0..self.places.len()).all(|cell| self.places.value(&self.walk, cell).is_some())
+        self.places.has_all(self.walk.record())
     }
 }
 
@@ -152,6 +152,7 @@ impl TableStream {
     /// Begins to read from pages, where that can be done.
     pub(super) fn begin_by_pages(&mut self, connection: &Connection) {
         if self.is_by_pages && self.listener.is_some() && self.last.is_none() {
+            self.keyed = ByKeys::new(connection, &self.plan);
             let memory = self.memory.take();
             self.pages =
                 rowid_bounds(&self.range).and_then(|bounds| ByPages::new(connection, &self.plan, bounds, memory));
@@ -160,6 +161,10 @@ impl TableStream {
     }
 
     pub(super) fn fill_by_pages(&mut self, connection: &Connection, batch: &mut RecordBatch) -> rusqlite::Result<()> {
+        if self.keyed.is_some() {
+            self.fill_by_keys(connection, batch);
+            return Ok(());
+        }
         let Some(mut pages) = self.pages.take() else { return self.fill_in_order(connection, batch) };
         let filled = if let Some(window) = pages.window {
             self.take_window(connection, &mut pages, window, batch)
@@ -233,9 +238,10 @@ impl TableStream {
                     last = Some(rowid);
                     self.reached += 1;
                     let head = RowHead { key: &encode_int(rowid), ..RowHead::default() };
+                    let record = pages.walk.record();
                     batch.push(head, &self.plan.shape, |cells| {
                         for cell in 0..pages.places.len() {
-                            match pages.places.value(&pages.walk, cell) {
+                            match pages.places.value(record, cell) {
                                 Some(value) => write_cell(cells, value),
                                 None => cells.cell(Tag::NULL, &[]),
                             }

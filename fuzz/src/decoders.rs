@@ -957,45 +957,51 @@ fn atlas_seeds() -> Vec<Vec<u8>> {
 /// Changes to the pages of a database, three bytes each: what pages give is at least what SQL gives, and the same; what is gone
 /// is named where SQL names anything (a page that says that it holds a row less tells nobody).
 pub fn sqlite_pages(data: &[u8]) {
-    let mut bytes = sqlite_image().to_vec();
-    // The schema stays: of what it names nothing could be expected otherwise.
-    let room = bytes.len() - SQLITE_PAGE;
-    for change in data.chunks_exact(3).take(16) {
-        let at = usize::from(u16::from_be_bytes([change[0], change[1]])) % room;
-        bytes[SQLITE_PAGE + at] ^= change[2];
+    for image in sqlite_images() {
+        let mut bytes = image.clone();
+        // The schema stays: of what it names nothing could be expected otherwise.
+        let room = bytes.len() - SQLITE_PAGE;
+        for change in data.chunks_exact(3).take(16) {
+            let at = usize::from(u16::from_be_bytes([change[0], change[1]])) % room;
+            bytes[SQLITE_PAGE + at] ^= change[2];
+        }
+        let folder = tempfile::tempdir().expect("there is room for a file");
+        let path = folder.path().join("f.db");
+        std::fs::write(&path, bytes).expect("there is room for a file");
+        let Some((by_sql, named)) = sqlite_rows(&path, true) else { continue };
+        let (by_pages, missing) = sqlite_rows(&path, false).expect("what SQL reads pages read");
+        for row in &by_sql {
+            assert!(by_pages.contains(row), "a row that SQL gives");
+        }
+        let is_whole = by_pages.len() == SQLITE_ROWS;
+        assert!(is_whole || named.is_empty() || !missing.is_empty(), "what is gone is named");
     }
-    let folder = tempfile::tempdir().expect("there is room for a file");
-    let path = folder.path().join("f.db");
-    std::fs::write(&path, bytes).expect("there is room for a file");
-    let Some((by_sql, named)) = sqlite_rows(&path, true) else { return };
-    let (by_pages, missing) = sqlite_rows(&path, false).expect("what SQL reads pages read");
-    for row in &by_sql {
-        assert!(by_pages.contains(row), "a row that SQL gives");
-    }
-    let is_whole = by_pages.len() == SQLITE_ROWS;
-    assert!(is_whole || named.is_empty() || !missing.is_empty(), "what is gone is named");
 }
 
 const SQLITE_PAGE: usize = 512;
 const SQLITE_ROWS: usize = 130;
 
-/// A database of one table on pages of all kinds.
-fn sqlite_image() -> &'static [u8] {
-    static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
-    IMAGE.get_or_init(|| {
-        let folder = tempfile::tempdir().expect("there is room for a file");
-        let path = folder.path().join("f.db");
-        let db = rusqlite::Connection::open(&path).expect("it can be made");
-        db.execute_batch(
-            "PRAGMA page_size = 512; CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT, c REAL);
-             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 130)
-             INSERT INTO t SELECT i * 3, substr(replace(hex(zeroblob(700)), '0', 'x'), 1, i * i % 1400), i FROM n;
-             ALTER TABLE t ADD COLUMN d DEFAULT 'd'",
-        )
-        .expect("it can be filled");
-        drop(db);
-        std::fs::read(&path).expect("it was written")
-    })
+/// Databases of one table on pages of all kinds, with rowids and without.
+fn sqlite_images() -> &'static [Vec<u8>; 2] {
+    static IMAGES: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
+    // A column that was added later would hand all rows without rowids to SQL.
+    IMAGES
+        .get_or_init(|| [sqlite_image("", "ALTER TABLE t ADD COLUMN d DEFAULT 'd'"), sqlite_image("WITHOUT ROWID", "")])
+}
+
+fn sqlite_image(kind: &str, after: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("there is room for a file");
+    let path = folder.path().join("f.db");
+    let db = rusqlite::Connection::open(&path).expect("it can be made");
+    db.execute_batch(&format!(
+        "PRAGMA page_size = 512; CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT, c REAL) {kind};
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 130)
+         INSERT INTO t SELECT i * 3, substr(replace(hex(zeroblob(700)), '0', 'x'), 1, i * i % 1400), i FROM n;
+         {after}",
+    ))
+    .expect("it can be filled");
+    drop(db);
+    std::fs::read(&path).expect("it was written")
 }
 
 type SqliteRows = std::collections::BTreeSet<(Vec<u8>, Vec<u8>)>;

@@ -80,37 +80,37 @@ pub const fn for_remedy(remedy: Remedy) -> &'static str {
     }
 }
 
-/// What to do about an object that is damaged or gone, if these words name it.
+const VANISHED: &str = "`rekeep repair snapshots` puts it back, `rekeep forget --vanished ID` lets it go";
+
+/// What to do about an object of the repository that is damaged or gone, by where it lies.
 #[must_use]
-pub fn for_damage(words: &str) -> Option<&'static str> {
-    const VANISHED: &str = "`rekeep repair snapshots` puts it back, `rekeep forget --vanished ID` lets it go";
-    const SNAPSHOT: &str =
-        "`rekeep repair snapshots` on a host that saw it puts it back, `rekeep forget --damaged ID` lets it go";
-    const INDEX: &str = "`rekeep repair index` makes a new one from the packs";
-    const KEYS: &str = "`rekeep repair config` makes it again where the other of the two is whole";
-    const MARK: &str = "`rekeep repair marks` takes it away once no prune is at work";
-    const OBJECT: &str = "`rekeep repair objects` takes away what nothing rests on";
-    const PACK: &str = "`rekeep repair packs` saves what can be read of it and names what is lost";
-    let is_kept_twice = ["copies/", "keys/", "rekeep.json"].iter().any(|name| words.contains(name));
-    if is_kept_twice {
-        Some(KEYS)
-    } else if words.contains("has vanished") {
-        Some(VANISHED)
-    } else if ["leases/", "checkpoints/", "damage/", "forgotten/", "promises/"].iter().any(|it| words.starts_with(it)) {
-        Some(OBJECT)
-    } else if words.contains("snapshots/") {
-        Some(SNAPSHOT)
-    } else if words.contains("index/") {
-        Some(INDEX)
-    } else if words.contains("trash/") {
-        Some(MARK)
-    } else if words.contains("packs/")
-        && ["damaged", "is missing", "is gone", "; the index says"].iter().any(|it| words.contains(it))
-    {
-        Some(PACK)
-    } else {
-        None
-    }
+pub fn for_object(name: &str) -> Option<&'static str> {
+    let mut parts = name.split('/');
+    let folder = parts.next().unwrap_or_default();
+    Some(match (folder, parts.count()) {
+        ("rekeep.json", 0) | ("copies" | "keys", 1..) => {
+            "`rekeep repair config` makes it again where the other of the two is whole"
+        }
+        // The whole of it, and not one of its revisions.
+        ("snapshots", 1) => VANISHED,
+        ("snapshots", 2..) => {
+            "`rekeep repair snapshots` on a host that saw it puts it back, `rekeep forget --damaged ID` lets it go"
+        }
+        ("index", 1) => "`rekeep repair index` makes a new one from the packs",
+        ("trash", 1) => "`rekeep repair marks` takes it away once no prune is at work",
+        ("packs", 2..) => "`rekeep repair packs` saves what can be read of it and names what is lost",
+        ("leases" | "checkpoints" | "damage" | "forgotten" | "promises" | "claims" | "drills" | "audit", 1..) => {
+            "`rekeep repair objects` takes away what nothing rests on"
+        }
+        _ => return None,
+    })
+}
+
+/// The first object of the repository that a line of a report names.
+fn named(words: &str) -> Option<&'static str> {
+    let names =
+        words.split_whitespace().map(|word| word.trim_matches(|it: char| matches!(it, '`' | ',' | ';' | ':' | '.')));
+    names.filter(|name| name.contains('/') || *name == "rekeep.json").find_map(for_object)
 }
 
 /// Words about what a repair could not bring back, with what is left to do.
@@ -130,10 +130,18 @@ pub fn lost(words: &str) -> String {
     }
 }
 
-/// Words about damage, with what may be done.
+/// A line about something damaged, with what may be done about the object that it names.
 #[must_use]
 pub fn damage(words: &str) -> String {
-    for_damage(words).map_or_else(|| words.to_owned(), |advice| format!("{words}; {advice}"))
+    let advice = if words.contains("has vanished") { Some(VANISHED) } else { named(words) };
+    advice.map_or_else(|| words.to_owned(), |advice| format!("{words}; {advice}"))
+}
+
+/// What is wrong with an object, and what may be done about it.
+#[must_use]
+pub fn finding(object: &str, problem: &str) -> String {
+    let advice = for_object(object).map_or_else(String::new, |advice| format!("; {advice}"));
+    format!("{object}: {problem}{advice}")
 }
 
 /// All that may be done about an error: what would let it pass first.
@@ -162,10 +170,12 @@ const fn for_warning(kind: WarningKind) -> Option<&'static str> {
 /// A warning in words, with what may be done.
 #[must_use]
 pub fn warning(warning: &Warning) -> String {
-    if matches!(warning.kind, WarningKind::ObjectUnreadable | WarningKind::SnapshotVanished) {
-        return damage(&warning.words);
-    }
-    match for_warning(warning.kind) {
+    let advice = match warning.kind {
+        WarningKind::SnapshotVanished => Some(VANISHED),
+        WarningKind::ObjectUnreadable => for_object(&warning.object),
+        kind => for_warning(kind),
+    };
+    match advice {
         Some(advice) => format!("{warning}; {advice}"),
         None => warning.to_string(),
     }
@@ -181,6 +191,39 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), Remedy::ALL.len());
+    }
+
+    #[test]
+    fn advice_goes_by_where_an_object_lies_and_not_by_what_words_say_of_it() {
+        let (id, hash) = ("ab".repeat(16), "cd".repeat(32));
+        for (name, verb) in [
+            ("rekeep.json".to_owned(), Some("repair config")),
+            (format!("copies/keys/{id}"), Some("repair config")),
+            (format!("snapshots/{id}"), Some("forget --vanished")),
+            (format!("snapshots/{id}/3"), Some("forget --damaged")),
+            (format!("index/{hash}"), Some("repair index")),
+            (format!("packs/cd/{hash}"), Some("repair packs")),
+            (format!("trash/{id}"), Some("repair marks")),
+            (format!("drills/{id}/0"), Some("repair objects")),
+            (format!("audit/{id}/0"), Some("repair objects")),
+            (format!("claims/{id}/5"), Some("repair objects")),
+            (format!("leases/{id}/end"), Some("repair objects")),
+            (format!("chunk {hash}"), None),
+            ("a database about packs/ and index/".to_owned(), None),
+        ] {
+            let said = finding(&name, "is not what packs/ and snapshots/ say");
+            match verb {
+                Some(verb) => assert!(said.contains(verb), "{said}"),
+                None => assert!(!said.contains("repair"), "{said}"),
+            }
+            if verb.is_some() {
+                assert_eq!(
+                    damage(&format!("it stays, since {name}: is damaged")),
+                    format!("it stays, since {name}: is damaged; {}", for_object(&name).unwrap())
+                );
+            }
+        }
+        assert!(damage("snapshot abc has vanished, although nobody forgot it").contains("--vanished"));
     }
 
     #[test]

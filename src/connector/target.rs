@@ -71,6 +71,13 @@ pub trait Target: Send + Sync {
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
         Ok(None)
     }
+    /// [`Self::read_back`] of what a restore by this plan would compare with: what the snapshot's scope left out is not in it.
+    ///
+    /// # Errors
+    /// As of [`Self::read_back`].
+    fn read_back_of(&self, _plan: &TargetPlan) -> Result<Option<Box<dyn Source>>, ConnectorError> {
+        self.read_back()
+    }
     /// The name under which [`Self::read_back`] shows what was restored as `name`.
     fn shown_as<'a>(&self, name: &'a str) -> &'a str {
         name

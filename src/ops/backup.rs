@@ -27,6 +27,7 @@ mod threads;
 mod workers;
 
 pub use chain::{Opener, backup_chain};
+pub(in crate::ops) use threads::caught;
 
 use super::{
     OpsError, Progress, own_folder, progress::tell_news, select::scope::scope_hash as hash_of, tag::check_tags,
@@ -173,6 +174,8 @@ pub struct BackupOptions {
     pub checkpoint_after: Duration,
     /// One in so many backups in a row reads also what the source knows to be as it was; 1 for each.
     pub read_all_every: u32,
+    /// The protocol's intervals; only tests have reason to give them.
+    pub timing: Option<SessionTiming>,
 }
 
 impl Default for BackupOptions {
@@ -202,6 +205,7 @@ impl Default for BackupOptions {
             resume: Resume::Auto,
             checkpoint_after: Duration::from_mins(1),
             read_all_every: 30,
+            timing: None,
         }
     }
 }
@@ -282,7 +286,7 @@ pub fn backup(
             check: options.check,
             write_limit: options.write_limit,
         };
-        let timing = SessionTiming { pack_bytes: pack_bytes(options.parallel), ..SessionTiming::default() };
+        let timing = options.timing.clone().unwrap_or_else(|| timing_of(options.parallel));
         Some(repo.begin_write_timed(&write, &timing)?)
     };
     if let Some(writing) = &writing {
@@ -519,8 +523,10 @@ fn once(texts: Vec<String>) -> impl Iterator<Item = String> {
 /// What open packs may take together: each worker has two of them open.
 const OPEN_PACKS_BYTES: usize = 64 * 1024 * 1024;
 
-pub(in crate::ops) fn pack_bytes(workers: usize) -> usize {
-    (OPEN_PACKS_BYTES / (2 * workers.max(1))).clamp(4 * 1024 * 1024, TARGET_PACK_BYTES)
+/// The usual intervals, and packs that so many workers may have open.
+pub(in crate::ops) fn timing_of(workers: usize) -> SessionTiming {
+    let pack_bytes = (OPEN_PACKS_BYTES / (2 * workers.max(1))).clamp(4 * 1024 * 1024, TARGET_PACK_BYTES);
+    SessionTiming { pack_bytes, ..SessionTiming::default() }
 }
 
 fn source_id(repo: &Repository, source: &dyn Source, options: &BackupOptions) -> SourceId {

@@ -55,12 +55,14 @@ pub fn resolve(
 ) -> Result<Snapshot, OpsError> {
     let any = Narrow { complete: false, ..narrow.clone() };
     let meant: Vec<&Snapshot> = snapshots.iter().filter(|s| any.admits(s)).collect();
-    let (found, what) = match spec {
-        SnapshotSpec::Id(prefix) => return by_prefix(&meant, prefix, narrow.complete),
+    match spec {
+        SnapshotSpec::Id(prefix) => by_prefix(&meant, prefix, narrow.complete),
         SnapshotSpec::Latest(back) => {
             one_source(meant.iter().copied())?;
             let series = scope::of_one_scope(ahead::present(meant.clone(), now, progress), progress)?;
-            (nth_newest(&series, *back, narrow.complete, progress), format!("latest~{back}"))
+            let what = if *back == 0 { "latest".to_owned() } else { format!("latest~{back}") };
+            let found = nth_newest(&series, *back, narrow.complete, progress);
+            found.cloned().ok_or_else(|| no_snapshot(&what, narrow.complete, &series))
         }
         SnapshotSpec::At(time) => {
             one_source(meant.iter().copied())?;
@@ -79,13 +81,10 @@ pub fn resolve(
             if newest.is_none() {
                 warn_of_spanning(&meant, *time, progress);
             }
-            return match nth_newest(&series, 0, narrow.complete, progress) {
-                Some(found) => Ok(found.clone()),
-                None => Err(no_snapshot(&format!("at or before {time}"), narrow.complete, &meant)),
-            };
+            let found = nth_newest(&series, 0, narrow.complete, progress);
+            found.cloned().ok_or_else(|| no_snapshot(&format!("at or before {time}"), narrow.complete, &meant))
         }
-    };
-    found.cloned().ok_or_else(|| no_snapshot(&what, narrow.complete, &meant))
+    }
 }
 
 fn warn_of_spanning(meant: &[&Snapshot], time: Timestamp, progress: &dyn Progress) {

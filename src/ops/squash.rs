@@ -15,7 +15,7 @@ pub use plan::{MergeOf, PlannedMerge, PlannedSnapshot, SquashPlan, ThinVersions}
 use super::OpsError;
 use crate::{
     record::Timestamp,
-    repo::{Listing, Repository, SnapshotId, manifest::LayerRef},
+    repo::{Listing, Repository, SnapshotId, manifest::LayerRef, session::SessionTiming},
 };
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -34,12 +34,14 @@ pub struct SquashOptions {
     pub check: bool,
     /// Bytes per second to storage.
     pub write_limit: Option<u64>,
+    /// The protocol's intervals; only tests have reason to give them.
+    pub timing: Option<SessionTiming>,
 }
 
 impl Default for SquashOptions {
     fn default() -> Self {
         let parallel = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-        Self { parallel, compression: 1, check: true, write_limit: None }
+        Self { parallel, compression: 1, check: true, write_limit: None, timing: None }
     }
 }
 

@@ -1,5 +1,6 @@
-//! Rules of the protocol that a simulation may break, one at a time, to show that it would notice. In builds for use no
-//! rule can be broken: [`is_broken`] is constant there.
+//! Rules of the protocol that a simulation may break, one at a time, to show that it would notice, and moments between two
+//! operations on storage at which it may let others go first. In builds for use no rule can be broken and nobody waits:
+//! [`is_broken`] and [`point`] are constant there.
 
 /// A rule of `format-spec/protocol.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +85,40 @@ pub fn is_broken(rule: Rule) -> bool {
 #[must_use]
 pub const fn is_broken(_: Rule) -> bool {
     false
+}
+
+/// A moment at which a simulation may let others go first: what is seen from here on may be newer than what was seen before.
+#[cfg(debug_assertions)]
+pub fn point(what: &str) {
+    points::reach(what);
+}
+
+/// Nobody waits in a build for use.
+#[cfg(not(debug_assertions))]
+pub const fn point(_: &str) {}
+
+/// Who hears of such moments, for each thread.
+#[cfg(debug_assertions)]
+pub mod points {
+    use std::{cell::RefCell, rc::Rc};
+
+    /// Told what is about to happen; it happens when this returns.
+    pub type Hearer = Rc<dyn Fn(&str)>;
+
+    thread_local! {
+        static HEARER: RefCell<Option<Hearer>> = const { RefCell::new(None) };
+    }
+
+    /// From now on this one hears of this thread's moments, or nobody; gives who heard of them before.
+    pub fn set(hearer: Option<Hearer>) -> Option<Hearer> {
+        HEARER.with_borrow_mut(|kept| std::mem::replace(kept, hearer))
+    }
+
+    pub(super) fn reach(what: &str) {
+        if let Some(hearer) = HEARER.with_borrow(Clone::clone) {
+            hearer(what);
+        }
+    }
 }
 
 /// Which rules are broken, for each thread.

@@ -2,7 +2,10 @@
 
 use crate::{
     record::Timestamp,
-    repo::{ObjectName, SnapshotId},
+    repo::{
+        ObjectName, RepoError, SnapshotId,
+        object::{self, ObjectKind},
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +93,14 @@ pub(in crate::repo) struct TombstoneBody {
     pub revision: u64,
     pub host: String,
     pub time: Timestamp,
+}
+
+impl TombstoneBody {
+    /// What a tombstone says; who made it is not looked at.
+    pub fn of(path: &str, sealed: &[u8]) -> Result<Self, RepoError> {
+        let body = object::unwrap(ObjectKind::Tombstone, path, sealed)?;
+        serde_json::from_slice(&body).map_err(|error| RepoError::damaged(path, error))
+    }
 }
 
 #[cfg(test)]

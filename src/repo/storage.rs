@@ -5,6 +5,7 @@ mod clock;
 mod environment;
 mod exclusive;
 mod failure;
+mod hold;
 mod local;
 mod location;
 mod patience;
@@ -12,6 +13,8 @@ mod probe;
 mod remote;
 mod reserve;
 mod runtime;
+#[cfg(feature = "s3")]
+mod s3;
 mod service;
 mod spelling;
 #[cfg(test)]
@@ -23,6 +26,7 @@ mod tree;
 mod trial;
 
 pub use begun::{Begun, Listing, ReadEach, Wanted};
+pub use hold::{LockMode, ObjectHold};
 pub use patience::Patience;
 pub use probe::{PROBE, Verdict};
 pub use reserve::Spending;
@@ -33,6 +37,7 @@ pub use tree::{Named, ObjectTree, ObjectVersion, TreeEntry};
 pub use trial::{Rights, Speed, Trial, TrialOptions};
 
 use super::{RepoError, cache::CACHE_BYTES};
+use crate::record::Timestamp;
 use crate::report::{Warning, WarningKind};
 use bytes::Bytes;
 use location::Location;
@@ -171,6 +176,14 @@ pub trait Backend: Send + Sync {
     /// What that clock says now, if it can be asked without making an object.
     fn now(&self) -> io::Result<Option<i64>> {
         Ok(None)
+    }
+    /// What holds an object whoever deletes it; `None` where there is no such thing. `NotFound` if it does not exist.
+    fn hold_of(&self, _name: &str) -> io::Result<Option<ObjectHold>> {
+        Ok(None)
+    }
+    /// Locks an object until then.
+    fn lock_until(&self, _name: &str, _until: Timestamp, _mode: LockMode) -> io::Result<()> {
+        Err(ErrorKind::Unsupported.into())
     }
     /// Waits before an operation is tried again.
     fn pause(&self, wait: Duration) {

@@ -210,6 +210,10 @@ fn making_equal_leaves_alone_what_the_scope_left_out() {
     write(&world.path("s/extra/y.log"), "log");
     write(&world.path("s/extra/y"), "extra");
     fs::remove_file(world.path("s/1")).unwrap();
+    let foreseen = |id: &str| world.json(&["restore", id, "files:s", "--make-equal", "--dry-run"])["removed"].clone();
+    assert_eq!(foreseen(&listed), 0);
+    // `new`, `extra/y`, and `extra/`, should nothing else be in it.
+    assert_eq!(foreseen(&without), 3);
     world.ok(&["restore", &listed, "files:s", "--make-equal"]);
     for (name, there) in [("1", true), ("2", true), ("media/film", true), ("new", true), ("extra/y", true)] {
         assert_eq!(world.path("s").join(name).exists(), there, "{name}");

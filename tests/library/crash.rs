@@ -5,7 +5,10 @@ use crate::support::{
     db::{assert_same, sample},
     world::{assert_sound, back_up, backup_with, plain, restored, snapshot},
 };
-use rekeep::{ops::OpsError, repo::SnapshotId};
+use rekeep::{
+    ops::OpsError,
+    repo::{RepoError, SnapshotId},
+};
 use std::io::ErrorKind;
 
 /// The states before and after, and a repository that holds the first.
@@ -209,4 +212,51 @@ fn a_reader_sees_an_error_and_no_wrong_data_when_an_operation_fails() {
         }
     }
     panic!("restoring a small snapshot takes fewer operations");
+}
+
+type Write<'a> = dyn FnMut() -> Result<(), RepoError> + 'a;
+
+/// What a service and drills write beside backups, and a claim: each is there or not, the next try works, and what was there
+/// before stays a chain without a gap.
+#[test]
+fn a_report_an_entry_and_a_claim_are_there_or_not_whatever_fails_while_they_are_written() {
+    let (world, repo) = World::new();
+    let id = back_up(&repo, &MemorySource::of(sample(80, 20, 50), &world.clock)).id.unwrap();
+    let report = crate::strangers::report(&repo, id);
+    let mut series = repo.begin_audit(None).unwrap();
+    let (mut claims, mut written, mut failed) = (0, 0, 0);
+    for fault in [Fault::Full, Fault::Error(ErrorKind::StorageFull), Fault::LostAnswer(ErrorKind::Other)] {
+        for nth in 1..=4 {
+            let mut each: [(&str, &mut Write<'_>); 3] = [
+                ("drills/", &mut || repo.keep_drill(&report).map(drop)),
+                ("audit/", &mut || repo.append_audit(&mut series, vec![serde_json::json!({"did": nth})]).map(drop)),
+                ("claims/", &mut || {
+                    claims += 1;
+                    repo.claim("nightly", claims, "me").map(drop)
+                }),
+            ];
+            for (folder, write) in &mut each {
+                let before = world.backend.names(folder).len();
+                world.backend.arm(nth, fault);
+                let outcome = write();
+                world.backend.disarm();
+                if let Err(error) = &outcome {
+                    failed += 1;
+                    let is_told = error.is_full() || !matches!(fault, Fault::Full | Fault::Error(_));
+                    assert!(is_told, "{folder} {fault:?} at {nth}: {error}");
+                } else {
+                    written += 1;
+                    assert!(world.backend.names(folder).len() > before || *folder == "claims/", "{folder} {fault:?}");
+                }
+                // An entry of which nobody knows whether it is there has its number.
+                write().or_else(|_| write()).unwrap();
+                assert!(world.backend.names(folder).len() > before || *folder == "claims/", "{folder} {fault:?}");
+            }
+        }
+    }
+    assert!(written > 5 && failed > 5, "{written} written, {failed} failed");
+    for problems in [repo.drills().unwrap().problems, repo.audit().unwrap().problems] {
+        assert!(problems.is_empty(), "{problems:#?}");
+    }
+    assert_sound(&repo);
 }

@@ -26,6 +26,7 @@ mod repositories;
 mod resuming;
 mod retention;
 mod sources;
+mod strangers;
 mod streams;
 mod unreadable;
 mod vectors;

@@ -109,7 +109,7 @@ def open_x(suite, key, nonce, ad, sealed):
             return nacl.bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(bytes(sealed), ad, nonce, key)
         if suite == 2:
             return AESGCM(_xaes_key(key, nonce)).decrypt(nonce[12:], sealed, ad)
-    except (InvalidTag, nacl.exceptions.CryptoError) as error:
+    except (InvalidTag, ValueError, nacl.exceptions.CryptoError) as error:
         raise Damaged("it does not open") from error
     raise Unknown(f"suite {suite}")
 
@@ -119,7 +119,7 @@ def open_c(suite, key, nonce, ad, sealed):
         raise Unknown(f"suite {suite}")
     try:
         return cipher(key).decrypt(nonce, sealed, ad)
-    except InvalidTag as error:
+    except (InvalidTag, ValueError) as error:
         raise Damaged("it does not open") from error
 
 def xwing_open(seed, ciphertext):

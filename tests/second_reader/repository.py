@@ -14,17 +14,29 @@ from primitives import (
 
 HEX16, HEX32, NUMBER = r"[0-9a-f]{32}", r"[0-9a-f]{64}", r"(?:0|[1-9][0-9]*)"
 SNAPSHOT, CHECKPOINT, LEASE, MARK, END, VOID, TOMBSTONE, PROMISES, DAMAGE, FORGOTTEN = range(1, 11)
-SEALED = {SNAPSHOT, CHECKPOINT}
+CLAIM, AUDIT, DRILL = 12, 13, 14
+SEALED = {SNAPSHOT, CHECKPOINT, AUDIT, DRILL}
 NAMES = {
     SNAPSHOT: f"snapshots/{HEX16}/{NUMBER}", CHECKPOINT: f"checkpoints/{HEX16}/{NUMBER}",
     LEASE: f"leases/{HEX16}/{NUMBER}", MARK: f"trash/{HEX16}", END: f"leases/{HEX16}/end",
     VOID: f"snapshots/{HEX16}/0", TOMBSTONE: f"snapshots/{HEX16}/[1-9][0-9]*",
     PROMISES: f"promises/{HEX16}/{NUMBER}", DAMAGE: f"damage/{HEX32}", FORGOTTEN: f"forgotten/{HEX16}",
+    CLAIM: f"claims/{HEX16}/{NUMBER}", AUDIT: f"audit/{HEX16}/{NUMBER}", DRILL: f"drills/{HEX16}/{NUMBER}",
 }
 READER, WRITER, OPERATOR = 1, 2, 3
 MIB = 1 << 20
 LIMITS = {"snapshots": 32 * MIB, "checkpoints": 64 * MIB, "packs": 256 * MIB, "index": 256 * MIB,
           "rekeep.json": MIB, "keys": MIB, "copies": MIB}
+
+def version(data, magic, name):
+    need(data[:8] == magic and len(data) >= 60 and data[8:10] != u16(0), f"{name} is no such object")
+    if data[8:10] != u16(1):
+        raise Unknown(f"{name} was written by a newer program")
+
+def known(chunk_kind, pack_kind):
+    if not 1 <= chunk_kind <= 7:
+        raise Unknown(f"chunk kind {chunk_kind}")
+    need(chunk_kind in {2: (2, 4), 1: (1, 3, 5, 6, 7)}[pack_kind], "a chunk in the wrong kind of pack")
 
 class Forged(Damaged):
     """Whole, and made by nobody who may make it."""
@@ -180,7 +192,7 @@ class Repository:
     def check_author(self, name, kind, epoch, data):
         party, form, zero, public = data[-168], data[-167], data[-166:-160], data[-160:-128]
         certificate, signed, signature = data[-128:-64], data[:-64], data[-64:]
-        of_lease = kind in (LEASE, END, CHECKPOINT) or (kind == SNAPSHOT and name.endswith("/0"))
+        of_lease = kind in (LEASE, END, CHECKPOINT, CLAIM, AUDIT) or (kind == SNAPSHOT and name.endswith("/0"))
         forms = {0, 1} if kind == VOID else {1} if of_lease else {0}
         need(zero == bytes(6), f"{name}: not zero where it should be")
         self.epoch(epoch)
@@ -194,7 +206,8 @@ class Repository:
             return
         parties = {READER, WRITER, OPERATOR} if kind in (LEASE, END) else {WRITER, OPERATOR}
         certified = derive("lease certificate", self.id + u32(epoch) + bytes([party]) + public)
-        itself = party in parties and derive("lease name", public)[:16].hex() == name.split("/")[1]
+        named = kind == CLAIM or derive("lease name", public)[:16].hex() == name.split("/")[1]
+        itself = party in parties and named
         if not (itself and is_signed(publics[party], certified, certificate) and is_signed(public, message, signature)):
             raise Forged(f"{name} was not made by its lease")
     @staticmethod
@@ -204,7 +217,8 @@ class Repository:
     def open_index(self, name):
         data = self.read(name)
         need(name == "index/" + hash32(data).hex(), f"{name} is damaged")
-        need(data[:8] == b"RKEEPIDX" and data[8:10] == u16(1) and data[11] == 0 and data[16:32] == self.id, name)
+        version(data, b"RKEEPIDX", name)
+        need(data[11] == 0 and data[16:32] == self.id, name)
         count = int.from_bytes(data[32:36], "little")
         head = data[: 60 + 40 * count]
         key = self.epoch(int.from_bytes(data[12:16], "little")).of_metadata("index objects")
@@ -216,6 +230,7 @@ class Repository:
             need((header[10], header[32:48], header[16:32]) == (kind, lease, self.id), f"{name}: a header says other things")
             for number, (chunk, chunk_kind, offset, stored, plain) in enumerate(self.entries(cursor)):
                 need(len(header) <= offset and offset + stored <= length, f"{name}: a frame outside of its pack")
+                known(chunk_kind, kind)
                 self.index.setdefault(chunk, []).append((pack, number, chunk_kind, offset, stored, plain))
         cursor.done()
     def pack(self, name):
@@ -223,8 +238,11 @@ class Repository:
         if name not in self.packs:
             data = self.read(f"packs/{name.hex()[:2]}/{name.hex()}")
             need(hash32(data) == name and len(data) % 65_536 == 0, f"pack {name.hex()} is damaged")
-            need(data[:8] == b"RKEEPPAK" and data[8:10] == u16(1) and data[16:32] == self.id, "no pack of this repository")
+            version(data, b"RKEEPPAK", name.hex())
+            need(data[16:32] == self.id, "no pack of this repository")
             kind, suite, wrap, width = data[10], data[11], data[48], int.from_bytes(data[50:52], "little")
+            if kind not in (1, 2):
+                raise Unknown(f"pack kind {kind}")
             need(data[49] == 0 and data[52:64] == bytes(12), "a pack's header is not zero where it should be")
             epoch = self.epoch(int.from_bytes(data[12:16], "little"))
             ad = data[8:10] + self.id + data[10:12] + data[12:16] + data[32:48] + bytes([wrap])
@@ -256,7 +274,7 @@ class Repository:
         cursor = Cursor(self.frame(self.packs[name], at, length, (1 << 64) - 1, bytes(32)))
         for chunk, kind, offset, stored, _ in self.entries(cursor):
             need(offset == begin and stored >= 33 and chunk in self.index, "frames with gaps, or that no index object has")
-            need(kind in {2: (2, 4), 1: (1, 3, 5, 6, 7)}[data[10]], "a chunk in the wrong kind of pack")
+            known(kind, data[10])
             begin += stored
         need(begin == at, "a gap before the directory")
         cursor.done()

@@ -115,6 +115,39 @@ def check_objects(said):
         except Damaged:
             found = "damaged"
         need(found == one["outcome"], f"{one['name']}, {one['why']}: {found}, not {one['outcome']}")
+    repository.index, repository.packs, repository.chunk_key = {}, {}, unhex(said["chunk_id_key"])
+    for one in said["stored"]:
+        front, zeros, end = one["parts"]
+        repository.read = lambda name, data=unhex(front) + bytes(zeros) + unhex(end): data
+        found = outcome_of(repository, one["name"])
+        need(found == one["outcome"], f"{one['name']}, {one['why']}: {found}, not {one['outcome']}")
+
+def outcome_of(repository, name):
+    """What becomes of a pack, every chunk of which is read, or of an index object."""
+    try:
+        if name.startswith("index/"):
+            before = repository.index
+            repository.index = {}
+            try:
+                repository.open_index(name)
+            finally:
+                repository.index = before or repository.index
+        else:
+            pack = unhex(name.split("/")[-1])
+            repository.pack(pack)
+            described, kind = repository.index, repository.read(name)[10]
+            try:
+                for chunk, (place,) in described.items():
+                    if (place[2] in (2, 4)) == (kind == 2):
+                        repository.index = {chunk: [(pack, *place[1:])]}
+                        repository.chunk(chunk, place[2])
+            finally:
+                repository.index = described
+    except Unknown:
+        return "unknown"
+    except (Damaged, IndexError, KeyError):
+        return "damaged"
+    return "opens"
 
 def main():
     for name, check in (("layers.json", check_layers), ("objects.json", check_objects)):

@@ -20,6 +20,7 @@ use rekeep::{
 use std::{
     collections::{BTreeMap, HashSet},
     path::PathBuf,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -61,6 +62,8 @@ pub struct Place {
     pub scheduler: Scheduler,
     pub caches: PathBuf,
     pub flaws: Flaws,
+    /// Whether others may go first before each look into a catalog, too.
+    pub points: bool,
 }
 
 /// One actor at its place.
@@ -122,6 +125,11 @@ impl Actor {
         let open = options(&self.place.sea, self.place.caches.join(&host), &host, skew);
         let repo = Repository::open(&Storage::over(way, "sea"), &password(), &open)?;
         self.live.store(true, Ordering::SeqCst);
+        if self.place.points {
+            let (scheduler, number) = (self.place.scheduler.clone(), self.number);
+            // Who is killed here learns of it from the storage.
+            faults::points::set(Some(Rc::new(move |what| drop(scheduler.turn(number, what)))));
+        }
         Ok(repo)
     }
 

@@ -5,9 +5,12 @@
 use super::storage::Sea;
 use rekeep::repo::{
     ChunkId, ObjectName, Repository, Snapshot, SnapshotId,
-    pruner::{LayerWalk as _, flat::Flat},
+    pruner::{LayerWalk, flat::Flat},
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 /// Packs and their chunks.
 type Described = Vec<(ObjectName, Vec<ChunkId>)>;
@@ -23,13 +26,21 @@ struct Needs {
 /// Looks at the storage from outside.
 pub struct Checker {
     repo: Repository,
+    walk: Arc<dyn LayerWalk>,
+    /// Whether layers hold the same after a squash: of real ones only who reads them knows.
+    compares: bool,
     needs: BTreeMap<SnapshotId, Needs>,
     index: HashMap<String, Described>,
 }
 
 impl Checker {
     pub fn new(repo: Repository) -> Self {
-        Self { repo, needs: BTreeMap::new(), index: HashMap::new() }
+        Self { repo, walk: Arc::new(Flat), compares: true, needs: BTreeMap::new(), index: HashMap::new() }
+    }
+
+    /// Of a repository whose layers are real ones.
+    pub fn of_layers(repo: Repository, walk: Arc<dyn LayerWalk>) -> Self {
+        Self { walk, compares: false, ..Self::new(repo) }
     }
 
     /// A snapshot came, was revised, forgotten or fenced.
@@ -50,7 +61,7 @@ impl Checker {
                 continue;
             }
             let needs = self.needs_of(&snapshot)?;
-            if before.is_some_and(|before| before.holds != needs.holds) {
+            if self.compares && before.is_some_and(|before| before.holds != needs.holds) {
                 return Err(format!("revision {} of snapshot {} holds other things", needs.revision, snapshot.id));
             }
             self.needs.insert(snapshot.id, needs);
@@ -61,7 +72,7 @@ impl Checker {
     fn needs_of(&self, snapshot: &Snapshot) -> Result<Needs, String> {
         let mut needs = Needs { revision: snapshot.revision, chunks: Vec::new(), holds: BTreeSet::new() };
         for layer in snapshot.collections.iter().flat_map(|collection| &collection.stack) {
-            let walked = Flat.chunks(&self.repo.chunks(), layer, &mut |id| {
+            let walked = self.walk.chunks(&self.repo.chunks(), layer, &mut |id| {
                 needs.chunks.push(id);
                 if id != layer.id {
                     needs.holds.insert(id);

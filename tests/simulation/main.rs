@@ -11,9 +11,6 @@ mod adversary;
 mod checker;
 mod random;
 mod replica_schedules;
-#[path = "../support/rng.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod rng;
 mod scheduler;
 mod schedules;
 mod squash_schedules;
@@ -21,11 +18,15 @@ mod squashing;
 mod stage;
 mod staged;
 mod storage;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
+mod support;
+mod verbs;
 
 use actors::Flaws;
 use rekeep::repo::faults::Rule;
-use rng::from_env;
 use storage::Broken;
+use support::rng::{self, from_env};
 
 /// Most seeds run without the last look before a commit, which would hide what the rules let through; in a third of them
 /// somebody without a key creates what he likes.

@@ -7,7 +7,7 @@ use super::{
     stage::{Slot, Stage, everything, needs},
     storage::Broken,
 };
-use rekeep::repo::{ChunkKind, faults::Rule, pruner::Pruner};
+use rekeep::repo::{ChunkKind, ObjectName, faults::Rule, pruner::Pruner};
 use std::{collections::HashSet, sync::Arc};
 
 /// W lists `trash/`, P marks X, W deduplicates against X, P deletes, W commits.
@@ -70,6 +70,56 @@ fn a2_a_writers_pack_without_an_index_is_no_orphan() {
     // Each alone is made up for by the other.
     for rule in [Rule::NoPackOfALiveLease, Rule::PacksBeforeLeases, Rule::LookAgain] {
         assert_eq!(a2(&Flaws { rules: vec![rule], ..Flaws::default() }, None), None);
+    }
+}
+
+/// P lists packs, and W begins meanwhile: P sees X and, with leases listed before, no lease of W's. P wants whatever there is, X
+/// too, which is known here beforehand: of one seed each run makes the same packs.
+fn a3(flaws: &Flaws, broken: Option<Broken>) -> Option<String> {
+    let first = begun_meanwhile(&HashSet::new(), flaws, broken);
+    let seen = first.0;
+    assert!(!seen.is_empty(), "the writer stores nothing");
+    let (again, violation) = begun_meanwhile(&seen, flaws, broken);
+    assert_eq!(seen, again, "another run of the seed makes other packs");
+    violation
+}
+
+/// The packs that W stored before P looked, and what was lost when P wants these.
+fn begun_meanwhile(
+    wanted: &HashSet<ObjectName>,
+    flaws: &Flaws,
+    broken: Option<Broken>,
+) -> (HashSet<ObjectName>, Option<String>) {
+    let stage = Stage::new(flaws, broken);
+    stage.commit(&[7]);
+    let before = stage.sea().names("packs/");
+    let wanted = wanted.clone();
+    let pruner = stage.pruner_of(move |pruner| {
+        pruner.mark(&wanted)?;
+        pruner.delete_drained(&mut |_| true)?;
+        pruner.tidy().map(drop)
+    });
+    // It has begun, and looks for what may be marked.
+    stage.past(pruner, "list packs/");
+    stage.place.scheduler.run_until(pruner, "list packs/");
+    let (writer, _) = stage.writer(&[1], false);
+    stage.until(writer, "create index/");
+    let packs = stage.sea().names("packs/").into_iter().filter(|name| !before.contains(name));
+    let packs = packs.map(|name| name.rsplit('/').next().unwrap().parse().unwrap()).collect();
+    if stage.place.scheduler.run_until(pruner, "create trash/") {
+        stage.place.scheduler.step(pruner);
+    }
+    stage.finish(writer);
+    stage.finish(pruner);
+    stage.prune();
+    (packs, stage.checked())
+}
+
+#[test]
+fn a3_a_writer_that_begins_while_packs_are_listed() {
+    needs(a3, &[&[Rule::PacksBeforeLeases, Rule::LookAgain]]);
+    for rule in [Rule::PacksBeforeLeases, Rule::LookAgain] {
+        assert_eq!(a3(&Flaws { rules: vec![rule], ..Flaws::default() }, None), None);
     }
 }
 

@@ -47,7 +47,8 @@ impl Stage {
             island.watch(Checker::new(open_directly(&island, caches.path(), "checker of the replica"))),
         ];
         let scheduler = Scheduler::default();
-        let place = Place { sea, island, scheduler, caches: caches.path().to_owned(), flaws: flaws.clone() };
+        let place =
+            Place { sea, island, scheduler, caches: caches.path().to_owned(), flaws: flaws.clone(), points: false };
         Self { place, _watches: watches, _caches: caches, seed }
     }
 

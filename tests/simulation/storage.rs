@@ -7,7 +7,7 @@ use super::{
     scheduler::{Killed, Scheduler},
 };
 use rekeep::repo::{
-    SnapshotId,
+    SnapshotId, faults,
     storage::{Backend, Created, Listed, Promises},
 };
 use std::{
@@ -240,6 +240,8 @@ impl Sea {
 
     fn check(&self, what: &str, name: &str) {
         let Some(mut checker) = self.state().checker.take() else { return };
+        // Whoever looks from outside does so in one go.
+        let hearer = faults::points::set(None);
         let found = match what {
             // What a collective tombstone names is gone as soon as it lies there.
             "create" if name.starts_with("snapshots/") || name.starts_with("forgotten/") => {
@@ -255,6 +257,7 @@ impl Sea {
             self.report(format!("after {what} {name}: {violation}"));
         }
         self.state().checker = Some(checker);
+        faults::points::set(hearer);
     }
 
     /// Looks at everything once more.

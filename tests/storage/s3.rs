@@ -55,6 +55,10 @@ fn s3rver() -> Server {
 
 /// With nothing but a socket: what is under test must not make what it is tested with.
 fn make_bucket(server: &Server, name: &str, region: &str) {
+    make_bucket_with(server, name, region, "");
+}
+
+fn make_bucket_with(server: &Server, name: &str, region: &str, headers: &str) {
     let authorization =
         format!("AWS4-HMAC-SHA256 Credential=test/20260101/{region}/s3/aws4_request, SignedHeaders=host, Signature=0");
     let body = match region {
@@ -64,7 +68,7 @@ fn make_bucket(server: &Server, name: &str, region: &str) {
         ),
     };
     let request = format!(
-        "PUT /{name} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: {authorization}\r\nContent-Length: {}\r\n\
+        "PUT /{name} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: {authorization}\r\nContent-Length: {}\r\n{headers}\
          Connection: close\r\n\r\n{body}",
         server.port,
         body.len()
@@ -362,4 +366,90 @@ fn a_place_that_does_not_answer_is_told_soon_and_without_a_repository_being_deni
     let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{err}");
     assert!(err.contains("tried"), "{err}");
+}
+
+#[test]
+#[ignore = "needs moto"]
+fn a_prune_of_a_locked_bucket_says_what_stays_until_when_and_renews_what_is_needed() {
+    let server = moto();
+    make_bucket_with(&server, "locked", "us-east-1", "x-amz-bucket-object-lock-enabled: true\r\n");
+    let at = |prefix: &str| format!("s3://locked/{prefix}?endpoint={}&region=us-east-1", server.url());
+    for (mode, other) in [("governance", "compliance"), ("compliance", "governance")] {
+        let life = Life::at(&at(mode), &KEYS);
+        life.init();
+        life.fill(500);
+        let first = life.backup();
+        life.sql("UPDATE t SET data = randomblob(500)");
+        life.ok(&["backup", "--new-base", "sqlite:app.db"]);
+
+        let extend = ["prune", "--extend-locks", "30d", "--lock-mode", mode];
+        let planned = life.json(&[&extend[..], &["--dry-run"]].concat());
+        assert!(planned["locks"]["objects"].as_u64().unwrap() > 8, "{planned}");
+        assert_eq!(planned["locks"]["extended"], planned["locks"]["objects"]);
+        assert_eq!(planned["held"]["packs"], 0, "a plan locks nothing");
+        let renewed = life.json(&extend);
+        assert_eq!(renewed["failures"], serde_json::json!([]));
+        let again = life.json(&extend);
+        assert!(renewed["locks"]["extended"].as_u64().unwrap() > 8 && again["locks"]["extended"] == 0, "{again}");
+
+        life.ok(&["forget", &first]);
+        let plan = life.json(&["prune", "--dry-run"]);
+        let going =
+            plan["plan"]["whole"]["packs"].as_u64().unwrap() + plan["plan"]["repack"]["packs"].as_u64().unwrap();
+        assert!(going > 0, "{plan}");
+        assert_eq!((&plan["held"]["packs"], &plan["held"][mode]), (&Json::from(going), &Json::from(going)), "{plan}");
+        assert_eq!(plan["held"][other], 0);
+        let until = |json: &Json| json["until"].as_i64().unwrap() / 1000;
+        assert_eq!(until(&plan["held"]), until(&renewed["locks"]), "to the second");
+        let text = life.ok(&["prune"]);
+        assert!(text.contains("held ") && text.contains(&format!("in {mode} mode")), "{text}");
+        assert!(text.contains("as older versions"), "{text}");
+        // What is needed keeps the mode it has, and is held for longer.
+        let longer = life.json(&["prune", "--extend-locks", "60d", "--lock-mode", other]);
+        assert_eq!(longer["failures"], serde_json::json!([]), "{longer}");
+        life.ok(&["restore", "latest", "sqlite:second.db"]);
+        assert!(life.rows("second.db") == life.rows("app.db"));
+    }
+}
+
+#[test]
+#[ignore = "needs moto"]
+fn a_bucket_that_locks_nothing_says_so_and_keeps_no_versions() {
+    let server = moto();
+    let life = Life::at(&uri(server.port, "repo"), &KEYS);
+    life.init();
+    life.fill(300);
+    let first = life.backup();
+    life.sql("UPDATE t SET data = randomblob(500)");
+    life.backup();
+    life.ok(&["forget", &first]);
+    let refused = life.run(&["prune", "--dry-run", "--extend-locks", "30d"]);
+    let err = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && err.contains("keeps no versions"), "{err}");
+    let text = life.ok(&["prune"]);
+    assert!(!text.contains("held") && !text.contains("versions"), "{text}");
+}
+
+/// As a shell runs them, at a server that the usual variable names.
+#[test]
+#[ignore = "needs moto"]
+fn the_locked_bucket_of_the_documentation_works_word_for_word() {
+    let server = moto();
+    make_bucket_with(&server, "backups-locked", "eu-central-1", "x-amz-bucket-object-lock-enabled: true\r\n");
+    let page = include_str!("../../docs/three-two-one.md");
+    let script = page.split("```shell\n").nth(1).unwrap().split("```").next().unwrap();
+    let url = server.url();
+    let keys = [KEYS[0], KEYS[1], ("AWS_ENDPOINT_URL_S3", url.as_str())];
+    let life = Life::at("s3://backups-locked/app?region=eu-central-1", &keys);
+    life.init();
+    life.fill(300);
+    life.backup();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_rekeep")).parent().unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-e", "-c", script]).current_dir(life.path(""));
+    shell.env("PATH", format!("{}:{}", program.display(), std::env::var("PATH").unwrap_or_default()));
+    shell.env("REKEEP_PASSWORD", "correct horse").env("REKEEP_CACHE_DIR", life.path("cache"));
+    let ran = shell.env("AWS_EC2_METADATA_DISABLED", "true").envs(keys).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success() && out.contains("locks    renewed for"), "{out}{err}");
 }

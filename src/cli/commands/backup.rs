@@ -214,6 +214,7 @@ impl BackupArgs {
             max_deleted_percent: self.max_deleted.unwrap_or(BackupOptions::default().max_deleted_percent),
             max_lost_percent: self.max_deleted.unwrap_or(BackupOptions::default().max_lost_percent),
             accept_deletions: self.accept_deletions,
+            timing: None,
         }
     }
 }

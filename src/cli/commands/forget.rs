@@ -163,7 +163,11 @@ impl ForgetArgs {
         let narrow = self.narrow.narrow();
         if self.snapshot.is_empty() {
             let zone = time_zone(self.time_zone.as_deref())?;
-            return Ok(plan_policy(repo, &narrow, policy, &zone)?);
+            let plan = plan_policy(repo, &narrow, policy, &zone)?;
+            if plan.groups.iter().all(|group| group.snapshots.is_empty()) && !repo.snapshots()?.is_empty() {
+                context.reporter.note("no snapshot is of the source, scope, host or tag that is asked for: the policy has nothing to decide");
+            }
+            return Ok(plan);
         }
         let named: Result<Vec<_>, Failure> =
             self.snapshot.iter().map(|name| context.resolve(repo, name, &narrow)).collect();

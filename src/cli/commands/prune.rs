@@ -9,10 +9,10 @@ use crate::{
         units::{parse_duration, parse_size, show_count, show_duration, show_size, show_time},
     },
     ops::{
-        prune::{PruneOptions, PruneOutcome, PrunePlan, Sum, prune},
+        prune::{ExtendLocks, HeldPacks, LocksExtended, PruneOptions, PruneOutcome, PrunePlan, Sum, prune},
         squash::ThinVersions,
     },
-    repo::pruner::MarkState,
+    repo::{pruner::MarkState, storage::LockMode},
 };
 use clap::Args;
 use std::time::Duration;
@@ -44,6 +44,12 @@ pub struct PruneArgs {
     /// Wait until everything that is marked is gone
     #[arg(long)]
     pub wait: bool,
+    /// Afterwards lock everything that is still needed for so long from now (S3 with object lock)
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub extend_locks: Option<Duration>,
+    /// The mode of locks of objects that have none; others keep theirs
+    #[arg(long, value_name = "MODE", value_parser = parse_mode, default_value = "governance", requires = "extend_locks")]
+    pub lock_mode: LockMode,
     /// Show the plan and change nothing
     #[arg(short = 'n', long, conflicts_with = "wait")]
     pub dry_run: bool,
@@ -53,6 +59,14 @@ fn parse_thinning(text: &str) -> Result<(Duration, Duration), String> {
     let (age, span) = text.split_once(':').ok_or("an age and a span, as 30d:1d")?;
     let (age, span) = (parse_duration(age)?, parse_duration(span)?);
     if span.as_millis() == 0 { Err("a span of at least a millisecond".to_owned()) } else { Ok((age, span)) }
+}
+
+fn parse_mode(text: &str) -> Result<LockMode, String> {
+    match text {
+        "governance" => Ok(LockMode::Governance),
+        "compliance" => Ok(LockMode::Compliance),
+        _ => Err("governance or compliance".to_owned()),
+    }
 }
 
 fn parse_percent(text: &str) -> Result<f64, String> {
@@ -82,6 +96,7 @@ impl PruneArgs {
             max_repack_bytes: self.max_repack_size,
             grace: self.grace,
             wait: self.wait,
+            extend_locks: self.extend_locks.map(|span| ExtendLocks { span, mode: self.lock_mode }),
             dry_run: self.dry_run,
             write_limit: context.write_limit,
             ..PruneOptions::default()
@@ -104,7 +119,8 @@ pub(super) fn show(outcome: &PruneOutcome, context: &Context) -> Status {
     } else {
         outcome.failures.iter().for_each(|failure| context.reporter.problem(&advice::damage(failure)));
         if !context.quiet {
-            let text = if outcome.dry_run { planned(&outcome.plan) } else { done(outcome) };
+            let mut text = if outcome.dry_run { planned(&outcome.plan) } else { done(outcome) };
+            text.push_str(&kept(outcome));
             context.out.text(&text);
         }
     }
@@ -193,6 +209,51 @@ fn tidy_word(count: u64, word: &str) -> String {
         Some((word, of)) => format!("{} of {of}", counted(count, word)),
         None => counted(count, word),
     }
+}
+
+/// What storage keeps all the same, and for how long.
+fn kept(outcome: &PruneOutcome) -> String {
+    let mut text = held(&outcome.held);
+    if outcome.kept_as_versions > 0 {
+        text.push_str(&format!(
+            "versions the storage keeps {} that {} deleted as older versions, to be paid for until its own rules remove them\n",
+            counted(outcome.kept_as_versions, "object"),
+            if outcome.kept_as_versions == 1 { "was" } else { "were" },
+        ));
+    }
+    if let Some(LocksExtended { objects, extended, until }) = &outcome.locks {
+        let verb = if outcome.dry_run { "to renew" } else { "renewed" };
+        text.push_str(&format!(
+            "locks    {verb} for {} of {} until {}\n",
+            show_count(*extended),
+            counted(*objects, "object"),
+            show_time(*until)
+        ));
+    }
+    text
+}
+
+fn held(held: &HeldPacks) -> String {
+    if held.packs == 0 {
+        return String::new();
+    }
+    let mut how = Vec::new();
+    for (count, mode) in [
+        (held.compliance, "in compliance mode"),
+        (held.governance, "in governance mode"),
+        (held.legal_holds, "under a legal hold, which has no end"),
+    ] {
+        if count > 0 {
+            how.push(format!("{} {mode}", show_count(count)));
+        }
+    }
+    let until = held.until.map_or_else(String::new, |until| format!(" until {} at the latest", show_time(until)));
+    format!(
+        "held     {} of what goes {} locked{until}: {}\n",
+        packs(Sum { packs: held.packs, bytes: held.bytes }),
+        if held.packs == 1 { "is" } else { "are" },
+        how.join(", ")
+    )
 }
 
 /// One line for each mark that waits, and for whom.

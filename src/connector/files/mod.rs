@@ -93,6 +93,8 @@ pub struct FilesSource {
     origin: Origin,
     options: FilesOptions,
     scope: Scope,
+    /// Which part is meant, as a snapshot keeps it; by the options without.
+    part: Option<serde_json::Value>,
 }
 
 impl std::fmt::Debug for FilesSource {
@@ -127,7 +129,7 @@ impl FilesSource {
             Origin::Stdin(_) => Selection::all(),
         };
         let scope = Scope { canonical: selection.canonical(), note: selection.note(), asked: selection.asked() };
-        Ok(Self { origin, options, scope })
+        Ok(Self { origin, options, scope, part: None })
     }
 }
 
@@ -198,13 +200,17 @@ impl Source for FilesSource {
     }
 
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
+        let selection = |root: &std::path::Path| match &self.part {
+            Some(kept) => select::part_of(Some(kept), "the snapshot"),
+            None => Selection::new(&self.options, root),
+        };
         Ok(match &self.origin {
             Origin::Local(root) => {
-                let selection = Selection::new(&self.options, root)?;
+                let selection = selection(root)?;
                 Box::new(LocalSession::begin(root.clone(), selection, options)?)
             }
             Origin::Remote(remote) => {
-                let selection = Selection::new(&self.options, std::path::Path::new("/"))?;
+                let selection = selection(std::path::Path::new("/"))?;
                 Box::new(remote::RemoteSession::begin(remote.clone(), selection, options))
             }
             Origin::Stdin(value) => Box::new(stdin::StdinSession::begin(value.clone())?),

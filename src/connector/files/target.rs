@@ -85,6 +85,18 @@ impl FilesTarget {
     }
 }
 
+impl FilesTarget {
+    /// What stands there, or the part of it that a snapshot holds.
+    fn shown(&self, part: Option<serde_json::Value>) -> Result<Box<dyn Source>, ConnectorError> {
+        let (options, scope) = (FilesOptions::default(), Scope::default());
+        let origin = match &self.place {
+            Root::Local(root) => Origin::Local(local_root(root)?),
+            Root::Remote(remote) => Origin::Remote(remote.clone()),
+        };
+        Ok(Box::new(FilesSource { origin, options, scope, part }))
+    }
+}
+
 /// Refuses plans that are not one tree of paths.
 fn check_plan(plan: &TargetPlan) -> Result<(), ConnectorError> {
     let wrong = plan.collections.iter().find(|collection| collection.codec != KeyCodec::Path);
@@ -176,12 +188,11 @@ impl Target for FilesTarget {
     }
 
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
-        let (options, scope) = (FilesOptions::default(), Scope::default());
-        let origin = match &self.place {
-            Root::Local(root) => Origin::Local(local_root(root)?),
-            Root::Remote(remote) => Origin::Remote(remote.clone()),
-        };
-        Ok(Some(Box::new(FilesSource { origin, options, scope })))
+        self.shown(None).map(Some)
+    }
+
+    fn read_back_of(&self, plan: &TargetPlan) -> Result<Option<Box<dyn Source>>, ConnectorError> {
+        self.shown(plan.attributes.get(SELECTION).cloned()).map(Some)
     }
 
     /// A directory holds one collection, whatever it was called.

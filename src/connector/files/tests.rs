@@ -488,8 +488,12 @@ fn a_closed_directory_is_written_to_and_closed_again() {
 fn standard_input_is_one_file() {
     assert!(StdinValue::of("hex:2e2e2f78", None, &[]).is_err(), "it is ../x");
     let value = StdinValue::of("db/dump.sql", Some(Box::new(&b"select 1;"[..])), &[]).unwrap();
-    let source =
-        FilesSource { origin: Origin::Stdin(value), options: FilesOptions::default(), scope: Scope::default() };
+    let source = FilesSource {
+        origin: Origin::Stdin(value),
+        options: FilesOptions::default(),
+        scope: Scope::default(),
+        part: None,
+    };
     let (all, _) = read_all(&source, &KeyRange::between(&[b"db/a".to_vec(), b"e".to_vec()]));
     assert_eq!(all.len(), 1);
     assert!(all[&b"db/dump.sql"[..]].ends_with(b"select 1;"));

@@ -24,9 +24,18 @@ enum Paused {
     ToClose,
 }
 
+/// One worker needs no thread of its own.
+pub(in crate::ops) fn caught(work: impl FnOnce() -> Result<(), OpsError>) -> Result<(), OpsError> {
+    let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    worked.unwrap_or_else(|_| Err(OpsError::Failed("a worker panicked".to_owned())))
+}
+
 impl Workers<'_> {
     fn run(&self, threads: usize) -> Result<(), OpsError> {
         let threads = threads.min(self.tasks.len()).max(1);
+        if threads == 1 {
+            return caught(|| self.work());
+        }
         std::thread::scope(|scope| {
             let handles: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.work())).collect();
             let mut result = Ok(());

@@ -1,9 +1,11 @@
 //! `prune`: gives back the space of what no snapshot needs. Options, then a plan, then its execution, which follows
 //! `format-spec/protocol.md` (section 4) and may be cut short anywhere: the next prune carries on.
 
+mod locks;
 mod plan;
 mod walk;
 
+pub use locks::{ExtendLocks, HeldPacks, LocksExtended};
 pub use plan::{PrunePlan, Sum};
 pub(super) use walk::Layers;
 
@@ -16,7 +18,7 @@ use crate::{
         usage::peak_memory_bytes,
     },
     repo::{
-        Capability, RepoError, Repository,
+        Capability, ObjectName, RepoError, Repository,
         pruner::{GRACE, MarkState, Pruner, PrunerOptions},
         session::SessionTiming,
     },
@@ -24,6 +26,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -52,6 +55,8 @@ pub struct PruneOptions {
     pub grace: Option<Duration>,
     /// Wait until everything that was marked is gone.
     pub wait: bool,
+    /// Renew the locks of what is needed afterwards.
+    pub extend_locks: Option<ExtendLocks>,
     /// Plan only.
     pub dry_run: bool,
     /// Bytes per second to storage.
@@ -70,6 +75,7 @@ impl Default for PruneOptions {
             max_repack_bytes: None,
             grace: None,
             wait: false,
+            extend_locks: None,
             dry_run: false,
             write_limit: None,
             timing: SessionTiming::default(),
@@ -80,7 +86,7 @@ impl Default for PruneOptions {
 /// What a prune did.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct PruneOutcome {
-    /// Whether it was a dry run: only `plan` says anything then.
+    /// Whether it was a dry run: only `plan`, `held` and `locks` say anything then.
     pub dry_run: bool,
     /// What was squashed before anything else.
     pub squashed: SquashOutcome,
@@ -104,6 +110,12 @@ pub struct PruneOutcome {
     pub checkpoints_removed: u64,
     /// What dead writers of this machine left half written.
     pub half_written_removed: u64,
+    /// Packs that go and that storage holds all the same, as long as their locks last.
+    pub held: HeldPacks,
+    /// Objects that were deleted and that storage keeps as older versions.
+    pub kept_as_versions: u64,
+    /// Locks that were renewed, or in a dry run would be.
+    pub locks: Option<LocksExtended>,
     /// The marks that are left, and which lease each waits for.
     pub waiting: Vec<MarkState>,
     /// What could not be read or deleted, and why. What it is about stays, and the next prune tries again.
@@ -126,12 +138,14 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
     repo.settle_promises()?;
     let grace = grace(repo, options, progress);
     let spending = (!options.dry_run).then(|| repo.storage().spending());
+    let versions_before = repo.storage().traffic().kept_as_versions;
     let mut outcome = if options.dry_run {
         let _lease = repo.begin_read("prune, planning only")?;
         progress.phase(&Phase::new(PhaseKind::LookingForNeeded, 0, 0));
         let mut plan = plan::plan(&repo.survey(&walk::Layers, grace)?, options);
         plan.squash = squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions)?;
-        PruneOutcome { dry_run: true, plan, ..PruneOutcome::default() }
+        let held = locks::held(repo, &gone(&plan), progress)?;
+        PruneOutcome { dry_run: true, plan, held, ..PruneOutcome::default() }
     } else {
         execute(repo, options, grace, progress)?
     };
@@ -140,9 +154,21 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
         // A help, and no promise.
         let _ = repo.storage().keep_reserve();
     }
+    outcome.kept_as_versions = repo.storage().traffic().kept_as_versions - versions_before;
+    if let Some(how) = options.extend_locks {
+        let survey = repo.survey(&walk::Layers, grace)?;
+        let (locks, failures) = locks::extend(repo, &survey, how, options.dry_run, progress)?;
+        outcome.locks = Some(locks);
+        outcome.failures.extend(failures);
+    }
     outcome.duration_seconds = began.elapsed().as_secs_f64();
     outcome.peak_memory_bytes = peak_memory_bytes();
     Ok(outcome)
+}
+
+/// The packs that go, as they are or once what is needed of them is copied.
+fn gone(plan: &PrunePlan) -> HashSet<ObjectName> {
+    plan.going.union(&plan.repacking).copied().collect()
 }
 
 /// How long marks wait in any case, and a word where the storage promises little.
@@ -171,7 +197,7 @@ fn execute(
     let pruning = PrunerOptions { walk: Arc::new(walk::Layers), grace, write_limit: options.write_limit };
     let pruner = repo.begin_prune(&pruning, &options.timing)?;
     tell_news(repo, pruner.warnings(), progress);
-    let worked = steps(&pruner, options, progress);
+    let worked = steps(repo, &pruner, options, progress);
     if let Some(warning) = pruner.missed_beats() {
         progress.warning(&warning);
     }
@@ -200,7 +226,10 @@ fn squash(
     progress: &dyn Progress,
 ) -> Result<(SquashOutcome, Option<String>), OpsError> {
     let plan = squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions)?;
-    let how = SquashOptions { write_limit: options.write_limit, ..SquashOptions::default() };
+    let mut how = SquashOptions { write_limit: options.write_limit, ..SquashOptions::default() };
+    if options.timing.alone {
+        (how.parallel, how.timing) = (1, Some(options.timing.clone()));
+    }
     match squash::execute(repo, &plan, &how, progress) {
         Ok(squashed) => Ok((squashed, None)),
         Err(error) if matches!(error, OpsError::Layer(_)) && !error.is_interruption() || is_full(&error) => {
@@ -211,10 +240,16 @@ fn squash(
 }
 
 /// The steps in the order of the protocol.
-fn steps(pruner: &Pruner, options: &PruneOptions, progress: &dyn Progress) -> Result<PruneOutcome, OpsError> {
+fn steps(
+    repo: &Repository,
+    pruner: &Pruner,
+    options: &PruneOptions,
+    progress: &dyn Progress,
+) -> Result<PruneOutcome, OpsError> {
     let mut outcome = PruneOutcome::default();
     progress.phase(&Phase::new(PhaseKind::LookingForNeeded, 0, 0));
     outcome.plan = plan::plan(&pruner.survey()?, options);
+    outcome.held = locks::held(repo, &gone(&outcome.plan), progress)?;
     heed(progress)?;
 
     // What goes for certain makes room for what is copied.

@@ -126,7 +126,7 @@ pub(super) fn count(
     selected: &[Selected<'_>],
     meets: &[Meets],
 ) -> Result<(), OpsError> {
-    let live: Option<Box<dyn Source>> = if meets.contains(&Meets::Records) { target.read_back()? } else { None };
+    let live: Option<Box<dyn Source>> = if meets.contains(&Meets::Records) { target.read_back_of(plan)? } else { None };
     let options = SessionOptions {
         parallel: 1,
         read_limit: run.options.read_limit,

@@ -8,11 +8,11 @@ use super::{
 };
 use crate::{
     layer::KeptVersions,
-    ops::{OpsError, Phase, PhaseKind, Progress, backup::pack_bytes},
+    ops::{OpsError, Phase, PhaseKind, Progress, backup::timing_of},
     repo::{
         Manifest, RepoError, Repository, Snapshot, SnapshotId, WriteOptions, WriteSession,
         manifest::{Collection, KeptMoments, LayerRef, Moments},
-        session::{Restacked, SessionTiming},
+        session::Restacked,
     },
     report::WarningKind,
 };
@@ -35,7 +35,7 @@ pub fn execute(
         check: options.check,
         write_limit: options.write_limit,
     };
-    let timing = SessionTiming { pack_bytes: pack_bytes(options.parallel), ..SessionTiming::default() };
+    let timing = options.timing.clone().unwrap_or_else(|| timing_of(options.parallel));
     let session = repo.begin_write_timed(&write, &timing)?;
     match squash(repo, &session, plan, options, progress) {
         Ok(mut outcome) if outcome.snapshots > 0 => {

@@ -6,7 +6,7 @@ use crate::{
         BuiltRange, Layer, LayerContext, LayerError, MergeKind, RowTotals, Stack, StateTotals, finish_layer,
         merge_journals, merge_range, read_totals,
     },
-    ops::{OpsError, Progress},
+    ops::{OpsError, Progress, backup::caught},
     record::KeyRange,
     repo::{ChunkReader, RepoError, Repository, SessionWriter, WriteSession, manifest::LayerRef},
 };
@@ -99,15 +99,19 @@ impl<'a> MergeWorkers<'a> {
             }
             outcome
         };
-        let result = std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(take_tasks)).collect();
-            let mut result = Ok(());
-            for handle in handles {
-                let joined = handle.join().unwrap_or_else(|_| Err(OpsError::Failed("a worker panicked".to_owned())));
-                result = result.and(joined);
-            }
-            result
-        });
+        let on_threads = || {
+            std::thread::scope(|scope| {
+                let handles: Vec<_> = (0..threads).map(|_| scope.spawn(take_tasks)).collect();
+                let mut result = Ok(());
+                for handle in handles {
+                    let joined =
+                        handle.join().unwrap_or_else(|_| Err(OpsError::Failed("a worker panicked".to_owned())));
+                    result = result.and(joined);
+                }
+                result
+            })
+        };
+        let result = if threads <= 1 { caught(take_tasks) } else { on_threads() };
         if self.progress.cancelled() { Err(OpsError::Interrupted) } else { result }
     }
 

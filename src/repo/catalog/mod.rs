@@ -18,7 +18,7 @@ pub use lookup::{ChunkPlace, IndexedPackInfo, PackNumber};
 pub use revisions::{KnownRevision, Revision, RevisionKind};
 pub use uses::PlaceUse;
 
-use super::{RepoError, RepoId};
+use super::{RepoError, RepoId, faults};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::{
     fs,
@@ -149,6 +149,7 @@ impl Catalog {
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, RepoError> {
+        faults::point("look into the catalog");
         let idle = self.idle().pop();
         let connection = match idle {
             Some(connection) => connection,

@@ -123,7 +123,7 @@ impl Inner {
         references: &mut References,
     ) -> Result<(), RepoError> {
         let all: Vec<&Revision> = group.iter().collect();
-        if group.iter().any(|it| it.kind == RevisionKind::Void) || self.is_forgotten(&all)?.counts() {
+        if group.iter().any(|it| it.kind == RevisionKind::Void) || self.is_forgotten(&all).counts() {
             return Ok(());
         }
         for revision in group.iter().filter(|it| it.kind == RevisionKind::Manifest) {

@@ -74,32 +74,31 @@ pub struct Doubtful {
 impl Inner {
     /// What the tombstones among these revisions of one snapshot, highest first, come to. A tombstone counts unless the highest
     /// manifest below it is held, or locked beyond the tombstone's time or this host's.
-    pub(in crate::repo) fn is_forgotten(&self, revisions: &[&Revision]) -> Result<Forgotten, RepoError> {
+    pub(in crate::repo) fn is_forgotten(&self, revisions: &[&Revision]) -> Forgotten {
         let mut outcome = Forgotten::No;
         for stone in revisions.iter().filter(|it| it.kind == RevisionKind::Tombstone) {
             let path = names::revision_path(&stone.snapshot, stone.revision);
-            let body = object::unwrap(ObjectKind::Tombstone, &path, &stone.sealed)?;
-            let body: TombstoneBody =
-                serde_json::from_slice(&body).map_err(|error| RepoError::damaged(&*path, error))?;
+            // One that says nothing forgets nobody; a listing names it.
+            let Ok(body) = TombstoneBody::of(&path, &stone.sealed) else { continue };
             let below = revisions.iter().filter(|it| it.revision < stone.revision);
             let mut protections = below.filter(|it| it.kind == RevisionKind::Manifest).map(|it| self.protection(it));
             let protection =
                 protections.find_map(Result::ok).filter(|_| !faults::is_broken(Rule::HoldsOutliveTombstones));
-            let Some(protection) = protection else { return Ok(Forgotten::Yes) };
+            let Some(protection) = protection else { return Forgotten::Yes };
             match protection.lock_until {
                 _ if protection.hold => outcome = Forgotten::Never(stone.revision),
                 Some(until) if until > body.time => outcome = Forgotten::Never(stone.revision),
                 Some(until) if until > self.clock.now() => outcome = Forgotten::Later(until),
-                _ => return Ok(Forgotten::Yes),
+                _ => return Forgotten::Yes,
             }
         }
-        Ok(outcome)
+        outcome
     }
 
     /// [`Self::is_forgotten`] of what the catalog holds.
     pub(in crate::repo) fn is_forgotten_now(&self, id: &SnapshotId) -> Result<bool, RepoError> {
         let revisions = self.catalog.revisions_of(id)?;
-        Ok(self.is_forgotten(&revisions.iter().collect::<Vec<_>>())?.counts())
+        Ok(self.is_forgotten(&revisions.iter().collect::<Vec<_>>()).counts())
     }
 
     fn protection(&self, revision: &Revision) -> Result<Protection, RepoError> {

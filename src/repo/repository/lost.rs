@@ -31,7 +31,7 @@ impl Inner {
             all.sort_by_key(|it| std::cmp::Reverse(it.revision));
             let is_void = all.iter().any(|it| it.kind == RevisionKind::Void);
             // A tombstone on what was held takes nothing away, and explains nothing.
-            if !is_void && matches!(self.is_forgotten(&all)?, Forgotten::No | Forgotten::Never(_)) {
+            if !is_void && matches!(self.is_forgotten(&all), Forgotten::No | Forgotten::Never(_)) {
                 vanished.push(id);
             }
         }

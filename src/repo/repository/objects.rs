@@ -173,6 +173,11 @@ impl Checker<'_, '_> {
     fn open(&self, snapshot: SnapshotId, revision: u64, sealed: Vec<u8>) -> Result<Option<Manifest>, RepoError> {
         let path = names::revision_path(&snapshot, revision);
         let kind = self.inner.revision_kind(&path, revision, &sealed)?;
+        if kind == RevisionKind::Void {
+            // It counts whatever it says.
+            let body: names::VoidBody = self.plain(ObjectKind::Void, &path, &sealed)?;
+            same(&path, body.void == snapshot)?;
+        }
         if kind != RevisionKind::Manifest {
             return Ok(None);
         }

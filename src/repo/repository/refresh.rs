@@ -338,6 +338,9 @@ impl Inner {
             other => return Err(RepoError::forged(path, format!("a {other:?} cannot lie there"))),
         };
         object::author(&self.keyring, path, sealed)?;
+        if kind == RevisionKind::Tombstone {
+            names::TombstoneBody::of(path, sealed)?;
+        }
         Ok(kind)
     }
 

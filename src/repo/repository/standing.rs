@@ -59,7 +59,7 @@ impl Inner {
         squashed: &(dyn Fn(&SnapshotId) -> Result<SquashState, RepoError> + Sync),
     ) -> Result<Standing, RepoError> {
         let mut standing = Standing { highest: revisions.first().map(|it| it.revision), ..Standing::default() };
-        let forgotten = self.is_forgotten(revisions)?;
+        let forgotten = self.is_forgotten(revisions);
         standing.forgotten = forgotten.counts();
         standing.problems.extend(forgotten.problem(revisions));
         standing.waits_for_lock = forgotten.waits_until();

@@ -13,6 +13,13 @@ use super::{
     too_large,
     traffic::{Meter, Traffic},
 };
+#[cfg(feature = "s3")]
+use super::{
+    LockMode, ObjectHold, s3,
+    transport::{Heard, hearing},
+};
+#[cfg(feature = "s3")]
+use crate::record::Timestamp;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use opendal::{
@@ -65,6 +72,9 @@ pub(super) struct RemoteBackend {
     has_one_clock: bool,
     /// Whether a create on a condition takes more requests than one without.
     conditions_cost: bool,
+    /// Requests that `OpenDAL` does not make, where there are such.
+    #[cfg(feature = "s3")]
+    requests: Option<Arc<s3::Requests>>,
 }
 
 impl RemoteBackend {
@@ -78,7 +88,14 @@ impl RemoteBackend {
         };
         let exclusive = exclusive_of(place, &made.operator);
         let pages = RetryLayer::new().with_max_times(PAGE_RETRIES).with_jitter();
+        #[cfg(feature = "s3")]
+        let requests = match place.service {
+            Service::S3 => Some(Arc::new(s3::Requests::of(place, &meter)?)),
+            _ => None,
+        };
         Ok(Self {
+            #[cfg(feature = "s3")]
+            requests,
             lister: made.operator.clone().layer(pages),
             operator: made.operator,
             data,
@@ -196,6 +213,15 @@ impl RemoteBackend {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Created::Exists),
             Err(error) => Err(error),
         }
+    }
+
+    /// An object's metadata, and what `OpenDAL` does not pass on of the answer.
+    #[cfg(feature = "s3")]
+    fn stat_hearing(&self, operator: Operator, path: String) -> io::Result<(opendal::Metadata, Option<Heard>)> {
+        self.opendal("stat", async move {
+            let (metadata, heard) = hearing(operator.stat(&path)).await;
+            Ok((metadata?, heard))
+        })
     }
 
     /// A range read that failed or gave other than it should: is it past the end, or did the answer lose something?
@@ -358,6 +384,26 @@ impl Backend for RemoteBackend {
             let modified: std::time::SystemTime = modified.into();
             i64::try_from(modified.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis()).ok()
         }))
+    }
+
+    #[cfg(feature = "s3")]
+    fn hold_of(&self, name: &str) -> io::Result<Option<ObjectHold>> {
+        if self.requests.is_none() {
+            return Ok(None);
+        }
+        let (operator, path) = (self.operator.clone(), name.to_owned());
+        let (metadata, heard) = self.stat_hearing(operator, path)?;
+        let heard = heard.ok_or_else(|| io::Error::other("the answer was not heard"))?;
+        Ok(Some(s3::hold_in(&heard, metadata.content_length())))
+    }
+
+    #[cfg(feature = "s3")]
+    fn lock_until(&self, name: &str, until: Timestamp, mode: LockMode) -> io::Result<()> {
+        let Some(requests) = self.requests.clone() else { return Err(ErrorKind::Unsupported.into()) };
+        let (operator, path) = (self.operator.clone(), name.to_owned());
+        let (_, heard) = self.stat_hearing(operator, path)?;
+        let heard = heard.ok_or_else(|| io::Error::other("the answer was not heard"))?;
+        self.run("other", async move { requests.lock(&heard.address, until, mode).await })
     }
 
     /// Ages are told by the server's own clock: an object that is made now says what time it is there.

@@ -18,6 +18,8 @@ pub struct Traffic {
     pub bytes_sent: u64,
     /// Bytes of bodies that were received.
     pub bytes_received: u64,
+    /// Deletes after which the service keeps what was deleted as an older version.
+    pub kept_as_versions: u64,
 }
 
 impl Traffic {
@@ -34,6 +36,7 @@ pub(super) struct Meter {
     requests: Mutex<BTreeMap<&'static str, u64>>,
     sent: AtomicU64,
     received: AtomicU64,
+    versions: AtomicU64,
     /// Server's clock less ours, in milliseconds; `i64::MIN` if no server has told its time.
     clock: Option<AtomicI64>,
 }
@@ -49,6 +52,11 @@ impl Meter {
 
     pub fn sent(&self, bytes: u64) {
         self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    #[allow(dead_code, reason = "only services over HTTP keep versions")]
+    pub fn kept_a_version(&self) {
+        self.versions.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn received(&self, bytes: u64) {
@@ -71,6 +79,7 @@ impl Meter {
             requests: self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             bytes_sent: self.sent.load(Ordering::Relaxed),
             bytes_received: self.received.load(Ordering::Relaxed),
+            kept_as_versions: self.versions.load(Ordering::Relaxed),
         }
     }
 }

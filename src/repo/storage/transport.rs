@@ -2,7 +2,7 @@
 
 use super::{failure::Secrets, traffic::Meter};
 use futures::Stream;
-use http::{Method, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, Uri, header};
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, Result, raw::Operation};
 use opendal_http_transport_reqwest::ReqwestTransport;
 use std::{
@@ -23,6 +23,27 @@ const PROGRESS: Duration = Duration::from_mins(1);
 const SLOWEST_BYTES_PER_SECOND: u64 = 128 * 1024;
 /// A server that wants more patience than this is asked again sooner.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(2);
+
+/// The last answer that came while somebody listened: what of it `OpenDAL` does not pass on.
+#[allow(dead_code, reason = "not every service is listened to")]
+pub(super) struct Heard {
+    /// Where the request went.
+    pub address: Uri,
+    pub headers: HeaderMap,
+}
+
+tokio::task_local! {
+    static HEARD: Arc<Mutex<Option<Heard>>>;
+}
+
+/// Does some work, listening to the answers that it gets.
+#[allow(dead_code, reason = "not every service is listened to")]
+pub(super) async fn hearing<T>(work: impl Future<Output = T>) -> (T, Option<Heard>) {
+    let heard = Arc::new(Mutex::new(None));
+    let done = HEARD.scope(Arc::clone(&heard), work).await;
+    let last = heard.lock().unwrap_or_else(PoisonError::into_inner).take();
+    (done, last)
+}
 
 /// The time that sending so many bytes may take, beside what waiting for the answer may.
 pub(super) fn time_for(bytes: u64) -> Duration {
@@ -133,11 +154,20 @@ impl HttpTransport for Transport {
         self.wait_for_our_turn().await;
         let (kind, sent) = (kind_of(&request), request.body().len() as u64);
         let is_read = kind == "read" && request.method() == Method::GET;
+        let is_delete = request.method() == Method::DELETE;
+        let address = HEARD.try_with(|_| request.uri().clone()).ok();
         self.meter.count(kind);
         self.meter.sent(sent);
         let answer = tokio::time::timeout(time_for(sent), self.client.fetch(request)).await;
         let response = answer.map_err(|_| temporary("no answer came in time"))??;
         self.note(&response);
+        if is_delete && response.headers().get("x-amz-delete-marker").is_some_and(|value| value == "true") {
+            self.meter.kept_a_version();
+        }
+        if let Some(address) = address {
+            let heard = Heard { address, headers: response.headers().clone() };
+            let _ = HEARD.try_with(|last| *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard));
+        }
         self.check(is_read, &response)?;
         let meter = Arc::clone(&self.meter);
         let timed = |inner| -> Box<dyn Stream<Item = Result<Buffer>> + Send + Sync + Unpin> {

@@ -1,0 +1,185 @@
+//! What `OpenDAL` has no words for at S3: locks of objects. Addresses are those of its own requests; only the signature is ours.
+
+use super::{
+    failure::Secrets,
+    hold::{LockMode, ObjectHold},
+    location::ServicePlace,
+    traffic::Meter,
+    transport::{Heard, Transport},
+};
+use crate::record::Timestamp;
+use data_encoding::{BASE64, HEXLOWER};
+use http::{HeaderMap, Request, StatusCode, Uri};
+use opendal::{Buffer, HttpTransporter};
+use reqsign_aws_v4::{
+    AssumeRoleCredentialProvider, Credential, DefaultCredentialProvider, RequestSigner, StaticCredentialProvider,
+};
+use reqsign_core::{Context, OsEnv, ProvideCredentialChain, Signer, hash::hex_sha256};
+use reqsign_file_read_tokio::TokioFileRead;
+use std::{
+    io::{self, ErrorKind},
+    sync::Arc,
+};
+
+/// 9999-01-01T00:00:00Z, which every calendar can show.
+const LAST_MILLIS: i64 = 253_370_764_800_000;
+
+/// As much of an error's page as is shown.
+const MAX_WORDS: usize = 300;
+
+/// Signs and makes requests for one place, by the credentials that `OpenDAL` uses for it.
+pub(super) struct Requests {
+    /// `None` for who signs nothing.
+    signer: Option<Signer<Credential>>,
+    transport: HttpTransporter,
+    secrets: Secrets,
+}
+
+impl Requests {
+    pub fn of(place: &ServicePlace, meter: &Arc<Meter>) -> Result<Self, String> {
+        let (ca_file, proxy) = (place.ca_file.as_deref(), place.proxy.as_deref());
+        let transport = Transport::new(ca_file, proxy, false, Arc::clone(meter), &place.secrets)?;
+        let transport = HttpTransporter::new(transport);
+        let of = |key: &str| place.config.get(key).filter(|value| !value.is_empty());
+        let is_signed = of("skip_signature").is_none_or(|value| value != "true");
+        let signer = is_signed.then(|| signer(&of, &transport));
+        Ok(Self { signer, transport, secrets: place.secrets.clone() })
+    }
+
+    /// Locks the object at this address.
+    pub async fn lock(&self, address: &Uri, until: Timestamp, mode: LockMode) -> io::Result<()> {
+        let mode = match mode {
+            LockMode::Governance => "GOVERNANCE",
+            LockMode::Compliance => "COMPLIANCE",
+        };
+        let until = jiff::Timestamp::from_millisecond(until.as_millis()).map_err(io::Error::other)?;
+        let body = format!(
+            "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>{mode}</Mode><RetainUntilDate>{}</RetainUntilDate></Retention>",
+            until.strftime("%Y-%m-%dT%H:%M:%SZ")
+        );
+        let hash = hex_sha256(body.as_bytes());
+        let checksum = HEXLOWER.decode(hash.as_bytes()).map_err(io::Error::other)?;
+        let request = Request::put(format!("{address}?retention"))
+            .header("content-type", "application/xml")
+            .header("x-amz-sdk-checksum-algorithm", "SHA256")
+            .header("x-amz-checksum-sha256", BASE64.encode(&checksum))
+            .header("x-amz-content-sha256", hash)
+            .body(Buffer::from(body))
+            .map_err(io::Error::other)?;
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request<Buffer>) -> io::Result<()> {
+        let (mut head, body) = request.into_parts();
+        let Some(signer) = &self.signer else {
+            return Err(io::Error::new(ErrorKind::PermissionDenied, "nothing is changed without credentials"));
+        };
+        let words = |error: String| self.secrets.hide(&error);
+        signer.sign(&mut head, None).await.map_err(|error| io::Error::other(words(error.to_string())))?;
+        let answer = self.transport.send(Request::from_parts(head, body)).await;
+        let answer = answer.map_err(|error| io::Error::new(ErrorKind::TimedOut, words(error.to_string())))?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&answer.body().to_vec()).chars().take(MAX_WORDS).collect::<String>();
+        let kind = match answer.status() {
+            StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => ErrorKind::PermissionDenied,
+            StatusCode::NOT_FOUND => ErrorKind::NotFound,
+            StatusCode::TOO_MANY_REQUESTS => ErrorKind::TimedOut,
+            status if status.is_server_error() => ErrorKind::TimedOut,
+            _ => ErrorKind::Unsupported,
+        };
+        Err(io::Error::new(kind, words(format!("{}: {text}", answer.status()))))
+    }
+}
+
+/// Credentials from where `OpenDAL` takes them.
+fn signer<'a>(of: &dyn Fn(&str) -> Option<&'a String>, transport: &HttpTransporter) -> Signer<Credential> {
+    let context = Context::new().with_file_read(TokioFileRead).with_env(OsEnv).with_http_send(transport.clone());
+    let mut default = DefaultCredentialProvider::builder();
+    if let Some(profile) = of("profile") {
+        default = default.with_profile(profile);
+    }
+    let mut chain = ProvideCredentialChain::new().push(default.build());
+    if let (Some(id), Some(secret)) = (of("access_key_id"), of("secret_access_key")) {
+        let fixed = StaticCredentialProvider::new(id, secret);
+        let fixed = match of("session_token") {
+            Some(token) => fixed.with_session_token(token),
+            None => fixed,
+        };
+        chain = chain.push_front(fixed);
+    }
+    let region = of("region").map_or("us-east-1", String::as_str);
+    if let Some(role) = of("role_arn") {
+        let asks = Signer::new(context.clone(), chain, RequestSigner::new("sts", region));
+        let mut assumes = AssumeRoleCredentialProvider::new(role.clone(), asks)
+            .with_region(region.to_owned())
+            .with_regional_sts_endpoint();
+        if let Some(id) = of("external_id") {
+            assumes = assumes.with_external_id(id.clone());
+        }
+        if let Some(name) = of("role_session_name") {
+            assumes = assumes.with_role_session_name(name.clone());
+        }
+        chain = ProvideCredentialChain::new().push(assumes);
+    }
+    Signer::new(context, chain, RequestSigner::new("s3", region))
+}
+
+/// What the answer to a question for an object's length says of what holds it.
+pub(super) fn hold_in(heard: &Heard, bytes: u64) -> ObjectHold {
+    ObjectHold {
+        bytes,
+        until: text(&heard.headers, "x-amz-object-lock-retain-until-date").map(parse_time),
+        mode: text(&heard.headers, "x-amz-object-lock-mode").and_then(|mode| match mode {
+            "GOVERNANCE" => Some(LockMode::Governance),
+            "COMPLIANCE" => Some(LockMode::Compliance),
+            _ => None,
+        }),
+        legal_hold: text(&heard.headers, "x-amz-object-lock-legal-hold") == Some("ON"),
+        is_versioned: text(&heard.headers, "x-amz-version-id").is_some_and(|version| version != "null"),
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// A time that cannot be read is later than all others: whoever asks must not take what is held for free.
+fn parse_time(text: &str) -> Timestamp {
+    let known = text.trim().parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond);
+    Timestamp::from_millis(known.unwrap_or(LAST_MILLIS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(headers: &[(&'static str, &str)]) -> Heard {
+        let headers = headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
+        Heard { address: Uri::from_static("http://x/y"), headers: headers.collect() }
+    }
+
+    #[test]
+    fn what_holds_an_object_is_read_and_what_cannot_be_read_holds_it_for_ever() {
+        assert_eq!(hold_in(&heard(&[]), 7), ObjectHold { bytes: 7, ..ObjectHold::default() });
+        let held = heard(&[
+            ("x-amz-object-lock-mode", "COMPLIANCE"),
+            ("x-amz-object-lock-retain-until-date", "2027-01-02T03:04:05.678Z"),
+            ("x-amz-object-lock-legal-hold", "OFF"),
+            ("x-amz-version-id", "abc"),
+        ]);
+        let held = hold_in(&held, 1);
+        assert_eq!((held.mode, held.legal_hold, held.is_versioned), (Some(LockMode::Compliance), false, true));
+        assert_eq!(held.until.unwrap().to_string(), "2027-01-02T03:04:05.678Z");
+        let odd = heard(&[
+            ("x-amz-object-lock-mode", "ETERNAL"),
+            ("x-amz-object-lock-retain-until-date", "until the cows come home"),
+            ("x-amz-object-lock-legal-hold", "ON"),
+            ("x-amz-version-id", "null"),
+        ]);
+        let odd = hold_in(&odd, 1);
+        assert_eq!((odd.mode, odd.legal_hold, odd.is_versioned), (None, true, false));
+        assert_eq!(odd.until.unwrap().to_string(), "9999-01-01T00:00:00.000Z");
+    }
+}

@@ -154,6 +154,10 @@ pub const HERE_ONLY: &[(&str, &[&str])] = &[
             "streams::nodes_that_never_ship_are_an_error_and_transactions_go_on",
             "streams::a_community_edition_says_that_it_cannot",
             "streams::names_that_no_server_takes_are_refused",
+            "streams::what_cannot_be_kept_is_shipped_again_and_nothing_is_lost",
+            "streams::a_node_that_restarts_gets_the_data_center_again",
+            "streams::what_a_killed_capture_left_on_the_nodes_is_taken_away_by_name",
+            "streams::whatever_a_connection_ships_it_harms_no_other",
         ],
     ),
     (

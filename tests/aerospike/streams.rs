@@ -3,16 +3,17 @@
 use crate::{
     cluster::{given_back, held},
     place::here,
-    support::{Db, Heard, World, world::assert_sound},
+    support::{Db, Heard, World, backend::Fault, world::assert_sound},
 };
 use rekeep::{
     connector::{
         Scope, SourceUrl,
         aerospike::{
-            AerospikeOptions,
+            AerospikeOptions, wire,
             xdr::{
+                Change, body_of,
                 center::{Center, CenterOptions},
-                listener::Listener,
+                listener::{DONE, Listener},
             },
         },
     },
@@ -29,7 +30,12 @@ use rekeep::{
     repo::{Repository, Snapshot},
 };
 use rekeep_aerospike_server::{Config, Handle, Seed};
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpStream},
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 const DC: &str = "rekeep";
 
@@ -299,5 +305,130 @@ fn names_that_no_server_takes_are_refused() {
             forward: false,
         };
         assert!(Center::connect(&url, &AerospikeOptions::default(), options).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn what_cannot_be_kept_is_shipped_again_and_nothing_is_lost() {
+    let server = enterprise(2);
+    server.put_all("test", (0..40).map(|n| Seed::int(n).bin_int("n", n)));
+    let (world, repo) = World::new();
+    let capture = Capture::of(&server, &repo);
+    let heard = Heard::default();
+    // Long enough that storage is there again before a capture gives up.
+    let options = LiveOptions { once: false, poll: Duration::from_millis(300), ..quick() };
+    let outcome = std::thread::scope(|scope| {
+        world.backend.arm(1, Fault::Refuses("create snapshots/"));
+        let running = scope.spawn(|| capture.run(&repo, &options, &heard));
+        until(|| server.shipped().1 >= 40 || running.is_finished());
+        assert_eq!(server.shipped().0, 0, "nothing is acknowledged that is not in a snapshot");
+        assert!(world.backend.disarm());
+        until(|| server.shipped().0 >= 40 || running.is_finished());
+        heard.cancel.store(true, Ordering::Relaxed);
+        running.join().unwrap()
+    })
+    .unwrap();
+    assert!(outcome.complete && outcome.changes == 40, "{outcome:?}");
+    assert!(heard.warnings().contains("are shipped again"), "{}", heard.warnings());
+    assert_eq!(shown(&repo), there(&server, &repo));
+    assert_sound(&repo);
+}
+
+#[test]
+fn a_node_that_restarts_gets_the_data_center_again() {
+    let server = enterprise(2);
+    let (_world, repo) = World::new();
+    let options = LiveOptions { once: false, ..quick() };
+    let outcome = beside(&server, &repo, &options, |server, _| {
+        until(|| server.data_centers().len() == 2);
+        server.kill_node(1);
+        assert_eq!(server.data_centers().len(), 1, "a node forgets what it was told while it ran");
+        server.revive_node(1).unwrap();
+        until(|| server.data_centers().len() == 2);
+        server.put_all("test", (0..100).map(|n| Seed::int(n).bin_int("n", n)));
+        until(|| server.shipped().0 >= 100);
+    });
+    assert!(outcome.unwrap().complete);
+    assert_eq!(shown(&repo), there(&server, &repo));
+}
+
+/// Runs the command without a repository.
+fn command(server: &Handle, more: &[&str]) {
+    let url = format!("aerospike://{}/test", server.address(0));
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rekeep"));
+    let ran = command.args(["capture", &url, "--dc", DC]).args(more).env_remove("REKEEP_REPOSITORY").output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+#[test]
+fn what_a_killed_capture_left_on_the_nodes_is_taken_away_by_name() {
+    let server = enterprise(3);
+    let killed = center(&server, "127.0.0.1:9", DC, None);
+    killed.spread().unwrap();
+    killed.hold_transactions(true).unwrap();
+    drop(killed);
+    assert_eq!((server.data_centers().len(), server.holding().len()), (3, 3));
+    command(&server, &["--unblock-mrt"]);
+    assert_eq!((server.data_centers().len(), server.holding().len()), (3, 0));
+    command(&server, &["--stop-xdr"]);
+    assert!(server.data_centers().is_empty());
+    // Where nothing is left there is nothing to do.
+    command(&server, &["--unblock-mrt", "--stop-xdr"]);
+}
+
+/// What is shipped of a record, as it goes over the wire.
+fn shipped_as(namespace: &[u8], n: u8) -> Vec<u8> {
+    let put = Change::Put { generation: u32::from(n), left: None, bins: &[(b"a", 3, b"value")] };
+    let body = body_of(namespace, &rekeep::record::Digest([n; 20]), b"", None, 1_764_374_400_000, &put);
+    let mut out = Vec::new();
+    wire::put_frame_head(&mut out, wire::KIND_MESSAGE, body.len());
+    out.extend_from_slice(&body);
+    out
+}
+
+#[test]
+fn whatever_a_connection_ships_it_harms_no_other() {
+    let listener = listener();
+    let mut good = TcpStream::connect(listener.address()).unwrap();
+    let whole = shipped_as(b"test", 1);
+    let harmed = |at: usize, byte: u8| {
+        let mut bytes = whole.clone();
+        bytes[at] = byte;
+        bytes
+    };
+    let torn = whole[..whole.len() - 1].to_vec();
+    // Each with whether it is a fault: what is torn is shipped again by whoever was cut off.
+    let cases: [(Vec<u8>, bool); 9] = [
+        (b"\x16\x03\x01\x02\0\x01\0\x01\xfc".to_vec(), true),
+        (vec![0xff; 4096], true),
+        (harmed(1, 1), true),
+        (harmed(2, 0xff), true),
+        (harmed(10, 0), true),
+        (shipped_as(b"other", 1), true),
+        (vec![2, 3, 0, 0, 0, 0, 0, 0], true),
+        (torn, false),
+        (whole[..5].to_vec(), false),
+    ];
+    let (mut kept, mut faults, mut expected) = (0, 0, 0);
+    for (number, (bytes, is_fault)) in cases.into_iter().enumerate() {
+        let mut bad = TcpStream::connect(listener.address()).unwrap();
+        // It may be closed while it is still written to.
+        let _ = bad.write_all(&bytes);
+        let _ = bad.shutdown(Shutdown::Write);
+        let _ = bad.read_to_end(&mut Vec::new());
+        expected += u64::from(is_fault);
+        good.write_all(&shipped_as(b"test", number as u8 + 1)).unwrap();
+        while kept <= number || faults < expected {
+            let Some(taken) = listener.take(Duration::ZERO, Duration::ZERO, &|| true) else {
+                std::thread::yield_now();
+                continue;
+            };
+            kept += taken.batch.len();
+            faults += taken.faults.len() as u64;
+            assert_eq!(taken.answer(DONE), 0, "case {number}");
+        }
+        let mut answer = [0; 30];
+        good.read_exact(&mut answer).unwrap();
+        assert_eq!((answer[13], kept, listener.faults()), (DONE, number + 1, expected), "case {number}");
     }
 }

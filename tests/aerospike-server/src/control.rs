@@ -260,6 +260,7 @@ impl Control {
     /// come back empty and available.
     pub fn kill_node(&self, node: usize) {
         self.0.close_node(node);
+        self.0.forget_centers(node);
         self.expel(node);
     }
 

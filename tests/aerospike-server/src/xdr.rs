@@ -59,6 +59,19 @@ pub(crate) struct Center {
     pub(crate) stop: AtomicBool,
 }
 
+impl Shared {
+    /// A node that ends forgets what it was told while it ran.
+    pub(crate) fn forget_centers(&self, node: usize) {
+        lock(&self.xdr.centers).retain(|(on, _), center| {
+            if *on == node {
+                center.stop.store(true, Ordering::SeqCst);
+            }
+            *on != node
+        });
+        lock(&self.xdr.held).retain(|on| *on != node);
+    }
+}
+
 /// Begins to ship.
 pub(crate) fn begin(shared: &Arc<Shared>, node: usize, center: &Arc<Center>, from_ms: u64) {
     center.from_ms.store(from_ms, Ordering::SeqCst);

@@ -61,6 +61,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "jsonl", feed: jsonl, seeds: jsonl_seeds },
     Decoder { name: "asb", feed: asb, seeds: asb_seeds },
     Decoder { name: "asb_metadata", feed: asb_metadata, seeds: asb_metadata_seeds },
+    Decoder { name: "asbx", feed: asbx, seeds: asbx_seeds },
     Decoder { name: "secret_reply", feed: secret_reply, seeds: secret_reply_seeds },
     Decoder { name: "postgres_copy", feed: postgres_copy, seeds: postgres_copy_seeds },
     Decoder { name: "postgres_fields", feed: postgres_fields, seeds: postgres_fields_seeds },
@@ -680,6 +681,60 @@ fn aerospike_wire_seeds() -> Vec<Vec<u8>> {
     geo[at] = 23;
     let end = Request::default().encode(0, LAST, 0);
     vec![[record.clone(), end.clone()].concat(), [geo, record, end].concat()]
+}
+
+/// A change of an ASBX file as it was shipped.
+fn shipped_body(n: u8, is_deletion: bool) -> Vec<u8> {
+    use rekeep::{
+        connector::aerospike::xdr::{Change, body_of},
+        record::Digest,
+    };
+    let bins: [(&[u8], u8, &[u8]); 2] = [(b"a", 3, b"text"), (b"b", 1, &[0, 0, 0, 0, 0, 0, 0, 9])];
+    let put = Change::Put { generation: u32::from(n), left: Some(60), bins: &bins };
+    let change = if is_deletion { Change::Delete { generation: u32::from(n) } } else { put };
+    body_of(b"test", &Digest([n; 20]), b"set", Some(b"\x03key"), 1_764_374_400_000 + u64::from(n), &change)
+}
+
+/// A file of what XDR shipped; what the listener takes is read by the same hands.
+pub fn asbx(data: &[u8]) {
+    use rekeep::{
+        connector::aerospike::{
+            decode::Decoder,
+            xdr::asbx::{AsbxError, AsbxReader},
+        },
+        record::{ChangeBatch, Timestamp},
+    };
+    let Ok(mut reader) = AsbxReader::new(data) else { return };
+    let (mut decoder, mut batch) = (Decoder::default(), ChangeBatch::default());
+    loop {
+        match reader.next_change() {
+            Ok(Some(shipped)) => {
+                let before = batch.len();
+                let added = shipped.add_to(Timestamp::from_millis(1_764_374_400_000), &mut decoder, &mut batch);
+                let more = batch.len() - before;
+                assert!(more == 0 || added.is_ok() && more == 1, "what is no change leaves nothing");
+            }
+            // What is wrong in itself is passed over.
+            Err(AsbxError::Change { .. }) => {}
+            Ok(None) | Err(_) => break,
+        }
+    }
+    for at in 0..batch.len() {
+        let row = batch.row(at);
+        let shown = value_to_json(row.shape, row.value);
+        assert!(batch.time(at).is_deletion || shown.is_ok(), "what was shipped can be shown");
+    }
+    assert!(batch.bytes() <= 128 * data.len() + 4096, "changes take no more memory than they came with");
+}
+
+fn asbx_seeds() -> Vec<Vec<u8>> {
+    use rekeep::connector::aerospike::xdr::asbx::{put_change, put_head};
+    let mut file = Vec::new();
+    put_head(&mut file, 7, b"test").expect("a name that fits");
+    for n in 1..4 {
+        put_change(&mut file, &[n; 20], &shipped_body(n, n == 3)).expect("memory takes it");
+    }
+    vec![file]
 }
 
 /// Answers to info commands.

@@ -74,3 +74,38 @@ fn damaged_changes_are_named_and_the_others_kept() {
     world.run(&["capture", "asbx:nowhere"]).fails(1, &["nowhere"]);
     world.run(&["capture", "sqlite:x.db"]).fails(2, &["gives no changes"]);
 }
+
+#[test]
+fn storage_alone_answers_for_every_moment_of_a_stream() {
+    /// 2200-01-01T00:00:00Z: after the end of whatever is captured before.
+    const LATER: u64 = 7_258_118_400_000 - BEGIN;
+    let world = World::new();
+    changes(&world, "xdr");
+    world.ok(&["capture", "asbx:xdr"]);
+    let mut third = File::create(world.path("xdr/0_test_3.asbx")).unwrap();
+    put_head(&mut third, 3, b"test").unwrap();
+    for (generation, millis, text) in [(3, 0, Some("three")), (4, 7, Some("four")), (5, 2000, None)] {
+        change(&mut third, 1, generation, LATER + millis, text);
+    }
+    drop(third);
+    world.ok(&["capture", "asbx:xdr"]);
+    let forget = || fs::remove_dir_all(world.path("cache")).unwrap();
+    forget();
+    let key = format!("digest:{}", data_encoding::HEXLOWER.encode(&[1; 20]));
+    let within =
+        ["history", "--from", "2200-01-01T00:00:00.001Z", "--to", "2200-01-01T00:00:01Z", "test", key.as_str()];
+    let shown = world.json(&within);
+    let values: Vec<&str> =
+        shown["versions"].as_array().unwrap().iter().filter_map(|it| it["value"]["a"].as_str()).collect();
+    assert_eq!(values.last(), Some(&"four"), "{shown}");
+    assert!(!values.contains(&"one") && !values.contains(&"two"), "{shown}");
+    for (moment, word) in [("00.006", Some("three")), ("00.007", Some("four")), ("02", None)] {
+        forget();
+        let (at, to) = (format!("@2200-01-01T00:00:{moment}Z"), format!("{moment}.jsonl"));
+        world.ok(&["restore", &at, &format!("jsonl:{to}")]);
+        let text = fs::read_to_string(world.path(&to)).unwrap();
+        for other in ["one", "two", "three", "four"] {
+            assert_eq!(text.contains(other), word == Some(other), "{at}: {text}");
+        }
+    }
+}

@@ -381,7 +381,7 @@ fn expected_diff(a: &Db, b: &Db) -> Vec<(String, String, Change)> {
 
 #[test]
 fn random_sequences_agree_with_the_model() {
-    let steps = from_env("REKEEP_TEST_STEPS", 400);
+    let steps = from_env("REKEEP_TEST_STEPS", 250);
     let seed = from_env("REKEEP_TEST_SEED", 1);
     let mut total: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut done = 0;
@@ -410,7 +410,7 @@ fn random_sequences_agree_with_the_model() {
             break;
         }
     }
-    if steps >= 400 {
+    if steps >= 250 {
         for name in ["backup", "dry run", "skipped", "restore", "history", "diff", "dropped the catalog", "verify"] {
             assert!(total.contains_key(name), "{name} never happened: {total:?}");
         }

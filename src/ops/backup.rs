@@ -27,7 +27,6 @@ mod threads;
 mod workers;
 
 pub use chain::{Opener, backup_chain};
-pub(in crate::ops) use threads::caught;
 
 use super::{
     OpsError, Progress, own_folder, progress::tell_news, select::scope::scope_hash as hash_of, tag::check_tags,

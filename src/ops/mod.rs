@@ -8,6 +8,7 @@ pub mod cell_history;
 pub mod check_storage;
 pub mod command;
 pub mod copy;
+mod crew;
 mod current;
 #[cfg(feature = "deeplake")]
 pub mod datasets;

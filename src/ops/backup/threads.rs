@@ -3,7 +3,7 @@
 use super::{dry::DryWriter, workers::Workers};
 use crate::{
     connector::{Evidence, SessionEnd},
-    ops::OpsError,
+    ops::{OpsError, crew::together},
     repo::{ChunkWriter, WriteSession},
     report::WarningKind,
 };
@@ -24,32 +24,9 @@ enum Paused {
     ToClose,
 }
 
-/// One worker needs no thread of its own.
-pub(in crate::ops) fn caught(work: impl FnOnce() -> Result<(), OpsError>) -> Result<(), OpsError> {
-    let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-    worked.unwrap_or_else(|_| Err(OpsError::Failed("a worker panicked".to_owned())))
-}
-
 impl Workers<'_> {
     fn run(&self, threads: usize) -> Result<(), OpsError> {
-        let threads = threads.min(self.tasks.len()).max(1);
-        if threads == 1 {
-            return caught(|| self.work());
-        }
-        std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.work())).collect();
-            let mut result = Ok(());
-            for handle in handles {
-                let outcome = handle.join().unwrap_or_else(|_| Err(OpsError::Failed("a worker panicked".to_owned())));
-                // The first failure stops the others; theirs then only say that they were stopped.
-                if let Err(error) = outcome
-                    && (result.is_ok() || result.as_ref().is_err_and(OpsError::is_interruption))
-                {
-                    result = Err(error);
-                }
-            }
-            result
-        })
+        together(threads.min(self.tasks.len()), || self.work())
     }
 
     /// Does some work while somebody listens for it.

@@ -2,6 +2,7 @@
 
 use super::{OpsError, Progress};
 use crate::{
+    ops::crew::together,
     record::Timestamp,
     repo::{
         ObjectName, RepoError, Repository, keys, pack,
@@ -177,12 +178,7 @@ fn each(
             work(&name)?;
         }
     };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..repo.storage().connections()).map(|_| scope.spawn(run)).collect();
-        workers.into_iter().try_for_each(|worker| {
-            worker.join().unwrap_or_else(|_| Err(OpsError::Failed("a thread that asks for locks broke off".to_owned())))
-        })
-    })
+    together(repo.storage().connections(), run)
 }
 
 #[cfg(test)]

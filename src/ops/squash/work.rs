@@ -6,7 +6,7 @@ use crate::{
         BuiltRange, Layer, LayerContext, LayerError, MergeKind, RowTotals, Stack, StateTotals, finish_layer,
         merge_journals, merge_range, read_totals,
     },
-    ops::{OpsError, Progress, backup::caught},
+    ops::{OpsError, Progress, crew::together},
     record::KeyRange,
     repo::{ChunkReader, RepoError, Repository, SessionWriter, WriteSession, manifest::LayerRef},
 };
@@ -99,19 +99,7 @@ impl<'a> MergeWorkers<'a> {
             }
             outcome
         };
-        let on_threads = || {
-            std::thread::scope(|scope| {
-                let handles: Vec<_> = (0..threads).map(|_| scope.spawn(take_tasks)).collect();
-                let mut result = Ok(());
-                for handle in handles {
-                    let joined =
-                        handle.join().unwrap_or_else(|_| Err(OpsError::Failed("a worker panicked".to_owned())));
-                    result = result.and(joined);
-                }
-                result
-            })
-        };
-        let result = if threads <= 1 { caught(take_tasks) } else { on_threads() };
+        let result = together(threads, take_tasks);
         if self.progress.cancelled() { Err(OpsError::Interrupted) } else { result }
     }
 

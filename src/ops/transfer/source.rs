@@ -3,7 +3,7 @@
 use super::Transfer;
 use crate::{
     layer::{LayerError, Stack, StackCursor},
-    ops::OpsError,
+    ops::{OpsError, crew::together},
     record::{KeyRange, Timestamp},
     repo::manifest::Collection,
 };
@@ -33,12 +33,7 @@ pub(super) fn each_range(job: &Transfer<'_>, count: usize, work: &RangeWork<'_>)
         (!stop && at < count).then_some(at)
     };
     let run = || work(&take).inspect_err(|_| failed.store(true, Ordering::Relaxed));
-    let result = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..job.options.parallel.clamp(1, count.max(1))).map(|_| scope.spawn(run)).collect();
-        let panicked = || Err(OpsError::Failed("a worker panicked".to_owned()));
-        let ended: Vec<_> = threads.into_iter().map(|it| it.join().unwrap_or_else(|_| panicked())).collect();
-        ended.into_iter().collect::<Result<(), OpsError>>()
-    });
+    let result = together(job.options.parallel.min(count), run);
     if job.progress.cancelled() { Err(OpsError::Interrupted) } else { result }
 }
 

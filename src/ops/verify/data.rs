@@ -2,7 +2,7 @@
 
 use super::{Finding, ReadData, VerifyOptions, VerifyOutcome};
 use crate::{
-    ops::{OpsError, Phase, PhaseKind, Progress, limit::Throttle},
+    ops::{OpsError, Phase, PhaseKind, Progress, crew::together, limit::Throttle},
     repo::{
         ObjectName, RepoError, Repository, Storage, index, keys,
         object::{self, ObjectKind},
@@ -110,15 +110,7 @@ pub(super) fn read_packs(
         }
         Ok(())
     };
-    std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let mut result = Ok(());
-        for handle in handles {
-            let joined = handle.join().unwrap_or_else(|_| Err(OpsError::Failed("a worker panicked".to_owned())));
-            result = result.and(joined);
-        }
-        result
-    })?;
+    together(threads, work)?;
     let (read, whole) = shared.into_inner().unwrap_or_default();
     outcome.packs_read += read.packs_read;
     outcome.bytes_read += read.bytes_read;

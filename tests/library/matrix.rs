@@ -176,15 +176,16 @@ fn make() -> Sound {
     Sound { image: world.backend.image(), now: world.clock.now(), states: [(first, db), (second, changed)], targets }
 }
 
-fn take(world: &World, repo: &Repository, db: &Db, name: &str) -> SnapshotId {
+/// Backs up a database of this name, a second later.
+pub fn take(world: &World, repo: &Repository, db: &Db, name: &str) -> SnapshotId {
     let mut source = MemorySource::of(db.clone(), &world.clock);
     name.clone_into(&mut source.name);
     world.clock.advance(1000);
     back_up(repo, &source).id.unwrap()
 }
 
-/// The lease of a writer that does nothing more.
-fn running(repo: &Repository, ends: bool) -> SnapshotId {
+/// The lease of a writer that does nothing more, or has ended.
+pub fn running(repo: &Repository, ends: bool) -> SnapshotId {
     let options = WriteOptions { purpose: "backup".to_owned(), compression: 3, check: false, write_limit: None };
     let session = repo.begin_write_timed(&options, &SessionTiming { alone: true, ..SessionTiming::default() }).unwrap();
     let id = session.id();

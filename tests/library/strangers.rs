@@ -5,11 +5,14 @@
 //!
 //! Each harm is done to several kinds at once; with `REKEEP_TEST_LARGE=1` to each alone.
 
-use crate::support::{
-    Db, Heard, Image, MemorySource, MemoryTarget, World,
-    db::sample,
-    rng::from_env,
-    world::{back_up, plain, restore_with},
+use crate::{
+    matrix::{running, take},
+    support::{
+        Db, Heard, Image, MemorySource, MemoryTarget, World,
+        db::sample,
+        rng::from_env,
+        world::{plain, restore_with},
+    },
 };
 use rekeep::{
     ops::{
@@ -20,8 +23,8 @@ use rekeep::{
     },
     record::{Clock, Timestamp},
     repo::{
-        RepoError, Repository, SnapshotId, WriteOptions, claims::Claimed, drills::DrillReport, object,
-        object::ObjectKind, session::SessionTiming,
+        RepoError, Repository, SnapshotId, claims::Claimed, drills::DrillReport, object, object::ObjectKind,
+        session::SessionTiming,
     },
 };
 use serde_json::json;
@@ -75,26 +78,6 @@ struct Sound {
     maker: Repository,
 }
 
-fn take(world: &World, repo: &Repository, db: &Db, name: &str) -> SnapshotId {
-    let mut source = MemorySource::of(db.clone(), &world.clock);
-    name.clone_into(&mut source.name);
-    world.clock.advance(1000);
-    back_up(repo, &source).id.unwrap()
-}
-
-/// The lease of a writer that shows no sign any more, or has ended.
-fn lease(repo: &Repository, ends: bool) -> SnapshotId {
-    let options = WriteOptions { purpose: "backup".to_owned(), compression: 3, check: false, write_limit: None };
-    let session = repo.begin_write_timed(&options, &SessionTiming { alone: true, ..SessionTiming::default() }).unwrap();
-    let id = session.id();
-    if ends {
-        drop(session);
-    } else {
-        std::mem::forget(session);
-    }
-    id
-}
-
 pub fn report(repo: &Repository, id: SnapshotId) -> DrillReport {
     serde_json::from_value(json!({
         "source": { "connector": "memory", "name": "memory", "host": "h", "url": "memory:" },
@@ -133,8 +116,8 @@ fn make(seed: u64) -> Sound {
     repo.revise(&states[0].0, &|manifest| manifest.tags = vec!["kept".to_owned()]).unwrap();
     let forgotten = take(&world, &repo, &sample(seed + 20, 50, 100), "other");
     repo.forget(&forgotten).unwrap();
-    let fenced = lease(&repo, true);
-    let killed = lease(&repo, false);
+    let fenced = running(&repo, true);
+    let killed = running(&repo, false);
     repo.fence(&fenced).unwrap();
     prune(&repo, &PruneOptions::default(), &Heard::default()).unwrap();
     let mark = one("trash/");

@@ -175,8 +175,8 @@ impl Director<'_> {
     }
 }
 
-/// Everybody's process ends; later requests arrive or do not; then prunes in peace must leave nothing but what is needed.
-pub fn end(place: &Place) {
+/// Everybody's process ends; later requests arrive or do not. Gives whether nothing is wrong so far.
+pub fn fall_silent(place: &Place) -> bool {
     let (sea, scheduler) = (&place.sea, &place.scheduler);
     while let Some(&actor) = scheduler.alive().first() {
         scheduler.kill(actor);
@@ -187,7 +187,13 @@ pub fn end(place: &Place) {
         sea.land_one();
     }
     sea.drop_in_flight();
-    if sea.violation().is_some() {
+    sea.violation().is_none()
+}
+
+/// When all have fallen silent, prunes in peace must leave nothing but what is needed.
+pub fn end(place: &Place) {
+    let sea = &place.sea;
+    if !fall_silent(place) {
         return;
     }
     if let Err(error) = settle(place) {

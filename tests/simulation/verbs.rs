@@ -8,25 +8,20 @@
 use super::{
     actors::{Actor, Flaws, Place, alone, init, open_directly},
     checker::Checker,
-    random::scratch,
+    random::{fall_silent, scratch},
     rng::{Rng, from_env},
     scheduler::Scheduler,
     storage::{Sea, Weather},
     support::{Coll, Db, Heard, MemorySource, MemoryTarget, Rec, TestClock, world::EPOCH},
 };
 use rekeep::{
-    layer::{BuiltRange, Layer, LayerError},
     ops::{
         backup::{BackupOptions, Resume, backup},
         forget,
-        prune::{PruneOptions, prune},
+        prune::{Layers, PruneOptions, prune},
         restore::{RestoreOptions, restore},
     },
-    record::KeyRange,
-    repo::{
-        ChunkId, ChunkReader, RepoError, Repository, Snapshot, entropy, faults::Rule, manifest::LayerRef,
-        pruner::LayerWalk,
-    },
+    repo::{RepoError, Repository, Snapshot, entropy, faults::Rule, pruner::LayerWalk as _},
 };
 use std::{
     collections::BTreeMap,
@@ -36,43 +31,6 @@ use std::{
     },
     time::Duration,
 };
-
-/// Real layers, as the pruning verb walks them.
-struct Layers;
-
-fn below(error: LayerError) -> RepoError {
-    match error {
-        LayerError::Repo(error) => error,
-        other => RepoError::damaged("a layer", other),
-    }
-}
-
-impl LayerWalk for Layers {
-    fn chunks(
-        &self,
-        reader: &Arc<dyn ChunkReader>,
-        layer: &LayerRef,
-        visit: &mut dyn FnMut(ChunkId) -> Result<(), RepoError>,
-    ) -> Result<(), RepoError> {
-        Layer::open(reader, layer).and_then(|opened| opened.for_each_chunk(&mut |id| Ok(visit(id)?))).map_err(below)
-    }
-
-    fn walks_lists(&self) -> bool {
-        true
-    }
-
-    fn list_chunks(
-        &self,
-        reader: &Arc<dyn ChunkReader>,
-        list: &ChunkId,
-        visit: &mut dyn FnMut(ChunkId) -> Result<(), RepoError>,
-    ) -> Result<(), RepoError> {
-        visit(*list)?;
-        BuiltRange::read(reader, list, &KeyRange::all())
-            .and_then(|built| built.for_each_chunk(reader, &mut |id| Ok(visit(id)?)))
-            .map_err(below)
-    }
-}
 
 /// The databases that are backed up, and what each backup was to hold.
 #[derive(Default)]
@@ -339,16 +297,7 @@ fn go(place: &Place, rng: &mut Rng, actor: usize, asleep: usize) -> bool {
 /// In peace all that stands comes back as what it was, prunes have nothing to complain of, and leave nothing to wait for.
 fn end(place: &Place, rng: &mut Rng, truth: &Truth) {
     let sea = &place.sea;
-    while let Some(&actor) = place.scheduler.alive().first() {
-        place.scheduler.kill(actor);
-        place.scheduler.finish(actor);
-    }
-    sea.calm();
-    for _ in 0..3 {
-        sea.land_one();
-    }
-    sea.drop_in_flight();
-    if sea.violation().is_some() {
+    if !fall_silent(place) {
         return;
     }
     let repo = open_directly(sea, &place.caches, "last");

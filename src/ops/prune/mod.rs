@@ -7,7 +7,7 @@ mod walk;
 
 pub use locks::{ExtendLocks, HeldPacks, LocksExtended};
 pub use plan::{PrunePlan, Sum};
-pub(super) use walk::Layers;
+pub use walk::Layers;
 
 use crate::layer::LayerError;
 
@@ -19,7 +19,7 @@ use crate::{
     },
     repo::{
         Capability, ObjectName, RepoError, Repository,
-        pruner::{GRACE, MarkState, Pruner, PrunerOptions},
+        pruner::{GRACE, MarkState, Pruner, PrunerOptions, Survey},
         session::SessionTiming,
     },
     report::WarningKind,
@@ -142,10 +142,13 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
     let mut outcome = if options.dry_run {
         let _lease = repo.begin_read("prune, planning only")?;
         progress.phase(&Phase::new(PhaseKind::LookingForNeeded, 0, 0));
-        let mut plan = plan::plan(&repo.survey(&walk::Layers, grace)?, options);
+        let survey = repo.survey(&walk::Layers, grace)?;
+        let mut plan = plan::plan(&survey, options);
         plan.squash = squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions)?;
         let held = locks::held(repo, &gone(&plan), progress)?;
-        PruneOutcome { dry_run: true, plan, held, ..PruneOutcome::default() }
+        let mut planned = PruneOutcome { dry_run: true, plan, held, ..PruneOutcome::default() };
+        renew_locks(repo, || Ok(survey), options, &mut planned, progress)?;
+        planned
     } else {
         execute(repo, options, grace, progress)?
     };
@@ -155,15 +158,28 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
         let _ = repo.storage().keep_reserve();
     }
     outcome.kept_as_versions = repo.storage().traffic().kept_as_versions - versions_before;
-    if let Some(how) = options.extend_locks {
-        let survey = repo.survey(&walk::Layers, grace)?;
-        let (locks, failures) = locks::extend(repo, &survey, how, options.dry_run, progress)?;
-        outcome.locks = Some(locks);
-        outcome.failures.extend(failures);
+    if !options.dry_run {
+        // What is needed is another question once packs were copied.
+        renew_locks(repo, || repo.survey(&walk::Layers, grace), options, &mut outcome, progress)?;
     }
     outcome.duration_seconds = began.elapsed().as_secs_f64();
     outcome.peak_memory_bytes = peak_memory_bytes();
     Ok(outcome)
+}
+
+/// Renews locks, if that is asked for.
+fn renew_locks(
+    repo: &Repository,
+    survey: impl FnOnce() -> Result<Survey, RepoError>,
+    options: &PruneOptions,
+    outcome: &mut PruneOutcome,
+    progress: &dyn Progress,
+) -> Result<(), OpsError> {
+    let Some(how) = options.extend_locks else { return Ok(()) };
+    let (locks, failures) = locks::extend(repo, &survey()?, how, options.dry_run, progress)?;
+    outcome.locks = Some(locks);
+    outcome.failures.extend(failures);
+    Ok(())
 }
 
 /// The packs that go, as they are or once what is needed of them is copied.

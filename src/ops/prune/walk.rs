@@ -8,7 +8,8 @@ use crate::{
 use std::sync::Arc;
 
 /// Reads layers.
-pub(in crate::ops) struct Layers;
+#[derive(Debug, Clone, Copy)]
+pub struct Layers;
 
 impl LayerWalk for Layers {
     fn chunks(

@@ -83,9 +83,7 @@ impl FilesTarget {
         };
         Ok(Self { place, options })
     }
-}
 
-impl FilesTarget {
     /// What stands there, or the part of it that a snapshot holds.
     fn shown(&self, part: Option<serde_json::Value>) -> Result<Box<dyn Source>, ConnectorError> {
         let (options, scope) = (FilesOptions::default(), Scope::default());

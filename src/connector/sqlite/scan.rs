@@ -13,7 +13,8 @@ use super::{
     gather::{Gathered, Gathering},
     large::LargeCell,
     memory::Memory,
-    page::Leaf,
+    page::{Fields, Leaf},
+    pages::Places,
     plan::{Order, Plan},
     proof::is_damage,
     shared::{SharedConnection, lock},
@@ -595,6 +596,16 @@ pub(super) fn rowid_bounds(range: &KeyRange) -> Option<(i64, i64)> {
     };
     debug_assert!(range.contains(&encode_int(low)) || low > high);
     (low <= high).then_some((low, high))
+}
+
+/// The cells of a row that was read from pages, each of which has a value.
+fn write_cells(out: &mut CellWriter<'_>, cells: &Places, record: (&Fields, &[u8])) {
+    for cell in 0..cells.len() {
+        match cells.value(record, cell) {
+            Some(value) => write_cell(out, value),
+            None => out.cell(Tag::NULL, &[]),
+        }
+    }
 }
 
 #[inline]

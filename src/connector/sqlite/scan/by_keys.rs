@@ -1,6 +1,6 @@
 //! Reading a range of a table without rowids from its pages.
 
-use super::{BATCH_BYTES, Position, TableStream, write_cell};
+use super::{BATCH_BYTES, Position, TableStream, write_cells};
 use crate::{
     connector::sqlite::{
         keyed::{KeyedWalk, Met},
@@ -8,7 +8,7 @@ use crate::{
         pages::{Places, Reader},
         plan::{Order, Plan, encode_value},
     },
-    record::{MAX_KEY_BYTES, RecordBatch, RowHead, Tag},
+    record::{MAX_KEY_BYTES, RecordBatch, RowHead},
 };
 use rusqlite::{Connection, types::ValueRef};
 
@@ -90,14 +90,8 @@ impl TableStream {
             if !is_next || !is_known || self.key.len() > MAX_KEY_BYTES {
                 return None;
             }
-            batch.push(RowHead { key: &self.key, ..RowHead::default() }, &self.plan.shape, |out| {
-                for cell in 0..cells.len() {
-                    match cells.value(record, cell) {
-                        Some(value) => write_cell(out, value),
-                        None => out.cell(Tag::NULL, &[]),
-                    }
-                }
-            });
+            let head = RowHead { key: &self.key, ..RowHead::default() };
+            batch.push(head, &self.plan.shape, |out| write_cells(out, cells, record));
             self.reached += 1;
             self.last.get_or_insert_default().clone_from(&self.key);
         }

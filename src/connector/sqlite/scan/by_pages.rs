@@ -1,6 +1,6 @@
 //! Reading a range from the pages of its table.
 
-use super::{BATCH_BYTES, Position, TableStream, by_keys::ByKeys, rowid_bounds, write_cell};
+use super::{BATCH_BYTES, Position, TableStream, by_keys::ByKeys, rowid_bounds, write_cells};
 use crate::{
     connector::{
         Recall,
@@ -11,7 +11,7 @@ use crate::{
         },
     },
     record::{
-        Held, KeyRange, RecordBatch, RowHead, Tag,
+        Held, KeyRange, RecordBatch, RowHead,
         bytes::{put_slice, put_u64},
         key::{decode_int, encode_int},
     },
@@ -239,14 +239,7 @@ impl TableStream {
                     self.reached += 1;
                     let head = RowHead { key: &encode_int(rowid), ..RowHead::default() };
                     let record = pages.walk.record();
-                    batch.push(head, &self.plan.shape, |cells| {
-                        for cell in 0..pages.places.len() {
-                            match pages.places.value(record, cell) {
-                                Some(value) => write_cell(cells, value),
-                                None => cells.cell(Tag::NULL, &[]),
-                            }
-                        }
-                    });
+                    batch.push(head, &self.plan.shape, |out| write_cells(out, &pages.places, record));
                 }
             }
         }

@@ -1,4 +1,5 @@
 //! `capture`: keeps every version of records, from a stream of changes.
+#![cfg_attr(not(feature = "aerospike"), allow(unused, reason = "no other connector hands out changes"))]
 
 #[cfg(feature = "aerospike")]
 mod live;

@@ -19,8 +19,10 @@ pub(super) struct ServicePlace {
     /// The same for objects that hold data, where that differs.
     pub data_config: Option<BTreeMap<String, String>>,
     /// A PEM file of further authorities.
+    #[allow(dead_code, reason = "only services over HTTP ask for it")]
     pub ca_file: Option<String>,
     /// A proxy's URL.
+    #[allow(dead_code, reason = "only services over HTTP ask for it")]
     pub proxy: Option<String>,
     /// What names the place, and nothing else: neither credentials nor options.
     pub canonical: String,

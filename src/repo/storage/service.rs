@@ -105,6 +105,7 @@ impl Service {
     }
 
     /// Whether it is reached over HTTP.
+    #[allow(dead_code, reason = "only services over HTTP ask for it")]
     pub fn is_http(self) -> bool {
         match self {
             Self::Memory => false,

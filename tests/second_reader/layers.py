@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from primitives import M64, Cursor, HighwayHash, derive, hash32, keyed, need, slice_of, varint
+from primitives import M64, Cursor, derive, hash32, highway128, keyed, need, slice_of, varint
 
 IN_PLACE, INHERITED, PIECES, TOMBSTONE = range(4)
 KEYS, VALUES, LIST, PIECE, PIECE_LIST, TABLE, VERSIONS = range(1, 8)
@@ -57,7 +57,7 @@ def cells_of(names, value):
 
 def fingerprint(key, names, row, value):
     data = hash32(shape_bytes(names))[:16] + row.user_key_bytes() + value
-    return HighwayHash(key).finish128(data)[:12]
+    return highway128(key, data)[:12]
 
 def column(cursor, run, read, count):
     """A column: one value for all entries, or a run of its own."""
@@ -88,9 +88,7 @@ def read_keys(runs):
     user_keys = [None] * live
     if head.u8():
         user_lengths, user_bytes = Cursor(runs[8]), Cursor(runs[9])
-        for n in range(live):
-            length = user_lengths.varint()
-            user_keys[n] = user_bytes.take(length - 1) if length else None
+        user_keys = [user_bytes.take(length - 1) if length else None for length in (user_lengths.varint() for _ in range(live))]
         user_lengths.done(), user_bytes.done()
     else:
         need(not runs[8] and not runs[9], "user keys of nobody")
@@ -186,26 +184,17 @@ GEAR = [int.from_bytes(hashlib.md5(bytes([n]) * 64).digest()[:8], "big") for n i
 
 def fast_cdc(data, seed, smallest=256 * KIB, average=MIB, largest=4 * MIB, strict=0xD91767537000, loose=0xD91707537000):
     """The lengths of the pieces of a value."""
-    lengths, start, size = [], 0, len(data)
-    while start < size:
-        left = size - start
-        normal, end, cut = min(average, left), min(largest, left), None
-        if left <= smallest:
-            end = cut = left
-        hash_, at = 0, smallest // 2 * 2
-        while cut is None and at < end // 2 * 2:
-            mask = strict if at < normal // 2 * 2 else loose
-            hash_ = ((hash_ << 2) + (GEAR[data[start + at]] << 1 & M64 ^ seed << 1 & M64)) & M64
-            if hash_ & (mask << 1) == 0:
+    lengths, start = [], 0
+    while start < len(data):
+        end = cut = min(largest, len(data) - start)
+        normal, hash_ = min(average, len(data) - start) // 2 * 2, 0
+        for at in range(smallest // 2 * 2, end // 2 * 2):
+            hash_ = ((hash_ << 1) + (GEAR[data[start + at]] ^ seed)) & M64
+            if hash_ & (strict if at < normal else loose) == 0:
                 cut = at
                 break
-            hash_ = (hash_ + (GEAR[data[start + at + 1]] ^ seed)) & M64
-            if hash_ & mask == 0:
-                cut = at + 1
-                break
-            at += 2
-        lengths.append(end if cut is None else cut)
-        start += lengths[-1]
+        lengths.append(cut)
+        start += cut
     return lengths
 
 class Layers:
@@ -215,8 +204,7 @@ class Layers:
     def layer(self, ref):
         if ref["id"] not in self.known:
             rows = self.rows(bytes.fromhex(ref["id"]), True)
-            need(len(rows) == ref["rows"], "a layer of another number of rows")
-            need(sum(self.bytes_of(row) for row in rows) == ref["bytes"], "a layer of another number of bytes")
+            need((len(rows), sum(map(self.bytes_of, rows))) == (ref["rows"], ref["bytes"]), "a layer of other rows, or bytes")
             self.known[ref["id"]] = {row.key: row for row in rows}
         return self.known[ref["id"]]
     @staticmethod
@@ -247,8 +235,8 @@ class Layers:
             need(flags & 8 == journal, "versions and other rows in one list")
             found = self.rows(below, False) if flags & 1 else self.block(below, values, flags)
             live = sum(row.kind != TOMBSTONE for row in found)
-            need((found[0].key, len(found), live) == (key, said[0], said[1]), "an entry of a list says other things")
-            need(sum(map(self.bytes_of, found)) == said[2], "an entry of a list says other bytes")
+            there = (found[0].key, len(found), live, sum(map(self.bytes_of, found)))
+            need(there == (key, *said), "an entry of a list says other things")
             rows += found
         entries.done(), ids.done()
         if root:

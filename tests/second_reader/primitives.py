@@ -23,9 +23,9 @@ class Damaged(Exception):
 class Unknown(Exception):
     """Something that a newer program may know."""
 
-def need(condition, words):
+def need(condition, words, error=Damaged):
     if not condition:
-        raise Damaged(words)
+        raise error(words)
 
 class Cursor:
     """Reads bytes front to back."""
@@ -40,15 +40,13 @@ class Cursor:
     def number(self, n):
         return int.from_bytes(self.take(n), "little")
     def varint(self):
-        value = 0
-        for n in range(10):
+        start, value, byte = self.at, 0, 0x80
+        while byte >= 0x80:
+            need(self.at - start < 10, "an integer is over ten bytes")
             byte = self.u8()
-            value |= (byte & 0x7F) << (7 * n)
-            if byte < 0x80:
-                need(n == 0 or byte != 0, "an integer is not in its shortest form")
-                need(value <= M64, "an integer is over 64 bits")
-                return value
-        raise Damaged("an integer is over ten bytes")
+            value |= (byte & 0x7F) << (7 * (self.at - start - 1))
+        need((byte != 0 or self.at - start == 1) and value <= M64, "an integer is not in its shortest form, or over 64 bits")
+        return value
     def slice(self):
         return self.take(self.varint())
     def rest(self):
@@ -57,12 +55,7 @@ class Cursor:
         need(self.at == len(self.data), "bytes are left over")
 
 def varint(value):
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return bytes([value]) if value < 0x80 else bytes([value & 0x7F | 0x80]) + varint(value >> 7)
 
 def slice_of(data):
     return varint(len(data)) + data
@@ -95,32 +88,26 @@ def compressed(data):
 
 def _xaes_key(key, nonce):
     block = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()
-    one = int.from_bytes(block.update(bytes(16)), "big")
-    k1 = ((one << 1) & ((1 << 128) - 1) ^ (0x87 if one >> 127 else 0)).to_bytes(16, "big")
-    halves = []
-    for counter in (1, 2):
-        m = bytes([0, counter]) + b"X\0" + nonce[:12]
-        halves.append(block.update(bytes(a ^ b for a, b in zip(m, k1))))
-    return b"".join(halves)
+    doubled = int.from_bytes(block.update(bytes(16)), "big") << 1
+    k1 = doubled ^ (1 << 128 | 0x87) if doubled >> 128 else doubled
+    blocks = (int.from_bytes(bytes([0, n]) + b"X\0" + nonce[:12], "big") ^ k1 for n in (1, 2))
+    return b"".join(block.update(it.to_bytes(16, "big")) for it in blocks)
 
-def open_x(suite, key, nonce, ad, sealed):
+def opened(decrypt):
     try:
-        if suite == 1:
-            return nacl.bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(bytes(sealed), ad, nonce, key)
-        if suite == 2:
-            return AESGCM(_xaes_key(key, nonce)).decrypt(nonce[12:], sealed, ad)
+        return decrypt()
     except (InvalidTag, ValueError, nacl.exceptions.CryptoError) as error:
         raise Damaged("it does not open") from error
-    raise Unknown(f"suite {suite}")
+
+def open_x(suite, key, nonce, ad, sealed):
+    if suite == 1:
+        return opened(lambda: nacl.bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(bytes(sealed), ad, nonce, key))
+    return open_c(suite, _xaes_key(key, nonce), nonce[12:], ad, sealed)
 
 def open_c(suite, key, nonce, ad, sealed):
-    cipher = {1: ChaCha20Poly1305, 2: AESGCM}.get(suite)
-    if cipher is None:
-        raise Unknown(f"suite {suite}")
-    try:
-        return cipher(key).decrypt(nonce, sealed, ad)
-    except (InvalidTag, ValueError) as error:
-        raise Damaged("it does not open") from error
+    need(suite in (1, 2), f"suite {suite}", Unknown)
+    cipher = ChaCha20Poly1305 if suite == 1 else AESGCM
+    return opened(lambda: cipher(key).decrypt(nonce, sealed, ad))
 
 def xwing_open(seed, ciphertext):
     """The shared key of X-Wing's decapsulation."""
@@ -140,28 +127,17 @@ def is_signed(public, message, signature):
     except (nacl.exceptions.BadSignatureError, ValueError):
         return False
 
-class HighwayHash:
-    """HighwayHash under a key of four 64-bit words."""
+INIT0 = (0xDBE6D5D5FE4CCE2F, 0xA4093822299F31D0, 0x13198A2E03707344, 0x243F6A8885A308D3)
+INIT1 = (0x3BD39E10CB0EF593, 0xC0ACF169B5F18A8C, 0xBE5466CF34E90C6C, 0x452821E638D01377)
+# Which bytes of a pair of words are added to the other pair.
+ZIPPER = (3, 12, 2, 5, 14, 1, 15, 0, 11, 4, 10, 13, 9, 6, 8, 7)
 
-    INIT0 = (0xDBE6D5D5FE4CCE2F, 0xA4093822299F31D0, 0x13198A2E03707344, 0x243F6A8885A308D3)
-    INIT1 = (0x3BD39E10CB0EF593, 0xC0ACF169B5F18A8C, 0xBE5466CF34E90C6C, 0x452821E638D01377)
-    def __init__(self, key):
-        words = struct.unpack("<4Q", key)
-        self.mul0, self.mul1 = list(self.INIT0), list(self.INIT1)
-        self.v0 = [a ^ b for a, b in zip(self.INIT0, words)]
-        self.v1 = [a ^ self._swap(b) for a, b in zip(self.INIT1, words)]
-    @staticmethod
-    def _swap(x):
-        return (x >> 32) | (x << 32) & M64
-    @staticmethod
-    def _zipper(hi, lo):
-        """Two words of 64 bits mixed byte by byte: what is added to the lower and the higher of a pair."""
-        a, b = lo.to_bytes(8, "little"), hi.to_bytes(8, "little")
-        low = bytes((a[3], b[4], a[2], a[5], b[6], a[1], b[7], a[0]))
-        high = bytes((b[3], a[4], b[2], b[5], b[1], a[6], b[0], a[7]))
-        return int.from_bytes(low, "little"), int.from_bytes(high, "little")
-    def update(self, lanes):
-        v0, v1, mul0, mul1 = self.v0, self.v1, self.mul0, self.mul1
+def highway128(key, data):
+    """HighwayHash of 128 bits under a key of 32 bytes."""
+    swap = lambda x: (x >> 32) | (x << 32) & M64
+    words, mul0, mul1 = struct.unpack("<4Q", key), list(INIT0), list(INIT1)
+    v0, v1 = [a ^ b for a, b in zip(INIT0, words)], [a ^ swap(b) for a, b in zip(INIT1, words)]
+    def update(lanes):
         for i in range(4):
             v1[i] = (v1[i] + mul0[i] + lanes[i]) & M64
             mul0[i] ^= (v1[i] & 0xFFFFFFFF) * (v0[i] >> 32)
@@ -169,34 +145,23 @@ class HighwayHash:
             mul1[i] ^= (v0[i] & 0xFFFFFFFF) * (v1[i] >> 32)
         for source, to in ((v1, v0), (v0, v1)):
             for i in (0, 2):
-                low, high = self._zipper(source[i + 1], source[i])
+                pair = struct.pack("<2Q", *source[i : i + 2])
+                low, high = struct.unpack("<2Q", bytes(pair[n] for n in ZIPPER))
                 to[i], to[i + 1] = (to[i] + low) & M64, (to[i + 1] + high) & M64
-    def _remainder(self, rest):
+    whole = len(data) & ~31
+    for lanes in struct.iter_unpack("<4Q", memoryview(data)[:whole]):
+        update(lanes)
+    if rest := bytes(data[whole:]):
         size, four = len(rest), len(rest) & ~3
-        self.v0 = [(x + (size << 32) + size) & M64 for x in self.v0]
-        turned = []
-        for x in self.v1:
-            halves = [x & 0xFFFFFFFF, x >> 32]
-            low, high = ((h << size | h >> (32 - size)) & 0xFFFFFFFF for h in halves)
-            turned.append(low | high << 32)
-        self.v1 = turned
-        packet = bytearray(32)
-        packet[:four] = rest[:four]
+        turn = lambda half: (half << size | half >> (32 - size)) & 0xFFFFFFFF
+        v0[:] = [(x + (size << 32) + size) & M64 for x in v0]
+        v1[:] = [turn(x & 0xFFFFFFFF) | turn(x >> 32) << 32 for x in v1]
+        packet, tail = bytearray(rest[:four].ljust(32, b"\0")), rest[four:]
         if size & 16:
             packet[28:] = rest[-4:]
-        elif size & 3:
-            tail = rest[four:]
+        elif tail:
             packet[16:19] = bytes((tail[0], tail[len(tail) >> 1], tail[-1]))
-        self.update(struct.unpack("<4Q", packet))
-    def finish128(self, data):
-        whole = len(data) & ~31
-        for lanes in struct.iter_unpack("<4Q", memoryview(data)[:whole]):
-            self.update(lanes)
-        if whole < len(data):
-            self._remainder(data[whole:])
-        for _ in range(6):
-            v0 = self.v0
-            self.update([self._swap(v0[i]) for i in (2, 3, 0, 1)])
-        v0, v1, mul0, mul1 = self.v0, self.v1, self.mul0, self.mul1
-        first, second = ((v0[i] + mul0[i] + v1[i + 2] + mul1[i + 2]) & M64 for i in (0, 1))
-        return u64(first) + u64(second)
+        update(struct.unpack("<4Q", packet))
+    for _ in range(6):
+        update([swap(v0[i]) for i in (2, 3, 0, 1)])
+    return b"".join(u64((v0[i] + mul0[i] + v1[i + 2] + mul1[i + 2]) & M64) for i in (0, 1))

@@ -18,25 +18,17 @@ def shown(data):
 def record(row, names, value):
     cells = [[name.hex(), tag, shown(data)] for name, tag, data in cells_of(names, value)]
     listed = {"cells": cells, "fingerprint": row.fingerprint.hex()}
-    if row.set:
-        listed["set"] = row.set.hex()
-    for name in ("generation", "expiry", "stamp"):
-        if getattr(row, name):
-            listed[name] = getattr(row, name)
-    if row.user_key is not None:
-        listed["user_key"] = row.user_key.hex()
-    return listed
+    listed |= {name: getattr(row, name) for name in ("generation", "expiry", "stamp") if getattr(row, name)}
+    listed |= {"set": row.set.hex()} if row.set else {}
+    return listed | ({} if row.user_key is None else {"user_key": row.user_key.hex()})
 
 def in_range(key, row):
     return key >= bytes.fromhex(row["from"]) and (row["to"] is None or key < bytes.fromhex(row["to"]))
 def collection(layers, said, end, is_exact):
-    rows, records = [], {}
-    for row, names, value in layers.state(said["stack"], end):
-        rows.append(row)
-        records[row.key] = record(row, names, value)
-    need(len(rows) == said["records"], f"{said['name']}: {len(rows)} records, not {said['records']}")
-    total = sum(len(row.key_row()) + row.length for row in rows)
-    need(total == said["bytes"], f"{said['name']}: {total} bytes, not {said['bytes']}")
+    state = list(layers.state(said["stack"], end))
+    rows, records = [it[0] for it in state], {it[0].key: record(*it) for it in state}
+    totals = (len(rows), sum(len(row.key_row()) + row.length for row in rows))
+    need(totals == (said["records"], said["bytes"]), f"{said['name']}: {totals}, not {said['records']}, {said['bytes']}")
     for cover in said["coverage"]:
         within = [row for row in rows if in_range(row.key, cover)]
         need(len(within) == cover["records"], f"{said['name']}: records of a range")
@@ -91,9 +83,8 @@ def listing(repository):
             "hold": manifest["hold"], "collections": collections,
             "tables": sorted(it for it in manifest if it.endswith("_table")),
         })
-    keys, collections = {}, [it for one in snapshots for it in one["collections"].items()]
-    for name, it in collections:
-        keys.setdefault(name, set()).update(it["records"])
+    collections = [it for one in snapshots for it in one["collections"].items()]
+    keys = {name: set().union(*(it["records"] for other, it in collections if other == name)) for name, _ in collections}
     for name, it in collections:
         it["rows"] = few(rows_of(layers, it.pop("stack"), keys[name]))
         it["records"] = few({shown(key): record for key, record in it["records"].items()})
@@ -108,16 +99,16 @@ def listing(repository):
         repository.pack(bytes.fromhex(name.split("/")[2]))
     return {"objects": objects, "snapshots": snapshots}
 
-def differences(found, expected, where=""):
-    if type(found) is not type(expected):
-        return [f"{where}: {str(found)[:200]} instead of {str(expected)[:200]}"]
-    if isinstance(found, dict):
-        return [it for name in sorted({*found, *expected}) for it in (
-            differences(found[name], expected[name], f"{where}/{name}") if name in found and name in expected
-            else [f"{where}/{name} is {'not expected' if name in found else 'missing'}"])]
-    if isinstance(found, list) and len(found) == len(expected):
-        return [it for n in range(len(found)) for it in differences(found[n], expected[n], f"{where}/{n}")]
-    return [] if found == expected else [f"{where}: {str(found)[:200]} instead of {str(expected)[:200]}"]
+def flat(listed, where=""):
+    """Every value of a listing by its path."""
+    parts = listed.items() if isinstance(listed, dict) else enumerate(listed) if isinstance(listed, list) else ()
+    below = {path: value for name, it in parts for path, value in flat(it, f"{where}/{name}").items()}
+    return below or {where: json.dumps(listed)}
+
+def differences(found, expected):
+    found, expected = flat(found), flat(expected)
+    return [f"{path}: {found.get(path, 'nothing')[:200]} instead of {expected.get(path, 'nothing')[:200]}"
+            for path in sorted({*found, *expected}) if found.get(path) != expected.get(path)]
 
 def main():
     parser = argparse.ArgumentParser()

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import time
+from contextlib import suppress
 
 import argon2.low_level
 from primitives import (
@@ -30,12 +31,10 @@ LIMITS = {"snapshots": 32 * MIB, "checkpoints": 64 * MIB, "packs": 256 * MIB, "i
 
 def version(data, magic, name):
     need(data[:8] == magic and len(data) >= 60 and data[8:10] != u16(0), f"{name} is no such object")
-    if data[8:10] != u16(1):
-        raise Unknown(f"{name} was written by a newer program")
+    need(data[8:10] == u16(1), f"{name} was written by a newer program", Unknown)
 
 def known(chunk_kind, pack_kind):
-    if not 1 <= chunk_kind <= 7:
-        raise Unknown(f"chunk kind {chunk_kind}")
+    need(1 <= chunk_kind <= 7, f"chunk kind {chunk_kind}", Unknown)
     need(chunk_kind in {2: (2, 4), 1: (1, 3, 5, 6, 7)}[pack_kind], "a chunk in the wrong kind of pack")
 
 class Forged(Damaged):
@@ -95,30 +94,23 @@ class Repository:
             return file.read()
     def twice(self, name):
         """An object that is kept twice."""
-        problems = []
         for place in (name, "copies/" + name):
-            try:
+            with suppress(OSError, Damaged):
                 data = self.read(place)
                 two_lines(data)
                 return data
-            except (OSError, Damaged) as problem:
-                problems.append(problem)
-        raise Damaged(f"{name}: {problems}")
+        raise Damaged(f"{name} is damaged or missing, and its copy too")
     def open_slots(self, password, recovery):
         names = {name.removeprefix("copies/") for folder in ("keys", "copies/keys") for name in self.listed(folder)}
         wanted, slots = "password" if password is not None else "recovery", []
         for name in sorted(names):
-            try:
+            with suppress(Damaged):
                 slot = two_lines(self.twice(name))
-            except Damaged:
-                continue
-            if slot["kind"] == wanted:
-                slots.append((slot["kdf"].get("memory_kib", 0) * slot["kdf"].get("passes", 0), name, slot))
+                if slot["kind"] == wanted:
+                    slots.append((slot["kdf"].get("memory_kib", 0) * slot["kdf"].get("passes", 0), name, slot))
         for _, name, slot in sorted(slots, key=lambda it: it[:2]):
-            try:
+            with suppress(Damaged):
                 return self.open_slot(name, slot, password, recovery)
-            except Damaged:
-                continue
         raise Damaged("no slot opens")
     def open_slot(self, name, slot, password, recovery):
         kdf = slot["kdf"]
@@ -154,20 +146,15 @@ class Repository:
         self.chunk_key, self.fingerprint_key, self.collection_key, self.cut_key = (plain[n : n + 32] for n in range(0, 128, 32))
         self.gear_seed = int.from_bytes(plain[128:], "little")
     def epoch(self, number):
-        if number not in self.epochs:
-            raise Damaged(f"sealed under epoch {number}, which the slot does not hold")
+        need(number in self.epochs, f"sealed under epoch {number}, which the slot does not hold")
         return self.epochs[number]
     def small(self, name):
         """Kind and content of a small object that somebody made who may."""
         data = self.read(name)
         need(len(data) >= 240 and hash32(data[:-32]) == data[-32:], f"{name} is damaged")
-        need(data[:8] == b"RKEEPOBJ", f"{name} is no small object")
-        need(data[8:10] != u16(0), f"{name}: there is no version 0")
-        if data[8:10] != u16(1):
-            raise Unknown(f"{name} was written by a newer program")
+        version(data, b"RKEEPOBJ", name)
         kind, suite, epoch = data[10], data[11], int.from_bytes(data[12:16], "little")
-        if kind not in NAMES:
-            raise Unknown(f"{name}: kind {kind}")
+        need(kind in NAMES, f"{name}: kind {kind}", Unknown)
         need((suite != 0) == (kind in SEALED) and re.fullmatch(NAMES[kind], name), f"{name}: another kind, or form")
         self.check_author(name, kind, epoch, data[:-32])
         body = data[40:-200]
@@ -186,8 +173,8 @@ class Repository:
             return kind, found
         content = json.loads(content)
         purpose, party = content.get("purpose", ""), data[-200]
-        if (purpose == "prune" and party != OPERATOR) or (kind == LEASE and party == READER and not purpose.startswith("read")):
-            raise Forged(f"{name}: its maker may not do that")
+        may = purpose.startswith("read") if kind == LEASE and party == READER else purpose != "prune" or party == OPERATOR
+        need(may, f"{name}: its maker may not do that", Forged)
         return kind, content
     def check_author(self, name, kind, epoch, data):
         party, form, zero, public = data[-168], data[-167], data[-166:-160], data[-160:-128]
@@ -196,20 +183,18 @@ class Repository:
         forms = {0, 1} if kind == VOID else {1} if of_lease else {0}
         need(zero == bytes(6), f"{name}: not zero where it should be")
         self.epoch(epoch)
-        if form not in forms:
-            raise Forged(f"{name}: in a form that it cannot have")
+        need(form in forms, f"{name}: in a form that it cannot have", Forged)
         message = derive("small object signature", self.id + string(name) + signed)
         publics = self.epochs[epoch].publics
         if form == 0:
-            if party != OPERATOR or public + certificate != bytes(96) or not is_signed(publics[OPERATOR], message, signature):
-                raise Forged(f"{name} was not made by an operator")
-            return
+            itself = party == OPERATOR and public + certificate == bytes(96) and is_signed(publics[OPERATOR], message, signature)
+            return need(itself, f"{name} was not made by an operator", Forged)
         parties = {READER, WRITER, OPERATOR} if kind in (LEASE, END) else {WRITER, OPERATOR}
         certified = derive("lease certificate", self.id + u32(epoch) + bytes([party]) + public)
         named = kind == CLAIM or derive("lease name", public)[:16].hex() == name.split("/")[1]
         itself = party in parties and named
-        if not (itself and is_signed(publics[party], certified, certificate) and is_signed(public, message, signature)):
-            raise Forged(f"{name} was not made by its lease")
+        itself = itself and is_signed(publics[party], certified, certificate) and is_signed(public, message, signature)
+        need(itself, f"{name} was not made by its lease", Forged)
     @staticmethod
     def entries(cursor):
         return [(cursor.take(32), cursor.u8(), cursor.varint(), cursor.varint(), cursor.varint())
@@ -241,22 +226,20 @@ class Repository:
             version(data, b"RKEEPPAK", name.hex())
             need(data[16:32] == self.id, "no pack of this repository")
             kind, suite, wrap, width = data[10], data[11], data[48], int.from_bytes(data[50:52], "little")
-            if kind not in (1, 2):
-                raise Unknown(f"pack kind {kind}")
+            need(kind in (1, 2), f"pack kind {kind}", Unknown)
             need(data[49] == 0 and data[52:64] == bytes(12), "a pack's header is not zero where it should be")
             epoch = self.epoch(int.from_bytes(data[12:16], "little"))
             ad = data[8:10] + self.id + data[10:12] + data[12:16] + data[32:48] + bytes([wrap])
             wrapped = data[64 : 64 + width]
+            need(wrap in (1, 2), f"wrap {wrap}", Unknown)
             if wrap == 1:
                 need(width == 72, "a wrapped key of another length")
                 key = epoch.of_metadata("metadata packs") if kind == 1 else derive("data packs", epoch.values)
                 key = open_x(suite, key, wrapped[:24], ad, wrapped[24:])
-            elif wrap == 2:
+            else:
                 need(width == 1168 and kind == 2, "a wrapped key of another length")
                 shared = xwing_open(derive("values capsules", epoch.values), wrapped[:1120])
                 key = open_x(suite, shared, bytes(24), ad, wrapped[1120:])
-            else:
-                raise Unknown(f"wrap {wrap}")
             self.packs[name] = (data, key)
             self.check_directory(name, 64 + width)
         return self.packs[name]
@@ -289,8 +272,7 @@ class Repository:
         runs = []
         for method, length, size in table:
             data = cursor.take(length)
-            if method > 1:
-                raise Unknown(f"run method {method}")
+            need(method <= 1, f"run method {method}", Unknown)
             need(length < size if method else length == size, "a run of the wrong length")
             runs.append(decompress(data, size) if method else data)
         cursor.done()
@@ -300,28 +282,23 @@ class Repository:
     def manifests(self):
         """The revision of each snapshot that counts, and what became of every object under `snapshots/`."""
         gathered, said, objects = set(), {}, {}
+        words = {SNAPSHOT: "revision", VOID: "void", TOMBSTONE: "tombstone"}
         for name in self.listed("snapshots"):
             if not re.fullmatch(NAMES[SNAPSHOT], name) or int(name.split("/")[2]) >= 1 << 63:
                 said[name] = "foreign"
                 continue
             try:
                 kind, content = self.small(name)
+                said[name] = words.get(kind)
             except Damaged as problem:
                 kind, content = None, None
-                said[name] = "forged" if isinstance(problem, Forged) else "damaged"
+                said[name] = type(problem).__name__.lower()
             _, snapshot, revision = name.split("/")
             objects.setdefault(snapshot, {})[int(revision)] = (kind, content)
         for name in self.listed("forgotten"):
             gathered.update(self.small(name)[1])
-        counts = {}
-        words = {SNAPSHOT: "revision", VOID: "void", TOMBSTONE: "tombstone"}
-        for snapshot, revisions in objects.items():
-            for number, (kind, _) in revisions.items():
-                said.setdefault(f"snapshots/{snapshot}/{number}", words.get(kind))
-            if snapshot not in gathered:
-                if (found := self.counting(snapshot, revisions, objects)) is not None:
-                    counts[snapshot] = self.whole(found)
-        return counts, said
+        counts = {it: self.counting(it, revisions, objects) for it, revisions in objects.items() if it not in gathered}
+        return {it: self.whole(found) for it, found in counts.items() if found is not None}, said
     def counting(self, snapshot, revisions, objects):
         first = revisions.get(0, (None, None))
         if first[0] == VOID or (first[0] == SNAPSHOT and first[1].get("squash") == snapshot):
@@ -336,8 +313,7 @@ class Repository:
         for number in sorted(revisions, reverse=True):
             kind, content = revisions[number]
             if kind == SNAPSHOT:
-                if set(content.get("features", [])) - {"journal"}:
-                    raise Unknown(f"features {content['features']} of snapshot {snapshot}")
+                need(set(content.get("features", [])) <= {"journal"}, f"features of snapshot {snapshot}", Unknown)
                 lease = content.get("squash")
                 commit = objects.get(lease, {}).get(0, (None, None))
                 if lease is None or (commit[0] == SNAPSHOT and commit[1].get("squash") == lease):
@@ -345,11 +321,8 @@ class Repository:
         return None
     def whole(self, manifest):
         """A manifest with its tables in place."""
-        def table(ids):
-            need(len(ids) <= 64, "a table of too many pieces")
-            return json.loads(b"".join(b"".join(self.chunk(bytes.fromhex(it), 6)) for it in ids))
-        if "collections_table" in manifest:
-            manifest["collections"] = table(manifest["collections_table"])
-        if "attributes_table" in manifest:
-            manifest["content"]["attributes"] = table(manifest["attributes_table"])
+        for place, name in ((manifest, "collections"), (manifest["content"], "attributes")):
+            if ids := manifest.get(name + "_table"):
+                need(len(ids) <= 64, "a table of too many pieces")
+                place[name] = json.loads(b"".join(b"".join(self.chunk(bytes.fromhex(it), 6)) for it in ids))
         return manifest

@@ -29,7 +29,10 @@ mod workers;
 pub use chain::{Opener, backup_chain};
 
 use super::{
-    OpsError, Progress, own_folder, progress::tell_news, select::scope::scope_hash as hash_of, tag::check_tags,
+    OpsError, Progress, own_folder,
+    progress::tell_news,
+    select::scope::scope_hash as hash_of,
+    tag::{check_name, check_tags},
     usage::peak_memory_bytes,
 };
 use crate::{
@@ -257,6 +260,8 @@ pub fn backup(
 ) -> Result<BackupOutcome, OpsError> {
     let began = Instant::now();
     check_tags(&options.tags)?;
+    check_name("the host", options.host.as_deref().unwrap_or_default())?;
+    check_name("the source's name", options.source_name.as_deref().unwrap_or_default())?;
     let abilities = source.abilities();
     if options.ask == Ask::Differential && !abilities.change_filter {
         return Err(OpsError::refused_unless(

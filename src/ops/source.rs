@@ -3,6 +3,7 @@
 use super::{
     OpsError, Phase, PhaseKind, Progress,
     select::{Narrow, one_source, sources},
+    tag::check_name,
 };
 use crate::{
     record::Timestamp,
@@ -66,6 +67,8 @@ fn new_name(all: &[Snapshot], old: &SourceId, new: &str, host: Option<&str>) -> 
     if name.is_empty() {
         return Err(OpsError::Usage("the new name of a source is empty".to_owned()));
     }
+    check_name("the new name", name)?;
+    check_name("the host", host.unwrap_or_default())?;
     let host = host.unwrap_or(&old.host).to_owned();
     // Local sources bear their host in front of their path.
     let is_path = old.local_name() != old.name && name.starts_with('/');

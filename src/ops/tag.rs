@@ -33,12 +33,23 @@ pub fn check_tags(tags: &[String]) -> Result<(), OpsError> {
     }
 }
 
+/// Refuses what would break lines and tables as a name.
+pub(in crate::ops) fn check_name(what: &str, name: &str) -> Result<(), OpsError> {
+    if name.chars().any(char::is_control) {
+        return Err(OpsError::Usage(format!("{what} `{}` holds control characters", name.escape_debug())));
+    }
+    Ok(())
+}
+
 impl TagChange {
     /// Refuses empty tags, and a lock that would be over already.
     pub fn check(&self, now: Timestamp) -> Result<(), OpsError> {
         check_tags(&self.add)?;
-        if let Some([_, _, ..]) = self.set.as_deref() {
-            check_tags(self.set.as_deref().unwrap_or_default())?;
+        match self.set.as_deref() {
+            // One empty tag alone takes all away.
+            Some([one]) if one.is_empty() => {}
+            Some(set) => check_tags(set)?,
+            None => {}
         }
         match self.lock_until {
             Some(until) if until <= now => {

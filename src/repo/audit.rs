@@ -3,6 +3,7 @@
 
 use super::{
     RepoError, Repository, SnapshotId,
+    chains::{Broken, Chains},
     keys::{Capability, LeaseKey, Party, Signer},
     object::{self, ObjectKind},
     repository::{Inner, standing::json},
@@ -11,7 +12,7 @@ use super::{
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// The object before another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,16 @@ pub struct KeptAudit {
     pub hash: String,
     /// What it says.
     pub body: AuditBody,
+    /// What is missing or exchanged in chains and was settled by an operator here.
+    pub settles: Vec<String>,
+}
+
+impl KeptAudit {
+    /// Takes its place in its series.
+    pub(super) fn chain(&self, chains: &mut Chains) {
+        let before = self.body.previous.as_ref().map(|before| (before.name.clone(), before.hash.clone()));
+        chains.is_sound(&self.name, self.hash.clone(), before);
+    }
 }
 
 /// Everything that was kept, and what is wrong with it.
@@ -66,7 +77,12 @@ pub struct Audit {
     pub kept: Vec<KeptAudit>,
     /// What is missing, damaged or does not follow, in words.
     pub problems: Vec<String>,
+    /// Of those what is missing or does not follow, and nobody has settled.
+    pub broken: Vec<Broken>,
 }
+
+/// Names of what one entry settles.
+const SETTLED_AT_ONCE: usize = 1000;
 
 fn hash_at_end(bytes: &[u8]) -> String {
     HEXLOWER.encode(bytes.last_chunk::<32>().map_or(&[][..], |hash| &hash[..]))
@@ -80,9 +96,48 @@ fn parse(name: &str) -> Option<(SnapshotId, u64)> {
 
 impl Inner {
     /// What the bytes of an object say.
-    pub(super) fn open_audit(&self, name: &str, bytes: &[u8]) -> Result<AuditBody, RepoError> {
-        let body = object::open(&self.keyring, ObjectKind::Audit, name, bytes)?;
-        serde_json::from_slice(&body).map_err(|error| RepoError::damaged(name, error))
+    pub(super) fn open_audit(&self, name: &str, bytes: &[u8]) -> Result<KeptAudit, RepoError> {
+        let (party, body) = object::open_of(&self.keyring, ObjectKind::Audit, name, bytes)?;
+        let body: AuditBody = serde_json::from_slice(&body).map_err(|error| RepoError::damaged(name, error))?;
+        let mut settles = Vec::new();
+        if party == Party::Operator {
+            let named = body.entries.iter().filter_map(|entry| entry.get("settled")?.as_array()).flatten();
+            settles.extend(named.filter_map(|name| name.as_str().map(str::to_owned)));
+        }
+        Ok(KeptAudit { name: name.to_owned(), hash: hash_at_end(bytes), body, settles })
+    }
+
+    /// What is missing or exchanged in chains, and an operator has settled.
+    pub(super) fn settled(&self) -> Result<BTreeSet<String>, RepoError> {
+        Ok(self.read_audit()?.0.kept.into_iter().flat_map(|kept| kept.settles).collect())
+    }
+
+    /// Everything that was kept, by series and number, and what cannot be read.
+    fn read_audit(&self) -> Result<(Audit, Chains), RepoError> {
+        let (mut audit, mut chains) = (Audit::default(), Chains::default());
+        let listed = self.list_objects("audit/")?;
+        let mut wanted: Vec<((SnapshotId, u64, String), String, u64)> = listed
+            .into_iter()
+            .filter_map(|it| {
+                let (series, number) = parse(&it.name)?;
+                Some(((series, number, it.name.clone()), it.name, it.bytes))
+            })
+            .collect();
+        wanted.sort_unstable();
+        for ((.., name), begun) in object::read_each(&self.storage, wanted) {
+            match begun.get().and_then(|bytes| self.open_audit(&name, &bytes)) {
+                Ok(kept) => {
+                    kept.chain(&mut chains);
+                    audit.kept.push(kept);
+                }
+                Err(error) if error.is_bad_object() || matches!(error, RepoError::Missing { .. }) => {
+                    chains.is_there(&name);
+                    audit.problems.push(error.to_string());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((audit, chains))
     }
 }
 
@@ -122,52 +177,24 @@ impl Repository {
     /// # Errors
     /// [`RepoError`] if the place cannot be read; what is wrong with single objects is among [`Audit::problems`].
     pub fn audit(&self) -> Result<Audit, RepoError> {
-        let mut audit = Audit::default();
-        let mut hashes: BTreeMap<String, String> = BTreeMap::new();
-        let mut numbers: BTreeMap<SnapshotId, BTreeSet<u64>> = BTreeMap::new();
-        let listed = self.inner.list_objects("audit/")?;
-        let mut wanted: Vec<((SnapshotId, u64), String, u64)> =
-            listed.into_iter().filter_map(|it| Some((parse(&it.name)?, it.name, it.bytes))).collect();
-        wanted.sort_unstable();
-        let names: Vec<(SnapshotId, u64, String)> =
-            wanted.iter().map(|((series, number), name, _)| (*series, *number, name.clone())).collect();
-        for (series, number, _) in &names {
-            numbers.entry(*series).or_default().insert(*number);
-        }
-        let mut names = names.into_iter();
-        for (_, begun) in object::read_each(&self.inner.storage, wanted) {
-            let Some((_, _, name)) = names.next() else { break };
-            let found = begun.get().and_then(|bytes| {
-                Ok(KeptAudit { hash: hash_at_end(&bytes), body: self.inner.open_audit(&name, &bytes)?, name })
-            });
-            match found {
-                Ok(kept) => {
-                    hashes.insert(kept.name.clone(), kept.hash.clone());
-                    audit.kept.push(kept);
-                }
-                Err(error) if error.is_bad_object() || matches!(error, RepoError::Missing { .. }) => {
-                    audit.problems.push(error.to_string());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        for (series, numbers) in &numbers {
-            let last = numbers.last().copied().unwrap_or(0);
-            let missing = (last + 1).saturating_sub(numbers.len() as u64);
-            if missing > 0 {
-                audit.problems.push(format!("of audit/{series}, {missing} objects are missing"));
-            }
-        }
-        for kept in &audit.kept {
-            let Some(before) = &kept.body.previous else { continue };
-            match hashes.get(&before.name) {
-                Some(hash) if *hash == before.hash => {}
-                Some(_) => {
-                    audit.problems.push(format!("{} was made after another {} than there is", kept.name, before.name));
-                }
-                None => audit.problems.push(format!("{}, which lies before {}, is missing", before.name, kept.name)),
-            }
-        }
+        let (mut audit, mut chains) = self.inner.read_audit()?;
+        audit.broken = self.inner.broken("audit/", &mut chains)?;
+        let settled: BTreeSet<&String> = audit.kept.iter().flat_map(|kept| &kept.settles).collect();
+        audit.broken.retain(|broken| !settled.contains(&broken.key));
+        audit.problems.extend(audit.broken.iter().map(Broken::to_string));
         Ok(audit)
+    }
+
+    /// Writes down that an operator has seen what is missing or exchanged in chains: from then on it is told and harms nobody.
+    pub(super) fn settle(&self, broken: &[Broken]) -> Result<(), RepoError> {
+        let key = self.inner.keyring.lease_key(Party::Operator)?;
+        let mut series = AuditSeries { key, next: 0, last: None };
+        for some in broken.chunks(SETTLED_AT_ONCE) {
+            let settled: Vec<&String> = some.iter().map(|broken| &broken.key).collect();
+            let at = self.inner.clock.now().to_string();
+            let entry = serde_json::json!({ "at": at, "who": "operator", "did": "settled what is missing in chains", "settled": settled });
+            self.append_audit(&mut series, vec![entry])?;
+        }
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 use super::{
     RepoError, Repository, SnapshotId,
+    chains::{Broken, Chains},
     keys::{Capability, Secrets, Signer, crypto},
     manifest::SourceId,
     object::{self, ObjectKind},
@@ -218,6 +219,14 @@ pub struct KeptDrill {
     pub report: DrillReport,
 }
 
+impl KeptDrill {
+    /// Takes its place in the chain of its source.
+    pub(super) fn chain(&self, chains: &mut Chains) {
+        let below = self.name.number.checked_sub(1).map(|number| DrillName { number, ..self.name }.path());
+        chains.is_sound(&self.name.path(), self.hash.clone(), below.zip(self.report.previous.clone()));
+    }
+}
+
 /// Reports, and what was met while they were read.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Drills {
@@ -225,6 +234,8 @@ pub struct Drills {
     pub kept: Vec<KeptDrill>,
     /// What is missing, damaged or does not follow, in words.
     pub problems: Vec<String>,
+    /// Of those what is missing or does not follow, and nobody has settled.
+    pub broken: Vec<Broken>,
 }
 
 /// What all reports of a source have in common.
@@ -255,15 +266,38 @@ impl Inner {
         Ok(numbers)
     }
 
+    /// The lowest free number above all reports that pass their check: what anybody can put there does not end a series.
+    fn next_drill(&self, series: [u8; 16], taken: &BTreeSet<u64>) -> Result<u64, RepoError> {
+        let mut next = 0;
+        for number in taken.iter().rev() {
+            match self.read_drill(DrillName { series, number: *number }) {
+                Ok(_) => {
+                    next = number.saturating_add(1);
+                    break;
+                }
+                Err(error) if is_of_one(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        while taken.contains(&next) {
+            next = next.saturating_add(1);
+        }
+        Ok(next)
+    }
+
     pub(super) fn read_drill(&self, name: DrillName) -> Result<KeptDrill, RepoError> {
         let path = name.path();
         let bytes = object::read(&self.storage, &path)?;
-        let report = self.open_drill(name, &bytes)?;
-        Ok(KeptDrill { name, hash: hash_at_end(&bytes), report })
+        self.kept_drill(name, &bytes)
+    }
+
+    /// A report as it lies there.
+    pub(super) fn kept_drill(&self, name: DrillName, bytes: &[u8]) -> Result<KeptDrill, RepoError> {
+        Ok(KeptDrill { name, hash: hash_at_end(bytes), report: self.open_drill(name, bytes)? })
     }
 
     /// What the bytes of a report say.
-    pub(super) fn open_drill(&self, name: DrillName, bytes: &[u8]) -> Result<DrillReport, RepoError> {
+    fn open_drill(&self, name: DrillName, bytes: &[u8]) -> Result<DrillReport, RepoError> {
         let path = name.path();
         let body = object::open(&self.keyring, ObjectKind::Drill, &path, bytes)?;
         let report: DrillReport = serde_json::from_slice(&body).map_err(|error| RepoError::damaged(&*path, error))?;
@@ -298,16 +332,13 @@ impl Repository {
         for _ in 0..MAX_RACES {
             let folder = format!("drills/{}/", HEXLOWER.encode(&series));
             let taken = inner.drill_numbers(&folder)?.remove(&series).unwrap_or_default();
-            let last = taken.last().copied();
-            let name = DrillName { series, number: last.map_or(0, |last| last.saturating_add(1)) };
-            report.previous = match last {
+            let number = inner.next_drill(series, &taken)?;
+            let name = DrillName { series, number };
+            report.previous = match number.checked_sub(1).map(|number| inner.read_drill(DrillName { series, number })) {
                 None => None,
-                Some(number) => match object::read(&inner.storage, &DrillName { series, number }.path()) {
-                    Ok(bytes) => Some(hash_at_end(&bytes)),
-                    Err(RepoError::Missing { .. }) => None,
-                    Err(error) if error.is_bad_object() => None,
-                    Err(error) => return Err(error),
-                },
+                Some(Ok(kept)) => Some(kept.hash),
+                Some(Err(error)) if is_of_one(&error) => None,
+                Some(Err(error)) => return Err(error),
             };
             let path = name.path();
             let made = object::make(&inner.keyring, Signer::Operator, ObjectKind::Drill, &path, &json(&report)?)?;
@@ -343,8 +374,7 @@ impl Repository {
     /// # Errors
     /// [`RepoError`] if the place cannot be read; what is wrong with single reports is among [`Drills::problems`].
     pub fn drills(&self) -> Result<Drills, RepoError> {
-        let mut drills = Drills::default();
-        let mut before: Option<(DrillName, Option<String>)> = None;
+        let (mut drills, mut chains) = (Drills::default(), Chains::default());
         let listed = self.inner.list_objects("drills/")?;
         let mut wanted: Vec<(DrillName, String, u64)> = listed
             .into_iter()
@@ -352,39 +382,29 @@ impl Repository {
             .collect();
         wanted.sort_unstable();
         for (name, begun) in object::read_each(&self.inner.storage, wanted) {
-            let found = begun.get().and_then(|bytes| {
-                let report = self.inner.open_drill(name, &bytes)?;
-                Ok(KeptDrill { name, hash: hash_at_end(&bytes), report })
-            });
-            let last = before.take().filter(|(last, _)| last.series == name.series);
-            let expected = last.as_ref().map_or(0, |(last, _)| last.number.saturating_add(1));
-            if name.number != expected {
-                let words = format!("before report {name}, {} are missing", name.number.abs_diff(expected));
-                drills.problems.push(words);
-            }
-            let kept = match found {
-                Ok(kept) => kept,
+            match begun.get().and_then(|bytes| self.inner.kept_drill(name, &bytes)) {
+                Ok(kept) => {
+                    kept.chain(&mut chains);
+                    drills.kept.push(kept);
+                }
                 Err(error) if is_of_one(&error) => {
+                    chains.is_there(&name.path());
                     drills.problems.push(error.to_string());
-                    before = Some((name, None));
-                    continue;
                 }
                 Err(error) => return Err(error),
-            };
-            let follows = last.filter(|(last, _)| last.number + 1 == name.number).and_then(|(_, hash)| hash);
-            if let (Some(hash), previous) = (follows, &kept.report.previous)
-                && previous.as_ref() != Some(&hash)
-            {
-                drills.problems.push(format!("report {name} was made after another one than lies before it now"));
             }
-            before = Some((name, Some(kept.hash.clone())));
-            drills.kept.push(kept);
         }
+        drills.broken = self.inner.broken("drills/", &mut chains)?;
+        if !drills.broken.is_empty() {
+            let settled = self.inner.settled()?;
+            drills.broken.retain(|broken| !settled.contains(&broken.key));
+        }
+        drills.problems.extend(drills.broken.iter().map(Broken::to_string));
         Ok(drills)
     }
 
     /// The newest reports of each source, newest first, until `enough` says so of what came so far: what asks only for the last
-    /// proof need not read years of them. At most `most` of each.
+    /// proof need not read years of them. At most `most` of each; what cannot be read is none of them.
     ///
     /// # Errors
     /// As of [`Self::drills`].
@@ -392,13 +412,13 @@ impl Repository {
         let mut drills = Drills::default();
         for (series, numbers) in self.inner.drill_numbers("drills/")? {
             let mut of_one = Vec::new();
-            for number in numbers.into_iter().rev().take(most) {
+            for number in numbers.into_iter().rev() {
                 match self.inner.read_drill(DrillName { series, number }) {
                     Ok(kept) => of_one.push(kept),
                     Err(error) if is_of_one(&error) => drills.problems.push(error.to_string()),
                     Err(error) => return Err(error),
                 }
-                if enough(&of_one) {
+                if enough(&of_one) || of_one.len() >= most {
                     break;
                 }
             }

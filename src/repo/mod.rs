@@ -8,6 +8,7 @@ mod budget;
 pub mod cache;
 pub mod carried;
 pub mod catalog;
+pub mod chains;
 pub mod checkpoint;
 pub mod chunk;
 pub mod claims;

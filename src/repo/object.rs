@@ -221,10 +221,20 @@ pub fn is_one(head: &[u8]) -> bool {
 /// # Errors
 /// [`RepoError::Damaged`] if it is not what it was; [`RepoError::Forged`] if it is whole, and nobody who may made it.
 pub fn open(keyring: &Keyring, kind: ObjectKind, name: &str, bytes: &[u8]) -> Result<Vec<u8>, RepoError> {
+    open_of(keyring, kind, name, bytes).map(|(_, body)| body)
+}
+
+/// [`open`], with the party that vouches for it.
+pub(super) fn open_of(
+    keyring: &Keyring,
+    kind: ObjectKind,
+    name: &str,
+    bytes: &[u8],
+) -> Result<(Party, Vec<u8>), RepoError> {
     let container = parse(name, bytes)?;
     container.expect(kind, name)?;
-    container.check_author(keyring, name, bytes)?;
-    container.body(keyring, name)
+    let party = container.check_author(keyring, name, bytes)?;
+    Ok((party, container.body(keyring, name)?))
 }
 
 /// Who made an object: the party that vouches for it.

@@ -59,14 +59,18 @@ impl Repository {
     }
 
     /// Takes away small objects that are damaged, or that nobody who may made, where nothing rests on them: they say nothing, and
-    /// are named for ever else. A revision that this host's catalog still holds is put back. What a prune takes away with its
+    /// are named for ever else. What is missing in chains is written down as settled, and named here for the last time. A revision that this host's catalog still holds is put back. What a prune takes away with its
     /// lease waits for that; of a snapshot of which nothing else stands nothing is touched.
     ///
     /// # Errors
     /// [`RepoError::Role`]; [`RepoError`] if storage cannot be listed or written.
     pub fn repair_objects(&self, dry_run: bool) -> Result<Repaired, RepoError> {
         self.inner.keyring.need(Capability::Prune)?;
-        let done = self.leased(dry_run, || self.tidy_objects(dry_run))?;
+        let done = self.leased(dry_run, || {
+            let mut done = self.tidy_objects(dry_run)?;
+            self.settle_chains(&mut done)?;
+            Ok(done)
+        })?;
         if !dry_run {
             self.refresh()?;
         }
@@ -118,6 +122,13 @@ impl Repository {
             }
         }
         Ok(done)
+    }
+
+    fn settle_chains(&self, done: &mut Repaired) -> Result<(), RepoError> {
+        let mut broken = self.drills()?.broken;
+        broken.extend(self.audit()?.broken);
+        done.lost.extend(broken.iter().map(ToString::to_string));
+        if done.dry_run { Ok(()) } else { self.settle(&broken) }
     }
 
     /// Takes away marks that cannot be read, once nobody is at work who may have read them before and be about to delete what

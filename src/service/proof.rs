@@ -200,7 +200,7 @@ impl Service {
         let config = self.config();
         let mut found = Drills::default();
         for repo in self.repositories(&config, routine)? {
-            let Drills { kept, problems } = repo.newest_drills(MOST, &|_| false).map_err(OpsError::from)?;
+            let Drills { kept, problems, .. } = repo.newest_drills(MOST, &|_| false).map_err(OpsError::from)?;
             found.kept.extend(kept);
             found.problems.extend(problems);
         }

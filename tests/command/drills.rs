@@ -292,3 +292,43 @@ fn what_makes_no_sense_is_refused_and_keeps_no_report() {
     world.run(&["drill", "--scratch", "file"]).fails(1, &["scratch folder"]);
     world.ok(&["drill", "list"]).says(&["no reports"]);
 }
+
+#[test]
+fn a_report_that_is_gone_is_damage_until_somebody_settles_it() {
+    let world = World::new();
+    many_rows(&world, "a.db", 50);
+    world.backup(&["sqlite:a.db"]);
+    for _ in 0..4 {
+        drilled(&world, &[], 0);
+    }
+    let path = |n: u32| {
+        let series = fs::read_dir(world.repo().join("drills")).unwrap().next().unwrap().unwrap().path();
+        series.join(n.to_string())
+    };
+    world.ok(&["verify"]).says(&["no damage found"]);
+    // Nobody can know of the last one; of one in the middle the next tells.
+    fs::remove_file(path(3)).unwrap();
+    world.ok(&["verify"]).says(&["no damage found"]);
+    fs::remove_file(path(1)).unwrap();
+    let name = |n: u32| path(n).strip_prefix(world.repo()).unwrap().to_str().unwrap().to_owned();
+    let words = format!("{} is missing: {} was made after it", name(1), name(2));
+    world.run(&["verify"]).fails(1, &[]).says(&[&name(1)]);
+    world.run(&["drill", "list"]).fails(1, &[&words]);
+    world.run(&["repair", "objects", "--dry-run"]).fails(3, &[&words]);
+    world.run(&["verify"]).fails(1, &[]);
+    world.run(&["repair", "objects"]).fails(3, &[&words]);
+    world.ok(&["repair", "objects"]);
+    let verified = world.json(&["verify"]);
+    assert_eq!(verified["findings"], json!([]));
+    assert!(verified["notes"].to_string().contains(&words), "{verified}");
+    world.ok(&["drill", "list"]);
+    world.ok(&["audit"]).says(&["settled"]);
+    // Of what goes after that nobody has settled anything.
+    drilled(&world, &[], 0);
+    fs::remove_file(path(2)).unwrap();
+    world.run(&["verify"]).fails(1, &[]).says(&[&format!("{} to 2", name(1))]);
+    // What anybody can put there ends no series.
+    fs::write(path(0).with_file_name("9223372036854775807"), "junk").unwrap();
+    let report = drilled(&world, &[], 0);
+    assert!(report["report"].as_str().unwrap().ends_with("/4"), "{report}");
+}

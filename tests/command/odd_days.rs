@@ -444,3 +444,47 @@ fn what_a_scope_left_out_of_remote_files_stays_where_it_is() {
         assert!(world.path("s/media/second").exists());
     }
 }
+
+#[test]
+fn a_source_that_is_not_there_is_refused_under_a_wider_scope_too() {
+    let world = World::new();
+    fill(&world, "s", 3);
+    write(&world.path("s/media/m"), "m");
+    let part = world.backup(&["files:s", "--exclude", "media"]);
+    fs::remove_dir_all(world.path("s")).unwrap();
+    fs::create_dir(world.path("s")).unwrap();
+    world.run(&["backup", "files:s"]).fails(1, &["lost most", &part[..8], "nothing was committed"]);
+    assert_eq!(ids(&Json::Array(world.snapshots())), [part.clone()]);
+    // Of a part that was never asked for before nobody knows what it holds.
+    world.ok(&["backup", "files:s", "--exclude", "other"]);
+    fill(&world, "s", 1);
+    let whole = world.backup(&["files:s"]);
+    assert_eq!(world.json(&["restore", "latest", "files:out"])["snapshot"], json!(whole));
+}
+
+#[test]
+fn names_that_would_break_a_line_are_refused() {
+    let world = World::new();
+    fill(&world, "s", 1);
+    for args in [
+        &["backup", "files:s", "--host", "a\nb"][..],
+        &["backup", "files:s", "--source-name", "a\u{1b}[2J"],
+        &["backup", "files:s", "--tag", "a\tb"],
+    ] {
+        world.run(args).fails(2, &["control characters"]);
+    }
+    world.backup(&["files:s", "--tag", "one"]);
+    for args in [
+        &["source", "rename", "files:s", "a\nb"][..],
+        &["tag", "latest", "--set", "a\nb"],
+        &["tag", "latest", "--add", "a\u{7f}"],
+    ] {
+        world.run(args).fails(2, &["control characters"]);
+    }
+    world.run(&["tag", "latest", "--set", "  "]).fails(2, &["a tag is empty"]);
+    // A tag that was mistyped is not taken away, which is said.
+    world.ok(&["tag", "latest", "--remove", "won"]).fails(0, &["has no tag won"]);
+    assert_eq!(world.snapshots()[0]["tags"], json!(["one"]));
+    world.ok(&["tag", "latest", "--set", ""]);
+    assert_eq!(world.snapshots()[0]["tags"], json!([]));
+}

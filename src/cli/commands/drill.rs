@@ -217,7 +217,7 @@ fn is_of(kept: &KeptDrill, source: Option<&str>) -> bool {
 
 fn list(source: Option<&str>, context: &Context) -> Result<Status, Failure> {
     let repo = context.open()?;
-    let Drills { mut kept, problems } = repo.drills()?;
+    let Drills { mut kept, problems, .. } = repo.drills()?;
     kept.retain(|kept| is_of(kept, source));
     kept.sort_by_key(|kept| (kept.report.started, kept.name));
     if context.json {
@@ -270,7 +270,7 @@ fn shown(kept: &KeptDrill) -> Json {
 /// Finds the report that is meant.
 fn find(repo: &Repository, wanted: &str, source: Option<&str>) -> Result<(KeptDrill, Vec<String>), Failure> {
     let none = || OpsError::refused(ErrorKind::NotFound, format!("there is no report {wanted}"));
-    let Drills { mut kept, problems } = repo.drills()?;
+    let Drills { mut kept, problems, .. } = repo.drills()?;
     kept.retain(|kept| is_of(kept, source));
     let found = if wanted == "latest" {
         let mut series: Vec<_> = kept.iter().map(|kept| kept.name.series).collect();

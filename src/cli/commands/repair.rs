@@ -23,7 +23,8 @@ pub enum RepairCommand {
     Config(RepairArgs),
     /// Take away marks that cannot be read, once no prune is at work that may have read them before
     Marks(RepairArgs),
-    /// Take away small objects that are damaged, or made by nobody who may, where nothing rests on them
+    /// Take away small objects that are damaged, or made by nobody who may, where nothing rests on them; settle what is missing
+    /// among reports of drills and the audit
     Objects(RepairArgs),
     /// Put back snapshots that vanished or are damaged and that this host's catalog still holds
     Snapshots(RepairArgs),

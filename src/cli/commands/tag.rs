@@ -5,6 +5,7 @@ use crate::{
         common::NarrowArgs,
         context::{Context, now},
         exit::{Failure, Status},
+        show::safe,
         units::show_time,
     },
     ops::{
@@ -64,6 +65,9 @@ pub(super) fn run(args: &TagArgs, context: &Context) -> Result<Status, Failure> 
     let change = args.change()?;
     let repo = context.open()?;
     let snapshot = context.resolve(&repo, &args.snapshot, &args.narrow.narrow())?;
+    for tag in change.remove.iter().filter(|tag| !snapshot.tags.contains(tag)) {
+        context.reporter.note(&format!("snapshot {} has no tag {}", snapshot.id.short(), safe(tag)));
+    }
     let snapshot = tag(&repo, &snapshot, &change)?;
     if context.json {
         context.out.json(&json!({

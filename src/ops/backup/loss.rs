@@ -42,8 +42,11 @@ impl Change {
             return None;
         }
         if self.records_now <= self.bare && (lost > 0 || dried_up) {
-            let what = if dried_up { "nothing came".to_owned() } else { format!("all {lost} records are gone") };
-            return Some(what);
+            return Some(match lost {
+                _ if dried_up => "nothing came".to_owned(),
+                1 => "its only record is gone".to_owned(),
+                _ => format!("all {lost} records are gone"),
+            });
         }
         let is_much = lost > FREE && lost * 100 >= u64::from(max_percent) * self.records_before;
         is_much.then(|| format!("{lost} of {} records are gone", self.records_before))
@@ -81,9 +84,11 @@ pub(super) fn judge(
     } else {
         let snapshots = repo.snapshots()?;
         // What a stream committed is not counted.
-        let is_its =
-            |s: &&Snapshot| s.source().is_same(source) && s.content.scope == scope && s.content.kind != Kind::Journal;
-        newest_first(&snapshots, session.start().max(repo.clock().now())).find(is_its).cloned()
+        let is_its = |s: &&Snapshot| s.source().is_same(source) && s.content.kind != Kind::Journal;
+        let newest = || newest_first(&snapshots, session.start().max(repo.clock().now())).filter(is_its);
+        // Everything that was never asked for before holds at least what a part of it held.
+        let of_scope = newest().find(|s| s.content.scope == scope);
+        of_scope.or_else(|| newest().next().filter(|_| scope::is_of_everything(scope))).cloned()
     };
     let Some(before) = before else { return Ok(fine) };
     let change = Change {

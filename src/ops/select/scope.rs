@@ -31,6 +31,11 @@ pub fn is_everything(snapshot: &Snapshot) -> bool {
     snapshot.content.scope == *EVERYTHING
 }
 
+/// Whether this is the hash of the scope of everything.
+pub(in crate::ops) fn is_of_everything(hash: &str) -> bool {
+    hash == *EVERYTHING
+}
+
 /// Whether all that `narrow` asked for was asked for by `wide` too; `false` also where that cannot be told.
 #[must_use]
 pub fn covers(wide: &Snapshot, narrow: &Snapshot) -> bool {

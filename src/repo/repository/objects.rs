@@ -5,6 +5,7 @@ use super::{Inner, Repository, names, promises::PromisesBody};
 use crate::repo::{
     Manifest, ObjectName, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
+    chains::{Broken, Chains},
     index, keys,
     lease::{LeaseBody, LeaseEndBody, MarkBody, end_path},
     object::{self, ObjectKind},
@@ -37,7 +38,14 @@ impl Repository {
     /// # Errors
     /// [`RepoError`] if storage cannot be listed; [`RepoError::Interrupted`].
     pub fn check_objects(&self, progress: &mut ObjectsProgress<'_>) -> Result<ObjectsCheck, RepoError> {
-        let mut check = Checker { inner: &self.inner, found: ObjectsCheck::default(), progress };
+        let mut check = Checker {
+            inner: &self.inner,
+            found: ObjectsCheck::default(),
+            progress,
+            chains: Chains::default(),
+            broken: Vec::new(),
+            settled: BTreeSet::new(),
+        };
         check.keys()?;
         check.index()?;
         check.snapshots()?;
@@ -62,6 +70,10 @@ struct Checker<'a, 'p> {
     inner: &'a Inner,
     found: ObjectsCheck,
     progress: &'a mut ObjectsProgress<'p>,
+    /// Of the folder that is being read.
+    chains: Chains,
+    broken: Vec<Broken>,
+    settled: BTreeSet<String>,
 }
 
 impl Checker<'_, '_> {
@@ -217,10 +229,22 @@ impl Checker<'_, '_> {
             let listed = self.inner.list_objects(folder)?.into_iter();
             let listed = listed.map(|object| (object.clone(), object.name, object.bytes));
             for (object, begun) in object::read_each(&self.inner.storage, listed) {
+                self.chains.is_there(&object.name);
                 let Some(bytes) = self.take(&object.name, begun)? else { continue };
                 if let Err(error) = self.small_one(&object, &bytes) {
                     self.problem(&*object.name, error);
                 }
+            }
+            if matches!(folder, "drills/" | "audit/") {
+                self.broken.extend(self.inner.broken(folder, &mut self.chains)?);
+            }
+            self.chains = Chains::default();
+        }
+        for broken in std::mem::take(&mut self.broken) {
+            if self.settled.contains(&broken.key) {
+                self.found.notes.push(format!("{broken}; that was seen, and is settled"));
+            } else {
+                self.problem(&*broken.object, &broken.problem);
             }
         }
         Ok(())
@@ -231,7 +255,7 @@ impl Checker<'_, '_> {
         serde_json::from_slice(&body).map_err(|error| RepoError::damaged(name, error))
     }
 
-    fn small_one(&self, object: &Listed, bytes: &[u8]) -> Result<(), RepoError> {
+    fn small_one(&mut self, object: &Listed, bytes: &[u8]) -> Result<(), RepoError> {
         let name = object.name.as_str();
         let parts: Vec<&str> = name.split('/').collect();
         let id = || parts.get(1).and_then(|id| id.parse::<SnapshotId>().ok());
@@ -260,9 +284,14 @@ impl Checker<'_, '_> {
                 Err(_) => Ok(()),
             },
             (["claims", ..], _) => self.inner.open_claim(name, bytes).map(drop),
-            (["audit", ..], _) => self.inner.open_audit(name, bytes).map(drop),
+            (["audit", ..], _) => {
+                let kept = self.inner.open_audit(name, bytes)?;
+                kept.chain(&mut self.chains);
+                self.settled.extend(kept.settles);
+                Ok(())
+            }
             (["drills", ..], _) => match name.trim_start_matches("drills/").parse() {
-                Ok(drill) => self.inner.open_drill(drill, bytes).map(drop),
+                Ok(drill) => self.inner.kept_drill(drill, bytes).map(|kept| kept.chain(&mut self.chains)),
                 Err(_) => Ok(()),
             },
             _ => Ok(()),

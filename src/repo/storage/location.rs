@@ -60,6 +60,12 @@ impl Location {
             return Self::local(&format!("/{}", parts.path), options);
         }
         let Some(service) = Service::of_scheme(&scheme) else {
+            if matches!(scheme.as_str(), "ssh" | "scp") {
+                let place = rest.rsplit('@').next().unwrap_or(rest);
+                return Err(format!(
+                    "in this program that is written sftp://{place}, with the user in front of the host"
+                ));
+            }
             return Err(format!(
                 "`{scheme}` is not a service that this program is built with; it has {}",
                 Service::schemes().join(", ")

@@ -5,6 +5,23 @@ use std::path::Path;
 /// What to write instead of a location without `://`, or with one behind another tool's prefix; `None` if it is a path.
 pub(super) fn of_another_tool(text: &str) -> Option<String> {
     let (prefix, rest) = text.split_once(':')?;
+    // A scheme of this program, or one that others have.
+    let is_scheme = matches!(
+        prefix.to_ascii_lowercase().as_str(),
+        "file"
+            | "fs"
+            | "webdav"
+            | "webdavs"
+            | "dav"
+            | "davs"
+            | "oss"
+            | "memory"
+            | "http"
+            | "https"
+            | "ftp"
+            | "scp"
+            | "rsync"
+    );
     // A path may hold a colon: behind a slash it is one, and so is what there is already.
     if prefix.contains('/') || prefix.is_empty() || rest.starts_with("//") {
         return None;
@@ -41,7 +58,12 @@ pub(super) fn of_another_tool(text: &str) -> Option<String> {
         "rclone" | "rest" | "swift" | "idrive" | "smb" | "nfs" => {
             is_path(format!("`{prefix}:` is another program's; docs/storage.md says what this one reaches"))
         }
+        "file" | "fs" => is_path(format!("a folder on this machine is written as its path alone, {rest}")),
         _ if Path::new(text).exists() => None,
+        scheme if is_scheme => is_path(format!("behind `{scheme}:` two slashes are missing, if a service is meant")),
+        _ if rest.starts_with(':') => is_path(format!(
+            "if `{prefix}` is a folder with archives, give the folder alone: this program has one repository in it"
+        )),
         _ if prefix.contains('@') => {
             is_path(format!("in this program that is written sftp://{prefix}/{}", trimmed(rest)))
         }
@@ -70,6 +92,10 @@ mod tests {
             ("rest:https://host:8000/", "`rest:`"),
             ("user@host:/srv/r", "sftp://user@host/srv/r"),
             ("host:/srv/r", "sftp://host/srv/r"),
+            ("file:/srv/r", "its path alone, /srv/r"),
+            ("webdav:host/r", "two slashes"),
+            ("https:host/r", "two slashes"),
+            ("repo::archive", "the folder alone"),
         ] {
             let said = of_another_tool(text).unwrap_or_default();
             assert!(said.contains(right) && said.contains(&format!("./{text}")), "{text}: {said}");

@@ -82,6 +82,9 @@ pub const fn for_remedy(remedy: Remedy) -> &'static str {
 
 const VANISHED: &str = "`rekeep repair snapshots` puts it back, `rekeep forget --vanished ID` lets it go";
 
+const WITHDRAWN: &str =
+    "`rekeep repair snapshots` puts that back where what it needs is still there, and settles it else";
+
 /// What to do about an object of the repository that is damaged or gone, by where it lies.
 #[must_use]
 pub fn for_object(name: &str) -> Option<&'static str> {
@@ -133,14 +136,19 @@ pub fn lost(words: &str) -> String {
 /// A line about something damaged, with what may be done about the object that it names.
 #[must_use]
 pub fn damage(words: &str) -> String {
-    let advice = if words.contains("has vanished") { Some(VANISHED) } else { named(words) };
+    let advice = match () {
+        () if words.contains(" stands as its revision ") => Some(WITHDRAWN),
+        () if words.contains("has vanished") => Some(VANISHED),
+        () => named(words),
+    };
     advice.map_or_else(|| words.to_owned(), |advice| format!("{words}; {advice}"))
 }
 
 /// What is wrong with an object, and what may be done about it.
 #[must_use]
 pub fn finding(object: &str, problem: &str) -> String {
-    let advice = for_object(object).map_or_else(String::new, |advice| format!("; {advice}"));
+    let advice = if problem.contains(" stands as its revision ") { Some(WITHDRAWN) } else { for_object(object) };
+    let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
     format!("{object}: {problem}{advice}")
 }
 
@@ -172,6 +180,7 @@ const fn for_warning(kind: WarningKind) -> Option<&'static str> {
 pub fn warning(warning: &Warning) -> String {
     let advice = match warning.kind {
         WarningKind::SnapshotVanished => Some(VANISHED),
+        WarningKind::RevisionVanished => Some(WITHDRAWN),
         WarningKind::ObjectUnreadable => for_object(&warning.object),
         kind => for_warning(kind),
     };
@@ -224,6 +233,8 @@ mod tests {
             }
         }
         assert!(damage("snapshot abc has vanished, although nobody forgot it").contains("--vanished"));
+        let stands = "snapshot abc stands as its revision 0 says: revision 1, which was here before, has vanished";
+        assert!(!damage(stands).contains("--vanished") && !finding("snapshots/abc", stands).contains("--vanished"));
     }
 
     #[test]

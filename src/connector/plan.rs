@@ -1,11 +1,15 @@
 //! What a restore is going to write, and what that meets.
 
+use super::ConnectorError;
 use crate::{
     record::{KeyCodec, Timestamp},
     repo::manifest::Asked,
 };
 use serde_json::Value as Json;
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// What happens to a record that the target holds already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +47,48 @@ pub struct TargetPlan {
     pub left_out: Option<Asked>,
     /// Folders that are no part of any target.
     pub leave_alone: Vec<PathBuf>,
+    /// The location of the repository that it comes from.
+    pub repository: Option<String>,
     /// The end of the snapshot: what a connector may show as "as of".
     pub as_of: Timestamp,
+}
+
+const WITHIN: &str = "it is in the repository that is restored from, which would be written over";
+
+impl TargetPlan {
+    /// Refuses to write into a folder that is no part of any target.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Unwritable`].
+    pub fn check_path(&self, path: &Path) -> Result<(), ConnectorError> {
+        let real = |path: &Path| fs::canonicalize(if path.as_os_str().is_empty() { Path::new(".") } else { path });
+        // What is not there yet will lie below the nearest that is.
+        let Some(place) = path.ancestors().find_map(|it| real(it).ok()) else { return Ok(()) };
+        let is_within = |folder: &PathBuf| real(folder).is_ok_and(|folder| place.starts_with(folder));
+        if self.leave_alone.iter().any(is_within) {
+            let (object, reason) = (path.display().to_string(), WITHIN.to_owned());
+            return Err(ConnectorError::Unwritable { object, reason });
+        }
+        Ok(())
+    }
+
+    /// Refuses to write to a location in the repository, and to make equal what holds it.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Unwritable`].
+    pub fn check_location(&self, location: &str) -> Result<(), ConnectorError> {
+        let parts = |text: &str| {
+            let (place, options) = text.split_once('?').unwrap_or((text, ""));
+            (format!("{}/", place.trim_end_matches('/')), options.to_owned())
+        };
+        let Some((own, own_options)) = self.repository.as_deref().map(parts) else { return Ok(()) };
+        let (place, options) = parts(location);
+        if options == own_options && (place.starts_with(&own) || self.make_equal && own.starts_with(&place)) {
+            let (object, reason) = (location.to_owned(), WITHIN.to_owned());
+            return Err(ConnectorError::Unwritable { object, reason });
+        }
+        Ok(())
+    }
 }
 
 /// One collection of a restore.

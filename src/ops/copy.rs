@@ -198,6 +198,7 @@ fn plan(source: &dyn Source, session: &dyn SourceSession, options: &CopyOptions)
         make_equal: false,
         partial: false,
         leave_alone: Vec::new(),
+        repository: None,
         left_out: Some(source.scope().asked).filter(|asked| !asked.is_everything()),
         as_of: session.start(),
     }

@@ -63,6 +63,8 @@ pub struct StreamOptions {
     pub supersede: bool,
     /// Tags of the snapshot.
     pub tags: Vec<String>,
+    /// When heartbeats and packs are due.
+    pub timing: SessionTiming,
 }
 
 impl Default for StreamOptions {
@@ -75,6 +77,7 @@ impl Default for StreamOptions {
             join: true,
             supersede: false,
             tags: Vec::new(),
+            timing: SessionTiming::default(),
         }
     }
 }
@@ -161,7 +164,7 @@ impl<'a> StreamWriter<'a> {
             check: options.check,
             write_limit: options.write_limit,
         };
-        let session = repo.begin_write_timed(&write, &SessionTiming::default())?;
+        let session = repo.begin_write_timed(&write, &options.timing)?;
         tell_news(repo, session.warnings(), progress);
         let parent = match parent_of(repo, &session, source, options) {
             Ok(parent) => parent,

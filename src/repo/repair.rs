@@ -265,6 +265,14 @@ impl Inner {
         let mut held: BTreeSet<SnapshotId> = BTreeSet::new();
         let mut known = self.catalog.held_revisions()?;
         known.sort_by_key(|revision| (revision.snapshot, revision.revision));
+        for stone in self.catalog.gone_revisions()?.iter().filter(|it| it.kind == RevisionKind::Tombstone) {
+            let id = stone.snapshot;
+            if self.stands_by(&id)?.is_some() {
+                self.let_be(stone, &mut done)?;
+                done.lost
+                    .push(format!("snapshot {id} had been forgotten, which nothing says any more: it stands again"));
+            }
+        }
         for revision in known {
             let is_lost = vanished.contains(&revision.snapshot) || unreadable.contains_key(&revision.snapshot);
             if is_lost && revision.kind == RevisionKind::Manifest && self.open_revision(&revision).is_ok() {
@@ -291,6 +299,9 @@ impl Inner {
             Err(error) if error.is_of_one_object() => true,
             Err(error) => return Err(error),
         };
+        if !is_damaged && self.is_better_gone(revision, done)? {
+            return Ok(());
+        }
         self.name_lost_chunks(revision, done)?;
         if is_damaged {
             if !done.dry_run {
@@ -304,6 +315,45 @@ impl Inner {
         }
         done.restored.push(path);
         Ok(())
+    }
+
+    /// Whether a revision is not to be put back: what it needs is in no pack, and by a lower one the snapshot stands, or nothing of
+    /// it could be restored, and pruners would stop at it. It is named then.
+    fn is_better_gone(&self, revision: &Revision, done: &mut Repaired) -> Result<bool, RepoError> {
+        let path = names::revision_path(&revision.snapshot, revision.revision);
+        let manifest = self.open_revision(revision)?;
+        let (mut lost, mut has_whole) = (None, manifest.collections.is_empty());
+        for collection in &manifest.collections {
+            let mut is_whole = true;
+            for layer in &collection.stack {
+                if self.catalog.find(&layer.id)?.is_empty() {
+                    (lost, is_whole) = (Some(layer.id), false);
+                }
+            }
+            has_whole |= is_whole;
+        }
+        let Some(chunk) = lost else { return Ok(false) };
+        match self.stands_by(&revision.snapshot)? {
+            Some(below) => {
+                let why = format!("it needs chunk {chunk}, which is in no pack, and revision {below} stands");
+                done.lost.push(format!("{path} is not put back: {why}"));
+                self.let_be(revision, done)?;
+                Ok(true)
+            }
+            None if has_whole => Ok(false),
+            None => {
+                done.lost.push(format!("{path} is not put back: it needs chunk {chunk}, which is in no pack"));
+                Ok(true)
+            }
+        }
+    }
+
+    /// Says no more of a revision that is gone.
+    fn let_be(&self, revision: &Revision, done: &mut Repaired) -> Result<(), RepoError> {
+        if done.dry_run {
+            return Ok(());
+        }
+        self.catalog.apply_revisions(&[], &[(revision.snapshot, revision.revision)], &[])
     }
 
     /// Names what of a revision is in no pack any more, as far as it says itself.

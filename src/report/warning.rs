@@ -32,6 +32,8 @@ codes! {
         ObjectUnreadable = "object_unreadable",
         /// A snapshot vanished although nobody forgot it.
         SnapshotVanished = "snapshot_vanished",
+        /// A snapshot stands by a lower revision than it did.
+        RevisionVanished = "revision_vanished",
         /// The repository's file system cannot make durable what was just made.
         StorageUnsynced = "storage_unsynced",
         /// Heartbeats of the run could not be sent: others may take it for dead.

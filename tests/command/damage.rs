@@ -1,6 +1,6 @@
 //! Damage on the disk: what every verb says of it, that it heals, and that one broken object blocks nothing else for good.
 
-use crate::world::{Ran, World, many_rows};
+use crate::world::{Ran, World, files, many_rows};
 use serde_json::json;
 use std::{
     fs,
@@ -325,4 +325,48 @@ fn snapshots_are_put_back_from_the_catalog() {
     junk(&world.repo().join(format!("snapshots/{one}/0")));
     forget_catalog(&world);
     world.run(&["repair", "snapshots"]).fails(3, &[&one]);
+}
+
+#[test]
+fn a_storage_that_was_rolled_back_is_told_of_and_comes_to_rest() {
+    let world = World::new();
+    folder(&world);
+    let ids: Vec<String> = (0..3)
+        .map(|n| {
+            fs::write(world.path("s/n"), n.to_string()).unwrap();
+            world.backup(&["files:s"])
+        })
+        .collect();
+    let old = files(&world.repo());
+    // Afterwards one is forgotten, layers are made one, a tag is given, and another backup is made.
+    world.ok(&["forget", &ids[1]]);
+    world.ok(&["prune", "--max-unused", "0"]);
+    world.ok(&["tag", &ids[0], "--add", "x"]);
+    fs::write(world.path("s/n"), "later").unwrap();
+    let late = world.backup(&["files:s"]);
+    fs::remove_dir_all(world.repo()).unwrap();
+    for (name, bytes) in &old {
+        let path = world.repo().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let verified = world.run(&["verify"]).fails(1, &[]);
+    for (id, words) in [(&ids[0], "stands as its revision 0"), (&late, "forget --vanished")] {
+        let line = verified.out.lines().find(|line| line.contains(&id[..8])).unwrap_or_default();
+        assert!(line.contains(words), "{words}: {verified:?}");
+    }
+    // What stands is nothing to be let go of.
+    world.run(&["forget", "--vanished", &ids[0]]).fails(2, &[]);
+    world.run(&["repair", "snapshots"]).fails(3, &[&ids[1], "stands again"]);
+    // Nothing that could be read before is worse than it was, and whoever is not to be helped can go.
+    for id in &ids {
+        world.ok(&["restore", id, &format!("files:out-{id}")]);
+    }
+    if world.run(&["forget", "--vanished", &late]).code != Some(0) {
+        world.ok(&["forget", &late]);
+    }
+    world.ok(&["prune", "--max-unused", "0"]);
+    world.ok(&["verify", "--read-data", "--restore"]).says(&["no damage found"]);
+    world.ok(&["snapshots"]).fails(0, &[]);
+    assert!(!world.ok(&["snapshots"]).err.contains("vanished"));
 }

@@ -2,11 +2,20 @@
 
 use crate::world::{PASSWORD, World, many_rows};
 use rekeep::{
+    connector::Registry,
     record::SystemClock,
     repo::{OpenOptions, Repository, Storage, Unlock, WriteOptions},
+    service::{Service, ServiceOptions, config::ConfigFile},
 };
 use serde_json::Value as Json;
 use std::{collections::BTreeSet, iter::Peekable, str::Chars, sync::Arc};
+
+#[cfg(feature = "deeplake")]
+#[path = "../connector_deeplake/made.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod made;
+#[cfg(feature = "deeplake")]
+use made::Made;
 
 const PAGE: &str = include_str!("../../docs/json.md");
 
@@ -65,6 +74,9 @@ fn field(first: char, text: &mut Peekable<Chars<'_>>) -> (String, Shape) {
     if text.next_if_eq(&'[').is_some() {
         text.next();
         return (name, Shape::Array(Box::new(Shape::Any)));
+    }
+    if text.next_if_eq(&'?').is_some() {
+        name.push('?');
     }
     skip(text);
     if text.next_if_eq(&':').is_none() {
@@ -153,6 +165,10 @@ fn the_notation_is_read() {
     assert_eq!(fields[3].1, Shape::Array(Box::new(Shape::Object(vec![("f".to_owned(), Shape::Any)], false))));
     assert_eq!(fields[4].1, Shape::Object(Vec::new(), true));
     assert!(matches!(read("{a, …}"), Shape::Object(_, true)));
+    assert_eq!(
+        read("{a?, b}"),
+        Shape::Object(vec![("a?".to_owned(), Shape::Any), ("b".to_owned(), Shape::Any)], false)
+    );
     assert_eq!(table("| `a`, `b[]` | x |\n| `c.d` | `y` |"), read("{a, b, c}"));
     assert_eq!(table("| `a` | x; absent if none |"), Shape::Object(vec![("a?".to_owned(), Shape::Any)], false));
 }
@@ -295,4 +311,95 @@ fn lease(world: &World) -> rekeep::repo::WriteSession {
     let repo = Repository::open(&storage, &Unlock::Password(PASSWORD.to_owned()), &options).unwrap();
     let write = WriteOptions { purpose: "backup".to_owned(), compression: 1, check: true, write_limit: None };
     repo.begin_write(&write).unwrap()
+}
+
+#[test]
+fn copies_elsewhere_are_shown_as_written_down() {
+    let world = World::new();
+    many_rows(&world, "a.db", 10);
+    world.backup(&["sqlite:a.db"]);
+    world.ok(&["replicate", "replica"]);
+    // One disk is too little, whatever lies on it.
+    let ran = world.run(&["--json", "status", "--copy", "replica"]).fails(1, &[]);
+    is_as_said("status", 0, &ran.json());
+    is_as_said("status", 1, &one(&ran.json())["elsewhere"]);
+    assert_eq!(one(&ran.json())["elsewhere"]["copies"], 3);
+}
+
+#[test]
+fn what_a_service_and_an_operator_write_down_is_as_it_says() {
+    let world = World::new();
+    many_rows(&world, "a.db", 10);
+    world.backup(&["sqlite:a.db"]);
+    let dir = world.path("").display().to_string();
+    std::fs::write(world.path("password"), PASSWORD).unwrap();
+    let config = "service:\n  unlock:\n    password-file: {dir}/password\n  audit: { repository: ours }\n\
+                  repositories:\n  ours: { location: '{dir}/repo' }\n";
+    std::fs::write(world.path("config.yml"), config.replace("{dir}", dir.trim_end_matches('/'))).unwrap();
+    let service = Service::start(ServiceOptions {
+        file: ConfigFile::at(&world.path("config.yml").display().to_string()),
+        state: world.path("state"),
+        cache: world.path("cache-of-service"),
+        host: "test".to_owned(),
+        registry: Registry::default(),
+        clock: Arc::new(SystemClock),
+    });
+    service.unwrap().stop();
+    (0..3).for_each(|_| drop(world.ok(&["drill"])));
+    let series = std::fs::read_dir(world.repo().join("drills")).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(series.join("1")).unwrap();
+    world.run(&["repair", "objects"]).fails(3, &["is missing"]);
+    let told = world.json(&["audit"]);
+    is_as_said("audit", 0, &told);
+    let entries = told["entries"].as_array().unwrap();
+    assert!(entries.iter().any(|entry| entry["did"] == "stopped") && entries.iter().any(|it| it["settled"].is_array()));
+    entries.iter().for_each(|entry| is_as_said("audit", 1, entry));
+    is_as_said("serve", 0, &world.json(&["serve", "key", "boss"]));
+    assert!(world.json(&["serve", "openapi"])["openapi"].is_string());
+}
+
+/// `dr`, in an environment of its own; gives its document.
+#[cfg(feature = "deeplake")]
+#[track_caller]
+fn dr(world: &World, args: &[&str]) -> Json {
+    let mut command = world.command(&["dr", "--json"]);
+    command.args(args).env_remove("REKEEP_REPOSITORY");
+    command.env("BACKUP_PATH", world.path("backups")).env("DEEPLAKE_STORAGE_LOCATION", world.path("lake"));
+    command.env("BACKUP_RETENTION_DAYS", "30");
+    let ran = crate::world::Ran::from(command.output().unwrap());
+    assert_eq!(ran.code, Some(0), "{args:?}: {ran:?}");
+    ran.json()
+}
+
+#[cfg(feature = "deeplake")]
+#[test]
+fn documents_of_a_dataset_service_have_the_keys_that_are_written_down() {
+    let world = World::empty();
+    let mut made = Made::new(&world.path("lake/acme/docs"));
+    made.commit(&[("a", b"1")]);
+    made.commit(&[("b", b"2")]);
+    let created = dr(&world, &["create"]);
+    is_as_said("dr", 0, &created);
+    let id = created["backup_id"].as_str().unwrap();
+    let Some(Shape::Object(mut fields, false)) = shapes("dr").into_iter().next() else { panic!("dr has no shape") };
+    // A list has all but what only the making of one tells.
+    fields.truncate(fields.len() - 3);
+    check("dr list", &dr(&world, &["list"]), &Shape::Array(Box::new(Shape::Object(fields, false))));
+    let restored = dr(&world, &["restore", id, "--target", "again"]);
+    is_as_said("dr", 1, &restored);
+    is_as_said("dr", 2, one(&restored["datasets"]));
+    is_as_said("dr", 3, &dr(&world, &["verify", id]));
+    is_as_said("dr", 3, &dr(&world, &["test-restore", id]));
+    let status = dr(&world, &["status"]);
+    is_as_said("dr", 6, &status);
+    is_as_said("dr", 7, one(&status["parts"]));
+    let history = dr(&world, &["history", id]);
+    is_as_said("dr", 8, one(&history));
+    is_as_said("dr", 9, one(&one(&history)["branches"]));
+    is_as_said("dr", 10, one(&one(&one(&history)["branches"])["commits"]));
+    is_as_said("dr", 4, &dr(&world, &["cleanup"]));
+    is_as_said("dr", 11, &dr(&world, &["test"]));
+    is_as_said("dr", 12, &dr(&world, &["config", "show"]));
+    let second = dr(&world, &["create"]);
+    is_as_said("dr", 5, &dr(&world, &["delete", second["backup_id"].as_str().unwrap()]));
 }

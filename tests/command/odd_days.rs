@@ -488,3 +488,26 @@ fn names_that_would_break_a_line_are_refused() {
     world.ok(&["tag", "latest", "--set", ""]);
     assert_eq!(world.snapshots()[0]["tags"], json!([]));
 }
+
+#[test]
+fn a_restore_does_not_write_over_the_repository_that_it_reads() {
+    let world = World::new();
+    fill(&world, "s", 3);
+    world.backup(&["files:s"]);
+    world.sql("a.db", "CREATE TABLE t(k INTEGER PRIMARY KEY); INSERT INTO t VALUES(1)");
+    world.backup(&["sqlite:a.db"]);
+    std::os::unix::fs::symlink(world.repo(), world.path("link")).unwrap();
+    let before: Vec<_> = world.objects().into_keys().filter(|name| !name.starts_with("leases")).collect();
+    for target in ["files:repo", "files:link", "files:repo/packs", "files:repo/new/deep", "files:s/../repo"] {
+        for how in [&["--make-equal"][..], &["--overwrite", "always"]] {
+            let args = [&["restore", "latest", "--source", "files:s", target][..], how].concat();
+            world.run(&args).fails(1, &["in the repository that is restored from"]);
+        }
+    }
+    world.run(&["restore", "latest", "--source", "sqlite:a.db", "sqlite:repo/a.db"]).fails(1, &["in the repository"]);
+    let after: Vec<_> = world.objects().into_keys().filter(|name| !name.starts_with("leases")).collect();
+    assert_eq!(after, before);
+    // What lies beside it is as free as before.
+    world.ok(&["restore", "latest", "--source", "files:s", "files:repository"]);
+    world.is_good();
+}

@@ -76,6 +76,7 @@ fn plan(session: &dyn SourceSession, way: &Way) -> TargetPlan {
         partial: way.partial,
         left_out: None,
         leave_alone: Vec::new(),
+        repository: None,
         as_of: session.start(),
     }
 }

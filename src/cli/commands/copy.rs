@@ -15,7 +15,7 @@ use crate::{
         forget::{Grouping, plan_policy, time_zone},
         transfer::{TransferOptions, TransferOutcome, kept, transfer},
     },
-    repo::{Repository, Snapshot},
+    repo::{Repository, Snapshot, session::SessionTiming},
 };
 use clap::Args;
 
@@ -89,6 +89,7 @@ pub(super) fn run(args: &CopyArgs, context: &Context) -> Result<Status, Failure>
         dry_run: args.dry_run,
         compression: args.compression,
         write_limit: context.write_limit,
+        timing: SessionTiming::default(),
     };
     let done = transfer(&from, &chosen, &to, &options, &context.reporter).kept(KEPT)?;
     context.reporter.finish();

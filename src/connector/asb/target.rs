@@ -165,6 +165,9 @@ impl Target for AsbTarget {
 
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
         self.check(plan)?;
+        if let Way::Folder(path) | Way::File(path) = &self.way {
+            plan.check_path(path)?;
+        }
         if let Way::Folder(path) = &self.way {
             fs::create_dir_all(path).map_err(self.io("make"))?;
         }

@@ -180,6 +180,7 @@ impl Target for DeepLakeTarget {
 
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
         self.check_plan(plan)?;
+        plan.check_path(&self.root)?;
         fs::create_dir_all(&self.root).map_err(|source| ConnectorError::Io {
             operation: "make",
             object: self.root.display().to_string(),

@@ -147,6 +147,10 @@ impl Target for FilesTarget {
 
     fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {
         check_plan(plan)?;
+        match &self.place {
+            Root::Local(root) => plan.check_path(root)?,
+            Root::Remote(remote) => plan.check_location(remote.location())?,
+        }
         if let Root::Local(root) = &self.place
             && fs::metadata(root).is_ok_and(|metadata| !metadata.is_dir())
         {
@@ -160,9 +164,13 @@ impl Target for FilesTarget {
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
         check_plan(plan)?;
         let root = match &self.place {
-            Root::Remote(remote) => return Ok(Box::new(RemoteTargetSession::new(remote.clone(), plan))),
+            Root::Remote(remote) => {
+                plan.check_location(remote.location())?;
+                return Ok(Box::new(RemoteTargetSession::new(remote.clone(), plan)));
+            }
             Root::Local(root) => root,
         };
+        plan.check_path(root)?;
         let io = |operation| move |source| ConnectorError::Io { operation, object: root.display().to_string(), source };
         let existed = fs::symlink_metadata(root).is_ok();
         fs::create_dir_all(root).map_err(io("make"))?;

@@ -48,6 +48,7 @@ fn plan(overwrite: Overwrite, make_equal: bool) -> TargetPlan {
         partial: false,
         left_out: None,
         leave_alone: Vec::new(),
+        repository: None,
         as_of: Timestamp::from_millis(0),
     }
 }

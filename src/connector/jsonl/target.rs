@@ -230,6 +230,7 @@ impl Target for JsonlTarget {
             Stream::Standard => Output::Standard(BufWriter::with_capacity(64 << 10, io::stdout())),
             Stream::File(path) => {
                 self.check(plan)?;
+                plan.check_path(path)?;
                 match self.way(path)? {
                     Way::New(path) => Output::file(&path, plan.overwrite == Overwrite::Always).map_err(io)?,
                     Way::Replace(path, _) => Output::file(&path, true).map_err(io)?,

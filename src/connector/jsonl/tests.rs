@@ -53,6 +53,7 @@ fn plan(codec: KeyCodec, overwrite: Overwrite) -> TargetPlan {
         partial: false,
         left_out: None,
         leave_alone: Vec::new(),
+        repository: None,
         as_of: Timestamp::from_millis(0),
     }
 }

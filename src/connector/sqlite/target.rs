@@ -102,6 +102,7 @@ impl Target for SqliteTarget {
     }
 
     fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {
+        plan.check_path(&self.path)?;
         let object = self.path.display().to_string();
         let attributes = attributes::of_plan(plan, &object)?;
         let mut existing = None;
@@ -121,6 +122,7 @@ impl Target for SqliteTarget {
     }
 
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
+        plan.check_path(&self.path)?;
         let object = self.path.display().to_string();
         let attributes = attributes::of_plan(plan, &object)?;
         let exists = self.path.try_exists().map_err(|error| io("look at", &self.path, error))?;

@@ -20,6 +20,7 @@ use crate::{
     repo::{
         Capability, ObjectName, RepoError, Repository,
         pruner::{GRACE, MarkState, Pruner, PrunerOptions, Survey},
+        repository::Lost,
         session::SessionTiming,
     },
     report::WarningKind,
@@ -227,9 +228,13 @@ fn execute(
     outcome.failures.extend(failure);
     // What others changed meanwhile the next prune squashes: nothing is wrong with it.
     outcome.failures.extend(squashed.wrong.iter().cloned());
+    let withdrawn = if outcome.plan.vanished.is_empty() { Vec::new() } else { repo.lost(Lost::Withdrawn)? };
     for id in &outcome.plan.vanished {
-        let id = id.short();
-        outcome.failures.push(format!("snapshot {id} has vanished, although nobody forgot it; what it needs stays"));
+        let words = match withdrawn.iter().find(|(other, _)| other == id) {
+            Some((_, words)) => words.clone(),
+            None => format!("snapshot {} has vanished, although nobody forgot it", id.short()),
+        };
+        outcome.failures.push(format!("{words}; what it needs stays"));
     }
     outcome.squashed = squashed;
     Ok(outcome)

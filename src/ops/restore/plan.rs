@@ -134,6 +134,7 @@ pub(super) fn target_plan(
         make_equal: options.make_equal,
         partial: options.has_filters() || selected.len() < snapshot.collections.len(),
         leave_alone: own_folder(repo),
+        repository: Some(repo.storage().location().to_owned()),
         left_out: (!is_everything(snapshot)).then(|| snapshot.content.asked.clone()),
         as_of: snapshot.content.end,
     }

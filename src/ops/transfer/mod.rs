@@ -14,6 +14,7 @@ use crate::{
     repo::{
         Capability, Repository, Snapshot, SnapshotId, WriteOptions, WriteSession,
         manifest::{Collection, CopyOf, Kind, Tables},
+        session::SessionTiming,
     },
     report::{ErrorKind, WarningKind},
 };
@@ -35,6 +36,8 @@ pub struct TransferOptions {
     pub compression: i32,
     /// Bytes per second to the target.
     pub write_limit: Option<u64>,
+    /// When heartbeats and packs are due.
+    pub timing: SessionTiming,
 }
 
 /// One snapshot, here and there.
@@ -216,12 +219,13 @@ impl Transfer<'_> {
             records: collections.iter().map(|it| it.records).sum(),
             bytes: collections.iter().map(|it| it.bytes).sum(),
         });
-        let session = self.to.begin_write(&WriteOptions {
+        let write = WriteOptions {
             purpose: PURPOSE.to_owned(),
             compression: self.options.compression,
             check: true,
             write_limit: self.options.write_limit,
-        })?;
+        };
+        let session = self.to.begin_write_timed(&write, &self.options.timing)?;
         tell_news(self.to, session.warnings(), self.progress);
         let collections = match self.make(snapshot, origin, &session) {
             Ok(Made::Collections(collections)) => collections,

@@ -27,6 +27,9 @@ pub(super) fn check(repo: &Repository, outcome: &mut VerifyOutcome, progress: &d
             snapshots: vec![id],
         });
     }
+    for (id, problem) in repo.lost(Lost::Withdrawn)? {
+        outcome.findings.push(Finding { object: format!("snapshots/{id}"), problem, snapshots: vec![id] });
+    }
     Ok(())
 }
 

@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Lost {
     /// It was there once and is gone, although nobody forgot it.
     Vanished,
+    /// It stands, but by a lower revision than it did: what the higher one said is gone.
+    Withdrawn,
     /// A revision of it cannot be read.
     Damaged,
 }
@@ -36,6 +38,25 @@ impl Inner {
             }
         }
         Ok(vanished)
+    }
+
+    /// The revision by which a snapshot stands in storage.
+    pub(in crate::repo) fn stands_by(&self, id: &SnapshotId) -> Result<Option<u64>, RepoError> {
+        let there = self.catalog.revisions_of(id)?;
+        Ok(there.iter().filter(|it| it.kind == RevisionKind::Manifest).map(|it| it.revision).max())
+    }
+
+    /// The vanished snapshots that stand by a lower revision, in words.
+    fn withdrawn(&self) -> Result<Vec<(SnapshotId, String)>, RepoError> {
+        let gone = self.catalog.gone_revisions()?;
+        let mut withdrawn = Vec::new();
+        for id in self.vanished()? {
+            let highest = gone.iter().filter(|it| it.snapshot == id).map(|it| it.revision).max();
+            if let (Some(below), Some(highest)) = (self.stands_by(&id)?, highest) {
+                withdrawn.push((id, super::refresh::withdrawn(&id, highest, below)));
+            }
+        }
+        Ok(withdrawn)
     }
 
     /// The snapshots of which a listed revision cannot be read or opened, each with what is wrong.
@@ -92,7 +113,9 @@ impl Inner {
     fn bury(&self, id: &SnapshotId, lost: Lost) -> Result<(), RepoError> {
         for _ in 0..MAX_RACES {
             let is_lost = match lost {
-                Lost::Vanished => self.vanished()?.contains(id),
+                // Of what stands by a lower revision nothing has to be let go.
+                Lost::Vanished => self.vanished()?.contains(id) && self.stands_by(id)?.is_none(),
+                Lost::Withdrawn => false,
                 Lost::Damaged => self.unreadable()?.contains_key(id),
             };
             if !is_lost {
@@ -142,8 +165,12 @@ impl Repository {
         Ok(match lost {
             Lost::Vanished => {
                 let why = "it was here before and is gone, although nobody forgot it";
-                self.inner.vanished()?.into_iter().map(|id| (id, why.to_owned())).collect()
+                let mut vanished = self.inner.vanished()?;
+                let withdrawn = self.inner.withdrawn()?;
+                vanished.retain(|id| withdrawn.iter().all(|(other, _)| other != id));
+                vanished.into_iter().map(|id| (id, why.to_owned())).collect()
             }
+            Lost::Withdrawn => self.inner.withdrawn()?,
             Lost::Damaged => self.inner.unreadable()?.into_iter().collect(),
         })
     }

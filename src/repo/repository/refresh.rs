@@ -14,7 +14,7 @@ use crate::repo::{
 };
 use crate::report::{Warning, WarningKind};
 use rayon::prelude::*;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// How many small objects are fetched at a time.
 const FETCH_BATCH: usize = 64;
@@ -361,7 +361,7 @@ impl Inner {
             *highest = (*highest).max(revision);
         }
         let (mut dropped, mut gone) = (Vec::new(), Vec::new());
-        let mut vanished = HashSet::new();
+        let mut vanished = BTreeMap::new();
         let mut known: Vec<_> = known.iter().map(|(&name, known)| (name, known.is_gone)).collect();
         known.sort_unstable();
         for ((id, revision), was_gone) in known {
@@ -384,19 +384,29 @@ impl Inner {
                 dropped.push((id, revision));
                 continue;
             }
-            vanished.insert(id);
+            vanished.insert(id, revision);
             if !was_gone {
                 gone.push((id, revision, true));
             }
         }
-        let mut vanished: Vec<_> = vanished.into_iter().collect();
-        vanished.sort_unstable();
-        for id in vanished {
-            let words = format!("snapshot {id} was here before and has vanished, although nobody forgot it");
-            warnings.push(Warning::new(WarningKind::SnapshotVanished, id.to_string(), words));
+        for (id, revision) in vanished {
+            let (kind, words) = if let Some(below) = newest.get(&id) {
+                (WarningKind::RevisionVanished, withdrawn(&id, revision, *below))
+            } else {
+                let words = format!("snapshot {id} was here before and has vanished, although nobody forgot it");
+                (WarningKind::SnapshotVanished, words)
+            };
+            warnings.push(Warning::new(kind, id.to_string(), words));
         }
         Ok((dropped, gone))
     }
+}
+
+/// What is said of a snapshot that stands by a lower revision than it did.
+pub(super) fn withdrawn(id: &SnapshotId, revision: u64, below: u64) -> String {
+    format!(
+        "snapshot {id} stands as its revision {below} says: revision {revision}, which was here before, has vanished"
+    )
 }
 
 /// Names revisions that have another length in storage than in the catalog: no object ever changes, so they are damaged there.

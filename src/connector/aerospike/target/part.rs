@@ -105,6 +105,7 @@ mod tests {
             partial: false,
             left_out: Some(Asked { only, ..Asked::default() }),
             leave_alone: Vec::new(),
+            repository: None,
             as_of: Timestamp::from_millis(0),
         }
     }

@@ -119,11 +119,7 @@ impl Place {
 
 impl Actor {
     pub fn open(&self) -> Result<Repository, RepoError> {
-        let way = self.place.sea.backend(Some((self.place.scheduler.clone(), self.number)), &self.live);
-        let host = format!("host{}", self.host);
-        let skew = self.host as i64 * 7_000_000 - 5_000_000;
-        let open = options(&self.place.sea, self.place.caches.join(&host), &host, skew);
-        let repo = Repository::open(&Storage::over(way, "sea"), &password(), &open)?;
+        let repo = self.open_at(&self.place.sea, "sea")?;
         self.live.store(true, Ordering::SeqCst);
         if self.place.points {
             let (scheduler, number) = (self.place.scheduler.clone(), self.number);
@@ -131,6 +127,15 @@ impl Actor {
             faults::points::set(Some(Rc::new(move |what| drop(scheduler.turn(number, what)))));
         }
         Ok(repo)
+    }
+
+    /// The repository at a place, as this actor's host opens it.
+    pub fn open_at(&self, sea: &Sea, name: &str) -> Result<Repository, RepoError> {
+        let way = sea.backend(Some((self.place.scheduler.clone(), self.number)), &self.live);
+        let host = format!("host{}", self.host);
+        let skew = self.host as i64 * 7_000_000 - 5_000_000;
+        let open = options(sea, self.place.caches.join(&host), &host, skew);
+        Repository::open(&Storage::over(way, name), &password(), &open)
     }
 
     /// The storage as somebody sees it who has no key.
@@ -352,31 +357,6 @@ pub fn replicate(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
             Err(RepoError::KeepsMoving { .. }) => {}
             other => drop(other?),
         }
-    }
-    Ok(())
-}
-
-pub fn forget(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
-    let repo = actor.open()?;
-    for _ in 0..=rng.below(3) {
-        repo.refresh()?;
-        let snapshots = repo.snapshots()?;
-        if !snapshots.is_empty() {
-            // The newest are the parents of whoever runs.
-            let newest = snapshots.last().filter(|_| rng.chance(50));
-            let id = newest.unwrap_or_else(|| rng.pick(&snapshots)).id;
-            actor.place.sea.forgets(id);
-            repo.forget(&id)?;
-        }
-    }
-    Ok(())
-}
-
-pub fn tag(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
-    let repo = actor.open()?;
-    let snapshots = repo.snapshots()?;
-    if !snapshots.is_empty() {
-        repo.revise(&rng.pick(&snapshots).id, &|manifest| manifest.tags.push("t".to_owned()))?;
     }
     Ok(())
 }

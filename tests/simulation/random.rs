@@ -9,6 +9,7 @@ use super::{
     squashing::squash,
     staged,
     storage::{Broken, Sea, Watch, Weather},
+    verbs,
 };
 use rekeep::repo::{Repository, Storage, entropy};
 use std::{
@@ -41,23 +42,34 @@ pub struct Setting {
     pub rng: Rng,
 }
 
-pub fn begin(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Setting {
-    let mut rng = Rng::new(seed);
+/// A repository that was just made, where all there is follows from the seed.
+pub fn founded(seed: u64, flaws: &Flaws, points: bool) -> (Place, tempfile::TempDir) {
     let caches = scratch();
     let sea = Sea::default();
     sea.time.store(1_800_000_000_000, Ordering::SeqCst);
     entropy::seeded::set(Some(seed));
     init(&sea, caches.path());
     let place = Place {
-        sea: sea.clone(),
         island: sea.island(),
+        sea,
         scheduler: Scheduler::default(),
         caches: caches.path().to_owned(),
         flaws: flaws.clone(),
-        points: seed % 3 == 1,
+        points,
     };
-    let windy = rng.chance(50);
-    let weather = if windy { Weather { fails: 8, lost_answers: 8, arrives_late: 500 } } else { Weather::default() };
+    (place, caches)
+}
+
+/// Good or bad weather: one in so many hundred is bad, with so many thousandths of failures.
+pub fn weather(rng: &mut Rng, bad_percent: u64, fails: u64) -> Weather {
+    if rng.chance(bad_percent) { Weather { fails, lost_answers: fails, arrives_late: 500 } } else { Weather::default() }
+}
+
+pub fn begin(seed: u64, flaws: &Flaws, broken: Option<Broken>) -> Setting {
+    let mut rng = Rng::new(seed);
+    let (place, caches) = founded(seed, flaws, seed % 3 == 1);
+    let sea = place.sea.clone();
+    let weather = weather(&mut rng, 50, 8);
     sea.configure(seed, Weather::default(), broken);
     let first = place.start(0, seed, actors::write);
     place.scheduler.finish(first);
@@ -166,8 +178,8 @@ impl Director<'_> {
             0..=6 => actors::write,
             7 => actors::read,
             8 => actors::read_without_lease,
-            9..=12 => actors::forget,
-            13 => actors::tag,
+            9..=12 => verbs::forget_one_by_one,
+            13 => verbs::tag_one,
             14..=15 => squash,
             _ => actors::prune,
         };

@@ -9,6 +9,7 @@ use super::{
     rng::Rng,
     squashing::squash,
     storage::Broken,
+    verbs,
 };
 use rekeep::repo::RepoError;
 use std::sync::atomic::Ordering;
@@ -55,8 +56,8 @@ const PARTS: [Part; 7] = [
     Part { work: actors::write, share: 32, moments: WRITING },
     Part { work: actors::read, share: 5, moments: READING },
     Part { work: actors::read_without_lease, share: 5, moments: READING },
-    Part { work: actors::forget, share: 30, moments: &["create snapshots/"] },
-    Part { work: actors::tag, share: 5, moments: &["create snapshots/"] },
+    Part { work: verbs::forget_one_by_one, share: 30, moments: &["create snapshots/"] },
+    Part { work: verbs::tag_one, share: 5, moments: &["create snapshots/"] },
     Part { work: squash, share: 10, moments: WRITING },
     Part { work: actors::prune, share: 30, moments: PRUNING },
 ];

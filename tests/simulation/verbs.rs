@@ -1,5 +1,5 @@
 //! The verbs themselves beside each other: `ops::backup` with its checkpoints and what it carries on, `ops::prune` with its squash,
-//! `ops::forget`, over real layers. What each decides is its own; others may go first before every operation on storage and before
+//! `ops::forget`, `ops::capture`, `ops::restore`, `ops::drill`, `ops::transfer`, over real layers. What each decides is its own; others may go first before every operation on storage and before
 //! every look into a catalog.
 //!
 //! What a snapshot holds is known by a record in it that says which backup made it. A run that was killed after its commit is known
@@ -8,20 +8,28 @@
 use super::{
     actors::{Actor, Flaws, Place, alone, init, open_directly},
     checker::Checker,
-    random::{fall_silent, scratch},
+    random::{self, fall_silent},
     rng::{Rng, from_env},
-    scheduler::Scheduler,
-    storage::{Sea, Weather},
+    storage::Sea,
     support::{Coll, Db, Heard, MemorySource, MemoryTarget, Rec, TestClock, world::EPOCH},
 };
 use rekeep::{
+    connector::{ChangeFeed, ConnectorError, Identity, Scope, SourceCollection, Target},
     ops::{
+        OpsError,
         backup::{BackupOptions, Resume, backup},
+        capture::{capture_files, stream_source},
+        drill::{DrillOptions, DrillPlace, drill},
         forget,
         prune::{Layers, PruneOptions, prune},
         restore::{RestoreOptions, restore},
+        stream::StreamOptions,
+        tag::{TagChange, tag},
+        transfer::{TransferOptions, transfer},
     },
-    repo::{RepoError, Repository, Snapshot, entropy, faults::Rule, pruner::LayerWalk as _},
+    record::{CellWriter, ChangeBatch, KeyCodec, RowHead, Tag, VersionTime},
+    repo::{RepoError, Repository, Snapshot, entropy, faults::Rule},
+    report::ErrorKind,
 };
 use std::{
     collections::BTreeMap,
@@ -44,6 +52,10 @@ struct Truth {
     resumed: AtomicU64,
     squashed: AtomicU64,
     deleted: AtomicU64,
+    captured: AtomicU64,
+    restored: AtomicU64,
+    drilled: AtomicU64,
+    copied: AtomicU64,
 }
 
 const WHO: &[u8] = b"who";
@@ -74,7 +86,7 @@ impl Truth {
 
     /// Whether a snapshot came back as what it was to hold.
     fn is(&self, held: &Db) -> bool {
-        let who = held.get("changing").and_then(|changing| changing.records.get(WHO));
+        let who = held.values().find_map(|collection| collection.records.get(WHO));
         let number =
             who.and_then(|who| who.cells.values().next()?.1.as_slice().try_into().ok()).map(u64::from_le_bytes);
         match number {
@@ -140,6 +152,13 @@ fn prune_by_verb(repo: &Repository, rng: &mut Rng, truth: &Truth) -> Result<(), 
     Ok(())
 }
 
+/// Forgets as the verb does; what that is, is known before.
+fn forget_as_verb(actor: &Actor, repo: &Repository, named: &[Snapshot], force: bool) {
+    let Ok(plan) = forget::plan_named(repo, named, force) else { return };
+    plan.dropped().for_each(|decision| actor.place.sea.forgets(decision.id));
+    let _ = forget::execute(repo, plan, &Heard::default());
+}
+
 fn forget_some(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
     let repo = actor.open()?;
     let snapshots = repo.snapshots()?;
@@ -152,34 +171,172 @@ fn forget_some(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
     } else {
         (0..=rng.below(2)).map(|_| rng.pick(&snapshots).clone()).collect()
     };
-    let Ok(plan) = forget::plan_named(&repo, &named, rng.chance(30)) else { return Ok(()) };
-    plan.dropped().for_each(|decision| actor.place.sea.forgets(decision.id));
-    let _ = forget::execute(&repo, plan, &Heard::default());
+    forget_as_verb(actor, &repo, &named, rng.chance(30));
     Ok(())
 }
 
-/// Under a lease: nothing may be missing of what nobody forgot, unless the reader was shut out.
-fn read_chunks(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
+/// Some snapshots one after the other, the newest more often than others: they are the parents of whoever runs.
+pub fn forget_one_by_one(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
     let repo = actor.open()?;
-    let lease = repo.begin_read("restore")?;
-    let Some(id) = lease.id() else { return Ok(()) };
+    for _ in 0..=rng.below(3) {
+        repo.refresh()?;
+        let snapshots = repo.snapshots()?;
+        if !snapshots.is_empty() {
+            let newest = snapshots.last().filter(|_| rng.chance(50));
+            let one = newest.unwrap_or_else(|| rng.pick(&snapshots)).clone();
+            forget_as_verb(actor, &repo, &[one], true);
+        }
+    }
+    Ok(())
+}
+
+/// Gives a snapshot a tag.
+pub fn tag_one(actor: &Actor, rng: &mut Rng) -> Result<(), RepoError> {
+    let repo = actor.open()?;
+    let snapshots = repo.snapshots()?;
+    if !snapshots.is_empty() {
+        let change = TagChange { add: vec![format!("t{}", rng.below(9))], ..TagChange::default() };
+        let _ = tag(&repo, rng.pick(&snapshots), &change);
+    }
+    Ok(())
+}
+
+/// A stream of which each part brings every record anew: whichever came last is there as a whole.
+struct River {
+    collections: [SourceCollection; 1],
+    batch: Option<ChangeBatch>,
+}
+
+impl River {
+    fn of(db: &Db, number: u64, now: i64) -> Self {
+        let mut batch = ChangeBatch::default();
+        for (key, rec) in &db["river"].records {
+            let mut value = Vec::new();
+            let mut cells = CellWriter::new(&mut value, rec.cells.len());
+            rec.cells.values().for_each(|(tag, bytes)| cells.cell(Tag(*tag), bytes));
+            let time = VersionTime { millis: now.unsigned_abs() + number, order: number };
+            let put = batch.put(time, |rows| {
+                rows.push_encoded(RowHead { key, meta: rec.meta() }, &rec.shape(), &value);
+                Ok::<_, ()>(())
+            });
+            put.unwrap();
+        }
+        Self { collections: [SourceCollection::new("river", KeyCodec::Raw)], batch: Some(batch) }
+    }
+}
+
+impl ChangeFeed for River {
+    fn identity(&self) -> Identity {
+        Identity { connector: "memory", name: "river".to_owned(), local: false }
+    }
+
+    fn collections(&self) -> &[SourceCollection] {
+        &self.collections
+    }
+
+    fn next(&mut self, batch: &mut ChangeBatch, _: usize) -> Result<Option<usize>, ConnectorError> {
+        Ok(self.batch.take().map(|all| {
+            *batch = all;
+            0
+        }))
+    }
+
+    fn lost(&self) -> (u64, Vec<String>) {
+        (0, Vec::new())
+    }
+}
+
+fn capture(actor: &Actor, rng: &mut Rng, truth: &Truth) -> Result<(), RepoError> {
+    let repo = actor.open()?;
+    let number = truth.backups.fetch_add(1, Ordering::SeqCst);
+    let rec = |bytes: Vec<u8>| Rec { generation: number as u32 + 1, ..Rec::blob(bytes) };
+    let records = (0..5_u8).map(|key| (vec![b'k', key], rec(rng.bytes(30))));
+    let records = records.chain([(WHO.to_vec(), rec(number.to_le_bytes().to_vec()))]);
+    let db = Db::from([("river".to_owned(), Coll::raw(records.collect::<Vec<_>>()))]);
+    truth.of.lock().unwrap().insert(number, db.clone());
+    let mut feed = River::of(&db, number, actor.now());
+    let source = stream_source(&repo, feed.identity(), Scope::default(), "memory:river", None);
+    let supersede = rng.chance(30);
+    if supersede {
+        let before = repo.snapshots()?.into_iter().filter(|it| it.source().name == "river");
+        before.for_each(|it| actor.place.sea.forgets(it.id));
+    }
+    let options = StreamOptions {
+        compression: 1,
+        supersede,
+        timing: alone(if rng.chance(50) { 1 } else { 1 << 20 }),
+        ..StreamOptions::default()
+    };
+    let captured = capture_files(&repo, &mut feed, &source, &options, &Heard::default());
+    truth.captured.fetch_add(u64::from(captured.is_ok()), Ordering::SeqCst);
+    Ok(())
+}
+
+/// Whether something that nobody forgot is said to be gone or damaged: whoever was shut out says so instead.
+fn is_loss(actor: &Actor, snapshot: &Snapshot, error: &OpsError) -> bool {
+    let is_gone = matches!(error.kind(), ErrorKind::Missing | ErrorKind::Damaged);
+    is_gone && !actor.place.sea.is_forgotten(&snapshot.id)
+}
+
+fn restore_one(actor: &Actor, rng: &mut Rng, truth: &Truth) -> Result<(), RepoError> {
+    let repo = actor.open()?;
     let snapshots = repo.snapshots()?;
     if snapshots.is_empty() {
         return Ok(());
     }
-    let snapshot = rng.pick(&snapshots).clone();
-    let read = snapshot.collections.iter().flat_map(|collection| &collection.stack).try_for_each(|layer| {
-        let chunks = repo.chunks();
-        Layers.chunks(&chunks, layer, &mut |id| chunks.stored_len(&id).map(drop))
-    });
-    let sea = &actor.place.sea;
-    let is_excused = sea.has(&format!("snapshots/{id}/0")) || sea.is_forgotten(&snapshot.id);
-    if let Err(error @ (RepoError::ChunkMissing { .. } | RepoError::Missing { .. })) = &read
-        && !is_excused
-    {
-        sea.report(format!("a reader with the lease {id} of snapshot {}: {error}", snapshot.id));
+    let (snapshot, target) = (rng.pick(&snapshots), MemoryTarget::default());
+    let options = RestoreOptions { parallel: 1, ..RestoreOptions::default() };
+    match restore(&repo, snapshot, &target, &options, &Heard::default()) {
+        Ok(outcome) if !outcome.complete || truth.is(&target.held()) => {
+            truth.restored.fetch_add(u64::from(outcome.complete), Ordering::SeqCst);
+        }
+        Ok(_) => actor.place.sea.report(format!("snapshot {} was restored as another", snapshot.id)),
+        Err(error) if is_loss(actor, snapshot, &error) => {
+            actor.place.sea.report(format!("a restore of snapshot {}: {error}", snapshot.id));
+        }
+        Err(_) => {}
     }
-    read
+    Ok(())
+}
+
+fn drill_one(actor: &Actor, rng: &mut Rng, truth: &Truth) -> Result<(), RepoError> {
+    let repo = actor.open()?;
+    let snapshots = repo.snapshots()?;
+    if snapshots.is_empty() {
+        return Ok(());
+    }
+    let (snapshot, target) = (rng.pick(&snapshots), MemoryTarget::default());
+    let scratch = actor.place.caches.join(format!("drill{}", actor.number));
+    let place = DrillPlace::Given(format!("memory:{}", actor.number));
+    let options = DrillOptions { place, ..DrillOptions::new(scratch) };
+    let open = |_: &str| -> Result<Box<dyn Target>, OpsError> { Ok(Box::new(target.clone())) };
+    match drill(&repo, snapshot, &open, &options, &Heard::default()) {
+        Ok(outcome) if outcome.said.different > 0 || outcome.said.passed && !truth.is(&target.held()) => {
+            actor.place.sea.report(format!("a drill of snapshot {}: {:?}", snapshot.id, outcome.said.checks));
+        }
+        Ok(outcome) => drop(truth.drilled.fetch_add(u64::from(outcome.said.passed), Ordering::SeqCst)),
+        Err(error) if is_loss(actor, snapshot, &error) => {
+            actor.place.sea.report(format!("a drill of snapshot {}: {error}", snapshot.id));
+        }
+        Err(_) => {}
+    }
+    Ok(())
+}
+
+fn copy_some(actor: &Actor, rng: &mut Rng, truth: &Truth) -> Result<(), RepoError> {
+    let repo = actor.open()?;
+    let snapshots = repo.snapshots()?;
+    if snapshots.is_empty() {
+        return Ok(());
+    }
+    let to = actor.open_at(&actor.place.island, "island")?;
+    let chosen: Vec<Snapshot> = (0..=rng.below(2)).map(|_| rng.pick(&snapshots).clone()).collect();
+    let options =
+        TransferOptions { parallel: 1, dry_run: false, compression: 1, write_limit: None, timing: alone(1 << 20) };
+    if let Ok(outcome) = transfer(&repo, &chosen, &to, &options, &Heard::default()) {
+        truth.copied.fetch_add(outcome.copied.len() as u64, Ordering::SeqCst);
+    }
+    Ok(())
 }
 
 /// Before what somebody falls asleep, so that others run to their end meanwhile.
@@ -210,22 +367,15 @@ struct Outcome {
 /// One schedule.
 fn run(seed: u64, flaws: &Flaws) -> Outcome {
     let mut rng = Rng::new(seed ^ 0x7e5b);
-    let caches = scratch();
-    let sea = Sea::default();
-    sea.time.store(1_800_000_000_000, Ordering::SeqCst);
-    entropy::seeded::set(Some(seed));
-    init(&sea, caches.path());
-    let windy = rng.chance(40);
-    let weather = if windy { Weather { fails: 6, lost_answers: 6, arrives_late: 500 } } else { Weather::default() };
+    let (mut place, caches) = random::founded(seed, flaws, true);
+    let sea = place.sea.clone();
+    // What is copied goes into a repository with keys of its own.
+    place.island = Sea::default();
+    place.island.time = Arc::clone(&sea.time);
+    init(&place.island, &caches.path().join("island"));
+    let weather = random::weather(&mut rng, 40, 6);
     sea.configure(seed, weather, None);
-    let place = Place {
-        sea: sea.clone(),
-        island: sea.island(),
-        scheduler: Scheduler::default(),
-        caches: caches.path().to_owned(),
-        flaws: flaws.clone(),
-        points: true,
-    };
+    place.island.configure(seed, weather, None);
     let watch = sea.watch(Checker::of_layers(open_directly(&sea, caches.path(), "checker"), Arc::new(Layers)));
     let truth = Arc::new(Truth::default());
     let mut asleep: Vec<usize> = Vec::new();
@@ -260,21 +410,24 @@ fn run(seed: u64, flaws: &Flaws) -> Outcome {
     end(&place, &mut rng, &truth);
     entropy::seeded::set(None);
     drop(watch);
-    Outcome { violation: sea.violation(), truth }
+    Outcome { violation: sea.violation().or_else(|| place.island.violation()), truth }
 }
 
 fn start(place: &Place, rng: &mut Rng, seed: u64, truth: &Arc<Truth>) -> usize {
     let (host, truth) = (rng.below(3), Arc::clone(truth));
     match rng.below(100) {
-        0..=49 => place.start(host, seed, move |actor, rng| back_up(actor, rng, &truth)),
-        50..=72 => place.start(host, seed, move |actor, rng| {
+        0..=39 => place.start(host, seed, move |actor, rng| back_up(actor, rng, &truth)),
+        40..=47 => place.start(host, seed, move |actor, rng| capture(actor, rng, &truth)),
+        48..=67 => place.start(host, seed, move |actor, rng| {
             let repo = actor.open()?;
             // What stops it is told in `end`, where nothing is in its way.
             let _ = prune_by_verb(&repo, rng, &truth);
             Ok(())
         }),
-        73..=91 => place.start(host, seed, forget_some),
-        _ => place.start(host, seed, read_chunks),
+        68..=83 => place.start(host, seed, forget_some),
+        84..=91 => place.start(host, seed, move |actor, rng| restore_one(actor, rng, &truth)),
+        92..=95 => place.start(host, seed, move |actor, rng| drill_one(actor, rng, &truth)),
+        _ => place.start(host, seed, move |actor, rng| copy_some(actor, rng, &truth)),
     }
 }
 
@@ -301,25 +454,27 @@ fn end(place: &Place, rng: &mut Rng, truth: &Truth) {
         return;
     }
     let repo = open_directly(sea, &place.caches, "last");
-    let whole = |when: &str| {
+    let whole = |repo: &Repository, when: &str| {
         for snapshot in repo.snapshots().unwrap() {
             let target = MemoryTarget::default();
             let options = RestoreOptions { parallel: 1, ..RestoreOptions::default() };
-            match restore(&repo, &snapshot, &target, &options, &Heard::default()) {
+            match restore(repo, &snapshot, &target, &options, &Heard::default()) {
                 Ok(_) if truth.is(&target.held()) => {}
                 Ok(_) => sea.report(format!("{when}: snapshot {} comes back as another", snapshot.id)),
                 Err(error) => sea.report(format!("{when}: snapshot {}: {error}", snapshot.id)),
             }
         }
     };
-    whole("at the end");
+    place.island.calm();
+    whole(&open_directly(&place.island, &place.caches.join("island"), "last"), "copied");
+    whole(&repo, "at the end");
     for _ in 0..3 {
         if let Err(error) = prune_by_verb(&repo, rng, truth) {
             sea.report(format!("a prune in peace: {error}"));
         }
         sea.time.fetch_add(31 * 60_000, Ordering::SeqCst);
     }
-    whole("after prunes in peace");
+    whole(&repo, "after prunes in peace");
     sea.check_all();
     let left = sea.names("trash/");
     if !left.is_empty() {
@@ -330,23 +485,33 @@ fn end(place: &Place, rng: &mut Rng, truth: &Truth) {
 #[test]
 fn verbs_beside_each_other_lose_nothing() {
     let first = from_env("REKEEP_SIM_FIRST", 0);
-    let (mut committed, mut resumed, mut squashed, mut deleted) = (0, 0, 0, 0);
+    let mut all = [0; 8];
     let seeds = from_env("REKEEP_SIM_VERBS", 24);
     for seed in first..first + seeds {
         // The last look before a commit is a net below the rules: most run without it.
         let rules = if seed % 4 == 0 { vec![] } else { vec![Rule::LastLook] };
         let Outcome { violation, truth } = run(seed, &Flaws { rules, ..Flaws::default() });
         assert_eq!(violation, None, "REKEEP_SIM_FIRST={seed}");
-        committed += truth.committed.load(Ordering::SeqCst);
-        resumed += truth.resumed.load(Ordering::SeqCst);
-        squashed += truth.squashed.load(Ordering::SeqCst);
-        deleted += truth.deleted.load(Ordering::SeqCst);
+        let counted = [
+            &truth.committed,
+            &truth.resumed,
+            &truth.squashed,
+            &truth.deleted,
+            &truth.captured,
+            &truth.restored,
+            &truth.drilled,
+            &truth.copied,
+        ];
+        all.iter_mut().zip(counted).for_each(|(all, count)| *all += count.load(Ordering::SeqCst));
     }
+    let [committed, resumed, squashed, deleted, captured, restored, drilled, copied] = all;
     println!(
-        "{committed} backups committed, {resumed} carried on, {squashed} layers squashed, {deleted} packs deleted"
+        "{committed} backups committed, {resumed} carried on, {captured} captures, {squashed} layers squashed, {deleted} packs deleted, \
+         {restored} restores, {drilled} drills, {copied} copies"
     );
     if seeds >= 24 {
         assert!(committed > 20 && resumed > 0 && squashed > 0 && deleted > 20, "too little happens");
+        assert!(captured > 0 && restored > 0 && drilled > 0 && copied > 0, "too little happens");
     }
 }
 

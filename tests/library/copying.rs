@@ -198,7 +198,9 @@ fn a_replica_in_a_place_that_fills_anywhere_is_a_whole_repository_and_is_carried
             let repo = there.beside().open();
             assert_sound(&repo);
             let shown = repo.snapshots().unwrap();
-            shown.iter().for_each(|it| assert_same(&restored(&repo, it), &from.states[&it.id], &what));
+            for it in &shown {
+                assert_same(&restored(&repo, it), &from.states[&it.id], &what);
+            }
         }
         replica_of(&source.storage(), &there, &Heard::default()).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(there.open().snapshots().unwrap().len(), 3, "{what}");
@@ -313,7 +315,9 @@ fn a_source_that_is_pruned_while_it_is_replicated_leaves_a_whole_replica() {
         assert_sound(&repo);
         let shown = repo.snapshots().unwrap();
         assert!(!shown.is_empty(), "{at:?}");
-        shown.iter().for_each(|it| assert_same(&restored(&repo, it), &from.states[&it.id], "replica"));
+        for it in &shown {
+            assert_same(&restored(&repo, it), &from.states[&it.id], "replica");
+        }
         replica_of(&source.storage(), &there, &Heard::default()).unwrap();
         assert_eq!(there.beside().open().snapshots().unwrap().len(), 1, "{at:?}");
     }

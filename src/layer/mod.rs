@@ -14,6 +14,7 @@ mod level;
 mod list;
 pub mod merge;
 mod piece;
+pub mod played;
 pub mod reader;
 pub mod stack;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use journal::{
     JournalChange, JournalWriter, KeptVersions, holds_version, is_beyond_limits, merge_journals, newest_versions,
 };
 pub use merge::{MergeKind, MergeProgress, RowTotals, StateTotals, merge_layers, merge_range, read_totals};
+pub use played::{Played, PlayedSpan, play};
 pub use reader::{BlockInfo, Layer};
 pub use stack::{Stack, StackCursor, VersionValue};
 pub use versions::{Version, Versions, WholeValue};

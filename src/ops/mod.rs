@@ -32,6 +32,7 @@ pub mod progress;
 pub mod prune;
 mod reading;
 pub mod repair;
+pub mod replay;
 pub mod replicate;
 pub mod restore;
 pub mod select;

@@ -46,6 +46,8 @@ pub enum PhaseKind {
     Deleting,
     /// Taking changes as they are made.
     Capturing,
+    /// Writing every version again.
+    Replaying,
     /// Copying packs to a replica.
     CopyingPacks,
     /// Copying to a replica what describes packs.
@@ -80,6 +82,7 @@ impl PhaseKind {
             Self::Repacking => "repacking",
             Self::Deleting => "deleting",
             Self::Capturing => "capturing",
+            Self::Replaying => "replaying",
             Self::CopyingPacks => "copying packs",
             Self::CopyingIndex => "copying the index",
             Self::CopyingSnapshots => "copying snapshots",

@@ -8,7 +8,8 @@ mod rewritten;
 mod source;
 
 use super::{
-    OpsError, Phase, PhaseKind, Progress, forget::ForgetPlan, progress::tell_news, reading::Reading, tag::TagChange,
+    OpsError, Phase, PhaseKind, Progress, forget::ForgetPlan, progress::tell_news, prune::Layers, reading::Reading,
+    tag::TagChange,
 };
 use crate::{
     repo::{
@@ -118,12 +119,12 @@ pub fn transfer(
         );
         return Err(OpsError::refused(ErrorKind::InvalidInput, words));
     }
-    from.need(Capability::ReadValues)?;
-    to.need(Capability::Write)?;
+    needs(from, Capability::ReadValues)?;
+    needs(to, Capability::Write)?;
     let as_stored = from.secrets().are_those_of(to.secrets());
     if !as_stored {
         // Who writes anew reads back what he wrote.
-        to.need(Capability::ReadValues)?;
+        needs(to, Capability::ReadValues)?;
     }
     let mut chosen = chosen.to_vec();
     chosen.sort_by_key(|snapshot| (snapshot.content.end, snapshot.id));
@@ -153,6 +154,14 @@ pub fn transfer(
         job.one(snapshot)?;
     }
     Ok(job.outcome)
+}
+
+/// Two repositories are open: which one's keys do not allow it is said.
+fn needs(repo: &Repository, capability: Capability) -> Result<(), OpsError> {
+    repo.need(capability).map_err(|error| match error.kind() {
+        kind @ ErrorKind::RoleLacks => OpsError::refused(kind, format!("{}: {error}", repo.storage().location())),
+        _ => error.into(),
+    })
 }
 
 struct Transfer<'a> {
@@ -251,7 +260,7 @@ impl Transfer<'_> {
         if let Some(warning) = session.missed_beats() {
             self.progress.warning(&warning);
         }
-        session.commit(&manifest)?;
+        session.commit_and_note(&manifest, &Layers)?;
         self.copies.look_again(self.to)?;
         if self.copies.get(origin).is_none() {
             return Err(OpsError::Failed(format!("the copy {} cannot be found again", manifest.id)));

@@ -1,6 +1,6 @@
 //! What is needed: a bit for every chunk that a revision references which counts or is pending.
 
-use super::{LayerWalk, bits::ChunkSet, needed::Needed, view::View};
+use super::{LayerWalk, bits::ChunkSet, first_seen::FirstSeen, needed::Needed, view::View};
 use crate::repo::{
     ChunkId, ChunkReader, Manifest, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
@@ -24,27 +24,27 @@ struct References {
 
 impl Inner {
     /// What the revisions that the catalog holds need. `listed` are those that storage showed just now: one of them that
-    /// cannot be opened stops the pruner.
+    /// cannot be opened stops the pruner. Those of `without` count as if they had been forgotten.
     pub(super) fn needed(
         self: &Arc<Self>,
         listed: &HashSet<(SnapshotId, u64)>,
         walk: &dyn LayerWalk,
+        without: &HashSet<SnapshotId>,
     ) -> Result<Needed, RepoError> {
         let revisions = self.catalog.revisions()?;
         self.all_are_known(listed, &revisions)?;
         let mut references = References::default();
         let first: HashMap<SnapshotId, &Revision> =
             revisions.iter().filter(|it| it.revision == 0).map(|it| (it.snapshot, it)).collect();
-        for group in revisions.chunk_by(|a, b| a.snapshot == b.snapshot) {
+        let groups = revisions.chunk_by(|a, b| a.snapshot == b.snapshot);
+        for group in groups.filter(|group| group.first().is_none_or(|it| !without.contains(&it.snapshot))) {
             self.add_snapshot(group, &first, &mut references)?;
         }
         let mut needed = Needed { snapshots: references.snapshots, ..Needed::default() };
         for table in &references.tables {
             needed.chunks.insert(self.number(table)?);
         }
-        for layer in references.layers.values() {
-            self.add_layer(layer, walk, &mut needed)?;
-        }
+        self.add_layers(references.layers.values(), walk, &mut needed)?;
         Ok(needed)
     }
 
@@ -170,30 +170,32 @@ impl Inner {
         Ok(())
     }
 
-    fn add_layer(
+    /// Adds what layers have, as it is noted; those that this catalog sees for the first time are walked.
+    fn add_layers<'l>(
         self: &Arc<Self>,
-        layer: &LayerRef,
+        layers: impl Iterator<Item = &'l LayerRef>,
         walk: &dyn LayerWalk,
         needed: &mut Needed,
     ) -> Result<(), RepoError> {
-        needed.layers.insert(layer.id);
-        if self.catalog.for_each_layer_chunk(&layer.id, &mut |number| {
-            needed.chunks.insert(number);
-        })? {
-            return Ok(());
+        let mut unknown = FirstSeen::new(&self.catalog);
+        for layer in layers {
+            needed.layers.insert(layer.id);
+            if self.catalog.for_each_layer_chunk(&layer.id, &mut |number| {
+                needed.chunks.insert(number);
+            })? {
+                continue;
+            }
+            let reader = Arc::clone(self) as Arc<dyn ChunkReader>;
+            let walked = walk.chunks(&reader, layer, &mut |id| unknown.take(id, &mut needed.chunks));
+            if let Err(error) = walked {
+                // What was walked to its end need not be the next time.
+                unknown.give_up_last();
+                unknown.settle(&mut needed.chunks)?;
+                return Err(error);
+            }
+            unknown.ends(layer.id);
         }
-        // Seen for the first time by this catalog.
-        let reader = Arc::clone(self) as Arc<dyn ChunkReader>;
-        let mut numbers = Vec::new();
-        walk.chunks(&reader, layer, &mut |id| {
-            numbers.push(self.number(&id)?);
-            Ok(())
-        })?;
-        self.catalog.set_layer_numbers(&layer.id, &mut numbers)?;
-        for number in numbers {
-            needed.chunks.insert(number);
-        }
-        Ok(())
+        unknown.settle(&mut needed.chunks)
     }
 
     fn number(&self, id: &ChunkId) -> Result<u64, RepoError> {

@@ -354,7 +354,9 @@ fn what_a_service_and_an_operator_write_down_is_as_it_says() {
     is_as_said("audit", 0, &told);
     let entries = told["entries"].as_array().unwrap();
     assert!(entries.iter().any(|entry| entry["did"] == "stopped") && entries.iter().any(|it| it["settled"].is_array()));
-    entries.iter().for_each(|entry| is_as_said("audit", 1, entry));
+    for entry in entries {
+        is_as_said("audit", 1, entry);
+    }
     is_as_said("serve", 0, &world.json(&["serve", "key", "boss"]));
     assert!(world.json(&["serve", "openapi"])["openapi"].is_string());
 }

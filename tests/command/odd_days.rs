@@ -454,7 +454,7 @@ fn a_source_that_is_not_there_is_refused_under_a_wider_scope_too() {
     fs::remove_dir_all(world.path("s")).unwrap();
     fs::create_dir(world.path("s")).unwrap();
     world.run(&["backup", "files:s"]).fails(1, &["lost most", &part[..8], "nothing was committed"]);
-    assert_eq!(ids(&Json::Array(world.snapshots())), [part.clone()]);
+    assert_eq!(ids(&Json::Array(world.snapshots())), std::slice::from_ref(&part));
     // Of a part that was never asked for before nobody knows what it holds.
     world.ok(&["backup", "files:s", "--exclude", "other"]);
     fill(&world, "s", 1);

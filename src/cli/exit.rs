@@ -278,8 +278,8 @@ mod tests {
         assert_eq!(of(OpsError::Usage(String::new())), 2);
         assert_eq!(of(RepoError::NoRepository { location: String::new() }.into()), 10);
         assert_eq!(of(ConnectorError::Locked { object: String::new(), reason: String::new() }.into()), 11);
-        assert_eq!(of(RepoError::WrongPassword { slots: 1 }.into()), 12);
-        assert_eq!(of(LayerError::Repo(RepoError::WrongPassword { slots: 1 }).into()), 12);
+        assert_eq!(of(RepoError::WrongPassword { location: String::new(), slots: 1 }.into()), 12);
+        assert_eq!(of(LayerError::Repo(RepoError::WrongPassword { location: String::new(), slots: 1 }).into()), 12);
         assert_eq!(of(OpsError::Interrupted), 130);
         assert_eq!(of(RepoError::Interrupted.into()), 130);
         assert_eq!(of(LayerError::Repo(RepoError::Interrupted).into()), 130);

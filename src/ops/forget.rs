@@ -15,7 +15,7 @@ pub use reason::Reason;
 
 use super::{
     Narrow, OpsError, Phase, PhaseKind, Progress,
-    prune::{PruneOptions, PruneOutcome, prune},
+    prune::{HeldPacks, PruneOptions, PruneOutcome, held_without, prune},
 };
 use crate::{
     repo::{Capability, RepoError, Repository, Snapshot, SnapshotId},
@@ -95,6 +95,11 @@ pub fn plan_named(repo: &Repository, named: &[Snapshot], force: bool) -> Result<
     let named = named.iter().filter(|snapshot| seen.insert(snapshot.id));
     let name = GroupName { source: None, scope: None, host: None, tags: None };
     Ok(ForgetPlan { groups: vec![Group { name, snapshots: named.map(decision).collect() }] })
+}
+
+/// What storage would go on holding, and until when, of what a prune deletes once a plan is carried out.
+pub fn held_after(repo: &Repository, plan: &ForgetPlan, progress: &dyn Progress) -> Result<HeldPacks, OpsError> {
+    held_without(repo, &plan.dropped().map(|decision| decision.id).collect(), progress)
 }
 
 /// [`execute`], and a prune behind it.

@@ -53,8 +53,10 @@ pub enum RepoError {
         reason: String,
     },
     /// No key slot opens with this password or recovery key.
-    #[error("the password opens none of the repository's {slots} key slots")]
+    #[error("the password opens none of the {slots} key slots of {location}")]
     WrongPassword {
+        /// Where the repository is.
+        location: String,
         /// How many slots were tried.
         slots: usize,
     },
@@ -290,6 +292,7 @@ impl RepoError {
             | Self::AlreadyExists { location }
             | Self::Occupied { location, .. }
             | Self::NotReplica { location, .. }
+            | Self::WrongPassword { location, .. }
             | Self::Location { location, .. } => location.clone(),
             Self::KeyService { service, .. } => service.clone(),
             Self::NewerFormat { object, .. }
@@ -307,8 +310,7 @@ impl RepoError {
             | Self::Contended { id } => id.to_string(),
             Self::NoSnapshot { name } => name.clone(),
             Self::Catalog { path, .. } => path.clone(),
-            Self::WrongPassword { .. }
-            | Self::Role { .. }
+            Self::Role { .. }
             | Self::RunFailed { .. }
             | Self::CatalogChanged
             | Self::Interrupted

@@ -508,7 +508,7 @@ fn open_any(storage: &Storage, attempt: &slot::Attempt) -> Result<(Keyring, Conf
         return Err(failures.remove(0));
     }
     if failures.is_empty() {
-        return Err(RepoError::WrongPassword { slots: tried });
+        return Err(RepoError::WrongPassword { location: storage.location().to_owned(), slots: tried });
     }
     let reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();
     let reason = format!("{}; none of the other {tried} slots opens with what was given", reasons.join("; "));

@@ -331,3 +331,40 @@ fn status_looks_where_copies_are_said_to_be_and_says_what_lacks() {
     let locked: Ran = world.command(&["status", "--copy", "other"]).output().unwrap().into();
     locked.fails(1, &["another repository", "password"]).says(&["LACKS a third copy"]);
 }
+
+#[test]
+fn keys_that_may_not_are_named_with_their_place_and_nothing_is_copied() {
+    let world = history();
+    make(&world, true);
+    for (role, password) in [("put-only", "host horse"), ("read-only", "reader horse")] {
+        fs::write(world.path(role), password).unwrap();
+        world.ok(&["key", "add", "--role", role, "--new-password-file", role]);
+        assert_eq!(there(&world, &["key", "add", "--role", role, "--new-password-file", role]).code, Some(0));
+    }
+    let with = |ours: &str, theirs: &str| -> Ran {
+        let mut command = world.command(&["copy", "--to", "other"]);
+        command.env("REKEEP_PASSWORD", ours).env("REKEEP_TO_PASSWORD", theirs).output().unwrap().into()
+    };
+    with("host horse", OTHER).fails(1, &["/repo: ", "read values", "put-only"]);
+    with(PASSWORD, "reader horse").fails(1, &["/other: ", "write snapshots", "read-only"]);
+    // The wrong one of two passwords is said.
+    with(PASSWORD, PASSWORD).fails(12, &["key slots of ", "/other"]);
+    with(OTHER, OTHER).fails(12, &["key slots of ", "/repo"]);
+    assert_eq!(json_there(&world, &["snapshots"]), json!([]));
+    // What is enough: reading here, and adding there.
+    let enough = with("reader horse", "host horse");
+    assert_eq!(enough.code, Some(0), "{enough:?}");
+    is_sound(&world, 3);
+}
+
+#[test]
+fn keys_that_only_add_cannot_take_what_is_written_anew() {
+    let world = history();
+    make(&world, false);
+    fs::write(world.path("host"), "host horse").unwrap();
+    assert_eq!(there(&world, &["key", "add", "--role", "put-only", "--new-password-file", "host"]).code, Some(0));
+    let ran: Ran =
+        world.command(&["copy", "--to", "other"]).env("REKEEP_TO_PASSWORD", "host horse").output().unwrap().into();
+    ran.fails(1, &["/other: ", "read values", "put-only"]);
+    assert_eq!(json_there(&world, &["snapshots"]), json!([]));
+}

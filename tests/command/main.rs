@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod backups;
+#[cfg(unix)]
+#[path = "../support/clock.rs"]
+mod clock;
 mod connectors;
 mod copies;
 mod crashes;

@@ -378,7 +378,7 @@ fn another_password_than_the_remembered_one_opens_its_own_slot() {
     }
     let wrong = Unlock::Password("wrong".to_owned());
     let refused = Repository::open(&world.storage(), &wrong, &world.options());
-    assert!(matches!(refused, Err(RepoError::WrongPassword { slots: 2 })));
+    assert!(matches!(refused, Err(RepoError::WrongPassword { slots: 2, .. })));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod support;
 
 mod bounds;
 mod caches;
+mod copying;
 mod counts;
 mod crash;
 mod damage;

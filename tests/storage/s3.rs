@@ -392,6 +392,11 @@ fn a_prune_of_a_locked_bucket_says_what_stays_until_when_and_renews_what_is_need
         let again = life.json(&extend);
         assert!(renewed["locks"]["extended"].as_u64().unwrap() > 8 && again["locks"]["extended"] == 0, "{again}");
 
+        let foreseen = life.json(&["forget", "--dry-run", &first]);
+        assert!(foreseen["held"]["packs"].as_u64().unwrap() > 0, "{foreseen}");
+        assert_eq!(foreseen["held"]["until"], renewed["locks"]["until"].as_i64().unwrap() / 1000 * 1000, "{foreseen}");
+        let text = life.ok(&["forget", "--dry-run", &first]);
+        assert!(text.contains("held ") && text.contains(&format!("in {mode} mode")), "{text}");
         life.ok(&["forget", &first]);
         let plan = life.json(&["prune", "--dry-run"]);
         let going =

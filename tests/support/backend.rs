@@ -4,7 +4,10 @@
 //! What a `create` stored is durable when it has returned. Of the create that a power cut interrupts, all or nothing is
 //! there: never a part, which is what [`Backend::create`] promises.
 
-use rekeep::repo::storage::{Backend, Created, Listed, Promises};
+use rekeep::{
+    record::Timestamp,
+    repo::storage::{Backend, Created, Listed, LockMode, ObjectHold, Promises},
+};
 use std::{
     collections::{BTreeMap, HashMap},
     io::{self, ErrorKind},
@@ -48,6 +51,7 @@ struct State {
     far: bool,
     delay: std::time::Duration,
     rival: Option<Rival>,
+    held_until: Option<Timestamp>,
 }
 
 /// The backend.
@@ -130,6 +134,11 @@ impl TestBackend {
         state.full = false;
         state.refused = None;
         std::mem::take(&mut state.fired)
+    }
+
+    /// From now on everything is locked until then, whoever deletes it.
+    pub fn hold_all(&self, until: Timestamp) {
+        self.state().held_until = Some(until);
     }
 
     /// Operations so far.
@@ -260,6 +269,14 @@ impl Backend for TestBackend {
         let turn = state.turn("len", name, false)?;
         let len = state.image.get(name).map(|bytes| bytes.len() as u64).ok_or(ErrorKind::NotFound)?;
         answer(turn, len)
+    }
+
+    fn hold_of(&self, name: &str) -> io::Result<Option<ObjectHold>> {
+        let state = self.state();
+        let Some(until) = state.held_until else { return Ok(None) };
+        let bytes = state.image.get(name).ok_or(ErrorKind::NotFound)?.len() as u64;
+        let mode = Some(LockMode::Compliance);
+        Ok(Some(ObjectHold { bytes, until: Some(until), mode, legal_hold: false, is_versioned: true }))
     }
 
     fn connections(&self) -> usize {

@@ -145,6 +145,11 @@ impl World {
         self.try_open().unwrap()
     }
 
+    /// What its clock shows.
+    pub fn clock_millis(&self) -> i64 {
+        self.clock.now().as_millis()
+    }
+
     pub fn cache_dir(&self) -> &std::path::Path {
         self.cache.path()
     }

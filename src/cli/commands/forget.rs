@@ -13,9 +13,9 @@ use crate::{
         Progress as _,
         forget::{
             Age, ForgetOutcome, ForgetPlan, GroupName, Grouping, KeepPeriod, KeepWithin, Period, Policy, execute,
-            execute_and_prune, plan_named, plan_policy, time_zone,
+            execute_and_prune, held_after, plan_named, plan_policy, time_zone,
         },
-        prune::{PruneOptions, PruneOutcome},
+        prune::{HeldPacks, PruneOptions, PruneOutcome},
     },
     repo::{Capability, Repository, repository::Lost},
 };
@@ -201,7 +201,7 @@ fn bury(args: &ForgetArgs, lost: Lost, context: &Context) -> Result<Status, Fail
     let forgotten = if args.dry_run { Vec::new() } else { chosen.clone() };
     if context.json {
         context.out.json(&json!({
-            "dry_run": args.dry_run, "groups": [], "forgotten": forgotten, "failed": [], "prune": null,
+            "dry_run": args.dry_run, "groups": [], "forgotten": forgotten, "failed": [], "held": HeldPacks::default(), "prune": null,
         }));
     } else if !context.quiet {
         let count = counted(chosen.len() as u64, "lost snapshot");
@@ -236,12 +236,14 @@ pub(super) fn run(args: &ForgetArgs, context: &Context) -> Result<Status, Failur
     if args.prune {
         return run_with_prune(args, &repo, plan, context);
     }
+    let held = if args.dry_run { held_after(&repo, &plan, &context.reporter)? } else { HeldPacks::default() };
+    context.reporter.finish();
     let outcome = if args.dry_run {
         ForgetOutcome { plan, forgotten: Vec::new(), failed: Vec::new() }
     } else {
         execute(&repo, plan, &context.reporter).kept(KEPT)?
     };
-    report(args, &outcome, None, context);
+    report(args, &outcome, None, context, &held);
     Ok(Status::complete(outcome.failed.is_empty()))
 }
 
@@ -261,14 +263,20 @@ fn run_with_prune(
         done => done.kept(KEPT)?,
     };
     context.reporter.finish();
-    report(args, &outcome, Some(&pruned), context);
+    report(args, &outcome, Some(&pruned), context, &pruned.held);
     if !context.json {
         super::prune::show(&pruned, context);
     }
     Ok(Status::complete(outcome.failed.is_empty() && pruned.failures.is_empty()))
 }
 
-fn report(args: &ForgetArgs, outcome: &ForgetOutcome, pruned: Option<&PruneOutcome>, context: &Context) {
+fn report(
+    args: &ForgetArgs,
+    outcome: &ForgetOutcome,
+    pruned: Option<&PruneOutcome>,
+    context: &Context,
+    held: &HeldPacks,
+) {
     if context.json {
         let failed: Vec<_> = outcome.failed.iter().map(|(id, reason)| json!({ "id": id, "reason": reason })).collect();
         context.out.json(&json!({
@@ -276,6 +284,7 @@ fn report(args: &ForgetArgs, outcome: &ForgetOutcome, pruned: Option<&PruneOutco
             "groups": outcome.plan.groups,
             "forgotten": outcome.forgotten,
             "failed": failed,
+            "held": held,
             "prune": pruned,
         }));
         return;
@@ -313,6 +322,9 @@ fn report(args: &ForgetArgs, outcome: &ForgetOutcome, pruned: Option<&PruneOutco
         let data = if pruned.is_some() { "" } else { "; their data stays until a prune" };
         format!("forgot {forgotten} and kept {kept}{data}")
     });
+    if pruned.is_none() {
+        context.out.text(&super::prune::held(held));
+    }
 }
 
 fn group_name(name: &GroupName) -> String {

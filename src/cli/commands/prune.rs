@@ -237,7 +237,8 @@ fn kept(outcome: &PruneOutcome) -> String {
     text
 }
 
-fn held(held: &HeldPacks) -> String {
+/// What of that which goes is locked, in words; nothing if nothing is.
+pub(super) fn held(held: &HeldPacks) -> String {
     if held.packs == 0 {
         return String::new();
     }

@@ -148,7 +148,7 @@ impl Course<'_> {
 impl Live<'_> {
     fn run(&self) -> Result<CaptureOutcome, OpsError> {
         self.center.check_name()?;
-        self.center.spread()?;
+        self.make_center()?;
         let mut course = Course {
             outcome: CaptureOutcome { complete: true, ..CaptureOutcome::default() },
             is_whole: false,
@@ -189,6 +189,22 @@ impl Live<'_> {
         }
         course.outcome.complete &= course.outcome.lost == 0;
         Ok(course.outcome)
+    }
+
+    /// Makes the data center; a node that goes or comes just then is asked again.
+    fn make_center(&self) -> Result<(), OpsError> {
+        let began = Instant::now();
+        loop {
+            let Err(error) = self.center.spread() else { return Ok(()) };
+            if !Center::may_pass(&error) || began.elapsed() >= self.options.start_timeout {
+                return Err(error.into());
+            }
+            self.progress.warn(WarningKind::Problem, self.center.namespace(), error.to_string());
+            crate::record::pause(self.options.poll, || self.progress.cancelled());
+            if self.progress.cancelled() {
+                return Err(OpsError::Interrupted);
+            }
+        }
     }
 
     /// Asks nodes how far they are, and makes the data center on those that have none.

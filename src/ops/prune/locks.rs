@@ -1,11 +1,11 @@
 //! What storage goes on holding of what a prune deletes, and locks that are renewed for what is still needed.
 
-use super::{OpsError, Progress};
+use super::{OpsError, Phase, PhaseKind, Progress};
 use crate::{
     ops::crew::together,
     record::Timestamp,
     repo::{
-        ObjectName, RepoError, Repository, keys, pack,
+        ObjectName, RepoError, Repository, SnapshotId, keys, pack,
         pruner::Survey,
         storage::{LockMode, ObjectHold},
     },
@@ -111,6 +111,23 @@ pub(super) fn held(
         Ok(())
     })?;
     Ok(sum.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// What storage would hold of the packs in which nobody needs anything once these snapshots are forgotten. Costs one request where
+/// it holds nothing.
+pub(in crate::ops) fn held_without(
+    repo: &Repository,
+    without: &HashSet<SnapshotId>,
+    progress: &dyn Progress,
+) -> Result<HeldPacks, OpsError> {
+    if without.is_empty() || !config_hold(repo)?.is_some_and(|hold| hold.is_versioned) {
+        return Ok(HeldPacks::default());
+    }
+    let _lease = repo.begin_read("forget, planning only")?;
+    progress.phase(&Phase::new(PhaseKind::LookingForNeeded, 0, 0));
+    let survey = repo.survey_without(without, &super::Layers, Duration::ZERO)?;
+    let going = survey.packs.iter().filter(|pack| pack.live_chunks == 0 && !pack.is_busy).map(|pack| pack.name);
+    held(repo, &going.collect(), progress)
 }
 
 /// Renews the locks of all that is needed. Gives also what could not be locked, and why.

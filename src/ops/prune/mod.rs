@@ -5,6 +5,7 @@ mod locks;
 mod plan;
 mod walk;
 
+pub(in crate::ops) use locks::held_without;
 pub use locks::{ExtendLocks, HeldPacks, LocksExtended};
 pub use plan::{PrunePlan, Sum};
 pub use walk::Layers;

@@ -115,12 +115,12 @@ pub fn transfer(
         );
         return Err(OpsError::refused(ErrorKind::InvalidInput, words));
     }
-    from.need(Capability::ReadValues)?;
-    to.need(Capability::Write)?;
+    needs(from, Capability::ReadValues)?;
+    needs(to, Capability::Write)?;
     let as_stored = from.secrets().are_those_of(to.secrets());
     if !as_stored {
         // Who writes anew reads back what he wrote.
-        to.need(Capability::ReadValues)?;
+        needs(to, Capability::ReadValues)?;
     }
     let mut chosen = chosen.to_vec();
     chosen.sort_by_key(|snapshot| (snapshot.content.end, snapshot.id));
@@ -150,6 +150,14 @@ pub fn transfer(
         job.one(snapshot)?;
     }
     Ok(job.outcome)
+}
+
+/// Two repositories are open: which one's keys do not allow it is said.
+fn needs(repo: &Repository, capability: Capability) -> Result<(), OpsError> {
+    repo.need(capability).map_err(|error| match error.kind() {
+        kind @ ErrorKind::RoleLacks => OpsError::refused(kind, format!("{}: {error}", repo.storage().location())),
+        _ => error.into(),
+    })
 }
 
 struct Transfer<'a> {

@@ -62,9 +62,9 @@ fn password_and_recovery_key_open_the_same_keyring() {
 #[test]
 fn wrong_secrets_are_told_apart_from_typing_errors_and_from_no_repository() {
     let (storage, _, recovery) = repository();
-    assert!(matches!(open(&storage, &password("open")), Err(RepoError::WrongPassword { slots: 1 })));
+    assert!(matches!(open(&storage, &password("open")), Err(RepoError::WrongPassword { slots: 1, .. })));
     let other = Unlock::Recovery(RecoveryKey::generate().unwrap().0.clone());
-    assert!(matches!(open(&storage, &other), Err(RepoError::WrongPassword { slots: 1 })));
+    assert!(matches!(open(&storage, &other), Err(RepoError::WrongPassword { slots: 1, .. })));
     let mut typo = recovery.0.clone();
     let last = if typo.ends_with('A') { 'C' } else { 'A' };
     typo.replace_range(0..1, if typo.starts_with('Q') { "R" } else { "Q" });
@@ -219,7 +219,7 @@ fn a_service_that_keeps_a_slots_key_opens_it() {
     let shown = listed.iter().find(|slot| slot.name == name).unwrap();
     assert_eq!((shown.kind.as_str(), shown.provider.as_deref()), ("external", Some("turning")));
     let other = Unlock::External(Arc::new(Turning("other")));
-    assert!(matches!(open(&storage, &other), Err(RepoError::WrongPassword { slots: 0 })));
+    assert!(matches!(open(&storage, &other), Err(RepoError::WrongPassword { slots: 0, .. })));
     let refusing = Unlock::External(Arc::new(Turning("refuses")));
     let error = add_slot(&storage, &keyring, &refusing, Role::Operator, FAST, "", now()).unwrap_err();
     assert!(error.to_string().contains("no"), "{error}");

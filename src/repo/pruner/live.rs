@@ -24,18 +24,20 @@ struct References {
 
 impl Inner {
     /// What the revisions that the catalog holds need. `listed` are those that storage showed just now: one of them that
-    /// cannot be opened stops the pruner.
+    /// cannot be opened stops the pruner. Those of `without` count as if they had been forgotten.
     pub(super) fn needed(
         self: &Arc<Self>,
         listed: &HashSet<(SnapshotId, u64)>,
         walk: &dyn LayerWalk,
+        without: &HashSet<SnapshotId>,
     ) -> Result<Needed, RepoError> {
         let revisions = self.catalog.revisions()?;
         self.all_are_known(listed, &revisions)?;
         let mut references = References::default();
         let first: HashMap<SnapshotId, &Revision> =
             revisions.iter().filter(|it| it.revision == 0).map(|it| (it.snapshot, it)).collect();
-        for group in revisions.chunk_by(|a, b| a.snapshot == b.snapshot) {
+        let groups = revisions.chunk_by(|a, b| a.snapshot == b.snapshot);
+        for group in groups.filter(|group| group.first().is_none_or(|it| !without.contains(&it.snapshot))) {
             self.add_snapshot(group, &first, &mut references)?;
         }
         let mut needed = Needed { snapshots: references.snapshots, ..Needed::default() };

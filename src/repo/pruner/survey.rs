@@ -72,14 +72,24 @@ pub struct Survey {
 impl Repository {
     /// Surveys the repository without changing anything in it.
     pub fn survey(&self, walk: &dyn LayerWalk, grace: Duration) -> Result<Survey, RepoError> {
-        self.inner.survey(walk, grace, Leases::AreNot)
+        self.survey_without(&HashSet::new(), walk, grace)
+    }
+
+    /// The same as if these snapshots had been forgotten.
+    pub fn survey_without(
+        &self,
+        without: &HashSet<SnapshotId>,
+        walk: &dyn LayerWalk,
+        grace: Duration,
+    ) -> Result<Survey, RepoError> {
+        self.inner.survey(walk, grace, Leases::AreNot, without)
     }
 }
 
 impl Pruner {
     /// Surveys the repository; fences dead leases on the way.
     pub fn survey(&self) -> Result<Survey, RepoError> {
-        self.inner.survey(self.options.walk.as_ref(), self.options.grace, Leases::AreListed)
+        self.inner.survey(self.options.walk.as_ref(), self.options.grace, Leases::AreListed, &HashSet::new())
     }
 
     /// Copies what is needed in these packs into new ones, and waits until their index is durable. Gives chunks and
@@ -168,8 +178,14 @@ impl Inner {
         }
     }
 
-    fn survey(self: &Arc<Self>, walk: &dyn LayerWalk, grace: Duration, fence: Leases) -> Result<Survey, RepoError> {
-        let (mut view, homes) = self.look(walk, fence)?;
+    fn survey(
+        self: &Arc<Self>,
+        walk: &dyn LayerWalk,
+        grace: Duration,
+        fence: Leases,
+        without: &HashSet<SnapshotId>,
+    ) -> Result<Survey, RepoError> {
+        let (mut view, homes) = self.look(walk, fence, without)?;
         if fence == Leases::AreListed {
             self.tidy_damage(&view, &homes)?;
         }

@@ -82,7 +82,12 @@ impl View {
 
 impl Inner {
     /// Lists `trash/`, index, `packs/`, leases if asked, snapshots, in this order; then finds out what is needed.
-    fn look_once(self: &Arc<Self>, walk: &dyn LayerWalk, leases: Leases) -> Result<View, RepoError> {
+    fn look_once(
+        self: &Arc<Self>,
+        walk: &dyn LayerWalk,
+        leases: Leases,
+        without: &HashSet<SnapshotId>,
+    ) -> Result<View, RepoError> {
         self.forget_hidden();
         let marks = self.marks(&HashSet::new(), Unreadable::Fails)?;
         let mut damaged = self.damaged_packs()?;
@@ -107,7 +112,7 @@ impl Inner {
             self.refresh_snapshots_listed(&mut warnings)?
         };
         self.nothing_is_hidden()?;
-        let needed = self.needed(&revisions, walk)?;
+        let needed = self.needed(&revisions, walk, without)?;
         let marked = marks.iter().flat_map(|mark| mark.packs.iter().copied()).collect();
         let mut indexed = HashMap::new();
         for (number, name, bytes) in self.catalog.pack_numbers()? {
@@ -124,14 +129,19 @@ impl Inner {
         Ok(view)
     }
 
-    /// Looks until no needed chunk is missing.
+    /// Looks until no needed chunk is missing; snapshots of `without` count as if they had been forgotten.
     ///
     /// # Errors
     /// [`RepoError::ChunkMissing`] if one is, and nothing moves any more that could bring it.
-    pub(super) fn look(self: &Arc<Self>, walk: &dyn LayerWalk, leases: Leases) -> Result<(View, Homes), RepoError> {
+    pub(super) fn look(
+        self: &Arc<Self>,
+        walk: &dyn LayerWalk,
+        leases: Leases,
+        without: &HashSet<SnapshotId>,
+    ) -> Result<(View, Homes), RepoError> {
         let mut last = None;
         for _ in 0..MAX_LOOKS {
-            let missing = match self.look_once(walk, leases) {
+            let missing = match self.look_once(walk, leases, without) {
                 Ok(view) => {
                     let homes = self.homes(&view, &HashSet::new())?;
                     match self.missing(&view, &homes, Damaged::DoNotCount)? {
@@ -233,6 +243,6 @@ impl Inner {
 impl Pruner {
     /// [`Inner::look`] with this pruner's options.
     pub(super) fn look(&self, leases: Leases) -> Result<(View, Homes), RepoError> {
-        self.inner.look(self.options.walk.as_ref(), leases)
+        self.inner.look(self.options.walk.as_ref(), leases, &HashSet::new())
     }
 }

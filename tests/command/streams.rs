@@ -134,7 +134,9 @@ fn a_stream_goes_out_as_files_comes_in_again_and_goes_out_the_same() {
     assert_eq!(first.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["0_test_1.asbx", "replay.json"]);
     // A copy is younger than what is in it, and means the same.
     fs::create_dir(world.path("copy")).unwrap();
-    first.iter().for_each(|(name, bytes)| fs::write(world.path("copy").join(name), bytes).unwrap());
+    for (name, bytes) in &first {
+        fs::write(world.path("copy").join(name), bytes).unwrap();
+    }
     let other = |args: &[&str]| {
         let all: Vec<&str> = [&["-r", "other"], args].concat();
         world.ok(&all)

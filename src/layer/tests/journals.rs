@@ -277,10 +277,13 @@ fn rows_whose_keys_are_no_version_keys_are_an_error() {
 /// A version: its record, time, and what a person can tell of it.
 type Shown = (Vec<u8>, u64, u64, Option<(u32, Vec<u8>)>);
 
+/// The versions of a record by their times.
+type ByTime<'a> = BTreeMap<(u64, u64), &'a Option<Rec>>;
+
 /// What is played, from the model.
 fn expected_of(base: &Model, happened: &[Happened], begins: u64, span: (Option<u64>, bool, u64)) -> Vec<Shown> {
     let (from, only_changes, to) = span;
-    let mut by_key: BTreeMap<&Vec<u8>, BTreeMap<(u64, u64), &Option<Rec>>> = BTreeMap::new();
+    let mut by_key: BTreeMap<&Vec<u8>, ByTime<'_>> = BTreeMap::new();
     for key in base.keys() {
         by_key.entry(key).or_default();
     }

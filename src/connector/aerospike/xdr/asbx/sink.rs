@@ -385,6 +385,7 @@ mod tests {
 
     #[test]
     fn the_order_of_versions_is_kept_where_their_times_contradict_it() {
+        use Landed::{Moved, Whole};
         let dir = tempfile::tempdir().unwrap();
         let place = Place::Here(dir.path().join("out"));
         let mut sink = AsbxSink::new(place.clone(), None);
@@ -401,7 +402,6 @@ mod tests {
         .into_iter()
         .map(|made| write(&mut sink, 0, made))
         .collect();
-        use Landed::{Moved, Whole};
         assert_eq!(landed, [Whole, Moved, Moved, Moved, Moved, Moved]);
         sink.finish().unwrap();
         let found = read(&place);

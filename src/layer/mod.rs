@@ -6,6 +6,7 @@ mod built;
 mod cut;
 pub mod diff;
 pub mod error;
+pub mod filter;
 mod groups;
 pub mod join;
 pub mod journal;
@@ -26,6 +27,7 @@ pub use crate::record::VersionTime;
 pub use block::{MAX_HEAD_BYTES, MAX_INLINE_BYTES, MAX_SHAPE_BYTES};
 pub use diff::{Change, diff_stacks};
 pub use error::LayerError;
+pub use filter::{KeyHash, KeyPlaces};
 pub use join::{JoinCounts, JoinOptions, RangeOutcome, join_range};
 pub use journal::{
     JournalChange, JournalWriter, KeptVersions, holds_version, is_beyond_limits, merge_journals, newest_versions,

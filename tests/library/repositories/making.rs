@@ -277,7 +277,7 @@ pub(super) fn write_journal() {
     };
     let collections = [StreamCollection { name: "c".to_owned(), codec: KeyCodec::Raw, attributes: Json::Null }];
     let options = StreamOptions::default();
-    let mut commit = |changes: &[Made<'_>]| {
+    let commit = |changes: &[Made<'_>]| {
         making.clock.advance(1000);
         let mut batch = ChangeBatch::default();
         let began = making.clock.now().as_millis();

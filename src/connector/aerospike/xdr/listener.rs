@@ -263,9 +263,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let id = shared.connections.fetch_add(1, Ordering::SeqCst);
         let named = std::thread::Builder::new().name(format!("xdr {from}")).stack_size(STACK_BYTES);
         let reader = named.spawn(move || {
-            if let Err(error) = serve(&for_reader, id, stream) {
-                for_reader.tell(format!("a connection from {from} was closed: {error}"));
-            }
+            serve(&for_reader, id, stream, from);
             for_reader.open().remove(&id);
         });
         readers.extend(reader.ok());
@@ -277,16 +275,20 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 }
 
 /// Takes what one connection ships, until it ends or says what is no change.
-fn serve(shared: &Shared, id: u64, stream: TcpStream) -> io::Result<()> {
-    let line = Arc::new(Line::new(stream, shared.options.tls.as_ref())?);
+fn serve(shared: &Shared, id: u64, stream: TcpStream, from: SocketAddr) {
+    let closed = |error: &io::Error| shared.tell(format!("a connection from {from} was closed: {error}"));
+    let line = match Line::new(stream, shared.options.tls.as_ref()) {
+        Ok(line) => Arc::new(line),
+        Err(error) => return closed(&error),
+    };
     shared.open().insert(id, Arc::clone(&line));
-    let read = read_messages(shared, id, &line);
-    if read.is_err() {
-        // What it shipped before is kept, what it ships again is looked at again.
-        line.shut();
-    }
+    let Err(error) = read_messages(shared, id, &line) else { return };
     // Who was told to end did not do wrong.
-    if shared.is_stopped() { Ok(()) } else { read }
+    if !shared.is_stopped() {
+        closed(&error);
+    }
+    // It is told first. What it shipped before is kept, what it ships again is looked at again.
+    line.shut();
 }
 
 fn read_messages(shared: &Shared, id: u64, line: &Arc<Line>) -> io::Result<()> {

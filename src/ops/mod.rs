@@ -45,7 +45,7 @@ pub mod usage;
 pub mod verify;
 
 pub use error::OpsError;
-pub use progress::{Phase, PhaseKind, Progress, Silent};
+pub use progress::{Phase, PhaseKind, Progress, Silent, StreamStanding};
 pub use select::{Narrow, SnapshotSpec};
 
 /// The folder that a repository is, which goes into no backup and is touched by no restore.

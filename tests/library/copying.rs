@@ -71,7 +71,13 @@ fn target(from: &Repository, alike: bool) -> Image {
 }
 
 fn copy(from: &Repository, to: &Repository, progress: &dyn Progress) -> Result<TransferOutcome, OpsError> {
-    let options = TransferOptions { parallel: 1, dry_run: false, compression: 1, write_limit: None };
+    let options = TransferOptions {
+        parallel: 1,
+        dry_run: false,
+        compression: 1,
+        write_limit: None,
+        timing: rekeep::repo::session::SessionTiming::default(),
+    };
     transfer(from, &from.snapshots()?, to, &options, progress)
 }
 

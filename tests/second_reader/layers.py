@@ -56,8 +56,7 @@ def cells_of(names, value):
     return cells
 
 def fingerprint(key, names, row, value):
-    data = hash32(shape_bytes(names))[:16] + row.user_key_bytes() + value
-    return highway128(key, data)[:12]
+    return highway128(key, hash32(shape_bytes(names))[:16] + row.user_key_bytes() + value)[:12]
 
 def column(cursor, run, read, count):
     """A column: one value for all entries, or a run of its own."""
@@ -341,6 +340,5 @@ class Layers:
                     need(print_ == row.fingerprint, "the fingerprint of what is inherited")
                 yield row, holder.shape, holder.value
     def sum(self, rows):
-        hashes = (keyed(self.repository.collection_key, row.key_row()) for row in rows)
-        total = sum(int.from_bytes(hashed, "little") for hashed in hashes)
+        total = sum(int.from_bytes(keyed(self.repository.collection_key, row.key_row()), "little") for row in rows)
         return (total % (1 << 256)).to_bytes(32, "little").hex()

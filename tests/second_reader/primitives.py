@@ -76,8 +76,7 @@ def decompress(data, length):
         plain = engine.decompress(data)
     except zstandard.ZstdError as error:
         raise Damaged(f"not a Zstandard frame: {error}") from error
-    need(engine.eof and not engine.unused_data, "not one Zstandard frame")
-    need(len(plain) == length, "another length than declared")
+    need(engine.eof and not engine.unused_data and len(plain) == length, "not one Zstandard frame, or another length")
     return plain
 
 def compressed(data):

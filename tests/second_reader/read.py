@@ -7,6 +7,7 @@ prints the listing of every snapshot, or compares it with FILE. Exit status 0: a
 
 import argparse
 import json
+import pathlib
 import sys
 
 from layers import Layers, cells_of
@@ -105,11 +106,7 @@ def listing(repository):
         it["records"] = few({shown(key): record for key, record in it["records"].items()})
     for folder in ("leases", "checkpoints", "trash", "forgotten", "promises", "damage"):
         for name in repository.listed(folder):
-            objects[name] = "good"
-            try:
-                repository.small(name)
-            except Damaged as problem:
-                objects[name] = type(problem).__name__.lower()
+            objects[name] = repository.looked(name)[2] or "good"
     for name in repository.listed("packs"):
         repository.pack(bytes.fromhex(name.split("/")[2]))
     return {"objects": objects, "snapshots": snapshots}
@@ -139,8 +136,7 @@ def main():
     if not given.expected:
         json.dump(found, sys.stdout, indent=1, sort_keys=True)
         return 0
-    with open(given.expected, encoding="utf-8") as file:
-        expected = json.load(file)
+    expected = json.loads(pathlib.Path(given.expected).read_text(encoding="utf-8"))
     wrong = differences(found, {name: expected[name] for name in found})
     for line in wrong[:50]:
         print(line, file=sys.stderr)

@@ -8,10 +8,8 @@ import time
 from contextlib import suppress
 
 import argon2.low_level
-from primitives import (
-    Cursor, Damaged, Unknown, compressed, decompress, derive, hash32, i64, is_signed, keyed, need, open_c, open_x,
-    public_of, slice_of, u16, u32, u64, varint, xwing_open,
-)
+from primitives import Cursor, Damaged, Unknown, compressed, decompress, derive, hash32, i64, is_signed, keyed, need
+from primitives import open_c, open_x, public_of, u16, u32, u64, varint, xwing_open
 
 HEX16, HEX32, NUMBER = r"[0-9a-f]{32}", r"[0-9a-f]{64}", r"(?:0|[1-9][0-9]*)"
 SNAPSHOT, CHECKPOINT, LEASE, MARK, END, VOID, TOMBSTONE, PROMISES, DAMAGE, FORGOTTEN = range(1, 11)
@@ -41,8 +39,7 @@ class Forged(Damaged):
     """Whole, and made by nobody who may make it."""
 
 def string(data):
-    data = data.encode() if isinstance(data, str) else data
-    return u32(len(data)) + data
+    return u32(len(data)) + data if isinstance(data, bytes) else string(data.encode())
 
 def two_lines(data):
     end = data.index(b"\n") + 1 if b"\n" in data else 0
@@ -64,11 +61,10 @@ class Epoch:
         root = held.get("root")
         secret = lambda name: derive(name, root) if root else held.get(name)
         self.metadata, self.values = secret("metadata"), secret("values")
+        self.of_metadata = lambda what: derive(what, self.metadata)
         public = lambda name: public_of(secret(name)) if secret(name) else held[name + "_public"]
         self.publics = {READER: public_of(derive("reader", self.metadata)), WRITER: public("writer"),
                         OPERATOR: public("operator")}
-    def of_metadata(self, what):
-        return derive(what, self.metadata)
 
 class Repository:
     def __init__(self, root, password=None, recovery=None):
@@ -82,10 +78,8 @@ class Repository:
         for name in self.listed("index"):
             self.open_index(name)
     def listed(self, folder):
-        found = []
-        for place, _, files in os.walk(os.path.join(self.root, folder)):
-            found += [os.path.relpath(os.path.join(place, file), self.root) for file in files]
-        return sorted(found)
+        places = os.walk(os.path.join(self.root, folder))
+        return sorted(os.path.relpath(os.path.join(it[0], file), self.root) for it in places for file in it[2])
     def read(self, name):
         path = os.path.join(self.root, name)
         limit = LIMITS.get(name.split("/")[0], 4 * MIB)
@@ -101,9 +95,8 @@ class Repository:
                 return data
         raise Damaged(f"{name} is damaged or missing, and its copy too")
     def open_slots(self, password, recovery):
-        names = {name.removeprefix("copies/") for folder in ("keys", "copies/keys") for name in self.listed(folder)}
         wanted, slots = "password" if password is not None else "recovery", []
-        for name in sorted(names):
+        for name in sorted({it.removeprefix("copies/") for folder in ("keys", "copies/keys") for it in self.listed(folder)}):
             with suppress(Damaged):
                 slot = two_lines(self.twice(name))
                 if slot["kind"] == wanted:
@@ -176,6 +169,12 @@ class Repository:
         may = purpose.startswith("read") if kind == LEASE and party == READER else purpose != "prune" or party == OPERATOR
         need(may, f"{name}: its maker may not do that", Forged)
         return kind, content
+    def looked(self, name):
+        """Kind and content of a small object, or what is wrong with it."""
+        try:
+            return *self.small(name), None
+        except Damaged as problem:
+            return None, None, type(problem).__name__.lower()
     def check_author(self, name, kind, epoch, data):
         party, form, zero, public = data[-168], data[-167], data[-166:-160], data[-160:-128]
         certificate, signed, signature = data[-128:-64], data[:-64], data[-64:]
@@ -287,12 +286,8 @@ class Repository:
             if not re.fullmatch(NAMES[SNAPSHOT], name) or int(name.split("/")[2]) >= 1 << 63:
                 said[name] = "foreign"
                 continue
-            try:
-                kind, content = self.small(name)
-                said[name] = words.get(kind)
-            except Damaged as problem:
-                kind, content = None, None
-                said[name] = type(problem).__name__.lower()
+            kind, content, wrong = self.looked(name)
+            said[name] = wrong or words.get(kind)
             _, snapshot, revision = name.split("/")
             objects.setdefault(snapshot, {})[int(revision)] = (kind, content)
         for name in self.listed("forgotten"):
@@ -305,8 +300,8 @@ class Repository:
             return None
         for number, (kind, content) in revisions.items():
             if kind == TOMBSTONE:
-                below = [n for n in sorted(revisions) if n < number and revisions[n][0] == SNAPSHOT]
-                manifest = revisions[below[-1]][1] if below else {}
+                below = max((n for n in revisions if n < number and revisions[n][0] == SNAPSHOT), default=None)
+                manifest = {} if below is None else revisions[below][1]
                 lock = manifest.get("lock_until")
                 if not manifest.get("hold") and not (lock is not None and lock > min(content["time"], time.time() * 1000)):
                     return None

@@ -4,7 +4,7 @@
 
 import copy
 import json
-import os
+import pathlib
 import sys
 
 from layers import Cut, Layers, Row, canonical, cells_of, fast_cdc, fingerprint, read_keys, read_values, read_version_key, shape_bytes, version_key
@@ -139,8 +139,7 @@ def outcome_of(repository, name):
 
 def main():
     for name, check in (("layers.json", check_layers), ("objects.json", check_objects)):
-        with open(os.path.join(sys.argv[1], name), encoding="utf-8") as file:
-            check(json.load(file))
+        check(json.loads(pathlib.Path(sys.argv[1], name).read_text(encoding="utf-8")))
         print(f"{name}: all is as it says")
 
 if __name__ == "__main__":

@@ -20,6 +20,10 @@ pub const fn for_kind(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::WrongPassword => "try another one, or the recovery key with --recovery-key",
         ErrorKind::RoleLacks => "`rekeep key list` shows which slot has which role",
         ErrorKind::Damaged | ErrorKind::Missing => DAMAGE,
+        ErrorKind::Archived => {
+            "`rekeep restore --thaw` asks the service for what it needs, --thaw-command another program, --thaw-wait waits \
+             (docs/cold-storage.md)"
+        }
         ErrorKind::MovedOn => "run it again: it takes what the snapshot consists of now",
         ErrorKind::NoSnapshot => "`rekeep snapshots` lists them",
         ErrorKind::NoLease => "`rekeep leases` lists them",

@@ -110,6 +110,12 @@ pub enum RepoError {
         /// Which object.
         object: String,
     },
+    /// A stored object lies in an archive.
+    #[error("{object} lies in an archive and must be thawed before it can be read")]
+    Archived {
+        /// Which object.
+        object: String,
+    },
     /// No listed pack holds the chunk.
     #[error("chunk {id} is in no pack of the repository")]
     ChunkMissing {
@@ -239,7 +245,11 @@ impl RepoError {
     #[must_use]
     pub fn is_of_one_object(&self) -> bool {
         match self {
-            Self::Damaged { .. } | Self::Forged { .. } | Self::NewerFormat { .. } | Self::UnknownFeature { .. } => true,
+            Self::Damaged { .. }
+            | Self::Forged { .. }
+            | Self::NewerFormat { .. }
+            | Self::UnknownFeature { .. }
+            | Self::Archived { .. } => true,
             Self::Storage { source, .. } => {
                 source.kind() == std::io::ErrorKind::PermissionDenied || source.raw_os_error() == Some(EIO)
             }
@@ -267,6 +277,7 @@ impl RepoError {
             Self::NewerFormat { .. } | Self::UnknownFeature { .. } => ErrorKind::NewerFormat,
             Self::Damaged { .. } | Self::Forged { .. } => ErrorKind::Damaged,
             Self::Missing { .. } | Self::ChunkMissing { .. } => ErrorKind::Missing,
+            Self::Archived { .. } => ErrorKind::Archived,
             Self::MovedOn { .. } | Self::KeepsMoving { .. } | Self::Overslept { .. } => ErrorKind::MovedOn,
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::NoSnapshot { .. } => ErrorKind::NoSnapshot,
@@ -300,6 +311,7 @@ impl RepoError {
             | Self::Damaged { object, .. }
             | Self::Forged { object, .. }
             | Self::Missing { object }
+            | Self::Archived { object }
             | Self::Storage { object, .. } => object.clone(),
             Self::ChunkMissing { id } | Self::MovedOn { id } => id.to_string(),
             Self::Overslept { lease } => lease.to_string(),

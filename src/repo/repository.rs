@@ -103,6 +103,7 @@ pub(super) struct Inner {
     pub(super) host: String,
     pack_keys: chunks::PackKeys,
     pub(super) bad_packs: chunks::BadPacks,
+    frozen: chunks::Frozen,
     strange: Mutex<Strange>,
     /// What opening met.
     met: OnceLock<Vec<Warning>>,
@@ -219,6 +220,7 @@ impl Repository {
             host: open.host.clone(),
             pack_keys: chunks::PackKeys::default(),
             bad_packs: chunks::BadPacks::default(),
+            frozen: chunks::Frozen::default(),
             strange: Mutex::default(),
             met: OnceLock::new(),
             refreshing: Mutex::default(),

@@ -9,6 +9,7 @@ mod support;
 
 mod bounds;
 mod caches;
+mod cold;
 mod copying;
 mod counts;
 mod crash;

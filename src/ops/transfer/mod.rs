@@ -204,7 +204,9 @@ impl Transfer<'_> {
         match self.copy(snapshot, &origin) {
             Ok(()) => Ok(()),
             // What this one lacks others need not lack.
-            Err(error) if error.kind().is_damage() || error.kind() == ErrorKind::MovedOn => {
+            Err(error)
+                if error.kind().is_damage() || matches!(error.kind(), ErrorKind::MovedOn | ErrorKind::Archived) =>
+            {
                 let problem = error.to_string();
                 let words = format!("snapshot {} was not copied: {problem}", snapshot.id.short());
                 self.progress.warn(WarningKind::SnapshotNotWhole, snapshot.id.short(), words);

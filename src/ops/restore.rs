@@ -140,7 +140,8 @@ fn restore_to(
     plan::check_keys(repo, snapshot, &selected, options)?;
     let meets = rehearse::ask(target, &target_plan)?;
     let mut notes = rehearse::preflight(&run, target, &target_plan, &selected)?;
-    if !options.no_records {
+    // A record or two are had in a handful of requests, and the read itself says what is archived.
+    if !options.no_records && (options.keys.is_empty() || options.thaw.is_some()) {
         thaw::ready(repo, &|among| run.packs_of(&selected, among), options.thaw.as_ref(), progress)?;
     }
     progress.phase(&Phase {

@@ -13,7 +13,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    io::Write as _,
+    io::{self, Write as _},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -115,15 +115,25 @@ pub(super) fn ready(
     }
 }
 
-/// The packs of which a listing says that they may have to be thawed; `None` where listings do not tell.
-fn cold_packs(storage: &Storage) -> Result<Option<HashSet<ObjectName>>, OpsError> {
+/// The packs of which a listing says that they may have to be thawed; `None` where listings do not tell, or nobody may see such a one:
+/// then the read of a pack says it.
+pub(super) fn cold_packs(storage: &Storage) -> Result<Option<HashSet<ObjectName>>, OpsError> {
     let mut cold = HashSet::new();
     let tells = storage.list_classes("packs/", &mut |page| {
-        cold.extend(
-            page.iter().filter(|(_, class)| may_be_cold(class)).filter_map(|(it, _)| pack::parse_path(&it.name)),
-        );
-    })?;
-    Ok(tells.then_some(cold))
+        let may_be = page.iter().filter(|(_, class)| may_be_cold(class));
+        cold.extend(may_be.filter_map(|(it, _)| pack::parse_path(&it.name)));
+    });
+    match tells {
+        Ok(tells) => Ok(tells.then_some(cold)),
+        Err(RepoError::Storage { source, .. }) if is_of_the_listing(source.kind()) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a service does not give such listings, rather than cannot be reached.
+const fn is_of_the_listing(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{InvalidData, NotFound, Other, PermissionDenied, Unsupported};
+    matches!(kind, InvalidData | NotFound | Other | PermissionDenied | Unsupported)
 }
 
 /// The packs that are needed of these layers and lie nowhere else; of those only that are given.

@@ -208,6 +208,16 @@ pub enum RepoError {
         /// Until when.
         until: Timestamp,
     },
+    /// The place does not lie where the repository's data may lie.
+    #[error("{location} lies in {region}, and data of this repository may be written in {allowed} alone")]
+    Region {
+        /// Where.
+        location: String,
+        /// Its region.
+        region: String,
+        /// The regions that are allowed.
+        allowed: String,
+    },
     /// A place that cannot be, or no longer is, a replica of the repository.
     #[error("{location} is no replica of this repository: {reason}")]
     NotReplica {
@@ -289,6 +299,7 @@ impl RepoError {
             Self::Held { .. } => ErrorKind::SnapshotHeld,
             Self::Locked { .. } => ErrorKind::SnapshotLocked,
             Self::Contended { .. } => ErrorKind::Contended,
+            Self::Region { .. } => ErrorKind::Region,
             Self::NotReplica { .. } => ErrorKind::NotReplica,
             Self::Invalid(_) => ErrorKind::InvalidInput,
             Self::Internal(_) => ErrorKind::Internal,
@@ -304,6 +315,7 @@ impl RepoError {
             | Self::Occupied { location, .. }
             | Self::NotReplica { location, .. }
             | Self::WrongPassword { location, .. }
+            | Self::Region { location, .. }
             | Self::Location { location, .. } => location.clone(),
             Self::KeyService { service, .. } => service.clone(),
             Self::NewerFormat { object, .. }

@@ -13,6 +13,7 @@ mod local;
 mod location;
 mod patience;
 mod probe;
+mod region;
 mod remote;
 mod reserve;
 mod runtime;
@@ -33,6 +34,7 @@ pub use cold::{Readiness, Standing, ThawTier, in_archive, may_be_cold};
 pub use hold::{LockMode, ObjectHold};
 pub use patience::Patience;
 pub use probe::{PROBE, Verdict};
+pub use region::LOCAL;
 pub use reserve::Spending;
 #[cfg(feature = "kms")]
 pub(in crate::repo) use runtime::wait;
@@ -209,6 +211,10 @@ pub trait Backend: Send + Sync {
     fn move_to_class(&self, _name: &str, _class: &str) -> io::Result<()> {
         Err(io::Error::new(ErrorKind::Unsupported, "this program does not know how this service moves objects"))
     }
+    /// The region that the place lies in, by what the service itself says; `None` where it says nothing.
+    fn region(&self) -> io::Result<Option<String>> {
+        Ok(None)
+    }
     /// Waits before an operation is tried again.
     fn pause(&self, wait: Duration) {
         std::thread::sleep(wait);
@@ -248,6 +254,8 @@ pub struct Storage {
     clock: Arc<clock::OwnClock>,
     /// How many are at work that may spend the reserve.
     spending: Arc<AtomicUsize>,
+    /// Where data may lie.
+    bounds: Arc<region::Bounds>,
 }
 
 impl std::fmt::Debug for Storage {
@@ -292,6 +300,7 @@ impl Storage {
             cache_bytes: CACHE_BYTES,
             clock: Arc::default(),
             spending: Arc::default(),
+            bounds: Arc::default(),
         }
     }
 
@@ -481,6 +490,7 @@ impl Storage {
     }
 
     fn create_unlooked(&self, name: &str, bytes: &Bytes, class: Class) -> Result<Created, RepoError> {
+        self.stays_within()?;
         let mut unanswered = false;
         let mut attempt = || {
             check_name(name)?;

@@ -60,6 +60,8 @@ codes! {
         RepositoryExists = "repository_exists",
         /// A place is not, or no longer, a replica of the repository.
         NotReplica = "not_replica",
+        /// A place lies in a region where the repository's data may not lie.
+        Region = "region",
         /// No key slot opens.
         WrongPassword = "wrong_password",
         /// The keys that were opened do not allow it.

@@ -29,7 +29,7 @@ use std::{
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
-/// Three states a month apart, each with a value of its own that fills a pack, and one record that all have alike.
+/// Three states a month apart, which have no value in common, one of them large.
 struct Past {
     world: World,
     states: Vec<(SnapshotId, Db)>,
@@ -38,9 +38,9 @@ struct Past {
 impl Past {
     fn new() -> Self {
         let (world, repo) = World::new();
-        let mut state = sample(5, 20, 100);
         let mut states = Vec::new();
         for month in 0..3_u8 {
+            let mut state = sample(5 + u64::from(month), 20, 100);
             let records = &mut state.get_mut("c").unwrap().records;
             records.insert(b"big".to_vec(), Rec::blob(Rng::new(u64::from(month) + 9).bytes(300_000)));
             records.insert(b"month".to_vec(), Rec::text(&format!("month {month}")));
@@ -111,20 +111,21 @@ fn what_needs_only_metadata_reads_no_data_pack() {
         state.get_mut("c").unwrap().records.remove(b"key000004".as_slice());
         host.clock.advance(60_000);
         let done = back_up(&repo, &MemorySource::of(state, &host.clock));
-        assert!(done.stats.unchanged > 15 && done.stats.changed == 1 && done.stats.deleted == 1, "{:?}", done.stats);
+        assert!(done.stats.changed == 1 && done.stats.deleted == 1, "{:?}", done.stats);
         stats(&repo).unwrap();
         plan_named(&repo, &snapshots[..1], false).unwrap();
         let quick = VerifyOptions { read_data: ReadData::None, restore: false, parallel: 1, read_limit: None };
         assert_eq!(verify(&repo, &repo.snapshots().unwrap(), &quick, &Heard::default()).unwrap().findings, []);
         prune(&repo, &PruneOptions { dry_run: true, ..PruneOptions::default() }, &Heard::default()).unwrap();
-        repo.forget(&snapshots[0].id).unwrap();
-        let done =
-            prune(&repo, &PruneOptions { max_unused: 0.0, ..PruneOptions::default() }, &Heard::default()).unwrap();
-        assert_eq!(done.failures, Vec::<String>::new(), "far {is_far}");
         let read: Vec<String> = host.backend.log_from(from);
         let touched: Vec<&String> =
             read.iter().filter(|line| line.strip_prefix("read ").is_some_and(|name| data.contains(name))).collect();
         assert!(touched.is_empty(), "far {is_far}: {touched:?}");
+        // A prune that would copy or squash what is archived leaves it.
+        repo.forget(&snapshots[0].id).unwrap();
+        let done =
+            prune(&repo, &PruneOptions { max_unused: 0.0, ..PruneOptions::default() }, &Heard::default()).unwrap();
+        assert_eq!(done.failures, Vec::<String>::new(), "far {is_far}");
     }
 }
 
@@ -239,7 +240,7 @@ fn where_a_listing_tells_no_classes_each_pack_is_asked_about_and_else_the_read_s
     let target = MemoryTarget::default();
     let newest = snapshot(&repo, past.states[2].0);
     let error = restore_with(&repo, &newest, &target, &RestoreOptions::default()).unwrap_err();
-    is_archived(&error);
+    assert!(error.to_string().contains("must be thawed"), "{error}");
     past.world.backend.thaw_after(1);
     assert_same(
         &past.restore(&repo, 2, &asking(Duration::from_mins(10))).unwrap(),
@@ -277,7 +278,9 @@ fn what_is_archived_is_no_damage_and_no_proof() {
 
 fn tiering(repo: &Repository, days: u64, dry_run: bool) -> Result<PruneOutcome, OpsError> {
     let tier = TierOptions { after: Duration::from_hours(24 * days), class: "DEEP_ARCHIVE".to_owned() };
-    prune(repo, &PruneOptions { tier: Some(tier), dry_run, ..PruneOptions::default() }, &Heard::default())
+    // Nothing is merged: what lies where stays as it is.
+    let options = PruneOptions { tier: Some(tier), dry_run, max_superseded: 100.0, ..PruneOptions::default() };
+    prune(repo, &options, &Heard::default())
 }
 
 #[test]
@@ -310,7 +313,8 @@ fn only_what_old_snapshots_alone_need_moves_and_the_newest_is_never_old() {
     assert_same(&past.restore(&repo, 0, &asking(Duration::from_mins(10))).unwrap(), &past.states[0].1, "thawed");
     // Whatever is forgotten goes from the archive too, and nothing is copied out of it.
     repo.forget(&past.states[0].0).unwrap();
-    let options = PruneOptions { max_unused: 0.0, repack_small: true, ..PruneOptions::default() };
+    let options =
+        PruneOptions { max_unused: 0.0, max_superseded: 100.0, repack_small: true, ..PruneOptions::default() };
     let pruned = prune(&repo, &options, &Heard::default()).unwrap();
     assert!(pruned.failures.is_empty() && pruned.deleted.packs > 0, "{pruned:?}");
     assert_same(&past.restore(&repo, 2, &RestoreOptions::default()).unwrap(), &past.states[2].1, "afterwards");

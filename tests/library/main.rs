@@ -24,6 +24,7 @@ mod leases;
 mod matrix;
 mod model;
 mod pruning;
+mod regions;
 mod repositories;
 mod resuming;
 mod retention;

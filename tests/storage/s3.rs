@@ -526,3 +526,31 @@ fn a_repository_whose_values_go_straight_to_an_archive_backs_up_and_lists_withou
     life.ok(&["restore", "latest", "sqlite:second.db", "--thaw"]);
     assert!(life.rows("second.db") == life.rows("app.db"));
 }
+
+#[test]
+#[ignore = "needs moto"]
+fn a_repository_stays_in_the_region_that_its_bucket_says_whatever_it_is_told() {
+    let server = moto();
+    make_bucket(&server, "frankfurt", "eu-central-1");
+    let at = |bucket: &str, region: &str| format!("s3://{bucket}/repo?endpoint={}&region={region}", server.url());
+    let init = ["init", "--kdf-memory", "1", "--kdf-passes", "1", "--allowed-region", "eu-central-1"];
+    // The bucket lies elsewhere, and the caller says otherwise.
+    for told in ["us-east-1", "eu-central-1"] {
+        let life = Life::at(&at("bucket", told), &KEYS);
+        let refused = life.run(&init);
+        let err = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{err}");
+        assert!(err.contains("us-east-1") && err.contains("eu-central-1 alone"), "{err}");
+        assert!(self::at(server.port, "repo").list("").unwrap().is_empty(), "something was written");
+    }
+    let life = Life::at(&at("frankfurt", "eu-central-1"), &KEYS);
+    life.ok(&init);
+    assert_eq!(life.json(&["check-storage", "--no-throughput"])["region"], "eu-central-1");
+    life.fill(200);
+    life.backup();
+    let refused = life.run(&["replicate", &at("bucket", "us-east-1")]);
+    assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert!(self::at(server.port, "repo").list("").unwrap().is_empty(), "something was replicated");
+    life.ok(&["replicate", &format!("s3://frankfurt/second?endpoint={}&region=eu-central-1", server.url())]);
+    life.ok(&["restore", "latest", "sqlite:second.db"]);
+}

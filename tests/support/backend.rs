@@ -55,6 +55,7 @@ struct State {
     delay: std::time::Duration,
     rival: Option<Rival>,
     held_until: Option<Timestamp>,
+    region: Option<&'static str>,
     archives: bool,
     silent_lists: bool,
     classes: BTreeMap<String, (String, Readiness)>,
@@ -147,6 +148,11 @@ impl TestBackend {
     /// From now on everything is locked until then, whoever deletes it.
     pub fn hold_all(&self, until: Timestamp) {
         self.state().held_until = Some(until);
+    }
+
+    /// The region that it says it lies in.
+    pub fn set_region(&self, region: Option<&'static str>) {
+        self.state().region = region;
     }
 
     /// From now on objects may lie in an archive.
@@ -306,6 +312,10 @@ impl Backend for TestBackend {
         let turn = state.turn("len", name, false)?;
         let len = state.image.get(name).map(|bytes| bytes.len() as u64).ok_or(ErrorKind::NotFound)?;
         answer(turn, len)
+    }
+
+    fn region(&self) -> io::Result<Option<String>> {
+        Ok(self.state().region.map(str::to_owned))
     }
 
     fn may_archive(&self) -> bool {

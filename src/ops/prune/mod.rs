@@ -18,15 +18,15 @@ use super::{OpsError, Phase, PhaseKind, Progress, progress::tell_news};
 use crate::{
     ops::{
         squash::{self, SquashOptions, SquashOutcome, ThinVersions},
+        thaw::cold_packs,
         usage::peak_memory_bytes,
     },
     repo::{
-        Capability, ObjectName, RepoError, Repository, pack,
+        Capability, ObjectName, RepoError, Repository,
         pruner::{GRACE, MarkState, Pruner, PrunerOptions, Survey},
         session::SessionTiming,
-        storage::may_be_cold,
     },
-    report::WarningKind,
+    report::{ErrorKind, WarningKind},
 };
 use serde::Serialize;
 use std::{
@@ -195,13 +195,7 @@ fn move_old(
 
 /// The packs that lie in an archive, as far as a listing tells: nothing can be copied out of them.
 fn archived(repo: &Repository) -> Result<HashSet<ObjectName>, OpsError> {
-    let mut found = HashSet::new();
-    repo.storage().list_classes("packs/", &mut |page| {
-        found.extend(
-            page.iter().filter(|(_, class)| may_be_cold(class)).filter_map(|(it, _)| pack::parse_path(&it.name)),
-        );
-    })?;
-    Ok(found)
+    Ok(cold_packs(repo.storage())?.unwrap_or_default())
 }
 
 /// Renews locks, if that is asked for.
@@ -285,6 +279,11 @@ fn squash(
     }
     match squash::execute(repo, &plan, &how, progress) {
         Ok(squashed) => Ok((squashed, None)),
+        // It stays as it is until somebody thaws it, which nobody need do for this.
+        Err(error) if error.kind() == ErrorKind::Archived => {
+            progress.warn(WarningKind::Archived, error.object(), format!("nothing was squashed: {error}"));
+            Ok((SquashOutcome::default(), None))
+        }
         Err(error) if matches!(error, OpsError::Layer(_)) && !error.is_interruption() || is_full(&error) => {
             Ok((SquashOutcome::default(), Some(format!("nothing was squashed: {error}"))))
         }

@@ -117,6 +117,9 @@ pub fn transfer(
     }
     needs(from, Capability::ReadValues)?;
     needs(to, Capability::Write)?;
+    // What must stay in a region stays there in copies too.
+    to.storage().only_in(from.regions());
+    to.storage().stays_within()?;
     let as_stored = from.secrets().are_those_of(to.secrets());
     if !as_stored {
         // Who writes anew reads back what he wrote.

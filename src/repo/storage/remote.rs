@@ -466,6 +466,13 @@ impl Backend for RemoteBackend {
     }
 
     #[cfg(feature = "s3")]
+    fn region(&self) -> io::Result<Option<String>> {
+        let Some(requests) = self.requests.clone() else { return Ok(None) };
+        let config = self.address_of("rekeep.json")?;
+        self.run("other", async move { requests.region(&config).await })
+    }
+
+    #[cfg(feature = "s3")]
     fn thaw(&self, name: &str, days: u16, tier: ThawTier) -> io::Result<()> {
         let Some(requests) = self.requests.clone() else {
             return Err(io::Error::new(

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::record::Timestamp;
 use data_encoding::{BASE64, HEXLOWER};
-use http::{HeaderMap, Request, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use opendal::{Buffer, HttpTransporter};
 use reqsign_aws_v4::{
     AssumeRoleCredentialProvider, Credential, DefaultCredentialProvider, RequestSigner, StaticCredentialProvider,
@@ -98,16 +98,25 @@ impl Requests {
             .map_err(io::Error::other)
     }
 
-    /// Gives the headers and the text of the answer.
-    async fn send(&self, request: Request<Buffer>) -> io::Result<(HeaderMap, String)> {
+    /// Signs a request and gives its answer, whatever it is.
+    async fn answer(&self, request: Request<Buffer>) -> io::Result<http::Response<Buffer>> {
         let (mut head, body) = request.into_parts();
-        let Some(signer) = &self.signer else {
-            return Err(io::Error::new(ErrorKind::PermissionDenied, "nothing is changed without credentials"));
-        };
         let words = |error: String| self.secrets.hide(&error);
-        signer.sign(&mut head, None).await.map_err(|error| io::Error::other(words(error.to_string())))?;
+        match &self.signer {
+            Some(signer) => {
+                signer.sign(&mut head, None).await.map_err(|error| io::Error::other(words(error.to_string())))?;
+            }
+            None if matches!(head.method, Method::GET | Method::HEAD) => {}
+            None => return Err(io::Error::new(ErrorKind::PermissionDenied, "nothing is changed without credentials")),
+        }
         let answer = self.transport.send(Request::from_parts(head, body)).await;
-        let answer = answer.map_err(|error| io::Error::new(ErrorKind::TimedOut, words(error.to_string())))?;
+        answer.map_err(|error| io::Error::new(ErrorKind::TimedOut, words(error.to_string())))
+    }
+
+    /// Gives the headers and the text of the answer, if it is a good one.
+    async fn send(&self, request: Request<Buffer>) -> io::Result<(HeaderMap, String)> {
+        let words = |error: String| self.secrets.hide(&error);
+        let answer = self.answer(request).await?;
         let body = String::from_utf8_lossy(&answer.body().to_vec()).into_owned();
         if answer.status().is_success() {
             return Ok((answer.headers().clone(), body));

@@ -48,13 +48,26 @@ impl Requests {
         let request = Request::get(address).body(Buffer::new()).map_err(io::Error::other)?;
         let (_, body) = self.send(request).await?;
         let page: Page = quick_xml::de::from_str(&body).map_err(|error| {
-            io::Error::new(io::ErrorKind::TimedOut, format!("the listing cannot be understood: {error}"))
+            io::Error::new(io::ErrorKind::InvalidData, format!("the listing cannot be understood: {error}"))
         })?;
         let objects = page.contents.into_iter().filter_map(|entry| {
             let name = entry.key.strip_prefix(&self.key_prefix)?.to_owned();
             Some((Listed { name, bytes: entry.size }, entry.storage_class.unwrap_or_else(|| "STANDARD".to_owned())))
         });
         Ok(Classes { objects: objects.collect(), next: page.next_continuation_token.filter(|token| !token.is_empty()) })
+    }
+
+    /// The bucket's region, as the service says it whatever region is asked.
+    pub async fn region(&self, config: &Uri) -> io::Result<Option<String>> {
+        let request = Request::head(self.bucket_of(config)?).body(Buffer::new()).map_err(io::Error::other)?;
+        let answer = self.answer(request).await?;
+        let region = text(answer.headers(), "x-amz-bucket-region").filter(|region| !region.is_empty());
+        match answer.status() {
+            status if status.is_server_error() || status.as_u16() == 429 => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, status.to_string()))
+            }
+            _ => Ok(region.map(str::to_owned)),
+        }
     }
 
     /// Where the bucket is, by where an object in the repository's own folder is.

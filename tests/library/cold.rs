@@ -3,11 +3,12 @@
 use crate::support::{
     Db, Fault, Heard, MemorySource, MemoryTarget, Rec, Rng, World,
     db::{assert_same, sample},
-    world::{back_up, restore_with, restored, snapshot},
+    world::{back_up, backup_with, plain, restore_with, restored, snapshot},
 };
 use rekeep::{
     ops::{
         OpsError,
+        backup::BackupOptions,
         command::Bounded,
         cost::{Prices, costs},
         forget::plan_named,
@@ -29,7 +30,7 @@ use std::{
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
-/// Three states a month apart, which have no value in common, one of them large.
+/// Three states a month apart, which have no value in common, each with a base of its own.
 struct Past {
     world: World,
     states: Vec<(SnapshotId, Db)>,
@@ -45,7 +46,9 @@ impl Past {
             records.insert(b"big".to_vec(), Rec::blob(Rng::new(u64::from(month) + 9).bytes(300_000)));
             records.insert(b"month".to_vec(), Rec::text(&format!("month {month}")));
             world.clock.advance(30 * DAY);
-            let id = back_up(&repo, &MemorySource::of(state.clone(), &world.clock)).id.unwrap();
+            let anew = BackupOptions { new_base: true, ..plain() };
+            let done = backup_with(&repo, &MemorySource::of(state.clone(), &world.clock), &anew);
+            let id = done.unwrap().id.unwrap();
             states.push((id, state.clone()));
         }
         world.backend.set_archives();

@@ -1,8 +1,7 @@
 //! Where data may lie: a repository may name regions, and nothing is created in another, or where nobody says where that is.
 
 use super::{RepoError, Storage, failed};
-use crate::repo::repository::lock;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What folders of this host are called among regions.
 pub const LOCAL: &str = "local";
@@ -15,11 +14,17 @@ pub(super) struct Bounds {
     found: OnceLock<Option<String>>,
 }
 
+impl Bounds {
+    fn allowed(&self) -> MutexGuard<'_, Vec<Vec<String>>> {
+        self.allowed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Storage {
     /// From now on nothing is created here unless the place lies in one of these regions, nor by any clone. What was asked before
     /// stands beside it.
     pub fn only_in(&self, regions: &[String]) {
-        let mut allowed = lock(&self.bounds.allowed);
+        let mut allowed = self.bounds.allowed();
         if !regions.is_empty() && !allowed.iter().any(|other| other == regions) {
             allowed.push(regions.to_vec());
         }
@@ -41,7 +46,7 @@ impl Storage {
     /// # Errors
     /// [`RepoError::Region`].
     pub fn stays_within(&self) -> Result<(), RepoError> {
-        let allowed = lock(&self.bounds.allowed).clone();
+        let allowed = self.bounds.allowed().clone();
         if allowed.is_empty() {
             return Ok(());
         }

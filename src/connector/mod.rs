@@ -37,6 +37,7 @@ pub mod remember;
 pub mod resumable;
 pub mod role;
 mod shared;
+pub mod sink;
 pub mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -63,6 +64,7 @@ pub use registry::{Connector, Registry, options_of};
 pub use remember::{Recall, Remembers};
 pub use resumable::{Handover, Resumable};
 pub use role::Role;
+pub use sink::{ChangeSink, Landed, SinkCollection, SinkEnd, VersionChange};
 pub use source::{
     Identity, Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection, SourceSession, Spread,
 };

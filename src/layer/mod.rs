@@ -6,6 +6,7 @@ mod built;
 mod cut;
 pub mod diff;
 pub mod error;
+pub mod filter;
 mod groups;
 pub mod join;
 pub mod journal;
@@ -13,6 +14,7 @@ mod level;
 mod list;
 pub mod merge;
 mod piece;
+pub mod played;
 pub mod reader;
 pub mod stack;
 #[cfg(test)]
@@ -25,11 +27,15 @@ pub use crate::record::VersionTime;
 pub use block::{MAX_HEAD_BYTES, MAX_INLINE_BYTES, MAX_SHAPE_BYTES};
 pub use diff::{Change, diff_stacks};
 pub use error::LayerError;
+pub use filter::{KeyHash, KeyPlaces};
 pub use join::{JoinCounts, JoinOptions, RangeOutcome, join_range};
 pub use journal::{
     JournalChange, JournalWriter, KeptVersions, holds_version, is_beyond_limits, merge_journals, newest_versions,
 };
-pub use merge::{MergeKind, MergeProgress, RowTotals, StateTotals, merge_layers, merge_range, read_totals};
+pub use merge::{
+    MergeKind, MergeProgress, RowTotals, StateTotals, merge_layers, merge_range, merge_state, read_totals,
+};
+pub use played::{Played, PlayedSpan, play};
 pub use reader::{BlockInfo, Layer};
 pub use stack::{Stack, StackCursor, VersionValue};
 pub use versions::{Version, Versions, WholeValue};

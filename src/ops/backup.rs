@@ -29,8 +29,8 @@ mod workers;
 pub use chain::{Opener, backup_chain};
 
 use super::{
-    OpsError, Progress, own_folder, progress::tell_news, select::scope::scope_hash as hash_of, tag::check_tags,
-    usage::peak_memory_bytes,
+    OpsError, Progress, own_folder, progress::tell_news, prune::Layers, select::scope::scope_hash as hash_of,
+    tag::check_tags, usage::peak_memory_bytes,
 };
 use crate::{
     connector::{ParentView, SessionOptions, Source, url::without_password},
@@ -498,7 +498,7 @@ pub fn backup(
     if let Some(warning) = writing.missed_beats() {
         progress.warning(&warning);
     }
-    writing.commit(&manifest)?;
+    writing.commit_and_note(&manifest, &Layers)?;
     if let Some(notes) = notes.filter(|_| outcome.complete) {
         notes.keep(session.as_ref(), id_of_snapshot);
     }

@@ -7,7 +7,7 @@ use super::{
     select::{one_source, scope},
 };
 use crate::{
-    layer::{LayerError, Version, VersionTime, Versions, WholeValue},
+    layer::{KeyHash, LayerError, Version, VersionTime, Versions, WholeValue},
     record::{Fingerprint, Shape, Timestamp, value::value_to_json},
     repo::{
         Capability, ChunkId, Repository, Snapshot, SnapshotId,
@@ -244,10 +244,15 @@ impl<'a> Reader<'a> {
         let mut seen = HashSet::new();
         let layers = looked_at.iter().flat_map(|(_, c)| &c.stack).filter(|layer| seen.insert(layer.id));
         let (journals, layers): (Vec<&LayerRef>, Vec<&LayerRef>) = layers.partition(|layer| layer.journal);
-        let by_layer = layers
-            .par_iter()
-            .map(|layer| Ok((layer.id, versions.version(layer, key)?)))
-            .collect::<Result<HashMap<_, _>, LayerError>>()?;
+        let places = KeyHash::new(repo.secrets()).places(key);
+        let asked = layers.par_iter().map(|layer| {
+            // Most small layers are known not to hold it.
+            if repo.layer_filter(&layer.id)?.is_some_and(|filter| !places.may_be_in(&filter)) {
+                return Ok(None);
+            }
+            Ok(Some((layer.id, versions.version(layer, key)?)))
+        });
+        let by_layer = asked.filter_map(Result::transpose).collect::<Result<HashMap<_, _>, LayerError>>()?;
         let (first, last) = (VersionTime::default(), VersionTime { millis: u64::MAX, order: u64::MAX });
         let journals = journals
             .par_iter()
@@ -325,8 +330,10 @@ impl<'a> Reader<'a> {
             (None, _) => None,
             (Some(_), Some((layer, time))) => self.versions.value_at(layer, self.key, *time, MAX_SHOWN_BYTES)?,
             (Some(_), None) => {
-                // No journal decides here, so the layers beside them do.
-                let stack = event.collection.stack.iter().filter(|layer| !layer.journal).cloned();
+                // No journal decides here, so the layers beside them do: those that have the key.
+                let has =
+                    |layer: &&LayerRef| self.by_layer.get(&layer.id).is_some_and(|it| !matches!(it, Version::Absent));
+                let stack = event.collection.stack.iter().filter(has).cloned();
                 self.versions.value(&stack.collect::<Vec<_>>(), self.key, MAX_SHOWN_BYTES)?
             }
         })

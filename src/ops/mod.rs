@@ -33,6 +33,7 @@ pub mod progress;
 pub mod prune;
 mod reading;
 pub mod repair;
+pub mod replay;
 pub mod replicate;
 pub mod restore;
 pub mod select;
@@ -46,7 +47,7 @@ pub mod usage;
 pub mod verify;
 
 pub use error::OpsError;
-pub use progress::{Phase, PhaseKind, Progress, Silent};
+pub use progress::{Phase, PhaseKind, Progress, Silent, StreamStanding};
 pub use select::{Narrow, SnapshotSpec};
 
 /// The folder that a repository is, which goes into no backup and is touched by no restore.

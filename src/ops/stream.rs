@@ -3,7 +3,7 @@
 mod compact;
 mod sort;
 
-use super::{OpsError, Progress, progress::tell_news};
+use super::{OpsError, Progress, progress::tell_news, prune::Layers};
 use crate::{
     layer::{JournalWriter, Layer, LayerContext, LayerError, Stack},
     record::{ChangeBatch, KeyCodec, Timestamp},
@@ -381,7 +381,7 @@ impl<'a> StreamWriter<'a> {
     fn finish(self, manifest: &Manifest, progress: &dyn Progress) -> Result<StreamCommit, OpsError> {
         let (repo, parent, supersede) = (self.repo, self.parent, self.options.supersede);
         let bytes_added = self.session.stats().bytes_added;
-        self.session.commit(manifest)?;
+        self.session.commit_and_note(manifest, &Layers)?;
         if let Some(parent) = parent.filter(|parent| supersede && is_superseded(parent, manifest, repo)) {
             match repo.forget(&parent.id) {
                 Ok(()) | Err(RepoError::NoSnapshot { .. }) => {}

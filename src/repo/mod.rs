@@ -33,6 +33,7 @@ pub mod repository;
 pub mod role;
 pub mod session;
 pub mod storage;
+mod walk;
 
 pub use checkpoint::Checkpoint;
 pub use chunk::{ChunkData, ChunkPlain, ChunkReader, ChunkWriter, Put, ReadAhead};
@@ -44,3 +45,4 @@ pub use repository::{InitOptions, Listing, OpenOptions, Repository};
 pub use role::{Capability, Role};
 pub use session::{ReadLease, SessionWriter, WriteOptions, WriteSession, WriteStats};
 pub use storage::{Backend, Storage};
+pub use walk::LayerWalk;

@@ -484,6 +484,11 @@ impl Repository {
         self.inner.catalog.set_layer_chunks(layer, chunks)
     }
 
+    /// The filter of a layer's keys, if this host noted one.
+    pub fn layer_filter(&self, layer: &ChunkId) -> Result<Option<Vec<u8>>, RepoError> {
+        self.inner.catalog.layer_filter(layer)
+    }
+
     /// The key slots.
     pub fn key_slots(&self) -> Result<Vec<SlotInfo>, RepoError> {
         keys::slots(&self.inner.storage, &self.inner.keyring)

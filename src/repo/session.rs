@@ -2,6 +2,7 @@
 
 mod listing;
 mod presence;
+mod rely;
 mod spare;
 mod squash;
 mod takeover;
@@ -14,8 +15,8 @@ pub use takeover::{ChunkWalk, TakeProgress};
 pub use writer::SessionWriter;
 
 use super::{
-    Checkpoint, ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Manifest, ObjectName, RepoError, SnapshotId,
-    catalog::{PackNumber, Revision, RevisionKind},
+    Checkpoint, ChunkId, ChunkKind, ChunkPlain, ChunkWriter, LayerWalk, Manifest, ObjectName, RepoError, SnapshotId,
+    catalog::{Revision, RevisionKind},
     checkpoint::checkpoint_path,
     faults::{self, Rule},
     keys::Party,
@@ -27,9 +28,10 @@ use super::{
 use crate::report::{Warning, WarningKind};
 use listing::Described;
 use presence::SessionPacks;
+use rely::{RELY_BATCH, Relying};
 use spare::Spare;
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::HashSet,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -38,9 +40,6 @@ use std::{
 };
 use upload::Uploader;
 use writer::Pending;
-
-/// How many chunks of a parent's stack are looked up in one go.
-const RELY_BATCH: usize = 512;
 
 /// The longest JSON of a checkpoint.
 const MAX_CHECKPOINT_BYTES: usize = 64 * 1024 * 1024;
@@ -195,8 +194,8 @@ impl Shared {
 
     fn reuse(&self, id: &ChunkId) -> Result<bool, RepoError> {
         let mut present = false;
-        self.inner.catalog.find_packs(std::slice::from_ref(id), &mut |_, packs| {
-            present = !packs.is_empty() && lock(&self.presence).reuse(packs);
+        self.inner.catalog.find_packs(std::slice::from_ref(id), &mut |found| {
+            present = !found.packs.is_empty() && lock(&self.presence).reuse(found.packs);
         })?;
         Ok(present)
     }
@@ -239,43 +238,6 @@ impl Shared {
             self.note_failure(Err(RepoError::Fenced { id }));
         }
         Ok(())
-    }
-}
-
-/// A layer that is relied on chunk by chunk.
-struct Relying<'a> {
-    shared: &'a Shared,
-    batch: Vec<ChunkId>,
-    /// What was chosen.
-    packs: BTreeSet<PackNumber>,
-    /// Whether that is all of it.
-    is_known: bool,
-    absent: Option<ChunkId>,
-}
-
-impl Relying<'_> {
-    /// Takes the next chunk; an error once one is absent, so that the walk ends.
-    fn take(&mut self, id: ChunkId) -> Result<(), RepoError> {
-        self.batch.push(id);
-        if self.batch.len() >= RELY_BATCH {
-            self.settle()?;
-        }
-        if self.absent.is_some() { Err(RepoError::Interrupted) } else { Ok(()) }
-    }
-
-    fn settle(&mut self) -> Result<(), RepoError> {
-        let batch = std::mem::take(&mut self.batch);
-        self.shared.inner.catalog.find_packs(&batch, &mut |id, packs| {
-            if self.absent.is_some() {
-                return;
-            }
-            match lock(&self.shared.presence).choose(packs) {
-                Some(pack) => drop(self.packs.insert(pack)),
-                // It will be in one of our own, which has no number yet.
-                None if self.shared.pending.has(id) => self.is_known = false,
-                None => self.absent = Some(*id),
-            }
-        })
     }
 }
 
@@ -387,10 +349,10 @@ impl WriteSession {
             if batch.is_empty() {
                 return Ok(absent);
             }
-            self.shared.inner.catalog.find_packs(&batch, &mut |id, packs| {
-                let relied = lock(&self.shared.presence).rely(packs);
-                if !relied && !self.shared.pending.has(id) {
-                    absent.push(*id);
+            self.shared.inner.catalog.find_packs(&batch, &mut |found| {
+                let relied = lock(&self.shared.presence).rely(found.packs);
+                if !relied && !self.shared.pending.has(found.id) {
+                    absent.push(*found.id);
                 }
             })?;
         }
@@ -410,17 +372,14 @@ impl WriteSession {
         {
             return Ok(None);
         }
-        let mut relying =
-            Relying { shared: &self.shared, batch: Vec::new(), packs: BTreeSet::new(), is_known: true, absent: None };
+        let mut relying = Relying::on(&self.shared);
         let walked = walk(&mut |id| relying.take(id));
         if relying.absent.is_none() {
             walked?;
             relying.settle()?;
         }
-        if relying.absent.is_none() && relying.is_known {
-            // A memory that saves a walk the next time, and no more.
-            let _ = catalog.set_layer_packs(layer, relying.packs);
-        }
+        // A memory that saves a walk the next time, and no more.
+        let _ = relying.note(layer);
         Ok(relying.absent)
     }
 
@@ -523,6 +482,17 @@ impl WriteSession {
         self.end("committed");
         let revision = Revision { snapshot: id, revision: 0, kind: RevisionKind::Manifest, sealed };
         self.shared.inner.learn(revision);
+        Ok(())
+    }
+
+    /// [`Self::commit`], after which this host's catalog knows which chunks and packs hold the snapshot's layers, and which keys
+    /// small ones may hold: who plans a prune, has this snapshot as parent or looks for one record need not read for it.
+    pub fn commit_and_note(self, manifest: &Manifest, walk: &dyn LayerWalk) -> Result<(), RepoError> {
+        let shared = Arc::clone(&self.shared);
+        self.commit(manifest)?;
+        let layers = manifest.collections.iter().flat_map(|collection| &collection.stack);
+        // It is committed: what cannot be noted is found again by whoever needs it.
+        let _ = shared.note_layers(layers, walk);
         Ok(())
     }
 

@@ -186,27 +186,33 @@ fn an_empty_namespace_is_captured_as_one() {
     assert!(newest(&repo).content.complete);
 }
 
+/// A capture that runs.
+struct Running<'a>(&'a dyn Fn() -> bool);
+
+impl Running<'_> {
+    /// Waits until it is so, or the capture has ended: then it never will be, and what the capture says is the answer.
+    fn until(&self, what: impl Fn() -> bool) {
+        while !what() && !(self.0)() {
+            std::thread::yield_now();
+        }
+    }
+}
+
 /// Runs beside `during` until that is done.
 fn beside(
     server: &Handle,
     repo: &Repository,
     options: &LiveOptions,
-    during: impl FnOnce(&Handle, &Heard),
+    during: impl FnOnce(&Handle, &Running<'_>),
 ) -> Result<CaptureOutcome, OpsError> {
     let capture = Capture::of(server, repo);
     let heard = Heard::default();
     std::thread::scope(|scope| {
         let running = scope.spawn(|| capture.run(repo, options, &heard));
-        during(server, &heard);
+        during(server, &Running(&|| running.is_finished()));
         heard.cancel.store(true, Ordering::Relaxed);
         running.join().unwrap()
     })
-}
-
-fn until(what: impl Fn() -> bool) {
-    while !what() {
-        std::thread::yield_now();
-    }
 }
 
 #[test]
@@ -215,8 +221,8 @@ fn changes_and_deletions_come_as_they_are_made() {
     let digests: Vec<_> = (0..50).map(|n| server.put("test", Seed::int(n).bin_int("n", n))).collect();
     let (_world, repo) = World::new();
     let options = LiveOptions { once: false, ..quick() };
-    let outcome = beside(&server, &repo, &options, |server, _| {
-        until(|| server.shipped().0 >= 50);
+    let outcome = beside(&server, &repo, &options, |server, running| {
+        running.until(|| server.shipped().0 >= 50);
         for digest in &digests[..10] {
             assert!(server.bury("test", digest));
         }
@@ -224,7 +230,7 @@ fn changes_and_deletions_come_as_they_are_made() {
         for digest in &digests[10..30] {
             server.touch("test", digest);
         }
-        until(|| server.shipped().0 >= 80);
+        running.until(|| server.shipped().0 >= 80);
     })
     .unwrap();
     assert_eq!((outcome.changes, outcome.deletions), (80, 10));
@@ -243,12 +249,12 @@ fn a_node_that_comes_gets_the_data_center_too() {
     let server = enterprise(2);
     let (_world, repo) = World::new();
     let options = LiveOptions { once: false, ..quick() };
-    beside(&server, &repo, &options, |server, _| {
-        until(|| server.data_centers().len() == 2);
+    beside(&server, &repo, &options, |server, running| {
+        running.until(|| server.data_centers().len() == 2);
         server.add_node().unwrap();
-        until(|| server.data_centers().len() == 3);
+        running.until(|| server.data_centers().len() == 3);
         server.put_all("test", (0..100).map(|n| Seed::int(n).bin_int("n", n)));
-        until(|| server.shipped().0 >= 100);
+        running.until(|| server.shipped().0 >= 100);
     })
     .unwrap();
     assert_eq!(shown(&repo), there(&server, &repo));
@@ -319,13 +325,14 @@ fn what_cannot_be_kept_is_shipped_again_and_nothing_is_lost() {
     let options = LiveOptions { once: false, poll: Duration::from_millis(300), ..quick() };
     let outcome = std::thread::scope(|scope| {
         world.backend.arm(1, Fault::Refuses("create snapshots/"));
-        let running = scope.spawn(|| capture.run(&repo, &options, &heard));
-        until(|| server.shipped().1 >= 40 || running.is_finished());
+        let captures = scope.spawn(|| capture.run(&repo, &options, &heard));
+        let running = Running(&|| captures.is_finished());
+        running.until(|| server.shipped().1 >= 40);
         assert_eq!(server.shipped().0, 0, "nothing is acknowledged that is not in a snapshot");
         assert!(world.backend.disarm());
-        until(|| server.shipped().0 >= 40 || running.is_finished());
+        running.until(|| server.shipped().0 >= 40);
         heard.cancel.store(true, Ordering::Relaxed);
-        running.join().unwrap()
+        captures.join().unwrap()
     })
     .unwrap();
     assert!(outcome.complete && outcome.changes == 40, "{outcome:?}");
@@ -339,16 +346,67 @@ fn a_node_that_restarts_gets_the_data_center_again() {
     let server = enterprise(2);
     let (_world, repo) = World::new();
     let options = LiveOptions { once: false, ..quick() };
-    let outcome = beside(&server, &repo, &options, |server, _| {
-        until(|| server.data_centers().len() == 2);
+    let outcome = beside(&server, &repo, &options, |server, running| {
+        running.until(|| server.data_centers().len() == 2);
         server.kill_node(1);
-        assert_eq!(server.data_centers().len(), 1, "a node forgets what it was told while it ran");
+        assert!(server.data_centers().iter().all(|(node, _)| *node == 0), "it forgets what it was told while it ran");
         server.revive_node(1).unwrap();
-        until(|| server.data_centers().len() == 2);
+        running.until(|| server.data_centers().len() == 2);
         server.put_all("test", (0..100).map(|n| Seed::int(n).bin_int("n", n)));
-        until(|| server.shipped().0 >= 100);
+        running.until(|| server.shipped().0 >= 100);
     });
     assert!(outcome.unwrap().complete);
+    assert_eq!(shown(&repo), there(&server, &repo));
+}
+
+/// Whichever step a node restarts at, it gets the whole data center, and what it had is shipped.
+#[test]
+fn a_node_that_restarts_while_it_is_told_is_told_again() {
+    for step in ["action=create", "connector=", "node-address-port=", "max-throughput=", "rewind=", "forward="] {
+        let server = enterprise(2);
+        server.put_all("test", (0..40).map(|n| Seed::int(n).bin_int("n", n)));
+        server.restart_at_order(step, 3);
+        let (_world, repo) = World::new();
+        let outcome = Capture::of(&server, &repo).run(&repo, &quick(), &Heard::default());
+        let outcome = outcome.unwrap_or_else(|error| panic!("{step}: {error}"));
+        // What had been shipped before the restart is shipped again.
+        assert!(outcome.complete && outcome.changes >= 40, "{step}: {outcome:?}");
+        assert_eq!(shown(&repo), there(&server, &repo), "{step}");
+        assert!(server.data_centers().is_empty(), "{step}");
+    }
+}
+
+#[test]
+fn a_step_that_is_refused_ends_the_capture_and_leaves_nothing_half_made() {
+    for step in ["connector=", "node-address-port=", "max-throughput=", "rewind=", "forward="] {
+        let server = enterprise(2);
+        server.refuse_order(Some(step));
+        let (_world, repo) = World::new();
+        for once in [false, true] {
+            let options = LiveOptions { once, ..quick() };
+            let refused = Capture::of(&server, &repo).run(&repo, &options, &Heard::default());
+            let said = refused.unwrap_err().to_string();
+            assert!(said.contains(step) && said.contains("bad parameters"), "{said}");
+            assert!(server.data_centers().is_empty(), "{step}");
+        }
+        server.refuse_order(None);
+        Capture::of(&server, &repo).run(&repo, &quick(), &Heard::default()).unwrap();
+    }
+}
+
+/// What a kill between two steps leaves is ours, and made anew.
+#[test]
+fn a_data_center_that_was_left_half_made_is_made_whole() {
+    let server = enterprise(1);
+    server.put_all("test", (0..20).map(|n| Seed::int(n).bin_int("n", n)));
+    let (_world, repo) = World::new();
+    let capture = Capture::of(&server, &repo);
+    let address = capture.listener.address();
+    for order in ["action=create", "connector=true", &format!("node-address-port={address};action=add")] {
+        assert_eq!(server.ask(0, &format!("set-config:context=xdr;dc={DC};{order}")), "ok");
+    }
+    let outcome = capture.run(&repo, &quick(), &Heard::default()).unwrap();
+    assert!(outcome.complete && outcome.changes == 20, "{outcome:?}");
     assert_eq!(shown(&repo), there(&server, &repo));
 }
 

@@ -173,7 +173,7 @@ fn a_second_backup_of_a_directory_finds_what_changed() {
     std::fs::create_dir(&root).unwrap();
     tree(&root);
     // A file that is younger than its time stamps can tell is read again by the next backup.
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    crate::clock::rest();
     let first = world.json(&["backup", "files:src"]);
     let again = world.json(&["backup", "files:src"]);
     assert_eq!((&again["stats"]["new"], &again["stats"]["changed"]), (&Json::from(0), &Json::from(0)), "{again}");

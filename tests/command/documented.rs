@@ -202,6 +202,7 @@ fn documents_have_the_keys_that_are_written_down() {
 
     crate::streams::changes(&world, "xdr");
     is_as_said("capture", 0, &world.json(&["capture", "asbx:xdr"]));
+    is_as_said("replay", 0, &world.json(&["replay", "latest", "asbx:replayed", "--source", "asbx:xdr"]));
 
     let place = world.json(&["check-storage"]);
     is_as_said("check-storage", 0, &place);

@@ -166,6 +166,7 @@ fn what_a_killed_drill_left_goes_with_the_next_one_and_two_at_once_do_not_meet()
     let line = format!("touch {0}; while test -e {0}; do sleep 0.05; done", begun.display());
     let mut killed = world.command(&["drill", "--assert", &line]).spawn().unwrap();
     while !begun.exists() {
+        assert!(killed.try_wait().unwrap().is_none(), "it ended before it asserted anything");
         std::thread::yield_now();
     }
     // While it is at work another one neither waits for it nor touches what is its.
@@ -190,8 +191,9 @@ fn a_target_takes_one_drill_at_a_time() {
     world.backup(&["sqlite:a.db"]);
     let (begun, go) = (world.path("begun"), world.path("go"));
     let line = format!("touch {}; while ! test -e {}; do sleep 0.05; done", begun.display(), go.display());
-    let first = world.command(&["drill", "--target", "sqlite:t.db", "--assert", &line]).spawn().unwrap();
+    let mut first = world.command(&["drill", "--target", "sqlite:t.db", "--assert", &line]).spawn().unwrap();
     while !begun.exists() {
+        assert!(first.try_wait().unwrap().is_none(), "it ended before it asserted anything");
         std::thread::yield_now();
     }
     world.run(&["drill", "--target", "sqlite:t.db"]).fails(11, &["another drill"]);

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod backups;
+#[cfg(unix)]
+#[path = "../support/clock.rs"]
+mod clock;
 mod connectors;
 mod copies;
 mod crashes;
@@ -23,6 +26,9 @@ mod refusals;
 mod replicas;
 mod retention;
 mod roles;
+#[cfg(unix)]
+#[path = "../support/small_disk.rs"]
+mod small_disk;
 #[cfg(feature = "aerospike")]
 mod streams;
 mod tour;

@@ -109,3 +109,111 @@ fn storage_alone_answers_for_every_moment_of_a_stream() {
         }
     }
 }
+
+/// The names of a folder's files, and their bytes.
+fn files(world: &World, folder: &str) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(world.path(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_stream_goes_out_as_files_comes_in_again_and_goes_out_the_same() {
+    let world = World::new();
+    changes(&world, "xdr");
+    world.ok(&["capture", "asbx:xdr"]);
+    let out = world.json(&["replay", "latest", "asbx:out"]);
+    let counts = |out: &serde_json::Value| {
+        ["changes", "records", "deletions", "moved", "lost", "files"].map(|name| out[name].as_u64().unwrap())
+    };
+    assert_eq!(counts(&out), [4, 2, 1, 0, 0, 1], "{out}");
+    let first = files(&world, "out");
+    assert_eq!(first.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["0_test_1.asbx", "replay.json"]);
+    // A copy is younger than what is in it, and means the same.
+    fs::create_dir(world.path("copy")).unwrap();
+    for (name, bytes) in &first {
+        fs::write(world.path("copy").join(name), bytes).unwrap();
+    }
+    let other = |args: &[&str]| {
+        let all: Vec<&str> = [&["-r", "other"], args].concat();
+        world.ok(&all)
+    };
+    other(&["init", "--kdf-memory", "1", "--kdf-passes", "1"]);
+    other(&["capture", "asbx:copy"]);
+    for n in [1, 2] {
+        let key = format!("digest:{}", data_encoding::HEXLOWER.encode(&[n; 20]));
+        let versions = |shown: serde_json::Value| {
+            let versions = shown["versions"].as_array().unwrap().clone();
+            versions
+                .iter()
+                .map(|it| ["state", "from", "value", "generation"].map(|name| it[name].clone()))
+                .collect::<Vec<_>>()
+        };
+        let there = world.json(&["-r", "other", "history", "test", &key]);
+        assert_eq!(versions(world.json(&["history", "test", &key])), versions(there));
+    }
+    other(&["replay", "latest", "asbx:again", "--file-limit", "1"]);
+    assert_eq!(files(&world, "again").len(), 5, "a file for each version");
+    other(&["replay", "latest", "asbx:same"]);
+    assert_eq!(files(&world, "same"), first);
+    // Where there is something already nothing is touched.
+    world.run(&["replay", "latest", "asbx:out"]).fails(1, &["already"]);
+    world.run(&["replay", "latest", "asbx:xdr"]).fails(1, &["already"]);
+    world.run(&["replay", "latest", "sqlite:x.db"]).fails(2, &["takes no changes"]);
+    assert_eq!(files(&world, "out"), first);
+    let listing = fs::read_to_string(world.path("copy/replay.json")).unwrap();
+    fs::write(world.path("copy/replay.json"), listing.replace("true", "false")).unwrap();
+    world.run(&["capture", "asbx:copy"]).fails(1, &["not finished"]);
+}
+
+#[test]
+fn part_of_a_stream_goes_out_with_what_stood_before_it_or_without() {
+    let world = World::new();
+    changes(&world, "xdr");
+    world.ok(&["capture", "asbx:xdr"]);
+    let moment = |millis: u64| (BEGIN + millis).to_string();
+    let counts = |args: &[&str]| {
+        let out = world.json(&[&["replay", "latest"], args].concat());
+        (out["changes"].as_u64().unwrap(), out["deletions"].as_u64().unwrap())
+    };
+    assert_eq!(counts(&["asbx:a", "--from", &moment(200)]), (4, 1), "both stood, and both changed");
+    assert_eq!(counts(&["asbx:b", "--from", &moment(200), "--only-changes"]), (2, 1));
+    assert_eq!(counts(&["asbx:c", "--from", &moment(250), "--collection", "test=other"]), (3, 1));
+    assert_eq!(counts(&["asbx:d", "--from", &moment(300)]), (1, 0), "what was deleted by then does not stand");
+    let captured = world.json(&["capture", "asbx:c"]);
+    assert_eq!((&captured["changes"], &captured["lost"]), (&3.into(), &0.into()));
+    let refused = |code, args: &[&str], words: &[&str]| {
+        let all = [&["replay", "latest", "asbx:e", "--source", "asbx:xdr"], args].concat();
+        world.run(&all).fails(code, words);
+    };
+    refused(2, &["--collection", "nothing"], &["nothing"]);
+    refused(2, &["--from", "2300-01-01"], &["nothing after"]);
+    assert!(!world.path("e").exists());
+}
+
+#[test]
+fn a_backup_without_a_stream_goes_out_as_one_version_of_each_record() {
+    let world = World::new();
+    let fixture = format!("asb:{}/tests/fixtures/asb/source-ns2_00000.asb", env!("CARGO_MANIFEST_DIR"));
+    world.ok(&["backup", &fixture]);
+    let ran = world.ok(&["replay", "latest", "asbx:out"]);
+    assert!(ran.err.contains("no stream brought it"), "{ran:?}");
+    world.ok(&["-r", "other", "init", "--kdf-memory", "1", "--kdf-passes", "1"]);
+    world.ok(&["-r", "other", "capture", "asbx:out"]);
+    world.ok(&["restore", "latest", "jsonl:here.jsonl"]);
+    world.ok(&["-r", "other", "restore", "latest", "jsonl:there.jsonl"]);
+    let lines = |name: &str| {
+        let text = fs::read_to_string(world.path(name)).unwrap();
+        let mut lines: Vec<String> = text.lines().filter(|line| line.contains("\"key\":")).map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert!(!lines("here.jsonl").is_empty());
+    assert_eq!(lines("here.jsonl"), lines("there.jsonl"));
+    world.sql("a.db", "create table t (id integer primary key, v text); insert into t values (1, 'x');");
+    world.ok(&["backup", "sqlite:a.db"]);
+    world.run(&["replay", "latest", "asbx:rows", "--source", "sqlite:a.db"]).fails(1, &["records of Aerospike only"]);
+}

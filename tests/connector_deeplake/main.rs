@@ -3,11 +3,14 @@
 #![cfg(target_os = "linux")]
 
 mod bad_input;
+#[path = "../support/clock.rs"]
+mod clock;
 mod dr;
 mod made;
 mod real;
 mod restoring;
 
+use clock::rest;
 use made::{MAIN, Made, files};
 use rekeep::{
     connector::{
@@ -26,7 +29,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -89,11 +91,6 @@ impl World {
 
 fn url(path: &Path) -> SourceUrl {
     SourceUrl::parse(&format!("deeplake:{}", path.display())).unwrap()
-}
-
-/// Until the clock of file times tells the next write from the last one.
-fn rest() {
-    std::thread::sleep(Duration::from_millis(60));
 }
 
 #[test]

@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 #![cfg(target_os = "linux")]
 
+#[path = "../support/clock.rs"]
+mod clock;
 mod links;
 mod swapping;
 
+use clock::rest;
 use rekeep::{
     connector::{
         SourceUrl, Target,
@@ -29,7 +32,6 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
-    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -109,11 +111,6 @@ fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut out = vec![0; bytes];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
     out
-}
-
-/// Long enough for file times to tell a later write.
-fn rest() {
-    std::thread::sleep(Duration::from_millis(60));
 }
 
 /// Runs this test again as somebody who may not read everything, if root runs it. `true` for that one.

@@ -54,6 +54,7 @@ impl AtWork {
     fn wait_for(&self, transfers: u64) {
         let until = self.done.load(Ordering::Relaxed) + transfers;
         while self.done.load(Ordering::Relaxed) < until {
+            assert!(self.threads.iter().any(|thread| !thread.is_finished()), "nobody is at work any more");
             std::thread::yield_now();
         }
     }

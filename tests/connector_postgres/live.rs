@@ -57,6 +57,7 @@ fn a_bank_that_never_stops_is_balanced_in_every_snapshot() {
     for round in 0..3 {
         let before = done.load(Ordering::Relaxed);
         while done.load(Ordering::Relaxed) < before + 20 {
+            assert!(workers.iter().any(|worker| !worker.is_finished()), "nobody is at work any more");
             std::thread::yield_now();
         }
         room.backup(&cluster.url("bank"));

@@ -1,13 +1,15 @@
 //! Storage that is far: what is asked for is counted, never timed.
 
 use crate::support::{
-    Db, Image, MemorySource, MemoryTarget, Rec, World,
+    Db, Heard, Image, MemorySource, MemoryTarget, Rec, World,
     db::sample,
     world::{assert_sound, back_up, restore_with, restored, snapshot, unlock, verify_all},
 };
 use rekeep::{
     layer::{Layer, LayerError, Stack},
     ops::{
+        history::history,
+        prune::{PruneOptions, prune},
         restore::RestoreOptions,
         verify::{ReadData, VerifyOptions, verify},
     },
@@ -192,7 +194,6 @@ fn a_parent_is_judged_by_its_packs_and_by_its_chunks_only_if_one_is_absent() {
     let (world, repo) = World::new();
     let db = records();
     back_up(&repo, &MemorySource::of(db.clone(), &world.clock));
-    // The first that has this parent walks its lists, and remembers.
     for every in [1000, 900, 800] {
         world.clock.advance(1000);
         let next = changed(&db, every);
@@ -217,8 +218,10 @@ fn a_parent_is_judged_by_its_packs_and_by_its_chunks_only_if_one_is_absent() {
         session.abandon().unwrap();
         Some(walked)
     };
-    assert_eq!(lists(&repo), Some(1), "only the layer that nobody has asked for yet");
-    assert_eq!(lists(&repo), Some(0));
+    assert_eq!(lists(&repo), Some(0), "whoever wrote a layer has noted it");
+    let beside = world.beside().open();
+    assert_eq!(lists(&beside), Some(newest.collections[0].stack.len()), "another host walks each of them once");
+    assert_eq!(lists(&beside), Some(0));
     // A pack goes that holds part of it: then the chunks are looked for, and one of them is absent.
     let data: Vec<String> = repo
         .packs()
@@ -229,6 +232,62 @@ fn a_parent_is_judged_by_its_packs_and_by_its_chunks_only_if_one_is_absent() {
         .collect();
     world.backend.tamper(|image| image.retain(|name, _| !data.contains(name)));
     assert_eq!(lists(&repo), None);
+}
+
+#[test]
+fn what_a_host_has_written_it_need_not_read_to_plan_a_prune() {
+    let (world, repo) = World::new();
+    let db = records();
+    back_up(&repo, &MemorySource::of(db.clone(), &world.clock));
+    for every in [1000, 100] {
+        world.clock.advance(1000);
+        back_up(&repo, &MemorySource::of(changed(&db, every), &world.clock));
+    }
+    let plan = |repo: &Repository| {
+        let options = PruneOptions { dry_run: true, ..PruneOptions::default() };
+        asked(&world, || prune(repo, &options, &Heard::default()).unwrap().plan)
+    };
+    let (ours, log) = plan(&repo);
+    assert_eq!(count(&log, "read packs/"), 0, "{log:?}");
+    let beside = world.beside().open();
+    let (theirs, log) = plan(&beside);
+    assert!(count(&log, "read packs/") > 0, "{log:?}");
+    assert_eq!(theirs, ours);
+    let (again, log) = plan(&beside);
+    assert_eq!((count(&log, "read packs/"), again), (0, ours), "{log:?}");
+}
+
+#[test]
+fn history_reads_only_layers_that_have_the_record() {
+    let (world, repo) = World::new();
+    let mut db = sample(5, 400, 100);
+    let keys: Vec<Vec<u8>> = db["c"].records.keys().cloned().collect();
+    for round in 0..20_usize {
+        let records = &mut db.get_mut("c").unwrap().records;
+        for n in 0..5 {
+            records.insert(keys[10 + round * 7 + n * 50].clone(), Rec::text(&format!("round {round}")));
+        }
+        if round % 8 == 3 {
+            records.insert(keys[0].clone(), Rec::text(&format!("moved in {round}")));
+        }
+        back_up(&repo, &MemorySource::of(db.clone(), &world.clock));
+        world.clock.advance(1000);
+    }
+    let ask = |repo: &Repository| {
+        let snapshots = repo.snapshots().unwrap();
+        let key = snapshots[0].collections[0].codec.show(&keys[0]);
+        asked(&world, || history(repo, &snapshots, "c", &key, None, None, &Heard::default()).unwrap())
+    };
+    let (ours, log) = ask(&repo);
+    assert_eq!((ours.snapshots, ours.versions.len()), (20, 4));
+    assert!((4..=5).contains(&ours.layers), "{} of 20 layers", ours.layers);
+    let reads = count(&log, "read packs/");
+    // Of each a list and a block of keys, and the block once more with its values.
+    assert!(reads <= 4 * ours.layers, "{reads}: {log:?}");
+    // A host that has noted nothing asks them all, and says the same.
+    let (theirs, _) = ask(&world.beside().open());
+    assert_eq!(theirs.layers, 20);
+    assert_eq!(serde_json::to_value(&theirs.versions).unwrap(), serde_json::to_value(&ours.versions).unwrap());
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Mail when something goes wrong, taken by a server of the test's own.
 
-use crate::world::{ROUTINE, World};
+use crate::{
+    client::until,
+    world::{ROUTINE, World},
+};
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
@@ -63,7 +66,7 @@ fn a_backup_that_fails_is_told_by_mail_and_one_that_does_not_is_not() {
     world.start();
     world.back_up("accounts", "full");
     world.ask("POST", "/v1/backups/full/gone", None).is(202);
-    let mail = mails.recv().unwrap();
+    let mail = until(|| mails.try_recv().ok());
     for words in ["<you@example.org>", "<me@example.org>", "rekeep: full backup of gone: failure", "none.db"] {
         assert!(mail.contains(words), "`{words}` is not in {mail}");
     }

@@ -4,6 +4,8 @@
 #[cfg(feature = "aerospike")]
 mod live;
 
+#[cfg(feature = "aerospike")]
+use crate::connector::aerospike::xdr::asbx::{AsbxFolder, Place};
 use crate::{
     cli::{
         context::Context,
@@ -30,7 +32,7 @@ use std::fmt::Write as _;
 )]
 pub struct CaptureArgs {
     /// Where changes come from: `aerospike://HOST[:PORT][,HOST…]/NAMESPACE` (XDR ships them; Enterprise Edition), or asbx:FOLDER
-    /// (the files of an XDR backup)
+    /// (the files of an XDR backup; also `asbx:s3://BUCKET/FOLDER` and the like)
     #[arg(value_parser = OsStringValueParser::new().map(typed::url))]
     pub source: String,
     /// Tag the snapshot (repeatable)
@@ -58,7 +60,7 @@ pub(super) fn run(args: &CaptureArgs, context: &Context) -> Result<Status, Failu
     };
     #[cfg(feature = "aerospike")]
     if let Some(folder) = args.source.strip_prefix("asbx:") {
-        let mut feed = crate::connector::aerospike::xdr::asbx::AsbxFolder::open(std::path::Path::new(folder))?;
+        let mut feed = AsbxFolder::open(Place::of(folder)?)?;
         let repo = context.open()?;
         let identity = crate::connector::ChangeFeed::identity(&feed);
         let source = stream_source(

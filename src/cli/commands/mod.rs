@@ -29,6 +29,7 @@ pub mod ls;
 pub mod man;
 pub mod prune;
 pub mod repair;
+pub mod replay;
 pub mod replicate;
 pub mod restore;
 #[cfg(feature = "service")]
@@ -58,6 +59,8 @@ pub enum Command {
     Backup(Box<backup::BackupArgs>),
     /// Keep every version of records, from a stream of changes
     Capture(Box<capture::CaptureArgs>),
+    /// Write every version that a stream holds into files that hold changes
+    Replay(replay::ReplayArgs),
     /// List snapshots
     Snapshots(snapshots::SnapshotsArgs),
     /// List a snapshot's collections, or a collection's records
@@ -164,6 +167,7 @@ pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) ->
         Command::Atlas(command) => atlas::run(&command, context),
         Command::Backup(args) => backup::run(*args, context),
         Command::Capture(args) => capture::run(&args, context),
+        Command::Replay(args) => replay::run(&args, context),
         Command::Snapshots(args) => snapshots::run(&args, context),
         Command::Ls(args) => ls::run(&args, context),
         Command::Restore(args) => restore::run(&args, context),

@@ -35,6 +35,9 @@ pub struct PruneArgs {
     /// Of versions of streams older than AGE keep the state at each full SPAN (1d: at midnight UTC) (repeatable)
     #[arg(long, value_name = "AGE:SPAN", value_parser = parse_thinning)]
     pub thin_versions: Vec<(Duration, Duration)>,
+    /// Keep no version of a stream that is older than AGE: it begins then, on a base that shows that moment
+    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
+    pub drop_versions: Option<Duration>,
     /// Copy small packs together
     #[arg(long)]
     pub repack_small: bool,
@@ -101,6 +104,7 @@ impl PruneArgs {
             max_unused: self.max_unused,
             max_superseded: self.max_superseded,
             thin_versions: self.thinning(),
+            drop_versions: self.drop_versions.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             repack_small: self.repack_small,
             max_repack_bytes: self.max_repack_size,
             grace: self.grace,

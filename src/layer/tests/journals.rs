@@ -3,8 +3,8 @@
 use super::model::*;
 use crate::{
     layer::{
-        JournalChange, JournalWriter, KeptVersions, Layer, LayerError, Stack, Version, VersionTime, Versions,
-        finish_layer, merge_journals, read_totals,
+        JournalChange, JournalWriter, KeptVersions, Layer, LayerError, PlayedSpan, Stack, Version, VersionTime,
+        Versions, finish_layer, merge_journals, play, read_totals,
     },
     record::KeyRange,
     repo::{
@@ -148,7 +148,7 @@ fn thinned_journals_show_the_moments_that_are_kept() {
             ..Moments::from(at(7))
         };
         let ends = vec![at(13), at(19)];
-        let keep = KeptVersions { moments: moments.clone(), ends: ends.clone() };
+        let keep = KeptVersions { after: None, moments: moments.clone(), ends: ends.clone() };
         let thin = merged(&chunks, &stack, Some(&keep));
         let whole = merged(&chunks, &stack, None);
         assert!(thin.rows <= whole.rows);
@@ -272,4 +272,91 @@ fn rows_whose_keys_are_no_version_keys_are_an_error() {
     let stack = Stack::open(&reader(&chunks), &[layer]).unwrap();
     let read = stack.cursor(&KeyRange::all(), at(5), false).unwrap().advance();
     assert!(matches!(read, Err(LayerError::Inconsistent { .. })), "{read:?}");
+}
+
+/// A version: its record, time, and what a person can tell of it.
+type Shown = (Vec<u8>, u64, u64, Option<(u32, Vec<u8>)>);
+
+/// The versions of a record by their times.
+type ByTime<'a> = BTreeMap<(u64, u64), &'a Option<Rec>>;
+
+/// What is played, from the model.
+fn expected_of(base: &Model, happened: &[Happened], begins: u64, span: (Option<u64>, bool, u64)) -> Vec<Shown> {
+    let (from, only_changes, to) = span;
+    let mut by_key: BTreeMap<&Vec<u8>, ByTime<'_>> = BTreeMap::new();
+    for key in base.keys() {
+        by_key.entry(key).or_default();
+    }
+    for ((key, millis, order), rec) in happened.iter().flatten() {
+        by_key.entry(key).or_default().insert((*millis, *order), rec);
+    }
+    let is_live = |rec: &Rec, at: u64| rec.expiry == 0 || rec.expiry > at;
+    let mut out = Vec::new();
+    for (key, versions) in by_key {
+        let mut push = |(millis, order): (u64, u64), rec: &Option<Rec>| {
+            out.push((key.clone(), millis, order, rec.as_ref().map(|rec| (rec.generation, rec.value()))));
+        };
+        let stands_at = from.map_or(begins, |from| from.max(begins));
+        let is_told = begins <= to && !(only_changes && from.is_some_and(|from| from >= begins));
+        if let Some(rec) = base.get(key)
+            && is_told
+            && is_live(rec, stands_at)
+            && !versions.keys().any(|(millis, _)| *millis <= stands_at)
+        {
+            push((begins, u64::from(rec.generation) * 2), &Some(rec.clone()));
+        }
+        let state = from.and_then(|from| versions.iter().rfind(|((millis, _), _)| *millis <= from));
+        if let Some((time, Some(rec))) = state
+            && !only_changes
+            && is_live(rec, from.unwrap())
+        {
+            push(*time, &Some(rec.clone()));
+        }
+        let is_of_span = |millis: u64| from.is_none_or(|from| millis > from) && millis <= to;
+        versions.iter().filter(|((millis, _), _)| is_of_span(*millis)).for_each(|(time, rec)| push(*time, rec));
+    }
+    out
+}
+
+#[test]
+fn a_stream_is_played_by_record_and_the_oldest_version_first() {
+    for seed in 0..6 {
+        let mut rng = Rng(seed);
+        let chunks = MemoryChunks::default();
+        let mut base = Model::new();
+        for _ in 0..20 {
+            base.insert(key(&mut rng), rec(&mut rng));
+        }
+        let (lowest, ..) = backup(&chunks, &base, None, true, (0, 20), &[KeyRange::all()]);
+        let happened = stream(&mut rng, 3, 80);
+        let journals: Vec<LayerRef> = happened.iter().map(|happened| journal(&chunks, happened)).collect();
+        let below = Stack::open(&reader(&chunks), &[lowest.unwrap()]).unwrap();
+        let (nothing, journals) = (Stack::default(), Stack::open(&reader(&chunks), &journals).unwrap());
+        for (below, base) in [(&below, &base), (&nothing, &Model::new())] {
+            for from in [None, Some(12), Some(20), Some(31), Some(50)] {
+                for (only_changes, to) in [(false, 100), (false, 33), (true, 100), (false, 15)] {
+                    if from.is_some_and(|from| from > to) {
+                        continue;
+                    }
+                    // What is held is far from all versions of one record, one of them, or all.
+                    for held_bytes in [700, 0, 1 << 20] {
+                        let span =
+                            PlayedSpan { begins: at(20), from: from.map(at), only_changes, to: at(to), held_bytes };
+                        let mut played: Vec<Shown> = Vec::new();
+                        play::<LayerError>(below, &journals, &span, &mut |it| {
+                            let shown = match &it.change {
+                                JournalChange::Put { meta, value, .. } => Some((meta.generation, value.to_vec())),
+                                JournalChange::Delete => None,
+                            };
+                            played.push((it.key.to_vec(), it.time.millis, it.time.order, shown));
+                            Ok(())
+                        })
+                        .unwrap();
+                        let model_span = (from.map(|from| from as u64), only_changes, to as u64);
+                        assert!(played == expected_of(base, &happened, 20, model_span), "{seed} {span:?}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -50,6 +50,8 @@ pub struct PruneOptions {
     pub max_superseded: f64,
     /// What becomes of old versions of streams; none is dropped without.
     pub thin_versions: Vec<ThinVersions>,
+    /// Streams begin so many milliseconds ago: no older version is kept.
+    pub drop_versions: Option<u64>,
     /// Copy small packs together.
     pub repack_small: bool,
     /// Copy at most so many bytes.
@@ -77,6 +79,7 @@ impl Default for PruneOptions {
             max_unused: 5.0,
             max_superseded: squash::MAX_SUPERSEDED * 100.0,
             thin_versions: Vec::new(),
+            drop_versions: None,
             repack_small: false,
             max_repack_bytes: None,
             grace: None,
@@ -153,7 +156,8 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
         progress.phase(&Phase::new(PhaseKind::LookingForNeeded, 0, 0));
         let survey = repo.survey(&walk::Layers, grace)?;
         let mut plan = plan::plan(&survey, options, &archived(repo)?);
-        plan.squash = squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions)?;
+        plan.squash =
+            squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions, options.drop_versions)?;
         let held = locks::held(repo, &gone(&plan), progress)?;
         let mut planned = PruneOutcome { dry_run: true, plan, held, ..PruneOutcome::default() };
         move_old(repo, || Ok(survey.clone()), options, &mut planned, progress)?;
@@ -272,7 +276,8 @@ fn squash(
     options: &PruneOptions,
     progress: &dyn Progress,
 ) -> Result<(SquashOutcome, Option<String>), OpsError> {
-    let plan = squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions)?;
+    let plan =
+        squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions, options.drop_versions)?;
     let mut how = SquashOptions { write_limit: options.write_limit, ..SquashOptions::default() };
     if options.timing.alone {
         (how.parallel, how.timing) = (1, Some(options.timing.clone()));

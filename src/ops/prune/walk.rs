@@ -1,9 +1,9 @@
 //! The chunks of a layer, for the room below, which cannot read layers.
 
 use crate::{
-    layer::{BuiltRange, Layer, LayerError},
+    layer::{BuiltRange, KeyHash, Layer, LayerError},
     record::KeyRange,
-    repo::{ChunkId, ChunkReader, RepoError, manifest::LayerRef, pruner::LayerWalk},
+    repo::{ChunkId, ChunkReader, LayerWalk, RepoError, Secrets, manifest::LayerRef},
 };
 use std::sync::Arc;
 
@@ -36,6 +36,16 @@ impl LayerWalk for Layers {
         let walked = BuiltRange::read(reader, list, &KeyRange::all())
             .and_then(|built| built.for_each_chunk(reader, &mut |id| Ok(visit(id)?)));
         walked.map_err(|error| in_room_below(error, || format!("list {list}")))
+    }
+
+    fn key_filter(
+        &self,
+        reader: &Arc<dyn ChunkReader>,
+        layer: &LayerRef,
+        secrets: &Secrets,
+    ) -> Result<Option<Vec<u8>>, RepoError> {
+        let made = Layer::open(reader, layer).and_then(|opened| opened.key_filter(&KeyHash::new(secrets)));
+        made.map_err(|error| in_room_below(error, || format!("layer {}", layer.id)))
     }
 }
 

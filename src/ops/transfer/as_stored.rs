@@ -3,7 +3,7 @@
 use super::Transfer;
 use crate::{
     ops::{OpsError, prune::Layers},
-    repo::{RepoError, Snapshot, WriteSession, pruner::LayerWalk as _},
+    repo::{LayerWalk as _, RepoError, Snapshot, WriteSession},
 };
 
 /// Takes over what the target lacks of a snapshot's layers, and follows them there to their last chunk.

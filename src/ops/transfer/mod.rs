@@ -8,7 +8,8 @@ mod rewritten;
 mod source;
 
 use super::{
-    OpsError, Phase, PhaseKind, Progress, forget::ForgetPlan, progress::tell_news, reading::Reading, tag::TagChange,
+    OpsError, Phase, PhaseKind, Progress, forget::ForgetPlan, progress::tell_news, prune::Layers, reading::Reading,
+    tag::TagChange,
 };
 use crate::{
     repo::{
@@ -260,7 +261,7 @@ impl Transfer<'_> {
         if let Some(warning) = session.missed_beats() {
             self.progress.warning(&warning);
         }
-        session.commit(&manifest)?;
+        session.commit_and_note(&manifest, &Layers)?;
         self.copies.look_again(self.to)?;
         if self.copies.get(origin).is_none() {
             return Err(OpsError::Failed(format!("the copy {} cannot be found again", manifest.id)));

@@ -17,7 +17,7 @@ use crate::{
         prune::Layers,
     },
     record::{KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError},
-    repo::{RepoError, Snapshot, WriteSession, manifest::Collection, pruner::LayerWalk as _},
+    repo::{LayerWalk as _, RepoError, Snapshot, WriteSession, manifest::Collection},
 };
 use std::sync::{Arc, Mutex, PoisonError};
 

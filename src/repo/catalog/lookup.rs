@@ -27,8 +27,16 @@ pub struct ChunkPlace {
     pub entry: PackEntry,
 }
 
-/// Called with a chunk and the packs that hold it.
-pub type FoundPacks<'a> = dyn FnMut(&ChunkId, &[(PackNumber, ObjectName)]) + 'a;
+/// A chunk that was looked up.
+#[derive(Debug)]
+pub struct FoundPacks<'a> {
+    /// Which.
+    pub id: &'a ChunkId,
+    /// The packs that hold it.
+    pub packs: &'a [(PackNumber, ObjectName)],
+    /// Its number, if any does.
+    pub number: Option<u64>,
+}
 
 /// A pack as the catalog knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +67,7 @@ CROSS JOIN places l ON l.chunk = c.num CROSS JOIN packs p ON p.num = l.pack
 WHERE x.prefix = ?1 ORDER BY l.pack";
 
 const FIND_PACKS: &str = "
-SELECT l.pack, p.name FROM chunk_prefixes x CROSS JOIN chunks c ON c.num = x.chunk AND c.id = ?2
+SELECT l.pack, p.name, c.num FROM chunk_prefixes x CROSS JOIN chunks c ON c.num = x.chunk AND c.id = ?2
 CROSS JOIN places l ON l.chunk = c.num CROSS JOIN packs p ON p.num = l.pack WHERE x.prefix = ?1 ORDER BY l.pack";
 
 impl Catalog {
@@ -72,17 +80,19 @@ impl Catalog {
     }
 
     /// The packs that hold each of these chunks, in one go; `found` is called once a chunk, in order.
-    pub fn find_packs(&self, ids: &[ChunkId], found: &mut FoundPacks<'_>) -> Result<(), RepoError> {
+    pub fn find_packs(&self, ids: &[ChunkId], found: &mut dyn FnMut(FoundPacks<'_>)) -> Result<(), RepoError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(FIND_PACKS)?;
             let mut packs = Vec::new();
             for id in ids {
                 packs.clear();
+                let mut number = None;
                 let mut rows = statement.query(params![prefix(id), id.0])?;
                 while let Some(row) = rows.next()? {
                     packs.push((PackNumber(row.get(0)?), ObjectName(row.get(1)?)));
+                    number = Some(row.get::<_, i64>(2)?.cast_unsigned());
                 }
-                found(id, &packs);
+                found(FoundPacks { id, packs: &packs, number });
             }
             Ok(())
         })
@@ -91,6 +101,37 @@ impl Catalog {
     /// A chunk's number.
     pub fn chunk_number(&self, id: &ChunkId) -> Result<Option<u64>, RepoError> {
         self.read(|connection| chunk_number(connection, id))
+    }
+
+    /// The numbers of many chunks: looked up in the order in which they lie, which reads each page of the tables once and not
+    /// one page for each chunk.
+    pub fn numbers_of(&self, ids: &[ChunkId]) -> Result<Vec<Option<u64>>, RepoError> {
+        let mut order: Vec<(i64, usize)> = ids.iter().enumerate().map(|(at, id)| (prefix(id), at)).collect();
+        order.sort_unstable();
+        self.read(|connection| {
+            let mut candidates: Vec<(i64, usize)> = Vec::with_capacity(ids.len());
+            let mut by_prefix = connection.prepare_cached("SELECT chunk FROM chunk_prefixes WHERE prefix = ?1")?;
+            for alike in order.chunk_by(|a, b| a.0 == b.0) {
+                let mut rows = by_prefix.query(params![alike[0].0])?;
+                while let Some(row) = rows.next()? {
+                    let number: i64 = row.get(0)?;
+                    candidates.extend(alike.iter().map(|(_, at)| (number, *at)));
+                }
+            }
+            candidates.sort_unstable();
+            let mut numbers = vec![None; ids.len()];
+            let mut by_number = connection.prepare_cached("SELECT id FROM chunks WHERE num = ?1")?;
+            for alike in candidates.chunk_by(|a, b| a.0 == b.0) {
+                let number = alike[0].0;
+                let Some(id) = by_number.query_row(params![number], |row| row.get(0).map(ChunkId)).optional()? else {
+                    continue;
+                };
+                for (_, at) in alike.iter().filter(|(_, at)| ids[*at] == id) {
+                    numbers[*at] = Some(number.cast_unsigned());
+                }
+            }
+            Ok(numbers)
+        })
     }
 
     /// Numbers, names and lengths of all packs.

@@ -7,6 +7,7 @@
 
 mod forgotten;
 mod import;
+mod layers;
 mod lookup;
 mod revisions;
 mod small;
@@ -14,7 +15,7 @@ mod survey;
 mod uses;
 
 pub use import::{Described, IndexImport};
-pub use lookup::{ChunkPlace, IndexedPackInfo, PackNumber};
+pub use lookup::{ChunkPlace, FoundPacks, IndexedPackInfo, PackNumber};
 pub use revisions::{KnownRevision, Revision, RevisionKind};
 pub use uses::PlaceUse;
 
@@ -29,7 +30,7 @@ use std::{
 use tempfile::TempDir;
 
 /// The schema's number; a file with any other is rebuilt.
-const SCHEMA_VERSION: i64 = 4;
+const SCHEMA_VERSION: i64 = 5;
 
 /// Connections for looking up that are kept open: as many as look up at once are opened.
 const MAX_IDLE: usize = 8;
@@ -60,6 +61,7 @@ CREATE TABLE revisions (
 CREATE TABLE forgotten_objects (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE forgotten (snapshot BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE layers (id BLOB PRIMARY KEY, chunks BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE layer_keys (id BLOB PRIMARY KEY, filter BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE layer_packs (id BLOB PRIMARY KEY, packs BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE leases (id BLOB PRIMARY KEY, newest INTEGER NOT NULL, first_seen INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -230,6 +232,7 @@ fn check(connection: &Connection) -> rusqlite::Result<()> {
         "revisions",
         "forgotten",
         "layers",
+        "layer_keys",
         "layer_packs",
         "leases",
         "notes",

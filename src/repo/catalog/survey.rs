@@ -1,7 +1,7 @@
-//! Looking at everything: which chunks a layer has, and what lies in which pack. What a pruner asks, without a query for
+//! Looking at everything: what lies in which pack. What a pruner asks, without a query for
 //! each chunk.
 
-use super::{Catalog, ChunkPlace, PackNumber, lookup, small};
+use super::{Catalog, ChunkPlace, PackNumber, lookup};
 use crate::repo::{ChunkId, ObjectName, RepoError};
 use rusqlite::{OptionalExtension, params};
 use std::collections::HashSet;
@@ -71,47 +71,6 @@ impl Catalog {
         self.read(|connection| {
             let mut statement = connection.prepare_cached("SELECT id FROM chunks WHERE num = ?1")?;
             statement.query_row(params![number.cast_signed()], |row| row.get(0).map(ChunkId)).optional()
-        })
-    }
-
-    /// Visits the numbers of a layer's chunks; `false` if they were not kept.
-    pub fn for_each_layer_chunk(&self, layer: &ChunkId, visit: &mut dyn FnMut(u64)) -> Result<bool, RepoError> {
-        let blob: Option<Vec<u8>> = self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT chunks FROM layers WHERE id = ?1")?;
-            statement.query_row(params![layer.0], |row| row.get(0)).optional()
-        })?;
-        let Some(blob) = blob else { return Ok(false) };
-        small::for_each_number(&blob, visit).map_err(|reason| self.failed(reason))?;
-        Ok(true)
-    }
-
-    /// Keeps the numbers of a layer's chunks.
-    pub fn set_layer_numbers(&self, layer: &ChunkId, numbers: &mut Vec<u64>) -> Result<(), RepoError> {
-        let blob = small::encode_numbers(numbers);
-        self.write(|connection| {
-            connection
-                .prepare_cached("INSERT OR REPLACE INTO layers (id, chunks) VALUES (?1, ?2)")?
-                .execute(params![layer.0, blob])?;
-            Ok(())
-        })
-    }
-
-    /// Forgets the chunk numbers of all layers but these.
-    pub fn keep_layers(&self, keep: &HashSet<ChunkId>) -> Result<(), RepoError> {
-        let known: Vec<ChunkId> = self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT id FROM layers")?;
-            statement.query_map([], |row| row.get(0).map(ChunkId))?.collect()
-        })?;
-        let gone: Vec<ChunkId> = known.into_iter().filter(|layer| !keep.contains(layer)).collect();
-        if gone.is_empty() {
-            return Ok(());
-        }
-        self.write(|connection| {
-            let mut statement = connection.prepare_cached("DELETE FROM layers WHERE id = ?1")?;
-            for layer in &gone {
-                statement.execute(params![layer.0])?;
-            }
-            Ok(())
         })
     }
 

@@ -8,6 +8,7 @@ use crate::{
         pack::{HEADER_BYTES, PackEntry},
     },
 };
+use std::collections::HashSet;
 
 fn chunk(n: u32) -> ChunkId {
     ChunkId(*blake3::hash(&n.to_le_bytes()).as_bytes())
@@ -127,6 +128,34 @@ fn chunks_with_one_prefix_are_told_apart() {
         let places = catalog.find(&entry.id).unwrap();
         assert_eq!(places.iter().map(|place| place.ordinal).collect::<Vec<_>>(), [ordinal as u64]);
     }
+}
+
+#[test]
+fn many_chunks_are_numbered_in_one_go_as_each_would_be_alone() {
+    let (_folder, catalog) = temporary();
+    let mut twins = pack(1, &[10, 11, 12]);
+    twins.entries[1].id = twins.entries[0].id;
+    twins.entries[1].id.0[31] ^= 1;
+    import(&catalog, &[(1, vec![twins.clone(), pack(2, &(20..90).collect::<Vec<_>>())])], &[]);
+    let mut asked: Vec<ChunkId> = (20..95).rev().map(chunk).chain(twins.entries.iter().map(|it| it.id)).collect();
+    asked.push(asked[30]);
+    let alone: Vec<_> = asked.iter().map(|id| catalog.chunk_number(id).unwrap()).collect();
+    assert_eq!(catalog.numbers_of(&asked).unwrap(), alone);
+    assert_eq!(alone.iter().filter(|number| number.is_none()).count(), 5);
+}
+
+#[test]
+fn what_is_noted_of_layers_goes_with_them() {
+    let (_folder, catalog) = temporary();
+    let (stays, goes) = (chunk(1), chunk(2));
+    for layer in [stays, goes] {
+        catalog.set_layer_numbers(&mut [(layer, vec![3, 1])]).unwrap();
+        catalog.set_layer_filter(&layer, b"filter").unwrap();
+    }
+    catalog.keep_layers(&HashSet::from([stays])).unwrap();
+    assert_eq!(catalog.layer_chunks(&stays).unwrap(), Some(vec![1, 3]));
+    assert_eq!(catalog.layer_filter(&stays).unwrap().as_deref(), Some(&b"filter"[..]));
+    assert!(!catalog.knows_layer(&goes).unwrap() && catalog.layer_filter(&goes).unwrap().is_none());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is needed: a bit for every chunk that a revision references which counts or is pending.
 
-use super::{LayerWalk, bits::ChunkSet, needed::Needed, view::View};
+use super::{LayerWalk, bits::ChunkSet, first_seen::FirstSeen, needed::Needed, view::View};
 use crate::repo::{
     ChunkId, ChunkReader, Manifest, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
@@ -44,9 +44,7 @@ impl Inner {
         for table in &references.tables {
             needed.chunks.insert(self.number(table)?);
         }
-        for layer in references.layers.values() {
-            self.add_layer(layer, walk, &mut needed)?;
-        }
+        self.add_layers(references.layers.values(), walk, &mut needed)?;
         Ok(needed)
     }
 
@@ -172,30 +170,32 @@ impl Inner {
         Ok(())
     }
 
-    fn add_layer(
+    /// Adds what layers have, as it is noted; those that this catalog sees for the first time are walked.
+    fn add_layers<'l>(
         self: &Arc<Self>,
-        layer: &LayerRef,
+        layers: impl Iterator<Item = &'l LayerRef>,
         walk: &dyn LayerWalk,
         needed: &mut Needed,
     ) -> Result<(), RepoError> {
-        needed.layers.insert(layer.id);
-        if self.catalog.for_each_layer_chunk(&layer.id, &mut |number| {
-            needed.chunks.insert(number);
-        })? {
-            return Ok(());
+        let mut unknown = FirstSeen::new(&self.catalog);
+        for layer in layers {
+            needed.layers.insert(layer.id);
+            if self.catalog.for_each_layer_chunk(&layer.id, &mut |number| {
+                needed.chunks.insert(number);
+            })? {
+                continue;
+            }
+            let reader = Arc::clone(self) as Arc<dyn ChunkReader>;
+            let walked = walk.chunks(&reader, layer, &mut |id| unknown.take(id, &mut needed.chunks));
+            if let Err(error) = walked {
+                // What was walked to its end need not be the next time.
+                unknown.give_up_last();
+                unknown.settle(&mut needed.chunks)?;
+                return Err(error);
+            }
+            unknown.ends(layer.id);
         }
-        // Seen for the first time by this catalog.
-        let reader = Arc::clone(self) as Arc<dyn ChunkReader>;
-        let mut numbers = Vec::new();
-        walk.chunks(&reader, layer, &mut |id| {
-            numbers.push(self.number(&id)?);
-            Ok(())
-        })?;
-        self.catalog.set_layer_numbers(&layer.id, &mut numbers)?;
-        for number in numbers {
-            needed.chunks.insert(number);
-        }
-        Ok(())
+        unknown.settle(&mut needed.chunks)
     }
 
     fn number(&self, id: &ChunkId) -> Result<u64, RepoError> {

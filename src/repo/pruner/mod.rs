@@ -8,6 +8,7 @@ mod checkpoints;
 mod copy;
 mod delete;
 mod drain;
+mod first_seen;
 #[cfg(debug_assertions)]
 pub mod flat;
 mod gather;
@@ -23,6 +24,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub use super::walk::LayerWalk;
 pub use copy::CopyProgress;
 pub use delete::Deleted;
 pub use drain::{MarkState, Waits};
@@ -30,10 +32,7 @@ pub use leases::{LeaseInfo, LeaseState};
 pub use survey::{Orphan, PackUse, Survey};
 pub use tidy::Tidied;
 
-use super::{
-    ChunkId, ChunkReader, RepoError, Repository, SnapshotId, WriteOptions, WriteSession, manifest::LayerRef,
-    repository::Inner, session::SessionTiming,
-};
+use super::{RepoError, Repository, SnapshotId, WriteOptions, WriteSession, repository::Inner, session::SessionTiming};
 use crate::report::Warning;
 use std::{sync::Arc, time::Duration};
 
@@ -49,32 +48,6 @@ pub const DEAD_BY_STORAGE: Duration = Duration::from_hours(1);
 
 /// How long a mark waits where the storage lists late or lacks conditional create.
 pub const GRACE: Duration = Duration::from_hours(24);
-
-/// Finds the chunks of a layer, which the repository room itself cannot read.
-pub trait LayerWalk: Send + Sync {
-    /// Visits every chunk that the layer needs, itself included.
-    fn chunks(
-        &self,
-        reader: &Arc<dyn ChunkReader>,
-        layer: &LayerRef,
-        visit: &mut dyn FnMut(ChunkId) -> Result<(), RepoError>,
-    ) -> Result<(), RepoError>;
-
-    /// Whether it can walk the inner lists that checkpoints name. If not, nothing is kept for backups that broke off.
-    fn walks_lists(&self) -> bool {
-        false
-    }
-
-    /// Visits every chunk under an inner list that a checkpoint names, itself included.
-    fn list_chunks(
-        &self,
-        _reader: &Arc<dyn ChunkReader>,
-        _list: &ChunkId,
-        _visit: &mut dyn FnMut(ChunkId) -> Result<(), RepoError>,
-    ) -> Result<(), RepoError> {
-        Ok(())
-    }
-}
 
 /// How a pruner works.
 #[derive(Clone)]

@@ -1,6 +1,7 @@
 //! What each step does, and what it leaves alone. How steps of many actors mix is for the simulation.
 
 use super::{flat::Flat, *};
+use crate::repo::manifest::LayerRef;
 use crate::repo::{
     ChunkKind, ChunkPlain, ChunkWriter, Manifest, ObjectName,
     lease::{end_path, lease_path},

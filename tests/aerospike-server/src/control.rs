@@ -90,6 +90,23 @@ impl Control {
         self.0.xdr.mute.store(nothing, Ordering::SeqCst);
     }
 
+    /// A node restarts just before it takes an order about a data center that has these words in it, so many times.
+    pub fn restart_at_order(&self, words: &str, times: usize) {
+        *lock(&self.0.xdr.restarts_at) = Some((words.to_owned(), times));
+    }
+
+    /// Every order about a data center that has these words in it is refused, until `None` is said.
+    pub fn refuse_order(&self, words: Option<&str>) {
+        *lock(&self.0.xdr.refuses) = words.map(str::to_owned);
+    }
+
+    /// What a node answers to an info command.
+    pub fn ask(&self, node: usize, command: &str) -> String {
+        let said = crate::info::answer(&self.0, node, format!("{command}\n").as_bytes(), true);
+        let said = String::from_utf8_lossy(&said).into_owned();
+        said.trim_end().rsplit('\t').next().unwrap_or_default().to_owned()
+    }
+
     /// Deletes a record as a client would: a tombstone is left, and shipped. Says whether it was there.
     pub fn bury(&self, namespace: &str, digest: &Digest) -> bool {
         let now_ms = self.now_ms().max(0) as u64;

@@ -40,6 +40,10 @@ pub(crate) struct Xdr {
     pub(crate) twice: AtomicBool,
     /// Whether nothing is shipped.
     pub(crate) mute: AtomicBool,
+    /// An order with these words in it finds that its node has restarted, so many times.
+    pub(crate) restarts_at: Mutex<Option<(String, usize)>>,
+    /// An order with these words in it is refused.
+    pub(crate) refuses: Mutex<Option<String>>,
     /// Answers by result: done, again.
     pub(crate) done: AtomicU64,
     pub(crate) again: AtomicU64,

@@ -6,7 +6,10 @@ use super::super::{
     info,
     options::{AerospikeOptions, ClusterPlace},
 };
-use crate::connector::{ConnectorError, Identity, SourceUrl};
+use crate::{
+    connector::{ConnectorError, Identity, SourceUrl},
+    report::ErrorKind,
+};
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -50,8 +53,18 @@ pub struct Center {
     options: CenterOptions,
     object: String,
     name: String,
-    /// Nodes that have it, by id.
-    on: Mutex<BTreeSet<String>>,
+    /// The settings of TLS that nodes ship with.
+    tls_name: Option<String>,
+    nodes: Mutex<Told>,
+}
+
+/// What nodes have been told, by id.
+#[derive(Default)]
+struct Told {
+    /// Nodes that have it whole.
+    on: BTreeSet<String>,
+    /// Nodes on which it was begun and may be half made.
+    begun: BTreeSet<String>,
 }
 
 impl Center {
@@ -78,11 +91,17 @@ impl Center {
         let cluster = Cluster::connect(&place.seeds, reached).map_err(|error| error.into_connector(&object))?;
         let name = cluster.name();
         let name = if name.is_empty() { "null".to_owned() } else { name };
-        Ok(Self { cluster, namespace, options, object, name, on: Mutex::default() })
+        Ok(Self { cluster, namespace, options, object, name, tls_name: None, nodes: Mutex::default() })
     }
 
-    fn on(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.on.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Has nodes ship under TLS, with the settings that their own configuration has under this name.
+    #[must_use]
+    pub fn under_tls(self, tls_name: Option<String>) -> Self {
+        Self { tls_name, ..self }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whose changes they are: the same as a backup of the namespace says.
@@ -97,7 +116,8 @@ impl Center {
         &self.namespace
     }
 
-    /// Refuses a name that a data center bears which is not ours. One that ships this namespace to our address goes on.
+    /// Refuses a name that a data center bears which is not ours. One that ships this namespace to our address goes on, and
+    /// one that has our address and ships nothing was broken off while it was made: it is made anew.
     ///
     /// # Errors
     /// [`ConnectorError`].
@@ -105,14 +125,18 @@ impl Center {
         for node in self.cluster.nodes() {
             let Some(config) = self.config(&node)? else { continue };
             let value = |key| info::value_of(&config, ';', key).unwrap_or_default();
-            let ships = value("namespaces").split(',').any(|name| name == self.namespace);
-            if value("node-address-port") != self.options.address || !ships {
+            let mut shipped = value("namespaces").split(',').filter(|name| !name.is_empty()).peekable();
+            let is_half = shipped.peek().is_none();
+            let is_ours = value("node-address-port") == self.options.address;
+            if !is_ours || !(is_half || shipped.any(|name| name == self.namespace)) {
                 return Err(ConnectorError::Usage {
                     object: self.object.clone(),
                     reason: format!("node {} has a data center `{}` that is not ours", node.id, self.options.name),
                 });
             }
-            self.on().insert(node.id.clone());
+            let mut told = self.told();
+            let side = if is_half { &mut told.begun } else { &mut told.on };
+            side.insert(node.id.clone());
         }
         Ok(())
     }
@@ -120,7 +144,7 @@ impl Center {
     /// Whether the data center was there already when its name was checked.
     #[must_use]
     pub fn goes_on(&self) -> bool {
-        !self.on().is_empty()
+        !self.told().on.is_empty()
     }
 
     fn config(&self, node: &Node) -> Result<Option<String>, ConnectorError> {
@@ -135,26 +159,63 @@ impl Center {
     }
 
     /// Makes the data center on every node that has none: also on those that came since. Gives how many those were.
+    /// A node that could not be told keeps no other from being told.
     ///
     /// # Errors
-    /// [`ConnectorError`] if a node refuses a step; it says which.
+    /// [`ConnectorError`] if a node refuses a step; it says which. One that [may pass](Self::may_pass) is worth another try.
     pub fn spread(&self) -> Result<usize, ConnectorError> {
         self.cluster.refresh().map_err(|error| error.into_connector(&self.object))?;
         let nodes = self.cluster.nodes();
         let there: BTreeSet<&str> = nodes.iter().map(|node| node.id.as_str()).collect();
-        self.on().retain(|id| there.contains(id.as_str()));
-        let mut made = 0;
+        self.told().on.retain(|id| there.contains(id.as_str()));
+        let (mut made, mut first) = (0, Ok(()));
         for node in &nodes {
-            if self.on().contains(&node.id) {
+            if self.told().on.contains(&node.id) {
                 continue;
             }
-            for command in self.commands() {
-                self.order(node, &command)?;
-            }
-            self.on().insert(node.id.clone());
-            made += 1;
+            let done = self.make(node);
+            made += usize::from(done.is_ok());
+            first = match (first, done) {
+                // What will not pass is told before what may.
+                (Err(early), Err(late)) if Self::may_pass(&early) => Err(late),
+                (first, done) => first.and(done),
+            };
         }
-        Ok(made)
+        first.map(|()| made)
+    }
+
+    /// Whether an error of [`Self::spread`] comes of a node that goes or comes, and not of what was asked for.
+    #[must_use]
+    pub fn may_pass(error: &ConnectorError) -> bool {
+        matches!(error.kind(), ErrorKind::Unreadable | ErrorKind::NotFound)
+    }
+
+    /// Makes the data center on a node, anew where it was left half made.
+    fn make(&self, node: &Arc<Node>) -> Result<(), ConnectorError> {
+        if self.told().begun.contains(&node.id) && self.config(node)?.is_some() {
+            self.order(node, &self.removal())?;
+        }
+        for (step, command) in self.commands().iter().enumerate() {
+            let done = self.order(node, command);
+            // Whether the first was done is not known where its answer did not come.
+            if step == 0 && done.as_ref().map_or_else(Self::may_pass, |()| true) {
+                self.told().begun.insert(node.id.clone());
+            }
+            let Err(error) = done else { continue };
+            if step > 0 && !Self::may_pass(&error) {
+                if self.config(node)?.is_none() {
+                    let reason = format!("node {} was told of the data center and has forgotten it", node.id);
+                    return Err(ConnectorError::Unreadable { object: self.object.clone(), reason });
+                }
+                self.order(node, &self.removal())?;
+                self.told().begun.remove(&node.id);
+            }
+            return Err(error);
+        }
+        let mut told = self.told();
+        told.begun.remove(&node.id);
+        told.on.insert(node.id.clone());
+        Ok(())
     }
 
     /// What a node is told, in the order in which it takes it.
@@ -164,8 +225,9 @@ impl Center {
         let mut all = vec![
             format!("set-config:context=xdr;dc={name};action=create"),
             format!("set-config:context=xdr;dc={name};connector=true"),
-            format!("set-config:context=xdr;dc={name};node-address-port={address};action=add"),
         ];
+        all.extend(self.tls_name.iter().map(|tls| format!("set-config:context=xdr;dc={name};tls-name={tls}")));
+        all.push(format!("set-config:context=xdr;dc={name};node-address-port={address};action=add"));
         if let Some(most) = max_throughput {
             all.push(format!("set-config:context=xdr;dc={name};namespace={namespace};max-throughput={most}"));
         }
@@ -209,7 +271,7 @@ impl Center {
             standing.silent += 1;
             // It is made there again: a node that restarted has forgotten it.
             if self.config(&node).is_ok_and(|config| config.is_none()) {
-                self.on().remove(&node.id);
+                self.told().on.remove(&node.id);
             }
         }
         standing
@@ -224,7 +286,7 @@ impl Center {
         self.order_all(&command)
     }
 
-    /// Takes the data center away from the nodes on which it is ours.
+    /// Takes the data center away from the nodes on which it is ours, whole or half made.
     ///
     /// # Errors
     /// [`ConnectorError`] of the first node that did not take it.
@@ -232,13 +294,24 @@ impl Center {
         let command = self.removal();
         let mut first = Ok(());
         for node in self.cluster.nodes() {
-            if self.on().contains(&node.id) {
-                let done = self.order(&node, &command);
-                if done.is_ok() {
-                    self.on().remove(&node.id);
-                }
-                first = first.and(done);
+            let (is_on, is_begun) = {
+                let told = self.told();
+                (told.on.contains(&node.id), told.begun.contains(&node.id))
+            };
+            if !is_on && !is_begun {
+                continue;
             }
+            let done = match self.config(&node) {
+                Ok(None) => Ok(()),
+                Ok(Some(_)) => self.order(&node, &command),
+                Err(error) => Err(error),
+            };
+            if done.is_ok() {
+                let mut told = self.told();
+                told.on.remove(&node.id);
+                told.begun.remove(&node.id);
+            }
+            first = first.and(done);
         }
         first
     }

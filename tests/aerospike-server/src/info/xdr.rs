@@ -26,15 +26,27 @@ fn center(shared: &Shared, node: usize, request: &Request<'_>) -> Option<Arc<Cen
     lock(&shared.xdr.centers).get(&(node, name)).cloned()
 }
 
-fn note(shared: &Shared, node: usize, request: &Request<'_>) {
+fn note(shared: &Shared, node: usize, request: &Request<'_>) -> String {
     let shown: Vec<String> = request.parameters.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    lock(&shared.xdr.orders).push((node, shown.join(";")));
+    let order = shown.join(";");
+    lock(&shared.xdr.orders).push((node, order.clone()));
+    order
 }
 
 fn set(shared: &Arc<Shared>, node: usize, request: &Request<'_>) -> String {
     let Some(name) = request.get(&["dc"]) else { return error(4, "no dc") };
     let action = request.get(&["action"]);
-    note(shared, node, request);
+    let order = note(shared, node, request);
+    if lock(&shared.xdr.refuses).as_ref().is_some_and(|words| order.contains(words.as_str())) {
+        return error(4, "bad parameters");
+    }
+    if let Some((words, left)) = lock(&shared.xdr.restarts_at).as_mut()
+        && *left > 0
+        && order.contains(words.as_str())
+    {
+        *left -= 1;
+        shared.forget_centers(node);
+    }
     if action == Some("create") {
         let mut centers = lock(&shared.xdr.centers);
         if centers.contains_key(&(node, name.to_owned())) {

@@ -1,0 +1,264 @@
+//! The files of a folder as a stream of changes, in the order in which they were written.
+
+use super::{
+    AsbxError, AsbxReader, SUFFIX,
+    listing::Listing,
+    place::{Found, Place},
+};
+use crate::{
+    connector::{ChangeFeed, ConnectorError, Identity, SourceCollection, aerospike::decode::Decoder},
+    record::{ChangeBatch, Clock as _, KeyCodec, SystemClock, Timestamp},
+};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    io::{BufReader, Read},
+};
+
+/// Where a file stands among those of its backup.
+#[derive(Debug, Clone)]
+struct AsbxFile {
+    found: Found,
+    worker: String,
+    number: u64,
+    /// From when times to live count; of each version's own time where that is later.
+    shipped: Timestamp,
+}
+
+impl AsbxFile {
+    fn of(found: &Found, is_replayed: bool) -> Option<Self> {
+        let stem = found.name.strip_suffix(SUFFIX)?;
+        let (rest, number) = stem.rsplit_once('_')?;
+        let number = number.parse().ok()?;
+        let worker = rest.split('_').next().unwrap_or_default().to_owned();
+        let shipped = match found.written {
+            _ if is_replayed => Timestamp::default(),
+            Some(written) => Timestamp::from_millis(written),
+            // Later rather than earlier: nothing expires that lives.
+            None => SystemClock.now(),
+        };
+        Some(Self { found: found.clone(), worker, number, shipped })
+    }
+}
+
+/// The files of a folder in the order in which they are read: those of each worker by number, one of each in turn.
+fn files(place: &Place) -> Result<Vec<AsbxFile>, ConnectorError> {
+    let found = place.list()?;
+    let listing = Listing::read(place, &found)?;
+    let mut workers: BTreeMap<String, Vec<AsbxFile>> = BTreeMap::new();
+    // What is being written has a name that begins with a dot.
+    for found in found.iter().filter(|found| found.name.ends_with(SUFFIX) && !found.name.starts_with('.')) {
+        let is_replayed = listing.as_ref().is_some_and(|listing| listing.names(&found.name));
+        let file = AsbxFile::of(found, is_replayed).ok_or_else(|| ConnectorError::Unreadable {
+            object: place.object(&found.name),
+            reason: "its name is none of WORKER_NAMESPACE_NUMBER.asbx, so its place among the others is not known"
+                .to_owned(),
+        })?;
+        workers.entry(file.worker.clone()).or_default().push(file);
+    }
+    let mut lanes: Vec<std::vec::IntoIter<AsbxFile>> = Vec::new();
+    for (_, mut files) in workers {
+        files.sort_by_key(|file| file.number);
+        lanes.push(files.into_iter());
+    }
+    let mut all = Vec::new();
+    loop {
+        let before = all.len();
+        all.extend(lanes.iter_mut().filter_map(Iterator::next));
+        if all.len() == before {
+            break;
+        }
+    }
+    if all.is_empty() {
+        let reason = format!("no file in it ends in {SUFFIX}");
+        return Err(ConnectorError::Unreadable { object: place.show(), reason });
+    }
+    Ok(all)
+}
+
+/// Changes of one file, a batch at a time.
+struct AsbxChanges {
+    reader: AsbxReader<BufReader<Box<dyn Read + Send>>>,
+    decoder: Decoder,
+    shipped: Timestamp,
+    object: String,
+    /// What could not be read of it, in words.
+    lost: Vec<String>,
+    /// How many changes that are.
+    lost_count: u64,
+}
+
+/// Lost changes that are named.
+const MAX_NAMED: usize = 100;
+
+impl AsbxChanges {
+    fn open(place: &Place, file: &AsbxFile) -> Result<Self, ConnectorError> {
+        let object = place.object(&file.found.name);
+        let opened = place.read(&file.found)?;
+        let unreadable = |reason: String| ConnectorError::Unreadable { object: object.clone(), reason };
+        let reader = AsbxReader::new(BufReader::with_capacity(1 << 20, opened));
+        let reader = reader.map_err(|error| unreadable(error.to_string()))?;
+        if reader.number != file.number {
+            return Err(unreadable(format!(
+                "it says that it is number {}, and its name says {}",
+                reader.number, file.number
+            )));
+        }
+        Ok(Self { reader, decoder: Decoder::default(), shipped: file.shipped, object, lost: Vec::new(), lost_count: 0 })
+    }
+
+    fn namespace(&self) -> String {
+        String::from_utf8_lossy(&self.reader.namespace).into_owned()
+    }
+
+    /// Adds changes until the batch holds so many bytes; `false` at the end. A change that is wrong in itself is counted, named
+    /// and passed over; a file that is cut ends there, and that is named.
+    fn fill(&mut self, batch: &mut ChangeBatch, bytes: usize) -> Result<bool, ConnectorError> {
+        while batch.bytes() < bytes {
+            let at = self.reader.at;
+            let added = match self.reader.next_change() {
+                Ok(None) => return Ok(false),
+                Ok(Some(shipped)) => shipped
+                    .add_to(self.shipped, &mut self.decoder, batch)
+                    .map_err(|error| AsbxError::Change { at, reason: error.to_string() }),
+                Err(error) => Err(error),
+            };
+            match added {
+                Ok(()) => {}
+                Err(AsbxError::Io(source)) => {
+                    let object = self.object.clone();
+                    return Err(ConnectorError::Io { operation: "read", object, source });
+                }
+                Err(error) => {
+                    self.lost_count += 1;
+                    if self.lost.len() < MAX_NAMED {
+                        self.lost.push(format!("{}: {error}", self.object));
+                    }
+                    if !matches!(error, AsbxError::Change { .. }) {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The files of a folder, one after the other.
+pub struct AsbxFolder {
+    place: Place,
+    name: String,
+    is_here: bool,
+    files: std::vec::IntoIter<AsbxFile>,
+    open: Option<AsbxChanges>,
+    collections: Vec<SourceCollection>,
+    lost: Vec<String>,
+    lost_count: u64,
+}
+
+impl AsbxFolder {
+    /// Looks at the heads of all files.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if there is none, or one of them is no such file.
+    pub fn open(place: Place) -> Result<Self, ConnectorError> {
+        let files = files(&place)?;
+        let mut collections: Vec<SourceCollection> = Vec::new();
+        for file in &files {
+            let namespace = AsbxChanges::open(&place, file)?.namespace();
+            if collections.iter().all(|found| found.name != namespace) {
+                let attributes = json!({ "format": 1, "sets": [], "set_records": {}, "sindexes": [] });
+                collections
+                    .push(SourceCollection { attributes, ..SourceCollection::new(&namespace, KeyCodec::Digest) });
+            }
+        }
+        let (name, is_here) = place.identity()?;
+        Ok(Self {
+            place,
+            name,
+            is_here,
+            files: files.into_iter(),
+            open: None,
+            collections,
+            lost: Vec::new(),
+            lost_count: 0,
+        })
+    }
+}
+
+impl ChangeFeed for AsbxFolder {
+    fn identity(&self) -> Identity {
+        Identity { connector: "asb", name: self.name.clone(), local: self.is_here }
+    }
+
+    fn collections(&self) -> &[SourceCollection] {
+        &self.collections
+    }
+
+    fn next(&mut self, batch: &mut ChangeBatch, bytes: usize) -> Result<Option<usize>, ConnectorError> {
+        let changes = match &mut self.open {
+            Some(open) => open,
+            none => match self.files.next() {
+                Some(file) => none.insert(AsbxChanges::open(&self.place, &file)?),
+                None => return Ok(None),
+            },
+        };
+        let namespace = changes.namespace();
+        if !changes.fill(batch, bytes)? {
+            self.lost_count += changes.lost_count;
+            self.lost.append(&mut changes.lost);
+            self.lost.truncate(MAX_NAMED);
+            self.open = None;
+        }
+        Ok(self.collections.iter().position(|found| found.name == namespace))
+    }
+
+    fn lost(&self) -> (u64, Vec<String>) {
+        (self.lost_count, self.lost.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            HEAD_BYTES,
+            tests::{file, put},
+        },
+        *,
+    };
+    use std::fs;
+
+    #[test]
+    fn files_come_one_of_each_worker_in_turn_by_number() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["0_ns_1", "1_ns_10", "2_ns_21", "0_ns_2", "1_ns_12", "0_ns_30"] {
+            fs::write(dir.path().join(format!("{name}.asbx")), "").unwrap();
+        }
+        let place = Place::Here(dir.path().to_owned());
+        let found = files(&place).unwrap();
+        let names: Vec<&str> = found.iter().map(|file| file.found.name.strip_suffix(SUFFIX).unwrap()).collect();
+        assert_eq!(names, ["0_ns_1", "1_ns_10", "2_ns_21", "0_ns_2", "1_ns_12", "0_ns_30"]);
+        fs::write(dir.path().join("odd.asbx"), "").unwrap();
+        assert!(files(&place).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_is_counted_and_the_rest_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::Here(dir.path().to_owned());
+        let mut bytes = file(1);
+        // The second change says another digest before it.
+        let second = HEAD_BYTES + 26 + 8 + put(5, 1, 1_700_000_000_001).len();
+        bytes[second] = 9;
+        bytes.truncate(bytes.len() - 3);
+        fs::write(dir.path().join("0_test_1.asbx"), &bytes).unwrap();
+        let mut changes = AsbxChanges::open(&place, &files(&place).unwrap()[0]).unwrap();
+        let mut batch = ChangeBatch::default();
+        assert!(!changes.fill(&mut batch, 1 << 20).unwrap());
+        assert_eq!((batch.len(), changes.lost_count), (1, 2));
+        assert!(changes.lost[0].contains("digest") && changes.lost[1].contains("ends inside"), "{:?}", changes.lost);
+        fs::rename(dir.path().join("0_test_1.asbx"), dir.path().join("0_test_2.asbx")).unwrap();
+        assert!(AsbxChanges::open(&place, &files(&place).unwrap()[0]).is_err());
+    }
+}

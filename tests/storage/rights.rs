@@ -50,9 +50,10 @@ fn the_least_rights_of_the_documentation_suffice_for_each_role_and_for_nothing_m
     let adds = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
     let adds = adds.replace("BUCKET", "bucket").replace("PREFIX", "app");
     // As the page says what to add and what to leave out.
-    let prunes = adds.replace("\"s3:AbortMultipartUpload\"]", "\"s3:AbortMultipartUpload\", \"s3:DeleteObject\"]");
+    let with_deletes =
+        adds.replace("\"s3:AbortMultipartUpload\"]", "\"s3:AbortMultipartUpload\", \"s3:DeleteObject\"]");
     let reads = adds.replace("\"s3:GetObject\", \"s3:PutObject\", \"s3:AbortMultipartUpload\"", "\"s3:GetObject\"");
-    assert!(prunes != adds && reads != adds);
+    assert!(with_deletes != adds && reads != adds);
     let server = strict();
     let uri = format!("s3://bucket/app?endpoint={}&region=us-east-1", server.url());
     let life = |name: &str, policy: &str| {
@@ -88,9 +89,9 @@ fn the_least_rights_of_the_documentation_suffice_for_each_role_and_for_nothing_m
     assert_eq!(refused.status.code(), Some(1), "{err}");
     assert!(err.contains("s3:PutObject"), "{err}");
     // Whoever prunes deletes.
-    let pruner = life("pruner", &prunes);
-    let done = pruner.json(&["prune"]);
+    let keeper = life("pruner", &with_deletes);
+    let done = keeper.json(&["prune"]);
     assert_eq!(done["failures"], serde_json::json!([]), "{done}");
     assert_eq!(done["revisions_removed"], 1, "{done}");
-    pruner.ok(&["verify", "--read-data"]);
+    keeper.ok(&["verify", "--read-data"]);
 }

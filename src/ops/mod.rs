@@ -8,6 +8,7 @@ pub mod cell_history;
 pub mod check_storage;
 pub mod command;
 pub mod copy;
+pub mod cost;
 mod crew;
 mod current;
 #[cfg(feature = "deeplake")]
@@ -40,6 +41,7 @@ pub mod source;
 pub mod squash;
 pub mod stream;
 pub mod tag;
+pub mod thaw;
 pub mod transfer;
 pub mod usage;
 pub mod verify;

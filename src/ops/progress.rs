@@ -58,6 +58,10 @@ pub enum PhaseKind {
     CopyingSnapshots,
     /// Copying one snapshot to another repository.
     CopyingSnapshot,
+    /// Waiting for what was asked out of an archive.
+    Thawing,
+    /// Moving packs to another class of storage.
+    Moving,
     /// Letting a person's own commands look at what was restored.
     Asserting,
 }
@@ -89,6 +93,8 @@ impl PhaseKind {
             Self::CopyingIndex => "copying the index",
             Self::CopyingSnapshots => "copying snapshots",
             Self::CopyingSnapshot => "copying a snapshot",
+            Self::Thawing => "waiting for what is thawed",
+            Self::Moving => "moving packs to another class",
             Self::Asserting => "looking at what was restored",
         }
     }

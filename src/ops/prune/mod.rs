@@ -3,11 +3,13 @@
 
 mod locks;
 mod plan;
+mod tier;
 mod walk;
 
 pub(in crate::ops) use locks::held_without;
 pub use locks::{ExtendLocks, HeldPacks, LocksExtended};
 pub use plan::{PrunePlan, Sum};
+pub use tier::{TierOptions, Tiered};
 pub use walk::Layers;
 
 use crate::layer::LayerError;
@@ -16,6 +18,7 @@ use super::{OpsError, Phase, PhaseKind, Progress, progress::tell_news};
 use crate::{
     ops::{
         squash::{self, SquashOptions, SquashOutcome, ThinVersions},
+        thaw::cold_packs,
         usage::peak_memory_bytes,
     },
     repo::{
@@ -24,7 +27,7 @@ use crate::{
         repository::Lost,
         session::SessionTiming,
     },
-    report::WarningKind,
+    report::{ErrorKind, WarningKind},
 };
 use serde::Serialize;
 use std::{
@@ -61,6 +64,8 @@ pub struct PruneOptions {
     pub wait: bool,
     /// Renew the locks of what is needed afterwards.
     pub extend_locks: Option<ExtendLocks>,
+    /// Move what only old snapshots need to another class of storage afterwards.
+    pub tier: Option<TierOptions>,
     /// Plan only.
     pub dry_run: bool,
     /// Bytes per second to storage.
@@ -81,6 +86,7 @@ impl Default for PruneOptions {
             grace: None,
             wait: false,
             extend_locks: None,
+            tier: None,
             dry_run: false,
             write_limit: None,
             timing: SessionTiming::default(),
@@ -121,6 +127,8 @@ pub struct PruneOutcome {
     pub kept_as_versions: u64,
     /// Locks that were renewed, or in a dry run would be.
     pub locks: Option<LocksExtended>,
+    /// Packs that were moved to another class of storage, or in a dry run would be.
+    pub tiered: Option<Tiered>,
     /// The marks that are left, and which lease each waits for.
     pub waiting: Vec<MarkState>,
     /// What could not be read or deleted, and why. What it is about stays, and the next prune tries again.
@@ -148,11 +156,12 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
         let _lease = repo.begin_read("prune, planning only")?;
         progress.phase(&Phase::new(PhaseKind::LookingForNeeded, 0, 0));
         let survey = repo.survey(&walk::Layers, grace)?;
-        let mut plan = plan::plan(&survey, options);
+        let mut plan = plan::plan(&survey, options, &archived(repo)?);
         plan.squash =
             squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions, options.drop_versions)?;
         let held = locks::held(repo, &gone(&plan), progress)?;
         let mut planned = PruneOutcome { dry_run: true, plan, held, ..PruneOutcome::default() };
+        move_old(repo, || Ok(survey.clone()), options, &mut planned, progress)?;
         renew_locks(repo, || Ok(survey), options, &mut planned, progress)?;
         planned
     } else {
@@ -165,12 +174,33 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
     }
     outcome.kept_as_versions = repo.storage().traffic().kept_as_versions - versions_before;
     if !options.dry_run {
-        // What is needed is another question once packs were copied.
+        // What is needed is another question once packs were copied. What is moved is another version, which has no lock yet.
+        move_old(repo, || repo.survey(&walk::Layers, grace), options, &mut outcome, progress)?;
         renew_locks(repo, || repo.survey(&walk::Layers, grace), options, &mut outcome, progress)?;
     }
     outcome.duration_seconds = began.elapsed().as_secs_f64();
     outcome.peak_memory_bytes = peak_memory_bytes();
     Ok(outcome)
+}
+
+/// Moves what only old snapshots need, if that is asked for.
+fn move_old(
+    repo: &Repository,
+    survey: impl FnOnce() -> Result<Survey, RepoError>,
+    options: &PruneOptions,
+    outcome: &mut PruneOutcome,
+    progress: &dyn Progress,
+) -> Result<(), OpsError> {
+    let Some(how) = &options.tier else { return Ok(()) };
+    let (tiered, failures) = tier::tier(repo, &survey()?, how, options.dry_run, progress)?;
+    outcome.tiered = Some(tiered);
+    outcome.failures.extend(failures);
+    Ok(())
+}
+
+/// The packs that lie in an archive, as far as a listing tells: nothing can be copied out of them.
+fn archived(repo: &Repository) -> Result<HashSet<ObjectName>, OpsError> {
+    Ok(cold_packs(repo.storage())?.unwrap_or_default())
 }
 
 /// Renews locks, if that is asked for.
@@ -259,6 +289,11 @@ fn squash(
     }
     match squash::execute(repo, &plan, &how, progress) {
         Ok(squashed) => Ok((squashed, None)),
+        // It stays as it is until somebody thaws it, which nobody need do for this.
+        Err(error) if error.kind() == ErrorKind::Archived => {
+            progress.warn(WarningKind::Archived, error.object(), format!("nothing was squashed: {error}"));
+            Ok((SquashOutcome::default(), None))
+        }
         Err(error) if matches!(error, OpsError::Layer(_)) && !error.is_interruption() || is_full(&error) => {
             Ok((SquashOutcome::default(), Some(format!("nothing was squashed: {error}"))))
         }
@@ -275,7 +310,7 @@ fn steps(
 ) -> Result<PruneOutcome, OpsError> {
     let mut outcome = PruneOutcome::default();
     progress.phase(&Phase::new(PhaseKind::LookingForNeeded, 0, 0));
-    outcome.plan = plan::plan(&pruner.survey()?, options);
+    outcome.plan = plan::plan(&pruner.survey()?, options, &archived(repo)?);
     outcome.held = locks::held(repo, &gone(&outcome.plan), progress)?;
     heed(progress)?;
 
@@ -365,7 +400,8 @@ fn delete(pruner: &Pruner, outcome: &mut PruneOutcome, progress: &dyn Progress) 
     Ok(deleted.marks > 0 && !refused)
 }
 
-fn heed(progress: &dyn Progress) -> Result<(), OpsError> {
+/// Stops whoever was asked to.
+pub(in crate::ops) fn heed(progress: &dyn Progress) -> Result<(), OpsError> {
     if progress.cancelled() { Err(RepoError::Interrupted.into()) } else { Ok(()) }
 }
 

@@ -1,6 +1,6 @@
 //! Reading chunks: catalog, then the frame's bytes alone, then the next pack that holds the chunk if one fails.
 
-use super::{Inner, ahead::Ahead, lock};
+use super::{Inner, Repository, ahead::Ahead, lock};
 use crate::repo::{
     ChunkData, ChunkId, ChunkKind, ChunkReader, ObjectName, ReadAhead, RepoError, SnapshotId,
     cache::Cache,
@@ -10,11 +10,11 @@ use crate::repo::{
     pack::{self, PackKey},
 };
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ops::Range,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -112,6 +112,42 @@ impl BadPacks {
             return Vec::new();
         }
         lock(&self.found).iter().map(|(name, bad)| (bad.number, *name)).collect()
+    }
+}
+
+/// Packs that lie in an archive, as far as reads meet them while somebody tries what can be read.
+#[derive(Default)]
+pub(super) struct Frozen {
+    rehearsals: AtomicUsize,
+    met: Mutex<BTreeSet<ObjectName>>,
+}
+
+impl Frozen {
+    fn note(&self, name: ObjectName, error: &RepoError) {
+        if self.rehearsals.load(Ordering::Acquire) > 0 && matches!(error, RepoError::Archived { .. }) {
+            lock(&self.met).insert(name);
+        }
+    }
+
+    /// Whether nobody need be asked again just now.
+    fn has(&self, name: &ObjectName) -> bool {
+        self.rehearsals.load(Ordering::Acquire) > 0 && lock(&self.met).contains(name)
+    }
+}
+
+impl Repository {
+    /// Does work that tries what can be read, and gives the packs beside it that lay in an archive. Of each of them one read is
+    /// tried.
+    pub fn rehearse<T>(&self, work: impl FnOnce() -> T) -> (T, BTreeSet<ObjectName>) {
+        let frozen = &self.inner.frozen;
+        frozen.rehearsals.fetch_add(1, Ordering::AcqRel);
+        let done = work();
+        let met = lock(&frozen.met).clone();
+        // Others may be at it still.
+        if frozen.rehearsals.fetch_sub(1, Ordering::AcqRel) == 1 {
+            lock(&frozen.met).clear();
+        }
+        (done, met)
     }
 }
 
@@ -268,7 +304,12 @@ impl Inner {
         let range = Self::frame_range(kind, place)?;
         // Who may not read it asks for nothing.
         let key = self.pack_key(place)?;
-        let frame = self.storage.read_range(&pack::path(&place.name), range)?;
+        let path = pack::path(&place.name);
+        if self.frozen.has(&place.name) {
+            return Err(RepoError::Archived { object: path });
+        }
+        let read = self.storage.read_range(&path, range);
+        let frame = read.inspect_err(|error| self.frozen.note(place.name, error))?;
         let data = key.open_frame(place.ordinal, &place.entry, &frame)?;
         self.keep(place, &frame);
         Ok(data)
@@ -326,6 +367,10 @@ fn unreadable(id: &ChunkId, mut failures: Vec<(ObjectName, RepoError)>) -> RepoE
         return RepoError::Missing { object: format!("chunk {id}: {}", packs.join(" and ")) };
     }
     let reasons: Vec<_> = failures.iter().map(|(pack, error)| format!("in pack {pack}: {error}")).collect();
+    // It comes back when it is asked for, whatever is wrong with the others.
+    if let Some(at) = failures.iter().position(|(_, error)| matches!(error, RepoError::Archived { .. })) {
+        return failures.swap_remove(at).1;
+    }
     let passing = failures.iter().position(|(_, error)| matches!(error, RepoError::Storage { .. }));
     if let Some(RepoError::Storage { operation, source, .. }) = passing.map(|at| failures.swap_remove(at).1) {
         let source = std::io::Error::new(source.kind(), reasons.join("; "));

@@ -110,7 +110,13 @@ fn replicas_and_copies_stay_in_the_regions_too() {
         let to = init(&there, &[]).unwrap();
         let before = there.backend.image();
         let from = home.open();
-        let options = TransferOptions { parallel: 1, dry_run: false, compression: 1, write_limit: None };
+        let options = TransferOptions {
+            parallel: 1,
+            dry_run: false,
+            compression: 1,
+            write_limit: None,
+            timing: rekeep::repo::session::SessionTiming::default(),
+        };
         let done = transfer(&from, &from.snapshots().unwrap(), &to, &options, &Heard::default());
         (done, there.backend.image() == before, to)
     };

@@ -3,9 +3,9 @@
 
 use super::{
     RepoError, Repository, SnapshotId,
+    inner::{Inner, create::json},
     keys::{Capability, LeaseKey, Party, Signer},
     object::{self, ObjectKind},
-    repository::{Inner, standing::json},
     storage::Created,
 };
 use data_encoding::HEXLOWER;

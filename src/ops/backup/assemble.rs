@@ -6,7 +6,7 @@ use super::{
     dry::DryWriter,
     jobs::CollectionRun,
     joined::Joined,
-    stack::Merging,
+    stack,
     workers::Workers,
 };
 use crate::{
@@ -171,7 +171,7 @@ impl Workers<'_> {
         }
         check_counts(name, job.parent.map_or(0, |parent| parent.records), &counts, stood)?;
         let new_layer = finish_layer(&self.context, writer, &built)?;
-        let stack = self.next_stack(job, new_layer, writer)?;
+        let stack = self.next_stack(job, new_layer, outcome.end, writer)?;
         add_stats(&mut outcome.stats, &counts);
         Ok(Collection {
             name: name.clone(),
@@ -192,21 +192,15 @@ impl Workers<'_> {
         &self,
         job: &CollectionRun<'_>,
         new_layer: Option<LayerRef>,
+        end: Timestamp,
         writer: &mut dyn ChunkWriter,
     ) -> Result<Vec<LayerRef>, OpsError> {
         let Some(parent) = job.parent.filter(|_| !job.new_base) else { return Ok(new_layer.into_iter().collect()) };
         let Some(new_layer) = new_layer else { return Ok(parent.stack.clone()) };
         let mut stack = parent.stack.clone();
         // Who may not read values cannot merge them: the stack grows until somebody who may comes by, or a new base.
-        if let Some(session) = self.writing.filter(|_| self.repo.role().has(Capability::ReadValues)) {
-            let merging = Merging {
-                context: &self.context,
-                chunks: &self.chunks,
-                session,
-                threads: self.options.parallel,
-                is_stopped: &|| self.is_stopped(),
-            };
-            stack = merging.make_room(writer, &job.ranges, stack)?;
+        if self.writing.is_some() && self.repo.role().has(Capability::ReadValues) {
+            stack = stack::make_room(&self.context, &self.chunks, writer, &job.ranges, stack, end)?;
         }
         stack.push(new_layer);
         Ok(stack)

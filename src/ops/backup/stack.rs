@@ -1,19 +1,15 @@
 //! What becomes of a collection's stack: when it gets a delta, a merged delta, or a new base.
 
 use crate::{
-    layer::{BuiltRange, LayerContext, Stack, finish_layer, merge_deltas_in},
-    ops::{OpsError, crew::together},
-    record::KeyRange,
+    layer::{LayerContext, LayerError, Stack, merge_layers},
+    record::{KeyRange, Timestamp},
     repo::{
-        ChunkReader, ChunkWriter, Snapshot, WriteSession,
+        ChunkReader, ChunkWriter, Snapshot,
         manifest::{Collection, LayerRef},
     },
 };
 use serde_json::Value as Json;
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 /// The most deltas a stack may have.
 pub(in crate::ops) const MAX_DELTAS: usize = 24;
@@ -42,62 +38,22 @@ fn bytes_of(stack: &[LayerRef]) -> Vec<Option<u64>> {
     stack.iter().map(|layer| Some(layer.bytes)).collect()
 }
 
-/// What merging deltas needs beside them.
-pub(super) struct Merging<'a> {
-    pub(super) context: &'a LayerContext,
-    pub(super) chunks: &'a Arc<dyn ChunkReader>,
-    pub(super) session: &'a WriteSession,
-    /// How many threads share the ranges out among them.
-    pub(super) threads: usize,
-    pub(super) is_stopped: &'a (dyn Fn() -> bool + Sync),
-}
-
-impl Merging<'_> {
-    /// Makes room for one more delta: puts a merged one in place of those that [`deltas_to_merge`] names.
-    pub(super) fn make_room(
-        &self,
-        writer: &mut dyn ChunkWriter,
-        ranges: &[KeyRange],
-        mut stack: Vec<LayerRef>,
-    ) -> Result<Vec<LayerRef>, OpsError> {
-        while let Some(merged) = deltas_to_merge(&bytes_of(&stack)) {
-            let part = Stack::open(self.chunks, &stack[merged.clone()])?;
-            let built = self.merge(&part, ranges)?;
-            stack.splice(merged, finish_layer(self.context, writer, &built)?);
-        }
-        Ok(stack)
+/// Makes room for one more delta: puts a merged one in place of those that [`deltas_to_merge`] names. `end` is the new
+/// snapshot's end.
+pub(super) fn make_room(
+    context: &LayerContext,
+    chunks: &Arc<dyn ChunkReader>,
+    writer: &mut dyn ChunkWriter,
+    ranges: &[KeyRange],
+    mut stack: Vec<LayerRef>,
+    end: Timestamp,
+) -> Result<Vec<LayerRef>, LayerError> {
+    while let Some(range) = deltas_to_merge(&bytes_of(&stack)) {
+        let part = Stack::open(chunks, &stack[range.clone()])?;
+        let merged = merge_layers(context, &part, false, end, ranges, writer)?;
+        stack.splice(range, merged);
     }
-
-    /// Merges range by range. Where cuts restart does not depend on who merges which.
-    fn merge(&self, part: &Stack, ranges: &[KeyRange]) -> Result<Vec<(KeyRange, BuiltRange)>, OpsError> {
-        let next = AtomicUsize::new(0);
-        let failed = AtomicBool::new(false);
-        let done: Vec<OnceLock<BuiltRange>> = ranges.iter().map(|_| OnceLock::new()).collect();
-        let goes_on = |_, _| !(self.is_stopped)() && !failed.load(Ordering::Relaxed);
-        together(self.threads.clamp(1, ranges.len().max(1)), || {
-            let mut writer = self.session.writer();
-            let mut outcome: Result<(), OpsError> = Ok(());
-            let take = || {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                Some((at, ranges.get(at)?))
-            };
-            while outcome.is_ok()
-                && let Some((at, range)) = take()
-            {
-                match merge_deltas_in(self.context, part, range, &mut writer, &goes_on) {
-                    Ok(built) => drop(done[at].set(built)),
-                    Err(error) => outcome = Err(error.into()),
-                }
-            }
-            let outcome = outcome.and(writer.finish().map_err(OpsError::from));
-            if outcome.is_err() {
-                failed.store(true, Ordering::Relaxed);
-            }
-            outcome
-        })?;
-        let built = ranges.iter().zip(done).map(|(range, done)| Some((range.clone(), done.into_inner()?)));
-        built.collect::<Option<_>>().ok_or_else(|| OpsError::Failed("a range of deltas was not merged".to_owned()))
-    }
+    Ok(stack)
 }
 
 /// Whether a new snapshot would say just what its parent says.

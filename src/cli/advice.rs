@@ -17,9 +17,16 @@ pub const fn for_kind(kind: ErrorKind) -> Option<&'static str> {
              snapshot that vanished from the source comes back with `rekeep repair snapshots`, or goes for good with `rekeep \
              forget --vanished ID`, both at the source"
         }
+        ErrorKind::Region => {
+            "nothing was written; `rekeep check-storage URI` says where a place lies (docs/storage.md)"
+        }
         ErrorKind::WrongPassword => "try another one, or the recovery key with --recovery-key",
         ErrorKind::RoleLacks => "`rekeep key list` shows which slot has which role",
         ErrorKind::Damaged | ErrorKind::Missing => DAMAGE,
+        ErrorKind::Archived => {
+            "`rekeep restore --thaw` asks the service for what it needs, --thaw-command another program, --thaw-wait waits \
+             (docs/cold-storage.md)"
+        }
         ErrorKind::MovedOn => "run it again: it takes what the snapshot consists of now",
         ErrorKind::NoSnapshot => "`rekeep snapshots` lists them",
         ErrorKind::NoLease => "`rekeep leases` lists them",
@@ -130,10 +137,21 @@ pub fn lost(words: &str) -> String {
     }
 }
 
+/// What words about something that storage did not do begin with.
+const OPERATIONS: [&str; 5] = ["creating ", "deleting ", "listing ", "locking ", "moving "];
+
 /// A line about something damaged, with what may be done about the object that it names.
 #[must_use]
 pub fn damage(words: &str) -> String {
-    let advice = if words.contains("has vanished") { Some(VANISHED) } else { named(words) };
+    // What storage refused to do says nothing of the object.
+    let is_refusal = OPERATIONS.iter().any(|operation| words.starts_with(operation));
+    let advice = if words.contains("has vanished") {
+        Some(VANISHED)
+    } else if is_refusal {
+        None
+    } else {
+        named(words)
+    };
     advice.map_or_else(|| words.to_owned(), |advice| format!("{words}; {advice}"))
 }
 
@@ -223,6 +241,8 @@ mod tests {
                 );
             }
         }
+        let refused = format!("deleting snapshots/{id}/0: PermissionDenied");
+        assert_eq!(damage(&refused), refused);
         assert!(damage("snapshot abc has vanished, although nobody forgot it").contains("--vanished"));
     }
 

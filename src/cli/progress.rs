@@ -3,7 +3,7 @@
 
 use super::{advice, interrupt, output, units};
 use crate::{
-    ops::{Phase, Progress},
+    ops::{Phase, Progress, StreamStanding},
     report::{Warning, WarningKind},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -67,6 +67,8 @@ pub struct Reporter {
     current: Mutex<Option<Current>>,
     records: AtomicU64,
     bytes: AtomicU64,
+    /// How far a stream is, if it is one.
+    stream: Mutex<Option<StreamStanding>>,
     /// Milliseconds after `began` before which nothing is shown: spares most calls the lock.
     next_ms: AtomicU64,
     output_closed: Arc<AtomicBool>,
@@ -87,6 +89,7 @@ impl Reporter {
             current: Mutex::new(None),
             records: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            stream: Mutex::new(None),
             next_ms: AtomicU64::new(0),
             output_closed,
         }
@@ -166,7 +169,10 @@ impl Reporter {
     fn show(&self, current: &Current) {
         let (records, bytes) = self.done();
         let seconds = current.since.elapsed().as_secs_f64();
-        let text = describe(records, bytes, &current.phase, seconds);
+        let mut text = describe(records, bytes, &current.phase, seconds);
+        if let Some(standing) = self.stream.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            text.push_str(&describe_stream(standing));
+        }
         match self.mode {
             Mode::Bar => {
                 let share = share(records, bytes, &current.phase);
@@ -230,6 +236,17 @@ impl Progress for Reporter {
         }
     }
 
+    fn stream(&self, standing: &StreamStanding) {
+        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing.clone());
+        if self.mode == Mode::Events {
+            let mut event = json!(standing);
+            event["event"] = "stream".into();
+            output::complain(&event.to_string());
+        }
+        // It may be due although nothing was counted.
+        self.count(0, 0);
+    }
+
     fn warning(&self, warning: &Warning) {
         let text = advice::warning(warning);
         let line = if self.json {
@@ -243,6 +260,19 @@ impl Progress for Reporter {
     fn cancelled(&self) -> bool {
         interrupt::requested() || self.output_closed.load(Ordering::Relaxed)
     }
+}
+
+/// How far a stream is, in words.
+fn describe_stream(standing: &StreamStanding) -> String {
+    let StreamStanding { lag_seconds, recoveries_pending, silent_sources, .. } = standing;
+    let mut text = match standing.recovery_point {
+        Some(point) => format!(", recovery point {}, {lag_seconds} s behind", units::show_time(point)),
+        None => format!(", {recoveries_pending} parts still to come"),
+    };
+    if *silent_sources > 0 {
+        let _ = write!(text, ", {silent_sources} nodes do not tell");
+    }
+    text
 }
 
 const fn expected(count: u64) -> Option<u64> {

@@ -123,6 +123,8 @@ impl<'a> JournalWriter<'a> {
 /// Which versions of a journal are kept: those that some moment shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptVersions {
+    /// Only those that were made after it: a base below shows that moment.
+    pub after: Option<Timestamp>,
     /// The moments that can be read at.
     pub moments: Moments,
     /// And these beside them, ascending: the ends of snapshots.
@@ -169,7 +171,9 @@ pub fn merge_journals(
             record.extend_from_slice(version_key::record_part(&key));
             newer = None;
         }
+        let is_in_base = keep.and_then(|keep| keep.after).is_some_and(|after| time.time() <= after);
         let is_kept = match (keep, newer) {
+            _ if is_in_base => false,
             (Some(keep), Some(newer)) => keep.shows(time.millis, newer),
             _ => true,
         };

@@ -145,6 +145,35 @@ pub fn merge_range(
     Ok((merge.out.finish(writer)?.0, totals))
 }
 
+/// Writes the blocks of one range of the base that shows what `stack`, journals included, shows at a moment, and gives what its
+/// rows add up to.
+pub fn merge_state(
+    context: &LayerContext,
+    stack: &Stack,
+    at: Timestamp,
+    range: &KeyRange,
+    writer: &mut dyn ChunkWriter,
+    progress: &MergeProgress<'_>,
+) -> Result<(BuiltRange, RowTotals), LayerError> {
+    let mut out = RangeWriter::new(context);
+    let (mut totals, mut scratch) = (RowTotals::default(), Vec::new());
+    let mut ticks = Ticks::new(progress);
+    let mut cursor = stack.cursor(range, at, false)?;
+    while cursor.advance()? {
+        let (key, meta, fingerprint, value_bytes) =
+            (cursor.key().to_vec(), cursor.meta(), cursor.fingerprint(), cursor.value_bytes());
+        totals.add_row(&key, &meta, fingerprint, value_bytes, context, &mut scratch);
+        let (set, user_key) = (meta.set.to_vec(), meta.user_key.map(<[u8]>::to_vec));
+        let mut owned = Meta { set: &set, user_key: user_key.as_deref(), ..Default::default() };
+        (owned.generation, owned.expiry, owned.stamp) = (meta.generation, meta.expiry, meta.stamp);
+        let (value, _) = cursor.held()?;
+        out.push(writer, &NewRow { key: &key, meta: owned, fingerprint, value_bytes, value })?;
+        ticks.count(key.len() as u64 + value_bytes)?;
+    }
+    ticks.report()?;
+    Ok((out.finish(writer)?.0, totals))
+}
+
 /// Reads one range of a layer: what its rows add up to, and, of a base, its state at `at`. Values in place are compared
 /// with their fingerprints.
 pub fn read_totals(

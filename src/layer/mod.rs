@@ -32,7 +32,9 @@ pub use join::{JoinCounts, JoinOptions, RangeOutcome, join_range};
 pub use journal::{
     JournalChange, JournalWriter, KeptVersions, holds_version, is_beyond_limits, merge_journals, newest_versions,
 };
-pub use merge::{MergeKind, MergeProgress, RowTotals, StateTotals, merge_layers, merge_range, read_totals};
+pub use merge::{
+    MergeKind, MergeProgress, RowTotals, StateTotals, merge_layers, merge_range, merge_state, read_totals,
+};
 pub use played::{Played, PlayedSpan, play};
 pub use reader::{BlockInfo, Layer};
 pub use stack::{Stack, StackCursor, VersionValue};

@@ -19,6 +19,8 @@ const MAX_CLOCK_MILLIS: u64 = 60_000;
 pub struct StorageCheck {
     /// The place.
     pub location: String,
+    /// The region that it lies in, if the service says so.
+    pub region: Option<String>,
     /// Whether a repository lies there.
     pub has_repository: bool,
     /// What trying it came to.
@@ -51,10 +53,12 @@ pub enum Consequence {
 /// Tries a place. What is found counts for nobody else until [`keep_verdict`] puts a signature to it.
 pub fn check_storage(storage: &Storage, options: &TrialOptions) -> Result<StorageCheck, OpsError> {
     let trial = storage.try_out(options)?;
+    // Only whoever must stay in one needs to know it.
+    let region = storage.region().unwrap_or_default();
     let has_repository = trial.rights.read.is_none() && keys::read_config(storage).is_ok();
     let usable = trial.rights.suffice() && trial.verdict.as_ref().is_some_and(|verdict| verdict.whole);
     let consequences = consequences(&trial);
-    Ok(StorageCheck { location: storage.location().to_owned(), has_repository, trial, usable, consequences })
+    Ok(StorageCheck { location: storage.location().to_owned(), region, has_repository, trial, usable, consequences })
 }
 
 /// Keeps what was found in the repository there, if the keys allow to speak for it: others believe it.

@@ -8,6 +8,7 @@ pub mod cell_history;
 pub mod check_storage;
 pub mod command;
 pub mod copy;
+pub mod cost;
 mod crew;
 mod current;
 #[cfg(feature = "deeplake")]
@@ -40,12 +41,13 @@ pub mod source;
 pub mod squash;
 pub mod stream;
 pub mod tag;
+pub mod thaw;
 pub mod transfer;
 pub mod usage;
 pub mod verify;
 
 pub use error::OpsError;
-pub use progress::{Phase, PhaseKind, Progress, Silent};
+pub use progress::{Phase, PhaseKind, Progress, Silent, StreamStanding};
 pub use select::{Narrow, SnapshotSpec};
 
 /// The folder that a repository is, which goes into no backup and is touched by no restore.

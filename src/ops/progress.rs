@@ -2,9 +2,11 @@
 //! keep.
 
 use crate::{
+    record::Timestamp,
     repo::Repository,
     report::{Warning, WarningKind},
 };
+use serde::Serialize;
 use std::fmt;
 
 /// What a stretch of work is.
@@ -56,6 +58,10 @@ pub enum PhaseKind {
     CopyingSnapshots,
     /// Copying one snapshot to another repository.
     CopyingSnapshot,
+    /// Waiting for what was asked out of an archive.
+    Thawing,
+    /// Moving packs to another class of storage.
+    Moving,
     /// Letting a person's own commands look at what was restored.
     Asserting,
 }
@@ -87,6 +93,8 @@ impl PhaseKind {
             Self::CopyingIndex => "copying the index",
             Self::CopyingSnapshots => "copying snapshots",
             Self::CopyingSnapshot => "copying a snapshot",
+            Self::Thawing => "waiting for what is thawed",
+            Self::Moving => "moving packs to another class",
             Self::Asserting => "looking at what was restored",
         }
     }
@@ -123,12 +131,44 @@ impl fmt::Display for Phase {
     }
 }
 
+/// How far a stream is that is captured as it is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct StreamStanding {
+    /// What was made by then is in a snapshot: by the clock of this machine, and what sources say of how far they are behind.
+    /// None before all that was there when the stream began has come.
+    pub recovery_point: Option<Timestamp>,
+    /// The end of the newest snapshot that was committed.
+    pub last_commit: Option<Timestamp>,
+    /// Seconds that the slowest source is behind.
+    pub lag_seconds: u64,
+    /// Parts whose records of before are still to come.
+    pub recoveries_pending: u64,
+    /// Sources that tell how far they are.
+    pub sources: u64,
+    /// Sources that do not.
+    pub silent_sources: u64,
+    /// Connections that are open.
+    pub connections: u64,
+    /// Bytes of changes that wait for a snapshot.
+    pub waiting_bytes: u64,
+    /// Snapshots that were committed.
+    pub commits: u64,
+    /// Changes in them.
+    pub changes: u64,
+    /// Commits that failed: what was in them comes again.
+    pub failures: u64,
+    /// Messages that were none, and connections that were turned away.
+    pub faults: u64,
+}
+
 /// Receives a verb's progress. Called from several threads.
 pub trait Progress: Send + Sync {
     /// A phase begins; the one before has ended.
     fn phase(&self, phase: &Phase);
     /// This many more records and bytes are done.
     fn count(&self, records: u64, bytes: u64);
+    /// How far a stream is; told whenever that was asked.
+    fn stream(&self, _standing: &StreamStanding) {}
     /// Something a person should know.
     fn warning(&self, warning: &Warning);
     /// Whether to stop as soon as it is safe.

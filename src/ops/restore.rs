@@ -16,17 +16,24 @@ pub(in crate::ops) use watch::passing_on;
 
 pub use outcome::RestoreOutcome;
 
-use super::{OpsError, Phase, PhaseKind, Progress, lookup::Records, reading::Reading, usage::peak_memory_bytes};
+use super::{
+    OpsError, Phase, PhaseKind, Progress,
+    lookup::Records,
+    reading::Reading,
+    thaw::{self, ThawOptions},
+    usage::peak_memory_bytes,
+};
 use crate::{
     connector::{CollectionTarget, Outcomes, Overwrite, Target, TargetAbilities, TargetEnd, TargetPlan, TargetSession},
     layer::LayerContext,
-    repo::{Capability, Repository, Snapshot, drills::Sample},
+    repo::{Capability, ObjectName, Repository, Snapshot, drills::Sample},
     report::WarningKind,
 };
 use feed::{Damage, Fed, Feed};
 use plan::Selected;
 use resume::{Ledger, ResumePoint};
 use std::{
+    collections::{BTreeSet, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -72,6 +79,8 @@ pub struct RestoreOptions {
     pub write_limit: Option<u64>,
     /// Only the records that this means.
     pub sample: Option<Sample>,
+    /// What becomes of packs that must be thawed first; `None` refuses.
+    pub thaw: Option<ThawOptions>,
     /// With `verify`: what the target holds and the snapshot does not is a difference, too.
     pub nothing_else: bool,
 }
@@ -131,6 +140,10 @@ fn restore_to(
     plan::check_keys(repo, snapshot, &selected, options)?;
     let meets = rehearse::ask(target, &target_plan)?;
     let mut notes = rehearse::preflight(&run, target, &target_plan, &selected)?;
+    // A record or two are had in a handful of requests, and the read itself says what is archived.
+    if !options.no_records && (options.keys.is_empty() || options.thaw.is_some()) {
+        thaw::ready(repo, &|among| run.packs_of(&selected, among), options.thaw.as_ref(), progress)?;
+    }
     progress.phase(&Phase {
         kind: if options.dry_run { PhaseKind::Counting } else { PhaseKind::Restoring },
         object: String::new(),
@@ -272,6 +285,27 @@ impl Run<'_> {
             read_limit: self.options.read_limit,
             progress: self.progress,
         }
+    }
+
+    /// The packs that are read: by the lists of a collection that is read whole, else by what cannot be had of what is meant.
+    fn packs_of(
+        &self,
+        selected: &[Selected<'_>],
+        among: Option<&HashSet<ObjectName>>,
+    ) -> Result<BTreeSet<ObjectName>, OpsError> {
+        let mut packs = BTreeSet::new();
+        for one in selected {
+            if one.filter.means_all() {
+                let layers: Vec<_> = one.collection.stack.iter().collect();
+                packs.extend(thaw::of_layers(self.repo, &layers, among, self.progress)?);
+                continue;
+            }
+            let feed = Feed { keep_going: true, ..self.feed(one, None) };
+            let (tried, met) = self.repo.rehearse(|| feed.run(&mut |_| Ok(())));
+            tried?;
+            packs.extend(met);
+        }
+        Ok(packs)
     }
 
     fn count(&mut self, one: &Selected<'_>) -> Result<(), OpsError> {

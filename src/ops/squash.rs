@@ -72,14 +72,19 @@ pub struct SquashOutcome {
 /// Plans over every snapshot that the catalog knows ([`Repository::refresh`] brings it up to date); the layers of snapshots that
 /// another squash is working on are left alone. Whatever changes until [`execute`] is left as it is.
 pub fn plan(repo: &Repository, max_superseded: f64) -> Result<SquashPlan, OpsError> {
-    plan_thinning(repo, max_superseded, &[])
+    plan_thinning(repo, max_superseded, &[], None)
 }
 
-/// The same, and thins out the versions of streams.
-pub fn plan_thinning(repo: &Repository, max_superseded: f64, thin: &[ThinVersions]) -> Result<SquashPlan, OpsError> {
+/// The same, and thins out the versions of streams, and drops those older than so many milliseconds.
+pub fn plan_thinning(
+    repo: &Repository,
+    max_superseded: f64,
+    thin: &[ThinVersions],
+    drop_age: Option<u64>,
+) -> Result<SquashPlan, OpsError> {
     let Listing { snapshots, pending, .. } = repo.listing()?;
     let pending: BTreeSet<SnapshotId> = pending.into_iter().map(|(snapshot, _)| snapshot).collect();
-    Ok(plan::plan_thinning(&snapshots, &pending, repo.clock().now(), max_superseded, thin))
+    Ok(plan::plan_thinning(&snapshots, &pending, repo.clock().now(), max_superseded, thin, drop_age))
 }
 
 /// A share between 0 and 1; anything else becomes the nearer of them.

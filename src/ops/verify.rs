@@ -100,6 +100,8 @@ pub struct VerifyOutcome {
     pub bytes_read: u64,
     /// Chunks opened and compared with their ids.
     pub chunks: u64,
+    /// Packs that were to be read and lie in an archive.
+    pub archived: u64,
     /// Records restored into nothing and compared with their fingerprints.
     pub records: u64,
     /// What is worth knowing and is no damage: foreign things, packs in no index object, what was not looked at.

@@ -110,6 +110,12 @@ pub enum RepoError {
         /// Which object.
         object: String,
     },
+    /// A stored object lies in an archive.
+    #[error("{object} lies in an archive and must be thawed before it can be read")]
+    Archived {
+        /// Which object.
+        object: String,
+    },
     /// No listed pack holds the chunk.
     #[error("chunk {id} is in no pack of the repository")]
     ChunkMissing {
@@ -202,6 +208,16 @@ pub enum RepoError {
         /// Until when.
         until: Timestamp,
     },
+    /// The place does not lie where the repository's data may lie.
+    #[error("{location} lies in {region}, and data of this repository may be written in {allowed} alone")]
+    Region {
+        /// Where.
+        location: String,
+        /// Its region.
+        region: String,
+        /// The regions that are allowed.
+        allowed: String,
+    },
     /// A place that cannot be, or no longer is, a replica of the repository.
     #[error("{location} is no replica of this repository: {reason}")]
     NotReplica {
@@ -239,7 +255,11 @@ impl RepoError {
     #[must_use]
     pub fn is_of_one_object(&self) -> bool {
         match self {
-            Self::Damaged { .. } | Self::Forged { .. } | Self::NewerFormat { .. } | Self::UnknownFeature { .. } => true,
+            Self::Damaged { .. }
+            | Self::Forged { .. }
+            | Self::NewerFormat { .. }
+            | Self::UnknownFeature { .. }
+            | Self::Archived { .. } => true,
             Self::Storage { source, .. } => {
                 source.kind() == std::io::ErrorKind::PermissionDenied || source.raw_os_error() == Some(EIO)
             }
@@ -267,6 +287,7 @@ impl RepoError {
             Self::NewerFormat { .. } | Self::UnknownFeature { .. } => ErrorKind::NewerFormat,
             Self::Damaged { .. } | Self::Forged { .. } => ErrorKind::Damaged,
             Self::Missing { .. } | Self::ChunkMissing { .. } => ErrorKind::Missing,
+            Self::Archived { .. } => ErrorKind::Archived,
             Self::MovedOn { .. } | Self::KeepsMoving { .. } | Self::Overslept { .. } => ErrorKind::MovedOn,
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::NoSnapshot { .. } => ErrorKind::NoSnapshot,
@@ -278,6 +299,7 @@ impl RepoError {
             Self::Held { .. } => ErrorKind::SnapshotHeld,
             Self::Locked { .. } => ErrorKind::SnapshotLocked,
             Self::Contended { .. } => ErrorKind::Contended,
+            Self::Region { .. } => ErrorKind::Region,
             Self::NotReplica { .. } => ErrorKind::NotReplica,
             Self::Invalid(_) => ErrorKind::InvalidInput,
             Self::Internal(_) => ErrorKind::Internal,
@@ -293,6 +315,7 @@ impl RepoError {
             | Self::Occupied { location, .. }
             | Self::NotReplica { location, .. }
             | Self::WrongPassword { location, .. }
+            | Self::Region { location, .. }
             | Self::Location { location, .. } => location.clone(),
             Self::KeyService { service, .. } => service.clone(),
             Self::NewerFormat { object, .. }
@@ -300,6 +323,7 @@ impl RepoError {
             | Self::Damaged { object, .. }
             | Self::Forged { object, .. }
             | Self::Missing { object }
+            | Self::Archived { object }
             | Self::Storage { object, .. } => object.clone(),
             Self::ChunkMissing { id } | Self::MovedOn { id } => id.to_string(),
             Self::Overslept { lease } => lease.to_string(),

@@ -2,12 +2,14 @@
 
 mod bad_packs;
 pub(super) mod create;
+mod frozen;
 mod pack_keys;
 mod read_ahead;
 
 use super::{SnapshotId, Storage, budget::Budget, cache::Cache, catalog::Catalog, keys::Keyring};
 use crate::{record::Clock, report::Warning};
 pub(super) use bad_packs::BadPacks;
+pub(super) use frozen::Frozen;
 pub(super) use pack_keys::PackKeys;
 pub(super) use read_ahead::Held;
 use std::{
@@ -34,6 +36,7 @@ pub(super) struct Inner {
     pub(super) host: String,
     pub(super) pack_keys: PackKeys,
     pub(super) bad_packs: BadPacks,
+    pub(super) frozen: Frozen,
     pub(super) strange: Mutex<Strange>,
     /// What opening met.
     pub(super) met: OnceLock<Vec<Warning>>,

@@ -6,6 +6,7 @@ mod epoch;
 pub mod external;
 mod lines;
 mod recovery;
+mod regions;
 mod remembered;
 mod sign;
 mod slot;
@@ -140,6 +141,8 @@ pub struct NewKeys<'a> {
     pub kdf: KdfParams,
     /// A word for the first slot.
     pub label: &'a str,
+    /// Where data may be written; anywhere if none are named.
+    pub regions: &'a [String],
 }
 
 /// An opened keyring with everything derived from it. Cheap to share behind an `Arc`.
@@ -158,6 +161,7 @@ pub struct Keyring {
     warnings: Vec<String>,
     /// A feature that this program does not know and that keeps it from writing.
     unwritable: Option<String>,
+    regions: Vec<String>,
 }
 
 impl std::fmt::Debug for Keyring {
@@ -176,6 +180,12 @@ impl Keyring {
     #[must_use]
     pub fn slot(&self) -> &str {
         &self.slot
+    }
+
+    /// The regions where data may be written; anywhere if there are none.
+    #[must_use]
+    pub fn regions(&self) -> &[String] {
+        &self.regions
     }
 
     /// What its keys allow.
@@ -239,6 +249,7 @@ impl Keyring {
             slot: String::new(),
             warnings: Vec::new(),
             unwritable: self.unwritable.clone(),
+            regions: self.regions.clone(),
         })
     }
 
@@ -253,6 +264,7 @@ impl Keyring {
             slot: String::new(),
             warnings: Vec::new(),
             unwritable: None,
+            regions: Vec::new(),
         }
     }
 
@@ -361,6 +373,25 @@ impl Secrets {
     }
 }
 
+/// Refuses names that no region has.
+///
+/// # Errors
+/// [`RepoError::Invalid`].
+pub fn check_regions(regions: &[String]) -> Result<(), RepoError> {
+    regions::check(regions)
+}
+
+/// The regions where data of a repository may be written, without any key; none for anywhere.
+///
+/// # Errors
+/// As of [`read_config`].
+pub fn regions_of(storage: &Storage) -> Result<Vec<String>, RepoError> {
+    let config = read_config(storage)?;
+    let features = config.get("features").and_then(serde_json::Value::as_array).into_iter().flatten();
+    let named = features.filter_map(|it| regions::of(it.as_str()?)).flatten();
+    Ok(named.map(str::to_owned).collect())
+}
+
 /// Reads `rekeep.json`, or its copy, without any key: the repository's id and format version.
 pub fn read_config(storage: &Storage) -> Result<serde_json::Value, RepoError> {
     let first = lines::read(storage, CONFIG).and_then(|bytes| lines::value(CONFIG, &bytes));
@@ -415,11 +446,12 @@ pub fn create(
     }
     let secrets = new.like.map_or_else(Secrets::draw, |like| Ok(like.clone()))?;
     let mut keyring = Keyring::fresh(secrets, new.suite, RepoId(random()?), random()?);
+    keyring.regions = regions::in_order(new.regions);
     let recovery = RecoveryKey::generate()?;
     let add = |unlock: &Unlock| add_slot(storage, &keyring, unlock, Role::Admin, new.kdf, new.label, now);
     let first = add(password)?;
     let second = add(&Unlock::Recovery(recovery.0.clone()))?;
-    let config = lines::print(&Config::make(&keyring, now)?)?;
+    let config = lines::print(&Config::make(&keyring, now, new.regions)?)?;
     if storage.create(CONFIG, &config)? == Created::Exists {
         for name in [&first, &second] {
             slots::delete(storage, name)?;
@@ -562,6 +594,7 @@ fn assemble(
                     slot,
                     warnings,
                     unwritable: config.keeps_from_writing(),
+                    regions: config.regions(),
                 });
             }
             Err(error) => drop(problem.get_or_insert(error)),

@@ -92,6 +92,12 @@ pub fn path(name: &ObjectName) -> String {
     format!("packs/{}/{name}", &name[..2])
 }
 
+/// The pack that lies at a path.
+#[must_use]
+pub fn parse_path(path: &str) -> Option<ObjectName> {
+    super::names::parse_pack(path)
+}
+
 /// An unwrapped pack key: opens the frames of one pack.
 #[derive(Clone)]
 pub struct PackKey {

@@ -30,7 +30,7 @@ use super::{
     budget::Budget,
     cache::Cache,
     catalog::{Catalog, Revision},
-    inner::{BadPacks, Held, Inner, Look, PackKeys, create, lock},
+    inner::{BadPacks, Frozen, Held, Inner, Look, PackKeys, create, lock},
     keys::{self, Capability, KdfParams, Keyring, NewKeys, Role, SlotInfo, Suite},
     names,
     session::SessionTiming,
@@ -111,8 +111,27 @@ impl Repository {
         suite: Suite,
         open: &OpenOptions,
     ) -> Result<(Self, RecoveryKey), RepoError> {
+        Self::init_within(&[], storage, password, like, init, suite, open)
+    }
+
+    /// [`Self::init_with`], with the regions where alone data may ever be written; anywhere if there are none.
+    ///
+    /// # Errors
+    /// [`RepoError::Region`] before anything is written.
+    pub fn init_within(
+        regions: &[String],
+        storage: &Storage,
+        password: &Unlock,
+        like: Option<&Repository>,
+        init: &InitOptions,
+        suite: Suite,
+        open: &OpenOptions,
+    ) -> Result<(Self, RecoveryKey), RepoError> {
         let like = like.map(Repository::secrets);
-        let new = NewKeys { like, suite, kdf: init.kdf, label: &init.label };
+        let new = NewKeys { like, suite, kdf: init.kdf, label: &init.label, regions };
+        keys::check_regions(regions)?;
+        storage.only_in(regions);
+        storage.stays_within()?;
         // Where there is a repository, making one fails soon enough.
         let verdict = if storage.len(keys::CONFIG)?.is_none() { promises::refuse_if_broken(storage)? } else { None };
         let (keyring, recovery) = keys::create(storage, password, &new, open.clock.now())?;
@@ -138,6 +157,7 @@ impl Repository {
         weak: Option<Warning>,
         look: Look,
     ) -> Result<Self, RepoError> {
+        storage.only_in(keyring.regions());
         let keyring = Arc::new(keyring);
         let opened = Catalog::open(&open.cache_dir, &keyring.repo_id, storage.location())
             .and_then(|catalog| Self::with_catalog(storage, &keyring, open, (catalog, true), look));
@@ -177,6 +197,7 @@ impl Repository {
             host: open.host.clone(),
             pack_keys: PackKeys::default(),
             bad_packs: BadPacks::default(),
+            frozen: Frozen::default(),
             strange: Mutex::default(),
             met: OnceLock::new(),
             refreshing: Mutex::default(),
@@ -206,6 +227,12 @@ impl Repository {
     #[must_use]
     pub fn secrets(&self) -> &Secrets {
         &self.inner.keyring.secrets
+    }
+
+    /// The regions where data may be written; anywhere if there are none.
+    #[must_use]
+    pub fn regions(&self) -> &[String] {
+        self.inner.keyring.regions()
     }
 
     /// What seals what is written now.

@@ -1,7 +1,10 @@
 //! Storage: named objects that are created once, read, listed and deleted. The only room that does repository I/O.
 
+#[cfg(feature = "azblob")]
+mod azure;
 mod begun;
 mod clock;
+mod cold;
 mod environment;
 mod exclusive;
 mod failure;
@@ -10,6 +13,7 @@ mod local;
 mod location;
 mod patience;
 mod probe;
+mod region;
 mod remote;
 mod reserve;
 mod runtime;
@@ -26,9 +30,11 @@ mod tree;
 mod trial;
 
 pub use begun::{Begun, Listing, ReadEach, Wanted};
+pub use cold::{Readiness, Standing, ThawTier, in_archive, may_be_cold};
 pub use hold::{LockMode, ObjectHold};
 pub use patience::Patience;
 pub use probe::{PROBE, Verdict};
+pub use region::LOCAL;
 pub use reserve::Spending;
 #[cfg(feature = "kms")]
 pub(in crate::repo) use runtime::wait;
@@ -185,6 +191,30 @@ pub trait Backend: Send + Sync {
     fn lock_until(&self, _name: &str, _until: Timestamp, _mode: LockMode) -> io::Result<()> {
         Err(ErrorKind::Unsupported.into())
     }
+    /// Whether objects may lie there that have to be thawed before they can be read.
+    fn may_archive(&self) -> bool {
+        false
+    }
+    /// Where an object lies; `None` where the service knows no classes. `NotFound` if it does not exist.
+    fn standing_of(&self, _name: &str) -> io::Result<Option<Standing>> {
+        Ok(None)
+    }
+    /// Lists objects with their classes; `false` where a listing does not tell.
+    fn list_classes(&self, _prefix: &str, _page: &mut dyn FnMut(Vec<(Listed, String)>)) -> io::Result<bool> {
+        Ok(false)
+    }
+    /// Asks for an object to be made readable for so many days; that somebody has asked already is done.
+    fn thaw(&self, _name: &str, _days: u16, _tier: ThawTier) -> io::Result<()> {
+        Err(io::Error::new(ErrorKind::Unsupported, "this program does not know how this service is asked to thaw"))
+    }
+    /// Puts an object into another class.
+    fn move_to_class(&self, _name: &str, _class: &str) -> io::Result<()> {
+        Err(io::Error::new(ErrorKind::Unsupported, "this program does not know how this service moves objects"))
+    }
+    /// The region that the place lies in, by what the service itself says; `None` where it says nothing.
+    fn region(&self) -> io::Result<Option<String>> {
+        Ok(None)
+    }
     /// Waits before an operation is tried again.
     fn pause(&self, wait: Duration) {
         std::thread::sleep(wait);
@@ -224,6 +254,8 @@ pub struct Storage {
     clock: Arc<clock::OwnClock>,
     /// How many are at work that may spend the reserve.
     spending: Arc<AtomicUsize>,
+    /// Where data may lie.
+    bounds: Arc<region::Bounds>,
 }
 
 impl std::fmt::Debug for Storage {
@@ -268,6 +300,7 @@ impl Storage {
             cache_bytes: CACHE_BYTES,
             clock: Arc::default(),
             spending: Arc::default(),
+            bounds: Arc::default(),
         }
     }
 
@@ -457,6 +490,7 @@ impl Storage {
     }
 
     fn create_unlooked(&self, name: &str, bytes: &Bytes, class: Class) -> Result<Created, RepoError> {
+        self.stays_within()?;
         let mut unanswered = false;
         let mut attempt = || {
             check_name(name)?;
@@ -491,7 +525,12 @@ impl Storage {
             _ => error,
         };
         let is_as_long = self.backend.len(name).map_err(gone)? == bytes.len() as u64;
-        let is_whole = is_as_long && self.backend.read(name, None).map_err(gone)? == *bytes;
+        let is_whole = is_as_long
+            && match self.backend.read(name, None) {
+                // What is named by its content and is as long is what it says, where nothing can be put in halves.
+                Err(error) if cold::is_in_archive(&error) && is_named_by_content(name) => true,
+                read => read.map_err(gone)? == *bytes,
+            };
         match (is_whole, is_named_by_content(name)) {
             (true, _) => Ok(if unanswered { Created::New } else { Created::Exists }),
             (false, false) => Ok(Created::Exists),
@@ -594,6 +633,9 @@ fn failed(operation: &'static str, object: &str, source: io::Error) -> RepoError
     let object = object.to_owned();
     if source.kind() == ErrorKind::FileTooLarge && operation == "reading" {
         return RepoError::damaged(object, source);
+    }
+    if cold::is_in_archive(&source) {
+        return RepoError::Archived { object };
     }
     if operation == "reading" && source.kind() == ErrorKind::NotFound {
         RepoError::Missing { object }

@@ -60,6 +60,8 @@ codes! {
         RepositoryExists = "repository_exists",
         /// A place is not, or no longer, a replica of the repository.
         NotReplica = "not_replica",
+        /// A place lies in a region where the repository's data may not lie.
+        Region = "region",
         /// No key slot opens.
         WrongPassword = "wrong_password",
         /// The keys that were opened do not allow it.
@@ -74,6 +76,8 @@ codes! {
         Damaged = "damaged",
         /// Something stored is gone.
         Missing = "missing",
+        /// Something stored lies in an archive, and must be thawed before it is read.
+        Archived = "archived",
         /// What was being read without a lease has been forgotten or squashed.
         MovedOn = "moved_on",
         /// The run was shut out before it could commit.
@@ -145,7 +149,7 @@ impl ErrorKind {
     /// Whether something stored could not be had, be it for good or just now: what whoever takes what there is may go past.
     #[must_use]
     pub const fn keeps_data_back(self) -> bool {
-        self.is_damage() || matches!(self, Self::Storage | Self::NewerFormat | Self::MovedOn)
+        self.is_damage() || matches!(self, Self::Storage | Self::NewerFormat | Self::MovedOn | Self::Archived)
     }
 
     /// Whether the caller's words are at fault rather than the world.

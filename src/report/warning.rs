@@ -70,6 +70,8 @@ codes! {
         Waiting = "waiting",
         /// What was done is done again, since it may not hold.
         DoneAgain = "done_again",
+        /// A pack that is needed must be thawed before it can be read.
+        Archived = "archived",
         /// What the source or target says of itself.
         Note = "note",
         /// Something is missing in what was done.

@@ -7,7 +7,8 @@ use super::{
     cron,
     job::{Ending, Job, JobState, NewJob, Work},
     restore::RestorePlan,
-    state::{JobFilter, State},
+    run::ended,
+    state::{JobFilter, State, StateError},
     timetable::{Due, Slot, Timetable},
     window::Window,
 };
@@ -24,6 +25,9 @@ use std::{
 
 /// Jobs at once, where nothing else is said.
 const MOST: u16 = 16;
+
+/// How long it takes until the state is tried again that took nothing.
+const AGAIN_MILLIS: i64 = 2_000;
 
 /// The longest sleep: clocks may have been set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -51,7 +55,18 @@ pub(super) struct Desk {
     /// What restores that wait are to do.
     pub(super) plans: HashMap<i64, RestorePlan>,
     /// Ends that could not be written yet.
-    pub(super) unwritten: BTreeMap<i64, (Ending, Timestamp)>,
+    pub(super) unwritten: BTreeMap<i64, Unwritten>,
+    /// Runs that were due and could not be written down yet.
+    late: Vec<Due>,
+}
+
+/// How a job ended, while the state takes nothing.
+#[derive(Debug, Clone)]
+pub(super) struct Unwritten {
+    work: Work,
+    pub(super) ending: Ending,
+    began: Timestamp,
+    at: Timestamp,
 }
 
 impl Desk {
@@ -64,6 +79,7 @@ impl Desk {
             running: BTreeMap::new(),
             plans: HashMap::new(),
             unwritten: BTreeMap::new(),
+            late: Vec::new(),
         })
     }
 }
@@ -111,17 +127,28 @@ impl Service {
                 "the service ended while it was at work; what a backup had finished is taken up by the next one"
             };
             let ending = Ending::without(JobState::Failure, "interrupted", words);
-            self.settle(&job, &ending, now)?;
+            self.close(job.id, &job.work, &ending, job.started.unwrap_or(now), now);
             tracing::warn!(job = job.id, verb = job.work.verb(), routine = job.work.routine(), "{words}");
         }
         Ok(())
     }
 
-    /// Writes how a job ended, and counts it.
-    fn settle(&self, job: &Job, ending: &Ending, now: Timestamp) -> Result<(), ServiceError> {
-        self.state.end(job.id, ending, now)?;
-        self.count(&job.work, ending, job.started.unwrap_or(now), now)?;
-        Ok(())
+    /// Writes how a job ended, and counts it; where that fails it is done as soon as the state takes it.
+    pub(super) fn close(&self, id: i64, work: &Work, ending: &Ending, began: Timestamp, at: Timestamp) {
+        let end = Unwritten { work: work.clone(), ending: ending.clone(), began, at };
+        if let Err(error) = self.write_end(id, &end) {
+            tracing::error!(job = id, "how it ended cannot be kept yet: {error}");
+            self.desk().unwritten.insert(id, end);
+        }
+    }
+
+    fn write_end(&self, id: i64, end: &Unwritten) -> Result<(), StateError> {
+        self.state.end(id, &end.ending, &ended(&end.work, &end.ending, end.began, end.at))
+    }
+
+    /// Tries again what the state did not take.
+    fn write_ends(&self, desk: &mut Desk) {
+        desk.unwritten.retain(|id, end| self.write_end(*id, end).is_err());
     }
 
     pub(super) fn begin_dispatching(self: &Arc<Self>) -> Result<(), ServiceError> {
@@ -142,12 +169,7 @@ impl Service {
                 self.look_for_missing(&mut missing);
             }
             let mut desk = self.desk();
-            let unwritten: Vec<_> = desk.unwritten.iter().map(|(id, it)| (*id, it.clone())).collect();
-            for (id, (ending, at)) in unwritten {
-                if self.state.end(id, &ending, at).is_ok() {
-                    desk.unwritten.remove(&id);
-                }
-            }
+            self.write_ends(&mut desk);
             if stopping && desk.running.is_empty() {
                 return;
             }
@@ -162,7 +184,9 @@ impl Service {
                 continue;
             }
             let next = [desk.timetable.next(), desk.board.next_time(now), self.next_missing(&missing)];
-            let next = next.into_iter().flatten().min();
+            let again = !desk.unwritten.is_empty() || !desk.late.is_empty();
+            let again = again.then(|| Timestamp::from_millis(now.as_millis() + AGAIN_MILLIS));
+            let next = next.into_iter().flatten().chain(again).min();
             let sleep = next.map_or(LONGEST_SLEEP, |next| {
                 Duration::from_millis(u64::try_from(next.as_millis() - now.as_millis()).unwrap_or(0).saturating_add(1))
             });
@@ -178,8 +202,11 @@ impl Service {
                 desk.board.finish(entry.id);
                 return Some((entry.id, "the job is gone".to_owned()));
             }
+            // The state cannot be read just now: it waits on.
             Err(error) => {
                 desk.board.finish(entry.id);
+                let later = Timestamp::from_millis(now.as_millis() + AGAIN_MILLIS);
+                desk.board.push(Entry { not_before: later, ..entry.clone() });
                 return Some((entry.id, error.to_string()));
             }
         };
@@ -191,7 +218,7 @@ impl Service {
             percent: Arc::default(),
         };
         desk.running.insert(entry.id, running);
-        let plan = desk.plans.remove(&entry.id);
+        let (plan, entry_work) = (desk.plans.remove(&entry.id), job.work.clone());
         let service = Arc::clone(self);
         let name = format!("run {}", entry.id);
         match Builder::new().name(name).spawn(move || service.supervise(&job, plan)) {
@@ -200,7 +227,8 @@ impl Service {
                 desk.running.remove(&entry.id);
                 desk.board.finish(entry.id);
                 let ending = Ending::without(JobState::Failure, "internal", format!("no thread for it: {error}"));
-                desk.unwritten.insert(entry.id, (ending, now));
+                let end = Unwritten { work: entry_work, ending, began: now, at: now };
+                desk.unwritten.insert(entry.id, end);
                 Some((entry.id, error.to_string()))
             }
         }
@@ -211,7 +239,8 @@ impl Service {
         let now = self.now();
         let (due, handled) = {
             let mut desk = self.desk();
-            let due = desk.timetable.take_due(now);
+            let mut due = std::mem::take(&mut desk.late);
+            due.extend(desk.timetable.take_due(now));
             let handled = if due.is_empty() { Vec::new() } else { desk.timetable.handled() };
             (due, handled)
         };
@@ -223,8 +252,11 @@ impl Service {
             tracing::error!("{error}");
         }
         for one in due {
-            if let Err(error) = self.run_due(&one) {
-                tracing::error!(routine = one.routine, "{error}");
+            let Err(error) = self.run_due(&one) else { continue };
+            tracing::error!(routine = one.routine, "{error}");
+            // It is not forgotten because the state takes nothing just now.
+            if matches!(error, ServiceError::State(_)) {
+                self.desk().late.push(one);
             }
         }
     }
@@ -248,8 +280,7 @@ impl Service {
         let now = self.now();
         let id = self.state.add(new, now, now)?;
         let ending = Ending::without(JobState::Skipped, "contended", words);
-        self.state.end(id, &ending, now)?;
-        self.count(&new.work, &ending, now, now)?;
+        self.close(id, &new.work, &ending, now, now);
         tracing::info!(job = id, routine = new.work.routine(), kind = new.work.kind(), "skipped: {words}");
         Ok(id)
     }
@@ -322,7 +353,8 @@ impl Service {
         drop(desk);
         let Some(job) = self.state.job(id)? else { return Ok(false) };
         let ending = Ending::without(JobState::Canceled, "interrupted", "it was canceled before it began");
-        self.settle(&job, &ending, self.now())?;
+        let now = self.now();
+        self.close(id, &job.work, &ending, job.started.unwrap_or(now), now);
         Ok(true)
     }
 

@@ -5,6 +5,7 @@ use super::{
     Service, ServiceError,
     config::Config,
     job::Work,
+    places::StreamEnd,
     standing::{RunningJob, all_running},
     state::{BUCKETS, Tally},
 };
@@ -28,6 +29,7 @@ struct Facts {
     tallies: Vec<Tally>,
     running: Vec<(Work, RunningJob)>,
     routines: Vec<String>,
+    streams: Vec<StreamEnd>,
     began: Timestamp,
     now: Timestamp,
 }
@@ -42,6 +44,7 @@ pub(super) fn text(service: &Service) -> Result<String, ServiceError> {
         tallies: service.state.tallies()?,
         running: all_running(service),
         routines: config.routines.keys().cloned().collect(),
+        streams: service.places.streams(),
         began: service.began,
         now: service.now(),
     };
@@ -153,6 +156,7 @@ impl Collector for Facts {
         self.of_backup_service(&mut out)?;
         self.of_disaster_recovery(&mut out)?;
         self.of_proofs(&mut out)?;
+        self.of_streams(&mut out)?;
         let up = (self.now.as_millis() - self.began.as_millis()).max(0) as f64 / 1000.0;
         let up = BTreeMap::from([(Vec::new(), up)]);
         out.gauges("rekeep_service_up_seconds", "How long the service has run", &up)
@@ -252,6 +256,16 @@ impl Facts {
         let seconds = of_passed(|tally| tally.last_finished.as_millis() as f64 / 1000.0);
         out.gauges("rekeep_last_proof_timestamp_seconds", "When the last drill ended that passed", &seconds)?;
         out.gauges("rekeep_last_proof_duration_seconds", "How long it took", &of_passed(|tally| tally.last_seconds))
+    }
+
+    /// How old the newest snapshots of streams are that others commit to the same repositories.
+    fn of_streams(&self, out: &mut Writer<'_>) -> fmt::Result {
+        let ends = self.streams.iter().map(|it| {
+            let labels = pairs([("repository", &it.repository), ("source", &it.source)]);
+            (labels, it.end.as_millis() as f64 / 1000.0)
+        });
+        let help = "The end of the newest snapshot that a stream committed";
+        out.gauges("rekeep_stream_last_commit_timestamp_seconds", help, &ends.collect())
     }
 
     fn at_work(&self, out: &mut Writer<'_>) -> fmt::Result {

@@ -4,16 +4,17 @@
 use super::config::{Config, Hidden, Place, Routine, SecretAgent, Secrets, Storage as StorageConfig, Unlocking, lean};
 use crate::{
     ops::OpsError,
-    record::Clock,
+    record::{Clock, Timestamp},
     repo::{
         InitOptions, OpenOptions, RepoError, Repository, Storage, Unlock,
         keys::{self, KdfParams},
+        manifest::Kind,
         storage::StorageOptions,
     },
     report::ErrorKind,
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io::Write as _,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -48,9 +49,32 @@ struct Opened {
 /// How old an answer about what a repository holds may be.
 const FRESH: Duration = Duration::from_secs(2);
 
+/// How old what is told of streams may be before it is looked at again, beside whoever asked.
+const STREAMS_FRESH: Duration = Duration::from_mins(1);
+
+/// The newest snapshot of a stream in a repository that is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamEnd {
+    /// How people name the repository.
+    pub repository: String,
+    /// Whose changes it keeps.
+    pub source: String,
+    /// The snapshot's end.
+    pub end: Timestamp,
+}
+
+/// The streams of a repository, as they were when it was last looked at for them.
+struct Watched {
+    repo: Repository,
+    looked: Option<Instant>,
+    ends: Arc<Mutex<Vec<StreamEnd>>>,
+}
+
 /// Those that are open.
 pub struct Places {
     open: Mutex<HashMap<[u8; 32], Slot>>,
+    /// By their names.
+    watched: Mutex<BTreeMap<String, Watched>>,
     state: PathBuf,
     cache: PathBuf,
     clock: Arc<dyn Clock>,
@@ -182,7 +206,7 @@ impl Places {
     /// None open. Recovery keys of those that are made are kept in `state`, catalogs in `cache`.
     #[must_use]
     pub fn new(state: PathBuf, cache: PathBuf, clock: Arc<dyn Clock>, host: String) -> Self {
-        Self { open: Mutex::default(), state, cache, clock, host }
+        Self { open: Mutex::default(), watched: Mutex::default(), state, cache, clock, host }
     }
 
     fn slot(&self, place: &Where) -> Slot {
@@ -203,6 +227,8 @@ impl Places {
         }
         let repo = self.open_anew(config, place, create)?;
         *slot = Some(Opened { repo: repo.clone(), looked: Instant::now() });
+        let watched = Watched { repo: repo.clone(), looked: None, ends: Arc::default() };
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(place.name.clone(), watched);
         Ok(repo)
     }
 
@@ -222,8 +248,29 @@ impl Places {
         Ok(repo)
     }
 
+    /// The newest snapshots of streams in repositories that are open, without waiting for storage: what is older than
+    /// [`STREAMS_FRESH`] is looked at again meanwhile, for whoever asks next.
+    #[must_use]
+    pub fn streams(&self) -> Vec<StreamEnd> {
+        let mut all = Vec::new();
+        for (name, watched) in self.watched.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            all.extend(watched.ends.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+            if watched.looked.is_some_and(|looked| looked.elapsed() < STREAMS_FRESH) {
+                continue;
+            }
+            watched.looked = Some(Instant::now());
+            let (name, repo, ends) = (name.clone(), watched.repo.clone(), Arc::clone(&watched.ends));
+            std::thread::spawn(move || match stream_ends(&name, &repo) {
+                Ok(found) => *ends.lock().unwrap_or_else(PoisonError::into_inner) = found,
+                Err(error) => tracing::warn!(repository = %name, "its streams were not looked at: {error}"),
+            });
+        }
+        all
+    }
+
     /// Closes all of them; jobs that have one go on with it.
     pub fn forget(&self) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
@@ -272,6 +319,17 @@ impl Places {
         );
         Ok(repo)
     }
+}
+
+/// Of each source the end of the newest snapshot that a stream committed.
+fn stream_ends(name: &str, repo: &Repository) -> Result<Vec<StreamEnd>, RepoError> {
+    repo.refresh()?;
+    let mut ends: BTreeMap<String, Timestamp> = BTreeMap::new();
+    for snapshot in repo.snapshots()?.iter().filter(|snapshot| snapshot.content.kind == Kind::Journal) {
+        let end = ends.entry(snapshot.source().name.clone()).or_insert(snapshot.content.end);
+        *end = snapshot.content.end.max(*end);
+    }
+    Ok(ends.into_iter().map(|(source, end)| StreamEnd { repository: name.to_owned(), source, end }).collect())
 }
 
 fn keep_recovery_key(path: &std::path::Path, name: &str, key: &str) -> std::io::Result<()> {

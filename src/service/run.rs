@@ -40,6 +40,21 @@ fn may_pass(error: &OpsError) -> bool {
         )
 }
 
+/// A run as it is counted.
+pub(super) fn ended<'a>(work: &'a Work, ending: &'a Ending, began: Timestamp, at: Timestamp) -> Ended<'a> {
+    let number = |name: &str| ending.result.get(name).and_then(Json::as_u64).unwrap_or(0);
+    Ended {
+        routine: work.routine().unwrap_or_default(),
+        verb: work.verb(),
+        kind: work.kind(),
+        outcome: ending.state.as_str(),
+        seconds: (at.as_millis() - began.as_millis()).max(0) as f64 / 1000.0,
+        at,
+        bytes: number("bytes"),
+        records: number("records"),
+    }
+}
+
 impl Service {
     /// Runs a job until it is over.
     pub(super) fn supervise(self: Arc<Self>, job: &Job, plan: Option<RestorePlan>) {
@@ -49,13 +64,7 @@ impl Service {
         let plan = plan.map(Arc::new);
         let ending = self.attempts(job, plan.as_ref(), &canceled);
         let now = self.now();
-        if let Err(error) = self.state.end(job.id, &ending, now) {
-            tracing::error!(job = job.id, "how it ended cannot be kept yet: {error}");
-            self.desk().unwritten.insert(job.id, (ending.clone(), now));
-        }
-        if let Err(error) = self.count(&job.work, &ending, began, now) {
-            tracing::error!(job = job.id, "{error}");
-        }
+        self.close(job.id, &job.work, &ending, began, now);
         tell(job, &ending);
         self.note(&Entry::of_job(now, job, &ending));
         if notify::is_told(&job.work, ending.state) {
@@ -76,8 +85,9 @@ impl Service {
         let retries = if matches!(job.work, Work::Backup { .. }) { retry.retries() } else { 0 };
         let mut attempt = 1;
         loop {
+            // A backup that can be made is worth more than a note that it has begun.
             if let Err(error) = self.state.begin(job.id, attempt, self.now()) {
-                return Ending::without(JobState::Failure, "io", error.to_string());
+                tracing::error!(job = job.id, attempt, "that it begins cannot be kept: {error}");
             }
             match self.attempt(job, plan, canceled) {
                 Ok(done) => return ending_of(done),
@@ -139,28 +149,6 @@ impl Service {
             }
             desk = self.wake.wait_timeout(desk, rest).unwrap_or_else(std::sync::PoisonError::into_inner).0;
         }
-    }
-
-    /// Adds a run to what metrics tell.
-    pub(super) fn count(
-        &self,
-        work: &Work,
-        ending: &Ending,
-        began: Timestamp,
-        now: Timestamp,
-    ) -> Result<(), ServiceError> {
-        let number = |name: &str| ending.result.get(name).and_then(Json::as_u64).unwrap_or(0);
-        let ended = Ended {
-            routine: work.routine().unwrap_or_default(),
-            verb: work.verb(),
-            kind: work.kind(),
-            outcome: ending.state.as_str(),
-            seconds: (now.as_millis() - began.as_millis()).max(0) as f64 / 1000.0,
-            at: now,
-            bytes: number("bytes"),
-            records: number("records"),
-        };
-        Ok(self.state.count(&ended)?)
     }
 
     fn count_retry(&self, work: &Work) {

@@ -239,14 +239,18 @@ impl Service {
     fn status_of(&self, job: &Job) -> RestoreJobStatus {
         let now = self.now();
         let desk = self.desk();
-        let running = desk.running.get(&job.id).map(|running| running_job(job.id, running, now));
+        let mut running = desk.running.get(&job.id).map(|running| running_job(job.id, running, now));
         // What could not be written yet is known all the same.
-        let unwritten = desk.unwritten.get(&job.id).map(|(ending, _)| ending.clone());
+        let unwritten = desk.unwritten.get(&job.id).map(|end| end.ending.clone());
         drop(desk);
         let (state, result, error) = match unwritten {
             Some(ending) => (ending.state, ending.result, ending.error),
             None => (job.state, job.result.clone(), job.error.clone()),
         };
+        // What follows from an end is still at work when the end is known.
+        if !matches!(state, JobState::Queued | JobState::Running) {
+            running = None;
+        }
         let restores = result.get("restores").and_then(Json::as_array).cloned().unwrap_or_default();
         let sum = |name: &str| restores.iter().filter_map(|one| one.get(name)?.as_u64()).sum::<u64>();
         let ignored = sum("ignored") + sum("failed");

@@ -1,13 +1,12 @@
 //! Interruptions, kills, full disks and two at once: the repository stays good, and the next run works.
 #![cfg(unix)]
 
-use crate::world::{Ran, Running, World, many_rows};
-use rustix::process::Signal;
-use std::{
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::{Mutex, MutexGuard},
+use crate::{
+    small_disk::SmallDisk,
+    world::{Ran, Running, World, many_rows},
 };
+use rustix::process::Signal;
+use std::process::{Child, Command, Stdio};
 
 fn slow(world: &World, args: &[&str]) -> Child {
     world.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
@@ -166,39 +165,10 @@ fn a_file_that_cannot_grow_fails_the_backup_and_the_restore() {
     world.is_good();
 }
 
-/// A directory on a file system of 8 MiB, which `tests/run` mounts.
-pub struct SmallDisk(pub PathBuf, #[expect(dead_code, reason = "held while it is used")] MutexGuard<'static, ()>);
-
-/// There is one such disk, which two tests would fill together.
-static DISK: Mutex<()> = Mutex::new(());
-
-impl SmallDisk {
-    pub fn open() -> Self {
-        let alone = DISK.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let parts = std::env::var_os("REKEEP_PARTS").expect("REKEEP_PARTS says where parts lie");
-        let dir = PathBuf::from(parts).join("small-disk").join(std::process::id().to_string());
-        std::fs::create_dir_all(&dir).unwrap();
-        Self(dir, alone)
-    }
-
-    /// Leaves only so many bytes.
-    pub fn fill_up_to(&self, free: u64) {
-        let stat = rustix::fs::statvfs(&self.0).unwrap();
-        let room = (stat.f_bavail * stat.f_frsize).saturating_sub(free);
-        std::fs::write(self.0.join("filler"), vec![0; room as usize]).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 #[test]
 #[ignore = "needs small-disk"]
 fn a_full_disk_fails_a_backup_and_a_restore_and_nothing_is_lost() {
-    let disk = SmallDisk::open();
+    let disk = SmallDisk::open("small-disk");
     let world = World::empty();
     std::fs::create_dir(disk.0.join("repo")).unwrap();
     std::os::unix::fs::symlink(disk.0.join("repo"), world.repo()).unwrap();
@@ -222,7 +192,7 @@ fn a_full_disk_fails_a_backup_and_a_restore_and_nothing_is_lost() {
 #[test]
 #[ignore = "needs small-disk"]
 fn a_full_disk_gets_its_room_back_by_forgetting_and_pruning() {
-    let disk = SmallDisk::open();
+    let disk = SmallDisk::open("small-disk");
     let world = World::empty();
     std::fs::create_dir(disk.0.join("repo")).unwrap();
     std::os::unix::fs::symlink(disk.0.join("repo"), world.repo()).unwrap();
@@ -249,7 +219,7 @@ fn a_full_disk_gets_its_room_back_by_forgetting_and_pruning() {
     assert!(matches!(ran.code, Some(0 | 3)), "{ran:?}");
     world.is_good();
     world.ok(&["restore", &second, "sqlite:again.db", "--verify"]);
-    std::fs::remove_file(disk.0.join("filler")).unwrap();
+    disk.empty();
     world.ok(&["prune"]);
     assert!(reserve.exists(), "it is put back when there is room");
     let left: Vec<_> = std::fs::read_dir(world.repo().join("tmp")).unwrap().collect();

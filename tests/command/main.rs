@@ -26,6 +26,9 @@ mod refusals;
 mod replicas;
 mod retention;
 mod roles;
+#[cfg(unix)]
+#[path = "../support/small_disk.rs"]
+mod small_disk;
 #[cfg(feature = "aerospike")]
 mod streams;
 mod tour;

@@ -141,3 +141,19 @@ fn a_missing_table_is_told() {
     assert!(ran.err.contains("absent"), "{ran:?}");
     world.run(&["backup", "sqlite:a.db?colour=red"]).fails(2, &["colour"]);
 }
+
+#[test]
+fn a_repository_of_local_folders_alone_is_told_from_one_of_a_region() {
+    let world = World::empty();
+    let init = ["init", "--kdf-memory", "1", "--kdf-passes", "1", "--allowed-region"];
+    world
+        .run(&[&init[..], &["eu-central-1"]].concat())
+        .fails(1, &["lies in local", "eu-central-1 alone", "nothing was written"]);
+    world.run(&[&init[..], &["Europe"]].concat()).fails(2, &["`Europe` is no region's name"]);
+    assert!(!world.repo().exists() || crate::world::files(&world.repo()).is_empty());
+    world.ok(&[&init[..], &["local"]].concat());
+    world.sql("a.db", "CREATE TABLE t(id INTEGER PRIMARY KEY)");
+    world.backup(&["sqlite:a.db"]);
+    world.ok(&["replicate", "replica"]);
+    world.ok(&["check-storage", "--no-throughput"]).says(&["region", "local"]);
+}

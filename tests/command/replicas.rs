@@ -397,7 +397,7 @@ fn the_page_on_copies_works_word_for_word() {
 #[test]
 #[ignore = "needs small-disk"]
 fn a_target_that_fills_is_a_whole_repository_and_is_carried_on() {
-    let disk = crate::crashes::SmallDisk::open();
+    let disk = crate::small_disk::SmallDisk::open("small-disk");
     let world = with_history();
     let place = disk.0.join("replica");
     let place = place.to_str().unwrap();

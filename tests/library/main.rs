@@ -9,6 +9,7 @@ mod support;
 
 mod bounds;
 mod caches;
+mod cold;
 mod copying;
 mod counts;
 mod crash;
@@ -23,6 +24,7 @@ mod leases;
 mod matrix;
 mod model;
 mod pruning;
+mod regions;
 mod repositories;
 mod resuming;
 mod retention;

@@ -337,6 +337,64 @@ fn thinning_keeps_the_moments_that_it_promises_and_gives_back_space() {
 }
 
 #[test]
+fn a_stream_that_drops_old_versions_begins_later_and_goes_on() {
+    let mut rng = Rng::new(11);
+    for is_backed_up in [true, false] {
+        let mut river = River::of(sample(11, if is_backed_up { 30 } else { 0 }, 50), is_backed_up);
+        river.options.supersede = true;
+        for round in 0..2 {
+            for _ in 0..5 {
+                river.some(&mut rng, 8);
+                river.commit();
+            }
+            let age = 3 * SECOND as u64;
+            let options = PruneOptions { drop_versions: Some(age), max_superseded: 0.0, ..PruneOptions::default() };
+            let before = river.repo.snapshots().unwrap().pop().unwrap();
+            let begin = (river.now() - age) as i64;
+            prune(&river.repo, &options, &Heard::default()).unwrap();
+            let after = river.repo.snapshots().unwrap().pop().unwrap();
+            let (old, new) = (&before.collections[0], &after.collections[0]);
+            assert_eq!((after.id, new.journal.as_ref().unwrap().from.as_millis()), (before.id, begin));
+            let rows = |collection: &rekeep::repo::manifest::Collection| {
+                collection.stack.iter().map(|layer| layer.rows).sum::<u64>()
+            };
+            // However long it has run: as much as there are records, and what a few seconds brought.
+            assert!(new.stack.len() == 2 && rows(new) <= 40 + 40, "{round}: {} of {}", rows(new), rows(old));
+            assert!(after.seen_at(Timestamp::from_millis(begin - 1)).is_none());
+            river.past.retain(|time, _| *time >= begin);
+            river.check(&format!("after round {round}"));
+            // Nothing more to do.
+            let again = prune(&river.repo, &options, &Heard::default()).unwrap();
+            assert!(again.plan.squash.merges.is_empty(), "{:?}", again.plan.squash.merges);
+        }
+    }
+}
+
+#[test]
+fn a_held_snapshot_of_a_stream_keeps_its_versions() {
+    let mut rng = Rng::new(12);
+    let mut river = River::of(sample(12, 30, 50), true);
+    river.some(&mut rng, 30);
+    let held = river.commit();
+    river.repo.revise(&held.id, &|manifest| manifest.hold = true).unwrap();
+    for _ in 0..3 {
+        river.some(&mut rng, 30);
+        river.commit();
+    }
+    let options = PruneOptions { drop_versions: Some(1), max_superseded: 0.0, ..PruneOptions::default() };
+    prune(&river.repo, &options, &Heard::default()).unwrap();
+    let kept = snapshot(&river.repo, held.id);
+    assert_eq!(kept.collections, held.collections);
+    for (time, state) in river.past.clone().into_iter().filter(|(time, _)| *time < held.content.end.as_millis()) {
+        let seen = kept.seen_at(Timestamp::from_millis(time)).unwrap();
+        let mut expected = live_at(&state, Timestamp::from_millis(time));
+        expected.get_mut("c").unwrap().attributes.clone_from(&seen.collections[0].attributes);
+        assert_same(&restored(&river.repo, &seen), &expected, "the held one");
+    }
+    assert_sound(&river.repo);
+}
+
+#[test]
 fn a_backup_after_a_stream_compares_with_the_backup_before_it() {
     let mut river = River::of(sample(9, 30, 50), true);
     river.put(b"key000001", Rec::text("changed"));

@@ -321,6 +321,12 @@ class Layers:
             if made <= time and (key not in newest or newest[key][0] < (made, order)):
                 newest[key] = ((made, order), row)
         return {key: replace(row, key=key) for key, (_, row) in newest.items()}
+    def versions(self, stack):
+        """Key, time, order and value (none of a deletion) of every version in the journals at the end of a stack."""
+        rows = {}
+        for ref in stack:
+            rows = {**rows, **self.layer(ref)} if ref.get("journal") else {}
+        return sorted((*read_version_key(row.key), row.value) for row in rows.values())
     def state(self, stack, time):
         """The records of a stack that are live at a time, in the order of their keys."""
         layers, stream = [], False

@@ -12,6 +12,8 @@ mod cluster;
 mod configuration;
 mod console;
 mod drills;
+#[cfg(unix)]
+mod full_disk;
 mod hooks;
 mod hostile;
 mod keys;
@@ -21,5 +23,8 @@ mod openapi;
 mod records;
 mod recovery;
 mod restarts;
+#[cfg(unix)]
+#[path = "../support/small_disk.rs"]
+mod small_disk;
 mod tls;
 mod world;

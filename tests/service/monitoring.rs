@@ -4,6 +4,14 @@ use crate::{
     client::until,
     world::{ROUTINE, World},
 };
+use rekeep::{
+    connector::aerospike::xdr::{
+        Change,
+        asbx::{put_change, put_head},
+        body_of,
+    },
+    record::Digest,
+};
 use serde_json::Value as Json;
 use std::{collections::BTreeSet, path::PathBuf, process::Command};
 
@@ -97,4 +105,45 @@ fn promtool_finds_nothing_wrong_with_rules_and_metrics() {
     let ran = Command::new("promtool").args(["check", "metrics"]).stdin(told).output().unwrap();
     // 3 is what it thinks of names that others have given.
     assert!(matches!(ran.status.code(), Some(0 | 3)), "{ran:?}");
+}
+
+#[test]
+fn streams_that_others_capture_into_a_repository_are_told() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    world.back_up("accounts", "full");
+    let folder = world.path("xdr");
+    std::fs::create_dir(&folder).unwrap();
+    let mut file = std::fs::File::create(folder.join("0_test_1.asbx")).unwrap();
+    put_head(&mut file, 1, b"test").unwrap();
+    let put = Change::Put { generation: 1, left: None, bins: &[(b"a", 3, b"x")] };
+    let digest = Digest([1; 20]);
+    put_change(&mut file, &digest.0, &body_of(b"test", &digest, b"", None, 1_767_225_600_000, &put)).unwrap();
+    drop(file);
+    let captured = Command::new(env!("CARGO_BIN_EXE_rekeep"))
+        .arg("-r")
+        .arg(world.path("backups/rekeep"))
+        .arg("--password-file")
+        .arg(world.path("password"))
+        .args(["--json", "capture", "--source-name", "cluster"])
+        .arg(format!("asbx:{}", folder.display()))
+        .env("REKEEP_CACHE_DIR", world.path("other-cache"))
+        .output()
+        .unwrap();
+    assert!(captured.status.success(), "{captured:?}");
+    let captured: Json = serde_json::from_slice(&captured.stdout).unwrap();
+    let name = "rekeep_stream_last_commit_timestamp_seconds{repository=\"storage local\",source=\"cluster\"} ";
+    let millis = |line: &str| Some((line.strip_prefix(name)?.parse::<f64>().ok()? * 1000.0).round() as i64);
+    // The first time that it is asked makes the service look.
+    until(|| {
+        world
+            .ask("GET", "/metrics", None)
+            .is(200)
+            .body
+            .lines()
+            .any(|line| millis(line) == captured["end"].as_i64())
+            .then_some(())
+    });
+    world.stop();
 }

@@ -11,6 +11,7 @@ mod gcs;
 mod lakes;
 mod local;
 mod proxy;
+mod rights;
 mod run;
 mod s3;
 mod server;

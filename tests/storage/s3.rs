@@ -458,3 +458,99 @@ fn the_locked_bucket_of_the_documentation_works_word_for_word() {
     let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     assert!(ran.status.success() && out.contains("locks    renewed for"), "{out}{err}");
 }
+
+#[test]
+#[ignore = "needs moto"]
+fn what_only_old_snapshots_need_moves_to_an_archive_and_is_thawed_to_be_restored() {
+    let server = moto();
+    let life = Life::at(&uri(server.port, "cold/repo"), &KEYS);
+    life.init();
+    life.fill(1_000);
+    let before = life.rows("app.db");
+    let first = life.backup();
+    life.sql("UPDATE t SET data = randomblob(500)");
+    life.ok(&["backup", "--new-base", "sqlite:app.db"]);
+    let dry = life.json(&["prune", "--dry-run", "--tier-after", "0s", "--tier-class", "DEEP_ARCHIVE"]);
+    assert!(dry["tiered"]["packs"].as_u64().unwrap() > 0 && dry["tiered"]["old_snapshots"] == 1, "{dry}");
+    let done = life.json(&["prune", "--tier-after", "0s", "--tier-class", "DEEP_ARCHIVE"]);
+    assert_eq!(
+        (&done["tiered"]["packs"], &done["failures"]),
+        (&dry["tiered"]["packs"], &serde_json::json!([])),
+        "{done}"
+    );
+    let text = life.ok(&["prune", "--tier-after", "0s", "--tier-class", "DEEP_ARCHIVE"]);
+    assert!(text.contains("tiered   moved 0 packs"), "{text}");
+    // Metadata and the newest snapshot are as warm as before.
+    std::fs::remove_dir_all(life.path("cache")).unwrap();
+    life.ok(&["restore", "latest", "sqlite:second.db"]);
+    assert!(life.rows("second.db") == life.rows("app.db"));
+    life.sql("UPDATE t SET data = randomblob(500) WHERE id % 100 = 7");
+    life.backup();
+    let refused = life.run(&["--json", "restore", &first, "sqlite:first.db"]);
+    let err = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{err}");
+    assert!(err.contains("\"archived\"") && err.contains("DEEP_ARCHIVE") && err.contains("packs/"), "{err}");
+    assert!(!life.path("first.db").exists(), "nothing was written");
+    let verified = life.run(&["--json", "verify", "--read-data"]);
+    let verified: (Option<i32>, Json) = (verified.status.code(), serde_json::from_slice(&verified.stdout).unwrap());
+    assert!(verified.0 == Some(3) && verified.1["archived"].as_u64().unwrap() > 0, "{verified:?}");
+    let costs = life.json(&["stats", "--cost"]);
+    let classes: Vec<&str> =
+        costs["classes"].as_array().unwrap().iter().map(|it| it["class"].as_str().unwrap()).collect();
+    assert_eq!(classes, ["DEEP_ARCHIVE", "STANDARD"], "{costs}");
+    life.ok(&["restore", &first, "sqlite:first.db", "--thaw", "--thaw-tier", "bulk", "--thaw-wait", "1m"]);
+    assert!(life.rows("first.db") == before);
+}
+
+#[test]
+#[ignore = "needs moto"]
+fn a_repository_whose_values_go_straight_to_an_archive_backs_up_and_lists_without_them() {
+    let server = moto();
+    let place = format!("{}&storage-class=GLACIER", uri(server.port, "straight"));
+    let life = Life::at(&place, &KEYS);
+    life.init();
+    life.fill(500);
+    life.backup();
+    life.sql("UPDATE t SET data = randomblob(500) WHERE id % 10 = 3");
+    std::fs::remove_dir_all(life.path("cache")).unwrap();
+    life.backup();
+    assert_eq!(life.json(&["snapshots"]).as_array().unwrap().len(), 2);
+    life.ok(&["verify"]);
+    let asked = life.path("asked");
+    let command =
+        format!("cp \"$REKEEP_THAW_LIST\" {}; echo \"$REKEEP_LOCATION\" >> {}", asked.display(), asked.display());
+    let refused = life.run(&["restore", "latest", "sqlite:second.db", "--thaw-command", &command]);
+    assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
+    let list = std::fs::read_to_string(&asked).unwrap();
+    assert!(list.contains("\tpacks/") && list.contains("s3://bucket/straight"), "{list}");
+    life.ok(&["restore", "latest", "sqlite:second.db", "--thaw"]);
+    assert!(life.rows("second.db") == life.rows("app.db"));
+}
+
+#[test]
+#[ignore = "needs moto"]
+fn a_repository_stays_in_the_region_that_its_bucket_says_whatever_it_is_told() {
+    let server = moto();
+    make_bucket(&server, "frankfurt", "eu-central-1");
+    let at = |bucket: &str, region: &str| format!("s3://{bucket}/repo?endpoint={}&region={region}", server.url());
+    let init = ["init", "--kdf-memory", "1", "--kdf-passes", "1", "--allowed-region", "eu-central-1"];
+    // The bucket lies elsewhere, and the caller says otherwise.
+    for told in ["us-east-1", "eu-central-1"] {
+        let life = Life::at(&at("bucket", told), &KEYS);
+        let refused = life.run(&init);
+        let err = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{err}");
+        assert!(err.contains("us-east-1") && err.contains("eu-central-1 alone"), "{err}");
+        assert!(self::at(server.port, "repo").list("").unwrap().is_empty(), "something was written");
+    }
+    let life = Life::at(&at("frankfurt", "eu-central-1"), &KEYS);
+    life.ok(&init);
+    assert_eq!(life.json(&["check-storage", "--no-throughput"])["region"], "eu-central-1");
+    life.fill(200);
+    life.backup();
+    let refused = life.run(&["replicate", &at("bucket", "us-east-1")]);
+    assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert!(self::at(server.port, "repo").list("").unwrap().is_empty(), "something was replicated");
+    life.ok(&["replicate", &format!("s3://frankfurt/second?endpoint={}&region=eu-central-1", server.url())]);
+    life.ok(&["restore", "latest", "sqlite:second.db"]);
+}

@@ -6,10 +6,13 @@
 
 use rekeep::{
     record::Timestamp,
-    repo::storage::{Backend, Created, Listed, LockMode, ObjectHold, Promises},
+    repo::storage::{
+        Backend, Created, Listed, LockMode, ObjectHold, Promises, Readiness, Standing, ThawTier, in_archive,
+        may_be_cold,
+    },
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io::{self, ErrorKind},
     ops::Range,
     sync::Mutex,
@@ -52,6 +55,12 @@ struct State {
     delay: std::time::Duration,
     rival: Option<Rival>,
     held_until: Option<Timestamp>,
+    region: Option<&'static str>,
+    archives: bool,
+    silent_lists: bool,
+    classes: BTreeMap<String, (String, Readiness)>,
+    /// How many questions after it was asked for something is thawed; `None` for never.
+    thaws_after: Option<u64>,
 }
 
 /// The backend.
@@ -141,6 +150,37 @@ impl TestBackend {
         self.state().held_until = Some(until);
     }
 
+    /// The region that it says it lies in.
+    pub fn set_region(&self, region: Option<&'static str>) {
+        self.state().region = region;
+    }
+
+    /// From now on objects may lie in an archive.
+    pub fn set_archives(&self) {
+        self.state().archives = true;
+    }
+
+    /// Listings say nothing of classes.
+    pub fn list_no_classes(&self) {
+        self.state().silent_lists = true;
+    }
+
+    /// Puts these objects into a class, as somebody else may.
+    pub fn freeze(&self, names: &BTreeSet<String>, class: &str) {
+        let frozen = names.iter().map(|name| (name.clone(), (class.to_owned(), Readiness::Archived)));
+        self.state().classes.extend(frozen);
+    }
+
+    /// What was asked for, or is, can be read after so many questions.
+    pub fn thaw_after(&self, questions: u64) {
+        self.state().thaws_after = Some(questions);
+    }
+
+    /// Everything can be read again.
+    pub fn thaw_all(&self) {
+        self.state().classes.clear();
+    }
+
     /// Operations so far.
     pub fn operations(&self) -> u64 {
         self.state().operations
@@ -222,6 +262,9 @@ impl Backend for TestBackend {
         let mut state = self.state();
         let turn = state.turn("read", name, false)?;
         let bytes = state.image.get(name).ok_or(ErrorKind::NotFound)?;
+        if state.classes.get(name).is_some_and(|(_, readiness)| !readiness.can_be_read()) {
+            return Err(in_archive("it is archived on command"));
+        }
         let part = match range {
             None => bytes.clone(),
             Some(range) => {
@@ -269,6 +312,61 @@ impl Backend for TestBackend {
         let turn = state.turn("len", name, false)?;
         let len = state.image.get(name).map(|bytes| bytes.len() as u64).ok_or(ErrorKind::NotFound)?;
         answer(turn, len)
+    }
+
+    fn region(&self) -> io::Result<Option<String>> {
+        Ok(self.state().region.map(str::to_owned))
+    }
+
+    fn may_archive(&self) -> bool {
+        self.state().archives
+    }
+
+    fn standing_of(&self, name: &str) -> io::Result<Option<Standing>> {
+        let mut state = self.state();
+        let turn = state.turn("standing", name, false)?;
+        let bytes = state.image.get(name).ok_or(ErrorKind::NotFound)?.len() as u64;
+        let (class, readiness) =
+            state.classes.get(name).cloned().unwrap_or_else(|| ("STANDARD".to_owned(), Readiness::Readable));
+        let thawed = state.thaws_after.map(|left| left == 0);
+        if readiness == Readiness::Thawing && thawed == Some(true) {
+            state.classes.insert(name.to_owned(), (class.clone(), Readiness::Thawed(None)));
+            return answer(turn, Some(Standing { bytes, class, readiness: Readiness::Thawed(None) }));
+        }
+        if readiness == Readiness::Thawing {
+            state.thaws_after = state.thaws_after.map(|left| left.saturating_sub(1));
+        }
+        answer(turn, Some(Standing { bytes, class, readiness }))
+    }
+
+    fn list_classes(&self, prefix: &str, page: &mut dyn FnMut(Vec<(Listed, String)>)) -> io::Result<bool> {
+        let (silent, classes) = {
+            let state = self.state();
+            (state.silent_lists || !state.archives, state.classes.clone())
+        };
+        if silent {
+            return Ok(false);
+        }
+        let class = |name: &str| classes.get(name).map_or_else(|| "STANDARD".to_owned(), |(class, _)| class.clone());
+        page(self.list(prefix)?.into_iter().map(|it| (it.clone(), class(&it.name))).collect());
+        Ok(true)
+    }
+
+    fn thaw(&self, name: &str, _: u16, _: ThawTier) -> io::Result<()> {
+        let mut state = self.state();
+        let turn = state.turn("thaw", name, false)?;
+        if let Some((_, readiness)) = state.classes.get_mut(name) {
+            *readiness = Readiness::Thawing;
+        }
+        answer(turn, ())
+    }
+
+    fn move_to_class(&self, name: &str, class: &str) -> io::Result<()> {
+        let mut state = self.state();
+        let turn = state.turn("move", name, false)?;
+        let readiness = if may_be_cold(class) { Readiness::Archived } else { Readiness::Readable };
+        state.classes.insert(name.to_owned(), (class.to_owned(), readiness));
+        answer(turn, ())
     }
 
     fn hold_of(&self, name: &str) -> io::Result<Option<ObjectHold>> {

@@ -49,6 +49,7 @@ fn words(check: &StorageCheck, connections: u16) -> String {
     let mut text = format!("{}\n", check.location);
     let mut line = |what: &str, found: String| text.push_str(&format!("  {what:<22}{found}\n"));
     line("repository", if check.has_repository { "there is one" } else { "none" }.to_owned());
+    line("region", check.region.clone().unwrap_or_else(|| "not told".to_owned()));
     line("rights", rights(&check.trial.rights));
     if let Some(verdict) = &check.trial.verdict {
         let yes_no = |kept: bool| if kept { "yes" } else { "NO" }.to_owned();

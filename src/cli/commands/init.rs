@@ -26,6 +26,10 @@ pub struct InitArgs {
     /// What seals: chacha20-poly1305, or aes-256-gcm where rules ask for it
     #[arg(long, value_name = "SUITE", default_value_t = Suite::ChaCha20Poly1305)]
     pub suite: Suite,
+    /// Let data of the repository be written in this region alone, by whoever, in replicas and copies too; `local` stands for folders
+    /// (repeatable; docs/storage.md)
+    #[arg(long = "allowed-region", value_name = "REGION")]
+    pub allowed_regions: Vec<String>,
     /// A word that `key list` shows beside the password's slot (default: user@host)
     #[arg(long, value_name = "WORD")]
     pub label: Option<String>,
@@ -62,8 +66,9 @@ pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Status, Failure>
         );
     }
     let init = InitOptions { kdf, label: args.label.clone().unwrap_or_else(default_label) };
-    let (repo, recovery) = Repository::init_with(&storage, &password, like.as_ref(), &init, args.suite, &open)
-        .kept("if `rekeep.json` was made, the repository is usable with its password; else run it again")?;
+    let (repo, recovery) =
+        Repository::init_within(&args.allowed_regions, &storage, &password, like.as_ref(), &init, args.suite, &open)
+            .kept("if `rekeep.json` was made, the repository is usable with its password; else run it again")?;
     // A help on a full disk, and no promise.
     let _ = storage.keep_reserve();
     for warning in repo.warnings().iter().chain(&repo.storage().weaker()) {
@@ -73,6 +78,7 @@ pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Status, Failure>
         let result = json!({
             "repository": repo.id(),
             "location": repo.storage().location(),
+            "allowed_regions": repo.regions(),
             "recovery_key": recovery.0,
         });
         context.out.json(&result);

@@ -80,7 +80,7 @@ pub enum Command {
     /// Show how old each source's newest complete snapshot is
     Status(status::StatusArgs),
     /// Show what the repository takes
-    Stats,
+    Stats(stats::StatsArgs),
     /// Forget snapshots, by name or by policy
     Forget(Box<forget::ForgetArgs>),
     /// List sources, or go on with the history of one under another name
@@ -177,7 +177,7 @@ pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) ->
         Command::Diff(args) => diff::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Status(args) => status::run(&args, context),
-        Command::Stats => stats::run(context),
+        Command::Stats(args) => stats::run(&args, context),
         Command::Forget(args) => forget::run(&args, context),
         Command::Source(command) => source::run(&command, context),
         Command::Tag(args) => tag::run(&args, context),

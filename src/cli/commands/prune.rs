@@ -9,7 +9,10 @@ use crate::{
         units::{parse_duration, parse_size, show_count, show_duration, show_size, show_time},
     },
     ops::{
-        prune::{ExtendLocks, HeldPacks, LocksExtended, PruneOptions, PruneOutcome, PrunePlan, Sum, prune},
+        prune::{
+            ExtendLocks, HeldPacks, LocksExtended, PruneOptions, PruneOutcome, PrunePlan, Sum, TierOptions, Tiered,
+            prune,
+        },
         squash::ThinVersions,
     },
     repo::{pruner::MarkState, storage::LockMode},
@@ -32,6 +35,9 @@ pub struct PruneArgs {
     /// Of versions of streams older than AGE keep the state at each full SPAN (1d: at midnight UTC) (repeatable)
     #[arg(long, value_name = "AGE:SPAN", value_parser = parse_thinning)]
     pub thin_versions: Vec<(Duration, Duration)>,
+    /// Keep no version of a stream that is older than AGE: it begins then, on a base that shows that moment
+    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
+    pub drop_versions: Option<Duration>,
     /// Copy small packs together
     #[arg(long)]
     pub repack_small: bool,
@@ -50,6 +56,12 @@ pub struct PruneArgs {
     /// The mode of locks of objects that have none; others keep theirs
     #[arg(long, value_name = "MODE", value_parser = parse_mode, default_value = "governance", requires = "extend_locks")]
     pub lock_mode: LockMode,
+    /// Afterwards move data packs that no snapshot younger than this needs to another class of storage (S3)
+    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
+    pub tier_after: Option<Duration>,
+    /// The class that they move to, as the service spells it
+    #[arg(long, value_name = "CLASS", default_value = "GLACIER", requires = "tier_after")]
+    pub tier_class: String,
     /// Show the plan and change nothing
     #[arg(short = 'n', long, conflicts_with = "wait")]
     pub dry_run: bool,
@@ -92,11 +104,13 @@ impl PruneArgs {
             max_unused: self.max_unused,
             max_superseded: self.max_superseded,
             thin_versions: self.thinning(),
+            drop_versions: self.drop_versions.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             repack_small: self.repack_small,
             max_repack_bytes: self.max_repack_size,
             grace: self.grace,
             wait: self.wait,
             extend_locks: self.extend_locks.map(|span| ExtendLocks { span, mode: self.lock_mode }),
+            tier: self.tier_after.map(|after| TierOptions { after, class: self.tier_class.clone() }),
             dry_run: self.dry_run,
             write_limit: context.write_limit,
             ..PruneOptions::default()
@@ -219,6 +233,16 @@ fn kept(outcome: &PruneOutcome) -> String {
             "versions the storage keeps {} that {} deleted as older versions, to be paid for until its own rules remove them\n",
             counted(outcome.kept_as_versions, "object"),
             if outcome.kept_as_versions == 1 { "was" } else { "were" },
+        ));
+    }
+    if let Some(Tiered { class, old_snapshots, packs: moved, bytes, there }) = &outcome.tiered {
+        let verb = if outcome.dry_run { "to move" } else { "moved" };
+        text.push_str(&format!(
+            "tiered   {verb} {} to {}, needed by {} alone; {} there already\n",
+            packs(Sum { packs: *moved, bytes: *bytes }),
+            safe(class),
+            counted(*old_snapshots, "old snapshot"),
+            show_count(*there)
         ));
     }
     if let Some(LocksExtended { objects, extended, until }) = &outcome.locks {

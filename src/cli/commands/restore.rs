@@ -12,21 +12,23 @@ use crate::{
         output,
         postgres::{AtlasArgs, PostgresArgs},
         typed,
-        units::{show_count, show_duration, show_size, show_time},
+        units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
     connector::{ConnectorError, Overwrite},
     ops::{
         OpsError,
+        command::Bounded,
         restore::{RestoreOptions, RestoreOutcome, restore},
+        thaw::{Ask, LOOK_EVERY, ThawOptions},
     },
-    repo::Repository,
+    repo::{Repository, storage::ThawTier},
 };
 use clap::{
     Args, ValueEnum,
     builder::{OsStringValueParser, TypedValueParser as _},
 };
 use serde_json::json;
-use std::{cell::RefCell, fmt::Write as _, io::ErrorKind};
+use std::{cell::RefCell, fmt::Write as _, io::ErrorKind, time::Duration};
 
 /// `restore`.
 #[derive(Debug, Args)]
@@ -77,6 +79,8 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub parallel: Option<u16>,
     #[command(flatten)]
+    thaw: ThawArgs,
+    #[command(flatten)]
     narrow: NarrowArgs,
     #[command(flatten)]
     aerospike: AerospikeTargetArgs,
@@ -90,6 +94,43 @@ pub struct RestoreArgs {
     atlas: AtlasArgs,
     #[command(flatten)]
     hooks: HookArgs,
+}
+
+/// What becomes of packs that lie in an archive (docs/cold-storage.md).
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Archives")]
+pub struct ThawArgs {
+    /// Ask the service for what must be thawed; the same command goes on when it is there
+    #[arg(long)]
+    thaw: bool,
+    /// How many days what was thawed stays readable
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
+    thaw_days: u16,
+    /// In what haste: expedited, standard or bulk
+    #[arg(long, value_name = "TIER", default_value = "standard", value_parser = str::parse::<ThawTier>)]
+    thaw_tier: ThawTier,
+    /// Ask by this shell command instead; `$REKEEP_THAW_LIST` is a file with the bytes and the name of each pack
+    #[arg(long, value_name = "COMMAND", conflicts_with = "thaw")]
+    thaw_command: Option<String>,
+    /// Wait so long for what was asked for [default: not at all]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    thaw_wait: Option<Duration>,
+}
+
+/// A command that asks another service may have to ask for each pack.
+const THAW_COMMAND: Duration = Duration::from_hours(1);
+
+impl ThawArgs {
+    fn options(&self) -> Option<ThawOptions> {
+        let shell = |line: &String| Bounded {
+            command: ["sh".to_owned(), "-c".to_owned(), line.clone()].to_vec(),
+            timeout: THAW_COMMAND,
+        };
+        let by_service = || Ask::Service { days: self.thaw_days, tier: self.thaw_tier };
+        let ask =
+            self.thaw_command.as_ref().map(|line| Ask::Command(shell(line))).or_else(|| self.thaw.then(by_service));
+        Some(ThawOptions { ask: ask?, wait: self.thaw_wait.unwrap_or_default(), look_every: LOOK_EVERY })
+    }
 }
 
 /// When a record is overwritten.
@@ -179,6 +220,7 @@ fn work(
         read_limit: context.read_limit,
         write_limit: context.write_limit,
         sample: None,
+        thaw: args.thaw.options(),
         nothing_else: false,
     };
     let to_stdout = target.abilities().to_stdout;

@@ -111,7 +111,7 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failur
             context.out.text(&summary(&outcome));
         }
     }
-    Ok(if outcome.findings.is_empty() { Status::Done } else { Status::Bad })
+    Ok(if outcome.findings.is_empty() { Status::complete(outcome.archived == 0) } else { Status::Bad })
 }
 
 /// What a person wants to know after a verification.

@@ -148,7 +148,7 @@ fn thinned_journals_show_the_moments_that_are_kept() {
             ..Moments::from(at(7))
         };
         let ends = vec![at(13), at(19)];
-        let keep = KeptVersions { moments: moments.clone(), ends: ends.clone() };
+        let keep = KeptVersions { after: None, moments: moments.clone(), ends: ends.clone() };
         let thin = merged(&chunks, &stack, Some(&keep));
         let whole = merged(&chunks, &stack, None);
         assert!(thin.rows <= whole.rows);

@@ -7,11 +7,11 @@ use crate::{
         listener::{AGAIN, DONE, Listener, Taken},
     },
     ops::{
-        OpsError, Phase, PhaseKind, Progress,
+        OpsError, Phase, PhaseKind, Progress, StreamStanding,
         stream::{StreamCollection, StreamCommit, StreamEnd, StreamOptions, StreamSource, StreamWriter},
         tag::check_tags,
     },
-    record::KeyCodec,
+    record::{KeyCodec, Timestamp},
     repo::Repository,
     report::WarningKind,
 };
@@ -126,7 +126,11 @@ struct Course<'a> {
     /// Whether a snapshot says so.
     is_said: bool,
     standing: Standing,
+    /// What was made by then is in a snapshot.
+    recovery_point: Option<Timestamp>,
+    /// Commits that failed, one after the other, and all of them.
     failures: u32,
+    all_failures: u64,
     held: Option<Held<'a>>,
     /// When transactions were held up, or what was to come had come.
     checkpoint: Option<Instant>,
@@ -150,7 +154,9 @@ impl Live<'_> {
             is_whole: false,
             is_said: false,
             standing: Standing::default(),
+            recovery_point: None,
             failures: 0,
+            all_failures: 0,
             held: None,
             checkpoint: None,
             began: Instant::now(),
@@ -208,9 +214,37 @@ impl Live<'_> {
             self.progress.warn(WarningKind::Problem, self.center.namespace(), error.to_string());
         }
         course.looked = Instant::now();
+        let asked = self.repo.clock().now();
         course.standing = self.center.standing();
-        let Standing { nodes, silent, recoveries_pending, .. } = course.standing;
-        course.is_whole |= nodes > 0 && silent == 0 && recoveries_pending == 0;
+        let Standing { nodes, silent, recoveries_pending, lag } = course.standing;
+        let is_whole = nodes > 0 && silent == 0 && recoveries_pending == 0;
+        course.is_whole |= is_whole;
+        if is_whole {
+            // What is not acknowledged counts as lag, and lag is told in whole seconds.
+            let behind = i64::try_from(lag.saturating_add(1).saturating_mul(1000)).unwrap_or(i64::MAX);
+            let point = Timestamp::from_millis(asked.as_millis().saturating_sub(behind));
+            course.recovery_point = course.recovery_point.max(Some(point));
+        }
+        self.tell(course);
+    }
+
+    /// Tells how far the capture is.
+    fn tell(&self, course: &Course<'_>) {
+        let Standing { lag, recoveries_pending, nodes, silent } = course.standing;
+        self.progress.stream(&StreamStanding {
+            recovery_point: course.recovery_point,
+            last_commit: course.outcome.end,
+            lag_seconds: lag,
+            recoveries_pending,
+            sources: nodes as u64,
+            silent_sources: silent as u64,
+            connections: self.listener.connections() as u64,
+            waiting_bytes: self.listener.waiting_bytes() as u64,
+            commits: course.outcome.commits,
+            changes: course.outcome.changes,
+            failures: course.all_failures,
+            faults: self.listener.faults(),
+        });
     }
 
     /// Makes what came durable and answers for it.
@@ -233,6 +267,7 @@ impl Live<'_> {
             }
             Err(error) => {
                 course.failures += 1;
+                course.all_failures += 1;
                 let again = format!("{} changes could not be kept, and are shipped again: {error}", taken.batch.len());
                 let _ = taken.answer(AGAIN);
                 if course.failures >= MAX_FAILURES || self.progress.cancelled() {

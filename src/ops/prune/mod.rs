@@ -3,11 +3,13 @@
 
 mod locks;
 mod plan;
+mod tier;
 mod walk;
 
 pub(in crate::ops) use locks::held_without;
 pub use locks::{ExtendLocks, HeldPacks, LocksExtended};
 pub use plan::{PrunePlan, Sum};
+pub use tier::{TierOptions, Tiered};
 pub use walk::Layers;
 
 use crate::layer::LayerError;
@@ -16,6 +18,7 @@ use super::{OpsError, Phase, PhaseKind, Progress, progress::tell_news};
 use crate::{
     ops::{
         squash::{self, SquashOptions, SquashOutcome, ThinVersions},
+        thaw::cold_packs,
         usage::peak_memory_bytes,
     },
     repo::{
@@ -23,7 +26,7 @@ use crate::{
         pruner::{GRACE, MarkState, Pruner, PrunerOptions, Survey},
         session::SessionTiming,
     },
-    report::WarningKind,
+    report::{ErrorKind, WarningKind},
 };
 use serde::Serialize;
 use std::{
@@ -47,6 +50,8 @@ pub struct PruneOptions {
     pub max_superseded: f64,
     /// What becomes of old versions of streams; none is dropped without.
     pub thin_versions: Vec<ThinVersions>,
+    /// Streams begin so many milliseconds ago: no older version is kept.
+    pub drop_versions: Option<u64>,
     /// Copy small packs together.
     pub repack_small: bool,
     /// Copy at most so many bytes.
@@ -58,6 +63,8 @@ pub struct PruneOptions {
     pub wait: bool,
     /// Renew the locks of what is needed afterwards.
     pub extend_locks: Option<ExtendLocks>,
+    /// Move what only old snapshots need to another class of storage afterwards.
+    pub tier: Option<TierOptions>,
     /// Plan only.
     pub dry_run: bool,
     /// Bytes per second to storage.
@@ -72,11 +79,13 @@ impl Default for PruneOptions {
             max_unused: 5.0,
             max_superseded: squash::MAX_SUPERSEDED * 100.0,
             thin_versions: Vec::new(),
+            drop_versions: None,
             repack_small: false,
             max_repack_bytes: None,
             grace: None,
             wait: false,
             extend_locks: None,
+            tier: None,
             dry_run: false,
             write_limit: None,
             timing: SessionTiming::default(),
@@ -117,6 +126,8 @@ pub struct PruneOutcome {
     pub kept_as_versions: u64,
     /// Locks that were renewed, or in a dry run would be.
     pub locks: Option<LocksExtended>,
+    /// Packs that were moved to another class of storage, or in a dry run would be.
+    pub tiered: Option<Tiered>,
     /// The marks that are left, and which lease each waits for.
     pub waiting: Vec<MarkState>,
     /// What could not be read or deleted, and why. What it is about stays, and the next prune tries again.
@@ -144,10 +155,12 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
         let _lease = repo.begin_read("prune, planning only")?;
         progress.phase(&Phase::new(PhaseKind::LookingForNeeded, 0, 0));
         let survey = repo.survey(&walk::Layers, grace)?;
-        let mut plan = plan::plan(&survey, options);
-        plan.squash = squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions)?;
+        let mut plan = plan::plan(&survey, options, &archived(repo)?);
+        plan.squash =
+            squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions, options.drop_versions)?;
         let held = locks::held(repo, &gone(&plan), progress)?;
         let mut planned = PruneOutcome { dry_run: true, plan, held, ..PruneOutcome::default() };
+        move_old(repo, || Ok(survey.clone()), options, &mut planned, progress)?;
         renew_locks(repo, || Ok(survey), options, &mut planned, progress)?;
         planned
     } else {
@@ -160,12 +173,33 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
     }
     outcome.kept_as_versions = repo.storage().traffic().kept_as_versions - versions_before;
     if !options.dry_run {
-        // What is needed is another question once packs were copied.
+        // What is needed is another question once packs were copied. What is moved is another version, which has no lock yet.
+        move_old(repo, || repo.survey(&walk::Layers, grace), options, &mut outcome, progress)?;
         renew_locks(repo, || repo.survey(&walk::Layers, grace), options, &mut outcome, progress)?;
     }
     outcome.duration_seconds = began.elapsed().as_secs_f64();
     outcome.peak_memory_bytes = peak_memory_bytes();
     Ok(outcome)
+}
+
+/// Moves what only old snapshots need, if that is asked for.
+fn move_old(
+    repo: &Repository,
+    survey: impl FnOnce() -> Result<Survey, RepoError>,
+    options: &PruneOptions,
+    outcome: &mut PruneOutcome,
+    progress: &dyn Progress,
+) -> Result<(), OpsError> {
+    let Some(how) = &options.tier else { return Ok(()) };
+    let (tiered, failures) = tier::tier(repo, &survey()?, how, options.dry_run, progress)?;
+    outcome.tiered = Some(tiered);
+    outcome.failures.extend(failures);
+    Ok(())
+}
+
+/// The packs that lie in an archive, as far as a listing tells: nothing can be copied out of them.
+fn archived(repo: &Repository) -> Result<HashSet<ObjectName>, OpsError> {
+    Ok(cold_packs(repo.storage())?.unwrap_or_default())
 }
 
 /// Renews locks, if that is asked for.
@@ -242,13 +276,19 @@ fn squash(
     options: &PruneOptions,
     progress: &dyn Progress,
 ) -> Result<(SquashOutcome, Option<String>), OpsError> {
-    let plan = squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions)?;
+    let plan =
+        squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions, options.drop_versions)?;
     let mut how = SquashOptions { write_limit: options.write_limit, ..SquashOptions::default() };
     if options.timing.alone {
         (how.parallel, how.timing) = (1, Some(options.timing.clone()));
     }
     match squash::execute(repo, &plan, &how, progress) {
         Ok(squashed) => Ok((squashed, None)),
+        // It stays as it is until somebody thaws it, which nobody need do for this.
+        Err(error) if error.kind() == ErrorKind::Archived => {
+            progress.warn(WarningKind::Archived, error.object(), format!("nothing was squashed: {error}"));
+            Ok((SquashOutcome::default(), None))
+        }
         Err(error) if matches!(error, OpsError::Layer(_)) && !error.is_interruption() || is_full(&error) => {
             Ok((SquashOutcome::default(), Some(format!("nothing was squashed: {error}"))))
         }
@@ -265,7 +305,7 @@ fn steps(
 ) -> Result<PruneOutcome, OpsError> {
     let mut outcome = PruneOutcome::default();
     progress.phase(&Phase::new(PhaseKind::LookingForNeeded, 0, 0));
-    outcome.plan = plan::plan(&pruner.survey()?, options);
+    outcome.plan = plan::plan(&pruner.survey()?, options, &archived(repo)?);
     outcome.held = locks::held(repo, &gone(&outcome.plan), progress)?;
     heed(progress)?;
 
@@ -355,7 +395,8 @@ fn delete(pruner: &Pruner, outcome: &mut PruneOutcome, progress: &dyn Progress) 
     Ok(deleted.marks > 0 && !refused)
 }
 
-fn heed(progress: &dyn Progress) -> Result<(), OpsError> {
+/// Stops whoever was asked to.
+pub(in crate::ops) fn heed(progress: &dyn Progress) -> Result<(), OpsError> {
     if progress.cancelled() { Err(RepoError::Interrupted.into()) } else { Ok(()) }
 }
 

@@ -73,8 +73,8 @@ pub struct PrunePlan {
     pub vanished: Vec<SnapshotId>,
 }
 
-/// Decides.
-pub(super) fn plan(survey: &Survey, options: &PruneOptions) -> PrunePlan {
+/// Decides. Nothing is copied out of packs that lie in an archive.
+pub(super) fn plan(survey: &Survey, options: &PruneOptions, archived: &HashSet<ObjectName>) -> PrunePlan {
     let mut plan = PrunePlan {
         snapshots: survey.snapshots,
         needed_chunks: survey.needed_chunks,
@@ -108,10 +108,11 @@ pub(super) fn plan(survey: &Survey, options: &PruneOptions) -> PrunePlan {
             candidates.push(pack);
         }
     }
-    let mut repacked = choose_repacks(&candidates, options);
+    let readable: Vec<&PackUse> = candidates.iter().copied().filter(|pack| !archived.contains(&pack.name)).collect();
+    let mut repacked = choose_repacks(&readable, options);
     let mut copied = 0;
     for pack in candidates {
-        if repacked.contains(&pack.name) || pack.is_damaged {
+        if repacked.contains(&pack.name) || pack.is_damaged && !archived.contains(&pack.name) {
             repacked.insert(pack.name);
             plan.repack.add(pack.bytes);
             copied += pack.live_bytes;
@@ -187,7 +188,11 @@ mod tests {
 
     fn planned(packs: Vec<PackUse>, options: &PruneOptions) -> PrunePlan {
         let bytes_listed = packs.iter().map(|pack| pack.bytes).sum();
-        plan(&Survey { packs_listed: packs.len() as u64, bytes_listed, packs, ..Survey::default() }, options)
+        plan(
+            &Survey { packs_listed: packs.len() as u64, bytes_listed, packs, ..Survey::default() },
+            options,
+            &HashSet::new(),
+        )
     }
 
     fn names(set: &HashSet<ObjectName>) -> Vec<u8> {

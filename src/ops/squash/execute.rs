@@ -2,7 +2,7 @@
 
 use super::{
     SquashOptions, SquashOutcome, SquashPlan,
-    plan::{PlannedSnapshot, Slot},
+    plan::{MergeOf, PlannedSnapshot, Slot},
     rows,
     work::{self, Merged},
 };
@@ -119,6 +119,14 @@ fn is_thinned<'a>(slot: &Slot, plan: &'a SquashPlan, merged: &[Merged]) -> Optio
     plan.merges[*number].keep.as_ref().filter(|_| matches!(merged[*number], Merged::Layer(_)))
 }
 
+/// Whether all that takes the place of a stream's layers came out as it should: one part without the other shows something else.
+fn is_whole(slots: &[Slot], plan: &SquashPlan, merged: &[Merged]) -> bool {
+    let is_of_stream =
+        |slot: &Slot| matches!(slot, Slot::Merged(number) if matches!(plan.merges[*number].of, MergeOf::Stream { .. }));
+    let is_good = |slot: &Slot| !matches!(slot, Slot::Merged(number) if matches!(merged[*number], Merged::Wrong(_)));
+    !slots.iter().any(is_of_stream) || slots.iter().all(is_good)
+}
+
 /// A snapshot's collections with what became of their layers.
 fn restacked(snapshot: &PlannedSnapshot, plan: &SquashPlan, merged: &[Merged]) -> Vec<Collection> {
     let layers = |slot: &Slot| -> Vec<LayerRef> {
@@ -130,12 +138,18 @@ fn restacked(snapshot: &PlannedSnapshot, plan: &SquashPlan, merged: &[Merged]) -
             },
         }
     };
-    let after = snapshot.after.iter().map(|slots| slots.iter().flat_map(layers).collect());
-    let thinned = snapshot.after.iter().map(|slots| slots.iter().find_map(|slot| is_thinned(slot, plan, merged)));
+    let after = snapshot.before.iter().zip(&snapshot.after).map(|(before, slots)| {
+        if is_whole(slots, plan, merged) { slots.iter().flat_map(layers).collect() } else { before.stack.clone() }
+    });
+    let thinned = snapshot.after.iter().map(|slots| {
+        let thinned = slots.iter().find_map(|slot| is_thinned(slot, plan, merged));
+        thinned.filter(|_| is_whole(slots, plan, merged))
+    });
     let collections = snapshot.before.iter().zip(after).zip(thinned);
     let restacked = |((before, stack), thinned): ((&Collection, Vec<LayerRef>), Option<&KeptVersions>)| {
         let moments = before.journal.as_ref();
         let journal = match (moments, thinned) {
+            (Some(_), Some(keep)) if keep.after.is_some() => Some(keep.moments.clone()),
             (Some(moments), Some(keep)) => {
                 let of = |moments: Moments, kept: &KeptMoments| moments.thinned(kept.until, kept.every);
                 Some(keep.moments.kept.iter().fold(moments.clone(), of))

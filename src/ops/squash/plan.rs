@@ -31,6 +31,11 @@ pub enum MergeOf {
         /// The rows that it drops.
         superseded: u64,
     },
+    /// All layers of a stream, as they are seen at a moment: a base.
+    Stream {
+        /// That moment.
+        at: Timestamp,
+    },
 }
 
 /// Layers that become one.
@@ -128,11 +133,11 @@ impl<'a> Use<'a> {
 /// Decides over the remaining `snapshots`. Those that are held or locked `now`, and those of `busy`, keep their layers.
 #[must_use]
 pub fn plan(snapshots: &[Snapshot], busy: &BTreeSet<SnapshotId>, now: Timestamp, max_superseded: f64) -> SquashPlan {
-    plan_thinning(snapshots, busy, now, max_superseded, &[])
+    plan_thinning(snapshots, busy, now, max_superseded, &[], None)
 }
 
 /// The same, and thins out the versions of streams: `thin` says of what is older than an age how many milliseconds apart the
-/// moments are that are kept.
+/// moments are that are kept; no version older than `drop_age` milliseconds is kept.
 #[must_use]
 pub fn plan_thinning(
     snapshots: &[Snapshot],
@@ -140,6 +145,7 @@ pub fn plan_thinning(
     now: Timestamp,
     max_superseded: f64,
     thin: &[ThinVersions],
+    drop_age: Option<u64>,
 ) -> SquashPlan {
     let max_superseded = share(max_superseded);
     let mut uses: Vec<Use<'_>> = Vec::new();
@@ -149,10 +155,15 @@ pub fn plan_thinning(
     }
     uses.sort_by_key(|it| (it.snapshot.content.end, it.snapshot.id));
     let mut merges = Merges::default();
+    let drop = drop_age.map(|age| (age, max_superseded));
+    let advanced = advance_streams(&mut uses, &mut merges, now, thin, drop);
     let rolled = roll_bases(&uses, max_superseded, &mut merges);
     let mut stacks = merge_runs(&uses, &rolled, max_superseded, &mut merges);
     thin_versions(&uses, &mut stacks, &mut merges, now, thin);
     shorten(&uses, &mut stacks, &mut merges);
+    for (at, stack) in advanced {
+        stacks[at] = stack;
+    }
     let changed: HashSet<SnapshotId> = uses
         .iter()
         .zip(&stacks)
@@ -196,6 +207,66 @@ impl Merges {
             }
         }
     }
+}
+
+/// Lets streams begin at a later moment, on a base that shows it: of each source and scope in its newest snapshot, which the next
+/// commit goes on from, once more than a share of all rows are likely to go. Older ones keep their layers. Gives the stacks of those uses; they count as held for everything else.
+fn advance_streams(
+    uses: &mut [Use<'_>],
+    merges: &mut Merges,
+    now: Timestamp,
+    thin: &[ThinVersions],
+    drop: Option<(u64, f64)>,
+) -> Vec<(usize, Vec<Slot>)> {
+    let Some((age, max_superseded)) = drop else { return Vec::new() };
+    let newest = newest_of_sources(uses);
+    let mut advanced = Vec::new();
+    for (at, it) in uses.iter_mut().enumerate() {
+        let Some(moments) = it.collection.journal.as_ref().filter(|_| !it.held && newest.contains(&it.snapshot.id))
+        else {
+            continue;
+        };
+        let wanted = now.as_millis().saturating_sub(i64::try_from(age).unwrap_or(i64::MAX));
+        let kept = thinned(moments, now, thin);
+        let begin = kept.at_or_before(Timestamp::from_millis(wanted).min(it.snapshot.content.end));
+        let stack = it.stack();
+        let first = stack.iter().rposition(|layer| !layer.journal).map_or(0, |other| other + 1);
+        let Some(begin) = begin.filter(|begin| *begin > moments.from && first < stack.len()) else { continue };
+        let journals = &stack[first..];
+        // How many versions are older is known to whoever reads them; that as many were made at any time is near enough.
+        let millis = |from: Timestamp, to: Timestamp| to.as_millis().saturating_sub(from.as_millis()).max(0) as f64;
+        let share = millis(moments.from, begin) / millis(moments.from, it.snapshot.content.end).max(1.0);
+        if share * rows(journals) as f64 <= max_superseded * rows(stack) as f64 {
+            continue;
+        }
+        let planned = |of: MergeOf, layers: &[LayerRef], keep: Option<KeptVersions>| PlannedMerge {
+            of,
+            collection: it.collection.name.clone(),
+            layers: layers.to_vec(),
+            bytes_before: bytes(layers),
+            bytes_after: bytes(layers),
+            keep,
+        };
+        let later =
+            Moments { from: begin, kept: kept.kept.into_iter().filter(|kept| kept.until > begin).collect(), ..kept };
+        let keep = KeptVersions { after: Some(begin), moments: later, ends: vec![it.snapshot.content.end] };
+        let number = merges.list.len();
+        merges.list.push(planned(MergeOf::Stream { at: begin }, stack, None));
+        merges.list.push(planned(MergeOf::Deltas, journals, Some(keep)));
+        advanced.push((at, vec![Slot::Merged(number), Slot::Merged(number + 1)]));
+        it.held = true;
+    }
+    advanced
+}
+
+/// The newest snapshot of each source and scope. `uses` are ordered by (end, id).
+fn newest_of_sources(uses: &[Use<'_>]) -> HashSet<SnapshotId> {
+    let mut newest = HashMap::new();
+    for it in uses {
+        let content = &it.snapshot.content;
+        newest.insert((&content.source.connector, &content.source.name, &content.scope), it.snapshot.id);
+    }
+    newest.into_values().collect()
 }
 
 /// A base that rolls forward: how many layers of each stack on it become one, and which merge that is.
@@ -323,12 +394,7 @@ fn merge_runs(
 /// Gives the newest snapshot of each source and scope a stack that another delta may be put on: whoever backs up with keys that
 /// open no values cannot merge, and adds one delta a run. Older snapshots keep theirs, which nobody builds on.
 fn shorten(uses: &[Use<'_>], stacks: &mut [Vec<Slot>], merges: &mut Merges) {
-    let mut newest = HashMap::new();
-    for it in uses {
-        let content = &it.snapshot.content;
-        newest.insert((&content.source.connector, &content.source.name, &content.scope), it.snapshot.id);
-    }
-    let newest: HashSet<SnapshotId> = newest.into_values().collect();
+    let newest = newest_of_sources(uses);
     for (it, stack) in uses.iter().zip(stacks) {
         let has_journals = it.stack().iter().any(|layer| layer.journal);
         if it.held || has_journals || !newest.contains(&it.snapshot.id) || stack.len() <= MAX_DELTAS + 1 {
@@ -393,6 +459,7 @@ fn thin_versions(
         for layer in it.stack().iter().filter(|layer| layer.journal) {
             let moments = it.collection.journal.as_ref().map(|moments| thinned(moments, now, thin));
             let kept = of_layer.entry(layer.id).or_insert_with(|| KeptVersions {
+                after: None,
                 moments: moments.clone().unwrap_or_else(|| Moments::from(end)),
                 ends: Vec::new(),
             });
@@ -421,8 +488,11 @@ fn thin_versions(
             let kept = layers.iter().filter_map(|layer| of_layer.get(&layer.id));
             let mut keep: Option<KeptVersions> = None;
             for other in kept {
-                let keep =
-                    keep.get_or_insert_with(|| KeptVersions { moments: other.moments.clone(), ends: Vec::new() });
+                let keep = keep.get_or_insert_with(|| KeptVersions {
+                    after: None,
+                    moments: other.moments.clone(),
+                    ends: Vec::new(),
+                });
                 earlier(&mut keep.moments, &other.moments);
                 keep.ends.extend(&other.ends);
             }

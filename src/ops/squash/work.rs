@@ -4,7 +4,7 @@ use super::plan::{MergeOf, PlannedMerge};
 use crate::{
     layer::{
         BuiltRange, Layer, LayerContext, LayerError, MergeKind, RowTotals, Stack, StateTotals, finish_layer,
-        merge_journals, merge_range, read_totals,
+        merge_journals, merge_range, merge_state, read_totals,
     },
     ops::{OpsError, Progress, crew::together},
     record::KeyRange,
@@ -58,7 +58,8 @@ impl<'a> MergeWorkers<'a> {
         let mut jobs = Vec::with_capacity(merges.len());
         for plan in merges {
             // The deltas of a stack are cut where its base is.
-            let ranges = plan.layers.first().map(|first| Ok(Layer::open(&chunks, first)?.ranges()));
+            let first = plan.layers.first().filter(|first| !is_state(plan) || !first.journal);
+            let ranges = first.map(|first| Ok(Layer::open(&chunks, first)?.ranges()));
             let wrong = OnceLock::new();
             let ranges = match ranges.transpose() {
                 Ok(ranges) => ranges.unwrap_or_else(|| vec![KeyRange::all()]),
@@ -131,19 +132,27 @@ impl<'a> MergeWorkers<'a> {
         writer: &mut SessionWriter,
     ) -> Result<(BuiltRange, RowTotals), LayerError> {
         let opened = self.opened(job)?;
+        let report = |rows, bytes| self.report(rows, bytes);
         let kind = match &job.plan.of {
+            MergeOf::Stream { at } => {
+                return merge_state(&self.context, &opened.stack, *at, &job.ranges[range], writer, &report);
+            }
             MergeOf::Deltas => MergeKind::Deltas,
             MergeOf::Base { at, above, .. } => {
                 MergeKind::Base { at: (above.len() <= MAX_ABOVE).then_some(*at), above: &opened.above }
             }
         };
-        let report = |rows, bytes| self.report(rows, bytes);
         if opened.stack.layers().iter().all(Layer::is_journal) {
             let (keep, range) = (job.plan.keep.as_ref(), &job.ranges[range]);
             return merge_journals(&self.context, &opened.stack, keep, range, writer, &report);
         }
         merge_range(&self.context, &opened.stack, kind, &job.ranges[range], writer, &report)
     }
+}
+
+/// Whether a base is made of what journals show: those are cut by version keys, and a base by keys.
+const fn is_state(plan: &PlannedMerge) -> bool {
+    matches!(plan.of, MergeOf::Stream { .. })
 }
 
 /// What is wrong with layers, in words; an error that does not lie in them is passed on.
@@ -229,6 +238,7 @@ fn check(
             let Ok(Some(layer)) = &opened[merge] else { return Ok(()) };
             let at = match &job.plan.of {
                 MergeOf::Base { witness, .. } => Some(witness.end),
+                MergeOf::Stream { at } => Some(*at),
                 MergeOf::Deltas => None,
             };
             let report = |_, _| !workers.is_stopped();

@@ -118,6 +118,9 @@ pub fn transfer(
     }
     needs(from, Capability::ReadValues)?;
     needs(to, Capability::Write)?;
+    // What must stay in a region stays there in copies too.
+    to.storage().only_in(from.regions());
+    to.storage().stays_within()?;
     let as_stored = from.secrets().are_those_of(to.secrets());
     if !as_stored {
         // Who writes anew reads back what he wrote.
@@ -205,7 +208,9 @@ impl Transfer<'_> {
         match self.copy(snapshot, &origin) {
             Ok(()) => Ok(()),
             // What this one lacks others need not lack.
-            Err(error) if error.kind().is_damage() || error.kind() == ErrorKind::MovedOn => {
+            Err(error)
+                if error.kind().is_damage() || matches!(error.kind(), ErrorKind::MovedOn | ErrorKind::Archived) =>
+            {
                 let problem = error.to_string();
                 let words = format!("snapshot {} was not copied: {problem}", snapshot.id.short());
                 self.progress.warn(WarningKind::SnapshotNotWhole, snapshot.id.short(), words);

@@ -99,6 +99,8 @@ pub(super) fn read_packs(
                     }
                 }
                 Err(RepoError::Missing { .. }) if is_taken_away(repo, &name)? => {}
+                // No damage, and no proof either.
+                Err(RepoError::Archived { .. }) => shared.archived += 1,
                 Err(error) if error.is_of_one_object() || matches!(error, RepoError::Missing { .. }) => {
                     finding(shared, pack::path(&name), error);
                 }
@@ -115,6 +117,7 @@ pub(super) fn read_packs(
     outcome.packs_read += read.packs_read;
     outcome.bytes_read += read.bytes_read;
     outcome.chunks += read.chunks;
+    outcome.archived += read.archived;
     outcome.findings.extend(read.findings);
     if let (ReadData::OneIn(_), Some((last, _))) = (options.read_data, chosen.last())
         && let Err(error) = repo.set_note(CURSOR, &last.to_string())
@@ -173,6 +176,11 @@ pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: 
         let bytes = match storage.read_at_most(&listed.name, ObjectKind::max_bytes_in(&listed.name)) {
             Ok(bytes) => bytes,
             Err(RepoError::Missing { .. }) => continue,
+            Err(RepoError::Archived { .. }) => {
+                outcome.archived += 1;
+                found.extend(pack::parse_path(&listed.name).map(|name| (name, listed.bytes)));
+                continue;
+            }
             Err(error) => {
                 finding(outcome, listed.name, error);
                 continue;
@@ -185,7 +193,7 @@ pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: 
         }
     }
     outcome.packs = named.len() as u64;
-    outcome.packs_read = found.len() as u64;
+    outcome.packs_read = (found.len() as u64).saturating_sub(outcome.archived);
     for (name, bytes) in named {
         match found.get(&name) {
             None => finding(outcome, pack::path(&name), "is missing: an index object names it"),

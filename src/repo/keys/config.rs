@@ -5,7 +5,7 @@ use super::{
     CONFIG, FORMAT, Keyring, Secrets,
     crypto::{self, Suite},
     epoch::of_metadata,
-    lines,
+    lines, regions,
 };
 use crate::{
     record::Timestamp,
@@ -37,7 +37,7 @@ pub(super) struct Config {
 }
 
 impl Config {
-    pub(super) fn make(keyring: &Keyring, now: Timestamp) -> Result<Self, RepoError> {
+    pub(super) fn make(keyring: &Keyring, now: Timestamp, within: &[String]) -> Result<Self, RepoError> {
         let metadata = keyring.first_metadata()?;
         let ad = secrets_ad(&keyring.repo_id);
         let key = of_metadata(SECRETS, metadata);
@@ -47,7 +47,7 @@ impl Config {
             id: keyring.repo_id,
             created: now,
             suite: keyring.suite as u8,
-            features: Vec::new(),
+            features: regions::feature(within).into_iter().collect(),
             secrets: BASE64.encode(&secrets),
             check: String::new(),
         };
@@ -63,7 +63,13 @@ impl Config {
 
     /// Features that this program does not know and that keep it from writing.
     pub(super) fn keeps_from_writing(&self) -> Option<String> {
-        self.features.iter().find(|it| FeatureNeeds::of(it) == FeatureNeeds::Writing).cloned()
+        let is_known = |it: &str| regions::of(it).is_some();
+        self.features.iter().find(|it| FeatureNeeds::of(it) == FeatureNeeds::Writing && !is_known(it)).cloned()
+    }
+
+    /// The regions where data may be written; anywhere if there are none.
+    pub(super) fn regions(&self) -> Vec<String> {
+        self.features.iter().filter_map(|it| regions::of(it)).flatten().map(str::to_owned).collect()
     }
 
     /// What a person should hear of features that keep this program from checking everything.

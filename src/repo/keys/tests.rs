@@ -12,7 +12,12 @@ fn now() -> Timestamp {
 }
 
 fn made(storage: &Storage, text: &str, like: Option<&Secrets>) -> Result<(Keyring, RecoveryKey), RepoError> {
-    create(storage, &password(text), &NewKeys { like, suite: DEFAULT_SUITE, kdf: FAST, label: "me@here" }, now())
+    create(
+        storage,
+        &password(text),
+        &NewKeys { like, suite: DEFAULT_SUITE, kdf: FAST, label: "me@here", regions: &[] },
+        now(),
+    )
 }
 
 fn add(storage: &Storage, keyring: &Keyring, text: &str, role: Role, label: &str) -> Result<String, RepoError> {

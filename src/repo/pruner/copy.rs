@@ -94,8 +94,10 @@ impl Pruner {
                 None => match self.open_anywhere(place) {
                     Ok(data) => data,
                     Err(
-                        error
-                        @ (RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. }),
+                        error @ (RepoError::Damaged { .. }
+                        | RepoError::Missing { .. }
+                        | RepoError::ChunkMissing { .. }
+                        | RepoError::Archived { .. }),
                     ) => {
                         copied.unreadable.push((*number, error.to_string()));
                         continue;

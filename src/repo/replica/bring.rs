@@ -171,6 +171,8 @@ impl Carrier<'_> {
                         reason: format!("its {name} is not that of the source"),
                     });
                 }
+                // As long, and named by its content: it lies in an archive there.
+                Err(RepoError::Archived { .. }) => return Ok(()),
                 Ok(_) | Err(RepoError::Damaged { .. } | RepoError::Missing { .. }) => {}
                 Err(error) => return Err(error),
             },

@@ -125,6 +125,8 @@ pub fn replicate(
 ) -> Result<Replicated, RepoError> {
     let id = standing::id_of(source)?;
     standing::are_apart(source, target)?;
+    target.only_in(&keys::regions_of(source)?);
+    target.stays_within()?;
     // Before the source is listed: what the replica holds came from it earlier.
     let held = Held::of(target)?;
     standing::is_ours(target, &held, &id)?;

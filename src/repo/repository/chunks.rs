@@ -1,6 +1,6 @@
 //! Reading chunks: catalog, then the frame's bytes alone, then the next pack that holds the chunk if one fails.
 
-use super::{Inner, ahead::Ahead};
+use super::{Inner, Repository, ahead::Ahead, lock};
 use crate::repo::{
     ChunkData, ChunkId, ChunkKind, ChunkReader, ObjectName, ReadAhead, RepoError, SnapshotId,
     cache::Cache,
@@ -9,10 +9,30 @@ use crate::repo::{
     faults::{self, Rule},
     pack::{self, PackKey},
 };
-use std::{collections::HashSet, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+};
 
 /// How often the index may change under a reader before it gives up.
 const MAX_RELOADS: usize = 100;
+
+impl Repository {
+    /// Does work that tries what can be read, and gives the packs beside it that lay in an archive. Of each of them one read is
+    /// tried.
+    pub fn rehearse<T>(&self, work: impl FnOnce() -> T) -> (T, BTreeSet<ObjectName>) {
+        let frozen = &self.inner.frozen;
+        frozen.rehearsals.fetch_add(1, Ordering::AcqRel);
+        let done = work();
+        let met = lock(&frozen.met).clone();
+        // Others may be at it still.
+        if frozen.rehearsals.fetch_sub(1, Ordering::AcqRel) == 1 {
+            lock(&frozen.met).clear();
+        }
+        (done, met)
+    }
+}
 
 impl ChunkReader for Inner {
     fn read(&self, kind: ChunkKind, id: &ChunkId) -> Result<ChunkData, RepoError> {
@@ -167,7 +187,12 @@ impl Inner {
         let range = Self::frame_range(kind, place)?;
         // Who may not read it asks for nothing.
         let key = self.pack_key(place)?;
-        let frame = self.storage.read_range(&pack::path(&place.name), range)?;
+        let path = pack::path(&place.name);
+        if self.frozen.has(&place.name) {
+            return Err(RepoError::Archived { object: path });
+        }
+        let read = self.storage.read_range(&path, range);
+        let frame = read.inspect_err(|error| self.frozen.note(place.name, error))?;
         let data = key.open_frame(place.ordinal, &place.entry, &frame)?;
         self.keep(place, &frame);
         Ok(data)
@@ -225,6 +250,10 @@ fn unreadable(id: &ChunkId, mut failures: Vec<(ObjectName, RepoError)>) -> RepoE
         return RepoError::Missing { object: format!("chunk {id}: {}", packs.join(" and ")) };
     }
     let reasons: Vec<_> = failures.iter().map(|(pack, error)| format!("in pack {pack}: {error}")).collect();
+    // It comes back when it is asked for, whatever is wrong with the others.
+    if let Some(at) = failures.iter().position(|(_, error)| matches!(error, RepoError::Archived { .. })) {
+        return failures.swap_remove(at).1;
+    }
     let passing = failures.iter().position(|(_, error)| matches!(error, RepoError::Storage { .. }));
     if let Some(RepoError::Storage { operation, source, .. }) = passing.map(|at| failures.swap_remove(at).1) {
         let source = std::io::Error::new(source.kind(), reasons.join("; "));

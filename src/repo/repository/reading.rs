@@ -25,7 +25,7 @@ impl ReadLease {
         let purpose = if purpose.is_empty() { "read".to_owned() } else { format!("read: {purpose}") };
         let lease = match Lease::begin(inner, &purpose, Party::Reader) {
             Ok(lease) => Some(Arc::new(lease)),
-            Err(RepoError::Storage { .. }) => None,
+            Err(RepoError::Storage { .. } | RepoError::Region { .. }) => None,
             Err(error) => return Err(error),
         };
         let ticker = match &lease {

@@ -1,6 +1,6 @@
 //! What services say when they refuse, in the standard library's words, and without secrets.
 
-use super::environment::variable;
+use super::{cold::in_archive, environment::variable};
 use opendal::ErrorKind as OpendalKind;
 use std::io::{self, ErrorKind};
 
@@ -84,6 +84,9 @@ const HINTS: [(&str, &str); 9] = [
     ("SignatureDoesNotMatch", "the secret key is not the access key's"),
 ];
 
+/// Codes by which services say that an object must be thawed first.
+const ARCHIVED: [&str; 3] = ["InvalidObjectState", "BlobArchived", "BlobBeingRehydrated"];
+
 /// An error of `OpenDAL` in the standard library's words; those that may pass become `TimedOut`, a conflict of two
 /// requests `ResourceBusy`. Its contexts (addresses, headers) are left out: they may hold signatures.
 #[allow(clippy::needless_pass_by_value, reason = "used as a function for map_err")]
@@ -93,6 +96,9 @@ pub(super) fn io_error(error: opendal::Error, secrets: &Secrets) -> io::Error {
     while let Some(inner) = source {
         text.push_str(&format!(": {inner}"));
         source = inner.source();
+    }
+    if ARCHIVED.iter().any(|code| text.contains(code)) {
+        return in_archive(secrets.hide(&shortened(&text)));
     }
     let hint = HINTS.iter().find(|(code, _)| text.contains(code)).map(|(_, hint)| *hint);
     let is_place = matches!(hint, Some("there is no such bucket" | "there is no such container"));
@@ -143,6 +149,18 @@ mod tests {
         let bucket = io_error(Error::new(OpendalKind::NotFound, "ContainerNotFound"), &Secrets::default());
         assert_eq!(bucket.kind(), ErrorKind::Other);
         assert!(bucket.to_string().contains("no such container"), "{bucket}");
+    }
+
+    #[test]
+    fn what_must_be_thawed_is_neither_forbidden_nor_a_conflict_that_passes() {
+        for (kind, text) in [
+            (OpendalKind::PermissionDenied, "<Code>InvalidObjectState</Code>"),
+            (OpendalKind::Conflict, "BlobArchived: This operation is not permitted on an archived blob."),
+            (OpendalKind::Conflict, "BlobBeingRehydrated"),
+        ] {
+            let error = io_error(Error::new(kind, text), &Secrets::default());
+            assert!(super::super::cold::is_in_archive(&error) && error.to_string().contains(text), "{error}");
+        }
     }
 
     #[test]

@@ -187,6 +187,10 @@ impl Backend for LocalBackend {
         self.able.weaker()
     }
 
+    fn region(&self) -> io::Result<Option<String>> {
+        Ok(Some(super::LOCAL.to_owned()))
+    }
+
     fn promises(&self) -> Promises {
         Promises { conditional_create: self.able.creates_once(), prompt_listing: true }
     }

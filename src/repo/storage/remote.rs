@@ -14,8 +14,10 @@ use super::{
     traffic::{Meter, Traffic},
 };
 #[cfg(feature = "s3")]
+use super::{LockMode, ObjectHold, ThawTier, s3};
+#[cfg(any(feature = "s3", feature = "azblob"))]
 use super::{
-    LockMode, ObjectHold, s3,
+    Standing,
     transport::{Heard, hearing},
 };
 #[cfg(feature = "s3")]
@@ -70,6 +72,8 @@ pub(super) struct RemoteBackend {
     is_far: bool,
     /// Whether objects are dated by the service alone.
     has_one_clock: bool,
+    #[cfg(any(feature = "s3", feature = "azblob"))]
+    service: Service,
     /// Whether a create on a condition takes more requests than one without.
     conditions_cost: bool,
     /// Requests that `OpenDAL` does not make, where there are such.
@@ -96,6 +100,8 @@ impl RemoteBackend {
         Ok(Self {
             #[cfg(feature = "s3")]
             requests,
+            #[cfg(any(feature = "s3", feature = "azblob"))]
+            service: place.service,
             lister: made.operator.clone().layer(pages),
             operator: made.operator,
             data,
@@ -216,12 +222,20 @@ impl RemoteBackend {
     }
 
     /// An object's metadata, and what `OpenDAL` does not pass on of the answer.
-    #[cfg(feature = "s3")]
+    #[cfg(any(feature = "s3", feature = "azblob"))]
     fn stat_hearing(&self, operator: Operator, path: String) -> io::Result<(opendal::Metadata, Option<Heard>)> {
         self.opendal("stat", async move {
             let (metadata, heard) = hearing(operator.stat(&path)).await;
             Ok((metadata?, heard))
         })
+    }
+
+    /// Where an object is, or would be.
+    #[cfg(feature = "s3")]
+    fn address_of(&self, name: &str) -> io::Result<http::Uri> {
+        let (operator, path) = (self.operator.clone(), name.to_owned());
+        let heard = self.run("stat", async move { Ok(hearing(operator.stat(&path)).await.1) })?;
+        heard.map(|heard| heard.address).ok_or_else(|| io::Error::new(ErrorKind::TimedOut, "no answer came"))
     }
 
     /// A range read that failed or gave other than it should: is it past the end, or did the answer lose something?
@@ -404,6 +418,79 @@ impl Backend for RemoteBackend {
         let (_, heard) = self.stat_hearing(operator, path)?;
         let heard = heard.ok_or_else(|| io::Error::other("the answer was not heard"))?;
         self.run("other", async move { requests.lock(&heard.address, until, mode).await })
+    }
+
+    #[cfg(any(feature = "s3", feature = "azblob"))]
+    fn may_archive(&self) -> bool {
+        match self.service {
+            #[cfg(feature = "s3")]
+            Service::S3 => true,
+            #[cfg(feature = "azblob")]
+            Service::Azblob => true,
+            _ => false,
+        }
+    }
+
+    #[cfg(any(feature = "s3", feature = "azblob"))]
+    fn standing_of(&self, name: &str) -> io::Result<Option<Standing>> {
+        if !self.may_archive() {
+            return Ok(None);
+        }
+        let (metadata, heard) = self.stat_hearing(self.operator.clone(), name.to_owned())?;
+        let heard = heard.ok_or_else(|| io::Error::other("the answer was not heard"))?;
+        let bytes = metadata.content_length();
+        Ok(match self.service {
+            #[cfg(feature = "s3")]
+            Service::S3 => Some(s3::standing_in(&heard, bytes)),
+            #[cfg(feature = "azblob")]
+            Service::Azblob => Some(super::azure::standing_in(&heard, bytes)),
+            _ => None,
+        })
+    }
+
+    #[cfg(feature = "s3")]
+    fn list_classes(&self, prefix: &str, page: &mut dyn FnMut(Vec<(Listed, String)>)) -> io::Result<bool> {
+        let Some(requests) = self.requests.clone() else { return Ok(false) };
+        let config = self.address_of("rekeep.json")?;
+        let mut after: Option<String> = None;
+        loop {
+            let (requests, config, prefix) = (Arc::clone(&requests), config.clone(), prefix.to_owned());
+            let classes =
+                self.run("list", async move { requests.classes(&config, &prefix, after.as_deref()).await })?;
+            page(classes.objects);
+            match classes.next {
+                Some(next) => after = Some(next),
+                None => return Ok(true),
+            }
+        }
+    }
+
+    #[cfg(feature = "s3")]
+    fn region(&self) -> io::Result<Option<String>> {
+        let Some(requests) = self.requests.clone() else { return Ok(None) };
+        let config = self.address_of("rekeep.json")?;
+        self.run("other", async move { requests.region(&config).await })
+    }
+
+    #[cfg(feature = "s3")]
+    fn thaw(&self, name: &str, days: u16, tier: ThawTier) -> io::Result<()> {
+        let Some(requests) = self.requests.clone() else {
+            return Err(io::Error::new(
+                ErrorKind::Unsupported,
+                "this program does not know how this service is asked to thaw",
+            ));
+        };
+        let (metadata, heard) = self.stat_hearing(self.operator.clone(), name.to_owned())?;
+        let heard = heard.ok_or_else(|| io::Error::other("the answer was not heard"))?;
+        let class = s3::standing_in(&heard, metadata.content_length()).class;
+        self.run("other", async move { requests.thaw(&heard.address, &class, days, tier).await })
+    }
+
+    #[cfg(feature = "s3")]
+    fn move_to_class(&self, name: &str, class: &str) -> io::Result<()> {
+        let Some(requests) = self.requests.clone() else { return Err(ErrorKind::Unsupported.into()) };
+        let (address, class) = (self.address_of(name)?, class.to_owned());
+        self.run("other", async move { requests.move_to_class(&address, &class).await })
     }
 
     /// Ages are told by the server's own clock: an object that is made now says what time it is there.

@@ -1,4 +1,9 @@
-//! What `OpenDAL` has no words for at S3: locks of objects. Addresses are those of its own requests; only the signature is ours.
+//! What `OpenDAL` has no words for at S3: locks and classes of objects. Addresses are those of its own requests; only the
+//! signature is ours.
+
+mod class;
+
+pub(super) use class::standing_in;
 
 use super::{
     failure::Secrets,
@@ -9,7 +14,7 @@ use super::{
 };
 use crate::record::Timestamp;
 use data_encoding::{BASE64, HEXLOWER};
-use http::{HeaderMap, Request, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use opendal::{Buffer, HttpTransporter};
 use reqsign_aws_v4::{
     AssumeRoleCredentialProvider, Credential, DefaultCredentialProvider, RequestSigner, StaticCredentialProvider,
@@ -33,6 +38,13 @@ pub(super) struct Requests {
     signer: Option<Signer<Credential>>,
     transport: HttpTransporter,
     secrets: Secrets,
+    bucket: String,
+    /// Whether the bucket is part of the host's name.
+    is_virtual: bool,
+    /// What all of the repository's keys begin with.
+    key_prefix: String,
+    /// Headers by which what is put is encrypted.
+    encryption: Vec<(&'static str, String)>,
 }
 
 impl Requests {
@@ -43,7 +55,20 @@ impl Requests {
         let of = |key: &str| place.config.get(key).filter(|value| !value.is_empty());
         let is_signed = of("skip_signature").is_none_or(|value| value != "true");
         let signer = is_signed.then(|| signer(&of, &transport));
-        Ok(Self { signer, transport, secrets: place.secrets.clone() })
+        let root = of("root").map_or("", String::as_str).trim_matches('/');
+        let encryption = [
+            ("x-amz-server-side-encryption", "server_side_encryption"),
+            ("x-amz-server-side-encryption-aws-kms-key-id", "server_side_encryption_aws_kms_key_id"),
+        ];
+        Ok(Self {
+            signer,
+            transport,
+            secrets: place.secrets.clone(),
+            bucket: of("bucket").cloned().unwrap_or_default(),
+            is_virtual: of("enable_virtual_host_style").is_some_and(|value| value == "true"),
+            key_prefix: if root.is_empty() { String::new() } else { format!("{root}/") },
+            encryption: encryption.into_iter().filter_map(|(name, key)| Some((name, of(key)?.clone()))).collect(),
+        })
     }
 
     /// Locks the object at this address.
@@ -57,31 +82,46 @@ impl Requests {
             "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>{mode}</Mode><RetainUntilDate>{}</RetainUntilDate></Retention>",
             until.strftime("%Y-%m-%dT%H:%M:%SZ")
         );
+        self.send(Self::with_body(Request::put(format!("{address}?retention")), body)?).await.map(|_| ())
+    }
+
+    /// A request with a document, and with the digests that go with one.
+    fn with_body(request: http::request::Builder, body: String) -> io::Result<Request<Buffer>> {
         let hash = hex_sha256(body.as_bytes());
         let checksum = HEXLOWER.decode(hash.as_bytes()).map_err(io::Error::other)?;
-        let request = Request::put(format!("{address}?retention"))
+        request
             .header("content-type", "application/xml")
             .header("x-amz-sdk-checksum-algorithm", "SHA256")
             .header("x-amz-checksum-sha256", BASE64.encode(&checksum))
             .header("x-amz-content-sha256", hash)
             .body(Buffer::from(body))
-            .map_err(io::Error::other)?;
-        self.send(request).await
+            .map_err(io::Error::other)
     }
 
-    async fn send(&self, request: Request<Buffer>) -> io::Result<()> {
+    /// Signs a request and gives its answer, whatever it is.
+    async fn answer(&self, request: Request<Buffer>) -> io::Result<http::Response<Buffer>> {
         let (mut head, body) = request.into_parts();
-        let Some(signer) = &self.signer else {
-            return Err(io::Error::new(ErrorKind::PermissionDenied, "nothing is changed without credentials"));
-        };
         let words = |error: String| self.secrets.hide(&error);
-        signer.sign(&mut head, None).await.map_err(|error| io::Error::other(words(error.to_string())))?;
-        let answer = self.transport.send(Request::from_parts(head, body)).await;
-        let answer = answer.map_err(|error| io::Error::new(ErrorKind::TimedOut, words(error.to_string())))?;
-        if answer.status().is_success() {
-            return Ok(());
+        match &self.signer {
+            Some(signer) => {
+                signer.sign(&mut head, None).await.map_err(|error| io::Error::other(words(error.to_string())))?;
+            }
+            None if matches!(head.method, Method::GET | Method::HEAD) => {}
+            None => return Err(io::Error::new(ErrorKind::PermissionDenied, "nothing is changed without credentials")),
         }
-        let text = String::from_utf8_lossy(&answer.body().to_vec()).chars().take(MAX_WORDS).collect::<String>();
+        let answer = self.transport.send(Request::from_parts(head, body)).await;
+        answer.map_err(|error| io::Error::new(ErrorKind::TimedOut, words(error.to_string())))
+    }
+
+    /// Gives the headers and the text of the answer, if it is a good one.
+    async fn send(&self, request: Request<Buffer>) -> io::Result<(HeaderMap, String)> {
+        let words = |error: String| self.secrets.hide(&error);
+        let answer = self.answer(request).await?;
+        let body = String::from_utf8_lossy(&answer.body().to_vec()).into_owned();
+        if answer.status().is_success() {
+            return Ok((answer.headers().clone(), body));
+        }
+        let text = body.chars().take(MAX_WORDS).collect::<String>();
         let kind = match answer.status() {
             StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => ErrorKind::PermissionDenied,
             StatusCode::NOT_FOUND => ErrorKind::NotFound,

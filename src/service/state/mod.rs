@@ -174,16 +174,22 @@ impl State {
         done.map(drop).map_err(|error| self.failed(error))
     }
 
-    /// Says how a job ended.
+    /// Says how a job ended, and counts it: both or neither.
     ///
     /// # Errors
     /// [`StateError::Database`].
-    pub fn end(&self, id: i64, ending: &Ending, now: Timestamp) -> Result<(), StateError> {
+    pub fn end(&self, id: i64, ending: &Ending, ended: &Ended<'_>) -> Result<(), StateError> {
         let sql = "UPDATE jobs SET state = ?2, finished = ?3, result = ?4, error = ?5, error_kind = ?6 WHERE id = ?1";
         let result = (!ending.result.is_null()).then(|| ending.result.to_string());
-        let (state, now) = (ending.state.as_str(), now.as_millis());
-        let done = self.db().execute(sql, params![id, state, now, result, ending.error, ending.error_kind]);
-        done.map(drop).map_err(|error| self.failed(error))
+        let (state, at) = (ending.state.as_str(), ended.at.as_millis());
+        let mut db = self.db();
+        let mut write = || {
+            let transaction = db.transaction()?;
+            transaction.execute(sql, params![id, state, at, result, ending.error, ending.error_kind])?;
+            tally::add(&transaction, ended)?;
+            transaction.commit()
+        };
+        write().map_err(|error| self.failed(error))
     }
 
     /// A job by its number.
@@ -403,7 +409,18 @@ mod tests {
         state.begin(one, 1, NOW).unwrap();
         let ending =
             Ending { state: JobState::Success, result: json!({ "records": 3 }), error: None, error_kind: None };
-        state.end(one, &ending, Timestamp::from_millis(NOW.as_millis() + 5)).unwrap();
+        let at = Timestamp::from_millis(NOW.as_millis() + 5);
+        let ended = Ended {
+            routine: "a",
+            verb: "backup",
+            kind: "full",
+            outcome: "success",
+            seconds: 0.005,
+            at,
+            bytes: 0,
+            records: 3,
+        };
+        state.end(one, &ending, &ended).unwrap();
         state.set_handled(&[("a".to_owned(), Slot::Drill, NOW)]).unwrap();
         drop(state);
         let state = State::open(folder.path()).unwrap();

@@ -2,7 +2,7 @@
 
 use super::{State, StateError};
 use crate::{record::Timestamp, service::job::JobState};
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
 /// The upper bounds of a histogram of seconds.
 pub const BUCKETS: [f64; 12] =
@@ -56,6 +56,40 @@ pub struct Ended<'a> {
     pub records: u64,
 }
 
+/// Adds a run within a transaction.
+pub(super) fn add(transaction: &Transaction<'_>, ended: &Ended<'_>) -> rusqlite::Result<()> {
+    let key = [ended.routine, ended.verb, ended.kind, ended.outcome];
+    let before: Option<String> = transaction
+        .query_row(
+            "SELECT buckets FROM tallies WHERE routine = ? AND verb = ? AND kind = ? AND outcome = ?",
+            key,
+            |row| row.get(0),
+        )
+        .optional()?;
+    let mut buckets = parsed(&before.unwrap_or_default());
+    if let Some(bucket) = BUCKETS.iter().position(|bound| ended.seconds <= *bound) {
+        buckets[bucket] += 1;
+    }
+    let buckets = serde_json::to_string(&buckets).unwrap_or_default();
+    transaction.execute(
+        "INSERT INTO tallies VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?5, ?8, ?9)
+         ON CONFLICT DO UPDATE SET count = count + 1, seconds = seconds + ?5, buckets = ?6, last_finished = ?7,
+             last_seconds = ?5, last_bytes = ?8, last_records = ?9",
+        params![
+            ended.routine,
+            ended.verb,
+            ended.kind,
+            ended.outcome,
+            ended.seconds,
+            buckets,
+            ended.at.as_millis(),
+            ended.bytes as i64,
+            ended.records as i64
+        ],
+    )?;
+    Ok(())
+}
+
 impl State {
     /// Adds a run.
     ///
@@ -65,35 +99,7 @@ impl State {
         let mut db = self.db();
         let mut write = || {
             let transaction = db.transaction()?;
-            let key = [ended.routine, ended.verb, ended.kind, ended.outcome];
-            let before: Option<String> = transaction
-                .query_row(
-                    "SELECT buckets FROM tallies WHERE routine = ? AND verb = ? AND kind = ? AND outcome = ?",
-                    key,
-                    |row| row.get(0),
-                )
-                .optional()?;
-            let mut buckets = parsed(&before.unwrap_or_default());
-            if let Some(bucket) = BUCKETS.iter().position(|bound| ended.seconds <= *bound) {
-                buckets[bucket] += 1;
-            }
-            let buckets = serde_json::to_string(&buckets).unwrap_or_default();
-            transaction.execute(
-                "INSERT INTO tallies VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?5, ?8, ?9)
-                 ON CONFLICT DO UPDATE SET count = count + 1, seconds = seconds + ?5, buckets = ?6, last_finished = ?7,
-                     last_seconds = ?5, last_bytes = ?8, last_records = ?9",
-                params![
-                    ended.routine,
-                    ended.verb,
-                    ended.kind,
-                    ended.outcome,
-                    ended.seconds,
-                    buckets,
-                    ended.at.as_millis(),
-                    ended.bytes as i64,
-                    ended.records as i64
-                ],
-            )?;
+            add(&transaction, ended)?;
             transaction.commit()
         };
         write().map_err(|error| self.failed(error))

@@ -11,12 +11,14 @@ use crate::support::{
 };
 use rekeep::{
     connector::{Options, Registry},
+    layer::VersionTime,
     ops::{
         backup::{BackupOptions, backup},
         prune::{PruneOptions, prune},
-        squash,
+        squash::{self, ThinVersions},
+        stream::{StreamCollection, StreamEnd, StreamOptions, StreamSource, StreamWriter},
     },
-    record::{Clock, KeyCodec},
+    record::{CellWriter, ChangeBatch, Clock, KeyCodec, RowHead, Tag},
     repo::{InitOptions, OpenOptions, Repository, Role, Storage, Suite, Unlock, WriteOptions},
 };
 use serde_json::{Value as Json, json};
@@ -73,6 +75,8 @@ impl Making {
     /// Writes down what it holds.
     fn done(self, repo: &Repository, opens: &Json, wrong: &BTreeMap<String, &str>) {
         repo.refresh().unwrap();
+        // What a writer keeps for itself is no part of it.
+        let _ = fs::remove_dir_all(self.root.join("tmp"));
         let expected = json!({ "opens": opens, "objects": objects(&self.root, wrong), "snapshots": listing(repo) });
         let text = serde_json::to_string_pretty(&expected).unwrap() + "\n";
         fs::write(self.root.parent().unwrap().join("expected.json"), text).unwrap();
@@ -250,6 +254,85 @@ pub(super) fn write_connectors() {
     for (connector, file) in all {
         sources(connector, file);
     }
+    let opens = json!([{ "password": "golden", "role": "admin" }]);
+    making.done(&repo, &opens, &BTreeMap::new());
+}
+
+/// A change: after how many milliseconds, of which record, as which generation, what.
+type Made<'a> = (i64, &'a [u8], u32, Option<Rec>);
+
+pub(super) fn write_journal() {
+    let Some((making, repo)) = Making::begin("journal", Suite::ChaCha20Poly1305) else { return };
+    let base = (0..40).map(|n| (format!("key {n:02}").into_bytes(), Rec::text("of the base")));
+    let db = Db::from([("c".to_owned(), Coll::raw(base))]);
+    let source = MemorySource::of(db, &making.clock);
+    back_up(&repo, &source);
+    let base = repo.snapshots().unwrap().pop().unwrap();
+    let source = StreamSource {
+        source: base.content.source.clone(),
+        scope: base.content.scope.clone(),
+        scope_note: base.content.scope_note.clone(),
+        asked: base.content.asked.clone(),
+        attributes: Json::Null,
+    };
+    let collections = [StreamCollection { name: "c".to_owned(), codec: KeyCodec::Raw, attributes: Json::Null }];
+    let options = StreamOptions::default();
+    let commit = |changes: &[Made<'_>]| {
+        making.clock.advance(1000);
+        let mut batch = ChangeBatch::default();
+        let began = making.clock.now().as_millis();
+        for (after, key, generation, rec) in changes {
+            let millis = u64::try_from(began + after).unwrap();
+            let order = u64::from(*generation) * 2 + u64::from(rec.is_none());
+            let time = VersionTime { millis, order };
+            let Some(rec) = rec else {
+                batch.delete(time, key, *generation);
+                continue;
+            };
+            let mut rec = rec.clone();
+            rec.generation = *generation;
+            let mut value = Vec::new();
+            let mut cells = CellWriter::new(&mut value, rec.cells.len());
+            rec.cells.values().for_each(|(tag, bytes)| cells.cell(Tag(*tag), bytes));
+            let put = batch.put(time, |rows| {
+                rows.push_encoded(RowHead { key, meta: rec.meta() }, &rec.shape(), &value);
+                Ok::<_, ()>(())
+            });
+            put.unwrap();
+        }
+        making.clock.advance(4000);
+        let heard = Heard::default();
+        let mut writer = StreamWriter::begin(&repo, &source, &collections, &options, &heard).unwrap();
+        writer.write(0, &batch).unwrap();
+        writer.commit(&StreamEnd { is_whole: true, problems: Vec::new() }, &heard).unwrap();
+    };
+    let text = |text: &str| Some(Rec::text(text));
+    let now = making.clock.now().as_millis() as u64;
+    let mut full = Rec::text("all that a row may have");
+    (full.set, full.user_key, full.expiry) = (b"set".to_vec(), Some(vec![3, b'k']), now + 9_000);
+    let long = Rec::blob(vec![b'x'; 140_000]);
+    let edges: [&[u8]; 6] = [b"", &[0], &[0, 0], &[0, 0xff], &[0xff], &[0xff, 0]];
+    let mut first: Vec<Made<'_>> = edges.iter().map(|key| (5, *key, 1, text("a key at an edge"))).collect();
+    first.extend([
+        (0, b"key 01".as_slice(), 2, text("one")),
+        (0, b"key 01", 3, text("two, in the same millisecond")),
+        (1, b"key 01", 4, None),
+        (700, b"key 02", 2, Some(full)),
+        (800, b"key 03", 2, Some(long)),
+        (900, b"key 04", 2, None),
+    ]);
+    commit(&first);
+    // Earlier than some of the commit before, as they come of several nodes.
+    commit(&[
+        (-4500, b"key 05", 2, text("late")),
+        (0, b"key 01", 5, text("there again")),
+        (1, &[0], 2, None),
+        (2, b"key 04", 3, None),
+    ]);
+    commit(&[(0, b"key 01", 6, text("last")), (0, b"key 06", 2, text("six")), (2500, b"key 06", 3, text("seven"))]);
+    let thin = ThinVersions { age: 7_000, every: 1_000 };
+    prune(&repo, &PruneOptions { thin_versions: vec![thin], ..PruneOptions::default() }, &Heard::default()).unwrap();
+    commit(&[(0, b"key 07", 2, text("after it was thinned out")), (10, &[0xff], 2, text("changed"))]);
     let opens = json!([{ "password": "golden", "role": "admin" }]);
     making.done(&repo, &opens, &BTreeMap::new());
 }

@@ -10,9 +10,9 @@ mod states;
 use crate::support::{TestClock, world::verify_all};
 use data_encoding::HEXLOWER;
 use rekeep::{
-    layer::{Stack, Version, VersionValue, Versions},
-    record::{CollectionSum, KeyRange},
-    repo::{OpenOptions, Repository, Snapshot, Storage, Unlock},
+    layer::{JournalChange, LayerError, PlayedSpan, Stack, Version, VersionValue, Versions, play},
+    record::{CollectionSum, KeyRange, Timestamp},
+    repo::{OpenOptions, Repository, Snapshot, Storage, Unlock, manifest::Collection},
 };
 use serde_json::{Map, Value as Json, json};
 use std::{
@@ -124,6 +124,39 @@ fn versions(repo: &Repository, snapshot: &Snapshot, name: &str, keys: &BTreeSet<
         .collect()
 }
 
+/// Every version that the journals of a stream hold by the snapshot's end, and of each moment at which one was made, of the one
+/// before and of one before all: which moment is shown instead, how many records it has, and their sum.
+fn stream(repo: &Repository, snapshot: &Snapshot, said: &Collection) -> (Vec<Json>, Vec<Json>) {
+    let first = said.stack.iter().rposition(|layer| !layer.journal).map_or(0, |other| other + 1);
+    let journals = Stack::open(&repo.chunks(), &said.stack[first..]).unwrap();
+    let (end, from) = (snapshot.content.end, said.journal.as_ref().unwrap().from.as_millis());
+    let span = PlayedSpan { begins: end, from: None, only_changes: false, to: end, held_bytes: 1 << 20 };
+    let (mut versions, mut times) = (Vec::new(), BTreeSet::from([from - 1, from, end.as_millis()]));
+    play::<LayerError>(&Stack::default(), &journals, &span, &mut |played| {
+        let value = match &played.change {
+            JournalChange::Put { value, .. } => Some(blake3::hash(value).to_hex().to_string()),
+            JournalChange::Delete => None,
+        };
+        versions.push(json!([shown(played.key), played.time.millis, played.time.order, value]));
+        let millis = i64::try_from(played.time.millis).unwrap();
+        times.extend([millis - 1, millis].into_iter().filter(|millis| *millis >= from));
+        Ok(())
+    })
+    .unwrap();
+    let stack = Stack::open(&repo.chunks(), &said.stack).unwrap();
+    let moments = times.into_iter().map(|time| {
+        let seen = if time == end.as_millis() {
+            Some(snapshot.clone())
+        } else {
+            snapshot.seen_at(Timestamp::from_millis(time))
+        };
+        let Some(seen) = seen else { return json!([time, null]) };
+        let (records, sum) = records(repo, &seen, &stack);
+        json!([time, seen.content.end, records.len(), sum.to_hex()])
+    });
+    (versions, moments.collect())
+}
+
 /// Every snapshot and every record, as `expected.json` has them.
 fn listing(repo: &Repository) -> Json {
     let snapshots = repo.snapshots().unwrap();
@@ -149,9 +182,14 @@ fn listing(repo: &Repository) -> Json {
                 let rows = few(&versions(repo, snapshot, &name, &keys[&name]));
                 let records = few(&records.into_iter().map(|(key, record)| (shown(&key), record)).collect());
                 let codec = serde_json::to_value(said.codec).unwrap();
-                let listed = json!({
+                let mut listed = json!({
                     "codec": codec, "records": records, "sum": sum.to_hex(), "rows": rows, "sets": said.sets,
                 });
+                if said.journal.is_some() {
+                    let (versions, moments) = stream(repo, snapshot, said);
+                    listed["versions"] = json!(versions);
+                    listed["moments"] = json!(moments);
+                }
                 collections.insert(name, listed);
             }
             let content = &snapshot.content;
@@ -205,6 +243,7 @@ fn write_repositories() {
     making::write_stack();
     making::write_revisions();
     making::write_connectors();
+    making::write_journal();
 }
 
 fn copy_all(from: &Path, to: &Path) {
@@ -223,7 +262,7 @@ fn golden() -> Vec<(PathBuf, Json)> {
         })
         .collect();
     found.sort_by(|a: &(PathBuf, Json), b| a.0.cmp(&b.0));
-    assert_eq!(found.len(), 3);
+    assert_eq!(found.len(), 4);
     found
 }
 

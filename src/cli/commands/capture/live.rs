@@ -1,5 +1,7 @@
 //! `capture aerospike://…`: what XDR ships.
 
+mod metrics;
+
 use super::{CaptureArgs, KEPT, show};
 use crate::{
     cli::{
@@ -15,7 +17,7 @@ use crate::{
             AerospikeSource, reached_by,
             xdr::{
                 center::{Center, CenterOptions},
-                listener::Listener,
+                listener::{Listener, ListenerOptions, MAX_CONNECTIONS, tls::server_config},
             },
         },
     },
@@ -29,8 +31,10 @@ use crate::{
     repo::{Repository, Snapshot},
 };
 use clap::Args;
+use metrics::Measured;
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -53,6 +57,21 @@ pub struct LiveArgs {
     /// What nodes are told as our address [default: that of --listen]
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
+    /// Speak TLS with nodes: the file of the listener's certificate (PEM, with those that it hangs on)
+    #[arg(long, value_name = "FILE", requires = "listen_tls_key")]
+    listen_tls_cert: Option<PathBuf>,
+    /// The file of that certificate's key (PEM)
+    #[arg(long, value_name = "FILE", requires = "listen_tls_cert")]
+    listen_tls_key: Option<PathBuf>,
+    /// Take only nodes whose own certificate is of an authority in this file (PEM)
+    #[arg(long, value_name = "FILE", requires = "listen_tls_cert")]
+    listen_tls_client_ca: Option<PathBuf>,
+    /// The TLS settings that nodes ship with, by the name that their configuration gives them
+    #[arg(long, value_name = "NAME", requires = "listen_tls_cert")]
+    node_tls_name: Option<String>,
+    /// The most connections of nodes at once
+    #[arg(long, value_name = "N", default_value_t = MAX_CONNECTIONS as u16, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    max_connections: u16,
     /// A change waits at most so long for its snapshot; it is acknowledged when it is in one
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     every: Duration,
@@ -77,6 +96,9 @@ pub struct LiveArgs {
     /// With --once: give up if nothing is shipped for so long
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     start_timeout: Duration,
+    /// Keep how far the capture is in this file, as Prometheus reads it from files (the textfile collector)
+    #[arg(long, value_name = "FILE")]
+    metrics_file: Option<PathBuf>,
     /// Take the data center away from every node, and do nothing else
     #[arg(long, conflicts_with = "once")]
     stop_xdr: bool,
@@ -105,6 +127,14 @@ impl LiveArgs {
         Ok(reached_by(&options)?)
     }
 
+    fn listener(&self) -> Result<ListenerOptions, Failure> {
+        let tls = match (&self.listen_tls_cert, &self.listen_tls_key) {
+            (Some(cert), Some(key)) => Some(server_config(cert, key, self.listen_tls_client_ca.as_deref())?),
+            _ => None,
+        };
+        Ok(ListenerOptions { most_bytes: WINDOW_BYTES, max_connections: usize::from(self.max_connections), tls })
+    }
+
     fn listen(&self) -> Result<SocketAddr, Failure> {
         let text = self.listen.as_deref().ok_or_else(|| usage("where nodes ship to: give --listen HOST:PORT"))?;
         let resolved = text.to_socket_addrs().map_err(|error| usage(format!("--listen {text}: {error}")))?;
@@ -131,7 +161,8 @@ pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) 
             max_throughput: live.max_throughput,
             forward: live.forward,
         };
-        Center::connect(&url, &live.reached()?, options).map_err(Failure::from)
+        let center = Center::connect(&url, &live.reached()?, options)?;
+        Ok::<_, Failure>(center.under_tls(live.node_tls_name.clone()))
     };
     if live.stop_xdr || live.unblock_mrt {
         let center = center(String::new(), None)?;
@@ -148,7 +179,7 @@ pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) 
     let repo = context.open()?;
     // Asked first, so that a wrong name or namespace is said before a port is opened.
     let probe = center(String::new(), None)?;
-    let listener = Listener::open(at, probe.namespace(), WINDOW_BYTES)
+    let listener = Listener::open_with(at, probe.namespace(), live.listener()?)
         .map_err(|error| usage(format!("--listen {at} cannot be listened at: {error}")))?;
     // The same part of the cluster as a backup of this URL reads, so that both make one history.
     let read = AerospikeSource::new(&url, live.reached()?)?;
@@ -168,6 +199,8 @@ pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) 
         ..LiveOptions::default()
     };
     let stream = StreamOptions { supersede: !live.once, ..stream };
+    let labels = [("source", source.source.name.as_str()), ("namespace", center.namespace()), ("dc", name.as_str())];
+    let measured = Measured::new(&context.reporter, live.metrics_file.clone(), &labels);
     let outcome = capture_live(&Live {
         repo: &repo,
         center: &center,
@@ -175,7 +208,7 @@ pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) 
         source: &source,
         stream: &stream,
         options: &options,
-        progress: &context.reporter,
+        progress: &measured,
     })
     .kept(KEPT)?;
     Ok(show(&outcome, context))

@@ -53,6 +53,8 @@ pub struct Center {
     options: CenterOptions,
     object: String,
     name: String,
+    /// The settings of TLS that nodes ship with.
+    tls_name: Option<String>,
     nodes: Mutex<Told>,
 }
 
@@ -89,7 +91,13 @@ impl Center {
         let cluster = Cluster::connect(&place.seeds, reached).map_err(|error| error.into_connector(&object))?;
         let name = cluster.name();
         let name = if name.is_empty() { "null".to_owned() } else { name };
-        Ok(Self { cluster, namespace, options, object, name, nodes: Mutex::default() })
+        Ok(Self { cluster, namespace, options, object, name, tls_name: None, nodes: Mutex::default() })
+    }
+
+    /// Has nodes ship under TLS, with the settings that their own configuration has under this name.
+    #[must_use]
+    pub fn under_tls(self, tls_name: Option<String>) -> Self {
+        Self { tls_name, ..self }
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -217,8 +225,9 @@ impl Center {
         let mut all = vec![
             format!("set-config:context=xdr;dc={name};action=create"),
             format!("set-config:context=xdr;dc={name};connector=true"),
-            format!("set-config:context=xdr;dc={name};node-address-port={address};action=add"),
         ];
+        all.extend(self.tls_name.iter().map(|tls| format!("set-config:context=xdr;dc={name};tls-name={tls}")));
+        all.push(format!("set-config:context=xdr;dc={name};node-address-port={address};action=add"));
         if let Some(most) = max_throughput {
             all.push(format!("set-config:context=xdr;dc={name};namespace={namespace};max-throughput={most}"));
         }

@@ -1,6 +1,10 @@
 //! The listener that XDR ships to: changes gather in a window, and each is answered when whoever took the window says what
 //! became of it, so that nothing is acknowledged that is not durable.
 
+mod line;
+mod room;
+pub mod tls;
+
 use super::{
     super::wire::{self, KIND_MESSAGE},
     Shipped,
@@ -9,10 +13,13 @@ use crate::{
     connector::aerospike::decode::Decoder,
     record::{ChangeBatch, Clock as _, SystemClock, pause},
 };
+use line::{Line, LineReader};
+use room::Room;
+use rustls::ServerConfig;
 use std::{
     collections::BTreeMap,
-    io::{self, BufReader, Write as _},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    io::{self, BufRead as _, BufReader, Read as _},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -21,14 +28,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The most connections at once: what the vendor's tool takes.
-const MAX_CONNECTIONS: usize = 4096;
+/// The most connections at once, by default.
+pub const MAX_CONNECTIONS: usize = 1024;
+
+/// What a connection may hold for itself; messages that are longer share [`LONG_BYTES`].
+const SHORT_BYTES: usize = 16 << 10;
+
+/// What longer messages that wait for the window may hold, over all connections. No message is longer: records have 8 MiB at most.
+const LONG_BYTES: usize = 32 << 20;
+
+/// The stack of a thread that reads a connection.
+const STACK_BYTES: usize = 512 << 10;
 
 /// Connections that wait to be taken, and ends, are looked for so often.
 const LOOK_AROUND: Duration = Duration::from_millis(20);
-
-/// How long an answer may take to be sent.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Faults that are named.
 const MAX_NAMED: usize = 20;
@@ -38,12 +51,25 @@ pub const DONE: u8 = 0;
 /// Ship it again later.
 pub const AGAIN: u8 = 11;
 
+/// How a listener listens.
+#[derive(Clone)]
+pub struct ListenerOptions {
+    /// Bytes of changes that wait to be taken.
+    pub most_bytes: usize,
+    /// Connections at once; others are turned away.
+    pub max_connections: usize,
+    /// Under TLS, if so.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
 /// Changes that wait to be made durable, and who waits for them.
 #[derive(Default)]
 struct Window {
     batch: ChangeBatch,
+    /// Remembers names of bins, for all connections together.
+    decoder: Decoder,
     /// By connection: where it is answered, and how many answers it is owed.
-    owed: BTreeMap<u64, (Arc<TcpStream>, u64)>,
+    owed: BTreeMap<u64, (Arc<Line>, u64)>,
     first: Option<Instant>,
     last: Option<Instant>,
     faults: Vec<String>,
@@ -51,14 +77,15 @@ struct Window {
 
 struct Shared {
     namespace: Vec<u8>,
-    most_bytes: usize,
+    options: ListenerOptions,
+    long: Room,
     window: Mutex<Window>,
     changed: Condvar,
     stop: AtomicBool,
     connections: AtomicU64,
     arrived: AtomicU64,
     faults: AtomicU64,
-    open: Mutex<BTreeMap<u64, Arc<TcpStream>>>,
+    open: Mutex<BTreeMap<u64, Arc<Line>>>,
 }
 
 impl Shared {
@@ -66,12 +93,21 @@ impl Shared {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<TcpStream>>> {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Line>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Remembers a fault for whoever takes the window.
+    fn tell(&self, fault: String) {
+        self.faults.fetch_add(1, Ordering::SeqCst);
+        let mut window = self.window();
+        if window.faults.len() < MAX_NAMED {
+            window.faults.push(fault);
+        }
     }
 }
 
@@ -86,7 +122,7 @@ pub struct Listener {
 pub struct Taken {
     /// The changes.
     pub batch: ChangeBatch,
-    owed: BTreeMap<u64, (Arc<TcpStream>, u64)>,
+    owed: BTreeMap<u64, (Arc<Line>, u64)>,
     /// What was wrong with what came since the window before.
     pub faults: Vec<String>,
 }
@@ -97,12 +133,22 @@ impl Listener {
     /// # Errors
     /// What the system says, such as that the port is taken.
     pub fn open(address: SocketAddr, namespace: &str, most_bytes: usize) -> io::Result<Self> {
+        let options = ListenerOptions { most_bytes, max_connections: MAX_CONNECTIONS, tls: None };
+        Self::open_with(address, namespace, options)
+    }
+
+    /// [`Self::open`] with all that can be said.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(address: SocketAddr, namespace: &str, options: ListenerOptions) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let shared = Arc::new(Shared {
             namespace: namespace.as_bytes().to_vec(),
-            most_bytes,
+            options,
+            long: Room::of(LONG_BYTES),
             window: Mutex::default(),
             changed: Condvar::new(),
             stop: AtomicBool::new(false),
@@ -141,13 +187,19 @@ impl Listener {
         self.shared.open().len()
     }
 
+    /// Bytes of changes that wait.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.shared.window().batch.bytes()
+    }
+
     /// Waits until a window is due: it holds as much as it may, its first change is `every` old, nothing came for `idle`, or
     /// `goes_on` says no more. Gives it if it owes an answer or holds a fault.
     pub fn take(&self, every: Duration, idle: Duration, goes_on: &dyn Fn() -> bool) -> Option<Taken> {
         let mut window = self.shared.window();
         let began = Instant::now();
         loop {
-            let is_full = window.batch.bytes() >= self.shared.most_bytes;
+            let is_full = window.batch.bytes() >= self.shared.options.most_bytes;
             let is_old = window.first.is_some_and(|first| first.elapsed() >= every);
             let is_idle = window.last.is_some_and(|last| last.elapsed() >= idle);
             let nothing = window.first.is_none() && began.elapsed() >= idle;
@@ -158,6 +210,7 @@ impl Listener {
             window = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let taken = std::mem::take(&mut *window);
+        window.decoder = taken.decoder;
         drop(window);
         self.shared.changed.notify_all();
         let is_anything = !taken.owed.is_empty() || !taken.faults.is_empty();
@@ -171,12 +224,12 @@ impl Taken {
     pub fn answer(self, result: u8) -> u64 {
         let one = answer_bytes(result);
         let mut lost = 0;
-        for (stream, count) in self.owed.into_values() {
+        for (line, count) in self.owed.into_values() {
             let many = one.repeat(usize::try_from(count).unwrap_or(0));
-            if (&*stream).write_all(&many).is_err() {
+            if line.send(&many).is_err() {
                 lost += count;
                 // Half an answer would be taken for another one.
-                let _ = stream.shutdown(Shutdown::Both);
+                line.shut();
             }
         }
         lost
@@ -200,22 +253,17 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             continue;
         };
         readers.retain(|reader| !reader.is_finished());
-        if readers.len() >= MAX_CONNECTIONS {
+        if readers.len() >= shared.options.max_connections {
+            shared.tell(format!("more than {} connections: {from} was turned away", shared.options.max_connections));
             // It is tried again when others have gone.
             drop(stream);
             continue;
         }
         let for_reader = Arc::clone(shared);
         let id = shared.connections.fetch_add(1, Ordering::SeqCst);
-        let named = std::thread::Builder::new().name(format!("xdr {from}"));
+        let named = std::thread::Builder::new().name(format!("xdr {from}")).stack_size(STACK_BYTES);
         let reader = named.spawn(move || {
-            if let Err(error) = serve(&for_reader, id, stream) {
-                for_reader.faults.fetch_add(1, Ordering::SeqCst);
-                let mut window = for_reader.window();
-                if window.faults.len() < MAX_NAMED {
-                    window.faults.push(format!("a connection from {from} was closed: {error}"));
-                }
-            }
+            serve(&for_reader, id, stream, from);
             for_reader.open().remove(&id);
         });
         readers.extend(reader.ok());
@@ -227,68 +275,108 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 }
 
 /// Takes what one connection ships, until it ends or says what is no change.
-fn serve(shared: &Shared, id: u64, stream: TcpStream) -> io::Result<()> {
-    stream.set_nonblocking(false)?;
-    stream.set_nodelay(true)?;
-    stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
-    let answers = Arc::new(stream.try_clone()?);
-    shared.open().insert(id, Arc::clone(&answers));
-    let mut input = BufReader::with_capacity(256 << 10, stream);
-    let (mut body, mut decoder) = (Vec::new(), Decoder::default());
+fn serve(shared: &Shared, id: u64, stream: TcpStream, from: SocketAddr) {
+    let closed = |error: &io::Error| shared.tell(format!("a connection from {from} was closed: {error}"));
+    let line = match Line::new(stream, shared.options.tls.as_ref()) {
+        Ok(line) => Arc::new(line),
+        Err(error) => return closed(&error),
+    };
+    shared.open().insert(id, Arc::clone(&line));
+    let Err(error) = read_messages(shared, id, &line) else { return };
+    // Who was told to end did not do wrong.
+    if !shared.is_stopped() {
+        closed(&error);
+    }
+    // It is told first. What it shipped before is kept, what it ships again is looked at again.
+    line.shut();
+}
+
+fn read_messages(shared: &Shared, id: u64, line: &Arc<Line>) -> io::Result<()> {
+    let mut input = BufReader::with_capacity(SHORT_BYTES, LineReader::new(line));
+    let mut body = Vec::new();
     while !shared.is_stopped() {
-        match wire::read_frame(&mut input, KIND_MESSAGE, &mut body) {
-            Ok(()) => {}
-            // Between two messages, or inside of one: what was not answered is shipped again.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-            Err(_) if shared.is_stopped() => return Ok(()),
+        match input.fill_buf() {
+            Ok([]) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if is_silence(&error) && !line.is_new() => continue,
+            Err(error) if is_silence(&error) => return Err(invalid("it does not shake hands".to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // Between two messages: what was not answered is shipped again.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
-            Err(error) => return refuse(&answers, error),
+            Err(error) => return Err(error),
+        }
+        let mut head = [0; wire::FRAME_HEAD_BYTES];
+        match input.read_exact(&mut head) {
+            Ok(()) => {}
+            Err(error) if is_torn(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let (kind, bytes) = wire::parse_frame_head(head).map_err(|error| invalid(error.to_string()))?;
+        if kind != KIND_MESSAGE || bytes > LONG_BYTES {
+            return Err(invalid(format!("it sends a frame of kind {kind} and {bytes} bytes")));
+        }
+        let long = if bytes > SHORT_BYTES { bytes } else { 0 };
+        let Some(_claim) = shared.long.claim(long, &|| !shared.is_stopped()) else { return Ok(()) };
+        body.clear();
+        body.reserve_exact(bytes);
+        match input.by_ref().take(bytes as u64).read_to_end(&mut body) {
+            Ok(read) if read == bytes => {}
+            // Torn inside of a message, which is shipped again.
+            Ok(_) => return Ok(()),
+            Err(error) if is_torn(&error) => return Ok(()),
+            Err(error) => return Err(error),
         }
         shared.arrived.fetch_add(1, Ordering::SeqCst);
-        let shipped = match Shipped::parse(&body) {
-            Ok(shipped) => shipped,
-            Err(error) => return refuse(&answers, io::Error::new(io::ErrorKind::InvalidData, error)),
-        };
-        if shipped.namespace() != shared.namespace {
-            let words = format!("it ships namespace `{}`", shipped.namespace().escape_ascii());
-            return refuse(&answers, io::Error::new(io::ErrorKind::InvalidData, words));
-        }
-        let mut window = shared.window();
-        while window.batch.bytes() >= shared.most_bytes && !shared.is_stopped() {
-            let waited = shared.changed.wait_timeout(window, LOOK_AROUND);
-            window = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        if let Err(error) = shipped.add_to(SystemClock.now(), &mut decoder, &mut window.batch) {
-            drop(window);
-            return refuse(&answers, io::Error::new(io::ErrorKind::InvalidData, error));
-        }
-        let now = Instant::now();
-        window.first.get_or_insert(now);
-        window.last = Some(now);
-        window.owed.entry(id).or_insert_with(|| (Arc::clone(&answers), 0)).1 += 1;
-        let is_full = window.batch.bytes() >= shared.most_bytes;
-        drop(window);
-        if is_full {
-            shared.changed.notify_all();
+        keep(shared, id, line, &body)?;
+        if long > 0 {
+            body = Vec::new();
         }
     }
     Ok(())
 }
 
-/// Closes a connection over what is no change: what it shipped before is kept, what it ships again is looked at again.
-fn refuse(stream: &TcpStream, error: io::Error) -> io::Result<()> {
-    // It may be closed already.
-    let _ = stream.shutdown(Shutdown::Both);
-    Err(error)
+fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+fn is_torn(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
+}
+
+fn invalid(words: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, words)
+}
+
+/// Puts a change into the window, once there is room in it.
+fn keep(shared: &Shared, id: u64, line: &Arc<Line>, body: &[u8]) -> io::Result<()> {
+    let shipped = Shipped::parse(body).map_err(|error| invalid(error.to_string()))?;
+    if shipped.namespace() != shared.namespace {
+        return Err(invalid(format!("it ships namespace `{}`", shipped.namespace().escape_ascii())));
+    }
+    let mut window = shared.window();
+    while window.batch.bytes() >= shared.options.most_bytes && !shared.is_stopped() {
+        let waited = shared.changed.wait_timeout(window, LOOK_AROUND);
+        window = waited.unwrap_or_else(PoisonError::into_inner).0;
+    }
+    let Window { batch, decoder, .. } = &mut *window;
+    shipped.add_to(SystemClock.now(), decoder, batch).map_err(|error| invalid(error.to_string()))?;
+    let now = Instant::now();
+    window.first.get_or_insert(now);
+    window.last = Some(now);
+    window.owed.entry(id).or_insert_with(|| (Arc::clone(line), 0)).1 += 1;
+    let is_full = window.batch.bytes() >= shared.options.most_bytes;
+    drop(window);
+    if is_full {
+        shared.changed.notify_all();
+    }
+    Ok(())
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         self.shared.changed.notify_all();
-        for stream in self.shared.open().values() {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
+        self.shared.open().values().for_each(|line| line.shut());
         if let Some(accepting) = self.accepting.take() {
             let _ = accepting.join();
         }
@@ -302,7 +390,11 @@ mod tests {
         connector::aerospike::xdr::{Change, body_of},
         record::Digest,
     };
-    use std::io::Read as _;
+    use rustls::{
+        ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+        pki_types::{CertificateDer, pem::PemObject as _},
+    };
+    use std::{io::Write as _, path::PathBuf};
 
     fn listener() -> Listener {
         Listener::open("127.0.0.1:0".parse().unwrap(), "test", 1 << 20).unwrap()
@@ -317,18 +409,29 @@ mod tests {
         out
     }
 
-    /// The window once so many changes lie in it.
+    /// What waits in the window, if anything does.
+    fn waiting(listener: &Listener) -> Option<Taken> {
+        listener.take(Duration::ZERO, Duration::from_hours(1), &|| false)
+    }
+
+    /// The window once so many changes have come and something lies in it.
     fn take(listener: &Listener, arrived: u64) -> Taken {
-        let hour = Duration::from_hours(1);
+        let began = Instant::now();
         loop {
-            if listener.arrived() >= arrived {
-                // What has arrived may not lie in the window yet.
-                if let Some(taken) = listener.take(Duration::ZERO, hour, &|| listener.shared.window().first.is_none()) {
-                    return taken;
-                }
+            // What has arrived may not lie in the window yet.
+            if listener.arrived() >= arrived
+                && let Some(taken) = waiting(listener)
+            {
+                return taken;
             }
+            give_up_after(began);
             std::thread::yield_now();
         }
+    }
+
+    /// Ends a test for which something never comes.
+    fn give_up_after(began: Instant) {
+        assert!(began.elapsed() < Duration::from_mins(2), "what is waited for does not come");
     }
 
     #[test]
@@ -362,15 +465,14 @@ mod tests {
         // It is closed, with or without a word of the system about it.
         let _ = bad.read_to_end(&mut rest);
         assert!(rest.is_empty());
-        let hour = Duration::from_hours(1);
-        let mut faults = Vec::new();
-        let mut changes = 0;
+        let (mut faults, mut changes, began) = (Vec::new(), 0, Instant::now());
         while faults.is_empty() || changes == 0 {
-            if let Some(taken) = listener.take(Duration::ZERO, hour, &|| false) {
+            if let Some(taken) = waiting(&listener) {
                 changes += taken.batch.len();
                 faults.extend(taken.faults.iter().cloned());
                 assert_eq!(taken.answer(DONE), 0);
             }
+            give_up_after(began);
             std::thread::yield_now();
         }
         assert_eq!((changes, listener.faults()), (1, 1));
@@ -381,5 +483,152 @@ mod tests {
     fn a_port_that_is_taken_is_an_error() {
         let listener = listener();
         assert!(Listener::open(listener.address(), "test", 1).is_err());
+    }
+
+    fn fixture(name: &str) -> PathBuf {
+        [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/tls", name].iter().collect()
+    }
+
+    #[test]
+    fn connections_beyond_the_limit_are_turned_away_and_come_in_when_others_end() {
+        let options = ListenerOptions { most_bytes: 1 << 20, max_connections: 1, tls: None };
+        let listener = Listener::open_with("127.0.0.1:0".parse().unwrap(), "test", options).unwrap();
+        let mut first = TcpStream::connect(listener.address()).unwrap();
+        first.write_all(&frame(1)).unwrap();
+        assert_eq!(take(&listener, 1).answer(DONE), 0);
+        let mut second = TcpStream::connect(listener.address()).unwrap();
+        let mut rest = Vec::new();
+        // It is closed, with or without a word of the system about it.
+        let _ = second.read_to_end(&mut rest);
+        assert!(rest.is_empty() && listener.faults() == 1);
+        drop(first);
+        let is_answered = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_answered.load(Ordering::SeqCst) {
+                    if let Some(taken) = waiting(&listener) {
+                        let _ = taken.answer(DONE);
+                    }
+                    std::thread::yield_now();
+                }
+            });
+            // It is tried until the first is seen to be gone.
+            let (began, mut answer) = (Instant::now(), [0; 30]);
+            let mut try_again = || {
+                let mut third = TcpStream::connect(listener.address())?;
+                third.set_read_timeout(Some(Duration::from_mins(1)))?;
+                third.write_all(&frame(2))?;
+                third.read_exact(&mut answer)
+            };
+            let mut done = try_again();
+            while done.is_err() && began.elapsed() < Duration::from_mins(2) {
+                done = try_again();
+            }
+            is_answered.store(true, Ordering::SeqCst);
+            done.unwrap();
+            assert_eq!(answer[13], DONE);
+        });
+    }
+
+    #[test]
+    fn long_messages_come_whole_and_longer_ones_than_any_record_are_refused() {
+        let listener = listener();
+        let mut stream = TcpStream::connect(listener.address()).unwrap();
+        let text = vec![b'x'; 300_000];
+        let put = Change::Put { generation: 1, left: None, bins: &[(b"a", 3, &text)] };
+        let body = body_of(b"test", &Digest([1; 20]), b"", None, 1_700_000_000_000, &put);
+        let mut out = Vec::new();
+        wire::put_frame_head(&mut out, KIND_MESSAGE, body.len());
+        out.extend_from_slice(&body);
+        stream.write_all(&out).unwrap();
+        let taken = take(&listener, 1);
+        assert!(taken.batch.bytes() > text.len());
+        assert_eq!(taken.answer(DONE), 0);
+        let mut head = Vec::new();
+        wire::put_frame_head(&mut head, KIND_MESSAGE, LONG_BYTES + 1);
+        stream.write_all(&head).unwrap();
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        assert_eq!(listener.faults(), 1);
+    }
+
+    /// A client that trusts the listener's authority.
+    fn client(listener: &Listener, has_certificate: bool) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(fixture("loopback-ca.pem")).unwrap()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = if has_certificate {
+            let chain = vec![CertificateDer::from_pem_file(fixture("loopback.pem")).unwrap()];
+            let key = rustls::pki_types::PrivateKeyDer::from_pem_file(fixture("loopback.key")).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        } else {
+            builder.with_no_client_auth()
+        };
+        let name = "127.0.0.1".try_into().unwrap();
+        let session = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut stream = StreamOwned::new(session, TcpStream::connect(listener.address())?);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(stream)
+    }
+
+    fn sealed_listener(client_ca: Option<&str>) -> Listener {
+        let ca = client_ca.map(fixture);
+        let tls = tls::server_config(&fixture("loopback.pem"), &fixture("loopback.key"), ca.as_deref()).unwrap();
+        let options = ListenerOptions { most_bytes: 1 << 20, max_connections: 9, tls: Some(tls) };
+        Listener::open_with("127.0.0.1:0".parse().unwrap(), "test", options).unwrap()
+    }
+
+    #[test]
+    fn what_comes_under_tls_is_taken_and_answered_as_anything() {
+        let listener = sealed_listener(None);
+        let mut stream = client(&listener, false).unwrap();
+        let mut answer = [0; 30];
+        for round in 0..3 {
+            for n in 0..100 {
+                stream.write_all(&frame(n)).unwrap();
+            }
+            stream.flush().unwrap();
+            let (mut answered, arrived) = (0, 100 * (round + 1));
+            while answered < 100 {
+                let taken = take(&listener, arrived);
+                let count = taken.batch.len();
+                assert_eq!(taken.answer(DONE), 0);
+                for _ in 0..count {
+                    stream.read_exact(&mut answer).unwrap();
+                    assert_eq!((answer[7], answer[13]), (22, DONE));
+                }
+                answered += count;
+            }
+        }
+        // Who does not speak TLS is refused, and the other goes on.
+        let mut plain = TcpStream::connect(listener.address()).unwrap();
+        plain.write_all(&frame(1)).unwrap();
+        let _ = plain.read_to_end(&mut Vec::new());
+        stream.write_all(&frame(1)).unwrap();
+        assert_eq!(take(&listener, 301).answer(AGAIN), 0);
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!((answer[13], listener.faults()), (AGAIN, 1));
+    }
+
+    #[test]
+    fn who_shows_no_certificate_is_refused_where_one_is_asked_for() {
+        let listener = sealed_listener(Some("loopback-ca.pem"));
+        let mut stream = client(&listener, true).unwrap();
+        stream.write_all(&frame(1)).unwrap();
+        assert_eq!(take(&listener, 1).answer(DONE), 0);
+        let refused = client(&listener, false).and_then(|mut stream| {
+            stream.write_all(&frame(1))?;
+            stream.read_exact(&mut [0; 30])
+        });
+        assert!(refused.is_err());
+        assert_eq!(listener.arrived(), 1);
+        let key = fixture("loopback.key");
+        let error = tls::server_config(&key, &key, None).map(drop).unwrap_err();
+        assert!(error.to_string().contains("loopback.key"), "{error}");
     }
 }

@@ -1,0 +1,124 @@
+//! Data packs that only old snapshots need move to a class that costs less to keep and more to read.
+
+use super::{Layers, OpsError, Phase, PhaseKind, Progress, heed};
+use crate::{
+    ops::crew::together,
+    repo::{
+        ObjectName, RepoError, Repository, Snapshot, SnapshotId, ids::PackKind, pack, pruner::Survey,
+        storage::may_be_cold,
+    },
+    report::ErrorKind,
+};
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Below this an object costs no less in a colder class: services add to each, or bill at least so much.
+const SMALLEST: u64 = 128 * 1024;
+
+/// Which packs move where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierOptions {
+    /// How old the youngest snapshot must be that needs a pack.
+    pub after: Duration,
+    /// The class, in the service's words.
+    pub class: String,
+}
+
+/// What moving came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Tiered {
+    /// The class.
+    pub class: String,
+    /// Snapshots that are old enough.
+    pub old_snapshots: u64,
+    /// Packs that were moved, or in a dry run would be.
+    pub packs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packs that only these snapshots need and that lay in such a class before.
+    pub there: u64,
+}
+
+/// The snapshots that are old enough. The newest of each source and scope is not, whatever its age: it is the one that is restored.
+fn old(snapshots: &[Snapshot], before: i64) -> HashSet<SnapshotId> {
+    let mut newest: BTreeMap<(&str, &str, &str), &Snapshot> = BTreeMap::new();
+    for snapshot in snapshots {
+        let source = snapshot.source();
+        let key = (source.connector.as_str(), source.name.as_str(), snapshot.content.scope.as_str());
+        let best = newest.entry(key).or_insert(snapshot);
+        if snapshot.content.end >= best.content.end {
+            *best = snapshot;
+        }
+    }
+    let newest: HashSet<SnapshotId> = newest.values().map(|snapshot| snapshot.id).collect();
+    let is_old = |it: &&Snapshot| it.content.end.as_millis() <= before && !newest.contains(&it.id);
+    snapshots.iter().filter(is_old).map(|it| it.id).collect()
+}
+
+/// Moves what only old snapshots need. Gives also what could not be moved, and why.
+pub(super) fn tier(
+    repo: &Repository,
+    survey: &Survey,
+    options: &TierOptions,
+    dry_run: bool,
+    progress: &dyn Progress,
+) -> Result<(Tiered, Vec<String>), OpsError> {
+    let storage = repo.storage();
+    let mut classes: HashMap<ObjectName, String> = HashMap::new();
+    let tells = storage.list_classes("packs/", &mut |page| {
+        classes.extend(page.into_iter().filter_map(|(it, class)| Some((pack::parse_path(&it.name)?, class))));
+    })?;
+    if !tells {
+        let words =
+            format!("{} is on a service whose objects this program cannot move to another class", storage.location());
+        return Err(OpsError::refused(ErrorKind::Unsupported, words));
+    }
+    let millis = i64::try_from(options.after.as_millis()).unwrap_or(i64::MAX);
+    let old = old(&repo.snapshots()?, repo.clock().now().as_millis().saturating_sub(millis));
+    let mut tiered = Tiered { class: options.class.clone(), old_snapshots: old.len() as u64, ..Tiered::default() };
+    if old.is_empty() {
+        return Ok((tiered, Vec::new()));
+    }
+    let young = repo.survey_without(&old, &Layers, Duration::ZERO)?;
+    let needed: HashSet<ObjectName> =
+        young.packs.iter().filter(|it| it.live_chunks > 0 || it.is_busy).map(|it| it.name).collect();
+    let mut moving = Vec::new();
+    for pack in &survey.packs {
+        let is_of_old = pack.live_chunks > 0 && !pack.is_busy && !needed.contains(&pack.name);
+        if pack.kind != PackKind::Data || !is_of_old || pack.bytes < SMALLEST {
+            continue;
+        }
+        match classes.get(&pack.name) {
+            Some(class) if *class == options.class || may_be_cold(class) => tiered.there += 1,
+            Some(_) => moving.push((pack.name, pack.bytes)),
+            None => {}
+        }
+    }
+    progress.phase(&Phase::new(PhaseKind::Moving, moving.len() as u64, moving.iter().map(|(_, bytes)| bytes).sum()));
+    let (left, done) = (Mutex::new(moving.into_iter()), Mutex::new((tiered, Vec::new())));
+    let run = || -> Result<(), OpsError> {
+        loop {
+            let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((pack, bytes)) = next else { return Ok(()) };
+            heed(progress)?;
+            let moved = if dry_run { Ok(()) } else { storage.move_to_class(&pack::path(&pack), &options.class) };
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            match moved {
+                Ok(()) => {
+                    done.0.packs += 1;
+                    done.0.bytes += bytes;
+                }
+                // A prune beside us was faster.
+                Err(RepoError::Missing { .. }) => {}
+                Err(error) => done.1.push(error.to_string()),
+            }
+            progress.count(1, bytes);
+        }
+    };
+    together(storage.connections(), run)?;
+    Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
+}

@@ -4,9 +4,9 @@
 use super::{
     RepoError, Repository, SnapshotId,
     chains::{Broken, Chains},
+    inner::{Inner, create::json},
     keys::{Capability, LeaseKey, Party, Signer},
     object::{self, ObjectKind},
-    repository::{Inner, standing::json},
     storage::Created,
 };
 use data_encoding::HEXLOWER;

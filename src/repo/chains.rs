@@ -1,7 +1,7 @@
 //! Chains of objects that name the one before them (reports of drills, audit): what is missing or was exchanged in them, and
 //! what a person has seen and settled (`format-spec/protocol.md`, section 16).
 
-use super::{RepoError, repository::Inner};
+use super::{RepoError, inner::Inner};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,

@@ -4,9 +4,9 @@
 use super::{
     ChunkId, RepoError, Repository, Snapshot, SnapshotId,
     catalog::RevisionKind,
+    inner::Inner,
     manifest::{Kind, SourceId},
     object::{self, ObjectKind},
-    repository::Inner,
 };
 use crate::record::{KeyCodec, KeyRange, MAX_KEY_BYTES, Timestamp};
 use data_encoding::HEXLOWER;

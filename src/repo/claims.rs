@@ -3,9 +3,9 @@
 
 use super::{
     RepoError, Repository,
+    inner::{Inner, create::json},
     keys::{Capability, Party, Signer, crypto},
     object::{self, ObjectKind},
-    repository::{Inner, standing::json},
     storage::Created,
 };
 use crate::record::Timestamp;

@@ -4,10 +4,11 @@
 
 use super::{
     ObjectName, RepoError, Repository,
+    inner::{Inner, create::json},
     keys::{Capability, Signer},
+    names,
     object::{self, ObjectKind},
     pack,
-    repository::{Inner, names, standing::json},
 };
 use crate::record::Timestamp;
 use serde::{Deserialize, Serialize};

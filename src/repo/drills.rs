@@ -4,10 +4,10 @@
 use super::{
     RepoError, Repository, SnapshotId,
     chains::{Broken, Chains},
+    inner::{Inner, create::json},
     keys::{Capability, Secrets, Signer, crypto},
     manifest::SourceId,
     object::{self, ObjectKind},
-    repository::{Inner, standing::json},
     storage::Created,
 };
 use crate::record::Timestamp;

@@ -10,11 +10,11 @@ use super::{
     ObjectName, RepoError, Repository, SnapshotId, WriteOptions,
     catalog::{Revision, RevisionKind},
     index::{self, IndexedPack},
+    inner::Inner,
     keys::Capability,
-    manifest, object,
+    manifest, names, object,
     object::ObjectKind,
     pack,
-    repository::{Inner, names},
 };
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap, HashSet};

@@ -8,8 +8,10 @@ mod lost;
 mod objects;
 mod packs;
 pub mod promises;
+mod reading;
 mod refresh;
 pub(super) mod standing;
+mod take_over;
 
 #[cfg(test)]
 pub(super) mod testing;
@@ -20,15 +22,17 @@ pub use doubt::Doubtful;
 pub use lost::Lost;
 pub use objects::{ObjectsCheck, ObjectsProgress};
 pub use packs::{FolderStats, PackCheck};
+pub use reading::ReadLease;
 
-pub(super) use super::names;
 use super::{
-    ChunkId, ChunkReader, Manifest, ReadLease, RecoveryKey, RepoError, RepoId, Secrets, Snapshot, SnapshotId, Storage,
-    Unlock, WriteOptions, WriteSession,
+    ChunkId, ChunkReader, Manifest, RecoveryKey, RepoError, RepoId, Secrets, Snapshot, SnapshotId, Storage, Unlock,
+    WriteOptions, WriteSession,
     budget::Budget,
     cache::Cache,
     catalog::{Catalog, Revision},
+    inner::{BadPacks, Frozen, Held, Inner, Look, PackKeys, create, lock},
     keys::{self, Capability, KdfParams, Keyring, NewKeys, Role, SlotInfo, Suite},
+    names,
     session::SessionTiming,
 };
 use crate::{
@@ -39,9 +43,9 @@ use chunks::Reader;
 use rayon::prelude::*;
 use std::{
     borrow::Cow,
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 /// How a repository is made.
@@ -74,15 +78,6 @@ pub struct Repository {
     held: Option<SnapshotId>,
 }
 
-/// How much is looked at when storage is listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
-    /// What is new in it.
-    AtNews,
-    /// Also what only a person need hear of, such as marks that count for nothing.
-    AtAll,
-}
-
 /// The snapshots that count, and what was met while finding them.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
@@ -92,44 +87,6 @@ pub struct Listing {
     pub pending: Vec<(SnapshotId, SnapshotId)>,
     /// Revisions that could not be opened.
     pub warnings: Vec<Warning>,
-}
-
-/// What all clones of a repository, its readers and its sessions share.
-pub(super) struct Inner {
-    pub(super) storage: Storage,
-    pub(super) keyring: Arc<Keyring>,
-    pub(super) catalog: Catalog,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) host: String,
-    pack_keys: chunks::PackKeys,
-    pub(super) bad_packs: chunks::BadPacks,
-    frozen: chunks::Frozen,
-    strange: Mutex<Strange>,
-    /// What opening met.
-    met: OnceLock<Vec<Warning>>,
-    refreshing: Mutex<()>,
-    /// Leases that this process holds, or held.
-    pub(super) own_leases: Mutex<HashSet<SnapshotId>>,
-    pub(super) budget: Arc<Budget>,
-    pub(super) read_ahead: ahead::Held,
-    /// `None` where storage is near, or nothing may be kept.
-    pub(super) cache: Option<Cache>,
-    /// Where what sources note may lie.
-    notes: Option<PathBuf>,
-}
-
-/// What listings showed and no object is.
-#[derive(Default)]
-struct Strange {
-    /// Things of others.
-    foreign: BTreeSet<String>,
-    /// What hides objects.
-    hidden: BTreeSet<String>,
-}
-
-/// Locks; a thread that panicked under one of our locks left nothing half done in it.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Repository {
@@ -238,15 +195,15 @@ impl Repository {
             catalog,
             clock: Arc::clone(&open.clock),
             host: open.host.clone(),
-            pack_keys: chunks::PackKeys::default(),
-            bad_packs: chunks::BadPacks::default(),
-            frozen: chunks::Frozen::default(),
+            pack_keys: PackKeys::default(),
+            bad_packs: BadPacks::default(),
+            frozen: Frozen::default(),
             strange: Mutex::default(),
             met: OnceLock::new(),
             refreshing: Mutex::default(),
             own_leases: Mutex::default(),
             budget: Arc::new(Budget::new(storage.uploads())),
-            read_ahead: ahead::Held::default(),
+            read_ahead: Held::default(),
             cache,
             notes,
         };

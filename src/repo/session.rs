@@ -9,7 +9,6 @@ mod takeover;
 mod upload;
 mod writer;
 
-pub use super::lease::ReadLease;
 pub use squash::Restacked;
 pub use takeover::{ChunkWalk, TakeProgress};
 pub use writer::SessionWriter;
@@ -19,11 +18,12 @@ use super::{
     catalog::{Revision, RevisionKind},
     checkpoint::checkpoint_path,
     faults::{self, Rule},
+    inner::{Inner, create, lock},
     keys::Party,
-    lease::{HEARTBEAT, Lease, Ticker, Unreadable},
+    lease::{HEARTBEAT, Lease, PRUNE, Ticker, Unreadable},
+    names,
     object::{self, ObjectKind},
     pack::TARGET_PACK_BYTES,
-    repository::{Inner, lock, names, standing},
 };
 use crate::report::{Warning, WarningKind};
 use listing::Described;
@@ -45,7 +45,7 @@ use writer::Pending;
 const MAX_CHECKPOINT_BYTES: usize = 64 * 1024 * 1024;
 
 /// What only who may forget and prune does.
-const TAKES_AWAY: [&str; 2] = [super::pruner::PRUNE, "squash"];
+const TAKES_AWAY: [&str; 2] = [PRUNE, "squash"];
 
 /// How a writer works.
 #[derive(Debug, Clone)]
@@ -429,7 +429,7 @@ impl WriteSession {
         // As with heartbeats: a lost answer leaves a gap.
         checkpoint.number = self.shared.checkpoints.fetch_add(1, Ordering::SeqCst);
         let path = checkpoint_path(&checkpoint.lease, checkpoint.number);
-        let body = standing::json(&checkpoint)?;
+        let body = create::json(&checkpoint)?;
         if body.len() > MAX_CHECKPOINT_BYTES {
             return Err(RepoError::Internal(format!("{path} would have {} bytes", body.len())));
         }

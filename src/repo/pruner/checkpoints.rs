@@ -4,7 +4,7 @@
 use super::{LayerWalk, LeaseInfo, Pruner, bits::ChunkSet, drain::mark_key, tidy::Tidied, view::View};
 use crate::repo::{
     Checkpoint, ChunkId, ChunkReader, RepoError, Repository, Snapshot, SnapshotId, checkpoint::checkpoint_path,
-    repository::Inner,
+    inner::Inner,
 };
 use std::{
     collections::{BTreeSet, HashSet},

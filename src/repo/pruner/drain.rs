@@ -6,8 +6,8 @@ use crate::{
     repo::{
         ObjectName, RepoError, SnapshotId,
         faults::{self, Rule},
+        inner::Inner,
         lease::{Mark, Unreadable},
-        repository::Inner,
     },
 };
 use serde::Serialize;

@@ -4,7 +4,7 @@ use super::{LeaseInfo, Pruner, tidy::Tidied};
 use crate::repo::{
     RepoError, SnapshotId,
     faults::{self, Rule},
-    repository::names,
+    names,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

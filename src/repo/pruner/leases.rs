@@ -7,11 +7,12 @@ use crate::{
         RepoError, Repository, SnapshotId,
         catalog::RevisionKind,
         faults::{self, Rule},
+        inner::{Inner, lock},
         keys::Party,
         lease::{LeaseBody, LeaseEndBody, end_path, lease_path},
+        names,
         object::{self, ObjectKind},
         process::ProcessId,
-        repository::{Inner, lock, names},
     },
 };
 use rayon::prelude::*;

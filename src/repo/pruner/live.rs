@@ -5,9 +5,10 @@ use crate::repo::{
     ChunkId, ChunkReader, Manifest, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
     faults::{self, Rule},
+    inner::Inner,
     manifest::{self, LayerRef},
+    names,
     object::{self, ObjectKind},
-    repository::{Inner, names},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},

@@ -9,11 +9,11 @@ use crate::repo::{
     catalog::PackNumber,
     entropy,
     faults::{self, Rule},
+    inner::{Inner, create::json},
     keys::Signer,
     lease::{Mark, MarkBody},
     object::{self, ObjectKind},
     pack::{self, HEADER_BYTES, Header},
-    repository::{Inner, standing::json},
 };
 use std::collections::{HashMap, HashSet};
 

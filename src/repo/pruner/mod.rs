@@ -24,7 +24,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use super::walk::LayerWalk;
+pub use super::{lease::PRUNE, walk::LayerWalk};
 pub use copy::CopyProgress;
 pub use delete::Deleted;
 pub use drain::{MarkState, Waits};
@@ -32,12 +32,9 @@ pub use leases::{LeaseInfo, LeaseState};
 pub use survey::{Orphan, PackUse, Survey};
 pub use tidy::Tidied;
 
-use super::{RepoError, Repository, SnapshotId, WriteOptions, WriteSession, repository::Inner, session::SessionTiming};
+use super::{RepoError, Repository, SnapshotId, WriteOptions, WriteSession, inner::Inner, session::SessionTiming};
 use crate::report::Warning;
 use std::{sync::Arc, time::Duration};
-
-/// What the lease of a pruner says: drains do not wait for it.
-pub const PRUNE: &str = "prune";
 
 /// A lease is dead when its newest object has not changed for this long by the observer's own clock.
 pub const DEAD_AFTER: Duration = Duration::from_mins(30);

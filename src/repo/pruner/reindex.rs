@@ -8,8 +8,7 @@ use crate::repo::{
     ObjectName, RepoError,
     faults::{self, Rule},
     index::{self, IndexedPack},
-    object,
-    repository::names,
+    names, object,
 };
 use std::collections::HashSet;
 

@@ -7,8 +7,8 @@ use super::{
     view::{Homes, Leases, View},
 };
 use crate::repo::{
-    ObjectName, RepoError, Repository, SnapshotId, catalog::PackNumber, damage, ids::PackKind, lease::Mark,
-    repository::Inner,
+    ObjectName, RepoError, Repository, SnapshotId, catalog::PackNumber, damage, ids::PackKind, inner::Inner,
+    lease::Mark,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -151,7 +151,7 @@ impl Pruner {
 impl Inner {
     pub(in crate::repo) fn packs_listed(&self) -> Result<HashMap<ObjectName, u64>, RepoError> {
         let listed = self.list_objects("packs/")?;
-        let parse = crate::repo::repository::names::parse_pack;
+        let parse = crate::repo::names::parse_pack;
         Ok(listed.iter().filter_map(|it| Some((parse(&it.name)?, it.bytes))).collect())
     }
 

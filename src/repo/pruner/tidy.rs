@@ -6,7 +6,7 @@ use crate::repo::{
     catalog::RevisionKind,
     damage,
     faults::{self, Rule},
-    repository::names,
+    names,
     storage::PROBE,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};

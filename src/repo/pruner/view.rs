@@ -5,8 +5,9 @@ use crate::repo::{
     ChunkId, ObjectName, RepoError, SnapshotId,
     catalog::PackNumber,
     faults::{self, Rule},
+    inner::Inner,
     lease::{Mark, Unreadable},
-    repository::{Inner, names},
+    names,
     storage::Listed,
 };
 use std::{

@@ -5,10 +5,10 @@ use super::repairing;
 use crate::repo::{
     ChunkData, ChunkId, ObjectName, RepoError, Repository, WriteSession,
     index::IndexedPack,
+    inner::Inner,
     lease::Unreadable,
     object,
     pack::{self, Header, PackEntry, PackHeader, PackKey},
-    repository::Inner,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -5,8 +5,8 @@ use crate::repo::{
     ObjectName, RepoError, Storage,
     budget::Budget,
     ids::PackKind,
+    inner::lock,
     keys, object, pack,
-    repository::lock,
     storage::{Class, Created},
 };
 use bytes::Bytes;

@@ -3,10 +3,7 @@
 use super::{Follow, bring::Carrier, rounds::Stood};
 use crate::{
     record::Timestamp,
-    repo::{
-        RepoError, index, pack,
-        repository::{lock, names},
-    },
+    repo::{RepoError, index, inner::lock, names, pack},
 };
 use std::collections::{BTreeMap, BTreeSet};
 

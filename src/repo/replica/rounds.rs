@@ -9,8 +9,9 @@ use super::{
 use crate::repo::{
     ObjectName, RepoError, SnapshotId,
     faults::{self, Rule},
-    index, pack,
-    repository::{lock, names},
+    index,
+    inner::lock,
+    names, pack,
 };
 use std::{
     cmp::Reverse,

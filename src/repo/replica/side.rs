@@ -2,11 +2,9 @@
 
 use crate::repo::{
     ObjectName, RepoError, SnapshotId, Storage, keys,
+    names::{self, Fit},
     object::{self, ObjectKind},
-    repository::{
-        forgotten,
-        names::{self, Fit},
-    },
+    repository::forgotten,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

@@ -5,8 +5,8 @@ use super::side::{self, Held, Snapshots};
 use crate::repo::{
     RepoError, SnapshotId, Storage, keys,
     lease::{LeaseBody, end_path},
+    names,
     object::{self, ObjectKind},
-    repository::names,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

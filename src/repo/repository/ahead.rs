@@ -5,10 +5,7 @@ use super::Inner;
 use crate::repo::{ChunkData, ChunkId, ChunkKind, catalog::ChunkPlace, chunk::ReadAhead, pack, storage::Begun};
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 /// What all who read ahead in one repository may hold together.
@@ -25,10 +22,6 @@ const RANGE_BYTES: u64 = 4 * 1024 * 1024;
 /// So many bytes that nobody wants are read for the sake of one request less: what a line carries in a fraction of the time
 /// that a request takes.
 const GAP_BYTES: u64 = 128 * 1024;
-
-/// What is held by all who read ahead.
-#[derive(Debug, Default)]
-pub(in crate::repo) struct Held(AtomicU64);
 
 /// Neighbours in one pack, fetched as one range.
 struct Group {

@@ -4,136 +4,19 @@ use super::{Inner, Repository, ahead::Ahead, lock};
 use crate::repo::{
     ChunkData, ChunkId, ChunkKind, ChunkReader, ObjectName, ReadAhead, RepoError, SnapshotId,
     cache::Cache,
-    catalog::{ChunkPlace, PackNumber},
+    catalog::ChunkPlace,
     chunk::{MAX_CHUNK_BYTES, MAX_RUNS},
     faults::{self, Rule},
     pack::{self, PackKey},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashSet},
     ops::Range,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
-
-/// Unwrapped pack keys kept at most: half of them recent, half older.
-const MAX_PACK_KEYS: usize = 1024;
 
 /// How often the index may change under a reader before it gives up.
 const MAX_RELOADS: usize = 100;
-
-/// Recently used pack keys. When the young half is full it becomes the old half and the old half is dropped.
-#[derive(Default)]
-pub(super) struct PackKeys {
-    halves: Mutex<[HashMap<PackNumber, Arc<PackKey>>; 2]>,
-}
-
-impl PackKeys {
-    fn get(&self, pack: PackNumber) -> Option<Arc<PackKey>> {
-        let mut halves = lock(&self.halves);
-        if let Some(key) = halves[0].get(&pack) {
-            return Some(Arc::clone(key));
-        }
-        let key = halves[1].remove(&pack)?;
-        Self::put(&mut halves, pack, &key);
-        Some(key)
-    }
-
-    fn insert(&self, pack: PackNumber, key: &Arc<PackKey>) {
-        Self::put(&mut lock(&self.halves), pack, key);
-    }
-
-    fn put(halves: &mut [HashMap<PackNumber, Arc<PackKey>>; 2], pack: PackNumber, key: &Arc<PackKey>) {
-        if halves[0].len() >= MAX_PACK_KEYS / 2 {
-            halves[1] = std::mem::take(&mut halves[0]);
-        }
-        halves[0].insert(pack, Arc::clone(key));
-    }
-}
-
-/// One of them.
-struct BadPack {
-    number: PackNumber,
-    problem: String,
-    is_remembered: bool,
-}
-
-/// Packs in which a chunk that their index promises could not be read, since this repository was opened. Packs never
-/// change, so what was damaged or gone once is not trusted again: writers count what lies in them as absent.
-#[derive(Default)]
-pub(in crate::repo) struct BadPacks {
-    found: Mutex<BTreeMap<ObjectName, BadPack>>,
-    any: AtomicBool,
-}
-
-impl BadPacks {
-    /// Trouble that may pass says nothing about the pack.
-    fn note(&self, place: &ChunkPlace, error: &RepoError) {
-        if matches!(error, RepoError::Damaged { .. } | RepoError::Missing { .. }) {
-            self.insert(place.name, place.pack, &error.to_string());
-        }
-    }
-
-    pub(in crate::repo) fn insert(&self, name: ObjectName, number: PackNumber, problem: &str) {
-        let bad = || BadPack { number, problem: problem.to_owned(), is_remembered: false };
-        lock(&self.found).entry(name).or_insert_with(bad);
-        self.any.store(true, Ordering::Release);
-    }
-
-    /// What nobody was told of yet.
-    pub(in crate::repo) fn to_remember(&self) -> Vec<(ObjectName, String)> {
-        if !self.any.load(Ordering::Acquire) {
-            return Vec::new();
-        }
-        let found = lock(&self.found);
-        let new = found.iter().filter(|(_, bad)| !bad.is_remembered);
-        new.map(|(name, bad)| (*name, bad.problem.clone())).collect()
-    }
-
-    pub(in crate::repo) fn is_remembered(&self, name: &ObjectName) {
-        if let Some(bad) = lock(&self.found).get_mut(name) {
-            bad.is_remembered = true;
-        }
-    }
-
-    pub(in crate::repo) fn forget(&self, name: &ObjectName) {
-        lock(&self.found).remove(name);
-    }
-
-    fn has(&self, name: &ObjectName) -> bool {
-        self.any.load(Ordering::Acquire) && lock(&self.found).contains_key(name)
-    }
-
-    /// All of them; nearly always none.
-    pub(in crate::repo) fn all(&self) -> Vec<(PackNumber, ObjectName)> {
-        if !self.any.load(Ordering::Acquire) {
-            return Vec::new();
-        }
-        lock(&self.found).iter().map(|(name, bad)| (bad.number, *name)).collect()
-    }
-}
-
-/// Packs that lie in an archive, as far as reads meet them while somebody tries what can be read.
-#[derive(Default)]
-pub(super) struct Frozen {
-    rehearsals: AtomicUsize,
-    met: Mutex<BTreeSet<ObjectName>>,
-}
-
-impl Frozen {
-    fn note(&self, name: ObjectName, error: &RepoError) {
-        if self.rehearsals.load(Ordering::Acquire) > 0 && matches!(error, RepoError::Archived { .. }) {
-            lock(&self.met).insert(name);
-        }
-    }
-
-    /// Whether nobody need be asked again just now.
-    fn has(&self, name: &ObjectName) -> bool {
-        self.rehearsals.load(Ordering::Acquire) > 0 && lock(&self.met).contains(name)
-    }
-}
 
 impl Repository {
     /// Does work that tries what can be read, and gives the packs beside it that lay in an archive. Of each of them one read is

@@ -8,8 +8,8 @@ use crate::{
         catalog::{Revision, RevisionKind},
         faults::{self, Rule},
         keys::{Capability, Signer},
+        names,
         object::{self, ObjectKind},
-        repository::names,
     },
 };
 use serde::{Deserialize, Serialize};

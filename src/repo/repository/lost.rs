@@ -1,12 +1,12 @@
 //! Snapshots that cannot be opened or that vanished: which there are, and letting them go at a person's word.
 
-use super::{Inner, Repository, doubt::Forgotten, names, names::TombstoneBody, standing::MAX_RACES};
+use super::{Inner, Repository, create::MAX_RACES, doubt::Forgotten, names, names::TombstoneBody};
 use crate::repo::{
     Manifest, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
+    inner::create::json,
     keys::Signer,
     object::{self, ObjectKind},
-    repository::standing::json,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! What a repository's place was found to promise: tried once, kept in the repository with the location that it counts for
 //! (`format-spec/protocol.md`, section 6), and remembered in the catalog.
 
-use super::{Inner, Repository, standing::json};
+use super::{Inner, Repository, create::json};
 use crate::{
     record::{Clock, Timestamp},
     repo::{

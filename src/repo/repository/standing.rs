@@ -1,12 +1,14 @@
 //! Which revision of a snapshot counts (`format-spec/protocol.md` §3), and writing the next one.
 
 use super::{
-    Inner, names,
+    Inner,
+    create::{MAX_RACES, json},
+    names,
     names::{TombstoneBody, VoidBody},
 };
 use crate::record::Timestamp;
 use crate::repo::{
-    ChunkKind, ChunkPlain, Manifest, RepoError, SnapshotId, Storage,
+    ChunkKind, ChunkPlain, Manifest, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
     faults::{self, Rule},
     keys::Signer,
@@ -15,9 +17,6 @@ use crate::repo::{
     storage::Created,
 };
 use std::collections::BTreeSet;
-
-/// How often a lost race for the next revision is run again.
-pub(in crate::repo) const MAX_RACES: usize = 1000;
 
 /// What stands under the commit's name of a squash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -291,11 +290,6 @@ impl Inner {
         Ok(self.fetch_revision(lease, 0)?.kind == RevisionKind::Void)
     }
 
-    /// Creates an object; `false` if the name is taken by other bytes. Our own bytes there mean that an answer was lost.
-    pub(in crate::repo) fn create_or_same(&self, path: &str, bytes: &[u8]) -> Result<bool, RepoError> {
-        create_or_same(&self.storage, path, bytes)
-    }
-
     /// A table that the repository holds already: a revision that changes no stack writes none.
     pub(in crate::repo) fn known_table(&self, piece: Vec<u8>) -> Result<crate::repo::ChunkId, RepoError> {
         let id = ChunkPlain::single(piece).id(&self.keyring.secrets.chunk_id, ChunkKind::Table);
@@ -304,22 +298,4 @@ impl Inner {
         }
         Ok(id)
     }
-}
-
-/// See [`Inner::create_or_same`].
-pub(in crate::repo) fn create_or_same(storage: &Storage, path: &str, bytes: &[u8]) -> Result<bool, RepoError> {
-    match storage.create(path, bytes)? {
-        Created::New => Ok(true),
-        Created::Exists => match object::read(storage, path) {
-            Ok(there) => Ok(there == bytes),
-            // Taken, and gone again: by whomever, it is not ours to say that it stands.
-            Err(RepoError::Missing { .. }) => Ok(false),
-            Err(error) => Err(error),
-        },
-    }
-}
-
-/// A plain body.
-pub(in crate::repo) fn json(body: &impl serde::Serialize) -> Result<Vec<u8>, RepoError> {
-    serde_json::to_vec(body).map_err(|error| RepoError::Internal(format!("a small object cannot be written: {error}")))
 }

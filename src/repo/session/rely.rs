@@ -1,9 +1,7 @@
 //! Layers that a session relies on chunk by chunk, and what the catalog notes of them on the way.
 
 use super::Shared;
-use crate::repo::{
-    ChunkId, ChunkReader, LayerWalk, RepoError, catalog::PackNumber, manifest::LayerRef, repository::lock,
-};
+use crate::repo::{ChunkId, ChunkReader, LayerWalk, RepoError, catalog::PackNumber, inner::lock, manifest::LayerRef};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// How many chunks are looked up in one go.

@@ -1,6 +1,6 @@
 //! Memory of packs that are stored, for those that come next: fresh memory has to be faulted in page by page.
 
-use crate::repo::{ids::PackKind, pack::TARGET_PACK_BYTES, repository::lock};
+use crate::repo::{ids::PackKind, inner::lock, pack::TARGET_PACK_BYTES};
 use bytes::Bytes;
 use std::sync::Mutex;
 

@@ -4,10 +4,11 @@ use super::{SessionWriter, WriteSession};
 use crate::repo::{
     ChunkKind, ChunkPlain, ChunkWriter, Manifest, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
+    inner::create::MAX_RACES,
     keys::Signer,
     manifest::{Collection, Stats},
+    names,
     object::{self, ObjectKind},
-    repository::{names, standing::MAX_RACES},
 };
 
 /// What became of a snapshot that was to get other stacks.

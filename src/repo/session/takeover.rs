@@ -3,10 +3,10 @@
 
 use super::{SessionWriter, WriteSession};
 use crate::repo::{
-    ChunkId, RepoError, Repository,
+    ChunkId, RepoError,
     catalog::ChunkPlace,
+    inner::{Inner, lock},
     pack::{self, SpanBounds, span_len},
-    repository::{Inner, lock},
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::{
@@ -37,28 +37,19 @@ struct Takeover<'a> {
 }
 
 impl WriteSession {
-    /// Takes over what `walk` names and this session neither relies on nor has taken on yet.
-    ///
-    /// # Errors
-    /// [`RepoError::Invalid`] if the repositories have other lasting secrets; [`RepoError::ChunkMissing`] or
-    /// [`RepoError::Damaged`] of a chunk that the other one lacks; what was taken over by then stays.
-    pub fn take_over(
+    /// What [`WriteSession::take_over`] does.
+    pub(in crate::repo) fn take_over_from(
         &self,
-        from: &Repository,
+        from: &Arc<Inner>,
         threads: usize,
         walk: &mut ChunkWalk<'_>,
         progress: &TakeProgress<'_>,
     ) -> Result<(), RepoError> {
-        if !from.secrets().are_those_of(&self.shared.inner.keyring.secrets) {
+        if !from.keyring.secrets.are_those_of(&self.shared.inner.keyring.secrets) {
             return Err(RepoError::Invalid("the repositories have other lasting secrets".to_owned()));
         }
-        let take = Takeover {
-            session: self,
-            from: &from.inner,
-            failed: AtomicBool::new(false),
-            failure: Mutex::new(None),
-            progress,
-        };
+        let take =
+            Takeover { session: self, from, failed: AtomicBool::new(false), failure: Mutex::new(None), progress };
         std::thread::scope(|scope| {
             let (send, spans) = bounded(threads.max(1) * 2);
             for _ in 0..threads.max(1) {

@@ -9,8 +9,9 @@ use crate::repo::{
     catalog::PackNumber,
     ids::PackKind,
     index::{self, IndexedPack},
+    inner::lock,
+    names,
     pack::{self, SealedPack},
-    repository::{lock, names},
     storage::Class,
 };
 use bytes::Bytes;

@@ -4,8 +4,8 @@ use super::{Shared, upload::Jobs};
 use crate::repo::{
     ChunkData, ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Put, RepoError, WriteOptions,
     ids::PackKind,
+    inner::lock,
     pack::{PackBuilder, PackEntry},
-    repository::lock,
 };
 use std::{
     collections::HashSet,

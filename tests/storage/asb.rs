@@ -1,7 +1,15 @@
-//! Files of Aerospike's backup tools in a bucket: a routine comes in as a chain, and what is kept goes out as files.
+//! Files of Aerospike's backup tools in a bucket: a routine comes in as a chain, and what is kept goes out as files; so do streams.
 
 use crate::{run::Life, s3};
-use rekeep::repo::storage::Created;
+use rekeep::{
+    connector::aerospike::xdr::{
+        Change,
+        asbx::{put_change, put_head},
+        body_of,
+    },
+    record::Digest,
+    repo::storage::Created,
+};
 use rekeep_aerospike_server::{Config, NamespaceConfig, Seed, Server};
 
 const FULL: &str = "backup/1700000000000/data/source-ns2";
@@ -109,4 +117,42 @@ fn scripts_of_the_tools_name_a_bucket() {
     ok("asbackup", &["-n", "test", "-d", "s3://bucket/nightly/a b", "--remove-artifacts"]);
     let (status, _) = run("asrestore", &["-n", "test,bar", "-d", "s3://bucket/nightly/a b"]);
     assert_eq!(status, Some(1));
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn a_stream_goes_out_to_a_bucket_and_comes_in_from_there() {
+    let server = s3::ministack();
+    let life = Life::at("repo", &s3::KEYS);
+    life.init();
+    let folder = life.path("xdr");
+    std::fs::create_dir(&folder).unwrap();
+    let mut file = std::fs::File::create(folder.join("0_test_1.asbx")).unwrap();
+    put_head(&mut file, 1, b"test").unwrap();
+    for generation in 1..=100_u8 {
+        let digest = Digest([generation % 7; 20]);
+        let put =
+            Change::Put { generation: generation.into(), left: Some(9999), bins: &[(b"a", 4, &[generation; 3000])] };
+        let body = body_of(b"test", &digest, b"s", None, 1_767_225_600_000 + u64::from(generation), &put);
+        put_change(&mut file, &digest.0, &body).unwrap();
+    }
+    drop(file);
+    life.ok(&["capture", "asbx:xdr"]);
+    let bucket = format!("asbx:{}", s3::uri(server.port, "streams/out"));
+    let limit = ["--file-limit", "100k"];
+    life.ok(&[&["replay", "latest", &bucket][..], &limit].concat());
+    life.ok(&[&["replay", "latest", "asbx:near"][..], &limit].concat());
+    let far = s3::at(server.port, "streams/out");
+    let mut names: Vec<String> = far.list("").unwrap().into_iter().map(|listed| listed.name).collect();
+    names.sort();
+    assert!(names.len() > 3 && names.contains(&"replay.json".to_owned()), "{names:?}");
+    for name in &names {
+        assert!(far.read(name).unwrap() == std::fs::read(life.path("near").join(name)).unwrap(), "{name}");
+    }
+    let captured = life.json(&["capture", &bucket, "--source-name", "afar"]);
+    assert_eq!((&captured["changes"], &captured["lost"]), (&100.into(), &0.into()));
+    assert_ne!(life.run(&["replay", "latest", &bucket, "--source", "afar"]).status.code(), Some(0));
+    far.delete("0_test_1.asbx").unwrap();
+    let half = life.run(&["capture", &bucket, "--source-name", "half"]);
+    assert!(String::from_utf8_lossy(&half.stderr).contains("0_test_1.asbx"), "{half:?}");
 }

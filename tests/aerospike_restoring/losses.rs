@@ -2,7 +2,7 @@
 //! what moved on the way is said.
 
 use crate::{
-    cluster::{Restore, assert_same, back_up, kept, start},
+    cluster::{Restore, assert_same, assert_same_since, back_up, kept, start},
     support::World,
 };
 use rekeep::connector::Overwrite;
@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 #[test]
@@ -21,6 +21,7 @@ fn what_a_node_acknowledged_before_it_started_anew_without_it_is_written_again_a
     let to = start(1);
     let restart = |control: &rekeep_aerospike_server::Control| control.restart_node_empty(0).unwrap();
     to.fault(Fault::run(At::Start, restart).on(Command::Batch).after_requests(12));
+    let began = Instant::now();
     let outcome = Restore::of(&repo, id).run(&to);
     assert!(!outcome.complete, "a node started anew");
     assert!(
@@ -29,7 +30,7 @@ fn what_a_node_acknowledged_before_it_started_anew_without_it_is_written_again_a
         outcome.missing
     );
     assert!(outcome.notes.iter().any(|note| note.contains("records were written again")), "{:?}", outcome.notes);
-    assert_same(&server, &to);
+    assert_same_since(&server, &to, began);
 }
 
 #[test]
@@ -38,9 +39,10 @@ fn what_a_node_that_is_gone_had_acknowledged_is_written_to_those_that_are_left()
     let to = start(3);
     let kill = |control: &rekeep_aerospike_server::Control| control.kill_node(2);
     to.fault(Fault::run(At::Start, kill).on(Command::Batch).after_requests(12));
+    let began = Instant::now();
     let outcome = Restore::of(&repo, id).run(&to);
     assert!(outcome.missing.iter().any(|line| line.contains("node BB9000000000003 is gone")), "{:?}", outcome.missing);
-    assert_same(&server, &to);
+    assert_same_since(&server, &to, began);
 }
 
 #[test]
@@ -49,9 +51,10 @@ fn with_two_copies_a_node_that_starts_anew_costs_nothing() {
     let to = Server::start(Config { replication_factor: 2, ..Config::with_nodes(2) }).unwrap();
     let restart = |control: &rekeep_aerospike_server::Control| control.restart_node_empty(1).unwrap();
     to.fault(Fault::run(At::Start, restart).on(Command::Batch).after_requests(8));
+    let began = Instant::now();
     let outcome = Restore::of(&repo, id).run(&to);
     assert!(outcome.complete, "{:?}", outcome.missing);
-    assert_same(&server, &to);
+    assert_same_since(&server, &to, began);
 }
 
 #[test]

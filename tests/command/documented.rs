@@ -252,7 +252,7 @@ fn documents_have_the_keys_that_are_written_down() {
     let plan = &world.json(&["prune", "--dry-run"])["plan"];
     check("plan", plan, &table(section("prune")));
     is_as_said("prune", 3, &plan["whole"]);
-    is_as_said("prune", 5, &policy["prune"]["held"]);
+    is_as_said("prune", 6, &policy["prune"]["held"]);
 
     let held = lease(&world);
     let leases = world.json(&["leases"]);

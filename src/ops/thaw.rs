@@ -107,11 +107,8 @@ pub(super) fn ready(
             );
             return Err(OpsError::refused(ErrorKind::Archived, words));
         }
-        let until = Instant::now() + options.look_every;
-        while Instant::now() < until {
-            super::prune::heed(progress)?;
-            std::thread::sleep(options.look_every.min(Duration::from_millis(100)));
-        }
+        crate::record::pause(options.look_every, || progress.cancelled());
+        super::prune::heed(progress)?;
     }
 }
 

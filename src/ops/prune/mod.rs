@@ -406,10 +406,6 @@ pub(in crate::ops) fn heed(progress: &dyn Progress) -> Result<(), OpsError> {
 }
 
 fn wait(progress: &dyn Progress) -> Result<(), OpsError> {
-    let until = Instant::now() + LOOK_EVERY;
-    while Instant::now() < until {
-        heed(progress)?;
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    Ok(())
+    crate::record::pause(LOOK_EVERY, || progress.cancelled());
+    heed(progress)
 }

@@ -6,7 +6,9 @@ use crate::repo::{
     budget::Budget,
     ids::PackKind,
     inner::lock,
-    keys, object, pack,
+    keys, names,
+    object::{self, ObjectKind},
+    pack,
     storage::{Class, Created},
 };
 use bytes::Bytes;
@@ -165,6 +167,9 @@ impl Carrier<'_> {
             Ok(Created::Exists) => match self.target.read(name) {
                 Ok(there) if there == *bytes => return Ok(()),
                 Ok(there) if check(name, &there).is_ok() => {
+                    if self.is_late_void(name, bytes)? {
+                        return Ok(());
+                    }
                     let location = self.target.location().to_owned();
                     return Err(RepoError::NotReplica {
                         location,
@@ -183,6 +188,17 @@ impl Carrier<'_> {
         self.target.create_shared(name, bytes, class)?;
         lock(&self.done).mended.push(name.to_owned());
         Ok(())
+    }
+
+    /// Whether the source's object is a fence below a revision that stands: one that was asked for before, and arrived when the
+    /// commit in its place had been tidied away. It says nothing, and the next prune takes it away.
+    fn is_late_void(&self, name: &str, bytes: &Bytes) -> Result<bool, RepoError> {
+        let Some((id, revision)) = names::parse_revision(name) else { return Ok(false) };
+        if object::kind_of(name, bytes).ok() != Some(ObjectKind::Void) {
+            return Ok(false);
+        }
+        let listed = super::side::objects(self.source, &format!("snapshots/{id}/"))?;
+        Ok(listed.keys().filter_map(|name| names::parse_revision(name)).any(|(_, other)| other > revision))
     }
 
     /// Key slots and `rekeep.json`, before all else: what is sealed under a new epoch comes after the slots that open it, and the

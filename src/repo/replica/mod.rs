@@ -108,8 +108,9 @@ pub struct Replicated {
 /// [`RepoError::NoRepository`], or what listing says.
 pub fn lists(storage: &Storage) -> Result<(String, BTreeSet<SnapshotId>), RepoError> {
     let id = standing::id_of(storage)?;
-    let snapshots = side::Snapshots::of(storage)?.revisions.into_iter();
-    Ok((id, snapshots.filter(|(_, revisions)| revisions.contains_key(&0)).map(|(id, _)| id).collect()))
+    let side::Snapshots { revisions, gathered, .. } = side::Snapshots::of(storage)?;
+    let listed = revisions.into_iter().filter(|(id, revisions)| revisions.contains_key(&0) && !gathered.contains(id));
+    Ok((id, listed.map(|(id, _)| id).collect()))
 }
 
 /// Copies to `target` what it lacks of the repository at `source`.

@@ -171,7 +171,7 @@ fn head(carrier: &Carrier<'_>, name: &ObjectName, bytes: u64) -> Result<Vec<(Obj
 
 /// Collective tombstones; then the revisions 0 beside which there is no other: among them are the commits of squashes, without
 /// which what a squash wrote does not count; then higher revisions before lower ones. So no revision shows that another has
-/// overtaken. Gives whether all of them were still there.
+/// overtaken. Gives whether all of them were still there that nobody gathers.
 fn bring_snapshots(carrier: &Carrier<'_>, snapshots: &Snapshots) -> Result<bool, RepoError> {
     let collectives = snapshots.collectives.iter().map(|(name, bytes)| (name.clone(), *bytes));
     let loads = lacking(collectives, &lock(&carrier.held).small);
@@ -187,7 +187,11 @@ fn bring_snapshots(carrier: &Carrier<'_>, snapshots: &Snapshots) -> Result<bool,
             break;
         }
         let loads = lacking(objects.into_iter(), &lock(&carrier.held).small);
-        all_there = carrier.bring_all(Stage::Snapshots, &loads)?.is_empty();
+        let gone = carrier.bring_all(Stage::Snapshots, &loads)?;
+        // What is gathered meanwhile was to go.
+        let was_to_go =
+            |name: &String| names::parse_revision(name).is_some_and(|(id, _)| snapshots.gathered.contains(&id));
+        all_there = gone.iter().all(was_to_go);
     }
     Ok(all_there)
 }

@@ -68,7 +68,8 @@ pub(super) struct Snapshots {
     pub revisions: BTreeMap<SnapshotId, BTreeMap<u64, u64>>,
     /// Collective tombstones, with their lengths.
     pub collectives: BTreeMap<String, u64>,
-    /// The snapshots that these name.
+    /// The snapshots that these name. Without a key nobody knows whether they may: what the source still has of them is copied
+    /// and kept like all else, and whoever has the key heeds the tombstones that pass their check.
     pub gathered: BTreeSet<SnapshotId>,
     /// What stands in the place of folders or cannot be read.
     pub problems: Vec<String>,
@@ -77,10 +78,11 @@ pub(super) struct Snapshots {
 impl Snapshots {
     /// Whether everything that was seen stands as it stood when `later` was looked at; that more came does not matter.
     pub fn stand(&self, later: &Self) -> bool {
-        self.revisions.iter().all(|(id, revisions)| {
-            let gathered_since = later.gathered.contains(id) && !self.gathered.contains(id);
-            later.revisions.get(id) == Some(revisions) && !gathered_since
-        })
+        // What is being gathered goes piece by piece.
+        self.revisions
+            .iter()
+            .filter(|(id, _)| !self.gathered.contains(id))
+            .all(|(id, revisions)| later.revisions.get(id) == Some(revisions) && !later.gathered.contains(id))
     }
 
     pub fn of(source: &Storage) -> Result<Self, RepoError> {
@@ -117,7 +119,6 @@ impl Snapshots {
                 Err(error) => return Err(error),
             }
         }
-        found.revisions.retain(|id, _| !found.gathered.contains(id));
         Ok(Some(found))
     }
 }

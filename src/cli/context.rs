@@ -2,7 +2,7 @@
 
 use super::{
     common::GlobalArgs,
-    exit::{CliError, Failure, usage},
+    exit::{CliError, Failure, Status, usage},
     interrupt,
     output::Out,
     password::PasswordSource,
@@ -15,6 +15,7 @@ use crate::{
     record::{SystemClock, Timestamp},
     repo::{OpenOptions, Repository, Snapshot, Storage, keys, storage::StorageOptions},
 };
+use serde::Serialize;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -50,6 +51,28 @@ pub struct Context {
 }
 
 impl Context {
+    /// Shows what came of a run that may lack something: as JSON, or what is lacking and a summary.
+    pub fn tell(
+        &self,
+        outcome: &impl Serialize,
+        problems: &[String],
+        is_complete: bool,
+        summary: impl FnOnce() -> String,
+    ) -> Status {
+        self.reporter.finish();
+        if self.json {
+            self.out.json(outcome);
+        } else {
+            for problem in problems {
+                self.reporter.problem(problem);
+            }
+            if !self.quiet {
+                self.out.text(&summary());
+            }
+        }
+        Status::complete(is_complete)
+    }
+
     /// Understands the global arguments; touches nothing.
     pub fn new(global: GlobalArgs, registry: Registry, environment: BTreeSet<String>) -> Result<Self, Failure> {
         let password = PasswordSource::choose(&global, &|name| {

@@ -12,7 +12,7 @@ use super::{
     version_key::{self, Seen, bad_key},
 };
 use crate::record::{Expiry, KeyRange, Meta, Shape, Timestamp, VersionTime};
-use std::{cmp::Ordering, io::Read, sync::Arc};
+use std::{io::Read, sync::Arc};
 
 /// Which versions are played.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ pub fn play<E: From<LayerError>>(
             (Some(key), None) | (None, Some(key)) => key,
         }
         .to_vec();
-        let is_in = |other: Option<&[u8]>| other.map(|other| other.cmp(&key)) == Some(Ordering::Equal);
+        let is_in = |other: Option<&[u8]>| other == Some(key.as_slice());
         let is_superseded = if is_in(walk.key()) { walk.gather()? } else { false };
         if is_in(base.key()) {
             if !is_superseded {

@@ -148,7 +148,7 @@ pub fn costs(storage: &Storage, prices: &Prices, class: &str, progress: &dyn Pro
         cost.add(bytes, prices.classes.get(name));
     };
     for folder in keys::FOLDERS {
-        super::prune::heed(progress)?;
+        super::crew::heed(progress)?;
         let tells =
             storage.list_classes(folder, &mut |page| page.iter().for_each(|(it, class)| add(class, it.bytes)))?;
         if !tells {

@@ -1,7 +1,11 @@
 //! Work that several threads do.
 
-use super::OpsError;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use super::{OpsError, Progress};
+use crate::repo::RepoError;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, PoisonError},
+};
 
 fn panicked<T>(_: T) -> Result<(), OpsError> {
     Err(OpsError::Failed("a worker panicked".to_owned()))
@@ -28,10 +32,32 @@ pub(super) fn together(threads: usize, work: impl Fn() -> Result<(), OpsError> +
     })
 }
 
+/// Stops whoever was asked to.
+pub(super) fn heed(progress: &dyn Progress) -> Result<(), OpsError> {
+    if progress.cancelled() { Err(RepoError::Interrupted.into()) } else { Ok(()) }
+}
+
+/// Does something with each of these, so many at once, until one fails or somebody is asked to stop.
+pub(super) fn each<T>(
+    threads: usize,
+    items: impl Iterator<Item = T> + Send,
+    progress: &dyn Progress,
+    work: impl Fn(T) -> Result<(), OpsError> + Sync,
+) -> Result<(), OpsError> {
+    let left = Mutex::new(items);
+    together(threads, || {
+        loop {
+            let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(item) = next else { return Ok(()) };
+            heed(progress)?;
+            work(item)?;
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
 
     #[test]
     fn a_failure_comes_before_words_of_having_been_stopped_and_a_panic_is_one() {

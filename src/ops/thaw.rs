@@ -1,6 +1,10 @@
 //! What must be thawed before a restore can read it: found before anything is written, asked for, and waited for, if somebody says so.
 
-use super::{OpsError, Phase, PhaseKind, Progress, command::Bounded, crew::together};
+use super::{
+    OpsError, Phase, PhaseKind, Progress,
+    command::Bounded,
+    crew::{each, heed},
+};
 use crate::{
     layer::Layer,
     repo::{
@@ -108,7 +112,7 @@ pub(super) fn ready(
             return Err(OpsError::refused(ErrorKind::Archived, words));
         }
         crate::record::pause(options.look_every, || progress.cancelled());
-        super::prune::heed(progress)?;
+        heed(progress)?;
     }
 }
 
@@ -163,22 +167,16 @@ pub(super) fn of_layers(
 /// Those of the packs that cannot be read now. What is gone is found out by whoever reads it.
 fn not_readable(storage: &Storage, packs: BTreeSet<ObjectName>, progress: &dyn Progress) -> Result<Frozen, OpsError> {
     let found = Mutex::new(Frozen::new());
-    let left = Mutex::new(packs.into_iter());
-    let run = || -> Result<(), OpsError> {
-        loop {
-            let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(pack) = next else { return Ok(()) };
-            super::prune::heed(progress)?;
-            match storage.standing_of(&pack::path(&pack)) {
-                Ok(Some(standing)) if !standing.readiness.can_be_read() => {
-                    found.lock().unwrap_or_else(PoisonError::into_inner).insert(pack, standing);
-                }
-                Ok(_) | Err(RepoError::Missing { .. }) => {}
-                Err(error) => return Err(error.into()),
+    each(storage.connections(), packs.into_iter(), progress, |pack| {
+        match storage.standing_of(&pack::path(&pack)) {
+            Ok(Some(standing)) if !standing.readiness.can_be_read() => {
+                found.lock().unwrap_or_else(PoisonError::into_inner).insert(pack, standing);
             }
+            Ok(_) | Err(RepoError::Missing { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
-    };
-    together(storage.connections(), run)?;
+        Ok(())
+    })?;
     Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -186,18 +184,9 @@ fn not_readable(storage: &Storage, packs: BTreeSet<ObjectName>, progress: &dyn P
 fn ask(storage: &Storage, frozen: &Frozen, how: &Ask, progress: &dyn Progress) -> Result<(), OpsError> {
     let mut asleep = frozen.iter().filter(|(_, standing)| standing.readiness == Readiness::Archived);
     match how {
-        Ask::Service { days, tier } => {
-            let asleep = Mutex::new(asleep);
-            let run = || -> Result<(), OpsError> {
-                loop {
-                    let next = asleep.lock().unwrap_or_else(PoisonError::into_inner).next();
-                    let Some((pack, _)) = next else { return Ok(()) };
-                    super::prune::heed(progress)?;
-                    storage.thaw(&pack::path(pack), *days, *tier)?;
-                }
-            };
-            together(storage.connections(), run)
-        }
+        Ask::Service { days, tier } => each(storage.connections(), asleep, progress, |(pack, _)| {
+            Ok(storage.thaw(&pack::path(pack), *days, *tier)?)
+        }),
         Ask::Command(command) => {
             let failed = |words: String| OpsError::Failed(format!("the command that thaws: {words}"));
             let io = |error: std::io::Error| failed(error.to_string());

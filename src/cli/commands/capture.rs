@@ -73,26 +73,13 @@ pub(super) fn run(args: &CaptureArgs, context: &Context) -> Result<Status, Failu
         // Files may be read again: what they hold is in the order of its times.
         let options = StreamOptions { arrival: Arrival::Times, ..options };
         let outcome = capture_files(&repo, &mut feed, &source, &options, &context.reporter).kept(KEPT)?;
-        return Ok(show(&outcome, context));
+        return Ok(context.tell(&outcome, &outcome.problems, outcome.complete, || summary(&outcome)));
     }
     #[cfg(feature = "aerospike")]
     if args.source.starts_with("aerospike:") {
         return live::run(args, options, context);
     }
     Err(usage(format!("`{}` gives no changes: aerospike://HOST/NAMESPACE and asbx:FOLDER do", args.source)))
-}
-
-fn show(outcome: &CaptureOutcome, context: &Context) -> Status {
-    context.reporter.finish();
-    if context.json {
-        context.out.json(outcome);
-    } else {
-        outcome.problems.iter().for_each(|problem| context.reporter.problem(problem));
-        if !context.quiet {
-            context.out.text(&summary(outcome));
-        }
-    }
-    Status::complete(outcome.complete)
 }
 
 fn summary(outcome: &CaptureOutcome) -> String {

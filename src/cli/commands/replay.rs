@@ -70,22 +70,9 @@ pub(super) fn run(args: &ReplayArgs, context: &Context) -> Result<Status, Failur
         let repo = context.open()?;
         let snapshot = context.resolve(&repo, &args.snapshot, &args.narrow.narrow())?;
         let outcome = replay(&repo, &snapshot, &mut sink, &options, &context.reporter).kept(KEPT)?;
-        return Ok(show(&outcome, context));
+        return Ok(context.tell(&outcome, &outcome.problems, outcome.complete, || summary(&outcome)));
     }
     Err(usage(format!("`{}` takes no changes: asbx:FOLDER does", args.target)))
-}
-
-fn show(outcome: &ReplayOutcome, context: &Context) -> Status {
-    context.reporter.finish();
-    if context.json {
-        context.out.json(outcome);
-    } else {
-        outcome.problems.iter().for_each(|problem| context.reporter.problem(problem));
-        if !context.quiet {
-            context.out.text(&summary(outcome));
-        }
-    }
-    Status::complete(outcome.complete)
 }
 
 fn summary(outcome: &ReplayOutcome) -> String {

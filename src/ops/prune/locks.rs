@@ -2,7 +2,7 @@
 
 use super::{OpsError, Phase, PhaseKind, Progress};
 use crate::{
-    ops::crew::together,
+    ops::crew,
     record::Timestamp,
     repo::{
         ObjectName, RepoError, Repository, SnapshotId, keys, pack,
@@ -99,9 +99,8 @@ pub(super) fn held(
     }
     let now = now(repo);
     let sum = Mutex::new(HeldPacks::default());
-    let names = going.iter().map(pack::path).collect();
-    each(repo, names, progress, &|name| {
-        let hold = match repo.storage().hold_of(name) {
+    crew::each(repo.storage().connections(), going.iter().map(pack::path), progress, |name| {
+        let hold = match repo.storage().hold_of(&name) {
             Err(RepoError::Missing { .. }) => None,
             hold => hold?,
         };
@@ -155,14 +154,14 @@ pub(super) fn extend(
     }
     names.extend(survey.packs.iter().filter(|it| it.live_chunks > 0 || it.is_busy).map(|it| pack::path(&it.name)));
     let done = Mutex::new((LocksExtended { objects: names.len() as u64, extended: 0, until }, Vec::new()));
-    each(repo, names, progress, &|name| {
+    crew::each(repo.storage().connections(), names.into_iter(), progress, |name| {
         let attempt = || -> Result<bool, RepoError> {
-            let Some(hold) = repo.storage().hold_of(name)? else { return Ok(false) };
+            let Some(hold) = repo.storage().hold_of(&name)? else { return Ok(false) };
             if hold.until.is_some_and(|until| until >= near) {
                 return Ok(false);
             }
             if !dry_run {
-                repo.storage().lock_until(name, until, hold.mode.unwrap_or(how.mode))?;
+                repo.storage().lock_until(&name, until, hold.mode.unwrap_or(how.mode))?;
             }
             Ok(true)
         };
@@ -177,25 +176,6 @@ pub(super) fn extend(
         Ok(())
     })?;
     Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Does something for each name, as many at once as there are connections.
-fn each(
-    repo: &Repository,
-    names: Vec<String>,
-    progress: &dyn Progress,
-    work: &(dyn Fn(&str) -> Result<(), RepoError> + Sync),
-) -> Result<(), OpsError> {
-    let left = Mutex::new(names.into_iter());
-    let run = || -> Result<(), OpsError> {
-        loop {
-            let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(name) = next else { return Ok(()) };
-            super::heed(progress)?;
-            work(&name)?;
-        }
-    };
-    together(repo.storage().connections(), run)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub use walk::Layers;
 
 use crate::layer::LayerError;
 
-use super::{OpsError, Phase, PhaseKind, Progress, progress::tell_news};
+use super::{OpsError, Phase, PhaseKind, Progress, crew::heed, progress::tell_news};
 use crate::{
     ops::{
         squash::{self, SquashOptions, SquashOutcome, ThinVersions},
@@ -22,7 +22,7 @@ use crate::{
         usage::peak_memory_bytes,
     },
     repo::{
-        Capability, ObjectName, RepoError, Repository,
+        Capability, ObjectName, Repository,
         pruner::{GRACE, MarkState, Pruner, PrunerOptions, Survey},
         repository::Lost,
         session::SessionTiming,
@@ -161,8 +161,7 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
             squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions, options.drop_versions)?;
         let held = locks::held(repo, &gone(&plan), progress)?;
         let mut planned = PruneOutcome { dry_run: true, plan, held, ..PruneOutcome::default() };
-        move_old(repo, || Ok(survey.clone()), options, &mut planned, progress)?;
-        renew_locks(repo, || Ok(survey), options, &mut planned, progress)?;
+        keep_up(repo, &survey, options, &mut planned, progress)?;
         planned
     } else {
         execute(repo, options, grace, progress)?
@@ -173,49 +172,40 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
         let _ = repo.storage().keep_reserve();
     }
     outcome.kept_as_versions = repo.storage().traffic().kept_as_versions - versions_before;
-    if !options.dry_run {
-        // What is needed is another question once packs were copied. What is moved is another version, which has no lock yet.
-        move_old(repo, || repo.survey(&walk::Layers, grace), options, &mut outcome, progress)?;
-        renew_locks(repo, || repo.survey(&walk::Layers, grace), options, &mut outcome, progress)?;
+    if !options.dry_run && (options.tier.is_some() || options.extend_locks.is_some()) {
+        // What is needed is another question once packs were copied.
+        keep_up(repo, &repo.survey(&walk::Layers, grace)?, options, &mut outcome, progress)?;
     }
     outcome.duration_seconds = began.elapsed().as_secs_f64();
     outcome.peak_memory_bytes = peak_memory_bytes();
     Ok(outcome)
 }
 
-/// Moves what only old snapshots need, if that is asked for.
-fn move_old(
+/// Moves what only old snapshots need, and renews locks, if that is asked for.
+fn keep_up(
     repo: &Repository,
-    survey: impl FnOnce() -> Result<Survey, RepoError>,
+    survey: &Survey,
     options: &PruneOptions,
     outcome: &mut PruneOutcome,
     progress: &dyn Progress,
 ) -> Result<(), OpsError> {
-    let Some(how) = &options.tier else { return Ok(()) };
-    let (tiered, failures) = tier::tier(repo, &survey()?, how, options.dry_run, progress)?;
-    outcome.tiered = Some(tiered);
-    outcome.failures.extend(failures);
+    if let Some(how) = &options.tier {
+        let (tiered, failures) = tier::tier(repo, survey, how, options.dry_run, progress)?;
+        outcome.tiered = Some(tiered);
+        outcome.failures.extend(failures);
+    }
+    // What was moved is another version, which has no lock yet.
+    if let Some(how) = options.extend_locks {
+        let (locks, failures) = locks::extend(repo, survey, how, options.dry_run, progress)?;
+        outcome.locks = Some(locks);
+        outcome.failures.extend(failures);
+    }
     Ok(())
 }
 
 /// The packs that lie in an archive, as far as a listing tells: nothing can be copied out of them.
 fn archived(repo: &Repository) -> Result<HashSet<ObjectName>, OpsError> {
     Ok(cold_packs(repo.storage())?.unwrap_or_default())
-}
-
-/// Renews locks, if that is asked for.
-fn renew_locks(
-    repo: &Repository,
-    survey: impl FnOnce() -> Result<Survey, RepoError>,
-    options: &PruneOptions,
-    outcome: &mut PruneOutcome,
-    progress: &dyn Progress,
-) -> Result<(), OpsError> {
-    let Some(how) = options.extend_locks else { return Ok(()) };
-    let (locks, failures) = locks::extend(repo, &survey()?, how, options.dry_run, progress)?;
-    outcome.locks = Some(locks);
-    outcome.failures.extend(failures);
-    Ok(())
 }
 
 /// The packs that go, as they are or once what is needed of them is copied.
@@ -398,11 +388,6 @@ fn delete(pruner: &Pruner, outcome: &mut PruneOutcome, progress: &dyn Progress) 
     }
     progress.count(0, deleted.bytes);
     Ok(deleted.marks > 0 && !refused)
-}
-
-/// Stops whoever was asked to.
-pub(in crate::ops) fn heed(progress: &dyn Progress) -> Result<(), OpsError> {
-    if progress.cancelled() { Err(RepoError::Interrupted.into()) } else { Ok(()) }
 }
 
 fn wait(progress: &dyn Progress) -> Result<(), OpsError> {

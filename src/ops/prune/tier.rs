@@ -1,8 +1,9 @@
 //! Data packs that only old snapshots need move to a class that costs less to keep and more to read.
 
-use super::{Layers, OpsError, Phase, PhaseKind, Progress, heed};
+use super::{Layers, OpsError, Phase, PhaseKind, Progress};
 use crate::{
-    ops::crew::together,
+    ops::{crew::each, select::keep_newest},
+    record::Timestamp,
     repo::{
         ObjectName, RepoError, Repository, Snapshot, SnapshotId, ids::PackKind, pack, pruner::Survey,
         storage::may_be_cold,
@@ -11,7 +12,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -44,17 +45,12 @@ pub struct Tiered {
 }
 
 /// The snapshots that are old enough. The newest of each source and scope is not, whatever its age: it is the one that is restored.
-fn old(snapshots: &[Snapshot], before: i64) -> HashSet<SnapshotId> {
-    let mut newest: BTreeMap<(&str, &str, &str), &Snapshot> = BTreeMap::new();
-    for snapshot in snapshots {
-        let source = snapshot.source();
-        let key = (source.connector.as_str(), source.name.as_str(), snapshot.content.scope.as_str());
-        let best = newest.entry(key).or_insert(snapshot);
-        if snapshot.content.end >= best.content.end {
-            *best = snapshot;
-        }
-    }
-    let newest: HashSet<SnapshotId> = newest.values().map(|snapshot| snapshot.id).collect();
+fn old(snapshots: &[Snapshot], after: Duration, now: Timestamp) -> HashSet<SnapshotId> {
+    let after = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+    let before = now.as_millis().saturating_sub(after);
+    let mut newest = snapshots.to_vec();
+    keep_newest(&mut newest, 1, now);
+    let newest: HashSet<SnapshotId> = newest.iter().map(|snapshot| snapshot.id).collect();
     let is_old = |it: &&Snapshot| it.content.end.as_millis() <= before && !newest.contains(&it.id);
     snapshots.iter().filter(is_old).map(|it| it.id).collect()
 }
@@ -77,8 +73,7 @@ pub(super) fn tier(
             format!("{} is on a service whose objects this program cannot move to another class", storage.location());
         return Err(OpsError::refused(ErrorKind::Unsupported, words));
     }
-    let millis = i64::try_from(options.after.as_millis()).unwrap_or(i64::MAX);
-    let old = old(&repo.snapshots()?, repo.clock().now().as_millis().saturating_sub(millis));
+    let old = old(&repo.snapshots()?, options.after, repo.clock().now());
     let mut tiered = Tiered { class: options.class.clone(), old_snapshots: old.len() as u64, ..Tiered::default() };
     if old.is_empty() {
         return Ok((tiered, Vec::new()));
@@ -99,26 +94,21 @@ pub(super) fn tier(
         }
     }
     progress.phase(&Phase::new(PhaseKind::Moving, moving.len() as u64, moving.iter().map(|(_, bytes)| bytes).sum()));
-    let (left, done) = (Mutex::new(moving.into_iter()), Mutex::new((tiered, Vec::new())));
-    let run = || -> Result<(), OpsError> {
-        loop {
-            let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((pack, bytes)) = next else { return Ok(()) };
-            heed(progress)?;
-            let moved = if dry_run { Ok(()) } else { storage.move_to_class(&pack::path(&pack), &options.class) };
-            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-            match moved {
-                Ok(()) => {
-                    done.0.packs += 1;
-                    done.0.bytes += bytes;
-                }
-                // A prune beside us was faster.
-                Err(RepoError::Missing { .. }) => {}
-                Err(error) => done.1.push(error.to_string()),
+    let done = Mutex::new((tiered, Vec::new()));
+    each(storage.connections(), moving.into_iter(), progress, |(pack, bytes)| {
+        let moved = if dry_run { Ok(()) } else { storage.move_to_class(&pack::path(&pack), &options.class) };
+        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+        match moved {
+            Ok(()) => {
+                done.0.packs += 1;
+                done.0.bytes += bytes;
             }
-            progress.count(1, bytes);
+            // A prune beside us was faster.
+            Err(RepoError::Missing { .. }) => {}
+            Err(error) => done.1.push(error.to_string()),
         }
-    };
-    together(storage.connections(), run)?;
+        progress.count(1, bytes);
+        Ok(())
+    })?;
     Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
 }

@@ -192,10 +192,10 @@ fn parse_time(text: &str) -> Timestamp {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::repo::storage) mod tests {
     use super::*;
 
-    fn heard(headers: &[(&'static str, &str)]) -> Heard {
+    pub(in crate::repo::storage) fn heard(headers: &[(&'static str, &str)]) -> Heard {
         let headers = headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
         Heard { address: Uri::from_static("http://x/y"), headers: headers.collect() }
     }

@@ -2,7 +2,7 @@
 
 mod metrics;
 
-use super::{CaptureArgs, KEPT, show};
+use super::{CaptureArgs, KEPT, summary};
 use crate::{
     cli::{
         aerospike_connect::ConnectArgs,
@@ -211,5 +211,5 @@ pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) 
         progress: &measured,
     })
     .kept(KEPT)?;
-    Ok(show(&outcome, context))
+    Ok(context.tell(&outcome, &outcome.problems, outcome.complete, || summary(&outcome)))
 }

@@ -145,12 +145,7 @@ fn thawed(headers: &HeaderMap) -> Option<Readiness> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn heard(headers: &[(&'static str, &str)]) -> Heard {
-        let headers = headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
-        Heard { address: Uri::from_static("http://x/y"), headers: headers.collect() }
-    }
+    use super::{super::tests::heard, *};
 
     #[test]
     fn an_answer_says_whether_an_object_can_be_read() {

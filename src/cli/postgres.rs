@@ -26,6 +26,15 @@ pub struct PostgresArgs {
     pub statement_timeout: Option<Duration>,
 }
 
+/// How a database is restored. Fields are named like the connector's options.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args, Serialize)]
+#[command(next_help_heading = "PostgreSQL")]
+pub struct PostgresTargetArgs {
+    /// Restore all or nothing, by one connection, also into a database that has none of the tables
+    #[arg(long)]
+    pub single_transaction: bool,
+}
+
 /// Where a store of `AtlasDB` is, and who gives its timestamps. Fields that are not skipped are named like the connector's options.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize)]
 #[command(next_help_heading = "AtlasDB")]

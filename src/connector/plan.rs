@@ -49,8 +49,12 @@ pub struct TargetPlan {
     pub leave_alone: Vec<PathBuf>,
     /// The location of the repository that it comes from.
     pub repository: Option<String>,
+    /// The snapshot, by its id, by which a target knows a restore again that was stopped; `None` where records come from elsewhere.
+    pub snapshot: Option<String>,
     /// The end of the snapshot: what a connector may show as "as of".
     pub as_of: Timestamp,
+    /// Threads that may be used; connections of a target that writes by several.
+    pub parallel: usize,
 }
 
 const WITHIN: &str = "it is in the repository that is restored from, which would be written over";

@@ -114,6 +114,14 @@ pub trait Target: Send + Sync {
 
 /// A running restore. Collections are opened one after the other, in the plan's order.
 pub trait TargetSession: Send {
+    /// What became of a collection's records in an earlier run of the same restore, if the target itself knows that it holds all of
+    /// them: it is not opened, and nothing of it is written again.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if the target does not hold any more what it was known to hold.
+    fn written_before(&mut self, _collection: usize) -> Result<Option<Outcomes>, ConnectorError> {
+        Ok(None)
+    }
     /// Opens a collection of the plan for writing; creates it if it does not exist. Where [`Target::goes_on`] gives something,
     /// collections may also be opened before, to be looked at.
     ///

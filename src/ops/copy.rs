@@ -200,7 +200,9 @@ fn plan(source: &dyn Source, session: &dyn SourceSession, options: &CopyOptions)
         leave_alone: Vec::new(),
         repository: None,
         left_out: Some(source.scope().asked).filter(|asked| !asked.is_everything()),
+        snapshot: None,
         as_of: session.start(),
+        parallel: 1,
     }
 }
 

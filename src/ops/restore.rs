@@ -186,8 +186,8 @@ fn write(
 ) -> Result<(TargetEnd, u64), OpsError> {
     let mut session = target.begin(plan)?;
     let resumed = run.resume(session.as_mut(), selected, ledger)?;
-    run.write_all(session.as_mut(), selected, plan, ledger)?;
-    Ok((session.finish()?, resumed))
+    let passed_over = run.write_all(session.as_mut(), selected, plan, ledger)?;
+    Ok((session.finish()?, resumed + passed_over))
 }
 
 /// From here on the target may hold part of the records.
@@ -363,9 +363,19 @@ impl Run<'_> {
         selected: &[Selected<'_>],
         plan: &TargetPlan,
         ledger: &mut Ledger<'_>,
-    ) -> Result<(), OpsError> {
+    ) -> Result<u64, OpsError> {
         let place = ledger.place().clone();
+        let mut passed_over = 0;
         for (index, one) in selected.iter().enumerate().skip(place.collections).filter(|_| !self.options.no_records) {
+            if let Some(outcomes) = session.written_before(index)? {
+                let (records, bytes) = (one.collection.records, one.collection.bytes);
+                passed_over += records;
+                self.progress.count(records, bytes);
+                self.totals.records += records;
+                self.totals.bytes += bytes;
+                self.outcomes.add(outcomes);
+                continue;
+            }
             let mut writer = session.open(index)?;
             writer.meet_snapshot(Arc::new(Records::of(self.repo, one.collection, self.snapshot.content.end)));
             let behind = if index == place.collections { place.behind.clone() } else { None };
@@ -376,7 +386,7 @@ impl Run<'_> {
             ledger.keep(ResumePoint { collections: index + 1, behind: None }, &tally);
             (self.outcomes, self.totals) = (tally.outcomes, tally.totals);
         }
-        Ok(())
+        Ok(passed_over)
     }
 
     fn write(

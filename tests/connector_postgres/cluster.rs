@@ -317,3 +317,22 @@ impl Room {
         self.ok(&["--json", "backup", url]).json()
     }
 }
+
+/// A folder of the server's on a file system of 8 MiB.
+pub struct SmallDisk(pub PathBuf);
+
+impl SmallDisk {
+    pub fn open() -> Self {
+        let parts = std::env::var_os("REKEEP_PARTS").expect("REKEEP_PARTS says where parts lie");
+        let dir = PathBuf::from(parts).join("small-disk").join(format!("postgres-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        give(&dir);
+        Self(fs::canonicalize(dir).unwrap())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

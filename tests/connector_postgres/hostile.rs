@@ -1,9 +1,9 @@
 //! Servers that are odd, change under a run, or let it down.
 
-use crate::cluster::{Cluster, Ran, Room, contents, give, rows};
+use crate::cluster::{Cluster, Ran, Room, SmallDisk, contents, rows};
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -234,25 +234,6 @@ fn a_server_that_begins_again_costs_a_run_and_the_next_one_goes_on() {
     let second = room.backup(&cluster.url("d"));
     let stats = &second["stats"];
     assert_eq!((&stats["changed"], &stats["new"], &stats["deleted"]), (&3.into(), &0.into(), &0.into()), "{second}");
-}
-
-/// A folder of the server's on a file system of 8 MiB.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn open() -> Self {
-        let parts = std::env::var_os("REKEEP_PARTS").expect("REKEEP_PARTS says where parts lie");
-        let dir = PathBuf::from(parts).join("small-disk").join(format!("postgres-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        give(&dir);
-        Self(fs::canonicalize(dir).unwrap())
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 #[test]

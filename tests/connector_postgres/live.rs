@@ -108,9 +108,9 @@ fn a_server_that_dies_midway_costs_a_run_and_nothing_else() {
     assert_eq!(snapshots.as_array().or(snapshots["snapshots"].as_array()).map(Vec::len), Some(0), "{snapshots}");
     room.backup(&url);
 
-    // A restore is all or nothing.
+    // One transaction is all or nothing.
     cluster.database("copy");
-    let child = running(&["restore", "latest", &cluster.url("copy")]);
+    let child = running(&["restore", "latest", &cluster.url("copy"), "--single-transaction"]);
     wait_for_copy(&cluster, "COPY");
     cluster.crash();
     let ran: crate::cluster::Ran = child.wait_with_output().unwrap().into();

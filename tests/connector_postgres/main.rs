@@ -11,6 +11,7 @@ mod histories;
 mod hostile;
 mod live;
 mod mini;
+mod steps;
 mod whole;
 
 #[path = "../support/rng.rs"]

@@ -88,6 +88,11 @@ fn a_database_with_everything_comes_back_as_it_was() {
     }
     let schema = |database: &str| cluster.dump(database, &["--schema-only"]);
     assert_eq!(schema("origin"), schema("copy"));
+    let mut single = cluster.database("single");
+    room.ok(&["restore", "latest", &cluster.url("single"), "--single-transaction"]);
+    assert!(was == contents(&mut single));
+    assert_eq!(schema("origin"), schema("single"));
+    drop(single);
     for name in ["identities_s_seq", "identities_id_seq", "\"odd.seq\""] {
         let sql = format!("SELECT last_value, is_called FROM public.{name}");
         let state = |client: &mut postgres::Client| {

@@ -77,7 +77,9 @@ fn plan(session: &dyn SourceSession, way: &Way) -> TargetPlan {
         left_out: None,
         leave_alone: Vec::new(),
         repository: None,
+        snapshot: None,
         as_of: session.start(),
+        parallel: 1,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
         exit::{Failure, Kept as _, Status, usage},
         hooks::{HookArgs, Told},
         output,
-        postgres::{AtlasArgs, PostgresArgs},
+        postgres::{AtlasArgs, PostgresArgs, PostgresTargetArgs},
         typed,
         units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
@@ -89,6 +89,8 @@ pub struct RestoreArgs {
     #[command(flatten)]
     postgres: PostgresArgs,
     #[command(flatten)]
+    postgres_target: PostgresTargetArgs,
+    #[command(flatten)]
     lake: DeepLakeWriteArgs,
     #[command(flatten)]
     atlas: AtlasArgs,
@@ -164,7 +166,7 @@ impl From<When> for Overwrite {
 }
 
 const KEPT: &str = "the repository is as it was; the target may hold part of the records. The same command goes on behind \
-                    them (aerospike:), or with `--overwrite if-changed` brings the rest";
+                    them (aerospike:, and postgresql: in steps), or with `--overwrite if-changed` brings the rest";
 
 pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failure> {
     let url = args.atlas.url(args.target.as_deref())?.unwrap_or_default();
@@ -188,6 +190,7 @@ fn work(
     let mut options = args.aerospike.options()?;
     args.asb.add_to(&mut options)?;
     options.add(&args.postgres)?;
+    options.add(&args.postgres_target)?;
     options.add(&args.lake)?;
     options.add(&json!({
         "owners_by_name": args.owners_by_name,

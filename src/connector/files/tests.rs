@@ -49,7 +49,9 @@ fn plan(overwrite: Overwrite, make_equal: bool) -> TargetPlan {
         left_out: None,
         leave_alone: Vec::new(),
         repository: None,
+        snapshot: None,
         as_of: Timestamp::from_millis(0),
+        parallel: 1,
     }
 }
 

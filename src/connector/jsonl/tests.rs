@@ -54,7 +54,9 @@ fn plan(codec: KeyCodec, overwrite: Overwrite) -> TargetPlan {
         left_out: None,
         leave_alone: Vec::new(),
         repository: None,
+        snapshot: None,
         as_of: Timestamp::from_millis(0),
+        parallel: 1,
     }
 }
 

@@ -2,11 +2,32 @@
 
 use super::{
     attributes::TableAttributes,
-    catalog::{KeyKind, Table},
-    names::ident,
+    catalog::{self, KeyKind, Table},
+    client::Client,
+    error::reading,
+    names::{self, ident},
+    select::Selection,
     types::Form,
 };
 use crate::connector::ConnectorError;
+
+/// A table of the target; `None` if there is none.
+pub(super) fn find(client: &mut Client, name: &str, object: &str) -> Result<Option<Table>, ConnectorError> {
+    let place = names::place(name)?;
+    let sql = "SELECT c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
+    let found = client.query_opt(sql, &[&place.0, &place.1]).map_err(|error| reading(object, &error))?;
+    let Some(found) = found else { return Ok(None) };
+    if found.get::<_, i8>(0).cast_unsigned() != b'r' {
+        let reason = "it is no ordinary table".to_owned();
+        return Err(ConnectorError::Mismatch { object: format!("{name} of {object}"), reason });
+    }
+    let mut tables = catalog::tables(client, &Selection::only([place]), object)?;
+    for table in &mut tables {
+        table.condition = None;
+    }
+    catalog::describe(client, &mut tables, object)?;
+    Ok(tables.into_iter().next())
+}
 
 /// Refuses a table that cannot take the rows, and gives it the key that they have. Where the key is made later, it need not be there.
 pub(super) fn check_fit(

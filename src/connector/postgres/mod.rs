@@ -2,7 +2,7 @@
 //!
 //! What is kept, what is exact and why, and what comes back how is written in `docs/postgresql.md`. The parts: `address`, `tls`
 //! and `client` connect; `catalog` and `types` say what is there; `plan` makes rows records, `load` reads and sorts them,
-//! `stream` gives them out; [`target`] writes.
+//! `stream` gives them out; [`target`] writes, `steps` by several connections, and `marker` says what of that has not ended.
 
 mod address;
 mod aftermath;
@@ -13,6 +13,7 @@ mod cell;
 mod client;
 mod copy;
 pub mod decoding;
+mod define;
 mod dump;
 mod error;
 mod fit;
@@ -20,6 +21,7 @@ mod gather;
 mod large;
 mod load;
 mod lobs;
+mod marker;
 mod names;
 mod objects;
 mod open;
@@ -29,6 +31,7 @@ mod select;
 mod settings;
 mod shared;
 pub mod source;
+mod steps;
 mod stream;
 pub mod target;
 mod tls;

@@ -1,7 +1,11 @@
 //! From a URL to a source or target.
 
 use super::{
-    address::Address, client::Server, select::Selection, settings::Settings, source::PostgresSource,
+    address::Address,
+    client::Server,
+    select::Selection,
+    settings::{Settings, TargetSettings},
+    source::PostgresSource,
     target::PostgresTarget,
 };
 use crate::connector::{
@@ -27,8 +31,12 @@ impl Connector for PostgresConnector {
         self.form
     }
 
-    fn options(&self, _: Role) -> Vec<OptionDescription> {
-        options_of::<Settings>()
+    fn options(&self, role: Role) -> Vec<OptionDescription> {
+        let mut options = options_of::<Settings>();
+        if role == Role::Target {
+            options.extend(options_of::<TargetSettings>());
+        }
+        options
     }
 
     fn source(&self, url: &SourceUrl, options: &Options) -> Result<Box<dyn Source>, ConnectorError> {
@@ -38,7 +46,7 @@ impl Connector for PostgresConnector {
 
     fn target(&self, url: &SourceUrl, options: &Options) -> Result<Box<dyn Target>, ConnectorError> {
         let (server, selection) = open(url, options)?;
-        Ok(Box::new(PostgresTarget::new(server, &selection)?))
+        Ok(Box::new(PostgresTarget::new(server, &selection)?.with(options.read()?)))
     }
 }
 

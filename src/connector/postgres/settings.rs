@@ -15,6 +15,14 @@ pub struct Settings {
     pub statement_timeout: Option<Length>,
 }
 
+/// How a database is restored.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TargetSettings {
+    /// All or nothing, by one connection, also where the database has none of the tables.
+    pub single_transaction: bool,
+}
+
 impl Settings {
     pub(super) fn lock_timeout_millis(&self) -> u128 {
         self.lock_timeout.map_or(Duration::from_secs(10), |length| length.0).as_millis().min(i32::MAX as u128)

@@ -6,6 +6,7 @@ use super::{
     client::{Client, Facts, Server},
     dump, error, gather,
     load::load,
+    marker,
     objects::ObjectStream,
     plan::Plan,
     select::{LARGE_OBJECTS, Selection},
@@ -79,6 +80,7 @@ impl PostgresSource {
         let mut leader = self.server.connect()?;
         let facts = self.server.facts(&mut leader)?;
         for _ in 0..MAX_BEGINNINGS {
+            marker::refuse(&mut leader, &self.server.shown())?;
             if let Some(found) = Found::take(&self.server, choose, &mut leader)? {
                 return self.session(leader, facts, found, options);
             }

@@ -1,30 +1,39 @@
-//! The target: a database that is changed in one transaction.
+//! The target: a database that is changed in one transaction, or, if it has none of the tables, made in steps.
 
 use super::{
     aftermath,
     attributes::{Attributes, TableAttributes, parse},
-    catalog::{self, KeyKind, Table},
+    catalog::KeyKind,
     client::{Client, Facts, Server},
+    define::{attempt, define},
     error::{reading, said, writing},
-    fit::{check_fit, create_table},
+    fit::{check_fit, create_table, find},
     gather::set_sequence,
     lobs::ObjectWriter,
-    names,
+    marker, names,
     plan::Plan,
     script,
     select::{LARGE_OBJECTS, Selection},
+    settings::TargetSettings,
     source::PostgresSource,
+    steps::{Ground, Steps, Watch},
     write::{Insert, TableWriter},
 };
 use crate::connector::{
-    CollectionTarget, ConnectorError, Meets, Source, Target, TargetCollection, TargetEnd, TargetPlan, TargetSession,
+    CollectionTarget, ConnectorError, Meets, Overwrite, Source, Target, TargetCollection, TargetEnd, TargetPlan,
+    TargetSession,
 };
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 /// A database to write.
 pub struct PostgresTarget {
     server: Server,
     table: Option<String>,
+    settings: TargetSettings,
+    watch: Watch,
 }
 
 impl PostgresTarget {
@@ -34,7 +43,11 @@ impl PostgresTarget {
             let reason = "a target names one table at most: table=".to_owned();
             return Err(ConnectorError::Url { url: server.shown(), reason });
         }
-        Ok(Self { server, table })
+        Ok(Self { server, table, settings: TargetSettings::default(), watch: Watch::default() })
+    }
+
+    pub(super) fn with(self, settings: TargetSettings) -> Self {
+        Self { settings, ..self }
     }
 
     fn look(&self) -> Result<(Client, Facts), ConnectorError> {
@@ -57,24 +70,6 @@ impl PostgresTarget {
     }
 }
 
-/// A table of the target; `None` if there is none.
-fn find(client: &mut Client, name: &str, object: &str) -> Result<Option<Table>, ConnectorError> {
-    let place = names::place(name)?;
-    let sql = "SELECT c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
-    let found = client.query_opt(sql, &[&place.0, &place.1]).map_err(|error| reading(object, &error))?;
-    let Some(found) = found else { return Ok(None) };
-    if found.get::<_, i8>(0).cast_unsigned() != b'r' {
-        let reason = "it is no ordinary table".to_owned();
-        return Err(ConnectorError::Mismatch { object: format!("{name} of {object}"), reason });
-    }
-    let mut tables = catalog::tables(client, &Selection::only([place]), object)?;
-    for table in &mut tables {
-        table.condition = None;
-    }
-    catalog::describe(client, &mut tables, object)?;
-    Ok(tables.into_iter().next())
-}
-
 fn is_objects(collection: &TargetCollection) -> bool {
     collection.source_name == LARGE_OBJECTS
 }
@@ -91,6 +86,10 @@ impl Target for PostgresTarget {
     fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {
         let (mut client, _) = self.look()?;
         let object = self.server.shown();
+        if marker::find(&mut client, &object)?.is_some() {
+            // Whether this restore is the one that goes on is judged when the plan is known.
+            return Ok(Vec::new());
+        }
         let mut occupied = Vec::new();
         for name in collections {
             let from = if name == LARGE_OBJECTS {
@@ -114,6 +113,10 @@ impl Target for PostgresTarget {
         let attributes = self.attributes(plan)?;
         let (mut client, facts) = self.look()?;
         self.check(&facts, &attributes)?;
+        if let Some(marker) = marker::find(&mut client, &object)? {
+            marker.check(self.snapshot(plan), &object)?;
+            return Ok(vec![Meets::Nothing; plan.collections.len()]);
+        }
         let mut meets = Vec::new();
         for collection in &plan.collections {
             if is_objects(collection) {
@@ -134,7 +137,34 @@ impl Target for PostgresTarget {
     }
 
     fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn TargetSession>, ConnectorError> {
-        Ok(Box::new(self.begin_with(plan, &mut |_| Ok(()))?))
+        let object = self.server.shown();
+        let attributes = self.attributes(plan)?;
+        let (mut client, facts) = self.look()?;
+        self.check(&facts, &attributes)?;
+        let found = marker::find(&mut client, &object)?;
+        if let Some(marker) = &found {
+            marker.check(self.snapshot(plan), &object)?;
+        }
+        let Some(snapshot) = self.snapshot(plan).filter(|_| attributes.dumped_by.is_some()).map(str::to_owned) else {
+            return Ok(Box::new(self.begin_with(plan, &mut |_| Ok(()))?));
+        };
+        if found.is_none() && !is_new(&mut client, plan, &attributes, &object)? {
+            return Ok(Box::new(self.begin_with(plan, &mut |_| Ok(()))?));
+        }
+        let (server, watch) = (self.server.clone(), self.watch.clone());
+        let ground = Ground { server, facts, attributes, plan: plan.clone(), snapshot, watch };
+        match Steps::begin(ground, client, found)? {
+            Some(steps) => Ok(Box::new(steps)),
+            None => Ok(Box::new(self.begin_with(plan, &mut |_| Ok(()))?)),
+        }
+    }
+
+    fn waits_for(&self) -> Option<String> {
+        self.watch.status()
+    }
+
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        Some(Arc::clone(&self.watch.stop))
     }
 
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
@@ -142,6 +172,27 @@ impl Target for PostgresTarget {
         let selection = table.map_or_else(Selection::default, |table| Selection::only([table]));
         Ok(Some(Box::new(PostgresSource::new(self.server.clone(), selection).rows_only())))
     }
+}
+
+/// Whether a plan brings a whole database to where none of its tables is.
+fn is_new(
+    client: &mut Client,
+    plan: &TargetPlan,
+    attributes: &Attributes,
+    object: &str,
+) -> Result<bool, ConnectorError> {
+    let collections = &plan.collections;
+    let same: BTreeSet<&String> =
+        collections.iter().filter(|one| one.name == one.source_name).map(|one| &one.source_name).collect();
+    if plan.partial || !attributes.tables.iter().all(|table| same.contains(table)) {
+        return Ok(false);
+    }
+    for collection in collections.iter().filter(|collection| !is_objects(collection)) {
+        if find(client, &collection.name, object)?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Work in the transaction of a restore.
@@ -158,6 +209,7 @@ impl PostgresTarget {
         let attributes = self.attributes(plan)?;
         let (mut client, facts) = self.look()?;
         self.check(&facts, &attributes)?;
+        marker::refuse(&mut client, &object)?;
         client.batch_execute("BEGIN").map_err(|error| writing(&object, &error))?;
         let mut session = PostgresTargetSession {
             server: self.server.clone(),
@@ -175,6 +227,14 @@ impl PostgresTarget {
         first(&mut session.client)?;
         session.prepare()?;
         Ok(session)
+    }
+
+    /// The snapshot of a plan that may be restored in steps.
+    fn snapshot<'a>(&self, plan: &'a TargetPlan) -> Option<&'a str> {
+        let replaces = matches!(plan.overwrite, Overwrite::Always | Overwrite::Never) && !plan.make_equal;
+        let is_whole = !plan.partial && plan.collections.iter().all(|one| one.name == one.source_name);
+        let in_steps = is_whole && replaces && !self.settings.single_transaction && self.table.is_none();
+        plan.snapshot.as_deref().filter(|_| in_steps)
     }
 
     /// What the snapshot says of its database.
@@ -217,14 +277,7 @@ impl PostgresTargetSession {
 
     /// Runs a statement; if it fails, what it did is undone alone.
     fn attempt(&mut self, sql: &str) -> Result<Result<(), postgres::Error>, ConnectorError> {
-        self.run("SAVEPOINT rekeep_one")?;
-        match self.client.batch_execute(sql) {
-            Ok(()) => self.run("RELEASE SAVEPOINT rekeep_one").map(Ok),
-            Err(error) if self.client.is_closed() => Err(self.fail(&error)),
-            Err(error) => {
-                self.run("ROLLBACK TO SAVEPOINT rekeep_one; RELEASE SAVEPOINT rekeep_one").map(|()| Err(error))
-            }
-        }
+        attempt(&mut self.client, sql, &self.object)
     }
 
     fn prepare(&mut self) -> Result<(), ConnectorError> {
@@ -250,19 +303,7 @@ impl PostgresTargetSession {
 
     /// Makes one thing that `pg_dump` described.
     fn define(&mut self, statement: script::Statement<'_>, may_fail: bool) -> Result<(), ConnectorError> {
-        let refused =
-            |reason: String| ConnectorError::Mismatch { object: "the snapshot's definitions".to_owned(), reason };
-        let statement = statement.map_err(refused)?;
-        let Err(error) = self.attempt(statement)? else { return Ok(()) };
-        if is_there(statement, &error) {
-            return Ok(());
-        }
-        let short: String = statement.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
-        if may_fail || is_aside(statement) {
-            self.missing.push(format!("{short}: {}", said(&error)));
-            return Ok(());
-        }
-        Err(writing(&format!("{} ({short})", self.object), &error))
+        define(&mut self.client, statement, may_fail, &self.object, &mut self.missing)
     }
 
     fn finish_definitions(&mut self) -> Result<(), ConnectorError> {
@@ -301,21 +342,6 @@ impl PostgresTargetSession {
         }
         Ok(())
     }
-}
-
-/// Whether what a statement makes is there already.
-fn is_there(statement: &str, error: &postgres::Error) -> bool {
-    let code = error.code().map(postgres::error::SqlState::code);
-    (statement.starts_with("CREATE SCHEMA") && code == Some("42P06"))
-        || (statement.starts_with("SET ") && matches!(code, Some("42704" | "22023")))
-}
-
-/// Whether a statement says who owns or may do what, or describes: rows come back without it.
-fn is_aside(statement: &str) -> bool {
-    let first = statement.split_whitespace().next().unwrap_or_default();
-    ["GRANT", "REVOKE", "COMMENT", "SECURITY"].contains(&first)
-        || statement.starts_with("ALTER DEFAULT PRIVILEGES")
-        || (first == "ALTER" && statement.contains(" OWNER TO "))
 }
 
 impl TargetSession for PostgresTargetSession {
@@ -370,7 +396,7 @@ impl TargetSession for PostgresTargetSession {
             table.key.clear();
         }
         let insert = Insert::new(&table, &attributes, &object)?;
-        let plan = Plan::new(table, self.facts.ascii());
+        let plan = Arc::new(Plan::new(table, self.facts.ascii()));
         let writer = TableWriter::new(&mut self.client, plan, insert, self.plan.overwrite, is_empty, object);
         Ok(Box::new(writer?))
     }

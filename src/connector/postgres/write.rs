@@ -37,6 +37,7 @@ enum From {
 }
 
 /// Which columns are written, and from what.
+#[derive(Clone)]
 pub(super) struct Insert {
     names: Vec<String>,
     types: Vec<String>,
@@ -181,7 +182,7 @@ impl Walk {
 impl<'a> TableWriter<'a> {
     pub(super) fn new(
         client: &'a mut Client,
-        plan: Plan,
+        plan: Arc<Plan>,
         insert: Insert,
         overwrite: Overwrite,
         was_empty: bool,
@@ -189,7 +190,7 @@ impl<'a> TableWriter<'a> {
     ) -> Result<Self, ConnectorError> {
         let mut writer = Self {
             client,
-            plan: Arc::new(plan),
+            plan,
             insert,
             overwrite,
             was_empty,

@@ -136,7 +136,9 @@ pub(super) fn target_plan(
         leave_alone: own_folder(repo),
         repository: Some(repo.storage().location().to_owned()),
         left_out: (!is_everything(snapshot)).then(|| snapshot.content.asked.clone()),
+        snapshot: Some(snapshot.id.to_string()),
         as_of: snapshot.content.end,
+        parallel: options.parallel.max(1),
     }
 }
 

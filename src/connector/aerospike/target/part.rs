@@ -106,7 +106,9 @@ mod tests {
             left_out: Some(Asked { only, ..Asked::default() }),
             leave_alone: Vec::new(),
             repository: None,
+            snapshot: None,
             as_of: Timestamp::from_millis(0),
+            parallel: 1,
         }
     }
 

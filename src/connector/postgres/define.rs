@@ -1,0 +1,71 @@
+//! Statements of which one that fails costs itself alone.
+
+use super::{
+    client::Client,
+    error::{said, writing},
+    script::Statement,
+};
+use crate::connector::ConnectorError;
+
+/// Runs a statement in a transaction; if it fails, what it did is undone alone.
+pub(super) fn attempt(
+    client: &mut Client,
+    sql: &str,
+    object: &str,
+) -> Result<Result<(), postgres::Error>, ConnectorError> {
+    let fail = |error: postgres::Error| writing(object, &error);
+    client.batch_execute("SAVEPOINT rekeep_one").map_err(fail)?;
+    match client.batch_execute(sql) {
+        Ok(()) => client.batch_execute("RELEASE SAVEPOINT rekeep_one").map(Ok).map_err(fail),
+        Err(error) if client.is_closed() => Err(fail(error)),
+        Err(error) => {
+            let back = "ROLLBACK TO SAVEPOINT rekeep_one; RELEASE SAVEPOINT rekeep_one";
+            client.batch_execute(back).map(|()| Err(error)).map_err(fail)
+        }
+    }
+}
+
+/// Makes one thing that `pg_dump` described; where it cannot be and rows come back without it, it is named.
+pub(super) fn define(
+    client: &mut Client,
+    statement: Statement<'_>,
+    may_fail: bool,
+    object: &str,
+    missing: &mut Vec<String>,
+) -> Result<(), ConnectorError> {
+    let statement = statement.map_err(refused)?;
+    let Err(error) = attempt(client, statement, object)? else { return Ok(()) };
+    if is_there(statement, &error) {
+        return Ok(());
+    }
+    if may_fail || is_aside(statement) {
+        missing.push(format!("{}: {}", shortened(statement), said(&error)));
+        return Ok(());
+    }
+    Err(writing(&format!("{object} ({})", shortened(statement)), &error))
+}
+
+/// Of text that is no statement.
+pub(super) fn refused(reason: String) -> ConnectorError {
+    ConnectorError::Mismatch { object: "the snapshot's definitions".to_owned(), reason }
+}
+
+/// A statement as it is shown.
+pub(super) fn shortened(statement: &str) -> String {
+    statement.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
+}
+
+/// Whether what a statement makes is there already.
+pub(super) fn is_there(statement: &str, error: &postgres::Error) -> bool {
+    let code = error.code().map(postgres::error::SqlState::code);
+    (statement.starts_with("CREATE SCHEMA") && code == Some("42P06"))
+        || (statement.starts_with("SET ") && matches!(code, Some("42704" | "22023")))
+}
+
+/// Whether a statement says who owns or may do what, or describes: rows come back without it.
+fn is_aside(statement: &str) -> bool {
+    let first = statement.split_whitespace().next().unwrap_or_default();
+    ["GRANT", "REVOKE", "COMMENT", "SECURITY"].contains(&first)
+        || statement.starts_with("ALTER DEFAULT PRIVILEGES")
+        || (first == "ALTER" && statement.contains(" OWNER TO "))
+}

@@ -130,6 +130,19 @@ pub fn merge_layers(
     finish_layer(context, writer, &built)
 }
 
+/// Writes the blocks of one range of the delta that takes the place of `stack`'s deltas.
+pub fn merge_deltas_in(
+    context: &LayerContext,
+    stack: &Stack,
+    range: &KeyRange,
+    writer: &mut dyn ChunkWriter,
+    progress: &MergeProgress<'_>,
+) -> Result<BuiltRange, LayerError> {
+    let mut merge = Merge::new(context, MergeKind::Deltas, range, None);
+    merge.run(stack, range, writer, progress)?;
+    Ok(merge.out.finish(writer)?.0)
+}
+
 /// Writes the blocks of one range of the layer that takes the place of `stack`'s, and gives what its rows add up to.
 pub fn merge_range(
     context: &LayerContext,

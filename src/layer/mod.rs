@@ -33,7 +33,8 @@ pub use journal::{
     JournalChange, JournalWriter, KeptVersions, holds_version, is_beyond_limits, merge_journals, newest_versions,
 };
 pub use merge::{
-    MergeKind, MergeProgress, RowTotals, StateTotals, merge_layers, merge_range, merge_state, read_totals,
+    MergeKind, MergeProgress, RowTotals, StateTotals, merge_deltas_in, merge_layers, merge_range, merge_state,
+    read_totals,
 };
 pub use played::{Played, PlayedSpan, play};
 pub use reader::{BlockInfo, Layer};

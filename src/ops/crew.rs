@@ -4,7 +4,10 @@ use super::{OpsError, Progress};
 use crate::repo::RepoError;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 fn panicked<T>(_: T) -> Result<(), OpsError> {
@@ -37,6 +40,69 @@ pub(super) fn heed(progress: &dyn Progress) -> Result<(), OpsError> {
     if progress.cancelled() { Err(RepoError::Interrupted.into()) } else { Ok(()) }
 }
 
+/// Threads that share items out among themselves. The first failure, or a wish to stop, ends the work of all.
+pub(super) struct Crew<'a> {
+    threads: usize,
+    progress: &'a dyn Progress,
+    failed: AtomicBool,
+}
+
+impl<'a> Crew<'a> {
+    pub(super) fn new(threads: usize, progress: &'a dyn Progress) -> Self {
+        Self { threads, progress, failed: AtomicBool::new(false) }
+    }
+
+    /// What long work on one item asks now and then.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) || self.progress.cancelled()
+    }
+
+    /// Does something with each item. A thread has something of its own, which `begin` makes, and which `finish` ends, whatever became
+    /// of its work.
+    pub(super) fn each<T, W>(
+        &self,
+        items: impl Iterator<Item = T> + Send,
+        begin: impl Fn() -> W + Sync,
+        work: impl Fn(&mut W, T) -> Result<(), OpsError> + Sync,
+        finish: impl Fn(W) -> Result<(), OpsError> + Sync,
+    ) -> Result<(), OpsError> {
+        let left = Mutex::new(items.fuse());
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let result = together(self.threads, || {
+            let mut own = begin();
+            let mut outcome = Ok(());
+            while outcome.is_ok()
+                && !self.is_stopped()
+                && let Some(item) = next()
+            {
+                outcome = work(&mut own, item);
+            }
+            outcome.and(finish(own)).inspect_err(|_| self.failed.store(true, Ordering::Relaxed))
+        });
+        heed(self.progress).and(result)
+    }
+
+    /// What comes of each item, in the order of the items.
+    pub(super) fn map<T: Sync, R: Send + Sync, W>(
+        &self,
+        items: &[T],
+        begin: impl Fn() -> W + Sync,
+        work: impl Fn(&mut W, &T) -> Result<R, OpsError> + Sync,
+        finish: impl Fn(W) -> Result<(), OpsError> + Sync,
+    ) -> Result<Vec<R>, OpsError> {
+        let done: Vec<OnceLock<R>> = items.iter().map(|_| OnceLock::new()).collect();
+        let work = |own: &mut W, (item, place): (&T, &OnceLock<R>)| {
+            let made = work(own, item)?;
+            // Nobody else has this item.
+            drop(place.set(made));
+            Ok(())
+        };
+        self.each(items.iter().zip(&done), begin, work, finish)?;
+        let done = done.into_iter().map(OnceLock::into_inner).collect::<Option<_>>();
+        done.ok_or_else(|| OpsError::Failed("a part of the work was not done".to_owned()))
+    }
+}
+
 /// Does something with each of these, so many at once, until one fails or somebody is asked to stop.
 pub(super) fn each<T>(
     threads: usize,
@@ -44,20 +110,14 @@ pub(super) fn each<T>(
     progress: &dyn Progress,
     work: impl Fn(T) -> Result<(), OpsError> + Sync,
 ) -> Result<(), OpsError> {
-    let left = Mutex::new(items);
-    together(threads, || {
-        loop {
-            let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(item) = next else { return Ok(()) };
-            heed(progress)?;
-            work(item)?;
-        }
-    })
+    Crew::new(threads, progress).each(items, || (), |(), item| work(item), |()| Ok(()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::Silent;
+    use std::sync::atomic::AtomicUsize;
 
     #[test]
     fn a_failure_comes_before_words_of_having_been_stopped_and_a_panic_is_one() {
@@ -70,5 +130,27 @@ mod tests {
             Mutex::new(vec![OpsError::Interrupted, OpsError::Failed("why".to_owned()), OpsError::Interrupted]);
         let error = together(3, || Err(outcomes.lock().unwrap().pop().unwrap())).unwrap_err();
         assert!(!error.is_interruption(), "{error}");
+    }
+
+    #[test]
+    fn a_failure_ends_the_work_of_all_and_what_comes_of_items_keeps_their_order() {
+        let crew = Crew::new(3, &Silent);
+        let finished = AtomicUsize::new(0);
+        let finish = |_: usize| {
+            finished.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        };
+        let numbers: Vec<usize> = (0..100).collect();
+        let doubled = crew.map(&numbers, || 0, |_, number| Ok(number * 2), finish).unwrap();
+        assert_eq!(doubled, (0..200).step_by(2).collect::<Vec<_>>());
+        assert_eq!(finished.load(Ordering::Relaxed), 3);
+
+        let work = |_: &mut usize, number: usize| match number {
+            5 => Err(OpsError::Failed("on purpose".to_owned())),
+            _ => Ok(()),
+        };
+        let error = crew.each(0.., || 0, work, finish).unwrap_err();
+        assert!(error.to_string().contains("on purpose"), "{error}");
+        assert_eq!(finished.load(Ordering::Relaxed), 6, "what each thread has is ended all the same");
     }
 }

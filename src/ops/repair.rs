@@ -15,7 +15,7 @@ use crate::{
     },
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -153,10 +153,11 @@ fn take_away(repo: &Repository, damaged: &[DamagedPack], done: &mut Repaired) ->
         Err(error) => return Err(error.into()),
     };
     ended?;
-    let listed: HashSet<String> = repo.storage().list("packs/")?.into_iter().map(|listed| listed.name).collect();
     for pack in damaged {
         let path = pack::path(&pack.name);
-        if !listed.contains(&path) && repo.pack_entries(&pack.name)?.is_none() {
+        // What is no object, a link that leads nowhere, is still in its place.
+        let is_gone = repo.storage().len(&path).is_ok_and(|len| len.is_none());
+        if is_gone && repo.pack_entries(&pack.name)?.is_none() {
             done.removed.push(path);
         }
     }

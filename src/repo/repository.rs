@@ -4,6 +4,7 @@ mod ahead;
 mod chunks;
 pub(super) mod doubt;
 pub(super) mod forgotten;
+mod listed;
 mod lost;
 mod objects;
 mod packs;
@@ -19,6 +20,7 @@ pub(super) mod testing;
 mod tests;
 
 pub use doubt::Doubtful;
+pub use listed::PacksListed;
 pub use lost::Lost;
 pub use objects::{ObjectsCheck, ObjectsProgress};
 pub use packs::{FolderStats, PackCheck};

@@ -1,6 +1,5 @@
 //! Writing under a lease: sessions, their chunk writers, and the commit. The rules are in `format-spec/protocol.md`.
 
-mod listing;
 mod presence;
 mod rely;
 mod spare;
@@ -15,7 +14,7 @@ pub use writer::SessionWriter;
 
 use super::{
     Checkpoint, ChunkId, ChunkKind, ChunkPlain, ChunkWriter, LayerWalk, Manifest, ObjectName, RepoError, SnapshotId,
-    catalog::{Revision, RevisionKind},
+    catalog::{KnownPacks, Revision, RevisionKind},
     checkpoint::checkpoint_path,
     faults::{self, Rule},
     inner::{Inner, create, lock},
@@ -26,7 +25,6 @@ use super::{
     pack::TARGET_PACK_BYTES,
 };
 use crate::report::{Warning, WarningKind};
-use listing::Described;
 use presence::SessionPacks;
 use rely::{RELY_BATCH, Relying};
 use spare::Spare;
@@ -586,7 +584,7 @@ fn first_listings(inner: &Inner) -> Result<(SessionPacks, Vec<Warning>), RepoErr
     let marks = inner.all_marks(&HashSet::new(), false)?;
     let mut warnings = Vec::new();
     inner.refresh_index(&mut warnings)?;
-    let described = Described::of(&inner.catalog)?;
+    let described = KnownPacks::of(&inner.catalog)?;
     let mut present = Vec::new();
     for_each_pack(inner, &mut |name, bytes| present.extend(described.number(&name, bytes)))?;
     if faults::is_broken(Rule::PackMustBeListed) {

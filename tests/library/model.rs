@@ -4,7 +4,7 @@ use crate::support::{
     Coll, Db, Heard, MemorySource, MemoryTarget, Rec, Rng, World,
     db::{assert_same, live_at, sample},
     rng::from_env,
-    world::{assert_sound, back_up, backup_with, plain, restore_with, restored, verify_all},
+    world::{assert_sound, back_up, backup_with, plain, restore_with, restored, snapshot, verify_all},
 };
 use rekeep::{
     connector::Overwrite,
@@ -456,6 +456,38 @@ fn stacks_beyond_the_limit_are_merged_and_every_state_comes_back() {
         assert_same(&restored(&repo, taken), live, "before and after merging");
     }
     assert_sound(&repo);
+}
+
+#[test]
+fn deltas_that_several_threads_merge_make_the_layer_that_one_makes() {
+    let (world, repo) = World::new();
+    let mut db = sample(98, 300, 100);
+    let change = |db: &mut Db, round: usize| {
+        let records = &mut db.get_mut("c").unwrap().records;
+        for n in 0..3 {
+            records.insert(format!("key{:06}", round * 7 + n * 90).into_bytes(), Rec::text(&format!("round {round}")));
+        }
+        world.clock.advance(1000);
+    };
+    let mut last = None;
+    for round in 0..25 {
+        change(&mut db, round);
+        last = back_up(&repo, &MemorySource::of(db.clone(), &world.clock).in_parts(3)).id;
+    }
+    assert_eq!(snapshot(&repo, last.unwrap()).collections[0].stack.len(), 25);
+    change(&mut db, 25);
+    let merged_by = |parallel| {
+        let beside = World::over(world.backend.image());
+        let repo = beside.open();
+        let source = MemorySource::of(db.clone(), &world.clock).in_parts(3);
+        let made = backup_with(&repo, &source, &BackupOptions { parallel, ..plain() }).unwrap();
+        let made = snapshot(&repo, made.id.unwrap());
+        assert_same(&restored(&repo, &made), &db, "after merging");
+        made.collections[0].stack.clone()
+    };
+    let alone = merged_by(1);
+    assert_eq!(alone.len(), 19, "eight deltas became one, and one more was put on top");
+    assert_eq!(merged_by(3), alone);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{
     dry::DryWriter,
     jobs::CollectionRun,
     joined::Joined,
-    stack,
+    stack::Merging,
     workers::Workers,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         BuiltRange, JoinCounts, finish_layer,
         join::{Known, Sets},
     },
-    ops::OpsError,
+    ops::{OpsError, crew::Crew},
     record::{KeyRange, Timestamp},
     repo::{
         Capability, ChunkWriter, Snapshot, SnapshotId,
@@ -171,7 +171,7 @@ impl Workers<'_> {
         }
         check_counts(name, job.parent.map_or(0, |parent| parent.records), &counts, stood)?;
         let new_layer = finish_layer(&self.context, writer, &built)?;
-        let stack = self.next_stack(job, new_layer, outcome.end, writer)?;
+        let stack = self.next_stack(job, new_layer, writer)?;
         add_stats(&mut outcome.stats, &counts);
         Ok(Collection {
             name: name.clone(),
@@ -192,15 +192,20 @@ impl Workers<'_> {
         &self,
         job: &CollectionRun<'_>,
         new_layer: Option<LayerRef>,
-        end: Timestamp,
         writer: &mut dyn ChunkWriter,
     ) -> Result<Vec<LayerRef>, OpsError> {
         let Some(parent) = job.parent.filter(|_| !job.new_base) else { return Ok(new_layer.into_iter().collect()) };
         let Some(new_layer) = new_layer else { return Ok(parent.stack.clone()) };
         let mut stack = parent.stack.clone();
         // Who may not read values cannot merge them: the stack grows until somebody who may comes by, or a new base.
-        if self.writing.is_some() && self.repo.role().has(Capability::ReadValues) {
-            stack = stack::make_room(&self.context, &self.chunks, writer, &job.ranges, stack, end)?;
+        if let Some(session) = self.writing.filter(|_| self.repo.role().has(Capability::ReadValues)) {
+            let merging = Merging {
+                context: &self.context,
+                chunks: &self.chunks,
+                session,
+                crew: Crew::new(self.options.parallel, self.progress),
+            };
+            stack = merging.make_room(writer, &job.ranges, stack)?;
         }
         stack.push(new_layer);
         Ok(stack)

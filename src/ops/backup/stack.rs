@@ -1,10 +1,11 @@
 //! What becomes of a collection's stack: when it gets a delta, a merged delta, or a new base.
 
 use crate::{
-    layer::{LayerContext, LayerError, Stack, merge_layers},
-    record::{KeyRange, Timestamp},
+    layer::{BuiltRange, LayerContext, Stack, finish_layer, merge_deltas_in},
+    ops::{OpsError, crew::Crew},
+    record::KeyRange,
     repo::{
-        ChunkReader, ChunkWriter, Snapshot,
+        ChunkReader, ChunkWriter, Snapshot, WriteSession,
         manifest::{Collection, LayerRef},
     },
 };
@@ -38,22 +39,40 @@ fn bytes_of(stack: &[LayerRef]) -> Vec<Option<u64>> {
     stack.iter().map(|layer| Some(layer.bytes)).collect()
 }
 
-/// Makes room for one more delta: puts a merged one in place of those that [`deltas_to_merge`] names. `end` is the new
-/// snapshot's end.
-pub(super) fn make_room(
-    context: &LayerContext,
-    chunks: &Arc<dyn ChunkReader>,
-    writer: &mut dyn ChunkWriter,
-    ranges: &[KeyRange],
-    mut stack: Vec<LayerRef>,
-    end: Timestamp,
-) -> Result<Vec<LayerRef>, LayerError> {
-    while let Some(range) = deltas_to_merge(&bytes_of(&stack)) {
-        let part = Stack::open(chunks, &stack[range.clone()])?;
-        let merged = merge_layers(context, &part, false, end, ranges, writer)?;
-        stack.splice(range, merged);
+/// What merging deltas needs beside them.
+pub(super) struct Merging<'a> {
+    pub(super) context: &'a LayerContext,
+    pub(super) chunks: &'a Arc<dyn ChunkReader>,
+    pub(super) session: &'a WriteSession,
+    pub(super) crew: Crew<'a>,
+}
+
+impl Merging<'_> {
+    /// Makes room for one more delta: puts a merged one in place of those that [`deltas_to_merge`] names.
+    pub(super) fn make_room(
+        &self,
+        writer: &mut dyn ChunkWriter,
+        ranges: &[KeyRange],
+        mut stack: Vec<LayerRef>,
+    ) -> Result<Vec<LayerRef>, OpsError> {
+        while let Some(merged) = deltas_to_merge(&bytes_of(&stack)) {
+            let part = Stack::open(self.chunks, &stack[merged.clone()])?;
+            let built = self.merge(&part, ranges)?;
+            stack.splice(merged, finish_layer(self.context, writer, &built)?);
+        }
+        Ok(stack)
     }
-    Ok(stack)
+
+    /// Merges range by range. Where cuts restart does not depend on who merges which.
+    fn merge(&self, part: &Stack, ranges: &[KeyRange]) -> Result<Vec<(KeyRange, BuiltRange)>, OpsError> {
+        let goes_on = |_, _| !self.crew.is_stopped();
+        self.crew.map(
+            ranges,
+            || self.session.writer(),
+            |writer, range| Ok((range.clone(), merge_deltas_in(self.context, part, range, writer, &goes_on)?)),
+            |writer| Ok(writer.finish()?),
+        )
+    }
 }
 
 /// Whether a new snapshot would say just what its parent says.

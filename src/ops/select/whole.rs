@@ -12,8 +12,8 @@ use std::collections::{HashMap, HashSet};
 /// What is known of the layers of one repository.
 pub(in crate::ops) struct Wholeness<'a> {
     repo: &'a Repository,
-    /// Packs that are listed, as long as index objects say.
-    listed: HashSet<ObjectName>,
+    /// Packs that index objects describe, and that are not listed as long as they say.
+    absent: HashSet<ObjectName>,
     /// What a layer lacks.
     layers: HashMap<ChunkId, Option<String>>,
 }
@@ -21,14 +21,9 @@ pub(in crate::ops) struct Wholeness<'a> {
 impl<'a> Wholeness<'a> {
     /// Lists what is there.
     pub fn of(repo: &'a Repository) -> Result<Self, OpsError> {
-        let mut lengths = HashMap::new();
-        repo.storage().list_pages("packs/", &mut |page| {
-            lengths.extend(page.into_iter().map(|object| (object.name, object.bytes)));
-        })?;
-        let packs = repo.packs()?.into_iter();
-        let listed =
-            packs.filter(|it| lengths.get(&pack::path(&it.name)) == Some(&it.bytes)).map(|it| it.name).collect();
-        Ok(Self { repo, listed, layers: HashMap::new() })
+        let listed = repo.packs_listed()?;
+        let odd = listed.odd.into_iter().map(|(name, _, _)| name);
+        Ok(Self { repo, absent: listed.missing.into_iter().chain(odd).collect(), layers: HashMap::new() })
     }
 
     /// Whether nothing of a snapshot is missing; what is missing is said.
@@ -60,7 +55,7 @@ impl<'a> Wholeness<'a> {
         let walked = Layer::open(&chunks, layer).and_then(|opened| {
             opened.for_each_chunk(&mut |id| {
                 let places = self.repo.chunk_places(&id)?;
-                if first.is_none() && !places.iter().any(|place| self.listed.contains(&place.name)) {
+                if first.is_none() && places.iter().all(|place| self.absent.contains(&place.name)) {
                     first = Some(places.first().map_or_else(
                         || format!("chunk {id} is in no index object that is there"),
                         |place| format!("{} is not there", pack::path(&place.name)),

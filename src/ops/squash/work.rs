@@ -6,14 +6,11 @@ use crate::{
         BuiltRange, Layer, LayerContext, LayerError, MergeKind, RowTotals, Stack, StateTotals, finish_layer,
         merge_journals, merge_range, merge_state, read_totals,
     },
-    ops::{OpsError, Progress, crew::together},
+    ops::{OpsError, Progress, crew::Crew},
     record::KeyRange,
     repo::{ChunkReader, RepoError, Repository, SessionWriter, WriteSession, manifest::LayerRef},
 };
-use std::sync::{
-    Arc, Mutex, OnceLock, PoisonError,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
-};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The most layers above a base that are looked into for inherited rows: as many as a stack may have. With more, rows
 /// that are over stay.
@@ -47,13 +44,17 @@ struct MergeWorkers<'a> {
     chunks: Arc<dyn ChunkReader>,
     jobs: Vec<MergeJob<'a>>,
     tasks: Vec<(usize, usize)>,
+    threads: usize,
     progress: &'a dyn Progress,
-    next: AtomicUsize,
-    stop: AtomicBool,
 }
 
 impl<'a> MergeWorkers<'a> {
-    fn new(repo: &Repository, merges: &'a [PlannedMerge], progress: &'a dyn Progress) -> Result<Self, OpsError> {
+    fn new(
+        repo: &Repository,
+        merges: &'a [PlannedMerge],
+        threads: usize,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, OpsError> {
         let chunks = repo.chunks();
         let mut jobs = Vec::with_capacity(merges.len());
         for plan in merges {
@@ -73,44 +74,17 @@ impl<'a> MergeWorkers<'a> {
         let tasks = jobs.iter().enumerate().flat_map(|(at, job)| (0..job.ranges.len()).map(move |range| (at, range)));
         let tasks = tasks.collect();
         let context = LayerContext::new(repo.secrets());
-        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Ok(Self { context, chunks, jobs, tasks, progress, next, stop })
+        Ok(Self { context, chunks, jobs, tasks, threads, progress })
     }
 
-    /// Takes tasks until there are none; `begin` makes what a worker needs, `finish` ends it.
-    fn run<W>(
-        &self,
-        threads: usize,
-        begin: impl Fn() -> W + Sync,
-        work: impl Fn(&mut W, &MergeJob<'a>, usize, usize) -> Result<(), OpsError> + Sync,
-        finish: impl Fn(W) -> Result<(), OpsError> + Sync,
-    ) -> Result<(), OpsError> {
-        self.next.store(0, Ordering::Relaxed);
-        let take_tasks = || {
-            let mut own = begin();
-            let mut outcome = Ok(());
-            while outcome.is_ok() && !self.is_stopped() {
-                let number = self.next.fetch_add(1, Ordering::Relaxed);
-                let Some(&(job, range)) = self.tasks.get(number) else { break };
-                outcome = work(&mut own, &self.jobs[job], range, number);
-            }
-            let outcome = outcome.and(finish(own));
-            if outcome.is_err() {
-                self.stop.store(true, Ordering::Relaxed);
-            }
-            outcome
-        };
-        let result = together(threads, take_tasks);
-        if self.progress.cancelled() { Err(OpsError::Interrupted) } else { result }
+    fn crew(&self) -> Crew<'a> {
+        Crew::new(self.threads, self.progress)
     }
 
-    fn is_stopped(&self) -> bool {
-        self.progress.cancelled() || self.stop.load(Ordering::Relaxed)
-    }
-
-    fn report(&self, rows: u64, bytes: u64) -> bool {
+    /// Counts what was done, and says whether to go on.
+    fn report(&self, crew: &Crew<'_>, rows: u64, bytes: u64) -> bool {
         self.progress.count(rows, bytes);
-        !self.is_stopped()
+        !crew.is_stopped()
     }
 
     fn opened<'j>(&self, job: &'j MergeJob<'_>) -> Result<&'j Opened, LayerError> {
@@ -127,12 +101,13 @@ impl<'a> MergeWorkers<'a> {
 
     fn merge(
         &self,
+        crew: &Crew<'_>,
         job: &MergeJob<'_>,
         range: usize,
         writer: &mut SessionWriter,
     ) -> Result<(BuiltRange, RowTotals), LayerError> {
         let opened = self.opened(job)?;
-        let report = |rows, bytes| self.report(rows, bytes);
+        let report = |rows, bytes| self.report(crew, rows, bytes);
         let kind = match &job.plan.of {
             MergeOf::Stream { at } => {
                 return merge_state(&self.context, &opened.stack, *at, &job.ranges[range], writer, &report);
@@ -177,24 +152,27 @@ pub(super) fn run(
     threads: usize,
     progress: &dyn Progress,
 ) -> Result<Vec<Merged>, OpsError> {
-    let workers = MergeWorkers::new(repo, merges, progress)?;
-    let written: Mutex<Vec<Option<Written>>> = Mutex::new(vec![None; workers.tasks.len()]);
-    workers.run(
-        threads,
+    let workers = MergeWorkers::new(repo, merges, threads, progress)?;
+    let crew = workers.crew();
+    let written = crew.map(
+        &workers.tasks,
         || session.writer(),
-        |writer, job, range, number| {
+        |writer, &(job, range)| {
+            let job = &workers.jobs[job];
             if job.wrong.get().is_some() {
-                return Ok(());
+                return Ok(None);
             }
-            match workers.merge(job, range, writer) {
-                Ok(done) => written.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(done),
-                Err(error) => drop(job.wrong.set(damage(error)?)),
+            match workers.merge(&crew, job, range, writer) {
+                Ok(done) => Ok(Some(done)),
+                Err(error) => {
+                    drop(job.wrong.set(damage(error)?));
+                    Ok(None)
+                }
             }
-            Ok(())
         },
         |writer| Ok(writer.finish()?),
     )?;
-    let mut parts = written.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
+    let mut parts = written.into_iter();
     let mut layers: Vec<(Option<LayerRef>, RowTotals)> = Vec::with_capacity(merges.len());
     let mut writer = session.writer();
     for job in &workers.jobs {
@@ -215,51 +193,43 @@ pub(super) fn run(
     }
     writer.finish()?;
     session.flush()?;
-    check(&workers, &layers, threads)
+    check(&workers, &layers)
 }
 
 /// Reads back what was written and compares it with what was read before.
-fn check(
-    workers: &MergeWorkers<'_>,
-    layers: &[(Option<LayerRef>, RowTotals)],
-    threads: usize,
-) -> Result<Vec<Merged>, OpsError> {
+fn check(workers: &MergeWorkers<'_>, layers: &[(Option<LayerRef>, RowTotals)]) -> Result<Vec<Merged>, OpsError> {
     let opened: Vec<Result<Option<Layer>, LayerError>> = layers
         .iter()
         .map(|(layer, _)| layer.as_ref().map(|layer| Layer::open(&workers.chunks, layer)).transpose())
         .collect();
     let found: Mutex<Vec<Result<(RowTotals, StateTotals), String>>> =
         Mutex::new(vec![Ok(Default::default()); layers.len()]);
-    workers.run(
-        threads,
-        || (),
-        |(), job, range, number| {
-            let merge = workers.tasks[number].0;
-            let Ok(Some(layer)) = &opened[merge] else { return Ok(()) };
-            let at = match &job.plan.of {
-                MergeOf::Base { witness, .. } => Some(witness.end),
-                MergeOf::Stream { at } => Some(*at),
-                MergeOf::Deltas => None,
-            };
-            let report = |_, _| !workers.is_stopped();
-            let read = match read_totals(&workers.context, layer, &job.ranges[range], at, &report) {
-                Err(LayerError::Repo(RepoError::Interrupted)) => return Err(OpsError::Interrupted),
-                read => read,
-            };
-            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-            let sum = &mut found[merge];
-            match (read, sum) {
-                (Ok((rows, state)), Ok(sum)) => {
-                    sum.0.add(&rows);
-                    sum.1.add(&state);
-                }
-                (Err(error), sum @ Ok(_)) => *sum = Err(error.to_string()),
-                (_, Err(_)) => {}
+    let crew = workers.crew();
+    let read_back = |&(merge, range): &(usize, usize)| {
+        let (job, Ok(Some(layer))) = (&workers.jobs[merge], &opened[merge]) else { return Ok(()) };
+        let at = match &job.plan.of {
+            MergeOf::Base { witness, .. } => Some(witness.end),
+            MergeOf::Stream { at } => Some(*at),
+            MergeOf::Deltas => None,
+        };
+        let report = |_, _| !crew.is_stopped();
+        let read = match read_totals(&workers.context, layer, &job.ranges[range], at, &report) {
+            Err(LayerError::Repo(RepoError::Interrupted)) => return Err(OpsError::Interrupted),
+            read => read,
+        };
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = &mut found[merge];
+        match (read, sum) {
+            (Ok((rows, state)), Ok(sum)) => {
+                sum.0.add(&rows);
+                sum.1.add(&state);
             }
-            Ok(())
-        },
-        |()| Ok(()),
-    )?;
+            (Err(error), sum @ Ok(_)) => *sum = Err(error.to_string()),
+            (_, Err(_)) => {}
+        }
+        Ok(())
+    };
+    crew.each(workers.tasks.iter(), || (), |(), task| read_back(task), |()| Ok(()))?;
     let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     let verdict =
         |((job, opened), ((layer, expected), found)): ((&MergeJob<'_>, _), (&(Option<LayerRef>, RowTotals), _))| {

@@ -3,11 +3,11 @@
 
 use super::{
     Transfer,
-    source::{Held, Source, each_range},
+    source::{Held, Source},
 };
 use crate::{
     layer::{LayerContext, Stack, StackCursor, stack::VersionValue},
-    ops::OpsError,
+    ops::{OpsError, crew::each},
     record::{CollectionSum, KeyRange, fingerprint::FingerprintStream},
     repo::{RepoError, Snapshot, manifest::Coverage},
 };
@@ -61,15 +61,12 @@ pub(super) fn compare(
         theirs: LayerContext::new(job.to.secrets()),
     };
     let sums = Mutex::new(vec![Sums::default(); rows.len()]);
-    each_range(job, parts.len(), &|take| {
-        while let Some(at) = take() {
-            let (row, range) = &parts[at];
-            let part = comparing.range(range)?;
-            let sum = &mut sums.lock().unwrap_or_else(PoisonError::into_inner)[*row];
-            sum.records += part.records;
-            sum.ours.add(&part.ours);
-            sum.theirs.add(&part.theirs);
-        }
+    each(job.options.parallel, parts.iter(), job.progress, |(row, range)| {
+        let part = comparing.range(range)?;
+        let sum = &mut sums.lock().unwrap_or_else(PoisonError::into_inner)[*row];
+        sum.records += part.records;
+        sum.ours.add(&part.ours);
+        sum.theirs.add(&part.theirs);
         Ok(())
     })?;
     let sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,7 @@
 
 use super::{
     Transfer, compare,
-    source::{Held, Source, each_range},
+    source::{Held, Source},
 };
 use crate::{
     layer::{JoinOptions, LayerContext, LayerError, RangeOutcome, Stack, StackCursor, finish_layer, join_range},
@@ -13,13 +13,14 @@ use crate::{
             counts::check_counts,
             stack::{MAX_DELTAS, wants_new_base},
         },
+        crew::Crew,
         current::push_current,
         prune::Layers,
     },
     record::{KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError},
     repo::{LayerWalk as _, RepoError, Snapshot, WriteSession, manifest::Collection},
 };
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Where a batch ends.
 const BATCH_BYTES: usize = 1024 * 1024;
@@ -132,25 +133,12 @@ struct Joining<'a> {
 impl Joining<'_> {
     /// Joins every range, several at once; gives what became of each.
     fn run(&self, ranges: &[KeyRange]) -> Result<Vec<RangeOutcome>, OpsError> {
-        let done: Mutex<Vec<Option<RangeOutcome>>> = Mutex::new(vec![None; ranges.len()]);
-        each_range(self.job, ranges.len(), &|take| {
-            let mut writer = self.session.writer();
-            let mut outcome = Ok(());
-            while let Some(at) = take() {
-                match self.join(&ranges[at], &mut writer) {
-                    Ok(part) => done.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(part),
-                    Err(error) => {
-                        outcome = Err(error);
-                        break;
-                    }
-                }
-            }
-            let finished = writer.finish().map_err(OpsError::from);
-            outcome.and(finished)
-        })?;
-        let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let all: Option<Vec<RangeOutcome>> = done.into_iter().collect();
-        all.ok_or_else(|| OpsError::Failed("a range was not read".to_owned()))
+        Crew::new(self.job.options.parallel, self.job.progress).map(
+            ranges,
+            || self.session.writer(),
+            |writer, range| self.join(range, writer),
+            |writer| Ok(writer.finish()?),
+        )
     }
 
     fn join(&self, range: &KeyRange, writer: &mut crate::repo::SessionWriter) -> Result<RangeOutcome, OpsError> {

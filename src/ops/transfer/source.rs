@@ -1,16 +1,11 @@
 //! What is read of the repository that is copied from: a snapshot beside the one before it.
 
-use super::Transfer;
 use crate::{
     layer::{LayerError, Stack, StackCursor},
-    ops::{OpsError, crew::together},
     record::{KeyRange, Timestamp},
     repo::manifest::Collection,
 };
-use std::{
-    cmp::Ordering as Order,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-};
+use std::cmp::Ordering as Order;
 
 /// One collection on its way.
 pub(super) struct Source<'a> {
@@ -19,22 +14,6 @@ pub(super) struct Source<'a> {
     pub end: Timestamp,
     /// The same collection of the snapshot before, whose copy is the parent at the target.
     pub before: Option<(Stack, Timestamp)>,
-}
-
-/// A worker's own loop; what it is given gives the next number.
-type RangeWork<'a> = dyn Fn(&dyn Fn() -> Option<usize>) -> Result<(), OpsError> + Sync + 'a;
-
-/// Does work on several threads, each of which takes numbers below `count` until there are none, or somebody failed.
-pub(super) fn each_range(job: &Transfer<'_>, count: usize, work: &RangeWork<'_>) -> Result<(), OpsError> {
-    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let take = || {
-        let stop = failed.load(Ordering::Relaxed) || job.progress.cancelled();
-        let at = next.fetch_add(1, Ordering::Relaxed);
-        (!stop && at < count).then_some(at)
-    };
-    let run = || work(&take).inspect_err(|_| failed.store(true, Ordering::Relaxed));
-    let result = together(job.options.parallel.min(count), run);
-    if job.progress.cancelled() { Err(OpsError::Interrupted) } else { result }
 }
 
 /// The keys of the snapshot before, walked beside those of the snapshot.

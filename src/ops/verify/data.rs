@@ -2,7 +2,7 @@
 
 use super::{Finding, ReadData, VerifyOptions, VerifyOutcome};
 use crate::{
-    ops::{OpsError, Phase, PhaseKind, Progress, crew::together, limit::Throttle},
+    ops::{OpsError, Phase, PhaseKind, Progress, crew::Crew, limit::Throttle},
     repo::{
         ObjectName, RepoError, Repository, Storage, index, keys,
         object::{self, ObjectKind},
@@ -25,20 +25,15 @@ fn finding(outcome: &mut VerifyOutcome, object: String, problem: impl std::fmt::
 
 /// Compares the packs that index objects name with those that are listed.
 pub(super) fn packs_listed(repo: &Repository, outcome: &mut VerifyOutcome) -> Result<(), OpsError> {
-    // Packs are stored before the index that names them: in this order none looks missing that is just being made.
-    let packs = repo.packs()?;
-    let listed: HashMap<String, u64> = repo.storage().list("packs/")?.into_iter().map(|l| (l.name, l.bytes)).collect();
-    outcome.packs = packs.len() as u64;
-    for info in packs {
-        let path = pack::path(&info.name);
-        match listed.get(&path) {
-            // A prune beside us takes a pack out of the index before it deletes it.
-            None if is_taken_away(repo, &info.name)? => {}
-            None => finding(outcome, path, "is missing: an index object names it"),
-            Some(&bytes) if bytes != info.bytes => {
-                finding(outcome, path, format!("has {bytes} bytes; the index says {}", info.bytes));
-            }
-            Some(_) => {}
+    let listed = repo.packs_listed()?;
+    outcome.packs = listed.described;
+    for (name, bytes, described) in listed.odd {
+        finding(outcome, pack::path(&name), format!("has {bytes} bytes; the index says {described}"));
+    }
+    for name in listed.missing {
+        // A prune beside us takes a pack out of the index before it deletes it.
+        if !is_taken_away(repo, &name)? {
+            finding(outcome, pack::path(&name), "is missing: an index object names it");
         }
     }
     Ok(())
@@ -70,16 +65,14 @@ pub(super) fn read_packs(
         bytes: chosen.iter().map(|(_, bytes)| bytes).sum(),
     });
     let threads = options.parallel.max(1);
-    let packs = Mutex::new(repo.fetch_packs(chosen.clone()));
-    let next = || packs.lock().map_or(None, |mut packs| packs.next());
     let shared = Mutex::new((VerifyOutcome::default(), HashSet::new()));
     let limit = options.read_limit.map(|limit| limit / threads as u64);
-    let work = || -> Result<(), OpsError> {
-        let mut throttle = Throttle::new(limit);
-        while let Some(((name, bytes), begun)) = next() {
-            if progress.cancelled() {
-                return Err(OpsError::Interrupted);
-            }
+    let crew = Crew::new(threads, progress);
+    let begin = || Throttle::new(limit);
+    crew.each(
+        repo.fetch_packs(chosen.clone()),
+        begin,
+        |throttle, ((name, bytes), begun)| {
             let read = repo.judge_pack(&name, begun.get());
             let Ok(mut guard) = shared.lock() else { return Err(OpsError::Interrupted) };
             let (shared, whole) = &mut *guard;
@@ -109,10 +102,10 @@ pub(super) fn read_packs(
             drop(guard);
             progress.count(1, bytes);
             throttle.spend(bytes);
-        }
-        Ok(())
-    };
-    together(threads, work)?;
+            Ok(())
+        },
+        |_| Ok(()),
+    )?;
     let (read, whole) = shared.into_inner().unwrap_or_default();
     outcome.packs_read += read.packs_read;
     outcome.bytes_read += read.bytes_read;

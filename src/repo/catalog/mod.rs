@@ -7,6 +7,7 @@
 
 mod forgotten;
 mod import;
+mod known;
 mod layers;
 mod lookup;
 mod revisions;
@@ -15,6 +16,7 @@ mod survey;
 mod uses;
 
 pub use import::{Described, IndexImport};
+pub use known::KnownPacks;
 pub use lookup::{ChunkPlace, FoundPacks, IndexedPackInfo, PackNumber};
 pub use revisions::{KnownRevision, Revision, RevisionKind};
 pub use uses::PlaceUse;

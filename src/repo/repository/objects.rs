@@ -4,7 +4,7 @@
 use super::{Inner, Repository, names, promises::PromisesBody};
 use crate::repo::{
     Manifest, ObjectName, RepoError, SnapshotId,
-    catalog::{Revision, RevisionKind},
+    catalog::{KnownPacks, Revision, RevisionKind},
     chains::{Broken, Chains},
     index, keys,
     lease::{LeaseBody, LeaseEndBody, MarkBody, end_path},
@@ -300,18 +300,28 @@ impl Checker<'_, '_> {
 
     /// Packs that no index object describes, packs of an impossible length, packs in a wrong folder.
     fn packs(&mut self) -> Result<(), RepoError> {
-        // What is stored and indexed meanwhile is listed here and in the catalog then.
-        let listed = self.inner.list_objects("packs/")?;
-        self.inner.refresh_index(&mut Vec::new())?;
-        let indexed: BTreeSet<ObjectName> =
-            self.inner.catalog.pack_numbers()?.into_iter().map(|(_, name, _)| name).collect();
-        let mut orphans: BTreeMap<SnapshotId, Vec<String>> = BTreeMap::new();
-        for object in listed {
-            let Some(name) = names::parse_pack(&object.name) else { continue };
-            if object.bytes % pack::PADDING_BYTES as u64 != 0 || object.bytes == 0 {
-                self.problem(&*object.name, format!("no pack is {} bytes long", object.bytes));
+        let known = KnownPacks::of(&self.inner.catalog)?;
+        let (mut impossible, mut unknown) = (BTreeMap::new(), BTreeMap::new());
+        self.inner.list_pages("packs/", &mut |page| {
+            for object in page {
+                let Some(name) = names::parse_pack(&object.name) else { continue };
+                if object.bytes % pack::PADDING_BYTES as u64 != 0 || object.bytes == 0 {
+                    impossible.insert(name, object.bytes);
+                }
+                if known.find(&name, object.bytes).is_none() {
+                    unknown.insert(name, object);
+                }
             }
-            if indexed.contains(&name) {
+        })?;
+        drop(known);
+        for (name, bytes) in impossible {
+            self.problem(pack::path(&name), format!("no pack is {bytes} bytes long"));
+        }
+        // What was stored and indexed meanwhile may be listed, and is in the catalog now.
+        self.inner.refresh_index(&mut Vec::new())?;
+        let mut orphans: BTreeMap<SnapshotId, Vec<String>> = BTreeMap::new();
+        for (name, object) in unknown {
+            if self.inner.catalog.pack_number(&name)?.is_some() {
                 continue;
             }
             let range = 0..HEADER_BYTES as u64;

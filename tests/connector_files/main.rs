@@ -5,6 +5,7 @@
 #[path = "../support/clock.rs"]
 mod clock;
 mod links;
+mod odd;
 mod swapping;
 
 use clock::rest;

@@ -68,19 +68,19 @@ impl Linker {
         attributes: &Attributes,
         dir: BorrowedFd<'_>,
         name: &OsStr,
-        tally: &Tally,
+        tally: &mut Tally,
     ) -> Result<bool, String> {
         if let Some(standing) = self.standing.get(&short(first)) {
             let path = standing.path.as_deref().unwrap_or(first).to_vec();
             let wanted = standing.id;
-            return self.in_directory_of(&path, &mut |from, base| {
+            return self.in_directory_of(&path, tally, &mut |from, base, _| {
                 let stat = rustix::fs::statat(from, base, AtFlags::SYMLINK_NOFOLLOW)?;
                 Ok(id(&stat) == wanted && link_checked(from, base, dir, name, wanted)?)
             });
         }
         let (began, records) = (self.began, self.records.clone());
         let mut found = None;
-        let linked = self.in_directory_of(first, &mut |from, base| {
+        let linked = self.in_directory_of(first, tally, &mut |from, base, tally| {
             let stat = rustix::fs::statat(from, base, AtFlags::SYMLINK_NOFOLLOW)?;
             let is_new = began.is_some_and(|(device, time)| {
                 stat.st_dev == device && (stat.st_ctime, stat.st_ctime_nsec as i64) > time
@@ -114,11 +114,12 @@ impl Linker {
     fn in_directory_of(
         &mut self,
         key: &[u8],
-        then: &mut dyn FnMut(BorrowedFd<'_>, &OsStr) -> rustix::io::Result<bool>,
+        tally: &mut Tally,
+        then: &mut dyn FnMut(BorrowedFd<'_>, &OsStr, &Tally) -> rustix::io::Result<bool>,
     ) -> Result<bool, String> {
         let (dir, name) = split(key);
         let done = match self.trail.enter(dir) {
-            Ok(dir) => then(dir, name),
+            Ok(dir) => then(dir, name, tally),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(Errno::ACCESS),
             Err(_) => return Ok(false),
         };
@@ -127,15 +128,20 @@ impl Linker {
             Err(Errno::ACCESS) if !rustix::process::geteuid().is_root() => {
                 let said = |error: Errno| format!("open the target: {}", io::Error::from(error));
                 let mut places = Places::new(Arc::clone(&self.root), true).map_err(said)?;
-                let mut tally = Tally::new(None);
-                let done = places.find(dir, &mut tally).map(|dir| dir.map(|dir| then(dir, name)));
-                places.leave_all(&mut tally);
+                let mut closed = Tally::new(None);
+                let done = places.find(dir, &mut closed).map(|dir| dir.map(|dir| then(dir, name, tally)));
+                places.leave_all(&mut closed);
                 done?.unwrap_or(Ok(false))
             }
             done => done,
         };
         match done {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::MLINK | Errno::XDEV) => Ok(false),
+            // File systems that know no links say one or the other; so do rules on whose files may be linked to.
+            Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                tally.links += 1;
+                Ok(false)
+            }
             done => done.map_err(|error| format!("link it: {}", io::Error::from(error))),
         }
     }

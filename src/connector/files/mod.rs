@@ -22,6 +22,7 @@ mod target;
 mod tests;
 mod times;
 mod trail;
+mod twins;
 mod walk;
 mod write;
 mod xattrs;

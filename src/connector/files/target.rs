@@ -16,6 +16,7 @@ use super::{
     shared::Shared,
     stream::{FilesStream, Links},
     trail::{open_root, split},
+    twins::Twins,
     walk::{ROOT, is_valid_key},
     whole::check_first,
     write::{Content, Tally, make_file, make_special, temporary_name},
@@ -28,7 +29,7 @@ use crate::{
     record::{KeyCodec, KeyRange, RecordBatch, RecordStream, StreamedValue},
 };
 use rustix::{
-    fd::{BorrowedFd, OwnedFd},
+    fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{AtFlags, FileType},
     io::Errno,
 };
@@ -241,7 +242,8 @@ impl TargetSession for LocalTarget {
         let places = Places::new(Arc::clone(&self.root), keep_times);
         let places = places.map_err(|error| self.io("open", error.into()))?;
         let linker = Linker::new(Arc::clone(&self.root));
-        Ok(Box::new(FilesWriter { session: self, places, linker, doomed: Vec::new() }))
+        let twins = Twins::of(self.root.as_fd());
+        Ok(Box::new(FilesWriter { session: self, places, linker, twins, doomed: Vec::new() }))
     }
 
     fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
@@ -266,6 +268,7 @@ struct FilesWriter<'a> {
     session: &'a mut LocalTarget,
     places: Places,
     linker: Linker,
+    twins: Twins,
     /// Directories to be removed once what is in them is gone.
     doomed: Vec<Vec<u8>>,
 }
@@ -396,9 +399,14 @@ impl FilesWriter<'_> {
         if self.session.overwrite != Overwrite::Never {
             return Ok(false);
         }
-        let (dir, name) = split(key);
-        let dir = self.places.enter(dir, &mut self.session.tally)?;
-        Ok(kind_at(dir, name)?.is_some())
+        let (parent, name) = split(key);
+        let records = self.places.records.clone();
+        let dir = self.places.enter(parent, &mut self.session.tally)?;
+        let exists = kind_at(dir, name)?.is_some();
+        if exists {
+            self.twins.check(dir, key, records.as_deref())?;
+        }
+        Ok(exists)
     }
 
     fn write_directory(&mut self, key: &[u8], attributes: Attributes) -> Result<Written, String> {
@@ -412,8 +420,12 @@ impl FilesWriter<'_> {
             return Ok(if self.session.existed { Written::Replaced } else { Written::Inserted });
         }
         let (parent, name) = split(key);
+        let records = self.places.records.clone();
         let dir = self.places.enter(parent, tally)?;
         let before = kind_at(dir, name)?;
+        if before.is_some() {
+            self.twins.check(dir, key, records.as_deref())?;
+        }
         match before {
             Some(_) if never => return Ok(Written::Existed),
             Some(FileType::Directory) => {}
@@ -426,6 +438,7 @@ impl FilesWriter<'_> {
                 rustix::fs::mkdirat(dir, name, mode).map_err(|error| said("make the directory", error))?;
             }
         }
+        self.twins.made(key);
         self.places.enter(key, tally)?;
         self.places.set_attributes(key, attributes);
         Ok(if before.is_some() { Written::Replaced } else { Written::Inserted })
@@ -433,10 +446,14 @@ impl FilesWriter<'_> {
 
     fn write_file(&mut self, key: &[u8], attributes: &Attributes, content: &mut dyn Read) -> Result<Written, String> {
         let (parent, name) = split(key);
-        let Self { session, places, linker, .. } = self;
+        let Self { session, places, linker, twins, .. } = self;
         let tally = &mut session.tally;
+        let records = places.records.clone();
         let dir = places.enter(parent, tally)?;
         let before = kind_at(dir, name)?;
+        if before.is_some() {
+            twins.check(dir, key, records.as_deref())?;
+        }
         if before.is_some() && session.overwrite == Overwrite::Never {
             return Ok(Written::Existed);
         }
@@ -449,7 +466,9 @@ impl FilesWriter<'_> {
             if before == Some(FileType::Directory) {
                 clear_directory(dir, name, session.make_equal && session.is_whole)?;
             }
-            rustix::fs::renameat(dir, &temporary, dir, name).map_err(|error| said("rename to its name", error))
+            rustix::fs::renameat(dir, &temporary, dir, name).map_err(|error| said("rename to its name", error))?;
+            twins.made(key);
+            Ok(())
         });
         // Also after a rename: between two links to one file it does nothing.
         if renamed.is_err() || attributes.hardlink.is_some() {

@@ -29,6 +29,10 @@ pub(super) struct Tally {
     pub(super) xattrs: u64,
     pub(super) modes: u64,
     pub(super) times: u64,
+    /// Further paths of a file that became files of their own, since the file system links nothing.
+    pub(super) links: u64,
+    /// What was set and is not kept: owners, permissions, times.
+    unkept: [u64; 3],
     first_xattr: Option<String>,
     directories: u64,
     first_directory: Option<String>,
@@ -46,6 +50,8 @@ impl Tally {
             xattrs: 0,
             modes: 0,
             times: 0,
+            links: 0,
+            unkept: [0; 3],
             first_xattr: None,
             directories: 0,
             first_directory: None,
@@ -63,6 +69,17 @@ impl Tally {
         say(self.owners, "owner or group");
         say(self.modes, "permissions");
         say(self.times, "times");
+        for (count, what) in self.unkept.into_iter().zip(["owner or group", "permissions", "times"]) {
+            if count > 0 {
+                notes.push(format!("{what} of {count} entries are not as they were: the file system keeps others"));
+            }
+        }
+        if self.links > 0 {
+            notes.push(format!(
+                "{} further paths of files are files of their own: they could not be linked",
+                self.links
+            ));
+        }
         if let Some(first) = &self.first_xattr {
             notes.push(format!("{} extended attributes could not be set; the first: {first}", self.xattrs));
         }
@@ -73,6 +90,21 @@ impl Tally {
             ));
         }
         notes
+    }
+
+    /// Looks at what the file system made of what it was told: some take it, and keep something else.
+    fn look(&mut self, fd: BorrowedFd<'_>, attributes: &Attributes, owned: bool) {
+        let Ok(stat) = rustix::fs::fstat(fd) else { return };
+        let (uid, gid) = self.owner(attributes);
+        let has_owner =
+            uid.is_none_or(|uid| uid.as_raw() == stat.st_uid) && gid.is_none_or(|gid| gid.as_raw() == stat.st_gid);
+        let has_mode = attributes.mode.is_none_or(|mode| safe_mode(mode, owned) == stat.st_mode & 0o7777);
+        let has_time = attributes
+            .mtime
+            .is_none_or(|time| (time.seconds, u64::from(time.nanos)) == (stat.st_mtime, stat.st_mtime_nsec));
+        for (count, kept) in self.unkept.iter_mut().zip([has_owner || !owned, has_mode, has_time]) {
+            *count += u64::from(!kept);
+        }
     }
 
     fn xattrs_failed(&mut self, key: &[u8], attributes: &Attributes, error: Errno) {
@@ -301,12 +333,20 @@ fn apply(fd: BorrowedFd<'_>, attributes: &Attributes, key: &[u8], tally: &mut Ta
             tally.xattr_failed(key, name, error);
         }
     }
+    let mut set = true;
     if let Some(mode) = attributes.mode {
         let mode = Mode::from_raw_mode(safe_mode(mode, owned) as _);
-        tally.modes += u64::from(rustix::fs::fchmod(fd, mode).is_err());
+        let failed = rustix::fs::fchmod(fd, mode).is_err();
+        tally.modes += u64::from(failed);
+        set &= !failed;
     }
     if let Some(mtime) = attributes.mtime {
-        tally.times += u64::from(rustix::fs::futimens(fd, &times(mtime)).is_err());
+        let failed = rustix::fs::futimens(fd, &times(mtime)).is_err();
+        tally.times += u64::from(failed);
+        set &= !failed;
+    }
+    if set {
+        tally.look(fd, attributes, owned);
     }
 }
 

@@ -6,7 +6,10 @@ use super::{
     ConnectorError, Foresight, GoesOn, Meets, Outcomes, Overwrite, RecordLookup, Source, Standing, Surveyed, TargetPlan,
 };
 use crate::record::{KeyRange, RecordBatch, RecordStream};
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 /// What a target can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +147,8 @@ pub struct TargetEnd {
     pub missing: Vec<String>,
     /// What a person should know though nothing is missing.
     pub notes: Vec<String>,
+    /// How much there is now of what the snapshot has beside records, by kind: `indexes`, `modules`.
+    pub made: BTreeMap<&'static str, u64>,
 }
 
 /// A record to be removed.

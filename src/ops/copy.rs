@@ -17,6 +17,7 @@ use crate::{
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde::Serialize;
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::{Duration, Instant},
@@ -50,6 +51,8 @@ pub struct CopyOptions {
     pub bandwidth: Option<u64>,
     /// Where temporary files go.
     pub temp_dir: Option<PathBuf>,
+    /// Read in the order of keys, each record once, whatever that costs the source; as they come by default.
+    pub in_order: bool,
 }
 
 impl Default for CopyOptions {
@@ -63,6 +66,7 @@ impl Default for CopyOptions {
             go_on: false,
             bandwidth: None,
             temp_dir: None,
+            in_order: false,
         }
     }
 }
@@ -86,6 +90,9 @@ pub struct CopyOutcome {
     pub resumed_parts: usize,
     /// How long it took.
     pub duration_seconds: f64,
+    /// How much the target has of what the source has beside records, by kind.
+    #[serde(skip)]
+    pub made: BTreeMap<&'static str, u64>,
 }
 
 /// Copies what a source shows into a target.
@@ -112,7 +119,7 @@ fn copy_to(
     let session = source.begin(&SessionOptions {
         parallel: options.parallel.max(1),
         temp_dir: options.temp_dir.clone(),
-        unordered: true,
+        unordered: !options.in_order,
         ..SessionOptions::default()
     })?;
     if let Some(only) = &options.only
@@ -165,6 +172,7 @@ fn copy_to(
     }
     let end = writing.finish()?;
     let read = session.finish()?;
+    outcome.made = end.made;
     outcome.missing.extend(read.missing.into_iter().chain(end.missing));
     outcome.notes.extend(read.notes.into_iter().chain(end.notes));
     outcome.notes.append(&mut outcome.outcomes.notes);

@@ -173,6 +173,7 @@ fn restore_to(
     ledger.finish();
     let mut outcome = run.outcome(began, end.missing, notes, read_back, resumed);
     outcome.written_seconds = written_seconds;
+    outcome.made = end.made;
     Ok(outcome)
 }
 
@@ -532,6 +533,7 @@ impl Run<'_> {
             complete: complete && self.snapshot.content.complete,
             duration_seconds: began.elapsed().as_secs_f64(),
             written_seconds: 0.0,
+            made: std::collections::BTreeMap::new(),
             peak_memory_bytes: peak_memory_bytes(),
         }
     }

@@ -39,6 +39,8 @@ pub struct Entry {
     pub window: Option<(Window, TimeZone)>,
     /// Incrementals may run beside fulls of the routine.
     pub concurrent: bool,
+    /// Whether it removes files that a restore of its routine may be reading.
+    pub drops_files: bool,
 }
 
 /// What becomes of a job that is offered.
@@ -172,6 +174,10 @@ fn conflict(entry: &Entry, other: &Entry) -> bool {
     if is_drill(entry) && is_drill(other) && entry.routine == other.routine {
         return true;
     }
+    let reads_and_drops = |one: &Entry, two: &Entry| one.drops_files && two.lane == Lane::Restore;
+    if (reads_and_drops(entry, other) || reads_and_drops(other, entry)) && entry.routine == other.routine {
+        return true;
+    }
     entry.target.is_some() && entry.target == other.target
 }
 
@@ -191,6 +197,7 @@ mod tests {
             not_before: NOW,
             window: None,
             concurrent: false,
+            drops_files: false,
         }
     }
 
@@ -211,6 +218,22 @@ mod tests {
         assert!(ready(&mut board).is_empty());
         board.finish(1);
         assert_eq!(ready(&mut board), [2]);
+    }
+
+    #[test]
+    fn files_are_dropped_before_or_after_they_are_restored_from() {
+        let mut board = Board::new(10);
+        let retention = |id, drops_files| Entry { drops_files, ..entry(id, "a", Lane::Upkeep) };
+        board.push(entry(1, "a", Lane::Restore));
+        assert_eq!(ready(&mut board), [1]);
+        board.push(retention(2, true));
+        board.push(retention(3, false));
+        assert_eq!(ready(&mut board), [3], "a repository keeps what is read");
+        board.finish(1);
+        assert_eq!(ready(&mut board), [2]);
+        board.push(entry(4, "a", Lane::Restore));
+        board.push(entry(5, "b", Lane::Restore));
+        assert_eq!(ready(&mut board), [5]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{
     Service, ServiceError, audit,
     board::{Board, Entry, Lane, Verdict},
     config::{Config, Overlap, check::zone_of},
-    cron,
+    cron, folders,
     job::{Ending, Job, JobState, NewJob, Work},
     restore::RestorePlan,
     run::ended,
@@ -110,9 +110,15 @@ impl Submitted {
 
 impl Service {
     /// Takes up what a former service left: what waited waits again, what was at work has failed.
-    pub(super) fn take_up(&self) -> Result<(), ServiceError> {
+    pub(super) fn take_up(self: &Arc<Self>) -> Result<(), ServiceError> {
         let now = self.now();
         let config = self.config();
+        let begun = self.state.begun_folders()?;
+        if !begun.is_empty() {
+            // Storage may take its time; what is begun from now on is not among these.
+            let (service, config) = (Arc::clone(self), Arc::clone(&config));
+            std::thread::spawn(move || folders::clear(&service, &config, &begun));
+        }
         for job in self.state.unfinished()? {
             let again = job.state == JobState::Queued
                 && matches!(&job.work, Work::Backup { routine, .. } if config.routines.contains_key(routine));
@@ -442,6 +448,8 @@ fn entry(config: &Config, id: i64, work: &Work, begin: Timestamp) -> Entry {
         target: None,
         not_before: begin,
         window,
+        drops_files: matches!(work, Work::Retention { .. })
+            && routine.is_some_and(|routine| config.keeps_files(routine)),
         concurrent: routine.is_some_and(|routine| config.policy_of(routine).concurrent_incremental == Some(true)),
     }
 }

@@ -3,7 +3,9 @@
 
 use super::{
     Service, ServiceError,
-    config::{Config, Routine, hide, lean},
+    config::{Config, Routine},
+    details::{BackupDetails, NEVER, storage_of},
+    folders,
     places::Where,
     tags::{routine_tag, type_tag},
 };
@@ -16,57 +18,7 @@ use crate::{
     },
     report::ErrorKind,
 };
-use serde::Serialize;
 use serde_json::Value as Json;
-use utoipa::ToSchema;
-
-/// One backup of one namespace or collection.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub struct BackupDetails {
-    /// When it began.
-    pub created: String,
-    /// The same in milliseconds.
-    pub timestamp: i64,
-    /// When it ended.
-    pub finished: String,
-    /// The same in milliseconds.
-    pub finished_timestamp: i64,
-    /// How long it took, in seconds.
-    pub duration: i64,
-    /// Since when what changed was read; `0001-01-01T00:00:00Z` if everything was.
-    pub from: String,
-    /// The namespace, table, folder …
-    pub namespace: String,
-    /// Records that it restores.
-    pub record_count: u64,
-    /// Their bytes.
-    pub byte_count: u64,
-    /// Layers that hold them.
-    pub file_count: u64,
-    /// Secondary indexes.
-    pub secondary_index_count: u64,
-    /// UDF modules.
-    pub udf_count: u64,
-    /// Its name in requests for a restore.
-    pub key: String,
-    /// The storage that it is in.
-    #[schema(value_type = Object)]
-    pub storage: Json,
-    /// How it is compressed.
-    pub compression: &'static str,
-    /// How it is encrypted.
-    pub encryption: &'static str,
-    /// The snapshot that it is in.
-    pub snapshot: String,
-    /// Whether nothing is missing in it.
-    pub complete: bool,
-    /// What was read for it: `full`, `incremental`, `differential`.
-    pub read: &'static str,
-}
-
-/// What was never.
-const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// The name of a backup in requests.
 fn key(routine: &str, full: bool, start: Timestamp, collection: &str) -> String {
@@ -154,6 +106,9 @@ impl Service {
         let config = self.config();
         let routine = config.routines.get(routine_name);
         let routine = routine.ok_or(ServiceError::NotFound { what: "routine", name: routine_name.to_owned() })?;
+        if let Some(listed) = folders::listed(&config, routine_name, routine, full, from, to)? {
+            return Ok(listed);
+        }
         let Some(repo) = self.repository_of(&config, routine)? else { return Ok(Vec::new()) };
         let storage = storage_of(&config, routine);
         let in_range = |snapshot: &&Snapshot| {
@@ -175,16 +130,6 @@ fn encryption(repo: &Repository) -> &'static str {
         crate::repo::Suite::ChaCha20Poly1305 => "CHACHA20-POLY1305",
         crate::repo::Suite::Aes256Gcm => "AES256",
     }
-}
-
-fn storage_of(config: &Config, routine: &Routine) -> Json {
-    let mut storage = match (&routine.storage, &routine.repository) {
-        (Some(name), _) => config.storage.get(name).map_or(Json::Null, lean),
-        (None, Some(name)) => config.repositories.get(name).map_or(Json::Null, lean),
-        (None, None) => Json::Null,
-    };
-    hide(&mut storage);
-    storage
 }
 
 fn details(
@@ -214,13 +159,13 @@ fn details(
         record_count: collection.records,
         byte_count: collection.bytes,
         file_count: collection.stack.len() as u64,
-        secondary_index_count: count(&collection.attributes, "indexes"),
+        secondary_index_count: count(&collection.attributes, "sindexes"),
         udf_count: count(&content.attributes, "udfs"),
         key: key(routine, full, content.start, &collection.name),
         storage: storage.clone(),
-        compression: "ZSTD",
-        encryption,
-        snapshot: snapshot.id.to_string(),
+        compression: "ZSTD".to_owned(),
+        encryption: encryption.to_owned(),
+        snapshot: Some(snapshot.id.to_string()),
         complete: content.complete,
         read,
     }

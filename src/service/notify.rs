@@ -3,6 +3,7 @@
 use super::{
     Service,
     config::{Routine, Webhook},
+    folders::Folders,
     job::{Ending, Job, JobState, Work},
     mail::send,
     places::Where,
@@ -146,6 +147,11 @@ impl Service {
     fn newest_in_repository(&self, name: &str) -> Result<Option<Timestamp>, OpsError> {
         let config = self.config();
         let Some(routine) = config.routines.get(name) else { return Ok(None) };
+        if let Some(folders) = Folders::of_routine(&config, routine)? {
+            let ends =
+                folders.kept(name)?.into_iter().map(|kept| kept.metadata.finished.unwrap_or(kept.metadata.created));
+            return Ok(ends.max().map(Timestamp::from_millis));
+        }
         let repo = self.places.open(&config, &Where::of_routine(&config, routine)?, false)?;
         repo.refresh()?;
         let narrow = Narrow { tags: vec![routine_tag(name)], ..Narrow::default() };

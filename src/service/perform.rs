@@ -3,6 +3,7 @@
 use super::{
     Service, claim,
     config::{Config, Policy, Routine},
+    folders::{self, Folders},
     hooks,
     job::{Done, Job, Work},
     places::Where,
@@ -64,17 +65,18 @@ fn back_up(
 ) -> Result<Done, OpsError> {
     let policy = config.policy_of(routine);
     let name = job.work.routine().unwrap_or_default();
+    if let Some(folders) = Folders::of_routine(config, routine)? {
+        run_hooks_before(config, routine, job, progress)?;
+        let run = folders::Run { service, config, name, routine, policy: &policy, work: &job.work };
+        return folders::back_up(&folders, &run, progress);
+    }
     let place = Where::of_routine(config, routine)?;
     let repo = service.places.open(config, &place, true)?;
     repo.warnings().iter().for_each(|warning| progress.warning(warning));
     if let Some(words) = claim::taken(service, &repo, job, progress)? {
         return Ok(Done { skipped: Some(words), ..Done::default() });
     }
-    for hook in routine.before.iter().flatten() {
-        let Some(hook) = config.service.hooks.get(hook) else { continue };
-        let facts = hooks::Facts { job, outcome: "", error: None };
-        hooks::run(hook, &facts, &|| progress.cancelled()).map_err(OpsError::Failed)?;
-    }
+    run_hooks_before(config, routine, job, progress)?;
     let more = more_tags(&job.work);
     let mut outcomes = Vec::new();
     for reading in readings(config, routine, &policy).map_err(wrong)? {
@@ -89,6 +91,15 @@ fn back_up(
         }
     }
     Ok(done(&outcomes))
+}
+
+fn run_hooks_before(config: &Config, routine: &Routine, job: &Job, progress: &dyn Progress) -> Result<(), OpsError> {
+    for hook in routine.before.iter().flatten() {
+        let Some(hook) = config.service.hooks.get(hook) else { continue };
+        let facts = hooks::Facts { job, outcome: "", error: None };
+        hooks::run(hook, &facts, &|| progress.cancelled()).map_err(OpsError::Failed)?;
+    }
+    Ok(())
 }
 
 /// What the disaster recovery interface finds a snapshot by.
@@ -177,6 +188,9 @@ fn keep(
     let Some(retention) = config.policy_of(routine).retention else {
         return Ok(Done { complete: true, ..Done::default() });
     };
+    if let Some(folders) = Folders::of_routine(config, routine)? {
+        return folders::keep(&folders, name, &retention, progress);
+    }
     let repo = service.places.open(config, &Where::of_routine(config, routine)?, false)?;
     // What others forgot meanwhile counts for nothing that is to be kept.
     repo.refresh()?.iter().for_each(|warning| progress.warning(warning));

@@ -113,7 +113,12 @@ impl Where {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it makes no sense.
     pub fn in_storage(config: &Config, storage: &StorageConfig, name: String) -> Result<Self, OpsError> {
-        let (location, options) = placed(config, storage).map_err(|words| refused(ErrorKind::InvalidInput, words))?;
+        if storage.is_of_files() {
+            let words = format!("{name} holds files of the backup service (format: asb), and no repository");
+            return Err(refused(ErrorKind::InvalidInput, words));
+        }
+        let (location, options) =
+            placed(config, storage, Some(FOLDER)).map_err(|words| refused(ErrorKind::InvalidInput, words))?;
         let fingerprint = blake3::hash(lean(storage).to_string().as_bytes());
         Ok(Self {
             name,
@@ -143,12 +148,19 @@ impl Where {
     }
 }
 
-/// Where the repository of a storage lies, and how that is reached.
-fn placed(config: &Config, storage: &StorageConfig) -> Result<(String, StorageOptions), String> {
+/// Where a storage lies, or what is in it by this name, and how that is reached.
+///
+/// # Errors
+/// In words, if a secret cannot be got.
+pub(super) fn placed(
+    config: &Config,
+    storage: &StorageConfig,
+    inner: Option<&str>,
+) -> Result<(String, StorageOptions), String> {
     let mut options = StorageOptions::default();
-    let folder = |path: Option<&String>| match path.map(|path| path.trim_matches('/')).filter(|path| !path.is_empty()) {
-        Some(path) => format!("{path}/{FOLDER}"),
-        None => FOLDER.to_owned(),
+    let folder = |path: Option<&String>| {
+        let path = path.map(|path| path.trim_matches('/')).filter(|path| !path.is_empty());
+        path.into_iter().chain(inner).collect::<Vec<_>>().join("/")
     };
     let add = |list: &mut Vec<(String, String)>, name: &str, value: Option<&String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -160,7 +172,11 @@ fn placed(config: &Config, storage: &StorageConfig) -> Result<(String, StorageOp
         text.map(|text| secrets.get(&text.0)).transpose()
     };
     if let Some(local) = &storage.local_storage {
-        return Ok((format!("{}/{FOLDER}", local.path.trim_end_matches('/')), options));
+        let path = local.path.trim_end_matches('/');
+        // The root itself has no other name.
+        let location = inner
+            .map_or_else(|| if path.is_empty() { "/" } else { path }.to_owned(), |inner| format!("{path}/{inner}"));
+        return Ok((location, options));
     }
     if let Some(s3) = &storage.s3_storage {
         add(&mut options.options, "region", Some(&s3.s3_region));

@@ -175,7 +175,7 @@ impl Service {
         let mut seen: HashSet<(RepoId, String)> = HashSet::new();
         let mut all = Vec::new();
         for (name, one) in &config.routines {
-            if routine.is_some_and(|routine| routine != name) {
+            if config.keeps_files(one) || routine.is_some_and(|routine| routine != name) {
                 continue;
             }
             match self.places.open(config, &Where::of_routine(config, one)?, false) {

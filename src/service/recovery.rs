@@ -171,7 +171,7 @@ impl Service {
         let config = self.config();
         let own = Self::own_routines(&config, caller);
         let wanted: Vec<_> = match &request.dataset_ids {
-            None => own,
+            None => own.into_iter().filter(|(_, routine)| !config.keeps_files(routine)).collect(),
             Some(ids) => {
                 let find = |id: &String| own.iter().find(|(name, _)| *name == id).copied();
                 let missing = |id: &String| ServiceError::NotFound { what: "dataset", name: id.clone() };
@@ -188,6 +188,11 @@ impl Service {
             if let Some(before) = self.state.remember_once(&owner, &group, self.now())? {
                 return Ok(before);
             }
+        }
+        if let Some((name, _)) = wanted.iter().find(|(_, routine)| config.keeps_files(routine)) {
+            let words =
+                format!("dataset `{name}` is kept as files (format: asb): its backups are listed below /v1/backups");
+            return Err(ServiceError::Invalid(words));
         }
         for (name, routine) in wanted {
             let work = Work::Backup {
@@ -258,6 +263,9 @@ impl Service {
     fn own_repositories(&self, config: &Config, caller: &Caller) -> Result<Vec<(Repository, Vec<Own>)>, ServiceError> {
         let mut places: BTreeMap<String, Where> = BTreeMap::new();
         for (_, routine) in Self::own_routines(config, caller) {
+            if config.keeps_files(routine) {
+                continue;
+            }
             let place = Where::of_routine(config, routine)?;
             places.insert(place.name.clone(), place);
         }

@@ -3,6 +3,7 @@
 use super::{
     Service, ServiceError,
     config::{Cluster, Config, Encryption, RetryPolicy, SecretAgent, Storage, hide, lean},
+    folders::{self, Chain, FilesPlan, Folders},
     job::Done,
     listing::{Key, of_routine},
     places::Where,
@@ -164,12 +165,23 @@ type Names = Vec<(String, Option<String>)>;
 
 /// What a restore is to do.
 pub(super) struct RestorePlan {
-    place: Where,
-    /// The snapshots, each with the collections that are meant and their new names.
-    parts: Vec<(SnapshotId, Names)>,
+    from: From,
     /// Where to.
     pub(super) target: String,
     target_options: Options,
+}
+
+/// What is restored.
+enum From {
+    Snapshots(SnapshotsPlan),
+    Files(FilesPlan),
+}
+
+/// Snapshots of a repository.
+struct SnapshotsPlan {
+    place: Where,
+    /// The snapshots, each with the collections that are meant and their new names.
+    parts: Vec<(SnapshotId, Names)>,
     options: RestoreOptions,
     /// Read and check everything before the first write.
     check_first: bool,
@@ -186,6 +198,36 @@ struct To<'r> {
     verify: bool,
     dry_run: bool,
     keys: Vec<String>,
+}
+
+impl<'r> To<'r> {
+    fn of(request: &'r RestoreRequest) -> Self {
+        Self {
+            destination: request.destination.as_ref(),
+            destination_name: request.destination_name.as_ref(),
+            target: request.target.as_ref(),
+            target_options: request.target_options.as_ref(),
+            policy: request.policy.clone().unwrap_or_default(),
+            overwrite: request.overwrite.as_ref(),
+            verify: request.verify == Some(true),
+            dry_run: request.dry_run == Some(true),
+            keys: Vec::new(),
+        }
+    }
+
+    fn of_time(request: &'r RestoreTimestampRequest) -> Self {
+        Self {
+            destination: request.destination.as_ref(),
+            destination_name: request.destination_name.as_ref(),
+            target: request.target.as_ref(),
+            target_options: request.target_options.as_ref(),
+            policy: request.policy.clone().unwrap_or_default(),
+            overwrite: request.overwrite.as_ref(),
+            verify: request.verify == Some(true),
+            dry_run: request.dry_run == Some(true),
+            keys: request.keys.clone().unwrap_or_default(),
+        }
+    }
 }
 
 fn invalid(words: impl Into<String>) -> ServiceError {
@@ -210,6 +252,17 @@ impl Service {
         full: bool,
     ) -> Result<(RestorePlan, String), ServiceError> {
         let config = self.config();
+        let path = request.backup_data_path.trim_matches('/');
+        let of_path = path.split('/').next().unwrap_or_default();
+        if let Some(folders) = files(&config, request.source.as_ref(), request.source_name.as_ref(), of_path)? {
+            let to = To::of(request);
+            let agent = (request.secret_agent.as_ref(), request.secret_agent_name.as_deref());
+            let chains = folders::one(&folders.kept(of_path)?, path, full);
+            if chains.is_empty() {
+                return Err(ServiceError::NotFound { what: "backup", name: request.backup_data_path.clone() });
+            }
+            return Ok((plan_of_files(&config, folders, chains, of_path, &to, agent)?, of_path.to_owned()));
+        }
         let key = Key::parse(&request.backup_data_path).map_err(invalid)?;
         if key.full != full {
             return Err(invalid(format!("`{}` is a backup of the other kind", request.backup_data_path)));
@@ -226,17 +279,7 @@ impl Service {
         if meant.is_empty() {
             return Err(none());
         }
-        let to = To {
-            destination: request.destination.as_ref(),
-            destination_name: request.destination_name.as_ref(),
-            target: request.target.as_ref(),
-            target_options: request.target_options.as_ref(),
-            policy: request.policy.clone().unwrap_or_default(),
-            overwrite: request.overwrite.as_ref(),
-            verify: request.verify == Some(true),
-            dry_run: request.dry_run == Some(true),
-            keys: Vec::new(),
-        };
+        let to = To::of(request);
         let plan = plan(place, &meant, key.collection, &to, target(&config, &to)?)?;
         Ok((plan, key.routine.to_owned()))
     }
@@ -257,26 +300,27 @@ impl Service {
         if request.routine.is_empty() {
             return Err(invalid("routine is empty"));
         }
+        let time = Timestamp::from_millis(request.time);
+        if let Some(folders) = files(&config, request.source.as_ref(), request.source_name.as_ref(), &request.routine)?
+        {
+            let to = To::of_time(request);
+            let agent = (request.secret_agent.as_ref(), request.secret_agent_name.as_deref());
+            let chains = folders::chain(&folders.kept(&request.routine)?, time, request.collection.as_deref());
+            if chains.is_empty() {
+                let name = format!("{} as of {time}", request.routine);
+                return Err(ServiceError::NotFound { what: "backup", name });
+            }
+            return plan_of_files(&config, folders, chains, &request.routine, &to, agent);
+        }
         let place = place(&config, request.source.as_ref(), request.source_name.as_ref(), &request.routine)?;
         let repo = self.places.look(&config, &place)?;
-        let time = Timestamp::from_millis(request.time);
         let snapshots = of_routine(&repo, &request.routine, None)?;
         let meant = as_of(&snapshots, time);
         if meant.is_empty() {
             let name = format!("{} as of {time}", request.routine);
             return Err(ServiceError::NotFound { what: "backup", name });
         }
-        let to = To {
-            destination: request.destination.as_ref(),
-            destination_name: request.destination_name.as_ref(),
-            target: request.target.as_ref(),
-            target_options: request.target_options.as_ref(),
-            policy: request.policy.clone().unwrap_or_default(),
-            overwrite: request.overwrite.as_ref(),
-            verify: request.verify == Some(true),
-            dry_run: request.dry_run == Some(true),
-            keys: request.keys.clone().unwrap_or_default(),
-        };
+        let to = To::of_time(request);
         let none = || ServiceError::NotFound { what: "routine", name: request.routine.clone() };
         let into = if back {
             self.target_of(&config, config.routines.get(&request.routine).ok_or_else(none)?)?
@@ -315,14 +359,7 @@ fn place(config: &Config, own: Option<&Storage>, named: Option<&String>, routine
             if storage.kinds() != 1 {
                 return Err(invalid("source: exactly one kind of storage is needed"));
             }
-            // Somebody who may restore must not reach what the service can reach and the configuration does not name.
-            let known = config.storage.iter().find(|(_, known)| is_same_place(known, storage));
-            let (name, _) = known.ok_or_else(|| {
-                ServiceError::Forbidden(
-                    "source: no such storage is configured; add it, and name it by source-name".to_owned(),
-                )
-            })?;
-            Ok(Where::of_storage(config, name)?)
+            Ok(Where::of_storage(config, known_storage(config, storage)?)?)
         }
         (None, Some(name)) if config.repositories.contains_key(name) => Ok(Where::of_repository(config, name)?),
         (None, Some(name)) if config.storage.contains_key(name) => Ok(Where::of_storage(config, name)?),
@@ -333,6 +370,81 @@ fn place(config: &Config, own: Option<&Storage>, named: Option<&String>, routine
             Ok(Where::of_routine(config, found)?)
         }
     }
+}
+
+/// The name of a storage that is given as it is. Somebody who may restore must not reach what the service can reach and the
+/// configuration does not name.
+fn known_storage<'c>(config: &'c Config, storage: &Storage) -> Result<&'c String, ServiceError> {
+    let mut known: Vec<_> = config.storage.iter().filter(|(_, known)| is_same_place(known, storage)).collect();
+    // Where a repository and files lie in one place, what lies in it is told.
+    known.sort_by_key(|(_, known)| known.is_of_files() != storage.is_of_files());
+    known.first().map(|(name, _)| *name).ok_or_else(|| {
+        ServiceError::Forbidden("source: no such storage is configured; add it, and name it by source-name".to_owned())
+    })
+}
+
+/// The files to restore from, if those are meant.
+fn files(
+    config: &Config,
+    own: Option<&Storage>,
+    named: Option<&String>,
+    routine: &str,
+) -> Result<Option<Folders>, ServiceError> {
+    let name = match (own, named) {
+        (Some(storage), None) if storage.kinds() == 1 => Some(known_storage(config, storage)?),
+        (None, Some(name)) => Some(name),
+        (None, None) => config.routines.get(routine).and_then(|routine| routine.storage.as_ref()),
+        _ => None,
+    };
+    let storage = name.and_then(|name| config.storage.get_key_value(name));
+    let Some((name, storage)) = storage.filter(|(_, storage)| storage.is_of_files()) else { return Ok(None) };
+    if !crate::service::config::check::is_name(routine) || routine.starts_with('.') {
+        return Err(invalid(format!("`{routine}` is no routine")));
+    }
+    Ok(Some(Folders::open(config, name, storage)?))
+}
+
+/// A restore from files, into what both kinds of requests say.
+fn plan_of_files(
+    config: &Config,
+    folders: Folders,
+    chains: Vec<Chain>,
+    routine: &str,
+    to: &To<'_>,
+    agent: (Option<&SecretAgent>, Option<&str>),
+) -> Result<RestorePlan, ServiceError> {
+    for (is_asked, what) in [(!to.keys.is_empty(), "keys"), (to.verify, "verify"), (to.dry_run, "dry-run")] {
+        if is_asked {
+            return Err(invalid(format!(
+                "{what}: that is of repositories, and this storage holds files (format: asb)"
+            )));
+        }
+    }
+    let policy = &to.policy;
+    let (target, target_options) = target(config, to)?;
+    let mut plan = FilesPlan::new(folders, chains);
+    if let Some(map) = &policy.namespace {
+        if !plan.chains.iter().any(|chain| chain.namespace == map.source) {
+            return Err(invalid(format!("policy.namespace: the backup holds no namespace `{}`", map.source)));
+        }
+        plan.renames.push((map.source.clone(), map.destination.clone()));
+    }
+    plan.overwrite = overwrite(to)?.unwrap_or(Overwrite::Never);
+    plan.parallel = policy.parallel.map_or(8, usize::from).clamp(1, 256);
+    plan.bandwidth = policy.bandwidth.filter(|mib| *mib > 0).map(|mib| mib.saturating_mul(1 << 20));
+    let own = config.routines.get(routine);
+    let of_routine = own.and_then(|own| config.policy_of(own).encryption);
+    let part = json!({
+        "no_records": policy.no_records.unwrap_or(false),
+        "no_indexes": policy.no_indexes.unwrap_or(false),
+        "no_udfs": policy.no_udfs.unwrap_or(false),
+    });
+    let (encryption, agent) = match &policy.encryption {
+        Some(encryption) => (Some(encryption), agent),
+        None => (of_routine.as_ref(), (own.and_then(|own| own.secret_agent.as_ref()), None)),
+    };
+    plan.read_with(config, encryption, agent, &part)?;
+    Ok(RestorePlan { from: From::Files(plan), target, target_options })
 }
 
 /// Whether two settings name the same place, whoever signs.
@@ -387,7 +499,8 @@ fn plan(
         read_limit: policy.bandwidth.filter(|mib| *mib > 0).map(|mib| mib.saturating_mul(1 << 20)),
         ..RestoreOptions::default()
     };
-    Ok(RestorePlan { place, parts, target, target_options, options, check_first: false })
+    let from = From::Snapshots(SnapshotsPlan { place, parts, options, check_first: false });
+    Ok(RestorePlan { from, target, target_options })
 }
 
 /// The whole of a snapshot into a target that is known.
@@ -402,7 +515,8 @@ pub(super) fn plan_into(
     let names = snapshot.collections.iter().map(|collection| (collection.name.clone(), None)).collect();
     let options =
         RestoreOptions { overwrite: replace.then_some(Overwrite::Always), parallel: 8, ..RestoreOptions::default() };
-    RestorePlan { place, parts: vec![(snapshot.id, names)], target, target_options, options, check_first }
+    let parts = vec![(snapshot.id, names)];
+    RestorePlan { from: From::Snapshots(SnapshotsPlan { place, parts, options, check_first }), target, target_options }
 }
 
 fn overwrite(to: &To<'_>) -> Result<Option<Overwrite>, ServiceError> {
@@ -535,14 +649,20 @@ pub(super) fn carry_out(
     plan: &RestorePlan,
     progress: &dyn Progress,
 ) -> Result<Done, OpsError> {
-    let repo = service.places.open(config, &plan.place, false)?;
+    let from = match &plan.from {
+        From::Files(files) => {
+            return folders::carry_out(&service.registry, files, (&plan.target, &plan.target_options), progress);
+        }
+        From::Snapshots(from) => from,
+    };
+    let repo = service.places.open(config, &from.place, false)?;
     let mut outcomes = Vec::new();
-    for (id, collections) in &plan.parts {
+    for (id, collections) in &from.parts {
         if progress.cancelled() {
             return Err(OpsError::Interrupted);
         }
         let snapshot = find(&repo, id)?;
-        if plan.check_first {
+        if from.check_first {
             let all = VerifyOptions { read_data: ReadData::All, ..VerifyOptions::default() };
             let found = verify(&repo, std::slice::from_ref(&snapshot), &all, progress)?.findings;
             if let Some(first) = found.first() {
@@ -550,7 +670,7 @@ pub(super) fn carry_out(
                 return Err(OpsError::refused(ErrorKind::Damaged, words));
             }
         }
-        let mut options = plan.options.clone();
+        let mut options = from.options.clone();
         options.collections.clone_from(collections);
         let target = service.registry.target(&plan.target, &plan.target_options)?;
         outcomes.push(restore(&repo, &snapshot, target.as_ref(), &options, progress)?);
@@ -562,8 +682,14 @@ pub(super) fn carry_out(
         skipped: None,
         records: outcomes.iter().map(|outcome| outcome.records).sum(),
         bytes: outcomes.iter().map(|outcome| outcome.bytes).sum(),
-        result: json!({ "restores": outcomes }),
+        result: json!({ "restores": outcomes.iter().map(shown_outcome).collect::<Vec<_>>() }),
     })
+}
+
+fn shown_outcome(outcome: &RestoreOutcome) -> Json {
+    let mut json = json!(outcome);
+    json["made"] = json!(outcome.made);
+    json
 }
 
 fn find(repo: &Repository, id: &SnapshotId) -> Result<Snapshot, OpsError> {

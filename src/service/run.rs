@@ -170,7 +170,9 @@ impl Service {
     /// What follows from a backup that is there: retention, verification.
     fn follow(&self, job: &Job, ending: &Ending) -> Result<(), ServiceError> {
         let Work::Backup { routine: name, full: true, .. } = &job.work else { return Ok(()) };
-        let made = ending.result.get("snapshots").and_then(Json::as_array).is_some_and(|made| !made.is_empty());
+        let is_made =
+            |what: &str| ending.result.get(what).and_then(Json::as_array).is_some_and(|made| !made.is_empty());
+        let made = is_made("snapshots") || is_made("backups");
         if ending.state != JobState::Success || !made || self.is_stopping() {
             return Ok(());
         }

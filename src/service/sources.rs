@@ -106,6 +106,7 @@ pub fn readings(config: &Config, routine: &Routine, policy: &Policy) -> Result<V
         "no_records": policy.no_records.unwrap_or(false),
         "no_indexes": policy.no_indexes.unwrap_or(false),
         "no_udfs": policy.no_udfs.unwrap_or(false),
+        "with_cluster_configuration": policy.with_cluster_configuration.unwrap_or(false),
         "socket_timeout": policy.socket_timeout.filter(|millis| *millis > 0).map(millis),
         "total_timeout": policy.total_timeout.filter(|millis| *millis > 0).map(millis),
         "records_per_second": policy.records_per_second.filter(|rate| *rate > 0),

@@ -253,6 +253,7 @@ impl Service {
         }
         let restores = result.get("restores").and_then(Json::as_array).cloned().unwrap_or_default();
         let sum = |name: &str| restores.iter().filter_map(|one| one.get(name)?.as_u64()).sum::<u64>();
+        let made = |kind: &str| restores.iter().filter_map(|one| one.get("made")?.get(kind)?.as_u64()).sum::<u64>();
         let ignored = sum("ignored") + sum("failed");
         let inserted = sum("inserted") + sum("replaced");
         let existed = sum("existed") + sum("unchanged");
@@ -271,8 +272,8 @@ impl Service {
             ignored_records: ignored,
             existed_records: existed,
             fresher_records: fresher,
-            index_count: 0,
-            udf_count: 0,
+            index_count: made("indexes"),
+            udf_count: made("modules"),
             errors_in_doubt: 0,
             routine: job.work.routine().map(str::to_owned),
             queued: state == JobState::Queued,

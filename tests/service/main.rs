@@ -12,6 +12,7 @@ mod cluster;
 mod configuration;
 mod console;
 mod drills;
+mod files;
 #[cfg(unix)]
 mod full_disk;
 mod hooks;

@@ -10,7 +10,7 @@ use rekeep::{
     record::Digest,
     repo::storage::Created,
 };
-use rekeep_aerospike_server::{Config, NamespaceConfig, Seed, Server};
+use rekeep_aerospike_server::{Config, NamespaceConfig, Seed, Server, Server as AerospikeServer};
 
 const FULL: &str = "backup/1700000000000/data/source-ns2";
 const INCREMENT: &str = "incremental/1700000600000/data/source-ns2";
@@ -155,4 +155,63 @@ fn a_stream_goes_out_to_a_bucket_and_comes_in_from_there() {
     far.delete("0_test_1.asbx").unwrap();
     let half = life.run(&["capture", &bucket, "--source-name", "half"]);
     assert!(String::from_utf8_lossy(&half.stderr).contains("0_test_1.asbx"), "{half:?}");
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn a_service_keeps_files_in_a_bucket() {
+    use serde_json::{Value as Json, json};
+    let server = s3::ministack();
+    let namespaces = ["test", "copy"].map(NamespaceConfig::named).to_vec();
+    let cluster = AerospikeServer::start(Config { namespaces, ..Config::default() }).unwrap();
+    let large = vec![b'x'; 100_000];
+    cluster.put_all("test", (0..30).map(|n| Seed::int(n).bin("b", 4, &large)));
+    cluster.advance(std::time::Duration::from_mins(1));
+    let mut world = crate::world::World::new();
+    world.configure(crate::world::ROUTINE, "");
+    world.start();
+    let address = cluster.addresses()[0];
+    let seeds = json!({ "seed-nodes": [{ "host-name": address.ip().to_string(), "port": address.port() }] });
+    world.ask("POST", "/v1/config/clusters/cluster", Some(&seeds)).is(201);
+    let bucket = json!({ "bucket": "bucket", "s3-region": "us-east-1", "path": "abs", "access-key-id": "test",
+        "secret-access-key": "test-secret", "s3-endpoint-override": format!("http://127.0.0.1:{}", server.port) });
+    let storage = json!({ "format": "asb", "s3-storage": bucket });
+    world.ask("POST", "/v1/config/storage/files", Some(&storage)).is(201);
+    let policy = json!({ "file-limit": 1, "retention": { "full": 1 } });
+    world.ask("POST", "/v1/config/policies/small", Some(&policy)).is(201);
+    let routine = json!({ "interval-cron": "@yearly", "source-cluster": "cluster", "storage": "files",
+        "namespaces": ["test"], "backup-policy": "small" });
+    world.ask("POST", "/v1/config/routines/hourly", Some(&routine)).is(201);
+    let full = world.back_up("hourly", "full");
+    // 30 records of 133 kB in base64, in files of a MiB.
+    assert_eq!((&full["record-count"], &full["file-count"]), (&json!(30), &json!(4)), "{full}");
+    let names = || -> Vec<String> {
+        s3::at(server.port, "abs/hourly").list("").unwrap().into_iter().map(|listed| listed.name).collect()
+    };
+    assert_eq!(names().len(), 5, "{:?}", names());
+    cluster.advance(std::time::Duration::from_mins(1));
+    cluster.put("test", Seed::int(1).bin_int("b", 1).generation(2));
+    cluster.advance(std::time::Duration::from_mins(1));
+    let increment = world.back_up("hourly", "incremental");
+    assert_eq!(increment["record-count"], 1, "{increment}");
+    let policy = json!({ "namespace": { "source": "test", "destination": "copy" } });
+    let restore = |kind: &str, what: Json| {
+        let mut request = json!({ "destination-name": "cluster", "policy": policy });
+        request.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+        cluster.truncate("copy", None);
+        let ask = || Some(world.ask("POST", &format!("/v1/restore/{kind}"), Some(&request)));
+        world.restored(&crate::client::until(|| ask().filter(|answer| answer.status != 409)))
+    };
+    let status = restore("full", json!({ "backup-data-path": full["key"] }));
+    assert_eq!((&status["status"], cluster.count("copy")), (&json!("success"), 30), "{status}");
+    let status = restore("timestamp", json!({ "routine": "hourly", "time": increment["timestamp"] }));
+    assert_eq!((&status["status"], &status["inserted-records"]), (&json!("success"), &json!(30)), "{status}");
+    world.ask("POST", "/v1/backups/full/hourly", None).is(202);
+    let first = format!("backup/{}/", full["timestamp"]);
+    let is_first = |name: &String| name.starts_with(&first);
+    crate::client::until(|| {
+        let names = names();
+        let is_old = |name: &String| name.starts_with("incremental/") || is_first(name);
+        (names.len() == 5 && !names.iter().any(is_old)).then_some(())
+    });
 }

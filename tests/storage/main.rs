@@ -5,6 +5,9 @@
 
 mod asb;
 mod azure;
+#[path = "../service/client.rs"]
+#[allow(dead_code, reason = "shared with the tests of the service")]
+mod client;
 mod conformance;
 mod faults;
 mod gcs;
@@ -18,3 +21,6 @@ mod server;
 mod sftp;
 mod trees;
 mod webdav;
+#[path = "../service/world.rs"]
+#[allow(dead_code, reason = "shared with the tests of the service")]
+mod world;

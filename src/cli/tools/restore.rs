@@ -261,7 +261,7 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<bool, Failure
         state_file: args.state_file.clone(),
         go_on: args.go_on,
         bandwidth: (bandwidth > 0).then_some(bandwidth << 20),
-        temp_dir: None,
+        ..CopyOptions::default()
     };
     let outcome = copy(source.as_ref(), target.as_ref(), &how, &context.reporter)?;
     context.reporter.finish();

@@ -12,6 +12,7 @@ mod changes;
 mod chosen;
 mod clock;
 mod cluster;
+pub mod conf;
 mod configuration;
 mod connection;
 pub mod decode;

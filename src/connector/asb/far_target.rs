@@ -1,25 +1,30 @@
 //! `asb:s3://BUCKET/FOLDER` and the like as a target: files are written as anywhere, into a temporary folder of this machine, and
-//! are put where they belong when all of them are whole.
+//! are put where they belong when all of them are whole; with `put_early` each as soon as it is.
 
 use super::{
     AsbSource, AsbTarget,
     cipher::Cipher,
     options::{CipherOptions, PartOptions, PlaceOptions, WriteOptions},
     place::{AsbPlace, SUFFIX, folder, storage_options},
-    spot::{Spot, failed, far_location, object_at, storage_at},
+    spot::{Spot, failed, far_location, object_at, storage_at, tree_at},
     target::{files_stand, taken},
 };
 use crate::{
     connector::{
-        CollectionTarget, ConnectorError, Meets, Options, Overwrite, Source, SourceUrl, Target, TargetAbilities,
-        TargetEnd, TargetPlan, TargetSession,
+        CollectionTarget, ConnectorError, Meets, Options, Outcomes, Overwrite, RecordLookup, Removal, Source,
+        SourceUrl, Standing, Target, TargetAbilities, TargetEnd, TargetPlan, TargetSession,
     },
+    record::{KeyRange, RecordBatch, RecordStream},
     repo::{
         Storage,
-        storage::{Class, Created},
+        storage::{Class, Created, ObjectTree},
     },
 };
-use std::fs;
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    sync::Arc,
+};
 use tempfile::TempDir;
 
 /// Another file is begun behind so many bytes: each is held in memory while it is put.
@@ -30,6 +35,8 @@ pub struct FarTarget {
     url: SourceUrl,
     at: PlaceOptions,
     storage: Storage,
+    /// The same place, for files that are put in pieces.
+    tree: Option<ObjectTree>,
     /// The name of the one file, if it is to be one.
     file: Option<String>,
     inner: AsbTarget,
@@ -69,6 +76,7 @@ impl FarTarget {
             Some((folder, name)) => (folder, Some(name.to_owned())),
             None => (location, None),
         };
+        let tree = if write.put_early { tree_at(location, &storage)? } else { None };
         let storage = storage_at(location, &storage)?;
         let spooled = |source| ConnectorError::Io {
             operation: "make a folder in",
@@ -77,12 +85,13 @@ impl FarTarget {
         };
         let spool = tempfile::Builder::new().prefix("rekeep-asb-").tempdir().map_err(spooled)?;
         write.file_limit = write.file_limit.or(Some(FILE_LIMIT));
+        write.keep_files |= write.put_early;
         let within = file.as_ref().map_or_else(|| spool.path().to_owned(), |name| spool.path().join(name));
         let encoded = within.to_string_lossy().replace('%', "%25").replace('?', "%3F");
         let within = SourceUrl::parse(&format!("asb:{encoded}"))?;
         let (is_part, cipher_of_it) = (part != PartOptions::default(), cipher.cipher()?);
         let inner = AsbTarget::new(&within, cipher, part, write)?;
-        Ok(Self { url: url.clone(), at, storage, file, inner, cipher: cipher_of_it, is_part, spool })
+        Ok(Self { url: url.clone(), at, storage, tree, file, inner, cipher: cipher_of_it, is_part, spool })
     }
 
     /// Backup files that stand there.
@@ -96,7 +105,9 @@ impl FarTarget {
     }
 
     fn check(&self, plan: &TargetPlan) -> Result<(), ConnectorError> {
-        if plan.overwrite != Overwrite::Always && !self.standing()?.is_empty() {
+        // What is put early would be taken away with what it replaces.
+        let keeps = plan.overwrite != Overwrite::Always || self.tree.is_some();
+        if keeps && !self.standing()?.is_empty() {
             return Err(files_stand(self.storage.location().to_owned()));
         }
         Ok(())
@@ -141,6 +152,7 @@ impl Target for FarTarget {
             storage: self.storage.clone(),
             spool: self.spool.path().to_owned(),
             replaced: self.standing()?,
+            tree: self.tree.clone(),
         }))
     }
 
@@ -157,18 +169,27 @@ impl Target for FarTarget {
 struct FarWriting {
     inner: Box<dyn TargetSession>,
     storage: Storage,
-    spool: std::path::PathBuf,
+    spool: PathBuf,
+    /// Where files are put as soon as they are whole, if they are to be.
+    tree: Option<ObjectTree>,
     /// Files that were there before, and are to go.
     replaced: Vec<String>,
 }
 
 impl TargetSession for FarWriting {
     fn open(&mut self, collection: usize) -> Result<Box<dyn CollectionTarget + '_>, ConnectorError> {
-        self.inner.open(collection)
+        let inner = self.inner.open(collection)?;
+        Ok(match &self.tree {
+            Some(tree) => Box::new(Parting { inner, tree, spool: &self.spool }),
+            None => inner,
+        })
     }
 
     fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
         let end = self.inner.finish()?;
+        if let Some(tree) = &self.tree {
+            put_whole(tree, &self.spool)?;
+        }
         let object = |name: &str| object_at(&self.storage, name);
         for (path, _) in folder(&self.spool)? {
             let Some(name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else { continue };
@@ -199,5 +220,71 @@ impl TargetSession for FarWriting {
             self.storage.delete(&name).map_err(|error| failed("delete", &object(&name), error))?;
         }
         Ok(end)
+    }
+}
+
+/// Files that are whole leave the spool in pieces.
+fn put_whole(tree: &ObjectTree, spool: &std::path::Path) -> Result<(), ConnectorError> {
+    for (path, _) in folder(spool)? {
+        let Some(name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else { continue };
+        let failed = |operation| {
+            let object = path.display().to_string();
+            move |source| ConnectorError::Io { operation, object, source }
+        };
+        let mut file = File::open(&path).map_err(failed("open"))?;
+        let object = format!("{}/{name}", tree.location().trim_end_matches('/'));
+        let put = tree.write(&name, &mut file);
+        put.map_err(|source| ConnectorError::Io { operation: "put", object, source })?;
+        fs::remove_file(&path).map_err(failed("remove"))?;
+    }
+    Ok(())
+}
+
+/// A collection whose files go away as soon as each is whole.
+struct Parting<'a> {
+    inner: Box<dyn CollectionTarget + 'a>,
+    tree: &'a ObjectTree,
+    spool: &'a std::path::Path,
+}
+
+impl CollectionTarget for Parting<'_> {
+    fn meet_snapshot(&mut self, records: Arc<dyn RecordLookup>) {
+        self.inner.meet_snapshot(records);
+    }
+
+    fn existing(&mut self, range: &KeyRange) -> Result<Option<Box<dyn RecordStream + Send + '_>>, ConnectorError> {
+        self.inner.existing(range)
+    }
+
+    fn write(&mut self, batch: &mut RecordBatch, outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+        self.inner.write(batch, outcomes)?;
+        put_whole(self.tree, self.spool)
+    }
+
+    fn drain(&mut self, outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+        self.inner.drain(outcomes)?;
+        put_whole(self.tree, self.spool)
+    }
+
+    fn lost(&mut self) -> Result<Vec<KeyRange>, ConnectorError> {
+        self.inner.lost()
+    }
+
+    fn remove(&mut self, rows: &[Removal], outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+        self.inner.remove(rows, outcomes)
+    }
+
+    fn settle(&mut self, outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+        self.inner.settle(outcomes)
+    }
+
+    fn standing(&self) -> Option<&dyn Standing> {
+        self.inner.standing()
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), ConnectorError> {
+        let Self { inner, tree, spool } = *self;
+        inner.finish()?;
+        put_whole(tree, spool)
     }
 }

@@ -2,7 +2,7 @@
 //! backup.
 
 use jiff::Timestamp as Time;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The longest that is read.
 const MAX_BYTES: usize = 64 << 10;
@@ -18,6 +18,18 @@ pub struct Metadata {
     pub namespace: String,
     /// Records, if it says how many.
     pub records: Option<u64>,
+    /// When the backup ended, if it says so.
+    pub finished: Option<i64>,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// Files.
+    pub files: u64,
+    /// Secondary indexes in them.
+    pub indexes: u64,
+    /// UDF modules in them.
+    pub modules: u64,
+    /// How the files are compressed, if they are and it says so.
+    pub compression: Option<String>,
     /// Whether the files are encrypted, if it says so.
     pub encryption: Option<String>,
 }
@@ -33,10 +45,68 @@ struct Told {
     #[serde(default)]
     record_count: Option<u64>,
     #[serde(default)]
+    finished: Option<String>,
+    #[serde(default)]
+    byte_count: u64,
+    #[serde(default)]
+    file_count: u64,
+    #[serde(default)]
+    secondary_index_count: u64,
+    #[serde(default)]
+    udf_count: u64,
+    #[serde(default)]
+    compression: Option<String>,
+    #[serde(default)]
     encryption: Option<String>,
 }
 
+/// What is written, in the order in which the backup service has it.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Said<'a> {
+    created: String,
+    finished: String,
+    from: String,
+    namespace: &'a str,
+    record_count: u64,
+    byte_count: u64,
+    file_count: u64,
+    secondary_index_count: u64,
+    udf_count: u64,
+    compression: &'a str,
+    encryption: &'a str,
+}
+
 impl Metadata {
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// In words, for times that no calendar has.
+    pub fn text(&self) -> Result<String, String> {
+        let time = |millis: i64| match millis {
+            0 => Ok("0001-01-01T00:00:00Z".to_owned()),
+            _ => Time::from_millisecond(millis).map(|time| time.to_string()).map_err(|error| error.to_string()),
+        };
+        let said = Said {
+            created: time(self.created)?,
+            finished: time(self.finished.unwrap_or(self.created))?,
+            from: time(self.from)?,
+            namespace: &self.namespace,
+            record_count: self.records.unwrap_or(0),
+            byte_count: self.bytes,
+            file_count: self.files,
+            secondary_index_count: self.indexes,
+            udf_count: self.modules,
+            compression: self.compression.as_deref().unwrap_or("NONE"),
+            encryption: self.encryption.as_deref().unwrap_or("NONE"),
+        };
+        let text = serde_saphyr::to_string(&said).map_err(|error| error.to_string())?;
+        // The backup service writes times as YAML's own, which are not quoted.
+        let is_time = |line: &&str| ["created: ", "finished: ", "from: "].iter().any(|name| line.starts_with(name));
+        let lines = text.lines().map(|line| if is_time(&line) { line.replace('"', "") } else { line.to_owned() });
+        Ok(lines.map(|line| line + "\n").collect())
+    }
+
     /// Reads the text of a file.
     ///
     /// # Errors
@@ -55,12 +125,19 @@ impl Metadata {
             // What never was begins at year 1 there.
             Ok(time.as_millisecond().max(0))
         };
+        let some = |mode: Option<String>| mode.filter(|mode| !mode.eq_ignore_ascii_case("none") && !mode.is_empty());
         Ok(Self {
             created: millis(&told.created)?,
             from: told.from.as_deref().map_or(Ok(0), millis)?,
             namespace: told.namespace,
             records: told.record_count,
-            encryption: told.encryption.filter(|mode| !mode.eq_ignore_ascii_case("none") && !mode.is_empty()),
+            finished: told.finished.as_deref().map(millis).transpose()?.filter(|finished| *finished > 0),
+            bytes: told.byte_count,
+            files: told.file_count,
+            indexes: told.secondary_index_count,
+            modules: told.udf_count,
+            compression: some(told.compression),
+            encryption: some(told.encryption),
         })
     }
 }
@@ -82,6 +159,29 @@ mod tests {
         );
         let bare = Metadata::parse(b"created: \"2024-10-20T15:00:00+02:00\"\nencryption: AES256\n").unwrap();
         assert_eq!((bare.records, bare.encryption.as_deref()), (None, Some("AES256")));
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let metadata = Metadata {
+            created: 1_729_436_400_123,
+            from: 1_729_436_300_000,
+            namespace: "no: #yaml".to_owned(),
+            records: Some(42),
+            finished: Some(1_729_436_401_000),
+            bytes: 1 << 40,
+            files: 4096,
+            indexes: 5,
+            modules: 2,
+            compression: Some("ZSTD".to_owned()),
+            encryption: None,
+        };
+        let text = metadata.text().unwrap();
+        assert!(text.starts_with("created: 2024-10-20T15:00:00.123Z\n"), "{text}");
+        assert_eq!(Metadata::parse(text.as_bytes()).unwrap(), metadata);
+        let full = Metadata { from: 0, ..metadata };
+        assert!(full.text().unwrap().contains("from: 0001-01-01T00:00:00Z\n"));
+        assert_eq!(Metadata::parse(full.text().unwrap().as_bytes()).unwrap(), full);
     }
 
     #[test]

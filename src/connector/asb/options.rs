@@ -111,6 +111,8 @@ pub enum Layout {
     FirstFile,
     /// In a file of their own, `metadata_…`, as absctl does.
     Metadata,
+    /// The same with the names that the backup service gives: `metadata_NAMESPACE_1`, then `0_NAMESPACE_2` and so on.
+    Service,
 }
 
 /// How files are compressed.
@@ -147,6 +149,8 @@ pub struct WriteOptions {
     pub lossy_ok: bool,
     /// Give each file its name as soon as it is full, so that what is finished stays if the rest does not come.
     pub keep_files: bool,
+    /// At an object store, put each file there as soon as it is full, and not all of them when the last one is whole.
+    pub put_early: bool,
     /// Write one file at this place, whatever its name.
     pub single_file: bool,
     /// Add to the files that are there: their numbers go on, and none of the new ones is the first.

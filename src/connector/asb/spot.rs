@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     connector::ConnectorError,
-    repo::{Storage, storage::StorageOptions},
+    repo::{
+        Storage,
+        storage::{Named, ObjectTree, StorageOptions},
+    },
 };
 use std::{
     collections::BTreeSet,
@@ -82,6 +85,18 @@ pub fn storage_at(location: &str, options: &StorageOptions) -> Result<Storage, C
         url: format!("asb:{}", crate::connector::url::without_password(location)),
         reason: error.to_string(),
     })
+}
+
+/// The same for objects that are written in pieces; `None` for a folder of this machine.
+pub fn tree_at(location: &str, options: &StorageOptions) -> Result<Option<ObjectTree>, ConnectorError> {
+    match ObjectTree::open(location, options) {
+        Ok(Named::Tree(tree)) => Ok(Some(tree)),
+        Ok(Named::Folder(_)) => Ok(None),
+        Err(error) => Err(ConnectorError::Url {
+            url: format!("asb:{}", crate::connector::url::without_password(location)),
+            reason: error.to_string(),
+        }),
+    }
 }
 
 /// An object of a storage, as a person knows it: what its location says behind a `?` stands behind the name.

@@ -17,9 +17,10 @@ use crate::{
 use std::collections::BTreeSet;
 
 /// The folder of full backups, and that of increments.
-const FULL: &str = "backup";
-const INCREMENTAL: &str = "incremental";
-const METADATA: &str = "metadata.yaml";
+pub const FULL: &str = "backup";
+pub const INCREMENTAL: &str = "incremental";
+/// What says that the files beside it are whole.
+pub const METADATA: &str = "metadata.yaml";
 /// The longest of those that is read.
 const MAX_METADATA_BYTES: u64 = 1 << 20;
 /// How far below a backup's folder the files of a namespace may lie.

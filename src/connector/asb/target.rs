@@ -22,6 +22,7 @@ use crate::{
 use data_encoding::BASE64;
 use serde_json::Value as Json;
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, BufWriter, Read as _, Write},
     path::{Path, PathBuf},
@@ -194,6 +195,7 @@ impl Target for AsbTarget {
             named: Vec::new(),
             done: Vec::new(),
             missing: Vec::new(),
+            made: BTreeMap::new(),
             opened: vec![false; plan.collections.len()],
         }))
     }
@@ -228,6 +230,8 @@ struct AsbWriting {
     /// Files that wait for their names.
     done: Vec<(NamedTempFile, PathBuf)>,
     missing: Vec<String>,
+    /// What stands beside the records, by kind.
+    made: BTreeMap<&'static str, u64>,
     opened: Vec<bool>,
 }
 
@@ -376,6 +380,10 @@ impl AsbWriting {
             Way::File(path) => return path.clone(),
             Way::Standard => return PathBuf::new(),
         };
+        if self.write.layout == Some(Layout::Service) {
+            let stem = if is_metadata { METADATA_PREFIX } else { "0_" };
+            return folder.join(format!("{stem}{namespace}_{}{SUFFIX}", number + 1));
+        }
         if is_metadata {
             return folder.join(format!("{METADATA_PREFIX}{namespace}_{number:05}{SUFFIX}"));
         }
@@ -438,7 +446,13 @@ impl AsbWriting {
         }
         self.opened[at] = true;
         let beside = self.beside(&collection);
-        let has_metadata = self.write.layout == Some(Layout::Metadata) && matches!(self.way, Way::Folder(_));
+        let is_apart = match self.write.layout {
+            Some(Layout::Metadata) => true,
+            // Where there is nothing beside the records, there is no such file.
+            Some(Layout::Service) => !beside.indexes.is_empty() || !beside.modules.is_empty() || !beside.raw.is_empty(),
+            Some(Layout::FirstFile) | None => false,
+        };
+        let has_metadata = is_apart && matches!(self.way, Way::Folder(_));
         let records_form = Form {
             version: self.write.compat.unwrap_or(if has_metadata { Version::V31 } else { beside.version }),
             compact: self.write.compact,
@@ -449,14 +463,18 @@ impl AsbWriting {
         let lost = |why: String| ConnectorError::Mismatch { object: collection.name.clone(), reason: why };
         put_header(&mut head, namespace, true, form).map_err(lost)?;
         for index in &beside.indexes {
-            if let Err(why) = put_index(&mut head, index, form) {
-                let name = index.name.escape_ascii();
-                self.missing.push(format!("index `{name}` of namespace `{}`: {why}", collection.name));
+            match put_index(&mut head, index, form) {
+                Ok(()) => *self.made.entry("indexes").or_default() += 1,
+                Err(why) => {
+                    let name = index.name.escape_ascii();
+                    self.missing.push(format!("index `{name}` of namespace `{}`: {why}", collection.name));
+                }
             }
         }
         for module in &beside.modules {
-            if let Err(why) = put_module(&mut head, module, form) {
-                self.missing.push(format!("UDF module `{}`: {why}", module.name.escape_ascii()));
+            match put_module(&mut head, module, form) {
+                Ok(()) => *self.made.entry("modules").or_default() += 1,
+                Err(why) => self.missing.push(format!("UDF module `{}`: {why}", module.name.escape_ascii())),
             }
         }
         beside.raw.iter().for_each(|line| head.extend_from_slice(line));
@@ -516,7 +534,7 @@ impl TargetSession for AsbWriting {
         if self.write.lossy_ok {
             notes = missing.drain(..).map(|text| format!("left out: {text}")).collect();
         }
-        Ok(TargetEnd { missing, notes })
+        Ok(TargetEnd { missing, notes, made: std::mem::take(&mut self.made) })
     }
 }
 

@@ -324,7 +324,7 @@ impl TargetSession for RemoteTargetSession {
             notes.extend(unseen);
             Vec::new()
         };
-        Ok(TargetEnd { missing, notes })
+        Ok(TargetEnd { missing, notes, ..TargetEnd::default() })
     }
 }
 

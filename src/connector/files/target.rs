@@ -249,7 +249,11 @@ impl TargetSession for LocalTarget {
     fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
         #[cfg(target_os = "linux")]
         rustix::fs::syncfs(&self.root).map_err(|error| self.io("sync", error.into()))?;
-        let mut end = TargetEnd { missing: std::mem::take(&mut self.unremoved), notes: self.tally.notes() };
+        let mut end = TargetEnd {
+            missing: std::mem::take(&mut self.unremoved),
+            notes: self.tally.notes(),
+            ..TargetEnd::default()
+        };
         end.notes.append(&mut self.left);
         let unseen = self.shared.iter().flat_map(|shared| shared.all_missing());
         let unseen = unseen.map(|what| format!("{UNSEEN}: {what}"));

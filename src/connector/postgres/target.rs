@@ -419,6 +419,7 @@ impl PostgresTargetSession {
         if self.whole {
             self.notes.push("statistics are not restored: ANALYZE makes them anew".to_owned());
         }
-        Ok(TargetEnd { missing: std::mem::take(&mut self.missing), notes: std::mem::take(&mut self.notes) })
+        let (missing, notes) = (std::mem::take(&mut self.missing), std::mem::take(&mut self.notes));
+        Ok(TargetEnd { missing, notes, ..TargetEnd::default() })
     }
 }

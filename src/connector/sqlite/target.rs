@@ -331,6 +331,6 @@ impl TargetSession for SqliteTargetSession {
             self.notes.extend(publish(&partial, &self.path)?);
         }
         let notes = std::mem::take(&mut self.notes);
-        Ok(TargetEnd { missing: std::mem::take(&mut self.missing), notes })
+        Ok(TargetEnd { missing: std::mem::take(&mut self.missing), notes, ..TargetEnd::default() })
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{connector::Outcomes, record::Timestamp, repo::SnapshotId};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What a restore did.
 #[derive(Debug, Clone, Serialize)]
@@ -37,6 +38,9 @@ pub struct RestoreOutcome {
     pub complete: bool,
     /// Wall time.
     pub duration_seconds: f64,
+    /// How much the target has of what the snapshot has beside records, by kind.
+    #[serde(skip)]
+    pub made: BTreeMap<&'static str, u64>,
     /// Of that, until everything stood in the target.
     #[serde(skip)]
     pub written_seconds: f64,

@@ -1,7 +1,10 @@
 //! What a configuration must say to make sense: names, references, schedules, numbers. Everything that is wrong is found at
 //! once.
 
-use super::{Cluster, Config, DrillSettings, Policy, Routine, ServiceSettings, Storage, partitions::partitions};
+use super::{
+    Cluster, Config, DrillSettings, Policy, Routine, ServiceSettings, Storage, partitions::partitions,
+    secret::check_agent,
+};
 use crate::{
     ops::drill::SampleSize,
     service::{cron::Schedule, window::Window},
@@ -48,8 +51,8 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         }
     }
     for (name, agent) in &config.secret_agents {
-        if agent.address.is_empty() {
-            check.say(&["secret-agents", name, "address"], "it is empty");
+        if let Err(words) = check_agent(agent) {
+            check.say(&["secret-agents", name], words);
         }
     }
     check.service(&config.service);
@@ -207,12 +210,35 @@ impl Check<'_> {
         if let Some(policy) = routine.backup_policy.as_ref().filter(|policy| !config.policies.contains_key(*policy)) {
             self.say(&[at, name, "backup-policy"], format!("there is no policy `{policy}`"));
         }
+        if config.keeps_files(routine) {
+            self.files(name, routine);
+        }
         self.schedules(name, routine);
         self.selection(name, routine);
         for (field, hooks) in [("before", &routine.before), ("after", &routine.after)] {
             for hook in hooks.iter().flatten().filter(|hook| !config.service.hooks.contains_key(*hook)) {
                 self.say(&[at, name, field], format!("there is no hook `{hook}`"));
             }
+        }
+    }
+
+    /// What cannot be had of files.
+    fn files(&mut self, name: &str, routine: &Routine) {
+        let at = "backup-routines";
+        let words = "its storage holds files (format: asb), which are of clusters alone: give it source-cluster";
+        if routine.source.is_some() {
+            self.say(&[at, name, "source"], words);
+        }
+        if routine.drill.is_some() {
+            self.say(&[at, name, "drill"], "drills are of repositories, and its storage holds files (format: asb)");
+        }
+        let policy = self.config.policy_of(routine);
+        if policy.verify.is_some() {
+            let words = "its policy verifies, which is of repositories, and its storage holds files (format: asb)";
+            self.say(&[at, name, "backup-policy"], words);
+        }
+        if let Some(Err(words)) = policy.encryption.as_ref().map(crate::service::folders::check_encryption) {
+            self.say(&[at, name, "backup-policy"], words);
         }
     }
 
@@ -346,6 +372,9 @@ impl Check<'_> {
             let words = match (&audit.storage, &audit.repository) {
                 (Some(name), None) if !config.storage.contains_key(name) => {
                     Some(format!("there is no storage `{name}`"))
+                }
+                (Some(name), None) if config.storage[name].is_of_files() => {
+                    Some(format!("storage `{name}` holds files (format: asb), and no repository"))
                 }
                 (None, Some(name)) if !config.repositories.contains_key(name) => {
                     Some(format!("there is no repository `{name}`"))

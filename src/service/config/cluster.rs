@@ -84,15 +84,15 @@ pub struct Tls {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct SecretAgent {
-    /// Its host.
+    /// Its host, or the path of its socket.
     pub address: String,
-    /// `tcp`.
+    /// `tcp` or `unix`.
     pub connection_type: Option<String>,
     /// Its port; 3005 by default.
     pub port: Option<u16>,
     /// How long it may take, in milliseconds.
     pub timeout: Option<u32>,
-    /// Certificates of authorities.
+    /// Certificates of authorities, PEM: TLS is spoken where they are named.
     pub ca_file: Option<String>,
     /// The name that its certificate bears.
     pub name: Option<String>,

@@ -27,7 +27,7 @@ pub use settings::{
     AuditSettings, BackupSettings, Hook, HttpSettings, HttpsSettings, KeySettings, LoggerSettings, MailSettings,
     RateSettings, ServiceSettings, Webhook,
 };
-pub use storage::{AzureStorage, GcpStorage, LocalStorage, Place, S3Storage, Storage, Unlocking};
+pub use storage::{AzureStorage, Format, GcpStorage, LocalStorage, Place, S3Storage, Storage, Unlocking};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -62,6 +62,12 @@ impl Config {
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
         check::findings(self)
+    }
+
+    /// Whether a routine backs up to files, and to no repository.
+    #[must_use]
+    pub fn keeps_files(&self, routine: &Routine) -> bool {
+        routine.storage.as_ref().and_then(|name| self.storage.get(name)).is_some_and(Storage::is_of_files)
     }
 
     /// A routine and its policy; the default policy if it names none.

@@ -40,7 +40,7 @@ pub struct Policy {
     pub sealed: Option<bool>,
     /// Take incrementals while a full runs.
     pub concurrent_incremental: Option<bool>,
-    /// Not known yet: configurations of nodes are not kept.
+    /// Keep what every node runs with, and users and roles without secrets.
     pub with_cluster_configuration: Option<bool>,
     /// No meaning here: nodes are read together.
     pub max_concurrent_nodes: Option<u32>,

@@ -1,12 +1,13 @@
 //! Secrets of the configuration: never shown, kept where `[secret]` comes back, and looked up where they are references.
 
 use super::{Config, SecretAgent, hidden::HIDDEN};
-use serde_json::Value as Json;
-use std::{
-    io::{Read as _, Write as _},
-    net::{TcpStream, ToSocketAddrs as _},
-    time::Duration,
+use crate::connector::aerospike::{
+    TlsOptions,
+    options::Address,
+    secrets::{AgentPlace, DEFAULT_PORT, SecretAgent as Agent, named},
 };
+use serde_json::Value as Json;
+use std::{io::Read as _, time::Duration};
 
 /// Fields that are secrets, wherever they stand.
 const FIELDS: &[&str] = &[
@@ -98,13 +99,14 @@ impl<'a> Secrets<'a> {
         if let Some(path) = text.strip_prefix("file:") {
             return of_file(path);
         }
-        if let Some(rest) = text.strip_prefix("secrets:") {
-            let (resource, key) =
-                rest.split_once(':').ok_or_else(|| format!("`{text}`: write secrets:RESOURCE:KEY"))?;
+        if text.starts_with("secrets:") {
+            let (resource, key) = named(text).ok_or_else(|| format!("`{text}`: write secrets:RESOURCE:KEY"))?;
             let only =
                 || (self.config.secret_agents.len() == 1).then(|| self.config.secret_agents.values().next()).flatten();
             let agent = self.agent.or_else(only).ok_or_else(|| format!("`{text}`: there is no secret agent to ask"))?;
-            return ask(agent, resource, key).map_err(|error| format!("secret agent {}: {error}", agent.address));
+            let asked = agent_of(agent).map_err(|words| format!("secret agent {}: {words}", agent.address))?;
+            let secret = asked.get(resource, key).map_err(|error| error.to_string())?;
+            return Ok(secret.as_str().to_owned());
         }
         Ok(text.to_owned())
     }
@@ -125,54 +127,44 @@ pub(in crate::service) fn of_file(path: &str) -> Result<String, String> {
     if text.is_empty() { Err(format!("{path} is empty")) } else { Ok(text.to_owned()) }
 }
 
-/// What begins a message of a secret agent.
-const MAGIC: [u8; 4] = [0x51, 0xde, 0xc1, 0xcc];
+/// An agent as it is asked.
+fn agent_of(agent: &SecretAgent) -> Result<Agent, String> {
+    let place = match agent.connection_type.as_deref().map(str::to_ascii_lowercase).as_deref() {
+        None | Some("" | "tcp") => {
+            AgentPlace::Tcp(Address { host: agent.address.clone(), port: agent.port.unwrap_or(DEFAULT_PORT) })
+        }
+        Some("unix") => AgentPlace::Unix(agent.address.clone().into()),
+        Some(other) => return Err(format!("connection-type {other} is none of tcp, unix")),
+    };
+    let path = |file: &Option<String>| file.as_ref().filter(|file| !file.is_empty()).map(Into::into);
+    // As the backup service and the tools have it: TLS is spoken where an authority is named.
+    let tls = path(&agent.ca_file).map(|ca_file| TlsOptions {
+        ca_file: Some(ca_file),
+        name: agent.name.clone().filter(|name| !name.is_empty()),
+        cert_file: path(&agent.cert_file),
+        key_file: path(&agent.key_file),
+        ..TlsOptions::default()
+    });
+    if tls.is_none() && (agent.cert_file.is_some() || agent.key_file.is_some()) {
+        return Err("a certificate is shown by TLS alone: name the authority (ca-file)".to_owned());
+    }
+    let timeout = Duration::from_millis(u64::from(agent.timeout.unwrap_or(1000)));
+    Ok(Agent { place, timeout, tls, is_base64: agent.is_base64 == Some(true) })
+}
 
-/// Asks an agent: a head of eight bytes, and JSON, both ways.
-fn ask(agent: &SecretAgent, resource: &str, key: &str) -> Result<String, String> {
-    let words = |error: std::io::Error| error.to_string();
-    if agent.connection_type.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("tcp")) {
-        return Err("only tcp connections are known".to_owned());
+/// What is wrong with an agent's settings.
+pub(super) fn check_agent(agent: &SecretAgent) -> Result<(), String> {
+    if agent.address.is_empty() {
+        return Err("its address is empty".to_owned());
     }
-    if agent.ca_file.is_some() || agent.cert_file.is_some() {
-        return Err("TLS to secret agents is not known".to_owned());
-    }
-    let patience = Duration::from_millis(u64::from(agent.timeout.unwrap_or(1000)));
-    let port = agent.port.unwrap_or(3005);
-    let mut places = (agent.address.as_str(), port).to_socket_addrs().map_err(words)?;
-    let place = places.next().ok_or("its name has no address")?;
-    let mut stream = TcpStream::connect_timeout(&place, patience).map_err(words)?;
-    stream.set_read_timeout(Some(patience)).map_err(words)?;
-    stream.set_write_timeout(Some(patience)).map_err(words)?;
-    let body = serde_json::json!({ "Resource": resource, "SecretKey": key }).to_string();
-    let length = u32::try_from(body.len()).map_err(|_| "the question is too long")?;
-    let message = [&MAGIC[..], &length.to_be_bytes(), body.as_bytes()].concat();
-    stream.write_all(&message).map_err(words)?;
-    let mut head = [0; 8];
-    stream.read_exact(&mut head).map_err(words)?;
-    let [.., a, b, c, d] = head;
-    let length = u64::from(u32::from_be_bytes([a, b, c, d]));
-    if head[..4] != MAGIC || length > MAX_BYTES {
-        return Err("its answer is none of a secret agent".to_owned());
-    }
-    let mut body = Vec::new();
-    stream.take(length).read_to_end(&mut body).map_err(words)?;
-    let answer: Json = serde_json::from_slice(&body).map_err(|_| "its answer is no JSON")?;
-    if let Some(error) = answer.get("Error").and_then(Json::as_str).filter(|error| !error.is_empty()) {
-        return Err(error.to_owned());
-    }
-    let value = answer.get("SecretValue").and_then(Json::as_str).ok_or("its answer has no secret in it")?;
-    if agent.is_base64 != Some(true) {
-        return Ok(value.to_owned());
-    }
-    let bytes = data_encoding::BASE64.decode(value.as_bytes()).map_err(|_| "the secret is no base64")?;
-    String::from_utf8(bytes).map_err(|_| "the secret is no text".to_owned())
+    agent_of(agent).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::io::Write as _;
 
     #[test]
     fn secrets_are_hidden_and_kept_where_they_come_back_hidden() {
@@ -191,39 +183,117 @@ mod tests {
         );
     }
 
+    /// Answers questions: an authority is named where it speaks TLS.
+    fn serve(mut stream: impl std::io::Read + std::io::Write, answer: &Json) {
+        let mut head = [0; 8];
+        stream.read_exact(&mut head).unwrap();
+        let mut body = vec![0; u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize];
+        stream.read_exact(&mut body).unwrap();
+        assert_eq!(serde_json::from_slice::<Json>(&body).unwrap(), json!({ "Resource": "r", "SecretKey": "k" }));
+        let answer = answer.to_string();
+        stream.write_all(&[&head[..4], &(answer.len() as u32).to_be_bytes(), answer.as_bytes()].concat()).unwrap();
+        stream.flush().unwrap();
+    }
+
+    fn ask(agent: &SecretAgent) -> Result<String, String> {
+        Secrets::new(&Config::default(), Some(agent), None)?.get("secrets:r:k")
+    }
+
+    fn tcp(port: u16) -> SecretAgent {
+        SecretAgent {
+            address: "127.0.0.1".to_owned(),
+            port: Some(port),
+            timeout: Some(10_000),
+            ..SecretAgent::default()
+        }
+    }
+
     #[test]
     fn an_agent_is_asked_and_its_refusal_told() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let serve = std::thread::spawn(move || {
+        let agent = SecretAgent { is_base64: Some(true), ..tcp(listener.local_addr().unwrap().port()) };
+        let server = std::thread::spawn(move || {
             for answer in [json!({ "SecretValue": "cGFzcw==" }), json!({ "Error": "no such key" })] {
-                let (mut stream, _) = listener.accept().unwrap();
-                let mut head = [0; 8];
-                stream.read_exact(&mut head).unwrap();
-                let mut body = vec![0; u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize];
-                stream.read_exact(&mut body).unwrap();
-                assert_eq!(
-                    serde_json::from_slice::<Json>(&body).unwrap(),
-                    json!({ "Resource": "r", "SecretKey": "k" })
-                );
-                let answer = answer.to_string();
-                stream.write_all(&MAGIC).unwrap();
-                stream.write_all(&(answer.len() as u32).to_be_bytes()).unwrap();
-                stream.write_all(answer.as_bytes()).unwrap();
+                serve(listener.accept().unwrap().0, &answer);
             }
         });
-        let agent = SecretAgent {
-            address: "127.0.0.1".to_owned(),
-            port: Some(port),
-            is_base64: Some(true),
-            timeout: Some(10_000),
-            ..SecretAgent::default()
-        };
+        assert_eq!(ask(&agent).unwrap(), "pass");
+        assert!(ask(&agent).unwrap_err().ends_with("no such key"));
         let config = Config::default();
         let secrets = Secrets::new(&config, Some(&agent), None).unwrap();
-        assert_eq!(secrets.get("secrets:r:k").unwrap(), "pass");
-        assert!(secrets.get("secrets:r:k").unwrap_err().ends_with("no such key"));
         assert_eq!(secrets.get("plain").unwrap(), "plain");
-        serve.join().unwrap();
+        assert!(secrets.get("secrets:r").is_err() && secrets.get("secrets:r:k:more").is_err());
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn an_agent_is_asked_by_tls_where_an_authority_is_named() {
+        let fixture = |name: &str| format!("{}/tests/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+        let file = |name: &str| std::path::PathBuf::from(fixture(name));
+        let config = crate::connector::aerospike::xdr::listener::tls::server_config(
+            &file("loopback.pem"),
+            &file("loopback.key"),
+            Some(&file("client-ca.pem")),
+        );
+        let config = config.unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || {
+            // Whoever shows no certificate is not answered.
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut tls = rustls::ServerConnection::new(std::sync::Arc::clone(&config)).unwrap();
+                let _ = tls.complete_io(&mut stream);
+            }
+        });
+        let trusting = SecretAgent { ca_file: Some(fixture("loopback-ca.pem")), ..tcp(port) };
+        assert!(ask(&trusting).is_err());
+        assert!(ask(&SecretAgent { name: Some("else.test".to_owned()), ..trusting }).is_err());
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn an_agent_by_tls_and_one_at_a_socket_answer() {
+        let fixture = |name: &str| format!("{}/tests/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+        let file = |name: &str| std::path::PathBuf::from(fixture(name));
+        let config = crate::connector::aerospike::xdr::listener::tls::server_config(
+            &file("loopback.pem"),
+            &file("loopback.key"),
+            None,
+        )
+        .unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || {
+            let tls = rustls::ServerConnection::new(config).unwrap();
+            let mut stream = rustls::StreamOwned::new(tls, listener.accept().unwrap().0);
+            serve(&mut stream, &json!({ "SecretValue": "by tls" }));
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        });
+        let name = Some("node.test".to_owned());
+        assert_eq!(
+            ask(&SecretAgent { ca_file: Some(fixture("loopback-ca.pem")), name, ..tcp(port) }).unwrap(),
+            "by tls"
+        );
+        server.join().unwrap();
+        #[cfg(unix)]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("agent");
+            let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+            let server = std::thread::spawn(move || {
+                serve(listener.accept().unwrap().0, &json!({ "SecretValue": "by socket" }));
+            });
+            let agent = SecretAgent {
+                address: path.display().to_string(),
+                connection_type: Some("UNIX".to_owned()),
+                ..SecretAgent::default()
+            };
+            assert_eq!(ask(&agent).unwrap(), "by socket");
+            server.join().unwrap();
+        }
+        assert!(check_agent(&SecretAgent { cert_file: Some("c".to_owned()), ..tcp(1) }).is_err());
+        assert!(check_agent(&SecretAgent { connection_type: Some("pigeon".to_owned()), ..tcp(1) }).is_err());
     }
 }

@@ -30,6 +30,16 @@ pub struct Place {
     pub connections: Option<u16>,
 }
 
+/// What lies in a storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// A repository.
+    Rekeep,
+    /// Files as the backup service writes them.
+    Asb,
+}
+
 /// One place of storage: exactly one of the four kinds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -44,6 +54,8 @@ pub struct Storage {
     pub azure_storage: Option<AzureStorage>,
     /// What unlocks the repository in it.
     pub unlock: Option<Unlocking>,
+    /// What lies in it: `rekeep` (a repository, the default) or `asb` (files as the backup service writes them).
+    pub format: Option<Format>,
 }
 
 /// A folder.
@@ -146,6 +158,12 @@ pub struct AzureStorage {
 }
 
 impl Storage {
+    /// Whether files lie in it, and no repository.
+    #[must_use]
+    pub fn is_of_files(&self) -> bool {
+        self.format == Some(Format::Asb)
+    }
+
     /// How many of the kinds are given.
     #[must_use]
     pub fn kinds(&self) -> usize {

@@ -164,6 +164,18 @@ pub(super) fn judge(known: &Known<'_>) -> (Health, String) {
     (Health::Fine, String::new())
 }
 
+/// The same of one whose backups are files: they are listed elsewhere.
+fn of_files(routine: &Routine, last_run: Option<&Job>) -> (Health, String) {
+    let words = "its backups are files (format: asb): GET /v1/backups lists them".to_owned();
+    match last_run.map(|job| (job.state, job.error.clone().unwrap_or_default())) {
+        Some((JobState::Failure, error)) => (Health::Failed, error),
+        Some((JobState::Incomplete, error)) => (Health::Incomplete, error),
+        _ if !routine.is_enabled() => (Health::Paused, words),
+        None => (Health::None, words),
+        Some(_) => (Health::Fine, words),
+    }
+}
+
 /// How long a run that is due may take before it is missed.
 const GRACE_MILLIS: i64 = 60_000;
 
@@ -283,7 +295,9 @@ impl Console {
                 continue;
             }
             let key = format!("{:?}/{:?}", routine.storage, routine.repository);
-            let seen = looked.entry(key).or_insert_with(|| self.shelves.look(&config, routine).1).clone();
+            let keeps_files = config.keeps_files(routine);
+            let look = || if keeps_files { Seen::default() } else { self.shelves.look(&config, routine).1 };
+            let seen = looked.entry(key).or_insert_with(look).clone();
             let marks = seen.marks.as_ref().and_then(|all| all.get(name)).cloned().unwrap_or_default();
             let schedules = Schedules::of(&config, routine);
             let (health, why) = judge(&Known {
@@ -295,6 +309,7 @@ impl Console {
                 has_listing: seen.marks.is_some(),
                 now: visit.now,
             });
+            let (health, why) = if keeps_files { of_files(routine, newest.runs.get(name)) } else { (health, why) };
             all.push(Source {
                 name: name.clone(),
                 reads: reads(&config, routine),

@@ -104,7 +104,7 @@ fn body(visit: &Visit, view: &View, page: usize) -> Markup {
                     (drawn(view))
                     (table(visit, view, page))
                 }
-            } @else {
+            } @else if source.health != super::health::Health::Fine {
                 p.empty { "Nothing was backed up yet." }
             }
             p.asof { "As of " (show::clock(visit.now)) }

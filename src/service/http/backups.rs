@@ -9,9 +9,9 @@ use crate::{
     record::Timestamp,
     service::{
         ServiceError,
+        details::BackupDetails,
         job::{NewJob, Work},
         keys::{Caller, Scope},
-        listing::BackupDetails,
         standing::RoutineState,
     },
 };

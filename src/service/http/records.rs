@@ -126,7 +126,7 @@ fn candidates(
     let mut by_place: BTreeMap<String, (Where, Vec<String>)> = BTreeMap::new();
     for (name, routine) in &config.routines {
         let is_meant = source.is_none_or(|source| source == name || !config.routines.contains_key(source));
-        if is_meant && caller.may_routine(name, routine.tenant.as_deref()) {
+        if is_meant && !config.keeps_files(routine) && caller.may_routine(name, routine.tenant.as_deref()) {
             let place = Where::of_routine(&config, routine)?;
             by_place.entry(place.name.clone()).or_insert((place, Vec::new())).1.push(routine_tag(name));
         }

@@ -18,7 +18,8 @@ use crate::{
 use axum::{
     Extension, Json,
     extract::{Path, State},
-    http::StatusCode,
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -222,19 +223,26 @@ pub(super) async fn cancel(
     }
 }
 
-/// Gives the configuration of the cluster that a backup holds: none does yet
+/// Gives the configuration of the cluster that a backup holds: a file for every node, in an archive
 #[utoipa::path(get, path = "/v1/retrieve/configuration/{name}/{timestamp}", tag = "Restore",
-    params(("name" = String, Path, description = "The routine"), ("timestamp" = i64, Path, description = "The backup's time")), responses(
+    params(("name" = String, Path, description = "The routine"), ("timestamp" = i64, Path, description = "When the backup began, in milliseconds")), responses(
+    (status = 200, description = "A zip archive of aerospike_0.conf and so on", body = Vec<u8>, content_type = "application/zip"),
     (status = 400, description = "It is no time", body = String),
-    (status = 404, description = "No backup holds one", body = Refusal),
+    (status = 404, description = "There is no such backup, or it holds none", body = Refusal),
+    (status = 503, description = "The repository cannot be read now", body = Refusal),
     (status = 401, description = "A key is needed", body = Refusal), (status = 403, description = "The key may not", body = Refusal)
 ))]
 pub(super) async fn configuration(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path((name, time)): Path<(String, i64)>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<Response, Refusal> {
     may(&caller, Scope::Read)?;
     may_routine(&caller, &app.service.config(), &name)?;
-    Err(Refusal::not_found(format!("the backup {name} of {time} holds no configuration of the cluster: none is kept")))
+    let archive = app.wait(move |service| service.configuration_of(&name, Timestamp::from_millis(time))).await?;
+    let head = [
+        (header::CONTENT_TYPE, "application/zip"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"configuration.zip\""),
+    ];
+    Ok((head, archive).into_response())
 }

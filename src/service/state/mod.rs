@@ -2,6 +2,7 @@
 //! one service at a time has; migrations bring an older one up to date, and a newer one is refused.
 
 mod audit;
+mod folders;
 mod newest;
 mod schema;
 mod tally;

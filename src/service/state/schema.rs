@@ -27,6 +27,9 @@ CREATE TABLE facts (
 CREATE TABLE audit (
     id INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT NOT NULL, hash TEXT NOT NULL, kept TEXT);
 CREATE INDEX audit_to_keep ON audit (id) WHERE kept IS NULL;
+", "
+CREATE TABLE folders (
+    storage TEXT NOT NULL, folder TEXT NOT NULL, PRIMARY KEY (storage, folder)) WITHOUT ROWID;
 "];
 
 /// Brings a file up to date.

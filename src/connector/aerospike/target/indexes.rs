@@ -166,6 +166,8 @@ pub(super) fn conflicts(cluster: &Cluster, collection: &TargetCollection) -> Res
 #[derive(Debug, Default)]
 pub(super) struct IndexesDone {
     pub(super) made: Vec<String>,
+    /// How many stood there as they are wanted.
+    pub(super) standing: u64,
     pub(super) notes: Vec<String>,
     pub(super) missing: Vec<String>,
 }
@@ -189,7 +191,10 @@ pub(super) fn restore(
     let there = there(cluster, namespace)?;
     for index in &wanted {
         match there.iter().find(|other| other.name == index.name) {
-            Some(same) if same == index => continue,
+            Some(same) if same == index => {
+                done.standing += 1;
+                continue;
+            }
             Some(_) if !replace => {
                 done.missing
                     .push(format!("index `{}` of namespace `{namespace}`: another one of this name", index.name));
@@ -216,6 +221,7 @@ pub(super) fn restore(
                 "index `{}` of namespace `{namespace}`: `{}` is the same one by another name",
                 index.name, same.name
             ));
+            done.standing += 1;
             continue;
         }
         // Where it fails the server's own words say why.

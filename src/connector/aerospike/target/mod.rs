@@ -48,7 +48,7 @@ use clocks::NodeClocks;
 use part::Part;
 use serde_json::Value as Json;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicBool},
 };
 use writer::NamespaceWriter;
@@ -352,6 +352,8 @@ impl Target for AerospikeTarget {
             plan: plan.clone(),
             notes: Vec::new(),
             made: Vec::new(),
+            standing: 0,
+            modules: 0,
         };
         session.begin()?;
         Ok(Box::new(session))
@@ -407,6 +409,10 @@ struct AerospikeTargetSession {
     notes: Vec<String>,
     /// Indexes that were made, and are to be awaited: namespace and name.
     made: Vec<(String, String)>,
+    /// Indexes of the snapshot that were there before.
+    standing: u64,
+    /// Modules of the snapshot that are there.
+    modules: u64,
 }
 
 impl AerospikeTargetSession {
@@ -422,6 +428,7 @@ impl AerospikeTargetSession {
                 &mut || self.shared.official(),
             )
             .map_err(|error| self.shared.unwritable(&error.to_string()))?;
+            self.modules = done.there;
             self.notes.extend(done.notes);
             self.shared.missing(done.missing);
         }
@@ -438,6 +445,7 @@ impl AerospikeTargetSession {
                 .map_err(|error| self.shared.unwritable(&error.to_string()))?;
             self.notes.extend(done.notes);
             self.shared.missing(done.missing);
+            self.standing += done.standing;
             self.made.extend(done.made.into_iter().map(|name| (collection.name.clone(), name)));
         }
         Ok(())
@@ -490,6 +498,7 @@ impl TargetSession for AerospikeTargetSession {
             ));
         }
         let mut missing = self.shared.missing.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(TargetEnd { missing: std::mem::take(&mut *missing), notes: std::mem::take(&mut self.notes) })
+        let made = BTreeMap::from([("indexes", self.made.len() as u64 + self.standing), ("modules", self.modules)]);
+        Ok(TargetEnd { missing: std::mem::take(&mut *missing), notes: std::mem::take(&mut self.notes), made })
     }
 }

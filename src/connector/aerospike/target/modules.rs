@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct ModulesDone {
     pub(super) notes: Vec<String>,
     pub(super) missing: Vec<String>,
+    /// How many of them are there.
+    pub(super) there: u64,
 }
 
 /// What a node has under this name, in base64; `None` if it has nothing.
@@ -69,7 +71,10 @@ pub(super) fn restore(
             continue;
         }
         match standing(cluster, &node, name)? {
-            Some(there) if there == content => continue,
+            Some(there) if there == content => {
+                done.there += 1;
+                continue;
+            }
             Some(_) if keep => {
                 done.notes.push(format!("UDF module `{name}`: another one of this name stands, and stays"));
                 continue;
@@ -98,6 +103,7 @@ pub(super) fn restore(
             answer => done.missing.push(format!("UDF module `{name}`: {:.200}", answer.unwrap_or("no answer"))),
         }
     }
+    done.there += put.len() as u64;
     await_all(cluster, &put, &mut done)?;
     Ok(done)
 }

@@ -271,6 +271,6 @@ impl TargetSession for Steps {
         if self.resumes {
             notes.push("the restore went on where an earlier one was stopped".to_owned());
         }
-        Ok(TargetEnd { missing: std::mem::take(&mut self.missing), notes })
+        Ok(TargetEnd { missing: std::mem::take(&mut self.missing), notes, ..TargetEnd::default() })
     }
 }

@@ -504,3 +504,47 @@ fn an_agent_is_asked_by_tls() {
     let error = of(inline(&text.replace("MII", "hush"))).get("db", "key").unwrap_err().to_string();
     assert!(error.contains("the PEM text that was given") && !error.contains("hush"), "{error}");
 }
+
+#[test]
+fn configuration_files_of_the_tools_say_what_the_command_line_does_not() {
+    let room = Room::new(30);
+    fs::create_dir(room.path(".aerospike")).unwrap();
+    let conf = format!(
+        "[cluster]\nhost = \"{}\"\n[asbackup]\nnamespace = \"test\"\ndirectory = \"{}\"\ncompact = true\n[asrestore]\n\
+         namespace = \"test,bar\"\ndirectory = \"{}\"\n[cluster_gone]\nhost = \"127.0.0.1:1\"\n",
+        room.address(),
+        room.path("files"),
+        room.path("files")
+    );
+    fs::write(room.path(".aerospike/astools.conf"), conf).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rekeep"));
+        command.args(arguments).env_clear().env("HOME", room.dir.path()).output().unwrap()
+    };
+    let ok = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    ok(&["asbackup", "--log-level", "info"]);
+    assert_eq!(room.files("files"), ["test_00000.asb"]);
+    ok(&["asrestore"]);
+    assert_eq!(room.server.count("bar"), 30);
+    ok(&["asbackup", "-o", &room.path("one.asb")]);
+    assert!(Path::new(&room.path("one.asb")).exists());
+    for arguments in
+        [&["asbackup", "--no-config-file"][..], &["asrestore", "--instance", "gone"], &["asbackup", "--config", "none"]]
+    {
+        assert_eq!(run(arguments).status.code(), Some(1), "{arguments:?}");
+    }
+    let yaml = format!(
+        "cluster:\n  seeds: [{{host: 127.0.0.1, port: {}}}]\nbackup: {{namespace: test, directory: {}, set-list: [demo]}}\n",
+        room.address().rsplit_once(':').unwrap().1,
+        room.path("by_yaml")
+    );
+    fs::write(room.path("absctl.yaml"), yaml).unwrap();
+    ok(&["asbackup", "--config", &room.path("absctl.yaml")]);
+    assert_eq!(room.files("by_yaml"), ["test_00000.asb"]);
+    fs::write(room.path(".aerospike/astools.conf"), "[asbackup]\nwhatever = 1\n").unwrap();
+    let output = run(&["asbackup", "-n", "test", "-d", "x"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("[asbackup] whatever"), "{output:?}");
+}

@@ -8,6 +8,7 @@ use super::{
         units::{show_count, show_size},
     },
     cluster::ClusterArgs,
+    config::ConfigArgs,
     files::FileArgs,
     refuse,
     storage::StorageArgs,
@@ -49,7 +50,7 @@ const DEFAULT_FILE_MIB: u64 = 250;
 )]
 pub struct BackupArgs {
     /// Show this
-    #[arg(short = 'Z', long, action = ArgAction::Help)]
+    #[arg(short = 'Z', long, short_alias = 'O', alias = "options", action = ArgAction::Help)]
     help: Option<bool>,
     /// The namespace
     #[arg(short, long)]
@@ -159,12 +160,8 @@ pub struct BackupArgs {
     /// (status lines are those of standard error)
     #[arg(short = 'm', long, hide = true)]
     machine: Option<PathBuf>,
-    /// (configuration files are not read yet)
-    #[arg(long, hide = true)]
-    config_file: Option<PathBuf>,
-    /// Accepted: none is read
-    #[arg(long, hide = true)]
-    no_config_file: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
     #[command(flatten)]
     files: FileArgs,
     #[command(flatten)]
@@ -177,7 +174,6 @@ impl BackupArgs {
     fn check(&self) -> Result<(), Failure> {
         refuse("--no-bins", self.no_bins, "records without bins cannot be restored by any tool")?;
         refuse("--machine", self.machine.is_some(), "status lines go to standard error")?;
-        refuse("--config-file", self.config_file.is_some(), "configuration files of these tools are not read yet")?;
         refuse(
             "--continue",
             self.go_on.is_some() && self.directory.is_none(),

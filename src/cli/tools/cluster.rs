@@ -65,6 +65,36 @@ pub struct ClusterArgs {
     /// Times that a command is tried again
     #[arg(long, default_value_t = 5)]
     max_retries: u32,
+    #[command(flatten)]
+    accepted: Accepted,
+}
+
+/// What tunes the tools' own client, buffers and messages. Connections here go by the socket timeout and the number of tries.
+#[derive(Debug, Clone, Default, Args)]
+#[allow(dead_code, reason = "taken, and without a meaning here")]
+struct Accepted {
+    #[arg(long, hide = true)]
+    client_timeout: Option<u64>,
+    #[arg(long, hide = true)]
+    client_idle_timeout: Option<u64>,
+    #[arg(long, hide = true)]
+    client_login_timeout: Option<u64>,
+    #[arg(long, hide = true)]
+    info_timeout: Option<u64>,
+    #[arg(long, hide = true)]
+    info_max_retries: Option<u64>,
+    #[arg(long, hide = true)]
+    info_retry_interval: Option<u64>,
+    #[arg(long, hide = true)]
+    info_retry_multiplier: Option<f64>,
+    #[arg(long, hide = true)]
+    std_buffer: Option<u64>,
+    #[arg(long, hide = true, alias = "local-buffer-size")]
+    local_buffer: Option<u64>,
+    #[arg(long, hide = true, value_parser = ["debug", "info", "warn", "error"])]
+    log_level: Option<String>,
+    #[arg(long, hide = true)]
+    log_json: bool,
 }
 
 impl ClusterArgs {

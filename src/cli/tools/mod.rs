@@ -4,6 +4,7 @@
 
 mod backup;
 mod cluster;
+mod config;
 mod files;
 mod restore;
 mod secrets;
@@ -49,16 +50,22 @@ impl Tool {
         Some((tool, typed[1..].to_vec()))
     }
 
+    /// The section of configuration files that is its own.
+    const fn section(self) -> &'static str {
+        match self {
+            Self::Backup => "asbackup",
+            Self::Restore => "asrestore",
+        }
+    }
+
     /// Runs it; gives the exit status: 0 if all is done, else 1, as theirs do.
     #[must_use]
     pub fn run(self, typed: Vec<OsString>, registry: Registry) -> u8 {
         let result = match self {
-            Self::Backup => {
-                parse::<BackupArgs>(typed).and_then(|args| within(registry, |context| backup::run(&args, context)))
-            }
-            Self::Restore => {
-                parse::<RestoreArgs>(typed).and_then(|args| within(registry, |context| restore::run(&args, context)))
-            }
+            Self::Backup => parse::<BackupArgs>(self, typed)
+                .and_then(|args| within(registry, |context| backup::run(&args, context))),
+            Self::Restore => parse::<RestoreArgs>(self, typed)
+                .and_then(|args| within(registry, |context| restore::run(&args, context))),
         };
         match result {
             Ok(true) => 0,
@@ -76,7 +83,8 @@ enum Stopped {
     Failed(Failure),
 }
 
-fn parse<T: Parser>(typed: Vec<OsString>) -> Result<T, Stopped> {
+fn parse<T: Parser>(tool: Tool, typed: Vec<OsString>) -> Result<T, Stopped> {
+    let typed = config::expanded(tool, T::command(), typed).map_err(Stopped::Failed)?;
     let line = secrets::resolved(typed).map_err(Stopped::Failed)?;
     let parsed = T::try_parse_from(&line.typed);
     parsed.map_err(|error| {

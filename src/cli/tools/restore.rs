@@ -7,6 +7,7 @@ use super::{
         output::complain,
     },
     cluster::ClusterArgs,
+    config::ConfigArgs,
     files::FileArgs,
     refuse,
     storage::StorageArgs,
@@ -32,7 +33,7 @@ use std::path::PathBuf;
 )]
 pub struct RestoreArgs {
     /// Show this
-    #[arg(short = 'Z', long, action = ArgAction::Help)]
+    #[arg(short = 'Z', long, short_alias = 'O', alias = "options", action = ArgAction::Help)]
     help: Option<bool>,
     /// Restore the files of this folder
     #[arg(short, long, value_name = "DIR", required_unless_present_any = ["input_file", "directory_list"], conflicts_with_all = ["input_file", "directory_list"])]
@@ -142,12 +143,8 @@ pub struct RestoreArgs {
     /// (status lines are those of standard error)
     #[arg(short = 'm', long, hide = true)]
     machine: Option<PathBuf>,
-    /// (configuration files are not read yet)
-    #[arg(long, hide = true)]
-    config_file: Option<PathBuf>,
-    /// Accepted: none is read
-    #[arg(long, hide = true)]
-    no_config_file: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
     #[command(flatten)]
     files: FileArgs,
     #[command(flatten)]
@@ -232,7 +229,6 @@ impl RestoreArgs {
 
 pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<bool, Failure> {
     refuse("--machine", args.machine.is_some(), "status lines go to standard error")?;
-    refuse("--config-file", args.config_file.is_some(), "configuration files of these tools are not read yet")?;
     let url = args.url()?;
     let source_options = args.source()?;
     if args.validate {

@@ -121,9 +121,15 @@ fn agent(typed: &[OsString]) -> Result<SecretAgent, Failure> {
     let place = if is_unix {
         AgentPlace::Unix(address.into())
     } else {
-        let port = value("--sa-port").ok_or_else(|| usage("--sa-address needs --sa-port"))?;
+        // The address may have the port with it.
+        let both = address.rsplit_once(':').filter(|(host, _)| !host.contains(':') || host.ends_with(']'));
+        let (host, port) = match (value("--sa-port"), both) {
+            (Some(port), _) => (address.as_str(), port),
+            (None, Some((host, port))) => (host, port.to_owned()),
+            (None, None) => return Err(usage("--sa-address needs --sa-port")),
+        };
         let port = port.parse().map_err(|_| usage(format!("--sa-port {port}: it is no port")))?;
-        AgentPlace::Tcp(Address { host: address, port })
+        AgentPlace::Tcp(Address { host: host.trim_matches(['[', ']']).to_owned(), port })
     };
     let millis = value("--sa-timeout").map_or(Ok(10_000), |text| text.parse());
     let millis = millis.map_err(|_| usage("--sa-timeout: it is no number of milliseconds"))?;
@@ -154,6 +160,7 @@ mod tests {
         let tcp = of("-n x --sa-address h --sa-port=3005 --sa-timeout 5 --sa-is-base64").unwrap();
         assert_eq!((tcp.place.to_string().as_str(), tcp.timeout), ("h:3005", Duration::from_millis(5)));
         assert!(tcp.is_base64 && tcp.tls.is_none());
+        assert_eq!(of("--sa-address h:3006").unwrap().place.to_string(), "h:3006");
         let unix = of("--sa-connection-type=UNIX --sa-address /run/sa").unwrap();
         assert_eq!(unix.place, AgentPlace::Unix("/run/sa".into()));
         assert!(of("--sa-address h --sa-port 1 --sa-cafile ca.pem").unwrap().tls.is_some());

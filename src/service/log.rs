@@ -1,9 +1,9 @@
-//! Logs: lines for people or JSON for programs, on standard output.
+//! Logs: lines for people or JSON for programs, on standard output and in a file.
 
-use super::config::LoggerSettings;
-use super::log_lines::Kept;
+use super::{config::LoggerSettings, log_file::LogFile, log_lines::Kept};
+use std::sync::Mutex;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{Layer, Registry, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,7 +45,7 @@ pub fn level(name: &str) -> Result<LevelFilter, String> {
 /// Begins to log: as was said, else as the configuration says. What is used below logs from warnings on.
 ///
 /// # Errors
-/// In words, if a level or format makes no sense, or something logs already.
+/// In words, if a level or format makes no sense, the file cannot be written, or something logs already.
 pub fn begin(
     settings: Option<&LoggerSettings>,
     format: Option<LogFormat>,
@@ -67,12 +67,27 @@ pub fn begin(
             *meta.level() <= most && (meta.target().starts_with("rekeep") || *meta.level() <= tracing::Level::WARN)
         })
     };
-    let all = tracing_subscriber::registry().with(Kept.with_filter(filter()));
-    let lines = || tracing_subscriber::fmt::layer().with_ansi(false).with_target(false);
-    let begun = match format {
-        _ if settings.stdout_writer == Some(false) => all.try_init(),
-        LogFormat::Plain => all.with(lines().with_filter(filter())).try_init(),
-        LogFormat::Json => all.with(lines().json().flatten_event(true).with_filter(filter())).try_init(),
+    let file = match &settings.file_writer {
+        None => None,
+        Some(writer) => {
+            let opened = LogFile::open(writer);
+            Some(Mutex::new(opened.map_err(|error| format!("the log file {}: {error}", writer.filename))?))
+        }
     };
+    let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![Kept.with_filter(filter()).boxed()];
+    let lines = || tracing_subscriber::fmt::layer().with_ansi(false).with_target(false);
+    if settings.stdout_writer != Some(false) {
+        layers.push(match format {
+            LogFormat::Plain => lines().with_filter(filter()).boxed(),
+            LogFormat::Json => lines().json().flatten_event(true).with_filter(filter()).boxed(),
+        });
+    }
+    if let Some(file) = file {
+        layers.push(match format {
+            LogFormat::Plain => lines().with_writer(file).with_filter(filter()).boxed(),
+            LogFormat::Json => lines().json().flatten_event(true).with_writer(file).with_filter(filter()).boxed(),
+        });
+    }
+    let begun = tracing_subscriber::registry().with(layers).try_init();
     begun.map_err(|error| error.to_string())
 }

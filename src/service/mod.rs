@@ -19,6 +19,7 @@ mod job;
 mod keys;
 mod listing;
 pub mod log;
+mod log_file;
 mod log_lines;
 mod mail;
 pub mod metrics;

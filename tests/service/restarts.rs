@@ -38,6 +38,23 @@ fn jobs_their_ends_and_all_counts_are_there_after_a_restart() {
     assert_eq!(metrics(&world), counts);
 }
 
+#[test]
+fn a_log_file_gets_what_is_told() {
+    let world = World::new();
+    let logger = "  logger:\n    file-writer: { filename: '{dir}/logs/service.log', maxsize: 1, maxbackups: 2 }\n";
+    world.configure(ROUTINE, logger);
+    let mut process = Process::start(&world);
+    let text =
+        until(|| std::fs::read_to_string(world.path("logs/service.log")).ok().filter(|text| text.ends_with('\n')));
+    let first: Json = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(first["level"], "INFO", "{first}");
+    process.child.kill().unwrap();
+    process.child.wait().unwrap();
+    world.configure(ROUTINE, "  logger:\n    file-writer: { maxsize: 1 }\n");
+    let mut other = world;
+    assert!(other.try_start().unwrap_err().to_string().contains("it needs filename"));
+}
+
 /// A service in a process of its own.
 struct Process {
     child: Child,

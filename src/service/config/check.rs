@@ -364,8 +364,9 @@ impl Check<'_> {
                 self.say(&["service", "https"], "client-auth is none, request or require-and-verify");
             }
         }
-        if settings.logger.as_ref().is_some_and(|logger| logger.file_writer.is_some()) {
-            self.say(&["service", "logger"], "file-writer is not known: let the system keep what standard output gets");
+        let writer = settings.logger.as_ref().and_then(|logger| logger.file_writer.as_ref());
+        if writer.is_some_and(|writer| writer.filename.trim().is_empty()) {
+            self.say(&["service", "logger"], "file-writer: it needs filename");
         }
         if let Some(audit) = &settings.audit {
             let config = self.config;

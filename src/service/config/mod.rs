@@ -24,8 +24,8 @@ pub use policy::{Compression, Encryption, Policy, Retention, RetryPolicy};
 pub use routine::{Overlap, Routine};
 pub use secret::{Secrets, hide, keep_hidden};
 pub use settings::{
-    AuditSettings, BackupSettings, Hook, HttpSettings, HttpsSettings, KeySettings, LoggerSettings, MailSettings,
-    RateSettings, ServiceSettings, Webhook,
+    AuditSettings, BackupSettings, FileWriterSettings, Hook, HttpSettings, HttpsSettings, KeySettings, LoggerSettings,
+    MailSettings, RateSettings, ServiceSettings, Webhook,
 };
 pub use storage::{AzureStorage, Format, GcpStorage, LocalStorage, Place, S3Storage, Storage, Unlocking};
 

@@ -141,9 +141,24 @@ pub struct LoggerSettings {
     pub format: Option<String>,
     /// Whether standard output gets them; yes by default.
     pub stdout_writer: Option<bool>,
-    /// Not known yet: let the system keep what standard output gets.
-    #[schema(value_type = Option<Object>)]
-    pub file_writer: Option<serde_json::Value>,
+    /// A file that gets them too.
+    pub file_writer: Option<FileWriterSettings>,
+}
+
+/// A file of logs, and what becomes of it when it is full.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct FileWriterSettings {
+    /// The file.
+    pub filename: String,
+    /// Another one is begun behind so many MB; 100 by default.
+    pub maxsize: Option<u32>,
+    /// Full ones go after so many days; never by default.
+    pub maxage: Option<u32>,
+    /// So many full ones stay; all by default.
+    pub maxbackups: Option<u32>,
+    /// Compress full ones, by gzip.
+    pub compress: Option<bool>,
 }
 
 /// Backups as a whole.

@@ -65,6 +65,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "secret_reply", feed: secret_reply, seeds: secret_reply_seeds },
     Decoder { name: "postgres_copy", feed: postgres_copy, seeds: postgres_copy_seeds },
     Decoder { name: "postgres_fields", feed: postgres_fields, seeds: postgres_fields_seeds },
+    Decoder { name: "postgres_stream", feed: postgres_stream, seeds: postgres_stream_seeds },
     Decoder { name: "postgres_script", feed: postgres_script, seeds: postgres_script_seeds },
     Decoder { name: "atlas", feed: atlas, seeds: atlas_seeds },
     Decoder { name: "deeplake", feed: deeplake, seeds: deeplake_seeds },
@@ -980,6 +981,34 @@ fn postgres_script_seeds() -> Vec<Vec<u8>> {
         b"--\n-- a; b\n\\restrict x9Y\nSET a = 'x;''y';\n/* ; /* ; */ ; */ SELECT E'\\';', \"a;\"\"b\";\n".to_vec(),
         b"CREATE FUNCTION f() RETURNS int AS $_$ BEGIN; $$;$$ END; $_$;\nCREATE FUNCTION g() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; END;\n".to_vec(),
         "COMMENT ON COLUMN \"żó\".b IS 'é;';\\unrestrict x9Y\n".as_bytes().to_vec(),
+    ]
+}
+
+/// The messages by which a server tells changes.
+pub fn postgres_stream(data: &[u8]) {
+    use rekeep::connector::postgres::decoding::stream_message;
+    if let Some(told) = stream_message(data) {
+        assert!(told < data.len(), "fields are stretches of the message");
+        let more = [data, &[0]].concat();
+        assert!(
+            matches!(data[0], b'O' | b'Y' | b'M') || stream_message(&more).is_none(),
+            "a message ends where it ends"
+        );
+    }
+}
+
+fn postgres_stream_seeds() -> Vec<Vec<u8>> {
+    let words = |list: &[u32]| list.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+    let tuple = [&[0, 3, b'n', b'u', b'b'][..], &words(&[2]), b"\0\x07"].concat();
+    vec![
+        [&b"B"[..], &words(&[0, 7, 1, 2, 3])].concat(),
+        [&b"C\0"[..], &words(&[0, 7, 0, 8, 1, 2])].concat(),
+        [&b"R"[..], &words(&[9]), b"public\0t\0d\0\x01\x01id\0", &words(&[23, u32::MAX])].concat(),
+        [&b"I"[..], &words(&[9]), b"N", &tuple].concat(),
+        [&b"U"[..], &words(&[9]), b"O", &tuple, b"N", &tuple].concat(),
+        [&b"D"[..], &words(&[9]), b"K", &tuple].concat(),
+        [&b"T"[..], &words(&[1]), &[0], &words(&[9])].concat(),
+        b"Y....".to_vec(),
     ]
 }
 

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "aerospike")]
 pub mod live;
+#[cfg(feature = "postgresql")]
+pub mod logical;
 
 use super::{
     OpsError, Phase, PhaseKind, Progress,
@@ -133,7 +135,7 @@ pub fn capture_files(
     if lost > problems.len() as u64 {
         problems.push(format!("and {} further changes that cannot be read", lost - problems.len() as u64));
     }
-    let commit = writer.commit(&StreamEnd { is_whole: true, problems: problems.clone() }, progress)?;
+    let commit = writer.commit(&StreamEnd { is_whole: true, problems: problems.clone(), until: None }, progress)?;
     let mut outcome = CaptureOutcome { lost, problems, ..CaptureOutcome::default() };
     outcome.add(&commit);
     outcome.complete = outcome.lost == 0;

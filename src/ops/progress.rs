@@ -159,6 +159,9 @@ pub struct StreamStanding {
     pub failures: u64,
     /// Messages that were none, and connections that were turned away.
     pub faults: u64,
+    /// Bytes of its log that the source holds back for the stream, where that can be known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retained_bytes: Option<u64>,
 }
 
 /// Receives a verb's progress. Called from several threads.

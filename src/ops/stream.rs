@@ -16,7 +16,10 @@ use crate::{
     report::WarningKind,
 };
 use serde_json::Value as Json;
-use std::{collections::HashSet, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Instant,
+};
 
 pub use sort::Arrival;
 
@@ -59,6 +62,8 @@ pub struct StreamOptions {
     pub arrival: Arrival,
     /// Join with what the source's snapshots hold; otherwise the stream begins anew.
     pub join: bool,
+    /// Go on from this snapshot, and not from the source's newest.
+    pub parent: Option<SnapshotId>,
     /// Forget the snapshot before, if a stream committed it and this one shows all that it showed.
     pub supersede: bool,
     /// Tags of the snapshot.
@@ -75,6 +80,7 @@ impl Default for StreamOptions {
             write_limit: None,
             arrival: Arrival::Generations,
             join: true,
+            parent: None,
             supersede: false,
             tags: Vec::new(),
             timing: SessionTiming::default(),
@@ -104,6 +110,8 @@ pub struct StreamEnd {
     pub is_whole: bool,
     /// What is missing or unsure, in words.
     pub problems: Vec<String>,
+    /// Everything that was made by then has come, by the source's clock; by this machine's if it does not say.
+    pub until: Option<Timestamp>,
 }
 
 /// What a commit made.
@@ -128,6 +136,7 @@ pub struct StreamWriter<'a> {
     context: LayerContext,
     source: &'a StreamSource,
     options: &'a StreamOptions,
+    attributes: Json,
     parent: Option<Snapshot>,
     collections: Vec<Growing>,
     counts: StreamCounts,
@@ -173,9 +182,10 @@ impl<'a> StreamWriter<'a> {
                 return Err(error);
             }
         };
+        let its = parent.iter().flat_map(|parent| &parent.collections);
+        let its: HashMap<&str, &Collection> = its.map(|before| (before.name.as_str(), before)).collect();
         let before = |found: &StreamCollection| {
-            let its = parent.iter().flat_map(|parent| &parent.collections);
-            its.into_iter().find(|before| before.name == found.name && before.codec == found.codec).cloned()
+            its.get(found.name.as_str()).filter(|before| before.codec == found.codec).map(|before| (*before).clone())
         };
         let growing = |found: &StreamCollection| Growing {
             before: before(found),
@@ -183,13 +193,15 @@ impl<'a> StreamWriter<'a> {
             journals: Vec::new(),
             known: None,
         };
+        let collections = collections.iter().map(growing).collect();
         Ok(Self {
             repo,
             context: LayerContext::new(repo.secrets()),
-            collections: collections.iter().map(growing).collect(),
+            collections,
             session,
             source,
             options,
+            attributes: source.attributes.clone(),
             parent,
             counts: StreamCounts::default(),
             newest: 0,
@@ -210,6 +222,24 @@ impl<'a> StreamWriter<'a> {
         }
     }
 
+    /// Says what is needed beside the collections.
+    pub fn set_attributes(&mut self, attributes: Json) {
+        self.attributes = attributes;
+    }
+
+    /// A collection as it stands with all that was written to it.
+    ///
+    /// # Errors
+    /// [`OpsError`] from the repository, or if there is no such collection.
+    pub fn standing(&self, collection: usize) -> Result<Stack, OpsError> {
+        let growing = self.collections.get(collection).ok_or_else(lost_collections)?;
+        if !growing.journals.is_empty() {
+            self.session.flush()?;
+        }
+        let stack = growing.before.iter().flat_map(|before| &before.stack).chain(&growing.journals);
+        Ok(Stack::open(&self.repo.chunks(), &stack.cloned().collect::<Vec<_>>())?)
+    }
+
     /// Writes changes of one collection, which came after all that were written before.
     ///
     /// # Errors
@@ -217,8 +247,8 @@ impl<'a> StreamWriter<'a> {
     pub fn write(&mut self, collection: usize, changes: &ChangeBatch) -> Result<(), OpsError> {
         let reader = self.repo.chunks();
         let growing = self.collections.get_mut(collection);
-        let growing = growing.ok_or_else(|| OpsError::Failed("a stream lost its collections".to_owned()))?;
-        if growing.known.is_none() {
+        let growing = growing.ok_or_else(lost_collections)?;
+        if growing.known.is_none() && self.options.arrival != Arrival::Settled {
             // What this session wrote before is read back only once it is stored.
             let stack = growing.before.iter().flat_map(|before| &before.stack);
             let stack: Vec<LayerRef> = stack.cloned().collect();
@@ -281,7 +311,8 @@ impl<'a> StreamWriter<'a> {
         let parent = self.parent.as_ref();
         let before = parent.map_or(i64::MIN, |parent| parent.content.end.as_millis().saturating_add(1));
         let newest = i64::try_from(self.newest).unwrap_or(i64::MAX);
-        let end = Timestamp::from_millis(self.repo.clock().now().as_millis().max(newest).max(before));
+        let until = stream_end.until.unwrap_or_else(|| self.repo.clock().now());
+        let end = Timestamp::from_millis(until.as_millis().max(newest).max(before));
         let can_read = self.repo.role().has(Capability::ReadValues);
         let mut problems = stream_end.problems.clone();
         if self.counts.refused > 0 {
@@ -339,7 +370,7 @@ impl<'a> StreamWriter<'a> {
         collections.extend(others.map(|other| Collection { counted: false, coverage: Vec::new(), ..other }));
         self.session.flush()?;
         let written = self.session.stats();
-        let attributes = match (&self.source.attributes, parent) {
+        let attributes = match (&self.attributes, parent) {
             (Json::Null, Some(parent)) => parent.content.attributes.clone(),
             (own, _) => own.clone(),
         };
@@ -401,6 +432,10 @@ impl<'a> StreamWriter<'a> {
     }
 }
 
+fn lost_collections() -> OpsError {
+    OpsError::Failed("a stream lost its collections".to_owned())
+}
+
 /// Whether all that a snapshot of a stream shows can be seen in the one after it, and nobody asked for it to stay.
 fn is_superseded(parent: &Snapshot, next: &Manifest, repo: &Repository) -> bool {
     let shows = |old: &Collection| {
@@ -432,7 +467,13 @@ fn parent_of(
     if !options.join {
         return Ok(None);
     }
-    let its = |snapshot: &Snapshot| snapshot.source().is_same(&source.source) && snapshot.content.scope == source.scope;
+    let its = |snapshot: &Snapshot| match options.parent {
+        Some(parent) => snapshot.id == parent,
+        None => snapshot.source().is_same(&source.source) && snapshot.content.scope == source.scope,
+    };
+    if let Some(parent) = options.parent.filter(|_| !repo.snapshots().is_ok_and(|all| all.iter().any(|one| its(one)))) {
+        return Err(RepoError::NoSnapshot { name: parent.to_string() }.into());
+    }
     let Some(parent) = repo.snapshots()?.into_iter().rfind(its) else { return Ok(None) };
     parent.may_be_changed()?;
     let reader = repo.chunks();

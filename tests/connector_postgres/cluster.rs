@@ -77,6 +77,15 @@ impl Cluster {
         cluster
     }
 
+    /// One whose log tells changes.
+    pub fn logical() -> Self {
+        let mut cluster = Self::new();
+        cluster.crash();
+        cluster.add_settings("wal_level = logical\n");
+        cluster.start();
+        cluster
+    }
+
     /// A replica of this one, which lets go whoever holds its recovery up.
     pub fn replica(&self) -> Self {
         let dir = tempfile::tempdir().unwrap();

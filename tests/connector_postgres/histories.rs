@@ -31,13 +31,13 @@ const TYPES: [(&str, &[&str]); 22] = [
     ("text[]", &["'{}'", "'{a,\"b c\",NULL}'", "'{{a,b},{c,d}}'"]),
 ];
 
-struct Table {
-    name: String,
+pub struct Table {
+    pub name: String,
     columns: Vec<usize>,
 }
 
 impl Table {
-    fn make(number: usize, rng: &mut Rng) -> (Self, String) {
+    pub fn make(number: usize, rng: &mut Rng) -> (Self, String) {
         let count = 1 + rng.below(6) as usize;
         let columns: Vec<usize> = (0..count).map(|_| rng.below(TYPES.len() as u64) as usize).collect();
         let mut parts: Vec<String> =
@@ -59,7 +59,7 @@ impl Table {
         (Self { name, columns }, sql)
     }
 
-    fn change(&self, rng: &mut Rng) -> Vec<String> {
+    pub fn change(&self, rng: &mut Rng) -> Vec<String> {
         let value = |kind: usize, rng: &mut Rng| {
             if rng.chance(15) {
                 return "NULL".to_owned();

@@ -5,6 +5,7 @@ mod atlas;
 mod atlas_source;
 mod bad;
 mod bank;
+mod captures;
 mod cluster;
 mod existing;
 mod histories;

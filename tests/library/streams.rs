@@ -133,7 +133,7 @@ impl River {
             StreamWriter::begin(&self.repo, &self.source, &self.collections, &self.options, &heard).unwrap();
         writer.write(0, &self.batch).unwrap();
         self.batch.clear();
-        let end = StreamEnd { is_whole: true, problems: Vec::new() };
+        let end = StreamEnd { is_whole: true, ..StreamEnd::default() };
         let committed = writer.commit(&end, &heard).unwrap();
         snapshot(&self.repo, committed.id)
     }

@@ -1,8 +1,14 @@
 //! `capture`: keeps every version of records, from a stream of changes.
-#![cfg_attr(not(feature = "aerospike"), allow(unused, reason = "no other connector hands out changes"))]
+#![cfg_attr(
+    not(any(feature = "aerospike", feature = "postgresql")),
+    allow(unused, reason = "no other connector hands out changes")
+)]
 
 #[cfg(feature = "aerospike")]
 mod live;
+#[cfg(feature = "postgresql")]
+mod logical;
+mod metrics;
 
 #[cfg(feature = "aerospike")]
 use crate::connector::aerospike::xdr::asbx::{AsbxFolder, Place};
@@ -11,7 +17,7 @@ use crate::{
         context::Context,
         exit::{Failure, Kept as _, Status, usage},
         typed,
-        units::{show_count, show_size},
+        units::{parse_duration, show_count, show_size},
     },
     ops::{
         capture::{CaptureOutcome, capture_files, stream_source},
@@ -22,7 +28,7 @@ use clap::{
     Args,
     builder::{OsStringValueParser, TypedValueParser as _},
 };
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 /// `capture`.
 #[derive(Debug, Args)]
@@ -32,7 +38,8 @@ use std::fmt::Write as _;
 )]
 pub struct CaptureArgs {
     /// Where changes come from: `aerospike://HOST[:PORT][,HOST…]/NAMESPACE` (XDR ships them; Enterprise Edition), or asbx:FOLDER
-    /// (the files of an XDR backup; also `asbx:s3://BUCKET/FOLDER` and the like)
+    /// (the files of an XDR backup; also `asbx:s3://BUCKET/FOLDER` and the like), or `postgresql://HOST/DATABASE` (by logical
+    /// replication)
     #[arg(value_parser = OsStringValueParser::new().map(typed::url))]
     pub source: String,
     /// Tag the snapshot (repeatable)
@@ -44,9 +51,32 @@ pub struct CaptureArgs {
     /// zstd level, 0 for none
     #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(0..=22))]
     pub compression: i32,
+    #[command(flatten)]
+    pace: PaceArgs,
     #[cfg(feature = "aerospike")]
     #[command(flatten)]
     live: live::LiveArgs,
+    #[cfg(feature = "postgresql")]
+    #[command(flatten)]
+    logical: logical::LogicalArgs,
+}
+
+/// How often what is captured as it is made becomes a snapshot.
+#[derive(Debug, Args)]
+pub struct PaceArgs {
+    /// A change waits at most so long for its snapshot; it is acknowledged when it is in one
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    every: Duration,
+    /// End when everything that was there is kept: of a cluster, when no node lags behind; of a database, what was committed by
+    /// the start
+    #[arg(long)]
+    once: bool,
+    /// How often the source is asked how far it is
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    info_polling_period: Duration,
+    /// Keep how far the capture is in this file, as Prometheus reads it from files (the textfile collector)
+    #[arg(long, value_name = "FILE")]
+    metrics_file: Option<PathBuf>,
 }
 
 const KEPT: &str = "what was committed stays; the same command goes on from there";
@@ -79,7 +109,14 @@ pub(super) fn run(args: &CaptureArgs, context: &Context) -> Result<Status, Failu
     if args.source.starts_with("aerospike:") {
         return live::run(args, options, context);
     }
-    Err(usage(format!("`{}` gives no changes: aerospike://HOST/NAMESPACE and asbx:FOLDER do", args.source)))
+    #[cfg(feature = "postgresql")]
+    if ["postgresql:", "postgres:"].iter().any(|scheme| args.source.starts_with(scheme)) {
+        return logical::run(args, options, context);
+    }
+    Err(usage(format!(
+        "`{}` gives no changes: aerospike://HOST/NAMESPACE, postgresql://HOST/DATABASE and asbx:FOLDER do",
+        args.source
+    )))
 }
 
 fn summary(outcome: &CaptureOutcome) -> String {

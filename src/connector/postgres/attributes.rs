@@ -2,6 +2,7 @@
 
 use super::{
     catalog::{KeyKind, Table},
+    log::StreamState,
     types::Form,
 };
 use crate::connector::ConnectorError;
@@ -42,6 +43,9 @@ pub(super) struct Attributes {
     pub(super) before: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) after: String,
+    /// How far a stream is that goes on from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) stream: Option<StreamState>,
 }
 
 /// A sequence as it stood.

@@ -54,6 +54,11 @@ impl Server {
         Ok(client)
     }
 
+    /// How long a lock is waited for; 0 for ever.
+    pub(super) fn lock_timeout_millis(&self) -> u128 {
+        self.settings.lock_timeout_millis()
+    }
+
     fn preamble(&self) -> String {
         let mut sql = "SET search_path = ''; SET row_security = off; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = postgres; \
                        SET TimeZone = 'UTC'; SET extra_float_digits = 3; SET bytea_output = hex; SET lc_monetary = 'C'; \

@@ -24,6 +24,11 @@ pub(super) struct CopyRow<'a> {
 }
 
 impl<'a> CopyRow<'a> {
+    /// One whose fields came in another way.
+    pub(super) const fn of(bytes: &'a [u8], fields: &'a [Option<(u32, u32)>]) -> Self {
+        Self { bytes, fields }
+    }
+
     /// A field; `None` for NULL, and for one that is not there.
     pub(super) fn field(&self, at: usize) -> Option<&'a [u8]> {
         let (from, to) = (*self.fields.get(at)?)?;

@@ -155,3 +155,22 @@ pub fn atlas_schemas(value: &[u8]) -> bool {
 pub fn atlas_config(text: &str) -> Result<(), String> {
     super::atlas::feed_config(text)
 }
+
+/// Whether bytes are a message of a stream of changes, and how many bytes of fields it tells.
+#[must_use]
+pub fn stream_message(bytes: &[u8]) -> Option<usize> {
+    use super::logical::message::{Field, Message, Tuple, parse};
+    let told = |tuple: &Tuple<'_>| -> usize {
+        let bytes = |field: &Field<'_>| match field {
+            Field::Null | Field::Unchanged => 0,
+            Field::Text(bytes) | Field::Binary(bytes) => bytes.len(),
+        };
+        tuple.0.iter().map(bytes).sum()
+    };
+    Some(match parse(bytes)? {
+        Message::Insert { new, .. } => told(&new),
+        Message::Update { old, new, .. } => old.map_or(0, |old| told(&old.row)) + told(&new),
+        Message::Delete { old, .. } => told(&old.row),
+        _ => 0,
+    })
+}

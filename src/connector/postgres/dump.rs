@@ -5,6 +5,7 @@ use super::{
     script::without_commands,
     select::Selection,
 };
+use crate::{connector::ConnectorError, report::Remedy};
 use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -19,22 +20,35 @@ pub(super) struct Definitions {
     pub(super) by: String,
 }
 
-/// Takes the definitions as the snapshot shows them.
+/// Takes the definitions as the snapshot shows them, or why there are none, in words.
 ///
 /// # Errors
-/// Why there are none, in words.
+/// [`ConnectorError::Locked`] if a table was locked for too long.
 pub(super) fn definitions(
     server: &Server,
     facts: &Facts,
     snapshot: &str,
     selection: &Selection,
-) -> Result<Definitions, String> {
+) -> Result<Result<Definitions, String>, ConnectorError> {
+    let found = take(server, facts, snapshot, selection);
+    match &found {
+        Err(why) if why.contains("due to statement timeout") => {
+            let reason = format!("somebody else has a table locked, and pg_dump waits for it: {why}");
+            Err(ConnectorError::Locked { object: server.shown(), reason }.with([Remedy::WaitForLock]))
+        }
+        _ => Ok(found),
+    }
+}
+
+fn take(server: &Server, facts: &Facts, snapshot: &str, selection: &Selection) -> Result<Definitions, String> {
     let (program, by) = find(facts.version / 10_000)?;
+    let patience = server.lock_timeout_millis();
     let section = |section: &str| {
         let mut command = Command::new(&program);
         command
             .args(["--schema-only", "--no-password", "--encoding=UTF8", &format!("--section={section}")])
             .arg(format!("--snapshot={snapshot}"))
+            .args((patience > 0).then(|| format!("--lock-wait-timeout={patience}")))
             .args(selection.dump_arguments())
             .envs(server.address.environment())
             .stdin(Stdio::null());

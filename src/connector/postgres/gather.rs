@@ -50,7 +50,7 @@ pub(super) fn attributes(
 }
 
 /// The cluster's own number; not everybody may read it.
-fn system(client: &mut Client) -> Option<String> {
+pub(super) fn system(client: &mut Client) -> Option<String> {
     let may = "SELECT has_function_privilege('pg_control_system()', 'EXECUTE')";
     if !client.query_one(may, &[]).ok()?.get::<_, bool>(0) {
         return None;
@@ -58,7 +58,7 @@ fn system(client: &mut Client) -> Option<String> {
     client.query_one("SELECT system_identifier::text FROM pg_control_system()", &[]).ok().map(|row| row.get(0))
 }
 
-fn sequences(client: &mut Client, object: &str, all: &[Table]) -> Result<Vec<Sequence>, ConnectorError> {
+pub(super) fn sequences(client: &mut Client, object: &str, all: &[Table]) -> Result<Vec<Sequence>, ConnectorError> {
     let fail = |error: postgres::Error| error::reading(object, &error);
     let readable: Vec<&Table> = all.iter().filter(|one| one.kind == 'S' && one.may_read).collect();
     let oids: Vec<u32> = readable.iter().map(|one| one.oid).collect();

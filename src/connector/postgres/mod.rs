@@ -2,7 +2,8 @@
 //!
 //! What is kept, what is exact and why, and what comes back how is written in `docs/postgresql.md`. The parts: `address`, `tls`
 //! and `client` connect; `catalog` and `types` say what is there; `plan` makes rows records, `load` reads and sorts them,
-//! `stream` gives them out; [`target`] writes, `steps` by several connections, and `marker` says what of that has not ended.
+//! `stream` gives them out; [`target`] writes, `steps` by several connections, and `marker` says what of that has not ended;
+//! [`logical`] follows changes.
 
 mod address;
 mod aftermath;
@@ -21,6 +22,8 @@ mod gather;
 mod large;
 mod load;
 mod lobs;
+pub mod log;
+pub mod logical;
 mod marker;
 mod names;
 mod objects;

@@ -6,6 +6,7 @@ use super::{
     client::{Client, Facts, Server},
     dump, error, gather,
     load::load,
+    log::{Lsn, StreamState, Visible},
     marker,
     objects::ObjectStream,
     plan::Plan,
@@ -35,16 +36,36 @@ pub struct PostgresSource {
     selection: Selection,
     /// Whether nothing but rows is wanted.
     rows_only: bool,
+    /// The stream that goes on from what is read.
+    mark: Option<Mark>,
+}
+
+/// A stream that goes on from a backup.
+#[derive(Debug, Clone)]
+pub(super) struct Mark {
+    /// Its slot.
+    pub(super) slot: String,
+    /// What was committed before it is seen by the backup.
+    pub(super) position: Lsn,
+    /// What the publication is like.
+    pub(super) publication: String,
+    /// The server's own number, where it may be read.
+    pub(super) system: Option<String>,
 }
 
 impl PostgresSource {
     pub(super) const fn new(server: Server, selection: Selection) -> Self {
-        Self { server, selection, rows_only: false }
+        Self { server, selection, rows_only: false, mark: None }
     }
 
     /// To be compared with, not to be kept: definitions are not asked for.
     pub(super) fn rows_only(self) -> Self {
         Self { rows_only: true, ..self }
+    }
+
+    /// The base of a stream.
+    pub(super) fn marked(self, mark: Mark) -> Self {
+        Self { mark: Some(mark), ..self }
     }
 }
 
@@ -81,7 +102,7 @@ impl PostgresSource {
         let facts = self.server.facts(&mut leader)?;
         for _ in 0..MAX_BEGINNINGS {
             marker::refuse(&mut leader, &self.server.shown())?;
-            if let Some(found) = Found::take(&self.server, choose, &mut leader)? {
+            if let Some(found) = Found::take(self, &facts, choose, &mut leader)? {
                 return self.session(leader, facts, found, options);
             }
             leader.batch_execute("ROLLBACK").map_err(|error| error::reading(&self.server.shown(), &error))?;
@@ -101,9 +122,7 @@ impl PostgresSource {
     ) -> Result<PostgresSession, ConnectorError> {
         let mut notes = found.notes;
         let mut attributes = gather::attributes(&mut leader, &self.server, &facts, &found.all)?;
-        let definitions =
-            (!self.rows_only).then(|| dump::definitions(&self.server, &facts, &found.snapshot, &found.selection));
-        match definitions {
+        match found.definitions {
             None => {}
             Some(Ok(definitions)) => {
                 attributes.before = definitions.before;
@@ -127,6 +146,14 @@ impl PostgresSource {
                 ..SourceCollection::new(LARGE_OBJECTS, KeyCodec::Typed)
             });
         }
+        attributes.stream = self.mark.clone().map(|mark| StreamState {
+            slot: mark.slot,
+            system: mark.system,
+            timeline: found.timeline,
+            position: mark.position,
+            base: found.visible,
+            publication: mark.publication,
+        });
         attributes.format = FORMAT;
         attributes.tables = collections.iter().map(|collection| collection.name.clone()).collect();
         let attributes = serde_json::to_value::<Attributes>(attributes).unwrap_or_default();
@@ -169,17 +196,30 @@ struct Found {
     all: Vec<Table>,
     notes: Vec<String>,
     missing: Vec<String>,
+    /// What tables and the rest are made of, or why that is not known; nothing if it was not asked for.
+    definitions: Option<Result<dump::Definitions, String>>,
+    /// The transactions that the state shows.
+    visible: Visible,
+    timeline: String,
 }
 
 impl Found {
     /// Fixes a state and locks its tables; `None` if one of them changed in between.
-    fn take(server: &Server, choose: Choose<'_>, leader: &mut Client) -> Result<Option<Self>, ConnectorError> {
-        let object = server.shown();
+    fn take(
+        source: &PostgresSource,
+        facts: &Facts,
+        choose: Choose<'_>,
+        leader: &mut Client,
+    ) -> Result<Option<Self>, ConnectorError> {
+        let object = source.server.shown();
         let fail = |error: postgres::Error| error::reading(&object, &error);
         leader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").map_err(fail)?;
-        let sql =
-            "SELECT pg_export_snapshot(), (extract(epoch FROM clock_timestamp()) * 1000)::int8, pg_is_in_recovery()";
+        let sql = "SELECT pg_export_snapshot(), (extract(epoch FROM clock_timestamp()) * 1000)::int8, pg_is_in_recovery(), \
+             pg_current_snapshot()::text, CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END";
         let row = leader.query_one(sql, &[]).map_err(fail)?;
+        let visible = row.get::<_, String>(3).parse::<Visible>();
+        let visible = visible.map_err(|reason| ConnectorError::Unreadable { object: object.clone(), reason })?;
+        let timeline = row.get::<_, Option<String>>(4).unwrap_or_default();
         let (snapshot, millis, replica): (String, i64, bool) = (row.get(0), row.get(1), row.get(2));
         let selection = choose(leader)?;
         let all = catalog::tables(leader, &selection, &object)?;
@@ -200,6 +240,9 @@ impl Found {
                 tables.push(table.clone());
             }
         }
+        // Before tables are locked: whoever waited for one of those locks would be waited for by pg_dump, and we for that.
+        let definitions =
+            (!source.rows_only).then(|| dump::definitions(&source.server, facts, &snapshot, &selection)).transpose()?;
         for some in tables.chunks(100) {
             let list: Vec<String> = some.iter().map(|table| format!("ONLY {}", table.sql(false))).collect();
             match leader.batch_execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", list.join(", "))) {
@@ -224,7 +267,7 @@ impl Found {
         catalog::measure(leader, &mut tables, &object)?;
         catalog::describe(leader, &mut tables, &object)?;
         let time = Timestamp::from_millis(millis);
-        Ok(Some(Self { snapshot, time, selection, tables, all, notes, missing }))
+        Ok(Some(Self { snapshot, time, selection, tables, all, notes, missing, definitions, visible, timeline }))
     }
 }
 

@@ -244,6 +244,7 @@ impl Live<'_> {
             changes: course.outcome.changes,
             failures: course.all_failures,
             faults: self.listener.faults(),
+            retained_bytes: None,
         });
     }
 
@@ -296,7 +297,7 @@ impl Live<'_> {
             writer.abandon()?;
             return Err(error);
         }
-        writer.commit(&StreamEnd { is_whole, problems: Vec::new() }, self.progress)
+        writer.commit(&StreamEnd { is_whole, ..StreamEnd::default() }, self.progress)
     }
 
     /// Whether all that was to be shipped has been.

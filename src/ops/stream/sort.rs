@@ -13,6 +13,8 @@ pub enum Arrival {
     Ordered,
     /// In that of their times, whenever they come.
     Times,
+    /// In the order in which they come, with times that agree with it: nothing is looked up.
+    Settled,
     /// A change with a greater generation (twice it is the order), and a deletion, is later than what came before it; one with a
     /// lesser generation is an older version that comes late.
     Generations,
@@ -74,7 +76,7 @@ pub(super) fn sort(
 /// Whether a change that is stamped before another version of its record was made after it all the same.
 fn is_later(own: ChangeTime, before: VersionTime, arrival: Arrival) -> bool {
     match arrival {
-        Arrival::Times => false,
+        Arrival::Times | Arrival::Settled => false,
         Arrival::Ordered => true,
         Arrival::Generations => {
             // Generations have 16 bits and begin anew.

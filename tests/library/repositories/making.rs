@@ -304,7 +304,7 @@ pub(super) fn write_journal() {
         let heard = Heard::default();
         let mut writer = StreamWriter::begin(&repo, &source, &collections, &options, &heard).unwrap();
         writer.write(0, &batch).unwrap();
-        writer.commit(&StreamEnd { is_whole: true, problems: Vec::new() }, &heard).unwrap();
+        writer.commit(&StreamEnd { is_whole: true, ..StreamEnd::default() }, &heard).unwrap();
     };
     let text = |text: &str| Some(Rec::text(text));
     let now = making.clock.now().as_millis() as u64;

@@ -1,8 +1,6 @@
 //! `capture aerospike://…`: what XDR ships.
 
-mod metrics;
-
-use super::{CaptureArgs, KEPT, summary};
+use super::{CaptureArgs, KEPT, metrics::Measured, summary};
 use crate::{
     cli::{
         aerospike_connect::ConnectArgs,
@@ -31,7 +29,6 @@ use crate::{
     repo::{Repository, Snapshot},
 };
 use clap::Args;
-use metrics::Measured;
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
@@ -72,12 +69,6 @@ pub struct LiveArgs {
     /// The most connections of nodes at once
     #[arg(long, value_name = "N", default_value_t = MAX_CONNECTIONS as u16, value_parser = clap::value_parser!(u16).range(1..=4096))]
     max_connections: u16,
-    /// A change waits at most so long for its snapshot; it is acknowledged when it is in one
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
-    every: Duration,
-    /// End when everything that was there is shipped and no node lags behind: a backup by XDR
-    #[arg(long)]
-    once: bool,
     /// How far back records are shipped that were there before: `all`, or seconds [default: since the last snapshot; all without one]
     #[arg(long, value_name = "all|SECONDS", value_parser = parse_rewind)]
     rewind: Option<u64>,
@@ -90,15 +81,9 @@ pub struct LiveArgs {
     /// With --once: do not hold up the writes of transactions for the end
     #[arg(long, requires = "once")]
     no_checkpoint: bool,
-    /// How often nodes are asked how far they are
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
-    info_polling_period: Duration,
     /// With --once: give up if nothing is shipped for so long
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     start_timeout: Duration,
-    /// Keep how far the capture is in this file, as Prometheus reads it from files (the textfile collector)
-    #[arg(long, value_name = "FILE")]
-    metrics_file: Option<PathBuf>,
     /// Take the data center away from every node, and do nothing else
     #[arg(long, conflicts_with = "once")]
     stop_xdr: bool,
@@ -191,16 +176,16 @@ pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) 
     let back = live.rewind.unwrap_or_else(|| rewind(&repo, all.iter().rfind(its)));
     let center = center(address, Some(back))?;
     let options = LiveOptions {
-        every: live.every,
-        once: live.once,
+        every: args.pace.every,
+        once: args.pace.once,
         checkpoint: !live.no_checkpoint,
-        poll: live.info_polling_period,
+        poll: args.pace.info_polling_period,
         start_timeout: live.start_timeout,
         ..LiveOptions::default()
     };
-    let stream = StreamOptions { supersede: !live.once, ..stream };
+    let stream = StreamOptions { supersede: !args.pace.once, ..stream };
     let labels = [("source", source.source.name.as_str()), ("namespace", center.namespace()), ("dc", name.as_str())];
-    let measured = Measured::new(&context.reporter, live.metrics_file.clone(), &labels);
+    let measured = Measured::new(&context.reporter, args.pace.metrics_file.clone(), &labels);
     let outcome = capture_live(&Live {
         repo: &repo,
         center: &center,

@@ -99,6 +99,12 @@ fn text(standing: &StreamStanding, labels: &str) -> String {
     tell("changes_total", "counter", "Changes in them", number(of.changes));
     tell("commit_failures_total", "counter", "Commits that failed and are done again", number(of.failures));
     tell("faults_total", "counter", "Messages that were none, and connections turned away", number(of.faults));
+    tell(
+        "retained_bytes",
+        "gauge",
+        "Bytes of log that the source holds back for the stream",
+        of.retained_bytes.map(|bytes| bytes.to_string()),
+    );
     text
 }
 

@@ -1,0 +1,69 @@
+//! What a snapshot of a stream says of how far it is: a member of its attributes.
+
+use super::{lsn::Lsn, visible::Visible};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+const MEMBER: &str = "stream";
+
+/// How far a stream is, and what it goes on from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamState {
+    /// The replication slot.
+    pub slot: String,
+    /// The server's own number, where it may be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// The server's timeline.
+    pub timeline: String,
+    /// Every transaction whose commit lies before it is in the snapshot.
+    pub position: Lsn,
+    /// And so is every one that the base sees.
+    pub base: Visible,
+    /// What the publication and the values of enumerations were like.
+    pub publication: String,
+}
+
+/// What a snapshot's attributes say of its stream.
+#[must_use]
+pub fn state_of(attributes: &Json) -> Option<StreamState> {
+    StreamState::deserialize(attributes.get(MEMBER)?).ok()
+}
+
+/// Puts it into attributes.
+pub fn state_into(attributes: &mut Json, state: &StreamState) {
+    if let (Json::Object(members), Ok(state)) = (attributes, serde_json::to_value(state)) {
+        members.insert(MEMBER.to_owned(), state);
+    }
+}
+
+/// Puts how sequences stand into attributes.
+pub fn sequences_into(attributes: &mut Json, sequences: Json) {
+    if let Json::Object(members) = attributes {
+        members.insert("sequences".to_owned(), sequences);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_state_stands_beside_what_else_attributes_say() {
+        let mut attributes = json!({ "format": 1 });
+        assert_eq!(state_of(&attributes), None);
+        let state = StreamState {
+            slot: "s".to_owned(),
+            system: None,
+            timeline: "00000001".to_owned(),
+            position: Lsn(0x1_0000_0020),
+            base: "5:7:5".parse().unwrap(),
+            publication: "p".to_owned(),
+        };
+        state_into(&mut attributes, &state);
+        assert_eq!(attributes["stream"]["position"], "1/20");
+        assert_eq!(attributes["format"], 1);
+        assert_eq!(state_of(&attributes), Some(state));
+    }
+}

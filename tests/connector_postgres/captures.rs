@@ -1,0 +1,384 @@
+//! Databases that are captured as they change.
+
+use crate::{
+    cluster::{Cluster, Ran, Room, contents, rows},
+    histories::Table,
+    rng::{Rng, from_env},
+};
+use postgres::Client;
+use std::{
+    process::{Child, Stdio},
+    sync::{
+        RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Longer than anything here takes; what takes longer has failed.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+fn once(room: &Room, url: &str) -> Ran {
+    room.run(&["--json", "--quiet", "capture", url, "--once"])
+}
+
+/// A moment at which nothing is under way, by the server's clock, and what there is.
+fn moment(client: &mut Client) -> (i64, Vec<(String, Vec<String>)>) {
+    let sql = "SELECT pg_sleep(0.005), (extract(epoch FROM clock_timestamp()) * 1000)::int8";
+    let millis = client.query_one(sql, &[]).unwrap().get(1);
+    let found = contents(client);
+    client.execute("SELECT pg_sleep(0.005)", &[]).unwrap();
+    (millis, found)
+}
+
+/// What a moment shows when it is restored.
+fn restored(cluster: &Cluster, room: &Room, name: &str, at: &str) -> Vec<(String, Vec<String>)> {
+    let mut copy = cluster.database(name);
+    let ran = room.run(&["restore", at, &cluster.url(name)]);
+    // What a stream does not tell is said again.
+    assert!(ran.code == Some(0) || ran.code == Some(3) && ran.err.contains("is PARTIAL"), "{ran:?}");
+    let found = contents(&mut copy);
+    drop(copy);
+    cluster.client("postgres").batch_execute(&format!("DROP DATABASE {name}")).unwrap();
+    found
+}
+
+#[track_caller]
+fn assert_same(was: &[(String, Vec<String>)], is: &[(String, Vec<String>)], when: &str) {
+    assert_eq!(was.len(), is.len(), "{when}");
+    for (was, is) in was.iter().zip(is) {
+        assert!(was == is, "{when}, {}: {:.600?} is {:.600?}", was.0, was.1, is.1);
+    }
+}
+
+fn start(room: &Room, url: &str) -> Child {
+    let mut command = room.command(&["--quiet", "capture", url, "--every", "200ms", "--info-polling-period", "100ms"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Ends a capture as a person does.
+fn interrupt(child: Child) -> Ran {
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    child.wait_with_output().unwrap().into()
+}
+
+/// Waits until something is so, while a capture runs.
+fn wait(child: &mut Child, what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(child.try_wait().unwrap().is_none(), "the capture ended before {what}");
+        assert!(began.elapsed() < DEADLINE, "{what} does not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+const TABLES: &str = "CREATE TABLE account (id int PRIMARY KEY, balance int8 NOT NULL, note text);
+    ALTER TABLE account ALTER COLUMN note SET STORAGE EXTERNAL;
+    INSERT INTO account SELECT i, 1000, repeat(md5(i::text), 200) FROM generate_series(0, 39) i;
+    CREATE TABLE log (what text, n int); ALTER TABLE log REPLICA IDENTITY FULL;
+    CREATE TABLE part (k text, n int, PRIMARY KEY (k, n)) PARTITION BY LIST (n);
+    CREATE TABLE part_0 PARTITION OF part FOR VALUES IN (0, 2); CREATE TABLE part_1 PARTITION OF part FOR VALUES IN (1, 3);
+    CREATE TABLE numbered (id bigserial PRIMARY KEY, v float8)";
+
+fn work(client: &mut Client, rng: &mut Rng) {
+    let (a, b, n) = (rng.below(40), rng.below(40), rng.below(4));
+    let mut statements = vec![
+        format!("UPDATE account SET balance = balance - {n} WHERE id = {}", a.min(b)),
+        format!("UPDATE account SET balance = balance + {n} WHERE id = {}", a.max(b)),
+    ];
+    statements.push(match rng.below(9) {
+        0 => format!("INSERT INTO log SELECT 'x', {n} FROM generate_series(1, 3)"),
+        1 => format!("DELETE FROM log WHERE ctid = (SELECT min(ctid) FROM log WHERE n = {n})"),
+        2 => format!("UPDATE log SET what = 'y{a}' WHERE n = {n}"),
+        3 => format!("INSERT INTO part VALUES ('{a}', {n}) ON CONFLICT DO NOTHING"),
+        4 => format!("UPDATE part SET n = (n + 1) % 4 WHERE k = '{a}' AND NOT EXISTS (SELECT 1 FROM part p WHERE p.k = part.k AND p.n = (part.n + 1) % 4)"),
+        5 => format!("UPDATE account SET note = repeat('{b}', 3000) WHERE id = {a}"),
+        6 => "INSERT INTO numbered (v) VALUES (random())".to_owned(),
+        7 if rng.chance(20) => "TRUNCATE log; INSERT INTO log VALUES ('after', 1)".to_owned(),
+        _ => format!("DELETE FROM part WHERE k = '{a}'"),
+    });
+    statements.push(if rng.chance(15) { "ROLLBACK".to_owned() } else { "COMMIT".to_owned() });
+    // Writers may stand in each other's way: then the server undoes one of them.
+    if client.batch_execute(&format!("BEGIN; {}", statements.join("; "))).is_err() {
+        client.batch_execute("ROLLBACK").unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn every_moment_comes_back_whatever_writes_and_whoever_is_killed() {
+    let cluster = Cluster::logical();
+    let mut client = cluster.database("d");
+    client.batch_execute(TABLES).unwrap();
+    let (room, url) = (Room::new(), cluster.url("d"));
+    let (gate, stop) = (RwLock::new(()), AtomicBool::new(false));
+    let mut rng = Rng::new(from_env("REKEEP_TEST_SEED", 1));
+    let mut moments = Vec::new();
+    once(&room, &url).ends(0, &[]);
+    std::thread::scope(|scope| {
+        for number in 0..3 {
+            let (gate, stop, mut writer) = (&gate, &stop, cluster.client("d"));
+            scope.spawn(move || {
+                let mut rng = Rng::new(number);
+                while !stop.load(Ordering::Relaxed) {
+                    let open = gate.read().unwrap();
+                    work(&mut writer, &mut rng);
+                    drop(open);
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut child = start(&room, &url);
+            for _ in 0..from_env("REKEEP_TEST_ROUNDS", 8) {
+                std::thread::sleep(Duration::from_millis(100 + rng.below(600)));
+                if rng.chance(60) {
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                    child = start(&room, &url);
+                }
+                let closed = gate.write().unwrap();
+                moments.push(moment(&mut client));
+                drop(closed);
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }));
+        stop.store(true, Ordering::Relaxed);
+        ended.unwrap();
+    });
+    once(&room, &url).ends(0, &[]);
+    moments.push(moment(&mut client));
+    for (at, (millis, state)) in moments.iter().enumerate() {
+        let found = restored(&cluster, &room, "copy", &format!("@{millis}"));
+        assert_same(state, &found, &format!("moment {at} of {}", moments.len()));
+    }
+    room.ok(&["verify", "latest", "--restore"]);
+    room.ok(&["verify", "latest", "--against", &url]);
+    let history = room.ok(&["--json", "history", "public.account", "int:3"]).json();
+    assert!(
+        history["versions"].as_array().unwrap().iter().skip(1).all(|version| version["exact"] == true),
+        "{history}"
+    );
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn versions_have_the_keys_and_cells_of_backups_whatever_the_types() {
+    let cluster = Cluster::logical();
+    let mut client = cluster.database("d");
+    client.batch_execute("CREATE TYPE colour AS ENUM ('red', 'green')").unwrap();
+    let (room, url) = (Room::new(), cluster.url("d"));
+    let mut rng = Rng::new(from_env("REKEEP_TEST_SEED", 1));
+    let mut tables = Vec::new();
+    for number in 0..12 {
+        let (table, sql) = Table::make(number, &mut rng);
+        client.batch_execute(&format!("{sql}; ALTER TABLE {} REPLICA IDENTITY FULL", table.name)).unwrap();
+        tables.push(table);
+    }
+    client
+        .batch_execute(
+            "CREATE TABLE odd (k regclass PRIMARY KEY, r regtype[], x xml, c colour, a aclitem, m numrange, p point);
+             ALTER TABLE odd REPLICA IDENTITY FULL; CREATE TABLE \"Odd Name\".t (k int) ",
+        )
+        .unwrap_err();
+    client
+        .batch_execute(
+            "CREATE SCHEMA \"Odd Name\"; CREATE TABLE \"Odd Name\".\"x.y\" (k int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, g int GENERATED ALWAYS AS (k * 2) STORED);
+             CREATE TABLE odd (k regclass PRIMARY KEY, r regtype[], x xml, c colour, a aclitem, m numrange, p point);
+             ALTER TABLE odd REPLICA IDENTITY FULL",
+        )
+        .unwrap();
+    once(&room, &url).ends(0, &[]);
+    for round in 0..4 {
+        for table in &tables {
+            for sql in table.change(&mut rng) {
+                let _ = client.batch_execute(&sql);
+            }
+        }
+        client
+            .batch_execute(&format!(
+                "DELETE FROM odd; INSERT INTO odd VALUES ('odd', '{{int4,text}}', '<a>{round}</a>', 'green', 'postgres=r/postgres', '[1.5,{round}9)', '(1,{round})');
+                 INSERT INTO \"Odd Name\".\"x.y\" DEFAULT VALUES; INSERT INTO \"Odd Name\".\"x.y\" DEFAULT VALUES; DELETE FROM \"Odd Name\".\"x.y\" WHERE k = {round}"
+            ))
+            .unwrap();
+        let (millis, state) = moment(&mut client);
+        once(&room, &url).ends(0, &[]);
+        room.ok(&["verify", "latest", "--against", &url]);
+        assert_same(&state, &restored(&cluster, &room, "copy", &format!("@{millis}")), &format!("round {round}"));
+    }
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn a_slot_that_is_gone_or_was_moved_on_is_found_out_and_a_new_base_is_taken() {
+    let cluster = Cluster::logical();
+    let mut client = cluster.database("d");
+    client.batch_execute("CREATE TABLE t (k int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1)").unwrap();
+    let (room, url) = (Room::new(), cluster.url("d"));
+    let take = |words: &[&str], code| room.run(&["capture", &url, "--once", "--slot", "s"]).ends(code, words);
+    take(&[], 0);
+    let (before, held) = moment(&mut client);
+    let ways = [
+        ("SELECT pg_drop_replication_slot('s')", "slot s is gone"),
+        (
+            "SELECT pg_drop_replication_slot('s'); SELECT pg_create_logical_replication_slot('s', 'pgoutput')",
+            "moved on",
+        ),
+        ("SELECT pg_replication_slot_advance('s', pg_current_wal_flush_lsn())", "moved on"),
+    ];
+    for (round, (way, words)) in ways.into_iter().enumerate() {
+        client.batch_execute("UPDATE t SET v = v + 1").unwrap();
+        client.batch_execute("SELECT pg_switch_wal()").unwrap();
+        for statement in way.split("; ") {
+            client.batch_execute(statement).unwrap();
+        }
+        take(&[words, "new base"], 3);
+        assert_same(&moment(&mut client).1, &restored(&cluster, &room, "copy", "latest"), way);
+        client.batch_execute(&format!("INSERT INTO t VALUES (10 + {round}, 0)")).unwrap();
+        let (millis, state) = moment(&mut client);
+        take(&[], 0);
+        assert_same(&state, &restored(&cluster, &room, "copy", &format!("@{millis}")), way);
+        assert_same(&held, &restored(&cluster, &room, "copy", &format!("@{before}")), way);
+    }
+    room.run(&["capture", &url, "--slot", "s", "--stop-slot"]).ends(0, &["dropped"]);
+    let left = "SELECT slot_name FROM pg_replication_slots UNION SELECT pubname FROM pg_publication";
+    assert_eq!(rows(&mut client, left), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn definitions_that_change_take_a_new_base_and_lose_no_version_before_it() {
+    let cluster = Cluster::logical();
+    let mut client = cluster.database("d");
+    client
+        .batch_execute(
+            "CREATE TABLE t (k int PRIMARY KEY, v int); INSERT INTO t SELECT i, 0 FROM generate_series(1, 9) i",
+        )
+        .unwrap();
+    let (room, url) = (Room::new(), cluster.url("d"));
+    once(&room, &url).ends(0, &[]);
+    let mut states = Vec::new();
+    for definition in [
+        "ALTER TABLE t ADD COLUMN w text DEFAULT 'old'",
+        "CREATE TABLE u (k int PRIMARY KEY); INSERT INTO u VALUES (7)",
+        "ALTER TABLE t ALTER COLUMN v TYPE numeric USING v + 0.5",
+        "ALTER TABLE t RENAME COLUMN v TO x; ALTER TABLE u ADD COLUMN y int DEFAULT 3",
+        "ALTER TABLE t REPLICA IDENTITY FULL",
+        "DROP TABLE u",
+    ] {
+        client.batch_execute("UPDATE t SET k = k + 100 WHERE k = 1").unwrap();
+        states.push(moment(&mut client));
+        client.batch_execute(definition).unwrap();
+        client.batch_execute("UPDATE t SET k = k - 100 WHERE k = 101; DELETE FROM t WHERE k = 5").unwrap();
+        once(&room, &url).ends(0, &[]);
+        states.push(moment(&mut client));
+        client.batch_execute("INSERT INTO t (k) VALUES (5)").unwrap();
+        once(&room, &url).ends(0, &[]);
+        assert_same(&moment(&mut client).1, &restored(&cluster, &room, "copy", "latest"), definition);
+    }
+    for (at, (millis, state)) in states.iter().enumerate() {
+        assert_same(state, &restored(&cluster, &room, "copy", &format!("@{millis}")), &format!("state {at}"));
+    }
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn what_no_stream_tells_is_named_and_writers_are_left_in_peace() {
+    let cluster = Cluster::logical();
+    let mut client = cluster.database("d");
+    client
+        .batch_execute(
+            "CREATE TABLE t (k int PRIMARY KEY, v text); CREATE TABLE keyless (v int); CREATE UNLOGGED TABLE volatile (k int PRIMARY KEY);
+             CREATE TABLE other (k int PRIMARY KEY, u int NOT NULL UNIQUE); ALTER TABLE other REPLICA IDENTITY USING INDEX other_u_key;
+             CREATE TABLE silent (k int PRIMARY KEY, a aclitem[])",
+        )
+        .unwrap();
+    let (room, url) = (Room::new(), cluster.url("d"));
+    let named = ["keyless", "volatile", "public.other", "silent", "REPLICA IDENTITY FULL"];
+    room.run(&["capture", &url, "--once"]).ends(3, &named);
+    client.batch_execute("INSERT INTO keyless VALUES (1); UPDATE keyless SET v = 2; UPDATE other SET u = 3; INSERT INTO t VALUES (1, 'x')").unwrap();
+    room.run(&["capture", &url, "--once"]).ends(3, &["keyless"]);
+    let found = restored(&cluster, &room, "copy", "latest");
+    assert!(found.iter().any(|(name, rows)| name == "public.t" && rows == &["1\tx"]), "{found:?}");
+    let chosen = format!("{url}?table=t");
+    room.run(&["capture", &chosen, "--once"]).ends(0, &[]);
+    // A key that it gets is found, and its rows with it.
+    client.batch_execute("ALTER TABLE keyless REPLICA IDENTITY FULL; INSERT INTO keyless VALUES (2)").unwrap();
+    room.run(&["capture", &url, "--once"]).ends(3, &["volatile"]);
+    let found = restored(&cluster, &room, "copy", "latest");
+    assert!(found.iter().any(|(name, rows)| name == "public.keyless" && rows == &["2", "2"]), "{found:?}");
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn a_transaction_larger_than_memory_is_told_in_windows() {
+    let cluster = Cluster::logical();
+    let mut client = cluster.database("d");
+    client
+        .batch_execute("CREATE TABLE t (k int PRIMARY KEY, v text); CREATE TABLE log (v text); ALTER TABLE log REPLICA IDENTITY FULL")
+        .unwrap();
+    let (room, url) = (Room::new(), cluster.url("d"));
+    once(&room, &url).ends(0, &[]);
+    client
+        .batch_execute(
+            "BEGIN; INSERT INTO t SELECT i, repeat(md5(i::text), 10) FROM generate_series(1, 250000) i;
+             DELETE FROM t WHERE k % 7 = 0; UPDATE t SET k = -k WHERE k % 50 = 1;
+             INSERT INTO log SELECT repeat('x', 300) FROM generate_series(1, 20000); DELETE FROM log WHERE ctid IN (SELECT ctid FROM log LIMIT 5000); COMMIT",
+        )
+        .unwrap();
+    let (millis, state) = moment(&mut client);
+    client.batch_execute("BEGIN; TRUNCATE t; INSERT INTO t VALUES (3, 'again'); COMMIT").unwrap();
+    let ran = once(&room, &url).ends(0, &[]).json();
+    assert!(ran["changes"].as_u64().unwrap() > 500_000, "{ran}");
+    assert_same(&state, &restored(&cluster, &room, "copy", &format!("@{millis}")), "the large one");
+    assert_same(&moment(&mut client).1, &restored(&cluster, &room, "copy", "latest"), "what followed");
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn a_server_that_restarts_is_waited_for() {
+    let mut cluster = Cluster::logical();
+    let mut client = cluster.database("d");
+    client.batch_execute("CREATE TABLE t (k int PRIMARY KEY)").unwrap();
+    let (room, url) = (Room::new(), cluster.url("d"));
+    let metrics = room.path("capture.prom");
+    let mut command = room.command(&[
+        "--json",
+        "capture",
+        &url,
+        "--every",
+        "200ms",
+        "--info-polling-period",
+        "100ms",
+        "--metrics-file",
+    ]);
+    let mut child = command.arg(&metrics).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let count = |room: &Room| std::fs::read_to_string(room.path("capture.prom")).unwrap_or_default();
+    wait(&mut child, "the recovery point", || count(&room).contains("recovery_point_timestamp_seconds{"));
+    drop(client);
+    cluster.crash();
+    cluster.start();
+    let mut client = cluster.client("d");
+    client.batch_execute("INSERT INTO t VALUES (1)").unwrap();
+    wait(&mut child, "the change", || {
+        count(&room).lines().any(|line| line.starts_with("rekeep_capture_changes_total") && line.ends_with(" 1"))
+    });
+    assert!(count(&room).contains("retained_bytes"));
+    let ran = interrupt(child).ends(0, &["\"event\":\"stream\"", "tried again"]);
+    assert_eq!(ran.json()["complete"], true);
+    assert_same(&moment(&mut client).1, &restored(&cluster, &room, "copy", "latest"), "after the restart");
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn a_server_that_cannot_be_followed_says_what_to_set() {
+    let cluster = Cluster::new();
+    cluster.database("d").batch_execute("CREATE TABLE t (k int PRIMARY KEY)").unwrap();
+    let (room, url) = (Room::new(), cluster.url("d"));
+    room.run(&["capture", &url, "--once"]).ends(2, &["ALTER SYSTEM SET wal_level = 'logical'"]);
+    let snapshots = room.ok(&["--json", "snapshots"]).json();
+    assert_eq!(snapshots.as_array().map(Vec::len), Some(0), "{snapshots}");
+    room.run(&["capture", &url, "--slot", "Bad-Name"]).ends(2, &["lower-case"]);
+}

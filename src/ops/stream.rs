@@ -471,10 +471,12 @@ fn parent_of(
         Some(parent) => snapshot.id == parent,
         None => snapshot.source().is_same(&source.source) && snapshot.content.scope == source.scope,
     };
-    if let Some(parent) = options.parent.filter(|_| !repo.snapshots().is_ok_and(|all| all.iter().any(|one| its(one)))) {
-        return Err(RepoError::NoSnapshot { name: parent.to_string() }.into());
-    }
-    let Some(parent) = repo.snapshots()?.into_iter().rfind(its) else { return Ok(None) };
+    let Some(parent) = repo.snapshots()?.into_iter().rfind(its) else {
+        return match options.parent {
+            Some(parent) => Err(RepoError::NoSnapshot { name: parent.to_string() }.into()),
+            None => Ok(None),
+        };
+    };
     parent.may_be_changed()?;
     let reader = repo.chunks();
     for layer in parent.collections.iter().flat_map(|collection| &collection.stack) {

@@ -111,7 +111,7 @@ pub(super) fn run(args: &CaptureArgs, context: &Context) -> Result<Status, Failu
     }
     #[cfg(feature = "postgresql")]
     if ["postgresql:", "postgres:"].iter().any(|scheme| args.source.starts_with(scheme)) {
-        return logical::run(args, options, context);
+        return logical::run(args, &options, context);
     }
     Err(usage(format!(
         "`{}` gives no changes: aerospike://HOST/NAMESPACE, postgresql://HOST/DATABASE and asbx:FOLDER do",

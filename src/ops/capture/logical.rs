@@ -200,12 +200,12 @@ impl Logical<'_> {
         let found = lineage::newest(self)?;
         let mut lineage = match found {
             None => self.begin(follower, None, course)?,
-            Some(found) => match found.gap(&standing, follower.system()) {
+            Some(found) => match found.gap(&standing, follower.system().as_deref()) {
                 None => found,
                 Some(why) => self.begin_anew(follower, &why, course)?,
             },
         };
-        self.use_lineage(follower, &lineage)?;
+        follower.follow(lineage.followed())?;
         self.phase(follower);
         *has_worked = true;
         let mut read: Option<Instant> = None;
@@ -228,7 +228,7 @@ impl Logical<'_> {
                     } else {
                         self.begin_anew(follower, &why, course)?
                     };
-                    self.use_lineage(follower, &lineage)?;
+                    follower.follow(lineage.followed())?;
                     self.phase(follower);
                     read = None;
                 }
@@ -310,11 +310,6 @@ impl Logical<'_> {
         }
         course.outcome.complete &= course.outcome.lost == 0 && lineage.problems.is_empty();
         lineage.go_on(&commit, state, attributes);
-    }
-
-    /// Makes the snapshots' collections what the follower tells changes of.
-    fn use_lineage(&self, follower: &mut Follower, lineage: &Lineage) -> Result<(), OpsError> {
-        Ok(follower.follow(lineage.followed())?)
     }
 
     /// Tells how far the capture is.

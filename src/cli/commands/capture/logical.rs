@@ -54,7 +54,7 @@ fn usual_slot(repo: &Repository, source: &StreamSource) -> String {
     format!("rekeep_{}", data_encoding::HEXLOWER.encode(&hash[..4]))
 }
 
-pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) -> Result<Status, Failure> {
+pub(super) fn run(args: &CaptureArgs, stream: &StreamOptions, context: &Context) -> Result<Status, Failure> {
     let logical = &args.logical;
     let url = SourceUrl::parse(&args.source)?;
     let mut options = Options::default();
@@ -91,7 +91,7 @@ pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) 
         repo: &repo,
         database: &database,
         source: &source,
-        stream: &stream,
+        stream,
         backup: &backup,
         options: &options,
         progress: &measured,

@@ -389,7 +389,7 @@ impl Follower {
     /// [`ConnectorError`] from the server, and what the taker says.
     pub fn take<C: Changes>(&mut self, span: &Span, changes: &mut C) -> Result<Taken, C::Error> {
         let Self { peek, side, types, known, collections, object, name, .. } = self;
-        let fail = |error: postgres::Error| ConnectorError::from(error::reading(object, &error));
+        let fail = |error: postgres::Error| error::reading(object, &error);
         let quoted = format!("\"{}\"", name.replace('"', "\"\""));
         let options = ["proto_version", "1", "publication_names", &quoted, "binary", "true"];
         let upto = PgLsn::from(span.upto.0);

@@ -85,9 +85,9 @@ impl Lineage {
     }
 
     /// Why the server cannot tell all that followed, if it cannot.
-    pub(super) fn gap(&self, standing: &SlotStanding, system: Option<String>) -> Option<String> {
+    pub(super) fn gap(&self, standing: &SlotStanding, system: Option<&str>) -> Option<String> {
         let StreamState { slot: name, position, timeline, system: own, .. } = &self.state;
-        if let (Some(own), Some(system)) = (own, &system)
+        if let (Some(own), Some(system)) = (own, system)
             && own != system
         {
             return Some(format!("this is another server ({system}) than the one that was followed ({own})"));

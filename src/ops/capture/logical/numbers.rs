@@ -30,13 +30,11 @@ pub(super) fn number(changes: &ChangeBatch, stack: &Stack) -> Result<(ChangeBatc
         for &at in rows {
             let (row, change) = (changes.row(at), changes.time(at));
             if change.is_deletion {
-                match live.checked_sub(1) {
-                    Some(left) => live = left,
-                    None => {
-                        lost.push(data_encoding::HEXLOWER.encode(hash));
-                        continue;
-                    }
-                }
+                let Some(left) = live.checked_sub(1) else {
+                    lost.push(data_encoding::HEXLOWER.encode(hash));
+                    continue;
+                };
+                live = left;
                 numbered.delete(change.time, &numbered_key(hash, live), 0);
                 continue;
             }

@@ -25,6 +25,9 @@ use std::{
 /// What is live at the end of all that is held.
 pub(super) const NOW: Timestamp = Timestamp::from_millis(i64::MAX);
 
+/// The names of a record's cells, and its canonical bytes.
+type Record = (Arc<Shape>, Vec<u8>);
+
 /// Changes that wait to be written.
 #[derive(Default)]
 struct Pending {
@@ -169,7 +172,7 @@ impl<'a> Round<'a> {
     }
 
     /// The names and canonical bytes of a record as it stands with all that came; `None` if it is not there.
-    fn record(&mut self, collection: usize, key: &[u8]) -> Result<Option<(Arc<Shape>, Vec<u8>)>, OpsError> {
+    fn record(&mut self, collection: usize, key: &[u8]) -> Result<Option<Record>, OpsError> {
         if let Some(pending) = self.pending.get_mut(&collection)
             && let Some(at) = pending.find(key)
         {
@@ -207,7 +210,9 @@ impl<'a> Round<'a> {
         }
         let mut whole = Vec::with_capacity(value.len() + old_value.len());
         let mut writer = crate::record::CellWriter::new(&mut whole, cells.len());
-        cells.iter().for_each(|cell| writer.cell(cell.tag, cell.bytes));
+        for cell in &cells {
+            writer.cell(cell.tag, cell.bytes);
+        }
         Ok(Some(whole))
     }
 
@@ -265,7 +270,7 @@ fn unreadable(error: crate::record::bytes::DecodeError) -> OpsError {
 }
 
 /// The names and canonical bytes of the record that a cursor stands on.
-fn whole_value(cursor: &mut StackCursor<'_>) -> Result<(Arc<Shape>, Vec<u8>), OpsError> {
+fn whole_value(cursor: &mut StackCursor<'_>) -> Result<Record, OpsError> {
     let (shape, value) = cursor.value()?;
     Ok((
         shape,

@@ -16,7 +16,7 @@ use std::{
 };
 
 /// Longer than anything here takes; what takes longer has failed.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 fn once(room: &Room, url: &str) -> Ran {
     room.run(&["--json", "--quiet", "capture", url, "--once"])

@@ -56,6 +56,18 @@ pub struct AtlasArgs {
     pub timestamp_command: Option<String>,
 }
 
+/// How a store of `AtlasDB` is read. Fields are named like the connector's options.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args, Serialize)]
+#[command(next_help_heading = "AtlasDB")]
+pub struct AtlasReadArgs {
+    /// Read table after table instead of one state, while the `TimeLock` keeps sweep away
+    #[arg(long)]
+    pub fuzzy: bool,
+    /// With --fuzzy: nobody sweeps meanwhile, so that no lock is taken
+    #[arg(long, requires = "fuzzy")]
+    pub sweep_is_off: bool,
+}
+
 impl AtlasArgs {
     /// The URL that is meant: the one that was typed, or that of the configuration.
     pub(super) fn url(&self, typed: Option<&str>) -> Result<Option<String>, Failure> {

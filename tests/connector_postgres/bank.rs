@@ -13,21 +13,21 @@ use std::{
     },
 };
 
-const ACCOUNTS: usize = 40;
+pub const ACCOUNTS: usize = 40;
 
-fn rounds() -> u64 {
+pub fn rounds() -> u64 {
     std::env::var("REKEEP_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3)
 }
 
 /// Workers and a sweeper at work until they are dropped.
-struct AtWork {
+pub struct AtWork {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl AtWork {
-    fn begin(cluster: &Cluster, database: &str, bank: &Arc<Bank>, seed: u64) -> Self {
+    pub fn begin(cluster: &Cluster, database: &str, bank: &Arc<Bank>, seed: u64) -> Self {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut threads = Vec::new();
         for worker in 0..4 {
@@ -51,7 +51,7 @@ impl AtWork {
     }
 
     /// Waits until as many more transfers are done.
-    fn wait_for(&self, transfers: u64) {
+    pub fn wait_for(&self, transfers: u64) {
         let until = self.done.load(Ordering::Relaxed) + transfers;
         while self.done.load(Ordering::Relaxed) < until {
             assert!(self.threads.iter().any(|thread| !thread.is_finished()), "nobody is at work any more");
@@ -59,7 +59,7 @@ impl AtWork {
         }
     }
 
-    fn end(self) {
+    pub fn end(self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads {
             thread.join().unwrap();

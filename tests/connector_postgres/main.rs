@@ -8,6 +8,7 @@ mod bank;
 mod captures;
 mod cluster;
 mod existing;
+mod fuzzy;
 mod histories;
 mod hostile;
 mod live;

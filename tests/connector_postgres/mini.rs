@@ -233,6 +233,22 @@ impl Bank {
         client.execute(&sql, &[&key(account), &older]).unwrap();
     }
 
+    /// Keeps sweep from what can be read from now on: by a number to let go, which is a lower bound of what stays.
+    pub fn hold(&self) -> (i64, i64) {
+        let own = self.begin();
+        (own, self.running.lock().unwrap().first().copied().unwrap_or(own))
+    }
+
+    pub fn let_go(&self, own: i64) {
+        self.running.lock().unwrap().remove(&own);
+    }
+
+    /// The transactions whose commit timestamps are lower.
+    pub fn committed_before(&self, timestamp: i64) -> BTreeSet<i64> {
+        let written = self.written.lock().unwrap();
+        written.iter().filter(|(_, (commit, _))| *commit < timestamp).map(|(start, _)| *start).collect()
+    }
+
     /// What each account held after exactly these transactions.
     pub fn after(&self, transactions: &BTreeSet<i64>) -> Vec<i64> {
         let mut by_commit: Vec<Written> = self

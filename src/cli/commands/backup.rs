@@ -8,7 +8,7 @@ use crate::{
         deeplake::DeepLakeReadArgs,
         exit::{Failure, Kept as _, Status, usage},
         hooks::{HookArgs, Told},
-        postgres::{AtlasArgs, PostgresArgs},
+        postgres::{AtlasArgs, AtlasReadArgs, PostgresArgs},
         typed,
         units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
@@ -123,6 +123,9 @@ pub struct BackupArgs {
     /// What only stores of `AtlasDB` understand.
     #[command(flatten)]
     pub atlas: AtlasArgs,
+    /// How a store of `AtlasDB` is read.
+    #[command(flatten)]
+    pub atlas_read: AtlasReadArgs,
     /// What is run before and after.
     #[command(flatten)]
     pub hooks: HookArgs,
@@ -162,6 +165,7 @@ impl BackupArgs {
         let mut options = self.aerospike.options()?;
         self.asb.add_to(&mut options)?;
         options.add(&self.postgres)?;
+        options.add(&self.atlas_read)?;
         options.add(&self.lake)?;
         options.add(&json!({
             "exclude": self.exclude,

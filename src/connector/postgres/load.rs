@@ -114,7 +114,12 @@ impl<'a> Loader<'a> {
             let Some(row) = row else { return Ok(()) };
             let place = Plan::place(&row);
             match plan.read(&row, &mut scratch, &mut hash)? {
-                Read::Row(key, body) => self.pending += self.sorter.push(key, place, body),
+                Read::Row(key, body) => {
+                    if let Some(shared) = shared.filter(|_| Plan::has_outside(&body)) {
+                        shared.note_outside();
+                    }
+                    self.pending += self.sorter.push(key, place, body);
+                }
                 Read::Unusable(why) => {
                     let words = format!("{object}: the row at ({},{}): {why}", place >> 16, place & 0xffff);
                     match shared {

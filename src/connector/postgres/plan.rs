@@ -206,6 +206,11 @@ impl Plan {
         Ok(Read::Row(key, body))
     }
 
+    /// Whether a body stands for values that are elsewhere.
+    pub(super) fn has_outside(body: &[u8]) -> bool {
+        Reader::new(body).u64("a count").is_ok_and(|count| count > 0)
+    }
+
     /// The parts of a body: values that are elsewhere, and the canonical bytes, in which NULL stands for those.
     pub(super) fn take_body<'a>(&self, body: &'a [u8]) -> Option<(Vec<LargeValue>, &'a [u8])> {
         let mut reader = Reader::new(body);

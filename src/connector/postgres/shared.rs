@@ -29,6 +29,8 @@ pub(super) struct Shared {
     side: Mutex<Vec<Client>>,
     tokens: Mutex<Vec<postgres::CancelToken>>,
     stopped: AtomicBool,
+    /// Whether a value was met that is not in its row.
+    outside: AtomicBool,
     pub(super) temp_dir: PathBuf,
     /// Bytes that one reader sorts in memory.
     pub(super) run_bytes: usize,
@@ -56,6 +58,7 @@ impl Shared {
             side: Mutex::default(),
             tokens: Mutex::default(),
             stopped: AtomicBool::new(false),
+            outside: AtomicBool::new(false),
             temp_dir,
             run_bytes: ((64 << 20) / readers.max(1)).clamp(8 << 20, 32 << 20),
             unusable: Mutex::default(),
@@ -121,6 +124,14 @@ impl Shared {
 
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_outside(&self) {
+        self.outside.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_outside(&self) -> bool {
+        self.outside.load(Ordering::Relaxed)
     }
 
     /// Ends what all connections do.

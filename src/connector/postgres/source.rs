@@ -314,6 +314,19 @@ impl PostgresSession {
         Ok((Arc::clone(plan), found))
     }
 
+    /// Reads and sorts the rows of a table.
+    pub(super) fn load(&self, collection: usize) -> Result<(), ConnectorError> {
+        self.sorted(collection).map(|_| ())
+    }
+
+    /// Ends the connections, unless values are left that are not in their rows: all that was sorted is here.
+    pub(super) fn let_go(&self) {
+        if !self.shared.has_outside() {
+            self.shared.close();
+            drop(self.leader.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+
     fn is_objects(&self, collection: usize) -> bool {
         collection == self.plans.len() && collection < self.collections.len()
     }

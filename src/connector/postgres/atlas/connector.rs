@@ -21,6 +21,16 @@ pub(super) struct AtlasSettings {
     pub(super) timelock: Option<String>,
 }
 
+/// How a store is read.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ReadSettings {
+    /// Read table after table, each at a state of its own, as is done where no transaction may last so long.
+    pub(super) fuzzy: bool,
+    /// Nobody sweeps while a store is read table after table: no lock on the immutable timestamp is needed.
+    pub(super) sweep_is_off: bool,
+}
+
 /// `atlasdb:` URLs.
 #[derive(Clone, Default)]
 pub struct AtlasConnector {
@@ -62,15 +72,27 @@ impl Connector for AtlasConnector {
         "atlasdb:postgresql://HOST/DATABASE"
     }
 
-    fn options(&self, _: Role) -> Vec<OptionDescription> {
+    fn options(&self, role: Role) -> Vec<OptionDescription> {
         let mut options = options_of::<Settings>();
         options.extend(options_of::<AtlasSettings>());
+        if role == Role::Source {
+            options.extend(options_of::<ReadSettings>());
+        }
         options
     }
 
     fn source(&self, url: &SourceUrl, options: &Options) -> Result<Box<dyn Source>, ConnectorError> {
         let (place, giver) = self.open(url, options)?;
-        Ok(Box::new(AtlasSource::new(place, giver)))
+        let settings: ReadSettings = options.read()?;
+        let source = AtlasSource::new(place, giver);
+        if settings.fuzzy {
+            return Ok(Box::new(source.fuzzy(settings.sweep_is_off)?));
+        }
+        if settings.sweep_is_off {
+            let reason = "one state needs no word about sweep: sweep_is_off belongs to fuzzy".to_owned();
+            return Err(ConnectorError::Options { reason });
+        }
+        Ok(Box::new(source))
     }
 
     fn target(&self, url: &SourceUrl, options: &Options) -> Result<Box<dyn Target>, ConnectorError> {

@@ -2,6 +2,7 @@
 
 use super::{
     CONNECTOR,
+    fuzzy::Fuzzy,
     ground::{FIRST_BOUND, Ground, Keeper, Tables},
     place::Place,
     timelock::Giver,
@@ -27,16 +28,27 @@ pub(super) struct AtlasSource {
     giver: Option<Giver>,
     /// To be compared with what these timestamps belong to, where it is read back after a restore.
     restored: Option<Timestamps>,
+    /// Whether tables are read one after the other, and then whether nobody sweeps meanwhile.
+    fuzzy: Option<bool>,
 }
 
 impl AtlasSource {
     pub(super) fn new(place: Place, giver: Option<Giver>) -> Self {
-        Self { server: place.server, ground: place.ground, giver, restored: None }
+        Self { server: place.server, ground: place.ground, giver, restored: None, fuzzy: None }
     }
 
     /// A store that was restored.
     pub(super) fn restored(server: Server, ground: Ground, timestamps: Timestamps) -> Self {
-        Self { server, ground, giver: None, restored: Some(timestamps) }
+        Self { server, ground, giver: None, restored: Some(timestamps), fuzzy: None }
+    }
+
+    /// To be read table after table.
+    pub(super) fn fuzzy(self, sweep_is_off: bool) -> Result<Self, ConnectorError> {
+        if self.giver.is_none() {
+            let reason = "without one state the store's own bound is no timestamp of a backup: one is asked for at a TimeLock, or of a command";
+            return Err(ConnectorError::Options { reason: reason.to_owned() });
+        }
+        Ok(Self { fuzzy: Some(sweep_is_off), ..self })
     }
 
     /// The timestamps of the state that `client` sees.
@@ -96,6 +108,9 @@ impl Source for AtlasSource {
     }
 
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
+        if let (Some(sweep_is_off), Some(giver)) = (self.fuzzy, &self.giver) {
+            return Ok(Box::new(Fuzzy::begin(&self.server, &self.ground, giver, sweep_is_off, options)?));
+        }
         let before = match (&self.giver, &self.restored) {
             (Some(giver), None) => Some(Before { immutable: giver.immutable()?, fresh: giver.fresh()? }),
             _ => None,

@@ -1,6 +1,7 @@
 //! Who gives timestamps that the database does not keep: a `TimeLock` by its HTTP interface, or what the caller brings.
 
 use crate::connector::ConnectorError;
+use serde_json::Value as Json;
 use std::{fmt, sync::Arc, time::Duration};
 
 const CONNECT: Duration = Duration::from_secs(15);
@@ -64,7 +65,7 @@ impl Giver {
         match self {
             Self::Timelock { url, client } => {
                 let path = format!("timestamp-management/fast-forward?currentTimestamp={to}");
-                post(url, client, &path).map_err(|why| self.failed(&why.words))?;
+                post(url, client, &path, None).map_err(|why| self.failed(&why.words))?;
                 // It says nothing: only a fresh timestamp proves that it heard.
                 let fresh = self.fresh()?;
                 if fresh <= to {
@@ -76,12 +77,53 @@ impl Giver {
         }
     }
 
-    fn failed(&self, why: &str) -> ConnectorError {
-        let object = match self {
+    /// Locks the immutable timestamp: it stands from now on where it is told, with a token by which the lock is known. `None`
+    /// where nothing can be locked.
+    pub(super) fn lock(&self) -> Result<Option<(i64, String)>, ConnectorError> {
+        let Self::Timelock { url, client } = self else { return Ok(None) };
+        let body = format!(r#"{{"requestId":"{}"}}"#, request_id().map_err(|why| self.failed(&why))?);
+        let answer = post(url, client, "timelock/lock-immutable-timestamp", Some(body));
+        let answer = answer.map_err(|why| self.failed(&why.words))?;
+        let read = serde_json::from_str::<Json>(&answer).ok();
+        let locked =
+            read.as_ref().and_then(|read| Some((read.get("immutableTimestamp")?.as_i64()?, read.get("lock")?)));
+        match locked {
+            Some((immutable, token)) if immutable > 0 && token.is_object() => Ok(Some((immutable, token.to_string()))),
+            _ => Err(self.failed(&format!("it was asked for a lock, and answered `{}`", short(&answer)))),
+        }
+    }
+
+    /// Keeps a lock; `false` if it is not held any more.
+    pub(super) fn refresh(&self, token: &str) -> Result<bool, ConnectorError> {
+        self.about_lock("timelock/refresh-locks", token)
+    }
+
+    /// Lets a lock go; `false` if it was not held any more.
+    pub(super) fn unlock(&self, token: &str) -> Result<bool, ConnectorError> {
+        self.about_lock("timelock/unlock", token)
+    }
+
+    /// Whether a lock is among those that are answered.
+    fn about_lock(&self, path: &str, token: &str) -> Result<bool, ConnectorError> {
+        let Self::Timelock { url, client } = self else { return Ok(false) };
+        let answer = post(url, client, path, Some(format!("[{token}]"))).map_err(|why| self.failed(&why.words))?;
+        let Ok(Json::Array(held)) = serde_json::from_str::<Json>(&answer) else {
+            return Err(self.failed(&format!("it was asked about a lock, and answered `{}`", short(&answer))));
+        };
+        let own = serde_json::from_str::<Json>(token).unwrap_or_default();
+        Ok(held.iter().any(|lock| lock.get("requestId").is_some() && lock.get("requestId") == own.get("requestId")))
+    }
+
+    /// For messages.
+    pub(super) fn shown(&self) -> String {
+        match self {
             Self::Timelock { url, .. } => format!("the TimeLock at {}", without_login(url)),
             Self::Command(_) => "the command that gives timestamps".to_owned(),
-        };
-        ConnectorError::Unreadable { object, reason: why.to_owned() }
+        }
+    }
+
+    fn failed(&self, why: &str) -> ConnectorError {
+        ConnectorError::Unreadable { object: self.shown(), reason: why.to_owned() }
     }
 }
 
@@ -101,7 +143,7 @@ struct Refusal {
 fn ask(url: &str, client: &str, paths: &[&str]) -> Result<i64, String> {
     let mut last = String::new();
     for path in paths {
-        match post(url, client, path) {
+        match post(url, client, path, None) {
             Ok(body) => return number(&body),
             Err(refusal) if refusal.is_not_there => last = refusal.words,
             Err(refusal) => return Err(refusal.words),
@@ -111,12 +153,25 @@ fn ask(url: &str, client: &str, paths: &[&str]) -> Result<i64, String> {
 }
 
 fn number(body: &str) -> Result<i64, String> {
-    let short: String = body.trim().chars().take(60).collect();
-    body.trim().parse().map_err(|_| format!("it answered `{short}`, which is no timestamp"))
+    body.trim().parse().map_err(|_| format!("it answered `{}`, which is no timestamp", short(body)))
+}
+
+fn short(body: &str) -> String {
+    body.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(60).collect()
+}
+
+/// A random number of the form in which requests are told apart.
+fn request_id() -> Result<String, String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| error.to_string())?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex = data_encoding::HEXLOWER.encode(&bytes);
+    Ok(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
 }
 
 #[cfg(feature = "http")]
-fn post(url: &str, client: &str, path: &str) -> Result<String, Refusal> {
+fn post(url: &str, client: &str, path: &str, body: Option<String>) -> Result<String, Refusal> {
     let other = |words: String| Refusal { is_not_there: false, words };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| other(error.to_string()))?;
@@ -136,7 +191,11 @@ fn post(url: &str, client: &str, path: &str) -> Result<String, Refusal> {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(root)?;
-        let answer = asking.post(&address).header("accept", "application/json").send().await.map_err(root)?;
+        let mut request = asking.post(&address).header("accept", "application/json");
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body);
+        }
+        let answer = request.send().await.map_err(root)?;
         let status = answer.status();
         let body = answer.text().await.map_err(root)?;
         if status.is_success() {
@@ -148,7 +207,7 @@ fn post(url: &str, client: &str, path: &str) -> Result<String, Refusal> {
 }
 
 #[cfg(not(feature = "http"))]
-fn post(_: &str, _: &str, _: &str) -> Result<String, Refusal> {
+fn post(_: &str, _: &str, _: &str, _: Option<String>) -> Result<String, Refusal> {
     let _ = (CONNECT, ANSWER);
     Err(Refusal { is_not_there: false, words: "this program was built without HTTP".to_owned() })
 }

@@ -23,6 +23,7 @@ use rekeep::{
         manifest::LayerRef,
         object::{self, ObjectKind},
         pack::{self, PackBuilder, PackKey, SealedPack},
+        parity::{Head, Outline},
     },
 };
 use std::{
@@ -50,6 +51,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "pack", feed: pack_bytes, seeds: pack_seeds },
     Decoder { name: "frame", feed: frame, seeds: frame_seeds },
     Decoder { name: "index", feed: index_bytes, seeds: index_seeds },
+    Decoder { name: "parity", feed: parity_head, seeds: parity_seeds },
     Decoder { name: "config", feed: config, seeds: config_seeds },
     Decoder { name: "keys_block", feed: keys_block, seeds: || chunk_seeds(ChunkKind::Keys) },
     Decoder { name: "values_block", feed: values_block, seeds: || chunk_seeds(ChunkKind::Values) },
@@ -254,6 +256,39 @@ pub fn index_bytes(data: &[u8]) {
     if let (Ok(packs), Ok(opened)) = (packs, index::open(keyring(), &name, data)) {
         assert_eq!(packs.len(), opened.len(), "the plain header names the packs of the sealed body");
     }
+}
+
+/// The head of a group of parity, as it stands, and without its two hashes, which are put where they belong.
+pub fn parity_head(data: &[u8]) {
+    const PATH: &str = "parity/x";
+    let _ = Head::parse(PATH, data);
+    let Some(places) = data.get(12..14) else { return };
+    let listed = 64 + 40 * usize::from(u16::from_le_bytes([places[0], places[1]]));
+    let Some((list, sums)) = data.split_at_checked(listed) else { return };
+    let mut bytes = list.to_vec();
+    bytes.extend_from_slice(blake3::hash(list).as_bytes());
+    let outline = Outline::parse(PATH, &bytes);
+    bytes.extend_from_slice(sums);
+    let hash = blake3::hash(&bytes);
+    bytes.extend_from_slice(hash.as_bytes());
+    let head = Head::parse(PATH, &bytes);
+    if let (Ok(outline), Ok(head)) = (outline, head) {
+        assert_eq!(outline, head.outline, "a list says the same alone and in its head");
+    }
+}
+
+fn parity_seeds() -> Vec<Vec<u8>> {
+    let mut seed = b"RKEEPPAR".to_vec();
+    seed.extend_from_slice(&[1, 0, 1, 0, 2, 0, 1, 0]);
+    seed.extend_from_slice(&[7; 16]);
+    seed.extend_from_slice(&[1, 0, 0, 0]);
+    seed.extend_from_slice(&[0; 28]);
+    // An empty place, and a pack of one block; a hash of it and one of the row.
+    seed.extend_from_slice(&[0; 40]);
+    seed.extend_from_slice(&[9; 32]);
+    seed.extend_from_slice(&65_536_u64.to_le_bytes());
+    seed.extend_from_slice(&[3; 32]);
+    vec![seed]
 }
 
 fn index_seeds() -> Vec<Vec<u8>> {

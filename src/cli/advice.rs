@@ -108,10 +108,14 @@ pub fn for_object(name: &str) -> Option<&'static str> {
         }
         ("index", 1) => "`rekeep repair index` makes a new one from the packs",
         ("trash", 1) => "`rekeep repair marks` takes it away once no prune is at work",
-        ("packs", 2..) => "`rekeep repair packs` saves what can be read of it and names what is lost",
-        ("leases" | "checkpoints" | "damage" | "forgotten" | "promises" | "claims" | "drills" | "audit", 1..) => {
-            "`rekeep repair objects` takes away what nothing rests on"
+        ("packs", 2..) => {
+            "`rekeep repair packs` makes it again where there is parity, saves what can be read of it and names what is lost"
         }
+        ("parity", 1) => "`rekeep repair parity` takes it away and makes groups for packs without",
+        (
+            "leases" | "checkpoints" | "damage" | "forgotten" | "promises" | "claims" | "drills" | "audit" | "settings",
+            1..,
+        ) => "`rekeep repair objects` takes away what nothing rests on",
         _ => return None,
     })
 }

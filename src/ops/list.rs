@@ -262,6 +262,10 @@ pub struct RepositoryStats {
     pub chunks: u64,
     /// Stored bytes of everything.
     pub stored_bytes: u64,
+    /// Groups of parity, which are among them.
+    pub parity_groups: u64,
+    /// Their bytes.
+    pub parity_bytes: u64,
     /// Plaintext bytes of the chunks.
     pub plain_bytes: u64,
     /// Plaintext bytes of all snapshots' records, as if each were stored whole.
@@ -280,12 +284,16 @@ pub fn stats(repo: &Repository) -> Result<RepositoryStats, OpsError> {
             plain_bytes += entries.iter().map(|entry| u64::from(entry.plain_len)).sum::<u64>();
         }
     }
+    let folders = repo.stats()?;
+    let parity = folders.iter().find(|folder| folder.folder == "parity");
     Ok(RepositoryStats {
+        parity_groups: parity.map_or(0, |folder| folder.objects),
+        parity_bytes: parity.map_or(0, |folder| folder.bytes),
         snapshots: snapshots.len(),
         layers: layers.len(),
         packs: packs.len() as u64,
         chunks: packs.iter().map(|pack| pack.chunks).sum(),
-        stored_bytes: repo.stats()?.iter().map(|folder| folder.bytes).sum(),
+        stored_bytes: folders.iter().map(|folder| folder.bytes).sum(),
         plain_bytes,
         restore_bytes: snapshots.iter().flat_map(|s| &s.collections).map(|c| c.bytes).sum(),
     })

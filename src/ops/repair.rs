@@ -43,6 +43,8 @@ pub fn packs(repo: &Repository, options: &RepairPacksOptions, progress: &dyn Pro
     })?;
     let mut done = Repaired { dry_run: options.dry_run, ..Repaired::default() };
     done.lost.extend(saved.unseen.iter().cloned());
+    done.restored.extend(saved.healed.iter().map(|name| format!("{}, from parity", pack::path(name))));
+    done.waiting.extend(saved.unhealed.iter().cloned());
     let saved_from = saved.damaged.iter().filter(|pack| pack.saved > 0);
     done.restored.extend(saved_from.map(|pack| format!("{}: {} saved", pack::path(&pack.name), chunks(pack.saved))));
     if saved.damaged.is_empty() {

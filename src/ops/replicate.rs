@@ -75,7 +75,7 @@ struct Told<'a> {
 impl Watch for Told<'_> {
     fn begins(&self, stage: Stage, objects: u64, bytes: u64) {
         let kind = match stage {
-            Stage::Packs => PhaseKind::CopyingPacks,
+            Stage::Packs | Stage::Parity => PhaseKind::CopyingPacks,
             Stage::Index => PhaseKind::CopyingIndex,
             Stage::Snapshots => PhaseKind::CopyingSnapshots,
         };

@@ -3,6 +3,7 @@
 mod against;
 mod data;
 mod objects;
+mod parity;
 mod test_restore;
 
 pub use against::{AgainstOptions, AgainstOutcome, verify_against};
@@ -102,6 +103,12 @@ pub struct VerifyOutcome {
     pub chunks: u64,
     /// Packs that were to be read and lie in an archive.
     pub archived: u64,
+    /// Groups of parity.
+    pub groups: u64,
+    /// Those of them that were read and compared with their members.
+    pub groups_read: u64,
+    /// Packs that no group protects, where packs are to have parity.
+    pub unprotected: u64,
     /// Records restored into nothing and compared with their fingerprints.
     pub records: u64,
     /// What is worth knowing and is no damage: foreign things, packs in no index object, what was not looked at.
@@ -134,6 +141,7 @@ pub fn verify(
     if options.read_data != ReadData::None {
         whole = data::read_packs(repo, options, &mut outcome, progress)?;
     }
+    parity::check(repo, options.read_data, &mut outcome, progress)?;
     objects::remembered(repo, &whole, &mut outcome)?;
     if options.restore {
         let tested = test_restore::choose(snapshots);

@@ -71,6 +71,8 @@ pub enum Rule {
     ReplicaWaitsUntilStill,
     /// The commits of squashes are copied first, and of a snapshot the higher revisions before the lower ones.
     ReplicaHigherFirst,
+    /// No pack is made again while a pruner runs that may be about to delete its name.
+    NothingIsMadeAgainBesidePruners,
 }
 
 /// Whether a simulation has broken the rule for this thread.
@@ -128,7 +130,7 @@ pub mod broken {
     use std::cell::Cell;
 
     thread_local! {
-        static BROKEN: Cell<u32> = const { Cell::new(0) };
+        static BROKEN: Cell<u64> = const { Cell::new(0) };
     }
 
     /// From now on these rules, and no others, are broken for this thread.
@@ -136,7 +138,7 @@ pub mod broken {
         BROKEN.set(rules.iter().fold(0, |all, rule| all | 1 << *rule as u32));
     }
 
-    pub(super) fn get() -> u32 {
+    pub(super) fn get() -> u64 {
         BROKEN.get()
     }
 }

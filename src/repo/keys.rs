@@ -40,7 +40,7 @@ pub const FORMAT: u32 = 1;
 pub const CONFIG: &str = "rekeep.json";
 
 /// The folders of a repository: where one of them holds anything, `init` makes no other.
-pub const FOLDERS: [&str; 14] = [
+pub const FOLDERS: [&str; 16] = [
     "keys/",
     "packs/",
     "index/",
@@ -54,6 +54,8 @@ pub const FOLDERS: [&str; 14] = [
     "drills/",
     "claims/",
     "audit/",
+    "parity/",
+    "settings/",
     COPIES,
 ];
 
@@ -143,6 +145,8 @@ pub struct NewKeys<'a> {
     pub label: &'a str,
     /// Where data may be written; anywhere if none are named.
     pub regions: &'a [String],
+    /// Whether packs are to have parity: programs that do not know it are told so.
+    pub parity: bool,
 }
 
 /// An opened keyring with everything derived from it. Cheap to share behind an `Arc`.
@@ -451,7 +455,7 @@ pub fn create(
     let add = |unlock: &Unlock| add_slot(storage, &keyring, unlock, Role::Admin, new.kdf, new.label, now);
     let first = add(password)?;
     let second = add(&Unlock::Recovery(recovery.0.clone()))?;
-    let config = lines::print(&Config::make(&keyring, now, new.regions)?)?;
+    let config = lines::print(&Config::make(&keyring, now, new)?)?;
     if storage.create(CONFIG, &config)? == Created::Exists {
         for name in [&first, &second] {
             slots::delete(storage, name)?;

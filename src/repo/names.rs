@@ -63,7 +63,8 @@ pub(in crate::repo) fn fit(path: &str) -> Fit {
     let fits = match *parts.as_slice() {
         ["keys" | "trash" | "forgotten", name] | ["copies", "keys", name] => is_hex(name, 32),
         ["copies", "rekeep.json"] => true,
-        ["index" | "damage", name] => is_hex(name, 64),
+        ["index" | "damage" | "parity", name] => is_hex(name, 64),
+        ["settings", number] => is_number(number),
         ["packs", folder, name] => is_hex(name, 64) && name.starts_with(folder) && folder.len() == 2,
         ["snapshots" | "checkpoints" | "promises" | "drills" | "claims" | "audit", id, number] => {
             is_hex(id, 32) && is_number(number)

@@ -61,6 +61,8 @@ pub enum ObjectKind {
     Audit = 13,
     /// A report of a drill (sealed JSON).
     Drill = 14,
+    /// What holds for the whole repository and may be changed (plain JSON).
+    Settings = 16,
 }
 
 impl ObjectKind {
@@ -81,6 +83,7 @@ impl ObjectKind {
             12 => Self::Claim,
             13 => Self::Audit,
             14 => Self::Drill,
+            16 => Self::Settings,
             _ => return None,
         })
     }
@@ -100,7 +103,13 @@ impl ObjectKind {
             Self::Checkpoint => 64 * KIB * KIB,
             Self::Lease | Self::Mark | Self::Forgotten => 4 * KIB * KIB,
             Self::Drill | Self::Audit => KIB * KIB,
-            Self::LeaseEnd | Self::Void | Self::Tombstone | Self::Promises | Self::Damage | Self::Claim => 64 * KIB,
+            Self::LeaseEnd
+            | Self::Void
+            | Self::Tombstone
+            | Self::Promises
+            | Self::Damage
+            | Self::Claim
+            | Self::Settings => 64 * KIB,
         }
     }
 
@@ -118,6 +127,8 @@ impl ObjectKind {
             "drills" => Self::Drill.max_bytes(),
             "audit" => Self::Audit.max_bytes(),
             "claims" => Self::Claim.max_bytes(),
+            "settings" => Self::Settings.max_bytes(),
+            "parity" => super::parity::MAX_GROUP_BYTES,
             "packs" => super::pack::MAX_PACK_BYTES as u64,
             "index" => super::index::MAX_INDEX_BYTES,
             _ => 1024 * 1024,
@@ -353,6 +364,7 @@ impl Container<'_> {
             | ObjectKind::Forgotten
             | ObjectKind::Damage
             | ObjectKind::Promises
+            | ObjectKind::Settings
             | ObjectKind::Drill => !of_lease,
         };
         if may { Ok(party) } else { Err(forged("who signed it may not make such an object there")) }

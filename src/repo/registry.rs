@@ -25,6 +25,8 @@ pub enum Registry {
     ChunkKind,
     /// What the chunks of a pack are.
     PackKind,
+    /// How parity is computed.
+    ParityCode,
     /// How keys became bytes.
     KeyCodec,
     /// What was read for a snapshot.
@@ -49,6 +51,7 @@ impl Registry {
             Self::RunMethod => "run method",
             Self::ChunkKind => "chunk kind",
             Self::PackKind => "pack kind",
+            Self::ParityCode => "parity code",
             Self::KeyCodec => "key codec",
             Self::SnapshotKind => "snapshot kind",
             Self::RepositoryFeature | Self::RepositoryWriting | Self::SnapshotFeature | Self::SnapshotWriting => {
@@ -83,6 +86,7 @@ impl Registry {
             Self::Suite | Self::Wrap | Self::PackKind => {
                 "what it holds cannot be read and is left where it is; everything else can be used"
             }
+            Self::ParityCode => "the group protects nothing for this program and is left where it is",
             Self::RunMethod | Self::ChunkKind => {
                 "the chunk cannot be read and counts as whole; everything else can be used"
             }

@@ -2,9 +2,13 @@
 //! readable frames, and what is kept twice. Each works under a writer's lease where others could be in its way, beside running
 //! backups and prunes, and names what stays lost.
 
+mod keyless;
 mod packs;
+mod parity;
 
+pub use keyless::heal_keyless;
 pub use packs::{DamagedPack, Looked, SavedPacks};
+pub use parity::ParityStanding;
 
 use super::{
     ObjectName, RepoError, Repository, SnapshotId, WriteOptions,

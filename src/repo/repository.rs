@@ -11,6 +11,7 @@ mod packs;
 pub mod promises;
 mod reading;
 mod refresh;
+mod settings;
 pub(super) mod standing;
 mod take_over;
 
@@ -25,6 +26,7 @@ pub use lost::Lost;
 pub use objects::{ObjectsCheck, ObjectsProgress};
 pub use packs::{FolderStats, PackCheck};
 pub use reading::ReadLease;
+pub use settings::SettingsBody;
 
 use super::{
     ChunkId, ChunkReader, Manifest, RecoveryKey, RepoError, RepoId, Secrets, Snapshot, SnapshotId, Storage, Unlock,
@@ -35,6 +37,7 @@ use super::{
     inner::{BadPacks, Frozen, Held, Inner, Look, PackKeys, create, lock},
     keys::{self, Capability, KdfParams, Keyring, NewKeys, Role, SlotInfo, Suite},
     names,
+    parity::Percent,
     session::SessionTiming,
 };
 use crate::{
@@ -57,6 +60,15 @@ pub struct InitOptions {
     pub kdf: KdfParams,
     /// A word for the first key slot, such as `root@host`.
     pub label: String,
+}
+
+/// What a repository is from its beginning.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Traits<'a> {
+    /// Where alone data may ever be written; anywhere if none are named.
+    pub regions: &'a [String],
+    /// How much parity packs have.
+    pub parity: Option<Percent>,
 }
 
 /// How a repository is opened.
@@ -129,8 +141,26 @@ impl Repository {
         suite: Suite,
         open: &OpenOptions,
     ) -> Result<(Self, RecoveryKey), RepoError> {
+        let traits = Traits { regions, parity: None };
+        Self::init_as(&traits, storage, password, like, init, suite, open)
+    }
+
+    /// [`Self::init_within`], with everything that a repository may be from its beginning.
+    ///
+    /// # Errors
+    /// [`RepoError::Region`] before anything is written.
+    pub fn init_as(
+        traits: &Traits<'_>,
+        storage: &Storage,
+        password: &Unlock,
+        like: Option<&Repository>,
+        init: &InitOptions,
+        suite: Suite,
+        open: &OpenOptions,
+    ) -> Result<(Self, RecoveryKey), RepoError> {
         let like = like.map(Repository::secrets);
-        let new = NewKeys { like, suite, kdf: init.kdf, label: &init.label, regions };
+        let regions = traits.regions;
+        let new = NewKeys { like, suite, kdf: init.kdf, label: &init.label, regions, parity: traits.parity.is_some() };
         keys::check_regions(regions)?;
         storage.only_in(regions);
         storage.stays_within()?;
@@ -143,7 +173,11 @@ impl Repository {
             storage.rely_on(verdict.promises());
             weak = promises::weakness(storage, &verdict.findings);
         }
-        Ok((Self::with_keys(storage, keyring, open, weak, Look::AtAll)?, recovery))
+        let made = Self::with_keys(storage, keyring, open, weak, Look::AtAll)?;
+        if traits.parity.is_some() {
+            made.set_parity(traits.parity)?;
+        }
+        Ok((made, recovery))
     }
 
     /// Opens a repository and makes its catalog equal to what is listed.

@@ -23,6 +23,7 @@ use super::{
     names,
     object::{self, ObjectKind},
     pack::TARGET_PACK_BYTES,
+    parity::Percent,
 };
 use crate::report::{Warning, WarningKind};
 use presence::SessionPacks;
@@ -112,6 +113,8 @@ struct Shared {
     options: WriteOptions,
     timing: SessionTiming,
     presence: Mutex<SessionPacks>,
+    /// How much parity its packs have.
+    parity: Option<Percent>,
     pending: Pending,
     spare: Spare,
     failure: Mutex<Failure>,
@@ -253,6 +256,7 @@ impl WriteSession {
     /// Takes the lease, lists `trash/`, *then* index, `packs/`, snapshots, and names the marks it honours at once.
     pub(super) fn begin(inner: &Arc<Inner>, options: &WriteOptions, timing: &SessionTiming) -> Result<Self, RepoError> {
         let weak = inner.settle_promises()?;
+        let share = inner.parity()?;
         let party = if TAKES_AWAY.contains(&options.purpose.as_str()) { Party::Operator } else { Party::Writer };
         let lease = Lease::begin(inner, &options.purpose, party)?;
         // What cannot be removed is in nobody's way.
@@ -275,6 +279,7 @@ impl WriteSession {
             options: options.clone(),
             timing: timing.clone(),
             presence: Mutex::new(presence),
+            parity: share,
             pending: Pending::default(),
             spare: Spare::default(),
             failure: Mutex::default(),
@@ -469,7 +474,7 @@ impl WriteSession {
         let body = manifest.to_json(&mut |piece| Ok(tables.put(ChunkKind::Table, &ChunkPlain::single(piece))?.id))?;
         tables.finish()?;
         if !faults::is_broken(Rule::IndexBeforeCommit) {
-            self.uploader.drain();
+            self.uploader.finish();
         }
         self.shared.check()?;
         self.check_relied()?;
@@ -541,7 +546,7 @@ impl WriteSession {
     /// Ends without a commit: finished packs get their index, the lease ends.
     pub fn abandon(mut self) -> Result<(), RepoError> {
         self.shared.closed.store(true, Ordering::SeqCst);
-        self.uploader.drain();
+        self.uploader.finish();
         let failed = lock(&self.shared.failure).first.take();
         self.end("abandoned");
         failed.map_or(Ok(()), Err)
@@ -549,7 +554,7 @@ impl WriteSession {
 
     /// Ends what was never to commit: a prune.
     pub(super) fn close(mut self) -> Result<(), RepoError> {
-        self.uploader.drain();
+        self.uploader.finish();
         let outcome = self.shared.check();
         self.end("done");
         outcome
@@ -574,7 +579,7 @@ impl Drop for WriteSession {
     fn drop(&mut self) {
         if !self.ended {
             self.shared.closed.store(true, Ordering::SeqCst);
-            self.uploader.drain();
+            self.uploader.finish();
             self.end("abandoned");
         }
     }

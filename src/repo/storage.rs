@@ -614,7 +614,7 @@ pub enum Class {
 fn is_named_by_content(name: &str) -> bool {
     let digits = name.rsplit('/').next().unwrap_or(name);
     let is_hash = digits.len() == 64 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-    is_hash && (name.starts_with("packs/") || name.starts_with("index/"))
+    is_hash && ["packs/", "index/", "parity/"].iter().any(|folder| name.starts_with(folder))
 }
 
 /// Options are not repeated: somebody may have put a secret among them.

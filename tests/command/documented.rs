@@ -214,6 +214,7 @@ fn documents_have_the_keys_that_are_written_down() {
     is_as_said("drill list", 0, &world.json(&["drill", "list"]));
     is_as_said("drill show", 0, &world.json(&["drill", "show", "latest"]));
     is_as_said("stats", 0, &world.json(&["stats"]));
+    is_as_said("parity", 0, &world.json(&["parity", "10"]));
     is_as_said("tag", 0, &world.json(&["tag", "latest", "--add", "x"]));
 
     crate::streams::changes(&world, "xdr");

@@ -23,6 +23,7 @@ mod jobs;
 mod leases;
 mod matrix;
 mod model;
+mod parity;
 mod pruning;
 mod regions;
 mod repositories;

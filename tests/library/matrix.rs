@@ -19,8 +19,14 @@ use rekeep::{
     },
     record::{Clock, Timestamp},
     repo::{
-        ObjectName, OpenOptions, Repository, Snapshot, SnapshotId, Storage, WriteOptions, ids::PackKind,
-        lease::MarkBody, object::ObjectKind, pack, repair::Looked, session::SessionTiming,
+        ObjectName, OpenOptions, Repository, Snapshot, SnapshotId, Storage, WriteOptions,
+        ids::PackKind,
+        lease::MarkBody,
+        object::ObjectKind,
+        pack,
+        parity::{Outline, Percent},
+        repair::Looked,
+        session::SessionTiming,
     },
 };
 use std::{
@@ -30,13 +36,12 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 const PAGE: &str = "docs/damage.md";
-const BEGIN: &str = "<!-- answers -->";
 
 /// What is done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,13 +79,11 @@ struct Sound {
     targets: Vec<(&'static str, String, String)>,
 }
 
-fn sound() -> &'static Sound {
-    static SOUND: OnceLock<Sound> = OnceLock::new();
-    SOUND.get_or_init(make)
-}
-
-fn make() -> Sound {
+fn make(parity: Option<Percent>) -> Sound {
     let (world, repo) = World::new();
+    if parity.is_some() {
+        repo.set_parity(parity).unwrap();
+    }
     let gathered: Vec<SnapshotId> = (0..2).map(|n| take(&world, &repo, &sample(70 + n, 20, 50), "gone")).collect();
     for id in &gathered {
         repo.forget(id).unwrap();
@@ -173,7 +176,19 @@ fn make() -> Sound {
         ("claims/", one(&world, "claims/"), one(&world, "claims/").replace("/5", "/6")),
         ("audit/", one(&world, "audit/"), one(&world, "audit/").replace("/0", "/7")),
     ];
-    Sound { image: world.backend.image(), now: world.clock.now(), states: [(first, db), (second, changed)], targets }
+    let image = world.backend.image();
+    let mut targets: Vec<(&'static str, String, String)> = targets;
+    if parity.is_some() {
+        let protects = |name: &String| {
+            let outline = Outline::parse(name, &image[name]).unwrap();
+            outline.members().any(|it| it.name == data)
+        };
+        let group = world.backend.names("parity/").into_iter().find(protects).unwrap();
+        targets.retain(|(object, ..)| object.starts_with("packs/"));
+        targets.push(("parity/", group.clone(), format!("damage/{}", id_of(&group))));
+        targets.push(("settings/", at("settings/0".into()), at("settings/9".into())));
+    }
+    Sound { image, now: world.clock.now(), states: [(first, db), (second, changed)], targets }
 }
 
 /// Backs up a database of this name, a second later.
@@ -396,6 +411,7 @@ impl Cell {
         lost.extend(repo.repair_index(false, &mut |_| true).map_err(text)?.lost);
         lost.extend(repo.repair_snapshots(false).map_err(text)?.lost);
         lost.extend(repo.repair_objects(false).map_err(text)?.lost);
+        lost.extend(repo.repair_parity(false, &mut |_| true).map_err(text)?.lost);
         Ok(lost.is_empty())
     }
 }
@@ -436,26 +452,28 @@ fn is_asked_for(object: &str) -> bool {
 }
 
 /// The table as the page shows it.
-fn table(rows: &BTreeMap<(usize, usize, bool), Vec<char>>) -> String {
+fn table(sound: &Sound, rows: &BTreeMap<(usize, usize, bool), Vec<char>>) -> String {
     let mut text =
         format!("| object | harm | host | {} |\n|---|---|---|{}\n", VERBS.join(" | "), "---|".repeat(VERBS.len()));
-    let every = (0..sound().targets.len()).flat_map(|t| (0..HARMS.len()).map(move |h| (t, h)));
+    let every = (0..sound.targets.len()).flat_map(|t| (0..HARMS.len()).map(move |h| (t, h)));
     for (target, harm) in every.filter(|(target, harm)| rows.contains_key(&(*target, *harm, true))) {
         let [warm, cold] = [true, false].map(|is_warm| rows[&(target, harm, is_warm)].clone());
         let lines: Vec<(&str, Vec<char>)> =
             if warm == cold { vec![("any", warm)] } else { vec![("knows it", warm), ("new", cold)] };
         for (host, answers) in lines {
             let cells: Vec<String> = answers.iter().map(ToString::to_string).collect();
-            let (object, harm) = (sound().targets[target].0, HARMS[harm].1);
+            let (object, harm) = (sound.targets[target].0, HARMS[harm].1);
             writeln!(text, "| `{object}` | {harm} | {host} | {} |", cells.join(" | ")).unwrap();
         }
     }
     text
 }
 
-#[test]
-fn every_harm_to_every_object_has_its_answer_from_every_verb() {
-    let sound = sound();
+/// The page is written by one at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Harms every object in every way, and holds the answers against the table of the page that begins and ends with these lines.
+fn answers(sound: &Sound, begin: &str, end: &str) -> BTreeMap<(usize, usize, bool), Vec<char>> {
     let cells: Vec<(usize, usize, bool)> = (0..sound.targets.len())
         .flat_map(|target| (0..HARMS.len()).flat_map(move |harm| [true, false].map(|is_warm| (target, harm, is_warm))))
         .filter(|(target, ..)| is_asked_for(sound.targets[*target].0))
@@ -476,9 +494,11 @@ fn every_harm_to_every_object_has_its_answer_from_every_verb() {
         }
     });
     let (rows, wrong) = (rows.into_inner().unwrap(), wrong.into_inner().unwrap());
-    let text = table(&rows);
+    let text = table(sound, &rows);
+    let turn = ONE_AT_A_TIME.lock().unwrap();
     let page = fs::read_to_string(PAGE).unwrap();
-    let (words, there) = page.split_once(BEGIN).unwrap();
+    let (words, rest) = page.split_once(begin).unwrap();
+    let (there, behind) = rest.split_once(end).unwrap();
     // Of what was not asked for the page stands.
     let mut lines: Vec<&str> = text.lines().take(2).collect();
     for (name, ..) in &sound.targets {
@@ -487,9 +507,26 @@ fn every_harm_to_every_object_has_its_answer_from_every_verb() {
     }
     let text = lines.join("\n") + "\n";
     if std::env::var_os("REKEEP_TEST_WRITE").is_some() {
-        fs::write(PAGE, format!("{words}{BEGIN}\n\n{text}")).unwrap();
+        fs::write(PAGE, format!("{words}{begin}\n\n{text}\n{end}{behind}")).unwrap();
     }
+    drop(turn);
     assert!(wrong.is_empty(), "{wrong:#?}");
     let differ: Vec<(&str, &str)> = there.trim().lines().zip(text.trim().lines()).filter(|(a, b)| a != b).collect();
     assert!(there.trim() == text.trim(), "the page says otherwise: {differ:#?}");
+    rows
+}
+
+#[test]
+fn every_harm_to_every_object_has_its_answer_from_every_verb() {
+    answers(&make(None), "<!-- answers -->", "<!-- end of answers -->");
+}
+
+/// With parity every pack that is lost or damaged comes back, although its source has gone on.
+#[test]
+fn with_parity_a_repair_leaves_nothing_lost() {
+    let sound = make(Percent::new(10));
+    let rows = answers(&sound, "<!-- answers with parity -->", "<!-- end of answers with parity -->");
+    for ((target, harm, _), said) in rows {
+        assert_eq!(said[6..], ['0'; 3], "{} {}: repair, prune, verify", sound.targets[target].0, HARMS[harm].1);
+    }
 }

@@ -13,7 +13,7 @@ from primitives import open_c, open_x, public_of, u16, u32, u64, varint, xwing_o
 
 HEX16, HEX32, NUMBER = r"[0-9a-f]{32}", r"[0-9a-f]{64}", r"(?:0|[1-9][0-9]*)"
 SNAPSHOT, CHECKPOINT, LEASE, MARK, END, VOID, TOMBSTONE, PROMISES, DAMAGE, FORGOTTEN = range(1, 11)
-CLAIM, AUDIT, DRILL = 12, 13, 14
+CLAIM, AUDIT, DRILL, SETTINGS = 12, 13, 14, 16
 SEALED = {SNAPSHOT, CHECKPOINT, AUDIT, DRILL}
 NAMES = {
     SNAPSHOT: f"snapshots/{HEX16}/{NUMBER}", CHECKPOINT: f"checkpoints/{HEX16}/{NUMBER}",
@@ -21,6 +21,7 @@ NAMES = {
     VOID: f"snapshots/{HEX16}/0", TOMBSTONE: f"snapshots/{HEX16}/[1-9][0-9]*",
     PROMISES: f"promises/{HEX16}/{NUMBER}", DAMAGE: f"damage/{HEX32}", FORGOTTEN: f"forgotten/{HEX16}",
     CLAIM: f"claims/{HEX16}/{NUMBER}", AUDIT: f"audit/{HEX16}/{NUMBER}", DRILL: f"drills/{HEX16}/{NUMBER}",
+    SETTINGS: f"settings/{NUMBER}",
 }
 READER, WRITER, OPERATOR = 1, 2, 3
 MIB = 1 << 20
@@ -70,7 +71,8 @@ class Repository:
     def __init__(self, root, password=None, recovery=None):
         self.root = root
         self.config = two_lines(self.twice("rekeep.json"))
-        need(self.config["format"] == 1 and not self.config["features"], "another format, or features")
+        features = [it for it in self.config["features"] if not it.startswith("check:")]
+        need(self.config["format"] == 1 and not features, "another format, or features")
         self.id = bytes.fromhex(self.config["id"])
         self.epochs = self.open_slots(password, recovery and recovery_key(recovery))
         self.open_config()

@@ -119,6 +119,7 @@ fn parts_of_kind(storage: &Storage, kind: ObjectKind) -> Result<Vec<String>, Rep
         ObjectKind::Drill => "drills/",
         ObjectKind::Claim => "claims/",
         ObjectKind::Audit => "audit/",
+        ObjectKind::Settings => "settings/",
     };
     let mut names: Vec<String> = storage.list(folder)?.into_iter().map(|object| object.name).collect();
     names.sort_unstable();

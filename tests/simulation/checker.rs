@@ -17,6 +17,7 @@ type Described = Vec<(ObjectName, Vec<ChunkId>)>;
 
 /// What a snapshot's newest revision that counts references.
 struct Needs {
+    is_of_stream: bool,
     revision: u64,
     chunks: Vec<ChunkId>,
     /// What its layers hold, themselves left out.
@@ -50,7 +51,8 @@ impl Checker {
         let standing: HashSet<SnapshotId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
         let gone: Vec<SnapshotId> = self.needs.keys().filter(|id| !standing.contains(id)).copied().collect();
         for id in gone {
-            if !sea.is_forgotten(&id) {
+            let is_superseded = self.needs[&id].is_of_stream && sea.may_be_superseded();
+            if !sea.is_forgotten(&id) && !is_superseded {
                 return Err(format!("snapshot {id} has vanished, although nobody forgot it"));
             }
             self.needs.remove(&id);
@@ -70,7 +72,8 @@ impl Checker {
     }
 
     fn needs_of(&self, snapshot: &Snapshot) -> Result<Needs, String> {
-        let mut needs = Needs { revision: snapshot.revision, chunks: Vec::new(), holds: BTreeSet::new() };
+        let is_of_stream = snapshot.source().name == "river";
+        let mut needs = Needs { is_of_stream, revision: snapshot.revision, chunks: Vec::new(), holds: BTreeSet::new() };
         for layer in snapshot.collections.iter().flat_map(|collection| &collection.stack) {
             let walked = self.walk.chunks(&self.repo.chunks(), layer, &mut |id| {
                 needs.chunks.push(id);

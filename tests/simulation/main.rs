@@ -9,6 +9,7 @@
 mod actors;
 mod adversary;
 mod checker;
+mod parity_schedules;
 mod random;
 mod replica_schedules;
 mod scheduler;

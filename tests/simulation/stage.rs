@@ -12,7 +12,8 @@ use super::{
     storage::{Broken, Sea, Watch, Weather},
 };
 use rekeep::repo::{
-    ChunkId, ChunkKind, ObjectName, RepoError, Repository, Snapshot, SnapshotId, entropy, faults::Rule, pruner::Pruner,
+    ChunkId, ChunkKind, ObjectName, RepoError, Repository, Snapshot, SnapshotId, entropy, faults::Rule,
+    parity::Percent, pruner::Pruner,
 };
 use std::{
     collections::HashSet,
@@ -54,6 +55,11 @@ impl Stage {
 
     pub fn sea(&self) -> &Sea {
         &self.place.sea
+    }
+
+    /// From here on packs have parity.
+    pub fn settle_parity(&self, percent: u8) {
+        self.looker().set_parity(Percent::new(percent)).unwrap();
     }
 
     pub fn start(&self, work: impl FnOnce(&Actor) -> Result<(), RepoError> + Send + 'static) -> usize {

@@ -86,6 +86,7 @@ pub struct Sea {
     pub time: Arc<AtomicI64>,
     /// What somebody who may has asked to be forgotten.
     forgotten: Arc<Mutex<BTreeSet<SnapshotId>>>,
+    supersedes: Arc<AtomicBool>,
     /// Of a replica: where violations are told.
     main: Option<Arc<Mutex<State>>>,
 }
@@ -110,6 +111,7 @@ impl Sea {
         let island = Self {
             state: Arc::default(),
             time: Arc::clone(&self.time),
+            supersedes: Arc::clone(&self.supersedes),
             forgotten: Arc::clone(&self.forgotten),
             main: Some(Arc::clone(&self.state)),
         };
@@ -159,6 +161,16 @@ impl Sea {
         self.forgotten.lock().unwrap().insert(id);
     }
 
+    /// From here on a stream may forget whatever came before it of its source, also what commits meanwhile.
+    pub fn streams_supersede(&self) {
+        self.supersedes.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a snapshot of a stream may be gone because another took its place.
+    pub fn may_be_superseded(&self) -> bool {
+        self.supersedes.load(Ordering::SeqCst)
+    }
+
     pub fn is_forgotten(&self, id: &SnapshotId) -> bool {
         self.forgotten.lock().unwrap().contains(id)
     }
@@ -186,6 +198,11 @@ impl Sea {
     /// An object becomes what nobody can read.
     pub fn garble(&self, name: &str) {
         self.state().objects.insert(name.to_owned(), b"rubbish".to_vec());
+    }
+
+    /// A medium loses an object; nobody looks at once.
+    pub fn lose(&self, name: &str) {
+        self.state().objects.remove(name);
     }
 
     /// One of the requests that are still on their way arrives.

@@ -28,7 +28,13 @@ use rekeep::{
         transfer::{TransferOptions, transfer},
     },
     record::{CellWriter, ChangeBatch, KeyCodec, RowHead, Tag, VersionTime},
-    repo::{RepoError, Repository, Snapshot, entropy, faults::Rule},
+    repo::{
+        RepoError, Repository, Snapshot, Storage, entropy,
+        faults::Rule,
+        pack,
+        parity::{Outline, Percent},
+        repair::{Looked, heal_keyless},
+    },
     report::ErrorKind,
 };
 use std::{
@@ -56,6 +62,10 @@ struct Truth {
     restored: AtomicU64,
     drilled: AtomicU64,
     copied: AtomicU64,
+    /// How often somebody looked after groups of parity.
+    looked_after: AtomicU64,
+    /// Packs that were lost in the end, and made again.
+    healed: AtomicU64,
 }
 
 const WHO: &[u8] = b"who";
@@ -258,6 +268,7 @@ fn capture(actor: &Actor, rng: &mut Rng, truth: &Truth) -> Result<(), RepoError>
     let source = stream_source(&repo, feed.identity(), Scope::default(), "memory:river", None);
     let supersede = rng.chance(30);
     if supersede {
+        actor.place.sea.streams_supersede();
         let before = repo.snapshots()?.into_iter().filter(|it| it.source().name == "river");
         before.for_each(|it| actor.place.sea.forgets(it.id));
     }
@@ -339,6 +350,14 @@ fn copy_some(actor: &Actor, rng: &mut Rng, truth: &Truth) -> Result<(), RepoErro
     Ok(())
 }
 
+/// Groups for packs that have none, and none for those that are gone, beside whoever else is at work.
+fn look_after_parity(actor: &Actor, truth: &Truth) -> Result<(), RepoError> {
+    actor.open()?.repair_parity(false, &mut |_| true)?;
+    truth.looked_after.fetch_add(1, Ordering::SeqCst);
+    // Without a key, and with nothing to do.
+    heal_keyless(&actor.storage(), &Looked::Remembered, false, &mut |_| true).map(drop)
+}
+
 /// Before what somebody falls asleep, so that others run to their end meanwhile.
 const MOMENTS: &[&str] = &[
     "list trash/",
@@ -353,8 +372,10 @@ const MOMENTS: &[&str] = &[
     "create checkpoints/",
     "create snapshots/",
     "create trash/",
+    "create parity/",
     "delete index/",
     "delete packs/",
+    "delete parity/",
     "delete checkpoints/",
     "look into the catalog",
 ];
@@ -373,6 +394,10 @@ fn run(seed: u64, flaws: &Flaws) -> Outcome {
     place.island = Sea::default();
     place.island.time = Arc::clone(&sea.time);
     init(&place.island, &caches.path().join("island"));
+    // Half of the repositories have parity.
+    if seed.is_multiple_of(2) {
+        open_directly(&sea, caches.path(), "settler").set_parity(Percent::new(10 + 10 * (seed % 3) as u8)).unwrap();
+    }
     let weather = random::weather(&mut rng, 40, 6);
     sea.configure(seed, weather, None);
     place.island.configure(seed, weather, None);
@@ -426,7 +451,8 @@ fn start(place: &Place, rng: &mut Rng, seed: u64, truth: &Arc<Truth>) -> usize {
         }),
         68..=83 => place.start(host, seed, forget_some),
         84..=91 => place.start(host, seed, move |actor, rng| restore_one(actor, rng, &truth)),
-        92..=95 => place.start(host, seed, move |actor, rng| drill_one(actor, rng, &truth)),
+        92..=93 => place.start(host, seed, move |actor, rng| drill_one(actor, rng, &truth)),
+        94..=96 => place.start(host, seed, move |actor, _| look_after_parity(actor, &truth)),
         _ => place.start(host, seed, move |actor, rng| copy_some(actor, rng, &truth)),
     }
 }
@@ -480,12 +506,50 @@ fn end(place: &Place, rng: &mut Rng, truth: &Truth) {
     if !left.is_empty() {
         sea.report(format!("marks that nobody is in the way of are left: {left:?}"));
     }
+    if repo.parity_percent().unwrap().is_some() {
+        protected_in_peace(place, &repo, truth);
+        whole(&repo, "after a pack was lost and made again");
+    }
+}
+
+/// With parity looked after, groups name packs that are there and nothing else, and each pack that is lost is made again without a
+/// key.
+fn protected_in_peace(place: &Place, repo: &Repository, truth: &Truth) {
+    let sea = &place.sea;
+    if let Err(error) = repo.repair_parity(false, &mut |_| true) {
+        sea.report(format!("parity cannot be looked after: {error}"));
+        return;
+    }
+    let standing = repo.parity_standing().unwrap();
+    if !standing.unprotected.is_empty() || !standing.damaged.is_empty() {
+        sea.report(format!("packs are not protected: {standing:?}"));
+    }
+    let packs = sea.names("packs/");
+    for group in sea.names("parity/") {
+        let outline = Outline::parse(&group, &sea.bytes(&group)).unwrap();
+        let gone = outline.members().map(|it| pack::path(&it.name)).find(|name| !packs.contains(name));
+        if let Some(gone) = gone {
+            sea.report(format!("{group} names {gone}, which is gone for good"));
+        }
+    }
+    let storage = Storage::over(sea.backend(None, &Arc::default()), "sea");
+    let described: Vec<String> = repo.packs().unwrap().iter().map(|it| pack::path(&it.name)).collect();
+    for name in described {
+        let before = sea.bytes(&name);
+        sea.lose(&name);
+        match heal_keyless(&storage, &Looked::Remembered, false, &mut |_| true) {
+            Ok(done) if done.restored.len() == 1 && sea.bytes(&name) == before => {
+                truth.healed.fetch_add(1, Ordering::SeqCst);
+            }
+            other => sea.report(format!("{name} was lost and is not made again: {other:?}")),
+        }
+    }
 }
 
 #[test]
 fn verbs_beside_each_other_lose_nothing() {
     let first = from_env("REKEEP_SIM_FIRST", 0);
-    let mut all = [0; 8];
+    let mut all = [0; 10];
     let seeds = from_env("REKEEP_SIM_VERBS", 24);
     for seed in first..first + seeds {
         // The last look before a commit is a net below the rules: most run without it.
@@ -501,16 +565,19 @@ fn verbs_beside_each_other_lose_nothing() {
             &truth.restored,
             &truth.drilled,
             &truth.copied,
+            &truth.looked_after,
+            &truth.healed,
         ];
         all.iter_mut().zip(counted).for_each(|(all, count)| *all += count.load(Ordering::SeqCst));
     }
-    let [committed, resumed, squashed, deleted, captured, restored, drilled, copied] = all;
+    let [committed, resumed, squashed, deleted, captured, restored, drilled, copied, looked_after, healed] = all;
     println!(
         "{committed} backups committed, {resumed} carried on, {captured} captures, {squashed} layers squashed, {deleted} packs deleted, \
-         {restored} restores, {drilled} drills, {copied} copies"
+         {restored} restores, {drilled} drills, {copied} copies, {looked_after} times parity looked after, {healed} packs made again"
     );
     if seeds >= 24 {
         assert!(committed > 20 && resumed > 0 && squashed > 0 && deleted > 20, "too little happens");
+        assert!(looked_after > 0 && healed > 0, "too little happens to parity");
         assert!(captured > 0 && restored > 0 && drilled > 0 && copied > 0, "too little happens");
     }
 }

@@ -8,7 +8,7 @@ use crate::{
         password::PasswordSource,
     },
     ops::Progress as _,
-    repo::{InitOptions, Repository, Storage, Suite, keys::KdfParams},
+    repo::{InitOptions, Repository, Storage, Suite, Traits, keys::KdfParams, parity::Percent},
 };
 use clap::Args;
 use serde_json::json;
@@ -30,6 +30,9 @@ pub struct InitArgs {
     /// (repeatable; docs/storage.md)
     #[arg(long = "allowed-region", value_name = "REGION")]
     pub allowed_regions: Vec<String>,
+    /// Give packs so much parity (5 to 100): a lost or damaged pack is made again from it, without the source and without a password
+    #[arg(long, value_name = "PERCENT")]
+    pub parity: Option<Percent>,
     /// A word that `key list` shows beside the password's slot (default: user@host)
     #[arg(long, value_name = "WORD")]
     pub label: Option<String>,
@@ -66,8 +69,9 @@ pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Status, Failure>
         );
     }
     let init = InitOptions { kdf, label: args.label.clone().unwrap_or_else(default_label) };
+    let traits = Traits { regions: &args.allowed_regions, parity: args.parity };
     let (repo, recovery) =
-        Repository::init_within(&args.allowed_regions, &storage, &password, like.as_ref(), &init, args.suite, &open)
+        Repository::init_as(&traits, &storage, &password, like.as_ref(), &init, args.suite, &open)
             .kept("if `rekeep.json` was made, the repository is usable with its password; else run it again")?;
     // A help on a full disk, and no promise.
     let _ = storage.keep_reserve();
@@ -79,6 +83,7 @@ pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Status, Failure>
             "repository": repo.id(),
             "location": repo.storage().location(),
             "allowed_regions": repo.regions(),
+            "parity": args.parity,
             "recovery_key": recovery.0,
         });
         context.out.json(&result);

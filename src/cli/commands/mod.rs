@@ -27,6 +27,7 @@ pub mod key;
 pub mod leases;
 pub mod ls;
 pub mod man;
+pub mod parity;
 pub mod prune;
 pub mod repair;
 pub mod replay;
@@ -94,6 +95,8 @@ pub enum Command {
     Copy(Box<copy::CopyArgs>),
     /// Copy the whole repository to another place, byte for byte and without a password
     Replicate(replicate::ReplicateArgs),
+    /// Show how much parity packs have, or settle how much new ones get
+    Parity(parity::ParityArgs),
     /// Mend what can be mended of a damaged repository
     #[command(subcommand)]
     Repair(repair::RepairCommand),
@@ -184,6 +187,7 @@ pub fn run(command: Command, whole: fn() -> clap::Command, context: &Context) ->
         Command::Prune(args) => prune::run(&args, context),
         Command::Copy(args) => copy::run(&args, context),
         Command::Replicate(args) => replicate::run(&args, context),
+        Command::Parity(args) => parity::run(&args, context),
         Command::Repair(command) => repair::run(&command, context),
         Command::Drill(args) => drill::run(&args, context),
         Command::Inspect(args) => inspect::run(&args, context),

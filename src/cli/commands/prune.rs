@@ -213,6 +213,15 @@ fn done(outcome: &PruneOutcome) -> String {
     if !tidied.is_empty() {
         text.push_str(&format!("tidied   {}\n", tidied.join(", ")));
     }
+    if outcome.groups_removed > 0 {
+        text.push_str(&format!("parity   {} removed\n", counted(outcome.groups_removed, "group")));
+    }
+    if outcome.unprotected > 0 {
+        text.push_str(&format!(
+            "parity   {} without: `rekeep repair parity` makes groups for them\n",
+            counted(outcome.unprotected, "pack")
+        ));
+    }
     text.push_str(&waiting(&outcome.waiting));
     text.push_str(&format!("took     {}\n", show_duration(outcome.duration_seconds)));
     text

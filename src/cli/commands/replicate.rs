@@ -62,8 +62,10 @@ fn summary(done: &Replicated, follows: bool) -> String {
     for name in &done.mended {
         text.push_str(&format!("mended   {}\n", safe(name)));
     }
+    let parity =
+        if done.parity > 0 { format!(", {} of parity", counted(done.parity, "object")) } else { String::new() };
     text.push_str(&format!(
-        "{copied} {}: {}, {}, {}, {}\n",
+        "{copied} {}: {}, {}, {}, {}{parity}\n",
         show_size(done.bytes),
         counted(done.packs, "pack"),
         counted(done.index, "index object"),

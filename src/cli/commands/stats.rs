@@ -55,6 +55,7 @@ pub(super) fn run(args: &StatsArgs, context: &Context) -> Result<Status, Failure
         ("packs", show_count(stats.packs)),
         ("chunks", show_count(stats.chunks)),
         ("stored", show_size(stats.stored_bytes)),
+        ("of it parity", show_size(stats.parity_bytes)),
         ("chunks before compression", show_size(stats.plain_bytes)),
         ("all snapshots if restored", show_size(stats.restore_bytes)),
     ] {

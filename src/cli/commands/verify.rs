@@ -179,6 +179,9 @@ fn checked(outcome: &VerifyOutcome) -> Vec<String> {
     if outcome.chunks > 0 {
         parts.push(counted(outcome.chunks, "chunk"));
     }
+    if outcome.groups > 0 {
+        parts.push(format!("{} of {} of parity", show_count(outcome.groups_read), counted(outcome.groups, "group")));
+    }
     if outcome.records > 0 {
         parts.push(format!("{} restored into nothing", counted(outcome.records, "record")));
     }

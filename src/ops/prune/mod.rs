@@ -129,6 +129,10 @@ pub struct PruneOutcome {
     pub locks: Option<LocksExtended>,
     /// Packs that were moved to another class of storage, or in a dry run would be.
     pub tiered: Option<Tiered>,
+    /// Groups of parity that went because nothing is lost with them.
+    pub groups_removed: u64,
+    /// Packs that no group of parity protects, where packs are to have parity.
+    pub unprotected: u64,
     /// The marks that are left, and which lease each waits for.
     pub waiting: Vec<MarkState>,
     /// What could not be read or deleted, and why. What it is about stays, and the next prune tries again.
@@ -175,6 +179,10 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
     if !options.dry_run && (options.tier.is_some() || options.extend_locks.is_some()) {
         // What is needed is another question once packs were copied.
         keep_up(repo, &repo.survey(&walk::Layers, grace)?, options, &mut outcome, progress)?;
+    }
+    if !options.dry_run {
+        let standing = repo.parity_standing()?;
+        outcome.unprotected = standing.percent.map_or(0, |_| standing.unprotected.len() as u64);
     }
     outcome.duration_seconds = began.elapsed().as_secs_f64();
     outcome.peak_memory_bytes = peak_memory_bytes();
@@ -380,6 +388,7 @@ fn delete(pruner: &Pruner, outcome: &mut PruneOutcome, progress: &dyn Progress) 
     outcome.index_objects_deleted += deleted.index_objects;
     outcome.chunks_copied += deleted.copied_chunks;
     outcome.bytes_copied += deleted.copied_bytes;
+    outcome.groups_removed += deleted.groups;
     let refused = !deleted.failures.is_empty();
     for failure in deleted.failures {
         if !outcome.failures.contains(&failure) {

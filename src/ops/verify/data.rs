@@ -223,14 +223,14 @@ fn check_one(
     let folder = path.split('/').next().unwrap_or_default();
     let last = path.rsplit('/').next().unwrap_or_default();
     match folder {
-        "packs" | "index" => {
+        "packs" | "index" | "parity" => {
             let name = ObjectName::from_str(last).map_err(|_| "its name is no hash".to_owned())?;
             if *blake3::hash(bytes).as_bytes() != name.0 {
                 return Err("its bytes are not those that its name promises".to_owned());
             }
             if folder == "packs" {
                 found.insert(name, bytes.len() as u64);
-            } else {
+            } else if folder == "index" {
                 named.extend(index::packs_of(&name, bytes).map_err(|error| error.to_string())?);
             }
         }

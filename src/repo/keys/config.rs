@@ -2,7 +2,7 @@
 //! the repository.
 
 use super::{
-    CONFIG, FORMAT, Keyring, Secrets,
+    CONFIG, FORMAT, Keyring, NewKeys, Secrets,
     crypto::{self, Suite},
     epoch::of_metadata,
     lines, regions,
@@ -19,6 +19,9 @@ use serde::{Deserialize, Serialize};
 
 const SECRETS: &str = "lasting secrets";
 const CHECK: &str = "config check";
+
+/// The feature that says that there may be parity.
+const PARITY_FEATURE: &str = "check:parity";
 
 /// Where the second of what is kept twice lies.
 pub(super) const COPIES: &str = "copies/";
@@ -37,17 +40,18 @@ pub(super) struct Config {
 }
 
 impl Config {
-    pub(super) fn make(keyring: &Keyring, now: Timestamp, within: &[String]) -> Result<Self, RepoError> {
+    pub(super) fn make(keyring: &Keyring, now: Timestamp, new: &NewKeys<'_>) -> Result<Self, RepoError> {
         let metadata = keyring.first_metadata()?;
         let ad = secrets_ad(&keyring.repo_id);
         let key = of_metadata(SECRETS, metadata);
         let secrets = crypto::seal_with_nonce(keyring.suite, &key, &ad, &keyring.secrets.to_bytes())?;
+        let parity = new.parity.then(|| PARITY_FEATURE.to_owned());
         let mut config = Self {
             format: FORMAT,
             id: keyring.repo_id,
             created: now,
             suite: keyring.suite as u8,
-            features: regions::feature(within).into_iter().collect(),
+            features: regions::feature(new.regions).into_iter().chain(parity).collect(),
             secrets: BASE64.encode(&secrets),
             check: String::new(),
         };
@@ -74,7 +78,9 @@ impl Config {
 
     /// What a person should hear of features that keep this program from checking everything.
     pub(super) fn checks_less(&self) -> impl Iterator<Item = String> {
-        let unchecked = self.features.iter().filter(|it| FeatureNeeds::of(it) == FeatureNeeds::Checking);
+        let is_known = |it: &str| it == PARITY_FEATURE;
+        let unchecked =
+            self.features.iter().filter(move |it| FeatureNeeds::of(it) == FeatureNeeds::Checking && !is_known(it));
         unchecked
             .map(|it| format!("{CONFIG} names the feature `{it}`, which this program cannot check: use a newer rekeep"))
     }

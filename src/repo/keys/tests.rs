@@ -15,7 +15,7 @@ fn made(storage: &Storage, text: &str, like: Option<&Secrets>) -> Result<(Keyrin
     create(
         storage,
         &password(text),
-        &NewKeys { like, suite: DEFAULT_SUITE, kdf: FAST, label: "me@here", regions: &[] },
+        &NewKeys { like, suite: DEFAULT_SUITE, kdf: FAST, label: "me@here", regions: &[], parity: false },
         now(),
     )
 }

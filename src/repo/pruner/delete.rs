@@ -39,6 +39,8 @@ pub struct Deleted {
     pub stayed: u64,
     /// What could not be read, or not be deleted, and why.
     pub failures: Vec<String>,
+    /// Groups of parity that went.
+    pub groups: u64,
 }
 
 impl Pruner {
@@ -66,7 +68,8 @@ impl Pruner {
             }
             deleted.failures = copied.lost(&view, &homes);
         }
-        let doomed = self.doomed(&view, &homes, &named)?;
+        let mut doomed = self.doomed(&view, &homes, &named)?;
+        let groups = self.keep_groups(&view, &homes, &mut doomed, &mut deleted)?;
         deleted.stayed =
             named.iter().filter(|name| view.packs.contains_key(*name)).count() as u64 - doomed.len() as u64;
         match self.reindex(&view, &homes, &doomed) {
@@ -79,6 +82,7 @@ impl Pruner {
             Err(error) => return Err(error),
         }
         let gone = self.delete_packs(&view, &doomed, &mut deleted);
+        self.delete_groups(&view, &groups, &gone, &mut deleted);
         self.delete_marks(&view, drained, &gone, &mut deleted);
         Ok(deleted)
     }

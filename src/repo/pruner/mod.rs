@@ -16,6 +16,7 @@ mod leases;
 mod live;
 mod mark;
 mod needed;
+mod parity;
 mod reindex;
 mod survey;
 mod tidy;

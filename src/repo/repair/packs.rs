@@ -4,11 +4,13 @@
 use super::repairing;
 use crate::repo::{
     ChunkData, ChunkId, ObjectName, RepoError, Repository, WriteSession,
+    faults::{self, Rule},
     index::IndexedPack,
     inner::Inner,
     lease::Unreadable,
     object,
     pack::{self, Header, PackEntry, PackHeader, PackKey},
+    parity::{self, Rebuilt, Shelf, There},
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -47,6 +49,10 @@ pub struct SavedPacks {
     pub chunks: u64,
     /// Their stored bytes.
     pub bytes: u64,
+    /// Packs that parity made again.
+    pub healed: Vec<ObjectName>,
+    /// Packs that parity could not make again, or not now, and why.
+    pub unhealed: Vec<String>,
     /// What is damaged, by name.
     pub damaged: Vec<DamagedPack>,
     /// What could not be looked at, and why.
@@ -121,6 +127,7 @@ impl<'a> Saving<'a> {
         if let Looked::Named(prefixes) = looked {
             self.problems.retain(|name, _| is_named(prefixes, name));
         }
+        self.heal(go_on)?;
         if let Some(session) = self.session {
             // From here on none of them is a home.
             let _ = session.distrust_unreadable();
@@ -201,6 +208,67 @@ impl<'a> Saving<'a> {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Makes packs again from parity, as far as there is enough of it.
+    fn heal(&mut self, go_on: &mut dyn FnMut(u64) -> bool) -> Result<(), RepoError> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        let stock = Shelf::read(&self.inner.storage, self.inner.keyring.repo_id)?;
+        if stock.groups.is_empty() {
+            return Ok(());
+        }
+        if let Some(words) = self.pruner_at_work()? {
+            self.saved.unhealed.push(words);
+            return Ok(());
+        }
+        let wanted: Vec<ObjectName> = self.problems.keys().copied().collect();
+        for name in wanted {
+            let is_listed = self.listed.contains_key(&name);
+            // Only what the index describes is missed, and what is gone and marked was to go.
+            let is_missed = self.inner.catalog.pack_number(&name)?.is_some();
+            if !is_missed || self.marked.contains(&name) && !is_listed {
+                continue;
+            }
+            let there: There = self.listed.iter().map(|(name, bytes)| (*name, *bytes)).collect();
+            match parity::rebuild(&self.inner.storage, &stock, &there, &name) {
+                Ok(Rebuilt::Whole(bytes)) => {
+                    if self.session.is_some() {
+                        parity::put_back(&self.inner.storage, &name, &bytes, is_listed)?;
+                        self.repo.is_whole_again(&name)?;
+                        self.listed.insert(name, bytes.len() as u64);
+                    }
+                    self.problems.remove(&name);
+                    self.saved.healed.push(name);
+                    if !go_on(bytes.len() as u64) {
+                        return Err(RepoError::Interrupted);
+                    }
+                }
+                Ok(Rebuilt::NoGroup) => {}
+                Ok(Rebuilt::TooMuchIsLost(reason)) => self.saved.unhealed.push(reason),
+                Err(error @ RepoError::Archived { .. }) => self.saved.unhealed.push(error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// A pruner that runs may be about to delete what bears the name of a pack that seems lost.
+    fn pruner_at_work(&self) -> Result<Option<String>, RepoError> {
+        if faults::is_broken(Rule::NothingIsMadeAgainBesidePruners) {
+            return Ok(None);
+        }
+        let leases = if self.session.is_some() { self.inner.leases()? } else { self.inner.leases_seen()? };
+        let pruner = leases.iter().find(|lease| lease.is_prune() && !lease.is_over());
+        Ok(pruner.map(|lease| {
+            let until = lease.dead_at.map_or_else(String::new, |at| format!(", or has shown no sign by {at}"));
+            format!(
+                "no pack is made again from parity until the prune on {} ends (lease {}){until}",
+                lease.host,
+                lease.id.short()
+            )
+        }))
     }
 
     fn save(&mut self) -> Result<(), RepoError> {

@@ -119,6 +119,7 @@ impl Carrier<'_> {
             Stage::Packs => done.packs += 1,
             Stage::Index => done.index += 1,
             Stage::Snapshots => done.snapshots += 1,
+            Stage::Parity => done.parity += 1,
         }
         drop(done);
         let mut held = lock(&self.held);
@@ -256,8 +257,8 @@ impl Carrier<'_> {
 fn check(name: &str, bytes: &[u8]) -> Result<(), String> {
     let last = name.rsplit('/').next().unwrap_or_default();
     match name.split('/').next().unwrap_or_default() {
-        "packs" | "index" if blake3::hash(bytes).to_string() == last => Ok(()),
-        "packs" | "index" => Err("its bytes are not those that its name promises".to_owned()),
+        "packs" | "index" | "parity" if blake3::hash(bytes).to_string() == last => Ok(()),
+        "packs" | "index" | "parity" => Err("its bytes are not those that its name promises".to_owned()),
         "keys" | "copies" | keys::CONFIG => keys::check_lines(name, bytes).map_err(|error| error.to_string()),
         // Whatever newer programs write ends with its hash too.
         _ => match bytes.split_last_chunk::<32>() {

@@ -86,6 +86,7 @@ fn left_over(carrier: &Carrier<'_>, slots: &BTreeSet<String>, stood: &Stood) -> 
     };
     left.extend(in_folder("snapshots/").filter(|(name, _)| !has(name)));
     left.extend(in_folder("forgotten/").filter(|(name, _)| !stood.snapshots.collectives.contains_key(name)));
+    left.extend(in_folder("parity/").filter(|(name, _)| !stood.groups.contains_key(name)));
     for folder in ["keys/", "copies/keys/"] {
         left.extend(
             in_folder(folder).filter(|(name, _)| name.strip_prefix(folder).is_some_and(|slot| !slots.contains(slot))),

@@ -51,6 +51,8 @@ pub enum Stage {
     Index,
     /// Revisions, tombstones and voids of snapshots.
     Snapshots,
+    /// Groups of parity, and settings.
+    Parity,
 }
 
 /// Hears how far it is; called from several threads.
@@ -78,6 +80,8 @@ pub struct Replicated {
     pub index: u64,
     /// Objects of snapshots: revisions, tombstones, voids.
     pub snapshots: u64,
+    /// Groups of parity, and settings.
+    pub parity: u64,
     /// Bytes of all of them.
     pub bytes: u64,
     /// How often the source was listed until it held still.

@@ -36,6 +36,8 @@ pub(super) struct Stood {
     pub packs: Option<BTreeSet<ObjectName>>,
     /// Its snapshots.
     pub snapshots: Snapshots,
+    /// Its groups of parity, by full name.
+    pub groups: BTreeMap<String, u64>,
 }
 
 /// Objects that may be copied side by side, by when their turn is.
@@ -94,10 +96,20 @@ fn look(
     if !bring_snapshots(carrier, &snapshots)? {
         return Ok(None);
     }
+    let groups = bring_parity(carrier)?;
     snapshots.problems.iter().for_each(|words| carrier.problem(words.clone()));
     let all = after.keys().map(|name| described.get(name)).collect::<Option<Vec<_>>>();
     let packs = all.map(|all| all.into_iter().flatten().map(|(name, _)| *name).collect());
-    Ok(Some(Stood { index: after, packs, snapshots }))
+    Ok(Some(Stood { index: after, packs, snapshots, groups }))
+}
+
+/// What nothing rests on: settings and groups of parity as they lie there now. What went meanwhile is not missed.
+fn bring_parity(carrier: &Carrier<'_>) -> Result<BTreeMap<String, u64>, RepoError> {
+    let groups = side::objects(carrier.source, "parity/")?;
+    let all = side::objects(carrier.source, "settings/")?.into_iter().chain(groups.clone());
+    let loads = lacking(all, &lock(&carrier.held).small);
+    carrier.bring_all(Stage::Parity, &loads)?;
+    Ok(groups)
 }
 
 /// Whether the index is listed as it was copied, several times in a row. An object that is made and deleted while a listing is

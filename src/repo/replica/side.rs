@@ -25,7 +25,7 @@ pub(super) struct Held {
 impl Held {
     pub fn of(target: &Storage) -> Result<Self, RepoError> {
         let mut held = Self::default();
-        for folder in ["keys/", "copies/", "index/", "snapshots/", "forgotten/"] {
+        for folder in ["keys/", "copies/", "index/", "snapshots/", "forgotten/", "parity/", "settings/"] {
             held.small.extend(objects(target, folder)?);
         }
         held.small.extend(target.len(keys::CONFIG)?.map(|bytes| (keys::CONFIG.to_owned(), bytes)));

@@ -123,6 +123,7 @@ impl Repository {
             "drills/",
             "claims/",
             "audit/",
+            "settings/",
         ] {
             let mut names: Vec<String> =
                 self.inner.list_objects(folder)?.into_iter().map(|object| object.name).collect();
@@ -157,6 +158,7 @@ impl Repository {
                     Some("drills") => kind == ObjectKind::Drill,
                     Some("claims") => kind == ObjectKind::Claim,
                     Some("audit") => kind == ObjectKind::Audit,
+                    Some("settings") => kind == ObjectKind::Settings,
                     _ => false,
                 };
                 if belongs {

@@ -1,7 +1,7 @@
 //! Every small object and every index object, read from storage and compared with what the catalog says: what `verify`
 //! looks at, so that it sees what a new machine would see.
 
-use super::{Inner, Repository, names, promises::PromisesBody};
+use super::{Inner, Repository, names, promises::PromisesBody, settings::SettingsBody};
 use crate::repo::{
     Manifest, ObjectName, RepoError, SnapshotId,
     catalog::{KnownPacks, Revision, RevisionKind},
@@ -223,9 +223,18 @@ impl Checker<'_, '_> {
 
     /// Leases, marks, checkpoints, damage notes, promises, collective tombstones, reports of drills, claims, audit.
     fn small(&mut self) -> Result<(), RepoError> {
-        for folder in
-            ["leases/", "trash/", "checkpoints/", "damage/", "promises/", "forgotten/", "drills/", "claims/", "audit/"]
-        {
+        for folder in [
+            "leases/",
+            "trash/",
+            "checkpoints/",
+            "damage/",
+            "promises/",
+            "forgotten/",
+            "drills/",
+            "claims/",
+            "audit/",
+            "settings/",
+        ] {
             let listed = self.inner.list_objects(folder)?.into_iter();
             let listed = listed.map(|object| (object.clone(), object.name, object.bytes));
             for (object, begun) in object::read_each(&self.inner.storage, listed) {
@@ -284,6 +293,7 @@ impl Checker<'_, '_> {
                 Err(_) => Ok(()),
             },
             (["claims", ..], _) => self.inner.open_claim(name, bytes).map(drop),
+            (["settings", _], _) => self.plain::<SettingsBody>(ObjectKind::Settings, name, bytes).map(drop),
             (["audit", ..], _) => {
                 let kept = self.inner.open_audit(name, bytes)?;
                 kept.chain(&mut self.chains);

@@ -170,6 +170,8 @@ impl Repository {
             "drills",
             "claims",
             "audit",
+            "parity",
+            "settings",
             "copies",
         ];
         let stats = folders.into_iter().map(|folder| {

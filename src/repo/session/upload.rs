@@ -12,6 +12,7 @@ use crate::repo::{
     inner::lock,
     names,
     pack::{self, SealedPack},
+    parity::{self, Filling, Full},
     storage::Class,
 };
 use bytes::Bytes;
@@ -88,6 +89,7 @@ impl Uploader {
         let work = Arc::new(Work {
             shared: Arc::clone(shared),
             stored: Mutex::default(),
+            filling: shared.parity.map(|percent| Mutex::new(Filling::new(percent))),
             indexing: Mutex::new(()),
             under_way: Mutex::new(0),
             settled: Condvar::new(),
@@ -120,6 +122,15 @@ impl Uploader {
         work.shared.note_failure(outcome);
     }
 
+    /// [`Self::drain`] for the last time: the group that is being filled is closed as it is.
+    pub fn finish(&self) {
+        self.drain();
+        let work = &self.jobs.work;
+        let last = work.filling.as_ref().and_then(|filling| lock(filling).close());
+        let outcome = last.map_or(Ok(()), |last| work.store_group(&last));
+        work.shared.note_failure(outcome);
+    }
+
     pub fn stop(&mut self) {
         if let Some(queue) = &self.jobs.queue {
             for _ in &self.threads {
@@ -146,6 +157,8 @@ struct Stored {
 struct Work {
     shared: Arc<Shared>,
     stored: Mutex<Stored>,
+    /// The group that is being filled, where packs have parity.
+    filling: Option<Mutex<Filling>>,
     /// One index object at a time; locked until it is stored.
     indexing: Mutex<()>,
     /// Packs that are handed over and not dealt with.
@@ -198,7 +211,7 @@ impl Work {
             cache.keep_pack(&sealed.name, &bytes);
         }
         let len = bytes.len() as u64;
-        self.shared.spare.give(sealed.kind, bytes);
+        self.protect(&sealed.name, bytes, sealed.kind)?;
         let mut stored = lock(&self.stored);
         stored.oldest.get_or_insert_with(Instant::now);
         stored.packs.push(IndexedPack {
@@ -211,6 +224,25 @@ impl Work {
         });
         drop(stored);
         self.index_if_due()
+    }
+
+    /// Puts a stored pack into the group that is being filled, and stores the group once it is complete.
+    fn protect(&self, name: &ObjectName, bytes: Bytes, kind: PackKind) -> Result<(), RepoError> {
+        let Some(filling) = &self.filling else {
+            self.shared.spare.give(kind, bytes);
+            return Ok(());
+        };
+        let full = lock(filling).add(*name, bytes);
+        full.iter().try_for_each(|full| self.store_group(full))
+    }
+
+    /// Stores a group. A run that failed leaves its packs without one: whoever looks after groups makes it.
+    fn store_group(&self, full: &Full) -> Result<(), RepoError> {
+        if self.shared.has_failed() {
+            return Ok(());
+        }
+        let (name, bytes) = full.make(self.shared.inner.keyring.repo_id)?;
+        self.create(&parity::path(&name), &Bytes::from(bytes), Class::Metadata)
     }
 
     /// How long until something has to be indexed, as far as is known now.

@@ -6,6 +6,7 @@ use crate::repo::{
     ids::PackKind,
     inner::lock,
     pack::{PackBuilder, PackEntry},
+    parity::Percent,
 };
 use std::{
     collections::HashSet,
@@ -111,7 +112,8 @@ impl SessionWriter {
             PackBuilder::within(buffer, &self.shared.inner.keyring, pack_kind, self.shared.lease.id())?
         };
         let entry = add(&mut builder, &self.shared.options)?;
-        if builder.len() >= self.shared.timing.pack_bytes.min(self.shared.inner.budget.pack_bytes()) {
+        let of_groups = self.shared.parity.map_or(usize::MAX, Percent::pack_bytes);
+        if builder.len() >= self.shared.timing.pack_bytes.min(self.shared.inner.budget.pack_bytes()).min(of_groups) {
             self.hand_over(builder)?;
         } else {
             *slot = Some(builder);

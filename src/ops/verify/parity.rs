@@ -1,0 +1,56 @@
+//! Groups of parity: whether they are whole, whether they are that of their members, and which packs have none.
+
+use super::{Finding, ReadData, VerifyOutcome};
+use crate::{
+    ops::{OpsError, Phase, PhaseKind, Progress},
+    repo::{RepoError, Repository},
+};
+
+pub(super) fn check(
+    repo: &Repository,
+    read: ReadData,
+    outcome: &mut VerifyOutcome,
+    progress: &dyn Progress,
+) -> Result<(), OpsError> {
+    let standing = repo.parity_standing()?;
+    let mut wrong = standing.damaged;
+    outcome.groups = standing.groups;
+    outcome.notes.extend(standing.unknown);
+    let share = match read {
+        ReadData::None => 0.0,
+        ReadData::All => 100.0,
+        ReadData::Percent(percent) => percent,
+        ReadData::OneIn(parts) => 100.0 / f64::from(parts.max(1)),
+    };
+    if standing.groups > 0 && share > 0.0 {
+        progress.phase(&Phase::new(PhaseKind::ReadingPacks, 0, 0));
+        let mut go_on = |bytes| {
+            progress.count(1, bytes);
+            !progress.cancelled()
+        };
+        let (groups, found) = repo.check_parity(share, &mut go_on).map_err(|error| match error {
+            RepoError::Interrupted => OpsError::Interrupted,
+            error => error.into(),
+        })?;
+        outcome.groups_read = groups;
+        wrong.extend(found);
+    }
+    for (object, problem) in wrong {
+        if !outcome.findings.iter().any(|finding| finding.object == object) {
+            outcome.findings.push(Finding { object, problem, snapshots: Vec::new() });
+        }
+    }
+    if standing.percent.is_some() {
+        outcome.unprotected = standing.unprotected.len() as u64;
+        let words = match outcome.unprotected {
+            0 => return Ok(()),
+            1 => "1 pack has".to_owned(),
+            packs => format!("{packs} packs have"),
+        };
+        let first = standing.unprotected.first().map(crate::repo::pack::path).unwrap_or_default();
+        outcome.notes.push(format!(
+            "{words} no parity, and cannot be made again if lost: they are of writers that broke off or did without, or lost a group ({first})"
+        ));
+    }
+    Ok(())
+}

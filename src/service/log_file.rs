@@ -183,7 +183,7 @@ mod tests {
         log.most = 20;
         fs::write(dir.path().join("logs/service-of-others.log"), "theirs").unwrap();
         for number in 0..5 {
-            writeln!(log, "line {number} of some").unwrap();
+            log.write_all(format!("line {number} of some\n").as_bytes()).unwrap();
         }
         tidy(&path, &log.keep);
         assert_eq!(fs::read_to_string(&path).unwrap(), "line 4 of some\n");
@@ -194,7 +194,7 @@ mod tests {
         // What was there is gone on with.
         drop(log);
         let mut log = LogFile::open(&settings).unwrap();
-        writeln!(log, "more").unwrap();
+        log.write_all(b"more\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "line 4 of some\nmore\n");
         let mut keep = Keep { compress: true, ..log.keep.clone() };
         tidy(&path, &keep);

@@ -66,13 +66,13 @@ pub struct ClusterArgs {
     #[arg(long, default_value_t = 5)]
     max_retries: u32,
     #[command(flatten)]
-    accepted: Accepted,
+    tuning: Tuning,
 }
 
 /// What tunes the tools' own client, buffers and messages. Connections here go by the socket timeout and the number of tries.
 #[derive(Debug, Clone, Default, Args)]
 #[allow(dead_code, reason = "taken, and without a meaning here")]
-struct Accepted {
+struct Tuning {
     #[arg(long, hide = true)]
     client_timeout: Option<u64>,
     #[arg(long, hide = true)]

@@ -57,13 +57,12 @@ impl LogFile {
 
     /// Puts the file aside, and begins another one.
     fn roll(&mut self) -> io::Result<()> {
-        let time = jiff::Timestamp::now().strftime(TIME).to_string();
-        let mut aside = beside(&self.path, &time);
-        // Two within a millisecond.
-        let mut number = 1;
+        let name = || beside(&self.path, &jiff::Timestamp::now().strftime(TIME).to_string());
+        let mut aside = name();
+        // Names are in the order of time: two within a millisecond would not be.
         while aside.exists() {
-            aside = beside(&self.path, &format!("{time}.{number}"));
-            number += 1;
+            std::thread::sleep(Duration::from_millis(1));
+            aside = name();
         }
         fs::rename(&self.path, &aside)?;
         self.file = append_to(&self.path)?;
@@ -121,7 +120,7 @@ fn old(path: &Path) -> io::Result<Vec<PathBuf>> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let plain = name.strip_suffix(".gz").unwrap_or(&name);
         let time = plain.strip_prefix(&format!("{stem}-")).and_then(|rest| rest.strip_suffix(&ending));
-        let is_time = |time: &str| time.len() >= 23 && time.bytes().all(|b| b.is_ascii_digit() || b"-T.".contains(&b));
+        let is_time = |time: &str| time.len() == 23 && time.bytes().all(|b| b.is_ascii_digit() || b"-T.".contains(&b));
         if time.is_some_and(is_time) {
             found.push(entry.path());
         }

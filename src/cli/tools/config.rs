@@ -354,7 +354,7 @@ mod tests {
     fn a_file_of_absctl_says_the_same_in_its_own_words() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("c.yaml");
-        let text = "app: {verbose: true, log-level: info}\ncluster:\n  seeds: [{host: a, tls-name: n, port: 3000}, {host: '::1'}]\n\
+        let text = "app: {verbose: true, log-level: info}\ncluster:\n  seeds: [{host: a, tls-name: node, port: 3000}, {host: '::1'}]\n\
                     \x20 user: joe\n  password: secrets:r:k\n  tls: {name: '', cafile: ca.pem}\n\
                     backup: {namespace: test, directory: d, set-list: [x], parallel: 4, no-bins: false, modified-after: ''}\n\
                     restore: {namespace: other}\ncompression: {compress: zstd, level: 5}\n\
@@ -364,7 +364,7 @@ mod tests {
         let config = format!("--config={}", file.display());
         let said = line(Tool::Backup, &[&config, "-w", "2"]).unwrap();
         let wanted = "--s3-chunk-size=5 --compress=zstd --compression-level=5 --directory=d --encrypt=aes128 \
-                      --encryption-key-file=k.pem --host=a:n:3000,[::1] --log-level=info --namespace=test --password=secrets:r:k \
+                      --encryption-key-file=k.pem --host=a:node:3000,[::1] --log-level=info --namespace=test --password=secrets:r:k \
                       --s3-bucket-name=b --s3-region=r --sa-address=v --sa-is-base64 --sa-port=3005 --set-list=x --tls-cafile=ca.pem \
                       --tls-enable --user=joe --verbose";
         let sorted = |text: &str| {

@@ -65,6 +65,8 @@ pub struct InitOptions {
 /// What a repository is from its beginning.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Traits<'a> {
+    /// What seals.
+    pub suite: Suite,
     /// Where alone data may ever be written; anywhere if none are named.
     pub regions: &'a [String],
     /// How much parity packs have.
@@ -113,39 +115,10 @@ impl Repository {
         init: &InitOptions,
         open: &OpenOptions,
     ) -> Result<(Self, RecoveryKey), RepoError> {
-        Self::init_with(storage, password, like, init, Suite::ChaCha20Poly1305, open)
+        Self::init_as(&Traits::default(), storage, password, like, init, open)
     }
 
-    /// [`Self::init`] with a suite of ciphers of the caller's choice.
-    pub fn init_with(
-        storage: &Storage,
-        password: &Unlock,
-        like: Option<&Repository>,
-        init: &InitOptions,
-        suite: Suite,
-        open: &OpenOptions,
-    ) -> Result<(Self, RecoveryKey), RepoError> {
-        Self::init_within(&[], storage, password, like, init, suite, open)
-    }
-
-    /// [`Self::init_with`], with the regions where alone data may ever be written; anywhere if there are none.
-    ///
-    /// # Errors
-    /// [`RepoError::Region`] before anything is written.
-    pub fn init_within(
-        regions: &[String],
-        storage: &Storage,
-        password: &Unlock,
-        like: Option<&Repository>,
-        init: &InitOptions,
-        suite: Suite,
-        open: &OpenOptions,
-    ) -> Result<(Self, RecoveryKey), RepoError> {
-        let traits = Traits { regions, parity: None };
-        Self::init_as(&traits, storage, password, like, init, suite, open)
-    }
-
-    /// [`Self::init_within`], with everything that a repository may be from its beginning.
+    /// [`Self::init`], with what a repository is from its beginning.
     ///
     /// # Errors
     /// [`RepoError::Region`] before anything is written.
@@ -155,11 +128,10 @@ impl Repository {
         password: &Unlock,
         like: Option<&Repository>,
         init: &InitOptions,
-        suite: Suite,
         open: &OpenOptions,
     ) -> Result<(Self, RecoveryKey), RepoError> {
         let like = like.map(Repository::secrets);
-        let regions = traits.regions;
+        let &Traits { suite, regions, .. } = traits;
         let new = NewKeys { like, suite, kdf: init.kdf, label: &init.label, regions, parity: traits.parity.is_some() };
         keys::check_regions(regions)?;
         storage.only_in(regions);

@@ -16,7 +16,7 @@ use rekeep::{
     },
     record::Timestamp,
     repo::{
-        InitOptions, Repository, SnapshotId, Storage, Suite,
+        InitOptions, Repository, SnapshotId, Storage, Suite, Traits,
         replica::Replicated,
         storage::{Backend, Created, Listed, Promises},
     },
@@ -66,7 +66,8 @@ fn target(from: &Repository, alike: bool) -> Image {
     let world = World::over(Image::new());
     let init = InitOptions { kdf: fast_kdf(), label: "other".to_owned() };
     let (like, suite) = if alike { (Some(from), Suite::ChaCha20Poly1305) } else { (None, Suite::Aes256Gcm) };
-    Repository::init_with(&world.storage(), &unlock(), like, &init, suite, &world.options()).unwrap();
+    let traits = Traits { suite, ..Traits::default() };
+    Repository::init_as(&traits, &world.storage(), &unlock(), like, &init, &world.options()).unwrap();
     world.backend.image()
 }
 

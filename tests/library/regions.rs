@@ -12,7 +12,7 @@ use rekeep::{
         transfer::{TransferOptions, transfer},
         verify::{VerifyOptions, verify},
     },
-    repo::{InitOptions, RepoError, Repository, Storage, Suite},
+    repo::{InitOptions, RepoError, Repository, Storage, Traits},
     report::ErrorKind,
 };
 use std::sync::Arc;
@@ -22,8 +22,8 @@ const ALLOWED: [&str; 2] = ["eu-west-1", "eu-central-1"];
 fn init(world: &World, regions: &[&str]) -> Result<Repository, RepoError> {
     let init = InitOptions { kdf: fast_kdf(), label: "test".to_owned() };
     let regions: Vec<String> = regions.iter().map(|name| (*name).to_owned()).collect();
-    let (storage, suite) = (world.storage(), Suite::ChaCha20Poly1305);
-    Repository::init_within(&regions, &storage, &unlock(), None, &init, suite, &world.options()).map(|made| made.0)
+    let traits = Traits { regions: &regions, ..Traits::default() };
+    Repository::init_as(&traits, &world.storage(), &unlock(), None, &init, &world.options()).map(|made| made.0)
 }
 
 fn at(region: Option<&'static str>) -> World {

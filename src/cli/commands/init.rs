@@ -69,10 +69,9 @@ pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Status, Failure>
         );
     }
     let init = InitOptions { kdf, label: args.label.clone().unwrap_or_else(default_label) };
-    let traits = Traits { regions: &args.allowed_regions, parity: args.parity };
-    let (repo, recovery) =
-        Repository::init_as(&traits, &storage, &password, like.as_ref(), &init, args.suite, &open)
-            .kept("if `rekeep.json` was made, the repository is usable with its password; else run it again")?;
+    let traits = Traits { suite: args.suite, regions: &args.allowed_regions, parity: args.parity };
+    let (repo, recovery) = Repository::init_as(&traits, &storage, &password, like.as_ref(), &init, &open)
+        .kept("if `rekeep.json` was made, the repository is usable with its password; else run it again")?;
     // A help on a full disk, and no promise.
     let _ = storage.keep_reserve();
     for warning in repo.warnings().iter().chain(&repo.storage().weaker()) {

@@ -15,11 +15,12 @@ pub(in crate::repo) const TAG_BYTES: usize = 16;
 pub(in crate::repo) const NONCE_BYTES: usize = 24;
 
 /// Which ciphers seal. An object says which it was sealed with; a repository which seals what is new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "u8", try_from = "u8")]
 #[repr(u8)]
 pub enum Suite {
     /// ChaCha20-Poly1305, and XChaCha20-Poly1305 where the nonce is drawn.
+    #[default]
     ChaCha20Poly1305 = 1,
     /// AES-256-GCM, and XAES-256-GCM where the nonce is drawn.
     Aes256Gcm = 2,

@@ -19,7 +19,7 @@ use rekeep::{
         stream::{StreamCollection, StreamEnd, StreamOptions, StreamSource, StreamWriter},
     },
     record::{CellWriter, ChangeBatch, Clock, KeyCodec, RowHead, Tag},
-    repo::{InitOptions, OpenOptions, Repository, Role, Storage, Suite, Unlock, WriteOptions},
+    repo::{InitOptions, OpenOptions, Repository, Role, Storage, Suite, Traits, Unlock, WriteOptions},
 };
 use serde_json::{Value as Json, json};
 use std::{
@@ -53,8 +53,9 @@ impl Making {
         };
         let init = InitOptions { kdf: fast_kdf(), label: "golden".to_owned() };
         let unlock = password("golden");
+        let traits = Traits { suite, ..Traits::default() };
         let (repo, recovery) =
-            Repository::init_with(&making.storage(), &unlock, None, &init, suite, &making.options()).unwrap();
+            Repository::init_as(&traits, &making.storage(), &unlock, None, &init, &making.options()).unwrap();
         making.recovery.clone_from(&recovery.0);
         Some((making, repo))
     }

@@ -17,7 +17,7 @@ use crate::{
         backup::{Ask, BackupOptions, ParentChoice, backup},
         tag::{TagChange, tag},
     },
-    repo::{InitOptions, Repository, Snapshot, Suite, keys::KdfParams},
+    repo::{InitOptions, Repository, Snapshot, Suite, Traits, keys::KdfParams},
     report::ErrorKind,
 };
 use clap::{Args, ValueEnum};
@@ -86,7 +86,8 @@ pub(super) fn open_or_make(setup: &Setup, context: &Context) -> Result<(Reposito
     let init = InitOptions { kdf: KdfParams::STANDARD, label: "disaster recovery".to_owned() };
     let open = context.open_options()?;
     // The document asks for AES-256.
-    let (repo, recovery) = Repository::init_with(&storage, &password, None, &init, Suite::Aes256Gcm, &open)
+    let traits = Traits { suite: Suite::Aes256Gcm, ..Traits::default() };
+    let (repo, recovery) = Repository::init_as(&traits, &storage, &password, None, &init, &open)
         .kept("if `rekeep.json` was made, the repository is usable with its password; else run it again")?;
     context.reporter.problem(&format!(
         "made repository {} at {place}; its recovery key, shown only now: {}",

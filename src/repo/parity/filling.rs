@@ -10,14 +10,14 @@ const MAX_HEAD_BYTES: usize = 1024 * 1024;
 /// Packs that make up a group.
 #[derive(Debug)]
 pub struct Full {
-    pub(super) rows: usize,
-    pub(super) members: Vec<(ObjectName, Bytes)>,
+    rows: usize,
+    members: Vec<(ObjectName, Bytes)>,
 }
 
 impl Full {
     /// Its name and what is stored.
     pub fn make(&self, repo: RepoId) -> Result<(ObjectName, Vec<u8>), RepoError> {
-        group::make(repo, self)
+        group::make(repo, self.rows, &self.members)
     }
 
     /// How many packs it protects.

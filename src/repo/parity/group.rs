@@ -1,12 +1,13 @@
 //! A whole group: its head with the hash of every block, and its rows.
 
 use super::{
-    BLOCK_BYTES, Full,
+    BLOCK_BYTES,
     code::Encoder,
     outline::{HASH_BYTES, Member, Outline, SUM_BYTES},
     path,
 };
 use crate::repo::{ObjectName, RepoError, RepoId};
+use bytes::Bytes;
 use std::ops::Range;
 
 pub(super) type Sum = [u8; SUM_BYTES];
@@ -97,22 +98,26 @@ pub(super) fn assemble(outline: &Outline, sums: &[Vec<Sum>], rows: &[Vec<u8>]) -
 }
 
 /// Makes a group of packs whose bytes have been compared with their names; gives its name and what is stored.
-pub(super) fn make(repo: RepoId, full: &Full) -> Result<(ObjectName, Vec<u8>), RepoError> {
-    let places = full.members.iter().map(|(name, bytes)| Some(Member { name: *name, bytes: bytes.len() as u64 }));
-    let outline = Outline { repo, rows: full.rows, places: places.collect() };
+pub(super) fn make(
+    repo: RepoId,
+    rows: usize,
+    members: &[(ObjectName, Bytes)],
+) -> Result<(ObjectName, Vec<u8>), RepoError> {
+    let places = members.iter().map(|(name, bytes)| Some(Member { name: *name, bytes: bytes.len() as u64 }));
+    let outline = Outline { repo, rows, places: places.collect() };
     let columns = outline.columns();
-    let mut rows = vec![Vec::with_capacity(columns * BLOCK_BYTES); full.rows];
-    let mut sums = vec![Vec::new(); full.members.len()];
-    let mut encoder = Encoder::new(full.members.len(), full.rows)?;
+    let mut made = vec![Vec::with_capacity(columns * BLOCK_BYTES); rows];
+    let mut sums = vec![Vec::new(); members.len()];
+    let mut encoder = Encoder::new(members.len(), rows)?;
     for column in 0..columns {
         let blocks: Vec<Option<&[u8]>> =
-            full.members.iter().map(|(_, bytes)| bytes.get(column * BLOCK_BYTES..(column + 1) * BLOCK_BYTES)).collect();
+            members.iter().map(|(_, bytes)| bytes.get(column * BLOCK_BYTES..(column + 1) * BLOCK_BYTES)).collect();
         for (sums, block) in sums.iter_mut().zip(&blocks) {
             sums.extend(block.map(sum));
         }
-        encoder.column(blocks.into_iter(), &mut |row, block| rows[row].extend_from_slice(block))?;
+        encoder.column(blocks.into_iter(), &mut |row, block| made[row].extend_from_slice(block))?;
     }
-    Ok(assemble(&outline, &sums, &rows))
+    Ok(assemble(&outline, &sums, &made))
 }
 
 /// Whether a whole group is what it is named by.

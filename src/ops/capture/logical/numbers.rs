@@ -1,12 +1,14 @@
 //! Rows of tables without a key: equal ones are counted, so each gets the number that a backup would give it.
 
-use super::round::NOW;
 use crate::{
     connector::postgres::logical::numbered_key,
     layer::Stack,
     ops::OpsError,
-    record::{ChangeBatch, KeyRange, RowHead},
+    record::{ChangeBatch, KeyRange, RowHead, Timestamp},
 };
+
+/// What is live at the end of all that is held.
+pub(super) const NOW: Timestamp = Timestamp::from_millis(i64::MAX);
 
 /// How many rows with this hash a stack holds.
 fn count(stack: &Stack, hash: &[u8]) -> Result<u64, OpsError> {

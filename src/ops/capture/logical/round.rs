@@ -1,6 +1,10 @@
 //! One reading of the log on its way into one snapshot.
 
-use super::{Logical, lineage::Lineage, numbers::number};
+use super::{
+    Logical,
+    lineage::Lineage,
+    numbers::{NOW, number},
+};
 use crate::{
     connector::postgres::{
         log::{Lsn, StreamState, Visible, sequences_into, state_into},
@@ -21,9 +25,6 @@ use std::{
     io::Read as _,
     sync::Arc,
 };
-
-/// What is live at the end of all that is held.
-pub(super) const NOW: Timestamp = Timestamp::from_millis(i64::MAX);
 
 /// The names of a record's cells, and its canonical bytes.
 type Record = (Arc<Shape>, Vec<u8>);

@@ -48,6 +48,9 @@ pub struct CaptureOutcome {
     pub complete: bool,
 }
 
+/// So many failures in a row end a capture that follows changes; until then they come again.
+const MAX_FAILURES: u32 = 10;
+
 /// Problems that are kept.
 const MAX_PROBLEMS: usize = 100;
 

@@ -17,6 +17,7 @@ use super::{
     registry::Registry,
     storage::{Begun, Wanted},
 };
+use serde::de::DeserializeOwned;
 use std::io::Read;
 use zeroize::Zeroizing;
 
@@ -259,6 +260,12 @@ pub(super) fn open_known(keyring: &Keyring, kind: ObjectKind, name: &str, bytes:
     let container = parse(name, bytes)?;
     container.expect(kind, name)?;
     container.body(keyring, name)
+}
+
+/// What a plain object says, without a key: who made it is not looked at.
+pub(super) fn read_plain<T: DeserializeOwned>(storage: &Storage, kind: ObjectKind, name: &str) -> Result<T, RepoError> {
+    let body = unwrap(kind, name, &read(storage, name)?)?;
+    serde_json::from_slice(&body).map_err(|error| RepoError::damaged(name, error))
 }
 
 /// The body of a plain container of this kind, without a key: who made it is not looked at.

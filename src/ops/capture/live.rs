@@ -1,6 +1,6 @@
 //! Capturing a cluster as it changes: what XDR ships becomes a snapshot now and then, and is acknowledged only then.
 
-use super::CaptureOutcome;
+use super::{CaptureOutcome, MAX_FAILURES};
 use crate::{
     connector::aerospike::xdr::{
         center::{Center, Standing},
@@ -50,9 +50,6 @@ impl Default for LiveOptions {
         }
     }
 }
-
-/// So many commits that fail in a row end a capture; each is answered so that the changes come again.
-const MAX_FAILURES: u32 = 10;
 
 /// Holds up transactions until it is dropped.
 struct Held<'a> {

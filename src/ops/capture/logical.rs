@@ -6,7 +6,7 @@ mod lineage;
 mod numbers;
 mod round;
 
-use super::CaptureOutcome;
+use super::{CaptureOutcome, MAX_FAILURES};
 use crate::{
     connector::postgres::{
         log::Lsn,
@@ -68,9 +68,6 @@ const MESSAGES: i32 = 100_000;
 
 /// A snapshot is committed for this much log in which there was nothing of ours, so that the server can let it go.
 const IDLE_BYTES: u64 = 16 << 20;
-
-/// So many failures in a row end a capture.
-const MAX_FAILURES: u32 = 10;
 
 /// The longest pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(30);

@@ -127,14 +127,9 @@ fn choose(repo: &Repository, packs: &[(ObjectName, u64)], read: ReadData) -> Res
         ReadData::None => Vec::new(),
         ReadData::All => packs.to_vec(),
         ReadData::Percent(percent) => {
-            let wanted = (packs.len() as f64 * percent.clamp(0.0, 100.0) / 100.0).ceil() as usize;
-            // Names are hashes; which share comes first is decided by hashing them with the time.
-            let salt = repo.clock().now().as_millis().to_le_bytes();
-            let order = |name: &ObjectName| *blake3::Hasher::new().update(&salt).update(&name.0).finalize().as_bytes();
-            let mut by_chance: Vec<_> = packs.to_vec();
-            by_chance.sort_by_key(|(name, _)| order(name));
-            by_chance.truncate(wanted);
-            by_chance
+            let mut chosen = packs.to_vec();
+            by_chance(repo, &mut chosen, percent, |(name, _)| name);
+            chosen
         }
         ReadData::OneIn(n) => {
             let wanted = packs.len().div_ceil(n.max(1) as usize);
@@ -143,6 +138,15 @@ fn choose(repo: &Repository, packs: &[(ObjectName, u64)], read: ReadData) -> Res
             packs.iter().cycle().skip(start).take(wanted).copied().collect()
         }
     })
+}
+
+/// Leaves so many of a hundred, another share each time.
+pub(super) fn by_chance<T>(repo: &Repository, all: &mut Vec<T>, percent: f64, name: impl Fn(&T) -> &ObjectName) {
+    let wanted = (all.len() as f64 * percent.clamp(0.0, 100.0) / 100.0).ceil() as usize;
+    // Names are hashes; which share comes first is decided by hashing them with the time.
+    let salt = repo.clock().now().as_millis().to_le_bytes();
+    all.sort_by_key(|it| *blake3::Hasher::new().update(&salt).update(&name(it).0).finalize().as_bytes());
+    all.truncate(wanted);
 }
 
 /// Reads every object and compares its bytes with its name or its own closing hash.

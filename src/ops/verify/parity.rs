@@ -1,9 +1,9 @@
 //! Groups of parity: whether they are whole, whether they are that of their members, and which packs have none.
 
-use super::{Finding, ReadData, VerifyOutcome};
+use super::{Finding, ReadData, VerifyOutcome, data::by_chance};
 use crate::{
     ops::{OpsError, Phase, PhaseKind, Progress},
-    repo::{RepoError, Repository},
+    repo::Repository,
 };
 
 pub(super) fn check(
@@ -13,9 +13,9 @@ pub(super) fn check(
     progress: &dyn Progress,
 ) -> Result<(), OpsError> {
     let standing = repo.parity_standing()?;
-    let mut wrong = standing.damaged;
+    let mut wrong = standing.damaged.clone();
     outcome.groups = standing.groups;
-    outcome.notes.extend(standing.unknown);
+    outcome.notes.extend(standing.unknown.iter().cloned());
     let share = match read {
         ReadData::None => 0.0,
         ReadData::All => 100.0,
@@ -28,10 +28,9 @@ pub(super) fn check(
             progress.count(1, bytes);
             !progress.cancelled()
         };
-        let (groups, found) = repo.check_parity(share, &mut go_on).map_err(|error| match error {
-            RepoError::Interrupted => OpsError::Interrupted,
-            error => error.into(),
-        })?;
+        let mut chosen: Vec<_> = standing.names().collect();
+        by_chance(repo, &mut chosen, share, |name| name);
+        let (groups, found) = repo.check_parity(&standing, &chosen.into_iter().collect(), &mut go_on)?;
         outcome.groups_read = groups;
         wrong.extend(found);
     }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::repo::{
     ObjectName, RepoError, names,
-    parity::{self, Filling, Outline, Shelf, Shelved, TakenOut, There},
+    parity::{self, Filling, Full, Outline, Shelf, Shelved, TakenOut, There},
     storage::Class,
 };
 use bytes::Bytes;
@@ -112,11 +112,11 @@ impl Pruner {
                     Err(error) => return Err(error),
                 };
                 for full in filling.add(name, bytes) {
-                    stock.groups.push(self.inner.create_group(full.make(self.inner.keyring.repo_id)?)?);
+                    stock.groups.push(self.inner.create_group(&full)?);
                 }
             }
             if let Some(full) = filling.close() {
-                stock.groups.push(self.inner.create_group(full.make(self.inner.keyring.repo_id)?)?);
+                stock.groups.push(self.inner.create_group(&full)?);
             }
         }
         Ok(Groups { stock, missed })
@@ -160,8 +160,9 @@ impl Pruner {
 }
 
 impl super::Inner {
-    /// Stores a group that was made here.
-    pub(in crate::repo) fn create_group(&self, (name, bytes): (ObjectName, Vec<u8>)) -> Result<Shelved, RepoError> {
+    /// Makes a group and stores it.
+    pub(in crate::repo) fn create_group(&self, full: &Full) -> Result<Shelved, RepoError> {
+        let (name, bytes) = full.make(self.keyring.repo_id)?;
         let outline = Outline::parse(&parity::path(&name), &bytes)?;
         self.create_group_of(name, bytes, outline)
     }

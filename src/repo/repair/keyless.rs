@@ -89,12 +89,7 @@ fn listed(storage: &Storage, folder: &str) -> Result<Vec<Listed>, RepoError> {
 fn marked(storage: &Storage) -> Result<HashSet<ObjectName>, RepoError> {
     let mut marked = HashSet::new();
     for object in listed(storage, "trash/")? {
-        let read = object::read(storage, &object.name)
-            .and_then(|bytes| object::unwrap(ObjectKind::Mark, &object.name, &bytes))
-            .and_then(|body| {
-                serde_json::from_slice::<MarkBody>(&body).map_err(|error| RepoError::damaged(&object.name, error))
-            });
-        match read {
+        match object::read_plain::<MarkBody>(storage, ObjectKind::Mark, &object.name) {
             Ok(body) => marked.extend(body.packs),
             Err(RepoError::Missing { .. }) => {}
             Err(error) if error.is_of_one_object() => {}
@@ -185,16 +180,11 @@ fn pruner_at_work(storage: &Storage) -> Result<Option<String>, RepoError> {
     let mut ended = HashSet::new();
     let mut pruners: HashMap<_, String> = HashMap::new();
     for object in listed(storage, "leases/")? {
-        if let Some(id) = object.name.strip_suffix("/end") {
-            ended.insert(id.to_owned());
+        if object.name.ends_with("/end") {
+            ended.insert(object.name);
             continue;
         }
-        let read = object::read(storage, &object.name)
-            .and_then(|bytes| object::unwrap(ObjectKind::Lease, &object.name, &bytes))
-            .and_then(|body| {
-                serde_json::from_slice::<LeaseBody>(&body).map_err(|error| RepoError::damaged(&object.name, error))
-            });
-        match read {
+        match object::read_plain::<LeaseBody>(storage, ObjectKind::Lease, &object.name) {
             Ok(body) if body.purpose == PRUNE => {
                 pruners.insert(body.lease, body.host);
             }
@@ -205,7 +195,7 @@ fn pruner_at_work(storage: &Storage) -> Result<Option<String>, RepoError> {
     }
     for (lease, host) in pruners {
         let is_fenced = storage.len(&names::revision_path(&lease, 0))?.is_some();
-        if !ended.contains(end_path(&lease).trim_end_matches("/end")) && !is_fenced {
+        if !ended.contains(&end_path(&lease)) && !is_fenced {
             return Ok(Some(format!("the prune on {host} (lease {})", lease.short())));
         }
     }

@@ -10,7 +10,7 @@ use crate::repo::{
     lease::Unreadable,
     object,
     pack::{self, Header, PackEntry, PackHeader, PackKey},
-    parity::{self, Rebuilt, Shelf, There},
+    parity::{self, Rebuilt, Shelf},
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -231,8 +231,7 @@ impl<'a> Saving<'a> {
             if !is_missed || self.marked.contains(&name) && !is_listed {
                 continue;
             }
-            let there: There = self.listed.iter().map(|(name, bytes)| (*name, *bytes)).collect();
-            match parity::rebuild(&self.inner.storage, &stock, &there, &name) {
+            match parity::rebuild(&self.inner.storage, &stock, &self.listed, &name) {
                 Ok(Rebuilt::Whole(bytes)) => {
                     if self.session.is_some() {
                         parity::put_back(&self.inner.storage, &name, &bytes, is_listed)?;

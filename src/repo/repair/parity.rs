@@ -10,7 +10,7 @@ use crate::repo::{
 use std::collections::HashSet;
 
 /// How packs stand to parity.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct ParityStanding {
     /// How much parity new packs get.
     pub percent: Option<Percent>,
@@ -26,6 +26,14 @@ pub struct ParityStanding {
     pub damaged: Vec<(String, String)>,
     /// What only a newer program understands.
     pub unknown: Vec<String>,
+    shelved: Vec<Shelved>,
+}
+
+impl ParityStanding {
+    /// The names of the groups.
+    pub fn names(&self) -> impl Iterator<Item = ObjectName> + '_ {
+        self.shelved.iter().map(|group| group.name)
+    }
 }
 
 impl Inner {
@@ -61,30 +69,23 @@ impl Repository {
             standing.unprotected = settled.into_keys().filter(|name| !protected.contains(name)).collect();
             standing.unprotected.sort_unstable();
         }
-        (standing.damaged, standing.unknown) = (stock.damaged, stock.unknown);
+        (standing.damaged, standing.unknown, standing.shelved) = (stock.damaged, stock.unknown, stock.groups);
         Ok(standing)
     }
 
-    /// Reads groups and their members, so many of a hundred; gives how many that were, their bytes, and what is wrong.
+    /// Reads those of the groups that are chosen, and their members; gives how many that were, and what is wrong.
     ///
     /// # Errors
     /// [`RepoError`] if storage cannot be read; [`RepoError::Interrupted`] if `go_on`, which is told of bytes, says so.
     pub fn check_parity(
         &self,
-        percent: f64,
+        standing: &ParityStanding,
+        chosen: &HashSet<ObjectName>,
         go_on: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(u64, Vec<(String, String)>), RepoError> {
-        let inner = &self.inner;
-        let mut stock = Shelf::read(&inner.storage, inner.keyring.repo_id)?;
-        // Names are hashes; which come first is decided by hashing them with the time.
-        let salt = inner.clock.now().as_millis().to_le_bytes();
-        let order = |name: &ObjectName| *blake3::Hasher::new().update(&salt).update(&name.0).finalize().as_bytes();
-        stock.groups.sort_by_key(|group| order(&group.name));
-        let wanted = (stock.groups.len() as f64 * percent.clamp(0.0, 100.0) / 100.0).ceil() as usize;
-        stock.groups.truncate(wanted);
         let (mut read, mut wrong) = (0, Vec::new());
-        for group in &stock.groups {
-            match parity::check(&inner.storage, group) {
+        for group in standing.shelved.iter().filter(|group| chosen.contains(&group.name)) {
+            match parity::check(&self.inner.storage, group) {
                 Ok(problem) => {
                     read += 1;
                     wrong.extend(problem.map(|problem| (parity::path(&group.name), problem)));
@@ -214,11 +215,15 @@ impl Inner {
         stock: &mut Shelf,
         done: &mut Repaired,
     ) -> Result<(), RepoError> {
-        let (name, bytes) = full.make(self.keyring.repo_id)?;
+        let name = if dry_run {
+            full.make(self.keyring.repo_id)?.0
+        } else {
+            let made = self.create_group(full)?;
+            let name = made.name;
+            stock.groups.push(made);
+            name
+        };
         done.restored.push(format!("{}, for {} packs", parity::path(&name), full.len()));
-        if !dry_run {
-            stock.groups.push(self.create_group((name, bytes))?);
-        }
         Ok(())
     }
 }

@@ -102,9 +102,7 @@ pub(super) fn nobody_writes(target: &Storage, dry_run: bool) -> Result<(), RepoE
 }
 
 fn purpose(target: &Storage, name: &str) -> Result<String, RepoError> {
-    let body = object::unwrap(ObjectKind::Lease, name, &object::read(target, name)?)?;
-    let body: LeaseBody = serde_json::from_slice(&body).map_err(|error| RepoError::damaged(name, error))?;
-    Ok(body.purpose)
+    Ok(object::read_plain::<LeaseBody>(target, ObjectKind::Lease, name)?.purpose)
 }
 
 /// Refuses a replica that holds what the source neither has nor has forgotten, or holds something else in its place.

@@ -6,7 +6,10 @@ use crate::{
     report::ErrorKind,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashSet},
+    hash::{BuildHasher, RandomState},
+};
 
 /// The table that is built in.
 pub const PRICES: &str = include_str!("cost/prices.json");
@@ -147,12 +150,19 @@ pub fn costs(storage: &Storage, prices: &Prices, class: &str, progress: &dyn Pro
         let cost = entry.or_insert_with(|| ClassCost { class: name.to_owned(), ..ClassCost::default() });
         cost.add(bytes, prices.classes.get(name));
     };
+    let state = RandomState::new();
     for folder in keys::FOLDERS {
         super::crew::heed(progress)?;
-        let tells =
-            storage.list_classes(folder, &mut |page| page.iter().for_each(|(it, class)| add(class, it.bytes)))?;
+        // A listing that has to begin anew tells objects twice.
+        let mut seen = HashSet::new();
+        let mut is_new = |name: &str| seen.insert(state.hash_one(name));
+        let tells = storage.list_classes(folder, &mut |page| {
+            page.iter().filter(|(it, _)| is_new(&it.name)).for_each(|(it, class)| add(class, it.bytes));
+        })?;
         if !tells {
-            storage.list_pages(folder, &mut |page| page.iter().for_each(|it| add(class, it.bytes)))?;
+            storage.list_pages(folder, &mut |page| {
+                page.iter().filter(|it| is_new(&it.name)).for_each(|it| add(class, it.bytes));
+            })?;
         }
     }
     if let Some(bytes) = storage.len(keys::CONFIG)? {

@@ -27,6 +27,8 @@ pub mod leases;
 pub mod limit;
 pub mod list;
 mod lookup;
+#[cfg(test)]
+mod made_up;
 pub mod password;
 pub mod places;
 pub mod progress;

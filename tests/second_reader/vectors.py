@@ -7,6 +7,7 @@ import json
 import pathlib
 import sys
 
+from groups import check_groups
 from layers import Cut, Layers, Row, canonical, cells_of, fast_cdc, fingerprint, read_keys, read_values, read_version_key, shape_bytes, version_key
 from primitives import Damaged, Unknown, hash32, keyed, need, open_c, open_x, varint, xwing_open, blake3
 from repository import Epoch, Repository
@@ -138,7 +139,7 @@ def outcome_of(repository, name):
         return "damaged"
 
 def main():
-    for name, check in (("layers.json", check_layers), ("objects.json", check_objects)):
+    for name, check in (("layers.json", check_layers), ("objects.json", check_objects), ("groups.json", check_groups)):
         check(json.loads(pathlib.Path(sys.argv[1], name).read_text(encoding="utf-8")))
         print(f"{name}: all is as it says")
 

@@ -18,7 +18,7 @@ use std::{
 };
 
 /// Folders of which everything is needed, beside the packs in which something is.
-const NEEDED: [&str; 5] = ["keys/", "copies/", "index/", "snapshots/", "forgotten/"];
+const NEEDED: [&str; 7] = ["keys/", "copies/", "index/", "snapshots/", "forgotten/", "settings/", "parity/"];
 
 /// Packs that storage holds although nobody needs them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -112,3 +112,30 @@ pub(super) fn tier(
     })?;
     Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::made_up::snapshot;
+
+    /// One that claims to end in the future keeps no other from being the newest, and is never old itself.
+    #[test]
+    fn the_newest_of_the_past_stays_beside_what_a_wrong_clock_dated_ahead() {
+        let at = |number: u8| Timestamp::from_millis(i64::from(number) * 100);
+        let now = Timestamp::from_millis(at(3).as_millis() + 365 * 86_400_000);
+        let mut all: Vec<Snapshot> = (1..=3).map(|number| snapshot(number, &[])).collect();
+        let names = |all: &[Snapshot], after| {
+            let mut old: Vec<u8> = old(all, after, now).iter().map(|id| id.0[0]).collect();
+            old.sort_unstable();
+            old
+        };
+        let week = Duration::from_secs(7 * 86_400);
+        assert_eq!(names(&all, week), [1, 2]);
+        let mut ahead = crate::ops::made_up::manifest(9, &[]);
+        ahead.content.end = Timestamp::from_millis(now.as_millis() + 30 * 86_400_000);
+        all.push(Snapshot::made_up(ahead));
+        assert_eq!(names(&all, week), [1, 2], "3 is still what is restored today");
+        assert_eq!(names(&all, Duration::MAX), [0; 0]);
+        assert_eq!(names(&all, Duration::ZERO), [1, 2]);
+    }
+}

@@ -5,15 +5,11 @@ use super::{
     runs::worth_it,
 };
 use crate::{
-    record::{CollectionSum, KeyCodec, Timestamp},
-    repo::{
-        ChunkId, Manifest, Snapshot, SnapshotId,
-        carried::Carried,
-        manifest::{Collection, Content, Coverage, Kind, LayerRef, SourceId, Stats},
-    },
+    ops::made_up::{manifest, snapshot},
+    record::Timestamp,
+    repo::{ChunkId, Snapshot, SnapshotId, manifest::LayerRef},
 };
 use proptest::prelude::*;
-use serde_json::Value as Json;
 use std::collections::{BTreeSet, HashSet};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -25,68 +21,6 @@ fn layer(name: u8, rows: u64) -> LayerRef {
 /// A layer for each letter: capitals have 1000 rows and 1000 live records in all, others ten.
 fn stack(names: &str) -> Vec<LayerRef> {
     names.bytes().map(|name| layer(name, if name.is_ascii_uppercase() { 1000 } else { 10 })).collect()
-}
-
-fn snapshot(number: u8, stacks: &[Vec<LayerRef>]) -> Snapshot {
-    Snapshot::made_up(manifest(number, stacks))
-}
-
-fn manifest(number: u8, stacks: &[Vec<LayerRef>]) -> Manifest {
-    let end = Timestamp::from_millis(i64::from(number) * 100);
-    let coverage = Coverage {
-        from: String::new(),
-        to: None,
-        start: end,
-        end,
-        complete: true,
-        sum: CollectionSum::default().to_hex(),
-        records: 1000,
-        deletions_as_of: None,
-        deletions: Vec::new(),
-        other: Carried::default(),
-    };
-    let collection = |(at, stack): (usize, &Vec<LayerRef>)| Collection {
-        name: format!("c{at}"),
-        codec: KeyCodec::Int,
-        records: 1000,
-        bytes: 10_000,
-        coverage: vec![coverage.clone()],
-        attributes: Json::Null,
-        sets: Vec::new(),
-        stack: stack.clone(),
-        journal: None,
-        counted: true,
-        other: Carried::default(),
-    };
-    let source = SourceId {
-        connector: "jsonl".to_owned(),
-        name: "n".to_owned(),
-        host: "h".to_owned(),
-        url: "jsonl:-".to_owned(),
-        other: Carried::default(),
-    };
-    Manifest::first(
-        SnapshotId([number; 16]),
-        Content {
-            start: end,
-            end,
-            source,
-            scope: String::new(),
-            scope_note: String::new(),
-            asked: crate::repo::manifest::Asked::default(),
-            loss_accepted: false,
-            kind: Kind::Full,
-            parent: None,
-            complete: true,
-            problems: Vec::new(),
-            attributes: Json::Null,
-            stats: Stats::default(),
-            program: "test".to_owned(),
-            copy_of: None,
-            other: Carried::default(),
-        },
-        stacks.iter().enumerate().map(collection).collect(),
-    )
 }
 
 fn snapshots(stacks: &[&str]) -> Vec<Snapshot> {

@@ -3,12 +3,12 @@
 use super::{
     BLOCK_BYTES,
     code::{Block, Decoder},
-    group::Head,
+    group::{self, Head},
     path,
     shelf::{Shelf, Shelved, There},
 };
 use crate::repo::{
-    ObjectName, RepoError, Storage,
+    ObjectName, RepoError, RepoId, Storage,
     ids::PackKind,
     object,
     pack::{self, Header},
@@ -141,23 +141,32 @@ fn from(storage: &Storage, group: &Shelved, name: &ObjectName) -> Result<Result<
     Ok(Ok(Bytes::from(whole)))
 }
 
-/// Puts a pack's own bytes where they belong; what lies there instead goes first.
-pub fn put_back(storage: &Storage, name: &ObjectName, bytes: &Bytes, is_listed: bool) -> Result<(), RepoError> {
+/// Puts a pack's own bytes where they belong. What lies there instead goes first, and before that they are stored as a group of
+/// their own: what is damaged may hold blocks that other members of its group need, should this end half-way.
+pub fn put_back(
+    storage: &Storage,
+    repo: RepoId,
+    name: &ObjectName,
+    bytes: &Bytes,
+    is_listed: bool,
+) -> Result<(), RepoError> {
     let path = pack::path(name);
     let is_data = Header::parse_front(&path, bytes).is_ok_and(|(header, _)| header.kind == PackKind::Data);
     let class = if is_data { Class::Data } else { Class::Metadata };
-    if is_listed {
-        storage.delete(&path)?;
-    }
-    match storage.create_shared(&path, bytes, class) {
-        // Somebody else made it again.
-        Ok(Created::New | Created::Exists) => Ok(()),
-        Err(RepoError::Damaged { .. }) if !is_listed => {
-            storage.delete(&path)?;
-            storage.create_shared(&path, bytes, class).map(drop)
+    if !is_listed {
+        match storage.create_shared(&path, bytes, class) {
+            // Somebody else made it again.
+            Ok(Created::New | Created::Exists) => return Ok(()),
+            Err(RepoError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
         }
-        Err(error) => Err(error),
     }
+    let (spare, group) = group::make(repo, 1, &[(*name, bytes.clone())])?;
+    let spare = super::path(&spare);
+    storage.create_shared(&spare, &Bytes::from(group), Class::Metadata)?;
+    storage.delete(&path)?;
+    storage.create_shared(&path, bytes, class)?;
+    storage.delete(&spare)
 }
 
 /// A whole pack, if it is what its name says.

@@ -6,9 +6,12 @@ use super::{
     code::{Block, Decoder, Encoder},
     path, put_back, rebuild,
 };
-use crate::repo::{ObjectName, RepoError, RepoId, Storage, pack, repository::testing::Memory};
+use crate::repo::{
+    Backend, ObjectName, RepoError, RepoId, Storage, pack,
+    repository::testing::{Fault, Memory},
+};
 use bytes::Bytes;
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 const REPO: RepoId = RepoId([5; 16]);
 
@@ -132,23 +135,58 @@ fn as_many_blocks_as_there_are_rows_come_back_and_no_more() {
     }
 }
 
-/// A group that every version of every engine makes of the same packs.
+/// `format-spec/vectors/groups.json`: what every version of every engine makes of the same packs, one group with a member
+/// taken out (`REKEEP_WRITE_VECTORS=1` writes it).
 #[test]
-fn a_group_has_the_bytes_that_it_always_had() {
-    for (percent, expected) in [
-        (10, "0068f51c12f2aee2dda95ec29b0496d50fdd7b4e7f83c78b90fe3d9b59601e29"),
-        (30, "90f017b57a8e64a2074199f2835470e7d7640f7ca7819b5c5636570be64254df"),
-    ] {
-        let mut filling = Filling::new(Percent::new(percent).unwrap());
-        for (seed, blocks) in [(1, 2), (2, 1), (3, 3)] {
-            let bytes = noise(seed, blocks);
-            assert!(filling.add(name_of(&bytes), bytes).is_empty());
+fn groups_have_the_bytes_that_the_vectors_say() {
+    let path_of_vectors = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("format-spec/vectors/groups.json");
+    let groups: Vec<serde_json::Value> = [
+        ("one row", 1, &[2, 1, 3][..], None),
+        ("more places than rows, in batches", 3, &[2, 1, 3, 1, 1], None),
+        ("more rows than places", 5, &[1, 2], None),
+        ("one pack by itself", 1, &[2], None),
+        ("the second was taken out", 2, &[1, 3, 2, 1], Some(1)),
+    ]
+    .into_iter()
+    .map(|(what, rows, blocks, gone)| {
+        let texts = (0..blocks.len()).map(|place| format!("member {place} of {what}"));
+        let mut members: Vec<(String, ObjectName, Bytes)> = Vec::new();
+        for (text, blocks) in texts.zip(blocks) {
+            let mut bytes = vec![0; blocks * BLOCK_BYTES];
+            blake3::Hasher::new().update(text.as_bytes()).finalize_xof().fill(&mut bytes);
+            members.push((text, name_of(&bytes), Bytes::from(bytes)));
         }
-        let (name, bytes) = filling.close().unwrap().make(REPO).unwrap();
+        let packs: Vec<(ObjectName, Bytes)> = members.iter().map(|(_, name, bytes)| (*name, bytes.clone())).collect();
+        let (mut name, mut bytes) = super::group::make(REPO, rows, &packs).unwrap();
+        if let Some(gone) = gone {
+            let storage = Storage::over(Arc::new(Memory::default()), "test:");
+            storage.create(&path(&name), &bytes).unwrap();
+            storage.create(&pack::path(&packs[gone].0), &packs[gone].1).unwrap();
+            let mut taken = TakenOut::of(&storage, &Shelf::read(&storage, REPO).unwrap().groups[0]).unwrap();
+            taken.take_out(&storage, &packs[gone].0).unwrap();
+            (name, bytes, _) = taken.finish().unwrap();
+        }
         assert_eq!(name_of(&bytes), name);
-        assert_eq!(Head::parse("parity/x", &bytes).unwrap().outline.bytes(), bytes.len() as u64);
-        assert_eq!(name.to_string(), expected, "{percent}");
+        let head = Head::parse("parity/x", &bytes).unwrap();
+        assert_eq!(head.outline.bytes(), bytes.len() as u64);
+        let places = members.iter().enumerate().map(|(place, (text, name, bytes))| {
+            if gone == Some(place) {
+                return serde_json::Value::Null;
+            }
+            serde_json::json!({"text": text, "bytes": bytes.len(), "name": name.to_string()})
+        });
+        serde_json::json!({
+            "what": what, "rows": rows, "places": places.collect::<Vec<_>>(), "bytes": bytes.len(), "name": name.to_string(),
+            "list": data_encoding::HEXLOWER.encode(&bytes[..head.outline.list_bytes()]),
+        })
+    })
+    .collect();
+    let made = serde_json::json!({"repository": REPO.to_string(), "groups": groups});
+    if std::env::var_os("REKEEP_WRITE_VECTORS").is_some() {
+        std::fs::write(&path_of_vectors, serde_json::to_string_pretty(&made).unwrap() + "\n").unwrap();
     }
+    let kept: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path_of_vectors).unwrap()).unwrap();
+    assert_eq!(kept, made);
 }
 
 #[test]
@@ -183,7 +221,11 @@ type Harm<'a> = (&'a str, &'a dyn Fn(&mut Vec<u8>));
 
 /// Packs that are none, in a storage, and a group of them.
 fn stored(percent: u8, lengths: &[usize]) -> (Storage, Vec<(ObjectName, Bytes)>, Shelf) {
-    let storage = Storage::over(Arc::new(Memory::default()), "test:");
+    stored_in(&Arc::new(Memory::default()), percent, lengths)
+}
+
+fn stored_in(memory: &Arc<Memory>, percent: u8, lengths: &[usize]) -> (Storage, Vec<(ObjectName, Bytes)>, Shelf) {
+    let storage = Storage::over(Arc::clone(memory) as Arc<dyn Backend>, "test:");
     let mut filling = Filling::new(Percent::new(percent).unwrap());
     let packs: Vec<(ObjectName, Bytes)> = lengths
         .iter()
@@ -232,7 +274,7 @@ fn a_lost_pack_is_made_again_and_two_only_with_two_rows() {
             // Behind the end of the shorter one nothing is missing.
             assert_eq!(is_made_again(&storage, &shelf, &packs, first), rows == 2, "{percent}: {first}");
             for lost in [first, second] {
-                put_back(&storage, &packs[lost].0, &packs[lost].1, false).unwrap();
+                put_back(&storage, REPO, &packs[lost].0, &packs[lost].1, false).unwrap();
             }
         }
     }
@@ -256,8 +298,38 @@ fn bad_blocks_of_several_packs_come_back_as_long_as_no_column_has_two() {
     assert!((0..3).all(|which| is_made_again(&storage, &shelf, &packs, which)));
     spoil(2, &[18]);
     assert!(!is_made_again(&storage, &shelf, &packs, 0) && is_made_again(&storage, &shelf, &packs, 1));
-    put_back(&storage, &packs[2].0, &packs[2].1, true).unwrap();
+    put_back(&storage, REPO, &packs[2].0, &packs[2].1, true).unwrap();
     assert!(is_made_again(&storage, &shelf, &packs, 0));
+}
+
+/// What is damaged still holds what another damaged pack needs: it must not be gone before its place is filled again.
+#[test]
+fn a_pack_that_was_to_be_put_back_when_everything_ended_is_made_again_and_so_are_the_others() {
+    for percent in [10, 20] {
+        let memory = Arc::new(Memory::default());
+        let (storage, packs, _) = stored_in(&memory, percent, &[20, 20, 20]);
+        for (which, block) in [(0, 3), (1, 7), (2, 11)] {
+            let mut bytes = packs[which].1.to_vec();
+            bytes[block * BLOCK_BYTES] ^= 1;
+            memory.put(&pack::path(&packs[which].0), bytes);
+        }
+        memory.fail("packs/", Fault::Refused);
+        assert!(put_back(&storage, REPO, &packs[0].0, &packs[0].1, true).is_err());
+        assert_eq!(memory.names(&pack::path(&packs[0].0)), [""; 0], "the fault came where it was to come");
+        memory.heal();
+        let shelf = Shelf::read(&storage, REPO).unwrap();
+        for (which, (name, bytes)) in packs.iter().enumerate() {
+            assert!(is_made_again(&storage, &shelf, &packs, which), "{percent}: {which}");
+            put_back(&storage, REPO, name, bytes, which > 0).unwrap();
+        }
+        // What was there for that alone is gone, but for the one that ended half-way; it goes with the next that looks.
+        let shelf = Shelf::read(&storage, REPO).unwrap();
+        assert_eq!(shelf.groups.len(), 2);
+        let there = there(&packs);
+        let superfluous: Vec<usize> =
+            shelf.superfluous(&there, &HashSet::new()).iter().map(|group| group.outline.places.len()).collect();
+        assert_eq!(superfluous, [1]);
+    }
 }
 
 #[test]
@@ -329,13 +401,13 @@ fn a_member_is_taken_out_by_itself_alone() {
         assert_eq!(Outline::parse("x", &bytes).unwrap(), outline);
         storage.create(&path(&name), &bytes).unwrap();
         for stays in [2, 3] {
-            put_back(&storage, &packs[stays].0, &packs[stays].1, false).unwrap();
+            put_back(&storage, REPO, &packs[stays].0, &packs[stays].1, false).unwrap();
         }
         storage.delete(&pack::path(&packs[1].0)).unwrap();
         storage.delete(&path(&shelf.groups[0].name)).unwrap();
         let shelf = Shelf::read(&storage, REPO).unwrap();
         assert!(is_made_again(&storage, &shelf, &packs, 0));
-        put_back(&storage, &packs[0].0, &packs[0].1, false).unwrap();
+        put_back(&storage, REPO, &packs[0].0, &packs[0].1, false).unwrap();
         assert_eq!(check(&storage, &shelf.groups[0]).unwrap(), None);
         assert!(TakenOut::of(&storage, &shelf.groups[0]).is_ok_and(|mut taken| {
             [0, 2, 3].iter().all(|n| taken.take_out(&storage, &packs[*n].0).is_ok()) && taken.finish().is_none()

@@ -60,7 +60,7 @@ pub fn heal_keyless(
         let words = match parity::rebuild(storage, &stock, &there, &name) {
             Ok(Rebuilt::Whole(bytes)) => {
                 if !dry_run {
-                    parity::put_back(storage, &name, &bytes, is_listed)?;
+                    parity::put_back(storage, repo, &name, &bytes, is_listed)?;
                 }
                 done.restored.push(format!("{path}, from parity"));
                 if !go_on(bytes.len() as u64) {

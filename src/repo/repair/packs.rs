@@ -234,7 +234,7 @@ impl<'a> Saving<'a> {
             match parity::rebuild(&self.inner.storage, &stock, &self.listed, &name) {
                 Ok(Rebuilt::Whole(bytes)) => {
                     if self.session.is_some() {
-                        parity::put_back(&self.inner.storage, &name, &bytes, is_listed)?;
+                        parity::put_back(&self.inner.storage, self.inner.keyring.repo_id, &name, &bytes, is_listed)?;
                         self.repo.is_whole_again(&name)?;
                         self.listed.insert(name, bytes.len() as u64);
                     }

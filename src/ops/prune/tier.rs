@@ -129,7 +129,7 @@ mod tests {
             old.sort_unstable();
             old
         };
-        let week = Duration::from_secs(7 * 86_400);
+        let week = Duration::from_hours(7 * 24);
         assert_eq!(names(&all, week), [1, 2]);
         let mut ahead = crate::ops::made_up::manifest(9, &[]);
         ahead.content.end = Timestamp::from_millis(now.as_millis() + 30 * 86_400_000);

@@ -166,21 +166,37 @@ impl Catalog {
         })
     }
 
+    /// The lease that made a pack, if an index object describes it.
+    pub fn pack_lease(&self, name: &ObjectName) -> Result<Option<SnapshotId>, RepoError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT lease FROM packs WHERE name = ?1")?;
+            statement.query_row(params![name.0], |row| row.get(0).map(SnapshotId)).optional()
+        })
+    }
+
     /// All packs, by number.
     pub fn packs(&self) -> Result<Vec<IndexedPackInfo>, RepoError> {
+        let mut packs = Vec::new();
+        self.for_each_pack_info(&mut |info| packs.push(info))?;
+        Ok(packs)
+    }
+
+    /// All packs, by number, one after the other.
+    pub fn for_each_pack_info(&self, visit: &mut dyn FnMut(IndexedPackInfo)) -> Result<(), RepoError> {
         self.read(|connection| {
             let sql = "SELECT name, bytes, kind, lease, chunks FROM packs ORDER BY num";
             let mut statement = connection.prepare_cached(sql)?;
-            let packs = statement.query_map([], |row| {
-                Ok(IndexedPackInfo {
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                visit(IndexedPackInfo {
                     name: ObjectName(row.get(0)?),
                     bytes: row.get::<_, i64>(1)?.cast_unsigned(),
                     kind: pack_kind(row.get(2)?)?,
                     lease: SnapshotId(row.get(3)?),
                     chunks: row.get::<_, i64>(4)?.cast_unsigned(),
-                })
-            })?;
-            packs.collect()
+                });
+            }
+            Ok(())
         })
     }
 

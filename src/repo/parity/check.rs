@@ -1,16 +1,13 @@
 //! Whether a group is whole, and its parity that of its members.
 
 use super::{
-    BLOCK_BYTES,
     code::Encoder,
     group::{Head, has_name},
     path,
     shelf::Shelved,
+    stretch::{self, block, stretches},
 };
-use crate::repo::{RepoError, Storage, object, pack};
-
-/// So many columns are looked at together.
-const STRETCH: usize = 16;
+use crate::repo::{RepoError, Storage, object};
 
 /// Reads a group whole; gives what is wrong with it.
 ///
@@ -39,28 +36,22 @@ pub fn check(storage: &Storage, group: &Shelved) -> Result<Option<String>, RepoE
     };
     let outline = &head.outline;
     let mut encoder = Encoder::new(outline.places.len(), outline.rows)?;
-    let columns = outline.columns();
-    for first in (0..columns).step_by(STRETCH) {
-        let last = (first + STRETCH).min(columns);
+    for columns in stretches(outline.columns()) {
+        let first = columns.start;
         let mut read = Vec::with_capacity(outline.places.len());
         for place in &outline.places {
-            read.push(match place {
-                Some(member) if member.blocks() > first => {
-                    let range = (first * BLOCK_BYTES) as u64..(last.min(member.blocks()) * BLOCK_BYTES) as u64;
-                    match storage.read_range(&pack::path(&member.name), range) {
-                        Ok(bytes) => Some(bytes),
-                        Err(error) if error.is_of_one_object() || matches!(error, RepoError::Missing { .. }) => {
-                            return Ok(None);
-                        }
-                        Err(error) => return Err(error),
-                    }
-                }
-                _ => None,
-            });
+            let Some(member) = place.filter(|member| member.blocks() > first) else {
+                read.push(None);
+                continue;
+            };
+            match stretch::of_member(storage, &member, &columns) {
+                Ok(Some(bytes)) => read.push(Some(bytes)),
+                Ok(None) | Err(RepoError::Archived { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            }
         }
-        for column in first..last {
-            let at = (column - first) * BLOCK_BYTES;
-            let blocks: Vec<Option<&[u8]>> = read.iter().map(|read| read.as_ref()?.get(at..at + BLOCK_BYTES)).collect();
+        for column in columns {
+            let blocks: Vec<Option<&[u8]>> = read.iter().map(|read| block(read.as_ref(), column - first)).collect();
             let is_as_it_was = |(place, block): (usize, Option<&[u8]>)| match (block, outline.places[place]) {
                 (Some(block), _) => head.is_block(place, column, block),
                 (None, member) => member.is_none_or(|member| member.blocks() <= column),

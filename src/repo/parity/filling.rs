@@ -1,7 +1,7 @@
 //! The group that a writer fills, pack by pack, as it stores them.
 
-use super::{MAX_GROUP_BYTES, MAX_HELD_BYTES, Percent, group, outline::MOST};
-use crate::repo::{ObjectName, RepoError, RepoId};
+use super::{MAX_GROUP_BYTES, MAX_HELD_BYTES, Percent, group, outline::MOST, rebuild::read_whole};
+use crate::repo::{ObjectName, RepoError, RepoId, Storage};
 use bytes::Bytes;
 
 /// The most that the head of a group takes that is made here.
@@ -68,6 +68,42 @@ impl Filling {
         let members = std::mem::take(&mut self.held);
         (!members.is_empty()).then_some(Full { rows, members })
     }
+}
+
+/// What making groups of packs that are stored comes upon.
+pub enum Regrouped {
+    /// A group is complete.
+    Full(Full),
+    /// A pack was read.
+    Read(ObjectName),
+    /// A pack could not be, and gets no parity.
+    NotRead(ObjectName, RepoError),
+}
+
+/// Reads packs one after the other and makes groups of them.
+///
+/// # Errors
+/// Trouble of the storage, and what `take` gives.
+pub fn regroup(
+    storage: &Storage,
+    percent: Percent,
+    packs: impl IntoIterator<Item = ObjectName>,
+    take: &mut dyn FnMut(Regrouped) -> Result<(), RepoError>,
+) -> Result<(), RepoError> {
+    let mut filling = Filling::new(percent);
+    for name in packs {
+        match read_whole(storage, &name) {
+            Ok(bytes) => {
+                filling.add(name, bytes).into_iter().try_for_each(|full| take(Regrouped::Full(full)))?;
+                take(Regrouped::Read(name))?;
+            }
+            Err(error) if error.is_of_one_object() || matches!(error, RepoError::Missing { .. }) => {
+                take(Regrouped::NotRead(name, error))?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    filling.close().map_or(Ok(()), |full| take(Regrouped::Full(full)))
 }
 
 /// As many rows as there should be, or as fit.

@@ -9,12 +9,13 @@ mod group;
 mod outline;
 mod rebuild;
 mod shelf;
+mod stretch;
 mod taken_out;
 #[cfg(test)]
 mod tests;
 
 pub(super) use check::{check, is_whole};
-pub(super) use filling::{Filling, Full};
+pub(super) use filling::{Filling, Full, Regrouped, regroup};
 pub use group::Head;
 pub use outline::{Member, Outline};
 pub(super) use rebuild::{Rebuilt, put_back, read_whole, rebuild};

@@ -1,11 +1,11 @@
 //! Making a pack again, in stretches of a few columns, from what is right of it and of the others in its group.
 
 use super::{
-    BLOCK_BYTES,
     code::{Block, Decoder},
     group::{self, Head},
     path,
     shelf::{Shelf, Shelved, There},
+    stretch::{self, block, stretches},
 };
 use crate::repo::{
     ObjectName, RepoError, RepoId, Storage,
@@ -15,9 +15,6 @@ use crate::repo::{
     storage::{Class, Created},
 };
 use bytes::Bytes;
-
-/// So many columns are looked at together: a request for each member and row.
-const STRETCH: usize = 16;
 
 /// What trying to make a pack again came to.
 #[derive(Debug)]
@@ -50,20 +47,6 @@ pub fn rebuild(storage: &Storage, shelf: &Shelf, there: &There, name: &ObjectNam
     Ok(why)
 }
 
-/// The whole of an object's range, or nothing where it is not to be had for good.
-fn stretch(storage: &Storage, path: &str, range: std::ops::Range<u64>) -> Result<Option<Vec<u8>>, RepoError> {
-    match storage.read_range(path, range) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error @ RepoError::Archived { .. }) => Err(error),
-        Err(error) if error.is_of_one_object() || matches!(error, RepoError::Missing { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn block(bytes: Option<&Vec<u8>>, number: usize) -> Option<&[u8]> {
-    bytes?.get(number * BLOCK_BYTES..(number + 1) * BLOCK_BYTES)
-}
-
 fn from(storage: &Storage, group: &Shelved, name: &ObjectName) -> Result<Result<Bytes, String>, RepoError> {
     let object = path(&group.name);
     let head = storage.read_range(&object, 0..group.outline.head_bytes() as u64)?;
@@ -82,24 +65,21 @@ fn from(storage: &Storage, group: &Shelved, name: &ObjectName) -> Result<Result<
     };
     let mut decoder = Decoder::new(outline.places.len(), outline.rows)?;
     let mut whole: Vec<u8> = Vec::with_capacity(member.bytes as usize);
-    for first in (0..member.blocks()).step_by(STRETCH) {
-        let last = (first + STRETCH).min(member.blocks());
+    for columns in stretches(member.blocks()) {
+        let first = columns.start;
         let right = |column: usize| block(own.as_ref(), column).filter(|block| head.is_block(own_place, column, block));
-        if (first..last).all(|column| right(column).is_some()) {
-            (first..last).filter_map(right).for_each(|block| whole.extend_from_slice(block));
+        if columns.clone().all(|column| right(column).is_some()) {
+            columns.filter_map(right).for_each(|block| whole.extend_from_slice(block));
             continue;
         }
         let others = outline.places.iter().enumerate().map(|(place, other)| match other {
-            Some(other) if place != own_place && other.blocks() > first => {
-                let range = (first * BLOCK_BYTES) as u64..(last.min(other.blocks()) * BLOCK_BYTES) as u64;
-                stretch(storage, &pack::path(&other.name), range)
-            }
+            Some(other) if place != own_place && other.blocks() > first => stretch::of_member(storage, other, &columns),
             _ => Ok(None),
         });
         let others: Vec<Option<Vec<u8>>> = others.collect::<Result<_, _>>()?;
-        let rows = (0..outline.rows).map(|row| stretch(storage, &object, head.range(row, first..last)));
+        let rows = (0..outline.rows).map(|row| stretch::read(storage, &object, head.range(row, columns.clone())));
         let rows: Vec<Option<Vec<u8>>> = rows.collect::<Result<_, _>>()?;
-        for column in first..last {
+        for column in columns {
             if let Some(block) = right(column) {
                 whole.extend_from_slice(block);
                 continue;

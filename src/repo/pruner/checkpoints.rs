@@ -40,9 +40,13 @@ impl Inner {
 
     /// Counts chunks as needed as far as they lie in a listed pack that the index describes.
     pub(super) fn keep_where_present(&self, view: &mut View, wanted: &ChunkSet) -> Result<(), RepoError> {
-        let (indexed, packs, needed) = (&view.indexed, &view.packs, &mut view.needed.chunks);
+        let (packs, needed) = (&view.packs, &mut view.needed.chunks);
+        let mut current = None;
         self.catalog.for_each_place(&mut |place| {
-            let is_there = indexed.get(&place.pack).is_some_and(|name| packs.contains_key(name));
+            let (_, is_there) = match current {
+                Some(known @ (pack, _)) if pack == place.pack => known,
+                _ => *current.insert((place.pack, packs.name(place.pack).is_some_and(|name| packs.is_listed(&name)))),
+            };
             if is_there && wanted.has(place.chunk) {
                 needed.insert(place.chunk);
             }

@@ -70,8 +70,7 @@ impl Pruner {
         }
         let mut doomed = self.doomed(&view, &homes, &named)?;
         let groups = self.keep_groups(&view, &homes, &mut doomed, &mut deleted)?;
-        deleted.stayed =
-            named.iter().filter(|name| view.packs.contains_key(*name)).count() as u64 - doomed.len() as u64;
+        deleted.stayed = named.iter().filter(|name| view.packs.is_listed(name)).count() as u64 - doomed.len() as u64;
         match self.reindex(&view, &homes, &doomed) {
             Ok(index_objects) => deleted.index_objects = index_objects,
             Err(error @ RepoError::Storage { operation: "deleting", .. }) => {
@@ -94,8 +93,7 @@ impl Pruner {
         homes: &Homes,
         named: &HashSet<ObjectName>,
     ) -> Result<HashSet<ObjectName>, RepoError> {
-        let mut doomed: HashSet<ObjectName> =
-            named.iter().filter(|name| view.packs.contains_key(*name)).copied().collect();
+        let mut doomed: HashSet<ObjectName> = named.iter().filter(|name| view.packs.is_listed(name)).copied().collect();
         if faults::is_broken(Rule::LookAgain) {
             return Ok(doomed);
         }
@@ -139,7 +137,7 @@ impl Pruner {
                 Ok(()) => {
                     refusals = 0;
                     deleted.packs += 1;
-                    deleted.bytes += view.packs.get(&name).copied().unwrap_or(0);
+                    deleted.bytes += view.packs.bytes(&name).unwrap_or(0);
                     gone.insert(name);
                 }
                 Err(error) => {
@@ -158,7 +156,7 @@ impl Pruner {
     fn delete_marks(&self, view: &View, drained: &[Mark], gone: &HashSet<ObjectName>, deleted: &mut Deleted) {
         let there: HashMap<&str, &Mark> = view.marks.iter().map(|mark| (mark.id.as_str(), mark)).collect();
         for mark in drained.iter().filter(|mark| there.contains_key(mark.id.as_str())) {
-            let left = |name: &ObjectName| view.packs.contains_key(name) && !gone.contains(name);
+            let left = |name: &ObjectName| view.packs.is_listed(name) && !gone.contains(name);
             if mark.packs.iter().any(left) && !faults::is_broken(Rule::CopyOut) {
                 continue;
             }
@@ -172,8 +170,8 @@ impl Pruner {
 
 /// Those of these packs that are listed and that the index describes, by number.
 fn indexed(view: &View, names: &HashSet<ObjectName>) -> Vec<(PackNumber, ObjectName)> {
-    let there = view.indexed.iter().filter(|(_, name)| names.contains(*name) && view.packs.contains_key(*name));
-    let mut packs: Vec<_> = there.map(|(&number, &name)| (number, name)).collect();
+    let there = names.iter().filter(|name| view.packs.is_listed(name));
+    let mut packs: Vec<_> = there.filter_map(|name| Some((view.packs.number(name)?, *name))).collect();
     packs.sort_unstable();
     packs
 }

@@ -11,10 +11,7 @@ use crate::{
     },
 };
 use serde::Serialize;
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 /// A lease that a mark waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -99,12 +96,12 @@ impl Inner {
         &self,
         marks: &[Mark],
         leases: &[LeaseInfo],
-        packs: &HashMap<ObjectName, u64>,
+        listed: &dyn Fn(&ObjectName) -> Option<u64>,
         grace: Duration,
     ) -> Result<Vec<MarkState>, RepoError> {
         let mut states = Vec::with_capacity(marks.len());
         for mark in marks {
-            let there: Vec<u64> = mark.packs.iter().filter_map(|pack| packs.get(pack).copied()).collect();
+            let there: Vec<u64> = mark.packs.iter().filter_map(listed).collect();
             states.push(MarkState {
                 mark: mark.id.clone(),
                 packs: there.len() as u64,

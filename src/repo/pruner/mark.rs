@@ -15,7 +15,7 @@ use crate::repo::{
     object::{self, ObjectKind},
     pack::{self, HEADER_BYTES, Header},
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// How many packs one mark names at most: 1 MiB of JSON.
 const MAX_MARKED: usize = 15_000;
@@ -56,16 +56,13 @@ impl Inner {
         let running: HashSet<SnapshotId> =
             view.leases.iter().filter(|lease| !lease.is_over()).map(|lease| lease.id).collect();
         let writers_run = view.leases.iter().any(|lease| !lease.is_over() && !lease.is_prune());
-        let indexed: HashMap<ObjectName, PackNumber> = view.indexed.iter().map(|(&num, &name)| (name, num)).collect();
-        let leases: HashMap<ObjectName, SnapshotId> =
-            self.catalog.packs()?.into_iter().map(|info| (info.name, info.lease)).collect();
         let mut orphans = Vec::new();
         let mut leaving: Vec<(PackNumber, ObjectName)> = Vec::new();
-        let mut there: Vec<&ObjectName> = wanted.iter().filter(|name| view.packs.contains_key(*name)).collect();
+        let mut there: Vec<&ObjectName> = wanted.iter().filter(|name| view.packs.is_listed(name)).collect();
         there.sort_unstable();
         for name in there.into_iter().filter(|name| !view.marked.contains(*name)) {
-            let lease = match leases.get(name) {
-                Some(lease) => *lease,
+            let lease = match self.catalog.pack_lease(name)? {
+                Some(lease) => lease,
                 None => match self.pack_maker(name)? {
                     Maker::Lease(lease) => lease,
                     Maker::Unknown if !writers_run && self.storage.promises().prompt_listing => {
@@ -78,8 +75,8 @@ impl Inner {
             if running.contains(&lease) && !faults::is_broken(Rule::NoPackOfALiveLease) {
                 continue;
             }
-            match indexed.get(name) {
-                Some(number) => leaving.push((*number, *name)),
+            match view.packs.number(name) {
+                Some(number) => leaving.push((number, *name)),
                 None => orphans.push(*name),
             }
         }

@@ -16,10 +16,12 @@ mod leases;
 mod live;
 mod mark;
 mod needed;
+mod packs;
 mod parity;
 mod reindex;
 mod survey;
 mod tidy;
+mod uses;
 mod view;
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ use super::{
     view::{Homes, View},
 };
 use crate::repo::{
-    ObjectName, RepoError, names,
-    parity::{self, Filling, Full, Outline, Shelf, Shelved, TakenOut, There},
+    ObjectName, RepoError,
+    parity::{self, Full, Outline, Regrouped, Shelf, Shelved, TakenOut, There},
     storage::Class,
 };
 use bytes::Bytes;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// The groups as they are once what is to go is gone.
 #[derive(Default)]
@@ -53,21 +53,20 @@ impl Pruner {
         if stock.groups.is_empty() {
             return Ok(Groups { stock, ..Groups::default() });
         }
-        let numbers: HashMap<ObjectName, _> = view.indexed.iter().map(|(number, name)| (*name, *number)).collect();
         let mut missed = HashSet::new();
         for member in stock.groups.iter().flat_map(|group| group.outline.members()) {
-            let is_bad = !view.packs.contains_key(&member.name) || view.is_damaged(&member.name);
-            if let Some(number) = numbers.get(&member.name).filter(|_| is_bad && !doomed.contains(&member.name))
-                && self.inner.is_missed(view, homes, *number)?
+            let is_bad = !view.packs.is_listed(&member.name) || view.is_damaged(&member.name);
+            let number = view.packs.number(&member.name).filter(|_| is_bad && !doomed.contains(&member.name));
+            if let Some(number) = number
+                && self.inner.is_missed(view, homes, number)?
             {
                 missed.insert(member.name);
             }
         }
-        let whole: There =
-            view.packs.iter().filter(|(name, _)| !view.is_damaged(name)).map(|(n, b)| (*n, *b)).collect();
+        let whole: There = view.packs.listed().filter(|(name, _)| !view.is_damaged(name)).collect();
         for group in &stock.groups {
             // What is there and damaged may lack a block or two.
-            let lacking = group.outline.members().filter(|it| !view.packs.contains_key(&it.name)).count();
+            let lacking = group.outline.members().filter(|it| !view.packs.is_listed(&it.name)).count();
             let heals = lacking <= group.outline.rows && group.outline.members().any(|it| missed.contains(&it.name));
             let needed: Vec<_> = group.outline.members().filter(|it| heals && doomed.contains(&it.name)).collect();
             if !needed.is_empty() {
@@ -99,25 +98,18 @@ impl Pruner {
             let touched = stock.groups.iter().filter(touched).flat_map(|group| group.outline.members());
             let bare = |name: &ObjectName| after.contains_key(name) && !protected.contains(name);
             let bare: HashSet<ObjectName> = touched.map(|member| member.name).filter(bare).collect();
-            let mut filling = Filling::new(percent);
             let mut bare: Vec<ObjectName> = bare.into_iter().collect();
             bare.sort_unstable();
-            for name in bare {
-                let bytes = match parity::read_whole(&self.inner.storage, &name) {
-                    Ok(bytes) => bytes,
-                    Err(error) if error.is_of_one_object() || matches!(error, RepoError::Missing { .. }) => {
+            parity::regroup(&self.inner.storage, percent, bare, &mut |step| {
+                match step {
+                    Regrouped::Full(full) => stock.groups.push(self.inner.create_group(&full)?),
+                    Regrouped::Read(_) => {}
+                    Regrouped::NotRead(_, error) => {
                         deleted.failures.push(format!("it was not given parity anew: {error}"));
-                        continue;
                     }
-                    Err(error) => return Err(error),
-                };
-                for full in filling.add(name, bytes) {
-                    stock.groups.push(self.inner.create_group(&full)?);
                 }
-            }
-            if let Some(full) = filling.close() {
-                stock.groups.push(self.inner.create_group(&full)?);
-            }
+                Ok(())
+            })?;
         }
         Ok(Groups { stock, missed })
     }
@@ -148,8 +140,7 @@ impl Pruner {
         gone: &HashSet<ObjectName>,
         deleted: &mut Deleted,
     ) {
-        let there: There =
-            view.packs.iter().filter(|(name, _)| !gone.contains(*name)).map(|(name, bytes)| (*name, *bytes)).collect();
+        let there: There = view.packs.listed().filter(|(name, _)| !gone.contains(name)).collect();
         for group in groups.stock.superfluous(&there, &groups.missed) {
             match self.inner.storage.delete(&parity::path(&group.name)) {
                 Ok(()) => deleted.groups += 1,
@@ -178,10 +169,7 @@ impl super::Inner {
         let marks = self.marks(&HashSet::new(), crate::repo::lease::Unreadable::IsSkipped)?;
         let marked: HashSet<ObjectName> = marks.into_iter().flat_map(|mark| mark.packs).collect();
         self.refresh_index(&mut Vec::new())?;
-        let mut listed: There = HashMap::new();
-        self.list_pages("packs/", &mut |page| {
-            listed.extend(page.iter().filter_map(|it| Some((names::parse_pack(&it.name)?, it.bytes))));
-        })?;
+        let listed: There = self.packs_listed()?;
         let running: HashSet<_> =
             self.leases_seen()?.into_iter().filter(|lease| !lease.is_over()).map(|lease| lease.id).collect();
         let is_settled = |name: &ObjectName, bytes: u64| listed.get(name) == Some(&bytes) && !marked.contains(name);

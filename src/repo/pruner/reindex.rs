@@ -23,11 +23,11 @@ impl Pruner {
         // What the index says of a lost pack is all that says what is lost with it.
         let mut kept: HashSet<ObjectName> = HashSet::new();
         if self.inner.storage.promises().prompt_listing {
-            for (number, name) in view.indexed.iter().filter(|(_, name)| !view.packs.contains_key(*name)) {
-                if view.is_damaged(name) && self.inner.is_missed(view, homes, *number)? {
-                    kept.insert(*name);
-                } else if !view.marked.contains(name) {
-                    leaving.push(*name);
+            for (number, name) in view.packs.described().filter(|(_, name)| !view.packs.is_listed(name)) {
+                if view.is_damaged(&name) && self.inner.is_missed(view, homes, number)? {
+                    kept.insert(name);
+                } else if !view.marked.contains(&name) {
+                    leaving.push(name);
                 }
             }
         }
@@ -63,7 +63,7 @@ impl Pruner {
                 Err(error) => return Err(error),
             };
             for pack in index::open(&self.inner.keyring, name, &bytes)? {
-                let stays = view.packs.contains_key(&pack.name)
+                let stays = view.packs.is_listed(&pack.name)
                     || kept.contains(&pack.name)
                     || !self.inner.storage.promises().prompt_listing;
                 if stays && !doomed.contains(&pack.name) && described.insert(pack.name) {

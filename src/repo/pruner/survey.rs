@@ -103,10 +103,9 @@ impl Pruner {
             return Ok((0, 0, Vec::new()));
         }
         let (view, _) = self.look(Leases::AreNot)?;
-        let mut leaving: Vec<_> =
-            view.indexed.iter().filter(|(_, name)| packs.contains(name)).map(|(&num, &name)| (num, name)).collect();
+        let mut leaving: Vec<_> = packs.iter().filter_map(|name| Some((view.packs.number(name)?, *name))).collect();
         leaving.retain(|(_, name)| {
-            view.is_home(name) || view.is_damaged(name) && view.packs.contains_key(name) && !view.marked.contains(name)
+            view.is_home(name) || view.is_damaged(name) && view.packs.is_listed(name) && !view.marked.contains(name)
         });
         leaving.sort_unstable();
         let mut homes = self.inner.homes(&view, &leaving.iter().map(|(number, _)| *number).collect())?;
@@ -142,25 +141,32 @@ impl Pruner {
         if marks.is_empty() {
             return Ok(Vec::new());
         }
-        let packs = self.inner.packs_listed()?;
+        let marked: HashSet<&ObjectName> = marks.iter().flat_map(|mark| &mark.packs).collect();
+        let mut listed: HashMap<ObjectName, u64> = HashMap::new();
+        self.inner.for_each_listed_pack(&mut |name, bytes| {
+            if marked.contains(&name) {
+                listed.insert(name, bytes);
+            }
+        })?;
         let leases = self.inner.leases()?;
-        self.inner.mark_states(&marks, &leases, &packs, self.options.grace)
+        self.inner.mark_states(&marks, &leases, &|name| listed.get(name).copied(), self.options.grace)
     }
 }
 
 impl Inner {
     pub(in crate::repo) fn packs_listed(&self) -> Result<HashMap<ObjectName, u64>, RepoError> {
-        let listed = self.list_objects("packs/")?;
-        let parse = crate::repo::names::parse_pack;
-        Ok(listed.iter().filter_map(|it| Some((parse(&it.name)?, it.bytes))).collect())
+        let mut listed = HashMap::new();
+        self.for_each_listed_pack(&mut |name, bytes| {
+            listed.insert(name, bytes);
+        })?;
+        Ok(listed)
     }
 
     /// Takes away the notes of damaged packs that are gone, once nothing is needed that was in them alone.
     fn tidy_damage(&self, view: &View, homes: &Homes) -> Result<(), RepoError> {
-        let numbers: HashMap<&ObjectName, &PackNumber> =
-            view.indexed.iter().map(|(number, name)| (name, number)).collect();
-        for name in self.damaged_packs()?.iter().filter(|name| !view.packs.contains_key(*name)) {
-            let is_missed = numbers.get(name).map_or(Ok(false), |number| self.is_missed(view, homes, **number))?;
+        for name in self.damaged_packs()?.iter().filter(|name| !view.packs.is_listed(name)) {
+            let number = view.packs.number(name);
+            let is_missed = number.map_or(Ok(false), |number| self.is_missed(view, homes, number))?;
             if !is_missed {
                 self.storage.delete(&damage::path(name))?;
             }
@@ -196,44 +202,45 @@ impl Inner {
             view.leases.iter().filter(|lease| !lease.is_over()).map(|lease| lease.id).collect();
         let writers_run = view.leases.iter().any(|lease| !lease.is_over() && !lease.is_prune());
         let mut survey = Survey {
-            marks: self.mark_states(&view.marks, &view.leases, &view.packs, grace)?,
+            marks: self.mark_states(&view.marks, &view.leases, &|name| view.packs.bytes(name), grace)?,
             snapshots: view.needed.snapshots,
             needed_chunks: view.needed.chunks.len(),
-            packs_listed: view.packs.len() as u64,
-            bytes_listed: view.packs.values().sum(),
+            packs_listed: view.packs.listed().count() as u64,
+            bytes_listed: view.packs.listed().map(|(_, bytes)| bytes).sum(),
             vanished: view.vanished.clone(),
             ..Survey::default()
         };
-        let numbers: HashMap<ObjectName, _> = view.indexed.iter().map(|(&number, &name)| (name, number)).collect();
-        for info in self.catalog.packs()? {
-            if !view.packs.contains_key(&info.name) || view.marked.contains(&info.name) {
-                continue;
+        let mut damaged = Vec::new();
+        self.catalog.for_each_pack_info(&mut |info| {
+            if !view.packs.is_listed(&info.name) || view.marked.contains(&info.name) {
+                return;
             }
-            let number = numbers.get(&info.name);
-            let mut uses = number.and_then(|number| homes.uses.get(number)).copied().unwrap_or_default();
+            let number = view.packs.number(&info.name);
+            let uses = number.map(|number| homes.uses.of(number)).unwrap_or_default();
             let is_damaged = view.is_damaged(&info.name);
             if let Some(number) = number.filter(|_| is_damaged) {
-                let only_here = |chunk: &&u64| view.needed.chunks.has(**chunk) && !homes.housed.has(**chunk);
-                uses.live_chunks = match self.catalog.pack_chunks(*number) {
-                    Err(RepoError::CatalogChanged) => continue,
-                    chunks => chunks?.iter().filter(only_here).count() as u64,
-                };
+                damaged.push((survey.packs.len(), number));
             }
             survey.packs.push(PackUse {
                 name: info.name,
                 bytes: info.bytes,
                 kind: info.kind,
-                live_bytes: uses.live_bytes,
-                dead_bytes: uses.dead_bytes,
-                live_chunks: uses.live_chunks,
+                live_bytes: u64::from(uses.live_bytes),
+                dead_bytes: u64::from(uses.dead_bytes),
+                live_chunks: u64::from(uses.live_chunks),
                 is_busy: running.contains(&info.lease),
                 is_damaged,
             });
+        })?;
+        let only_here = |chunk: &&u64| view.needed.chunks.has(**chunk) && !homes.housed.has(**chunk);
+        for (at, number) in damaged.into_iter().rev() {
+            match self.catalog.pack_chunks(number) {
+                Err(RepoError::CatalogChanged) => drop(survey.packs.remove(at)),
+                chunks => survey.packs[at].live_chunks = chunks?.iter().filter(only_here).count() as u64,
+            }
         }
-        let mut unknown: Vec<_> = view.packs.iter().collect();
-        unknown.retain(|(name, _)| !numbers.contains_key(*name) && !view.marked.contains(*name));
-        unknown.sort_unstable();
-        for (&name, &bytes) in unknown {
+        let is_unknown = |name: &ObjectName| view.packs.number(name).is_none() && !view.marked.contains(name);
+        for (name, bytes) in view.packs.listed().filter(|(name, _)| is_unknown(name)) {
             let is_busy = match self.pack_maker(&name)? {
                 Maker::Lease(lease) => running.contains(&lease),
                 Maker::Unknown => writers_run || !self.storage.promises().prompt_listing,

@@ -2,7 +2,7 @@
 
 use super::{GRACE, LeaseInfo, LeaseState, Pruner, drain::mark_key};
 use crate::repo::{
-    RepoError, SnapshotId,
+    ObjectName, RepoError, SnapshotId,
     catalog::RevisionKind,
     damage,
     faults::{self, Rule},
@@ -115,9 +115,12 @@ impl Pruner {
         if damaged.is_empty() {
             return Ok(());
         }
-        let packs = self.inner.packs_listed()?;
+        let mut gone: HashSet<&ObjectName> = damaged.iter().collect();
+        self.inner.for_each_listed_pack(&mut |name, _| {
+            gone.remove(&name);
+        })?;
         self.inner.refresh_index(&mut Vec::new())?;
-        for name in damaged.iter().filter(|name| !packs.contains_key(*name)) {
+        for name in damaged.iter().filter(|name| gone.contains(name)) {
             if self.inner.catalog.pack_number(name)?.is_none() {
                 self.remove(&damage::path(name), &mut tidied.failures);
             }

@@ -1,19 +1,22 @@
 //! One look at the repository: the listings of a step, in the order that the protocol wants, and which pack is a home.
 
-use super::{LayerWalk, Pruner, bits::ChunkSet, leases::LeaseInfo, needed::Needed};
+use super::{
+    LayerWalk, Pruner,
+    bits::ChunkSet,
+    leases::LeaseInfo,
+    needed::Needed,
+    packs::Packs,
+    uses::{Uses, UsesByPack},
+};
 use crate::repo::{
     ChunkId, ObjectName, RepoError, SnapshotId,
     catalog::PackNumber,
     faults::{self, Rule},
     inner::Inner,
     lease::{Mark, Unreadable},
-    names,
     storage::Listed,
 };
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 /// How often a step lists everything again because the index moved under it.
 const MAX_LOOKS: usize = 10;
@@ -24,13 +27,11 @@ pub(super) struct View {
     /// Every pack that a mark names.
     pub marked: HashSet<ObjectName>,
     pub index: HashSet<ObjectName>,
-    /// Listed packs and their lengths.
-    pub packs: HashMap<ObjectName, u64>,
+    /// What is listed and what is described.
+    pub packs: Packs,
     /// Empty unless the step looks at leases.
     pub leases: Vec<LeaseInfo>,
     pub needed: Needed,
-    /// Indexed packs by their numbers.
-    pub indexed: HashMap<PackNumber, ObjectName>,
     /// Packs that are remembered as damaged, here or in the repository, and packs of another length than the index says.
     pub damaged: HashSet<ObjectName>,
     /// Snapshots that were there once and are gone, although nobody forgot them.
@@ -57,23 +58,14 @@ pub(super) struct Homes {
     /// Needed chunks that have a home in a pack that stays.
     pub housed: ChunkSet,
     /// Stored bytes of chunks whose first home is this pack, of all its chunks, and how many of them are needed here.
-    pub uses: HashMap<PackNumber, Uses>,
-}
-
-/// What lies in one pack.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Uses {
-    pub live_bytes: u64,
-    pub dead_bytes: u64,
-    pub live_chunks: u64,
-    pub chunks: u64,
+    pub uses: UsesByPack,
 }
 
 impl View {
     /// Whether a listed pack that the index describes is a home: no mark names it, and it is whole as far as anyone knows.
     pub fn is_home(&self, name: &ObjectName) -> bool {
         let is_marked = self.marked.contains(name) && !faults::is_broken(Rule::MarkedIsNoHome);
-        self.packs.contains_key(name) && !is_marked && !self.is_damaged(name)
+        self.packs.is_listed(name) && !is_marked && !self.is_damaged(name)
     }
 
     pub fn is_damaged(&self, name: &ObjectName) -> bool {
@@ -99,10 +91,7 @@ impl Inner {
         if let Some(error) = unread.pop() {
             return Err(error);
         }
-        let listed = self.list_objects("packs/")?;
-        let packs: HashMap<ObjectName, u64> =
-            listed.iter().filter_map(|it| Some((names::parse_pack(&it.name)?, it.bytes))).collect();
-        drop(listed);
+        let mut packs = self.list_packs()?;
         let found = match leases {
             Leases::AreListed if !early => self.leases()?,
             _ => before,
@@ -115,16 +104,10 @@ impl Inner {
         self.nothing_is_hidden()?;
         let needed = self.needed(&revisions, walk, without)?;
         let marked = marks.iter().flat_map(|mark| mark.packs.iter().copied()).collect();
-        let mut indexed = HashMap::new();
-        for (number, name, bytes) in self.catalog.pack_numbers()? {
-            if packs.get(&name).is_some_and(|listed| *listed != bytes) {
-                damaged.insert(name);
-            }
-            indexed.insert(number, name);
-        }
+        damaged.extend(packs.describe(&self.catalog)?);
         damaged.extend(self.bad_packs.all().into_iter().map(|(_, name)| name));
         let vanished = Vec::new();
-        let mut view = View { marks, marked, index, packs, leases: found, needed, indexed, damaged, vanished };
+        let mut view = View { marks, marked, index, packs, leases: found, needed, damaged, vanished };
         self.keep_checkpointed(&mut view, walk)?;
         self.keep_vanished(&mut view, walk)?;
         Ok(view)
@@ -190,23 +173,21 @@ impl Inner {
                 Some(current) if current.0 == place.pack => current,
                 other => {
                     if let Some((pack, _, all)) = other.take() {
-                        uses.insert(pack, all);
+                        uses.push(pack, all);
                     }
-                    let name = view.indexed.get(&place.pack);
-                    let stays = name.is_some_and(|name| view.is_home(name)) && !leaving.contains(&place.pack);
+                    let name = view.packs.name(place.pack);
+                    let stays = name.is_some_and(|name| view.is_home(&name)) && !leaving.contains(&place.pack);
                     other.insert((place.pack, stays, Uses::default()))
                 }
             };
-            all.chunks += 1;
             if needed.has(place.chunk) && (!*stays || housed.insert(place.chunk)) {
-                all.live_bytes += u64::from(place.stored_len);
-                all.live_chunks += 1;
+                all.add_live(place.stored_len);
             } else {
-                all.dead_bytes += u64::from(place.stored_len);
+                all.add_dead(place.stored_len);
             }
         })?;
         if let Some((pack, _, all)) = current {
-            uses.insert(pack, all);
+            uses.push(pack, all);
         }
         Ok(homes)
     }
@@ -217,11 +198,11 @@ impl Inner {
             return Ok(None);
         }
         let mut found = homes.housed.clone();
-        for (number, name) in &view.indexed {
+        for (number, name) in view.packs.described() {
             // What lies in a damaged pack alone may be lost; no deletion makes that worse, and the pack stays.
-            let is_damaged = damaged == Damaged::Count && view.is_damaged(name);
-            if view.marked.contains(name) && view.packs.contains_key(name) || is_damaged {
-                match self.catalog.pack_chunks(*number) {
+            let is_damaged = damaged == Damaged::Count && view.is_damaged(&name);
+            if view.marked.contains(&name) && view.packs.is_listed(&name) || is_damaged {
+                match self.catalog.pack_chunks(number) {
                     Ok(chunks) => {
                         for chunk in chunks {
                             found.insert(chunk);

@@ -5,7 +5,7 @@ use crate::repo::{
     ObjectName, RepoError,
     inner::Inner,
     keys::Capability,
-    parity::{self, Filling, Percent, Shelf, Shelved, There},
+    parity::{self, Percent, Regrouped, Shelf, Shelved, There},
 };
 use std::collections::HashSet;
 
@@ -156,25 +156,18 @@ impl Inner {
             let mut bare: Vec<(u64, ObjectName)> = bare.map(|(name, bytes)| (*bytes, *name)).collect();
             // Those of like length together: a row is as long as the longest.
             bare.sort_unstable_by(|a, b| b.cmp(a));
-            let mut filling = Filling::new(percent);
-            for (bytes, name) in bare {
-                match parity::read_whole(&self.storage, &name) {
-                    Ok(read) => {
-                        for full in filling.add(name, read) {
-                            self.store_full(&full, dry_run, &mut stock, &mut done)?;
-                        }
+            parity::regroup(&self.storage, percent, bare.into_iter().map(|(_, name)| name), &mut |step| {
+                let name = match step {
+                    Regrouped::Full(full) => return self.store_full(&full, dry_run, &mut stock, &mut done),
+                    Regrouped::Read(name) | Regrouped::NotRead(name, RepoError::Missing { .. }) => name,
+                    Regrouped::NotRead(name, error) => {
+                        done.lost.push(format!("{error}; it got no parity"));
+                        name
                     }
-                    Err(RepoError::Missing { .. }) => {}
-                    Err(error) if error.is_of_one_object() => done.lost.push(format!("{error}; it got no parity")),
-                    Err(error) => return Err(error),
-                }
-                if !go_on(bytes) {
-                    return Err(RepoError::Interrupted);
-                }
-            }
-            if let Some(full) = filling.close() {
-                self.store_full(&full, dry_run, &mut stock, &mut done)?;
-            }
+                };
+                let bytes = settled.get(&name).copied().unwrap_or_default();
+                if go_on(bytes) { Ok(()) } else { Err(RepoError::Interrupted) }
+            })?;
         }
         let protected = stock.protected(&listed);
         let is_bare = |name: &ObjectName| listed.contains_key(name) && !protected.contains(name);

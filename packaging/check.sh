@@ -54,7 +54,8 @@ for config in packaging/config.example.yml packaging/compose/config.yml "$scratc
 done
 if has promtool "the configuration of Prometheus"; then
     cp packaging/compose/prometheus.yml monitoring/alerts.yml "$scratch/"
-    promtool check config "$scratch/prometheus.yml" | grep -m 1 SUCCESS
+    promtool check config "$scratch/prometheus.yml" >"$scratch/promtool"
+    grep SUCCESS "$scratch/promtool"
 fi
 
 # What an image is built from holds everything that cargo asks for.

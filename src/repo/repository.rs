@@ -316,6 +316,15 @@ impl Repository {
         Ok(listing)
     }
 
+    /// What [`Self::listing`] follows from, as of the last refresh, in a hash: where that is the same, so is the listing.
+    pub fn listing_hash(&self) -> Result<[u8; 32], RepoError> {
+        let mut hasher = blake3::Hasher::new();
+        for (id, revision, kind) in self.inner.catalog.revision_kinds()? {
+            hasher.update(&id.0).update(&revision.to_le_bytes()).update(&[kind as u8]);
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+
     /// One snapshot as it counts, as of the last refresh.
     pub fn snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, RepoError> {
         let revisions = self.inner.catalog.revisions_of(id)?;

@@ -155,8 +155,9 @@ pub(super) fn judge(known: &Known<'_>) -> (Health, String) {
     // The run of a time that has just come is still at work: two in a row are missed.
     let second = known.schedules.next(last.start).and_then(|first| known.schedules.next(first));
     if second.is_some_and(|second| second.as_millis() + GRACE_MILLIS < known.now.as_millis()) {
-        let missed = known.schedules.due_between(last.start, known.now, 1000);
-        return (Health::Late, format!("{missed} runs were due since the newest backup"));
+        let missed = known.schedules.due_between(last.start, known.now, MOST_LATE);
+        let most = if missed == MOST_LATE { "at least " } else { "" };
+        return (Health::Late, format!("{most}{missed} runs were due since the newest backup"));
     }
     if !last.complete {
         return (Health::Incomplete, "the newest backup lacks something".to_owned());
@@ -175,6 +176,9 @@ fn of_files(routine: &Routine, last_run: Option<&Job>) -> (Health, String) {
         Some(_) => (Health::Fine, words),
     }
 }
+
+/// Runs of one that is late are counted up to so many: there may be a thousand such sources on a page.
+const MOST_LATE: usize = 100;
 
 /// How long a run that is due may take before it is missed.
 const GRACE_MILLIS: i64 = 60_000;
@@ -287,17 +291,23 @@ impl Console {
                 running.insert(routine.to_owned(), (work.clone(), job));
             }
         }
-        let mut looked: HashMap<String, Seen> = HashMap::new();
+        let is_meant = |name: &str, routine: &Routine| {
+            only.is_none_or(|only| only == name) && visit.caller.may_routine(name, routine.tenant.as_deref())
+        };
+        let meant: Vec<_> = config.routines.iter().filter(|(name, routine)| is_meant(name, routine)).collect();
+        // Of each repository one routine is looked at.
+        let key = |routine: &Routine| (routine.storage.clone(), routine.repository.clone());
+        let places: BTreeMap<_, &Routine> = meant
+            .iter()
+            .filter(|(_, routine)| !config.keeps_files(routine))
+            .map(|(_, routine)| (key(routine), *routine))
+            .collect();
+        let routines: Vec<&Routine> = places.values().copied().collect();
+        let looked: HashMap<_, Seen> = places.keys().cloned().zip(self.shelves.look(&config, &routines)).collect();
         let mut all = Vec::new();
-        for (name, routine) in &config.routines {
-            let is_meant = only.is_none_or(|only| only == name);
-            if !is_meant || !visit.caller.may_routine(name, routine.tenant.as_deref()) {
-                continue;
-            }
-            let key = format!("{:?}/{:?}", routine.storage, routine.repository);
+        for (name, routine) in meant {
             let keeps_files = config.keeps_files(routine);
-            let look = || if keeps_files { Seen::default() } else { self.shelves.look(&config, routine).1 };
-            let seen = looked.entry(key).or_insert_with(look).clone();
+            let seen = looked.get(&key(routine)).cloned().unwrap_or_default();
             let marks = seen.marks.as_ref().and_then(|all| all.get(name)).cloned().unwrap_or_default();
             let schedules = Schedules::of(&config, routine);
             let (health, why) = judge(&Known {

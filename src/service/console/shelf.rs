@@ -9,7 +9,7 @@ use crate::{
     service::{Service, config::Config, config::Routine, places::Where},
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::Builder,
     time::{Duration, Instant},
@@ -23,6 +23,9 @@ const LISTED_EVERY: Duration = Duration::from_secs(15);
 
 /// How long a page waits for a listing, where there is an older one and where there is none.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
+/// Repositories that are read at once for one page. To open one takes memory: that is what keeps passwords from being guessed.
+const READERS: usize = 8;
 
 /// What pages say of a snapshot.
 #[derive(Debug, Clone)]
@@ -87,6 +90,8 @@ struct Held {
     seen: Seen,
     read: Option<Instant>,
     listed: Option<Instant>,
+    /// What the marks follow from.
+    hash: Option<[u8; 32]>,
     /// Why storage could not be listed.
     storage_error: Option<String>,
     is_reading: bool,
@@ -124,72 +129,94 @@ impl Shelves {
         Self { service: Arc::clone(service), slots: Mutex::default() }
     }
 
-    /// What the repository of a routine holds; where it is by the configuration.
-    pub(super) fn look(self: &Arc<Self>, config: &Arc<Config>, routine: &Routine) -> (String, Seen) {
-        let place = match Where::of_routine(config, routine) {
-            Ok(place) => place,
-            Err(error) => return (String::new(), Seen { error: Some(error.to_string()), ..Seen::default() }),
+    /// What repositories of routines hold, in the order of these. All are read at once: those that do not answer hold up a page
+    /// together no longer than one.
+    pub(super) fn look(self: &Arc<Self>, config: &Arc<Config>, routines: &[&Routine]) -> Vec<Seen> {
+        let began = Instant::now();
+        let mut queue = VecDeque::new();
+        let mut looks = Vec::with_capacity(routines.len());
+        for routine in routines {
+            let place = match Where::of_routine(config, routine) {
+                Ok(place) => place,
+                Err(error) => {
+                    looks.push(Err(Seen { error: Some(error.to_string()), ..Seen::default() }));
+                    continue;
+                }
+            };
+            let slot = {
+                let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+                Arc::clone(slots.entry(place.name.clone()).or_default())
+            };
+            let mut held = slot.held();
+            if held.read.is_some_and(|read| read.elapsed() < FRESH) {
+                looks.push(Err(held.seen.clone()));
+                continue;
+            }
+            let before = held.readings;
+            if !held.is_reading {
+                held.is_reading = true;
+                queue.push_back((Arc::clone(&slot), place));
+            }
+            drop(held);
+            looks.push(Ok((slot, before)));
+        }
+        self.begin(config, queue);
+        let seen = |look: Result<(Arc<Slot>, u64), Seen>| match look {
+            Err(seen) => seen,
+            Ok((slot, before)) => wait_for(&slot, before, began),
         };
-        let slot = {
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(slots.entry(place.name.clone()).or_default())
-        };
-        let name = place.name.clone();
-        (name, self.look_into(&slot, config, place))
+        looks.into_iter().map(seen).collect()
     }
 
-    fn look_into(self: &Arc<Self>, slot: &Arc<Slot>, config: &Arc<Config>, place: Where) -> Seen {
-        let mut held = slot.held();
-        if held.read.is_some_and(|read| read.elapsed() < FRESH) {
-            return held.seen.clone();
-        }
-        let before = held.readings;
-        if !held.is_reading {
-            held.is_reading = true;
-            let (shelves, reader, config) = (Arc::clone(self), Arc::clone(slot), Arc::clone(config));
-            let begun = Builder::new().name("console".to_owned()).spawn(move || shelves.read(&reader, &config, &place));
-            if let Err(error) = begun {
-                held.is_reading = false;
-                held.seen.error = Some(error.to_string());
-                return held.seen.clone();
+    /// Lets a few threads read these, one after the other.
+    fn begin(self: &Arc<Self>, config: &Arc<Config>, queue: VecDeque<(Arc<Slot>, Where)>) {
+        let readers = queue.len().min(READERS);
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..readers {
+            let (shelves, config, todo) = (Arc::clone(self), Arc::clone(config), Arc::clone(&queue));
+            let read = move || {
+                while let Some((slot, place)) = taken(&todo) {
+                    shelves.read(&slot, &config, &place);
+                }
+            };
+            if let Err(error) = Builder::new().name("console".to_owned()).spawn(read) {
+                tracing::error!("no thread to read repositories: {error}");
             }
         }
-        let patience = if held.seen.marks.is_some() { PATIENCE.0 } else { PATIENCE.1 };
-        let waited = slot.ended.wait_timeout_while(held, patience, |held| held.readings == before);
-        let (held, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        let mut seen = held.seen.clone();
-        if timeout.timed_out() && seen.error.is_none() {
-            seen.error = Some("it has not answered yet".to_owned());
+        // Where no thread could be had, whoever comes next tries again.
+        if readers > 0 && Arc::strong_count(&queue) == 1 {
+            while let Some((slot, _)) = taken(&queue) {
+                slot.held().is_reading = false;
+            }
         }
-        seen
     }
 
     /// Reads a repository: what is known here at once, then what storage says.
     fn read(&self, slot: &Slot, config: &Config, place: &Where) {
         match self.service.places.open(config, place, false) {
             // Nothing was backed up yet.
-            Err(error) if error.kind() == ErrorKind::NoRepository => self.tell(slot, Ok(ByRoutine::new()), false),
+            Err(error) if error.kind() == ErrorKind::NoRepository => self.tell(slot, Ok(Arc::default()), false),
             Err(error) => self.tell(slot, Err(error), false),
             Ok(repo) => {
                 let is_due = slot.held().is_listing_due();
-                self.tell(slot, marks(&repo), is_due);
+                self.tell(slot, marks(slot, &repo), is_due);
                 if is_due {
                     let listed = refresh(&repo);
                     let mut held = slot.held();
                     held.listed = Some(Instant::now());
                     held.storage_error = listed.as_ref().err().map(ToString::to_string);
                     drop(held);
-                    self.tell(slot, listed.and_then(|()| marks(&repo)), false);
+                    self.tell(slot, listed.and_then(|()| marks(slot, &repo)), false);
                 }
             }
         }
     }
 
-    fn tell(&self, slot: &Slot, outcome: Result<ByRoutine, OpsError>, is_reading: bool) {
+    fn tell(&self, slot: &Slot, outcome: Result<Arc<ByRoutine>, OpsError>, is_reading: bool) {
         let mut held = slot.held();
         match outcome {
             Ok(marks) => {
-                held.seen.marks = Some(Arc::new(marks));
+                held.seen.marks = Some(marks);
                 // What storage said last stands until it says something else.
                 held.seen.error = held.storage_error.as_ref().map(String::from);
                 if held.storage_error.is_none() {
@@ -206,6 +233,24 @@ impl Shelves {
     }
 }
 
+fn taken<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+}
+
+/// Waits for a reading, as long as a page that began then has patience.
+fn wait_for(slot: &Slot, before: u64, began: Instant) -> Seen {
+    let held = slot.held();
+    let patience = if held.seen.marks.is_some() { PATIENCE.0 } else { PATIENCE.1 };
+    let rest = patience.saturating_sub(began.elapsed());
+    let waited = slot.ended.wait_timeout_while(held, rest, |held| held.readings == before);
+    let (held, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+    let mut seen = held.seen.clone();
+    if timeout.timed_out() && seen.error.is_none() {
+        seen.error = Some("it has not answered yet".to_owned());
+    }
+    seen
+}
+
 /// Lists storage anew. What is not there at all is said: a folder that is gone looks like an empty one.
 fn refresh(repo: &Repository) -> Result<(), OpsError> {
     keys::read_config(repo.storage())?;
@@ -213,12 +258,22 @@ fn refresh(repo: &Repository) -> Result<(), OpsError> {
     Ok(())
 }
 
-fn marks(repo: &Repository) -> Result<ByRoutine, OpsError> {
+/// What a repository holds. Manifests are opened again only where something has changed: that takes long where there are many.
+fn marks(slot: &Slot, repo: &Repository) -> Result<Arc<ByRoutine>, OpsError> {
+    let hash = repo.listing_hash()?;
+    {
+        let held = slot.held();
+        if let Some(marks) = held.seen.marks.as_ref().filter(|_| held.hash == Some(hash)) {
+            return Ok(Arc::clone(marks));
+        }
+    }
     let mut by_routine: HashMap<String, Vec<Mark>> = HashMap::new();
     for snapshot in repo.snapshots()? {
         if let Some(routine) = snapshot.tags.iter().find_map(|tag| tag.strip_prefix("routine=")) {
             by_routine.entry(routine.to_owned()).or_default().push(Mark::of(&snapshot));
         }
     }
-    Ok(by_routine.into_iter().map(|(routine, marks)| (routine, Arc::new(marks))).collect())
+    let by_routine = by_routine.into_iter().map(|(routine, marks)| (routine, Arc::new(marks))).collect();
+    slot.held().hash = Some(hash);
+    Ok(Arc::new(by_routine))
 }

@@ -29,10 +29,15 @@ pub(super) struct Gap {
 
 /// The gap before a snapshot, if two or more runs were due there.
 pub(super) fn gap(before: &Mark, mark: &Mark, schedules: &Schedules) -> Option<Gap> {
+    gap_up_to(before, mark, schedules, MOST_MISSED)
+}
+
+/// The same, of whose runs no more are counted than these.
+fn gap_up_to(before: &Mark, mark: &Mark, schedules: &Schedules, most: usize) -> Option<Gap> {
     // The run that the earlier one came of may have been due after it was asked for; that of the later one is no gap.
-    let missed = schedules.due_between(before.start, mark.start, MOST_MISSED + 1).saturating_sub(1);
+    let missed = schedules.due_between(before.start, mark.start, most + 1).saturating_sub(1);
     let was_forgotten = mark.parent.is_some_and(|parent| parent != before.id);
-    (missed >= 2).then_some(Gap { from: before.end, to: mark.start, missed: missed.min(MOST_MISSED), was_forgotten })
+    (missed >= 2).then_some(Gap { from: before.end, to: mark.start, missed: missed.min(most), was_forgotten })
 }
 
 /// What a policy drops behind the next full, as the code says that will do it.
@@ -65,7 +70,7 @@ pub(super) fn bars(marks: &[Mark], going: &HashSet<SnapshotId>, schedules: &Sche
     for (at, mark) in marks.iter().enumerate() {
         // With very many snapshots gaps are too narrow to be seen.
         if marks.len() <= 2000
-            && let Some(gap) = at.checked_sub(1).and_then(|before| gap(&marks[before], mark, schedules))
+            && let Some(gap) = at.checked_sub(1).and_then(|before| gap_up_to(&marks[before], mark, schedules, 2))
         {
             let width = gap.to.as_millis() - gap.from.as_millis();
             bars.extend(

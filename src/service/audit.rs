@@ -17,9 +17,12 @@ use serde::{Deserialize, Serialize};
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread::{Builder, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use utoipa::ToSchema;
+
+/// Between two looks at a thread that is to end.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Between two looks whether there is something to keep in the repository.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -181,14 +184,19 @@ impl Service {
         Ok(())
     }
 
-    /// Keeps what is left, and ends.
-    pub(super) fn end_auditing(&self) {
+    /// Keeps what is left, and ends; `false` if it did not by then.
+    pub(super) fn end_auditing(&self, until: Instant) -> bool {
         *self.auditor.ended.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.auditor.ended.1.notify_all();
         let thread = self.auditor.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
+        let Some(thread) = thread else { return true };
+        if !ends_by(until, || thread.is_finished()) {
+            return false;
+        }
+        if thread.join().is_err() {
             tracing::error!("the audit panicked: this is a defect");
         }
+        true
     }
 
     fn audit_repository(&self) -> Result<Option<Repository>, OpsError> {
@@ -226,4 +234,15 @@ impl Service {
             self.state.audit_is_kept(last, &link)?;
         }
     }
+}
+
+/// Waits until something is so; `false` if it is not by then.
+pub(super) fn ends_by(until: Instant, is_over: impl Fn() -> bool) -> bool {
+    while !is_over() {
+        if Instant::now() >= until {
+            return false;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    true
 }

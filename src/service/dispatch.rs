@@ -1,7 +1,7 @@
 //! The dispatcher: one thread that looks what is due, lets jobs begin as the board allows, and sleeps until something happens.
 
 use super::{
-    Service, ServiceError, audit,
+    Service, ServiceError,
     board::{Board, Entry, Lane, Verdict},
     config::{Config, Overlap, check::zone_of},
     cron, folders,
@@ -43,6 +43,8 @@ pub(super) struct Running {
     pub(super) watch: Option<JobWatch>,
     /// Whether it is to stop.
     pub(super) canceled: Arc<AtomicBool>,
+    /// Whether somebody asked for that.
+    pub(super) withdrawn: bool,
     /// The highest share that was told, in percent: it never goes back.
     pub(super) percent: Arc<std::sync::atomic::AtomicU32>,
 }
@@ -169,12 +171,13 @@ impl Service {
     fn dispatch(self: Arc<Self>) {
         let mut missing = HashMap::new();
         loop {
-            let stopping = self.is_stopping();
-            if !stopping {
+            if !self.is_stopping() {
                 self.take_due();
                 self.look_for_missing(&mut missing);
             }
             let mut desk = self.desk();
+            // It is said with the desk in hand: nothing begins behind it, and nobody falls asleep over it.
+            let stopping = self.is_stopping();
             self.write_ends(&mut desk);
             if stopping && desk.running.is_empty() {
                 return;
@@ -221,6 +224,7 @@ impl Service {
             started: now,
             watch: None,
             canceled: Arc::default(),
+            withdrawn: false,
             percent: Arc::default(),
         };
         desk.running.insert(entry.id, running);
@@ -345,7 +349,8 @@ impl Service {
     /// [`ServiceError::State`].
     pub(super) fn cancel(&self, id: i64) -> Result<bool, ServiceError> {
         let mut desk = self.desk();
-        if let Some(running) = desk.running.get(&id) {
+        if let Some(running) = desk.running.get_mut(&id) {
+            running.withdrawn = true;
             running.canceled.store(true, Ordering::Relaxed);
             running.watch.iter().for_each(JobWatch::cancel);
             drop(desk);
@@ -399,24 +404,6 @@ impl Service {
         drop(desk);
         self.wake.notify_all();
         Ok(())
-    }
-
-    /// Takes no more jobs, stops those at work and waits for them. What waits is taken up by the next service.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-        for running in self.desk().running.values() {
-            running.canceled.store(true, Ordering::Relaxed);
-            running.watch.iter().for_each(JobWatch::cancel);
-        }
-        self.wake.notify_all();
-        let dispatcher = self.dispatcher.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(dispatcher) = dispatcher
-            && dispatcher.join().is_err()
-        {
-            tracing::error!("the dispatcher panicked: this is a defect");
-        }
-        self.note(&audit::Entry::of_service(self.now(), "stopped"));
-        self.end_auditing();
     }
 }
 

@@ -34,6 +34,7 @@ mod run;
 mod sources;
 mod standing;
 mod state;
+mod stopping;
 mod tags;
 mod timetable;
 #[cfg(feature = "http")]
@@ -43,6 +44,7 @@ mod window;
 pub use job::{Job, JobState, Work};
 pub use keys::make as make_key;
 pub use state::StateError;
+pub use stopping::Farewell;
 
 use crate::{
     connector::Registry,

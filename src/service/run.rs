@@ -8,6 +8,7 @@ use super::{
     notify, perform,
     restore::RestorePlan,
     state::Ended,
+    stopping::is_for_the_next,
 };
 use crate::{
     ops::{OpsError, job::Job as Verb},
@@ -64,6 +65,12 @@ impl Service {
         let plan = plan.map(Arc::new);
         let ending = self.attempts(job, plan.as_ref(), &canceled);
         let now = self.now();
+        let was_withdrawn = self.desk().running.get(&job.id).is_some_and(|running| running.withdrawn);
+        if is_for_the_next(&job.work, &ending, was_withdrawn, self.is_stopping()) {
+            self.put_off(job, &ending, now);
+            self.is_over(job.id);
+            return;
+        }
         self.close(job.id, &job.work, &ending, began, now);
         tell(job, &ending);
         self.note(&Entry::of_job(now, job, &ending));
@@ -193,7 +200,7 @@ impl Service {
         Ok(())
     }
 
-    fn run_hooks_after(&self, job: &Job, ending: &Ending) {
+    pub(super) fn run_hooks_after(&self, job: &Job, ending: &Ending) {
         let Work::Backup { routine, .. } = &job.work else { return };
         let config = self.config();
         let names = config.routines.get(routine).and_then(|routine| routine.after.clone()).unwrap_or_default();

@@ -21,11 +21,14 @@ mod keys;
 mod mail;
 mod monitoring;
 mod openapi;
+mod process;
 mod records;
 mod recovery;
 mod restarts;
 #[cfg(unix)]
 #[path = "../support/small_disk.rs"]
 mod small_disk;
+#[cfg(unix)]
+mod stopping;
 mod tls;
 mod world;

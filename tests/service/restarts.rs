@@ -1,15 +1,11 @@
 //! What outlives the service, however it ends.
 
 use crate::{
-    client::{Answer, request, until},
+    client::until,
+    process::Process,
     world::{ROUTINE, World},
 };
 use serde_json::{Value as Json, json};
-use std::{
-    io::{BufRead as _, BufReader},
-    net::SocketAddr,
-    process::{Child, Command, Stdio},
-};
 
 #[test]
 fn jobs_their_ends_and_all_counts_are_there_after_a_restart() {
@@ -48,49 +44,10 @@ fn a_log_file_gets_what_is_told() {
         until(|| std::fs::read_to_string(world.path("logs/service.log")).ok().filter(|text| text.ends_with('\n')));
     let first: Json = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     assert_eq!(first["level"], "INFO", "{first}");
-    process.child.kill().unwrap();
-    process.child.wait().unwrap();
+    process.kill();
     world.configure(ROUTINE, "  logger:\n    file-writer: { maxsize: 1 }\n");
     let mut other = world;
     assert!(other.try_start().unwrap_err().to_string().contains("it needs filename"));
-}
-
-/// A service in a process of its own.
-struct Process {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Process {
-    fn start(world: &World) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rekeep"))
-            .args(["serve", "-c"])
-            .arg(world.path("config.yml"))
-            .args(["-f", "JSON", "-lINFO", "--port", "0", "--state-dir"])
-            .arg(world.path("state"))
-            .arg("--cache-dir")
-            .arg(world.path("cache"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.by_ref().map(Result::unwrap).find_map(|line| {
-            let line: Json = serde_json::from_str(&line).unwrap();
-            line["message"].as_str()?.strip_prefix("listening on http://").map(|address| address.parse().unwrap())
-        });
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address: address.unwrap() }
-    }
-
-    fn ask(&self, method: &str, path: &str) -> Answer {
-        request(self.address, method, path, &[], None)
-    }
-
-    #[cfg(unix)]
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
 }
 
 #[cfg(unix)]
@@ -118,8 +75,7 @@ fn a_service_that_is_killed_at_work_loses_nothing_and_the_next_goes_on() {
                 (is_there || state["queued"] == json!([]) && state["full"].is_null()).then_some(())
             });
         }
-        process.child.kill().unwrap();
-        process.child.wait().unwrap();
+        process.kill();
         process = Process::start(&world);
         let state = process.ask("GET", "/v1/backups/currentBackup/accounts").is(200).json();
         killed_at_work += usize::from(state["full"].is_null());
@@ -138,6 +94,6 @@ fn a_service_that_is_killed_at_work_loses_nothing_and_the_next_goes_on() {
     });
     assert_eq!(backups.last().unwrap()["record-count"], 60_000);
     // A word to end is heard.
-    process.signal(rustix::process::Signal::TERM);
-    assert_eq!(process.child.wait().unwrap().code(), Some(0));
+    process.terminate();
+    assert_eq!(process.ended(), Some(0));
 }

@@ -150,11 +150,15 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<Status, Failure
     while !interrupt::requested() {
         std::thread::sleep(LOOK_EVERY);
     }
-    tracing::info!("stopping");
-    server.stop();
-    service.stop();
+    let farewell = service.begin_stopping();
+    tracing::info!("stopping, within {} seconds", farewell.left().as_secs());
+    server.stop_within(farewell.left());
+    let left = service.finish(farewell);
+    for words in &left {
+        tracing::error!("left behind: {words}");
+    }
     tracing::info!("stopped");
-    Ok(Status::Done)
+    Ok(Status::complete(left.is_empty()))
 }
 
 fn state_dir() -> Result<PathBuf, Failure> {

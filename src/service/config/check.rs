@@ -368,6 +368,14 @@ impl Check<'_> {
         if writer.is_some_and(|writer| writer.filename.trim().is_empty()) {
             self.say(&["service", "logger"], "file-writer: it needs filename");
         }
+        if let Some(stop) = &settings.stop {
+            if stop.within == Some(0) {
+                self.say(&["service", "stop"], "within: 0 is no time at all");
+            }
+            if stop.within.is_some_and(|within| stop.drain.is_some_and(|drain| drain > within)) {
+                self.say(&["service", "stop"], "drain is longer than within");
+            }
+        }
         if let Some(audit) = &settings.audit {
             let config = self.config;
             let words = match (&audit.storage, &audit.repository) {

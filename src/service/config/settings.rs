@@ -31,6 +31,8 @@ pub struct ServiceSettings {
     pub drill_scratch: Option<String>,
     /// Where what was done through the interface is kept, beside the state.
     pub audit: Option<AuditSettings>,
+    /// How it ends.
+    pub stop: Option<StopSettings>,
     /// How mail is sent when something happens.
     pub mail: Option<MailSettings>,
     /// Who is told when something happens.
@@ -45,6 +47,16 @@ pub struct AuditSettings {
     pub storage: Option<String>,
     /// This repository.
     pub repository: Option<String>,
+}
+
+/// How the service ends, in seconds from when it is told to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct StopSettings {
+    /// How long jobs at work go on before they are asked to stop; 10 by default.
+    pub drain: Option<u32>,
+    /// How long all of it may take; 90 by default. What hangs then is left where it is.
+    pub within: Option<u32>,
 }
 
 /// Mail to people.

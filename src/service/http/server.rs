@@ -40,15 +40,20 @@ pub struct Server {
     /// Where it listens by TLS.
     pub https: Option<SocketAddr>,
     runtime: tokio::runtime::Runtime,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Duration>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Server {
     /// Takes no more connections, and lets answers under way finish.
     pub fn stop(self) {
+        self.stop_within(LAST_ANSWERS);
+    }
+
+    /// The same, for so long at most.
+    pub fn stop_within(self, most: Duration) {
         let Self { runtime, stop, tasks, .. } = self;
-        let _ = stop.send(true);
+        let _ = stop.send(most.min(LAST_ANSWERS));
         runtime.block_on(async {
             for task in tasks {
                 if let Err(error) = task.await {
@@ -138,7 +143,7 @@ pub fn serve(service: &Arc<Service>, port: Option<u16>) -> Result<Server, Servic
         .map_err(|error| ServiceError::Listen { place: "HTTP".to_owned(), reason: error.to_string() })?;
     let router = super::router(service)?;
     let patience = patience(&config.service.http.clone().unwrap_or_default());
-    let (stop, stopped) = watch::channel(false);
+    let (stop, stopped) = watch::channel(LAST_ANSWERS);
     let (mut tasks, mut addresses) = (Vec::new(), [None, None]);
     for (at, (address, tls)) in [(clear, None), (secure, tls)].into_iter().enumerate() {
         let Some(address) = address else { continue };
@@ -167,7 +172,7 @@ async fn listen(
     tls: Option<Arc<Tls>>,
     router: Router,
     patience: Patience,
-    mut stopped: watch::Receiver<bool>,
+    mut stopped: watch::Receiver<Duration>,
 ) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
@@ -207,7 +212,8 @@ async fn listen(
         });
     }
     drop(listener);
-    if tokio::time::timeout(LAST_ANSWERS, graceful.shutdown()).await.is_err() {
+    let most = *stopped.borrow();
+    if tokio::time::timeout(most, graceful.shutdown()).await.is_err() {
         tracing::warn!("some answers took too long and were given up");
     }
 }

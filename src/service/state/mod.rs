@@ -175,6 +175,15 @@ impl State {
         done.map(drop).map_err(|error| self.failed(error))
     }
 
+    /// Lets a job that began wait as before.
+    ///
+    /// # Errors
+    /// [`StateError::Database`].
+    pub fn wait_again(&self, id: i64) -> Result<(), StateError> {
+        let sql = "UPDATE jobs SET state = 'queued', started = NULL, attempts = 0 WHERE id = ?";
+        self.db().execute(sql, [id]).map(drop).map_err(|error| self.failed(error))
+    }
+
     /// Says how a job ended, and counts it: both or neither.
     ///
     /// # Errors

@@ -3,7 +3,8 @@
 //! [`GoesOn`], [`Standing`].
 
 use super::{
-    ConnectorError, Foresight, GoesOn, Meets, Outcomes, Overwrite, RecordLookup, Source, Standing, Surveyed, TargetPlan,
+    ConnectorError, Foresight, GoesOn, Meets, Outcomes, Overwrite, RecordLookup, Source, Standing, Surveyed,
+    TargetCollection, TargetPlan,
 };
 use crate::record::{KeyRange, RecordBatch, RecordStream};
 use std::{
@@ -84,6 +85,11 @@ pub trait Target: Send + Sync {
     /// The name under which [`Self::read_back`] shows what was restored as `name`.
     fn shown_as<'a>(&self, name: &'a str) -> &'a str {
         name
+    }
+    /// Whether records of a collection can be restored one by one, and found again by their keys: not where a key counts its
+    /// neighbours, nor where records make sense only together.
+    fn stand_alone(&self, _collection: &TargetCollection) -> bool {
+        true
     }
     /// What writing waits for, in words, where that takes a while.
     fn waits_for(&self) -> Option<String> {

@@ -7,6 +7,7 @@ mod patterns;
 mod plan;
 mod rehearse;
 mod resume;
+mod sampling;
 mod watch;
 mod writing;
 
@@ -120,7 +121,8 @@ fn restore_to(
     let reading = Reading::begin(repo, "restore", std::slice::from_ref(snapshot))?;
     let repo = reading.repo();
     let snapshot = &reading.snapshots()[0];
-    let selected = plan::select(snapshot, target, options)?;
+    let mut selected = plan::select(snapshot, target, options)?;
+    let sampled = options.sample.map(|sample| sampling::draw(&mut selected, target, &sample));
     plan::check_options(snapshot, options)?;
     plan::check_overwrite(target, options)?;
     let target_plan = plan::target_plan(repo, snapshot, &selected, options);
@@ -140,6 +142,7 @@ fn restore_to(
     plan::check_keys(repo, snapshot, &selected, options)?;
     let meets = rehearse::ask(target, &target_plan)?;
     let mut notes = rehearse::preflight(&run, target, &target_plan, &selected)?;
+    notes.extend(sampled.flatten());
     // A record or two are had in a handful of requests, and the read itself says what is archived.
     if !options.no_records && (options.keys.is_empty() || options.thaw.is_some()) {
         thaw::ready(repo, &|among| run.packs_of(&selected, among), options.thaw.as_ref(), progress)?;

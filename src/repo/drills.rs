@@ -95,9 +95,14 @@ impl Sample {
     /// Whether a record is meant.
     #[must_use]
     pub fn means(&self, key: &[u8]) -> bool {
+        self.place(key) <= self.share
+    }
+
+    /// Where a record lies among all: the shares that mean it begin there.
+    #[must_use]
+    pub fn place(&self, key: &[u8]) -> u64 {
         let hash = blake3::keyed_hash(&self.seed, key);
-        let first = hash.as_bytes().first_chunk::<8>().map_or(0, |first| u64::from_le_bytes(*first));
-        first <= self.share
+        hash.as_bytes().first_chunk::<8>().map_or(0, |first| u64::from_le_bytes(*first))
     }
 }
 

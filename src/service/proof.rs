@@ -3,6 +3,7 @@
 use super::{
     Service, ServiceError, claim,
     config::{Config, DrillSettings, Routine, Secrets},
+    hooks,
     job::{Done, Job, JobState},
     places::Where,
     restore::is_allowed,
@@ -61,9 +62,18 @@ pub(super) fn drill_newest(
         if progress.cancelled() {
             return Err(OpsError::Interrupted);
         }
+        prepare(config, job, &settings, progress)?;
         outcomes.push(drill(&repo, snapshot, &open, &options, progress)?);
     }
     Ok(done(&outcomes))
+}
+
+/// Lets a person's own command clear the target.
+fn prepare(config: &Config, job: &Job, settings: &DrillSettings, progress: &dyn Progress) -> Result<(), OpsError> {
+    let Some(name) = &settings.prepare else { return Ok(()) };
+    let hook = config.service.hooks.get(name).ok_or_else(|| wrong(format!("there is no hook `{name}`")))?;
+    let facts = hooks::Facts { job, outcome: "", error: None };
+    hooks::run(hook, &facts, &|| progress.cancelled()).map_err(OpsError::Failed)
 }
 
 /// The newest of each source and scope.

@@ -11,6 +11,9 @@ mod client;
 mod cluster;
 mod configuration;
 mod console;
+#[path = "../connector_deeplake/made.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
+mod deeplake_made;
 mod drills;
 mod files;
 #[cfg(unix)]
@@ -21,7 +24,13 @@ mod keys;
 mod mail;
 mod monitoring;
 mod openapi;
+#[cfg(unix)]
+#[path = "../connector_postgres/cluster.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
+mod postgres_cluster;
 mod process;
+#[cfg(unix)]
+mod proofs;
 mod records;
 mod recovery;
 mod restarts;

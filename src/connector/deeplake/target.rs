@@ -153,6 +153,11 @@ impl Target for DeepLakeTarget {
         TargetAbilities { overwrites: &[Overwrite::Always, Overwrite::Never], ..TargetAbilities::default() }
     }
 
+    fn stand_alone(&self, _: &TargetCollection) -> bool {
+        // Its log and the files that it names are a dataset only together.
+        false
+    }
+
     fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {
         let mut occupied = Vec::new();
         for name in collections {

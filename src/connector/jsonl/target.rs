@@ -202,6 +202,11 @@ impl Target for JsonlTarget {
         TargetAbilities { to_stdout: self.place == Stream::Standard, ..TargetAbilities::default() }
     }
 
+    fn stand_alone(&self, collection: &TargetCollection) -> bool {
+        // Ordinary lines are keyed by their number, unless a field is named.
+        collection.attributes.get("lines").is_none() || collection.codec != KeyCodec::Int
+    }
+
     fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
         Some(Arc::clone(&self.stop))
     }

@@ -83,6 +83,12 @@ impl Target for PostgresTarget {
         self.table.clone()
     }
 
+    fn stand_alone(&self, collection: &TargetCollection) -> bool {
+        // Equal rows without a key are counted.
+        let attributes = parse::<TableAttributes>(&collection.attributes, &collection.name);
+        attributes.map_or(true, |attributes| attributes.key_kind != "content")
+    }
+
     fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {
         let (mut client, _) = self.look()?;
         let object = self.server.shown();

@@ -118,9 +118,10 @@ fn prepare(snapshot: &Snapshot, options: &DrillOptions) -> Result<(Ground, Vec<S
         DrillPlace::Scratch => {
             let connector = &snapshot.source().connector;
             if scratch_url(snapshot, Path::new("/")).is_none() {
-                let words =
-                    format!("records of {connector}: are restored to a server: a drill needs an empty target there");
-                return Err(OpsError::Usage(words));
+                let words = format!(
+                    "records of {connector}: are restored to a server: a drill needs a target there that holds nothing"
+                );
+                return Err(OpsError::refused(ErrorKind::InvalidInput, words));
             }
             let (scratch, notes) = Scratch::make(&options.scratch)?;
             let none = || OpsError::Usage(format!("{}: no URL can name it", options.scratch.display()));

@@ -46,6 +46,11 @@ pub(in crate::ops) struct Filter {
 }
 
 impl Filter {
+    /// Every record is meant, drawn by lot or not.
+    pub(super) const fn take_all_drawn(&mut self) {
+        self.sample = None;
+    }
+
     /// Whether a record is meant.
     pub(in crate::ops) fn means(&self, key: &[u8]) -> bool {
         (self.keys.is_empty() || self.keys.iter().any(|wanted| wanted == key)) && self.admits(key)

@@ -313,6 +313,9 @@ impl Check<'_> {
         if drill.target.is_none() && drill.target_options.is_some() {
             self.say(&at, "target-options are of a target, and there is none");
         }
+        if let Some(hook) = drill.prepare.as_ref().filter(|hook| !self.config.service.hooks.contains_key(*hook)) {
+            self.say(&at, format!("prepare: there is no hook `{hook}`"));
+        }
         for hook in drill.assertions.iter().filter(|hook| !self.config.service.hooks.contains_key(*hook)) {
             self.say(&at, format!("assertions: there is no hook `{hook}`"));
         }

@@ -16,6 +16,8 @@ pub struct DrillSettings {
     /// Its connector's options.
     #[schema(value_type = Option<Object>)]
     pub target_options: Option<serde_json::Map<String, serde_json::Value>>,
+    /// A hook by name that is run before each restore: it makes the target hold nothing.
+    pub prepare: Option<String>,
     /// Hooks by name that look at what was restored: one that fails fails the drill.
     pub assertions: Vec<String>,
     /// The drill fails if the backup is older than so many seconds.

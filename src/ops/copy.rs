@@ -280,14 +280,12 @@ impl Run<'_> {
                 });
             }
             drop(sender);
-            let written = self.write(writer, &receiver, &names);
-            stop.store(true, Ordering::Relaxed);
-            if written.is_err() {
-                self.session.stop();
-            }
-            // Readers that wait to hand something over are let go.
-            drop(receiver);
-            written
+            // Let go in this order, also by a panic: those that read, then those that wait to hand something over.
+            let receiver = receiver;
+            let mut readers = Readers { session, stop: &stop, is_over: false };
+            self.write(writer, &receiver, &names)?;
+            readers.is_over = true;
+            Ok(())
         })
     }
 
@@ -329,6 +327,23 @@ impl Run<'_> {
                     self.throttle.spend_unless(bytes, &|| progress.cancelled());
                 }
             }
+        }
+    }
+}
+
+/// Readers that are of no use any more when this is dropped.
+struct Readers<'a> {
+    session: &'a dyn SourceSession,
+    stop: &'a AtomicBool,
+    /// Whether all was read.
+    is_over: bool,
+}
+
+impl Drop for Readers<'_> {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if !self.is_over {
+            self.session.stop();
         }
     }
 }

@@ -47,6 +47,7 @@ pub mod thaw;
 pub mod transfer;
 pub mod usage;
 pub mod verify;
+mod watched;
 
 pub use error::OpsError;
 pub use progress::{Phase, PhaseKind, Progress, Silent, StreamStanding};

@@ -3,17 +3,21 @@
 use super::{dry::DryWriter, workers::Workers};
 use crate::{
     connector::{Evidence, SessionEnd},
-    ops::{OpsError, crew::together},
+    ops::{OpsError, crew::together, watched::watched},
     repo::{ChunkWriter, WriteSession},
     report::WarningKind,
 };
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    ops::ControlFlow,
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
 /// How often it is said what is waited for.
 const TELL_AGAIN: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether to stop.
+const LOOK_AROUND: Duration = Duration::from_millis(100);
 
 /// Why a worker pauses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,32 +35,24 @@ impl Workers<'_> {
 
     /// Does some work while somebody listens for it.
     fn heard<T>(&self, work: impl FnOnce() -> T) -> T {
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let watcher = scope.spawn(|| self.hear(&done));
-            let result = work();
-            done.store(true, Ordering::SeqCst);
-            watcher.thread().unpark();
-            result
-        })
+        let mut told = None;
+        watched(LOOK_AROUND, || self.hear(&mut told), work)
     }
 
     /// Tells the session once somebody asks to stop, and a person what the session waits for: a worker that waits for an
     /// answer does neither.
-    fn hear(&self, done: &AtomicBool) {
-        let mut told: Option<Instant> = None;
-        while !done.load(Ordering::SeqCst) {
-            if self.progress.cancelled() {
-                return self.session.stop();
-            }
-            if told.is_none_or(|told| told.elapsed() >= TELL_AGAIN)
-                && let Some(text) = self.session.evidence().and_then(Evidence::waits_for)
-            {
-                self.progress.warn(WarningKind::Waiting, "", text);
-                told = Some(Instant::now());
-            }
-            std::thread::park_timeout(Duration::from_millis(100));
+    fn hear(&self, told: &mut Option<Instant>) -> ControlFlow<()> {
+        if self.progress.cancelled() {
+            self.session.stop();
+            return ControlFlow::Break(());
         }
+        if told.is_none_or(|told| told.elapsed() >= TELL_AGAIN)
+            && let Some(text) = self.session.evidence().and_then(Evidence::waits_for)
+        {
+            self.progress.warn(WarningKind::Waiting, "", text);
+            *told = Some(Instant::now());
+        }
+        ControlFlow::Continue(())
     }
 
     /// Reads all ranges, and ends the session if its end has to be known.

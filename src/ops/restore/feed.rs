@@ -10,6 +10,7 @@ use crate::{
     record::{KeyRange, RecordBatch, Timestamp},
     repo::{Repository, manifest::Collection},
 };
+use crossbeam_channel::{Receiver, Sender};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -64,6 +65,28 @@ enum Message {
     End,
 }
 
+/// A range's channel: its reader's end and ours.
+type Channel = (Sender<Message>, Receiver<Message>);
+
+/// Readers that are let go when this is dropped: at the end, and when whoever takes what they read fails or panics.
+struct Readers<'a> {
+    channels: &'a [Channel],
+    next: &'a AtomicUsize,
+    stop: &'a AtomicBool,
+}
+
+impl Drop for Readers<'_> {
+    /// A reader that waits for room is let go by emptying its channel; each sees the flag before it sends again, so what is still
+    /// on its way fits.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.next.store(self.channels.len(), Ordering::Relaxed);
+        for (_, receive) in self.channels {
+            while receive.try_recv().is_ok() {}
+        }
+    }
+}
+
 impl Feed<'_> {
     pub(super) fn open(&self) -> Result<Stack, OpsError> {
         Ok(Stack::open(&self.repo.chunks(), &self.collection.stack)?)
@@ -97,7 +120,7 @@ impl Feed<'_> {
         let ranges = self.ranges(&stack);
         let threads = self.parallel.min(ranges.len()).max(1);
         let (spare_back, spare) = crossbeam_channel::bounded::<RecordBatch>(threads * (QUEUE + 2));
-        let channels: Vec<_> = ranges.iter().map(|_| crossbeam_channel::bounded::<Message>(QUEUE)).collect();
+        let channels: Vec<Channel> = ranges.iter().map(|_| crossbeam_channel::bounded::<Message>(QUEUE)).collect();
         let next = AtomicUsize::new(0);
         let stop = AtomicBool::new(false);
         let limit = self.read_limit.map(|limit| limit / threads as u64);
@@ -122,35 +145,26 @@ impl Feed<'_> {
                     }
                 });
             }
-            let result = (|| {
-                for (_, receive) in &channels {
-                    loop {
-                        if self.progress.cancelled() {
-                            return Err(OpsError::Interrupted);
+            let _readers = Readers { channels: &channels, next: &next, stop: &stop };
+            for (_, receive) in &channels {
+                loop {
+                    if self.progress.cancelled() {
+                        return Err(OpsError::Interrupted);
+                    }
+                    match receive.recv() {
+                        Ok(Message::Batch(mut batch, bytes)) => {
+                            take(Fed::Batch(&mut batch, bytes))?;
+                            batch.clear();
+                            let _ = spare_back.try_send(batch);
                         }
-                        match receive.recv() {
-                            Ok(Message::Batch(mut batch, bytes)) => {
-                                take(Fed::Batch(&mut batch, bytes))?;
-                                batch.clear();
-                                let _ = spare_back.try_send(batch);
-                            }
-                            Ok(Message::Lost(damage)) => take(Fed::Lost(damage))?,
-                            Ok(Message::End) => break,
-                            Ok(Message::Failed(error)) => return Err(error),
-                            Err(_) => return Err(OpsError::Failed("a reader ended early".to_owned())),
-                        }
+                        Ok(Message::Lost(damage)) => take(Fed::Lost(damage))?,
+                        Ok(Message::End) => break,
+                        Ok(Message::Failed(error)) => return Err(error),
+                        Err(_) => return Err(OpsError::Failed("a reader ended early".to_owned())),
                     }
                 }
-                Ok(())
-            })();
-            // A reader that waits for room is let go by emptying its channel; each sees the flag before it sends again, so
-            // what is still on its way fits.
-            stop.store(true, Ordering::Relaxed);
-            next.store(ranges.len(), Ordering::Relaxed);
-            for (_, receive) in &channels {
-                while receive.try_recv().is_ok() {}
             }
-            result
+            Ok(())
         })
     }
 
@@ -336,4 +350,30 @@ fn after_damage(
         last.map_or_else(|| format!("from {}", codec.show(&range.start)), |key| format!("after {}", codec.show(key)));
     let line = format!("{}: all records {from} and before {to} are lost: {error}", feed.collection.name);
     (Damage { lost: 0, lines: vec![line] }, next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn readers_are_let_go_when_whoever_takes_what_they_read_panics() {
+        let (tell, hear) = crossbeam_channel::bounded(1);
+        // On a thread that is not waited for: one that never ends is a failure, not a test that hangs.
+        std::thread::spawn(move || {
+            let channels: Vec<Channel> = vec![crossbeam_channel::bounded(QUEUE)];
+            let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+            let panicked = catch_unwind(AssertUnwindSafe(|| {
+                std::thread::scope(|scope| {
+                    scope.spawn(|| while !stop.load(Ordering::Relaxed) && channels[0].0.send(Message::End).is_ok() {});
+                    let _readers = Readers { channels: &channels, next: &next, stop: &stop };
+                    channels[0].1.recv().unwrap();
+                    panic!("on purpose");
+                });
+            }));
+            let _ = tell.send(panicked.is_err());
+        });
+        assert_eq!(hear.recv_timeout(Duration::from_mins(1)), Ok(true));
+    }
 }

@@ -6,6 +6,9 @@ use std::fmt::Write as _;
 
 pub(super) use postgres::Client;
 
+/// Has statements that are not ours planned as the server would plan them: [`Server::connect`] keeps indexes out of our own.
+pub(super) const PLAN_AS_USUAL: &str = "RESET enable_indexscan; RESET enable_indexonlyscan; RESET enable_bitmapscan; RESET max_parallel_workers_per_gather";
+
 /// The oldest server whose heap can be read by ranges.
 const OLDEST: i32 = 140_000;
 

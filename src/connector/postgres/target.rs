@@ -4,7 +4,7 @@ use super::{
     aftermath,
     attributes::{Attributes, TableAttributes, parse},
     catalog::KeyKind,
-    client::{Client, Facts, Server},
+    client::{Client, Facts, PLAN_AS_USUAL, Server},
     define::{attempt, define},
     error::{reading, said, writing},
     fit::{check_fit, create_table, find},
@@ -339,6 +339,7 @@ impl PostgresTargetSession {
         if self.replica {
             self.run("SET LOCAL session_replication_role = origin")?;
         }
+        self.run(PLAN_AS_USUAL)?;
         let after = std::mem::take(&mut self.attributes.after);
         for statement in script::statements(&after) {
             self.define(statement, true)?;

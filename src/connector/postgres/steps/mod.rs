@@ -9,7 +9,7 @@ mod rows;
 use super::{
     attributes::{Attributes, TableAttributes, parse},
     catalog::{self, KeyKind, Table},
-    client::{Client, Facts, Server},
+    client::{Client, Facts, PLAN_AS_USUAL, Server},
     define::{attempt, define},
     error::{reading, said, writing},
     fit::check_fit,
@@ -32,6 +32,9 @@ use std::{
 
 /// Connections that write at once.
 const MAX_WRITERS: usize = 16;
+
+/// Memory in which the server sorts rows for indexes, for all connections together: 512 MiB.
+const SORT_KIB: u64 = 512 << 10;
 
 /// What a person can see and say while it runs.
 #[derive(Debug, Clone, Default)]
@@ -114,11 +117,19 @@ impl Steps {
 
     /// Makes the connections that wrote rows ones that run statements: constraints that come now are to look at the rows.
     fn turn(&self) {
+        let memory = SORT_KIB / self.crew.len().max(1) as u64;
         for worker in 0..self.crew.len() {
-            let job = |client: &mut Client| {
+            let job = move |client: &mut Client| {
                 let _ = client.batch_execute("SET client_encoding = 'UTF8'");
                 // Who could not set it need not set it back.
                 let _ = client.batch_execute("RESET session_replication_role");
+                let _ = client.batch_execute(PLAN_AS_USUAL);
+                // What somebody has said of it stands.
+                let sql = format!(
+                    "SELECT set_config(name, '{memory}kB', false) FROM pg_catalog.pg_settings \
+                     WHERE name = 'maintenance_work_mem' AND source = 'default' AND setting::int8 < {memory}"
+                );
+                let _ = client.batch_execute(&sql);
             };
             self.crew.give(worker, Box::new(job));
         }

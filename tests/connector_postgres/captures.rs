@@ -376,3 +376,127 @@ fn a_server_that_cannot_be_followed_says_what_to_set() {
     assert_eq!(snapshots.as_array().map(Vec::len), Some(0), "{snapshots}");
     room.run(&["capture", &url, "--slot", "Bad-Name"]).ends(2, &["lower-case"]);
 }
+
+#[test]
+#[ignore = "needs postgresql"]
+fn a_slot_has_one_capture_also_between_its_readings() {
+    let cluster = Cluster::logical();
+    let mut client = cluster.database("d");
+    client.batch_execute("CREATE TABLE t (k int PRIMARY KEY)").unwrap();
+    let (room, other, url) = (Room::new(), Room::new(), cluster.url("d"));
+    let capture = ["capture", &url, "--slot", "s", "--every", "1h", "--metrics-file", "capture.prom"];
+    let mut child = room.command(&capture).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait(&mut child, "the recovery point", || {
+        let metrics = std::fs::read_to_string(room.path("capture.prom")).unwrap_or_default();
+        metrics.contains("recovery_point_timestamp_seconds{")
+    });
+    let slots = "SELECT slot_name, confirmed_flush_lsn FROM pg_replication_slots";
+    let before = rows(&mut client, slots);
+    // Nothing reads at this moment, so the server calls the slot free.
+    std::thread::scope(|scope| {
+        for (place, words) in [(&room, &["--once"][..]), (&other, &["--every", "1s"]), (&other, &["--stop-slot"])] {
+            let args = [&["capture", &url, "--slot", "s"], words].concat();
+            scope.spawn(move || place.run(&args).ends(11, &["another capture runs", "slot s"]));
+        }
+    });
+    assert_eq!(rows(&mut client, slots), before);
+    assert!(child.try_wait().unwrap().is_none());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    client.batch_execute("INSERT INTO t VALUES (1)").unwrap();
+    room.run(&["capture", &url, "--slot", "s", "--once"]).ends(0, &[]);
+    assert_same(&moment(&mut client).1, &restored(&cluster, &room, "copy", "latest"), "after the kill");
+    room.run(&["capture", &url, "--slot", "s", "--stop-slot"]).ends(0, &["dropped"]);
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn a_publication_that_somebody_altered_is_found_out_and_a_new_base_is_taken() {
+    let cluster = Cluster::logical();
+    let mut client = cluster.database("d");
+    client
+        .batch_execute("CREATE TABLE t (k int PRIMARY KEY, v int); CREATE TABLE u (k int PRIMARY KEY); INSERT INTO t VALUES (1, 1)")
+        .unwrap();
+    let (room, url) = (Room::new(), cluster.url("d"));
+    let take = || room.run(&["capture", &url, "--once", "--slot", "s"]);
+    take().ends(0, &[]);
+    let mut states = vec![moment(&mut client)];
+    for (round, way) in [
+        "ALTER PUBLICATION s DROP TABLE ONLY t",
+        "ALTER PUBLICATION s SET (publish = 'insert')",
+        "DROP PUBLICATION s",
+        "DROP PUBLICATION s; CREATE PUBLICATION s FOR TABLE t",
+        "DROP PUBLICATION s; CREATE PUBLICATION s FOR TABLE t, u; COMMENT ON PUBLICATION s IS 'made by rekeep'",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // Before it: in the log, under the publication that was there then.
+        client.batch_execute("UPDATE t SET v = v + 1").unwrap();
+        states.push(moment(&mut client));
+        for statement in way.split("; ") {
+            client.batch_execute(statement).unwrap();
+        }
+        client.batch_execute(&format!("UPDATE t SET v = v + 1; INSERT INTO u VALUES ({round})")).unwrap();
+        let is_lost = way == "DROP PUBLICATION s";
+        if is_lost {
+            states.pop();
+        }
+        // A table that somebody else's publication leaves out is named.
+        let is_partial = way.ends_with("FOR TABLE t");
+        take().ends(if is_lost || is_partial { 3 } else { 0 }, &["new base"]);
+        assert_same(&moment(&mut client).1, &restored(&cluster, &room, "copy", "latest"), way);
+        client.batch_execute("UPDATE t SET v = v + 1; DELETE FROM t WHERE k > 1; INSERT INTO t VALUES (2, 2)").unwrap();
+        states.push(moment(&mut client));
+        take().ends(if is_partial { 3 } else { 0 }, &[]);
+        let (millis, state) = &states[states.len() - 1];
+        assert_same(state, &restored(&cluster, &room, "copy", &format!("@{millis}")), way);
+    }
+    // What was committed before somebody altered it is told as it was then. Where rows were written while it was away, the log cannot
+    // be read from the snapshot before on, which is said.
+    for (at, (millis, state)) in states.iter().enumerate() {
+        assert_same(state, &restored(&cluster, &room, "copy", &format!("@{millis}")), &format!("state {at}"));
+    }
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn a_publication_of_somebody_else_says_what_is_followed_and_is_left_to_them() {
+    let cluster = Cluster::logical();
+    let mut client = cluster.database("d");
+    client
+        .batch_execute(
+            "CREATE TABLE t (k int PRIMARY KEY, v int); CREATE TABLE u (k int PRIMARY KEY, v int); CREATE TABLE w (k int PRIMARY KEY, v int);
+             CREATE TABLE x (k int PRIMARY KEY, v int);
+             CREATE PUBLICATION few FOR TABLE t, u (k), w WHERE (k > 5); CREATE PUBLICATION every FOR ALL TABLES;
+             CREATE PUBLICATION half FOR TABLE t WITH (publish = 'insert'); CREATE PUBLICATION root FOR ALL TABLES WITH (publish_via_partition_root)",
+        )
+        .unwrap();
+    let url = cluster.url("d");
+    for refused in ["half", "root"] {
+        let words = ["it must publish insert, update, delete and truncate"];
+        Room::new().run(&["capture", &url, "--once", "--slot", refused]).ends(2, &words);
+    }
+    assert_eq!(rows(&mut client, "SELECT slot_name FROM pg_replication_slots"), Vec::<String>::new());
+    let (few, every) = (Room::new(), Room::new());
+    let words = ["public.u are not in it: the publication few does not list it", "public.w", "public.x"];
+    few.run(&["capture", &url, "--once", "--slot", "few"]).ends(3, &words);
+    every.run(&["capture", &url, "--once", "--slot", "every"]).ends(0, &[]);
+    client
+        .batch_execute(
+            "INSERT INTO t VALUES (1, 1); INSERT INTO u VALUES (1, 1); INSERT INTO w VALUES (1, 1); UPDATE t SET v = 2",
+        )
+        .unwrap();
+    let (millis, state) = moment(&mut client);
+    client.batch_execute("CREATE TABLE later (k int PRIMARY KEY); INSERT INTO later VALUES (1)").unwrap();
+    few.run(&["capture", &url, "--once", "--slot", "few"]).ends(3, &words);
+    every.run(&["capture", &url, "--once", "--slot", "every"]).ends(0, &[]);
+    assert_same(&state, &restored(&cluster, &every, "copy", &format!("@{millis}")), "all tables");
+    assert_same(&moment(&mut client).1, &restored(&cluster, &every, "copy", "latest"), "a table that came later");
+    let found = restored(&cluster, &few, "copy", "latest");
+    assert!(found.iter().any(|(name, rows)| name == "public.t" && rows == &["1\t2"]), "{found:?}");
+    for (room, slot) in [(&few, "few"), (&every, "every")] {
+        room.run(&["capture", &url, "--slot", slot, "--stop-slot"]).ends(0, &["publication: not there"]);
+    }
+    assert_eq!(rows(&mut client, "SELECT count(*) FROM pg_publication"), ["4"]);
+}

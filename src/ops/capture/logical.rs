@@ -17,6 +17,7 @@ use crate::{
         backup::BackupOptions,
         stream::{StreamOptions, StreamSource},
         tag::check_tags,
+        watched::watched,
     },
     record::{Timestamp, pause},
     repo::Repository,
@@ -25,10 +26,8 @@ use crate::{
 use lineage::Lineage;
 use round::{Round, Summary};
 use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    ops::ControlFlow,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -72,8 +71,8 @@ const IDLE_BYTES: u64 = 16 << 20;
 /// The longest pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// Whoever used the slot before may take so long to be gone.
-const SLOT_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether to stop what the server is asked.
+const LOOK_AROUND: Duration = Duration::from_millis(100);
 
 /// Captures until it is told to stop, or with `once` until all is there that was committed.
 ///
@@ -82,36 +81,29 @@ const SLOT_PATIENCE: Duration = Duration::from_secs(10);
 pub fn capture_logical(logical: &Logical<'_>) -> Result<CaptureOutcome, OpsError> {
     check_tags(&logical.stream.tags)?;
     let stopper: Mutex<Option<Stopper>> = Mutex::new(None);
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_over.load(Ordering::Relaxed) {
-                if logical.progress.cancelled()
-                    && let Some(stopper) = &*stopper.lock().unwrap_or_else(PoisonError::into_inner)
-                {
-                    stopper.stop();
-                }
-                std::thread::sleep(Duration::from_millis(100));
-            }
-        });
-        let mut course = Course {
-            outcome: CaptureOutcome { complete: true, ..CaptureOutcome::default() },
-            recovery_point: None,
-            position: Lsn::default(),
-            goal: None,
-            failures: 0,
-            all_failures: 0,
-            is_warned: false,
-        };
-        let ended = logical.run(&mut course, &stopper);
-        is_over.store(true, Ordering::Relaxed);
-        match ended {
-            Err(_) if logical.progress.cancelled() && !logical.options.once => Ok(course.outcome),
-            Err(_) if logical.progress.cancelled() => Err(OpsError::Interrupted),
-            Err(error) => Err(error),
-            Ok(()) => Ok(course.outcome),
+    let look = || {
+        if logical.progress.cancelled()
+            && let Some(stopper) = &*stopper.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            stopper.stop();
         }
-    })
+        ControlFlow::Continue(())
+    };
+    let mut course = Course {
+        outcome: CaptureOutcome { complete: true, ..CaptureOutcome::default() },
+        recovery_point: None,
+        position: Lsn::default(),
+        goal: None,
+        failures: 0,
+        all_failures: 0,
+        is_warned: false,
+    };
+    match watched(LOOK_AROUND, look, || logical.run(&mut course, &stopper)) {
+        Err(_) if logical.progress.cancelled() && !logical.options.once => Ok(course.outcome),
+        Err(_) if logical.progress.cancelled() => Err(OpsError::Interrupted),
+        Err(error) => Err(error),
+        Ok(()) => Ok(course.outcome),
+    }
 }
 
 /// How far a capture is.
@@ -167,17 +159,7 @@ impl Logical<'_> {
     fn connect(&self, stopper: &Mutex<Option<Stopper>>) -> Result<Follower, OpsError> {
         let mut follower = self.database.connect(&self.options.slot)?;
         *stopper.lock().unwrap_or_else(PoisonError::into_inner) = Some(follower.stopper());
-        let began = Instant::now();
-        while let Some(process) = follower.standing()?.slot.and_then(|slot| slot.used_by) {
-            if began.elapsed() > SLOT_PATIENCE || self.progress.cancelled() {
-                let (slot, server) = (&self.options.slot, follower.object());
-                return Err(OpsError::refused(
-                    ErrorKind::Locked,
-                    format!("slot {slot} of {server} is used by its process {process}: another capture runs"),
-                ));
-            }
-            pause(Duration::from_millis(200), || self.progress.cancelled());
-        }
+        follower.claim(&|| self.progress.cancelled())?;
         Ok(follower)
     }
 
@@ -247,7 +229,12 @@ impl Logical<'_> {
         course.position = lineage.state.position;
         self.tell(course, &standing);
         if let Some(why) = lineage.check(self, follower)? {
-            return Ok(Came::NeedsBase(why, true));
+            // A publication that was away tells nothing of that time, and nothing of before along with it.
+            let span = Span { after: lineage.state.position, upto: standing.flush, messages: i32::MAX };
+            return Ok(match follower.why_unreadable(&span)? {
+                None => Came::NeedsBase(why, true),
+                Some(said) => Came::NeedsBase(format!("{why}: {said}"), false),
+            });
         }
         if standing.flush <= lineage.state.position && !lineage.is_new {
             course.recovery_point = Some(standing.now);

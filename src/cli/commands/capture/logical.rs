@@ -65,7 +65,9 @@ pub(super) fn run(args: &CaptureArgs, stream: &StreamOptions, context: &Context)
     let source = stream_source(&repo, database.identity(), database.scope(), &args.source, args.source_name.as_deref());
     let slot = logical.slot.clone().unwrap_or_else(|| usual_slot(&repo, &source));
     if logical.stop_slot {
-        let (had_slot, had_publication) = database.connect(&slot)?.remove()?;
+        let mut follower = database.connect(&slot)?;
+        follower.claim(&interrupt::requested)?;
+        let (had_slot, had_publication) = follower.remove()?;
         let said = |had: bool| if had { "dropped" } else { "not there" };
         context.reporter.note(&format!("slot {slot}: {}; publication: {}", said(had_slot), said(had_publication)));
         return Ok(Status::Done);

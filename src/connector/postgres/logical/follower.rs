@@ -1,6 +1,7 @@
 //! A connection that gives changes, and one beside it that is asked about them.
 
 use super::{
+    claim::claim,
     message::{self, Message, Old, Relation, Tuple},
     publication,
     relation::{Bad, Row, Told},
@@ -302,6 +303,14 @@ impl Follower {
         Ok(())
     }
 
+    /// Claims the slot for as long as this follower is connected; waits a while for whoever has it.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Locked`] if somebody else has it.
+    pub fn claim(&mut self, is_over: &dyn Fn() -> bool) -> Result<(), ConnectorError> {
+        claim(&mut self.side, &self.name, &self.object, is_over)
+    }
+
     /// Makes the slot; waits for transactions that run.
     ///
     /// # Errors
@@ -318,7 +327,7 @@ impl Follower {
         slot::advance(&mut self.peek, &self.name, to, &self.object)
     }
 
-    /// Drops the slot, and the publication if it is ours; says which were there.
+    /// Drops the slot, and the publication if it is ours; says which were there. The slot is to be claimed.
     ///
     /// # Errors
     /// [`ConnectorError`] if one of them cannot be dropped.
@@ -383,6 +392,21 @@ impl Follower {
         })
     }
 
+    /// Why a stretch of the log cannot be read, where the publication was not there when it was written; nothing if it can be.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] from the server.
+    pub fn why_unreadable(&mut self, span: &Span) -> Result<Option<String>, ConnectorError> {
+        let Self { peek, object, name, .. } = self;
+        let sql = format!("SELECT count(*) FROM ({PEEK}) told");
+        let (options, upto) = (options(name), PgLsn::from(span.upto.0));
+        match peek.query_one(&sql, &[&*name, &upto, &span.messages, &options.as_slice()]) {
+            Ok(_) => Ok(None),
+            Err(error) if error.code().is_some_and(|code| code.code() == "42704") => Ok(Some(error::said(&error))),
+            Err(error) => Err(error::reading(object, &error)),
+        }
+    }
+
     /// Reads a stretch of the log. What is told of it is not confirmed: it comes again.
     ///
     /// # Errors
@@ -390,9 +414,7 @@ impl Follower {
     pub fn take<C: Changes>(&mut self, span: &Span, changes: &mut C) -> Result<Taken, C::Error> {
         let Self { peek, side, types, known, collections, object, name, .. } = self;
         let fail = |error: postgres::Error| error::reading(object, &error);
-        let quoted = format!("\"{}\"", name.replace('"', "\"\""));
-        let options = ["proto_version", "1", "publication_names", &quoted, "binary", "true"];
-        let upto = PgLsn::from(span.upto.0);
+        let (options, upto) = (options(name), PgLsn::from(span.upto.0));
         let params: [&(dyn ToSql + Sync); 4] = [&*name, &upto, &span.messages, &options.as_slice()];
         let mut rows = peek.query_raw(PEEK, params).map_err(fail)?;
         let mut teller = Teller { side, types, known, collections, object, changes, wanted: None, ended: span.after };
@@ -410,6 +432,12 @@ impl Follower {
         let reached = if is_cut { teller.ended } else { teller.ended.max(span.upto) };
         Ok(Taken { reached, is_cut, differs: None })
     }
+}
+
+/// How changes are told.
+fn options(publication: &str) -> [String; 6] {
+    let quoted = format!("\"{}\"", publication.replace('"', "\"\""));
+    ["proto_version", "1", "publication_names", &quoted, "binary", "true"].map(str::to_owned)
 }
 
 /// Tells messages to whoever takes changes.

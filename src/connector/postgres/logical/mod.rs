@@ -4,6 +4,7 @@
 //! [`Database`] is one whose changes are wanted, [`Follower`] a connection that gives them. `slot` and `publication` are what the server
 //! keeps for us, `tables` says what of a database can be followed, `message` reads what is told, `relation` makes rows records.
 
+mod claim;
 mod database;
 mod follower;
 pub(super) mod message;

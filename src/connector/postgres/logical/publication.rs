@@ -13,6 +13,9 @@ use std::collections::BTreeSet;
 /// What our publications say of themselves.
 const COMMENT: &str = "made by rekeep";
 
+/// Which changes they tell: all.
+const TOLD: &str = "publish = 'insert, update, delete, truncate'";
+
 /// The tables that are told of, of those that could be. Makes the publication or brings it up to date, unless it is somebody else's.
 ///
 /// # Errors
@@ -34,7 +37,7 @@ pub(super) fn ensure(
     let all = || wanted.iter().map(|(schema, table)| collection(schema, table)).collect();
     let Some(found) = found else {
         let sql = format!(
-            "BEGIN; CREATE PUBLICATION {quoted} FOR TABLE {list} WITH (publish = 'insert, update, delete, truncate'); \
+            "BEGIN; CREATE PUBLICATION {quoted} FOR TABLE {list} WITH ({TOLD}); \
              COMMENT ON PUBLICATION {quoted} IS {}; COMMIT",
             literal(COMMENT)
         );
@@ -50,6 +53,10 @@ pub(super) fn ensure(
         let wanted: BTreeSet<String> = all();
         if published != wanted {
             client.batch_execute(&format!("ALTER PUBLICATION {quoted} SET TABLE {list}")).map_err(fail)?;
+        }
+        if !tells_all {
+            let sql = format!("ALTER PUBLICATION {quoted} SET ({TOLD}, publish_via_partition_root = false)");
+            client.batch_execute(&sql).map_err(fail)?;
         }
         return Ok(wanted);
     }

@@ -29,8 +29,6 @@ pub struct SlotFacts {
     pub plugin: Option<String>,
     /// Whether it is of this database.
     pub is_ours: bool,
-    /// The process that uses it.
-    pub used_by: Option<i32>,
     /// What was confirmed.
     pub confirmed: Option<Lsn>,
     /// `reserved`, `extended`, `unreserved`, `lost`.
@@ -43,7 +41,7 @@ pub struct SlotFacts {
 
 const STANDING: &str = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::int8, pg_current_wal_flush_lsn(), \
     substr(pg_walfile_name(pg_current_wal_flush_lsn()), 1, 8), s.slot_name IS NOT NULL, s.plugin::text, \
-    coalesce(s.database = current_database(), false), s.active_pid, s.confirmed_flush_lsn, s.wal_status, s.safe_wal_size, \
+    coalesce(s.database = current_database(), false), s.confirmed_flush_lsn, s.wal_status, s.safe_wal_size, \
     greatest(pg_wal_lsn_diff(pg_current_wal_flush_lsn(), s.restart_lsn), 0)::int8 \
     FROM (SELECT 1) one LEFT JOIN pg_replication_slots s ON s.slot_name = $1";
 
@@ -58,11 +56,10 @@ pub(super) fn standing(client: &mut Client, name: &str, object: &str) -> Result<
     let slot = row.get::<_, bool>(3).then(|| SlotFacts {
         plugin: row.get(4),
         is_ours: row.get(5),
-        used_by: row.get(6),
-        confirmed: row.get::<_, Option<PgLsn>>(7).map(lsn),
-        wal_status: row.get(8),
-        safe_bytes: bytes(9),
-        retained_bytes: bytes(10).unwrap_or(0),
+        confirmed: row.get::<_, Option<PgLsn>>(6).map(lsn),
+        wal_status: row.get(7),
+        safe_bytes: bytes(8),
+        retained_bytes: bytes(9).unwrap_or(0),
     });
     Ok(SlotStanding { now: Timestamp::from_millis(row.get(0)), flush: lsn(row.get(1)), timeline: row.get(2), slot })
 }

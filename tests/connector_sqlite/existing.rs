@@ -260,3 +260,107 @@ fn the_message_says_how_a_question_mark_in_a_name_is_written() {
     assert!(error.to_string().contains("%3F"), "{error}");
     assert!(SqliteTarget::new(&url(&room.path("we%3Fird.db"), "")).unwrap().occupied(&["t".to_owned()]).is_ok());
 }
+
+#[test]
+fn triggers_that_need_what_is_not_there_stop_no_restore() {
+    let room = Room::new();
+    let schema = "CREATE TABLE books(id INTEGER PRIMARY KEY, title, sort);
+        CREATE TABLE log(x);
+        CREATE TRIGGER sorted AFTER INSERT ON books BEGIN UPDATE books SET sort = title_sort(NEW.title); END;
+        CREATE TRIGGER gone AFTER UPDATE ON books BEGIN INSERT INTO nowhere VALUES (1); END;
+        CREATE TRIGGER kept BEFORE DELETE ON books BEGIN SELECT raise(ABORT, 'never'); END;
+        CREATE TRIGGER told AFTER INSERT ON log BEGIN INSERT INTO log VALUES ('twice'); END;";
+    let at = |name: &str, rows: &str| {
+        let path = room.database(name, "");
+        let db = Connection::open(&path).unwrap();
+        db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
+        db.execute_batch(schema).unwrap();
+        db.execute_batch(rows).unwrap();
+        path
+    };
+    let from =
+        at("from.db", "INSERT INTO books VALUES (1, 'The a', 'a'), (2, 'The b', 'b'); INSERT INTO log VALUES ('x')");
+    let to = at("to.db", "INSERT INTO books VALUES (1, 'The a', ''), (3, 'The c', 'c')");
+    let target = SqliteTarget::new(&url(&to, "")).unwrap();
+    let session = rekeep::connector::Source::begin(&source(&from), &super::parallel(1)).unwrap();
+    target.rehearse(&super::plan(&*session, &EQUAL)).unwrap();
+    drop(session);
+    let copied = copy(&source(&from), &to, &EQUAL).unwrap();
+    assert_eq!((copied.outcomes.failures, copied.notes), (vec![], vec![]));
+    assert_eq!(picture(&from), picture(&to));
+}
+
+#[test]
+fn counters_of_tables_that_are_made_equal_are_set_back_and_others_stay() {
+    let room = Room::new();
+    let schema =
+        "CREATE TABLE a(id INTEGER PRIMARY KEY AUTOINCREMENT); CREATE TABLE z(id INTEGER PRIMARY KEY AUTOINCREMENT);";
+    // A counter below its rows, and one that somebody removed.
+    let from = room.database(
+        "from.db",
+        &format!("{schema} INSERT INTO a VALUES (7); INSERT INTO z VALUES (9); UPDATE sqlite_sequence SET seq = 3; DELETE FROM \
+                  sqlite_sequence WHERE name = 'z'"),
+    );
+    let to = room.database("to.db", &format!("{schema} INSERT INTO z VALUES (50); INSERT INTO a VALUES (60), (7)"));
+    let copied = copy(&source(&from), &to, &EQUAL).unwrap();
+    assert_eq!((copied.outcomes.failures, copied.notes), (vec![], vec![]));
+    assert_eq!(picture(&from), picture(&to));
+    // Without --make-equal no counter goes back, and those of other tables are never touched.
+    let mine = "CREATE TABLE mine(id INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO mine VALUES (80);";
+    let to = room.database("both.db", &format!("{schema} {mine} INSERT INTO a VALUES (60); DELETE FROM a"));
+    copy(&source(&from), &to, &Way::default()).unwrap();
+    let counters = "SELECT name || seq FROM sqlite_sequence ORDER BY name";
+    assert_eq!(rows(&to, counters), ["a60", "mine80", "z9"]);
+    let copied = copy(&source(&from), &to, &EQUAL).unwrap();
+    assert_eq!(copied.notes.len(), 1, "{:?}", copied.notes);
+    assert_eq!(rows(&to, counters), ["a3", "mine80"]);
+}
+
+#[test]
+fn indexes_and_triggers_that_the_snapshot_lacks_are_named() {
+    let room = Room::new();
+    let from = room.database("from.db", "CREATE TABLE t(x UNIQUE); CREATE INDEX kept ON t(x)");
+    let to = room.database(
+        "to.db",
+        "CREATE TABLE t(x UNIQUE); CREATE INDEX KEPT ON t(x); CREATE INDEX \"a new\" ON t(x) WHERE x > 1;
+         CREATE TRIGGER fires AFTER INSERT ON t BEGIN SELECT 1; END;
+         CREATE TABLE mine(x); CREATE INDEX of_mine ON mine(x)",
+    );
+    let copied = copy(&source(&from), &to, &EQUAL).unwrap();
+    let about = |what: &str| copied.notes.iter().filter(|line| line.contains(what)).count();
+    assert_eq!(
+        (about("DROP INDEX \"a new\""), about("DROP TRIGGER \"fires\""), about("of_mine")),
+        (1, 1, 0),
+        "{:?}",
+        copied.notes
+    );
+    let copied = copy(&source(&from), &to, &Way::default()).unwrap();
+    assert!(!copied.notes.iter().any(|line| line.contains("fires")), "{:?}", copied.notes);
+}
+
+#[test]
+fn a_table_that_is_defined_otherwise_is_named_where_all_is_to_be_equal() {
+    let room = Room::new();
+    let from = room.database("from.db", "CREATE TABLE t(x, y DEFAULT 1, UNIQUE (x)); CREATE TABLE \"u\"(\"z\"  TEXT)");
+    let to = room.database("to.db", "CREATE TABLE t(x, y DEFAULT 2); create table u(z text)");
+    let copied = copy(&source(&from), &to, &EQUAL).unwrap();
+    assert_eq!(copied.notes.len(), 1, "{:?}", copied.notes);
+    assert!(copied.notes[0].contains("table `t` is defined otherwise") && copied.notes[0].contains("UNIQUE (x)"));
+    assert_eq!(copy(&source(&from), &to, &Way::default()).unwrap().notes, Vec::<String>::new());
+}
+
+#[test]
+fn columns_that_do_not_fit_are_named_and_no_others() {
+    let room = Room::new();
+    let wide = |more: &str| {
+        let columns: Vec<String> = (0..500).map(|number| format!("c{number}")).collect();
+        format!("CREATE TABLE t(id INTEGER PRIMARY KEY, {}{more})", columns.join(", "))
+    };
+    let to = room.database("to.db", &wide(", extra"));
+    let refused = |from: &Path| copy(&source(from), &to, &Way::default()).map(|_| ()).unwrap_err().to_string();
+    let from = room.database("from.db", &wide(""));
+    let words = refused(&from);
+    assert!(words.contains("it has `extra`, which the snapshot has not") && words.len() < 400, "{words}");
+    let words = refused(&room.database("other.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, y)"));
+    assert!(words.contains("lacks the snapshot's `y`, and has `c0`, `c1`") && words.contains("more"), "{words}");
+}

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::connector::TargetPlan;
 use rusqlite::Connection;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The tables whose indexes were sorted by bytes in place of a collation that only the application has.
 pub(super) fn foreign_collations(connection: &Connection, plan: &TargetPlan) -> rusqlite::Result<Vec<String>> {
@@ -95,13 +95,64 @@ pub(super) fn left_over(names: &Names, plan: &TargetPlan, objects: &[schema::Obj
     let mut names: Vec<(&str, bool)> =
         names.all().filter(|(name, _)| !is_known(name) && !name.starts_with("sqlite_")).collect();
     names.sort_unstable();
-    let line = |(name, is_view): (&str, bool)| {
-        let kind = if is_view { "view" } else { "table" };
-        format!(
-            "{kind} `{name}`: the snapshot does not hold it, and it was left alone; DROP {} {} makes the database equal",
-            kind.to_uppercase(),
-            ident(name)
-        )
+    names.into_iter().map(|(name, is_view)| left_alone(if is_view { "view" } else { "table" }, name)).collect()
+}
+
+/// Indexes and triggers that the snapshot does not hold, on what it holds.
+pub(super) fn left_over_on(
+    connection: &Connection,
+    plan: &TargetPlan,
+    objects: &[schema::Object],
+) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare(
+        "SELECT type, name, tbl_name FROM main.sqlite_schema
+         WHERE type IN ('index', 'trigger') AND sql IS NOT NULL ORDER BY type, name",
+    )?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let lower = |name: &str| name.to_ascii_lowercase();
+    let tables: HashSet<String> =
+        plan.collections.iter().map(|c| lower(&c.name)).chain(objects.iter().map(|o| lower(&o.name))).collect();
+    let known: HashSet<(&str, String)> = objects.iter().map(|o| (o.kind.as_str(), lower(&o.name))).collect();
+    let mut lines = Vec::new();
+    for row in rows {
+        let (kind, name, table): (String, String, String) = row?;
+        // On a table that the snapshot does not hold they are part of it.
+        if tables.contains(&lower(&table)) && !known.contains(&(kind.as_str(), lower(&name))) {
+            lines.push(left_alone(&kind, &name));
+        }
+    }
+    Ok(lines)
+}
+
+fn left_alone(kind: &str, name: &str) -> String {
+    format!(
+        "{kind} `{name}`: the snapshot does not hold it, and it was left alone; DROP {} {} makes the database equal",
+        kind.to_uppercase(),
+        ident(name)
+    )
+}
+
+/// Whether two statements make tables that are not the same, as far as their text tells: spaces, quotes and case aside.
+pub(super) fn differs(one: &str, other: &str) -> bool {
+    let plain = |sql: &str| {
+        let kept = sql.chars().filter(|c| !c.is_whitespace() && !matches!(c, '"' | '`' | '[' | ']'));
+        kept.flat_map(char::to_lowercase).collect::<String>()
     };
-    names.into_iter().map(line).collect()
+    plain(one) != plain(other)
+}
+
+/// What is said of a table that takes the snapshot's rows and is not defined as it was.
+pub(super) fn otherwise(table: &str, sql: &str) -> String {
+    format!(
+        "table `{table}` is defined otherwise than it was (defaults, constraints), and was left so; the snapshot's SQL is: {sql}"
+    )
+}
+
+/// Removes the counters of the tables that are made equal: theirs come from the snapshot, which may hold none.
+pub(super) fn forget_counters(connection: &Connection, plan: &TargetPlan) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("DELETE FROM main.sqlite_sequence WHERE name = ?1 COLLATE NOCASE")?;
+    for collection in &plan.collections {
+        statement.execute([&collection.name])?;
+    }
+    Ok(())
 }

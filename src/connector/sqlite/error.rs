@@ -26,8 +26,20 @@ pub(super) fn reading(object: &str, error: &Error) -> ConnectorError {
                 "SQLite cannot open it ({error}); a database in WAL mode needs a directory it can write to"
             ),
         },
+        _ if is_hot(error) => ConnectorError::Unreadable {
+            reason: format!(
+                "a writer that was stopped left {object}-journal, which must be played back before anything can be read: run \
+                 as somebody who may write both files, or copy both to where one can"
+            ),
+            object,
+        },
         _ => ConnectorError::Unreadable { object, reason: error.to_string() },
     }
+}
+
+/// Whether a journal waits to be played back by somebody who may write.
+fn is_hot(error: &Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_READONLY_ROLLBACK)
 }
 
 /// What SQLite said while `object` was written.

@@ -23,14 +23,16 @@ const PARTIAL: &str = ".rekeep-partial";
 /// Opens a database to look at it. Where a killed writer left a journal, it is rolled back first, as it is for any reader that
 /// may write.
 pub(super) fn look(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = super::snapshot::open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let mut connection = super::snapshot::open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     match connection.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(())) {
-        Ok(()) => Ok(connection),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::ReadOnly) => {
-            super::snapshot::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+            connection = super::snapshot::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         }
-        Err(error) => Err(error),
+        looked => looked?,
     }
+    // What is tried in advance must go as it will go.
+    settle(&connection)?;
+    Ok(connection)
 }
 
 /// Makes the unfinished database beside the place where it will be.

@@ -50,6 +50,27 @@ pub(super) fn table_sql(
         .ok_or_else(|| mismatch(object, "its CREATE TABLE statement cannot take another name"))
 }
 
+/// Which columns a table and a snapshot's do not share, in words.
+fn differing_columns(ours: &[String], theirs: &[String]) -> String {
+    let without = |these: &[String], those: &[String]| {
+        let names: Vec<&String> = these.iter().filter(|name| !those.contains(name)).collect();
+        let shown: Vec<String> = names.iter().take(NAMED_COLUMNS).map(|name| format!("`{name}`")).collect();
+        let others = names.len() - shown.len();
+        let tail = if others > 0 { format!(" and {others} more") } else { String::new() };
+        (!names.is_empty()).then(|| format!("{}{tail}", shown.join(", ")))
+    };
+    let how = match (without(theirs, ours), without(ours, theirs)) {
+        (Some(lacks), Some(has)) => format!("it lacks the snapshot's {lacks}, and has {has} instead"),
+        (Some(lacks), None) => format!("it lacks the snapshot's {lacks}"),
+        (None, Some(has)) => format!("it has {has}, which the snapshot has not"),
+        (None, None) => "not the same of its columns are generated".to_owned(),
+    };
+    format!("{how}; restore into a new file or under another name")
+}
+
+/// How many columns a message names.
+const NAMED_COLUMNS: usize = 8;
+
 /// Whether a table takes a collection's records as they are.
 pub(super) fn check_fit(
     connection: &Connection,
@@ -66,7 +87,9 @@ pub(super) fn check_fit(
     let plain = sorted(table.columns.iter().filter(|column| !column.computed).map(|column| &column.name).collect());
     let is_same = |a: &[String], b: &[String]| sorted(a.iter().collect()) == sorted(b.iter().collect());
     if !is_same(&plain, &wanted.columns) || !is_same(&table.generated, &wanted.generated) {
-        return Err(mismatch(object, format!("it has the columns {plain:?}, the snapshot {:?}", wanted.columns)));
+        let ours = [plain, sorted(table.generated.iter().collect())].concat();
+        let theirs = [&wanted.columns[..], &wanted.generated].concat();
+        return Err(mismatch(object, differing_columns(&ours, &theirs)));
     }
     if table.primary_key != wanted.primary_key || table.without_rowid != wanted.without_rowid {
         return Err(mismatch(object, "its primary key is not the snapshot's"));

@@ -230,14 +230,22 @@ impl SqliteTargetSession {
         }
         let is_made = created;
         // SQLite makes this table by itself, and its rows while others are written; they are replaced by the snapshot's.
-        let is_statistics = name.starts_with("sqlite_stat") && !self.plan.partial && self.plan.left_out.is_none();
+        let is_whole = !self.plan.partial && self.plan.left_out.is_none();
+        let is_statistics = name.starts_with("sqlite_stat") && is_whole;
         if !created && ((name == "sqlite_sequence" && self.partial.is_some()) || is_statistics) {
             connection.execute_batch(&format!("DELETE FROM main.{}", ident(&name))).map_err(fail)?;
             created = true;
         }
+        if !created && name == "sqlite_sequence" && is_whole && self.plan.make_equal {
+            aftermath::forget_counters(connection, &self.plan).map_err(fail)?;
+        }
+        let differs = aftermath::differs(&sql, &wanted.sql);
         let table = schema::table(connection, name, sql).map_err(fail)?;
         if !is_made {
             check_fit(connection, &table, collection, wanted, &object)?;
+            if differs && self.plan.make_equal && is_whole && !table.is_internal() {
+                self.notes.push(aftermath::otherwise(&table.name, &wanted.sql));
+            }
         }
         self.made.push((table.name.clone(), wanted.places.clone()));
         Ok((table, created))
@@ -275,6 +283,7 @@ impl SqliteTargetSession {
         if self.plan.make_equal && !self.plan.partial && self.plan.left_out.is_none() {
             self.names.read_on(connection)?;
             self.missing.extend(aftermath::left_over(&self.names, &self.plan, &self.attributes.objects));
+            self.missing.extend(aftermath::left_over_on(connection, &self.plan, &self.attributes.objects)?);
         }
         Ok(())
     }

@@ -426,7 +426,8 @@ impl TableWriter {
         }
     }
 
-    /// A counter of a database that lives is found by its table's name, and never set back.
+    /// A counter of a database that lives is found by its table's name, and never set back. (Where all is made equal, it
+    /// went before.)
     fn write_sequence(&self, connection: &Connection, record: &Record<'_>) -> Result<Written, Failure> {
         let cells: Result<Vec<_>, _> = record.row.shape.cells(record.row.value).collect();
         let cells = cells.map_err(|error| Failure::Record(error.to_string()))?;
@@ -438,13 +439,21 @@ impl TableWriter {
         let wide = self.plan.wide;
         let (first, second) = (parameter_sql(0, wide), parameter_sql(1, wide));
         let table = self.plan.from();
+        let third = parameter_sql(2, wide);
         for (sql, written) in [
             (format!("UPDATE {table} SET seq = max(seq, {second}) WHERE name = {first}"), Written::Replaced),
+            (
+                format!("INSERT OR IGNORE INTO {table}(rowid, name, seq) VALUES ({third}, {first}, {second})"),
+                Written::Inserted,
+            ),
             (format!("INSERT INTO {table}(name, seq) VALUES ({first}, {second})"), Written::Inserted),
         ] {
             let mut statement = connection.prepare_cached(&sql)?;
             bind(&mut statement, 0, name, wide)?;
             bind(&mut statement, 1, counter, wide)?;
+            if let (true, Some(rowid)) = (sql.contains("rowid"), record.integer) {
+                bind(&mut statement, 2, ValueRef::Integer(rowid), wide)?;
+            }
             if statement.raw_execute()? > 0 {
                 return Ok(written);
             }

@@ -118,6 +118,11 @@ pub fn history(
     to: Option<Timestamp>,
     progress: &dyn Progress,
 ) -> Result<History, OpsError> {
+    if let (Some(from), Some(to)) = (from, to)
+        && from > to
+    {
+        return Err(OpsError::Usage(format!("the range ends at {to} and begins at {from}, which is later")));
+    }
     repo.need(Capability::ReadValues)?;
     let reading = Reading::begin(repo, "history", snapshots)?;
     let repo = reading.repo();
@@ -137,7 +142,7 @@ pub fn history(
             find_collection(newest, collection)?;
         }
         let words = format!("no snapshot in this range holds a collection `{collection}`");
-        return Err(OpsError::Failed(words));
+        return Err(OpsError::refused(ErrorKind::NoSnapshot, words));
     };
     let codec = found.codec;
     if let Some((odd, _)) = looked_at.iter().find(|(_, other)| other.codec != codec) {

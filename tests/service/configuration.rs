@@ -72,6 +72,18 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
         ("/v1/config/policies/p", json!({ "parallel": 70_000 }), "parallel"),
         ("/v1/config/storage/s", json!({}), "exactly one"),
         ("/v1/config/clusters/a%2Fb", json!({ "seed-nodes": [{ "host-name": "h", "port": 1 }] }), "name"),
+        // A name becomes part of a path.
+        ("/v1/config/clusters/.", json!({ "seed-nodes": [{ "host-name": "h", "port": 1 }] }), "name"),
+        (
+            "/v1/config/routines/%2e%2e",
+            json!({ "interval-cron": "@daily", "source": "sqlite:x", "storage": "local" }),
+            "name",
+        ),
+        (
+            "/v1/config/routines/%20",
+            json!({ "interval-cron": "@daily", "source": "sqlite:x", "storage": "local" }),
+            "name",
+        ),
         ("/v1/config/clusters/%01", json!({ "seed-nodes": [{ "host-name": "h", "port": 1 }] }), "name"),
     ] {
         let told = world.ask("POST", path, Some(&body)).is(400);

@@ -44,6 +44,8 @@ fn every_version_of_a_record_is_given_with_when_it_stood() {
         ("/v1/records/accounts/-/int:x", 400),
         ("/v1/records/accounts/set/int:1", 400),
         ("/v1/records/accounts/-/int:1?from=soon", 400),
+        ("/v1/records/accounts/-/int:1?from=5&to=1", 400),
+        ("/v1/records/accounts/-/int:1?from=1&to=5", 404),
         ("/v1/records/accounts/-/int:1?source=nobody", 404),
     ] {
         world.ask("GET", path, None).is(status);

@@ -78,7 +78,10 @@ impl Check<'_> {
         ];
         for (section, names) in sections {
             for name in names.into_iter().filter(|name| !is_name(name)) {
-                self.say(&[section, name], "a name has 1 to 128 bytes, no `/` and no control characters");
+                self.say(
+                    &[section, name],
+                    "a name has 1 to 128 bytes, no `/` and no control characters, and is neither `.` nor `..`",
+                );
             }
         }
     }
@@ -424,5 +427,7 @@ pub(in crate::service) fn zone_of<'c>(config: &'c Config, routine: &'c Routine) 
 
 /// Whether something may be called so.
 pub(in crate::service) fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.contains('/') && !name.chars().any(char::is_control)
+    // Names become parts of paths, in files and in addresses.
+    let is_place = matches!(name.trim(), "" | "." | "..");
+    !is_place && name.len() <= MAX_NAME_BYTES && !name.contains('/') && !name.chars().any(char::is_control)
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 use axum::{
     Json,
-    extract::{FromRequest, FromRequestParts, Query, Request, rejection::JsonRejection},
+    extract::{self, FromRequest, FromRequestParts, Query, Request, rejection::JsonRejection},
     http::{HeaderValue, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -129,6 +129,18 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
                 Err(Refusal::new(status, ErrorKind::InvalidInput, rejection.body_text()))
             }
         }
+    }
+}
+
+/// The parts of a request's path, of their types.
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        let read = extract::Path::<T>::from_request_parts(parts, app).await;
+        read.map(|extract::Path(value)| Self(value)).map_err(|rejection| Refusal::invalid(rejection.body_text()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     App,
-    answer::{Question, Refusal},
+    answer::{Path, Question, Refusal},
     may, may_routine,
 };
 use crate::{
@@ -15,11 +15,7 @@ use crate::{
         standing::RoutineState,
     },
 };
-use axum::{
-    Extension, Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use utoipa::IntoParams;

@@ -3,7 +3,7 @@
 
 use super::{
     App,
-    answer::{Body, Refusal},
+    answer::{Body, Path, Refusal},
     may, may_routine,
 };
 use crate::service::{
@@ -11,11 +11,7 @@ use crate::service::{
     config::{Config, check::is_name, hide, keep_hidden, lean},
     keys::{Caller, Scope},
 };
-use axum::{
-    Extension, Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -107,7 +103,7 @@ pub(super) async fn apply(State(app): State<App>, Extension(caller): Extension<C
 fn add<T>(map: &mut BTreeMap<String, T>, what: &'static str, name: &str, new: T) -> Result<(), ServiceError> {
     if !is_name(name) {
         return Err(ServiceError::Invalid(format!(
-            "`{name}` is no name: 1 to 128 bytes, no `/`, no control characters"
+            "`{name}` is no name: 1 to 128 bytes, no `/`, no control characters, neither `.` nor `..`"
         )));
     }
     if map.contains_key(name) {

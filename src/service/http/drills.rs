@@ -2,7 +2,7 @@
 
 use super::{
     App,
-    answer::{Question, Refusal},
+    answer::{Path, Question, Refusal},
     may, may_routine, may_routine_of,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 };
 use axum::{
     Extension, Json,
-    extract::{Path, State},
+    extract::State,
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };

@@ -2,7 +2,7 @@
 
 use super::{
     App,
-    answer::{Question, Refusal},
+    answer::{Path, Question, Refusal},
     may,
 };
 use crate::{
@@ -20,10 +20,7 @@ use crate::{
         tags::routine_tag,
     },
 };
-use axum::{
-    Extension, Json,
-    extract::{Path, State},
-};
+use axum::{Extension, Json, extract::State};
 use serde::Deserialize;
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};

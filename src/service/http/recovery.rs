@@ -2,7 +2,7 @@
 
 use super::{
     App,
-    answer::{Body, Question, Refusal},
+    answer::{Body, Path, Question, Refusal},
     may, may_routine_of,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 };
 use axum::{
     Extension, Json,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
 };
 use serde::{Deserialize, Serialize};

@@ -59,6 +59,17 @@ pub fn options_of<T: JsonSchema>() -> Vec<OptionDescription> {
     described::<T>()
 }
 
+/// What a path that stands there alone is likely meant as, by what lies there.
+fn meant(path: &str) -> Option<&'static str> {
+    let mut head = [0; 16];
+    let read = |head: &mut [u8]| std::io::Read::read_exact(&mut std::fs::File::open(path)?, head);
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Some("files"),
+        Ok(found) if found.is_file() && read(&mut head).is_ok() && head == *b"SQLite format 3\0" => Some("sqlite"),
+        _ => None,
+    }
+}
+
 /// Connectors by scheme. [`Registry::default`] has those that are built in.
 #[derive(Clone)]
 pub struct Registry {
@@ -141,6 +152,9 @@ impl Registry {
     fn find(&self, text: &str) -> Result<(&dyn Connector, SourceUrl), ConnectorError> {
         let wrong = |reason: String| ConnectorError::Url { url: without_password(text), reason };
         let Some((scheme, _)) = text.split_once(':') else {
+            if let Some(meant) = meant(text).filter(|meant| self.connectors().any(|one| one.scheme() == *meant)) {
+                return Err(wrong(format!("write {meant}:{text}")));
+            }
             let forms: Vec<&str> = self.connectors().map(Connector::form).collect();
             return Err(wrong(match forms.split_last() {
                 Some((last, [])) => format!("write {last}"),

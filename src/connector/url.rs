@@ -37,6 +37,13 @@ impl SourceUrl {
         if place.is_empty() {
             return Err(wrong("nothing follows the colon".to_owned()));
         }
+        if crate::repo::storage::is_unexpanded_home(place) {
+            return Err(wrong(format!(
+                "`~` is the home directory only where a shell expands it, which none does behind a colon: write \
+                 {scheme}:\"$HOME\"{}; a folder of that name is written {scheme}:./{place}",
+                &place[1..]
+            )));
+        }
         let mut options = Vec::new();
         for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -129,6 +136,17 @@ mod tests {
             ("postgresql://h:1/d", "postgresql://h:1/d"),
         ] {
             assert_eq!(without_password(url), shown);
+        }
+    }
+
+    #[test]
+    fn a_home_that_no_shell_expanded_is_no_folder() {
+        for url in ["files:~/out", "files:~", "sqlite:~/a.db?table=t"] {
+            let said = SourceUrl::parse(url).unwrap_err().to_string();
+            assert!(said.contains("$HOME") && said.contains(":./~"), "{url}: {said}");
+        }
+        for url in ["files:./~/out", "sqlite:~a.db", "files:~user/x", "postgresql://~/x"] {
+            SourceUrl::parse(url).unwrap();
         }
     }
 

@@ -158,7 +158,7 @@ pub enum RepoError {
     /// Storage said no.
     #[error("{operation} {object}: {source}")]
     Storage {
-        /// What was tried: `reading`, `creating`, `listing`, `deleting`.
+        /// What was tried: `reading`, `creating`, `listing`, `deleting` and the like.
         operation: &'static str,
         /// On what.
         object: String,

@@ -539,6 +539,10 @@ fn open_any(storage: &Storage, attempt: &slot::Attempt) -> Result<(Keyring, Conf
             Err(error) => failures.push(error),
         }
     }
+    // What this machine could not do, or storage did not give, is no damage.
+    if let Some(at) = failures.iter().position(|failure| matches!(failure, RepoError::Storage { .. })) {
+        return Err(failures.swap_remove(at));
+    }
     // A newer or unknown slot, or a service that says no, says more than a wrong password does.
     if failures.len() == 1 && (tried == 0 || matches!(failures[0], RepoError::KeyService { .. })) {
         return Err(failures.remove(0));

@@ -157,3 +157,36 @@ fn a_repository_of_local_folders_alone_is_told_from_one_of_a_region() {
     world.ok(&["replicate", "replica"]);
     world.ok(&["check-storage", "--no-throughput"]).says(&["region", "local"]);
 }
+
+#[test]
+fn a_machine_without_memory_for_the_password_calls_nothing_damaged() {
+    let world = World::empty();
+    world.ok(&["--quiet", "init", "--kdf-memory", "1024", "--kdf-passes", "1"]);
+    // What the program itself takes fits below the limit, what the key takes does not.
+    let command = world.command(&["snapshots"]);
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -v 900000 && exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
+    limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(world.path(""));
+    let ran = crate::world::Ran::from(limited.output().unwrap()).fails(1, &["1024 MiB of memory"]);
+    assert!(!ran.err.contains("damaged") && !ran.err.contains("repair"), "{ran:?}");
+}
+
+#[test]
+fn a_path_alone_is_refused_with_what_it_is_likely_meant_as() {
+    let world = World::new();
+    many_rows(&world, "a.db", 3);
+    std::fs::create_dir(world.path("dir")).unwrap();
+    world.run(&["backup", "a.db"]).fails(2, &["write sqlite:a.db"]);
+    world.run(&["backup", "dir"]).fails(2, &["write files:dir"]);
+    world.run(&["backup", "absent"]).fails(2, &["sqlite:FILE", "files:DIRECTORY"]);
+}
+
+#[test]
+fn a_repository_that_stands_is_said_to_stand_and_nothing_else() {
+    let world = World::new();
+    let ran = world.run(&["init", "--kdf-memory", "1", "--kdf-passes", "1"]);
+    let ran = ran.fails(1, &["already a repository", "choose another location"]);
+    assert!(!ran.err.contains("was made"), "{ran:?}");
+    world.run(&["-r", "~/repo", "init", "--kdf-memory", "1"]).fails(1, &["only where a shell expands it", "./~/repo"]);
+    assert!(!world.path("~").exists());
+}

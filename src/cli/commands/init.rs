@@ -3,12 +3,12 @@
 use crate::{
     cli::{
         context::{Context, host_name},
-        exit::{Failure, Kept as _, Status, usage},
+        exit::{Failure, Status, usage},
         interrupt,
         password::PasswordSource,
     },
     ops::Progress as _,
-    repo::{InitOptions, Repository, Storage, Suite, Traits, keys::KdfParams, parity::Percent},
+    repo::{InitOptions, RepoError, Repository, Storage, Suite, Traits, keys::KdfParams, parity::Percent},
 };
 use clap::Args;
 use serde_json::json;
@@ -70,8 +70,18 @@ pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Status, Failure>
     }
     let init = InitOptions { kdf, label: args.label.clone().unwrap_or_else(default_label) };
     let traits = Traits { suite: args.suite, regions: &args.allowed_regions, parity: args.parity };
-    let (repo, recovery) = Repository::init_as(&traits, &storage, &password, like.as_ref(), &init, &open)
-        .kept("if `rekeep.json` was made, the repository is usable with its password; else run it again")?;
+    let (repo, recovery) = Repository::init_as(&traits, &storage, &password, like.as_ref(), &init, &open).map_err(
+        |error| match error {
+            // It had not begun.
+            RepoError::AlreadyExists { .. } | RepoError::Occupied { .. } | RepoError::Location { .. } => {
+                Failure::from(error)
+            }
+            error => Failure {
+                kept: Some("if `rekeep.json` was made, the repository is usable with its password; else run it again"),
+                ..Failure::from(error)
+            },
+        },
+    )?;
     // A help on a full disk, and no promise.
     let _ = storage.keep_reserve();
     for warning in repo.warnings().iter().chain(&repo.storage().weaker()) {

@@ -86,6 +86,12 @@ pub(super) fn run(command: &KeyCommand, context: &Context) -> Result<Status, Fai
         KeyCommand::Remove { name } => {
             repo.key_remove(name)?;
             tell(context, "removed", name);
+            let slots = repo.key_slots()?;
+            if slots.iter().all(|slot| slot.role.is_none() || slot.kind == "recovery") {
+                context.reporter.problem(
+                    "only a recovery key opens this repository now: `rekeep --recovery-key key add` adds a password",
+                );
+            }
         }
         KeyCommand::Passwd(args) => passwd(&repo, args, context)?,
         KeyCommand::Rotate(args) if args.epoch => begin_epoch(&repo, &args.new, context)?,

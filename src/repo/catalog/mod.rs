@@ -83,7 +83,10 @@ impl Catalog {
     /// Opens the catalog of the repository `id` at `location` under `cache_dir`, making or rebuilding it if need be.
     pub fn open(cache_dir: &Path, id: &RepoId, location: &str) -> Result<Self, RepoError> {
         if cache_dir.as_os_str().is_empty() {
-            return Err(failed(cache_dir, "there is no place for it"));
+            return Err(failed(
+                Path::new("of this repository"),
+                "there is no place for it, as no home directory is known",
+            ));
         }
         let place = blake3::hash(location.as_bytes()).to_hex();
         Self::open_file(&cache_dir.join(format!("{id}-{}.db", &place[..16])))

@@ -123,15 +123,52 @@ impl KdfParams {
         u64::from(self.passes) * u64::from(self.memory_kib)
     }
 
-    fn derive(self, password: &str, salt: &[u8]) -> Result<Zeroizing<[u8; 32]>, String> {
+    fn derive(self, password: &str, salt: &[u8]) -> Result<Zeroizing<[u8; 32]>, NoKey> {
         self.check()?;
         let params =
             Params::new(self.memory_kib, self.passes, self.lanes, Some(32)).map_err(|error| error.to_string())?;
         let mut key = Zeroizing::new([0; 32]);
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
             .hash_password_into(password.as_bytes(), salt, key.as_mut_slice())
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| match error {
+                argon2::Error::OutOfMemory => NoKey::Memory(self.memory_kib / 1024),
+                error => NoKey::Said(error.to_string()),
+            })?;
         Ok(key)
+    }
+}
+
+/// Why a slot's key could not be had.
+#[derive(Debug, PartialEq, Eq)]
+enum NoKey {
+    /// In words: the slot is not as it should be, or its service said no.
+    Said(String),
+    /// This machine gave no memory for it, in MiB: that says nothing about the slot.
+    Memory(u32),
+}
+
+impl From<String> for NoKey {
+    fn from(reason: String) -> Self {
+        Self::Said(reason)
+    }
+}
+
+impl NoKey {
+    /// The error for this slot; `said` makes that of words.
+    fn into_error(self, object: &str, said: impl FnOnce(String) -> RepoError) -> RepoError {
+        match self {
+            Self::Said(reason) => said(reason),
+            Self::Memory(mib) => RepoError::Storage {
+                operation: "deriving the key of",
+                object: object.to_owned(),
+                source: std::io::Error::new(
+                    std::io::ErrorKind::OutOfMemory,
+                    format!(
+                        "it takes {mib} MiB of memory, which this machine, or the limit of this process, does not give"
+                    ),
+                ),
+            },
+        }
     }
 }
 
@@ -164,7 +201,7 @@ impl Kdf {
     }
 
     /// The slot key; `None` if `attempt` is of another kind.
-    fn key(&self, attempt: &Attempt) -> Result<Option<Zeroizing<[u8; 32]>>, String> {
+    fn key(&self, attempt: &Attempt) -> Result<Option<Zeroizing<[u8; 32]>>, NoKey> {
         let (_, params, salt, _, given) = self.parts()?;
         match (self, attempt) {
             (Self::Argon2id { .. }, Attempt::Password(password)) => params.derive(password, &salt).map(Some),
@@ -206,7 +243,7 @@ impl Kdf {
             }
         };
         // What comes out is what will come out again: a service that cannot unwrap its own is found now.
-        let key = kdf.key(attempt).map_err(refused)?;
+        let key = kdf.key(attempt).map_err(|no| no.into_error("a new key slot", refused))?;
         let key = key.ok_or_else(|| invalid("no key for it".to_owned()))?;
         Ok((kdf, key))
     }
@@ -292,13 +329,11 @@ impl Slot {
     pub(super) fn open(&self, name: &str, attempt: &Attempt) -> Result<Option<BTreeMap<u32, EpochSecrets>>, RepoError> {
         let damaged = |reason: String| RepoError::damaged(path(name), reason);
         let sealed = BASE64.decode(self.wrapped.as_bytes()).map_err(|error| damaged(format!("wrapped: {error}")))?;
-        let key = match (self.kdf.key(attempt), attempt) {
-            (Ok(key), _) => key,
-            (Err(reason), Attempt::External(wrapper)) => {
-                return Err(RepoError::KeyService { service: wrapper.provider().to_owned(), reason });
-            }
-            (Err(reason), _) => return Err(damaged(reason)),
+        let said = |reason: String| match attempt {
+            Attempt::External(wrapper) => RepoError::KeyService { service: wrapper.provider().to_owned(), reason },
+            _ => damaged(reason),
         };
+        let key = self.kdf.key(attempt).map_err(|no| no.into_error(&path(name), said))?;
         let Some(key) = key else { return Ok(None) };
         let ad = self.associated_data(name).map_err(damaged)?;
         let suite = self.suite(&path(name))?;

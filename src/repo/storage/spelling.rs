@@ -4,6 +4,12 @@ use std::path::Path;
 
 /// What to write instead of a location without `://`, or with one behind another tool's prefix; `None` if it is a path.
 pub(super) fn of_another_tool(text: &str) -> Option<String> {
+    if is_unexpanded_home(text) {
+        return Some(format!(
+            "`~` is the home directory only where a shell expands it, and none did here: write the whole path; a local folder \
+             of that name is written ./{text}"
+        ));
+    }
     let (prefix, rest) = text.split_once(':')?;
     // A scheme of this program, or one that others have.
     let is_scheme = matches!(
@@ -74,6 +80,13 @@ pub(super) fn of_another_tool(text: &str) -> Option<String> {
     }
 }
 
+/// Whether a path begins with a `~` that a shell should have expanded: within quotes, behind a colon, in a unit's file. A
+/// folder of that name is hardly what is meant, unless there is one.
+#[must_use]
+pub fn is_unexpanded_home(path: &str) -> bool {
+    (path == "~" || path.starts_with("~/")) && !Path::new("~").exists()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +109,8 @@ mod tests {
             ("webdav:host/r", "two slashes"),
             ("https:host/r", "two slashes"),
             ("repo::archive", "the folder alone"),
+            ("~/backups", "the whole path"),
+            ("~", "the whole path"),
         ] {
             let said = of_another_tool(text).unwrap_or_default();
             assert!(said.contains(right) && said.contains(&format!("./{text}")), "{text}: {said}");
@@ -111,9 +126,20 @@ mod tests {
 
     #[test]
     fn paths_and_locations_of_this_program_are_none_of_another() {
-        for text in
-            ["/srv/r", "r", "./a:b", "/srv/12:30", "backup-12:30", "s3://bucket/x", "sftp://host/x", "file:///x", "C:"]
-        {
+        for text in [
+            "/srv/r",
+            "r",
+            "./a:b",
+            "/srv/12:30",
+            "backup-12:30",
+            "s3://bucket/x",
+            "sftp://host/x",
+            "file:///x",
+            "C:",
+            "~x",
+            "~x/y",
+            "/~/x",
+        ] {
             assert_eq!(of_another_tool(text), None, "{text}");
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::report::{ErrorKind, Remedy, Warning, WarningKind};
 
-const DAMAGE: &str = "`rekeep verify --read-data` lists all damage; `rekeep restore --keep-going` gives everything that is intact. A \
+const DAMAGE: &str = "`rekeep verify --read-data` lists all damage and what mends it; `rekeep restore --keep-going` gives everything that is intact. A \
      backup passes over a damaged parent and stores what still exists again";
 
 /// What to do after an error of this kind.
@@ -89,6 +89,9 @@ pub const fn for_remedy(remedy: Remedy) -> &'static str {
 
 const VANISHED: &str = "`rekeep repair snapshots` puts it back, `rekeep forget --vanished ID` lets it go";
 
+/// Where the packs are there, only what describes them is not.
+const IN_NO_PACK: &str = "`rekeep repair index` finds it if its pack is there and only the index object is lost";
+
 const WITHDRAWN: &str =
     "`rekeep repair snapshots` puts that back where what it needs is still there, and settles it else";
 
@@ -155,6 +158,7 @@ pub fn damage(words: &str) -> String {
     let advice = match () {
         () if words.contains(" stands as its revision ") => Some(WITHDRAWN),
         () if words.contains("has vanished") => Some(VANISHED),
+        () if words.contains("is in no pack of the repository") => Some(IN_NO_PACK),
         () if is_refusal => None,
         () => named(words),
     };
@@ -164,7 +168,11 @@ pub fn damage(words: &str) -> String {
 /// What is wrong with an object, and what may be done about it.
 #[must_use]
 pub fn finding(object: &str, problem: &str) -> String {
-    let advice = if problem.contains(" stands as its revision ") { Some(WITHDRAWN) } else { for_object(object) };
+    let advice = match () {
+        () if problem.contains(" stands as its revision ") => Some(WITHDRAWN),
+        () if problem.contains("is in no pack of the repository") => Some(IN_NO_PACK),
+        () => for_object(object),
+    };
     let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
     format!("{object}: {problem}{advice}")
 }

@@ -309,6 +309,27 @@ fn an_index_is_made_anew_from_the_packs() {
 }
 
 #[test]
+fn an_index_object_that_is_gone_is_known_by_its_snapshot_and_made_again() {
+    let world = World::new();
+    folder(&world);
+    let id = world.backup(&["files:s"]);
+    for object in objects(&world, "index") {
+        fs::remove_file(object).unwrap();
+    }
+    forget_catalog(&world);
+    let ran = finds(world.run(&["verify"]), &["is in no pack", "repair index"]);
+    assert!(ran.err.contains("its snapshot stands"), "{ran:?}");
+    assert!(!ran.err.contains("a prune takes away"), "{ran:?}");
+    world.run(&["restore", &id, "files:out"]).fails(1, &["is in no pack", "what mends it"]);
+    let packs = objects(&world, "packs").len();
+    world.run(&["prune"]).fails(1, &["is in no pack"]);
+    assert_eq!(objects(&world, "packs").len(), packs, "nothing that may be needed goes");
+    world.ok(&["repair", "index"]);
+    world.is_good();
+    world.ok(&["restore", &id, "files:out2"]);
+}
+
+#[test]
 fn snapshots_are_put_back_from_the_catalog() {
     let world = World::new();
     folder(&world);

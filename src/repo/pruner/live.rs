@@ -102,12 +102,8 @@ impl Inner {
         unknown.sort_unstable();
         for (id, revision) in unknown {
             match self.fetch_revision(id, *revision) {
-                Ok(_) => {
-                    return Err(RepoError::damaged(
-                        names::revision_path(id, *revision),
-                        "it came and went while it was listed: run the prune again",
-                    ));
-                }
+                // It is whole: only the catalog lost it meanwhile.
+                Ok(_) => return Err(RepoError::CatalogChanged),
                 Err(RepoError::Missing { .. }) => {}
                 Err(RepoError::Damaged { .. } | RepoError::Forged { .. }) if stands.contains(id) => {}
                 Err(error) => return Err(needs_are_unknown(id, error)),

@@ -45,6 +45,7 @@ impl Repository {
             chains: Chains::default(),
             broken: Vec::new(),
             settled: BTreeSet::new(),
+            committed: BTreeSet::new(),
         };
         check.keys()?;
         check.index()?;
@@ -74,6 +75,8 @@ struct Checker<'a, 'p> {
     chains: Chains,
     broken: Vec<Broken>,
     settled: BTreeSet<String>,
+    /// Snapshots that stand.
+    committed: BTreeSet<SnapshotId>,
 }
 
 impl Checker<'_, '_> {
@@ -172,6 +175,7 @@ impl Checker<'_, '_> {
                         self.problem(&*object.name, problem);
                     }
                     contents.entry(snapshot).or_insert(manifest);
+                    self.committed.extend((!forgotten.contains(&snapshot)).then_some(snapshot));
                 }
                 Err(error) if forgotten.contains(&snapshot) => {
                     self.found.notes.push(format!("{error}; the snapshot is forgotten, and a prune takes this away"));
@@ -343,8 +347,14 @@ impl Checker<'_, '_> {
             }
         }
         for (lease, packs) in orphans {
+            // What such a run had stored it had also described.
+            let why = if self.committed.contains(&lease) {
+                "its snapshot stands, so an index object was lost unless a prune has just dropped them"
+            } else {
+                "it is at work or broke off, and a prune takes away what nobody needs"
+            };
             self.found.notes.push(format!(
-                "{} of the run {} in no index object: it is at work or broke off, and a prune takes away what nobody needs: {}",
+                "{} of the run {} in no index object: {why}: {}",
                 if packs.len() == 1 { "a pack is".to_owned() } else { format!("{} packs are", packs.len()) },
                 lease.short(),
                 packs[0]

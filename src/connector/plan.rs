@@ -8,6 +8,7 @@ use crate::{
 use serde_json::Value as Json;
 use std::{
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -59,6 +60,22 @@ pub struct TargetPlan {
 
 const WITHIN: &str = "it is in the repository that is restored from, which would be written over";
 
+/// What is one folder, whatever its path: device and inode.
+pub type Inode = (u64, u64);
+
+/// The inode of what is at a path, if anything is.
+#[must_use]
+pub fn inode_of(path: &Path) -> Option<Inode> {
+    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// That of a folder, and of those right in it.
+fn inodes_of(folder: &Path) -> Vec<Inode> {
+    let below = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    let folders = below.filter(|path| path.is_dir()).chain([folder.to_owned()]);
+    folders.filter_map(|folder| inode_of(&folder)).collect()
+}
+
 impl TargetPlan {
     /// Refuses to write into a folder that is no part of any target.
     ///
@@ -69,7 +86,10 @@ impl TargetPlan {
         // What is not there yet will lie below the nearest that is.
         let Some(place) = path.ancestors().find_map(|it| real(it).ok()) else { return Ok(()) };
         let is_within = |folder: &PathBuf| real(folder).is_ok_and(|folder| place.starts_with(folder));
-        if self.leave_alone.iter().any(is_within) {
+        // A folder that is mounted in two places has two paths.
+        let own: Vec<Inode> = self.leave_alone.iter().flat_map(|folder| inodes_of(folder)).collect();
+        let is_mounted = || place.ancestors().filter_map(inode_of).any(|inode| own.contains(&inode));
+        if self.leave_alone.iter().any(is_within) || is_mounted() {
             let (object, reason) = (path.display().to_string(), WITHIN.to_owned());
             return Err(ConnectorError::Unwritable { object, reason });
         }

@@ -377,6 +377,34 @@ fn a_repository_inside_its_own_source_is_left_out_and_left_alone() {
     run(&["verify", "--read-data"]).fails(0, &[]);
 }
 
+/// In a mount namespace of its own, where a folder is shown in another place, too.
+fn with_mounted(world: &World, folder: &str, place: &str, args: &[&str]) -> crate::world::Ran {
+    let command = world.command(args);
+    let mut unshared = std::process::Command::new("unshare");
+    let script = "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
+    unshared.args(["-m", "sh", "-c", script, "sh", folder, place]).arg(command.get_program()).args(command.get_args());
+    unshared.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(world.path(""));
+    crate::world::Ran::from(unshared.output().unwrap())
+}
+
+#[test]
+#[ignore = "needs small-disk: mounts"]
+fn a_repository_that_is_mounted_elsewhere_too_is_left_alone_there() {
+    let world = World::new();
+    fill(&world, "s", 3);
+    world.backup(&["files:s"]);
+    fs::create_dir_all(world.path("up/mnt")).unwrap();
+    for (folder, target) in [("repo", "files:up/mnt"), ("repo", "files:up/mnt/packs"), ("repo/packs", "files:up/mnt")] {
+        let ran = with_mounted(&world, folder, "up/mnt", &["restore", "latest", target, "--make-equal"]);
+        ran.fails(1, &["in the repository that is restored from"]);
+    }
+    // Where it lies below, it is left alone.
+    write(&world.path("up/extra"), "x");
+    with_mounted(&world, "repo", "up/mnt", &["restore", "latest", "files:up", "--make-equal"]).fails(0, &[]);
+    assert!(!world.path("up/extra").exists() && world.path("up/1").exists());
+    world.ok(&["verify", "--read-data"]);
+}
+
 #[test]
 fn a_catalog_that_cannot_be_kept_stops_nobody() {
     let world = World::new();

@@ -381,3 +381,84 @@ fn a_restore_is_verified_and_a_wrong_byte_found() {
     assert!(outcome.different >= 1, "{outcome:?}");
     assert!(target.read_back().unwrap().is_some());
 }
+
+/// Everything of a tree: paths, kinds, modes, links, content.
+fn picture(root: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut dirs = vec![root.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            let content = if metadata.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+            let link = fs::read_link(&path).unwrap_or_default();
+            let shown = path.strip_prefix(root).unwrap();
+            lines.push(format!(
+                "{} {:o} {} {content:?}",
+                shown.display(),
+                metadata.permissions().mode(),
+                link.display()
+            ));
+            dirs.extend(metadata.is_dir().then_some(path));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+#[test]
+fn what_became_another_kind_of_thing_is_made_equal_and_nothing_is_missed() {
+    type Make = fn(&Path);
+    let kinds: [Make; 5] = [
+        |path| fs::write(path, "file").unwrap(),
+        |path| std::os::unix::fs::symlink("elsewhere", path).unwrap(),
+        |path| rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RWXU).unwrap(),
+        |path| fs::create_dir(path).unwrap(),
+        |path| {
+            fs::create_dir_all(path.join("a/b")).unwrap();
+            fs::write(path.join("a/b/c"), "deep").unwrap();
+        },
+    ];
+    let place = Place::new();
+    for (from, make) in kinds.iter().enumerate() {
+        for to in 0..kinds.len() {
+            make(&place.path(&format!("{from} {to}")));
+        }
+    }
+    let before = place.snapshot(&place.back_up());
+    for (to, make) in kinds.iter().enumerate() {
+        for from in 0..kinds.len() {
+            let path = place.path(&format!("{from} {to}"));
+            if path.symlink_metadata().unwrap().is_dir() {
+                fs::remove_dir_all(&path).unwrap();
+            } else {
+                fs::remove_file(&path).unwrap();
+            }
+            make(&path);
+        }
+    }
+    let after = place.snapshot(&place.back_up());
+    let (there, here) = (place.dir.path().join("there"), place.dir.path().join("here"));
+    place.restore(&before, &there, &RestoreOptions::default());
+    place.restore(&after, &here, &RestoreOptions::default());
+    let (before_picture, after_picture) = (picture(&there), picture(&here));
+    assert_eq!(after_picture, picture(&place.path("")));
+    for (snapshot, wanted) in [(&after, &after_picture), (&before, &before_picture), (&after, &after_picture)] {
+        let equal = RestoreOptions { make_equal: true, verify: true, ..RestoreOptions::default() };
+        let outcome = place.restore(snapshot, &there, &equal);
+        assert_eq!((outcome.complete, &outcome.outcomes.failures), (true, &vec![]), "{outcome:?}");
+        assert_eq!(picture(&there), *wanted);
+    }
+}
+
+#[test]
+fn a_link_that_points_to_nothing_is_no_place_for_a_tree() {
+    let place = Place::new();
+    place.write("x", b"x");
+    let snapshot = place.snapshot(&place.back_up());
+    let link = place.dir.path().join("link");
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    let target = FilesTarget::new(&url(&link), FilesTargetOptions::default()).unwrap();
+    let error = restore(&place.repo, &snapshot, &target, &RestoreOptions::default(), &Silent).unwrap_err();
+    assert!(error.to_string().contains("a link that points to nothing"), "{error}");
+}

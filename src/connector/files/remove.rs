@@ -4,6 +4,7 @@ use super::{
     trail::{DIRECTORY, hold, path_of},
     write::temporary_name,
 };
+use crate::connector::plan::Inode;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{AtFlags, Dir, FileType, Mode},
@@ -17,11 +18,11 @@ use std::{
 /// Directories that are open at once; what lies deeper is moved up first.
 const MAX_DEPTH: usize = 32;
 
-/// Removes the directory `name` of `dir`.
-pub(super) fn remove_tree(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
+/// Removes the directory `name` of `dir`; fails where it meets one of these inodes, before anything in that is touched.
+pub(super) fn remove_tree(dir: BorrowedFd<'_>, name: &OsStr, kept: &[Inode]) -> rustix::io::Result<()> {
     loop {
         let top = open(dir, name)?;
-        let moved = clear(top.as_fd(), top.as_fd(), 0)?;
+        let moved = clear(top.as_fd(), top.as_fd(), 0, kept)?;
         match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
             Err(Errno::NOTEMPTY | Errno::EXIST) if moved => {}
             removed => return removed,
@@ -30,7 +31,11 @@ pub(super) fn remove_tree(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Resu
 }
 
 /// Empties a directory; says whether something was moved up to `top`, which is not empty then.
-fn clear(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, depth: usize) -> rustix::io::Result<bool> {
+fn clear(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, depth: usize, kept: &[Inode]) -> rustix::io::Result<bool> {
+    let stat = rustix::fs::fstat(dir)?;
+    if kept.contains(&(stat.st_dev, stat.st_ino)) {
+        return Err(Errno::BUSY);
+    }
     let mut moved = false;
     let names: Vec<_> = Dir::read_from(dir)?
         .map(|entry| entry.map(|entry| (entry.file_name().to_owned(), entry.file_type())))
@@ -44,7 +49,7 @@ fn clear(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, depth: usize) -> rustix::io::
             moved = true;
         } else {
             let below = open(dir, OsStr::from_bytes(name.to_bytes()))?;
-            moved |= clear(top, below.as_fd(), depth + 1)?;
+            moved |= clear(top, below.as_fd(), depth + 1, kept)?;
             rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?;
         }
     }
@@ -107,12 +112,25 @@ mod tests {
             }
             here = rustix::fs::openat(&here, &name, DIRECTORY, Mode::empty()).unwrap();
         }
-        remove_tree(root.as_fd(), OsStr::new("doomed")).unwrap();
+        remove_tree(root.as_fd(), OsStr::new("doomed"), &[]).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         assert_eq!(fs::read(dir.path().join("kept/x")).unwrap(), b"x");
-        assert_eq!(remove_tree(root.as_fd(), OsStr::new("doomed")), Err(Errno::NOENT));
+        assert_eq!(remove_tree(root.as_fd(), OsStr::new("doomed"), &[]), Err(Errno::NOENT));
         std::os::unix::fs::symlink("kept", dir.path().join("link")).unwrap();
-        remove_tree(root.as_fd(), OsStr::new("link")).unwrap_err();
+        remove_tree(root.as_fd(), OsStr::new("link"), &[]).unwrap_err();
         assert!(dir.path().join("kept/x").exists());
+    }
+    #[test]
+    fn a_folder_that_is_kept_keeps_what_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = dir.path().join("doomed/a/kept");
+        fs::create_dir_all(&kept).unwrap();
+        fs::write(kept.join("x"), "x").unwrap();
+        let root = rustix::fs::open(dir.path(), DIRECTORY, Mode::empty()).unwrap();
+        let inodes = [crate::connector::plan::inode_of(&kept).unwrap()];
+        for name in ["doomed", "doomed/a", "doomed/a/kept"] {
+            assert_eq!(remove_tree(root.as_fd(), OsStr::new(name), &inodes), Err(Errno::BUSY));
+            assert_eq!(fs::read(kept.join("x")).unwrap(), b"x");
+        }
     }
 }

@@ -147,9 +147,10 @@ impl Shared {
         self
     }
 
-    /// Whether an entry of this inode is a folder that is no part of the tree.
-    fn is_foreign(&self, dir: BorrowedFd<'_>, name: &CStr, inode: u64) -> bool {
-        self.foreign.iter().any(|foreign| foreign.1 == inode)
+    /// Whether a directory is no part of the tree. The listing tells the inode of what lies beneath where something is
+    /// mounted, so it is asked for.
+    fn is_foreign(&self, dir: BorrowedFd<'_>, name: &CStr) -> bool {
+        !self.foreign.is_empty()
             && rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
                 .is_ok_and(|stat| self.foreign.contains(&(stat.st_dev, stat.st_ino)))
     }
@@ -192,7 +193,7 @@ impl Shared {
             }
             key.truncate(dir.len());
             key.extend_from_slice(&name);
-            if kind == FileType::Directory && self.is_foreign(fd, entry.file_name(), entry.ino()) {
+            if kind == FileType::Directory && self.is_foreign(fd, entry.file_name()) {
                 self.note(&key, "is the repository itself, and is left out");
                 continue;
             }

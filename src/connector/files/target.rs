@@ -25,6 +25,7 @@ use crate::{
     connector::{
         CollectionTarget, ConnectorError, Meets, Outcomes, Overwrite, RecordLookup, Removal, Scope, Source, SourceUrl,
         Target, TargetEnd, TargetPlan, TargetSession, Written,
+        plan::{Inode, inode_of},
     },
     record::{KeyCodec, KeyRange, RecordBatch, RecordStream, StreamedValue},
 };
@@ -174,10 +175,14 @@ impl Target for FilesTarget {
         plan.check_path(root)?;
         let io = |operation| move |source| ConnectorError::Io { operation, object: root.display().to_string(), source };
         let existed = fs::symlink_metadata(root).is_ok();
+        if existed && fs::metadata(root).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            let (object, reason) = (root.display().to_string(), "it is a link that points to nothing".to_owned());
+            return Err(ConnectorError::Unwritable { object, reason });
+        }
         fs::create_dir_all(root).map_err(io("make"))?;
         let names = Arc::new(Names::default());
         let real = fs::canonicalize(root).map_err(io("find"))?;
-        let inside = plan.leave_alone.iter().filter(|folder| folder.starts_with(&real)).cloned().collect::<Vec<_>>();
+        let holds_one = plan.leave_alone.iter().any(|folder| folder.starts_with(&real));
         Ok(Box::new(LocalTarget {
             path: root.clone(),
             root: open_root(root).map_err(io("open"))?,
@@ -185,8 +190,8 @@ impl Target for FilesTarget {
             overwrite: plan.overwrite,
             make_equal: plan.make_equal,
             part: plan.attributes.get(SELECTION).cloned(),
-            is_whole: !plan.partial && plan.left_out.is_none() && inside.is_empty(),
-            leave_alone: inside,
+            is_whole: !plan.partial && plan.left_out.is_none() && !holds_one,
+            leave_alone: plan.leave_alone.clone(),
             left: Vec::new(),
             tally: Tally::new(self.options.owners_by_name.then_some(names)),
             shared: None,
@@ -220,7 +225,7 @@ struct LocalTarget {
     part: Option<serde_json::Value>,
     /// Whether all that stands in the target is compared with the snapshot.
     is_whole: bool,
-    /// Folders that are no part of the target.
+    /// Folders that are no part of any target, wherever they lie or are mounted.
     leave_alone: Vec<PathBuf>,
     /// Directories that are left since they hold what is not compared.
     left: Vec<String>,
@@ -468,7 +473,8 @@ impl FilesWriter<'_> {
         };
         let renamed = made.and_then(|()| {
             if before == Some(FileType::Directory) {
-                clear_directory(dir, name, session.make_equal && session.is_whole)?;
+                let may_clear = session.make_equal && session.is_whole;
+                clear_directory(dir, name, may_clear.then_some(session.leave_alone.as_slice()))?;
             }
             rustix::fs::renameat(dir, &temporary, dir, name).map_err(|error| said("rename to its name", error))?;
             twins.made(key);
@@ -496,6 +502,8 @@ impl FilesWriter<'_> {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             // It is a file of the snapshot by now.
             Err(Errno::NOTDIR) if key.ends_with(b"/") => Ok(()),
+            // Or a directory of it.
+            Err(Errno::ISDIR) if !key.ends_with(b"/") => Ok(()),
             Err(Errno::NOTEMPTY | Errno::EXIST) => Err(Unlinking::NotEmpty),
             Err(error) => Err(Unlinking::Failed(said("remove it", error))),
         }
@@ -588,14 +596,19 @@ fn make_linked(
 
 /// Makes room for a file where a directory is: an empty one goes; a full one only where the target is made equal, and
 /// so all that is in it would go anyway.
-fn clear_directory(dir: BorrowedFd<'_>, name: &OsStr, make_equal: bool) -> Result<(), String> {
-    match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
-        Ok(()) => Ok(()),
-        Err(Errno::NOTEMPTY | Errno::EXIST) if make_equal => {
-            remove_tree(dir, name).map_err(|error| said("remove the directory there", error))
+/// Removes the directory in the place of a file; what is in it only if it may, and these folders never.
+fn clear_directory(dir: BorrowedFd<'_>, name: &OsStr, all_but: Option<&[PathBuf]>) -> Result<(), String> {
+    let failed = |error| said("remove the directory there", error);
+    match (rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR), all_but) {
+        (Ok(()), _) => Ok(()),
+        (Err(Errno::NOTEMPTY | Errno::EXIST), Some(kept)) => {
+            let kept: Vec<Inode> = kept.iter().filter_map(|folder| inode_of(folder)).collect();
+            remove_tree(dir, name, &kept).map_err(failed)
         }
-        Err(Errno::NOTEMPTY | Errno::EXIST) => Err("a directory of this name exists and is not empty".to_owned()),
-        Err(error) => Err(said("remove the directory there", error)),
+        (Err(Errno::NOTEMPTY | Errno::EXIST), None) => {
+            Err("a directory of this name exists and is not empty".to_owned())
+        }
+        (Err(error), _) => Err(failed(error)),
     }
 }
 

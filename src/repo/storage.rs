@@ -40,7 +40,7 @@ pub use reserve::Spending;
 pub(in crate::repo) use runtime::wait;
 pub use spelling::is_unexpanded_home;
 pub use traffic::Traffic;
-pub use tree::{Named, ObjectTree, ObjectVersion, TreeEntry};
+pub use tree::{Named, ObjectTree, ObjectVersion, Pending, TreeEntry};
 pub use trial::{Rights, Speed, Trial, TrialOptions};
 
 use super::{RepoError, cache::CACHE_BYTES};

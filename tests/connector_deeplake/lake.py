@@ -9,6 +9,8 @@ import numpy as np
 
 DIMENSIONS = 64
 BATCH = 25
+# Of datasets at a service.
+CREDENTIALS = json.loads(os.environ.get("LAKE_CREDENTIALS", "null"))
 
 
 def row(number):
@@ -26,7 +28,7 @@ def batch(first, count):
 
 
 def make(path, commits):
-    dataset = deeplake.create(path)
+    dataset = deeplake.create(path, creds=CREDENTIALS)
     dataset.add_column("id", deeplake.types.Int64())
     dataset.add_column("embedding", deeplake.types.Embedding(DIMENSIONS))
     dataset.add_column("content", deeplake.types.Text())
@@ -37,7 +39,7 @@ def make(path, commits):
 
 
 def write(path, stop):
-    dataset = deeplake.open(path)
+    dataset = deeplake.open(path, creds=CREDENTIALS)
     print("writing", flush=True)
     while not os.path.exists(stop):
         dataset.append(batch(len(dataset), BATCH))
@@ -47,7 +49,7 @@ def write(path, stop):
 
 def compare(path):
     """Every row must be the one that its number makes."""
-    dataset = deeplake.open_read_only(path)
+    dataset = deeplake.open_read_only(path, creds=CREDENTIALS)
     rows = len(dataset)
     ids, vectors, texts = dataset["id"][:], dataset["embedding"][:], dataset["content"][:]
     for number in range(rows):
@@ -60,7 +62,7 @@ def compare(path):
 
 def alter(path):
     """All that changes a dataset beside appending."""
-    dataset = deeplake.open(path)
+    dataset = deeplake.open(path, creds=CREDENTIALS)
     dataset.tag("before")
     dataset[3]["content"] = "changed"
     dataset.delete(7)
@@ -88,7 +90,7 @@ def summary(path):
                 digest.update(b"\0")
         return {"rows": len(dataset), "columns": {name: digest.hexdigest() for name, digest in columns.items()}}
 
-    dataset = deeplake.open_read_only(path)
+    dataset = deeplake.open_read_only(path, creds=CREDENTIALS)
     found = {"main": of(dataset), "metadata": {name: dataset.metadata[name] for name in dataset.metadata.keys()}}
     for name in dataset.branches.names():
         found["branch " + name] = of(dataset.branches[name].open())
@@ -98,12 +100,42 @@ def summary(path):
 
 
 def append(path):
-    dataset = deeplake.open(path)
+    dataset = deeplake.open(path, creds=CREDENTIALS)
     before = len(dataset)
     dataset.append(batch(before, BATCH))
     dataset.commit("after the restore")
-    assert len(deeplake.open_read_only(path)) == before + BATCH
+    assert len(deeplake.open_read_only(path, creds=CREDENTIALS)) == before + BATCH
     print(before + BATCH)
+
+
+def race_make(path):
+    dataset = deeplake.create(path, creds=CREDENTIALS)
+    dataset.add_column("writer", deeplake.types.Int64())
+    dataset.add_column("number", deeplake.types.Int64())
+    dataset.commit("columns")
+
+
+def race(path, writer, stop):
+    """Commits rows of its own beside other writers until it is told to stop; writer 0 only compacts."""
+    dataset = deeplake.open(path, creds=CREDENTIALS)
+    writer, number = int(writer), 0
+    while not os.path.exists(stop):
+        if writer == 0:
+            deeplake.open(path, creds=CREDENTIALS).compact()
+        else:
+            dataset.append({"writer": [writer] * 5, "number": list(range(number, number + 5))})
+            dataset.commit(f"writer {writer}")
+            number += 5
+
+
+def race_compare(path, live):
+    """A copy has the rows, in their order, that the live dataset has at the copy's version."""
+    dataset = deeplake.open_read_only(path, creds=CREDENTIALS)
+    there = deeplake.open_read_only(live, creds=CREDENTIALS).history[dataset.version].open()
+    for column in ["writer", "number"]:
+        copied, wanted = (list(map(int, one[column][:])) for one in (dataset, there))
+        assert copied == wanted, (dataset.version, len(copied), len(wanted))
+    print(json.dumps({"rows": len(dataset)}))
 
 
 def make3(path):

@@ -9,8 +9,11 @@ use super::{
 };
 use std::io;
 
-/// What is wrong with a dataset that nobody writes; nothing if it is whole.
-pub(super) fn check(place: &Place, format: Format) -> io::Result<Vec<String>> {
+/// What gives the length of a block, if it is there.
+pub(super) type Lengths<'a> = &'a mut dyn FnMut(&str) -> Result<Option<u64>, String>;
+
+/// What is wrong with a dataset that nobody writes, whose blocks may lie elsewhere; nothing if it is whole.
+pub(super) fn check(place: &Place, format: Format, bytes_of: Lengths<'_>) -> io::Result<Vec<String>> {
     let mut wrong = Sentences::default();
     match format {
         Format::Four => {
@@ -22,12 +25,10 @@ pub(super) fn check(place: &Place, format: Format) -> io::Result<Vec<String>> {
             log.gaps.iter().for_each(|(folder, number)| wrong.add(format!("{folder}: there is no entry {number}")));
             log.foreign.iter().for_each(|sentence| wrong.add(sentence.clone()));
             for (key, bytes) in &log.blocks {
-                match place.stat(key) {
-                    Ok(seen) if seen.bytes == *bytes => {}
-                    Ok(seen) => wrong.add(format!("{key}: it has {} bytes, where the log says {bytes}", seen.bytes)),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        wrong.add(format!("{key}: the log names it, and it is not there"));
-                    }
+                match bytes_of(key) {
+                    Ok(Some(is)) if is == *bytes => {}
+                    Ok(Some(is)) => wrong.add(format!("{key}: it has {is} bytes, where the log says {bytes}")),
+                    Ok(None) => wrong.add(format!("{key}: the log names it, and it is not there")),
                     Err(error) => wrong.add(format!("{key}: {error}")),
                 }
             }
@@ -46,7 +47,7 @@ pub(super) fn check(place: &Place, format: Format) -> io::Result<Vec<String>> {
                 }
             }
         }
-        Format::Neither => {}
+        Format::Neither | Format::Begun => {}
     }
     Ok(wrong.all())
 }

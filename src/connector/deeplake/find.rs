@@ -19,6 +19,8 @@ pub(super) enum Format {
     Three,
     /// Something says that it is a dataset, and nothing of which version.
     Neither,
+    /// A restore began to write it, and has not ended.
+    Begun,
 }
 
 /// A dataset that was found.
@@ -43,7 +45,9 @@ pub(super) struct Found {
 
 fn format_of(names: &[Named]) -> Option<Format> {
     let has = |wanted: &str, is_folder| names.iter().any(|one| one.name == wanted && one.is_folder == is_folder);
-    if has(LOG, true) {
+    if has(MARK, false) {
+        Some(Format::Begun)
+    } else if has(LOG, true) {
         Some(Format::Four)
     } else if VERSION_3.iter().all(|name| has(name, false)) {
         Some(Format::Three)
@@ -101,6 +105,8 @@ pub(super) fn find(place: &Place) -> Result<Found, ConnectorError> {
     Ok(found)
 }
 
+/// What a restore into a service lays into a dataset until all of it is there.
+pub(super) const MARK: &str = ".rekeep-restore";
 /// What a restore leaves beside datasets while it is under way.
 pub(super) const SIDE: &str = ".rekeep-";
 

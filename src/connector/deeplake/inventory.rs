@@ -2,14 +2,14 @@
 
 use super::{
     find::SIDE,
-    place::{Place, join},
+    place::{Place, Seen, join},
 };
 use crate::{
     connector::file_record::is_valid_key,
     record::{KeyRange, MAX_KEY_BYTES},
 };
 use serde_json::Value as Json;
-use std::{io, sync::Arc};
+use std::{collections::HashMap, io, sync::Arc};
 
 /// Sentences that are named of one dataset; others are counted.
 const MAX_NAMED: usize = 50;
@@ -58,11 +58,13 @@ pub(super) struct Item {
     pub(super) bytes: Option<u64>,
     /// What it was when all else was found, where it is written over in place.
     pub(super) content: Option<Arc<[u8]>>,
+    /// What a listing said of it, where it said enough and nothing writes over it.
+    pub(super) seen: Option<Box<Seen>>,
 }
 
 impl Item {
     pub(super) fn new(key: impl Into<Box<str>>, role: Role, bytes: Option<u64>) -> Self {
-        Self { key: key.into(), role, bytes, content: None }
+        Self { key: key.into(), role, bytes, content: None, seen: None }
     }
 }
 
@@ -106,6 +108,13 @@ pub(super) struct Inventory {
 }
 
 impl Inventory {
+    /// Notes what a listing said of files that stay as they are.
+    pub(super) fn note_seen(&mut self, mut seen: HashMap<String, Seen>) {
+        for item in self.items.iter_mut().filter(|item| item.role.stays()) {
+            item.seen = seen.remove(&*item.key).map(Box::new);
+        }
+    }
+
     /// Sorts, and takes out what no key may be.
     pub(super) fn settle(&mut self) {
         self.items.sort_by(|a, b| a.key.cmp(&b.key));
@@ -130,6 +139,20 @@ pub(super) fn is_inside(path: &str) -> bool {
 
 /// Gives every file below a folder, but locks and what a restore of ours left: by its path below it.
 pub(super) fn walk(place: &Place, folder: &str, take: &mut dyn FnMut(String)) -> io::Result<()> {
+    walk_seen(place, folder, &mut |key, _| take(key))
+}
+
+/// The same, with what a listing alone says of it: at a service one listing says all of all files.
+pub(super) fn walk_seen(place: &Place, folder: &str, take: &mut dyn FnMut(String, Option<Seen>)) -> io::Result<()> {
+    let is_taken = |name: &str| !is_lock(name) && !name.starts_with(SIDE);
+    if let Some(listed) = place.list_below(folder)? {
+        for (key, seen) in listed {
+            if is_taken(key.rsplit('/').next().unwrap_or_default()) {
+                take(key, seen);
+            }
+        }
+        return Ok(());
+    }
     let mut folders = vec![String::new()];
     while let Some(inner) = folders.pop() {
         let path = if inner.is_empty() { folder.to_owned() } else { join(folder, &inner) };
@@ -138,8 +161,8 @@ pub(super) fn walk(place: &Place, folder: &str, take: &mut dyn FnMut(String)) ->
             let key = join(&inner, &one.name);
             if one.is_folder {
                 folders.push(key);
-            } else if !is_lock(&one.name) && !one.name.starts_with(SIDE) {
-                take(key);
+            } else if is_taken(&one.name) {
+                take(key, None);
             }
         }
     }

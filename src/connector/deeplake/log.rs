@@ -3,7 +3,7 @@
 use super::{
     entry::{Change, Entry, EntryName, MAX_ENTRY_BYTES, parse_name},
     find::LOG,
-    inventory::{Inventory, Item, Role, is_inside, is_lock, walk},
+    inventory::{Inventory, Item, Role, is_inside, is_lock, walk_seen},
     place::{Place, join},
 };
 use crate::record::KeyRange;
@@ -11,7 +11,10 @@ use serde_json::{Value as Json, json};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io,
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,6 +28,8 @@ const MAX_NEXT_BYTES: usize = 4096;
 const KNOWN_READER: u64 = 4;
 /// How often a log is read again that moves or has gaps: a writer takes a number before it writes the entry.
 const ATTEMPTS: u32 = 6;
+/// How many entries of a log at a service are read at once.
+const READERS: usize = 16;
 const PAUSE: Duration = Duration::from_millis(150);
 
 /// A log as one listing showed it.
@@ -145,11 +150,7 @@ impl Log {
     }
 
     /// What concerns all branches is listed before the branches, and must be the same afterwards.
-    fn read_once(
-        place: &Place,
-        dataset: &str,
-        known: &mut HashMap<String, (u64, Result<Entry, String>)>,
-    ) -> io::Result<(Self, bool)> {
+    fn read_once(place: &Place, dataset: &str, known: &mut Known) -> io::Result<(Self, bool)> {
         let root = join(dataset, LOG);
         let mut log = Self::default();
         let mut folders = place.list(&root, &mut |_| {})?.unwrap_or_default();
@@ -162,7 +163,11 @@ impl Log {
             )
         };
         for folder in &folders {
-            for name in list(&folder.name)? {
+            let names: Vec<String> = list(&folder.name)?.collect();
+            if !place.is_local() {
+                read_ahead(place, &root, &folder.name, &names, known);
+            }
+            for name in names {
                 log.add(place, &root, &folder.name, name, known);
             }
         }
@@ -172,14 +177,7 @@ impl Log {
         Ok((log, is_still))
     }
 
-    fn add(
-        &mut self,
-        place: &Place,
-        root: &str,
-        folder: &str,
-        name: String,
-        known: &mut HashMap<String, (u64, Result<Entry, String>)>,
-    ) {
+    fn add(&mut self, place: &Place, root: &str, folder: &str, name: String, known: &mut Known) {
         let key = join(folder, &name);
         let path = join(root, &key);
         let Some(named) = parse_name(&name) else {
@@ -193,12 +191,7 @@ impl Log {
         };
         // Entries never change: only one that could not be read is read again.
         if !known.get(&key).is_some_and(|(_, entry)| entry.is_ok()) {
-            let read = place.read(&path, MAX_ENTRY_BYTES);
-            let (bytes, entry) = match read {
-                Ok((bytes, seen)) => (seen.bytes, Entry::parse(&bytes, named.packed)),
-                Err(error) => (0, Err(error.to_string())),
-            };
-            known.insert(key.clone(), (bytes, entry));
+            known.insert(key.clone(), read_entry(place, &path, &named));
         }
         let Some((bytes, entry)) = known.get(&key) else { return };
         match entry {
@@ -289,6 +282,37 @@ impl Log {
     }
 }
 
+/// Entries that were read, by folder and name: their lengths, and what they say.
+type Known = HashMap<String, (u64, Result<Entry, String>)>;
+
+fn read_entry(place: &Place, path: &str, named: &EntryName<'_>) -> (u64, Result<Entry, String>) {
+    match place.read(path, MAX_ENTRY_BYTES) {
+        Ok((bytes, seen)) => (seen.bytes, Entry::parse(&bytes, named.packed)),
+        Err(error) => (0, Err(error.to_string())),
+    }
+}
+
+/// Reads entries that are not known yet, many at once: a service takes its time for each.
+fn read_ahead(place: &Place, root: &str, folder: &str, names: &[String], known: &mut Known) {
+    let wanted: Vec<(&str, EntryName<'_>)> = names
+        .iter()
+        .filter(|name| !known.get(&join(folder, name)).is_some_and(|(_, entry)| entry.is_ok()))
+        .filter_map(|name| Some((name.as_str(), parse_name(name)?)))
+        .collect();
+    let (next, read) = (AtomicUsize::new(0), Mutex::new(known));
+    std::thread::scope(|scope| {
+        for _ in 0..READERS.min(wanted.len()) {
+            scope.spawn(|| {
+                while let Some((name, named)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let key = join(folder, name);
+                    let entry = read_entry(place, &join(root, &key), named);
+                    read.lock().unwrap_or_else(PoisonError::into_inner).insert(key, entry);
+                }
+            });
+        }
+    });
+}
+
 /// All files of a version 4 dataset.
 pub(super) fn inventory(place: &Place, dataset: &str) -> io::Result<Inventory> {
     let log = Log::read(place, dataset)?;
@@ -330,8 +354,12 @@ pub(super) fn inventory(place: &Place, dataset: &str) -> io::Result<Inventory> {
     };
     let mut unnamed = (0_u64, String::new());
     let mut others = Vec::new();
-    walk(place, dataset, &mut |key| {
+    let mut seen = HashMap::new();
+    walk_seen(place, dataset, &mut |key, listed| {
         if key.starts_with(LOG) || log.blocks.contains_key(key.as_str()) {
+            if let Some(listed) = listed {
+                seen.insert(key, listed);
+            }
             return;
         }
         if is_opaque || !is_block_path(&key) {
@@ -344,6 +372,7 @@ pub(super) fn inventory(place: &Place, dataset: &str) -> io::Result<Inventory> {
     })?;
     inventory.items.append(&mut others);
     inventory.items.extend(log.blocks.into_iter().map(|(key, bytes)| Item::new(key, Role::Block, Some(bytes))));
+    inventory.note_seen(seen);
     if !log.unknown.is_empty() {
         let kinds: Vec<&str> = log.unknown.iter().map(String::as_str).collect();
         inventory.notes.push(format!(

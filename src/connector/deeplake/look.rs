@@ -6,6 +6,7 @@ use super::{
     log, nodes,
     place::Place,
 };
+use crate::record::KeyRange;
 use serde_json::{Value as Json, json};
 use std::io;
 
@@ -14,6 +15,13 @@ pub(super) fn look(place: &Place, dataset: &Dataset) -> io::Result<Inventory> {
     let mut inventory = match dataset.format {
         Format::Four => log::inventory(place, &dataset.path)?,
         Format::Three => nodes::inventory(place, &dataset.path)?,
+        Format::Begun => {
+            let mut inventory =
+                Inventory { attributes: json!({}), absent: vec![KeyRange::all()], ..Inventory::default() };
+            let sentence = "a restore into it was stopped, or is under way: nothing of it is read";
+            inventory.missing.add(sentence.to_owned());
+            inventory
+        }
         Format::Neither => {
             let mut inventory = Inventory { attributes: json!({}), ..Inventory::default() };
             walk(place, &dataset.path, &mut |key| inventory.items.push(Item::new(key, Role::Other, None)))?;

@@ -1,12 +1,16 @@
 //! A version 3 dataset: a tree of nodes. Committed ones never change; the one that is being written does, in place.
 
 use super::{
-    inventory::{Inventory, Item, Role, walk},
+    inventory::{Inventory, Item, Role, walk_seen},
     place::{Place, join},
 };
 use serde::Deserialize;
 use serde_json::json;
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    sync::Arc,
+};
 
 /// The file that names the nodes.
 pub(super) const VERSIONS: &str = "version_control_info.json";
@@ -90,7 +94,8 @@ pub(super) fn inventory(place: &Place, dataset: &str) -> io::Result<Inventory> {
         }
     };
     let mut later = 0_u64;
-    walk(place, dataset, &mut |key| {
+    let mut seen = HashMap::new();
+    walk_seen(place, dataset, &mut |key, listed| {
         if key == VERSIONS {
             return;
         }
@@ -107,8 +112,12 @@ pub(super) fn inventory(place: &Place, dataset: &str) -> io::Result<Inventory> {
             }
             None => Role::Other,
         };
+        if let Some(listed) = listed.filter(|_| role.stays()) {
+            seen.insert(key.clone(), listed);
+        }
         inventory.items.push(Item::new(key, role, None));
     })?;
+    inventory.note_seen(seen);
     let mut item = Item::new(VERSIONS, Role::Head, Some(bytes.len() as u64));
     item.content = Some(Arc::from(bytes));
     inventory.items.push(item);

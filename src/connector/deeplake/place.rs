@@ -26,6 +26,9 @@ pub(super) struct Named {
     pub(super) is_folder: bool,
 }
 
+/// A path, with what a listing said of it if that is enough to know it again.
+pub(super) type Listed = (String, Option<Seen>);
+
 /// What tells one version of a file from another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -74,6 +77,10 @@ impl Place {
         }
     }
 
+    pub(super) const fn is_local(&self) -> bool {
+        matches!(self, Self::Local(_))
+    }
+
     /// The local path of something below it.
     pub(super) fn local(&self, path: &str) -> Option<PathBuf> {
         match self {
@@ -120,6 +127,15 @@ impl Place {
         names.sort_unstable();
         names.dedup_by(|a, b| a.name == b.name);
         Ok(Some(names))
+    }
+
+    /// At a service, every object below a folder with what its listing says of it; `None` elsewhere.
+    pub(super) fn list_below(&self, folder: &str) -> io::Result<Option<Vec<Listed>>> {
+        let Self::Remote(tree) = self else { return Ok(None) };
+        let listed = tree.list_below(&if folder.is_empty() { String::new() } else { format!("{folder}/") })?;
+        // Without a mark it could not be told that it is another one by the time it is read.
+        let seen = |version: ObjectVersion| version.etag.is_some().then(|| Seen::of_object(version));
+        Ok(Some(listed.into_iter().map(|one| (one.name, one.version.and_then(seen))).collect()))
     }
 
     /// What is known of a file without opening it.
@@ -199,6 +215,13 @@ impl Seen {
             device: 0,
             changed: (0, 0),
         }
+    }
+
+    /// Whether both are the same file's bytes. A service's answers to different requests give times in different units: there
+    /// its mark decides.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let marked = self.mode.is_none() && !self.mark.is_empty();
+        if marked { (self.bytes, &self.mark) == (other.bytes, &other.mark) } else { self == other }
     }
 
     /// The version of the object that this was made of.

@@ -19,17 +19,29 @@ const INHERITED: [&str; 6] = [
 /// The same of the node as a whole.
 const OWN: [&str; 2] = ["dataset_meta.json", "dataset_info.json"];
 
-/// Settles every node that is not committed; says what became of each.
+/// What became of nodes that were not committed.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// Of each, in words.
+    pub(super) told: Vec<String>,
+    /// Those that were made anew: what they had of their own is gone.
+    pub(super) reset: Vec<String>,
+}
+
+/// Settles every node that is not committed, in a folder that need not hold chunks.
 ///
 /// # Errors
 /// In words.
-pub(super) fn settle_heads(root: &Path, keep: bool) -> Result<Vec<String>, String> {
+pub(super) fn settle_heads(root: &Path, keep: bool) -> Result<Settled, String> {
     let bytes = fs::read(root.join(VERSIONS)).map_err(|error| format!("{VERSIONS}: {error}"))?;
     let versions = match Versions::parse(&bytes) {
         Ok(versions) => versions,
-        Err(reason) => return Ok(vec![format!("{VERSIONS} cannot be read: {reason}; nothing is reset")]),
+        Err(reason) => {
+            let told = vec![format!("{VERSIONS} cannot be read: {reason}; nothing is reset")];
+            return Ok(Settled { told, ..Settled::default() });
+        }
     };
-    let mut told = Vec::new();
+    let Settled { mut told, reset: mut anew } = Settled::default();
     for (id, node) in versions.heads() {
         let branch = &node.branch;
         if keep {
@@ -49,8 +61,9 @@ pub(super) fn settle_heads(root: &Path, keep: bool) -> Result<Vec<String>, Strin
         }
         reset(root, &versions, id, parent).map_err(|error| format!("reset node {id}: {error}"))?;
         told.push(format!("branch {branch}: reset to its commit {parent}; what was not committed is left out"));
+        anew.push(id.to_owned());
     }
-    Ok(told)
+    Ok(Settled { told, reset: anew })
 }
 
 fn is_plain(id: &str) -> bool {

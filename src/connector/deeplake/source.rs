@@ -3,6 +3,7 @@
 use super::{
     DeepLakeOptions,
     find::{Dataset, Format, LOG, find},
+    kept::{Kept, Told},
     look::look,
     nodes::VERSIONS,
     place::{Place, join},
@@ -34,6 +35,8 @@ const MAX_LISTED: usize = 10;
 pub struct DeepLakeSource {
     place: Place,
     options: DeepLakeOptions,
+    /// What a restore wrote there, by collection: modes and times that the place does not keep.
+    kept: BTreeMap<String, Arc<Kept>>,
 }
 
 impl DeepLakeSource {
@@ -42,11 +45,12 @@ impl DeepLakeSource {
     /// # Errors
     /// [`ConnectorError`] if the URL makes no sense.
     pub fn new(url: &SourceUrl, options: DeepLakeOptions) -> Result<Self, ConnectorError> {
-        Ok(Self { place: Place::of(url)?, options })
+        Ok(Self { place: Place::of(url)?, options, kept: BTreeMap::new() })
     }
 
-    pub(super) const fn at(place: Place) -> Self {
-        Self { place, options: DeepLakeOptions { tenant: None, datasets: Vec::new(), note: BTreeMap::new() } }
+    /// What a restore wrote.
+    pub(super) fn back(place: Place, told: &Told) -> Self {
+        Self { place, options: DeepLakeOptions::default(), kept: told.kept.clone() }
     }
 
     /// Whether a dataset was asked for.
@@ -128,7 +132,7 @@ impl Source for DeepLakeSource {
             ));
         }
         for dataset in meant {
-            session.add(&self.place, &dataset)?;
+            session.add(&self.place, &dataset, self.kept.get(&dataset.collection))?;
         }
         Ok(Box::new(session))
     }
@@ -150,7 +154,7 @@ struct DeepLakeSession {
 }
 
 impl DeepLakeSession {
-    fn add(&mut self, place: &Place, dataset: &Dataset) -> Result<(), ConnectorError> {
+    fn add(&mut self, place: &Place, dataset: &Dataset, kept: Option<&Arc<Kept>>) -> Result<(), ConnectorError> {
         let object = || join(&place.show(), &dataset.path);
         let inventory = look(place, dataset).map_err(|source| ConnectorError::Io {
             operation: "look at the dataset",
@@ -173,9 +177,10 @@ impl DeepLakeSession {
             marker: match dataset.format {
                 Format::Four => Some(LOG),
                 Format::Three => Some(VERSIONS),
-                Format::Neither => None,
+                Format::Neither | Format::Begun => None,
             },
             inventory,
+            kept: kept.cloned(),
             missing: Mutex::default(),
             vanished: AtomicU64::new(0),
         };

@@ -2,6 +2,7 @@
 
 use super::{
     inventory::{Inventory, Item, Sentences},
+    kept::Kept,
     place::{Place, Proof, Seen, join},
 };
 use crate::{
@@ -32,6 +33,8 @@ pub(super) struct Reading {
     pub(super) marker: Option<&'static str>,
     pub(super) inventory: Inventory,
     pub(super) proof: Proof,
+    /// What is known of files that the place does not keep.
+    pub(super) kept: Option<Arc<Kept>>,
     /// What is missing beside what the inventory tells.
     pub(super) missing: Mutex<Sentences>,
     pub(super) vanished: AtomicU64,
@@ -93,7 +96,8 @@ impl DatasetStream {
             push_inline(batch, &mut self.shapes, head, &attributes, content);
             return;
         }
-        let seen = match self.reading.place.stat(&self.reading.path_of(&item.key)) {
+        let listed = item.seen.as_deref().cloned().map(Ok);
+        let seen = match listed.unwrap_or_else(|| self.reading.place.stat(&self.reading.path_of(&item.key))) {
             Ok(seen) => seen,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !item.role.stays() && self.reading.is_there() => {
                 self.reading.vanished.fetch_add(1, Ordering::Relaxed);
@@ -107,13 +111,10 @@ impl DatasetStream {
         if let Some(bytes) = item.bytes.filter(|bytes| *bytes != seen.bytes) {
             return self.unreadable(item, &format!("it has {} bytes, where the log says {bytes}", seen.bytes));
         }
-        let attributes = Attributes {
-            kind: Kind::File,
-            mode: seen.mode,
-            mtime: seen.modified.map(|(seconds, nanos)| FileTime { seconds, nanos }),
-            size: Some(seen.bytes),
-            ..Attributes::default()
-        };
+        let found = (seen.mode, seen.modified.map(|(seconds, nanos)| FileTime { seconds, nanos }));
+        let kept = self.reading.kept.as_ref().and_then(|kept| kept.get(&*item.key));
+        let (mode, mtime) = kept.map_or(found, |kept| (kept.mode, kept.mtime));
+        let attributes = Attributes { kind: Kind::File, mode, mtime, size: Some(seen.bytes), ..Attributes::default() };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as i128);
         let meta = Meta { set: item.role.name(), stamp: seen.stamp(self.reading.proof, now), ..Meta::default() };
         let head = RowHead { key, meta };
@@ -200,7 +201,7 @@ impl StreamedValue for Content {
 
     fn is_untorn(&mut self) -> io::Result<bool> {
         match self.reading.place.stat(&self.reading.path_of(&self.key)) {
-            Ok(seen) => Ok(seen == self.seen),
+            Ok(seen) => Ok(seen.is(&self.seen)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // It was read: only that it is the same cannot be told.
                 Err(io::Error::other("it was deleted while it was read"))

@@ -14,7 +14,11 @@ use crate::repo::RepoError;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use futures::TryStreamExt;
-use opendal::{Buffer, Metadata, Operator, layers::RetryLayer, options::ReadOptions};
+use opendal::{
+    Buffer, Metadata, Operator,
+    layers::RetryLayer,
+    options::{ListOptions, ReadOptions, WriteOptions},
+};
 use std::{
     future::Future,
     io::{self, ErrorKind, Read},
@@ -149,6 +153,29 @@ impl ObjectTree {
         Ok(entries.collect())
     }
 
+    /// Every object below a folder (empty for the whole, else with its `/`), by its name below it, in any order.
+    pub fn list_below(&self, folder: &str) -> io::Result<Vec<TreeEntry>> {
+        let (operator, path) = (self.operator.clone(), if folder.is_empty() { "/" } else { folder }.to_owned());
+        let below = folder.to_owned();
+        let listed = self.ask(async move {
+            let options = ListOptions { recursive: true, ..ListOptions::default() };
+            let mut entries = operator.lister_options(&path, options).await?;
+            let mut found = Vec::new();
+            while let Some(entry) = entries.try_next().await? {
+                let name = entry.path().strip_prefix(&below).filter(|name| !name.is_empty() && !name.ends_with('/'));
+                if let Some(name) = name.filter(|_| entry.metadata().is_file()) {
+                    let version = Some(ObjectVersion::of(entry.metadata()));
+                    found.push(TreeEntry { name: name.to_owned(), version });
+                }
+            }
+            Ok(found)
+        });
+        match listed {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            listed => listed,
+        }
+    }
+
     /// Which version an object is. `NotFound` if there is none.
     pub fn version(&self, name: &str) -> io::Result<ObjectVersion> {
         let (operator, path) = (self.operator.clone(), name.to_owned());
@@ -184,17 +211,53 @@ impl ObjectTree {
 
     /// Writes an object, whatever was there: whole or, where the service can rename, not at all.
     pub fn write(&self, name: &str, content: &mut dyn Read) -> io::Result<()> {
-        let capability = self.operator.info().capability();
-        let aside = if capability.rename {
-            let mut random = [0; 8];
-            getrandom::fill(&mut random).map_err(io::Error::other)?;
-            Some(format!("{name}.rekeep-{}", HEXLOWER.encode(&random)))
-        } else {
-            None
+        self.write_as(name, content, WriteOptions::default())
+    }
+
+    /// The same, but where the service can, never over one that is there: `AlreadyExists`.
+    pub fn create(&self, name: &str, content: &mut dyn Read) -> io::Result<()> {
+        self.write_as(name, content, self.creating())
+    }
+
+    /// Begins to create an object of bytes that are at hand.
+    pub fn begin_create(&self, name: &str, bytes: Bytes) -> io::Result<Pending<()>> {
+        let (operator, secrets, name) = (self.operator.clone(), Arc::clone(&self.secrets), name.to_owned());
+        let (aside, options) = (self.aside(&name)?, self.creating());
+        let work = async move {
+            let Some(aside) = aside else {
+                return operator.write_options(&name, Buffer::from(bytes), options).await.map(drop);
+            };
+            let written = match operator.write(&aside, Buffer::from(bytes)).await {
+                Ok(_) => operator.rename(&aside, &name).await,
+                Err(error) => Err(error),
+            };
+            if written.is_err() {
+                let _ = operator.delete(&aside).await;
+            }
+            written
         };
+        Ok(Pending(begin(async move { work.await.map_err(|error| io_error(error, &secrets)) })?))
+    }
+
+    fn creating(&self) -> WriteOptions {
+        let if_not_exists = self.operator.info().capability().write_with_if_not_exists;
+        WriteOptions { if_not_exists, ..WriteOptions::default() }
+    }
+
+    /// Where the service can rename, the name under which an object is written first.
+    fn aside(&self, name: &str) -> io::Result<Option<String>> {
+        if !self.operator.info().capability().rename {
+            return Ok(None);
+        }
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        Ok(Some(format!("{name}.rekeep-{}", HEXLOWER.encode(&random))))
+    }
+
+    fn write_as(&self, name: &str, content: &mut dyn Read, mut options: WriteOptions) -> io::Result<()> {
+        let aside = self.aside(name)?;
         let (operator, path) = (self.operator.clone(), aside.clone().unwrap_or_else(|| name.to_owned()));
-        let mut options = opendal::options::WriteOptions::default();
-        if capability.write_can_multi {
+        if self.operator.info().capability().write_can_multi {
             options.chunk = Some(WRITE_BYTES);
         }
         let mut writer = self.ask(async move { operator.writer_options(&path, options).await })?;
@@ -247,6 +310,22 @@ impl ObjectTree {
     pub fn delete(&self, name: &str) -> io::Result<()> {
         let (operator, path) = (self.operator.clone(), name.to_owned());
         self.ask(async move { operator.delete(&path).await })
+    }
+
+    /// Deletes objects, many with one request where the service can.
+    pub fn delete_all(&self, names: Vec<String>) -> io::Result<()> {
+        let operator = self.operator.clone();
+        self.ask(async move { operator.delete_iter(names).await })
+    }
+}
+
+/// A request that is under way.
+pub struct Pending<T>(Running<T>);
+
+impl<T> Pending<T> {
+    /// Waits for its end.
+    pub fn wait(self) -> io::Result<T> {
+        self.0.wait()
     }
 }
 
@@ -339,6 +418,25 @@ mod tests {
         assert_eq!(names, lens.map(|len| len.to_string()));
         assert_eq!(tree.list("").unwrap().into_iter().map(|entry| entry.name).collect::<Vec<_>>(), ["d/"]);
         assert!(tree.list("none/").unwrap().is_empty());
+        let mut below: Vec<_> = tree.list_below("").unwrap();
+        below.sort_by(|a, b| a.name.len().cmp(&b.name.len()).then(a.name.cmp(&b.name)));
+        let found: Vec<_> = below.iter().map(|one| (one.name.clone(), one.version.as_ref().unwrap().bytes)).collect();
+        assert_eq!(found, lens.map(|len| (format!("d/{len}"), len as u64)));
+        assert_eq!(tree.list_below("d/").unwrap().len(), lens.len());
+        assert!(tree.list_below("none/").unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_there_is_created_over_by_nothing_where_the_service_can_tell() {
+        let tree = tree();
+        tree.begin_create("a/x", Bytes::from_static(b"one")).unwrap().wait().unwrap();
+        tree.create("a/y", &mut &b"two"[..]).unwrap();
+        let error = tree.begin_create("a/x", Bytes::from_static(b"other")).unwrap().wait().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(tree.create("a/y", &mut &b"other"[..]).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(tree.version("a/x").unwrap().bytes, 3);
+        tree.delete_all(vec!["a/x".to_owned(), "a/y".to_owned(), "a/none".to_owned()]).unwrap();
+        assert!(tree.list_below("").unwrap().is_empty());
     }
 
     #[test]

@@ -1,0 +1,239 @@
+//! A restore into a local folder: each dataset is written beside its place, made what was asked for, checked, and then put there.
+
+use super::{
+    check::check,
+    kept::Told,
+    log::Log,
+    making::{Wanted, format_of, make},
+    place::Place,
+    row::{PlainFile, write_file},
+    swap::{beside, swap},
+};
+use crate::{
+    connector::{
+        CollectionTarget, ConnectorError, Outcomes, Overwrite, Removal, TargetCollection, TargetEnd, TargetPlan,
+        TargetSession, Written,
+    },
+    record::{KeyCodec, RecordBatch},
+};
+use std::{
+    fs, io,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Refuses places behind links, and names that are something else than a folder.
+pub(super) fn check_place(root: &Path, name: &str) -> Result<(), ConnectorError> {
+    let mut path = root.to_owned();
+    let unwritable = |path: &Path, reason: &str| ConnectorError::Unwritable {
+        object: path.display().to_string(),
+        reason: reason.to_owned(),
+    };
+    if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_dir()) {
+        return Err(unwritable(&path, "it is no directory"));
+    }
+    for part in name.split('/') {
+        path.push(part);
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(metadata) if metadata.is_symlink() => {
+                return Err(unwritable(&path, "it is a link, which may lead out of the target"));
+            }
+            Ok(_) => return Err(unwritable(&path, "it is no directory")),
+            Err(_) => break,
+        }
+    }
+    Ok(())
+}
+
+/// A restore.
+pub(super) struct LocalSession {
+    root: PathBuf,
+    wanted: Wanted,
+    collections: Vec<TargetCollection>,
+    keep_standing: bool,
+    told: Arc<Mutex<Told>>,
+    end: TargetEnd,
+}
+
+impl LocalSession {
+    pub(super) fn begin(
+        root: &Path,
+        plan: &TargetPlan,
+        wanted: &Wanted,
+        told: &Arc<Mutex<Told>>,
+    ) -> Result<Self, ConnectorError> {
+        plan.check_path(root)?;
+        for collection in &plan.collections {
+            check_place(root, &collection.name)?;
+        }
+        fs::create_dir_all(root).map_err(|source| ConnectorError::Io {
+            operation: "make",
+            object: root.display().to_string(),
+            source,
+        })?;
+        Ok(Self {
+            root: root.to_owned(),
+            wanted: wanted.clone(),
+            collections: plan.collections.clone(),
+            keep_standing: plan.overwrite == Overwrite::Never,
+            told: Arc::clone(told),
+            end: TargetEnd::default(),
+        })
+    }
+}
+
+impl TargetSession for LocalSession {
+    fn open(&mut self, collection: usize) -> Result<Box<dyn CollectionTarget + '_>, ConnectorError> {
+        let what = self.collections[collection].clone();
+        let place = self.root.join(&what.name);
+        let io = |operation, path: &Path, source| ConnectorError::Io {
+            operation,
+            object: path.display().to_string(),
+            source,
+        };
+        let parent = place.parent().unwrap_or(&self.root).to_owned();
+        fs::create_dir_all(&parent).map_err(|error| io("make", &parent, error))?;
+        let stands = fs::read_dir(&place).is_ok_and(|mut entries| entries.next().is_some());
+        let side = if stands && self.keep_standing {
+            None
+        } else {
+            let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let side = beside(&parent, "new", &name).map_err(|error| io("name", &parent, error))?;
+            fs::create_dir(&side).map_err(|error| io("make", &side, error))?;
+            Some(Side { path: side, is_done: false })
+        };
+        Ok(Box::new(DatasetWriter { session: self, what, place, side, folder: None, incomplete: 0 }))
+    }
+
+    fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
+        Ok(std::mem::take(&mut self.end))
+    }
+}
+
+/// The folder that a dataset is written into; it goes again unless it was put into its place.
+struct Side {
+    path: PathBuf,
+    is_done: bool,
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        if !self.is_done {
+            // Nobody needs it; what cannot be removed is found by its name.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+struct DatasetWriter<'a> {
+    session: &'a mut LocalSession,
+    what: TargetCollection,
+    place: PathBuf,
+    /// `None` where a dataset stands that is to stay.
+    side: Option<Side>,
+    /// The folder that was made last.
+    folder: Option<PathBuf>,
+    /// Files that could not be written.
+    incomplete: u64,
+}
+
+impl CollectionTarget for DatasetWriter<'_> {
+    fn write(&mut self, batch: &mut RecordBatch, outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+        if self.side.is_none() {
+            outcomes.existed += batch.len() as u64;
+            return Ok(());
+        }
+        for index in 0..batch.len() {
+            match self.write_one(batch, index) {
+                Ok(()) => outcomes.count(Written::Inserted),
+                Err(reason) => {
+                    self.incomplete += 1;
+                    let key = batch.row(index).key;
+                    outcomes.fail(|| format!("{}/{}", self.what.name, KeyCodec::Path.show(key)), reason);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, _rows: &[Removal], _outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<(), ConnectorError> {
+        let name = self.what.name.clone();
+        let Some(mut side) = self.side.take() else {
+            self.session.end.notes.push(format!("{name}: it is there already, and stays as it is"));
+            return Ok(());
+        };
+        let object = side.path.display().to_string();
+        let failed = |operation, source| ConnectorError::Io { operation, object: object.clone(), source };
+        let made = make(&side.path, &self.what, &self.session.wanted)?;
+        self.session.end.notes.extend(made.notes);
+        self.session.told.lock().unwrap_or_else(PoisonError::into_inner).changed.insert(name.clone(), made.changed);
+        let there = Place::Local(side.path.clone());
+        let mut bytes_of = |key: &str| match there.stat(key) {
+            Ok(seen) => Ok(Some(seen.bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.to_string()),
+        };
+        let wrong = check(&there, format_of(&self.what), &mut bytes_of).map_err(|error| failed("check", error))?;
+        let is_whole = wrong.is_empty() && self.incomplete == 0;
+        let stands = fs::read_dir(&self.place).is_ok_and(|mut entries| entries.next().is_some());
+        let end = &mut self.session.end;
+        end.missing.extend(wrong.into_iter().map(|what| format!("{name}: {what}")));
+        if !is_whole && stands {
+            side.is_done = true;
+            end.missing.push(format!(
+                "{name}: what was restored is not whole, so the dataset that is there stays; what there is lies in {object}"
+            ));
+            return Ok(());
+        }
+        let later = if stands { commits_beside(&self.place, &side.path) } else { 0 };
+        let old = swap(&side.path, &self.place).map_err(|error| failed("put into its place", error))?;
+        side.is_done = true;
+        match old {
+            None => {}
+            Some(old) if later > 0 => {
+                end.notes.push(format!(
+                    "{name}: the dataset that was there had {later} commits that the one restored has not; it is kept in {}",
+                    old.display()
+                ));
+            }
+            Some(old) => {
+                if let Err(error) = fs::remove_dir_all(&old) {
+                    end.notes.push(format!("{name}: what was there before is left in {}: {error}", old.display()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many commits one dataset has that another one has not.
+fn commits_beside(one: &Path, other: &Path) -> usize {
+    let versions = |root: &Path| {
+        let log = Log::read_quiet(&Place::Local(root.to_owned()), "").unwrap_or_default();
+        let all = log.commits.into_iter().flat_map(|(folder, commits)| {
+            commits.into_iter().map(move |commit| (folder.clone(), commit.version, commit.message, commit.seconds))
+        });
+        all.collect::<std::collections::BTreeSet<_>>()
+    };
+    versions(one).difference(&versions(other)).count()
+}
+
+impl DatasetWriter<'_> {
+    fn write_one(&mut self, batch: &mut RecordBatch, index: usize) -> Result<(), String> {
+        let mut file = PlainFile::of(batch, index)?;
+        let Some(side) = &self.side else { return Ok(()) };
+        let path = side.path.join(std::ffi::OsStr::from_bytes(file.key));
+        let folder = path.parent().unwrap_or(&side.path).to_owned();
+        if self.folder.as_ref() != Some(&folder) {
+            fs::create_dir_all(&folder).map_err(|error| format!("make its folder: {error}"))?;
+            self.folder = Some(folder);
+        }
+        file.read(|attributes, content| write_file(&path, attributes, content))
+    }
+}

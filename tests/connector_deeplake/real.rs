@@ -98,6 +98,56 @@ fn a_dataset_backed_up_beside_a_writer_opens_and_every_row_is_right() {
     assert!(outcome.complete, "a cut log has no gaps: {:?}", outcome.problems);
 }
 
+/// Writers beside each other.
+struct Racers {
+    children: Vec<Child>,
+    stop: PathBuf,
+}
+
+impl Racers {
+    /// Ends them; gives whether none failed.
+    fn end(&mut self) -> bool {
+        fs::write(&self.stop, "").unwrap();
+        // All are waited for.
+        let good: Vec<bool> = self.children.drain(..).map(|mut child| child.wait().unwrap().success()).collect();
+        good.into_iter().all(|one| one)
+    }
+}
+
+impl Drop for Racers {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[test]
+#[ignore = "needs deeplake"]
+fn two_writers_and_a_compaction_at_once_leave_every_backup_whole() {
+    let world = World::new();
+    let (path, stop) = (world.lake().join("acme/race"), world.dir.path().join("stop"));
+    let at = path.to_str().unwrap();
+    run("deeplake", &["race_make", at]);
+    let mut racers = Racers { children: Vec::new(), stop };
+    for writer in ["0", "1", "2"] {
+        let mut command = python("deeplake");
+        racers.children.push(command.args(["race", at, writer]).arg(&racers.stop).spawn().unwrap());
+    }
+    let (mut before, mut attempts) = (0, 0);
+    // Each may need a while to begin; none may fail.
+    while attempts < 4 || before == 0 {
+        attempts += 1;
+        assert!(attempts < 200 && racers.children.iter_mut().all(|racer| racer.try_wait().unwrap().is_none()));
+        let outcome = world.back_up();
+        assert!(outcome.complete, "{:?}", outcome.problems);
+        let to = world.dir.path().join(format!("back{attempts}"));
+        assert!(world.restore(&outcome, &to).complete);
+        let found = rows(&run("deeplake", &["race_compare", to.join("acme/race").to_str().unwrap(), at]));
+        assert!(found >= before, "{found} rows after {before}");
+        before = found;
+    }
+    assert!(racers.end());
+}
+
 #[test]
 #[ignore = "needs deeplake"]
 fn branches_tags_updates_and_compactions_come_back() {
@@ -167,7 +217,23 @@ fn the_customary_command_restores_what_the_library_opens() {
     let id = listed[0]["backup_id"].as_str().unwrap();
     let tested = dr(&["test-restore", id, "--open", "--python", interpreter.to_str().unwrap()]);
     assert!(tested.contains("75 rows, 3 columns, equal to the live dataset"), "{tested}");
-    dr(&["restore", id, "--target-tenant", "production", "--dataset-mapping", "{\"live\": \"recovered\"}"]);
+    let python = interpreter.to_str().unwrap();
+    let mapping = "{\"live\": \"recovered\"}";
+    let restored = dr(&[
+        "--json",
+        "restore",
+        id,
+        "--target-tenant",
+        "production",
+        "--dataset-mapping",
+        mapping,
+        "--rebuild-indexes",
+        "--python",
+        python,
+    ]);
+    let restored: serde_json::Value = serde_json::from_str(&restored).unwrap();
+    assert_eq!(restored["indexes"][0]["target"], "production/recovered", "{restored}");
+    assert!(restored["indexes"][0]["built"].is_boolean() && restored["status"] == "completed", "{restored}");
     let recovered = service.path("lake/production/recovered");
     assert_eq!(rows(&run("deeplake", &["compare", recovered.to_str().unwrap()])), 75);
 }

@@ -6,6 +6,7 @@ mod cleanup;
 mod config;
 mod create;
 mod history;
+mod library;
 mod list;
 mod place;
 mod restore;

@@ -1,7 +1,7 @@
 //! `dr restore`: brings datasets back, each told what became of it.
 
 use super::{
-    backup_id,
+    backup_id, library,
     place::{Setup, refused},
 };
 use crate::{
@@ -21,7 +21,10 @@ use crate::{
 };
 use clap::Args;
 use serde_json::{Value as Json, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 /// `dr restore`.
 #[derive(Debug, Args)]
@@ -46,6 +49,12 @@ pub struct RestoreArgs {
     /// Begin without proving first that every record can be read
     #[arg(long)]
     no_verify: bool,
+    /// Have the library build the indexes of what was restored, which it commits
+    #[arg(long)]
+    rebuild_indexes: bool,
+    /// The Python that has the library
+    #[arg(long, value_name = "PROGRAM", default_value = "python3", requires = "rebuild_indexes")]
+    python: PathBuf,
     #[command(flatten)]
     lake: DeepLakeWriteArgs,
 }
@@ -142,13 +151,36 @@ fn names(snapshot: &Snapshot, args: &RestoreArgs) -> Result<Names, Failure> {
     }
 }
 
+/// What became of a dataset's indexes.
+struct Indexed {
+    target: String,
+    /// Whether there were any to build.
+    outcome: Result<bool, String>,
+}
+
+impl Indexed {
+    fn build(python: &Path, place: &Path, target: &str) -> Self {
+        let done = library::run(python, library::INDEXER, [place.join(target)]);
+        Self { target: target.to_owned(), outcome: done.map(|said| said["built"] == json!(true)) }
+    }
+
+    fn json(&self) -> Json {
+        let Self { target, outcome } = self;
+        json!({ "target": target, "built": outcome.as_ref().ok(), "error": outcome.as_ref().err() })
+    }
+}
+
 pub(super) fn run(args: &RestoreArgs, setup: &Setup, context: &Context) -> Result<Status, Failure> {
     let repo = setup.open(context)?;
     let snapshot = backup_id::find(&repo, &args.backup)?;
     let chosen = names(&snapshot, args)?;
     let mut options = Options::default();
     options.add(&args.lake)?;
-    let url = format!("deeplake:{}", args.target.as_deref().unwrap_or(&setup.data));
+    let place = args.target.as_deref().unwrap_or(&setup.data);
+    if args.rebuild_indexes && place.contains("://") {
+        return Err(usage("--rebuild-indexes works in a local folder: elsewhere, call build_indexes() of the library"));
+    }
+    let url = format!("deeplake:{place}");
     let target = context.registry.target(&url, &options)?;
     let targets: Vec<String> = chosen.iter().map(|(_, target)| target.clone()).collect();
     let occupied: BTreeSet<String> = target.occupied(&targets)?.into_iter().map(|(name, _)| name).collect();
@@ -209,16 +241,26 @@ pub(super) fn run(args: &RestoreArgs, setup: &Setup, context: &Context) -> Resul
             (name, target, what)
         })
         .collect();
-    let is_whole = rows.iter().all(|(.., what)| matches!(*what, "restored" | "replaced"))
-        && outcome.as_ref().is_none_or(|outcome| outcome.complete);
+    let came = |what: &str| matches!(what, "restored" | "replaced");
+    let of_library: Vec<Indexed> = if args.rebuild_indexes {
+        let brought = rows.iter().filter(|(.., what)| came(what));
+        brought.map(|(_, target, _)| Indexed::build(&args.python, Path::new(place), target)).collect()
+    } else {
+        Vec::new()
+    };
+    let is_whole = rows.iter().all(|(.., what)| came(what))
+        && outcome.as_ref().is_none_or(|outcome| outcome.complete)
+        && of_library.iter().all(|one| one.outcome.is_ok());
     if context.json {
         let datasets: Vec<Json> = rows
             .iter()
             .map(|(name, target, what)| json!({ "dataset": name, "target": target, "status": what }))
             .collect();
+        let indexes: Vec<Json> = of_library.iter().map(Indexed::json).collect();
         context.out.json(&json!({
             "backup_id": backup_id::of(&snapshot), "status": if is_whole { "completed" } else { "incomplete" },
             "datasets": datasets, "missing": missing, "notes": notes, "failures": failures,
+            "indexes": indexes,
             "records": outcome.as_ref().map_or(0, |one| one.records),
             "duration_seconds": outcome.as_ref().map_or(0.0, |one| one.duration_seconds),
         }));
@@ -231,6 +273,13 @@ pub(super) fn run(args: &RestoreArgs, setup: &Setup, context: &Context) -> Resul
         }
         for text in &notes {
             context.reporter.note(text);
+        }
+        for one in &of_library {
+            match &one.outcome {
+                Ok(true) => context.reporter.note(&format!("{}: the library built its indexes", one.target)),
+                Ok(false) => context.reporter.note(&format!("{}: the library had no index to build", one.target)),
+                Err(reason) => context.reporter.problem(&format!("{}: its indexes: {reason}", one.target)),
+            }
         }
         let mut shown = table(&["dataset", "as", ""], &[]);
         for (name, target, what) in &rows {

@@ -1,7 +1,7 @@
 //! `dr verify` and `dr test-restore`: proofs, whose results stay with the backup as tags.
 
 use super::{
-    backup_id,
+    backup_id, library,
     place::{Setup, refused},
 };
 use crate::{
@@ -23,8 +23,8 @@ use crate::{
 use clap::Args;
 use serde_json::{Value as Json, json};
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
-    process::Command,
     time::Instant,
 };
 
@@ -44,9 +44,6 @@ pub struct TestRestoreArgs {
     #[arg(long, value_name = "PROGRAM", default_value = "python3", requires = "open")]
     python: PathBuf,
 }
-
-/// What opens a dataset and says what is in it.
-const OPENER: &str = include_str!("open.py");
 
 /// What tags of results begin with.
 const TESTED: [&str; 2] = ["verified:", "test-restored:"];
@@ -183,18 +180,8 @@ pub(super) fn bring_back(
 /// Opens a restored dataset with the library; compares it with the live one at the same version, where there is one.
 fn open(python: &Path, scratch: &Path, live: &str, collection: &str) -> Result<Json, String> {
     let look = |root: &Path, version: Option<&str>| {
-        let output = Command::new(python)
-            .args(["-c", OPENER])
-            .arg(root.join(collection))
-            .args(version)
-            .output()
-            .map_err(|error| format!("run {}: {error}", python.display()))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("the library cannot read it: {}", said.lines().last().unwrap_or("it says nothing")));
-        }
-        let text = String::from_utf8_lossy(&output.stdout);
-        serde_json::from_str::<Json>(text.lines().last().unwrap_or_default()).map_err(|error| error.to_string())
+        let dataset = root.join(collection);
+        library::run(python, library::OPENER, [dataset.as_os_str()].into_iter().chain(version.map(OsStr::new)))
     };
     let mut found = look(scratch, None)?;
     let live = Path::new(live);

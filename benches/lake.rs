@@ -15,7 +15,6 @@ use made::Made;
 use serde_json::Value as Json;
 use std::{
     ffi::OsStr,
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };

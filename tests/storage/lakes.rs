@@ -106,7 +106,7 @@ fn a_lake_is_restored_to(uri: &str, environment: &[(&str, &str)]) {
         uri.split_once('?').map_or((uri, String::new()), |(at, options)| (at, format!("?{options}")));
     let at = |name: &str| format!("{place}/{name}{options}");
     let life = Life::at("repo", environment);
-    let made = a_lake_here(&life);
+    a_lake_here(&life);
     let latest = life.json(&["snapshots"]).as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned();
     let restore = |more: &[&str], name: &str| {
         let target = format!("deeplake:{}", at(name));
@@ -147,7 +147,6 @@ fn a_lake_is_restored_to(uri: &str, environment: &[(&str, &str)]) {
     ]);
     let foreign = restore(&["--overwrite", "always"], "foreign");
     assert_eq!(foreign.0, Some(1), "what stands there is no dataset, but it is somebody's: {foreign:?}");
-    drop(made);
 }
 
 #[test]
@@ -170,7 +169,7 @@ fn a_lake_is_restored_to_sftp() {
 fn a_restore_that_is_stopped_anywhere_shows_nothing_and_goes_on() {
     let server = ministack();
     let life = Life::at("repo", &KEYS);
-    let _made = a_lake_here(&life);
+    a_lake_here(&life);
     let here = files(&life.path("lake"));
     let latest = life.json(&["snapshots"]).as_array().unwrap()[0]["id"].as_str().unwrap().to_owned();
     let mut shown = 0;
@@ -262,8 +261,8 @@ fn the_library_opens_at_s3_what_was_restored_to_s3() {
     let stop = backups.path("stop");
     let mut writer =
         library(server.port, &["write", live, stop.to_str().unwrap()]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(writer.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let mut said = String::new();
+    BufReader::new(writer.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
     let copies: Vec<(String, Json)> = (0..3)
         .map(|number| {
             let outcome = backups.json(&["backup", &uri("lake")]);
@@ -273,7 +272,7 @@ fn the_library_opens_at_s3_what_was_restored_to_s3() {
         })
         .collect();
     fs::write(&stop, "").unwrap();
-    assert!(line.trim() == "writing" && writer.wait().unwrap().success());
+    assert!(said.trim() == "writing" && writer.wait().unwrap().success());
     let mut before = 0;
     for (to, outcome) in copies {
         let found = rows(server.port, "compare", &format!("s3://bucket/{to}/acme/live"));

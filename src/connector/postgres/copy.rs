@@ -29,6 +29,11 @@ impl<'a> CopyRow<'a> {
         Self { bytes, fields }
     }
 
+    /// Its bytes, with the lengths of its fields.
+    pub(super) const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// A field; `None` for NULL, and for one that is not there.
     pub(super) fn field(&self, at: usize) -> Option<&'a [u8]> {
         let (from, to) = (*self.fields.get(at)?)?;
@@ -182,6 +187,21 @@ pub(super) fn put_field(field: Option<&[u8]>, out: &mut Vec<u8>) {
             out.extend_from_slice(bytes);
         }
     }
+}
+
+/// Appends a field that is made where it goes: `make` says whether it is set, or gives `None` if it cannot be made, and then the row
+/// is of no use.
+pub(super) fn make_field(out: &mut Vec<u8>, make: impl FnOnce(&mut Vec<u8>) -> Option<bool>) -> Option<()> {
+    let at = out.len();
+    put_field(None, out);
+    let start = out.len();
+    if make(out)? {
+        let len = (out.len() - start) as i32;
+        out[at..start].copy_from_slice(&len.to_be_bytes());
+    } else {
+        out.truncate(start);
+    }
+    Some(())
 }
 
 #[cfg(test)]

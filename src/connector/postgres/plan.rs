@@ -152,7 +152,7 @@ impl Plan {
     /// Makes a row a record for the sorter. `hash` gives what tells a row with large values apart, where the table has no key.
     pub(super) fn read<E>(&self, row: &CopyRow<'_>, scratch: &mut Vec<u8>, hash: HashRow<'_, E>) -> Result<Read, E> {
         let large = self.large_values(row);
-        let mut body = Vec::with_capacity(64);
+        let mut body = Vec::with_capacity(row.len() + 32);
         let in_cells = |(column, bytes): &(usize, u64)| {
             Some(LargeValue { cell: self.cells.iter().position(|at| at == column)?, bytes: *bytes })
         };

@@ -52,11 +52,21 @@ impl Iterator for Rows {
             Ok(entry) => entry,
             Err(error) => return Some(Err(error)),
         };
-        let count = match &self.last {
-            Some((last, count)) if *last == key => count + 1,
-            _ => 0,
+        let count = match &mut self.last {
+            Some((last, count)) if *last == key => {
+                *count += 1;
+                *count
+            }
+            Some((last, count)) => {
+                last.clone_from(&key);
+                *count = 0;
+                0
+            }
+            last => {
+                *last = Some((key.clone(), 0));
+                0
+            }
         };
-        self.last = Some((key.clone(), count));
         let is_content = self.plan.table.key_kind == KeyKind::Content;
         let key = if is_content { numbered(&key, count) } else { key };
         Some(Ok(SortedRow { key, place, body, repeated: !is_content && count > 0 }))

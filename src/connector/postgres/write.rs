@@ -5,7 +5,7 @@ use super::{
     catalog::{KeyKind, Table},
     cell::{self, PartKind},
     client::Client,
-    copy::{put_count, put_field, put_header, put_trailer},
+    copy::{make_field, put_count, put_field, put_header, put_trailer},
     error::{concerns_rows, is_in_the_way, said, writing},
     load::{copying, load_by},
     names::ident,
@@ -17,9 +17,10 @@ use crate::{
     connector::{CollectionTarget, ConnectorError, Outcomes, Overwrite, Removal, Written, shared::sort::Sorted},
     record::{BatchRow, KeyCodec, KeyPart, KeyRange, RecordBatch, RecordStream, Shape, StreamedValue, value::Cell},
 };
+use postgres::Statement;
 use std::{
     fs::File,
-    io::{self, Read, Seek, Write},
+    io::{self, BufWriter, Read, Seek, Write},
     sync::Arc,
 };
 
@@ -28,6 +29,9 @@ const MOST_WAITING_BYTES: usize = 64 << 20;
 
 /// A last cell of more is copied through a temporary file.
 const MOST_HELD_BYTES: u64 = 8 << 20;
+
+/// Bytes that are handed to the client at once.
+const PIECE_BYTES: usize = 128 << 10;
 
 /// Where a column's field comes from.
 #[derive(Debug, Clone, Copy)]
@@ -159,6 +163,10 @@ pub(super) struct TableWriter<'a> {
     removed: Option<Walk>,
     waiting: Vec<Encoded>,
     waiting_bytes: usize,
+    /// The statement that takes rows, once there are some.
+    copy: Option<Statement>,
+    /// Whether the savepoint of the rows before is still there.
+    has_savepoint: bool,
 }
 
 /// Rows that are looked up by ascending keys.
@@ -200,6 +208,8 @@ impl<'a> TableWriter<'a> {
             removed: None,
             waiting: Vec::new(),
             waiting_bytes: 0,
+            copy: None,
+            has_savepoint: false,
         };
         if writer.is_staged() {
             writer.make_stage()?;
@@ -282,59 +292,63 @@ impl<'a> TableWriter<'a> {
             Encoded { key: row.key.to_vec(), bytes: Vec::with_capacity(row.value.len() + 64), long: None };
         let mut stream = stream.map(|stream| Body::read(stream).map_err(|error| error.to_string())).transpose()?;
         put_count(insert.sources.len(), &mut encoded.bytes);
-        let mut field = Vec::new();
         for (at, source) in insert.sources.iter().enumerate() {
-            field.clear();
-            let is_set = match *source {
-                From::Key(part, kind) => parts.get(part).and_then(|part| kind.field(part, &mut field)),
+            let (form, out) = (&insert.forms[at], &mut encoded.bytes);
+            let made = match *source {
+                From::Key(part, kind) => make_field(out, |out| parts.get(part).and_then(|part| kind.field(part, out))),
                 From::Cell(cell) => {
                     let found = *cells.get(cell).ok_or("a cell is missing")?;
                     let last = cell + 1 == cells.len();
                     match stream.as_mut().filter(|_| last) {
                         Some(Body::Held(bytes)) => {
-                            cell::read(&insert.forms[at], Cell { tag: found.tag, bytes }, &mut field)
+                            make_field(out, |out| cell::read(form, Cell { tag: found.tag, bytes }, out))
                         }
                         Some(Body::File(file, len)) => {
                             // What precedes the value in its binary form, and whether the column has such cells.
-                            let set = cell::read(&insert.forms[at], Cell { tag: found.tag, bytes: b"" }, &mut field);
-                            if set == Some(true) {
-                                let bytes = &mut encoded.bytes;
-                                let total = i32::try_from(field.len() as u64 + *len)
-                                    .map_err(|_| "a value has more than 2 GiB".to_owned())?;
-                                bytes.extend_from_slice(&total.to_be_bytes());
-                                bytes.extend_from_slice(&field);
-                                let copy = file.try_clone().map_err(|error| error.to_string())?;
-                                encoded.long = Some((bytes.len(), copy));
-                                continue;
+                            let mut before = Vec::new();
+                            match cell::read(form, Cell { tag: found.tag, bytes: b"" }, &mut before) {
+                                Some(true) => {
+                                    let total = i32::try_from(before.len() as u64 + *len)
+                                        .map_err(|_| "a value has more than 2 GiB".to_owned())?;
+                                    out.extend_from_slice(&total.to_be_bytes());
+                                    out.extend_from_slice(&before);
+                                    let copy = file.try_clone().map_err(|error| error.to_string())?;
+                                    encoded.long = Some((out.len(), copy));
+                                    Some(())
+                                }
+                                Some(false) => {
+                                    put_field(None, out);
+                                    Some(())
+                                }
+                                None => None,
                             }
-                            set
                         }
-                        None => cell::read(&insert.forms[at], found, &mut field),
+                        None => make_field(out, |out| cell::read(form, found, out)),
                     }
                 }
             };
-            let Some(is_set) = is_set else {
+            if made.is_none() {
                 return Err(format!("column {} has a value of another type", insert.names[at]));
-            };
-            put_field(is_set.then_some(field.as_slice()), &mut encoded.bytes);
+            }
         }
         Ok(encoded)
     }
 
     /// Sends rows; all or none of them.
     fn put(&mut self, rows: &mut [Encoded]) -> Result<Result<Done, postgres::Error>, ConnectorError> {
-        self.client.batch_execute("SAVEPOINT rekeep_rows").map_err(|error| self.fail(&error))?;
+        // The one before is let go on the same way to the server and back.
+        let before = if self.has_savepoint { "RELEASE SAVEPOINT rekeep_rows; " } else { "" };
+        let begin = format!("{before}SAVEPOINT rekeep_rows");
+        self.client.batch_execute(&begin).map_err(|error| self.fail(&error))?;
+        self.has_savepoint = true;
         match self.send(rows).and_then(|()| self.merge(rows.len() as u64)) {
-            Ok(done) => {
-                self.client.batch_execute("RELEASE SAVEPOINT rekeep_rows").map_err(|error| self.fail(&error))?;
-                Ok(Ok(done))
-            }
+            Ok(done) => Ok(Ok(done)),
             Err(Trouble::Io(source)) => {
                 Err(ConnectorError::Io { operation: "write", object: self.object.clone(), source })
             }
             Err(Trouble::Server(error)) if self.client.is_closed() || !concerns_rows(&error) => Err(self.fail(&error)),
             Err(Trouble::Server(error)) => {
-                let back = "ROLLBACK TO SAVEPOINT rekeep_rows; RELEASE SAVEPOINT rekeep_rows";
+                let back = "ROLLBACK TO SAVEPOINT rekeep_rows";
                 self.client.batch_execute(back).map_err(|error| self.fail(&error))?;
                 Ok(Err(error))
             }
@@ -342,13 +356,20 @@ impl<'a> TableWriter<'a> {
     }
 
     fn send(&mut self, rows: &mut [Encoded]) -> Result<(), Trouble> {
-        let ascii = self.plan.ascii;
-        let sql = if self.is_staged() {
-            "COPY pg_temp.rekeep_rows FROM STDIN (FORMAT binary)".to_owned()
+        let copy = if let Some(copy) = &self.copy {
+            copy.clone()
         } else {
-            format!("COPY {}{} FROM STDIN (FORMAT binary)", self.plan.table.sql(ascii), self.insert.list(ascii))
+            let ascii = self.plan.ascii;
+            let sql = if self.is_staged() {
+                "COPY pg_temp.rekeep_rows FROM STDIN (FORMAT binary)".to_owned()
+            } else {
+                format!("COPY {}{} FROM STDIN (FORMAT binary)", self.plan.table.sql(ascii), self.insert.list(ascii))
+            };
+            self.copy.insert(self.client.prepare(&sql).map_err(Trouble::Server)?).clone()
         };
-        let mut out = self.client.copy_in(&sql).map_err(Trouble::Server)?;
+        let out = self.client.copy_in(&copy).map_err(Trouble::Server)?;
+        // The client takes 4 KiB at a time otherwise, each on a way of its own to the thread that sends.
+        let mut out = BufWriter::with_capacity(PIECE_BYTES, out);
         let mut edge = Vec::new();
         put_header(&mut edge);
         out.write_all(&edge).map_err(trouble)?;
@@ -358,6 +379,7 @@ impl<'a> TableWriter<'a> {
         edge.clear();
         put_trailer(&mut edge);
         out.write_all(&edge).map_err(trouble)?;
+        let out = out.into_inner().map_err(|error| trouble(error.into_error()))?;
         out.finish().map_err(Trouble::Server)?;
         Ok(())
     }
@@ -527,6 +549,13 @@ impl CollectionTarget for TableWriter<'_> {
             places.join(",")
         );
         outcomes.removed += self.client.execute(&sql, &[]).map_err(|error| self.fail(&error))?;
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), ConnectorError> {
+        if self.has_savepoint {
+            self.client.batch_execute("RELEASE SAVEPOINT rekeep_rows").map_err(|error| self.fail(&error))?;
+        }
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use crate::record::{
 };
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BinaryHeap, binary_heap::PeekMut},
     io::{self, BufReader, Read, Write},
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
@@ -24,6 +24,8 @@ const MAX_RUNS: usize = 64;
 /// A run's index names a record about this often.
 const INDEX_STEP: u64 = 256 << 10;
 const BATCH_BYTES: usize = 1 << 20;
+/// So much is taken into memory before it is known whether it is there.
+const MOST_AT_ONCE: u64 = 1 << 20;
 
 /// One record, encoded, with what it is sorted by.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,6 +141,11 @@ impl RunReader {
     }
 
     fn bytes(&mut self, len: u64) -> io::Result<Vec<u8>> {
+        if len <= MOST_AT_ONCE {
+            let mut bytes = vec![0; len as usize];
+            self.input.read_exact(&mut bytes)?;
+            return Ok(bytes);
+        }
         let mut bytes = Vec::new();
         let read = (&mut self.input).take(len).read_to_end(&mut bytes)?;
         if read as u64 == len { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
@@ -355,12 +362,14 @@ impl Iterator for Merge {
     type Item = io::Result<Entry>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Reverse((entry, at)) = self.heads.pop()?;
-        match self.readers[at].next() {
-            Ok(next) => self.heads.extend(next.map(|next| Reverse((next, at)))),
-            Err(error) => return Some(Err(error)),
-        }
-        Some(Ok(entry))
+        // Runs follow one another more often than not: what comes next is put where this one was, and mostly stays there.
+        let mut head = self.heads.peek_mut()?;
+        let at = head.0.1;
+        Some(match self.readers[at].next() {
+            Ok(Some(next)) => Ok(std::mem::replace(&mut head.0, (next, at)).0),
+            Ok(None) => Ok(PeekMut::pop(head).0.0),
+            Err(error) => Err(error),
+        })
     }
 }
 

@@ -2,9 +2,10 @@
 //! behind, however the run ends; and it is sealed with a key that only this process knows, since what goes through it may be
 //! secret and the disk may not be. A frame is sealed at once, with its number for a nonce: none is ever written twice.
 
+use aes_gcm::Aes256Gcm;
 use chacha20poly1305::{
     ChaCha20Poly1305,
-    aead::{AeadInOut as _, Key, KeyInit as _},
+    aead::{AeadInOut as _, Error, KeyInit as _},
 };
 use std::{
     fs::File,
@@ -23,19 +24,70 @@ const FRAME_BYTES: u64 = 64 << 10;
 const TAG_BYTES: u64 = 16;
 const SEALED_BYTES: u64 = FRAME_BYTES + TAG_BYTES;
 
+/// What seals frames. Everything that is sorted goes through it twice, so the faster one is worth a choice: with instructions for it,
+/// AES takes about 0.6 of the other's time; without them it takes several times as much.
+enum Cipher {
+    Aes(Box<Aes256Gcm>),
+    ChaCha(Box<ChaCha20Poly1305>),
+}
+
+impl Cipher {
+    fn new(has_aes: bool) -> io::Result<Self> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(io::Error::other)?;
+        Ok(if has_aes {
+            Self::Aes(Box::new(Aes256Gcm::new(&key.into())))
+        } else {
+            Self::ChaCha(Box::new(ChaCha20Poly1305::new(&key.into())))
+        })
+    }
+
+    fn seal(&self, frame: u64, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        match self {
+            Self::Aes(cipher) => cipher.encrypt_in_place(&nonce(frame).into(), b"", bytes),
+            Self::ChaCha(cipher) => cipher.encrypt_in_place(&nonce(frame).into(), b"", bytes),
+        }
+    }
+
+    fn open(&self, frame: u64, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        match self {
+            Self::Aes(cipher) => cipher.decrypt_in_place(&nonce(frame).into(), b"", bytes),
+            Self::ChaCha(cipher) => cipher.decrypt_in_place(&nonce(frame).into(), b"", bytes),
+        }
+    }
+}
+
+fn nonce(frame: u64) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce[..8].copy_from_slice(&frame.to_le_bytes());
+    nonce
+}
+
+/// Whether this machine has instructions for AES and for what authenticates it.
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has_aes = std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    let has_aes = std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let has_aes = false;
+    has_aes
+}
+
 /// A temporary file that is written at its end and read anywhere. Places in it are those of its plain text.
 pub(in crate::connector) struct Spool {
     file: File,
-    cipher: ChaCha20Poly1305,
+    cipher: Cipher,
     end: AtomicU64,
 }
 
 impl Spool {
     /// A new file in a directory.
     pub(in crate::connector) fn new(dir: &Path) -> io::Result<Arc<Self>> {
-        let mut key = Key::<ChaCha20Poly1305>::default();
-        getrandom::fill(&mut key).map_err(io::Error::other)?;
-        let cipher = ChaCha20Poly1305::new(&key);
+        Self::sealed_by(Cipher::new(has_aes())?, dir)
+    }
+
+    fn sealed_by(cipher: Cipher, dir: &Path) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self { file: tempfile::tempfile_in(dir)?, cipher, end: AtomicU64::new(0) }))
     }
 
@@ -62,12 +114,6 @@ impl Spool {
         }
         #[cfg(not(target_os = "linux"))]
         let _ = stretch;
-    }
-
-    fn nonce(frame: u64) -> [u8; 12] {
-        let mut nonce = [0; 12];
-        nonce[..8].copy_from_slice(&frame.to_le_bytes());
-        nonce
     }
 }
 
@@ -97,7 +143,7 @@ impl SpoolWriter {
     fn seal(&mut self) -> io::Result<()> {
         self.buffer.resize(FRAME_BYTES as usize, 0);
         let frame = self.at / FRAME_BYTES;
-        let sealed = self.spool.cipher.encrypt_in_place(&Spool::nonce(frame).into(), b"", &mut self.buffer);
+        let sealed = self.spool.cipher.seal(frame, &mut self.buffer);
         sealed.map_err(|_| io::Error::other("a temporary file could not be sealed"))?;
         self.spool.file.write_all_at(&self.buffer, frame * SEALED_BYTES)?;
         self.at += FRAME_BYTES;
@@ -139,7 +185,7 @@ impl SpoolReader {
         self.frame = None;
         self.plain.resize(SEALED_BYTES as usize, 0);
         self.spool.file.read_exact_at(&mut self.plain, frame * SEALED_BYTES)?;
-        let opened = self.spool.cipher.decrypt_in_place(&Spool::nonce(frame).into(), b"", &mut self.plain);
+        let opened = self.spool.cipher.open(frame, &mut self.plain);
         opened.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a temporary file was changed"))?;
         self.frame = Some(frame);
         Ok(())

@@ -2,9 +2,14 @@
 //!
 //! `cargo bench --bench postgres -- --records 5000000 --runs 3 --workdir DIR`
 //!
-//! A server of the bench's own (Debian's, `fsync` off for both). Every restored table is compared with its source.
+//! A server of the bench's own (Debian's, `fsync` and autovacuum off for both). Every restored table is compared with its source.
+//! CPU seconds are those of the command and of the server's processes meanwhile. What is compared runs in turn, the other one first in every second
+//! run.
 
 mod common;
+
+#[path = "common/postmaster.rs"]
+mod postmaster;
 
 #[path = "../tests/connector_postgres/cluster.rs"]
 #[allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "shared with the tests")]
@@ -37,22 +42,56 @@ fn main() -> Outcome<()> {
     let runs: usize = flags.number("runs", 3)?;
     let rekeep = flags.text("rekeep").unwrap_or(env!("CARGO_BIN_EXE_rekeep")).to_owned();
     let state = make_state(&dir, 1, records)?;
-    let bench = Bench { cluster: Cluster::new(), dir: dir.join("postgres"), rekeep };
-    let mut results: [[Vec<Cost>; 2]; 5] = Default::default();
+    let mut cluster = Cluster::new();
+    cluster.crash();
+    cluster.add_settings("autovacuum = off\nmax_wal_size = 8GB\n");
+    cluster.start();
+    let bench = Bench { cluster, dir: dir.join("postgres"), rekeep };
+    let mut results: [[Vec<Spent>; 2]; 5] = Default::default();
     for run in 0..runs {
         eprintln!("run {}", run + 1);
-        bench.run(&state, &mut results)?;
+        bench.run(&state, run % 2 == 1, &mut results)?;
     }
+    println!("\n{records} records, medians of {runs} runs; times in seconds, CPU of the command + of the server\n");
     println!(
-        "\n| {records} records | rekeep | pg_dump -Fd -j2 -Z1 | ratio | peak MiB of rekeep |\n|---|---:|---:|---:|---:|"
+        "| | rekeep | CPU | pg_dump -Fd -j2 -Z1 | CPU | ratio (each run's) | of CPU | peak MiB of rekeep |\n|---|---:|---:|---:|---:|---:|---:|---:|"
     );
-    for (phase, [own, peer]) in PHASES.iter().zip(&results) {
-        let of = |costs: &[Cost], figure: fn(&Cost) -> f64| median(costs.iter().map(figure).collect());
-        let (own_time, peer_time) = (of(own, |cost| cost.wall_seconds), of(peer, |cost| cost.wall_seconds));
-        let ratio = own_time / peer_time;
-        println!("| {phase} | {own_time:.2} | {peer_time:.2} | {ratio:.2} | {:.0} |", of(own, |cost| cost.peak_mib));
+    for (phase, [own, peer]) in PHASES[..3].iter().zip(&results) {
+        let of = |costs: &[Spent], figure: fn(&Spent) -> f64| median(costs.iter().map(figure).collect());
+        let wall = |costs: &[Spent]| of(costs, |spent| spent.cost.wall_seconds);
+        let cpu = |costs: &[Spent]| {
+            format!("{:.1} + {:.1}", of(costs, |spent| spent.cost.cpu_seconds), of(costs, |spent| spent.server))
+        };
+        let all = |spent: &Spent| spent.cost.cpu_seconds + spent.server;
+        let ratios =
+            |figure: &dyn Fn(&Spent) -> f64| own.iter().zip(peer).map(|(a, b)| figure(a) / figure(b)).collect();
+        let (mut each, cpus): (Vec<f64>, Vec<f64>) = (ratios(&|spent| spent.cost.wall_seconds), ratios(&all));
+        each.sort_by(f64::total_cmp);
+        let (low, high) = (each[0], each[each.len() - 1]);
+        println!(
+            "| {phase} | {:.2} | {} | {:.2} | {} | {:.2} ({low:.2} to {high:.2}) | {:.2} | {:.0} |",
+            wall(own),
+            cpu(own),
+            wall(peer),
+            cpu(peer),
+            median(each),
+            median(cpus),
+            of(own, |spent| spent.cost.peak_mib)
+        );
+    }
+    for (phase, [own, peer]) in PHASES[3..].iter().zip(&results[3..]) {
+        let of = |kept: &[Spent]| median(kept.iter().map(|spent| spent.kept_mib).collect());
+        println!("| {phase} | {:.1} | | {:.1} | | {:.2} | | |", of(own), of(peer), of(own) / of(peer));
     }
     Ok(())
+}
+
+/// What a step cost, with the server's part; or what it keeps.
+#[derive(Clone, Copy, Default)]
+struct Spent {
+    cost: Cost,
+    server: f64,
+    kept_mib: f64,
 }
 
 struct Bench {
@@ -62,7 +101,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn run(&self, state: &Path, results: &mut [[Vec<Cost>; 2]; 5]) -> Outcome<()> {
+    fn run(&self, state: &Path, peer_first: bool, results: &mut [[Vec<Spent>; 2]; 5]) -> Outcome<()> {
         remove(&self.dir)?;
         std::fs::create_dir_all(&self.dir)?;
         self.drop_databases()?;
@@ -80,24 +119,44 @@ impl Bench {
                 client.batch_execute(CHANGE)?;
                 client.batch_execute("VACUUM records")?;
             }
-            results[phase][0].push(self.rekeep(&["backup", &url])?);
-            results[phase][1].push(self.dump(&format!("dumps/{phase}"))?);
+            let dump = format!("dumps/{phase}");
+            self.both(peer_first, &mut results[phase], &|| self.rekeep(&["backup", &url]), &|| self.dump(&dump))?;
             let after = sizes()?;
             for tool in 0..2 {
-                let cost = Cost { wall_seconds: after[tool] - before[tool], ..Cost::default() };
-                results[3 + phase][tool].push(cost);
+                results[3 + phase][tool].push(Spent { kept_mib: after[tool] - before[tool], ..Spent::default() });
             }
             before = after;
         }
         let was = digest(&mut client)?;
         let mut copy = self.cluster.database("own");
-        results[2][0].push(self.rekeep(&["restore", "latest", &self.cluster.url("own")])?);
         let mut peer = self.cluster.database("peer");
-        results[2][1].push(self.restore("dumps/1")?);
+        let own = self.cluster.url("own");
+        let restore = || self.rekeep(&["restore", "latest", &own]);
+        self.both(peer_first, &mut results[2], &restore, &|| self.restore("dumps/1"))?;
         for (name, client) in [("rekeep", &mut copy), ("pg_restore", &mut peer)] {
             if digest(client)? != was {
                 return Err(format!("{name} restored another table").into());
             }
+        }
+        Ok(())
+    }
+
+    /// Does one thing with both, in this order or the other.
+    fn both(
+        &self,
+        peer_first: bool,
+        into: &mut [Vec<Spent>; 2],
+        own: &dyn Fn() -> Outcome<Cost>,
+        peer: &dyn Fn() -> Outcome<Cost>,
+    ) -> Outcome<()> {
+        for turn in 0..2 {
+            let tool = usize::from((turn == 1) != peer_first);
+            // What the one before left to be written is written before the next begins.
+            self.cluster.client("postgres").batch_execute("CHECKPOINT")?;
+            let before = postmaster::cpu_seconds(&self.cluster.data())?;
+            let cost = if tool == 0 { own()? } else { peer()? };
+            let server = postmaster::cpu_seconds(&self.cluster.data())? - before;
+            into[tool].push(Spent { cost, server, kept_mib: 0.0 });
         }
         Ok(())
     }
@@ -166,9 +225,8 @@ fn fill(state: &Path, client: &mut postgres::Client) -> Outcome<()> {
         out.write_all(line.as_bytes())?;
     }
     out.finish()?;
-    client.batch_execute(
-        "ALTER TABLE records ADD PRIMARY KEY (id); CREATE INDEX ON records (city, updated); VACUUM ANALYZE records",
-    )?;
+    client.batch_execute("ALTER TABLE records ADD PRIMARY KEY (id); CREATE INDEX ON records (city, updated)")?;
+    client.batch_execute("VACUUM ANALYZE records")?;
     Ok(())
 }
 

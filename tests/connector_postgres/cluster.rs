@@ -11,6 +11,7 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 use tempfile::TempDir;
 
@@ -327,16 +328,19 @@ impl Room {
     }
 }
 
-/// A folder of the server's on a file system of 8 MiB.
-pub struct SmallDisk(pub PathBuf);
+/// A folder of the server's on a file system of 8 MiB, for one test at a time.
+pub struct SmallDisk(pub PathBuf, #[allow(dead_code, reason = "it is held, not looked at")] MutexGuard<'static, ()>);
+
+static SMALL_DISK: Mutex<()> = Mutex::new(());
 
 impl SmallDisk {
     pub fn open() -> Self {
+        let alone = SMALL_DISK.lock().unwrap_or_else(PoisonError::into_inner);
         let parts = std::env::var_os("REKEEP_PARTS").expect("REKEEP_PARTS says where parts lie");
         let dir = PathBuf::from(parts).join("small-disk").join(format!("postgres-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         give(&dir);
-        Self(fs::canonicalize(dir).unwrap())
+        Self(fs::canonicalize(dir).unwrap(), alone)
     }
 }
 

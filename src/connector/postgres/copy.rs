@@ -231,8 +231,15 @@ mod tests {
             put_header(&mut bytes);
             for row in &rows {
                 put_count(row.len(), &mut bytes);
-                for field in row {
-                    put_field(field.as_deref(), &mut bytes);
+                for (at, field) in row.iter().enumerate() {
+                    if at % 2 == 0 {
+                        put_field(field.as_deref(), &mut bytes);
+                        continue;
+                    }
+                    make_field(&mut bytes, |out| {
+                        out.extend_from_slice(field.as_deref().unwrap_or(b"not set"));
+                        Some(field.is_some())
+                    }).unwrap();
                 }
             }
             put_trailer(&mut bytes);

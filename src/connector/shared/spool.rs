@@ -214,7 +214,12 @@ mod tests {
     #[test]
     fn what_is_written_is_read_anywhere_and_does_not_stand_on_disk() {
         let dir = tempfile::tempdir().unwrap();
-        let spool = Spool::new(dir.path()).unwrap();
+        for has_aes in [true, false] {
+            check(&Spool::sealed_by(Cipher::new(has_aes).unwrap(), dir.path()).unwrap());
+        }
+    }
+
+    fn check(spool: &Arc<Spool>) {
         let text: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
         let mut starts = Vec::new();
         for part in [&text[..5], &text[5..200_000], &text[200_000..]] {

@@ -177,6 +177,36 @@ fn files_are_looked_at_without_a_cluster_and_estimates_write_nothing() {
 }
 
 #[test]
+fn a_command_line_that_is_wrong_is_refused_in_words() {
+    let room = Room::new(1);
+    let d = room.path("d");
+    for tool in ["asbackup", "asrestore"] {
+        for (wrong, words) in [
+            (&["--socket-timeout", "x"][..], "--socket-timeout"),
+            (&["--max-retries=-1"], "--max-retries"),
+            (&["-p", "70000"], "70000"),
+            (&["--no-such-flag"], "--no-such-flag"),
+        ] {
+            let output = Command::new(env!("CARGO_BIN_EXE_rekeep"))
+                .args([tool, "-n", "test", "-d", &d])
+                .args(wrong)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.code() == Some(1) && said.contains(words), "{tool} {wrong:?}: {said}");
+        }
+    }
+    room.fails("asbackup", &["-n", "test", "-d", &d, "-w", "0"], "0 is not in");
+    let output = Command::new(env!("CARGO_BIN_EXE_rekeep"))
+        .args(["asbackup", "-h", "127.0.0.1:99999", "-n", "test", "-d", &d])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("HOST[:TLS_NAME][:PORT]"), "{said}");
+    assert!(!Path::new(&d).exists());
+}
+
+#[test]
 fn parts_are_chosen_by_partitions_and_nodes_as_the_tool_spells_them() {
     let room = Room::new(600);
     let count = |arguments: &[&str]| {

@@ -359,6 +359,48 @@ fn files_that_stand_are_only_replaced_when_asked() {
     );
 }
 
+#[test]
+fn pipes_and_devices_are_written_to_and_links_stay() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let room = Room::new();
+    let text = file("n", true, (0..20).map(|n| (n, n)));
+    room.write("x.asb", &text);
+    let taken = room.back_up(&room.url("x.asb"));
+    let always = |name: &str, single: bool| {
+        let target = Registry::default().target(&room.url(name), &options(json!({ "single_file": single })))?;
+        let how = RestoreOptions { overwrite: Some(Overwrite::Always), parallel: 1, ..RestoreOptions::default() };
+        let snapshot = snapshot(&room.repo, taken.id.unwrap());
+        restore(&room.repo, &snapshot, target.as_ref(), &how, &Heard::default())
+    };
+    always("whole.asb", true).unwrap();
+    let whole = fs::read(room.path("whole.asb")).unwrap();
+    for single in [true, false] {
+        for name in ["pipe", "pipe.asb"] {
+            let pipe = room.path(name);
+            rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+            let read = std::thread::scope(|scope| {
+                let reader = scope.spawn(|| fs::read(&pipe).unwrap());
+                always(name, single).unwrap();
+                reader.join().unwrap()
+            });
+            assert_eq!(read, whole);
+            assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo(), "it is what it was");
+            fs::remove_file(&pipe).unwrap();
+        }
+    }
+    room.write("real.asb", "old");
+    std::os::unix::fs::symlink("real.asb", room.path("link.asb")).unwrap();
+    always("link.asb", true).unwrap();
+    assert!(room.path("link.asb").is_symlink());
+    assert_eq!(fs::read(room.path("real.asb")).unwrap(), whole);
+    fs::remove_file(room.path("real.asb")).unwrap();
+    let said = always("link.asb", true).unwrap_err().to_string();
+    assert!(said.contains("a link that points to nothing"), "{said}");
+    fs::create_dir(room.path("dir.asb")).unwrap();
+    let said = always("dir.asb", true).unwrap_err().to_string();
+    assert!(said.contains("it is a directory"), "{said}");
+}
+
 const MINUTE: i64 = 60_000;
 const BEGIN: i64 = 1_700_000_000_000;
 

@@ -121,7 +121,8 @@ impl ClusterArgs {
             };
             let (name, port) = match rest.rsplit_once(':') {
                 Some((name, port)) => (Some(name), port),
-                None if rest.parse::<u16>().is_ok() || rest.is_empty() => (None, rest),
+                // No name is all digits: that is a port, if there is such a one.
+                None if rest.bytes().all(|byte| byte.is_ascii_digit()) => (None, rest),
                 None => (Some(rest), ""),
             };
             let port = if port.is_empty() { self.port } else { port.parse().map_err(|_| wrong(text))? };

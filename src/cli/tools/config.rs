@@ -71,7 +71,8 @@ fn said(tool: Tool, given: &ArgMatches) -> Result<Vec<Said>, Failure> {
         of_yaml(tool, &path, &mut all)?;
         return Ok(all);
     }
-    if given.get_flag("no_config_file") {
+    // A line that is wrong elsewhere is read up to there, and knows no defaults.
+    if given.try_get_one::<bool>("no_config_file").ok().flatten().copied().unwrap_or(false) {
         return Ok(all);
     }
     let instance = given.get_one::<String>("instance").map(String::as_str);

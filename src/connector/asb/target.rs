@@ -14,7 +14,10 @@ use crate::{
     connector::{
         CollectionTarget, ConnectorError, Meets, Outcomes, Overwrite, Removal, Source, SourceUrl, Target,
         TargetAbilities, TargetCollection, TargetEnd, TargetPlan, TargetSession,
-        shared::publish::{Present, publish},
+        shared::{
+            publish::{Present, publish},
+            stream::{is_stream, open_stream},
+        },
         void_time::void_time_of,
     },
     record::{Digest, KeyCodec, KeyRange, RecordBatch, RecordStream},
@@ -26,6 +29,7 @@ use std::{
     fs,
     io::{self, BufWriter, Read as _, Write},
     path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
 };
 use tempfile::NamedTempFile;
 
@@ -40,6 +44,8 @@ const MAX_RECORD_BYTES: u64 = 32 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Way {
     Standard,
+    /// Into what is there: a pipe or a device.
+    Into(PathBuf),
     /// One file.
     File(PathBuf),
     /// Files in a folder.
@@ -53,6 +59,26 @@ pub struct AsbTarget {
     cipher: Option<Cipher>,
     part: PartOptions,
     write: WriteOptions,
+    stop: Arc<AtomicBool>,
+}
+
+/// How one file is written: what is no file is written to, and a link stays one.
+fn file(path: PathBuf) -> Result<Way, ConnectorError> {
+    let unwritable = |reason: &str| {
+        Err(ConnectorError::Unwritable { object: path.display().to_string(), reason: reason.to_owned() })
+    };
+    match fs::metadata(&path) {
+        Ok(found) if is_stream(&found) => Ok(Way::Into(path)),
+        Ok(found) if found.is_dir() => unwritable("it is a directory"),
+        Ok(found) if !found.is_file() => unwritable("it is no file, pipe or character device"),
+        Ok(_) if path.is_symlink() => match fs::canonicalize(&path) {
+            Ok(real) => Ok(Way::File(real)),
+            Err(error) => unwritable(&error.to_string()),
+        },
+        Err(_) if path.is_symlink() => unwritable("it is a link that points to nothing"),
+        // What else is wrong with it is said when it is made.
+        Ok(_) | Err(_) => Ok(Way::File(path)),
+    }
 }
 
 impl AsbTarget {
@@ -73,9 +99,10 @@ impl AsbTarget {
         let way = match AsbPlace::of(url, &PlaceOptions::default())? {
             AsbPlace::Standard => Way::Standard,
             AsbPlace::Spots(spots) => match spots.first().and_then(Spot::path).map(Path::to_owned) {
-                Some(path) if write.single_file => Way::File(path),
+                Some(path) if write.single_file => file(path)?,
+                Some(path) if fs::metadata(&path).is_ok_and(|found| is_stream(&found)) => Way::Into(path),
                 Some(path) if path.is_dir() || !path.to_string_lossy().ends_with(SUFFIX) => Way::Folder(path),
-                Some(path) => Way::File(path),
+                Some(path) => file(path)?,
                 None => return Err(wrong("it names no place")),
             },
         };
@@ -85,13 +112,13 @@ impl AsbTarget {
             let reason = format!("the prefix `{prefix}` makes no names of files that are read again");
             return Err(ConnectorError::Options { reason });
         }
-        Ok(Self { way, cipher: cipher.cipher()?, part, write })
+        Ok(Self { way, cipher: cipher.cipher()?, part, write, stop: Arc::default() })
     }
 
     fn object(&self) -> String {
         match &self.way {
             Way::Standard => "standard output".to_owned(),
-            Way::File(path) | Way::Folder(path) => path.display().to_string(),
+            Way::Into(path) | Way::File(path) | Way::Folder(path) => path.display().to_string(),
         }
     }
 
@@ -103,7 +130,7 @@ impl AsbTarget {
     /// Files that stand where new ones go.
     fn standing(&self) -> Result<Vec<PathBuf>, ConnectorError> {
         match &self.way {
-            Way::Standard => Ok(Vec::new()),
+            Way::Standard | Way::Into(_) => Ok(Vec::new()),
             Way::File(path) => Ok(if path.exists() { vec![path.clone()] } else { Vec::new() }),
             Way::Folder(path) if !path.exists() => Ok(Vec::new()),
             Way::Folder(path) => Ok(folder(path)?.into_iter().map(|(path, _)| path).collect()),
@@ -155,6 +182,10 @@ impl Target for AsbTarget {
         TargetAbilities { to_stdout: self.way == Way::Standard, ..TargetAbilities::default() }
     }
 
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        Some(Arc::clone(&self.stop))
+    }
+
     fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {
         Ok(taken(collections, self.standing()?.is_empty()))
     }
@@ -197,6 +228,7 @@ impl Target for AsbTarget {
             missing: Vec::new(),
             made: BTreeMap::new(),
             opened: vec![false; plan.collections.len()],
+            stop: Arc::clone(&self.stop),
         }))
     }
 
@@ -204,7 +236,7 @@ impl Target for AsbTarget {
         let part = &self.part;
         Ok(match &self.way {
             _ if *part != PartOptions::default() => None,
-            Way::Standard => None,
+            Way::Standard | Way::Into(_) => None,
             Way::File(path) | Way::Folder(path) => {
                 Some(Box::new(AsbSource::of(AsbPlace::Spots(vec![Spot::Here(path.clone())]), self.cipher.clone())))
             }
@@ -233,6 +265,7 @@ struct AsbWriting {
     /// What stands beside the records, by kind.
     made: BTreeMap<&'static str, u64>,
     opened: Vec<bool>,
+    stop: Arc<AtomicBool>,
 }
 
 /// Counts what is written.
@@ -243,6 +276,7 @@ struct Counted {
 
 enum Sink {
     Standard(io::Stdout),
+    Stream(fs::File),
     File(BufWriter<NamedTempFile>),
 }
 
@@ -250,6 +284,7 @@ impl Write for Counted {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = match &mut self.out {
             Sink::Standard(out) => out.write(bytes)?,
+            Sink::Stream(out) => out.write(bytes)?,
             Sink::File(out) => out.write(bytes)?,
         };
         self.bytes += written as u64;
@@ -259,6 +294,7 @@ impl Write for Counted {
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.out {
             Sink::Standard(out) => out.flush(),
+            Sink::Stream(out) => out.flush(),
             Sink::File(out) => out.flush(),
         }
     }
@@ -286,7 +322,7 @@ impl OpenFile {
         let mut counted = self.out.finish()?;
         counted.flush()?;
         Ok(match counted.out {
-            Sink::Standard(_) => None,
+            Sink::Standard(_) | Sink::Stream(_) => None,
             Sink::File(out) => Some((out.into_inner().map_err(io::IntoInnerError::into_error)?, self.name)),
         })
     }
@@ -362,6 +398,7 @@ impl AsbWriting {
     fn open_file(&self, name: PathBuf, header: &[u8]) -> Result<OpenFile, ConnectorError> {
         let out = match &self.way {
             Way::Standard => Sink::Standard(io::stdout()),
+            Way::Into(path) => Sink::Stream(open_stream(path, &self.stop).map_err(self.failed("open"))?),
             Way::File(_) | Way::Folder(_) => {
                 let dir = name.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
                 let file = tempfile::Builder::new().prefix(".rekeep-").suffix(SUFFIX).tempfile_in(dir);
@@ -378,7 +415,7 @@ impl AsbWriting {
         let folder = match &self.way {
             Way::Folder(folder) => folder,
             Way::File(path) => return path.clone(),
-            Way::Standard => return PathBuf::new(),
+            Way::Standard | Way::Into(_) => return PathBuf::new(),
         };
         if self.write.layout == Some(Layout::Service) {
             let stem = if is_metadata { METADATA_PREFIX } else { "0_" };

@@ -9,7 +9,10 @@ use crate::{
     connector::{
         CollectionTarget, ConnectorError, Meets, Outcomes, Overwrite, RecordLookup, Removal, Source, SourceUrl, Target,
         TargetAbilities, TargetCollection, TargetEnd, TargetPlan, TargetSession,
-        shared::publish::{Present, publish},
+        shared::{
+            publish::{Present, publish},
+            stream::{is_stream, open_stream},
+        },
     },
     record::{KeyCodec, KeyRange, RecordBatch, RecordStream, key::decode_int},
 };
@@ -18,11 +21,7 @@ use std::{
     fs,
     io::{self, BufWriter, Read, Write},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
 };
 use tempfile::NamedTempFile;
 
@@ -104,44 +103,6 @@ impl JsonlTarget {
         }
     }
 }
-
-#[cfg(unix)]
-fn is_stream(metadata: &fs::Metadata) -> bool {
-    use std::os::unix::fs::FileTypeExt as _;
-    metadata.file_type().is_fifo() || metadata.file_type().is_char_device()
-}
-
-#[cfg(not(unix))]
-fn is_stream(_metadata: &fs::Metadata) -> bool {
-    false
-}
-
-/// Opens a pipe or device for writing; waits for somebody who reads the pipe.
-#[cfg(unix)]
-fn open_stream(path: &Path, stop: &AtomicBool) -> io::Result<fs::File> {
-    use rustix::fs::{Mode, OFlags};
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    loop {
-        match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(fd) => {
-                let flags = rustix::fs::fcntl_getfl(&fd)?;
-                rustix::fs::fcntl_setfl(&fd, flags - OFlags::NONBLOCK)?;
-                return Ok(fd.into());
-            }
-            Err(rustix::io::Errno::NXIO) if !stop.load(Ordering::Relaxed) => std::thread::sleep(READER_PAUSE),
-            Err(rustix::io::Errno::NXIO) => return Err(io::Error::other("interrupted before anybody read it")),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-#[cfg(not(unix))]
-fn open_stream(_path: &Path, _stop: &AtomicBool) -> io::Result<fs::File> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-/// How long until it is asked again whether a pipe has a reader.
-const READER_PAUSE: Duration = Duration::from_millis(20);
 
 enum Output {
     Standard(BufWriter<io::Stdout>),

@@ -1,4 +1,4 @@
-//! What several connectors need: sorting records that come in any order, and files that get their names when they are whole.
+//! What several connectors need: sorting records that come in any order, files that get their names when they are whole, and what is written to as it stands.
 #![cfg_attr(
     not(all(feature = "sqlite", feature = "jsonl", feature = "asb", feature = "postgresql")),
     allow(dead_code, reason = "each is used by connectors")
@@ -9,4 +9,5 @@ pub(in crate::connector) mod shapes;
 pub(in crate::connector) mod sort;
 pub(in crate::connector) mod space;
 pub(in crate::connector) mod spool;
+pub(in crate::connector) mod stream;
 pub(in crate::connector) mod trust;

@@ -242,7 +242,10 @@ impl<'a> Worker<'a> {
         }
         let wrong =
             |reason: &str| Err(ConnectorError::Unreadable { object: file.origin.clone(), reason: reason.to_owned() });
-        if std::str::from_utf8(name).is_err() || name.is_empty() {
+        if name.is_empty() {
+            return wrong("it does not say which namespace it is of (`# namespace NAME` in its first lines)");
+        }
+        if std::str::from_utf8(name).is_err() {
             return wrong("the name of its namespace is no text");
         }
         if self.sorters.len() == MAX_NAMESPACES {

@@ -135,8 +135,80 @@ fn a_missing_or_wrong_key_is_guessed() {
     assert!(wrong.contains("the key or the mode is wrong"), "{wrong}");
     let wrong = said("source-ns2.zstd.aes256.asb", Some(Cipher::new(Mode::Aes256, &[7; 32])));
     assert!(wrong.contains("the key or the mode is wrong"), "{wrong}");
+    for (begins, words) in [(&b"\x1f\x8b\x08\x00"[..], "gzip"), (b"\xef\xbb\xbfVersion 3.1\n", "byte order mark")] {
+        let said = open(std::io::Cursor::new(begins.to_vec()), None).err().unwrap().to_string();
+        assert!(said.contains(words) && !said.contains("encrypted"), "{said}");
+    }
     let empty = open(std::io::empty(), None).err().unwrap().to_string();
     assert!(empty.contains("empty") && !empty.contains("encrypted"), "{empty}");
+}
+
+/// How many records come before an error, and the error; `None` if there is none.
+fn records_until_wrong(bytes: Vec<u8>) -> (usize, Option<AsbError>) {
+    let mut reader = match open(std::io::Cursor::new(bytes), None) {
+        Ok((reader, _)) => reader,
+        Err(error) => return (0, Some(error)),
+    };
+    let (mut record, mut count) = (Record::default(), 0);
+    loop {
+        match reader.next(&mut record) {
+            Ok(Some(Item::Record)) => count += 1,
+            Ok(Some(_)) => {}
+            Ok(None) => return (count, None),
+            Err(error) => return (count, Some(error)),
+        }
+    }
+}
+
+#[test]
+fn a_compressed_file_that_is_cut_off_is_never_taken_for_whole_and_gives_what_came_before() {
+    // Each record in a frame's block of its own, so that the stream can end between two.
+    let text = plain();
+    let mut packed = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    let mut ends = Vec::new();
+    for item in text.split_inclusive(|byte| *byte == b'\n') {
+        packed.write_all(item).unwrap();
+        packed.flush().unwrap();
+        ends.push(packed.get_ref().len());
+    }
+    let packed = packed.finish().unwrap();
+    let (all, wrong) = records_until_wrong(packed.clone());
+    assert!(all > 50 && wrong.is_none(), "{wrong:?}");
+    let mut most = 0;
+    for end in ends {
+        let (count, wrong) = records_until_wrong(packed[..end].to_vec());
+        let wrong = wrong.unwrap();
+        assert!(count >= most && wrong.to_string().contains("compressed stream ends in the middle"), "{wrong}");
+        assert_eq!(wrong.fault(), Some(Fault::Truncated));
+        most = count;
+    }
+    assert_eq!(most, all, "all of them came, and still it is not whole");
+    // Damaged in the middle: what came before is there.
+    let mut damaged = packed;
+    let middle = damaged.len() / 2;
+    damaged[middle..].iter_mut().for_each(|byte| *byte = 0xff);
+    let (count, wrong) = records_until_wrong(damaged);
+    let wrong = wrong.unwrap();
+    assert!(count > 0 && wrong.to_string().contains("damaged from here on"), "{wrong}");
+    assert_eq!(wrong.fault(), Some(Fault::Truncated));
+}
+
+#[test]
+fn damage_that_only_the_checksum_shows_is_not_said_to_begin_behind_it() {
+    let mut packed = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    packed.include_checksum(true).unwrap();
+    packed.write_all(&plain()).unwrap();
+    let mut packed = packed.finish().unwrap();
+    *packed.last_mut().unwrap() ^= 1;
+    let wrong = records_until_wrong(packed).1.unwrap();
+    assert!(wrong.to_string().contains("some of what came before is damaged"), "{wrong}");
+    assert_eq!(wrong.fault(), Some(Fault::Truncated));
+}
+
+#[test]
+fn files_that_were_joined_are_told_from_damaged_ones() {
+    let (count, wrong) = records_until_wrong([plain(), plain()].concat());
+    assert!(count > 50 && wrong.unwrap().to_string().contains("another file begins here"));
 }
 
 #[test]

@@ -54,6 +54,12 @@ impl AsbError {
     }
 }
 
+/// What an input's error holds where nothing comes behind it and what came before is good: a stream that was cut off, or is
+/// damaged from there on. A reader takes it for the end, and says so.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct BrokenOff(pub String);
+
 /// Why a piece cannot be parsed: more bytes are needed, or it is wrong.
 #[derive(Debug)]
 pub(super) enum Stop {

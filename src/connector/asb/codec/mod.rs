@@ -9,7 +9,7 @@ mod reader;
 mod record;
 mod writer;
 
-pub use error::{AsbError, Fault};
+pub use error::{AsbError, BrokenOff, Fault};
 pub use float::{float_from_text, float_to_text};
 pub use index::{Index, IndexData, IndexKind, Module};
 pub use reader::{AsbReader, Header, Item};

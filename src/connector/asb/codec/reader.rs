@@ -3,12 +3,15 @@
 
 use super::{
     MAX_ITEM_BYTES, Version,
-    cursor::Cursor,
-    error::{AsbError, Fault, Stop},
+    cursor::{Cursor, wrong_at},
+    error::{AsbError, BrokenOff, Fault, Stop},
     index::{Index, Module, parse_index},
     record::Record,
 };
 use std::io::Read;
+
+const JOINED: &str =
+    "another file begins here: several were joined into one, and are to be given one by one, or as a directory";
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -50,6 +53,8 @@ pub struct AsbReader<R> {
     offset: u64,
     line: u64,
     ended: bool,
+    /// Why the input ended where it should not, until that was told.
+    broken: Option<String>,
     header: Header,
     /// Where in the buffer the last piece was found wrong.
     failed_at: usize,
@@ -68,10 +73,21 @@ impl<R: Read> AsbReader<R> {
             offset: 0,
             line: 1,
             ended: false,
+            broken: None,
             header: Header::default(),
             failed_at: 0,
         };
-        reader.header = reader.piece("the header", header)?;
+        reader.header = match reader.piece("the header", header) {
+            Ok(header) => header,
+            Err(error) => {
+                let at = reader.buffer.len();
+                // What is not all there cannot be told from what is something else.
+                return Err(match reader.broken.take() {
+                    Some(words) => reader.wrong(at, Fault::Truncated, words),
+                    None => error,
+                });
+            }
+        };
         Ok(reader)
     }
 
@@ -97,15 +113,25 @@ impl<R: Read> AsbReader<R> {
     #[inline]
     pub fn next(&mut self, record: &mut Record) -> Result<Option<Item>, AsbError> {
         let escapes = self.header.version.escapes();
-        self.piece("an item", |cursor, at_end| match cursor.peek() {
+        let next = self.piece("an item", |cursor, at_end| match cursor.peek() {
             Err(_) if at_end => Ok(None),
             Err(more) => Err(more),
             Ok(b'+') => record.parse(cursor, escapes).map(|()| Some(Item::Record)),
             Ok(b'*') => global(cursor, escapes).map(Some),
             Ok(b'#') => Ok(Some(Item::Unknown(cursor.raw_line(escapes)?.to_vec()))),
             Ok(b'-') => cursor.wrong("a bin stands where no record is open: the record before it announces fewer"),
+            Ok(b'V') if cursor.pass(b"Version ").is_ok_and(|it| it) => wrong_at(0, JOINED),
             Ok(_) => cursor.unexpected("a record (`+ `) or a global line (`* `)"),
-        })
+        });
+        match (next, &self.broken) {
+            // Between two items nobody else would see it.
+            (Ok(None), Some(_)) => {
+                self.failed_at = self.buffer.len();
+                let words = self.broken.take().unwrap_or_default();
+                Err(self.wrong(self.failed_at, Fault::Truncated, words))
+            }
+            (next, _) => next,
+        }
     }
 
     /// Goes on behind an item that is wrong, at the next line that begins as a record or an index does. Gives the offset;
@@ -174,9 +200,12 @@ impl<R: Read> AsbReader<R> {
                 Err(Stop::More(_)) if self.ended => {
                     self.failed_at = self.buffer.len();
                     let begun = self.line;
-                    let reason = format!(
-                        "the file ends in the middle of {what} that begins on line {begun}: it was cut off, or is still being written"
-                    );
+                    let reason = match self.broken.take() {
+                        Some(words) => format!("{words}; {what} that begins on line {begun} is not all there"),
+                        None => format!(
+                            "the file ends in the middle of {what} that begins on line {begun}: it was cut off, or is still being written"
+                        ),
+                    };
                     return Err(self.wrong(self.buffer.len(), Fault::Truncated, reason));
                 }
                 Err(Stop::More(needed)) => {
@@ -225,6 +254,11 @@ impl<R: Read> AsbReader<R> {
                     }
                     Ok(read) => filled += read,
                     Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(error) if is_broken_off(&error) => {
+                        self.ended = true;
+                        self.broken = Some(error.to_string());
+                        break;
+                    }
                     Err(source) => {
                         self.buffer.truncate(filled);
                         return Err(AsbError::Io { offset: self.offset + filled as u64, source });
@@ -235,6 +269,11 @@ impl<R: Read> AsbReader<R> {
         }
         Ok(())
     }
+}
+
+fn is_broken_off(error: &std::io::Error) -> bool {
+    let Some(inner) = error.get_ref() else { return false };
+    inner.is::<BrokenOff>()
 }
 
 #[inline]

@@ -366,7 +366,11 @@ mod tests {
             let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
             let panicked = catch_unwind(AssertUnwindSafe(|| {
                 std::thread::scope(|scope| {
-                    scope.spawn(|| while !stop.load(Ordering::Relaxed) && channels[0].0.send(Message::End).is_ok() {});
+                    scope.spawn(|| {
+                        while !stop.load(Ordering::Relaxed) && channels[0].0.send(Message::End).is_ok() {
+                            std::hint::spin_loop();
+                        }
+                    });
                     let _readers = Readers { channels: &channels, next: &next, stop: &stop };
                     channels[0].1.recv().unwrap();
                     panic!("on purpose");

@@ -215,7 +215,7 @@ fn view(job: Job) -> JobView {
 /// Shows a job of any kind, with all that came of it
 #[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "Job", params(("id" = i64, Path, description = "Its number")), responses(
     (status = 200, description = "It", body = JobView),
-    (status = 400, description = "It is no number", body = String),
+    (status = 400, description = "It is no number", body = Refusal),
     (status = 404, description = "There is none", body = Refusal),
     (status = 401, description = "A key is needed", body = Refusal), (status = 403, description = "The key may not", body = Refusal)
 ))]

@@ -120,7 +120,7 @@ fn no_job(id: i64) -> Refusal {
 #[utoipa::path(get, path = "/v1/restore/status/{jobId}", tag = "Restore",
     params(("jobId" = i64, Path, description = "The job's number")), responses(
     (status = 200, description = "How far it is", body = RestoreJobStatus),
-    (status = 400, description = "It is no number", body = String),
+    (status = 400, description = "It is no number", body = Refusal),
     (status = 404, description = "There is no such job", body = Refusal),
     (status = 401, description = "A key is needed", body = Refusal), (status = 403, description = "The key may not", body = Refusal)
 ))]
@@ -200,7 +200,7 @@ pub(super) async fn jobs(
 #[utoipa::path(post, path = "/v1/restore/cancel/{jobId}", tag = "Restore",
     params(("jobId" = i64, Path, description = "The job's number")), responses(
     (status = 202, description = "It ends where that is safe"),
-    (status = 400, description = "It is no number", body = String),
+    (status = 400, description = "It is no number", body = Refusal),
     (status = 404, description = "There is no such job", body = Refusal),
     (status = 409, description = "It is over", body = Refusal),
     (status = 401, description = "A key is needed", body = Refusal), (status = 403, description = "The key may not", body = Refusal)
@@ -227,7 +227,7 @@ pub(super) async fn cancel(
 #[utoipa::path(get, path = "/v1/retrieve/configuration/{name}/{timestamp}", tag = "Restore",
     params(("name" = String, Path, description = "The routine"), ("timestamp" = i64, Path, description = "When the backup began, in milliseconds")), responses(
     (status = 200, description = "A zip archive of aerospike_0.conf and so on", body = Vec<u8>, content_type = "application/zip"),
-    (status = 400, description = "It is no time", body = String),
+    (status = 400, description = "It is no time", body = Refusal),
     (status = 404, description = "There is no such backup, or it holds none", body = Refusal),
     (status = 503, description = "The repository cannot be read now", body = Refusal),
     (status = 401, description = "A key is needed", body = Refusal), (status = 403, description = "The key may not", body = Refusal)

@@ -8,6 +8,9 @@ use std::{
 /// A directory on a file system of 8 MiB, which `tests/run` mounts.
 pub struct SmallDisk(pub PathBuf, #[expect(dead_code, reason = "held while it is used")] MutexGuard<'static, ()>);
 
+/// What is larger is some other file system.
+const MOST_BYTES: u64 = 64 << 20;
+
 /// There is one such disk, which two tests would fill together.
 static DISK: Mutex<()> = Mutex::new(());
 
@@ -18,6 +21,9 @@ impl SmallDisk {
         let parts = std::env::var_os("REKEEP_PARTS").expect("REKEEP_PARTS says where parts lie");
         let dir = PathBuf::from(parts).join(part).join(std::process::id().to_string());
         std::fs::create_dir_all(&dir).unwrap();
+        let stat = rustix::fs::statvfs(&dir).unwrap();
+        let is_small = stat.f_blocks * stat.f_frsize <= MOST_BYTES;
+        assert!(is_small, "nothing small is mounted at {}, and what is there will not be filled", dir.display());
         Self(dir, alone)
     }
 

@@ -531,7 +531,7 @@ impl WriteSession {
         }
         let storage = &self.shared.inner.storage;
         let mut unlisted: HashSet<ObjectName> = relied.into_iter().collect();
-        for_each_pack(&self.shared.inner, &mut |name, _| {
+        self.shared.inner.for_each_listed_pack(&mut |name, _| {
             unlisted.remove(&name);
         })?;
         for name in unlisted {
@@ -591,7 +591,7 @@ fn first_listings(inner: &Inner) -> Result<(SessionPacks, Vec<Warning>), RepoErr
     inner.refresh_index(&mut warnings)?;
     let described = KnownPacks::of(&inner.catalog)?;
     let mut present = Vec::new();
-    for_each_pack(inner, &mut |name, bytes| present.extend(described.number(&name, bytes)))?;
+    inner.for_each_listed_pack(&mut |name, bytes| present.extend(described.number(&name, bytes)))?;
     if faults::is_broken(Rule::PackMustBeListed) {
         present.extend(described.numbers());
     }
@@ -612,17 +612,6 @@ fn first_listings(inner: &Inner) -> Result<(SessionPacks, Vec<Warning>), RepoErr
         presence.keeps_away_from(id);
     }
     Ok((presence, warnings))
-}
-
-/// What `packs/` lists, name by name as it comes; a name may come twice.
-fn for_each_pack(inner: &Inner, visit: &mut dyn FnMut(ObjectName, u64)) -> Result<(), RepoError> {
-    inner.list_pages("packs/", &mut |page| {
-        for object in page {
-            if let Some(name) = names::parse_pack(&object.name) {
-                visit(name, object.bytes);
-            }
-        }
-    })
 }
 
 #[cfg(test)]

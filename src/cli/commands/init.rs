@@ -3,7 +3,7 @@
 use crate::{
     cli::{
         context::{Context, host_name},
-        exit::{Failure, Status, usage},
+        exit::{Failure, Kept as _, Status, usage},
         interrupt,
         password::PasswordSource,
     },
@@ -70,18 +70,15 @@ pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Status, Failure>
     }
     let init = InitOptions { kdf, label: args.label.clone().unwrap_or_else(default_label) };
     let traits = Traits { suite: args.suite, regions: &args.allowed_regions, parity: args.parity };
-    let (repo, recovery) = Repository::init_as(&traits, &storage, &password, like.as_ref(), &init, &open).map_err(
-        |error| match error {
-            // It had not begun.
-            RepoError::AlreadyExists { .. } | RepoError::Occupied { .. } | RepoError::Location { .. } => {
-                Failure::from(error)
-            }
-            error => Failure {
-                kept: Some("if `rekeep.json` was made, the repository is usable with its password; else run it again"),
-                ..Failure::from(error)
-            },
-        },
-    )?;
+    let (repo, recovery) = match Repository::init_as(&traits, &storage, &password, like.as_ref(), &init, &open) {
+        // It had not begun.
+        Err(error @ (RepoError::AlreadyExists { .. } | RepoError::Occupied { .. } | RepoError::Location { .. })) => {
+            return Err(error.into());
+        }
+        made => {
+            made.kept("if `rekeep.json` was made, the repository is usable with its password; else run it again")?
+        }
+    };
     // A help on a full disk, and no promise.
     let _ = storage.keep_reserve();
     for warning in repo.warnings().iter().chain(&repo.storage().weaker()) {

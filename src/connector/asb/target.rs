@@ -62,6 +62,12 @@ pub struct AsbTarget {
     stop: Arc<AtomicBool>,
 }
 
+/// Whether files go into a folder of this name: into what is there, if anything is.
+fn is_folder(path: &Path) -> bool {
+    let is_named_so = || !path.to_string_lossy().ends_with(SUFFIX);
+    fs::metadata(path).map_or_else(|_| is_named_so(), |found| found.is_dir() || !is_stream(&found) && is_named_so())
+}
+
 /// How one file is written: what is no file is written to, and a link stays one.
 fn file(path: PathBuf) -> Result<Way, ConnectorError> {
     let unwritable = |reason: &str| {
@@ -99,9 +105,7 @@ impl AsbTarget {
         let way = match AsbPlace::of(url, &PlaceOptions::default())? {
             AsbPlace::Standard => Way::Standard,
             AsbPlace::Spots(spots) => match spots.first().and_then(Spot::path).map(Path::to_owned) {
-                Some(path) if write.single_file => file(path)?,
-                Some(path) if fs::metadata(&path).is_ok_and(|found| is_stream(&found)) => Way::Into(path),
-                Some(path) if path.is_dir() || !path.to_string_lossy().ends_with(SUFFIX) => Way::Folder(path),
+                Some(path) if !write.single_file && is_folder(&path) => Way::Folder(path),
                 Some(path) => file(path)?,
                 None => return Err(wrong("it names no place")),
             },

@@ -150,28 +150,34 @@ fn waits(key: &str, format: Format) -> bool {
 }
 
 impl Begun {
-    /// Takes a file; `None` if it is under way.
-    fn write(&mut self, batch: &mut RecordBatch, index: usize, writer: &Writer<'_>) -> Result<Option<Was>, String> {
+    /// Takes a file.
+    fn write(
+        &mut self,
+        batch: &mut RecordBatch,
+        index: usize,
+        place: &FarPlace,
+        format: Format,
+    ) -> Result<Taken, String> {
         let mut file = PlainFile::of(batch, index)?;
         let key = std::str::from_utf8(file.key).map_err(|_| "object names must be UTF-8".to_owned())?.to_owned();
         let bytes = file.attributes.size.unwrap_or(0);
         let kept = KeptFile { bytes, mode: file.attributes.mode, mtime: file.attributes.mtime };
-        if waits(&key, writer.format) {
+        if waits(&key, format) {
             let path = self.scratch.path().join(&key);
             fs::create_dir_all(path.parent().unwrap_or(self.scratch.path())).map_err(|error| error.to_string())?;
             file.read(|attributes, content| write_file(&path, attributes, content))?;
             self.written.insert(key, kept);
-            return Ok(Some(Was::New));
+            return Ok(Taken::New);
         }
         if self.there.get(&key) == Some(&bytes) {
             self.written.insert(key, kept);
-            return Ok(Some(Was::There));
+            return Ok(Taken::There);
         }
-        let path = writer.place.path(&key);
+        let path = place.path(&key);
         if bytes > MAX_HELD {
-            file.read(|_, content| writer.place.tree().create(&path, content))?;
+            file.read(|_, content| place.tree().create(&path, content))?;
             self.written.insert(key, kept);
-            return Ok(Some(Was::New));
+            return Ok(Taken::New);
         }
         let held = file.read(|_, content| {
             let mut held = Vec::with_capacity(bytes as usize);
@@ -179,22 +185,16 @@ impl Begun {
             Ok(Bytes::from(held))
         })?;
         self.written.insert(key, kept);
-        writer.ended.borrow_mut().extend(self.uploads.add(path, held));
-        Ok(None)
+        Ok(Taken::Begun(self.uploads.add(path, held)))
     }
 }
 
-/// What a file is written with.
-struct Writer<'a> {
-    format: Format,
-    place: &'a FarPlace,
-    ended: std::cell::RefCell<Vec<Ended>>,
-}
-
 /// What was made of a file.
-enum Was {
+enum Taken {
     New,
     There,
+    /// It is under way; these came to their end meanwhile.
+    Begun(Vec<Ended>),
 }
 
 impl FarWriter<'_> {
@@ -203,7 +203,7 @@ impl FarWriter<'_> {
         let Some(begun) = &mut self.begun else { return };
         for Ended { path, outcome } in ended {
             match outcome {
-                Ok(_) => outcomes.count(Written::Inserted),
+                Ok(()) => outcomes.count(Written::Inserted),
                 Err(reason) => {
                     begun.incomplete += 1;
                     outcomes.fail(|| path, reason);
@@ -217,7 +217,7 @@ impl FarWriter<'_> {
         move |source| ConnectorError::Io { operation, object: object.clone(), source }
     }
 
-    /// Deletes blocks that were written and that nothing names any more. Gives whether there were any.
+    /// Deletes blocks that were written and that nothing names any more.
     fn drop_unnamed(&self, begun: &mut Begun, before: &Log, reset: &[String]) -> Result<(), ConnectorError> {
         let mut gone: Vec<String> = Vec::new();
         if self.session.wanted.cut.is_some() {
@@ -316,12 +316,12 @@ impl CollectionTarget for FarWriter<'_> {
             outcomes.existed += batch.len() as u64;
             return Ok(());
         };
-        let writer = Writer { format: self.format, place: &self.place, ended: std::cell::RefCell::default() };
+        let mut ended = Vec::new();
         for index in 0..batch.len() {
-            match begun.write(batch, index, &writer) {
-                Ok(None) => {}
-                Ok(Some(Was::New)) => outcomes.count(Written::Inserted),
-                Ok(Some(Was::There)) => outcomes.unchanged += 1,
+            match begun.write(batch, index, &self.place, self.format) {
+                Ok(Taken::Begun(done)) => ended.extend(done),
+                Ok(Taken::New) => outcomes.count(Written::Inserted),
+                Ok(Taken::There) => outcomes.unchanged += 1,
                 Err(reason) => {
                     begun.incomplete += 1;
                     let key = batch.row(index).key;
@@ -329,7 +329,6 @@ impl CollectionTarget for FarWriter<'_> {
                 }
             }
         }
-        let ended = writer.ended.into_inner();
         self.count(ended, outcomes);
         Ok(())
     }

@@ -28,8 +28,8 @@ struct Upload {
 /// One that came to its end.
 pub(super) struct Ended {
     pub(super) path: String,
-    /// Its length, or in words why it is not there.
-    pub(super) outcome: Result<u64, String>,
+    /// In words, why it is not there.
+    pub(super) outcome: Result<(), String>,
 }
 
 impl Uploads {
@@ -63,10 +63,10 @@ impl Uploads {
         let Upload { path, bytes, pending } = self.under_way.pop_front()?;
         self.bytes -= bytes.len();
         let outcome = match pending.wait() {
-            Ok(()) => Ok(bytes.len() as u64),
+            Ok(()) => Ok(()),
             // A request that was tried again may have met its own object.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match self.holds(&path, &bytes) {
-                Ok(true) => Ok(bytes.len() as u64),
+                Ok(true) => Ok(()),
                 Ok(false) => Err("another object of this name is there".to_owned()),
                 Err(error) => Err(error.to_string()),
             },

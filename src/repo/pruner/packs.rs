@@ -5,7 +5,6 @@ use crate::repo::{
     ObjectName, RepoError,
     catalog::{Catalog, PackNumber},
     inner::Inner,
-    names,
 };
 use std::collections::{BTreeMap, HashSet};
 
@@ -132,16 +131,6 @@ impl Inner {
         self.for_each_listed_pack(&mut |name, bytes| packs.list(name, bytes))?;
         packs.sort();
         Ok(packs)
-    }
-
-    /// What `packs/` lists, one by one as it comes; one may come twice.
-    pub(in crate::repo) fn for_each_listed_pack(
-        &self,
-        visit: &mut dyn FnMut(ObjectName, u64),
-    ) -> Result<(), RepoError> {
-        self.list_pages("packs/", &mut |page| {
-            page.iter().filter_map(|it| Some((names::parse_pack(&it.name)?, it.bytes))).for_each(|(n, b)| visit(n, b));
-        })
     }
 }
 

@@ -72,6 +72,16 @@ impl Inner {
         Ok(())
     }
 
+    /// What `packs/` lists, one by one as it comes; one may come twice.
+    pub(in crate::repo) fn for_each_listed_pack(
+        &self,
+        visit: &mut dyn FnMut(ObjectName, u64),
+    ) -> Result<(), RepoError> {
+        self.list_pages("packs/", &mut |page| {
+            page.iter().filter_map(|it| Some((names::parse_pack(&it.name)?, it.bytes))).for_each(|(n, b)| visit(n, b));
+        })
+    }
+
     /// [`Self::list_objects`] of a listing that was begun before.
     pub(in crate::repo) fn objects_of(&self, folder: &str, mut listed: Vec<Listed>) -> Vec<Listed> {
         let mut strange = Vec::new();

@@ -17,6 +17,10 @@ use std::{
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// A root of tenants at `uri`: brought there, backed up as it grows and as it loses a block, and restored here.
@@ -78,6 +82,29 @@ fn a_lake_lives_on_s3() {
 #[ignore = "needs openssh"]
 fn a_lake_lives_on_sftp() {
     crate::sftp::with_server(|uri| a_lake_lives_at(uri, &[]));
+}
+
+/// What a writer writes over in place is another object by the time it is read: it is read again.
+#[test]
+#[ignore = "needs ministack"]
+fn what_is_written_over_in_place_is_read_until_it_stands() {
+    let server = ministack();
+    let life = Life::at("repo", &KEYS);
+    a_lake_here(&life);
+    let there = format!("deeplake:s3://bucket/live?endpoint=http://127.0.0.1:{}", server.port);
+    life.ok(&["restore", "latest", &there]);
+    let is_in_place =
+        |line: &str| line.starts_with("GET ") && (line.contains("next_base") || line.contains("metadata.json"));
+    let changed = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&changed);
+    let proxy = Proxy::before(server.port, move |_, line| {
+        let fails = is_in_place(line) && count.fetch_add(1, Ordering::SeqCst) % 4 < 3;
+        fails.then_some(Fault::Status(412))
+    });
+    let seen = life.json(&["backup", &format!("deeplake:s3://bucket/live?endpoint=http://127.0.0.1:{}", proxy.port)]);
+    assert_eq!((&seen["complete"], changed.load(Ordering::SeqCst) >= 8), (&Json::Bool(true), true), "{seen}");
+    life.ok(&["restore", seen["id"].as_str().unwrap(), "deeplake:back"]);
+    assert!(files(&life.path("back")) == files(&life.path("lake")));
 }
 
 /// A lake with a dataset of branches and tags, and its snapshot.

@@ -324,7 +324,7 @@ pub(super) fn inventory(place: &Place, dataset: &str) -> io::Result<Inventory> {
                 Some(_) => Item::new(key, Role::Log, Some(*bytes)),
                 // It is written over in place, by every commit.
                 None if name == NEXT => {
-                    let read = place.read(&join(dataset, &key), MAX_NEXT_BYTES);
+                    let read = place.read_settled(&join(dataset, &key), MAX_NEXT_BYTES);
                     let content = read.ok().map(|(bytes, _)| Arc::from(bytes));
                     Item { content, ..Item::new(key, Role::Meta, None) }
                 }

@@ -85,7 +85,7 @@ impl Versions {
 /// All files of a version 3 dataset: what names the nodes is read first.
 pub(super) fn inventory(place: &Place, dataset: &str) -> io::Result<Inventory> {
     let mut inventory = Inventory::default();
-    let (bytes, _) = place.read(&join(dataset, VERSIONS), MAX_VERSIONS_BYTES)?;
+    let (bytes, _) = place.read_settled(&join(dataset, VERSIONS), MAX_VERSIONS_BYTES)?;
     let versions = match Versions::parse(&bytes) {
         Ok(versions) => versions,
         Err(reason) => {

@@ -1,7 +1,7 @@
 //! The files of a dataset as records, in the order of their keys.
 
 use super::{
-    inventory::{Inventory, Item, Sentences},
+    inventory::{Inventory, Item, Role, Sentences},
     kept::Kept,
     place::{Place, Proof, Seen, join},
 };
@@ -21,6 +21,8 @@ use std::{
 
 const MAX_BATCH_ROWS: usize = 512;
 const BATCH_BYTES: usize = 1 << 20;
+/// Files of this size that are written over in place are read at once.
+const MAX_META_BYTES: usize = 1 << 20;
 
 /// A dataset that is being read.
 #[derive(Debug)]
@@ -96,9 +98,8 @@ impl DatasetStream {
             push_inline(batch, &mut self.shapes, head, &attributes, content);
             return;
         }
-        let listed = item.seen.as_deref().cloned().map(Ok);
-        let seen = match listed.unwrap_or_else(|| self.reading.place.stat(&self.reading.path_of(&item.key))) {
-            Ok(seen) => seen,
+        let (seen, content) = match self.look(item) {
+            Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !item.role.stays() && self.reading.is_there() => {
                 self.reading.vanished.fetch_add(1, Ordering::Relaxed);
                 return;
@@ -118,8 +119,8 @@ impl DatasetStream {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as i128);
         let meta = Meta { set: item.role.name(), stamp: seen.stamp(self.reading.proof, now), ..Meta::default() };
         let head = RowHead { key, meta };
-        if seen.bytes == 0 {
-            return push_inline(batch, &mut self.shapes, head, &attributes, &[]);
+        if let Some(content) = content {
+            return push_inline(batch, &mut self.shapes, head, &attributes, &content);
         }
         let cells = attributes.cells();
         let shape = self.shapes.of(&cells, true);
@@ -130,6 +131,25 @@ impl DatasetStream {
                 writer.cell(*tag, bytes);
             }
         });
+    }
+
+    /// What a file is, and its content where that must be read at once: what is short and written over in place would often
+    /// change before a stream of it is read.
+    fn look(&self, item: &Item) -> io::Result<(Seen, Option<Vec<u8>>)> {
+        let (place, path) = (&self.reading.place, self.reading.path_of(&item.key));
+        let seen = item.seen.as_deref().cloned().map_or_else(|| place.stat(&path), Ok)?;
+        if seen.bytes == 0 {
+            return Ok((seen, Some(Vec::new())));
+        }
+        if item.role != Role::Meta || seen.bytes > MAX_META_BYTES as u64 {
+            return Ok((seen, None));
+        }
+        match place.read_settled(&path, MAX_META_BYTES) {
+            Ok((bytes, seen)) => Ok((seen, Some(bytes))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+            // It is read once more, as a stream, which says what is wrong.
+            Err(_) => Ok((seen, None)),
+        }
     }
 
     fn unreadable(&mut self, item: &Item, what: &str) {

@@ -77,7 +77,9 @@ impl Join<'_> {
             Err(PieceError::Source(error)) if error.kind() == io::ErrorKind::NotFound => {
                 return self.gone(row.key, state, over, writer);
             }
-            Err(PieceError::Source(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Err(PieceError::Source(error))
+                if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::StaleNetworkFileHandle) =>
+            {
                 self.out.changed += 1;
                 return self.unreadable(row.key, error.to_string(), state, over, writer);
             }

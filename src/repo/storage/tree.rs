@@ -188,7 +188,8 @@ impl ObjectTree {
         self.ask(async move { operator.exists(&path).await })
     }
 
-    /// The bytes of this version of an object, in order. It fails where they turn out to be another's, or fewer.
+    /// The bytes of this version of an object, in order. It fails where they turn out to be another's
+    /// (`StaleNetworkFileHandle`), or fewer (`UnexpectedEof`).
     pub fn read(&self, name: &str, version: &ObjectVersion) -> io::Result<impl Read + Send + use<>> {
         let is_bound = self.operator.info().capability().read_with_if_match;
         let etag = version.etag.clone().filter(|_| is_bound);
@@ -353,7 +354,7 @@ impl TreeReader {
             let read =
                 operator.read_options(&path, options).await.map_err(|error| match io_error(error, &secrets) {
                     error if error.kind() == ErrorKind::AlreadyExists => {
-                        io::Error::other("it changed while it was read")
+                        io::Error::new(ErrorKind::StaleNetworkFileHandle, "it changed while it was read")
                     }
                     error if error.kind() == ErrorKind::UnexpectedEof => shorter(),
                     error => error,

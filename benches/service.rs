@@ -78,11 +78,8 @@ fn main() -> Outcome<()> {
     for name in ["state", "cache"] {
         remove(&bench.at(name))?;
     }
-    let starts = [bench.start("cold catalog")?, bench.start("warm catalog")?];
-    let [cold, warm] = starts;
-    drop(cold);
-    bench.fill(&warm)?;
-    drop(warm);
+    drop(bench.start("cold catalog")?);
+    bench.fill(bench.start("warm catalog")?)?;
     let service = bench.start("warm catalog, all jobs")?;
     bench.idle(&service)?;
     bench.load(&service)?;
@@ -201,10 +198,10 @@ impl Bench {
     }
 
     /// One real job, then as many like it as are wanted, by the state itself.
-    fn fill(&self, service: &Served) -> Outcome<()> {
+    fn fill(&self, service: Served) -> Outcome<()> {
         post(service.address, "/v1/backups/incremental/r1")?;
         service.rest()?;
-        service.end()?;
+        drop(service);
         let state = Connection::open(self.at("state").join("state.db"))?;
         let (_, columns): (i64, String) = state.query_row(
             "SELECT count(*), group_concat(name) FROM pragma_table_info('jobs') WHERE name <> 'id'",

@@ -81,7 +81,8 @@ impl Served {
             if find(&["queued", "running"]).is_none() {
                 return Ok(());
             }
-            std::thread::sleep(Duration::from_millis(20));
+            // Seldom: what the answers take is counted with the jobs.
+            std::thread::sleep(Duration::from_millis(200));
         }
         Err("jobs did not come to their end".into())
     }

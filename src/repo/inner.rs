@@ -3,6 +3,7 @@
 mod bad_packs;
 pub(super) mod create;
 mod frozen;
+mod opened;
 mod pack_keys;
 mod read_ahead;
 
@@ -10,6 +11,7 @@ use super::{SnapshotId, Storage, budget::Budget, cache::Cache, catalog::Catalog,
 use crate::{record::Clock, report::Warning};
 pub(super) use bad_packs::BadPacks;
 pub(super) use frozen::Frozen;
+pub(super) use opened::Opened;
 pub(super) use pack_keys::PackKeys;
 pub(super) use read_ahead::Held;
 use std::{
@@ -37,6 +39,7 @@ pub(super) struct Inner {
     pub(super) pack_keys: PackKeys,
     pub(super) bad_packs: BadPacks,
     pub(super) frozen: Frozen,
+    pub(super) opened: Opened,
     pub(super) strange: Mutex<Strange>,
     /// What opening met.
     pub(super) met: OnceLock<Vec<Warning>>,

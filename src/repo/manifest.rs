@@ -519,6 +519,9 @@ impl Manifest {
         bytes: &[u8],
         read_table: &mut dyn FnMut(&ChunkId) -> Result<Vec<u8>, RepoError>,
     ) -> Result<Self, RepoError> {
+        if let Some(manifest) = Self::plain(bytes) {
+            return Ok(manifest);
+        }
         let damaged = |reason: String| RepoError::damaged(object, reason);
         let mut json: Json = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
         let map = json.as_object_mut().ok_or_else(|| damaged("its body is no JSON object".to_owned()))?;
@@ -548,6 +551,14 @@ impl Manifest {
             }),
         };
         Ok(manifest)
+    }
+
+    /// One that holds everything itself and nothing that is not known, as nearly all are: read at once.
+    fn plain(bytes: &[u8]) -> Option<Self> {
+        let manifest: Self = serde_json::from_slice(bytes).ok()?;
+        let has_table = || manifest.other.names().any(|name| [COLLECTIONS_TABLE, ATTRIBUTES_TABLE].contains(&name));
+        let is_strange = || manifest.features.iter().any(|feature| is_unknown(feature, FeatureNeeds::Reading));
+        (!is_strange() && !has_table()).then_some(manifest)
     }
 
     /// Fails if it has a feature that whoever revises it, joins with it, squashes or forgets it must know.

@@ -38,13 +38,33 @@ fn mutate(rng: &mut Rng, seed: &[u8]) -> Vec<u8> {
     data
 }
 
+/// What fuzzing found to lead elsewhere: `fuzz/seeds/NAME/`.
+fn found(name: &str) -> Vec<Vec<u8>> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name);
+    let mut files: Vec<_> =
+        std::fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.iter().map(|file| std::fs::read(file).unwrap()).collect()
+}
+
+#[test]
+fn every_folder_of_found_input_is_a_decoders() {
+    let folders = std::fs::read_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds")).unwrap();
+    let names: Vec<String> = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!names.is_empty());
+    for name in names {
+        assert!(DECODERS.iter().any(|decoder| decoder.name == name) && !found(&name).is_empty(), "{name}");
+    }
+}
+
 #[test]
 fn mutated_input_is_an_error_and_never_a_panic() {
     let rounds = from_env("REKEEP_TEST_MUTATIONS", 150);
     for decoder in DECODERS {
         let mut rng = Rng::new(decoder.name.bytes().map(u64::from).sum());
-        let seeds = (decoder.seeds)();
+        let mut seeds = (decoder.seeds)();
         assert!(!seeds.is_empty(), "{} has no seed", decoder.name);
+        seeds.extend(found(decoder.name));
         for seed in &seeds {
             (decoder.feed)(seed);
         }

@@ -101,6 +101,9 @@ impl Inner {
 
     /// Opens a sealed manifest and checks that it is what its name says.
     pub(in crate::repo) fn open_revision(&self, revision: &Revision) -> Result<Manifest, RepoError> {
+        if let Some(manifest) = self.opened.get(revision) {
+            return Ok(manifest);
+        }
         let path = names::revision_path(&revision.snapshot, revision.revision);
         let body = object::open_known(&self.keyring, ObjectKind::Snapshot, &path, &revision.sealed)?;
         let manifest = Manifest::from_json(&path, &body, &mut |id| self.read_table(id))?;
@@ -108,6 +111,7 @@ impl Inner {
             let reason = format!("it says it is revision {} of {}", manifest.revision, manifest.id);
             return Err(RepoError::damaged(path, reason));
         }
+        self.opened.keep(revision, &manifest);
         Ok(manifest)
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Snapshot {
     pub(super) notes: Vec<String>,
     /// What a file that is read without locks must still be when all is read.
     pub(super) unlocked: Option<Unlocked>,
+    /// What is wrong with the header or the schema, so that nobody can tell whether all tables are seen.
+    pub(super) unsound: Option<String>,
 }
 
 /// How a database is opened.
@@ -68,12 +70,15 @@ impl Snapshot {
         }
         let had_wal = with_ending(path, "-wal").exists();
         let mut notes = Vec::new();
-        let mut unlocked = None;
+        let (mut unlocked, mut unsound) = (None, None);
         let mut how = How::Plain;
         let keeper = match open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(begin_to_read) {
             Err(error) if is_damage(&error) => {
                 how = How::Lenient;
-                notes.push(format!("its header or its schema is damaged ({error}): what can be read of it is"));
+                unsound = Some(format!(
+                    "the header or the schema of {object} is damaged ({error}): what can be read by it is; whether that is all \
+                     cannot be told (PRAGMA integrity_check says more)"
+                ));
                 open_as(path, OpenFlags::SQLITE_OPEN_READ_WRITE, how).and_then(begin_to_read)
             }
             Err(error) if needs_side_files(&error, path) => {
@@ -122,7 +127,7 @@ impl Snapshot {
         if wanted > 1 {
             keeper.execute_batch("ROLLBACK").map_err(fail)?;
         }
-        Ok(Self { readers, keeper, time, notes, unlocked })
+        Ok(Self { readers, keeper, time, notes, unlocked, unsound })
     }
 }
 

@@ -137,6 +137,9 @@ impl Source for SqliteSource {
         self.check_names(&schema, &object)?;
         let mut notes = snapshot.notes.clone();
         let account = Account::default();
+        if let Some(unsound) = &snapshot.unsound {
+            account.name(unsound.clone());
+        }
         let mut plans = Vec::new();
         for table in schema.tables.iter().filter(|table| self.wants(&table.name, &schema)) {
             if table.columns.is_empty() {

@@ -284,10 +284,43 @@ fn rowids_and_names_of_every_character_survive() {
     );
     assert!(copied.end.notes.iter().any(|note| note.contains("`three`")), "{:?}", copied.end.notes);
     let room = Room::new();
-    let from = room.database("from.db", "CREATE TABLE t(rowid, _rowid_, oid); INSERT INTO t VALUES (1, 2, 3);");
+    let from = room.database(
+        "from.db",
+        "CREATE TABLE t(rowid, _rowid_, oid, k PRIMARY KEY); INSERT INTO t VALUES (1, 2, 3, NULL);",
+    );
     let session = source(&from).begin(&parallel(1)).unwrap();
     assert!(session.collections().is_empty());
     assert!(session.finish().unwrap().missing[0].contains("table `t`"));
+}
+
+#[test]
+fn tables_whose_rowid_has_no_name_come_back_in_the_order_of_their_rows() {
+    const ROWS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+         INSERT INTO t SELECT 'a' || i, i * 0.5, CASE i % 3 WHEN 0 THEN NULL ELSE randomblob(i % 900) END, -i FROM n";
+    for encoding in ["UTF-8", "UTF-16le"] {
+        let sql = format!(
+            "PRAGMA encoding = '{encoding}'; CREATE TABLE t(rowid TEXT, _rowid_ REAL, oid, v); {ROWS};
+             DELETE FROM t WHERE v % 7 = 0; CREATE INDEX v ON t(v);
+             CREATE TABLE one(rowid, _rowid_, oid AS (rowid) STORED); INSERT INTO one VALUES (5, 'x'), (5, 'x');"
+        );
+        let copied = round_trip(&sql);
+        assert!(
+            copied.end.notes.iter().any(|note| note.contains("`t`") && note.contains("numbers")),
+            "{:?}",
+            copied.end.notes
+        );
+        let room = Room::new();
+        let (from, to) = (room.database("from.db", &sql), room.path("to.db"));
+        copy(&source(&from), &to, &Way::default()).unwrap();
+        let order = |path: &Path| -> Vec<i64> {
+            let db = Connection::open(path).unwrap();
+            let mut statement = db.prepare("SELECT v FROM t NOT INDEXED").unwrap();
+            statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        assert_eq!(order(&from), order(&to));
+        let refused = copy(&source(&from), &to, &Way::default()).err().map(|error| error.to_string());
+        assert!(refused.is_some_and(|it| it.contains("cannot be found again")), "what stands is left alone");
+    }
 }
 
 #[test]

@@ -153,6 +153,11 @@ pub(super) fn key_plan(
     object: &str,
 ) -> Result<Plan, ConnectorError> {
     let plan = match Plan::new(connection, table, encoding) {
+        Ok(plan) if plan.is_numbered && !created => {
+            let reason = "its columns bear all names of the rowid, so that a row that stands cannot be found again; restore \
+                          into a new file or under another name";
+            return Err(mismatch(object, reason));
+        }
         Ok(plan) if plan.codec == collection.codec => plan,
         Ok(_) => return Err(mismatch(object, "its keys are not of the snapshot's kind")),
         Err(PlanError::NoRowid) => return Err(mismatch(object, "its rowid cannot be reached")),

@@ -40,14 +40,19 @@ pub(super) struct Plan {
     pub(super) cells: Vec<String>,
     /// For each cell whether its column is generated, so that SQL cannot write it.
     pub(super) computed: Vec<bool>,
+    /// Whether rows are keyed by their numbers, from 1, in the order in which they lie: that of rowids which no name reaches.
+    pub(super) is_numbered: bool,
     keys: Vec<String>,
     affinities: Vec<Affinity>,
 }
 
+/// The number of a row in the order in which rows are read, which is that of the table's b-tree.
+const NUMBER: &str = "row_number() OVER ()";
+
 /// Why a table cannot be read.
 #[derive(Debug)]
 pub(super) enum PlanError {
-    /// Its rowid is its key, or part of it, and cannot be reached.
+    /// Keys with NULL are told apart by the rowid, which cannot be reached.
     NoRowid,
     Sqlite(rusqlite::Error),
 }
@@ -70,7 +75,7 @@ impl Plan {
             (false, Encoding::Utf16be) => KeyCodec::TupleUtf16be,
         };
         let keys: Vec<String> = if rowid_keyed {
-            vec![rowid.clone().ok_or(PlanError::NoRowid)?]
+            vec![rowid.clone().unwrap_or_else(|| NUMBER.to_owned())]
         } else {
             table.primary_key.iter().map(|name| ident(name)).collect()
         };
@@ -93,14 +98,20 @@ impl Plan {
             cells.push(cell);
             computed.push(is_computed);
         }
+        let is_numbered = rowid_keyed && table.rowid_name.is_none();
         let mut plan = Self {
             codec,
-            order: if rowid_keyed { Order::Rowid } else { Order::Index },
+            order: match rowid_keyed {
+                _ if is_numbered => Order::Sorted,
+                true => Order::Rowid,
+                false => Order::Index,
+            },
             wide: encoding != Encoding::Utf8,
             encoding,
             shape: Arc::new(Shape::new(shape)),
             cells,
             computed,
+            is_numbered,
             keys,
             affinities,
             table,
@@ -284,7 +295,10 @@ impl Plan {
         if let Some(cell) = self.rowid_cell() {
             arguments.push(self.cells[cell].clone());
         }
-        let key = format!("rekeep_key({}, {})", self.key_count(), arguments.join(", "));
+        let key = match &self.keys[..] {
+            [number] if self.is_numbered => format!("rekeep_number({number})"),
+            _ => format!("rekeep_key({}, {})", self.key_count(), arguments.join(", ")),
+        };
         let list: Vec<String> = self
             .values()
             .flat_map(|value| value_columns(value, self.wide))
@@ -319,7 +333,7 @@ impl Plan {
     /// Encodes the key of a row that begins with the key's values.
     pub(super) fn encode_key(&self, row: &Row<'_>, out: &mut Vec<u8>) -> rusqlite::Result<()> {
         out.clear();
-        if self.order == Order::Rowid {
+        if self.codec == KeyCodec::Int {
             out.extend_from_slice(&encode_int(row.get_ref(self.stride() - 1)?.as_i64().unwrap_or_default()));
             return Ok(());
         }
@@ -450,9 +464,12 @@ pub(super) fn is_edge(value: ValueRef<'_>) -> bool {
     }
 }
 
-/// Makes `rekeep_key(count, values…, rowid)` known to a connection: the encoded key, by which rows are sorted.
+/// Makes `rekeep_key(count, values…, rowid)` known to a connection: the encoded key, by which rows are sorted; and
+/// `rekeep_number(number)`, that of a row without any other.
 pub(super) fn register_key_function(connection: &Connection, wide: bool) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    let number = |context: &rusqlite::functions::Context<'_>| Ok(encode_int(context.get(0)?).to_vec());
+    connection.create_scalar_function("rekeep_number", 1, flags, number)?;
     connection.create_scalar_function("rekeep_key", -1, flags, move |context| {
         let stride = if wide { 2 } else { 1 };
         let count = usize::try_from(context.get::<i64>(0)?).unwrap_or_default();

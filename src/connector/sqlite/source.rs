@@ -149,7 +149,13 @@ impl Source for SqliteSource {
             }
             match Plan::new(&connection, table.clone(), schema.encoding) {
                 Ok(plan) => {
-                    if !table.without_rowid && table.rowid_name.is_none() {
+                    if plan.is_numbered {
+                        notes.push(format!(
+                            "table `{}`: its columns bear all names of the rowid: its rows are kept by their numbers in the \
+                             order of rowids, so that all behind one that was deleted count as changed",
+                            table.name
+                        ));
+                    } else if !table.without_rowid && table.rowid_name.is_none() {
                         notes.push(format!(
                             "table `{}`: its columns bear all names of the rowid, which is not kept",
                             table.name
@@ -159,7 +165,7 @@ impl Source for SqliteSource {
                 }
                 Err(PlanError::NoRowid) => account.name(format!(
                     "table `{}`: its columns are named rowid, _rowid_ and oid, so that SQL cannot reach the rowid \
-                     that its records need as a key",
+                     that tells rows apart whose key is NULL",
                     table.name
                 )),
                 Err(PlanError::Sqlite(error)) => {

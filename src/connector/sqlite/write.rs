@@ -3,14 +3,15 @@
 use super::{
     aside::{Aside, Waiting},
     error::{concerns_record, is_in_the_way, rowid_taken, writing},
-    plan::{Order, Plan, bind, parameter_sql, part_ref},
+    plan::{Plan, bind, parameter_sql, part_ref},
     scan::TableStream,
     shared::{SharedConnection, lock},
 };
 use crate::{
     connector::{CollectionTarget, ConnectorError, Outcomes, Overwrite, Removal, Written},
     record::{
-        BatchRow, KeyPart, KeyRange, Meta, RecordBatch, RecordStream, StreamedValue, Tag, key::decode_int, value::Cell,
+        BatchRow, KeyCodec, KeyPart, KeyRange, Meta, RecordBatch, RecordStream, StreamedValue, Tag, key::decode_int,
+        value::Cell,
     },
 };
 use rusqlite::{CachedStatement, Connection, blob::ZeroBlob, types::ValueRef};
@@ -65,7 +66,11 @@ impl Sql {
         let columns: Vec<&str> = keys.iter().chain(&plan.cells).map(String::as_str).collect();
         let parameter = |index| parameter_sql(index, plan.wide);
         let rowid = plan.rowid_cell().map(|cell| keys.len() + cell);
-        let is_written = |index: usize| !computes || index < keys.len() || !plan.computed[index - keys.len()];
+        let is_written = |index: usize| match index.checked_sub(keys.len()) {
+            // A number is no column: rows get theirs by the order in which they are written.
+            None => !plan.is_numbered,
+            Some(cell) => !computes || !plan.computed[cell],
+        };
         let places: Vec<usize> = (0..columns.len()).filter(|index| is_written(*index)).collect();
         let names: Vec<&str> = places.iter().map(|index| columns[*index]).collect();
         let values: Vec<String> = places.iter().map(|index| parameter(*index)).collect();
@@ -174,7 +179,7 @@ impl TableWriter {
         if !Arc::ptr_eq(row.shape, &self.plan.shape) && row.shape != &self.plan.shape {
             return Err(wrong("its cells are not the table's columns"));
         }
-        let (parts, integer) = if self.plan.order == Order::Rowid {
+        let (parts, integer) = if self.plan.codec == KeyCodec::Int {
             (Vec::new(), Some(decode_int(row.key).ok_or_else(|| wrong("its key is no integer"))?))
         } else {
             let parts = self.plan.codec.decode(row.key).ok_or_else(|| wrong("its key cannot be read"))?;

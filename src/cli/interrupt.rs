@@ -15,6 +15,17 @@ pub fn listen() {
     });
 }
 
+/// Lets a file that grows beyond what `ulimit -f` allows be an error of its writing, which is told, and not the end of the
+/// process. Programs that are run from here are ended by it as ever.
+pub fn outlive_file_limits() {
+    #[cfg(unix)]
+    {
+        let heard = std::sync::Arc::new(AtomicBool::new(false));
+        // If the system refuses, the signal keeps its usual effect.
+        let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, heard);
+    }
+}
+
 /// Whether someone asked to stop.
 #[must_use]
 pub fn requested() -> bool {

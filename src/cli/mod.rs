@@ -49,13 +49,15 @@ pub fn main() -> ExitCode {
 /// Runs the command with this process's arguments and these connectors.
 #[must_use]
 pub fn main_with(registry: Registry) -> ExitCode {
-    ExitCode::from(run(std::env::args_os().collect(), registry))
+    interrupt::outlive_file_limits();
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    ExitCode::from(run(&typed, registry))
 }
 
 /// Runs the command with these arguments; gives the exit status.
-fn run(typed: Vec<OsString>, registry: Registry) -> u8 {
+fn run(typed: &[OsString], registry: Registry) -> u8 {
     #[cfg(all(feature = "aerospike", feature = "asb"))]
-    if let Some((tool, own)) = tools::Tool::of(&typed) {
+    if let Some((tool, own)) = tools::Tool::of(typed) {
         return tool.run(own, registry);
     }
     // Asked for before parsing, because a usage error wants to know it too.
@@ -65,7 +67,7 @@ fn run(typed: Vec<OsString>, registry: Registry) -> u8 {
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, open::from_environment(&matches))));
     let (cli, environment) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return refuse(&error, json),
+        Err(error) => return refuse(&error, typed, json),
     };
     let context = match Context::new(cli.global, registry, environment) {
         Ok(context) => context,
@@ -100,11 +102,38 @@ fn settle(result: Result<Status, Failure>, context: &Context) -> u8 {
     }
 }
 
+/// Which argument or variable is no text, which clap does not say.
+fn garbled(typed: &[OsString]) -> Option<String> {
+    let behind = typed.windows(2).find(|pair| pair[1].to_str().is_none());
+    let found = behind.map(|pair| {
+        let shown = pair[1].as_encoded_bytes().escape_ascii();
+        match pair[0].to_str() {
+            Some(option) if option.starts_with('-') => format!("`{shown}` behind {option}"),
+            _ => format!("the argument `{shown}`"),
+        }
+    });
+    let command = Cli::command();
+    let all = std::iter::once(&command).chain(command.get_subcommands());
+    let mut variables = all.flat_map(clap::Command::get_arguments).filter_map(clap::Arg::get_env);
+    let found = found.or_else(|| {
+        let name = variables.find(|name| std::env::var_os(name).is_some_and(|value| value.to_str().is_none()))?;
+        Some(format!("the value of the variable {}", name.to_string_lossy()))
+    })?;
+    Some(format!(
+        "{found} is not valid UTF-8, as it has to be; only paths of files and passwords in files may be otherwise"
+    ))
+}
+
 /// Prints clap's help or usage error.
-fn refuse(error: &clap::Error, json: bool) -> u8 {
+fn refuse(error: &clap::Error, typed: &[OsString], json: bool) -> u8 {
     let code = u8::try_from(error.exit_code()).unwrap_or(exit::USAGE);
-    if json && code != 0 {
-        let text = error.render().to_string();
+    let garbled = if error.kind() == clap::error::ErrorKind::InvalidUtf8 { garbled(typed) } else { None };
+    if code != 0 && (json || garbled.is_some()) {
+        let text = garbled.unwrap_or_else(|| error.render().to_string());
+        if !json {
+            output::complain(&format!("error: {text}"));
+            return code;
+        }
         exit::event(&exit::Event {
             code,
             kind: ErrorKind::InvalidInput,

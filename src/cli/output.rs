@@ -101,7 +101,8 @@ impl Write for &Out {
     }
 }
 
-/// An array printed element by element, so that its length costs no memory.
+/// An array printed element by element, so that its length costs no memory. Nothing is printed before the first element or the
+/// end, so that what fails before leaves no half of a document.
 pub struct JsonArray<'a> {
     out: &'a Out,
     empty: bool,
@@ -110,14 +111,13 @@ pub struct JsonArray<'a> {
 impl<'a> JsonArray<'a> {
     /// Opens it.
     #[must_use]
-    pub fn open(out: &'a Out) -> Self {
-        out.text("[");
+    pub const fn open(out: &'a Out) -> Self {
         Self { out, empty: true }
     }
 
     /// Prints one element.
     pub fn push<T: Serialize + ?Sized>(&mut self, value: &T) {
-        let lead = if self.empty { "\n" } else { ",\n" };
+        let lead = if self.empty { "[\n" } else { ",\n" };
         self.empty = false;
         self.out.with(|writer| {
             writer.write_all(lead.as_bytes())?;
@@ -127,7 +127,7 @@ impl<'a> JsonArray<'a> {
 
     /// Closes it; `end` follows.
     pub fn close(self, end: &str) {
-        self.out.text(if self.empty { "]" } else { "\n]" });
+        self.out.text(if self.empty { "[]" } else { "\n]" });
         self.out.text(end);
     }
 }

@@ -19,6 +19,8 @@ mod hostile;
 mod key_services;
 mod mending;
 mod odd_days;
+#[cfg(unix)]
+mod odd_runs;
 mod output;
 mod pruning;
 mod reading;

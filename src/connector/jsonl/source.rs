@@ -16,6 +16,7 @@ use crate::{
     },
     record::{Clock, Expiry, KeyCodec, KeyRange, MAX_KEY_BYTES, Meta, RecordStream, SystemClock, Timestamp},
     repo::manifest::Asked,
+    report::Remedy,
 };
 use serde_json::{Value as Json, json};
 use std::{
@@ -182,6 +183,11 @@ impl<'a> Lines<'a> {
         ConnectorError::Io { operation, object: self.origin.to_owned(), source }
     }
 
+    fn sorting(&self, source: io::Error) -> ConnectorError {
+        let object = self.spool.dir().display().to_string();
+        ConnectorError::Io { operation: "sort in", object, source }.with([Remedy::ChooseTempDir])
+    }
+
     fn read_all(&mut self, input: impl Read) -> Result<(), ConnectorError> {
         let mut input = BufReader::with_capacity(1 << 20, input);
         let mut text = Vec::new();
@@ -269,7 +275,7 @@ impl<'a> Lines<'a> {
             self.pending_bytes = 0;
             for at in 0..self.found.len() {
                 let spilled = self.found[at].sorter.spill();
-                spilled.map_err(|source| self.io("sort", source))?;
+                spilled.map_err(|source| self.sorting(source))?;
             }
         }
         Ok(())
@@ -350,7 +356,7 @@ impl<'a> Lines<'a> {
                 estimated_bytes: found.sorter.bytes,
                 estimated_records: found.sorter.records,
             });
-            sorted.push(found.sorter.finish().map_err(|source| self.io("sort", source))?);
+            sorted.push(found.sorter.finish().map_err(|source| self.sorting(source))?);
         }
         let attributes = match self.header {
             _ if self.keyed.is_some() => self.keyed.as_ref().map(Keyed::attributes).unwrap_or_default(),

@@ -95,6 +95,28 @@ const IN_NO_PACK: &str = "`rekeep repair index` finds it if its pack is there an
 const WITHDRAWN: &str =
     "`rekeep repair snapshots` puts that back where what it needs is still there, and settles it else";
 
+/// What no verb may take away, since it is somebody else's.
+const HIDES: &str = "`rekeep repair objects` takes it away where it is a copy of an object; else move it out of the repository by \
+     hand, and run `rekeep repair snapshots`";
+
+/// Where no slot opens and one is damaged, of which both copies are then.
+const SLOTS: &str = "if it is the slot of what was given, another password or the recovery key (--recovery-key) opens the \
+     repository all the same, and `rekeep key add` makes a new slot";
+
+/// Words about something that nobody takes away but a person, and what that one may do.
+const BY_HAND: (&str, &str) = ("lies in its place", "move that away by hand, then run the same command again");
+
+/// What to do about an object of the repository of which this is said.
+#[must_use]
+pub fn for_damage(object: &str, words: &str) -> Option<&'static str> {
+    match () {
+        () if object == "keys/" && words.contains("for what was given") => Some(SLOTS),
+        () if words.contains("hides what may be there") => Some(HIDES),
+        () if words.contains(BY_HAND.0) => Some(BY_HAND.1),
+        () => for_object(object),
+    }
+}
+
 /// What to do about an object of the repository that is damaged or gone, by where it lies.
 #[must_use]
 pub fn for_object(name: &str) -> Option<&'static str> {
@@ -136,7 +158,11 @@ pub fn lost(words: &str) -> String {
     const CHUNKS: &str = "a backup stores again what its source still has; `rekeep restore --keep-going` gives all that is intact, `rekeep \
                           forget` lets the snapshots go";
     const SLOT: &str = "`rekeep key add` makes another, `rekeep key remove` takes it away";
-    if words.contains("packs/") && words.contains(" is damaged: ") {
+    if words.contains("hides what may be there") {
+        format!("{words}; move it out of the repository by hand, and run `rekeep repair snapshots`")
+    } else if words.contains(BY_HAND.0) {
+        format!("{words}; {}", BY_HAND.1)
+    } else if words.contains("packs/") && words.contains(" is damaged: ") {
         damage(words)
     } else if words.contains("packs/") || words.starts_with("layer ") {
         format!("{words}; {CHUNKS}")
@@ -157,6 +183,8 @@ pub fn damage(words: &str) -> String {
     let is_refusal = OPERATIONS.iter().any(|operation| words.starts_with(operation));
     let advice = match () {
         () if words.contains(" stands as its revision ") => Some(WITHDRAWN),
+        () if words.contains("hides what may be there") => Some(HIDES),
+        () if words.contains(BY_HAND.0) => Some(BY_HAND.1),
         () if words.contains("has vanished") => Some(VANISHED),
         () if words.contains("is in no pack of the repository") => Some(IN_NO_PACK),
         () if is_refusal => None,
@@ -171,7 +199,7 @@ pub fn finding(object: &str, problem: &str) -> String {
     let advice = match () {
         () if problem.contains(" stands as its revision ") => Some(WITHDRAWN),
         () if problem.contains("is in no pack of the repository") => Some(IN_NO_PACK),
-        () => for_object(object),
+        () => for_damage(object, problem),
     };
     let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
     format!("{object}: {problem}{advice}")
@@ -206,7 +234,7 @@ pub fn warning(warning: &Warning) -> String {
     let advice = match warning.kind {
         WarningKind::SnapshotVanished => Some(VANISHED),
         WarningKind::RevisionVanished => Some(WITHDRAWN),
-        WarningKind::ObjectUnreadable => for_object(&warning.object),
+        WarningKind::ObjectUnreadable => for_damage(&warning.object, &warning.words),
         kind => for_warning(kind),
     };
     match advice {
@@ -245,6 +273,8 @@ mod tests {
             (format!("chunk {hash}"), None),
             ("a database about packs/ and index/".to_owned(), None),
         ] {
+            let hidden = finding(&name, "is not what this place is for, and hides what may be there");
+            assert!(hidden.contains("repair objects") && hidden.contains("by hand"), "{hidden}");
             let said = finding(&name, "is not what packs/ and snapshots/ say");
             match verb {
                 Some(verb) => assert!(said.contains(verb), "{said}"),

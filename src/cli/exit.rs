@@ -189,7 +189,7 @@ impl CliError {
     /// What to do next.
     fn advice(&self) -> Option<String> {
         match self {
-            Self::Ops(error) => match advice::for_object(&error.object()) {
+            Self::Ops(error) => match advice::for_damage(&error.object(), &error.to_string()) {
                 Some(advice) if error.kind() == ErrorKind::Damaged => Some(advice.to_owned()),
                 _ => advice::next(error.kind(), error.remedies()),
             },

@@ -507,6 +507,9 @@ pub fn is_remembered(storage: &Storage, cache_dir: &Path, now: Timestamp) -> boo
     Remembered::of(storage, cache_dir, now).is_some()
 }
 
+/// What is named where no slot opens and some are damaged.
+const SLOTS: &str = "keys/";
+
 fn open_any(storage: &Storage, attempt: &slot::Attempt) -> Result<(Keyring, Config, slot::Slot), RepoError> {
     let (mut configs, mut warnings) = config::read(storage)?;
     let mut failures = Vec::new();
@@ -543,16 +546,23 @@ fn open_any(storage: &Storage, attempt: &slot::Attempt) -> Result<(Keyring, Conf
     if let Some(at) = failures.iter().position(|failure| matches!(failure, RepoError::Storage { .. })) {
         return Err(failures.swap_remove(at));
     }
-    // A newer or unknown slot, or a service that says no, says more than a wrong password does.
-    if failures.len() == 1 && (tried == 0 || matches!(failures[0], RepoError::KeyService { .. })) {
+    // A newer or unknown slot, or a service that says no, says more than a wrong password does. A damaged one says nothing: whose it
+    // was may have another.
+    let is_damage = matches!(failures.first(), Some(RepoError::Damaged { .. }));
+    let is_no = matches!(failures.first(), Some(RepoError::KeyService { .. }));
+    if failures.len() == 1 && (tried == 0 && !is_damage || is_no) {
         return Err(failures.remove(0));
     }
     if failures.is_empty() {
         return Err(RepoError::WrongPassword { location: storage.location().to_owned(), slots: tried });
     }
     let reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();
-    let reason = format!("{}; none of the other {tried} slots opens with what was given", reasons.join("; "));
-    Err(RepoError::damaged("keys/", reason))
+    let others = match tried {
+        0 => "no other slot is for what was given".to_owned(),
+        1 => "the one other slot for what was given is not opened by it".to_owned(),
+        _ => format!("none of the {tried} other slots for what was given is opened by it"),
+    };
+    Err(RepoError::damaged(SLOTS, format!("{}; {others}", reasons.join("; "))))
 }
 
 /// The slots of the repository that `rekeep.json` names. If none of them is readable and its copy names another, those

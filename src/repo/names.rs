@@ -40,6 +40,9 @@ pub(in crate::repo) fn parse_pack(path: &str) -> Option<ObjectName> {
     name.parse().ok()
 }
 
+/// What is said of [`Fit::Blocked`] and of objects under names that are none.
+pub(in crate::repo) const HIDES: &str = "is not what this place is for, and hides what may be there";
+
 /// How a listed name stands to those of this repository's objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::repo) enum Fit {
@@ -72,11 +75,15 @@ pub(in crate::repo) fn fit(path: &str) -> Fit {
         ["leases", id, number] => is_hex(id, 32) && (is_number(number) || number == "end"),
         ["packs", folder] if is_hex(folder, 2) => return Fit::Blocked,
         ["snapshots" | "leases", id] if is_hex(id, 32) => return Fit::Blocked,
-        // A folder in the place of an object.
-        ["snapshots", id, number, _] if is_hex(id, 32) && is_number(number) => return Fit::Blocked,
         _ => false,
     };
-    if fits { Fit::Object } else { Fit::Foreign }
+    // Under the name of an object: a folder stands in its place.
+    let is_within = || path.match_indices('/').any(|(at, _)| fit(&path[..at]) == Fit::Object);
+    match fits {
+        true => Fit::Object,
+        false if is_within() => Fit::Blocked,
+        false => Fit::Foreign,
+    }
 }
 
 /// What lies under `snapshots/<S>/0` of a fenced lease.
@@ -130,7 +137,16 @@ mod tests {
         ] {
             assert_eq!(of(name), Fit::Foreign, "{name}");
         }
-        for name in ["snapshots/ID", "leases/ID", "packs/ab", "snapshots/ID/0/x"] {
+        for name in [
+            "snapshots/ID",
+            "leases/ID",
+            "packs/ab",
+            "snapshots/ID/0/x",
+            "packs/ab/HASH/x",
+            "index/HASH/x/y",
+            "settings/0/x",
+            "keys/ID/x",
+        ] {
             assert_eq!(of(name), Fit::Blocked, "{name}");
         }
     }

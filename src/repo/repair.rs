@@ -5,6 +5,7 @@
 mod keyless;
 mod packs;
 mod parity;
+mod strange;
 
 pub use keyless::heal_keyless;
 pub use packs::{DamagedPack, Looked, SavedPacks};
@@ -73,6 +74,7 @@ impl Repository {
         let done = self.leased(dry_run, || {
             let mut done = self.tidy_objects(dry_run)?;
             self.settle_chains(&mut done)?;
+            self.clear_hidden(&mut done)?;
             Ok(done)
         })?;
         if !dry_run {
@@ -150,7 +152,8 @@ impl Repository {
     /// # Errors
     /// [`RepoError`] if storage cannot be listed or written.
     pub fn repair_snapshots(&self, dry_run: bool) -> Result<Repaired, RepoError> {
-        let done = self.leased(dry_run, || self.inner.repair_snapshots(dry_run))?;
+        let mut done = self.leased(dry_run, || self.inner.repair_snapshots(dry_run))?;
+        done.lost.extend(self.hidden(&["snapshots/"])?.into_iter().map(|name| format!("{name} {}", names::HIDES)));
         self.refresh()?;
         Ok(done)
     }
@@ -308,8 +311,12 @@ impl Inner {
         }
         self.name_lost_chunks(revision, done)?;
         if is_damaged {
-            if !done.dry_run {
-                self.storage.delete(&path)?;
+            match if done.dry_run { Ok(()) } else { self.storage.delete(&path) } {
+                Err(error) if error.is_of_one_object() => {
+                    done.lost.push(error.to_string());
+                    return Ok(());
+                }
+                deleted => deleted?,
             }
             done.removed.push(path.clone());
         }

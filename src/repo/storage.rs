@@ -548,6 +548,7 @@ impl Storage {
         match self.retry(attempt) {
             // Somebody else was faster.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == ErrorKind::InvalidData => Err(RepoError::damaged(name, error)),
             done => done.map_err(|error| failed("deleting", name, error)),
         }
     }

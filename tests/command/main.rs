@@ -31,6 +31,8 @@ mod roles;
 #[cfg(unix)]
 #[path = "../support/small_disk.rs"]
 mod small_disk;
+#[cfg(unix)]
+mod strange;
 #[cfg(feature = "aerospike")]
 mod streams;
 mod tour;

@@ -71,7 +71,10 @@ impl MarkState {
         let mut reasons: Vec<String> = self.waits_for.iter().map(Waits::in_words).collect();
         reasons.extend(self.waits_until.map(|until| format!("until {until} in any case")));
         let what = if packs == 1 { "1 marked pack".to_owned() } else { format!("{packs} marked packs") };
-        (!reasons.is_empty()).then(|| format!("{what} ({bytes} bytes) waits: {}", reasons.join("; ")))
+        (!reasons.is_empty()).then(|| {
+            let waits = if packs == 1 { "waits" } else { "wait" };
+            format!("{what} ({bytes} bytes) {waits}: {}", reasons.join("; "))
+        })
     }
 }
 

@@ -133,7 +133,7 @@ impl Inner {
     pub(in crate::repo) fn leases(&self) -> Result<Vec<LeaseInfo>, RepoError> {
         let mut leases = self.leases_seen()?;
         // A lease that cannot be seen may be that of a writer at work.
-        self.nothing_is_hidden()?;
+        self.nothing_is_hidden_in("leases/")?;
         if !self.fences_by_itself() {
             return Ok(leases);
         }

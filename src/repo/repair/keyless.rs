@@ -60,7 +60,13 @@ pub fn heal_keyless(
         let words = match parity::rebuild(storage, &stock, &there, &name) {
             Ok(Rebuilt::Whole(bytes)) => {
                 if !dry_run {
-                    parity::put_back(storage, repo, &name, &bytes, is_listed)?;
+                    match parity::put_back(storage, repo, &name, &bytes, is_listed) {
+                        Err(error) if error.is_of_one_object() => {
+                            done.lost.push(error.to_string());
+                            continue;
+                        }
+                        put => put?,
+                    }
                 }
                 done.restored.push(format!("{path}, from parity"));
                 if !go_on(bytes.len() as u64) {

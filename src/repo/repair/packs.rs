@@ -234,7 +234,14 @@ impl<'a> Saving<'a> {
             match parity::rebuild(&self.inner.storage, &stock, &self.listed, &name) {
                 Ok(Rebuilt::Whole(bytes)) => {
                     if self.session.is_some() {
-                        parity::put_back(&self.inner.storage, self.inner.keyring.repo_id, &name, &bytes, is_listed)?;
+                        let (storage, repo) = (&self.inner.storage, self.inner.keyring.repo_id);
+                        match parity::put_back(storage, repo, &name, &bytes, is_listed) {
+                            Err(error) if error.is_of_one_object() => {
+                                self.saved.unseen.push(error.to_string());
+                                continue;
+                            }
+                            done => done?,
+                        }
                         self.repo.is_whole_again(&name)?;
                         self.listed.insert(name, bytes.len() as u64);
                     }

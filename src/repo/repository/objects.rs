@@ -53,12 +53,9 @@ impl Repository {
         check.small()?;
         check.packs()?;
         let mut found = check.found;
-        found.problems.extend(
-            super::lock(&self.inner.strange)
-                .hidden
-                .iter()
-                .map(|name| (name.clone(), "is not what this place is for, and hides what may be there".to_owned())),
-        );
+        found
+            .problems
+            .extend(super::lock(&self.inner.strange).hidden.iter().map(|name| (name.clone(), names::HIDES.to_owned())));
         let foreign = self.foreign();
         found
             .notes

@@ -37,7 +37,7 @@ impl Inner {
             self.bad_marks(trash, &mut warnings)?;
         }
         for name in &super::lock(&self.strange).hidden {
-            let words = format!("{name} is not what this place is for, and hides what may be there");
+            let words = format!("{name} {}", names::HIDES);
             warnings.push(unread_object(name, words));
         }
         Ok(warnings)
@@ -119,7 +119,15 @@ impl Inner {
     /// # Errors
     /// [`RepoError::Damaged`] if there was anything: then what is not listed may be there all the same.
     pub(in crate::repo) fn nothing_is_hidden(&self) -> Result<(), RepoError> {
-        match super::lock(&self.strange).hidden.first() {
+        self.nothing_is_hidden_in("")
+    }
+
+    /// The same of one folder.
+    ///
+    /// # Errors
+    /// As [`Self::nothing_is_hidden`].
+    pub(in crate::repo) fn nothing_is_hidden_in(&self, folder: &str) -> Result<(), RepoError> {
+        match super::lock(&self.strange).hidden.iter().find(|name| name.starts_with(folder)) {
             None => Ok(()),
             Some(name) => Err(RepoError::damaged(
                 name.clone(),

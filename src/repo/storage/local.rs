@@ -24,7 +24,10 @@ use std::{
     ops::Range,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -44,11 +47,45 @@ pub(super) struct LocalBackend {
     /// Folders that this process has made sure are durable.
     durable: Mutex<HashSet<PathBuf>>,
     able: Able,
+    /// Whether a repository was seen here.
+    is_seen: AtomicBool,
 }
+
+/// One of which every repository has.
+const MARKS: [&str; 2] = ["rekeep.json", "copies/rekeep.json"];
 
 impl LocalBackend {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, operator: OnceLock::new(), durable: Mutex::default(), able: Able::default() }
+        Self {
+            root,
+            operator: OnceLock::new(),
+            durable: Mutex::default(),
+            able: Able::default(),
+            is_seen: AtomicBool::new(false),
+        }
+    }
+
+    /// Fails where a repository was seen and is no more: its disk was unmounted, or another was mounted over it. What is missing
+    /// then is not lost, and what is written would land on the disk below.
+    fn stands(&self) -> io::Result<()> {
+        if MARKS.iter().any(|mark| self.root.join(mark).symlink_metadata().is_ok()) {
+            self.is_seen.store(true, Ordering::Relaxed);
+            return Ok(());
+        }
+        if !self.is_seen.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let words =
+            format!("the repository that was at {} is no longer there: is its disk mounted?", self.root.display());
+        Err(io::Error::new(ErrorKind::NotConnected, words))
+    }
+
+    /// An error of reading an object: where the whole repository is gone, that.
+    fn unread(&self, name: &str, error: io::Error) -> io::Error {
+        if error.kind() != ErrorKind::NotFound || MARKS.contains(&name) {
+            return error;
+        }
+        self.stands().err().unwrap_or(error)
     }
 
     /// `OpenDAL` makes the folder when it is asked for an operator; so it is only asked once the folder is there.
@@ -92,6 +129,7 @@ impl LocalBackend {
 
     /// One attempt; fails with `NotFound` if somebody removed a folder meanwhile.
     fn try_create(&self, name: &str, bytes: &[u8]) -> io::Result<Created> {
+        self.stands()?;
         let target = self.root.join(name);
         let folder = target.parent().unwrap_or(&self.root);
         let temporary_folder = self.root.join(TEMPORARY);
@@ -104,7 +142,12 @@ impl LocalBackend {
         file.write_all(bytes)?;
         file.sync_all()?;
         drop(file);
-        let created = self.able.publish(&temporary.0, &target)?;
+        let mut created = self.able.publish(&temporary.0, &target)?;
+        if created == Created::Exists && fs::symlink_metadata(&target).is_ok_and(|it| it.is_dir()) {
+            // An empty one, as programs that copy trees leave them, is in nobody's way.
+            fs::remove_dir(&target).map_err(|_| folder_in_its_place())?;
+            created = self.able.publish(&temporary.0, &target)?;
+        }
         drop(temporary);
         // Also if it exists: who made it may not have come that far yet, and the caller relies on it.
         self.able.sync_folder(folder)?;
@@ -114,6 +157,7 @@ impl LocalBackend {
 
 impl Backend for LocalBackend {
     fn list(&self, prefix: &str) -> io::Result<Vec<Listed>> {
+        self.stands()?;
         let mut listed = Vec::new();
         let mut left = vec![prefix.to_owned()];
         while let Some(folder) = left.pop() {
@@ -125,7 +169,8 @@ impl Backend for LocalBackend {
     }
 
     fn read(&self, name: &str, range: Option<Range<u64>>) -> io::Result<Vec<u8>> {
-        let (mut file, bytes) = open_file(&self.root.join(name))?;
+        let opened = open_file(&self.root.join(name));
+        let (mut file, bytes) = opened.map_err(|error| self.unread(name, error))?;
         let Some(range) = range else {
             let mut all = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
             file.read_to_end(&mut all)?;
@@ -141,7 +186,8 @@ impl Backend for LocalBackend {
     }
 
     fn read_at_most(&self, name: &str, most: u64) -> io::Result<Vec<u8>> {
-        let (file, len) = open_file(&self.root.join(name))?;
+        let opened = open_file(&self.root.join(name));
+        let (file, len) = opened.map_err(|error| self.unread(name, error))?;
         if len > most {
             return Err(super::too_large(len, most));
         }
@@ -164,8 +210,10 @@ impl Backend for LocalBackend {
     fn delete(&self, name: &str) -> io::Result<()> {
         let path = self.root.join(name);
         // A link that leads nowhere would be taken for absent, and stay.
-        if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
-            return fs::remove_file(&path);
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_symlink() => return fs::remove_file(&path),
+            Ok(metadata) if metadata.is_dir() => return fs::remove_dir(&path).map_err(|_| folder_in_its_place()),
+            _ => {}
         }
         match self.operator()? {
             Some(operator) => operator.delete(name).map_err(|error| io_error(error, &Secrets::default())),
@@ -175,7 +223,7 @@ impl Backend for LocalBackend {
 
     fn len(&self, name: &str) -> io::Result<u64> {
         let path = self.root.join(name);
-        let metadata = fs::metadata(&path).map_err(|error| absent_or_strange(&path, error))?;
+        let metadata = fs::metadata(&path).map_err(|error| self.unread(name, absent_or_strange(&path, error)))?;
         match metadata.file_type() {
             kind if kind.is_file() => Ok(metadata.len()),
             kind if kind.is_dir() => Err(ErrorKind::NotFound.into()),
@@ -306,6 +354,11 @@ fn open_file(path: &Path) -> io::Result<(File, u64)> {
 /// What has the name of an object and cannot be one.
 fn no_file() -> io::Error {
     io::Error::new(ErrorKind::InvalidData, "it is no file")
+}
+
+/// What holds things of others is theirs.
+fn folder_in_its_place() -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, "a folder that is not empty lies in its place")
 }
 
 /// A link that leads nowhere is not an absent object: the disk that it leads to may come back.

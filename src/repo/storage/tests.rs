@@ -422,3 +422,32 @@ fn a_local_file_system_says_how_old_an_object_is_by_its_own_clock() {
     assert_eq!(storage.age_millis("b").unwrap(), None);
     assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
 }
+
+#[test]
+fn a_repository_whose_disk_is_gone_is_not_taken_for_empty_and_nothing_is_written_below() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, away) = (dir.path().join("repo"), dir.path().join("away"));
+    let storage = Storage::at(root.to_str().unwrap()).unwrap();
+    storage.create("rekeep.json", b"x").unwrap();
+    storage.create("leases/x/0", b"1").unwrap();
+    assert_eq!(storage.list("leases/").unwrap().len(), 1);
+    fs::rename(&root, &away).unwrap();
+    fs::create_dir(&root).unwrap();
+    let gone = |error: io::Error| {
+        assert!(
+            error.kind() == ErrorKind::NotConnected && error.to_string().contains("is its disk mounted"),
+            "{error}"
+        );
+    };
+    gone(storage.backend.list("leases/").unwrap_err());
+    gone(storage.backend.create("leases/x/1", &Bytes::from_static(b"2")).unwrap_err());
+    gone(storage.backend.read("leases/x/0", None).unwrap_err());
+    gone(storage.backend.len("leases/x/0").unwrap_err());
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+    assert!(matches!(storage.read("rekeep.json"), Err(RepoError::Missing { .. })));
+    // It may come back.
+    fs::remove_dir(&root).unwrap();
+    fs::rename(&away, &root).unwrap();
+    assert_eq!(storage.read("leases/x/0").unwrap(), b"1");
+    storage.create("leases/x/1", b"2").unwrap();
+}

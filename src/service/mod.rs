@@ -31,6 +31,7 @@ mod recovery;
 mod restore;
 mod retrieve;
 mod run;
+mod shared;
 mod sources;
 mod standing;
 mod state;

@@ -221,7 +221,8 @@ fn check(
     how: &str,
     progress: &dyn Progress,
 ) -> Result<Done, OpsError> {
-    let repo = service.places.look(config, &Where::of_routine(config, routine)?)?;
+    let repo = service.places.open(config, &Where::of_routine(config, routine)?, false)?;
+    repo.refresh()?;
     let narrow = Narrow { tags: vec![routine_tag(name)], ..Narrow::default() };
     let newest = narrow.apply(&repo, progress)?.pop();
     let newest =

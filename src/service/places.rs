@@ -1,7 +1,10 @@
 //! Repositories: where they are by the configuration, and those that are open. Each is opened once, by whoever needs it first,
 //! and shared by all jobs and questions.
 
-use super::config::{Config, Hidden, Place, Routine, SecretAgent, Secrets, Storage as StorageConfig, Unlocking, lean};
+use super::{
+    config::{Config, Hidden, Place, Routine, SecretAgent, Secrets, Storage as StorageConfig, Unlocking, lean},
+    shared::{Held, Opened, Slot},
+};
 use crate::{
     ops::OpsError,
     record::{Clock, Timestamp},
@@ -37,15 +40,6 @@ pub struct Where {
     fingerprint: [u8; 32],
 }
 
-/// One that is open, or being opened.
-type Slot = Arc<Mutex<Option<Opened>>>;
-
-struct Opened {
-    repo: Repository,
-    /// When storage was last listed for a question.
-    looked: Instant,
-}
-
 /// How old an answer about what a repository holds may be.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -72,7 +66,7 @@ struct Watched {
 
 /// Those that are open.
 pub struct Places {
-    open: Mutex<HashMap<[u8; 32], Slot>>,
+    open: Mutex<HashMap<[u8; 32], Arc<Slot>>>,
     /// By their names.
     watched: Mutex<BTreeMap<String, Watched>>,
     state: PathBuf,
@@ -225,7 +219,7 @@ impl Places {
         Self { open: Mutex::default(), watched: Mutex::default(), state, cache, clock, host }
     }
 
-    fn slot(&self, place: &Where) -> Slot {
+    fn slot(&self, place: &Where) -> Arc<Slot> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(open.entry(place.fingerprint).or_default())
     }
@@ -237,12 +231,30 @@ impl Places {
     /// What the repository says; [`ErrorKind::WrongPassword`] also if there is none.
     pub fn open(&self, config: &Config, place: &Where, create: bool) -> Result<Repository, OpsError> {
         let slot = self.slot(place);
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        self.opened(config, place, create, &mut slot.hold())
+    }
+
+    /// The same for a question, which nobody makes a repository for, and which does not wait long for others.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`ErrorKind::Storage`] where others wait for its storage already.
+    pub fn ask(&self, config: &Config, place: &Where) -> Result<Repository, OpsError> {
+        let slot = self.slot(place);
+        self.opened(config, place, false, &mut slot.ask(&place.name)?)
+    }
+
+    fn opened(
+        &self,
+        config: &Config,
+        place: &Where,
+        create: bool,
+        slot: &mut Held<'_>,
+    ) -> Result<Repository, OpsError> {
         if let Some(opened) = slot.as_ref() {
             return Ok(opened.repo.clone());
         }
         let repo = self.open_anew(config, place, create)?;
-        *slot = Some(Opened { repo: repo.clone(), looked: Instant::now() });
+        **slot = Some(Opened { repo: repo.clone(), looked: Instant::now() });
         let watched = Watched { repo: repo.clone(), looked: None, ends: Arc::default() };
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(place.name.clone(), watched);
         Ok(repo)
@@ -251,11 +263,11 @@ impl Places {
     /// The same with what others committed there: another service, or the command. It may be [`FRESH`] old.
     ///
     /// # Errors
-    /// As [`Self::open`]; what storage says.
+    /// As [`Self::ask`]; what storage says.
     pub fn look(&self, config: &Config, place: &Where) -> Result<Repository, OpsError> {
-        let repo = self.open(config, place, false)?;
         let slot = self.slot(place);
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = slot.ask(&place.name)?;
+        let repo = self.opened(config, place, false, &mut slot)?;
         if let Some(opened) = slot.as_mut().filter(|opened| opened.looked.elapsed() >= FRESH) {
             // What is doubtful there is told by jobs.
             repo.refresh()?;

@@ -188,7 +188,7 @@ impl Service {
             if config.keeps_files(one) || routine.is_some_and(|routine| routine != name) {
                 continue;
             }
-            match self.places.open(config, &Where::of_routine(config, one)?, false) {
+            match self.places.ask(config, &Where::of_routine(config, one)?) {
                 Ok(repo) => {
                     if seen.insert((repo.id(), repo.place_hash())) {
                         all.push(repo);

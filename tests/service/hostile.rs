@@ -4,7 +4,11 @@ use crate::{
     client::{raw, request},
     world::{ROUTINE, World},
 };
-use std::{io::Read as _, net::TcpStream, time::Duration};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::Duration,
+};
 
 #[test]
 fn bad_requests_are_refused_by_statuses_of_their_own() {
@@ -109,4 +113,61 @@ fn the_document_describes_every_path_that_answers() {
         }
     }
     world.ask("GET", "/v1/config", None).is(404);
+}
+
+#[test]
+fn a_list_where_fields_are_wanted_takes_nothing_away() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    let empty = serde_json::json!([]);
+    for (method, path) in [
+        ("PUT", "/v1/config"),
+        ("POST", "/v1/config/policies/new"),
+        ("PUT", "/v1/config/policies/once"),
+        ("POST", "/v1/config/routines/new"),
+    ] {
+        assert!(world.ask(method, path, Some(&empty)).is(400).error().contains("an object is wanted"), "{path}");
+    }
+    assert!(world.get("/v1/config/routines").get("accounts").is_some());
+    world.ask("GET", "/v1/config/policies/new", None).is(404);
+    world.back_up("accounts", "full");
+}
+
+/// Many ask for what lies in a storage that takes connections and never answers; others go on.
+#[test]
+fn a_storage_that_does_not_answer_keeps_no_other_question_from_its_answer() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut world = World::new();
+    let far = ROUTINE.replace("accounts:", "far:").replace("storage: local", "storage: silent");
+    world.configure(&format!("{ROUTINE}{far}"), "");
+    let text = std::fs::read_to_string(world.path("config.yml")).unwrap();
+    let storage = format!(
+        "storage:\n  silent:\n    s3-storage: {{bucket: b, s3-region: r, path: x, access-key-id: a, secret-access-key: s, \
+         s3-endpoint-override: 'http://{}'}}\n",
+        silent.local_addr().unwrap()
+    );
+    std::fs::write(world.path("config.yml"), text.replacen("storage:\n", &storage, 1)).unwrap();
+    world.start();
+    world.back_up("accounts", "full");
+    let to = world.address();
+    let asking: Vec<TcpStream> = (0..40)
+        .map(|_| {
+            let mut stream = TcpStream::connect(to).unwrap();
+            let head = format!("GET /v1/backups/full/far HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n\r\n");
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    // All but the one that waits for storage are told so, though it never answers.
+    let refused = asking.into_iter().filter_map(|mut stream| {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok().map(|_| answer)
+    });
+    let refused: Vec<String> = refused.filter(|answer| answer.contains("has not answered")).collect();
+    assert!(refused.len() >= 30 && refused.iter().all(|it| it.starts_with("HTTP/1.1 503")), "{refused:?}");
+    world.get("/v1/backups/full/accounts");
+    world.ask("GET", "/metrics", None).is(200);
+    world.ask("GET", "/console/sources/accounts", None).is(200);
 }

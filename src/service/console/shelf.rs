@@ -15,6 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Repositories that are to be read.
+type Todo = Mutex<VecDeque<(Arc<Slot>, Where)>>;
+
 /// How long a listing counts as new.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -95,6 +98,8 @@ struct Held {
     /// Why storage could not be listed.
     storage_error: Option<String>,
     is_reading: bool,
+    /// When the reading at hand, or the last one, was asked for.
+    asked: Option<Instant>,
     /// How many readings ended.
     readings: u64,
 }
@@ -155,6 +160,7 @@ impl Shelves {
             let before = held.readings;
             if !held.is_reading {
                 held.is_reading = true;
+                held.asked = Some(began);
                 queue.push_back((Arc::clone(&slot), place));
             }
             drop(held);
@@ -174,20 +180,45 @@ impl Shelves {
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..readers {
             let (shelves, config, todo) = (Arc::clone(self), Arc::clone(config), Arc::clone(&queue));
-            let read = move || {
-                while let Some((slot, place)) = taken(&todo) {
-                    shelves.read(&slot, &config, &place);
-                }
-            };
+            let read = move || shelves.read_all(&config, &todo);
             if let Err(error) = Builder::new().name("console".to_owned()).spawn(read) {
                 tracing::error!("no thread to read repositories: {error}");
             }
+        }
+        if left(&queue) > 0 {
+            let (shelves, config, todo) = (Arc::clone(self), Arc::clone(config), Arc::clone(&queue));
+            // Without it the others wait for those that do not answer, and no longer.
+            let _ = Builder::new().name("console".to_owned()).spawn(move || shelves.go_past(&config, &todo));
         }
         // Where no thread could be had, whoever comes next tries again.
         if readers > 0 && Arc::strong_count(&queue) == 1 {
             while let Some((slot, _)) = taken(&queue) {
                 slot.held().is_reading = false;
             }
+        }
+    }
+
+    fn read_all(&self, config: &Arc<Config>, todo: &Todo) {
+        while let Some((slot, place)) = taken(todo) {
+            self.read(&slot, config, &place);
+        }
+    }
+
+    /// Puts another reader to work whenever none has come to its end for a while: those that do not answer keep no other from being
+    /// read.
+    fn go_past(self: Arc<Self>, config: &Arc<Config>, todo: &Arc<Todo>) {
+        let mut before = usize::MAX;
+        loop {
+            let left = left(todo);
+            if left == 0 {
+                return;
+            }
+            if left == before {
+                let (shelves, config, todo) = (Arc::clone(&self), Arc::clone(config), Arc::clone(todo));
+                let _ = Builder::new().name("console".to_owned()).spawn(move || shelves.read_all(&config, &todo));
+            }
+            before = left;
+            std::thread::sleep(PATIENCE.0);
         }
     }
 
@@ -237,10 +268,16 @@ fn taken<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
 }
 
+fn left<T>(queue: &Mutex<VecDeque<T>>) -> usize {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).len()
+}
+
 /// Waits for a reading, as long as a page that began then has patience.
 fn wait_for(slot: &Slot, before: u64, began: Instant) -> Seen {
     let held = slot.held();
-    let patience = if held.seen.marks.is_some() { PATIENCE.0 } else { PATIENCE.1 };
+    // One that gave nothing when it was waited for is not waited for by every page.
+    let is_silent = held.seen.error.is_some() || held.asked.is_some_and(|asked| asked.elapsed() >= PATIENCE.1);
+    let patience = if held.seen.marks.is_some() || is_silent { PATIENCE.0 } else { PATIENCE.1 };
     let rest = patience.saturating_sub(began.elapsed());
     let waited = slot.ended.wait_timeout_while(held, rest, |held| held.readings == before);
     let (held, timeout) = waited.unwrap_or_else(PoisonError::into_inner);

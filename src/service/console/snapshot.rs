@@ -45,7 +45,7 @@ impl Console {
         let config = self.service.config();
         let none = || ServiceError::NotFound { what: "source", name: source.to_owned() };
         let place = Where::of_routine(&config, config.routines.get(source).ok_or_else(none)?)?;
-        let opened = self.service.places.open(&config, &place, false);
+        let opened = self.service.places.ask(&config, &place);
         let repo = opened.map_err(|error| match error.kind() {
             ErrorKind::NoRepository => ServiceError::NotFound { what: "backup of", name: source.to_owned() },
             _ => ServiceError::from(error),

@@ -8,6 +8,7 @@ use crate::{
 };
 use axum::{
     Json,
+    body::Bytes,
     extract::{self, FromRequest, FromRequestParts, Query, Request, rejection::JsonRejection},
     http::{HeaderValue, StatusCode, header, request::Parts},
     middleware::Next,
@@ -119,7 +120,15 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
-        match Json::<T>::from_request(request, app).await {
+        let (parts, body) = request.into_parts();
+        let bytes = Bytes::from_request(Request::from_parts(parts.clone(), body), app)
+            .await
+            .map_err(|rejection| Refusal::new(rejection.status(), ErrorKind::InvalidInput, rejection.body_text()))?;
+        // What is read field by field would take a list, too: an empty one for defaults all over.
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            return Err(Refusal::invalid("the body is a JSON array, where an object is wanted"));
+        }
+        match Json::<T>::from_request(Request::from_parts(parts, bytes.into()), app).await {
             Ok(Json(value)) => Ok(Self(value)),
             Err(rejection) => {
                 let status = match &rejection {

@@ -1,0 +1,112 @@
+//! A repository that is open, or being opened, shared by jobs and questions. A question does not wait without end for whoever is at
+//! it: where storage does not answer, those who ask would take all threads that answer anybody.
+
+use crate::{ops::OpsError, repo::Repository, report::ErrorKind};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// How long a question waits, all in all, for whoever opens or lists the repository.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it looks.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A repository that is open.
+pub(super) struct Opened {
+    pub(super) repo: Repository,
+    /// When storage was last listed for a question.
+    pub(super) looked: Instant,
+}
+
+/// The place of one repository.
+#[derive(Default)]
+pub(super) struct Slot {
+    opened: Mutex<Option<Opened>>,
+    /// Since when somebody holds it.
+    since: Mutex<Option<Instant>>,
+}
+
+impl Slot {
+    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn taken<'s>(&'s self, opened: MutexGuard<'s, Option<Opened>>) -> Held<'s> {
+        *self.since() = Some(Instant::now());
+        Held { slot: self, opened }
+    }
+
+    /// For a job, which waits for others as long as they take.
+    pub(super) fn hold(&self) -> Held<'_> {
+        self.taken(self.opened.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// For a question about the repository of this name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Storage`] if whoever holds it had no answer from storage for so long.
+    pub(super) fn ask(&self, name: &str) -> Result<Held<'_>, OpsError> {
+        loop {
+            match self.opened.try_lock() {
+                Ok(opened) => return Ok(self.taken(opened)),
+                Err(TryLockError::Poisoned(poisoned)) => return Ok(self.taken(poisoned.into_inner())),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if self.since().is_some_and(|since| since.elapsed() >= PATIENCE) {
+                let words =
+                    format!("{name}: its storage has not answered for {} s; ask again later", PATIENCE.as_secs());
+                return Err(OpsError::refused(ErrorKind::Storage, words));
+            }
+            sleep(PAUSE);
+        }
+    }
+}
+
+/// A place that nobody else is at.
+pub(super) struct Held<'s> {
+    slot: &'s Slot,
+    opened: MutexGuard<'s, Option<Opened>>,
+}
+
+impl Deref for Held<'_> {
+    type Target = Option<Opened>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.opened
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.opened
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        *self.slot.since() = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_refused_where_somebody_waits_for_storage_already() {
+        let slot = Slot::default();
+        let held = slot.hold();
+        *slot.since() = Instant::now().checked_sub(PATIENCE);
+        std::thread::scope(|scope| {
+            let refused = scope.spawn(|| slot.ask("storage far").err()).join().unwrap().unwrap();
+            assert_eq!(refused.kind(), ErrorKind::Storage);
+            assert!(refused.to_string().contains("storage far"), "{refused}");
+        });
+        drop(held);
+        assert!(slot.ask("storage far").is_ok());
+    }
+}

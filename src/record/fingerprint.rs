@@ -60,6 +60,7 @@ impl Fingerprinter {
 }
 
 /// A fingerprint in the making.
+#[derive(Clone)]
 pub struct FingerprintStream {
     hasher: HighwayHasher,
 }
@@ -74,6 +75,14 @@ impl FingerprintStream {
     /// Adds the next bytes of the value.
     pub fn append(&mut self, bytes: &[u8]) {
         self.hasher.append(bytes);
+    }
+
+    /// The fingerprint of everything appended and `rest`.
+    #[must_use]
+    pub fn goes_on(&self, rest: &[u8]) -> Fingerprint {
+        let mut whole = self.clone();
+        whole.append(rest);
+        whole.finish()
     }
 
     /// The fingerprint of everything appended.

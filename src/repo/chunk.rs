@@ -240,7 +240,7 @@ pub struct Put {
     pub id: ChunkId,
     /// `false` if the repository held it already.
     pub new: bool,
-    /// What it takes in a pack, if it is new; 0 otherwise.
+    /// What it takes in a pack, if it is new and this writer stored it; 0 otherwise.
     pub stored_bytes: u64,
 }
 

@@ -46,6 +46,6 @@ pub use keys::{RecoveryKey, Secrets, Suite, Unlock};
 pub use manifest::{Manifest, Snapshot};
 pub use repository::{InitOptions, Listing, OpenOptions, ReadLease, Repository, Traits};
 pub use role::{Capability, Role};
-pub use session::{SessionWriter, WriteOptions, WriteSession, WriteStats};
+pub use session::{Relay, SessionWriter, WriteOptions, WriteSession, WriteStats};
 pub use storage::{Backend, Storage};
 pub use walk::LayerWalk;

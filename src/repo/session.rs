@@ -1,6 +1,7 @@
 //! Writing under a lease: sessions, their chunk writers, and the commit. The rules are in `format-spec/protocol.md`.
 
 mod presence;
+mod relay;
 mod rely;
 mod spare;
 mod squash;
@@ -8,6 +9,7 @@ mod takeover;
 mod upload;
 mod writer;
 
+pub use relay::{Finder, Relay};
 pub use squash::Restacked;
 pub use takeover::{ChunkWalk, TakeProgress};
 pub use writer::SessionWriter;

@@ -3,6 +3,7 @@
 mod expiring;
 mod meter;
 mod output;
+mod prints;
 mod saved;
 mod sets;
 mod streamed;
@@ -23,6 +24,7 @@ use crate::{
 pub use expiring::Expiring;
 use meter::Meter;
 use output::{Output, Record};
+use prints::Prints;
 pub use sets::{MAX_SETS, SetSummary, Sets};
 use std::{cmp::Ordering, sync::Arc};
 
@@ -228,6 +230,7 @@ struct Join<'a> {
     parent: Option<StackCursor<'a>>,
     has_parent: bool,
     out: Output<'a>,
+    prints: Prints<'a>,
     meter: Meter<'a>,
     pieces: Option<PieceWriter>,
     /// The bytes of a streamed value that may be in place.
@@ -263,6 +266,7 @@ impl<'a> Join<'a> {
             parent,
             has_parent,
             out: Output::new(context, (!options.is_end_known).then_some(options.end)),
+            prints: Prints::new(&context.fingerprinter),
             meter: Meter::new(options.progress),
             pieces: None,
             head: Vec::new(),
@@ -540,9 +544,9 @@ impl<'a> Join<'a> {
         writer: &mut dyn ChunkWriter,
     ) -> Result<(), LayerError> {
         self.out.counts.bytes_read += (row.key.len() + value.len()) as u64;
-        let prints = &self.context.fingerprinter;
-        let fingerprint = prints.of(row.shape, meta.user_key, value);
+        let fingerprint = self.prints.of(row.shape, meta.user_key, value);
         let record = Record { key: row.key, meta, fingerprint, value_bytes: value.len() as u64 };
+        let prints = &self.context.fingerprinter;
         let verdict = self.verdict(&record, state, |user_key| Some(prints.of(row.shape, user_key, value)));
         let is_stored = self.base || matches!(verdict, Verdict::New | Verdict::Changed);
         if value.len() <= MAX_INLINE_BYTES || !is_stored {

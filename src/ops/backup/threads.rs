@@ -4,12 +4,12 @@ use super::{dry::DryWriter, workers::Workers};
 use crate::{
     connector::{Evidence, SessionEnd},
     ops::{OpsError, crew::together, watched::watched},
-    repo::{ChunkWriter, WriteSession},
+    repo::{ChunkWriter, Relay, SessionWriter, WriteSession},
     report::WarningKind,
 };
 use std::{
     ops::ControlFlow,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -29,8 +29,12 @@ enum Paused {
 }
 
 impl Workers<'_> {
-    fn run(&self, threads: usize) -> Result<(), OpsError> {
-        together(threads.min(self.tasks.len()), || self.work())
+    /// So many read at most; where the run has more threads than that, the others store what those find.
+    fn run(&self, readers: usize) -> Result<(), OpsError> {
+        let readers = readers.min(self.tasks.len());
+        let relay = self.writing.filter(|_| readers > 0).and_then(WriteSession::relay);
+        let threads = if relay.is_some() { readers.max(self.options.parallel) } else { readers };
+        together(threads, || self.work(relay.as_ref(), readers))
     }
 
     /// Does some work while somebody listens for it.
@@ -56,8 +60,8 @@ impl Workers<'_> {
     }
 
     /// Reads all ranges, and ends the session if its end has to be known.
-    pub(super) fn read(&self, threads: usize, is_exact: bool) -> Result<Option<SessionEnd>, OpsError> {
-        self.heard(|| self.run(threads))?;
+    pub(super) fn read(&self, readers: usize, is_exact: bool) -> Result<Option<SessionEnd>, OpsError> {
+        self.heard(|| self.run(readers))?;
         if is_exact {
             return Ok(None);
         }
@@ -68,15 +72,15 @@ impl Workers<'_> {
             let words = format!("{ranges} ranges that were not read whole are read again");
             self.progress.warn(WarningKind::DoneAgain, "", words);
             self.next.store(0, Ordering::SeqCst);
-            self.heard(|| self.run(threads))?;
+            self.heard(|| self.run(readers))?;
         }
         self.checkpoint_if_due()?;
         Ok(Some(self.session.finish()?))
     }
 
-    fn work(&self) -> Result<(), OpsError> {
+    fn work(&self, relay: Option<&Arc<Relay>>, readers: usize) -> Result<(), OpsError> {
         let outcome = match self.writing {
-            Some(writing) => self.work_in(writing),
+            Some(writing) => self.work_in(writing, relay, readers),
             None => self
                 .take_tasks(&mut DryWriter { repo: self.repo, counts: &self.dry }, &mut Vec::new(), None)
                 .map(|_| ()),
@@ -88,12 +92,23 @@ impl Workers<'_> {
     }
 
     /// Works until nothing is left to do, and closes packs from time to time, so that a checkpoint may name what is in them.
-    fn work_in(&self, writing: &WriteSession) -> Result<(), OpsError> {
+    fn work_in(&self, writing: &WriteSession, relay: Option<&Arc<Relay>>, readers: usize) -> Result<(), OpsError> {
         let mut mine = Vec::new();
+        let mut finder = relay.and_then(|relay| relay.begin(readers));
         loop {
             let opened = Instant::now();
             let mut writer = writing.writer();
-            let worked = self.take_tasks(&mut writer, &mut mine, Some(opened));
+            let mut worked = Ok(Paused::ForNothing);
+            if let (Some(relay), Some(_)) = (relay, &finder) {
+                writer.hand_over_to(relay);
+            }
+            if relay.is_none() || finder.is_some() {
+                worked = self.take_tasks(&mut writer, &mut mine, Some(opened));
+            }
+            if let (Some(relay), Ok(Paused::ForNothing)) = (relay, &worked) {
+                finder = None;
+                worked = self.help(&mut writer, relay, opened);
+            }
             let shares = writer.take_shares();
             // Also after a failure: what is in open packs is found again by the next run.
             let finished = writer.finish();
@@ -108,6 +123,12 @@ impl Workers<'_> {
             }
             self.checkpoint_if_due()?;
         }
+    }
+
+    /// Stores what others find; they stop if somebody asks to.
+    fn help(&self, writer: &mut SessionWriter, relay: &Relay, opened: Instant) -> Result<Paused, OpsError> {
+        let is_done = writer.help(relay, &|| self.checkpoints.wants_closed(opened))?;
+        Ok(if is_done { Paused::ForNothing } else { Paused::ToClose })
     }
 
     fn take_tasks(

@@ -7,6 +7,9 @@ use std::sync::Mutex;
 /// So many wait at most. Who takes one makes none, so that no more memory is held than before.
 const MOST: usize = 2;
 
+/// A pack of full length is at least this long, however many write.
+const LEAST_BYTES: usize = TARGET_PACK_BYTES / 4;
+
 /// Buffers of data packs that nobody uses.
 #[derive(Default)]
 pub(super) struct Spare(Mutex<Vec<Vec<u8>>>);
@@ -22,7 +25,7 @@ impl Spare {
 
     /// Takes back what held a pack of full length, unless someone still reads it.
     pub fn give(&self, kind: PackKind, bytes: Bytes) {
-        if kind != PackKind::Data || bytes.len() < TARGET_PACK_BYTES {
+        if kind != PackKind::Data || bytes.len() < LEAST_BYTES {
             return;
         }
         let Ok(bytes) = bytes.try_into_mut() else { return };
@@ -40,12 +43,12 @@ mod tests {
     #[test]
     fn memory_of_a_full_data_pack_comes_back_and_no_other() {
         let spare = Spare::default();
-        let full = vec![7; TARGET_PACK_BYTES];
+        let full = vec![7; LEAST_BYTES];
         let at = full.as_ptr();
         let shared = Bytes::from(full);
         spare.give(PackKind::Data, shared.clone());
         assert!(spare.take(PackKind::Data).is_empty(), "someone reads it");
-        spare.give(PackKind::Metadata, Bytes::from(vec![0; TARGET_PACK_BYTES]));
+        spare.give(PackKind::Metadata, Bytes::from(vec![0; LEAST_BYTES]));
         spare.give(PackKind::Data, Bytes::from(vec![0; 9]));
         assert_eq!(spare.take(PackKind::Data).capacity(), 0);
         spare.give(PackKind::Data, shared);
@@ -53,7 +56,7 @@ mod tests {
         let taken = spare.take(PackKind::Data);
         assert_eq!(taken.as_ptr(), at);
         for _ in 0..=MOST {
-            spare.give(PackKind::Data, Bytes::from(vec![0; TARGET_PACK_BYTES]));
+            spare.give(PackKind::Data, Bytes::from(vec![0; LEAST_BYTES]));
         }
         assert_eq!(lock(&spare.0).len(), MOST);
     }

@@ -1,6 +1,10 @@
 //! One thread's chunk writer.
 
-use super::{Shared, upload::Jobs};
+use super::{
+    Shared,
+    relay::{Next, Relay},
+    upload::Jobs,
+};
 use crate::repo::{
     ChunkData, ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Put, RepoError, WriteOptions,
     ids::PackKind,
@@ -50,13 +54,59 @@ pub struct SessionWriter {
     data: Option<PackBuilder>,
     /// Chunks put here that another writer, or this one before, has taken on and that were not durable then.
     shares: HashSet<ChunkId>,
+    /// Who stores chunks for this writer while somebody has time.
+    relay: Option<Arc<Relay>>,
 }
+
+/// So many shares are kept without asking which of them have become durable.
+const MANY_SHARES: usize = 4096;
 
 impl SessionWriter {
     pub(super) fn new(shared: &Arc<Shared>, jobs: Jobs) -> Self {
         shared.writers.fetch_add(1, Ordering::SeqCst);
         shared.inner.budget.writer_begins();
-        Self { shared: Arc::clone(shared), jobs, metadata: None, data: None, shares: HashSet::new() }
+        Self { shared: Arc::clone(shared), jobs, metadata: None, data: None, shares: HashSet::new(), relay: None }
+    }
+
+    /// From now on others may store what is put here.
+    pub fn hand_over_to(&mut self, relay: &Arc<Relay>) {
+        self.relay = Some(Arc::clone(relay));
+    }
+
+    /// Stores what others find, until nobody finds any more (`true`) or this one is wanted elsewhere.
+    ///
+    /// # Errors
+    /// [`RepoError`] from storage; the session has failed then.
+    pub fn help(&mut self, relay: &Relay, is_wanted: &dyn Fn() -> bool) -> Result<bool, RepoError> {
+        let _helping = relay.help();
+        loop {
+            match relay.next() {
+                Next::Chunk(taken) => {
+                    self.store_taken(taken.id, taken.kind, &taken.plain)?;
+                    relay.give_back(taken.plain);
+                }
+                Next::Nothing => self.shared.check()?,
+                Next::End => return Ok(true),
+            }
+            if is_wanted() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Stores a chunk that was taken on. Others count on it: if that fails, nothing may be committed.
+    fn store_taken(&mut self, id: ChunkId, kind: ChunkKind, plain: &ChunkPlain) -> Result<u64, RepoError> {
+        let stored_bytes = self.store(id, kind, plain).inspect_err(|error| self.shared.poison(error))?;
+        self.shared.chunks_new.fetch_add(1, Ordering::Relaxed);
+        Ok(stored_bytes)
+    }
+
+    /// Notes a chunk that may lie in somebody else's open pack.
+    fn share(&mut self, id: ChunkId) {
+        if self.shares.len() >= MANY_SHARES && self.shares.len() == self.shares.capacity() {
+            self.shares.retain(|id| self.shared.pending.has(id));
+        }
+        self.shares.insert(id);
     }
 
     /// The chunks that what was put refers to and that somebody's open packs may hold: at most what waits to be indexed.
@@ -140,15 +190,16 @@ impl ChunkWriter for SessionWriter {
         let is_present = self.shared.is_present(kind, &id)?;
         if is_present || !self.shared.pending.claim(&id) {
             if !is_present {
-                self.shares.insert(id);
+                self.share(id);
             }
             self.shared.chunks_reused.fetch_add(1, Ordering::Relaxed);
             return Ok(Put { id, new: false, stored_bytes: 0 });
         }
-        // Others now count on this chunk: if it cannot be stored, nothing may be committed.
-        let stored_bytes = self.store(id, kind, plain).inspect_err(|error| self.shared.poison(error))?;
-        self.shared.chunks_new.fetch_add(1, Ordering::Relaxed);
-        Ok(Put { id, new: true, stored_bytes })
+        if self.relay.as_ref().is_some_and(|relay| relay.offer(id, kind, plain)) {
+            self.share(id);
+            return Ok(Put { id, new: true, stored_bytes: 0 });
+        }
+        Ok(Put { id, new: true, stored_bytes: self.store_taken(id, kind, plain)? })
     }
 }
 

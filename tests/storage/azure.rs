@@ -60,3 +60,36 @@ fn a_repository_lives_on_azurite() {
     let server = azurite();
     Life::at(&uri(&server, "repo"), &[("AZURE_STORAGE_ACCOUNT_KEY", KEY)]).whole();
 }
+
+#[test]
+#[ignore = "needs azurite"]
+fn what_lies_in_the_archive_tier_is_named_asked_for_and_restored() {
+    let server = azurite();
+    let life = Life::at(&uri(&server, "cold"), &[("AZURE_STORAGE_ACCOUNT_KEY", KEY)]);
+    life.init();
+    life.fill(2000);
+    let before = life.rows("app.db");
+    let first = life.backup();
+    life.sql("UPDATE t SET data = randomblob(500)");
+    life.ok(&["backup", "--new-base", "sqlite:app.db"]);
+    let tier = ["prune", "--max-superseded", "100", "--tier-after", "0s", "--tier-class", "Archive"];
+    let moved = life.json(&tier);
+    assert!(moved["tiered"]["packs"].as_u64() > Some(0) && moved["failures"] == serde_json::json!([]), "{moved}");
+    let again = life.json(&tier);
+    assert_eq!(
+        (&again["tiered"]["packs"], &again["tiered"]["there"]),
+        (&0.into(), &moved["tiered"]["packs"]),
+        "{again}"
+    );
+    // What is read is said before anything is written, and the newest lies where it lay.
+    let refused = life.run(&["--json", "restore", &first, "sqlite:first.db"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("Archive"), "{refused:?}");
+    life.ok(&["restore", "latest", "sqlite:second.db"]);
+    // This server brings a blob back at once.
+    let asked = life.run(&["restore", &first, "sqlite:first.db", "--thaw"]);
+    if asked.status.code() != Some(0) {
+        life.ok(&["restore", &first, "sqlite:first.db", "--thaw"]);
+    }
+    assert!(life.rows("first.db") == before && life.rows("second.db") == life.rows("app.db"));
+}

@@ -1,4 +1,8 @@
-//! What Azure says of where a blob lies.
+//! What Azure says of where a blob lies, and what is asked of it about that.
+
+mod requests;
+
+pub(super) use requests::Requests;
 
 use super::{Readiness, Standing, transport::Heard};
 

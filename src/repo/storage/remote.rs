@@ -1,5 +1,7 @@
 //! Storage behind `OpenDAL`'s services, called from ordinary threads.
 
+#[cfg(feature = "azblob")]
+use super::azure;
 use super::{
     Backend, Created, Listed, Promises,
     exclusive::{self, Exclusive},
@@ -14,10 +16,10 @@ use super::{
     traffic::{Meter, Traffic},
 };
 #[cfg(feature = "s3")]
-use super::{LockMode, ObjectHold, ThawTier, s3};
+use super::{LockMode, ObjectHold, s3};
 #[cfg(any(feature = "s3", feature = "azblob"))]
 use super::{
-    Standing,
+    Standing, ThawTier,
     transport::{Heard, hearing},
 };
 #[cfg(feature = "s3")]
@@ -79,6 +81,8 @@ pub(super) struct RemoteBackend {
     /// Requests that `OpenDAL` does not make, where there are such.
     #[cfg(feature = "s3")]
     requests: Option<Arc<s3::Requests>>,
+    #[cfg(feature = "azblob")]
+    tiers: Option<Arc<azure::Requests>>,
 }
 
 impl RemoteBackend {
@@ -97,9 +101,16 @@ impl RemoteBackend {
             Service::S3 => Some(Arc::new(s3::Requests::of(place, &meter)?)),
             _ => None,
         };
+        #[cfg(feature = "azblob")]
+        let tiers = match place.service {
+            Service::Azblob => Some(Arc::new(azure::Requests::of(place, &meter)?)),
+            _ => None,
+        };
         Ok(Self {
             #[cfg(feature = "s3")]
             requests,
+            #[cfg(feature = "azblob")]
+            tiers,
             #[cfg(any(feature = "s3", feature = "azblob"))]
             service: place.service,
             lister: made.operator.clone().layer(pages),
@@ -236,6 +247,23 @@ impl RemoteBackend {
         let (operator, path) = (self.operator.clone(), name.to_owned());
         let heard = self.run("stat", async move { Ok(hearing(operator.stat(&path)).await.1) })?;
         heard.map(|heard| heard.address).ok_or_else(|| io::Error::new(ErrorKind::TimedOut, "no answer came"))
+    }
+
+    #[cfg(feature = "s3")]
+    fn list_classes_at_s3(&self, prefix: &str, page: &mut dyn FnMut(Vec<(Listed, String)>)) -> io::Result<bool> {
+        let Some(requests) = self.requests.clone() else { return Ok(false) };
+        let config = self.address_of("rekeep.json")?;
+        let mut after: Option<String> = None;
+        loop {
+            let (requests, config, prefix) = (Arc::clone(&requests), config.clone(), prefix.to_owned());
+            let classes =
+                self.run("list", async move { requests.classes(&config, &prefix, after.as_deref()).await })?;
+            page(classes.objects);
+            match classes.next {
+                Some(next) => after = Some(next),
+                None => return Ok(true),
+            }
+        }
     }
 
     /// A range read that failed or gave other than it should: is it past the end, or did the answer lose something?
@@ -443,25 +471,33 @@ impl Backend for RemoteBackend {
             #[cfg(feature = "s3")]
             Service::S3 => Some(s3::standing_in(&heard, bytes)),
             #[cfg(feature = "azblob")]
-            Service::Azblob => Some(super::azure::standing_in(&heard, bytes)),
+            Service::Azblob => Some(azure::standing_in(&heard, bytes)),
             _ => None,
         })
     }
 
-    #[cfg(feature = "s3")]
+    #[cfg(any(feature = "s3", feature = "azblob"))]
     fn list_classes(&self, prefix: &str, page: &mut dyn FnMut(Vec<(Listed, String)>)) -> io::Result<bool> {
-        let Some(requests) = self.requests.clone() else { return Ok(false) };
-        let config = self.address_of("rekeep.json")?;
-        let mut after: Option<String> = None;
-        loop {
-            let (requests, config, prefix) = (Arc::clone(&requests), config.clone(), prefix.to_owned());
-            let classes =
-                self.run("list", async move { requests.classes(&config, &prefix, after.as_deref()).await })?;
-            page(classes.objects);
-            match classes.next {
-                Some(next) => after = Some(next),
-                None => return Ok(true),
+        #[cfg(feature = "azblob")]
+        if let Some(requests) = &self.tiers {
+            let mut after: Option<String> = None;
+            loop {
+                let (requests, prefix) = (Arc::clone(requests), prefix.to_owned());
+                let tiers = self.run("list", async move { requests.tiers(&prefix, after.as_deref()).await })?;
+                page(tiers.objects);
+                match tiers.next {
+                    Some(next) => after = Some(next),
+                    None => return Ok(true),
+                }
             }
+        }
+        #[cfg(feature = "s3")]
+        {
+            self.list_classes_at_s3(prefix, page)
+        }
+        #[cfg(not(feature = "s3"))]
+        {
+            Ok(false)
         }
     }
 
@@ -472,25 +508,39 @@ impl Backend for RemoteBackend {
         self.run("other", async move { requests.region(&config).await })
     }
 
-    #[cfg(feature = "s3")]
+    #[cfg(any(feature = "s3", feature = "azblob"))]
     fn thaw(&self, name: &str, days: u16, tier: ThawTier) -> io::Result<()> {
-        let Some(requests) = self.requests.clone() else {
-            return Err(io::Error::new(
-                ErrorKind::Unsupported,
-                "this program does not know how this service is asked to thaw",
-            ));
-        };
-        let (metadata, heard) = self.stat_hearing(self.operator.clone(), name.to_owned())?;
-        let heard = heard.ok_or_else(|| io::Error::other("the answer was not heard"))?;
-        let class = s3::standing_in(&heard, metadata.content_length()).class;
-        self.run("other", async move { requests.thaw(&heard.address, &class, days, tier).await })
+        #[cfg(feature = "azblob")]
+        if let Some(requests) = self.tiers.clone() {
+            let name = name.to_owned();
+            return self.run("other", async move { requests.thaw(&name, tier).await });
+        }
+        #[cfg(feature = "s3")]
+        if let Some(requests) = self.requests.clone() {
+            let (metadata, heard) = self.stat_hearing(self.operator.clone(), name.to_owned())?;
+            let heard = heard.ok_or_else(|| io::Error::other("the answer was not heard"))?;
+            let class = s3::standing_in(&heard, metadata.content_length()).class;
+            return self.run("other", async move { requests.thaw(&heard.address, &class, days, tier).await });
+        }
+        let words =
+            format!("this program does not know how this service is asked to thaw, for {days} days or otherwise");
+        Err(io::Error::new(ErrorKind::Unsupported, words))
     }
 
-    #[cfg(feature = "s3")]
+    #[cfg(any(feature = "s3", feature = "azblob"))]
     fn move_to_class(&self, name: &str, class: &str) -> io::Result<()> {
-        let Some(requests) = self.requests.clone() else { return Err(ErrorKind::Unsupported.into()) };
-        let (address, class) = (self.address_of(name)?, class.to_owned());
-        self.run("other", async move { requests.move_to_class(&address, &class).await })
+        let class = class.to_owned();
+        #[cfg(feature = "azblob")]
+        if let Some(requests) = self.tiers.clone() {
+            let name = name.to_owned();
+            return self.run("other", async move { requests.move_to(&name, &class).await });
+        }
+        #[cfg(feature = "s3")]
+        if let Some(requests) = self.requests.clone() {
+            let address = self.address_of(name)?;
+            return self.run("other", async move { requests.move_to_class(&address, &class).await });
+        }
+        Err(ErrorKind::Unsupported.into())
     }
 
     /// Ages are told by the server's own clock: an object that is made now says what time it is there.

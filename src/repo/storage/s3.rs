@@ -10,11 +10,11 @@ use super::{
     hold::{LockMode, ObjectHold},
     location::ServicePlace,
     traffic::Meter,
-    transport::{Heard, Transport},
+    transport::{Heard, Transport, refusal},
 };
 use crate::record::Timestamp;
 use data_encoding::{BASE64, HEXLOWER};
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, Uri};
 use opendal::{Buffer, HttpTransporter};
 use reqsign_aws_v4::{
     AssumeRoleCredentialProvider, Credential, DefaultCredentialProvider, RequestSigner, StaticCredentialProvider,
@@ -28,9 +28,6 @@ use std::{
 
 /// 9999-01-01T00:00:00Z, which every calendar can show.
 const LAST_MILLIS: i64 = 253_370_764_800_000;
-
-/// As much of an error's page as is shown.
-const MAX_WORDS: usize = 300;
 
 /// Signs and makes requests for one place, by the credentials that `OpenDAL` uses for it.
 pub(super) struct Requests {
@@ -115,21 +112,12 @@ impl Requests {
 
     /// Gives the headers and the text of the answer, if it is a good one.
     async fn send(&self, request: Request<Buffer>) -> io::Result<(HeaderMap, String)> {
-        let words = |error: String| self.secrets.hide(&error);
         let answer = self.answer(request).await?;
         let body = String::from_utf8_lossy(&answer.body().to_vec()).into_owned();
         if answer.status().is_success() {
             return Ok((answer.headers().clone(), body));
         }
-        let text = body.chars().take(MAX_WORDS).collect::<String>();
-        let kind = match answer.status() {
-            StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => ErrorKind::PermissionDenied,
-            StatusCode::NOT_FOUND => ErrorKind::NotFound,
-            StatusCode::TOO_MANY_REQUESTS => ErrorKind::TimedOut,
-            status if status.is_server_error() => ErrorKind::TimedOut,
-            _ => ErrorKind::Unsupported,
-        };
-        Err(io::Error::new(kind, words(format!("{}: {text}", answer.status()))))
+        Err(refusal(answer.status(), &body, &self.secrets))
     }
 }
 

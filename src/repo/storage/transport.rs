@@ -2,11 +2,12 @@
 
 use super::{failure::Secrets, traffic::Meter};
 use futures::Stream;
-use http::{HeaderMap, Method, Request, Response, Uri, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, Result, raw::Operation};
 use opendal_http_transport_reqwest::ReqwestTransport;
 use std::{
     future::Future,
+    io,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
@@ -30,6 +31,23 @@ pub(super) struct Heard {
     /// Where the request went.
     pub address: Uri,
     pub headers: HeaderMap,
+}
+
+/// As much of an error's page as is shown.
+const MAX_WORDS: usize = 300;
+
+/// What an answer that is no good one means, with its words.
+#[allow(dead_code, reason = "not every service is asked what `OpenDAL` has no words for")]
+pub(super) fn refusal(status: StatusCode, body: &str, secrets: &Secrets) -> io::Error {
+    let text = body.chars().take(MAX_WORDS).collect::<String>();
+    let kind = match status {
+        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => io::ErrorKind::PermissionDenied,
+        StatusCode::NOT_FOUND => io::ErrorKind::NotFound,
+        StatusCode::TOO_MANY_REQUESTS => io::ErrorKind::TimedOut,
+        status if status.is_server_error() => io::ErrorKind::TimedOut,
+        _ => io::ErrorKind::Unsupported,
+    };
+    io::Error::new(kind, secrets.hide(&format!("{status}: {text}")))
 }
 
 tokio::task_local! {

@@ -298,7 +298,9 @@ fn only_what_old_snapshots_alone_need_moves_and_the_newest_is_never_old() {
         log.iter().filter_map(|line| line.strip_prefix("move ").map(str::to_owned)).collect()
     };
     assert_eq!(moved(from), Vec::<String>::new());
+    let lists = past.world.backend.class_lists();
     let done = tiering(&repo, 45, false).unwrap();
+    assert_eq!(past.world.backend.class_lists() - lists, 1, "nothing came since it was planned");
     assert_eq!(done.failures, Vec::<String>::new());
     let tiered = done.tiered.unwrap();
     assert_eq!((tiered.packs, tiered.bytes), (dry.packs, dry.bytes));

@@ -44,6 +44,7 @@ struct State {
     born: HashMap<String, u64>,
     operations: u64,
     log: Vec<String>,
+    class_lists: u64,
     armed: Option<(u64, Fault)>,
     fired: bool,
     dead: bool,
@@ -179,6 +180,11 @@ impl TestBackend {
     /// Everything can be read again.
     pub fn thaw_all(&self) {
         self.state().classes.clear();
+    }
+
+    /// How often classes were listed.
+    pub fn class_lists(&self) -> u64 {
+        self.state().class_lists
     }
 
     /// Operations so far.
@@ -341,7 +347,8 @@ impl Backend for TestBackend {
 
     fn list_classes(&self, prefix: &str, page: &mut dyn FnMut(Vec<(Listed, String)>)) -> io::Result<bool> {
         let (silent, classes) = {
-            let state = self.state();
+            let mut state = self.state();
+            state.class_lists += 1;
             (state.silent_lists || !state.archives, state.classes.clone())
         };
         if silent {

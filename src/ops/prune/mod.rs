@@ -1,6 +1,7 @@
 //! `prune`: gives back the space of what no snapshot needs. Options, then a plan, then its execution, which follows
 //! `format-spec/protocol.md` (section 4) and may be cut short anywhere: the next prune carries on.
 
+mod classes;
 mod locks;
 mod plan;
 mod tier;
@@ -29,6 +30,7 @@ use crate::{
     },
     report::{ErrorKind, WarningKind},
 };
+use classes::Classes;
 use serde::Serialize;
 use std::{
     collections::HashSet,
@@ -156,19 +158,20 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
     let grace = grace(repo, options, progress);
     let spending = (!options.dry_run).then(|| repo.storage().spending());
     let versions_before = repo.storage().traffic().kept_as_versions;
+    let mut classes = None;
     let mut outcome = if options.dry_run {
         let _lease = repo.begin_read("prune, planning only")?;
         progress.phase(&Phase::new(PhaseKind::LookingForNeeded, 0, 0));
         let survey = repo.survey(&walk::Layers, grace)?;
-        let mut plan = plan::plan(&survey, options, &archived(repo)?);
+        let mut plan = plan::plan(&survey, options, &archived(repo, options, &mut classes)?);
         plan.squash =
             squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions, options.drop_versions)?;
         let held = locks::held(repo, &gone(&plan), progress)?;
         let mut planned = PruneOutcome { dry_run: true, plan, held, ..PruneOutcome::default() };
-        keep_up(repo, &survey, options, &mut planned, progress)?;
+        keep_up(repo, &survey, options, classes.take(), &mut planned, progress)?;
         planned
     } else {
-        execute(repo, options, grace, progress)?
+        execute(repo, options, grace, &mut classes, progress)?
     };
     if spending.is_some() {
         drop(spending);
@@ -178,7 +181,7 @@ pub fn prune(repo: &Repository, options: &PruneOptions, progress: &dyn Progress)
     outcome.kept_as_versions = repo.storage().traffic().kept_as_versions - versions_before;
     if !options.dry_run && (options.tier.is_some() || options.extend_locks.is_some()) {
         // What is needed is another question once packs were copied.
-        keep_up(repo, &repo.survey(&walk::Layers, grace)?, options, &mut outcome, progress)?;
+        keep_up(repo, &repo.survey(&walk::Layers, grace)?, options, classes.take(), &mut outcome, progress)?;
     }
     if !options.dry_run {
         let standing = repo.parity_standing()?;
@@ -194,11 +197,12 @@ fn keep_up(
     repo: &Repository,
     survey: &Survey,
     options: &PruneOptions,
+    classes: Option<Classes>,
     outcome: &mut PruneOutcome,
     progress: &dyn Progress,
 ) -> Result<(), OpsError> {
     if let Some(how) = &options.tier {
-        let (tiered, failures) = tier::tier(repo, survey, how, options.dry_run, progress)?;
+        let (tiered, failures) = tier::tier(repo, survey, how, classes, options.dry_run, progress)?;
         outcome.tiered = Some(tiered);
         outcome.failures.extend(failures);
     }
@@ -211,9 +215,18 @@ fn keep_up(
     Ok(())
 }
 
-/// The packs that lie in an archive, as far as a listing tells: nothing can be copied out of them.
-fn archived(repo: &Repository) -> Result<HashSet<ObjectName>, OpsError> {
-    Ok(cold_packs(repo.storage())?.unwrap_or_default())
+/// The packs that lie in an archive, as far as a listing tells: nothing can be copied out of them. Keeps all classes if they are asked
+/// for later.
+fn archived(
+    repo: &Repository,
+    options: &PruneOptions,
+    known: &mut Option<Classes>,
+) -> Result<HashSet<ObjectName>, OpsError> {
+    *known = options.tier.as_ref().and_then(|_| Classes::list(repo.storage()).ok());
+    match known {
+        Some(classes) => Ok(classes.cold()),
+        None => Ok(cold_packs(repo.storage())?.unwrap_or_default()),
+    }
 }
 
 /// The packs that go, as they are or once what is needed of them is copied.
@@ -240,6 +253,7 @@ fn execute(
     repo: &Repository,
     options: &PruneOptions,
     grace: Duration,
+    classes: &mut Option<Classes>,
     progress: &dyn Progress,
 ) -> Result<PruneOutcome, OpsError> {
     // Before everything else, so that what it supersedes is dead in the plan.
@@ -247,7 +261,7 @@ fn execute(
     let pruning = PrunerOptions { walk: Arc::new(walk::Layers), grace, write_limit: options.write_limit };
     let pruner = repo.begin_prune(&pruning, &options.timing)?;
     tell_news(repo, pruner.warnings(), progress);
-    let worked = steps(repo, &pruner, options, progress);
+    let worked = steps(repo, &pruner, options, classes, progress);
     if let Some(warning) = pruner.missed_beats() {
         progress.warning(&warning);
     }
@@ -304,11 +318,12 @@ fn steps(
     repo: &Repository,
     pruner: &Pruner,
     options: &PruneOptions,
+    classes: &mut Option<Classes>,
     progress: &dyn Progress,
 ) -> Result<PruneOutcome, OpsError> {
     let mut outcome = PruneOutcome::default();
     progress.phase(&Phase::new(PhaseKind::LookingForNeeded, 0, 0));
-    outcome.plan = plan::plan(&pruner.survey()?, options, &archived(repo)?);
+    outcome.plan = plan::plan(&pruner.survey()?, options, &archived(repo, options, classes)?);
     outcome.held = locks::held(repo, &gone(&outcome.plan), progress)?;
     heed(progress)?;
 

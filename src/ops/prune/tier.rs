@@ -1,6 +1,6 @@
 //! Data packs that only old snapshots need move to a class that costs less to keep and more to read.
 
-use super::{Layers, OpsError, Phase, PhaseKind, Progress};
+use super::{Layers, OpsError, Phase, PhaseKind, Progress, classes::Classes};
 use crate::{
     ops::{crew::each, select::keep_newest},
     record::Timestamp,
@@ -12,7 +12,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -60,15 +60,18 @@ pub(super) fn tier(
     repo: &Repository,
     survey: &Survey,
     options: &TierOptions,
+    classes: Option<Classes>,
     dry_run: bool,
     progress: &dyn Progress,
 ) -> Result<(Tiered, Vec<String>), OpsError> {
     let storage = repo.storage();
-    let mut classes: HashMap<ObjectName, String> = HashMap::new();
-    let tells = storage.list_classes("packs/", &mut |page| {
-        classes.extend(page.into_iter().filter_map(|(it, class)| Some((pack::parse_path(&it.name)?, class))));
-    })?;
-    if !tells {
+    // A listing more only for what came since.
+    let is_known = |classes: &Classes| survey.packs.iter().all(|it| classes.of.contains_key(&it.name));
+    let classes = match classes {
+        Some(classes) if !classes.tells || is_known(&classes) => classes,
+        _ => Classes::list(storage)?,
+    };
+    if !classes.tells {
         let words =
             format!("{} is on a service whose objects this program cannot move to another class", storage.location());
         return Err(OpsError::refused(ErrorKind::Unsupported, words));
@@ -87,8 +90,8 @@ pub(super) fn tier(
         if pack.kind != PackKind::Data || !is_of_old || pack.bytes < SMALLEST {
             continue;
         }
-        match classes.get(&pack.name) {
-            Some(class) if *class == options.class || may_be_cold(class) => tiered.there += 1,
+        match classes.of.get(&pack.name).map(|class| &**class) {
+            Some(class) if class == options.class || may_be_cold(class) => tiered.there += 1,
             Some(_) => moving.push((pack.name, pack.bytes)),
             None => {}
         }

@@ -3,7 +3,7 @@
 use crate::{
     proxy::{Fault, Proxy},
     run::Life,
-    s3::{KEYS, ministack, uri},
+    s3::{KEYS, lose, ministack, names_below, uri},
 };
 use serde_json::json;
 use std::sync::{
@@ -101,6 +101,87 @@ fn each_request_of_each_command_may_fail_once_and_nothing_is_wrong() {
     );
     let verified = direct.json(&["verify", "--read-data", "--restore"]);
     assert_eq!(verified["findings"], json!([]), "{verified}");
+}
+
+/// The same place by another way, where the other repository's password is known too.
+fn with_other(direct: &Life, uri: &str) -> Life {
+    let mut environment = KEYS.to_vec();
+    environment.push(("REKEEP_TO_PASSWORD", "correct horse"));
+    Life::in_place_of(direct, uri, &environment)
+}
+
+#[track_caller]
+fn is_whole(life: &Life) {
+    std::fs::remove_dir_all(life.path("cache")).unwrap();
+    let verified = life.json(&["verify", "--read-data", "--restore"]);
+    assert_eq!(verified["findings"], json!([]), "{verified}");
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn each_request_of_a_replica_or_a_copy_may_fail_once_and_nothing_is_wrong() {
+    let server = ministack();
+    let direct = Life::at(&uri(server.port, "repo"), &KEYS);
+    direct.init();
+    direct.fill(500);
+    direct.backup();
+    let port_of = |uri: &str| -> u16 {
+        let behind = uri.split("127.0.0.1:").nth(1).unwrap();
+        behind.split(|it: char| !it.is_ascii_digit()).next().unwrap().parse().unwrap()
+    };
+    each_request_in_turn(
+        server.port,
+        "repo",
+        |life, number| {
+            let place = format!("replica-{number}");
+            life.ok(&["replicate", &uri(port_of(&life.uri), &place)]);
+            is_whole(&Life::in_place_of(&direct, &uri(server.port, &place), &KEYS));
+        },
+        |uri| with_other(&direct, uri),
+    );
+    std::fs::write(direct.path("password"), "correct horse").unwrap();
+    for like in [&["--like", &*direct.uri, "--like-password-file", "password"][..], &[]] {
+        each_request_in_turn(
+            server.port,
+            "repo",
+            |life, number| {
+                let place = format!("copy-{number}-{}", like.len());
+                let other = Life::in_place_of(&direct, &uri(server.port, &place), &KEYS);
+                let init = ["--quiet", "init", "--kdf-memory", "1", "--kdf-passes", "1"];
+                other.ok(&[&init, like].concat());
+                life.ok(&["copy", "--to", &uri(port_of(&life.uri), &place)]);
+                is_whole(&other);
+            },
+            |uri| with_other(&direct, uri),
+        );
+    }
+    is_whole(&direct);
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn each_request_of_a_repair_may_fail_once_and_nothing_is_lost() {
+    let server = ministack();
+    let direct = Life::at(&uri(server.port, "repo"), &KEYS);
+    direct.init();
+    direct.ok(&["parity", "100"]);
+    direct.fill(500);
+    direct.backup();
+    // What is lost before each try, and what mends it.
+    for (folder, verb) in [("index/", "index"), ("packs/", "packs"), ("parity/", "parity")] {
+        each_request_in_turn(
+            server.port,
+            "repo",
+            |life, _| {
+                lose(server.port, &names_below(server.port, &format!("repo/{folder}"))[0]);
+                life.ok(&["repair", verb]);
+                is_whole(&direct);
+            },
+            |uri| Life::in_place_of(&direct, uri, &KEYS),
+        );
+    }
+    direct.ok(&["restore", "latest", "sqlite:mended.db"]);
+    assert!(direct.rows("mended.db") == direct.rows("app.db"));
 }
 
 #[test]

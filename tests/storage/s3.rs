@@ -81,6 +81,32 @@ fn make_bucket_with(server: &Server, name: &str, region: &str, headers: &str) {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
+/// Names of objects below a prefix of the bucket, asked for with nothing but a socket; and one of them deleted.
+pub fn names_below(port: u16, prefix: &str) -> Vec<String> {
+    let page = plainly(port, "GET", &format!("/bucket?list-type=2&prefix={prefix}"));
+    page.split("<Key>").skip(1).filter_map(|rest| Some(rest.split("</Key>").next()?.to_owned())).collect()
+}
+
+pub fn lose(port: u16, name: &str) {
+    plainly(port, "DELETE", &format!("/bucket/{name}"));
+}
+
+fn plainly(port: u16, method: &str, path: &str) -> String {
+    let authorization =
+        "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\n\
+         Connection: close\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 20"), "{method} {path}: {answer}");
+    answer
+}
+
 fn options() -> StorageOptions {
     let credentials = [("access_key_id", "test"), ("secret_access_key", "test-secret")];
     StorageOptions {

@@ -74,7 +74,7 @@ pub fn seal(keyring: &Keyring, packs: &[IndexedPack]) -> Result<(ObjectName, Vec
     bytes.extend_from_slice(&nonce);
     let mut content = Vec::new();
     for pack in packs {
-        check_pack(keyring.repo_id, pack).map_err(|reason| invalid(&format!("pack {}: {reason}", pack.name)))?;
+        check_pack(&path(&pack.name), keyring.repo_id, pack).map_err(|error| invalid(&error.to_string()))?;
         bytes.extend_from_slice(&pack.name.0);
         bytes.extend_from_slice(&pack.bytes.to_le_bytes());
         content.push(pack.kind as u8);
@@ -109,7 +109,7 @@ pub fn open(keyring: &Keyring, name: &ObjectName, bytes: &[u8]) -> Result<Vec<In
     let mut packs = Vec::with_capacity(plain.packs.len());
     for (pack_name, len) in plain.packs {
         let pack = read_pack(&mut reader, pack_name, len).map_err(|error| pack::unread_entries(&object, error))?;
-        check_pack(keyring.repo_id, &pack).map_err(|reason| damaged(format!("pack {pack_name}: {reason}")))?;
+        check_pack(&object, keyring.repo_id, &pack)?;
         packs.push(pack);
     }
     reader.finish("the index").map_err(|error| damaged(error.to_string()))?;
@@ -213,16 +213,17 @@ fn read_pack(reader: &mut Reader, name: ObjectName, bytes: u64) -> Result<Indexe
     Ok(IndexedPack { name, bytes, kind, lease, header, entries })
 }
 
-/// Whether header and entries fit the pack.
-fn check_pack(repo_id: RepoId, pack: &IndexedPack) -> Result<(), String> {
-    let header = Header::parse("its header", &pack.header).map_err(|error| error.to_string())?;
-    if (header.kind, header.lease, header.repo_id) != (pack.kind, pack.lease, repo_id) {
-        return Err("its header says otherwise".to_owned());
+/// Whether header and entries fit the pack, as an index object says it. What a newer program wrote is not damaged.
+fn check_pack(object: &str, repo_id: RepoId, pack: &IndexedPack) -> Result<(), RepoError> {
+    let damaged = |reason: &str| RepoError::damaged(object, format!("pack {}: {reason}", pack.name));
+    let header = Header::parse(object, &pack.header)?;
+    if (header.kind, header.lease) != (pack.kind, pack.lease) || !header.is_of(repo_id) {
+        return Err(damaged("its header says otherwise"));
     }
     let fits = |entry: &PackEntry| {
         pack::is_possible(entry, pack.kind)
             && entry.offset >= pack.header.len() as u64
             && entry.offset + u64::from(entry.stored_len) <= pack.bytes
     };
-    if pack.entries.iter().all(fits) { Ok(()) } else { Err("a chunk lies outside of it".to_owned()) }
+    if pack.entries.iter().all(fits) { Ok(()) } else { Err(damaged("a chunk lies outside of it")) }
 }

@@ -4,6 +4,7 @@
 //! The formats are specified in `format-spec/repository.md`, the protocol in `format-spec/protocol.md`.
 
 pub mod audit;
+mod bits;
 mod budget;
 pub mod cache;
 pub mod carried;

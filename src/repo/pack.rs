@@ -5,6 +5,8 @@
 
 mod builder;
 mod header;
+mod moved;
+mod names;
 mod spans;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,7 @@ use super::{
 };
 use crate::record::bytes::{DecodeError, Reader, put_u64};
 pub(super) use header::{Header, MAX_HEADER_BYTES};
+pub(super) use moved::{Described, moved};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -192,6 +195,14 @@ pub fn read_directory(
     let (_, header_len) = Header::parse_front(&object, bytes)?;
     let header: PackHeader = Arc::from(bytes.get(..header_len).ok_or_else(|| damaged("it is cut off"))?);
     let key = PackKey::unwrap(keyring, name, &header)?;
+    let entries = open_directory(&key, header_len, bytes)?;
+    Ok((header, key.header.kind, key.header.lease, entries))
+}
+
+/// Reads the directory of a pack that has the hash it is named by.
+fn open_directory(key: &PackKey, header_len: usize, bytes: &[u8]) -> Result<Vec<PackEntry>, RepoError> {
+    let object = path(&key.name);
+    let damaged = |reason: &str| RepoError::damaged(&object, reason);
     if !bytes.len().is_multiple_of(PADDING_BYTES) || bytes.len() > MAX_PACK_BYTES {
         return Err(damaged("no pack has this length"));
     }
@@ -206,7 +217,7 @@ pub fn read_directory(
     let mut reader = Reader::new(&body);
     let entries = read_entries(&mut reader, key.header.kind)
         .and_then(|entries| reader.finish("the directory").map(|()| entries))
-        .map_err(|error| unread_entries(&path(name), error))?;
+        .map_err(|error| unread_entries(&object, error))?;
     let mut next = header_len as u64;
     for entry in &entries {
         if entry.offset != next {
@@ -217,7 +228,7 @@ pub fn read_directory(
     if next != start as u64 {
         return Err(damaged("its directory does not follow its last frame"));
     }
-    Ok((header, key.header.kind, key.header.lease, entries))
+    Ok(entries)
 }
 
 /// Header and directory of a pack whose bytes are not what its name says, if these two are whole: its directory is sealed.

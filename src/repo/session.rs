@@ -1,5 +1,6 @@
 //! Writing under a lease: sessions, their chunk writers, and the commit. The rules are in `format-spec/protocol.md`.
 
+mod left;
 mod presence;
 mod relay;
 mod rely;
@@ -11,7 +12,7 @@ mod writer;
 
 pub use relay::{Finder, Relay};
 pub use squash::Restacked;
-pub use takeover::{ChunkWalk, TakeProgress};
+pub use takeover::{ChunkWalk, TakeOver, TakeProgress};
 pub use writer::SessionWriter;
 
 use super::{
@@ -28,6 +29,7 @@ use super::{
     parity::Percent,
 };
 use crate::report::{Warning, WarningKind};
+use left::Left;
 use presence::SessionPacks;
 use rely::{RELY_BATCH, Relying};
 use spare::Spare;
@@ -118,6 +120,7 @@ struct Shared {
     /// How much parity its packs have.
     parity: Option<Percent>,
     pending: Pending,
+    left: Left,
     spare: Spare,
     failure: Mutex<Failure>,
     failed: AtomicBool,
@@ -203,6 +206,24 @@ impl Shared {
         Ok(present)
     }
 
+    /// Which of these chunks neither a present pack holds, which the session then relies on, nor somebody has taken on.
+    fn lacking(&self, ids: &[ChunkId]) -> Result<Vec<ChunkId>, RepoError> {
+        let mut lacking = Vec::new();
+        self.inner.catalog.find_packs(ids, &mut |found| {
+            let is_present = !found.packs.is_empty() && lock(&self.presence).reuse(found.packs);
+            if !is_present && !self.pending.has(found.id) {
+                lacking.push(*found.id);
+            }
+        })?;
+        Ok(lacking)
+    }
+
+    /// The length at which a pack is finished.
+    fn pack_bytes(&self) -> usize {
+        let of_groups = self.parity.map_or(usize::MAX, Percent::pack_bytes);
+        self.timing.pack_bytes.min(self.inner.budget.pack_bytes()).min(of_groups)
+    }
+
     /// Where one pack was found damaged others may be: a chunk that is there already is read before it is relied on. Who may
     /// not read values stores them again.
     fn is_readable(&self, kind: ChunkKind, id: &ChunkId) -> Result<bool, RepoError> {
@@ -283,6 +304,7 @@ impl WriteSession {
             presence: Mutex::new(presence),
             parity: share,
             pending: Pending::default(),
+            left: Left::default(),
             spare: Spare::default(),
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
@@ -322,7 +344,7 @@ impl WriteSession {
         &self.warnings
     }
 
-    /// A chunk writer for one thread. Its open packs are finished by `finish`.
+    /// A chunk writer for one thread. Its open packs are finished by `finish`, or left for [`Self::flush`] if they are short.
     #[must_use]
     pub fn writer(&self) -> SessionWriter {
         SessionWriter::new(&self.shared, self.uploader.jobs.clone())
@@ -417,8 +439,21 @@ impl WriteSession {
 
     /// Waits until every pack that writers have finished is stored and indexed: [`Self::stats`] is complete then.
     pub fn flush(&self) -> Result<(), RepoError> {
+        self.close_left();
         self.uploader.drain();
         self.shared.check()
+    }
+
+    /// Hands over what writers left open.
+    fn close_left(&self) {
+        let closed = self.shared.left.close(|builder| self.shared.store(&self.uploader.jobs, builder));
+        self.shared.note_failure(closed);
+    }
+
+    /// Waits for everything for the last time.
+    fn finish_uploads(&self) {
+        self.close_left();
+        self.uploader.finish();
     }
 
     /// Whether none of these chunks waits for its pack or its index object.
@@ -475,6 +510,7 @@ impl WriteSession {
         let mut tables = self.writer();
         let body = manifest.to_json(&mut |piece| Ok(tables.put(ChunkKind::Table, &ChunkPlain::single(piece))?.id))?;
         tables.finish()?;
+        self.close_left();
         if !faults::is_broken(Rule::IndexBeforeCommit) {
             self.uploader.finish();
         }
@@ -548,7 +584,7 @@ impl WriteSession {
     /// Ends without a commit: finished packs get their index, the lease ends.
     pub fn abandon(mut self) -> Result<(), RepoError> {
         self.shared.closed.store(true, Ordering::SeqCst);
-        self.uploader.finish();
+        self.finish_uploads();
         let failed = lock(&self.shared.failure).first.take();
         self.end("abandoned");
         failed.map_or(Ok(()), Err)
@@ -556,7 +592,7 @@ impl WriteSession {
 
     /// Ends what was never to commit: a prune.
     pub(super) fn close(mut self) -> Result<(), RepoError> {
-        self.uploader.finish();
+        self.finish_uploads();
         let outcome = self.shared.check();
         self.end("done");
         outcome
@@ -581,7 +617,7 @@ impl Drop for WriteSession {
     fn drop(&mut self) {
         if !self.ended {
             self.shared.closed.store(true, Ordering::SeqCst);
-            self.uploader.finish();
+            self.finish_uploads();
             self.end("abandoned");
         }
     }

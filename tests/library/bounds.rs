@@ -7,7 +7,10 @@ use crate::support::{
     world::{assert_sound, back_up, backup_with, plain, restore_with, restored, snapshot},
 };
 use rekeep::{
-    ops::{backup::backup, restore::RestoreOptions},
+    ops::{
+        backup::{BackupOptions, backup},
+        restore::RestoreOptions,
+    },
     record::{KeyCodec, MAX_KEY_BYTES, Tag},
 };
 use serde_json::json;
@@ -345,4 +348,28 @@ fn one_record_is_restored_alone_by_its_typed_key() {
     let error = restore_with(&repo, &snapshot(&repo, id), &nowhere, &options).unwrap_err();
     assert!(error.to_string().contains("int:700"), "{error}");
     assert!(nowhere.held().is_empty(), "nothing is written when a key is not there");
+}
+
+#[test]
+fn a_small_backup_ends_with_one_pack_of_each_kind_however_many_write() {
+    let (world, repo) = World::new();
+    let mut db = Db::new();
+    for number in 0..9_u64 {
+        let coll = sample(number, 30, 50).remove("c").unwrap();
+        db.insert(format!("c{number}"), coll);
+    }
+    let many = BackupOptions { parallel: 4, ..plain() };
+    let packs = || world.backend.image().keys().filter(|name| name.starts_with("packs/")).count();
+    let mut before = packs();
+    for day in 0..3 {
+        for coll in db.values_mut() {
+            coll.records.insert(format!("day{day}").into_bytes(), Rec::text(&format!("new on day {day}")));
+        }
+        world.clock.advance(60_000);
+        let done = backup_with(&repo, &MemorySource::of(db.clone(), &world.clock), &many).unwrap();
+        assert_eq!(packs() - before, 2, "day {day}");
+        before = packs();
+        assert_same(&restored(&repo, &snapshot(&repo, done.id.unwrap())), &db, "what was put together");
+    }
+    assert_sound(&repo);
 }

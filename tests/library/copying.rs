@@ -18,12 +18,13 @@ use rekeep::{
     repo::{
         InitOptions, Repository, SnapshotId, Storage, Suite, Traits,
         replica::Replicated,
+        session::SessionTiming,
         storage::{Backend, Created, Listed, Promises},
     },
     report::Warning,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     io::{self, ErrorKind},
     ops::Range,
     sync::{
@@ -72,12 +73,23 @@ fn target(from: &Repository, alike: bool) -> Image {
 }
 
 fn copy(from: &Repository, to: &Repository, progress: &dyn Progress) -> Result<TransferOutcome, OpsError> {
+    copy_as(from, to, false, progress)
+}
+
+fn copy_as(
+    from: &Repository,
+    to: &Repository,
+    seal_anew: bool,
+    progress: &dyn Progress,
+) -> Result<TransferOutcome, OpsError> {
     let options = TransferOptions {
         parallel: 1,
         dry_run: false,
         compression: 1,
+        seal_anew,
         write_limit: None,
-        timing: rekeep::repo::session::SessionTiming::default(),
+        // So that some packs here are taken over as they are, and some are too short.
+        timing: SessionTiming { pack_bytes: 1 << 16, ..SessionTiming::default() },
     };
     transfer(from, &from.snapshots()?, to, &options, progress)
 }
@@ -90,6 +102,76 @@ fn replica_of(from: &Storage, to: &World, progress: &dyn Progress) -> Result<Rep
 /// A place of another name than the one that is copied from.
 fn elsewhere(world: &World) -> Storage {
     Storage::over(Arc::clone(&world.backend) as Arc<_>, "test:elsewhere")
+}
+
+/// What is behind the header of a pack.
+fn behind_header(pack: &[u8]) -> &[u8] {
+    &pack[64 + usize::from(u16::from_le_bytes([pack[50], pack[51]]))..]
+}
+
+/// Names of packs of `to` that are packs of `from` under another header, and of those that are not.
+fn taken_as_they_are(from: &Image, to: &Image) -> (Vec<String>, Vec<String>) {
+    let packs = |image: &'_ Image| -> Vec<(String, Vec<u8>)> {
+        let packs = image.iter().filter(|(name, _)| name.starts_with("packs/"));
+        packs.map(|(name, bytes)| (name.clone(), behind_header(bytes).to_vec())).collect()
+    };
+    let ours: HashSet<Vec<u8>> = packs(from).into_iter().map(|(_, bytes)| bytes).collect();
+    let (moved, anew): (Vec<_>, Vec<_>) = packs(to).into_iter().partition(|(_, bytes)| ours.contains(bytes));
+    let names = |packs: Vec<(String, Vec<u8>)>| packs.into_iter().map(|(name, _)| name).collect();
+    (names(moved), names(anew))
+}
+
+#[test]
+fn packs_that_are_wanted_whole_are_taken_as_they_are_unless_everything_is_sealed_anew() {
+    let from = From::new();
+    let (source, mut held) = (from.world(), Vec::new());
+    let here = source.open();
+    for seal_anew in [false, true] {
+        let there = World::over(target(&here, true));
+        let done = copy_as(&here, &there.open(), seal_anew, &Heard::default()).unwrap();
+        assert_eq!(copies_are_whole(&from, &there, "as they are"), 3);
+        let (moved, anew) = taken_as_they_are(&from.image, &there.backend.image());
+        assert_eq!(moved.is_empty(), seal_anew, "{moved:?} {anew:?}");
+        assert!(!anew.is_empty(), "some of it is too short: {moved:?}");
+        held.push(done.copied.iter().map(|row| row.chunks_new).collect::<Vec<_>>());
+        // On to a third, and what was taken over is taken over again.
+        let copy = there.open();
+        let third = World::over(target(&copy, true));
+        copy_as(&copy, &third.open(), false, &Heard::default()).unwrap();
+        assert_eq!(copies_are_whole(&from, &third, "a copy of a copy"), 3);
+        let (again, _) = taken_as_they_are(&there.backend.image(), &third.backend.image());
+        assert!(again.len() >= moved.len() && !again.is_empty(), "{again:?}");
+        // What is forgotten and pruned there takes nothing along that is needed.
+        forget_and_prune(&third);
+        assert_eq!(copies_are_whole(&from, &third, "pruned"), 1);
+    }
+    assert_eq!(held[0], held[1], "the same chunks");
+}
+
+#[test]
+fn of_a_pack_that_is_not_what_it_was_nothing_is_taken_that_is_not_whole() {
+    let from = From::new();
+    // A pack of values.
+    let is_data = |(name, bytes): &(&String, &Vec<u8>)| name.starts_with("packs/") && bytes[10] == 2;
+    let name = from.image.iter().find(is_data).unwrap().0.clone();
+    let len = from.image[&name].len();
+    // In a frame; in the zeros before the end, which no reader of chunks looks at.
+    for (at, is_lost) in [(2000, true), (len - 33, false)] {
+        let source = from.world();
+        source.backend.tamper(|image| {
+            let mut bytes = image[&name].clone();
+            bytes[at] ^= 1;
+            image.insert(name.clone(), bytes);
+        });
+        let here = source.open();
+        let there = World::over(target(&here, true));
+        let done = copy(&here, &there.open(), &Heard::default()).unwrap();
+        assert_eq!(done.failed.is_empty(), !is_lost, "{at}: {done:?}");
+        assert_eq!(copies_are_whole(&from, &there, "damaged"), done.copied.len());
+        let harmed = source.backend.image()[&name].clone();
+        let holds = |image: &Image| image.values().any(|it| it.len() == harmed.len() && it[2000..] == harmed[2000..]);
+        assert!(!holds(&there.backend.image()), "{at}");
+    }
 }
 
 /// Everything there is whole, is a copy of something, and restores to what that was.

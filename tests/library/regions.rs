@@ -114,6 +114,7 @@ fn replicas_and_copies_stay_in_the_regions_too() {
             parallel: 1,
             dry_run: false,
             compression: 1,
+            seal_anew: false,
             write_limit: None,
             timing: rekeep::repo::session::SessionTiming::default(),
         };

@@ -71,7 +71,7 @@ class Repository:
     def __init__(self, root, password=None, recovery=None):
         self.root = root
         self.config = two_lines(self.twice("rekeep.json"))
-        features = [it for it in self.config["features"] if not it.startswith("check:")]
+        features = [it for it in self.config["features"] if not it.startswith(("check:", "write:"))]
         need(self.config["format"] == 1 and not features, "another format, or features")
         self.id = bytes.fromhex(self.config["id"])
         self.epochs = self.open_slots(password, recovery and recovery_key(recovery))
@@ -213,7 +213,8 @@ class Repository:
             at = 60 + 40 * n
             pack, length = head[at : at + 32], int.from_bytes(head[at + 32 : at + 40], "little")
             kind, lease, header = cursor.u8(), cursor.take(16), cursor.slice()
-            need((header[10], header[32:48], header[16:32]) == (kind, lease, self.id), f"{name}: a header says other things")
+            need((header[10], header[32:48]) == (kind, lease), f"{name}: a header says other things")
+            need(header[48] == 3 or header[16:32] == self.id, f"{name}: a header of another repository")
             for number, (chunk, chunk_kind, offset, stored, plain) in enumerate(self.entries(cursor)):
                 need(len(header) <= offset and offset + stored <= length, f"{name}: a frame outside of its pack")
                 known(chunk_kind, kind)
@@ -225,16 +226,20 @@ class Repository:
             data = self.read(f"packs/{name.hex()[:2]}/{name.hex()}")
             need(hash32(data) == name and len(data) % 65_536 == 0, f"pack {name.hex()} is damaged")
             version(data, b"RKEEPPAK", name.hex())
-            need(data[16:32] == self.id, "no pack of this repository")
             kind, suite, wrap, width = data[10], data[11], data[48], int.from_bytes(data[50:52], "little")
             need(kind in (1, 2), f"pack kind {kind}", Unknown)
             need(data[49] == 0 and data[52:64] == bytes(12), "a pack's header is not zero where it should be")
             epoch = self.epoch(int.from_bytes(data[12:16], "little"))
-            ad = data[8:10] + self.id + data[10:12] + data[12:16] + data[32:48] + bytes([wrap])
+            need(wrap == 3 or data[16:32] == self.id, "no pack of this repository")
+            ad = data[8:10] + data[16:32] + data[10:12] + data[12:16] + data[32:48] + bytes([wrap])
             wrapped = data[64 : 64 + width]
-            need(wrap in (1, 2), f"wrap {wrap}", Unknown)
-            if wrap == 1:
-                need(width == 72, "a wrapped key of another length")
+            need(wrap in (1, 2, 3), f"wrap {wrap}", Unknown)
+            if wrap != 2:
+                need(width == 72 or wrap == 3 and width == 1168, "a wrapped key of another length")
+                need(not any(wrapped[72:]), "more than a wrapped key")
+                if wrap == 3:
+                    ad += self.id + data[50:52]
+                    wrapped = wrapped[:72]
                 key = epoch.of_metadata("metadata packs") if kind == 1 else derive("data packs", epoch.values)
                 key = open_x(suite, key, wrapped[:24], ad, wrapped[24:])
             else:
@@ -248,7 +253,7 @@ class Repository:
         data, key = pack
         frame = data[offset : offset + stored]
         need(frame[:4] == b"RKFR" and frame[4:8] == u32(stored - 16) and frame[8:16] == u64(ordinal), "no such frame")
-        ad = data[8:10] + self.id + data[10:12] + u64(ordinal) + chunk
+        ad = data[8:10] + data[16:32] + data[10:12] + u64(ordinal) + chunk
         return open_c(data[11], key, bytes(4) + u64(ordinal), ad, frame[16:])
     def check_directory(self, name, begin):
         data = self.packs[name][0]

@@ -5,6 +5,7 @@
 import copy
 import json
 import pathlib
+import re
 import sys
 
 from groups import check_groups
@@ -92,6 +93,12 @@ def check_layers(said):
         for one in said[f"refused_{name}_chunks"]:
             need(refuses(read, runs_of(one)), f"{name} chunk: {one['why']} is not refused")
 
+def regions_of(feature):
+    """Where a repository with this feature may be written; `None` if the feature says nothing that is known."""
+    begins, regions = "write:allowed-regions:", feature.removeprefix("write:allowed-regions:").split(",")
+    known = all(re.fullmatch("[a-z0-9-]{1,64}", region, re.ASCII) for region in regions)
+    return regions if feature.startswith(begins) and known else None
+
 def check_objects(said):
     for one in said["seals"]:
         parts = [unhex(one[name]) for name in ("key", "nonce", "ad", "sealed")]
@@ -110,6 +117,8 @@ def check_objects(said):
         except (Unknown, Damaged) as problem:
             found = type(problem).__name__.lower()
         need(found == one["outcome"], f"{one['name']}, {one['why']}: {found}, not {one['outcome']}")
+    for one in said["features"]:
+        need(regions_of(one["feature"]) == one["regions"], f"what {one['feature']} says")
     repository.index, repository.packs, repository.chunk_key = {}, {}, unhex(said["chunk_id_key"])
     for one in said["stored"]:
         front, zeros, end = one["parts"]
@@ -128,9 +137,11 @@ def outcome_of(repository, name):
         else:
             pack = unhex(name.split("/")[-1])
             other.pack(pack)
+            # Where a longer wrapped key stands, the same frames lie further behind.
+            further = int.from_bytes(other.read(name)[50:52], "little") - 72
             for chunk, (place,) in repository.index.items():
                 if (place[2] in (2, 4)) == (other.read(name)[10] == 2):
-                    other.index = {chunk: [(pack, *place[1:])]}
+                    other.index = {chunk: [(pack, *place[1:3], place[3] + further, *place[4:])]}
                     other.chunk(chunk, place[2])
         return "opens"
     except Unknown:

@@ -342,8 +342,15 @@ fn copy_some(actor: &Actor, rng: &mut Rng, truth: &Truth) -> Result<(), RepoErro
     }
     let to = actor.open_at(&actor.place.island, "island")?;
     let chosen: Vec<Snapshot> = (0..=rng.below(2)).map(|_| rng.pick(&snapshots).clone()).collect();
-    let options =
-        TransferOptions { parallel: 1, dry_run: false, compression: 1, write_limit: None, timing: alone(1 << 20) };
+    let options = TransferOptions {
+        parallel: 1,
+        dry_run: false,
+        compression: 1,
+        seal_anew: rng.chance(25),
+        write_limit: None,
+        // Packs are taken over as they are if they are about that long.
+        timing: alone(if rng.chance(50) { 1 << 13 } else { 1 << 20 }),
+    };
     if let Ok(outcome) = transfer(&repo, &chosen, &to, &options, &Heard::default()) {
         truth.copied.fetch_add(outcome.copied.len() as u64, Ordering::SeqCst);
     }

@@ -48,6 +48,9 @@ pub struct CopyArgs {
     /// zstd level of what is written anew; 0 stores it as it is
     #[arg(long, value_name = "LEVEL", default_value_t = 1, value_parser = clap::value_parser!(i32).range(0..=22))]
     pub compression: i32,
+    /// Between repositories made with `init --like`, seal everything under new keys: no pack is taken over as it is stored
+    #[arg(long)]
+    pub seal_anew: bool,
     #[command(flatten)]
     narrow: NarrowArgs,
 }
@@ -88,6 +91,7 @@ pub(super) fn run(args: &CopyArgs, context: &Context) -> Result<Status, Failure>
         parallel: threads(args.parallel),
         dry_run: args.dry_run,
         compression: args.compression,
+        seal_anew: args.seal_anew,
         write_limit: context.write_limit,
         timing: SessionTiming::default(),
     };

@@ -35,6 +35,8 @@ pub struct TransferOptions {
     pub dry_run: bool,
     /// zstd level of what is written anew; 0 stores it raw.
     pub compression: i32,
+    /// Between repositories of the same lasting secrets, whether every chunk is sealed under a new key, and no pack taken over as it is.
+    pub seal_anew: bool,
     /// Bytes per second to the target.
     pub write_limit: Option<u64>,
     /// When heartbeats and packs are due.

@@ -10,7 +10,7 @@ use crate::repo::{
     ids::PackKind,
     index::{self, IndexedPack},
     object::{self, ObjectKind as Kind},
-    pack::{self, PackBuilder, PackKey},
+    pack::{self, Described, PackBuilder, PackKey, SealedPack},
 };
 use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
@@ -258,16 +258,25 @@ fn stored_outcome(keyring: &Keyring, name: &str, bytes: &[u8]) -> &'static str {
 /// Packs and index objects, and what becomes of them when they are altered; the name is the hash of what is there then.
 fn stored(keyring: &Keyring) -> Vec<Json> {
     let lease = SnapshotId([7; 16]);
-    let made = |keyring: &Keyring, kind: PackKind, chunk: ChunkKind| {
-        let mut builder = PackBuilder::new(Arc::new(keyring.for_role(Role::Admin).unwrap()), kind, lease).unwrap();
+    let sealed = |keyring: &Keyring, role: Role, kind: PackKind, chunk: ChunkKind| {
+        let mut builder = PackBuilder::new(Arc::new(keyring.for_role(role).unwrap()), kind, lease).unwrap();
         for plain in [ChunkPlain::single(b"one chunk".to_vec()), ChunkPlain::single(b"another".repeat(40))] {
             builder.add(plain.id(&keyring.secrets.chunk_id, chunk), chunk, &plain, 3, false).unwrap();
         }
-        let pack = builder.finish().unwrap();
+        builder.finish().unwrap()
+    };
+    let described = |pack: SealedPack| {
         let bytes = pack.bytes.len() as u64;
         let indexed =
             IndexedPack { name: pack.name, bytes, kind: pack.kind, lease, header: pack.header, entries: pack.entries };
-        (pack.bytes.clone(), indexed)
+        (pack.bytes, indexed)
+    };
+    let made =
+        |keyring: &Keyring, kind: PackKind, chunk: ChunkKind| described(sealed(keyring, Role::Admin, kind, chunk));
+    let moved = |from: &Keyring, to: &Keyring, role: Role, kind: PackKind, chunk: ChunkKind| {
+        let pack = sealed(from, role, kind, chunk);
+        let known = Described { name: pack.name, header: &pack.header, entries: &pack.entries };
+        described(pack::moved(from, to, lease, &known, pack.bytes.clone()).unwrap())
     };
     let mut other = keyring.for_role(Role::Admin).unwrap();
     other.repo_id = RepoId([9; 16]);
@@ -319,6 +328,37 @@ fn stored(keyring: &Keyring) -> Vec<Json> {
     ] {
         put("packs", why, expected, &bytes);
     }
+    let (taken, of_taken) = moved(&other, keyring, Role::Admin, PackKind::Data, ChunkKind::Values);
+    let (long, of_long) = moved(&other, keyring, Role::PutOnly, PackKind::Data, ChunkKind::Values);
+    put("packs", "taken over from another repository", "opens", &taken);
+    put("packs", "taken over, where a longer wrapped key was", "opens", &long);
+    put(
+        "packs",
+        "taken over, of metadata",
+        "opens",
+        &moved(&other, keyring, Role::Admin, PackKind::Metadata, ChunkKind::List).0,
+    );
+    for (why, expected, bytes) in [
+        ("taken over, and it says another origin", "damaged", changed(&taken, 16, taken[16] ^ 1)),
+        ("taken over, and it says this repository", "damaged", {
+            let mut bytes = taken.clone();
+            bytes[16..32].copy_from_slice(&keyring.repo_id.0);
+            bytes
+        }),
+        (
+            "taken over by another repository",
+            "damaged",
+            moved(keyring, &other, Role::Admin, PackKind::Data, ChunkKind::Values).0,
+        ),
+        ("taken over, under another lease", "damaged", changed(&taken, 32, 9)),
+        ("taken over, with another wrap", "damaged", changed(&taken, 48, 1)),
+        ("taken over, with bytes behind the wrapped key", "damaged", changed(&long, 1000, 1)),
+        ("taken over, of another length", "damaged", changed(&long, 50, 0x91)),
+    ] {
+        put("packs", why, expected, &bytes);
+    }
+    let naming = index::seal(keyring, &[of_taken, of_long]).unwrap().1;
+    put("index", "of packs that were taken over", "opens", &naming);
     // What whoever has the keys would have to write to say what is not so.
     let lying = |change: &dyn Fn(&mut Vec<u8>)| {
         let head = 60 + 40 * 2;
@@ -358,6 +398,26 @@ fn stored(keyring: &Keyring) -> Vec<Json> {
     all
 }
 
+/// Features of `rekeep.json`, and where a repository that names them may be written.
+fn features() -> Vec<Json> {
+    let long = format!("write:allowed-regions:{}", "a".repeat(64));
+    let too_long = format!("{long}a");
+    let all = [
+        "write:allowed-regions:eu-central-1,eu-west-1",
+        "write:allowed-regions:local",
+        &long,
+        &too_long,
+        "write:allowed-regions:",
+        "write:allowed-regions:eu-west-1,",
+        "write:allowed-regions:EU",
+        "write:allowed-regions:eu_west",
+        "write:allowed-regions",
+        "write:other",
+        "check:parity",
+    ];
+    all.into_iter().map(|it| json!({ "feature": it, "regions": regions::of(it) })).collect()
+}
+
 fn vectors() -> Json {
     let keyring = keyring();
     let (capsule, shared) = keyring.for_role(Role::PutOnly).unwrap().encapsulate().unwrap();
@@ -366,7 +426,7 @@ fn vectors() -> Json {
         "repository": hex(&keyring.repo_id.0), "root": hex(&std::array::from_fn::<u8, 32, _>(|n| 0x90_u8.wrapping_add(n as u8))),
         "seals": seals(),
         "capsule": { "private": hex(&values), "ciphertext": hex(&capsule), "shared": hex(&*shared) },
-        "objects": objects(&keyring), "stored": stored(&keyring), "chunk_id_key": hex(&keyring.secrets.chunk_id),
+        "features": features(), "objects": objects(&keyring), "stored": stored(&keyring), "chunk_id_key": hex(&keyring.secrets.chunk_id),
     })
 }
 
@@ -385,6 +445,7 @@ fn objects_open_or_are_refused_as_the_vectors_say() {
     let kept: Json = serde_json::from_str(&std::fs::read_to_string(path()).unwrap()).unwrap();
     let keyring = keyring();
     assert_eq!(kept["seals"], json!(seals()));
+    assert_eq!(kept["features"], json!(features()));
     let capsule = unhex(&kept["capsule"]["ciphertext"]);
     assert_eq!(
         keyring.decapsulate("it", 0, capsule.as_slice().try_into().unwrap()).unwrap()[..],

@@ -93,6 +93,30 @@ impl PackBuilder {
     /// # Errors
     /// As [`Self::add`].
     pub fn add_copy(&mut self, chunk: &PackEntry, data: &ChunkData) -> Result<PackEntry, RepoError> {
+        self.add_body(chunk, &data.body)
+    }
+
+    /// Seals and appends everything that another builder of this kind holds.
+    ///
+    /// # Errors
+    /// As [`Self::add`]; what came before then is in.
+    pub(in crate::repo) fn absorb(&mut self, other: &Self) -> Result<(), RepoError> {
+        for (ordinal, entry) in other.entries.iter().enumerate() {
+            let (ordinal, start) = (ordinal as u64, entry.offset as usize);
+            let frame = &other.bytes[start..start + entry.stored_len as usize];
+            let sealed = frame.get(FRAME_HEAD_BYTES..).and_then(<[u8]>::split_last_chunk::<TAG_BYTES>);
+            let lost = || RepoError::Internal(format!("chunk {} does not open as it was sealed", entry.id));
+            let (body, tag) = sealed.ok_or_else(lost)?;
+            let mut body = body.to_vec();
+            if !other.cipher.open(ordinal, &other.fields.frame_ad(ordinal, &entry.id), &mut body, *tag) {
+                return Err(lost());
+            }
+            self.add_body(entry, &body)?;
+        }
+        Ok(())
+    }
+
+    fn add_body(&mut self, chunk: &PackEntry, body: &[u8]) -> Result<PackEntry, RepoError> {
         self.check_whole()?;
         if chunk.kind.pack_kind() != self.fields.kind {
             return Err(RepoError::Internal(format!("a {:?} chunk does not belong into this pack", chunk.kind)));
@@ -100,7 +124,7 @@ impl PackBuilder {
         let start = self.bytes.len();
         self.reserve();
         self.bytes.extend_from_slice(&[0; FRAME_HEAD_BYTES]);
-        self.bytes.extend_from_slice(&data.body);
+        self.bytes.extend_from_slice(body);
         if self.bytes.len() + TAG_BYTES + self.directory_bound() > MAX_PACK_BYTES {
             self.bytes.truncate(start);
             return Err(RepoError::Internal(format!(
@@ -184,6 +208,11 @@ impl PackBuilder {
     /// More than directory, trailer and padding will take.
     fn directory_bound(&self) -> usize {
         (self.entries.len() + 1) * 64 + 64 + PADDING_BYTES
+    }
+
+    /// What it holds.
+    pub(in crate::repo) const fn kind(&self) -> PackKind {
+        self.fields.kind
     }
 
     /// Bytes so far.

@@ -1,5 +1,8 @@
 use super::*;
-use crate::repo::{ChunkPlain, keys::Role};
+use crate::repo::{
+    ChunkPlain,
+    keys::{Role, Suite},
+};
 use std::sync::Arc;
 
 const LEASE: SnapshotId = SnapshotId([7; 16]);
@@ -234,4 +237,72 @@ fn builders_can_move_between_threads() {
     is_send::<PackBuilder>();
     is_shared::<PackKey>();
     is_shared::<Keyring>();
+}
+
+/// A pack of one keyring, as another one takes it over.
+fn moved_to(to: &Keyring, from: &Arc<Keyring>, pack: &SealedPack) -> Result<SealedPack, RepoError> {
+    let described = Described { name: pack.name, header: &pack.header, entries: &pack.entries };
+    moved(from, to, SnapshotId([9; 16]), &described, pack.bytes.clone())
+}
+
+#[test]
+fn a_pack_that_is_taken_over_keeps_its_frames_and_opens_there_alone() {
+    let (from, to, third) = (keyring(), keyring(), keyring());
+    let plains = [mixed_chunk(1), mixed_chunk(2)];
+    let pack = pack_of(&from, &plains, 1);
+    let taken = moved_to(&to, &from, &pack).unwrap();
+    let front = pack.header.len();
+    assert_eq!(taken.header.len(), front);
+    assert!(taken.bytes[front..] == pack.bytes[front..] && taken.bytes.starts_with(&taken.header));
+    assert_ne!(taken.name, pack.name);
+    let (_, _, lease, entries) = read_directory(&to, &taken.name, &taken.bytes).unwrap();
+    assert_eq!((lease, &entries), (SnapshotId([9; 16]), &pack.entries));
+    let key = PackKey::unwrap(&to, &taken.name, &taken.header).unwrap();
+    for (ordinal, (entry, plain)) in entries.iter().zip(&plains).enumerate() {
+        assert_eq!(&key.open_frame(ordinal as u64, entry, frame(&taken, entry)).unwrap().plain().unwrap(), plain);
+    }
+    for stranger in [&from, &third] {
+        let error = PackKey::unwrap(stranger, &taken.name, &taken.header).err().unwrap();
+        assert!(matches!(error, RepoError::Damaged { .. }), "{error}");
+    }
+    // On to a third repository, and back to where it came from.
+    for last in [&third, &from] {
+        let again = moved_to(last, &to, &taken).unwrap();
+        assert_eq!(read_directory(last, &again.name, &again.bytes).unwrap().3, pack.entries);
+        assert!(again.bytes[front..] == pack.bytes[front..]);
+    }
+}
+
+#[test]
+fn a_pack_is_taken_over_only_if_it_is_what_the_index_says() {
+    let (from, to) = (keyring(), keyring());
+    let pack = pack_of(&from, &[mixed_chunk(1), mixed_chunk(2)], 1);
+    for at in [3, pack.header.len() + 40, pack.bytes.len() - 40, pack.bytes.len() - 1] {
+        let mut harmed = pack.clone();
+        harmed.bytes[at] ^= 1;
+        assert!(matches!(moved_to(&to, &from, &harmed), Err(RepoError::Damaged { .. })), "{at}");
+    }
+    let mut other = pack.clone();
+    other.entries.swap(0, 1);
+    assert!(moved_to(&to, &from, &other).unwrap_err().to_string().contains("directory"));
+    let cut = SealedPack { bytes: pack.bytes[..pack.bytes.len() - 1].to_vec(), ..pack.clone() };
+    assert!(moved_to(&to, &from, &cut).is_err());
+    assert!(moved_to(&to, &from, &SealedPack { bytes: Vec::new(), ..pack.clone() }).is_err());
+    // Who may not read values has no key to wrap one for values.
+    let values = {
+        let mut builder = PackBuilder::new(from.clone(), PackKind::Data, LEASE).unwrap();
+        let plain = mixed_chunk(3);
+        builder.add(plain.id(&from.secrets.chunk_id, ChunkKind::Values), ChunkKind::Values, &plain, 1, false).unwrap();
+        builder.finish().unwrap()
+    };
+    let put_only = to.for_role(Role::PutOnly).unwrap();
+    let can = |pack: &SealedPack, to: &Keyring| Header::parse("it", &pack.header).unwrap().can_move(&from, to);
+    assert!(can(&values, &to) && can(&pack, &put_only) && !can(&values, &put_only));
+    assert!(matches!(moved_to(&put_only, &from, &values), Err(RepoError::Role { .. })));
+    // Sealed under an epoch that is over, or as the other repository seals nothing, it is sealed anew.
+    let mut newer = from.for_role(Role::Admin).unwrap();
+    newer.current_epoch += 1;
+    assert!(!Header::parse("it", &pack.header).unwrap().can_move(&newer, &to));
+    let other_suite = Suite::ALL.into_iter().find(|suite| *suite != to.suite).unwrap();
+    assert!(!can(&pack, &to.for_role(Role::Admin).unwrap().with_suite(other_suite)));
 }

@@ -1,10 +1,10 @@
 //! Checkpoints beside a prune (`format-spec/protocol.md`, section 5): what young ones name is kept, old ones are tidied away.
 //! Who takes one over checks what it names, so nothing here has to be exact.
 
-use super::{LayerWalk, LeaseInfo, Pruner, bits::ChunkSet, drain::mark_key, tidy::Tidied, view::View};
+use super::{LayerWalk, LeaseInfo, Pruner, drain::mark_key, tidy::Tidied, view::View};
 use crate::repo::{
-    Checkpoint, ChunkId, ChunkReader, RepoError, Repository, Snapshot, SnapshotId, checkpoint::checkpoint_path,
-    inner::Inner,
+    Checkpoint, ChunkId, ChunkReader, RepoError, Repository, Snapshot, SnapshotId, bits::ChunkSet,
+    checkpoint::checkpoint_path, inner::Inner,
 };
 use std::{
     collections::{BTreeSet, HashSet},

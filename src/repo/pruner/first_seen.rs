@@ -1,6 +1,6 @@
 //! Layers that a catalog sees for the first time: their chunks are looked up many at a time, whichever layer they are of.
 
-use super::bits::ChunkSet;
+use crate::repo::bits::ChunkSet;
 use crate::repo::{ChunkId, RepoError, catalog::Catalog};
 
 /// How many chunks are looked up together: 56 MB with all that is worked out about them.

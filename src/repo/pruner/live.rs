@@ -1,8 +1,9 @@
 //! What is needed: a bit for every chunk that a revision references which counts or is pending.
 
-use super::{LayerWalk, bits::ChunkSet, first_seen::FirstSeen, needed::Needed, view::View};
+use super::{LayerWalk, first_seen::FirstSeen, needed::Needed, view::View};
 use crate::repo::{
     ChunkId, ChunkReader, Manifest, RepoError, SnapshotId,
+    bits::ChunkSet,
     catalog::{Revision, RevisionKind},
     faults::{self, Rule},
     inner::Inner,

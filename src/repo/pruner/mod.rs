@@ -3,7 +3,6 @@
 //! What is to go is decided above, in `ops::prune`; here is how it goes without anything being lost. Each step may be cut
 //! short, or sleep for a day, and any other pruner may carry on.
 
-mod bits;
 mod checkpoints;
 mod copy;
 mod delete;

@@ -1,7 +1,6 @@
 //! What all snapshots together need.
 
-use super::bits::ChunkSet;
-use crate::repo::ChunkId;
+use crate::repo::{ChunkId, bits::ChunkSet};
 use std::collections::HashSet;
 
 /// What all snapshots together need.

@@ -384,7 +384,8 @@ fn a_pack_that_is_none_goes_once_no_writer_is_at_work_and_one_of_a_newer_program
     drop(running);
     assert_eq!(goes(&other), [name(1), name(2), name(3), name(4)]);
     assert_eq!(prune(&other).packs, 4);
-    assert_eq!(world.memory.names("packs/05"), [path(5)]);
+    let left = world.memory.names("packs/");
+    assert_eq!((1..=5).filter(|n| left.contains(&path(*n))).collect::<Vec<_>>(), [5]);
     assert_eq!(read(&repo, 1).unwrap().plain().unwrap(), plain(1));
 }
 

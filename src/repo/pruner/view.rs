@@ -2,7 +2,6 @@
 
 use super::{
     LayerWalk, Pruner,
-    bits::ChunkSet,
     leases::LeaseInfo,
     needed::Needed,
     packs::Packs,
@@ -10,6 +9,7 @@ use super::{
 };
 use crate::repo::{
     ChunkId, ObjectName, RepoError, SnapshotId,
+    bits::ChunkSet,
     catalog::PackNumber,
     faults::{self, Rule},
     inner::Inner,

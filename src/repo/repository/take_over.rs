@@ -3,7 +3,7 @@
 use super::Repository;
 use crate::repo::{
     RepoError, WriteSession,
-    session::{ChunkWalk, TakeProgress},
+    session::{ChunkWalk, TakeOver, TakeProgress},
 };
 
 impl WriteSession {
@@ -15,10 +15,10 @@ impl WriteSession {
     pub fn take_over(
         &self,
         from: &Repository,
-        threads: usize,
+        how: TakeOver,
         walk: &mut ChunkWalk<'_>,
         progress: &TakeProgress<'_>,
     ) -> Result<(), RepoError> {
-        self.take_over_from(&from.inner, threads, walk, progress)
+        self.take_over_from(&from.inner, how, walk, progress)
     }
 }

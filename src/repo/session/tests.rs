@@ -456,3 +456,47 @@ fn heartbeats_that_fail_are_told_at_the_end() {
     let words = session.missed_beats().unwrap().to_string();
     assert!(words.starts_with("2 heartbeats") && words.contains("leases/"), "{words}");
 }
+
+#[test]
+fn what_writers_leave_is_in_one_pack_of_each_kind_and_durable_after_a_flush() {
+    let (mut world, repo) = World::new();
+    let timing = SessionTiming { heartbeat: Duration::MAX, ..SessionTiming::default() };
+    let session = repo.begin_write_timed(&write_options(), &timing).unwrap();
+    let ids: Vec<ChunkId> = (0..8).map(|n| id(&repo, n)).collect();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let session = &session;
+            scope.spawn(move || {
+                let mut writer = session.writer();
+                for n in [2 * thread, 2 * thread + 1] {
+                    assert!(writer.put(ChunkKind::Values, &plain(n)).unwrap().new);
+                    assert!(writer.put(ChunkKind::List, &plain(n)).unwrap().new);
+                }
+                writer.finish().unwrap();
+            });
+        }
+    });
+    assert_eq!(world.memory.names("packs/").len(), 0);
+    assert_eq!(put(&session, &[3]), [false], "somebody has taken it on");
+    assert!(!session.are_durable(&ids));
+    session.flush().unwrap();
+    assert!(session.are_durable(&ids));
+    assert_eq!(world.memory.names("packs/").len(), 2);
+    // Of a run that breaks off nothing is lost that a writer had finished.
+    put(&session, &[9]);
+    session.abandon().unwrap();
+    let other = world.open();
+    for n in (0..8).chain([9]) {
+        assert_eq!(read(&other, n).unwrap().plain().unwrap(), plain(n));
+    }
+    assert_eq!(world.memory.names("packs/").len(), 3);
+    // What is long enough goes at once, and what many leave as soon as it is.
+    let timing = SessionTiming { pack_bytes: 8 * 30_000, ..timing };
+    let session = repo.begin_write_timed(&write_options(), &timing).unwrap();
+    put(&session, &(20..26).collect::<Vec<_>>());
+    for n in 30..36 {
+        put(&session, &[n]);
+    }
+    session.flush().unwrap();
+    assert_eq!(world.memory.names("packs/").len() - 3, 2);
+}

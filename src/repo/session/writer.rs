@@ -9,8 +9,7 @@ use crate::repo::{
     ChunkData, ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Put, RepoError, WriteOptions,
     ids::PackKind,
     inner::lock,
-    pack::{PackBuilder, PackEntry},
-    parity::Percent,
+    pack::{PackBuilder, PackEntry, SealedPack},
 };
 use std::{
     collections::HashSet,
@@ -18,6 +17,9 @@ use std::{
 };
 
 const SHARDS: usize = 16;
+
+/// A pack that is this many times shorter than packs should be is left to be closed with others.
+const SHORT: usize = 8;
 
 /// Chunks that this session has taken on and that no imported index object names yet. Who inserts an id stores it.
 #[derive(Default)]
@@ -114,12 +116,21 @@ impl SessionWriter {
         std::mem::take(&mut self.shares).into_iter().collect()
     }
 
-    /// Stores the open packs. Must be called before the session commits.
+    /// Stores the open packs, or leaves what is too short for one to the session. Must be called before the session commits.
     pub fn finish(mut self) -> Result<(), RepoError> {
         for builder in [self.data.take(), self.metadata.take()].into_iter().flatten() {
-            self.hand_over(builder)?;
+            self.leave(builder)?;
         }
         self.shared.check()
+    }
+
+    fn leave(&self, builder: PackBuilder) -> Result<(), RepoError> {
+        let enough = self.shared.pack_bytes() / SHORT;
+        if builder.len() >= enough || builder.is_empty() {
+            return self.hand_over(builder);
+        }
+        let left = self.shared.left.leave(builder, enough, |builder| self.shared.store(&self.jobs, builder));
+        left.inspect_err(|error| self.shared.poison(error))
     }
 
     /// Stores a chunk once more, wherever else it lies. The caller has compared it with its id. Gives what it takes.
@@ -139,6 +150,17 @@ impl SessionWriter {
         let stored = self.copy(chunk, data)?;
         self.shared.chunks_new.fetch_add(1, Ordering::Relaxed);
         Ok(Some(stored))
+    }
+
+    /// Stores a pack as another repository sealed it; nobody else may be about to store any of it.
+    pub(super) fn take_over_pack(&mut self, pack: SealedPack) -> Result<(), RepoError> {
+        self.shared.check()?;
+        for entry in &pack.entries {
+            self.shared.pending.claim(&entry.id);
+        }
+        self.shared.chunks_new.fetch_add(pack.entries.len() as u64, Ordering::Relaxed);
+        self.shared.hand(&self.jobs, pack);
+        self.shared.check()
     }
 
     fn store(&mut self, id: ChunkId, kind: ChunkKind, plain: &ChunkPlain) -> Result<u64, RepoError> {
@@ -162,8 +184,7 @@ impl SessionWriter {
             PackBuilder::within(buffer, &self.shared.inner.keyring, pack_kind, self.shared.lease.id())?
         };
         let entry = add(&mut builder, &self.shared.options)?;
-        let of_groups = self.shared.parity.map_or(usize::MAX, Percent::pack_bytes);
-        if builder.len() >= self.shared.timing.pack_bytes.min(self.shared.inner.budget.pack_bytes()).min(of_groups) {
+        if builder.len() >= self.shared.pack_bytes() {
             self.hand_over(builder)?;
         } else {
             *slot = Some(builder);
@@ -175,11 +196,22 @@ impl SessionWriter {
         if builder.is_empty() {
             return Ok(());
         }
-        let sealed = builder.finish().inspect_err(|error| self.shared.poison(error))?;
-        if !self.jobs.store(sealed) {
-            self.shared.poison(&"a pack was finished after the run had ended");
-        }
+        self.shared.store(&self.jobs, builder)?;
         self.shared.check()
+    }
+}
+
+impl Shared {
+    /// Closes a pack and hands it over.
+    pub(super) fn store(&self, jobs: &Jobs, builder: PackBuilder) -> Result<(), RepoError> {
+        self.hand(jobs, builder.finish().inspect_err(|error| self.poison(error))?);
+        Ok(())
+    }
+
+    fn hand(&self, jobs: &Jobs, pack: SealedPack) {
+        if !jobs.store(pack) {
+            self.poison(&"a pack was finished after the run had ended");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 /// A set of dense numbers.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ChunkSet(Vec<u64>);
+pub(in crate::repo) struct ChunkSet(Vec<u64>);
 
 impl ChunkSet {
     /// Adds a number; gives whether it is new.

@@ -16,6 +16,7 @@ mod loss;
 mod notes;
 mod outcomes;
 pub(in crate::ops) mod parent;
+mod part;
 mod ranges;
 mod resume;
 pub(crate) mod rolling;
@@ -27,6 +28,7 @@ mod threads;
 mod workers;
 
 pub use chain::{Opener, backup_chain};
+pub(in crate::ops) use part::read_part;
 
 use super::{
     OpsError, Progress, own_folder,
@@ -181,6 +183,18 @@ pub struct BackupOptions {
     pub timing: Option<SessionTiming>,
 }
 
+impl BackupOptions {
+    /// What a source is asked for.
+    pub(in crate::ops) fn session_options(&self) -> SessionOptions {
+        SessionOptions {
+            parallel: self.parallel.max(1),
+            read_limit: self.read_limit,
+            temp_dir: self.temp_dir.clone(),
+            ..SessionOptions::default()
+        }
+    }
+}
+
 impl Default for BackupOptions {
     fn default() -> Self {
         Self {
@@ -275,13 +289,7 @@ pub fn backup(
     let id = source_id(repo, source, options);
     let scope = source.scope();
     let scope_hash = hash_of(&scope.canonical);
-    let session = source.begin(&SessionOptions {
-        parallel: options.parallel.max(1),
-        read_limit: options.read_limit,
-        temp_dir: options.temp_dir.clone(),
-        unordered: false,
-        leave_out: own_folder(repo),
-    })?;
+    let session = source.begin(&SessionOptions { leave_out: own_folder(repo), ..options.session_options() })?;
     let writing = if options.dry_run {
         None
     } else {

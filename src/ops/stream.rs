@@ -108,6 +108,8 @@ pub struct StreamCounts {
 pub struct StreamEnd {
     /// Whether nothing is left of what was there when the stream began: from here on the stream shows every moment.
     pub is_whole: bool,
+    /// Whether what the snapshot before lacks is among the problems, as far as it is still missing.
+    pub does_parent_stand: bool,
     /// What is missing or unsure, in words.
     pub problems: Vec<String>,
     /// Everything that was made by then has come, by the source's clock; by this machine's if it does not say.
@@ -138,6 +140,8 @@ pub struct StreamWriter<'a> {
     options: &'a StreamOptions,
     attributes: Json,
     parent: Option<Snapshot>,
+    /// Whether the parent's collections that are not named here are gone.
+    is_all: bool,
     collections: Vec<Growing>,
     counts: StreamCounts,
     newest: u64,
@@ -203,6 +207,7 @@ impl<'a> StreamWriter<'a> {
             options,
             attributes: source.attributes.clone(),
             parent,
+            is_all: false,
             counts: StreamCounts::default(),
             newest: 0,
             began: Instant::now(),
@@ -225,6 +230,44 @@ impl<'a> StreamWriter<'a> {
     /// Says what is needed beside the collections.
     pub fn set_attributes(&mut self, attributes: Json) {
         self.attributes = attributes;
+    }
+
+    /// Changes that are not kept.
+    #[must_use]
+    pub const fn refused(&self) -> u64 {
+        self.counts.refused
+    }
+
+    /// Says that the parent's collections which are not named here are gone.
+    pub const fn leave_out_others(&mut self) {
+        self.is_all = true;
+    }
+
+    /// What is written goes into the same snapshot.
+    pub(in crate::ops) const fn session(&self) -> &WriteSession {
+        &self.session
+    }
+
+    /// Puts what was read anew in the place of what a collection was before.
+    ///
+    /// # Errors
+    /// [`OpsError`] from the repository, or if there is no such collection.
+    pub(in crate::ops) fn put_base(&mut self, collection: usize, base: Collection) -> Result<(), OpsError> {
+        self.session.flush()?;
+        let growing = self.collections.get_mut(collection).ok_or_else(lost_collections)?;
+        growing.known = None;
+        growing.before = Some(base);
+        Ok(())
+    }
+
+    /// Says from when on a collection shows every moment.
+    ///
+    /// # Errors
+    /// [`OpsError`] if there is no such collection, or nothing of it was there before.
+    pub(in crate::ops) fn begin_moments(&mut self, collection: usize, from: Timestamp) -> Result<(), OpsError> {
+        let growing = self.collections.get_mut(collection).ok_or_else(lost_collections)?;
+        growing.before.as_mut().ok_or_else(lost_collections)?.journal = Some(Moments::from(from));
+        Ok(())
     }
 
     /// A collection as it stands with all that was written to it.
@@ -324,7 +367,7 @@ impl<'a> StreamWriter<'a> {
             parent.content.kind == Kind::Journal && parent.collections.iter().all(|found| found.journal.is_none())
         };
         let settled = parent.filter(|parent| !is_on_its_way(parent));
-        if let Some(parent) = settled.filter(|parent| !parent.content.complete) {
+        if let Some(parent) = settled.filter(|parent| !parent.content.complete && !stream_end.does_parent_stand) {
             problems.push(format!("it goes on from snapshot {}, which is not complete", parent.id.short()));
         }
         if settled.is_none() && !stream_end.is_whole {
@@ -365,7 +408,7 @@ impl<'a> StreamWriter<'a> {
         }
         // What the stream says nothing of stays as it was.
         let named: HashSet<&str> = self.collections.iter().map(|growing| growing.found.name.as_str()).collect();
-        let others = parent.iter().flat_map(|parent| &parent.collections);
+        let others = parent.iter().filter(|_| !self.is_all).flat_map(|parent| &parent.collections);
         let others = others.filter(|other| !named.contains(other.name.as_str())).cloned();
         collections.extend(others.map(|other| Collection { counted: false, coverage: Vec::new(), ..other }));
         self.session.flush()?;

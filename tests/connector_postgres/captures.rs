@@ -243,7 +243,7 @@ fn a_slot_that_is_gone_or_was_moved_on_is_found_out_and_a_new_base_is_taken() {
 
 #[test]
 #[ignore = "needs postgresql"]
-fn definitions_that_change_take_a_new_base_and_lose_no_version_before_it() {
+fn definitions_that_change_lose_no_version_before_them() {
     let cluster = Cluster::logical();
     let mut client = cluster.database("d");
     client
@@ -254,19 +254,32 @@ fn definitions_that_change_take_a_new_base_and_lose_no_version_before_it() {
     let (room, url) = (Room::new(), cluster.url("d"));
     once(&room, &url).ends(0, &[]);
     let mut states = Vec::new();
+    client.batch_execute("CREATE TABLE stays (k int PRIMARY KEY)").unwrap();
+    room.run(&["capture", &url, "--once"]).ends(0, &["public.stays are read again"]);
     for definition in [
         "ALTER TABLE t ADD COLUMN w text DEFAULT 'old'",
         "CREATE TABLE u (k int PRIMARY KEY); INSERT INTO u VALUES (7)",
         "ALTER TABLE t ALTER COLUMN v TYPE numeric USING v + 0.5",
         "ALTER TABLE t RENAME COLUMN v TO x; ALTER TABLE u ADD COLUMN y int DEFAULT 3",
         "ALTER TABLE t REPLICA IDENTITY FULL",
+        // Rows are written again, and tables made anew, without a word in the stream.
+        "ALTER TABLE t ALTER COLUMN x TYPE numeric USING x * 3",
+        "ALTER TABLE u DROP COLUMN y, ADD COLUMN z int; ALTER TABLE u DROP COLUMN z, ADD COLUMN y int DEFAULT 4",
+        "ALTER TABLE u RENAME TO gone; CREATE TABLE u (k int PRIMARY KEY, y int DEFAULT 4); INSERT INTO u VALUES (8); DROP TABLE gone",
+        "DROP TABLE u; CREATE TABLE u (k int PRIMARY KEY, y int DEFAULT 4)",
+        "CREATE TABLE v (k int PRIMARY KEY, w text, x numeric); INSERT INTO v SELECT k, w, x FROM t; ALTER TABLE t RENAME TO s;
+         ALTER TABLE v RENAME TO t; ALTER TABLE s RENAME TO v; ALTER TABLE t REPLICA IDENTITY FULL",
+        "ALTER TABLE t ADD COLUMN c int; UPDATE t SET c = 1; ALTER TABLE t DROP COLUMN c",
+        "CREATE TYPE colour AS ENUM ('red', 'green'); CREATE TABLE e (k int PRIMARY KEY, c colour[]); INSERT INTO e VALUES (1, '{red}')",
+        "ALTER TYPE colour RENAME VALUE 'red' TO 'crimson'; ALTER TYPE colour ADD VALUE 'blue'",
         "DROP TABLE u",
     ] {
         client.batch_execute("UPDATE t SET k = k + 100 WHERE k = 1").unwrap();
         states.push(moment(&mut client));
         client.batch_execute(definition).unwrap();
         client.batch_execute("UPDATE t SET k = k - 100 WHERE k = 101; DELETE FROM t WHERE k = 5").unwrap();
-        once(&room, &url).ends(0, &[]);
+        let ran = room.run(&["capture", &url, "--once"]).ends(0, &[]);
+        assert!(!ran.err.contains("public.stays") && !ran.err.contains("new base"), "{ran:?}");
         states.push(moment(&mut client));
         client.batch_execute("INSERT INTO t (k) VALUES (5)").unwrap();
         once(&room, &url).ends(0, &[]);
@@ -275,6 +288,140 @@ fn definitions_that_change_take_a_new_base_and_lose_no_version_before_it() {
     for (at, (millis, state)) in states.iter().enumerate() {
         assert_same(state, &restored(&cluster, &room, "copy", &format!("@{millis}")), &format!("state {at}"));
     }
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn only_what_was_altered_is_read_again_and_every_moment_is_one_of_all_tables() {
+    let cluster = Cluster::logical();
+    let mut client = cluster.database("d");
+    client
+        .batch_execute(
+            "CREATE TABLE a (k int PRIMARY KEY, v int); CREATE TABLE b (k int PRIMARY KEY, v int); CREATE TABLE c (v int);
+             ALTER TABLE c REPLICA IDENTITY FULL; INSERT INTO a SELECT i, 100 FROM generate_series(1, 9) i;
+             INSERT INTO b SELECT i, 100 FROM generate_series(1, 9) i; INSERT INTO c SELECT 100 FROM generate_series(1, 9)",
+        )
+        .unwrap();
+    let (room, url) = (Room::new(), cluster.url("d"));
+    once(&room, &url).ends(0, &[]);
+    let stop = AtomicBool::new(false);
+    let millis = |client: &mut Client| {
+        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8";
+        client.query_one(sql, &[]).unwrap().get::<_, i64>(0)
+    };
+    let mut moments = vec![millis(&mut client)];
+    std::thread::scope(|scope| {
+        for number in 0..2 {
+            let (stop, mut writer) = (&stop, cluster.client("d"));
+            scope.spawn(move || {
+                let mut rng = Rng::new(number);
+                while !stop.load(Ordering::Relaxed) {
+                    let (from, to, n) = (rng.below(9) + 1, rng.below(9) + 1, rng.below(5));
+                    let sql = match rng.below(3) {
+                        0 => format!("UPDATE a SET v = v - {n} WHERE k = {from}; UPDATE b SET v = v + {n} WHERE k = {to}"),
+                        1 => format!("UPDATE b SET v = v - {n} WHERE k = {from}; UPDATE a SET v = v + {n} WHERE k = {to}"),
+                        _ => format!("WITH one AS (UPDATE c SET v = v + {n} WHERE ctid = (SELECT min(ctid) FROM c) RETURNING v) UPDATE a SET v = v - {n} WHERE k = {from} AND EXISTS (SELECT FROM one)"),
+                    };
+                    if writer.batch_execute(&format!("BEGIN; {sql}; COMMIT")).is_err() {
+                        writer.batch_execute("ROLLBACK").unwrap();
+                    }
+                }
+            });
+        }
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut command = room.command(&["--quiet", "capture", &url, "--every", "200ms"]);
+            let words = room.path("words");
+            let mut child =
+                command.stderr(std::fs::File::create(&words).unwrap()).stdout(Stdio::piped()).spawn().unwrap();
+            let said =
+                || std::fs::read_to_string(&words).unwrap().lines().filter(|line| line.contains("read again")).count();
+            let newest = || {
+                let all = room.ok(&["--json", "snapshots"]).json();
+                all.as_array().unwrap().last().unwrap()["id"].to_string()
+            };
+            for round in 0..4 {
+                let table = ["b", "c", "a", "b"][round];
+                client
+                    .batch_execute(&format!(
+                        "SET lock_timeout = '30s'; ALTER TABLE {table} ADD COLUMN x{round} int DEFAULT {round}"
+                    ))
+                    .unwrap();
+                moments.push(millis(&mut client));
+                wait(&mut child, "the reading", || said() > round);
+                let before = newest();
+                wait(&mut child, "the snapshot", || newest() != before);
+                for _ in 0..3 {
+                    moments.push(millis(&mut client));
+                    std::thread::sleep(Duration::from_millis(150));
+                }
+            }
+            interrupt(child).ends(0, &[]);
+            let err = std::fs::read_to_string(&words).unwrap();
+            let said: Vec<&str> = err.lines().filter(|line| line.contains("read again")).collect();
+            let named =
+                |table: &str| said.iter().filter(|line| line.contains(&format!("public.{table} are read"))).count();
+            assert_eq!((named("a"), named("b"), named("c")), (1, 2, 1), "{said:?}");
+            assert_eq!(said.len(), 4, "{said:?}");
+        }));
+        stop.store(true, Ordering::Relaxed);
+        ended.unwrap();
+    });
+    once(&room, &url).ends(0, &[]);
+    moments.push(millis(&mut client));
+    let was = contents(&mut client);
+    assert_same(&was, &restored(&cluster, &room, "copy", "latest"), "the end");
+    for moment in &moments {
+        let found = restored(&cluster, &room, "copy", &format!("@{moment}"));
+        let value = |table: &str, row: &String| {
+            let cell = row.split('\t').nth(usize::from(table != "public.c")).unwrap();
+            cell.parse::<i64>().unwrap()
+        };
+        let sum: i64 = found.iter().flat_map(|(table, rows)| rows.iter().map(|row| value(table, row))).sum();
+        assert_eq!(sum, 2700, "at {moment}: {found:?}");
+    }
+    room.ok(&["verify", "latest", "--restore"]);
+    room.ok(&["verify", "latest", "--against", &url]);
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn a_publication_that_tells_more_than_was_asked_for_is_followed_without_reading_anything_again() {
+    let cluster = Cluster::logical();
+    let mut client = cluster.database("d");
+    client
+        .batch_execute(
+            "CREATE TABLE t (k int PRIMARY KEY, v int); CREATE TABLE other (k int PRIMARY KEY); CREATE TABLE keyless (v int);
+             INSERT INTO keyless SELECT i FROM generate_series(1001, 4000) i; INSERT INTO keyless SELECT 2000 FROM generate_series(1, 3);
+             CREATE PUBLICATION every FOR ALL TABLES",
+        )
+        .unwrap();
+    let (room, url) = (Room::new(), cluster.url("d"));
+    let some = format!("{url}?exclude-table=other");
+    let take = || room.run(&["capture", &some, "--once", "--slot", "every"]).ends(3, &["public.keyless"]);
+    take();
+    for round in 0..3 {
+        client
+            .batch_execute(&format!(
+                "INSERT INTO keyless VALUES ({round}); INSERT INTO other VALUES ({round}); INSERT INTO t VALUES ({round}, 1)"
+            ))
+            .unwrap();
+        let ran = take();
+        assert!(!ran.err.contains("read again") && !ran.err.contains("new base"), "{ran:?}");
+    }
+    client.batch_execute("ALTER TABLE keyless REPLICA IDENTITY FULL").unwrap();
+    // What came while it was not told is found.
+    room.run(&["capture", &some, "--once", "--slot", "every"]).ends(0, &["public.keyless are read again"]);
+    // Few rows of many, then most of them.
+    client
+        .batch_execute("UPDATE keyless SET v = 2000 WHERE v IN (1, 3000); DELETE FROM keyless WHERE v = 3001")
+        .unwrap();
+    room.run(&["capture", &some, "--once", "--slot", "every"]).ends(0, &[]);
+    room.ok(&["verify", "latest", "--against", &some]);
+    client.batch_execute("UPDATE keyless SET v = v / 2").unwrap();
+    room.run(&["capture", &some, "--once", "--slot", "every"]).ends(0, &[]);
+    assert_eq!(room.ok(&["--json", "snapshots"]).json().as_array().unwrap().last().unwrap()["complete"], true);
+    client.batch_execute("DROP TABLE other").unwrap();
+    assert_same(&moment(&mut client).1, &restored(&cluster, &room, "copy", "latest"), "at the end");
 }
 
 #[test]

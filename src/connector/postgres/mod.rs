@@ -34,6 +34,7 @@ mod select;
 mod settings;
 mod shared;
 pub mod source;
+mod stamps;
 mod steps;
 mod stream;
 pub mod target;

@@ -12,6 +12,7 @@ use super::{
     plan::Plan,
     select::{LARGE_OBJECTS, Selection},
     shared::Shared,
+    stamps::stamps,
     stream::RowStream,
 };
 use crate::{
@@ -22,7 +23,10 @@ use crate::{
     record::{KeyCodec, KeyRange, RecordStream, Timestamp},
 };
 use serde_json::{Value as Json, json};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// Times that a run is begun because a table changed under it.
 const MAX_BEGINNINGS: usize = 5;
@@ -38,24 +42,47 @@ pub struct PostgresSource {
     rows_only: bool,
     /// The stream that goes on from what is read.
     mark: Option<Mark>,
+    /// What need not be read.
+    held: Option<Held>,
 }
 
 /// A stream that goes on from a backup.
 #[derive(Debug, Clone)]
-pub(super) struct Mark {
+pub struct Mark {
     /// Its slot.
-    pub(super) slot: String,
+    pub slot: String,
     /// What was committed before it is seen by the backup.
-    pub(super) position: Lsn,
+    pub position: Lsn,
     /// What the publication is like.
-    pub(super) publication: String,
+    pub publication: String,
     /// The server's own number, where it may be read.
-    pub(super) system: Option<String>,
+    pub system: Option<String>,
+    /// The collections whose changes are not told.
+    pub untold: BTreeSet<String>,
+}
+
+/// What a stream holds already of a database.
+#[derive(Debug, Clone, Default)]
+pub struct Held {
+    /// By collection, what is said of it, and the stamp of its table where that is known.
+    pub collections: BTreeMap<String, (Json, Option<String>)>,
+    /// Those that are read all the same.
+    pub again: BTreeSet<String>,
+}
+
+impl Held {
+    /// Whether a collection stands as it is held.
+    fn has(&self, found: &SourceCollection, stamp: Option<&String>) -> bool {
+        let is_same = |(attributes, known): &(Json, Option<String>)| {
+            *attributes == found.attributes && known.as_ref().is_none_or(|known| Some(known) == stamp)
+        };
+        !self.again.contains(&found.name) && self.collections.get(&found.name).is_some_and(is_same)
+    }
 }
 
 impl PostgresSource {
     pub(super) const fn new(server: Server, selection: Selection) -> Self {
-        Self { server, selection, rows_only: false, mark: None }
+        Self { server, selection, rows_only: false, mark: None, held: None }
     }
 
     /// To be compared with, not to be kept: definitions are not asked for.
@@ -66,6 +93,11 @@ impl PostgresSource {
     /// The base of a stream.
     pub(super) fn marked(self, mark: Mark) -> Self {
         Self { mark: Some(mark), ..self }
+    }
+
+    /// What a stream lacks: everything is described, and rows are given of the rest alone.
+    pub(super) fn without(self, held: Held) -> Self {
+        Self { held: Some(held), ..self }
     }
 }
 
@@ -135,7 +167,8 @@ impl PostgresSource {
             )),
         }
         let ascii = facts.ascii();
-        let plans: Vec<Arc<Plan>> = found.tables.into_iter().map(|table| Arc::new(Plan::new(table, ascii))).collect();
+        let mut plans: Vec<Arc<Plan>> =
+            found.tables.into_iter().map(|table| Arc::new(Plan::new(table, ascii))).collect();
         let mut collections: Vec<SourceCollection> = plans.iter().map(|plan| describe(&plan.table)).collect();
         let objects =
             if found.selection.wants_large_objects() { gather::large_objects(&mut leader, &self.server)? } else { 0 };
@@ -153,10 +186,18 @@ impl PostgresSource {
             position: mark.position,
             base: found.visible,
             publication: mark.publication,
+            untold: mark.untold,
+            stamps: found.stamps.clone(),
+            is_whole: false,
         });
         attributes.format = FORMAT;
         attributes.tables = collections.iter().map(|collection| collection.name.clone()).collect();
         let attributes = serde_json::to_value::<Attributes>(attributes).unwrap_or_default();
+        if let Some(held) = &self.held {
+            let lacks = |one: &SourceCollection| !held.has(one, found.stamps.get(&one.name));
+            plans.retain(|plan| lacks(&describe(&plan.table)));
+            collections.retain(lacks);
+        }
         let readers = options.parallel.clamp(1, MAX_READERS);
         let temp_dir = options.temp_dir.clone().unwrap_or_else(std::env::temp_dir);
         let shared = Shared::new(self.server.clone(), facts, Some(found.snapshot), temp_dir, readers)?;
@@ -201,6 +242,8 @@ struct Found {
     /// The transactions that the state shows.
     visible: Visible,
     timeline: String,
+    /// Of tables, if a stream goes on from here.
+    stamps: BTreeMap<String, String>,
 }
 
 impl Found {
@@ -266,8 +309,22 @@ impl Found {
         }
         catalog::measure(leader, &mut tables, &object)?;
         catalog::describe(leader, &mut tables, &object)?;
+        let is_streamed = source.mark.is_some();
+        let stamps = if is_streamed { stamps(leader, &object)? } else { BTreeMap::new() };
         let time = Timestamp::from_millis(millis);
-        Ok(Some(Self { snapshot, time, selection, tables, all, notes, missing, definitions, visible, timeline }))
+        Ok(Some(Self {
+            snapshot,
+            time,
+            selection,
+            tables,
+            all,
+            notes,
+            missing,
+            definitions,
+            visible,
+            timeline,
+            stamps,
+        }))
     }
 }
 

@@ -4,6 +4,7 @@
 mod base;
 mod lineage;
 mod numbers;
+mod part;
 mod round;
 
 use super::{CaptureOutcome, MAX_FAILURES};
@@ -23,9 +24,10 @@ use crate::{
     repo::Repository,
     report::{ErrorKind, WarningKind},
 };
-use lineage::Lineage;
+use lineage::{Lineage, Needs};
 use round::{Round, Summary};
 use std::{
+    collections::BTreeSet,
     ops::ControlFlow,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -127,6 +129,8 @@ enum Came {
     All,
     /// There is more.
     Part,
+    /// What differs is to be read again, for this reason, and these tables in any case.
+    NeedsPart(String, BTreeSet<String>),
     /// A base is needed, for this reason; with what was there before if it still says what was so.
     NeedsBase(String, bool),
 }
@@ -201,6 +205,12 @@ impl Logical<'_> {
             match self.look(follower, &mut lineage, course)? {
                 Came::All => read = Some(began),
                 Came::Part => {}
+                Came::NeedsPart(why, again) => {
+                    lineage = self.read_again(follower, lineage, (&why, again), course)?;
+                    follower.follow(lineage.followed())?;
+                    self.phase(follower);
+                    read = None;
+                }
                 Came::NeedsBase(why, is_whole) => {
                     lineage = if is_whole {
                         self.rebase(follower, &lineage, &why, course)?
@@ -228,13 +238,17 @@ impl Logical<'_> {
         }
         course.position = lineage.state.position;
         self.tell(course, &standing);
-        if let Some(why) = lineage.check(self, follower)? {
-            // A publication that was away tells nothing of that time, and nothing of before along with it.
-            let span = Span { after: lineage.state.position, upto: standing.flush, messages: i32::MAX };
-            return Ok(match follower.why_unreadable(&span)? {
-                None => Came::NeedsBase(why, true),
-                Some(said) => Came::NeedsBase(format!("{why}: {said}"), false),
-            });
+        match lineage.check(self, follower)? {
+            Needs::Nothing => {}
+            Needs::Part(why, again) => return Ok(Came::NeedsPart(why, again)),
+            Needs::Base(why) => {
+                // A publication that was away tells nothing of that time, and nothing of before along with it.
+                let span = Span { after: lineage.state.position, upto: standing.flush, messages: i32::MAX };
+                return Ok(match follower.why_unreadable(&span)? {
+                    None => Came::NeedsBase(why, true),
+                    Some(said) => Came::NeedsBase(format!("{why}: {said}"), false),
+                });
+            }
         }
         if standing.flush <= lineage.state.position && !lineage.is_new {
             course.recovery_point = Some(standing.now);
@@ -248,19 +262,7 @@ impl Logical<'_> {
         };
         if let Some(differs) = taken.differs {
             round.give_up();
-            // Once more, up to what still fits.
-            if differs.before > span.after {
-                let span = Span { upto: differs.before, messages: i32::MAX, ..span };
-                let mut round = Round::new(self, lineage, None);
-                match follower.take(&span, &mut round) {
-                    Ok(taken) if taken.differs.is_none() => {}
-                    Ok(_) => return Err(round.abandon(OpsError::Failed("the log reads differently twice".to_owned()))),
-                    Err(error) => return Err(round.abandon(error)),
-                }
-                let kept = round.commit(follower, differs.before, None)?;
-                self.count(lineage, kept, course);
-            }
-            return Ok(Came::NeedsBase(differs.why, true));
+            return Ok(Came::NeedsPart(differs.why, BTreeSet::from([differs.table])));
         }
         let is_idle = !round.has_changes();
         let is_far = taken.reached.behind(lineage.state.position) >= IDLE_BYTES;
@@ -287,6 +289,7 @@ impl Logical<'_> {
         course.outcome.add(&commit);
         course.outcome.lifted += lifted;
         course.outcome.lost += lost;
+        course.outcome.complete &= problems.is_empty();
         for problem in problems {
             if course.outcome.problems.len() < super::MAX_PROBLEMS && !course.outcome.problems.contains(&problem) {
                 course.outcome.problems.push(problem);

@@ -3,6 +3,7 @@
 use super::{lsn::Lsn, visible::Visible};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use std::collections::{BTreeMap, BTreeSet};
 
 const MEMBER: &str = "stream";
 
@@ -20,8 +21,17 @@ pub struct StreamState {
     pub position: Lsn,
     /// And so is every one that the base sees.
     pub base: Visible,
-    /// What the publication and the values of enumerations were like.
+    /// What the publication was like.
     pub publication: String,
+    /// By collection, what changes when the table is made anew or its columns are altered, be it to what they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stamps: BTreeMap<String, String>,
+    /// The collections whose changes are not told.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub untold: BTreeSet<String>,
+    /// Whether nothing else is missing than changes that are not told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_whole: bool,
 }
 
 /// What a snapshot's attributes say of its stream.
@@ -60,10 +70,14 @@ mod tests {
             position: Lsn(0x1_0000_0020),
             base: "5:7:5".parse().unwrap(),
             publication: "p".to_owned(),
+            stamps: BTreeMap::from([("public.t".to_owned(), "m".to_owned())]),
+            untold: BTreeSet::new(),
+            is_whole: false,
         };
         state_into(&mut attributes, &state);
         assert_eq!(attributes["stream"]["position"], "1/20");
         assert_eq!(attributes["format"], 1);
+        assert_eq!(attributes["stream"].get("untold"), None);
         assert_eq!(state_of(&attributes), Some(state));
     }
 }

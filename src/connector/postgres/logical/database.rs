@@ -5,10 +5,9 @@ use crate::connector::{
     ConnectorError, Identity, Options, Scope, Source as _, SourceUrl,
     postgres::{
         client::Server,
-        log::Lsn,
         open::open,
         select::Selection,
-        source::{Mark, PostgresSource},
+        source::{Held, Mark, PostgresSource},
     },
 };
 
@@ -54,8 +53,13 @@ impl Database {
 
     /// What is read as a base: it says that the stream goes on from it.
     #[must_use]
-    pub fn base(&self, slot: &str, position: Lsn, publication: &str, system: Option<String>) -> PostgresSource {
-        let (slot, publication) = (slot.to_owned(), publication.to_owned());
-        self.plain_source().marked(Mark { slot, position, publication, system })
+    pub fn base(&self, mark: Mark) -> PostgresSource {
+        self.plain_source().marked(mark)
+    }
+
+    /// As a base, without the rows of what a stream holds already.
+    #[must_use]
+    pub fn part(&self, mark: Mark, held: Held) -> PostgresSource {
+        self.base(mark).without(held)
     }
 }

@@ -2,11 +2,10 @@
 
 use super::{
     claim::claim,
-    message::{self, Message, Old, Relation, Tuple},
     publication,
-    relation::{Bad, Row, Told},
     slot::{self, SlotStanding},
     tables::{self, Tables},
+    teller::{Changes, Known, Other, Teller},
 };
 use crate::{
     connector::{
@@ -19,71 +18,21 @@ use crate::{
             log::{Lsn, Visible},
             names::collection,
             select::Selection,
+            stamps,
             types::Types,
         },
     },
-    record::Shape,
+    record::{Timestamp, pause},
 };
 use postgres::{
     fallible_iterator::FallibleIterator as _,
-    types::{IsNull, PgLsn, ToSql, Type, private::BytesMut},
+    types::{PgLsn, ToSql},
 };
 use serde_json::Value as Json;
 use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
 };
-
-/// Who takes changes.
-pub trait Changes {
-    /// What can go wrong in taking them.
-    type Error: From<ConnectorError>;
-    /// A transaction begins; whether it is wanted.
-    fn begin(&mut self, xid: u32, commit: Lsn, millis: i64) -> bool;
-    /// A record was written or deleted, by a change at a place of the log.
-    ///
-    /// # Errors
-    /// What the taker says.
-    fn change(&mut self, collection: usize, at: Lsn, change: RowChange<'_>) -> Result<(), Self::Error>;
-    /// All records of a collection are gone.
-    ///
-    /// # Errors
-    /// What the taker says.
-    fn emptied(&mut self, collection: usize, at: Lsn) -> Result<(), Self::Error>;
-    /// A row that cannot be a record, in words.
-    fn lost(&mut self, words: String);
-    /// The transaction ends.
-    ///
-    /// # Errors
-    /// What the taker says.
-    fn end(&mut self, end: Lsn) -> Result<(), Self::Error>;
-}
-
-/// What became of a record.
-pub enum RowChange<'a> {
-    /// It was written.
-    Put {
-        /// Its key; of a numbered table what tells its rows apart.
-        key: &'a [u8],
-        /// The names of its cells.
-        shape: &'a Arc<Shape>,
-        /// Its canonical bytes.
-        value: Vec<u8>,
-        /// The cells that stayed as they were in the row before, and hold NULL.
-        unchanged: &'a [usize],
-        /// The key of the row before.
-        before: &'a [u8],
-        /// Whether keys are told apart by content, and numbered.
-        is_numbered: bool,
-    },
-    /// It was deleted.
-    Delete {
-        /// Its key.
-        key: &'a [u8],
-        /// As above.
-        is_numbered: bool,
-    },
-}
 
 /// Which stretch of the log is read.
 #[derive(Debug, Clone, Copy)]
@@ -112,16 +61,14 @@ pub struct Taken {
 pub struct Differs {
     /// Why not.
     pub why: String,
+    /// The table that it is of.
+    pub table: String,
     /// Behind the last transaction before it.
     pub before: Lsn,
 }
 
-/// What is known of a table of the stream.
-enum Known {
-    Told(Box<Told>),
-    /// Why it is none of the base's.
-    Other(String),
-}
+/// How often it is looked how far the log is written.
+const LOOK_AROUND: Duration = Duration::from_millis(50);
 
 /// A database that is followed.
 pub struct Follower {
@@ -133,6 +80,8 @@ pub struct Follower {
     side: Client,
     types: Types,
     collections: HashMap<String, (usize, TableAttributes)>,
+    /// Tables whose changes are left aside.
+    untold: BTreeSet<String>,
     /// By their numbers, with the message that described them.
     known: HashMap<u32, (Vec<u8>, Known)>,
 }
@@ -151,24 +100,7 @@ impl Stopper {
     }
 }
 
-/// A value in its binary form, of whatever type.
-#[derive(Debug)]
-struct Raw<'a>(&'a [u8]);
-
-impl ToSql for Raw<'_> {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        out.extend_from_slice(self.0);
-        Ok(IsNull::No)
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    postgres::types::to_sql_checked!();
-}
-
-const PEEK: &str = "SELECT lsn, data FROM pg_logical_slot_peek_binary_changes($1, $2, $3, VARIADIC $4::text[])";
+const PEEK: &str = "SELECT data FROM pg_logical_slot_peek_binary_changes($1, $2, $3, VARIADIC $4::text[])";
 
 impl Follower {
     /// Connects.
@@ -196,6 +128,8 @@ impl Follower {
         }
         // A slot waits for the transactions that run, however long they do.
         peek.batch_execute("SET lock_timeout = 0").map_err(fail)?;
+        // What is ours is made anew after a failover: it need not wait for a standby.
+        side.batch_execute("SET synchronous_commit = local").map_err(fail)?;
         let types = Types::read(&mut side, &object)?;
         Ok(Self {
             server,
@@ -206,6 +140,7 @@ impl Follower {
             side,
             types,
             collections: HashMap::new(),
+            untold: BTreeSet::new(),
             known: HashMap::new(),
         })
     }
@@ -261,13 +196,22 @@ impl Follower {
         if self.selection.wants_large_objects() { gather::large_objects(&mut self.side, &self.server) } else { Ok(0) }
     }
 
-    /// A text that changes with the definitions of tables, and one that changes with the publication and enumerations.
+    /// A text that changes with the definitions of tables and enumerations, and one that changes with the publication.
     ///
     /// # Errors
     /// [`ConnectorError`] from the server.
     pub fn marks(&mut self) -> Result<(String, String), ConnectorError> {
         let tables = tables::mark(&mut self.side, &self.object)?;
         Ok((tables, publication::mark(&mut self.side, &self.name, &self.object)?))
+    }
+
+    /// The collections that were added to the publication between two marks; nothing if it was altered otherwise.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] from the server.
+    pub fn added(&mut self, before: &str, now: &str) -> Result<Option<BTreeSet<String>>, ConnectorError> {
+        let found = publication::compare(&mut self.side, before, now, &self.object)?;
+        Ok((!found.is_altered).then_some(found.added))
     }
 
     /// What sequences stand at, as a snapshot's attributes say it.
@@ -280,11 +224,12 @@ impl Follower {
         Ok(serde_json::to_value(found).unwrap_or_default())
     }
 
-    /// Makes the publication, or brings it up to date, and takes out of the tables what it does not tell of.
+    /// Makes the publication, or brings it up to date, and takes out of the tables what it does not tell of. Gives the collections
+    /// that it did not list before.
     ///
     /// # Errors
     /// [`ConnectorError`] if it cannot be made.
-    pub fn publish(&mut self, tables: &mut Tables) -> Result<(), ConnectorError> {
+    pub fn publish(&mut self, tables: &mut Tables) -> Result<BTreeSet<String>, ConnectorError> {
         if tables.followed.is_empty() {
             let why = tables.left.iter().next().map_or_else(
                 || "there are no tables".to_owned(),
@@ -292,15 +237,15 @@ impl Follower {
             );
             return Err(ConnectorError::Usage { object: self.object.clone(), reason: why });
         }
-        let told = publication::ensure(&mut self.side, &self.name, &tables.followed, &self.object)?;
-        let is_told = |(schema, table): &(String, String)| told.contains(&collection(schema, table));
+        let published = publication::ensure(&mut self.side, &self.name, &tables.followed, &self.object)?;
+        let is_told = |(schema, table): &(String, String)| published.told.contains(&collection(schema, table));
         let (followed, left): (Vec<_>, Vec<_>) = std::mem::take(&mut tables.followed).into_iter().partition(is_told);
         tables.followed = followed;
         for (schema, table) in left {
             let name = collection(&schema, &table);
             tables.left.insert(name, format!("the publication {} does not list it", self.name));
         }
-        Ok(())
+        Ok(published.added)
     }
 
     /// Claims the slot for as long as this follower is connected; waits a while for whoever has it.
@@ -341,7 +286,8 @@ impl Follower {
     /// # Errors
     /// [`ConnectorError`] if it cannot be dropped.
     pub fn remove_slot(&mut self) -> Result<(), ConnectorError> {
-        slot::remove(&mut self.side, &self.name, &self.object)?;
+        // By the connection that read it last: it may not have let go of it in the eyes of others.
+        slot::remove(&mut self.peek, &self.name, &self.object)?;
         Ok(())
     }
 
@@ -356,17 +302,22 @@ impl Follower {
         text.parse().map_err(|reason| ConnectorError::Unreadable { object: self.object.clone(), reason })
     }
 
-    /// Which collections changes are wanted of: their names and attributes, in the order of their numbers.
+    /// Which collections are tables: their numbers, names and attributes, and whether changes of them are wanted.
     ///
     /// # Errors
     /// [`ConnectorError`] if attributes are not those of tables.
     pub fn follow<'c>(
         &mut self,
-        collections: impl Iterator<Item = (usize, &'c str, &'c Json)>,
+        collections: impl Iterator<Item = (usize, &'c str, &'c Json, bool)>,
     ) -> Result<(), ConnectorError> {
         self.known.clear();
         self.collections.clear();
-        for (at, name, json) in collections {
+        self.untold.clear();
+        for (at, name, json, is_wanted) in collections {
+            if !is_wanted {
+                self.untold.insert(name.to_owned());
+                continue;
+            }
             let attributes: TableAttributes = attributes::parse(json, name)?;
             self.collections.insert(name.to_owned(), (at, attributes));
         }
@@ -378,18 +329,47 @@ impl Follower {
         self.known.clear();
     }
 
-    /// How tables differ from the collections that are followed, in words; nothing if they do not.
-    #[must_use]
-    pub fn compare(&self, tables: &Tables) -> Option<String> {
+    /// Which tables differ from the collections that are followed, and how; `stamps` are those of the collections, as far as they
+    /// are known.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] from the server.
+    pub fn compare(
+        &mut self,
+        tables: &Tables,
+        stamps: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, &'static str>, ConnectorError> {
+        let found_stamps = stamps::stamps(&mut self.side, &self.object)?;
         let names: BTreeSet<&String> = self.collections.keys().chain(tables.described.keys()).collect();
-        names.into_iter().find_map(|name| match (self.collections.get(name), tables.described.get(name)) {
+        let how = |name: &String| match (self.collections.get(name), tables.described.get(name)) {
             (None, _) if tables.left.contains_key(name) => None,
-            (None, _) => Some(format!("table {name} is new")),
-            (_, None) => Some(format!("table {name} is gone")),
-            (Some(_), _) if tables.left.contains_key(name) => Some(format!("table {name} can no longer be followed")),
-            (Some((_, kept)), Some(found)) if kept != found => Some(format!("table {name} was altered")),
-            _ => None,
-        })
+            (None, _) => Some("is new"),
+            (_, None) => Some("is gone"),
+            (Some(_), _) if tables.left.contains_key(name) => Some("can no longer be followed"),
+            (Some((_, kept)), Some(found)) if kept != found => Some("was altered"),
+            _ => match (stamps.get(name), found_stamps.get(name)) {
+                (Some(kept), Some(found)) if kept != found => Some("was altered or made anew"),
+                _ => None,
+            },
+        };
+        Ok(names.into_iter().filter_map(|name| Some((name.clone(), how(name)?))).collect())
+    }
+
+    /// Waits until the server's log is written up to all that a snapshot taken before shows, and says how far that is.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] from the server.
+    pub fn written(&mut self, is_over: &dyn Fn() -> bool) -> Result<(Lsn, Timestamp), ConnectorError> {
+        let row = self.side.query_one("SELECT pg_current_wal_insert_lsn()", &[]);
+        let row = row.map_err(|error| error::reading(&self.object, &error))?;
+        let inserted = Lsn(row.get::<_, PgLsn>(0).into());
+        loop {
+            let standing = self.standing()?;
+            if standing.flush >= inserted || is_over() {
+                return Ok((standing.flush, standing.now));
+            }
+            pause(LOOK_AROUND, is_over);
+        }
     }
 
     /// Why a stretch of the log cannot be read, where the publication was not there when it was written; nothing if it can be.
@@ -412,19 +392,31 @@ impl Follower {
     /// # Errors
     /// [`ConnectorError`] from the server, and what the taker says.
     pub fn take<C: Changes>(&mut self, span: &Span, changes: &mut C) -> Result<Taken, C::Error> {
-        let Self { peek, side, types, known, collections, object, name, .. } = self;
+        let Self { peek, side, types, known, collections, untold, selection, object, name, .. } = self;
         let fail = |error: postgres::Error| error::reading(object, &error);
         let (options, upto) = (options(name), PgLsn::from(span.upto.0));
         let params: [&(dyn ToSql + Sync); 4] = [&*name, &upto, &span.messages, &options.as_slice()];
         let mut rows = peek.query_raw(PEEK, params).map_err(fail)?;
-        let mut teller = Teller { side, types, known, collections, object, changes, wanted: None, ended: span.after };
+        let mut teller = Teller {
+            side,
+            types,
+            known,
+            collections,
+            untold,
+            selection,
+            object,
+            changes,
+            after: span.after,
+            wanted: None,
+            ended: span.after,
+        };
         let mut messages = 0_u64;
         while let Some(row) = rows.next().map_err(fail)? {
             messages += 1;
-            let place = row.try_get::<_, PgLsn>(0).map_err(fail)?;
-            let data: &[u8] = row.try_get(1).map_err(fail)?;
-            if let Some(why) = teller.tell(Lsn(place.into()), data, span)? {
-                let differs = Some(Differs { why, before: teller.ended });
+            let data: &[u8] = row.try_get(0).map_err(fail)?;
+            if let Some(other) = teller.tell(data)? {
+                let Other { why, name: table, .. } = other;
+                let differs = Some(Differs { why, table, before: teller.ended });
                 return Ok(Taken { reached: teller.ended, is_cut: true, differs });
             }
         }
@@ -438,144 +430,4 @@ impl Follower {
 fn options(publication: &str) -> [String; 6] {
     let quoted = format!("\"{}\"", publication.replace('"', "\"\""));
     ["proto_version", "1", "publication_names", &quoted, "binary", "true"].map(str::to_owned)
-}
-
-/// Tells messages to whoever takes changes.
-struct Teller<'a, C> {
-    side: &'a mut Client,
-    types: &'a mut Types,
-    known: &'a mut HashMap<u32, (Vec<u8>, Known)>,
-    collections: &'a HashMap<String, (usize, TableAttributes)>,
-    object: &'a str,
-    changes: &'a mut C,
-    /// Whether the transaction that is being told is wanted.
-    wanted: Option<bool>,
-    /// Behind the last transaction that was told.
-    ended: Lsn,
-}
-
-impl<C: Changes> Teller<'_, C> {
-    fn wrong(&self, reason: &str) -> ConnectorError {
-        ConnectorError::Unreadable { object: self.object.to_owned(), reason: reason.to_owned() }
-    }
-
-    /// Tells a message; if its transaction does not fit the base, why not.
-    fn tell(&mut self, at: Lsn, data: &[u8], span: &Span) -> Result<Option<String>, C::Error> {
-        let message = message::parse(data).ok_or_else(|| self.wrong("a message of its stream makes no sense"))?;
-        match message {
-            Message::Begin { commit, millis, xid } => {
-                self.wanted = Some(commit >= span.after && self.changes.begin(xid, commit, millis));
-            }
-            Message::Commit { end } => {
-                if self.wanted.take() == Some(true) {
-                    self.changes.end(end)?;
-                }
-                self.ended = self.ended.max(end);
-            }
-            Message::Relation(relation) => {
-                // Each reading of the log tells of its tables anew.
-                if self.known.get(&relation.oid).is_none_or(|(told, _)| told != data) {
-                    let known = self.relation(&relation)?;
-                    self.known.insert(relation.oid, (data.to_vec(), known));
-                }
-            }
-            _ if self.wanted != Some(true) => {}
-            Message::Insert { table, new } => return self.row(at, table, None, Some(&new)),
-            Message::Update { table, old, new } => return self.row(at, table, old.as_ref(), Some(&new)),
-            Message::Delete { table, old } => return self.row(at, table, Some(&old), None),
-            Message::Truncate { tables } => {
-                for table in tables {
-                    match self.known.get(&table) {
-                        Some((_, Known::Told(told))) => self.changes.emptied(told.collection, at)?,
-                        Some((_, Known::Other(why))) => return Ok(Some(why.clone())),
-                        None => return Err(self.wrong("a table is emptied that was not described").into()),
-                    }
-                }
-            }
-            Message::Other => {}
-        }
-        Ok(None)
-    }
-
-    fn relation(&mut self, relation: &Relation<'_>) -> Result<Known, ConnectorError> {
-        let schema = if relation.schema.is_empty() { "pg_catalog" } else { relation.schema };
-        let name = collection(schema, relation.name);
-        let Some((collection, attributes)) = self.collections.get(&name) else {
-            return Ok(Known::Other(format!("table {name} is not in the base")));
-        };
-        let oids: Vec<u32> = relation.columns.iter().map(|column| column.type_oid).collect();
-        let modifiers: Vec<i32> = relation.columns.iter().map(|column| column.modifier).collect();
-        let sql = "SELECT format_type(t.oid, t.modifier) FROM unnest($1::oid[], $2::int4[]) WITH ORDINALITY AS t(oid, modifier, n) \
-                   ORDER BY t.n";
-        let rows = self.side.query(sql, &[&oids, &modifiers]).map_err(|error| error::reading(self.object, &error))?;
-        let texts: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-        *self.types = Types::read(self.side, self.object)?;
-        Ok(match Told::new(relation, &texts, attributes, self.types, *collection) {
-            Ok(told) => Known::Told(Box::new(told)),
-            Err(why) => Known::Other(format!("table {name}: {why}")),
-        })
-    }
-
-    /// Tells a row that was written, deleted or both.
-    fn row(
-        &mut self,
-        at: Lsn,
-        table: u32,
-        old: Option<&Old<'_>>,
-        new: Option<&Tuple<'_>>,
-    ) -> Result<Option<String>, C::Error> {
-        let told = match self.known.get(&table) {
-            Some((_, Known::Told(told))) => told,
-            Some((_, Known::Other(why))) => return Ok(Some(why.clone())),
-            None => return Err(self.wrong("a row came of a table that was not described").into()),
-        };
-        let (side, object) = (&mut *self.side, told.object());
-        let mut text = |type_text: &str, value: &[u8]| -> Result<Vec<u8>, ConnectorError> {
-            let sql = format!("SELECT pg_catalog.textsend($1::{type_text}::pg_catalog.text)");
-            let row = side.query_one(&sql, &[&Raw(value)]).map_err(|error| error::reading(&object, &error))?;
-            row.try_get(0).map_err(|error| error::reading(&object, &error))
-        };
-        let is_numbered = told.is_numbered();
-        let before = match old {
-            None => None,
-            Some(old) if is_numbered && !old.is_whole => {
-                return Ok(Some(format!("{object} tells no whole rows any more")));
-            }
-            Some(old) => match told.row(&old.row, None, &mut text)? {
-                Ok(Row { key, .. }) => Some(key),
-                Err(Bad::Unusable(_)) => None,
-                Err(Bad::Strange(why)) => return Err(strange(&object, why).into()),
-            },
-        };
-        let after = match new {
-            None => None,
-            Some(new) => match told.row(new, old, &mut text)? {
-                Ok(row) => Some(row),
-                Err(Bad::Unusable(why)) => {
-                    self.changes.lost(format!("{object}: a row that was written: {why}"));
-                    None
-                }
-                Err(Bad::Strange(why)) => return Err(strange(&object, why).into()),
-            },
-        };
-        let collection = told.collection;
-        let is_same = matches!((&before, &after), (Some(before), Some(after)) if *before == after.key);
-        if is_same && is_numbered {
-            return Ok(None);
-        }
-        if let Some(key) = before.as_deref().filter(|_| !is_same) {
-            self.changes.change(collection, at, RowChange::Delete { key, is_numbered })?;
-        }
-        if let Some(Row { key, value, unchanged }) = after {
-            let before = before.as_deref().unwrap_or(&key);
-            let (shape, unchanged) = (told.shape(), unchanged.as_slice());
-            let change = RowChange::Put { key: &key, shape, value, unchanged, before, is_numbered };
-            self.changes.change(collection, at, change)?;
-        }
-        Ok(None)
-    }
-}
-
-fn strange(object: &str, reason: &str) -> ConnectorError {
-    ConnectorError::Unreadable { object: object.to_owned(), reason: format!("in its stream {reason}") }
 }

@@ -113,6 +113,11 @@ impl Told {
         self.plan.table.key_kind == KeyKind::Content
     }
 
+    /// The name of its collection.
+    pub(super) fn name(&self) -> String {
+        self.plan.table.collection()
+    }
+
     /// For messages.
     pub(super) fn object(&self) -> String {
         self.plan.object()

@@ -146,18 +146,19 @@ fn mute_types(client: &mut Client, tables: &[Table], object: &str) -> Result<Has
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// A text that changes whenever the definition of any table does.
+/// A text that changes whenever the definition of any table does, or the values of an enumeration.
 pub(super) fn mark(client: &mut Client, object: &str) -> Result<String, ConnectorError> {
     let sql = "WITH meant AS (SELECT c.oid, concat_ws(' ', c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident, \
                c.relispartition) AS said FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                WHERE c.relkind IN ('r', 'p', 'f', 'c') AND c.relpersistence <> 't' AND n.nspname NOT LIKE 'pg\\_%' \
                AND n.nspname <> 'information_schema') \
                SELECT md5(concat_ws('|', (SELECT string_agg(said, ',' ORDER BY oid) FROM meant), \
-               (SELECT string_agg(concat_ws(' ', a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, \
+               (SELECT string_agg(concat_ws(' ', a.attrelid, a.xmin, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, \
                 a.attgenerated), ',' ORDER BY a.attrelid, a.attnum) FROM pg_attribute a JOIN meant m ON m.oid = a.attrelid \
                 WHERE a.attnum > 0 AND NOT a.attisdropped), \
                (SELECT string_agg(concat_ws(' ', i.indexrelid, i.indisprimary, i.indisreplident, i.indisvalid, i.indimmediate, i.indkey), \
-                ',' ORDER BY i.indexrelid) FROM pg_index i JOIN meant m ON m.oid = i.indrelid WHERE i.indisunique)))";
+                ',' ORDER BY i.indexrelid) FROM pg_index i JOIN meant m ON m.oid = i.indrelid WHERE i.indisunique), \
+               (SELECT string_agg(concat_ws(' ', oid, enumtypid, enumlabel), ',' ORDER BY oid) FROM pg_enum)))";
     let row = client.query_one(sql, &[]).map_err(|error| error::reading(object, &error))?;
     Ok(row.get(0))
 }

@@ -4,7 +4,7 @@ use super::{Course, Logical, lineage::Lineage, round::Round};
 use crate::{
     connector::postgres::{
         log::Lsn,
-        logical::{Follower, Span},
+        logical::{Follower, Mark, Span, Tables},
     },
     ops::{OpsError, backup::backup},
     record::pause,
@@ -26,6 +26,8 @@ impl Logical<'_> {
         let mut tables = follower.tables()?;
         follower.publish(&mut tables)?;
         if follower.standing()?.slot.is_none() {
+            // It waits for them by itself, without a word.
+            self.wait_for_running(follower)?;
             follower.make_slot()?;
         }
         let standing = follower.standing()?;
@@ -38,8 +40,7 @@ impl Logical<'_> {
         let position = from.map_or(confirmed, |from| from.max(confirmed));
         let (_, publication) = follower.marks()?;
         self.wait_for_running(follower)?;
-        let system = follower.system();
-        let source = self.database.base(&self.options.slot, position, &publication, system);
+        let source = self.database.base(self.mark(follower, position, publication, &tables));
         let outcome = backup(self.repo, &source, self.backup, self.progress)?;
         let missing = || OpsError::Failed("the base is gone".to_owned());
         let id = outcome.id.ok_or_else(missing)?;
@@ -52,9 +53,15 @@ impl Logical<'_> {
         Lineage::of(self, &snapshot).ok_or_else(missing)
     }
 
+    /// What a base says of the stream that goes on from it.
+    pub(super) fn mark(&self, follower: &mut Follower, position: Lsn, publication: String, tables: &Tables) -> Mark {
+        let untold = tables.left().map(|(name, _)| name.to_owned()).collect();
+        Mark { slot: self.options.slot.clone(), position, publication, system: follower.system(), untold }
+    }
+
     /// A transaction may have written its commit to the log, before the slot, and be seen by nobody yet: waits until all that
     /// run have ended, so that the base sees them.
-    fn wait_for_running(&self, follower: &mut Follower) -> Result<(), OpsError> {
+    pub(super) fn wait_for_running(&self, follower: &mut Follower) -> Result<(), OpsError> {
         let running = follower.visible()?.running().to_vec();
         let (began, mut is_said) = (Instant::now(), false);
         while follower.visible()?.runs_any(&running) {

@@ -4,7 +4,7 @@ use super::Logical;
 use crate::{
     connector::postgres::{
         log::{StreamState, state_of},
-        logical::{Follower, SlotStanding},
+        logical::{Follower, Held, SlotStanding, Tables},
     },
     ops::{
         OpsError,
@@ -15,6 +15,7 @@ use crate::{
     report::WarningKind,
 };
 use serde_json::Value as Json;
+use std::collections::BTreeSet;
 
 /// A snapshot of the stream, and what is known of the collections that follow from it.
 pub(super) struct Lineage {
@@ -38,6 +39,16 @@ pub(super) struct Lineage {
     told: Vec<bool>,
 }
 
+/// What definitions need that are no longer those of the collections.
+pub(super) enum Needs {
+    /// They are.
+    Nothing,
+    /// What differs is to be read again, for this reason, and these tables in any case.
+    Part(String, BTreeSet<String>),
+    /// Everything is to be read again.
+    Base(String),
+}
+
 /// The newest snapshot of the stream, if there is one.
 pub(super) fn newest(logical: &Logical<'_>) -> Result<Option<Lineage>, OpsError> {
     let source = logical.source;
@@ -53,7 +64,8 @@ pub(super) fn newest(logical: &Logical<'_>) -> Result<Option<Lineage>, OpsError>
 impl Lineage {
     /// What goes on from a snapshot, if it says how.
     pub(super) fn of(logical: &Logical<'_>, snapshot: &Snapshot) -> Option<Self> {
-        let state = state_of(&snapshot.content.attributes)?;
+        let mut state = state_of(&snapshot.content.attributes)?;
+        state.is_whole |= snapshot.content.complete;
         let collections = snapshot.collections.iter();
         Some(Self {
             parent: snapshot.id,
@@ -72,6 +84,40 @@ impl Lineage {
             marked: None,
             told: vec![true; snapshot.collections.len()],
         })
+    }
+
+    /// What goes on from the same snapshot with other collections, as a session describes them.
+    pub(super) fn with(&self, attributes: Json, collections: Vec<(String, KeyCodec, Json)>) -> Option<Self> {
+        let StreamState { position, base, is_whole, .. } = self.state.clone();
+        let state = StreamState { position, base, is_whole, ..state_of(&attributes)? };
+        let told = collections.iter().map(|(name, ..)| !state.untold.contains(name)).collect();
+        let options = self.options.clone();
+        let (problems, marked, is_new) = (Vec::new(), None, false);
+        Some(Self {
+            parent: self.parent,
+            end: self.end,
+            state,
+            attributes,
+            collections,
+            problems,
+            is_new,
+            options,
+            marked,
+            told,
+        })
+    }
+
+    /// What a session need not give again; some of it it shall.
+    pub(super) fn held(&self, again: &BTreeSet<String>) -> Held {
+        let stamp = |name: &String| self.state.stamps.get(name).cloned();
+        let collections = self.collections.iter().map(|(name, _, json)| (name.clone(), (json.clone(), stamp(name))));
+        Held { collections: collections.collect(), again: again.clone() }
+    }
+
+    /// The collections of which changes are not told.
+    pub(super) fn untold(&self) -> BTreeSet<String> {
+        let untold = self.collections.iter().zip(&self.told).filter(|(_, told)| !**told);
+        untold.map(|((name, ..), _)| name.clone()).collect()
     }
 
     /// Goes on from the snapshot that was committed.
@@ -112,29 +158,52 @@ impl Lineage {
         }
     }
 
-    /// Why a new base is needed, if definitions are no longer those of the collections.
-    pub(super) fn check(&mut self, logical: &Logical<'_>, follower: &mut Follower) -> Result<Option<String>, OpsError> {
+    /// What is needed if definitions are no longer those of the collections.
+    pub(super) fn check(&mut self, logical: &Logical<'_>, follower: &mut Follower) -> Result<Needs, OpsError> {
         let (tables, publication) = follower.marks()?;
-        if publication != self.state.publication {
-            return Ok(Some("the publication or an enumeration was altered".to_owned()));
-        }
-        if self.marked.as_ref() == Some(&tables) {
-            return Ok(None);
+        let is_other = publication != self.state.publication;
+        let listed =
+            if is_other { follower.added(&self.state.publication, &publication)? } else { Some(BTreeSet::new()) };
+        let Some(listed) = listed else { return Ok(Needs::Base("the publication was altered".to_owned())) };
+        if !is_other && self.marked.as_ref() == Some(&tables) {
+            return Ok(Needs::Nothing);
         }
         let mut found = follower.tables()?;
-        follower.publish(&mut found)?;
+        let added = follower.publish(&mut found)?;
         if self.marked.is_some() {
             follower.learn_anew();
         }
         // What cannot be followed differs only in what a base says of it.
-        follower.follow(self.all().filter(|(_, name, _)| found.why_left(name).is_none()))?;
-        if let Some(why) = follower.compare(&found) {
-            return Ok(Some(why));
+        follower.follow(self.all().map(|(at, name, json)| (at, name, json, found.why_left(name).is_none())))?;
+        // Of what was not told for a while nobody knows what came of it.
+        let was_untold = |name: &&String| self.state.untold.contains(*name) && found.why_left(name).is_none();
+        let mut again: BTreeSet<String> =
+            self.collections.iter().map(|(name, ..)| name).filter(was_untold).cloned().collect();
+        again.extend(added.into_iter().chain(listed));
+        let differ = follower.compare(&found, &self.state.stamps)?;
+        if let Some((name, how)) = differ.first_key_value() {
+            let more =
+                if differ.len() > 1 { format!(", and {} others changed", differ.len() - 1) } else { String::new() };
+            let why = format!("table {name} {how}{more}");
+            again.extend(differ.into_keys());
+            return Ok(Needs::Part(why, again));
         }
-        if follower.marks()?.1 != publication {
-            return Ok(Some("the publication lacked a table".to_owned()));
+        if is_other || !again.is_empty() || follower.marks()?.1 != publication {
+            return Ok(Needs::Part("the publication lists other tables".to_owned(), again));
         }
         self.told = self.collections.iter().map(|(name, ..)| found.why_left(name).is_none()).collect();
+        self.note_problems(logical, follower, &found)?;
+        self.marked = Some(tables);
+        Ok(Needs::Nothing)
+    }
+
+    /// Notes what is not told, and says what of it is new.
+    pub(super) fn note_problems(
+        &mut self,
+        logical: &Logical<'_>,
+        follower: &mut Follower,
+        found: &Tables,
+    ) -> Result<(), OpsError> {
         let mut problems: Vec<String> =
             found.left().map(|(name, why)| format!("changes of table {name} are not in it: {why}")).collect();
         let objects = follower.large_objects()?;
@@ -146,8 +215,7 @@ impl Lineage {
             logical.progress.warn(WarningKind::Problem, follower.object(), problem.as_str());
         }
         self.problems = problems;
-        self.marked = Some(tables);
-        Ok(None)
+        Ok(())
     }
 
     /// Numbers, names and attributes of the collections that are tables.
@@ -157,8 +225,8 @@ impl Lineage {
         all.filter(move |(_, (.., json))| is_table(json)).map(|(at, (name, _, json))| (at, name.as_str(), json))
     }
 
-    /// Those of which changes are told.
-    pub(super) fn followed(&self) -> impl Iterator<Item = (usize, &str, &Json)> {
-        self.all().filter(|(at, ..)| self.told.get(*at) == Some(&true))
+    /// The same, and whether changes of them are told.
+    pub(super) fn followed(&self) -> impl Iterator<Item = (usize, &str, &Json, bool)> {
+        self.all().map(|(at, name, json)| (at, name, json, self.told.get(at) == Some(&true)))
     }
 }

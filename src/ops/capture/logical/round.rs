@@ -50,6 +50,20 @@ impl Pending {
     }
 }
 
+/// Collections that were read anew, later than what the others go on from.
+pub(super) struct Anew {
+    /// The transactions that they show.
+    pub(super) seen: Visible,
+    /// Which they are.
+    pub(super) chosen: Vec<bool>,
+    /// Whether a collection is gone: no moment before is one of all collections then.
+    pub(super) is_less: bool,
+    /// From when on they show every moment: not before the newest transaction that they show.
+    pub(super) from: Timestamp,
+    /// What was missing when they were read, in words.
+    pub(super) problems: Vec<String>,
+}
+
 /// What a commit came to.
 pub(super) struct Summary {
     pub(super) commit: StreamCommit,
@@ -68,6 +82,9 @@ pub(super) struct Round<'a> {
     /// End before the first transaction that this does not see.
     within: Option<&'a Visible>,
     is_ended: bool,
+    anew: Option<Anew>,
+    /// Whether what was read anew shows the transaction.
+    is_seen: bool,
     /// Behind the last transaction that was taken.
     pub(super) ended: Lsn,
     writer: Option<StreamWriter<'a>>,
@@ -77,6 +94,8 @@ pub(super) struct Round<'a> {
     standing: HashMap<usize, Stack>,
     /// When the transaction was committed, and none before it later.
     millis: u64,
+    /// Where its commit lies in the log: of a record that it changed several times only the last is ever seen, and is one version.
+    committed: Lsn,
     is_lifted: bool,
     lifted: u64,
     lost: u64,
@@ -90,6 +109,8 @@ impl<'a> Round<'a> {
             lineage,
             within,
             is_ended: false,
+            anew: None,
+            is_seen: false,
             ended: lineage.state.position,
             writer: None,
             pending: BTreeMap::new(),
@@ -97,11 +118,23 @@ impl<'a> Round<'a> {
             all_bytes: 0,
             standing: HashMap::new(),
             millis: lineage.end.as_millis().max(0).unsigned_abs(),
+            committed: Lsn::default(),
             is_lifted: false,
             lifted: 0,
             lost: 0,
             problems: Vec::new(),
         }
+    }
+
+    /// Goes on in a snapshot that was begun with collections that were read anew.
+    pub(super) fn with(mut self, writer: StreamWriter<'a>, anew: Anew) -> Self {
+        (self.writer, self.anew) = (Some(writer), Some(anew));
+        self
+    }
+
+    /// When, among all versions, what the transaction writes was made.
+    const fn time(&self) -> VersionTime {
+        VersionTime { millis: self.millis, order: self.committed.0 }
     }
 
     /// Whether anything came that is to be kept.
@@ -248,8 +281,13 @@ impl<'a> Round<'a> {
         let mut problems = self.lineage.problems.clone();
         problems.extend(self.problems.iter().cloned());
         // What came late within a stretch is there before its end is: the end is no later than what has come.
-        let until = Some(until.unwrap_or_else(|| Timestamp::from_millis(self.millis.cast_signed())));
-        let end = StreamEnd { is_whole: true, problems: problems.clone(), until };
+        let mut until = until.unwrap_or_else(|| Timestamp::from_millis(self.millis.cast_signed()));
+        if let Some(anew) = &self.anew {
+            problems.extend(anew.problems.iter().cloned());
+            until = until.max(anew.from);
+        }
+        let does_parent_stand = self.lineage.state.is_whole;
+        let end = StreamEnd { is_whole: true, does_parent_stand, problems: problems.clone(), until: Some(until) };
         let commit = writer.commit(&end, self.logical.progress)?;
         let (lifted, lost, bytes) = (self.lifted, self.lost, self.all_bytes);
         Ok(Summary { commit, state, attributes, lifted, lost, problems, bytes })
@@ -257,11 +295,21 @@ impl<'a> Round<'a> {
 
     fn prepare(&mut self, follower: &mut Follower, reached: Lsn) -> Result<(StreamState, Json), OpsError> {
         self.write_all()?;
-        let state = StreamState { position: reached, ..self.lineage.state.clone() };
+        let (untold, before) = (self.lineage.untold(), self.lineage.state.clone());
+        let is_anew_whole = self.anew.as_ref().is_none_or(|anew| anew.problems.is_empty());
+        let is_all_kept = self.lost == 0 && self.begin_writing()?.refused() == 0;
+        let is_whole = before.is_whole && is_anew_whole && is_all_kept;
+        let state = StreamState { position: reached, untold, is_whole, ..before };
         let mut attributes = self.lineage.attributes.clone();
         state_into(&mut attributes, &state);
         sequences_into(&mut attributes, follower.sequences()?);
         self.begin_writing()?.set_attributes(attributes.clone());
+        let writer = self.writer.as_mut().ok_or(OpsError::Interrupted)?;
+        if let Some(Anew { chosen, is_less, from, .. }) = &self.anew {
+            for (at, _) in chosen.iter().enumerate().filter(|(_, is_chosen)| **is_chosen || *is_less) {
+                writer.begin_moments(at, *from)?;
+            }
+        }
         Ok((state, attributes))
     }
 }
@@ -289,22 +337,32 @@ fn whole_value(cursor: &mut StackCursor<'_>) -> Result<Record, OpsError> {
 impl Changes for Round<'_> {
     type Error = OpsError;
 
-    fn begin(&mut self, xid: u32, _: Lsn, millis: i64) -> bool {
+    fn begin(&mut self, xid: u32, commit: Lsn, millis: i64) -> bool {
+        self.committed = commit;
         self.is_ended |= self.within.is_some_and(|within| !within.sees(xid));
+        self.is_seen = self.anew.as_ref().is_some_and(|anew| anew.seen.sees(xid));
         if self.is_ended || self.lineage.state.base.sees(xid) {
             return false;
         }
         let own = millis.max(0).unsigned_abs();
         self.is_lifted = own < self.millis;
         self.millis = self.millis.max(own);
+        if let Some(anew) = self.anew.as_mut().filter(|_| self.is_seen) {
+            anew.from = anew.from.max(Timestamp::from_millis(self.millis.cast_signed()));
+        }
         true
     }
 
-    fn change(&mut self, collection: usize, at: Lsn, change: RowChange<'_>) -> Result<(), OpsError> {
+    fn holds(&self, collection: Option<usize>) -> bool {
+        let is_anew = |at: usize| self.anew.as_ref().is_some_and(|anew| anew.chosen.get(at) == Some(&true));
+        self.is_seen && collection.is_none_or(is_anew)
+    }
+
+    fn change(&mut self, collection: usize, change: RowChange<'_>) -> Result<(), OpsError> {
         if self.logical.progress.cancelled() {
             return Err(OpsError::Interrupted);
         }
-        let time = VersionTime { millis: self.millis, order: at.0 };
+        let time = self.time();
         self.lifted += u64::from(self.is_lifted);
         let change = match change {
             RowChange::Put { key, shape, value, unchanged, before, is_numbered } if !unchanged.is_empty() => {
@@ -345,9 +403,9 @@ impl Changes for Round<'_> {
         if self.bytes >= BATCH_BYTES { self.write_all() } else { Ok(()) }
     }
 
-    fn emptied(&mut self, collection: usize, at: Lsn) -> Result<(), OpsError> {
+    fn emptied(&mut self, collection: usize) -> Result<(), OpsError> {
         self.write(collection)?;
-        let time = VersionTime { millis: self.millis, order: at.0 };
+        let time = self.time();
         // Held beside the writer: what is written now does not change what is walked.
         self.standing(collection)?;
         let Some(stack) = self.standing.remove(&collection) else { return Ok(()) };

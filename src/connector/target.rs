@@ -95,6 +95,10 @@ pub trait Target: Send + Sync {
     fn waits_for(&self) -> Option<String> {
         None
     }
+    /// What it is about beside writing records, in words, where that takes a while.
+    fn is_about(&self) -> Option<String> {
+        None
+    }
     /// A flag that whoever cancels sets, so that what waits inside of the target hears of it.
     fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
         None

@@ -165,7 +165,7 @@ impl Target for PostgresTarget {
         }
     }
 
-    fn waits_for(&self) -> Option<String> {
+    fn is_about(&self) -> Option<String> {
         self.watch.status()
     }
 

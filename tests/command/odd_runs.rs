@@ -1,7 +1,7 @@
 //! Odd ways to run the command: under limits of the system, with arguments that are no text, for a reader of JSON.
 
 use crate::world::{Ran, World};
-use std::{ffi::OsString, fmt::Write as _, fs, os::unix::ffi::OsStringExt, process::Command};
+use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt, process::Command};
 
 fn folder(world: &World) {
     fs::create_dir_all(world.path("s")).unwrap();
@@ -32,11 +32,9 @@ fn a_limit_of_the_length_of_files_is_an_error_and_not_the_end() {
     world.ok(&["backup", "files:s"]);
     with_files_up_to(&world, 200, &["restore", "latest", "files:out"]).fails(3, &["noise: File too large"]);
     assert!(!world.path("out/noise").exists());
-    let mut lines = String::new();
-    for n in 0..20_000 {
-        writeln!(lines, "{{\"k\":{},\"v\":\"{}\"}}", n * 7919 % 20_011, "x".repeat(9)).unwrap();
-    }
-    fs::write(world.path("u.jsonl"), lines).unwrap();
+    let line = |n: u32| format!("{{\"k\":{},\"v\":\"{}\"}}", n * 7919 % 20_011, "x".repeat(9));
+    let lines: Vec<String> = (0..20_000).map(line).collect();
+    fs::write(world.path("u.jsonl"), lines.join("\n")).unwrap();
     fs::create_dir(world.path("spool")).unwrap();
     let sort = ["backup", "jsonl:u.jsonl?key=k", "--temp-dir", "spool"];
     with_files_up_to(&world, 200, &sort).fails(1, &["sort in", "spool", "File too large", "--temp-dir"]);

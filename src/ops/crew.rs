@@ -1,7 +1,7 @@
 //! Work that several threads do.
 
 use super::{OpsError, Progress};
-use crate::repo::RepoError;
+use crate::{repo::RepoError, report::ErrorKind};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -14,8 +14,17 @@ fn panicked<T>(_: T) -> Result<(), OpsError> {
     Err(OpsError::Failed("a worker panicked".to_owned()))
 }
 
-/// So many threads do the same work, which shares out what there is to do; one needs no thread of its own. Gives the first failure:
-/// it stops the others, and theirs may only say that they were stopped.
+/// How much an error tells: that of a thread which was stopped says so, that of one which met a failure of another says that there was one.
+fn weight(error: &OpsError) -> u8 {
+    match error.kind() {
+        ErrorKind::Interrupted => 0,
+        ErrorKind::RunFailed => 1,
+        _ => 2,
+    }
+}
+
+/// So many threads do the same work, which shares out what there is to do; one needs no thread of its own. Gives the first failure
+/// that says what failed: it stops the others.
 pub(super) fn together(threads: usize, work: impl Fn() -> Result<(), OpsError> + Sync) -> Result<(), OpsError> {
     if threads <= 1 {
         return catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(panicked);
@@ -26,7 +35,7 @@ pub(super) fn together(threads: usize, work: impl Fn() -> Result<(), OpsError> +
         for worker in workers {
             let outcome = worker.join().unwrap_or_else(panicked);
             if let Err(error) = outcome
-                && (result.is_ok() || result.as_ref().is_err_and(OpsError::is_interruption))
+                && result.as_ref().err().is_none_or(|first| weight(first) < weight(&error))
             {
                 result = Err(error);
             }
@@ -130,6 +139,13 @@ mod tests {
             Mutex::new(vec![OpsError::Interrupted, OpsError::Failed("why".to_owned()), OpsError::Interrupted]);
         let error = together(3, || Err(outcomes.lock().unwrap().pop().unwrap())).unwrap_err();
         assert!(!error.is_interruption(), "{error}");
+        let echo = || OpsError::Repo(RepoError::RunFailed { reason: "of why".to_owned() });
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]] {
+            let mut outcomes = [Some(OpsError::Interrupted), Some(echo()), Some(OpsError::Failed("why".to_owned()))];
+            let outcomes = Mutex::new(order.map(|which: usize| outcomes[which].take().unwrap()).into_iter());
+            let error = together(3, || Err(outcomes.lock().unwrap().next().unwrap())).unwrap_err();
+            assert_eq!(error.to_string(), "why", "what failed, and not what heard of it");
+        }
     }
 
     #[test]

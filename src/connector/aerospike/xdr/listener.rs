@@ -420,7 +420,7 @@ mod tests {
         loop {
             // What has arrived may not lie in the window yet.
             if listener.arrived() >= arrived
-                && let Some(taken) = waiting(listener).filter(|taken| taken.batch.len() > 0)
+                && let Some(taken) = waiting(listener).filter(|taken| !taken.batch.is_empty())
             {
                 return taken;
             }

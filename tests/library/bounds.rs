@@ -57,6 +57,29 @@ fn a_collection_that_is_emptied_and_filled_again_comes_back_each_time() {
 }
 
 #[test]
+fn what_one_thread_finds_and_others_store_is_the_layer_that_one_thread_makes() {
+    let (world, repo) = World::new();
+    let mut db = sample(11, 2_000, 3_000);
+    let records = &mut db.get_mut("c").unwrap().records;
+    records.insert(b"long".to_vec(), Rec::blob(Rng::new(12).bytes(6_000_000)));
+    let source = |name: &str| MemorySource { name: name.to_owned(), ..MemorySource::of(db.clone(), &world.clock) };
+    let layers = |parallel: usize| {
+        world.clock.advance(1000);
+        // A name of its own, so that nothing is its parent.
+        let options = BackupOptions { parallel, ..plain() };
+        let outcome = backup_with(&repo, &source(&format!("by {parallel}")), &options).unwrap();
+        let snapshot = snapshot(&repo, outcome.id.unwrap());
+        assert_same(&restored(&repo, &snapshot), &db, "by several");
+        snapshot.collections[0].stack.clone()
+    };
+    let by_four = layers(4);
+    assert_eq!(layers(1), by_four);
+    drop(repo);
+    world.drop_catalog();
+    assert_sound(&world.open());
+}
+
+#[test]
 fn many_collections_come_back() {
     let many = if from_env("REKEEP_TEST_LARGE", 0) > 0 { 10_000 } else { 1_000 };
     let db: Db = (0..many)

@@ -1,27 +1,8 @@
 //! What lies where no object belongs and hides what may be there: a copy of an object goes, all else is named for a person.
 
 use super::{Repaired, Repository};
-use crate::repo::{RepoError, inner, names, object};
+use crate::repo::{RepoError, inner, keys::FOLDERS, names, object};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Every folder that holds objects.
-const FOLDERS: [&str; 15] = [
-    "keys/",
-    "copies/",
-    "index/",
-    "packs/",
-    "snapshots/",
-    "forgotten/",
-    "checkpoints/",
-    "leases/",
-    "trash/",
-    "damage/",
-    "promises/",
-    "drills/",
-    "claims/",
-    "audit/",
-    "settings/",
-];
 
 impl Repository {
     /// What hides objects in these folders, named anew.

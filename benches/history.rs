@@ -8,21 +8,18 @@
 mod common;
 
 use common::workload::{ID_STEP, RecordSize, Workload, create_database};
-use common::{Cost, Flags, Outcome, bytes_below, measure, median, remove, workdir};
+use common::{Cost, Flags, Outcome, bytes_below, cheap_repository, measure, median, remove, workdir};
 use rekeep::{
     connector::{SourceUrl, sqlite::SqliteSource},
     ops::{
         backup::{BackupOptions, backup},
         progress::Silent,
     },
-    record::SystemClock,
-    repo::{InitOptions, OpenOptions, Repository, Storage, Unlock, keys::KdfParams},
 };
 use rusqlite::Connection;
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Instant,
 };
 
@@ -104,11 +101,7 @@ impl Bench {
         let source = SqliteSource::new(&SourceUrl::parse(&format!("sqlite:{}", data.display()))?)?;
         let making = self.dir.join("history-making-cache");
         remove(&making)?;
-        let storage = Storage::at(&repo.to_string_lossy())?;
-        let kdf = KdfParams { memory_kib: 8, passes: 1, lanes: 1 };
-        let open = OpenOptions { cache_dir: making.clone(), clock: Arc::new(SystemClock), host: "bench".to_owned() };
-        let init = InitOptions { kdf, label: "bench".to_owned() };
-        let (repository, _) = Repository::init(&storage, &Unlock::Password(PASSWORD.to_owned()), None, &init, &open)?;
+        let repository = cheap_repository(repo, &making, PASSWORD)?;
         let options = BackupOptions { url: "sqlite:history.db".to_owned(), ..BackupOptions::default() };
         let start = Instant::now();
         for number in 0..self.snapshots {

@@ -10,15 +10,13 @@ mod common;
 mod served;
 
 use common::workload::{RecordSize, Workload, create_database};
-use common::{Flags, Outcome, measure, remove, workdir};
+use common::{Flags, Outcome, cheap_repository, measure, remove, workdir};
 use rekeep::{
     connector::{SourceUrl, sqlite::SqliteSource},
     ops::{
         backup::{BackupOptions, backup},
         progress::Silent,
     },
-    record::SystemClock,
-    repo::{InitOptions, OpenOptions, Repository, Storage, Unlock, keys::KdfParams},
 };
 use rusqlite::Connection;
 use served::{Served, get, post};
@@ -27,7 +25,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -97,10 +95,6 @@ impl Bench {
         self.at("data").join(format!("r{routine}.db"))
     }
 
-    fn open(&self) -> OpenOptions {
-        OpenOptions { cache_dir: self.at("making-cache"), clock: Arc::new(SystemClock), host: "bench".to_owned() }
-    }
-
     /// Half of the snapshots are of the first routine; the others have the rest in turn.
     fn make(&self) -> Outcome<()> {
         for name in ["data", "backups", "making-cache"] {
@@ -117,11 +111,7 @@ impl Bench {
             fs::copy(&first, self.database(routine))?;
         }
         let place = self.at("backups").join("rekeep");
-        let kdf = KdfParams { memory_kib: 8, passes: 1, lanes: 1 };
-        let init = InitOptions { kdf, label: "bench".to_owned() };
-        let storage = Storage::at(&place.to_string_lossy())?;
-        let (repository, _) =
-            Repository::init(&storage, &Unlock::Password(PASSWORD.to_owned()), None, &init, &self.open())?;
+        let repository = cheap_repository(&place, &self.at("making-cache"), PASSWORD)?;
         let start = Instant::now();
         for number in 0..self.snapshots {
             let routine = if number % 2 == 0 { 0 } else { (number / 2) % self.routines };
@@ -310,10 +300,7 @@ impl Bench {
         for number in 0..5 {
             let place = self.at(&format!("command{number}"));
             remove(&place)?;
-            let kdf = KdfParams { memory_kib: 8, passes: 1, lanes: 1 };
-            let init = InitOptions { kdf, label: "bench".to_owned() };
-            let storage = Storage::at(&place.to_string_lossy())?;
-            drop(Repository::init(&storage, &Unlock::Password(PASSWORD.to_owned()), None, &init, &self.open())?);
+            drop(cheap_repository(&place, &self.at("making-cache"), PASSWORD)?);
             let env = [
                 ("REKEEP_REPOSITORY".to_owned(), place.display().to_string()),
                 ("REKEEP_PASSWORD".to_owned(), PASSWORD.to_owned()),

@@ -5,6 +5,10 @@
 #[path = "../workload/mod.rs"]
 pub mod workload;
 
+use rekeep::{
+    record::SystemClock,
+    repo::{InitOptions, OpenOptions, Repository, Storage, Unlock, keys::KdfParams},
+};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use std::{
     collections::HashMap,
@@ -14,6 +18,7 @@ use std::{
     io::{Read as _, Seek as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Arc,
     time::Instant,
 };
 use workload::{Fractions, RecordSize, W3_RUNS, Workload, create_database, mutate_contiguous, mutate_scattered};
@@ -147,6 +152,15 @@ pub fn lengths(folder: &Path) -> Outcome<HashMap<PathBuf, u64>> {
 /// The bytes of all files below `path`.
 pub fn bytes_below(path: &Path) -> Outcome<u64> {
     Ok(lengths(path)?.values().sum())
+}
+
+/// A new repository whose password is cheap to derive, so that nothing has to be taken off what is measured.
+pub fn cheap_repository(place: &Path, cache: &Path, password: &str) -> Outcome<Repository> {
+    let kdf = KdfParams { memory_kib: 8, passes: 1, lanes: 1 };
+    let open = OpenOptions { cache_dir: cache.to_owned(), clock: Arc::new(SystemClock), host: "bench".to_owned() };
+    let init = InitOptions { kdf, label: "bench".to_owned() };
+    let storage = Storage::at(&place.to_string_lossy())?;
+    Ok(Repository::init(&storage, &Unlock::Password(password.to_owned()), None, &init, &open)?.0)
 }
 
 /// Removes a file or a folder that may not be there.

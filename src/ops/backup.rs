@@ -16,6 +16,7 @@ mod loss;
 mod notes;
 mod outcomes;
 pub(in crate::ops) mod parent;
+#[cfg(feature = "postgresql")]
 mod part;
 mod ranges;
 mod resume;
@@ -28,10 +29,13 @@ mod threads;
 mod workers;
 
 pub use chain::{Opener, backup_chain};
+#[cfg(feature = "postgresql")]
 pub(in crate::ops) use part::read_part;
 
 use super::{
-    OpsError, Progress, own_folder,
+    OpsError, Progress,
+    given_up::give_up,
+    own_folder,
     progress::tell_news,
     prune::Layers,
     select::scope::scope_hash as hash_of,
@@ -379,11 +383,8 @@ pub fn backup(
     let (parent, mut read, ended) = match attempt {
         Ok(done) => done,
         Err(error) => {
-            if let Some(writing) = writing
-                && let Err(second) = writing.abandon()
-            {
-                let words = format!("after the failure below, what was uploaded could not be indexed: {second}");
-                progress.warn(WarningKind::CleanupFailed, "", words);
+            if let Some(writing) = writing {
+                give_up(writing, progress);
             }
             return Err(if progress.cancelled() { OpsError::Interrupted } else { error });
         }

@@ -15,7 +15,6 @@ use crate::{
     connector::{ChangeFeed, Identity, Scope},
     record::{ChangeBatch, Timestamp},
     repo::{Repository, SnapshotId, carried::Carried, manifest::SourceId},
-    report::WarningKind,
 };
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -49,6 +48,7 @@ pub struct CaptureOutcome {
 }
 
 /// So many failures in a row end a capture that follows changes; until then they come again.
+#[cfg(any(feature = "aerospike", feature = "postgresql"))]
 const MAX_FAILURES: u32 = 10;
 
 /// Problems that are kept.
@@ -127,10 +127,7 @@ pub fn capture_files(
     match read_all(feed, &mut writer, progress) {
         Ok(()) => {}
         Err(error) => {
-            if let Err(second) = writer.abandon() {
-                let words = format!("after the failure below, what was uploaded could not be indexed: {second}");
-                progress.warn(WarningKind::CleanupFailed, "", words);
-            }
+            writer.give_up(progress);
             return Err(error);
         }
     }

@@ -21,6 +21,7 @@ pub mod dump;
 pub mod error;
 pub mod estimate;
 pub mod forget;
+mod given_up;
 pub mod history;
 pub mod job;
 pub mod leases;

@@ -3,7 +3,7 @@
 mod compact;
 mod sort;
 
-use super::{OpsError, Progress, progress::tell_news, prune::Layers};
+use super::{OpsError, Progress, given_up::give_up, progress::tell_news, prune::Layers};
 use crate::{
     layer::{JournalWriter, Layer, LayerContext, LayerError, Stack},
     record::{ChangeBatch, KeyCodec, Timestamp},
@@ -244,6 +244,7 @@ impl<'a> StreamWriter<'a> {
     }
 
     /// What is written goes into the same snapshot.
+    #[cfg(feature = "postgresql")]
     pub(in crate::ops) const fn session(&self) -> &WriteSession {
         &self.session
     }
@@ -252,6 +253,7 @@ impl<'a> StreamWriter<'a> {
     ///
     /// # Errors
     /// [`OpsError`] from the repository, or if there is no such collection.
+    #[cfg(feature = "postgresql")]
     pub(in crate::ops) fn put_base(&mut self, collection: usize, base: Collection) -> Result<(), OpsError> {
         self.session.flush()?;
         let growing = self.collections.get_mut(collection).ok_or_else(lost_collections)?;
@@ -264,6 +266,7 @@ impl<'a> StreamWriter<'a> {
     ///
     /// # Errors
     /// [`OpsError`] if there is no such collection, or nothing of it was there before.
+    #[cfg(feature = "postgresql")]
     pub(in crate::ops) fn begin_moments(&mut self, collection: usize, from: Timestamp) -> Result<(), OpsError> {
         let growing = self.collections.get_mut(collection).ok_or_else(lost_collections)?;
         growing.before.as_mut().ok_or_else(lost_collections)?.journal = Some(Moments::from(from));
@@ -333,10 +336,7 @@ impl<'a> StreamWriter<'a> {
         match self.assemble(end) {
             Ok(manifest) => self.finish(&manifest, progress),
             Err(error) => {
-                if let Err(second) = self.session.abandon() {
-                    let words = format!("after the failure below, what was uploaded could not be indexed: {second}");
-                    progress.warn(WarningKind::CleanupFailed, "", words);
-                }
+                self.give_up(progress);
                 Err(error)
             }
         }
@@ -348,6 +348,11 @@ impl<'a> StreamWriter<'a> {
     /// [`OpsError`] from the repository.
     pub fn abandon(self) -> Result<(), OpsError> {
         Ok(self.session.abandon()?)
+    }
+
+    /// The same after a failure, which is the one to be told.
+    pub(in crate::ops) fn give_up(self, progress: &dyn Progress) {
+        give_up(self.session, progress);
     }
 
     fn assemble(&mut self, stream_end: &StreamEnd) -> Result<Manifest, OpsError> {

@@ -11,7 +11,7 @@ use super::{SnapshotId, Storage, budget::Budget, cache::Cache, catalog::Catalog,
 use crate::{record::Clock, report::Warning};
 pub(super) use bad_packs::BadPacks;
 pub(super) use frozen::Frozen;
-pub(super) use opened::Opened;
+pub(super) use opened::{Mark, Opened};
 pub(super) use pack_keys::PackKeys;
 pub(super) use read_ahead::Held;
 use std::{

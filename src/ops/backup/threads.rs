@@ -99,10 +99,10 @@ impl Workers<'_> {
             let opened = Instant::now();
             let mut writer = writing.writer();
             let mut worked = Ok(Paused::ForNothing);
-            if let (Some(relay), Some(_)) = (relay, &finder) {
-                writer.hand_over_to(relay);
-            }
             if relay.is_none() || finder.is_some() {
+                if let Some(relay) = relay {
+                    writer.hand_over_to(relay);
+                }
                 worked = self.take_tasks(&mut writer, &mut mine, Some(opened));
             }
             if let (Some(relay), Ok(Paused::ForNothing)) = (relay, &worked) {

@@ -11,6 +11,7 @@ use crate::repo::{
     ChunkKind, ChunkPlain, Manifest, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
     faults::{self, Rule},
+    inner::Mark,
     keys::Signer,
     lease,
     object::{self, ObjectKind},
@@ -101,7 +102,8 @@ impl Inner {
 
     /// Opens a sealed manifest and checks that it is what its name says.
     pub(in crate::repo) fn open_revision(&self, revision: &Revision) -> Result<Manifest, RepoError> {
-        if let Some(manifest) = self.opened.get(revision) {
+        let mark = Mark::of(revision);
+        if let Some(manifest) = self.opened.get(&mark) {
             return Ok(manifest);
         }
         let path = names::revision_path(&revision.snapshot, revision.revision);
@@ -111,7 +113,7 @@ impl Inner {
             let reason = format!("it says it is revision {} of {}", manifest.revision, manifest.id);
             return Err(RepoError::damaged(path, reason));
         }
-        self.opened.keep(revision, &manifest);
+        self.opened.keep(mark, &manifest);
         Ok(manifest)
     }
 

@@ -95,8 +95,8 @@ impl Relay {
     }
 
     /// How many help now.
-    #[must_use]
-    pub fn helpers(&self) -> usize {
+    #[cfg(test)]
+    fn helpers(&self) -> usize {
         lock(&self.state).helpers
     }
 

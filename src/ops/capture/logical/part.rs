@@ -217,10 +217,7 @@ impl Logical<'_> {
         match put {
             Ok(anew) => Ok((writer, anew)),
             Err(error) => {
-                if let Err(second) = writer.abandon() {
-                    let words = format!("after the failure below, what was uploaded could not be indexed: {second}");
-                    self.progress.warn(WarningKind::CleanupFailed, "", words);
-                }
+                writer.give_up(self.progress);
                 Err(if self.progress.cancelled() { OpsError::Interrupted } else { error })
             }
         }

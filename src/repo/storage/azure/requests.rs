@@ -7,7 +7,7 @@ use super::super::{
     traffic::Meter,
     transport::{Transport, refusal},
 };
-use http::{Method, Request, StatusCode};
+use http::{Method, Request};
 use opendal::{Buffer, HttpTransporter};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqsign_azure_storage::{Credential, DefaultCredentialProvider, RequestSigner, StaticCredentialProvider};
@@ -107,7 +107,7 @@ impl Requests {
         if let Some(marker) = after {
             address.push_str(&format!("&marker={}", encoded(marker)));
         }
-        let (_, body) = self.send(Request::get(address)).await?;
+        let body = self.send(Request::get(address)).await?;
         let page = read_page(&body).map_err(|error| {
             io::Error::new(ErrorKind::InvalidData, format!("the listing cannot be understood: {error}"))
         })?;
@@ -121,7 +121,7 @@ impl Requests {
 
     /// Puts a blob into another tier.
     pub async fn move_to(&self, name: &str, tier: &str) -> io::Result<()> {
-        self.send(self.tier(name, tier)).await.map(|_| ())
+        self.send(self.tier(name, tier)).await.map(drop)
     }
 
     /// Asks for an archived blob to become readable: it moves to the hot tier, within hours, and stays there.
@@ -129,7 +129,7 @@ impl Requests {
         let priority = if haste == ThawTier::Expedited { "High" } else { "Standard" };
         match self.send(self.tier(name, "Hot").header("x-ms-rehydrate-priority", priority)).await {
             Err(error) if error.to_string().contains("BlobBeingRehydrated") => Ok(()),
-            done => done.map(|_| ()),
+            done => done.map(drop),
         }
     }
 
@@ -140,8 +140,8 @@ impl Requests {
             .header("content-length", "0")
     }
 
-    /// Signs a request; gives status and text of the answer, if it is a good one.
-    async fn send(&self, request: http::request::Builder) -> io::Result<(StatusCode, String)> {
+    /// Signs a request; gives the text of the answer, if it is a good one.
+    async fn send(&self, request: http::request::Builder) -> io::Result<String> {
         let words = |error: String| self.secrets.hide(&error);
         let request = request.header("x-ms-version", VERSION).body(Buffer::new()).map_err(io::Error::other)?;
         let (mut head, body) = request.into_parts();
@@ -156,7 +156,7 @@ impl Requests {
         let answer = answer.map_err(|error| io::Error::new(ErrorKind::TimedOut, words(error.to_string())))?;
         let text = String::from_utf8_lossy(&answer.body().to_vec()).into_owned();
         if answer.status().is_success() {
-            return Ok((answer.status(), text));
+            return Ok(text);
         }
         Err(refusal(answer.status(), &text, &self.secrets))
     }

@@ -1,7 +1,7 @@
-//! `dump`: one value's bytes; `find`: which snapshots hold a key.
+//! `dump`: one value's bytes.
 
 use super::{
-    OpsError, Phase, PhaseKind, Progress,
+    OpsError,
     lookup::Records,
     reading::Reading,
     restore::{find_collection, parse_key},
@@ -9,12 +9,10 @@ use super::{
 use crate::{
     connector::{RecordLookup as _, file_record},
     layer::{Stack, stack::VersionValue},
-    record::{KeyCodec, KeyRange, RecordBatch, Shape, Timestamp, bytes::Reader, value::value_to_json},
-    repo::{Capability, Repository, Snapshot, SnapshotId},
+    record::{KeyCodec, KeyRange, RecordBatch, Shape, bytes::Reader, value::value_to_json},
+    repo::{Capability, Repository, Snapshot},
     report::ErrorKind,
 };
-use globset::Glob;
-use serde::Serialize;
 use std::{
     io::{Read, Write},
     sync::Arc,
@@ -138,65 +136,4 @@ fn read_length(reader: &mut dyn Read) -> Result<u64, OpsError> {
             return length.map_err(|error| OpsError::Failed(format!("the stored value is no value: {error}")));
         }
     }
-}
-
-/// A key found.
-#[derive(Debug, Clone, Serialize)]
-pub struct Found {
-    /// The snapshot.
-    pub snapshot: SnapshotId,
-    /// Its end.
-    pub time: Timestamp,
-    /// The collection.
-    pub collection: String,
-    /// The key as shown.
-    pub key: String,
-    /// Length of its value's canonical bytes.
-    pub bytes: u64,
-}
-
-/// Finds keys that match a glob (over keys as shown) in snapshots; oldest snapshot first.
-pub fn find(
-    repo: &Repository,
-    snapshots: &[Snapshot],
-    collection: Option<&str>,
-    pattern: &str,
-    progress: &dyn Progress,
-    each: &mut dyn FnMut(Found),
-) -> Result<(), OpsError> {
-    let glob = Glob::new(pattern).map_err(|error| OpsError::Usage(error.to_string()))?.compile_matcher();
-    let reading = Reading::begin(repo, "find", snapshots)?;
-    let repo = reading.repo();
-    let snapshots = reading.snapshots();
-    progress.phase(&Phase {
-        kind: PhaseKind::Searching,
-        object: String::new(),
-        records: snapshots.iter().flat_map(|s| &s.collections).map(|c| c.records).sum(),
-        bytes: 0,
-    });
-    for snapshot in snapshots {
-        for found in snapshot.collections.iter().filter(|c| collection.is_none_or(|wanted| wanted == c.name)) {
-            let stack = Stack::open(&repo.chunks(), &found.stack)?;
-            let mut cursor = stack.cursor(&KeyRange::all(), snapshot.content.end, true)?;
-            while cursor.advance()? {
-                if progress.cancelled() {
-                    return Err(OpsError::Interrupted);
-                }
-                progress.count(1, 0);
-                let shown = found.codec.show(cursor.key());
-                let path = shown.trim_end_matches('/');
-                let name = path.rsplit('/').next().unwrap_or(path);
-                if glob.is_match(path) || (found.codec == KeyCodec::Path && glob.is_match(name)) {
-                    each(Found {
-                        snapshot: snapshot.id,
-                        time: snapshot.content.end,
-                        collection: found.name.clone(),
-                        bytes: cursor.value_bytes(),
-                        key: shown,
-                    });
-                }
-            }
-        }
-    }
-    Ok(())
 }

@@ -9,7 +9,7 @@ use crate::{
         show::safe,
         units::show_time,
     },
-    ops::dump::find,
+    ops::find::find,
 };
 use clap::Args;
 

@@ -10,7 +10,7 @@ use crate::{
     },
     ops::{
         cost::{Costs, PRICES, Prices, costs},
-        list::stats,
+        stats::stats,
     },
 };
 use clap::Args;

@@ -10,8 +10,8 @@ use crate::{
         units::{parse_duration, show_age, show_time},
     },
     ops::{
-        list::{MaxAges, SourceStatus, is_overdue, status},
         places::{Place, ThreeTwoOne, judge},
+        status::{MaxAges, SourceStatus, is_overdue, status},
     },
     repo::Repository,
 };

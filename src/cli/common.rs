@@ -20,7 +20,7 @@ pub struct GlobalArgs {
         long = "option",
         global = true,
         value_name = "KEY=VALUE",
-        value_parser = units::parse_option,
+        value_parser = parse_option,
         help_heading = "Global"
     )]
     pub options: Vec<(String, String)>,
@@ -160,5 +160,13 @@ impl NarrowArgs {
             complete: self.complete,
             whole: self.whole,
         }
+    }
+}
+
+/// `KEY=VALUE`. What was given instead may be a secret: it is not repeated.
+fn parse_option(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("an option is KEY=VALUE".to_owned()),
     }
 }

@@ -67,14 +67,6 @@ fn show_time_in(time: Timestamp, zone: &jiff::tz::TimeZone) -> String {
     }
 }
 
-/// `KEY=VALUE`. What was given instead may be a secret: it is not repeated.
-pub fn parse_option(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("an option is KEY=VALUE".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

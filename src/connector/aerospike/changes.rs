@@ -3,8 +3,8 @@
 use super::{
     batch,
     query::Mode,
-    scan::{NamespaceStream, SweepStream},
     source::AerospikeSession,
+    stream::{NamespaceStream, SweepStream},
 };
 use crate::{
     connector::{

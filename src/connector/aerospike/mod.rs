@@ -18,10 +18,12 @@ mod connection;
 pub mod decode;
 mod error;
 mod facts;
+mod feed;
 mod groups;
 pub mod info;
 pub mod login;
 mod membership;
+mod modules;
 #[cfg(feature = "aerospike-client")]
 mod official;
 #[cfg(not(feature = "aerospike-client"))]
@@ -35,8 +37,10 @@ mod query;
 mod scan;
 pub mod secrets;
 mod select;
+mod sindexes;
 pub mod source;
 mod stop;
+mod stream;
 pub mod target;
 mod tls;
 mod watch;

@@ -1,10 +1,8 @@
-//! Reading a key range: partition after partition, in windows while they are small, in pieces when they are large. A
-//! thread receives while the caller takes what was received before.
+//! Reading a key range: partition after partition, in windows while they are small, in pieces when they are large.
 
 use super::{
     account::{Account, partition},
     cluster::Cluster,
-    decode::{Decoder, MONITOR_SET, meta_of},
     error::Error,
     options::AerospikeOptions,
     pace::Pace,
@@ -13,22 +11,16 @@ use super::{
     select::Selection,
     stop::Stop,
     window::{NO_MASTER, Part, Piece, UNAVAILABLE, Windows, rest_of},
-    wire::{Message, WireError},
 };
-use crate::record::{Digest, KeyRange, Meta, RecordBatch, RecordStream, StreamError, Timestamp, digest::PARTITIONS};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crate::record::{Digest, KeyRange, digest::PARTITIONS};
+use crossbeam_channel::Sender;
 use std::{
-    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Instant,
 };
-
-/// A batch is handed over at this size.
-const BATCH_BYTES: usize = 1024 * 1024;
 
 /// The most partitions of one window.
 const MAX_WIDTH: usize = 512;
@@ -67,7 +59,7 @@ struct Wanted {
 }
 
 /// What the receiving thread hands over.
-enum Item {
+pub(super) enum Item {
     Piece(Piece, Vec<Option<KeyRange>>),
     End,
 }
@@ -111,7 +103,8 @@ impl ScanContext {
         }
     }
 
-    fn produce(
+    /// Reads a range to its end, and hands over what comes.
+    pub(super) fn produce(
         &self,
         range: &KeyRange,
         mode: Mode,
@@ -298,215 +291,5 @@ impl Windows<'_> {
             }
             self.pause(pauses)?;
         }
-    }
-}
-
-/// How long a reader waits before it lets its caller look around.
-const PATIENCE: Duration = Duration::from_millis(500);
-
-/// What a feed has next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    Record,
-    /// Nothing yet.
-    Later,
-    End,
-}
-
-/// The records of a range, one after the other.
-pub(super) struct Feed {
-    receiver: Receiver<Result<Item, Error>>,
-    thread: Option<JoinHandle<()>>,
-    stop: Arc<Stop>,
-    object: String,
-    piece: Piece,
-    clips: Vec<Option<KeyRange>>,
-    part: usize,
-    next: usize,
-    current: Option<Span>,
-    unread: VecDeque<KeyRange>,
-    ended: bool,
-}
-
-impl Feed {
-    pub(super) fn open(context: &ScanContext, range: &KeyRange, mode: Mode) -> Self {
-        let (sender, receiver) = bounded(0);
-        let stop = Arc::new(Stop::default());
-        let object = format!("namespace {}", context.namespace);
-        let (mut context, range, thread_stop) = (context.clone(), range.clone(), Arc::clone(&stop));
-        if mode != Mode::Full {
-            // An incremental read has two feeds open.
-            context.window_bytes /= 2;
-        }
-        context.pace.begin();
-        let thread = std::thread::spawn(move || {
-            let produced = context.produce(&range, mode, &thread_stop, &sender);
-            context.pace.end();
-            if let Err(error) = produced {
-                // Nobody listens to a stream that was dropped.
-                let _ = sender.send(Err(error));
-            }
-        });
-        Self {
-            receiver,
-            thread: Some(thread),
-            stop,
-            object,
-            piece: Piece::default(),
-            clips: Vec::new(),
-            part: 0,
-            next: 0,
-            current: None,
-            unread: VecDeque::new(),
-            ended: false,
-        }
-    }
-
-    /// Moves to the next record, if one comes soon.
-    pub(super) fn advance(&mut self) -> Result<Next, StreamError> {
-        loop {
-            if let Some(part) = self.piece.parts.get_mut(self.part) {
-                if let Some(unread) = part.unread.take() {
-                    self.unread.push_back(unread);
-                }
-                if let Some(span) = part.spans.get(self.next) {
-                    self.current = Some(*span);
-                    self.next += 1;
-                    return Ok(Next::Record);
-                }
-                self.part += 1;
-                self.next = 0;
-                continue;
-            }
-            if self.ended {
-                return Ok(Next::End);
-            }
-            match self.receiver.recv_timeout(PATIENCE) {
-                Ok(Ok(Item::Piece(piece, clips))) => {
-                    (self.piece, self.clips) = (piece, clips);
-                    (self.part, self.next) = (0, 0);
-                }
-                Ok(Ok(Item::End)) => self.ended = true,
-                Ok(Err(error)) => return Err(Box::new(error.into_connector(&self.object))),
-                Err(RecvTimeoutError::Timeout) => return Ok(Next::Later),
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(format!("{}: its reader ended without a word", self.object).into());
-                }
-            }
-        }
-    }
-
-    /// The record at hand; `None` if it is not wanted.
-    #[inline]
-    pub(super) fn message(&self) -> Result<Option<(Message<'_>, Digest)>, WireError> {
-        let span = self.current.unwrap_or(Span { buffer: 0, at: 0, len: 0 });
-        let buffer = self.piece.buffers.get(span.buffer as usize).map_or(&[][..], Vec::as_slice);
-        let bytes = buffer.get(span.at as usize..).and_then(|rest| rest.get(..span.len as usize)).unwrap_or_default();
-        let message = Message::parse_whole(bytes)?;
-        let digest = message.digest.ok_or(WireError::Invalid("a record without a digest: the fields"))?;
-        if message.set == MONITOR_SET {
-            return Ok(None);
-        }
-        match self.clips.get(self.part) {
-            Some(Some(clip)) if !clip.contains(&digest.sort_key()) => Ok(None),
-            _ => Ok(Some((message, digest))),
-        }
-    }
-
-    /// Gives wanted records to `take` until it has enough. Whether there may be more: not at the end, but also where none
-    /// comes soon.
-    #[inline]
-    fn give(
-        &mut self,
-        mut take: impl FnMut(&Message<'_>, &Digest) -> Result<bool, WireError>,
-    ) -> Result<bool, StreamError> {
-        loop {
-            match self.advance()? {
-                Next::Record => {}
-                Next::Later => return Ok(true),
-                Next::End => return Ok(false),
-            }
-            let message = self.message().map_err(|error| self.failed(error))?;
-            if let Some((message, digest)) = message
-                && take(&message, &digest).map_err(|error| self.failed(error))?
-            {
-                return Ok(true);
-            }
-        }
-    }
-
-    fn unread(&mut self) -> Option<KeyRange> {
-        self.unread.pop_front()
-    }
-
-    fn failed(&self, error: WireError) -> StreamError {
-        format!("{}: a node sent what is no answer: {error}", self.object).into()
-    }
-}
-
-impl Drop for Feed {
-    fn drop(&mut self) {
-        self.stop.stop();
-        // What waits to be handed over is dropped, so that the thread ends.
-        while self.receiver.try_recv().is_ok() {}
-        let (_, closed) = bounded(0);
-        self.receiver = closed;
-        if let Some(thread) = self.thread.take() {
-            // A panic there was told by the missing end.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// The records of a range as batches.
-pub(super) struct NamespaceStream {
-    feed: Feed,
-    decoder: Decoder,
-}
-
-impl NamespaceStream {
-    pub(super) fn open(context: &ScanContext, range: &KeyRange, mode: Mode) -> Self {
-        Self { feed: Feed::open(context, range, mode), decoder: Decoder::default() }
-    }
-}
-
-impl RecordStream for NamespaceStream {
-    fn next_batch(&mut self, batch: &mut RecordBatch) -> Result<bool, StreamError> {
-        batch.clear();
-        let more = self.feed.give(|message, digest| {
-            self.decoder.push(message, digest, batch)?;
-            Ok(batch.bytes() >= BATCH_BYTES)
-        })?;
-        Ok(more || !batch.is_empty())
-    }
-
-    fn unread(&mut self) -> Option<KeyRange> {
-        self.feed.unread()
-    }
-}
-
-/// Keys and key rows of a range, for a sweep.
-pub(super) struct SweepStream {
-    feed: Feed,
-}
-
-impl SweepStream {
-    pub(super) fn open(context: &ScanContext, range: &KeyRange, before: Option<Timestamp>) -> Self {
-        Self { feed: Feed::open(context, range, before.map_or(Mode::Meta, Mode::MetaBefore)) }
-    }
-
-    /// Calls `take` with about this many more records; `false` at the end.
-    pub(super) fn next(&mut self, count: usize, take: &mut dyn FnMut(&[u8], &Meta<'_>)) -> Result<bool, StreamError> {
-        let mut taken = 0;
-        let more = self.feed.give(|message, digest| {
-            take(&digest.sort_key(), &meta_of(message));
-            taken += 1;
-            Ok(taken >= count)
-        })?;
-        Ok(more || taken > 0)
-    }
-
-    pub(super) fn take_unread(&mut self) -> Option<KeyRange> {
-        self.feed.unread()
     }
 }

@@ -7,17 +7,20 @@ use super::{
     cluster::{Cluster, Node},
     configuration,
     error::Error,
-    facts::{self, NamespaceFacts},
+    facts::NamespaceFacts,
     groups::Partitions,
     membership::Membership,
+    modules,
     official::{Official, SecondReader, Seen},
     options::{AerospikeOptions, ClusterPlace},
     pace::Pace,
     patience::Patience,
     query::Mode,
-    scan::{NamespaceStream, ScanContext},
+    scan::ScanContext,
     select::Selection,
+    sindexes,
     stop::Stop,
+    stream::NamespaceStream,
     watch::{Unrest, Watch},
 };
 use crate::{
@@ -141,7 +144,7 @@ impl AerospikeSource {
         let udfs = if self.options.no_udfs {
             Vec::new()
         } else {
-            let (kept, lost) = facts::modules(&self.cluster, &node)?;
+            let (kept, lost) = modules::modules(&self.cluster, &node)?;
             missing.extend(lost);
             kept
         };
@@ -150,7 +153,7 @@ impl AerospikeSource {
         for (name, facts) in &namespaces {
             let indexes =
                 if self.options.no_indexes { Vec::new() } else { self.indexes(&node, name, &mut missing, &mut notes)? };
-            let entries = facts::index_entries(&self.cluster, name, &indexes, facts.replication_factor);
+            let entries = sindexes::index_entries(&self.cluster, name, &indexes, facts.replication_factor);
             let records = if self.options.no_records { 0 } else { facts.records_of(&self.options.sets) };
             let records = self.selection_of(name).share(records);
             let share =
@@ -268,7 +271,7 @@ impl AerospikeSource {
         missing: &mut Vec<String>,
         notes: &mut Vec<String>,
     ) -> Result<Vec<Json>, Error> {
-        let indexes = match facts::indexes(&self.cluster, node, namespace) {
+        let indexes = match sindexes::indexes(&self.cluster, node, namespace) {
             Err(Error::Info { answer, .. }) => {
                 missing.push(format!(
                     "indexes of namespace {namespace}: node {} does not list them ({answer:.200})",
@@ -279,7 +282,7 @@ impl AerospikeSource {
             indexes => indexes?,
         };
         for index in &indexes {
-            if let Some(why) = facts::unknown_kind(index) {
+            if let Some(why) = sindexes::unknown_kind(index) {
                 let name = index.get("name").and_then(Json::as_str).unwrap_or("without a name");
                 notes.push(format!(
                     "index `{name}` of namespace {namespace} is of a kind that is not known ({why}): what the node says of \

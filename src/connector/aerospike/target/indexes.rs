@@ -10,6 +10,7 @@ use crate::connector::{
         facts,
         info::failure,
         official::{IndexSpec, Official},
+        sindexes,
     },
 };
 use serde_json::Value as Json;
@@ -41,7 +42,7 @@ struct Definition {
 
 impl Definition {
     fn parse(index: &Json) -> Option<Self> {
-        if facts::unknown_kind(index).is_some_and(|_| index.get("raw").is_some()) {
+        if sindexes::unknown_kind(index).is_some_and(|_| index.get("raw").is_some()) {
             return None;
         }
         let values = || index.as_object().into_iter().flatten().filter(|(key, _)| *key != "raw");
@@ -129,7 +130,7 @@ fn unparsed(collection: &TargetCollection) -> Vec<String> {
     let all = collection.attributes.get("sindexes").and_then(Json::as_array);
     let say = |index: &Json| {
         let name = index.get("name").and_then(Json::as_str).unwrap_or("without a readable name");
-        let why = facts::unknown_kind(index).unwrap_or_else(|| "no server takes such a definition".to_owned());
+        let why = sindexes::unknown_kind(index).unwrap_or_else(|| "no server takes such a definition".to_owned());
         format!(
             "index `{name}` of namespace `{}`: it is not made again, being of no known kind ({why})",
             collection.name
@@ -140,7 +141,7 @@ fn unparsed(collection: &TargetCollection) -> Vec<String> {
 
 fn there(cluster: &Cluster, namespace: &str) -> Result<Vec<Definition>, Error> {
     let Some(node) = cluster.nodes().into_iter().next() else { return Err(Error::NoNode("the target".to_owned())) };
-    Ok(facts::indexes(cluster, &node, namespace)?.iter().filter_map(Definition::parse).collect())
+    Ok(sindexes::indexes(cluster, &node, namespace)?.iter().filter_map(Definition::parse).collect())
 }
 
 /// Whether all nodes take the new spelling.
@@ -301,7 +302,7 @@ pub(super) fn compare(cluster: &Cluster, collection: &TargetCollection, whole: b
     let namespace = &collection.name;
     let copies = facts::NamespaceFacts::read(cluster, namespace)?.replication_factor;
     let all = collection.attributes.get("sindexes").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
-    let now = facts::index_entries(cluster, namespace, all, copies);
+    let now = sindexes::index_entries(cluster, namespace, all, copies);
     for (name, before) in before {
         let (Some(before), Some(now)) = (before.as_u64(), now.get(name).and_then(Json::as_u64)) else { continue };
         let text = format!(
@@ -320,7 +321,7 @@ pub(super) fn compare(cluster: &Cluster, collection: &TargetCollection, whole: b
 fn least_loaded(cluster: &Cluster, namespace: &str, name: &str) -> Option<u64> {
     let mut least = None;
     for node in cluster.nodes() {
-        let told = facts::index_stat(cluster, &node, namespace, name, "load_pct")?;
+        let told = sindexes::index_stat(cluster, &node, namespace, name, "load_pct")?;
         least = Some(least.map_or(told, |least: u64| least.min(told)));
     }
     least

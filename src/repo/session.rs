@@ -1,15 +1,19 @@
 //! Writing under a lease: sessions, their chunk writers, and the commit. The rules are in `format-spec/protocol.md`.
 
 mod left;
+mod options;
+mod pending;
 mod presence;
 mod relay;
 mod rely;
+mod shared;
 mod spare;
 mod squash;
 mod takeover;
 mod upload;
 mod writer;
 
+pub use options::{SessionTiming, WriteOptions, WriteStats};
 pub use relay::{Finder, Relay};
 pub use squash::Restacked;
 pub use takeover::{ChunkWalk, TakeOver, TakeProgress};
@@ -22,16 +26,16 @@ use super::{
     faults::{self, Rule},
     inner::{Inner, create, lock},
     keys::Party,
-    lease::{HEARTBEAT, Lease, PRUNE, Ticker, Unreadable},
+    lease::{Lease, PRUNE, Ticker},
     names,
     object::{self, ObjectKind},
-    pack::TARGET_PACK_BYTES,
-    parity::Percent,
 };
 use crate::report::{Warning, WarningKind};
 use left::Left;
+use pending::Pending;
 use presence::SessionPacks;
 use rely::{RELY_BATCH, Relying};
+use shared::Shared;
 use spare::Spare;
 use std::{
     collections::HashSet,
@@ -39,67 +43,14 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 use upload::Uploader;
-use writer::Pending;
 
 /// The longest JSON of a checkpoint.
 const MAX_CHECKPOINT_BYTES: usize = 64 * 1024 * 1024;
 
 /// What only who may forget and prune does.
 const TAKES_AWAY: [&str; 2] = [PRUNE, "squash"];
-
-/// How a writer works.
-#[derive(Debug, Clone)]
-pub struct WriteOptions {
-    /// What the lease says: `backup`, `squash` …
-    pub purpose: String,
-    /// zstd level; 0 stores everything raw.
-    pub compression: i32,
-    /// Whether every compressed chunk is decompressed and compared before it is sealed.
-    pub check: bool,
-    /// Bytes per second to storage; `None` for no limit.
-    pub write_limit: Option<u64>,
-}
-
-/// The protocol's intervals and sizes; only tests have reason to change them.
-#[derive(Debug, Clone)]
-pub struct SessionTiming {
-    /// Between heartbeats.
-    pub heartbeat: Duration,
-    /// How long a stored pack may wait for its index object.
-    pub index_after: Duration,
-    /// How many may.
-    pub index_packs: usize,
-    /// The length at which a pack is finished.
-    pub pack_bytes: usize,
-    /// Packs are stored by the thread that finished them, and nothing happens beside it: what a simulation needs.
-    pub alone: bool,
-}
-
-impl Default for SessionTiming {
-    fn default() -> Self {
-        Self {
-            heartbeat: HEARTBEAT,
-            index_after: HEARTBEAT,
-            index_packs: 64,
-            pack_bytes: TARGET_PACK_BYTES,
-            alone: false,
-        }
-    }
-}
-
-/// What a session wrote so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct WriteStats {
-    /// Chunks that were not in the repository, and what they take in packs.
-    pub chunks_new: u64,
-    /// Chunks that were.
-    pub chunks_reused: u64,
-    /// Bytes of packs and index objects created.
-    pub bytes_added: u64,
-}
 
 /// Packs that a session relied on and relies on no longer, because they are damaged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -108,161 +59,6 @@ pub struct Distrusted {
     pub packs: Vec<ObjectName>,
     /// Whether chunks were not stored because one of them held them: what was written has to be written again.
     pub reused: bool,
-}
-
-/// What a session, its writers, its uploader and its heartbeat share.
-struct Shared {
-    inner: Arc<Inner>,
-    lease: Lease,
-    options: WriteOptions,
-    timing: SessionTiming,
-    presence: Mutex<SessionPacks>,
-    /// How much parity its packs have.
-    parity: Option<Percent>,
-    pending: Pending,
-    left: Left,
-    spare: Spare,
-    failure: Mutex<Failure>,
-    failed: AtomicBool,
-    closed: AtomicBool,
-    missed: Mutex<Missed>,
-    /// Damage was met: every chunk is read before it is relied on.
-    careful: AtomicBool,
-    /// A create without an answer: the lease must not end.
-    unsettled: AtomicBool,
-    writers: AtomicUsize,
-    /// The number of the next checkpoint.
-    checkpoints: AtomicU64,
-    chunks_new: AtomicU64,
-    chunks_reused: AtomicU64,
-    bytes_added: AtomicU64,
-}
-
-/// Heartbeats that could not be sent.
-#[derive(Default)]
-struct Missed {
-    number: u64,
-    last: String,
-}
-
-#[derive(Default)]
-struct Failure {
-    /// The first error, until someone takes it.
-    first: Option<RepoError>,
-    text: String,
-}
-
-impl Shared {
-    fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::SeqCst)
-    }
-
-    fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
-    }
-
-    fn note_failure(&self, outcome: Result<(), RepoError>) {
-        if let Err(error) = outcome {
-            let mut failure = lock(&self.failure);
-            if !self.failed.swap(true, Ordering::SeqCst) {
-                failure.text = error.to_string();
-                failure.first = Some(error);
-            }
-        }
-    }
-
-    /// Notes a failure whose error goes to the caller by another way.
-    fn poison(&self, reason: &dyn std::fmt::Display) {
-        let mut failure = lock(&self.failure);
-        if !self.failed.swap(true, Ordering::SeqCst) {
-            failure.text = reason.to_string();
-        }
-    }
-
-    /// The error that made this session fail: itself the first time, its words later.
-    fn check(&self) -> Result<(), RepoError> {
-        if !self.has_failed() {
-            return Ok(());
-        }
-        let mut failure = lock(&self.failure);
-        Err(match failure.first.take() {
-            Some(error) => error,
-            None if failure.text.is_empty() => RepoError::Interrupted,
-            None => RepoError::RunFailed { reason: failure.text.clone() },
-        })
-    }
-
-    /// Whether the repository holds the chunk in a present pack, which the session then relies on.
-    fn is_present(&self, kind: ChunkKind, id: &ChunkId) -> Result<bool, RepoError> {
-        let present = self.reuse(id)?;
-        if present && self.careful.load(Ordering::Relaxed) { self.is_readable(kind, id) } else { Ok(present) }
-    }
-
-    fn reuse(&self, id: &ChunkId) -> Result<bool, RepoError> {
-        let mut present = false;
-        self.inner.catalog.find_packs(std::slice::from_ref(id), &mut |found| {
-            present = !found.packs.is_empty() && lock(&self.presence).reuse(found.packs);
-        })?;
-        Ok(present)
-    }
-
-    /// Which of these chunks neither a present pack holds, which the session then relies on, nor somebody has taken on.
-    fn lacking(&self, ids: &[ChunkId]) -> Result<Vec<ChunkId>, RepoError> {
-        let mut lacking = Vec::new();
-        self.inner.catalog.find_packs(ids, &mut |found| {
-            let is_present = !found.packs.is_empty() && lock(&self.presence).reuse(found.packs);
-            if !is_present && !self.pending.has(found.id) {
-                lacking.push(*found.id);
-            }
-        })?;
-        Ok(lacking)
-    }
-
-    /// The length at which a pack is finished.
-    fn pack_bytes(&self) -> usize {
-        let of_groups = self.parity.map_or(usize::MAX, Percent::pack_bytes);
-        self.timing.pack_bytes.min(self.inner.budget.pack_bytes()).min(of_groups)
-    }
-
-    /// Where one pack was found damaged others may be: a chunk that is there already is read before it is relied on. Who may
-    /// not read values stores them again.
-    fn is_readable(&self, kind: ChunkKind, id: &ChunkId) -> Result<bool, RepoError> {
-        match self.inner.read_chunk(kind, id, false).and_then(|data| data.plain()) {
-            Ok(_) => {}
-            Err(RepoError::Role { .. }) => return Ok(false),
-            Err(RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. }) => {
-                self.inner.distrust(id)?;
-            }
-            Err(error) => return Err(error),
-        }
-        // What was found in these packs before was read, and stays relied on.
-        let newly = lock(&self.presence).distrust(&self.inner.bad_packs.all());
-        if newly.is_empty() { Ok(true) } else { self.reuse(id) }
-    }
-
-    /// [`Self::beat`]; that it failed is told when the run ends.
-    fn beat_or_note(&self) {
-        if let Err(error) = self.beat() {
-            let mut missed = lock(&self.missed);
-            missed.number += 1;
-            missed.last = error.to_string();
-        }
-    }
-
-    /// One heartbeat: new marks are judged, and the packs of those honoured are absent before the object is sent.
-    fn beat(&self) -> Result<(), RepoError> {
-        let judged = lock(&self.presence).judged();
-        let marks = self.inner.marks(&judged, Unreadable::IsSkipped);
-        if let Ok(marks) = marks {
-            lock(&self.presence).judge(marks);
-        }
-        self.lease.beat(&mut || lock(&self.presence).honoured())?;
-        let id = self.lease.id();
-        if self.inner.storage.len(&names::revision_path(&id, 0))?.is_some() && !self.is_closed() {
-            self.note_failure(Err(RepoError::Fenced { id }));
-        }
-        Ok(())
-    }
 }
 
 /// A running writer: a lease with its heartbeats, and the chunks it relies on. Dropping it without a commit abandons

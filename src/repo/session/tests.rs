@@ -4,7 +4,7 @@ use crate::repo::repository::testing::{
 };
 use crate::repo::{Manifest, Repository, Snapshot, process::ProcessId};
 use serde_json::json;
-use std::sync::Barrier;
+use std::{sync::Barrier, time::Duration};
 
 /// The snapshots as the revisions that they stand in.
 fn revisions(repo: &Repository) -> Vec<Manifest> {

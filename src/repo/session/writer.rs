@@ -8,45 +8,15 @@ use super::{
 use crate::repo::{
     ChunkData, ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Put, RepoError, WriteOptions,
     ids::PackKind,
-    inner::lock,
     pack::{PackBuilder, PackEntry, SealedPack},
 };
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
-
-const SHARDS: usize = 16;
 
 /// A pack that is this many times shorter than packs should be is left to be closed with others.
 const SHORT: usize = 8;
-
-/// Chunks that this session has taken on and that no imported index object names yet. Who inserts an id stores it.
-#[derive(Default)]
-pub(super) struct Pending {
-    shards: [Mutex<HashSet<ChunkId>>; SHARDS],
-}
-
-impl Pending {
-    fn shard(&self, id: &ChunkId) -> &Mutex<HashSet<ChunkId>> {
-        &self.shards[usize::from(id.0[0]) % SHARDS]
-    }
-
-    /// Whether the caller is the first and now has to store it.
-    fn claim(&self, id: &ChunkId) -> bool {
-        lock(self.shard(id)).insert(*id)
-    }
-
-    pub fn has(&self, id: &ChunkId) -> bool {
-        lock(self.shard(id)).contains(id)
-    }
-
-    pub fn remove(&self, ids: &[ChunkId]) {
-        for id in ids {
-            lock(self.shard(id)).remove(id);
-        }
-    }
-}
 
 /// One thread's chunk writer: an open metadata pack and an open data pack.
 pub struct SessionWriter {

@@ -9,6 +9,7 @@ mod captures;
 mod cluster;
 mod existing;
 mod fuzzy;
+mod heaps;
 mod histories;
 mod hostile;
 mod live;

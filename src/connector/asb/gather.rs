@@ -285,7 +285,7 @@ impl<'a> Worker<'a> {
         Globals::set(&mut file.globals.namespaces.entry(name.clone()).or_default().sets, row.meta.set);
         self.gathered.expiry(expiry);
         let Some(sorter) = self.sorters.get_mut(&name) else { return Ok(()) };
-        self.pending_bytes += sorter.push(key.to_vec(), number, body);
+        self.pending_bytes += sorter.push(&key, number, &body);
         if must_spill_of(self.pending_bytes, self.threads) {
             self.pending_bytes = 0;
             let spilled = self.sorters.values_mut().try_for_each(Sorter::spill);

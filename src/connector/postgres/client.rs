@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 pub(super) use postgres::Client;
 
 /// Has statements that are not ours planned as the server would plan them: [`Server::connect`] keeps indexes out of our own.
-pub(super) const PLAN_AS_USUAL: &str = "RESET enable_indexscan; RESET enable_indexonlyscan; RESET enable_bitmapscan; RESET max_parallel_workers_per_gather";
+pub(super) const PLAN_AS_USUAL: &str = "RESET enable_indexscan; RESET enable_indexonlyscan; RESET enable_bitmapscan; RESET jit; RESET max_parallel_workers_per_gather";
 
 /// The oldest server whose heap can be read by ranges.
 const OLDEST: i32 = 140_000;
@@ -27,6 +27,8 @@ pub(super) struct Facts {
     pub(super) version_text: String,
     /// The encoding of the database.
     pub(super) encoding: String,
+    /// Whether it follows another one.
+    pub(super) is_replica: bool,
 }
 
 impl Facts {
@@ -67,7 +69,7 @@ impl Server {
                        SET TimeZone = 'UTC'; SET extra_float_digits = 3; SET bytea_output = hex; SET lc_monetary = 'C'; \
                        SET xmloption = content; SET standard_conforming_strings = on; SET idle_in_transaction_session_timeout = 0; \
                        SET synchronize_seqscans = off; SET enable_indexscan = off; SET enable_indexonlyscan = off; \
-                       SET enable_bitmapscan = off; SET max_parallel_workers_per_gather = 0;"
+                       SET enable_bitmapscan = off; SET jit = off; SET max_parallel_workers_per_gather = 0;"
             .to_owned();
         let _ = write!(sql, "SET lock_timeout = {};", self.settings.lock_timeout_millis());
         let _ = write!(sql, "SET statement_timeout = {};", self.settings.statement_timeout_millis());
@@ -78,9 +80,10 @@ impl Server {
     pub(super) fn facts(&self, client: &mut Client) -> Result<Facts, ConnectorError> {
         let object = self.shown();
         let sql = "SELECT current_setting('server_version_num')::int4, current_setting('server_version'), \
-                   current_setting('server_encoding')";
+                   current_setting('server_encoding'), pg_is_in_recovery()";
         let row = client.query_one(sql, &[]).map_err(|error| error::reading(&object, &error))?;
-        let facts = Facts { version: row.get(0), version_text: row.get(1), encoding: row.get(2) };
+        let facts =
+            Facts { version: row.get(0), version_text: row.get(1), encoding: row.get(2), is_replica: row.get(3) };
         if facts.version < OLDEST {
             let reason = format!("PostgreSQL {} is too old: 14 and later can be read", facts.version_text);
             return Err(ConnectorError::Unreadable { object, reason });

@@ -10,9 +10,11 @@ const MAX_ROW_BYTES: usize = 1 << 30;
 /// Rows as they come from a server.
 pub(super) struct CopyRows<R> {
     input: R,
-    /// What was taken from it, and how far that was read.
+    /// What was taken from it because no row ended where it ended, and how far that was read.
     held: Vec<u8>,
     at: usize,
+    /// The bytes of the row at hand that lie in the input.
+    taken: usize,
     begun: bool,
     ended: bool,
 }
@@ -27,11 +29,6 @@ impl<'a> CopyRow<'a> {
     /// One whose fields came in another way.
     pub(super) const fn of(bytes: &'a [u8], fields: &'a [Option<(u32, u32)>]) -> Self {
         Self { bytes, fields }
-    }
-
-    /// Its bytes, with the lengths of its fields.
-    pub(super) const fn len(&self) -> usize {
-        self.bytes.len()
     }
 
     /// A field; `None` for NULL, and for one that is not there.
@@ -50,7 +47,7 @@ impl CopyRow<'_> {
 
 impl<R: BufRead> CopyRows<R> {
     pub(super) const fn new(input: R) -> Self {
-        Self { input, held: Vec::new(), at: 0, begun: false, ended: false }
+        Self { input, held: Vec::new(), at: 0, taken: 0, begun: false, ended: false }
     }
 
     /// The next row; `None` at the end. `fields` is used again for each.
@@ -58,6 +55,8 @@ impl<R: BufRead> CopyRows<R> {
         if self.ended {
             return Ok(None);
         }
+        self.input.consume(self.taken);
+        self.taken = 0;
         if self.at > 0 {
             self.held.drain(..self.at);
             self.at = 0;
@@ -67,6 +66,13 @@ impl<R: BufRead> CopyRows<R> {
                 self.take_more()?;
             }
             self.begun = true;
+        }
+        // Servers send row by row: mostly one is looked at where it lies.
+        if self.at == self.held.len()
+            && let Parsed::Row(len) = parse_row(self.input.fill_buf()?, fields)?
+        {
+            self.taken = len;
+            return Ok(Some(CopyRow { bytes: &self.input.fill_buf()?[..len], fields }));
         }
         let start = self.at;
         loop {

@@ -6,6 +6,9 @@ use std::error::Error as _;
 
 /// What went wrong, with what to do about it where that is known.
 pub(super) fn said(error: &Error) -> String {
+    if error.is_closed() {
+        return CLOSED.to_owned();
+    }
     let Some(db) = error.as_db_error() else {
         let mut text = error.to_string();
         let mut source = error.source();
@@ -28,12 +31,14 @@ pub(super) fn said(error: &Error) -> String {
     text
 }
 
+const CLOSED: &str = "the server closed the connection";
+
+const OF_REPLICA: &str = "a replica cancels readers that hold its recovery up: hot_standby_feedback = on or a longer \
+                          max_standby_streaming_delay lets a backup end";
+
 fn advice(code: &SqlState, message: &str) -> Option<&'static str> {
     if message.contains("conflict with recovery") {
-        return Some(
-            "a replica cancels readers that hold its recovery up: hot_standby_feedback = on or a longer \
-             max_standby_streaming_delay lets a backup end",
-        );
+        return Some(OF_REPLICA);
     }
     Some(match code.code() {
         "72000" => "the server let the rows of this state go (old_snapshot_threshold)",
@@ -42,6 +47,17 @@ fn advice(code: &SqlState, message: &str) -> Option<&'static str> {
         "53300" => "the server takes no more connections: fewer readers at once need fewer",
         _ => return None,
     })
+}
+
+/// Says of a reader of a replica what the client did not hear: the server's last word to a connection that asks for nothing at the time goes
+/// to whatever is asked next, or to nobody.
+pub(super) fn of_replica(error: ConnectorError) -> ConnectorError {
+    match error {
+        ConnectorError::Unreadable { object, reason } if reason == CLOSED => {
+            ConnectorError::Unreadable { object, reason: format!("{reason}; {OF_REPLICA}") }
+        }
+        other => other,
+    }
 }
 
 /// As an error of what is read.

@@ -1,8 +1,8 @@
 //! `PostgreSQL` databases, as source and as target: `postgresql://HOST/DATABASE`.
 //!
 //! What is kept, what is exact and why, and what comes back how is written in `docs/postgresql.md`. The parts: `address`, `tls`
-//! and `client` connect; `catalog` and `types` say what is there; `plan` makes rows records, `load` reads and sorts them,
-//! `stream` gives them out; [`target`] writes, `steps` by several connections, and `marker` says what of that has not ended;
+//! and `client` connect; `catalog` and `types` say what is there; `plan` makes rows records, `order` says
+//! how they lie, `load` reads and sorts them or those that lie astray, `ordered` reads the others, `stream` gives them out; [`target`] writes, `steps` by several connections, and `marker` says what of that has not ended;
 //! [`logical`] follows changes.
 
 mod address;
@@ -28,6 +28,8 @@ mod marker;
 mod names;
 mod objects;
 mod open;
+mod order;
+mod ordered;
 mod plan;
 mod script;
 mod select;

@@ -2,9 +2,9 @@
 
 use super::{
     catalog::{Bytes, KeyKind, Table},
-    cell,
+    cell::{self, PartKind},
     copy::CopyRow,
-    names::ident,
+    names::{ident, literal},
     types::Form,
 };
 use crate::record::{
@@ -46,13 +46,16 @@ pub(super) struct LargeValue {
 /// Gives what tells a row with large values apart, by where it lies and its body.
 type HashRow<'a, E> = &'a mut dyn FnMut(u64, &[u8]) -> Result<[u8; 32], E>;
 
-/// What a row came to.
-pub(super) enum Read {
-    /// Its key, and its body for the sorter.
-    Row(Vec<u8>, Vec<u8>),
-    /// Why it cannot be kept.
-    Unusable(&'static str),
+/// A row as the sorter takes it, in memory that is used again.
+#[derive(Debug, Default)]
+pub(super) struct Made {
+    pub(super) key: Vec<u8>,
+    pub(super) body: Vec<u8>,
+    scratch: Vec<u8>,
 }
+
+/// Why a row cannot be kept.
+pub(super) type Unusable = &'static str;
 
 impl Plan {
     pub(super) fn new(table: Table, ascii: bool) -> Self {
@@ -101,8 +104,8 @@ impl Plan {
         }
     }
 
-    /// The statement that reads the rows of a range of pages.
-    pub(super) fn copy_out(&self, pages: (u64, Option<u64>)) -> String {
+    /// The statement that reads the rows of a range of pages, of which a further condition may hold.
+    pub(super) fn copy_out(&self, pages: (u64, Option<u64>), further: Option<&str>) -> String {
         let mut list = vec![if self.table.is_heap { "ctid".to_owned() } else { "NULL::pg_catalog.tid".to_owned() }];
         for &at in &self.large {
             let size = self.size_of(at);
@@ -116,6 +119,11 @@ impl Plan {
                 value
             });
         }
+        let (table, condition) = (self.table.sql(self.ascii), self.condition(pages, further));
+        format!("COPY (SELECT {} FROM ONLY {table}{condition}) TO STDOUT (FORMAT binary)", list.join(", "))
+    }
+
+    fn condition(&self, pages: (u64, Option<u64>), further: Option<&str>) -> String {
         let mut conditions = Vec::new();
         if pages.0 > 0 {
             conditions.push(format!("ctid >= '({},0)'::pg_catalog.tid", pages.0));
@@ -124,10 +132,60 @@ impl Plan {
             conditions.push(format!("ctid < '({end},0)'::pg_catalog.tid"));
         }
         conditions.extend(self.table.condition.as_ref().map(|condition| format!("({condition})")));
-        let condition =
-            if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-        let table = self.table.sql(self.ascii);
-        format!("COPY (SELECT {} FROM ONLY {table}{condition}) TO STDOUT (FORMAT binary)", list.join(", "))
+        conditions.extend(further.map(|further| format!("({further})")));
+        if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) }
+    }
+
+    /// Whether the server can order keys as theirs are ordered here.
+    pub(super) fn has_ordered_key(&self) -> bool {
+        let is_ordered = |at: &usize| {
+            matches!(
+                self.table.columns[*at].part,
+                PartKind::Int(_)
+                    | PartKind::Oid
+                    | PartKind::Text
+                    | PartKind::Bytes
+                    | PartKind::Date
+                    | PartKind::Instant
+                    | PartKind::Uuid
+            )
+        };
+        self.table.key_kind != KeyKind::Content && self.table.key.iter().all(is_ordered)
+    }
+
+    /// A part of the key as the server is to order it.
+    fn ordered(&self, at: usize) -> String {
+        let column = &self.table.columns[at];
+        let name = ident(&column.name, self.ascii);
+        match column.part {
+            PartKind::Text => format!("({name}::pg_catalog.text COLLATE pg_catalog.\"C\")"),
+            _ => name,
+        }
+    }
+
+    /// The statement that reads the key of one row of a range of pages: its fields, then the same as text.
+    pub(super) fn copy_one_key(&self, pages: (u64, Option<u64>)) -> String {
+        let key = &self.table.key;
+        let fields = key.iter().map(|&at| self.value(at));
+        let texts =
+            key.iter().map(|&at| format!("{}::pg_catalog.text", ident(&self.table.columns[at].name, self.ascii)));
+        let list: Vec<String> = fields.chain(texts).collect();
+        let (table, condition) = (self.table.sql(self.ascii), self.condition(pages, None));
+        format!("COPY (SELECT {} FROM ONLY {table}{condition} LIMIT 1) TO STDOUT (FORMAT binary)", list.join(", "))
+    }
+
+    /// A condition that holds for keys from one on and below another, whose parts are given as text.
+    pub(super) fn between(&self, from: Option<&[String]>, to: Option<&[String]>) -> String {
+        let row = |parts: Vec<String>| match parts.as_slice() {
+            [one] => one.clone(),
+            _ => format!("ROW({})", parts.join(", ")),
+        };
+        let key = row(self.table.key.iter().map(|&at| self.ordered(at)).collect());
+        let value = |texts: &[String]| row(texts.iter().map(|text| literal(text)).collect());
+        let from = from.map(|from| format!("{key} >= {}", value(from)));
+        let to = to.map(|to| format!("{key} < {}", value(to)));
+        let both: Vec<String> = from.into_iter().chain(to).collect();
+        if both.is_empty() { "true".to_owned() } else { both.join(" AND ") }
     }
 
     /// Where a row lies.
@@ -149,61 +207,71 @@ impl Plan {
         self.large.iter().enumerate().filter_map(size).collect()
     }
 
-    /// Makes a row a record for the sorter. `hash` gives what tells a row with large values apart, where the table has no key.
-    pub(super) fn read<E>(&self, row: &CopyRow<'_>, scratch: &mut Vec<u8>, hash: HashRow<'_, E>) -> Result<Read, E> {
+    /// Makes a row a record for the sorter, or says why it cannot be kept. `hash` gives what tells a row with large values apart, where the
+    /// table has no key.
+    pub(super) fn read<E>(
+        &self,
+        row: &CopyRow<'_>,
+        made: &mut Made,
+        hash: HashRow<'_, E>,
+    ) -> Result<Result<(), Unusable>, E> {
+        let Made { key, body, scratch } = made;
         let large = self.large_values(row);
-        let mut body = Vec::with_capacity(row.len() + 32);
+        key.clear();
+        body.clear();
         let in_cells = |(column, bytes): &(usize, u64)| {
             Some(LargeValue { cell: self.cells.iter().position(|at| at == column)?, bytes: *bytes })
         };
         let outside: Vec<LargeValue> = large.iter().filter_map(in_cells).collect();
-        put_u64(&mut body, outside.len() as u64);
+        put_u64(body, outside.len() as u64);
         for value in &outside {
-            put_u64(&mut body, value.cell as u64);
-            put_u64(&mut body, value.bytes);
+            put_u64(body, value.cell as u64);
+            put_u64(body, value.bytes);
         }
         let start = body.len();
         let mut sound = true;
-        let mut writer = CellWriter::new(&mut body, self.cells.len());
+        let mut writer = CellWriter::new(body, self.cells.len());
         for &at in &self.cells {
             sound &= cell::write(&self.table.columns[at].form, self.field(row, at), &mut writer, scratch);
         }
         if !sound {
-            return Ok(Read::Unusable("a value's binary form is not what its type says"));
+            return Ok(Err("a value's binary form is not what its type says"));
         }
-        let mut key = Vec::with_capacity(16);
         if self.table.key_kind == KeyKind::Content {
             let hash = if outside.is_empty() {
                 *blake3::hash(&body[start..]).as_bytes()
             } else {
-                hash(Self::place(row), &body)?
+                hash(Self::place(row), body)?
             };
-            encode_part(&KeyPart::Bytes(hash[..HASH_BYTES].to_vec()), &mut key);
-            return Ok(Read::Row(key, body));
+            encode_part(&KeyPart::Bytes(hash[..HASH_BYTES].to_vec()), key);
+            return Ok(Ok(()));
         }
-        for &at in &self.table.key {
-            if large.iter().any(|(column, _)| *column == at) {
-                return Ok(Read::Unusable("its key is longer than 64 KiB"));
-            }
+        if self.table.key.iter().any(|at| large.iter().any(|(column, _)| column == at)) {
+            return Ok(Err("its key is longer than 64 KiB"));
+        }
+        Ok(self.put_key(|_, column| self.field(row, column), key, scratch))
+    }
+
+    /// Appends the key whose fields, by their number in the key and by their column, are these.
+    pub(super) fn put_key<'a>(
+        &self,
+        field: impl Fn(usize, usize) -> Option<&'a [u8]>,
+        key: &mut Vec<u8>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), Unusable> {
+        const WRONG: Unusable = "its key's binary form is not what its type says";
+        for (number, &at) in self.table.key.iter().enumerate() {
             let column = &self.table.columns[at];
-            let mut field = self.field(row, at);
+            let mut field = field(number, at);
             if let (Form::Binary(Some(tree)), Some(bytes)) = (&column.form, field) {
                 scratch.clear();
                 scratch.extend_from_slice(bytes);
-                field = tree.make_portable(scratch).map(|()| scratch.as_slice());
-                if field.is_none() {
-                    return Ok(Read::Unusable("its key's binary form is not what its type says"));
-                }
+                tree.make_portable(scratch).ok_or(WRONG)?;
+                field = Some(scratch.as_slice());
             }
-            let Some(part) = column.part.part(field) else {
-                return Ok(Read::Unusable("its key's binary form is not what its type says"));
-            };
-            put_part(&part, &mut key);
+            put_part(&column.part.part(field).ok_or(WRONG)?, key);
         }
-        if key.len() > crate::record::MAX_KEY_BYTES {
-            return Ok(Read::Unusable("its key is longer than 64 KiB"));
-        }
-        Ok(Read::Row(key, body))
+        if key.len() > crate::record::MAX_KEY_BYTES { Err("its key is longer than 64 KiB") } else { Ok(()) }
     }
 
     /// Whether a body stands for values that are elsewhere.

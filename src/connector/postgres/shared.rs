@@ -146,6 +146,10 @@ impl Shared {
     /// Names a row that cannot be kept.
     pub(super) fn name_unusable(&self, words: String) {
         let mut unusable = lock(&self.unusable);
+        // Where two ranges meet, a few rows are read for each.
+        if unusable.0.contains(&words) {
+            return;
+        }
         if unusable.0.len() < MOST_NAMED {
             unusable.0.push(words);
         } else {
@@ -160,6 +164,11 @@ impl Shared {
             lines.push(format!("and {more} further rows that cannot be kept"));
         }
         lines
+    }
+
+    /// An error of a reader, with what is known of why.
+    pub(super) fn explained(&self, error: ConnectorError) -> ConnectorError {
+        if self.facts.is_replica { error::of_replica(error) } else { error }
     }
 
     /// Ends all connections.

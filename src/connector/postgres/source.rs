@@ -5,10 +5,10 @@ use super::{
     catalog::{self, Table},
     client::{Client, Facts, Server},
     dump, error, gather,
-    load::load,
     log::{Lsn, StreamState, Visible},
     marker,
     objects::ObjectStream,
+    ordered::Loaded,
     plan::Plan,
     select::{LARGE_OBJECTS, Selection},
     shared::Shared,
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     connector::{
         ConnectorError, Identity, Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection,
-        SourceSession, shared::sort::Sorted,
+        SourceSession,
     },
     record::{KeyCodec, KeyRange, RecordStream, Timestamp},
 };
@@ -205,7 +205,7 @@ impl PostgresSource {
             shared,
             readers,
             start: found.time,
-            sorted: plans.iter().map(|_| Mutex::default()).collect(),
+            loaded: plans.iter().map(|_| Mutex::default()).collect(),
             plans,
             collections,
             attributes,
@@ -346,8 +346,8 @@ pub(super) struct PostgresSession {
     readers: usize,
     start: Timestamp,
     plans: Vec<Arc<Plan>>,
-    /// Tables whose rows have been read.
-    sorted: Vec<Mutex<Option<Arc<Sorted>>>>,
+    /// Tables that have been looked at.
+    loaded: Vec<Mutex<Option<Arc<Loaded>>>>,
     collections: Vec<SourceCollection>,
     attributes: Json,
     notes: Vec<String>,
@@ -357,23 +357,27 @@ pub(super) struct PostgresSession {
 }
 
 impl PostgresSession {
-    /// The rows of a table, read when they are first asked for.
-    fn sorted(&self, collection: usize) -> Result<(Arc<Plan>, Arc<Sorted>), ConnectorError> {
-        let (Some(plan), Some(sorted)) = (self.plans.get(collection), self.sorted.get(collection)) else {
+    /// What there is of a table, made when it is first asked for.
+    fn loaded(
+        &self,
+        collection: usize,
+        make: fn(&Shared, &Plan) -> Result<Loaded, ConnectorError>,
+    ) -> Result<(&Arc<Plan>, Arc<Loaded>), ConnectorError> {
+        let (Some(plan), Some(loaded)) = (self.plans.get(collection), self.loaded.get(collection)) else {
             let object = format!("collection {collection} of {}", self.shared.server.shown());
             return Err(ConnectorError::Missing { object });
         };
-        let mut sorted = sorted.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = match &*sorted {
+        let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = match &*loaded {
             Some(found) => Arc::clone(found),
-            None => Arc::clone(sorted.insert(Arc::new(load(&self.shared, plan)?))),
+            None => Arc::clone(loaded.insert(Arc::new(make(&self.shared, plan)?))),
         };
-        Ok((Arc::clone(plan), found))
+        Ok((plan, found))
     }
 
-    /// Reads and sorts the rows of a table.
+    /// Reads and sorts all rows of a table.
     pub(super) fn load(&self, collection: usize) -> Result<(), ConnectorError> {
-        self.sorted(collection).map(|_| ())
+        self.loaded(collection, Loaded::sorted).map(|_| ())
     }
 
     /// Ends the connections, unless values are left that are not in their rows: all that was sorted is here.
@@ -410,15 +414,15 @@ impl SourceSession for PostgresSession {
         if self.is_objects(collection) {
             return Ok(Vec::new());
         }
-        Ok(self.sorted(collection)?.1.splits(parts))
+        Ok(self.loaded(collection, Loaded::of)?.1.splits(parts))
     }
 
     fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
         if self.is_objects(collection) {
             return Ok(Box::new(ObjectStream::new(Arc::clone(&self.shared), range)));
         }
-        let (plan, sorted) = self.sorted(collection)?;
-        Ok(Box::new(RowStream::new(Some(Arc::clone(&self.shared)), plan, &sorted, range)?))
+        let (plan, loaded) = self.loaded(collection, Loaded::of)?;
+        Ok(Box::new(RowStream::of(&self.shared, plan, &loaded, range)?))
     }
 
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {

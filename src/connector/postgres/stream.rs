@@ -4,13 +4,14 @@ use super::{
     catalog::KeyKind,
     large::{self, LastValue},
     load::copying,
+    ordered::{Loaded, OrderedRows},
     plan::{Plan, before_numbers, numbered},
     shared::Shared,
 };
 use crate::{
     connector::{
         ConnectorError,
-        shared::sort::{Entries, Sorted},
+        shared::sort::{Entry, Merge, Sorted},
     },
     record::{KeyRange, Meta, RecordBatch, RecordStream, RowHead, StreamError},
 };
@@ -21,18 +22,42 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Rows with their final keys.
 pub(super) struct Rows {
     plan: Arc<Plan>,
-    entries: Entries,
+    from: From,
     /// The key before, and how many rows had it.
     last: Option<(Vec<u8>, u64)>,
+    /// The key at hand, where it is another than the sorter's.
+    numbered: Vec<u8>,
+    /// Whether the row before has the same key, which should not be.
+    repeated: bool,
+}
+
+/// Where rows come from.
+enum From {
+    Sorter(Merge),
+    Heap(OrderedRows),
 }
 
 /// One row: its key, where it lies, and its body for the sorter.
-pub(super) struct SortedRow {
-    pub(super) key: Vec<u8>,
+pub(super) struct SortedRow<'a> {
+    pub(super) key: &'a [u8],
     pub(super) place: u64,
-    pub(super) body: Vec<u8>,
-    /// Whether the row before has the same key, which should not be.
-    pub(super) repeated: bool,
+    pub(super) body: &'a [u8],
+}
+
+impl From {
+    fn advance(&mut self) -> io::Result<bool> {
+        match self {
+            Self::Sorter(merge) => merge.advance(),
+            Self::Heap(rows) => rows.advance(),
+        }
+    }
+
+    fn entry(&self) -> Option<Entry<'_>> {
+        match self {
+            Self::Sorter(merge) => merge.entry(),
+            Self::Heap(rows) => rows.entry(),
+        }
+    }
 }
 
 impl Rows {
@@ -40,36 +65,51 @@ impl Rows {
     pub(super) fn new(plan: Arc<Plan>, sorted: &Sorted, start: &[u8]) -> io::Result<Self> {
         let is_content = plan.table.key_kind == KeyKind::Content;
         let entries = sorted.entries(if is_content { before_numbers(start) } else { start })?;
-        Ok(Self { plan, entries, last: None })
+        Ok(Self::from(plan, From::Sorter(entries)))
     }
-}
 
-impl Iterator for Rows {
-    type Item = io::Result<SortedRow>;
+    fn from(plan: Arc<Plan>, from: From) -> Self {
+        Self { plan, from, last: None, numbered: Vec::new(), repeated: false }
+    }
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let (key, place, body) = match self.entries.next()? {
-            Ok(entry) => entry,
-            Err(error) => return Some(Err(error)),
-        };
+    fn is_content(&self) -> bool {
+        self.plan.table.key_kind == KeyKind::Content
+    }
+
+    /// Goes to the next row; `false` behind the last.
+    pub(super) fn advance(&mut self) -> io::Result<bool> {
+        if !self.from.advance()? {
+            return Ok(false);
+        }
+        let Some(entry) = self.from.entry() else { return Ok(false) };
         let count = match &mut self.last {
-            Some((last, count)) if *last == key => {
+            Some((last, count)) if *last == entry.key => {
                 *count += 1;
                 *count
             }
             Some((last, count)) => {
-                last.clone_from(&key);
+                last.clear();
+                last.extend_from_slice(entry.key);
                 *count = 0;
                 0
             }
             last => {
-                *last = Some((key.clone(), 0));
+                *last = Some((entry.key.to_vec(), 0));
                 0
             }
         };
-        let is_content = self.plan.table.key_kind == KeyKind::Content;
-        let key = if is_content { numbered(&key, count) } else { key };
-        Some(Ok(SortedRow { key, place, body, repeated: !is_content && count > 0 }))
+        if self.is_content() {
+            self.numbered = numbered(entry.key, count);
+        } else {
+            self.repeated = count > 0;
+        }
+        Ok(true)
+    }
+
+    /// The row at hand.
+    pub(super) fn row(&self) -> Option<SortedRow<'_>> {
+        let Entry { key, line, body } = self.from.entry()?;
+        Some(SortedRow { key: if self.is_content() { &self.numbered } else { key }, place: line, body })
     }
 }
 
@@ -83,6 +123,7 @@ pub(super) struct RowStream {
 }
 
 impl RowStream {
+    /// Of rows that are sorted.
     pub(super) fn new(
         shared: Option<Arc<Shared>>,
         plan: Arc<Plan>,
@@ -93,67 +134,89 @@ impl RowStream {
         Ok(Self { shared, plan, rows, range: range.clone(), done: false })
     }
 
-    fn push(&self, batch: &mut RecordBatch, row: &SortedRow) -> Result<(), StreamError> {
-        let plan = &self.plan;
-        let broken = || format!("{}: a temporary file was changed", plan.object());
-        let (large, value) = plan.take_body(&row.body).ok_or_else(broken)?;
-        let head = RowHead { key: &row.key, meta: Meta::default() };
-        if large.is_empty() {
-            batch.push_encoded(head, &plan.shape, value);
-            return Ok(());
-        }
-        let cells = plan.cells_of(value).ok_or_else(broken)?;
-        let last = plan.cells.len() - 1;
-        let shared = self.shared.as_ref();
-        let fetch = |value| match shared {
-            Some(shared) => large::whole(shared, plan, row.place, value),
-            None => Err(ConnectorError::Unreadable {
-                object: plan.object(),
-                reason: "a value of more than 1 MiB cannot be read here".to_owned(),
-            }),
+    /// Of whatever was made of a table.
+    pub(super) fn of(
+        shared: &Arc<Shared>,
+        plan: &Arc<Plan>,
+        loaded: &Loaded,
+        range: &KeyRange,
+    ) -> Result<Self, ConnectorError> {
+        let ordered = match loaded {
+            Loaded::Sorted(sorted) => return Self::new(Some(Arc::clone(shared)), Arc::clone(plan), sorted, range),
+            Loaded::Ordered(ordered) => ordered,
         };
-        let streamed = large.iter().copied().find(|value| value.cell == last && plan.can_stream(last));
-        let mut in_memory = Vec::new();
-        for value in large.iter().filter(|value| streamed.is_none_or(|streamed| streamed != **value)) {
-            in_memory.push((value.cell, fetch(*value)?));
-        }
-        let cell = |at: usize| match in_memory.iter().find(|(cell, _)| *cell == at) {
-            Some((_, (tag, bytes))) => (*tag, bytes.as_slice()),
-            None => (cells[at].tag, cells[at].bytes),
-        };
-        match (streamed, shared) {
-            (Some(value), Some(shared)) => {
-                let stream = LastValue { shared: Arc::clone(shared), plan: Arc::clone(plan), place: row.place, value };
-                batch.push_streamed(head, &plan.shape, plan.large_cell(last).0, Box::new(stream), |out| {
-                    (0..last).for_each(|at| out.cell(cell(at).0, cell(at).1));
-                });
-            }
-            _ => batch.push(head, &plan.shape, |out| (0..=last).for_each(|at| out.cell(cell(at).0, cell(at).1))),
-        }
-        Ok(())
+        let rows = OrderedRows::new(shared, plan, ordered, range).map_err(|error| copying(plan, error))?;
+        let rows = Rows::from(Arc::clone(plan), From::Heap(rows));
+        let (shared, plan) = (Some(Arc::clone(shared)), Arc::clone(plan));
+        Ok(Self { shared, plan, rows, range: range.clone(), done: false })
     }
+}
+
+fn push(
+    batch: &mut RecordBatch,
+    shared: Option<&Arc<Shared>>,
+    plan: &Arc<Plan>,
+    row: &SortedRow<'_>,
+) -> Result<(), StreamError> {
+    let broken = || format!("{}: a temporary file was changed", plan.object());
+    let (large, value) = plan.take_body(row.body).ok_or_else(broken)?;
+    let head = RowHead { key: row.key, meta: Meta::default() };
+    if large.is_empty() {
+        batch.push_encoded(head, &plan.shape, value);
+        return Ok(());
+    }
+    let cells = plan.cells_of(value).ok_or_else(broken)?;
+    let last = plan.cells.len() - 1;
+    let fetch = |value| match shared {
+        Some(shared) => large::whole(shared, plan, row.place, value),
+        None => Err(ConnectorError::Unreadable {
+            object: plan.object(),
+            reason: "a value of more than 1 MiB cannot be read here".to_owned(),
+        }),
+    };
+    let streamed = large.iter().copied().find(|value| value.cell == last && plan.can_stream(last));
+    let mut in_memory = Vec::new();
+    for value in large.iter().filter(|value| streamed.is_none_or(|streamed| streamed != **value)) {
+        in_memory.push((value.cell, fetch(*value)?));
+    }
+    let cell = |at: usize| match in_memory.iter().find(|(cell, _)| *cell == at) {
+        Some((_, (tag, bytes))) => (*tag, bytes.as_slice()),
+        None => (cells[at].tag, cells[at].bytes),
+    };
+    match (streamed, shared) {
+        (Some(value), Some(shared)) => {
+            let stream = LastValue { shared: Arc::clone(shared), plan: Arc::clone(plan), place: row.place, value };
+            batch.push_streamed(head, &plan.shape, plan.large_cell(last).0, Box::new(stream), |out| {
+                (0..last).for_each(|at| out.cell(cell(at).0, cell(at).1));
+            });
+        }
+        _ => batch.push(head, &plan.shape, |out| (0..=last).for_each(|at| out.cell(cell(at).0, cell(at).1))),
+    }
+    Ok(())
 }
 
 impl RecordStream for RowStream {
     fn next_batch(&mut self, batch: &mut RecordBatch) -> Result<bool, StreamError> {
         batch.clear();
         while !self.done && batch.bytes() < BATCH_BYTES {
-            let Some(row) = self.rows.next() else { break };
-            let row = row.map_err(|error| copying(&self.plan, error))?;
-            if row.key < self.range.start {
+            if !self.rows.advance().map_err(|error| copying(&self.plan, error))? {
+                break;
+            }
+            let Some(row) = self.rows.row() else { break };
+            if row.key < self.range.start.as_slice() {
                 continue;
             }
-            if self.range.end.as_ref().is_some_and(|end| row.key >= *end) {
+            if self.range.end.as_ref().is_some_and(|end| row.key >= end.as_slice()) {
                 self.done = true;
                 break;
             }
-            if row.repeated {
+            if self.rows.repeated {
                 let words = format!(
                     "{}: the row at ({},{}) has the key of another row, {}: the index of its key is damaged (REINDEX)",
                     self.plan.object(),
                     row.place >> 16,
                     row.place & 0xffff,
-                    crate::record::KeyCodec::Typed.show(&row.key)
+                    crate::record::KeyCodec::Typed.show(row.key)
                 );
                 match &self.shared {
                     Some(shared) => shared.name_unusable(words),
@@ -161,7 +224,7 @@ impl RecordStream for RowStream {
                 }
                 continue;
             }
-            self.push(batch, &row)?;
+            push(batch, self.shared.as_ref(), &self.plan, &row)?;
         }
         Ok(!batch.is_empty())
     }

@@ -172,18 +172,18 @@ pub(super) struct TableWriter<'a> {
 /// Rows that are looked up by ascending keys.
 struct Walk {
     rows: Rows,
-    next: Option<SortedRow>,
+    has_begun: bool,
 }
 
 impl Walk {
-    fn find(&mut self, key: &[u8]) -> io::Result<Option<&SortedRow>> {
-        while self.next.as_ref().is_none_or(|next| next.key.as_slice() < key) {
-            match self.rows.next() {
-                Some(row) => self.next = Some(row?),
-                None => return Ok(None),
+    fn find(&mut self, key: &[u8]) -> io::Result<Option<SortedRow<'_>>> {
+        while !self.has_begun || self.rows.row().is_some_and(|row| row.key < key) {
+            self.has_begun = true;
+            if !self.rows.advance()? {
+                return Ok(None);
             }
         }
-        Ok(self.next.as_ref().filter(|next| next.key == key))
+        Ok(self.rows.row().filter(|row| row.key == key))
     }
 }
 
@@ -262,7 +262,7 @@ impl<'a> TableWriter<'a> {
     fn walk(&mut self) -> Result<Walk, ConnectorError> {
         let held = self.held()?;
         let rows = Rows::new(Arc::clone(&self.plan), &held, b"").map_err(|error| copying(&self.plan, error))?;
-        Ok(Walk { rows, next: None })
+        Ok(Walk { rows, has_begun: false })
     }
 
     /// Whether the very same row is there, of a table without a key.

@@ -9,10 +9,10 @@ use chacha20poly1305::{
 };
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, BufRead, Read, Write},
     ops::Range,
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -77,8 +77,6 @@ fn has_aes() -> bool {
 /// A temporary file that is written at its end and read anywhere. Places in it are those of its plain text.
 pub(in crate::connector) struct Spool {
     file: File,
-    /// Where the file lies, which has no name.
-    dir: PathBuf,
     cipher: Cipher,
     end: AtomicU64,
 }
@@ -90,12 +88,7 @@ impl Spool {
     }
 
     fn sealed_by(cipher: Cipher, dir: &Path) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self { file: tempfile::tempfile_in(dir)?, dir: dir.to_owned(), cipher, end: AtomicU64::new(0) }))
-    }
-
-    /// The directory that the file lies in: it is seldom the disk of what is sorted that is full.
-    pub(in crate::connector) fn dir(&self) -> &Path {
-        &self.dir
+        Ok(Arc::new(Self { file: tempfile::tempfile_in(dir)?, cipher, end: AtomicU64::new(0) }))
     }
 
     /// Writes behind all that is there; one at a time.
@@ -199,17 +192,38 @@ impl SpoolReader {
     }
 }
 
-impl Read for SpoolReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.stretch.end - self.stretch.start).unwrap_or(usize::MAX);
-        if left == 0 || buffer.is_empty() {
-            return Ok(0);
+impl SpoolReader {
+    /// What is left of the frame at hand, within the stretch.
+    pub(in crate::connector) fn buffer(&self) -> &[u8] {
+        if self.frame != Some(self.stretch.start / FRAME_BYTES) {
+            return &[];
+        }
+        let rest = &self.plain[(self.stretch.start % FRAME_BYTES) as usize..];
+        let left = self.stretch.end.saturating_sub(self.stretch.start);
+        usize::try_from(left).ok().and_then(|left| rest.get(..left)).unwrap_or(rest)
+    }
+}
+
+impl BufRead for SpoolReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.stretch.start >= self.stretch.end {
+            return Ok(&[]);
         }
         self.open(self.stretch.start / FRAME_BYTES)?;
-        let within = &self.plain[(self.stretch.start % FRAME_BYTES) as usize..];
-        let most = left.min(buffer.len()).min(within.len());
+        Ok(self.buffer())
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.stretch.start += bytes as u64;
+    }
+}
+
+impl Read for SpoolReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let within = self.fill_buf()?;
+        let most = within.len().min(buffer.len());
         buffer[..most].copy_from_slice(&within[..most]);
-        self.stretch.start += most as u64;
+        self.consume(most);
         Ok(most)
     }
 }

@@ -6,7 +6,7 @@ use crate::connector::postgres::{
     catalog::{Column, KeyKind, Table},
     cell::PartKind,
     copy::CopyRow,
-    plan::{Plan, Read, numbered},
+    plan::{Made, Plan, numbered},
     types::{Form, Types},
 };
 use crate::record::Shape;
@@ -173,14 +173,14 @@ impl Told {
             return Ok(Err(Bad::Unusable("it is longer than 4 GiB")));
         }
         let row = CopyRow::of(&bytes, &fields);
-        let read = self.plan.read(&row, &mut Vec::new(), &mut |_, _| Ok::<_, std::convert::Infallible>([0; 32]));
-        let (key, body) = match read {
-            Ok(Read::Row(key, body)) => (key, body),
-            Ok(Read::Unusable(why)) => return Ok(Err(Bad::Unusable(why))),
+        let mut made = Made::default();
+        match self.plan.read(&row, &mut made, &mut |_, _| Ok::<_, std::convert::Infallible>([0; 32])) {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => return Ok(Err(Bad::Unusable(why))),
             Err(never) => match never {},
-        };
-        Ok(match self.plan.take_body(&body) {
-            Some((_, value)) => Ok(Row { key, value: value.to_vec(), unchanged }),
+        }
+        Ok(match self.plan.take_body(&made.body) {
+            Some((_, value)) => Ok(Row { key: made.key, value: value.to_vec(), unchanged }),
             None => Err(Bad::Strange("a row makes no sense")),
         })
     }

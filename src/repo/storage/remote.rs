@@ -1,5 +1,7 @@
 //! Storage behind `OpenDAL`'s services, called from ordinary threads.
 
+mod pages;
+
 #[cfg(feature = "azblob")]
 use super::azure;
 use super::{
@@ -56,10 +58,6 @@ const IO_CALL: Duration = Duration::from_secs(60 + (ONE_REQUEST_BYTES as u64) / 
 /// How often one page of a listing is tried again before the listing begins anew.
 const PAGE_RETRIES: usize = 3;
 
-/// What is given on of a listing at once, and how many such pages may wait.
-const PAGE_OBJECTS: usize = 1000;
-const PAGES_AHEAD: usize = 4;
-
 /// Any service.
 pub(super) struct RemoteBackend {
     operator: Operator,
@@ -71,6 +69,8 @@ pub(super) struct RemoteBackend {
     permits: Arc<Semaphore>,
     meter: Arc<Meter>,
     connections: u16,
+    /// After how many pages a listing of packs goes on by folders.
+    split_after: usize,
     is_far: bool,
     /// Whether objects are dated by the service alone.
     has_one_clock: bool,
@@ -121,6 +121,7 @@ impl RemoteBackend {
             permits: Arc::new(Semaphore::new(usize::from(connections.max(1)))),
             meter,
             connections: connections.max(1),
+            split_after: pages::SPLIT_AFTER,
             is_far: place.service != Service::Memory,
             has_one_clock: place.service.has_one_clock(),
             conditions_cost: conditions_cost(place.service),
@@ -249,23 +250,6 @@ impl RemoteBackend {
         heard.map(|heard| heard.address).ok_or_else(|| io::Error::new(ErrorKind::TimedOut, "no answer came"))
     }
 
-    #[cfg(feature = "s3")]
-    fn list_classes_at_s3(&self, prefix: &str, page: &mut dyn FnMut(Vec<(Listed, String)>)) -> io::Result<bool> {
-        let Some(requests) = self.requests.clone() else { return Ok(false) };
-        let config = self.address_of("rekeep.json")?;
-        let mut after: Option<String> = None;
-        loop {
-            let (requests, config, prefix) = (Arc::clone(&requests), config.clone(), prefix.to_owned());
-            let classes =
-                self.run("list", async move { requests.classes(&config, &prefix, after.as_deref()).await })?;
-            page(classes.objects);
-            match classes.next {
-                Some(next) => after = Some(next),
-                None => return Ok(true),
-            }
-        }
-    }
-
     /// A range read that failed or gave other than it should: is it past the end, or did the answer lose something?
     fn judge(&self, name: &str, range: &Range<u64>, trouble: io::Error) -> io::Error {
         match self.len(name) {
@@ -288,41 +272,7 @@ impl Backend for RemoteBackend {
     }
 
     fn list_pages(&self, prefix: &str, page: &mut dyn FnMut(Vec<Listed>)) -> io::Result<()> {
-        let (lister, folder) = (self.lister.clone(), if prefix.is_empty() { "/" } else { prefix }.to_owned());
-        let (send, pages) = std::sync::mpsc::channel();
-        // So many pages wait for whoever takes them, whatever the length of the listing.
-        let room = Arc::new(Semaphore::new(PAGES_AHEAD));
-        let (secrets, begins, ours) = (Arc::clone(&self.secrets), prefix.to_owned(), Arc::clone(&room));
-        let done = self.begin("list", async move {
-            let words = |error| io_error(error, &secrets);
-            let options = ListOptions { recursive: true, ..ListOptions::default() };
-            let mut entries = lister.lister_options(&folder, options).await.map_err(words)?;
-            let mut page = Vec::new();
-            loop {
-                let entry = entries.try_next().await.map_err(words)?;
-                let is_last = entry.is_none();
-                // Some services list the folder itself.
-                let entry = entry.filter(|it| it.metadata().is_file() && !it.path().ends_with('/'));
-                let ours = entry.filter(|it| it.path().starts_with(&begins) && !it.path().starts_with(TEMPORARY));
-                page.extend(
-                    ours.map(|it| Listed { name: it.path().to_owned(), bytes: it.metadata().content_length() }),
-                );
-                if is_last || page.len() >= PAGE_OBJECTS {
-                    room.acquire().await.map_err(io::Error::other)?.forget();
-                    if send.send(std::mem::take(&mut page)).is_err() || is_last {
-                        return Ok(());
-                    }
-                }
-            }
-        })?;
-        while let Ok(listed) = pages.recv() {
-            page(listed);
-            ours.add_permits(1);
-        }
-        match done.wait() {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            done => done,
-        }
+        self.list_by_pages(prefix, page)
     }
 
     fn read(&self, name: &str, range: Option<Range<u64>>) -> io::Result<Vec<u8>> {
@@ -587,6 +537,11 @@ impl Backend for RemoteBackend {
             Ok(swept)
         })
     }
+}
+
+/// Whether a listing's entry is an object below a prefix: some services list the folder itself.
+fn is_file_of(begins: &str, path: &str, metadata: &opendal::Metadata) -> bool {
+    metadata.is_file() && !path.ends_with('/') && path.starts_with(begins) && !path.starts_with(TEMPORARY)
 }
 
 /// Whether a name in `tmp/` is one that we make.

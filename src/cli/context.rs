@@ -13,7 +13,7 @@ use crate::{
     connector::Registry,
     ops::{Narrow, Progress as _, select},
     record::{SystemClock, Timestamp},
-    repo::{OpenOptions, Repository, Snapshot, Storage, keys, storage::StorageOptions},
+    repo::{OpenOptions, Repository, Snapshot, Storage, Unlock, keys, storage::StorageOptions},
 };
 use serde::Serialize;
 use std::{
@@ -156,15 +156,50 @@ impl Context {
 
     /// The same of a repository with a password of its own.
     pub fn open_with(&self, storage: &Storage, password: &PasswordSource) -> Result<Repository, Failure> {
-        // Whether there is a repository is told before anyone is asked for a password.
+        let (unlock, options) = self.ask(storage, password)?;
+        interrupt::listen();
+        let began = Instant::now();
+        let repo = Repository::open(storage, &unlock, &options)?;
+        self.tell_opened(&repo, began);
+        Ok(repo)
+    }
+
+    /// Two repositories with passwords of their own, side by side: to try a password is most of what opening takes, and 64 MiB of
+    /// memory for each. Where somebody has to be asked for the second one, it is one after the other.
+    pub fn open_both(
+        &self,
+        (first, first_password): (&Storage, &PasswordSource),
+        (second, second_password): (&Storage, &PasswordSource),
+    ) -> Result<(Repository, Repository), Failure> {
+        if second_password.asks_somebody() {
+            return Ok((self.open_with(first, first_password)?, self.open_with(second, second_password)?));
+        }
+        let (first_unlock, first_options) = self.ask(first, first_password)?;
+        let (second_unlock, second_options) = self.ask(second, second_password)?;
+        interrupt::listen();
+        let began = Instant::now();
+        let (first, second) = std::thread::scope(|scope| {
+            let opening = scope.spawn(|| Repository::open(first, &first_unlock, &first_options));
+            let second = Repository::open(second, &second_unlock, &second_options);
+            let first = opening.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (first, second)
+        });
+        let (first, second) = (first?, second?);
+        self.tell_opened(&first, began);
+        self.tell_opened(&second, began);
+        Ok((first, second))
+    }
+
+    /// What opens a repository. Whether there is one is told before anyone is asked for a password.
+    fn ask(&self, storage: &Storage, password: &PasswordSource) -> Result<(Unlock, OpenOptions), Failure> {
         let options = self.open_options()?;
         if !keys::is_remembered(storage, &options.cache_dir, options.clock.now()) {
             keys::read_config(storage)?;
         }
-        let unlock = password.unlock(&format!("password of {}: ", storage.location()), false)?;
-        interrupt::listen();
-        let began = Instant::now();
-        let repo = Repository::open(storage, &unlock, &options)?;
+        Ok((password.unlock(&format!("password of {}: ", storage.location()), false)?, options))
+    }
+
+    fn tell_opened(&self, repo: &Repository, began: Instant) {
         self.reporter.detail(&format!(
             "opened repository {} at {}: {} (the password's derivation included)",
             repo.id(),
@@ -177,7 +212,6 @@ impl Context {
         for name in repo.foreign() {
             self.reporter.note(&format!("{name} is no object of the repository and is ignored"));
         }
-        Ok(repo)
     }
 
     /// How repositories are opened.

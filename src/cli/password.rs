@@ -113,6 +113,12 @@ impl PasswordSource {
         }
     }
 
+    /// Whether somebody is asked for it.
+    #[must_use]
+    pub const fn asks_somebody(&self) -> bool {
+        matches!(self, Self::Prompt | Self::RecoveryPrompt)
+    }
+
     /// Gets it. `new` asks twice.
     pub fn unlock(&self, prompt: &str, new: bool) -> Result<Unlock, Failure> {
         match self {

@@ -84,9 +84,8 @@ pub(super) fn run(args: &CopyArgs, context: &Context) -> Result<Status, Failure>
         return Err(usage("--to names no repository"));
     }
     let target = context.storage_elsewhere(&args.to)?;
-    let from = context.open()?;
+    let (from, to) = context.open_both((&context.storage()?, &context.password), (&target, &password))?;
     let chosen = args.chosen(&from, context)?;
-    let to = context.open_with(&target, &password)?;
     let options = TransferOptions {
         parallel: threads(args.parallel),
         dry_run: args.dry_run,

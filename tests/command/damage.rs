@@ -129,6 +129,13 @@ fn damage_that_was_found_is_remembered_healed_and_pruned_away() {
     world.backup(&["files:s"]);
     world.ok(&["restore", &id, "files:out"]);
     assert_eq!(fs::read(world.path("out/f")).unwrap(), fs::read(world.path("s/f")).unwrap());
+    // What was saved is no damage any more, and nothing is left to repair.
+    for args in [&["verify"][..], &["verify", "--read-data"]] {
+        let ran = world.run(args);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.err.contains(&name) && ran.err.contains("lies in other packs too"), "{ran:?}");
+        assert!(!format!("{ran:?}").contains("repair packs"), "{ran:?}");
+    }
     world.ok(&["prune"]);
     assert!(!pack.exists(), "the good copy stays and the damaged one goes");
     world.ok(&["prune"]);

@@ -2,10 +2,11 @@
 
 use super::{Finding, VerifyOutcome};
 use crate::{
+    layer::Layer,
     ops::{OpsError, Phase, PhaseKind, Progress},
-    repo::{ObjectName, Repository, SnapshotId, pack, repository::Lost},
+    repo::{ChunkId, ObjectName, Repository, SnapshotId, manifest::LayerRef, pack, repository::Lost},
 };
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// Reads every object of every folder but packs from storage, and tells what vanished.
 pub(super) fn check(repo: &Repository, outcome: &mut VerifyOutcome, progress: &dyn Progress) -> Result<(), OpsError> {
@@ -43,19 +44,54 @@ pub(super) fn remembered(
     whole: &HashSet<ObjectName>,
     outcome: &mut VerifyOutcome,
 ) -> Result<(), OpsError> {
-    let mut damaged: Vec<ObjectName> = repo.damaged_packs()?.into_iter().collect();
-    damaged.sort_unstable();
-    for name in damaged {
+    let remembered = repo.damaged_packs()?;
+    let (mended, damaged): (Vec<ObjectName>, Vec<ObjectName>) =
+        remembered.into_iter().partition(|name| whole.contains(name));
+    let needed = still_needed(repo, &damaged.iter().copied().collect());
+    let mut all: Vec<ObjectName> = mended.into_iter().chain(damaged).collect();
+    all.sort_unstable();
+    for name in all {
         let path = pack::path(&name);
         if whole.contains(&name) {
             repo.is_whole_again(&name)?;
             outcome.notes.push(format!("{path} was remembered as damaged and is whole: it is relied on again"));
+        } else if needed.as_ref().is_some_and(|needed| !needed.contains(&name)) {
+            outcome.findings.retain(|finding| !finding.object.starts_with(&path));
+            outcome.notes.push(format!(
+                "{path} is damaged, and all that is needed of it lies in other packs too: a prune takes it away once those are done who were \
+                 at work before"
+            ));
         } else if !outcome.findings.iter().any(|finding| finding.object.starts_with(&path)) {
             let problem = "is remembered as damaged: backups store again what is in it".to_owned();
             outcome.findings.push(Finding { object: path, problem, snapshots: Vec::new() });
         }
     }
     Ok(())
+}
+
+/// Those of the damaged packs that hold something which a snapshot needs and no other pack has; `None` where nobody can say.
+fn still_needed(repo: &Repository, damaged: &HashSet<ObjectName>) -> Option<HashSet<ObjectName>> {
+    let mut needed = HashSet::new();
+    if damaged.is_empty() {
+        return Some(needed);
+    }
+    let chunks = repo.chunks();
+    let snapshots = repo.snapshots().ok()?;
+    let stacks = snapshots.iter().flat_map(|snapshot| &snapshot.collections).flat_map(|one| &one.stack);
+    let layers: BTreeMap<ChunkId, &LayerRef> = stacks.map(|layer| (layer.id, layer)).collect();
+    for layer in layers.into_values() {
+        let walked = Layer::open(&chunks, layer).and_then(|layer| {
+            layer.for_each_chunk(&mut |id| {
+                let places = repo.chunk_places(&id)?;
+                if places.iter().all(|place| damaged.contains(&place.name)) {
+                    needed.extend(places.iter().map(|place| place.name));
+                }
+                Ok(())
+            })
+        });
+        walked.ok()?;
+    }
+    Some(needed)
 }
 
 /// Remembers the damage that was found, for every host.

@@ -46,6 +46,8 @@ pub struct Tool {
     pub name: String,
     kind: Kind,
     program: String,
+    /// Where the repository lies, if that is no folder: the address of an S3 server, its bucket, a prefix.
+    place: Option<[String; 3]>,
 }
 
 impl Tool {
@@ -57,7 +59,22 @@ impl Tool {
             "rustic" => Kind::Rustic,
             _ => return Err(format!("--peers {name}: restic, borg or rustic").into()),
         };
-        Ok(Self { name: name.to_owned(), kind, program: program.to_owned() })
+        Ok(Self { name: name.to_owned(), kind, program: program.to_owned(), place: None })
+    }
+
+    /// From now on the repository lies at an S3 server: `http://HOST:PORT/BUCKET/PREFIX`; or in its folder again.
+    pub fn lies_at(&mut self, place: Option<String>) -> Outcome<()> {
+        self.place = match place {
+            None => None,
+            Some(place) => {
+                let mut parts = place.rsplitn(3, '/').map(str::to_owned);
+                let (Some(prefix), Some(bucket), Some(server)) = (parts.next(), parts.next(), parts.next()) else {
+                    return Err(format!("{place} is no place").into());
+                };
+                Some([server, bucket, format!("{}-{prefix}", self.name)])
+            }
+        };
+        Ok(())
     }
 
     pub fn repository(&self, dir: &Path) -> PathBuf {
@@ -123,6 +140,38 @@ impl Tool {
         Ok(self.counted(dir, args)?.0)
     }
 
+    /// Restores one record, where a tool can.
+    pub fn restore_one(&self, dir: &Path, table: &str, id: u64) -> Outcome<Option<Cost>> {
+        if !matches!(self.kind, Kind::Rekeep) {
+            return Ok(None);
+        }
+        let out = self.out(dir);
+        remove(&out)?;
+        fs::create_dir_all(&out)?;
+        let (target, key) = (Data::Database(&out).url(&out.join("one")), format!("int:{id}"));
+        let args: [&OsStr; 7] = [
+            "restore".as_ref(),
+            "latest".as_ref(),
+            &target,
+            "--collection".as_ref(),
+            table.as_ref(),
+            "--key".as_ref(),
+            key.as_ref(),
+        ];
+        self.run(dir, &args, None).map(Some)
+    }
+
+    /// Forgets all snapshots but the newest and gives the room back.
+    pub fn keep_one(&self, dir: &Path) -> Outcome<Cost> {
+        let prune = if matches!(self.kind, Kind::Rustic) { "prune --instant-delete" } else { "prune" };
+        let (forget, prune) = (self.words(dir, "forget --keep-last 1")?, self.words(dir, prune)?);
+        Ok(Cost {
+            wall_seconds: forget.wall_seconds + prune.wall_seconds,
+            cpu_seconds: forget.cpu_seconds + prune.cpu_seconds,
+            peak_mib: forget.peak_mib.max(prune.peak_mib),
+        })
+    }
+
     /// The environment of a run, and the repository's place.
     fn environment(&self, dir: &Path) -> (Vec<(String, String)>, String) {
         let (repository, cache) = (self.repository(dir), self.cache(dir));
@@ -141,6 +190,29 @@ impl Tool {
             env.push(("BORG_BASE_DIR".to_owned(), cache));
             env.push(("BORG_REPO".to_owned(), repository.clone()));
         }
+        let Some([server, bucket, prefix]) = &self.place else { return (env, repository) };
+        let mut set = |name: &str, value: &str| env.push((name.to_owned(), value.to_owned()));
+        for (name, value) in [
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test-secret"),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_DEFAULT_REGION", "us-east-1"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ] {
+            set(name, value);
+        }
+        let repository = match self.kind {
+            Kind::Rekeep => format!("s3://{bucket}/{prefix}?endpoint={server}"),
+            Kind::Restic | Kind::Borg => format!("s3:{server}/{bucket}/{prefix}"),
+            Kind::Rustic => {
+                for (name, value) in
+                    [("ENDPOINT", server.as_str()), ("BUCKET", bucket), ("ROOT", prefix), ("REGION", "us-east-1")]
+                {
+                    set(&format!("OPENDAL_{name}"), value);
+                }
+                "opendal:s3".to_owned()
+            }
+        };
         (env, repository)
     }
 

@@ -77,6 +77,13 @@ pub fn cell_history(
     to: Option<Timestamp>,
 ) -> Result<Option<CellHistory>, OpsError> {
     repo.need(Capability::ReadValues)?;
+    // Where the newest knows of no cells no lease is needed to say so.
+    let newest = snapshots.iter().rev().find(|snapshot| snapshot.collections.iter().any(|one| one.name == collection));
+    if let Some(newest) = newest
+        && cells(&newest.content.source.connector, &newest.content.attributes)?.is_none()
+    {
+        return Ok(None);
+    }
     let reading = Reading::begin(repo, "history", snapshots)?;
     let repo = reading.repo();
     let in_range =

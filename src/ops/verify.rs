@@ -8,7 +8,7 @@ mod test_restore;
 
 pub use against::{AgainstOptions, AgainstOutcome, verify_against};
 
-use super::{OpsError, Phase, PhaseKind, Progress, reading::Reading, usage::peak_memory_bytes};
+use super::{OpsError, Phase, PhaseKind, Progress, crew::Crew, reading::Reading, usage::peak_memory_bytes};
 use crate::{
     layer::Layer,
     record::Timestamp,
@@ -206,10 +206,10 @@ fn structure(
         }));
     }
     progress.phase(&Phase::new(PhaseKind::CheckingStructure, layers.len() as u64, 0));
-    for (layer, users) in layers.values() {
-        if progress.cancelled() {
-            return Err(OpsError::Interrupted);
-        }
+    let layers: Vec<(LayerRef, Vec<SnapshotId>)> = layers.into_values().collect();
+    // Each is a list or a few, one after another: where storage is far several layers are walked at once.
+    let threads = if repo.storage().is_far() { repo.storage().connections() } else { 1 };
+    let walk = |(layer, _): &(LayerRef, Vec<SnapshotId>)| {
         let mut absent: HashSet<ChunkId> = HashSet::new();
         let walked = Layer::open(&chunks, layer).and_then(|opened| {
             opened.for_each_chunk(&mut |id| {
@@ -219,6 +219,11 @@ fn structure(
                 Ok(())
             })
         });
+        progress.count(1, 0);
+        Ok((walked, absent))
+    };
+    let walked = Crew::new(threads, progress).map(&layers, || (), |(), layer| walk(layer), |()| Ok(()))?;
+    for ((layer, users), (walked, absent)) in layers.iter().zip(walked) {
         if let Err(error) = walked {
             outcome.findings.push(Finding {
                 object: format!("layer {}", layer.id),
@@ -233,7 +238,6 @@ fn structure(
                 snapshots: users.clone(),
             });
         }
-        progress.count(1, 0);
     }
     Ok(())
 }

@@ -9,10 +9,13 @@ use super::{
     names,
     object::{self, ObjectKind},
     pack,
+    storage::Listing,
 };
 use crate::record::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+
+const FOLDER: &str = "damage/";
 
 /// What a note says; its name is the pack that it is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,16 +33,28 @@ pub struct DamageNote {
 /// `damage/<pack>`.
 #[must_use]
 pub fn path(pack: &ObjectName) -> String {
-    format!("damage/{pack}")
+    format!("{FOLDER}{pack}")
 }
 
 impl Inner {
     /// The packs that are remembered as damaged. A note counts if somebody who may forget and prune made it.
     pub(super) fn damaged_packs(&self) -> Result<HashSet<ObjectName>, RepoError> {
-        let listed = self.list_objects("damage/")?;
+        self.damaged_packs_of(Listing::later(&self.storage, FOLDER))
+    }
+
+    /// The listing that says which.
+    pub(super) fn begin_damage(&self) -> Listing {
+        self.storage.begin_list(FOLDER)
+    }
+
+    /// [`Self::damaged_packs`] of that listing.
+    pub(super) fn damaged_packs_of(&self, listing: Listing) -> Result<HashSet<ObjectName>, RepoError> {
+        let listed = self.objects_of(FOLDER, listing.get()?);
         let mut packs = HashSet::new();
-        for pack in listed.iter().filter_map(|object| names::parse_flat("damage/", &object.name)) {
-            match self.read_damage(&pack) {
+        let wanted =
+            listed.into_iter().filter_map(|it| Some((names::parse_flat(FOLDER, &it.name)?, it.name, it.bytes)));
+        for (pack, begun) in object::read_each(&self.storage, wanted) {
+            match begun.get().and_then(|bytes| self.open_damage(&pack, &bytes)) {
                 Ok(_) => drop(packs.insert(pack)),
                 Err(RepoError::Missing { .. }) => {}
                 Err(error) if error.is_bad_object() => {}
@@ -78,8 +93,12 @@ impl Inner {
 
     /// What a note says.
     pub(super) fn read_damage(&self, pack: &ObjectName) -> Result<DamageNote, RepoError> {
+        self.open_damage(pack, &object::read(&self.storage, &path(pack))?)
+    }
+
+    fn open_damage(&self, pack: &ObjectName, bytes: &[u8]) -> Result<DamageNote, RepoError> {
         let path = path(pack);
-        let body = object::open(&self.keyring, ObjectKind::Damage, &path, &object::read(&self.storage, &path)?)?;
+        let body = object::open(&self.keyring, ObjectKind::Damage, &path, bytes)?;
         let note: DamageNote = serde_json::from_slice(&body).map_err(|error| RepoError::damaged(&*path, error))?;
         if note.damaged != *pack {
             return Err(RepoError::damaged(path, format!("it is about {}", pack::path(&note.damaged))));

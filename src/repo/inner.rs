@@ -6,6 +6,7 @@ mod frozen;
 mod opened;
 mod pack_keys;
 mod read_ahead;
+mod seen_leases;
 
 use super::{SnapshotId, Storage, budget::Budget, cache::Cache, catalog::Catalog, keys::Keyring};
 use crate::{record::Clock, report::Warning};
@@ -14,6 +15,7 @@ pub(super) use frozen::Frozen;
 pub(super) use opened::{Mark, Opened};
 pub(super) use pack_keys::PackKeys;
 pub(super) use read_ahead::Held;
+pub(super) use seen_leases::SeenLeases;
 use std::{
     collections::{BTreeSet, HashSet},
     path::PathBuf,
@@ -44,6 +46,7 @@ pub(super) struct Inner {
     /// What opening met.
     pub(super) met: OnceLock<Vec<Warning>>,
     pub(super) refreshing: Mutex<()>,
+    pub(super) seen_leases: SeenLeases,
     /// Leases that this process holds, or held.
     pub(super) own_leases: Mutex<HashSet<SnapshotId>>,
     pub(super) budget: Arc<Budget>,

@@ -443,8 +443,8 @@ pub fn create(
     if storage.len(CONFIG)?.is_some() {
         return Err(exists());
     }
-    for folder in FOLDERS {
-        if let Some(object) = storage.list(folder)?.into_iter().map(|object| object.name).min() {
+    for listed in storage.each_of(&FOLDERS, |folder| storage.list(folder)) {
+        if let Some(object) = listed?.into_iter().map(|object| object.name).min() {
             return Err(RepoError::Occupied { location: storage.location().to_owned(), object });
         }
     }

@@ -34,7 +34,7 @@ use super::{
     budget::Budget,
     cache::Cache,
     catalog::{Catalog, Revision},
-    inner::{BadPacks, Frozen, Held, Inner, Look, Opened, PackKeys, create, lock},
+    inner::{BadPacks, Frozen, Held, Inner, Look, Opened, PackKeys, SeenLeases, create, lock},
     keys::{self, Capability, KdfParams, Keyring, NewKeys, Role, SlotInfo, Suite},
     names,
     parity::Percent,
@@ -46,6 +46,7 @@ use crate::{
 };
 use chunks::Reader;
 use rayon::prelude::*;
+use refresh::Listings;
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
@@ -138,14 +139,16 @@ impl Repository {
         storage.stays_within()?;
         // Where there is a repository, making one fails soon enough.
         let verdict = if storage.len(keys::CONFIG)?.is_none() { promises::refuse_if_broken(storage)? } else { None };
+        if let Some(verdict) = &verdict {
+            storage.rely_on(verdict.promises());
+        }
         let (keyring, recovery) = keys::create(storage, password, &new, open.clock.now())?;
         let mut weak = None;
         if let Some(verdict) = verdict {
             promises::keep(storage, &keyring, &verdict, &*open.clock)?;
-            storage.rely_on(verdict.promises());
             weak = promises::weakness(storage, &verdict.findings);
         }
-        let made = Self::with_keys(storage, keyring, open, weak, Look::AtAll)?;
+        let made = Self::with_keys(storage, keyring, open, weak, None, Look::AtAll)?;
         if traits.parity.is_some() {
             made.set_parity(traits.parity)?;
         }
@@ -154,8 +157,11 @@ impl Repository {
 
     /// Opens a repository and makes its catalog equal to what is listed.
     pub fn open(storage: &Storage, unlock: &Unlock, open: &OpenOptions) -> Result<Self, RepoError> {
+        // A password takes longer to try than to list what is looked at next.
+        let remembered = keys::is_remembered(storage, &open.cache_dir, open.clock.now());
+        let listings = remembered.then(|| Listings::begin(storage));
         let (keyring, at_all) = keys::open_remembered(storage, unlock, &open.cache_dir, open.clock.now())?;
-        Self::with_keys(storage, keyring, open, None, if at_all { Look::AtAll } else { Look::AtNews })
+        Self::with_keys(storage, keyring, open, None, listings, if at_all { Look::AtAll } else { Look::AtNews })
     }
 
     fn with_keys(
@@ -163,17 +169,18 @@ impl Repository {
         keyring: Keyring,
         open: &OpenOptions,
         weak: Option<Warning>,
+        mut listings: Option<Listings>,
         look: Look,
     ) -> Result<Self, RepoError> {
         storage.only_in(keyring.regions());
         let keyring = Arc::new(keyring);
         let opened = Catalog::open(&open.cache_dir, &keyring.repo_id, storage.location())
-            .and_then(|catalog| Self::with_catalog(storage, &keyring, open, (catalog, true), look));
+            .and_then(|catalog| Self::with_catalog(storage, &keyring, open, (catalog, true), listings.take(), look));
         let (inner, mut met) = match opened {
             // It is only a cache: without a place for it all of it is read anew.
             Err(error) if error.kind() == ErrorKind::Catalog => {
                 let (inner, mut met) =
-                    Self::with_catalog(storage, &keyring, open, (Catalog::temporary()?, false), look)?;
+                    Self::with_catalog(storage, &keyring, open, (Catalog::temporary()?, false), listings, look)?;
                 let words =
                     format!("no catalog can be kept ({error}): a temporary one is used, which is read anew each time");
                 met.push(Warning::new(WarningKind::CatalogTemporary, open.cache_dir.display().to_string(), words));
@@ -191,6 +198,7 @@ impl Repository {
         keyring: &Arc<Keyring>,
         open: &OpenOptions,
         (catalog, is_kept): (Catalog, bool),
+        listings: Option<Listings>,
         look: Look,
     ) -> Result<(Inner, Vec<Warning>), RepoError> {
         let bound = storage.cache_bytes();
@@ -210,13 +218,14 @@ impl Repository {
             strange: Mutex::default(),
             met: OnceLock::new(),
             refreshing: Mutex::default(),
+            seen_leases: SeenLeases::default(),
             own_leases: Mutex::default(),
             budget: Arc::new(Budget::new(storage.uploads())),
             read_ahead: Held::default(),
             cache,
             notes,
         };
-        let met = inner.refresh(look)?;
+        let met = inner.refresh_of(listings.unwrap_or_else(|| Listings::begin(storage)), look)?;
         Ok((inner, met))
     }
 

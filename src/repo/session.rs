@@ -38,7 +38,7 @@ use rely::{RELY_BATCH, Relying};
 use shared::Shared;
 use spare::Spare;
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -75,16 +75,17 @@ impl WriteSession {
     /// Takes the lease, lists `trash/`, *then* index, `packs/`, snapshots, and names the marks it honours at once.
     pub(super) fn begin(inner: &Arc<Inner>, options: &WriteOptions, timing: &SessionTiming) -> Result<Self, RepoError> {
         let weak = inner.settle_promises()?;
-        let share = inner.parity()?;
+        let settings = inner.begin_settings();
         let party = if TAKES_AWAY.contains(&options.purpose.as_str()) { Party::Operator } else { Party::Writer };
         let lease = Lease::begin(inner, &options.purpose, party)?;
         // What cannot be removed is in nobody's way.
         let _ = inner.storage.sweep();
-        let (presence, warnings) = match first_listings(inner) {
-            Ok((mut presence, mut warnings)) => {
+        let begun = first_listings(inner).and_then(|begun| Ok((begun, inner.parity_of(settings)?)));
+        let (presence, warnings, share) = match begun {
+            Ok(((mut presence, mut warnings), share)) => {
                 warnings.extend(weak);
                 presence.distrust(&inner.bad_packs.all());
-                (presence, warnings)
+                (presence, warnings, share)
             }
             Err(error) => {
                 // Nothing was put but the lease itself.
@@ -357,17 +358,31 @@ impl WriteSession {
     }
 
     /// Every pack of others that this session relies on must still be there. The rules see to that; this finds a store
-    /// that lost one, or a prune that broke them, before a snapshot with a hole is made.
+    /// that lost one, or a prune that broke them, before a snapshot with a hole is made. A service that keeps only a part of what
+    /// it is given shows in its listing.
     fn check_relied(&self) -> Result<(), RepoError> {
-        let relied = lock(&self.shared.presence).relied_on_others();
-        if relied.is_empty() || faults::is_broken(Rule::LastLook) {
+        let storage = &self.shared.inner.storage;
+        let (relied, own) = {
+            let presence = lock(&self.shared.presence);
+            (presence.relied_on_others(), if storage.is_far() { presence.own() } else { HashMap::new() })
+        };
+        if relied.is_empty() && own.is_empty() || faults::is_broken(Rule::LastLook) {
             return Ok(());
         }
-        let storage = &self.shared.inner.storage;
         let mut unlisted: HashSet<ObjectName> = relied.into_iter().collect();
-        self.shared.inner.for_each_listed_pack(&mut |name, _| {
+        let mut short = None;
+        self.shared.inner.for_each_listed_pack(&mut |name, bytes| {
             unlisted.remove(&name);
+            if let Some(len) = own.get(&name).filter(|len| **len != bytes) {
+                short = Some((name, bytes, *len));
+            }
         })?;
+        if let Some((name, bytes, len)) = short {
+            let (place, path) = (storage.location(), super::pack::path(&name));
+            return Err(RepoError::Invalid(format!(
+                "{place} has {bytes} of the {len} bytes of {path}: it does not keep what it is given"
+            )));
+        }
         for name in unlisted {
             let path = super::pack::path(&name);
             if storage.len(&path)?.is_none() {
@@ -420,6 +435,8 @@ impl Drop for WriteSession {
 }
 
 fn first_listings(inner: &Inner) -> Result<(SessionPacks, Vec<Warning>), RepoError> {
+    // No rule asks for an order of these.
+    let damage = inner.begin_damage();
     let marks = inner.all_marks(&HashSet::new(), false)?;
     let mut warnings = Vec::new();
     inner.refresh_index(&mut warnings)?;
@@ -431,7 +448,7 @@ fn first_listings(inner: &Inner) -> Result<(SessionPacks, Vec<Warning>), RepoErr
     }
     drop(described);
     inner.refresh_snapshots(&mut warnings)?;
-    let mut presence = SessionPacks::new(marks.read, inner.damaged_packs()?);
+    let mut presence = SessionPacks::new(marks.read, inner.damaged_packs_of(damage)?);
     if marks.unreadable.is_empty() || faults::is_broken(Rule::UnreadableMarkHidesAll) {
         for number in present {
             presence.is_listed(number);

@@ -3,6 +3,7 @@
 #[cfg(feature = "azblob")]
 mod azure;
 mod begun;
+mod beside;
 mod clock;
 mod cold;
 mod environment;
@@ -483,8 +484,10 @@ impl Storage {
 
     /// [`Self::create`] without a copy of the bytes.
     pub fn create_shared(&self, name: &str, bytes: &Bytes, class: Class) -> Result<Created, RepoError> {
-        // Where conditions are forgotten this is all that can be done. What is named by its content may be put twice.
-        if !self.promises().conditional_create && !is_named_by_content(name) && self.len(name)?.is_some() {
+        // Where conditions are forgotten this is all that can be done. What is named by its content may be put twice, and what one
+        // process alone makes need not be looked for.
+        let may_be_taken = !is_named_by_content(name) && !has_one_maker(name);
+        if may_be_taken && !self.promises().conditional_create && self.len(name)?.is_some() {
             return Ok(Created::Exists);
         }
         self.create_unlooked(name, bytes, class)
@@ -619,6 +622,11 @@ fn is_named_by_content(name: &str) -> bool {
     is_hash && ["packs/", "index/", "parity/"].iter().any(|folder| name.starts_with(folder))
 }
 
+/// Whether a name holds that of a key which one process has drawn: nobody else makes such an object, and he makes each once.
+fn has_one_maker(name: &str) -> bool {
+    ["leases/", "checkpoints/"].iter().any(|folder| name.starts_with(folder))
+}
+
 /// Options are not repeated: somebody may have put a secret among them.
 fn without_query(location: &str) -> &str {
     let bare = location.split_once('?').map_or(location, |(place, _)| place);
@@ -648,6 +656,7 @@ fn failed(operation: &'static str, object: &str, source: io::Error) -> RepoError
         // What lies there is no object at all, and does not become one by waiting.
         RepoError::damaged(object, source)
     } else {
+        let source = failure::with_the_right(operation, &object, source);
         RepoError::Storage { operation, object, source }
     }
 }

@@ -3,7 +3,7 @@
 use crate::support::{
     Db, Heard, Image, MemorySource, MemoryTarget, Rec, World,
     db::sample,
-    world::{assert_sound, back_up, restore_with, restored, snapshot, unlock, verify_all},
+    world::{assert_sound, back_up, backup_with, plain, restore_with, restored, snapshot, unlock, verify_all},
 };
 use rekeep::{
     layer::{Layer, LayerError, Stack},
@@ -258,6 +258,45 @@ fn what_a_host_has_written_it_need_not_read_to_plan_a_prune() {
 }
 
 #[test]
+fn a_prune_reads_each_object_of_a_lease_once_however_often_it_looks_at_them() {
+    let (world, repo) = World::new();
+    let mut db = sample(1, 50, 100);
+    let mut made = Vec::new();
+    for n in 0..6 {
+        db.get_mut("c").unwrap().records.insert(format!("new{n}").into_bytes(), Rec::text("x"));
+        made.extend(back_up(&repo, &MemorySource::of(db.clone(), &world.clock)).id);
+        world.clock.advance(1000);
+    }
+    repo.forget(&made[0]).unwrap();
+    drop(repo);
+    world.backend.move_away();
+    let repo = world.open();
+    let (done, log) = asked(&world, || prune(&repo, &PruneOptions::default(), &Heard::default()).unwrap());
+    assert!(done.leases_removed >= 6, "{done:?}");
+    let mut read: Vec<&String> = log.iter().filter(|line| line.starts_with("read leases/")).collect();
+    let reads = read.len();
+    read.sort_unstable();
+    read.dedup();
+    assert!(read.len() >= 6 && read.len() == reads, "{reads} reads of {}: {log:#?}", read.len());
+}
+
+#[test]
+fn a_service_that_keeps_half_of_what_it_is_given_is_found_out_before_the_commit() {
+    let (world, id) = far_world(&records());
+    let repo = world.open();
+    world.backend.keep_halves();
+    let next = changed(&records(), 3);
+    for db in [&next, &sample(9, 3_000, 700)] {
+        let error = backup_with(&repo, &MemorySource::of(db.clone(), &world.clock), &plain()).unwrap_err().to_string();
+        assert!(error.contains("does not keep what it is given"), "{error}");
+    }
+    drop(repo);
+    let repo = world.open();
+    assert_eq!(repo.snapshots().unwrap().iter().map(|it| it.id).collect::<Vec<_>>(), [id]);
+    assert!(restored(&repo, &snapshot(&repo, id)) == records());
+}
+
+#[test]
 fn history_reads_only_layers_that_have_the_record() {
     let (world, repo) = World::new();
     let mut db = sample(5, 400, 100);
@@ -377,6 +416,11 @@ fn every_verb_asks_for_little() {
         note("restore", is_warm, log);
         let ((), log) = asked(world, || assert_sound(&world.open()));
         note("verify, all data, restored", is_warm, log);
+    }
+    for what in ["prune", "prune, nothing to do"] {
+        let ((), log) =
+            asked(&world, || drop(prune(&world.open(), &PruneOptions::default(), &Heard::default()).unwrap()));
+        note(what, true, log);
     }
     for (what, is_warm, log) in &table {
         let kinds = ["list", "read", "create", "len", "delete"].map(|kind| format!("{} {kind}", count(log, kind)));

@@ -59,6 +59,8 @@ struct State {
     region: Option<&'static str>,
     archives: bool,
     silent_lists: bool,
+    /// Of packs only the first half is kept, and nobody is told.
+    halves: bool,
     classes: BTreeMap<String, (String, Readiness)>,
     /// How many questions after it was asked for something is thawed; `None` for never.
     thaws_after: Option<u64>,
@@ -209,6 +211,11 @@ impl TestBackend {
         self.state().far = true;
     }
 
+    /// From now on only half of each pack is kept.
+    pub fn keep_halves(&self) {
+        self.state().halves = true;
+    }
+
     /// The same, and each operation takes so much longer.
     pub fn move_away_by(&self, delay: std::time::Duration) {
         self.move_away();
@@ -298,7 +305,8 @@ impl Backend for TestBackend {
         if state.image.contains_key(name) {
             return answer(turn, Created::Exists);
         }
-        state.image.insert(name.to_owned(), bytes.to_vec());
+        let kept = if state.halves && name.starts_with("packs/") { bytes.len() / 2 } else { bytes.len() };
+        state.image.insert(name.to_owned(), bytes[..kept].to_vec());
         let now = state.operations;
         state.born.insert(name.to_owned(), now);
         answer(turn, Created::New)

@@ -199,8 +199,11 @@ pub struct Unsound {
 pub fn unsound(storage: &Storage, keyring: &Keyring) -> Result<Vec<Unsound>, RepoError> {
     let mut pairs = vec![(CONFIG.to_owned(), format!("{COPIES}{CONFIG}"))];
     pairs.extend(read(storage, &keyring.repo_id)?.iter().map(|it| (slot::path(&it.name), copy_path(&it.name))));
-    let sound = |path: &str| {
-        let bytes = lines::read(storage, path)?;
+    let paths = pairs.iter().flat_map(|(first, copy)| [first.clone(), copy.clone()]);
+    let mut reading = lines::read_each(storage, paths.collect());
+    let mut sound = |path: &str| {
+        let read = reading.next().map(|(_, bytes)| bytes);
+        let bytes = read.unwrap_or_else(|| Err(RepoError::Internal(format!("{path} was not read"))))?;
         if path.ends_with(CONFIG) {
             config::parse_config(path, &bytes)?.open(keyring.first_metadata()?)?;
         } else {

@@ -129,11 +129,10 @@ impl Pruner {
                     // What a newer program wrote it may still want; damage may pass with the storage's trouble.
                     Err(_) => false,
                 };
-            for number in older.iter().chain(newest_goes.then_some(newest)) {
-                if self.remove(&checkpoint_path(&lease, *number), &mut tidied.failures) {
-                    tidied.checkpoints += 1;
-                }
-            }
+            let goes = older.iter().chain(newest_goes.then_some(newest));
+            let names: Vec<String> = goes.map(|number| checkpoint_path(&lease, *number)).collect();
+            let gone = self.remove_each(&names, &mut tidied.failures);
+            tidied.checkpoints += gone.iter().filter(|gone| **gone).count() as u64;
         }
         Ok(())
     }

@@ -48,6 +48,9 @@ impl Pruner {
         if !gathered.is_empty() || !merged.is_empty() {
             self.inner.gather(&gathered, merged)?;
         }
+        if gathered.is_empty() && objects.is_empty() {
+            return Ok(());
+        }
         self.remove_folders(&BTreeSet::new(), tidied)
     }
 
@@ -75,17 +78,15 @@ impl Pruner {
                 found.entry(id).or_default().push(revision);
             }
         }
+        let (mut lower, mut last) = (Vec::new(), Vec::new());
         for (id, mut revisions) in found {
             revisions.sort_unstable();
-            for revision in revisions {
-                if !self.remove(&names::revision_path(&id, revision), &mut tidied.failures) {
-                    break;
-                }
-                tidied.revisions += 1;
-                // Gone is gone, whether or not the catalog can be told.
-                let _ = self.inner.catalog.apply_revisions(&[], &[(id, revision)], &[]);
-            }
+            last.extend(revisions.pop().map(|revision| (id, revision)));
+            lower.extend(revisions.into_iter().map(|revision| (id, revision)));
         }
+        let stays: HashSet<SnapshotId> = self.remove_revisions(&lower, tidied);
+        last.retain(|(id, _)| !stays.contains(id));
+        self.remove_revisions(&last, tidied);
         Ok(())
     }
 }

@@ -172,14 +172,17 @@ impl Inner {
     /// How long the newest objects of running leases have lain there by the storage's own clock; nothing of our own.
     fn ask_storage_for_ages(&self, leases: &mut [LeaseInfo]) {
         let now = self.clock.now();
-        for lease in leases.iter_mut().filter(|lease| !lease.is_over() && !lease.is_dead(now)) {
-            if lock(&self.own_leases).contains(&lease.id) {
-                continue;
-            }
+        let own = lock(&self.own_leases).clone();
+        let is_asked = |lease: &LeaseInfo| !lease.is_over() && !lease.is_dead(now) && !own.contains(&lease.id);
+        let mut asked: Vec<&mut LeaseInfo> = leases.iter_mut().filter(|lease| is_asked(lease)).collect();
+        let ages = self.storage.each_of(&asked, |lease| {
             // What cannot be told is waited for as without such a clock.
             let age = |number| self.storage.age_millis(&lease_path(&lease.id, number)).ok().flatten();
             let newest = age(lease.highest);
-            lease.silent_millis = if lease.newest == lease.highest { newest } else { newest.min(age(lease.newest)) };
+            if lease.newest == lease.highest { newest } else { newest.min(age(lease.newest)) }
+        });
+        for (lease, age) in asked.iter_mut().zip(ages) {
+            lease.silent_millis = age;
         }
     }
 
@@ -197,15 +200,17 @@ impl Inner {
                 _ => *ended |= last == "end",
             }
         }
-        let found: Vec<_> = found.into_iter().collect();
+        let mut found: Vec<_> = found.into_iter().collect();
+        for (_, (numbers, _)) in &mut found {
+            numbers.sort_unstable();
+        }
+        let info = |(id, (numbers, ended)): &(SnapshotId, (Vec<u64>, bool))| self.lease_info(*id, numbers, *ended);
         // Reading them is what takes time where there are many.
-        found
-            .into_par_iter()
-            .map(|(id, (mut numbers, ended))| {
-                numbers.sort_unstable();
-                self.lease_info(id, &numbers, ended)
-            })
-            .collect()
+        if self.storage.is_far() {
+            self.storage.each_of(&found, info).into_iter().collect()
+        } else {
+            found.par_iter().map(info).collect()
+        }
     }
 
     fn lease_info(&self, id: SnapshotId, numbers: &[u64], ended: bool) -> Result<LeaseInfo, RepoError> {
@@ -260,9 +265,16 @@ impl Inner {
 
     /// Whether its holder ended it.
     fn ended(&self, id: &SnapshotId) -> Result<LeaseState, RepoError> {
+        if self.seen_leases.has_ended(id) {
+            return Ok(LeaseState::Ended);
+        }
         let path = end_path(id);
         match object::read(&self.storage, &path) {
-            Ok(bytes) => object::open(&self.keyring, ObjectKind::LeaseEnd, &path, &bytes).map(|_| LeaseState::Ended),
+            Ok(bytes) => {
+                object::open(&self.keyring, ObjectKind::LeaseEnd, &path, &bytes)?;
+                self.seen_leases.ended(*id);
+                Ok(LeaseState::Ended)
+            }
             // It goes last of what is tidied away of a lease that is over.
             Err(RepoError::Missing { .. }) => Ok(LeaseState::Ended),
             Err(error) => Err(error),
@@ -287,16 +299,23 @@ impl Inner {
 
     fn read_lease(&self, id: &SnapshotId, number: u64) -> Result<LeaseBody, RepoError> {
         let path = lease_path(id, number);
+        let parse = |body: &[u8]| -> Result<LeaseBody, RepoError> {
+            serde_json::from_slice(body).map_err(|error| RepoError::damaged(&*path, error))
+        };
+        if let Some(body) = self.seen_leases.body(id, number) {
+            return parse(&body);
+        }
         let bytes = object::read(&self.storage, &path)?;
-        let body = object::open(&self.keyring, ObjectKind::Lease, &path, &bytes)?;
+        let sealed = object::open(&self.keyring, ObjectKind::Lease, &path, &bytes)?;
         let party = object::author(&self.keyring, &path, &bytes)?;
-        let body: LeaseBody = serde_json::from_slice(&body).map_err(|error| RepoError::damaged(&*path, error))?;
+        let body = parse(&sealed)?;
         if !may_say(party, &body.purpose) {
             return Err(RepoError::forged(path, format!("a {party:?} cannot hold a lease to {}", body.purpose)));
         }
         if body.lease != *id || body.number != number {
             return Err(RepoError::damaged(path, format!("it says it is number {} of {}", body.number, body.lease)));
         }
+        self.seen_leases.said(*id, number, sealed.clone());
         Ok(body)
     }
 }

@@ -141,8 +141,10 @@ impl Pruner {
         deleted: &mut Deleted,
     ) {
         let there: There = view.packs.listed().filter(|(name, _)| !gone.contains(name)).collect();
-        for group in groups.stock.superfluous(&there, &groups.missed) {
-            match self.inner.storage.delete(&parity::path(&group.name)) {
+        let superfluous = groups.stock.superfluous(&there, &groups.missed).into_iter();
+        let names: Vec<String> = superfluous.map(|group| parity::path(&group.name)).collect();
+        for answer in self.inner.storage.delete_each(&names) {
+            match answer {
                 Ok(()) => deleted.groups += 1,
                 Err(error) => deleted.failures.push(error.to_string()),
             }

@@ -55,8 +55,9 @@ impl Pruner {
         let mut described = HashSet::new();
         let mut packs: Vec<IndexedPack> = Vec::new();
         let mut entries = 0;
-        for name in old {
-            let bytes = match object::read(&self.inner.storage, &names::index_path(name)) {
+        let wanted = old.iter().map(|name| (name, names::index_path(name), 0));
+        for (name, begun) in object::read_each(&self.inner.storage, wanted) {
+            let bytes = match begun.get() {
                 Ok(bytes) => bytes,
                 // Someone else was first: what it described stands in his new objects.
                 Err(RepoError::Missing { .. }) => continue,
@@ -91,6 +92,7 @@ impl Pruner {
     }
 
     fn delete_index_objects(&self, objects: &[ObjectName]) -> Result<(), RepoError> {
-        objects.iter().try_for_each(|name| self.inner.storage.delete(&names::index_path(name)))
+        let names: Vec<String> = objects.iter().map(names::index_path).collect();
+        self.inner.storage.delete_each(&names).into_iter().collect()
     }
 }

@@ -7,7 +7,7 @@ use crate::repo::{
     damage,
     faults::{self, Rule},
     names,
-    storage::PROBE,
+    storage::{Listing, PROBE},
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -30,28 +30,26 @@ impl Pruner {
     /// Removes what nobody needs any more beside packs and index objects.
     pub fn tidy(&self) -> Result<Tidied, RepoError> {
         let mut tidied = Tidied::default();
+        let storage = &self.inner.storage;
+        // These may be older than the rest: what lies there for long is what goes.
+        let [trials, marks, checkpoints] = [PROBE, "trash/", "checkpoints/"].map(|folder| storage.begin_list(folder));
+        let damage = self.inner.begin_damage();
         let leases = self.inner.leases()?;
         self.tidy_revisions(&leases, &mut tidied)?;
         self.tidy_checkpoints(&leases, &mut tidied)?;
         self.tidy_leases(&leases, &mut tidied)?;
         // Those whose leases went just now are gathered the next time.
         self.tidy_forgotten(&leases, &mut tidied)?;
-        self.tidy_damage(&mut tidied)?;
-        let trials = self.tidy_trials(&mut tidied)?;
-        match self.inner.storage.sweep() {
+        self.tidy_damage(damage, &mut tidied)?;
+        let trials = self.tidy_trials(trials, &mut tidied)?;
+        match storage.sweep() {
             Ok(swept) => tidied.half_written += swept,
             Err(error) => tidied.failures.push(error.to_string()),
         }
         let mut keep: HashSet<[u8; 16]> = leases.iter().map(|lease| lease.id.0).collect();
-        keep.extend(
-            self.inner
-                .storage
-                .list("trash/")?
-                .iter()
-                .filter_map(|it| it.name.strip_prefix("trash/"))
-                .map(|m| mark_key(m).0),
-        );
-        keep.extend(self.inner.storage.list("checkpoints/")?.iter().map(|it| mark_key(&it.name).0));
+        let marks = marks.get()?;
+        keep.extend(marks.iter().filter_map(|it| it.name.strip_prefix("trash/")).map(|m| mark_key(m).0));
+        keep.extend(checkpoints.get()?.iter().map(|it| mark_key(&it.name).0));
         keep.extend(trials);
         self.inner.catalog.keep_leases(&keep)?;
         Ok(tidied)
@@ -59,19 +57,21 @@ impl Pruner {
 
     /// Objects that trials of the place left, because they broke off or may not delete: those seen long enough ago that
     /// nobody is still at it. Gives those that stay.
-    fn tidy_trials(&self, tidied: &mut Tidied) -> Result<Vec<[u8; 16]>, RepoError> {
+    fn tidy_trials(&self, listing: Listing, tidied: &mut Tidied) -> Result<Vec<[u8; 16]>, RepoError> {
         let now = self.inner.clock.now();
-        let mut stay = Vec::new();
-        for object in self.inner.storage.list(PROBE)? {
+        let (mut stay, mut going) = (Vec::new(), Vec::new());
+        for object in listing.get()? {
             let key = mark_key(&object.name);
             let seen = self.inner.catalog.lease_first_seen(&key, 0, now)?;
             let age = now.as_millis().saturating_sub(seen.as_millis());
             if age < i64::try_from(GRACE.as_millis()).unwrap_or(i64::MAX) {
                 stay.push(key.0);
-            } else if self.remove(&object.name, &mut tidied.failures) {
-                tidied.half_written += 1;
+            } else {
+                going.push(object.name);
             }
         }
+        let gone = self.remove_each(&going, &mut tidied.failures);
+        tidied.half_written += gone.iter().filter(|gone| **gone).count() as u64;
         Ok(stay)
     }
 
@@ -87,9 +87,7 @@ impl Pruner {
         let forgotten = self.inner.forgotten(&[])?;
         let known: HashSet<(SnapshotId, u64)> = revisions.iter().map(|(id, revision, _)| (*id, *revision)).collect();
         let goes = |(id, _): &&(SnapshotId, u64)| forgotten.contains(id) && !open.contains(id);
-        for (id, revision) in listed.difference(&known).filter(goes) {
-            tidied.revisions += u64::from(self.remove(&names::revision_path(id, *revision), &mut tidied.failures));
-        }
+        let mut going: Vec<(SnapshotId, u64)> = listed.difference(&known).filter(goes).copied().collect();
         for group in revisions.chunk_by(|a, b| a.0 == b.0) {
             let stone = group.iter().any(|(_, _, kind)| *kind == RevisionKind::Tombstone);
             let forgotten = stone && self.inner.is_forgotten_now(&group[0].0)?;
@@ -99,19 +97,30 @@ impl Pruner {
                     RevisionKind::Tombstone => faults::is_broken(Rule::TombstonesStay),
                     RevisionKind::Void => faults::is_broken(Rule::VoidsStay),
                 };
-                if goes && self.remove(&names::revision_path(id, *revision), &mut tidied.failures) {
-                    tidied.revisions += 1;
-                    // Gone is gone, whether or not the catalog can be told.
-                    let _ = self.inner.catalog.apply_revisions(&[], &[(*id, *revision)], &[]);
+                if goes {
+                    going.push((*id, *revision));
                 }
             }
         }
+        self.remove_revisions(&going, tidied);
         Ok(())
     }
 
+    /// Removes revisions; gives the snapshots of which one stays.
+    pub(super) fn remove_revisions(&self, going: &[(SnapshotId, u64)], tidied: &mut Tidied) -> HashSet<SnapshotId> {
+        let names: Vec<String> = going.iter().map(|(id, revision)| names::revision_path(id, *revision)).collect();
+        let answers = self.remove_each(&names, &mut tidied.failures);
+        let (gone, stay): (Vec<_>, Vec<_>) = going.iter().zip(answers).partition(|(_, gone)| *gone);
+        let gone: Vec<(SnapshotId, u64)> = gone.into_iter().map(|(name, _)| *name).collect();
+        tidied.revisions += gone.len() as u64;
+        // Gone is gone, whether or not the catalog can be told.
+        let _ = self.inner.catalog.apply_revisions(&[], &gone, &[]);
+        stay.into_iter().map(|((id, _), _)| *id).collect()
+    }
+
     /// Notes of damaged packs that are gone and in no index object any more.
-    fn tidy_damage(&self, tidied: &mut Tidied) -> Result<(), RepoError> {
-        let damaged = self.inner.damaged_packs()?;
+    fn tidy_damage(&self, listing: Listing, tidied: &mut Tidied) -> Result<(), RepoError> {
+        let damaged = self.inner.damaged_packs_of(listing)?;
         if damaged.is_empty() {
             return Ok(());
         }
@@ -130,7 +139,7 @@ impl Pruner {
 
     /// [`Self::tidy`]'s part that is about notes.
     pub(super) fn tidy_notes(&self) -> Result<(), RepoError> {
-        self.tidy_damage(&mut Tidied::default())
+        self.tidy_damage(self.inner.begin_damage(), &mut Tidied::default())
     }
 
     fn tidy_leases(&self, leases: &[LeaseInfo], tidied: &mut Tidied) -> Result<(), RepoError> {
@@ -146,13 +155,27 @@ impl Pruner {
             let rank = last.parse().unwrap_or(u64::MAX);
             objects.entry(id).or_default().push((rank, object.name.clone()));
         }
-        for mut names in objects.into_values() {
+        let (mut first, mut last) = (Vec::new(), Vec::new());
+        for (id, mut names) in objects {
             names.sort_unstable();
-            if names.iter().all(|(_, name)| self.remove(name, &mut tidied.failures)) {
-                tidied.leases += 1;
-            }
+            last.extend(names.pop().map(|(_, name)| (id, name)));
+            first.extend(names.into_iter().map(|(_, name)| (id, name)));
+        }
+        let mut stay: HashSet<SnapshotId> = HashSet::new();
+        for mut round in [first, last] {
+            round.retain(|(id, _)| !stay.contains(id));
+            let (ids, names): (Vec<SnapshotId>, Vec<String>) = round.into_iter().unzip();
+            let answers = self.remove_each(&names, &mut tidied.failures);
+            stay.extend(ids.iter().zip(&answers).filter(|(_, gone)| !**gone).map(|(id, _)| *id));
+            tidied.leases = ids.iter().filter(|id| !stay.contains(id)).count() as u64;
         }
         Ok(())
+    }
+
+    /// Removes objects; whether each is gone.
+    pub(super) fn remove_each(&self, names: &[String], failures: &mut Vec<String>) -> Vec<bool> {
+        let answers = self.inner.storage.delete_each(names).into_iter();
+        answers.map(|answer| answer.map_err(|error| failures.push(error.to_string())).is_ok()).collect()
     }
 
     pub(super) fn remove(&self, name: &str, failures: &mut Vec<String>) -> bool {

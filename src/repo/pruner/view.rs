@@ -82,8 +82,10 @@ impl Inner {
         without: &HashSet<SnapshotId>,
     ) -> Result<View, RepoError> {
         self.forget_hidden();
+        // No rule asks for an order of this one.
+        let damage = self.begin_damage();
         let marks = self.marks(&HashSet::new(), Unreadable::Fails)?;
-        let mut damaged = self.damaged_packs()?;
+        let mut damaged = self.damaged_packs_of(damage)?;
         let early = faults::is_broken(Rule::PacksBeforeLeases) && leases == Leases::AreListed;
         let before = if early { self.leases()? } else { Vec::new() };
         let (mut warnings, mut unread) = (Vec::new(), Vec::new());

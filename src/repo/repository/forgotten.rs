@@ -7,6 +7,7 @@ use crate::{
         RepoError, SnapshotId, entropy,
         keys::Signer,
         object::{self, ObjectKind},
+        storage::Listing,
     },
     report::Warning,
 };
@@ -17,6 +18,8 @@ const MAX_NAMED: usize = 200_000;
 
 /// How often a listing is taken again because what it names went away.
 const MAX_LOOKS: usize = 10;
+
+const FOLDER: &str = "forgotten/";
 
 /// `forgotten/<M>`.
 fn path(id: &SnapshotId) -> String {
@@ -40,10 +43,20 @@ pub(in crate::repo) fn parse(name: &str, body: &[u8]) -> Result<Vec<SnapshotId>,
 impl Inner {
     /// Lists `forgotten/` and takes in what is new. One that cannot be read is a warning: its snapshots are needed again.
     pub(in crate::repo) fn refresh_forgotten(&self, warnings: &mut Vec<Warning>) -> Result<Vec<String>, RepoError> {
+        self.refresh_forgotten_of(Listing::later(&self.storage, FOLDER), warnings)
+    }
+
+    /// The same of a listing that was begun before.
+    pub(super) fn refresh_forgotten_of(
+        &self,
+        listing: Listing,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Vec<String>, RepoError> {
+        let mut listing = Some(listing);
         'looking: for _ in 0..MAX_LOOKS {
+            let listing = listing.take().unwrap_or_else(|| Listing::later(&self.storage, FOLDER)).get()?;
             let known = self.catalog.forgotten_objects()?;
-            let mut listed: Vec<String> =
-                self.storage.list("forgotten/")?.into_iter().map(|object| object.name).collect();
+            let mut listed: Vec<String> = listing.into_iter().map(|object| object.name).collect();
             listed.retain(|name| names::parse_flat::<SnapshotId>("forgotten/", name).is_some());
             listed.sort_unstable();
             for name in listed.iter().filter(|name| !known.contains(*name)) {

@@ -10,7 +10,7 @@ use crate::repo::{
     lease::{LeaseBody, LeaseEndBody, MarkBody, end_path},
     object::{self, ObjectKind},
     pack::{self, HEADER_BYTES, Header},
-    storage::{Begun, Listed},
+    storage::{Begun, Listed, Listing},
 };
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -38,8 +38,11 @@ impl Repository {
     /// # Errors
     /// [`RepoError`] if storage cannot be listed; [`RepoError::Interrupted`].
     pub fn check_objects(&self, progress: &mut ObjectsProgress<'_>) -> Result<ObjectsCheck, RepoError> {
+        // Where storage is far all of these are on their way while the first one is looked at.
+        let begun = FOLDERS.map(|folder| (folder, self.inner.storage.begin_list(folder)));
         let mut check = Checker {
             inner: &self.inner,
+            begun: begun.into_iter().collect(),
             found: ObjectsCheck::default(),
             progress,
             chains: Chains::default(),
@@ -64,8 +67,28 @@ impl Repository {
     }
 }
 
+/// What is looked at beside packs.
+const FOLDERS: [&str; 14] = [
+    "keys/",
+    "copies/",
+    "index/",
+    "snapshots/",
+    "leases/",
+    "trash/",
+    "checkpoints/",
+    "damage/",
+    "promises/",
+    "forgotten/",
+    "drills/",
+    "claims/",
+    "audit/",
+    "settings/",
+];
+
 struct Checker<'a, 'p> {
     inner: &'a Inner,
+    /// Listings under way.
+    begun: HashMap<&'static str, Listing>,
     found: ObjectsCheck,
     progress: &'a mut ObjectsProgress<'p>,
     /// Of the folder that is being read.
@@ -101,13 +124,21 @@ impl Checker<'_, '_> {
         }
     }
 
+    /// What a folder lists.
+    fn listed(&mut self, folder: &'static str) -> Result<Vec<Listed>, RepoError> {
+        match self.begun.remove(folder) {
+            Some(listing) => Ok(self.inner.objects_of(folder, listing.get()?)),
+            None => self.inner.list_objects(folder),
+        }
+    }
+
     fn keys(&mut self) -> Result<(), RepoError> {
         for found in keys::unsound(&self.inner.storage, &self.inner.keyring)? {
             let way_out = if found.other.is_some() { "; the other of the two is whole" } else { "" };
             self.problem(&*found.name, format!("{}{way_out}", found.problem));
         }
         for folder in ["keys/", "copies/"] {
-            self.found.objects += self.inner.list_objects(folder)?.len() as u64;
+            self.found.objects += self.listed(folder)?.len() as u64;
         }
         self.found.objects += 1;
         Ok(())
@@ -115,7 +146,7 @@ impl Checker<'_, '_> {
 
     fn index(&mut self) -> Result<(), RepoError> {
         let mut damaged = Vec::new();
-        let listed = self.inner.list_objects("index/")?.into_iter().filter_map(|object| {
+        let listed = self.listed("index/")?.into_iter().filter_map(|object| {
             let name = names::parse_flat::<ObjectName>("index/", &object.name)?;
             Some(((object.clone(), name), object.name, object.bytes))
         });
@@ -150,7 +181,7 @@ impl Checker<'_, '_> {
         }
         let forgotten = self.inner.forgotten(&[])?;
         let mut contents: BTreeMap<SnapshotId, Manifest> = BTreeMap::new();
-        let mut listed = self.inner.list_objects("snapshots/")?;
+        let mut listed = self.listed("snapshots/")?;
         listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let listed = listed.into_iter().filter_map(|object| {
             let revision = names::parse_revision(&object.name)?;
@@ -224,19 +255,8 @@ impl Checker<'_, '_> {
 
     /// Leases, marks, checkpoints, damage notes, promises, collective tombstones, reports of drills, claims, audit.
     fn small(&mut self) -> Result<(), RepoError> {
-        for folder in [
-            "leases/",
-            "trash/",
-            "checkpoints/",
-            "damage/",
-            "promises/",
-            "forgotten/",
-            "drills/",
-            "claims/",
-            "audit/",
-            "settings/",
-        ] {
-            let listed = self.inner.list_objects(folder)?.into_iter();
+        for folder in &FOLDERS[4..] {
+            let listed = self.listed(folder)?.into_iter();
             let listed = listed.map(|object| (object.clone(), object.name, object.bytes));
             for (object, begun) in object::read_each(&self.inner.storage, listed) {
                 self.chains.is_there(&object.name);
@@ -245,7 +265,7 @@ impl Checker<'_, '_> {
                     self.problem(&*object.name, error);
                 }
             }
-            if matches!(folder, "drills/" | "audit/") {
+            if matches!(*folder, "drills/" | "audit/") {
                 self.broken.extend(self.inner.broken(folder, &mut self.chains)?);
             }
             self.chains = Chains::default();
@@ -331,12 +351,15 @@ impl Checker<'_, '_> {
         // What was stored and indexed meanwhile may be listed, and is in the catalog now.
         self.inner.refresh_index(&mut Vec::new())?;
         let mut orphans: BTreeMap<SnapshotId, Vec<String>> = BTreeMap::new();
+        let mut undescribed = Vec::new();
         for (name, object) in unknown {
-            if self.inner.catalog.pack_number(&name)?.is_some() {
-                continue;
+            if self.inner.catalog.pack_number(&name)?.is_none() {
+                undescribed.push(object);
             }
-            let range = 0..HEADER_BYTES as u64;
-            let head = self.inner.storage.read_range(&object.name, range);
+        }
+        let storage = &self.inner.storage;
+        let heads = storage.each_of(&undescribed, |object| storage.read_range(&object.name, 0..HEADER_BYTES as u64));
+        for (object, head) in undescribed.into_iter().zip(heads) {
             match head.and_then(|head| Header::parse_front(&object.name, &head)) {
                 Ok((header, _)) => orphans.entry(header.lease).or_default().push(object.name),
                 Err(RepoError::Missing { .. }) => {}

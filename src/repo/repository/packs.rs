@@ -174,11 +174,12 @@ impl Repository {
             "settings",
             "copies",
         ];
-        let stats = folders.into_iter().map(|folder| {
-            let listed = self.inner.storage.list(&format!("{folder}/"))?;
+        let storage = &self.inner.storage;
+        let stats = storage.each_of(&folders, |&folder| {
+            let listed = storage.list(&format!("{folder}/"))?;
             let bytes = listed.iter().map(|object| object.bytes).sum();
             Ok(FolderStats { folder, objects: listed.len() as u64, bytes })
         });
-        stats.collect()
+        stats.into_iter().collect()
     }
 }

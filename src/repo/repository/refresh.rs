@@ -10,7 +10,7 @@ use crate::repo::{
     faults::{self, Rule},
     index,
     object::{self, ObjectKind},
-    storage::{Listed, Listing},
+    storage::{Listed, Listing, Storage},
 };
 use crate::report::{Warning, WarningKind};
 use rayon::prelude::*;
@@ -24,15 +24,34 @@ pub(super) fn unread_object(name: &str, words: String) -> Warning {
     Warning::new(WarningKind::ObjectUnreadable, name, words)
 }
 
+/// The listings that whoever opens a repository, or begins to read, goes by.
+pub(in crate::repo) struct Listings {
+    index: Listing,
+    snapshots: Listing,
+    forgotten: Listing,
+}
+
+impl Listings {
+    /// No rule asks for an order, but for `forgotten/` after `snapshots/`.
+    pub fn begin(storage: &Storage) -> Self {
+        let [snapshots, forgotten] = storage.begin_lists(["snapshots/", "forgotten/"]);
+        Self { index: storage.begin_list("index/"), snapshots, forgotten }
+    }
+}
+
 impl Inner {
     pub(in crate::repo) fn refresh(&self, look: Look) -> Result<Vec<Warning>, RepoError> {
+        self.refresh_of(Listings::begin(&self.storage), look)
+    }
+
+    /// [`Self::refresh`] of listings that were begun before.
+    pub(in crate::repo) fn refresh_of(&self, listings: Listings, look: Look) -> Result<Vec<Warning>, RepoError> {
         let slots = self.keyring.warnings().iter();
         let mut warnings: Vec<Warning> = slots.map(|words| unread_object("keys/", words.clone())).collect();
-        // No rule asks whoever opens for an order, but for `forgotten/` after `snapshots/`.
-        let [index, snapshots] = ["index/", "snapshots/"].map(|folder| self.storage.begin_list(folder));
+        let Listings { index, snapshots, forgotten } = listings;
         let trash = (look == Look::AtAll).then(|| self.storage.begin_list("trash/"));
         self.refresh_index_of(index, &mut warnings, &mut Vec::new())?;
-        self.refresh_snapshots_of(snapshots, &mut warnings)?;
+        self.refresh_snapshots_of(snapshots, forgotten, &mut warnings)?;
         if let Some(trash) = trash {
             self.bad_marks(trash, &mut warnings)?;
         }
@@ -203,6 +222,8 @@ impl Inner {
                     }
                     // Deleted since it was listed.
                     Err(RepoError::Missing { .. }) => {}
+                    // A service that refuses one refuses all of the folder: nobody is served by storing everything anew.
+                    Err(error @ RepoError::Storage { .. }) if self.storage.is_far() => return Err(error),
                     Err(error) => damaged(error),
                 }
             }
@@ -245,12 +266,15 @@ impl Inner {
         &self,
         warnings: &mut Vec<Warning>,
     ) -> Result<HashSet<(SnapshotId, u64)>, RepoError> {
-        self.refresh_snapshots_of(Listing::later(&self.storage, "snapshots/"), warnings)
+        let [snapshots, forgotten] = self.storage.begin_lists(["snapshots/", "forgotten/"]);
+        self.refresh_snapshots_of(snapshots, forgotten, warnings)
     }
 
+    /// The listing of `forgotten/` begins after that of `snapshots/`.
     fn refresh_snapshots_of(
         &self,
         listing: Listing,
+        forgotten: Listing,
         warnings: &mut Vec<Warning>,
     ) -> Result<HashSet<(SnapshotId, u64)>, RepoError> {
         let _one_at_a_time = super::lock(&self.refreshing);
@@ -265,7 +289,7 @@ impl Inner {
         }
         // After the snapshots: what a collective tombstone made room for must not look as if it had none.
         if !faults::is_broken(Rule::ForgottenAfterSnapshots) {
-            self.refresh_forgotten(warnings)?;
+            self.refresh_forgotten_of(forgotten, warnings)?;
         }
         let mut gathered = HashSet::new();
         for id in listed.keys().map(|(id, _)| *id).collect::<HashSet<_>>() {

@@ -10,11 +10,13 @@ use crate::{
         names,
         object::{self, ObjectKind},
         parity::Percent,
-        storage::Created,
+        storage::{Created, Listing},
     },
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+
+const FOLDER: &str = "settings/";
 
 /// What is stored; members that only a newer program knows are carried over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +42,12 @@ struct Kept {
 
 impl Inner {
     fn kept_settings(&self) -> Result<Kept, RepoError> {
-        let listed = self.list_objects("settings/")?;
-        let numbers: BTreeSet<u64> = listed.iter().filter_map(|it| names::parse_flat("settings/", &it.name)).collect();
+        self.kept_settings_of(Listing::later(&self.storage, FOLDER))
+    }
+
+    fn kept_settings_of(&self, listing: Listing) -> Result<Kept, RepoError> {
+        let listed = self.objects_of(FOLDER, listing.get()?);
+        let numbers: BTreeSet<u64> = listed.iter().filter_map(|it| names::parse_flat(FOLDER, &it.name)).collect();
         let mut kept = Kept::default();
         for &number in numbers.iter().rev() {
             let path = format!("settings/{number}");
@@ -67,7 +73,17 @@ impl Inner {
 
     /// How much parity writers make.
     pub(in crate::repo) fn parity(&self) -> Result<Option<Percent>, RepoError> {
-        Ok(self.kept_settings()?.newest.and_then(|settings| Percent::new(settings.parity_percent)))
+        self.parity_of(self.begin_settings())
+    }
+
+    /// The listing that says how much that is.
+    pub(in crate::repo) fn begin_settings(&self) -> Listing {
+        self.storage.begin_list(FOLDER)
+    }
+
+    /// [`Self::parity`] of that listing.
+    pub(in crate::repo) fn parity_of(&self, listing: Listing) -> Result<Option<Percent>, RepoError> {
+        Ok(self.kept_settings_of(listing)?.newest.and_then(|settings| Percent::new(settings.parity_percent)))
     }
 }
 

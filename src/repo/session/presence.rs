@@ -7,7 +7,7 @@ use crate::repo::{
     faults::{self, Rule},
     lease::Mark,
 };
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// A set of pack numbers.
 #[derive(Debug, Default)]
@@ -45,7 +45,8 @@ pub(super) struct SessionPacks {
     reused: Bits,
     /// Names of the packs in `relied`, and of our own uploads before they have a number.
     relied_names: HashSet<ObjectName>,
-    own: HashSet<ObjectName>,
+    /// With their lengths.
+    own: HashMap<ObjectName, u64>,
     /// In a mark that this session honours, or unreadable; for good.
     absent: HashSet<ObjectName>,
     honoured: Vec<String>,
@@ -128,9 +129,9 @@ impl SessionPacks {
     }
 
     /// Relies on an own pack before it is uploaded.
-    pub fn rely_on_own(&mut self, name: ObjectName) {
+    pub fn rely_on_own(&mut self, name: ObjectName, bytes: u64) {
         self.relied_names.insert(name);
-        self.own.insert(name);
+        self.own.insert(name, bytes);
     }
 
     /// An own pack's index object is durable and imported.
@@ -163,7 +164,7 @@ impl SessionPacks {
     pub fn distrust(&mut self, packs: &[(PackNumber, ObjectName)]) -> Vec<(PackNumber, ObjectName)> {
         let mut relied = Vec::new();
         for &(number, name) in packs {
-            if self.own.contains(&name) || !self.absent.insert(name) {
+            if self.own.contains_key(&name) || !self.absent.insert(name) {
                 continue;
             }
             self.relied.unset(number);
@@ -191,7 +192,12 @@ impl SessionPacks {
 
     /// Packs relied on that others uploaded.
     pub fn relied_on_others(&self) -> Vec<ObjectName> {
-        self.relied_names.difference(&self.own).copied().collect()
+        self.relied_names.iter().filter(|name| !self.own.contains_key(*name)).copied().collect()
+    }
+
+    /// What this session stored itself, with lengths.
+    pub fn own(&self) -> HashMap<ObjectName, u64> {
+        self.own.clone()
     }
 }
 
@@ -265,7 +271,7 @@ mod tests {
     #[test]
     fn own_packs_are_relied_on_before_and_after_they_have_a_number() {
         let mut presence = presence(vec![], &[], &[]);
-        presence.rely_on_own(name(1));
+        presence.rely_on_own(name(1), 1);
         assert!(!presence.judge(vec![mark("m", &[1])]));
         presence.own_is_indexed(X.0);
         assert!(presence.rely(&[X]));
@@ -284,7 +290,7 @@ mod tests {
         assert!(presence.rely(&[X, Y]), "another pack that holds the chunk will do");
         assert_eq!(presence.relied_on_others(), [name(2)]);
         assert!(presence.judge(vec![mark("m1", &[1])]), "nothing is relied on in it any more");
-        presence.rely_on_own(name(3));
+        presence.rely_on_own(name(3), 1);
         assert_eq!(presence.distrust(&[X, (PackNumber(3), name(3))]), []);
     }
 

@@ -200,7 +200,7 @@ impl Work {
         if self.shared.has_failed() {
             return Ok(());
         }
-        lock(&self.shared.presence).rely_on_own(sealed.name);
+        lock(&self.shared.presence).rely_on_own(sealed.name, sealed.bytes.len() as u64);
         let class = match sealed.kind {
             PackKind::Metadata => Class::Metadata,
             PackKind::Data => Class::Data,

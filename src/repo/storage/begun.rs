@@ -164,6 +164,31 @@ impl Storage {
         listing
     }
 
+    /// Begins to list these, each when the one before is done; where storage is near, lists when it is asked for.
+    #[must_use]
+    pub fn begin_lists<const N: usize>(&self, prefixes: [&str; N]) -> [Listing; N] {
+        let mut listings = prefixes.map(|prefix| Listing::later(self, prefix));
+        if self.is_far() {
+            let mut before = None;
+            for listing in &mut listings {
+                let (storage, prefix) = (self.clone(), listing.prefix.clone());
+                let (done, next) = mpsc::sync_channel::<()>(1);
+                let after = before.replace(next);
+                let begun = Soon::begin(move || {
+                    if let Some(after) = after {
+                        // Whatever came of it: an error there is told by whoever asks for that one.
+                        let _ = after.recv();
+                    }
+                    let listed = storage.list(&prefix);
+                    let _ = done.send(());
+                    listed
+                });
+                listing.soon = begun.ok();
+            }
+        }
+        listings
+    }
+
     /// Begins to read a range; where storage is near, reads when it is asked for.
     #[must_use]
     pub fn begin_read(&self, name: &str, range: Range<u64>) -> Begun {

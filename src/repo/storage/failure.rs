@@ -121,6 +121,24 @@ pub(super) fn io_error(error: opendal::Error, secrets: &Secrets) -> io::Error {
     io::Error::new(kind, secrets.hide(&shortened(&text)))
 }
 
+/// A refusal of a service with the right that lacks, and where: nobody can tell that from the name of one object.
+pub(super) fn with_the_right(operation: &str, object: &str, error: io::Error) -> io::Error {
+    let text = error.to_string();
+    let is_told = HINTS.iter().any(|(_, hint)| text.starts_with(hint));
+    if error.kind() != ErrorKind::PermissionDenied || error.raw_os_error().is_some() || is_told {
+        return error;
+    }
+    let right = match operation {
+        "reading" => "read objects (s3:GetObject)",
+        "creating" => "create objects (s3:PutObject)",
+        "deleting" => "delete objects (s3:DeleteObject)",
+        "listing" => "list objects (s3:ListBucket)",
+        _ => return error,
+    };
+    let folder = object.split_once('/').map_or_else(|| object.to_owned(), |(folder, _)| format!("{folder}/"));
+    io::Error::new(error.kind(), format!("these credentials may not {right} at `{folder}` ({text})"))
+}
+
 /// Some services answer with whole pages.
 fn shortened(text: &str) -> String {
     const MOST: usize = 1000;
@@ -178,5 +196,28 @@ mod tests {
     fn a_page_of_html_is_cut() {
         let error = Error::new(OpendalKind::Unexpected, "<p>é</p>".repeat(1000));
         assert!(io_error(error, &Secrets::default()).to_string().len() < 1100);
+    }
+
+    #[test]
+    fn a_refusal_names_the_right_and_the_place() {
+        let refused = || io::Error::new(ErrorKind::PermissionDenied, "PermissionDenied: AccessDenied");
+        let told = with_the_right("creating", "packs/ab/abcd", refused());
+        assert_eq!(told.kind(), ErrorKind::PermissionDenied);
+        let told = told.to_string();
+        assert!(
+            told.contains("may not create objects (s3:PutObject) at `packs/`") && told.contains("AccessDenied"),
+            "{told}"
+        );
+        let told = with_the_right("listing", "snapshots/", refused()).to_string();
+        assert!(told.contains("list objects (s3:ListBucket) at `snapshots/`"), "{told}");
+        let told = with_the_right("reading", "rekeep.json", refused()).to_string();
+        assert!(told.contains("at `rekeep.json`"), "{told}");
+        // What the system says of a file, what is said better already, and other failures stay as they are.
+        let of_system = io::Error::from_raw_os_error(13);
+        assert_eq!(with_the_right("reading", "index/x", of_system).raw_os_error(), Some(13));
+        let expired = io::Error::new(ErrorKind::PermissionDenied, "the credentials have expired (x)");
+        assert_eq!(with_the_right("listing", "index/", expired).to_string(), "the credentials have expired (x)");
+        let other = io::Error::new(ErrorKind::TimedOut, "late");
+        assert_eq!(with_the_right("listing", "index/", other).to_string(), "late");
     }
 }

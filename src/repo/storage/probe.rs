@@ -170,6 +170,6 @@ impl Trial<'_> {
 
     /// Whether everything could be deleted.
     fn clear(&self) -> bool {
-        self.made.iter().all(|name| self.storage.delete(name).is_ok())
+        self.storage.delete_each(&self.made).iter().all(Result::is_ok)
     }
 }

@@ -134,10 +134,8 @@ impl Storage {
         } else {
             Ok(())
         };
-        for name in &made {
-            // What may not be deleted is removed by a prune that may.
-            let _ = self.delete(name);
-        }
+        // What may not be deleted is removed by a prune that may.
+        drop(self.delete_each(&made));
         measured.map(|()| speed)
     }
 

@@ -16,8 +16,6 @@ use std::{
 pub struct Request {
     /// `GET`, `PUT` …
     pub verb: String,
-    /// The path with its query.
-    pub target: String,
     pub began: Instant,
     pub ended: Instant,
 }
@@ -148,8 +146,8 @@ fn serve(mut client: &TcpStream, server: u16, delay: &AtomicU64, passed: &Mutex<
     let mut from_server = BufReader::with_capacity(1 << 16, upstream.try_clone()?);
     while let Some(request) = head(&mut from_client)? {
         let began = Instant::now();
-        let mut words = request.lines.first().map_or("", String::as_str).split(' ').map(str::to_owned);
-        let (verb, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let first = request.lines.first().map_or("", String::as_str);
+        let verb = first.split(' ').next().unwrap_or_default().to_owned();
         std::thread::sleep(Duration::from_millis(delay.load(Ordering::Relaxed)));
         if request.expects {
             client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
@@ -166,7 +164,7 @@ fn serve(mut client: &TcpStream, server: u16, delay: &AtomicU64, passed: &Mutex<
             }
             body(&mut from_server, &mut client, &answer)?;
         }
-        let passed_on = Request { verb, target, began, ended: Instant::now() };
+        let passed_on = Request { verb, began, ended: Instant::now() };
         passed.lock().unwrap_or_else(PoisonError::into_inner).push(passed_on);
     }
     Ok(())

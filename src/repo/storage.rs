@@ -418,6 +418,11 @@ impl Storage {
         self.backend.promises().conditional_create
     }
 
+    /// Whether a listing may be believed as far as its kind goes.
+    fn claims_listings(&self) -> bool {
+        self.backend.promises().prompt_listing
+    }
+
     /// How far the server's clock is ahead of ours, if it has told its time.
     #[must_use]
     pub fn clock_offset_millis(&self) -> Option<i64> {

@@ -4,6 +4,7 @@
 
 mod able;
 mod reserve;
+mod shared;
 
 #[cfg(test)]
 pub(super) use able::rename_new;
@@ -47,6 +48,8 @@ pub(super) struct LocalBackend {
     /// Folders that this process has made sure are durable.
     durable: Mutex<HashSet<PathBuf>>,
     able: Able,
+    /// Whether listings there may be some time old, once that was asked.
+    remembers: OnceLock<bool>,
     /// Whether a repository was seen here.
     is_seen: AtomicBool,
 }
@@ -61,6 +64,7 @@ impl LocalBackend {
             operator: OnceLock::new(),
             durable: Mutex::default(),
             able: Able::default(),
+            remembers: OnceLock::new(),
             is_seen: AtomicBool::new(false),
         }
     }
@@ -240,7 +244,8 @@ impl Backend for LocalBackend {
     }
 
     fn promises(&self) -> Promises {
-        Promises { conditional_create: self.able.creates_once(), prompt_listing: true }
+        let remembers = *self.remembers.get_or_init(|| shared::remembers_listings(&self.root));
+        Promises { conditional_create: self.able.creates_once(), prompt_listing: !remembers }
     }
 
     /// How a file gets its name is known after one has: in `tmp/`, where it is in nobody's way.

@@ -57,7 +57,12 @@ pub(super) fn probe(storage: &Storage) -> Result<Verdict, RepoError> {
     let tried = trial.run();
     let deletes = trial.clear();
     let (whole, conditional_create, listed) = tried?;
-    let mut prompt_listing = listed;
+    let mut prompt_listing = listed && storage.claims_listings();
+    if !storage.claims_listings() {
+        trial
+            .findings
+            .push("the file system is shared, and may list for a while what others have changed since".to_owned());
+    }
     if deletes && !storage.list(&trial.folder)?.is_empty() {
         prompt_listing = false;
         trial.findings.push("a listing shows what was deleted before it began".to_owned());

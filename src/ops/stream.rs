@@ -8,7 +8,7 @@ use crate::{
     layer::{JournalWriter, Layer, LayerContext, LayerError, Stack},
     record::{ChangeBatch, KeyCodec, Timestamp},
     repo::{
-        Capability, ChunkId, Manifest, RepoError, Repository, Snapshot, SnapshotId, WriteOptions, WriteSession,
+        By, Capability, ChunkId, Manifest, RepoError, Repository, Snapshot, SnapshotId, WriteOptions, WriteSession,
         carried::Carried,
         manifest::{Asked, Collection, Content, JOURNAL_FEATURE, Kind, LayerRef, Moments, PROGRAM, SourceId, Stats},
         session::SessionTiming,
@@ -515,11 +515,13 @@ fn parent_of(
     if !options.join {
         return Ok(None);
     }
-    let its = |snapshot: &Snapshot| match options.parent {
-        Some(parent) => snapshot.id == parent,
-        None => snapshot.source().is_same(&source.source) && snapshot.content.scope == source.scope,
+    let found = if let Some(parent) = options.parent {
+        repo.snapshot(&parent)?
+    } else {
+        let is_its = |it: &Snapshot| it.source().is_same(&source.source) && it.content.scope == source.scope;
+        repo.last(By::Source(&source.source), Some(&source.scope), &is_its)?
     };
-    let Some(parent) = repo.snapshots()?.into_iter().rfind(its) else {
+    let Some(parent) = found else {
         return match options.parent {
             Some(parent) => Err(RepoError::NoSnapshot { name: parent.to_string() }.into()),
             None => Ok(None),

@@ -278,9 +278,10 @@ impl Repository {
     /// [`RepoError`] if storage cannot be listed.
     pub fn checkpoints(&self) -> Result<(Vec<Checkpoint>, Vec<String>), RepoError> {
         let (mut checkpoints, mut problems) = (Vec::new(), Vec::new());
-        let committed = self.inner.committed_leases()?;
         for (lease, numbers) in self.inner.checkpoint_numbers()? {
-            let Some(newest) = numbers.last().filter(|_| !committed.contains(&lease)) else { continue };
+            let of_lease = self.inner.catalog.revisions_of(&lease)?;
+            let is_committed = of_lease.iter().any(|it| it.kind != RevisionKind::Void);
+            let Some(newest) = numbers.last().filter(|_| !is_committed) else { continue };
             match self.inner.read_checkpoint(&lease, *newest) {
                 Ok(checkpoint) => checkpoints.push(checkpoint),
                 // Tidied away since it was listed.

@@ -4,6 +4,7 @@ mod ahead;
 mod chunks;
 pub(super) mod doubt;
 pub(super) mod forgotten;
+mod heads;
 mod listed;
 mod lost;
 mod objects;
@@ -21,6 +22,7 @@ pub(super) mod testing;
 mod tests;
 
 pub use doubt::Doubtful;
+pub use heads::{By, Head};
 pub use listed::PacksListed;
 pub use lost::Lost;
 pub use objects::{ObjectsCheck, ObjectsProgress};
@@ -53,6 +55,9 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, OnceLock},
 };
+
+/// So many snapshots are looked up one by one, and more in one go.
+const FEW: usize = 64;
 
 /// How a repository is made.
 #[derive(Debug, Clone)]
@@ -328,11 +333,7 @@ impl Repository {
 
     /// What [`Self::listing`] follows from, as of the last refresh, in a hash: where that is the same, so is the listing.
     pub fn listing_hash(&self) -> Result<[u8; 32], RepoError> {
-        let mut hasher = blake3::Hasher::new();
-        for (id, revision, kind) in self.inner.catalog.revision_kinds()? {
-            hasher.update(&id.0).update(&revision.to_le_bytes()).update(&[kind as u8]);
-        }
-        Ok(*hasher.finalize().as_bytes())
+        Ok(*self.inner.revisions_known()?.as_bytes())
     }
 
     /// One snapshot as it counts, as of the last refresh.
@@ -355,9 +356,15 @@ impl Repository {
     /// left as it is. Cheap as long as nobody has revised one.
     pub fn newest_of<'a>(&self, chosen: &'a [Snapshot]) -> Result<Cow<'a, [Snapshot]>, RepoError> {
         let mut highest: HashMap<SnapshotId, u64> = HashMap::new();
-        for (id, revision, _) in self.inner.catalog.revision_kinds()? {
-            // Highest first.
-            highest.entry(id).or_insert(revision);
+        if chosen.len() <= FEW {
+            for it in chosen {
+                highest.extend(self.inner.catalog.highest_revision(&it.id)?.map(|revision| (it.id, revision)));
+            }
+        } else {
+            for (id, revision, _) in self.inner.catalog.revision_kinds()? {
+                // Highest first.
+                highest.entry(id).or_insert(revision);
+            }
         }
         if chosen.iter().all(|it| highest.get(&it.id).is_none_or(|highest| *highest <= it.revision)) {
             return Ok(Cow::Borrowed(chosen));

@@ -4,7 +4,7 @@
 
 use super::storage::Sea;
 use rekeep::repo::{
-    ChunkId, ObjectName, Repository, Snapshot, SnapshotId,
+    By, ChunkId, ObjectName, Repository, Snapshot, SnapshotId,
     pruner::{LayerWalk, flat::Flat},
 };
 use std::{
@@ -48,6 +48,10 @@ impl Checker {
     pub fn snapshots_changed(&mut self, sea: &Sea) -> Result<(), String> {
         self.repo.refresh().map_err(|error| error.to_string())?;
         let snapshots = self.repo.snapshots().map_err(|error| error.to_string())?;
+        let heads = self.repo.heads(By::All, None).map_err(|error| error.to_string())?;
+        if !heads.iter().map(|it| (it.id, it.revision)).eq(snapshots.iter().map(|it| (it.id, it.revision))) {
+            return Err(format!("heads say {heads:?}, which is not what counts"));
+        }
         let standing: HashSet<SnapshotId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
         let gone: Vec<SnapshotId> = self.needs.keys().filter(|id| !standing.contains(id)).copied().collect();
         for id in gone {

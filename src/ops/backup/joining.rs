@@ -190,15 +190,14 @@ pub(super) fn is_sweep_due(repo: &Repository, parent: Option<&Snapshot>, sweep: 
         Sweep::Never => return Ok(false),
         Sweep::Every(every) => every,
     };
-    let snapshots = repo.snapshots()?;
-    let (mut unswept, mut at) = (0, parent);
+    let (mut unswept, mut at) = (0, parent.cloned());
     while let Some(snapshot) = at {
         let coverage = || snapshot.collections.iter().flat_map(|collection| &collection.coverage);
         if unswept + 1 >= every || coverage().all(|part| part.deletions_as_of.is_none()) {
             break;
         }
         unswept += 1;
-        at = snapshot.content.parent.and_then(|id| snapshots.iter().find(|other| other.id == id));
+        at = snapshot.content.parent.map_or(Ok(None), |id| repo.snapshot(&id))?;
     }
     Ok(unswept + 1 >= every)
 }

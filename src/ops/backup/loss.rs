@@ -11,7 +11,7 @@ use crate::{
         select::{newest_first, scope},
     },
     repo::{
-        Repository, Snapshot,
+        By, Repository, Snapshot,
         manifest::{Kind, SourceId},
     },
     report::{ErrorKind, Remedy},
@@ -82,13 +82,22 @@ pub(super) fn judge(
     let before = if let (ParentChoice::Id(_), Some(parent)) = (&options.parent, parent) {
         Some(parent.clone())
     } else {
-        let snapshots = repo.snapshots()?;
-        // What a stream committed is not counted.
-        let is_its = |s: &&Snapshot| s.source().is_same(source) && s.content.kind != Kind::Journal;
-        let newest = || newest_first(&snapshots, session.start().max(repo.clock().now())).filter(is_its);
-        // Everything that was never asked for before holds at least what a part of it held.
-        let of_scope = newest().find(|s| s.content.scope == scope);
-        of_scope.or_else(|| newest().next().filter(|_| scope::is_of_everything(scope))).cloned()
+        let newest = |scope| -> Result<Option<Snapshot>, OpsError> {
+            let heads = repo.heads(By::Source(source), scope)?;
+            for head in newest_first(&heads, session.start().max(repo.clock().now())) {
+                // What a stream committed is not counted.
+                let found = if head.kind == Kind::Journal { None } else { repo.snapshot(&head.id)? };
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+            Ok(None)
+        };
+        match newest(Some(scope))? {
+            // Everything that was never asked for before holds at least what a part of it held.
+            None if scope::is_of_everything(scope) => newest(None)?,
+            found => found,
+        }
     };
     let Some(before) = before else { return Ok(fine) };
     let change = Change {

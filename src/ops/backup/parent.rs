@@ -6,7 +6,7 @@ use crate::{
     ops::{OpsError, Progress, select::newest_first},
     record::{KeyRange, Timestamp},
     repo::{
-        ChunkId, RepoError, Repository, Snapshot, SnapshotId, WriteSession,
+        By, ChunkId, RepoError, Repository, Snapshot, SnapshotId, WriteSession,
         manifest::{Kind, SourceId},
     },
     report::{ErrorKind, Warning, WarningKind},
@@ -53,26 +53,25 @@ impl<'a> Chooser<'a> {
 
     /// The newest snapshot of the same identity and scope all of whose chunks are present; or the one asked for.
     pub(super) fn choose(&mut self) -> Result<Option<Snapshot>, OpsError> {
-        let snapshots = self.repo.snapshots()?;
         match &self.options.parent {
             ParentChoice::None => Ok(None),
-            ParentChoice::Id(prefix) => self.by_prefix(&snapshots, prefix).map(Some),
+            ParentChoice::Id(prefix) => self.by_prefix(prefix).map(Some),
             ParentChoice::Auto if self.rejoined >= MAX_REFUSED => Ok(None),
             ParentChoice::Auto => {
-                for candidate in newest_first(&snapshots, self.now) {
+                let heads = self.repo.heads(By::Source(self.source), Some(self.scope))?;
+                for head in newest_first(&heads, self.now) {
                     // A differential run reads what changed since everything was read.
-                    let is_kind = self.options.ask != Ask::Differential || candidate.content.kind == Kind::Full;
+                    let is_kind = self.options.ask != Ask::Differential || head.kind == Kind::Full;
                     // What a stream committed is not counted, and was not compared with the source.
-                    if !is_kind
-                        || candidate.content.kind == Kind::Journal
-                        || !self.is_same_source(candidate)
-                        || self.refused.contains(&candidate.id)
-                    {
+                    if !is_kind || head.kind == Kind::Journal || self.refused.contains(&head.id) {
                         continue;
                     }
-                    match self.unfit(candidate)? {
-                        None => return Ok(Some(candidate.clone())),
-                        Some(why) => self.pass_over(candidate, &why),
+                    let Some(candidate) = self.repo.snapshot(&head.id)?.filter(|it| self.is_same_source(it)) else {
+                        continue;
+                    };
+                    match self.unfit(&candidate)? {
+                        None => return Ok(Some(candidate)),
+                        Some(why) => self.pass_over(&candidate, &why),
                     }
                 }
                 Ok(None)
@@ -86,21 +85,30 @@ impl<'a> Chooser<'a> {
 
     /// Whether there is any snapshot of the source, or the caller said what it is to be compared with.
     pub(super) fn knows_source(&self) -> Result<bool, OpsError> {
-        Ok(self.options.parent != ParentChoice::Auto
-            || self.repo.snapshots()?.iter().any(|s| s.source().is_same(self.source)))
+        Ok(self.options.parent != ParentChoice::Auto || !self.repo.heads(By::Source(self.source), None)?.is_empty())
     }
 
     /// A source under another name that looks like this one: the same place on another host, or the same URL, which leads
     /// elsewhere now.
     pub(super) fn looks_like(&self) -> Result<Option<Warning>, OpsError> {
-        let snapshots = self.repo.snapshots()?;
         let own = self.source;
         let is_alike = |its: &SourceId| {
             let same_place = its.local_name() == own.local_name() && its.host != own.host;
             let same_url = !own.url.is_empty() && its.url == own.url && its.host == own.host;
             its.connector == own.connector && (same_place || same_url)
         };
-        let alike = newest_first(&snapshots, self.now).find(|s| is_alike(s.source()));
+        let mut heads = self.repo.heads(By::Place(own), None)?;
+        if !own.url.is_empty() {
+            heads.extend(self.repo.heads(By::Url(own), None)?);
+        }
+        heads.sort_by_key(|head| (head.end, head.id));
+        let mut alike = None;
+        for head in newest_first(&heads, self.now) {
+            alike = self.repo.snapshot(&head.id)?.filter(|it| is_alike(it.source()));
+            if alike.is_some() {
+                break;
+            }
+        }
         Ok(alike.map(|snapshot| {
             let its = snapshot.source();
             let words = format!(
@@ -165,9 +173,14 @@ impl<'a> Chooser<'a> {
         self.progress.warn(WarningKind::ParentPassedOver, id, words);
     }
 
-    fn by_prefix(&self, snapshots: &[Snapshot], prefix: &str) -> Result<Snapshot, OpsError> {
-        let mut found = snapshots.iter().filter(|s| s.id.to_string().starts_with(prefix));
-        let (Some(parent), None) = (found.next(), found.next()) else {
+    fn by_prefix(&self, prefix: &str) -> Result<Snapshot, OpsError> {
+        let heads = self.repo.heads(By::All, None)?;
+        let mut found = heads.iter().filter(|head| head.id.to_string().starts_with(prefix));
+        let parent = match (found.next(), found.next()) {
+            (Some(head), None) => self.repo.snapshot(&head.id)?,
+            _ => None,
+        };
+        let Some(parent) = parent else {
             let words = format!("the parent {prefix} names no snapshot, or more than one");
             return Err(OpsError::refused(ErrorKind::Ambiguous, words));
         };
@@ -189,8 +202,8 @@ impl<'a> Chooser<'a> {
                 if parent.content.scope_note.is_empty() { "everything" } else { &parent.content.scope_note }
             )));
         }
-        match self.unfit(parent)? {
-            None => Ok(parent.clone()),
+        match self.unfit(&parent)? {
+            None => Ok(parent),
             Some(why) => Err(OpsError::Failed(format!("the parent {prefix} cannot be used: {why}"))),
         }
     }

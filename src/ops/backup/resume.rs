@@ -13,7 +13,8 @@ use crate::{
     ops::{OpsError, Progress},
     record::Timestamp,
     repo::{
-        Checkpoint, ChunkId, ChunkKind, ChunkReader, RepoError, Repository, SnapshotId, WriteSession, checkpoint::Span,
+        By, Checkpoint, ChunkId, ChunkKind, ChunkReader, RepoError, Repository, SnapshotId, WriteSession,
+        checkpoint::Span,
     },
     report::{ErrorKind, WarningKind},
 };
@@ -63,7 +64,15 @@ impl Finder<'_> {
             !is_own && it.source.connector == ground.source.connector && it.source.name == ground.source.name
         });
         found.sort_by_key(|it| std::cmp::Reverse((it.time, it.lease)));
-        let snapshots = if found.is_empty() { Vec::new() } else { self.repo.snapshots()? };
+        let heads = match found.iter().map(|it| it.time).min() {
+            None => Vec::new(),
+            Some(oldest) => {
+                let mut heads = self.repo.heads(By::Source(&ground.source), Some(&ground.scope))?;
+                heads.retain(|head| head.end >= oldest);
+                heads
+            }
+        };
+        let snapshots = self.repo.open_heads(&heads)?;
         let mut why_not = None;
         for checkpoint in found {
             let reason = match self.mismatch(&checkpoint, ground) {

@@ -4,7 +4,7 @@
 use crate::{
     ops::Progress,
     record::Timestamp,
-    repo::Snapshot,
+    repo::{Head, Snapshot},
     report::{Warning, WarningKind},
 };
 
@@ -38,7 +38,7 @@ pub(super) fn present<'s>(snapshots: Vec<&'s Snapshot>, now: Timestamp, progress
 }
 
 /// The newest first; those that end in the future behind all others.
-pub(in crate::ops) fn newest_first(snapshots: &[Snapshot], now: Timestamp) -> impl Iterator<Item = &Snapshot> {
-    let of = move |ahead| snapshots.iter().rev().filter(move |s| is_ahead(s.content.end, now) == ahead);
+pub(in crate::ops) fn newest_first(heads: &[Head], now: Timestamp) -> impl Iterator<Item = &Head> {
+    let of = move |ahead| heads.iter().rev().filter(move |head| is_ahead(head.end, now) == ahead);
     of(false).chain(of(true))
 }

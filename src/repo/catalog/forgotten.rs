@@ -28,6 +28,13 @@ impl Catalog {
         })
     }
 
+    /// Whether there is any collective tombstone.
+    pub fn has_gathered(&self) -> Result<bool, RepoError> {
+        self.read(|connection| {
+            connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM forgotten)")?.query_row([], |row| row.get(0))
+        })
+    }
+
     /// Whether a collective tombstone names it.
     pub fn is_gathered(&self, snapshot: &SnapshotId) -> Result<bool, RepoError> {
         self.read(|connection| {

@@ -6,6 +6,7 @@
 //! a long look-up stops those who look for chunks.
 
 mod forgotten;
+mod heads;
 mod import;
 mod known;
 mod layers;
@@ -15,6 +16,7 @@ mod small;
 mod survey;
 mod uses;
 
+pub use heads::{Generation, HeadRow, Settled, Word};
 pub use import::{Described, IndexImport};
 pub use known::KnownPacks;
 pub use lookup::{ChunkPlace, FoundPacks, IndexedPackInfo, PackNumber};
@@ -32,7 +34,7 @@ use std::{
 use tempfile::TempDir;
 
 /// The schema's number; a file with any other is rebuilt.
-const SCHEMA_VERSION: i64 = 5;
+const SCHEMA_VERSION: i64 = 6;
 
 /// Connections for looking up that are kept open: as many as look up at once are opened.
 const MAX_IDLE: usize = 8;
@@ -58,8 +60,19 @@ CREATE TABLE places (
 CREATE INDEX places_by_chunk ON places (chunk);
 CREATE TABLE pack_uses (pack INTEGER PRIMARY KEY, uses BLOB NOT NULL);
 CREATE TABLE revisions (
-    snapshot BLOB NOT NULL, revision INTEGER NOT NULL, kind INTEGER NOT NULL, sealed BLOB NOT NULL,
-    gone INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (snapshot, revision)) WITHOUT ROWID;
+    snapshot BLOB NOT NULL, revision INTEGER NOT NULL, kind INTEGER NOT NULL, gone INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (snapshot, revision));
+CREATE INDEX revision_names ON revisions (snapshot, revision DESC, kind, gone, bytes);
+CREATE TABLE heads (
+    snapshot BLOB PRIMARY KEY, revision INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL,
+    kind INTEGER NOT NULL, scope BLOB NOT NULL, squash BLOB) WITHOUT ROWID;
+CREATE INDEX heads_by_squash ON heads (squash) WHERE squash IS NOT NULL;
+CREATE TABLE head_words (
+    word BLOB NOT NULL, end INTEGER NOT NULL, snapshot BLOB NOT NULL, PRIMARY KEY (word, end, snapshot)) WITHOUT ROWID;
+CREATE INDEX head_words_by_snapshot ON head_words (snapshot);
+CREATE TABLE unsettled (snapshot BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE generation (number INTEGER NOT NULL, file BLOB NOT NULL);
+INSERT INTO generation VALUES (0, randomblob(16));
 CREATE TABLE forgotten_objects (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE forgotten (snapshot BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE layers (id BLOB PRIMARY KEY, chunks BLOB NOT NULL) WITHOUT ROWID;
@@ -235,6 +248,10 @@ fn check(connection: &Connection) -> rusqlite::Result<()> {
         "places",
         "pack_uses",
         "revisions",
+        "heads",
+        "head_words",
+        "unsettled",
+        "generation",
         "forgotten",
         "layers",
         "layer_keys",

@@ -1,6 +1,6 @@
 //! The stored bytes of snapshot revisions, tombstones and voids, so that a listing of 1 000 known snapshots reads none.
 
-use super::Catalog;
+use super::{Catalog, heads};
 use crate::repo::{RepoError, SnapshotId};
 use rusqlite::params;
 
@@ -46,8 +46,7 @@ impl Catalog {
     /// All revisions that the catalog holds, without their bytes.
     pub fn revision_names(&self) -> Result<Vec<KnownRevision>, RepoError> {
         self.read(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT snapshot, revision, gone, length(sealed) FROM revisions")?;
+            let mut statement = connection.prepare_cached("SELECT snapshot, revision, gone, bytes FROM revisions")?;
             let names = statement.query_map([], |row| {
                 Ok(KnownRevision {
                     snapshot: SnapshotId(row.get(0)?),
@@ -136,15 +135,19 @@ impl Catalog {
             return Ok(());
         }
         self.write(|connection| {
+            let others = dropped.iter().map(|(id, _)| *id).chain(gone.iter().map(|(id, _, _)| *id));
+            heads::unsettle(connection, new.iter().map(|revision| revision.snapshot).chain(others))?;
             for revision in new {
                 connection
                     .prepare_cached(
-                        "INSERT OR REPLACE INTO revisions (snapshot, revision, kind, sealed) VALUES (?1, ?2, ?3, ?4)",
+                        "INSERT OR REPLACE INTO revisions (snapshot, revision, kind, bytes, sealed) \
+                         VALUES (?1, ?2, ?3, ?4, ?5)",
                     )?
                     .execute(params![
                         revision.snapshot.0,
                         revision.revision.cast_signed(),
                         revision.kind as u8,
+                        i64::try_from(revision.sealed.len()).unwrap_or(i64::MAX),
                         revision.sealed
                     ])?;
             }

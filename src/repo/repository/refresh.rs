@@ -292,9 +292,11 @@ impl Inner {
             self.refresh_forgotten_of(forgotten, warnings)?;
         }
         let mut gathered = HashSet::new();
-        for id in listed.keys().map(|(id, _)| *id).collect::<HashSet<_>>() {
-            if self.catalog.is_gathered(&id)? {
-                gathered.insert(id);
+        if self.catalog.has_gathered()? {
+            for id in listed.keys().map(|(id, _)| *id).collect::<HashSet<_>>() {
+                if self.catalog.is_gathered(&id)? {
+                    gathered.insert(id);
+                }
             }
         }
         listed.retain(|(id, _), _| !gathered.contains(id));

@@ -26,7 +26,7 @@ use crate::{
         },
         stream::StreamOptions,
     },
-    repo::{Repository, Snapshot},
+    repo::{By, Repository, Snapshot},
 };
 use clap::Args;
 use std::{
@@ -170,10 +170,9 @@ pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) 
     let read = AerospikeSource::new(&url, live.reached()?)?;
     let source = stream_source(&repo, read.identity(), read.scope(), &args.source, args.source_name.as_deref());
     let address = live.advertise.clone().unwrap_or_else(|| listener.address().to_string());
-    let all = repo.snapshots()?;
-    let its =
-        |snapshot: &&Snapshot| snapshot.source().is_same(&source.source) && snapshot.content.scope == source.scope;
-    let back = live.rewind.unwrap_or_else(|| rewind(&repo, all.iter().rfind(its)));
+    let its = |snapshot: &Snapshot| snapshot.source().is_same(&source.source) && snapshot.content.scope == source.scope;
+    let newest = repo.last(By::Source(&source.source), Some(&source.scope), &its)?;
+    let back = live.rewind.unwrap_or_else(|| rewind(&repo, newest.as_ref()));
     let center = center(address, Some(back))?;
     let options = LiveOptions {
         every: args.pace.every,

@@ -11,7 +11,7 @@ use crate::{
         stream::{Arrival, StreamCommit, StreamOptions},
     },
     record::{KeyCodec, Timestamp},
-    repo::{Snapshot, SnapshotId, manifest::Kind},
+    repo::{By, Snapshot, SnapshotId, manifest::Kind},
     report::WarningKind,
 };
 use serde_json::Value as Json;
@@ -57,7 +57,7 @@ pub(super) fn newest(logical: &Logical<'_>) -> Result<Option<Lineage>, OpsError>
             && snapshot.content.scope == source.scope
             && state_of(&snapshot.content.attributes).is_some_and(|state| state.slot == logical.options.slot)
     };
-    let found = logical.repo.snapshots()?.into_iter().rfind(its);
+    let found = logical.repo.last(By::Source(&source.source), Some(&source.scope), &its)?;
     Ok(found.as_ref().and_then(|found| Lineage::of(logical, found)))
 }
 

@@ -13,12 +13,13 @@ use crate::{
     ops::OpsError,
     record::Timestamp,
     repo::{
-        Repository, Snapshot,
+        By, Repository, Snapshot, SnapshotId,
         manifest::{Collection, Kind},
     },
     report::ErrorKind,
 };
 use serde_json::Value as Json;
+use std::collections::HashSet;
 
 /// The name of a backup in requests.
 fn key(routine: &str, full: bool, start: Timestamp, collection: &str) -> String {
@@ -73,12 +74,27 @@ impl<'k> Key<'k> {
 /// # Errors
 /// What the repository says.
 pub(super) fn of_routine(repo: &Repository, routine: &str, full: Option<bool>) -> Result<Vec<Snapshot>, OpsError> {
+    began_within(repo, routine, full, &|_| true)
+}
+
+/// [`of_routine`], of those that began at such times.
+fn began_within(
+    repo: &Repository,
+    routine: &str,
+    full: Option<bool>,
+    is_meant: &dyn Fn(Timestamp) -> bool,
+) -> Result<Vec<Snapshot>, OpsError> {
     let own = routine_tag(routine);
-    let is_its = |snapshot: &Snapshot| {
-        let tagged = |tag: &str| snapshot.tags.iter().any(|other| other == tag);
-        tagged(&own) && full.is_none_or(|full| tagged(type_tag(full)))
-    };
-    Ok(repo.snapshots()?.into_iter().filter(is_its).collect())
+    let mut heads = repo.heads(By::Tag(&own), None)?;
+    heads.retain(|head| is_meant(head.start));
+    if let Some(full) = full {
+        let of_type: HashSet<SnapshotId> =
+            repo.heads(By::Tag(type_tag(full)), None)?.into_iter().map(|head| head.id).collect();
+        heads.retain(|head| of_type.contains(&head.id));
+    }
+    let tagged = |snapshot: &Snapshot, tag: &str| snapshot.tags.iter().any(|other| other == tag);
+    let is_its = |it: &Snapshot| tagged(it, &own) && full.is_none_or(|full| tagged(it, type_tag(full)));
+    Ok(repo.open_heads(&heads)?.into_iter().filter(is_its).collect())
 }
 
 impl Service {
@@ -111,13 +127,10 @@ impl Service {
         }
         let Some(repo) = self.repository_of(&config, routine)? else { return Ok(Vec::new()) };
         let storage = storage_of(&config, routine);
-        let in_range = |snapshot: &&Snapshot| {
-            let start = snapshot.content.start;
-            from.is_none_or(|from| start >= from) && to.is_none_or(|to| start <= to)
-        };
-        let snapshots = of_routine(&repo, routine_name, Some(full))?;
+        let in_range = |start: Timestamp| from.is_none_or(|from| start >= from) && to.is_none_or(|to| start <= to);
+        let snapshots = began_within(&repo, routine_name, Some(full), &in_range)?;
         let encryption = encryption(&repo);
-        let details = snapshots.iter().filter(in_range).flat_map(|snapshot| {
+        let details = snapshots.iter().flat_map(|snapshot| {
             let one = |collection| details(routine_name, full, snapshot, collection, &storage, encryption);
             snapshot.collections.iter().map(one).collect::<Vec<_>>()
         });

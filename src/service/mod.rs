@@ -6,6 +6,7 @@
 
 mod audit;
 mod board;
+mod briefs;
 mod claim;
 pub mod config;
 mod console;
@@ -155,6 +156,7 @@ pub struct Service {
     /// Where scratch folders are made, if the configuration does not say it.
     scratch: PathBuf,
     places: Places,
+    briefs: briefs::Briefs,
     clock: Arc<dyn Clock>,
     desk: Mutex<Desk>,
     wake: Condvar,
@@ -185,6 +187,7 @@ impl Service {
             state,
             scratch: options.state.join("drills"),
             places,
+            briefs: briefs::Briefs::default(),
             clock: options.clock,
             desk: Mutex::new(desk),
             wake: Condvar::new(),

@@ -9,7 +9,7 @@ use crate::{
     ops::OpsError,
     record::{Clock, Timestamp},
     repo::{
-        InitOptions, OpenOptions, RepoError, Repository, Storage, Unlock,
+        By, InitOptions, OpenOptions, RepoError, Repository, Storage, Unlock,
         keys::{self, KdfParams},
         manifest::Kind,
         storage::StorageOptions,
@@ -353,7 +353,9 @@ impl Places {
 fn stream_ends(name: &str, repo: &Repository) -> Result<Vec<StreamEnd>, RepoError> {
     repo.refresh()?;
     let mut ends: BTreeMap<String, Timestamp> = BTreeMap::new();
-    for snapshot in repo.snapshots()?.iter().filter(|snapshot| snapshot.content.kind == Kind::Journal) {
+    let mut heads = repo.heads(By::All, None)?;
+    heads.retain(|head| head.kind == Kind::Journal);
+    for snapshot in repo.open_heads(&heads)? {
         let end = ends.entry(snapshot.source().name.clone()).or_insert(snapshot.content.end);
         *end = snapshot.content.end.max(*end);
     }

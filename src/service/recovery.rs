@@ -3,6 +3,7 @@
 
 use super::{
     Service, ServiceError,
+    briefs::Brief,
     config::{Config, Routine},
     job::{Job, JobState, NewJob, Work},
     keys::Caller,
@@ -84,7 +85,7 @@ pub struct DatasetBackup {
 struct Own {
     place: String,
     routine: String,
-    snapshot: Snapshot,
+    brief: Arc<Brief>,
 }
 
 /// A backup.
@@ -119,10 +120,6 @@ pub struct Backup {
 }
 
 /// The value of a tag `name=value`.
-fn tag<'s>(snapshot: &'s Snapshot, name: &str) -> Option<&'s str> {
-    snapshot.tags.iter().find_map(|tag| tag.strip_prefix(name)?.strip_prefix('='))
-}
-
 const fn status_of(state: JobState) -> &'static str {
     match state {
         JobState::Queued => "queued",
@@ -224,7 +221,12 @@ impl Service {
         let config = self.config();
         let mut by_name: BTreeMap<String, Backup> = BTreeMap::new();
         // Before snapshots: what a job is said to have made is listed then.
-        let jobs = self.state.jobs(&JobFilter { verb: Some("backup"), limit: 10_000, ..JobFilter::default() })?;
+        let jobs = self.state.jobs(&JobFilter {
+            verb: Some("backup"),
+            is_of_group: true,
+            limit: 10_000,
+            ..JobFilter::default()
+        })?;
         for (_, snapshots) in self.own_repositories(&config, caller)? {
             for own in &snapshots {
                 add_snapshot(&mut by_name, own);
@@ -275,24 +277,31 @@ impl Service {
                 Err(error) if error.kind() == ErrorKind::NoRepository => continue,
                 opened => opened?,
             };
-            let is_own = |snapshot: &Snapshot| {
-                let routine = tag(snapshot, "routine")?;
-                caller.may_routine(routine, tag(snapshot, "tenant")).then(|| routine.to_owned())
+            let own = |brief: &Arc<Brief>| {
+                let routine = brief.tag("routine")?;
+                let is_own = caller.may_routine(routine, brief.tag("tenant"));
+                is_own.then(|| Own { place: name.clone(), routine: routine.to_owned(), brief: Arc::clone(brief) })
             };
-            let snapshots = repo.snapshots().map_err(OpsError::from)?.into_iter();
-            let own = |snapshot| Some(Own { place: name.clone(), routine: is_own(&snapshot)?, snapshot });
-            let own = snapshots.filter_map(own).collect();
+            let own = self.briefs.of(&name, &repo)?.iter().filter_map(own).collect();
             all.push((repo, own));
         }
         Ok(all)
     }
 
     /// The snapshots of a backup, each with its repository and routine.
-    fn snapshots_of(&self, config: &Config, caller: &Caller, id: &str) -> Result<Vec<(Repository, Own)>, ServiceError> {
+    fn snapshots_of(
+        &self,
+        config: &Config,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<Vec<(Repository, Own, Snapshot)>, ServiceError> {
         let mut found = Vec::new();
-        for (repo, snapshots) in self.own_repositories(config, caller)? {
-            let its = snapshots.into_iter().filter(|own| name_of(&own.snapshot) == id);
-            found.extend(its.map(|own| (repo.clone(), own)));
+        for (repo, all) in self.own_repositories(config, caller)? {
+            for own in all.into_iter().filter(|own| name_of(&own.brief) == id) {
+                if let Some(snapshot) = repo.snapshot(&own.brief.id).map_err(OpsError::from)? {
+                    found.push((repo.clone(), own, snapshot));
+                }
+            }
         }
         if found.is_empty() {
             return Err(ServiceError::NotFound { what: "backup", name: id.to_owned() });
@@ -307,8 +316,8 @@ impl Service {
     pub(super) fn delete_backup(&self, caller: &Caller, id: &str) -> Result<(), ServiceError> {
         let config = self.config();
         let mut by_repo: BTreeMap<String, (Repository, Vec<Snapshot>)> = BTreeMap::new();
-        for (repo, own) in self.snapshots_of(&config, caller, id)? {
-            by_repo.entry(own.place).or_insert_with(|| (repo, Vec::new())).1.push(own.snapshot);
+        for (repo, own, snapshot) in self.snapshots_of(&config, caller, id)? {
+            by_repo.entry(own.place).or_insert_with(|| (repo, Vec::new())).1.push(snapshot);
         }
         let mut plans = Vec::new();
         for (repo, snapshots) in by_repo.into_values() {
@@ -338,12 +347,12 @@ impl Service {
         }
         let config = self.config();
         let snapshots = self.snapshots_of(&config, caller, id)?;
-        let names: BTreeSet<&String> = snapshots.iter().map(|(_, own)| &own.routine).collect();
+        let names: BTreeSet<&String> = snapshots.iter().map(|(_, own, _)| &own.routine).collect();
         if let Some(unknown) = request.dataset_mapping.keys().find(|name| !names.contains(name)) {
             return Err(ServiceError::NotFound { what: "dataset in this backup", name: unknown.clone() });
         }
         let mut plans: Vec<(String, String, RestorePlan)> = Vec::new();
-        for (_, Own { place, routine, snapshot }) in &snapshots {
+        for (_, Own { place, routine, .. }, snapshot) in &snapshots {
             let mapped = request.dataset_mapping.get(routine);
             if mapped.is_none() && !request.dataset_mapping.is_empty() && request.include.is_none() {
                 continue;
@@ -419,8 +428,8 @@ impl Service {
 }
 
 /// The backup that a snapshot belongs to: by itself, if nobody asked for several.
-fn name_of(snapshot: &Snapshot) -> String {
-    tag(snapshot, "backup").map_or_else(|| snapshot.id.to_string(), str::to_owned)
+fn name_of(brief: &Brief) -> String {
+    brief.tag("backup").map_or_else(|| brief.id.to_string(), str::to_owned)
 }
 
 fn empty(id: &str, kind: &str, description: Option<String>, tenant: Option<String>) -> Backup {
@@ -441,26 +450,25 @@ fn empty(id: &str, kind: &str, description: Option<String>, tenant: Option<Strin
 }
 
 fn add_snapshot(all: &mut BTreeMap<String, Backup>, own: &Own) {
-    let snapshot = &own.snapshot;
-    let name = name_of(snapshot);
-    let content = &snapshot.content;
-    let kind = tag(snapshot, "asked").or_else(|| tag(snapshot, "type")).unwrap_or("full");
+    let brief = &own.brief;
+    let name = name_of(brief);
+    let kind = brief.tag("asked").or_else(|| brief.tag("type")).unwrap_or("full");
     let backup = all.entry(name.clone()).or_insert_with(|| {
-        empty(&name, kind, tag(snapshot, "description").map(str::to_owned), tag(snapshot, "tenant").map(str::to_owned))
+        empty(&name, kind, brief.tag("description").map(str::to_owned), brief.tag("tenant").map(str::to_owned))
     });
-    backup.hold |= snapshot.hold;
-    let read = serde_json::to_value(content.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
+    backup.hold |= brief.hold;
+    let read = serde_json::to_value(brief.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
     backup.datasets.push(DatasetBackup {
         dataset_id: own.routine.clone(),
-        status: if content.complete { "completed" } else { "incomplete" },
+        status: if brief.complete { "completed" } else { "incomplete" },
         job: None,
-        snapshot: Some(snapshot.id.to_string()),
-        records: snapshot.collections.iter().map(|collection| collection.records).sum(),
-        size_bytes: snapshot.collections.iter().map(|collection| collection.bytes).sum(),
+        snapshot: Some(brief.id.to_string()),
+        records: brief.records,
+        size_bytes: brief.bytes,
         type_effective: read,
         error: None,
-        at: content.start,
-        ended: Some(content.end),
+        at: brief.start,
+        ended: Some(brief.end),
     });
 }
 

@@ -693,7 +693,7 @@ fn shown_outcome(outcome: &RestoreOutcome) -> Json {
 }
 
 fn find(repo: &Repository, id: &SnapshotId) -> Result<Snapshot, OpsError> {
-    let found = repo.snapshots()?.into_iter().find(|snapshot| snapshot.id == *id);
+    let found = repo.snapshot(id)?;
     found.ok_or_else(|| OpsError::refused(ErrorKind::NoSnapshot, format!("snapshot {} is gone", id.short())))
 }
 

@@ -383,3 +383,21 @@ fn a_restore_is_tried_out_written_and_proved() {
         assert!((400..500).contains(&answer.status) && answer.body.contains(words), "{odd:?}: {answer:?}");
     }
 }
+
+#[test]
+fn a_snapshot_that_is_forgotten_while_its_page_is_open_is_said_and_no_record_of_it_is_shown() {
+    let world = begun(ROUTINE, "");
+    let first = world.back_up("accounts", "full");
+    world.change(2, "two");
+    let second = world.back_up("accounts", "full");
+    let kept = second["snapshot"].as_str().unwrap();
+    let id = first["snapshot"].as_str().unwrap();
+    let own = format!("/console/sources/accounts/snapshots/{id}");
+    page(&world, &own);
+    world.ask("DELETE", &format!("/api/v1/backups/{id}"), None).is(204);
+    for path in [own.clone(), format!("{own}/records?collection=accounts")] {
+        let gone = open(&world, &path).is(404);
+        assert!(gone.body.contains("there is no snapshot"), "{path}: {}", gone.body);
+    }
+    until(|| Some(page(&world, "/console/sources/accounts")).filter(|page| page.contains(kept) && !page.contains(id)));
+}

@@ -4,7 +4,7 @@
 use crate::{
     ops::{OpsError, forget::Candidate},
     record::Timestamp,
-    repo::{Repository, Snapshot, SnapshotId, keys, manifest::Kind},
+    repo::{By, Repository, Snapshot, SnapshotId, keys, manifest::Kind},
     report::ErrorKind,
     service::{Service, config::Config, config::Routine, places::Where},
 };
@@ -34,6 +34,7 @@ const READERS: usize = 8;
 #[derive(Debug, Clone)]
 pub(super) struct Mark {
     pub(super) id: SnapshotId,
+    pub(super) revision: u64,
     pub(super) start: Timestamp,
     pub(super) end: Timestamp,
     pub(super) kind: Kind,
@@ -57,6 +58,7 @@ impl Mark {
         let (content, stats) = (&snapshot.content, &snapshot.content.stats);
         Self {
             id: snapshot.id,
+            revision: snapshot.revision,
             start: content.start,
             end: content.end,
             kind: content.kind,
@@ -95,6 +97,8 @@ struct Held {
     listed: Option<Instant>,
     /// What the marks follow from.
     hash: Option<[u8; 32]>,
+    /// Snapshots that no routine made, and their revisions.
+    others: Arc<HashMap<SnapshotId, u64>>,
     /// Why storage could not be listed.
     storage_error: Option<String>,
     is_reading: bool,
@@ -295,22 +299,49 @@ fn refresh(repo: &Repository) -> Result<(), OpsError> {
     Ok(())
 }
 
-/// What a repository holds. Manifests are opened again only where something has changed: that takes long where there are many.
+/// Snapshots that are opened at once.
+const OPENED: usize = 256;
+
+/// What a repository holds. Only what is new, or was revised, is opened: that takes long where there are many.
 fn marks(slot: &Slot, repo: &Repository) -> Result<Arc<ByRoutine>, OpsError> {
     let hash = repo.listing_hash()?;
-    {
+    let (before, others) = {
         let held = slot.held();
         if let Some(marks) = held.seen.marks.as_ref().filter(|_| held.hash == Some(hash)) {
             return Ok(Arc::clone(marks));
         }
-    }
+        (held.seen.marks.clone().unwrap_or_default(), Arc::clone(&held.others))
+    };
+    let known: HashMap<SnapshotId, (&String, &Mark)> =
+        before.iter().flat_map(|(routine, marks)| marks.iter().map(move |mark| (mark.id, (routine, mark)))).collect();
     let mut by_routine: HashMap<String, Vec<Mark>> = HashMap::new();
-    for snapshot in repo.snapshots()? {
-        if let Some(routine) = snapshot.tags.iter().find_map(|tag| tag.strip_prefix("routine=")) {
-            by_routine.entry(routine.to_owned()).or_default().push(Mark::of(&snapshot));
+    let mut others_now = HashMap::new();
+    let mut new = Vec::new();
+    for head in repo.heads(By::All, None)? {
+        if let Some((routine, mark)) = known.get(&head.id).filter(|(_, mark)| mark.revision == head.revision) {
+            by_routine.entry((*routine).clone()).or_default().push((*mark).clone());
+        } else if others.get(&head.id) == Some(&head.revision) {
+            others_now.insert(head.id, head.revision);
+        } else {
+            new.push(head);
         }
     }
-    let by_routine = by_routine.into_iter().map(|(routine, marks)| (routine, Arc::new(marks))).collect();
-    slot.held().hash = Some(hash);
+    for batch in new.chunks(OPENED) {
+        for snapshot in repo.open_heads(batch)? {
+            if let Some(routine) = snapshot.tags.iter().find_map(|tag| tag.strip_prefix("routine=")) {
+                by_routine.entry(routine.to_owned()).or_default().push(Mark::of(&snapshot));
+            } else {
+                others_now.insert(snapshot.id, snapshot.revision);
+            }
+        }
+    }
+    let in_order = |(routine, mut marks): (String, Vec<Mark>)| {
+        marks.sort_by_key(|mark| (mark.end, mark.id));
+        (routine, Arc::new(marks))
+    };
+    let by_routine = by_routine.into_iter().map(in_order).collect();
+    let mut held = slot.held();
+    held.hash = Some(hash);
+    held.others = Arc::new(others_now);
     Ok(Arc::new(by_routine))
 }

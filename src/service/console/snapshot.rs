@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     ops::OpsError,
-    repo::{Repository, Snapshot, SnapshotId, manifest::Collection},
+    repo::{Repository, Snapshot, manifest::Collection},
     report::ErrorKind,
-    service::{ServiceError, keys::Scope, places::Where, tags::routine_tag},
+    service::{ServiceError, keys::Scope, listing::of_routine, places::Where, tags::routine_tag},
 };
 use axum::{
     extract::{Path, State},
@@ -30,10 +30,10 @@ impl Console {
     /// # Errors
     /// [`ServiceError::NotFound`] if there is none of this name that belongs to the source.
     pub(super) fn snapshot(&self, source: &str, id: &str) -> Result<(Repository, Snapshot), ServiceError> {
-        let (repo, snapshots) = self.snapshots(source)?;
-        let wanted = id.parse::<SnapshotId>().ok();
-        let found = snapshots.into_iter().find(|snapshot| Some(snapshot.id) == wanted);
-        let found = found.ok_or_else(|| ServiceError::NotFound { what: "snapshot", name: id.to_owned() })?;
+        let repo = self.repository(source)?;
+        let none = || ServiceError::NotFound { what: "snapshot", name: id.to_owned() };
+        let found = repo.snapshot(&id.parse().map_err(|_| none())?).map_err(OpsError::from)?;
+        let found = found.filter(|snapshot| snapshot.tags.contains(&routine_tag(source))).ok_or_else(none)?;
         Ok((repo, found))
     }
 
@@ -42,18 +42,20 @@ impl Console {
     /// # Errors
     /// [`ServiceError::NotFound`] if there is no such source; what the repository says.
     pub(super) fn snapshots(&self, source: &str) -> Result<(Repository, Vec<Snapshot>), ServiceError> {
+        let repo = self.repository(source)?;
+        let snapshots = of_routine(&repo, source, None)?;
+        Ok((repo, snapshots))
+    }
+
+    fn repository(&self, source: &str) -> Result<Repository, ServiceError> {
         let config = self.service.config();
         let none = || ServiceError::NotFound { what: "source", name: source.to_owned() };
         let place = Where::of_routine(&config, config.routines.get(source).ok_or_else(none)?)?;
         let opened = self.service.places.ask(&config, &place);
-        let repo = opened.map_err(|error| match error.kind() {
+        opened.map_err(|error| match error.kind() {
             ErrorKind::NoRepository => ServiceError::NotFound { what: "backup of", name: source.to_owned() },
             _ => ServiceError::from(error),
-        })?;
-        let tag = routine_tag(source);
-        let mut snapshots = repo.snapshots().map_err(OpsError::from)?;
-        snapshots.retain(|snapshot| snapshot.tags.contains(&tag));
-        Ok((repo, snapshots))
+        })
     }
 }
 

@@ -96,6 +96,7 @@ pub(super) mod tests {
         let id = SnapshotId([number; 16]);
         Mark {
             id,
+            revision: 0,
             start: at,
             end: at,
             kind,

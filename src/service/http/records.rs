@@ -12,7 +12,7 @@ use crate::{
         select::parse_time,
     },
     record::{KeyCodec, Timestamp},
-    repo::{Repository, Snapshot},
+    repo::{By, Repository, Snapshot},
     service::{
         Service, ServiceError,
         keys::{Caller, Scope},
@@ -138,7 +138,17 @@ fn candidates(
         };
         // Whoever is bound to routines sees theirs; others see what the command made, too.
         let bound = !caller.may_all_routines() || source.is_some_and(|source| config.routines.contains_key(source));
-        let mut snapshots = repo.snapshots().map_err(OpsError::from)?;
+        let mut snapshots = if bound {
+            let mut heads = Vec::new();
+            for tag in &tags {
+                heads.extend(repo.heads(By::Tag(tag), None).map_err(OpsError::from)?);
+            }
+            heads.sort_by_key(|head| (head.end, head.id));
+            heads.dedup();
+            repo.open_heads(&heads).map_err(OpsError::from)?
+        } else {
+            repo.snapshots().map_err(OpsError::from)?
+        };
         snapshots.retain(|snapshot| {
             narrow.admits(snapshot) && (!bound || snapshot.tags.iter().any(|tag| tags.contains(tag)))
         });

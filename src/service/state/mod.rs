@@ -87,6 +87,8 @@ pub struct JobFilter {
     pub states: Vec<JobState>,
     /// Only with numbers below this one.
     pub before: Option<i64>,
+    /// Only backups that were asked for under a name of their own.
+    pub is_of_group: bool,
     /// At most so many.
     pub limit: u32,
 }
@@ -233,6 +235,10 @@ impl State {
         if !filter.states.is_empty() {
             let names: Vec<String> = filter.states.iter().map(|state| format!("'{}'", state.as_str())).collect();
             sql.push_str(&format!(" AND state IN ({})", names.join(", ")));
+        }
+        if filter.is_of_group {
+            // Jobs without a group do not mention one.
+            sql.push_str(" AND instr(work, '\"group\":\"') > 0");
         }
         sql.push_str(&format!(" ORDER BY id DESC LIMIT {}", filter.limit));
         let db = self.db();

@@ -16,7 +16,7 @@ use crate::{
     ops::{
         Narrow, OpsError, Progress,
         backup::{Ask, BackupOptions, BackupOutcome, backup, backup_chain},
-        forget::{self, Policy as Keep, time_zone},
+        forget::{self, time_zone},
         prune::PruneOptions,
         verify::{ReadData, VerifyOptions, verify},
     },
@@ -194,7 +194,7 @@ fn keep(
     let repo = service.places.open(config, &Where::of_routine(config, routine)?, false)?;
     // What others forgot meanwhile counts for nothing that is to be kept.
     repo.refresh()?.iter().for_each(|warning| progress.warning(warning));
-    let policy = Keep { full: retention.full, incremental: retention.incremental, ..Keep::default() };
+    let policy = retention.policy();
     let narrow = Narrow { tags: vec![routine_tag(name)], ..Narrow::default() };
     let plan = forget::plan_policy(&repo, &narrow, &policy, &time_zone(Some("UTC"))?)?;
     let count = plan.dropped().count() as u64;

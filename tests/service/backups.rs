@@ -146,6 +146,41 @@ fn retention_keeps_the_newest_fulls() {
 }
 
 #[test]
+fn incrementals_are_no_fulls_for_retention_though_everything_was_read() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    let text = std::fs::read_to_string(world.path("config.yml")).unwrap();
+    let kept = text.replace("  once:\n", "  once:\n    retention: { full: 2, incremental: 1 }\n");
+    std::fs::write(world.path("config.yml"), kept).unwrap();
+    world.start();
+    let made = |kind: &str| {
+        world.change(1, &format!("{kind} {}", world.get(&format!("/v1/backups/{kind}/accounts"))));
+        let kept = world.back_up("accounts", kind);
+        assert_eq!(kept["read"], "full", "each backup of this source reads everything");
+        // What retention decided stands once its job is over.
+        until(|| {
+            let jobs = world.get("/api/v1/jobs");
+            let jobs = jobs.as_array().or_else(|| jobs["jobs"].as_array()).unwrap().clone();
+            jobs.iter().all(|job| !["queued", "running"].contains(&job["state"].as_str().unwrap())).then_some(())
+        });
+        kept["timestamp"].clone()
+    };
+    let list = |kind: &str| -> Vec<serde_json::Value> {
+        let listed = world.get(&format!("/v1/backups/{kind}/accounts"));
+        listed.as_array().unwrap().iter().map(|it| it["timestamp"].clone()).collect()
+    };
+    let first = made("full");
+    let follow: Vec<_> = (0..3).map(|_| made("incremental")).collect();
+    let second = made("full");
+    assert_eq!(list("full"), [first, second.clone()], "two are to be kept, and there are two");
+    assert_eq!(list("incremental"), Vec::<serde_json::Value>::new(), "{follow:?} followed one that is not the newest");
+    let last = made("incremental");
+    let third = made("full");
+    assert_eq!(list("full"), [second, third]);
+    assert!(!list("incremental").contains(&last));
+}
+
+#[test]
 fn one_waits_and_can_be_withdrawn() {
     let mut world = World::new();
     world.configure(ROUTINE, "");

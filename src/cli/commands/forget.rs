@@ -142,6 +142,7 @@ impl RuleArgs {
             tags: self.tags.clone(),
             full: self.full,
             incremental: self.incremental,
+            full_tag: None,
             max_age: self.max_age.clone(),
             group_by: grouping,
             force,

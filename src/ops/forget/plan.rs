@@ -337,7 +337,14 @@ impl Rules<'_> {
     /// The newest fulls, and what follows them. `behind` is where partial snapshots stand for what came last.
     fn fulls(&self, members: &[usize], behind: usize, reasons: &mut [Vec<Reason>]) {
         let Some(wanted) = self.policy.full else { return };
-        let is_full = |index: &usize| self.all[*index].complete && self.all[*index].kind == Kind::Full;
+        let is_full = |index: &usize| {
+            let candidate = self.all[*index];
+            candidate.complete
+                && match &self.policy.full_tag {
+                    Some(tag) => candidate.tags.contains(tag),
+                    None => candidate.kind == Kind::Full,
+                }
+        };
         let fulls = members.iter().filter(|index| is_full(index)).count();
         let mut passed = 0;
         for (at, index) in members.iter().enumerate() {

@@ -59,6 +59,9 @@ pub struct Policy {
     pub full: Option<u32>,
     /// Incrementals of the newest so many fulls; of all that [`Self::full`] keeps if absent.
     pub incremental: Option<u32>,
+    /// What a full is told by, if not by what was read: a tag. Sources without a change filter are read fully each time, whatever
+    /// was asked for.
+    pub full_tag: Option<String>,
     /// Drops everything older, whatever the rules say; holds and locks excepted.
     pub max_age: Option<Age>,
     /// What the rules are applied to.

@@ -207,6 +207,23 @@ fn fulls_and_what_follows_them_stay() {
 }
 
 #[test]
+fn fulls_may_be_told_by_a_tag_whatever_was_read() {
+    let mut all = hourly(9);
+    for n in [0, 3, 6] {
+        all[n].tags = vec!["type=full".to_owned()];
+    }
+    let policy = |full, incremental| Policy {
+        full: Some(full),
+        incremental,
+        full_tag: Some("type=full".to_owned()),
+        ..Policy::default()
+    };
+    assert_eq!(kept(&all, &policy(2, None)), [3, 4, 5, 6, 7, 8]);
+    assert_eq!(kept(&all, &policy(2, Some(1))), [3, 6, 7, 8]);
+    assert_eq!(kept(&all[..2], &policy(1, None)), [0, 1]);
+}
+
+#[test]
 fn partial_snapshots_never_displace_complete_ones() {
     let mut all = hourly(8);
     for n in [2, 3, 6, 7] {
@@ -375,6 +392,7 @@ prop_compose! {
             tags: if tagged { vec!["kept".to_owned()] } else { Vec::new() },
             full,
             incremental: None,
+            full_tag: None,
             max_age: max_age.map(|hours| age(&format!("{hours}h"))),
             group_by: Grouping { source: by.0, host: by.1, tags: by.2 },
             force: false,

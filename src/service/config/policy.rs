@@ -1,6 +1,7 @@
 //! Policies: how backups are taken and how long they are kept.
 
 use super::Hidden;
+use crate::{ops::forget, service::tags::type_tag};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -77,6 +78,16 @@ pub struct Retention {
     pub full: Option<u32>,
     /// Incrementals of the newest so many fulls.
     pub incremental: Option<u32>,
+}
+
+impl Retention {
+    /// What is decided by. A full is what was asked for as one, whatever was read: sources other than clusters are read fully each
+    /// time.
+    #[must_use]
+    pub fn policy(&self) -> forget::Policy {
+        let full_tag = Some(type_tag(true).to_owned());
+        forget::Policy { full: self.full, incremental: self.incremental, full_tag, ..forget::Policy::default() }
+    }
 }
 
 /// How files are encrypted.

@@ -6,10 +6,10 @@ use super::{
     shelf::Mark,
 };
 use crate::{
-    ops::forget::{self, Policy as Keep, time_zone},
+    ops::forget::{self, time_zone},
     record::Timestamp,
     repo::{SnapshotId, manifest::Kind},
-    service::config::Retention,
+    service::{config::Retention, tags::type_tag},
 };
 use std::collections::HashSet;
 
@@ -55,9 +55,10 @@ pub(super) fn going(
     let end = next_full.unwrap_or(now).max(last.end);
     let mut coming = last.candidate.clone();
     (coming.id, coming.end, coming.kind) = (SnapshotId([255; 16]), end, Kind::Full);
+    coming.tags = vec![type_tag(true).to_owned()];
     (coming.complete, coming.confirmed, coming.hold, coming.lock_until) = (true, true, false, None);
     candidates.push(coming);
-    let policy = Keep { full: retention.full, incremental: retention.incremental, ..Keep::default() };
+    let policy = retention.policy();
     let Ok(zone) = time_zone(Some("UTC")) else { return HashSet::new() };
     let planned = forget::plan::plan(&candidates, &policy, &zone, end);
     planned.map(|plan| plan.dropped().map(|it| it.id).collect()).unwrap_or_default()
@@ -116,7 +117,7 @@ pub(super) mod tests {
                 place: "sqlite:a".to_owned(),
                 scope: (String::new(), String::new()),
                 host: "h".to_owned(),
-                tags: Vec::new(),
+                tags: vec![type_tag(kind == Kind::Full).to_owned()],
                 kind,
                 complete: true,
                 confirmed: true,

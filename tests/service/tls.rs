@@ -148,3 +148,51 @@ fn what_is_wrong_with_certificates_is_said_at_the_start() {
     configure(&world, "    client-auth: require-and-verify\n    client-ca-file: {dir}/none.pem\n");
     assert!(world.try_start().unwrap_err().to_string().contains("none.pem"));
 }
+
+#[test]
+fn a_key_that_is_encrypted_is_opened_and_only_suites_that_are_named_are_spoken() {
+    let start = |more: &str| {
+        let mut world = World::new();
+        configure(&world, more);
+        fs::copy(fixture("loopback-sealed.key"), world.path("key.pem")).unwrap();
+        world.try_start().map(|()| world).map_err(|error| error.to_string())
+    };
+    fs::read_to_string(fixture("loopback-sealed.key")).unwrap().find("ENCRYPTED").unwrap();
+    for (more, words) in [
+        ("", "no password is given"),
+        ("    key-file-password: other\n", "does not open it"),
+        ("    key-file-password: env:REKEEP_NO_SUCH_VARIABLE\n", "REKEEP_NO_SUCH_VARIABLE"),
+        ("    key-file-password: key word\n    cipher-suites: [RC4-MD5]\n", "RC4-MD5"),
+        (
+            "    key-file-password: key word\n    min-version: '1.3'\n    cipher-suites: ECDHE-RSA-AES256-GCM-SHA384\n",
+            "TLS",
+        ),
+    ] {
+        let error = start(more).err().unwrap();
+        assert!(error.contains(words), "{more}: {error}");
+    }
+    let world = start("    key-file-password: key word\n    cipher-suites: [TLS_AES_128_GCM_SHA256]\n").unwrap();
+    assert!(ask(https(&world), "loopback-ca.pem", false, "/health").unwrap().starts_with("HTTP/1.1 200"));
+    let shown = ask(https(&world), "loopback-ca.pem", false, "/v1/config").unwrap();
+    assert!(shown.contains("\"key-file-password\":\"[secret]\""), "{shown}");
+}
+
+#[test]
+fn what_http_does_not_say_https_may() {
+    let mut world = World::new();
+    configure(
+        &world,
+        "    context-path: /backup\n    timeout: 2000\n    rate: { tps: 1000, size: 1000, white-list: [] }\n",
+    );
+    world.start();
+    assert!(ask(https(&world), "loopback-ca.pem", false, "/backup/health").unwrap().starts_with("HTTP/1.1 200"));
+    assert!(ask(https(&world), "loopback-ca.pem", false, "/health").unwrap().starts_with("HTTP/1.1 404"));
+    let mut world = World::new();
+    configure(&world, "    context-path: backup\n");
+    assert!(world.try_start().unwrap_err().to_string().contains("context-path begins with"));
+    let mut world = World::new();
+    configure(&world, "    context-path: /b\n");
+    let text = fs::read_to_string(world.path("config.yml")).unwrap();
+    fs::write(world.path("config.yml"), text.replace("disabled: true", "port: 1, context-path: /a")).unwrap();
+    assert!(world.try_start().unwrap_err().to_string().contains("both answer under one"));
+}

@@ -42,7 +42,7 @@ pub mod source;
 mod stop;
 mod stream;
 pub mod target;
-mod tls;
+pub mod tls;
 mod watch;
 mod window;
 pub mod wire;

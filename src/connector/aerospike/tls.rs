@@ -1,7 +1,7 @@
 //! TLS to nodes, by rustls.
 
 use super::{error::Error, options::TlsOptions};
-use crate::report::Remedy;
+use crate::{connector::ConnectorError, report::Remedy};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
     crypto::CryptoProvider,
@@ -98,7 +98,25 @@ pub(super) fn client_config(options: &TlsOptions) -> Result<ClientConfig, Error>
     }
 }
 
-/// Keeps the suites that are named. As OpenSSL does, it passes over those that are not spoken at all.
+/// What a listener takes from files and settings as connections to nodes do: its key, decrypted if it must be, and the suites that
+/// it speaks, all that are safe if none are named.
+///
+/// # Errors
+/// [`ConnectorError::Url`], in words.
+pub fn for_listener(
+    key_file: &Path,
+    password: Option<&str>,
+    suites: Option<&str>,
+) -> Result<(PrivateKeyDer<'static>, CryptoProvider), ConnectorError> {
+    let mut provider = rustls::crypto::ring::default_provider();
+    if let Some(suites) = suites {
+        keep_suites(&mut provider, suites).map_err(|error| error.into_connector("cipher suites"))?;
+    }
+    let key = private_key(key_file, password).map_err(|error| error.into_connector("key"))?;
+    Ok((key, provider))
+}
+
+/// Keeps the suites that are named, by IANA's names or OpenSSL's. As OpenSSL does, it passes over those that are not spoken at all.
 fn keep_suites(provider: &mut CryptoProvider, text: &str) -> Result<(), Error> {
     let named: Vec<&str> = text.split([':', ',', ' ']).map(str::trim).filter(|name| !name.is_empty()).collect();
     let is_named = |iana: &str| {

@@ -139,6 +139,11 @@ impl Check<'_> {
             self.agent(&[at, name, "gcp-storage"], gcp.secret_agent_name.as_ref());
         }
         if let Some(azure) = &storage.azure_storage {
+            if azure.client_secret.is_some() || azure.client_id.is_some() || azure.tenant_id.is_some() {
+                let words = "tenant-id, client-id, client-secret: give them in the environment (AZURE_TENANT_ID, AZURE_CLIENT_ID, \
+                             AZURE_CLIENT_SECRET)";
+                self.say(&[at, name, "azure-storage"], words);
+            }
             if azure.container_name.is_empty() || azure.endpoint.is_empty() {
                 self.say(&[at, name, "azure-storage"], "it needs container-name and endpoint");
             }
@@ -344,21 +349,36 @@ impl Check<'_> {
                 self.say(&["service", "api-keys"], words);
             }
         }
-        if let Some(http) = &settings.http {
-            if http.port == Some(0) {
-                self.say(&["service", "http"], "port 0 is none");
+        if settings.http.as_ref().is_some_and(|http| http.port == Some(0)) {
+            self.say(&["service", "http"], "port 0 is none");
+        }
+        let ways = [
+            ("http", settings.http.as_ref().map(|http| (http.context_path.as_deref(), http.rate.as_ref()))),
+            ("https", settings.https.as_ref().map(|https| (https.context_path.as_deref(), https.rate.as_ref()))),
+        ];
+        for (name, said) in ways {
+            let Some((path, rate)) = said else { continue };
+            if path.is_some_and(|path| !path.starts_with('/') || path.contains(['{', '}', '*'])) {
+                self.say(&["service", name], "context-path begins with `/`, and holds none of `{`, `}`, `*`");
             }
-            if http.context_path.as_deref().is_some_and(|path| !path.starts_with('/') || path.contains(['{', '}', '*']))
-            {
-                self.say(&["service", "http"], "context-path begins with `/`, and holds none of `{`, `}`, `*`");
-            }
-            for network in http.rate.iter().flat_map(|rate| &rate.white_list) {
+            for network in rate.iter().flat_map(|rate| &rate.white_list) {
                 if crate::service::http::limit::Network::parse(network).is_none() {
-                    self.say(&["service", "http"], format!("white-list: `{network}` is no address or network"));
+                    self.say(&["service", name], format!("white-list: `{network}` is no address or network"));
                 }
             }
         }
         if let Some(https) = settings.https.as_ref().filter(|https| https.disabled != Some(true)) {
+            let of_http = settings.http.clone().unwrap_or_default();
+            if https.context_path.is_some() && of_http.context_path.is_some_and(|path| Some(path) != https.context_path)
+            {
+                self.say(&["service", "https"], "context-path is another one than that of http: both answer under one");
+            }
+            if https.rate.is_some() && of_http.rate.is_some_and(|rate| Some(rate) != https.rate) {
+                self.say(
+                    &["service", "https"],
+                    "rate is another one than that of http: clients are counted once for both",
+                );
+            }
             if https.cert_file.is_none() || https.key_file.is_none() {
                 self.say(&["service", "https"], "it needs cert-file and key-file");
             }

@@ -25,7 +25,7 @@ pub use routine::{Overlap, Routine};
 pub use secret::{Secrets, hide, keep_hidden};
 pub use settings::{
     AuditSettings, BackupSettings, FileWriterSettings, Hook, HttpSettings, HttpsSettings, KeySettings, LoggerSettings,
-    MailSettings, RateSettings, ServiceSettings, StopSettings, Webhook,
+    MailSettings, RateSettings, ServiceSettings, StopSettings, Suites, Webhook,
 };
 pub use storage::{AzureStorage, Format, GcpStorage, LocalStorage, Place, S3Storage, Storage, Unlocking};
 

@@ -133,6 +133,10 @@ pub struct HttpsSettings {
     pub cert_file: Option<String>,
     /// Its key, PEM.
     pub key_file: Option<String>,
+    /// What opens the key, if it is encrypted (PKCS #8).
+    pub key_file_password: Option<Hidden>,
+    /// The cipher suites that are spoken, by their names; all that are safe if none are named.
+    pub cipher_suites: Option<Suites>,
     /// `1.2` or `1.3`.
     pub min_version: Option<String>,
     /// The authorities whose certificates clients may show, PEM.
@@ -141,6 +145,59 @@ pub struct HttpsSettings {
     pub client_auth: Option<String>,
     /// Do not listen by TLS.
     pub disabled: Option<bool>,
+    /// What every path begins with, if `http` does not say it.
+    pub context_path: Option<String>,
+    /// How long the handshake, and then the head of a request, may take.
+    pub timeout: Option<u32>,
+    /// How long a whole request may take to come.
+    pub read_timeout: Option<u32>,
+    /// How long an answer may take.
+    pub write_timeout: Option<u32>,
+    /// How long a connection may do nothing.
+    pub idle_timeout: Option<u32>,
+    /// Limits of requests, if `http` does not say them.
+    pub rate: Option<RateSettings>,
+}
+
+/// Names of cipher suites: a list, or a text with commas or colons between.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum Suites {
+    /// A list.
+    List(Vec<String>),
+    /// A text.
+    Text(String),
+}
+
+impl Suites {
+    /// All in one text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::List(names) => names.join(","),
+            Self::Text(text) => text.clone(),
+        }
+    }
+}
+
+impl ServiceSettings {
+    fn listening(&self) -> Option<&HttpsSettings> {
+        self.https.as_ref().filter(|https| https.disabled != Some(true))
+    }
+
+    /// What every path begins with.
+    #[must_use]
+    pub fn context_path(&self) -> &str {
+        let of_http = self.http.as_ref().and_then(|http| http.context_path.as_deref());
+        of_http.or_else(|| self.listening()?.context_path.as_deref()).unwrap_or_default()
+    }
+
+    /// The limits of requests, in clear and by TLS together.
+    #[must_use]
+    pub fn rate(&self) -> Option<&RateSettings> {
+        let of_http = self.http.as_ref().and_then(|http| http.rate.as_ref());
+        of_http.or_else(|| self.listening()?.rate.as_ref())
+    }
 }
 
 /// Logs.

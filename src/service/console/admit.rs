@@ -60,8 +60,7 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
 
 /// Leads a browser to the first page.
 pub fn way_in(headers: &HeaderMap, settings: &ServiceSettings) -> Response {
-    let own = settings.http.as_ref().and_then(|http| http.context_path.as_deref()).unwrap_or_default();
-    Redirect::to(&format!("{}/console/", base(headers, own))).into_response()
+    Redirect::to(&format!("{}/console/", base(headers, settings.context_path()))).into_response()
 }
 
 impl Console {
@@ -73,8 +72,7 @@ impl Console {
         known: Option<Caller>,
         settings: &ServiceSettings,
     ) -> Option<Response> {
-        let own = settings.http.as_ref().and_then(|http| http.context_path.as_deref()).unwrap_or_default();
-        let base = base(request.headers(), own);
+        let base = base(request.headers(), settings.context_path());
         let now = self.service.now();
         let by_session = || {
             let cookie = cookie(request.headers())?;

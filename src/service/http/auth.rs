@@ -31,7 +31,7 @@ pub(super) async fn admit(State(app): State<App>, request: Request, next: Next) 
 /// Answers who may ask something; what exactly is for the handlers to say. Gives who it was, if that is known.
 async fn let_in(app: &App, mut request: Request, next: Next) -> (Response, Option<Arc<str>>) {
     let config = app.service.config();
-    let prefix = config.service.http.as_ref().and_then(|http| http.context_path.as_deref()).unwrap_or_default();
+    let prefix = config.service.context_path();
     let path = request.uri().path().strip_prefix(prefix.trim_end_matches('/')).unwrap_or_default().to_owned();
     if let Err(refusal) = from_browser(request.method(), request.headers()) {
         return (refusal.into_response(), None);

@@ -133,12 +133,12 @@ pub fn router(service: &Arc<Service>) -> Result<Router, ServiceError> {
     let http = config.service.http.clone().unwrap_or_default();
     let app = App {
         service: Arc::clone(service),
-        limits: Arc::new(Limits::new(http.rate.as_ref())),
+        limits: Arc::new(Limits::new(config.service.rate())),
         console: Console::new(service).map_err(crate::ops::OpsError::from)?,
         document: Arc::default(),
     };
     let (router, mut document) = described();
-    let prefix = http.context_path.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
+    let prefix = config.service.context_path().trim_end_matches('/').to_owned();
     if !prefix.is_empty() {
         document.servers = Some(vec![utoipa::openapi::Server::new(prefix.clone())]);
     }

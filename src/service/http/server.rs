@@ -1,11 +1,7 @@
 //! Listening: connections in clear and by TLS, with limits of time and number, and an end that lets answers under way finish.
 
 use super::{auth::Certified, limit::Peer, tls::Tls};
-use crate::service::{
-    Service, ServiceError,
-    config::{Config, HttpSettings},
-    console::Encrypted,
-};
+use crate::service::{Service, ServiceError, config::Config, console::Encrypted};
 use axum::{Router, body::Body, extract::Request, response::Response};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -115,7 +111,7 @@ pub fn serve(service: &Arc<Service>, port: Option<u16>) -> Result<Server, Servic
     let config = service.config();
     let clear = clear_address(&config, port)?;
     let https = config.service.https.clone().filter(|https| https.disabled != Some(true));
-    let tls = https.as_ref().map(Tls::new).transpose()?.map(Arc::new);
+    let tls = https.as_ref().map(|https| Tls::new(&config, https)).transpose()?.map(Arc::new);
     let is_guarded = !config.service.api_keys.is_empty()
         || config.service.without_authentication == Some(true)
         || https.as_ref().is_some_and(|https| https.client_auth.as_deref() == Some("require-and-verify"));
@@ -142,10 +138,19 @@ pub fn serve(service: &Arc<Service>, port: Option<u16>) -> Result<Server, Servic
         .build()
         .map_err(|error| ServiceError::Listen { place: "HTTP".to_owned(), reason: error.to_string() })?;
     let router = super::router(service)?;
-    let patience = patience(&config.service.http.clone().unwrap_or_default());
+    let http = config.service.http.clone().unwrap_or_default();
+    let in_clear = patience(http.timeout, http.read_timeout, http.write_timeout);
+    let by_tls = https.as_ref().map_or(in_clear, |https| {
+        let or = |said: Option<u32>, other: Option<u32>| said.or(other);
+        patience(
+            or(https.timeout, http.timeout),
+            or(https.read_timeout, http.read_timeout),
+            or(https.write_timeout, http.write_timeout),
+        )
+    });
     let (stop, stopped) = watch::channel(LAST_ANSWERS);
     let (mut tasks, mut addresses) = (Vec::new(), [None, None]);
-    for (at, (address, tls)) in [(clear, None), (secure, tls)].into_iter().enumerate() {
+    for (at, (address, tls, patience)) in [(clear, None, in_clear), (secure, tls, by_tls)].into_iter().enumerate() {
         let Some(address) = address else { continue };
         let failed =
             |error: std::io::Error| ServiceError::Listen { place: address.to_string(), reason: error.to_string() };
@@ -157,14 +162,11 @@ pub fn serve(service: &Arc<Service>, port: Option<u16>) -> Result<Server, Servic
     Ok(Server { http, https, runtime, stop, tasks })
 }
 
-fn patience(http: &HttpSettings) -> Patience {
+fn patience(timeout: Option<u32>, read: Option<u32>, write: Option<u32>) -> Patience {
     let millis = |said: Option<u32>, standard: u64| {
         Duration::from_millis(said.filter(|millis| *millis > 0).map_or(standard, u64::from))
     };
-    Patience {
-        head: millis(http.timeout, 5000),
-        whole: millis(http.read_timeout, 30_000) + millis(http.write_timeout, 60_000),
-    }
+    Patience { head: millis(timeout, 5000), whole: millis(read, 30_000) + millis(write, 60_000) }
 }
 
 async fn listen(

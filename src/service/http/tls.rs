@@ -1,13 +1,20 @@
 //! TLS: certificate and key read again when their files change, client certificates asked for where that is configured.
 
-use crate::service::{ServiceError, config::HttpsSettings};
+use crate::{
+    connector::aerospike::tls::for_listener,
+    service::{
+        ServiceError,
+        config::{Config, HttpsSettings, Secrets, Suites},
+    },
+};
 use rustls::{
     RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{CertificateDer, pem::PemObject as _},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
     version::{TLS12, TLS13},
 };
 use std::{
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
@@ -18,6 +25,8 @@ type Stamps = Vec<Option<SystemTime>>;
 /// What connections are made with, as the files are.
 pub(super) struct Tls {
     settings: HttpsSettings,
+    /// Where the key's password is looked up.
+    config: Arc<Config>,
     current: Mutex<(Arc<ServerConfig>, Stamps)>,
 }
 
@@ -26,10 +35,10 @@ impl Tls {
     ///
     /// # Errors
     /// [`ServiceError::Listen`] that names the one that is wrong.
-    pub(super) fn new(settings: &HttpsSettings) -> Result<Self, ServiceError> {
+    pub(super) fn new(config: &Arc<Config>, settings: &HttpsSettings) -> Result<Self, ServiceError> {
         let stamps = stamps(settings);
-        let config = Arc::new(read(settings)?);
-        Ok(Self { settings: settings.clone(), current: Mutex::new((config, stamps)) })
+        let current = Mutex::new((Arc::new(read(config, settings)?), stamps));
+        Ok(Self { settings: settings.clone(), config: Arc::clone(config), current })
     }
 
     /// As the files are now; as they were if they are wrong.
@@ -37,7 +46,7 @@ impl Tls {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let now = stamps(&self.settings);
         if now != current.1 {
-            match read(&self.settings) {
+            match read(&self.config, &self.settings) {
                 Ok(config) => {
                     current.0 = Arc::new(config);
                     tracing::info!("read certificate and key again");
@@ -61,13 +70,18 @@ fn wrong(place: &str, reason: impl std::fmt::Display) -> ServiceError {
     ServiceError::Listen { place: place.to_owned(), reason: reason.to_string() }
 }
 
-fn read(settings: &HttpsSettings) -> Result<ServerConfig, ServiceError> {
+fn read(config: &Config, settings: &HttpsSettings) -> Result<ServerConfig, ServiceError> {
     let cert_file = settings.cert_file.as_deref().unwrap_or_default();
     let key_file = settings.key_file.as_deref().unwrap_or_default();
     let chain = certificates(cert_file)?;
-    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| wrong(key_file, error))?;
+    let password = settings.key_file_password.as_ref();
+    let password = password.map(|password| Secrets::new(config, None, None)?.get(&password.0)).transpose();
+    let password = password.map_err(|words| wrong("service.https.key-file-password", words))?;
+    let suites = settings.cipher_suites.as_ref().map(Suites::text);
+    let (key, provider) = for_listener(Path::new(key_file), password.as_deref(), suites.as_deref())
+        .map_err(|error| wrong("service.https", error))?;
     let versions: &[_] = if settings.min_version.as_deref() == Some("1.3") { &[&TLS13] } else { &[&TLS13, &TLS12] };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(provider);
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_protocol_versions(versions).map_err(|error| wrong("TLS", error))?;
     let mut config = match verifier(settings, &provider)? {

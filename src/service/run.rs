@@ -13,7 +13,7 @@ use super::{
 use crate::{
     ops::{OpsError, job::Job as Verb},
     record::Timestamp,
-    report::ErrorKind,
+    report::{ErrorKind, WarningKind},
 };
 use serde_json::{Value as Json, json};
 use std::{
@@ -100,7 +100,7 @@ impl Service {
                 Ok(done) => return ending_of(done),
                 Err(error) if error.is_interruption() || canceled.load(Ordering::Relaxed) => {
                     let words = if self.is_stopping() { "the service was stopped" } else { "it was canceled" };
-                    return Ending::without(JobState::Canceled, "interrupted", words);
+                    return self.broken_off(job, Ending::without(JobState::Canceled, "interrupted", words));
                 }
                 Err(error) if attempt <= retries && may_pass(&error) => {
                     let pause = retry.pause_millis(attempt);
@@ -112,10 +112,23 @@ impl Service {
                     attempt += 1;
                 }
                 Err(error) => {
-                    return Ending::without(JobState::Failure, error.kind().as_str(), error.to_string());
+                    let ending = Ending::without(JobState::Failure, error.kind().as_str(), error.to_string());
+                    return self.broken_off(job, ending);
                 }
             }
         }
+    }
+
+    /// Adds to the end of a restore how far it came: what was written stays.
+    fn broken_off(&self, job: &Job, mut ending: Ending) -> Ending {
+        let watch = self.desk().running.get(&job.id).and_then(|running| running.watch.clone());
+        let Some(watch) = watch.filter(|_| matches!(job.work, Work::Restore { .. })) else { return ending };
+        let stopped = watch.warnings(0).into_iter().rfind(|warning| warning.kind == WarningKind::Stopped);
+        if let Some(stopped) = stopped {
+            ending.error = Some(format!("{}; {}", ending.error.unwrap_or_default(), stopped.words));
+        }
+        ending.result = json!({ "records_read": watch.standing().records });
+        ending
     }
 
     fn attempt(

@@ -257,13 +257,16 @@ impl Service {
         let ignored = sum("ignored") + sum("failed");
         let inserted = sum("inserted") + sum("replaced");
         let existed = sum("existed") + sum("unchanged");
+        let broken_off = result.get("records_read").and_then(Json::as_u64).unwrap_or(0);
         let (expired, skipped, fresher) = (sum("expired"), sum("skipped") + sum("unmappable"), sum("fresher"));
         RestoreJobStatus {
             status: state.of_service().to_owned(),
             error,
             read_records: running
                 .as_ref()
-                .map_or(inserted + existed + expired + skipped + fresher + ignored, |running| running.done_records),
+                .map_or((inserted + existed + expired + skipped + fresher + ignored).max(broken_off), |running| {
+                    running.done_records
+                }),
             current_job: running,
             total_bytes: sum("bytes"),
             inserted_records: inserted,

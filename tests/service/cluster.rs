@@ -1,6 +1,6 @@
 //! A client of the backup service goes through its day against an Aerospike cluster.
 
-use crate::world::World;
+use crate::{client::until, world::World};
 use rekeep_aerospike_server::{Config, NamespaceConfig, Seed, Server};
 use serde_json::json;
 use std::time::Duration;
@@ -55,6 +55,19 @@ fn a_client_of_the_backup_service_makes_runs_lists_and_restores() {
     let request = json!({ "backup-data-path": incremental["key"], "source-name": "local2", "destination": cluster, "policy": into_copy });
     let status = world.restored(&world.ask("POST", "/v1/restore/incremental", Some(&request)));
     assert_eq!((&status["status"], server.count("copy")), (&json!("success"), 301), "{status}");
+
+    // One that is canceled says how far it came: what it wrote stays.
+    server.truncate("copy", None);
+    let request = json!({ "routine": "hourly", "time": full["finished-timestamp"], "destination-name": "abs-cluster",
+        "policy": { "namespace": { "source": "test", "destination": "copy" }, "tps": 20, "batch-size": 5 } });
+    let id = world.ask("POST", "/v1/restore/timestamp", Some(&request)).is(202).json();
+    let status = || world.get(&format!("/v1/restore/status/{id}"));
+    until(|| (server.count("copy") > 10).then_some(()));
+    world.ask("POST", &format!("/v1/restore/cancel/{id}"), None).is(202);
+    let canceled = until(|| Some(status()).filter(|status| status["status"] != "running"));
+    assert_eq!(canceled["status"], "canceled", "{canceled}");
+    assert!(canceled["read-records"].as_u64().unwrap() > 10, "{canceled}");
+    assert!(canceled["error"].as_str().unwrap().contains("stopped after"), "{canceled}");
 
     world.ask("DELETE", "/v1/config/storage/local2", None).is(409);
     world.ask("DELETE", "/v1/config/routines/hourly", None).is(204);

@@ -99,7 +99,10 @@ impl ConfigFile {
     /// # Errors
     /// [`ConfigError::Io`].
     pub fn save(&self, config: &Config) -> Result<(), ConfigError> {
-        let Some(path) = &self.path else { return Ok(()) };
+        let Some(path) = &self.path else {
+            tracing::warn!("{} is only read: this change holds until it is read again", self.place);
+            return Ok(());
+        };
         let failed = |reason: String| ConfigError::Io { operation: "writing", place: self.place.clone(), reason };
         let mut json = lean(config);
         if let Some(fields) = json.as_object_mut() {

@@ -170,14 +170,14 @@ fn incrementals_are_no_fulls_for_retention_though_everything_was_read() {
         listed.as_array().unwrap().iter().map(|it| it["timestamp"].clone()).collect()
     };
     let first = made("full");
-    let follow: Vec<_> = (0..3).map(|_| made("incremental")).collect();
+    let early: Vec<_> = (0..3).map(|_| made("incremental")).collect();
     let second = made("full");
     assert_eq!(list("full"), [first, second.clone()], "two are to be kept, and there are two");
-    assert_eq!(list("incremental"), Vec::<serde_json::Value>::new(), "{follow:?} followed one that is not the newest");
-    let last = made("incremental");
+    assert_eq!(list("incremental"), Vec::<serde_json::Value>::new(), "{early:?} followed one that is not the newest");
+    let behind = made("incremental");
     let third = made("full");
     assert_eq!(list("full"), [second, third]);
-    assert!(!list("incremental").contains(&last));
+    assert!(!list("incremental").contains(&behind));
 }
 
 #[test]

@@ -364,3 +364,73 @@ fn columns_that_do_not_fit_are_named_and_no_others() {
     let words = refused(&room.database("other.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, y)"));
     assert!(words.contains("lacks the snapshot's `y`, and has `c0`, `c1`") && words.contains("more"), "{words}");
 }
+
+#[test]
+fn what_a_table_says_of_conflicts_passes_over_no_record_and_takes_no_row_away() {
+    for clause in ["IGNORE", "REPLACE", "ROLLBACK", "FAIL"] {
+        let schema = format!(
+            "CREATE TABLE u(id INTEGER PRIMARY KEY, email TEXT UNIQUE ON CONFLICT {clause}, n TEXT NOT NULL ON CONFLICT {clause} DEFAULT 'd');"
+        );
+        let room = Room::new();
+        let from = room.database("from.db", &format!("{schema} INSERT INTO u VALUES (1, 'a', 'x'), (2, 'b', 'y')"));
+        let exchanged = format!("{schema} INSERT INTO u VALUES (1, 'b', 'x'), (2, 'a', 'y')");
+        let to = room.database("to.db", &exchanged);
+        let copied = copy(&source(&from), &to, &EQUAL).unwrap();
+        assert_eq!((copied.outcomes.failures, copied.outcomes.replaced), (vec![], 2), "{clause}");
+        assert_eq!(picture(&from), picture(&to), "{clause}");
+        // A row that stays is in the way of one that comes: the one that comes is named, and neither goes in silence.
+        let to = room.database("held.db", &format!("{schema} INSERT INTO u VALUES (9, 'b', 'mine')"));
+        let copied = copy(&source(&from), &to, &Way::default()).unwrap();
+        assert_eq!((copied.outcomes.failed, copied.outcomes.inserted), (1, 1), "{clause}");
+        assert_eq!(rows(&to, "SELECT id || email FROM u ORDER BY id"), ["1a", "9b"], "{clause}");
+    }
+}
+
+#[test]
+fn the_numbers_of_the_application_are_made_equal_with_the_rest_and_named_otherwise() {
+    let room = Room::new();
+    let from =
+        room.database("from.db", "CREATE TABLE t(x); PRAGMA user_version = 7; PRAGMA application_id = 1196444487");
+    let to = room.database("to.db", "CREATE TABLE t(x); PRAGMA user_version = 9");
+    let copied = copy(&source(&from), &to, &Way { partial: true, ..EQUAL }).unwrap();
+    assert_eq!(copied.notes, Vec::<String>::new(), "a part says nothing of the whole");
+    let copied = copy(&source(&from), &to, &Way::default()).unwrap();
+    assert_eq!(copied.notes.len(), 2, "{:?}", copied.notes);
+    assert!(copied.notes[0].contains("user_version is 9 and was left so"), "{:?}", copied.notes);
+    let copied = copy(&source(&from), &to, &EQUAL).unwrap();
+    assert!(copied.notes[0].contains("user_version was 9 and is 7 again"), "{:?}", copied.notes);
+    assert_eq!(picture(&from), picture(&to));
+    assert_eq!(copy(&source(&from), &to, &EQUAL).unwrap().notes, Vec::<String>::new());
+}
+
+#[test]
+fn full_text_indexes_are_stale_only_where_rows_came() {
+    let room = Room::new();
+    let schema = "CREATE VIRTUAL TABLE own USING fts5(body); CREATE VIRTUAL TABLE none USING fts5(body, content='');";
+    let from = room.database("from.db", &format!("{schema} INSERT INTO own VALUES ('words')"));
+    let to = room.database("to.db", &format!("{schema} INSERT INTO own VALUES ('other words')"));
+    let way = Way { overwrite: Overwrite::Never, ..Way::default() };
+    assert_eq!(copy(&source(&from), &to, &way).unwrap().notes, Vec::<String>::new());
+    let copied = copy(&source(&from), &to, &Way::default()).unwrap();
+    let line = |name: &str| copied.notes.iter().find(|line| line.contains(name)).unwrap();
+    assert!(line("`own`").contains("'rebuild'"));
+    assert!(line("`none`").contains("keeps no text of its own"));
+}
+
+#[test]
+fn a_trigger_is_not_put_on_what_became_of_its_view() {
+    let room = Room::new();
+    let from = room.database(
+        "from.db",
+        "CREATE TABLE t(x); CREATE VIEW seen AS SELECT x FROM t;
+         CREATE TRIGGER fires INSTEAD OF INSERT ON seen BEGIN INSERT INTO t VALUES (new.x); END; INSERT INTO t VALUES ('kept')",
+    );
+    let to = room.database("to.db", "CREATE TABLE t(x); CREATE TABLE seen(x)");
+    let copied = copy(&source(&from), &to, &EQUAL).unwrap();
+    assert!(
+        copied.notes.iter().any(|line| line.contains("trigger `fires`: `seen` is no view today")),
+        "{:?}",
+        copied.notes
+    );
+    assert_eq!(rows(&to, "SELECT x FROM t"), ["kept"]);
+}

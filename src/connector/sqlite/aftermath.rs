@@ -5,6 +5,7 @@ use super::{
     objects::Stale,
     quote::ident,
     schema::{self, Names},
+    settings::Settings,
 };
 use crate::connector::TargetPlan;
 use rusqlite::Connection;
@@ -56,32 +57,50 @@ pub(super) fn broken_references(connection: &Connection) -> Vec<String> {
     }
 }
 
-/// Full-text indexes of an existing database that do not agree with the rows that were written.
-pub(super) fn stale_indexes(connection: &Connection, plan: &TargetPlan) -> rusqlite::Result<Vec<String>> {
+/// Full-text indexes of an existing database that do not agree with the rows that were written, into the tables of `touched`.
+pub(super) fn stale_indexes(
+    connection: &Connection,
+    plan: &TargetPlan,
+    touched: &[&str],
+) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection
         .prepare("SELECT name, sql FROM main.sqlite_schema WHERE type = 'table' AND rootpage = 0 ORDER BY rowid")?;
     let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
-    let is_written = |name: &str| plan.collections.iter().any(|c| c.name.eq_ignore_ascii_case(name));
+    let is_written = |name: &str| touched.iter().any(|table| table.eq_ignore_ascii_case(name));
     let mut notes = Vec::new();
     for row in rows {
         let (name, sql) = row?;
         let Some(stale) = Stale::of(&name, &sql) else { continue };
-        let shadows: Vec<&str> = plan
-            .collections
-            .iter()
-            .map(|c| c.name.as_str())
-            .filter(|table| table.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('_')))
-            .collect();
-        let came_whole = plan.make_equal && !plan.partial && !shadows.is_empty();
+        let is_shadow = |table: &str| table.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('_'));
+        let came_whole = plan.make_equal && !plan.partial && plan.collections.iter().any(|c| is_shadow(&c.name));
         if came_whole {
             continue;
         }
         let content = stale.content.as_deref().filter(|content| is_written(content));
-        if shadows.is_empty() && content.is_none() {
+        if content.is_none() && !touched.iter().any(|table| is_shadow(table)) {
             continue;
         }
         let of = content.map_or_else(String::new, |content| format!(" of `{content}`"));
         notes.push(format!("{} `{name}`{of}: rows changed beneath it; {}", stale.kind, stale.advice));
+    }
+    Ok(notes)
+}
+
+/// The numbers by which an application knows its databases and the state of their schemas: part of what is made equal, else
+/// left as they are and said where they differ.
+pub(super) fn numbers(connection: &Connection, wanted: &Settings, make_equal: bool) -> rusqlite::Result<Vec<String>> {
+    let mut notes = Vec::new();
+    for (pragma, wanted) in [("user_version", wanted.user_version), ("application_id", wanted.application_id)] {
+        let is: i64 = connection.query_row(&format!("PRAGMA main.{pragma}"), [], |row| row.get(0))?;
+        if is == wanted {
+            continue;
+        }
+        if make_equal {
+            connection.pragma_update(None, pragma, wanted)?;
+            notes.push(format!("PRAGMA {pragma} was {is} and is {wanted} again"));
+        } else {
+            notes.push(format!("PRAGMA {pragma} is {is} and was left so; the snapshot's is {wanted}"));
+        }
     }
     Ok(notes)
 }

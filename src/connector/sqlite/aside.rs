@@ -69,7 +69,7 @@ impl Aside {
         let from: Vec<String> = places.iter().map(|place| format!("c{place}")).collect();
         let to: Vec<&str> = places.iter().map(|place| columns[*place].as_str()).collect();
         format!(
-            "INSERT INTO {table}({}) SELECT {} FROM temp.{} WHERE n = ?1",
+            "INSERT OR ABORT INTO {table}({}) SELECT {} FROM temp.{} WHERE n = ?1",
             to.join(", "),
             from.join(", "),
             ident(&self.name)

@@ -121,7 +121,17 @@ pub(super) fn restore(
     let mut inserted = false;
     connection.pragma_update(None, "writable_schema", true)?;
     for object in rows {
-        if is_missing(connection, object, missing)? {
+        let is_of_view = objects.iter().any(|o| o.kind == "view" && o.name.eq_ignore_ascii_case(&object.table));
+        if object.kind == "trigger" && is_view(connection, &object.table)?.is_some_and(|is_view| is_view != is_of_view)
+        {
+            missing.push(format!(
+                "trigger `{}`: `{}` is {} today; its SQL is: {}",
+                object.name,
+                object.table,
+                if is_of_view { "no view" } else { "no table" },
+                object.sql
+            ));
+        } else if is_missing(connection, object, missing)? {
             let sql = "INSERT INTO main.sqlite_schema(type, name, tbl_name, rootpage, sql) VALUES (?1, ?2, ?3, 0, ?4)";
             connection.execute(sql, [&object.kind, &object.name, &object.table, &object.sql])?;
             inserted = true;
@@ -221,12 +231,20 @@ impl Stale {
             }
             _ => return None,
         };
+        let mut is_contentless = false;
         let content = arguments.trim().trim_start_matches('(').trim_end_matches(')').split(',').find_map(|argument| {
             let (option, value) = argument.split_once('=')?;
             let value = value.trim().trim_matches(['"', '\'', '`', '[', ']']);
-            (option.trim().eq_ignore_ascii_case("content") && !value.is_empty()).then(|| value.to_owned())
+            let is_content = option.trim().eq_ignore_ascii_case("content");
+            is_contentless |= is_content && value.is_empty();
+            (is_content && !value.is_empty()).then(|| value.to_owned())
         });
-        Some(Self { kind, content, advice: format!("run INSERT INTO {ident}({ident}) VALUES ('rebuild')") })
+        let advice = if is_contentless {
+            "it keeps no text of its own: only the application can fill it anew".to_owned()
+        } else {
+            format!("run INSERT INTO {ident}({ident}) VALUES ('rebuild')")
+        };
+        Some(Self { kind, content, advice })
     }
 }
 
@@ -238,6 +256,13 @@ fn has_shadow(name: &str, plan: &TargetPlan) -> bool {
     plan.collections
         .iter()
         .any(|c| c.name == c.source_name && c.name.strip_prefix(name).is_some_and(|r| r.starts_with('_')))
+}
+
+/// Whether what bears a name is a view and no table; `None` if nothing bears it.
+fn is_view(connection: &Connection, name: &str) -> rusqlite::Result<Option<bool>> {
+    let sql =
+        "SELECT type = 'view' FROM main.sqlite_schema WHERE name = ?1 COLLATE NOCASE AND type IN ('table', 'view')";
+    connection.query_row(sql, [name], |row| row.get(0)).optional()
 }
 
 /// Whether the object has to be made; one of the same name that is another is left alone and named.
@@ -271,5 +296,8 @@ mod tests {
         assert_eq!(of("CREATE VIRTUAL TABLE x USING fts5(a, content='')"), Some(None));
         assert_eq!(of("CREATE VIRTUAL TABLE x USING rtree(id, a, b)"), Some(None));
         assert_eq!(of("CREATE VIRTUAL TABLE x USING csv(filename='a')"), None);
+        let advice = |sql: &str| Stale::of("x", sql).unwrap().advice;
+        assert!(advice("CREATE VIRTUAL TABLE x USING fts5(a, content='')").contains("no text of its own"));
+        assert!(advice("CREATE VIRTUAL TABLE x USING fts5(a, content=d)").contains("'rebuild'"));
     }
 }

@@ -18,13 +18,16 @@ use super::{
     wrong_url,
 };
 use crate::connector::{
-    CollectionTarget, ConnectorError, Meets, Source, SourceUrl, Target, TargetCollection, TargetEnd, TargetPlan,
-    TargetSession,
+    CollectionTarget, ConnectorError, Meets, Source, SourceUrl, Target, TargetCollection, TargetEnd,
+    TargetPlan, TargetSession,
 };
 use rusqlite::Connection;
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// A database to write.
@@ -145,6 +148,7 @@ impl Target for SqliteTarget {
             attributes,
             plan: plan.clone(),
             made: Vec::new(),
+            touched: Vec::new(),
             stand_ins: Vec::new(),
             notes: Vec::new(),
             missing: Vec::new(),
@@ -190,6 +194,8 @@ struct SqliteTargetSession {
     plan: TargetPlan,
     /// The tables of the restore, and the rows of the schema that were theirs.
     made: Vec<(String, Vec<i64>)>,
+    /// Whether rows of a table were written or removed, by the names of those that were there before.
+    touched: Vec<(String, Arc<AtomicBool>)>,
     /// Tables that were made by another statement than their own, which follows.
     stand_ins: Vec<(String, String)>,
     notes: Vec<String>,
@@ -279,8 +285,14 @@ impl SqliteTargetSession {
     /// Says what a person should know of a database that was there before.
     fn look_back(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.notes.extend(aftermath::broken_references(connection));
-        self.notes.extend(aftermath::stale_indexes(connection, &self.plan)?);
-        if self.plan.make_equal && !self.plan.partial && self.plan.left_out.is_none() {
+        let touched = self.touched.iter().filter(|(_, touched)| touched.load(Ordering::Relaxed));
+        let touched: Vec<&str> = touched.map(|(name, _)| name.as_str()).collect();
+        self.notes.extend(aftermath::stale_indexes(connection, &self.plan, &touched)?);
+        let is_whole = !self.plan.partial && self.plan.left_out.is_none();
+        if is_whole {
+            self.notes.extend(aftermath::numbers(connection, &self.attributes.settings, self.plan.make_equal)?);
+        }
+        if self.plan.make_equal && is_whole {
             self.names.read_on(connection)?;
             self.missing.extend(aftermath::left_over(&self.names, &self.plan, &self.attributes.objects));
             self.missing.extend(aftermath::left_over_on(connection, &self.plan, &self.attributes.objects)?);
@@ -307,7 +319,10 @@ impl TargetSession for SqliteTargetSession {
         drop(connection);
         let overwrite = self.plan.overwrite;
         let directory = self.path.parent().unwrap_or(Path::new(".")).to_owned();
-        Ok(Box::new(TableWriter::new(shared, Arc::new(plan), created, overwrite, object, directory, can_stream)))
+        let plan = Arc::new(plan);
+        let writer = TableWriter::new(shared, Arc::clone(&plan), created, overwrite, object, directory, can_stream);
+        self.touched.push((plan.table.name.clone(), writer.touched()));
+        Ok(Box::new(writer))
     }
 
     fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {

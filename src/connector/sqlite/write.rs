@@ -18,7 +18,10 @@ use rusqlite::{CachedStatement, Connection, blob::ZeroBlob, types::ValueRef};
 use std::{
     io::{self, Read, Seek, Write},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// A streamed value up to this size is held in memory.
@@ -42,6 +45,8 @@ pub(super) struct TableWriter {
     sql: Sql,
     aside: Option<Aside>,
     new_rowids: u64,
+    /// Whether any row was written or removed.
+    touched: Arc<AtomicBool>,
 }
 
 /// The statements, their parameters in one order: key parts, cells, then the rowid that tells keys with NULL apart.
@@ -74,7 +79,8 @@ impl Sql {
         let places: Vec<usize> = (0..columns.len()).filter(|index| is_written(*index)).collect();
         let names: Vec<&str> = places.iter().map(|index| columns[*index]).collect();
         let values: Vec<String> = places.iter().map(|index| parameter(*index)).collect();
-        let insert = format!("INSERT INTO {table}({}) VALUES ({})", names.join(", "), values.join(", "));
+        // A table's own ON CONFLICT would pass over the record, or take away another row in its place.
+        let insert = format!("INSERT OR ABORT INTO {table}({}) VALUES ({})", names.join(", "), values.join(", "));
         let mut matches: Vec<String> =
             keys.iter().enumerate().map(|(i, key)| format!("{key} IS {}", parameter(i))).collect();
         if let Some(rowid) = rowid {
@@ -92,7 +98,7 @@ impl Sql {
             .collect();
         let sets: Vec<String> =
             places.iter().map(|index| format!("{} = {}", columns[*index], parameter(*index))).collect();
-        let update = format!("UPDATE {table} SET {} WHERE {matches}", sets.join(", "));
+        let update = format!("UPDATE OR ABORT {table} SET {} WHERE {matches}", sets.join(", "));
         Self {
             insert,
             update,
@@ -167,7 +173,13 @@ impl TableWriter {
             sql,
             aside: None,
             new_rowids: 0,
+            touched: Arc::default(),
         }
+    }
+
+    /// Tells, also when the writer is gone, whether any row was written or removed.
+    pub(super) fn touched(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.touched)
     }
 
     fn is_sequence(&self) -> bool {
@@ -402,7 +414,9 @@ impl TableWriter {
                 }
             }
         }
-        statement.raw_execute()?;
+        if statement.raw_execute()? == 0 {
+            return Err(Failure::Record("SQLite passed over it".to_owned()));
+        }
         if let (Some(index), Some(Body::Spilled(file, _))) = (aside, &mut record.body) {
             let column = std::str::from_utf8(&plan.shape.names()[index]).unwrap_or_default();
             let rowid = connection.last_insert_rowid();
@@ -504,7 +518,12 @@ impl CollectionTarget for TableWriter {
                 Err(failure) => Err(failure),
             };
             match written {
-                Ok(Some(written)) => outcomes.count(written),
+                Ok(Some(written)) => {
+                    if written != Written::Existed {
+                        self.touched.store(true, Ordering::Relaxed);
+                    }
+                    outcomes.count(written);
+                }
                 // It waits until what is in its way is gone.
                 Ok(None) => {}
                 Err(failure) => self.count_failure(row.key, failure, outcomes)?,
@@ -515,6 +534,7 @@ impl CollectionTarget for TableWriter {
 
     fn settle(&mut self, outcomes: &mut Outcomes) -> Result<(), ConnectorError> {
         let Some(aside) = self.aside.take() else { return Ok(()) };
+        self.touched.store(true, Ordering::Relaxed);
         let shared = Arc::clone(&self.connection);
         let connection = lock(&shared);
         self.write_aside(&connection, &aside, outcomes)?;
@@ -535,7 +555,10 @@ impl CollectionTarget for TableWriter {
         for Removal { key, .. } in rows {
             let removed = self.remove_by(&connection, &self.sql.remove, key);
             match removed {
-                Ok(count) => outcomes.removed += count as u64,
+                Ok(count) => {
+                    self.touched.store(true, Ordering::Relaxed);
+                    outcomes.removed += count as u64;
+                }
                 Err(failure) => self.count_failure(key, failure, outcomes)?,
             }
         }

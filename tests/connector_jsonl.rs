@@ -244,6 +244,13 @@ fn ordinary_lines_are_records_and_the_file_comes_back_byte_for_byte() {
         "{\"last\":\"has no end\"}",
         "\u{feff}{\"mark\":true}\n[1,2]\n\"text\"\n5\n{\"same\":1}\n{\"same\":1}\n",
         "{\"key\":\"not ours\"}\n{\"value\":{}}\n{\"collection\":\"nor this\",\"name\":1}\n",
+        // The first line may be any JSON, and what stands before it is kept, too.
+        "[1,2]\n{}\n",
+        "  \n\t\n\n\r\n7\n",
+        "",
+        "\n",
+        "\n  \n \t",
+        "\u{feff}",
     ]
     .into_iter()
     .enumerate()
@@ -253,7 +260,8 @@ fn ordinary_lines_are_records_and_the_file_comes_back_byte_for_byte() {
         let taken = room.back_up(&name);
         let back = room.restore(&taken, &format!("out{number}.jsonl"));
         assert_eq!(back, text);
-        let changed = format!("{text}{}{{\"new\":true}}\n", if text.ends_with('\n') { "" } else { "\n" });
+        let changed =
+            format!("{text}{}{{\"new\":true}}\n", if text.is_empty() || text.ends_with('\n') { "" } else { "\n" });
         room.write(&name, &changed);
         let again = room.back_up(&name);
         assert_eq!(room.restore(&again, &format!("again{number}.jsonl")), changed);
@@ -264,11 +272,16 @@ fn ordinary_lines_are_records_and_the_file_comes_back_byte_for_byte() {
 fn ordinary_lines_take_a_field_for_their_key() {
     let room = Room::new();
     let url = |query: &str| SourceUrl::parse(&format!("jsonl:{}?{query}", room.path("in.jsonl").display())).unwrap();
-    room.write("in.jsonl", "{\"id\":2,\"v\": \"b\"}\n{\"v\":\"a\",\"id\":1}\n{\"v\":\"none\"}\n{\"id\":\"x\"}\n");
+    room.write(
+        "in.jsonl",
+        "{\"id\":2,\"v\": \"b\"}\n{\"v\":\"a\",\"id\":1}\n{\"v\":\"none\"}\n{\"id\":\"x\"}\n[5]\n{\"id\":1e999}\n{\"id\":1,\"id\":2}\n",
+    );
     let source = JsonlSource::new(&url("key=id")).unwrap();
     let taken = backup(&room.repo, &source, &plain(), &Heard::default()).unwrap();
     assert!(!taken.complete, "a line without the field is missing");
-    assert!(taken.problems.iter().any(|problem| problem.contains("line 3")), "{:?}", taken.problems);
+    for line in ["line 3", "line 5", "line 6", "line 7"] {
+        assert!(taken.problems.iter().any(|problem| problem.contains(line)), "{line}: {:?}", taken.problems);
+    }
     let target =
         JsonlTarget::new(&SourceUrl::parse(&format!("jsonl:{}", room.path("out.jsonl").display())).unwrap()).unwrap();
     let options = RestoreOptions { verify: true, ..RestoreOptions::default() };
@@ -290,10 +303,13 @@ fn ordinary_lines_take_a_field_for_their_key() {
 #[test]
 fn a_broken_ordinary_line_is_named_and_commits_nothing() {
     let room = Room::new();
-    for bad in ["{\"text\":", "{} {}", "nonsense"] {
-        room.write("bad.jsonl", &format!("{{\"text\":\"x\"}}\n\n{bad}\n"));
-        let error = room.try_back_up("bad.jsonl").unwrap_err().to_string();
-        assert!(error.contains("line 3") && error.contains("bad.jsonl"), "{bad}: {error}");
+    for bad in ["{\"text\":", "{} {}", "nonsense", "{\"n\":NaN}"] {
+        for (before, line) in [("{\"text\":\"x\"}\n\n", "line 3"), ("", "line 1")] {
+            room.write("bad.jsonl", &format!("{before}{bad}\n"));
+            let error = room.try_back_up("bad.jsonl").unwrap_err().to_string();
+            assert!(error.contains(line) && error.contains("bad.jsonl"), "{bad}: {error}");
+            assert!(error.contains("it is no JSON"), "{bad}: {error}");
+        }
     }
     assert!(room.repo.snapshots().unwrap().is_empty());
 }

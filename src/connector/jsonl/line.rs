@@ -5,11 +5,8 @@ use super::{
     cell::{ReadCell, read_name, write_cell, write_name},
 };
 use crate::{
-    connector::{
-        file_record::whole::{Filled, stretches},
-        shared::sort::encode_body,
-    },
-    record::{BatchRow, Expiry, KeyCodec, Meta, Shape, Tag, value::Cell},
+    connector::file_record::whole::{Filled, stretches},
+    record::{BatchRow, KeyCodec, Shape, Tag, value::Cell},
 };
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{
@@ -40,11 +37,11 @@ pub(super) struct RecordLine {
     pub(super) codec: Option<KeyCodec>,
     key: Option<String>,
     key_hex: Option<String>,
-    set: Vec<u8>,
-    generation: u32,
-    expiry: u64,
-    stamp: u64,
-    user_key: Option<Vec<u8>>,
+    pub(super) set: Vec<u8>,
+    pub(super) generation: u32,
+    pub(super) expiry: u64,
+    pub(super) stamp: u64,
+    pub(super) user_key: Option<Vec<u8>>,
     cells: Vec<(Vec<u8>, ReadCell)>,
 }
 
@@ -88,22 +85,15 @@ impl RecordLine {
         }
     }
 
-    /// Everything but the key, for the sorter; the cells are gone then.
-    pub(super) fn take_body(&mut self) -> Vec<u8> {
-        let (names, cells): (Vec<Vec<u8>>, Vec<ReadCell>) = std::mem::take(&mut self.cells).into_iter().unzip();
+    /// The names, sorted, and the value's canonical bytes.
+    pub(super) fn value(&self) -> (Shape, Vec<u8>) {
+        let shape = Shape::new(self.cells.iter().map(|(name, _)| name.clone()).collect());
         let mut value = Vec::new();
-        let mut writer = crate::record::CellWriter::new(&mut value, cells.len());
-        for cell in &cells {
+        let mut writer = crate::record::CellWriter::new(&mut value, self.cells.len());
+        for (_, cell) in &self.cells {
             writer.cell(cell.tag, &cell.bytes);
         }
-        let meta = Meta {
-            set: &self.set,
-            generation: self.generation,
-            expiry: Expiry::from_millis(self.expiry),
-            stamp: self.stamp,
-            user_key: self.user_key.as_deref(),
-        };
-        encode_body(&meta, &Shape::new(names), &value)
+        (shape, value)
     }
 }
 

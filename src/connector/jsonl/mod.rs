@@ -1,8 +1,6 @@
 //! `jsonl:PATH|-`: records as lines of JSON, and back without a loss. The lines are specified in `format-spec/jsonl.md`.
 
 mod cell;
-mod chunks;
-mod gather;
 mod line;
 mod open;
 mod plain;

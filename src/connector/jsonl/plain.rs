@@ -54,9 +54,10 @@ pub(super) enum Wrong {
     Key(String),
 }
 
-/// Whether the first line of a file is one of ours: a header, a collection, or a record with its key and value.
+/// Whether the first line of a file is one of ours: a header, a collection, or a record with its key and value. What is no
+/// object is none.
 pub(super) fn is_ours(line: &[u8]) -> bool {
-    let Ok(names) = serde_json::from_slice::<Names>(line) else { return true };
+    let Ok(names) = serde_json::from_slice::<Names>(line) else { return false };
     let has = |name: &str| names.0.iter().any(|known| known == name);
     let has_key = has("key") || has("key_hex");
     has("rekeep") || (has_key && has("value")) || (has("collection") && !has_key && (has("codec") || has("attributes")))
@@ -101,7 +102,12 @@ pub(super) fn key(line: &[u8], number: u64, keyed: &Keyed) -> Result<Vec<u8>, Wr
     };
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let found = Field(field).deserialize(&mut deserializer).and_then(|found| deserializer.end().map(|()| found));
-    let part = match found.map_err(bad)? {
+    let found = found.map_err(|error| match serde_json::from_str::<IgnoredAny>(text) {
+        // The line is JSON, only no key comes of it: it is no object, the field stands twice, its number is no float.
+        Ok(_) => Wrong::Key(format!("it has no key that can be taken: {error}")),
+        Err(error) => bad(error),
+    });
+    let part = match found? {
         None => return Err(Wrong::Key(format!("it has no field `{field}`"))),
         Some(Json::String(text)) => KeyPart::Str(text.into_bytes()),
         Some(Json::Number(number)) => match (number.as_i64(), number.as_f64()) {
@@ -169,11 +175,19 @@ mod tests {
             r#"{"key":"int:1","value":{}}"#,
             r#"{"collection":"a","codec":"int"}"#,
             r#"{"collection":"a","key_hex":"00","value":{},"bogus":1}"#,
-            "no json at all",
         ] {
             assert!(is_ours(ours.as_bytes()), "{ours}");
         }
-        for plain in [r#"{"text":"x"}"#, "{}", r#"{"key":"a"}"#, r#"{"collection":"a","name":"b"}"#, r#"{"value":1}"#] {
+        for plain in [
+            r#"{"text":"x"}"#,
+            "{}",
+            r#"{"key":"a"}"#,
+            r#"{"collection":"a","name":"b"}"#,
+            r#"{"value":1}"#,
+            "[1]",
+            "{\"a\":NaN}",
+            "no json",
+        ] {
             assert!(!is_ours(plain.as_bytes()), "{plain}");
         }
     }
@@ -184,11 +198,13 @@ mod tests {
         let shown = |line: &str| key(line.as_bytes(), 7, &field).map(|key| field.codec().show(&key));
         assert_eq!(shown(r#"{"a":{"id":1},"id":"x"}"#).unwrap(), "str:x");
         assert_eq!(shown(r#"{"id":-5}"#).unwrap(), "int:-5");
-        assert!(matches!(shown(r#"{"id":1,"id":2}"#), Err(Wrong::Line(_))));
+        for no_key in [r#"{"id":1,"id":2}"#, r#"{"id":1e999}"#, r#"{"id":"\ud800"}"#, "[1]", "7"] {
+            assert!(matches!(shown(no_key), Err(Wrong::Key(_))), "{no_key}");
+        }
+        assert!(matches!(shown(r#"{"id":1"#), Err(Wrong::Line(_))));
         assert!(matches!(shown(r#"{"id":[1]}"#), Err(Wrong::Key(_))));
         assert!(matches!(shown(r#"{"id":18446744073709551615}"#), Err(Wrong::Key(_))));
         assert!(matches!(shown("{}"), Err(Wrong::Key(_))));
-        assert!(matches!(shown("[1]"), Err(Wrong::Line(_))));
         assert_eq!(key(b"[1]\r", 7, &Keyed::ByNumber), Ok(encode_int(7).to_vec()));
         assert!(matches!(key(b"{", 7, &Keyed::ByNumber), Err(Wrong::Line(_))));
         assert!(matches!(key(b"\"\xff\"", 7, &Keyed::ByNumber), Err(Wrong::Line(_))));

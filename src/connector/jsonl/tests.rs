@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     connector::{
-        Outcomes, Overwrite, SessionOptions, Source, SourceCollection, Target, TargetCollection, TargetPlan,
+        Outcomes, Overwrite, SessionOptions, Source, Target, TargetCollection, TargetPlan,
         shared::{
             sort::{Duplicates, Sorter, encode_body},
             spool::Spool,
@@ -259,88 +259,6 @@ fn many_runs_merge_into_one_order_and_ranges_partition_it() {
         joined.extend(part);
     }
     assert_eq!(joined, all);
-}
-
-/// Lines of several times what a thread takes at once: collections that are described between records of others, keys in no order.
-fn many_lines() -> Vec<String> {
-    let filler = "x".repeat(150);
-    let mut lines = vec![r#"{"rekeep":"jsonl","version":1,"connector":"toy","attributes":{"a":1}}"#.to_owned()];
-    for number in 0..24_000u64 {
-        if number % 6_000 == 0 {
-            lines
-                .push(format!(r#"{{"collection":"c{}","codec":"int","attributes":{{"n":{number}}}}}"#, number / 6_000));
-        }
-        let (collection, key) = (number % (number / 6_000 + 1), number * 7_919 % 24_000);
-        lines.push(format!(r#"{{"collection":"c{collection}","key":"int:{key}","value":{{"a":"{filler}{number}"}}}}"#));
-    }
-    lines.push(r#"{"collection":"late","key":"str:x","value":{}}"#.to_owned());
-    lines
-}
-
-fn read_with(path: &Path, parallel: usize) -> Result<Vec<(SourceCollection, Rows)>, String> {
-    let source = JsonlSource::new(&url(path)).unwrap();
-    let options = SessionOptions { parallel, ..SessionOptions::default() };
-    let session = source.begin(&options).map_err(|error| error.to_string())?;
-    let read = |at: usize| collect(session.read(at, &KeyRange::all()).unwrap().as_mut());
-    session.collections().iter().enumerate().map(|(at, it)| Ok((it.clone(), read(at)?))).collect()
-}
-
-#[test]
-fn several_threads_find_in_lines_what_one_does() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("x.jsonl");
-    let lines = many_lines();
-    fs::write(&path, lines.join("\n")).unwrap();
-    let alone = read_with(&path, 1).unwrap();
-    let names: Vec<&str> = alone.iter().map(|(it, _)| it.name.as_str()).collect();
-    assert_eq!(names, ["c0", "c1", "c2", "c3", "late"]);
-    assert_eq!(alone.iter().map(|(_, rows)| rows.len()).sum::<usize>(), 24_001);
-    assert_eq!((alone[0].0.codec, alone[4].0.codec), (KeyCodec::Int, KeyCodec::Tuple));
-    assert!(alone.iter().all(|(it, rows)| it.estimated_records == rows.len() as u64));
-    for _ in 0..3 {
-        assert!(read_with(&path, 4).unwrap() == alone);
-    }
-}
-
-#[test]
-fn the_first_wrong_line_is_named_whoever_reads_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("x.jsonl");
-    // What is found when a line is read, when it is looked at in order, and when its key is made.
-    let wrongs = [
-        (15_000, "nonsense"),
-        (8_000, r#"{"collection":"c0","codec":"int","attributes":{}}"#),
-        (7_000, r#"{"collection":"c0","key":"path:x","value":{}}"#),
-        (1_000, r#"{"collection":"c0","codec":"raw","key":"hex:00","value":{}}"#),
-    ];
-    let mut lines = many_lines();
-    for (line, wrong) in wrongs {
-        wrong.clone_into(&mut lines[line - 1]);
-        fs::write(&path, lines.join("\n")).unwrap();
-        for parallel in [1, 4] {
-            let error = read_with(&path, parallel).unwrap_err();
-            assert!(error.contains(&format!("line {line} of ")), "{parallel}: {error}");
-        }
-    }
-}
-
-#[test]
-fn ordinary_lines_keep_their_numbers_whoever_reads_them() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("x.jsonl");
-    let filler = "y".repeat(200);
-    let line = |number: u64| match number {
-        0..3 => " \n".to_owned(),
-        number if number % 1_000 == 7 => "\n".to_owned(),
-        number => format!("{{\"id\":\"{}\",\"text\":\"{filler}\"}}\n", number * 7_919 % 24_001),
-    };
-    fs::write(&path, (0..24_001).map(line).collect::<Vec<_>>().concat()).unwrap();
-    let alone = read_with(&path, 1).unwrap();
-    assert_eq!(alone[0].1.len(), 24_001 - 3 - 24);
-    assert_eq!(alone[0].0.attributes, json!({ "lines": 24_001, "ended": true }));
-    let first = crate::record::key::encode_int(4);
-    assert_eq!(alone[0].1.keys().next().unwrap(), first.as_slice());
-    assert!(read_with(&path, 4).unwrap() == alone);
 }
 
 #[test]

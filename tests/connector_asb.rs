@@ -480,6 +480,50 @@ fn a_backup_of_the_service_that_lacks_records_is_incomplete() {
 }
 
 #[test]
+fn what_an_increment_stands_on_and_nobody_finished_is_missing_in_it_and_in_all_behind_it() {
+    let from = |room: &Room, at: i64, from: i64| {
+        let told = room.path(&format!("routine/incremental/{at}/data/a/metadata.yaml"));
+        let text = fs::read_to_string(&told).unwrap();
+        let from = format!("from: {}", Timestamp::from_millis(from));
+        fs::write(&told, text.replace("from: 0001-01-01T00:00:00Z", &from)).unwrap();
+    };
+    let [second, third, fourth] = [1, 2, 3].map(|number| BEGIN + number * MINUTE);
+    for (since, is_lost) in [(BEGIN, false), (second, true)] {
+        let room = Room::new();
+        room.service("backup", BEGIN, "a", &[(1, 1), (2, 2)], "");
+        room.service("incremental", second, "a", &[(2, 20)], "");
+        fs::remove_file(room.path(&format!("routine/incremental/{second}/data/a/metadata.yaml"))).unwrap();
+        room.service("incremental", third, "a", &[(3, 3)], "");
+        from(&room, third, since);
+        room.service("incremental", fourth, "a", &[(4, 4)], "");
+        from(&room, fourth, third);
+        let taken = room.chain();
+        assert_eq!(taken.iter().map(|one| one.complete).collect::<Vec<_>>(), [true, !is_lost, !is_lost]);
+        if is_lost {
+            assert!(taken[1].problems[0].contains(&format!("since incremental/{second}")), "{:?}", taken[1].problems);
+            assert!(taken[2].problems[0].starts_with("already in what it stands on: "), "{:?}", taken[2].problems);
+            // A full backup stands on nothing.
+            room.service("backup", BEGIN + 4 * MINUTE, "a", &[(1, 1), (2, 20), (3, 3), (4, 4)], "");
+            assert!(room.chain()[0].complete);
+        }
+    }
+}
+
+#[test]
+fn increments_lack_what_the_full_backup_before_them_lacks() {
+    let room = Room::new();
+    room.service("backup", BEGIN, "a", &[(1, 1), (2, 2)], "");
+    let told = room.path(&format!("routine/backup/{BEGIN}/data/a/metadata.yaml"));
+    fs::write(&told, fs::read_to_string(&told).unwrap().replace("record-count: 2", "record-count: 3")).unwrap();
+    room.service("incremental", BEGIN + MINUTE, "a", &[(2, 20)], "");
+    let taken = room.chain();
+    room.service("incremental", BEGIN + 2 * MINUTE, "a", &[(3, 3)], "");
+    for one in taken.iter().chain(&room.chain()) {
+        assert!(!one.complete && one.problems[0].contains("says 3 records"), "{:?}", one.problems);
+    }
+}
+
+#[test]
 fn what_the_format_cannot_say_is_left_out_counted_and_named() {
     let room = Room::new();
     room.write("x.asb", file("n", true, [(1, 1), (2, 2)]).replacen("+ s s", "+ s a\\ b", 1));

@@ -170,6 +170,8 @@ pub struct BackupOptions {
     pub temp_dir: Option<PathBuf>,
     /// When incremental runs look for deletions.
     pub sweep: Sweep,
+    /// What is missing in the parent is missing here, too: the source tells what changed, and can be asked for nothing else.
+    pub stands_on_parent: bool,
     /// Deletions that are believed without more ado, in percent of a group of keys
     /// ([`crate::connector::KeyGroups`]).
     pub max_deleted_percent: u8,
@@ -220,6 +222,7 @@ impl Default for BackupOptions {
             write_limit: None,
             temp_dir: None,
             sweep: Sweep::Always,
+            stands_on_parent: false,
             max_deleted_percent: 20,
             max_lost_percent: 50,
             accept_deletions: false,
@@ -402,8 +405,10 @@ pub fn backup(
         progress.warn(WarningKind::Note, "", note);
     }
     let mut problems = std::mem::take(&mut read.problems);
-    let only_changed = !problems.is_empty() && !read.lacks && ended.missing.is_empty();
+    let inherited = parent.as_ref().filter(|_| options.stands_on_parent).map(chain::inherited).unwrap_or_default();
+    let only_changed = !problems.is_empty() && !read.lacks && ended.missing.is_empty() && inherited.is_empty();
     problems.extend(once(ended.missing));
+    problems.extend(inherited);
     let start = read.start;
     let end_time = read.end;
     if let Some(parent) = &parent

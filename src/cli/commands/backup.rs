@@ -218,6 +218,7 @@ impl BackupArgs {
             max_deleted_percent: self.max_deleted.unwrap_or(BackupOptions::default().max_deleted_percent),
             max_lost_percent: self.max_deleted.unwrap_or(BackupOptions::default().max_lost_percent),
             accept_deletions: self.accept_deletions,
+            stands_on_parent: false,
             timing: None,
         }
     }

@@ -23,6 +23,8 @@ pub const INCREMENTAL: &str = "incremental";
 pub const METADATA: &str = "metadata.yaml";
 /// The longest of those that is read.
 const MAX_METADATA_BYTES: u64 = 1 << 20;
+/// How much later than the backup before it an increment may begin, by clocks that are read one after the other.
+const SLACK_MILLIS: i64 = 1000;
 /// How far below a backup's folder the files of a namespace may lie.
 const MAX_DEPTH: usize = 4;
 
@@ -54,6 +56,11 @@ pub struct Step {
     lost: BTreeSet<String>,
     /// Namespaces without a word that they were finished.
     unfinished: Vec<Spot>,
+    /// Backups before it, without a word that they were finished, on which it stands all the same: it holds what changed
+    /// since they were made.
+    passed_over: Vec<String>,
+    /// If it holds what changed since a time that is later than the backup before it: both.
+    since: Option<(Timestamp, Timestamp)>,
     /// The folders of the backups that an increment stands on.
     before: Vec<Folder>,
 }
@@ -83,10 +90,15 @@ pub fn steps(url: &SourceUrl, at: &PlaceOptions) -> Result<Vec<Step>, ConnectorE
 
 /// The same of a folder, and how it is typed.
 pub fn steps_of(root: &Spot, typed: &str) -> Result<Vec<Step>, ConnectorError> {
-    let mut steps = Vec::new();
+    let (mut steps, mut unfinished) = (Vec::new(), Vec::new());
     for (kind, is_increment) in [(FULL, false), (INCREMENTAL, true)] {
         for name in root.join(kind).folders()? {
-            steps.extend(Step::open(root, typed.to_owned(), &format!("{kind}/{name}"), is_increment)?);
+            let step = Step::open(root, typed.to_owned(), &format!("{kind}/{name}"), is_increment)?;
+            match name.parse::<i64>() {
+                _ if !step.folders.is_empty() => steps.push(step),
+                Ok(at) if !step.unfinished.is_empty() => unfinished.push((at, step.name)),
+                _ => {}
+            }
         }
     }
     steps.sort_by_key(|step| (step.created, step.is_increment));
@@ -99,6 +111,13 @@ pub fn steps_of(root: &Spot, typed: &str) -> Result<Vec<Step>, ConnectorError> {
                 continue;
             }
             step.before.clone_from(&before);
+            let stood_on = before.iter().map(|folder| folder.metadata.created).max().unwrap_or_default();
+            let from = step.folders.iter().map(|folder| folder.metadata.from).max().unwrap_or_default();
+            // One that broke off is passed over by what comes next, which begins where the last that was finished did.
+            let between = unfinished.iter().filter(|(at, _)| stood_on < *at && *at <= from);
+            step.passed_over = between.map(|(_, name)| name.clone()).collect();
+            let is_later = from > stood_on.saturating_add(SLACK_MILLIS) && step.passed_over.is_empty();
+            step.since = is_later.then(|| (Timestamp::from_millis(from), Timestamp::from_millis(stood_on)));
         } else {
             let names = |folders: &[Folder]| -> BTreeSet<String> {
                 folders.iter().map(|folder| folder.metadata.namespace.clone()).collect()
@@ -130,7 +149,7 @@ impl Step {
         found.ok_or_else(missing).map(Some)
     }
 
-    fn open(root: &Spot, typed: String, name: &str, is_increment: bool) -> Result<Option<Self>, ConnectorError> {
+    fn open(root: &Spot, typed: String, name: &str, is_increment: bool) -> Result<Self, ConnectorError> {
         let path = root.join(name);
         let mut step = Self {
             root: root.clone(),
@@ -141,13 +160,15 @@ impl Step {
             is_increment,
             lost: BTreeSet::new(),
             unfinished: Vec::new(),
+            passed_over: Vec::new(),
+            since: None,
             before: Vec::new(),
         };
         step.look(&path, MAX_DEPTH)?;
-        let Some(created) = step.folders.iter().map(|folder| folder.metadata.created).min() else { return Ok(None) };
-        step.created = Timestamp::from_millis(created);
+        let created = step.folders.iter().map(|folder| folder.metadata.created).min();
+        step.created = Timestamp::from_millis(created.unwrap_or_default());
         step.folders.sort_by_key(|folder| folder.path.show());
-        Ok(Some(step))
+        Ok(step)
     }
 
     /// Looks for the files of namespaces.
@@ -203,6 +224,19 @@ impl Step {
         }
         for path in &self.unfinished {
             gathered.missing.push(format!("{} has files and no {METADATA}: it was not finished", path.show()));
+        }
+        for name in &self.passed_over {
+            gathered.missing.push(format!(
+                "{} holds what changed since {name}, which has files and no {METADATA}: what had changed by then is not here",
+                self.name
+            ));
+        }
+        if let Some((from, stood_on)) = self.since {
+            gathered.globals.notes.push(format!(
+                "{} holds what changed since {from}, and the backup before it was made at {stood_on}: if one between them is gone \
+                 that held records, they are not here (the service itself removes increments without records)",
+                self.name
+            ));
         }
         let mut record = Record::default();
         for folder_before in &self.before {

@@ -40,12 +40,25 @@ pub fn backup_chain(
         if source.abilities().change_filter {
             options.parent = parent_of(before)?;
             options.sweep = Sweep::Never;
+            options.stands_on_parent = true;
         }
         let outcome = backup(repo, source.as_ref(), &options, progress)?;
         before = outcome.id.or(before);
         outcomes.push(outcome);
     }
     Ok(outcomes)
+}
+
+/// What is said of a problem that a snapshot has since the one that it stands on has it.
+const INHERITED: &str = "already in what it stands on: ";
+
+/// The problems of whatever stands on a snapshot and cannot ask for what that lacks.
+pub(super) fn inherited(parent: &Snapshot) -> Vec<String> {
+    let marked = |line: &String| match line.strip_prefix(INHERITED) {
+        Some(_) => line.clone(),
+        None => format!("{INHERITED}{line}"),
+    };
+    parent.content.problems.iter().map(marked).collect()
 }
 
 fn is_of(snapshot: &Snapshot, url: &str) -> bool {

@@ -129,8 +129,14 @@ fn wanted(collection: &TargetCollection) -> Vec<Definition> {
 fn unparsed(collection: &TargetCollection) -> Vec<String> {
     let all = collection.attributes.get("sindexes").and_then(Json::as_array);
     let say = |index: &Json| {
-        let name = index.get("name").and_then(Json::as_str).unwrap_or("without a readable name");
-        let why = sindexes::unknown_kind(index).unwrap_or_else(|| "no server takes such a definition".to_owned());
+        let text = |key: &str| index.get(key).and_then(Json::as_str);
+        // That of a backup file names namespace, set, index.
+        let line = text("raw").map(str::trim_end).filter(|raw| raw.starts_with("* "));
+        let name = text("name").or_else(|| line?.split(' ').nth(4)).unwrap_or("without a readable name");
+        let why = match line {
+            Some(line) => format!("line `{line}` of a backup file"),
+            None => sindexes::unknown_kind(index).unwrap_or_else(|| "no server takes such a definition".to_owned()),
+        };
         format!(
             "index `{name}` of namespace `{}`: it is not made again, being of no known kind ({why})",
             collection.name

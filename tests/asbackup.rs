@@ -173,6 +173,8 @@ fn files_are_looked_at_without_a_cluster_and_estimates_write_nothing() {
     assert_eq!(room.files(""), ["one.asb"]);
     room.fails("asbackup", &["-n", "test", "-d", &room.path("d"), "-l", "BB9"], "node `BB9`");
     room.fails("asbackup", &["-n", "nobody", "-d", &room.path("d")], "nobody");
+    let said = room.ok("asbackup", &["-n", "test", "-o", &room.path("two.asb"), "-s", "demo,none yet"]);
+    assert!(said.contains("note: set `none yet` of") && said.contains("does not exist"), "{said}");
     room.fails("asbackup", &["-d", &room.path("d")], "--namespace");
 }
 
@@ -204,6 +206,70 @@ fn a_command_line_that_is_wrong_is_refused_in_words() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && said.contains("HOST[:TLS_NAME][:PORT]"), "{said}");
     assert!(!Path::new(&d).exists());
+}
+
+#[test]
+fn a_backup_that_cannot_begin_takes_no_older_one_away() {
+    let room = Room::new(5);
+    let (d, one) = (room.path("d"), room.path("one.asb"));
+    room.ok("asbackup", &["-n", "test", "-d", &d]);
+    room.ok("asbackup", &["-n", "test", "-o", &one]);
+    let kept = fs::read(&one).unwrap();
+    for place in [["-d", &d], ["-o", &one]] {
+        room.fails("asbackup", &["-n", "nobody", place[0], place[1], "-r"], "nobody");
+        room.fails("asbackup", &["-n", "test", place[0], place[1], "-r", "-f", "no base64"], "base64");
+        let typed =
+            [&["asbackup", "-h", "127.0.0.1", "-p", "1", "--max-retries", "0", "-n", "test", "-r"][..], &place[..]];
+        let output = Command::new(env!("CARGO_BIN_EXE_rekeep")).args(typed.concat()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!((room.files("d"), fs::read(&one).unwrap()), (vec!["test_00000.asb".to_owned()], kept.clone()));
+        room.fails("asbackup", &["-n", "test", place[0], place[1]], "--remove-files (-r) removes them first");
+        room.ok("asbackup", &["-n", "test", place[0], place[1], "-r"]);
+    }
+    // A device is written to as it stands, and never removed.
+    let null = room.path("null");
+    std::os::unix::fs::symlink("/dev/null", &null).unwrap();
+    room.ok("asbackup", &["-n", "test", "-o", &null, "-r"]);
+    room.ok("asbackup", &["-n", "test", "-o", &null, "--remove-artifacts"]);
+    assert_eq!(fs::read_link(&null).unwrap(), Path::new("/dev/null"));
+    room.ok("asbackup", &["-n", "test", "-o", &one, "--remove-artifacts"]);
+    assert!(!Path::new(&one).exists() && room.files("d") == ["test_00000.asb"]);
+}
+
+#[test]
+fn a_program_is_told_in_the_tools_lines_and_a_log_is_kept_in_a_file() {
+    let room = Room::new(40);
+    let (d, lines, log) = (room.path("d"), room.path("lines"), room.path("log"));
+    let said = room.ok("asbackup", &["-n", "test", "-d", &d, "-m", &lines, "--log-file", &log]);
+    assert_eq!(said, "", "it is in the log");
+    assert!(fs::read_to_string(&log).unwrap().starts_with("backed up 40 records"));
+    room.ok("asbackup", &["-n", "test", "-e", "--machine", &lines]);
+    room.ok("asrestore", &["-n", "test,bar", "-d", &d, "-m", &lines]);
+    let told = fs::read_to_string(&lines).unwrap();
+    let told: Vec<Vec<&str>> = told.lines().map(|line| line.split(':').collect()).collect();
+    let of = |kind: &str| -> Vec<&Vec<&str>> { told.iter().filter(|line| line[0] == kind).collect() };
+    let (summaries, estimates) = (of("SUMMARY"), of("ESTIMATE"));
+    assert_eq!((summaries.len(), estimates.len()), (2, 1), "{told:?}");
+    assert_eq!((summaries[0].len(), &summaries[0][1..4]), (6, &["40", "0", "1"][..]), "{told:?}");
+    assert_eq!((summaries[1].len(), summaries[1][3], summaries[1][7]), (10, "40", "40"), "{told:?}");
+    assert_eq!((estimates[0].len(), estimates[0][1]), (3, "40"), "{told:?}");
+    // What fails is in the log, too; a place that cannot be written is said before anything is done.
+    let output = room.run("asbackup", &["-n", "nobody", "-d", &d, "--log-file", &log]);
+    assert_eq!((output.status.code(), output.stderr), (Some(1), Vec::new()));
+    assert!(fs::read_to_string(&log).unwrap().contains("rekeep: error: namespace `nobody`"));
+    room.fails("asbackup", &["-n", "test", "-d", &d, "-r", "-m", &room.path("no/such")], "no/such");
+    assert_eq!(room.files("d"), ["test_00000.asb"]);
+}
+
+#[test]
+fn what_a_backup_would_not_take_is_no_sound_file() {
+    let room = Room::new(1);
+    let (empty, twice) = (room.path("empty.asb"), room.path("twice.asb"));
+    fs::write(&empty, "Version 3.1\n").unwrap();
+    room.fails("asrestore", &["--validate", "-i", &empty], "does not say which namespace");
+    let record = "+ n test\n+ d 5YEnnKPjfd4wocVU7LTDsIcUhew=\n+ g 1\n+ t 0\n+ b 2\n- I n 17\n- I n 18\n";
+    fs::write(&twice, format!("Version 3.1\n# namespace test\n# first-file\n{record}")).unwrap();
+    room.fails("asrestore", &["--validate", "-i", &twice], "the record before line 11 has two bins `n`");
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 use std::{
+    fs::File,
     io::{self, BufWriter, Write},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -134,7 +135,18 @@ impl<'a> JsonArray<'a> {
 
 /// Prints a line on standard error; if that fails nobody is there to be told.
 pub fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = match LOG.get() {
+        None => writeln!(io::stderr(), "{text}"),
+        Some(log) => writeln!(log.lock().unwrap_or_else(PoisonError::into_inner), "{text}"),
+    };
+}
+
+/// Where lines go in place of standard error.
+static LOG: OnceLock<Mutex<File>> = OnceLock::new();
+
+/// From now on prints into a file what would go to standard error; once for the whole program.
+pub fn complain_into(file: File) {
+    let _ = LOG.set(Mutex::new(file));
 }
 
 #[cfg(test)]

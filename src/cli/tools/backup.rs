@@ -13,6 +13,7 @@ use super::{
     refuse,
     storage::StorageArgs,
     tell,
+    told::{Told, ToldArgs},
 };
 use crate::{
     connector::{
@@ -157,9 +158,8 @@ pub struct BackupArgs {
     /// Tell more
     #[arg(short, long)]
     verbose: bool,
-    /// (status lines are those of standard error)
-    #[arg(short = 'm', long, hide = true)]
-    machine: Option<PathBuf>,
+    #[command(flatten)]
+    told: ToldArgs,
     #[command(flatten)]
     config: ConfigArgs,
     #[command(flatten)]
@@ -173,7 +173,6 @@ pub struct BackupArgs {
 impl BackupArgs {
     fn check(&self) -> Result<(), Failure> {
         refuse("--no-bins", self.no_bins, "records without bins cannot be restored by any tool")?;
-        refuse("--machine", self.machine.is_some(), "status lines go to standard error")?;
         refuse(
             "--continue",
             self.go_on.is_some() && self.directory.is_none(),
@@ -194,6 +193,8 @@ impl BackupArgs {
         let number = |number: u64| (number > 0).then_some(number);
         options.add(&json!({
             "sets": self.sets,
+            // A set that has no records yet stops no line of a script that names it.
+            "allow_missing_set": true,
             "bins": self.bins,
             "no_records": self.no_records,
             "no_indexes": self.no_indexes,
@@ -278,7 +279,8 @@ impl BackupArgs {
     /// Removes the backup files where new ones go.
     fn remove(&self) -> Result<(), Failure> {
         let failed = |path: &std::path::Path, error| crate::cli::context::io_error("removing", path, error);
-        if let Some(file) = self.output_file.as_ref().filter(|file| file.exists()) {
+        // A pipe or device is no backup.
+        if let Some(file) = self.output_file.as_ref().filter(|file| file.is_file()) {
             std::fs::remove_file(file).map_err(|error| failed(file, error))?;
         }
         let Some(directory) = self.directory.as_ref().filter(|directory| directory.exists()) else { return Ok(()) };
@@ -295,28 +297,36 @@ impl BackupArgs {
 }
 
 pub(super) fn run(args: &BackupArgs, context: &Context) -> Result<bool, Failure> {
+    let told = args.told.open(&context.reporter)?;
     args.check()?;
-    if args.remove_files || args.remove_artifacts {
-        if !args.is_far() {
-            args.remove()?;
-        } else if args.remove_artifacts {
+    if args.remove_artifacts {
+        if args.is_far() {
             let (url, options) = args.target()?;
             remove_files(&SourceUrl::parse(&url)?, &options)?;
+        } else {
+            args.remove()?;
         }
-        if args.remove_artifacts {
-            return Ok(true);
-        }
+        return Ok(true);
     }
     let source = context.registry.source(&args.cluster.url(&args.namespace)?, &args.source()?)?;
     if args.estimate {
-        return estimate(args, source.as_ref());
+        return estimate(args, source.as_ref(), &told);
     }
     let (url, options) = args.target()?;
     let target = context.registry.target(&url, &options)?;
+    if args.remove_files && args.directory.is_some() && !args.is_far() {
+        // The last backup goes only when the cluster has been seen, and what was asked for in it.
+        drop(source.begin(&SessionOptions { parallel: 1, ..SessionOptions::default() })?);
+        args.remove()?;
+    }
     let how = CopyOptions {
         parallel: usize::from(args.parallel),
-        // In a bucket the old files go when the new ones are there.
-        overwrite: if args.remove_files && args.is_far() { Overwrite::Always } else { Overwrite::Never },
+        // In a bucket the old files go when the new ones are there, and so does one that is written alone.
+        overwrite: if args.remove_files && (args.is_far() || args.output_file.is_some()) {
+            Overwrite::Always
+        } else {
+            Overwrite::Never
+        },
         state_file: args.state_file(),
         go_on: args.go_on.is_some(),
         bandwidth: (args.nice > 0).then_some(args.nice << 20),
@@ -326,18 +336,26 @@ pub(super) fn run(args: &BackupArgs, context: &Context) -> Result<bool, Failure>
         std::fs::create_dir_all(directory)
             .map_err(|error| crate::cli::context::io_error("making", directory, error))?;
     }
-    let outcome = copy(source.as_ref(), target.as_ref(), &how, &context.reporter).inspect_err(|_| {
+    let outcome = copy(source.as_ref(), target.as_ref(), &how, &told).inspect_err(|_| {
         if let Some(state) = how.state_file.as_ref().filter(|state| state.exists()) {
             complain(&format!("what is finished is noted; go on with --continue {}", state.display()));
         }
     })?;
     context.reporter.finish();
+    let made = |kind: &str| outcome.made.get(kind).copied().unwrap_or_default();
+    let (records, bytes) = (outcome.records, outcome.bytes);
+    told.line(&format!(
+        "SUMMARY:{records}:{}:{}:{bytes}:{}",
+        made("indexes"),
+        made("modules"),
+        bytes.checked_div(records).unwrap_or_default()
+    ));
     tell(&outcome, "backed up");
     Ok(outcome.complete)
 }
 
 /// Looks at some records, and says how large they are in a file.
-fn estimate(args: &BackupArgs, source: &dyn crate::connector::Source) -> Result<bool, Failure> {
+fn estimate(args: &BackupArgs, source: &dyn crate::connector::Source, told: &Told<'_>) -> Result<bool, Failure> {
     let session = source.begin(&SessionOptions { parallel: 1, ..SessionOptions::default() })?;
     let form = Form { compact: args.compact, ..Form::default() };
     let (mut count, mut sum, mut squares) = (0u64, 0f64, 0f64);
@@ -377,6 +395,7 @@ fn estimate(args: &BackupArgs, source: &dyn crate::connector::Source) -> Result<
     let deviation = (squares / count as f64 - mean * mean).max(0.0).sqrt();
     // 99 % of such samples are no further off.
     let margin = 2.576 * deviation / (count as f64).sqrt();
+    told.line(&format!("ESTIMATE:{all}:{:.0}", (mean + margin).ceil()));
     complain(&format!(
         "a record has {mean:.0} bytes in a file, +- {margin:.0}, by {} of about {}: about {} in all, before compression",
         show_count(count),

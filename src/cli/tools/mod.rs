@@ -9,17 +9,18 @@ mod files;
 mod restore;
 mod secrets;
 mod storage;
+mod told;
 
 pub use backup::BackupArgs;
 pub use restore::RestoreArgs;
 
 use super::{
     context::Context,
-    exit::{self, Failure, usage},
+    exit::{self, CliError, Failure, usage},
     output::complain,
     units::{show_count, show_duration, show_size},
 };
-use crate::{connector::Registry, ops::copy::CopyOutcome};
+use crate::{connector::Registry, ops::copy::CopyOutcome, report::Remedy};
 use clap::Parser;
 use std::{ffi::OsString, path::Path};
 
@@ -71,7 +72,23 @@ impl Tool {
             Ok(true) => 0,
             Ok(false) => exit::FAILED,
             Err(Stopped::Said(code)) => code.min(exit::FAILED),
-            Err(Stopped::Failed(failure)) => exit::report_alone(&failure).min(exit::FAILED),
+            Err(Stopped::Failed(failure)) => {
+                let code = exit::report_alone(&failure).min(exit::FAILED);
+                self.advise(&failure);
+                code
+            }
+        }
+    }
+
+    /// Says which of its own flags would let it pass.
+    fn advise(self, failure: &Failure) {
+        let CliError::Ops(error) = &failure.error else { return };
+        for remedy in error.remedies() {
+            match (self, remedy) {
+                (Self::Backup, Remedy::OverwriteAll) => complain("rekeep: --remove-files (-r) removes them first"),
+                (Self::Restore, Remedy::Salvage) => complain("rekeep: --salvage keeps what is whole"),
+                _ => {}
+            }
         }
     }
 }

@@ -9,9 +9,9 @@ use super::{
     cluster::ClusterArgs,
     config::ConfigArgs,
     files::FileArgs,
-    refuse,
     storage::StorageArgs,
     tell,
+    told::ToldArgs,
 };
 use crate::{
     connector::{Options, Overwrite},
@@ -140,9 +140,8 @@ pub struct RestoreArgs {
     /// Tell more
     #[arg(short, long)]
     verbose: bool,
-    /// (status lines are those of standard error)
-    #[arg(short = 'm', long, hide = true)]
-    machine: Option<PathBuf>,
+    #[command(flatten)]
+    told: ToldArgs,
     #[command(flatten)]
     config: ConfigArgs,
     #[command(flatten)]
@@ -228,7 +227,7 @@ impl RestoreArgs {
 }
 
 pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<bool, Failure> {
-    refuse("--machine", args.machine.is_some(), "status lines go to standard error")?;
+    let told = args.told.open(&context.reporter)?;
     let url = args.url()?;
     let source_options = args.source()?;
     if args.validate {
@@ -259,8 +258,22 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<bool, Failure
         bandwidth: (bandwidth > 0).then_some(bandwidth << 20),
         ..CopyOptions::default()
     };
-    let outcome = copy(source.as_ref(), target.as_ref(), &how, &context.reporter)?;
+    let outcome = copy(source.as_ref(), target.as_ref(), &how, &told)?;
     context.reporter.finish();
+    let (made, counts) = (|kind: &str| outcome.made.get(kind).copied().unwrap_or_default(), &outcome.outcomes);
+    // The space before a colon is theirs, too.
+    told.line(&format!(
+        "SUMMARY:{}:{}:{}:{}:{}:{} :{}:{}:{}",
+        made("modules"),
+        made("indexes"),
+        outcome.records,
+        counts.expired,
+        counts.skipped,
+        counts.ignored,
+        counts.inserted + counts.replaced,
+        counts.existed,
+        counts.fresher
+    ));
     tell(&outcome, "restored");
     Ok(outcome.complete)
 }

@@ -118,13 +118,15 @@ impl AerospikeSource {
         }
     }
 
-    fn check_sets(&self, namespaces: &[(String, NamespaceFacts)]) -> Result<(), Error> {
+    /// What is to be said of sets that are asked for and that no node knows.
+    fn check_sets(&self, namespaces: &[(String, NamespaceFacts)]) -> Result<Vec<String>, Error> {
         let known = |set: &String| set.is_empty() || namespaces.iter().any(|(_, facts)| facts.sets.contains(set));
-        match self.options.sets.iter().find(|set| !known(set)) {
+        let unknown: Vec<&String> = self.options.sets.iter().filter(|set| !known(set)).collect();
+        match unknown.first() {
             Some(set) if !self.options.allow_missing_set => {
                 Err(Error::Missing(format!("set `{set}` of {}", self.object)).with(Remedy::AllowMissingSet))
             }
-            _ => Ok(()),
+            _ => Ok(unknown.iter().map(|set| format!("set `{set}` of {} does not exist", self.object)).collect()),
         }
     }
 
@@ -138,7 +140,7 @@ impl AerospikeSource {
             let facts = NamespaceFacts::read(&self.cluster, &name)?;
             namespaces.push((name, facts));
         }
-        self.check_sets(&namespaces)?;
+        let mut notes = self.check_sets(&namespaces)?;
         let mut missing = Vec::new();
         let node = self.cluster.nodes().into_iter().next().ok_or_else(|| Error::NoNode(self.object.clone()))?;
         let udfs = if self.options.no_udfs {
@@ -149,7 +151,6 @@ impl AerospikeSource {
             kept
         };
         let mut collections = Vec::new();
-        let mut notes = Vec::new();
         for (name, facts) in &namespaces {
             let indexes =
                 if self.options.no_indexes { Vec::new() } else { self.indexes(&node, name, &mut missing, &mut notes)? };

@@ -32,6 +32,9 @@ use std::{
 const MAX_THREADS: usize = 4;
 /// Namespaces that one run may meet: servers have 32.
 const MAX_NAMESPACES: usize = 64;
+/// Why a file of no namespace is not taken.
+pub(super) const NO_NAMESPACE: &str =
+    "it does not say which namespace it is of (`# namespace NAME` in its first lines)";
 /// Bits of a record's number that say its line; the rest says its file.
 const LINE_BITS: u32 = 36;
 
@@ -243,7 +246,7 @@ impl<'a> Worker<'a> {
         let wrong =
             |reason: &str| Err(ConnectorError::Unreadable { object: file.origin.clone(), reason: reason.to_owned() });
         if name.is_empty() {
-            return wrong("it does not say which namespace it is of (`# namespace NAME` in its first lines)");
+            return wrong(NO_NAMESPACE);
         }
         if std::str::from_utf8(name).is_err() {
             return wrong("the name of its namespace is no text");

@@ -3,6 +3,7 @@
 use super::{
     cipher::Cipher,
     codec::{Index, Item, Record, Version},
+    gather::NO_NAMESPACE,
     layers::{self, Layers},
     place::{AsbPlace, Input},
 };
@@ -132,6 +133,10 @@ fn look(
             Ok(None) => break,
             Ok(Some(Item::Record)) => {
                 seen.records += 1;
+                // Reading goes on behind what is only missing, and behind what is wrong as a whole it does not.
+                if let Some(bin) = twice(&record).filter(|_| seen.problem.is_none()) {
+                    seen.problem = Some(format!("the record before line {} has two bins `{bin}`", reader.line()));
+                }
                 namespaces.entry(shown(record.namespace())).or_default().record(&record);
             }
             Ok(Some(item)) => namespaces.entry(seen.namespace.clone()).or_default().beside(&item),
@@ -141,11 +146,21 @@ fn look(
             }
         }
     }
+    if seen.problem.is_none() && seen.namespace.is_empty() {
+        seen.problem = Some(NO_NAMESPACE.to_owned());
+    }
     namespaces.entry(seen.namespace.clone()).or_default();
     if input.file.is_none() {
         seen.bytes = reader.offset();
     }
     Ok(seen)
+}
+
+/// The name of a bin that a record has more than once.
+fn twice(record: &Record) -> Option<String> {
+    let mut names: Vec<&[u8]> = record.bins().map(|bin| bin.name).collect();
+    names.sort_unstable();
+    names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0].escape_ascii().to_string())
 }
 
 impl Counts {

@@ -21,6 +21,7 @@ use crate::{
         void_time::void_time_of,
     },
     record::{Digest, KeyCodec, KeyRange, RecordBatch, RecordStream},
+    report::Remedy,
 };
 use data_encoding::BASE64;
 use serde_json::Value as Json;
@@ -166,10 +167,10 @@ impl AsbTarget {
 pub(super) fn files_stand(object: String) -> ConnectorError {
     ConnectorError::Unwritable {
         object,
-        reason: "there are backup files already, and they can only be replaced as a whole: choose another place, or overwrite \
-                 always"
+        reason: "there are backup files already, and they can only be replaced as a whole, or left: then choose another place"
             .to_owned(),
     }
+    .with([Remedy::OverwriteAll])
 }
 
 /// Which of these collections have something in their place: all, where backup files stand.

@@ -24,6 +24,8 @@ pub struct TargetAbilities {
     pub keeps_user_keys: bool,
     /// Records go to standard output, where then nothing else may go.
     pub to_stdout: bool,
+    /// Nothing of a restore is there before its end: one that fails has left the target as it was.
+    pub all_or_nothing: bool,
 }
 
 impl Default for TargetAbilities {
@@ -33,6 +35,7 @@ impl Default for TargetAbilities {
             expiry_slack_millis: 0,
             keeps_user_keys: false,
             to_stdout: false,
+            all_or_nothing: false,
         }
     }
 }

@@ -164,7 +164,11 @@ fn restore_to(
         if ledger.keeps() && !ledger.found() {
             ledger.keep(ResumePoint::default(), &Tally::default());
         }
-        (end, resumed) = write(&mut run, target, &target_plan, &selected, &mut ledger).map_err(partly)?;
+        let written = write(&mut run, target, &target_plan, &selected, &mut ledger);
+        (end, resumed) = match written {
+            Err(error) if target.abilities().all_or_nothing => return Err(error),
+            written => written.map_err(partly)?,
+        };
     }
     notes.extend(end.notes);
     // What an earlier run did was matched there.

@@ -154,3 +154,14 @@ fn ordinary_lines_are_backed_up_by_number_or_by_field() {
     world.ok(&["ls", &id, "in"]).says(&["str:a", "str:b"]);
     world.run(&["backup", "files:.", "--key", "id"]).fails(2, &["--key is for jsonl:"]);
 }
+
+#[test]
+fn a_restore_into_a_database_that_fails_has_left_it_as_it_was_and_says_so() {
+    let world = World::new();
+    world.sql("a.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 'x')");
+    world.backup(&["sqlite:a.db"]);
+    let ran = world.run(&["restore", "latest", "sqlite:no/such/a.db"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.err.contains("the repository and the target are as they were"), "{ran:?}");
+    assert!(!ran.err.contains("may hold part"), "{ran:?}");
+}

@@ -14,7 +14,7 @@ use crate::{
         typed,
         units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
-    connector::{ConnectorError, Overwrite},
+    connector::{ConnectorError, Overwrite, TargetAbilities},
     ops::{
         OpsError,
         command::Bounded,
@@ -168,6 +168,8 @@ impl From<When> for Overwrite {
 const KEPT: &str = "the repository is as it was; the target may hold part of the records. The same command goes on behind \
                     them (aerospike:, and postgresql: in steps), or with `--overwrite if-changed` brings the rest";
 
+const KEPT_ALL: &str = "the repository and the target are as they were";
+
 pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failure> {
     let url = args.atlas.url(args.target.as_deref())?.unwrap_or_default();
     if !args.hooks.is_given() {
@@ -226,11 +228,12 @@ fn work(
         thaw: args.thaw.options(),
         nothing_else: false,
     };
-    let to_stdout = target.abilities().to_stdout;
+    let TargetAbilities { to_stdout, all_or_nothing, .. } = target.abilities();
     let outcome = match restore(&repo, &snapshot, target.as_ref(), &options, &context.reporter) {
         // The reader of the records went away: nothing is left to do for him.
         Err(error) if to_stdout && is_broken_pipe(&error) => return Ok(Status::Done),
         Err(error) if error.is_partly_done() => return Err(error).kept(KEPT),
+        Err(error) if all_or_nothing => return Err(error).kept(KEPT_ALL),
         outcome => outcome?,
     };
     context.reporter.finish();

@@ -160,7 +160,10 @@ impl Target for JsonlTarget {
     }
 
     fn abilities(&self) -> TargetAbilities {
-        TargetAbilities { to_stdout: self.place == Stream::Standard, ..TargetAbilities::default() }
+        // A pipe or device is written to as it stands.
+        let is_file = |path: &PathBuf| fs::metadata(path).map_or(true, |found| found.is_file());
+        let all_or_nothing = matches!(&self.place, Stream::File(path) if is_file(path));
+        TargetAbilities { to_stdout: self.place == Stream::Standard, all_or_nothing, ..TargetAbilities::default() }
     }
 
     fn stand_alone(&self, collection: &TargetCollection) -> bool {

@@ -18,7 +18,7 @@ use super::{
     wrong_url,
 };
 use crate::connector::{
-    CollectionTarget, ConnectorError, Meets, Source, SourceUrl, Target, TargetCollection, TargetEnd,
+    CollectionTarget, ConnectorError, Meets, Source, SourceUrl, Target, TargetAbilities, TargetCollection, TargetEnd,
     TargetPlan, TargetSession,
 };
 use rusqlite::Connection;
@@ -79,6 +79,10 @@ impl Target for SqliteTarget {
 
     fn collection(&self) -> Option<String> {
         self.table.clone()
+    }
+
+    fn abilities(&self) -> TargetAbilities {
+        TargetAbilities { all_or_nothing: true, ..TargetAbilities::default() }
     }
 
     fn occupied(&self, collections: &[String]) -> Result<Vec<(String, u64)>, ConnectorError> {

@@ -264,6 +264,7 @@ impl Target for AerospikeTarget {
             expiry_slack_millis: EXPIRY_SLACK_MILLIS,
             keeps_user_keys: true,
             to_stdout: false,
+            all_or_nothing: false,
         }
     }
 

@@ -84,7 +84,7 @@ fn run(dir: &Path, phase: &str) -> Outcome<()> {
         let dry_run = matches!(phase, "layers" | "plan");
         let outcome = prune(&repo, &PruneOptions { dry_run, ..PruneOptions::default() }, &Silent)?;
         if let Some(failure) = outcome.failures.first() {
-            return Err(failure.clone().into());
+            return Err(failure.words.clone().into());
         }
         let (plan, deleted) = (&outcome.plan, outcome.deleted);
         format!(

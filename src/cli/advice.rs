@@ -1,7 +1,7 @@
 //! What to do next, in this front end's words: the one place where kinds of errors, remedies and warnings become options and
 //! commands that a person types.
 
-use crate::report::{ErrorKind, Remedy, Warning, WarningKind};
+use crate::report::{ErrorKind, Remedy, Trouble, TroubleKind, Warning, WarningKind};
 
 const DAMAGE: &str = "`rekeep verify --read-data` lists all damage and what mends it; `rekeep restore --keep-going` gives everything that is intact. A \
      backup passes over a damaged parent and stores what still exists again";
@@ -103,17 +103,21 @@ const HIDES: &str = "`rekeep repair objects` takes it away where it is a copy of
 const SLOTS: &str = "if it is the slot of what was given, another password or the recovery key (--recovery-key) opens the \
      repository all the same, and `rekeep key add` makes a new slot";
 
-/// Words about something that nobody takes away but a person, and what that one may do.
-const BY_HAND: (&str, &str) = ("lies in its place", "move that away by hand, then run the same command again");
+/// Where something of others lies in an object's place.
+const BY_HAND: &str = "move that away by hand, then run the same command again";
 
-/// What to do about an object of the repository of which this is said.
+/// What to do about an object of which this is said.
 #[must_use]
-pub fn for_damage(object: &str, words: &str) -> Option<&'static str> {
-    match () {
-        () if object == "keys/" && words.contains("for what was given") => Some(SLOTS),
-        () if words.contains("hides what may be there") => Some(HIDES),
-        () if words.contains(BY_HAND.0) => Some(BY_HAND.1),
-        () => for_object(object),
+pub fn for_trouble(kind: TroubleKind, object: &str) -> Option<&'static str> {
+    match kind {
+        TroubleKind::Damaged if object == "keys/" => Some(SLOTS),
+        TroubleKind::Damaged | TroubleKind::Lost => for_object(object),
+        TroubleKind::Hides => Some(HIDES),
+        TroubleKind::Obstructed => Some(BY_HAND),
+        TroubleKind::Vanished => Some(VANISHED),
+        TroubleKind::Withdrawn => Some(WITHDRAWN),
+        TroubleKind::InNoPack => Some(IN_NO_PACK),
+        _ => None,
     }
 }
 
@@ -145,64 +149,39 @@ pub fn for_object(name: &str) -> Option<&'static str> {
     })
 }
 
-/// The first object of the repository that a line of a report names.
-fn named(words: &str) -> Option<&'static str> {
-    let names =
-        words.split_whitespace().map(|word| word.trim_matches(|it: char| matches!(it, '`' | ',' | ';' | ':' | '.')));
-    names.filter(|name| name.contains('/') || *name == "rekeep.json").find_map(for_object)
+fn with(words: &str, advice: Option<&str>) -> String {
+    advice.map_or_else(|| words.to_owned(), |advice| format!("{words}; {advice}"))
 }
 
-/// Words about what a repair could not bring back, with what is left to do.
+/// What a verb could not do, with what may be done about it.
 #[must_use]
-pub fn lost(words: &str) -> String {
+pub fn trouble(trouble: &Trouble) -> String {
+    with(&trouble.words, for_trouble(trouble.kind, &trouble.object))
+}
+
+/// What a repair could not bring back, with what is left to do.
+#[must_use]
+pub fn lost(trouble: &Trouble) -> String {
     const CHUNKS: &str = "a backup stores again what its source still has; `rekeep restore --keep-going` gives all that is intact, `rekeep \
                           forget` lets the snapshots go";
     const SLOT: &str = "`rekeep key add` makes another, `rekeep key remove` takes it away";
-    if words.contains("hides what may be there") {
-        format!("{words}; move it out of the repository by hand, and run `rekeep repair snapshots`")
-    } else if words.contains(BY_HAND.0) {
-        format!("{words}; {}", BY_HAND.1)
-    } else if words.contains("packs/") && words.contains(" is damaged: ") {
-        damage(words)
-    } else if words.contains("packs/") || words.starts_with("layer ") {
-        format!("{words}; {CHUNKS}")
-    } else if words.contains("keys/") {
-        format!("{words}; {SLOT}")
-    } else {
-        words.to_owned()
-    }
-}
-
-/// What words about something that storage did not do begin with.
-const OPERATIONS: [&str; 5] = ["creating ", "deleting ", "listing ", "locking ", "moving "];
-
-/// A line about something damaged, with what may be done about the object that it names.
-#[must_use]
-pub fn damage(words: &str) -> String {
-    // What storage refused to do says nothing of the object.
-    let is_refusal = OPERATIONS.iter().any(|operation| words.starts_with(operation));
-    let advice = match () {
-        () if words.contains(" stands as its revision ") => Some(WITHDRAWN),
-        () if words.contains("hides what may be there") => Some(HIDES),
-        () if words.contains(BY_HAND.0) => Some(BY_HAND.1),
-        () if words.contains("has vanished") => Some(VANISHED),
-        () if words.contains("is in no pack of the repository") => Some(IN_NO_PACK),
-        () if is_refusal => None,
-        () => named(words),
+    let is_in = |folders: &[&str]| folders.iter().any(|folder| trouble.object.starts_with(folder));
+    let advice = match trouble.kind {
+        // The repair that would take it away has just left it.
+        TroubleKind::Hides => Some("move it out of the repository by hand, and run `rekeep repair snapshots`"),
+        TroubleKind::Obstructed => Some(BY_HAND),
+        TroubleKind::Damaged if is_in(&["packs/"]) => for_object(&trouble.object),
+        TroubleKind::Lost if is_in(&["packs/", "layer "]) => Some(CHUNKS),
+        TroubleKind::Damaged | TroubleKind::Lost if is_in(&["keys/", "copies/keys/"]) => Some(SLOT),
+        _ => None,
     };
-    advice.map_or_else(|| words.to_owned(), |advice| format!("{words}; {advice}"))
+    with(&trouble.words, advice)
 }
 
 /// What is wrong with an object, and what may be done about it.
 #[must_use]
-pub fn finding(object: &str, problem: &str) -> String {
-    let advice = match () {
-        () if problem.contains(" stands as its revision ") => Some(WITHDRAWN),
-        () if problem.contains("is in no pack of the repository") => Some(IN_NO_PACK),
-        () => for_damage(object, problem),
-    };
-    let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
-    format!("{object}: {problem}{advice}")
+pub fn finding(kind: TroubleKind, object: &str, problem: &str) -> String {
+    with(&format!("{object}: {problem}"), for_trouble(kind, object))
 }
 
 /// All that may be done about an error: what would let it pass first.
@@ -234,13 +213,11 @@ pub fn warning(warning: &Warning) -> String {
     let advice = match warning.kind {
         WarningKind::SnapshotVanished => Some(VANISHED),
         WarningKind::RevisionVanished => Some(WITHDRAWN),
-        WarningKind::ObjectUnreadable => for_damage(&warning.object, &warning.words),
+        WarningKind::ObjectHides => Some(HIDES),
+        WarningKind::ObjectUnreadable => for_object(&warning.object),
         kind => for_warning(kind),
     };
-    match advice {
-        Some(advice) => format!("{warning}; {advice}"),
-        None => warning.to_string(),
-    }
+    with(&warning.words, advice)
 }
 
 #[cfg(test)]
@@ -273,25 +250,32 @@ mod tests {
             (format!("chunk {hash}"), None),
             ("a database about packs/ and index/".to_owned(), None),
         ] {
-            let hidden = finding(&name, "is not what this place is for, and hides what may be there");
+            let hidden = finding(TroubleKind::Hides, &name, "is not what this place is for");
             assert!(hidden.contains("repair objects") && hidden.contains("by hand"), "{hidden}");
-            let said = finding(&name, "is not what packs/ and snapshots/ say");
+            let words = "is not what packs/ and snapshots/ say, and has vanished";
+            let said = finding(TroubleKind::Damaged, &name, words);
+            let told = trouble(&Trouble::new(TroubleKind::Damaged, &*name, "it stays"));
             match verb {
-                Some(verb) => assert!(said.contains(verb), "{said}"),
-                None => assert!(!said.contains("repair"), "{said}"),
+                Some(verb) => assert!(said.contains(verb) && told.contains(verb), "{said} {told}"),
+                None => assert!(!said.contains("repair") && told == "it stays", "{said} {told}"),
             }
-            if verb.is_some() {
-                assert_eq!(
-                    damage(&format!("it stays, since {name}: is damaged")),
-                    format!("it stays, since {name}: is damaged; {}", for_object(&name).unwrap())
-                );
-            }
+            let refused = Trouble::new(TroubleKind::Refused, &*name, "it was not deleted");
+            assert_eq!(trouble(&refused), refused.words);
         }
-        let refused = format!("deleting snapshots/{id}/0: PermissionDenied");
-        assert_eq!(damage(&refused), refused);
-        assert!(damage("snapshot abc has vanished, although nobody forgot it").contains("--vanished"));
-        let stands = "snapshot abc stands as its revision 0 says: revision 1, which was here before, has vanished";
-        assert!(!damage(stands).contains("--vanished") && !finding("snapshots/abc", stands).contains("--vanished"));
+        let of = |kind| finding(kind, &format!("snapshots/{id}"), "so it is");
+        assert!(of(TroubleKind::Vanished).contains("--vanished"));
+        assert!(!of(TroubleKind::Withdrawn).contains("--vanished"));
+        assert!(of(TroubleKind::Obstructed).contains("by hand"));
+    }
+
+    #[test]
+    fn what_is_lost_is_told_apart_by_where_it_lay() {
+        let of = |kind, object: &str| lost(&Trouble::new(kind, object, "gone"));
+        assert!(of(TroubleKind::Lost, "packs/ab/cd").contains("forget"));
+        assert!(of(TroubleKind::Lost, "layer ab").contains("--keep-going"));
+        assert!(of(TroubleKind::Damaged, &format!("packs/cd/{}", "cd".repeat(32))).contains("repair packs"));
+        assert!(of(TroubleKind::Damaged, "keys/ab").contains("key add"));
+        assert_eq!(of(TroubleKind::Refused, "packs/ab/cd"), "gone");
     }
 
     #[test]

@@ -189,10 +189,13 @@ impl CliError {
     /// What to do next.
     fn advice(&self) -> Option<String> {
         match self {
-            Self::Ops(error) => match advice::for_damage(&error.object(), &error.to_string()) {
-                Some(advice) if error.kind() == ErrorKind::Damaged => Some(advice.to_owned()),
-                _ => advice::next(error.kind(), error.remedies()),
-            },
+            Self::Ops(error) => {
+                let trouble = error.trouble();
+                match advice::for_trouble(trouble.kind, &trouble.object) {
+                    Some(advice) if error.kind() == ErrorKind::Damaged => Some(advice.to_owned()),
+                    _ => advice::next(error.kind(), error.remedies()),
+                }
+            }
             Self::Io { .. } => None,
         }
     }

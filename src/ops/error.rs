@@ -4,7 +4,7 @@ use crate::{
     connector::ConnectorError,
     layer::LayerError,
     repo::RepoError,
-    report::{ErrorKind, Remedy},
+    report::{ErrorKind, Remedy, Trouble, TroubleKind},
 };
 use thiserror::Error;
 
@@ -92,6 +92,16 @@ impl OpsError {
             Self::Counts { collection, .. } => collection.clone(),
             Self::Usage(_) | Self::Refused { .. } | Self::Interrupted | Self::Failed(_) => String::new(),
         }
+    }
+
+    /// What it says of its object.
+    #[must_use]
+    pub fn trouble(&self) -> Trouble {
+        let kind = match self.cause() {
+            Self::Repo(error) | Self::Layer(LayerError::Repo(error)) => error.trouble(),
+            _ => TroubleKind::Damaged,
+        };
+        Trouble::new(kind, self.object(), self.to_string())
     }
 
     /// What would let it pass.

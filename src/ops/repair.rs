@@ -8,11 +8,12 @@ use crate::{
         Capability, ChunkId, RepoError, Repository, SnapshotId,
         manifest::LayerRef,
         pack,
-        pruner::{GRACE, MarkState, PrunerOptions},
+        pruner::{GRACE, PrunerOptions},
         repair::{DamagedPack, Looked, Repaired, SavedPacks},
         repository::Lost,
         session::SessionTiming,
     },
+    report::{Trouble, TroubleKind},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -99,19 +100,22 @@ fn name_lost(
                 return Err(error);
             }
             let snapshots = named(snapshots.iter());
-            done.lost.push(format!("layer {} of {snapshots} cannot be read: {error}", layer.id));
+            let layer = format!("layer {}", layer.id);
+            let words = format!("{layer} of {snapshots} cannot be read: {error}");
+            done.lost.push(Trouble::new(TroubleKind::Lost, layer, words));
         }
     }
     for pack in &saved.damaged {
         done.lost.extend(lost_of(pack, &users));
     }
     for (id, why) in repo.lost(Lost::Damaged)? {
-        done.lost.push(format!("snapshot {id}: {why}"));
+        let words = format!("snapshot {id}: {why}");
+        done.lost.push(Trouble::new(TroubleKind::Lost, format!("snapshot {id}"), words));
     }
     Ok(())
 }
 
-fn lost_of(pack: &DamagedPack, users: &HashMap<ChunkId, BTreeSet<SnapshotId>>) -> Option<String> {
+fn lost_of(pack: &DamagedPack, users: &HashMap<ChunkId, BTreeSet<SnapshotId>>) -> Option<Trouble> {
     let needed: Vec<&BTreeSet<SnapshotId>> =
         pack.unreadable.iter().filter_map(|id| users.get(id)).filter(|users| !users.is_empty()).collect();
     if needed.is_empty() {
@@ -120,15 +124,19 @@ fn lost_of(pack: &DamagedPack, users: &HashMap<ChunkId, BTreeSet<SnapshotId>>) -
     let snapshots: BTreeSet<SnapshotId> = needed.iter().copied().flatten().copied().collect();
     let (path, lost, all) = (pack::path(&pack.name), needed.len(), pack.chunks.unwrap_or(0));
     let snapshots = named(snapshots.iter());
-    Some(format!(
-        "{path}: {}; {lost} of its {all} chunks are lost, and {snapshots} cannot be restored whole",
-        pack.problem
-    ))
+    let what = format!("{lost} of its {all} chunks are lost, and {snapshots} cannot be restored whole");
+    let words = format!("{path}: {}; {what}", pack.problem);
+    Some(Trouble::new(TroubleKind::Lost, path, words))
 }
 
 fn named<'a>(ids: impl Iterator<Item = &'a SnapshotId>) -> String {
     let ids: Vec<String> = ids.map(ToString::to_string).collect();
     if ids.len() == 1 { format!("snapshot {}", ids[0]) } else { format!("the snapshots {}", ids.join(", ")) }
+}
+
+fn unknown(error: RepoError) -> Trouble {
+    let words = format!("damaged packs stay where they are as long as it is not known what is needed: {error}");
+    Trouble::from(error).told(words)
 }
 
 /// Takes away the damaged packs that hold nothing which is needed and lies nowhere else.
@@ -143,13 +151,11 @@ fn take_away(repo: &Repository, damaged: &[DamagedPack], done: &mut Repaired) ->
         Ok(marks) => marks,
         // What is needed cannot be told: then everything stays.
         Err(error @ (RepoError::ChunkMissing { .. } | RepoError::Missing { .. })) => {
-            done.waiting
-                .push(format!("damaged packs stay where they are as long as it is not known what is needed: {error}"));
+            done.waiting.push(unknown(error));
             return Ok(());
         }
         Err(error) if error.is_of_one_object() => {
-            done.waiting
-                .push(format!("damaged packs stay where they are as long as it is not known what is needed: {error}"));
+            done.waiting.push(unknown(error));
             return Ok(());
         }
         Err(error) => return Err(error.into()),
@@ -163,6 +169,7 @@ fn take_away(repo: &Repository, damaged: &[DamagedPack], done: &mut Repaired) ->
             done.removed.push(path);
         }
     }
-    done.waiting.extend(marks.iter().filter_map(MarkState::in_words));
+    let marks = marks.iter().filter_map(|mark| Some(Trouble::new(TroubleKind::Waits, &*mark.mark, mark.in_words()?)));
+    done.waiting.extend(marks);
     Ok(())
 }

@@ -13,6 +13,7 @@ pub use execute::execute;
 pub use plan::{MergeOf, PlannedMerge, PlannedSnapshot, SquashPlan, ThinVersions};
 
 use super::OpsError;
+use crate::report::Trouble;
 use crate::{
     record::Timestamp,
     repo::{Listing, Repository, SnapshotId, manifest::LayerRef, session::SessionTiming},
@@ -66,7 +67,7 @@ pub struct SquashOutcome {
     pub left: Vec<String>,
     /// Of those, what was left because a merge did not come out as it should.
     #[serde(skip)]
-    pub wrong: Vec<String>,
+    pub wrong: Vec<Trouble>,
 }
 
 /// Plans over every snapshot that the catalog knows ([`Repository::refresh`] brings it up to date); the layers of snapshots that

@@ -9,6 +9,7 @@ mod test_restore;
 pub use against::{AgainstOptions, AgainstOutcome, verify_against};
 
 use super::{OpsError, Phase, PhaseKind, Progress, crew::Crew, reading::Reading, usage::peak_memory_bytes};
+use crate::report::TroubleKind;
 use crate::{
     layer::Layer,
     record::Timestamp,
@@ -76,6 +77,8 @@ pub struct VerifyOptions {
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
+    /// What kind of trouble it is.
+    pub kind: TroubleKind,
     /// The object: a path, a chunk, a snapshot.
     pub object: String,
     /// What is wrong.
@@ -200,6 +203,7 @@ fn structure(
     }
     for snapshot in snapshots {
         outcome.findings.extend(snapshot.unchecked_features().map(|feature| Finding {
+            kind: TroubleKind::Damaged,
             object: format!("snapshot {}", snapshot.id),
             problem: format!("it has the feature `{feature}`, which this program cannot check: use a newer rekeep"),
             snapshots: vec![snapshot.id],
@@ -225,14 +229,17 @@ fn structure(
     let walked = Crew::new(threads, progress).map(&layers, || (), |(), layer| walk(layer), |()| Ok(()))?;
     for ((layer, users), (walked, absent)) in layers.iter().zip(walked) {
         if let Err(error) = walked {
+            let trouble = OpsError::from(error).trouble();
             outcome.findings.push(Finding {
+                kind: trouble.kind,
                 object: format!("layer {}", layer.id),
-                problem: error.to_string(),
+                problem: trouble.words,
                 snapshots: users.clone(),
             });
         }
         for id in absent {
             outcome.findings.push(Finding {
+                kind: TroubleKind::InNoPack,
                 object: format!("chunk {id}"),
                 problem: "is in no pack of the repository".to_owned(),
                 snapshots: users.clone(),

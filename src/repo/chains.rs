@@ -2,6 +2,7 @@
 //! what a person has seen and settled (`format-spec/protocol.md`, section 16).
 
 use super::{RepoError, inner::Inner};
+use crate::report::{Trouble, TroubleKind};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -16,6 +17,14 @@ pub struct Broken {
     pub problem: String,
     /// How an entry that settles it calls it.
     pub key: String,
+}
+
+impl Broken {
+    /// The same as what is said of an object.
+    #[must_use]
+    pub fn trouble(&self) -> Trouble {
+        Trouble::new(TroubleKind::Lost, &*self.object, self.to_string())
+    }
 }
 
 impl fmt::Display for Broken {

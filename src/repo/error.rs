@@ -4,8 +4,28 @@ use super::{
     ChunkId, SnapshotId,
     role::{Capability, Role},
 };
-use crate::{record::Timestamp, report::ErrorKind};
+use crate::{
+    record::Timestamp,
+    report::{ErrorKind, Trouble, TroubleKind},
+};
 use thiserror::Error;
+
+/// What is said of something that is no object and lies where objects lie.
+pub(in crate::repo) const HIDES: &str = "is not what this place is for, and hides what may be there";
+
+/// What is done with an object that is only read.
+const READING: &str = "reading";
+
+/// What a storage says where something lies in an object's place that belongs to others.
+#[derive(Debug, Error)]
+#[error("a folder that is not empty lies in its place")]
+pub(in crate::repo) struct Obstructed;
+
+impl Obstructed {
+    pub(in crate::repo) fn is_in(error: &std::io::Error) -> bool {
+        error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Self>)
+    }
+}
 
 /// An error of the repository room.
 #[derive(Debug, Error)]
@@ -95,6 +115,18 @@ pub enum RepoError {
         object: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// Something that is no object lies where objects lie.
+    #[error("{object} is damaged: it {HIDES}: nothing is deleted while it stands there")]
+    Hidden {
+        /// Which.
+        object: String,
+    },
+    /// Something of others lies in an object's place.
+    #[error("{object} is damaged: {Obstructed}")]
+    Obstructed {
+        /// Which object's.
+        object: String,
     },
     /// A stored object is whole, but nobody who may make such a one made it.
     #[error("{object} was not made by anyone who may: {reason}; it is passed over")]
@@ -256,6 +288,8 @@ impl RepoError {
     pub fn is_of_one_object(&self) -> bool {
         match self {
             Self::Damaged { .. }
+            | Self::Hidden { .. }
+            | Self::Obstructed { .. }
             | Self::Forged { .. }
             | Self::NewerFormat { .. }
             | Self::UnknownFeature { .. }
@@ -285,7 +319,9 @@ impl RepoError {
             Self::WrongPassword { .. } => ErrorKind::WrongPassword,
             Self::Location { .. } => ErrorKind::Location,
             Self::NewerFormat { .. } | Self::UnknownFeature { .. } => ErrorKind::NewerFormat,
-            Self::Damaged { .. } | Self::Forged { .. } => ErrorKind::Damaged,
+            Self::Damaged { .. } | Self::Hidden { .. } | Self::Obstructed { .. } | Self::Forged { .. } => {
+                ErrorKind::Damaged
+            }
             Self::Missing { .. } | Self::ChunkMissing { .. } => ErrorKind::Missing,
             Self::Archived { .. } => ErrorKind::Archived,
             Self::MovedOn { .. } | Self::KeepsMoving { .. } | Self::Overslept { .. } => ErrorKind::MovedOn,
@@ -321,6 +357,8 @@ impl RepoError {
             Self::NewerFormat { object, .. }
             | Self::UnknownFeature { object, .. }
             | Self::Damaged { object, .. }
+            | Self::Hidden { object }
+            | Self::Obstructed { object }
             | Self::Forged { object, .. }
             | Self::Missing { object }
             | Self::Archived { object }
@@ -344,6 +382,18 @@ impl RepoError {
         }
     }
 
+    /// What it says of its object.
+    #[must_use]
+    pub fn trouble(&self) -> TroubleKind {
+        match self {
+            Self::Hidden { .. } => TroubleKind::Hides,
+            Self::Obstructed { .. } => TroubleKind::Obstructed,
+            Self::ChunkMissing { .. } => TroubleKind::InNoPack,
+            Self::Storage { operation, .. } if *operation != READING => TroubleKind::Refused,
+            _ => TroubleKind::Damaged,
+        }
+    }
+
     /// A damaged object.
     pub fn damaged(object: impl Into<String>, reason: impl std::fmt::Display) -> Self {
         Self::Damaged { object: object.into(), reason: reason.to_string() }
@@ -359,7 +409,18 @@ impl RepoError {
     pub const fn is_bad_object(&self) -> bool {
         matches!(
             self,
-            Self::Damaged { .. } | Self::Forged { .. } | Self::NewerFormat { .. } | Self::UnknownFeature { .. }
+            Self::Damaged { .. }
+                | Self::Hidden { .. }
+                | Self::Obstructed { .. }
+                | Self::Forged { .. }
+                | Self::NewerFormat { .. }
+                | Self::UnknownFeature { .. }
         )
+    }
+}
+
+impl From<RepoError> for Trouble {
+    fn from(error: RepoError) -> Self {
+        Self::new(error.trouble(), error.object(), error.to_string())
     }
 }

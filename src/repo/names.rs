@@ -40,9 +40,6 @@ pub(in crate::repo) fn parse_pack(path: &str) -> Option<ObjectName> {
     name.parse().ok()
 }
 
-/// What is said of [`Fit::Blocked`] and of objects under names that are none.
-pub(in crate::repo) const HIDES: &str = "is not what this place is for, and hides what may be there";
-
 /// How a listed name stands to those of this repository's objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::repo) enum Fit {

@@ -11,6 +11,7 @@ pub use keyless::heal_keyless;
 pub use packs::{DamagedPack, Looked, SavedPacks};
 pub use parity::ParityStanding;
 
+use super::chains::Broken;
 use super::{
     ObjectName, RepoError, Repository, SnapshotId, WriteOptions,
     catalog::{Revision, RevisionKind},
@@ -21,6 +22,7 @@ use super::{
     object::ObjectKind,
     pack,
 };
+use crate::report::{Trouble, TroubleKind};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -37,9 +39,9 @@ pub struct Repaired {
     /// Damaged objects that were taken away because something sound stands for them now, or they stood for nothing.
     pub removed: Vec<String>,
     /// What stays lost, and why.
-    pub lost: Vec<String>,
+    pub lost: Vec<Trouble>,
     /// What is good for nothing any more and goes when nobody can be using it, and whom it waits for.
-    pub waiting: Vec<String>,
+    pub waiting: Vec<Trouble>,
 }
 
 impl Repository {
@@ -106,18 +108,16 @@ impl Repository {
             let (folder, rest) = doubtful.object.split_once('/').unwrap_or((&doubtful.object, ""));
             let leased =
                 |id: &SnapshotId| Ok::<_, RepoError>(!self.inner.list_objects(&format!("leases/{id}/"))?.is_empty());
+            let of = |kind, until| Trouble::new(kind, &*doubtful.object, format!("{}{until}", doubtful.reason));
             match (folder, doubtful.snapshot) {
-                ("trash", _) if marks.contains(rest) => done.waiting.push(doubtful.reason),
+                ("trash", _) if marks.contains(rest) => done.waiting.push(of(TroubleKind::Damaged, "")),
                 ("leases", _) => {
-                    done.waiting
-                        .push(format!("{}; it goes with the first prune after its lease is over", doubtful.reason));
+                    done.waiting.push(of(TroubleKind::Waits, "; it goes with the first prune after its lease is over"));
                 }
-                ("snapshots", Some(id)) if !stands.contains(&id) => done.lost.push(doubtful.reason),
+                ("snapshots", Some(id)) if !stands.contains(&id) => done.lost.push(of(TroubleKind::Damaged, "")),
                 ("snapshots", Some(id)) if leased(&id)? => {
-                    done.waiting.push(format!(
-                        "{}; it stays until a prune has tidied the lease of its snapshot",
-                        doubtful.reason
-                    ));
+                    let until = "; it stays until a prune has tidied the lease of its snapshot";
+                    done.waiting.push(of(TroubleKind::Waits, until));
                 }
                 _ => {
                     if !dry_run {
@@ -133,7 +133,7 @@ impl Repository {
     fn settle_chains(&self, done: &mut Repaired) -> Result<(), RepoError> {
         let mut broken = self.drills()?.broken;
         broken.extend(self.audit()?.broken);
-        done.lost.extend(broken.iter().map(ToString::to_string));
+        done.lost.extend(broken.iter().map(Broken::trouble));
         if done.dry_run { Ok(()) } else { self.settle(&broken) }
     }
 
@@ -153,7 +153,7 @@ impl Repository {
     /// [`RepoError`] if storage cannot be listed or written.
     pub fn repair_snapshots(&self, dry_run: bool) -> Result<Repaired, RepoError> {
         let mut done = self.leased(dry_run, || self.inner.repair_snapshots(dry_run))?;
-        done.lost.extend(self.hidden(&["snapshots/"])?.into_iter().map(|name| format!("{name} {}", names::HIDES)));
+        done.lost.extend(self.hidden(&["snapshots/"])?.iter().map(|name| strange::hides(name)));
         self.refresh()?;
         Ok(done)
     }
@@ -167,6 +167,15 @@ impl Repository {
         ended?;
         Ok(done)
     }
+}
+
+fn lost_of(id: &SnapshotId, words: String) -> Trouble {
+    Trouble::new(TroubleKind::Lost, format!("snapshot {id}"), words)
+}
+
+/// A revision that needs what is lost.
+fn lacks(path: &str, words: String) -> Trouble {
+    Trouble::new(TroubleKind::Lost, path, words)
 }
 
 fn repairing() -> WriteOptions {
@@ -186,7 +195,7 @@ impl Inner {
                 Err(RepoError::Missing { .. }) => {}
                 Err(RepoError::Damaged { .. }) => damaged.push(object.name),
                 // What a newer program wrote, or what cannot be read just now.
-                Err(error) => done.lost.push(error.to_string()),
+                Err(error) => done.lost.push(error.into()),
             }
         }
         let (mut packs, mut entries) = (Vec::new(), 0);
@@ -199,7 +208,7 @@ impl Inner {
                     packs.push(pack);
                 }
                 Err(RepoError::Missing { .. }) => {}
-                Err(error) if error.is_of_one_object() => done.lost.push(error.to_string()),
+                Err(error) if error.is_of_one_object() => done.lost.push(error.into()),
                 Err(error) => return Err(error),
             }
             if entries >= MAX_ENTRIES {
@@ -232,14 +241,12 @@ impl Inner {
             let path = format!("trash/{id}");
             if !matches!(error, RepoError::Damaged { .. }) {
                 // A newer program's, or one that cannot be read just now.
-                done.lost.push(error.to_string());
+                done.lost.push(error.into());
             } else if let Some(pruner) = pruners.first() {
                 let until = pruner.dead_at.map_or_else(String::new, |at| format!(", or has shown no sign by {at}"));
-                done.waiting.push(format!(
-                    "{path} stays until the prune on {} ends (lease {}){until}: it may have read the mark before",
-                    pruner.host,
-                    pruner.id.short()
-                ));
+                let (host, lease) = (&pruner.host, pruner.id.short());
+                let why = format!("the prune on {host} ends (lease {lease}){until}: it may have read the mark before");
+                done.waiting.push(Trouble::new(TroubleKind::Waits, &*path, format!("{path} stays until {why}")));
             } else {
                 if !dry_run {
                     self.storage.delete(&path)?;
@@ -276,8 +283,8 @@ impl Inner {
             let id = stone.snapshot;
             if self.stands_by(&id)?.is_some() {
                 self.let_be(stone, &mut done)?;
-                done.lost
-                    .push(format!("snapshot {id} had been forgotten, which nothing says any more: it stands again"));
+                let words = format!("snapshot {id} had been forgotten, which nothing says any more: it stands again");
+                done.lost.push(lost_of(&id, words));
             }
         }
         for revision in known {
@@ -288,10 +295,11 @@ impl Inner {
             }
         }
         for (id, why) in unreadable.iter().filter(|(id, _)| !held.contains(*id)) {
-            done.lost.push(format!("snapshot {id}: {why}; this host's catalog does not hold it"));
+            done.lost.push(lost_of(id, format!("snapshot {id}: {why}; this host's catalog does not hold it")));
         }
         for id in vanished.iter().filter(|id| !held.contains(*id)) {
-            done.lost.push(format!("snapshot {id}: what this host's catalog holds of it cannot be opened"));
+            let words = format!("snapshot {id}: what this host's catalog holds of it cannot be opened");
+            done.lost.push(lost_of(id, words));
         }
         Ok(done)
     }
@@ -313,7 +321,7 @@ impl Inner {
         if is_damaged {
             match if done.dry_run { Ok(()) } else { self.storage.delete(&path) } {
                 Err(error) if error.is_of_one_object() => {
-                    done.lost.push(error.to_string());
+                    done.lost.push(error.into());
                     return Ok(());
                 }
                 deleted => deleted?,
@@ -321,7 +329,8 @@ impl Inner {
             done.removed.push(path.clone());
         }
         if !done.dry_run && !self.create_or_same(&path, &revision.sealed)? {
-            done.lost.push(format!("{path}: another object has taken its name meanwhile"));
+            let words = format!("{path}: another object has taken its name meanwhile");
+            done.lost.push(Trouble::new(TroubleKind::Refused, path, words));
             return Ok(());
         }
         done.restored.push(path);
@@ -347,13 +356,14 @@ impl Inner {
         match self.stands_by(&revision.snapshot)? {
             Some(below) => {
                 let why = format!("it needs chunk {chunk}, which is in no pack, and revision {below} stands");
-                done.lost.push(format!("{path} is not put back: {why}"));
+                done.lost.push(lacks(&path, format!("{path} is not put back: {why}")));
                 self.let_be(revision, done)?;
                 Ok(true)
             }
             None if has_whole => Ok(false),
             None => {
-                done.lost.push(format!("{path} is not put back: it needs chunk {chunk}, which is in no pack"));
+                let why = format!("it needs chunk {chunk}, which is in no pack");
+                done.lost.push(lacks(&path, format!("{path} is not put back: {why}")));
                 Ok(true)
             }
         }
@@ -375,7 +385,7 @@ impl Inner {
         let layers = manifest.collections.iter().flat_map(|collection| &collection.stack).map(|layer| layer.id);
         for id in manifest::tables_of(&path, &body)?.into_iter().chain(layers) {
             if self.catalog.find(&id)?.is_empty() {
-                done.lost.push(format!("{path} needs chunk {id}, which is in no pack"));
+                done.lost.push(lacks(&path, format!("{path} needs chunk {id}, which is in no pack")));
             }
         }
         Ok(())

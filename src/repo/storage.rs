@@ -44,7 +44,7 @@ pub use traffic::Traffic;
 pub use tree::{Named, ObjectTree, ObjectVersion, Pending, TreeEntry};
 pub use trial::{Rights, Speed, Trial, TrialOptions};
 
-use super::{RepoError, cache::CACHE_BYTES};
+use super::{RepoError, cache::CACHE_BYTES, error::Obstructed};
 use crate::record::Timestamp;
 use crate::report::{Warning, WarningKind};
 use bytes::Bytes;
@@ -521,7 +521,7 @@ impl Storage {
             }
         };
         match self.retry(&mut attempt) {
-            Err(error) if error.kind() == ErrorKind::InvalidData => Err(RepoError::damaged(name, error)),
+            Err(error) if error.kind() == ErrorKind::InvalidData => Err(no_object(name, &error)),
             done => done.map_err(|error| failed("creating", name, error)),
         }
     }
@@ -556,7 +556,7 @@ impl Storage {
         match self.retry(attempt) {
             // Somebody else was faster.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) if error.kind() == ErrorKind::InvalidData => Err(RepoError::damaged(name, error)),
+            Err(error) if error.kind() == ErrorKind::InvalidData => Err(no_object(name, &error)),
             done => done.map_err(|error| failed("deleting", name, error)),
         }
     }
@@ -644,6 +644,15 @@ fn given_up(error: &io::Error, (attempts, time): (u32, Duration)) -> io::Error {
     io::Error::new(error.kind(), format!("{error} (tried {attempts} times in {:.0} s)", time.as_secs_f64()))
 }
 
+/// What lies in an object's place and is none.
+fn no_object(name: &str, error: &io::Error) -> RepoError {
+    if Obstructed::is_in(error) {
+        RepoError::Obstructed { object: name.to_owned() }
+    } else {
+        RepoError::damaged(name, error)
+    }
+}
+
 fn failed(operation: &'static str, object: &str, source: io::Error) -> RepoError {
     let object = object.to_owned();
     if source.kind() == ErrorKind::FileTooLarge && operation == "reading" {
@@ -659,7 +668,7 @@ fn failed(operation: &'static str, object: &str, source: io::Error) -> RepoError
         RepoError::damaged(object, format!("it is shorter than it was: {source}"))
     } else if operation == "reading" && source.kind() == ErrorKind::InvalidData {
         // What lies there is no object at all, and does not become one by waiting.
-        RepoError::damaged(object, source)
+        no_object(&object, &source)
     } else {
         let source = failure::with_the_right(operation, &object, source);
         RepoError::Storage { operation, object, source }

@@ -3,8 +3,10 @@
 
 mod kind;
 mod remedy;
+mod trouble;
 mod warning;
 
 pub use kind::ErrorKind;
 pub use remedy::Remedy;
+pub use trouble::{Trouble, TroubleKind};
 pub use warning::{Warning, WarningKind};

@@ -30,6 +30,8 @@ codes! {
         SnapshotStays = "snapshot_stays",
         /// An object of the repository cannot be read, or is none.
         ObjectUnreadable = "object_unreadable",
+        /// Something that is no object hides what may be there.
+        ObjectHides = "object_hides",
         /// A snapshot vanished although nobody forgot it.
         SnapshotVanished = "snapshot_vanished",
         /// A snapshot stands by a lower revision than it did.

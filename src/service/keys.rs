@@ -83,6 +83,17 @@ pub fn is_hash(text: &str) -> bool {
     text.strip_prefix("blake3:").is_some_and(|hex| blake3::Hash::from_hex(hex).is_ok())
 }
 
+/// Why a key lets nobody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    /// No configuration names it.
+    #[error("this key is nobody's")]
+    Nobodys,
+    /// Its time is over.
+    #[error("this key has ended")]
+    Ended,
+}
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caller {
@@ -113,8 +124,8 @@ impl Caller {
     /// Whose key this is.
     ///
     /// # Errors
-    /// In words, if it is nobody's or has ended.
-    pub fn of_key(settings: &ServiceSettings, key: &str, now: Timestamp) -> Result<Self, &'static str> {
+    /// [`Unknown`].
+    pub fn of_key(settings: &ServiceSettings, key: &str, now: Timestamp) -> Result<Self, Unknown> {
         Self::of_hash(settings, &hash_of(key), now)
     }
 
@@ -122,18 +133,18 @@ impl Caller {
     ///
     /// # Errors
     /// As above.
-    pub fn of_hash(settings: &ServiceSettings, hash: &str, now: Timestamp) -> Result<Self, &'static str> {
+    pub fn of_hash(settings: &ServiceSettings, hash: &str, now: Timestamp) -> Result<Self, Unknown> {
         let parsed = |text: &str| text.strip_prefix("blake3:").and_then(|hex| blake3::Hash::from_hex(hex).ok());
-        let wanted = parsed(hash).ok_or("this key is nobody's")?;
+        let wanted = parsed(hash).ok_or(Unknown::Nobodys)?;
         // Hashes are compared in constant time.
         let found = settings.api_keys.iter().find(|(_, settings)| parsed(&settings.hash) == Some(wanted));
-        let (name, key) = found.ok_or("this key is nobody's")?;
+        let (name, key) = found.ok_or(Unknown::Nobodys)?;
         let end =
             key.expires.as_deref().map(|text| text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond));
         match end {
             Some(Ok(end)) if end > now.as_millis() => {}
             None => {}
-            Some(_) => return Err("this key has ended"),
+            Some(_) => return Err(Unknown::Ended),
         }
         Ok(Self { name: name.as_str().into(), key: Some(Arc::new(key.clone())) })
     }

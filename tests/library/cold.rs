@@ -128,7 +128,7 @@ fn what_needs_only_metadata_reads_no_data_pack() {
         repo.forget(&snapshots[0].id).unwrap();
         let done =
             prune(&repo, &PruneOptions { max_unused: 0.0, ..PruneOptions::default() }, &Heard::default()).unwrap();
-        assert_eq!(done.failures, Vec::<String>::new(), "far {is_far}");
+        assert_eq!(done.failures, [], "far {is_far}");
     }
 }
 
@@ -301,7 +301,7 @@ fn only_what_old_snapshots_alone_need_moves_and_the_newest_is_never_old() {
     let lists = past.world.backend.class_lists();
     let done = tiering(&repo, 45, false).unwrap();
     assert_eq!(past.world.backend.class_lists() - lists, 1, "nothing came since it was planned");
-    assert_eq!(done.failures, Vec::<String>::new());
+    assert_eq!(done.failures, []);
     let tiered = done.tiered.unwrap();
     assert_eq!((tiered.packs, tiered.bytes), (dry.packs, dry.bytes));
     assert!(moved(from).iter().all(|name| data.contains(name)));
@@ -331,7 +331,7 @@ fn a_pack_that_cannot_be_moved_is_named_and_a_place_without_classes_refuses() {
     let repo = past.world.open();
     past.world.backend.arm(1, Fault::Refuses("move"));
     let done = tiering(&repo, 45, false).unwrap();
-    assert!(done.failures.len() == 1 && done.failures[0].contains("refused on command"), "{:?}", done.failures);
+    assert!(done.failures.len() == 1 && done.failures[0].words.contains("refused on command"), "{:?}", done.failures);
     past.world.backend.disarm();
     past.world.backend.list_no_classes();
     let error = tiering(&repo, 45, false).unwrap_err();

@@ -143,7 +143,7 @@ fn two_lost_packs_of_one_group_are_named_as_lost_and_nothing_else_is_made_of_the
     names[..2].iter().for_each(|name| lose(&world, name));
     let keyless = healed(&world.storage());
     assert_eq!((keyless.restored.len(), keyless.lost.len()), (0, 2), "{keyless:?}");
-    assert!(keyless.lost[0].contains("cannot make it again"), "{keyless:?}");
+    assert!(keyless.lost[0].words.contains("cannot make it again"), "{keyless:?}");
     // One of them turns up again.
     world.backend.tamper(|all| drop(all.insert(names[0].clone(), image[&names[0]].clone())));
     assert_eq!(healed(&world.storage()).restored, [format!("{}, from parity", names[1])]);
@@ -223,7 +223,7 @@ fn a_prune_keeps_what_a_lost_pack_can_be_made_again_from() {
     assert!(names.iter().filter(|name| **name != lost).all(|name| there.contains(name)), "{names:?} {there:?}");
     let done = repaired(&repo);
     assert_eq!((done.restored.len(), done.lost.len()), (1, 0), "{done:?}");
-    assert_eq!(pruned(&repo).failures, Vec::<String>::new());
+    assert_eq!(pruned(&repo).failures, []);
     let repo = world.beside().open();
     assert_same(&restored(&repo, &snapshot(&repo, kept)), &grown(&db, 5), "kept");
 }
@@ -290,9 +290,9 @@ fn no_pack_is_made_again_while_a_pruner_may_be_about_to_delete_its_name() {
     let name = packs(&world)[0].clone();
     lose(&world, &name);
     let keyless = healed(&world.storage());
-    assert!(keyless.restored.is_empty() && keyless.waiting[0].contains("prune"), "{keyless:?}");
+    assert!(keyless.restored.is_empty() && keyless.waiting[0].words.contains("prune"), "{keyless:?}");
     let done = repaired(&world.beside().open());
-    assert!(done.restored.is_empty() && done.waiting.iter().any(|it| it.contains("prune")), "{done:?}");
+    assert!(done.restored.is_empty() && done.waiting.iter().any(|it| it.words.contains("prune")), "{done:?}");
     pruner.end().unwrap();
     assert_eq!(healed(&world.storage()).restored.len(), 1);
 }

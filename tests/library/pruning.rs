@@ -98,7 +98,7 @@ fn a_prune_frees_what_was_forgotten_and_says_beforehand_what_it_will_do() {
     assert!(plan.plan.bytes_after < plan.plan.bytes_before);
     let done = pruned(&repo, &alone()).unwrap();
     assert_eq!(done.plan, plan.plan);
-    assert_eq!(done.failures, Vec::<String>::new());
+    assert_eq!(done.failures, []);
     assert!(done.deleted.packs >= plan.plan.whole.packs + plan.plan.repack.packs);
     assert!(done.revisions_removed == 2 && done.leases_removed >= 3, "{done:?}");
     let left: u64 = repo.stats().unwrap().iter().find(|folder| folder.folder == "packs").unwrap().bytes;
@@ -173,7 +173,11 @@ fn storage_that_refuses_to_delete_is_named_and_nothing_is_lost() {
             world.backend.arm(1, Fault::Refuses(refused));
             let done = pruned(&repo, &alone()).unwrap();
             assert!(!done.failures.is_empty(), "{refused}");
-            assert!(done.failures.iter().all(|failure| failure.contains("refused on command")), "{:?}", done.failures);
+            assert!(
+                done.failures.iter().all(|failure| failure.words.contains("refused on command")),
+                "{:?}",
+                done.failures
+            );
         }
         history.check(&world, refused);
     }

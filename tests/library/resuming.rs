@@ -396,7 +396,7 @@ fn a_prune_keeps_what_was_finished_for_a_day() {
         story.break_off_after(650, &every_range());
         let finished = story.checkpoints()[0].collections[0].spans.len();
         let pruned = prune(&story.repo, &PruneOptions::default(), &Heard::default()).unwrap();
-        assert_eq!(pruned.failures, Vec::<String>::new());
+        assert_eq!(pruned.failures, []);
         story.world.clock.advance(hours * HOUR);
         let pruned = prune(&story.repo, &PruneOptions::default(), &Heard::default()).unwrap();
         assert_eq!(pruned.checkpoints_removed, u64::from(!survives));

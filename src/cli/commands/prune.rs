@@ -131,7 +131,7 @@ pub(super) fn show(outcome: &PruneOutcome, context: &Context) -> Status {
     if context.json {
         context.out.json(outcome);
     } else {
-        outcome.failures.iter().for_each(|failure| context.reporter.problem(&advice::damage(failure)));
+        outcome.failures.iter().for_each(|failure| context.reporter.problem(&advice::trouble(failure)));
         if !context.quiet {
             let mut text = if outcome.dry_run { planned(&outcome.plan) } else { done(outcome) };
             text.push_str(&kept(outcome));

@@ -122,7 +122,7 @@ fn summary(done: &Repaired) -> String {
         text.push_str(&format!("removed  {}\n", safe(name)));
     }
     for waiting in &done.waiting {
-        text.push_str(&format!("waiting  {}\n", safe(&advice::damage(waiting))));
+        text.push_str(&format!("waiting  {}\n", safe(&advice::trouble(waiting))));
     }
     let (restored, removed) = (done.restored.len() as u64, done.removed.len() as u64);
     let (restored, removed) = (counted(restored, "object"), counted(removed, "damaged object"));

@@ -118,7 +118,7 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failur
 pub(super) fn summary(outcome: &VerifyOutcome) -> String {
     let mut text = String::new();
     for finding in &outcome.findings {
-        let _ = write!(text, "DAMAGED {}", advice::finding(&finding.object, &finding.problem));
+        let _ = write!(text, "DAMAGED {}", advice::finding(finding.kind, &finding.object, &finding.problem));
         if !finding.snapshots.is_empty() {
             let ids: Vec<String> = finding.snapshots.iter().map(crate::repo::SnapshotId::short).collect();
             let _ = write!(text, " (snapshots {})", ids.join(", "));

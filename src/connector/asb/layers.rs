@@ -104,11 +104,10 @@ pub fn open(
     let (plain, layers) = peel(Cursor::new(head).chain(input), cipher).map_err(failed)?;
     let reader = AsbReader::new(plain).map_err(|error| match error {
         AsbError::Wrong { fault: Fault::NotAsb, line, offset, reason } => {
-            let guess = match (cipher.is_some(), reason.ends_with("is empty"), other) {
-                (_, true, _) => String::new(),
-                (true, ..) => ": the key or the mode is wrong, or it is not encrypted".to_owned(),
-                (false, _, Some(other)) => format!(": it looks like {other}"),
-                (false, ..) => ": it is probably encrypted (then mode and key are needed), or no ASB file".to_owned(),
+            let guess = match (cipher, other) {
+                (Some(_), _) => ": the key or the mode is wrong, or it is not encrypted".to_owned(),
+                (None, Some(other)) => format!(": it looks like {other}"),
+                (None, None) => ": it is probably encrypted (then mode and key are needed), or no ASB file".to_owned(),
             };
             AsbError::Wrong { fault: Fault::NotAsb, line, offset, reason: format!("{reason}{guess}") }
         }

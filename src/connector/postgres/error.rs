@@ -25,7 +25,7 @@ pub(super) fn said(error: &Error) -> String {
     for more in [db.detail(), db.hint()].into_iter().flatten() {
         text = format!("{text}; {more}");
     }
-    if let Some(advice) = advice(db.code(), db.message()) {
+    if let Some(advice) = advice(db.code(), db.routine()) {
         text = format!("{text}; {advice}");
     }
     text
@@ -36,8 +36,11 @@ const CLOSED: &str = "the server closed the connection";
 const OF_REPLICA: &str = "a replica cancels readers that hold its recovery up: hot_standby_feedback = on or a longer \
                           max_standby_streaming_delay lets a backup end";
 
-fn advice(code: &SqlState, message: &str) -> Option<&'static str> {
-    if message.contains("conflict with recovery") {
+/// The functions of the server that cancel whoever holds a replica's recovery up; messages come in its own language.
+const CONFLICTS: [&str; 2] = ["ProcessInterrupts", "ProcessRecoveryConflictInterrupt"];
+
+fn advice(code: &SqlState, routine: Option<&str>) -> Option<&'static str> {
+    if *code == SqlState::T_R_SERIALIZATION_FAILURE && routine.is_some_and(|routine| CONFLICTS.contains(&routine)) {
         return Some(OF_REPLICA);
     }
     Some(match code.code() {

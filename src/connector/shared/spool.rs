@@ -12,7 +12,7 @@ use std::{
     io::{self, BufRead, Read, Write},
     ops::Range,
     os::unix::fs::FileExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -77,6 +77,8 @@ fn has_aes() -> bool {
 /// A temporary file that is written at its end and read anywhere. Places in it are those of its plain text.
 pub(in crate::connector) struct Spool {
     file: File,
+    /// Where the file lies, which has no name.
+    dir: PathBuf,
     cipher: Cipher,
     end: AtomicU64,
 }
@@ -88,7 +90,12 @@ impl Spool {
     }
 
     fn sealed_by(cipher: Cipher, dir: &Path) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self { file: tempfile::tempfile_in(dir)?, cipher, end: AtomicU64::new(0) }))
+        Ok(Arc::new(Self { file: tempfile::tempfile_in(dir)?, dir: dir.to_owned(), cipher, end: AtomicU64::new(0) }))
+    }
+
+    /// The directory that the file lies in: it is seldom the disk of what is sorted that is full.
+    pub(in crate::connector) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Writes behind all that is there; one at a time.

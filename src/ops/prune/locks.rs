@@ -1,6 +1,7 @@
 //! What storage goes on holding of what a prune deletes, and locks that are renewed for what is still needed.
 
 use super::{OpsError, Phase, PhaseKind, Progress};
+use crate::report::Trouble;
 use crate::{
     ops::crew,
     record::Timestamp,
@@ -136,7 +137,7 @@ pub(super) fn extend(
     how: ExtendLocks,
     dry_run: bool,
     progress: &dyn Progress,
-) -> Result<(LocksExtended, Vec<String>), OpsError> {
+) -> Result<(LocksExtended, Vec<Trouble>), OpsError> {
     let refuse =
         |words: &str| Err(OpsError::Failed(format!("locks cannot be renewed: {} {words}", repo.storage().location())));
     match config_hold(repo)? {
@@ -171,7 +172,7 @@ pub(super) fn extend(
             Ok(extended) => done.0.extended += u64::from(extended),
             // A prune or a backup beside us has replaced it.
             Err(RepoError::Missing { .. }) => done.0.objects -= 1,
-            Err(error) => done.1.push(error.to_string()),
+            Err(error) => done.1.push(error.into()),
         }
         Ok(())
     })?;

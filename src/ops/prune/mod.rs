@@ -28,7 +28,7 @@ use crate::{
         repository::Lost,
         session::SessionTiming,
     },
-    report::{ErrorKind, WarningKind},
+    report::{ErrorKind, Trouble, TroubleKind, WarningKind},
 };
 use classes::Classes;
 use serde::Serialize;
@@ -138,7 +138,7 @@ pub struct PruneOutcome {
     /// The marks that are left, and which lease each waits for.
     pub waiting: Vec<MarkState>,
     /// What could not be read or deleted, and why. What it is about stays, and the next prune tries again.
-    pub failures: Vec<String>,
+    pub failures: Vec<Trouble>,
     /// Whether there was no room to copy what should have been.
     #[serde(skip)]
     pub is_full: bool,
@@ -277,11 +277,11 @@ fn execute(
     outcome.failures.extend(squashed.wrong.iter().cloned());
     let withdrawn = if outcome.plan.vanished.is_empty() { Vec::new() } else { repo.lost(Lost::Withdrawn)? };
     for id in &outcome.plan.vanished {
-        let words = match withdrawn.iter().find(|(other, _)| other == id) {
-            Some((_, words)) => words.clone(),
-            None => format!("snapshot {} has vanished, although nobody forgot it", id.short()),
+        let (kind, words) = match withdrawn.iter().find(|(other, _)| other == id) {
+            Some((_, words)) => (TroubleKind::Withdrawn, words.clone()),
+            None => (TroubleKind::Vanished, format!("snapshot {} has vanished, although nobody forgot it", id.short())),
         };
-        outcome.failures.push(format!("{words}; what it needs stays"));
+        outcome.failures.push(Trouble::new(kind, format!("snapshots/{id}"), format!("{words}; what it needs stays")));
     }
     outcome.squashed = squashed;
     Ok(outcome)
@@ -292,7 +292,7 @@ fn squash(
     repo: &Repository,
     options: &PruneOptions,
     progress: &dyn Progress,
-) -> Result<(SquashOutcome, Option<String>), OpsError> {
+) -> Result<(SquashOutcome, Option<Trouble>), OpsError> {
     let plan =
         squash::plan_thinning(repo, options.max_superseded / 100.0, &options.thin_versions, options.drop_versions)?;
     let mut how = SquashOptions { write_limit: options.write_limit, ..SquashOptions::default() };
@@ -307,7 +307,8 @@ fn squash(
             Ok((SquashOutcome::default(), None))
         }
         Err(error) if matches!(error, OpsError::Layer(_)) && !error.is_interruption() || is_full(&error) => {
-            Ok((SquashOutcome::default(), Some(format!("nothing was squashed: {error}"))))
+            let words = format!("nothing was squashed: {error}");
+            Ok((SquashOutcome::default(), Some(error.trouble().told(words))))
         }
         Err(error) => Err(error),
     }
@@ -383,7 +384,8 @@ fn repack(pruner: &Pruner, outcome: &mut PruneOutcome, progress: &dyn Progress) 
         }
         Err(error) if is_full(&error) => {
             outcome.is_full = true;
-            outcome.failures.push(format!("what is needed in partly dead packs was not copied: {error}"));
+            let words = format!("what is needed in partly dead packs was not copied: {error}");
+            outcome.failures.push(error.trouble().told(words));
             Ok(false)
         }
         Err(error) => Err(error),

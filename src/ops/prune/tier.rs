@@ -8,7 +8,7 @@ use crate::{
         ObjectName, RepoError, Repository, Snapshot, SnapshotId, ids::PackKind, pack, pruner::Survey,
         storage::may_be_cold,
     },
-    report::ErrorKind,
+    report::{ErrorKind, Trouble},
 };
 use serde::Serialize;
 use std::{
@@ -63,7 +63,7 @@ pub(super) fn tier(
     classes: Option<Classes>,
     dry_run: bool,
     progress: &dyn Progress,
-) -> Result<(Tiered, Vec<String>), OpsError> {
+) -> Result<(Tiered, Vec<Trouble>), OpsError> {
     let storage = repo.storage();
     // A listing more only for what came since.
     let is_known = |classes: &Classes| survey.packs.iter().all(|it| classes.of.contains_key(&it.name));
@@ -108,7 +108,7 @@ pub(super) fn tier(
             }
             // A prune beside us was faster.
             Err(RepoError::Missing { .. }) => {}
-            Err(error) => done.1.push(error.to_string()),
+            Err(error) => done.1.push(error.into()),
         }
         progress.count(1, bytes);
         Ok(())

@@ -86,7 +86,7 @@ fn squash(
                 let count = merge.layers.len();
                 let text = format!("{count} layers of collection {} were not merged: {reason}", merge.collection);
                 progress.warn(WarningKind::MergeNotUsed, &*merge.collection, &*text);
-                outcome.wrong.push(text.clone());
+                outcome.wrong.push(reason.clone().told(&*text));
                 outcome.left.push(text);
             }
         }

@@ -1,6 +1,7 @@
 //! Writing the merged layers of a plan by several workers, and reading them back.
 
 use super::plan::{MergeOf, PlannedMerge};
+use crate::report::{Trouble, TroubleKind};
 use crate::{
     layer::{
         BuiltRange, Layer, LayerContext, LayerError, MergeKind, RowTotals, Stack, StateTotals, finish_layer,
@@ -21,7 +22,7 @@ pub(super) enum Merged {
     /// The layer; `None` if nothing is left.
     Layer(Option<LayerRef>),
     /// What is wrong with it: it must not be used.
-    Wrong(String),
+    Wrong(Trouble),
 }
 
 /// A merge at work.
@@ -30,7 +31,7 @@ struct MergeJob<'a> {
     ranges: Vec<KeyRange>,
     opened: OnceLock<Opened>,
     /// Why it cannot be done: a layer is damaged.
-    wrong: OnceLock<String>,
+    wrong: OnceLock<Trouble>,
 }
 
 struct Opened {
@@ -130,13 +131,17 @@ const fn is_state(plan: &PlannedMerge) -> bool {
     matches!(plan.of, MergeOf::Stream { .. })
 }
 
-/// What is wrong with layers, in words; an error that does not lie in them is passed on.
-fn damage(error: LayerError) -> Result<String, OpsError> {
+fn trouble(error: LayerError) -> Trouble {
+    OpsError::from(error).trouble()
+}
+
+/// What is wrong with layers; an error that does not lie in them is passed on.
+fn damage(error: LayerError) -> Result<Trouble, OpsError> {
     match error {
         LayerError::Repo(RepoError::Damaged { .. } | RepoError::Missing { .. } | RepoError::ChunkMissing { .. })
         | LayerError::Damaged { .. }
         | LayerError::Inconsistent { .. }
-        | LayerError::Unknown { .. } => Ok(error.to_string()),
+        | LayerError::Unknown { .. } => Ok(trouble(error)),
         error => Err(error.into()),
     }
 }
@@ -202,7 +207,7 @@ fn check(workers: &MergeWorkers<'_>, layers: &[(Option<LayerRef>, RowTotals)]) -
         .iter()
         .map(|(layer, _)| layer.as_ref().map(|layer| Layer::open(&workers.chunks, layer)).transpose())
         .collect();
-    let found: Mutex<Vec<Result<(RowTotals, StateTotals), String>>> =
+    let found: Mutex<Vec<Result<(RowTotals, StateTotals), Trouble>>> =
         Mutex::new(vec![Ok(Default::default()); layers.len()]);
     let crew = workers.crew();
     let read_back = |&(merge, range): &(usize, usize)| {
@@ -224,7 +229,7 @@ fn check(workers: &MergeWorkers<'_>, layers: &[(Option<LayerRef>, RowTotals)]) -
                 sum.0.add(&rows);
                 sum.1.add(&state);
             }
-            (Err(error), sum @ Ok(_)) => *sum = Err(error.to_string()),
+            (Err(error), sum @ Ok(_)) => *sum = Err(trouble(error)),
             (_, Err(_)) => {}
         }
         Ok(())
@@ -245,25 +250,26 @@ fn judge(
     plan: &PlannedMerge,
     opened: Result<Option<Layer>, LayerError>,
     expected: &RowTotals,
-    found: Result<(RowTotals, StateTotals), String>,
-) -> Result<(), String> {
-    opened.map_err(|error| error.to_string())?;
+    found: Result<(RowTotals, StateTotals), Trouble>,
+) -> Result<(), Trouble> {
+    opened.map_err(trouble)?;
+    let differs = |words| Trouble::new(TroubleKind::Damaged, "", words);
     let (rows, state) = found?;
     if rows != *expected {
-        return Err(format!(
+        return Err(differs(format!(
             "it holds {} rows with {} tombstones, {} with {} were merged, or their hashes differ",
             rows.rows, rows.tombstones, expected.rows, expected.tombstones
-        ));
+        )));
     }
     if let MergeOf::Base { witness, .. } = &plan.of
         && (state.records != witness.records || state.sum.to_hex() != witness.sum)
     {
-        return Err(format!(
+        return Err(differs(format!(
             "it shows {} records of snapshot {}, which has {}, or other ones: a test restore tells more",
             state.records,
             witness.snapshot.short(),
             witness.records
-        ));
+        )));
     }
     Ok(())
 }

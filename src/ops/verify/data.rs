@@ -1,6 +1,7 @@
 //! Stored data: bytes against names, and every chunk against its id.
 
 use super::{Finding, ReadData, VerifyOptions, VerifyOutcome};
+use crate::report::TroubleKind;
 use crate::{
     ops::{OpsError, Phase, PhaseKind, Progress, crew::Crew, limit::Throttle},
     repo::{
@@ -20,7 +21,12 @@ use std::{
 const CURSOR: &str = "verify-cursor";
 
 fn finding(outcome: &mut VerifyOutcome, object: String, problem: impl std::fmt::Display) {
-    outcome.findings.push(Finding { object, problem: problem.to_string(), snapshots: Vec::new() });
+    outcome.findings.push(Finding {
+        kind: TroubleKind::Damaged,
+        object,
+        problem: problem.to_string(),
+        snapshots: Vec::new(),
+    });
 }
 
 /// Compares the packs that index objects name with those that are listed.

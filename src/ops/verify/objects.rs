@@ -1,6 +1,7 @@
 //! The objects beside packs, and what the repository remembers of damaged packs.
 
 use super::{Finding, VerifyOutcome};
+use crate::report::TroubleKind;
 use crate::{
     layer::Layer,
     ops::{OpsError, Phase, PhaseKind, Progress},
@@ -19,17 +20,27 @@ pub(super) fn check(repo: &Repository, outcome: &mut VerifyOutcome, progress: &d
     outcome.notes.extend(checked.notes);
     for (object, problem) in checked.problems {
         let snapshots = snapshot_of(&object).into_iter().collect();
-        outcome.findings.push(Finding { object, problem, snapshots });
+        outcome.findings.push(Finding { kind: TroubleKind::Damaged, object, problem, snapshots });
+    }
+    for (object, words) in checked.hidden {
+        let problem = words.to_owned();
+        outcome.findings.push(Finding { kind: TroubleKind::Hides, object, problem, snapshots: Vec::new() });
     }
     for (id, why) in repo.lost(Lost::Vanished)? {
         outcome.findings.push(Finding {
+            kind: TroubleKind::Vanished,
             object: format!("snapshots/{id}"),
             problem: format!("has vanished: {why}"),
             snapshots: vec![id],
         });
     }
     for (id, problem) in repo.lost(Lost::Withdrawn)? {
-        outcome.findings.push(Finding { object: format!("snapshots/{id}"), problem, snapshots: vec![id] });
+        outcome.findings.push(Finding {
+            kind: TroubleKind::Withdrawn,
+            object: format!("snapshots/{id}"),
+            problem,
+            snapshots: vec![id],
+        });
     }
     Ok(())
 }
@@ -63,7 +74,7 @@ pub(super) fn remembered(
             ));
         } else if !outcome.findings.iter().any(|finding| finding.object.starts_with(&path)) {
             let problem = "is remembered as damaged: backups store again what is in it".to_owned();
-            outcome.findings.push(Finding { object: path, problem, snapshots: Vec::new() });
+            outcome.findings.push(Finding { kind: TroubleKind::Damaged, object: path, problem, snapshots: Vec::new() });
         }
     }
     Ok(())

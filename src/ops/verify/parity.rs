@@ -1,6 +1,7 @@
 //! Groups of parity: whether they are whole, whether they are that of their members, and which packs have none.
 
 use super::{Finding, ReadData, VerifyOutcome, data::by_chance};
+use crate::report::TroubleKind;
 use crate::{
     ops::{OpsError, Phase, PhaseKind, Progress},
     repo::Repository,
@@ -15,7 +16,7 @@ pub(super) fn check(
     let standing = repo.parity_standing()?;
     let mut wrong = standing.damaged.clone();
     outcome.groups = standing.groups;
-    outcome.notes.extend(standing.unknown.iter().cloned());
+    outcome.notes.extend(standing.unknown.iter().map(ToString::to_string));
     let share = match read {
         ReadData::None => 0.0,
         ReadData::All => 100.0,
@@ -36,7 +37,7 @@ pub(super) fn check(
     }
     for (object, problem) in wrong {
         if !outcome.findings.iter().any(|finding| finding.object == object) {
-            outcome.findings.push(Finding { object, problem, snapshots: Vec::new() });
+            outcome.findings.push(Finding { kind: TroubleKind::Damaged, object, problem, snapshots: Vec::new() });
         }
     }
     if standing.percent.is_some() {

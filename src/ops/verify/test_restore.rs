@@ -2,6 +2,7 @@
 //! fingerprint; counts and collection fingerprints are compared with what was noted when the snapshot was taken.
 
 use super::{Finding, VerifyOptions, VerifyOutcome};
+use crate::report::TroubleKind;
 use crate::{
     connector,
     layer::{Layer, LayerContext, LayerError, Stack, read_totals},
@@ -73,6 +74,7 @@ pub(super) fn run(
         outcome.records += part.records;
         let mut finding = |problem: String| {
             outcome.findings.push(Finding {
+                kind: TroubleKind::Damaged,
                 object: format!("collection {} of snapshot {}", collection.name, snapshot.id.short()),
                 problem,
                 snapshots: vec![snapshot.id],

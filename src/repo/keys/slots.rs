@@ -6,6 +6,7 @@ use super::{
     lines,
     slot::{self, Slot},
 };
+use crate::report::Trouble;
 use crate::{
     record::Timestamp,
     repo::{
@@ -240,7 +241,7 @@ pub fn unsound(storage: &Storage, keyring: &Keyring) -> Result<Vec<Unsound>, Rep
 
 /// Makes the second one again of what is kept twice, where one is missing or damaged; gives the names of what was made, and
 /// what stays lost. Where both are sound and differ nobody can say which one was altered.
-pub fn mend(storage: &Storage, keyring: &Keyring, dry_run: bool) -> Result<(Vec<String>, Vec<String>), RepoError> {
+pub fn mend(storage: &Storage, keyring: &Keyring, dry_run: bool) -> Result<(Vec<String>, Vec<Trouble>), RepoError> {
     if !dry_run {
         keyring.need(Capability::Administer)?;
     }
@@ -248,13 +249,13 @@ pub fn mend(storage: &Storage, keyring: &Keyring, dry_run: bool) -> Result<(Vec<
     for Unsound { name, problem, other } in unsound(storage, keyring)? {
         let is_lost = matches!(problem, RepoError::Damaged { .. } | RepoError::Missing { .. });
         let Some(bytes) = other.filter(|_| is_lost) else {
-            lost.push(problem.to_string());
+            lost.push(problem.into());
             continue;
         };
         let made = if dry_run { Ok(()) } else { replace(storage, &name, &bytes) };
         match made {
             Ok(()) => mended.push(name),
-            Err(error) => lost.push(error.to_string()),
+            Err(error) => lost.push(error.into()),
         }
     }
     Ok((mended, lost))

@@ -137,7 +137,7 @@ pub fn put_back(
         match storage.create_shared(&path, bytes, class) {
             // Somebody else made it again.
             Ok(Created::New | Created::Exists) => return Ok(()),
-            Err(RepoError::Damaged { .. }) => {}
+            Err(RepoError::Damaged { .. } | RepoError::Obstructed { .. }) => {}
             Err(error) => return Err(error),
         }
     }

@@ -10,6 +10,7 @@ use crate::repo::{
     inner::lock,
     names::{self, Fit},
 };
+use crate::report::Trouble;
 use std::{
     collections::{HashMap, HashSet},
     sync::{
@@ -52,7 +53,7 @@ pub struct Shelf {
     /// What is no whole group, and why.
     pub damaged: Vec<(String, String)>,
     /// What only a newer program understands.
-    pub unknown: Vec<String>,
+    pub unknown: Vec<Trouble>,
 }
 
 impl Shelf {
@@ -71,7 +72,7 @@ impl Shelf {
                     Ok(outline) => shelf.groups.push(Shelved { name, bytes: object.bytes, outline }),
                     Err(RepoError::Missing { .. }) => {}
                     Err(RepoError::Damaged { reason, .. }) => shelf.damaged.push((object.name.clone(), reason)),
-                    Err(error) if error.is_of_one_object() => shelf.unknown.push(error.to_string()),
+                    Err(error) if error.is_of_one_object() => shelf.unknown.push(error.into()),
                     Err(error) => return Err(error),
                 }
             }

@@ -10,6 +10,7 @@ use crate::repo::{
     pack::{self, PackKey, SpanBounds, span_len},
     session::SessionWriter,
 };
+use crate::report::Trouble;
 
 /// How frames are read.
 const SPANS: SpanBounds = SpanBounds { gap_bytes: 256 * 1024, span_bytes: 16 * 1024 * 1024 };
@@ -21,14 +22,14 @@ pub(super) struct Copied {
     /// Stored bytes of those chunks.
     pub bytes: u64,
     /// Chunks that could be read from nowhere, by number, and why: their packs have to stay.
-    pub unreadable: Vec<(u64, String)>,
+    pub unreadable: Vec<(u64, Trouble)>,
     /// Whether a pack that was to be copied from was taken out of the index meanwhile.
     pub has_moved: bool,
 }
 
 impl Copied {
     /// What could not be read and is missed even now: others may have copied it meanwhile, or let go of what needed it.
-    pub fn lost(&self, view: &View, homes: &Homes) -> Vec<String> {
+    pub fn lost(&self, view: &View, homes: &Homes) -> Vec<Trouble> {
         let is_missed = |chunk: &u64| view.needed.chunks.has(*chunk) && !homes.housed.has(*chunk);
         self.unreadable.iter().filter(|(chunk, _)| is_missed(chunk)).map(|(_, why)| why.clone()).collect()
     }
@@ -99,7 +100,7 @@ impl Pruner {
                         | RepoError::ChunkMissing { .. }
                         | RepoError::Archived { .. }),
                     ) => {
-                        copied.unreadable.push((*number, error.to_string()));
+                        copied.unreadable.push((*number, error.into()));
                         continue;
                     }
                     Err(error) => return Err(error),

@@ -12,6 +12,7 @@ use crate::repo::{
     lease::Mark,
     pack,
 };
+use crate::report::Trouble;
 use std::collections::{HashMap, HashSet};
 
 /// After this many refusals in a row the storage is not asked any more.
@@ -38,7 +39,7 @@ pub struct Deleted {
     /// Packs that stay although they are marked, because something in them is needed that could not be copied.
     pub stayed: u64,
     /// What could not be read, or not be deleted, and why.
-    pub failures: Vec<String>,
+    pub failures: Vec<Trouble>,
     /// Groups of parity that went.
     pub groups: u64,
 }
@@ -75,7 +76,7 @@ impl Pruner {
             Ok(index_objects) => deleted.index_objects = index_objects,
             Err(error @ RepoError::Storage { operation: "deleting", .. }) => {
                 // As long as the index names a pack, it stays.
-                deleted.failures.push(error.to_string());
+                deleted.failures.push(error.into());
                 return Ok(deleted);
             }
             Err(error) => return Err(error),
@@ -133,7 +134,7 @@ impl Pruner {
             if (number * at_once).is_multiple_of(BETWEEN_LOOKS)
                 && let Err(error) = self.is_unfenced()
             {
-                deleted.failures.push(error.to_string());
+                deleted.failures.push(error.into());
                 break;
             }
             let answers = storage.each_of(some, |name| storage.delete(&pack::path(name)));
@@ -147,7 +148,7 @@ impl Pruner {
                     }
                     Err(error) => {
                         refusals += 1;
-                        deleted.failures.push(error.to_string());
+                        deleted.failures.push(error.into());
                     }
                 }
             }
@@ -168,7 +169,7 @@ impl Pruner {
             }
             match self.inner.storage.delete(&format!("trash/{}", mark.id)) {
                 Ok(()) => deleted.marks += 1,
-                Err(error) => deleted.failures.push(error.to_string()),
+                Err(error) => deleted.failures.push(error.into()),
             }
         }
     }

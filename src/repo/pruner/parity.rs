@@ -11,6 +11,7 @@ use crate::repo::{
     parity::{self, Full, Outline, Regrouped, Shelf, Shelved, TakenOut, There},
     storage::Class,
 };
+use crate::report::{Trouble, TroubleKind};
 use bytes::Bytes;
 use std::collections::HashSet;
 
@@ -35,7 +36,8 @@ impl Pruner {
         match self.renew_groups(view, homes, doomed, deleted) {
             Ok(groups) => Ok(groups),
             Err(error) if error.is_full() || error.is_of_one_object() => {
-                deleted.failures.push(format!("packs that stay were not given parity anew: {error}"));
+                let words = format!("packs that stay were not given parity anew: {error}");
+                deleted.failures.push(Trouble::from(error).told(words));
                 Ok(Groups::default())
             }
             Err(error) => Err(error),
@@ -73,11 +75,9 @@ impl Pruner {
                 for member in &needed {
                     doomed.remove(&member.name);
                 }
-                deleted.failures.push(format!(
-                    "{} packs stay for now: a damaged pack can be made again from them ({})",
-                    needed.len(),
-                    parity::path(&group.name)
-                ));
+                let (packs, path) = (needed.len(), parity::path(&group.name));
+                let words = format!("{packs} packs stay for now: a damaged pack can be made again from them ({path})");
+                deleted.failures.push(Trouble::new(TroubleKind::Waits, path, words));
             }
         }
         let after: There = whole.iter().filter(|(name, _)| !doomed.contains(*name)).map(|(n, b)| (*n, *b)).collect();
@@ -105,7 +105,8 @@ impl Pruner {
                     Regrouped::Full(full) => stock.groups.push(self.inner.create_group(&full)?),
                     Regrouped::Read(_) => {}
                     Regrouped::NotRead(_, error) => {
-                        deleted.failures.push(format!("it was not given parity anew: {error}"));
+                        let words = format!("it was not given parity anew: {error}");
+                        deleted.failures.push(Trouble::from(error).told(words));
                     }
                 }
                 Ok(())
@@ -146,7 +147,7 @@ impl Pruner {
         for answer in self.inner.storage.delete_each(&names) {
             match answer {
                 Ok(()) => deleted.groups += 1,
-                Err(error) => deleted.failures.push(error.to_string()),
+                Err(error) => deleted.failures.push(error.into()),
             }
         }
     }

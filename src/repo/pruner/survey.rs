@@ -10,6 +10,7 @@ use crate::repo::{
     ObjectName, RepoError, Repository, SnapshotId, catalog::PackNumber, damage, ids::PackKind, inner::Inner,
     lease::Mark,
 };
+use crate::report::Trouble;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -98,7 +99,7 @@ impl Pruner {
         &self,
         packs: &HashSet<ObjectName>,
         progress: &mut CopyProgress<'_>,
-    ) -> Result<(u64, u64, Vec<String>), RepoError> {
+    ) -> Result<(u64, u64, Vec<Trouble>), RepoError> {
         if packs.is_empty() {
             return Ok((0, 0, Vec::new()));
         }

@@ -9,6 +9,7 @@ use crate::repo::{
     names,
     storage::{Listing, PROBE},
 };
+use crate::report::Trouble;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What tidying removed.
@@ -23,7 +24,7 @@ pub struct Tidied {
     /// Things that dead writers of this machine left half written.
     pub half_written: u64,
     /// What could not be deleted, and why.
-    pub failures: Vec<String>,
+    pub failures: Vec<Trouble>,
 }
 
 impl Pruner {
@@ -44,7 +45,7 @@ impl Pruner {
         let trials = self.tidy_trials(trials, &mut tidied)?;
         match storage.sweep() {
             Ok(swept) => tidied.half_written += swept,
-            Err(error) => tidied.failures.push(error.to_string()),
+            Err(error) => tidied.failures.push(error.into()),
         }
         let mut keep: HashSet<[u8; 16]> = leases.iter().map(|lease| lease.id.0).collect();
         let marks = marks.get()?;
@@ -173,16 +174,16 @@ impl Pruner {
     }
 
     /// Removes objects; whether each is gone.
-    pub(super) fn remove_each(&self, names: &[String], failures: &mut Vec<String>) -> Vec<bool> {
+    pub(super) fn remove_each(&self, names: &[String], failures: &mut Vec<Trouble>) -> Vec<bool> {
         let answers = self.inner.storage.delete_each(names).into_iter();
-        answers.map(|answer| answer.map_err(|error| failures.push(error.to_string())).is_ok()).collect()
+        answers.map(|answer| answer.map_err(|error| failures.push(error.into())).is_ok()).collect()
     }
 
-    pub(super) fn remove(&self, name: &str, failures: &mut Vec<String>) -> bool {
+    pub(super) fn remove(&self, name: &str, failures: &mut Vec<Trouble>) -> bool {
         match self.inner.storage.delete(name) {
             Ok(()) => true,
             Err(error) => {
-                failures.push(error.to_string());
+                failures.push(error.into());
                 false
             }
         }

@@ -12,6 +12,7 @@ use crate::repo::{
     parity::{self, Rebuilt, Shelf, There},
     storage::Listed,
 };
+use crate::report::{Trouble, TroubleKind};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Makes lost and damaged packs again from parity, and names those that it cannot make. Where it is a dry run nothing is
@@ -47,7 +48,8 @@ pub fn heal_keyless(
         return Ok(done);
     }
     if let Some(pruner) = pruner_at_work(storage)? {
-        done.waiting.push(format!("no pack is made again until {pruner} has ended"));
+        let words = format!("no pack is made again until {pruner} has ended");
+        done.waiting.push(Trouble::new(TroubleKind::Waits, "", words));
         return Ok(done);
     }
     let stock = Shelf::read(storage, repo)?;
@@ -62,7 +64,7 @@ pub fn heal_keyless(
                 if !dry_run {
                     match parity::put_back(storage, repo, &name, &bytes, is_listed) {
                         Err(error) if error.is_of_one_object() => {
-                            done.lost.push(error.to_string());
+                            done.lost.push(error.into());
                             continue;
                         }
                         put => put?,
@@ -79,7 +81,8 @@ pub fn heal_keyless(
             Err(error @ RepoError::Archived { .. }) => error.to_string(),
             Err(error) => return Err(error),
         };
-        done.lost.push(format!("{path}: {problem}; {words}"));
+        let words = format!("{path}: {problem}; {words}");
+        done.lost.push(Trouble::new(TroubleKind::Lost, path, words));
     }
     Ok(done)
 }
@@ -113,7 +116,7 @@ fn described_by(storage: &Storage, done: &mut Repaired) -> Result<BTreeMap<Objec
         match object::read(storage, &object.name).and_then(|bytes| index::packs_of(&name, &bytes)) {
             Ok(packs) => described.extend(packs),
             Err(RepoError::Missing { .. }) => {}
-            Err(error) if error.is_of_one_object() => done.lost.push(error.to_string()),
+            Err(error) if error.is_of_one_object() => done.lost.push(error.into()),
             Err(error) => return Err(error),
         }
     }
@@ -163,7 +166,7 @@ fn problems(
                     // It went between listing and reading: a prune took it.
                     Err(RepoError::Missing { .. }) if storage.len(&pack::path(name))?.is_none() => None,
                     Err(error @ RepoError::Archived { .. }) => {
-                        done.lost.push(error.to_string());
+                        done.lost.push(error.into());
                         None
                     }
                     Err(error) if error.is_of_one_object() || matches!(error, RepoError::Missing { .. }) => {

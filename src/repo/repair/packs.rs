@@ -12,6 +12,7 @@ use crate::repo::{
     pack::{self, Header, PackEntry, PackHeader, PackKey},
     parity::{self, Rebuilt, Shelf},
 };
+use crate::report::{Trouble, TroubleKind};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Which packs are looked at.
@@ -52,11 +53,11 @@ pub struct SavedPacks {
     /// Packs that parity made again.
     pub healed: Vec<ObjectName>,
     /// Packs that parity could not make again, or not now, and why.
-    pub unhealed: Vec<String>,
+    pub unhealed: Vec<Trouble>,
     /// What is damaged, by name.
     pub damaged: Vec<DamagedPack>,
     /// What could not be looked at, and why.
-    pub unseen: Vec<String>,
+    pub unseen: Vec<Trouble>,
 }
 
 /// What is known of a damaged pack.
@@ -202,7 +203,7 @@ impl<'a> Saving<'a> {
             }
             Err(error @ RepoError::Missing { .. }) => drop(self.problems.insert(name, error.to_string())),
             Err(error @ (RepoError::NewerFormat { .. } | RepoError::UnknownFeature { .. })) => {
-                self.saved.unseen.push(error.to_string());
+                self.saved.unseen.push(error.into());
             }
             Err(error) if error.is_of_one_object() => drop(self.problems.insert(name, error.to_string())),
             Err(error) => return Err(error),
@@ -220,7 +221,7 @@ impl<'a> Saving<'a> {
             return Ok(());
         }
         if let Some(words) = self.pruner_at_work()? {
-            self.saved.unhealed.push(words);
+            self.saved.unhealed.push(Trouble::new(TroubleKind::Waits, "", words));
             return Ok(());
         }
         let wanted: Vec<ObjectName> = self.problems.keys().copied().collect();
@@ -237,7 +238,7 @@ impl<'a> Saving<'a> {
                         let (storage, repo) = (&self.inner.storage, self.inner.keyring.repo_id);
                         match parity::put_back(storage, repo, &name, &bytes, is_listed) {
                             Err(error) if error.is_of_one_object() => {
-                                self.saved.unseen.push(error.to_string());
+                                self.saved.unseen.push(error.into());
                                 continue;
                             }
                             done => done?,
@@ -252,8 +253,10 @@ impl<'a> Saving<'a> {
                     }
                 }
                 Ok(Rebuilt::NoGroup) => {}
-                Ok(Rebuilt::TooMuchIsLost(reason)) => self.saved.unhealed.push(reason),
-                Err(error @ RepoError::Archived { .. }) => self.saved.unhealed.push(error.to_string()),
+                Ok(Rebuilt::TooMuchIsLost(reason)) => {
+                    self.saved.unhealed.push(Trouble::new(TroubleKind::Waits, pack::path(&name), reason));
+                }
+                Err(error @ RepoError::Archived { .. }) => self.saved.unhealed.push(error.into()),
                 Err(error) => return Err(error),
             }
         }

@@ -7,6 +7,7 @@ use crate::repo::{
     keys::Capability,
     parity::{self, Percent, Regrouped, Shelf, Shelved, There},
 };
+use crate::report::{Trouble, TroubleKind};
 use std::collections::HashSet;
 
 /// How packs stand to parity.
@@ -25,7 +26,7 @@ pub struct ParityStanding {
     /// What is no whole group, and why.
     pub damaged: Vec<(String, String)>,
     /// What only a newer program understands.
-    pub unknown: Vec<String>,
+    pub unknown: Vec<Trouble>,
     shelved: Vec<Shelved>,
 }
 
@@ -129,7 +130,8 @@ impl Inner {
         let (waiting, damaged): (Vec<_>, Vec<_>) =
             std::mem::take(&mut stock.damaged).into_iter().partition(|(path, _)| is_missed(path));
         for (path, reason) in &waiting {
-            done.waiting.push(format!("{path} is damaged ({reason}), and stays until the packs in it are mended"));
+            let words = format!("{path} is damaged ({reason}), and stays until the packs in it are mended");
+            done.waiting.push(Trouble::new(TroubleKind::Damaged, path, words));
         }
         // Before others are made: of the same packs comes a group of the same name.
         for (path, _) in &damaged {
@@ -161,7 +163,8 @@ impl Inner {
                     Regrouped::Full(full) => return self.store_full(&full, dry_run, &mut stock, &mut done),
                     Regrouped::Read(name) | Regrouped::NotRead(name, RepoError::Missing { .. }) => name,
                     Regrouped::NotRead(name, error) => {
-                        done.lost.push(format!("{error}; it got no parity"));
+                        let words = format!("{error}; it got no parity");
+                        done.lost.push(Trouble::from(error).told(words));
                         name
                     }
                 };

@@ -1,8 +1,16 @@
 //! What lies where no object belongs and hides what may be there: a copy of an object goes, all else is named for a person.
 
 use super::{Repaired, Repository};
-use crate::repo::{RepoError, inner, keys::FOLDERS, names, object};
+use crate::{
+    repo::{RepoError, error::HIDES, inner, keys::FOLDERS, object},
+    report::{Trouble, TroubleKind},
+};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Something that no repair takes away.
+pub(super) fn hides(name: &str) -> Trouble {
+    Trouble::new(TroubleKind::Hides, name, format!("{name} {HIDES}"))
+}
 
 impl Repository {
     /// What hides objects in these folders, named anew.
@@ -22,7 +30,7 @@ impl Repository {
                 Ok(bytes) if object::is_one(&bytes) => drop(copies.insert(name, bytes)),
                 Err(RepoError::Missing { .. }) => {}
                 Err(error) if !error.is_of_one_object() => return Err(error),
-                _ => done.lost.push(format!("{name} {}", names::HIDES)),
+                _ => done.lost.push(hides(&name)),
             }
         }
         if copies.is_empty() {
@@ -41,7 +49,7 @@ impl Repository {
                 is_copy = is_copy || object::read(&self.inner.storage, &object.name).is_ok_and(|it| it == bytes);
             }
             if !is_copy {
-                done.lost.push(format!("{name} {}", names::HIDES));
+                done.lost.push(hides(&name));
                 continue;
             }
             if !done.dry_run {

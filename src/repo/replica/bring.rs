@@ -182,7 +182,7 @@ impl Carrier<'_> {
                 Ok(_) | Err(RepoError::Damaged { .. } | RepoError::Missing { .. }) => {}
                 Err(error) => return Err(error),
             },
-            Err(RepoError::Damaged { .. }) => {}
+            Err(RepoError::Damaged { .. } | RepoError::Obstructed { .. }) => {}
             Err(error) => return Err(error),
         }
         self.target.delete(name)?;

@@ -2,6 +2,7 @@
 //! looks at, so that it sees what a new machine would see.
 
 use super::{Inner, Repository, names, promises::PromisesBody, settings::SettingsBody};
+use crate::repo::error::HIDES;
 use crate::repo::{
     Manifest, ObjectName, RepoError, SnapshotId,
     catalog::{KnownPacks, Revision, RevisionKind},
@@ -24,6 +25,8 @@ pub struct ObjectsCheck {
     pub bytes: u64,
     /// Objects with what is wrong with them.
     pub problems: Vec<(String, String)>,
+    /// What lies where objects lie and is none, with what is wrong with that.
+    pub hidden: Vec<(String, &'static str)>,
     /// What is worth knowing and harms nobody.
     pub notes: Vec<String>,
 }
@@ -56,9 +59,7 @@ impl Repository {
         check.small()?;
         check.packs()?;
         let mut found = check.found;
-        found
-            .problems
-            .extend(super::lock(&self.inner.strange).hidden.iter().map(|name| (name.clone(), names::HIDES.to_owned())));
+        found.hidden = super::lock(&self.inner.strange).hidden.iter().map(|name| (name.clone(), HIDES)).collect();
         let foreign = self.foreign();
         found
             .notes

@@ -4,6 +4,7 @@ use super::{
     Inner, Look,
     names::{self, Fit},
 };
+use crate::repo::error::HIDES;
 use crate::repo::{
     ObjectName, RepoError, SnapshotId,
     catalog::{KnownRevision, Revision, RevisionKind},
@@ -56,8 +57,7 @@ impl Inner {
             self.bad_marks(trash, &mut warnings)?;
         }
         for name in &super::lock(&self.strange).hidden {
-            let words = format!("{name} {}", names::HIDES);
-            warnings.push(unread_object(name, words));
+            warnings.push(Warning::new(WarningKind::ObjectHides, name, format!("{name} {HIDES}")));
         }
         Ok(warnings)
     }
@@ -148,10 +148,7 @@ impl Inner {
     pub(in crate::repo) fn nothing_is_hidden_in(&self, folder: &str) -> Result<(), RepoError> {
         match super::lock(&self.strange).hidden.iter().find(|name| name.starts_with(folder)) {
             None => Ok(()),
-            Some(name) => Err(RepoError::damaged(
-                name.clone(),
-                "it is not what this place is for, and hides what may be there: nothing is deleted while it stands there",
-            )),
+            Some(name) => Err(RepoError::Hidden { object: name.clone() }),
         }
     }
 

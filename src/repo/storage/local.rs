@@ -14,6 +14,7 @@ use super::{
     failure::{Secrets, io_error},
     runtime::runtime,
 };
+use crate::repo::error::Obstructed;
 use crate::repo::process::ProcessId;
 use able::Able;
 use data_encoding::HEXLOWER;
@@ -363,7 +364,7 @@ fn no_file() -> io::Error {
 
 /// What holds things of others is theirs.
 fn folder_in_its_place() -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, "a folder that is not empty lies in its place")
+    io::Error::new(ErrorKind::InvalidData, Obstructed)
 }
 
 /// A link that leads nowhere is not an absent object: the disk that it leads to may come back.

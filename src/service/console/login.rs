@@ -7,7 +7,7 @@ use super::{
     page,
     session::COOKIE,
 };
-use crate::service::keys::{Caller, hash_of};
+use crate::service::keys::{Caller, Unknown, hash_of};
 use axum::{
     extract::State,
     http::{StatusCode, header},
@@ -64,8 +64,11 @@ pub(super) async fn begin(State(console): State<Arc<Console>>, form: Posted) -> 
     let to = checked(form.get("to"));
     let config = console.service.config();
     let key = form.get("key");
-    if let Err(words) = Caller::of_key(&config.service, key, visit.now) {
-        let words = if words.contains("ended") { "This key has ended." } else { "This key is nobody's." };
+    if let Err(why) = Caller::of_key(&config.service, key, visit.now) {
+        let words = match why {
+            Unknown::Ended => "This key has ended.",
+            Unknown::Nobodys => "This key is nobody's.",
+        };
         return Ok((StatusCode::UNAUTHORIZED, asking(visit, to, Some(words))).into_response());
     }
     let begun = console.sessions.begin(hash_of(key), visit.now);

@@ -39,7 +39,7 @@ async fn let_in(app: &App, mut request: Request, next: Next) -> (Response, Optio
     let known = match key_of(request.headers()) {
         Some(key) => match Caller::of_key(&config.service, key, app.service.now()) {
             Ok(caller) => Some(caller),
-            Err(words) => return (unauthorized(words), None),
+            Err(why) => return (unauthorized(&why.to_string()), None),
         },
         None => match request.extensions().get::<Certified>() {
             Some(Certified(name)) => Some(Caller::certified(name)),

@@ -6,6 +6,8 @@ use thiserror::Error;
 /// What kind of thing is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
+    /// There is nothing in it.
+    Empty,
     /// It is no such file, or it is encrypted.
     NotAsb,
     /// A version that is not known.

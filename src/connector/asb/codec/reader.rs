@@ -64,7 +64,7 @@ impl<R: Read> AsbReader<R> {
     /// Reads the header.
     ///
     /// # Errors
-    /// [`AsbError`] with [`Fault::NotAsb`] if it does not begin as such a file does.
+    /// [`AsbError`] with [`Fault::Empty`] or [`Fault::NotAsb`] if it does not begin as such a file does.
     pub fn new(input: R) -> Result<Self, AsbError> {
         let mut reader = Self {
             input,
@@ -287,14 +287,13 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 }
 
 fn header(cursor: &mut Cursor<'_>, at_end: bool) -> Result<Header, Stop> {
-    let not_asb = |cursor: &Cursor<'_>, reason: &str| {
-        Err(Stop::Wrong { at: cursor.at, fault: Fault::NotAsb, reason: reason.to_owned() })
-    };
+    let stop =
+        |cursor: &Cursor<'_>, fault, reason: &str| Err(Stop::Wrong { at: cursor.at, fault, reason: reason.to_owned() });
     match cursor.pass(b"Version ") {
         Ok(true) => {}
         Err(more) if !at_end => return Err(more),
-        Err(_) if cursor.peek().is_err() => return not_asb(cursor, "the file is empty"),
-        _ => return not_asb(cursor, "it does not begin with `Version `"),
+        Err(_) if cursor.peek().is_err() => return stop(cursor, Fault::Empty, "the file is empty"),
+        _ => return stop(cursor, Fault::NotAsb, "it does not begin with `Version `"),
     }
     let text = cursor.until(b"\n", "the version")?;
     let text = match text.strip_suffix(b"\r") {

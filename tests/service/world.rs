@@ -120,14 +120,16 @@ impl World {
     #[track_caller]
     pub fn back_up(&self, routine: &str, kind: &str) -> Json {
         let list = |world: &Self| world.get(&format!("/v1/backups/{kind}/{routine}")).as_array().unwrap().clone();
-        let before = list(self).len();
+        let newest = |listed: &[Json]| listed.last().map(|it| it["timestamp"].clone());
+        let before = newest(&list(self));
         self.ask("POST", &format!("/v1/backups/{kind}/{routine}"), None).is(202);
         until(|| {
             let now = list(self);
             let state = self.get(&format!("/v1/backups/currentBackup/{routine}"));
             let is_over =
                 state["full"].is_null() && state["incremental"].is_null() && state["queued"] == serde_json::json!([]);
-            (now.len() > before && is_over).then(|| now.last().unwrap().clone())
+            // Not by their number: retention may drop as many as came.
+            (newest(&now) != before && is_over).then(|| now.last().cloned()).flatten()
         })
     }
 

@@ -11,7 +11,7 @@ mod logical;
 mod metrics;
 
 #[cfg(feature = "aerospike")]
-use crate::connector::aerospike::xdr::asbx::{AsbxFolder, Place};
+use crate::connector::aerospike::xdr::asbx::{AsbxFolder, AsbxPlace};
 use crate::{
     cli::{
         context::Context,
@@ -90,7 +90,7 @@ pub(super) fn run(args: &CaptureArgs, context: &Context) -> Result<Status, Failu
     };
     #[cfg(feature = "aerospike")]
     if let Some(folder) = args.source.strip_prefix("asbx:") {
-        let mut feed = AsbxFolder::open(Place::of(folder)?)?;
+        let mut feed = AsbxFolder::open(AsbxPlace::of(folder)?)?;
         let repo = context.open()?;
         let identity = crate::connector::ChangeFeed::identity(&feed);
         let source = stream_source(

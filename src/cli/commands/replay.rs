@@ -2,7 +2,7 @@
 #![cfg_attr(not(feature = "aerospike"), allow(unused, reason = "nothing else takes changes"))]
 
 #[cfg(feature = "aerospike")]
-use crate::connector::aerospike::xdr::asbx::{AsbxSink, Place};
+use crate::connector::aerospike::xdr::asbx::{AsbxPlace, AsbxSink};
 use crate::{
     cli::{
         common::NarrowArgs,
@@ -66,7 +66,7 @@ pub(super) fn run(args: &ReplayArgs, context: &Context) -> Result<Status, Failur
     if let Some(folder) = args.target.strip_prefix("asbx:") {
         let from = args.from.as_deref().map(|text| parse_time(text, now())).transpose()?;
         let options = ReplayOptions { from, only_changes: args.only_changes, collections: args.collections.clone() };
-        let mut sink = AsbxSink::new(Place::of(folder)?, Some(args.file_limit));
+        let mut sink = AsbxSink::new(AsbxPlace::of(folder)?, Some(args.file_limit));
         let repo = context.open()?;
         let snapshot = context.resolve(&repo, &args.snapshot, &args.narrow.narrow())?;
         let outcome = replay(&repo, &snapshot, &mut sink, &options, &context.reporter).kept(KEPT)?;

@@ -45,14 +45,14 @@ pub struct Kept {
     pub complete: bool,
 }
 
-enum Place {
+enum ShelfPlace {
     Here(PathBuf),
     There(ObjectTree),
 }
 
 /// A place.
 pub struct Shelf {
-    place: Place,
+    place: ShelfPlace,
     location: String,
     storage: StorageOptions,
 }
@@ -64,8 +64,8 @@ impl Shelf {
     /// [`ConnectorError::Url`] if there is no such kind of place.
     pub fn open(location: &str, storage: &StorageOptions) -> Result<Self, ConnectorError> {
         let place = match tree_at(location, storage)? {
-            Some(tree) => Place::There(tree),
-            None => Place::Here(PathBuf::from(location.strip_prefix("file://").unwrap_or(location))),
+            Some(tree) => ShelfPlace::There(tree),
+            None => ShelfPlace::Here(PathBuf::from(location.strip_prefix("file://").unwrap_or(location))),
         };
         Ok(Self { place, location: location.trim_end_matches('/').to_owned(), storage: storage.clone() })
     }
@@ -79,7 +79,7 @@ impl Shelf {
     /// Whether files take the way over a network.
     #[must_use]
     pub const fn is_far(&self) -> bool {
-        matches!(self.place, Place::There(_))
+        matches!(self.place, ShelfPlace::There(_))
     }
 
     /// The URL of folders in it, to be read one after the other.
@@ -116,8 +116,8 @@ impl Shelf {
     /// The names in a folder, those of folders with a `/`; none if it is not there.
     fn names(&self, folder: &str) -> Result<Vec<String>, ConnectorError> {
         let listed = match &self.place {
-            Place::Here(root) => names_here(&root.join(folder)),
-            Place::There(tree) => {
+            ShelfPlace::Here(root) => names_here(&root.join(folder)),
+            ShelfPlace::There(tree) => {
                 tree.list(&format!("{folder}/")).map(|all| all.into_iter().map(|entry| entry.name).collect())
             }
         };
@@ -146,10 +146,10 @@ impl Shelf {
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, ConnectorError> {
         let mut bytes = Vec::new();
         let read = match &self.place {
-            Place::Here(root) => {
+            ShelfPlace::Here(root) => {
                 fs::File::open(root.join(name)).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
             }
-            Place::There(tree) => tree
+            ShelfPlace::There(tree) => tree
                 .version(name)
                 .and_then(|version| tree.read(name, &version))
                 .and_then(|object| object.take(MAX_BYTES).read_to_end(&mut bytes)),
@@ -167,8 +167,8 @@ impl Shelf {
     /// [`ConnectorError`] if it cannot be written.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ConnectorError> {
         match &self.place {
-            Place::There(tree) => tree.write(name, &mut &*bytes).map_err(self.failed("write", name)),
-            Place::Here(root) => {
+            ShelfPlace::There(tree) => tree.write(name, &mut &*bytes).map_err(self.failed("write", name)),
+            ShelfPlace::Here(root) => {
                 let path = root.join(name);
                 let folder = path.parent().unwrap_or(root);
                 let write = || -> io::Result<()> {
@@ -191,8 +191,8 @@ impl Shelf {
     /// [`ConnectorError`] if it cannot be made.
     pub fn make(&self, folder: &str) -> Result<(), ConnectorError> {
         match &self.place {
-            Place::There(_) => Ok(()),
-            Place::Here(root) => make_folder(&root.join(folder)).map_err(self.failed("make", folder)),
+            ShelfPlace::There(_) => Ok(()),
+            ShelfPlace::Here(root) => make_folder(&root.join(folder)).map_err(self.failed("make", folder)),
         }
     }
 
@@ -204,12 +204,12 @@ impl Shelf {
         let (mut files, mut bytes) = (0, 0);
         let is_backup = |name: &str| name.ends_with(super::names::SUFFIX) && !name.starts_with('.');
         match &self.place {
-            Place::Here(root) => {
+            ShelfPlace::Here(root) => {
                 for (_, len) in super::place::folder(&root.join(folder))? {
                     (files, bytes) = (files + 1, bytes + len);
                 }
             }
-            Place::There(tree) => {
+            ShelfPlace::There(tree) => {
                 let prefix = format!("{folder}/");
                 let listed = tree.list(&prefix).map_err(self.failed("list", folder))?;
                 for entry in listed.into_iter().filter(|entry| is_backup(&entry.name)) {
@@ -324,15 +324,15 @@ impl Shelf {
         let is_metadata = |name: &&String| name.rsplit('/').next() == Some(METADATA);
         for name in files.iter().filter(is_metadata).chain(files.iter().filter(|name| !is_metadata(name))) {
             let removed = match &self.place {
-                Place::Here(root) => fs::remove_file(root.join(name)),
-                Place::There(tree) => tree.delete(name),
+                ShelfPlace::Here(root) => fs::remove_file(root.join(name)),
+                ShelfPlace::There(tree) => tree.delete(name),
             };
             match removed {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(self.failed("remove", name)(error)),
                 _ => {}
             }
         }
-        if let Place::Here(root) = &self.place {
+        if let ShelfPlace::Here(root) = &self.place {
             match fs::remove_dir_all(root.join(folder)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(self.failed("remove", folder)(error)),
                 _ => {}

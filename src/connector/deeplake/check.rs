@@ -5,7 +5,7 @@ use super::{
     inventory::Sentences,
     log::Log,
     nodes::{VERSIONS, Versions},
-    place::Place,
+    place::LakePlace,
 };
 use std::io;
 
@@ -13,7 +13,7 @@ use std::io;
 pub(super) type Lengths<'a> = &'a mut dyn FnMut(&str) -> Result<Option<u64>, String>;
 
 /// What is wrong with a dataset that nobody writes, whose blocks may lie elsewhere; nothing if it is whole.
-pub(super) fn check(place: &Place, format: Format, bytes_of: Lengths<'_>) -> io::Result<Vec<String>> {
+pub(super) fn check(place: &LakePlace, format: Format, bytes_of: Lengths<'_>) -> io::Result<Vec<String>> {
     let mut wrong = Sentences::default();
     match format {
         Format::Four => {

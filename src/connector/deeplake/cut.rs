@@ -4,7 +4,7 @@ use super::{
     entry::{Change, Entry, MAX_ENTRY_BYTES, parse_name},
     find::LOG,
     log::{Log, META, NEXT},
-    place::{Place, join},
+    place::{LakePlace, join},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -95,7 +95,7 @@ fn stands(change: &Change, ends: &Ends) -> bool {
 /// In words, if there is no such commit; nothing has changed then.
 pub(super) fn cut(root: &Path, at: &Cut) -> Result<String, String> {
     let said = |error: io::Error| error.to_string();
-    let place = Place::Local(root.to_owned());
+    let place = LakePlace::Local(root.to_owned());
     let log = Log::read_quiet(&place, "").map_err(said)?;
     let (ends, until) = match at {
         Cut::Time(seconds) => (ends_at_time(&log, *seconds), Some(*seconds)),
@@ -136,7 +136,7 @@ pub(super) fn cut(root: &Path, at: &Cut) -> Result<String, String> {
 }
 
 /// The last entry that stays of what concerns all branches, and the branches that are begun by then.
-fn meta_end(place: &Place, log: &Log, ends: &Ends, until: Option<i64>) -> Result<(u64, BTreeSet<String>), String> {
+fn meta_end(place: &LakePlace, log: &Log, ends: &Ends, until: Option<i64>) -> Result<(u64, BTreeSet<String>), String> {
     let (mut last, mut begun) = (0, BTreeSet::new());
     // The time of the newest commit that stays: what is said of the whole later than that is not part of it.
     let newest = until.or_else(|| {
@@ -175,7 +175,7 @@ fn meta_end(place: &Place, log: &Log, ends: &Ends, until: Option<i64>) -> Result
 
 /// Sets what says which number the next entry gets to what the log says, in every folder of a log; gives how many that there were were other.
 pub(super) fn set_next(root: &Path) -> io::Result<u64> {
-    let log = Log::read_quiet(&Place::Local(root.to_owned()), "")?;
+    let log = Log::read_quiet(&LakePlace::Local(root.to_owned()), "")?;
     let mut set = 0;
     for (folder, files) in &log.folders {
         let newest = files.keys().filter_map(|name| Some(parse_name(name)?.number)).max().unwrap_or(0);

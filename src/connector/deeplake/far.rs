@@ -10,7 +10,7 @@ use super::{
     log::Log,
     making::{Wanted, format_of, make},
     order::Order,
-    place::Place,
+    place::LakePlace,
     row::{PlainFile, write_file},
     uploads::{Ended, Uploads},
 };
@@ -222,7 +222,7 @@ impl FarWriter<'_> {
         let mut gone: Vec<String> = Vec::new();
         if self.session.wanted.cut.is_some() {
             let after =
-                Log::read_quiet(&Place::Local(begun.scratch.path().to_owned()), "").map_err(self.io("check"))?;
+                Log::read_quiet(&LakePlace::Local(begun.scratch.path().to_owned()), "").map_err(self.io("check"))?;
             gone.extend(before.blocks.keys().filter(|key| !after.blocks.contains_key(*key)).map(ToString::to_string));
         }
         for node in reset {
@@ -273,7 +273,7 @@ impl FarWriter<'_> {
 
     /// All that comes after the files: gives what keeps it from being shown.
     fn complete(&mut self, begun: &mut Begun) -> Result<Vec<String>, ConnectorError> {
-        let scratch = Place::Local(begun.scratch.path().to_owned());
+        let scratch = LakePlace::Local(begun.scratch.path().to_owned());
         let before = match (&self.session.wanted.cut, self.format) {
             (Some(_), Format::Four) => Log::read_quiet(&scratch, "").map_err(self.io("check"))?,
             _ => Log::default(),

@@ -1,6 +1,6 @@
 //! Which datasets there are at a place: it is one, holds some (a tenant's folder), or holds folders that do (a root of tenants).
 
-use super::place::{Named, Place, join};
+use super::place::{LakePlace, Named, join};
 use crate::connector::ConnectorError;
 
 /// The folder of a version 4 dataset's log.
@@ -57,7 +57,7 @@ fn format_of(names: &[Named]) -> Option<Format> {
 }
 
 /// Looks for datasets, at most two folders below the place.
-pub(super) fn find(place: &Place) -> Result<Found, ConnectorError> {
+pub(super) fn find(place: &LakePlace) -> Result<Found, ConnectorError> {
     let mut found = Found::default();
     let io = |source| ConnectorError::Io { operation: "list", object: place.show(), source };
     let own = place.list("", &mut |name| found.beside.push(name)).map_err(io)?;
@@ -115,10 +115,10 @@ fn is_ours(name: &str) -> bool {
 }
 
 /// What the folder above the place and the place itself are called.
-fn own_names(place: &Place) -> (Option<String>, String) {
+fn own_names(place: &LakePlace) -> (Option<String>, String) {
     let text = match place {
-        Place::Local(path) => std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string(),
-        Place::Remote(tree) => {
+        LakePlace::Local(path) => std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+        LakePlace::Remote(tree) => {
             let place = tree.location().split('?').next().unwrap_or_default();
             place.split_once("://").map_or(place, |(_, rest)| rest).to_owned()
         }

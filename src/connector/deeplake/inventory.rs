@@ -2,7 +2,7 @@
 
 use super::{
     find::SIDE,
-    place::{Place, Seen, join},
+    place::{LakePlace, Seen, join},
 };
 use crate::{
     connector::file_record::is_valid_key,
@@ -138,12 +138,12 @@ pub(super) fn is_inside(path: &str) -> bool {
 }
 
 /// Gives every file below a folder, but locks and what a restore of ours left: by its path below it.
-pub(super) fn walk(place: &Place, folder: &str, take: &mut dyn FnMut(String)) -> io::Result<()> {
+pub(super) fn walk(place: &LakePlace, folder: &str, take: &mut dyn FnMut(String)) -> io::Result<()> {
     walk_seen(place, folder, &mut |key, _| take(key))
 }
 
 /// The same, with what a listing alone says of it: at a service one listing says all of all files.
-pub(super) fn walk_seen(place: &Place, folder: &str, take: &mut dyn FnMut(String, Option<Seen>)) -> io::Result<()> {
+pub(super) fn walk_seen(place: &LakePlace, folder: &str, take: &mut dyn FnMut(String, Option<Seen>)) -> io::Result<()> {
     let is_taken = |name: &str| !is_lock(name) && !name.starts_with(SIDE);
     if let Some(listed) = place.list_below(folder)? {
         for (key, seen) in listed {

@@ -5,7 +5,7 @@ use super::{
     kept::Told,
     log::Log,
     making::{Wanted, format_of, make},
-    place::Place,
+    place::LakePlace,
     row::{PlainFile, write_file},
     swap::{beside, swap},
 };
@@ -173,7 +173,7 @@ impl CollectionTarget for DatasetWriter<'_> {
         let made = make(&side.path, &self.what, &self.session.wanted)?;
         self.session.end.notes.extend(made.notes);
         self.session.told.lock().unwrap_or_else(PoisonError::into_inner).changed.insert(name.clone(), made.changed);
-        let there = Place::Local(side.path.clone());
+        let there = LakePlace::Local(side.path.clone());
         let mut bytes_of = |key: &str| match there.stat(key) {
             Ok(seen) => Ok(Some(seen.bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -215,7 +215,7 @@ impl CollectionTarget for DatasetWriter<'_> {
 /// How many commits one dataset has that another one has not.
 fn commits_beside(one: &Path, other: &Path) -> usize {
     let versions = |root: &Path| {
-        let log = Log::read_quiet(&Place::Local(root.to_owned()), "").unwrap_or_default();
+        let log = Log::read_quiet(&LakePlace::Local(root.to_owned()), "").unwrap_or_default();
         let all = log.commits.into_iter().flat_map(|(folder, commits)| {
             commits.into_iter().map(move |commit| (folder.clone(), commit.version, commit.message, commit.seconds))
         });

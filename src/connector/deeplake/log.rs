@@ -4,7 +4,7 @@ use super::{
     entry::{Change, Entry, EntryName, MAX_ENTRY_BYTES, parse_name},
     find::LOG,
     inventory::{Inventory, Item, Role, is_inside, is_lock, walk_seen},
-    place::{Place, join},
+    place::{LakePlace, join},
 };
 use crate::record::KeyRange;
 use serde_json::{Value as Json, json};
@@ -131,12 +131,12 @@ impl Refs {
 
 impl Log {
     /// Reads the log of a dataset that nobody writes.
-    pub(super) fn read_quiet(place: &Place, dataset: &str) -> io::Result<Self> {
+    pub(super) fn read_quiet(place: &LakePlace, dataset: &str) -> io::Result<Self> {
         Ok(Self::read_once(place, dataset, &mut HashMap::new())?.0)
     }
 
     /// Reads the log below a dataset. While it moves or lacks an entry it is read again a few times.
-    pub(super) fn read(place: &Place, dataset: &str) -> io::Result<Self> {
+    pub(super) fn read(place: &LakePlace, dataset: &str) -> io::Result<Self> {
         let mut known = HashMap::new();
         let mut attempt = 1;
         loop {
@@ -150,7 +150,7 @@ impl Log {
     }
 
     /// What concerns all branches is listed before the branches, and must be the same afterwards.
-    fn read_once(place: &Place, dataset: &str, known: &mut Known) -> io::Result<(Self, bool)> {
+    fn read_once(place: &LakePlace, dataset: &str, known: &mut Known) -> io::Result<(Self, bool)> {
         let root = join(dataset, LOG);
         let mut log = Self::default();
         let mut folders = place.list(&root, &mut |_| {})?.unwrap_or_default();
@@ -177,7 +177,7 @@ impl Log {
         Ok((log, is_still))
     }
 
-    fn add(&mut self, place: &Place, root: &str, folder: &str, name: String, known: &mut Known) {
+    fn add(&mut self, place: &LakePlace, root: &str, folder: &str, name: String, known: &mut Known) {
         let key = join(folder, &name);
         let path = join(root, &key);
         let Some(named) = parse_name(&name) else {
@@ -285,7 +285,7 @@ impl Log {
 /// Entries that were read, by folder and name: their lengths, and what they say.
 type Known = HashMap<String, (u64, Result<Entry, String>)>;
 
-fn read_entry(place: &Place, path: &str, named: &EntryName<'_>) -> (u64, Result<Entry, String>) {
+fn read_entry(place: &LakePlace, path: &str, named: &EntryName<'_>) -> (u64, Result<Entry, String>) {
     match place.read(path, MAX_ENTRY_BYTES) {
         Ok((bytes, seen)) => (seen.bytes, Entry::parse(&bytes, named.packed)),
         Err(error) => (0, Err(error.to_string())),
@@ -293,7 +293,7 @@ fn read_entry(place: &Place, path: &str, named: &EntryName<'_>) -> (u64, Result<
 }
 
 /// Reads entries that are not known yet, many at once: a service takes its time for each.
-fn read_ahead(place: &Place, root: &str, folder: &str, names: &[String], known: &mut Known) {
+fn read_ahead(place: &LakePlace, root: &str, folder: &str, names: &[String], known: &mut Known) {
     let wanted: Vec<(&str, EntryName<'_>)> = names
         .iter()
         .filter(|name| !known.get(&join(folder, name)).is_some_and(|(_, entry)| entry.is_ok()))
@@ -314,7 +314,7 @@ fn read_ahead(place: &Place, root: &str, folder: &str, names: &[String], known: 
 }
 
 /// All files of a version 4 dataset.
-pub(super) fn inventory(place: &Place, dataset: &str) -> io::Result<Inventory> {
+pub(super) fn inventory(place: &LakePlace, dataset: &str) -> io::Result<Inventory> {
     let log = Log::read(place, dataset)?;
     let mut inventory = Inventory { attributes: log.attributes(), ..Inventory::default() };
     for (folder, files) in &log.folders {

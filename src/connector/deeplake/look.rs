@@ -4,14 +4,14 @@ use super::{
     find::{Dataset, Format},
     inventory::{Inventory, Item, Role, walk},
     log, nodes,
-    place::Place,
+    place::LakePlace,
 };
 use crate::record::KeyRange;
 use serde_json::{Value as Json, json};
 use std::io;
 
 /// Looks at a dataset; nothing of its data is read.
-pub(super) fn look(place: &Place, dataset: &Dataset) -> io::Result<Inventory> {
+pub(super) fn look(place: &LakePlace, dataset: &Dataset) -> io::Result<Inventory> {
     let mut inventory = match dataset.format {
         Format::Four => log::inventory(place, &dataset.path)?,
         Format::Three => nodes::inventory(place, &dataset.path)?,

@@ -2,7 +2,7 @@
 
 use super::{
     inventory::{Inventory, Item, Role, walk_seen},
-    place::{Place, join},
+    place::{LakePlace, join},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -83,7 +83,7 @@ impl Versions {
 }
 
 /// All files of a version 3 dataset: what names the nodes is read first.
-pub(super) fn inventory(place: &Place, dataset: &str) -> io::Result<Inventory> {
+pub(super) fn inventory(place: &LakePlace, dataset: &str) -> io::Result<Inventory> {
     let mut inventory = Inventory::default();
     let (bytes, _) = place.read_settled(&join(dataset, VERSIONS), MAX_VERSIONS_BYTES)?;
     let versions = match Versions::parse(&bytes) {

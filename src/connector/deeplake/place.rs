@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// A folder with datasets in it, or below it, or that is one.
 #[derive(Debug, Clone)]
-pub(super) enum Place {
+pub(super) enum LakePlace {
     Local(PathBuf),
     Remote(ObjectTree),
 }
@@ -53,7 +53,7 @@ pub(super) struct Proof {
     device: u64,
 }
 
-impl Place {
+impl LakePlace {
     /// The place of a URL: what has `://` in it is named as a repository's place is.
     pub(super) fn of(url: &crate::connector::SourceUrl) -> Result<Self, ConnectorError> {
         let wrong = |reason: String| ConnectorError::Url { url: url.to_string(), reason };

@@ -6,7 +6,7 @@ use super::{
     kept::{Kept, Told},
     look::look,
     nodes::VERSIONS,
-    place::{Place, join},
+    place::{LakePlace, join},
     stream::{DatasetStream, Reading},
 };
 use crate::{
@@ -33,7 +33,7 @@ const MAX_LISTED: usize = 10;
 /// Datasets to read.
 #[derive(Debug)]
 pub struct DeepLakeSource {
-    place: Place,
+    place: LakePlace,
     options: DeepLakeOptions,
     /// What a restore wrote there, by collection: modes and times that the place does not keep.
     kept: BTreeMap<String, Arc<Kept>>,
@@ -45,11 +45,11 @@ impl DeepLakeSource {
     /// # Errors
     /// [`ConnectorError`] if the URL makes no sense.
     pub fn new(url: &SourceUrl, options: DeepLakeOptions) -> Result<Self, ConnectorError> {
-        Ok(Self { place: Place::of(url)?, options, kept: BTreeMap::new() })
+        Ok(Self { place: LakePlace::of(url)?, options, kept: BTreeMap::new() })
     }
 
     /// What a restore wrote.
-    pub(super) fn back(place: Place, told: &Told) -> Self {
+    pub(super) fn back(place: LakePlace, told: &Told) -> Self {
         Self { place, options: DeepLakeOptions::default(), kept: told.kept.clone() }
     }
 
@@ -68,10 +68,12 @@ impl DeepLakeSource {
 impl Source for DeepLakeSource {
     fn identity(&self) -> Identity {
         let name = match &self.place {
-            Place::Local(path) => std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string(),
-            Place::Remote(tree) => tree.location().to_owned(),
+            LakePlace::Local(path) => {
+                std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string()
+            }
+            LakePlace::Remote(tree) => tree.location().to_owned(),
         };
-        Identity { connector: "deeplake", name, local: matches!(self.place, Place::Local(_)) }
+        Identity { connector: "deeplake", name, local: matches!(self.place, LakePlace::Local(_)) }
     }
 
     fn scope(&self) -> Scope {
@@ -154,7 +156,7 @@ struct DeepLakeSession {
 }
 
 impl DeepLakeSession {
-    fn add(&mut self, place: &Place, dataset: &Dataset, kept: Option<&Arc<Kept>>) -> Result<(), ConnectorError> {
+    fn add(&mut self, place: &LakePlace, dataset: &Dataset, kept: Option<&Arc<Kept>>) -> Result<(), ConnectorError> {
         let object = || join(&place.show(), &dataset.path);
         let inventory = look(place, dataset).map_err(|source| ConnectorError::Io {
             operation: "look at the dataset",

@@ -3,7 +3,7 @@
 use super::{
     inventory::{Inventory, Item, Role, Sentences},
     kept::Kept,
-    place::{Place, Proof, Seen, join},
+    place::{LakePlace, Proof, Seen, join},
 };
 use crate::{
     connector::file_record::cells::{Attributes, FileTime, Kind, Shapes},
@@ -27,7 +27,7 @@ const MAX_META_BYTES: usize = 1 << 20;
 /// A dataset that is being read.
 #[derive(Debug)]
 pub(super) struct Reading {
-    pub(super) place: Place,
+    pub(super) place: LakePlace,
     /// Its path below the place.
     pub(super) path: String,
     pub(super) collection: String,

@@ -9,7 +9,7 @@ use super::{
     local::{LocalSession, check_place},
     making::Wanted,
     names,
-    place::Place,
+    place::LakePlace,
 };
 use crate::{
     connector::{
@@ -67,7 +67,7 @@ impl DeepLakeTargetOptions {
 /// A place to restore datasets into.
 #[derive(Debug)]
 pub struct DeepLakeTarget {
-    place: Place,
+    place: LakePlace,
     wanted: Wanted,
     told: Arc<Mutex<Told>>,
     /// Whether nodes are made anew: then nothing of the kind can be counted.
@@ -81,7 +81,7 @@ impl DeepLakeTarget {
     /// [`ConnectorError`] if the URL or the options make no sense.
     pub fn new(url: &SourceUrl, options: DeepLakeTargetOptions) -> Result<Self, ConnectorError> {
         Ok(Self {
-            place: Place::of(url)?,
+            place: LakePlace::of(url)?,
             wanted: options.wanted()?,
             told: Arc::default(),
             resets: AtomicBool::new(false),
@@ -108,7 +108,7 @@ impl DeepLakeTarget {
                 let reason = "another dataset would lie inside of it";
                 return Err(wrong(format!("the dataset name `{}`", collection.name), reason));
             }
-            if let Place::Local(root) = &self.place {
+            if let LakePlace::Local(root) = &self.place {
                 check_place(root, &collection.name)?;
             }
         }
@@ -138,11 +138,11 @@ impl Target for DeepLakeTarget {
                 continue;
             }
             let is_occupied = match &self.place {
-                Place::Local(root) => match fs::read_dir(root.join(name)) {
+                LakePlace::Local(root) => match fs::read_dir(root.join(name)) {
                     Ok(mut entries) => entries.next().is_some(),
                     Err(error) => error.kind() != io::ErrorKind::NotFound,
                 },
-                Place::Remote(tree) => FarPlace::new(tree, name).is_occupied()?,
+                LakePlace::Remote(tree) => FarPlace::new(tree, name).is_occupied()?,
             };
             if is_occupied {
                 occupied.push((name.clone(), 1));
@@ -163,8 +163,8 @@ impl Target for DeepLakeTarget {
         };
         self.resets.store(!self.wanted.keep_head && plan.collections.iter().any(is_torn), Ordering::Relaxed);
         Ok(match &self.place {
-            Place::Local(root) => Box::new(LocalSession::begin(root, plan, &self.wanted, &self.told)?),
-            Place::Remote(tree) => Box::new(FarSession::begin(tree, plan, &self.wanted, &self.told)?),
+            LakePlace::Local(root) => Box::new(LocalSession::begin(root, plan, &self.wanted, &self.told)?),
+            LakePlace::Remote(tree) => Box::new(FarSession::begin(tree, plan, &self.wanted, &self.told)?),
         })
     }
 

@@ -118,8 +118,8 @@ impl FilesSource {
             Origin::Stdin(StdinValue::new(name, &options.stdin_command)?)
         } else if url.place.contains("://") {
             match Remote::open(&url.place, &url.options)? {
-                remote::Place::Folder(path) => Origin::Local(local_root(&path)?),
-                remote::Place::Objects(remote) => Origin::Remote(remote),
+                remote::TreePlace::Folder(path) => Origin::Local(local_root(&path)?),
+                remote::TreePlace::Objects(remote) => Origin::Remote(remote),
             }
         } else {
             Origin::Local(local_root(&url.path())?)

@@ -36,18 +36,18 @@ use std::{
 pub(super) struct Remote(ObjectTree);
 
 /// What `files:URI` names.
-pub(super) enum Place {
+pub(super) enum TreePlace {
     Folder(PathBuf),
     Objects(Remote),
 }
 
 impl Remote {
     /// Understands a location as those of repositories are.
-    pub(super) fn open(location: &str, options: &[(String, String)]) -> Result<Place, ConnectorError> {
+    pub(super) fn open(location: &str, options: &[(String, String)]) -> Result<TreePlace, ConnectorError> {
         let options = StorageOptions { options: options.to_vec(), ..StorageOptions::default() };
         match ObjectTree::open(location, &options) {
-            Ok(Named::Folder(path)) => Ok(Place::Folder(path)),
-            Ok(Named::Tree(tree)) => Ok(Place::Objects(Self(tree))),
+            Ok(Named::Folder(path)) => Ok(TreePlace::Folder(path)),
+            Ok(Named::Tree(tree)) => Ok(TreePlace::Objects(Self(tree))),
             Err(error) => Err(ConnectorError::Url { url: "files:".to_owned(), reason: error.to_string() }),
         }
     }

@@ -9,7 +9,7 @@ use super::{
     outcome::{UNSEEN, failed},
     place::Places,
     refuse_url_options,
-    remote::{Place, Remote, RemoteTargetSession},
+    remote::{Remote, RemoteTargetSession, TreePlace},
     remove::remove_tree,
     select::part_of,
     session::SELECTION,
@@ -77,8 +77,8 @@ impl FilesTarget {
         refuse_url_options(url)?;
         let place = if url.place.contains("://") {
             match Remote::open(&url.place, &url.options)? {
-                Place::Folder(path) => Root::Local(path),
-                Place::Objects(remote) => Root::Remote(remote),
+                TreePlace::Folder(path) => Root::Local(path),
+                TreePlace::Objects(remote) => Root::Remote(remote),
             }
         } else {
             Root::Local(url.path())

@@ -381,11 +381,19 @@ impl PostgresSession {
     }
 
     /// Ends the connections, unless values are left that are not in their rows: all that was sorted is here.
-    pub(super) fn let_go(&self) {
-        if !self.shared.has_outside() {
-            self.shared.close();
-            drop(self.leader.lock().unwrap_or_else(PoisonError::into_inner).take());
-        }
+    pub(super) fn let_go(&self) -> Result<(), ConnectorError> {
+        if self.shared.has_outside() { Ok(()) } else { self.end() }
+    }
+
+    /// Ends the connections. If the leader's had ended before, its locks went with it: a table that was truncated since looks empty to
+    /// whoever came to it later, in whatever snapshot, so nothing that was read can be relied on.
+    fn end(&self) -> Result<(), ConnectorError> {
+        self.shared.close();
+        let Some(mut leader) = self.leader.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return Ok(());
+        };
+        let ended = leader.batch_execute("COMMIT");
+        ended.map_err(|error| self.shared.explained(error::reading(&self.shared.server.shown(), &error)))
     }
 
     fn is_objects(&self, collection: usize) -> bool {
@@ -426,9 +434,7 @@ impl SourceSession for PostgresSession {
     }
 
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {
-        self.shared.close();
-        // Everything was read: that the server forgets the snapshot is all that is wanted.
-        drop(self.leader.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.end()?;
         let mut missing = self.missing.clone();
         missing.extend(self.shared.take_unusable());
         Ok(SessionEnd { end: self.start, missing, notes: self.notes.clone(), ..SessionEnd::default() })

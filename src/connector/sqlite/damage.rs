@@ -65,7 +65,7 @@ pub(super) fn list(connection: &Connection, from: &str, rowid: &str, low: i64, h
             match rows.next() {
                 Ok(Some(row)) => found.push(row.get(0)?),
                 Ok(None) => return Ok((found, true)),
-                Err(error) if super::proof::is_damage(&error) => return Ok((found, false)),
+                Err(error) if super::proof::is_bad_page(&error) => return Ok((found, false)),
                 Err(error) => return Err(error),
             }
         }

@@ -8,7 +8,7 @@ use super::{
     damage::{leaves, list},
     page::Leaf,
     plan::Plan,
-    proof::is_damage,
+    proof::is_bad_page,
     quote::ident,
 };
 use crate::record::KeyRange;
@@ -38,7 +38,7 @@ pub(super) struct Gathering<'a> {
 impl Gathering<'_> {
     pub(super) fn run(&self) -> rusqlite::Result<Gathered> {
         match self.gather_here() {
-            Err(error) if is_damage(&error) && self.account.is_some() => self.gather_elsewhere(),
+            Err(error) if is_bad_page(&error) && self.account.is_some() => self.gather_elsewhere(),
             done => done,
         }
     }
@@ -181,7 +181,7 @@ impl Gathering<'_> {
                     insert.raw_execute()?;
                 }
                 Ok(None) => return Ok(None),
-                Err(error) if is_damage(&error) => return Ok(Some(error)),
+                Err(error) if is_bad_page(&error) => return Ok(Some(error)),
                 Err(error) => return Err(error),
             }
         }

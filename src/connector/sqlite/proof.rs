@@ -29,8 +29,8 @@ pub(super) fn prove(connection: &Connection, plan: &Plan) -> rusqlite::Result<Pr
     let of_index = match sum(connection, plan, &plan.indexed(index)) {
         Ok(sum) => sum,
         // Of a table without rowids this is the table: whoever reads it says what cannot be read.
-        Err(error) if is_damage(&error) && plan.table.without_rowid => return Ok(Proof::SortsOtherwise),
-        Err(error) if is_damage(&error) => {
+        Err(error) if is_bad_page(&error) && plan.table.without_rowid => return Ok(Proof::SortsOtherwise),
+        Err(error) if is_bad_page(&error) => {
             return Ok(Proof::Differs(format!("the index `{index}` of its key cannot be read ({error})")));
         }
         Err(error) => return Err(error),
@@ -38,7 +38,7 @@ pub(super) fn prove(connection: &Connection, plan: &Plan) -> rusqlite::Result<Pr
     if !plan.table.without_rowid {
         let of_table = match sum(connection, plan, &format!("{} NOT INDEXED", plan.from())) {
             Ok(sum) => sum,
-            Err(error) if is_damage(&error) => return Ok(Proof::SortsOtherwise),
+            Err(error) if is_bad_page(&error) => return Ok(Proof::SortsOtherwise),
             Err(error) => return Err(error),
         };
         if of_index.rows != of_table.rows {
@@ -55,7 +55,7 @@ pub(super) fn prove(connection: &Connection, plan: &Plan) -> rusqlite::Result<Pr
 }
 
 /// Whether an error says that a page of the file cannot be read.
-pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+pub(super) fn is_bad_page(error: &rusqlite::Error) -> bool {
     match error.sqlite_error() {
         Some(error) if error.code == ErrorCode::SystemIoFailure => {
             matches!(

@@ -16,7 +16,7 @@ use super::{
     page::{Fields, Leaf},
     pages::Places,
     plan::{Order, Plan},
-    proof::is_damage,
+    proof::is_bad_page,
     shared::{SharedConnection, lock},
 };
 use crate::connector::Recall;
@@ -176,7 +176,7 @@ impl TableStream {
             } else {
                 self.begin_by_pages(&connection);
                 match self.fill_by_pages(&connection, batch) {
-                    Err(error) if is_damage(&error) && self.listener.is_some() => self.meet_damage(&connection),
+                    Err(error) if is_bad_page(&error) && self.listener.is_some() => self.meet_damage(&connection),
                     filled => filled?,
                 }
             }
@@ -230,7 +230,7 @@ impl TableStream {
         let filled = self.fill_in_order(connection, batch);
         let is_read = std::mem::replace(&mut self.position, Position::Open) == Position::Done;
         let damage = match filled {
-            Err(error) if is_damage(&error) => Some(error),
+            Err(error) if is_bad_page(&error) => Some(error),
             filled => filled.map(|()| None)?,
         };
         if !is_read && damage.is_none() {
@@ -275,14 +275,14 @@ impl TableStream {
         let line = match held {
             Ok(held) if held.unsigned_abs() == reached => return Ok(()),
             // What of it cannot be read is named already.
-            Err(error) if is_damage(&error) && account.has_lost(*collection) => return Ok(()),
+            Err(error) if is_bad_page(&error) && account.has_lost(*collection) => return Ok(()),
             Ok(_) if account.has_lost(*collection) => return Ok(()),
             Ok(held) => format!(
                 "{}: {reached} rows were reached where its b-tree holds {held}: it is damaged (PRAGMA integrity_check says \
                  how)",
                 self.object
             ),
-            Err(error) if is_damage(&error) => format!("{}: its rows cannot be counted ({error})", self.object),
+            Err(error) if is_bad_page(&error) => format!("{}: its rows cannot be counted ({error})", self.object),
             Err(error) => return Err(error),
         };
         account.lose(*collection, KeyRange::all(), line);

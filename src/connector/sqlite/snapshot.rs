@@ -3,7 +3,7 @@
 use super::{
     error::{io, reading},
     objects::stand_in_collation,
-    proof::is_damage,
+    proof::is_bad_page,
     settings::Header,
     shared::SharedConnection,
     side::with_ending,
@@ -73,7 +73,7 @@ impl Snapshot {
         let (mut unlocked, mut unsound) = (None, None);
         let mut how = How::Plain;
         let keeper = match open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(begin_to_read) {
-            Err(error) if is_damage(&error) => {
+            Err(error) if is_bad_page(&error) => {
                 how = How::Lenient;
                 unsound = Some(format!(
                     "the header or the schema of {object} is damaged ({error}): what can be read by it is; whether that is all \
@@ -93,7 +93,11 @@ impl Snapshot {
             }
             opened => opened,
         };
-        let keeper = keeper.map_err(|error| with_hint(fail(error), path))?;
+        let keeper = keeper.map_err(|error| {
+            let is_bad = is_bad_page(&error);
+            let error = fail(error);
+            if is_bad { with_hint(error, path) } else { error }
+        })?;
         if had_wal {
             // What others left in the log is theirs to move.
             keeper.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fail)?;
@@ -246,10 +250,10 @@ pub(super) fn hint(path: &Path) -> Option<String> {
     })
 }
 
-/// An error with what may have damaged the database.
+/// An error of bytes that cannot be, with what may have damaged the database.
 pub(super) fn with_hint(error: ConnectorError, path: &Path) -> ConnectorError {
     match (error, hint(path)) {
-        (ConnectorError::Unreadable { object, reason }, Some(hint)) if reason.contains("damaged") => {
+        (ConnectorError::Unreadable { object, reason }, Some(hint)) => {
             ConnectorError::Unreadable { object, reason: format!("{reason}; {hint}") }
         }
         (error, _) => error,

@@ -5,7 +5,7 @@ use super::{
     error::{io, reading},
     memory::Memory,
     plan::{Order, Plan, PlanError, register_key_function},
-    proof::{Proof, is_damage, prove},
+    proof::{Proof, is_bad_page, prove},
     scan::TableStream,
     schema::{Encoding, Object, Schema, Table},
     shared::{SharedConnection, lock},
@@ -133,7 +133,10 @@ impl Source for SqliteSource {
         let object = self.path.display().to_string();
         let snapshot = Snapshot::take(&self.path, options)?;
         let connection = lock(&snapshot.readers[0]);
-        let schema = Schema::read(&connection, &object).map_err(|error| with_hint(error, &self.path))?;
+        let schema = Schema::read(&connection, &object).map_err(|error| {
+            let is_bad = connection.prepare("SELECT 1 FROM main.sqlite_schema").is_err_and(|error| is_bad_page(&error));
+            if is_bad { with_hint(error, &self.path) } else { error }
+        })?;
         self.check_names(&schema, &object)?;
         let mut notes = snapshot.notes.clone();
         let account = Account::default();
@@ -245,7 +248,7 @@ fn describe(
     let mut guesses = Vec::with_capacity(plans.len());
     for plan in plans {
         let guess = match guess_records(connection, plan) {
-            Err(error) if is_damage(&error) => None,
+            Err(error) if is_bad_page(&error) => None,
             guess => guess.map_err(fail)?,
         };
         guesses.push(guess);

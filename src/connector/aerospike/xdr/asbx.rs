@@ -7,7 +7,7 @@ mod place;
 mod sink;
 
 pub use feed::AsbxFolder;
-pub use place::Place;
+pub use place::AsbxPlace;
 pub use sink::AsbxSink;
 
 use super::{super::wire, Shipped};

@@ -1,7 +1,7 @@
 //! `atlasdb:` URLs, as sources and as targets.
 
 use super::{
-    place::Place,
+    place::StorePlace,
     source::AtlasSource,
     target::AtlasTarget,
     timelock::{Giver, TimestampCommand},
@@ -45,8 +45,8 @@ impl AtlasConnector {
         Self { command: Some(command) }
     }
 
-    fn open(&self, url: &SourceUrl, options: &Options) -> Result<(Place, Option<Giver>), ConnectorError> {
-        let place = Place::of(url, options)?;
+    fn open(&self, url: &SourceUrl, options: &Options) -> Result<(StorePlace, Option<Giver>), ConnectorError> {
+        let place = StorePlace::of(url, options)?;
         let settings: AtlasSettings = options.read()?;
         let giver = match (&self.command, settings.timelock) {
             (Some(_), Some(_)) => {

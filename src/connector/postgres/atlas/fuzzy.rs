@@ -180,7 +180,7 @@ impl Fuzzy {
             session.stop();
         }
         session.load(0)?;
-        session.let_go();
+        session.let_go()?;
         self.check()?;
         part.is_loaded.store(true, Ordering::Release);
         Ok(())

@@ -30,7 +30,7 @@ use crate::{
     report::Remedy,
 };
 use ground::{FIRST_BOUND, Ground, Keeper};
-use place::Place;
+use place::StorePlace;
 
 /// What an entry of transactions says by each way of writing them that takes it: its cell again, and whether its value has a meaning.
 pub(super) fn feed_entry(row: &[u8], column: &[u8], value: &[u8]) -> Vec<(Vec<u8>, Vec<u8>, bool)> {
@@ -75,7 +75,7 @@ impl Store {
     pub fn open(url: &str, more: &[(&str, &str)], options: &Options) -> Result<Self, ConnectorError> {
         let mut url = SourceUrl::parse(url)?;
         url.options.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let Place { server, ground, .. } = Place::of(&url, options)?;
+        let StorePlace { server, ground, .. } = StorePlace::of(&url, options)?;
         let mut client = server.connect()?;
         server.facts(&mut client)?;
         client.batch_execute("SET enable_indexscan = on").map_err(|error| reading(&server.shown(), &error))?;

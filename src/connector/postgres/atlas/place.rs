@@ -7,7 +7,7 @@ use crate::connector::{
 };
 
 /// A store, and how it is reached.
-pub(super) struct Place {
+pub(super) struct StorePlace {
     pub(super) server: Server,
     pub(super) ground: Ground,
     /// What the URL said of the ground; a target takes the rest from the snapshot.
@@ -27,7 +27,7 @@ fn is_server(place: &str) -> bool {
     ["postgresql://", "postgres://"].iter().any(|scheme| place.starts_with(scheme))
 }
 
-impl Place {
+impl StorePlace {
     pub(super) fn of(url: &SourceUrl, options: &Options) -> Result<Self, ConnectorError> {
         let wrong = |reason: String| ConnectorError::Url { url: url.to_string(), reason };
         let inner = if is_server(&url.place) {

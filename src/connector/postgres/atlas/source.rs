@@ -4,7 +4,7 @@ use super::{
     CONNECTOR,
     fuzzy::Fuzzy,
     ground::{FIRST_BOUND, Ground, Keeper, Tables},
-    place::Place,
+    place::StorePlace,
     timelock::Giver,
     timestamps::{FileStream, StoreAttributes, Timestamps},
 };
@@ -33,7 +33,7 @@ pub(super) struct AtlasSource {
 }
 
 impl AtlasSource {
-    pub(super) fn new(place: Place, giver: Option<Giver>) -> Self {
+    pub(super) fn new(place: StorePlace, giver: Option<Giver>) -> Self {
         Self { server: place.server, ground: place.ground, giver, restored: None, fuzzy: None }
     }
 

@@ -6,7 +6,7 @@ use super::{
     clean::{self, Cleaned, Cleaning, TRANSACTIONS},
     foreseen::Foreseen,
     ground::{Ground, Keeper, physical},
-    place::{Place, Said},
+    place::{Said, StorePlace},
     source::AtlasSource,
     timelock::Giver,
     timestamps::{COLLECTION, FileTaker, StoreAttributes, Timestamps},
@@ -44,8 +44,8 @@ struct Done {
 }
 
 impl AtlasTarget {
-    pub(super) fn new(place: Place, giver: Option<Giver>) -> Self {
-        let Place { server, ground, said } = place;
+    pub(super) fn new(place: StorePlace, giver: Option<Giver>) -> Self {
+        let StorePlace { server, ground, said } = place;
         Self { server, ground, said, giver, done: Arc::default() }
     }
 

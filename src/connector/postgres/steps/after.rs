@@ -2,7 +2,7 @@
 
 use super::{
     crew::Crew,
-    order::{Kind, Order, Place, Step},
+    order::{Kind, Order, Step, TableName},
 };
 use crate::connector::{
     ConnectorError,
@@ -43,12 +43,12 @@ struct Task {
     /// What is set before it.
     settings: Arc<str>,
     /// Tables that it locks, each alone or beside others that read its rows.
-    locks: Vec<(Place, bool)>,
+    locks: Vec<(TableName, bool)>,
 }
 
 impl Task {
     fn conflicts(&self, other: &Self) -> bool {
-        let meets = |(table, alone): &(Place, bool)| {
+        let meets = |(table, alone): &(TableName, bool)| {
             other.locks.iter().any(|(theirs, also)| theirs == table && (*alone || *also))
         };
         self.locks.iter().any(meets)
@@ -110,7 +110,7 @@ pub(super) struct After<'a> {
     pub(super) status: &'a Status,
     pub(super) done: &'a Done,
     /// Rows of tables, by which the largest come first.
-    pub(super) sizes: HashMap<Place, u64>,
+    pub(super) sizes: HashMap<TableName, u64>,
     pub(super) missing: &'a mut Vec<String>,
 }
 
@@ -171,7 +171,7 @@ impl After<'_> {
         Ok(before)
     }
 
-    fn ordinary_tables(&mut self) -> Result<HashSet<Place>, ConnectorError> {
+    fn ordinary_tables(&mut self) -> Result<HashSet<TableName>, ConnectorError> {
         let sql = "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c \
                    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r'";
         let rows = self.lead.query(sql, &[]).map_err(|error| writing(self.object, &error))?;

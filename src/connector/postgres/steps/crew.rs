@@ -13,7 +13,7 @@ use postgres::CancelToken;
 use std::thread::JoinHandle;
 
 /// What a connection is given to do.
-pub(super) type Job = Box<dyn FnOnce(&mut Client) + Send>;
+pub(super) type Errand = Box<dyn FnOnce(&mut Client) + Send>;
 
 /// Connections that wait for work.
 pub(super) struct Crew {
@@ -22,7 +22,7 @@ pub(super) struct Crew {
 }
 
 struct Worker {
-    jobs: Sender<Job>,
+    jobs: Sender<Errand>,
     token: CancelToken,
     thread: JoinHandle<()>,
 }
@@ -53,7 +53,7 @@ impl Crew {
         let _ = client.batch_execute("SET session_replication_role = replica");
         server.in_own_encoding(&mut client, facts)?;
         let token = client.cancel_token();
-        let (jobs, given) = crossbeam_channel::unbounded::<Job>();
+        let (jobs, given) = crossbeam_channel::unbounded::<Errand>();
         let work = move || {
             for job in given {
                 job(&mut client);
@@ -69,7 +69,7 @@ impl Crew {
     }
 
     /// Gives a connection something to do, behind what it does.
-    pub(super) fn give(&self, worker: usize, job: Job) {
+    pub(super) fn give(&self, worker: usize, job: Errand) {
         // Whoever has ended does nothing, and whoever waits for it hears that its end of the channel is gone.
         if let Some(worker) = self.workers.get(worker) {
             let _ = worker.jobs.send(job);

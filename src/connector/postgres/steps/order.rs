@@ -4,7 +4,7 @@
 use crate::connector::postgres::{names, script};
 
 /// A table: schema and name.
-pub(super) type Place = (String, String);
+pub(super) type TableName = (String, String);
 
 /// The statements of a script.
 #[derive(Debug, Default)]
@@ -27,18 +27,18 @@ pub(super) struct Step<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// An index of a table.
-    Index(Place),
+    Index(TableName),
     /// A constraint that has an index: by the statement that builds the index and the one that takes it.
     Key {
-        table: Place,
+        table: TableName,
         build: String,
         take: String,
         undo: String,
     },
     /// One that must be made with its index.
-    Exclusive(Place),
+    Exclusive(TableName),
     /// A foreign key from one table to another.
-    Foreign(Place, Place),
+    Foreign(TableName, TableName),
     Other,
 }
 
@@ -102,7 +102,7 @@ fn constraint(sql: &str) -> Option<Kind> {
     }
 }
 
-fn place(text: &str) -> Option<Place> {
+fn place(text: &str) -> Option<TableName> {
     let (schema, table) = names::parse(text)?;
     Some((schema?, table))
 }
@@ -152,7 +152,7 @@ fn group(text: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
 
-    fn at(schema: &str, table: &str) -> Place {
+    fn at(schema: &str, table: &str) -> TableName {
         (schema.to_owned(), table.to_owned())
     }
 

@@ -3,7 +3,7 @@
 use super::{
     AsbxError, AsbxReader, SUFFIX,
     listing::Listing,
-    place::{Found, Place},
+    place::{AsbxPlace, Found},
 };
 use crate::{
     connector::{ChangeFeed, ConnectorError, Identity, SourceCollection, aerospike::decode::Decoder},
@@ -42,7 +42,7 @@ impl AsbxFile {
 }
 
 /// The files of a folder in the order in which they are read: those of each worker by number, one of each in turn.
-fn files(place: &Place) -> Result<Vec<AsbxFile>, ConnectorError> {
+fn files(place: &AsbxPlace) -> Result<Vec<AsbxFile>, ConnectorError> {
     let found = place.list()?;
     let listing = Listing::read(place, &found)?;
     let mut workers: BTreeMap<String, Vec<AsbxFile>> = BTreeMap::new();
@@ -92,7 +92,7 @@ struct AsbxChanges {
 const MAX_NAMED: usize = 100;
 
 impl AsbxChanges {
-    fn open(place: &Place, file: &AsbxFile) -> Result<Self, ConnectorError> {
+    fn open(place: &AsbxPlace, file: &AsbxFile) -> Result<Self, ConnectorError> {
         let object = place.object(&file.found.name);
         let opened = place.read(&file.found)?;
         let unreadable = |reason: String| ConnectorError::Unreadable { object: object.clone(), reason };
@@ -146,7 +146,7 @@ impl AsbxChanges {
 
 /// The files of a folder, one after the other.
 pub struct AsbxFolder {
-    place: Place,
+    place: AsbxPlace,
     name: String,
     is_here: bool,
     files: std::vec::IntoIter<AsbxFile>,
@@ -161,7 +161,7 @@ impl AsbxFolder {
     ///
     /// # Errors
     /// [`ConnectorError`] if there is none, or one of them is no such file.
-    pub fn open(place: Place) -> Result<Self, ConnectorError> {
+    pub fn open(place: AsbxPlace) -> Result<Self, ConnectorError> {
         let files = files(&place)?;
         let mut collections: Vec<SourceCollection> = Vec::new();
         for file in &files {
@@ -235,7 +235,7 @@ mod tests {
         for name in ["0_ns_1", "1_ns_10", "2_ns_21", "0_ns_2", "1_ns_12", "0_ns_30"] {
             fs::write(dir.path().join(format!("{name}.asbx")), "").unwrap();
         }
-        let place = Place::Here(dir.path().to_owned());
+        let place = AsbxPlace::Here(dir.path().to_owned());
         let found = files(&place).unwrap();
         let names: Vec<&str> = found.iter().map(|file| file.found.name.strip_suffix(SUFFIX).unwrap()).collect();
         assert_eq!(names, ["0_ns_1", "1_ns_10", "2_ns_21", "0_ns_2", "1_ns_12", "0_ns_30"]);
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_counted_and_the_rest_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::Here(dir.path().to_owned());
+        let place = AsbxPlace::Here(dir.path().to_owned());
         let mut bytes = file(1);
         // The second change says another digest before it.
         let second = HEAD_BYTES + 26 + 8 + put(5, 1, 1_700_000_000_001).len();

@@ -1,7 +1,7 @@
 //! What stands beside ASBX files that were replayed: which they are, and that expiries in them count from each version's own
 //! time. Specified in `format-spec/aerospike-changes.md`.
 
-use super::place::{Found, Place};
+use super::place::{AsbxPlace, Found};
 use crate::connector::ConnectorError;
 use serde::{Deserialize, Serialize};
 use std::io::Read as _;
@@ -49,7 +49,7 @@ impl Listing {
     }
 
     /// The listing among the files of a folder, if there is one. All that it names has to be there as it says.
-    pub(super) fn read(place: &Place, found: &[Found]) -> Result<Option<Self>, ConnectorError> {
+    pub(super) fn read(place: &AsbxPlace, found: &[Found]) -> Result<Option<Self>, ConnectorError> {
         let Some(own) = found.iter().find(|file| file.name == NAME) else { return Ok(None) };
         let wrong = |reason: String| ConnectorError::Unreadable { object: place.object(NAME), reason };
         let mut text = Vec::new();

@@ -13,7 +13,7 @@ use std::{
 
 /// A folder.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum AsbxPlace {
     /// Of this machine.
     Here(PathBuf),
     /// At a service.
@@ -34,7 +34,7 @@ fn millis_of(time: std::time::SystemTime) -> Option<i64> {
     i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
-impl Place {
+impl AsbxPlace {
     /// The place that a text names, as it is typed behind `asbx:`: a path, or `s3://BUCKET/FOLDER` and the like.
     ///
     /// # Errors

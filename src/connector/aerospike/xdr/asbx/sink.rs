@@ -4,7 +4,7 @@
 use super::{
     MAX_PAYLOAD, NAMESPACE_BYTES, SUFFIX,
     listing::{self, ListedFile, Listing},
-    place::Place,
+    place::AsbxPlace,
     put_change, put_head,
 };
 use crate::{
@@ -30,7 +30,7 @@ const NO_CELLS: [u8; 3] = [0; 3];
 
 /// A folder being written.
 pub struct AsbxSink {
-    place: Place,
+    place: AsbxPlace,
     file_limit: u64,
     collections: Vec<SinkCollection>,
     open: Option<OpenFile>,
@@ -50,7 +50,7 @@ struct OpenFile {
 impl AsbxSink {
     /// A folder to be written; 0 bytes are no limit.
     #[must_use]
-    pub const fn new(place: Place, file_limit: Option<u64>) -> Self {
+    pub const fn new(place: AsbxPlace, file_limit: Option<u64>) -> Self {
         let file_limit = match file_limit {
             Some(0) => u64::MAX,
             Some(limit) => limit,
@@ -73,9 +73,9 @@ impl AsbxSink {
         let namespace = self.collections.get(collection).map(|found| found.name.as_str()).unwrap_or_default();
         let name = format!("0_{namespace}_{number}{SUFFIX}");
         let file = match &self.place {
-            Place::Here(path) => File::create_new(path.join(&name)),
+            AsbxPlace::Here(path) => File::create_new(path.join(&name)),
             // It is sent when it is whole.
-            Place::There(_) => tempfile::tempfile(),
+            AsbxPlace::There(_) => tempfile::tempfile(),
         };
         let file = file.map_err(self.place.failed("make", &name))?;
         let mut out = BufWriter::with_capacity(256 << 10, file);
@@ -93,8 +93,8 @@ impl AsbxSink {
             *done = open.listed;
         }
         match &self.place {
-            Place::Here(_) => file.sync_all().map_err(self.place.failed("sync", &name)),
-            Place::There(_) => {
+            AsbxPlace::Here(_) => file.sync_all().map_err(self.place.failed("sync", &name)),
+            AsbxPlace::There(_) => {
                 let mut file = file;
                 file.rewind().map_err(self.place.failed("read back", &name))?;
                 self.place.put(&name, &mut file)
@@ -169,11 +169,11 @@ impl ChangeSink for AsbxSink {
             }
         }
         let standing = match &self.place {
-            Place::Here(path) => {
+            AsbxPlace::Here(path) => {
                 fs::create_dir_all(path).map_err(self.place.failed("make", ""))?;
                 self.place.list()?
             }
-            Place::There(_) => self.place.list()?,
+            AsbxPlace::There(_) => self.place.list()?,
         };
         if standing.iter().any(|found| found.name.ends_with(SUFFIX) || found.name == listing::NAME) {
             let reason = "there are backup files already: choose another place".to_owned();
@@ -323,7 +323,7 @@ mod tests {
     }
 
     /// What a folder gives: namespace, record, time, whether deleted, expiry, value.
-    fn read(place: &Place) -> Vec<(String, u8, u64, bool, Expiry, Vec<u8>)> {
+    fn read(place: &AsbxPlace) -> Vec<(String, u8, u64, bool, Expiry, Vec<u8>)> {
         let mut folder = AsbxFolder::open(place.clone()).unwrap();
         let (mut found, mut batch) = (Vec::new(), ChangeBatch::default());
         while let Some(at) = folder.next(&mut batch, 1 << 20).unwrap() {
@@ -339,9 +339,9 @@ mod tests {
         found
     }
 
-    fn places(dir: &Path) -> [Place; 2] {
+    fn places(dir: &Path) -> [AsbxPlace; 2] {
         let Named::Tree(tree) = ObjectTree::open("memory://", &StorageOptions::default()).unwrap() else { panic!() };
-        [Place::Here(dir.join("out")), Place::There(tree)]
+        [AsbxPlace::Here(dir.join("out")), AsbxPlace::There(tree)]
     }
 
     #[test]
@@ -387,7 +387,7 @@ mod tests {
     fn the_order_of_versions_is_kept_where_their_times_contradict_it() {
         use Landed::{Moved, Whole};
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::Here(dir.path().join("out"));
+        let place = AsbxPlace::Here(dir.path().join("out"));
         let mut sink = AsbxSink::new(place.clone(), None);
         sink.begin(&[collection("one")]).unwrap();
         let never = Expiry::NEVER;

@@ -6,7 +6,7 @@ use std::error::Error as _;
 
 /// What went wrong, with what to do about it where that is known.
 pub(super) fn said(error: &Error) -> String {
-    if error.is_closed() {
+    if is_closed(error) {
         return CLOSED.to_owned();
     }
     let Some(db) = error.as_db_error() else {
@@ -29,6 +29,14 @@ pub(super) fn said(error: &Error) -> String {
         text = format!("{text}; {advice}");
     }
     text
+}
+
+/// Whether the other side ended the connection, however far it came with saying so.
+fn is_closed(error: &Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    let is_cut = |kind| matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof);
+    error.is_closed() || cause.is_some_and(|cause| is_cut(cause.kind()))
 }
 
 const CLOSED: &str = "the server closed the connection";

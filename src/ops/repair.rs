@@ -134,11 +134,6 @@ fn named<'a>(ids: impl Iterator<Item = &'a SnapshotId>) -> String {
     if ids.len() == 1 { format!("snapshot {}", ids[0]) } else { format!("the snapshots {}", ids.join(", ")) }
 }
 
-fn unknown(error: RepoError) -> Trouble {
-    let words = format!("damaged packs stay where they are as long as it is not known what is needed: {error}");
-    Trouble::from(error).told(words)
-}
-
 /// Takes away the damaged packs that hold nothing which is needed and lies nowhere else.
 fn take_away(repo: &Repository, damaged: &[DamagedPack], done: &mut Repaired) -> Result<(), OpsError> {
     let promises = repo.storage().promises();
@@ -150,12 +145,12 @@ fn take_away(repo: &Repository, damaged: &[DamagedPack], done: &mut Repaired) ->
     let marks = match taken {
         Ok(marks) => marks,
         // What is needed cannot be told: then everything stays.
-        Err(error @ (RepoError::ChunkMissing { .. } | RepoError::Missing { .. })) => {
-            done.waiting.push(unknown(error));
-            return Ok(());
-        }
-        Err(error) if error.is_of_one_object() => {
-            done.waiting.push(unknown(error));
+        Err(error)
+            if matches!(error, RepoError::ChunkMissing { .. } | RepoError::Missing { .. })
+                || error.is_of_one_object() =>
+        {
+            let words = format!("damaged packs stay where they are as long as it is not known what is needed: {error}");
+            done.waiting.push(Trouble::from(error).told(words));
             return Ok(());
         }
         Err(error) => return Err(error.into()),

@@ -11,7 +11,7 @@ pub use ahead::{ahead_warning, is_ahead};
 pub use narrow::{Narrow, one_source, sources};
 pub use spec::{SnapshotSpec, parse_time};
 
-pub(in crate::ops) use ahead::newest_first;
+pub(in crate::ops) use ahead::{newest, newest_first};
 
 use super::{OpsError, Progress};
 use crate::{

@@ -13,9 +13,6 @@ use thiserror::Error;
 /// What is said of something that is no object and lies where objects lie.
 pub(in crate::repo) const HIDES: &str = "is not what this place is for, and hides what may be there";
 
-/// What is done with an object that is only read.
-const READING: &str = "reading";
-
 /// What a storage says where something lies in an object's place that belongs to others.
 #[derive(Debug, Error)]
 #[error("a folder that is not empty lies in its place")]
@@ -287,17 +284,11 @@ impl RepoError {
     #[must_use]
     pub fn is_of_one_object(&self) -> bool {
         match self {
-            Self::Damaged { .. }
-            | Self::Hidden { .. }
-            | Self::Obstructed { .. }
-            | Self::Forged { .. }
-            | Self::NewerFormat { .. }
-            | Self::UnknownFeature { .. }
-            | Self::Archived { .. } => true,
+            Self::Archived { .. } => true,
             Self::Storage { source, .. } => {
                 source.kind() == std::io::ErrorKind::PermissionDenied || source.raw_os_error() == Some(EIO)
             }
-            _ => false,
+            _ => self.is_bad_object(),
         }
     }
 
@@ -389,7 +380,7 @@ impl RepoError {
             Self::Hidden { .. } => TroubleKind::Hides,
             Self::Obstructed { .. } => TroubleKind::Obstructed,
             Self::ChunkMissing { .. } => TroubleKind::InNoPack,
-            Self::Storage { operation, .. } if *operation != READING => TroubleKind::Refused,
+            Self::Storage { operation, .. } if *operation != "reading" => TroubleKind::Refused,
             _ => TroubleKind::Damaged,
         }
     }

@@ -46,7 +46,7 @@ impl ToldArgs {
         let file = self.machine.as_deref().map(append).transpose()?;
         Ok(Told {
             reporter,
-            file: file.map(Mutex::new),
+            file: Mutex::new(file),
             expected: AtomicU64::new(0),
             done: AtomicU64::new(0),
             last: Mutex::new((Instant::now(), 0)),
@@ -62,7 +62,8 @@ fn append(path: &Path) -> Result<File, Failure> {
 /// Tells people by the reporter, and a program by lines.
 pub(super) struct Told<'a> {
     reporter: &'a Reporter,
-    file: Option<Mutex<File>>,
+    /// Until it cannot be written to.
+    file: Mutex<Option<File>>,
     /// Records.
     expected: AtomicU64,
     done: AtomicU64,
@@ -73,10 +74,11 @@ pub(super) struct Told<'a> {
 impl Told<'_> {
     /// Writes a line for a program. If nobody reads it, people are told once, and what is done goes on.
     pub(super) fn line(&self, text: &str) {
-        let Some(file) = &self.file else { return };
-        let written = file.lock().unwrap_or_else(PoisonError::into_inner).write_all(format!("{text}\n").as_bytes());
-        if let Err(error) = written {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(open) = file.as_mut() else { return };
+        if let Err(error) = open.write_all(format!("{text}\n").as_bytes()) {
             complain(&format!("rekeep: warning: writing lines for a program: {error}"));
+            *file = None;
         }
     }
 
@@ -85,11 +87,11 @@ impl Told<'_> {
         let passed = last.0.elapsed();
         let (expected, done) = (self.expected.load(Ordering::Relaxed), self.done.load(Ordering::Relaxed));
         // What is expected is a guess: the end is told by the summary alone.
-        if self.file.is_none() || passed < INTERVAL || done >= expected {
+        if passed < INTERVAL || done >= expected {
             return;
         }
         self.line(&format!("PROGRESS:{}", u128::from(done) * 100 / u128::from(expected)));
-        let since = done - last.1;
+        let since = done.saturating_sub(last.1);
         if since > 0 {
             let left = u128::from(expected - done) * passed.as_millis() / u128::from(since) / 1000;
             self.line(&format!("REMAINING:{}", remaining(u64::try_from(left).unwrap_or(u64::MAX))));

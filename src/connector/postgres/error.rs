@@ -7,7 +7,7 @@ use std::error::Error as _;
 /// What went wrong, with what to do about it where that is known.
 pub(super) fn said(error: &Error) -> String {
     if is_closed(error) {
-        return CLOSED.to_owned();
+        return "the server closed the connection".to_owned();
     }
     let Some(db) = error.as_db_error() else {
         let mut text = error.to_string();
@@ -39,8 +39,6 @@ fn is_closed(error: &Error) -> bool {
     error.is_closed() || cause.is_some_and(|cause| is_cut(cause.kind()))
 }
 
-const CLOSED: &str = "the server closed the connection";
-
 const OF_REPLICA: &str = "a replica cancels readers that hold its recovery up: hot_standby_feedback = on or a longer \
                           max_standby_streaming_delay lets a backup end";
 
@@ -60,20 +58,20 @@ fn advice(code: &SqlState, routine: Option<&str>) -> Option<&'static str> {
     })
 }
 
-/// Says of a reader of a replica what the client did not hear: the server's last word to a connection that asks for nothing at the time goes
-/// to whatever is asked next, or to nobody.
-pub(super) fn of_replica(error: ConnectorError) -> ConnectorError {
-    match error {
-        ConnectorError::Unreadable { object, reason } if reason == CLOSED => {
+/// As an error of what is read.
+pub(super) fn reading(object: &str, error: &Error) -> ConnectorError {
+    of(object, error, |object, reason| ConnectorError::Unreadable { object, reason })
+}
+
+/// The same of a server that may be a replica, with what the client did not hear: the server's last word to a connection that asks for
+/// nothing at the time goes to whatever is asked next, or to nobody.
+pub(super) fn reading_from(is_replica: bool, object: &str, error: &Error) -> ConnectorError {
+    match reading(object, error) {
+        ConnectorError::Unreadable { object, reason } if is_replica && is_closed(error) => {
             ConnectorError::Unreadable { object, reason: format!("{reason}; {OF_REPLICA}") }
         }
         other => other,
     }
-}
-
-/// As an error of what is read.
-pub(super) fn reading(object: &str, error: &Error) -> ConnectorError {
-    of(object, error, |object, reason| ConnectorError::Unreadable { object, reason })
 }
 
 /// As an error of what is written.

@@ -72,7 +72,7 @@ fn samples(shared: &Shared, plan: &Plan, step: u64) -> Result<Vec<(u64, Bound)>,
     let mut samples = Vec::new();
     let mut reader = shared.reader()?;
     for page in (0..plan.table.pages).step_by(step as usize) {
-        let found = sample(&mut reader, plan, page).map_err(|error| shared.explained(error))?;
+        let found = sample(&mut reader, shared.facts.is_replica, plan, page)?;
         samples.extend(found.map(|bound| (page, bound)));
         if shared.is_stopped() {
             return Err(wrong(plan, "it was stopped"));
@@ -82,12 +82,12 @@ fn samples(shared: &Shared, plan: &Plan, step: u64) -> Result<Vec<(u64, Bound)>,
 }
 
 /// The key of a row at the beginning of a page or soon behind it, if one is there that can be compared with.
-fn sample(client: &mut Client, plan: &Plan, page: u64) -> Result<Option<Bound>, ConnectorError> {
+fn sample(client: &mut Client, is_replica: bool, plan: &Plan, page: u64) -> Result<Option<Bound>, ConnectorError> {
     let sql = plan.copy_one_key((page, Some(page + PAGES_OF_SAMPLE)));
-    let reader = client.copy_out(&sql).map_err(|error| error::reading(&plan.object(), &error))?;
+    let reader = client.copy_out(&sql).map_err(|error| error::reading_from(is_replica, &plan.object(), &error))?;
     let (mut rows, mut fields) = (CopyRows::new(reader), Vec::new());
     let mut found = None;
-    while let Some(row) = rows.next(&mut fields).map_err(|error| copying(plan, error))? {
+    while let Some(row) = rows.next(&mut fields).map_err(|error| copying_from(is_replica, plan, error))? {
         let parts = plan.table.key.len();
         let text = |part: usize| {
             let text = str::from_utf8(row.field(parts + part)?).ok()?;
@@ -198,22 +198,8 @@ pub(super) fn read_rows(
     sql: &str,
     take: &mut dyn FnMut(u64, &Made) -> Result<(), ConnectorError>,
 ) -> Result<(), ConnectorError> {
-    let read = rows_of(client, shared, plan, sql, take);
-    read.map_err(|error| match shared {
-        Some(shared) => shared.explained(error),
-        None => error,
-    })
-}
-
-fn rows_of(
-    client: &mut Client,
-    shared: Option<&Shared>,
-    plan: &Plan,
-    sql: &str,
-    take: &mut dyn FnMut(u64, &Made) -> Result<(), ConnectorError>,
-) -> Result<(), ConnectorError> {
-    let object = plan.object();
-    let reader = client.copy_out(sql).map_err(|error| error::reading(&object, &error))?;
+    let (object, is_replica) = (plan.object(), shared.is_some_and(|shared| shared.facts.is_replica));
+    let reader = client.copy_out(sql).map_err(|error| error::reading_from(is_replica, &object, &error))?;
     let mut rows = CopyRows::new(reader);
     let (mut fields, mut made) = (Vec::new(), Made::default());
     let mut hash = |place: u64, body: &[u8]| match shared {
@@ -221,7 +207,7 @@ fn rows_of(
         None => Err(wrong(plan, "a table without a key holds values of more than 1 MiB: its rows cannot be compared")),
     };
     loop {
-        let row = rows.next(&mut fields).map_err(|error| copying(plan, error))?;
+        let row = rows.next(&mut fields).map_err(|error| copying_from(is_replica, plan, error))?;
         let Some(row) = row else { return Ok(()) };
         let place = Plan::place(&row);
         match plan.read(&row, &mut made, &mut hash)? {
@@ -248,9 +234,13 @@ pub(super) fn sorting(plan: &Plan, source: io::Error) -> ConnectorError {
 
 /// What the server said in the midst of rows.
 pub(super) fn copying(plan: &Plan, error: io::Error) -> ConnectorError {
+    copying_from(false, plan, error)
+}
+
+fn copying_from(is_replica: bool, plan: &Plan, error: io::Error) -> ConnectorError {
     let said = error.get_ref().and_then(|inner| inner.downcast_ref::<postgres::Error>());
     match said {
-        Some(said) => error::reading(&plan.object(), said),
+        Some(said) => error::reading_from(is_replica, &plan.object(), said),
         None => ConnectorError::Io { operation: "read", object: plan.object(), source: error },
     }
 }

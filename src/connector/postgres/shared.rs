@@ -166,11 +166,6 @@ impl Shared {
         lines
     }
 
-    /// An error of a reader, with what is known of why.
-    pub(super) fn explained(&self, error: ConnectorError) -> ConnectorError {
-        if self.facts.is_replica { error::of_replica(error) } else { error }
-    }
-
     /// Ends all connections.
     pub(super) fn close(&self) {
         lock(&self.readers).clear();

@@ -392,8 +392,8 @@ impl PostgresSession {
         let Some(mut leader) = self.leader.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return Ok(());
         };
-        let ended = leader.batch_execute("COMMIT");
-        ended.map_err(|error| self.shared.explained(error::reading(&self.shared.server.shown(), &error)))
+        let (is_replica, object) = (self.shared.facts.is_replica, self.shared.server.shown());
+        leader.batch_execute("COMMIT").map_err(|error| error::reading_from(is_replica, &object, &error))
     }
 
     fn is_objects(&self, collection: usize) -> bool {

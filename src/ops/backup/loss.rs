@@ -8,7 +8,7 @@ use crate::{
     connector::SourceSession,
     ops::{
         OpsError,
-        select::{newest_first, scope},
+        select::{self, scope},
     },
     repo::{
         By, Repository, Snapshot,
@@ -83,15 +83,10 @@ pub(super) fn judge(
         Some(parent.clone())
     } else {
         let newest = |scope| -> Result<Option<Snapshot>, OpsError> {
-            let heads = repo.heads(By::Source(source), scope)?;
-            for head in newest_first(&heads, session.start().max(repo.clock().now())) {
-                // What a stream committed is not counted.
-                let found = if head.kind == Kind::Journal { None } else { repo.snapshot(&head.id)? };
-                if found.is_some() {
-                    return Ok(found);
-                }
-            }
-            Ok(None)
+            let mut heads = repo.heads(By::Source(source), scope)?;
+            // What a stream committed is not counted.
+            heads.retain(|head| head.kind != Kind::Journal);
+            Ok(select::newest(repo, &heads, session.start().max(repo.clock().now()), &|_| true)?)
         };
         match newest(Some(scope))? {
             // Everything that was never asked for before holds at least what a part of it held.

@@ -3,7 +3,7 @@
 use super::{Ask, BackupOptions, ParentChoice};
 use crate::{
     layer::{Layer, LayerError, Stack},
-    ops::{OpsError, Progress, select::newest_first},
+    ops::{OpsError, Progress, select},
     record::{KeyRange, Timestamp},
     repo::{
         By, ChunkId, RepoError, Repository, Snapshot, SnapshotId, WriteSession,
@@ -59,7 +59,7 @@ impl<'a> Chooser<'a> {
             ParentChoice::Auto if self.rejoined >= MAX_REFUSED => Ok(None),
             ParentChoice::Auto => {
                 let heads = self.repo.heads(By::Source(self.source), Some(self.scope))?;
-                for head in newest_first(&heads, self.now) {
+                for head in select::newest_first(&heads, self.now) {
                     // A differential run reads what changed since everything was read.
                     let is_kind = self.options.ask != Ask::Differential || head.kind == Kind::Full;
                     // What a stream committed is not counted, and was not compared with the source.
@@ -102,13 +102,7 @@ impl<'a> Chooser<'a> {
             heads.extend(self.repo.heads(By::Url(own), None)?);
         }
         heads.sort_by_key(|head| (head.end, head.id));
-        let mut alike = None;
-        for head in newest_first(&heads, self.now) {
-            alike = self.repo.snapshot(&head.id)?.filter(|it| is_alike(it.source()));
-            if alike.is_some() {
-                break;
-            }
-        }
+        let alike = select::newest(self.repo, &heads, self.now, &|it| is_alike(it.source()))?;
         Ok(alike.map(|snapshot| {
             let its = snapshot.source();
             let words = format!(

@@ -4,7 +4,7 @@
 use crate::{
     ops::Progress,
     record::Timestamp,
-    repo::{Head, Snapshot},
+    repo::{Head, RepoError, Repository, Snapshot},
     report::{Warning, WarningKind},
 };
 
@@ -35,6 +35,22 @@ pub(super) fn present<'s>(snapshots: Vec<&'s Snapshot>, now: Timestamp, progress
         progress.warning(&ahead_warning(snapshot));
     }
     if present.is_empty() { ahead } else { present }
+}
+
+/// The newest of these that is meant, opened.
+pub(in crate::ops) fn newest(
+    repo: &Repository,
+    heads: &[Head],
+    now: Timestamp,
+    is_meant: &dyn Fn(&Snapshot) -> bool,
+) -> Result<Option<Snapshot>, RepoError> {
+    for head in newest_first(heads, now) {
+        let found = repo.snapshot(&head.id)?.filter(is_meant);
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 /// The newest first; those that end in the future behind all others.

@@ -7,20 +7,11 @@ use super::{
 };
 use crate::repo::{
     ObjectName, RepoError, RepoId, Storage,
-    inner::lock,
     names::{self, Fit},
+    storage::Listed,
 };
 use crate::report::Trouble;
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
-
-/// Lists are read so many at once where storage is far.
-const AT_ONCE: usize = 16;
+use std::collections::{HashMap, HashSet};
 
 /// Packs that are there, with their lengths.
 pub type There = HashMap<ObjectName, u64>;
@@ -62,32 +53,19 @@ impl Shelf {
         let mut listed = storage.list("parity/")?;
         listed.retain(|object| names::fit(&object.name) == Fit::Object);
         listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let (shelf, next) = (Mutex::new(Self::default()), AtomicUsize::new(0));
-        let work = || -> Result<(), RepoError> {
-            while let Some(object) = listed.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let Some(name) = names::parse_flat::<ObjectName>("parity/", &object.name) else { continue };
-                let read = read_outline(storage, &name, object.bytes, repo);
-                let mut shelf = lock(&shelf);
-                match read {
-                    Ok(outline) => shelf.groups.push(Shelved { name, bytes: object.bytes, outline }),
-                    Err(RepoError::Missing { .. }) => {}
-                    Err(RepoError::Damaged { reason, .. }) => shelf.damaged.push((object.name.clone(), reason)),
-                    Err(error) if error.is_of_one_object() => shelf.unknown.push(error.into()),
-                    Err(error) => return Err(error),
-                }
+        let named = listed.into_iter().filter_map(|object| Some((names::parse_flat("parity/", &object.name)?, object)));
+        let named: Vec<(ObjectName, Listed)> = named.collect();
+        let outlines = storage.each_of(&named, |(name, object)| read_outline(storage, name, object.bytes, repo));
+        let mut shelf = Self::default();
+        for ((name, object), outline) in named.into_iter().zip(outlines) {
+            match outline {
+                Ok(outline) => shelf.groups.push(Shelved { name, bytes: object.bytes, outline }),
+                Err(RepoError::Missing { .. }) => {}
+                Err(RepoError::Damaged { reason, .. }) => shelf.damaged.push((object.name, reason)),
+                Err(error) if error.is_of_one_object() => shelf.unknown.push(error.into()),
+                Err(error) => return Err(error),
             }
-            Ok(())
-        };
-        if storage.is_far() && listed.len() > 1 {
-            std::thread::scope(|scope| {
-                let threads: Vec<_> = (0..AT_ONCE.min(listed.len())).map(|_| scope.spawn(work)).collect();
-                let panicked = || Err(RepoError::Internal("a thread panicked".to_owned()));
-                threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| panicked()))
-            })?;
-        } else {
-            work()?;
         }
-        let mut shelf = shelf.into_inner().unwrap_or_default();
         shelf.groups.sort_unstable_by_key(|group| group.name);
         shelf.damaged.sort_unstable();
         Ok(shelf)

@@ -130,11 +130,13 @@ impl Pruner {
             gone.remove(&name);
         })?;
         self.inner.refresh_index(&mut Vec::new())?;
+        let mut going = Vec::new();
         for name in damaged.iter().filter(|name| gone.contains(name)) {
             if self.inner.catalog.pack_number(name)?.is_none() {
-                self.remove(&damage::path(name), &mut tidied.failures);
+                going.push(damage::path(name));
             }
         }
+        self.remove_each(&going, &mut tidied.failures);
         Ok(())
     }
 
@@ -177,15 +179,5 @@ impl Pruner {
     pub(super) fn remove_each(&self, names: &[String], failures: &mut Vec<Trouble>) -> Vec<bool> {
         let answers = self.inner.storage.delete_each(names).into_iter();
         answers.map(|answer| answer.map_err(|error| failures.push(error.into())).is_ok()).collect()
-    }
-
-    pub(super) fn remove(&self, name: &str, failures: &mut Vec<Trouble>) -> bool {
-        match self.inner.storage.delete(name) {
-            Ok(()) => true,
-            Err(error) => {
-                failures.push(error.into());
-                false
-            }
-        }
     }
 }

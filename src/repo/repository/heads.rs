@@ -224,10 +224,7 @@ const fn kind_of(number: u8) -> Option<Kind> {
 #[cfg(test)]
 mod tests {
     use super::{super::testing::*, *};
-    use crate::repo::{
-        keys::{Party, Signer},
-        object::{self, ObjectKind},
-    };
+    use crate::repo::{keys::Signer, object::ObjectKind};
     use std::sync::atomic::Ordering;
 
     /// What heads say is what opening everything says; gives the names and revisions.
@@ -238,13 +235,6 @@ mod tests {
         let heads: Vec<_> = heads.iter().map(|it| (it.id, it.revision, it.start, it.end, it.kind)).collect();
         assert_eq!(heads, opened);
         heads.iter().map(|it| (it.0, it.1)).collect()
-    }
-
-    fn put_manifest(world: &World, repo: &Repository, signer: Signer<'_>, manifest: &Manifest) {
-        let path = format!("snapshots/{}/{}", manifest.id, manifest.revision);
-        let body = manifest.to_json(&mut |_| unreachable!()).unwrap();
-        let made = object::make(&repo.inner.keyring, signer, ObjectKind::Snapshot, &path, &body);
-        world.memory.put(&path, made.unwrap());
     }
 
     #[test]
@@ -299,21 +289,12 @@ mod tests {
     #[test]
     fn what_a_squash_wrote_has_a_head_once_it_has_committed_and_loses_it_with_the_commit() {
         let (world, repo) = World::new();
-        let snapshot = commit(&repo, &[1], 100);
-        let key = repo.inner.keyring.lease_key(Party::Operator).unwrap();
-        let lease = key.lease();
-        let mut pending = manifest(snapshot, 100);
-        (pending.revision, pending.squash) = (1, Some(lease));
-        put_manifest(&world, &repo, Signer::Operator, &pending);
-        repo.refresh().unwrap();
+        let (snapshot, key) = begin_squash(&world, &repo);
         assert_eq!(shown(&repo), [(snapshot, 0)]);
-        let mut commit = manifest(lease, 100);
-        commit.squash = Some(lease);
-        put_manifest(&world, &repo, Signer::Lease(&key), &commit);
-        repo.refresh().unwrap();
+        commit_squash(&world, &repo, &key);
         assert_eq!(shown(&repo), [(snapshot, 1)]);
         assert_eq!(shown(&world.reopen()), [(snapshot, 1)]);
-        world.memory.remove(&format!("snapshots/{lease}/0"));
+        world.memory.remove(&format!("snapshots/{}/0", key.lease()));
         repo.refresh().unwrap();
         assert_eq!(shown(&repo), [(snapshot, 0)]);
     }

@@ -7,7 +7,7 @@ use crate::{
         Backend, ChunkData, ChunkId, ChunkKind, ChunkPlain, ChunkWriter, Manifest, ObjectName, RepoError, SnapshotId,
         Storage, Unlock, WriteOptions, WriteSession,
         carried::Carried,
-        keys::KdfParams,
+        keys::{KdfParams, LeaseKey, Party, Signer},
         lease::MarkBody,
         manifest::{Collection, Content, Kind, LayerRef, SourceId, Stats},
         object::{self, ObjectKind},
@@ -351,4 +351,31 @@ pub(in crate::repo) fn commit(repo: &Repository, chunks: &[u8], end: i64) -> Sna
     let id = session.id();
     session.commit(&manifest(id, end)).unwrap();
     id
+}
+
+/// Puts a manifest under its name.
+pub(in crate::repo) fn put_manifest(world: &World, repo: &Repository, signer: Signer<'_>, manifest: &Manifest) {
+    let path = format!("snapshots/{}/{}", manifest.id, manifest.revision);
+    let body = manifest.to_json(&mut |_| unreachable!()).unwrap();
+    let made = object::make(&repo.inner.keyring, signer, ObjectKind::Snapshot, &path, &body);
+    world.memory.put(&path, made.unwrap());
+}
+
+/// A snapshot with a revision of a squash that has not committed, whose key it gives.
+pub(in crate::repo) fn begin_squash(world: &World, repo: &Repository) -> (SnapshotId, LeaseKey) {
+    let snapshot = commit(repo, &[1], 100);
+    let key = repo.inner.keyring.lease_key(Party::Operator).unwrap();
+    let mut pending = manifest(snapshot, 100);
+    (pending.revision, pending.squash) = (1, Some(key.lease()));
+    put_manifest(world, repo, Signer::Operator, &pending);
+    repo.refresh().unwrap();
+    (snapshot, key)
+}
+
+/// Commits it.
+pub(in crate::repo) fn commit_squash(world: &World, repo: &Repository, key: &LeaseKey) {
+    let mut commit = manifest(key.lease(), 100);
+    commit.squash = Some(key.lease());
+    put_manifest(world, repo, Signer::Lease(key), &commit);
+    repo.refresh().unwrap();
 }

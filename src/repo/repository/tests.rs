@@ -1,7 +1,9 @@
-use super::testing::{World, begin, commit, home, id, manifest, plain, put, read};
+use super::testing::{
+    World, begin, begin_squash, commit, commit_squash, home, id, manifest, plain, put, put_manifest, read,
+};
 use crate::repo::{
     ChunkKind, RepoError, SnapshotId,
-    keys::{Party, Signer},
+    keys::Signer,
     object::{self, ObjectKind},
     pack,
 };
@@ -223,18 +225,12 @@ fn a_damaged_manifest_is_a_warning_and_the_others_are_there() {
     assert!(warnings.iter().any(|it| it.words.contains(&snapshot.to_string())), "{warnings:?}");
 }
 
-fn put_manifest(world: &World, repo: &super::Repository, manifest: &crate::repo::Manifest) {
-    let path = format!("snapshots/{}/{}", manifest.id, manifest.revision);
-    let body = manifest.to_json(&mut |_| unreachable!()).unwrap();
-    world.memory.put(&path, repo.made_by_operator(ObjectKind::Snapshot, &path, &body).unwrap());
-}
-
 #[test]
 fn a_manifest_with_an_unknown_feature_is_left_out_and_told_of() {
     let (world, repo) = World::new();
     let mut new = manifest(commit(&repo, &[1], 100), 100);
     (new.revision, new.features) = (1, vec!["time-travel".to_owned()]);
-    put_manifest(&world, &repo, &new);
+    put_manifest(&world, &repo, Signer::Operator, &new);
     repo.refresh().unwrap();
     assert_eq!(repo.snapshots().unwrap(), []);
     assert!(repo.listing().unwrap().warnings.iter().any(|it| it.words.contains("time-travel")));
@@ -246,7 +242,7 @@ fn a_snapshot_with_an_unknown_feature_for_writing_is_read_and_left_as_it_is() {
     let (world, repo) = World::new();
     let mut new = manifest(commit(&repo, &[1], 100), 100);
     (new.revision, new.features) = (1, vec!["write:time-travel".to_owned()]);
-    put_manifest(&world, &repo, &new);
+    put_manifest(&world, &repo, Signer::Operator, &new);
     repo.refresh().unwrap();
     assert_eq!(repo.snapshots().unwrap()[0].revision, 1);
     let tagged = repo.revise(&new.id, &|manifest| manifest.tags.push("x".to_owned())).unwrap_err();
@@ -270,23 +266,11 @@ fn a_manifest_under_another_name_is_refused() {
 #[test]
 fn h_j_a_squash_counts_only_with_its_commit() {
     let (world, repo) = World::new();
-    let snapshot = commit(&repo, &[1], 100);
-    let key = repo.inner.keyring.lease_key(Party::Operator).unwrap();
-    let lease = key.lease();
-    let mut pending = manifest(snapshot, 100);
-    (pending.revision, pending.squash) = (1, Some(lease));
-    put_manifest(&world, &repo, &pending);
-    repo.refresh().unwrap();
+    let (snapshot, key) = begin_squash(&world, &repo);
     assert_eq!(repo.snapshots().unwrap()[0].revision, 0);
     assert!(matches!(repo.revise(&snapshot, &|_| {}), Err(RepoError::Pending { .. })), "nobody writes above it");
 
-    let mut commit = manifest(lease, 100);
-    commit.squash = Some(lease);
-    let path = format!("snapshots/{lease}/0");
-    let body = commit.to_json(&mut |_| unreachable!()).unwrap();
-    let made = object::make(&repo.inner.keyring, Signer::Lease(&key), ObjectKind::Snapshot, &path, &body);
-    world.memory.put(&path, made.unwrap());
-    repo.refresh().unwrap();
+    commit_squash(&world, &repo, &key);
     let snapshots = repo.snapshots().unwrap();
     assert_eq!(snapshots.iter().map(|it| (it.id, it.revision)).collect::<Vec<_>>(), [(snapshot, 1)]);
 }
@@ -299,7 +283,7 @@ fn a_fenced_squash_never_counts() {
     assert!(repo.fence(&lease).unwrap());
     let mut late = manifest(snapshot, 100);
     (late.revision, late.squash) = (1, Some(lease));
-    put_manifest(&world, &repo, &late);
+    put_manifest(&world, &repo, Signer::Operator, &late);
     repo.refresh().unwrap();
     assert_eq!(repo.snapshots().unwrap()[0].revision, 0);
 }

@@ -162,9 +162,8 @@ impl Repository {
         let made = object::make(&inner.keyring, Signer::Lease(&series.key), ObjectKind::Audit, &name, &json(&body)?)?;
         // The key is this process's own: what is there is what an attempt without an answer left.
         if inner.storage.create(&name, &made)? == Created::Exists {
-            let words = format!("{name} is there already: the series goes on behind it");
             series.next += 1;
-            return Err(RepoError::Invalid(words));
+            return Err(RepoError::Raced { object: name });
         }
         let link = AuditLink { name, hash: hash_at_end(&made) };
         series.next += 1;

@@ -351,7 +351,7 @@ impl Repository {
                 return Ok(KeptDrill { name, hash: hash_at_end(&made), report });
             }
         }
-        Err(RepoError::Invalid("reports of this source are written by others all the time".to_owned()))
+        Err(RepoError::Raced { object: format!("drills/{}", HEXLOWER.encode(&series)) })
     }
 
     /// One report.

@@ -267,6 +267,20 @@ pub enum RepoError {
         /// The snapshot.
         id: SnapshotId,
     },
+    /// Others write objects of this name all the time.
+    #[error("{object} is written by others all the time: try again later")]
+    Raced {
+        /// Which object.
+        object: String,
+    },
+    /// A storage that does not give back what it was given.
+    #[error("{location} does not keep what it is given: {reason}")]
+    Faithless {
+        /// Where.
+        location: String,
+        /// What was seen.
+        reason: String,
+    },
     /// Input that the repository cannot work with: a password, a key slot's name.
     #[error("{0}")]
     Invalid(String),
@@ -318,14 +332,14 @@ impl RepoError {
             Self::MovedOn { .. } | Self::KeepsMoving { .. } | Self::Overslept { .. } => ErrorKind::MovedOn,
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::NoSnapshot { .. } => ErrorKind::NoSnapshot,
-            Self::Storage { .. } => ErrorKind::Storage,
+            Self::Storage { .. } | Self::Faithless { .. } => ErrorKind::Storage,
             Self::Catalog { .. } => ErrorKind::Catalog,
             Self::RunFailed { .. } | Self::CatalogChanged => ErrorKind::RunFailed,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Pending { .. } => ErrorKind::SnapshotPending,
             Self::Held { .. } => ErrorKind::SnapshotHeld,
             Self::Locked { .. } => ErrorKind::SnapshotLocked,
-            Self::Contended { .. } => ErrorKind::Contended,
+            Self::Contended { .. } | Self::Raced { .. } => ErrorKind::Contended,
             Self::Region { .. } => ErrorKind::Region,
             Self::NotReplica { .. } => ErrorKind::NotReplica,
             Self::Invalid(_) => ErrorKind::InvalidInput,
@@ -343,6 +357,7 @@ impl RepoError {
             | Self::NotReplica { location, .. }
             | Self::WrongPassword { location, .. }
             | Self::Region { location, .. }
+            | Self::Faithless { location, .. }
             | Self::Location { location, .. } => location.clone(),
             Self::KeyService { service, .. } => service.clone(),
             Self::NewerFormat { object, .. }
@@ -353,6 +368,7 @@ impl RepoError {
             | Self::Forged { object, .. }
             | Self::Missing { object }
             | Self::Archived { object }
+            | Self::Raced { object }
             | Self::Storage { object, .. } => object.clone(),
             Self::ChunkMissing { id } | Self::MovedOn { id } => id.to_string(),
             Self::Overslept { lease } => lease.to_string(),

@@ -278,7 +278,7 @@ impl Keyring {
 
     fn current(&self) -> Result<&EpochKeys, RepoError> {
         self.epoch(self.current_epoch)
-            .ok_or_else(|| RepoError::Invalid("the keyring lacks its current epoch".to_owned()))
+            .ok_or_else(|| RepoError::Internal("the keyring lacks its current epoch".to_owned()))
     }
 
     /// The key that wraps the keys of packs of this kind.

@@ -378,10 +378,8 @@ impl WriteSession {
             }
         })?;
         if let Some((name, bytes, len)) = short {
-            let (place, path) = (storage.location(), super::pack::path(&name));
-            return Err(RepoError::Invalid(format!(
-                "{place} has {bytes} of the {len} bytes of {path}: it does not keep what it is given"
-            )));
+            let reason = format!("it has {bytes} of the {len} bytes of {}", super::pack::path(&name));
+            return Err(RepoError::Faithless { location: storage.location().to_owned(), reason });
         }
         for name in unlisted {
             let path = super::pack::path(&name);

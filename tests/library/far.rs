@@ -15,6 +15,7 @@ use rekeep::{
     },
     record::{KeyRange, Timestamp},
     repo::{InitOptions, RepoError, Repository, SnapshotId, Unlock, WriteOptions},
+    report::ErrorKind,
 };
 use std::path::{Path, PathBuf};
 
@@ -287,8 +288,9 @@ fn a_service_that_keeps_half_of_what_it_is_given_is_found_out_before_the_commit(
     world.backend.keep_halves();
     let next = changed(&records(), 3);
     for db in [&next, &sample(9, 3_000, 700)] {
-        let error = backup_with(&repo, &MemorySource::of(db.clone(), &world.clock), &plain()).unwrap_err().to_string();
-        assert!(error.contains("does not keep what it is given"), "{error}");
+        let error = backup_with(&repo, &MemorySource::of(db.clone(), &world.clock), &plain()).unwrap_err();
+        assert!(error.to_string().contains("does not keep what it is given"), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
     }
     drop(repo);
     let repo = world.open();

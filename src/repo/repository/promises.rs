@@ -106,14 +106,15 @@ pub fn keep(storage: &Storage, keyring: &Keyring, verdict: &Verdict, clock: &dyn
         return Ok(());
     }
     let body = body_of(storage, verdict, clock);
+    let folder = folder(storage);
     for _ in 0..MAX_RACES {
-        let path = format!("{}{}", folder(storage), kept(storage, keyring)?.next);
+        let path = format!("{folder}{}", kept(storage, keyring)?.next);
         let made = object::make(keyring, Signer::Operator, ObjectKind::Promises, &path, &json(&body)?)?;
         if storage.create(&path, &made)? == Created::New {
             return Ok(());
         }
     }
-    Err(RepoError::Invalid("the verdict on this place is written by others all the time".to_owned()))
+    Err(RepoError::Raced { object: folder })
 }
 
 impl Inner {
@@ -145,7 +146,7 @@ impl Inner {
             keep(&self.storage, &self.keyring, &verdict, &*self.clock)?;
             body_of(&self.storage, &verdict, &*self.clock)
         };
-        let text = serde_json::to_string(&body).map_err(|error| RepoError::Invalid(error.to_string()))?;
+        let text = serde_json::to_string(&body).map_err(|error| RepoError::Internal(error.to_string()))?;
         // Without it the place is asked again the next time.
         let _ = self.catalog.set_note(NOTE, &text);
         Ok(self.rely_on(&body))
@@ -171,10 +172,10 @@ pub(super) fn weakness(storage: &Storage, findings: &[String]) -> Option<Warning
 }
 
 fn not_whole(storage: &Storage) -> RepoError {
-    RepoError::Invalid(format!(
-        "{} does not give back what it was given: nothing can be kept there",
-        storage.location()
-    ))
+    RepoError::Faithless {
+        location: storage.location().to_owned(),
+        reason: "what was written to try it came back otherwise, so nothing can be kept there".to_owned(),
+    }
 }
 
 /// Refuses a place that does not give back what it was given; says nothing of one that was tried before.

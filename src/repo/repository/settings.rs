@@ -117,6 +117,6 @@ impl Repository {
                 return Ok(());
             }
         }
-        Err(RepoError::Invalid("settings are written by others all the time".to_owned()))
+        Err(RepoError::Raced { object: FOLDER.to_owned() })
     }
 }

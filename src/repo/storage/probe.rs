@@ -73,7 +73,7 @@ pub(super) fn probe(storage: &Storage) -> Result<Verdict, RepoError> {
 /// A folder that no other trial has.
 pub(super) fn folder() -> Result<String, RepoError> {
     let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|error| RepoError::Invalid(format!("no random numbers: {error}")))?;
+    getrandom::fill(&mut random).map_err(|error| RepoError::Internal(format!("no random numbers: {error}")))?;
     Ok(format!("{PROBE}{}/", HEXLOWER.encode(&random)))
 }
 

@@ -148,7 +148,7 @@ impl Storage {
         let names: Vec<String> = (0..options.connections).map(|number| format!("{folder}{number}")).collect();
         made.extend(names.iter().cloned());
         let mut random = vec![0; options.object_bytes];
-        getrandom::fill(&mut random).map_err(|error| RepoError::Invalid(format!("no random numbers: {error}")))?;
+        getrandom::fill(&mut random).map_err(|error| RepoError::Internal(format!("no random numbers: {error}")))?;
         let random = Bytes::from(random);
         let all = |work: &(dyn Fn(&str) -> Result<(), RepoError> + Sync)| {
             let began = Instant::now();

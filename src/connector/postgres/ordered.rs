@@ -1,7 +1,7 @@
 //! Rows of a table whose heap lies in the order of its key: read when their turn comes, and strays among them.
 
 use super::{
-    load::{between, load, load_order, read_rows, sorting, wrong},
+    load::{between, copying, load, load_order, read_rows, sorting, wrong},
     order::Order,
     plan::Plan,
     shared::Shared,
@@ -122,16 +122,16 @@ impl OrderedRows {
     }
 
     /// Goes to the next row; `false` behind the last.
-    pub(super) fn advance(&mut self) -> io::Result<bool> {
-        if !self.begun {
-            self.begun = true;
-            self.has_stray = self.strays.advance()?;
-        } else if self.is_stray {
-            self.has_stray = self.strays.advance()?;
+    pub(super) fn advance(&mut self) -> Result<bool, ConnectorError> {
+        let of_stray = !self.begun || self.is_stray;
+        let went = if of_stray {
+            self.strays.advance().map(|has_stray| self.has_stray = has_stray)
         } else {
-            self.stretch.advance()?;
-        }
-        while self.stretch.entry().is_none() && self.read_stretch().map_err(io::Error::other)? {}
+            self.stretch.advance()
+        };
+        went.map_err(|error| copying(&self.plan, error))?;
+        self.begun = true;
+        while self.stretch.entry().is_none() && self.read_stretch()? {}
         let stray = self.strays.entry().filter(|_| self.has_stray);
         self.is_stray = match (stray, self.stretch.entry()) {
             (None, None) => return Ok(false),

@@ -45,9 +45,9 @@ pub(super) struct SortedRow<'a> {
 }
 
 impl From {
-    fn advance(&mut self) -> io::Result<bool> {
+    fn advance(&mut self, plan: &Plan) -> Result<bool, ConnectorError> {
         match self {
-            Self::Sorter(merge) => merge.advance(),
+            Self::Sorter(merge) => merge.advance().map_err(|error| copying(plan, error)),
             Self::Heap(rows) => rows.advance(),
         }
     }
@@ -77,8 +77,8 @@ impl Rows {
     }
 
     /// Goes to the next row; `false` behind the last.
-    pub(super) fn advance(&mut self) -> io::Result<bool> {
-        if !self.from.advance()? {
+    pub(super) fn advance(&mut self) -> Result<bool, ConnectorError> {
+        if !self.from.advance(&self.plan)? {
             return Ok(false);
         }
         let Some(entry) = self.from.entry() else { return Ok(false) };
@@ -199,7 +199,7 @@ impl RecordStream for RowStream {
     fn next_batch(&mut self, batch: &mut RecordBatch) -> Result<bool, StreamError> {
         batch.clear();
         while !self.done && batch.bytes() < BATCH_BYTES {
-            if !self.rows.advance().map_err(|error| copying(&self.plan, error))? {
+            if !self.rows.advance()? {
                 break;
             }
             let Some(row) = self.rows.row() else { break };

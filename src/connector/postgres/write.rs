@@ -176,7 +176,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn find(&mut self, key: &[u8]) -> io::Result<Option<SortedRow<'_>>> {
+    fn find(&mut self, key: &[u8]) -> Result<Option<SortedRow<'_>>, ConnectorError> {
         while !self.has_begun || self.rows.row().is_some_and(|row| row.key < key) {
             self.has_begun = true;
             if !self.rows.advance()? {
@@ -270,10 +270,8 @@ impl<'a> TableWriter<'a> {
         if self.compared.is_none() {
             self.compared = Some(self.walk()?);
         }
-        let plan = &self.plan;
-        let walk = self.compared.as_mut();
-        let found = walk.map(|walk| walk.find(key).map(|row| row.is_some())).transpose();
-        Ok(found.map_err(|error| copying(plan, error))?.unwrap_or(false))
+        let Some(walk) = &mut self.compared else { return Ok(false) };
+        Ok(walk.find(key)?.is_some())
     }
 
     fn encode(&self, row: &BatchRow<'_>, stream: Option<Box<dyn StreamedValue>>) -> Result<Encoded, String> {
@@ -538,7 +536,7 @@ impl CollectionTarget for TableWriter<'_> {
         let mut places = Vec::new();
         if let Some(walk) = &mut self.removed {
             for row in rows {
-                if let Some(found) = walk.find(&row.key).map_err(|error| copying(&self.plan, error))? {
+                if let Some(found) = walk.find(&row.key)? {
                     places.push(format!("\"({},{})\"", found.place >> 16, found.place & 0xffff));
                 }
             }

@@ -32,6 +32,16 @@ fn client_key() -> PrivateKeyDer<'static> {
 
 /// Asks for a path by TLS; gives the answer as it came.
 fn ask(to: SocketAddr, authority: &str, with_certificate: bool, path: &str) -> io::Result<String> {
+    ask_as(to, authority, with_certificate.then(|| ("client.pem", client_key())), path)
+}
+
+/// The same with a certificate and its key.
+fn ask_as(
+    to: SocketAddr,
+    authority: &str,
+    client: Option<(&str, PrivateKeyDer<'static>)>,
+    path: &str,
+) -> io::Result<String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(authority) {
         roots.add(certificate).unwrap();
@@ -39,10 +49,9 @@ fn ask(to: SocketAddr, authority: &str, with_certificate: bool, path: &str) -> i
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let config = config.with_root_certificates(roots);
-    let config = if with_certificate {
-        config.with_client_auth_cert(certificates("client.pem"), client_key()).unwrap()
-    } else {
-        config.with_no_client_auth()
+    let config = match client {
+        Some((certificate, key)) => config.with_client_auth_cert(certificates(certificate), key).unwrap(),
+        None => config.with_no_client_auth(),
     };
     let name = ServerName::try_from("127.0.0.1").unwrap();
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
@@ -108,6 +117,42 @@ fn with_client_certificates_a_certificate_is_the_key() {
     world.start();
     let refused = ask(https(&world), "loopback-ca.pem", true, "/health");
     assert!(refused.as_ref().map_or(true, |answer| !answer.contains("200")), "{refused:?}");
+}
+
+#[test]
+fn a_client_whose_certificate_was_taken_back_is_refused_from_the_next_connection_on() {
+    let mut world = World::new();
+    let put = |world: &World, list: &str, later: u64| {
+        fs::copy(fixture(list), world.path("clients.crl")).unwrap();
+        let at = std::time::SystemTime::now() + Duration::from_secs(later);
+        fs::File::options().write(true).open(world.path("clients.crl")).unwrap().set_modified(at).unwrap();
+    };
+    let ca = fixture("revoking-ca.pem").display().to_string();
+    let settings = format!("    client-ca-file: {ca}\n    client-crl-file: {{dir}}/clients.crl\n");
+    configure(&world, &settings);
+    assert!(world.try_start().unwrap_err().to_string().contains("client-crl-file needs"));
+    configure(&world, &format!("    client-auth: require-and-verify\n{settings}"));
+    assert!(world.try_start().unwrap_err().to_string().contains("clients.crl"), "it is not there");
+    fs::write(world.path("clients.crl"), "nothing").unwrap();
+    assert!(world.try_start().unwrap_err().to_string().contains("clients.crl"), "there is no list in it");
+    put(&world, "none.crl.pem", 0);
+    world.start();
+    let is_answered = |name: &str| {
+        let key = PrivateKeyDer::from_pem_file(fixture(&format!("{name}.key"))).unwrap();
+        let answer = ask_as(https(&world), "loopback-ca.pem", Some((&format!("{name}.pem"), key)), "/v1/config");
+        answer.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    };
+    assert!(is_answered("kept") && is_answered("gone"));
+    put(&world, "gone.crl.pem", 10);
+    assert!(is_answered("kept") && !is_answered("gone"));
+    // A list that is past its time says nothing of anybody.
+    put(&world, "stale.crl.pem", 20);
+    assert!(!is_answered("kept") && !is_answered("gone"));
+    // What is no list changes nothing.
+    put(&world, "gone.crl.pem", 30);
+    assert!(is_answered("kept"));
+    put(&world, "README.md", 40);
+    assert!(is_answered("kept") && !is_answered("gone"));
 }
 
 #[test]

@@ -389,6 +389,10 @@ impl Check<'_> {
             if https.client_auth.as_deref().is_some_and(|mode| !modes.contains(&mode)) {
                 self.say(&["service", "https"], "client-auth is none, request or require-and-verify");
             }
+            let asks_none = https.client_auth.as_deref().is_none_or(|mode| mode == "none");
+            if https.client_crl_file.is_some() && (asks_none || https.client_ca_file.is_none()) {
+                self.say(&["service", "https"], "client-crl-file needs client-ca-file and client-auth");
+            }
         }
         let writer = settings.logger.as_ref().and_then(|logger| logger.file_writer.as_ref());
         if writer.is_some_and(|writer| writer.filename.trim().is_empty()) {

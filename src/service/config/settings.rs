@@ -141,6 +141,9 @@ pub struct HttpsSettings {
     pub min_version: Option<String>,
     /// The authorities whose certificates clients may show, PEM.
     pub client_ca_file: Option<String>,
+    /// What those authorities have taken back: lists of revoked certificates, PEM. Each authority of a client's chain needs one
+    /// that is not past its time. Read again when it changes.
+    pub client_crl_file: Option<String>,
     /// `none`, `request` or `require-and-verify`.
     pub client_auth: Option<String>,
     /// Do not listen by TLS.

@@ -1,6 +1,10 @@
 //! Listening: connections in clear and by TLS, with limits of time and number, and an end that lets answers under way finish.
 
-use super::{auth::Certified, limit::Peer, tls::Tls};
+use super::{
+    auth::Certified,
+    limit::Peer,
+    tls::{self, Tls},
+};
 use crate::service::{Service, ServiceError, config::Config, console::Encrypted};
 use axum::{Router, body::Body, extract::Request, response::Response};
 use hyper::body::Incoming;
@@ -205,6 +209,9 @@ async fn listen(
                         Ok(Ok(stream)) => {
                             let secured = Secured { by_tls: true, name: certified(stream.get_ref().1) };
                             speak(stream, peer, secured, &router, patience, watcher).await;
+                        }
+                        Ok(Err(error)) if tls::is_of_certificate(&error) => {
+                            tracing::warn!(%peer, "this client's certificate is refused: {error}");
                         }
                         Ok(Err(error)) => tracing::debug!(%peer, "no TLS: {error}"),
                         Err(_) => tracing::debug!(%peer, "no TLS in time"),

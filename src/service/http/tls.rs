@@ -9,11 +9,12 @@ use crate::{
 };
 use rustls::{
     RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, pem::PemObject as _},
+    pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject as _},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
     version::{TLS12, TLS13},
 };
 use std::{
+    io,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
@@ -60,7 +61,7 @@ impl Tls {
 }
 
 fn stamps(settings: &HttpsSettings) -> Stamps {
-    [&settings.cert_file, &settings.key_file, &settings.client_ca_file]
+    [&settings.cert_file, &settings.key_file, &settings.client_ca_file, &settings.client_crl_file]
         .into_iter()
         .map(|path| std::fs::metadata(path.as_ref()?).ok()?.modified().ok())
         .collect()
@@ -100,6 +101,19 @@ fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, ServiceError
     if chain.is_empty() { Err(wrong(path, "there is no certificate in it")) } else { Ok(chain) }
 }
 
+/// Whether a handshake failed by what the client showed.
+pub(super) fn is_of_certificate(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// Lists of revoked certificates, at least one.
+fn revoked(path: &str) -> Result<Vec<CertificateRevocationListDer<'static>>, ServiceError> {
+    let read = CertificateRevocationListDer::pem_file_iter(path).map_err(|error| wrong(path, error))?;
+    let lists: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| wrong(path, error))?;
+    if lists.is_empty() { Err(wrong(path, "there is no list of revoked certificates in it")) } else { Ok(lists) }
+}
+
 fn verifier(
     settings: &HttpsSettings,
     provider: &Arc<rustls::crypto::CryptoProvider>,
@@ -116,5 +130,9 @@ fn verifier(
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     let builder = if mode == "request" { builder.allow_unauthenticated() } else { builder };
+    let (builder, path) = match settings.client_crl_file.as_deref() {
+        None => (builder, path),
+        Some(path) => (builder.with_crls(revoked(path)?).enforce_revocation_expiration(), path),
+    };
     builder.build().map(Some).map_err(|error| wrong(path, error))
 }

@@ -1,0 +1,106 @@
+//! Which snapshots count.
+
+use super::Repository;
+use crate::{
+    repo::{RepoError, Snapshot, SnapshotId, catalog::Revision},
+    report::{Warning, WarningKind},
+};
+use rayon::prelude::*;
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
+
+/// So many snapshots are looked up one by one, and more in one go.
+const FEW: usize = 64;
+
+/// The snapshots that count, and what was met while finding them.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Every snapshot's newest revision that counts, ordered by (end, id).
+    pub snapshots: Vec<Snapshot>,
+    /// Those above whose revision a squash that has not committed has written the next, each with the squash's lease.
+    pub pending: Vec<(SnapshotId, SnapshotId)>,
+    /// Revisions that could not be opened.
+    pub warnings: Vec<Warning>,
+}
+
+impl Repository {
+    /// The snapshots of [`Self::listing`].
+    pub fn snapshots(&self) -> Result<Vec<Snapshot>, RepoError> {
+        Ok(self.listing()?.snapshots)
+    }
+
+    /// Every snapshot that counts, as of the last refresh. Tombstones and voids are left out; one that cannot be opened is a
+    /// warning.
+    pub fn listing(&self) -> Result<Listing, RepoError> {
+        let revisions = self.inner.catalog.revisions()?;
+        let commits: HashMap<SnapshotId, &Revision> =
+            revisions.iter().filter(|it| it.revision == 0).map(|it| (it.snapshot, it)).collect();
+        let squashed = |lease: &SnapshotId| self.inner.squash_state(commits.get(lease).copied());
+        let groups: Vec<&[Revision]> = revisions.chunk_by(|a, b| a.snapshot == b.snapshot).collect();
+        // Opening them is what takes time where there are many.
+        let standings = groups.par_iter().map(|group| {
+            let highest_first: Vec<&Revision> = group.iter().collect();
+            Ok((group[0].snapshot, self.inner.standing(&highest_first, &squashed)?))
+        });
+        let mut listing = Listing::default();
+        for (id, standing) in standings.collect::<Result<Vec<_>, RepoError>>()? {
+            listing.snapshots.extend(standing.manifest.map(Snapshot::standing));
+            listing.pending.extend(standing.pending.map(|lease| (id, lease)));
+            let problems = standing.problems.into_iter();
+            listing
+                .warnings
+                .extend(problems.map(|words| Warning::new(WarningKind::ObjectUnreadable, id.to_string(), words)));
+        }
+        listing.snapshots.sort_by_key(|snapshot| (snapshot.content.end, snapshot.id));
+        Ok(listing)
+    }
+
+    /// What [`Self::listing`] follows from, as of the last refresh, in a hash: where that is the same, so is the listing.
+    pub fn listing_hash(&self) -> Result<[u8; 32], RepoError> {
+        Ok(*self.inner.revisions_known()?.as_bytes())
+    }
+
+    /// One snapshot as it counts, as of the last refresh.
+    pub fn snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, RepoError> {
+        let revisions = self.inner.catalog.revisions_of(id)?;
+        let highest_first: Vec<&Revision> = revisions.iter().collect();
+        let squashed = |lease: &SnapshotId| {
+            let of_lease = self.inner.catalog.revisions_of(lease)?;
+            self.inner.squash_state(of_lease.iter().find(|it| it.revision == 0))
+        };
+        Ok(self.inner.standing(&highest_first, &squashed)?.manifest.map(Snapshot::standing))
+    }
+
+    /// The names under which revisions lie, whether or not one of them counts, as of the last refresh.
+    pub fn snapshot_names(&self) -> Result<HashSet<SnapshotId>, RepoError> {
+        Ok(self.inner.catalog.revision_kinds()?.into_iter().map(|(id, _, _)| id).collect())
+    }
+
+    /// The newest revisions that count of these snapshots, as of the last refresh; one that has been forgotten since is
+    /// left as it is. Cheap as long as nobody has revised one.
+    pub fn newest_of<'a>(&self, chosen: &'a [Snapshot]) -> Result<Cow<'a, [Snapshot]>, RepoError> {
+        let mut highest: HashMap<SnapshotId, u64> = HashMap::new();
+        if chosen.len() <= FEW {
+            for it in chosen {
+                highest.extend(self.inner.catalog.highest_revision(&it.id)?.map(|revision| (it.id, revision)));
+            }
+        } else {
+            for (id, revision, _) in self.inner.catalog.revision_kinds()? {
+                // Highest first.
+                highest.entry(id).or_insert(revision);
+            }
+        }
+        if chosen.iter().all(|it| highest.get(&it.id).is_none_or(|highest| *highest <= it.revision)) {
+            return Ok(Cow::Borrowed(chosen));
+        }
+        let mut now: HashMap<SnapshotId, Snapshot> = self.snapshots()?.into_iter().map(|it| (it.id, it)).collect();
+        let newest = |it: &Snapshot| {
+            let newest = now.remove(&it.id).unwrap_or_else(|| it.clone());
+            // One that is seen at a moment before its end goes on being seen so.
+            newest.seen_at(it.content.end).unwrap_or(newest)
+        };
+        Ok(chosen.iter().map(newest).collect())
+    }
+}

@@ -150,7 +150,11 @@ impl Bench {
         Ok(match phase {
             0..3 => Some(tool.backup(&self.dir, Data::Database(data), phase + 1)?),
             3 => Some(tool.list(&self.dir)?),
-            4 => tool.restore_one(&self.dir, "records", 4711)?,
+            4 => {
+                let middle = "SELECT id FROM records LIMIT 1 OFFSET ?1";
+                let id = Connection::open(data)?.query_row(middle, [self.records / 2], |row| row.get(0))?;
+                tool.restore_one(&self.dir, "records", id)?
+            }
             5 => {
                 let (cost, out) = tool.restore(&self.dir, Data::Database(data), 3)?;
                 if state_digest(&Connection::open(&out)?)? != state_digest(&Connection::open(data)?)? {

@@ -51,8 +51,8 @@ fn copy_path(name: &str) -> String {
     format!("{COPIES}{}", slot::path(name))
 }
 
-/// Every slot, by name, each readable or not. Names that no slot can have are passed over.
-pub(super) fn read(storage: &Storage, id: &RepoId) -> Result<Vec<Found>, RepoError> {
+/// The names of all slots; those that no slot can have are passed over.
+fn named(storage: &Storage) -> Result<BTreeSet<String>, RepoError> {
     let mut names = BTreeSet::new();
     let folders = ["keys/".to_owned(), format!("{COPIES}keys/")].map(|folder| (storage.begin_list(&folder), folder));
     for (listing, folder) in folders {
@@ -60,6 +60,12 @@ pub(super) fn read(storage: &Storage, id: &RepoId) -> Result<Vec<Found>, RepoErr
         let fitting = listed.iter().filter(|it| fit(&it.name) == Fit::Object);
         names.extend(fitting.filter_map(|it| it.name.strip_prefix(&folder)).map(str::to_owned));
     }
+    Ok(names)
+}
+
+/// Every slot, by name, each readable or not.
+pub(super) fn read(storage: &Storage, id: &RepoId) -> Result<Vec<Found>, RepoError> {
+    let names = named(storage)?;
     let mut found = Vec::new();
     let paths = names.iter().flat_map(|name| [slot::path(name), copy_path(name)]);
     let mut reading = lines::read_each(storage, paths.collect());
@@ -199,7 +205,7 @@ pub struct Unsound {
 /// What of that which is kept twice is missing or damaged.
 pub fn unsound(storage: &Storage, keyring: &Keyring) -> Result<Vec<Unsound>, RepoError> {
     let mut pairs = vec![(CONFIG.to_owned(), format!("{COPIES}{CONFIG}"))];
-    pairs.extend(read(storage, &keyring.repo_id)?.iter().map(|it| (slot::path(&it.name), copy_path(&it.name))));
+    pairs.extend(named(storage)?.iter().map(|name| (slot::path(name), copy_path(name))));
     let paths = pairs.iter().flat_map(|(first, copy)| [first.clone(), copy.clone()]);
     let mut reading = lines::read_each(storage, paths.collect());
     let mut sound = |path: &str| {

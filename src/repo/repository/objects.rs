@@ -256,10 +256,14 @@ impl Checker<'_, '_> {
 
     /// Leases, marks, checkpoints, damage notes, promises, collective tombstones, reports of drills, claims, audit.
     fn small(&mut self) -> Result<(), RepoError> {
+        let mut listed = Vec::new();
         for folder in &FOLDERS[4..] {
-            let listed = self.listed(folder)?.into_iter();
-            let listed = listed.map(|object| (object.clone(), object.name, object.bytes));
-            for (object, begun) in object::read_each(&self.inner.storage, listed) {
+            listed.extend(self.listed(folder)?.into_iter().map(|object| (*folder, object)));
+        }
+        let listed = listed.into_iter().map(|(folder, object)| ((folder, object.clone()), object.name, object.bytes));
+        let mut read = object::read_each(&self.inner.storage, listed).peekable();
+        for folder in &FOLDERS[4..] {
+            while let Some(((_, object), begun)) = read.next_if(|((of, _), _)| of == folder) {
                 self.chains.is_there(&object.name);
                 let Some(bytes) = self.take(&object.name, begun)? else { continue };
                 if let Err(error) = self.small_one(&object, &bytes) {
@@ -349,8 +353,10 @@ impl Checker<'_, '_> {
         for (name, bytes) in impossible {
             self.problem(pack::path(&name), format!("no pack is {bytes} bytes long"));
         }
-        // What was stored and indexed meanwhile may be listed, and is in the catalog now.
-        self.inner.refresh_index(&mut Vec::new())?;
+        if !unknown.is_empty() {
+            // What was stored and indexed meanwhile may be listed, and is in the catalog now.
+            self.inner.refresh_index(&mut Vec::new())?;
+        }
         let mut orphans: BTreeMap<SnapshotId, Vec<String>> = BTreeMap::new();
         let mut undescribed = Vec::new();
         for (name, object) in unknown {

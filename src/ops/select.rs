@@ -3,12 +3,14 @@
 
 mod ahead;
 mod narrow;
+mod newest;
 pub mod scope;
 mod spec;
 mod whole;
 
 pub use ahead::{ahead_warning, is_ahead};
-pub use narrow::{Narrow, one_source, sources};
+pub use narrow::{Narrow, Within, one_source, sources};
+pub use newest::newest_of_each;
 pub use spec::{SnapshotSpec, parse_time};
 
 pub(in crate::ops) use ahead::{newest, newest_first};

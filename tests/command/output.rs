@@ -50,6 +50,46 @@ fn snapshots_have_the_promised_shape() {
 }
 
 #[test]
+fn the_newest_of_each_source_and_scope_are_those_of_the_whole_list() {
+    let world = World::new();
+    many_rows(&world, "a.db", 5);
+    many_rows(&world, "b.db", 5);
+    world.sql("a.db", "CREATE TABLE u (id INTEGER PRIMARY KEY); INSERT INTO u VALUES (1);");
+    for round in 0..3 {
+        world.backup(&["sqlite:a.db", "--tag", &format!("round={round}")]);
+        world.backup(&["sqlite:b.db"]);
+        world.backup(&["sqlite:a.db?table=u"]);
+    }
+    let all = world.snapshots();
+    let newest = |count: usize, is_meant: &dyn Fn(&Json) -> bool| {
+        let (mut left, mut ids) = (std::collections::HashMap::new(), Vec::new());
+        for it in all.iter().rev().filter(|it| is_meant(it)) {
+            let seen: &mut usize = left.entry(format!("{}{}", it["source"], it["scope"])).or_default();
+            *seen += 1;
+            ids.extend((*seen <= count).then(|| it["id"].clone()));
+        }
+        ids.reverse();
+        ids
+    };
+    let listed = |args: &[&str]| -> Vec<Json> {
+        let all = world.json(&[&["snapshots"], args].concat());
+        all.as_array().unwrap().iter().map(|it| it["id"].clone()).collect()
+    };
+    assert_eq!(newest(1, &|_| true).len(), 3);
+    assert_eq!(listed(&["--latest", "1"]), newest(1, &|_| true));
+    assert_eq!(listed(&["--latest", "2"]), newest(2, &|_| true));
+    assert_eq!(listed(&["--latest", "9"]), newest(9, &|_| true));
+    let end = all[4]["end"].as_i64().unwrap();
+    let by_then = |it: &Json| it["end"].as_i64().unwrap() <= end;
+    assert_eq!(listed(&["--latest", "1", "--to", &end.to_string()]), newest(1, &by_then));
+    assert_eq!(listed(&["--to", &end.to_string()]), newest(9, &by_then));
+    let tagged = |it: &Json| it["tags"] == json!(["round=1"]);
+    assert_eq!(listed(&["--latest", "1", "--tag", "round=1"]), newest(1, &tagged));
+    assert_eq!(listed(&["--tag", "round=1"]), newest(9, &tagged));
+    assert!(listed(&["--tag", "round=7"]).is_empty());
+}
+
+#[test]
 fn results_go_to_standard_output_and_events_to_standard_error() {
     let world = World::new();
     many_rows(&world, "a.db", 2_000);

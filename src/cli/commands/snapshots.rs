@@ -11,7 +11,7 @@ use crate::{
     ops::{
         Progress as _,
         list::{SnapshotRow, row},
-        select::{ahead_warning, is_ahead, keep_newest, parse_time},
+        select::{Within, ahead_warning, is_ahead, keep_newest, newest_of_each, parse_time},
     },
 };
 use clap::{Args, ValueEnum};
@@ -52,8 +52,12 @@ pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Status, Fai
     let time = |text: &Option<String>| text.as_deref().map(|text| parse_time(text, now)).transpose();
     let (from, to) = (time(&args.from)?, time(&args.to)?);
     let repo = context.open()?;
-    let mut snapshots = args.narrow.narrow().apply(&repo, &context.reporter)?;
-    snapshots.retain(|s| from.is_none_or(|from| s.content.end >= from) && to.is_none_or(|to| s.content.end <= to));
+    let (narrow, within) = (args.narrow.narrow(), Within { from, to });
+    let mut snapshots = match args.latest {
+        // Whether everything of one is there is told of all at once.
+        Some(count) if !narrow.whole => newest_of_each(&repo, &narrow, within, count, now)?,
+        _ => narrow.apply_within(&repo, within, &context.reporter)?,
+    };
     if let Some(count) = args.latest {
         keep_newest(&mut snapshots, count, now);
     }

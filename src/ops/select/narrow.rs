@@ -3,10 +3,26 @@
 use super::{scope, whole::Wholeness};
 use crate::{
     ops::{OpsError, Progress},
-    repo::{Repository, Snapshot, manifest::SourceId},
+    record::Timestamp,
+    repo::{By, Head, Repository, Snapshot, manifest::SourceId},
     report::{ErrorKind, Remedy},
 };
 use std::collections::BTreeMap;
+
+/// A range of time in which snapshots end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Within {
+    /// At or after this.
+    pub from: Option<Timestamp>,
+    /// At or before this.
+    pub to: Option<Timestamp>,
+}
+
+impl Within {
+    fn holds(self, end: Timestamp) -> bool {
+        self.from.is_none_or(|from| end >= from) && self.to.is_none_or(|to| end <= to)
+    }
+}
 
 /// Narrows snapshots to a source, hosts, tags.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,7 +55,28 @@ impl Narrow {
 
     /// The snapshots that are meant, oldest first.
     pub fn apply(&self, repo: &Repository, progress: &dyn Progress) -> Result<Vec<Snapshot>, OpsError> {
-        let mut meant: Vec<Snapshot> = repo.snapshots()?.into_iter().filter(|snapshot| self.admits(snapshot)).collect();
+        self.apply_within(repo, Within::default(), progress)
+    }
+
+    /// In brief, those that end within a range and may be meant, oldest first: what is told by them needs not be opened.
+    pub(super) fn heads(&self, repo: &Repository, within: Within) -> Result<Vec<Head>, OpsError> {
+        let by = self.tags.first().map_or(By::All, |tag| By::Tag(tag));
+        let mut heads = repo.heads(by, None)?;
+        heads.retain(|head| within.holds(head.end));
+        Ok(heads)
+    }
+
+    /// The snapshots that are meant and end within a range, oldest first.
+    pub fn apply_within(
+        &self,
+        repo: &Repository,
+        within: Within,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Snapshot>, OpsError> {
+        let few = !self.tags.is_empty() || within != Within::default();
+        let looked_at = if few { repo.open_heads(&self.heads(repo, within)?)? } else { repo.snapshots()? };
+        let is_meant = |it: &Snapshot| within.holds(it.content.end) && self.admits(it);
+        let mut meant: Vec<Snapshot> = looked_at.into_iter().filter(is_meant).collect();
         if self.whole {
             let mut wholeness = Wholeness::of(repo)?;
             let whole = meant.iter().map(|snapshot| wholeness.is_whole(snapshot, progress));

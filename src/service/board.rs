@@ -31,8 +31,8 @@ pub struct Entry {
     pub lane: Lane,
     /// The cluster that it loads, and how many may do so at once.
     pub cluster: Option<(String, usize)>,
-    /// Where a restore goes: one at a time.
-    pub target: Option<String>,
+    /// Where a restore goes: one at a time, also where one place of several is the same.
+    pub targets: Vec<String>,
     /// It does not begin before.
     pub not_before: Timestamp,
     /// It only begins at these times of the day.
@@ -152,8 +152,8 @@ impl Board {
 
     /// Whether a restore into this target waits or is at work.
     #[must_use]
-    pub fn restores_into(&self, target: &str) -> Option<i64> {
-        let into = |entry: &&Entry| entry.target.as_deref() == Some(target);
+    pub fn restores_into(&self, targets: &[String]) -> Option<i64> {
+        let into = |entry: &&Entry| entry.targets.iter().any(|target| targets.contains(target));
         self.running.iter().chain(&self.waiting).find(into).map(|entry| entry.id)
     }
 
@@ -178,7 +178,7 @@ fn conflict(entry: &Entry, other: &Entry) -> bool {
     if (reads_and_drops(entry, other) || reads_and_drops(other, entry)) && entry.routine == other.routine {
         return true;
     }
-    entry.target.is_some() && entry.target == other.target
+    entry.targets.iter().any(|target| other.targets.contains(target))
 }
 
 #[cfg(test)]
@@ -193,7 +193,7 @@ mod tests {
             routine: Some(routine.to_owned()),
             lane,
             cluster: None,
-            target: None,
+            targets: Vec::new(),
             not_before: NOW,
             window: None,
             concurrent: false,
@@ -270,9 +270,13 @@ mod tests {
     #[test]
     fn two_restores_into_one_target_follow_each_other() {
         let mut board = Board::new(3);
-        let into = |id| Entry { routine: None, target: Some("t".to_owned()), ..entry(id, "", Lane::Restore) };
+        let into = |id| Entry {
+            routine: None,
+            targets: vec![format!("t{id}"), "t".to_owned()],
+            ..entry(id, "", Lane::Restore)
+        };
         board.push(into(1));
-        assert_eq!(board.restores_into("t"), Some(1));
+        assert_eq!(board.restores_into(&["t".to_owned()]), Some(1));
         board.push(into(2));
         assert_eq!(ready(&mut board), [1]);
     }

@@ -6,13 +6,15 @@ use super::{
     config::{Config, Overlap, check::zone_of},
     cron, folders,
     job::{Ending, Job, JobState, NewJob, Work},
+    keys::Caller,
+    reach::places,
     restore::RestorePlan,
     run::ended,
     state::{JobFilter, State, StateError},
     timetable::{Due, Slot, Timetable},
     window::Window,
 };
-use crate::{ops::job::JobWatch, record::Timestamp};
+use crate::{connector::url::without_password, ops::job::JobWatch, record::Timestamp};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
@@ -308,12 +310,13 @@ impl Service {
         }
         let config = self.config();
         let mut entry = entry(&config, 0, &new.work, begin);
+        entry.targets = plan.as_ref().map(|plan| places(&config, &plan.target)).unwrap_or_default();
         let mut desk = self.desk();
-        if let Some(plan) = &plan {
-            if let Some(other) = desk.board.restores_into(&plan.target) {
-                return Err(ServiceError::Conflict(format!("job {other} restores into {} already", plan.target)));
-            }
-            entry.target = Some(plan.target.clone());
+        if let Some(plan) = &plan
+            && let Some(other) = desk.board.restores_into(&entry.targets)
+        {
+            let target = without_password(&plan.target);
+            return Err(ServiceError::Conflict(format!("job {other} restores into {target} already")));
         }
         match desk.board.judge(&entry, skip) {
             Verdict::Waits => {}
@@ -386,12 +389,18 @@ impl Service {
         Ok(self.state.job(id)?)
     }
 
-    /// The newest hundred jobs.
+    /// The newest hundred jobs that a caller may see.
     ///
     /// # Errors
     /// [`ServiceError::State`].
-    pub(super) fn jobs(&self, routine: Option<String>, before: Option<i64>) -> Result<Vec<Job>, ServiceError> {
-        Ok(self.state.jobs(&JobFilter { routine, before, limit: 100, ..JobFilter::default() })?)
+    pub(super) fn jobs(
+        &self,
+        caller: &Caller,
+        routine: Option<String>,
+        before: Option<i64>,
+    ) -> Result<Vec<Job>, ServiceError> {
+        let filter = JobFilter { routine, before, limit: 100, ..JobFilter::default() };
+        Ok(self.state.jobs(&filter.of(caller))?)
     }
 
     /// Lets a new configuration count for schedules.
@@ -432,7 +441,7 @@ fn entry(config: &Config, id: i64, work: &Work, begin: Timestamp) -> Entry {
         routine: work.routine().map(str::to_owned),
         lane,
         cluster,
-        target: None,
+        targets: Vec::new(),
         not_before: begin,
         window,
         drops_files: matches!(work, Work::Retention { .. })

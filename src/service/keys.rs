@@ -164,6 +164,12 @@ impl Caller {
             && key.tenant.as_deref().is_none_or(|own| tenant == Some(own))
     }
 
+    /// What it is bound to: routines, none of them where it may all; and a tenant.
+    #[must_use]
+    pub fn bounds(&self) -> (&[String], Option<&str>) {
+        self.key.as_ref().map_or((&[], None), |key| (key.routines.as_slice(), key.tenant.as_deref()))
+    }
+
     /// Whether it may have to do with all routines.
     #[must_use]
     pub fn may_all_routines(&self) -> bool {

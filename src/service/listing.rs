@@ -7,10 +7,13 @@ use super::{
     details::{BackupDetails, NEVER, storage_of},
     folders,
     places::Where,
-    tags::{routine_tag, type_tag},
+    tags::{routine_tag, run_of, type_tag},
 };
 use crate::{
-    ops::OpsError,
+    ops::{
+        Narrow, OpsError,
+        select::{Within, newest_of_each},
+    },
     record::Timestamp,
     repo::{
         By, Repository, Snapshot, SnapshotId,
@@ -20,6 +23,9 @@ use crate::{
 };
 use serde_json::Value as Json;
 use std::collections::HashSet;
+
+/// Snapshots that are open at once.
+const OPENED: usize = 64;
 
 /// The name of a backup in requests.
 fn key(routine: &str, full: bool, start: Timestamp, collection: &str) -> String {
@@ -77,6 +83,43 @@ pub(super) fn of_routine(repo: &Repository, routine: &str, full: Option<bool>) -
     began_within(repo, routine, full, &|_| true)
 }
 
+/// Those that began at a time.
+///
+/// # Errors
+/// As above.
+pub(super) fn begun_at(
+    repo: &Repository,
+    routine: &str,
+    full: Option<bool>,
+    start: Timestamp,
+) -> Result<Vec<Snapshot>, OpsError> {
+    began_within(repo, routine, full, &|it| it == start)
+}
+
+/// Those by which a routine is told as of a time, oldest first: of each part of its source the newest that had ended by then; and
+/// what began at that very time, with all of its run.
+///
+/// # Errors
+/// As above.
+pub(super) fn around(
+    repo: &Repository,
+    routine: &str,
+    time: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<Snapshot>, OpsError> {
+    let narrow = Narrow { tags: vec![routine_tag(routine)], ..Narrow::default() };
+    let mut found = newest_of_each(repo, &narrow, Within { from: None, to: Some(time) }, 1, now)?;
+    let begun = begun_at(repo, routine, None, time)?;
+    for run in begun.iter().filter_map(run_of) {
+        let own = repo.open_heads(&repo.heads(By::Tag(run), None)?)?;
+        found.extend(own.into_iter().filter(|it| narrow.admits(it)));
+    }
+    found.extend(begun);
+    found.sort_by_key(|snapshot| (snapshot.content.end, snapshot.id));
+    found.dedup_by_key(|snapshot| snapshot.id);
+    Ok(found)
+}
+
 /// [`of_routine`], of those that began at such times.
 fn began_within(
     repo: &Repository,
@@ -84,17 +127,34 @@ fn began_within(
     full: Option<bool>,
     is_meant: &dyn Fn(Timestamp) -> bool,
 ) -> Result<Vec<Snapshot>, OpsError> {
+    let mut found = Vec::new();
+    for_each_begun(repo, routine, full, is_meant, &mut |snapshot| found.push(snapshot))?;
+    Ok(found)
+}
+
+/// Takes the snapshots of a routine one after the other, oldest first, a few open at once.
+fn for_each_begun(
+    repo: &Repository,
+    routine: &str,
+    full: Option<bool>,
+    is_meant: &dyn Fn(Timestamp) -> bool,
+    take: &mut dyn FnMut(Snapshot),
+) -> Result<(), OpsError> {
     let own = routine_tag(routine);
     let mut heads = repo.heads(By::Tag(&own), None)?;
     heads.retain(|head| is_meant(head.start));
-    if let Some(full) = full {
+    // To open a few is less than to go through all of a type.
+    if let Some(full) = full.filter(|_| heads.len() > OPENED) {
         let of_type: HashSet<SnapshotId> =
             repo.heads(By::Tag(type_tag(full)), None)?.into_iter().map(|head| head.id).collect();
         heads.retain(|head| of_type.contains(&head.id));
     }
     let tagged = |snapshot: &Snapshot, tag: &str| snapshot.tags.iter().any(|other| other == tag);
     let is_its = |it: &Snapshot| tagged(it, &own) && full.is_none_or(|full| tagged(it, type_tag(full)));
-    Ok(repo.open_heads(&heads)?.into_iter().filter(is_its).collect())
+    for part in heads.chunks(OPENED) {
+        repo.open_heads(part)?.into_iter().filter(is_its).for_each(&mut *take);
+    }
+    Ok(())
 }
 
 impl Service {
@@ -128,13 +188,12 @@ impl Service {
         let Some(repo) = self.repository_of(&config, routine)? else { return Ok(Vec::new()) };
         let storage = storage_of(&config, routine);
         let in_range = |start: Timestamp| from.is_none_or(|from| start >= from) && to.is_none_or(|to| start <= to);
-        let snapshots = began_within(&repo, routine_name, Some(full), &in_range)?;
-        let encryption = encryption(&repo);
-        let details = snapshots.iter().flat_map(|snapshot| {
-            let one = |collection| details(routine_name, full, snapshot, collection, &storage, encryption);
-            snapshot.collections.iter().map(one).collect::<Vec<_>>()
-        });
-        Ok(details.collect())
+        let (encryption, mut listed) = (encryption(&repo), Vec::new());
+        for_each_begun(&repo, routine_name, Some(full), &in_range, &mut |snapshot| {
+            let one = |collection| details(routine_name, full, &snapshot, collection, &storage, encryption);
+            listed.extend(snapshot.collections.iter().map(one));
+        })?;
+        Ok(listed)
     }
 }
 

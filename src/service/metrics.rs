@@ -5,6 +5,7 @@ use super::{
     Service, ServiceError,
     config::Config,
     job::Work,
+    keys::Caller,
     places::StreamEnd,
     standing::{RunningJob, all_running},
     state::{BUCKETS, Tally},
@@ -34,20 +35,29 @@ struct Facts {
     now: Timestamp,
 }
 
-/// The text that is scraped.
+/// The text that is scraped, of what a caller may see.
 ///
 /// # Errors
 /// [`ServiceError::State`].
-pub(super) fn text(service: &Service) -> Result<String, ServiceError> {
+pub(super) fn text(service: &Service, caller: &Caller) -> Result<String, ServiceError> {
     let config: &Config = &service.config();
-    let facts = Facts {
+    // Of others' routines a key that is bound tells nothing, neither by name nor in a sum.
+    let is_own = |routine: &str| {
+        let tenant = config.routines.get(routine).and_then(|routine| routine.tenant.as_deref());
+        caller.may_routine(routine, tenant)
+    };
+    let all = caller.may_all_routines();
+    let is_work_of_own = |work: &Work| work.routine().map_or(all, is_own);
+    let mut facts = Facts {
         tallies: service.state.tallies()?,
         running: all_running(service),
-        routines: config.routines.keys().cloned().collect(),
-        streams: service.places.streams(),
+        routines: config.routines.keys().filter(|name| is_own(name)).cloned().collect(),
+        streams: if all { service.places.streams() } else { Vec::new() },
         began: service.began,
         now: service.now(),
     };
+    facts.tallies.retain(|tally| all || is_own(&tally.routine));
+    facts.running.retain(|(work, _)| is_work_of_own(work));
     let mut registry = Registry::default();
     registry.register_collector(Box::new(facts));
     let mut text = String::new();

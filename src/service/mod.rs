@@ -28,6 +28,7 @@ mod notify;
 mod perform;
 mod places;
 mod proof;
+mod reach;
 mod recovery;
 mod restore;
 mod retrieve;
@@ -118,12 +119,12 @@ impl ServiceError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Config(ConfigError::Io { .. }) | Self::Listen { .. } => ErrorKind::Io,
+            Self::Config(ConfigError::Changed { .. }) | Self::Conflict(_) => ErrorKind::Contended,
             Self::Config(_) | Self::Open(_) | Self::Invalid(_) | Self::Forbidden(_) => ErrorKind::InvalidInput,
             Self::State(StateError::InUse { .. }) => ErrorKind::Locked,
             Self::State(_) => ErrorKind::Io,
             Self::Ops(error) => error.kind(),
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::Conflict(_) => ErrorKind::Contended,
             Self::Stopping => ErrorKind::Interrupted,
         }
     }
@@ -152,6 +153,8 @@ pub struct Service {
     config: RwLock<Arc<Config>>,
     /// Changes of the configuration follow each other.
     changing: Mutex<()>,
+    /// So do backups that are asked for under a name of their own.
+    creating: Mutex<()>,
     state: State,
     /// Where scratch folders are made, if the configuration does not say it.
     scratch: PathBuf,
@@ -168,13 +171,21 @@ pub struct Service {
     began: Timestamp,
 }
 
+/// Reads and checks a configuration for these connectors.
+///
+/// # Errors
+/// [`ConfigError`] with everything that is wrong.
+pub fn load(file: &ConfigFile, registry: &Registry) -> Result<Config, ConfigError> {
+    file.load_with(&|config| sources::unknown(registry, config))
+}
+
 impl Service {
     /// Reads the configuration, takes up what a former service left, and begins to run what is due.
     ///
     /// # Errors
     /// [`ServiceError`] with everything that is wrong with the configuration.
     pub fn start(options: ServiceOptions) -> Result<Arc<Self>, ServiceError> {
-        let config = options.file.load()?;
+        let config = load(&options.file, &options.registry)?;
         let state = State::open(&options.state)?;
         let now = options.clock.now();
         let desk = Desk::new(&config, &state, now)?;
@@ -184,6 +195,7 @@ impl Service {
             file: options.file,
             config: RwLock::new(Arc::new(config)),
             changing: Mutex::default(),
+            creating: Mutex::default(),
             state,
             scratch: options.state.join("drills"),
             places,
@@ -241,12 +253,13 @@ impl Service {
     /// As of [`Self::start`]: then the former one counts.
     pub fn reload(&self) -> Result<(), ServiceError> {
         let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let config = self.file.load()?;
+        let config = load(&self.file, &self.registry)?;
         self.let_count(config)
     }
 
     fn check(&self, config: &Config) -> Result<(), ServiceError> {
-        let findings = config.findings();
+        let mut findings = config.findings();
+        findings.extend(sources::unknown(&self.registry, config));
         if findings.is_empty() {
             return Ok(());
         }

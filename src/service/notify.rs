@@ -9,10 +9,7 @@ use super::{
     places::Where,
     tags::routine_tag,
 };
-use crate::{
-    ops::{Narrow, OpsError, Silent},
-    record::Timestamp,
-};
+use crate::{ops::OpsError, record::Timestamp, repo::By};
 use serde_json::{Value as Json, json};
 use std::{
     collections::HashMap,
@@ -154,8 +151,7 @@ impl Service {
         }
         let repo = self.places.open(&config, &Where::of_routine(&config, routine)?, false)?;
         repo.refresh()?;
-        let narrow = Narrow { tags: vec![routine_tag(name)], ..Narrow::default() };
-        Ok(narrow.apply(&repo, &Silent)?.iter().map(|snapshot| snapshot.content.end).max())
+        Ok(repo.heads(By::Tag(&routine_tag(name)), None)?.last().map(|head| head.end))
     }
 }
 

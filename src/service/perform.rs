@@ -10,7 +10,7 @@ use super::{
     proof,
     restore::{self, RestorePlan},
     sources::{Reading, readings},
-    tags::{routine_tag, type_tag},
+    tags::{is_same_run, routine_tag, run_tag, type_tag},
 };
 use crate::{
     ops::{
@@ -18,6 +18,7 @@ use crate::{
         backup::{Ask, BackupOptions, BackupOutcome, backup, backup_chain},
         forget::{self, time_zone},
         prune::PruneOptions,
+        select::{Within, newest_of_each},
         verify::{ReadData, VerifyOptions, verify},
     },
     repo::Repository,
@@ -77,9 +78,13 @@ fn back_up(
         return Ok(Done { skipped: Some(words), ..Done::default() });
     }
     run_hooks_before(config, routine, job, progress)?;
-    let more = more_tags(&job.work);
+    let mut more = more_tags(&job.work);
     let mut outcomes = Vec::new();
-    for reading in readings(config, routine, &policy).map_err(wrong)? {
+    let readings = readings(config, routine, &policy).map_err(wrong)?;
+    if readings.len() > 1 {
+        more.push(run_tag(service.now(), job.id));
+    }
+    for reading in readings {
         if progress.cancelled() {
             return Err(OpsError::Interrupted);
         }
@@ -212,7 +217,7 @@ fn keep(
     })
 }
 
-/// Verifies the newest backup of a routine.
+/// Verifies the newest backup of a routine: of a run that left several snapshots, each.
 fn check(
     service: &Service,
     config: &Config,
@@ -224,15 +229,17 @@ fn check(
     let repo = service.places.open(config, &Where::of_routine(config, routine)?, false)?;
     repo.refresh()?;
     let narrow = Narrow { tags: vec![routine_tag(name)], ..Narrow::default() };
-    let newest = narrow.apply(&repo, progress)?.pop();
-    let newest =
-        newest.ok_or_else(|| OpsError::refused(ErrorKind::NoSnapshot, format!("routine {name} has no backup")))?;
+    let mut newest = newest_of_each(&repo, &narrow, Within::default(), 1, service.now())?;
+    let Some(last) = newest.last().cloned() else {
+        return Err(OpsError::refused(ErrorKind::NoSnapshot, format!("routine {name} has no backup")));
+    };
+    newest.retain(|it| it.id == last.id || is_same_run(&last, it));
     let options = VerifyOptions {
         read_data: if how == "structure" { ReadData::None } else { ReadData::All },
         restore: how == "restore",
         ..VerifyOptions::default()
     };
-    let outcome = verify(&repo, std::slice::from_ref(&newest), &options, progress)?;
+    let outcome = verify(&repo, &newest, &options, progress)?;
     Ok(Done {
         complete: outcome.findings.is_empty(),
         problems: outcome

@@ -6,7 +6,7 @@ use super::{
     hooks,
     job::{Done, Job, JobState},
     places::Where,
-    restore::is_allowed,
+    reach::is_allowed,
     sources::resolved,
     state::JobFilter,
     tags::routine_tag,
@@ -17,9 +17,10 @@ use crate::{
         Narrow, OpsError, Progress,
         command::Bounded,
         drill::{Assertion, DrillOptions, DrillOutcome, DrillPlace, drill},
+        select::{Within, newest_of_each},
     },
     repo::{
-        RepoId, Repository, Snapshot,
+        RepoId, Repository,
         drills::{DrillName, Drills, Goals, KeptDrill},
     },
     report::ErrorKind,
@@ -50,7 +51,7 @@ pub(super) fn drill_newest(
     }
     repo.refresh()?.iter().for_each(|warning| progress.warning(warning));
     let narrow = Narrow { tags: vec![routine_tag(name)], ..Narrow::default() };
-    let newest = newest_of_each(narrow.apply(&repo, progress)?);
+    let newest = newest_of_each(&repo, &narrow, Within::default(), 1, service.now())?;
     if newest.is_empty() {
         return Err(OpsError::refused(ErrorKind::NoSnapshot, format!("routine {name} has no backup to drill")));
     }
@@ -74,13 +75,6 @@ fn prepare(config: &Config, job: &Job, settings: &DrillSettings, progress: &dyn 
     let hook = config.service.hooks.get(name).ok_or_else(|| wrong(format!("there is no hook `{name}`")))?;
     let facts = hooks::Facts { job, outcome: "", error: None };
     hooks::run(hook, &facts, &|| progress.cancelled()).map_err(OpsError::Failed)
-}
-
-/// The newest of each source and scope.
-fn newest_of_each(snapshots: Vec<Snapshot>) -> Vec<Snapshot> {
-    let mut seen = HashSet::new();
-    let what = |it: &Snapshot| (it.source().connector.clone(), it.source().name.clone(), it.content.scope.clone());
-    snapshots.into_iter().rev().filter(|snapshot| seen.insert(what(snapshot))).collect()
 }
 
 fn options(

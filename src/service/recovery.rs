@@ -8,12 +8,13 @@ use super::{
     job::{Job, JobState, NewJob, Work},
     keys::Caller,
     places::Where,
+    reach::places,
     restore::{RestorePlan, plan_into},
     sources::cluster_url,
     state::JobFilter,
 };
 use crate::{
-    connector::{Options, Role},
+    connector::{Options, Role, url::without_password},
     ops::{OpsError, Silent, forget},
     record::Timestamp,
     repo::{Repository, Snapshot, entropy},
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, PoisonError},
 };
 use utoipa::ToSchema;
 
@@ -131,6 +132,9 @@ const fn status_of(state: JobState) -> &'static str {
     }
 }
 
+/// How long after a request it is looked whether all of it was begun.
+const BEGUN_BY_MILLIS: i64 = 600_000;
+
 /// The worst comes first: what is not over, then what failed.
 const ORDER: [&str; 6] = ["running", "queued", "failed", "canceled", "incomplete", "completed"];
 
@@ -179,19 +183,14 @@ impl Service {
         if wanted.is_empty() {
             return Err(ServiceError::Invalid("there are no datasets: a dataset is a routine".to_owned()));
         }
-        let group = self.new_name()?;
-        if let Some(once) = once {
-            let owner = format!("{}/{once}", caller.name);
-            if let Some(before) = self.state.remember_once(&owner, &group, self.now())? {
-                return Ok(before);
-            }
-        }
         if let Some((name, _)) = wanted.iter().find(|(_, routine)| config.keeps_files(routine)) {
             let words =
                 format!("dataset `{name}` is kept as files (format: asb): its backups are listed below /v1/backups");
             return Err(ServiceError::Invalid(words));
         }
-        for (name, routine) in wanted {
+        let _alone = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
+        let (group, begun) = self.name_once(caller, request, once)?;
+        for (name, routine) in wanted.into_iter().filter(|(name, _)| !begun.contains(*name)) {
             let work = Work::Backup {
                 routine: name.clone(),
                 full: kind == "full",
@@ -203,6 +202,49 @@ impl Service {
             self.submit(&new, self.now(), false, None)?;
         }
         Ok(group)
+    }
+
+    /// The name of a backup that is asked for, and the datasets that it has begun already: all of them where the same was asked for
+    /// before, unless the service was killed over it.
+    fn name_once(
+        &self,
+        caller: &Caller,
+        request: &CreateBackup,
+        once: Option<&str>,
+    ) -> Result<(String, BTreeSet<String>), ServiceError> {
+        let (name, now) = (self.new_name()?, self.now());
+        let Some(once) = once else { return Ok((name, BTreeSet::new())) };
+        let asked = serde_json::to_vec(request).unwrap_or_default();
+        let digest = data_encoding::HEXLOWER.encode(&blake3::hash(&asked).as_bytes()[..16]);
+        let owner = format!("{}/{once}", caller.name);
+        let Some((before, at)) = self.state.remember_once(&owner, &format!("{name} {digest}"), now)? else {
+            return Ok((name, BTreeSet::new()));
+        };
+        let (name, of) = before.split_once(' ').unwrap_or((&before, &digest));
+        if of != digest {
+            let words = format!("Idempotency-Key `{once}` was given with another request before: it made `{name}`");
+            return Err(ServiceError::Conflict(words));
+        }
+        let filter = JobFilter {
+            verb: Some("backup"),
+            from: Some(at),
+            is_of_group: true,
+            limit: 10_000,
+            ..JobFilter::default()
+        };
+        let mut begun: BTreeSet<String> = BTreeSet::new();
+        for job in self.state.jobs(&filter)? {
+            if let Work::Backup { routine, group: Some(group), .. } = job.work
+                && group == name
+            {
+                begun.insert(routine);
+            }
+        }
+        // Later jobs may have been forgotten, and none is missing.
+        if now.as_millis() - at.as_millis() > BEGUN_BY_MILLIS {
+            begun.extend(self.config().routines.keys().cloned());
+        }
+        Ok((name.to_owned(), begun))
     }
 
     /// `backup_20240101_120000_abc123`.
@@ -221,12 +263,8 @@ impl Service {
         let config = self.config();
         let mut by_name: BTreeMap<String, Backup> = BTreeMap::new();
         // Before snapshots: what a job is said to have made is listed then.
-        let jobs = self.state.jobs(&JobFilter {
-            verb: Some("backup"),
-            is_of_group: true,
-            limit: 10_000,
-            ..JobFilter::default()
-        })?;
+        let jobs = JobFilter { verb: Some("backup"), is_of_group: true, limit: 10_000, ..JobFilter::default() };
+        let jobs = self.state.jobs(&jobs.of(caller))?;
         for (_, snapshots) in self.own_repositories(&config, caller)? {
             for own in &snapshots {
                 add_snapshot(&mut by_name, own);
@@ -351,8 +389,13 @@ impl Service {
         if let Some(unknown) = request.dataset_mapping.keys().find(|name| !names.contains(name)) {
             return Err(ServiceError::NotFound { what: "dataset in this backup", name: unknown.clone() });
         }
-        let mut plans: Vec<(String, String, RestorePlan)> = Vec::new();
+        // A run of a routine may have left several snapshots, of a namespace each.
+        let mut datasets: BTreeMap<(&String, &String), Vec<&Snapshot>> = BTreeMap::new();
         for (_, Own { place, routine, .. }, snapshot) in &snapshots {
+            datasets.entry((routine, place)).or_default().push(snapshot);
+        }
+        let mut plans: Vec<(String, String, RestorePlan)> = Vec::new();
+        for ((routine, place), snapshots) in datasets {
             let mapped = request.dataset_mapping.get(routine);
             if mapped.is_none() && !request.dataset_mapping.is_empty() && request.include.is_none() {
                 continue;
@@ -362,12 +405,17 @@ impl Service {
             let (url, options) = self.target_of(&config, into)?;
             let place = Self::place_named(&config, place)?;
             let verify = request.verify_integrity != Some(false);
-            let plan = plan_into(place, snapshot, url, options, request.overwrite_existing, verify);
+            let plan = plan_into(place, &snapshots, url, options, request.overwrite_existing, verify);
             plans.push((routine.clone(), target.clone(), plan));
         }
         let mut seen = BTreeSet::new();
-        if let Some((_, _, plan)) = plans.iter().find(|(_, _, plan)| !seen.insert(plan.target.clone())) {
-            return Err(ServiceError::Invalid(format!("two datasets would go into {}", plan.target)));
+        for (_, _, plan) in &plans {
+            let places = places(&config, &plan.target);
+            if places.iter().any(|place| seen.contains(place)) {
+                let target = without_password(&plan.target);
+                return Err(ServiceError::Invalid(format!("two datasets would go into {target}")));
+            }
+            seen.extend(places);
         }
         let mut started = Vec::new();
         for (routine, target, plan) in plans {

@@ -5,9 +5,11 @@ use super::{
     config::{Cluster, Config, Encryption, RetryPolicy, SecretAgent, Storage, hide, lean},
     folders::{self, Chain, FilesPlan, Folders},
     job::Done,
-    listing::{Key, of_routine},
+    listing::{Key, around, begun_at},
     places::Where,
+    reach::{check_agent, is_allowed, reachable},
     sources::{cluster_options, cluster_url},
+    tags::is_same_run,
 };
 use crate::{
     connector::{Options, Overwrite},
@@ -252,6 +254,7 @@ impl Service {
         full: bool,
     ) -> Result<(RestorePlan, String), ServiceError> {
         let config = self.config();
+        check_agent(&config, request.secret_agent.as_ref())?;
         let path = request.backup_data_path.trim_matches('/');
         let of_path = path.split('/').next().unwrap_or_default();
         if let Some(folders) = files(&config, request.source.as_ref(), request.source_name.as_ref(), of_path)? {
@@ -270,12 +273,11 @@ impl Service {
         let place = place(&config, request.source.as_ref(), request.source_name.as_ref(), key.routine)?;
         let repo = self.places.look(&config, &place)?;
         let none = || ServiceError::NotFound { what: "backup", name: request.backup_data_path.clone() };
-        let snapshots = of_routine(&repo, key.routine, Some(full))?;
-        let begun = snapshots.iter().filter(|snapshot| snapshot.content.start == key.start);
+        let begun = begun_at(&repo, key.routine, Some(full), key.start)?;
         let has = |snapshot: &&Snapshot| {
             key.collection.is_none_or(|name| snapshot.collections.iter().any(|collection| collection.name == name))
         };
-        let meant: Vec<&Snapshot> = begun.filter(has).collect();
+        let meant: Vec<&Snapshot> = begun.iter().filter(has).collect();
         if meant.is_empty() {
             return Err(none());
         }
@@ -294,6 +296,7 @@ impl Service {
         back: bool,
     ) -> Result<RestorePlan, ServiceError> {
         let config = self.config();
+        check_agent(&config, request.secret_agent.as_ref())?;
         if request.time < FIRST_MILLIS {
             return Err(invalid(format!("time {} is not in milliseconds since 1970", request.time)));
         }
@@ -314,7 +317,7 @@ impl Service {
         }
         let place = place(&config, request.source.as_ref(), request.source_name.as_ref(), &request.routine)?;
         let repo = self.places.look(&config, &place)?;
-        let snapshots = of_routine(&repo, &request.routine, None)?;
+        let snapshots = around(&repo, &request.routine, time, self.now())?;
         let meant = as_of(&snapshots, time);
         if meant.is_empty() {
             let name = format!("{} as of {time}", request.routine);
@@ -332,11 +335,15 @@ impl Service {
 }
 
 /// The newest snapshot of each part of the source that had ended by then. Who gives the very time that a backup began means
-/// that backup, as clients of the backup service do who take times from its lists.
+/// that backup, as clients of the backup service do who take times from its lists: and of a run that backed up several namespaces
+/// one after the other, all.
 pub(super) fn as_of(snapshots: &[Snapshot], time: Timestamp) -> Vec<&Snapshot> {
     let mut newest: Vec<&Snapshot> = Vec::new();
+    let begun = snapshots.iter().find(|snapshot| snapshot.content.start == time);
     for snapshot in snapshots {
-        let is_meant = snapshot.content.end <= time || snapshot.content.start == time;
+        let is_meant = snapshot.content.end <= time
+            || snapshot.content.start == time
+            || begun.is_some_and(|begun| is_same_run(begun, snapshot));
         if !is_meant {
             continue;
         }
@@ -503,19 +510,19 @@ fn plan(
     Ok(RestorePlan { from, target, target_options })
 }
 
-/// The whole of a snapshot into a target that is known.
+/// The whole of snapshots into a target that is known.
 pub(super) fn plan_into(
     place: Where,
-    snapshot: &Snapshot,
+    snapshots: &[&Snapshot],
     target: String,
     target_options: Options,
     replace: bool,
     check_first: bool,
 ) -> RestorePlan {
-    let names = snapshot.collections.iter().map(|collection| (collection.name.clone(), None)).collect();
+    let names = |it: &Snapshot| it.collections.iter().map(|collection| (collection.name.clone(), None)).collect();
+    let parts = snapshots.iter().map(|snapshot| (snapshot.id, names(snapshot))).collect();
     let options =
         RestoreOptions { overwrite: replace.then_some(Overwrite::Always), parallel: 8, ..RestoreOptions::default() };
-    let parts = vec![(snapshot.id, names)];
     RestorePlan { from: From::Snapshots(SnapshotsPlan { place, parts, options, check_first }), target, target_options }
 }
 
@@ -558,18 +565,6 @@ fn overwrite(to: &To<'_>) -> Result<Option<Overwrite>, ServiceError> {
     }))
 }
 
-/// Whether a URL may be restored into: it begins with one that is configured, and goes nowhere else from there.
-pub(super) fn is_allowed(config: &Config, url: &str) -> bool {
-    let place = url.split('?').next().unwrap_or_default();
-    let climbs =
-        place.split(['/', '\\', ':']).any(|part| part == "..") || place.contains("%2") || place.contains("hex:");
-    let below = |prefix: &String| {
-        url.strip_prefix(prefix.as_str())
-            .is_some_and(|rest| rest.is_empty() || prefix.ends_with(['/', ':']) || rest.starts_with('/'))
-    };
-    !climbs && config.service.restore_targets.iter().any(below)
-}
-
 fn target(config: &Config, to: &To<'_>) -> Result<(String, Options), ServiceError> {
     let mut options = Options::default();
     if let Some(url) = to.target {
@@ -583,34 +578,34 @@ fn target(config: &Config, to: &To<'_>) -> Result<(String, Options), ServiceErro
             );
             return Err(ServiceError::Forbidden(words));
         }
+        let (policy, given) = (&to.policy, |list: &Option<Vec<String>>| list.as_ref().is_some_and(|it| !it.is_empty()));
+        let of_clusters = [
+            ("set-list", given(&policy.set_list)),
+            ("bin-list", given(&policy.bin_list)),
+            ("no-indexes", policy.no_indexes == Some(true)),
+            ("no-udfs", policy.no_udfs == Some(true)),
+            ("tps", policy.tps.is_some_and(|tps| tps > 0)),
+            ("extra-ttl", policy.extra_ttl.is_some_and(|ttl| ttl > 0)),
+        ];
+        if let Some((name, _)) = of_clusters.iter().find(|(_, given)| *given) {
+            return Err(invalid(format!(
+                "policy.{name}: that is of clusters that are named by destination; a target has options of its own (target-options)"
+            )));
+        }
         for (name, value) in to.target_options.into_iter().flatten() {
             options.set(name, value.clone());
         }
         return Ok((url.clone(), options));
     }
+    let given;
     let cluster = match (to.destination, to.destination_name) {
         (Some(_), Some(_)) => return Err(invalid("destination and destination-name are both given")),
         (None, Some(name)) => {
             config.clusters.get(name).ok_or_else(|| ServiceError::NotFound { what: "cluster", name: name.clone() })?
         }
         (Some(cluster), None) => {
-            if cluster.seed_nodes.is_empty()
-                || cluster.seed_nodes.iter().any(|node| node.port == 0 || node.host_name.is_empty())
-            {
-                return Err(invalid("destination: it needs seed-nodes, each with host-name and port"));
-            }
-            let known = config
-                .clusters
-                .values()
-                .any(|known| known.seed_nodes.iter().any(|node| cluster.seed_nodes.contains(node)));
-            let url = cluster_url(cluster, None);
-            if !known && !is_allowed(config, &url) {
-                let words = format!(
-                    "no cluster with a node of `{url}` is configured: add it, or `{url}` to service.restore-targets"
-                );
-                return Err(ServiceError::Forbidden(words));
-            }
-            cluster
+            given = reachable(config, cluster)?;
+            &given
         }
         (None, None) => return Err(invalid("where to? Give destination, destination-name or target")),
     };

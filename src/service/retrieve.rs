@@ -1,6 +1,6 @@
 //! The configuration of a cluster as a backup holds it: a file for every node, in an archive, as the backup service gives it.
 
-use super::{Service, ServiceError, folders::Folders, listing::of_routine};
+use super::{Service, ServiceError, folders::Folders, listing::begun_at};
 use crate::{connector::aerospike::conf, ops::OpsError, record::Timestamp, repo::Snapshot};
 use serde_json::{Map, Value as Json};
 use std::io::{Cursor, Write as _};
@@ -19,8 +19,7 @@ impl Service {
             folders.configuration(name, time)?.ok_or_else(|| none("backup"))?
         } else {
             let repo = self.repository_of(&config, routine)?.ok_or_else(|| none("backup"))?;
-            let mut snapshots = of_routine(&repo, name, None)?;
-            snapshots.retain(|snapshot| snapshot.content.start == time);
+            let snapshots = begun_at(&repo, name, None, time)?;
             if snapshots.is_empty() {
                 return Err(none("backup"));
             }

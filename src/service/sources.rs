@@ -1,7 +1,7 @@
 //! From a routine to what is read, and from a cluster to what is written: URLs and options as the connectors take them.
 
-use super::config::{Cluster, Config, Policy, Routine, Secrets, partitions};
-use crate::connector::Options;
+use super::config::{Cluster, Config, Finding, Policy, Routine, Secrets, partitions};
+use crate::connector::{Options, Registry, Role};
 use serde_json::{Value as Json, json};
 
 /// Something to read: one run of a routine may read several.
@@ -75,6 +75,33 @@ pub fn cluster_options(config: &Config, cluster: &Cluster, options: &mut Options
         options.set("services_alternate", true);
     }
     Ok(())
+}
+
+/// What no connector knows: sources, and options of them.
+#[must_use]
+pub fn unknown(registry: &Registry, config: &Config) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut say = |name: &str, field: &str, words: String| {
+        let path = ["backup-routines", name, field].map(str::to_owned).to_vec();
+        found.push(Finding { path, words });
+    };
+    for (name, routine) in &config.routines {
+        let Some((url, scheme)) = routine.source.as_ref().and_then(|url| Some((url, url.split_once(':')?.0))) else {
+            continue;
+        };
+        if !registry.connectors().any(|connector| connector.scheme() == scheme) {
+            let known: Vec<String> =
+                registry.connectors().map(|connector| format!("{}:", connector.scheme())).collect();
+            say(name, "source", format!("`{scheme}:` is not one of {}", known.join(", ")));
+            continue;
+        }
+        for option in routine.source_options.iter().flatten().map(|(option, _)| option) {
+            if !registry.knows(url, Role::Source, option) {
+                say(name, "source-options", format!("`{scheme}:` has no option `{option}`"));
+            }
+        }
+    }
+    found
 }
 
 /// What a run of a routine reads.

@@ -4,6 +4,7 @@ use super::{
     Service, ServiceError,
     dispatch::Running,
     job::{Job, JobState, Work},
+    keys::Caller,
     state::JobFilter,
     timetable::Slot,
 };
@@ -283,18 +284,19 @@ impl Service {
         }
     }
 
-    /// Restores by number, with whose they are.
+    /// Restores by number that a caller may see, with whose they are.
     ///
     /// # Errors
     /// [`ServiceError::State`].
     pub(super) fn restores(
         &self,
+        caller: &Caller,
         from: Option<Timestamp>,
         to: Option<Timestamp>,
         states: Vec<JobState>,
     ) -> Result<BTreeMap<i64, (Job, RestoreJobStatus)>, ServiceError> {
         let filter = JobFilter { verb: Some("restore"), from, to, states, limit: 1000, ..JobFilter::default() };
-        let jobs = self.state.jobs(&filter)?;
+        let jobs = self.state.jobs(&filter.of(caller))?;
         Ok(jobs.into_iter().map(|job| (job.id, (job.clone(), self.status_of(&job)))).collect())
     }
 }

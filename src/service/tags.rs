@@ -1,8 +1,28 @@
 //! Tags that say whose a snapshot is and what was asked for: by them alone backups are found again.
 
+use crate::{record::Timestamp, repo::Snapshot};
+
 /// The tag that says whose a snapshot is.
 pub(super) fn routine_tag(routine: &str) -> String {
     format!("routine={routine}")
+}
+
+/// What the tag begins with that snapshots of one run have in common, where it left several.
+const RUN: &str = "run=";
+
+/// That tag.
+pub(super) fn run_tag(began: Timestamp, job: i64) -> String {
+    format!("{RUN}{}-{job}", began.as_millis())
+}
+
+/// The tag of a snapshot's run, if that left several.
+pub(super) fn run_of(snapshot: &Snapshot) -> Option<&str> {
+    snapshot.tags.iter().find(|tag| tag.starts_with(RUN)).map(String::as_str)
+}
+
+/// Whether a snapshot is of the same run.
+pub(super) fn is_same_run(one: &Snapshot, other: &Snapshot) -> bool {
+    run_of(one).is_some() && run_of(one) == run_of(other)
 }
 
 /// The tag that says what was asked for.

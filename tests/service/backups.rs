@@ -93,6 +93,13 @@ fn a_target_that_is_not_allowed_is_refused() {
         assert!(told.error().contains("restore-targets"), "{told:?}");
     }
     let climbs = format!("sqlite:{}/../x.db", world.path("").display());
+    // What cannot be had of such a target is refused, not left out.
+    for policy in [json!({ "set-list": ["s"] }), json!({ "no-indexes": true }), json!({ "extra-ttl": 5 })] {
+        let target = format!("sqlite:{}", world.path("x.db").display());
+        let request = json!({ "backup-data-path": first["key"], "target": target, "policy": policy });
+        let told = world.ask("POST", "/v1/restore/full", Some(&request)).is(400);
+        assert!(told.error().contains("target-options"), "{told:?}");
+    }
     let request = json!({ "backup-data-path": first["key"], "target": climbs });
     world.ask("POST", "/v1/restore/full", Some(&request)).is(403);
     let elsewhere = json!({ "destination": { "seed-nodes": [{ "host-name": "169.254.169.254", "port": 80 }] },

@@ -47,6 +47,22 @@ fn named_things_are_added_changed_and_taken_out_with_statuses_of_their_own() {
 }
 
 #[test]
+fn what_somebody_writes_by_hand_meanwhile_is_not_lost() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    world.ask("POST", "/v1/config/policies/p", Some(&json!({ "parallel": 3 }))).is(201);
+    let by_hand = file(&world).replace("parallel: 3", "parallel: 4");
+    std::fs::write(world.path("config.yml"), &by_hand).unwrap();
+    let told = world.ask("PUT", "/v1/config/policies/p", Some(&json!({ "parallel": 5 }))).is(409);
+    assert!(told.error().contains("was changed"), "{told:?}");
+    assert_eq!((file(&world), world.get("/v1/config/policies/p")["parallel"].clone()), (by_hand, json!(3)));
+    world.ask("POST", "/v1/config/apply", None).is(200);
+    assert_eq!(world.get("/v1/config/policies/p")["parallel"], 4);
+    world.ask("PUT", "/v1/config/policies/p", Some(&json!({ "parallel": 5 }))).is(200);
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_and_changes_nothing() {
     let mut world = World::new();
     world.configure(ROUTINE, "");

@@ -264,12 +264,19 @@ fn keys_and_rights_are_those_of_the_interface() {
     )
     .is(401);
     assert_eq!(between(&script.head, "hx-redirect: ", "\r\n"), "/console/login?to=%2fconsole%2fjobs%3fsource%3da");
+    // What was filled in while the session ended is there again behind the login.
+    let filled = [("at", "2 hours ago"), ("collection", "accounts"), ("keys", "int:1\nint:2"), ("to", "source")];
+    let led = leads(&send(&world, "/console/sources/accounts/restore", &[], &filled));
+    let login = request(world.address(), "GET", &led, &[("accept", "text/html")], None).is(200).body;
+    let back = between(&login, "name=\"to\" value=\"", "\"");
+    assert!(back.starts_with("/console/sources/accounts/restore?at=2%20hours%20ago&amp;collection=accounts"), "{back}");
+    assert!(back.ends_with("&amp;keys=int%3a1%0aint%3a2"), "{back}");
     // A key that is taken away takes its sessions along; so does leaving.
     let left =
         send(&world, "/console/logout", &[("cookie", bound)], &[("token", &token(&with(bound, "/console/").body))]);
     assert_eq!(leads(&left), "/console/login");
     assert_eq!(with(bound, "/console/").status, 303);
-    world.configure(ROUTINE, &keys.replace(&reader_hash, &other_hash));
+    world.configure(ROUTINE, &keys.replace(&reader_hash, &make_key().unwrap().1));
     world.running.as_ref().unwrap().0.reload().unwrap();
     assert_eq!(with(&cookie, "/console/").status, 303);
 }
@@ -346,6 +353,8 @@ fn a_restore_is_tried_out_written_and_proved() {
     let then = world.get("/v1/backups/full/accounts")[0]["finished-timestamp"].as_i64().unwrap();
     world.change(1, "damaged");
     let asked = page(&world, &format!("/console/sources/accounts/restore?at={then}&collection=accounts&keys=int:1"));
+    let words = page(&world, "/console/sources/accounts/restore?at=2%20hours%20ago");
+    assert!(words.contains("value=\"2 hours ago\""), "{words}");
     assert!(asked.contains("aria-current=\"step\">What, and where to") && asked.contains("int:1</textarea>"));
     let token = token(&asked);
     let form = |more: &[(&'static str, &'static str)]| {

@@ -146,7 +146,7 @@ fn what_a_drill_is_told_wrongly_is_found_at_the_start() {
         ("      target: nowhere\n", "URL"),
         ("      target-options: { as_user: u }\n", "target"),
         ("      what: 1\n", "what"),
-        ("      max-rpo: -1\n", "invalid u64 at line"),
+        ("      max-rpo: -1\n", "no whole number from 0 on at line"),
     ] {
         let mut world = World::new();
         world.configure(&routine(drill), "");

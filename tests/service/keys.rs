@@ -1,7 +1,7 @@
 //! Who may ask what.
 
 use crate::{
-    client::request,
+    client::{raw, request},
     world::{ROUTINE, World},
 };
 use rekeep::service::{ServiceError, make_key};
@@ -76,6 +76,87 @@ fn a_key_of_one_routine_does_not_see_another_and_an_old_one_is_none() {
     world.key = Some(own[0].clone());
     let told = world.ask("GET", "/v1/backups/full", None).is(401);
     assert!(told.error().contains("ended"), "{told:?}");
+}
+
+#[test]
+fn a_bound_key_sees_and_does_nothing_of_others_by_any_path() {
+    let (lines, own) = keys(&["read", "configure", "admin"], "      routines: [own]\n");
+    let mut world = World::new();
+    let db = world.database("own.db");
+    db.execute_batch("CREATE TABLE mine (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO mine VALUES (1, 'x');")
+        .unwrap();
+    drop(db);
+    let mine = "  own:\n    interval-cron: '@yearly'\n    source: sqlite:{dir}/own.db\n    storage: local\n";
+    let (all, hash) = make_key().unwrap();
+    let lines = format!("{lines}    all:\n      hash: '{hash}'\n      scopes: [admin]\n");
+    world.configure(&format!("{ROUTINE}{mine}"), &lines);
+    world.start();
+    world.key = Some(all);
+    world.back_up("accounts", "full");
+    world.back_up("own", "full");
+    let told_all = world.ask("GET", "/metrics", None).is(200).body;
+    assert!(told_all.contains("accounts") && told_all.contains("backup_runs_total 2"), "{told_all}");
+
+    world.key = Some(own[0].clone());
+    let told = world.ask("GET", "/metrics", None).is(200).body;
+    assert!(
+        told.contains("routine=\"own\"") && !told.contains("accounts") && told.contains("backup_runs_total 1"),
+        "{told}"
+    );
+    let listed = world.get("/api/v1/jobs");
+    assert!(listed.as_array().unwrap().iter().all(|job| job["routine"] == "own"), "{listed}");
+    for path in ["/v1/backups/full", "/api/v1/backups", "/v1/restore/jobs", "/console/", "/console/jobs"] {
+        let told = world.ask("GET", path, None).is(200).body;
+        assert!(!told.contains("accounts"), "{path}: {told}");
+    }
+    world.ask("GET", "/v1/records/mine/-/int:1", None).is(200);
+    world.ask("GET", "/v1/records/accounts/-/int:1", None).is(404);
+    world.ask("GET", "/v1/records/accounts/-/int:1?source=accounts", None).is(404);
+
+    // What a routine reads and where it is kept is anybody's: who is bound looks, and pauses.
+    let routine = json!({ "interval-cron": "@daily", "source": "sqlite:/etc/x", "storage": "local" });
+    for key in &own[1..] {
+        world.key = Some(key.clone());
+        let seen = world.get("/v1/config/routines");
+        assert_eq!(seen.as_object().unwrap().keys().collect::<Vec<_>>(), ["own"], "{seen}");
+        assert_eq!(world.get("/v1/config/storage"), json!({}));
+        world.ask("GET", "/v1/config/storage/local", None).is(404);
+        world.ask("GET", "/v1/config/routines/accounts", None).is(404);
+        for (method, path) in [
+            ("GET", "/v1/config"),
+            ("PUT", "/v1/config/routines/own"),
+            ("POST", "/v1/config/routines/new"),
+            ("PUT", "/v1/config/routines/accounts"),
+            ("DELETE", "/v1/config/routines/accounts"),
+            ("DELETE", "/v1/config/policies/once"),
+            ("POST", "/v1/config/apply"),
+            ("GET", "/v1/audit"),
+        ] {
+            world.ask(method, path, Some(&routine).filter(|_| method.starts_with('P'))).is(403);
+        }
+        world.ask("PUT", "/v1/config/routines/accounts/disable", None).is(404);
+        world.ask("PUT", "/v1/config/routines/own/disable", None).is(204);
+    }
+}
+
+#[test]
+fn a_page_of_a_name_that_is_led_here_is_not_answered_where_nobody_needs_a_key() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "  http:\n    host-names: [backup.example]\n");
+    world.start();
+    let ask = |method: &str, path: &str, host: &str| {
+        let text =
+            format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        raw(world.address(), text.as_bytes())
+    };
+    let told = ask("GET", "/v1/config", "evil.example:8080").is(403);
+    assert!(told.error().contains("host-names"), "{told:?}");
+    ask("POST", "/v1/backups/full/accounts", "evil.example").is(403);
+    ask("GET", "/console/", "evil.example").is(403);
+    ask("GET", "/health", "evil.example").is(200);
+    for host in ["localhost:8080", "127.0.0.1", "backup.example", "rekeep"] {
+        ask("GET", "/v1/config", host).is(200);
+    }
 }
 
 #[test]

@@ -120,6 +120,14 @@ fn the_same_idempotency_key_gives_the_same_backup_and_a_failure_is_told() {
             .clone()
     };
     let (one, again, other) = (ask("a"), ask("a"), ask("b"));
+    // Another request is none that was made before, and a name that stands twice hides nothing.
+    let head = [("content-type", "application/json"), ("idempotency-key", "a")];
+    let ask = |path: &str, body: &str| request(world.address(), "POST", path, &head, Some(body));
+    let told = ask("/api/v1/backups", r#"{"dataset_ids": ["other"]}"#).is(409);
+    assert!(told.error().contains("another request"), "{told:?}");
+    let path = format!("/api/v1/backups/{}/restore", one.as_str().unwrap());
+    let told = ask(&path, r#"{"dataset_mapping": {"accounts": "other", "accounts": "accounts"}}"#).is(400);
+    assert!(told.error().contains("`accounts` stands twice"), "{told:?}");
     assert_eq!(one, again);
     assert_ne!(one, other);
     std::fs::remove_file(world.path("other.db")).unwrap();

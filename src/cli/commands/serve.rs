@@ -13,7 +13,7 @@ use crate::{
     service::{
         Service, ServiceError, ServiceOptions,
         config::ConfigFile,
-        http,
+        http, load,
         log::{self, LogFormat},
         make_key,
     },
@@ -114,7 +114,7 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<Status, Failure
     let config = args.config.clone().or(made);
     let config = config.as_deref().ok_or_else(|| usage("which configuration? Give -c FILE, or --demo"))?;
     let file = ConfigFile::at(config);
-    let settings = file.load().map_err(ServiceError::from)?;
+    let settings = load(&file, &context.registry).map_err(ServiceError::from)?;
     if args.check {
         context.out.line(format_args!("{config}: nothing is wrong with it"));
         return Ok(Status::Done);

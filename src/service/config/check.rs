@@ -126,6 +126,27 @@ impl Check<'_> {
         if storage.local_storage.as_ref().is_some_and(|local| local.path.trim().is_empty()) {
             self.say(&[at, name, "local-storage"], "its path is empty");
         }
+        let far = [
+            (
+                "s3-storage",
+                storage.s3_storage.as_ref().map(|it| (it.s3_endpoint_override.as_deref(), it.path.as_deref())),
+            ),
+            ("gcp-storage", storage.gcp_storage.as_ref().map(|it| (it.endpoint.as_deref(), it.path.as_deref()))),
+            (
+                "azure-storage",
+                storage.azure_storage.as_ref().map(|it| (Some(it.endpoint.as_str()), it.path.as_deref())),
+            ),
+        ];
+        for (kind, said) in far {
+            let Some((endpoint, path)) = said else { continue };
+            let is_web = |url: &str| ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
+            if let Some(url) = endpoint.filter(|url| !url.is_empty() && !is_web(url)) {
+                self.say(&[at, name, kind], format!("endpoint: `{url}` is no address of http or https"));
+            }
+            if path.is_some_and(|path| path.split('/').any(|part| part == "..")) {
+                self.say(&[at, name, kind], "path leads out of its bucket: `..`");
+            }
+        }
         if let Some(s3) = &storage.s3_storage {
             if s3.bucket.is_empty() || s3.s3_region.is_empty() {
                 self.say(&[at, name, "s3-storage"], "it needs bucket and s3-region");
@@ -305,6 +326,21 @@ impl Check<'_> {
         if let Some(drill) = &routine.drill {
             self.drill(name, drill);
         }
+        let namespaces: Vec<&String> = routine.namespaces.iter().flatten().collect();
+        for (number, namespace) in namespaces.iter().enumerate() {
+            let is_one = !namespace.is_empty()
+                && namespace.len() <= 31
+                && !namespace.contains(|c: char| c.is_whitespace() || c.is_control() || "/?#:;,".contains(c));
+            if !is_one {
+                self.say(&[at, name, "namespaces"], format!("`{namespace}` is no namespace"));
+            }
+            if namespaces[..number].contains(namespace) {
+                self.say(&[at, name, "namespaces"], format!("`{namespace}` stands there twice"));
+            }
+        }
+        if routine.tenant.as_deref().is_some_and(|tenant| !is_name(tenant)) {
+            self.say(&[at, name, "tenant"], "it is a name: 1 to 128 bytes, no `/`, no control characters");
+        }
         if routine.tags.iter().flatten().any(|tag| tag.trim().is_empty() || tag.contains('=')) {
             self.say(&[at, name, "tags"], "a tag has a name, and no `=`");
         }
@@ -344,10 +380,20 @@ impl Check<'_> {
                     format!("{name}: `{scope}` is no scope: read, backup, restore, delete, configure, admin are");
                 self.say(&["service", "api-keys"], words);
             }
+            let same = |(other, that): &(&String, &super::KeySettings)| *other < name && that.hash == key.hash;
+            if let Some((other, _)) = settings.api_keys.iter().find(same) {
+                self.say(&["service", "api-keys"], format!("{name}: its hash is that of `{other}`, too"));
+            }
+            if key.tenant.as_deref().is_some_and(|tenant| !is_name(tenant)) {
+                self.say(&["service", "api-keys"], format!("{name}: `tenant` is a name, and not empty"));
+            }
             if key.expires.as_deref().is_some_and(|text| text.parse::<jiff::Timestamp>().is_err()) {
                 let words = format!("{name}: `expires` is no time with a zone, such as 2027-01-01T00:00:00Z");
                 self.say(&["service", "api-keys"], words);
             }
+        }
+        if settings.backup.as_ref().is_some_and(|backup| backup.max_parallel == Some(0)) {
+            self.say(&["service", "backup"], "max-parallel: no job could begin; it is from 1 on");
         }
         if settings.http.as_ref().is_some_and(|http| http.port == Some(0)) {
             self.say(&["service", "http"], "port 0 is none");

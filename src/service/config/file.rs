@@ -4,6 +4,7 @@ use super::{Config, Finding, lean, located::Located};
 use std::{
     io::{Read as _, Write as _},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 use thiserror::Error;
 
@@ -33,6 +34,12 @@ pub enum ConfigError {
         /// Why not.
         reason: String,
     },
+    /// Somebody else has written it since it was read.
+    #[error("{place} was changed since it was read: let that count first, or take it back")]
+    Changed {
+        /// Whose text it is.
+        place: String,
+    },
     /// It makes no sense: everything that is wrong.
     #[error("{}", all(place, findings))]
     Wrong {
@@ -58,6 +65,8 @@ fn all(place: &str, findings: &[(Option<u64>, Finding)]) -> String {
 pub struct ConfigFile {
     place: String,
     path: Option<PathBuf>,
+    /// The hash of what was read or written last.
+    known: Arc<Mutex<Option<blake3::Hash>>>,
 }
 
 impl ConfigFile {
@@ -66,7 +75,7 @@ impl ConfigFile {
     pub fn at(place: &str) -> Self {
         let is_url = place.starts_with("http://") || place.starts_with("https://");
         let path = (!is_url).then(|| PathBuf::from(place));
-        Self { place: place.to_owned(), path }
+        Self { place: place.to_owned(), path, known: Arc::default() }
     }
 
     /// Whether changes can be written back.
@@ -86,18 +95,40 @@ impl ConfigFile {
     /// # Errors
     /// [`ConfigError`] with everything that is wrong.
     pub fn load(&self) -> Result<Config, ConfigError> {
+        self.load_with(&|_| Vec::new())
+    }
+
+    /// The same, with what somebody else finds wrong with it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with everything that is wrong.
+    pub fn load_with(&self, more: &dyn Fn(&Config) -> Vec<Finding>) -> Result<Config, ConfigError> {
         let text = match &self.path {
             Some(path) => read(path),
             None => download(&self.place),
         };
         let failed = |reason| ConfigError::Io { operation: "reading", place: self.place.clone(), reason };
-        parse(&text.map_err(failed)?, &self.place)
+        let text = text.map_err(failed)?;
+        let config = checked(&text, &self.place, more)?;
+        self.keep_in_mind(text.as_bytes());
+        Ok(config)
+    }
+
+    fn keep_in_mind(&self, bytes: &[u8]) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(blake3::hash(bytes));
+    }
+
+    /// Whether a file holds something else than what was read or written last.
+    fn was_changed(&self, path: &Path) -> bool {
+        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = read(path).ok().map(|text| blake3::hash(text.as_bytes()));
+        known.is_some_and(|known| now.is_some_and(|now| now != known))
     }
 
     /// Writes it, all of it or nothing. A service that was given a URL keeps changes in memory.
     ///
     /// # Errors
-    /// [`ConfigError::Io`].
+    /// [`ConfigError::Io`]; [`ConfigError::Changed`]: what somebody wrote by hand is not lost.
     pub fn save(&self, config: &Config) -> Result<(), ConfigError> {
         let Some(path) = &self.path else {
             tracing::warn!("{} is only read: this change holds until it is read again", self.place);
@@ -111,7 +142,12 @@ impl ConfigFile {
         let text = serde_saphyr::to_string(&json).map_err(|error| failed(error.to_string()))?;
         // What cannot be read back is not written.
         parse(&text, &self.place)?;
-        write(path, text.as_bytes()).map_err(|error| failed(error.to_string()))
+        if self.was_changed(path) {
+            return Err(ConfigError::Changed { place: self.place.clone() });
+        }
+        write(path, text.as_bytes()).map_err(|error| failed(error.to_string()))?;
+        self.keep_in_mind(text.as_bytes());
+        Ok(())
     }
 }
 
@@ -157,22 +193,45 @@ fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 /// Reads and checks a text.
 pub(super) fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
+    checked(text, place, &|_| Vec::new())
+}
+
+fn checked(text: &str, place: &str, more: &dyn Fn(&Config) -> Vec<Finding>) -> Result<Config, ConfigError> {
     if text.trim().is_empty() {
         return Err(ConfigError::Syntax { place: place.to_owned(), line: None, reason: "it is empty".to_owned() });
     }
     let config: Config = serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map(|location| u64::from(location.line() as u32));
         let said = error.without_snippet().to_string();
-        let reason = said.lines().next().unwrap_or("it is no YAML").to_owned();
+        let reason = in_our_words(said.lines().next().unwrap_or("it is no YAML"));
         ConfigError::Syntax { place: place.to_owned(), line, reason }
     })?;
-    let findings = config.findings();
+    let mut findings = config.findings();
+    findings.extend(more(&config));
     if findings.is_empty() {
         return Ok(config);
     }
     let located = Located::of(text);
     let findings = findings.into_iter().map(|finding| (located.line(&finding.path), finding)).collect();
     Err(ConfigError::Wrong { place: place.to_owned(), findings })
+}
+
+/// What the reader of YAML says, without advice to programmers, and with the range of a number that is none of its kind.
+fn in_our_words(said: &str) -> String {
+    let (words, place) = said.find(" at line ").map_or((said, ""), |at| said.split_at(at));
+    let words =
+        match words.split_once(", set DuplicateKeyPolicy").or_else(|| words.split_once("; use from_str_multiple")) {
+            Some((words, _)) => words.to_owned(),
+            None => match words.strip_prefix("invalid ") {
+                Some("u8") => "no whole number from 0 to 255".to_owned(),
+                Some("u16") => "no whole number from 0 to 65535".to_owned(),
+                Some("u32") => "no whole number from 0 to 4294967295".to_owned(),
+                Some("u64" | "usize") => "no whole number from 0 on".to_owned(),
+                Some("i32" | "i64") => "no whole number, or one out of range".to_owned(),
+                _ => words.to_owned(),
+            },
+        };
+    format!("{words}{place}")
 }
 
 #[cfg(test)]
@@ -231,6 +290,21 @@ backup-routines:
         file.save(&config).unwrap();
         assert_eq!(file.load().unwrap(), config);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        // What somebody writes by hand meanwhile is not lost.
+        file.save(&config).unwrap();
+        std::fs::write(&path, GOOD.replace("full: 7", "full: 9")).unwrap();
+        assert!(matches!(file.save(&config), Err(ConfigError::Changed { .. })));
+        let by_hand = file.load().unwrap();
+        assert_eq!(by_hand.policies["daily"].retention.as_ref().unwrap().full, Some(9));
+        file.save(&by_hand).unwrap();
+    }
+
+    #[test]
+    fn what_is_said_of_yaml_gives_no_advice_to_programmers() {
+        for text in ["a:\n  b: 1\n  b: 2\n", "service: {}\n---\nservice: {}\n", "storage: {}\nstorage: {}\n"] {
+            let said = parse(text, "c.yml").unwrap_err().to_string();
+            assert!(!said.contains("Policy") && !said.contains("from_str") && said.contains("line"), "{said}");
+        }
     }
 
     #[test]
@@ -247,6 +321,11 @@ backup-routines:
             ("full: 7", "full: 0", 20, "full"),
             ("incremental: 3", "incremental: 8", 20, "incremental"),
             ("password: psw", "password: psw\n      password-path: /x", 10, "password"),
+            ("port: 3000", "port: 70000", 8, "from 0 to 65535"),
+            ("parallel: 4", "parallel: 4\n    parallel: 5", 19, "duplicate"),
+            ("[source-ns1]", "[source-ns1, source-ns1]", 31, "twice"),
+            ("[source-ns1]", "['a?b=c']", 31, "no namespace"),
+            ("storage: local\n", "storage: local\n    tenant: ''\n", 31, "tenant"),
             ("/tmp/backups", "\"\"", 15, "path"),
         ] {
             let said = wrong(from, to);

@@ -103,6 +103,8 @@ pub struct HttpSettings {
     pub address: Option<String>,
     /// The port; 8080 by default.
     pub port: Option<u16>,
+    /// Names of this host, as a proxy passes them on. Without keys no page of another name is answered.
+    pub host_names: Option<Vec<String>>,
     /// What every path begins with.
     pub context_path: Option<String>,
     /// How long the head of a request may take.

@@ -12,7 +12,7 @@ use crate::{
 use axum::{
     Form,
     extract::{FromRequest, FromRequestParts, Request},
-    http::{HeaderMap, StatusCode, Uri, header, request::Parts},
+    http::{HeaderMap, Method, StatusCode, Uri, header, request::Parts},
     response::{IntoResponse as _, Redirect, Response},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -124,6 +124,33 @@ fn ask_for_key(request: &Request, base: &str) -> Response {
         return (StatusCode::UNAUTHORIZED, [("hx-redirect", to)]).into_response();
     }
     Redirect::to(&to).into_response()
+}
+
+/// The longest address to go back to that what was filled in becomes a part of.
+const MOST_BACK: usize = 6000;
+
+/// Whether a form of this path can be shown again as it was filled in.
+fn is_shown_filled(path: &str) -> bool {
+    path.starts_with("/console/sources/") && path.ends_with("/restore")
+}
+
+/// What somebody filled in whose session had ended meanwhile is there again once they have shown their key.
+pub async fn keep_filled(request: Request, answer: Response, path: &str) -> Response {
+    let login = answer.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
+    let Some(login) = login.filter(|_| request.method() == Method::POST && is_shown_filled(path)) else {
+        return answer;
+    };
+    let fields = match Form::<Vec<(String, String)>>::from_request(request, &()).await {
+        Ok(Form(pairs)) => pairs.into_iter().collect::<BTreeMap<_, _>>(),
+        Err(_) => return answer,
+    };
+    let pairs = ["at", "collection", "keys"].map(|name| {
+        let value = fields.get(name).map_or("", |value| value.trim());
+        format!("{name}={}", show::encoded(value))
+    });
+    let filled = format!("{path}?{}", pairs.join("&"));
+    let back = if filled.len() <= MOST_BACK { &filled } else { path };
+    Redirect::to(&format!("{login}{}", show::encoded(back))).into_response()
 }
 
 /// Whoever asked for a page.

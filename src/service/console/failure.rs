@@ -45,9 +45,11 @@ impl From<ServiceError> for Failure {
                 | ErrorKind::NoCollection
                 | ErrorKind::NotFound => StatusCode::NOT_FOUND,
                 kind if kind.is_usage() => StatusCode::BAD_REQUEST,
-                ErrorKind::Storage | ErrorKind::WrongPassword | ErrorKind::KeyService | ErrorKind::Interrupted => {
-                    StatusCode::SERVICE_UNAVAILABLE
-                }
+                ErrorKind::Storage
+                | ErrorKind::Io
+                | ErrorKind::WrongPassword
+                | ErrorKind::KeyService
+                | ErrorKind::Interrupted => StatusCode::SERVICE_UNAVAILABLE,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             },
         };

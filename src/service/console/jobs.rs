@@ -127,7 +127,7 @@ pub(super) async fn list(
                 limit: LOOKED_AT,
                 ..JobFilter::default()
             };
-            let mut jobs = console.service.state.jobs(&filter)?;
+            let mut jobs = console.service.state.jobs(&filter.of(&visitor.caller))?;
             let last_read = jobs.last().map(|job| job.id).filter(|_| jobs.len() == LOOKED_AT as usize);
             jobs.retain(|job| visitor.may_see(job.work.routine(), job.tenant.as_deref()));
             let next = if jobs.len() > PER_PAGE { jobs.get(PER_PAGE - 1).map(|job| job.id) } else { last_read };

@@ -22,7 +22,7 @@ mod snapshot;
 mod source;
 mod timeline;
 
-pub use admit::{Encrypted, is_for_people, way_in};
+pub use admit::{Encrypted, is_for_people, keep_filled, way_in};
 
 use super::Service;
 use crate::repo::RepoError;

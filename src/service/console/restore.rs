@@ -10,12 +10,13 @@ use super::{
     show,
 };
 use crate::{
-    ops::select::parse_time,
+    ops::{OpsError, select::parse_time},
     record::Timestamp,
     service::{
         ServiceError,
         job::{JobState, NewJob, Work},
         keys::Scope,
+        reach::may_write,
         restore::{RestoreTimestampRequest, shown},
     },
 };
@@ -39,8 +40,8 @@ const MOST_KEYS: usize = 1000;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Filled {
-    /// Milliseconds since 1970.
-    at: Option<i64>,
+    /// Milliseconds since 1970, or as somebody wrote it.
+    at: String,
     collection: String,
     keys: String,
 }
@@ -80,11 +81,11 @@ fn offer(console: &Console, name: &str) -> Result<Offer, ServiceError> {
     let config = console.service.config();
     let routine = config.routines.get(name);
     let routine = routine.ok_or_else(|| ServiceError::NotFound { what: "source", name: name.to_owned() })?;
-    let (_, snapshots) = console.snapshots(name)?;
-    let newest = snapshots.last();
+    let (repo, heads) = console.heads(name)?;
+    let newest = repo.open_heads(heads.last().map_or(&[], std::slice::from_ref)).map_err(OpsError::from)?;
     Ok(Offer {
-        times: snapshots.iter().rev().take(100).map(|snapshot| snapshot.content.end).collect(),
-        collections: newest.into_iter().flat_map(|it| &it.collections).map(|it| it.name.clone()).take(1000).collect(),
+        times: heads.iter().rev().take(100).map(|head| head.end).collect(),
+        collections: newest.iter().flat_map(|it| &it.collections).map(|it| it.name.clone()).take(1000).collect(),
         reads: reads(&config, routine),
         clusters: config.clusters.keys().cloned().collect(),
         targets: config.service.restore_targets.clone(),
@@ -104,7 +105,11 @@ fn steps(here: u8) -> Markup {
 }
 
 fn form(visit: &Visit, name: &str, filled: &Filled, offer: &Offer) -> Markup {
-    let at = filled.at.map(Timestamp::from_millis).or_else(|| offer.times.first().copied()).unwrap_or(visit.now);
+    let at = match (filled.at.trim(), filled.at.trim().parse()) {
+        ("", _) => offer.times.first().copied().unwrap_or(visit.now).to_string(),
+        (_, Ok(millis)) => Timestamp::from_millis(millis).to_string(),
+        (words, Err(_)) => words.chars().take(100).collect(),
+    };
     html! {
         form.card.stacked method="post" action=(visit.at_source(name, "/restore")) {
             (page::token(visit))
@@ -199,6 +204,10 @@ fn request_of(form: &Posted, name: &str, now: Timestamp) -> Result<(RestoreTimes
 /// Starts a restore; gives its job's number.
 fn start(console: &Console, visit: &Visit, request: &RestoreTimestampRequest, back: bool) -> Result<i64, ServiceError> {
     let plan = console.service.plan_restore_as_of(request, back)?;
+    if !may_write(&console.service.config(), &visit.caller, &plan.target) {
+        let words = "Your key may restore into what its own sources read, and not there.";
+        return Err(ServiceError::Forbidden(words.to_owned()));
+    }
     let tenant = console.service.config().routines.get(&request.routine).and_then(|routine| routine.tenant.clone());
     let mut kept = shown(request);
     if let Some(fields) = kept.as_object_mut() {

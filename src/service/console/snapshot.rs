@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ops::OpsError,
-    repo::{Repository, Snapshot, manifest::Collection},
+    repo::{By, Head, Repository, Snapshot, manifest::Collection},
     report::ErrorKind,
     service::{ServiceError, keys::Scope, listing::of_routine, places::Where, tags::routine_tag},
 };
@@ -45,6 +45,16 @@ impl Console {
         let repo = self.repository(source)?;
         let snapshots = of_routine(&repo, source, None)?;
         Ok((repo, snapshots))
+    }
+
+    /// The same in brief.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn heads(&self, source: &str) -> Result<(Repository, Vec<Head>), ServiceError> {
+        let repo = self.repository(source)?;
+        let heads = repo.heads(By::Tag(&routine_tag(source)), None).map_err(OpsError::from)?;
+        Ok((repo, heads))
     }
 
     fn repository(&self, source: &str) -> Result<Repository, ServiceError> {

@@ -1,6 +1,6 @@
 //! Answers and questions: JSON both ways, one form for every refusal, and headers that keep browsers from being used.
 
-use super::App;
+use super::{App, unique::Unique};
 use crate::{
     ops::OpsError,
     report::ErrorKind,
@@ -71,10 +71,10 @@ impl From<ServiceError> for Refusal {
             ServiceError::Config(ConfigError::Io { .. }) | ServiceError::State(_) | ServiceError::Listen { .. } => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
+            ServiceError::Config(ConfigError::Changed { .. }) | ServiceError::Conflict(_) => StatusCode::CONFLICT,
             ServiceError::Config(_) | ServiceError::Invalid(_) => StatusCode::BAD_REQUEST,
             ServiceError::Open(_) | ServiceError::Forbidden(_) => StatusCode::FORBIDDEN,
             ServiceError::NotFound { .. } => StatusCode::NOT_FOUND,
-            ServiceError::Conflict(_) => StatusCode::CONFLICT,
             ServiceError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             ServiceError::Ops(error) => status_of(error),
         };
@@ -106,9 +106,11 @@ fn status_of(error: &OpsError) -> StatusCode {
         | ErrorKind::Contended
         | ErrorKind::Locked => StatusCode::CONFLICT,
         kind if kind.is_usage() => StatusCode::BAD_REQUEST,
-        ErrorKind::Storage | ErrorKind::WrongPassword | ErrorKind::KeyService | ErrorKind::Interrupted => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        ErrorKind::Storage
+        | ErrorKind::Io
+        | ErrorKind::WrongPassword
+        | ErrorKind::KeyService
+        | ErrorKind::Interrupted => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -127,6 +129,12 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
         // What is read field by field would take a list, too: an empty one for defaults all over.
         if bytes.trim_ascii_start().starts_with(b"[") {
             return Err(Refusal::invalid("the body is a JSON array, where an object is wanted"));
+        }
+        // What is no JSON at all is told below, as what it is.
+        if let Err(error) = serde_json::from_slice::<Unique>(&bytes)
+            && error.is_data()
+        {
+            return Err(Refusal::invalid(format!("the body: {error}")));
         }
         match Json::<T>::from_request(Request::from_parts(parts, bytes.into()), app).await {
             Ok(Json(value)) => Ok(Self(value)),

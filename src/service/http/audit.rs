@@ -4,7 +4,7 @@ use super::{
     App,
     answer::{Question, Refusal},
     limit::Peer,
-    may,
+    may_of_all,
 };
 use crate::service::{
     audit::{AuditPage, Entry},
@@ -77,7 +77,7 @@ pub(super) async fn show(
     Extension(caller): Extension<Caller>,
     Question(which): Question<Which>,
 ) -> Result<Json<AuditPage>, Refusal> {
-    may(&caller, Scope::Admin)?;
+    may_of_all(&caller, Scope::Admin)?;
     let limit = which.limit.unwrap_or(100);
     if !(1..=1000).contains(&limit) {
         return Err(Refusal::invalid("limit is from 1 to 1000"));

@@ -1,9 +1,13 @@
 //! Who asks: by a key in the head, by a certificate, or anybody where that was said or only this host can ask.
 
-use super::{App, answer::Refusal, audit::Asked};
+use super::{App, answer::Refusal, audit::Asked, limit::Peer};
 use crate::{
     report::ErrorKind,
-    service::{console::is_for_people, keys::Caller},
+    service::{
+        config::ServiceSettings,
+        console::{is_for_people, keep_filled},
+        keys::Caller,
+    },
 };
 use axum::{
     extract::{Request, State},
@@ -43,17 +47,21 @@ async fn let_in(app: &App, mut request: Request, next: Next) -> (Response, Optio
         },
         None => match request.extensions().get::<Certified>() {
             Some(Certified(name)) => Some(Caller::certified(name)),
-            None if config.service.api_keys.is_empty() || config.service.without_authentication == Some(true) => {
+            None if OPEN.contains(&path.as_str()) => Some(Caller::anybody()),
+            None if config.service.without_authentication == Some(true) => Some(Caller::anybody()),
+            None if config.service.api_keys.is_empty() => {
+                if let Err(refusal) = of_this_host(&config.service, &request) {
+                    return (refusal.into_response(), None);
+                }
                 Some(Caller::anybody())
             }
-            None if OPEN.contains(&path.as_str()) => Some(Caller::anybody()),
             None => None,
         },
     };
     // People are asked for a key by a page, and known by a session afterwards.
     if is_for_people(&path) {
         if let Some(answer) = app.console.admit(&mut request, &path, known, &config.service) {
-            return (answer, None);
+            return (keep_filled(request, answer, &path).await, None);
         }
         let who = request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.name));
         return (next.run(request).await, who);
@@ -62,6 +70,46 @@ async fn let_in(app: &App, mut request: Request, next: Next) -> (Response, Optio
     let who = Arc::clone(&caller.name);
     request.extensions_mut().insert(caller);
     (next.run(request).await, Some(who))
+}
+
+/// Where nobody needs a key this host alone is answered: also when the last key was taken out while others were listened to, and
+/// not to pages of a name that somebody lets resolve to this host (DNS rebinding).
+fn of_this_host(settings: &ServiceSettings, request: &Request) -> Result<(), Refusal> {
+    let peer = request.extensions().get::<Peer>();
+    if peer.is_some_and(|peer| !peer.0.to_canonical().is_loopback()) {
+        return Err(Refusal::forbidden("there are no keys, so that this host alone is answered: add one to the file"));
+    }
+    let said = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
+    let name = name_of(said.or_else(|| Some(request.uri().authority()?.as_str())).unwrap_or_default());
+    let is_known = settings.http.iter().flat_map(|http| http.host_names.iter().flatten()).any(|known| {
+        let known = known.trim_end_matches('.');
+        known.eq_ignore_ascii_case(name)
+    });
+    if is_known || is_local(name) {
+        return Ok(());
+    }
+    let words = format!(
+        "there are no keys, and `{name}` is no name of this host: a page of that name could ask. Add a key, or the name to \
+         service.http.host-names"
+    );
+    Err(Refusal::forbidden(words))
+}
+
+/// The name of an authority, without its port.
+fn name_of(authority: &str) -> &str {
+    let name = match authority.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
+        _ => authority,
+    };
+    name.trim_end_matches('.')
+}
+
+/// Whether nobody else can let a name resolve to this host: an address, `localhost`, a name without a domain.
+fn is_local(name: &str) -> bool {
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    address.parse::<std::net::IpAddr>().is_ok()
+        || !name.contains('.')
+        || name.to_ascii_lowercase().ends_with(".localhost")
 }
 
 fn unauthorized(words: &str) -> Response {
@@ -121,6 +169,36 @@ mod tests {
         for (value, key) in [("ApiKey a", Some("a")), ("bearer b", Some("b")), ("Basic c", None), ("a", None)] {
             assert_eq!(key_of(&headers(&[("authorization", value)])), key, "{value}");
         }
+    }
+
+    #[test]
+    fn names_that_others_can_lead_here_are_known_from_those_of_this_host() {
+        for own in
+            ["127.0.0.1:8080", "[::1]:80", "::1", "localhost:1", "LOCALHOST.", "a.localhost:2", "rekeep:8080", ""]
+        {
+            assert!(is_local(name_of(own)), "{own}");
+        }
+        for other in ["evil.example:8080", "evil.example.", "127.0.0.1.evil.example", "localhost.evil.example:80"] {
+            assert!(!is_local(name_of(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn without_keys_this_host_alone_is_answered_and_by_its_own_names() {
+        let asks = |peer: &str, host: &str| {
+            let mut request = Request::new(axum::body::Body::empty());
+            request.extensions_mut().insert(Peer(peer.parse().unwrap()));
+            request.headers_mut().insert("host", host.parse().unwrap());
+            let named = crate::service::config::HttpSettings {
+                host_names: Some(vec!["backup.example".to_owned()]),
+                ..Default::default()
+            };
+            of_this_host(&ServiceSettings { http: Some(named), ..ServiceSettings::default() }, &request).is_ok()
+        };
+        assert!(asks("127.0.0.1", "127.0.0.1:80") && asks("::1", "localhost") && asks("::ffff:127.0.0.1", "[::1]:80"));
+        assert!(asks("127.0.0.1", "Backup.example:80") && !asks("127.0.0.1", "evil.example"));
+        // The last key was taken out while everybody was listened to.
+        assert!(!asks("192.0.2.1", "127.0.0.1") && !asks("::ffff:192.0.2.1", "localhost"));
     }
 
     #[test]

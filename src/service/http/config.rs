@@ -4,7 +4,7 @@
 use super::{
     App,
     answer::{Body, Path, Refusal},
-    may, may_routine,
+    may, may_of_all, may_routine,
 };
 use crate::service::{
     ServiceError,
@@ -59,7 +59,7 @@ pub(super) async fn whole(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<Value>, Refusal> {
-    may(&caller, Scope::Configure)?;
+    may_of_all(&caller, Scope::Configure)?;
     Ok(shown(&*app.service.config()))
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn replace(
     Extension(caller): Extension<Caller>,
     Body(new): Body<Config>,
 ) -> Result<StatusCode, Refusal> {
-    may(&caller, Scope::Admin)?;
+    may_of_all(&caller, Scope::Admin)?;
     app.wait(move |service| {
         service.change(|config| {
             let new = with_secrets(&new, config)?;
@@ -94,7 +94,7 @@ pub(super) async fn replace(
     (status = 401, description = "A key is needed", body = Refusal), (status = 403, description = "The key may not", body = Refusal)
 ))]
 pub(super) async fn apply(State(app): State<App>, Extension(caller): Extension<Caller>) -> Result<StatusCode, Refusal> {
-    may(&caller, Scope::Configure)?;
+    may_of_all(&caller, Scope::Configure)?;
     app.wait(|service| service.reload()).await?;
     Ok(StatusCode::OK)
 }
@@ -145,9 +145,13 @@ fn users(config: &Config, uses: impl Fn(&crate::service::config::Routine) -> boo
     config.routines.iter().filter(|(_, routine)| uses(routine)).map(|(name, _)| name.clone()).collect()
 }
 
-/// The five paths of one kind of named things.
+/// Whether somebody has to do with something of this name.
+type Own<T> = fn(&Caller, &str, &T) -> bool;
+
+/// The five paths of one kind of named things. Who is bound to routines or a tenant sees those, and changes nothing: what a routine
+/// reads, and where it keeps it, is anybody's.
 macro_rules! section {
-    ($module:ident, $type:ty, $field:ident, $what:literal, $all:tt, $one:tt, $users:expr) => {
+    ($module:ident, $type:ty, $field:ident, $what:literal, $all:tt, $one:tt, $users:expr, $own:expr) => {
         pub(super) mod $module {
             use super::*;
 
@@ -161,7 +165,9 @@ macro_rules! section {
                 Extension(caller): Extension<Caller>,
             ) -> Result<Json<Value>, Refusal> {
                 may(&caller, Scope::Configure)?;
-                Ok(shown(&app.service.config().$field))
+                let (own, config): (Own<$type>, _) = ($own, app.service.config());
+                let seen = config.$field.iter().filter(|(name, one)| own(&caller, name, one));
+                Ok(shown(&seen.collect::<BTreeMap<_, _>>()))
             }
 
             /// Shows one
@@ -177,7 +183,8 @@ macro_rules! section {
                 Path(name): Path<String>,
             ) -> Result<Json<Value>, Refusal> {
                 may(&caller, Scope::Configure)?;
-                match app.service.config().$field.get(&name) {
+                let own: Own<$type> = $own;
+                match app.service.config().$field.get(&name).filter(|one| own(&caller, &name, one)) {
                     Some(found) => Ok(shown(found)),
                     None => Err(ServiceError::NotFound { what: $what, name }.into()),
                 }
@@ -197,7 +204,7 @@ macro_rules! section {
                 Path(name): Path<String>,
                 Body(new): Body<$type>,
             ) -> Result<StatusCode, Refusal> {
-                may(&caller, Scope::Configure)?;
+                may_of_all(&caller, Scope::Configure)?;
                 app.wait(move |service| service.change(|config| add(&mut config.$field, $what, &name, new))).await?;
                 Ok(StatusCode::CREATED)
             }
@@ -216,7 +223,7 @@ macro_rules! section {
                 Path(name): Path<String>,
                 Body(new): Body<$type>,
             ) -> Result<StatusCode, Refusal> {
-                may(&caller, Scope::Configure)?;
+                may_of_all(&caller, Scope::Configure)?;
                 app.wait(move |service| service.change(|config| super::put(&mut config.$field, $what, &name, &new))).await?;
                 Ok(StatusCode::OK)
             }
@@ -234,7 +241,7 @@ macro_rules! section {
                 Extension(caller): Extension<Caller>,
                 Path(name): Path<String>,
             ) -> Result<StatusCode, Refusal> {
-                may(&caller, Scope::Configure)?;
+                may_of_all(&caller, Scope::Configure)?;
                 app.wait(move |service| {
                     service.change(|config| {
                         let uses: fn(&crate::service::config::Routine, &str) -> bool = $users;
@@ -256,7 +263,8 @@ section!(
     "cluster",
     "/v1/config/clusters",
     "/v1/config/clusters/{name}",
-    |routine, name| routine.source_cluster.as_deref() == Some(name)
+    |routine, name| routine.source_cluster.as_deref() == Some(name),
+    |caller, _, _| caller.may_all_routines()
 );
 section!(
     policies,
@@ -265,7 +273,8 @@ section!(
     "policy",
     "/v1/config/policies",
     "/v1/config/policies/{name}",
-    |routine, name| routine.backup_policy.as_deref() == Some(name)
+    |routine, name| routine.backup_policy.as_deref() == Some(name),
+    |caller, _, _| caller.may_all_routines()
 );
 section!(
     storage,
@@ -274,7 +283,8 @@ section!(
     "storage",
     "/v1/config/storage",
     "/v1/config/storage/{name}",
-    |routine, name| routine.storage.as_deref() == Some(name)
+    |routine, name| routine.storage.as_deref() == Some(name),
+    |caller, _, _| caller.may_all_routines()
 );
 section!(
     routines,
@@ -283,7 +293,8 @@ section!(
     "routine",
     "/v1/config/routines",
     "/v1/config/routines/{name}",
-    |_, _| false
+    |_, _| false,
+    |caller, name, routine| caller.may_routine(name, routine.tenant.as_deref())
 );
 section!(
     repositories,
@@ -292,7 +303,8 @@ section!(
     "repository",
     "/v1/config/repositories",
     "/v1/config/repositories/{name}",
-    |routine, name| routine.repository.as_deref() == Some(name)
+    |routine, name| routine.repository.as_deref() == Some(name),
+    |caller, _, _| caller.may_all_routines()
 );
 
 /// The paths of all sections.

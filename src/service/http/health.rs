@@ -71,7 +71,7 @@ pub(super) async fn version() -> Json<Version> {
 ))]
 pub(super) async fn metrics(State(app): State<App>, Extension(caller): Extension<Caller>) -> Result<Response, Refusal> {
     super::may(&caller, Scope::Read)?;
-    let text = app.wait(|service| metrics::text(service)).await?;
+    let text = app.wait(move |service| metrics::text(service, &caller)).await?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }

@@ -14,6 +14,7 @@ mod recovery;
 mod restore;
 mod server;
 mod tls;
+mod unique;
 
 pub use server::{Server, serve};
 
@@ -110,7 +111,16 @@ pub fn document() -> utoipa::openapi::OpenApi {
 /// The paths, and the document with what every request with a body may be answered.
 fn described() -> (Router<App>, utoipa::openapi::OpenApi) {
     let (router, mut document) = paths().split_for_parts();
-    for item in document.paths.paths.values_mut() {
+    for (path, item) in &mut document.paths.paths {
+        for operation in [&mut item.put, &mut item.post, &mut item.delete].into_iter().flatten() {
+            let responses = &mut operation.responses.responses;
+            let changed = path.starts_with("/v1/config") && !path.ends_with("/apply") && !responses.contains_key("409");
+            if let Some(utoipa::openapi::RefOr::T(refusal)) = responses.get("401").filter(|_| changed) {
+                let mut refusal = refusal.clone();
+                "The file was changed since it was read".clone_into(&mut refusal.description);
+                responses.insert("409".to_owned(), utoipa::openapi::RefOr::T(refusal));
+            }
+        }
         for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten() {
             let responses = &mut operation.responses.responses;
             let Some(refusal) = responses.get("400").filter(|_| operation.request_body.is_some()).cloned() else {
@@ -171,6 +181,18 @@ fn may(caller: &super::keys::Caller, scope: super::keys::Scope) -> Result<(), an
         return Ok(());
     }
     Err(answer::Refusal::forbidden(format!("the key `{}` has not the scope `{}`", caller.name, scope.as_str())))
+}
+
+/// Refuses who may not, and who may of some routines alone what is of all.
+fn may_of_all(caller: &super::keys::Caller, scope: super::keys::Scope) -> Result<(), answer::Refusal> {
+    may(caller, scope)?;
+    if caller.may_all_routines() {
+        return Ok(());
+    }
+    Err(answer::Refusal::forbidden(format!(
+        "the key `{}` is bound to routines or to a tenant, and this is of all of them",
+        caller.name
+    )))
 }
 
 /// Refuses who may not have to do with a routine, as if there were none.

@@ -23,7 +23,10 @@ use crate::{
 use axum::{Extension, Json, extract::State};
 use serde::Deserialize;
 use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use utoipa::IntoParams;
 
 /// Where to look, and when.
@@ -95,10 +98,26 @@ fn look(
             return Err(ServiceError::Invalid(words));
         }
     };
+    if source.is_none() {
+        only_one_routine(&snapshots, collection)?;
+    }
     let snapshots = choose(&snapshots, collection, &Silent)?;
     let codec = snapshots.iter().rev().flat_map(|snapshot| &snapshot.collections).find(|it| it.name == collection);
     let key = typed(codec.map(|it| it.codec), set, key)?;
     Ok(history(&repo, &snapshots, collection, &key, from, to, &Silent)?)
+}
+
+/// Refuses to choose between routines: each may have kept other states of a record, and none of them all.
+fn only_one_routine(snapshots: &[Snapshot], collection: &str) -> Result<(), ServiceError> {
+    let holders = snapshots.iter().filter(|it| it.collections.iter().any(|held| held.name == collection));
+    let routine = |it: &'_ Snapshot| it.tags.iter().find_map(|tag| tag.strip_prefix("routine=").map(str::to_owned));
+    let routines: BTreeSet<String> = holders.filter_map(routine).collect();
+    if routines.len() < 2 {
+        return Ok(());
+    }
+    let names: Vec<String> = routines.iter().take(10).map(|name| format!("`{name}`")).collect();
+    let words = format!("several routines keep a collection `{collection}`: name one by source: {}", names.join(", "));
+    Err(ServiceError::Invalid(words))
 }
 
 /// The key as the command takes it.
@@ -106,7 +125,8 @@ fn typed(codec: Option<KeyCodec>, set: &str, key: &str) -> Result<String, Servic
     let set = if set == "-" { "" } else { set };
     match codec {
         Some(KeyCodec::Digest) if key.starts_with("digest:") => Ok(key.to_owned()),
-        Some(KeyCodec::Digest) => Ok(format!("{set}/{key}")),
+        // In the address the parts are apart already: what divides them for the command is a part of the key here.
+        Some(KeyCodec::Digest) => Ok(format!("{set}/{}", key.replace('\\', r"\\").replace('/', r"\/"))),
         _ if set.is_empty() => Ok(key.to_owned()),
         _ => Err(ServiceError::Invalid(format!("there are no sets in this collection: write `-` for `{set}`"))),
     }

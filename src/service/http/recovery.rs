@@ -28,6 +28,7 @@ use utoipa::{IntoParams, ToSchema};
     (status = 202, description = "It will run: its `backup_id`", body = Object),
     (status = 400, description = "It makes no sense", body = Refusal),
     (status = 404, description = "There is no such dataset", body = Refusal),
+    (status = 409, description = "The key was given with another request", body = Refusal),
     (status = 401, description = "A key is needed", body = Refusal), (status = 403, description = "The key may not", body = Refusal)
 ))]
 pub(super) async fn create(
@@ -253,7 +254,10 @@ pub(super) async fn jobs(
     Question(which): Question<WhichJobs>,
 ) -> Result<Json<Vec<JobView>>, Refusal> {
     may(&caller, Scope::Read)?;
-    let found = app.wait(move |service| service.jobs(which.routine, which.before)).await?;
-    let own = found.into_iter().filter(|job| may_routine_of(&caller, job.work.routine(), job.tenant.as_deref()));
-    Ok(Json(own.map(view).collect()))
+    let found = app.wait(move |service| {
+        let found = service.jobs(&caller, which.routine, which.before)?;
+        let is_own = |job: &Job| may_routine_of(&caller, job.work.routine(), job.tenant.as_deref());
+        Ok(found.into_iter().filter(is_own).collect::<Vec<_>>())
+    });
+    Ok(Json(found.await?.into_iter().map(view).collect()))
 }

@@ -11,6 +11,7 @@ use crate::{
         Service, ServiceError,
         job::{JobState, NewJob, Work},
         keys::{Caller, Scope},
+        reach::may_write,
         restore::{RestorePlan, RestoreRequest, RestoreTimestampRequest, shown},
         standing::RestoreJobStatus,
     },
@@ -26,6 +27,16 @@ use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
 use utoipa::IntoParams;
 
+/// Refuses what is not a caller's before anything of it is told.
+fn check_own(service: &Service, caller: &Caller, routine: &str) -> Result<(), ServiceError> {
+    let config = service.config();
+    let tenant = config.routines.get(routine).and_then(|routine| routine.tenant.as_deref());
+    if caller.may_routine(routine, tenant) {
+        return Ok(());
+    }
+    Err(ServiceError::NotFound { what: "routine", name: routine.to_owned() })
+}
+
 fn begin(
     service: &Arc<Service>,
     caller: &Caller,
@@ -33,9 +44,11 @@ fn begin(
     routine: String,
     request: Value,
 ) -> Result<i64, ServiceError> {
-    let tenant = service.config().routines.get(&routine).and_then(|routine| routine.tenant.clone());
-    if !caller.may_routine(&routine, tenant.as_deref()) {
-        return Err(ServiceError::NotFound { what: "routine", name: routine });
+    let config = service.config();
+    let tenant = config.routines.get(&routine).and_then(|routine| routine.tenant.clone());
+    if !may_write(&config, caller, &plan.target) {
+        let words = format!("the key `{}` may restore into what its own routines read, and not there", caller.name);
+        return Err(ServiceError::Forbidden(words));
     }
     let work = Work::Restore { routine: Some(routine), request };
     let new = NewJob { work, tenant, by: caller.name.to_string(), due: None };
@@ -50,6 +63,8 @@ async fn by_path(
 ) -> Result<(StatusCode, Json<i64>), Refusal> {
     may(&caller, Scope::Restore)?;
     let id = app.wait(move |service| {
+        let of_path = request.backup_data_path.trim_matches('/').split('/').next().unwrap_or_default();
+        check_own(service, &caller, of_path)?;
         let (plan, routine) = service.plan_restore(&request, full)?;
         begin(service, &caller, plan, routine, shown(&request))
     });
@@ -106,6 +121,7 @@ pub(super) async fn as_of(
 ) -> Result<(StatusCode, Json<i64>), Refusal> {
     may(&caller, Scope::Restore)?;
     let id = app.wait(move |service| {
+        check_own(service, &caller, &request.routine)?;
         let plan = service.plan_restore_as_of(&request, false)?;
         begin(service, &caller, plan, request.routine.clone(), shown(&request))
     });
@@ -190,7 +206,8 @@ pub(super) async fn jobs(
         millis => Ok(millis.map(Timestamp::from_millis)),
     };
     let (from, to) = (time(which.from)?, time(which.to)?);
-    let found = app.wait(move |service| service.restores(from, to, states)).await?;
+    let asks = caller.clone();
+    let found = app.wait(move |service| service.restores(&asks, from, to, states)).await?;
     let own =
         found.into_iter().filter(|(_, (job, _))| may_routine_of(&caller, job.work.routine(), job.tenant.as_deref()));
     Ok(Json(own.map(|(id, (_, status))| (id.to_string(), status)).collect()))

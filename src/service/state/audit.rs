@@ -5,8 +5,9 @@ use crate::{
     repo::{audit::AuditLink, entropy},
     service::audit::{Entry, KeptEntry},
 };
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::Value as Json;
+use std::sync::PoisonError;
 
 /// Entries that stay here; in a repository all of them do.
 const MOST: i64 = 100_000;
@@ -68,7 +69,33 @@ impl State {
         write().map_err(|error| self.failed(error))
     }
 
-    /// The newest entries below a number, newest first, and whether each follows from the one before it.
+    /// Whether all entries are there, each following from the one before it. Looked at once, and again when somebody else has
+    /// written the file: what is added here follows.
+    fn audit_is_whole(&self, db: &Connection) -> rusqlite::Result<bool> {
+        let version: i64 = db.query_row("PRAGMA data_version", [], |row| row.get(0))?;
+        let mut checked = self.audit_checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, whole)) = checked.filter(|(known, _)| *known == version) {
+            return Ok(whole);
+        }
+        let highest = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'audit'), 0)";
+        let highest: i64 = db.query_row(highest, [], |row| row.get(0))?;
+        // What is older went by itself.
+        let mut next = (highest - MOST + 1).max(1);
+        let (mut before, mut whole) = (String::new(), true);
+        let mut statement = db.prepare_cached("SELECT id, entry, hash FROM audit ORDER BY id")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (id, text, own): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let has_before = id == 1 || !before.is_empty();
+            whole &= id == next && (!has_before || hash(&before, &text) == own);
+            (next, before) = (id + 1, own);
+        }
+        whole &= next == highest + 1;
+        *checked = Some((version, whole));
+        Ok(whole)
+    }
+
+    /// The newest entries below a number, newest first, and whether all of them, shown or not, follow each from the one before it.
     ///
     /// # Errors
     /// [`StateError`].
@@ -81,7 +108,7 @@ impl State {
         let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
         let rows = statement.query_map(values, row).map_err(|error| self.failed(error))?;
         let rows: Vec<Row> = rows.collect::<Result<_, _>>().map_err(|error| self.failed(error))?;
-        let mut intact = true;
+        let mut intact = self.audit_is_whole(&db).map_err(|error| self.failed(error))?;
         let mut entries = Vec::new();
         for (number, (id, text, own, kept)) in rows.iter().take(limit as usize).enumerate() {
             match rows.get(number + 1) {
@@ -181,5 +208,32 @@ mod tests {
         change("DELETE FROM audit WHERE id = 2");
         assert!(!page(None, 10).1);
         assert_eq!(state.identity().unwrap(), state.identity().unwrap());
+    }
+
+    #[test]
+    fn a_page_says_what_others_did_to_entries_that_it_does_not_show() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let other = |sql: &str| {
+            Connection::open(folder.path().join("state.db")).unwrap().execute_batch(sql).unwrap();
+        };
+        let state = State::open(folder.path()).unwrap();
+        let add = |state: &State| state.append_audit(&Entry::of_request(now, "me", None, "POST /x", 202)).unwrap();
+        (0..9).for_each(|_| add(&state));
+        let is_whole = |state: &State| state.audit_page(None, 1).unwrap().1;
+        assert!(is_whole(&state));
+        other("UPDATE audit SET entry = replace(entry, 'POST', 'HEAD') WHERE id = 2");
+        assert!(!is_whole(&state));
+        other("UPDATE audit SET entry = replace(entry, 'HEAD', 'POST') WHERE id = 2");
+        add(&state);
+        assert!(is_whole(&state));
+        other("DELETE FROM audit WHERE id = 1");
+        assert!(!is_whole(&state));
+        drop(state);
+        let state = State::open(folder.path()).unwrap();
+        assert!(!is_whole(&state));
+        other("DELETE FROM audit WHERE id > 3");
+        add(&state);
+        assert!(!is_whole(&state));
     }
 }

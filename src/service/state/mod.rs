@@ -11,6 +11,7 @@ pub use tally::{BUCKETS, Ended, Tally};
 
 use super::{
     job::{Ending, Job, JobState, NewJob},
+    keys::Caller,
     timetable::{Handled, Slot},
 };
 use crate::record::Timestamp;
@@ -79,6 +80,10 @@ pub struct JobFilter {
     pub verb: Option<&'static str>,
     /// Only of this routine.
     pub routine: Option<String>,
+    /// Only of these routines, if there are any.
+    pub routines: Vec<String>,
+    /// Only of this tenant.
+    pub tenant: Option<String>,
     /// Created at or after this.
     pub from: Option<Timestamp>,
     /// Created at or before this.
@@ -93,10 +98,21 @@ pub struct JobFilter {
     pub limit: u32,
 }
 
+impl JobFilter {
+    /// Only what a caller may have to do with: a page is filled with these, whatever others have done meanwhile.
+    #[must_use]
+    pub fn of(self, caller: &Caller) -> Self {
+        let (routines, tenant) = caller.bounds();
+        Self { routines: routines.to_vec(), tenant: tenant.map(str::to_owned), ..self }
+    }
+}
+
 /// The state.
 pub struct State {
     path: PathBuf,
     db: Mutex<Connection>,
+    /// Whether the audit was whole when all of it was looked at, and after which change by others that was.
+    audit_checked: Mutex<Option<(i64, bool)>>,
     _lock: File,
 }
 
@@ -121,7 +137,7 @@ impl State {
         db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -4000;")
             .map_err(failed)?;
         schema::migrate(&mut db, &path)?;
-        Ok(Self { db: Mutex::new(db), _lock: lock, path })
+        Ok(Self { db: Mutex::new(db), audit_checked: Mutex::default(), _lock: lock, path })
     }
 
     fn db(&self) -> MutexGuard<'_, Connection> {
@@ -229,12 +245,17 @@ impl State {
         };
         add(" AND verb = ?", filter.verb.map(|verb| Sql::Text(verb.to_owned())));
         add(" AND routine = ?", filter.routine.clone().map(Sql::Text));
+        add(" AND tenant = ?", filter.tenant.clone().map(Sql::Text));
         add(" AND created >= ?", filter.from.map(|from| Sql::Integer(from.as_millis())));
         add(" AND created <= ?", filter.to.map(|to| Sql::Integer(to.as_millis())));
         add(" AND id < ?", filter.before.map(Sql::Integer));
         if !filter.states.is_empty() {
             let names: Vec<String> = filter.states.iter().map(|state| format!("'{}'", state.as_str())).collect();
             sql.push_str(&format!(" AND state IN ({})", names.join(", ")));
+        }
+        if !filter.routines.is_empty() {
+            sql.push_str(&format!(" AND routine IN ({})", vec!["?"; filter.routines.len()].join(", ")));
+            values.extend(filter.routines.iter().cloned().map(Sql::Text));
         }
         if filter.is_of_group {
             // Jobs without a group do not mention one.
@@ -307,17 +328,22 @@ impl State {
         write().map_err(|error| self.failed(error))
     }
 
-    /// Keeps what a request came to that may come again; gives what it came to before, for a day.
+    /// Keeps what a request came to that may come again; gives what it came to before, and when, for a day.
     ///
     /// # Errors
     /// [`StateError::Database`].
-    pub fn remember_once(&self, name: &str, value: &str, now: Timestamp) -> Result<Option<String>, StateError> {
+    pub fn remember_once(
+        &self,
+        name: &str,
+        value: &str,
+        now: Timestamp,
+    ) -> Result<Option<(String, Timestamp)>, StateError> {
         let mut db = self.db();
         let mut write = || {
             let transaction = db.transaction()?;
             transaction.execute("DELETE FROM once WHERE at < ?", [now.as_millis() - ONCE_MILLIS])?;
-            let before: Option<String> =
-                transaction.query_row("SELECT value FROM once WHERE name = ?", [name], |row| row.get(0)).optional()?;
+            let told = |row: &Row<'_>| Ok((row.get(0)?, Timestamp::from_millis(row.get(1)?)));
+            let before = transaction.query_row("SELECT value, at FROM once WHERE name = ?", [name], told).optional()?;
             if before.is_none() {
                 let values = params![name, value, now.as_millis()];
                 transaction.execute("INSERT INTO once (name, value, at) VALUES (?, ?, ?)", values)?;
@@ -448,6 +474,34 @@ mod tests {
         let filter = JobFilter { routine: Some("b".to_owned()), limit: 10, ..JobFilter::default() };
         assert_eq!(state.jobs(&filter).unwrap().len(), 1);
         assert!(state.job(99).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_page_is_filled_with_what_a_caller_may_see() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        let own = state.add(&NewJob { tenant: Some("t".to_owned()), ..backup("own") }, NOW, NOW).unwrap();
+        for _ in 0..20 {
+            state.add(&backup("other"), NOW, NOW).unwrap();
+        }
+        let mut settings = crate::service::config::ServiceSettings::default();
+        let hash = crate::service::keys::hash_of("rkp_x");
+        for (routines, tenant, seen) in
+            [(vec!["own"], None, vec![own]), (vec![], Some("t"), vec![own]), (vec!["other"], Some("t"), vec![])]
+        {
+            let key = crate::service::config::KeySettings {
+                hash: hash.clone(),
+                routines: routines.into_iter().map(str::to_owned).collect(),
+                tenant: tenant.map(str::to_owned),
+                ..Default::default()
+            };
+            settings.api_keys.insert("one".to_owned(), key);
+            let caller = Caller::of_hash(&settings, &hash, NOW).unwrap();
+            let found = state.jobs(&JobFilter { limit: 10, ..JobFilter::default() }.of(&caller)).unwrap();
+            assert_eq!(found.iter().map(|job| job.id).collect::<Vec<_>>(), seen);
+        }
+        let all = JobFilter { limit: 10, ..JobFilter::default() }.of(&Caller::anybody());
+        assert_eq!(state.jobs(&all).unwrap().len(), 10);
     }
 
     #[test]

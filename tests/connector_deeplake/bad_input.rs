@@ -5,6 +5,7 @@ use rekeep::{
     connector::{Identity, SessionOptions, Source, SourceSession},
     ops::Progress,
 };
+use std::os::unix::ffi::OsStrExt as _;
 
 /// A source that does something once its datasets were looked at and nothing is read yet.
 struct Meanwhile<F: Fn() + Send + Sync>(DeepLakeSource, F);
@@ -215,4 +216,118 @@ fn lines_that_may_name_blocks_in_a_new_way_bring_every_file_along() {
     let to = world.dir.path().join("back");
     world.restore(&outcome, &to);
     assert_eq!(fs::read(to.join("t/d").join(Made::block_name("index"))).unwrap(), b"an index");
+}
+
+#[test]
+fn blocks_of_indexes_are_looked_for_like_any() {
+    let world = World::new();
+    let mut made = world.made("t/d");
+    let (index, matrix) = ("2zz2ep/i/a2/index000000000000000000000000", Made::block_name("matrix"));
+    fs::create_dir_all(made.root.join("2zz2ep/i/a2")).unwrap();
+    fs::create_dir_all(made.root.join("2zz2ep/a2")).unwrap();
+    fs::write(made.root.join(index), "index").unwrap();
+    fs::write(made.root.join("2zz2ep/i/a2/notcommitted000000000000000000"), "later").unwrap();
+    fs::write(made.block("matrix"), "matrix").unwrap();
+    made.commit_lines(&format!(
+        "{{\"addInvertedBlock\":{{\"i\":{{\"i\":[{{\"t\":{{\"p\":\"{index}\",\"b\":5}}}}]}}}}}}\n\
+         {{\"addMatrixBlock\":{{\"c\":1,\"p\":{{\"p\":[\"\"],\"b\":[6],\"x\":\"{matrix}\"}},\"b\":1}}}}\n\
+         {{\"setName\":{{\"name\":\"n\"}}}}"
+    ));
+    let outcome = world.back_up();
+    assert!(outcome.complete, "{:?}", outcome.problems);
+    assert_eq!(outcome.records, 6, "two entries, two next numbers, two blocks");
+    fs::remove_file(made.block("matrix")).unwrap();
+    fs::write(made.root.join(index), "ind").unwrap();
+    let outcome = World::back_up(&world);
+    says(&outcome, &format!("{matrix}: it is not there"));
+    says(&outcome, &format!("{index}: it has 3 bytes, where the log says 5"));
+}
+
+#[test]
+fn rows_that_are_staged_are_kept_though_a_commit_takes_them_over_meanwhile() {
+    let world = World::new();
+    let mut made = world.made("t/d");
+    made.commit(&[("a", b"1")]);
+    let staged = "_deeplake_wal/main/0001796025243_25213dcc_4.wal";
+    fs::create_dir_all(made.root.join("_deeplake_wal/main")).unwrap();
+    fs::write(made.root.join(staged), b"rows").unwrap();
+    let outcome = back_up_while(&world, || fs::remove_file(world.lake().join("t/d").join(staged)).unwrap());
+    assert!(outcome.complete, "{:?}", outcome.problems);
+    let to = world.dir.path().join("back");
+    assert!(world.restore(&outcome, &to).complete);
+    assert_eq!(fs::read(to.join("t/d").join(staged)).unwrap(), b"rows");
+    assert_eq!(world.back_up().stats.deleted, 1, "it is in the log by then");
+}
+
+#[test]
+fn datasets_that_are_too_deep_or_behind_a_link_are_named() {
+    let world = World::new();
+    world.made("t/d").commit(&[("a", b"1")]);
+    world.made("team/project/deep").commit(&[("a", b"1")]);
+    Made::new(&world.dir.path().join("elsewhere/far")).commit(&[("a", b"1")]);
+    std::os::unix::fs::symlink(world.dir.path().join("elsewhere/far"), world.lake().join("t/far")).unwrap();
+    std::os::unix::fs::symlink(world.lake().join("t/d"), world.lake().join("t/again")).unwrap();
+    let outcome = world.back_up();
+    says(&outcome, "team/project/deep: a dataset that lies deeper");
+    says(&outcome, "t/far: a link, not followed, to datasets");
+    assert!(!outcome.problems.iter().any(|problem| problem.contains("again")), "{:?}", outcome.problems);
+    // Who chooses some has all that was chosen.
+    let chosen = DeepLakeOptions { tenant: Some("t".to_owned()), ..DeepLakeOptions::default() };
+    assert!(world.try_back_up(chosen).unwrap().complete);
+}
+
+#[test]
+fn a_log_that_contradicts_itself_is_named() {
+    let world = World::new();
+    for name in ["linked", "bare", "tail", "unborn"] {
+        let mut made = world.made(&format!("t/{name}"));
+        made.commit(&[("a", b"1")]);
+        made.commit(&[("b", b"1")]);
+        made.meta(2, &format!(
+            "{{\"createTag\":{{\"id\":\"1\",\"name\":\"two\",\"branch_id\":\"{MAIN}\",\"version\":\"0000000002m00000000\"}}}}"
+        ));
+    }
+    let at = |name: &str| world.lake().join("t").join(name);
+    let log = |name: &str| at(name).join("_deeplake_log");
+    let moved = world.dir.path().join("moved");
+    fs::rename(log("linked").join(MAIN), &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, log("linked").join(MAIN)).unwrap();
+    fs::remove_dir_all(log("bare").join("_meta")).unwrap();
+    fs::remove_file(log("tail").join(MAIN).join("0000000002m00000000.jsonl.lz4")).unwrap();
+    fs::create_dir(log("unborn").join("5e")).unwrap();
+    fs::copy(
+        log("tail").join(MAIN).join("0000000001m00000000.jsonl.lz4"),
+        log("unborn").join("5e/0000000001m00000000.jsonl.lz4"),
+    )
+    .unwrap();
+    fs::write(at("unborn").join(std::ffi::OsStr::from_bytes(b"odd\xff")), "x").unwrap();
+    let outcome = world.back_up();
+    says(&outcome, &format!("t/linked: _deeplake_log/{MAIN}: it is no regular file"));
+    says(
+        &outcome,
+        "t/linked: _deeplake_log/8a057f1faa67a352506e9935f50881b3: tag two names version 0000000002m00000000",
+    );
+    says(&outcome, "t/bare: _deeplake_log/_meta: it has no entry");
+    says(&outcome, "t/tail: _deeplake_log/8a057f1faa67a352506e9935f50881b3: tag two names version 0000000002m00000000");
+    says(&outcome, "t/unborn: _deeplake_log/5e: no entry says that this branch began");
+    says(&outcome, "its name is no text");
+    let snapshot = world.snapshot(&outcome);
+    let linked = snapshot.collections.iter().find(|one| one.name == "t/linked").unwrap().records;
+    assert_eq!(linked, 5, "blocks that a branch behind a link may name are copied");
+}
+
+#[test]
+fn lengths_beyond_all_reason_are_only_named() {
+    let world = World::new();
+    let mut made = world.made("t/d");
+    made.commit(&[("a", b"1")]);
+    let lines: Vec<String> = (0..3)
+        .map(|n| {
+            let path = Made::block_name(&n.to_string());
+            format!("{{\"addBlock\":{{\"d\":{{\"p\":[\"\"],\"b\":[{}],\"x\":\"{path}\"}},\"c\":1}}}}", u64::MAX)
+        })
+        .collect();
+    made.commit_lines(&lines.join("\n"));
+    let outcome = world.back_up();
+    says(&outcome, &format!("{}: it is not there", Made::block_name("2")));
 }

@@ -72,6 +72,9 @@ def alter(path):
     side = dataset.branches["side"].open()
     side.append(batch(100_000, BATCH))
     side.commit("on the side")
+    side.append(batch(200_000, BATCH))
+    side.commit("on the side again")
+    dataset.merge("side")
     dataset.rename_column("content", "words")
     dataset.commit("columns")
     dataset.compact()
@@ -138,15 +141,24 @@ def race_compare(path, live):
     print(json.dumps({"rows": len(dataset)}))
 
 
+def row3(number, photo):
+    return {"embedding": row(number)["embedding"], "content": row(number)["content"], "photo": deeplake.link(photo)}
+
+
 def make3(path):
-    """Two commits of 50 and 30 rows, and 7 rows that are not committed."""
+    """Two commits of 50 and 30 rows, and 7 rows that are not committed; each has a link to a picture beside."""
+    from PIL import Image
+
     dataset = deeplake.empty(path)
     dataset.create_tensor("embedding", htype="embedding", dtype="float32")
     dataset.create_tensor("content", htype="text")
+    dataset.create_tensor("photo", htype="link[image]", sample_compression="png")
+    photo = path + ".png"
+    Image.fromarray(np.full((4, 5, 3), 9, dtype=np.uint8)).save(photo)
     for first, count, message in [(0, 50, "first"), (50, 30, "second"), (80, 7, None)]:
         with dataset:
             for number in range(first, first + count):
-                dataset.append({"embedding": row(number)["embedding"], "content": row(number)["content"]})
+                dataset.append(row3(number, photo))
         if message:
             dataset.commit(message)
 
@@ -158,14 +170,15 @@ def compare3(path):
         wanted = row(number)
         assert np.array_equal(dataset["embedding"][number].numpy(), wanted["embedding"]), number
         assert dataset["content"][number].numpy().item() == wanted["content"], number
+        assert (dataset["photo"][number].numpy() == 9).all(), number
     print(json.dumps({"rows": rows}))
 
 
-def append3(path):
+def append3(path, photo):
     dataset = deeplake.load(path, read_only=False, verbose=False)
     before = len(dataset)
     with dataset:
-        dataset.append({"embedding": row(before)["embedding"], "content": row(before)["content"]})
+        dataset.append(row3(before, photo))
     dataset.commit("after the restore")
     print(before + 1)
 

@@ -70,6 +70,18 @@ impl Made {
 
     /// Commits blocks of these names and contents.
     pub fn commit(&mut self, blocks: &[(&str, &[u8])]) {
+        let lines = self.write(blocks);
+        self.commit_lines(&lines);
+    }
+
+    /// The same on a branch other than the main one.
+    pub fn commit_on(&self, branch: &str, number: u64, blocks: &[(&str, &[u8])]) {
+        let text = format!("{{\"commit\":{{\"clientTimestamp\":{}}}}}\n{}\n", self.seconds, self.write(blocks));
+        fs::write(self.branch(branch).join(format!("{number:010}m00000000.jsonl.lz4")), packed(&text)).unwrap();
+    }
+
+    /// Writes blocks; gives the lines that name them.
+    fn write(&self, blocks: &[(&str, &[u8])]) -> String {
         for (name, bytes) in blocks {
             let path = self.block(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -82,7 +94,7 @@ impl Made {
                 format!("{{\"addBlock\":{{\"d\":{{\"p\":[\"\"],\"b\":[{len}],\"x\":\"{path}\",\"n\":[1]}},\"c\":1,\"b\":7}}}}")
             })
             .collect();
-        self.commit_lines(&lines.join("\n"));
+        lines.join("\n")
     }
 
     /// Commits whatever these lines say.

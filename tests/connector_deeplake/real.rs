@@ -170,6 +170,19 @@ fn branches_tags_updates_and_compactions_come_back() {
     assert!(world.try_restore(&outcome, &to, at, &RestoreOptions::default()).unwrap().complete);
     let copy = to.join("acme/live");
     assert_eq!(rows(&run("deeplake", &["compare", copy.to_str().unwrap()])), 75, "as it was before it was altered");
+
+    // Main took in what is taken away here: it opens, as it was before that.
+    let to = world.dir.path().join("side");
+    let at = DeepLakeTargetOptions {
+        at_version: Some("1".to_owned()),
+        branch: Some("side".to_owned()),
+        ..DeepLakeTargetOptions::default()
+    };
+    let restored = world.try_restore(&outcome, &to, at, &RestoreOptions::default()).unwrap();
+    assert!(restored.complete && restored.notes.iter().any(|note| note.contains("branch main")), "{restored:?}");
+    let found = run("deeplake", &["summary", to.join("acme/live").to_str().unwrap()]);
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    assert_eq!((&found["main"]["rows"], &found["branch side"]["rows"]), (&74.into(), &99.into()), "{found}");
 }
 
 #[test]
@@ -178,6 +191,7 @@ fn a_dataset_of_version_3_comes_back_at_its_commit_or_with_its_head() {
     let world = World::new();
     let path = world.lake().join("acme/three");
     run("deeplake3", &["make3", path.to_str().unwrap()]);
+    let photo = world.lake().join("acme/three.png");
     let outcome = world.back_up();
     assert!(outcome.complete, "{:?}", outcome.problems);
     assert_eq!(world.snapshot(&outcome).collections[0].attributes["torn"].as_array().unwrap().len(), 1);
@@ -188,7 +202,8 @@ fn a_dataset_of_version_3_comes_back_at_its_commit_or_with_its_head() {
         assert!(restored.complete, "{restored:?}");
         let copy = to.join("acme/three");
         assert_eq!(rows(&run("deeplake3", &["compare3", copy.to_str().unwrap()])), wanted, "{restored:?}");
-        let appended: u64 = run("deeplake3", &["append3", copy.to_str().unwrap()]).parse().unwrap();
+        let appended: u64 =
+            run("deeplake3", &["append3", copy.to_str().unwrap(), photo.to_str().unwrap()]).parse().unwrap();
         assert_eq!(appended, wanted + 1);
         assert_eq!(rows(&run("deeplake3", &["compare3", copy.to_str().unwrap()])), wanted + 1);
     }

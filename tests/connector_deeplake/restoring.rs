@@ -163,3 +163,78 @@ fn as_of_a_commit_a_tag_or_a_time_the_log_is_cut_and_later_blocks_are_gone() {
     let error = DeepLakeTarget::new(&url(&to), at("@yesterday")).unwrap_err().to_string();
     assert!(error.contains("no time such as"), "{error}");
 }
+
+/// A branch that took in another one needs of it what it took.
+#[test]
+fn a_cut_leaves_nothing_that_stands_on_what_it_takes_away() {
+    let world = World::new();
+    let mut made = world.made("t/d");
+    made.commit(&[("a", b"a")]);
+    let (first, second) = ("0000000001m00000000", "0000000002m00000000");
+    made.meta(2, &format!(r#"{{"createBranch":{{"id":"5e","name":"side","parent":"{MAIN}","version":"{first}"}}}}"#));
+    fs::create_dir(made.branch("5e")).unwrap();
+    let on_side = |made: &Made, number: u64, name: &str| {
+        made.commit_on("5e", number, &[(name, name.as_bytes())]);
+    };
+    on_side(&made, 1, "s");
+    on_side(&made, 2, "t");
+    made.meta(3, &format!(r#"{{"createTag":{{"id":"1","name":"late","branch_id":"5e","version":"{second}"}}}}"#));
+    made.commit(&[]);
+    made.meta(
+        4,
+        &format!(
+            r#"{{"mergeBranch":{{"source":{{"branch":"5e","version":"{second}"}},"destination":{{"branch":"{MAIN}","version":"{second}"}}}}}}"#
+        ),
+    );
+    made.commit(&[("b", b"b")]);
+    made.meta(5, &format!(r#"{{"createTag":{{"id":"2","name":"first","branch_id":"{MAIN}","version":"{first}"}}}}"#));
+    let outcome = world.back_up();
+    assert!(outcome.complete, "{:?}", outcome.problems);
+    let restored = |options: DeepLakeTargetOptions, name: &str| {
+        let to = world.dir.path().join(name);
+        let restored = world.try_restore(&outcome, &to, options, &RestoreOptions::default()).unwrap();
+        assert!(restored.complete, "{restored:?}");
+        (Made { root: to.join("t/d"), ..Made::new(&world.dir.path().join("scratch")) }, restored.notes.join("; "))
+    };
+    let metas = |made: &Made| {
+        let mut names: Vec<_> =
+            fs::read_dir(made.branch("_meta")).unwrap().map(|one| one.unwrap().file_name()).collect();
+        names.sort();
+        names.into_iter().map(|name| fs::read_to_string(made.branch("_meta").join(name)).unwrap_or_default()).collect()
+    };
+
+    // What main took in of the branch is whole: all stays.
+    let (there, _) = restored(at("3"), "main");
+    assert!(there.entry(3).exists() && there.branch("5e").join(format!("{second}.jsonl.lz4")).exists());
+    // The branch is cut behind its first commit: main goes back to before it took in the second.
+    let options = DeepLakeTargetOptions { branch: Some("side".to_owned()), ..at("1") };
+    let (there, notes) = restored(options, "side");
+    assert!(there.branch("5e").join(format!("{first}.jsonl.lz4")).exists());
+    assert!(!there.branch("5e").join(format!("{second}.jsonl.lz4")).exists());
+    assert!(there.entry(1).exists() && !there.entry(2).exists() && !there.entry(3).exists());
+    assert!(notes.contains("branch main after its number 1"), "{notes}");
+    let texts: Vec<String> = metas(&there);
+    assert!(texts.iter().any(|text| text.contains("\"first\"")), "a tag of what is there stays: {texts:?}");
+    assert!(!texts.iter().any(|text| text.contains("mergeBranch") || text.contains("late")), "{texts:?}");
+    assert_eq!(fs::read(there.branch("_meta").join("next_base")).unwrap(), 4_u64.to_le_bytes(), "no gaps");
+}
+
+#[test]
+fn rows_that_are_staged_come_back_and_are_gone_where_the_log_is_cut() {
+    let world = World::new();
+    let mut made = world.made("t/d");
+    made.commit(&[("a", b"a")]);
+    made.commit(&[("b", b"b")]);
+    let staged = "_deeplake_wal/main/0001796025243_25213dcc_4.wal";
+    fs::create_dir_all(made.root.join("_deeplake_wal/main")).unwrap();
+    fs::write(made.root.join(staged), b"rows").unwrap();
+    let outcome = world.back_up();
+    assert!(outcome.complete, "{:?}", outcome.problems);
+    let to = world.dir.path().join("whole");
+    assert!(world.restore(&outcome, &to).complete);
+    assert_eq!(fs::read(to.join("t/d").join(staged)).unwrap(), b"rows");
+    let to = world.dir.path().join("cut");
+    let restored = world.try_restore(&outcome, &to, at("1"), &RestoreOptions::default()).unwrap();
+    assert!(restored.complete && restored.notes.iter().any(|note| note.contains("not committed")), "{restored:?}");
+    assert!(!to.join("t/d/_deeplake_wal").exists());
+}

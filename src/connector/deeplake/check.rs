@@ -23,7 +23,7 @@ pub(super) fn check(place: &LakePlace, format: Format, bytes_of: Lengths<'_>) ->
             }
             log.torn.iter().for_each(|(key, reason)| wrong.add(format!("{key}: {reason}")));
             log.gaps.iter().for_each(|(folder, number)| wrong.add(format!("{folder}: there is no entry {number}")));
-            log.foreign.iter().for_each(|sentence| wrong.add(sentence.clone()));
+            log.foreign.iter().cloned().chain(log.contradictions()).for_each(|sentence| wrong.add(sentence));
             for (key, bytes) in &log.blocks {
                 match bytes_of(key) {
                     Ok(Some(is)) if is == *bytes => {}

@@ -1,16 +1,14 @@
 //! A version 4 dataset as it was at a commit: the log is cut there, and what only later entries name goes.
 
 use super::{
-    entry::{Change, Entry, MAX_ENTRY_BYTES, parse_name},
+    entry::parse_name,
     find::LOG,
+    head::{Ends, Head},
     log::{Log, META, NEXT},
-    place::{LakePlace, join},
+    place::LakePlace,
+    staged::STAGED,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs, io,
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 /// Where a log is cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,9 +18,6 @@ pub(super) enum Cut {
     /// Behind the last commit at or before a time: seconds since 1970.
     Time(i64),
 }
-
-/// The last entry of each branch that stays; a branch that is not in it goes.
-type Ends = BTreeMap<String, u64>;
 
 fn ends_at_time(log: &Log, seconds: i64) -> Ends {
     let mut ends = Ends::new();
@@ -73,22 +68,6 @@ fn ends_at_version(log: &Log, wanted: &str, branch: Option<&str>) -> Result<Ends
     Ok(ends)
 }
 
-/// Number of a version's name.
-fn number(version: &str) -> u64 {
-    version.get(..10).and_then(|digits| digits.parse().ok()).unwrap_or(0)
-}
-
-/// Whether what a change names is still there.
-fn stands(change: &Change, ends: &Ends) -> bool {
-    let has = |branch: &str, version: &str| ends.get(branch).is_none_or(|end| number(version) <= *end);
-    match change {
-        Change::Branch { from: Some((branch, version)), .. } | Change::Tag { branch, version, .. } => {
-            has(branch, version)
-        }
-        _ => true,
-    }
-}
-
 /// Cuts the log of a dataset below a local folder, which nobody else uses. Gives what was cut, in words.
 ///
 /// # Errors
@@ -101,16 +80,17 @@ pub(super) fn cut(root: &Path, at: &Cut) -> Result<String, String> {
         Cut::Time(seconds) => (ends_at_time(&log, *seconds), Some(*seconds)),
         Cut::Version(version, branch) => (ends_at_version(&log, version, branch.as_deref())?, None),
     };
-    if ends.values().all(|end| *end == 0) {
+    let head = Head::of(&place, &log, ends, until)?;
+    if head.ends.values().all(|end| *end == 0) {
         return Err("no commit is as old as that".to_owned());
     }
-    let (meta_end, begun) = meta_end(&place, &log, &ends, until)?;
     let mut gone = 0_u64;
     for (folder, files) in &log.folders {
-        let end =
-            if folder == META { Some(meta_end) } else { ends.get(folder).copied().filter(|_| begun.contains(folder)) };
+        let end = head.end(folder);
         for name in files.keys() {
             let stays = match (parse_name(name), end) {
+                (Some(_), _) if folder == META => head.stays.contains(name),
+                (None, _) if folder == META => true,
                 (Some(named), Some(end)) => named.number <= end,
                 (None, Some(_)) => true,
                 (_, None) => false,
@@ -120,11 +100,12 @@ pub(super) fn cut(root: &Path, at: &Cut) -> Result<String, String> {
                 gone += u64::from(parse_name(name).is_some());
             }
         }
-        if end.is_none() {
+        if end.is_none() && folder != META {
             // It is empty but for what locks left, and was never copied then.
             let _ = fs::remove_dir(root.join(LOG).join(folder));
         }
     }
+    head.number_anew(&root.join(LOG).join(META)).map_err(said)?;
     let rest = Log::read_quiet(&place, "").map_err(said)?;
     for key in log.blocks.keys().filter(|key| !rest.blocks.contains_key(*key)) {
         match fs::remove_file(root.join(&**key)) {
@@ -132,45 +113,20 @@ pub(super) fn cut(root: &Path, at: &Cut) -> Result<String, String> {
             _ => {}
         }
     }
-    Ok(format!("its log is cut: {gone} entries are left out"))
-}
-
-/// The last entry that stays of what concerns all branches, and the branches that are begun by then.
-fn meta_end(place: &LakePlace, log: &Log, ends: &Ends, until: Option<i64>) -> Result<(u64, BTreeSet<String>), String> {
-    let (mut last, mut begun) = (0, BTreeSet::new());
-    // The time of the newest commit that stays: what is said of the whole later than that is not part of it.
-    let newest = until.or_else(|| {
-        let times = ends.iter().filter_map(|(branch, end)| {
-            log.commits
-                .get(branch)?
-                .iter()
-                .filter(|commit| commit.number <= *end)
-                .filter_map(|commit| commit.seconds)
-                .max()
-        });
-        times.max()
-    });
-    for name in log.folders.get(META).into_iter().flat_map(BTreeMap::keys) {
-        let Some(named) = parse_name(name) else { continue };
-        let path = join(LOG, &join(META, name));
-        let (bytes, _) = place.read(&path, MAX_ENTRY_BYTES).map_err(|error| error.to_string())?;
-        let entry = Entry::parse(&bytes, named.packed)?;
-        let is_late = |limit: i64| entry.seconds.is_some_and(|time| time > limit);
-        let too_late = match until {
-            Some(until) => is_late(until),
-            None => entry.changes.is_empty() && newest.is_some_and(is_late),
-        };
-        if last > 0 && (too_late || !entry.changes.iter().all(|change| stands(change, ends))) {
-            break;
-        }
-        for change in &entry.changes {
-            if let Change::Branch { id, .. } = change {
-                begun.insert(id.clone());
-            }
-        }
-        last = named.number;
+    // What is staged is later than every commit.
+    let staged = root.join(STAGED);
+    let mut words = format!("its log is cut: {gone} entries are left out");
+    for (branch, end) in &head.also {
+        let name = log.refs.branches.get(branch).map_or(branch.as_str(), |branch| branch.name.as_str());
+        words.push_str(&format!(
+            ", those of branch {name} after its number {end} too, since it took in what is left out"
+        ));
     }
-    Ok((last, begun))
+    if staged.is_dir() {
+        fs::remove_dir_all(&staged).map_err(said)?;
+        words.push_str(", and so is what was not committed");
+    }
+    Ok(words)
 }
 
 /// Sets what says which number the next entry gets to what the log says, in every folder of a log; gives how many that there were were other.

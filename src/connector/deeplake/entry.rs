@@ -1,6 +1,7 @@
 //! One entry of a version 4 dataset's log: which blocks it names, and what it does to branches and tags. Specified in
 //! `docs/deeplake.md`.
 
+use super::named::{self, Block};
 use serde::{
     Deserialize,
     de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor},
@@ -11,15 +12,6 @@ use std::{collections::BTreeSet, fmt};
 pub const MAX_ENTRY_BYTES: usize = 96 << 20;
 /// LZ4 makes of one byte no more than this.
 const MAX_RATIO: usize = 255;
-
-/// A block that an entry names.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Block {
-    /// Its path below the dataset, as it stands in the entry: anybody may have written it.
-    pub path: String,
-    /// How long the entry says that it is.
-    pub bytes: u64,
-}
 
 /// What an entry does to branches and tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +28,13 @@ pub enum Change {
         name: String,
         /// The branch and version that it begins at.
         from: Option<(String, String)>,
+    },
+    /// A version of one branch is taken into another one, which has it from a version on: branch and version of each.
+    Merge {
+        /// What is taken.
+        from: (String, String),
+        /// Where it is from then on.
+        into: (String, String),
     },
     /// A branch has another name.
     RenameBranch(String, String),
@@ -71,6 +70,8 @@ pub struct Entry {
     pub changes: Vec<Change>,
     /// Kinds of lines that may name blocks in a way that is not known here.
     pub unknown: BTreeSet<String>,
+    /// Columns that it makes whose rows are links to files elsewhere.
+    pub links: Vec<String>,
 }
 
 impl Entry {
@@ -172,6 +173,18 @@ struct CreateTag {
 }
 
 #[derive(Deserialize)]
+struct MergeBranch {
+    source: BranchAt,
+    destination: BranchAt,
+}
+
+#[derive(Deserialize)]
+struct BranchAt {
+    branch: String,
+    version: String,
+}
+
+#[derive(Deserialize)]
 struct MinReader {
     #[serde(rename = "minReader")]
     version: u64,
@@ -182,9 +195,14 @@ enum Line {
     Commit(Commit),
     Block(AddBlock),
     Update(UpdateData),
+    /// It names blocks somewhere in it.
+    Blocks(Vec<Block>),
     Change(Change),
+    /// It makes a column of links.
+    Links(String),
     Nothing,
-    Unknown(String),
+    /// A kind that is not known, with what looks like a block in it.
+    Unknown(String, Vec<Block>),
 }
 
 impl Line {
@@ -203,9 +221,12 @@ impl Line {
             }
             Self::Update(UpdateData { f: Update { p, b } }) => entry.blocks.push(Block { path: p, bytes: b }),
             Self::Change(change) => entry.changes.push(change),
-            Self::Unknown(kind) => {
+            Self::Blocks(blocks) => entry.blocks.extend(blocks),
+            Self::Unknown(kind, blocks) => {
                 entry.unknown.insert(kind);
+                entry.blocks.extend(blocks.into_iter().filter(|block| is_block_path(&block.path)));
             }
+            Self::Links(column) => entry.links.push(column),
             Self::Nothing => {}
         }
         Ok(())
@@ -215,23 +236,25 @@ impl Line {
 /// Lines that name no blocks.
 const BLOCKLESS: [&str; 17] = [
     "setCreatedTime",
+    "setName",
     "setMinWriter",
     "setMetadata",
     "setMetadata2",
     "setColumnMetadata",
     "setColumnMetadata2",
     "setDescription",
-    "createColumn",
     "dropColumn",
     "renameColumn",
     "createIndex",
     "dropIndex",
     "deleteRows",
-    "mergeBranch",
     "addCredsKey",
     "removeFromCRL",
     "setCreatedBy",
+    "foldWal",
 ];
+/// Lines that name blocks of indexes, or of columns that are kept as one, somewhere in them.
+const INDEXES: [&str; 4] = ["addClusteredBlock", "addInvertedBlock", "addJsonBlock", "addMatrixBlock"];
 
 impl<'de> Deserialize<'de> for Line {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -260,6 +283,17 @@ impl<'de> Deserialize<'de> for Line {
                         let CreateTag { id, name, branch_id, version } = map.next_value()?;
                         Line::Change(Change::Tag { id, name, branch: branch_id, version })
                     }
+                    "createColumn" => {
+                        let column: serde_json::Value = map.next_value()?;
+                        let name = column.get("n").and_then(serde_json::Value::as_str).unwrap_or_default();
+                        let is_link = column.get("t").is_some_and(holds_links);
+                        if is_link { Line::Links(name.to_owned()) } else { Line::Nothing }
+                    }
+                    "mergeBranch" => {
+                        let MergeBranch { source, destination } = map.next_value()?;
+                        let from = (source.branch, source.version);
+                        Line::Change(Change::Merge { from, into: (destination.branch, destination.version) })
+                    }
                     "renameBranch" => {
                         let Named { id, name } = map.next_value()?;
                         Line::Change(Change::RenameBranch(id, name))
@@ -270,9 +304,15 @@ impl<'de> Deserialize<'de> for Line {
                     }
                     "deleteBranch" => Line::Change(Change::DeleteBranch(map.next_value::<Named>()?.id)),
                     "deleteTag" => Line::Change(Change::DeleteTag(map.next_value::<Named>()?.id)),
-                    other => {
+                    other if BLOCKLESS.contains(&other) => {
                         map.next_value::<IgnoredAny>()?;
-                        if BLOCKLESS.contains(&other) { Line::Nothing } else { Line::Unknown(kind) }
+                        Line::Nothing
+                    }
+                    other => {
+                        let mut blocks = Vec::new();
+                        map.next_value_seed(named::Blocks::of(&mut blocks))?;
+                        let is_known = INDEXES.contains(&other) && !blocks.is_empty();
+                        if is_known { Line::Blocks(blocks) } else { Line::Unknown(kind, blocks) }
                     }
                 };
                 match map.next_key::<String>()? {
@@ -283,6 +323,30 @@ impl<'de> Deserialize<'de> for Line {
         }
         deserializer.deserialize_map(LineVisitor)
     }
+}
+
+/// Whether a column's type is that of links, itself or within.
+fn holds_links(kind: &serde_json::Value) -> bool {
+    match kind {
+        serde_json::Value::Object(fields) => {
+            fields.get("k").and_then(serde_json::Value::as_str) == Some("link") || fields.values().any(holds_links)
+        }
+        serde_json::Value::Array(all) => all.iter().any(holds_links),
+        _ => false,
+    }
+}
+
+/// Whether a path has the form of a block's: `COLUMN/xx/REST`, or `COLUMN/i/xx/REST` of an index.
+pub(super) fn is_block_path(key: &str) -> bool {
+    let parts: Vec<&str> = key.split('/').collect();
+    let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase());
+    let formed = match parts[..] {
+        [column, two, rest] | [column, "i", two, rest] => {
+            (4..=12).contains(&column.len()) && two.len() == 2 && (20..=48).contains(&rest.len())
+        }
+        _ => false,
+    };
+    formed && parts.iter().all(|part| plain(part))
 }
 
 /// Where an entry stands in its branch, by the name of its file: its number, and whether it is packed. `None` for a file that
@@ -344,9 +408,33 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_may_name_blocks_unknown_to_us_is_told() {
-        let entry = Entry::parse(br#"{"addClusteredBlock":{"z":1}}"#, false).unwrap();
-        assert_eq!(entry.unknown.into_iter().collect::<Vec<_>>(), ["addClusteredBlock"]);
+    fn a_line_that_may_name_blocks_unknown_to_us_is_told_and_what_looks_like_one_is_taken() {
+        let text =
+            br#"{"addNewBlock":{"z":1,"y":{"p":"52o6l2/i/t4/04dect0teo8eyrefusqp3jt","b":7},"x":{"p":"other","b":8}}}"#;
+        let entry = Entry::parse(text, false).unwrap();
+        assert_eq!(entry.unknown.into_iter().collect::<Vec<_>>(), ["addNewBlock"]);
+        assert_eq!(entry.blocks, [Block { path: "52o6l2/i/t4/04dect0teo8eyrefusqp3jt".to_owned(), bytes: 7 }]);
+    }
+
+    #[test]
+    fn columns_of_links_are_told() {
+        let text = br#"{"createColumn":{"i":1,"n":"id","t":{"k":"generic","d":{"t":{"t":{"d":"int64"},"s":[]}}}}}
+{"createColumn":{"i":2,"n":"photo","t":{"k":"link","d":{"type":"link","subtype":{"k":"image"}}}}}
+{"createColumn":{"i":3,"n":"many","t":{"k":"sequence","d":{"t":{"k":"link","d":{}}}}}}"#;
+        assert_eq!(Entry::parse(text, false).unwrap().links, ["photo", "many"]);
+    }
+
+    #[test]
+    fn blocks_of_indexes_and_matrices_are_named_like_any() {
+        let text =
+            br#"{"addMatrixBlock":{"c":1,"p":{"p":[""],"b":[4],"x":"v/i/a"},"q":{"p":["b"],"b":[5],"x":"v/i/"},"b":9}}
+{"addInvertedBlock":{"i":{"l":{"p":"v/l","b":6},"i":[{"t":{"p":"v/t","b":7}}]}}}
+{"setName":{"name":"n"}}
+{"foldWal":{"v":1,"w":[[1,3]],"e":[[1,0,2,0,1]]}}"#;
+        let entry = Entry::parse(text, false).unwrap();
+        assert!(entry.unknown.is_empty());
+        let blocks: Vec<_> = entry.blocks.iter().map(|block| (block.path.as_str(), block.bytes)).collect();
+        assert_eq!(blocks, [("v/i/a", 4), ("v/i/b", 5), ("v/l", 6), ("v/t", 7)]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{
     order::Order,
     place::LakePlace,
     row::{PlainFile, write_file},
+    staged::is_staged,
     uploads::{Ended, Uploads},
 };
 use crate::{
@@ -143,7 +144,7 @@ struct FarWriter<'a> {
 fn waits(key: &str, format: Format) -> bool {
     key == METADATA
         || match format {
-            Format::Four => key.strip_prefix(LOG).is_some_and(|rest| rest.starts_with('/')),
+            Format::Four => is_staged(key) || key.strip_prefix(LOG).is_some_and(|rest| rest.starts_with('/')),
             Format::Three => !key.split('/').any(|part| part == "chunks"),
             Format::Neither | Format::Begun => false,
         }

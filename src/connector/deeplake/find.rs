@@ -41,6 +41,8 @@ pub(super) struct Found {
     pub(super) datasets: Vec<Dataset>,
     /// Names below the place that are no part of any dataset.
     pub(super) beside: Vec<String>,
+    /// Datasets that are below the place and are not reached from it, in words.
+    pub(super) unreached: Vec<String>,
 }
 
 fn format_of(names: &[Named]) -> Option<Format> {
@@ -52,7 +54,9 @@ fn format_of(names: &[Named]) -> Option<Format> {
     } else if VERSION_3.iter().all(|name| has(name, false)) {
         Some(Format::Three)
     } else {
-        (has(METADATA, false) || VERSION_3.iter().any(|name| has(name, false))).then_some(Format::Neither)
+        // A link in the log's place is none that is followed.
+        (has(LOG, false) || has(METADATA, false) || VERSION_3.iter().any(|name| has(name, false)))
+            .then_some(Format::Neither)
     }
 }
 
@@ -67,6 +71,7 @@ pub(super) fn find(place: &LakePlace) -> Result<Found, ConnectorError> {
         found.datasets.push(Dataset { path: String::new(), collection: name.clone(), tenant, name, format });
         return Ok(found);
     }
+    let mut folders = Vec::new();
     for folder in own {
         if !folder.is_folder {
             found.beside.push(folder.name);
@@ -98,11 +103,64 @@ pub(super) fn find(place: &LakePlace) -> Result<Found, ConnectorError> {
                     format,
                 }),
                 None if is_ours(&inner.name) => {}
-                None => found.beside.push(path),
+                None => {
+                    if inner.is_folder {
+                        folders.push((path.clone(), 0));
+                    }
+                    found.beside.push(path);
+                }
             }
         }
     }
+    found.unreached = unreached(place, &found.beside, folders);
     Ok(found)
+}
+
+/// Folders that are looked into for datasets that lie too deep, and how deep; the same at a service, where each is a request.
+const NEAR: (usize, usize) = (20_000, 8);
+const FAR: (usize, usize) = (200, 1);
+
+/// Datasets behind links, and below folders that hold none where one would be looked for. Links that lead to what is read
+/// anyway are passed over.
+fn unreached(place: &LakePlace, beside: &[String], folders: Vec<(String, usize)>) -> Vec<String> {
+    let mut unreached = Vec::new();
+    let real = place.local("").and_then(|root| std::fs::canonicalize(root).ok());
+    for name in beside {
+        let link = place.local(name).filter(|path| path.is_symlink());
+        let behind = link.and_then(|path| std::fs::canonicalize(path).ok()).filter(|path| path.is_dir());
+        let Some(behind) = behind.filter(|path| real.as_ref().is_none_or(|root| !path.starts_with(root))) else {
+            continue;
+        };
+        let shown = behind.display().to_string();
+        if !below(&LakePlace::Local(behind), vec![(String::new(), 0)], (NEAR.0, 2)).is_empty() {
+            unreached
+                .push(format!("{name}: a link, not followed, to datasets, which are read by their own path: {shown}"));
+        }
+    }
+    let most = if place.is_local() { NEAR } else { FAR };
+    for path in below(place, folders, most) {
+        unreached.push(format!(
+            "{path}: a dataset that lies deeper than TENANT/DATASET; it is read by the path of the folder that it is in"
+        ));
+    }
+    unreached
+}
+
+/// The datasets in some folders and below them.
+fn below(place: &LakePlace, mut folders: Vec<(String, usize)>, (most, depth): (usize, usize)) -> Vec<String> {
+    let (mut found, mut looked) = (Vec::new(), 0);
+    while let Some((path, at)) = folders.pop() {
+        looked += 1;
+        let Ok(Some(names)) = place.list(&path, &mut |_| {}) else { continue };
+        if format_of(&names).is_some_and(|format| matches!(format, Format::Four | Format::Three)) {
+            found.push(path);
+        } else if at < depth && looked + folders.len() < most {
+            let inner = names.into_iter().filter(|one| one.is_folder && !is_ours(&one.name));
+            folders.extend(inner.map(|one| (join(&path, &one.name), at + 1)));
+        }
+    }
+    found.sort();
+    found
 }
 
 /// What a restore into a service lays into a dataset until all of it is there.

@@ -9,7 +9,11 @@ use crate::{
     record::{KeyRange, MAX_KEY_BYTES},
 };
 use serde_json::Value as Json;
-use std::{collections::HashMap, io, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    sync::Arc,
+};
 
 /// Sentences that are named of one dataset; others are counted.
 const MAX_NAMED: usize = 50;
@@ -21,6 +25,8 @@ pub enum Role {
     Log,
     /// Data that an entry names.
     Block,
+    /// Rows that are not in the log yet.
+    Staged,
     /// What says how entries go on, or what services keep beside the data.
     Meta,
     /// A file of a committed node of version 3.
@@ -36,6 +42,7 @@ impl Role {
         match self {
             Self::Log => b"log",
             Self::Block => b"block",
+            Self::Staged => b"staged",
             Self::Meta => b"meta",
             Self::Node => b"node",
             Self::Head => b"head",
@@ -43,9 +50,9 @@ impl Role {
         }
     }
 
-    /// Whether a file of this role, once there, stays for ever as it is: that it is gone means that something is lost.
+    /// Whether a file of this role, once there, stays as it is: that it is gone while it is copied means that something is lost.
     pub(super) const fn stays(self) -> bool {
-        matches!(self, Self::Log | Self::Block | Self::Node)
+        matches!(self, Self::Log | Self::Block | Self::Staged | Self::Node)
     }
 }
 
@@ -108,6 +115,24 @@ pub(super) struct Inventory {
 }
 
 impl Inventory {
+    /// Names files whose names are no text: no record can bear them.
+    pub(super) fn miss_odd(&mut self, names: Vec<String>) {
+        for name in names {
+            self.missing.add(format!("{}: its name is no text, so it is not copied", name.escape_debug()));
+        }
+    }
+
+    /// Says that what links lead to is not copied.
+    pub(super) fn note_links(&mut self, columns: &BTreeSet<String>) {
+        if !columns.is_empty() {
+            let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+            self.notes.push(format!(
+                "rows of {} are links to files elsewhere: the links are copied, and not the files",
+                names.join(", ")
+            ));
+        }
+    }
+
     /// Notes what a listing said of files that stay as they are.
     pub(super) fn note_seen(&mut self, mut seen: HashMap<String, Seen>) {
         for item in self.items.iter_mut().filter(|item| item.role.stays()) {
@@ -137,13 +162,19 @@ pub(super) fn is_inside(path: &str) -> bool {
     is_valid_key(path.as_bytes()) && !path.ends_with('/')
 }
 
-/// Gives every file below a folder, but locks and what a restore of ours left: by its path below it.
-pub(super) fn walk(place: &LakePlace, folder: &str, take: &mut dyn FnMut(String)) -> io::Result<()> {
+/// Gives every file below a folder, but locks and what a restore of ours left: by its path below it. Names that are no text are
+/// what it comes to.
+pub(super) fn walk(place: &LakePlace, folder: &str, take: &mut dyn FnMut(String)) -> io::Result<Vec<String>> {
     walk_seen(place, folder, &mut |key, _| take(key))
 }
 
 /// The same, with what a listing alone says of it: at a service one listing says all of all files.
-pub(super) fn walk_seen(place: &LakePlace, folder: &str, take: &mut dyn FnMut(String, Option<Seen>)) -> io::Result<()> {
+pub(super) fn walk_seen(
+    place: &LakePlace,
+    folder: &str,
+    take: &mut dyn FnMut(String, Option<Seen>),
+) -> io::Result<Vec<String>> {
+    let mut odd = Vec::new();
     let is_taken = |name: &str| !is_lock(name) && !name.starts_with(SIDE);
     if let Some(listed) = place.list_below(folder)? {
         for (key, seen) in listed {
@@ -151,12 +182,12 @@ pub(super) fn walk_seen(place: &LakePlace, folder: &str, take: &mut dyn FnMut(St
                 take(key, seen);
             }
         }
-        return Ok(());
+        return Ok(odd);
     }
     let mut folders = vec![String::new()];
     while let Some(inner) = folders.pop() {
         let path = if inner.is_empty() { folder.to_owned() } else { join(folder, &inner) };
-        let names = place.list(&path, &mut |_| {})?.unwrap_or_default();
+        let names = place.list(&path, &mut |name| odd.push(name))?.unwrap_or_default();
         for one in names {
             let key = join(&inner, &one.name);
             if one.is_folder {
@@ -166,7 +197,7 @@ pub(super) fn walk_seen(place: &LakePlace, folder: &str, take: &mut dyn FnMut(St
             }
         }
     }
-    Ok(())
+    Ok(odd)
 }
 
 /// Whether a file only says that somebody is at work.

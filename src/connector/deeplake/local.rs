@@ -7,6 +7,7 @@ use super::{
     making::{Wanted, format_of, make},
     place::LakePlace,
     row::{PlainFile, write_file},
+    staged::staged,
     swap::{beside, swap},
 };
 use crate::{
@@ -212,14 +213,17 @@ impl CollectionTarget for DatasetWriter<'_> {
     }
 }
 
-/// How many commits one dataset has that another one has not.
+/// How many commits one dataset has that another one has not, and how many writes that are not committed.
 fn commits_beside(one: &Path, other: &Path) -> usize {
     let versions = |root: &Path| {
-        let log = Log::read_quiet(&LakePlace::Local(root.to_owned()), "").unwrap_or_default();
+        let place = LakePlace::Local(root.to_owned());
+        let log = Log::read_quiet(&place, "").unwrap_or_default();
         let all = log.commits.into_iter().flat_map(|(folder, commits)| {
             commits.into_iter().map(move |commit| (folder.clone(), commit.version, commit.message, commit.seconds))
         });
-        all.collect::<std::collections::BTreeSet<_>>()
+        let staged = staged(&place, "").unwrap_or_default().into_iter();
+        let staged = staged.map(|item| (item.key.into_string(), String::new(), String::new(), None));
+        all.chain(staged).collect::<std::collections::BTreeSet<_>>()
     };
     versions(one).difference(&versions(other)).count()
 }

@@ -1,10 +1,11 @@
 //! A version 4 dataset: its log is read first, by one listing; what it names is what the dataset is.
 
 use super::{
-    entry::{Change, Entry, EntryName, MAX_ENTRY_BYTES, parse_name},
+    entry::{Change, Entry, EntryName, MAX_ENTRY_BYTES, is_block_path, parse_name},
     find::LOG,
     inventory::{Inventory, Item, Role, is_inside, is_lock, walk_seen},
     place::{LakePlace, join},
+    staged::{is_staged, staged},
 };
 use crate::record::KeyRange;
 use serde_json::{Value as Json, json};
@@ -47,6 +48,13 @@ pub(super) struct Log {
     pub(super) gaps: Vec<(String, u64)>,
     pub(super) refs: Refs,
     pub(super) unknown: BTreeSet<String>,
+    /// Columns whose rows are links to files elsewhere.
+    links: BTreeSet<String>,
+    /// What lies beside the folders of the log, links to folders among it.
+    loose: Vec<String>,
+    /// Branches that ever began, and what else of branches must be there: which version of which, and what says so.
+    began: BTreeSet<String>,
+    needed: Vec<(String, String, String)>,
     /// By folder: number, version, message and time of its entries.
     pub(super) commits: BTreeMap<String, Vec<Commit>>,
 }
@@ -111,6 +119,7 @@ impl Refs {
                     branch.name = name;
                 }
             }
+            Change::Merge { .. } => {}
             Change::DeleteBranch(id) => {
                 self.branches.remove(&id);
             }
@@ -154,6 +163,9 @@ impl Log {
         let root = join(dataset, LOG);
         let mut log = Self::default();
         let mut folders = place.list(&root, &mut |_| {})?.unwrap_or_default();
+        let loose = folders.iter().filter(|one| !one.is_folder && !is_lock(&one.name));
+        log.loose = loose.map(|one| one.name.clone()).collect();
+        log.unknown.extend(log.loose.iter().cloned());
         folders.retain(|folder| folder.is_folder);
         folders.sort_by_key(|folder| folder.name != META);
         let list = |folder: &str| {
@@ -218,7 +230,7 @@ impl Log {
     /// Takes over what an entry says.
     pub(super) fn take(&mut self, folder: &str, named: &EntryName<'_>, entry: &Entry) {
         for block in &entry.blocks {
-            if !is_inside(&block.path) || block.path.starts_with(LOG) {
+            if !is_inside(&block.path) || is_of_log(&block.path) {
                 self.foreign.push(format!(
                     "{}, which {folder}/{} names: it leads out of the dataset, or is no block",
                     block.path.escape_debug(),
@@ -235,8 +247,12 @@ impl Log {
                 }
             }
         }
-        entry.changes.iter().for_each(|change| self.refs.apply(change));
+        for change in &entry.changes {
+            self.need(change);
+            self.refs.apply(change);
+        }
         self.unknown.extend(entry.unknown.iter().cloned());
+        self.links.extend(entry.links.iter().cloned());
         if !named.sums_up {
             self.commits.entry(folder.to_owned()).or_default().push(Commit {
                 version: named.version.to_owned(),
@@ -245,6 +261,45 @@ impl Log {
                 seconds: entry.seconds,
             });
         }
+    }
+
+    fn need(&mut self, change: &Change) {
+        let mut need = |branch: &str, version: &str, what: String| {
+            self.needed.push((branch.to_owned(), version.to_owned(), what));
+        };
+        match change {
+            Change::Branch { id, name, from } => {
+                if let Some((branch, version)) = from {
+                    need(branch, version, format!("branch {name} begins at"));
+                }
+                self.began.insert(id.clone());
+            }
+            Change::Tag { name, branch, version, .. } => need(branch, version, format!("tag {name} names")),
+            Change::Merge { from, into } => {
+                need(&from.0, &from.1, format!("version {} of branch {} took in", into.1, into.0));
+                need(&into.0, &into.1, "it is said to have taken in another branch:".to_owned());
+            }
+            _ => {}
+        }
+    }
+
+    /// What the log says of branches and is not so, in words.
+    pub(super) fn contradictions(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if self.commits.get(META).is_none_or(Vec::is_empty) {
+            wrong.push(format!("{LOG}/{META}: it has no entry, and no reader takes it for a dataset without"));
+        }
+        for folder in self.commits.keys().filter(|folder| *folder != META && !self.began.contains(*folder)) {
+            wrong.push(format!("{LOG}/{folder}: no entry says that this branch began"));
+        }
+        for (branch, version, what) in &self.needed {
+            let newest = self.commits.get(branch).and_then(|commits| commits.iter().map(|one| one.number).max());
+            let number = version.get(..10).and_then(|digits| digits.parse::<u64>().ok()).unwrap_or(0);
+            if number > newest.unwrap_or(0) {
+                wrong.push(format!("{LOG}/{branch}: {what} version {version}, which is not there"));
+            }
+        }
+        wrong
     }
 
     pub(super) fn find_gaps(&mut self) {
@@ -315,8 +370,9 @@ fn read_ahead(place: &LakePlace, root: &str, folder: &str, names: &[String], kno
 
 /// All files of a version 4 dataset.
 pub(super) fn inventory(place: &LakePlace, dataset: &str) -> io::Result<Inventory> {
+    let items = staged(place, dataset)?;
     let log = Log::read(place, dataset)?;
-    let mut inventory = Inventory { attributes: log.attributes(), ..Inventory::default() };
+    let mut inventory = Inventory { items, attributes: log.attributes(), ..Inventory::default() };
     for (folder, files) in &log.folders {
         inventory.items.extend(files.iter().map(|(name, bytes)| {
             let key = join(LOG, &join(folder, name));
@@ -341,7 +397,9 @@ pub(super) fn inventory(place: &LakePlace, dataset: &str) -> io::Result<Inventor
         let key = |number: u64| join(LOG, &join(folder, &format!("{number:010}"))).into_bytes();
         inventory.absent.push(KeyRange { start: key(*number), end: Some(key(number + 1)) });
     }
-    log.foreign.iter().for_each(|sentence| inventory.missing.add(sentence.clone()));
+    log.foreign.iter().cloned().chain(log.contradictions()).for_each(|sentence| inventory.missing.add(sentence));
+    let loose = log.loose.iter().map(|name| Item::new(join(LOG, name), Role::Other, None));
+    inventory.items.extend(loose);
     let is_opaque = if log.refs.min_reader > KNOWN_READER {
         inventory.missing.add(format!(
             "it asks for readers of version {}: its files are copied as they are, and what its log names was not checked",
@@ -355,11 +413,14 @@ pub(super) fn inventory(place: &LakePlace, dataset: &str) -> io::Result<Inventor
     let mut unnamed = (0_u64, String::new());
     let mut others = Vec::new();
     let mut seen = HashMap::new();
-    walk_seen(place, dataset, &mut |key, listed| {
-        if key.starts_with(LOG) || log.blocks.contains_key(key.as_str()) {
+    let odd = walk_seen(place, dataset, &mut |key, listed| {
+        if is_of_log(&key) || log.blocks.contains_key(key.as_str()) {
             if let Some(listed) = listed {
                 seen.insert(key, listed);
             }
+            return;
+        }
+        if is_staged(&key) {
             return;
         }
         if is_opaque || !is_block_path(&key) {
@@ -370,6 +431,7 @@ pub(super) fn inventory(place: &LakePlace, dataset: &str) -> io::Result<Inventor
             unnamed.1 = key;
         }
     })?;
+    inventory.miss_odd(odd);
     inventory.items.append(&mut others);
     inventory.items.extend(log.blocks.into_iter().map(|(key, bytes)| Item::new(key, Role::Block, Some(bytes))));
     inventory.note_seen(seen);
@@ -380,6 +442,7 @@ pub(super) fn inventory(place: &LakePlace, dataset: &str) -> io::Result<Inventor
             kinds.join(", ")
         ));
     }
+    inventory.note_links(&log.links);
     if unnamed.0 > 0 {
         inventory.notes.push(format!(
             "{} blocks that no entry of the log names are left out (a commit that is under way, or was given up), such as {}",
@@ -389,11 +452,6 @@ pub(super) fn inventory(place: &LakePlace, dataset: &str) -> io::Result<Inventor
     Ok(inventory)
 }
 
-/// Whether a path has the form of a block's: `COLUMN/xx/REST`.
-pub(super) fn is_block_path(key: &str) -> bool {
-    let parts: Vec<&str> = key.split('/').collect();
-    let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase());
-    matches!(parts[..], [column, two, rest]
-        if (4..=12).contains(&column.len()) && two.len() == 2 && (20..=48).contains(&rest.len()))
-        && parts.iter().all(|part| plain(part))
+fn is_of_log(path: &str) -> bool {
+    path.strip_prefix(LOG).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -24,7 +24,8 @@ pub(super) fn look(place: &LakePlace, dataset: &Dataset) -> io::Result<Inventory
         }
         Format::Neither => {
             let mut inventory = Inventory { attributes: json!({}), ..Inventory::default() };
-            walk(place, &dataset.path, &mut |key| inventory.items.push(Item::new(key, Role::Other, None)))?;
+            let odd = walk(place, &dataset.path, &mut |key| inventory.items.push(Item::new(key, Role::Other, None)))?;
+            inventory.miss_odd(odd);
             inventory.missing.add(
                 "it is written in no version that is known (neither the log of version 4 nor the files of version 3 are \
                  there); its files are copied as they are"

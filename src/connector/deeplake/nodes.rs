@@ -1,20 +1,25 @@
 //! A version 3 dataset: a tree of nodes. Committed ones never change; the one that is being written does, in place.
 
 use super::{
+    find::METADATA,
     inventory::{Inventory, Item, Role, walk_seen},
     place::{LakePlace, join},
 };
 use serde::Deserialize;
 use serde_json::json;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
     sync::Arc,
 };
 
 /// The file that names the nodes.
 pub(super) const VERSIONS: &str = "version_control_info.json";
+/// The folder of saved views, each a dataset of its own, and the file that lists them: written at any time, whatever is committed.
+pub(super) const VIEWS: &str = ".queries";
+const VIEWS_LIST: &str = "queries.json";
 const MAX_VERSIONS_BYTES: usize = 64 << 20;
+const MAX_TENSOR_META_BYTES: usize = 1 << 20;
 
 /// What `version_control_info.json` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -95,15 +100,14 @@ pub(super) fn inventory(place: &LakePlace, dataset: &str) -> io::Result<Inventor
     };
     let mut later = 0_u64;
     let mut seen = HashMap::new();
-    walk_seen(place, dataset, &mut |key, listed| {
+    let odd = walk_seen(place, dataset, &mut |key, listed| {
         if key == VERSIONS {
             return;
         }
         let node = versions.node_of(&key).and_then(|id| versions.commits.get(id));
         let role = match node {
-            Some(_) if !key.contains('/') && !key.starts_with("versions/") && key == super::find::METADATA => {
-                Role::Meta
-            }
+            _ if [METADATA, VIEWS_LIST].contains(&key.as_str()) => Role::Meta,
+            _ if key.strip_prefix(VIEWS).is_some_and(|rest| rest.starts_with('/')) => Role::Other,
             Some(node) if node.is_committed() => Role::Node,
             Some(_) => Role::Head,
             None if key.starts_with("versions/") && !versions.commits.is_empty() => {
@@ -117,7 +121,10 @@ pub(super) fn inventory(place: &LakePlace, dataset: &str) -> io::Result<Inventor
         }
         inventory.items.push(Item::new(key, role, None));
     })?;
+    inventory.miss_odd(odd);
     inventory.note_seen(seen);
+    let links = links(place, dataset, &inventory.items);
+    inventory.note_links(&links);
     let mut item = Item::new(VERSIONS, Role::Head, Some(bytes.len() as u64));
     item.content = Some(Arc::from(bytes));
     inventory.items.push(item);
@@ -144,4 +151,26 @@ pub(super) fn inventory(place: &LakePlace, dataset: &str) -> io::Result<Inventor
         "commits": versions.commits.values().filter(|node| node.is_committed()).count(),
     });
     Ok(inventory)
+}
+
+/// Tensors whose samples are links to files elsewhere: each is asked for once, whatever nodes it is in.
+fn links(place: &LakePlace, dataset: &str, items: &[Item]) -> BTreeSet<String> {
+    #[derive(Deserialize)]
+    struct TensorMeta {
+        #[serde(default)]
+        is_link: bool,
+    }
+    let mut tensors = BTreeMap::new();
+    for item in items.iter().filter(|item| item.role != Role::Other) {
+        let Some(path) = item.key.strip_suffix("/tensor_meta.json") else { continue };
+        let inner = path.strip_prefix("versions/").and_then(|rest| Some(rest.split_once('/')?.1)).unwrap_or(path);
+        if !inner.rsplit('/').next().unwrap_or_default().starts_with('_') {
+            tensors.insert(inner.to_owned(), &*item.key);
+        }
+    }
+    let is_link = |key: &str| {
+        let read = place.read(&join(dataset, key), MAX_TENSOR_META_BYTES);
+        read.is_ok_and(|(bytes, _)| serde_json::from_slice::<TensorMeta>(&bytes).is_ok_and(|meta| meta.is_link))
+    };
+    tensors.into_iter().filter(|(_, key)| is_link(key)).map(|(name, _)| name).collect()
 }

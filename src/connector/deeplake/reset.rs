@@ -1,6 +1,6 @@
 //! The nodes of a version 3 dataset that were being written: made anew from the commits they began at, or left as copied.
 
-use super::nodes::{Node, VERSIONS, Versions};
+use super::nodes::{Node, VERSIONS, VIEWS, Versions};
 use std::{
     collections::BTreeSet,
     fs, io,
@@ -8,13 +8,14 @@ use std::{
 };
 
 /// Files that a node has of its own; those that say what a node changed against its parent are not among them.
-const INHERITED: [&str; 6] = [
+const INHERITED: [&str; 7] = [
     "tensor_meta.json",
     "tensor_info.json",
     "chunks_index/unsharded",
     "tiles_index/unsharded",
     "sequence_index/unsharded",
     "pad_index/unsharded",
+    "creds_index/unsharded",
 ];
 /// The same of the node as a whole.
 const OWN: [&str; 2] = ["dataset_meta.json", "dataset_info.json"];
@@ -106,7 +107,11 @@ fn tensors(node: &Path) -> io::Result<BTreeSet<PathBuf>> {
             let path = folder.join(entry.file_name());
             if entry.file_name() == "tensor_meta.json" {
                 found.insert(folder.clone());
-            } else if entry.file_type()?.is_dir() && path != Path::new("versions") && entry.file_name() != "chunks" {
+            } else if entry.file_type()?.is_dir()
+                && path != Path::new("versions")
+                && path != Path::new(VIEWS)
+                && entry.file_name() != "chunks"
+            {
                 folders.push(path);
             }
         }

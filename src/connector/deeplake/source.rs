@@ -3,6 +3,7 @@
 use super::{
     DeepLakeOptions,
     find::{Dataset, Format, LOG, find},
+    inventory::{Item, Sentences},
     kept::{Kept, Told},
     look::look,
     nodes::VERSIONS,
@@ -111,10 +112,12 @@ impl Source for DeepLakeSource {
             }
         }
         if meant.is_empty() {
-            return Err(self.missing(&match &self.options.tenant {
-                Some(tenant) => format!("a dataset of the tenant {tenant}"),
-                None => format!("a dataset (a folder with {LOG}, {VERSIONS} or {})", super::find::METADATA),
-            }));
+            if let Some(tenant) = &self.options.tenant {
+                return Err(self.missing(&format!("a dataset of the tenant {tenant}")));
+            }
+            let there = found.unreached.first().map_or_else(String::new, |what| format!("; there is {what}"));
+            let metadata = super::find::METADATA;
+            return Err(self.missing(&format!("a dataset (a folder with {LOG}, {VERSIONS} or {metadata}{there})")));
         }
         let start = SystemClock.now();
         let mut session = DeepLakeSession {
@@ -125,8 +128,13 @@ impl Source for DeepLakeSource {
             datasets: Vec::new(),
             collections: Vec::new(),
             notes: Vec::new(),
+            unreached: Vec::new(),
         };
-        if !found.beside.is_empty() && self.options == DeepLakeOptions::default() {
+        let is_all = self.options.tenant.is_none() && self.options.datasets.is_empty();
+        if is_all {
+            session.unreached = found.unreached;
+        }
+        if !found.beside.is_empty() && is_all {
             session.notes.push(format!(
                 "{} names are part of no dataset and are left out: {}",
                 found.beside.len(),
@@ -138,6 +146,11 @@ impl Source for DeepLakeSource {
         }
         Ok(Box::new(session))
     }
+}
+
+/// What a file takes, roughly.
+fn weight(item: &Item) -> u64 {
+    item.bytes.unwrap_or(0).saturating_add(ROW_BYTES)
 }
 
 fn listed(names: &[String]) -> String {
@@ -153,6 +166,8 @@ struct DeepLakeSession {
     datasets: Vec<Arc<Reading>>,
     collections: Vec<SourceCollection>,
     notes: Vec<String>,
+    /// Datasets that are not read, in words.
+    unreached: Vec<String>,
 }
 
 impl DeepLakeSession {
@@ -163,7 +178,7 @@ impl DeepLakeSession {
             object: object(),
             source,
         })?;
-        let bytes = inventory.items.iter().map(|item| item.bytes.unwrap_or(0) + ROW_BYTES).sum();
+        let bytes = inventory.items.iter().fold(0, |sum: u64, item| sum.saturating_add(weight(item)));
         self.collections.push(SourceCollection {
             name: dataset.collection.clone(),
             codec: KeyCodec::Path,
@@ -220,14 +235,15 @@ impl SourceSession for DeepLakeSession {
 
     fn splits(&self, collection: usize, parts: usize) -> Result<Vec<Vec<u8>>, ConnectorError> {
         let items = &self.dataset(collection)?.inventory.items;
-        let total: u64 = items.iter().map(|item| item.bytes.unwrap_or(0) + ROW_BYTES).sum();
-        let (mut splits, mut sum, mut next) = (Vec::new(), 0, 1);
+        // What entries say may be any number.
+        let total: u128 = items.iter().map(|item| u128::from(weight(item))).sum();
+        let (mut splits, mut sum, mut next, parts) = (Vec::new(), 0, 1, parts as u128);
         for item in items {
-            if next < parts as u64 && sum >= total / parts as u64 * next {
+            if next < parts && sum >= total / parts * next {
                 splits.push(item.key.as_bytes().to_vec());
-                next = sum * parts as u64 / total.max(1) + 1;
+                next = sum * parts / total.max(1) + 1;
             }
-            sum += item.bytes.unwrap_or(0) + ROW_BYTES;
+            sum += u128::from(weight(item));
         }
         Ok(splits)
     }
@@ -238,6 +254,9 @@ impl SourceSession for DeepLakeSession {
 
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {
         let mut end = SessionEnd { end: SystemClock.now(), notes: self.notes.clone(), ..SessionEnd::default() };
+        let mut unreached = Sentences::default();
+        self.unreached.iter().for_each(|sentence| unreached.add(sentence.clone()));
+        end.missing.extend(unreached.all());
         for reading in &self.datasets {
             let of = |sentence: String| format!("{}: {sentence}", reading.collection);
             if !reading.is_there() {

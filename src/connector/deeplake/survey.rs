@@ -104,6 +104,9 @@ impl DatasetSurvey {
             self.wrong.add(format!("{LOG}/{folder}: there is no entry {number}"));
         }
         self.log.foreign.iter().for_each(|sentence| self.wrong.add(sentence.clone()));
+        if !self.log.commits.is_empty() {
+            self.log.contradictions().into_iter().for_each(|sentence| self.wrong.add(sentence));
+        }
         for (key, bytes) in &self.log.blocks {
             match self.lengths.get(key) {
                 Some(is) if is == bytes => {}

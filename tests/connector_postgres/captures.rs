@@ -647,3 +647,46 @@ fn a_publication_of_somebody_else_says_what_is_followed_and_is_left_to_them() {
     }
     assert_eq!(rows(&mut client, "SELECT count(*) FROM pg_publication"), ["4"]);
 }
+
+/// A row that gets another key keeps the large value that nobody touched, and rows that change places within a transaction are
+/// all there at its end.
+#[test]
+#[ignore = "needs postgresql"]
+fn rows_that_get_other_keys_lose_nothing() {
+    let cluster = Cluster::logical();
+    let mut client = cluster.database("k");
+    client
+        .batch_execute(
+            "CREATE TABLE large (id int PRIMARY KEY, v text, more int); ALTER TABLE large ALTER v SET STORAGE external;
+             INSERT INTO large SELECT i, repeat(md5(i::text), 300), i FROM generate_series(1, 5) AS i;
+             CREATE TABLE late (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, v text); ALTER TABLE late REPLICA IDENTITY FULL;
+             INSERT INTO late VALUES (1, 'one'), (2, 'two'), (3, 'three'), (4, 'four');",
+        )
+        .unwrap();
+    let (room, url) = (Room::new(), cluster.url("k"));
+    once(&room, &url).ends(0, &[]);
+    let mut moments = vec![moment(&mut client)];
+    for step in [
+        "UPDATE large SET id = 20 WHERE id = 2",
+        // Rewritten and renamed at once, in one transaction.
+        "BEGIN; UPDATE large SET id = 30 WHERE id = 3; UPDATE large SET id = 31, more = 7 WHERE id = 30; UPDATE large SET id = 3 WHERE id = 31; COMMIT",
+        "BEGIN; UPDATE late SET id = 2 WHERE v = 'one'; UPDATE late SET id = 1 WHERE v = 'two'; COMMIT",
+        "UPDATE late SET id = id + 1",
+        "UPDATE late SET id = id - 1",
+        "BEGIN; UPDATE late SET id = 5 - id; UPDATE late SET v = v || '!' WHERE id < 3; COMMIT",
+        "BEGIN; INSERT INTO late VALUES (1, 'again'); DELETE FROM late WHERE id = 1 AND v <> 'again'; COMMIT",
+        "BEGIN; INSERT INTO late VALUES (2, 'for a moment'); DELETE FROM late WHERE v = 'for a moment'; COMMIT",
+        // Three rows at one key for a time, two of them changed there.
+        "BEGIN; UPDATE late SET id = 3 WHERE id IN (1, 2); UPDATE late SET v = v || '?' WHERE id = 3; UPDATE late SET id = 9 WHERE v = 'again?';
+         UPDATE late SET id = 8 WHERE id = 3 AND v LIKE 'th%'; COMMIT",
+        "BEGIN; TRUNCATE late; INSERT INTO late VALUES (4, 'new'); UPDATE late SET id = 1; COMMIT",
+    ] {
+        client.batch_execute(step).unwrap();
+        moments.push(moment(&mut client));
+    }
+    once(&room, &url).ends(0, &["\"complete\": true"]);
+    for (number, (millis, was)) in moments.iter().enumerate() {
+        let at = format!("@{}", jiff::Timestamp::from_millisecond(*millis).unwrap());
+        assert_same(was, &restored(&cluster, &room, "back", &at), &format!("moment {number}"));
+    }
+}

@@ -2,6 +2,7 @@
 //! What holds, and why, is written in `docs/change-streams.md`.
 
 mod base;
+mod doubles;
 mod lineage;
 mod numbers;
 mod part;

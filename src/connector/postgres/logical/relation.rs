@@ -17,6 +17,8 @@ pub(super) struct Told {
     /// Which of the collections.
     pub(super) collection: usize,
     plan: Plan,
+    /// Whether two rows may have one key until their transaction ends.
+    pub(super) may_double: bool,
 }
 
 /// A row that cannot be kept as it is.
@@ -100,7 +102,7 @@ impl Told {
             key,
             key_kind,
         };
-        Ok(Self { collection, plan: Plan::new(table, false) })
+        Ok(Self { collection, plan: Plan::new(table, false), may_double: false })
     }
 
     /// The names of its records' cells.

@@ -63,6 +63,9 @@ pub enum RowChange<'a> {
         before: &'a [u8],
         /// Whether keys are told apart by content, and numbered.
         is_numbered: bool,
+        /// Of a table in which two rows may have one key until their transaction ends: what the row of this key was before that
+        /// has this value now, if it is not a further one.
+        doubles: Option<Option<&'a [u8]>>,
     },
     /// It was deleted.
     Delete {
@@ -70,6 +73,8 @@ pub enum RowChange<'a> {
         key: &'a [u8],
         /// As above.
         is_numbered: bool,
+        /// Of a table in which two rows may have one key until their transaction ends: what it was.
+        doubles: Option<&'a [u8]>,
     },
 }
 
@@ -198,7 +203,12 @@ impl<C: Changes> Teller<'_, C> {
         let texts: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         *self.types = Types::read(self.side, self.object)?;
         Ok(match Told::new(relation, &texts, attributes, self.types, *collection) {
-            Ok(told) => Known::Told(Box::new(told)),
+            Ok(mut told) => {
+                let sql = "SELECT 1 FROM pg_index WHERE indrelid = $1 AND indisprimary AND NOT indimmediate";
+                let found = self.side.query_opt(sql, &[&relation.oid]);
+                told.may_double = found.map_err(|error| error::reading(self.object, &error))?.is_some();
+                Known::Told(Box::new(told))
+            }
             Err(why) => {
                 let why = format!("table {name}: {why}");
                 Known::Other(Other { name, collection: Some(*collection), why })
@@ -240,7 +250,7 @@ impl<C: Changes> Teller<'_, C> {
                 return Ok(Some(Other { name, collection, why }));
             }
             Some(old) => match told.row(&old.row, None, &mut text)? {
-                Ok(Row { key, .. }) => Some(key),
+                Ok(row) => Some(row),
                 Err(Bad::Unusable(_)) => None,
                 Err(Bad::Strange(why)) => return Err(strange(&object, why).into()),
             },
@@ -257,17 +267,25 @@ impl<C: Changes> Teller<'_, C> {
             },
         };
         let collection = told.collection;
-        let is_same = matches!((&before, &after), (Some(before), Some(after)) if *before == after.key);
+        let is_same = matches!((&before, &after), (Some(before), Some(after)) if before.key == after.key);
         if is_same && is_numbered {
             return Ok(None);
         }
-        if let Some(key) = before.as_deref().filter(|_| !is_same) {
-            self.changes.change(collection, RowChange::Delete { key, is_numbered })?;
-        }
-        if let Some(Row { key, value, unchanged }) = after {
-            let before = before.as_deref().unwrap_or(&key);
-            let (shape, unchanged) = (told.shape(), unchanged.as_slice());
-            let change = RowChange::Put { key: &key, shape, value, unchanged, before, is_numbered };
+        // Only rows that are told whole are told where keys are checked late.
+        let was = before.as_ref().map(|row| row.value.as_slice()).filter(|_| told.may_double && !is_numbered);
+        let gone = before.as_ref().filter(|_| !is_same);
+        let gone = gone.map(|row| RowChange::Delete { key: &row.key, is_numbered, doubles: was });
+        let Some(Row { key, value, unchanged }) = after else {
+            return gone.map_or(Ok(None), |gone| self.changes.change(collection, gone).map(|()| None));
+        };
+        let (shape, unchanged) = (told.shape(), unchanged.as_slice());
+        let doubles = (told.may_double && !is_numbered).then(|| was.filter(|_| is_same));
+        let before = before.as_ref().map_or(key.as_slice(), |row| row.key.as_slice());
+        let put = RowChange::Put { key: &key, shape, value, unchanged, before, is_numbered, doubles };
+        // What a row that got another key did not change is taken from the row that it was: that one goes afterwards. Rows that
+        // are told apart by content are told whole.
+        let in_order = if is_numbered { [gone, Some(put)] } else { [Some(put), gone] };
+        for change in in_order.into_iter().flatten() {
             self.changes.change(collection, change)?;
         }
         Ok(None)

@@ -2,6 +2,7 @@
 
 use super::{
     Logical,
+    doubles::{Doubles, Record},
     lineage::Lineage,
     numbers::{NOW, number},
 };
@@ -25,9 +26,6 @@ use std::{
     io::Read as _,
     sync::Arc,
 };
-
-/// The names of a record's cells, and its canonical bytes.
-type Record = (Arc<Shape>, Vec<u8>);
 
 /// Changes that wait to be written.
 #[derive(Default)]
@@ -75,6 +73,16 @@ pub(super) struct Summary {
     pub(super) bytes: u64,
 }
 
+/// What a change comes to.
+enum Settled<'c> {
+    /// Itself.
+    As(RowChange<'c>),
+    /// Nothing that is seen.
+    Nothing,
+    /// That a row of this key is seen again.
+    Uncovered(&'c [u8], Record),
+}
+
 /// Takes changes.
 pub(super) struct Round<'a> {
     logical: &'a Logical<'a>,
@@ -92,6 +100,7 @@ pub(super) struct Round<'a> {
     bytes: usize,
     all_bytes: u64,
     standing: HashMap<usize, Stack>,
+    doubles: Doubles,
     /// When the transaction was committed, and none before it later.
     millis: u64,
     /// Where its commit lies in the log: of a record that it changed several times only the last is ever seen, and is one version.
@@ -117,6 +126,7 @@ impl<'a> Round<'a> {
             bytes: 0,
             all_bytes: 0,
             standing: HashMap::new(),
+            doubles: Doubles::default(),
             millis: lineage.end.as_millis().max(0).unsigned_abs(),
             committed: Lsn::default(),
             is_lifted: false,
@@ -220,6 +230,35 @@ impl<'a> Round<'a> {
             return Ok(None);
         }
         whole_value(&mut cursor).map(Some)
+    }
+
+    /// What a change comes to where rows may have one key for a time.
+    fn settle<'c>(&mut self, collection: usize, change: RowChange<'c>) -> Result<Settled<'c>, OpsError> {
+        match &change {
+            RowChange::Put { key, doubles: Some(None), .. } => {
+                if let Some(standing) = self.record(collection, key)? {
+                    self.doubles.add(collection, key, standing);
+                }
+            }
+            RowChange::Put { key, shape, value, doubles: Some(Some(was)), .. }
+                if self.doubles.has(collection, key)
+                    && self.record(collection, key)?.is_none_or(|(_, newest)| newest != *was) =>
+            {
+                self.doubles.replace(collection, key, was, (Arc::clone(shape), value.clone()));
+                return Ok(Settled::Nothing);
+            }
+            RowChange::Delete { key, doubles: Some(was), .. } if self.doubles.has(collection, key) => {
+                if self.record(collection, key)?.is_none_or(|(_, newest)| newest != *was) {
+                    self.doubles.remove(collection, key, was);
+                    return Ok(Settled::Nothing);
+                }
+                if let Some(below) = self.doubles.uncover(collection, key) {
+                    return Ok(Settled::Uncovered(key, below));
+                }
+            }
+            _ => {}
+        }
+        Ok(Settled::As(change))
     }
 
     /// Puts the cells that were not told where they stand, from the row before.
@@ -365,7 +404,7 @@ impl Changes for Round<'_> {
         let time = self.time();
         self.lifted += u64::from(self.is_lifted);
         let change = match change {
-            RowChange::Put { key, shape, value, unchanged, before, is_numbered } if !unchanged.is_empty() => {
+            RowChange::Put { key, shape, value, unchanged, before, is_numbered, doubles } if !unchanged.is_empty() => {
                 let Some(value) = self.complete(collection, before, shape, &value, unchanged)? else {
                     let (name, codec, _) = &self.lineage.collections[collection];
                     let words = format!(
@@ -375,9 +414,26 @@ impl Changes for Round<'_> {
                     self.lose(words);
                     return Ok(());
                 };
-                RowChange::Put { key, shape, value, unchanged: &[], before, is_numbered }
+                RowChange::Put { key, shape, value, unchanged: &[], before, is_numbered, doubles }
             }
             change => change,
+        };
+        let below;
+        let change = match self.settle(collection, change)? {
+            Settled::Nothing => return Ok(()),
+            Settled::As(change) => change,
+            Settled::Uncovered(key, record) => {
+                below = record;
+                RowChange::Put {
+                    key,
+                    shape: &below.0,
+                    value: below.1.clone(),
+                    unchanged: &[],
+                    before: key,
+                    is_numbered: false,
+                    doubles: None,
+                }
+            }
         };
         let pending = self.pending.entry(collection).or_default();
         let before = pending.batch.bytes();
@@ -394,7 +450,7 @@ impl Changes for Round<'_> {
                     Err(never) => match never {},
                 }
             }
-            RowChange::Delete { key, is_numbered } => {
+            RowChange::Delete { key, is_numbered, .. } => {
                 pending.is_numbered = is_numbered;
                 pending.batch.delete(time, key, 0);
             }
@@ -404,6 +460,7 @@ impl Changes for Round<'_> {
     }
 
     fn emptied(&mut self, collection: usize) -> Result<(), OpsError> {
+        self.doubles.forget(collection);
         self.write(collection)?;
         let time = self.time();
         // Held beside the writer: what is written now does not change what is walked.
@@ -431,6 +488,7 @@ impl Changes for Round<'_> {
     }
 
     fn end(&mut self, end: Lsn) -> Result<(), OpsError> {
+        self.doubles.clear();
         self.ended = self.ended.max(end);
         Ok(())
     }

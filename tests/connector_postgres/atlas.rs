@@ -132,3 +132,33 @@ fn timestamps_only_move_forward_and_files_are_those_of_atlasdb() {
     assert_eq!(bound(&mut copy), ["2020001"]);
     assert_eq!(crate::cluster::contents(&mut client), crate::cluster::contents(&mut copy));
 }
+
+/// Another prefix than the store's is told from timestamps that are kept elsewhere.
+#[test]
+#[ignore = "needs postgresql"]
+fn a_wrong_prefix_is_told_with_those_that_there_are() {
+    let cluster = Cluster::new();
+    let mut client = store(&cluster, "s");
+    client.batch_execute("CREATE TABLE b__timestamp (legacy_last_allocated int8 NOT NULL)").unwrap();
+    let (room, url) = (Room::new(), cluster.url("s"));
+    let words = ["no table _timestamp", "stores of the prefixes `a_`, `b_`"];
+    room.run(&["backup", &format!("atlasdb:{url}")]).ends(1, &words);
+    room.run(&["atlas", "fetch", &url, "--prefix", "c_"]).ends(1, &["no table c__timestamp"]);
+    room.run(&["atlas", "fetch", &url, "--prefix", "b_"]).ends(1, &["moved to a TimeLock"]);
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn a_restore_that_makes_no_sense_of_an_entry_has_changed_nothing_and_says_so() {
+    let cluster = Cluster::new();
+    let mut client = store(&cluster, "s");
+    client.batch_execute("INSERT INTO a__transactions VALUES ('r', 'c', 10000, 'x')").unwrap();
+    let mut copy = cluster.database("copy");
+    let (room, url) = (Room::new(), cluster.url("copy"));
+    room.run(&["backup", &format!("atlasdb:{}?prefix=a_", cluster.url("s"))]).ends(0, &[]);
+    let ran = room.run(&["restore", "latest", &format!("atlasdb:{url}")]);
+    ran.ends(1, &["is no start timestamp", "the repository and the target are as they were"]);
+    assert!(
+        rows(&mut copy, "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace").is_empty()
+    );
+}

@@ -152,6 +152,7 @@ impl Ground {
             if self.has(client, OF_TIMELOCK, "client")? {
                 return self.keeper_beside(client);
             }
+            self.check_prefix(client)?;
             return Ok(Keeper::Elsewhere);
         }
         let sql = format!("SELECT last_allocated FROM {}", self.plain(&name));
@@ -161,6 +162,24 @@ impl Ground {
             [one] => Ok(Keeper::Store(Some(one.get(0)))),
             _ => Err(self.mismatch(&format!("{name} has more than one row"))),
         }
+    }
+
+    /// Refuses a prefix under which no table of timestamps is, where there is one under another.
+    fn check_prefix(&self, client: &mut Client) -> Result<(), ConnectorError> {
+        let sql = "SELECT DISTINCT left(c.relname::text, -length('_timestamp')) FROM pg_catalog.pg_class c \
+                   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid \
+                   WHERE n.nspname = $1 AND c.relname LIKE '%\\_timestamp' AND c.relkind IN ('r', 'p') AND NOT a.attisdropped \
+                   AND a.attname IN ('last_allocated', 'legacy_last_allocated') ORDER BY 1";
+        let rows = client.query(sql, &[&self.schema]).map_err(|error| self.reading(&error))?;
+        let others: Vec<String> = rows.iter().map(|row| format!("`{}`", row.get::<_, String>(0))).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        let (table, prefix) = (self.of_timestamps(), &self.prefix);
+        Err(self.mismatch(&format!(
+            "it has no table {table}, which a store of the prefix `{prefix}` keeps; there are stores of the prefixes {}",
+            others.join(", ")
+        )))
     }
 
     fn keeper_beside(&self, client: &mut Client) -> Result<Keeper, ConnectorError> {

@@ -122,7 +122,7 @@ impl Target for AtlasTarget {
     }
 
     fn abilities(&self) -> TargetAbilities {
-        TargetAbilities::default()
+        TargetAbilities { all_or_nothing: true, ..TargetAbilities::default() }
     }
 
     /// Whether anything is there is judged by the schema, when the plan is known.

@@ -157,32 +157,38 @@ pub struct AsbxFolder {
 }
 
 impl AsbxFolder {
-    /// Looks at the heads of all files.
+    /// Looks at the heads of all files. One that has none is named and passed over.
     ///
     /// # Errors
-    /// [`ConnectorError`] if there is none, or one of them is no such file.
+    /// [`ConnectorError`] if there is no such file.
     pub fn open(place: AsbxPlace) -> Result<Self, ConnectorError> {
-        let files = files(&place)?;
         let mut collections: Vec<SourceCollection> = Vec::new();
-        for file in &files {
-            let namespace = AsbxChanges::open(&place, file)?.namespace();
+        let (mut good, mut lost, mut lost_count, mut first) = (Vec::new(), Vec::new(), 0, None);
+        for file in files(&place)? {
+            let namespace = match AsbxChanges::open(&place, &file) {
+                Ok(changes) => changes.namespace(),
+                Err(error @ ConnectorError::Unreadable { .. }) => {
+                    lost_count += 1;
+                    if lost.len() < MAX_NAMED {
+                        lost.push(format!("{error}: nothing of this file is kept"));
+                    }
+                    first.get_or_insert(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            good.push(file);
             if collections.iter().all(|found| found.name != namespace) {
                 let attributes = json!({ "format": 1, "sets": [], "set_records": {}, "sindexes": [] });
                 collections
                     .push(SourceCollection { attributes, ..SourceCollection::new(&namespace, KeyCodec::Digest) });
             }
         }
+        if let Some(error) = first.filter(|_| good.is_empty()) {
+            return Err(error);
+        }
         let (name, is_here) = place.identity()?;
-        Ok(Self {
-            place,
-            name,
-            is_here,
-            files: files.into_iter(),
-            open: None,
-            collections,
-            lost: Vec::new(),
-            lost_count: 0,
-        })
+        Ok(Self { place, name, is_here, files: good.into_iter(), open: None, collections, lost, lost_count })
     }
 }
 

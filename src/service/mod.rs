@@ -10,7 +10,7 @@ mod briefs;
 mod claim;
 pub mod config;
 mod console;
-mod cron;
+pub mod cron;
 mod details;
 mod dispatch;
 mod folders;

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path};
 /// A setting: its name in the file, its variable, what is usual.
 struct Known(&'static str, &'static str, Option<&'static str>);
 
-const KNOWN: [Known; 25] = [
+const KNOWN: [Known; 26] = [
     Known("enabled", "BACKUP_ENABLED", Some("true")),
     Known("schedule", "BACKUP_SCHEDULE", None),
     Known("retention_days", "BACKUP_RETENTION_DAYS", None),
@@ -17,6 +17,7 @@ const KNOWN: [Known; 25] = [
     Known("compression_level", "BACKUP_COMPRESSION_LEVEL", Some("1")),
     Known("encryption", "BACKUP_ENCRYPTION", Some("true")),
     Known("parallel_workers", "BACKUP_PARALLEL_WORKERS", None),
+    Known("batch_size", "BACKUP_BATCH_SIZE", None),
     Known("s3.bucket", "BACKUP_S3_BUCKET", None),
     Known("s3.region", "BACKUP_S3_REGION", None),
     Known("s3.prefix", "BACKUP_S3_PREFIX", None),
@@ -125,9 +126,9 @@ impl Settings {
     }
 
     /// All of them: by name, with what may be shown of the value, and the origin.
-    pub(super) fn shown(&self) -> impl Iterator<Item = (&'static str, &str, &str)> {
+    pub(super) fn shown(&self) -> impl Iterator<Item = (&'static str, String, &str)> {
         self.0.iter().map(|(name, setting)| {
-            let value = if SECRET.contains(name) { "********" } else { setting.value.as_str() };
+            let value = if SECRET.contains(name) { HIDDEN.to_owned() } else { without_secrets(&setting.value) };
             (*name, value, setting.origin.as_str())
         })
     }
@@ -138,7 +139,7 @@ impl Settings {
 
     fn bad(&self, name: &str, what: &str) -> Failure {
         let setting = &self.0[name];
-        usage(format!("{name} = `{}` ({}): {what}", setting.value, setting.origin))
+        usage(format!("{name} = `{}` ({}): {what}", without_secrets(&setting.value), setting.origin))
     }
 
     pub(super) fn flag(&self, name: &str) -> Result<bool, Failure> {
@@ -170,14 +171,18 @@ impl Settings {
             self.number(&format!("retention_policy.{name}"), 10_000)?;
         }
         self.number("retention_days", 100_000)?;
+        self.number("batch_size", u32::MAX)?;
+        for name in ["s3.bucket", "s3.prefix", "gcs.bucket", "gcs.prefix", "azure.container", "azure.prefix"] {
+            if self.get(name).is_some_and(|value| value.contains('?')) {
+                return Err(self.bad(name, "a question mark has no place in it"));
+            }
+        }
         self.number("compression_level", 22)?;
         if self.number("parallel_workers", 256)? == Some(0) {
             return Err(self.bad("parallel_workers", "it is no number from 1 to 256"));
         }
-        if let Some(schedule) = self.get("schedule")
-            && schedule.split_whitespace().count() != 5
-        {
-            return Err(self.bad("schedule", "it has not the five fields of a crontab line"));
+        if let Some(schedule) = self.get("schedule") {
+            check_schedule(schedule).map_err(|what| self.bad("schedule", &what))?;
         }
         self.place().map(drop)
     }
@@ -202,7 +207,7 @@ impl Settings {
             let given: Vec<String> = given.collect();
             if given.is_empty() { place } else { format!("{place}?{}", given.join("&")) }
         };
-        match self.get("storage_backend") {
+        match self.get("storage_backend").map(str::to_ascii_lowercase).as_deref() {
             Some("local") => Ok(need("storage_path")?.to_owned()),
             Some("s3") => {
                 let place = join("s3", need("s3.bucket")?, self.get("s3.prefix"));
@@ -215,6 +220,64 @@ impl Settings {
             }
             _ => Err(self.bad("storage_backend", "it is none of local, s3, gcs, azure")),
         }
+    }
+}
+
+/// Refuses what is no line of a crontab; a scheduler outside goes by it.
+fn check_schedule(schedule: &str) -> Result<(), String> {
+    if schedule.split_whitespace().count() != 5 {
+        return Err("it has not the five fields of a crontab line".to_owned());
+    }
+    #[cfg(feature = "service")]
+    crate::service::cron::Schedule::parse(schedule, None)?;
+    Ok(())
+}
+
+const HIDDEN: &str = "********";
+
+/// A value as it may be shown: without the password of a login, and without what options that sound like secrets say.
+pub(super) fn without_secrets(text: &str) -> String {
+    let mut shown = String::new();
+    for piece in text.split_inclusive(['?', '&', ';']) {
+        let (body, end) = piece.strip_suffix(['?', '&', ';']).map_or((piece, ""), |body| (body, &piece[body.len()..]));
+        match body.split_once('=') {
+            Some((name, _)) if sounds_secret(name) => shown.push_str(&format!("{name}={HIDDEN}")),
+            // What an option says may hold another place with a login, encoded.
+            Some((name, value)) if value.contains('%') => {
+                let plain = decoded(value);
+                let hidden = if plain == value { plain.clone() } else { without_secrets(&plain) };
+                shown.push_str(&format!("{name}={}", if hidden == plain { value } else { hidden.as_str() }));
+            }
+            _ => shown.push_str(&without_login(body)),
+        }
+        shown.push_str(end);
+    }
+    shown
+}
+
+/// Undoes percent-encoding, as far as it is one.
+fn decoded(text: &str) -> String {
+    let (mut out, mut rest) = (Vec::new(), text.as_bytes());
+    while let Some((byte, behind)) = rest.split_first() {
+        let code = behind.first_chunk::<2>().filter(|_| *byte == b'%');
+        let code = code.and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
+        out.push(code.unwrap_or(*byte));
+        rest = if code.is_some() { &behind[2..] } else { behind };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn sounds_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["secret", "password", "key", "token", "credential", "sig"].iter().any(|word| name.contains(word))
+}
+
+fn without_login(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@').map(|(login, host)| (login.split_once(':'), host)) {
+        Some((Some((user, _)), host)) => format!("{scheme}://{user}:{HIDDEN}@{host}{path}"),
+        _ => text.to_owned(),
     }
 }
 
@@ -273,6 +336,38 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "service")]
+    fn a_schedule_is_one_that_is_due() {
+        assert!(read(None, &[("BACKUP_SCHEDULE", "0 2 * * MON-FRI")]).is_ok());
+        for bad in ["99 2 * * *", "0 0 31 2 *", "a b c d e"] {
+            assert!(read(None, &[("BACKUP_SCHEDULE", bad)]).unwrap_err().contains("schedule"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_shown_nowhere() {
+        for (text, shown) in [
+            ("s3://b/p?secret-access-key=hush&region=x", "s3://b/p?secret-access-key=********&region=x"),
+            ("http://user:hush@h:9/a", "http://user:********@h:9/a"),
+            ("http://user@h:9", "http://user@h:9"),
+            ("x;AccountKey=hush;y=1", "x;AccountKey=********;y=1"),
+            ("azblob://c?account-name=x", "azblob://c?account-name=x"),
+            ("s3://b?endpoint=http://u:hush%40h:9&x=1", "s3://b?endpoint=http://u:********@h:9&x=1"),
+            ("azblob://c?account-name=x%3BAccountKey%3Dhush", "azblob://c?account-name=x;AccountKey=********"),
+            ("s3://b?prefix=50%25%20off&y=%zz", "s3://b?prefix=50%25%20off&y=%zz"),
+            ("/plain/path=1", "/plain/path=1"),
+        ] {
+            assert_eq!(without_secrets(text), shown);
+        }
+        let settings = read(
+            None,
+            &[("BACKUP_STORAGE", "S3"), ("BACKUP_S3_BUCKET", "b"), ("BACKUP_S3_ENDPOINT", "http://u:hush@h")],
+        )
+        .unwrap();
+        assert!(settings.shown().all(|(_, value, _)| !value.contains("hush")));
+    }
+
+    #[test]
     fn unknown_names_and_values_without_sense_are_refused_and_named() {
         for (file, environment, words) in [
             (Some("backup:\n  enabledd: true\n"), vec![], "backup.enabledd"),
@@ -287,6 +382,8 @@ mod tests {
             (None, vec![("BACKUP_STORAGE", "s3")], "BACKUP_S3_BUCKET"),
             (None, vec![("BACKUP_ENCRYPTION", "false")], "always encrypted"),
             (None, vec![("BACKUP_SCHEDULE", "daily")], "five fields"),
+            (None, vec![("BACKUP_S3_BUCKET", "b?endpoint=http://x")], "question mark"),
+            (None, vec![("BACKUP_BATCH_SIZE", "many")], "no number"),
             (None, vec![("BACKUP_PARALLEL_WORKERS", "0")], "from 1 to 256"),
         ] {
             let said = read(file, &environment).unwrap_err();

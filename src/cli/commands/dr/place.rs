@@ -45,7 +45,7 @@ impl Setup {
 
     /// The URL of the datasets.
     pub(super) fn url(&self) -> String {
-        format!("deeplake:{}", self.data)
+        url_of(&self.data)
     }
 
     pub(super) fn source(&self, options: &Options, context: &Context) -> Result<Box<dyn Source>, Failure> {
@@ -55,6 +55,15 @@ impl Setup {
     pub(super) fn parallel(&self) -> Result<usize, Failure> {
         let workers = self.settings.number("parallel_workers", 256)?;
         Ok(threads(workers.and_then(|workers| u16::try_from(workers).ok())))
+    }
+}
+
+/// The URL of datasets at a place: a local path stands for itself, whatever it holds.
+pub(super) fn url_of(place: &str) -> String {
+    if place.contains("://") {
+        format!("deeplake:{place}")
+    } else {
+        format!("deeplake:{}", place.replace('%', "%25").replace('?', "%3F"))
     }
 }
 

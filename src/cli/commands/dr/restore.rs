@@ -2,7 +2,7 @@
 
 use super::{
     backup_id, library,
-    place::{Setup, refused},
+    place::{Setup, refused, url_of},
 };
 use crate::{
     cli::{
@@ -180,7 +180,7 @@ pub(super) fn run(args: &RestoreArgs, setup: &Setup, context: &Context) -> Resul
     if args.rebuild_indexes && place.contains("://") {
         return Err(usage("--rebuild-indexes works in a local folder: elsewhere, call build_indexes() of the library"));
     }
-    let url = format!("deeplake:{place}");
+    let url = url_of(place);
     let target = context.registry.target(&url, &options)?;
     let targets: Vec<String> = chosen.iter().map(|(_, target)| target.clone()).collect();
     let occupied: BTreeSet<String> = target.occupied(&targets)?.into_iter().map(|(name, _)| name).collect();

@@ -2,7 +2,7 @@
 
 use super::{
     backup_id, create,
-    place::{Setup, noted},
+    place::{Setup, noted, url_of},
     verify::bring_back,
 };
 use crate::{
@@ -63,7 +63,7 @@ pub(super) fn run(setup: &Setup, context: &Context) -> Result<Status, Failure> {
         make(&from).map_err(|error| CliError::io("write", from.display().to_string(), error))?;
         let (repo, _) = create::open_or_make(setup, context)?;
         steps.push(("repository", Ok(repo.id().to_string())));
-        let url = format!("deeplake:{}", scratch.path().join("lake").display());
+        let url = url_of(&scratch.path().join("lake").display().to_string());
         let mut options = Options::default();
         options.add(&json!({ "note": { "type": "full", "done": "full", "description": NOTE } }))?;
         let source = context.registry.source(&url, &options)?;

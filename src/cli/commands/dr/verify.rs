@@ -2,7 +2,7 @@
 
 use super::{
     backup_id, library,
-    place::{Setup, refused},
+    place::{Setup, refused, url_of},
 };
 use crate::{
     cli::{
@@ -160,8 +160,7 @@ pub(super) fn bring_back(
     let Some(path) = to.to_str() else {
         return Err(refused(ErrorKind::InvalidInput, format!("{} is no text", to.display())));
     };
-    let url = format!("deeplake:{}", path.replace('%', "%25").replace('?', "%3F"));
-    let target = context.registry.target(&url, &Options::default())?;
+    let target = context.registry.target(&url_of(path), &Options::default())?;
     let options = RestoreOptions {
         keep_going: true,
         parallel: setup.parallel()?,

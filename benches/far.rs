@@ -152,8 +152,9 @@ impl Bench {
             3 => Some(tool.list(&self.dir)?),
             4 => {
                 let middle = "SELECT id FROM records LIMIT 1 OFFSET ?1";
-                let id = Connection::open(data)?.query_row(middle, [self.records / 2], |row| row.get(0))?;
-                tool.restore_one(&self.dir, "records", id)?
+                let half = i64::try_from(self.records / 2)?;
+                let id: i64 = Connection::open(data)?.query_row(middle, [half], |row| row.get(0))?;
+                tool.restore_one(&self.dir, "records", id.try_into()?)?
             }
             5 => {
                 let (cost, out) = tool.restore(&self.dir, Data::Database(data), 3)?;

@@ -19,7 +19,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// How a source stands; the worst first.
@@ -89,20 +89,53 @@ impl Health {
     }
 }
 
+/// When a schedule was due next after the times that were asked last: to walk to a time that is years away takes long.
+#[derive(Debug, Clone, Default)]
+struct Memo(Arc<Mutex<Vec<Answered>>>);
+
+/// A time that was asked for, and when something is due next after it.
+type Answered = (Timestamp, Option<Timestamp>);
+
+/// Times that are kept in mind of one schedule.
+const KEPT_IN_MIND: usize = 4;
+
+impl Memo {
+    fn next(&self, schedule: &Schedule, time: Timestamp) -> Option<Timestamp> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let holds = |known: &&Answered| known.0 <= time && known.1.is_none_or(|next| time < next);
+        if let Some((_, next)) = known.iter().find(holds) {
+            return *next;
+        }
+        let next = schedule.next_after(time);
+        if known.len() >= KEPT_IN_MIND {
+            known.remove(0);
+        }
+        known.push((time, next));
+        next
+    }
+}
+
 /// The schedules of a routine.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Schedules(Vec<Schedule>);
+pub(super) struct Schedules(Vec<(Schedule, Memo)>);
+
+/// Schedules by what they were read from.
+pub(super) type Read = Mutex<HashMap<[Option<String>; 3], Arc<Schedules>>>;
+
+/// Schedules that are kept in mind.
+const MOST_READ: usize = 20_000;
 
 impl Schedules {
     pub(super) fn of(config: &Config, routine: &Routine) -> Self {
         let texts = [Some(routine.interval_cron.as_str()), routine.incr_interval_cron.as_deref()];
         let texts = texts.into_iter().flatten().filter(|text| !text.is_empty());
-        Self(texts.filter_map(|text| Schedule::parse(text, zone_of(config, routine)).ok()).collect())
+        let read = texts.filter_map(|text| Schedule::parse(text, zone_of(config, routine)).ok());
+        Self(read.map(|schedule| (schedule, Memo::default())).collect())
     }
 
     /// When a backup is due next after a time.
     pub(super) fn next(&self, time: Timestamp) -> Option<Timestamp> {
-        self.0.iter().filter_map(|schedule| schedule.next_after(time)).min()
+        self.0.iter().filter_map(|(schedule, memo)| memo.next(schedule, time)).min()
     }
 
     /// How many were due between two times, up to a bound.
@@ -278,6 +311,17 @@ impl Newest {
 }
 
 impl Console {
+    /// The schedules of a routine, read once.
+    fn schedules(&self, config: &Config, routine: &Routine) -> Arc<Schedules> {
+        let zone = zone_of(config, routine).map(str::to_owned);
+        let key = [Some(routine.interval_cron.clone()), routine.incr_interval_cron.clone(), zone];
+        let mut read = self.schedules.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.len() >= MOST_READ {
+            read.clear();
+        }
+        Arc::clone(read.entry(key).or_insert_with(|| Arc::new(Schedules::of(config, routine))))
+    }
+
     /// Every source that somebody has to do with, or the one that is named.
     ///
     /// # Errors
@@ -309,7 +353,7 @@ impl Console {
             let keeps_files = config.keeps_files(routine);
             let seen = looked.get(&key(routine)).cloned().unwrap_or_default();
             let marks = seen.marks.as_ref().and_then(|all| all.get(name)).cloned().unwrap_or_default();
-            let schedules = Schedules::of(&config, routine);
+            let schedules = self.schedules(&config, routine);
             let (health, why) = judge(&Known {
                 routine,
                 schedules: &schedules,
@@ -345,6 +389,21 @@ mod tests {
         repo::manifest::Kind,
         service::console::timeline::tests::{hourly, mark},
     };
+
+    #[test]
+    fn what_is_kept_in_mind_of_a_schedule_is_what_it_says() {
+        let routine = |cron: &str| Routine { interval_cron: cron.to_owned(), ..Routine::default() };
+        for cron in ["*/7 * * * *", "0 0 0 1 1 ? 2030", "0 3 * * 1"] {
+            let (config, routine) = (Config::default(), routine(cron));
+            let kept = Schedules::of(&config, &routine);
+            for step in 0..400_i64 {
+                // Back and forth, about an hour apart.
+                let millis = 1_764_000_000_000 + (step * 37 % 101) * 3_000_000 + step % 2;
+                let time = Timestamp::from_millis(millis);
+                assert_eq!(kept.next(time), Schedules::of(&config, &routine).next(time), "{cron} {millis}");
+            }
+        }
+    }
     use serde_json::Value as Json;
 
     const HOUR: i64 = 3_600_000;

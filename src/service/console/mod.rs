@@ -39,6 +39,7 @@ pub struct Console {
     service: Arc<Service>,
     sessions: Sessions,
     shelves: Arc<Shelves>,
+    schedules: health::Read,
 }
 
 impl Console {
@@ -48,7 +49,12 @@ impl Console {
     /// [`RepoError`] if the system gives no random numbers.
     pub fn new(service: &Arc<Service>) -> Result<Arc<Self>, RepoError> {
         let shelves = Arc::new(Shelves::new(service));
-        Ok(Arc::new(Self { service: Arc::clone(service), sessions: Sessions::new()?, shelves }))
+        Ok(Arc::new(Self {
+            service: Arc::clone(service),
+            sessions: Sessions::new()?,
+            shelves,
+            schedules: health::Read::default(),
+        }))
     }
 }
 

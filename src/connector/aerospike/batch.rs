@@ -10,8 +10,9 @@ use super::{
     error::Error,
     pace::Pace,
     patience::Obstacle,
-    query::{Ask, End, Evidence, Mode, NotAsked, Plan, Sink, Span, open_buffer, query_id},
+    query::{Ask, End, Evidence, Mode, NotAsked, Plan, Sink, Span, query_id},
     scan::ScanContext,
+    spare::Buffers,
     window::NO_MASTER,
     wire::{BATCH, Message, NO_BINS, READ, Request, WireError, field},
 };
@@ -245,7 +246,7 @@ fn fetch(
     let asks = [Ask { pid: digest.partition(), after: Some(after) }];
     let began = Instant::now();
     loop {
-        let mut one = One { digest: *digest, after, span: None, buffers: Vec::new() };
+        let mut one = One { digest: *digest, after, span: None, buffers: Buffers::default() };
         let map = context.cluster.map(&context.namespace);
         let owner = map.owner(digest.partition());
         let reason = match owner {
@@ -289,20 +290,20 @@ struct One {
     digest: Digest,
     after: Digest,
     span: Option<Span>,
-    buffers: Vec<Vec<u8>>,
+    buffers: Buffers,
 }
 
 impl One {
     fn finish(self, decoder: &mut Decoder, batch: &mut RecordBatch) -> Result<Presence, Error> {
         let Some(span) = self.span else { return Ok(Presence::Absent) };
-        let bytes = self.buffers.get(span.buffer as usize).and_then(|buffer| buffer.get(span.at as usize..));
+        let bytes = self.buffers.at(span.buffer, span.at);
         add(bytes.unwrap_or_default(), &self.digest, decoder, batch)
     }
 }
 
 impl Sink for One {
-    fn buffer(&mut self) -> (&mut Vec<u8>, u32) {
-        open_buffer(&mut self.buffers)
+    fn buffers(&mut self) -> &mut Buffers {
+        &mut self.buffers
     }
 
     fn record(&mut self, _: u16, digest: Digest, span: Span) {

@@ -6,8 +6,9 @@ use super::{
     options::AerospikeOptions,
     pace::Pace,
     patience::Patience,
-    query::{Ask, Mode, NotAsked, Plan, Sink, Span, open_buffer},
+    query::{Ask, Mode, NotAsked, Plan, Sink, Span},
     select::{LAST_UPDATE, SINCE_UPDATE, Selection},
+    spare::Buffers,
     stop::Stop,
     wire::{FRAME_HEAD_BYTES, Message, READ, Request, field},
 };
@@ -171,13 +172,12 @@ fn any_record(cluster: &Cluster, node: &Arc<Node>, namespace: &str, options: &Ae
 #[derive(Default)]
 struct First {
     digest: Option<Digest>,
-    buffers: Vec<Vec<u8>>,
+    buffers: Buffers,
 }
 
 impl Sink for First {
-    fn buffer(&mut self) -> (&mut Vec<u8>, u32) {
-        self.buffers.clear();
-        open_buffer(&mut self.buffers)
+    fn buffers(&mut self) -> &mut Buffers {
+        &mut self.buffers
     }
 
     fn record(&mut self, _: u16, digest: Digest, _: Span) {
@@ -185,6 +185,7 @@ impl Sink for First {
     }
 
     fn room(&mut self) -> Result<bool, Error> {
+        self.buffers.clear();
         Ok(true)
     }
 

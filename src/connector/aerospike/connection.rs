@@ -6,7 +6,7 @@ use super::{
     login::{self, Credential, Sessions},
     options::Address,
     tls::{Tls, TlsName, TlsStream},
-    wire::{self, KIND_INFO, KIND_MESSAGE, KIND_SECURITY, LAST, Message, WireError},
+    wire::{self, Buffer, KIND_INFO, KIND_MESSAGE, KIND_SECURITY, LAST, Message, WireError},
 };
 use std::{
     io::{self, BufReader, Read, Write},
@@ -191,6 +191,10 @@ impl Connection {
 
     fn append(&mut self, kind: u8, body: &mut Vec<u8>) -> Result<(), Error> {
         let read = wire::append_frame(&mut self.stream, kind, body);
+        self.heard(read)
+    }
+
+    fn heard(&mut self, read: io::Result<()>) -> Result<(), Error> {
         self.broken |= read.is_err();
         read.map_err(|error| {
             let wire = error.get_ref().and_then(|inner| inner.downcast_ref::<WireError>()).copied();
@@ -204,6 +208,12 @@ impl Connection {
     /// Receives messages, and appends them.
     pub(super) fn append_messages(&mut self, body: &mut Vec<u8>) -> Result<(), Error> {
         self.append(KIND_MESSAGE, body)
+    }
+
+    /// Receives messages into a buffer, behind what is there.
+    pub(super) fn receive_messages(&mut self, buffer: &mut Buffer) -> Result<(), Error> {
+        let read = buffer.receive(&mut self.stream, KIND_MESSAGE);
+        self.heard(read)
     }
 
     /// Gives each row of a batch's answer to `take`, up to the last message, whose result it returns.

@@ -75,7 +75,7 @@ impl Decoder {
             }
             let at = bytes.len() - bins.bytes().len() - value.len();
             self.places.push(BinSpan { at: at as u32, len: value.len() as u32, particle });
-            expected = expected.and_then(|expected| expected.strip_prefix(&[name.len() as u8])?.strip_prefix(name));
+            expected = expected.and_then(|expected| strip_name(expected, name));
         }
         let layout = match last {
             Some(last) if expected.is_some_and(<[u8]>::is_empty) => last,
@@ -138,6 +138,26 @@ impl Layout {
         let order = names.iter().map(|(_, at)| *at).collect();
         let shape = Arc::new(Shape::new(names.into_iter().map(|(name, _)| name.to_vec()).collect()));
         Ok(Self { came: came.to_vec(), shape, order })
+    }
+}
+
+/// What follows a name, each after its length.
+#[inline]
+fn strip_name<'a>(names: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (&len, rest) = names.split_first()?;
+    let (known, rest) = rest.split_at_checked(usize::from(len))?;
+    is_same_name(known, name).then_some(rest)
+}
+
+/// Whether both are the same name. Names are short, so that calling for a comparison would take longer than it.
+#[inline]
+fn is_same_name(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() || a.len() > 16 {
+        return a == b;
+    }
+    match (a.first_chunk::<8>(), a.last_chunk::<8>(), b.first_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(a), Some(a_end), Some(b), Some(b_end)) => (a, a_end) == (b, b_end),
+        _ => a.iter().zip(b).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0,
     }
 }
 
@@ -213,6 +233,23 @@ mod tests {
             );
         }
         assert!(Arc::ptr_eq(batch.row(0).shape, batch.row(1).shape));
+    }
+
+    #[test]
+    fn names_are_the_same_only_if_all_of_them_is() {
+        let text = b"abcdefghijklmnopqrstuvwxyz";
+        for len in 0..text.len() {
+            let copy = text[..len].to_vec();
+            assert!(is_same_name(&text[..len], &copy));
+            assert!(!is_same_name(&text[..len], &text[..=len]));
+            for at in 0..len {
+                let mut other = text[..len].to_vec();
+                other[at] ^= 0x80;
+                assert!(!is_same_name(&text[..len], &other), "{len} {at}");
+            }
+        }
+        assert_eq!(strip_name(b"\x01a\x02bc", b"a"), Some(b"\x02bc".as_slice()));
+        assert_eq!((strip_name(b"\x05a", b"a"), strip_name(b"", b"")), (None, None));
     }
 
     #[test]

@@ -5,9 +5,10 @@ use super::{
     error::Error,
     query::{Mode, Span},
     scan::{Item, ScanContext},
+    spare::Spare,
     stop::Stop,
     window::Piece,
-    wire::{Message, WireError},
+    wire::{Buffer, Message, WireError},
 };
 use crate::record::{Digest, KeyRange, StreamError};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
@@ -28,6 +29,8 @@ pub(super) enum Next {
 /// The records of a range, one after the other.
 pub(super) struct Feed {
     receiver: Receiver<Result<Item, Error>>,
+    /// Where the buffers of what was taken go back to.
+    spare: Spare,
     thread: Option<JoinHandle<()>>,
     stop: Arc<Stop>,
     object: String,
@@ -50,9 +53,11 @@ impl Feed {
             // An incremental read has two feeds open.
             context.window_bytes /= 2;
         }
+        let spare = Spare::default();
+        let thread_spare = spare.clone();
         context.pace.begin();
         let thread = std::thread::spawn(move || {
-            let produced = context.produce(&range, mode, &thread_stop, &sender);
+            let produced = context.produce(&range, mode, &thread_stop, &thread_spare, &sender);
             context.pace.end();
             if let Err(error) = produced {
                 // Nobody listens to a stream that was dropped.
@@ -61,6 +66,7 @@ impl Feed {
         });
         Self {
             receiver,
+            spare,
             thread: Some(thread),
             stop,
             object,
@@ -90,6 +96,7 @@ impl Feed {
                 self.next = 0;
                 continue;
             }
+            self.piece.buffers.drain(..).for_each(|buffer| self.spare.give(buffer));
             if self.ended {
                 return Ok(Next::End);
             }
@@ -112,7 +119,7 @@ impl Feed {
     #[inline]
     pub(super) fn message(&self) -> Result<Option<(Message<'_>, Digest)>, WireError> {
         let span = self.current.unwrap_or(Span { buffer: 0, at: 0, len: 0 });
-        let buffer = self.piece.buffers.get(span.buffer as usize).map_or(&[][..], Vec::as_slice);
+        let buffer = self.piece.buffers.get(span.buffer as usize).map_or(&[][..], Buffer::bytes);
         let bytes = buffer.get(span.at as usize..).and_then(|rest| rest.get(..span.len as usize)).unwrap_or_default();
         let message = Message::parse_whole(bytes)?;
         let digest = message.digest.ok_or(WireError::Invalid("a record without a digest: the fields"))?;

@@ -39,6 +39,7 @@ pub mod secrets;
 mod select;
 mod sindexes;
 pub mod source;
+mod spare;
 mod stop;
 mod stream;
 pub mod target;

@@ -9,14 +9,12 @@ use super::{
     pace::Pace,
     patience::{Obstacle, Patience},
     select::{Selection, updated_before, updated_since},
+    spare::Buffers,
     stop::Stop,
     wire::{GET_ALL, LAST, Message, NO_BINS, PARTITION_DONE, READ, Request, WireError, field},
 };
 use crate::record::{Digest, Timestamp};
 use std::time::{Duration, Instant};
-
-/// A receive buffer is closed once it holds this much.
-const BUFFER_BYTES: usize = 1024 * 1024;
 
 /// The operation that reads a bin.
 const OP_READ: u8 = 1;
@@ -108,8 +106,8 @@ pub(super) struct NotAsked;
 
 /// Takes what a query receives.
 pub(super) trait Sink {
-    /// The buffer to receive into, and its number.
-    fn buffer(&mut self) -> (&mut Vec<u8>, u32);
+    /// Where what is received is kept.
+    fn buffers(&mut self) -> &mut Buffers;
     /// A record of a partition.
     fn record(&mut self, pid: u16, digest: Digest, span: Span);
     /// Called after each frame; `false` ends the query for want of room.
@@ -258,7 +256,6 @@ impl Plan<'_> {
         unavailable: &mut Vec<u16>,
         received: &mut u64,
     ) -> Result<End, Error> {
-        let mut spans: Vec<(u16, Digest, Span)> = Vec::new();
         let total = self.options.total_timeout;
         let until = if total.is_zero() { None } else { Instant::now().checked_add(total) };
         loop {
@@ -269,25 +266,15 @@ impl Plan<'_> {
             if until.is_some_and(|until| Instant::now() >= until) {
                 return Err(connection.refused("the query within its total timeout", TIMED_OUT));
             }
-            let (buffer, number) = sink.buffer();
+            let (mut buffer, number) = sink.buffers().open();
             let begin = buffer.len();
-            if let Err(error) = connection.append_messages(buffer) {
-                // What came of a frame without its end is nothing.
-                buffer.truncate(begin);
-                return Err(error);
-            }
-            let ended = note(buffer, begin, number, &mut spans, unavailable);
-            let ended = ended.map_err(|error| connection.invalid(error))?;
-            for (pid, digest, span) in spans.drain(..) {
-                let last = sink.last(pid);
-                let last = last.map_err(|NotAsked| WireError::Invalid("a record of another partition: the digest"));
-                if last.map_err(|error| connection.invalid(error))?.is_some_and(|last| last.0 <= digest.0) {
-                    return Err(connection.invalid(WireError::Invalid("the order of digests")));
-                }
-                *received += 1;
-                sink.record(pid, digest, span);
-            }
-            match ended {
+            // What came of a frame without its end is nothing.
+            let ended = connection.receive_messages(&mut buffer).and_then(|()| {
+                let frame = Frame { bytes: buffer.bytes(), begin, number };
+                note(&frame, sink, unavailable, received).map_err(|error| connection.invalid(error))
+            });
+            sink.buffers().close(number, buffer);
+            match ended? {
                 Some(0) => return Ok(End::Complete),
                 Some(code) => return Err(connection.refused("the query", code)),
                 None => {}
@@ -342,17 +329,24 @@ impl Plan<'_> {
     }
 }
 
-/// Notes the records of a frame; gives the result of the end message if there is one.
-fn note(
-    buffer: &[u8],
+/// A frame in the buffer that it was received into.
+struct Frame<'a> {
+    bytes: &'a [u8],
     begin: usize,
+    /// The buffer's number.
     number: u32,
-    spans: &mut Vec<(u16, Digest, Span)>,
+}
+
+/// Hands the records of a frame to a sink; gives the result of the end message if there is one.
+fn note(
+    frame: &Frame<'_>,
+    sink: &mut dyn Sink,
     unavailable: &mut Vec<u16>,
+    received: &mut u64,
 ) -> Result<Option<u8>, WireError> {
-    let mut at = begin;
-    while at < buffer.len() {
-        let (message, len) = Message::parse(&buffer[at..])?;
+    let mut at = frame.begin;
+    while at < frame.bytes.len() {
+        let (message, len) = Message::parse(&frame.bytes[at..])?;
         if message.info3 & LAST != 0 {
             return Ok(Some(message.result));
         }
@@ -365,21 +359,18 @@ fn note(
             return Ok(Some(message.result));
         } else {
             let digest = message.digest.ok_or(WireError::Invalid("a record without a digest: the fields"))?;
-            let span = Span { buffer: number, at: at as u32, len: len as u32 };
-            spans.push((digest.partition(), digest, span));
+            let pid = digest.partition();
+            let last =
+                sink.last(pid).map_err(|NotAsked| WireError::Invalid("a record of another partition: the digest"))?;
+            if last.is_some_and(|last| last.0 <= digest.0) {
+                return Err(WireError::Invalid("the order of digests"));
+            }
+            *received += 1;
+            sink.record(pid, digest, Span { buffer: frame.number, at: at as u32, len: len as u32 });
         }
         at += len;
     }
     Ok(None)
-}
-
-/// The next buffer of a sink to receive into: the last one until it is full.
-pub(super) fn open_buffer(buffers: &mut Vec<Vec<u8>>) -> (&mut Vec<u8>, u32) {
-    if buffers.last().is_none_or(|last| last.len() >= BUFFER_BYTES) {
-        buffers.push(Vec::new());
-    }
-    let number = buffers.len() - 1;
-    (&mut buffers[number], number as u32)
 }
 
 /// A fresh id: servers mix up queries that share one.

@@ -7,10 +7,12 @@ use super::{
     options::AerospikeOptions,
     pace::Pace,
     patience::{Obstacle, Patience},
-    query::{Ask, End, Evidence, Mode, NotAsked, Plan, Sink, Span, open_buffer},
+    query::{Ask, End, Evidence, Mode, NotAsked, Plan, Sink, Span},
     select::Selection,
+    spare::{Buffers, Spare},
     stop::Stop,
     window::{NO_MASTER, Part, Piece, UNAVAILABLE, Windows, rest_of},
+    wire::Buffer,
 };
 use crate::record::{Digest, KeyRange, digest::PARTITIONS};
 use crossbeam_channel::Sender;
@@ -84,7 +86,7 @@ impl ScanContext {
         all
     }
 
-    fn windows<'a>(&'a self, mode: Mode, stop: &'a Stop) -> Windows<'a> {
+    fn windows<'a>(&'a self, mode: Mode, stop: &'a Stop, spare: &'a Spare) -> Windows<'a> {
         Windows {
             plan: Plan {
                 cluster: &self.cluster,
@@ -100,20 +102,22 @@ impl ScanContext {
             account: &self.account,
             collection: self.collection,
             limit_bytes: 2 * self.window_bytes,
+            spare,
         }
     }
 
-    /// Reads a range to its end, and hands over what comes.
+    /// Reads a range to its end, and hands over what comes, in buffers that come back as spare ones.
     pub(super) fn produce(
         &self,
         range: &KeyRange,
         mode: Mode,
         stop: &Stop,
+        spare: &Spare,
         sender: &Sender<Result<Item, Error>>,
     ) -> Result<(), Error> {
         let send = |item: Item| sender.send(Ok(item)).map_err(|_| Error::Stopped);
         let wanted = self.wanted(range);
-        let mut windows = self.windows(mode, stop);
+        let mut windows = self.windows(mode, stop, spare);
         let mut width = FIRST_WIDTH;
         let mut rest = wanted.as_slice();
         while !rest.is_empty() {
@@ -131,7 +135,7 @@ impl ScanContext {
             let (bytes, records) = match whole {
                 Some(mut piece) => {
                     piece.keep_first(most);
-                    let bytes = piece.buffers.iter().map(Vec::len).sum::<usize>();
+                    let bytes = piece.buffers.iter().map(Buffer::len).sum::<usize>();
                     let records = piece.parts.iter().map(|part| part.spans.len()).sum::<usize>();
                     send(Item::Piece(piece, now.iter().map(|wanted| wanted.clip.clone()).collect()))?;
                     (bytes, records)
@@ -168,7 +172,7 @@ impl ScanContext {
                 pid: wanted.ask.pid,
                 clip: wanted.clip.clone(),
                 last: wanted.ask.after,
-                buffers: Vec::new(),
+                buffers: Buffers::of(windows.spare),
                 spans: Vec::new(),
                 limit_bytes: self.window_bytes,
                 most: left,
@@ -189,7 +193,7 @@ struct Pieces<'a> {
     pid: u16,
     clip: Option<KeyRange>,
     last: Option<Digest>,
-    buffers: Vec<Vec<u8>>,
+    buffers: Buffers,
     spans: Vec<Span>,
     limit_bytes: usize,
     most: u64,
@@ -201,15 +205,15 @@ struct Pieces<'a> {
 impl Pieces<'_> {
     fn flush(&mut self, unread: Option<KeyRange>) -> Result<(), Error> {
         let part = Part { spans: std::mem::take(&mut self.spans), unread };
-        let piece = Piece { buffers: std::mem::take(&mut self.buffers), parts: vec![part] };
-        self.bytes += piece.buffers.iter().map(Vec::len).sum::<usize>();
+        self.bytes += self.buffers.bytes();
+        let piece = Piece { buffers: self.buffers.take(), parts: vec![part] };
         (self.send)(Item::Piece(piece, vec![self.clip.clone()]))
     }
 }
 
 impl Sink for Pieces<'_> {
-    fn buffer(&mut self) -> (&mut Vec<u8>, u32) {
-        open_buffer(&mut self.buffers)
+    fn buffers(&mut self) -> &mut Buffers {
+        &mut self.buffers
     }
 
     fn record(&mut self, _: u16, digest: Digest, span: Span) {
@@ -221,7 +225,7 @@ impl Sink for Pieces<'_> {
     }
 
     fn room(&mut self) -> Result<bool, Error> {
-        if self.buffers.iter().map(Vec::len).sum::<usize>() >= self.limit_bytes {
+        if self.buffers.bytes() >= self.limit_bytes {
             self.flush(None)?;
         }
         Ok(true)

@@ -5,7 +5,9 @@ use super::{
     cluster::Node,
     error::Error,
     patience::{Obstacle, Patience},
-    query::{Ask, End, Evidence, NotAsked, Outcome, Plan, Sink, Span, open_buffer},
+    query::{Ask, End, Evidence, NotAsked, Outcome, Plan, Sink, Span},
+    spare::{Buffers, Spare},
+    wire::Buffer,
 };
 use crate::record::{Digest, KeyRange};
 use std::{
@@ -35,7 +37,7 @@ pub(super) struct Part {
 /// Records in key order, in the buffers they were received into.
 #[derive(Debug, Default)]
 pub(super) struct Piece {
-    pub(super) buffers: Vec<Vec<u8>>,
+    pub(super) buffers: Vec<Buffer>,
     pub(super) parts: Vec<Part>,
 }
 
@@ -98,6 +100,8 @@ pub(super) struct Windows<'a> {
     pub(super) collection: usize,
     /// The most bytes of a window.
     pub(super) limit_bytes: usize,
+    /// What is received into.
+    pub(super) spare: &'a Spare,
 }
 
 /// What came of one query of a window.
@@ -110,7 +114,7 @@ struct Answered {
 
 /// What one query of a window received.
 struct Received {
-    buffers: Vec<Vec<u8>>,
+    buffers: Buffers,
     /// By partition, from the first one asked for.
     slots: Vec<Option<Slot>>,
     first: u16,
@@ -124,7 +128,7 @@ struct Slot {
 }
 
 impl Received {
-    fn new(asks: &[Ask], limit_bytes: usize) -> Self {
+    fn new(asks: &[Ask], limit_bytes: usize, spare: &Spare) -> Self {
         let first = asks.iter().map(|ask| ask.pid).min().unwrap_or(0);
         let mut slots = Vec::new();
         for ask in asks {
@@ -134,7 +138,7 @@ impl Received {
             }
             slots[at] = Some(Slot { last: ask.after, spans: Vec::new() });
         }
-        Self { buffers: Vec::new(), slots, first, records: 0, limit_bytes }
+        Self { buffers: Buffers::of(spare), slots, first, records: 0, limit_bytes }
     }
 
     fn slot(&self, pid: u16) -> Option<&Slot> {
@@ -143,8 +147,8 @@ impl Received {
 }
 
 impl Sink for Received {
-    fn buffer(&mut self) -> (&mut Vec<u8>, u32) {
-        open_buffer(&mut self.buffers)
+    fn buffers(&mut self) -> &mut Buffers {
+        &mut self.buffers
     }
 
     #[inline]
@@ -158,8 +162,7 @@ impl Sink for Received {
     }
 
     fn room(&mut self) -> Result<bool, Error> {
-        let bytes: usize = self.buffers.iter().map(Vec::len).sum();
-        Ok(bytes + self.records * size_of::<Span>() <= self.limit_bytes)
+        Ok(self.buffers.bytes() + self.records * size_of::<Span>() <= self.limit_bytes)
     }
 
     #[inline]
@@ -213,7 +216,7 @@ impl Windows<'_> {
     fn ask_all(&self, groups: &[(Arc<Node>, Vec<Ask>)]) -> Result<Vec<Answered>, Error> {
         let at_once = groups.len().min(MAX_NODES_AT_ONCE);
         let one = |(node, asks): &(Arc<Node>, Vec<Ask>)| {
-            let mut received = Received::new(asks, self.limit_bytes);
+            let mut received = Received::new(asks, self.limit_bytes, self.spare);
             let outcome = self.plan.run(node, asks, at_once, &mut received)?;
             Ok(Answered { node: Arc::clone(node), asked: asks.clone(), outcome, received })
         };
@@ -341,7 +344,7 @@ pub(super) fn rest_of(pid: u16, last: Option<Digest>) -> KeyRange {
 
 struct Window {
     states: Vec<State>,
-    buffers: Vec<Vec<u8>>,
+    buffers: Vec<Buffer>,
 }
 
 impl Window {
@@ -372,7 +375,7 @@ impl Window {
     }
 
     fn bytes(&self) -> usize {
-        self.buffers.iter().map(Vec::len).sum()
+        self.buffers.iter().map(Buffer::len).sum()
     }
 
     /// Partitions are consecutive only until some are left out: found by search.
@@ -407,9 +410,9 @@ impl Window {
         groups
     }
 
-    fn add(&mut self, received: Received) {
+    fn add(&mut self, mut received: Received) {
         let shift = self.buffers.len() as u32;
-        self.buffers.extend(received.buffers);
+        self.buffers.append(&mut received.buffers.take());
         let now = Instant::now();
         for (at, slot) in received.slots.into_iter().enumerate() {
             let Some(slot) = slot.filter(|slot| !slot.spans.is_empty()) else { continue };

@@ -13,6 +13,9 @@ pub const FRAME_HEAD_BYTES: usize = 8;
 
 const MESSAGE_HEAD_BYTES: usize = 22;
 
+/// Memory for a frame grows by so much at a time.
+const STEP_BYTES: usize = 1024 * 1024;
+
 /// A request for text.
 pub const KIND_INFO: u8 = 1;
 /// A login.
@@ -119,19 +122,82 @@ pub fn read_frame(from: &mut impl Read, kind: u8, body: &mut Vec<u8>) -> io::Res
 /// # Errors
 /// As [`read_frame`].
 pub fn append_frame(from: &mut impl Read, kind: u8, body: &mut Vec<u8>) -> io::Result<()> {
-    let invalid = |error: WireError| io::Error::new(io::ErrorKind::InvalidData, error);
-    let mut head = [0; FRAME_HEAD_BYTES];
-    from.read_exact(&mut head)?;
-    let (got, bytes) = parse_frame_head(head).map_err(invalid)?;
-    if got != kind {
-        return Err(invalid(WireError::Kind(got)));
-    }
-    body.reserve(bytes.min(1024 * 1024));
+    let bytes = read_frame_head(from, kind)?;
+    body.reserve(bytes.min(STEP_BYTES));
     let read = from.take(bytes as u64).read_to_end(body)?;
     if read < bytes {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(())
+}
+
+/// Reads the head of a frame of this kind; gives the length of its body.
+fn read_frame_head(from: &mut impl Read, kind: u8) -> io::Result<usize> {
+    let invalid = |error: WireError| io::Error::new(io::ErrorKind::InvalidData, error);
+    let mut head = [0; FRAME_HEAD_BYTES];
+    from.read_exact(&mut head)?;
+    let (got, bytes) = parse_frame_head(head).map_err(invalid)?;
+    if got == kind { Ok(bytes) } else { Err(invalid(WireError::Kind(got))) }
+}
+
+/// Bodies of frames one after the other, in memory that is used again without being cleared: what was received before lies
+/// behind what was received now, and is not shown.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    memory: Vec<u8>,
+    len: usize,
+}
+
+impl Buffer {
+    /// What was received.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory[..self.len]
+    }
+
+    /// The length of what was received.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing was received.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How much memory it holds.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.memory.capacity()
+    }
+
+    /// Forgets what was received, and keeps the memory.
+    pub const fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Receives a frame of this kind behind what is there; nothing of it if it does not come whole. As with [`append_frame`] memory
+    /// grows with what arrives.
+    ///
+    /// # Errors
+    /// As [`read_frame`].
+    pub fn receive(&mut self, from: &mut impl Read, kind: u8) -> io::Result<()> {
+        let begin = self.len;
+        let end = begin + read_frame_head(from, kind)?;
+        let mut at = begin;
+        while at < end {
+            let next = end.min(at + STEP_BYTES);
+            if self.memory.len() < next {
+                self.memory.resize(next, 0);
+            }
+            from.read_exact(&mut self.memory[at..next])?;
+            at = next;
+        }
+        self.len = end;
+        Ok(())
+    }
 }
 
 /// A message of an answer, borrowed.
@@ -423,6 +489,26 @@ mod tests {
         let error = read_frame(&mut frame.as_slice(), KIND_MESSAGE, &mut body).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         assert!(body.capacity() <= 2 * 1024 * 1024);
+    }
+
+    #[test]
+    fn a_buffer_keeps_whole_frames_alone() {
+        let mut frame = Vec::new();
+        put_frame_head(&mut frame, KIND_MESSAGE, 3);
+        frame.extend_from_slice(b"abc");
+        let mut cut = Vec::new();
+        put_frame_head(&mut cut, KIND_MESSAGE, 100_000_000);
+        cut.extend_from_slice(&[7; 100]);
+        let mut buffer = Buffer::default();
+        buffer.receive(&mut frame.as_slice(), KIND_MESSAGE).unwrap();
+        let error = buffer.receive(&mut cut.as_slice(), KIND_MESSAGE).unwrap_err();
+        assert_eq!((error.kind(), buffer.bytes()), (io::ErrorKind::UnexpectedEof, b"abc".as_slice()));
+        assert!(buffer.receive(&mut frame.as_slice(), KIND_INFO).is_err());
+        buffer.receive(&mut frame.as_slice(), KIND_MESSAGE).unwrap();
+        assert_eq!(buffer.bytes(), b"abcabc");
+        assert!(buffer.capacity() <= 4 * STEP_BYTES);
+        buffer.clear();
+        assert!(buffer.is_empty() && buffer.bytes().is_empty());
     }
 
     #[test]

@@ -8,8 +8,9 @@ use crate::{
         decode::Decoder,
         error::Error,
         pace::Pace,
-        query::{Ask, End, Evidence, Mode, NotAsked, Plan, Sink, Span, open_buffer},
+        query::{Ask, End, Evidence, Mode, NotAsked, Plan, Sink, Span},
         scan::ScanContext,
+        spare::Buffers,
     },
     record::{Digest, RecordBatch},
 };
@@ -122,7 +123,7 @@ struct Wanted {
     /// By partition that is not settled, the last digest seen.
     lasts: BTreeMap<u16, Digest>,
     kept: HashMap<Digest, Vec<u8>>,
-    buffers: Vec<Vec<u8>>,
+    buffers: Buffers,
     /// Where wanted records lie in the buffers.
     spans: Vec<(Digest, Span)>,
 }
@@ -131,7 +132,7 @@ impl Wanted {
     /// Moves what is wanted out of the buffers.
     fn sort_out(&mut self) {
         for (digest, span) in self.spans.drain(..) {
-            let bytes = self.buffers.get(span.buffer as usize).and_then(|buffer| buffer.get(span.at as usize..));
+            let bytes = self.buffers.at(span.buffer, span.at);
             if let Some(bytes) = bytes.and_then(|rest| rest.get(..span.len as usize)) {
                 self.kept.insert(digest, bytes.to_vec());
             }
@@ -154,9 +155,8 @@ impl Wanted {
 }
 
 impl Sink for Wanted {
-    fn buffer(&mut self) -> (&mut Vec<u8>, u32) {
-        self.sort_out();
-        open_buffer(&mut self.buffers)
+    fn buffers(&mut self) -> &mut Buffers {
+        &mut self.buffers
     }
 
     fn record(&mut self, pid: u16, digest: Digest, span: Span) {
@@ -167,6 +167,7 @@ impl Sink for Wanted {
     }
 
     fn room(&mut self) -> Result<bool, Error> {
+        self.sort_out();
         Ok(true)
     }
 

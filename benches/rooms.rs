@@ -109,6 +109,7 @@ fn build(context: &LayerContext, source: &mut Again, writer: &mut Kept) {
         parent_end: Timestamp::default(),
         end: Timestamp::default(),
         is_end_known: true,
+        carries: false,
         read_all: false,
         doubtful: &[],
         progress: &|_, _| true,

@@ -212,6 +212,7 @@ pub fn build_all(session: &dyn SourceSession, level: i32) -> Outcome<(Spent, Par
         parent_end: Timestamp::default(),
         end: session.start(),
         is_end_known: true,
+        carries: false,
         read_all: false,
         doubtful: &[],
         progress: &|_, _| true,

@@ -182,13 +182,16 @@ fn range_numbers_seeds() -> Vec<Vec<u8>> {
             parent_end: Timestamp::from_millis(0),
             end: Timestamp::from_millis(5),
             is_end_known,
+            carries: false,
             read_all: false,
             doubtful: &[],
             progress: &|_, _| true,
         };
         let mut writer = MemoryChunks::new(secrets.chunk_id).writer();
         let (context, range) = (LayerContext::new(secrets), KeyRange::all());
-        let joined = join_range(&context, &mut Rows(rows), &range, &options, &mut writer).expect("a join");
+        let mut joined = join_range(&context, &mut Rows(rows), &range, &options, &mut writer).expect("a join");
+        all.push(joined.numbers());
+        joined.carried = true;
         all.push(joined.numbers());
     }
     // Two notes.
@@ -363,6 +366,7 @@ fn stack() -> &'static (MemoryChunks, Vec<LayerRef>) {
                 parent_end: Timestamp::from_millis(1),
                 end: Timestamp::from_millis(2),
                 is_end_known: true,
+                carries: false,
                 read_all: false,
                 doubtful: &[],
                 progress: &|_, _| true,

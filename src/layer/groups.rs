@@ -4,6 +4,7 @@ use super::{
     Layer, LayerError,
     block::{KeysBlock, RowKind, RowValue},
     error::hex_of,
+    lent::{Lent, Side},
     level::Wants,
     reader::LayerCursor,
     version_key::Seen,
@@ -33,6 +34,12 @@ impl<'a> Groups<'a> {
             streams.push(if follows { streams[at - 1] } else { at });
         }
         Self { order: Vec::with_capacity(walks.len()), walks, streams, group: 0, started: false }
+    }
+
+    /// Shares blocks with groups that walk the same keys.
+    pub(super) fn sharing(mut self, lent: &'a Lent, side: Side) -> Self {
+        self.walks.iter_mut().for_each(|walk| walk.share(lent, side));
+        self
     }
 
     fn start(&mut self) -> Result<(), LayerError> {

@@ -10,6 +10,7 @@ pub mod filter;
 mod groups;
 pub mod join;
 pub mod journal;
+mod lent;
 mod level;
 mod list;
 pub mod merge;

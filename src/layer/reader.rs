@@ -3,6 +3,7 @@
 use super::{
     LayerError,
     block::{KeysBlock, RowKind, RowValue, ValuesBlock},
+    lent::{Lent, Side},
     level::{Level, Wants, keys_of, list_of, values_of},
     list::{Entry, List, RootHeader},
     piece,
@@ -224,7 +225,11 @@ pub(super) struct LayerCursor<'a> {
     /// What is read ahead once it is more than one block.
     wants: Wants,
     is_on_its_way: bool,
-    keys: KeysBlock,
+    keys: Arc<KeysBlock>,
+    /// What is lent to or by a cursor beside this one.
+    shared: Option<(&'a Lent, Side)>,
+    /// Whether the block at hand was lent.
+    is_lent: bool,
     values_id: Option<ChunkId>,
     values: Option<ValuesBlock>,
     /// The row after the current one, and the first row of the block that is no longer in the range.
@@ -298,12 +303,19 @@ impl<'a> LayerCursor<'a> {
             path: vec![Level::new(Arc::clone(&layer.root), first)],
             wants,
             is_on_its_way: false,
-            keys: KeysBlock::default(),
+            keys: Arc::default(),
+            shared: None,
+            is_lent: false,
             values_id: None,
             values: None,
             next: 0,
             row_end: 0,
         }
+    }
+
+    /// Lends blocks to a cursor behind this one, or takes those of the one before it.
+    pub(super) const fn share(&mut self, lent: &'a Lent, side: Side) {
+        self.shared = Some((lent, side));
     }
 
     #[inline]
@@ -338,7 +350,7 @@ impl<'a> LayerCursor<'a> {
                 break;
             }
             // Whoever looks for one record needs one block of each layer, and values of one of them.
-            if self.is_on_its_way {
+            if self.is_on_its_way && !self.is_lent {
                 level.announce(&self.layer.chunks, self.wants, self.end.as_deref());
             }
             level.next += 1;
@@ -348,7 +360,18 @@ impl<'a> LayerCursor<'a> {
                 self.path.push(Level::new(Arc::new(list), first));
                 continue;
             }
-            let keys = level.read_keys(&self.layer.chunks, &entry)?;
+            let lent = match self.shared {
+                Some((lent, Side::Behind)) => lent.take(&entry.id),
+                _ => None,
+            };
+            self.is_lent = lent.is_some();
+            let keys = match lent {
+                Some(keys) => keys,
+                None => Arc::new(level.read_keys(&self.layer.chunks, &entry)?),
+            };
+            if let Some((lent, Side::Before)) = self.shared {
+                lent.put(entry.id, &keys);
+            }
             self.load(&entry, keys)?;
             self.is_on_its_way = true;
             return Ok(true);
@@ -359,7 +382,7 @@ impl<'a> LayerCursor<'a> {
         Ok(false)
     }
 
-    fn load(&mut self, entry: &Entry, keys: KeysBlock) -> Result<(), LayerError> {
+    fn load(&mut self, entry: &Entry, keys: Arc<KeysBlock>) -> Result<(), LayerError> {
         if self.keys.len() > 0 && self.keys.key(self.keys.len() - 1) >= keys.key(0) {
             let object = format!("keys chunk {}", entry.id);
             return Err(LayerError::inconsistent(object, "it begins before the block before it ends"));
@@ -392,7 +415,7 @@ impl<'a> LayerCursor<'a> {
     }
 
     #[inline]
-    pub(super) const fn keys(&self) -> &KeysBlock {
+    pub(super) fn keys(&self) -> &KeysBlock {
         &self.keys
     }
 

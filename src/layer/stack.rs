@@ -5,6 +5,7 @@ use super::{
     block::{RowKind, RowValue},
     error::{hex_of, unreadable},
     groups::Groups,
+    lent::{Lent, Side},
     level::Wants,
     piece::PieceReader,
     version_key::Seen,
@@ -19,13 +20,14 @@ use std::{io::Read, sync::Arc};
 #[derive(Default)]
 pub struct Stack {
     layers: Vec<Layer>,
+    lent: Lent,
 }
 
 impl Stack {
     /// Opens the layers of a stack.
     pub fn open(chunks: &Arc<dyn ChunkReader>, layers: &[LayerRef]) -> Result<Self, LayerError> {
         let layers = layers.iter().map(|layer| Layer::open(chunks, layer)).collect::<Result<_, _>>()?;
-        Ok(Self { layers })
+        Ok(Self { layers, lent: Lent::default() })
     }
 
     /// The layers, base first.
@@ -50,10 +52,26 @@ impl Stack {
     /// Walks the records of `range` that are live at `at`, in key order. With `keys_only` no values are read and
     /// [`StackCursor::value`] must not be called.
     pub fn cursor(&self, range: &KeyRange, at: Timestamp, keys_only: bool) -> Result<StackCursor<'_>, LayerError> {
+        Ok(StackCursor { groups: self.groups(range, at, keys_only), stack: self, at, keys_only })
+    }
+
+    /// As [`Self::cursor`] over keys, whose blocks a join that follows over the same keys need not decode again.
+    pub fn cursor_before(&self, range: &KeyRange, at: Timestamp) -> StackCursor<'_> {
+        let groups = self.groups(range, at, true).sharing(&self.lent, Side::Before);
+        StackCursor { groups, stack: self, at, keys_only: true }
+    }
+
+    /// As [`Self::cursor`], for who follows a cursor over the same keys, if there is one.
+    pub(super) fn cursor_behind(&self, range: &KeyRange, at: Timestamp, keys_only: bool) -> StackCursor<'_> {
+        let groups = self.groups(range, at, keys_only).sharing(&self.lent, Side::Behind);
+        StackCursor { groups, stack: self, at, keys_only }
+    }
+
+    fn groups(&self, range: &KeyRange, at: Timestamp, keys_only: bool) -> Groups<'_> {
         let wants = if keys_only { Wants::Keys } else { Wants::Rows };
         // Before 1970 no version was made: that of the first millisecond stands for all.
         let seen = Seen::At(VersionTime::last_at(at).unwrap_or_default());
-        Ok(StackCursor { stack: self, groups: Groups::new(&self.layers, range, wants, seen), at, keys_only })
+        Groups::new(&self.layers, range, wants, seen)
     }
 }
 

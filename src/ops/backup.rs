@@ -25,6 +25,8 @@ mod run;
 mod segments;
 mod sets;
 pub(in crate::ops) mod stack;
+mod summing;
+mod sums;
 mod threads;
 mod workers;
 

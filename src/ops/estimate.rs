@@ -157,6 +157,7 @@ fn one(
         parent_end: Timestamp::default(),
         end: session.start(),
         is_end_known: true,
+        carries: false,
         read_all: false,
         doubtful: &[],
         progress: &|_, _| true,

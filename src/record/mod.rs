@@ -73,4 +73,17 @@ impl Meta<'_> {
         }
         out.extend_from_slice(&fingerprint.0);
     }
+
+    /// The number of bytes that [`Self::write_key_row`] appends.
+    #[must_use]
+    pub fn key_row_len(&self, key: &[u8]) -> usize {
+        let slice = |bytes: &[u8]| bytes::len_u64(bytes.len() as u64) + bytes.len();
+        let numbers = [u64::from(self.generation), self.expiry.as_millis(), self.stamp];
+        slice(key)
+            + slice(self.set)
+            + numbers.into_iter().map(bytes::len_u64).sum::<usize>()
+            + 1
+            + self.user_key.map_or(0, slice)
+            + size_of::<Fingerprint>()
+    }
 }

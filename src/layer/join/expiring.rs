@@ -92,6 +92,9 @@ impl RangeOutcome {
 
     fn take_off(&mut self, note: &Note) {
         self.sum.subtract(&note.sum);
+        if let Some(added_up) = &mut self.added_up {
+            added_up.subtract(&note.sum);
+        }
         self.stood -= note.stood;
         let JoinCounts { records, bytes, seen_expired, new, changed, inherited, deleted, expired, .. } =
             &mut self.counts;

@@ -81,8 +81,12 @@ pub struct RangeOutcome {
     pub built: BuiltRange,
     /// Counts.
     pub counts: JoinCounts,
-    /// The collection fingerprint of the new state's records in this range.
+    /// The collection fingerprint of the new state's records in this range; where it is carried, less that of the parent's.
     pub sum: CollectionSum,
+    /// Whether the parent's sum has to be added ([`JoinOptions::carries`]).
+    pub carried: bool,
+    /// In a build that checks itself, all of the sum where it is carried: known as long as nothing of it came from a checkpoint.
+    pub added_up: Option<CollectionSum>,
     /// The first 100 keys that could not be read, were torn or too long, with the reason.
     pub problems: Vec<(Vec<u8>, String)>,
     /// Records that changed while they were read: those that were torn, and those that became shorter and are not kept.
@@ -121,6 +125,9 @@ pub struct JoinOptions<'a> {
     pub is_end_known: bool,
     /// Whether streamed values are read also where their stamp stands.
     pub read_all: bool,
+    /// Whether the sum is that of what comes less that of what goes, to be added to the parent's: records that stand are not
+    /// hashed then. Only with a parent that the result stands on.
+    pub carries: bool,
     /// Ranges in which an absence proves nothing: the parent's rows stand there.
     pub doubtful: &'a [KeyRange],
     /// Called about every MiB with the records and bytes since the last call; `false` stops the join.
@@ -247,14 +254,12 @@ struct Join<'a> {
 impl<'a> Join<'a> {
     fn new(context: &'a LayerContext, range: &KeyRange, options: &JoinOptions<'a>) -> Result<Self, LayerError> {
         let at = options.end.min(options.parent_end);
-        let mut parent = match options.parent {
-            Some(stack) => Some(stack.cursor(range, at, !options.new_base)?),
-            None => None,
-        };
+        let mut parent = options.parent.map(|stack| stack.cursor_behind(range, at, !options.new_base));
         let has_parent = match &mut parent {
             Some(cursor) => cursor.advance()?,
             None => false,
         };
+        let carries = options.carries && options.parent.is_some() && !options.new_base;
         let mut unread = Gaps::default();
         options.doubtful.iter().for_each(|range| unread.push(range.clone()));
         Ok(Self {
@@ -265,7 +270,7 @@ impl<'a> Join<'a> {
             base: options.new_base || options.parent.is_none(),
             parent,
             has_parent,
-            out: Output::new(context, (!options.is_end_known).then_some(options.end)),
+            out: Output::new(context, (!options.is_end_known).then_some(options.end), carries),
             prints: Prints::new(&context.fingerprinter),
             meter: Meter::new(options.progress),
             pieces: None,
@@ -345,8 +350,9 @@ impl<'a> Join<'a> {
         if over {
             out.counts.seen_expired += 1;
             out.counts.expired += 1;
+            out.leaves(key, &meta, &parent.fingerprint());
         } else {
-            out.count_live(&Record { key, meta, fingerprint: parent.fingerprint(), value_bytes });
+            out.count_live(&Record { key, meta, fingerprint: parent.fingerprint(), value_bytes }, true);
             if let Some(note) = out.note(meta.expiry) {
                 note.seen += 1;
                 note.lived += 1;
@@ -356,8 +362,16 @@ impl<'a> Join<'a> {
         self.advance_parent()
     }
 
+    /// The parent's current row, live there, is not in the new state as it was.
+    fn leaves(&mut self) {
+        if let Some(parent) = &self.parent {
+            self.out.leaves(parent.key(), &parent.meta(), &parent.fingerprint());
+        }
+    }
+
     /// Counts the parent's current row, live there, as expired or deleted.
     fn count_absent(&mut self, over: bool) {
+        self.leaves();
         if over {
             self.out.counts.expired += 1;
             return;
@@ -430,7 +444,10 @@ impl<'a> Join<'a> {
         writer: &mut dyn ChunkWriter,
     ) -> Result<(), LayerError> {
         self.out.counts.seen_expired += 1;
-        self.out.counts.expired += u64::from(state == InParent::Live);
+        if state == InParent::Live {
+            self.out.counts.expired += 1;
+            self.leaves();
+        }
         if state != InParent::Absent && !over && !self.base {
             self.out.write_tombstone(key, writer)?;
         }
@@ -495,16 +512,20 @@ impl<'a> Join<'a> {
         over: bool,
         writer: &mut dyn ChunkWriter,
     ) -> Result<(), LayerError> {
+        if state == InParent::Live && over {
+            self.out.counts.expired += 1;
+            self.leaves();
+        }
         let Some(parent) = &mut self.parent else { return Ok(()) };
         if state == InParent::Absent || over {
-            self.out.counts.expired += u64::from(state == InParent::Live);
             return Ok(());
         }
         self.out.counts.new += u64::from(state == InParent::Reviving);
         self.out.stood += 1;
         let (fingerprint, value_bytes) = (parent.fingerprint(), parent.value_bytes());
         let expiry = parent.meta().expiry;
-        self.out.count_live(&Record { key, meta: parent.meta(), fingerprint, value_bytes });
+        let is_as_it_was = state == InParent::Live;
+        self.out.count_live(&Record { key, meta: parent.meta(), fingerprint, value_bytes }, is_as_it_was);
         if let Some(note) = self.out.note(expiry) {
             note.stood += 1;
             note.new += u64::from(state == InParent::Reviving);
@@ -569,7 +590,10 @@ impl<'a> Join<'a> {
         value: RowValue<'_>,
         writer: &mut dyn ChunkWriter,
     ) -> Result<(), LayerError> {
-        let row_bytes = self.out.count_live(record);
+        let row_bytes = self.out.count_live(record, verdict == Verdict::Same);
+        if matches!(verdict, Verdict::Changed | Verdict::Inherited) {
+            self.leaves();
+        }
         self.out.known.belied += u64::from(self.is_held && verdict != Verdict::Same);
         let counts = &mut self.out.counts;
         match verdict {

@@ -32,7 +32,11 @@ pub(super) struct Output<'a> {
     range: RangeWriter,
     scratch: Vec<u8>,
     pub(super) counts: JoinCounts,
-    pub(super) sum: CollectionSum,
+    sum: CollectionSum,
+    /// Whether `sum` is what is added to and taken off the sum of the parent.
+    carries: bool,
+    /// The sum of all records of the new state, where `sum` is held against it.
+    added_up: Option<CollectionSum>,
     pub(super) stood: u64,
     /// Absent where the run's end is known.
     expiring: Option<Expiring>,
@@ -44,13 +48,15 @@ pub(super) struct Output<'a> {
 
 impl<'a> Output<'a> {
     /// `start` is given where the run's end is not known yet.
-    pub(super) fn new(context: &'a LayerContext, start: Option<Timestamp>) -> Self {
+    pub(super) fn new(context: &'a LayerContext, start: Option<Timestamp>, carries: bool) -> Self {
         Self {
             collection_key: &context.collection_key,
             range: RangeWriter::new(context),
             scratch: Vec::new(),
             counts: JoinCounts::default(),
             sum: CollectionSum::default(),
+            carries,
+            added_up: (carries && cfg!(debug_assertions)).then(CollectionSum::default),
             stood: 0,
             expiring: start.map(Expiring::new),
             sets: Sets::default(),
@@ -60,21 +66,39 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Counts a record of the new state; gives the length of its key row.
-    pub(super) fn count_live(&mut self, record: &Record<'_>) -> u64 {
+    /// Counts a record of the new state, which is in the parent as it is (`stands`) or not; gives the length of its key row.
+    pub(super) fn count_live(&mut self, record: &Record<'_>, stands: bool) -> u64 {
         let Record { key, meta, fingerprint, value_bytes } = record;
-        let hash = CollectionSum::of_row(self.collection_key, key, meta, fingerprint, &mut self.scratch);
-        self.sum.add(&hash);
-        let row_bytes = self.scratch.len() as u64;
+        let row_bytes = meta.key_row_len(key) as u64;
         self.counts.records += 1;
         self.sets.count(meta, *value_bytes);
         self.counts.bytes += row_bytes + value_bytes;
-        if let Some(note) = self.expiring.as_mut().and_then(|expiring| expiring.note(meta.expiry)) {
-            note.records += 1;
-            note.bytes += row_bytes + value_bytes;
-            note.sum.add(&hash);
+        let is_carried = self.carries && stands;
+        let note = self.expiring.as_mut().and_then(|expiring| expiring.note(meta.expiry));
+        // Of most records a second backup has nothing to hash.
+        if !is_carried || note.is_some() || self.added_up.is_some() {
+            let hash = CollectionSum::of_row(self.collection_key, key, meta, fingerprint, &mut self.scratch);
+            if !is_carried {
+                self.sum.add(&hash);
+            }
+            if let Some(added_up) = &mut self.added_up {
+                added_up.add(&hash);
+            }
+            if let Some(note) = note {
+                note.records += 1;
+                note.bytes += row_bytes + value_bytes;
+                note.sum.add(&hash);
+            }
         }
         row_bytes
+    }
+
+    /// A record that was live in the parent is not in the new state as it was.
+    pub(super) fn leaves(&mut self, key: &[u8], meta: &Meta<'_>, fingerprint: &Fingerprint) {
+        if self.carries {
+            let hash = CollectionSum::of_row(self.collection_key, key, meta, fingerprint, &mut self.scratch);
+            self.sum.subtract(&hash);
+        }
     }
 
     /// Where to note what is counted and may expire before the run's end.
@@ -111,6 +135,8 @@ impl<'a> Output<'a> {
             built,
             counts,
             sum: self.sum,
+            carried: self.carries,
+            added_up: self.added_up,
             problems: self.problems,
             changed: self.changed,
             stood: self.stood,

@@ -17,6 +17,9 @@ use std::collections::BTreeMap;
 
 const VERSION: u8 = 1;
 
+/// The version whose sum is less that of the parent's records.
+const VERSION_CARRIED: u8 = 2;
+
 /// Times further away than this are no times: nothing that is added to them overflows.
 const MAX_MILLIS: u64 = 1 << 60;
 
@@ -117,7 +120,7 @@ impl RangeOutcome {
     /// The numbers: everything but what was built and which keys had problems.
     #[must_use]
     pub fn numbers(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
+        let mut out = vec![if self.carried { VERSION_CARRIED } else { VERSION }];
         self.counts.fields().into_iter().chain([self.stood]).for_each(|field| put_u64(&mut out, field));
         out.extend_from_slice(&self.sum.0);
         put_u64(&mut out, zigzag(self.expiring.start.as_millis()));
@@ -141,6 +144,8 @@ impl RangeOutcome {
             built: BuiltRange::default(),
             counts: std::mem::take(&mut self.counts),
             sum: std::mem::take(&mut self.sum),
+            carried: self.carried,
+            added_up: self.added_up.as_mut().map(std::mem::take),
             problems: std::mem::take(&mut self.problems),
             changed: std::mem::take(&mut self.changed),
             stood: std::mem::take(&mut self.stood),
@@ -150,11 +155,17 @@ impl RangeOutcome {
         }
     }
 
-    /// Adds the numbers of a range that lies beside, so that both are kept together. Both were counted by the same time.
+    /// Adds the numbers of a range that lies beside, so that both are kept together. Both were counted by the same time, and are
+    /// carried or not.
     pub fn absorb(&mut self, numbers: &Self) {
+        debug_assert_eq!(self.carried, numbers.carried, "one run carries sums or does not");
         self.counts.add(&numbers.counts);
         self.changed += numbers.changed;
         self.sum.add(&numbers.sum);
+        self.added_up = self.added_up.zip(numbers.added_up).map(|(mut one, other)| {
+            one.add(&other);
+            one
+        });
         self.stood += numbers.stood;
         self.sets.add(&numbers.sets);
         self.known.unread += numbers.known.unread;
@@ -172,9 +183,11 @@ impl RangeOutcome {
     /// [`DecodeError`] if the bytes are no numbers, or numbers that contradict each other.
     pub fn from_numbers(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
-        if reader.u8("the version of a range's numbers")? != VERSION {
-            return Err(DecodeError::Invalid("the version of a range's numbers"));
-        }
+        let carried = match reader.u8("the version of a range's numbers")? {
+            VERSION => false,
+            VERSION_CARRIED => true,
+            _ => return Err(DecodeError::Invalid("the version of a range's numbers")),
+        };
         let mut counts = JoinCounts::default();
         for field in counts.fields_mut() {
             *field = reader.u64("a range's count")?;
@@ -194,6 +207,8 @@ impl RangeOutcome {
             built: BuiltRange::default(),
             counts,
             sum,
+            carried,
+            added_up: None,
             problems: Vec::new(),
             changed: 0,
             stood,
@@ -295,6 +310,8 @@ mod tests {
             built: BuiltRange::default(),
             counts,
             sum,
+            carried: false,
+            added_up: None,
             problems: Vec::new(),
             changed: 0,
             stood: 4,
@@ -311,6 +328,9 @@ mod tests {
         assert_eq!((read.counts, read.sum, read.stood), (outcome.counts, outcome.sum, outcome.stood));
         assert_eq!(read.expiring.notes, outcome.expiring.notes);
         assert_eq!(read.counted_by(), Timestamp::from_millis(1_000_000));
+        assert!(!read.carried);
+        let carried = RangeOutcome { carried: true, ..sample() };
+        assert!(RangeOutcome::from_numbers(&carried.numbers()).unwrap().carried);
         let (mut one, mut other) = (outcome, read);
         let end = Timestamp::from_millis(1_005_000);
         assert_eq!(one.expiring.end_from(end), other.expiring.end_from(end));

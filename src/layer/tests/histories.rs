@@ -1,8 +1,12 @@
 use super::model::*;
 use crate::{
-    layer::{Layer, Stack, Version, Versions, diff_stacks, merge_layers},
+    layer::{Layer, Stack, StackCursor, Version, Versions, diff_stacks, merge_layers},
     record::{Expiry, KeyRange},
-    repo::{chunk::MemoryChunks, manifest::LayerRef},
+    repo::{ChunkData, ChunkId, ChunkKind, ChunkReader, RepoError, chunk::MemoryChunks, manifest::LayerRef},
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 fn record(rng: &mut Rng, now: i64) -> Rec {
@@ -249,4 +253,53 @@ fn every_chunk_of_a_layer_is_visited() {
         assert_eq!(layer.ranges(), ranges());
     }
     assert_eq!(ids.len(), history.chunks.len());
+}
+
+/// Counts the keys chunks that are read.
+struct Counted(MemoryChunks, AtomicUsize);
+
+impl ChunkReader for Counted {
+    fn read(&self, kind: ChunkKind, id: &ChunkId) -> Result<ChunkData, RepoError> {
+        self.1.fetch_add(usize::from(kind == ChunkKind::Keys), Ordering::Relaxed);
+        self.0.read(kind, id)
+    }
+
+    fn stored_len(&self, id: &ChunkId) -> Result<Option<u64>, RepoError> {
+        self.0.stored_len(id)
+    }
+}
+
+#[test]
+fn a_cursor_that_follows_another_reads_no_keys_again_and_one_alone_reads_them_all() {
+    let history = history(26, 5);
+    let (_, end, model) = history.states.last().unwrap();
+    let counted = Arc::new(Counted(history.chunks.clone(), AtomicUsize::new(0)));
+    let chunks: Arc<dyn ChunkReader> = Arc::clone(&counted) as _;
+    let stack = Stack::open(&chunks, &history.layers).unwrap();
+    let expected: Vec<&Vec<u8>> = model.iter().filter(|(_, rec)| rec.is_live(*end)).map(|(key, _)| key).collect();
+    let walk = |cursor: &mut StackCursor<'_>, most: usize, keys: &mut Vec<Vec<u8>>| {
+        for _ in 0..most {
+            if !cursor.advance().unwrap() {
+                return false;
+            }
+            keys.push(cursor.key().to_vec());
+        }
+        true
+    };
+    let reads = || counted.1.swap(0, Ordering::Relaxed);
+    let mut alone = Vec::new();
+    walk(&mut stack.cursor_behind(&KeyRange::all(), at(*end), true), usize::MAX, &mut alone);
+    let all = reads();
+    assert!(all > history.layers.len() && alone.iter().eq(expected.iter().copied()));
+    for lead in [1, 50, usize::MAX] {
+        let (mut led, mut followed) = (Vec::new(), Vec::new());
+        let mut before = stack.cursor_before(&KeyRange::all(), at(*end));
+        let mut behind = stack.cursor_behind(&KeyRange::all(), at(*end), true);
+        while walk(&mut before, lead, &mut led) {
+            walk(&mut behind, lead, &mut followed);
+        }
+        walk(&mut behind, usize::MAX, &mut followed);
+        assert!(led == alone && followed == alone);
+        assert_eq!(reads(), all, "with a lead of {lead}");
+    }
 }

@@ -181,6 +181,7 @@ pub(super) fn backup(
         parent_end: at(ends.0),
         end: at(ends.1),
         is_end_known: true,
+        carries: false,
         read_all: false,
         doubtful: &[],
         progress: &|_, _| true,
@@ -196,9 +197,71 @@ pub(super) fn backup(
         sum.add(&outcome.sum);
         outcomes.push(outcome);
     }
+    if let (Some(stack), false) = (&stack, new_base) {
+        assert_carries(&context, model, stack, ends, ranges, sum);
+    }
     let built: Vec<_> = ranges.iter().cloned().zip(outcomes.iter().map(|outcome| outcome.built.clone())).collect();
     let layer = finish_layer(&context, &mut writer, &built).unwrap();
     (layer, outcomes, sum)
+}
+
+/// A sum that is carried from the parent is that of all records: of an end that is known, and of one that comes to be known.
+fn assert_carries(
+    context: &LayerContext,
+    model: &Model,
+    stack: &Stack,
+    (parent_end, end): (i64, i64),
+    ranges: &[KeyRange],
+    expected: CollectionSum,
+) {
+    let apart = MemoryChunks::new([1; 32]);
+    let mut of_parent = CollectionSum::default();
+    let mut cursor = stack.cursor(&KeyRange::all(), at(parent_end), true).unwrap();
+    while cursor.advance().unwrap() {
+        let (key, meta, print) = (cursor.key(), cursor.meta(), cursor.fingerprint());
+        of_parent.add(&CollectionSum::of_row(&context.collection_key, key, &meta, &print, &mut Vec::new()));
+    }
+    let doubtful = [KeyRange { start: vec![3], end: Some(vec![3, 9]) }];
+    for (is_end_known, doubtful) in [(true, &[][..]), (false, &[]), (true, &doubtful), (false, &doubtful)] {
+        let join = |carries| {
+            let options = JoinOptions {
+                parent: Some(stack),
+                new_base: false,
+                parent_end: at(parent_end),
+                end: at(if is_end_known { end } else { end - 15 }),
+                is_end_known,
+                carries,
+                read_all: false,
+                doubtful,
+                progress: &|_, _| true,
+            };
+            let mut sum = CollectionSum::default();
+            for range in ranges {
+                // What lies in the doubtful range does not come.
+                let is_doubtful = |key: &[u8]| doubtful.iter().any(|range| range.contains(key));
+                let mut source = Source::new(model, range, 41);
+                source.rows.retain(|(key, _)| !is_doubtful(key));
+                let mut outcome = join_range(context, &mut source, range, &options, &mut apart.writer()).unwrap();
+                outcome = if is_end_known { outcome } else { settled(outcome, end) };
+                assert_eq!((outcome.carried, outcome.added_up.is_some()), (carries, carries && cfg!(debug_assertions)));
+                sum.add(&outcome.sum);
+            }
+            sum
+        };
+        let (whole, mut carried) = (join(false), join(true));
+        carried.add(&of_parent);
+        assert_eq!(carried, whole, "is the end known: {is_end_known}, doubtful: {doubtful:?}");
+        if doubtful.is_empty() {
+            assert_eq!(whole, expected);
+        }
+    }
+}
+
+/// As it is once the run's end is known.
+fn settled(mut outcome: RangeOutcome, end: i64) -> RangeOutcome {
+    assert_eq!(outcome.expiring.end_from(at(end)), Some(at(end)));
+    outcome.settle(at(end));
+    outcome
 }
 
 /// Reads a stack at a time and compares it with what is live in the model.

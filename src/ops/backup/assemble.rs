@@ -178,7 +178,7 @@ impl Workers<'_> {
             codec: job.found.codec,
             records: counts.records,
             bytes: counts.bytes,
-            coverage: cover(&job.ranges, ranges, job.parent, self.start, outcome.end),
+            coverage: self.sum_up(job, cover(&job.ranges, ranges, job.parent, self.start, outcome.end))?,
             attributes: job.found.attributes.clone(),
             sets: super::sets::numbers_of(&sets),
             stack,

@@ -336,6 +336,10 @@ impl<'a> Swept<'a> {
             if !self.changed.fill(&mut self.side)? {
                 return Ok(false);
             }
+            if self.pass_held()? {
+                actions.push(Action::Held(self.at - 1));
+                continue;
+            }
             let Some(found) = self.next(bound) else {
                 self.done = self.ended;
                 break;
@@ -351,6 +355,25 @@ impl<'a> Swept<'a> {
             }
             self.pass(&found)?;
         }
+        Ok(true)
+    }
+
+    /// Goes on behind the sweep's row if it stands in the parent and has not changed, as nearly all have.
+    fn pass_held(&mut self) -> Result<bool, LayerError> {
+        if self.at >= self.rows.len() || !self.side.more {
+            return Ok(false);
+        }
+        let (key, meta) = self.rows.row(self.at);
+        let has_changed = self.changed.key(Some(key)).is_some();
+        if has_changed || self.side.cursor.key() != key || self.side.cursor.meta() != meta {
+            return Ok(false);
+        }
+        if self.side.is_candidate() {
+            self.side.held();
+        }
+        self.side.guard.present(key);
+        self.at += 1;
+        self.side.advance()?;
         Ok(true)
     }
 

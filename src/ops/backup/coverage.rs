@@ -1,8 +1,8 @@
 //! What a run covered: when each range was read, whether all of it came, and since when its deletions are known.
 
-use super::joined::Joined;
+use super::{joined::Joined, sums::Sums};
 use crate::{
-    record::{CollectionSum, KeyRange, Timestamp},
+    record::{KeyRange, Timestamp},
     repo::{
         carried::Carried,
         manifest::{Collection, Coverage, Proved},
@@ -13,15 +13,21 @@ use data_encoding::HEXLOWER;
 /// The most parts of one row of which different things are known; beyond that the row says what is true of all.
 const MAX_PROVED: usize = 256;
 
-/// The coverage of a collection: neighbouring ranges of which the same is known are one.
+/// A row of the coverage, and what its sum is put together from.
+pub(super) struct Row {
+    pub(super) coverage: Coverage,
+    pub(super) sums: Sums,
+}
+
+/// The coverage of a collection, with sums to be put together: neighbouring ranges of which the same is known are one.
 pub(super) fn cover(
     ranges: &[KeyRange],
     joined: &[Joined],
     parent: Option<&Collection>,
     start: Timestamp,
     end: Timestamp,
-) -> Vec<Coverage> {
-    let mut all: Vec<(Coverage, CollectionSum)> = Vec::new();
+) -> Vec<Row> {
+    let mut all: Vec<Row> = Vec::new();
     for (range, joined) in ranges.iter().zip(joined) {
         let outcome = &joined.outcome;
         let is_doubted = !joined.part.doubts.is_empty() || !joined.unswept.is_empty();
@@ -38,11 +44,11 @@ pub(super) fn cover(
         let oldest = deletions.iter().map(|part| part.as_of).min().unwrap_or(start);
         let deletions_as_of = deletions.iter().any(|part| part.as_of != start).then_some(oldest);
         match all.last_mut() {
-            Some((last, sum))
+            Some(Row { coverage: last, sums })
                 if (last.complete, last.start, last.end, last.deletions_as_of)
                     == (complete, start, end, deletions_as_of) =>
             {
-                sum.add(&outcome.sum);
+                sums.add(range, outcome);
                 last.records += outcome.counts.records;
                 last.to = to;
                 last.deletions.extend(deletions);
@@ -61,16 +67,16 @@ pub(super) fn cover(
                     deletions,
                     other: Carried::default(),
                 };
-                all.push((coverage, outcome.sum));
+                let mut sums = Sums::default();
+                sums.add(range, outcome);
+                all.push(Row { coverage, sums });
             }
         }
     }
-    let finish = |(coverage, sum): (Coverage, CollectionSum)| Coverage {
-        sum: sum.to_hex(),
-        deletions: shortened(coverage.deletions),
-        ..coverage
-    };
-    all.into_iter().map(finish).collect()
+    for row in &mut all {
+        row.coverage.deletions = shortened(std::mem::take(&mut row.coverage.deletions));
+    }
+    all
 }
 
 /// Up to when the deletions of each part of a range are proved.

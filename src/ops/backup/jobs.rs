@@ -1,17 +1,18 @@
 //! What a run has to do: its collections, the ranges of each, and where deletions are looked for.
 
 use super::{
-    BackupOptions,
+    Ask, BackupOptions,
     ground::Ground,
     ranges,
     rolling::{self, outside},
     stack,
+    sums::known_sum,
 };
 use crate::{
     connector::{KeyGroups, SourceCollection, SourceSession},
     layer::{Layer, Stack},
     ops::{OpsError, Progress},
-    record::KeyRange,
+    record::{CollectionSum, KeyRange},
     repo::{
         Checkpoint, ChunkReader, Snapshot,
         manifest::{Collection, Kind},
@@ -25,6 +26,8 @@ pub(super) struct CollectionRun<'a> {
     pub(super) found: &'a SourceCollection,
     pub(super) parent: Option<&'a Collection>,
     pub(super) new_base: bool,
+    /// What the parent's records add up to, where what they are is carried over.
+    pub(super) sum: Option<CollectionSum>,
     pub(super) ranges: Vec<KeyRange>,
     /// Where deletions are looked for.
     swept: Option<KeyRange>,
@@ -76,7 +79,11 @@ pub(super) fn plan<'a>(
         let new_base = options.new_base || (wants_new_base && ground.kind == Kind::Full);
         let groups = session.evidence().and_then(|evidence| evidence.groups(index));
         let swept = swept_part(parent, groups, ground);
-        jobs.push(CollectionRun { found, parent, new_base, ranges, swept, stack: OnceLock::new() });
+        // A part that is swept makes rows of its own, for which the parent's keys would be added up.
+        let has_rows = swept.as_ref().is_some_and(|part| *part != KeyRange::all());
+        let carries = options.ask != Ask::Full && !new_base && !has_rows;
+        let sum = parent.filter(|_| carries).and_then(known_sum);
+        jobs.push(CollectionRun { found, parent, new_base, sum, ranges, swept, stack: OnceLock::new() });
     }
     Ok(jobs)
 }

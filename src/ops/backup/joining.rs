@@ -96,6 +96,8 @@ impl Workers<'_> {
             parent_end: self.parent_end,
             end: self.counted_by,
             is_end_known: self.is_exact,
+            // A run that reads everything to see whether notes can be trusted trusts no sum either.
+            carries: job.sum.is_some() && !matches!(self.notes, Some((_, Recall::Test))),
             read_all: self.options.ask == Ask::Full,
             doubtful: &doubtful,
             progress: &|records, bytes| {
@@ -142,7 +144,7 @@ impl Workers<'_> {
         let groups = self.session.evidence().and_then(|evidence| evidence.groups(number));
         let groups = groups.filter(|_| !self.options.accept_deletions);
         let side = move |range: &KeyRange| -> Result<ParentSide<'s>, OpsError> {
-            let cursor = stack.cursor(range, self.parent_end, true)?;
+            let cursor = stack.cursor_before(range, self.parent_end);
             let limits = groups.map(|groups| Limits {
                 groups,
                 max_deleted_percent: self.options.max_deleted_percent,

@@ -236,6 +236,8 @@ mod tests {
             built: BuiltRange::default(),
             counts,
             sum: CollectionSum::default(),
+            carried: false,
+            added_up: None,
             problems: Vec::new(),
             changed: 0,
             stood: 0,

@@ -159,6 +159,7 @@ impl Joining<'_> {
             parent_end: source.before.as_ref().map_or(source.end, |(_, end)| *end),
             end: source.end,
             is_end_known: true,
+            carries: false,
             read_all: true,
             doubtful: &[],
             progress: &progress,

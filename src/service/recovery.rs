@@ -17,7 +17,7 @@ use crate::{
     connector::{Options, Role, url::without_password},
     ops::{OpsError, Silent, forget},
     record::Timestamp,
-    repo::{Repository, Snapshot, entropy},
+    repo::{Repository, Snapshot, entropy, manifest::Kind},
     report::ErrorKind,
 };
 use serde::{Deserialize, Serialize};
@@ -73,7 +73,8 @@ pub struct DatasetBackup {
     /// Their bytes.
     pub size_bytes: u64,
     /// What was read: `full`, `incremental`, `differential`.
-    pub type_effective: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub type_effective: Option<Kind>,
     /// Why it failed.
     pub error: Option<String>,
     #[serde(skip)]
@@ -120,7 +121,18 @@ pub struct Backup {
     pub(super) at: Timestamp,
 }
 
-/// The value of a tag `name=value`.
+impl Backup {
+    /// With what is shown of it and costs too much for thousands of which a page is shown.
+    pub(super) fn told(mut self) -> Self {
+        self.records = self.datasets.iter().map(|dataset| dataset.records).sum();
+        self.size_bytes = self.datasets.iter().map(|dataset| dataset.size_bytes).sum();
+        self.created_at = self.at.to_string();
+        let ended: Option<Vec<Timestamp>> = self.datasets.iter().map(|dataset| dataset.ended).collect();
+        self.completed_at = ended.and_then(|ended| ended.into_iter().max()).map(|end| end.to_string());
+        self
+    }
+}
+
 const fn status_of(state: JobState) -> &'static str {
     match state {
         JobState::Queued => "queued",
@@ -255,7 +267,7 @@ impl Service {
         Ok(format!("backup_{}_{}", now.strftime("%Y%m%d_%H%M%S"), data_encoding::HEXLOWER.encode(&random)))
     }
 
-    /// The backups that a caller has to do with, the newest first.
+    /// The backups that a caller has to do with, the newest first; what is shown of one, [`Backup::told`] adds.
     ///
     /// # Errors
     /// What a repository says.
@@ -279,12 +291,7 @@ impl Service {
         let mut all: Vec<Backup> = by_name.into_values().collect();
         for backup in &mut all {
             backup.status = worst(&backup.datasets);
-            backup.records = backup.datasets.iter().map(|dataset| dataset.records).sum();
-            backup.size_bytes = backup.datasets.iter().map(|dataset| dataset.size_bytes).sum();
             backup.at = backup.datasets.iter().map(|dataset| dataset.at).min().unwrap_or_default();
-            backup.created_at = backup.at.to_string();
-            let ended: Option<Vec<Timestamp>> = backup.datasets.iter().map(|dataset| dataset.ended).collect();
-            backup.completed_at = ended.and_then(|ended| ended.into_iter().max()).map(|end| end.to_string());
         }
         all.sort_by(|one, other| (other.at, &other.backup_id).cmp(&(one.at, &one.backup_id)));
         Ok(all)
@@ -296,7 +303,7 @@ impl Service {
     /// [`ServiceError::NotFound`].
     pub(super) fn one_backup(&self, caller: &Caller, id: &str) -> Result<Backup, ServiceError> {
         let found = self.all_backups(caller)?.into_iter().find(|backup| backup.backup_id == id);
-        found.ok_or_else(|| ServiceError::NotFound { what: "backup", name: id.to_owned() })
+        found.map(Backup::told).ok_or_else(|| ServiceError::NotFound { what: "backup", name: id.to_owned() })
     }
 
     /// The repositories of a caller's routines, each with the snapshots of these.
@@ -505,7 +512,6 @@ fn add_snapshot(all: &mut BTreeMap<String, Backup>, own: &Own) {
         empty(&name, kind, brief.tag("description").map(str::to_owned), brief.tag("tenant").map(str::to_owned))
     });
     backup.hold |= brief.hold;
-    let read = serde_json::to_value(brief.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
     backup.datasets.push(DatasetBackup {
         dataset_id: own.routine.clone(),
         status: if brief.complete { "completed" } else { "incomplete" },
@@ -513,7 +519,7 @@ fn add_snapshot(all: &mut BTreeMap<String, Backup>, own: &Own) {
         snapshot: Some(brief.id.to_string()),
         records: brief.records,
         size_bytes: brief.bytes,
-        type_effective: read,
+        type_effective: Some(brief.kind),
         error: None,
         at: brief.start,
         ended: Some(brief.end),

@@ -108,13 +108,13 @@ pub(super) async fn list(
     let total = all.len();
     if let Some((millis, id)) = behind {
         let last = (Timestamp::from_millis(millis), id);
-        all.retain(|backup| (backup.at, backup.backup_id.clone()) < last);
+        all.retain(|backup| (backup.at, &backup.backup_id) < (last.0, &last.1));
     }
     let more = all.len() > limit as usize;
     all.truncate(limit as usize);
     let token = |backup: &Backup| format!("{}-{}", backup.at.as_millis(), backup.backup_id);
     let next_page_token = all.last().filter(|_| more).map(token);
-    Ok(Json(Backups { backups: all, next_page_token, total }))
+    Ok(Json(Backups { backups: all.into_iter().map(Backup::told).collect(), next_page_token, total }))
 }
 
 /// Shows a backup

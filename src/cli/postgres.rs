@@ -7,7 +7,7 @@ use super::{
     typed,
     units::parse_duration,
 };
-use crate::connector::{Options, Registry};
+use crate::connector::{Options, Registry, url::escaped};
 use clap::Args;
 use serde::Serialize;
 use std::{path::PathBuf, time::Duration};
@@ -83,7 +83,7 @@ impl AtlasArgs {
                 let root = self.config_root.as_deref().map_or_else(String::new, |root| {
                     format!("?config-root={}", root.replace('%', "%25").replace('&', "%26"))
                 });
-                Ok(Some(format!("atlasdb:{}{root}", path.replace('%', "%25").replace('?', "%3F"))))
+                Ok(Some(format!("atlasdb:{}{root}", escaped(path))))
             }
         }
     }

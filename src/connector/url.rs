@@ -107,6 +107,12 @@ pub fn without_password(url: &str) -> String {
 /// How addresses begin that bear logins.
 const LOGINS: [&str; 4] = ["postgresql://", "postgres://", "atlasdb:postgresql://", "atlasdb:postgres://"];
 
+/// Text, of a path or a name, as it stands before the `?` of a URL.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    text.replace('%', "%25").replace('?', "%3F")
+}
+
 pub(super) fn percent_decode(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();

@@ -1,7 +1,7 @@
 //! How a cluster is reached, as the tools' flags say it.
 
 use super::super::exit::{Failure, usage};
-use crate::connector::Options;
+use crate::connector::{Options, url::escaped};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
@@ -105,7 +105,7 @@ impl ClusterArgs {
             None => format!("{host}:{port}"),
         };
         let hosts: Vec<String> = self.hosts()?.into_iter().map(spelled).collect();
-        Ok(format!("aerospike://{}/{}", hosts.join(","), namespace.replace('%', "%25").replace('?', "%3F")))
+        Ok(format!("aerospike://{}/{}", hosts.join(","), escaped(namespace)))
     }
 
     /// Hosts with ports, and the name for TLS that each bears.

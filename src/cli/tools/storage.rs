@@ -1,7 +1,7 @@
 //! Files at an object store, as the tools' flags name it: a bucket by a flag of its own, or `s3://BUCKET/FOLDER` as a folder.
 
 use super::super::exit::{Failure, usage};
-use crate::connector::Options;
+use crate::connector::{Options, url::escaped};
 use clap::Args;
 use serde_json::json;
 
@@ -206,7 +206,7 @@ impl StorageArgs {
         let bucket =
             [("s3", &self.s3_bucket_name), ("gcs", &self.gcp_bucket_name), ("azblob", &self.azure_container_name)];
         let bucket = bucket.into_iter().find_map(|(scheme, name)| Some((scheme, name.as_deref()?)));
-        let encoded = place.replace('%', "%25").replace('?', "%3F");
+        let encoded = escaped(place);
         match bucket {
             Some((scheme, name)) if !place.contains("://") => {
                 format!("{scheme}://{name}/{}", encoded.trim_start_matches('/').replace('#', "%23"))

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     connector::{
         CollectionTarget, ConnectorError, Meets, Options, Outcomes, Overwrite, RecordLookup, Removal, Source,
-        SourceUrl, Standing, Target, TargetAbilities, TargetEnd, TargetPlan, TargetSession,
+        SourceUrl, Standing, Target, TargetAbilities, TargetEnd, TargetPlan, TargetSession, url::escaped,
     },
     record::{KeyRange, RecordBatch, RecordStream},
     repo::{
@@ -87,7 +87,7 @@ impl FarTarget {
         write.file_limit = write.file_limit.or(Some(FILE_LIMIT));
         write.keep_files |= write.put_early;
         let within = file.as_ref().map_or_else(|| spool.path().to_owned(), |name| spool.path().join(name));
-        let encoded = within.to_string_lossy().replace('%', "%25").replace('?', "%3F");
+        let encoded = escaped(&within.to_string_lossy());
         let within = SourceUrl::parse(&format!("asb:{encoded}"))?;
         let (is_part, cipher_of_it) = (part != PartOptions::default(), cipher.cipher()?);
         let inner = AsbTarget::new(&within, cipher, part, write)?;

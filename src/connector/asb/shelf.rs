@@ -10,6 +10,7 @@ use crate::{
     connector::{
         ConnectorError, Options,
         shared::publish::{Present, publish},
+        url::escaped,
     },
     repo::storage::{ObjectTree, StorageOptions},
 };
@@ -85,12 +86,12 @@ impl Shelf {
     /// The URL of folders in it, to be read one after the other.
     #[must_use]
     pub fn url(&self, folders: &[&str]) -> String {
-        let encoded = |text: &str| text.replace('%', "%25").replace('?', "%3F").replace('&', "%26");
+        let encoded = |text: &str| escaped(text).replace('&', "%26");
         let of = |folder: &str| format!("{}/{folder}", self.location);
         let mut places = folders.iter().map(|folder| of(folder));
         // What storage reaches decodes its own locations.
         let first = places.next().unwrap_or_else(|| self.location.clone());
-        let first = if self.is_far() { first } else { first.replace('%', "%25").replace('?', "%3F") };
+        let first = if self.is_far() { first } else { escaped(&first) };
         let options = self.storage.options.iter().filter(|_| self.is_far());
         let options = options.map(|(name, value)| format!("{name}={}", encoded(value)));
         let then = places.map(|place| format!("then={}", encoded(&place)));

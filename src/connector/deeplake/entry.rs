@@ -349,6 +349,11 @@ pub(super) fn is_block_path(key: &str) -> bool {
     formed && parts.iter().all(|part| plain(part))
 }
 
+/// The number of a version, by its name as entries give it; 0 if that is no such name.
+pub(super) fn number_of(version: &str) -> u64 {
+    version.get(..10).and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
 /// Where an entry stands in its branch, by the name of its file: its number, and whether it is packed. `None` for a file that
 /// is no entry. An `o` sums up entries before it and stands beside the one of its number.
 #[must_use]

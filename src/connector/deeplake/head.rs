@@ -2,7 +2,7 @@
 //! as what it names is there.
 
 use super::{
-    entry::{Change, Entry, MAX_ENTRY_BYTES, parse_name},
+    entry::{Change, Entry, MAX_ENTRY_BYTES, number_of, parse_name},
     find::LOG,
     log::{Log, META},
     place::{LakePlace, join},
@@ -30,11 +30,6 @@ pub(super) struct Head {
     gone: BTreeSet<String>,
 }
 
-/// Number of a version's name.
-fn number(version: &str) -> u64 {
-    version.get(..10).and_then(|digits| digits.parse().ok()).unwrap_or(0)
-}
-
 impl Head {
     /// Finds what stays behind a cut; `until` is the time that it is made at, if it is made at one.
     ///
@@ -56,7 +51,7 @@ impl Head {
 
     fn has(&self, at: &(String, String)) -> bool {
         let (branch, version) = at;
-        !self.gone.contains(branch) && self.ends.get(branch).is_none_or(|end| number(version) <= *end)
+        !self.gone.contains(branch) && self.ends.get(branch).is_none_or(|end| number_of(version) <= *end)
     }
 
     /// Takes away what stands on something that goes; whether there was any.
@@ -73,7 +68,7 @@ impl Head {
                     }
                     // Without it, the branch would lack the rows that it took in.
                     Change::Merge { from, into } if (is_late || !self.has(from)) && self.has(into) => {
-                        let end = number(&into.1).saturating_sub(1);
+                        let end = number_of(&into.1).saturating_sub(1);
                         if self.ends.insert(into.0.clone(), end).is_some_and(|before| before > end) {
                             self.also.insert(into.0.clone(), end);
                             found = true;

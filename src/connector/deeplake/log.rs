@@ -1,7 +1,7 @@
 //! A version 4 dataset: its log is read first, by one listing; what it names is what the dataset is.
 
 use super::{
-    entry::{Change, Entry, EntryName, MAX_ENTRY_BYTES, is_block_path, parse_name},
+    entry::{Change, Entry, EntryName, MAX_ENTRY_BYTES, is_block_path, number_of, parse_name},
     find::LOG,
     inventory::{Inventory, Item, Role, is_inside, is_lock, walk_seen},
     place::{LakePlace, join},
@@ -294,8 +294,7 @@ impl Log {
         }
         for (branch, version, what) in &self.needed {
             let newest = self.commits.get(branch).and_then(|commits| commits.iter().map(|one| one.number).max());
-            let number = version.get(..10).and_then(|digits| digits.parse::<u64>().ok()).unwrap_or(0);
-            if number > newest.unwrap_or(0) {
+            if number_of(version) > newest.unwrap_or(0) {
                 wrong.push(format!("{LOG}/{branch}: {what} version {version}, which is not there"));
             }
         }

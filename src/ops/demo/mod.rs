@@ -16,6 +16,7 @@ use crate::{
     connector::{
         SourceUrl,
         sqlite::{SqliteSource, SqliteTarget},
+        url::escaped,
     },
     record::Timestamp,
     repo::{InitOptions, OpenOptions, Repository, Storage, Unlock, entropy, keys::KdfParams},
@@ -403,7 +404,7 @@ fn utf8(path: &Path) -> Result<&str, OpsError> {
 }
 
 fn url_of(path: &Path) -> Result<String, OpsError> {
-    Ok(format!("sqlite:{}", utf8(path)?.replace('%', "%25").replace('?', "%3F")))
+    Ok(format!("sqlite:{}", escaped(utf8(path)?)))
 }
 
 #[cfg(test)]

@@ -14,7 +14,10 @@ pub use standing::{Proof, Proofs, proofs};
 
 use super::{OpsError, command::Bounded};
 use crate::{
-    connector::{Target, url::without_password},
+    connector::{
+        Target,
+        url::{escaped, without_password},
+    },
     repo::{
         Snapshot,
         drills::{DrillName, DrillReport, Goals},
@@ -114,7 +117,7 @@ fn scratch_url(snapshot: &Snapshot, folder: &Path) -> Option<(String, PathBuf)> 
         _ => return None,
     };
     let path = folder.join(name);
-    let text = path.to_str()?.replace('%', "%25").replace('?', "%3F");
+    let text = escaped(path.to_str()?);
     Some((format!("{scheme}:{text}"), path))
 }
 

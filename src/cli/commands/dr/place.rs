@@ -6,7 +6,7 @@ use crate::{
         context::{Context, threads},
         exit::Failure,
     },
-    connector::{Options, Source},
+    connector::{Options, Source, url::escaped},
     ops::OpsError,
     repo::{Repository, Snapshot, Storage},
     report::ErrorKind,
@@ -60,11 +60,7 @@ impl Setup {
 
 /// The URL of datasets at a place: a local path stands for itself, whatever it holds.
 pub(super) fn url_of(place: &str) -> String {
-    if place.contains("://") {
-        format!("deeplake:{place}")
-    } else {
-        format!("deeplake:{}", place.replace('%', "%25").replace('?', "%3F"))
-    }
+    if place.contains("://") { format!("deeplake:{place}") } else { format!("deeplake:{}", escaped(place)) }
 }
 
 /// A word of the note that a backup was made with.

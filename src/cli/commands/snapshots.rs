@@ -54,11 +54,11 @@ pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Status, Fai
     let repo = context.open()?;
     let (narrow, within) = (args.narrow.narrow(), Within { from, to });
     let mut snapshots = match args.latest {
-        // Whether everything of one is there is told of all at once.
         Some(count) if !narrow.whole => newest_of_each(&repo, &narrow, within, count, now)?,
+        // Whether everything of one is there is told of all at once.
         _ => narrow.apply_within(&repo, within, &context.reporter)?,
     };
-    if let Some(count) = args.latest {
+    if let Some(count) = args.latest.filter(|_| narrow.whole) {
         keep_newest(&mut snapshots, count, now);
     }
     let rows: Vec<SnapshotRow> = snapshots.iter().map(|snapshot| row(snapshot, now)).collect();

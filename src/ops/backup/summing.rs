@@ -17,11 +17,13 @@ const STEP: u64 = 1 << 16;
 impl Workers<'_> {
     /// Puts the sums of a coverage's rows together.
     pub(super) fn sum_up(&self, job: &CollectionRun<'_>, rows: Vec<Row>) -> Result<Vec<Coverage>, OpsError> {
-        let carries = rows.iter().any(|row| !row.sums.carried.is_empty());
-        let of_parent = match (self.parent_stack(job)?, job.sum) {
-            (Some(stack), Some(all)) if carries => self.of_parent(stack, all, &rows)?,
-            _ if carries => return Err(OpsError::Failed("a sum was carried from no parent".to_owned())),
-            _ => vec![CollectionSum::default(); rows.len()],
+        let of_parent = if rows.iter().all(|row| row.sums.carried.is_empty()) {
+            vec![CollectionSum::default(); rows.len()]
+        } else {
+            let (Some(stack), Some(all)) = (self.parent_stack(job)?, job.sum) else {
+                return Err(OpsError::Failed("a sum was carried from no parent".to_owned()));
+            };
+            self.of_parent(stack, all, &rows)?
         };
         let finish = |(row, of_parent): (Row, CollectionSum)| {
             let mut sum = row.sums.sum;

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// What the ranges of one row give to its sum.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sums {
     pub(super) sum: CollectionSum,
     /// Ranges to which the parent's sum has to be added: as few as there can be.
@@ -16,19 +16,24 @@ pub(super) struct Sums {
     pub(super) has_whole: bool,
     /// What the sum has to be, where that is known.
     pub(super) expected: Option<CollectionSum>,
-    is_begun: bool,
+}
+
+impl Default for Sums {
+    fn default() -> Self {
+        // No record adds up to nothing.
+        let expected = Some(CollectionSum::default());
+        Self { sum: CollectionSum::default(), carried: Vec::new(), has_whole: false, expected }
+    }
 }
 
 impl Sums {
     pub(super) fn add(&mut self, range: &KeyRange, outcome: &RangeOutcome) {
         self.sum.add(&outcome.sum);
         let added_up = if outcome.carried { outcome.added_up } else { Some(outcome.sum) };
-        let before = if self.is_begun { self.expected } else { Some(CollectionSum::default()) };
-        self.expected = before.zip(added_up).map(|(mut all, more)| {
+        self.expected = self.expected.zip(added_up).map(|(mut all, more)| {
             all.add(&more);
             all
         });
-        self.is_begun = true;
         match self.carried.last_mut() {
             _ if !outcome.carried => self.has_whole = true,
             Some(last) if last.end.as_ref() == Some(&range.start) => last.end.clone_from(&range.end),

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 
 /// What a place was found to hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct CopyPlace {
     /// Where.
     pub location: String,
     /// The disk, or the service, that it lies on.
@@ -39,7 +39,7 @@ pub struct ThreeTwoOne {
     pub lacks: Vec<String>,
 }
 
-impl Place {
+impl CopyPlace {
     fn at(storage: &Storage) -> Self {
         Self {
             location: storage.location().to_owned(),
@@ -91,13 +91,13 @@ impl Place {
 
 /// Judges by the source's newest complete snapshot.
 #[must_use]
-pub fn judge(newest: Option<SnapshotId>, own: &Place, places: &[Place]) -> ThreeTwoOne {
+pub fn judge(newest: Option<SnapshotId>, own: &CopyPlace, places: &[CopyPlace]) -> ThreeTwoOne {
     let Some(newest) = newest else {
         return ThreeTwoOne { lacks: vec!["a complete snapshot".to_owned()], ..ThreeTwoOne::default() };
     };
     let mut seen = BTreeSet::from([own.location.as_str()]);
     // A place that was named twice, or is the repository itself, is one.
-    let holding: Vec<&Place> =
+    let holding: Vec<&CopyPlace> =
         places.iter().filter(|place| place.holds.contains(&newest) && seen.insert(&place.location)).collect();
     let all = || holding.iter().copied().chain([own]);
     let media: BTreeSet<&str> = all().map(|place| place.medium.as_str()).collect();
@@ -137,20 +137,20 @@ fn medium(storage: &Storage) -> String {
 mod tests {
     use super::*;
 
-    fn place(location: &str, medium: &str, is_elsewhere: bool, holds: &[u8]) -> Place {
-        Place {
+    fn place(location: &str, medium: &str, is_elsewhere: bool, holds: &[u8]) -> CopyPlace {
+        CopyPlace {
             location: location.to_owned(),
             medium: medium.to_owned(),
             is_elsewhere,
             holds: holds.iter().map(|n| SnapshotId([*n; 16])).collect(),
-            ..Place::default()
+            ..CopyPlace::default()
         }
     }
 
     #[test]
     fn what_lacks_of_three_two_one_is_counted_by_the_newest_snapshot() {
         let (own, newest) = (place("/a", "disk 1", false, &[]), Some(SnapshotId([9; 16])));
-        let lacks = |places: &[Place]| judge(newest, &own, places).lacks.join(", ");
+        let lacks = |places: &[CopyPlace]| judge(newest, &own, places).lacks.join(", ");
         assert_eq!(lacks(&[]), "a third copy, a second disk or service, a copy elsewhere");
         assert_eq!(lacks(&[place("/b", "disk 1", false, &[9])]), "a second disk or service, a copy elsewhere");
         assert_eq!(lacks(&[place("/b", "disk 2", false, &[9])]), "a copy elsewhere");

@@ -2,7 +2,7 @@
 
 use super::{
     Service, ServiceError,
-    job::{Ending, Job},
+    job::{Ending, StoredJob},
     places::Where,
 };
 use crate::{
@@ -66,7 +66,7 @@ impl Entry {
     }
 
     /// Of a job that ended.
-    pub(super) fn of_job(now: Timestamp, job: &Job, ending: &Ending) -> Self {
+    pub(super) fn of_job(now: Timestamp, job: &StoredJob, ending: &Ending) -> Self {
         let words = [job.work.verb(), job.work.kind(), job.work.routine().unwrap_or_default()];
         let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
         Self {

@@ -2,7 +2,7 @@
 
 use super::{
     Service,
-    job::{Job, Work},
+    job::{StoredJob, Work},
 };
 use crate::{
     ops::{OpsError, Progress},
@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What of a routine a job runs, if it is of a schedule.
-fn schedule(job: &Job) -> Option<String> {
+fn schedule(job: &StoredJob) -> Option<String> {
     let kind = match &job.work {
         Work::Backup { .. } => job.work.kind(),
         Work::Drill { .. } => "drill",
@@ -24,7 +24,7 @@ fn schedule(job: &Job) -> Option<String> {
 pub(super) fn taken(
     service: &Service,
     repo: &Repository,
-    job: &Job,
+    job: &StoredJob,
     progress: &dyn Progress,
 ) -> Result<Option<String>, OpsError> {
     let (Some(due), Some(schedule)) = (job.due, schedule(job)) else { return Ok(None) };

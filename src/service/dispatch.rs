@@ -5,7 +5,7 @@ use super::{
     board::{Board, Entry, Lane, Verdict},
     config::{Config, Overlap, check::zone_of},
     cron, folders,
-    job::{Ending, Job, JobState, NewJob, Work},
+    job::{Ending, JobState, NewJob, StoredJob, Work},
     keys::Caller,
     reach::places,
     restore::RestorePlan,
@@ -385,7 +385,7 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError::State`].
-    pub(super) fn job(&self, id: i64) -> Result<Option<Job>, ServiceError> {
+    pub(super) fn job(&self, id: i64) -> Result<Option<StoredJob>, ServiceError> {
         Ok(self.state.job(id)?)
     }
 
@@ -398,7 +398,7 @@ impl Service {
         caller: &Caller,
         routine: Option<String>,
         before: Option<i64>,
-    ) -> Result<Vec<Job>, ServiceError> {
+    ) -> Result<Vec<StoredJob>, ServiceError> {
         let filter = JobFilter { routine, before, limit: 100, ..JobFilter::default() };
         Ok(self.state.jobs(&filter.of(caller))?)
     }

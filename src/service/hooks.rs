@@ -1,14 +1,14 @@
 //! Hooks: commands that the configuration names, run before and after backups. What they should know stands in their
 //! environment.
 
-use super::{config::Hook, job::Job};
+use super::{config::Hook, job::StoredJob};
 use crate::{ops::command::Bounded, record::Timestamp};
 use std::time::Duration;
 
 /// What a hook is told.
 pub(super) struct Facts<'a> {
     /// The job.
-    pub(super) job: &'a Job,
+    pub(super) job: &'a StoredJob,
     /// How it ended; empty before it begins.
     pub(super) outcome: &'a str,
     /// Why it failed.

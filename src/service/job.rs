@@ -157,7 +157,7 @@ impl JobState {
 
 /// A job as it is kept.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Job {
+pub struct StoredJob {
     /// Its number.
     pub id: i64,
     /// What it is to do.

@@ -44,7 +44,7 @@ mod timetable;
 mod web;
 mod window;
 
-pub use job::{Job, JobState, Work};
+pub use job::{JobState, StoredJob, Work};
 pub use keys::make as make_key;
 pub use state::StateError;
 pub use stopping::Farewell;

@@ -4,7 +4,7 @@ use super::{
     Service,
     config::{Routine, Webhook},
     folders::Folders,
-    job::{Ending, Job, JobState, Work},
+    job::{Ending, JobState, StoredJob, Work},
     mail::send,
     places::Where,
     tags::routine_tag,
@@ -41,7 +41,7 @@ fn wants(on: &[String], routines: &[String], event: &str, routine: Option<&str>)
 
 impl Service {
     /// Tells whoever wants to know how a job ended. Waits for them.
-    pub(super) fn notify_end(&self, job: &Job, ending: &Ending, began: Timestamp) {
+    pub(super) fn notify_end(&self, job: &StoredJob, ending: &Ending, began: Timestamp) {
         let event = event_of(ending.state);
         let number = |name: &str| ending.result.get(name).and_then(Json::as_u64);
         let told = json!({

@@ -5,7 +5,7 @@ use super::{
     config::{Config, Policy, Routine},
     folders::{self, Folders},
     hooks,
-    job::{Done, Job, Work},
+    job::{Done, StoredJob, Work},
     places::Where,
     proof,
     restore::{self, RestorePlan},
@@ -34,7 +34,7 @@ fn wrong(words: impl Into<String>) -> OpsError {
 pub(super) fn carry_out(
     service: &Service,
     config: &Config,
-    job: &Job,
+    job: &StoredJob,
     plan: Option<&RestorePlan>,
     progress: &dyn Progress,
 ) -> Result<Done, OpsError> {
@@ -59,7 +59,7 @@ pub(super) fn carry_out(
 fn back_up(
     service: &Service,
     config: &Config,
-    job: &Job,
+    job: &StoredJob,
     routine: &Routine,
     full: bool,
     progress: &dyn Progress,
@@ -98,7 +98,12 @@ fn back_up(
     Ok(done(&outcomes))
 }
 
-fn run_hooks_before(config: &Config, routine: &Routine, job: &Job, progress: &dyn Progress) -> Result<(), OpsError> {
+fn run_hooks_before(
+    config: &Config,
+    routine: &Routine,
+    job: &StoredJob,
+    progress: &dyn Progress,
+) -> Result<(), OpsError> {
     for hook in routine.before.iter().flatten() {
         let Some(hook) = config.service.hooks.get(hook) else { continue };
         let facts = hooks::Facts { job, outcome: "", error: None };

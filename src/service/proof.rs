@@ -4,12 +4,12 @@ use super::{
     Service, ServiceError, claim,
     config::{Config, DrillSettings, Routine, Secrets},
     hooks,
-    job::{Done, Job, JobState},
+    job::{Done, JobState, StoredJob},
     places::Where,
     reach::is_allowed,
     sources::resolved,
     state::JobFilter,
-    tags::routine_tag,
+    tags::{self, routine_tag},
 };
 use crate::{
     connector::{Options, Target},
@@ -39,7 +39,7 @@ fn wrong(words: impl Into<String>) -> OpsError {
 pub(super) fn drill_newest(
     service: &Service,
     config: &Config,
-    job: &Job,
+    job: &StoredJob,
     name: &str,
     routine: &Routine,
     progress: &dyn Progress,
@@ -70,7 +70,12 @@ pub(super) fn drill_newest(
 }
 
 /// Lets a person's own command clear the target.
-fn prepare(config: &Config, job: &Job, settings: &DrillSettings, progress: &dyn Progress) -> Result<(), OpsError> {
+fn prepare(
+    config: &Config,
+    job: &StoredJob,
+    settings: &DrillSettings,
+    progress: &dyn Progress,
+) -> Result<(), OpsError> {
     let Some(name) = &settings.prepare else { return Ok(()) };
     let hook = config.service.hooks.get(name).ok_or_else(|| wrong(format!("there is no hook `{name}`")))?;
     let facts = hooks::Facts { job, outcome: "", error: None };
@@ -150,7 +155,7 @@ fn done(outcomes: &[DrillOutcome]) -> Done {
 
 /// The routine that a report is about.
 pub(super) fn routine_of(kept: &KeptDrill) -> Option<&str> {
-    kept.report.tags.iter().find_map(|tag| tag.strip_prefix("routine="))
+    tags::routine_of(&kept.report.tags)
 }
 
 /// The tenant that it belongs to.

@@ -7,6 +7,10 @@ use super::{
     keys::Caller,
     sources::cluster_url,
 };
+use crate::connector::{
+    aerospike::options::{Address, DEFAULT_PORT, Seed},
+    url::without_password,
+};
 use serde_json::Value as Json;
 use std::path::Path;
 
@@ -144,7 +148,7 @@ pub(super) fn may_write(config: &Config, caller: &Caller, url: &str) -> bool {
 
 /// What two restores must not write at once: the nodes of a cluster, or the place that a URL names, however it is written.
 pub(super) fn places(config: &Config, url: &str) -> Vec<String> {
-    let url = crate::connector::url::without_password(url);
+    let url = without_password(url);
     let place = url.split(['?', '#']).next().unwrap_or_default();
     if let Some(nodes) = place.strip_prefix("aerospike://") {
         let nodes = nodes.split('/').next().unwrap_or_default().to_ascii_lowercase();
@@ -171,9 +175,8 @@ pub(super) fn places(config: &Config, url: &str) -> Vec<String> {
 }
 
 fn node(text: &str) -> Option<SeedNode> {
-    let (host, port) = text.rsplit_once(':')?;
-    let host_name = host.trim_matches(['[', ']']).to_owned();
-    Some(SeedNode { host_name, port: port.parse().ok()?, tls_name: None })
+    let Address { host, port } = Seed::parse(text, DEFAULT_PORT)?.address;
+    Some(SeedNode { host_name: host, port, tls_name: None })
 }
 
 fn as_text(node: &SeedNode) -> String {

@@ -5,7 +5,7 @@ use super::{
     Service, ServiceError,
     briefs::Brief,
     config::{Config, Routine},
-    job::{Job, JobState, NewJob, Work},
+    job::{JobState, NewJob, StoredJob, Work},
     keys::Caller,
     places::Where,
     reach::places,
@@ -528,7 +528,7 @@ fn add_snapshot(all: &mut BTreeMap<String, Backup>, own: &Own) {
 
 /// What a job is of which there is no snapshot: it waits, is at work, or failed. What others than this interface asked for is not
 /// told before there is one.
-fn add_job(all: &mut BTreeMap<String, Backup>, job: &Job) {
+fn add_job(all: &mut BTreeMap<String, Backup>, job: &StoredJob) {
     let Work::Backup { routine, description, group: Some(group), asked, .. } = &job.work else { return };
     let kind = asked.as_deref().unwrap_or("full");
     let backup =

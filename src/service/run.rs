@@ -4,7 +4,7 @@ use super::{
     Service, ServiceError,
     audit::Entry,
     hooks,
-    job::{Done, Ending, Job, JobState, NewJob, Work},
+    job::{Done, Ending, JobState, NewJob, StoredJob, Work},
     notify, perform,
     restore::RestorePlan,
     state::Ended,
@@ -58,7 +58,7 @@ pub(super) fn ended<'a>(work: &'a Work, ending: &'a Ending, began: Timestamp, at
 
 impl Service {
     /// Runs a job until it is over.
-    pub(super) fn supervise(self: Arc<Self>, job: &Job, plan: Option<RestorePlan>) {
+    pub(super) fn supervise(self: Arc<Self>, job: &StoredJob, plan: Option<RestorePlan>) {
         let began = self.now();
         let canceled =
             self.desk().running.get(&job.id).map(|running| Arc::clone(&running.canceled)).unwrap_or_default();
@@ -84,7 +84,12 @@ impl Service {
         self.is_over(job.id);
     }
 
-    fn attempts(self: &Arc<Self>, job: &Job, plan: Option<&Arc<RestorePlan>>, canceled: &Arc<AtomicBool>) -> Ending {
+    fn attempts(
+        self: &Arc<Self>,
+        job: &StoredJob,
+        plan: Option<&Arc<RestorePlan>>,
+        canceled: &Arc<AtomicBool>,
+    ) -> Ending {
         let config = self.config();
         let routine = job.work.routine().and_then(|name| config.routines.get(name));
         let retry = routine.and_then(|routine| config.policy_of(routine).retry_policy).unwrap_or_default();
@@ -120,7 +125,7 @@ impl Service {
     }
 
     /// Adds to the end of a restore how far it came: what was written stays.
-    fn broken_off(&self, job: &Job, mut ending: Ending) -> Ending {
+    fn broken_off(&self, job: &StoredJob, mut ending: Ending) -> Ending {
         let watch = self.desk().running.get(&job.id).and_then(|running| running.watch.clone());
         let Some(watch) = watch.filter(|_| matches!(job.work, Work::Restore { .. })) else { return ending };
         let stopped = watch.warnings(0).into_iter().rfind(|warning| warning.kind == WarningKind::Stopped);
@@ -133,7 +138,7 @@ impl Service {
 
     fn attempt(
         self: &Arc<Self>,
-        job: &Job,
+        job: &StoredJob,
         plan: Option<&Arc<RestorePlan>>,
         canceled: &Arc<AtomicBool>,
     ) -> Result<Done, OpsError> {
@@ -188,7 +193,7 @@ impl Service {
     }
 
     /// What follows from a backup that is there: retention, verification.
-    fn follow(&self, job: &Job, ending: &Ending) -> Result<(), ServiceError> {
+    fn follow(&self, job: &StoredJob, ending: &Ending) -> Result<(), ServiceError> {
         let Work::Backup { routine: name, full: true, .. } = &job.work else { return Ok(()) };
         let is_made =
             |what: &str| ending.result.get(what).and_then(Json::as_array).is_some_and(|made| !made.is_empty());
@@ -213,7 +218,7 @@ impl Service {
         Ok(())
     }
 
-    pub(super) fn run_hooks_after(&self, job: &Job, ending: &Ending) {
+    pub(super) fn run_hooks_after(&self, job: &StoredJob, ending: &Ending) {
         let Work::Backup { routine, .. } = &job.work else { return };
         let config = self.config();
         let names = config.routines.get(routine).and_then(|routine| routine.after.clone()).unwrap_or_default();
@@ -249,7 +254,7 @@ fn ending_of(done: Done) -> Ending {
     Ending { state, result, error, error_kind: kind }
 }
 
-fn tell(job: &Job, ending: &Ending) {
+fn tell(job: &StoredJob, ending: &Ending) {
     let (routine, error) = (job.work.routine(), ending.error.as_deref());
     match ending.state {
         JobState::Failure | JobState::Incomplete => {

@@ -3,7 +3,7 @@
 use super::{
     Service, ServiceError,
     dispatch::Running,
-    job::{Job, JobState, Work},
+    job::{JobState, StoredJob, Work},
     keys::Caller,
     state::JobFilter,
     timetable::Slot,
@@ -229,7 +229,7 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError::State`].
-    pub(super) fn restore_status(&self, id: i64) -> Result<Option<(Job, RestoreJobStatus)>, ServiceError> {
+    pub(super) fn restore_status(&self, id: i64) -> Result<Option<(StoredJob, RestoreJobStatus)>, ServiceError> {
         let job = self.state.job(id)?.filter(|job| matches!(job.work, Work::Restore { .. }));
         Ok(job.map(|job| {
             let status = self.status_of(&job);
@@ -237,7 +237,7 @@ impl Service {
         }))
     }
 
-    fn status_of(&self, job: &Job) -> RestoreJobStatus {
+    fn status_of(&self, job: &StoredJob) -> RestoreJobStatus {
         let now = self.now();
         let desk = self.desk();
         let mut running = desk.running.get(&job.id).map(|running| running_job(job.id, running, now));
@@ -294,7 +294,7 @@ impl Service {
         from: Option<Timestamp>,
         to: Option<Timestamp>,
         states: Vec<JobState>,
-    ) -> Result<BTreeMap<i64, (Job, RestoreJobStatus)>, ServiceError> {
+    ) -> Result<BTreeMap<i64, (StoredJob, RestoreJobStatus)>, ServiceError> {
         let filter = JobFilter { verb: Some("restore"), from, to, states, limit: 1000, ..JobFilter::default() };
         let jobs = self.state.jobs(&filter.of(caller))?;
         Ok(jobs.into_iter().map(|job| (job.id, (job.clone(), self.status_of(&job)))).collect())

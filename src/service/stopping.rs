@@ -5,7 +5,7 @@ use super::{
     Service,
     audit::{Entry, ends_by},
     config::StopSettings,
-    job::{Ending, Job, JobState, Work},
+    job::{Ending, JobState, StoredJob, Work},
 };
 use crate::{ops::job::JobWatch, record::Timestamp};
 use std::{
@@ -151,7 +151,7 @@ impl Service {
     }
 
     /// What becomes of a backup that this service stopped.
-    pub(super) fn put_off(&self, job: &Job, ending: &Ending, now: Timestamp) {
+    pub(super) fn put_off(&self, job: &StoredJob, ending: &Ending, now: Timestamp) {
         self.leave_to_the_next(job.id);
         self.note(&Entry::of_job(now, job, ending));
         tracing::info!(job = job.id, routine = job.work.routine(), "stopped: the next service runs it again");

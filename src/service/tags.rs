@@ -2,9 +2,17 @@
 
 use crate::{record::Timestamp, repo::Snapshot};
 
-/// The tag that says whose a snapshot is.
+/// What the tag begins with that says whose a snapshot is.
+const ROUTINE: &str = "routine=";
+
+/// That tag.
 pub(super) fn routine_tag(routine: &str) -> String {
-    format!("routine={routine}")
+    format!("{ROUTINE}{routine}")
+}
+
+/// The routine that tags name.
+pub(super) fn routine_of(tags: &[String]) -> Option<&str> {
+    tags.iter().find_map(|tag| tag.strip_prefix(ROUTINE))
 }
 
 /// What the tag begins with that snapshots of one run have in common, where it left several.

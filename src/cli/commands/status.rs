@@ -10,7 +10,7 @@ use crate::{
         units::{parse_duration, show_age, show_time},
     },
     ops::{
-        places::{Place, ThreeTwoOne, judge},
+        places::{CopyPlace, ThreeTwoOne, judge},
         status::{MaxAges, SourceStatus, is_overdue, status},
     },
     repo::Repository,
@@ -40,14 +40,14 @@ pub struct StatusArgs {
 
 impl StatusArgs {
     /// What each place holds; what cannot be looked at is told there.
-    fn places(&self, repo: &Repository, context: &Context) -> Vec<Place> {
-        let look = |uri: &String| self.look(repo, uri, context).unwrap_or_else(|error| Place::unknown(uri, &error));
+    fn places(&self, repo: &Repository, context: &Context) -> Vec<CopyPlace> {
+        let look = |uri: &String| self.look(repo, uri, context).unwrap_or_else(|error| CopyPlace::unknown(uri, &error));
         self.copies.iter().map(look).collect()
     }
 
-    fn look(&self, repo: &Repository, uri: &str, context: &Context) -> Result<Place, Failure> {
+    fn look(&self, repo: &Repository, uri: &str, context: &Context) -> Result<CopyPlace, Failure> {
         let storage = context.storage_elsewhere(uri)?;
-        let place = Place::replica(repo, &storage)?;
+        let place = CopyPlace::replica(repo, &storage)?;
         if place.repository.as_deref() == Some(repo.id().to_string().as_str()) {
             return Ok(place);
         }
@@ -58,7 +58,7 @@ impl StatusArgs {
         if password == PasswordSource::Prompt {
             return Err(usage("it is another repository: without its password nobody can tell what it holds"));
         }
-        Ok(Place::other(repo, &context.open_with(&storage, &password)?)?)
+        Ok(CopyPlace::other(repo, &context.open_with(&storage, &password)?)?)
     }
 }
 
@@ -75,7 +75,7 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Status, Failur
         }
     }
     if !places.is_empty() {
-        let own = Place::own(&repo);
+        let own = CopyPlace::own(&repo);
         for source in &mut sources {
             source.elsewhere = Some(judge(source.newest, &own, &places));
         }

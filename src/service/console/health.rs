@@ -12,7 +12,7 @@ use crate::{
         ServiceError,
         config::{Config, Routine, check::zone_of},
         cron::Schedule,
-        job::{Job, JobState, Work},
+        job::{JobState, StoredJob, Work},
         sources::cluster_url,
         standing::{RunningJob, all_running},
     },
@@ -154,7 +154,7 @@ pub(super) struct Known<'k> {
     pub(super) routine: &'k Routine,
     pub(super) schedules: &'k Schedules,
     pub(super) last: Option<&'k Mark>,
-    pub(super) last_run: Option<&'k Job>,
+    pub(super) last_run: Option<&'k StoredJob>,
     pub(super) error: Option<&'k str>,
     pub(super) has_listing: bool,
     pub(super) now: Timestamp,
@@ -165,7 +165,7 @@ pub(super) fn judge(known: &Known<'_>) -> (Health, String) {
     if let Some(error) = known.error {
         return (Health::Unreadable, error.to_owned());
     }
-    let is_older = |job: &&Job| job.finished >= known.last.map(|mark| mark.start);
+    let is_older = |job: &&StoredJob| job.finished >= known.last.map(|mark| mark.start);
     if let Some(job) = known.last_run.filter(|job| job.state == JobState::Failure).filter(is_older) {
         return (Health::Failed, job.error.clone().unwrap_or_default());
     }
@@ -199,7 +199,7 @@ pub(super) fn judge(known: &Known<'_>) -> (Health, String) {
 }
 
 /// The same of one whose backups are files: they are listed elsewhere.
-fn of_files(routine: &Routine, last_run: Option<&Job>) -> (Health, String) {
+fn of_files(routine: &Routine, last_run: Option<&StoredJob>) -> (Health, String) {
     let words = "its backups are files (format: asb): GET /v1/backups lists them".to_owned();
     match last_run.map(|job| (job.state, job.error.clone().unwrap_or_default())) {
         Some((JobState::Failure, error)) => (Health::Failed, error),
@@ -268,13 +268,13 @@ pub(super) fn reads(config: &Config, routine: &Routine) -> String {
 
 /// The newest jobs of routines.
 struct Newest {
-    runs: HashMap<String, Job>,
-    checks: HashMap<String, Job>,
-    restores: HashMap<String, Job>,
-    drills: HashMap<String, Job>,
+    runs: HashMap<String, StoredJob>,
+    checks: HashMap<String, StoredJob>,
+    restores: HashMap<String, StoredJob>,
+    drills: HashMap<String, StoredJob>,
 }
 
-fn by_routine(jobs: Vec<Job>) -> HashMap<String, Job> {
+fn by_routine(jobs: Vec<StoredJob>) -> HashMap<String, StoredJob> {
     jobs.into_iter().filter_map(|job| Some((job.work.routine()?.to_owned(), job))).collect()
 }
 
@@ -296,10 +296,10 @@ impl Newest {
 
     /// A drill, a verification that restored, or a restore that was read back: and nothing was amiss.
     fn proved(&self, name: &str) -> Option<Timestamp> {
-        let good = |job: &&Job| job.state == JobState::Success;
+        let good = |job: &&StoredJob| job.state == JobState::Success;
         let check = self.checks.get(name).filter(good);
         let check = check.filter(|job| matches!(&job.work, Work::Verify { how, .. } if how == "restore"));
-        let was_read_back = |job: &&Job| {
+        let was_read_back = |job: &&StoredJob| {
             let restores = job.result.get("restores").and_then(serde_json::Value::as_array);
             restores.is_some_and(|all| {
                 !all.is_empty() && all.iter().all(|one| one.get("verified").is_some_and(serde_json::Value::is_u64))
@@ -390,26 +390,12 @@ mod tests {
         service::console::timeline::tests::{hourly, mark},
     };
 
-    #[test]
-    fn what_is_kept_in_mind_of_a_schedule_is_what_it_says() {
-        let routine = |cron: &str| Routine { interval_cron: cron.to_owned(), ..Routine::default() };
-        for cron in ["*/7 * * * *", "0 0 0 1 1 ? 2030", "0 3 * * 1"] {
-            let (config, routine) = (Config::default(), routine(cron));
-            let kept = Schedules::of(&config, &routine);
-            for step in 0..400_i64 {
-                // Back and forth, about an hour apart.
-                let millis = 1_764_000_000_000 + (step * 37 % 101) * 3_000_000 + step % 2;
-                let time = Timestamp::from_millis(millis);
-                assert_eq!(kept.next(time), Schedules::of(&config, &routine).next(time), "{cron} {millis}");
-            }
-        }
-    }
     use serde_json::Value as Json;
 
     const HOUR: i64 = 3_600_000;
 
-    fn run(state: JobState, finished: Timestamp) -> Job {
-        Job {
+    fn run(state: JobState, finished: Timestamp) -> StoredJob {
+        StoredJob {
             id: 1,
             work: Work::backup("a", true),
             state,
@@ -424,6 +410,21 @@ mod tests {
             result: Json::Null,
             error: Some("no such host".to_owned()),
             error_kind: None,
+        }
+    }
+
+    #[test]
+    fn what_is_kept_in_mind_of_a_schedule_is_what_it_says() {
+        let routine = |cron: &str| Routine { interval_cron: cron.to_owned(), ..Routine::default() };
+        for cron in ["*/7 * * * *", "0 0 0 1 1 ? 2030", "0 3 * * 1"] {
+            let (config, routine) = (Config::default(), routine(cron));
+            let kept = Schedules::of(&config, &routine);
+            for step in 0..400_i64 {
+                // Back and forth, about an hour apart.
+                let millis = 1_764_000_000_000 + (step * 37 % 101) * 3_000_000 + step % 2;
+                let time = Timestamp::from_millis(millis);
+                assert_eq!(kept.next(time), Schedules::of(&config, &routine).next(time), "{cron} {millis}");
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::service::{
     ServiceError,
-    job::{Job, JobState, Work},
+    job::{JobState, StoredJob, Work},
     keys::Scope,
     standing::{RunningJob, all_running},
     state::JobFilter,
@@ -40,7 +40,7 @@ pub(super) struct Which {
 
 /// A job, and how far it is.
 pub(super) struct Seen {
-    pub(super) job: Job,
+    pub(super) job: StoredJob,
     pub(super) running: Option<RunningJob>,
 }
 
@@ -166,7 +166,7 @@ pub(super) async fn list(
     Ok(Page { visit: &visit, title: "Jobs", nav: Nav::Jobs, refresh: Some(5), body }.answer())
 }
 
-fn row(visit: &Visit, job: &Job, running: Option<&RunningJob>) -> Markup {
+fn row(visit: &Visit, job: &StoredJob, running: Option<&RunningJob>) -> Markup {
     html! {
         tr {
             th scope="row" data-label="Job" { a id={ "j-" (job.id) } href=(visit.at(&format!("jobs/{}", job.id))) { (job.id) " " (does(&job.work)) } }
@@ -185,7 +185,7 @@ fn row(visit: &Visit, job: &Job, running: Option<&RunningJob>) -> Markup {
     }
 }
 
-fn came_to(job: &Job) -> Markup {
+fn came_to(job: &StoredJob) -> Markup {
     let number = |name: &str| job.result.get(name).and_then(serde_json::Value::as_u64);
     let took = job.started.zip(job.finished).map(|(began, ended)| ended.as_millis() - began.as_millis());
     html! {
@@ -240,7 +240,7 @@ pub(super) async fn show(
 }
 
 /// The snapshots that a backup made.
-fn made(visit: &Visit, job: &Job) -> Markup {
+fn made(visit: &Visit, job: &StoredJob) -> Markup {
     let ids = job.result.get("snapshots").and_then(serde_json::Value::as_array);
     let ids: Vec<&str> = ids.into_iter().flatten().filter_map(|one| one.get("id")?.as_str()).take(50).collect();
     html! {
@@ -252,11 +252,11 @@ fn made(visit: &Visit, job: &Job) -> Markup {
     }
 }
 
-fn may_stop(visit: &Visit, job: &Job) -> bool {
+fn may_stop(visit: &Visit, job: &StoredJob) -> bool {
     visit.caller.may(scope_of(job))
 }
 
-const fn scope_of(job: &Job) -> Scope {
+const fn scope_of(job: &StoredJob) -> Scope {
     if matches!(job.work, Work::Restore { .. }) { Scope::Restore } else { Scope::Backup }
 }
 

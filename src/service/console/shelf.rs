@@ -6,7 +6,7 @@ use crate::{
     record::Timestamp,
     repo::{By, Repository, Snapshot, SnapshotId, keys, manifest::Kind},
     report::ErrorKind,
-    service::{Service, config::Config, config::Routine, places::Where},
+    service::{Service, config::Config, config::Routine, places::Where, tags::routine_of},
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -328,7 +328,7 @@ fn marks(slot: &Slot, repo: &Repository) -> Result<Arc<ByRoutine>, OpsError> {
     }
     for batch in new.chunks(OPENED) {
         for snapshot in repo.open_heads(batch)? {
-            if let Some(routine) = snapshot.tags.iter().find_map(|tag| tag.strip_prefix("routine=")) {
+            if let Some(routine) = routine_of(&snapshot.tags) {
                 by_routine.entry(routine.to_owned()).or_default().push(Mark::of(&snapshot));
             } else {
                 others_now.insert(snapshot.id, snapshot.revision);

@@ -67,6 +67,7 @@ pub(super) async fn whole(
 #[utoipa::path(put, path = "/v1/config", tag = "Configuration", request_body = Config, responses(
     (status = 200, description = "It counts"),
     (status = 400, description = "It makes no sense", body = Refusal),
+    (status = 409, description = "The file was changed since it was read", body = Refusal),
     (status = 401, description = "A key is needed", body = Refusal), (status = 403, description = "The key may not", body = Refusal)
 ))]
 pub(super) async fn replace(
@@ -215,6 +216,7 @@ macro_rules! section {
                 (status = 200, description = "It counts"),
                 (status = 400, description = "It makes no sense", body = Refusal),
                 (status = 404, description = "There is none", body = Refusal),
+                (status = 409, description = "The file was changed since it was read", body = Refusal),
                 (status = 401, description = "A key is needed", body = Refusal), (status = 403, description = "The key may not", body = Refusal)
             ))]
             pub(in crate::service::http) async fn put(
@@ -345,6 +347,7 @@ async fn set_disabled(app: &App, caller: &Caller, name: String, disabled: bool) 
 #[utoipa::path(put, path = "/v1/config/routines/{name}/enable", tag = "Configuration",
     params(("name" = String, Path, description = "The routine")), responses(
     (status = 204, description = "It does"), (status = 404, description = "There is none", body = Refusal),
+    (status = 409, description = "The file was changed since it was read", body = Refusal),
     (status = 401, description = "A key is needed", body = Refusal), (status = 403, description = "The key may not", body = Refusal)
 ))]
 pub(super) async fn enable(
@@ -359,6 +362,7 @@ pub(super) async fn enable(
 #[utoipa::path(put, path = "/v1/config/routines/{name}/disable", tag = "Configuration",
     params(("name" = String, Path, description = "The routine")), responses(
     (status = 204, description = "It does not"), (status = 404, description = "There is none", body = Refusal),
+    (status = 409, description = "The file was changed since it was read", body = Refusal),
     (status = 401, description = "A key is needed", body = Refusal), (status = 403, description = "The key may not", body = Refusal)
 ))]
 pub(super) async fn disable(

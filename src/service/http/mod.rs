@@ -111,16 +111,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 /// The paths, and the document with what every request with a body may be answered.
 fn described() -> (Router<App>, utoipa::openapi::OpenApi) {
     let (router, mut document) = paths().split_for_parts();
-    for (path, item) in &mut document.paths.paths {
-        for operation in [&mut item.put, &mut item.post, &mut item.delete].into_iter().flatten() {
-            let responses = &mut operation.responses.responses;
-            let changed = path.starts_with("/v1/config") && !path.ends_with("/apply") && !responses.contains_key("409");
-            if let Some(utoipa::openapi::RefOr::T(refusal)) = responses.get("401").filter(|_| changed) {
-                let mut refusal = refusal.clone();
-                "The file was changed since it was read".clone_into(&mut refusal.description);
-                responses.insert("409".to_owned(), utoipa::openapi::RefOr::T(refusal));
-            }
-        }
+    for item in document.paths.paths.values_mut() {
         for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten() {
             let responses = &mut operation.responses.responses;
             let Some(refusal) = responses.get("400").filter(|_| operation.request_body.is_some()).cloned() else {

@@ -17,7 +17,7 @@ use crate::{
         Service, ServiceError,
         keys::{Caller, Scope},
         places::Where,
-        tags::routine_tag,
+        tags::{routine_of, routine_tag},
     },
 };
 use axum::{Extension, Json, extract::State};
@@ -110,8 +110,7 @@ fn look(
 /// Refuses to choose between routines: each may have kept other states of a record, and none of them all.
 fn only_one_routine(snapshots: &[Snapshot], collection: &str) -> Result<(), ServiceError> {
     let holders = snapshots.iter().filter(|it| it.collections.iter().any(|held| held.name == collection));
-    let routine = |it: &'_ Snapshot| it.tags.iter().find_map(|tag| tag.strip_prefix("routine=").map(str::to_owned));
-    let routines: BTreeSet<String> = holders.filter_map(routine).collect();
+    let routines: BTreeSet<&str> = holders.filter_map(|it| routine_of(&it.tags)).collect();
     if routines.len() < 2 {
         return Ok(());
     }

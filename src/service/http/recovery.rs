@@ -8,7 +8,7 @@ use super::{
 use crate::{
     record::Timestamp,
     service::{
-        job::Job,
+        job::StoredJob,
         keys::{Caller, Scope},
         recovery::{Backup, CreateBackup, RestoreBackup},
     },
@@ -194,7 +194,7 @@ pub(super) struct JobView {
     result: Value,
 }
 
-fn view(job: Job) -> JobView {
+fn view(job: StoredJob) -> JobView {
     let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
     JobView {
         id: job.id,
@@ -256,7 +256,7 @@ pub(super) async fn jobs(
     may(&caller, Scope::Read)?;
     let found = app.wait(move |service| {
         let found = service.jobs(&caller, which.routine, which.before)?;
-        let is_own = |job: &Job| may_routine_of(&caller, job.work.routine(), job.tenant.as_deref());
+        let is_own = |job: &StoredJob| may_routine_of(&caller, job.work.routine(), job.tenant.as_deref());
         Ok(found.into_iter().filter(is_own).collect::<Vec<_>>())
     });
     Ok(Json(found.await?.into_iter().map(view).collect()))

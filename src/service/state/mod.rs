@@ -10,7 +10,7 @@ mod tally;
 pub use tally::{BUCKETS, Ended, Tally};
 
 use super::{
-    job::{Ending, Job, JobState, NewJob},
+    job::{Ending, JobState, NewJob, StoredJob},
     keys::Caller,
     timetable::{Handled, Slot},
 };
@@ -224,7 +224,7 @@ impl State {
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn job(&self, id: i64) -> Result<Option<Job>, StateError> {
+    pub fn job(&self, id: i64) -> Result<Option<StoredJob>, StateError> {
         let db = self.db();
         let found = db.query_row(&format!("{SELECT} WHERE id = ?"), [id], raw).optional();
         found.map_err(|error| self.failed(error))?.map(|raw| self.understood(raw)).transpose()
@@ -234,7 +234,7 @@ impl State {
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>, StateError> {
+    pub fn jobs(&self, filter: &JobFilter) -> Result<Vec<StoredJob>, StateError> {
         let mut sql = format!("{SELECT} WHERE 1");
         let mut values: Vec<Sql> = Vec::new();
         let mut add = |condition: &str, value: Option<Sql>| {
@@ -272,7 +272,7 @@ impl State {
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn unfinished(&self) -> Result<Vec<Job>, StateError> {
+    pub fn unfinished(&self) -> Result<Vec<StoredJob>, StateError> {
         let filter =
             JobFilter { states: vec![JobState::Queued, JobState::Running], limit: u32::MAX, ..JobFilter::default() };
         let mut jobs = self.jobs(&filter)?;
@@ -284,7 +284,7 @@ impl State {
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn last_backup(&self, routine: &str, kind: &str) -> Result<Option<Job>, StateError> {
+    pub fn last_backup(&self, routine: &str, kind: &str) -> Result<Option<StoredJob>, StateError> {
         let sql = format!(
             "{SELECT} WHERE routine = ? AND verb = 'backup' AND kind = ? AND state IN ('success', 'incomplete') \
              ORDER BY id DESC LIMIT 1"
@@ -354,9 +354,9 @@ impl State {
         write().map_err(|error| self.failed(error))
     }
 
-    fn understood(&self, raw: Raw) -> Result<Job, StateError> {
+    fn understood(&self, raw: Raw) -> Result<StoredJob, StateError> {
         let wrong = |what: &str| StateError::Row { path: self.path.clone(), reason: format!("job {}: {what}", raw.id) };
-        Ok(Job {
+        Ok(StoredJob {
             work: serde_json::from_str(&raw.work).map_err(|_| wrong("what it is to do makes no sense"))?,
             state: JobState::parse(&raw.state).ok_or_else(|| wrong("its state makes no sense"))?,
             result: match &raw.result {

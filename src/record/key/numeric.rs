@@ -5,6 +5,8 @@ use std::{cmp::Ordering, fmt};
 /// The most pairs of digits before or behind the point: as many as `PostgreSQL`'s `numeric` has, and some.
 const MAX_PAIRS: i32 = 70_000;
 
+const EXPONENTS: std::ops::RangeInclusive<i32> = -MAX_PAIRS..=MAX_PAIRS;
+
 /// Digits that are shown without an exponent.
 const SHOWN_PLAINLY: i64 = 40;
 
@@ -106,7 +108,7 @@ impl Numeric {
         let is_canonical = pairs.first().is_some_and(|pair| *pair != 0)
             && pairs.last().is_some_and(|pair| *pair != 0)
             && pairs.iter().all(|pair| *pair < 100)
-            && exponent.abs() <= MAX_PAIRS;
+            && EXPONENTS.contains(&exponent);
         is_canonical.then_some(Self::Finite(Decimal { negative, exponent, pairs }))
     }
 }
@@ -129,7 +131,7 @@ impl Decimal {
         while pairs.last() == Some(&0) {
             pairs.pop();
         }
-        let exponent = i32::try_from(exponent).ok().filter(|exponent| exponent.abs() <= MAX_PAIRS)?;
+        let exponent = i32::try_from(exponent).ok().filter(|exponent| EXPONENTS.contains(exponent))?;
         Some(Self { negative, exponent, pairs })
     }
 
@@ -269,6 +271,8 @@ mod tests {
             &[POSITIVE, 0x80, 0, 0, 1, 13, 1, 0],
             &[POSITIVE, 0x80, 0, 0, 1, 101, 0],
             &[POSITIVE, 0xff, 0, 0, 1, 13, 0],
+            &[POSITIVE, 0, 0, 0, 0, 13, 0],
+            &[NEGATIVE, 0xff, 0xff, 0xff, 0xff, !13, 0xff],
             &good[..good.len() - 1],
         ] {
             assert_eq!(Numeric::take(&mut &*bad), None, "{bad:?}");

@@ -10,6 +10,8 @@ mod regions;
 mod remembered;
 mod sign;
 mod slot;
+#[cfg(test)]
+mod slot_vectors;
 mod slots;
 #[cfg(test)]
 mod tests;

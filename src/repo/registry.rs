@@ -13,6 +13,8 @@ pub enum Registry {
     SlotSuite,
     /// What opens a key slot.
     SlotKind,
+    /// What a key slot allows.
+    SlotRole,
     /// Kinds of small objects, and the ciphers of a sealed one.
     ObjectKind,
     /// Ciphers of a small object, an index object or a pack.
@@ -46,6 +48,7 @@ impl Registry {
         match self {
             Self::ConfigSuite | Self::SlotSuite | Self::Suite => "suite",
             Self::SlotKind => "slot kind",
+            Self::SlotRole => "role",
             Self::ObjectKind => "object kind",
             Self::Wrap => "key wrap",
             Self::RunMethod => "run method",
@@ -81,7 +84,7 @@ impl Registry {
     const fn still(self) -> &'static str {
         match self {
             Self::ConfigSuite | Self::RepositoryFeature => "nothing of the repository can be opened without it",
-            Self::SlotSuite | Self::SlotKind => "the other key slots are tried",
+            Self::SlotSuite | Self::SlotKind | Self::SlotRole => "the other key slots are tried",
             Self::ObjectKind => "it is left where it is, and nothing follows from it; everything else can be used",
             Self::Suite | Self::Wrap | Self::PackKind => {
                 "what it holds cannot be read and is left where it is; everything else can be used"

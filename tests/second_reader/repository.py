@@ -42,10 +42,22 @@ class Forged(Damaged):
 def string(data):
     return u32(len(data)) + data if isinstance(data, bytes) else string(data.encode())
 
+def once(pairs):
+    need(len(dict(pairs)) == len(pairs), "a member twice")
+    return dict(pairs)
+
 def two_lines(data):
     end = data.index(b"\n") + 1 if b"\n" in data else 0
     need(data[end:] == b'"' + hash32(data[:end]).hex().encode() + b'"\n', "its second line is not the hash of the first")
-    return json.loads(data[:end])
+    return json.loads(data[:end], object_pairs_hook=once)
+
+def base64_of(text, limit=MIB):
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError as problem:
+        raise Damaged("no base64") from problem
+    need(len(data) <= limit, "beyond its limit")
+    return data
 
 def recovery_key(text):
     """The 32 bytes of a recovery key that was typed."""
@@ -99,33 +111,54 @@ class Repository:
     def open_slots(self, password, recovery):
         wanted, slots = "password" if password is not None else "recovery", []
         for name in sorted({it.removeprefix("copies/") for folder in ("keys", "copies/keys") for it in self.listed(folder)}):
-            with suppress(Damaged):
-                slot = two_lines(self.twice(name))
+            with suppress(Damaged, Unknown):
+                slot = self.slot(self.twice(name))
                 if slot["kind"] == wanted:
                     slots.append((slot["kdf"].get("memory_kib", 0) * slot["kdf"].get("passes", 0), name, slot))
         for _, name, slot in sorted(slots, key=lambda it: it[:2]):
             with suppress(Damaged):
                 return self.open_slot(name, slot, password, recovery)
         raise Damaged("no slot opens")
-    def open_slot(self, name, slot, password, recovery):
+    def slot(self, data):
+        """What a slot says, checked as far as it can be without a secret."""
+        slot = two_lines(data)
+        need(slot.get("format") == 1, "another format", Unknown if slot.get("format", 0) > 1 else Damaged)
+        kdfs = {"password": "argon2id memory_kib passes lanes salt", "recovery": "blake3 salt", "external": "external provider key"}
+        need(slot.get("kind") in kdfs, f"slot kind {slot.get('kind')}", Unknown)
+        need(set(slot) == set("format repository kind role label created suite kdf wrapped".split()), "other members")
+        (kdf, *members), said = kdfs[slot["kind"]].split(), slot["kdf"]
+        need(said["name"] == kdf and set(said) == {"name", *members}, "another origin of its key")
+        need(slot["role"] in ("admin", "operator", "read-only", "put-only"), f"role {slot['role']}", Unknown)
+        need(slot["suite"] in (1, 2), f"suite {slot['suite']}", Unknown)
+        need(slot["repository"] == self.id.hex(), "not of this repository")
+        need(len(base64_of(said.get("salt", "A" * 22 + "=="))) == 16, "another salt")
+        base64_of(slot["wrapped"]), base64_of(said.get("key", ""), 16_384)
+        memory, passes, lanes = (said.get(field, default) for field, default in (("memory_kib", 8), ("passes", 1), ("lanes", 1)))
+        need(8 * lanes <= memory <= 1_048_576 and memory * passes <= 4_194_304, "memory beyond its limits")
+        need(1 <= passes <= 64 and 1 <= lanes <= 16, "passes or lanes beyond their limits")
+        return slot
+    def open_slot(self, name, slot, password=None, recovery=None, external=None):
+        """The epochs in a slot. `external` is a provider's name, what it made of a slot's key, and the key."""
         kdf = slot["kdf"]
-        salt = base64.b64decode(kdf["salt"], validate=True)
+        salt = base64_of(kdf["salt"]) if "salt" in kdf else bytes(16)
         memory, passes, lanes = (kdf.get(field, 0) for field in ("memory_kib", "passes", "lanes"))
-        need(len(salt) == 16 and slot["repository"] == self.config["id"] and slot["format"] == 1, "not of this repository")
-        if kdf["name"] == "argon2id":
-            need(memory <= 1_048_576 and memory * passes <= 4_194_304 and memory >= 8 * lanes, "memory beyond its limits")
-            need(1 <= passes <= 64 and 1 <= lanes <= 16, "passes or lanes beyond their limits")
+        provider, given = kdf.get("provider", ""), base64_of(kdf.get("key", ""))
+        if slot["kind"] == "password" and password is not None:
             kind = argon2.low_level.Type.ID
             key = argon2.low_level.hash_secret_raw(password.encode(), salt, passes, memory, lanes, 32, kind, 0x13)
-        else:
-            need(kdf["name"] == "blake3", "another kdf")
+        elif slot["kind"] == "recovery" and recovery is not None:
             key = derive("recovery slot", recovery + salt)
+        else:
+            need(slot["kind"] == "external" and external and external[:2] == (provider, given), "a secret for other slots")
+            key = external[2]
+            need(len(key) == 32, "a key of another length")
         ad = b"".join((
             u32(1), self.id, bytes.fromhex(name.split("/")[1]), string(slot["kind"]), string(slot["role"]),
             string(slot["label"]), i64(slot["created"]), bytes([slot["suite"]]), string(kdf["name"]), u32(memory),
-            u32(passes), u32(lanes), salt, string(kdf.get("provider", "")), string(base64.b64decode(kdf.get("key", ""))),
+            u32(passes), u32(lanes), salt, string(provider), string(given),
         ))
-        wrapped = base64.b64decode(slot["wrapped"], validate=True)
+        wrapped = base64_of(slot["wrapped"])
+        need(len(wrapped) >= 40, "too short to be sealed")
         keyring = json.loads(open_x(slot["suite"], key, wrapped[:24], ad, wrapped[24:]))
         self.role = slot["role"]
         return {int(epoch): Epoch(held) for epoch, held in keyring["epochs"].items()}

@@ -2,6 +2,7 @@
 
     vectors.py FOLDER"""
 
+import base64
 import copy
 import json
 import pathlib
@@ -11,7 +12,7 @@ import sys
 from groups import check_groups
 from layers import Cut, Layers, Row, canonical, cells_of, fast_cdc, fingerprint, read_keys, read_values, read_version_key, shape_bytes, version_key
 from primitives import Damaged, Unknown, hash32, keyed, need, open_c, open_x, varint, xwing_open, blake3
-from repository import Epoch, Repository
+from repository import Epoch, Repository, recovery_key
 
 unhex = bytes.fromhex
 
@@ -126,6 +127,26 @@ def check_objects(said):
         found = outcome_of(repository, one["name"])
         need(found == one["outcome"], f"{one['name']}, {one['why']}: {found}, not {one['outcome']}")
 
+def check_slots(said):
+    repository = Repository.__new__(Repository)
+    repository.id = unhex(said["repository"])
+    for one in said["slots"]:
+        secret = one["secret"]
+        external = "provider" in secret and (secret["provider"], *(base64.b64decode(secret[it]) for it in ("wrapped", "key")))
+        found, epochs = "damaged", {}
+        try:
+            slot, found = repository.slot(one["text"].encode()), "stays closed"
+            recovery = recovery_key(secret["recovery"]) if "recovery" in secret else None
+            epochs, found = repository.open_slot(one["name"], slot, secret.get("password"), recovery, external), "opens"
+        except Unknown:
+            found = "unknown"
+        except Damaged:
+            pass
+        wanted = {int(number): Epoch(held) for number, held in one.get("epochs", {}).items()}
+        keys = lambda all: {number: (it.metadata, it.values, it.publics) for number, it in all.items()}
+        need(keys(epochs) == keys(wanted), f"{one['why']}: other keys")
+        need(found == one["outcome"], f"{one['why']}: {found}, not {one['outcome']}")
+
 def outcome_of(repository, name):
     """What becomes of a pack, every chunk of which is read, or of an index object."""
     other = copy.copy(repository)
@@ -150,7 +171,7 @@ def outcome_of(repository, name):
         return "damaged"
 
 def main():
-    for name, check in (("layers.json", check_layers), ("objects.json", check_objects), ("groups.json", check_groups)):
+    for name, check in (("layers.json", check_layers), ("objects.json", check_objects), ("groups.json", check_groups), ("slots.json", check_slots)):
         check(json.loads(pathlib.Path(sys.argv[1], name).read_text(encoding="utf-8")))
         print(f"{name}: all is as it says")
 

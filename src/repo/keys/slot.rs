@@ -289,6 +289,11 @@ impl Slot {
         {
             return Err(Registry::SlotKind.unknown_name(object, kind));
         }
+        if let Some(role) = line.get("role").and_then(serde_json::Value::as_str)
+            && Role::ALL.iter().all(|it| it.name() != role)
+        {
+            return Err(Registry::SlotRole.unknown_name(object, role));
+        }
         let slot: Self = lines::parse(object, bytes)?;
         let damaged = |reason: String| RepoError::damaged(object, reason);
         if slot.repository != *id {

@@ -3,6 +3,7 @@
 //! than a look at a folder of a thousand folders. Deletions go through `OpenDAL`.
 
 mod able;
+mod direct;
 mod reserve;
 mod shared;
 
@@ -54,6 +55,9 @@ pub(super) struct LocalBackend {
     /// Whether a repository was seen here.
     is_seen: AtomicBool,
 }
+
+/// How the bytes of an object get into its file.
+type WriteAll = fn(&mut File, &[u8]) -> io::Result<()>;
 
 /// One of which every repository has.
 const MARKS: [&str; 2] = ["rekeep.json", "copies/rekeep.json"];
@@ -132,8 +136,18 @@ impl LocalBackend {
         Ok(())
     }
 
+    fn create_by(&self, name: &str, bytes: &[u8], write: WriteAll) -> io::Result<Created> {
+        match self.try_create(name, bytes, write) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                self.try_create(name, bytes, write)
+            }
+            answer => answer,
+        }
+    }
+
     /// One attempt; fails with `NotFound` if somebody removed a folder meanwhile.
-    fn try_create(&self, name: &str, bytes: &[u8]) -> io::Result<Created> {
+    fn try_create(&self, name: &str, bytes: &[u8], write: WriteAll) -> io::Result<Created> {
         self.stands()?;
         let target = self.root.join(name);
         let folder = target.parent().unwrap_or(&self.root);
@@ -144,7 +158,7 @@ impl LocalBackend {
         let owner = ProcessId::this().map_or_else(String::new, |this| this.to_token() + ".");
         let temporary = Temporary(temporary_folder.join(owner + &random_name()?));
         let mut file = File::options().write(true).create_new(true).open(&temporary.0)?;
-        file.write_all(bytes)?;
+        write(&mut file, bytes)?;
         file.sync_all()?;
         drop(file);
         let mut created = self.able.publish(&temporary.0, &target)?;
@@ -203,13 +217,11 @@ impl Backend for LocalBackend {
     }
 
     fn create(&self, name: &str, bytes: &bytes::Bytes) -> io::Result<Created> {
-        match self.try_create(name, bytes) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                self.try_create(name, bytes)
-            }
-            answer => answer,
-        }
+        self.create_by(name, bytes, Write::write_all)
+    }
+
+    fn create_data(&self, name: &str, bytes: &bytes::Bytes) -> io::Result<Created> {
+        self.create_by(name, bytes, direct::write_all)
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {
@@ -391,13 +403,19 @@ fn list_folder(root: &Path, folder: &str, left: &mut Vec<String>, listed: &mut V
     for entry in entries {
         let entry = entry?;
         let name = format!("{folder}{}", entry.file_name().to_string_lossy());
+        let may_be_listed = name.matches('/').count() < MAX_DEPTH;
+        // Most folders say of their entries what they are: the system need not be asked again.
+        if may_be_listed && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            left.push(format!("{name}/"));
+            continue;
+        }
         let metadata = match entry.metadata() {
             Ok(metadata) if metadata.is_symlink() => fs::metadata(entry.path()).unwrap_or(metadata),
             Ok(metadata) => metadata,
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        if metadata.is_dir() && name.matches('/').count() < MAX_DEPTH {
+        if metadata.is_dir() && may_be_listed {
             left.push(format!("{name}/"));
         } else {
             listed.push(Listed { name, bytes: if metadata.is_file() { metadata.len() } else { 0 } });

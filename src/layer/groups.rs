@@ -44,10 +44,17 @@ impl<'a> Groups<'a> {
 
     fn start(&mut self) -> Result<(), LayerError> {
         self.started = true;
+        let are_many = self.walks.len() > 1;
+        if are_many {
+            self.walks.iter_mut().for_each(LayerCursor::send_for_first);
+        }
         for walk in 0..self.walks.len() {
             if self.walks[walk].advance()? {
                 self.order.insert(0, walk);
                 self.sift(0);
+                if are_many {
+                    self.walks[walk].send_for_values();
+                }
             }
         }
         Ok(())

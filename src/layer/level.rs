@@ -47,11 +47,41 @@ impl Level {
         Self { list, next, announced: next, ahead: Ahead::Untried }
     }
 
-    /// Announces what will be read from the next entry on, up to the one that begins at `end` or behind it.
-    pub fn announce(&mut self, chunks: &Arc<dyn ChunkReader>, wants: Wants, end: Option<&[u8]>) {
+    fn ahead(&mut self, chunks: &Arc<dyn ChunkReader>) -> Option<&mut dyn ReadAhead> {
         if matches!(self.ahead, Ahead::Untried) {
             self.ahead = Arc::clone(chunks).ahead().map_or(Ahead::No, Ahead::Yes);
         }
+        match &mut self.ahead {
+            Ahead::Yes(ahead) => Some(ahead.as_mut()),
+            _ => None,
+        }
+    }
+
+    /// Sends for the next entry alone, of a block for its keys, unless it begins at `end` or behind it.
+    pub fn send_for_next(&mut self, chunks: &Arc<dyn ChunkReader>, end: Option<&[u8]>) {
+        let next = self.list.entries.get(self.next).filter(|entry| end.is_none_or(|end| entry.key.as_slice() < end));
+        let Some((kind, id)) =
+            next.map(|entry| (if entry.is_list { ChunkKind::List } else { entry.keys_kind() }, entry.id))
+        else {
+            return;
+        };
+        if let Some(ahead) = self.ahead(chunks) {
+            ahead.announce(kind, &id);
+            ahead.send();
+        }
+    }
+
+    /// Sends for values.
+    pub fn send_for_values(&mut self, chunks: &Arc<dyn ChunkReader>, id: &ChunkId) {
+        if let Some(ahead) = self.ahead(chunks) {
+            ahead.announce(ChunkKind::Values, id);
+            ahead.send();
+        }
+    }
+
+    /// Announces what will be read from the next entry on, up to the one that begins at `end` or behind it.
+    pub fn announce(&mut self, chunks: &Arc<dyn ChunkReader>, wants: Wants, end: Option<&[u8]>) {
+        self.ahead(chunks);
         let Ahead::Yes(ahead) = &mut self.ahead else { return };
         let from = self.announced.max(self.next);
         let is_early = from - self.next > ENTRIES / 2;

@@ -45,7 +45,26 @@ pub struct BlockInfo {
 impl Layer {
     /// Reads the root list of a layer and checks it against the reference.
     pub fn open(chunks: &Arc<dyn ChunkReader>, layer: &LayerRef) -> Result<Self, LayerError> {
-        let root = List::read(chunks, &layer.id)?;
+        Self::of_root(chunks, layer, List::read(chunks, &layer.id)?)
+    }
+
+    /// Opens several; where storage is far all their root lists are on their way while the first is looked at.
+    pub(super) fn open_each(chunks: &Arc<dyn ChunkReader>, layers: &[LayerRef]) -> Result<Vec<Self>, LayerError> {
+        let mut ahead = if layers.len() > 1 { Arc::clone(chunks).ahead() } else { None };
+        if let Some(ahead) = &mut ahead {
+            for layer in layers {
+                ahead.announce(ChunkKind::List, &layer.id);
+            }
+            ahead.send();
+        }
+        let mut root = |id: &ChunkId| match ahead.as_mut().and_then(|ahead| ahead.take(ChunkKind::List, id)) {
+            Some(data) => List::of(&data, id),
+            None => List::read(chunks, id),
+        };
+        layers.iter().map(|layer| Self::of_root(chunks, layer, root(&layer.id)?)).collect()
+    }
+
+    fn of_root(chunks: &Arc<dyn ChunkReader>, layer: &LayerRef, root: List) -> Result<Self, LayerError> {
         let object = || format!("layer {}", layer.id);
         let Some(header) = root.root.clone() else {
             return Err(LayerError::inconsistent(object(), "its root list has no header"));
@@ -316,6 +335,25 @@ impl<'a> LayerCursor<'a> {
     /// Lends blocks to a cursor behind this one, or takes those of the one before it.
     pub(super) const fn share(&mut self, lent: &'a Lent, side: Side) {
         self.shared = Some((lent, side));
+    }
+
+    /// Sends for the first block's keys: whoever walks several layers wants those of each of them at once.
+    pub(super) fn send_for_first(&mut self) {
+        let is_lent = matches!(self.shared, Some((_, Side::Behind)));
+        if let Some(level) = self.path.last_mut().filter(|_| !is_lent) {
+            level.send_for_next(&self.layer.chunks, self.end.as_deref());
+        }
+    }
+
+    /// Sends for the values of the block at hand, unless the current row is the last of it that lies in the range: whoever looks
+    /// for one record needs the values of one layer.
+    pub(super) fn send_for_values(&mut self) {
+        if self.wants == Wants::Rows
+            && self.next < self.row_end
+            && let (Some(level), Some(id)) = (self.path.last_mut(), self.values_id)
+        {
+            level.send_for_values(&self.layer.chunks, &id);
+        }
     }
 
     #[inline]

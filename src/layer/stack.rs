@@ -26,8 +26,7 @@ pub struct Stack {
 impl Stack {
     /// Opens the layers of a stack.
     pub fn open(chunks: &Arc<dyn ChunkReader>, layers: &[LayerRef]) -> Result<Self, LayerError> {
-        let layers = layers.iter().map(|layer| Layer::open(chunks, layer)).collect::<Result<_, _>>()?;
-        Ok(Self { layers, lent: Lent::default() })
+        Ok(Self { layers: Layer::open_each(chunks, layers)?, lent: Lent::default() })
     }
 
     /// The layers, base first.

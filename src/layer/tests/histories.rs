@@ -71,14 +71,14 @@ fn ranges() -> Vec<KeyRange> {
     KeyRange::between(&[vec![2], vec![5, 1]])
 }
 
-struct History {
-    chunks: MemoryChunks,
-    layers: Vec<LayerRef>,
+pub(super) struct History {
+    pub(super) chunks: MemoryChunks,
+    pub(super) layers: Vec<LayerRef>,
     /// The stack's length, the end and the model of each snapshot.
-    states: Vec<(usize, i64, Model)>,
+    pub(super) states: Vec<(usize, i64, Model)>,
 }
 
-fn history(seed: u64, steps: i64) -> History {
+pub(super) fn history(seed: u64, steps: i64) -> History {
     let mut rng = Rng(seed);
     let chunks = MemoryChunks::new([1; 32]);
     let mut model = Model::new();

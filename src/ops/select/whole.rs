@@ -28,14 +28,20 @@ impl<'a> Wholeness<'a> {
 
     /// Whether nothing of a snapshot is missing; what is missing is said.
     pub fn is_whole(&mut self, snapshot: &Snapshot, progress: &dyn Progress) -> Result<bool, OpsError> {
-        for layer in snapshot.collections.iter().flat_map(|collection| &collection.stack) {
+        let stacks = || snapshot.collections.iter().flat_map(|collection| &collection.stack);
+        let mut seen = HashSet::new();
+        let unknown: Vec<&LayerRef> =
+            stacks().filter(|layer| !self.layers.contains_key(&layer.id) && seen.insert(layer.id)).collect();
+        let storage = self.repo.storage();
+        for some in unknown.chunks(storage.connections().max(1)) {
             if progress.cancelled() {
                 return Err(OpsError::Interrupted);
             }
-            if !self.layers.contains_key(&layer.id) {
-                let lacks = self.lacks(layer)?;
-                self.layers.insert(layer.id, lacks);
+            for (layer, lacks) in some.iter().zip(storage.each_of(some, |layer| self.lacks(layer))) {
+                self.layers.insert(layer.id, lacks?);
             }
+        }
+        for layer in stacks() {
             if let Some(Some(lacks)) = self.layers.get(&layer.id) {
                 let id = snapshot.id.short();
                 let words =

@@ -176,7 +176,10 @@ impl ReadAhead for Ahead {
                 group.state = State::Sent(storage.begin_read(&group.path, group.start..group.end));
             }
         }
-        self.window = (self.window * WINDOW_GROWTH).min(LARGEST_WINDOW);
+        // One that has only asked for a single block has not shown yet that it goes on.
+        if self.held * 2 >= self.window {
+            self.window = (self.window * WINDOW_GROWTH).min(LARGEST_WINDOW);
+        }
     }
 
     fn take(&mut self, kind: ChunkKind, id: &ChunkId) -> Option<ChunkData> {

@@ -137,15 +137,16 @@ pub fn verify(
     let repo = reading.repo();
     let snapshots = reading.snapshots();
     let mut outcome = VerifyOutcome::default();
-    objects::check(repo, &mut outcome, progress)?;
+    let listed = objects::check(repo, &mut outcome, progress)?;
     structure(repo, snapshots, &mut outcome, progress)?;
-    data::packs_listed(repo, &mut outcome)?;
+    data::packs_listed(repo, listed, &mut outcome)?;
     let mut whole = HashSet::new();
     if options.read_data != ReadData::None {
         whole = data::read_packs(repo, options, &mut outcome, progress)?;
     }
-    parity::check(repo, options.read_data, &mut outcome, progress)?;
-    objects::remembered(repo, &whole, &mut outcome)?;
+    let (standing, damaged) = repo.storage().both(|| repo.parity_standing(), || repo.damaged_packs());
+    parity::check(repo, &standing?, options.read_data, &mut outcome, progress)?;
+    objects::remembered(repo, damaged?, &whole, &mut outcome)?;
     if options.restore {
         let tested = test_restore::choose(snapshots);
         if tested.len() < snapshots.len() {

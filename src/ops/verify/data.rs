@@ -8,6 +8,7 @@ use crate::{
         ObjectName, RepoError, Repository, Storage, index, keys,
         object::{self, ObjectKind},
         pack,
+        repository::PacksListed,
         storage::Listed,
     },
 };
@@ -30,8 +31,11 @@ fn finding(outcome: &mut VerifyOutcome, object: String, problem: impl std::fmt::
 }
 
 /// Compares the packs that index objects name with those that are listed.
-pub(super) fn packs_listed(repo: &Repository, outcome: &mut VerifyOutcome) -> Result<(), OpsError> {
-    let listed = repo.packs_listed()?;
+pub(super) fn packs_listed(
+    repo: &Repository,
+    listed: PacksListed,
+    outcome: &mut VerifyOutcome,
+) -> Result<(), OpsError> {
     outcome.packs = listed.described;
     for (name, bytes, described) in listed.odd {
         finding(outcome, pack::path(&name), format!("has {bytes} bytes; the index says {described}"));

@@ -5,12 +5,22 @@ use crate::report::TroubleKind;
 use crate::{
     layer::Layer,
     ops::{OpsError, Phase, PhaseKind, Progress},
-    repo::{ChunkId, ObjectName, Repository, SnapshotId, manifest::LayerRef, pack, repository::Lost},
+    repo::{
+        ChunkId, ObjectName, Repository, SnapshotId,
+        manifest::LayerRef,
+        pack,
+        repository::{Lost, PacksListed},
+    },
 };
 use std::collections::{BTreeMap, HashSet};
 
-/// Reads every object of every folder but packs from storage, and tells what vanished.
-pub(super) fn check(repo: &Repository, outcome: &mut VerifyOutcome, progress: &dyn Progress) -> Result<(), OpsError> {
+/// Reads every object of every folder but packs from storage, and tells what vanished; gives how the packs that are listed stand
+/// to the index.
+pub(super) fn check(
+    repo: &Repository,
+    outcome: &mut VerifyOutcome,
+    progress: &dyn Progress,
+) -> Result<PacksListed, OpsError> {
     progress.phase(&Phase::new(PhaseKind::ReadingObjects, 0, 0));
     let checked = repo.check_objects(&mut |bytes| {
         progress.count(1, bytes);
@@ -42,7 +52,7 @@ pub(super) fn check(repo: &Repository, outcome: &mut VerifyOutcome, progress: &d
             snapshots: vec![id],
         });
     }
-    Ok(())
+    Ok(checked.packs)
 }
 
 fn snapshot_of(object: &str) -> Option<SnapshotId> {
@@ -52,10 +62,10 @@ fn snapshot_of(object: &str) -> Option<SnapshotId> {
 /// Tells which packs are remembered as damaged; those that were read now and are whole are remembered no longer.
 pub(super) fn remembered(
     repo: &Repository,
+    remembered: HashSet<ObjectName>,
     whole: &HashSet<ObjectName>,
     outcome: &mut VerifyOutcome,
 ) -> Result<(), OpsError> {
-    let remembered = repo.damaged_packs()?;
     let (mended, damaged): (Vec<ObjectName>, Vec<ObjectName>) =
         remembered.into_iter().partition(|name| whole.contains(name));
     let needed = still_needed(repo, &damaged.iter().copied().collect());

@@ -4,16 +4,16 @@ use super::{Finding, ReadData, VerifyOutcome, data::by_chance};
 use crate::report::TroubleKind;
 use crate::{
     ops::{OpsError, Phase, PhaseKind, Progress},
-    repo::Repository,
+    repo::{Repository, repair::ParityStanding},
 };
 
 pub(super) fn check(
     repo: &Repository,
+    standing: &ParityStanding,
     read: ReadData,
     outcome: &mut VerifyOutcome,
     progress: &dyn Progress,
 ) -> Result<(), OpsError> {
-    let standing = repo.parity_standing()?;
     let mut wrong = standing.damaged.clone();
     outcome.groups = standing.groups;
     outcome.notes.extend(standing.unknown.iter().map(ToString::to_string));
@@ -31,7 +31,7 @@ pub(super) fn check(
         };
         let mut chosen: Vec<_> = standing.names().collect();
         by_chance(repo, &mut chosen, share, |name| name);
-        let (groups, found) = repo.check_parity(&standing, &chosen.into_iter().collect(), &mut go_on)?;
+        let (groups, found) = repo.check_parity(standing, &chosen.into_iter().collect(), &mut go_on)?;
         outcome.groups_read = groups;
         wrong.extend(found);
     }

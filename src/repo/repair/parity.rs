@@ -55,8 +55,9 @@ impl Repository {
     /// [`RepoError`] if storage cannot be listed or read.
     pub fn parity_standing(&self) -> Result<ParityStanding, RepoError> {
         let inner = &self.inner;
-        let percent = inner.parity()?;
-        let stock = Shelf::read(&inner.storage, inner.keyring.repo_id)?;
+        let (percent, stock) =
+            inner.storage.both(|| inner.parity(), || Shelf::read(&inner.storage, inner.keyring.repo_id));
+        let (percent, stock) = (percent?, stock?);
         let mut standing = ParityStanding {
             percent,
             groups: stock.groups.len() as u64,

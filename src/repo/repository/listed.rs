@@ -1,7 +1,11 @@
 //! What `packs/` lists, held against what index objects describe, without holding either.
 
 use super::Repository;
-use crate::repo::{ObjectName, RepoError, catalog::KnownPacks, names};
+use crate::repo::{
+    ObjectName, RepoError,
+    catalog::{Catalog, KnownPacks},
+    names,
+};
 use std::collections::HashMap;
 
 /// How the two stand to each other.
@@ -15,32 +19,53 @@ pub struct PacksListed {
     pub odd: Vec<(ObjectName, u64, u64)>,
 }
 
-impl Repository {
-    /// Lists `packs/` and holds it against what is described now. Packs are stored before the index object that describes them, so
-    /// that none that is just being made seems to be missing; one that a prune just deletes may.
-    pub fn packs_listed(&self) -> Result<PacksListed, RepoError> {
-        let inner = &self.inner;
-        let known = KnownPacks::of(&inner.catalog)?;
-        let mut seen = vec![false; known.count()];
-        let mut odd = HashMap::new();
-        inner.storage.list_pages("packs/", &mut |page| {
-            for object in page {
-                let Some(name) = names::parse_pack(&object.name) else { continue };
-                if let Some((at, is_as_long)) = known.find(&name, object.bytes)
-                    && !std::mem::replace(&mut seen[at], true)
-                    && !is_as_long
-                {
-                    odd.insert(name, object.bytes);
-                }
-            }
-        })?;
-        let mut listed = PacksListed { described: known.count() as u64, ..PacksListed::default() };
+/// A listing of `packs/` that is held, page by page, against what was described when it began. Packs are stored before the index
+/// object that describes them, so that none that is just being made seems to be missing; one that a prune just deletes may.
+pub(super) struct Held {
+    known: KnownPacks,
+    seen: Vec<bool>,
+    odd: HashMap<ObjectName, u64>,
+}
+
+impl Held {
+    pub(super) fn begin(catalog: &Catalog) -> Result<Self, RepoError> {
+        let known = KnownPacks::of(catalog)?;
+        Ok(Self { seen: vec![false; known.count()], known, odd: HashMap::new() })
+    }
+
+    /// Takes note of a pack that is listed; says whether it is described. It may come twice.
+    pub(super) fn lists(&mut self, name: ObjectName, bytes: u64) -> bool {
+        let Some((at, is_as_long)) = self.known.find(&name, bytes) else { return false };
+        if !std::mem::replace(&mut self.seen[at], true) && !is_as_long {
+            self.odd.insert(name, bytes);
+        }
+        true
+    }
+
+    pub(super) fn end(self, catalog: &Catalog) -> Result<PacksListed, RepoError> {
+        let mut listed = PacksListed { described: self.known.count() as u64, ..PacksListed::default() };
         // What another process has described meanwhile counts next time.
-        inner.catalog.for_each_pack(&mut |_, name, bytes| match known.find(&name, bytes) {
-            Some((at, _)) if !seen[at] => listed.missing.push(name),
-            Some(_) => listed.odd.extend(odd.get(&name).map(|found| (name, *found, bytes))),
+        catalog.for_each_pack(&mut |_, name, bytes| match self.known.find(&name, bytes) {
+            Some((at, _)) if !self.seen[at] => listed.missing.push(name),
+            Some(_) => listed.odd.extend(self.odd.get(&name).map(|found| (name, *found, bytes))),
             None => {}
         })?;
         Ok(listed)
+    }
+}
+
+impl Repository {
+    /// Lists `packs/` and holds it against what is described now.
+    pub fn packs_listed(&self) -> Result<PacksListed, RepoError> {
+        let inner = &self.inner;
+        let mut held = Held::begin(&inner.catalog)?;
+        inner.storage.list_pages("packs/", &mut |page| {
+            for object in page {
+                if let Some(name) = names::parse_pack(&object.name) {
+                    held.lists(name, object.bytes);
+                }
+            }
+        })?;
+        held.end(&inner.catalog)
     }
 }

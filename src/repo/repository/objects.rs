@@ -1,11 +1,11 @@
 //! Every small object and every index object, read from storage and compared with what the catalog says: what `verify`
 //! looks at, so that it sees what a new machine would see.
 
-use super::{Inner, Repository, names, promises::PromisesBody, settings::SettingsBody};
+use super::{Inner, PacksListed, Repository, listed::Held, names, promises::PromisesBody, settings::SettingsBody};
 use crate::repo::error::HIDES;
 use crate::repo::{
     Manifest, ObjectName, RepoError, SnapshotId,
-    catalog::{KnownPacks, Revision, RevisionKind},
+    catalog::{Revision, RevisionKind},
     chains::{Broken, Chains},
     index, keys,
     lease::{LeaseBody, LeaseEndBody, MarkBody, end_path},
@@ -14,7 +14,10 @@ use crate::repo::{
     storage::{Begun, Listed, Listing},
 };
 use serde::de::DeserializeOwned;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    iter::Peekable,
+};
 
 /// What looking at every object but the packs' inside showed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct ObjectsCheck {
     pub hidden: Vec<(String, &'static str)>,
     /// What is worth knowing and harms nobody.
     pub notes: Vec<String>,
+    /// How what `packs/` lists stands to what index objects describe.
+    pub packs: PacksListed,
 }
 
 /// Told of the bytes of every object; `false` asks to stop.
@@ -53,11 +58,14 @@ impl Repository {
             settled: BTreeSet::new(),
             committed: BTreeSet::new(),
         };
-        check.keys()?;
-        check.index()?;
-        check.snapshots()?;
-        check.small()?;
-        check.packs()?;
+        let inner = &self.inner;
+        let unsound = || keys::unsound(&inner.storage, &inner.keyring);
+        let (unsound, checked) = inner.storage.both(unsound, || check.objects());
+        let packs = checked?;
+        let others = std::mem::take(&mut check.found.problems);
+        check.keys(unsound?)?;
+        check.found.problems.extend(others);
+        check.packs(packs)?;
         let mut found = check.found;
         found.hidden = super::lock(&self.inner.strange).hidden.iter().map(|name| (name.clone(), HIDES)).collect();
         let foreign = self.foreign();
@@ -85,6 +93,44 @@ const FOLDERS: [&str; 14] = [
     "audit/",
     "settings/",
 ];
+
+/// An object that is read.
+enum Wanted {
+    Index(ObjectName, Listed),
+    Revision(SnapshotId, u64, Listed),
+    Small(&'static str, Listed),
+}
+
+/// All of them, in the order of their folders: while those of one folder are looked at those of the next are on their way.
+type Reading<'r> = Peekable<&'r mut dyn Iterator<Item = (Wanted, Begun)>>;
+
+/// What a listing of `packs/` shows beside [`PacksListed`].
+struct PacksSeen {
+    listed: PacksListed,
+    /// Packs of a length that none can have.
+    impossible: BTreeMap<ObjectName, u64>,
+    /// Packs that no index object described when the listing began.
+    unknown: BTreeMap<ObjectName, Listed>,
+}
+
+impl PacksSeen {
+    fn list(inner: &Inner) -> Result<Self, RepoError> {
+        let mut held = Held::begin(&inner.catalog)?;
+        let (mut impossible, mut unknown) = (BTreeMap::new(), BTreeMap::new());
+        inner.list_pages("packs/", &mut |page| {
+            for object in page {
+                let Some(name) = names::parse_pack(&object.name) else { continue };
+                if object.bytes % pack::PADDING_BYTES as u64 != 0 || object.bytes == 0 {
+                    impossible.insert(name, object.bytes);
+                }
+                if !held.lists(name, object.bytes) {
+                    unknown.insert(name, object);
+                }
+            }
+        })?;
+        Ok(Self { listed: held.end(&inner.catalog)?, impossible, unknown })
+    }
+}
 
 struct Checker<'a, 'p> {
     inner: &'a Inner,
@@ -133,8 +179,44 @@ impl Checker<'_, '_> {
         }
     }
 
-    fn keys(&mut self) -> Result<(), RepoError> {
-        for found in keys::unsound(&self.inner.storage, &self.inner.keyring)? {
+    /// Everything but keys; gives what `packs/` lists.
+    fn objects(&mut self) -> Result<PacksSeen, RepoError> {
+        let mut wanted = Vec::new();
+        for object in self.listed("index/")? {
+            wanted.extend(names::parse_flat("index/", &object.name).map(|name| Wanted::Index(name, object)));
+        }
+        let mut revisions = self.listed("snapshots/")?;
+        revisions.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        for object in revisions {
+            let revision = names::parse_revision(&object.name);
+            wanted.extend(revision.map(|(snapshot, number)| Wanted::Revision(snapshot, number, object)));
+        }
+        for folder in &FOLDERS[4..] {
+            wanted.extend(self.listed(folder)?.into_iter().map(|object| Wanted::Small(folder, object)));
+        }
+        let named = wanted.into_iter().map(|wanted| {
+            let (Wanted::Index(_, object) | Wanted::Revision(_, _, object) | Wanted::Small(_, object)) = &wanted;
+            let (name, bytes) = (object.name.clone(), object.bytes);
+            (wanted, name, bytes)
+        });
+        let mut reading = object::read_each(&self.inner.storage, named);
+        let mut reading: Reading<'_> = (&mut reading as &mut dyn Iterator<Item = _>).peekable();
+        self.index(&mut reading)?;
+        // What a damaged index object described is described no longer.
+        let inner = self.inner;
+        let (packs, looked_at) = inner.storage.both(
+            || PacksSeen::list(inner),
+            || {
+                self.snapshots(&mut reading)?;
+                self.small(&mut reading)
+            },
+        );
+        looked_at?;
+        packs
+    }
+
+    fn keys(&mut self, unsound: Vec<keys::Unsound>) -> Result<(), RepoError> {
+        for found in unsound {
             let way_out = if found.other.is_some() { "; the other of the two is whole" } else { "" };
             self.problem(&*found.name, format!("{}{way_out}", found.problem));
         }
@@ -145,13 +227,10 @@ impl Checker<'_, '_> {
         Ok(())
     }
 
-    fn index(&mut self) -> Result<(), RepoError> {
+    fn index(&mut self, reading: &mut Reading<'_>) -> Result<(), RepoError> {
         let mut damaged = Vec::new();
-        let listed = self.listed("index/")?.into_iter().filter_map(|object| {
-            let name = names::parse_flat::<ObjectName>("index/", &object.name)?;
-            Some(((object.clone(), name), object.name, object.bytes))
-        });
-        for ((object, name), begun) in object::read_each(&self.inner.storage, listed) {
+        while let Some((wanted, begun)) = reading.next_if(|(wanted, _)| matches!(wanted, Wanted::Index(..))) {
+            let Wanted::Index(name, object) = wanted else { continue };
             let before = self.found.problems.len();
             let Some(bytes) = self.take(&object.name, begun)? else {
                 if self.found.problems.len() > before {
@@ -175,20 +254,15 @@ impl Checker<'_, '_> {
         self.inner.catalog.apply_index(&mut || Ok(None), &damaged)
     }
 
-    fn snapshots(&mut self) -> Result<(), RepoError> {
+    fn snapshots(&mut self, reading: &mut Reading<'_>) -> Result<(), RepoError> {
         let mut known: HashMap<(SnapshotId, u64), Vec<u8>> = HashMap::new();
         for revision in self.inner.catalog.revisions()? {
             known.insert((revision.snapshot, revision.revision), revision.sealed);
         }
         let forgotten = self.inner.forgotten(&[])?;
         let mut contents: BTreeMap<SnapshotId, Manifest> = BTreeMap::new();
-        let mut listed = self.listed("snapshots/")?;
-        listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let listed = listed.into_iter().filter_map(|object| {
-            let revision = names::parse_revision(&object.name)?;
-            Some(((object.clone(), revision), object.name, object.bytes))
-        });
-        for ((object, (snapshot, revision)), begun) in object::read_each(&self.inner.storage, listed) {
+        while let Some((wanted, begun)) = reading.next_if(|(wanted, _)| matches!(wanted, Wanted::Revision(..))) {
+            let Wanted::Revision(snapshot, revision, object) = wanted else { continue };
             let Some(sealed) = self.take(&object.name, begun)? else { continue };
             let is_known = known.get(&(snapshot, revision));
             let way_out = match is_known {
@@ -255,15 +329,11 @@ impl Checker<'_, '_> {
     }
 
     /// Leases, marks, checkpoints, damage notes, promises, collective tombstones, reports of drills, claims, audit.
-    fn small(&mut self) -> Result<(), RepoError> {
-        let mut listed = Vec::new();
+    fn small(&mut self, reading: &mut Reading<'_>) -> Result<(), RepoError> {
         for folder in &FOLDERS[4..] {
-            listed.extend(self.listed(folder)?.into_iter().map(|object| (*folder, object)));
-        }
-        let listed = listed.into_iter().map(|(folder, object)| ((folder, object.clone()), object.name, object.bytes));
-        let mut read = object::read_each(&self.inner.storage, listed).peekable();
-        for folder in &FOLDERS[4..] {
-            while let Some(((_, object), begun)) = read.next_if(|((of, _), _)| of == folder) {
+            let is_of_it = |wanted: &Wanted| matches!(wanted, Wanted::Small(of, _) if of == folder);
+            while let Some((wanted, begun)) = reading.next_if(|(wanted, _)| is_of_it(wanted)) {
+                let Wanted::Small(_, object) = wanted else { continue };
                 self.chains.is_there(&object.name);
                 let Some(bytes) = self.take(&object.name, begun)? else { continue };
                 if let Err(error) = self.small_one(&object, &bytes) {
@@ -335,21 +405,9 @@ impl Checker<'_, '_> {
     }
 
     /// Packs that no index object describes, packs of an impossible length, packs in a wrong folder.
-    fn packs(&mut self) -> Result<(), RepoError> {
-        let known = KnownPacks::of(&self.inner.catalog)?;
-        let (mut impossible, mut unknown) = (BTreeMap::new(), BTreeMap::new());
-        self.inner.list_pages("packs/", &mut |page| {
-            for object in page {
-                let Some(name) = names::parse_pack(&object.name) else { continue };
-                if object.bytes % pack::PADDING_BYTES as u64 != 0 || object.bytes == 0 {
-                    impossible.insert(name, object.bytes);
-                }
-                if known.find(&name, object.bytes).is_none() {
-                    unknown.insert(name, object);
-                }
-            }
-        })?;
-        drop(known);
+    fn packs(&mut self, seen: PacksSeen) -> Result<(), RepoError> {
+        let PacksSeen { listed, impossible, unknown } = seen;
+        self.found.packs = listed;
         for (name, bytes) in impossible {
             self.problem(pack::path(&name), format!("no pack is {bytes} bytes long"));
         }

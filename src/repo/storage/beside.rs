@@ -8,6 +8,21 @@ use std::sync::{
 };
 
 impl Storage {
+    /// What comes of both; where storage is far they go on at once, the first one on a thread of its own.
+    pub fn both<A: Send, B>(&self, first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
+        if !self.is_far() {
+            return (first(), second());
+        }
+        std::thread::scope(|scope| {
+            let first = scope.spawn(first);
+            let second = second();
+            match first.join() {
+                Ok(first) => (first, second),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
     /// What comes of each item, in the order of the items.
     pub fn each_of<T: Sync, R: Send + Sync>(&self, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
         let threads = if self.is_far() { self.connections().min(items.len()) } else { 1 };
@@ -105,5 +120,14 @@ mod tests {
         let answers: Vec<bool> = storage.delete_each(&names).iter().map(Result::is_ok).collect();
         assert_eq!(answers, (0..10).map(|number| number != 3).collect::<Vec<_>>());
         assert!(storage.delete_each(&[]).is_empty());
+    }
+
+    #[test]
+    fn two_pieces_of_work_go_on_at_once_where_storage_is_far() {
+        let storage = Storage::over(Arc::new(Patient::default()), "patient");
+        let two = |names: [&str; 2]| storage.delete_each(&names.map(str::to_owned)).iter().all(Result::is_ok);
+        // Four are waited for.
+        let both = storage.both(|| two(["leases/0", "leases/1"]), || two(["leases/2", "leases/4"]));
+        assert_eq!(both, (true, true));
     }
 }

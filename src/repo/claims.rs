@@ -16,6 +16,12 @@ use std::collections::BTreeSet;
 /// Claims of one schedule that stay; those before them say nothing any more.
 const STAY: usize = 16;
 
+/// So far ahead of our clock a claim was made by one that was wrong: what is due now is not behind it. Clocks of hosts differ by less.
+const AHEAD_MILLIS: u64 = 120_000;
+
+/// And so far ahead it is tidied up: until then another clock may be the right one.
+const WRONG_MILLIS: u64 = 86_400_000;
+
 /// What a claim says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimBody {
@@ -68,7 +74,9 @@ impl Repository {
         let number = |name: &str| name.strip_prefix(folder.as_str())?.parse::<u64>().ok();
         let listed = inner.list_objects(&folder)?;
         let mut taken: BTreeSet<u64> = listed.iter().filter_map(|object| number(&object.name)).collect();
-        if taken.last().is_some_and(|last| *last > due) && !taken.contains(&due) {
+        let now = u64::try_from(inner.clock.now().as_millis()).unwrap_or(0).max(due);
+        let last = taken.range(..=now.saturating_add(AHEAD_MILLIS)).next_back();
+        if last.is_some_and(|last| *last > due) && !taken.contains(&due) {
             return Ok(Claimed::Overtaken);
         }
         let path = path(&series, due);
@@ -76,9 +84,10 @@ impl Repository {
         let key = inner.keyring.lease_key(Party::Writer)?;
         let made = object::make(&inner.keyring, Signer::Lease(&key), ObjectKind::Claim, &path, &json(&body)?)?;
         if inner.storage.create(&path, &made)? == Created::New {
-            taken.insert(due);
-            let stale = taken.len().saturating_sub(STAY);
-            for old in taken.into_iter().take(stale) {
+            taken.remove(&due);
+            let wrong = taken.split_off(&now.saturating_add(WRONG_MILLIS));
+            let stale = taken.len().saturating_sub(STAY - 1);
+            for old in taken.into_iter().take(stale).chain(wrong) {
                 // Whoever may not delete leaves them; they harm nobody.
                 let _ = inner.storage.delete(&self::path(&series, old));
             }

@@ -5,11 +5,18 @@ use crate::{
     world::{ROUTINE, World},
 };
 use rekeep::{
-    record::SystemClock,
+    record::{Clock, SystemClock, Timestamp},
     repo::{OpenOptions, Repository, Storage, Unlock, claims::Claimed, storage::StorageOptions},
 };
 use serde_json::Value as Json;
-use std::{collections::BTreeMap, fs, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 /// The jobs that ended of a service, by when they were due.
 fn ended(world: &World) -> BTreeMap<String, Vec<Json>> {
@@ -81,6 +88,19 @@ fn a_claim_is_whose_it_was_and_one_that_is_damaged_stops_nobody() {
     for due in 3..40 {
         assert_eq!(repo.claim("r\0full", due * 1000, "a/9").unwrap(), Claimed::Ours);
     }
+    // A clock that was ahead for a while stops nobody.
+    let year = 365 * 86_400_000_u64;
+    let now =
+        u64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    for ahead in 1..20 {
+        assert_eq!(repo.claim("r\0drill", now + ahead * year, "a/1").unwrap(), Claimed::Ours);
+    }
+    assert_eq!(repo.claim("r\0drill", now, "a/2").unwrap(), Claimed::Ours);
+    assert!(
+        matches!(repo.claim("r\0drill", now, "b/1").unwrap(), Claimed::Theirs(_)),
+        "it is not tidied up for others"
+    );
+    assert_eq!(repo.claim("r\0drill", now - 1, "b/1").unwrap(), Claimed::Overtaken);
     let mut found: Vec<(usize, std::path::PathBuf)> = fs::read_dir(place.join("claims"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -93,4 +113,48 @@ fn a_claim_is_whose_it_was_and_one_that_is_damaged_stops_nobody() {
     fs::remove_file(&last).unwrap();
     fs::write(&last, b"no claim").unwrap();
     assert!(matches!(repo.claim("r\0full", 39_000, "b/9").unwrap(), Claimed::Unclear(_)));
+}
+
+/// A clock that is set by hand.
+#[derive(Debug)]
+struct SetClock(AtomicI64);
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn what_is_due_again_after_the_clock_was_set_back_is_run_again() {
+    const HOUR: i64 = 3_600_000;
+    let ten = 1_795_860_000_000;
+    let clock = Arc::new(SetClock(AtomicI64::new(ten - 1000)));
+    let mut world = World::new();
+    let more = "
+  other:
+    interval-cron: '0 0 0 1 1 ? 2090'
+    source: sqlite:{dir}/accounts.db
+    storage: local
+    backup-policy: once
+";
+    world.configure(&(ROUTINE.replace("'0 0 0 1 1 ? 2090'", "'0 0 * * * ?'") + more), "");
+    world.start_by(Arc::clone(&clock) as Arc<dyn Clock>);
+    let ran = |world: &World, count: usize| {
+        // Whatever is asked for lets the schedule be looked at.
+        world.ask("POST", "/v1/backups/full/other", None).is(202);
+        until(|| {
+            let all: Vec<Json> = ended(world).into_values().flatten().collect();
+            assert!(all.iter().all(|job| job["state"] == "success"), "{all:?}");
+            (all.len() >= count).then_some(())
+        });
+    };
+    clock.0.store(ten + 1000, Ordering::Relaxed);
+    ran(&world, 1);
+    // It was an hour ahead.
+    clock.0.store(ten - HOUR + 2000, Ordering::Relaxed);
+    world.ask("POST", "/v1/backups/full/other", None).is(202);
+    until(|| (world.get("/v1/backups/currentBackup/other")["queued"] == serde_json::json!([])).then_some(()));
+    clock.0.store(ten + 2000, Ordering::Relaxed);
+    ran(&world, 2);
 }

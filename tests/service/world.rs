@@ -3,7 +3,7 @@
 use crate::client::{Answer, request, until};
 use rekeep::{
     connector::Registry,
-    record::SystemClock,
+    record::{Clock, SystemClock},
     service::{
         Service, ServiceError, ServiceOptions,
         config::ConfigFile,
@@ -75,13 +75,17 @@ impl World {
     }
 
     pub fn try_start(&mut self) -> Result<(), ServiceError> {
+        self.try_start_by(Arc::new(SystemClock))
+    }
+
+    fn try_start_by(&mut self, clock: Arc<dyn Clock>) -> Result<(), ServiceError> {
         let service = Service::start(ServiceOptions {
             file: ConfigFile::at(&self.path("config.yml").display().to_string()),
             state: self.path("state"),
             cache: self.path("cache"),
             host: "test".to_owned(),
             registry: Registry::default(),
-            clock: Arc::new(SystemClock),
+            clock,
         })?;
         let server = http::serve(&service, Some(0)).inspect_err(|_| service.stop())?;
         self.running = Some((service, server));
@@ -91,6 +95,12 @@ impl World {
     #[track_caller]
     pub fn start(&mut self) {
         self.try_start().unwrap();
+    }
+
+    /// By another clock than the system's.
+    #[track_caller]
+    pub fn start_by(&mut self, clock: Arc<dyn Clock>) {
+        self.try_start_by(clock).unwrap();
     }
 
     pub fn stop(&mut self) {

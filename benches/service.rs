@@ -37,16 +37,24 @@ const CLIENTS: usize = 16;
 /// Routines of which each backs up a database of its own that is worth a measurement.
 const LARGER: usize = 10;
 /// What is asked for while requests come steadily.
-const ASKED: [&str; 8] = [
+const ASKED: [&str; 12] = [
     "/v1/backups/incremental/r1",
     "/v1/backups/currentBackup/r0",
+    "/v1/restore/jobs",
+    "/v1/config/routines/r1",
     "/api/v1/jobs",
     "/api/v1/backups?limit=100",
     "/v1/audit?limit=100",
+    "/metrics",
     "/console/",
     "/console/jobs",
     "/console/sources/r0",
+    "/console/sources/r1",
 ];
+
+/// What has no pages where it comes from: asked for by itself.
+const WHOLE: [&str; 4] =
+    ["/v1/backups/incremental/r0", "/v1/backups/incremental", "/v1/backups/full", "/v1/config/routines"];
 
 struct Bench {
     dir: PathBuf,
@@ -80,6 +88,7 @@ fn main() -> Outcome<()> {
     bench.fill(bench.start("warm catalog")?)?;
     let service = bench.start("warm catalog, all jobs")?;
     bench.idle(&service)?;
+    bench.each(&service)?;
     bench.load(&service)?;
     bench.backups(&service)?;
     println!("peak memory {:.0} MiB", service.peak_mib()?);
@@ -223,6 +232,25 @@ impl Bench {
         Ok(())
     }
 
+    /// What one request takes that nobody else is beside.
+    fn each(&self, service: &Served) -> Outcome<()> {
+        const TIMES: u32 = 40;
+        println!("\n| path, alone | CPU, ms | p50, ms | KiB |\n|---|---:|---:|---:|");
+        for path in ASKED.into_iter().chain(WHOLE) {
+            let times = if WHOLE.contains(&path) { TIMES / 8 } else { TIMES };
+            let mut bytes = get(service.address, path)?.len();
+            let (mut took, before) = (Vec::new(), service.cpu_seconds()?);
+            for _ in 0..times {
+                let begun = Instant::now();
+                bytes = get(service.address, path)?.len();
+                took.push(begun.elapsed().as_secs_f64() * 1000.0);
+            }
+            let cpu = (service.cpu_seconds()? - before) * 1000.0 / f64::from(times);
+            println!("| `{path}` | {cpu:.1} | {:.1} | {} |", common::median(took), bytes / 1024);
+        }
+        Ok(())
+    }
+
     /// Requests at a steady rate, whatever becomes of those before; each is timed from when it was due.
     fn load(&self, service: &Served) -> Outcome<()> {
         let total = self.rate * usize::try_from(self.seconds)?;
@@ -269,49 +297,53 @@ impl Bench {
 
     /// Ten small sources through the service one after the other, then all at once, and one by the command.
     fn backups(&self, service: &Served) -> Outcome<()> {
+        let run = |number: usize| post(service.address, &format!("/v1/backups/full/large{number}"));
+        for number in 0..LARGER {
+            run(number)?;
+            service.rest()?;
+        }
         let (mut alone, begun, before) = (Vec::new(), Instant::now(), service.cpu_seconds()?);
         for number in 0..LARGER {
             let used = service.cpu_seconds()?;
-            post(service.address, &format!("/v1/backups/full/large{number}"))?;
+            run(number)?;
             service.rest()?;
             alone.push(service.cpu_seconds()? - used);
         }
         let (one_by_one, work) = (begun.elapsed().as_secs_f64(), service.cpu_seconds()? - before);
         let (begun, before) = (Instant::now(), service.cpu_seconds()?);
         for number in 0..LARGER {
-            post(service.address, &format!("/v1/backups/full/large{number}"))?;
+            run(number)?;
         }
         service.rest()?;
         let (at_once, again) = (begun.elapsed().as_secs_f64(), service.cpu_seconds()? - before);
         println!(
-            "{LARGER} sources of 20 000 records, full: first and one by one {one_by_one:.2} s, {work:.2} s CPU; again and all at \
+            "{LARGER} sources of 20 000 records, full, nothing changed: one by one {one_by_one:.2} s, {work:.2} s CPU; all at \
              once {at_once:.2} s, {again:.2} s CPU"
         );
         let command = self.command(&self.at("data").join("large0.db"))?;
         println!(
-            "a first backup of one of them: {:.3} s CPU through the service, {command:.3} by the command with its start",
+            "one of them: {:.3} s CPU through the service, {command:.3} by the command with its start, into the same repository",
             common::median(alone)
         );
         Ok(())
     }
 
+    /// The same backups by the command, into the same repository: what it costs with its start, its password and its listing.
     fn command(&self, data: &Path) -> Outcome<f64> {
         let mut costs = Vec::new();
-        for number in 0..5 {
-            let place = self.at(&format!("command{number}"));
-            remove(&place)?;
-            drop(cheap_repository(&place, &self.at("making-cache"), PASSWORD)?);
-            let env = [
-                ("REKEEP_REPOSITORY".to_owned(), place.display().to_string()),
-                ("REKEEP_PASSWORD".to_owned(), PASSWORD.to_owned()),
-                ("REKEEP_CACHE_DIR".to_owned(), self.at("command-cache").display().to_string()),
-            ];
-            let url = format!("sqlite:{}", data.display());
-            let cost = measure(self.program.as_os_str(), &["backup".as_ref(), url.as_ref()], &env, None)?;
+        let env = [
+            ("REKEEP_REPOSITORY".to_owned(), self.at("backups").join("rekeep").display().to_string()),
+            ("REKEEP_PASSWORD".to_owned(), PASSWORD.to_owned()),
+            ("REKEEP_CACHE_DIR".to_owned(), self.at("command-cache").display().to_string()),
+        ];
+        let url = format!("sqlite:{}", data.display());
+        // The first fills its catalog.
+        for _ in 0..6 {
+            let cost =
+                measure(self.program.as_os_str(), &["backup".as_ref(), url.as_ref(), "--full".as_ref()], &env, None)?;
             costs.push(cost.cpu_seconds);
-            remove(&place)?;
         }
-        Ok(common::median(costs))
+        Ok(common::median(costs.split_off(1)))
     }
 }
 

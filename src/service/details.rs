@@ -1,9 +1,24 @@
 //! What lists say of a backup, as the backup service has it.
 
 use super::config::{Config, Routine, hide, lean};
-use serde::Serialize;
+use crate::record::Timestamp;
+use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
+use std::{borrow::Cow, sync::Arc};
 use utoipa::ToSchema;
+
+/// A range of time, both ends in it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Within {
+    pub(super) from: Option<Timestamp>,
+    pub(super) to: Option<Timestamp>,
+}
+
+impl Within {
+    pub(super) fn holds(self, time: Timestamp) -> bool {
+        self.from.is_none_or(|from| time >= from) && self.to.is_none_or(|to| time <= to)
+    }
+}
 
 /// One backup of one namespace or collection.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -20,7 +35,7 @@ pub struct BackupDetails {
     /// How long it took, in seconds.
     pub duration: i64,
     /// Since when what changed was read; `0001-01-01T00:00:00Z` if everything was.
-    pub from: String,
+    pub from: Cow<'static, str>,
     /// The namespace, table, folder …
     pub namespace: String,
     /// Records that it restores.
@@ -37,11 +52,12 @@ pub struct BackupDetails {
     pub key: String,
     /// The storage that it is in.
     #[schema(value_type = Object)]
-    pub storage: Json,
+    #[serde(serialize_with = "shared")]
+    pub storage: Arc<Json>,
     /// How it is compressed.
-    pub compression: String,
+    pub compression: Cow<'static, str>,
     /// How it is encrypted.
-    pub encryption: String,
+    pub encryption: Cow<'static, str>,
     /// The snapshot that it is in; none where files are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
@@ -51,16 +67,21 @@ pub struct BackupDetails {
     pub read: &'static str,
 }
 
+/// What many have in common, written as if each had its own.
+fn shared<S: Serializer>(value: &Json, serializer: S) -> Result<S::Ok, S::Error> {
+    value.serialize(serializer)
+}
+
 /// What was never.
 pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// The storage of a routine, without its secrets.
-pub(super) fn storage_of(config: &Config, routine: &Routine) -> Json {
+pub(super) fn storage_of(config: &Config, routine: &Routine) -> Arc<Json> {
     let mut storage = match (&routine.storage, &routine.repository) {
         (Some(name), _) => config.storage.get(name).map_or(Json::Null, lean),
         (None, Some(name)) => config.repositories.get(name).map_or(Json::Null, lean),
         (None, None) => Json::Null,
     };
     hide(&mut storage);
-    storage
+    Arc::new(storage)
 }

@@ -62,6 +62,8 @@ pub(super) struct Desk {
     pub(super) unwritten: BTreeMap<i64, Unwritten>,
     /// Runs that were due and could not be written down yet.
     late: Vec<Due>,
+    /// Up to when schedules were handled, as far as that could not be written down yet.
+    unhandled: Vec<(String, Slot, Timestamp)>,
 }
 
 /// How a job ended, while the state takes nothing.
@@ -84,6 +86,7 @@ impl Desk {
             plans: HashMap::new(),
             unwritten: BTreeMap::new(),
             late: Vec::new(),
+            unhandled: Vec::new(),
         })
     }
 }
@@ -131,10 +134,17 @@ impl Service {
                 self.desk().board.push(entry);
                 continue;
             }
-            let words = if job.state == JobState::Queued {
-                "the service ended before it began"
-            } else {
-                "the service ended while it was at work; what a backup had finished is taken up by the next one"
+            let keeps_files = job.work.routine().and_then(|name| config.routines.get(name));
+            let keeps_files = keeps_files.is_some_and(|routine| config.keeps_files(routine));
+            let words = match (job.state, &job.work) {
+                (JobState::Queued, _) => "the service ended before it began",
+                (_, Work::Backup { .. }) if keeps_files => {
+                    "the service ended while it was at work; what is half written is removed, and the next one begins anew"
+                }
+                (_, Work::Backup { .. }) => {
+                    "the service ended while it was at work; what it had stored is taken up by the next one"
+                }
+                _ => "the service ended while it was at work",
             };
             let ending = Ending::without(JobState::Failure, "interrupted", words);
             self.close(job.id, &job.work, &ending, job.started.unwrap_or(now), now);
@@ -195,7 +205,7 @@ impl Service {
                 continue;
             }
             let next = [desk.timetable.next(), desk.board.next_time(now), self.next_missing(&missing)];
-            let again = !desk.unwritten.is_empty() || !desk.late.is_empty();
+            let again = !desk.unwritten.is_empty() || !desk.late.is_empty() || !desk.unhandled.is_empty();
             let again = again.then(|| Timestamp::from_millis(now.as_millis() + AGAIN_MILLIS));
             let next = next.into_iter().flatten().chain(again).min();
             let sleep = next.map_or(LONGEST_SLEEP, |next| {
@@ -252,16 +262,20 @@ impl Service {
         let (due, handled) = {
             let mut desk = self.desk();
             let mut due = std::mem::take(&mut desk.late);
-            due.extend(desk.timetable.take_due(now));
-            let handled = if due.is_empty() { Vec::new() } else { desk.timetable.handled() };
+            let new = desk.timetable.take_due(now);
+            // Those that come late were handled when they were due.
+            let mut handled = std::mem::take(&mut desk.unhandled);
+            handled.extend(new.iter().map(|due| (due.routine.clone(), due.slot, due.at)));
+            due.extend(new);
             (due, handled)
         };
-        if due.is_empty() {
+        if due.is_empty() && handled.is_empty() {
             return;
         }
         // Before anything begins: a run that is lost is made up for by the next, one that comes twice is not.
         if let Err(error) = self.state.set_handled(&handled) {
             tracing::error!("{error}");
+            self.desk().unhandled = handled;
         }
         for one in due {
             let Err(error) = self.run_due(&one) else { continue };

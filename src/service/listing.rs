@@ -3,26 +3,29 @@
 
 use super::{
     Service, ServiceError,
+    briefs::{Brief, Part},
     config::{Config, Routine},
-    details::{BackupDetails, NEVER, storage_of},
+    details::{BackupDetails, NEVER, Within, storage_of},
     folders,
+    keys::Caller,
     places::Where,
+    survey::{Looked, PlaceName, Survey, Unread, place_name},
     tags::{routine_tag, run_of, type_tag},
 };
 use crate::{
-    ops::{
-        Narrow, OpsError,
-        select::{Within, newest_of_each},
-    },
+    ops::{Narrow, OpsError, select, select::newest_of_each},
     record::Timestamp,
-    repo::{
-        By, Repository, Snapshot, SnapshotId,
-        manifest::{Collection, Kind},
-    },
+    repo::{By, Repository, Snapshot, SnapshotId, manifest::Kind},
     report::ErrorKind,
 };
 use serde_json::Value as Json;
-use std::collections::HashSet;
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+/// Backups by routine.
+type ByName = BTreeMap<String, Vec<BackupDetails>>;
 
 /// Snapshots that are open at once.
 const OPENED: usize = 64;
@@ -108,7 +111,7 @@ pub(super) fn around(
     now: Timestamp,
 ) -> Result<Vec<Snapshot>, OpsError> {
     let narrow = Narrow { tags: vec![routine_tag(routine)], ..Narrow::default() };
-    let mut found = newest_of_each(repo, &narrow, Within { from: None, to: Some(time) }, 1, now)?;
+    let mut found = newest_of_each(repo, &narrow, select::Within { from: None, to: Some(time) }, 1, now)?;
     let begun = begun_at(repo, routine, None, time)?;
     for run in begun.iter().filter_map(run_of) {
         let own = repo.open_heads(&repo.heads(By::Tag(run), None)?)?;
@@ -176,25 +179,89 @@ impl Service {
         &self,
         routine_name: &str,
         full: bool,
-        from: Option<Timestamp>,
-        to: Option<Timestamp>,
+        within: Within,
     ) -> Result<Vec<BackupDetails>, ServiceError> {
         let config = self.config();
         let routine = config.routines.get(routine_name);
         let routine = routine.ok_or(ServiceError::NotFound { what: "routine", name: routine_name.to_owned() })?;
-        if let Some(listed) = folders::listed(&config, routine_name, routine, full, from, to)? {
+        if let Some(listed) = folders::listed(&config, routine_name, routine, full, within)? {
             return Ok(listed);
         }
-        let Some(repo) = self.repository_of(&config, routine)? else { return Ok(Vec::new()) };
-        let storage = storage_of(&config, routine);
-        let in_range = |start: Timestamp| from.is_none_or(|from| start >= from) && to.is_none_or(|to| start <= to);
-        let (encryption, mut listed) = (encryption(&repo), Vec::new());
-        for_each_begun(&repo, routine_name, Some(full), &in_range, &mut |snapshot| {
-            let one = |collection| details(routine_name, full, &snapshot, collection, &storage, encryption);
-            listed.extend(snapshot.collections.iter().map(one));
-        })?;
-        Ok(listed)
+        let place = Where::of_routine(&config, routine)?;
+        let repo = match self.places.look(&config, &place) {
+            Err(error) if error.kind() == ErrorKind::NoRepository => return Ok(Vec::new()),
+            looked => looked?,
+        };
+        let listed = self.briefs.of(&place.name, &repo)?;
+        let its = listed.of_routine(routine_name);
+        Ok(detailed(routine_name, full, within, its, &storage_of(&config, routine), encryption(&repo)))
     }
+
+    /// The backups of all routines that a caller may see, and the places that could not be read: their routines are not among these.
+    ///
+    /// # Errors
+    /// What a repository says, if none can be read.
+    pub(super) fn all_lists(
+        self: &Arc<Self>,
+        caller: &Caller,
+        full: bool,
+        within: Within,
+    ) -> Result<(ByName, Vec<Unread>), ServiceError> {
+        let config = self.config();
+        let own = || {
+            let may = |(name, routine): &(&String, &Routine)| caller.may_routine(name, routine.tenant.as_deref());
+            config.routines.iter().filter(may)
+        };
+        let Survey { looked, mut unread } = self.survey(&config, own().map(|(_, routine)| routine));
+        let by_place: HashMap<&str, &Looked> = looked.iter().map(|looked| (looked.place.as_str(), looked)).collect();
+        let mut known: BTreeMap<PlaceName, (Option<&Looked>, Arc<Json>)> = BTreeMap::new();
+        let mut all = BTreeMap::new();
+        for (name, routine) in own() {
+            if config.keeps_files(routine) {
+                match folders::listed(&config, name, routine, full, within) {
+                    Ok(listed) => drop(all.insert(name.clone(), listed.unwrap_or_default())),
+                    Err(error) => unread.push(Unread::new(&format!("routine {name}"), &error)),
+                }
+                continue;
+            }
+            let (looked, storage) = known.entry(place_name(routine)).or_insert_with(|| {
+                let place = Where::of_routine(&config, routine).ok();
+                let looked = place.and_then(|place| by_place.get(place.name.as_str()).copied());
+                (looked, storage_of(&config, routine))
+            });
+            let listed = match looked {
+                Some(it) => {
+                    let its = it.listed.of_routine(name);
+                    detailed(name, full, within, its, storage, encryption(&it.repo))
+                }
+                None if unread.iter().any(|unread| unread.is_of(routine)) => continue,
+                // It is made with the first backup.
+                None => Vec::new(),
+            };
+            all.insert(name.clone(), listed);
+        }
+        match unread.first() {
+            Some(first) if all.is_empty() => Err(first.refusal().into()),
+            _ => Ok((all, unread)),
+        }
+    }
+}
+
+/// What is listed of these, oldest first.
+fn detailed(
+    routine: &str,
+    full: bool,
+    within: Within,
+    its: &[Arc<Brief>],
+    storage: &Arc<Json>,
+    encryption: &'static str,
+) -> Vec<BackupDetails> {
+    let kind = type_tag(full);
+    let is_meant = |brief: &&Arc<Brief>| within.holds(brief.start) && brief.tags().iter().any(|tag| tag == kind);
+    let meant = its.iter().filter(is_meant);
+    meant
+        .flat_map(|brief| brief.parts.iter().map(|part| details(routine, full, brief, part, storage, encryption)))
+        .collect()
 }
 
 fn encryption(repo: &Repository) -> &'static str {
@@ -207,38 +274,36 @@ fn encryption(repo: &Repository) -> &'static str {
 fn details(
     routine: &str,
     full: bool,
-    snapshot: &Snapshot,
-    collection: &Collection,
-    storage: &Json,
+    brief: &Brief,
+    part: &Part,
+    storage: &Arc<Json>,
     encryption: &'static str,
 ) -> BackupDetails {
-    let content = &snapshot.content;
-    let count = |value: &Json, name: &str| value.get(name).and_then(Json::as_array).map_or(0, |list| list.len() as u64);
-    let read = match content.kind {
+    let read = match brief.kind {
         Kind::Full => "full",
         Kind::Incremental => "incremental",
         Kind::Differential => "differential",
         Kind::Journal => "journal",
     };
     BackupDetails {
-        created: content.start.to_string(),
-        timestamp: content.start.as_millis(),
-        finished: content.end.to_string(),
-        finished_timestamp: content.end.as_millis(),
-        duration: (content.end.as_millis() - content.start.as_millis()).max(0) / 1000,
-        from: NEVER.to_owned(),
-        namespace: collection.name.clone(),
-        record_count: collection.records,
-        byte_count: collection.bytes,
-        file_count: collection.stack.len() as u64,
-        secondary_index_count: count(&collection.attributes, "sindexes"),
-        udf_count: count(&content.attributes, "udfs"),
-        key: key(routine, full, content.start, &collection.name),
-        storage: storage.clone(),
-        compression: "ZSTD".to_owned(),
-        encryption: encryption.to_owned(),
-        snapshot: Some(snapshot.id.to_string()),
-        complete: content.complete,
+        created: brief.start.to_string(),
+        timestamp: brief.start.as_millis(),
+        finished: brief.end.to_string(),
+        finished_timestamp: brief.end.as_millis(),
+        duration: (brief.end.as_millis() - brief.start.as_millis()).max(0) / 1000,
+        from: NEVER.into(),
+        namespace: part.name.to_string(),
+        record_count: part.records,
+        byte_count: part.bytes,
+        file_count: part.layers,
+        secondary_index_count: part.indexes,
+        udf_count: brief.modules,
+        key: key(routine, full, brief.start, &part.name),
+        storage: Arc::clone(storage),
+        compression: "ZSTD".into(),
+        encryption: encryption.into(),
+        snapshot: Some(brief.id.to_string()),
+        complete: brief.complete,
         read,
     }
 }

@@ -30,6 +30,7 @@ mod places;
 mod proof;
 mod reach;
 mod recovery;
+mod remembered;
 mod restore;
 mod retrieve;
 mod run;
@@ -38,6 +39,7 @@ mod sources;
 mod standing;
 mod state;
 mod stopping;
+mod survey;
 mod tags;
 mod timetable;
 #[cfg(feature = "http")]
@@ -160,6 +162,7 @@ pub struct Service {
     scratch: PathBuf,
     places: Places,
     briefs: briefs::Briefs,
+    skeletons: recovery::Skeletons,
     clock: Arc<dyn Clock>,
     desk: Mutex<Desk>,
     wake: Condvar,
@@ -200,6 +203,7 @@ impl Service {
             scratch: options.state.join("drills"),
             places,
             briefs: briefs::Briefs::default(),
+            skeletons: recovery::Skeletons::default(),
             clock: options.clock,
             desk: Mutex::new(desk),
             wake: Condvar::new(),
@@ -277,6 +281,7 @@ impl Service {
         // What other settings opened is known by them; what the service's own opened is opened anew.
         if before.service.unlock != config.service.unlock || before.secret_agents != config.secret_agents {
             self.places.forget();
+            self.briefs.forget();
         }
         self.reschedule(&config)
     }

@@ -92,16 +92,14 @@ impl Service {
             return;
         }
         let now = self.now();
-        let tallies = match self.state.tallies() {
-            Ok(tallies) => tallies,
+        let made = match self.state.newest_made() {
+            Ok(made) => made,
             Err(error) => return tracing::error!("{error}"),
         };
         for (name, routine) in &config.routines {
             let Some(max_age) = routine.max_age.filter(|_| routine.is_enabled()) else { continue };
-            let its =
-                tallies.iter().filter(|tally| tally.verb == "backup" && tally.routine == *name && tally.has_backup());
             // What never was is missing since the service began.
-            let newest = its.map(|tally| tally.last_finished).max().unwrap_or(self.began);
+            let newest = made.get(name).copied().unwrap_or(self.began);
             // Another service may run what this one left to it.
             let newest = self.elsewhere(name).map_or(newest, |elsewhere| newest.max(elsewhere));
             let is_old = now.as_millis() - newest.as_millis() > i64::from(max_age) * 1000;

@@ -3,7 +3,8 @@
 
 use super::{
     config::{Config, Hidden, Place, Routine, SecretAgent, Secrets, Storage as StorageConfig, Unlocking, lean},
-    shared::{Held, Opened, Slot},
+    remembered::{self, gone, list_anew},
+    shared::{Held, Looked, Opened, Slot},
 };
 use crate::{
     ops::OpsError,
@@ -32,16 +33,25 @@ const FOLDER: &str = "rekeep";
 pub struct Where {
     /// How people name it: `storage local`, `repository main`.
     pub name: String,
-    location: String,
-    options: StorageOptions,
+    of: Of,
     unlocking: Option<Unlocking>,
     create: bool,
     /// Equal for equal settings.
     fingerprint: [u8; 32],
 }
 
-/// How old an answer about what a repository holds may be.
+/// What of the configuration says where it lies. Secrets are looked up when it is opened, and not before.
+#[derive(Debug, Clone)]
+enum Of {
+    Storage(Box<StorageConfig>),
+    Place(Place),
+}
+
+/// How old an answer about what a repository holds may be before storage is listed anew beside whoever asks.
 const FRESH: Duration = Duration::from_secs(2);
+
+/// How old it may be before whoever asks waits for that.
+const STALE: Duration = Duration::from_secs(5);
 
 /// How old what is told of streams may be before it is looked at again, beside whoever asked.
 const STREAMS_FRESH: Duration = Duration::from_mins(1);
@@ -99,25 +109,22 @@ impl Where {
     pub fn of_storage(config: &Config, name: &str) -> Result<Self, OpsError> {
         let storage = config.storage.get(name);
         let storage = storage.ok_or_else(|| refused(ErrorKind::NotFound, format!("there is no storage `{name}`")))?;
-        Self::in_storage(config, storage, format!("storage {name}"))
+        Self::in_storage(storage, format!("storage {name}"))
     }
 
     /// The same, of one that has no name.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it makes no sense.
-    pub fn in_storage(config: &Config, storage: &StorageConfig, name: String) -> Result<Self, OpsError> {
+    pub fn in_storage(storage: &StorageConfig, name: String) -> Result<Self, OpsError> {
         if storage.is_of_files() {
             let words = format!("{name} holds files of the backup service (format: asb), and no repository");
             return Err(refused(ErrorKind::InvalidInput, words));
         }
-        let (location, options) =
-            placed(config, storage, Some(FOLDER)).map_err(|words| refused(ErrorKind::InvalidInput, words))?;
         let fingerprint = blake3::hash(lean(storage).to_string().as_bytes());
         Ok(Self {
             name,
-            location,
-            options,
+            of: Of::Storage(Box::new(storage.clone())),
             unlocking: storage.unlock.clone(),
             create: true,
             fingerprint: *fingerprint.as_bytes(),
@@ -133,12 +140,24 @@ impl Where {
         let place = place.ok_or_else(|| refused(ErrorKind::NotFound, format!("there is no repository `{name}`")))?;
         Ok(Self {
             name: format!("repository {name}"),
-            location: place.location.clone(),
-            options: StorageOptions { connections: place.connections, ..StorageOptions::default() },
+            of: Of::Place(place.clone()),
             unlocking: place.unlock.clone(),
             create: place.create == Some(true),
             fingerprint: *blake3::hash(lean(place).to_string().as_bytes()).as_bytes(),
         })
+    }
+
+    /// Where it lies, and how that is reached.
+    fn located(&self, config: &Config) -> Result<(String, StorageOptions), OpsError> {
+        match &self.of {
+            Of::Storage(storage) => {
+                placed(config, storage, Some(FOLDER)).map_err(|words| refused(ErrorKind::InvalidInput, words))
+            }
+            Of::Place(place) => {
+                let options = StorageOptions { connections: place.connections, ..StorageOptions::default() };
+                Ok((place.location.clone(), options))
+            }
+        }
     }
 }
 
@@ -254,13 +273,14 @@ impl Places {
             return Ok(opened.repo.clone());
         }
         let repo = self.open_anew(config, place, create)?;
-        **slot = Some(Opened { repo: repo.clone(), looked: Instant::now() });
+        **slot = Some(Opened { repo: repo.clone(), looked: Looked::default() });
         let watched = Watched { repo: repo.clone(), looked: None, ends: Arc::default() };
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(place.name.clone(), watched);
         Ok(repo)
     }
 
-    /// The same with what others committed there: another service, or the command. It may be [`FRESH`] old.
+    /// The same with what others committed there: another service, or the command. It may be [`STALE`] old; what is older than
+    /// [`FRESH`] is looked at again meanwhile, for whoever asks next.
     ///
     /// # Errors
     /// As [`Self::ask`]; what storage says.
@@ -268,12 +288,30 @@ impl Places {
         let slot = self.slot(place);
         let mut slot = slot.ask(&place.name)?;
         let repo = self.opened(config, place, false, &mut slot)?;
-        if let Some(opened) = slot.as_mut().filter(|opened| opened.looked.elapsed() >= FRESH) {
-            // What is doubtful there is told by jobs.
-            repo.refresh()?;
-            opened.looked = Instant::now();
+        if let Some(opened) = slot.as_ref() {
+            match opened.looked.age() {
+                age if age < FRESH => {}
+                age if age < STALE => opened.looked.again(&place.name, &repo),
+                _ => {
+                    list_anew(&place.name, &repo)?;
+                    opened.looked.now();
+                }
+            }
         }
         Ok(repo)
+    }
+
+    /// One that is open and was looked at a moment ago: there is nothing to wait for.
+    #[must_use]
+    pub fn at_hand(&self, place: &Where) -> Option<Repository> {
+        let slot = self.slot(place);
+        let slot = slot.try_hold()?;
+        let opened = slot.as_ref()?;
+        let age = opened.looked.age();
+        if age >= FRESH && age < STALE {
+            opened.looked.again(&place.name, &opened.repo);
+        }
+        (age < STALE).then(|| opened.repo.clone())
     }
 
     /// The newest snapshots of streams in repositories that are open, without waiting for storage: what is older than
@@ -303,14 +341,24 @@ impl Places {
     }
 
     fn open_anew(&self, config: &Config, place: &Where, create: bool) -> Result<Repository, OpsError> {
-        let storage = Storage::open(&place.location, &place.options)?;
+        let (location, options) = place.located(config)?;
+        let storage = Storage::open(&location, &options)?;
         let open =
             OpenOptions { cache_dir: self.cache.clone(), clock: Arc::clone(&self.clock), host: self.host.clone() };
-        match keys::read_config(&storage) {
-            Ok(_) => Ok(Repository::open(&storage, &unlock(config, place)?, &open)?),
-            Err(RepoError::NoRepository { .. }) if create && place.create => self.make(config, place, &storage, &open),
-            Err(error) => Err(error.into()),
+        let before = || remembered::known(&self.state, &location);
+        let repo = match keys::read_config(&storage) {
+            Ok(_) => Repository::open(&storage, &unlock(config, place)?, &open)?,
+            Err(error @ RepoError::NoRepository { .. }) => match before() {
+                Some(id) => return Err(gone(&place.name, &id)),
+                None if create && place.create => self.make(config, place, &storage, &open)?,
+                None => return Err(error.into()),
+            },
+            Err(error) => return Err(error.into()),
+        };
+        if let Err(error) = remembered::note(&self.state, &location, repo.id()) {
+            tracing::warn!(repository = %place.name, "that it is there could not be noted: {error}");
         }
+        Ok(repo)
     }
 
     fn make(

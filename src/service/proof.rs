@@ -9,6 +9,7 @@ use super::{
     reach::is_allowed,
     sources::resolved,
     state::JobFilter,
+    survey::{Looked, Survey, Unread},
     tags::{self, routine_tag},
 };
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
     report::ErrorKind,
 };
 use serde_json::json;
-use std::{collections::HashSet, path::PathBuf, time::Duration};
+use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 
 /// Reports of one repository that a listing looks at, of each source.
 const MOST: usize = 200;
@@ -169,50 +170,45 @@ impl Service {
     /// # Errors
     /// [`ServiceError::State`].
     pub(super) fn last_drill(&self, routine: &str) -> Result<(Option<String>, Option<String>), ServiceError> {
-        let tallies = self.state.tallies()?;
-        let its = tallies.iter().filter(|tally| tally.verb == "drill" && tally.routine == routine);
-        let passed =
-            its.filter(|tally| tally.outcome == JobState::Success.as_str()).map(|tally| tally.last_finished).max();
+        let tallies = self.state.tallies_of(routine, "drill")?;
+        let passed = tallies.iter().filter(|tally| tally.outcome == JobState::Success.as_str());
+        let passed = passed.map(|tally| tally.last_finished).max();
         let filter =
             JobFilter { verb: Some("drill"), routine: Some(routine.to_owned()), limit: 10, ..JobFilter::default() };
         let last = self.state.jobs(&filter)?.into_iter().find(|job| job.state.is_over());
         Ok((passed.map(|at| at.to_string()), last.map(|job| job.state.as_str().to_owned())))
     }
 
-    /// The repositories that routines back up to, each once.
-    fn repositories(&self, config: &Config, routine: Option<&str>) -> Result<Vec<Repository>, ServiceError> {
+    /// The repositories that routines back up to, each once; and those that cannot be read.
+    fn repositories(self: &Arc<Self>, config: &Arc<Config>, routine: Option<&str>) -> (Vec<Looked>, Vec<Unread>) {
+        let meant = config.routines.iter().filter(|(name, _)| routine.is_none_or(|routine| routine == *name));
+        let Survey { looked, unread } = self.survey(config, meant.map(|(_, one)| one));
         let mut seen: HashSet<(RepoId, String)> = HashSet::new();
-        let mut all = Vec::new();
-        for (name, one) in &config.routines {
-            if config.keeps_files(one) || routine.is_some_and(|routine| routine != name) {
-                continue;
-            }
-            match self.places.ask(config, &Where::of_routine(config, one)?) {
-                Ok(repo) => {
-                    if seen.insert((repo.id(), repo.place_hash())) {
-                        all.push(repo);
-                    }
-                }
-                // It is made with the first backup.
-                Err(error) if error.kind() == ErrorKind::NoRepository => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(all)
+        let all = looked.into_iter();
+        (all.filter(|looked| seen.insert((looked.repo.id(), looked.repo.place_hash()))).collect(), unread)
     }
 
-    /// The newest reports of all routines or one, newest first.
+    /// The newest reports of all routines or one, newest first. What cannot be read is among the problems.
     ///
     /// # Errors
-    /// [`ServiceError::Ops`] if a repository cannot be read.
-    pub(super) fn drills(&self, routine: Option<&str>) -> Result<Drills, ServiceError> {
-        let config = self.config();
-        let mut found = Drills::default();
-        for repo in self.repositories(&config, routine)? {
-            let Drills { kept, problems, .. } = repo.newest_drills(MOST, &|_| false).map_err(OpsError::from)?;
-            found.kept.extend(kept);
-            found.problems.extend(problems);
+    /// [`ServiceError::Ops`] if no repository can be read.
+    pub(super) fn drills(self: &Arc<Self>, routine: Option<&str>) -> Result<Drills, ServiceError> {
+        let (repositories, mut unread) = self.repositories(&self.config(), routine);
+        let (mut found, mut is_any_read) = (Drills::default(), false);
+        for looked in &repositories {
+            match looked.repo.newest_drills(MOST, &|_| false).map_err(OpsError::from) {
+                Ok(Drills { kept, problems, .. }) => {
+                    is_any_read = true;
+                    found.kept.extend(kept);
+                    found.problems.extend(problems);
+                }
+                Err(error) => unread.push(Unread::new(&looked.place, &error)),
+            }
         }
+        if let Some(first) = unread.first().filter(|_| !is_any_read) {
+            return Err(first.refusal().into());
+        }
+        found.problems.extend(unread.iter().map(|unread| unread.refusal().to_string()));
         found.kept.retain(|kept| routine.is_none_or(|routine| routine_of(kept) == Some(routine)));
         found.kept.sort_by_key(|kept| std::cmp::Reverse((kept.report.started, kept.name)));
         Ok(found)
@@ -222,15 +218,19 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError::NotFound`]; [`ServiceError::Ops`] if it is damaged.
-    pub(super) fn drill_report(&self, name: DrillName) -> Result<(Repository, KeptDrill), ServiceError> {
-        let config = self.config();
-        for repo in self.repositories(&config, None)? {
+    pub(super) fn drill_report(self: &Arc<Self>, name: DrillName) -> Result<(Repository, KeptDrill), ServiceError> {
+        let (repositories, unread) = self.repositories(&self.config(), None);
+        for Looked { repo, .. } in repositories {
             match repo.drill(name) {
                 Ok(kept) => return Ok((repo, kept)),
                 Err(crate::repo::RepoError::Missing { .. }) => {}
                 Err(error) => return Err(OpsError::from(error).into()),
             }
         }
-        Err(ServiceError::NotFound { what: "report", name: name.to_string() })
+        // It may lie where nobody could look.
+        match unread.first() {
+            Some(unread) => Err(unread.refusal().into()),
+            None => Err(ServiceError::NotFound { what: "report", name: name.to_string() }),
+        }
     }
 }

@@ -12,19 +12,19 @@ use super::{
     restore::{RestorePlan, plan_into},
     sources::cluster_url,
     state::JobFilter,
+    survey::{Looked, Survey, Unread},
 };
 use crate::{
     connector::{Options, Role, url::without_password},
     ops::{OpsError, Silent, forget},
     record::Timestamp,
     repo::{Repository, Snapshot, entropy, manifest::Kind},
-    report::ErrorKind,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
 };
 use utoipa::ToSchema;
 
@@ -83,11 +83,60 @@ pub struct DatasetBackup {
     ended: Option<Timestamp>,
 }
 
-/// A snapshot of a routine, and where it is.
+/// Where a snapshot is, and whose.
 struct Own {
     place: String,
     routine: String,
-    brief: Arc<Brief>,
+}
+
+/// A snapshot of a backup in its repository.
+type Located = (Repository, Own, Snapshot);
+
+/// The backups that there are, and the places that could not be read.
+pub(super) struct Known {
+    pub(super) all: Arc<Vec<Backup>>,
+    pub(super) unread: Vec<Unread>,
+}
+
+fn known_of(all: Arc<Vec<Backup>>, survey: Survey) -> Result<Known, ServiceError> {
+    match survey.unread.first() {
+        Some(first) if survey.looked.is_empty() => Err(first.refusal().into()),
+        _ => Ok(Known { all, unread: survey.unread }),
+    }
+}
+
+/// What all backups of a caller follow from.
+#[derive(PartialEq, Eq)]
+struct Key {
+    /// Changes of jobs that are parts of backups.
+    jobs: u64,
+    /// The caller's routines and tenant.
+    bounds: (Vec<String>, Option<String>),
+    /// The repositories, and what they hold.
+    listed: Vec<(String, [u8; 32])>,
+}
+
+/// Callers whose backups are kept in mind.
+const KEPT_IN_MIND: usize = 8;
+
+/// All backups as they were put together last: a page of them is asked for more often than one is made.
+#[derive(Default)]
+pub(super) struct Skeletons(Mutex<VecDeque<(Key, Arc<Vec<Backup>>)>>);
+
+impl Skeletons {
+    fn find(&self, key: &Key) -> Option<Arc<Vec<Backup>>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().find(|(known, _)| known == key).map(|(_, all)| Arc::clone(all))
+    }
+
+    fn keep(&self, key: Key, all: &Arc<Vec<Backup>>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(known, _)| known.bounds != key.bounds);
+        if kept.len() >= KEPT_IN_MIND {
+            kept.pop_front();
+        }
+        kept.push_back((key, Arc::clone(all)));
+    }
 }
 
 /// A backup.
@@ -267,22 +316,38 @@ impl Service {
         Ok(format!("backup_{}_{}", now.strftime("%Y%m%d_%H%M%S"), data_encoding::HEXLOWER.encode(&random)))
     }
 
-    /// The backups that a caller has to do with, the newest first; what is shown of one, [`Backup::told`] adds.
+    /// The backups that a caller has to do with, the newest first; what is shown of one, [`Backup::told`] adds. And the places that
+    /// could not be read: what is there is not among these.
     ///
     /// # Errors
-    /// What a repository says.
-    pub(super) fn all_backups(&self, caller: &Caller) -> Result<Vec<Backup>, ServiceError> {
+    /// What a repository says, if none can be read.
+    pub(super) fn all_backups(self: &Arc<Self>, caller: &Caller) -> Result<Known, ServiceError> {
         let config = self.config();
-        let mut by_name: BTreeMap<String, Backup> = BTreeMap::new();
+        let survey =
+            || self.survey(&config, Self::own_routines(&config, caller).into_iter().map(|(_, routine)| routine));
+        let first = survey();
+        let key = |jobs: u64, survey: &Survey| Key {
+            jobs,
+            bounds: (caller.bounds().0.to_vec(), caller.bounds().1.map(str::to_owned)),
+            listed: survey.looked.iter().map(|looked| (looked.place.clone(), looked.listed.hash)).collect(),
+        };
+        let jobs = self.state.group_changes();
+        if let Some(known) = self.skeletons.find(&key(jobs, &first)) {
+            return known_of(known, first);
+        }
         // Before snapshots: what a job is said to have made is listed then.
-        let jobs = JobFilter { verb: Some("backup"), is_of_group: true, limit: 10_000, ..JobFilter::default() };
-        let jobs = self.state.jobs(&jobs.of(caller))?;
-        for (_, snapshots) in self.own_repositories(&config, caller)? {
-            for own in &snapshots {
-                add_snapshot(&mut by_name, own);
+        let filter = JobFilter { verb: Some("backup"), is_of_group: true, limit: 10_000, ..JobFilter::default() };
+        let stored = self.state.jobs(&filter.of(caller))?;
+        let survey = survey();
+        let mut by_name: BTreeMap<String, Backup> = BTreeMap::new();
+        for looked in &survey.looked {
+            for brief in &looked.listed.all {
+                if let Some(routine) = own_routine(caller, brief) {
+                    add_snapshot(&mut by_name, routine, brief);
+                }
             }
         }
-        for job in jobs {
+        for job in stored {
             let routine = job.work.routine().unwrap_or_default();
             if caller.may_routine(routine, job.tenant.as_deref()) {
                 add_job(&mut by_name, &job);
@@ -294,74 +359,69 @@ impl Service {
             backup.at = backup.datasets.iter().map(|dataset| dataset.at).min().unwrap_or_default();
         }
         all.sort_by(|one, other| (other.at, &other.backup_id).cmp(&(one.at, &one.backup_id)));
-        Ok(all)
+        let all = Arc::new(all);
+        self.skeletons.keep(key(jobs, &survey), &all);
+        known_of(all, survey)
     }
 
     /// One backup.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`].
-    pub(super) fn one_backup(&self, caller: &Caller, id: &str) -> Result<Backup, ServiceError> {
-        let found = self.all_backups(caller)?.into_iter().find(|backup| backup.backup_id == id);
-        found.map(Backup::told).ok_or_else(|| ServiceError::NotFound { what: "backup", name: id.to_owned() })
-    }
-
-    /// The repositories of a caller's routines, each with the snapshots of these.
-    fn own_repositories(&self, config: &Config, caller: &Caller) -> Result<Vec<(Repository, Vec<Own>)>, ServiceError> {
-        let mut places: BTreeMap<String, Where> = BTreeMap::new();
-        for (_, routine) in Self::own_routines(config, caller) {
-            if config.keeps_files(routine) {
-                continue;
-            }
-            let place = Where::of_routine(config, routine)?;
-            places.insert(place.name.clone(), place);
-        }
-        let mut all = Vec::new();
-        for (name, place) in places {
-            let repo = match self.places.look(config, &place) {
-                Err(error) if error.kind() == ErrorKind::NoRepository => continue,
-                opened => opened?,
-            };
-            let own = |brief: &Arc<Brief>| {
-                let routine = brief.tag("routine")?;
-                let is_own = caller.may_routine(routine, brief.tag("tenant"));
-                is_own.then(|| Own { place: name.clone(), routine: routine.to_owned(), brief: Arc::clone(brief) })
-            };
-            let own = self.briefs.of(&name, &repo)?.iter().filter_map(own).collect();
-            all.push((repo, own));
-        }
-        Ok(all)
-    }
-
-    /// The snapshots of a backup, each with its repository and routine.
-    fn snapshots_of(
-        &self,
-        config: &Config,
+    /// [`ServiceError::NotFound`]; what a repository says that it may be in.
+    pub(super) fn one_backup(
+        self: &Arc<Self>,
         caller: &Caller,
         id: &str,
-    ) -> Result<Vec<(Repository, Own, Snapshot)>, ServiceError> {
+    ) -> Result<(Backup, Vec<Unread>), ServiceError> {
+        let Known { all, unread } = self.all_backups(caller)?;
+        match all.iter().find(|backup| backup.backup_id == id) {
+            Some(found) => Ok((found.clone().told(), unread)),
+            None => Err(missing(id, &unread)),
+        }
+    }
+
+    /// The snapshots of a backup, each with its repository and routine; and the places that could not be read, where it may have
+    /// more of them.
+    fn snapshots_of(
+        self: &Arc<Self>,
+        config: &Arc<Config>,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<(Vec<Located>, Vec<Unread>), ServiceError> {
+        let own = Self::own_routines(config, caller);
+        let Survey { looked, mut unread } = self.survey(config, own.into_iter().map(|(_, routine)| routine));
         let mut found = Vec::new();
-        for (repo, all) in self.own_repositories(config, caller)? {
-            for own in all.into_iter().filter(|own| name_of(&own.brief) == id) {
-                if let Some(snapshot) = repo.snapshot(&own.brief.id).map_err(OpsError::from)? {
+        for Looked { place, repo, listed } in looked {
+            for brief in listed.all.iter().filter(|brief| is_named(brief, id)) {
+                let Some(routine) = own_routine(caller, brief) else { continue };
+                if let Some(snapshot) = repo.snapshot(&brief.id).map_err(OpsError::from)? {
+                    let own = Own { place: place.clone(), routine: routine.to_owned() };
                     found.push((repo.clone(), own, snapshot));
+                }
+                // What nobody asked for under a name of its own is one snapshot.
+                if brief.tag("backup").is_none() {
+                    unread.clear();
                 }
             }
         }
         if found.is_empty() {
-            return Err(ServiceError::NotFound { what: "backup", name: id.to_owned() });
+            return Err(missing(id, &unread));
         }
-        Ok(found)
+        Ok((found, unread))
     }
 
     /// Forgets a backup: all of it, or nothing where something holds a part.
     ///
     /// # Errors
     /// [`ServiceError::NotFound`]; what is held, locked or the last of its source says no.
-    pub(super) fn delete_backup(&self, caller: &Caller, id: &str) -> Result<(), ServiceError> {
+    pub(super) fn delete_backup(self: &Arc<Self>, caller: &Caller, id: &str) -> Result<(), ServiceError> {
         let config = self.config();
         let mut by_repo: BTreeMap<String, (Repository, Vec<Snapshot>)> = BTreeMap::new();
-        for (repo, own, snapshot) in self.snapshots_of(&config, caller, id)? {
+        let (found, unread) = self.snapshots_of(&config, caller, id)?;
+        if let Some(unread) = unread.first() {
+            return Err(unread.refusal().into());
+        }
+        for (repo, own, snapshot) in found {
             by_repo.entry(own.place).or_insert_with(|| (repo, Vec::new())).1.push(snapshot);
         }
         let mut plans = Vec::new();
@@ -391,14 +451,23 @@ impl Service {
             return Err(ServiceError::Invalid("include: `all` is all that it may be".to_owned()));
         }
         let config = self.config();
-        let snapshots = self.snapshots_of(&config, caller, id)?;
+        let (snapshots, unread) = self.snapshots_of(&config, caller, id)?;
         let names: BTreeSet<&String> = snapshots.iter().map(|(_, own, _)| &own.routine).collect();
         if let Some(unknown) = request.dataset_mapping.keys().find(|name| !names.contains(name)) {
+            if let Some(unread) = unread.first() {
+                return Err(unread.refusal().into());
+            }
             return Err(ServiceError::NotFound { what: "dataset in this backup", name: unknown.clone() });
+        }
+        // Nobody is to believe that all of it is restored; datasets that are named and there are all that is wanted.
+        if let Some(unread) = unread.first().filter(|_| request.dataset_mapping.is_empty() || request.include.is_some())
+        {
+            let words = format!("{}; name the datasets that are to be restored without it", unread.refusal());
+            return Err(OpsError::refused(unread.kind, words).into());
         }
         // A run of a routine may have left several snapshots, of a namespace each.
         let mut datasets: BTreeMap<(&String, &String), Vec<&Snapshot>> = BTreeMap::new();
-        for (_, Own { place, routine, .. }, snapshot) in &snapshots {
+        for (_, Own { place, routine }, snapshot) in &snapshots {
             datasets.entry((routine, place)).or_default().push(snapshot);
         }
         let mut plans: Vec<(String, String, RestorePlan)> = Vec::new();
@@ -487,6 +556,23 @@ fn name_of(brief: &Brief) -> String {
     brief.tag("backup").map_or_else(|| brief.id.to_string(), str::to_owned)
 }
 
+fn is_named(brief: &Brief, id: &str) -> bool {
+    brief.tag("backup").map_or_else(|| brief.id.to_string() == id, |name| name == id)
+}
+
+/// The routine that made a snapshot, if a caller has to do with it.
+fn own_routine<'b>(caller: &Caller, brief: &'b Brief) -> Option<&'b str> {
+    brief.tag("routine").filter(|routine| caller.may_routine(routine, brief.tag("tenant")))
+}
+
+/// A backup that is not there, or where nobody could look.
+fn missing(id: &str, unread: &[Unread]) -> ServiceError {
+    match unread.first() {
+        Some(unread) => unread.refusal().into(),
+        None => ServiceError::NotFound { what: "backup", name: id.to_owned() },
+    }
+}
+
 fn empty(id: &str, kind: &str, description: Option<String>, tenant: Option<String>) -> Backup {
     Backup {
         backup_id: id.to_owned(),
@@ -504,16 +590,15 @@ fn empty(id: &str, kind: &str, description: Option<String>, tenant: Option<Strin
     }
 }
 
-fn add_snapshot(all: &mut BTreeMap<String, Backup>, own: &Own) {
-    let brief = &own.brief;
+fn add_snapshot(all: &mut BTreeMap<String, Backup>, routine: &str, brief: &Brief) {
     let name = name_of(brief);
     let kind = brief.tag("asked").or_else(|| brief.tag("type")).unwrap_or("full");
     let backup = all.entry(name.clone()).or_insert_with(|| {
         empty(&name, kind, brief.tag("description").map(str::to_owned), brief.tag("tenant").map(str::to_owned))
     });
-    backup.hold |= brief.hold;
+    backup.hold |= brief.candidate.hold;
     backup.datasets.push(DatasetBackup {
-        dataset_id: own.routine.clone(),
+        dataset_id: routine.to_owned(),
         status: if brief.complete { "completed" } else { "incomplete" },
         job: None,
         snapshot: Some(brief.id.to_string()),

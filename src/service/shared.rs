@@ -1,11 +1,15 @@
 //! A repository that is open, or being opened, shared by jobs and questions. A question does not wait without end for whoever is at
 //! it: where storage does not answer, those who ask would take all threads that answer anybody.
 
+use super::remembered::list_anew;
 use crate::{ops::OpsError, repo::Repository, report::ErrorKind};
 use std::{
     ops::{Deref, DerefMut},
-    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
-    thread::sleep,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{Builder, sleep},
     time::{Duration, Instant},
 };
 
@@ -18,8 +22,49 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// A repository that is open.
 pub(super) struct Opened {
     pub(super) repo: Repository,
-    /// When storage was last listed for a question.
-    pub(super) looked: Instant,
+    pub(super) looked: Looked,
+}
+
+/// When storage was last listed for a question.
+pub(super) struct Looked {
+    at: Arc<Mutex<Instant>>,
+    /// Whether somebody is at it.
+    is_looking: Arc<AtomicBool>,
+}
+
+impl Default for Looked {
+    fn default() -> Self {
+        Self { at: Arc::new(Mutex::new(Instant::now())), is_looking: Arc::default() }
+    }
+}
+
+impl Looked {
+    pub(super) fn age(&self) -> Duration {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    pub(super) fn now(&self) {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Lists storage on a thread of its own. Where that fails, whoever asks later finds it old, and tries it itself.
+    pub(super) fn again(&self, name: &str, repo: &Repository) {
+        if self.is_looking.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (at, is_looking) = (Arc::clone(&self.at), Arc::clone(&self.is_looking));
+        let (name, repo) = (name.to_owned(), repo.clone());
+        let look = move || {
+            match list_anew(&name, &repo) {
+                Ok(()) => *at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now(),
+                Err(error) => tracing::warn!(repository = %name, "it was not listed: {error}"),
+            }
+            is_looking.store(false, Ordering::Relaxed);
+        };
+        if Builder::new().name("look".to_owned()).spawn(look).is_err() {
+            self.is_looking.store(false, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The place of one repository.
@@ -45,16 +90,23 @@ impl Slot {
         self.taken(self.opened.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// For whoever does not wait.
+    pub(super) fn try_hold(&self) -> Option<Held<'_>> {
+        match self.opened.try_lock() {
+            Ok(opened) => Some(self.taken(opened)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(self.taken(poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     /// For a question about the repository of this name.
     ///
     /// # Errors
     /// [`ErrorKind::Storage`] if whoever holds it had no answer from storage for so long.
     pub(super) fn ask(&self, name: &str) -> Result<Held<'_>, OpsError> {
         loop {
-            match self.opened.try_lock() {
-                Ok(opened) => return Ok(self.taken(opened)),
-                Err(TryLockError::Poisoned(poisoned)) => return Ok(self.taken(poisoned.into_inner())),
-                Err(TryLockError::WouldBlock) => {}
+            if let Some(held) = self.try_hold() {
+                return Ok(held);
             }
             if self.since().is_some_and(|since| since.elapsed() >= PATIENCE) {
                 let words =

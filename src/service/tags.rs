@@ -15,6 +15,12 @@ pub(super) fn routine_of(tags: &[String]) -> Option<&str> {
     tags.iter().find_map(|tag| tag.strip_prefix(ROUTINE))
 }
 
+/// All routines that tags name, each once.
+pub(super) fn routines_of(tags: &[String]) -> impl Iterator<Item = &str> {
+    let named = |at: usize| tags[at].strip_prefix(ROUTINE);
+    (0..tags.len()).filter(move |at| !tags[..*at].contains(&tags[*at])).filter_map(named)
+}
+
 /// What the tag begins with that snapshots of one run have in common, where it left several.
 const RUN: &str = "run=";
 

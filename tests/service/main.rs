@@ -40,4 +40,5 @@ mod small_disk;
 #[cfg(unix)]
 mod stopping;
 mod tls;
+mod unreadable;
 mod world;

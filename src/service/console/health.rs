@@ -15,6 +15,8 @@ use crate::{
         job::{JobState, StoredJob, Work},
         sources::cluster_url,
         standing::{RunningJob, all_running},
+        state::{self, State},
+        survey::place_name,
     },
 };
 use std::{
@@ -268,24 +270,26 @@ pub(super) fn reads(config: &Config, routine: &Routine) -> String {
 
 /// The newest jobs of routines.
 struct Newest {
-    runs: HashMap<String, StoredJob>,
-    checks: HashMap<String, StoredJob>,
-    restores: HashMap<String, StoredJob>,
-    drills: HashMap<String, StoredJob>,
-}
-
-fn by_routine(jobs: Vec<StoredJob>) -> HashMap<String, StoredJob> {
-    jobs.into_iter().filter_map(|job| Some((job.work.routine()?.to_owned(), job))).collect()
+    runs: state::Newest,
+    checks: state::Newest,
+    restores: state::Newest,
+    drills: state::Newest,
 }
 
 impl Newest {
-    fn read(console: &Console) -> Result<Self, ServiceError> {
-        let state = &console.service.state;
+    fn read(state: &State, only: Option<&str>) -> Result<Self, ServiceError> {
+        let newest = |verb: &str, done: bool| match only {
+            None => state.newest_ended(verb, done),
+            Some(routine) => {
+                let found = state.newest_ended_of(routine, verb, done)?;
+                Ok(Arc::new(found.into_iter().map(|job| (routine.to_owned(), Arc::new(job))).collect()))
+            }
+        };
         Ok(Self {
-            runs: by_routine(state.newest_ended("backup", false)?),
-            checks: by_routine(state.newest_ended("verify", true)?),
-            restores: by_routine(state.newest_ended("restore", true)?),
-            drills: by_routine(state.newest_ended("drill", true)?),
+            runs: newest("backup", false)?,
+            checks: newest("verify", true)?,
+            restores: newest("restore", true)?,
+            drills: newest("drill", true)?,
         })
     }
 
@@ -296,10 +300,10 @@ impl Newest {
 
     /// A drill, a verification that restored, or a restore that was read back: and nothing was amiss.
     fn proved(&self, name: &str) -> Option<Timestamp> {
-        let good = |job: &&StoredJob| job.state == JobState::Success;
+        let good = |job: &&Arc<StoredJob>| job.state == JobState::Success;
         let check = self.checks.get(name).filter(good);
         let check = check.filter(|job| matches!(&job.work, Work::Verify { how, .. } if how == "restore"));
-        let was_read_back = |job: &&StoredJob| {
+        let was_read_back = |job: &&Arc<StoredJob>| {
             let restores = job.result.get("restores").and_then(serde_json::Value::as_array);
             restores.is_some_and(|all| {
                 !all.is_empty() && all.iter().all(|one| one.get("verified").is_some_and(serde_json::Value::is_u64))
@@ -328,7 +332,7 @@ impl Console {
     /// [`ServiceError::State`].
     pub(super) fn sources(&self, visit: &Visit, only: Option<&str>) -> Result<Vec<Source>, ServiceError> {
         let config = self.service.config();
-        let newest = Newest::read(self)?;
+        let newest = Newest::read(&self.service.state, only)?;
         let mut running: BTreeMap<String, (Work, RunningJob)> = BTreeMap::new();
         for (work, job) in all_running(&self.service) {
             if let Some(routine) = work.routine().filter(|_| matches!(work, Work::Backup { .. })) {
@@ -340,30 +344,30 @@ impl Console {
         };
         let meant: Vec<_> = config.routines.iter().filter(|(name, routine)| is_meant(name, routine)).collect();
         // Of each repository one routine is looked at.
-        let key = |routine: &Routine| (routine.storage.clone(), routine.repository.clone());
         let places: BTreeMap<_, &Routine> = meant
             .iter()
             .filter(|(_, routine)| !config.keeps_files(routine))
-            .map(|(_, routine)| (key(routine), *routine))
+            .map(|(_, routine)| (place_name(routine), *routine))
             .collect();
         let routines: Vec<&Routine> = places.values().copied().collect();
         let looked: HashMap<_, Seen> = places.keys().cloned().zip(self.shelves.look(&config, &routines)).collect();
         let mut all = Vec::new();
         for (name, routine) in meant {
             let keeps_files = config.keeps_files(routine);
-            let seen = looked.get(&key(routine)).cloned().unwrap_or_default();
+            let seen = looked.get(&place_name(routine)).cloned().unwrap_or_default();
             let marks = seen.marks.as_ref().and_then(|all| all.get(name)).cloned().unwrap_or_default();
             let schedules = self.schedules(&config, routine);
             let (health, why) = judge(&Known {
                 routine,
                 schedules: &schedules,
                 last: marks.last(),
-                last_run: newest.runs.get(name),
+                last_run: newest.runs.get(name).map(Arc::as_ref),
                 error: seen.error.as_deref(),
                 has_listing: seen.marks.is_some(),
                 now: visit.now,
             });
-            let (health, why) = if keeps_files { of_files(routine, newest.runs.get(name)) } else { (health, why) };
+            let (health, why) =
+                if keeps_files { of_files(routine, newest.runs.get(name).map(Arc::as_ref)) } else { (health, why) };
             all.push(Source {
                 name: name.clone(),
                 reads: reads(&config, routine),
@@ -387,7 +391,10 @@ mod tests {
     use super::*;
     use crate::{
         repo::manifest::Kind,
-        service::console::timeline::tests::{hourly, mark},
+        service::{
+            briefs::Brief,
+            console::timeline::tests::{hourly, mark},
+        },
     };
 
     use serde_json::Value as Json;
@@ -454,7 +461,7 @@ mod tests {
         assert_eq!(of(&Known { last_run: Some(&before), ..with(40) }), Health::Fine);
         assert_eq!(of(&Known { error: Some("gone"), ..with(40) }), Health::Unreadable);
         assert_eq!(of(&Known { last: None, ..with(40) }), Health::None);
-        let partial = Mark { complete: false, ..last.clone() };
+        let partial = Arc::new(Brief { complete: false, ..(*last).clone() });
         assert_eq!(of(&Known { last: Some(&partial), ..with(40) }), Health::Incomplete);
         let paused = Routine { disabled: Some(true), ..Routine::default() };
         assert_eq!(of(&Known { routine: &paused, ..with(1000) }), Health::Paused);

@@ -25,9 +25,6 @@ use std::{collections::HashMap, sync::Arc};
 /// Jobs on a page.
 const PER_PAGE: usize = 50;
 
-/// Jobs that are read to find a page's that somebody may see.
-const LOOKED_AT: u32 = 1000;
-
 /// Which jobs.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -124,14 +121,13 @@ pub(super) async fn list(
             let filter = JobFilter {
                 before: asked.before,
                 routine: Some(asked.source).filter(|source| !source.is_empty()),
-                limit: LOOKED_AT,
+                limit: PER_PAGE as u32 + 1,
                 ..JobFilter::default()
             };
             let mut jobs = console.service.state.jobs(&filter.of(&visitor.caller))?;
-            let last_read = jobs.last().map(|job| job.id).filter(|_| jobs.len() == LOOKED_AT as usize);
-            jobs.retain(|job| visitor.may_see(job.work.routine(), job.tenant.as_deref()));
-            let next = if jobs.len() > PER_PAGE { jobs.get(PER_PAGE - 1).map(|job| job.id) } else { last_read };
+            let next = if jobs.len() > PER_PAGE { jobs.get(PER_PAGE - 1).map(|job| job.id) } else { None };
             jobs.truncate(PER_PAGE);
+            jobs.retain(|job| visitor.may_see(job.work.routine(), job.tenant.as_deref()));
             Ok((jobs, console.running(), next))
         })
         .await?;

@@ -92,7 +92,7 @@ pub(super) enum Bar {
 }
 
 impl Bar {
-    pub(super) const fn of(mark: &Mark) -> Self {
+    pub(super) fn of(mark: &Mark) -> Self {
         match (mark.complete, mark.kind) {
             (false, _) => Self::Incomplete,
             (true, Kind::Full) => Self::Full,

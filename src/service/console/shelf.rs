@@ -2,11 +2,17 @@
 //! for a moment; a storage that does not answer keeps nobody waiting.
 
 use crate::{
-    ops::{OpsError, forget::Candidate},
+    ops::OpsError,
     record::Timestamp,
-    repo::{By, Repository, Snapshot, SnapshotId, keys, manifest::Kind},
+    repo::Repository,
     report::ErrorKind,
-    service::{Service, config::Config, config::Routine, places::Where, tags::routine_of},
+    service::{
+        Service,
+        briefs::{Brief, ByRoutine},
+        config::{Config, Routine},
+        places::Where,
+        remembered::list_anew,
+    },
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -31,53 +37,7 @@ const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_s
 const READERS: usize = 8;
 
 /// What pages say of a snapshot.
-#[derive(Debug, Clone)]
-pub(super) struct Mark {
-    pub(super) id: SnapshotId,
-    pub(super) revision: u64,
-    pub(super) start: Timestamp,
-    pub(super) end: Timestamp,
-    pub(super) kind: Kind,
-    pub(super) complete: bool,
-    pub(super) is_protected: bool,
-    pub(super) parent: Option<SnapshotId>,
-    pub(super) records: u64,
-    /// Bytes of all its records.
-    pub(super) bytes: u64,
-    /// Bytes that it added to the repository.
-    pub(super) added: u64,
-    pub(super) inserted: u64,
-    pub(super) changed: u64,
-    pub(super) deleted: u64,
-    /// What retention decides by.
-    pub(super) candidate: Candidate,
-}
-
-impl Mark {
-    fn of(snapshot: &Snapshot) -> Self {
-        let (content, stats) = (&snapshot.content, &snapshot.content.stats);
-        Self {
-            id: snapshot.id,
-            revision: snapshot.revision,
-            start: content.start,
-            end: content.end,
-            kind: content.kind,
-            complete: content.complete,
-            is_protected: snapshot.hold || snapshot.lock_until.is_some(),
-            parent: content.parent,
-            records: snapshot.collections.iter().map(|it| it.records).sum(),
-            bytes: snapshot.collections.iter().map(|it| it.bytes).sum(),
-            added: stats.bytes_added,
-            inserted: stats.new,
-            changed: stats.changed,
-            deleted: stats.deleted + stats.expired,
-            candidate: Candidate::of(snapshot, true),
-        }
-    }
-}
-
-/// The snapshots of routines, oldest first.
-pub(super) type ByRoutine = HashMap<String, Arc<Vec<Mark>>>;
+pub(super) type Mark = Arc<Brief>;
 
 /// What is known of a repository.
 #[derive(Debug, Clone, Default)]
@@ -95,10 +55,6 @@ struct Held {
     seen: Seen,
     read: Option<Instant>,
     listed: Option<Instant>,
-    /// What the marks follow from.
-    hash: Option<[u8; 32]>,
-    /// Snapshots that no routine made, and their revisions.
-    others: Arc<HashMap<SnapshotId, u64>>,
     /// Why storage could not be listed.
     storage_error: Option<String>,
     is_reading: bool,
@@ -234,17 +190,21 @@ impl Shelves {
             Err(error) => self.tell(slot, Err(error), false),
             Ok(repo) => {
                 let is_due = slot.held().is_listing_due();
-                self.tell(slot, marks(slot, &repo), is_due);
+                self.tell(slot, self.marks(place, &repo), is_due);
                 if is_due {
-                    let listed = refresh(&repo);
+                    let listed = list_anew(&place.name, &repo);
                     let mut held = slot.held();
                     held.listed = Some(Instant::now());
                     held.storage_error = listed.as_ref().err().map(ToString::to_string);
                     drop(held);
-                    self.tell(slot, listed.and_then(|()| marks(slot, &repo)), false);
+                    self.tell(slot, listed.and_then(|()| self.marks(place, &repo)), false);
                 }
             }
         }
+    }
+
+    fn marks(&self, place: &Where, repo: &Repository) -> Result<Arc<ByRoutine>, OpsError> {
+        Ok(Arc::clone(&self.service.briefs.of(&place.name, repo)?.by_routine))
     }
 
     fn tell(&self, slot: &Slot, outcome: Result<Arc<ByRoutine>, OpsError>, is_reading: bool) {
@@ -290,58 +250,4 @@ fn wait_for(slot: &Slot, before: u64, began: Instant) -> Seen {
         seen.error = Some("it has not answered yet".to_owned());
     }
     seen
-}
-
-/// Lists storage anew. What is not there at all is said: a folder that is gone looks like an empty one.
-fn refresh(repo: &Repository) -> Result<(), OpsError> {
-    keys::read_config(repo.storage())?;
-    repo.refresh()?;
-    Ok(())
-}
-
-/// Snapshots that are opened at once.
-const OPENED: usize = 256;
-
-/// What a repository holds. Only what is new, or was revised, is opened: that takes long where there are many.
-fn marks(slot: &Slot, repo: &Repository) -> Result<Arc<ByRoutine>, OpsError> {
-    let hash = repo.listing_hash()?;
-    let (before, others) = {
-        let held = slot.held();
-        if let Some(marks) = held.seen.marks.as_ref().filter(|_| held.hash == Some(hash)) {
-            return Ok(Arc::clone(marks));
-        }
-        (held.seen.marks.clone().unwrap_or_default(), Arc::clone(&held.others))
-    };
-    let known: HashMap<SnapshotId, (&String, &Mark)> =
-        before.iter().flat_map(|(routine, marks)| marks.iter().map(move |mark| (mark.id, (routine, mark)))).collect();
-    let mut by_routine: HashMap<String, Vec<Mark>> = HashMap::new();
-    let mut others_now = HashMap::new();
-    let mut new = Vec::new();
-    for head in repo.heads(By::All, None)? {
-        if let Some((routine, mark)) = known.get(&head.id).filter(|(_, mark)| mark.revision == head.revision) {
-            by_routine.entry((*routine).clone()).or_default().push((*mark).clone());
-        } else if others.get(&head.id) == Some(&head.revision) {
-            others_now.insert(head.id, head.revision);
-        } else {
-            new.push(head);
-        }
-    }
-    for batch in new.chunks(OPENED) {
-        for snapshot in repo.open_heads(batch)? {
-            if let Some(routine) = routine_of(&snapshot.tags) {
-                by_routine.entry(routine.to_owned()).or_default().push(Mark::of(&snapshot));
-            } else {
-                others_now.insert(snapshot.id, snapshot.revision);
-            }
-        }
-    }
-    let in_order = |(routine, mut marks): (String, Vec<Mark>)| {
-        marks.sort_by_key(|mark| (mark.end, mark.id));
-        (routine, Arc::new(marks))
-    };
-    let by_routine = by_routine.into_iter().map(in_order).collect();
-    let mut held = slot.held();
-    held.hash = Some(hash);
-    held.others = Arc::new(others_now);
-    Ok(Arc::new(by_routine))
 }

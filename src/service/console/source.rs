@@ -276,7 +276,7 @@ fn row(visit: &Visit, name: &str, mark: &Mark, goes: bool) -> Markup {
             td data-label="Took" { (show::duration(mark.end.as_millis() - mark.start.as_millis())) }
             td data-label="Notes" {
                 @if !mark.complete { (page::pill("warn", "◐", "lacks something")) " " }
-                @if mark.is_protected { (page::pill("dim", "⚿", "held")) " " }
+                @if mark.is_protected() { (page::pill("dim", "⚿", "held")) " " }
                 @if goes { (page::pill("dim", "↓", "goes next")) }
             }
         }

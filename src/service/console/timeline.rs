@@ -87,7 +87,11 @@ pub(super) fn bars(marks: &[Mark], going: &HashSet<SnapshotId>, schedules: &Sche
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::service::config::{Config, Routine};
+    use crate::service::{
+        briefs::Brief,
+        config::{Config, Routine},
+    };
+    use std::sync::Arc;
 
     const HOUR: i64 = 3_600_000;
 
@@ -95,14 +99,13 @@ pub(super) mod tests {
     pub(in crate::service::console) fn mark(number: u8, hours: i64, kind: Kind) -> Mark {
         let at = Timestamp::from_millis(1_800_000_000_000 + hours * HOUR);
         let id = SnapshotId([number; 16]);
-        Mark {
+        Arc::new(Brief {
             id,
             revision: 0,
             start: at,
             end: at,
             kind,
             complete: true,
-            is_protected: false,
             parent: (number > 0).then(|| SnapshotId([number - 1; 16])),
             records: 10,
             bytes: 1000,
@@ -110,6 +113,8 @@ pub(super) mod tests {
             inserted: 1,
             changed: 1,
             deleted: 0,
+            modules: 0,
+            parts: Box::default(),
             candidate: forget::Candidate {
                 id,
                 end: at,
@@ -125,7 +130,7 @@ pub(super) mod tests {
                 lock_until: None,
                 meant: true,
             },
-        }
+        })
     }
 
     pub(in crate::service::console) fn hourly() -> Schedules {

@@ -4,13 +4,13 @@ use super::{App, unique::Unique};
 use crate::{
     ops::OpsError,
     report::ErrorKind,
-    service::{Service, ServiceError, config::ConfigError},
+    service::{Service, ServiceError, config::ConfigError, survey::Unread},
 };
 use axum::{
     Json,
     body::Bytes,
     extract::{self, FromRequest, FromRequestParts, Query, Request, rejection::JsonRejection},
-    http::{HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -113,6 +113,26 @@ fn status_of(error: &OpsError) -> StatusCode {
         | ErrorKind::Interrupted => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
+}
+
+/// The head that names repositories which could not be read for a list, where the list itself has no room for them.
+const UNREADABLE: HeaderName = HeaderName::from_static("rekeep-unreadable");
+
+/// The longest of them, and how many there are at most.
+const MOST_UNREADABLE: (usize, usize) = (500, 20);
+
+/// A head for each repository that could not be read.
+pub(super) fn unread_heads(unread: &[Unread]) -> HeaderMap {
+    let mut heads = HeaderMap::new();
+    for unread in unread.iter().take(MOST_UNREADABLE.1) {
+        let words = unread.refusal().to_string();
+        // Heads are ASCII.
+        let plain: String = words.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
+        if let Ok(value) = HeaderValue::from_str(&plain[..plain.len().min(MOST_UNREADABLE.0)]) {
+            heads.append(UNREADABLE, value);
+        }
+    }
+    heads
 }
 
 /// The body of a request, as JSON of one type; what it does not know is refused.

@@ -2,23 +2,30 @@
 
 use super::{
     App,
-    answer::{Path, Question, Refusal},
+    answer::{Path, Question, Refusal, unread_heads},
     may, may_routine,
 };
 use crate::{
     record::Timestamp,
     service::{
         ServiceError,
-        details::BackupDetails,
+        details::{BackupDetails, Within},
         job::{NewJob, Work},
         keys::{Caller, Scope},
         standing::RoutineState,
     },
 };
-use axum::{Extension, Json, extract::State, http::StatusCode};
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use utoipa::IntoParams;
+
+/// Backups by routine.
+type ByRoutine = BTreeMap<String, Vec<BackupDetails>>;
 
 /// When to begin.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -42,6 +49,11 @@ pub(super) struct Range {
 }
 
 impl Range {
+    fn within(&self) -> Result<Within, Refusal> {
+        let (from, to) = self.ends()?;
+        Ok(Within { from, to })
+    }
+
     /// The two ends.
     pub(super) fn ends(&self) -> Result<(Option<Timestamp>, Option<Timestamp>), Refusal> {
         let end = |millis: Option<i64>| match millis {
@@ -127,25 +139,11 @@ pub(super) async fn start_scheduled(
     start(app, caller, name, delay, true).await
 }
 
-async fn all(
-    app: App,
-    caller: Caller,
-    range: Range,
-    full: bool,
-) -> Result<Json<BTreeMap<String, Vec<BackupDetails>>>, Refusal> {
+async fn all(app: App, caller: Caller, range: Range, full: bool) -> Result<(HeaderMap, Json<ByRoutine>), Refusal> {
     may(&caller, Scope::Read)?;
-    let (from, to) = range.ends()?;
-    let all = app.wait(move |service| {
-        let config = service.config();
-        let mut all = BTreeMap::new();
-        for (name, routine) in &config.routines {
-            if caller.may_routine(name, routine.tenant.as_deref()) {
-                all.insert(name.clone(), service.backups(name, full, from, to)?);
-            }
-        }
-        Ok(all)
-    });
-    all.await.map(Json)
+    let within = range.within()?;
+    let (all, unread) = app.wait(move |service| service.all_lists(&caller, full, within)).await?;
+    Ok((unread_heads(&unread), Json(all)))
 }
 
 async fn of_one(
@@ -157,37 +155,41 @@ async fn of_one(
 ) -> Result<Json<Vec<BackupDetails>>, Refusal> {
     may(&caller, Scope::Read)?;
     may_routine(&caller, &app.service.config(), &name)?;
-    let (from, to) = range.ends()?;
-    app.wait(move |service| service.backups(&name, full, from, to)).await.map(Json)
+    let within = range.within()?;
+    app.wait(move |service| service.backups(&name, full, within)).await.map(Json)
 }
 
 /// Lists the full backups of all routines
 #[utoipa::path(get, path = "/v1/backups/full", tag = "Backup", params(Range), responses(
-    (status = 200, description = "By routine", body = BTreeMap<String, Vec<BackupDetails>>),
+    (status = 200, description = "By routine; routines of a repository that cannot be read now are left out, and it is named",
+        body = BTreeMap<String, Vec<BackupDetails>>,
+        headers(("rekeep-unreadable" = String, description = "A repository that cannot be read now, and why"))),
     (status = 400, description = "It makes no sense", body = Refusal),
-    (status = 503, description = "A repository cannot be read now", body = Refusal),
+    (status = 503, description = "No repository can be read now", body = Refusal),
     (status = 401, description = "A key is needed", body = Refusal), (status = 403, description = "The key may not", body = Refusal)
 ))]
 pub(super) async fn all_full(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Question(range): Question<Range>,
-) -> Result<Json<BTreeMap<String, Vec<BackupDetails>>>, Refusal> {
+) -> Result<(HeaderMap, Json<ByRoutine>), Refusal> {
     all(app, caller, range, true).await
 }
 
 /// Lists the incremental backups of all routines
 #[utoipa::path(get, path = "/v1/backups/incremental", tag = "Backup", params(Range), responses(
-    (status = 200, description = "By routine", body = BTreeMap<String, Vec<BackupDetails>>),
+    (status = 200, description = "By routine; routines of a repository that cannot be read now are left out, and it is named",
+        body = BTreeMap<String, Vec<BackupDetails>>,
+        headers(("rekeep-unreadable" = String, description = "A repository that cannot be read now, and why"))),
     (status = 400, description = "It makes no sense", body = Refusal),
-    (status = 503, description = "A repository cannot be read now", body = Refusal),
+    (status = 503, description = "No repository can be read now", body = Refusal),
     (status = 401, description = "A key is needed", body = Refusal), (status = 403, description = "The key may not", body = Refusal)
 ))]
 pub(super) async fn all_incremental(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Question(range): Question<Range>,
-) -> Result<Json<BTreeMap<String, Vec<BackupDetails>>>, Refusal> {
+) -> Result<(HeaderMap, Json<ByRoutine>), Refusal> {
     all(app, caller, range, false).await
 }
 

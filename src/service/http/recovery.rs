@@ -2,7 +2,7 @@
 
 use super::{
     App,
-    answer::{Body, Path, Question, Refusal},
+    answer::{Body, Path, Question, Refusal, unread_heads},
     may, may_routine_of,
 };
 use crate::{
@@ -10,7 +10,8 @@ use crate::{
     service::{
         job::StoredJob,
         keys::{Caller, Scope},
-        recovery::{Backup, CreateBackup, RestoreBackup},
+        recovery::{Backup, CreateBackup, Known, RestoreBackup},
+        survey::Unread,
     },
 };
 use axum::{
@@ -76,6 +77,9 @@ pub(super) struct Backups {
     pub(super) next_page_token: Option<String>,
     /// How many there are in all.
     pub(super) total: usize,
+    /// Repositories that could not be read: what is there is not counted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) unreadable: Vec<Unread>,
 }
 
 /// Lists backups, the newest first
@@ -100,21 +104,27 @@ pub(super) async fn list(
     let behind =
         behind.map(|(millis, id)| Ok::<_, Refusal>((millis.parse::<i64>().map_err(|_| wrong())?, id.to_owned())));
     let behind = behind.transpose()?;
-    let mut all = app.wait(move |service| service.all_backups(&caller)).await?;
-    all.retain(|backup| {
-        page.kind.as_ref().is_none_or(|kind| *kind == backup.kind)
-            && page.status.as_ref().is_none_or(|status| status == backup.status)
-    });
-    let total = all.len();
-    if let Some((millis, id)) = behind {
-        let last = (Timestamp::from_millis(millis), id);
-        all.retain(|backup| (backup.at, &backup.backup_id) < (last.0, &last.1));
-    }
-    let more = all.len() > limit as usize;
-    all.truncate(limit as usize);
-    let token = |backup: &Backup| format!("{}-{}", backup.at.as_millis(), backup.backup_id);
-    let next_page_token = all.last().filter(|_| more).map(token);
-    Ok(Json(Backups { backups: all.into_iter().map(Backup::told).collect(), next_page_token, total }))
+    app.wait(move |service| {
+        let Known { all, unread } = service.all_backups(&caller)?;
+        let is_meant = |backup: &&Backup| {
+            page.kind.as_ref().is_none_or(|kind| *kind == backup.kind)
+                && page.status.as_ref().is_none_or(|status| status == backup.status)
+        };
+        let total = all.iter().filter(is_meant).count();
+        // The newest come first.
+        let from = behind.map_or(0, |(millis, id)| {
+            let last = (Timestamp::from_millis(millis), id);
+            all.partition_point(|backup| (backup.at, &backup.backup_id) >= (last.0, &last.1))
+        });
+        let mut rest = all[from..].iter().filter(is_meant);
+        let shown: Vec<&Backup> = rest.by_ref().take(limit as usize).collect();
+        let token = |backup: &&Backup| format!("{}-{}", backup.at.as_millis(), backup.backup_id);
+        let next_page_token = shown.last().filter(|_| rest.next().is_some()).map(token);
+        let backups = shown.into_iter().map(|backup| backup.clone().told()).collect();
+        Ok(Backups { backups, next_page_token, total, unreadable: unread })
+    })
+    .await
+    .map(Json)
 }
 
 /// Shows a backup
@@ -129,9 +139,10 @@ pub(super) async fn show(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-) -> Result<Json<Backup>, Refusal> {
+) -> Result<(HeaderMap, Json<Backup>), Refusal> {
     may(&caller, Scope::Read)?;
-    app.wait(move |service| service.one_backup(&caller, &id)).await.map(Json)
+    let (backup, unread) = app.wait(move |service| service.one_backup(&caller, &id)).await?;
+    Ok((unread_heads(&unread), Json(backup)))
 }
 
 /// Restores the datasets of a backup, each by a job of its own

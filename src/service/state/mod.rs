@@ -7,10 +7,11 @@ mod newest;
 mod schema;
 mod tally;
 
+pub use newest::Newest;
 pub use tally::{BUCKETS, Ended, Tally};
 
 use super::{
-    job::{Ending, JobState, NewJob, StoredJob},
+    job::{Ending, JobState, NewJob, StoredJob, Work},
     keys::Caller,
     timetable::{Handled, Slot},
 };
@@ -20,7 +21,10 @@ use serde_json::Value as Json;
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use thiserror::Error;
 
@@ -113,8 +117,14 @@ pub struct State {
     db: Mutex<Connection>,
     /// Whether the audit was whole when all of it was looked at, and after which change by others that was.
     audit_checked: Mutex<Option<(i64, bool)>>,
+    newest: newest::Kept,
+    /// How often jobs changed that are parts of backups of a name of their own.
+    group_changes: AtomicU64,
     _lock: File,
 }
+
+/// Whether a job is part of a backup of a name of its own: others do not mention one.
+const OF_GROUP: &str = "instr(work, '\"group\":\"') > 0";
 
 impl State {
     /// Opens it, or makes it.
@@ -137,7 +147,14 @@ impl State {
         db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -4000;")
             .map_err(failed)?;
         schema::migrate(&mut db, &path)?;
-        Ok(Self { db: Mutex::new(db), audit_checked: Mutex::default(), _lock: lock, path })
+        Ok(Self {
+            db: Mutex::new(db),
+            audit_checked: Mutex::default(),
+            newest: newest::Kept::default(),
+            group_changes: AtomicU64::new(0),
+            _lock: lock,
+            path,
+        })
     }
 
     fn db(&self) -> MutexGuard<'_, Connection> {
@@ -173,14 +190,37 @@ impl State {
         );
         added.map_err(|error| self.failed(error))?;
         let id = db.last_insert_rowid();
+        let mut gone = Ok(0);
         if id % 100 == 0 {
-            let gone = db.execute(
+            gone = db.execute(
                 "DELETE FROM jobs WHERE state NOT IN ('queued', 'running') AND id <= ?1 - ?2",
                 params![id, MAX_JOBS],
             );
-            gone.map_err(|error| self.failed(error))?;
         }
+        drop(db);
+        let gone = gone.map_err(|error| self.failed(error))?;
+        if gone > 0 {
+            self.newest.forget();
+        }
+        self.note_change(gone > 0 || matches!(job.work, Work::Backup { group: Some(_), .. }));
         Ok(id)
+    }
+
+    fn note_change(&self, is_of_group: bool) {
+        self.group_changes.fetch_add(u64::from(is_of_group), Ordering::Release);
+    }
+
+    /// How often jobs changed that are parts of backups of a name of their own, since the state was opened.
+    pub fn group_changes(&self) -> u64 {
+        self.group_changes.load(Ordering::Acquire)
+    }
+
+    /// Changes one job.
+    fn update(&self, sql: &str, values: impl rusqlite::Params) -> Result<(), StateError> {
+        let sql = format!("{sql} RETURNING {OF_GROUP}");
+        let changed = self.db().query_row(&sql, values, |row| row.get(0)).optional();
+        self.note_change(changed.map_err(|error| self.failed(error))?.unwrap_or(false));
+        Ok(())
     }
 
     /// Says that a job begins, for the how manyth time.
@@ -189,8 +229,7 @@ impl State {
     /// [`StateError::Database`].
     pub fn begin(&self, id: i64, attempt: u32, now: Timestamp) -> Result<(), StateError> {
         let sql = "UPDATE jobs SET state = 'running', started = COALESCE(started, ?2), attempts = ?3 WHERE id = ?1";
-        let done = self.db().execute(sql, params![id, now.as_millis(), attempt]);
-        done.map(drop).map_err(|error| self.failed(error))
+        self.update(sql, params![id, now.as_millis(), attempt])
     }
 
     /// Lets a job that began wait as before.
@@ -199,7 +238,7 @@ impl State {
     /// [`StateError::Database`].
     pub fn wait_again(&self, id: i64) -> Result<(), StateError> {
         let sql = "UPDATE jobs SET state = 'queued', started = NULL, attempts = 0 WHERE id = ?";
-        self.db().execute(sql, [id]).map(drop).map_err(|error| self.failed(error))
+        self.update(sql, [id])
     }
 
     /// Says how a job ended, and counts it: both or neither.
@@ -207,17 +246,26 @@ impl State {
     /// # Errors
     /// [`StateError::Database`].
     pub fn end(&self, id: i64, ending: &Ending, ended: &Ended<'_>) -> Result<(), StateError> {
-        let sql = "UPDATE jobs SET state = ?2, finished = ?3, result = ?4, error = ?5, error_kind = ?6 WHERE id = ?1";
+        let sql = format!(
+            "UPDATE jobs SET state = ?2, finished = ?3, result = ?4, error = ?5, error_kind = ?6 WHERE id = ?1 \
+             RETURNING {OF_GROUP}"
+        );
         let result = (!ending.result.is_null()).then(|| ending.result.to_string());
         let (state, at) = (ending.state.as_str(), ended.at.as_millis());
         let mut db = self.db();
         let mut write = || {
             let transaction = db.transaction()?;
-            transaction.execute(sql, params![id, state, at, result, ending.error, ending.error_kind])?;
+            let values = params![id, state, at, result, ending.error, ending.error_kind];
+            let changed: Option<bool> = transaction.query_row(&sql, values, |row| row.get(0)).optional()?;
             tally::add(&transaction, ended)?;
-            transaction.commit()
+            transaction.commit()?;
+            Ok(changed.unwrap_or(false))
         };
-        write().map_err(|error| self.failed(error))
+        let changed = write().map_err(|error| self.failed(error))?;
+        drop(db);
+        self.note_change(changed);
+        self.note_newest(id, ended.verb, ending.state);
+        Ok(())
     }
 
     /// A job by its number.
@@ -258,8 +306,7 @@ impl State {
             values.extend(filter.routines.iter().cloned().map(Sql::Text));
         }
         if filter.is_of_group {
-            // Jobs without a group do not mention one.
-            sql.push_str(" AND instr(work, '\"group\":\"') > 0");
+            sql.push_str(&format!(" AND {OF_GROUP}"));
         }
         sql.push_str(&format!(" ORDER BY id DESC LIMIT {}", filter.limit));
         let db = self.db();
@@ -432,7 +479,6 @@ fn keep_private(_: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::job::Work;
     use serde_json::json;
 
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -502,6 +548,71 @@ mod tests {
         }
         let all = JobFilter { limit: 10, ..JobFilter::default() }.of(&Caller::anybody());
         assert_eq!(state.jobs(&all).unwrap().len(), 10);
+    }
+
+    #[test]
+    fn jobs_of_groups_are_found_by_an_index_and_each_change_of_one_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        let group = |name: &str| {
+            let mut new = backup("a");
+            if let Work::Backup { group, description, .. } = &mut new.work {
+                (*group, *description) = (Some(name.to_owned()), Some("says \"group\":\"x\"".to_owned()));
+            }
+            new
+        };
+        let mut plain = backup("a");
+        if let Work::Backup { description, .. } = &mut plain.work {
+            *description = Some("says \"group\":\"x\"".to_owned());
+        }
+        let other = state.add(&plain, NOW, NOW).unwrap();
+        assert_eq!(state.group_changes(), 0);
+        let own = state.add(&group("g"), NOW, NOW).unwrap();
+        assert_eq!(state.group_changes(), 1);
+        let ending = Ending::without(JobState::Success, "", "");
+        for id in [other, own] {
+            state.begin(id, 1, NOW).unwrap();
+            state.wait_again(id).unwrap();
+            state.end(id, &ending, &ended("a", "success")).unwrap();
+        }
+        assert_eq!(state.group_changes(), 4);
+        let filter = JobFilter { verb: Some("backup"), is_of_group: true, limit: 9, ..JobFilter::default() };
+        assert_eq!(state.jobs(&filter).unwrap().iter().map(|job| job.id).collect::<Vec<_>>(), [own]);
+        let sql = format!("EXPLAIN QUERY PLAN {SELECT} WHERE 1 AND verb = ? AND {OF_GROUP} ORDER BY id DESC LIMIT 9");
+        let plan: String = state.db().query_row(&sql, ["backup"], |row| row.get(3)).unwrap();
+        assert!(plan.contains("jobs_of_group"), "{plan}");
+    }
+
+    #[test]
+    fn the_newest_of_each_routine_are_kept_in_mind_as_they_lie_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        let run = |routine: &str, outcome: JobState| {
+            let id = state.add(&backup(routine), NOW, NOW).unwrap();
+            state.begin(id, 1, NOW).unwrap();
+            state.end(id, &Ending::without(outcome, "", ""), &ended(routine, outcome.as_str())).unwrap();
+            id
+        };
+        let ids = |done: bool| {
+            let newest = state.newest_ended("backup", done).unwrap();
+            let mut ids: Vec<i64> = newest.values().map(|job| job.id).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let one = run("a", JobState::Success);
+        assert_eq!((ids(true), ids(false)), (vec![one], vec![one]));
+        let (two, three) = (run("a", JobState::Failure), run("b", JobState::Incomplete));
+        run("a", JobState::Canceled);
+        assert_eq!((ids(true), ids(false)), (vec![one, three], vec![two, three]));
+        assert!(state.newest_ended("verify", true).unwrap().is_empty());
+        let of_one = state.newest_ended_of("a", "backup", false).unwrap().unwrap();
+        assert_eq!((of_one.id, of_one.state), (two, JobState::Failure));
+        state.newest.forget();
+        assert_eq!((ids(true), ids(false)), (vec![one, three], vec![two, three]));
+    }
+
+    fn ended<'e>(routine: &'e str, outcome: &'e str) -> Ended<'e> {
+        Ended { routine, verb: "backup", kind: "full", outcome, seconds: 0.1, at: NOW, bytes: 0, records: 0 }
     }
 
     #[test]

@@ -30,6 +30,9 @@ CREATE INDEX audit_to_keep ON audit (id) WHERE kept IS NULL;
 ", "
 CREATE TABLE folders (
     storage TEXT NOT NULL, folder TEXT NOT NULL, PRIMARY KEY (storage, folder)) WITHOUT ROWID;
+", "
+CREATE INDEX jobs_of_group ON jobs (verb, id) WHERE instr(work, '\"group\":\"') > 0;
+CREATE INDEX jobs_ended ON jobs (verb, routine, state, id) WHERE state IN ('success', 'incomplete', 'failure');
 "];
 
 /// Brings a file up to date.

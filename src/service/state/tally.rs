@@ -3,6 +3,7 @@
 use super::{State, StateError};
 use crate::{record::Timestamp, service::job::JobState};
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
+use std::collections::HashMap;
 
 /// The upper bounds of a histogram of seconds.
 pub const BUCKETS: [f64; 12] =
@@ -103,6 +104,32 @@ impl State {
             transaction.commit()
         };
         write().map_err(|error| self.failed(error))
+    }
+
+    /// When the newest backup of each routine ended that is there.
+    ///
+    /// # Errors
+    /// [`StateError::Database`].
+    pub fn newest_made(&self) -> Result<HashMap<String, Timestamp>, StateError> {
+        let db = self.db();
+        let sql = "SELECT routine, MAX(last_finished) FROM tallies \
+                   WHERE verb = 'backup' AND outcome IN ('success', 'incomplete') GROUP BY routine";
+        let mut statement = db.prepare_cached(sql).map_err(|error| self.failed(error))?;
+        let row = |row: &Row<'_>| Ok((row.get(0)?, Timestamp::from_millis(row.get(1)?)));
+        let rows = statement.query_map([], row).map_err(|error| self.failed(error))?;
+        rows.collect::<Result<_, _>>().map_err(|error| self.failed(error))
+    }
+
+    /// What was added of one verb of a routine.
+    ///
+    /// # Errors
+    /// [`StateError::Database`].
+    pub fn tallies_of(&self, routine: &str, verb: &str) -> Result<Vec<Tally>, StateError> {
+        let db = self.db();
+        let sql = "SELECT * FROM tallies WHERE routine = ? AND verb = ?";
+        let mut statement = db.prepare_cached(sql).map_err(|error| self.failed(error))?;
+        let rows = statement.query_map([routine, verb], tally).map_err(|error| self.failed(error))?;
+        rows.collect::<Result<_, _>>().map_err(|error| self.failed(error))
     }
 
     /// Everything that was added.

@@ -88,7 +88,7 @@ fn main() -> Outcome<()> {
     bench.fill(bench.start("warm catalog")?)?;
     let service = bench.start("warm catalog, all jobs")?;
     bench.idle(&service)?;
-    bench.each(&service)?;
+    each(&service)?;
     bench.load(&service)?;
     bench.backups(&service)?;
     println!("peak memory {:.0} MiB", service.peak_mib()?);
@@ -232,25 +232,6 @@ impl Bench {
         Ok(())
     }
 
-    /// What one request takes that nobody else is beside.
-    fn each(&self, service: &Served) -> Outcome<()> {
-        const TIMES: u32 = 40;
-        println!("\n| path, alone | CPU, ms | p50, ms | KiB |\n|---|---:|---:|---:|");
-        for path in ASKED.into_iter().chain(WHOLE) {
-            let times = if WHOLE.contains(&path) { TIMES / 8 } else { TIMES };
-            let mut bytes = get(service.address, path)?.len();
-            let (mut took, before) = (Vec::new(), service.cpu_seconds()?);
-            for _ in 0..times {
-                let begun = Instant::now();
-                bytes = get(service.address, path)?.len();
-                took.push(begun.elapsed().as_secs_f64() * 1000.0);
-            }
-            let cpu = (service.cpu_seconds()? - before) * 1000.0 / f64::from(times);
-            println!("| `{path}` | {cpu:.1} | {:.1} | {} |", common::median(took), bytes / 1024);
-        }
-        Ok(())
-    }
-
     /// Requests at a steady rate, whatever becomes of those before; each is timed from when it was due.
     fn load(&self, service: &Served) -> Outcome<()> {
         let total = self.rate * usize::try_from(self.seconds)?;
@@ -345,6 +326,25 @@ impl Bench {
         }
         Ok(common::median(costs.split_off(1)))
     }
+}
+
+/// What one request takes that nobody else is beside.
+fn each(service: &Served) -> Outcome<()> {
+    const TIMES: u32 = 40;
+    println!("\n| path, alone | CPU, ms | p50, ms | KiB |\n|---|---:|---:|---:|");
+    for path in ASKED.into_iter().chain(WHOLE) {
+        let times = if WHOLE.contains(&path) { TIMES / 8 } else { TIMES };
+        let mut bytes = get(service.address, path)?.len();
+        let (mut took, before) = (Vec::new(), service.cpu_seconds()?);
+        for _ in 0..times {
+            let begun = Instant::now();
+            bytes = get(service.address, path)?.len();
+            took.push(begun.elapsed().as_secs_f64() * 1000.0);
+        }
+        let cpu = (service.cpu_seconds()? - before) * 1000.0 / f64::from(times);
+        println!("| `{path}` | {cpu:.1} | {:.1} | {} |", common::median(took), bytes / 1024);
+    }
+    Ok(())
 }
 
 fn row(path: &str, times: &mut [Duration]) {

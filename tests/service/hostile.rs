@@ -1,7 +1,8 @@
 //! Bad input: what comes is refused with words, and nothing else happens.
 
 use crate::{
-    client::{raw, request},
+    client::{raw, request, until},
+    process::Process,
     world::{ROUTINE, World},
 };
 use std::{
@@ -70,6 +71,49 @@ fn clients_that_say_nothing_are_given_up_and_many_keep_nobody_out() {
         // The server ends it.
         let _ = stream.read_to_end(&mut rest).unwrap();
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn clients_without_number_leave_files_for_backups() {
+    let world = World::new();
+    world.configure(&ROUTINE.replace("'0 0 0 1 1 ? 2090'", "'* * * * * ?'"), "  http:\n    timeout: 60000\n");
+    let mut process = Process::start_with_files(&world, 192);
+    let done = |process: &Process| {
+        let jobs = process.ask("GET", "/api/v1/jobs").is(200).json();
+        let ended =
+            jobs.as_array().unwrap().iter().filter(|job| job["type"] != "incremental" && !job["finished"].is_null());
+        ended.map(|job| (job["id"].as_i64().unwrap(), job["state"].as_str().unwrap().to_owned())).collect::<Vec<_>>()
+    };
+    until(|| (!done(&process).is_empty()).then_some(()));
+    // Half of them are taken; the system lets about a hundred more wait.
+    let idle: Vec<TcpStream> = (0..200).filter_map(|_| TcpStream::connect(process.address()).ok()).collect();
+    assert!(idle.len() > 192, "{}", idle.len());
+    // They stay, and so does the schedule.
+    let snapshots = || std::fs::read_dir(world.path("backups/rekeep/snapshots")).unwrap().count();
+    let before = snapshots();
+    until(|| (snapshots() >= before + 3).then_some(()));
+    drop(idle);
+    let ended = until(|| Some(done(&process)).filter(|ended| ended.len() > 3));
+    assert!(ended.iter().all(|(_, state)| state == "success" || state == "skipped"), "{ended:?}");
+    process.terminate();
+    assert_eq!(process.ended(), Some(0));
+}
+
+#[test]
+fn a_client_who_takes_nothing_of_its_answers_is_given_up() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "  http:\n    write-timeout: 300\n");
+    world.start();
+    let mut stream = TcpStream::connect(world.address()).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let ask = b"GET /api-docs/openapi.json HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".repeat(100);
+    // It asks and asks, and reads nothing: the answers wait at the service, and then nobody is there any more.
+    until(|| match stream.write_all(&ask) {
+        Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => Some(()),
+        _ => None,
+    });
+    world.ask("GET", "/health", None).is(200);
 }
 
 #[test]
@@ -170,4 +214,8 @@ fn a_storage_that_does_not_answer_keeps_no_other_question_from_its_answer() {
     world.get("/v1/backups/full/accounts");
     world.ask("GET", "/metrics", None).is(200);
     world.ask("GET", "/console/sources/accounts", None).is(200);
+    // A list over all names it, and waits no longer than anybody has patience.
+    let all = world.ask("GET", "/v1/backups/full", None).is(200);
+    assert!(all.head.contains("rekeep-unreadable: storage silent: "), "{}", all.head);
+    assert_eq!(all.json().as_object().unwrap().keys().collect::<Vec<_>>(), ["accounts"]);
 }

@@ -20,7 +20,23 @@ pub struct Process {
 
 impl Process {
     pub fn start(world: &World) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rekeep"))
+        Self::start_as(world, Command::new(env!("CARGO_BIN_EXE_rekeep")))
+    }
+
+    /// One that may have no more than so many files open.
+    #[cfg(unix)]
+    pub fn start_with_files(world: &World, most: u32) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_rekeep")]);
+        Self::start_as(world, shell)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn start_as(world: &World, mut command: Command) -> Self {
+        let mut child = command
             .args(["serve", "-c"])
             .arg(world.path("config.yml"))
             .args(["-f", "JSON", "-lINFO", "--port", "0", "--state-dir"])

@@ -3,6 +3,8 @@
 use super::{
     auth::Certified,
     limit::Peer,
+    patient::Patient,
+    room,
     tls::{self, Tls},
 };
 use crate::service::{Service, ServiceError, config::Config, console::Encrypted};
@@ -69,6 +71,8 @@ impl Server {
 struct Patience {
     head: Duration,
     whole: Duration,
+    /// For a client to take something of an answer.
+    taking: Duration,
 }
 
 /// Where to listen in clear: what the configuration says, else every address with keys, else this host alone.
@@ -153,6 +157,7 @@ pub fn serve(service: &Arc<Service>, port: Option<u16>) -> Result<Server, Servic
         )
     });
     let (stop, stopped) = watch::channel(LAST_ANSWERS);
+    let room = Arc::new(Semaphore::new(room::connections(MAX_CONNECTIONS)));
     let (mut tasks, mut addresses) = (Vec::new(), [None, None]);
     for (at, (address, tls, patience)) in [(clear, None, in_clear), (secure, tls, by_tls)].into_iter().enumerate() {
         let Some(address) = address else { continue };
@@ -160,7 +165,7 @@ pub fn serve(service: &Arc<Service>, port: Option<u16>) -> Result<Server, Servic
             |error: std::io::Error| ServiceError::Listen { place: address.to_string(), reason: error.to_string() };
         let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
         addresses[at] = Some(listener.local_addr().map_err(failed)?);
-        tasks.push(runtime.spawn(listen(listener, tls, router.clone(), patience, stopped.clone())));
+        tasks.push(runtime.spawn(listen(listener, tls, router.clone(), patience, Arc::clone(&room), stopped.clone())));
     }
     let [http, https] = addresses;
     Ok(Server { http, https, runtime, stop, tasks })
@@ -170,7 +175,8 @@ fn patience(timeout: Option<u32>, read: Option<u32>, write: Option<u32>) -> Pati
     let millis = |said: Option<u32>, standard: u64| {
         Duration::from_millis(said.filter(|millis| *millis > 0).map_or(standard, u64::from))
     };
-    Patience { head: millis(timeout, 5000), whole: millis(read, 30_000) + millis(write, 60_000) }
+    let taking = millis(write, 60_000);
+    Patience { head: millis(timeout, 5000), whole: millis(read, 30_000) + taking, taking }
 }
 
 async fn listen(
@@ -178,14 +184,17 @@ async fn listen(
     tls: Option<Arc<Tls>>,
     router: Router,
     patience: Patience,
+    room: Arc<Semaphore>,
     mut stopped: watch::Receiver<Duration>,
 ) {
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let taken = tokio::select! {
-            taken = listener.accept() => taken,
+        let next = async {
+            let permit = Arc::clone(&room).acquire_owned().await;
+            (listener.accept().await, permit)
+        };
+        let (taken, permit) = tokio::select! {
+            next = next => next,
             _ = stopped.changed() => break,
         };
         let (stream, peer) = match taken {
@@ -278,7 +287,7 @@ async fn speak<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 
         .timer(TokioTimer::new())
         .header_read_timeout(patience.head)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), answer);
+        .serve_connection(TokioIo::new(Patient::new(stream, patience.taking)), answer);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%peer, "a connection broke: {error}");
     }

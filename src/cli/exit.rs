@@ -274,6 +274,10 @@ pub fn event(event: &Event<'_>) {
 mod tests {
     use super::*;
 
+    fn wrong_password() -> RepoError {
+        RepoError::WrongPassword { location: String::new(), slots: 1, beside: String::new() }
+    }
+
     #[test]
     fn every_documented_status_has_its_error() {
         let of = |error: OpsError| code(&error.into());
@@ -281,8 +285,8 @@ mod tests {
         assert_eq!(of(OpsError::Usage(String::new())), 2);
         assert_eq!(of(RepoError::NoRepository { location: String::new() }.into()), 10);
         assert_eq!(of(ConnectorError::Locked { object: String::new(), reason: String::new() }.into()), 11);
-        assert_eq!(of(RepoError::WrongPassword { location: String::new(), slots: 1 }.into()), 12);
-        assert_eq!(of(LayerError::Repo(RepoError::WrongPassword { location: String::new(), slots: 1 }).into()), 12);
+        assert_eq!(of(wrong_password().into()), 12);
+        assert_eq!(of(LayerError::Repo(wrong_password()).into()), 12);
         assert_eq!(of(OpsError::Interrupted), 130);
         assert_eq!(of(RepoError::Interrupted.into()), 130);
         assert_eq!(of(LayerError::Repo(RepoError::Interrupted).into()), 130);

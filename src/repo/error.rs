@@ -70,12 +70,14 @@ pub enum RepoError {
         reason: String,
     },
     /// No key slot opens with this password or recovery key.
-    #[error("the password opens none of the {slots} key slots of {location}")]
+    #[error("what was given opens none of the {slots} key slots of {location} that it may be for{beside}")]
     WrongPassword {
         /// Where the repository is.
         location: String,
         /// How many slots were tried.
         slots: usize,
+        /// What there is beside them that this program does not know, after a semicolon; often empty.
+        beside: String,
     },
     /// The location cannot be understood or reached.
     #[error("the repository location {location} cannot be used: {reason}")]

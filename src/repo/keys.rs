@@ -472,8 +472,8 @@ pub fn create(
 /// Opens the keyring through any slot that the password, recovery key or service opens; the cheapest are tried first.
 ///
 /// # Errors
-/// [`RepoError::NoRepository`]; [`RepoError::WrongPassword`]; [`RepoError::Damaged`] naming the damaged slots if none of
-/// the others opens.
+/// [`RepoError::NoRepository`]; [`RepoError::WrongPassword`]; [`RepoError::KeyService`] if a service does not give the key of
+/// any; [`RepoError::Damaged`] naming the damaged slots if none of the others opens.
 pub fn open(storage: &Storage, unlock: &Unlock) -> Result<Keyring, RepoError> {
     Ok(open_any(storage, &slot::Attempt::new(unlock)?)?.0)
 }
@@ -548,17 +548,35 @@ fn open_any(storage: &Storage, attempt: &slot::Attempt) -> Result<(Keyring, Conf
     if let Some(at) = failures.iter().position(|failure| matches!(failure, RepoError::Storage { .. })) {
         return Err(failures.swap_remove(at));
     }
-    // A newer or unknown slot, or a service that says no, says more than a wrong password does. A damaged one says nothing: whose it
-    // was may have another.
-    let is_damage = matches!(failures.first(), Some(RepoError::Damaged { .. }));
-    let is_no = matches!(failures.first(), Some(RepoError::KeyService { .. }));
-    if failures.len() == 1 && (tried == 0 && !is_damage || is_no) {
+    // Nor is what a service says, of however many slots: all that was said is told.
+    let service = failures.iter().find_map(|it| match it {
+        RepoError::KeyService { service, .. } => Some(service.clone()),
+        _ => None,
+    });
+    if let Some(service) = service {
+        let mut reasons = Vec::new();
+        for failure in failures {
+            let said = match failure {
+                RepoError::KeyService { reason, .. } => reason,
+                other => other.to_string(),
+            };
+            if !reasons.contains(&said) {
+                reasons.push(said);
+            }
+        }
+        return Err(RepoError::KeyService { service, reason: reasons.join("; ") });
+    }
+    // What is unknown is no damage either: with no other slot to try it is the reason, beside others it may be.
+    let is_damaged = failures.iter().any(|it| matches!(it, RepoError::Damaged { .. }));
+    if !is_damaged && tried == 0 && failures.len() == 1 {
         return Err(failures.remove(0));
     }
-    if failures.is_empty() {
-        return Err(RepoError::WrongPassword { location: storage.location().to_owned(), slots: tried });
+    let mut reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();
+    if !is_damaged {
+        reasons.iter_mut().for_each(|reason| reason.insert_str(0, "; "));
+        let location = storage.location().to_owned();
+        return Err(RepoError::WrongPassword { location, slots: tried, beside: reasons.concat() });
     }
-    let reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();
     let others = match tried {
         0 => "no other slot is for what was given".to_owned(),
         1 => "the one other slot for what was given is not opened by it".to_owned(),

@@ -357,13 +357,15 @@ mod tests {
 
     #[test]
     fn numbers_that_lie_are_refused() {
-        let lies: [fn(&mut RangeOutcome); 9] = [
+        let lies: [fn(&mut RangeOutcome); 11] = [
             |it| it.counts.records += 1,
             |it| it.counts.seen = u64::MAX,
             |it| it.counts.parent_records = u64::MAX,
             |it| it.stood += 1,
             |it| it.counts.bytes = 100,
             |it| it.expiring.notes.get_mut(&7).unwrap().records += 1,
+            |it| it.expiring.notes.get_mut(&7).unwrap().new += 1,
+            |it| it.expiring.notes.get_mut(&7).unwrap().deleted += 1,
             |it| it.expiring.notes.get_mut(&7).unwrap().bytes = u64::MAX,
             |it| _ = it.expiring.notes.insert(4097, Note::default()),
             |it| _ = it.expiring.notes.insert(HORIZON_MILLIS, Note::default()),

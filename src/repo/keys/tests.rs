@@ -230,6 +230,60 @@ fn a_service_that_keeps_a_slots_key_opens_it() {
     assert!(error.to_string().contains("no"), "{error}");
 }
 
+/// What gives no key any more: it says something else of each.
+struct Silent;
+
+impl KeyWrapper for Silent {
+    fn provider(&self) -> &str {
+        "turning"
+    }
+    fn wrap(&self, _: &[u8; 32]) -> Result<Vec<u8>, String> {
+        Err("no".to_owned())
+    }
+    fn unwrap(&self, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+        Err(if wrapped[0] < 128 { "no".to_owned() } else { "nobody answers".to_owned() })
+    }
+}
+
+#[test]
+fn a_service_that_gives_no_key_is_no_damage_however_many_slots_it_keeps() {
+    let (storage, keyring, _) = repository();
+    let service = Unlock::External(Arc::new(Turning("turning")));
+    let silent = Unlock::External(Arc::new(Silent));
+    for _ in 0..3 {
+        add_slot(&storage, &keyring, &service, Role::Operator, FAST, "", now()).unwrap();
+        let Err(RepoError::KeyService { service, reason }) = open(&storage, &silent) else { panic!("another error") };
+        assert_eq!(service, "turning");
+        assert!(reason == "no" || reason == "nobody answers" || reason.split("; ").count() == 2, "{reason}");
+    }
+    let name = slot::path(keyring.slot());
+    let torn = with(&storage, &name, &storage.read(&name).unwrap()[..40]);
+    let Err(RepoError::KeyService { reason, .. }) = open(&torn, &silent) else { panic!("another error") };
+    assert!(reason.contains(&name), "{reason}");
+    assert_eq!(open(&torn, &service).unwrap().role(), Role::Operator);
+}
+
+#[test]
+fn a_wrong_password_beside_a_slot_that_is_not_known_is_a_wrong_password() {
+    let (storage, keyring, _) = repository();
+    let other = slot::path(&add(&storage, &keyring, "other", Role::Admin, "there").unwrap());
+    let bytes = storage.read(&other).unwrap();
+    for (from, to) in [
+        ("\"password\"", "\"passkey\""),
+        ("\"role\":\"admin\"", "\"role\":\"auditor\""),
+        ("\"suite\":1", "\"suite\":9"),
+    ] {
+        let newer = with(&storage, &other, &forge(&bytes, from, to));
+        let error = open(&newer, &password("mistyped")).unwrap_err();
+        assert!(matches!(error, RepoError::WrongPassword { slots: 1, .. }), "{error}");
+        assert!(error.to_string().contains(&other), "{error}");
+        // Where it is the only one, it is the reason.
+        let alone = with(&newer, &slot::path(keyring.slot()), &forge(&bytes, from, to));
+        let error = open(&alone, &password("open sesame")).unwrap_err();
+        assert!(!matches!(error, RepoError::Damaged { .. }), "{error}");
+    }
+}
+
 #[test]
 fn slots_are_added_listed_and_removed_but_never_the_last() {
     let (storage, keyring, recovery) = repository();

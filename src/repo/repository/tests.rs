@@ -276,6 +276,20 @@ fn h_j_a_squash_counts_only_with_its_commit() {
 }
 
 #[test]
+fn a_squash_whose_lease_ended_without_a_commit_is_given_up_by_whoever_changes_its_snapshot() {
+    let (world, repo) = World::new();
+    let (snapshot, key) = begin_squash(&world, &repo);
+    let path = format!("leases/{}/end", key.lease());
+    let body = serde_json::json!({ "lease": key.lease(), "outcome": "abandoned" }).to_string();
+    let end = object::make(&repo.inner.keyring, Signer::Lease(&key), ObjectKind::LeaseEnd, &path, body.as_bytes());
+    world.memory.put(&path, end.unwrap());
+    let revised = repo.revise(&snapshot, &|manifest| manifest.tags.push("x".to_owned())).unwrap();
+    assert_eq!((revised.revision, revised.squash), (2, None));
+    assert_eq!(repo.snapshots().unwrap()[0].tags, ["x"]);
+    assert_ne!(world.memory.bytes(&format!("snapshots/{}/0", key.lease())).len(), 0, "one that wakes cannot commit");
+}
+
+#[test]
 fn a_fenced_squash_never_counts() {
     let (world, repo) = World::new();
     let snapshot = commit(&repo, &[1], 100);

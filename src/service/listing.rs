@@ -9,7 +9,7 @@ use super::{
     folders,
     keys::Caller,
     places::Where,
-    survey::{Looked, PlaceName, Survey, Unread, place_name},
+    survey::{Looked, PlaceName, Survey, Unread, at_once, place_name, words_of},
     tags::{routine_tag, run_of, type_tag},
 };
 use crate::{
@@ -215,13 +215,10 @@ impl Service {
         let Survey { looked, mut unread } = self.survey(&config, own().map(|(_, routine)| routine));
         let by_place: HashMap<&str, &Looked> = looked.iter().map(|looked| (looked.place.as_str(), looked)).collect();
         let mut known: BTreeMap<PlaceName, (Option<&Looked>, Arc<Json>)> = BTreeMap::new();
-        let mut all = BTreeMap::new();
+        let (mut all, mut files): (ByName, BTreeMap<String, Vec<String>>) = Default::default();
         for (name, routine) in own() {
             if config.keeps_files(routine) {
-                match folders::listed(&config, name, routine, full, within) {
-                    Ok(listed) => drop(all.insert(name.clone(), listed.unwrap_or_default())),
-                    Err(error) => unread.push(Unread::new(&format!("routine {name}"), &error)),
-                }
+                files.entry(words_of(&place_name(routine))).or_default().push(name.clone());
                 continue;
             }
             let (looked, storage) = known.entry(place_name(routine)).or_insert_with(|| {
@@ -240,11 +237,36 @@ impl Service {
             };
             all.insert(name.clone(), listed);
         }
+        // Those of one storage one after the other, so that one that does not answer keeps one thread.
+        let settings = Arc::clone(&config);
+        let listed = at_once(files.into_iter().collect(), move |names: &Vec<String>| {
+            let of = |name: &String| (name.clone(), folders_of(&settings, name, full, within));
+            Ok(names.iter().map(of).collect::<Vec<_>>())
+        });
+        for (place, listed) in listed {
+            match listed {
+                Err(error) => unread.push(Unread::new(&place, &error)),
+                Ok(listed) => {
+                    for (name, listed) in listed {
+                        match listed {
+                            Ok(listed) => drop(all.insert(name, listed)),
+                            Err(error) => unread.push(Unread::new(&format!("routine {name}"), &error)),
+                        }
+                    }
+                }
+            }
+        }
         match unread.first() {
             Some(first) if all.is_empty() => Err(first.refusal().into()),
             _ => Ok((all, unread)),
         }
     }
+}
+
+/// The files of a routine.
+fn folders_of(config: &Config, name: &str, full: bool, within: Within) -> Result<Vec<BackupDetails>, OpsError> {
+    let Some(routine) = config.routines.get(name) else { return Ok(Vec::new()) };
+    Ok(folders::listed(config, name, routine, full, within)?.unwrap_or_default())
 }
 
 /// What is listed of these, oldest first.

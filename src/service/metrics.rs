@@ -13,34 +13,53 @@ use super::{
 use crate::record::Timestamp;
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric as _, NoLabelSet, text::encode},
+    encoding::{
+        DescriptorEncoder, EncodeMetric as _, NoLabelSet,
+        text::{encode_eof, encode_registry},
+    },
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// What the backup service's names begin with.
 const ABS: &str = "aerospike_backup_service_";
 
 type Labels = Vec<(&'static str, String)>;
 
-/// What metrics are told from.
+/// What runs that are over added up to.
 #[derive(Debug)]
-struct Facts {
+struct Settled {
     tallies: Vec<Tally>,
-    running: Vec<(Work, RunningJob)>,
     routines: Vec<String>,
+}
+
+/// What is so at this moment.
+#[derive(Debug)]
+struct Moment {
+    running: Vec<(Work, RunningJob)>,
     streams: Vec<StreamEnd>,
     began: Timestamp,
     now: Timestamp,
 }
+
+/// What is settled, as it was written last for whoever may see all of it: of which changes, and of which configuration.
+#[derive(Default)]
+pub(super) struct Written(Mutex<Option<Last>>);
+
+/// How often something was counted by then, the configuration, the text.
+type Last = (u64, Arc<Config>, Arc<str>);
 
 /// The text that is scraped, of what a caller may see.
 ///
 /// # Errors
 /// [`ServiceError::State`].
 pub(super) fn text(service: &Service, caller: &Caller) -> Result<String, ServiceError> {
-    let config: &Config = &service.config();
+    let config = service.config();
     // Of others' routines a key that is bound tells nothing, neither by name nor in a sum.
     let is_own = |routine: &str| {
         let tenant = config.routines.get(routine).and_then(|routine| routine.tenant.as_deref());
@@ -48,21 +67,57 @@ pub(super) fn text(service: &Service, caller: &Caller) -> Result<String, Service
     };
     let all = caller.may_all_routines();
     let is_work_of_own = |work: &Work| work.routine().map_or(all, is_own);
-    let mut facts = Facts {
-        tallies: service.state.tallies()?,
+    let settled = || -> Result<Arc<str>, ServiceError> {
+        let mut settled = Settled {
+            tallies: service.state.tallies()?,
+            routines: config.routines.keys().filter(|name| is_own(name)).cloned().collect(),
+        };
+        settled.tallies.retain(|tally| all || is_own(&tally.routine));
+        Ok(written(settled)?.into())
+    };
+    let settled = if all { service.written.or_write(service, &config, settled)? } else { settled()? };
+    let mut moment = Moment {
         running: all_running(service),
-        routines: config.routines.keys().filter(|name| is_own(name)).cloned().collect(),
         streams: if all { service.places.streams() } else { Vec::new() },
         began: service.began,
         now: service.now(),
     };
-    facts.tallies.retain(|tally| all || is_own(&tally.routine));
-    facts.running.retain(|(work, _)| is_work_of_own(work));
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(facts));
-    let mut text = String::new();
-    encode(&mut text, &registry).map_err(|error| ServiceError::Invalid(error.to_string()))?;
+    moment.running.retain(|(work, _)| is_work_of_own(work));
+    let mut text = settled.to_string();
+    text.push_str(&written(moment)?);
+    encode_eof(&mut text).map_err(|error| ServiceError::Invalid(error.to_string()))?;
     Ok(text)
+}
+
+fn written(collector: impl Collector) -> Result<String, ServiceError> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(collector));
+    let mut text = String::new();
+    encode_registry(&mut text, &registry).map_err(|error| ServiceError::Invalid(error.to_string()))?;
+    Ok(text)
+}
+
+impl Written {
+    /// What was written last, if it still is so.
+    fn or_write(
+        &self,
+        service: &Service,
+        config: &Arc<Config>,
+        write: impl Fn() -> Result<Arc<str>, ServiceError>,
+    ) -> Result<Arc<str>, ServiceError> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before they are read: what is counted meanwhile is written next time.
+        let changes = service.state.tally_changes();
+        if let Some((known, of, text)) = last.as_ref()
+            && *known == changes
+            && Arc::ptr_eq(of, config)
+        {
+            return Ok(Arc::clone(text));
+        }
+        let text = write()?;
+        *last = Some((changes, Arc::clone(config), Arc::clone(&text)));
+        Ok(text)
+    }
 }
 
 /// What the backup service calls an outcome; what is missing something failed for it.
@@ -76,7 +131,7 @@ fn outcome_of(outcome: &str) -> &str {
 
 const KINDS: [&str; 2] = ["full", "incremental"];
 
-impl Facts {
+impl Settled {
     fn backups(&self) -> impl Iterator<Item = &Tally> {
         self.tallies.iter().filter(|tally| tally.verb == "backup")
     }
@@ -159,13 +214,20 @@ fn histogram_of<'t>(
     all
 }
 
-impl Collector for Facts {
+impl Collector for Settled {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Writer { encoder };
         self.of_first_version(&mut out)?;
         self.of_backup_service(&mut out)?;
         self.of_disaster_recovery(&mut out)?;
-        self.of_proofs(&mut out)?;
+        self.of_proofs(&mut out)
+    }
+}
+
+impl Collector for Moment {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Writer { encoder };
+        self.at_work(&mut out)?;
         self.of_streams(&mut out)?;
         let up = (self.now.as_millis() - self.began.as_millis()).max(0) as f64 / 1000.0;
         let up = BTreeMap::from([(Vec::new(), up)]);
@@ -173,7 +235,7 @@ impl Collector for Facts {
     }
 }
 
-impl Facts {
+impl Settled {
     /// The eight names that the backup service had first.
     fn of_first_version(&self, out: &mut Writer<'_>) -> fmt::Result {
         for (kind, infix) in [("full", ""), ("incremental", "incremental_")] {
@@ -228,7 +290,6 @@ impl Facts {
         out.counters(&name("restore_events"), "Ends of restores", &events)?;
         let seconds = histogram_of(self.tallies.iter().filter(restores), |_| Vec::new());
         out.histogram(&name("restore_duration_seconds"), "How long restores took", &seconds)?;
-        self.at_work(out)?;
         let last = self.last_backups();
         let of_last = |number: fn(&Tally) -> f64| -> BTreeMap<Labels, f64> {
             last.values().map(|tally| (by_kind(tally), number(tally))).collect()
@@ -266,45 +327,6 @@ impl Facts {
         let seconds = of_passed(|tally| tally.last_finished.as_millis() as f64 / 1000.0);
         out.gauges("rekeep_last_proof_timestamp_seconds", "When the last drill ended that passed", &seconds)?;
         out.gauges("rekeep_last_proof_duration_seconds", "How long it took", &of_passed(|tally| tally.last_seconds))
-    }
-
-    /// How old the newest snapshots of streams are that others commit to the same repositories.
-    fn of_streams(&self, out: &mut Writer<'_>) -> fmt::Result {
-        let ends = self.streams.iter().map(|it| {
-            let labels = pairs([("repository", &it.repository), ("source", &it.source)]);
-            (labels, it.end.as_millis() as f64 / 1000.0)
-        });
-        let help = "The end of the newest snapshot that a stream committed";
-        out.gauges("rekeep_stream_last_commit_timestamp_seconds", help, &ends.collect())
-    }
-
-    fn at_work(&self, out: &mut Writer<'_>) -> fmt::Result {
-        let name = |rest: &str| format!("{ABS}{rest}");
-        let backups: Vec<_> = self.running.iter().filter(|(work, _)| matches!(work, Work::Backup { .. })).collect();
-        let restores: Vec<_> = self.running.iter().filter(|(work, _)| matches!(work, Work::Restore { .. })).collect();
-        let count = |number: usize| BTreeMap::from([(Vec::new(), number as f64)]);
-        out.gauges(&name("backup_in_progress"), "Backups at work", &count(backups.len()))?;
-        out.gauges(&name("restore_in_progress"), "Restores at work", &count(restores.len()))?;
-        let of_backup = |number: fn(&RunningJob) -> f64| -> BTreeMap<Labels, f64> {
-            let labels = |work: &Work| pairs([("routine", work.routine().unwrap_or_default()), ("type", work.kind())]);
-            backups.iter().map(|(work, running)| (labels(work), number(running))).collect()
-        };
-        let of_restore = |number: fn(&RunningJob) -> f64| -> BTreeMap<Labels, f64> {
-            let labels = |running: &RunningJob| vec![("job", running.job.to_string())];
-            restores.iter().map(|(_, running)| (labels(running), number(running))).collect()
-        };
-        out.gauges(
-            &name("backup_progress_pct"),
-            "How much of a backup is done",
-            &of_backup(|it| f64::from(it.percentage_done)),
-        )?;
-        out.gauges(&name("backup_running_seconds"), "How long a backup has run", &of_backup(|it| it.duration as f64))?;
-        out.gauges(
-            &name("restore_progress_pct"),
-            "How much of a restore is done",
-            &of_restore(|it| f64::from(it.percentage_done)),
-        )?;
-        out.gauges(&name("restore_running_seconds"), "How long a restore has run", &of_restore(|it| it.duration as f64))
     }
 
     /// The seven names of the disaster recovery guide.
@@ -362,5 +384,46 @@ impl Facts {
         }
         out.counters("restore_operations", "Ends of restores", &operations)?;
         out.histogram("restore_duration_seconds", "How long restores took", &histogram_of(restores(), |_| Vec::new()))
+    }
+}
+
+impl Moment {
+    /// How old the newest snapshots of streams are that others commit to the same repositories.
+    fn of_streams(&self, out: &mut Writer<'_>) -> fmt::Result {
+        let ends = self.streams.iter().map(|it| {
+            let labels = pairs([("repository", &it.repository), ("source", &it.source)]);
+            (labels, it.end.as_millis() as f64 / 1000.0)
+        });
+        let help = "The end of the newest snapshot that a stream committed";
+        out.gauges("rekeep_stream_last_commit_timestamp_seconds", help, &ends.collect())
+    }
+
+    fn at_work(&self, out: &mut Writer<'_>) -> fmt::Result {
+        let name = |rest: &str| format!("{ABS}{rest}");
+        let backups: Vec<_> = self.running.iter().filter(|(work, _)| matches!(work, Work::Backup { .. })).collect();
+        let restores: Vec<_> = self.running.iter().filter(|(work, _)| matches!(work, Work::Restore { .. })).collect();
+        let count = |number: usize| BTreeMap::from([(Vec::new(), number as f64)]);
+        out.gauges(&name("backup_in_progress"), "Backups at work", &count(backups.len()))?;
+        out.gauges(&name("restore_in_progress"), "Restores at work", &count(restores.len()))?;
+        let of_backup = |number: fn(&RunningJob) -> f64| -> BTreeMap<Labels, f64> {
+            let labels = |work: &Work| pairs([("routine", work.routine().unwrap_or_default()), ("type", work.kind())]);
+            backups.iter().map(|(work, running)| (labels(work), number(running))).collect()
+        };
+        let of_restore = |number: fn(&RunningJob) -> f64| -> BTreeMap<Labels, f64> {
+            let labels = |running: &RunningJob| vec![("job", running.job.to_string())];
+            restores.iter().map(|(_, running)| (labels(running), number(running))).collect()
+        };
+        out.gauges(
+            &name("backup_progress_pct"),
+            "How much of a backup is done",
+            &of_backup(|it| f64::from(it.percentage_done)),
+        )?;
+        out.gauges(&name("backup_running_seconds"), "How long a backup has run", &of_backup(|it| it.duration as f64))?;
+        out.gauges(
+            &name("restore_progress_pct"),
+            "How much of a restore is done",
+            &of_restore(|it| f64::from(it.percentage_done)),
+        )?;
+        out.gauges(&name("restore_running_seconds"), "How long a restore has run", &of_restore(|it| it.duration as f64))
     }
 }

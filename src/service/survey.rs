@@ -84,7 +84,8 @@ pub(super) fn place_name(routine: &Routine) -> PlaceName {
     }
 }
 
-fn words_of(name: &PlaceName) -> String {
+/// The same in words.
+pub(super) fn words_of(name: &PlaceName) -> String {
     match name {
         (Some(storage), _) => format!("storage {storage}"),
         (None, repository) => format!("repository {}", repository.as_deref().unwrap_or_default()),
@@ -102,8 +103,8 @@ impl Service {
     ) -> Survey {
         let its = routines.filter(|routine| !config.keeps_files(routine));
         let places: BTreeMap<PlaceName, &Routine> = its.map(|routine| (place_name(routine), routine)).collect();
-        let (mut survey, mut answers) = (Survey::default(), Vec::new());
-        let mut queue = VecDeque::new();
+        let (mut survey, mut answers): (Survey, Vec<Answer>) = Default::default();
+        let mut queue = Vec::new();
         for (name, routine) in places {
             let place = match Where::of_routine(config, routine) {
                 Ok(place) => place,
@@ -118,10 +119,15 @@ impl Service {
                     let listed = self.briefs.of(&place.name, &repo);
                     answers.push((place.name, listed.map(|listed| Some((repo, listed)))));
                 }
-                None => queue.push_back(place),
+                None => queue.push((place.name.clone(), place)),
             }
         }
-        answers.extend(self.ask_all(config, queue));
+        if let ([(name, place)], true) = (queue.as_slice(), answers.is_empty()) {
+            answers.push((name.clone(), self.ask_one(config, place)));
+        } else {
+            let (service, config) = (Arc::clone(self), Arc::clone(config));
+            answers.extend(at_once(queue, move |place| service.ask_one(&config, place)));
+        }
         for (place, answer) in answers {
             match answer {
                 Ok(Some((repo, listed))) => survey.looked.push(Looked { place, repo, listed }),
@@ -147,44 +153,43 @@ impl Service {
             }
         }
     }
+}
 
-    /// Asks these on threads of their own, and waits no longer than somebody has patience.
-    fn ask_all(self: &Arc<Self>, config: &Arc<Config>, queue: VecDeque<Where>) -> Vec<Answer> {
-        let mut open: Vec<String> = queue.iter().map(|place| place.name.clone()).collect();
-        if let (Some(place), 1) = (queue.front(), queue.len()) {
-            return vec![(place.name.clone(), self.ask_one(config, place))];
-        }
-        let readers = queue.len().min(READERS);
-        let (sender, receiver) = mpsc::channel();
-        let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..readers {
-            let (service, config) = (Arc::clone(self), Arc::clone(config));
-            let (sender, queue) = (sender.clone(), Arc::clone(&queue));
-            let read = move || {
-                let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                while let Some(place) = next() {
-                    let answer = service.ask_one(&config, &place);
-                    if sender.send((place.name, answer)).is_err() {
-                        return;
-                    }
+/// Does something for each of these on a few threads, and waits no longer than somebody has patience: what has not come by then is
+/// an error of its own. Who is at it goes on, so that it is at hand when somebody asks again.
+pub(super) fn at_once<T: Send + 'static, R: Send + 'static>(
+    items: Vec<(String, T)>,
+    work: impl Fn(&T) -> Result<R, OpsError> + Send + Sync + 'static,
+) -> Vec<(String, Result<R, OpsError>)> {
+    let mut open: Vec<String> = items.iter().map(|(name, _)| name.clone()).collect();
+    let readers = items.len().min(READERS);
+    let (sender, receiver) = mpsc::channel();
+    let queue = Arc::new(Mutex::new(VecDeque::from(items)));
+    let work = Arc::new(work);
+    for _ in 0..readers {
+        let (work, sender, queue) = (Arc::clone(&work), sender.clone(), Arc::clone(&queue));
+        let read = move || {
+            let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            while let Some((name, item)) = next() {
+                if sender.send((name, work(&item))).is_err() {
+                    return;
                 }
-            };
-            if let Err(error) = Builder::new().name("survey".to_owned()).spawn(read) {
-                tracing::error!("no thread to read repositories: {error}");
             }
+        };
+        if let Err(error) = Builder::new().name("survey".to_owned()).spawn(read) {
+            tracing::error!("no thread to read storages: {error}");
         }
-        drop(sender);
-        let (until, mut answers): (Instant, Vec<Answer>) = (Instant::now() + PATIENCE, Vec::new());
-        while !open.is_empty() {
-            let Ok(answer) = receiver.recv_timeout(until.saturating_duration_since(Instant::now())) else { break };
-            open.retain(|name| *name != answer.0);
-            answers.push(answer);
-        }
-        // Who reads them goes on, so that they are at hand when somebody asks again.
-        for name in open {
-            let words = format!("{name}: it has not answered within {} s", PATIENCE.as_secs());
-            answers.push((name, Err(OpsError::refused(ErrorKind::Storage, words))));
-        }
-        answers
     }
+    drop(sender);
+    let (until, mut answers) = (Instant::now() + PATIENCE, Vec::new());
+    while !open.is_empty() {
+        let Ok((name, answer)) = receiver.recv_timeout(until.saturating_duration_since(Instant::now())) else { break };
+        open.retain(|other| *other != name);
+        answers.push((name, answer));
+    }
+    for name in open {
+        let words = format!("{name}: it has not answered within {} s", PATIENCE.as_secs());
+        answers.push((name, Err(OpsError::refused(ErrorKind::Storage, words))));
+    }
+    answers
 }

@@ -120,6 +120,8 @@ pub struct State {
     newest: newest::Kept,
     /// How often jobs changed that are parts of backups of a name of their own.
     group_changes: AtomicU64,
+    /// How often something was added to what runs added up to.
+    tally_changes: AtomicU64,
     _lock: File,
 }
 
@@ -152,6 +154,7 @@ impl State {
             audit_checked: Mutex::default(),
             newest: newest::Kept::default(),
             group_changes: AtomicU64::new(0),
+            tally_changes: AtomicU64::new(0),
             _lock: lock,
             path,
         })
@@ -264,6 +267,7 @@ impl State {
         let changed = write().map_err(|error| self.failed(error))?;
         drop(db);
         self.note_change(changed);
+        self.note_tally();
         self.note_newest(id, ended.verb, ending.state);
         Ok(())
     }

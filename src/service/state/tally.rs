@@ -3,7 +3,7 @@
 use super::{State, StateError};
 use crate::{record::Timestamp, service::job::JobState};
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::atomic::Ordering};
 
 /// The upper bounds of a histogram of seconds.
 pub const BUCKETS: [f64; 12] =
@@ -103,7 +103,18 @@ impl State {
             add(&transaction, ended)?;
             transaction.commit()
         };
-        write().map_err(|error| self.failed(error))
+        write().map_err(|error| self.failed(error))?;
+        self.note_tally();
+        Ok(())
+    }
+
+    pub(super) fn note_tally(&self) {
+        self.tally_changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often something was added since the state was opened.
+    pub fn tally_changes(&self) -> u64 {
+        self.tally_changes.load(Ordering::Acquire)
     }
 
     /// When the newest backup of each routine ended that is there.

@@ -36,6 +36,10 @@ impl Lent {
         blocks.push_back((id, Arc::clone(keys)));
     }
 
+    pub(super) fn has(&self, id: &ChunkId) -> bool {
+        self.blocks().iter().any(|(lent, _)| lent == id)
+    }
+
     pub(super) fn take(&self, id: &ChunkId) -> Option<Arc<KeysBlock>> {
         let mut blocks = self.blocks();
         let at = blocks.iter().position(|(lent, _)| lent == id)?;

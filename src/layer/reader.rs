@@ -337,10 +337,14 @@ impl<'a> LayerCursor<'a> {
         self.shared = Some((lent, side));
     }
 
-    /// Sends for the first block's keys: whoever walks several layers wants those of each of them at once.
+    /// Sends for the first block's keys, unless they are lent: whoever walks several layers wants those of each of them at once.
     pub(super) fn send_for_first(&mut self) {
-        let is_lent = matches!(self.shared, Some((_, Side::Behind)));
-        if let Some(level) = self.path.last_mut().filter(|_| !is_lent) {
+        let Some(level) = self.path.last_mut() else { return };
+        let is_lent = match (self.shared, level.list.entries.get(level.next)) {
+            (Some((lent, Side::Behind)), Some(first)) => lent.has(&first.id),
+            _ => false,
+        };
+        if !is_lent {
             level.send_for_next(&self.layer.chunks, self.end.as_deref());
         }
     }

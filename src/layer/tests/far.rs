@@ -116,6 +116,15 @@ fn no_layer_waits_for_the_first_block_of_another() {
     }
     assert!(!far.steps().iter().any(|step| matches!(step, Step::Read(ChunkKind::Keys | ChunkKind::Values))));
 
+    // Who follows somebody takes what is lent, and asks for the rest.
+    let keys_sent = || far.steps().iter().filter(|step| **step == Step::Sent(ChunkKind::Keys)).count();
+    assert!(stack.cursor_behind(&KeyRange::all(), at(end), true).advance().unwrap());
+    assert_eq!(keys_sent(), count);
+    assert!(stack.cursor_before(&KeyRange::all(), at(end)).advance().unwrap());
+    assert_eq!(keys_sent(), count);
+    assert!(stack.cursor_behind(&KeyRange::all(), at(end), true).advance().unwrap());
+    assert_eq!(keys_sent(), 0);
+
     // Whoever looks for one record needs the values of one layer.
     let one = KeyRange { end: Some([&middle[..], &[0]].concat()), start: middle };
     let mut cursor = stack.cursor(&one, at(end), false).unwrap();

@@ -7,11 +7,11 @@ use crate::{
     record::{KeyRange, Timestamp},
     repo::{
         By, ChunkId, RepoError, Repository, Snapshot, SnapshotId, WriteSession,
-        manifest::{Kind, SourceId},
+        manifest::{Kind, LayerRef, SourceId},
     },
     report::{ErrorKind, Warning, WarningKind},
 };
-use std::collections::HashSet;
+use std::{cell::OnceCell, collections::HashSet};
 
 /// Joins that may fail on damage before a base is made: each costs a reading of the source.
 const MAX_REFUSED: usize = 2;
@@ -248,12 +248,18 @@ impl<'a> Chooser<'a> {
     fn absent_chunk(&self, snapshot: &Snapshot) -> Result<Option<ChunkId>, OpsError> {
         let reader = self.repo.chunks();
         let mut seen = HashSet::new();
-        for layer in snapshot.collections.iter().flat_map(|collection| &collection.stack) {
-            if !seen.insert(layer.id) {
-                continue;
-            }
+        let stacks = snapshot.collections.iter().flat_map(|collection| &collection.stack);
+        let layers: Vec<LayerRef> = stacks.filter(|layer| seen.insert(layer.id)).cloned().collect();
+        let opened: OnceCell<Option<Stack>> = OnceCell::new();
+        for (at, layer) in layers.iter().enumerate() {
             let walk = |visit: &mut dyn FnMut(ChunkId) -> Result<(), RepoError>| -> Result<(), LayerError> {
-                Layer::open(&reader, layer)?.for_each_chunk(&mut |id| Ok(visit(id)?))
+                // A host that knows nothing of one layer mostly knows nothing of the others: they are opened together. What is
+                // wrong with one of them is said when its turn comes.
+                let opened = opened.get_or_init(|| Stack::open(&reader, &layers).ok());
+                match opened.as_ref().and_then(|stack| stack.layers().get(at)) {
+                    Some(layer) => layer.for_each_chunk(&mut |id| Ok(visit(id)?)),
+                    None => Layer::open(&reader, layer)?.for_each_chunk(&mut |id| Ok(visit(id)?)),
+                }
             };
             let absent = match self.writing {
                 Some(writing) => writing.rely_on_layer(&layer.id, walk)?,

@@ -50,6 +50,7 @@ pub fn main() -> ExitCode {
 #[must_use]
 pub fn main_with(registry: Registry) -> ExitCode {
     interrupt::outlive_file_limits();
+    interrupt::allow_open_files();
     let typed: Vec<OsString> = std::env::args_os().collect();
     ExitCode::from(run(&typed, registry))
 }

@@ -367,3 +367,33 @@ fn lines_go_to_devices_pipes_and_through_links_and_replace_none() {
     }
     assert!(is_device(Path::new("/dev/full")) && fs::read_link(world.path("dangling.jsonl")).is_ok());
 }
+
+/// With few files that may be open at once; `limit` is what is typed behind `ulimit`.
+fn with_few_files(world: &World, limit: &str, args: &[&str]) -> Ran {
+    let inner = world.command(args);
+    let mut command = std::process::Command::new("sh");
+    command.arg("-c").arg(format!("ulimit {limit} && exec \"$@\"")).arg("sh");
+    command.arg(inner.get_program()).args(inner.get_args()).current_dir(inner.get_current_dir().unwrap());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    Ran::from(command.output().unwrap())
+}
+
+#[test]
+fn what_cannot_be_opened_for_want_of_handles_is_no_file_that_cannot_be_read() {
+    let world = World::new();
+    let deep = "d/".repeat(40);
+    write(&world.path(&format!("src/{deep}a")), "a");
+    write(&world.path("src/b"), "b");
+    let ran = with_few_files(&world, "-n 24", &["backup", "files:src"]);
+    let _ = ran.fails(1, &["Too many open files", "ulimit -n"]);
+    assert_eq!(world.snapshots(), Vec::<Json>::new());
+    // What the system allows is taken, whatever a shell begins with.
+    let ran = with_few_files(&world, "-S -n 24", &["backup", "files:src"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(world.snapshots().len(), 1);
+}

@@ -41,6 +41,7 @@ impl StreamedValue for FileContent {
         let mut trail = self.trail.lock().unwrap_or_else(PoisonError::into_inner);
         // Who reads the stream names what fails; that nothing fails where a file is gone is for us to say.
         let file = trail.at(&self.key).and_then(|(dir, name)| open_no_follow(dir, name)).inspect_err(|error| {
+            self.shared.heed(error);
             if error.kind() == io::ErrorKind::NotFound {
                 self.shared.vanished(&self.key);
             }

@@ -110,6 +110,7 @@ impl SourceSession for LocalSession {
     }
 
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {
+        self.shared.check_shortage()?;
         self.shared.check_groups();
         let mut notes = self.shared.all_notes();
         notes.extend(self.shared.selection.unmatched());

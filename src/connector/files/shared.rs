@@ -6,7 +6,10 @@ use super::{
     trail::{Trail, open_root},
     walk::{Listed, ROOT, Step, Walker},
 };
-use crate::record::{KeyCodec, KeyRange};
+use crate::{
+    connector::ConnectorError,
+    record::{KeyCodec, KeyRange},
+};
 use rustix::{
     fd::{BorrowedFd, OwnedFd},
     fs::{AtFlags, Dir, FileType, Stat},
@@ -26,6 +29,9 @@ use std::{
 
 /// Names of files beyond this many are only counted.
 const MAX_NAMED: usize = 1000;
+
+/// Errors of this process or machine, whatever they are met at.
+const SHORTAGES: [Errno; 3] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
 
 /// What tells one version of a file from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +103,8 @@ pub(super) struct Shared {
     missing: Mutex<Sentences>,
     notes: Mutex<Sentences>,
     vanished: AtomicU64,
+    /// What this process lacked where nothing was the matter with an entry.
+    shortage: Mutex<Option<io::Error>>,
     /// Made at the first file with several paths.
     groups: Mutex<Option<Groups>>,
     began: Instant,
@@ -133,6 +141,7 @@ impl Shared {
             missing: Mutex::default(),
             notes: Mutex::default(),
             vanished: AtomicU64::new(0),
+            shortage: Mutex::default(),
             groups: Mutex::default(),
             began: Instant::now(),
             bytes_read: AtomicU64::new(0),
@@ -232,8 +241,14 @@ impl Shared {
         let mut groups = Groups::new();
         let (mut lists, mut stats) = (self.trail(), self.trail());
         while let Some(step) = walker.next(|dir| self.list(&mut lists, dir)) {
-            let Step::Entry(key, ()) = step else { continue };
-            let Ok(stat) = stats.stat(&key) else { continue };
+            let key = match step {
+                Step::Entry(key, ()) => key,
+                Step::Unlistable(_, error) => {
+                    self.heed(&error);
+                    continue;
+                }
+            };
+            let Ok(stat) = stats.stat(&key).inspect_err(|error| self.heed(error)) else { continue };
             if stat.st_nlink > 1 && !key.ends_with(b"/") {
                 groups.entry((stat.st_dev, stat.st_ino)).or_insert_with(|| Group {
                     first: key.into_boxed_slice(),
@@ -259,8 +274,32 @@ impl Shared {
         }
     }
 
+    /// Remembers an error that says nothing of the entry: no such run may end as if what it could not open could not be read.
+    pub(super) fn heed(&self, error: &io::Error) {
+        let Some(code) = error.raw_os_error().filter(|code| SHORTAGES.contains(&Errno::from_raw_os_error(*code)))
+        else {
+            return;
+        };
+        lock(&self.shortage).get_or_insert_with(|| io::Error::from_raw_os_error(code));
+    }
+
+    /// What this process lacked, if it lacked anything.
+    pub(super) fn check_shortage(&self) -> Result<(), ConnectorError> {
+        let Some(error) = lock(&self.shortage).as_ref().and_then(io::Error::raw_os_error) else { return Ok(()) };
+        let error = io::Error::from_raw_os_error(error);
+        let object = self.path.display().to_string();
+        Err(match Errno::from_io_error(&error) {
+            Some(Errno::MFILE) => ConnectorError::Unreadable {
+                object,
+                reason: format!("{error}: this process may not open enough of them at once (`ulimit -n`)"),
+            },
+            _ => ConnectorError::Io { operation: "read", object, source: error },
+        })
+    }
+
     /// Names an entry that is not in what was delivered.
     pub(super) fn missing(&self, key: &[u8], error: &io::Error) {
+        self.heed(error);
         lock(&self.missing).add(format!("{}: {error}", KeyCodec::Path.show(key)));
     }
 

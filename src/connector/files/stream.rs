@@ -154,6 +154,7 @@ impl FilesStream {
             return Ok(Entry { stat, trust, attributes });
         }
         attributes.xattrs = xattrs_of(kind, dir, name, &mut |name, error| {
+            shared.heed(error);
             let words = format!("extended attribute {}: {error}", String::from_utf8_lossy(name));
             shared.missing(key, &io::Error::new(error.kind(), words));
         })?;
@@ -275,6 +276,7 @@ impl RecordStream for FilesStream {
                 }
             }
         }
+        self.shared.check_shortage()?;
         Ok(!batch.is_empty())
     }
 

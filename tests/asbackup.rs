@@ -644,3 +644,17 @@ fn configuration_files_of_the_tools_say_what_the_command_line_does_not() {
     let output = run(&["asbackup", "-n", "test", "-d", "x"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("[asbackup] whatever"), "{output:?}");
 }
+
+#[test]
+fn variables_that_are_set_but_empty_are_nothing_to_the_tools() {
+    let room = Room::new(10);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rekeep"));
+    let (host, port) = room.address().rsplit_once(':').map(|(host, port)| (host.to_owned(), port.to_owned())).unwrap();
+    command.args(["asbackup", "-h", &host, "-p", &port, "-n", "test", "-d", &room.path("files")]).env_clear();
+    for name in ["HOME", "REKEEP_REPOSITORY", "REKEEP_CACHE_DIR", "REKEEP_CACHE_SIZE", "REKEEP_PASSWORD_FILE"] {
+        command.env(name, "");
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(room.files("files"), ["test_00000.asb"]);
+}

@@ -4,6 +4,7 @@ use super::{
     exit::{Failure, usage},
     password::{from_command, from_file},
     units::parse_duration,
+    variable,
 };
 use crate::connector::{Options, options::Length};
 use clap::{Args, ValueEnum};
@@ -115,7 +116,7 @@ impl ConnectArgs {
         let key_password = match (&self.tls_key_password_file, &self.tls_key_password_command) {
             (Some(file), _) => Some(from_file(file)?),
             (_, Some(command)) => Some(from_command(command)?),
-            (None, None) => std::env::var("REKEEP_AS_TLS_KEY_PASSWORD").ok().filter(|_| self.tls_key_file.is_some()),
+            (None, None) => variable::value("REKEEP_AS_TLS_KEY_PASSWORD").filter(|_| self.tls_key_file.is_some()),
         };
         if let Some(password) = key_password {
             options.set("tls_key_password", password);
@@ -128,7 +129,7 @@ impl ConnectArgs {
             (_, Some(command)) => from_command(command)?,
             (None, None) => {
                 let name = self.as_password_env.as_deref().unwrap_or("REKEEP_AS_PASSWORD");
-                std::env::var(name).map_err(|_| {
+                variable::value(name).ok_or_else(|| {
                     usage(format!(
                         "--as-user needs a password: --as-password-file, --as-password-command, or the variable {name}"
                     ))

@@ -5,6 +5,7 @@ use super::{
     exit::{Failure, usage},
     password::printed_by,
     units::parse_size,
+    variable,
 };
 use crate::{
     connector::Options,
@@ -61,8 +62,8 @@ impl AsbCipherArgs {
             None => options.add(self)?,
         }
         if let Some(name) = &self.encryption_key_env {
-            let key =
-                std::env::var(name).map_err(|_| usage(format!("--encryption-key-env: there is no variable {name}")))?;
+            let key = variable::value(name)
+                .ok_or_else(|| usage(format!("--encryption-key-env: there is no variable {name}")))?;
             options.set("encryption_key", key);
         }
         if let Some(command) = &self.encryption_key_command {

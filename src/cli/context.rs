@@ -109,10 +109,12 @@ impl Context {
     /// # Errors
     /// As of [`Self::new`].
     pub fn bare(registry: Registry) -> Result<Self, Failure> {
-        use clap::Parser as _;
-        let global =
-            super::args::Cli::try_parse_from(["rekeep", "stats"]).map_err(|error| usage(error.to_string()))?.global;
-        Self::new(global, registry, BTreeSet::new())
+        use super::args::Cli;
+        use clap::{CommandFactory as _, FromArgMatches as _};
+        let parsed = super::variable::heeded(Cli::command())
+            .try_get_matches_from(["rekeep", "stats"])
+            .and_then(|matches| Cli::from_arg_matches(&matches));
+        Self::new(parsed.map_err(|error| usage(error.to_string()))?.global, registry, BTreeSet::new())
     }
 
     /// The repository's location as it was given.

@@ -32,6 +32,7 @@ pub mod show;
 pub mod tools;
 pub mod typed;
 pub mod units;
+pub mod variable;
 
 use crate::{connector::Registry, report::ErrorKind};
 use args::Cli;
@@ -63,7 +64,7 @@ fn run(typed: &[OsString], registry: Registry) -> u8 {
     }
     // Asked for before parsing, because a usage error wants to know it too.
     let json = typed.iter().any(|arg| arg == "--json");
-    let parsed = heeding_set_variables(Cli::command())
+    let parsed = variable::heeded(Cli::command())
         .try_get_matches_from(typed)
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, open::from_environment(&matches))));
     let (cli, environment) = match parsed {
@@ -77,14 +78,6 @@ fn run(typed: &[OsString], registry: Registry) -> u8 {
     let result = commands::run(cli.command, Cli::command, &context);
     context.reporter.finish();
     settle(result, &context)
-}
-
-/// Variables of the environment that are set but empty count as not set.
-fn heeding_set_variables(command: clap::Command) -> clap::Command {
-    let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-    command
-        .mut_args(move |arg| if arg.get_env().is_some_and(is_empty) { arg.env(None::<&'static str>) } else { arg })
-        .mut_subcommands(heeding_set_variables)
 }
 
 /// Turns what a command came to into an exit status, saying what is to be said. A reader of our standard output that

@@ -6,6 +6,7 @@ use crate::{
         exit::{Failure, Kept as _, Status, usage},
         interrupt,
         password::PasswordSource,
+        variable,
     },
     ops::Progress as _,
     repo::{InitOptions, RepoError, Repository, Storage, Suite, Traits, keys::KdfParams, parity::Percent},
@@ -106,6 +107,6 @@ pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Status, Failure>
 
 /// `user@host`.
 pub(super) fn default_label() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_else(|_| "somebody".to_owned());
+    let user = variable::value("USER").or_else(|| variable::value("USERNAME")).unwrap_or_else(|| "somebody".to_owned());
     format!("{user}@{}", host_name())
 }

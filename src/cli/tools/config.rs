@@ -82,7 +82,7 @@ fn said(tool: Tool, given: &ArgMatches) -> Result<Vec<Said>, Failure> {
         return Ok(all);
     }
     read(Path::new("/etc/aerospike/astools.conf"), false)?;
-    if let Some(home) = std::env::var_os("HOME") {
+    if let Some(home) = std::env::var_os("HOME").filter(|home| !home.is_empty()) {
         read(&PathBuf::from(home).join(".aerospike/astools.conf"), false)?;
     }
     if let Some(path) = file("config_file") {

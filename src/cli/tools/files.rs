@@ -1,7 +1,10 @@
 //! How files are compressed and encrypted, as the tools' flags say it.
 
 use super::{
-    super::exit::{Failure, usage},
+    super::{
+        exit::{Failure, usage},
+        variable,
+    },
     secrets::AgentArgs,
 };
 use crate::connector::Options;
@@ -38,8 +41,8 @@ impl FileArgs {
         let mode = self.encrypt.as_ref().map(|mode| mode.to_ascii_lowercase()).filter(|mode| mode != "none");
         options.add(&json!({ "encrypt": mode, "encryption_key_file": self.encryption_key_file }))?;
         if let Some(name) = &self.encryption_key_env {
-            let key =
-                std::env::var(name).map_err(|_| usage(format!("--encryption-key-env: there is no variable {name}")))?;
+            let key = variable::value(name)
+                .ok_or_else(|| usage(format!("--encryption-key-env: there is no variable {name}")))?;
             options.set("encryption_key", key);
         }
         // What was a secret's name is the secret by now.

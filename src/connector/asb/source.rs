@@ -301,8 +301,12 @@ impl SourceSession for AsbSession {
         }
         if let Some(parts) = &self.parts {
             let (more_notes, more_missing) = parts.told();
-            notes.extend(more_notes);
-            missing.extend(more_missing);
+            // Files whose heads were read before are read whole now.
+            let of_new = |all: &Vec<String>, more: Vec<String>| {
+                more.into_iter().filter(|line| !all.contains(line)).collect::<Vec<_>>()
+            };
+            notes.extend(of_new(&notes, more_notes));
+            missing.extend(of_new(&missing, more_missing));
         }
         Ok(SessionEnd { end: self.start, missing, notes, ..SessionEnd::default() })
     }

@@ -5,7 +5,15 @@
 pub fn float_from_text(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     // Rust takes no more forms than C does, but for none with an exponent mark and no digits.
-    text.parse().ok()
+    let value: f64 = text.parse().ok()?;
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    // A number that no double holds is not infinity, nor is one that is too small zero.
+    let is_kept = match value {
+        _ if value.is_infinite() => !text.contains(|digit: char| digit.is_ascii_digit()),
+        _ if value == 0.0 => !mantissa.contains(|digit| matches!(digit, '1'..='9')),
+        _ => true,
+    };
+    is_kept.then_some(value)
 }
 
 /// Writes a number so that it comes back exactly; NaN has but one form.
@@ -84,7 +92,10 @@ mod tests {
         }
         assert_eq!(float_from_text(b"+inf"), Some(f64::INFINITY));
         assert!(float_from_text(b"nan").unwrap().is_nan() && float_from_text(b"NaN").unwrap().is_nan());
-        for bad in [&b""[..], b"x", b"1 ", b"\xff"] {
+        assert_eq!(float_from_text(b"-Infinity"), Some(f64::NEG_INFINITY));
+        assert_eq!(float_from_text(b"0.000e999").map(f64::to_bits), Some(0));
+        assert_eq!(float_from_text(b"1.7976931348623158e308"), Some(f64::MAX), "rounded to what there is");
+        for bad in [&b""[..], b"x", b"1 ", b"\xff", b"1e999", b"-1e309", b"1e-999", b"-0.01e-400"] {
             assert_eq!(float_from_text(bad), None);
         }
     }

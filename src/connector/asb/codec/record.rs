@@ -351,6 +351,6 @@ fn float(cursor: &mut Cursor<'_>) -> Result<f64, Stop> {
     let text = cursor.until(b"\n ", "a number")?;
     match float_from_text(text) {
         Some(value) => Ok(value),
-        None => wrong_at(at, format!("`{}` is no number", text.escape_ascii())),
+        None => wrong_at(at, format!("`{}` is no number that 64 bits of floating point hold", text.escape_ascii())),
     }
 }

@@ -10,7 +10,7 @@ const DAMAGE: &str = "`rekeep verify --read-data` lists all damage and what mend
 #[must_use]
 pub const fn for_kind(kind: ErrorKind) -> Option<&'static str> {
     Some(match kind {
-        ErrorKind::NoRepository => "check -r or REKEEP_REPOSITORY, or make one with `rekeep init`",
+        ErrorKind::NoRepository => "check -r or REKEEP_REPOSITORY (for a copy, --to), or make one with `rekeep init`",
         ErrorKind::RepositoryExists => "nothing was changed; use it, or choose another location",
         ErrorKind::NotReplica => {
             "nothing was changed: replicate into another place. A replica that was written to is a repository of its own; a \
@@ -20,7 +20,9 @@ pub const fn for_kind(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Region => {
             "nothing was written; `rekeep check-storage URI` says where a place lies (docs/storage.md)"
         }
-        ErrorKind::WrongPassword => "try another one, or the recovery key with --recovery-key",
+        ErrorKind::WrongPassword => {
+            "try another one, or the recovery key with --recovery-key (of what --to names: --to-password-file, --to-password-command)"
+        }
         ErrorKind::RoleLacks => "`rekeep key list` shows which slot has which role",
         ErrorKind::Damaged | ErrorKind::Missing => DAMAGE,
         ErrorKind::Archived => {
@@ -53,6 +55,7 @@ pub const fn for_remedy(remedy: Remedy) -> &'static str {
         }
         Remedy::ChooseCollection => "choose one with --collection",
         Remedy::ChooseOverwrite => "say --overwrite always|never|if-changed or --make-equal",
+        Remedy::MakeEqual => "--make-equal brings it back as it was, with nothing beside it",
         Remedy::SimplerOverwrite => "say --overwrite always, never or if-changed",
         Remedy::OverwriteAll => "the same command with --overwrite always writes all again",
         Remedy::Force => "--force does it anyway",

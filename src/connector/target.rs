@@ -115,6 +115,10 @@ pub trait Target: Send + Sync {
     fn changed_itself(&self, _collection: &str) -> u64 {
         0
     }
+    /// Whether all of a collection is derived from others and was made anew of them: it holds other records than came, and rightly.
+    fn is_made_anew(&self, _collection: &str) -> bool {
+        false
+    }
     /// What can say of a restore that writes nothing what it would do beside writing records.
     ///
     /// # Errors

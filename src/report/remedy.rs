@@ -16,6 +16,8 @@ codes! {
         ChooseCollection = "choose_collection",
         /// Say what becomes of records that exist, or ask for the target to be made equal.
         ChooseOverwrite = "choose_overwrite",
+        /// Ask for the target to be made equal.
+        MakeEqual = "make_equal",
         /// Replace, leave, or replace what differs: the target knows nothing else.
         SimplerOverwrite = "simpler_overwrite",
         /// Replace whatever is there.

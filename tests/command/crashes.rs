@@ -56,7 +56,7 @@ fn an_interrupted_restore_leaves_no_half_database() {
     assert!(world.path("out.db.rekeep-partial").exists());
     running.signal(Signal::TERM);
     running.end().fails(130, &["interrupted"]);
-    assert!(!world.path("out.db").exists());
+    assert!(!world.path("out.db").exists() && !world.path("out.db.rekeep-partial").exists());
     world.ok(&["restore", "latest", "sqlite:out.db", "--verify"]);
 }
 

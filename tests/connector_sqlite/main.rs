@@ -39,6 +39,7 @@ fn parallel(parallel: usize) -> SessionOptions {
     SessionOptions { parallel, ..SessionOptions::default() }
 }
 
+#[derive(Debug)]
 struct Copied {
     end: SessionEnd,
     outcomes: Outcomes,

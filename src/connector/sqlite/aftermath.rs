@@ -1,8 +1,7 @@
-//! What a restore leaves behind that a person should know: collations to sort by anew, rows that refer to none, full-text
-//! indexes of rows that changed, tables that the snapshot does not know.
+//! What a restore leaves behind that a person should know: collations to sort by anew, rows that refer to none, tables that the
+//! snapshot does not know.
 
 use super::{
-    objects::Stale,
     quote::ident,
     schema::{self, Names},
     settings::Settings,
@@ -55,35 +54,6 @@ pub(super) fn broken_references(connection: &Connection) -> Vec<String> {
             .collect(),
         Err(error) => vec![format!("whether all foreign keys are kept cannot be said: {error}")],
     }
-}
-
-/// Full-text indexes of an existing database that do not agree with the rows that were written, into the tables of `touched`.
-pub(super) fn stale_indexes(
-    connection: &Connection,
-    plan: &TargetPlan,
-    touched: &[&str],
-) -> rusqlite::Result<Vec<String>> {
-    let mut statement = connection
-        .prepare("SELECT name, sql FROM main.sqlite_schema WHERE type = 'table' AND rootpage = 0 ORDER BY rowid")?;
-    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
-    let is_written = |name: &str| touched.iter().any(|table| table.eq_ignore_ascii_case(name));
-    let mut notes = Vec::new();
-    for row in rows {
-        let (name, sql) = row?;
-        let Some(stale) = Stale::of(&name, &sql) else { continue };
-        let is_shadow = |table: &str| table.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('_'));
-        let came_whole = plan.make_equal && !plan.partial && plan.collections.iter().any(|c| is_shadow(&c.name));
-        if came_whole {
-            continue;
-        }
-        let content = stale.content.as_deref().filter(|content| is_written(content));
-        if content.is_none() && !touched.iter().any(|table| is_shadow(table)) {
-            continue;
-        }
-        let of = content.map_or_else(String::new, |content| format!(" of `{content}`"));
-        notes.push(format!("{} `{name}`{of}: rows changed beneath it; {}", stale.kind, stale.advice));
-    }
-    Ok(notes)
 }
 
 /// The numbers by which an application knows its databases and the state of their schemas: part of what is made equal, else
@@ -167,11 +137,17 @@ pub(super) fn otherwise(table: &str, sql: &str) -> String {
     )
 }
 
-/// Removes the counters of the tables that are made equal: theirs come from the snapshot, which may hold none.
+/// Removes the counters of the tables that are made equal, and of tables that are not there: theirs come from the snapshot, which may
+/// hold none.
 pub(super) fn forget_counters(connection: &Connection, plan: &TargetPlan) -> rusqlite::Result<()> {
     let mut statement = connection.prepare("DELETE FROM main.sqlite_sequence WHERE name = ?1 COLLATE NOCASE")?;
     for collection in &plan.collections {
         statement.execute([&collection.name])?;
     }
+    connection.execute(
+        "DELETE FROM main.sqlite_sequence
+         WHERE name COLLATE NOCASE NOT IN (SELECT name FROM main.sqlite_schema WHERE type = 'table')",
+        [],
+    )?;
     Ok(())
 }

@@ -35,8 +35,28 @@ pub(super) fn look(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// A database that is not whole yet. It goes if nobody takes it: to whoever looks for what was restored it would be a trap.
+pub(super) struct Unfinished(Option<PathBuf>);
+
+impl Unfinished {
+    /// What is to be published.
+    fn take(mut self) -> PathBuf {
+        self.0.take().unwrap_or_default()
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            // What stays is removed by the next restore to that place.
+            let _ = fs::remove_file(&path);
+            let _ = side::remove(&path);
+        }
+    }
+}
+
 /// Makes the unfinished database beside the place where it will be.
-pub(super) fn create(path: &Path, attributes: &Attributes) -> Result<(Connection, PathBuf), ConnectorError> {
+pub(super) fn create(path: &Path, attributes: &Attributes) -> Result<(Connection, Unfinished), ConnectorError> {
     let partial = side::with_ending(path, PARTIAL);
     let object = partial.display().to_string();
     let fail = |error: rusqlite::Error| writing(&object, &error);
@@ -44,6 +64,7 @@ pub(super) fn create(path: &Path, attributes: &Attributes) -> Result<(Connection
         discard(&partial)?;
     }
     side::remove(&partial)?;
+    let unfinished = Unfinished(Some(partial.clone()));
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(&partial, flags | OpenFlags::SQLITE_OPEN_CREATE).map_err(fail)?;
     attributes.settings.set(&connection, attributes.encoding).map_err(fail)?;
@@ -58,7 +79,7 @@ pub(super) fn create(path: &Path, attributes: &Attributes) -> Result<(Connection
     // Keys sort by bytes until the application, which has the collation, sorts its indexes anew.
     connection.collation_needed(super::objects::stand_in_collation).map_err(fail)?;
     connection.execute_batch("BEGIN EXCLUSIVE").map_err(fail)?;
-    Ok((connection, partial))
+    Ok((connection, unfinished))
 }
 
 /// Removes what a killed restore left, unless that restore still runs.
@@ -107,8 +128,9 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Gives a complete file its name, durably, and never over another file; says what it moved out of the way.
-pub(super) fn publish(partial: &Path, path: &Path) -> Result<Vec<String>, ConnectorError> {
+pub(super) fn publish(unfinished: Unfinished, path: &Path) -> Result<Vec<String>, ConnectorError> {
     let notes = side::move_aside(path)?;
+    let partial = &unfinished.take();
     let published = publish::publish(partial, path, Present::Kept).map_err(|failed| match failed.error.kind() {
         std::io::ErrorKind::AlreadyExists => {
             let object = path.display().to_string();

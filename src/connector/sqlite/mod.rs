@@ -9,6 +9,7 @@ mod aftermath;
 mod aside;
 mod attributes;
 mod damage;
+mod derived;
 mod encoding;
 mod error;
 mod file;

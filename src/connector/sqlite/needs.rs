@@ -1,6 +1,7 @@
 //! What a restore of a schema will lack: found out by making it, without rows, in memory.
 
 use super::{
+    derived::module_of,
     objects::{self, stand_in_collation},
     schema::Object,
 };
@@ -31,13 +32,14 @@ fn try_lacking<'a>(tables: impl Iterator<Item = (&'a str, &'a str)>, all: &[Obje
         let kind = object.kind.as_str();
         let reason = match kind {
             "index" => lacks_for_index(&scratch, &object.sql, &foreign),
-            "table" => {
-                module(&object.sql).filter(|module| !modules.contains(&module.to_ascii_lowercase())).map(|module| {
+            "table" => module_of(&object.sql)
+                .map(|(module, _)| module)
+                .filter(|module| !modules.contains(&module.to_ascii_lowercase()))
+                .map(|module| {
                     format!(
                         "the module `{module}` is the application's own; its definition and its shadow tables are kept"
                     )
-                })
-            }
+                }),
             _ => None,
         };
         if let Some(reason) = reason {
@@ -72,12 +74,4 @@ fn lacks_for_index(connection: &Connection, sql: &str, foreign: &HashSet<String>
         Ok(called) => called.map(|name| format!("it needs the function `{name}`, so a restore will leave it out")),
         Err(error) => Some(format!("a restore will leave it out ({error})")),
     }
-}
-
-/// The module that a virtual table's statement names.
-fn module(sql: &str) -> Option<&str> {
-    let at = sql.to_ascii_uppercase().find(" USING ")? + " USING ".len();
-    let rest = sql.get(at..)?.trim_start();
-    let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-    Some(&rest[..end])
 }

@@ -206,52 +206,6 @@ fn reload(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(()))
 }
 
-/// A virtual table that indexes rows which may be changed beneath it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stale {
-    pub(super) kind: &'static str,
-    /// The table whose rows it indexes, if it has none of its own.
-    pub(super) content: Option<String>,
-    pub(super) advice: String,
-}
-
-impl Stale {
-    /// That of a statement; `None` if its module keeps no such index.
-    pub(super) fn of(name: &str, sql: &str) -> Option<Self> {
-        let upper = sql.to_ascii_uppercase();
-        let rest = sql.get(upper.find(" USING ")? + " USING ".len()..)?.trim_start();
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-        let (module, arguments) = rest.split_at(end);
-        let ident = ident(name);
-        let kind = match module.to_ascii_lowercase().as_str() {
-            "fts3" | "fts4" | "fts5" => "the full-text index",
-            "rtree" | "rtree_i32" | "geopoly" => {
-                let advice = format!("SELECT rtreecheck({}) says whether it is whole", literal(name));
-                return Some(Self { kind: "the spatial index", content: None, advice });
-            }
-            _ => return None,
-        };
-        let mut is_contentless = false;
-        let content = arguments.trim().trim_start_matches('(').trim_end_matches(')').split(',').find_map(|argument| {
-            let (option, value) = argument.split_once('=')?;
-            let value = value.trim().trim_matches(['"', '\'', '`', '[', ']']);
-            let is_content = option.trim().eq_ignore_ascii_case("content");
-            is_contentless |= is_content && value.is_empty();
-            (is_content && !value.is_empty()).then(|| value.to_owned())
-        });
-        let advice = if is_contentless {
-            "it keeps no text of its own: only the application can fill it anew".to_owned()
-        } else {
-            format!("run INSERT INTO {ident}({ident}) VALUES ('rebuild')")
-        };
-        Some(Self { kind, content, advice })
-    }
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
 fn has_shadow(name: &str, plan: &TargetPlan) -> bool {
     plan.collections
         .iter()
@@ -280,24 +234,5 @@ fn is_missing(connection: &Connection, object: &Object, missing: &mut Vec<String
             ));
             Ok(false)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn full_text_indexes_are_known_by_their_statements() {
-        let of = |sql: &str| Stale::of("x", sql).map(|stale| stale.content);
-        let some = |name: &str| Some(Some(name.to_owned()));
-        assert_eq!(of("CREATE VIRTUAL TABLE x USING fts5(a, content=docs, content_rowid=id)"), some("docs"));
-        assert_eq!(of("create virtual table x using FTS4(content=\"my docs\", a)"), some("my docs"));
-        assert_eq!(of("CREATE VIRTUAL TABLE x USING fts5(a, content='')"), Some(None));
-        assert_eq!(of("CREATE VIRTUAL TABLE x USING rtree(id, a, b)"), Some(None));
-        assert_eq!(of("CREATE VIRTUAL TABLE x USING csv(filename='a')"), None);
-        let advice = |sql: &str| Stale::of("x", sql).unwrap().advice;
-        assert!(advice("CREATE VIRTUAL TABLE x USING fts5(a, content='')").contains("no text of its own"));
-        assert!(advice("CREATE VIRTUAL TABLE x USING fts5(a, content=d)").contains("'rebuild'"));
     }
 }

@@ -4,8 +4,9 @@
 use super::{
     SqliteSource, aftermath,
     attributes::{self, Attributes, TableAttributes, parse},
+    derived,
     error::{io, reading, writing},
-    file::{create, look, open_existing, publish},
+    file::{Unfinished, create, look, open_existing, publish},
     fit::{check_encoding, check_fit, is_no_table, key_plan, table_sql},
     objects::{self, StandIn},
     plan::register_key_function,
@@ -17,15 +18,18 @@ use super::{
     write::TableWriter,
     wrong_url,
 };
-use crate::connector::{
-    CollectionTarget, ConnectorError, Meets, Source, SourceUrl, Target, TargetAbilities, TargetCollection, TargetEnd,
-    TargetPlan, TargetSession,
+use crate::{
+    connector::{
+        CollectionTarget, ConnectorError, Meets, Source, SourceUrl, Target, TargetAbilities, TargetCollection,
+        TargetEnd, TargetPlan, TargetSession,
+    },
+    report::Remedy,
 };
 use rusqlite::Connection;
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -35,6 +39,8 @@ use std::{
 pub struct SqliteTarget {
     path: PathBuf,
     table: Option<String>,
+    /// Tables of indexes that the restore made anew.
+    anew: Arc<Mutex<Vec<String>>>,
 }
 
 impl SqliteTarget {
@@ -54,7 +60,7 @@ impl SqliteTarget {
         }
         let given = url.path();
         let path = std::path::absolute(&given).map_err(|error| io("find", &given, error))?;
-        Ok(Self { path, table })
+        Ok(Self { path, table, anew: Arc::default() })
     }
 }
 
@@ -108,6 +114,11 @@ impl Target for SqliteTarget {
         Ok(occupied)
     }
 
+    fn is_made_anew(&self, collection: &str) -> bool {
+        let anew = self.anew.lock().unwrap_or_else(PoisonError::into_inner);
+        anew.iter().any(|table| table.eq_ignore_ascii_case(collection))
+    }
+
     fn rehearse(&self, plan: &TargetPlan) -> Result<Vec<Meets>, ConnectorError> {
         plan.check_path(&self.path)?;
         let object = self.path.display().to_string();
@@ -156,6 +167,7 @@ impl Target for SqliteTarget {
             stand_ins: Vec::new(),
             notes: Vec::new(),
             missing: Vec::new(),
+            anew: Arc::clone(&self.anew),
         }))
     }
 
@@ -193,7 +205,8 @@ struct SqliteTargetSession {
     names: Names,
     connection: Option<SharedConnection>,
     path: PathBuf,
-    partial: Option<PathBuf>,
+    /// Behind the connection, which is closed before it goes.
+    partial: Option<Unfinished>,
     attributes: Attributes,
     plan: TargetPlan,
     /// The tables of the restore, and the rows of the schema that were theirs.
@@ -204,6 +217,7 @@ struct SqliteTargetSession {
     stand_ins: Vec<(String, String)>,
     notes: Vec<String>,
     missing: Vec<String>,
+    anew: Arc<Mutex<Vec<String>>>,
 }
 
 impl SqliteTargetSession {
@@ -287,11 +301,18 @@ impl SqliteTargetSession {
     }
 
     /// Says what a person should know of a database that was there before.
-    fn look_back(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Looks at what became of an existing database; says why what was written must not stand, if it must not.
+    fn look_back(&mut self, connection: &Connection) -> rusqlite::Result<Option<String>> {
         self.notes.extend(aftermath::broken_references(connection));
         let touched = self.touched.iter().filter(|(_, touched)| touched.load(Ordering::Relaxed));
         let touched: Vec<&str> = touched.map(|(name, _)| name.as_str()).collect();
-        self.notes.extend(aftermath::stale_indexes(connection, &self.plan, &touched)?);
+        let settled = derived::settle(connection, &self.plan, &touched)?;
+        if let Some(reason) = settled.mixed {
+            return Ok(Some(reason));
+        }
+        self.notes.extend(settled.notes);
+        self.missing.extend(settled.missing);
+        *self.anew.lock().unwrap_or_else(PoisonError::into_inner) = settled.anew;
         let is_whole = !self.plan.partial && self.plan.left_out.is_none();
         if is_whole {
             self.notes.extend(aftermath::numbers(connection, &self.attributes.settings, self.plan.make_equal)?);
@@ -301,7 +322,7 @@ impl SqliteTargetSession {
             self.missing.extend(aftermath::left_over(&self.names, &self.plan, &self.attributes.objects));
             self.missing.extend(aftermath::left_over_on(connection, &self.plan, &self.attributes.objects)?);
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -341,8 +362,9 @@ impl TargetSession for SqliteTargetSession {
             self.notes.extend(aftermath::foreign_collations(&connection, &self.plan).map_err(fail)?);
             if self.partial.is_some() {
                 objects::reorder(&connection, &self.attributes.objects, &self.made).map_err(fail)?;
-            } else {
-                self.look_back(&connection).map_err(fail)?;
+            } else if let Some(reason) = self.look_back(&connection).map_err(fail)? {
+                let reason = format!("{reason}; nothing was written");
+                return Err(ConnectorError::Mismatch { object: object.clone(), reason }.with([Remedy::MakeEqual]));
             }
             connection.execute_batch("COMMIT").map_err(fail)?;
             if self.partial.is_some() && self.attributes.wal {
@@ -356,7 +378,7 @@ impl TargetSession for SqliteTargetSession {
             connection.close().map_err(|(_, error)| fail(error))?;
         }
         if let Some(partial) = self.partial.take() {
-            self.notes.extend(publish(&partial, &self.path)?);
+            self.notes.extend(publish(partial, &self.path)?);
         }
         let notes = std::mem::take(&mut self.notes);
         Ok(TargetEnd { missing: std::mem::take(&mut self.missing), notes, ..TargetEnd::default() })

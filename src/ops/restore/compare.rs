@@ -464,7 +464,7 @@ pub(super) fn read_back(
     let fingerprinter = Some(&context.fingerprinter);
     let likeness = Likeness { fingerprinter, expiry_slack_millis, keeps_user_keys, chooses: Some(&chooses) };
     let (mut compared, mut different, mut kept) = (0, 0, 0);
-    for one in selected {
+    for one in selected.iter().filter(|one| !target.is_made_anew(one.name())) {
         let Some(index) = shown_in(session.as_ref(), target, one) else {
             different += one.collection.records;
             continue;

@@ -164,7 +164,12 @@ impl Registry {
         };
         let Some(connector) = self.connectors().find(|connector| connector.scheme() == scheme) else {
             let schemes: Vec<String> = self.connectors().map(|connector| format!("{}:", connector.scheme())).collect();
-            return Err(wrong(format!("`{scheme}:` is not one of {}", schemes.join(", "))));
+            let is_near = |own: &&dyn Connector| {
+                scheme.len() > 2 && (own.scheme().starts_with(scheme) || scheme.starts_with(own.scheme()))
+            };
+            let near = self.connectors().find(is_near).map(|own| format!("; `{}:` is the nearest", own.scheme()));
+            let near = near.unwrap_or_default();
+            return Err(wrong(format!("`{scheme}:` is not one of {}{near}", schemes.join(", "))));
         };
         Ok((connector, SourceUrl::parse(text)?))
     }
@@ -232,6 +237,7 @@ mod tests {
     fn a_url_without_a_connector_is_told_which_there_are() {
         assert!(refused("x", json!({})).ends_with("write one or two"));
         assert!(refused("three:x", json!({})).ends_with("`three:` is not one of one:, two:"));
+        assert!(refused("twos:x", json!({})).ends_with("; `two:` is the nearest"));
         assert!(refused("two:", json!({})).ends_with("nothing follows the colon"));
     }
 

@@ -44,6 +44,12 @@ impl SourceUrl {
                 &place[1..]
             )));
         }
+        if let Some(name) = crate::repo::storage::unexpanded_variable(place) {
+            return Err(wrong(format!(
+                "`{name}` is a variable only where a shell puts its value in place of it, and none did here: write the whole path; \
+                 what bears that name is written {scheme}:./{place}"
+            )));
+        }
         let mut options = Vec::new();
         for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));

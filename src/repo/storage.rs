@@ -39,7 +39,7 @@ pub use region::LOCAL;
 pub use reserve::Spending;
 #[cfg(feature = "kms")]
 pub(in crate::repo) use runtime::wait;
-pub use spelling::is_unexpanded_home;
+pub use spelling::{is_unexpanded_home, unexpanded_variable};
 pub use traffic::Traffic;
 pub use tree::{Named, ObjectTree, ObjectVersion, Pending, TreeEntry};
 pub use trial::{Rights, Speed, Trial, TrialOptions};

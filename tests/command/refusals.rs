@@ -187,6 +187,7 @@ fn a_repository_that_stands_is_said_to_stand_and_nothing_else() {
     let ran = world.run(&["init", "--kdf-memory", "1", "--kdf-passes", "1"]);
     let ran = ran.fails(1, &["already a repository", "choose another location"]);
     assert!(!ran.err.contains("was made"), "{ran:?}");
+    world.run(&["-r", "$HOME/repo", "init", "--kdf-memory", "1"]).fails(1, &["`$HOME` is a variable", "./$HOME/repo"]);
     world.run(&["-r", "~/repo", "init", "--kdf-memory", "1"]).fails(1, &["only where a shell expands it", "./~/repo"]);
     assert!(!world.path("~").exists());
 }

@@ -33,11 +33,26 @@ impl SnapshotSpec {
     }
 }
 
+/// Milliseconds since 1970. What would be a day of that year is taken for none: most tools print seconds, and people write years
+/// and dates without dashes.
+fn of_number(number: i64, text: &str) -> Result<Timestamp, OpsError> {
+    const YEAR: i64 = 366 * 86_400_000;
+    let meant = match number {
+        1900..=2999 => format!("a year is written {number}-01-01"),
+        19_000_101..=29_991_231 => {
+            format!("a date is written {}-{:02}-{:02}", number / 10_000, number / 100 % 100, number % 100)
+        }
+        3000..YEAR => format!("seconds since 1970 are written with three digits more, {text}000"),
+        _ => return Ok(Timestamp::from_millis(number)),
+    };
+    Err(OpsError::Usage(format!("`{text}` is a time in 1970, as a number of milliseconds: {meant}")))
+}
+
 /// Parses RFC 3339 (with or without an offset: then local time), a date, epoch milliseconds, or `2 hours ago`.
 pub fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, OpsError> {
     let text = text.trim();
-    if let Ok(millis) = text.parse::<i64>() {
-        return Ok(Timestamp::from_millis(millis));
+    if let Ok(number) = text.parse::<i64>() {
+        return of_number(number, text);
     }
     if let Ok(time) = jiff::Timestamp::from_str(text) {
         return Ok(Timestamp::from_millis(time.as_millisecond()));
@@ -75,6 +90,11 @@ mod tests {
         assert_eq!(parse("latest"), SnapshotSpec::Latest(0));
         assert_eq!(parse("latest~3"), SnapshotSpec::Latest(3));
         assert_eq!(parse("@1000"), SnapshotSpec::At(Timestamp::from_millis(1000)));
+        assert_eq!(parse("@1700000000000"), SnapshotSpec::At(Timestamp::from_millis(1_700_000_000_000)));
+        for (text, meant) in [("1700000000", "1700000000000"), ("2026", "2026-01-01"), ("20261130", "2026-11-30")] {
+            let refused = parse_time(text, NOW).unwrap_err().to_string();
+            assert!(refused.contains("1970") && refused.contains(meant), "{refused}");
+        }
         assert_eq!(parse("@1970-01-01T00:00:01Z"), SnapshotSpec::At(Timestamp::from_millis(1000)));
         assert_eq!(parse("@2 hours ago"), SnapshotSpec::At(Timestamp::from_millis(NOW.as_millis() - 7_200_000)));
         assert_eq!(parse("ABcd"), SnapshotSpec::Id("abcd".into()));

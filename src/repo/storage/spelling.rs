@@ -10,6 +10,12 @@ pub(super) fn of_another_tool(text: &str) -> Option<String> {
              of that name is written ./{text}"
         ));
     }
+    if let Some(name) = unexpanded_variable(text) {
+        return Some(format!(
+            "`{name}` is a variable only where a shell puts its value in place of it, and none did here: write the whole path; a \
+             local folder of that name is written ./{text}"
+        ));
+    }
     let (prefix, rest) = text.split_once(':')?;
     // A scheme of this program, or one that others have.
     let is_scheme = matches!(
@@ -87,9 +93,35 @@ pub fn is_unexpanded_home(path: &str) -> bool {
     (path == "~" || path.starts_with("~/")) && !Path::new("~").exists()
 }
 
+/// The variable that a path begins with, where no shell put its value there.
+#[must_use]
+pub fn unexpanded_variable(path: &str) -> Option<&str> {
+    let first = path.split('/').next()?;
+    let inner = match first.strip_prefix("${") {
+        Some(rest) => rest.strip_suffix('}')?,
+        None => first.strip_prefix('$')?,
+    };
+    let is_name = !inner.is_empty()
+        && !inner.starts_with(|c: char| c.is_ascii_digit())
+        && inner.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    (is_name && !Path::new(first).exists()).then_some(first)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_that_no_shell_expanded_are_known() {
+        for (path, name) in
+            [("$HOME/x", Some("$HOME")), ("${DATA}/x/y", Some("${DATA}")), ("$BACKUPS", Some("$BACKUPS"))]
+        {
+            assert_eq!(unexpanded_variable(path), name);
+        }
+        for path in ["/x/$HOME", "./$HOME/x", "$", "$1/x", "${}", "a$b", "$a-b/c", "x"] {
+            assert_eq!(unexpanded_variable(path), None, "{path}");
+        }
+    }
 
     #[test]
     fn what_another_tool_would_understand_is_refused_with_the_right_spelling() {

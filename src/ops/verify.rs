@@ -6,7 +6,7 @@ mod objects;
 mod parity;
 mod test_restore;
 
-pub use against::{AgainstOptions, AgainstOutcome, verify_against};
+pub use against::{AgainstOptions, AgainstOutcome, meant_by, verify_against};
 
 use super::{OpsError, Phase, PhaseKind, Progress, crew::Crew, reading::Reading, usage::peak_memory_bytes};
 use crate::report::TroubleKind;

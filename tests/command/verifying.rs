@@ -169,6 +169,25 @@ fn a_live_source_is_compared_with_a_snapshot() {
 }
 
 #[test]
+fn a_live_source_is_compared_with_what_was_taken_of_it_and_of_the_same_part() {
+    let world = World::new();
+    world.sql("a.db", "CREATE TABLE t(id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1), (2)");
+    world.sql("a.db", "CREATE TABLE u(id INTEGER PRIMARY KEY); INSERT INTO u VALUES (1)");
+    many_rows(&world, "b.db", 10);
+    let part = world.backup(&["sqlite:a.db?table=t"]);
+    world.backup(&["sqlite:a.db"]);
+    world.backup(&["sqlite:b.db"]);
+    for (url, records) in [("sqlite:a.db?table=t", 2), ("sqlite:a.db", 3), ("sqlite:b.db", 10)] {
+        let ran = world.ok(&["verify", "--against", url]);
+        assert!(!ran.err.contains("covers"), "{ran:?}");
+        ran.says(&[&format!("compared {records} records")]);
+    }
+    // Who names a snapshot means it.
+    let ran = world.run(&["verify", &part, "--against", "sqlite:a.db"]).fails(1, &["covers"]);
+    ran.says(&["1 only in the source"]);
+}
+
+#[test]
 fn an_old_backup_is_told_by_the_status() {
     let world = World::new();
     // Nothing at all is older than anything.

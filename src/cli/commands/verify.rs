@@ -5,7 +5,7 @@ use crate::{
         advice,
         aerospike::AerospikeReadArgs,
         common::NarrowArgs,
-        context::{Context, threads},
+        context::{Context, now, threads},
         exit::{Failure, Status, usage},
         interrupt,
         postgres::PostgresArgs,
@@ -13,8 +13,12 @@ use crate::{
         typed,
         units::{show_count, show_duration, show_size},
     },
-    ops::verify::{
-        AgainstOptions, AgainstOutcome, ReadData, VerifyOptions, VerifyOutcome, verify, verify_against, verify_keyless,
+    ops::{
+        select::SnapshotSpec,
+        verify::{
+            AgainstOptions, AgainstOutcome, ReadData, VerifyOptions, VerifyOutcome, meant_by, verify, verify_against,
+            verify_keyless,
+        },
     },
 };
 use clap::{
@@ -197,7 +201,11 @@ fn against(args: &VerifyArgs, url: &str, context: &Context) -> Result<Status, Fa
     let source = context.source(url, options, &args.aerospike.connect)?;
     let repo = context.open()?;
     let name = args.snapshot.as_deref().unwrap_or("latest");
-    let snapshot = context.resolve(&repo, name, &args.narrow.narrow())?;
+    let mut narrow = args.narrow.narrow();
+    if !matches!(SnapshotSpec::parse(name, now())?, SnapshotSpec::Id(_)) {
+        narrow = meant_by(&repo, source.as_ref(), &narrow)?;
+    }
+    let snapshot = context.resolve(&repo, name, &narrow)?;
     let options = AgainstOptions { metadata_only: args.metadata_only };
     let outcome = verify_against(&repo, &snapshot, source.as_ref(), options, &context.reporter)?;
     context.reporter.finish();

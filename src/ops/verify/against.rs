@@ -10,10 +10,13 @@ use crate::{
         OpsError, Phase, PhaseKind, Progress,
         reading::Reading,
         restore::{Likeness, Pair, walk},
-        select::scope::scope_hash,
+        select::{Narrow, scope::scope_hash},
     },
     record::{Expiry, Gaps, KeyRange, RecordBatch, RecordStream, RowHead, Shape, StreamError},
-    repo::{Repository, Snapshot, manifest::Collection},
+    repo::{
+        Repository, Snapshot,
+        manifest::{Collection, SourceId},
+    },
     report::WarningKind,
 };
 use serde::Serialize;
@@ -53,6 +56,29 @@ pub struct AgainstOutcome {
     pub problems: Vec<String>,
     /// The first 100 differing keys with their collection and how they differ.
     pub examples: Vec<String>,
+}
+
+/// Narrows snapshots, where nobody did, to those of this very source, and of them to those of the part that it is asked for: others
+/// would differ by what only they hold. A source that is in no snapshot (a copy of one that is) narrows nothing.
+///
+/// # Errors
+/// If snapshots cannot be listed.
+pub fn meant_by(repo: &Repository, source: &dyn Source, narrow: &Narrow) -> Result<Narrow, OpsError> {
+    let mut narrow = narrow.clone();
+    let snapshots = repo.snapshots()?;
+    let identity = source.identity();
+    let own = format!("{}:{}", repo.host(), identity.name);
+    let is_own = |id: &SourceId| {
+        id.connector == identity.connector && id.name == *if identity.local { &own } else { &identity.name }
+    };
+    if narrow.source.is_none() && snapshots.iter().any(|it| narrow.admits(it) && is_own(it.source())) {
+        narrow.source = Some(if identity.local { own.clone() } else { identity.name.clone() });
+    }
+    let hash = scope_hash(&source.scope().canonical);
+    if narrow.scope.is_none() && snapshots.iter().any(|it| narrow.admits(it) && it.content.scope == hash) {
+        narrow.scope = Some(hash);
+    }
+    Ok(narrow)
 }
 
 /// Compares a live source with a snapshot. What has expired since is not missed.

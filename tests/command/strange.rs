@@ -115,3 +115,30 @@ fn a_password_whose_slot_is_lost_in_both_places_is_told_of_the_recovery_key() {
     world.ok(&[&recovery, "key", "add", "--new-password-file", "password"]);
     assert_eq!(world.snapshots().len(), 1);
 }
+
+#[test]
+fn a_file_in_the_place_of_a_folder_hides_what_is_in_it_and_stops_nothing_but_deletions() {
+    let world = World::new();
+    let hidden = folder(&world);
+    fs::write(world.path("s/a"), "two").unwrap();
+    world.backup(&["files:s"]);
+    let pack = only(&only(&world.repo().join("packs")));
+    for path in [world.repo().join("snapshots").join(&hidden), pack.parent().unwrap().to_owned()] {
+        fs::rename(&path, world.path("away")).unwrap();
+        fs::write(&path, "somebody's").unwrap();
+        let name = path.strip_prefix(world.repo()).unwrap().display().to_string();
+        world.ok(&["snapshots"]);
+        if name.starts_with("snapshots") {
+            world.ok(&["restore", "latest", "files:out"]);
+        }
+        let ran = world.run(&["verify", "--read-data"]).fails(1, &[]);
+        ran.says(&[&format!("DAMAGED {name}"), "hides what may be there", "checked"]);
+        world.run(&["prune"]).fails(1, &[&name, "hides what may be there"]);
+        fs::remove_file(&path).unwrap();
+        fs::rename(world.path("away"), &path).unwrap();
+    }
+    world.run(&["verify", "--read-data", "--restore"]);
+    world.ok(&["repair", "packs"]);
+    world.ok(&["verify", "--read-data", "--restore"]).says(&["no damage found"]);
+    world.ok(&["prune"]);
+}

@@ -388,6 +388,10 @@ fn absent_or_strange(path: &Path, error: io::Error) -> io::Error {
         }
         Some(Errno::LOOP) => io::Error::new(ErrorKind::InvalidData, "it is a link that leads to itself"),
         Some(Errno::NXIO) => no_file(),
+        // The file itself is listed, and stops whoever would delete.
+        Some(Errno::NOTDIR) if path.parent().is_some_and(Path::is_file) => {
+            io::Error::new(ErrorKind::NotFound, "a file stands in the place of its folder")
+        }
         _ => error,
     }
 }

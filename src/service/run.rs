@@ -71,6 +71,10 @@ impl Service {
             self.is_over(job.id);
             return;
         }
+        if matches!(job.work, Work::Restore { .. }) {
+            // Whoever hears that it is over may begin the next one into the same place.
+            self.desk().board.finish(job.id);
+        }
         self.close(job.id, &job.work, &ending, began, now);
         tell(job, &ending);
         self.note(&Entry::of_job(now, job, &ending));

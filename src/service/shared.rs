@@ -16,8 +16,8 @@ use std::{
 /// How long a question waits, all in all, for whoever opens or lists the repository.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often it looks.
-const PAUSE: Duration = Duration::from_millis(10);
+/// How long it waits between two looks, first and last: most hold it for no longer than the first.
+const PAUSE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(10));
 
 /// A repository that is open.
 pub(super) struct Opened {
@@ -104,6 +104,7 @@ impl Slot {
     /// # Errors
     /// [`ErrorKind::Storage`] if whoever holds it had no answer from storage for so long.
     pub(super) fn ask(&self, name: &str) -> Result<Held<'_>, OpsError> {
+        let mut pause = PAUSE.0;
         loop {
             if let Some(held) = self.try_hold() {
                 return Ok(held);
@@ -113,7 +114,8 @@ impl Slot {
                     format!("{name}: its storage has not answered for {} s; ask again later", PATIENCE.as_secs());
                 return Err(OpsError::refused(ErrorKind::Storage, words));
             }
-            sleep(PAUSE);
+            sleep(pause);
+            pause = (pause * 2).min(PAUSE.1);
         }
     }
 }

@@ -571,11 +571,10 @@ fn open_any(storage: &Storage, attempt: &slot::Attempt) -> Result<(Keyring, Conf
     if !is_damaged && tried == 0 && failures.len() == 1 {
         return Err(failures.remove(0));
     }
-    let mut reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();
+    let reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();
     if !is_damaged {
-        reasons.iter_mut().for_each(|reason| reason.insert_str(0, "; "));
-        let location = storage.location().to_owned();
-        return Err(RepoError::WrongPassword { location, slots: tried, beside: reasons.concat() });
+        let beside = reasons.iter().flat_map(|reason| ["; ", reason.as_str()]).collect();
+        return Err(RepoError::WrongPassword { location: storage.location().to_owned(), slots: tried, beside });
     }
     let others = match tried {
         0 => "no other slot is for what was given".to_owned(),

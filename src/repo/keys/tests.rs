@@ -234,7 +234,7 @@ fn a_service_that_keeps_a_slots_key_opens_it() {
 struct Silent;
 
 impl KeyWrapper for Silent {
-    fn provider(&self) -> &str {
+    fn provider(&self) -> &'static str {
         "turning"
     }
     fn wrap(&self, _: &[u8; 32]) -> Result<Vec<u8>, String> {

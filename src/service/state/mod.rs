@@ -583,8 +583,8 @@ mod tests {
         let filter = JobFilter { verb: Some("backup"), is_of_group: true, limit: 9, ..JobFilter::default() };
         assert_eq!(state.jobs(&filter).unwrap().iter().map(|job| job.id).collect::<Vec<_>>(), [own]);
         let sql = format!("EXPLAIN QUERY PLAN {SELECT} WHERE 1 AND verb = ? AND {OF_GROUP} ORDER BY id DESC LIMIT 9");
-        let plan: String = state.db().query_row(&sql, ["backup"], |row| row.get(3)).unwrap();
-        assert!(plan.contains("jobs_of_group"), "{plan}");
+        let how: String = state.db().query_row(&sql, ["backup"], |row| row.get(3)).unwrap();
+        assert!(how.contains("jobs_of_group"), "{how}");
     }
 
     #[test]

@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn files_of_every_length_hold_what_was_written() {
         let folder = tempfile::tempdir().unwrap();
-        let bytes: Vec<u8> = (0..LEAST_BYTES + 2 * PIECE_BYTES + 70_000).map(|at| (at * 31 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..LEAST_BYTES + 2 * PIECE_BYTES + 70_000).map(|at| ((at * 31) >> 3) as u8).collect();
         for len in [0, 1, LEAST_BYTES - 1, LEAST_BYTES, LEAST_BYTES + 1, 2 * PIECE_BYTES + ALIGNMENT + 17, bytes.len()]
         {
             let path = folder.path().join(len.to_string());
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_said() {
         let mut full = File::options().write(true).open("/dev/full").unwrap();
-        let error = write_all(&mut full, &[0; 2 * LEAST_BYTES]).unwrap_err();
+        let error = write_all(&mut full, &vec![0; 2 * LEAST_BYTES]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }
 }

@@ -1077,10 +1077,10 @@ fn atlas_seeds() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Changes to the pages of a database, three bytes each: what pages give is at least what SQL gives, and the same; what is gone
-/// is named where SQL names anything (a page that says that it holds a row less tells nobody).
+/// Changes to the pages of a database, three bytes each: of the rows that were there pages give at least what SQL gives; what is
+/// gone is named where SQL names anything (a page that says that it holds a row less tells nobody).
 pub fn sqlite_pages(data: &[u8]) {
-    for image in sqlite_images() {
+    for (image, there) in sqlite_images() {
         let mut bytes = image.clone();
         // The schema stays: of what it names nothing could be expected otherwise.
         let room = bytes.len() - SQLITE_PAGE;
@@ -1093,7 +1093,7 @@ pub fn sqlite_pages(data: &[u8]) {
         std::fs::write(&path, bytes).expect("there is room for a file");
         let Some((by_sql, named)) = sqlite_rows(&path, true) else { continue };
         let (by_pages, missing) = sqlite_rows(&path, false).expect("what SQL reads pages read");
-        for row in &by_sql {
+        for row in by_sql.intersection(there) {
             assert!(by_pages.contains(row), "a row that SQL gives");
         }
         let is_whole = by_pages.len() == SQLITE_ROWS;
@@ -1105,14 +1105,14 @@ const SQLITE_PAGE: usize = 512;
 const SQLITE_ROWS: usize = 130;
 
 /// Databases of one table on pages of all kinds, with rowids and without.
-fn sqlite_images() -> &'static [Vec<u8>; 2] {
-    static IMAGES: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
+fn sqlite_images() -> &'static [(Vec<u8>, SqliteRows); 2] {
+    static IMAGES: OnceLock<[(Vec<u8>, SqliteRows); 2]> = OnceLock::new();
     // A column that was added later would hand all rows without rowids to SQL.
     IMAGES
         .get_or_init(|| [sqlite_image("", "ALTER TABLE t ADD COLUMN d DEFAULT 'd'"), sqlite_image("WITHOUT ROWID", "")])
 }
 
-fn sqlite_image(kind: &str, after: &str) -> Vec<u8> {
+fn sqlite_image(kind: &str, after: &str) -> (Vec<u8>, SqliteRows) {
     let folder = tempfile::tempdir().expect("there is room for a file");
     let path = folder.path().join("f.db");
     let db = rusqlite::Connection::open(&path).expect("it can be made");
@@ -1124,7 +1124,9 @@ fn sqlite_image(kind: &str, after: &str) -> Vec<u8> {
     ))
     .expect("it can be filled");
     drop(db);
-    std::fs::read(&path).expect("it was written")
+    let (rows, missing) = sqlite_rows(&path, true).expect("it is whole");
+    assert!(rows.len() == SQLITE_ROWS && missing.is_empty());
+    (std::fs::read(&path).expect("it was written"), rows)
 }
 
 type SqliteRows = std::collections::BTreeSet<(Vec<u8>, Vec<u8>)>;

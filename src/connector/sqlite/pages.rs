@@ -123,6 +123,8 @@ pub(super) enum Row {
     Whole(i64),
     /// It is too long to be held, or does not read as a row: whoever takes another way looks for it there.
     Window(i64, i64),
+    /// The page is damaged: rows that lie between these rowids may be found in another way, or not at all.
+    Damaged(Leaf),
     /// No row of the leaf is left.
     None,
 }
@@ -235,11 +237,11 @@ impl Walk {
         let low = leaf.low.max(self.wanted.0);
         let high = leaf.high.min(self.wanted.1);
         while self.taken < self.rows {
-            let Some(cell) = row_cell(&self.page, self.usable, self.taken) else { return self.give_up(low, high) };
+            let found = row_cell(&self.page, self.usable, self.taken);
+            let Some(cell) = found.filter(|cell| (leaf.low..=leaf.high).contains(&cell.rowid)) else {
+                return self.pass_over(leaf.page, after, low, high);
+            };
             let rowid = cell.rowid;
-            if rowid < leaf.low || rowid > leaf.high {
-                return self.give_up(low, high);
-            }
             self.taken += 1;
             if rowid < low {
                 continue;
@@ -248,7 +250,7 @@ impl Walk {
                 break;
             }
             if after.is_some_and(|after| rowid <= after) {
-                return self.give_up(low, high);
+                return self.give_up(leaf.page, low, high);
             }
             if cell.bytes > MAX_RECORD_BYTES {
                 return Row::Window(rowid, rowid);
@@ -274,9 +276,31 @@ impl Walk {
         Row::None
     }
 
-    fn give_up(&mut self, low: i64, high: i64) -> Row {
+    /// Passes over a cell that is no row of the leaf, to the next one that may be.
+    fn pass_over(&mut self, page: Option<u32>, after: Option<i64>, low: i64, high: i64) -> Row {
+        let from = after.map_or(Some(low), |after| after.checked_add(1)).map(|from| from.max(low));
+        let Some(from) = from.filter(|from| *from <= high) else { return self.give_up(page, low, high) };
+        loop {
+            self.taken += 1;
+            if self.taken >= self.rows {
+                return self.give_up(page, from, high);
+            }
+            let found = row_cell(&self.page, self.usable, self.taken).map(|cell| cell.rowid);
+            match found.filter(|rowid| (from..=high).contains(rowid)) {
+                // Nothing fits between: it is asked for along with this one.
+                Some(rowid) if rowid == from => {
+                    self.taken += 1;
+                    return Row::Damaged(Leaf { low: from, high: from, page });
+                }
+                Some(rowid) => return Row::Damaged(Leaf { low: from, high: rowid - 1, page }),
+                None => {}
+            }
+        }
+    }
+
+    fn give_up(&mut self, page: Option<u32>, low: i64, high: i64) -> Row {
         self.leaf = None;
-        Row::Window(low, high)
+        Row::Damaged(Leaf { low, high, page })
     }
 
     /// How many fields the row that was taken last has.

@@ -5,9 +5,12 @@ use crate::{
     connector::{
         Recall,
         sqlite::{
+            damage::list,
             memory::{Memory, TableMemory},
+            page::Leaf,
             pages::{Added, Met, Places, Reader, Row, Walk},
             plan::Plan,
+            proof::is_bad_page,
         },
     },
     record::{
@@ -28,6 +31,8 @@ pub(super) struct ByPages {
     places: Places,
     /// Rowids that are read by SQL before the walk goes on.
     window: Option<(i64, i64)>,
+    /// Whether it was said already that rows of the window may be lost.
+    is_named: bool,
     /// Whether every row so far lay where its page's own parents say, so that none can have been passed over.
     pub(super) is_whole: bool,
     known: Option<KnownPages>,
@@ -96,7 +101,7 @@ impl ByPages {
             let memory = TableMemory::new(memory, &context(plan, &walk));
             KnownPages { memory, recall, reading: None, held: VecDeque::new() }
         });
-        Some(Box::new(Self { walk, places, window: None, is_whole: true, known }))
+        Some(Box::new(Self { walk, places, window: None, is_named: false, is_whole: true, known }))
     }
 
     /// The next range that stands.
@@ -118,7 +123,7 @@ impl ByPages {
 
     fn ask_for(&mut self, low: i64, high: i64) {
         self.window = Some((low, high));
-        self.is_whole = false;
+        (self.is_named, self.is_whole) = (false, false);
         if let Some(known) = &mut self.known {
             known.reading = None;
         }
@@ -185,10 +190,38 @@ impl TableStream {
         batch: &mut RecordBatch,
     ) -> rusqlite::Result<()> {
         self.window = Some(window);
-        self.fill_in_order(connection, batch)?;
+        match self.fill_in_order(connection, batch) {
+            Err(error) if pages.is_named && pages.walk.has_leaf() && is_bad_page(&error) => {
+                self.take_each(connection, window, batch)?;
+            }
+            filled => filled?,
+        }
         if std::mem::replace(&mut self.position, Position::Open) == Position::Done {
             (self.window, pages.window) = (None, None);
         }
+        Ok(())
+    }
+
+    /// Reads what SQL finds between two rows of a damaged page one by one; what it does not find is named already.
+    fn take_each(
+        &mut self,
+        connection: &Connection,
+        (low, high): (i64, i64),
+        batch: &mut RecordBatch,
+    ) -> rusqlite::Result<()> {
+        let rowid = self.plan.table.rowid_name.clone().unwrap_or_default();
+        let after = self.last.as_deref().and_then(decode_int);
+        let low = after.and_then(|after| after.checked_add(1)).map_or(low, |next| next.max(low));
+        for rowid in list(connection, &self.plan.read_from(), &rowid, low, high)?.rowids {
+            (self.window, self.position) = (Some((rowid, rowid)), Position::Open);
+            match self.fill_in_order(connection, batch) {
+                Err(error) if is_bad_page(&error) => {}
+                // The batch is full: the window is asked for once more, behind what was read.
+                Ok(()) if self.position != Position::Done => return Ok(()),
+                filled => filled?,
+            }
+        }
+        self.position = Position::Done;
         Ok(())
     }
 
@@ -228,6 +261,14 @@ impl TableStream {
                 }
                 Row::Window(low, high) => {
                     pages.ask_for(low, high);
+                    break;
+                }
+                Row::Damaged(leaf) => {
+                    let Leaf { low, high, .. } = leaf;
+                    let rows = format!("of the rows from int:{low} to int:{high} some cannot be read");
+                    self.lose(low, high, &format!("{} is damaged: {rows}", leaf.show()));
+                    pages.ask_for(low, high);
+                    pages.is_named = true;
                     break;
                 }
                 Row::Whole(rowid) if !pages.is_known(connection, &self.plan, rowid) => {

@@ -52,9 +52,9 @@ impl Encoding {
         }
         let row = u64::from_be_bytes(row.try_into().ok()?).reverse_bits();
         let column = decode_var_long(column)?.cast_unsigned();
-        let start =
-            (row / ROWS).checked_mul(PARTITION)?.checked_add(column.checked_mul(ROWS)?)?.checked_add(row % ROWS)?;
-        i64::try_from(start).ok()
+        // What lies beyond the partition has its cell in another row.
+        let place = column.checked_mul(ROWS)?.checked_add(row % ROWS).filter(|place| *place < PARTITION)?;
+        i64::try_from((row / ROWS).checked_mul(PARTITION)?.checked_add(place)?).ok()
     }
 
     /// The cell of a start timestamp.
@@ -149,6 +149,9 @@ mod tests {
             }
         }
         assert_eq!(Encoding::TwoPhase.fate(1, &[4, 2]), None);
+        let row = 0_u64.to_be_bytes();
+        assert_eq!(Encoding::Tickets.start(&row, &encode_var_long(1_562_499)), Some(24_999_984));
+        assert_eq!(Encoding::Tickets.start(&row, &encode_var_long(1_562_500)), None, "the next partition's first");
     }
 
     proptest! {

@@ -26,24 +26,6 @@ pub fn outlive_file_limits() {
     }
 }
 
-/// Open files that are asked for: each reader of a tree holds up to some hundred directories.
-const OPEN_FILES: u64 = 8192;
-
-/// Raises how many files may be open at once to what is needed, as far as this process may: shells and services often begin
-/// with less than the system allows.
-pub fn allow_open_files() {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-        let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
-        if current.is_some_and(|current| current < wanted) {
-            // If the system refuses, running out of them is told where it happens.
-            let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
-        }
-    }
-}
-
 /// Whether someone asked to stop.
 #[must_use]
 pub fn requested() -> bool {

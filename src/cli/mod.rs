@@ -34,12 +34,15 @@ pub mod typed;
 pub mod units;
 pub mod variable;
 
-use crate::{connector::Registry, report::ErrorKind};
+use crate::{connector::Registry, ops::open_files, report::ErrorKind};
 use args::Cli;
 use clap::{CommandFactory as _, FromArgMatches as _};
 use context::Context;
 use exit::{CliError, Failure, Status};
 use std::{ffi::OsString, process::ExitCode};
+
+/// Open files that are asked for: each reader of a tree holds up to some hundred directories.
+const OPEN_FILES: u64 = 8192;
 
 /// Runs the command with this process's arguments and the connectors that are built in.
 #[must_use]
@@ -51,7 +54,8 @@ pub fn main() -> ExitCode {
 #[must_use]
 pub fn main_with(registry: Registry) -> ExitCode {
     interrupt::outlive_file_limits();
-    interrupt::allow_open_files();
+    // If the system refuses, running out of them is told where it happens.
+    let _ = open_files::allow(OPEN_FILES);
     let typed: Vec<OsString> = std::env::args_os().collect();
     ExitCode::from(run(&typed, registry))
 }

@@ -20,6 +20,14 @@ pub struct Identity {
     pub local: bool,
 }
 
+impl Identity {
+    /// The name that snapshots bear which this host makes of it.
+    #[must_use]
+    pub fn name_on(&self, host: &str) -> String {
+        if self.local { format!("{host}:{}", self.name) } else { self.name.clone() }
+    }
+}
+
 /// Which part of the source was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scope {

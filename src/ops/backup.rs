@@ -553,14 +553,9 @@ pub(in crate::ops) fn timing_of(workers: usize) -> SessionTiming {
 fn source_id(repo: &Repository, source: &dyn Source, options: &BackupOptions) -> SourceId {
     let identity = source.identity();
     let host = options.host.clone().unwrap_or_else(|| repo.host().to_owned());
-    let name = match &options.source_name {
-        Some(name) => name.clone(),
-        None if identity.local => format!("{host}:{}", identity.name),
-        None => identity.name,
-    };
     SourceId {
         connector: identity.connector.to_owned(),
-        name,
+        name: options.source_name.clone().unwrap_or_else(|| identity.name_on(&host)),
         host,
         url: without_password(&options.url),
         other: Carried::default(),

@@ -75,17 +75,13 @@ impl CaptureOutcome {
 #[must_use]
 pub fn stream_source(
     repo: &Repository,
-    identity: Identity,
+    identity: &Identity,
     scope: Scope,
     url: &str,
     name: Option<&str>,
 ) -> StreamSource {
     let host = repo.host().to_owned();
-    let name = match name {
-        Some(name) => name.to_owned(),
-        None if identity.local => format!("{host}:{}", identity.name),
-        None => identity.name,
-    };
+    let name = name.map_or_else(|| identity.name_on(&host), str::to_owned);
     StreamSource {
         source: SourceId {
             connector: identity.connector.to_owned(),

@@ -31,6 +31,7 @@ pub mod list;
 mod lookup;
 #[cfg(test)]
 mod made_up;
+pub mod open_files;
 pub mod password;
 pub mod places;
 pub mod progress;

@@ -80,7 +80,7 @@ impl Capture {
     fn of(server: &Handle, repo: &Repository) -> Self {
         let listener = listener();
         let center = center(server, &listener.address().to_string(), DC, Some(0));
-        let source = stream_source(repo, center.identity(), Scope::default(), "aerospike://x/test", None);
+        let source = stream_source(repo, &center.identity(), Scope::default(), "aerospike://x/test", None);
         Self { listener, center, source }
     }
 

@@ -265,7 +265,7 @@ fn capture(actor: &Actor, rng: &mut Rng, truth: &Truth) -> Result<(), RepoError>
     let db = Db::from([("river".to_owned(), Coll::raw(records.collect::<Vec<_>>()))]);
     truth.of.lock().unwrap().insert(number, db.clone());
     let mut feed = River::of(&db, number, actor.now());
-    let source = stream_source(&repo, feed.identity(), Scope::default(), "memory:river", None);
+    let source = stream_source(&repo, &feed.identity(), Scope::default(), "memory:river", None);
     let supersede = rng.chance(30);
     if supersede {
         actor.place.sea.streams_supersede();

@@ -95,7 +95,7 @@ pub(super) fn run(args: &CaptureArgs, context: &Context) -> Result<Status, Failu
         let identity = crate::connector::ChangeFeed::identity(&feed);
         let source = stream_source(
             &repo,
-            identity,
+            &identity,
             crate::connector::Scope::default(),
             &args.source,
             args.source_name.as_deref(),

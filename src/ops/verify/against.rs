@@ -67,12 +67,10 @@ pub fn meant_by(repo: &Repository, source: &dyn Source, narrow: &Narrow) -> Resu
     let mut narrow = narrow.clone();
     let snapshots = repo.snapshots()?;
     let identity = source.identity();
-    let own = format!("{}:{}", repo.host(), identity.name);
-    let is_own = |id: &SourceId| {
-        id.connector == identity.connector && id.name == *if identity.local { &own } else { &identity.name }
-    };
+    let own = identity.name_on(repo.host());
+    let is_own = |id: &SourceId| id.connector == identity.connector && id.name == own;
     if narrow.source.is_none() && snapshots.iter().any(|it| narrow.admits(it) && is_own(it.source())) {
-        narrow.source = Some(if identity.local { own.clone() } else { identity.name.clone() });
+        narrow.source = Some(own.clone());
     }
     let hash = scope_hash(&source.scope().canonical);
     if narrow.scope.is_none() && snapshots.iter().any(|it| narrow.admits(it) && it.content.scope == hash) {

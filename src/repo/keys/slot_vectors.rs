@@ -4,6 +4,7 @@
 use super::{
     recovery,
     slot::{Attempt, Slot},
+    vectors::keyring,
     *,
 };
 use crate::repo::RepoError;
@@ -20,12 +21,6 @@ const NAME: &str = "5107a0b1c2d3e4f5061728394a5b6c7d";
 
 fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("format-spec/vectors/slots.json")
-}
-
-fn keyring(suite: Suite) -> Keyring {
-    let key = |first: u8| std::array::from_fn(|n| first.wrapping_add(n as u8));
-    let secrets = Secrets { chunk_id: key(1), fingerprint: key(2), collection: key(3), cut: key(4), gear_seed: 5 };
-    Keyring::fresh(secrets, suite, RepoId(std::array::from_fn(|n| n as u8 * 17)), key(0x90))
 }
 
 /// A provider that made `wrapped` of the slot key that it gives back.
@@ -118,8 +113,8 @@ fn vectors() -> Json {
     let mut put = |why: &str, name: &str, secret: &Json, bytes: Vec<u8>| {
         let (outcome, epochs) = opened(&id, name, secret, &bytes);
         let text = String::from_utf8(bytes).unwrap();
-        let mut one = json!({ "why": why, "name": format!("keys/{name}"), "secret": secret, "outcome": outcome });
-        one["text"] = json!(text);
+        let name = format!("keys/{name}");
+        let mut one = json!({ "why": why, "name": name, "secret": secret, "outcome": outcome, "text": text });
         if let Some(epochs) = epochs {
             one["epochs"] = epochs;
         }

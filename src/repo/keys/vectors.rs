@@ -31,10 +31,10 @@ fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("format-spec/vectors/objects.json")
 }
 
-fn keyring() -> Keyring {
+pub(super) fn keyring(suite: Suite) -> Keyring {
     let key = |first: u8| std::array::from_fn(|n| first.wrapping_add(n as u8));
     let secrets = Secrets { chunk_id: key(1), fingerprint: key(2), collection: key(3), cut: key(4), gear_seed: 5 };
-    Keyring::fresh(secrets, Suite::ChaCha20Poly1305, RepoId(std::array::from_fn(|n| n as u8 * 17)), key(0x90))
+    Keyring::fresh(secrets, suite, RepoId(std::array::from_fn(|n| n as u8 * 17)), key(0x90))
 }
 
 fn seals() -> Vec<Json> {
@@ -419,7 +419,7 @@ fn features() -> Vec<Json> {
 }
 
 fn vectors() -> Json {
-    let keyring = keyring();
+    let keyring = keyring(Suite::ChaCha20Poly1305);
     let (capsule, shared) = keyring.for_role(Role::PutOnly).unwrap().encapsulate().unwrap();
     let values = derive_of(&keyring);
     json!({
@@ -443,7 +443,7 @@ fn objects_open_or_are_refused_as_the_vectors_say() {
         std::fs::write(path(), serde_json::to_string_pretty(&vectors()).unwrap() + "\n").unwrap();
     }
     let kept: Json = serde_json::from_str(&std::fs::read_to_string(path()).unwrap()).unwrap();
-    let keyring = keyring();
+    let keyring = keyring(Suite::ChaCha20Poly1305);
     assert_eq!(kept["seals"], json!(seals()));
     assert_eq!(kept["features"], json!(features()));
     let capsule = unhex(&kept["capsule"]["ciphertext"]);

@@ -168,7 +168,7 @@ pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) 
         .map_err(|error| usage(format!("--listen {at} cannot be listened at: {error}")))?;
     // The same part of the cluster as a backup of this URL reads, so that both make one history.
     let read = AerospikeSource::new(&url, live.reached()?)?;
-    let source = stream_source(&repo, read.identity(), read.scope(), &args.source, args.source_name.as_deref());
+    let source = stream_source(&repo, &read.identity(), read.scope(), &args.source, args.source_name.as_deref());
     let address = live.advertise.clone().unwrap_or_else(|| listener.address().to_string());
     let its = |snapshot: &Snapshot| snapshot.source().is_same(&source.source) && snapshot.content.scope == source.scope;
     let newest = repo.last(By::Source(&source.source), Some(&source.scope), &its)?;

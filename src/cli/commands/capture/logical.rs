@@ -62,7 +62,8 @@ pub(super) fn run(args: &CaptureArgs, stream: &StreamOptions, context: &Context)
     let database = Database::new(&url, &options)?;
     interrupt::listen();
     let repo = context.open()?;
-    let source = stream_source(&repo, database.identity(), database.scope(), &args.source, args.source_name.as_deref());
+    let source =
+        stream_source(&repo, &database.identity(), database.scope(), &args.source, args.source_name.as_deref());
     let slot = logical.slot.clone().unwrap_or_else(|| usual_slot(&repo, &source));
     if logical.stop_slot {
         let mut follower = database.connect(&slot)?;

@@ -13,7 +13,7 @@ use crate::{
     connector::{
         ConnectorError,
         shared::{
-            sort::{Sorted, Sorter, encode_named, must_spill_of},
+            sort::{Sorted, Sorter, must_spill_of, put_named},
             spool::Spool,
         },
     },
@@ -35,6 +35,8 @@ const MAX_NAMESPACES: usize = 64;
 /// Why a file of no namespace is not taken.
 pub(super) const NO_NAMESPACE: &str =
     "it does not say which namespace it is of (`# namespace NAME` in its first lines)";
+/// The memory that is kept for the next record.
+const KEPT_BYTES: usize = 1 << 20;
 /// Bits of a record's number that say its line; the rest says its file.
 const LINE_BITS: u32 = 36;
 
@@ -192,6 +194,8 @@ struct Worker<'a> {
     pending_bytes: usize,
     rows: RowMaker,
     record: Record,
+    /// One record as it is sorted.
+    body: Vec<u8>,
     gathered: Gathered,
 }
 
@@ -210,6 +214,7 @@ impl<'a> Worker<'a> {
             pending_bytes: 0,
             rows: RowMaker::new(how.part),
             record: Record::default(),
+            body: Vec::new(),
             gathered: Gathered::default(),
         })
     }
@@ -259,8 +264,10 @@ impl<'a> Worker<'a> {
     }
 
     fn take(&mut self, number: u64, file: &mut AsbFile) -> Result<(), ConnectorError> {
-        let name = self.record.namespace().to_vec();
-        self.namespace(&name, file)?;
+        if !self.sorters.contains_key(self.record.namespace()) {
+            let name = self.record.namespace().to_vec();
+            self.namespace(&name, file)?;
+        }
         let row = match self.rows.make(&mut self.record) {
             Made::Row(row) => row,
             Made::Unwanted => return Ok(()),
@@ -283,12 +290,19 @@ impl<'a> Worker<'a> {
                 return Ok(());
             }
         };
-        let body = encode_named(&row.meta, row.names, row.value);
-        let (key, expiry) = (row.key, row.meta.expiry.as_millis());
-        Globals::set(&mut file.globals.namespaces.entry(name.clone()).or_default().sets, row.meta.set);
-        self.gathered.expiry(expiry);
-        let Some(sorter) = self.sorters.get_mut(&name) else { return Ok(()) };
-        self.pending_bytes += sorter.push(&key, number, &body);
+        if !file.globals.namespaces.contains_key(row.namespace) {
+            file.globals.namespaces.insert(row.namespace.to_vec(), Default::default());
+        }
+        if let Some(own) = file.globals.namespaces.get_mut(row.namespace) {
+            Globals::set(&mut own.sets, row.meta.set);
+        }
+        self.gathered.expiry(row.meta.expiry.as_millis());
+        let Some(sorter) = self.sorters.get_mut(row.namespace) else { return Ok(()) };
+        self.body.clear();
+        // One long record must not keep its memory.
+        self.body.shrink_to(KEPT_BYTES);
+        put_named(&mut self.body, &row.meta, row.names, row.value);
+        self.pending_bytes += sorter.push(&row.key, number, &self.body);
         if must_spill_of(self.pending_bytes, self.threads) {
             self.pending_bytes = 0;
             let spilled = self.sorters.values_mut().try_for_each(Sorter::spill);

@@ -23,6 +23,8 @@ pub struct RowMaker {
 /// A record as a row.
 #[derive(Debug)]
 pub struct Row<'a> {
+    /// Its namespace.
+    pub namespace: &'a [u8],
     /// Its sort key.
     pub key: [u8; KEY_BYTES],
     /// Its fields.
@@ -91,6 +93,12 @@ impl RowMaker {
             stamp: 0,
             user_key: record.user_key(),
         };
-        Made::Row(Row { key: Digest(record.digest).sort_key(), meta, names: &self.names, value: &self.value })
+        Made::Row(Row {
+            namespace: record.namespace(),
+            key: Digest(record.digest).sort_key(),
+            meta,
+            names: &self.names,
+            value: &self.value,
+        })
     }
 }

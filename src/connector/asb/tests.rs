@@ -295,6 +295,24 @@ fn names_are_escaped_in_versions_that_do_so() {
 }
 
 #[test]
+fn names_and_numbers_are_taken_up_to_their_limits_and_no_further() {
+    for (escaped, plain) in [(0, 999), (1, 1000), (1, 999), (500, 1000)] {
+        // An escape is two bytes of the line and one of the name.
+        let name = format!("{}{}", "\\ ".repeat(escaped), "x".repeat(plain - 2 * escaped));
+        assert!(text_again(&record(&format!("- I {name} 1\n"))).contains(&format!("- I {name} 1\n")), "{name}");
+        let over = format!("- I {name}{} 1\n", "x".repeat(1001 - plain));
+        assert!(error_of(record(&over)).to_string().contains("longer than 1000"), "{over}");
+    }
+    for number in ["0", "-0", "7", "007", "999999999999999999", "-9223372036854775808", "9223372036854775807"] {
+        let told = number.parse::<i64>().unwrap();
+        assert!(text_again(&record(&format!("- I n {number}\n"))).contains(&format!("- I n {told}\n")), "{number}");
+    }
+    for number in ["", "-", "--1", "+1", "1x", "9223372036854775808", "-9223372036854775809", "1-"] {
+        assert!(error_of(record(&format!("- I n {number}\n"))).to_string().contains("is no integer"), "{number}");
+    }
+}
+
+#[test]
 fn indexes_of_every_version_are_read_and_written_in_the_lowest_that_can() {
     let index = |set: &str, kind, data, context: Option<&str>, expression: Option<&str>| Index {
         namespace: b"n".to_vec(),

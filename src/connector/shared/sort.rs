@@ -10,7 +10,7 @@ mod run;
 mod stream;
 
 pub(in crate::connector) use self::{
-    body::{encode_body, encode_named},
+    body::{encode_body, put_named},
     duplicates::{Duplicates, Twice},
     entry::Entry,
     held::Held,

@@ -31,6 +31,12 @@ impl<'a> Cursor<'a> {
         Ok(byte)
     }
 
+    /// The next four bytes, if so many are there.
+    #[inline]
+    pub(super) fn four(&self) -> Option<[u8; 4]> {
+        self.bytes.get(self.at..)?.first_chunk().copied()
+    }
+
     /// Passes these bytes, if they stand here.
     #[inline]
     pub(super) fn pass(&mut self, text: &[u8]) -> Result<bool, Stop> {
@@ -79,7 +85,12 @@ impl<'a> Cursor<'a> {
     pub(super) fn until(&mut self, delimiters: &[u8], what: &str) -> Result<&'a [u8], Stop> {
         let rest = &self.bytes[self.at..];
         let window = &rest[..rest.len().min(MAX_TOKEN_BYTES + 1)];
-        match window.iter().position(|byte| delimiters.contains(byte)) {
+        let found = match delimiters {
+            [one] => memchr::memchr(*one, window),
+            [one, other] => memchr::memchr2(*one, *other, window),
+            _ => window.iter().position(|byte| delimiters.contains(byte)),
+        };
+        match found {
             Some(len) => {
                 self.at += len;
                 Ok(&rest[..len])
@@ -96,17 +107,25 @@ impl<'a> Cursor<'a> {
     pub(super) fn name(&mut self, end: u8, escapes: bool, what: &str, out: &mut Vec<u8>) -> Result<(), Stop> {
         let start = self.at;
         loop {
-            match self.next()? {
-                byte if byte == end => {
-                    self.at -= 1;
-                    return Ok(());
+            let rest = &self.bytes[self.at..];
+            let window = &rest[..rest.len().min(MAX_TOKEN_BYTES + 1 - (self.at - start))];
+            let plain = window.iter().position(|byte| *byte == end || matches!(byte, b'\\' | b'\n'));
+            let plain = plain.unwrap_or(window.len());
+            out.extend_from_slice(&window[..plain]);
+            self.at += plain;
+            if self.at - start <= MAX_TOKEN_BYTES {
+                match self.next()? {
+                    byte if byte == end => {
+                        self.at -= 1;
+                        return Ok(());
+                    }
+                    b'\\' if escapes => out.push(self.next()?),
+                    b'\n' => {
+                        self.at -= 1;
+                        return self.wrong(format!("the line ends in the middle of {what}"));
+                    }
+                    byte => out.push(byte),
                 }
-                b'\\' if escapes => out.push(self.next()?),
-                b'\n' if end != b'\n' => {
-                    self.at -= 1;
-                    return self.wrong(format!("the line ends in the middle of {what}"));
-                }
-                byte => out.push(byte),
             }
             if self.at - start > MAX_TOKEN_BYTES {
                 return wrong_at(start, format!("{what} is longer than {MAX_TOKEN_BYTES} bytes"));

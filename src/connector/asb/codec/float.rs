@@ -1,16 +1,20 @@
 //! Floating point numbers as the format writes them: the shortest of C's `%.17g`, and back.
 
+use std::io::Write as _;
+
 /// Reads what either tool writes.
 #[must_use]
 pub fn float_from_text(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     // Rust takes no more forms than C does, but for none with an exponent mark and no digits.
     let value: f64 = text.parse().ok()?;
-    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
     // A number that no double holds is not infinity, nor is one that is too small zero.
     let is_kept = match value {
         _ if value.is_infinite() => !text.contains(|digit: char| digit.is_ascii_digit()),
-        _ if value == 0.0 => !mantissa.contains(|digit| matches!(digit, '1'..='9')),
+        _ if value == 0.0 => {
+            let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+            !mantissa.contains(|digit| matches!(digit, '1'..='9'))
+        }
         _ => true,
     };
     is_kept.then_some(value)
@@ -19,36 +23,57 @@ pub fn float_from_text(text: &[u8]) -> Option<f64> {
 /// Writes a number so that it comes back exactly; NaN has but one form.
 #[must_use]
 pub fn float_to_text(value: f64) -> String {
+    let mut text = Vec::new();
+    put_float_text(&mut text, value);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The same, appended.
+pub(super) fn put_float_text(out: &mut Vec<u8>, value: f64) {
     if value.is_nan() {
-        return "nan".to_owned();
+        return out.extend_from_slice(b"nan");
+    }
+    if value.is_sign_negative() {
+        out.push(b'-');
     }
     if value.is_infinite() {
-        return if value < 0.0 { "-inf" } else { "inf" }.to_owned();
+        return out.extend_from_slice(b"inf");
     }
     if value == 0.0 {
-        return if value.is_sign_negative() { "-0" } else { "0" }.to_owned();
+        return out.push(b'0');
     }
-    // 17 significant digits, rounded as C does.
-    let scientific = format!("{value:.16e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
-    let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
-    if !(-4..17).contains(&exponent) {
-        let (first, rest) = digits.split_at(1);
-        let rest = rest.trim_end_matches('0');
-        let point = if rest.is_empty() { "" } else { "." };
-        let mark = if exponent < 0 { '-' } else { '+' };
-        return format!("{sign}{first}{point}{rest}e{mark}{:02}", exponent.abs());
+    // 17 significant digits, rounded as C does: one, a point, sixteen, `e`, the exponent.
+    let start = out.len();
+    // Writing to memory does not fail.
+    let _ = write!(out, "{:.16e}", value.abs());
+    let mut digits = [b'0'; 17];
+    digits[0] = out[start];
+    digits[1..].copy_from_slice(&out[start + 2..start + 18]);
+    let exponent = std::str::from_utf8(&out[start + 19..]).ok().and_then(|text| text.parse::<i32>().ok()).unwrap_or(0);
+    out.truncate(start);
+    let some = 1 + digits.iter().rposition(|digit| *digit != b'0').unwrap_or(0);
+    let mut put = |whole: &[u8], rest: &[u8]| {
+        out.extend_from_slice(whole);
+        if !rest.is_empty() {
+            out.push(b'.');
+            out.extend_from_slice(rest);
+        }
+    };
+    match exponent {
+        0..17 => {
+            let whole = exponent as usize + 1;
+            put(&digits[..whole], digits.get(whole..some).unwrap_or_default());
+        }
+        -4..0 => {
+            out.extend_from_slice(&b"0.000"[..2 + (-exponent - 1) as usize]);
+            out.extend_from_slice(&digits[..some]);
+        }
+        _ => {
+            put(&digits[..1], &digits[1..some]);
+            let mark = if exponent < 0 { '-' } else { '+' };
+            let _ = write!(out, "e{mark}{:02}", exponent.abs());
+        }
     }
-    if exponent < 0 {
-        let zeros = "0".repeat((-exponent - 1) as usize);
-        return format!("{sign}0.{zeros}{}", digits.trim_end_matches('0'));
-    }
-    let (whole, rest) = digits.split_at(exponent as usize + 1);
-    let rest = rest.trim_end_matches('0');
-    let point = if rest.is_empty() { "" } else { "." };
-    format!("{sign}{whole}{point}{rest}")
 }
 
 #[cfg(test)]

@@ -277,9 +277,8 @@ fn is_broken_off(error: &std::io::Error) -> bool {
 }
 
 #[inline]
-#[allow(clippy::naive_bytecount, reason = "the compiler makes vectors of it")]
 fn lines(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+    memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {

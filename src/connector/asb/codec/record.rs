@@ -180,10 +180,12 @@ impl Record {
         cursor.end_line()?;
         self.need(cursor, b'd', "`+ d ` and the digest")?;
         let text = cursor.until(b"\n", "the digest")?;
-        match BASE64.decode(text).ok().and_then(|digest| digest.try_into().ok()) {
-            Some(digest) => self.digest = digest,
-            None => return cursor.wrong("the digest is not 20 bytes in base64"),
+        // 28 characters may hold 21 bytes.
+        let mut digest = [0; 21];
+        if BASE64.decode_len(text.len()) != Ok(digest.len()) || BASE64.decode_mut(text, &mut digest) != Ok(20) {
+            return cursor.wrong("the digest is not 20 bytes in base64");
         }
+        self.digest.copy_from_slice(&digest[..20]);
         cursor.end_line()?;
         if self.head(cursor, b's')? {
             self.set = self.name(cursor, b'\n', escapes, "the set")?;
@@ -210,6 +212,14 @@ impl Record {
 
     /// Whether the next known line of the head is this one; passes its beginning, and lines that are not known.
     fn head(&mut self, cursor: &mut Cursor<'_>, letter: u8) -> Result<bool, Stop> {
+        match cursor.four() {
+            Some([b'+', b' ', found, b' ']) if found == letter => {
+                cursor.at += 4;
+                return Ok(true);
+            }
+            Some([b'+', b' ', found, _]) if b"kndsgtb".contains(&found) && found != letter => return Ok(false),
+            _ => {}
+        }
         loop {
             let start = cursor.at;
             if cursor.pass(&[b'+', b' ', letter, b' '])? {
@@ -270,11 +280,17 @@ impl Record {
     }
 
     fn bin(&mut self, cursor: &mut Cursor<'_>, escapes: bool) -> Result<(), Stop> {
-        cursor.expect(b"- ", "a bin")?;
-        let at = cursor.at;
-        let letter = cursor.next()?;
-        let compact = cursor.pass(b"!")?;
-        cursor.expect(b" ", "a space")?;
+        let at = cursor.at + 2;
+        let (letter, compact) = if let Some([b'-', b' ', letter, b' ']) = cursor.four() {
+            cursor.at += 4;
+            (letter, false)
+        } else {
+            cursor.expect(b"- ", "a bin")?;
+            let letter = cursor.next()?;
+            let compact = cursor.pass(b"!")?;
+            cursor.expect(b" ", "a space")?;
+            (letter, compact)
+        };
         let end = if letter == b'N' { b'\n' } else { b' ' };
         let name = self.name(cursor, end, escapes, "a bin's name")?;
         if letter == b'N' && !compact {
@@ -339,6 +355,11 @@ fn sized<'a>(cursor: &mut Cursor<'a>, what: &str) -> Result<&'a [u8], Stop> {
 fn integer(cursor: &mut Cursor<'_>) -> Result<i64, Stop> {
     let at = cursor.at;
     let text = cursor.until(b"\n ", "an integer")?;
+    let (sign, digits) = text.strip_prefix(b"-").map_or((1, text), |digits| (-1, digits));
+    // So many digits are below what 64 bits hold.
+    if (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit) {
+        return Ok(sign * digits.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0')));
+    }
     let value = std::str::from_utf8(text).ok().filter(|text| !text.starts_with('+')).and_then(|text| text.parse().ok());
     match value {
         Some(value) => Ok(value),

@@ -2,12 +2,11 @@
 
 use super::{
     Version,
-    float::float_to_text,
+    float::put_float_text,
     index::{Index, IndexKind, Module},
     record::{BLOB, BOOL, FLOAT, GEOJSON, INTEGER, NULL, STRING, letter_of},
 };
 use data_encoding::BASE64;
-use std::io::Write as _;
 
 /// Why something is not written: the format cannot say it.
 pub type Loss = String;
@@ -60,9 +59,8 @@ fn put_name(out: &mut Vec<u8>, name: &[u8], form: Form, what: &str) -> Result<()
     Ok(())
 }
 
-fn put_number(out: &mut Vec<u8>, number: impl Into<i128>) {
-    // Writing to memory does not fail.
-    let _ = write!(out, "{}", number.into());
+fn put_number(out: &mut Vec<u8>, number: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 fn put_base64(out: &mut Vec<u8>, value: &[u8]) {
@@ -243,7 +241,7 @@ fn put_user_key(out: &mut Vec<u8>, key: &[u8], form: Form) -> Result<(), Loss> {
         }
         (FLOAT, Ok(bits)) => {
             out.extend_from_slice(b"D ");
-            put_float(out, u64::from_be_bytes(bits), "its user key")?;
+            put_float(out, u64::from_be_bytes(bits), || "its user key".to_owned())?;
         }
         (STRING, _) => {
             out.extend_from_slice(b"S ");
@@ -263,12 +261,12 @@ fn put_user_key(out: &mut Vec<u8>, key: &[u8], form: Form) -> Result<(), Loss> {
     Ok(())
 }
 
-fn put_float(out: &mut Vec<u8>, bits: u64, what: &str) -> Result<(), Loss> {
+fn put_float(out: &mut Vec<u8>, bits: u64, what: impl Fn() -> String) -> Result<(), Loss> {
     let value = f64::from_bits(bits);
     if value.is_nan() && bits != f64::NAN.to_bits() {
-        return Err(format!("{what} is a NaN with the bits {bits:016x}, and the format knows but one NaN"));
+        return Err(format!("{} is a NaN with the bits {bits:016x}, and the format knows but one NaN", what()));
     }
-    out.extend_from_slice(float_to_text(value).as_bytes());
+    put_float_text(out, value);
     Ok(())
 }
 
@@ -294,7 +292,7 @@ fn put_bin(out: &mut Vec<u8>, name: &[u8], particle: u8, value: &[u8], form: For
         (FLOAT, Ok(bits), _) => {
             begin(b"D")?;
             out.push(b' ');
-            put_float(out, u64::from_be_bytes(bits), &what())?;
+            put_float(out, u64::from_be_bytes(bits), what)?;
         }
         (STRING | GEOJSON, ..) => {
             begin(if particle == STRING { b"S" } else { b"G" })?;

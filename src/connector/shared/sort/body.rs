@@ -9,24 +9,24 @@ use crate::record::{
 pub(in crate::connector) fn encode_body(meta: &Meta<'_>, shape: &Shape, value: &[u8]) -> Vec<u8> {
     let mut names = Vec::new();
     shape.encode(&mut names);
-    encode_named(meta, &names, value)
+    let mut body = Vec::with_capacity(meta.set.len() + names.len() + value.len() + 48);
+    put_named(&mut body, meta, &names, value);
+    body
 }
 
-/// The same with the names of cells as [`Shape::encode`] writes them.
-pub(in crate::connector) fn encode_named(meta: &Meta<'_>, names: &[u8], value: &[u8]) -> Vec<u8> {
-    let mut body = Vec::with_capacity(meta.set.len() + names.len() + value.len() + 48);
-    put_slice(&mut body, meta.set);
-    put_u64(&mut body, u64::from(meta.generation));
-    put_u64(&mut body, meta.expiry.as_millis());
-    put_u64(&mut body, meta.stamp);
+/// The same, appended, with the names of cells as [`Shape::encode`] writes them.
+pub(in crate::connector) fn put_named(body: &mut Vec<u8>, meta: &Meta<'_>, names: &[u8], value: &[u8]) {
+    put_slice(body, meta.set);
+    put_u64(body, u64::from(meta.generation));
+    put_u64(body, meta.expiry.as_millis());
+    put_u64(body, meta.stamp);
     match meta.user_key {
         None => body.push(0),
         Some(user_key) => {
             body.push(1);
-            put_slice(&mut body, user_key);
+            put_slice(body, user_key);
         }
     }
-    put_slice(&mut body, names);
+    put_slice(body, names);
     body.extend_from_slice(value);
-    body
 }

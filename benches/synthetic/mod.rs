@@ -413,6 +413,7 @@ impl Maker {
             Content {
                 start: end,
                 end,
+                order: 0,
                 source: SourceId {
                     connector: "bench".to_owned(),
                     name: name.clone(),

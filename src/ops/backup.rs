@@ -492,6 +492,7 @@ pub fn backup(
         return Err(OpsError::Interrupted);
     }
     let id_of_snapshot = writing.id();
+    let order = repo.order_at(&id, end_time)?;
     let manifest = Manifest {
         tags: options.tags.clone(),
         ..Manifest::first(
@@ -499,6 +500,7 @@ pub fn backup(
             Content {
                 start,
                 end: end_time,
+                order,
                 source: id,
                 scope: scope_hash,
                 scope_note: scope.note,

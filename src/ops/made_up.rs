@@ -54,6 +54,7 @@ pub fn manifest(number: u8, stacks: &[Vec<LayerRef>]) -> Manifest {
         Content {
             start: end,
             end,
+            order: 0,
             source,
             scope: String::new(),
             scope_note: String::new(),

@@ -78,7 +78,8 @@ pub fn resolve(
             let seen: Vec<Snapshot> = seen.collect();
             let newest = seen.iter().map(|s| s.content.end).max();
             let by_then = by_then.into_iter().filter(|s| newest.is_none_or(|newest| s.content.end >= newest));
-            let seen: Vec<&Snapshot> = by_then.chain(&seen).collect();
+            let mut seen: Vec<&Snapshot> = by_then.chain(&seen).collect();
+            seen.sort_by_key(|s| s.content.end);
             let series = scope::of_one_scope(seen, progress)?;
             if newest.is_none() {
                 warn_of_spanning(&meant, *time, progress);
@@ -130,7 +131,7 @@ fn missing_words(partial: &Snapshot, series: &[&Snapshot]) -> String {
     if problems.len() > SAID {
         said.push(&more);
     }
-    let whole = series.iter().rfind(|s| s.content.complete && s.content.end <= content.end);
+    let whole = series.iter().rfind(|s| s.content.complete && s.position() < partial.position());
     let whole = whole.map_or_else(
         || "no older one is complete".to_owned(),
         |whole| format!("the newest complete one before is {} of {}", whole.id.short(), whole.content.end),

@@ -361,6 +361,7 @@ impl<'a> StreamWriter<'a> {
         let newest = i64::try_from(self.newest).unwrap_or(i64::MAX);
         let until = stream_end.until.unwrap_or_else(|| self.repo.clock().now());
         let end = Timestamp::from_millis(until.as_millis().max(newest).max(before));
+        let order = self.repo.order_at(&self.source.source, end)?;
         let can_read = self.repo.role().has(Capability::ReadValues);
         let mut problems = stream_end.problems.clone();
         if self.counts.refused > 0 {
@@ -430,6 +431,7 @@ impl<'a> StreamWriter<'a> {
                 Content {
                     start: parent.map_or(end, |parent| parent.content.end),
                     end,
+                    order,
                     source: self.source.source.clone(),
                     scope: self.source.scope.clone(),
                     scope_note: self.source.scope_note.clone(),

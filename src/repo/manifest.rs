@@ -258,6 +258,18 @@ pub struct Stats {
     pub other: Carried,
 }
 
+/// Where a snapshot stands in time: by its end; of those with one end, by the order in which they were taken; of those that nobody
+/// ordered, by name, so that everybody has the same answer. Nothing else decides which of two is the newer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Its end.
+    pub end: Timestamp,
+    /// The order among equal ends.
+    pub order: u64,
+    /// Its name.
+    pub id: SnapshotId,
+}
+
 /// A snapshot of another repository; of a copy of a copy the first one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CopyOf {
@@ -277,6 +289,9 @@ pub struct Content {
     pub start: Timestamp,
     /// When reading ended, by the source's clock; equal to `start` where the source gives an exact transaction.
     pub end: Timestamp,
+    /// Of snapshots of one source with the same end, the greater is the newer.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub order: u64,
     /// Whose records these are.
     pub source: SourceId,
     /// A canonical hash of what of the source was asked for (tables, filters, paths).
@@ -613,6 +628,7 @@ impl Manifest {
                 Content {
                     start: time,
                     end: time,
+                    order: 0,
                     source: SourceId {
                         connector,
                         name,
@@ -637,6 +653,12 @@ impl Manifest {
                 Vec::new(),
             )
         }
+    }
+
+    /// Where it stands among others: the greater is the newer.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        Position { end: self.content.end, order: self.content.order, id: self.id }
     }
 
     /// Whose records these are, by the name that counts now.

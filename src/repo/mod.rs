@@ -44,7 +44,7 @@ pub use chunk::{ChunkData, ChunkPlain, ChunkReader, ChunkWriter, Put, ReadAhead}
 pub use error::RepoError;
 pub use ids::{ChunkId, ChunkKind, ObjectName, RepoId, SnapshotId};
 pub use keys::{RecoveryKey, Secrets, Suite, Unlock};
-pub use manifest::{Manifest, Snapshot};
+pub use manifest::{Manifest, Position, Snapshot};
 pub use repository::{By, Head, InitOptions, Listing, OpenOptions, ReadLease, Repository, Traits};
 pub use role::{Capability, Role};
 pub use session::{Relay, SessionWriter, WriteOptions, WriteSession, WriteStats};

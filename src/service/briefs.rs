@@ -5,7 +5,7 @@ use super::tags::routines_of;
 use crate::{
     ops::{OpsError, forget::Candidate},
     record::Timestamp,
-    repo::{By, RepoId, Repository, Snapshot, SnapshotId, manifest::Kind},
+    repo::{By, Position, RepoId, Repository, Snapshot, SnapshotId, manifest::Kind},
 };
 use serde_json::Value as Json;
 use std::{
@@ -117,7 +117,7 @@ pub(super) struct Listed {
 
 impl Listed {
     fn of(hash: [u8; 32], mut all: Vec<Arc<Brief>>) -> Self {
-        all.sort_by_key(|brief| (brief.end, brief.id));
+        all.sort_by_key(|brief| Position { end: brief.end, order: brief.candidate.order, id: brief.id });
         let mut by_routine: HashMap<String, Vec<Arc<Brief>>> = HashMap::new();
         for brief in &all {
             for routine in routines_of(brief.tags()) {

@@ -118,7 +118,7 @@ pub(super) fn around(
         found.extend(own.into_iter().filter(|it| narrow.admits(it)));
     }
     found.extend(begun);
-    found.sort_by_key(|snapshot| (snapshot.content.end, snapshot.id));
+    found.sort_by_key(|snapshot| snapshot.position());
     found.dedup_by_key(|snapshot| snapshot.id);
     Ok(found)
 }

@@ -195,3 +195,48 @@ fn history_names_the_gap_that_forgetting_left() {
     assert_eq!((&found["gaps"][0]["after"], &found["gaps"][0]["before"]), (&json!(all[0]), &json!(all[3])));
     world.ok(&["history", "t", "int:1"]).says(&["snapshots were forgotten", "no longer promised"]);
 }
+
+/// A backup of Aerospike's tools with one record, whose value is said.
+fn asb(world: &World, value: u64) {
+    let digest = format!("{}=", "A".repeat(27));
+    let text = format!(
+        "Version 3.1\n# namespace n\n# first-file\n+ n n\n+ d {digest}\n+ s s\n+ g {value}\n+ t 0\n+ b 1\n- I v {value}\n"
+    );
+    std::fs::write(world.path("x.asb"), text).unwrap();
+}
+
+#[test]
+fn of_snapshots_with_the_same_end_the_one_that_was_taken_later_is_the_newer() {
+    let world = World::new();
+    let one = |value| {
+        asb(&world, value);
+        world.backup(&["asb:x.asb", "--as-of", "2026-01-01T00:00:00Z"])
+    };
+    let mut all: Vec<String> = (1..=6).map(one).collect();
+    let is_in_order = |all: &[String]| {
+        assert_eq!(ids(&world), all);
+        let newest = |spec: &str| world.json(&["cat", "snapshot", spec])["id"].as_str().unwrap().to_owned();
+        let last = all.len() - 1;
+        assert_eq!((newest("latest"), newest("latest~1")), (all[last].clone(), all[last - 1].clone()));
+        assert_eq!(newest("@2026-01-01T00:00:00Z"), all[last]);
+        assert_eq!(world.json(&["status"])[0]["newest"], json!(all[last]));
+        let parents: Vec<Json> = world.snapshots().iter().map(|it| it["parent"].clone()).collect();
+        assert_eq!(*parents.last().unwrap(), json!(all[last - 1]));
+    };
+    is_in_order(&all);
+    // What lay between them has gone, and what is known was read anew.
+    world.ok(&["forget", &all[4], &all[3], &all[1]]);
+    std::fs::remove_dir_all(world.path("cache")).unwrap();
+    all = [0, 2, 5].map(|at| all[at].clone()).to_vec();
+    assert_eq!(ids(&world), all);
+    all.push(one(7));
+    is_in_order(&all);
+    world.ok(&["forget", "--keep-last", "2"]);
+    assert_eq!(ids(&world), all[2..]);
+    world.ok(&["-r", "copy", "init", "--kdf-memory", "1", "--kdf-passes", "1"]);
+    world.ok(&["copy", "--to", "copy", "--to-password-command", "echo correct horse"]);
+    let copied = world.json(&["-r", "copy", "snapshots"]);
+    let of: Vec<&Json> = copied.as_array().unwrap().iter().map(|it| &it["copy_of"]["snapshot"]).collect();
+    assert_eq!(of, all[2..].iter().collect::<Vec<_>>());
+    world.is_good();
+}

@@ -415,6 +415,7 @@ pub fn manifest(id: SnapshotId, end: i64, stack: Vec<LayerRef>, parent: Option<S
         content: Content {
             start: time,
             end: time,
+            order: 0,
             source: SourceId { connector: name(), name: name(), host: name(), url: name(), other: Carried::default() },
             scope: String::new(),
             scope_note: String::new(),

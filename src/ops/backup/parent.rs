@@ -101,7 +101,7 @@ impl<'a> Chooser<'a> {
         if !own.url.is_empty() {
             heads.extend(self.repo.heads(By::Url(own), None)?);
         }
-        heads.sort_by_key(|head| (head.end, head.id));
+        heads.sort_by_key(|head| head.position());
         let alike = select::newest(self.repo, &heads, self.now, &|it| is_alike(it.source()))?;
         Ok(alike.map(|snapshot| {
             let its = snapshot.source();

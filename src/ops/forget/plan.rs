@@ -8,7 +8,7 @@ use super::{
 use crate::{
     ops::{OpsError, select::is_ahead},
     record::Timestamp,
-    repo::{Snapshot, SnapshotId, manifest::Kind},
+    repo::{Position, Snapshot, SnapshotId, manifest::Kind},
     report::{ErrorKind, Remedy, Warning, WarningKind},
 };
 use jiff::tz::TimeZone;
@@ -22,6 +22,8 @@ pub struct Candidate {
     pub id: SnapshotId,
     /// Its end.
     pub end: Timestamp,
+    /// The order among equal ends.
+    pub order: u64,
     /// Connector and name.
     pub source: String,
     /// The same without the host that local sources have in front of their names.
@@ -54,6 +56,7 @@ impl Candidate {
         Self {
             id: snapshot.id,
             end: content.end,
+            order: content.order,
             source: format!("{}:{}", source.connector, source.name),
             place: format!("{}:{}", source.connector, source.local_name()),
             scope: (content.scope.clone(), content.scope_note.clone()),
@@ -163,7 +166,7 @@ pub fn plan(
     now: Timestamp,
 ) -> Result<ForgetPlan, OpsError> {
     let mut all: Vec<&Candidate> = candidates.iter().collect();
-    all.sort_by_key(|candidate| (candidate.end, candidate.id));
+    all.sort_by_key(|candidate| Position { end: candidate.end, order: candidate.order, id: candidate.id });
     let mut reasons: Vec<Vec<Reason>> = vec![Vec::new(); all.len()];
     let mut groups: BTreeMap<(GroupName, String), Vec<usize>> = BTreeMap::new();
     for (index, candidate) in all.iter().enumerate().filter(|(_, candidate)| candidate.meant) {

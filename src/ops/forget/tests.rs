@@ -22,6 +22,7 @@ fn candidate(number: u32, end: i64) -> Candidate {
     Candidate {
         id: SnapshotId(id),
         end: Timestamp::from_millis(end),
+        order: 0,
         source: "sqlite:h:a".to_owned(),
         place: "sqlite:a".to_owned(),
         scope: (String::new(), String::new()),

@@ -39,6 +39,6 @@ pub fn newest_of_each(
         }
         done.extend(series.into_iter().map(|head| head.id));
     }
-    found.sort_by_key(|snapshot| (snapshot.content.end, snapshot.id));
+    found.sort_by_key(|snapshot| snapshot.position());
     Ok(found)
 }

@@ -153,7 +153,7 @@ pub fn plan_thinning(
         let held = snapshot.is_protected_at(now) || busy.contains(&snapshot.id) || snapshot.may_be_changed().is_err();
         uses.extend(snapshot.collections.iter().map(|collection| Use { snapshot, collection, held }));
     }
-    uses.sort_by_key(|it| (it.snapshot.content.end, it.snapshot.id));
+    uses.sort_by_key(|it| it.snapshot.position());
     let mut merges = Merges::default();
     let drop = drop_age.map(|age| (age, max_superseded));
     let advanced = advance_streams(&mut uses, &mut merges, now, thin, drop);
@@ -259,7 +259,7 @@ fn advance_streams(
     advanced
 }
 
-/// The newest snapshot of each source and scope. `uses` are ordered by (end, id).
+/// The newest snapshot of each source and scope. `uses` are in the order of `Position`.
 fn newest_of_sources(uses: &[Use<'_>]) -> HashSet<SnapshotId> {
     let mut newest = HashMap::new();
     for it in uses {
@@ -275,7 +275,7 @@ struct Rolled {
     merge: usize,
 }
 
-/// `uses` are ordered by (end, id).
+/// `uses` are in the order of `Position`.
 fn roll_bases(uses: &[Use<'_>], max_superseded: f64, merges: &mut Merges) -> HashMap<ChunkId, Rolled> {
     let mut families: HashMap<ChunkId, Vec<Use<'_>>> = HashMap::new();
     let mut order = Vec::new();

@@ -132,7 +132,7 @@ pub fn transfer(
         needs(to, Capability::ReadValues)?;
     }
     let mut chosen = chosen.to_vec();
-    chosen.sort_by_key(|snapshot| (snapshot.content.end, snapshot.id));
+    chosen.sort_by_key(|snapshot| snapshot.position());
     chosen.dedup_by_key(|snapshot| snapshot.id);
     let reading = if options.dry_run { None } else { Some(Reading::begin(from, PURPOSE, &chosen)?) };
     let (source, snapshots) = reading.as_ref().map_or((from, &*chosen), |it| (it.repo(), it.snapshots()));

@@ -46,7 +46,7 @@ fn before<'a>(job: &'a Transfer<'_>, snapshot: &Snapshot) -> Option<Before<'a>> 
     let content = &snapshot.content;
     let is_before = |other: &Snapshot| {
         other.id != snapshot.id
-            && other.content.end <= content.end
+            && other.position() < snapshot.position()
             && other.source().is_same(snapshot.source())
             && other.content.scope == content.scope
     };

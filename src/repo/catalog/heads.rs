@@ -26,6 +26,8 @@ pub struct HeadRow {
     pub start: Timestamp,
     /// When it ended.
     pub end: Timestamp,
+    /// The order among equal ends.
+    pub order: u64,
     /// The number of its kind.
     pub kind: u8,
     /// The scope.
@@ -75,14 +77,15 @@ impl Catalog {
                 let Some((head, words)) = &one.head else { continue };
                 connection
                     .prepare_cached(
-                        "INSERT INTO heads (snapshot, revision, start, end, kind, scope, squash) \
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                        "INSERT INTO heads (snapshot, revision, start, end, rank, kind, scope, squash) \
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                     )?
                     .execute(params![
                         head.snapshot.0,
                         head.revision.cast_signed(),
                         head.start.as_millis(),
                         head.end.as_millis(),
+                        head.order.cast_signed(),
                         head.kind,
                         head.scope.0,
                         one.squash.map(|lease| lease.0),
@@ -97,9 +100,9 @@ impl Catalog {
         })
     }
 
-    /// The settled heads that have a word, or all of them, ordered by end and id.
+    /// The settled heads that have a word, or all of them, in the order of [`Place`](crate::repo::Position).
     pub fn heads(&self, word: Option<Word>) -> Result<Vec<HeadRow>, RepoError> {
-        const FIELDS: &str = "h.snapshot, h.revision, h.start, h.end, h.kind, h.scope";
+        const FIELDS: &str = "h.snapshot, h.revision, h.start, h.end, h.rank, h.kind, h.scope";
         self.read(|connection| {
             let row = |row: &rusqlite::Row<'_>| {
                 Ok(HeadRow {
@@ -107,17 +110,18 @@ impl Catalog {
                     revision: row.get::<_, i64>(1)?.cast_unsigned(),
                     start: Timestamp::from_millis(row.get(2)?),
                     end: Timestamp::from_millis(row.get(3)?),
-                    kind: row.get(4)?,
-                    scope: Word(row.get(5)?),
+                    order: row.get::<_, i64>(4)?.cast_unsigned(),
+                    kind: row.get(5)?,
+                    scope: Word(row.get(6)?),
                 })
             };
             let Some(word) = word else {
-                let all = format!("SELECT {FIELDS} FROM heads h ORDER BY h.end, h.snapshot");
+                let all = format!("SELECT {FIELDS} FROM heads h ORDER BY h.end, h.rank, h.snapshot");
                 return connection.prepare_cached(&all)?.query_map([], row)?.collect();
             };
             let found = format!(
                 "SELECT {FIELDS} FROM head_words w CROSS JOIN heads h ON h.snapshot = w.snapshot WHERE w.word = ?1 \
-                 ORDER BY w.end, w.snapshot"
+                 ORDER BY w.end, h.rank, w.snapshot"
             );
             connection.prepare_cached(&found)?.query_map(params![word.0], row)?.collect()
         })

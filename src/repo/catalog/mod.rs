@@ -34,7 +34,7 @@ use std::{
 use tempfile::TempDir;
 
 /// The schema's number; a file with any other is rebuilt.
-const SCHEMA_VERSION: i64 = 6;
+const SCHEMA_VERSION: i64 = 7;
 
 /// Connections for looking up that are kept open: as many as look up at once are opened.
 const MAX_IDLE: usize = 8;
@@ -65,7 +65,7 @@ CREATE TABLE revisions (
 CREATE INDEX revision_names ON revisions (snapshot, revision DESC, kind, gone, bytes);
 CREATE TABLE heads (
     snapshot BLOB PRIMARY KEY, revision INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL,
-    kind INTEGER NOT NULL, scope BLOB NOT NULL, squash BLOB) WITHOUT ROWID;
+    rank INTEGER NOT NULL, kind INTEGER NOT NULL, scope BLOB NOT NULL, squash BLOB) WITHOUT ROWID;
 CREATE INDEX heads_by_squash ON heads (squash) WHERE squash IS NOT NULL;
 CREATE TABLE head_words (
     word BLOB NOT NULL, end INTEGER NOT NULL, snapshot BLOB NOT NULL, PRIMARY KEY (word, end, snapshot)) WITHOUT ROWID;

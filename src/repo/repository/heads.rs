@@ -4,7 +4,7 @@ use super::{Inner, Repository};
 use crate::{
     record::Timestamp,
     repo::{
-        Manifest, RepoError, Secrets, Snapshot, SnapshotId,
+        Manifest, Position, RepoError, Secrets, Snapshot, SnapshotId,
         catalog::{HeadRow, Revision, Settled, Word},
         manifest::{Kind, SourceId},
     },
@@ -28,8 +28,18 @@ pub struct Head {
     pub start: Timestamp,
     /// When it ended.
     pub end: Timestamp,
+    /// The order among equal ends.
+    pub order: u64,
     /// What was read.
     pub kind: Kind,
+}
+
+impl Head {
+    /// Where the snapshot stands among others: the greater is the newer.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        Position { end: self.end, order: self.order, id: self.id }
+    }
 }
 
 /// By what heads are found.
@@ -113,6 +123,7 @@ impl Inner {
                 revision: manifest.revision,
                 start: content.start,
                 end: content.end,
+                order: content.order,
                 kind: number_of(content.kind),
                 scope: words.scope(&content.scope),
             };
@@ -154,7 +165,7 @@ impl Inner {
 }
 
 impl Repository {
-    /// The snapshots that count and are found by this, of one scope if it is given, in brief, ordered by end and id, as of the last
+    /// The snapshots that count and are found by this, of one scope if it is given, in brief, in the order of [`Position`], as of the last
     /// refresh. What a head says was so when it was made: who decides by it opens the snapshot.
     pub fn heads(&self, by: By<'_>, scope: Option<&str>) -> Result<Vec<Head>, RepoError> {
         let words = Words::of(self.secrets());
@@ -168,18 +179,19 @@ impl Repository {
             }
         }
         if rows.len() > kept {
-            rows.sort_by_key(|row| (row.end, row.snapshot));
+            rows.sort_by_key(|row| Position { end: row.end, order: row.order, id: row.snapshot });
             rows.dedup_by_key(|row| row.snapshot);
         }
         rows.retain(|row| scope.is_none_or(|scope| row.scope == scope));
         let head = |row: HeadRow| {
             let kind = kind_of(row.kind)?;
-            Some(Head { id: row.snapshot, revision: row.revision, start: row.start, end: row.end, kind })
+            let (revision, order) = (row.revision, row.order);
+            Some(Head { id: row.snapshot, revision, start: row.start, end: row.end, order, kind })
         };
         Ok(rows.into_iter().filter_map(head).collect())
     }
 
-    /// The snapshot with the latest end of those that are found by this and meant.
+    /// The newest snapshot of those that are found by this and meant.
     pub fn last(
         &self,
         by: By<'_>,
@@ -193,6 +205,19 @@ impl Repository {
             }
         }
         Ok(None)
+    }
+
+    /// The order of a snapshot of this source that is about to be committed: behind all with the same end.
+    pub fn order_at(&self, source: &SourceId, end: Timestamp) -> Result<u64, RepoError> {
+        let heads = self.heads(By::Source(source), None)?;
+        let last = heads
+            .iter()
+            .rev()
+            .take_while(|head| head.end >= end)
+            .filter(|head| head.end == end)
+            .map(|it| it.order)
+            .max();
+        Ok(last.map_or(0, |order| order.saturating_add(1)))
     }
 
     /// The snapshots that heads lead to, in their order; what went since is left out.

@@ -17,7 +17,7 @@ const FEW: usize = 64;
 /// The snapshots that count, and what was met while finding them.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
-    /// Every snapshot's newest revision that counts, ordered by (end, id).
+    /// Every snapshot's newest revision that counts, in the order of [`Place`](crate::repo::Position).
     pub snapshots: Vec<Snapshot>,
     /// Those above whose revision a squash that has not committed has written the next, each with the squash's lease.
     pub pending: Vec<(SnapshotId, SnapshotId)>,
@@ -53,7 +53,7 @@ impl Repository {
                 .warnings
                 .extend(problems.map(|words| Warning::new(WarningKind::ObjectUnreadable, id.to_string(), words)));
         }
-        listing.snapshots.sort_by_key(|snapshot| (snapshot.content.end, snapshot.id));
+        listing.snapshots.sort_by_key(|snapshot| snapshot.position());
         Ok(listing)
     }
 

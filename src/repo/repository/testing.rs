@@ -303,6 +303,7 @@ pub(in crate::repo) fn manifest(id: SnapshotId, end: i64) -> Manifest {
         Content {
             start: time,
             end: time,
+            order: 0,
             source: SourceId {
                 connector: "jsonl".to_owned(),
                 name: "n".to_owned(),

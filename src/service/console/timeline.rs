@@ -118,6 +118,7 @@ pub(super) mod tests {
             candidate: forget::Candidate {
                 id,
                 end: at,
+                order: 0,
                 source: "sqlite:a".to_owned(),
                 place: "sqlite:a".to_owned(),
                 scope: (String::new(), String::new()),

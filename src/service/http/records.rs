@@ -162,7 +162,7 @@ fn candidates(
             for tag in &tags {
                 heads.extend(repo.heads(By::Tag(tag), None).map_err(OpsError::from)?);
             }
-            heads.sort_by_key(|head| (head.end, head.id));
+            heads.sort_by_key(|head| head.position());
             heads.dedup();
             repo.open_heads(&heads).map_err(OpsError::from)?
         } else {

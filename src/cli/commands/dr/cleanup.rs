@@ -54,9 +54,7 @@ pub(super) fn run(dry_run: bool, setup: &Setup, context: &Context) -> Result<Sta
         let mut plan = plan_policy(&repo, &narrow, &policy, &zone)?;
         // The newest good one stays, whatever came after it.
         for group in &mut plan.groups {
-            if let Some(good) =
-                group.snapshots.iter_mut().filter(|one| one.complete).max_by_key(|one| (one.end, one.id))
-            {
+            if let Some(good) = group.snapshots.iter_mut().rfind(|one| one.complete) {
                 good.keep = true;
             }
         }

@@ -1,7 +1,13 @@
 //! Odd ways to run the command: under limits of the system, with arguments that are no text, for a reader of JSON.
 
 use crate::world::{Ran, World};
-use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt, process::Command};
+use std::{
+    ffi::OsString,
+    fs,
+    io::Write,
+    os::unix::ffi::OsStringExt,
+    process::{Command, Stdio},
+};
 
 fn folder(world: &World) {
     fs::create_dir_all(world.path("s")).unwrap();
@@ -68,4 +74,35 @@ fn an_argument_that_is_no_text_is_named() {
     ran(&["-r"], None).fails(2, &[r"`a\xff` behind -r is not valid UTF-8"]);
     ran(&["--json", "--tag"], None).fails(2, &[r#""event":"error""#, "behind --tag"]);
     ran(&[], Some("REKEEP_REPOSITORY")).fails(2, &["the variable REKEEP_REPOSITORY is not valid UTF-8"]);
+}
+
+/// A backup of what it is given, that gets a signal while it waits for more.
+fn with_signal(world: &World, before: &str, signal: &str) -> Ran {
+    let command = world.command(&["backup", "--stdin"]);
+    let mut shell = Command::new("bash");
+    shell.args(["-c", &format!("{before} exec \"$@\""), "bash"]);
+    shell.arg(command.get_program()).args(command.get_args()).current_dir(world.path(""));
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    // More than a pipe holds: when it is written it is being read.
+    input.write_all(&vec![7; 1 << 20]).unwrap();
+    let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let _ = input.write_all(&vec![7; 1 << 20]);
+    drop(input);
+    child.wait_with_output().unwrap().into()
+}
+
+#[test]
+fn a_backup_goes_on_when_its_terminal_is_closed_only_if_it_was_told_so() {
+    let world = World::new();
+    for signal in ["HUP", "TERM", "INT"] {
+        with_signal(&world, "", signal).fails(130, &["nothing was committed"]);
+    }
+    let ran = with_signal(&world, "trap '' HUP;", "HUP");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(world.snapshots().len(), 1);
+    // A supervisor that ignores the others does not mean its children.
+    with_signal(&world, "trap '' TERM INT;", "TERM").fails(130, &["nothing was committed"]);
 }

@@ -240,3 +240,15 @@ fn of_snapshots_with_the_same_end_the_one_that_was_taken_later_is_the_newer() {
     assert_eq!(of, all[2..].iter().collect::<Vec<_>>());
     world.is_good();
 }
+
+#[test]
+fn a_few_digits_name_nothing_that_is_to_be_forgotten() {
+    let world = World::new();
+    let all = taken(&world, 2);
+    for digits in 1..4 {
+        world.run(&["forget", &all[0][..digits]]).fails(2, &["too short", "--keep-last"]);
+    }
+    assert_eq!(ids(&world), all);
+    world.ok(&["forget", &all[0][..4]]);
+    assert_eq!(ids(&world), all[1..]);
+}

@@ -150,6 +150,9 @@ impl RuleArgs {
     }
 }
 
+/// Digits of an id that name what is to be forgotten, at least.
+const FEWEST_DIGITS: usize = 4;
+
 impl ForgetArgs {
     fn policy(&self) -> Policy {
         let grouping = self.group_by.as_ref().map(|by| Grouping {
@@ -169,6 +172,16 @@ impl ForgetArgs {
                 context.reporter.note("no snapshot is of the source, scope, host or tag that is asked for: the policy has nothing to decide");
             }
             return Ok(plan);
+        }
+        // What was meant for a count would else be the name of whatever snapshot happens to begin with it.
+        let is_count_like =
+            |name: &&String| name.len() < FEWEST_DIGITS && name.bytes().all(|it| it.is_ascii_hexdigit());
+        if let Some(name) = self.snapshot.iter().filter(|name| !name.is_empty()).find(is_count_like) {
+            let words = format!(
+                "`{name}` is too short to say which snapshot is to be forgotten: give at least {FEWEST_DIGITS} digits of its id; \
+                 how many are to stay is said by --keep-last"
+            );
+            return Err(usage(words));
         }
         let named: Result<Vec<_>, Failure> =
             self.snapshot.iter().map(|name| context.resolve(repo, name, &narrow)).collect();

@@ -71,7 +71,12 @@ impl Inner {
         if !self.keyring.role().has(Capability::Prune) {
             return Ok(new);
         }
-        for (pack, problem) in self.bad_packs.to_remember() {
+        let bad = self.bad_packs.to_remember();
+        // Behind a link that leads nowhere they may be as whole as ever.
+        if bad.is_empty() || !matches!(self.storage.len("packs"), Ok(None)) {
+            return Ok(new);
+        }
+        for (pack, problem) in bad {
             // A pack that a prune took away is in no index any more.
             let is_indexed = self.catalog.pack_number(&pack)?.is_some();
             if is_indexed && self.remember(&pack, &problem)? {

@@ -200,6 +200,10 @@ impl Inner {
         listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         listed.retain(|object| !known.contains(mark_id(&object.name)));
         let mut marks = Marks::default();
+        if self.is_blocked("trash/") {
+            // What it hides may name any pack.
+            marks.unreadable.push((String::new(), RepoError::Hidden { object: "trash".to_owned() }));
+        }
         let wanted = listed.iter().map(|object| (&*object.name, object.name.clone(), object.bytes));
         for (path, begun) in object::read_each(&self.storage, wanted) {
             match begun.get().and_then(|bytes| self.open_mark(path, &bytes)) {

@@ -4,6 +4,7 @@ use crate::{
     record::Timestamp,
     repo::{
         ObjectName, RepoError, SnapshotId,
+        keys::FOLDERS,
         object::{self, ObjectKind},
     },
 };
@@ -70,6 +71,9 @@ pub(in crate::repo) fn fit(path: &str) -> Fit {
             is_hex(id, 32) && is_number(number)
         }
         ["leases", id, number] => is_hex(id, 32) && (is_number(number) || number == "end"),
+        // A listing names the folder itself only where it is none.
+        [folder] if FOLDERS.iter().any(|it| it.strip_suffix('/') == Some(folder)) => return Fit::Blocked,
+        ["copies", "keys"] => return Fit::Blocked,
         ["packs", folder] if is_hex(folder, 2) => return Fit::Blocked,
         ["snapshots" | "leases", id] if is_hex(id, 32) => return Fit::Blocked,
         _ => false,
@@ -143,6 +147,9 @@ mod tests {
             "index/HASH/x/y",
             "settings/0/x",
             "keys/ID/x",
+            "index",
+            "packs",
+            "copies/keys",
         ] {
             assert_eq!(of(name), Fit::Blocked, "{name}");
         }

@@ -107,7 +107,7 @@ impl Repository {
             }
             let (folder, rest) = doubtful.object.split_once('/').unwrap_or((&doubtful.object, ""));
             let leased =
-                |id: &SnapshotId| Ok::<_, RepoError>(!self.inner.list_objects(&format!("leases/{id}/"))?.is_empty());
+                |id: &SnapshotId| Ok::<_, RepoError>(!self.inner.storage.list(&format!("leases/{id}/"))?.is_empty());
             let of = |kind, until| Trouble::new(kind, &*doubtful.object, format!("{}{until}", doubtful.reason));
             match (folder, doubtful.snapshot) {
                 ("trash", _) if marks.contains(rest) => done.waiting.push(of(TroubleKind::Damaged, "")),

@@ -458,7 +458,9 @@ fn first_listings(inner: &Inner) -> Result<(SessionPacks, Vec<Warning>), RepoErr
         let words =
             format!("{error}; what it names is not known, so everything is stored anew as long as it lies there");
         warnings.push(Warning::new(WarningKind::ObjectUnreadable, format!("trash/{id}"), words));
-        presence.keeps_away_from(id);
+        if !id.is_empty() {
+            presence.keeps_away_from(id);
+        }
     }
     Ok((presence, warnings))
 }

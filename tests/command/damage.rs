@@ -218,6 +218,108 @@ fn a_linked_snapshot_is_seen_and_a_link_that_leads_nowhere_stops_every_deletion(
     world.is_good();
 }
 
+/// Puts something that is no folder in the place of one.
+fn block(place: &Path, how: &str) {
+    match how {
+        "file" => fs::write(place, "a file").unwrap(),
+        "link" => symlink("/nowhere/at/all", place).unwrap(),
+        _ => assert!(std::process::Command::new("mkfifo").arg(place).status().unwrap().success()),
+    }
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_whole_folder_stops_deletions_and_only_what_needs_the_folder() {
+    let world = World::new();
+    folder(&world);
+    let first = world.backup(&["files:s"]);
+    fs::write(world.path("s/new"), noise(100_000, 7)).unwrap();
+    let second = world.backup(&["files:s"]);
+    world.ok(&["forget", &first]);
+    world.ok(&["prune"]);
+    world.ok(&["prune"]);
+    let known = world.path("cache-that-knows");
+    let copied = |from: &Path, to: &Path| {
+        assert!(std::process::Command::new("cp").arg("-r").arg(from).arg(to).status().unwrap().success());
+    };
+    copied(&world.path("cache"), &known);
+    let source = files(&world.path("s"));
+    let whole = files(&world.repo());
+    let restores = |what: &str| {
+        let _ = fs::remove_dir_all(world.path("out"));
+        let ran = world.run(&["restore", "latest", "files:out"]);
+        assert_eq!(ran.code, Some(0), "{what}: {ran:?}");
+        assert!(files(&world.path("out")) == source, "{what}");
+    };
+    for name in ["keys", "copies", "index", "snapshots", "packs", "leases", "trash", "damage", "checkpoints"] {
+        for how in ["file", "link", "pipe"] {
+            let what = format!("{how} in the place of {name}");
+            let (place, away) = (world.repo().join(name), world.path("away"));
+            let was_there = place.exists();
+            if was_there {
+                fs::rename(&place, &away).unwrap();
+            }
+            block(&place, how);
+            for knows in [true, false] {
+                forget_catalog(&world);
+                if knows {
+                    copied(&known, &world.path("cache"));
+                }
+                let what = format!("{what}, {}", if knows { "known" } else { "new" });
+                // What is needed and cannot be had: the data always, the rest where nobody has seen it before.
+                let is_needed = name == "packs" || !knows && ["index", "snapshots"].contains(&name);
+                let ran = world.run(&["snapshots"]);
+                assert_eq!(ran.code, Some(0), "{what}: {ran:?}");
+                if knows || name != "snapshots" {
+                    assert!(ran.out.contains(&second[..8]), "{what}: {ran:?}");
+                }
+                if is_needed {
+                    let _ = fs::remove_dir_all(world.path("out"));
+                    let ran = world.run(&["restore", "latest", "files:out"]);
+                    assert_eq!(ran.code, Some(1), "{what}: {ran:?}");
+                } else {
+                    restores(&what);
+                }
+                let verified = world.run(&["verify"]);
+                assert_eq!(verified.code, Some(1), "{what}: {verified:?}");
+                assert!(verified.out.contains(name), "{what}: {verified:?}");
+                for command in [
+                    &["prune"][..],
+                    &["repair", "packs"],
+                    &["repair", "index"],
+                    &["repair", "objects"],
+                    &["repair", "snapshots"],
+                ] {
+                    let ran = world.run(command);
+                    assert!(!ran.err.contains("panicked") && ran.code != Some(101), "{what}: {command:?}: {ran:?}");
+                    if command == ["prune"] {
+                        // Keys say nothing of what is needed, and checkpoints only save another upload.
+                        let hides = !["keys", "copies", "checkpoints"].contains(&name);
+                        assert_eq!(ran.code, Some(i32::from(hides)), "{what}: {ran:?}");
+                        assert!(!hides || ran.err.contains(name), "{what}: {ran:?}");
+                    }
+                }
+            }
+            fs::remove_file(&place).unwrap();
+            if was_there {
+                fs::rename(&away, &place).unwrap();
+            }
+            for (path, bytes) in &whole {
+                if !path.starts_with("leases") && !path.starts_with("tmp") {
+                    assert!(
+                        fs::read(world.repo().join(path)).ok().as_ref() == Some(bytes),
+                        "{what}: {}",
+                        path.display()
+                    );
+                }
+            }
+        }
+    }
+    forget_catalog(&world);
+    assert!(world.run(&["verify", "--read-data", "--restore"]).code == Some(0));
+    world.ok(&["prune"]);
+    restores("at the end");
+}
+
 #[test]
 fn a_pipe_in_the_place_of_an_object_hangs_nobody() {
     let world = World::new();

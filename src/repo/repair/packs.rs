@@ -106,11 +106,15 @@ impl<'a> Saving<'a> {
         let inner = &*repo.inner;
         let marks = inner.marks(&HashSet::new(), Unreadable::IsSkipped)?;
         inner.refresh_index(&mut Vec::new())?;
+        let listed = inner.packs_listed()?;
+        if inner.is_blocked("packs/") {
+            return Err(RepoError::Hidden { object: "packs".to_owned() });
+        }
         Ok(Self {
             repo,
             inner,
             session,
-            listed: inner.packs_listed()?,
+            listed,
             marked: marks.into_iter().flat_map(|mark| mark.packs).collect(),
             problems: BTreeMap::new(),
             saved: SavedPacks::default(),

@@ -104,6 +104,8 @@ impl Inner {
     /// [`Self::list_objects`] of a listing that was begun before.
     pub(in crate::repo) fn objects_of(&self, folder: &str, mut listed: Vec<Listed>) -> Vec<Listed> {
         let mut strange = Vec::new();
+        // Once it was moved away it hides nothing.
+        super::lock(&self.strange).hidden.remove(folder.trim_end_matches('/'));
         listed.retain(|object| {
             let fit = names::fit(&object.name);
             if fit != Fit::Object {
@@ -146,10 +148,16 @@ impl Inner {
     /// # Errors
     /// As [`Self::nothing_is_hidden`].
     pub(in crate::repo) fn nothing_is_hidden_in(&self, folder: &str) -> Result<(), RepoError> {
-        match super::lock(&self.strange).hidden.iter().find(|name| name.starts_with(folder)) {
+        let is_in = |name: &&String| name.starts_with(folder) || folder.strip_suffix('/') == Some(name);
+        match super::lock(&self.strange).hidden.iter().find(is_in) {
             None => Ok(()),
             Some(name) => Err(RepoError::Hidden { object: name.clone() }),
         }
+    }
+
+    /// Whether something that is no folder stood in the place of this one when it was last listed.
+    pub(in crate::repo) fn is_blocked(&self, folder: &str) -> bool {
+        super::lock(&self.strange).hidden.contains(folder.trim_end_matches('/'))
     }
 
     /// Begins to look anew for what hides objects.
@@ -179,6 +187,10 @@ impl Inner {
             if let Some(name) = names::parse_flat::<ObjectName>("index/", &object.name) {
                 listed.insert(name, object.bytes);
             }
+        }
+        if self.is_blocked("index/") {
+            // What was known stands: nobody can say what is gone.
+            return Ok((HashSet::new(), false));
         }
         let mut change = self.catalog.compare_index(&listed)?;
         let mut imported = false;
@@ -283,6 +295,9 @@ impl Inner {
             if let Some(name) = names::parse_revision(&object.name) {
                 listed.insert(name, object.bytes);
             }
+        }
+        if self.is_blocked("snapshots/") {
+            return Ok(HashSet::new());
         }
         // After the snapshots: what a collective tombstone made room for must not look as if it had none.
         if !faults::is_broken(Rule::ForgottenAfterSnapshots) {

@@ -128,12 +128,33 @@ impl LocalBackend {
             self.make_durable(above)?;
             match fs::create_dir(folder) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    let words = format!("{} is no folder, and stands in the place of one", folder.display());
+                    return Err(io::Error::new(ErrorKind::NotADirectory, words));
+                }
                 other => other?,
             }
             self.able.sync_folder(above)?;
         }
         self.durable.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
         Ok(())
+    }
+
+    /// What stands in the place of a folder, or of one above it, and is none: it is listed by itself, so that nobody takes what it
+    /// hides for absent.
+    fn blocking(&self, folder: &str) -> Option<Listed> {
+        let ends = folder.match_indices('/').map(|(at, _)| &folder[..at]);
+        let blocks = |name: &&str| {
+            let path = self.root.join(name);
+            match fs::metadata(&path) {
+                Ok(metadata) => !metadata.is_dir(),
+                // A link that leads nowhere, or to itself.
+                Err(_) => path.symlink_metadata().is_ok_and(|it| it.is_symlink()),
+            }
+        };
+        let name = ends.into_iter().find(blocks)?;
+        let bytes = fs::metadata(self.root.join(name)).ok().filter(fs::Metadata::is_file).map_or(0, |it| it.len());
+        Some(Listed { name: name.to_owned(), bytes })
     }
 
     fn create_by(&self, name: &str, bytes: &[u8], write: WriteAll) -> io::Result<Created> {
@@ -177,6 +198,9 @@ impl LocalBackend {
 impl Backend for LocalBackend {
     fn list(&self, prefix: &str) -> io::Result<Vec<Listed>> {
         self.stands()?;
+        if let Some(blocking) = self.blocking(prefix) {
+            return Ok(vec![blocking]);
+        }
         let mut listed = Vec::new();
         let mut left = vec![prefix.to_owned()];
         while let Some(folder) = left.pop() {
@@ -230,6 +254,7 @@ impl Backend for LocalBackend {
         match fs::symlink_metadata(&path) {
             Ok(metadata) if metadata.is_symlink() => return fs::remove_file(&path),
             Ok(metadata) if metadata.is_dir() => return fs::remove_dir(&path).map_err(|_| folder_in_its_place()),
+            Err(error) if error.kind() == ErrorKind::NotADirectory => return Ok(()),
             _ => {}
         }
         match self.operator()? {
@@ -388,9 +413,9 @@ fn absent_or_strange(path: &Path, error: io::Error) -> io::Error {
         }
         Some(Errno::LOOP) => io::Error::new(ErrorKind::InvalidData, "it is a link that leads to itself"),
         Some(Errno::NXIO) => no_file(),
-        // The file itself is listed, and stops whoever would delete.
-        Some(Errno::NOTDIR) if path.parent().is_some_and(Path::is_file) => {
-            io::Error::new(ErrorKind::NotFound, "a file stands in the place of its folder")
+        // What stands there is listed, and stops whoever would delete.
+        Some(Errno::NOTDIR) => {
+            io::Error::new(ErrorKind::NotFound, "something that is no folder stands in the place of its folder")
         }
         _ => error,
     }

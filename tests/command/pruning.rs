@@ -150,3 +150,23 @@ fn a_damaged_snapshot_stops_a_prune_before_anything_is_deleted() {
     world.run(&["prune"]).fails(1, &["is damaged", "every snapshot is as it was"]);
     assert_eq!(packs(&world), before);
 }
+
+#[test]
+fn nothing_is_left_of_runs_that_are_over() {
+    let world = World::new();
+    world.sql("a.db", "CREATE TABLE t(id INTEGER PRIMARY KEY); INSERT INTO t VALUES(1)");
+    for _ in 0..3 {
+        world.backup(&["sqlite:a.db"]);
+        world.ok(&["find", "int:1"]);
+    }
+    let left = world.repo().join("leases").join("0".repeat(32));
+    std::fs::create_dir_all(&left).unwrap();
+    world.ok(&["prune"]);
+    // Its own is there until the next one.
+    world.ok(&["prune"]);
+    let folders = std::fs::read_dir(world.repo().join("leases")).unwrap();
+    let mut left: Vec<_> = folders.map(|it| it.unwrap().path()).collect();
+    left.retain(|folder| std::fs::read_dir(folder).unwrap().next().is_none());
+    assert_eq!(left, [] as [std::path::PathBuf; 0]);
+    world.is_good();
+}

@@ -56,6 +56,17 @@ pub(super) struct LocalBackend {
     is_seen: AtomicBool,
 }
 
+/// How often an object is written whose folder others remove as empty meanwhile.
+const CREATE_ATTEMPTS: usize = 4;
+
+/// Folders in which each run has one of its own, that stays empty when it is over.
+const OF_RUNS: [&str; 2] = ["leases", "checkpoints"];
+
+/// Whether a folder holds what belongs to one run or snapshot: there is no end of these, as there is of others.
+fn is_of_one(folder: &str) -> bool {
+    folder.contains('/') && !folder.starts_with("packs/") && !folder.starts_with("copies/")
+}
+
 /// How the bytes of an object get into its file.
 type WriteAll = fn(&mut File, &[u8]) -> io::Result<()>;
 
@@ -158,12 +169,22 @@ impl LocalBackend {
     }
 
     fn create_by(&self, name: &str, bytes: &[u8], write: WriteAll) -> io::Result<Created> {
-        match self.try_create(name, bytes, write) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                self.try_create(name, bytes, write)
+        for _ in 1..CREATE_ATTEMPTS {
+            match self.try_create(name, bytes, write) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                }
+                answer => return answer,
             }
-            answer => answer,
+        }
+        self.try_create(name, bytes, write)
+    }
+
+    /// Removes a folder of which the last object went. Whoever is about to create something in it makes it again.
+    fn remove_empty(&self, folder: &str) {
+        let path = self.root.join(folder);
+        if fs::remove_dir(&path).is_ok() {
+            self.durable.lock().unwrap_or_else(PoisonError::into_inner).remove(&path);
         }
     }
 
@@ -258,9 +279,13 @@ impl Backend for LocalBackend {
             _ => {}
         }
         match self.operator()? {
-            Some(operator) => operator.delete(name).map_err(|error| io_error(error, &Secrets::default())),
-            None => Ok(()),
+            Some(operator) => operator.delete(name).map_err(|error| io_error(error, &Secrets::default()))?,
+            None => return Ok(()),
         }
+        if let Some((folder, _)) = name.rsplit_once('/').filter(|(folder, _)| is_of_one(folder)) {
+            self.remove_empty(folder);
+        }
+        Ok(())
     }
 
     fn len(&self, name: &str) -> io::Result<u64> {
@@ -323,6 +348,13 @@ impl Backend for LocalBackend {
     /// Ages are told by the file system's own clock: a file that is made now says what time it is there. Should a writer
     /// have slept for a day, its link fails with `NotFound` and it writes the object again.
     fn sweep(&self) -> io::Result<u64> {
+        for folder in OF_RUNS {
+            for entry in fs::read_dir(self.root.join(folder)).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    self.remove_empty(&format!("{folder}/{}", entry.file_name().to_string_lossy()));
+                }
+            }
+        }
         let folder = self.root.join(TEMPORARY);
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries.collect::<io::Result<Vec<_>>>()?,

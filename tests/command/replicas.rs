@@ -188,6 +188,14 @@ fn what_is_no_replica_is_refused_and_untouched() {
         fs::copy(slot.path(), world.path("slots/keys").join(slot.file_name())).unwrap();
     }
     refused("slots", &["repository_exists"]);
+    // Somebody else keeps files where objects would lie.
+    fs::create_dir_all(world.path("theirs/index")).unwrap();
+    fs::write(world.path("theirs/index/letter"), "x").unwrap();
+    refused("theirs", &["repository_exists", "index/letter"]);
+    fs::write(world.path("packs-file"), "x").unwrap();
+    fs::create_dir_all(world.path("blocked")).unwrap();
+    fs::rename(world.path("packs-file"), world.path("blocked/packs")).unwrap();
+    refused("blocked", &["packs"]);
     // The wrong order: the source is what was copied, and the target what it was copied from.
     replicated(&world, &["replica"]);
     let turned: Ran = world.command(&["-r", "replica", "replicate", "repo"]).output().unwrap().into();

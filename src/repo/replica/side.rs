@@ -5,6 +5,7 @@ use crate::repo::{
     names::{self, Fit},
     object::{self, ObjectKind},
     repository::forgotten,
+    storage::Listed,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -29,9 +30,14 @@ impl Held {
             held.small.extend(objects(target, folder)?);
         }
         held.small.extend(target.len(keys::CONFIG)?.map(|bytes| (keys::CONFIG.to_owned(), bytes)));
+        let mut is_blocked = false;
         target.list_pages("packs/", &mut |page| {
+            is_blocked |= page.iter().any(|it| it.name == "packs");
             held.packs.extend(page.iter().filter_map(|it| Some((names::parse_pack(&it.name)?, it.bytes))));
         })?;
+        if is_blocked {
+            return Err(RepoError::Hidden { object: "packs".to_owned() });
+        }
         let notes = objects(target, "damage/")?;
         held.suspects.extend(notes.keys().filter_map(|name| names::parse_flat::<ObjectName>("damage/", name)));
         Ok(held)
@@ -50,9 +56,21 @@ impl Held {
 }
 
 /// The objects of a folder by name; what is no object is left out.
+///
+/// # Errors
+/// [`RepoError::Hidden`] if something that is no folder stands in its place.
 pub(super) fn objects(storage: &Storage, folder: &str) -> Result<BTreeMap<String, u64>, RepoError> {
-    let listed = storage.list(folder)?.into_iter();
+    let listed = storage.list(folder)?;
+    is_open(folder, &listed)?;
+    let listed = listed.into_iter();
     Ok(listed.filter(|it| names::fit(&it.name) == Fit::Object).map(|it| (it.name, it.bytes)).collect())
+}
+
+fn is_open(folder: &str, listed: &[Listed]) -> Result<(), RepoError> {
+    match listed.iter().find(|it| folder.strip_prefix(it.name.as_str()).is_some_and(|rest| rest.starts_with('/'))) {
+        Some(found) => Err(RepoError::Hidden { object: found.name.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// The index objects of the source.
@@ -97,7 +115,9 @@ impl Snapshots {
     /// `None` if a collective tombstone went away before it was read: what it named stands in another.
     fn look(source: &Storage) -> Result<Option<Self>, RepoError> {
         let mut found = Self::default();
-        for object in source.list("snapshots/")? {
+        let listed = source.list("snapshots/")?;
+        is_open("snapshots/", &listed)?;
+        for object in listed {
             match (names::parse_revision(&object.name), names::fit(&object.name)) {
                 (Some((id, revision)), _) => {
                     found.revisions.entry(id).or_default().insert(revision, object.bytes);

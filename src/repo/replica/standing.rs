@@ -5,7 +5,7 @@ use super::side::{self, Held, Snapshots};
 use crate::repo::{
     RepoError, SnapshotId, Storage, keys,
     lease::{LeaseBody, end_path},
-    names,
+    names::{self, Fit},
     object::{self, ObjectKind},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,13 +44,25 @@ pub(super) fn is_ours(target: &Storage, held: &Held, id: &str) -> Result<(), Rep
             // Slots come first: a run that broke off before anything else leaves nothing but them.
             let other = held.small.keys().find(|name| !name.starts_with("keys/") && !name.starts_with("copies/keys/"));
             let pack = held.packs.keys().next().map(crate::repo::pack::path);
-            match other.cloned().or(pack) {
+            match other.cloned().or(pack).map_or_else(|| foreign(target), |object| Ok(Some(object)))? {
                 Some(object) => Err(RepoError::Occupied { location: target.location().to_owned(), object }),
                 None => slots_are_of(target, held, id),
             }
         }
         Err(error) => Err(error),
     }
+}
+
+/// What lies in a folder of a repository and is no object: somebody else uses the place.
+fn foreign(target: &Storage) -> Result<Option<String>, RepoError> {
+    for folder in keys::FOLDERS {
+        let mut listed = target.list(folder)?;
+        listed.retain(|it| names::fit(&it.name) != Fit::Object);
+        if let Some(name) = listed.into_iter().map(|it| it.name).min() {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 fn slots_are_of(target: &Storage, held: &Held, id: &str) -> Result<(), RepoError> {

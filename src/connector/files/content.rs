@@ -40,16 +40,14 @@ impl StreamedValue for FileContent {
     fn open(&mut self) -> io::Result<Box<dyn Read + Send + '_>> {
         let mut trail = self.trail.lock().unwrap_or_else(PoisonError::into_inner);
         // Who reads the stream names what fails; that nothing fails where a file is gone is for us to say.
-        let file = trail.at(&self.key).and_then(|(dir, name)| open_no_follow(dir, name)).inspect_err(|error| {
+        let opened = trail.at(&self.key).and_then(|(dir, name)| open_regular(dir, name));
+        drop(trail);
+        let file = opened.inspect_err(|error| {
             self.shared.heed(error);
             if error.kind() == io::ErrorKind::NotFound {
                 self.shared.vanished(&self.key);
             }
         })?;
-        drop(trail);
-        if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
-            return Err(io::Error::other("it is no regular file any more"));
-        }
         let content = self;
         let file = content.file.insert(file);
         let shared = &content.shared;
@@ -64,6 +62,19 @@ impl StreamedValue for FileContent {
         // What is made when it is read has no time at which it was written.
         Ok(self.extents.is_none() || Version::of(&rustix::fs::fstat(&file)?) == self.seen)
     }
+}
+
+/// Opens what was a regular file when it was listed. Something of another kind in its place came later, as everything that is
+/// made while a tree is read may: the file is gone.
+fn open_regular(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<File> {
+    let gone = || io::Error::new(io::ErrorKind::NotFound, "something that is no file has taken its place");
+    let is_other = |error: &io::Error| {
+        let code = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+        matches!(code, Some(rustix::io::Errno::LOOP | rustix::io::Errno::NXIO))
+    };
+    let file = open_no_follow(dir, name).map_err(|error| if is_other(&error) { gone() } else { error })?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
+    if kind == FileType::RegularFile { Ok(file) } else { Err(gone()) }
 }
 
 /// Opens a file for reading without following a link, waiting for a fifo, or touching its access time.

@@ -317,12 +317,19 @@ fn files_that_change_while_they_are_read_are_told() {
     assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::NotFound);
     assert_eq!((end.missing.len(), end.notes), (0, vec!["f vanished before it was read".to_owned()]));
 
-    let (read, end) = read_while(|path| {
-        fs::remove_file(path).unwrap();
-        symlink("/etc/passwd", path).unwrap();
-    });
-    assert!(read.is_err(), "no link is followed");
-    assert!(end.missing.is_empty());
+    let others: [fn(&Path); 3] = [
+        |path| symlink("/etc/passwd", path).unwrap(),
+        |path| fs::create_dir(path).unwrap(),
+        |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap()),
+    ];
+    for other in others {
+        let (read, end) = read_while(|path| {
+            fs::remove_file(path).unwrap();
+            other(path);
+        });
+        assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::NotFound, "no link is followed, and the file is gone");
+        assert_eq!((end.missing.len(), end.notes), (0, vec!["f vanished before it was read".to_owned()]));
+    }
 }
 
 /// Writes records made by hand: key, cells before the content, content.

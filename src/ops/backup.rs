@@ -286,6 +286,9 @@ pub fn backup(
     check_tags(&options.tags)?;
     check_name("the host", options.host.as_deref().unwrap_or_default())?;
     check_name("the source's name", options.source_name.as_deref().unwrap_or_default())?;
+    if options.source_name.as_deref() == Some("") {
+        return Err(OpsError::Usage("the source's name is empty: leave it out, or give one".to_owned()));
+    }
     let abilities = source.abilities();
     if options.ask == Ask::Differential && !abilities.change_filter {
         return Err(OpsError::refused_unless(

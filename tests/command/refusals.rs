@@ -191,3 +191,12 @@ fn a_repository_that_stands_is_said_to_stand_and_nothing_else() {
     world.run(&["-r", "~/repo", "init", "--kdf-memory", "1"]).fails(1, &["only where a shell expands it", "./~/repo"]);
     assert!(!world.path("~").exists());
 }
+
+#[test]
+fn a_source_without_a_name_is_no_source() {
+    let world = World::new();
+    world.sql("a.db", "CREATE TABLE t(id INTEGER PRIMARY KEY); INSERT INTO t VALUES(1)");
+    world.run(&["backup", "sqlite:a.db", "--source-name", ""]).fails(2, &["name is empty"]);
+    assert_eq!(world.snapshots().len(), 0);
+    world.backup(&["sqlite:a.db", "--host", ""]);
+}

@@ -36,6 +36,9 @@ use tempfile::TempDir;
 /// The schema's number; a file with any other is rebuilt.
 const SCHEMA_VERSION: i64 = 7;
 
+/// The note that says whose catalog it is.
+const REPOSITORY: &str = "repository";
+
 /// Connections for looking up that are kept open: as many as look up at once are opened.
 const MAX_IDLE: usize = 8;
 
@@ -102,7 +105,23 @@ impl Catalog {
             ));
         }
         let place = blake3::hash(location.as_bytes()).to_hex();
-        Self::open_file(&cache_dir.join(format!("{id}-{}.db", &place[..16])))
+        let path = cache_dir.join(format!("{id}-{}.db", &place[..16]));
+        let (catalog, own) = (Self::open_file(&path)?, id.to_string());
+        match catalog.note(REPOSITORY)? {
+            Some(its) if its == own => return Ok(catalog),
+            // What is that of another repository under this name would have snapshots vanish that never were here.
+            Some(_) => {
+                drop(catalog);
+                throw_away(&path).map_err(|error| failed(&path, error))?;
+                let catalog = Self::open_file(&path)?;
+                let _ = catalog.set_note(REPOSITORY, &own);
+                return Ok(catalog);
+            }
+            None => {}
+        }
+        // On a full disk it stays nameless.
+        let _ = catalog.set_note(REPOSITORY, &own);
+        Ok(catalog)
     }
 
     /// A catalog that goes when it is closed, for a host on which none can be kept.

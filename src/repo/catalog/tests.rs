@@ -222,6 +222,25 @@ fn a_catalog_of_another_schema_is_rebuilt_empty() {
 }
 
 #[test]
+fn the_catalog_of_another_repository_is_rebuilt_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, two] = [RepoId([1; 16]), RepoId([2; 16])];
+    let catalog = Catalog::open(folder.path(), &one, "p").unwrap();
+    import(&catalog, &[(1, vec![pack(1, &[10])])], &[]);
+    let (from, to) = (catalog.path().to_owned(), Catalog::open(folder.path(), &two, "p").unwrap().path().to_owned());
+    drop(catalog);
+    let again = Catalog::open(folder.path(), &one, "p").unwrap();
+    assert_eq!(again.index_objects().unwrap().len(), 1);
+    drop(again);
+    fs::rename(from, to).unwrap();
+    let catalog = Catalog::open(folder.path(), &two, "p").unwrap();
+    assert_eq!(catalog.index_objects().unwrap(), []);
+    import(&catalog, &[(1, vec![pack(1, &[10])])], &[]);
+    drop(catalog);
+    assert_eq!(Catalog::open(folder.path(), &two, "p").unwrap().index_objects().unwrap().len(), 1);
+}
+
+#[test]
 fn locations_of_one_repository_have_catalogs_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
     let id = RepoId([3; 16]);

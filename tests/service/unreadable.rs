@@ -86,6 +86,32 @@ fn a_list_over_all_tells_what_can_be_read_and_names_the_rest() {
 }
 
 #[test]
+fn versions_of_a_record_are_told_though_another_repository_cannot_be_read_which_is_named() {
+    let world = world();
+    world.back_up("near", "full");
+    world.back_up("far", "full");
+    let path = "/v1/records/accounts/-/int:1";
+    let several = world.ask("GET", path, None).is(400).error();
+    assert!(several.contains("name the routine by source"), "{several}");
+    fs::rename(world.path("elsewhere"), world.path("away")).unwrap();
+    let found = until(|| {
+        let found = world.ask("GET", path, None);
+        (found.status == 200).then_some(found)
+    });
+    assert!(found.head.contains("rekeep-unreadable: repository far: repository "), "{}", found.head);
+    assert_eq!(found.json()["versions"].as_array().unwrap().len(), 1, "{found:?}");
+    let of_source = format!("{path}?source=sqlite:{}", world.path("accounts.db").display());
+    assert!(world.ask("GET", &of_source, None).is(200).head.contains("rekeep-unreadable"));
+    let near = world.ask("GET", &format!("{path}?source=near"), None).is(200);
+    assert!(!near.head.contains("rekeep-unreadable"), "{}", near.head);
+    // What may be where nobody could look is not said to be nowhere.
+    world.ask("GET", &format!("{path}?source=far"), None).is(503);
+    world.ask("GET", "/v1/records/none/-/int:1", None).is(503);
+    fs::rename(world.path("away"), world.path("elsewhere")).unwrap();
+    until(|| (world.ask("GET", "/v1/records/none/-/int:1", None).status == 404).then_some(()));
+}
+
+#[test]
 fn a_storage_that_is_not_mounted_gets_no_new_repository() {
     let mut world = world();
     let first = world.back_up("far", "full");

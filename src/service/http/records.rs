@@ -2,7 +2,7 @@
 
 use super::{
     App,
-    answer::{Path, Question, Refusal},
+    answer::{Path, Question, Refusal, unread_heads},
     may,
 };
 use crate::{
@@ -13,14 +13,17 @@ use crate::{
     },
     record::{KeyCodec, Timestamp},
     repo::{By, Repository, Snapshot},
+    report::ErrorKind,
     service::{
         Service, ServiceError,
+        config::Config,
         keys::{Caller, Scope},
         places::Where,
+        survey::{Unread, at_once, place_name, words_of},
         tags::{routine_of, routine_tag},
     },
 };
-use axum::{Extension, Json, extract::State};
+use axum::{Extension, Json, extract::State, http::HeaderMap};
 use serde::Deserialize;
 use serde_json::Value;
 use std::{
@@ -45,6 +48,9 @@ pub(super) struct Span {
 /// A repository, and the snapshots in it that may be meant.
 type Found = (Repository, Vec<Snapshot>);
 
+/// A repository to look into, and the tags of the routines that are meant.
+type Asked = (Where, Vec<String>);
+
 /// Gives every version that is kept of one record, the oldest first, with when it stood, what changed in it, and tombstones
 #[utoipa::path(get, path = "/v1/records/{collection}/{set}/{key}", tag = "Record",
     params(
@@ -54,10 +60,12 @@ type Found = (Repository, Vec<Snapshot>);
         Span
     ),
     responses(
-    (status = 200, description = "Its versions", body = Object),
+    (status = 200, description = "Its versions; a repository that cannot be read now and may keep such a collection, too, is named",
+        body = Object,
+        headers(("rekeep-unreadable" = String, description = "A repository that cannot be read now, and why"))),
     (status = 400, description = "It makes no sense, or several sources are meant", body = Refusal),
     (status = 404, description = "There is no such collection", body = Refusal),
-    (status = 503, description = "A repository cannot be read now", body = Refusal),
+    (status = 503, description = "A repository cannot be read now in which it may be", body = Refusal),
     (status = 401, description = "A key is needed", body = Refusal), (status = 403, description = "The key may not", body = Refusal)
 ))]
 pub(super) async fn versions(
@@ -65,7 +73,7 @@ pub(super) async fn versions(
     Extension(caller): Extension<Caller>,
     Path((collection, set, key)): Path<(String, String, String)>,
     Question(which): Question<Span>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<(HeaderMap, Json<Value>), Refusal> {
     may(&caller, Scope::Read)?;
     let found = app.wait(move |service| {
         let time = |text: &Option<String>| -> Result<Option<Timestamp>, ServiceError> {
@@ -74,10 +82,11 @@ pub(super) async fn versions(
         let (from, to) = (time(&which.from)?, time(&which.to)?);
         look(service, &caller, &collection, &set, &key, which.source.as_deref(), from, to)
     });
-    let found = found.await?;
-    Ok(Json(serde_json::to_value(found).unwrap_or_default()))
+    let (found, unread) = found.await?;
+    Ok((unread_heads(&unread), Json(serde_json::to_value(found).unwrap_or_default())))
 }
 
+/// The record's history, and the repositories that could not be read, in which there may be another of its name.
 #[expect(clippy::too_many_arguments, reason = "each part of the path, each once")]
 fn look(
     service: &Arc<Service>,
@@ -88,10 +97,12 @@ fn look(
     source: Option<&str>,
     from: Option<Timestamp>,
     to: Option<Timestamp>,
-) -> Result<History, ServiceError> {
-    let mut found = candidates(service, caller, collection, source)?;
+) -> Result<(History, Vec<Unread>), ServiceError> {
+    let (mut found, unread) = candidates(service, caller, collection, source)?;
     let (repo, snapshots) = match (found.pop(), found.len()) {
         (Some(only), 0) => only,
+        // It may be where nobody could look.
+        (None, _) if !unread.is_empty() => return Err(unread[0].refusal().into()),
         (None, _) => return Err(ServiceError::NotFound { what: "collection", name: collection.to_owned() }),
         (Some(_), _) => {
             let words = format!("several repositories keep a collection `{collection}`: name the routine by source");
@@ -104,7 +115,7 @@ fn look(
     let snapshots = choose(&snapshots, collection, &Silent)?;
     let codec = snapshots.iter().rev().flat_map(|snapshot| &snapshot.collections).find(|it| it.name == collection);
     let key = typed(codec.map(|it| it.codec), set, key)?;
-    Ok(history(&repo, &snapshots, collection, &key, from, to, &Silent)?)
+    Ok((history(&repo, &snapshots, collection, &key, from, to, &Silent)?, unread))
 }
 
 /// Refuses to choose between routines: each may have kept other states of a record, and none of them all.
@@ -131,49 +142,80 @@ fn typed(codec: Option<KeyCodec>, set: &str, key: &str) -> Result<String, Servic
     }
 }
 
-/// The repositories that keep such a collection, each with its snapshots of the source that is meant.
+/// The repositories that keep such a collection, each with its snapshots of the source that is meant; and those that could not be
+/// read.
 fn candidates(
     service: &Arc<Service>,
     caller: &Caller,
     collection: &str,
     source: Option<&str>,
-) -> Result<Vec<Found>, ServiceError> {
+) -> Result<(Vec<Found>, Vec<Unread>), ServiceError> {
     let config = service.config();
-    let mut by_place: BTreeMap<String, (Where, Vec<String>)> = BTreeMap::new();
+    let mut unread: Vec<Unread> = Vec::new();
+    let mut by_place: BTreeMap<String, Asked> = BTreeMap::new();
     for (name, routine) in &config.routines {
         let is_meant = source.is_none_or(|source| source == name || !config.routines.contains_key(source));
-        if is_meant && !config.keeps_files(routine) && caller.may_routine(name, routine.tenant.as_deref()) {
-            let place = Where::of_routine(&config, routine)?;
-            by_place.entry(place.name.clone()).or_insert((place, Vec::new())).1.push(routine_tag(name));
+        if !is_meant || config.keeps_files(routine) || !caller.may_routine(name, routine.tenant.as_deref()) {
+            continue;
+        }
+        match Where::of_routine(&config, routine) {
+            Ok(place) => by_place.entry(place.name.clone()).or_insert((place, Vec::new())).1.push(routine_tag(name)),
+            Err(error) => {
+                let place = words_of(&place_name(routine));
+                if unread.iter().all(|other| other.place != place) {
+                    unread.push(Unread::new(&place, &error));
+                }
+            }
         }
     }
     let other = source.filter(|source| !config.routines.contains_key(*source));
     let narrow = crate::ops::Narrow { source: other.map(str::to_owned), ..crate::ops::Narrow::default() };
+    // Whoever is bound to routines sees theirs; others see what the command made, too.
+    let bound = !caller.may_all_routines() || source.is_some_and(|source| config.routines.contains_key(source));
+    let (collection, asks) = (collection.to_owned(), Arc::clone(service));
+    let look = move |asked: &Asked| of_place(&asks, &config, asked, &collection, &narrow, bound);
+    let asked: Vec<(String, Asked)> = by_place.into_iter().collect();
+    let answers = match asked.as_slice() {
+        [(name, one)] => vec![(name.clone(), look(one))],
+        _ => at_once(asked, look),
+    };
     let mut found = Vec::new();
-    for (place, tags) in by_place.into_values() {
-        let repo = match service.places.look(&config, &place) {
-            Err(error) if error.kind() == crate::report::ErrorKind::NoRepository => continue,
-            opened => opened?,
-        };
-        // Whoever is bound to routines sees theirs; others see what the command made, too.
-        let bound = !caller.may_all_routines() || source.is_some_and(|source| config.routines.contains_key(source));
-        let mut snapshots = if bound {
-            let mut heads = Vec::new();
-            for tag in &tags {
-                heads.extend(repo.heads(By::Tag(tag), None).map_err(OpsError::from)?);
-            }
-            heads.sort_by_key(|head| head.position());
-            heads.dedup();
-            repo.open_heads(&heads).map_err(OpsError::from)?
-        } else {
-            repo.snapshots().map_err(OpsError::from)?
-        };
-        snapshots.retain(|snapshot| {
-            narrow.admits(snapshot) && (!bound || snapshot.tags.iter().any(|tag| tags.contains(tag)))
-        });
-        if snapshots.iter().any(|snapshot| snapshot.collections.iter().any(|it| it.name == collection)) {
-            found.push((repo, snapshots));
+    for (place, answer) in answers {
+        match answer {
+            Ok(its) => found.extend(its),
+            Err(error) => unread.push(Unread::new(&place, &error)),
         }
     }
-    Ok(found)
+    unread.sort_by(|one, other| one.place.cmp(&other.place));
+    Ok((found, unread))
+}
+
+/// What a repository keeps of a collection, if it does.
+fn of_place(
+    service: &Service,
+    config: &Config,
+    (place, tags): &Asked,
+    collection: &str,
+    narrow: &crate::ops::Narrow,
+    bound: bool,
+) -> Result<Option<Found>, OpsError> {
+    let repo = match service.places.look(config, place) {
+        Err(error) if error.kind() == ErrorKind::NoRepository => return Ok(None),
+        opened => opened?,
+    };
+    let mut snapshots = if bound {
+        let mut heads = Vec::new();
+        for tag in tags {
+            heads.extend(repo.heads(By::Tag(tag), None)?);
+        }
+        heads.sort_by_key(|head| head.position());
+        heads.dedup();
+        repo.open_heads(&heads)?
+    } else {
+        repo.snapshots()?
+    };
+    snapshots
+        .retain(|snapshot| narrow.admits(snapshot) && (!bound || snapshot.tags.iter().any(|tag| tags.contains(tag))));
+    let keeps = snapshots.iter().any(|snapshot| snapshot.collections.iter().any(|it| it.name == collection));
+    Ok(keeps.then_some((repo, snapshots)))
 }

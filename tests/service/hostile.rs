@@ -100,6 +100,39 @@ fn clients_without_number_leave_files_for_backups() {
     assert_eq!(process.ended(), Some(0));
 }
 
+/// Whatever it is that the service is to wait for: a head, the rest of one, a body, and for none of them it waits within this test.
+#[cfg(unix)]
+#[test]
+fn whoever_asks_is_answered_though_all_room_is_taken_by_clients_who_are_waited_for() {
+    let world = World::new();
+    world.configure(ROUTINE, "  http: { timeout: 3600000, read-timeout: 3600000 }\n");
+    let process = Process::start_with_files(&world, 192);
+    let begun: [&[u8]; 4] = [
+        b"",
+        b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\nx: ",
+        b"POST /v1/restore/full HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{",
+        b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n",
+    ];
+    for said in begun {
+        let mut waited_for: Vec<TcpStream> = (0..150)
+            .map(|_| {
+                let mut stream = TcpStream::connect(process.address()).unwrap();
+                let _ = stream.write_all(said);
+                stream
+            })
+            .collect();
+        for _ in 0..3 {
+            process.ask("GET", "/health").is(200);
+        }
+        // It was the first who had to go.
+        let mut first = waited_for.remove(0);
+        first.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        let mut rest = Vec::new();
+        let _ = first.read_to_end(&mut rest);
+        assert_eq!(rest.is_empty(), !said.ends_with(b"\r\n\r\n"), "{}", String::from_utf8_lossy(&rest));
+    }
+}
+
 #[test]
 fn a_client_who_takes_nothing_of_its_answers_is_given_up() {
     let mut world = World::new();

@@ -9,6 +9,7 @@ mod config;
 mod drills;
 mod health;
 pub mod limit;
+mod lobby;
 mod patient;
 mod records;
 mod recovery;

@@ -3,8 +3,8 @@
 use super::{
     auth::Certified,
     limit::Peer,
+    lobby::{Awaited, Guest, Lobby},
     patient::Patient,
-    room,
     tls::{self, Tls},
 };
 use crate::service::{Service, ServiceError, config::Config, console::Encrypted};
@@ -20,14 +20,11 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-};
+use tokio::{net::TcpListener, sync::watch};
 use tower::ServiceExt as _;
 
-/// Connections at once; more wait to be taken.
-const MAX_CONNECTIONS: usize = 4096;
+/// Connections at once; for more of them those go that the service waits for. Each may hold a head and a body in memory.
+const MAX_CONNECTIONS: usize = 1024;
 
 /// How long answers under way may still take at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(10);
@@ -157,7 +154,7 @@ pub fn serve(service: &Arc<Service>, port: Option<u16>) -> Result<Server, Servic
         )
     });
     let (stop, stopped) = watch::channel(LAST_ANSWERS);
-    let room = Arc::new(Semaphore::new(room::connections(MAX_CONNECTIONS)));
+    let lobby = Lobby::new(MAX_CONNECTIONS);
     let (mut tasks, mut addresses) = (Vec::new(), [None, None]);
     for (at, (address, tls, patience)) in [(clear, None, in_clear), (secure, tls, by_tls)].into_iter().enumerate() {
         let Some(address) = address else { continue };
@@ -165,7 +162,7 @@ pub fn serve(service: &Arc<Service>, port: Option<u16>) -> Result<Server, Servic
             |error: std::io::Error| ServiceError::Listen { place: address.to_string(), reason: error.to_string() };
         let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
         addresses[at] = Some(listener.local_addr().map_err(failed)?);
-        tasks.push(runtime.spawn(listen(listener, tls, router.clone(), patience, Arc::clone(&room), stopped.clone())));
+        tasks.push(runtime.spawn(listen(listener, tls, router.clone(), patience, Arc::clone(&lobby), stopped.clone())));
     }
     let [http, https] = addresses;
     Ok(Server { http, https, runtime, stop, tasks })
@@ -184,16 +181,13 @@ async fn listen(
     tls: Option<Arc<Tls>>,
     router: Router,
     patience: Patience,
-    room: Arc<Semaphore>,
+    lobby: Arc<Lobby>,
     mut stopped: watch::Receiver<Duration>,
 ) {
     let graceful = GracefulShutdown::new();
     loop {
-        let next = async {
-            let permit = Arc::clone(&room).acquire_owned().await;
-            (listener.accept().await, permit)
-        };
-        let (taken, permit) = tokio::select! {
+        let next = async { (listener.accept().await, lobby.take_in().await) };
+        let (taken, guest) = tokio::select! {
             next = next => next,
             _ = stopped.changed() => break,
         };
@@ -208,24 +202,30 @@ async fn listen(
         };
         let (tls, router, watcher) = (tls.clone(), router.clone(), graceful.watcher());
         tokio::spawn(async move {
-            let _permit = permit;
-            let _ = stream.set_nodelay(true);
-            match tls {
-                None => speak(stream, peer, Secured::default(), &router, patience, watcher).await,
-                Some(tls) => {
-                    let acceptor = tokio_rustls::TlsAcceptor::from(tls.config());
-                    match tokio::time::timeout(patience.head, acceptor.accept(stream)).await {
-                        Ok(Ok(stream)) => {
-                            let secured = Secured { by_tls: true, name: certified(stream.get_ref().1) };
-                            speak(stream, peer, secured, &router, patience, watcher).await;
+            let guest = Arc::new(guest);
+            let stay = async {
+                let _ = stream.set_nodelay(true);
+                match tls {
+                    None => speak(stream, peer, Secured::default(), &router, patience, &guest, watcher).await,
+                    Some(tls) => {
+                        let acceptor = tokio_rustls::TlsAcceptor::from(tls.config());
+                        match tokio::time::timeout(patience.head, acceptor.accept(stream)).await {
+                            Ok(Ok(stream)) => {
+                                let secured = Secured { by_tls: true, name: certified(stream.get_ref().1) };
+                                speak(stream, peer, secured, &router, patience, &guest, watcher).await;
+                            }
+                            Ok(Err(error)) if tls::is_of_certificate(&error) => {
+                                tracing::warn!(%peer, "this client's certificate is refused: {error}");
+                            }
+                            Ok(Err(error)) => tracing::debug!(%peer, "no TLS: {error}"),
+                            Err(_) => tracing::debug!(%peer, "no TLS in time"),
                         }
-                        Ok(Err(error)) if tls::is_of_certificate(&error) => {
-                            tracing::warn!(%peer, "this client's certificate is refused: {error}");
-                        }
-                        Ok(Err(error)) => tracing::debug!(%peer, "no TLS: {error}"),
-                        Err(_) => tracing::debug!(%peer, "no TLS in time"),
                     }
                 }
+            };
+            tokio::select! {
+                () = stay => {}
+                () = guest.has_to_leave() => tracing::debug!(%peer, "let go: others need the room"),
             }
         });
     }
@@ -256,13 +256,14 @@ async fn speak<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 
     secured: Secured,
     router: &Router,
     patience: Patience,
+    guest: &Arc<Guest>,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
-    let router = router.clone();
+    let (router, guest) = (router.clone(), Arc::clone(guest));
     let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (router, secured) = (router.clone(), secured.clone());
+        let (router, secured, guest) = (router.clone(), secured.clone(), Arc::clone(&guest));
         async move {
-            let mut request = request.map(Body::new);
+            let mut request = request.map(|body| Body::new(Awaited::new(body, &guest)));
             request.extensions_mut().insert(Peer(peer.ip()));
             if secured.by_tls {
                 request.extensions_mut().insert(Encrypted);
@@ -280,6 +281,7 @@ async fn speak<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 
                 Ok(Err(never)) => match never {},
                 Err(_) => late(),
             };
+            guest.is_waited_for();
             Ok::<_, Infallible>(response)
         }
     });

@@ -2,7 +2,7 @@
 
 use crate::world::{ROUTINE, World};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, pem::PemObject as _},
 };
 use std::{
@@ -98,6 +98,40 @@ fn it_answers_by_tls_and_a_stranger_is_not_taken_for_it() {
     let _ = clear.read_to_end(&mut told);
     assert!(!String::from_utf8_lossy(&told).contains("200"));
     assert!(ask(https(&world), "loopback-ca.pem", false, "/health").is_ok());
+}
+
+/// A session that is taken up brings along what was verified when it began, and a certificate may have ended since.
+#[test]
+fn a_client_with_a_certificate_shows_it_for_every_connection() {
+    let ca = fixture("client-ca.pem");
+    for (more, kinds) in [
+        (String::new(), [HandshakeKind::Full, HandshakeKind::Resumed]),
+        (
+            format!("    client-auth: require-and-verify\n    client-ca-file: {}\n", ca.display()),
+            [HandshakeKind::Full, HandshakeKind::Full],
+        ),
+    ] {
+        let mut world = World::new();
+        configure(&world, &more);
+        world.start();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificates("loopback-ca.pem").remove(0)).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots);
+        let config = Arc::new(config.with_client_auth_cert(certificates("client.pem"), client_key()).unwrap());
+        let told = kinds.map(|_| {
+            let name = ServerName::try_from("127.0.0.1").unwrap();
+            let connection = ClientConnection::new(Arc::clone(&config), name).unwrap();
+            let mut stream = StreamOwned::new(connection, TcpStream::connect(https(&world)).unwrap());
+            write!(stream, "GET /health HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            let _ = stream.read_to_string(&mut answer);
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            stream.conn.handshake_kind().unwrap()
+        });
+        assert_eq!(told, kinds);
+    }
 }
 
 #[test]

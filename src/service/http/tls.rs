@@ -10,7 +10,7 @@ use crate::{
 use rustls::{
     RootCertStore, ServerConfig,
     pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject as _},
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     version::{TLS12, TLS13},
 };
 use std::{
@@ -20,8 +20,8 @@ use std::{
     time::SystemTime,
 };
 
-/// When files were last changed.
-type Stamps = Vec<Option<SystemTime>>;
+/// When files were last changed, and how long they are.
+type Stamps = Vec<Option<(SystemTime, u64)>>;
 
 /// What connections are made with, as the files are.
 pub(super) struct Tls {
@@ -63,7 +63,10 @@ impl Tls {
 fn stamps(settings: &HttpsSettings) -> Stamps {
     [&settings.cert_file, &settings.key_file, &settings.client_ca_file, &settings.client_crl_file]
         .into_iter()
-        .map(|path| std::fs::metadata(path.as_ref()?).ok()?.modified().ok())
+        .map(|path| {
+            let found = std::fs::metadata(path.as_ref()?).ok()?;
+            Some((found.modified().ok()?, found.len()))
+        })
         .collect()
 }
 
@@ -92,6 +95,11 @@ fn read(config: &Config, settings: &HttpsSettings) -> Result<ServerConfig, Servi
     .with_single_cert(chain, key)
     .map_err(|error| wrong(cert_file, error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if asks_for_certificates(settings) {
+        // A session that is taken up shows no certificate anew: it may have ended, or been taken back, since.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(config)
 }
 
@@ -112,6 +120,11 @@ fn revoked(path: &str) -> Result<Vec<CertificateRevocationListDer<'static>>, Ser
     let read = CertificateRevocationListDer::pem_file_iter(path).map_err(|error| wrong(path, error))?;
     let lists: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| wrong(path, error))?;
     if lists.is_empty() { Err(wrong(path, "there is no list of revoked certificates in it")) } else { Ok(lists) }
+}
+
+/// Whether clients are asked for a certificate.
+fn asks_for_certificates(settings: &HttpsSettings) -> bool {
+    settings.client_auth.as_deref().is_some_and(|mode| mode != "none")
 }
 
 fn verifier(

@@ -135,6 +135,15 @@ fn what_is_not_there_is_said_by_a_page() {
     ] {
         open(&world, path).is(400);
     }
+    // Also where the address itself is no text, or no number.
+    for path in ["/console/sources/%ff", "/console/jobs/x", "/console/restores/99999999999999999999"] {
+        let answer = open(&world, path).is(400);
+        assert!(
+            answer.body.contains("That makes no sense") && answer.body.contains("role=\"alert\""),
+            "{path}: {}",
+            answer.body
+        );
+    }
     page(&world, "/console/?page=999999");
     page(&world, "/console/sources/accounts?page=999999");
     let record = page(&world, "/console/sources/accounts/record?collection=accounts&key=int:77");

@@ -1,8 +1,7 @@
 //! Style, script and mark: part of the program, named by what they hold so that browsers may keep them.
 
-use super::failure::Failure;
+use super::failure::{Failure, Path};
 use axum::{
-    extract::Path,
     http::header,
     response::{IntoResponse as _, Response},
 };

@@ -3,7 +3,7 @@
 use super::{
     Console,
     admit::Visit,
-    failure::{Asked, Failure},
+    failure::{Asked, Failure, Path},
     page::{self, Nav, Page},
     show,
 };
@@ -11,10 +11,7 @@ use crate::{
     ops::browse::{BrowseFrom, BrowsedPage, BrowsedRecord, browse},
     service::{ServiceError, keys::Scope},
 };
-use axum::{
-    extract::{Path, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::Value as Json;

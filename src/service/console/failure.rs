@@ -69,7 +69,20 @@ impl IntoResponse for Failure {
     }
 }
 
-/// A part of an address, or what follows its `?`; what makes no sense is said as a page.
+/// The parts of an address; what makes no sense is said as a page.
+pub(super) struct Path<T>(pub(super) T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, state: &S) -> Result<Self, Failure> {
+        let read = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        read.map(|axum::extract::Path(value)| Self(value))
+            .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, error.body_text()))
+    }
+}
+
+/// What follows the `?` of an address; what makes no sense is said as a page.
 pub(super) struct Asked<T>(pub(super) T);
 
 impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Asked<T> {

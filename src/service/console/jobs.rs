@@ -3,7 +3,7 @@
 use super::{
     Console,
     admit::{Posted, Visit},
-    failure::{Asked, Failure},
+    failure::{Asked, Failure, Path},
     page::{self, Nav, Page, fact, pill},
     show,
 };
@@ -15,7 +15,7 @@ use crate::service::{
     state::JobFilter,
 };
 use axum::{
-    extract::{Path, State},
+    extract::State,
     response::{IntoResponse as _, Redirect, Response},
 };
 use maud::{Markup, html};

@@ -4,7 +4,7 @@ use super::{
     Console,
     admit::Visit,
     contents::cell_words,
-    failure::{Asked, Failure},
+    failure::{Asked, Failure, Path},
     page::{self, Nav, Page},
     show,
 };
@@ -15,10 +15,7 @@ use crate::{
     },
     service::keys::Scope,
 };
-use axum::{
-    extract::{Path, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};

@@ -3,7 +3,7 @@
 use super::{
     Console,
     admit::{Posted, Visit},
-    failure::{Asked, Failure},
+    failure::{Asked, Failure, Path},
     health::reads,
     jobs::{Seen, progress, state, stopping},
     page::{self, Nav, Page},
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse as _, Redirect, Response},
 };

@@ -3,7 +3,7 @@
 use super::{
     Console,
     admit::Visit,
-    failure::Failure,
+    failure::{Failure, Path},
     page::{self, Nav, Page, fact},
     show,
     source::kind_words,
@@ -14,10 +14,7 @@ use crate::{
     report::ErrorKind,
     service::{ServiceError, keys::Scope, listing::of_routine, places::Where, tags::routine_tag},
 };
-use axum::{
-    extract::{Path, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use maud::{Markup, html};
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use super::{
     Console,
     admit::{Posted, Visit},
-    failure::{Asked, Failure},
+    failure::{Asked, Failure, Path},
     health::{Schedules, Source},
     page::{self, Nav, Page, fact},
     plot::{self, Line},
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 use axum::{
-    extract::{Path, State},
+    extract::State,
     response::{IntoResponse as _, Redirect, Response},
 };
 use maud::{Markup, html};

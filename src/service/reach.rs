@@ -3,7 +3,7 @@
 
 use super::{
     ServiceError,
-    config::{Cluster, Config, SecretAgent, SeedNode, lean},
+    config::{Cluster, Config, SecretAgent, SeedNode, hidden_url, lean},
     keys::Caller,
     sources::cluster_url,
 };
@@ -131,6 +131,15 @@ pub(super) fn is_allowed(config: &Config, url: &str) -> bool {
     config.service.restore_targets.iter().any(below)
 }
 
+/// A target that is named as it is shown, with the password that the configuration has for it.
+pub(super) fn with_password(config: &Config, url: &str) -> String {
+    let known = config.service.restore_targets.iter().find_map(|known| {
+        let rest = url.strip_prefix(hidden_url(known).as_str())?;
+        Some(format!("{known}{rest}"))
+    });
+    known.unwrap_or_else(|| url.to_owned())
+}
+
 /// Whether a caller may have something written there: who is bound to routines or to a tenant, into what these read and into what
 /// anybody may restore into.
 pub(super) fn may_write(config: &Config, caller: &Caller, url: &str) -> bool {
@@ -189,6 +198,20 @@ fn as_text(node: &SeedNode) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_target_is_named_as_it_is_shown() {
+        let mut config = Config::default();
+        config.service.restore_targets = vec!["sqlite:/srv/".to_owned(), "postgresql://u:pass@db/".to_owned()];
+        for (named, meant) in [
+            ("postgresql://u:[secret]@db/one", "postgresql://u:pass@db/one"),
+            ("postgresql://u:pass@db/one", "postgresql://u:pass@db/one"),
+            ("postgresql://u:[secret]@evil/one", "postgresql://u:[secret]@evil/one"),
+            ("sqlite:/srv/a.db", "sqlite:/srv/a.db"),
+        ] {
+            assert_eq!(with_password(&config, named), meant);
+        }
+    }
 
     fn config() -> Config {
         serde_json::from_value(json!({

@@ -7,7 +7,7 @@ use super::{
     job::Done,
     listing::{Key, around, begun_at},
     places::Where,
-    reach::{check_agent, is_allowed, reachable},
+    reach::{check_agent, is_allowed, reachable, with_password},
     sources::{cluster_options, cluster_url},
     tags::is_same_run,
 };
@@ -567,7 +567,8 @@ fn overwrite(to: &To<'_>) -> Result<Option<Overwrite>, ServiceError> {
 
 fn target(config: &Config, to: &To<'_>) -> Result<(String, Options), ServiceError> {
     let mut options = Options::default();
-    if let Some(url) = to.target {
+    if let Some(url) = to.target.map(|url| with_password(config, url)) {
+        let url = &url;
         if to.destination.is_some() || to.destination_name.is_some() {
             return Err(invalid("target and destination are both given"));
         }

@@ -129,3 +129,31 @@ fn a_changed_file_counts_when_it_is_applied_and_a_broken_one_does_not() {
     assert!(told.error().contains("config.yml:") && told.error().contains("gone"), "{told:?}");
     assert!(world.get("/v1/backups/currentBackup/accounts")["next-full"].as_str().unwrap().starts_with("2095"));
 }
+
+#[test]
+fn passwords_in_urls_are_shown_to_nobody_and_go_nowhere_else() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    let path = "/v1/config/routines/r";
+    let routine =
+        json!({ "interval-cron": "@yearly", "source": "postgresql://u:pass%20word@127.0.0.1:1/d", "storage": "local" });
+    world.ask("POST", path, Some(&routine)).is(201);
+    let mut shown = world.get(path);
+    assert_eq!(shown["source"], "postgresql://u:[secret]@127.0.0.1:1/d");
+    let whole = world.get("/v1/config");
+    assert!(!whole.to_string().contains("pass%20word"), "{whole}");
+    // It stays with the place that it is of.
+    shown["jitter"] = json!(5);
+    world.ask("PUT", path, Some(&shown)).is(200);
+    world.ask("PUT", "/v1/config", Some(&world.get("/v1/config"))).is(200);
+    assert!(file(&world).contains("postgresql://u:pass%20word@127.0.0.1:1/d") && file(&world).contains("jitter: 5"));
+    shown["source"] = json!("postgresql://u:[secret]@127.0.0.1:2/d");
+    let told = world.ask("PUT", path, Some(&shown)).is(400).error();
+    assert!(told.contains("backup-routines.r.source") && told.contains("write the secret itself"), "{told}");
+    // What stands for nothing is no password.
+    let cluster = json!({ "seed-nodes": [{ "host-name": "h", "port": 1 }], "credentials": { "user": "u", "password": "[secret]" } });
+    let told = world.ask("POST", "/v1/config/clusters/c", Some(&cluster)).is(400).error();
+    assert!(told.contains("aerospike-clusters.c.credentials.password"), "{told}");
+    world.ask("GET", "/v1/config/clusters/c", None).is(404);
+}

@@ -2,8 +2,9 @@
 //! once.
 
 use super::{
-    Cluster, Config, DrillSettings, Policy, Routine, ServiceSettings, Storage, partitions::partitions,
-    secret::check_agent,
+    Cluster, Config, DrillSettings, HIDDEN, Policy, Routine, ServiceSettings, Storage, lean,
+    partitions::partitions,
+    secret::{check_agent, left_hidden},
 };
 use crate::{
     ops::drill::SampleSize,
@@ -56,6 +57,12 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         }
     }
     check.service(&config.service);
+    if let Some(path) = left_hidden(&lean(config)) {
+        let words = format!(
+            "`{HIDDEN}` is shown in the place of a secret, and there is none here yet: write the secret itself"
+        );
+        check.found.push(Finding { path, words });
+    }
     check.found
 }
 

@@ -22,6 +22,7 @@ pub use hidden::{HIDDEN, Hidden};
 pub use partitions::partitions;
 pub use policy::{Compression, Encryption, Policy, Retention, RetryPolicy};
 pub use routine::{Overlap, Routine};
+pub(in crate::service) use secret::hidden_url;
 pub use secret::{Secrets, hide, keep_hidden};
 pub use settings::{
     AuditSettings, BackupSettings, FileWriterSettings, Hook, HttpSettings, HttpsSettings, KeySettings, LoggerSettings,

@@ -31,39 +31,110 @@ fn is_secret(name: &str, value: &Json) -> bool {
     FIELDS.contains(&name) && value.as_str().is_some_and(|text| !text.is_empty() && !is_reference(text))
 }
 
+/// Pieces of the names of options of URLs that are secrets.
+const IN_URLS: [&str; 7] = ["password", "secret", "token", "account-key", "application-key", "credential", "sas"];
+
+/// A URL as it is shown: with `[secret]` in the place of the password of `//USER:PASSWORD@HOST`, and of options that are secrets.
+pub(in crate::service) fn hidden_url(url: &str) -> String {
+    let Some((scheme, _)) = url.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else { return url.to_owned() };
+    let (place, query) = url.split_once('?').map_or((url, None), |(place, query)| (place, Some(query)));
+    let mut shown = place.to_owned();
+    if let Some((before, rest)) = place.split_once("://") {
+        // The password of a database may hold a slash; of others the login ends before the path.
+        let of_database = ["postgresql", "postgres", "atlasdb"].contains(&scheme);
+        let end = if of_database { rest.len() } else { rest.find(['/', '#']).unwrap_or(rest.len()) };
+        if let Some((login, host)) = rest[..end].rsplit_once('@')
+            && let Some((user, _)) = login.split_once(':')
+        {
+            shown = format!("{before}://{user}:{HIDDEN}@{host}{}", &rest[end..]);
+        }
+    }
+    let Some(query) = query else { return shown };
+    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, value)) if !value.is_empty() && is_named_secret(name) => format!("{name}={HIDDEN}"),
+        _ => pair.to_owned(),
+    });
+    format!("{shown}?{}", pairs.collect::<Vec<_>>().join("&"))
+}
+
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+}
+
+fn is_named_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    IN_URLS.iter().any(|piece| name.contains(piece)) || name.ends_with("access-key")
+}
+
+/// A text of a field as it is shown.
+fn hidden_text(name: &str, text: &str) -> String {
+    if is_secret(name, &Json::String(text.to_owned())) { HIDDEN.to_owned() } else { hidden_url(text) }
+}
+
 /// Puts `[secret]` in the place of every secret.
 pub fn hide(json: &mut Json) {
+    hide_in("", json);
+}
+
+fn hide_in(name: &str, json: &mut Json) {
     match json {
-        Json::Object(fields) => {
-            for (name, value) in fields {
-                if is_secret(name, value) {
-                    *value = Json::String(HIDDEN.to_owned());
-                } else {
-                    hide(value);
-                }
-            }
-        }
-        Json::Array(list) => list.iter_mut().for_each(hide),
+        Json::Object(fields) => fields.iter_mut().for_each(|(name, value)| hide_in(name, value)),
+        Json::Array(list) => list.iter_mut().for_each(|value| hide_in("", value)),
+        Json::String(text) => *text = hidden_text(name, text),
         _ => {}
     }
 }
 
-/// Puts what is stored in the place of every `[secret]` that comes back.
+/// Where `[secret]` stands though nothing is stored that it stood for: it would be taken for the secret itself.
+pub(super) fn left_hidden(json: &Json) -> Option<Vec<String>> {
+    left_in("", json).map(|mut path| {
+        path.reverse();
+        path
+    })
+}
+
+/// The way there, from its end.
+fn left_in(name: &str, json: &Json) -> Option<Vec<String>> {
+    match json {
+        Json::Object(fields) => fields.iter().find_map(|(name, value)| {
+            let mut path = left_in(name, value)?;
+            path.push(name.clone());
+            Some(path)
+        }),
+        Json::Array(list) => list.iter().find_map(|value| left_in("", value)),
+        Json::String(text) => {
+            let is_left = text.contains(HIDDEN) && hidden_text(name, text) == *text;
+            let stands = text == HIDDEN && FIELDS.contains(&name)
+                || is_left && (text.contains(&format!(":{HIDDEN}@")) || text.contains(&format!("={HIDDEN}")));
+            stands.then(Vec::new)
+        }
+        _ => None,
+    }
+}
+
+/// Puts what is stored in the place of every `[secret]` that comes back. Of a URL only where nothing else in it has changed: its
+/// password is of that place alone.
 pub fn keep_hidden(new: &mut Json, stored: &Json) {
+    keep_in("", new, stored);
+}
+
+fn keep_in(name: &str, new: &mut Json, stored: &Json) {
     match new {
         Json::Object(fields) => {
             for (name, value) in fields {
-                let before = stored.get(name.as_str()).unwrap_or(&Json::Null);
-                if value.as_str() == Some(HIDDEN) && FIELDS.contains(&name.as_str()) && before.is_string() {
-                    value.clone_from(before);
-                } else {
-                    keep_hidden(value, before);
-                }
+                keep_in(name, value, stored.get(name.as_str()).unwrap_or(&Json::Null));
             }
         }
         Json::Array(list) => {
             for (at, value) in list.iter_mut().enumerate() {
-                keep_hidden(value, stored.get(at).unwrap_or(&Json::Null));
+                keep_in("", value, stored.get(at).unwrap_or(&Json::Null));
+            }
+        }
+        Json::String(text) => {
+            let is_kept = |before: &&str| text.contains(HIDDEN) && hidden_text(name, before) == *text;
+            if let Some(before) = stored.as_str().filter(is_kept) {
+                *text = before.to_owned();
             }
         }
         _ => {}
@@ -181,6 +252,48 @@ mod tests {
             (&back["a"]["password"], &back["a"]["user"], &back["key"]),
             (&json!("one"), &json!("other"), &json!("k"))
         );
+    }
+
+    #[test]
+    fn secrets_in_urls_are_hidden_and_kept_where_nothing_else_in_them_changes() {
+        for (url, shown) in [
+            ("postgresql://u:pass@h:5/d", "postgresql://u:[secret]@h:5/d"),
+            ("postgresql://u:p/a@s@h/d?sslmode=x", "postgresql://u:[secret]@h/d?sslmode=x"),
+            (
+                "atlasdb:postgresql://u:p@h/d?prefix=P&password=q",
+                "atlasdb:postgresql://u:[secret]@h/d?prefix=P&password=[secret]",
+            ),
+            ("http://me:p@h:9000/a:b@c", "http://me:[secret]@h:9000/a:b@c"),
+            (
+                "s3://b/p?region=r&secret_access_key=s&session-token=t",
+                "s3://b/p?region=r&secret_access_key=[secret]&session-token=[secret]",
+            ),
+            ("sqlite:/a:b@c.db?table=t", "sqlite:/a:b@c.db?table=t"),
+            ("files:/srv/x", "files:/srv/x"),
+            ("postgresql://u@h/d", "postgresql://u@h/d"),
+            ("0 0 2 * * ?", "0 0 2 * * ?"),
+        ] {
+            assert_eq!(hidden_url(url), shown);
+            assert_eq!(hidden_url(shown), shown, "once and for all");
+        }
+        let stored = json!({ "source": "postgresql://u:p@h/d" });
+        let kept = |new: &str| {
+            let mut new = json!({ "source": new });
+            keep_hidden(&mut new, &stored);
+            new["source"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(kept("postgresql://u:[secret]@h/d"), "postgresql://u:p@h/d");
+        for other in ["postgresql://u:[secret]@evil/d", "postgresql://u:new@h/d"] {
+            assert_eq!(kept(other), other);
+        }
+    }
+
+    #[test]
+    fn what_stands_for_no_secret_is_found() {
+        let left = |json: Json| left_hidden(&json).map(|path| path.join("."));
+        assert_eq!(left(json!({ "a": [{ "b": { "password": HIDDEN } }] })).as_deref(), Some("a.b.password"));
+        assert_eq!(left(json!({ "r": { "source": "postgresql://u:[secret]@h/d" } })).as_deref(), Some("r.source"));
+        assert_eq!(left(json!({ "r": { "source": "sqlite:/[secret].db", "name": HIDDEN }, "password": "p" })), None);
     }
 
     /// Answers questions: an authority is named where it speaks TLS.

@@ -14,6 +14,7 @@ use crate::{
     record::Timestamp,
     service::{
         ServiceError,
+        config::hidden_url,
         job::{JobState, NewJob, Work},
         keys::Scope,
         reach::may_write,
@@ -88,7 +89,7 @@ fn offer(console: &Console, name: &str) -> Result<Offer, ServiceError> {
         collections: newest.iter().flat_map(|it| &it.collections).map(|it| it.name.clone()).take(1000).collect(),
         reads: reads(&config, routine),
         clusters: config.clusters.keys().cloned().collect(),
-        targets: config.service.restore_targets.clone(),
+        targets: config.service.restore_targets.iter().map(|url| hidden_url(url)).collect(),
     })
 }
 

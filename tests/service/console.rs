@@ -290,6 +290,24 @@ fn keys_and_rights_are_those_of_the_interface() {
     assert_eq!(with(&cookie, "/console/").status, 303);
 }
 
+#[test]
+fn of_forms_of_strangers_little_is_read() {
+    let (key, hash) = make_key().unwrap();
+    let world = begun(ROUTINE, &format!("  api-keys:\n    all: {{ hash: '{hash}', scopes: [admin] }}\n"));
+    let long = "x".repeat(20 << 10);
+    let form = [("content-type", "application/x-www-form-urlencoded"), ("accept", "text/html")];
+    let post = |path: &str, more: &[(&str, &str)]| {
+        let head = [&form[..], more].concat();
+        request(world.address(), "POST", path, &head, Some(&format!("at=latest&keys={long}")))
+    };
+    post("/console/login", &[]).is(413);
+    // What was filled in is not kept then.
+    assert_eq!(leads(&post("/console/sources/accounts/restore", &[]).is(303)), "/console/login?to=");
+    // Who may is heard, though this is no form of theirs.
+    let bearer = format!("Bearer {key}");
+    post("/console/sources/accounts/restore", &[("authorization", &bearer)]).is(403);
+}
+
 /// The cookie of a new session, as it is spelt.
 fn raw_cookie(world: &World, login: &str, key: &str) -> String {
     use std::io::{Read as _, Write as _};

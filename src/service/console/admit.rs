@@ -11,7 +11,7 @@ use crate::{
 };
 use axum::{
     Form,
-    extract::{FromRequest, FromRequestParts, Request},
+    extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request},
     http::{HeaderMap, Method, StatusCode, Uri, header, request::Parts},
     response::{IntoResponse as _, Redirect, Response},
 };
@@ -39,6 +39,9 @@ pub fn is_for_people(path: &str) -> bool {
 fn is_open(path: &str) -> bool {
     path == "/console/login" || path.starts_with("/console/assets/")
 }
+
+/// The most that is read of a form while nobody knows who sends it: any number of strangers may.
+const MOST_OF_STRANGERS: u64 = 16 * 1024;
 
 /// The prefix that a browser has to put before our paths.
 fn base(headers: &HeaderMap, own: &str) -> String {
@@ -86,9 +89,16 @@ impl Console {
                     request.extensions_mut().insert(BySession(cookie));
                     caller
                 }
-                // Nothing of what is open looks at who asks.
-                None if is_open(path) => Caller::nobody(),
-                None => return Some(ask_for_key(request, &base)),
+                None => {
+                    let most = settings.http.as_ref().and_then(|http| http.max_body_bytes).unwrap_or(u64::MAX);
+                    let most = usize::try_from(most.min(MOST_OF_STRANGERS)).unwrap_or(usize::MAX);
+                    DefaultBodyLimit::max(most).apply(request);
+                    if !is_open(path) {
+                        return Some(ask_for_key(request, &base));
+                    }
+                    // Nothing of what is open looks at who asks.
+                    Caller::nobody()
+                }
             },
         };
         request.extensions_mut().insert(caller);

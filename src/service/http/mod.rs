@@ -162,8 +162,9 @@ pub fn router(service: &Arc<Service>) -> Result<Router, ServiceError> {
     Ok(router
         .fallback(|| async { answer::Refusal::not_found("there is nothing of this path").into_response() })
         .method_not_allowed_fallback(|| async { answer::Refusal::method().into_response() })
-        .layer(DefaultBodyLimit::max(most))
         .layer(middleware::from_fn_with_state(app.clone(), auth::admit))
+        // Around it: of those who are not let in less is read.
+        .layer(DefaultBodyLimit::max(most))
         .layer(middleware::from_fn_with_state(app.clone(), limit::admit))
         .layer(middleware::from_fn(answer::harden))
         .with_state(app))

@@ -60,13 +60,18 @@ pub struct Board {
     waiting: VecDeque<Entry>,
     running: Vec<Entry>,
     most: usize,
+    /// The time when it was last looked who may begin.
+    looked: Option<Timestamp>,
 }
+
+/// A clock that went back further than this was set back.
+const BACK_MILLIS: i64 = 60_000;
 
 impl Board {
     /// For at most so many jobs at once.
     #[must_use]
     pub const fn new(most: usize) -> Self {
-        Self { waiting: VecDeque::new(), running: Vec::new(), most }
+        Self { waiting: VecDeque::new(), running: Vec::new(), most, looked: None }
     }
 
     /// Changes how many may be at work at once.
@@ -98,6 +103,7 @@ impl Board {
 
     /// Takes those that may begin now, in the order in which they came; they count as at work.
     pub fn take_ready(&mut self, now: Timestamp) -> Vec<Entry> {
+        self.follow_clock(now);
         let mut begun = Vec::new();
         let mut at = 0;
         while at < self.waiting.len() && self.running.len() < self.most {
@@ -111,6 +117,18 @@ impl Board {
             }
         }
         begun
+    }
+
+    /// What waits for a time waits as long as before where the clock was set back: it was asked for by the clock that was. To be
+    /// told before anything comes that is asked for by the clock that is.
+    pub fn follow_clock(&mut self, now: Timestamp) {
+        let back = self.looked.map_or(0, |looked| looked.as_millis() - now.as_millis());
+        if back > BACK_MILLIS {
+            for entry in &mut self.waiting {
+                entry.not_before = Timestamp::from_millis(entry.not_before.as_millis() - back);
+            }
+        }
+        self.looked = Some(now);
     }
 
     fn may_begin(&self, entry: &Entry, now: Timestamp) -> bool {
@@ -279,6 +297,27 @@ mod tests {
         assert_eq!(board.restores_into(&["t".to_owned()]), Some(1));
         board.push(into(2));
         assert_eq!(ready(&mut board), [1]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_lets_nobody_wait_for_longer() {
+        let mut board = Board::new(3);
+        let at = |millis: i64| Timestamp::from_millis(NOW.as_millis() + millis);
+        board.push(entry(1, "a", Lane::Full));
+        assert_eq!(ready(&mut board), [1]);
+        // This one waits for the first, and another for ten minutes.
+        board.push(entry(2, "a", Lane::Full));
+        board.push(Entry { not_before: at(600_000), ..entry(3, "b", Lane::Full) });
+        assert!(ready(&mut board).is_empty());
+        let day = 86_400_000;
+        assert!(board.take_ready(at(-day)).is_empty());
+        board.finish(1);
+        let begun = |board: &mut Board, now| board.take_ready(now).iter().map(|entry| entry.id).collect::<Vec<_>>();
+        assert_eq!(begun(&mut board, at(1000 - day)), [2]);
+        assert_eq!(board.next_time(at(1000 - day)), Some(at(600_000 - day)));
+        // A second that it goes back is none that it was set back.
+        assert!(begun(&mut board, at(-day)).is_empty());
+        assert_eq!(begun(&mut board, at(600_000 - day)), [3]);
     }
 
     #[test]

@@ -130,7 +130,10 @@ impl Service {
             let again = job.state == JobState::Queued
                 && matches!(&job.work, Work::Backup { routine, .. } if config.routines.contains_key(routine));
             if again {
-                let entry = entry(&config, job.id, &job.work, job.begin);
+                // Asked for by a clock that has been set back since, it waits no longer for that.
+                let ahead = (job.created.as_millis() - now.as_millis()).max(0);
+                let begin = Timestamp::from_millis(job.begin.as_millis() - ahead);
+                let entry = entry(&config, job.id, &job.work, begin);
                 self.desk().board.push(entry);
                 continue;
             }
@@ -326,6 +329,7 @@ impl Service {
         let mut entry = entry(&config, 0, &new.work, begin);
         entry.targets = plan.as_ref().map(|plan| places(&config, &plan.target)).unwrap_or_default();
         let mut desk = self.desk();
+        desk.board.follow_clock(self.now());
         if let Some(plan) = &plan
             && let Some(other) = desk.board.restores_into(&entry.targets)
         {

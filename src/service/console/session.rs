@@ -16,6 +16,9 @@ const LAST_MILLIS: i64 = 12 * 3_600_000;
 /// How long it lasts without a request.
 const IDLE_MILLIS: i64 = 3_600_000;
 
+/// A session that began later than this from now was begun by a clock that has been set back since.
+const BACK_MILLIS: i64 = 60_000;
+
 /// Sessions at once; of more, the one that did nothing for longest ends.
 const MOST: usize = 10_000;
 
@@ -77,7 +80,7 @@ impl Sessions {
     pub(super) fn find(&self, cookie: &str, now: Timestamp) -> Option<String> {
         let mut open = self.open();
         let session = open.get_mut(&name_of(cookie)).filter(|session| session.is_open(now))?;
-        session.seen = session.seen.max(now);
+        session.seen = now;
         Some(session.key_hash.clone())
     }
 
@@ -101,7 +104,8 @@ impl Sessions {
 impl Session {
     fn is_open(&self, now: Timestamp) -> bool {
         let age = |since: Timestamp| now.as_millis() - since.as_millis();
-        age(self.began) < LAST_MILLIS && age(self.seen) < IDLE_MILLIS
+        // A clock that was set back would let it last for as much longer.
+        age(self.began) > -BACK_MILLIS && age(self.began) < LAST_MILLIS && age(self.seen) < IDLE_MILLIS
     }
 }
 
@@ -123,6 +127,8 @@ mod tests {
         let busy = sessions.begin("h".to_owned(), at(0)).unwrap();
         assert!((0..23).all(|half| sessions.find(&busy, at(half * 30)).is_some()));
         assert!(sessions.find(&busy, at(12 * 60)).is_none());
+        let ahead = sessions.begin("h".to_owned(), at(24 * 60)).unwrap();
+        assert!(sessions.find(&ahead, at(24 * 60)).is_some() && sessions.find(&ahead, at(0)).is_none());
         let left = sessions.begin("h".to_owned(), at(0)).unwrap();
         sessions.end(&left);
         assert!(sessions.find(&left, at(0)).is_none());

@@ -138,6 +138,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_due_every_so_often_is_due_as_often_where_clocks_change() {
+        let by_hours = |cron: &str, after: &str| next(cron, "Europe/Berlin", after, 4);
+        for hourly in ["0 * * * *", "0 0 * * * ?", "@hourly", "0 0 */1 * * *"] {
+            assert_eq!(
+                by_hours(hourly, "2027-10-30T23:30:00Z"),
+                ["2027-10-31T00:00:00Z", "2027-10-31T01:00:00Z", "2027-10-31T02:00:00Z", "2027-10-31T03:00:00Z"],
+                "{hourly}"
+            );
+            assert_eq!(
+                by_hours(hourly, "2027-03-27T23:30:00Z"),
+                ["2027-03-28T00:00:00Z", "2027-03-28T01:00:00Z", "2027-03-28T02:00:00Z", "2027-03-28T03:00:00Z"],
+                "{hourly}"
+            );
+        }
+        for often in ["*/20 * * * *", "0 */20 * * * ?", "0 0,20,40 * * * ?"] {
+            assert_eq!(
+                by_hours(often, "2027-10-31T00:30:00Z"),
+                ["2027-10-31T00:40:00Z", "2027-10-31T01:00:00Z", "2027-10-31T01:20:00Z", "2027-10-31T01:40:00Z"],
+                "{often}"
+            );
+        }
+        assert_eq!(
+            by_hours("*/20 * * * * *", "2027-10-31T00:59:30Z"),
+            ["2027-10-31T00:59:40Z", "2027-10-31T01:00:00Z", "2027-10-31T01:00:20Z", "2027-10-31T01:00:40Z"]
+        );
+    }
+
+    #[test]
     fn what_is_no_schedule_or_never_due_is_refused() {
         for bad in ["", "* * * *", "61 * * * *", "0 0 0 30 2 ?", "0 0 30 2 *", "a b c d e", "@soon", "0 0 0 1 1 ? 2020"]
         {

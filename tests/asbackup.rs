@@ -199,6 +199,10 @@ fn a_command_line_that_is_wrong_is_refused_in_words() {
         }
     }
     room.fails("asbackup", &["-n", "test", "-d", &d, "-w", "0"], "0 is not in");
+    // A range of time in which nothing lies would be a backup of nothing that went well.
+    for (after, before) in [("2027-01-01", "2026-01-01"), ("2026-01-01_10:00:00", "2026-01-01_10:00:00")] {
+        room.fails("asbackup", &["-n", "test", "-d", &d, "-a", after, "-b", before], "no later than --modified-after");
+    }
     let output = Command::new(env!("CARGO_BIN_EXE_rekeep"))
         .args(["asbackup", "-h", "127.0.0.1:99999", "-n", "test", "-d", &d])
         .output()
@@ -206,6 +210,16 @@ fn a_command_line_that_is_wrong_is_refused_in_words() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && said.contains("HOST[:TLS_NAME][:PORT]"), "{said}");
     assert!(!Path::new(&d).exists());
+}
+
+#[test]
+fn a_limit_of_records_holds_whatever_is_said_of_parallel_scans() {
+    let room = Room::new(300);
+    let dir = room.path("files");
+    let said = room.ok("asbackup", &["-n", "test", "-d", &dir, "-w", "8", "-M", "70"]);
+    assert!(said.contains("backed up 70 records"), "{said}");
+    let said = room.ok("asbackup", &["-n", "test", "-d", &dir, "-r", "-w", "8", "-M", "0"]);
+    assert!(said.contains("backed up 300 records"), "{said}");
 }
 
 #[test]

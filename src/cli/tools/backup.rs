@@ -184,7 +184,26 @@ impl BackupArgs {
             is_noted && self.is_far(),
             "files are put into a bucket when all of them are whole: there is nothing to go on with",
         )?;
-        refuse("--max-records", self.max_records > 0 && self.parallel > 1, "a limit needs --parallel 1")
+        let [after, before] = self.times(&Zoned::now())?;
+        let is_never = after.zip(before).is_some_and(|(after, before)| after >= before);
+        refuse("--modified-before", is_never, "it is no later than --modified-after: nothing was modified in between")
+    }
+
+    /// The times of `--modified-after` and `--modified-before`.
+    fn times(&self, now: &Zoned) -> Result<[Option<i64>; 2], Failure> {
+        let time = |text: &Option<String>| {
+            let read = |text: &String| {
+                local_time(text, now)
+                    .ok_or_else(|| usage(format!("`{text}` is no time: write YYYY-MM-DD[_HH:MM:SS] or HH:MM:SS")))
+            };
+            text.as_ref().map(read).transpose()
+        };
+        Ok([time(&self.modified_after)?, time(&self.modified_before)?])
+    }
+
+    /// Scans at once: a limit of records is one of one scan.
+    fn scans(&self) -> usize {
+        if self.max_records > 0 { 1 } else { usize::from(self.parallel) }
     }
 
     fn source(&self) -> Result<Options, Failure> {
@@ -208,15 +227,10 @@ impl BackupArgs {
             "max_records": number(self.max_records),
             "sample_records": number(self.estimate_samples).filter(|_| self.estimate),
         }))?;
-        let now = Zoned::now();
-        for (name, text) in [("modified_after", &self.modified_after), ("modified_before", &self.modified_before)] {
-            if let Some(text) = text {
-                options.set(
-                    name,
-                    local_time(text, &now).ok_or_else(|| {
-                        usage(format!("`{text}` is no time: write YYYY-MM-DD[_HH:MM:SS] or HH:MM:SS"))
-                    })?,
-                );
+        let times = self.times(&Zoned::now())?;
+        for (name, time) in ["modified_after", "modified_before"].into_iter().zip(times) {
+            if let Some(time) = time {
+                options.set(name, time);
             }
         }
         if let Some(list) = &self.partition_list {
@@ -320,7 +334,7 @@ pub(super) fn run(args: &BackupArgs, context: &Context) -> Result<bool, Failure>
         args.remove()?;
     }
     let how = CopyOptions {
-        parallel: usize::from(args.parallel),
+        parallel: args.scans(),
         // In a bucket the old files go when the new ones are there, and so does one that is written alone.
         overwrite: if args.remove_files && (args.is_far() || args.output_file.is_some()) {
             Overwrite::Always

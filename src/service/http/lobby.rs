@@ -15,6 +15,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 /// All connections.
 pub(super) struct Lobby {
     room: Arc<Semaphore>,
+    /// So much of the room is kept free for those who come next: it takes its time until somebody has gone.
+    spare: usize,
     waiting: Mutex<Waiting>,
 }
 
@@ -28,19 +30,16 @@ struct Waiting {
 impl Lobby {
     /// With room for so many at most.
     pub(super) fn new(most: usize) -> Arc<Self> {
-        let room = Arc::new(Semaphore::new(room::connections(most)));
-        Arc::new(Self { room, waiting: Mutex::default() })
+        let most = room::connections(most);
+        Arc::new(Self { room: Arc::new(Semaphore::new(most)), spare: most / 16, waiting: Mutex::default() })
     }
 
     /// Takes somebody in, once there is room: if need be that of whoever was waited for longest.
     pub(super) async fn take_in(self: &Arc<Self>) -> Guest {
-        let permit = match Arc::clone(&self.room).try_acquire_owned() {
-            Ok(permit) => Some(permit),
-            Err(_) => {
-                self.let_one_go();
-                Arc::clone(&self.room).acquire_owned().await.ok()
-            }
-        };
+        if self.room.available_permits() <= self.spare {
+            self.let_one_go();
+        }
+        let permit = Arc::clone(&self.room).acquire_owned().await.ok();
         let guest = Guest { lobby: Arc::clone(self), leave: Arc::default(), since: Mutex::default(), _permit: permit };
         guest.is_waited_for();
         guest

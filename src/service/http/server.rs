@@ -20,11 +20,17 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+};
 use tower::ServiceExt as _;
 
 /// Connections at once; for more of them those go that the service waits for. Each may hold a head and a body in memory.
 const MAX_CONNECTIONS: usize = 1024;
+
+/// Connections that the system holds until they are taken, where it lets it: it has others wait for seconds before they ask again.
+const BACKLOG: u32 = 4096;
 
 /// How long answers under way may still take at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(10);
@@ -160,12 +166,21 @@ pub fn serve(service: &Arc<Service>, port: Option<u16>) -> Result<Server, Servic
         let Some(address) = address else { continue };
         let failed =
             |error: std::io::Error| ServiceError::Listen { place: address.to_string(), reason: error.to_string() };
-        let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
+        let listener = runtime.block_on(async { bind(address) }).map_err(failed)?;
         addresses[at] = Some(listener.local_addr().map_err(failed)?);
         tasks.push(runtime.spawn(listen(listener, tls, router.clone(), patience, Arc::clone(&lobby), stopped.clone())));
     }
     let [http, https] = addresses;
     Ok(Server { http, https, runtime, stop, tasks })
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As `TcpListener::bind` does it: one that has just ended is followed at once.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn patience(timeout: Option<u32>, read: Option<u32>, write: Option<u32>) -> Patience {

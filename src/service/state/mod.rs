@@ -45,6 +45,18 @@ pub enum StateError {
         /// What `SQLite` says.
         source: rusqlite::Error,
     },
+    /// The file is no database any more, or its pages contradict each other.
+    #[error(
+        "the service's state {} is damaged ({source}). It holds the history of jobs and the audit, and no backup: move it away, with \
+         what begins with its name, and the service makes a new one",
+        path.display()
+    )]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What `SQLite` says.
+        source: rusqlite::Error,
+    },
     /// The folder fails.
     #[error("the service's state {}: {source}", path.display())]
     Io {
@@ -75,6 +87,17 @@ pub enum StateError {
         /// Which row, and why not.
         reason: String,
     },
+}
+
+impl StateError {
+    fn of(path: &Path, source: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        let path = path.to_path_buf();
+        match source.sqlite_error_code() {
+            Some(DatabaseCorrupt | NotADatabase) => Self::Damaged { path, source },
+            _ => Self::Database { path, source },
+        }
+    }
 }
 
 /// Which jobs are meant.
@@ -144,7 +167,7 @@ impl State {
             Err(fs::TryLockError::Error(error)) => return Err(io(error)),
         }
         let path = folder.join("state.db");
-        let failed = |source| StateError::Database { path: path.clone(), source };
+        let failed = |source| StateError::of(&path, source);
         let mut db = Connection::open(&path).map_err(failed)?;
         db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -4000;")
             .map_err(failed)?;
@@ -165,7 +188,7 @@ impl State {
     }
 
     fn failed(&self, source: rusqlite::Error) -> StateError {
-        StateError::Database { path: self.path.clone(), source }
+        StateError::of(&self.path, source)
     }
 
     /// Keeps a new job that is to begin at a time; gives its number. The oldest that ended go where there are too many.
@@ -490,6 +513,24 @@ mod tests {
     fn backup(routine: &str) -> NewJob {
         let work = Work::backup(routine, true);
         NewJob { work, tenant: None, by: "-".to_owned(), due: None }
+    }
+
+    #[test]
+    fn a_state_that_is_damaged_is_told_as_that_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.db");
+        drop(State::open(folder.path()).unwrap());
+        let whole = fs::read(&file).unwrap();
+        let mut torn = whole.clone();
+        torn[4096..].fill(0xa5);
+        for (bytes, is_told) in
+            [(&b"no database, and long enough for its head".repeat(9)[..], true), (&torn, true), (&whole, false)]
+        {
+            fs::write(&file, bytes).unwrap();
+            let opened = State::open(folder.path()).and_then(|state| state.unfinished().map(drop));
+            let told = opened.err().map(|error| (matches!(error, StateError::Damaged { .. }), error.to_string()));
+            assert_eq!(told.is_some_and(|(is, words)| is && words.contains("no backup: move it away")), is_told);
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ CREATE INDEX jobs_ended ON jobs (verb, routine, state, id) WHERE state IN ('succ
 
 /// Brings a file up to date.
 pub(super) fn migrate(db: &mut Connection, path: &Path) -> Result<(), StateError> {
-    let failed = |source| StateError::Database { path: path.to_path_buf(), source };
+    let failed = |source| StateError::of(path, source);
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
     let version = usize::try_from(version).unwrap_or(usize::MAX);
     if version > MIGRATIONS.len() {

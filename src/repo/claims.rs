@@ -40,8 +40,8 @@ pub enum Claimed {
     Ours,
     /// Somebody else runs it.
     Theirs(ClaimBody),
-    /// A later run of the same schedule was claimed already.
-    Overtaken,
+    /// A later run of the same schedule was claimed already; by whom, if that can be told.
+    Overtaken(Option<ClaimBody>),
     /// Something that is no claim bears its name: nobody can tell, so it is better run twice than not.
     Unclear(String),
 }
@@ -77,7 +77,11 @@ impl Repository {
         let now = u64::try_from(inner.clock.now().as_millis()).unwrap_or(0).max(due);
         let last = taken.range(..=now.saturating_add(AHEAD_MILLIS)).next_back();
         if last.is_some_and(|last| *last > due) && !taken.contains(&due) {
-            return Ok(Claimed::Overtaken);
+            let read = |last: u64| {
+                let name = path(&series, last);
+                inner.open_claim(&name, &object::read(&inner.storage, &name)?)
+            };
+            return Ok(Claimed::Overtaken(last.and_then(|last| read(*last).ok())));
         }
         let path = path(&series, due);
         let body = ClaimBody { by: by.to_owned(), host: inner.host.clone(), time: inner.clock.now() };
@@ -98,7 +102,7 @@ impl Repository {
             Ok(ClaimBody { by: theirs, .. }) if theirs == by => Ok(Claimed::Ours),
             Ok(theirs) => Ok(Claimed::Theirs(theirs)),
             // It was tidied up: others are far ahead.
-            Err(RepoError::Missing { .. }) => Ok(Claimed::Overtaken),
+            Err(RepoError::Missing { .. }) => Ok(Claimed::Overtaken(None)),
             Err(error) if error.is_bad_object() => Ok(Claimed::Unclear(error.to_string())),
             Err(error) => Err(error),
         }

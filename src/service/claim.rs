@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     ops::{OpsError, Progress},
-    repo::{Repository, claims::Claimed},
+    repo::{
+        Repository,
+        claims::{ClaimBody, Claimed},
+    },
     report::{ErrorKind, WarningKind},
 };
 
@@ -31,12 +34,14 @@ pub(super) fn taken(
     let identity = service.state.identity();
     let identity = identity.map_err(|error| OpsError::refused(ErrorKind::Io, error.to_string()))?;
     let due = u64::try_from(due.as_millis()).unwrap_or(0);
+    let is_own = |claim: &ClaimBody| claim.by.rsplit_once('/').is_some_and(|(own, _)| own == identity);
     Ok(match repo.claim(&schedule, due, &format!("{identity}/{}", job.id))? {
         Claimed::Ours => None,
-        // The time was due before: the clock was set back since, and what is due now is another run.
-        Claimed::Theirs(theirs) if theirs.by.rsplit_once('/').is_some_and(|(own, _)| own == identity) => None,
+        // This time, or a later one, was due before: the clock was set back since, and what is due now is another run. Of others
+        // each finds that it was overtaken by us.
+        Claimed::Theirs(claim) | Claimed::Overtaken(Some(claim)) if is_own(&claim) => None,
         Claimed::Theirs(theirs) => Some(format!("another service runs it, on host {}", theirs.host)),
-        Claimed::Overtaken => Some("another service has run a later one already".to_owned()),
+        Claimed::Overtaken(_) => Some("another service has run a later one already".to_owned()),
         Claimed::Unclear(words) => {
             let words = format!("whether another service runs it cannot be told, so it is run: {words}");
             progress.warn(WarningKind::Note, job.work.routine().unwrap_or_default(), words);

@@ -34,8 +34,8 @@ pub enum ConfigError {
         /// Why not.
         reason: String,
     },
-    /// Somebody else has written it since it was read.
-    #[error("{place} was changed since it was read: let that count first, or take it back")]
+    /// Somebody else has written it since it was read, or taken it away.
+    #[error("{place} was changed since it was read, or is not there any more: let that count first, or take it back")]
     Changed {
         /// Whose text it is.
         place: String,
@@ -118,11 +118,12 @@ impl ConfigFile {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(blake3::hash(bytes));
     }
 
-    /// Whether a file holds something else than what was read or written last.
+    /// Whether a file holds something else than what was read or written last. One that is gone does, too: its disk may not be
+    /// mounted, and what would be written in its place nobody would read.
     fn was_changed(&self, path: &Path) -> bool {
         let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = read(path).ok().map(|text| blake3::hash(text.as_bytes()));
-        known.is_some_and(|known| now.is_some_and(|now| now != known))
+        let now = || read(path).ok().map(|text| blake3::hash(text.as_bytes()));
+        known.is_some_and(|known| now() != Some(known))
     }
 
     /// Writes it, all of it or nothing. A service that was given a URL keeps changes in memory.
@@ -179,7 +180,10 @@ fn download(_: &str) -> Result<String, String> {
 /// Writes a file beside it, makes that durable, and gives it the name. Nobody else may read it.
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     // A link stays one: what it leads to is replaced.
-    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let path = match std::fs::canonicalize(path) {
+        Err(error) if path.is_symlink() => return Err(error),
+        real => real.unwrap_or_else(|_| path.to_path_buf()),
+    };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".rekeep-config-").tempfile_in(folder)?;
     file.write_all(bytes)?;
@@ -295,8 +299,27 @@ backup-routines:
         std::fs::write(&path, GOOD.replace("full: 7", "full: 9")).unwrap();
         assert!(matches!(file.save(&config), Err(ConfigError::Changed { .. })));
         let by_hand = file.load().unwrap();
+        // Nor is one written in the place of one that is gone.
+        std::fs::rename(&path, folder.path().join("away")).unwrap();
+        assert!(matches!(file.save(&by_hand), Err(ConfigError::Changed { .. })) && !path.exists());
+        std::fs::rename(folder.path().join("away"), &path).unwrap();
         assert_eq!(by_hand.policies["daily"].retention.as_ref().unwrap().full, Some(9));
         file.save(&by_hand).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_one_also_where_it_leads_nowhere() {
+        let config = parse(GOOD, "c.yml").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let [link, real] = ["link.yml", "real.yml"].map(|name| folder.path().join(name));
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert!(ConfigFile::at(&link.to_string_lossy()).save(&config).is_err());
+        std::fs::write(&real, GOOD).unwrap();
+        let file = ConfigFile::at(&link.to_string_lossy());
+        file.save(&config).unwrap();
+        assert!(link.is_symlink() && !real.is_symlink());
+        assert_eq!(ConfigFile::at(&real.to_string_lossy()).load().unwrap(), config);
     }
 
     #[test]

@@ -69,6 +69,14 @@ use std::{
 };
 use thiserror::Error;
 
+/// What is dated further from now on than this was dated by a clock that was wrong: clocks of hosts differ by less.
+const AHEAD_MILLIS: i64 = 120_000;
+
+/// Whether something is dated in the future: it is nobody's newest, and keeps nobody from hearing that nothing comes.
+const fn is_ahead(time: Timestamp, now: Timestamp) -> bool {
+    time.as_millis() > now.as_millis().saturating_add(AHEAD_MILLIS)
+}
+
 /// Why the service does not start, or does not do what was asked.
 #[derive(Debug, Error)]
 #[non_exhaustive]

@@ -1,9 +1,10 @@
 //! Telling somebody: webhooks when a run ends, and when a backup that should be there is not.
 
 use super::{
-    Service,
+    AHEAD_MILLIS, Service,
     config::{Routine, Webhook},
     folders::Folders,
+    is_ahead,
     job::{Ending, JobState, StoredJob, Work},
     mail::send,
     places::Where,
@@ -92,7 +93,7 @@ impl Service {
             return;
         }
         let now = self.now();
-        let made = match self.state.newest_made() {
+        let made = match self.state.newest_made(Timestamp::from_millis(now.as_millis().saturating_add(AHEAD_MILLIS))) {
             Ok(made) => made,
             Err(error) => return tracing::error!("{error}"),
         };
@@ -101,7 +102,8 @@ impl Service {
             // What never was is missing since the service began.
             let newest = made.get(name).copied().unwrap_or(self.began);
             // Another service may run what this one left to it.
-            let newest = self.elsewhere(name).map_or(newest, |elsewhere| newest.max(elsewhere));
+            let elsewhere = self.elsewhere(name).filter(|elsewhere| !is_ahead(*elsewhere, now));
+            let newest = elsewhere.map_or(newest, |elsewhere| newest.max(elsewhere));
             let is_old = now.as_millis() - newest.as_millis() > i64::from(max_age) * 1000;
             if !is_old {
                 told.remove(name);
@@ -140,16 +142,19 @@ impl Service {
     }
 
     fn newest_in_repository(&self, name: &str) -> Result<Option<Timestamp>, OpsError> {
-        let config = self.config();
+        let (config, now) = (self.config(), self.now());
         let Some(routine) = config.routines.get(name) else { return Ok(None) };
         if let Some(folders) = Folders::of_routine(&config, routine)? {
-            let ends =
-                folders.kept(name)?.into_iter().map(|kept| kept.metadata.finished.unwrap_or(kept.metadata.created));
-            return Ok(ends.max().map(Timestamp::from_millis));
+            let ends = folders.kept(name)?.into_iter().map(|kept| {
+                let end = kept.metadata.finished.unwrap_or(kept.metadata.created);
+                Timestamp::from_millis(end)
+            });
+            return Ok(ends.filter(|end| !is_ahead(*end, now)).max());
         }
         let repo = self.places.open(&config, &Where::of_routine(&config, routine)?, false)?;
         repo.refresh()?;
-        Ok(repo.heads(By::Tag(&routine_tag(name)), None)?.last().map(|head| head.end))
+        let heads = repo.heads(By::Tag(&routine_tag(name)), None)?;
+        Ok(heads.iter().rfind(|head| !is_ahead(head.end, now)).map(|head| head.end))
     }
 }
 

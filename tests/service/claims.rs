@@ -126,6 +126,48 @@ impl Clock for SetClock {
     }
 }
 
+/// What a clock made that was ahead is nobody's newest backup for as long as it is in the future.
+#[test]
+fn a_backup_that_is_dated_in_the_future_hides_from_nobody_that_none_comes() {
+    let real = SystemClock.now().as_millis();
+    let clock = Arc::new(SetClock(AtomicI64::new(real)));
+    let mut world = World::new();
+    world.configure(&ROUTINE.replace("    backup-policy: once\n", "    backup-policy: once\n    max-age: 600\n"), "");
+    world.start_by(Arc::clone(&clock) as Arc<dyn Clock>);
+    world.back_up("accounts", "full");
+    let is_late_by = |millis: i64| {
+        clock.0.store(real + millis, Ordering::Relaxed);
+        let page = world.ask("GET", "/console/?state=late", None).is(200).body;
+        (page.contains("/console/sources/accounts"), page.contains("dated in the future"))
+    };
+    assert_eq!(is_late_by(60_000), (false, false));
+    assert_eq!(is_late_by(3_600_000), (true, false));
+    assert_eq!(is_late_by(-30 * 86_400_000), (true, true));
+}
+
+/// By a little: the runs that were claimed by the clock that was are no others' runs.
+#[test]
+fn what_is_due_after_the_clock_was_set_back_by_a_little_is_run() {
+    let ten = 1_795_860_000_000;
+    let clock = Arc::new(SetClock(AtomicI64::new(ten - 1000)));
+    let mut world = World::new();
+    let other = ROUTINE.replace("accounts:", "other:");
+    world.configure(&(ROUTINE.replace("'0 0 0 1 1 ? 2090'", "'*/10 * * * * ?'") + &other), "");
+    world.start_by(Arc::clone(&clock) as Arc<dyn Clock>);
+    // Up to 100 s later, back by 80, and what is due then was never claimed.
+    for (millis, due) in [(1000, 1), (101_000, 2), (21_000, 2), (31_000, 3)] {
+        clock.0.store(ten + millis, Ordering::Relaxed);
+        // Whatever is asked for lets the schedule be looked at.
+        world.ask("POST", "/v1/backups/full/other", None).is(202);
+        until(|| {
+            let all: Vec<Json> = ended(&world).into_values().flatten().collect();
+            assert!(all.iter().all(|job| job["state"] == "success"), "{all:?}");
+            let is_idle = world.get("/v1/backups/currentBackup/other")["queued"] == serde_json::json!([]);
+            (all.len() >= due && is_idle).then_some(())
+        });
+    }
+}
+
 #[test]
 fn what_is_due_again_after_the_clock_was_set_back_is_run_again() {
     const HOUR: i64 = 3_600_000;

@@ -12,6 +12,7 @@ use crate::{
         ServiceError,
         config::{Config, Routine, check::zone_of},
         cron::Schedule,
+        is_ahead,
         job::{JobState, StoredJob, Work},
         sources::cluster_url,
         standing::{RunningJob, all_running},
@@ -155,7 +156,10 @@ impl Schedules {
 pub(super) struct Known<'k> {
     pub(super) routine: &'k Routine,
     pub(super) schedules: &'k Schedules,
+    /// The newest backup that is not dated in the future.
     pub(super) last: Option<&'k Mark>,
+    /// Whether others are, if there is none.
+    pub(super) is_ahead: bool,
     pub(super) last_run: Option<&'k StoredJob>,
     pub(super) error: Option<&'k str>,
     pub(super) has_listing: bool,
@@ -172,7 +176,9 @@ pub(super) fn judge(known: &Known<'_>) -> (Health, String) {
         return (Health::Failed, job.error.clone().unwrap_or_default());
     }
     let Some(last) = known.last else {
-        return if !known.routine.is_enabled() {
+        return if known.is_ahead {
+            (Health::Late, "what was backed up is dated in the future: by a clock that was ahead".to_owned())
+        } else if !known.routine.is_enabled() {
             (Health::Paused, "it runs on no schedule, and nothing was backed up".to_owned())
         } else if known.has_listing {
             (Health::None, "nothing was backed up yet".to_owned())
@@ -360,7 +366,8 @@ impl Console {
             let (health, why) = judge(&Known {
                 routine,
                 schedules: &schedules,
-                last: marks.last(),
+                last: marks.iter().rfind(|mark| !is_ahead(mark.end, visit.now)),
+                is_ahead: !marks.is_empty(),
                 last_run: newest.runs.get(name).map(Arc::as_ref),
                 error: seen.error.as_deref(),
                 has_listing: seen.marks.is_some(),
@@ -446,6 +453,7 @@ mod tests {
             routine: &routine,
             schedules: &hourly,
             last: Some(&last),
+            is_ahead: false,
             last_run: None,
             error: None,
             has_listing: true,
@@ -461,6 +469,7 @@ mod tests {
         assert_eq!(of(&Known { last_run: Some(&before), ..with(40) }), Health::Fine);
         assert_eq!(of(&Known { error: Some("gone"), ..with(40) }), Health::Unreadable);
         assert_eq!(of(&Known { last: None, ..with(40) }), Health::None);
+        assert_eq!(of(&Known { last: None, is_ahead: true, ..with(40) }), Health::Late);
         let partial = Arc::new(Brief { complete: false, ..(*last).clone() });
         assert_eq!(of(&Known { last: Some(&partial), ..with(40) }), Health::Incomplete);
         let paused = Routine { disabled: Some(true), ..Routine::default() };

@@ -117,17 +117,17 @@ impl State {
         self.tally_changes.load(Ordering::Acquire)
     }
 
-    /// When the newest backup of each routine ended that is there.
+    /// When the newest backup of each routine ended that is there and not dated later than a time.
     ///
     /// # Errors
     /// [`StateError::Database`].
-    pub fn newest_made(&self) -> Result<HashMap<String, Timestamp>, StateError> {
+    pub fn newest_made(&self, most: Timestamp) -> Result<HashMap<String, Timestamp>, StateError> {
         let db = self.db();
-        let sql = "SELECT routine, MAX(last_finished) FROM tallies \
-                   WHERE verb = 'backup' AND outcome IN ('success', 'incomplete') GROUP BY routine";
+        let sql = "SELECT routine, MAX(last_finished) FROM tallies WHERE verb = 'backup' AND outcome IN ('success', 'incomplete') \
+                   AND last_finished <= ? GROUP BY routine";
         let mut statement = db.prepare_cached(sql).map_err(|error| self.failed(error))?;
         let row = |row: &Row<'_>| Ok((row.get(0)?, Timestamp::from_millis(row.get(1)?)));
-        let rows = statement.query_map([], row).map_err(|error| self.failed(error))?;
+        let rows = statement.query_map([most.as_millis()], row).map_err(|error| self.failed(error))?;
         rows.collect::<Result<_, _>>().map_err(|error| self.failed(error))
     }
 

@@ -56,6 +56,8 @@ pub(super) struct Desk {
     pub(super) timetable: Timetable,
     pub(super) board: Board,
     pub(super) running: BTreeMap<i64, Running>,
+    /// Jobs that are over and of which somebody is being told: they keep no other job from its turn.
+    pub(super) telling: usize,
     /// What restores that wait are to do.
     pub(super) plans: HashMap<i64, RestorePlan>,
     /// Ends that could not be written yet.
@@ -83,6 +85,7 @@ impl Desk {
             timetable,
             board: Board::new(most(config)),
             running: BTreeMap::new(),
+            telling: 0,
             plans: HashMap::new(),
             unwritten: BTreeMap::new(),
             late: Vec::new(),
@@ -392,10 +395,19 @@ impl Service {
 
     /// A job is over, and the next may begin.
     pub(super) fn is_over(&self, id: i64) {
+        self.is_over_and(id, || ());
+    }
+
+    /// The same, with something that has to be done yet and that nobody waits for but the end of the service.
+    pub(super) fn is_over_and(&self, id: i64, tell: impl FnOnce()) {
         let mut desk = self.desk();
         desk.running.remove(&id);
         desk.board.finish(id);
+        desk.telling += 1;
         drop(desk);
+        self.wake.notify_all();
+        tell();
+        self.desk().telling -= 1;
         self.wake.notify_all();
     }
 

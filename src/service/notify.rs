@@ -42,7 +42,7 @@ fn wants(on: &[String], routines: &[String], event: &str, routine: Option<&str>)
 
 impl Service {
     /// Tells whoever wants to know how a job ended. Waits for them.
-    pub(super) fn notify_end(&self, job: &StoredJob, ending: &Ending, began: Timestamp) {
+    pub(super) fn notify_end(&self, job: &StoredJob, ending: &Ending, began: Timestamp, ended: Timestamp) {
         let event = event_of(ending.state);
         let number = |name: &str| ending.result.get(name).and_then(Json::as_u64);
         let told = json!({
@@ -55,7 +55,7 @@ impl Service {
             "error": ending.error,
             "error-kind": ending.error_kind,
             "started": began.to_string(),
-            "finished": self.now().to_string(),
+            "finished": ended.to_string(),
             "records": number("records"),
             "bytes": number("bytes"),
         });

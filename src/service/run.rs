@@ -78,14 +78,16 @@ impl Service {
         self.close(job.id, &job.work, &ending, began, now);
         tell(job, &ending);
         self.note(&Entry::of_job(now, job, &ending));
-        if notify::is_told(&job.work, ending.state) {
-            self.notify_end(job, &ending, began);
-        }
         self.run_hooks_after(job, &ending);
         if let Err(error) = self.follow(job, &ending) {
             tracing::error!(job = job.id, "{error}");
         }
-        self.is_over(job.id);
+        // Who does not answer that is told keeps no backup from its turn.
+        self.is_over_and(job.id, || {
+            if notify::is_told(&job.work, ending.state) {
+                self.notify_end(job, &ending, began, now);
+            }
+        });
     }
 
     fn attempts(

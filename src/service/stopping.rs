@@ -114,7 +114,7 @@ impl Service {
 
     fn jobs_end_by(&self, until: Instant) -> bool {
         let mut desk = self.desk();
-        while !desk.running.is_empty() {
+        while !desk.running.is_empty() || desk.telling > 0 {
             let rest = until.saturating_duration_since(Instant::now());
             if rest.is_zero() {
                 return false;
@@ -138,6 +138,12 @@ impl Service {
                 self.close(id, &running.work, &ending, running.started, self.now());
             }
             tracing::error!(job = id, verb = running.work.verb(), routine = running.work.routine(), "{words}");
+            left.push(words);
+        }
+        let telling = self.desk().telling;
+        if telling > 0 {
+            let words = format!("how {telling} jobs ended was not told to everybody in time");
+            tracing::error!("{words}");
             left.push(words);
         }
         left

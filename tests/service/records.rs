@@ -107,6 +107,31 @@ fn hear(listener: &TcpListener) -> Json {
     }
 }
 
+/// The first who is told of a job never answers.
+#[test]
+fn a_webhook_that_does_not_answer_keeps_no_backup_from_its_turn() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut world = World::new();
+    world.configure(
+        &ROUTINE.replace("'0 0 0 1 1 ? 2090'", "'* * * * * ?'"),
+        &format!("  webhooks:\n    - url: http://127.0.0.1:{port}/x\n      on: [success]\n"),
+    );
+    world.start();
+    let (silent, _) = listener.accept().unwrap();
+    let made = || world.get("/v1/backups/full/accounts").as_array().unwrap().len();
+    let before = made();
+    until(|| (made() >= before + 3).then_some(()));
+    silent.set_nonblocking(true).unwrap();
+    let mut silent = silent;
+    let mut told = [0; 4096];
+    while silent.read(&mut told).is_ok_and(|read| read > 0) {}
+    let is_waited_for = silent.read(&mut told).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+    assert!(is_waited_for, "it was given up before others had their turn");
+    // Nobody is there any more, so that nobody is waited for at the end.
+    drop((silent, listener));
+}
+
 #[test]
 fn webhooks_hear_of_what_they_want_and_of_what_is_missing() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

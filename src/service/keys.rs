@@ -13,6 +13,9 @@ const PREFIX: &str = "rkp_";
 /// The context of hashes. A key has 256 random bits: no slow function is needed.
 const CONTEXT: &str = "rekeep 2026-11 service api key";
 
+/// The name of somebody of whom nothing is known.
+pub const STRANGER: &str = "?";
+
 /// What a key may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
@@ -112,7 +115,7 @@ impl Caller {
     /// Somebody who may nothing.
     #[must_use]
     pub fn nobody() -> Self {
-        Self { name: "?".into(), key: Some(Arc::default()) }
+        Self { name: STRANGER.into(), key: Some(Arc::default()) }
     }
 
     /// Somebody whose certificate an authority vouches for.

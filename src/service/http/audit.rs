@@ -8,7 +8,7 @@ use super::{
 };
 use crate::service::{
     audit::{AuditPage, Entry},
-    keys::{Caller, Scope},
+    keys::{Caller, STRANGER, Scope},
 };
 use axum::{
     Extension, Json,
@@ -36,15 +36,18 @@ impl Asked {
         }
     }
 
-    /// Once it is answered: whoever changes something, or is refused, is written down.
+    /// Once it is answered: whoever changes something, or is refused, is written down. So is a stranger who asks for a change, and
+    /// that as a refusal, whatever it is answered with: who may nothing fills nothing. Only a key that opens a session does.
     pub(super) async fn note(self, app: &App, who: Option<Arc<str>>, status: StatusCode) {
         let is_refusal = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         if self.is_safe && !is_refusal {
             return;
         }
+        let is_stranger = who.as_deref().is_none_or(|who| who == STRANGER && !status.is_redirection());
+        let is_refusal = is_refusal || is_stranger;
         let service = Arc::clone(&app.service);
         let written = tokio::task::spawn_blocking(move || {
-            let who = who.as_deref().unwrap_or("?");
+            let who = who.as_deref().unwrap_or(STRANGER);
             let entry = Entry::of_request(service.now(), who, self.from, &self.did, status.as_u16());
             if is_refusal { service.note_refusal(entry) } else { service.note(&entry) }
         });

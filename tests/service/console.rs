@@ -334,6 +334,7 @@ fn pages_of_other_sites_start_nothing() {
     send(&world, path, &[("sec-fetch-site", "cross-site")], &[("token", &good)]).is(403);
     send(&world, path, &[], &[("token", "x")]).is(403);
     send(&world, path, &[], &[]).is(403);
+    send(&world, path, &[], &[("token", &good), ("kind", "odd")]).is(400);
     let to = leads(&send(&world, path, &[], &[("token", &good), ("kind", "full")]));
     let over = until(|| Some(page(&world, &to)).filter(|page| page.contains("> done<")));
     assert!(over.contains("full backup") && over.contains("It made"), "{over}");

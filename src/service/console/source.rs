@@ -22,6 +22,7 @@ use crate::{
 };
 use axum::{
     extract::State,
+    http::StatusCode,
     response::{IntoResponse as _, Redirect, Response},
 };
 use maud::{Markup, html};
@@ -304,7 +305,12 @@ pub(super) async fn back_up(
     visit.needs(Scope::Backup)?;
     let config = console.service.config();
     let tenant = visit.routine(&config, &name)?.tenant.clone();
-    let work = Work::backup(&name, form.get("kind") == "full");
+    let is_full = match form.get("kind") {
+        "full" => true,
+        "incremental" => false,
+        _ => return Err(Failure::new(StatusCode::BAD_REQUEST, "A backup is full or incremental.")),
+    };
+    let work = Work::backup(&name, is_full);
     let new = NewJob { work, tenant, by: visit.caller.name.to_string(), due: None };
     let now = visit.now;
     let job = console.wait(move |console| Ok(console.service.submit(&new, now, false, None)?.id())).await?;

@@ -65,6 +65,12 @@ pub fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, OpsError> {
     if text == "now" {
         return Ok(now);
     }
+    // The end of the calendar, as some write that something has none, lies behind the last moment that is counted.
+    let last = jiff::Timestamp::MAX;
+    let civil = jiff::civil::DateTime::from_str(text.strip_suffix(['Z', 'z']).unwrap_or(text));
+    if civil.is_ok_and(|civil| civil >= last.to_zoned(jiff::tz::TimeZone::UTC).datetime()) {
+        return Ok(Timestamp::from_millis(last.as_millisecond()));
+    }
     let zoned =
         jiff::Timestamp::from_millisecond(now.as_millis()).map(|now| now.to_zoned(jiff::tz::TimeZone::system()));
     if let (Ok(span), Ok(zoned)) = (jiff::Span::from_str(text), zoned)
@@ -83,6 +89,18 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    #[test]
+    fn the_end_of_the_calendar_is_a_time() {
+        let last = jiff::Timestamp::MAX.as_millisecond();
+        for text in ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59", "9999-12-31", "9999-12-31 23:59:59.999z"] {
+            assert_eq!(parse_time(text, NOW).unwrap().as_millis(), last, "{text}");
+        }
+        assert!(parse_time("9999-12-29T00:00:00Z", NOW).unwrap().as_millis() < last);
+        for wrong in ["10000-01-01", "9999-12-32", "9999-13-31T00:00:00Z"] {
+            assert!(parse_time(wrong, NOW).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn snapshot_names_are_understood() {

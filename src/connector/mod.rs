@@ -69,7 +69,7 @@ pub use source::{
     Identity, Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection, SourceSession, Spread,
 };
 pub use survey::{CollectionSurvey, MAX_SURVEYED_SETS, SetSurvey, Survey, Surveyed};
-pub use target::{CollectionTarget, Removal, Target, TargetAbilities, TargetEnd, TargetSession};
+pub use target::{CollectionTarget, Leaves, Removal, Target, TargetAbilities, TargetEnd, TargetSession};
 pub use unordered::Unordered;
 pub use url::SourceUrl;
 

@@ -26,6 +26,22 @@ pub struct TargetAbilities {
     pub to_stdout: bool,
     /// Nothing of a restore is there before its end: one that fails has left the target as it was.
     pub all_or_nothing: bool,
+    /// What a restore leaves that fails on its way.
+    pub leaves: Leaves,
+}
+
+/// What a restore that failed on its way has left in a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Leaves {
+    /// Some of the records.
+    #[default]
+    Records,
+    /// Some of the records, behind which the same restore goes on.
+    Progress,
+    /// Collections that are as they were or as they are to be, and something beside them that is none.
+    Collections,
+    /// The same; the same restore goes on with what is none yet.
+    CollectionsInProgress,
 }
 
 impl Default for TargetAbilities {
@@ -36,6 +52,7 @@ impl Default for TargetAbilities {
             keeps_user_keys: false,
             to_stdout: false,
             all_or_nothing: false,
+            leaves: Leaves::Records,
         }
     }
 }

@@ -276,3 +276,22 @@ fn another_region_is_recovered_from_by_the_environment_alone() {
     service.ends(0, &["restore", &id]);
     assert_eq!(files(&service.path("lake")), expected);
 }
+
+/// What a restore of a dataset says when it fails is about datasets.
+#[test]
+fn a_restore_that_fails_says_what_is_in_the_target_and_how_it_goes_on() {
+    let service = Service::new();
+    service.made("acme/docs").commit(&[("a", b"1")]);
+    service.create("full");
+    let to = format!("deeplake:{}", service.path("back").display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rekeep"));
+    command.env_clear().envs(service.variables.iter().cloned()).current_dir(service.dir.path());
+    command.arg("-r").arg(service.path("backups")).args(["restore", "latest", &to, "--at-version", "nowhere"]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("`nowhere`") && said.contains("begins anew"), "{said}");
+    for word in ["aerospike", "postgresql", "if-changed"] {
+        assert!(!said.contains(word), "{word}: {said}");
+    }
+}

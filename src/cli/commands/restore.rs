@@ -14,7 +14,7 @@ use crate::{
         typed,
         units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
-    connector::{ConnectorError, Overwrite, TargetAbilities},
+    connector::{ConnectorError, Leaves, Overwrite, TargetAbilities},
     ops::{
         OpsError,
         command::Bounded,
@@ -165,8 +165,27 @@ impl From<When> for Overwrite {
     }
 }
 
-const KEPT: &str = "the repository is as it was; the target may hold part of the records. The same command goes on behind \
-                    them (aerospike:, and postgresql: in steps), or with `--overwrite if-changed` brings the rest";
+/// What a target holds after a restore that failed on its way, and how the rest comes.
+const fn kept(leaves: Leaves) -> &'static str {
+    match leaves {
+        Leaves::Records => {
+            "the repository is as it was; the target may hold part of the records. The same command with `--overwrite if-changed` \
+             brings the rest"
+        }
+        Leaves::Progress => {
+            "the repository is as it was; the target may hold part of the records. The same command goes on behind them, or with \
+             `--overwrite if-changed` brings the rest"
+        }
+        Leaves::Collections => {
+            "the repository is as it was, and whatever was whole in the target still is. The same command begins anew; what was begun \
+             may lie beside under a name that begins with `.rekeep-`"
+        }
+        Leaves::CollectionsInProgress => {
+            "the repository is as it was, and whatever was whole in the target still is. The same command goes on with what was begun, \
+             which nobody sees until it is whole; another one with `--overwrite always` takes that away first"
+        }
+    }
+}
 
 const KEPT_ALL: &str = "the repository and the target are as they were";
 
@@ -228,11 +247,11 @@ fn work(
         thaw: args.thaw.options(),
         nothing_else: false,
     };
-    let TargetAbilities { to_stdout, all_or_nothing, .. } = target.abilities();
+    let TargetAbilities { to_stdout, all_or_nothing, leaves, .. } = target.abilities();
     let outcome = match restore(&repo, &snapshot, target.as_ref(), &options, &context.reporter) {
         // The reader of the records went away: nothing is left to do for him.
         Err(error) if to_stdout && is_broken_pipe(&error) => return Ok(Status::Done),
-        Err(error) if error.is_partly_done() => return Err(error).kept(KEPT),
+        Err(error) if error.is_partly_done() => return Err(error).kept(kept(leaves)),
         Err(error) if all_or_nothing => return Err(error).kept(KEPT_ALL),
         outcome => outcome?,
     };

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     connector::{
-        ConnectorError, Meets, Overwrite, Source, SourceUrl, Target, TargetAbilities, TargetCollection, TargetPlan,
-        TargetSession,
+        ConnectorError, Leaves, Meets, Overwrite, Source, SourceUrl, Target, TargetAbilities, TargetCollection,
+        TargetPlan, TargetSession,
     },
     record::KeyCodec,
 };
@@ -122,7 +122,14 @@ impl Target for DeepLakeTarget {
     }
 
     fn abilities(&self) -> TargetAbilities {
-        TargetAbilities { overwrites: &[Overwrite::Always, Overwrite::Never], ..TargetAbilities::default() }
+        TargetAbilities {
+            overwrites: &[Overwrite::Always, Overwrite::Never],
+            leaves: match self.place {
+                LakePlace::Local(_) => Leaves::Collections,
+                LakePlace::Remote(_) => Leaves::CollectionsInProgress,
+            },
+            ..TargetAbilities::default()
+        }
     }
 
     fn stand_alone(&self, _: &TargetCollection) -> bool {

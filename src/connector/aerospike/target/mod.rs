@@ -39,8 +39,8 @@ use super::{
 };
 use crate::{
     connector::{
-        CollectionTarget, ConnectorError, GoesOn, Meets, Overwrite, Source, SourceUrl, Survey, Surveyed, Target,
-        TargetAbilities, TargetEnd, TargetPlan, TargetSession,
+        CollectionTarget, ConnectorError, GoesOn, Leaves, Meets, Overwrite, Source, SourceUrl, Survey, Surveyed,
+        Target, TargetAbilities, TargetEnd, TargetPlan, TargetSession,
     },
     record::{Clock as _, KeyRange, Meta, SystemClock, Timestamp},
 };
@@ -265,6 +265,7 @@ impl Target for AerospikeTarget {
             keeps_user_keys: true,
             to_stdout: false,
             all_or_nothing: false,
+            leaves: Leaves::Progress,
         }
     }
 

@@ -16,7 +16,7 @@ use std::{
 };
 
 /// The transactions that a restore to 20000 has to tell apart, in all schemas, and the cells that they wrote.
-fn vectors(client: &mut Client) {
+pub fn vectors(client: &mut Client) {
     mini::create(client, "a_");
     client.batch_execute("INSERT INTO a__timestamp VALUES (25000); CREATE TABLE stranger (k int PRIMARY KEY); INSERT INTO stranger VALUES (1)").unwrap();
     let put = |client: &mut Client, schema: u8, start: i64, commit: Option<i64>| {
@@ -58,7 +58,7 @@ fn vectors(client: &mut Client) {
 }
 
 /// Gives 20000 first, and 30000 from then on.
-fn clock(room: &Room) -> String {
+pub fn clock(room: &Room) -> String {
     let path = room.path("clock");
     format!("if test -e {0}; then echo 30000; else touch {0}; echo 20000; fi", path.display())
 }
@@ -361,4 +361,48 @@ fn the_place_of_a_store_is_taken_from_its_configuration() {
     let wrong =
         ["atlas", "fast-forward", "--config", "to.yml", "--config-root", "own/atlas", "--force", "--file", "wrong"];
     room.run(&wrong).ends(1, &["more than one line"]);
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn stores_that_share_a_table_of_tables_are_told_apart_by_their_prefixes() {
+    let cluster = Cluster::new();
+    let mut client = cluster.database("s");
+    vectors(&mut client);
+    let cells = "row_name bytea NOT NULL, col_name bytea NOT NULL, ts int8 NOT NULL, val bytea, PRIMARY KEY (row_name, col_name, ts)";
+    client
+        .batch_execute(&format!(
+            r"CREATE TABLE ab__timestamp (last_allocated int8 NOT NULL); INSERT INTO ab__timestamp VALUES (500);
+              CREATE TABLE ab__transactions ({cells}); CREATE TABLE ab_default__account ({cells}); CREATE TABLE ab_default__ledger ({cells});
+              INSERT INTO ab_default__account VALUES ('\x01', 'n', 7, 'of ab');
+              INSERT INTO _metadata VALUES ('default.ledger', 3, NULL)"
+        ))
+        .unwrap();
+    let room = Room::new();
+    let from = |prefix: &str| format!("atlasdb:{}?prefix={prefix}", cluster.url("s"));
+    let shared = ["_metadata names tables of the stores of the prefixes `ab_` too", "default.ledger"];
+    let first = room.run(&["--json", "backup", &from("a_"), "--timestamp-command", &clock(&room)]).ends(0, &shared);
+    let first = first.json();
+    assert_eq!(first["complete"], true);
+    let listed = room.ok(&["ls", first["id"].as_str().unwrap()]).out;
+    assert!(listed.contains("a_default__account") && !listed.contains("ab_"), "{listed}");
+    // What the other has and this one has not is no loss either.
+    let second =
+        room.run(&["--json", "backup", &from("ab_")]).ends(0, &["`a_` too", "_transactions2", "default.audit"]);
+    let second = second.json();
+    let second = second["id"].as_str().unwrap();
+    let listed = room.ok(&["ls", second]).out;
+    assert!(listed.contains("ab_default__ledger") && !listed.contains("public.a_"), "{listed}");
+    let mut copy = cluster.database("copy");
+    room.ok(&["restore", second, &format!("atlasdb:{}", cluster.url("copy")), "--verify"]);
+    assert_eq!(rows(&mut copy, "SELECT val FROM ab_default__account"), [r"\\x6f66206162"]);
+    assert_eq!(rows(&mut copy, "SELECT last_allocated FROM ab__timestamp"), ["501"]);
+    assert_eq!(rows(&mut copy, "SELECT 1 FROM pg_class WHERE relname LIKE 'a\\_%'"), Vec::<String>::new());
+    // What nobody has is missing, whoever asks.
+    client.batch_execute("INSERT INTO _metadata VALUES ('default.gone', 3, NULL)").unwrap();
+    for prefix in ["a_", "ab_"] {
+        room.run(&["backup", &from(prefix), "--timestamp-command", "echo 30000"]).ends(3, &["default.gone"]);
+    }
+    // Alone, it cannot tell names of the other from those of tables that are lost.
+    room.run(&["backup", &format!("atlasdb:{}?prefix=ab_", cluster.url("copy"))]).ends(3, &["default.audit"]);
 }

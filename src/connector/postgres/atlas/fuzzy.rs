@@ -20,9 +20,12 @@ use crate::{
     record::{KeyRange, RecordStream, Timestamp},
 };
 use serde_json::Value as Json;
-use std::sync::{
-    Mutex, MutexGuard, OnceLock, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// A store being read.
@@ -96,13 +99,14 @@ impl Fuzzy {
         let whole = PostgresSource::new(server.clone(), Selection::default());
         let looked_at = SessionOptions { parallel: 1, ..options.clone() };
         let session = whole.begin_with(&looked_at, &mut |client| {
-            tables = ground.tables(client)?;
+            tables = ground.tables(client, &BTreeSet::new())?;
             Ok(Selection::only(tables.found.iter().map(|table| (ground.schema.clone(), table.clone()))))
         })?;
         let mut collections = session.collections().to_vec();
         let (start, mut attributes) = (session.start(), session.attributes());
-        let mut missing = session.finish()?.missing;
-        tables.missing.append(&mut missing);
+        let SessionEnd { missing, notes, .. } = session.finish()?;
+        tables.missing.extend(missing);
+        tables.notes.extend(notes);
         if let Json::Object(fields) = &mut attributes {
             fields.insert("fuzzy".to_owned(), true.into());
         }
@@ -227,7 +231,7 @@ impl SourceSession for Fuzzy {
     fn attributes(&self) -> Json {
         let mut attributes = self.attributes.clone();
         if let (Json::Object(fields), Some(timestamps)) = (&mut attributes, self.timestamps.get()) {
-            let own = StoreAttributes::of(&self.ground, timestamps.clone());
+            let own = StoreAttributes::of(&self.ground, timestamps.clone(), self.tables.others.clone());
             fields.insert("atlasdb".to_owned(), serde_json::to_value(own).unwrap_or_default());
         }
         attributes
@@ -254,7 +258,12 @@ impl SourceSession for Fuzzy {
 
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {
         self.complete()?;
-        let mut end = SessionEnd { end: self.start, missing: self.tables.missing.clone(), ..SessionEnd::default() };
+        let mut end = SessionEnd {
+            end: self.start,
+            missing: self.tables.missing.clone(),
+            notes: self.tables.notes.clone(),
+            ..SessionEnd::default()
+        };
         for session in self.parts.iter().filter_map(|part| part.session.get()) {
             end.missing.extend(session.finish()?.missing);
         }

@@ -16,6 +16,12 @@ const NAME_BYTES: usize = 63;
 /// The bound of a store that never handed a timestamp out.
 pub(super) const FIRST_BOUND: i64 = 9999;
 
+/// What a table of transactions is called behind the prefix of its store.
+const OF_TRANSACTIONS: &str = "_transactions";
+
+/// Tables of other stores that are named.
+const NAMED: usize = 10;
+
 /// A table that a `TimeLock` keeps timestamps of its clients in.
 const OF_TIMELOCK: &str = "pt_timelock_db_ts";
 
@@ -40,6 +46,10 @@ pub(super) struct Tables {
     pub(super) found: Vec<String>,
     /// Those that the table of tables names and that are not there, in words.
     pub(super) missing: Vec<String>,
+    /// What the table of tables names of stores of other prefixes, which share it, and only they have.
+    pub(super) others: BTreeSet<String>,
+    /// The same in words.
+    pub(super) notes: Vec<String>,
 }
 
 /// Who keeps the timestamps.
@@ -108,22 +118,35 @@ impl Ground {
         Err(self.mismatch(&format!("it has no table {metadata} in schema {schema}: this is no store of AtlasDB's")))
     }
 
-    /// The tables of the store as the table of tables names them, and those that it never names.
-    pub(super) fn tables(&self, client: &mut Client) -> Result<Tables, ConnectorError> {
+    /// The tables of the store as the table of tables names them, and those that it never names. `known` are names of which it is
+    /// known that they are of other stores, wherever those are.
+    pub(super) fn tables(&self, client: &mut Client, known: &BTreeSet<String>) -> Result<Tables, ConnectorError> {
         self.check(client)?;
         let fail = |error: postgres::Error| self.reading(&error);
         let sql = "SELECT c.relname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
                    WHERE n.nspname = $1 AND c.relkind IN ('r', 'p')";
         let there: BTreeSet<String> =
             client.query(sql, &[&self.schema]).map_err(fail)?.iter().map(|row| row.get(0)).collect();
-        let mut found = BTreeSet::new();
-        let mut missing = Vec::new();
+        let (mut found, mut others) = (BTreeSet::new(), BTreeSet::new());
+        let (mut missing, mut owners) = (Vec::new(), BTreeSet::new());
+        // Each store has its own table of transactions.
+        let prefixes: Vec<&str> = there
+            .iter()
+            .filter_map(|table| table.strip_suffix(OF_TRANSACTIONS))
+            .filter(|prefix| *prefix != self.prefix)
+            .collect();
         let sql = format!("SELECT table_name::text FROM {} ORDER BY 1", self.plain(&self.metadata));
         for row in client.query(&sql, &[]).map_err(fail)? {
             let name: String = row.get(0);
             let table = physical(&self.prefix, &name);
+            let owner = || prefixes.iter().find(|prefix| there.contains(&physical(prefix, &name)));
             if there.contains(&table) {
                 found.insert(table);
+            } else if let Some(owner) = owner() {
+                owners.insert(format!("`{owner}`"));
+                others.insert(name);
+            } else if known.contains(&name) {
+                others.insert(name);
             } else {
                 missing.push(format!("table {name}: {} names it, and there is no table {table}", self.metadata));
             }
@@ -134,7 +157,22 @@ impl Ground {
                 found.insert(name.to_owned());
             }
         }
-        Ok(Tables { found: found.into_iter().collect(), missing })
+        let notes = (!owners.is_empty()).then(|| self.say_shared(&others, &owners));
+        Ok(Tables { found: found.into_iter().collect(), missing, others, notes: notes.into_iter().collect() })
+    }
+
+    /// That stores share a table of tables, in words.
+    fn say_shared(&self, others: &BTreeSet<String>, owners: &BTreeSet<String>) -> String {
+        let named: Vec<&str> = others.iter().take(NAMED).map(String::as_str).collect();
+        let more = others.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let owners: Vec<&str> = owners.iter().map(String::as_str).collect();
+        format!(
+            "{} names tables of the stores of the prefixes {} too, which are not in this backup: {}{more}",
+            self.metadata,
+            owners.join(", "),
+            named.join(", ")
+        )
     }
 
     /// The name of the table of timestamps.

@@ -20,6 +20,7 @@ use crate::{
     record::{KeyRange, RecordStream, Timestamp},
 };
 use serde_json::Value as Json;
+use std::collections::BTreeSet;
 
 /// A store to read.
 pub(super) struct AtlasSource {
@@ -28,18 +29,20 @@ pub(super) struct AtlasSource {
     giver: Option<Giver>,
     /// To be compared with what these timestamps belong to, where it is read back after a restore.
     restored: Option<Timestamps>,
+    /// With it: what the table of tables names of other stores, which are elsewhere.
+    others: BTreeSet<String>,
     /// Whether tables are read one after the other, and then whether nobody sweeps meanwhile.
     fuzzy: Option<bool>,
 }
 
 impl AtlasSource {
     pub(super) fn new(place: StorePlace, giver: Option<Giver>) -> Self {
-        Self { server: place.server, ground: place.ground, giver, restored: None, fuzzy: None }
+        Self { server: place.server, ground: place.ground, giver, restored: None, others: BTreeSet::new(), fuzzy: None }
     }
 
     /// A store that was restored.
-    pub(super) fn restored(server: Server, ground: Ground, timestamps: Timestamps) -> Self {
-        Self { server, ground, giver: None, restored: Some(timestamps), fuzzy: None }
+    pub(super) fn restored(server: Server, ground: Ground, timestamps: Timestamps, others: BTreeSet<String>) -> Self {
+        Self { server, ground, giver: None, restored: Some(timestamps), others, fuzzy: None }
     }
 
     /// To be read table after table.
@@ -119,7 +122,7 @@ impl Source for AtlasSource {
         let inner = if self.restored.is_some() { inner.rows_only() } else { inner };
         let mut found = None;
         let session = inner.begin_with(options, &mut |client| {
-            let tables = self.ground.tables(client)?;
+            let tables = self.ground.tables(client, &self.others)?;
             // Where a run has to begin again, what was asked for before the first state is before the later one, too.
             let timestamps = self.timestamps(client, before.as_ref())?;
             let chosen = tables.found.iter().map(|table| (self.ground.schema.clone(), table.clone()));
@@ -131,7 +134,8 @@ impl Source for AtlasSource {
         let mut collections = session.collections().to_vec();
         collections.push(timestamps.collection());
         let mut attributes = session.attributes();
-        let own = serde_json::to_value(StoreAttributes::of(&self.ground, timestamps.clone())).unwrap_or_default();
+        let own = serde_json::to_value(StoreAttributes::of(&self.ground, timestamps.clone(), tables.others.clone()))
+            .unwrap_or_default();
         if let Json::Object(fields) = &mut attributes {
             fields.insert("atlasdb".to_owned(), own);
         }
@@ -185,6 +189,7 @@ impl SourceSession for AtlasSession {
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {
         let mut end = self.inner.finish()?;
         end.missing.extend(self.tables.missing.iter().cloned());
+        end.notes.extend(self.tables.notes.iter().cloned());
         Ok(end)
     }
 

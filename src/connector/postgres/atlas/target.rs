@@ -22,7 +22,7 @@ use crate::connector::{
     },
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -39,6 +39,7 @@ pub(super) struct AtlasTarget {
 struct Done {
     ground: Ground,
     timestamps: Timestamps,
+    others: BTreeSet<String>,
     /// Records that were changed after they had been written, by collection.
     changed: BTreeMap<String, u64>,
 }
@@ -149,6 +150,7 @@ impl Target for AtlasTarget {
             files: plan.collections.iter().position(is_files),
             ground,
             timestamps: own.timestamps,
+            others: own.others,
             giver: self.giver.clone(),
             done: Arc::clone(&self.done),
         }))
@@ -157,7 +159,12 @@ impl Target for AtlasTarget {
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(done) = &*done else { return Ok(None) };
-        let source = AtlasSource::restored(self.server.clone(), done.ground.clone(), done.timestamps.clone());
+        let source = AtlasSource::restored(
+            self.server.clone(),
+            done.ground.clone(),
+            done.timestamps.clone(),
+            done.others.clone(),
+        );
         Ok(Some(Box::new(source)))
     }
 
@@ -178,6 +185,7 @@ struct AtlasTargetSession {
     files: Option<usize>,
     ground: Ground,
     timestamps: Timestamps,
+    others: BTreeSet<String>,
     giver: Option<Giver>,
     done: Arc<Mutex<Option<Done>>>,
 }
@@ -244,7 +252,7 @@ impl TargetSession for AtlasTargetSession {
         })?;
         end.notes.extend(notes);
         *self.done.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Done { ground: ground.clone(), timestamps: timestamps.clone(), changed });
+            Some(Done { ground: ground.clone(), timestamps: timestamps.clone(), others: self.others.clone(), changed });
         if keeper == Keeper::Elsewhere {
             let to = timestamps.fast_forward_timestamp;
             let moved = self.giver.as_ref().map(|giver| giver.forward(to));

@@ -7,7 +7,10 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The collection of these files.
 pub(super) const COLLECTION: &str = "timestamps";
@@ -27,6 +30,9 @@ pub(super) struct StoreAttributes {
     pub(super) metadata_table: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) client: Option<String>,
+    /// What its table of tables names of other stores, which are not in the backup.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) others: BTreeSet<String>,
     #[serde(flatten)]
     pub(super) timestamps: Timestamps,
 }
@@ -46,13 +52,14 @@ pub(super) struct Timestamps {
 }
 
 impl StoreAttributes {
-    pub(super) fn of(ground: &Ground, timestamps: Timestamps) -> Self {
+    pub(super) fn of(ground: &Ground, timestamps: Timestamps, others: BTreeSet<String>) -> Self {
         Self {
             format: FORMAT,
             schema: ground.schema.clone(),
             prefix: ground.prefix.clone(),
             metadata_table: ground.metadata.clone(),
             client: ground.client.clone(),
+            others,
             timestamps,
         }
     }

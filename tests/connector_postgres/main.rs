@@ -7,6 +7,7 @@ mod bad;
 mod bank;
 mod captures;
 mod cluster;
+mod cuts;
 mod existing;
 mod fuzzy;
 mod heaps;

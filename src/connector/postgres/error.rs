@@ -32,7 +32,7 @@ pub(super) fn said(error: &Error) -> String {
 }
 
 /// Whether the other side ended the connection, however far it came with saying so.
-fn is_closed(error: &Error) -> bool {
+pub(super) fn is_closed(error: &Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
     let is_cut = |kind| matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof);

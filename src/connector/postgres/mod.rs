@@ -12,6 +12,7 @@ mod attributes;
 mod catalog;
 mod cell;
 mod client;
+mod commit;
 mod copy;
 pub mod decoding;
 mod define;

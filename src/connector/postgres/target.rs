@@ -5,6 +5,7 @@ use super::{
     attributes::{Attributes, TableAttributes, parse},
     catalog::KeyKind,
     client::{Client, Facts, PLAN_AS_USUAL, Server},
+    commit::commit,
     define::{attempt, define},
     error::{reading, said, writing},
     fit::{check_fit, create_table, find},
@@ -20,8 +21,8 @@ use super::{
     write::{Insert, TableWriter},
 };
 use crate::connector::{
-    CollectionTarget, ConnectorError, Meets, Overwrite, Source, Target, TargetCollection, TargetEnd, TargetPlan,
-    TargetSession,
+    CollectionTarget, ConnectorError, Leaves, Meets, Overwrite, Source, Target, TargetAbilities, TargetCollection,
+    TargetEnd, TargetPlan, TargetSession,
 };
 use std::{
     collections::BTreeSet,
@@ -81,6 +82,10 @@ impl Target for PostgresTarget {
 
     fn collection(&self) -> Option<String> {
         self.table.clone()
+    }
+
+    fn abilities(&self) -> TargetAbilities {
+        TargetAbilities { leaves: Leaves::Progress, ..TargetAbilities::default() }
     }
 
     fn stand_alone(&self, collection: &TargetCollection) -> bool {
@@ -422,7 +427,7 @@ impl PostgresTargetSession {
             self.missing.extend(aftermath::broken_references(&mut self.client, &names, &self.object)?);
         }
         last(&mut self.client)?;
-        self.run("COMMIT")?;
+        commit(&mut self.client, &self.server, &self.object)?;
         if self.whole {
             self.notes.push("statistics are not restored: ANALYZE makes them anew".to_owned());
         }

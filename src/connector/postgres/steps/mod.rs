@@ -10,6 +10,7 @@ use super::{
     attributes::{Attributes, TableAttributes, parse},
     catalog::{self, KeyKind, Table},
     client::{Client, Facts, PLAN_AS_USUAL, Server},
+    commit::commit,
     define::{attempt, define},
     error::{reading, said, writing},
     fit::check_fit,
@@ -277,7 +278,9 @@ impl TargetSession for Steps {
         }
         .run(&attributes.after, &attributes.materialised)?;
         self.crew.dismiss();
+        self.lead.batch_execute("BEGIN").map_err(|error| self.fail(&error))?;
         self.lead.batch_execute(&marker::end()).map_err(|error| self.fail(&error))?;
+        commit(&mut self.lead, &self.ground.server, &self.object)?;
         let mut notes = vec!["statistics are not restored: ANALYZE makes them anew".to_owned()];
         if self.resumes {
             notes.push("the restore went on where an earlier one was stopped".to_owned());

@@ -479,6 +479,84 @@ mod tests {
         assert!(faults[0].contains("was closed"), "{faults:?}");
     }
 
+    /// Whatever strangers send to the port, each change of a node is kept and answered once, and no stranger's is.
+    #[test]
+    fn strangers_of_all_kinds_are_shown_out_and_nodes_are_served() {
+        let listener = listener();
+        let good = frame(7);
+        let mut head = Vec::new();
+        wire::put_frame_head(&mut head, KIND_MESSAGE, LONG_BYTES);
+        let mut other_kind = good.clone();
+        other_kind[1] = 1;
+        let mut strangers: Vec<Vec<u8>> = vec![
+            b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".repeat(40),
+            b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(),
+            vec![0; 64],
+            vec![2, 3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+            vec![2, 3, 0, 0, 0, 0, 0, 0],
+            vec![2, 3, 0, 0, 0, 0, 0, 22, 22],
+            head.clone(),
+            other_kind,
+            good[..good.len() - 1].to_vec(),
+        ];
+        // Of a message whose inside is damaged only what is whole may be kept.
+        for at in wire::FRAME_HEAD_BYTES..wire::FRAME_HEAD_BYTES + 22 {
+            let mut broken = good.clone();
+            broken[at] ^= 0xff;
+            strangers.push(broken);
+        }
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..40 {
+            let mut bytes = Vec::new();
+            for _ in 0..24 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                bytes.extend_from_slice(&state.to_be_bytes()[..4]);
+            }
+            strangers.push(bytes);
+        }
+        let stop = AtomicBool::new(false);
+        let faults = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    if let Some(taken) = waiting(&listener) {
+                        faults.lock().unwrap().extend(taken.faults.iter().cloned());
+                        let _ = taken.answer(DONE);
+                    }
+                    std::thread::yield_now();
+                }
+            });
+            let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let mut node = TcpStream::connect(listener.address()).unwrap();
+                node.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+                let mut answer = [0; 30];
+                for (round, stranger) in strangers.iter().enumerate() {
+                    let mut stream = TcpStream::connect(listener.address()).unwrap();
+                    // It may be shown out before it is done.
+                    let _ = stream.write_all(stranger);
+                    let _ = stream.shutdown(std::net::Shutdown::Write);
+                    node.write_all(&frame(round as u8)).unwrap();
+                    node.read_exact(&mut answer).unwrap();
+                    assert_eq!((answer[7], answer[13]), (22, DONE), "beside {round}");
+                }
+                node.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+                assert!(node.read_exact(&mut answer[..1]).is_err(), "an answer to somebody else");
+                // All but the node are gone.
+                let began = Instant::now();
+                while listener.connections() > 1 {
+                    give_up_after(began);
+                    std::thread::yield_now();
+                }
+            }));
+            stop.store(true, Ordering::SeqCst);
+            served.unwrap();
+        });
+        assert!(listener.faults() > 20, "{}", listener.faults());
+        let faults = faults.into_inner().unwrap();
+        assert!(faults.iter().all(|fault| fault.contains("127.0.0.1")), "{faults:?}");
+    }
+
     #[test]
     fn a_port_that_is_taken_is_an_error() {
         let listener = listener();

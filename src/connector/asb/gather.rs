@@ -4,7 +4,7 @@ use super::{
     cipher::Cipher,
     codec::Record,
     file::AsbFile,
-    globals::Globals,
+    globals::{Globals, Namespace},
     options::PartOptions,
     place::Input,
     rows::{Made, RowMaker},
@@ -291,7 +291,7 @@ impl<'a> Worker<'a> {
             }
         };
         if !file.globals.namespaces.contains_key(row.namespace) {
-            file.globals.namespaces.insert(row.namespace.to_vec(), Default::default());
+            file.globals.namespaces.insert(row.namespace.to_vec(), Namespace::default());
         }
         if let Some(own) = file.globals.namespaces.get_mut(row.namespace) {
             Globals::set(&mut own.sets, row.meta.set);

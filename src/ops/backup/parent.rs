@@ -6,7 +6,7 @@ use crate::{
     ops::{OpsError, Progress, select},
     record::{KeyRange, Timestamp},
     repo::{
-        By, ChunkId, RepoError, Repository, Snapshot, SnapshotId, WriteSession,
+        By, ChunkId, Head, RepoError, Repository, Snapshot, SnapshotId, WriteSession,
         manifest::{Kind, LayerRef, SourceId},
     },
     report::{ErrorKind, Warning, WarningKind},
@@ -101,7 +101,7 @@ impl<'a> Chooser<'a> {
         if !own.url.is_empty() {
             heads.extend(self.repo.heads(By::Url(own), None)?);
         }
-        heads.sort_by_key(|head| head.position());
+        heads.sort_by_key(Head::position);
         let alike = select::newest(self.repo, &heads, self.now, &|it| is_alike(it.source()))?;
         Ok(alike.map(|snapshot| {
             let its = snapshot.source();

@@ -135,8 +135,8 @@ impl Service {
             if again {
                 // Asked for by a clock that has been set back since, it waits no longer for that.
                 let ahead = (job.created.as_millis() - now.as_millis()).max(0);
-                let begin = Timestamp::from_millis(job.begin.as_millis() - ahead);
-                let entry = entry(&config, job.id, &job.work, begin);
+                let turn = Timestamp::from_millis(job.begin.as_millis() - ahead);
+                let entry = entry(&config, job.id, &job.work, turn);
                 self.desk().board.push(entry);
                 continue;
             }

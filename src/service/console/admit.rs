@@ -84,12 +84,11 @@ impl Console {
         };
         let caller = match known {
             Some(caller) => caller,
-            None => match by_session() {
-                Some((caller, cookie)) => {
+            None => {
+                if let Some((caller, cookie)) = by_session() {
                     request.extensions_mut().insert(BySession(cookie));
                     caller
-                }
-                None => {
+                } else {
                     let most = settings.http.as_ref().and_then(|http| http.max_body_bytes).unwrap_or(u64::MAX);
                     let most = usize::try_from(most.min(MOST_OF_STRANGERS)).unwrap_or(usize::MAX);
                     DefaultBodyLimit::max(most).apply(request);
@@ -99,7 +98,7 @@ impl Console {
                     // Nothing of what is open looks at who asks.
                     Caller::nobody()
                 }
-            },
+            }
         };
         request.extensions_mut().insert(caller);
         request.extensions_mut().insert(Base(base));

@@ -98,7 +98,7 @@ fn look(
     from: Option<Timestamp>,
     to: Option<Timestamp>,
 ) -> Result<(History, Vec<Unread>), ServiceError> {
-    let (mut found, unread) = candidates(service, caller, collection, source)?;
+    let (mut found, unread) = candidates(service, caller, collection, source);
     let (repo, snapshots) = match (found.pop(), found.len()) {
         (Some(only), 0) => only,
         // It may be where nobody could look.
@@ -149,7 +149,7 @@ fn candidates(
     caller: &Caller,
     collection: &str,
     source: Option<&str>,
-) -> Result<(Vec<Found>, Vec<Unread>), ServiceError> {
+) -> (Vec<Found>, Vec<Unread>) {
     let config = service.config();
     let mut unread: Vec<Unread> = Vec::new();
     let mut by_place: BTreeMap<String, Asked> = BTreeMap::new();
@@ -187,7 +187,7 @@ fn candidates(
         }
     }
     unread.sort_by(|one, other| one.place.cmp(&other.place));
-    Ok((found, unread))
+    (found, unread)
 }
 
 /// What a repository keeps of a collection, if it does.

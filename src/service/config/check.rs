@@ -411,8 +411,10 @@ impl Check<'_> {
         ];
         for (name, said) in ways {
             let Some((path, rate)) = said else { continue };
-            if path.is_some_and(|path| !path.starts_with('/') || path.contains(['{', '}', '*'])) {
-                self.say(&["service", name], "context-path begins with `/`, and holds none of `{`, `}`, `*`");
+            if path.is_some_and(|path| !is_context_path(path)) {
+                let words = "context-path begins with `/`, and holds letters of ASCII, digits and `-_.~%@+=,;!$&'()` between others, \
+                             as a client sends it; no part is `.` or `..`";
+                self.say(&["service", name], words);
             }
             for network in rate.iter().flat_map(|rate| &rate.white_list) {
                 if crate::service::http::limit::Network::parse(network).is_none() {
@@ -494,6 +496,13 @@ impl Check<'_> {
             self.say(&["service", "hooks"], format!("{name}: it has no command"));
         }
     }
+}
+
+/// Whether a client can send this in front of a path, and a router take it: others would be asked for in vain, or stop the service at
+/// its next start.
+fn is_context_path(path: &str) -> bool {
+    let is_sent = |c: char| c.is_ascii_alphanumeric() || "-_.~%@+=,;!$&'()/".contains(c);
+    path.starts_with('/') && path.chars().all(is_sent) && !path.split('/').any(|part| part == "." || part == "..")
 }
 
 /// The zone of a routine's schedules, as it is named.

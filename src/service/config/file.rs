@@ -334,6 +334,9 @@ backup-routines:
     fn what_is_wrong_is_told_with_its_line() {
         for (from, to, line, words) in [
             ("port: 8081", "prot: 8081", 3, "prot"),
+            ("port: 8081", "context-path: '/:x'", 3, "context-path"),
+            ("port: 8081", "context-path: '/a b'", 3, "context-path"),
+            ("port: 8081", "context-path: '/a/../b'", 3, "context-path"),
             ("  hourly:\n", "  hourly: [\n", 2, ""),
             ("source-cluster: abs-cluster", "source-cluster: gone", 29, "there is no cluster `gone`"),
             ("storage: local\n", "storage: far\n", 30, "there is no storage `far`"),

@@ -57,6 +57,9 @@ impl Schedule {
                 ));
             }
         };
+        if let Some(name) = misplaced(text).filter(|_| fields > 1) {
+            return Err(format!("`{text}` is no schedule: `{name}` does not belong into its field"));
+        }
         let cron = parser.parse(text).map_err(|error| format!("`{text}` is no schedule: {error}"))?;
         let schedule = Self { cron, zone };
         match schedule.next_after(Timestamp::from_millis(jiff::Timestamp::now().as_millisecond())) {
@@ -72,6 +75,30 @@ impl Schedule {
         let next = self.cron.find_next_occurrence(&from, false).ok()?;
         Some(Timestamp::from_millis(next.timestamp().as_millisecond())).filter(|next| *next > time)
     }
+}
+
+const MONTHS: [&str; 12] = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
+const DAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
+
+/// The first name that stands in a field of others: the reader would take its number, and a month for a minute.
+fn misplaced(text: &str) -> Option<String> {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let month = if fields.len() == 5 { 3 } else { 4 };
+    for (at, field) in fields.iter().enumerate() {
+        let names = field.split(|c: char| !c.is_alphabetic()).filter(|name| !name.is_empty());
+        for name in names.map(str::to_uppercase) {
+            let fits = match at {
+                at if at == month => MONTHS.contains(&name.as_str()),
+                at if at == month + 1 => name == "L" || DAYS.contains(&name.strip_suffix('L').unwrap_or(&name)),
+                at if at + 1 == month => ["L", "W", "LW"].contains(&name.as_str()),
+                _ => false,
+            };
+            if !fits {
+                return Some(name);
+            }
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -167,6 +194,29 @@ mod tests {
 
     #[test]
     fn what_is_no_schedule_or_never_due_is_refused() {
+        // A name is that of a month or a day, and nowhere else a number.
+        for bad in [
+            "JAN * * * *",
+            "0 MON * * *",
+            "0 0 1 FRI *",
+            "0 0 * * JAN",
+            "0 0 FEB * *",
+            "0 0 0 ? MON 1",
+            "0 0 0 1 1 ? JAN",
+        ] {
+            let words = Schedule::parse(bad, None).unwrap_err();
+            assert!(words.contains("does not belong"), "{words}");
+        }
+        for good in [
+            "0 0 * jan-Mar MON-FRI",
+            "0 0 0 LW * ?",
+            "0 0 0 15W * ?",
+            "0 0 0 ? DEC 6L",
+            "0 0 L * *",
+            "0 0 0 ? * MON,WED",
+        ] {
+            assert!(Schedule::parse(good, None).is_ok(), "{good}");
+        }
         for bad in ["", "* * * *", "61 * * * *", "0 0 0 30 2 ?", "0 0 30 2 *", "a b c d e", "@soon", "0 0 0 1 1 ? 2020"]
         {
             assert!(Schedule::parse(bad, None).is_err(), "{bad}");

@@ -100,7 +100,7 @@ impl Catalog {
         })
     }
 
-    /// The settled heads that have a word, or all of them, in the order of [`Place`](crate::repo::Position).
+    /// The settled heads that have a word, or all of them, in the order of [`Position`](crate::repo::Position).
     pub fn heads(&self, word: Option<Word>) -> Result<Vec<HeadRow>, RepoError> {
         const FIELDS: &str = "h.snapshot, h.revision, h.start, h.end, h.rank, h.kind, h.scope";
         self.read(|connection| {

@@ -17,7 +17,7 @@ const FEW: usize = 64;
 /// The snapshots that count, and what was met while finding them.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
-    /// Every snapshot's newest revision that counts, in the order of [`Place`](crate::repo::Position).
+    /// Every snapshot's newest revision that counts, in the order of [`Position`](crate::repo::Position).
     pub snapshots: Vec<Snapshot>,
     /// Those above whose revision a squash that has not committed has written the next, each with the squash's lease.
     pub pending: Vec<(SnapshotId, SnapshotId)>,

@@ -154,7 +154,7 @@ impl LocalBackend {
     /// What stands in the place of a folder, or of one above it, and is none: it is listed by itself, so that nobody takes what it
     /// hides for absent.
     fn blocking(&self, folder: &str) -> Option<Listed> {
-        let ends = folder.match_indices('/').map(|(at, _)| &folder[..at]);
+        let mut ends = folder.match_indices('/').map(|(at, _)| &folder[..at]);
         let blocks = |name: &&str| {
             let path = self.root.join(name);
             match fs::metadata(&path) {
@@ -163,7 +163,7 @@ impl LocalBackend {
                 Err(_) => path.symlink_metadata().is_ok_and(|it| it.is_symlink()),
             }
         };
-        let name = ends.into_iter().find(blocks)?;
+        let name = ends.find(blocks)?;
         let bytes = fs::metadata(self.root.join(name)).ok().filter(fs::Metadata::is_file).map_or(0, |it| it.len());
         Some(Listed { name: name.to_owned(), bytes })
     }

@@ -208,7 +208,7 @@ fn of_place(
         for tag in tags {
             heads.extend(repo.heads(By::Tag(tag), None)?);
         }
-        heads.sort_by_key(|head| head.position());
+        heads.sort_by_key(crate::repo::Head::position);
         heads.dedup();
         repo.open_heads(&heads)?
     } else {

@@ -4,7 +4,6 @@ use crate::{
     record::Timestamp,
     repo::{
         ObjectName, RepoError, SnapshotId,
-        keys::FOLDERS,
         object::{self, ObjectKind},
     },
 };
@@ -72,8 +71,11 @@ pub(in crate::repo) fn fit(path: &str) -> Fit {
         }
         ["leases", id, number] => is_hex(id, 32) && (is_number(number) || number == "end"),
         // A listing names the folder itself only where it is none.
-        [folder] if FOLDERS.iter().any(|it| it.strip_suffix('/') == Some(folder)) => return Fit::Blocked,
-        ["copies", "keys"] => return Fit::Blocked,
+        [
+            "keys" | "packs" | "index" | "snapshots" | "forgotten" | "checkpoints" | "leases" | "trash" | "promises"
+            | "damage" | "drills" | "claims" | "audit" | "parity" | "settings" | "copies",
+        ]
+        | ["copies", "keys"] => return Fit::Blocked,
         ["packs", folder] if is_hex(folder, 2) => return Fit::Blocked,
         ["snapshots" | "leases", id] if is_hex(id, 32) => return Fit::Blocked,
         _ => false,

@@ -127,6 +127,8 @@ pub struct StreamCommit {
     pub is_exact: bool,
     /// What it holds that its parent does not.
     pub counts: StreamCounts,
+    /// What is missing in it or unsure, in words; nothing if it is complete.
+    pub problems: Vec<String>,
     /// Bytes that the repository grew by.
     pub bytes_added: u64,
 }
@@ -478,7 +480,8 @@ impl<'a> StreamWriter<'a> {
         }
         let (id, end) = (manifest.id, manifest.content.end);
         let is_exact = manifest.collections.iter().all(|found| found.journal.is_some());
-        Ok(StreamCommit { id, end, is_exact, counts: self.counts, bytes_added })
+        let problems = manifest.content.problems.clone();
+        Ok(StreamCommit { id, end, is_exact, counts: self.counts, problems, bytes_added })
     }
 }
 

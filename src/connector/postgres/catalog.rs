@@ -40,6 +40,9 @@ pub(super) enum Bytes {
     Cast,
 }
 
+/// Why a table is not read that this user may not read.
+pub(super) const UNREADABLE: &str = "this user may not read it";
+
 /// How rows are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyKind {

@@ -276,7 +276,7 @@ impl Found {
                 let reason = "row security hides rows of it from this user: only a superuser, its owner or a role with BYPASSRLS sees all";
                 return Err(ConnectorError::Unreadable { object: format!("table {name}"), reason: reason.to_owned() });
             } else if !table.may_read {
-                missing.push(format!("table {name}: this user may not read it"));
+                missing.push(format!("table {name}: {}", catalog::UNREADABLE));
             } else if replica && table.unlogged {
                 missing.push(format!("table {name}: an unlogged table is empty on a replica"));
             } else {

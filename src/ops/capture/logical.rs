@@ -240,7 +240,11 @@ impl Logical<'_> {
         course.position = lineage.state.position;
         self.tell(course, &standing);
         match lineage.check(self, follower)? {
-            Needs::Nothing => {}
+            // Also where there is nothing to commit.
+            Needs::Nothing => {
+                course.outcome.complete &= lineage.state.is_whole;
+                Self::note_missing(&lineage.problems, course);
+            }
             Needs::Part(why, again) => return Ok(Came::NeedsPart(why, again)),
             Needs::Base(why) => {
                 // A publication that was away tells nothing of that time, and nothing of before along with it.
@@ -285,19 +289,25 @@ impl Logical<'_> {
 
     /// Counts a commit; the stream goes on from it.
     fn count(&self, lineage: &mut Lineage, summary: Summary, course: &mut Course) {
-        let Summary { commit, state, attributes, lifted, lost, problems, bytes } = summary;
+        let Summary { commit, state, attributes, lifted, lost, bytes } = summary;
         self.progress.count(commit.counts.changes, bytes);
         course.outcome.add(&commit);
         course.outcome.lifted += lifted;
         course.outcome.lost += lost;
+        Self::note_missing(&commit.problems, course);
+        Self::note_missing(&lineage.problems, course);
+        course.outcome.complete &= course.outcome.lost == 0;
+        lineage.go_on(&commit, state, attributes);
+    }
+
+    /// Notes what is missing, in words.
+    fn note_missing(problems: &[String], course: &mut Course) {
         course.outcome.complete &= problems.is_empty();
         for problem in problems {
-            if course.outcome.problems.len() < super::MAX_PROBLEMS && !course.outcome.problems.contains(&problem) {
-                course.outcome.problems.push(problem);
+            if course.outcome.problems.len() < super::MAX_PROBLEMS && !course.outcome.problems.contains(problem) {
+                course.outcome.problems.push(problem.clone());
             }
         }
-        course.outcome.complete &= course.outcome.lost == 0 && lineage.problems.is_empty();
-        lineage.go_on(&commit, state, attributes);
     }
 
     /// Tells how far the capture is.

@@ -231,19 +231,21 @@ impl Follower {
     /// [`ConnectorError`] if it cannot be made.
     pub fn publish(&mut self, tables: &mut Tables) -> Result<BTreeSet<String>, ConnectorError> {
         if tables.followed.is_empty() {
+            // Those that were followed would stop their writers.
+            publication::clear(&mut self.side, &self.name, &self.object)?;
             let why = tables.left.iter().next().map_or_else(
                 || "there are no tables".to_owned(),
                 |(name, why)| format!("none of its tables can be followed; {name}: {why}"),
             );
             return Err(ConnectorError::Usage { object: self.object.clone(), reason: why });
         }
-        let published = publication::ensure(&mut self.side, &self.name, &tables.followed, &self.object)?;
+        let published = publication::ensure(&mut self.side, &self.name, &tables.followed, &tables.roots, &self.object)?;
         let is_told = |(schema, table): &(String, String)| published.told.contains(&collection(schema, table));
         let (followed, left): (Vec<_>, Vec<_>) = std::mem::take(&mut tables.followed).into_iter().partition(is_told);
         tables.followed = followed;
         for (schema, table) in left {
             let name = collection(&schema, &table);
-            tables.left.insert(name, format!("the publication {} does not list it", self.name));
+            tables.left.insert(name, published.why_not.clone());
         }
         Ok(published.added)
     }

@@ -21,3 +21,11 @@ pub use relation::numbered_key;
 pub use slot::SlotStanding;
 pub use tables::Tables;
 pub use teller::{Changes, RowChange};
+
+/// Whether what is missing, in these words, is a table that could not be read at all: it is none of the collections then, and is read
+/// as a new one as soon as it can be.
+#[must_use]
+pub fn is_of_unread_table(problem: &str) -> bool {
+    let reason = problem.strip_prefix("table ").and_then(|problem| problem.strip_suffix(super::catalog::UNREADABLE));
+    reason.is_some_and(|name| name.ends_with(": "))
+}

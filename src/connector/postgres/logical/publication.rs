@@ -8,7 +8,7 @@ use crate::connector::{
         names::{collection, ident, literal},
     },
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What our publications say of themselves.
 const COMMENT: &str = "made by rekeep";
@@ -21,60 +21,124 @@ pub(super) struct Published {
     pub(super) told: BTreeSet<String>,
     /// Those that were not before.
     pub(super) added: BTreeSet<String>,
+    /// Why others are not.
+    pub(super) why_not: String,
 }
 
-/// Says which tables are told of. Makes the publication or brings it up to date, unless it is somebody else's.
+/// A table, by its schema and its name.
+type Named = (String, String);
+
+fn name_of((schema, table): &Named) -> String {
+    collection(schema, table)
+}
+
+/// Tables as a statement lists them.
+fn list<'t>(tables: impl IntoIterator<Item = &'t Named>) -> String {
+    let one = |(schema, table): &Named| format!("ONLY {}.{}", ident(schema, false), ident(table, false));
+    tables.into_iter().map(one).collect::<Vec<String>>().join(", ")
+}
+
+/// Says which of the tables that are wanted are told of; of `roots` whatever lies below them is, also what is made later. Makes the
+/// publication or brings it up to date, unless it is somebody else's.
 ///
 /// # Errors
 /// [`ConnectorError`] if it cannot be made, or does not tell all changes.
 pub(super) fn ensure(
     client: &mut Client,
     name: &str,
-    wanted: &[(String, String)],
+    wanted: &[Named],
+    roots: &[Named],
     object: &str,
 ) -> Result<Published, ConnectorError> {
     let fail = |error: postgres::Error| error::writing(object, &error);
     let sql = "SELECT p.puballtables, p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND NOT p.pubviaroot, \
                coalesce(obj_description(p.oid, 'pg_publication') = $2, false) FROM pg_publication p WHERE p.pubname = $1";
     let found = client.query_opt(sql, &[&name, &COMMENT]).map_err(fail)?;
-    let quoted = ident(name, false);
-    let list: Vec<String> =
-        wanted.iter().map(|(schema, table)| format!("ONLY {}.{}", ident(schema, false), ident(table, false))).collect();
-    let list = list.join(", ");
-    let all = || wanted.iter().map(|(schema, table)| collection(schema, table)).collect::<BTreeSet<String>>();
-    let Some(found) = found else {
-        let sql = format!(
-            "BEGIN; CREATE PUBLICATION {quoted} FOR TABLE {list} WITH ({TOLD}); \
-             COMMENT ON PUBLICATION {quoted} IS {}; COMMIT",
-            literal(COMMENT)
-        );
-        if let Err(error) = client.batch_execute(&sql) {
-            let _ = client.batch_execute("ROLLBACK");
-            return Err(fail(error));
-        }
-        return Ok(Published { told: all(), added: all() });
-    };
-    let (for_all, tells_all, is_ours): (bool, bool, bool) = (found.get(0), found.get(1), found.get(2));
-    let published = published(client, name, object)?;
-    if is_ours {
-        let wanted = all();
-        if published != wanted {
-            client.batch_execute(&format!("ALTER PUBLICATION {quoted} SET TABLE {list}")).map_err(fail)?;
-        }
+    let found: Option<(bool, bool, bool)> = found.map(|row| (row.get(0), row.get(1), row.get(2)));
+    if let Some((for_all, tells_all, false)) = found {
         if !tells_all {
-            let sql = format!("ALTER PUBLICATION {quoted} SET ({TOLD}, publish_via_partition_root = false)");
-            client.batch_execute(&sql).map_err(fail)?;
+            let reason = "it must publish insert, update, delete and truncate, and each partition by itself \
+                          (publish_via_partition_root = false)";
+            return Err(ConnectorError::Usage { object: format!("publication {name}"), reason: reason.to_owned() });
         }
-        let added = wanted.difference(&published).cloned().collect();
-        return Ok(Published { told: wanted, added });
+        let published = published(client, name, object)?;
+        let told = wanted.iter().map(name_of).filter(|table| for_all || published.contains(table)).collect();
+        let why_not = format!("the publication {name} does not list it");
+        return Ok(Published { told, added: BTreeSet::new(), why_not });
     }
-    if !tells_all {
-        let reason = "it must publish insert, update, delete and truncate, and each partition by itself \
-                      (publish_via_partition_root = false)";
-        return Err(ConnectorError::Usage { object: format!("publication {name}"), reason: reason.to_owned() });
+    let listed = listed(client, name, object)?;
+    let owned = owned(client, wanted, object)?;
+    let meant: BTreeSet<&Named> = wanted.iter().chain(roots).collect();
+    let is_listed = |table: &Named| listed.get(table) == Some(&true);
+    // A partition that is told of because of its root is listed by itself too: then it still is when it is detached.
+    let more: Vec<&Named> = owned.iter().chain(roots).filter(|table| !is_listed(table)).collect();
+    let less: Vec<&Named> = listed.keys().filter(|table| !is_listed(table) || !meant.contains(table)).collect();
+    let told: BTreeSet<String> =
+        wanted.iter().filter(|table| is_listed(table) || owned.contains(*table)).map(name_of).collect();
+    let why_not = format!("only its owner can publish it, or whoever makes the publication {name} beforehand");
+    if told.is_empty() {
+        clear(client, name, object)?;
+        let reason = format!("none of its tables can be followed; {}: {why_not}", name_of(&wanted[0]));
+        return Err(ConnectorError::Usage { object: object.to_owned(), reason });
     }
-    let told = if for_all { all() } else { all().intersection(&published).cloned().collect() };
-    Ok(Published { told, added: BTreeSet::new() })
+    let quoted = ident(name, false);
+    let mut sql = Vec::new();
+    match found {
+        None => {
+            sql.push(format!("CREATE PUBLICATION {quoted} FOR TABLE {} WITH ({TOLD})", list(more.iter().copied())));
+            sql.push(format!("COMMENT ON PUBLICATION {quoted} IS {}", literal(COMMENT)));
+        }
+        Some((_, tells_all, _)) => {
+            if !less.is_empty() {
+                sql.push(format!("ALTER PUBLICATION {quoted} DROP TABLE {}", list(less)));
+            }
+            if !more.is_empty() {
+                sql.push(format!("ALTER PUBLICATION {quoted} ADD TABLE {}", list(more.iter().copied())));
+            }
+            if !tells_all {
+                sql.push(format!("ALTER PUBLICATION {quoted} SET ({TOLD}, publish_via_partition_root = false)"));
+            }
+        }
+    }
+    // All of it or nothing: what is sent at once is one transaction.
+    if !sql.is_empty() {
+        client.batch_execute(&sql.join("; ")).map_err(fail)?;
+    }
+    let added = more.into_iter().filter(|table| wanted.contains(table)).map(name_of).collect();
+    Ok(Published { told, added, why_not })
+}
+
+/// Takes all tables out of the publication, if it is there and ours.
+///
+/// # Errors
+/// [`ConnectorError`] from the server.
+pub(super) fn clear(client: &mut Client, name: &str, object: &str) -> Result<(), ConnectorError> {
+    let listed = listed(client, name, object)?;
+    if !listed.is_empty() && is_ours(client, name, object)? {
+        let sql = format!("ALTER PUBLICATION {} DROP TABLE {}", ident(name, false), list(listed.keys()));
+        client.batch_execute(&sql).map_err(|error| error::writing(object, &error))?;
+    }
+    Ok(())
+}
+
+/// The tables that a publication lists by their names, and whether with all their rows and columns.
+fn listed(client: &mut Client, name: &str, object: &str) -> Result<BTreeMap<Named, bool>, ConnectorError> {
+    let sql = "SELECT n.nspname::text, c.relname::text, coalesce(to_jsonb(r) ->> 'prqual', to_jsonb(r) ->> 'prattrs') IS NULL \
+               FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid \
+               JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = $1";
+    let rows = client.query(sql, &[&name]).map_err(|error| error::reading(object, &error))?;
+    Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect())
+}
+
+/// Those of the tables that this user owns: nobody else may publish them.
+fn owned(client: &mut Client, tables: &[Named], object: &str) -> Result<BTreeSet<Named>, ConnectorError> {
+    let (schemas, names): (Vec<&str>, Vec<&str>) =
+        tables.iter().map(|(schema, name)| (schema.as_str(), name.as_str())).unzip();
+    let sql = "SELECT w.schema, w.name FROM unnest($1::text[], $2::text[]) AS w(schema, name) \
+               JOIN pg_namespace n ON n.nspname = w.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name \
+               WHERE pg_has_role(c.relowner, 'USAGE')";
+    let rows = client.query(sql, &[&schemas, &names]).map_err(|error| error::reading(object, &error))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// The tables that a publication lists with all their rows and columns.
@@ -138,13 +202,17 @@ pub(super) fn compare(
     Ok(found)
 }
 
+fn is_ours(client: &mut Client, name: &str, object: &str) -> Result<bool, ConnectorError> {
+    let sql = "SELECT 1 FROM pg_publication WHERE pubname = $1 AND obj_description(oid, 'pg_publication') = $2";
+    Ok(client.query_opt(sql, &[&name, &COMMENT]).map_err(|error| error::reading(object, &error))?.is_some())
+}
+
 /// Drops the publication if it is ours; whether it was there.
 pub(super) fn remove(client: &mut Client, name: &str, object: &str) -> Result<bool, ConnectorError> {
-    let fail = |error: postgres::Error| error::writing(object, &error);
-    let sql = "SELECT 1 FROM pg_publication WHERE pubname = $1 AND obj_description(oid, 'pg_publication') = $2";
-    let is_there = client.query_opt(sql, &[&name, &COMMENT]).map_err(fail)?.is_some();
+    let is_there = is_ours(client, name, object)?;
     if is_there {
-        client.batch_execute(&format!("DROP PUBLICATION {}", ident(name, false))).map_err(fail)?;
+        let sql = format!("DROP PUBLICATION {}", ident(name, false));
+        client.batch_execute(&sql).map_err(|error| error::writing(object, &error))?;
     }
     Ok(is_there)
 }

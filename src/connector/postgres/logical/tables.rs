@@ -19,6 +19,8 @@ pub struct Tables {
     pub(super) described: BTreeMap<String, TableAttributes>,
     /// Schema and name of those that can be followed.
     pub(super) followed: Vec<(String, String)>,
+    /// The tables above partitions of which all can be followed: what they are told of are the partitions that are made later.
+    pub(super) roots: Vec<(String, String)>,
     /// Those whose rows are not told of, and why.
     pub(super) left: BTreeMap<String, String>,
 }
@@ -55,6 +57,7 @@ pub(super) fn look(client: &mut Client, selection: &Selection, object: &str) -> 
 
 fn look_within(client: &mut Client, selection: &Selection, object: &str) -> Result<Tables, ConnectorError> {
     let mut tables = catalog::tables(client, selection, object)?;
+    let above: Vec<u32> = tables.iter().filter(|table| table.kind == 'p').map(|table| table.oid).collect();
     tables.retain(|table| table.kind == 'r');
     catalog::describe(client, &mut tables, object)?;
     let identities = identities(client, &tables, object)?;
@@ -68,7 +71,27 @@ fn look_within(client: &mut Client, selection: &Selection, object: &str) -> Resu
         }
         found.described.insert(name, TableAttributes::of(table));
     }
+    let is_followed = |table: &&Table| !found.left.contains_key(&table.collection());
+    let followed: Vec<u32> = tables.iter().filter(is_followed).map(|table| table.oid).collect();
+    found.roots = roots(client, &above, &followed, object)?;
     Ok(found)
+}
+
+/// Those of the tables above partitions that may be published without harm to writers: with a primary key, which every partition to
+/// come has too (updates of a table without one fail as soon as it is published), and of whose partitions each is followed.
+fn roots(
+    client: &mut Client,
+    above: &[u32],
+    followed: &[u32],
+    object: &str,
+) -> Result<Vec<(String, String)>, ConnectorError> {
+    let sql = "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE c.oid = ANY($1) AND pg_has_role(c.relowner, 'USAGE') AND c.relreplident = 'd' \
+               AND EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indimmediate) \
+               AND NOT EXISTS (SELECT 1 FROM pg_partition_tree(c.oid) t WHERE t.isleaf AND t.relid <> c.oid AND NOT t.relid = ANY($2)) \
+               ORDER BY 1, 2";
+    let rows = client.query(sql, &[&above, &followed]).map_err(|error| error::reading(object, &error))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// Why a table's changes cannot be told as versions of its records.
@@ -78,7 +101,7 @@ fn why_not(table: &Table, identity: Option<&ReplicaIdentity>, mute: Option<&Stri
         return words("it is unlogged, and its changes are in no log");
     }
     if !table.may_read {
-        return words("this user may not read it");
+        return words(catalog::UNREADABLE);
     }
     if table.condition.is_some() {
         return words("an extension says which of its rows are kept, and the stream tells all of them");
@@ -149,7 +172,7 @@ fn mute_types(client: &mut Client, tables: &[Table], object: &str) -> Result<Has
 /// A text that changes whenever the definition of any table does, or the values of an enumeration.
 pub(super) fn mark(client: &mut Client, object: &str) -> Result<String, ConnectorError> {
     let sql = "WITH meant AS (SELECT c.oid, concat_ws(' ', c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident, \
-               c.relispartition) AS said FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+               c.relispartition, c.relowner) AS said FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                WHERE c.relkind IN ('r', 'p', 'f', 'c') AND c.relpersistence <> 't' AND n.nspname NOT LIKE 'pg\\_%' \
                AND n.nspname <> 'information_schema') \
                SELECT md5(concat_ws('|', (SELECT string_agg(said, ',' ORDER BY oid) FROM meant), \

@@ -4,7 +4,7 @@ use super::Logical;
 use crate::{
     connector::postgres::{
         log::{StreamState, state_of},
-        logical::{Follower, Held, SlotStanding, Tables},
+        logical::{Follower, Held, SlotStanding, Tables, is_of_unread_table},
     },
     ops::{
         OpsError,
@@ -65,7 +65,10 @@ impl Lineage {
     /// What goes on from a snapshot, if it says how.
     pub(super) fn of(logical: &Logical<'_>, snapshot: &Snapshot) -> Option<Self> {
         let mut state = state_of(&snapshot.content.attributes)?;
-        state.is_whole |= snapshot.content.complete;
+        let is_base = snapshot.content.kind != Kind::Journal;
+        let problems = &snapshot.content.problems;
+        state.is_whole |= snapshot.content.complete
+            || is_base && !problems.is_empty() && problems.iter().all(|problem| is_of_unread_table(problem));
         let collections = snapshot.collections.iter();
         Some(Self {
             parent: snapshot.id,
@@ -74,7 +77,7 @@ impl Lineage {
             attributes: snapshot.content.attributes.clone(),
             collections: collections.map(|one| (one.name.clone(), one.codec, one.attributes.clone())).collect(),
             problems: Vec::new(),
-            is_new: snapshot.content.kind != Kind::Journal,
+            is_new: is_base,
             options: StreamOptions {
                 arrival: Arrival::Settled,
                 parent: Some(snapshot.id),

@@ -112,7 +112,11 @@ impl Logical<'_> {
             names => {
                 let more = names.len().saturating_sub(NAMED);
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                format!("{why}: {}{more} are read again", names[..names.len().min(NAMED)].join(", "))
+                format!(
+                    "{why}: {}{more} are read again; moments before {} show them as they were before that, and nothing of what is new",
+                    names[..names.len().min(NAMED)].join(", "),
+                    session.start()
+                )
             }
         };
         self.progress.warn(WarningKind::Note, follower.object(), words);

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     connector::postgres::{
         log::{Lsn, StreamState, Visible, sequences_into, state_into},
-        logical::{Changes, Follower, RowChange},
+        logical::{Changes, Follower, RowChange, is_of_unread_table},
     },
     layer::{Stack, StackCursor, VersionValue},
     ops::{
@@ -69,7 +69,6 @@ pub(super) struct Summary {
     pub(super) attributes: Json,
     pub(super) lifted: u64,
     pub(super) lost: u64,
-    pub(super) problems: Vec<String>,
     pub(super) bytes: u64,
 }
 
@@ -326,16 +325,18 @@ impl<'a> Round<'a> {
             until = until.max(anew.from);
         }
         let does_parent_stand = self.lineage.state.is_whole;
-        let end = StreamEnd { is_whole: true, does_parent_stand, problems: problems.clone(), until: Some(until) };
+        let end = StreamEnd { is_whole: true, does_parent_stand, problems, until: Some(until) };
         let commit = writer.commit(&end, self.logical.progress)?;
         let (lifted, lost, bytes) = (self.lifted, self.lost, self.all_bytes);
-        Ok(Summary { commit, state, attributes, lifted, lost, problems, bytes })
+        Ok(Summary { commit, state, attributes, lifted, lost, bytes })
     }
 
     fn prepare(&mut self, follower: &mut Follower, reached: Lsn) -> Result<(StreamState, Json), OpsError> {
         self.write_all()?;
         let (untold, before) = (self.lineage.untold(), self.lineage.state.clone());
-        let is_anew_whole = self.anew.as_ref().is_none_or(|anew| anew.problems.is_empty());
+        let is_anew_whole = self.anew.as_ref();
+        let is_anew_whole =
+            is_anew_whole.is_none_or(|anew| anew.problems.iter().all(|problem| is_of_unread_table(problem)));
         let is_all_kept = self.lost == 0 && self.begin_writing()?.refused() == 0;
         let is_whole = before.is_whole && is_anew_whole && is_all_kept;
         let state = StreamState { position: reached, untold, is_whole, ..before };

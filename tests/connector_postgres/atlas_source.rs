@@ -406,3 +406,24 @@ fn stores_that_share_a_table_of_tables_are_told_apart_by_their_prefixes() {
     // Alone, it cannot tell names of the other from those of tables that are lost.
     room.run(&["backup", &format!("atlasdb:{}?prefix=ab_", cluster.url("copy"))]).ends(3, &["default.audit"]);
 }
+
+#[test]
+#[ignore = "needs postgresql"]
+fn a_bound_above_or_below_all_timestamps_is_refused() {
+    let cluster = Cluster::new();
+    let mut client = cluster.database("s");
+    mini::create(&mut client, "");
+    client.batch_execute("INSERT INTO _timestamp VALUES (1)").unwrap();
+    let room = Room::new();
+    let url = cluster.url("s");
+    for (bound, words) in
+        [(i64::MAX, "used up"), (-7, "the bound of its timestamps is -7"), (i64::MIN, "none is below 1")]
+    {
+        client.execute("UPDATE _timestamp SET last_allocated = $1", &[&bound]).unwrap();
+        room.run(&["atlas", "fetch", &url, "--file", "t"]).ends(1, &[words]);
+        room.run(&["backup", &format!("atlasdb:{url}")]).ends(1, &[words]);
+    }
+    assert!(!room.path("t").exists());
+    client.batch_execute("UPDATE _timestamp SET last_allocated = 0").unwrap();
+    assert_eq!(room.ok(&["atlas", "fetch", &url]).out, "1\n");
+}

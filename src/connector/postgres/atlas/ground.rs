@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 const NAME_BYTES: usize = 63;
 
 /// The bound of a store that never handed a timestamp out.
-pub(super) const FIRST_BOUND: i64 = 9999;
+const FIRST_BOUND: i64 = 9999;
 
 /// What a table of transactions is called behind the prefix of its store.
 const OF_TRANSACTIONS: &str = "_transactions";
@@ -218,6 +218,23 @@ impl Ground {
             "it has no table {table}, which a store of the prefix `{prefix}` keeps; there are stores of the prefixes {}",
             others.join(", ")
         )))
+    }
+
+    /// The first timestamp above all that may have been handed out.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if they are kept elsewhere, or there is none.
+    pub(super) fn next(&self, keeper: &Keeper) -> Result<i64, ConnectorError> {
+        let bound = match keeper {
+            Keeper::Store(bound) => bound.unwrap_or(FIRST_BOUND),
+            Keeper::Beside(bound) => *bound,
+            Keeper::Elsewhere => return Err(self.elsewhere()),
+        };
+        let next = bound.checked_add(1).ok_or_else(|| self.mismatch("its timestamps are used up"))?;
+        if next < 1 {
+            return Err(self.mismatch(&format!("the bound of its timestamps is {bound}, and none is below 1")));
+        }
+        Ok(next)
     }
 
     fn keeper_beside(&self, client: &mut Client) -> Result<Keeper, ConnectorError> {

@@ -29,7 +29,7 @@ use crate::{
     connector::{ConnectorError, Options, SourceUrl},
     report::Remedy,
 };
-use ground::{FIRST_BOUND, Ground, Keeper};
+use ground::Ground;
 use place::StorePlace;
 
 /// What an entry of transactions says by each way of writing them that takes it: its cell again, and whether its value has a meaning.
@@ -88,11 +88,8 @@ impl Store {
     /// # Errors
     /// [`ConnectorError`] if the store does not keep them.
     pub fn fetch(&mut self) -> Result<i64, ConnectorError> {
-        match self.ground.keeper(&mut self.client)? {
-            Keeper::Store(bound) => Ok(bound.unwrap_or(FIRST_BOUND) + 1),
-            Keeper::Beside(bound) => Ok(bound + 1),
-            Keeper::Elsewhere => Err(self.ground.elsewhere()),
-        }
+        let keeper = self.ground.keeper(&mut self.client)?;
+        self.ground.next(&keeper)
     }
 
     /// Sees to it that no timestamp up to this one is handed out again; gives the bound before and after.

@@ -3,7 +3,7 @@
 use super::{
     CONNECTOR,
     fuzzy::Fuzzy,
-    ground::{FIRST_BOUND, Ground, Keeper, Tables},
+    ground::{Ground, Tables},
     place::StorePlace,
     timelock::Giver,
     timestamps::{FileStream, StoreAttributes, Timestamps},
@@ -69,12 +69,8 @@ impl AtlasSource {
             }
         } else {
             // Of the same state as the cells: whoever wrote one of them had first noted a bound that is not lower.
-            let bound = match self.ground.keeper(client)? {
-                Keeper::Store(bound) => bound.unwrap_or(FIRST_BOUND),
-                Keeper::Beside(bound) => bound,
-                Keeper::Elsewhere => return Err(self.ground.elsewhere()),
-            };
-            let next = bound.checked_add(1).ok_or_else(|| self.ground.mismatch("its timestamps are used up"))?;
+            let keeper = self.ground.keeper(client)?;
+            let next = self.ground.next(&keeper)?;
             Timestamps {
                 given_by: "store".to_owned(),
                 backup_timestamp: next,

@@ -295,3 +295,20 @@ fn a_restore_that_fails_says_what_is_in_the_target_and_how_it_goes_on() {
         assert!(!said.contains(word), "{word}: {said}");
     }
 }
+
+#[test]
+fn a_dataset_whose_name_no_restore_takes_is_told_when_it_is_backed_up() {
+    let service = Service::new();
+    service.made("acme/docs").commit(&[("a", b"1")]);
+    service.made("acme/new\nline").commit(&[("a", b"1")]);
+    service.made("acme/back\\slash").commit(&[("a", b"1")]);
+    let output = service.run(&["create", "--type", "full"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(said.matches("has to give this dataset another name").count(), 2, "{said}");
+    let id = service.ends(0, &["list"])[0]["backup_id"].as_str().unwrap().to_owned();
+    let mapping = r#"{"acme/new\nline": "acme/one", "acme/back\\slash": "acme/two"}"#;
+    service.ends(0, &["restore", &id, "--target", "back", "--all", "--dataset-mapping", mapping]);
+    let names = ["docs", "one", "two"].map(|name| service.path("back/acme").join(name).is_dir());
+    assert_eq!(names, [true; 3]);
+}

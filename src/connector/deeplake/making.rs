@@ -41,6 +41,10 @@ pub(super) fn format_of(what: &TargetCollection) -> Format {
 pub(super) fn make(side: &Path, what: &TargetCollection, wanted: &Wanted) -> Result<Made, ConnectorError> {
     let (name, format) = (&what.name, format_of(what));
     let said = |reason: String| ConnectorError::Mismatch { object: format!("the dataset {name}"), reason };
+    let io = |operation, path: &Path, source| {
+        let object = path.display().to_string();
+        ConnectorError::Io { operation, object, source }
+    };
     let mut made = Made::default();
     let notes = &mut made.notes;
     if let (Some(at), Format::Four) = (&wanted.cut, format) {
@@ -48,7 +52,7 @@ pub(super) fn make(side: &Path, what: &TargetCollection, wanted: &Wanted) -> Res
         notes.push(format!("{name}: {what}"));
     }
     if format == Format::Four && side.join(LOG).is_dir() {
-        made.changed += set_next(side).map_err(|error| said(error.to_string()))?;
+        made.changed += set_next(side).map_err(|error| io("set the next numbers of", side, error))?;
     }
     if format == Format::Three && side.join(VERSIONS).is_file() {
         let settled = settle_heads(side, wanted.keep_head).map_err(said)?;
@@ -66,7 +70,7 @@ pub(super) fn make(side: &Path, what: &TargetCollection, wanted: &Wanted) -> Res
         match metadata::renamed(&bytes, new_name.as_deref(), new_tenant.as_deref()) {
             Ok(None) => {}
             Ok(Some(bytes)) => {
-                fs::write(&path, bytes).map_err(|error| said(error.to_string()))?;
+                fs::write(&path, bytes).map_err(|error| io("write", &path, error))?;
                 made.changed += 1;
             }
             Err(reason) => notes.push(format!("{name}: {METADATA} says the old name still: {reason}")),

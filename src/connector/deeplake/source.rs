@@ -6,6 +6,7 @@ use super::{
     inventory::{Item, Sentences},
     kept::{Kept, Told},
     look::look,
+    names,
     nodes::VERSIONS,
     place::{LakePlace, join},
     stream::{DatasetStream, Reading},
@@ -142,6 +143,12 @@ impl Source for DeepLakeSource {
             ));
         }
         for dataset in meant {
+            if let Err(reason) = names::parts(&dataset.collection) {
+                session.notes.push(format!(
+                    "`{}`: {reason}: a restore has to give this dataset another name",
+                    dataset.collection.escape_debug()
+                ));
+            }
             session.add(&self.place, &dataset, self.kept.get(&dataset.collection))?;
         }
         Ok(Box::new(session))

@@ -12,7 +12,7 @@ use crate::{
         select::parse_time,
     },
     record::{KeyCodec, Timestamp},
-    repo::{By, Repository, Snapshot},
+    repo::{By, Head, Repository, Snapshot},
     report::ErrorKind,
     service::{
         Service, ServiceError,
@@ -208,7 +208,7 @@ fn of_place(
         for tag in tags {
             heads.extend(repo.heads(By::Tag(tag), None)?);
         }
-        heads.sort_by_key(crate::repo::Head::position);
+        heads.sort_by_key(Head::position);
         heads.dedup();
         repo.open_heads(&heads)?
     } else {

@@ -16,6 +16,7 @@ const NOW: i64 = 1_800_000_000_000;
 fn candidates(count: u32) -> Vec<Candidate> {
     let one = |n: u32| Candidate {
         id: SnapshotId(u128::from(n).to_be_bytes()),
+        order: 0,
         end: Timestamp::from_millis(NOW - i64::from((count - n) / 10) * 600_000),
         source: format!("aerospike:cluster {}", n % 10),
         place: format!("aerospike:cluster {}", n % 10),

@@ -89,7 +89,7 @@ def listing(repository):
     layers = Layers(repository)
     counts, objects = repository.manifests()
     snapshots = []
-    for snapshot, manifest in sorted(counts.items(), key=lambda it: (it[1]["content"]["end"], it[0])):
+    for snapshot, manifest in sorted(counts.items(), key=lambda it: (it[1]["content"]["end"], it[1]["content"].get("order", 0), it[0])):
         end = manifest["content"]["end"]
         collections = {it["name"]: collection(layers, it, end, manifest["content"]["start"] == end) for it in manifest["collections"]}
         content = manifest["content"]

@@ -17,7 +17,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// # Errors
 /// [`ConnectorError`] if it was not committed, or nobody knows.
 pub(super) fn commit(client: &mut Client, server: &Server, object: &str) -> Result<(), ConnectorError> {
-    let sql = "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text";
+    // These names are those that servers before 13 know, too.
+    let sql = "SELECT pg_catalog.txid_current_if_assigned()::text";
     let row = client.query_one(sql, &[]).map_err(|error| error::writing(object, &error))?;
     let number: Option<String> = row.get(0);
     let Err(error) = client.batch_execute("COMMIT") else { return Ok(()) };
@@ -42,7 +43,7 @@ fn fate(server: &Server, number: &str) -> Option<bool> {
             std::thread::sleep(PAUSE);
         }
         let Ok(mut client) = server.connect() else { continue };
-        let sql = "SELECT pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8)";
+        let sql = "SELECT pg_catalog.txid_status($1::pg_catalog.text::pg_catalog.int8)";
         let Ok(row) = client.query_one(sql, &[&number]) else { continue };
         match row.get::<_, Option<String>>(0).as_deref() {
             Some("committed") => return Some(true),

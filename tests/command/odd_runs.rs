@@ -79,8 +79,9 @@ fn an_argument_that_is_no_text_is_named() {
 /// A backup of what it is given, that gets a signal while it waits for more.
 fn with_signal(world: &World, before: &str, signal: &str) -> Ran {
     let command = world.command(&["backup", "--stdin"]);
-    let mut shell = Command::new("bash");
-    shell.args(["-c", &format!("{before} exec \"$@\""), "bash"]);
+    // Whoever runs the tests may do so under `nohup`, and no shell takes back what it was begun with.
+    let mut shell = Command::new("env");
+    shell.args(["--default-signal=HUP,TERM,INT", "bash", "-c", &format!("{before} exec \"$@\""), "bash"]);
     shell.arg(command.get_program()).args(command.get_args()).current_dir(world.path(""));
     shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

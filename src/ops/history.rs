@@ -7,7 +7,7 @@ use super::{
     select::{one_source, scope},
 };
 use crate::{
-    layer::{KeyHash, LayerError, Version, VersionTime, Versions, WholeValue},
+    layer::{KeyHash, Layer, LayerError, Version, VersionTime, Versions, WholeValue},
     record::{Fingerprint, Shape, Timestamp, value::value_to_json},
     repo::{
         Capability, ChunkId, Repository, Snapshot, SnapshotId,
@@ -20,11 +20,14 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// A longer value is not shown, only its length.
 pub(in crate::ops) const MAX_SHOWN_BYTES: u64 = 1024 * 1024;
+
+/// The most rows of a layer of which all keys are read to note them.
+const MAX_NOTED_ROWS: u64 = 1024;
 
 /// One version of the record, as long as it stood.
 #[derive(Debug, Clone, Serialize)]
@@ -249,15 +252,32 @@ impl<'a> Reader<'a> {
         let mut seen = HashSet::new();
         let layers = looked_at.iter().flat_map(|(_, c)| &c.stack).filter(|layer| seen.insert(layer.id));
         let (journals, layers): (Vec<&LayerRef>, Vec<&LayerRef>) = layers.partition(|layer| layer.journal);
-        let places = KeyHash::new(repo.secrets()).places(key);
+        let hash = KeyHash::new(repo.secrets());
+        let places = hash.places(key);
+        let made = Mutex::new(Vec::new());
         let asked = layers.par_iter().map(|layer| {
-            // Most small layers are known not to hold it.
-            if repo.layer_filter(&layer.id)?.is_some_and(|filter| !places.may_be_in(&filter)) {
-                return Ok(None);
+            match repo.layer_filter(&layer.id)? {
+                // Most small layers are known not to hold it.
+                Some(filter) if !places.may_be_in(&filter) => return Ok(None),
+                // What another host wrote is noted once it is read: all keys of so few rows lie where this one would.
+                None if layer.rows <= MAX_NOTED_ROWS => {
+                    // Damage to other rows is none of this one's.
+                    let read = Layer::open(&repo.chunks(), layer).and_then(|layer| layer.key_filter(&hash));
+                    if let Ok(Some(filter)) = read {
+                        let is_in = places.may_be_in(&filter);
+                        made.lock().unwrap_or_else(PoisonError::into_inner).push((layer.id, filter));
+                        if !is_in {
+                            return Ok(Some((layer.id, Version::Absent)));
+                        }
+                    }
+                }
+                _ => {}
             }
             Ok(Some((layer.id, versions.version(layer, key)?)))
         });
         let by_layer = asked.filter_map(Result::transpose).collect::<Result<HashMap<_, _>, LayerError>>()?;
+        // A catalog that can take nothing more costs time, and no more.
+        let _ = repo.note_layer_filters(&made.into_inner().unwrap_or_else(PoisonError::into_inner));
         let (first, last) = (VersionTime::default(), VersionTime { millis: u64::MAX, order: u64::MAX });
         let journals = journals
             .par_iter()

@@ -100,9 +100,11 @@ impl Catalog {
         })
     }
 
-    /// The settled heads that have a word, or all of them, in the order of [`Position`](crate::repo::Position).
-    pub fn heads(&self, word: Option<Word>) -> Result<Vec<HeadRow>, RepoError> {
+    /// The settled heads that have a word, or all of them, in the order of [`Position`](crate::repo::Position); those that ended
+    /// at a time or after it, if one is given.
+    pub fn heads(&self, word: Option<Word>, since: Option<Timestamp>) -> Result<Vec<HeadRow>, RepoError> {
         const FIELDS: &str = "h.snapshot, h.revision, h.start, h.end, h.rank, h.kind, h.scope";
+        let since = since.map_or(i64::MIN, Timestamp::as_millis);
         self.read(|connection| {
             let row = |row: &rusqlite::Row<'_>| {
                 Ok(HeadRow {
@@ -116,14 +118,14 @@ impl Catalog {
                 })
             };
             let Some(word) = word else {
-                let all = format!("SELECT {FIELDS} FROM heads h ORDER BY h.end, h.rank, h.snapshot");
-                return connection.prepare_cached(&all)?.query_map([], row)?.collect();
+                let all = format!("SELECT {FIELDS} FROM heads h WHERE h.end >= ?1 ORDER BY h.end, h.rank, h.snapshot");
+                return connection.prepare_cached(&all)?.query_map(params![since], row)?.collect();
             };
             let found = format!(
                 "SELECT {FIELDS} FROM head_words w CROSS JOIN heads h ON h.snapshot = w.snapshot WHERE w.word = ?1 \
-                 ORDER BY w.end, h.rank, w.snapshot"
+                 AND w.end >= ?2 ORDER BY w.end, h.rank, w.snapshot"
             );
-            connection.prepare_cached(&found)?.query_map(params![word.0], row)?.collect()
+            connection.prepare_cached(&found)?.query_map(params![word.0, since], row)?.collect()
         })
     }
 

@@ -122,10 +122,17 @@ impl Catalog {
 
     /// Keeps the filter of a layer's keys.
     pub fn set_layer_filter(&self, layer: &ChunkId, filter: &[u8]) -> Result<(), RepoError> {
+        self.set_layer_filters(&[(*layer, filter.to_vec())])
+    }
+
+    /// Keeps filters of some layers' keys, in one go.
+    pub fn set_layer_filters(&self, filters: &[(ChunkId, Vec<u8>)]) -> Result<(), RepoError> {
         self.write(|connection| {
-            connection
-                .prepare_cached("INSERT OR REPLACE INTO layer_keys (id, filter) VALUES (?1, ?2)")?
-                .execute(params![layer.0, filter])?;
+            let mut insert =
+                connection.prepare_cached("INSERT OR REPLACE INTO layer_keys (id, filter) VALUES (?1, ?2)")?;
+            for (layer, filter) in filters {
+                insert.execute(params![layer.0, filter])?;
+            }
             Ok(())
         })
     }

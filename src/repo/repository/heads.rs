@@ -168,13 +168,23 @@ impl Repository {
     /// The snapshots that count and are found by this, of one scope if it is given, in brief, in the order of [`Position`], as of the last
     /// refresh. What a head says was so when it was made: who decides by it opens the snapshot.
     pub fn heads(&self, by: By<'_>, scope: Option<&str>) -> Result<Vec<Head>, RepoError> {
+        self.heads_since(by, scope, None)
+    }
+
+    /// Those of [`Self::heads`] that ended at a time or after it: what is asked does not grow with what is older.
+    pub fn heads_since(
+        &self,
+        by: By<'_>,
+        scope: Option<&str>,
+        since: Option<Timestamp>,
+    ) -> Result<Vec<Head>, RepoError> {
         let words = Words::of(self.secrets());
         let (word, scope) = (words.by(by), scope.map(|scope| words.scope(scope)));
         let open = self.inner.settle(&words)?;
-        let mut rows = self.inner.catalog.heads(word)?;
+        let mut rows = self.inner.catalog.heads(word, since)?;
         let kept = rows.len();
         for (row, its) in open.into_iter().filter_map(|one| one.head) {
-            if word.is_none_or(|word| its.contains(&word)) {
+            if word.is_none_or(|word| its.contains(&word)) && since.is_none_or(|since| row.end >= since) {
                 rows.push(row);
             }
         }
@@ -209,14 +219,8 @@ impl Repository {
 
     /// The order of a snapshot of this source that is about to be committed: behind all with the same end.
     pub fn order_at(&self, source: &SourceId, end: Timestamp) -> Result<u64, RepoError> {
-        let heads = self.heads(By::Source(source), None)?;
-        let last = heads
-            .iter()
-            .rev()
-            .take_while(|head| head.end >= end)
-            .filter(|head| head.end == end)
-            .map(|it| it.order)
-            .max();
+        let heads = self.heads_since(By::Source(source), None, Some(end))?;
+        let last = heads.iter().filter(|head| head.end == end).map(|it| it.order).max();
         Ok(last.map_or(0, |order| order.saturating_add(1)))
     }
 

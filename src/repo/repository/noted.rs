@@ -27,6 +27,11 @@ impl Repository {
         self.inner.catalog.layer_filter(layer)
     }
 
+    /// Notes filters of layers' keys, which were made of the layers themselves.
+    pub fn note_layer_filters(&self, filters: &[(ChunkId, Vec<u8>)]) -> Result<(), RepoError> {
+        if filters.is_empty() { Ok(()) } else { self.inner.catalog.set_layer_filters(filters) }
+    }
+
     /// A small value kept in the catalog, such as verify's cursor. Lost with the catalog.
     pub fn note(&self, name: &str) -> Result<Option<String>, RepoError> {
         self.inner.catalog.note(name)

@@ -280,18 +280,26 @@ fn rowids_and_names_of_every_character_survive() {
          CREATE TABLE ro(ROWID TEXT, _rowid_, v); INSERT INTO ro(oid, v) VALUES (9, 1), (1000, 2);
          CREATE TABLE keyed(k TEXT PRIMARY KEY, rowid, c0, v); INSERT INTO keyed(_rowid_, k) VALUES (50, 'a'), (3, 'b');
          CREATE TABLE three(rowid, _rowid_, oid, k TEXT PRIMARY KEY NOT NULL); INSERT INTO three VALUES (1, 2, 3, 'x');
+         CREATE TABLE nameless(k TEXT PRIMARY KEY NOT NULL, \"\" INT, v); INSERT INTO nameless VALUES ('a', 7, 1), ('b', NULL, 2);
+         CREATE TABLE bare(\"\"); INSERT INTO bare VALUES ('x'), (5);
+         CREATE TABLE bare_keys(k TEXT PRIMARY KEY, \"\") WITHOUT ROWID; INSERT INTO bare_keys VALUES ('a', 7), ('b', NULL);
+         CREATE TABLE bare_key(\"\" TEXT PRIMARY KEY, v); INSERT INTO bare_key(rowid, \"\", v) VALUES (9, 'a', 1), (4, NULL, 2);
+         CREATE TABLE \"\"(k TEXT PRIMARY KEY); INSERT INTO \"\" VALUES ('a');
          CREATE TABLE alias(rowid TEXT, id INTEGER PRIMARY KEY); INSERT INTO alias VALUES ('a', 900);
          CREATE TABLE k(k COLLATE NOCASE PRIMARY KEY, c0, c1); INSERT INTO k VALUES ('b', 1, 2), ('A', 3, 4);",
     );
-    assert!(copied.end.notes.iter().any(|note| note.contains("`three`")), "{:?}", copied.end.notes);
-    let room = Room::new();
-    let from = room.database(
-        "from.db",
-        "CREATE TABLE t(rowid, _rowid_, oid, k PRIMARY KEY); INSERT INTO t VALUES (1, 2, 3, NULL);",
-    );
-    let session = source(&from).begin(&parallel(1)).unwrap();
-    assert!(session.collections().is_empty());
-    assert!(session.finish().unwrap().missing[0].contains("table `t`"));
+    for name in ["`three`", "`nameless`"] {
+        assert!(copied.end.notes.iter().any(|note| note.contains(name)), "{:?}", copied.end.notes);
+    }
+    for (file, sql) in [
+        ("three.db", "CREATE TABLE t(rowid, _rowid_, oid, k PRIMARY KEY); INSERT INTO t VALUES (1, 2, 3, NULL);"),
+        ("nameless.db", "CREATE TABLE t(\"\", k PRIMARY KEY); INSERT INTO t VALUES (1, NULL);"),
+    ] {
+        let room = Room::new();
+        let session = source(&room.database(file, sql)).begin(&parallel(1)).unwrap();
+        assert!(session.collections().is_empty());
+        assert!(session.finish().unwrap().missing[0].contains("table `t`"));
+    }
 }
 
 #[test]

@@ -198,7 +198,7 @@ impl Plan {
 
     /// The position of the rowid's cell, where one is kept.
     pub(super) fn rowid_cell(&self) -> Option<usize> {
-        self.shape.names().first().filter(|name| name.is_empty()).map(|_| 0)
+        (self.codec != KeyCodec::Int && self.table.rowid_name.is_some()).then_some(0)
     }
 
     /// The values of key and cells, in this order, as SQL.

@@ -306,7 +306,10 @@ pub(super) fn table(connection: &Connection, name: String, sql: String) -> rusql
     };
     let taken =
         |alias: &&str| !columns.iter().map(|c| &c.name).chain(&generated).any(|c| c.eq_ignore_ascii_case(alias));
-    let rowid_name = if without_rowid {
+    // The cell without a name is the rowid's: beside a column without one it is not kept.
+    let is_nameless = |column: &Column| column.name.is_empty() && !key.iter().any(|(_, key, _)| key.is_empty());
+    let is_displaced = integer_key.is_none() && !key.is_empty() && columns.iter().any(is_nameless);
+    let rowid_name = if without_rowid || is_displaced {
         None
     } else {
         integer_key.clone().or_else(|| ["rowid", "_rowid_", "oid"].iter().find(|a| taken(a)).map(|a| (*a).to_owned()))

@@ -160,15 +160,15 @@ impl Source for SqliteSource {
                         ));
                     } else if !table.without_rowid && table.rowid_name.is_none() {
                         notes.push(format!(
-                            "table `{}`: its columns bear all names of the rowid, which is not kept",
+                            "table `{}`: its columns bear all names of the rowid, or one of them bears none: the rowid is not kept",
                             table.name
                         ));
                     }
                     plans.push(Arc::new(plan));
                 }
                 Err(PlanError::NoRowid) => account.name(format!(
-                    "table `{}`: its columns are named rowid, _rowid_ and oid, so that SQL cannot reach the rowid \
-                     that tells rows apart whose key is NULL",
+                    "table `{}`: its columns are named rowid, _rowid_ and oid, or one has no name, so that the rowid cannot be \
+                     kept that tells rows apart whose key is NULL",
                     table.name
                 )),
                 Err(PlanError::Sqlite(error)) => {

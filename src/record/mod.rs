@@ -24,7 +24,7 @@ pub use fingerprint::{CollectionSum, Fingerprint, Fingerprinter};
 pub use key::{KeyCodec, KeyError, KeyPart};
 pub(crate) use stream::{Gaps, HeldRanges};
 pub use stream::{Held, KeyRange, RecordStream, StreamError};
-pub use time::{Clock, Expiry, SystemClock, Timestamp, pause};
+pub use time::{Clock, Expiry, SystemClock, Timestamp, local_zone, pause};
 pub use value::{Shape, Tag};
 
 /// The longest key a record may have, in bytes. A longer one is counted and named, never stored.

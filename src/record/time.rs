@@ -1,5 +1,6 @@
 //! Times with their units, and the one seam through which the wall clock comes in.
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,22 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp(jiff::Timestamp::now().as_millisecond())
+    }
+}
+
+/// The time zone that `TZ` names, else the machine's own; UTC where it has none.
+///
+/// # Errors
+/// In words, where `TZ` names no zone. It counts as UTC with most programs, hours away from what was meant.
+pub fn local_zone() -> Result<TimeZone, String> {
+    let named = std::env::var_os("TZ").filter(|name| !name.is_empty());
+    match (TimeZone::try_system(), named) {
+        (Ok(zone), _) => Ok(zone),
+        (Err(_), None) => Ok(TimeZone::UTC),
+        (Err(_), Some(name)) => Err(format!(
+            "TZ is `{}`, which is no time zone here: set it to a name such as Europe/Berlin or UTC, or unset it",
+            name.display()
+        )),
     }
 }
 

@@ -1,7 +1,7 @@
 //! When something is due: six or seven fields as go-quartz reads them, five as Unix does, `@daily` and the like, in a zone.
 //! Where clocks change, what would be in the missing hour is due once behind it, and what is in the doubled hour once.
 
-use crate::record::Timestamp;
+use crate::record::{Timestamp, local_zone};
 use croner::{
     Cron,
     parser::{CronParser, Seconds, Year},
@@ -23,7 +23,7 @@ pub struct Schedule {
 pub fn zone(name: Option<&str>) -> Result<TimeZone, String> {
     match name {
         None | Some("" | "UTC") => Ok(TimeZone::UTC),
-        Some("Local") => Ok(TimeZone::system()),
+        Some("Local") => local_zone(),
         Some(name) => {
             let found = TimeZone::get(name).ok().filter(|_| name.contains('/'));
             found.ok_or_else(|| format!("`{name}` is no time zone: write UTC, Local, or a name such as Europe/Berlin"))

@@ -1,6 +1,6 @@
 //! Forgetting: by name, by policy, with a reason for each snapshot; what is held, locked, or the last of its kind stays.
 
-use crate::world::World;
+use crate::world::{Ran, World};
 use serde_json::{Value as Json, json};
 
 /// Snapshots of a table whose only row says which; gives their ids.
@@ -89,6 +89,35 @@ fn policies_that_make_no_sense_are_refused_and_nothing_is_done() {
         (&["forget", "latest", "--group-by", "host"], "--group-by"),
     ] {
         world.run(args).fails(2, &[words]);
+    }
+    assert_eq!(ids(&world), all);
+}
+
+#[test]
+fn a_time_zone_that_is_none_is_not_taken_for_utc() {
+    let world = World::new();
+    let all = taken(&world, 2);
+    let within = |zone: &str, args: &[&str]| Ran::from(world.command(args).env("TZ", zone).output().unwrap());
+    for zone in ["Europe/Berlni", "/no/such/file", ":nowhere"] {
+        for args in [
+            &["forget", "--keep-daily", "1"][..],
+            &["forget", "--keep-last", "1", "--max-age", "1d"],
+            &["restore", "@2199-01-01", "sqlite:out.db"],
+            &["restore", "@2 hours ago", "sqlite:out.db"],
+        ] {
+            within(zone, args).fails(2, &["TZ", zone, "no time zone"]);
+        }
+        for args in [
+            &["forget", "--keep-last", "2"][..],
+            &["forget", "--keep-last", "2", "--keep-daily", "1", "--time-zone", "UTC"],
+            &["restore", "@2199-01-01T00:00:00Z", "sqlite:out.db", "--overwrite", "always"],
+            &["snapshots"],
+        ] {
+            assert_eq!(within(zone, args).code, Some(0), "{zone}: {args:?}");
+        }
+    }
+    for zone in ["", "EST5EDT,M3.2.0,M11.1.0", ":Europe/Berlin"] {
+        assert_eq!(within(zone, &["forget", "--keep-last", "2", "--keep-daily", "1"]).code, Some(0), "{zone}");
     }
     assert_eq!(ids(&world), all);
 }

@@ -12,7 +12,7 @@ use crate::{
     },
     ops::{
         Progress as _,
-        forget::{Grouping, plan_policy, time_zone},
+        forget::{Grouping, plan_policy},
         transfer::{TransferOptions, TransferOutcome, kept, transfer},
     },
     repo::{Repository, Snapshot, session::SessionTiming},
@@ -70,7 +70,7 @@ impl CopyArgs {
             return Ok(admitted);
         }
         policy.check()?;
-        let plan = plan_policy(repo, &narrow, &policy, &time_zone(None)?)?;
+        let plan = plan_policy(repo, &narrow, &policy, &policy.zone(None)?)?;
         plan.warnings().iter().for_each(|warning| context.reporter.warning(warning));
         Ok(kept(admitted, &plan))
     }

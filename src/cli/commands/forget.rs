@@ -13,7 +13,7 @@ use crate::{
         Progress as _,
         forget::{
             Age, ForgetOutcome, ForgetPlan, GroupName, Grouping, KeepPeriod, KeepWithin, Period, Policy, execute,
-            execute_and_prune, held_after, plan_named, plan_policy, time_zone,
+            execute_and_prune, held_after, plan_named, plan_policy,
         },
         prune::{HeldPacks, PruneOptions, PruneOutcome},
     },
@@ -166,7 +166,7 @@ impl ForgetArgs {
     fn plan(&self, repo: &Repository, policy: &Policy, context: &Context) -> Result<ForgetPlan, Failure> {
         let narrow = self.narrow.narrow();
         if self.snapshot.is_empty() {
-            let zone = time_zone(self.time_zone.as_deref())?;
+            let zone = policy.zone(self.time_zone.as_deref())?;
             let plan = plan_policy(repo, &narrow, policy, &zone)?;
             if plan.groups.iter().all(|group| group.snapshots.is_empty()) && !repo.snapshots()?.is_empty() {
                 context.reporter.note("no snapshot is of the source, scope, host or tag that is asked for: the policy has nothing to decide");
@@ -240,7 +240,7 @@ pub(super) fn run(args: &ForgetArgs, context: &Context) -> Result<Status, Failur
     } else if args.group_by.is_some() || args.time_zone.is_some() {
         return Err(usage("--group-by and --time-zone belong to a policy; named snapshots need none"));
     }
-    time_zone(args.time_zone.as_deref())?;
+    policy.zone(args.time_zone.as_deref())?;
     let repo = context.open()?;
     if !args.dry_run {
         repo.need(Capability::Prune)?;

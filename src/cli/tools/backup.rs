@@ -27,10 +27,10 @@ use crate::{
         OpsError,
         copy::{CopyOptions, copy},
     },
-    record::{Digest, KeyRange, RecordBatch},
+    record::{Digest, KeyRange, RecordBatch, local_zone},
 };
 use clap::{ArgAction, Parser};
-use jiff::{Zoned, civil, tz::TimeZone};
+use jiff::{Timestamp, Zoned, civil, tz::TimeZone};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -184,20 +184,19 @@ impl BackupArgs {
             is_noted && self.is_far(),
             "files are put into a bucket when all of them are whole: there is nothing to go on with",
         )?;
-        let [after, before] = self.times(&Zoned::now())?;
+        let [after, before] = self.times()?;
         let is_never = after.zip(before).is_some_and(|(after, before)| after >= before);
         refuse("--modified-before", is_never, "it is no later than --modified-after: nothing was modified in between")
     }
 
     /// The times of `--modified-after` and `--modified-before`.
-    fn times(&self, now: &Zoned) -> Result<[Option<i64>; 2], Failure> {
-        let time = |text: &Option<String>| {
-            let read = |text: &String| {
-                local_time(text, now)
-                    .ok_or_else(|| usage(format!("`{text}` is no time: write YYYY-MM-DD[_HH:MM:SS] or HH:MM:SS")))
-            };
-            text.as_ref().map(read).transpose()
+    fn times(&self) -> Result<[Option<i64>; 2], Failure> {
+        let read = |text: &String| {
+            let now = Timestamp::now().to_zoned(local_zone().map_err(usage)?);
+            local_time(text, &now)
+                .ok_or_else(|| usage(format!("`{text}` is no time: write YYYY-MM-DD[_HH:MM:SS] or HH:MM:SS")))
         };
+        let time = |text: &Option<String>| text.as_ref().map(read).transpose();
         Ok([time(&self.modified_after)?, time(&self.modified_before)?])
     }
 
@@ -227,7 +226,7 @@ impl BackupArgs {
             "max_records": number(self.max_records),
             "sample_records": number(self.estimate_samples).filter(|_| self.estimate),
         }))?;
-        let times = self.times(&Zoned::now())?;
+        let times = self.times()?;
         for (name, time) in ["modified_after", "modified_before"].into_iter().zip(times) {
             if let Some(time) = time {
                 options.set(name, time);

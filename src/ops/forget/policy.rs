@@ -4,6 +4,7 @@
 use super::calendar::{Age, Period};
 use crate::{
     ops::OpsError,
+    record::local_zone,
     report::{ErrorKind, Remedy},
 };
 use jiff::tz::TimeZone;
@@ -125,6 +126,18 @@ impl Policy {
         Ok(())
     }
 
+    /// The time zone in whose hours and days the rules count: the one of this name, or the system's.
+    ///
+    /// # Errors
+    /// [`OpsError::Usage`] if there is none, unless no rule would ask.
+    pub fn zone(&self, name: Option<&str>) -> Result<TimeZone, OpsError> {
+        let counts = !self.periods.is_empty() || !self.within.is_empty() || self.max_age.is_some();
+        match time_zone(name) {
+            Err(_) if name.is_none() && !counts => Ok(TimeZone::UTC),
+            zone => zone,
+        }
+    }
+
     /// The fulls whose incrementals stay.
     #[must_use]
     pub fn incrementals_of(&self) -> u32 {
@@ -135,7 +148,7 @@ impl Policy {
 /// The time zone of this name; the system's without one.
 pub fn time_zone(name: Option<&str>) -> Result<TimeZone, OpsError> {
     match name {
-        None => Ok(TimeZone::system()),
+        None => local_zone().map_err(OpsError::Usage),
         Some(name) => TimeZone::get(name).map_err(|_| {
             OpsError::Usage(format!("`{name}` is no time zone: write a name such as Europe/Berlin or UTC"))
         }),

@@ -1,6 +1,9 @@
 //! How a person names snapshots and times.
 
-use crate::{ops::OpsError, record::Timestamp};
+use crate::{
+    ops::OpsError,
+    record::{Timestamp, local_zone},
+};
 use std::str::FromStr;
 
 /// How a person names a snapshot.
@@ -57,8 +60,10 @@ pub fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, OpsError> {
     if let Ok(time) = jiff::Timestamp::from_str(text) {
         return Ok(Timestamp::from_millis(time.as_millisecond()));
     }
+    let local =
+        || local_zone().map_err(|words| OpsError::Usage(format!("`{text}` is a time of the local zone, and {words}")));
     if let Ok(civil) = jiff::civil::DateTime::from_str(text)
-        && let Ok(zoned) = civil.to_zoned(jiff::tz::TimeZone::system())
+        && let Ok(zoned) = civil.to_zoned(local()?)
     {
         return Ok(Timestamp::from_millis(zoned.timestamp().as_millisecond()));
     }
@@ -71,11 +76,9 @@ pub fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, OpsError> {
     if civil.is_ok_and(|civil| civil >= last.to_zoned(jiff::tz::TimeZone::UTC).datetime()) {
         return Ok(Timestamp::from_millis(last.as_millisecond()));
     }
-    let zoned =
-        jiff::Timestamp::from_millisecond(now.as_millis()).map(|now| now.to_zoned(jiff::tz::TimeZone::system()));
-    if let (Ok(span), Ok(zoned)) = (jiff::Span::from_str(text), zoned)
+    if let (Ok(span), Ok(now)) = (jiff::Span::from_str(text), jiff::Timestamp::from_millisecond(now.as_millis()))
         && text.ends_with("ago")
-        && let Ok(then) = zoned.checked_add(span)
+        && let Ok(then) = now.to_zoned(local()?).checked_add(span)
     {
         return Ok(Timestamp::from_millis(then.timestamp().as_millisecond()));
     }

@@ -8,7 +8,7 @@ use crate::{
     },
     ops::{
         Narrow,
-        forget::{Age, KeepPeriod, KeepWithin, Period, Policy, execute, plan_named, plan_policy, time_zone},
+        forget::{Age, KeepPeriod, KeepWithin, Period, Policy, execute, plan_named, plan_policy},
         prune::{PruneOptions, prune},
         select::sources,
     },
@@ -46,7 +46,7 @@ pub(super) fn run(dry_run: bool, setup: &Setup, context: &Context) -> Result<Sta
     if !dry_run {
         repo.need(Capability::Prune)?;
     }
-    let zone = time_zone(None)?;
+    let zone = policy.zone(None)?;
     let backups = backup_id::all(&repo)?;
     let (mut dropped, mut kept, mut failed): (Vec<SnapshotId>, usize, usize) = (Vec::new(), 0, 0);
     for source in sources(&backups) {

@@ -14,7 +14,7 @@ use crate::{
     record::{ChangeBatch, Clock as _, SystemClock, pause},
 };
 use line::{Line, LineReader};
-use room::Room;
+use room::{Claim, Granted, Holder as _, Room};
 use rustls::ServerConfig;
 use std::{
     collections::BTreeMap,
@@ -36,6 +36,9 @@ const SHORT_BYTES: usize = 16 << 10;
 
 /// What longer messages that wait for the window may hold, over all connections. No message is longer: records have 8 MiB at most.
 const LONG_BYTES: usize = 32 << 20;
+
+/// So much more of a long message is taken at once from somebody who has shipped nothing yet.
+const STEP_BYTES: usize = 128 << 10;
 
 /// The stack of a thread that reads a connection.
 const STACK_BYTES: usize = 512 << 10;
@@ -253,7 +256,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             continue;
         };
         readers.retain(|reader| !reader.is_finished());
-        if readers.len() >= shared.options.max_connections {
+        if readers.len() >= shared.options.max_connections && !make_way(shared, &mut readers) {
             shared.tell(format!("more than {} connections: {from} was turned away", shared.options.max_connections));
             // It is tried again when others have gone.
             drop(stream);
@@ -274,6 +277,19 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
+/// Has the oldest connection end that never shipped anything, so that whoever is silent keeps no node out; `false` if each has
+/// shipped.
+fn make_way(shared: &Shared, readers: &mut Vec<JoinHandle<()>>) -> bool {
+    let Some(line) = shared.open().values().find(|line| !line.is_known()).cloned() else { return false };
+    line.give_way();
+    // Its thread waits for nobody: it holds nothing that others have to take first.
+    while readers.len() >= shared.options.max_connections && !shared.is_stopped() {
+        pause(Duration::from_millis(1), || shared.is_stopped());
+        readers.retain(|reader| !reader.is_finished());
+    }
+    true
+}
+
 /// Takes what one connection ships, until it ends or says what is no change.
 fn serve(shared: &Shared, id: u64, stream: TcpStream, from: SocketAddr) {
     let closed = |error: &io::Error| shared.tell(format!("a connection from {from} was closed: {error}"));
@@ -282,7 +298,13 @@ fn serve(shared: &Shared, id: u64, stream: TcpStream, from: SocketAddr) {
         Err(error) => return closed(&error),
     };
     shared.open().insert(id, Arc::clone(&line));
-    let Err(error) = read_messages(shared, id, &line) else { return };
+    let ended = read_messages(shared, id, &line);
+    if line.gave_way() {
+        let shipped_nothing = "others wait, and it shipped nothing";
+        closed(&io::Error::other(shipped_nothing));
+        return;
+    }
+    let Err(error) = ended else { return };
     // Who was told to end did not do wrong.
     if !shared.is_stopped() {
         closed(&error);
@@ -315,24 +337,72 @@ fn read_messages(shared: &Shared, id: u64, line: &Arc<Line>) -> io::Result<()> {
         if kind != KIND_MESSAGE || bytes > LONG_BYTES {
             return Err(invalid(format!("it sends a frame of kind {kind} and {bytes} bytes")));
         }
-        let long = if bytes > SHORT_BYTES { bytes } else { 0 };
-        let Some(_claim) = shared.long.claim(long, &|| !shared.is_stopped()) else { return Ok(()) };
         body.clear();
-        body.reserve_exact(bytes);
-        match input.by_ref().take(bytes as u64).read_to_end(&mut body) {
-            Ok(read) if read == bytes => {}
+        let came = if bytes > SHORT_BYTES {
+            let mut claim = shared.long.begin(line);
+            let came = read_long(shared, line, &mut claim, &mut input, bytes, &mut body);
+            if matches!(came, Ok(true)) {
+                claim.is_whole();
+                shared.arrived.fetch_add(1, Ordering::SeqCst);
+                keep(shared, id, line, &body)?;
+            }
+            body = Vec::new();
+            came
+        } else {
+            body.reserve_exact(bytes);
+            let came = input.by_ref().take(bytes as u64).read_to_end(&mut body).map(|read| read == bytes);
+            if matches!(came, Ok(true)) {
+                shared.arrived.fetch_add(1, Ordering::SeqCst);
+                keep(shared, id, line, &body)?;
+            }
+            came
+        };
+        match came {
+            Ok(true) => {}
             // Torn inside of a message, which is shipped again.
-            Ok(_) => return Ok(()),
+            Ok(false) => return Ok(()),
             Err(error) if is_torn(&error) => return Ok(()),
             Err(error) => return Err(error),
         }
-        shared.arrived.fetch_add(1, Ordering::SeqCst);
-        keep(shared, id, line, &body)?;
-        if long > 0 {
-            body = Vec::new();
-        }
     }
     Ok(())
+}
+
+/// Reads a message that is longer than what each connection may hold; `false` if it ends before.
+fn read_long(
+    shared: &Shared,
+    line: &Line,
+    claim: &mut Claim<'_>,
+    input: &mut BufReader<LineReader>,
+    bytes: usize,
+    body: &mut Vec<u8>,
+) -> io::Result<bool> {
+    let others = || io::Error::other("others needed the room that its long message held; it is shipped again");
+    let step = if claim.is_known() { bytes } else { STEP_BYTES };
+    let mut room = 0;
+    while body.len() < bytes {
+        if room == body.len() {
+            let more = step.min(bytes - room);
+            match claim.grow(more, &|| !shared.is_stopped() && !line.gave_way()) {
+                Granted::Yes => {}
+                Granted::Stopped => return Ok(false),
+                Granted::GaveWay => return Err(others()),
+            }
+            room += more;
+            body.reserve_exact(more);
+        }
+        let piece = (room - body.len()).min(SHORT_BYTES) as u64;
+        let read = match input.by_ref().take(piece).read_to_end(body) {
+            Ok(read) => read as u64,
+            Err(_) if claim.gave_way() => return Err(others()),
+            Err(error) => return Err(error),
+        };
+        if read < piece {
+            return if claim.gave_way() { Err(others()) } else { Ok(false) };
+        }
+        claim.came();
+    }
+    Ok(true)
 }
 
 fn is_silence(error: &io::Error) -> bool {
@@ -353,6 +423,7 @@ fn keep(shared: &Shared, id: u64, line: &Arc<Line>, body: &[u8]) -> io::Result<(
     if shipped.namespace() != shared.namespace {
         return Err(invalid(format!("it ships namespace `{}`", shipped.namespace().escape_ascii())));
     }
+    line.know();
     let mut window = shared.window();
     while window.batch.bytes() >= shared.options.most_bytes && !shared.is_stopped() {
         let waited = shared.changed.wait_timeout(window, LOOK_AROUND);
@@ -613,22 +684,113 @@ mod tests {
     fn long_messages_come_whole_and_longer_ones_than_any_record_are_refused() {
         let listener = listener();
         let mut stream = TcpStream::connect(listener.address()).unwrap();
-        let text = vec![b'x'; 300_000];
-        let put = Change::Put { generation: 1, left: None, bins: &[(b"a", 3, &text)] };
-        let body = body_of(b"test", &Digest([1; 20]), b"", None, 1_700_000_000_000, &put);
-        let mut out = Vec::new();
-        wire::put_frame_head(&mut out, KIND_MESSAGE, body.len());
-        out.extend_from_slice(&body);
-        stream.write_all(&out).unwrap();
-        let taken = take(&listener, 1);
-        assert!(taken.batch.bytes() > text.len());
-        assert_eq!(taken.answer(DONE), 0);
-        let mut head = Vec::new();
-        wire::put_frame_head(&mut head, KIND_MESSAGE, LONG_BYTES + 1);
-        stream.write_all(&head).unwrap();
+        for arrived in 1..=2 {
+            stream.write_all(&long_frame()).unwrap();
+            let taken = take(&listener, arrived);
+            assert!(taken.batch.bytes() > 300_000);
+            assert_eq!(taken.answer(DONE), 0);
+        }
+        stream.write_all(&head(LONG_BYTES + 1)).unwrap();
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest);
         assert_eq!(listener.faults(), 1);
+    }
+
+    fn head(bytes: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        wire::put_frame_head(&mut out, KIND_MESSAGE, bytes);
+        out
+    }
+
+    fn long_frame() -> Vec<u8> {
+        let text = vec![b'x'; 300_000];
+        let put = Change::Put { generation: 1, left: None, bins: &[(b"a", 3, &text)] };
+        let body = body_of(b"test", &Digest([1; 20]), b"", None, 1_700_000_000_000, &put);
+        [head(body.len()), body].concat()
+    }
+
+    /// Somebody who says a long message and sends so much of it.
+    fn stranger(listener: &Listener, announced: usize, sent: usize) -> TcpStream {
+        let mut stream = TcpStream::connect(listener.address()).unwrap();
+        stream.write_all(&head(announced)).unwrap();
+        stream.write_all(&vec![0; sent]).unwrap();
+        stream
+    }
+
+    #[test]
+    fn who_only_announces_long_messages_holds_no_room() {
+        let listener = listener();
+        let strangers: Vec<TcpStream> = (0..8).map(|_| stranger(&listener, LONG_BYTES, 0)).collect();
+        let began = Instant::now();
+        while listener.connections() < strangers.len() {
+            give_up_after(began);
+            std::thread::yield_now();
+        }
+        // Also of a node whose first message is long.
+        let mut node = TcpStream::connect(listener.address()).unwrap();
+        let mut answer = [0; 30];
+        for arrived in 1..=2 {
+            node.write_all(&long_frame()).unwrap();
+            assert_eq!(take(&listener, arrived).answer(DONE), 0);
+            node.read_exact(&mut answer).unwrap();
+            assert_eq!(answer[13], DONE);
+        }
+        assert_eq!((listener.connections(), listener.faults()), (strangers.len() + 1, 0));
+    }
+
+    #[test]
+    fn who_fills_the_room_with_halves_of_messages_gives_way_to_nodes() {
+        let listener = listener();
+        let mut node = TcpStream::connect(listener.address()).unwrap();
+        node.write_all(&frame(1)).unwrap();
+        assert_eq!(take(&listener, 1).answer(DONE), 0);
+        let quarter = LONG_BYTES / 4;
+        let strangers: Vec<TcpStream> = (0..4).map(|_| stranger(&listener, quarter, quarter - 1)).collect();
+        let began = Instant::now();
+        while listener.shared.long.held() < LONG_BYTES {
+            give_up_after(began);
+            std::thread::yield_now();
+        }
+        node.write_all(&long_frame()).unwrap();
+        let taken = take(&listener, 2);
+        assert_eq!(taken.batch.len(), 1);
+        assert_eq!(taken.answer(DONE), 0);
+        assert_eq!((listener.connections(), listener.faults()), (strangers.len(), 1));
+        let told = waiting(&listener).map(|taken| taken.faults.clone()).unwrap_or_default();
+        assert!(told.iter().all(|fault| fault.contains("others needed the room")), "{told:?}");
+    }
+
+    #[test]
+    fn who_never_ships_gives_its_place_to_whoever_comes() {
+        let options = ListenerOptions { most_bytes: 1 << 20, max_connections: 3, tls: None };
+        let listener = Listener::open_with("127.0.0.1:0".parse().unwrap(), "test", options).unwrap();
+        let mut node = TcpStream::connect(listener.address()).unwrap();
+        node.write_all(&frame(1)).unwrap();
+        assert_eq!(take(&listener, 1).answer(DONE), 0);
+        let connected = |count: usize| {
+            let began = Instant::now();
+            while listener.connections() < count {
+                give_up_after(began);
+                std::thread::yield_now();
+            }
+        };
+        let mut oldest = TcpStream::connect(listener.address()).unwrap();
+        connected(2);
+        let _silent = TcpStream::connect(listener.address()).unwrap();
+        connected(3);
+        for arrived in 2..=3 {
+            let mut other = TcpStream::connect(listener.address()).unwrap();
+            other.write_all(&frame(2)).unwrap();
+            assert_eq!(take(&listener, arrived).answer(DONE), 0);
+            if arrived == 2 {
+                let mut rest = Vec::new();
+                let _ = oldest.read_to_end(&mut rest);
+                assert!(rest.is_empty());
+            }
+        }
+        node.write_all(&frame(3)).unwrap();
+        assert_eq!(take(&listener, 4).answer(DONE), 0);
+        assert!(listener.faults() <= 2);
     }
 
     /// A client that trusts the listener's authority.

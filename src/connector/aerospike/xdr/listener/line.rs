@@ -1,10 +1,14 @@
 //! One connection, read by one thread and answered by another; under TLS or not.
 
+use super::room::Holder;
 use rustls::{ServerConfig, ServerConnection};
 use std::{
     io::{self, Read, Write},
     net::{Shutdown, TcpStream},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,6 +25,10 @@ const PIECE_BYTES: usize = 16 << 10;
 pub(super) struct Line {
     socket: TcpStream,
     sealed: Option<Sealed>,
+    /// Whether it shipped a change.
+    is_known: AtomicBool,
+    /// Whether it was shut for others to come in.
+    gave_way: AtomicBool,
 }
 
 /// What TLS keeps of a connection.
@@ -47,12 +55,28 @@ impl Line {
                 sending: Mutex::default(),
             }),
         };
-        Ok(Self { socket, sealed })
+        Ok(Self { socket, sealed, is_known: AtomicBool::new(false), gave_way: AtomicBool::new(false) })
     }
 
     /// Whether hands are still to be shaken.
     pub(super) fn is_new(&self) -> bool {
         self.sealed.as_ref().is_some_and(|sealed| lock(&sealed.session).is_handshaking())
+    }
+
+    /// It shipped a change.
+    pub(super) fn know(&self) {
+        self.is_known.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends it for another connection to come in.
+    pub(super) fn give_way(&self) {
+        self.gave_way.store(true, Ordering::SeqCst);
+        self.shut();
+    }
+
+    /// Whether [`Self::give_way`] ended it.
+    pub(super) fn gave_way(&self) -> bool {
+        self.gave_way.load(Ordering::SeqCst)
     }
 
     /// Sends all of it.
@@ -86,6 +110,16 @@ impl Line {
     pub(super) fn shut(&self) {
         // It may be closed already.
         let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+impl Holder for Line {
+    fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::SeqCst)
+    }
+
+    fn shut(&self) {
+        Self::shut(self);
     }
 }
 

@@ -240,6 +240,8 @@ impl Follower {
             return Err(ConnectorError::Usage { object: self.object.clone(), reason: why });
         }
         let published = publication::ensure(&mut self.side, &self.name, &tables.followed, &tables.roots, &self.object)?;
+        let has_slot = self.standing()?.slot.is_some();
+        publication::ensure_second(&mut self.side, &self.name, &tables.above, has_slot, &self.object)?;
         let is_told = |(schema, table): &(String, String)| published.told.contains(&collection(schema, table));
         let (followed, left): (Vec<_>, Vec<_>) = std::mem::take(&mut tables.followed).into_iter().partition(is_told);
         tables.followed = followed;
@@ -379,12 +381,15 @@ impl Follower {
     /// # Errors
     /// [`ConnectorError`] from the server.
     pub fn why_unreadable(&mut self, span: &Span) -> Result<Option<String>, ConnectorError> {
-        let Self { peek, object, name, .. } = self;
+        let Self { peek, side, object, name, .. } = self;
         let sql = format!("SELECT count(*) FROM ({PEEK}) told");
-        let (options, upto) = (options(name), PgLsn::from(span.upto.0));
+        let (options, upto) = (options(&publication::names(side, name, object)?), PgLsn::from(span.upto.0));
         match peek.query_one(&sql, &[&*name, &upto, &span.messages, &options.as_slice()]) {
             Ok(_) => Ok(None),
-            Err(error) if error.code().is_some_and(|code| code.code() == "42704") => Ok(Some(error::said(&error))),
+            // A publication that is not there, or two that list other columns of one table.
+            Err(error) if error.code().is_some_and(|code| ["42704", "0A000"].contains(&code.code())) => {
+                Ok(Some(error::said(&error)))
+            }
             Err(error) => Err(error::reading(object, &error)),
         }
     }
@@ -396,7 +401,7 @@ impl Follower {
     pub fn take<C: Changes>(&mut self, span: &Span, changes: &mut C) -> Result<Taken, C::Error> {
         let Self { peek, side, types, known, collections, untold, selection, object, name, .. } = self;
         let fail = |error: postgres::Error| error::reading(object, &error);
-        let (options, upto) = (options(name), PgLsn::from(span.upto.0));
+        let (options, upto) = (options(&publication::names(side, name, object)?), PgLsn::from(span.upto.0));
         let params: [&(dyn ToSql + Sync); 4] = [&*name, &upto, &span.messages, &options.as_slice()];
         let mut rows = peek.query_raw(PEEK, params).map_err(fail)?;
         let mut teller = Teller {
@@ -429,7 +434,8 @@ impl Follower {
 }
 
 /// How changes are told.
-fn options(publication: &str) -> [String; 6] {
-    let quoted = format!("\"{}\"", publication.replace('"', "\"\""));
-    ["proto_version", "1", "publication_names", &quoted, "binary", "true"].map(str::to_owned)
+fn options(publications: &[String]) -> [String; 6] {
+    let quoted = |name: &String| format!("\"{}\"", name.replace('"', "\"\""));
+    let names = publications.iter().map(quoted).collect::<Vec<_>>().join(",");
+    ["proto_version", "1", "publication_names", &names, "binary", "true"].map(str::to_owned)
 }

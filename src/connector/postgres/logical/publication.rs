@@ -1,4 +1,6 @@
-//! The publication: which tables the server tells of.
+//! The publication: which tables the server tells of. Beside ours stands a second one, which tells of insertions alone, of tables
+//! above partitions that cannot be in the first: that stops no writer of a partition without a replica identity, and shows when a row
+//! goes into one that nobody knew of.
 
 use crate::connector::{
     ConnectorError,
@@ -15,6 +17,26 @@ const COMMENT: &str = "made by rekeep";
 
 /// Which changes they tell: all.
 const TOLD: &str = "publish = 'insert, update, delete, truncate'";
+
+/// The name of the second publication, if the server would not cut it.
+fn second(name: &str) -> Option<String> {
+    const LONGEST: usize = 63;
+    Some(format!("{name}_in")).filter(|name| name.len() <= LONGEST)
+}
+
+/// The publications that the server is asked by: the second one if it is there, and older than the slot.
+///
+/// # Errors
+/// [`ConnectorError`] from the server.
+pub(super) fn names(client: &mut Client, name: &str, object: &str) -> Result<Vec<String>, ConnectorError> {
+    let mut names = vec![name.to_owned()];
+    if let Some(second) = second(name)
+        && is_ours(client, &second, object)?
+    {
+        names.push(second);
+    }
+    Ok(names)
+}
 
 /// Which tables are told of, of those that could be.
 pub(super) struct Published {
@@ -108,6 +130,44 @@ pub(super) fn ensure(
     Ok(Published { told, added, why_not })
 }
 
+/// Has the second publication tell of what goes into these tables from above. It is made where there is no slot yet, as a slot
+/// knows no publication that is younger than what it reads; a table that it lists stays.
+///
+/// # Errors
+/// [`ConnectorError`] if it cannot be made.
+pub(super) fn ensure_second(
+    client: &mut Client,
+    name: &str,
+    above: &[Named],
+    has_slot: bool,
+    object: &str,
+) -> Result<(), ConnectorError> {
+    let Some(second) = second(name) else { return Ok(()) };
+    if !is_ours(client, name, object)? {
+        return Ok(());
+    }
+    let (quoted, is_there) = (ident(&second, false), is_ours(client, &second, object)?);
+    let listed = listed(client, &second, object)?;
+    let more: Vec<&Named> = above.iter().filter(|table| !listed.contains_key(*table)).collect();
+    let mut sql = Vec::new();
+    if !is_there {
+        let sql_taken = "SELECT 1 FROM pg_publication WHERE pubname = $1";
+        let taken = client.query_opt(sql_taken, &[&second]).map_err(|error| error::reading(object, &error))?;
+        if has_slot || taken.is_some() {
+            return Ok(());
+        }
+        sql.push(format!("CREATE PUBLICATION {quoted} WITH (publish = 'insert')"));
+        sql.push(format!("COMMENT ON PUBLICATION {quoted} IS {}", literal(COMMENT)));
+    }
+    if !more.is_empty() {
+        sql.push(format!("ALTER PUBLICATION {quoted} ADD TABLE {}", list(more)));
+    }
+    if sql.is_empty() {
+        return Ok(());
+    }
+    client.batch_execute(&sql.join("; ")).map_err(|error| error::writing(object, &error))
+}
+
 /// Takes all tables out of the publication, if it is there and ours.
 ///
 /// # Errors
@@ -158,10 +218,11 @@ fn published(client: &mut Client, name: &str, object: &str) -> Result<BTreeSet<S
 /// A text that changes when the publication does, even if it is changed back: its own row of the catalog, and one for each table.
 pub(super) fn mark(client: &mut Client, name: &str, object: &str) -> Result<String, ConnectorError> {
     let sql = "SELECT concat_ws('|', \
-               (SELECT concat(oid, ' ', xmin) FROM pg_publication WHERE pubname = $1), \
+               (SELECT string_agg(concat(oid, ' ', xmin), ' ' ORDER BY pubname) FROM pg_publication WHERE pubname = ANY($1)), \
                (SELECT string_agg(concat(r.prrelid, ' ', r.oid, ' ', r.xmin), ',' ORDER BY r.oid) FROM pg_publication_rel r \
-                JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = $1))";
-    let row = client.query_one(sql, &[&name]).map_err(|error| error::reading(object, &error))?;
+                JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = ANY($1)))";
+    let names = names(client, name, object)?;
+    let row = client.query_one(sql, &[&names]).map_err(|error| error::reading(object, &error))?;
     Ok(row.get(0))
 }
 
@@ -207,12 +268,14 @@ fn is_ours(client: &mut Client, name: &str, object: &str) -> Result<bool, Connec
     Ok(client.query_opt(sql, &[&name, &COMMENT]).map_err(|error| error::reading(object, &error))?.is_some())
 }
 
-/// Drops the publication if it is ours; whether it was there.
+/// Drops the publications that are ours; whether the first was there.
 pub(super) fn remove(client: &mut Client, name: &str, object: &str) -> Result<bool, ConnectorError> {
     let is_there = is_ours(client, name, object)?;
-    if is_there {
-        let sql = format!("DROP PUBLICATION {}", ident(name, false));
-        client.batch_execute(&sql).map_err(|error| error::writing(object, &error))?;
+    for name in std::iter::once(name.to_owned()).chain(second(name)) {
+        if is_ours(client, &name, object)? {
+            let sql = format!("DROP PUBLICATION {}", ident(&name, false));
+            client.batch_execute(&sql).map_err(|error| error::writing(object, &error))?;
+        }
     }
     Ok(is_there)
 }

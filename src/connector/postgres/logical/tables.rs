@@ -21,6 +21,8 @@ pub struct Tables {
     pub(super) followed: Vec<(String, String)>,
     /// The tables above partitions of which all can be followed: what they are told of are the partitions that are made later.
     pub(super) roots: Vec<(String, String)>,
+    /// The others of this user: of what they are told is only what goes into partitions that are made later.
+    pub(super) above: Vec<(String, String)>,
     /// Those whose rows are not told of, and why.
     pub(super) left: BTreeMap<String, String>,
 }
@@ -74,6 +76,8 @@ fn look_within(client: &mut Client, selection: &Selection, object: &str) -> Resu
     let is_followed = |table: &&Table| !found.left.contains_key(&table.collection());
     let followed: Vec<u32> = tables.iter().filter(is_followed).map(|table| table.oid).collect();
     found.roots = roots(client, &above, &followed, object)?;
+    found.above = owned(client, &above, object)?;
+    found.above.retain(|table| !found.roots.contains(table));
     Ok(found)
 }
 
@@ -91,6 +95,14 @@ fn roots(
                AND NOT EXISTS (SELECT 1 FROM pg_partition_tree(c.oid) t WHERE t.isleaf AND t.relid <> c.oid AND NOT t.relid = ANY($2)) \
                ORDER BY 1, 2";
     let rows = client.query(sql, &[&above, &followed]).map_err(|error| error::reading(object, &error))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Those of the tables that this user may publish.
+fn owned(client: &mut Client, tables: &[u32], object: &str) -> Result<Vec<(String, String)>, ConnectorError> {
+    let sql = "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE c.oid = ANY($1) AND pg_has_role(c.relowner, 'USAGE') ORDER BY 1, 2";
+    let rows = client.query(sql, &[&tables]).map_err(|error| error::reading(object, &error))?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 

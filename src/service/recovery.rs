@@ -196,11 +196,14 @@ const fn status_of(state: JobState) -> &'static str {
 /// How long after a request it is looked whether all of it was begun.
 const BEGUN_BY_MILLIS: i64 = 600_000;
 
-/// The worst comes first: what is not over, then what failed.
-const ORDER: [&str; 6] = ["running", "queued", "failed", "canceled", "incomplete", "completed"];
+/// What may be asked for.
+pub(super) const TYPES: [&str; 4] = ["full", "incremental", "differential", "snapshot"];
+
+/// How a backup may stand. The worst comes first: what is not over, then what failed.
+pub(super) const STATUSES: [&str; 6] = ["running", "queued", "failed", "canceled", "incomplete", "completed"];
 
 fn worst(datasets: &[DatasetBackup]) -> &'static str {
-    let found = ORDER.into_iter().find(|status| datasets.iter().any(|dataset| dataset.status == *status));
+    let found = STATUSES.into_iter().find(|status| datasets.iter().any(|dataset| dataset.status == *status));
     found.unwrap_or("completed")
 }
 
@@ -222,8 +225,8 @@ impl Service {
         once: Option<&str>,
     ) -> Result<String, ServiceError> {
         let kind = request.kind.as_deref().unwrap_or("full");
-        if !["full", "incremental", "differential", "snapshot"].contains(&kind) {
-            let words = format!("type `{kind}` is none of full, incremental, differential, snapshot");
+        if !TYPES.contains(&kind) {
+            let words = format!("type `{kind}` is none of {}", TYPES.join(", "));
             return Err(ServiceError::Invalid(words));
         }
         if request.description.as_deref().is_some_and(|words| words.len() > 500 || words.chars().any(char::is_control))

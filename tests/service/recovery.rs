@@ -63,7 +63,7 @@ fn backups_are_made_listed_restored_and_deleted() {
     let rest = world.get(&format!("/api/v1/backups?limit=1&page_token={token}"));
     assert_eq!((&rest["backups"][0]["backup_id"], &rest["next_page_token"]), (&first["backup_id"], &json!(null)));
     assert_eq!(world.get("/api/v1/backups?type=incremental")["total"], 1);
-    for bad in ["limit=0", "limit=1001", "limit=x", "page_token=x", "odd=1"] {
+    for bad in ["limit=0", "limit=1001", "limit=x", "page_token=x", "odd=1", "type=ful", "status=done"] {
         world.ask("GET", &format!("/api/v1/backups?{bad}"), None).is(400);
     }
 

@@ -10,7 +10,7 @@ use crate::{
     service::{
         job::StoredJob,
         keys::{Caller, Scope},
-        recovery::{Backup, CreateBackup, Known, RestoreBackup},
+        recovery::{Backup, CreateBackup, Known, RestoreBackup, STATUSES, TYPES},
         survey::Unread,
     },
 };
@@ -98,6 +98,12 @@ pub(super) async fn list(
     let limit = page.limit.unwrap_or(50);
     if !(1..=1000).contains(&limit) {
         return Err(Refusal::invalid("limit is from 1 to 1000"));
+    }
+    // What is misspelt would be found nowhere.
+    for (name, said, known) in [("type", &page.kind, &TYPES[..]), ("status", &page.status, &STATUSES)] {
+        if let Some(said) = said.as_deref().filter(|said| !known.contains(said)) {
+            return Err(Refusal::invalid(format!("{name} `{said}` is none of {}", known.join(", "))));
+        }
     }
     let wrong = || Refusal::invalid("page_token is none that was given");
     let behind = page.page_token.as_deref().map(|token| token.split_once('-').ok_or_else(wrong)).transpose()?;
